@@ -1,0 +1,84 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let swiftSettings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+/// Sources/ is a one-way street: every target depends only on targets further down this list.
+let package = Package(
+    name: "ipvsd",
+    products: [.executable(name: "ipvsd", targets: ["ipvsd"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log.git", from: "1.14.0"),
+        .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird.git", from: "2.28.0", traits: []),
+    ],
+    targets: [
+        .executableTarget(
+            name: "ipvsd",
+            dependencies: [
+                "Control", "Director", "HostState", "LoadBalancing", "RealServerSetup", "ServiceConfiguration",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "Control",
+            dependencies: [
+                "Director",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "Director",
+            dependencies: [
+                "BPF", "CLinux", "DataPlane", "HealthChecks", "HostState", "LoadBalancing", "Netlink",
+                "ServiceConfiguration",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "HealthChecks",
+            dependencies: [
+                "CLinux", "LoadBalancing",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: swiftSettings),
+        .target(name: "ServiceConfiguration", dependencies: ["LoadBalancing"], swiftSettings: swiftSettings),
+        .target(
+            name: "DataPlane", dependencies: ["BPF", "CLinux", "LoadBalancing", "Netlink", "PacketPrograms"],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "RealServerSetup", dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink"],
+            swiftSettings: swiftSettings),
+        .target(name: "HostState", dependencies: ["BPF", "CLinux", "LoadBalancing", "Netlink"], swiftSettings: swiftSettings),
+        .target(name: "Netlink", dependencies: ["CLibMNL", "LoadBalancing"], swiftSettings: swiftSettings),
+        .target(name: "LoadBalancing", swiftSettings: swiftSettings),
+
+        // libbpf, and the programs that the plugin compiles out of PacketPrograms and embeds.
+        .target(
+            name: "BPF", dependencies: ["CLibBPF", "CLinux", "PacketPrograms"], swiftSettings: swiftSettings,
+            plugins: ["EmbedBPF"]),
+        .target(name: "PacketPrograms", exclude: ["BPF"]),
+        .target(name: "CLinux"),
+        .systemLibrary(name: "CLibBPF", pkgConfig: "libbpf", providers: [.apt(["libbpf-dev"])]),
+        .systemLibrary(name: "CLibMNL", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
+
+        .plugin(name: "EmbedBPF", capability: .buildTool(), dependencies: ["bpf-embed"]),
+        .executableTarget(name: "bpf-embed"),
+    ]
+)

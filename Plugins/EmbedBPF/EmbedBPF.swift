@@ -1,0 +1,49 @@
+import Foundation
+import PackagePlugin
+
+/// Compiles every `BPF/*.bpf.c` of the C targets that a target depends on, and generates for each a Swift file that
+/// holds the object.
+@main
+struct EmbedBPF: BuildToolPlugin {
+    func createBuildCommands(context: PluginContext, target: Target) throws -> [Command] {
+        let clang = try context.tool(named: "clang")
+        let objcopy = try context.tool(named: "llvm-objcopy")
+        let embed = try context.tool(named: "bpf-embed")
+        let cTargets = target.recursiveTargetDependencies.compactMap { $0 as? ClangSourceModuleTarget }
+        let programs = try cTargets.map { $0.directoryURL.appending(path: "BPF") }
+            .filter { FileManager.default.fileExists(atPath: $0.path) }
+            .flatMap(contents)
+        let headerDirectories = cTargets.compactMap(\.publicHeadersDirectoryURL)
+
+        // SwiftPM reads no depfile, so every header has to be named as an input.
+        let headers = try programs.filter { $0.pathExtension == "h" } + headerDirectories.flatMap(contents)
+
+        var flags = ["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu17", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"]
+        flags += ["-isystem", "/usr/include/\(multiarchTriple)"]
+        flags += headerDirectories.flatMap { ["-I", $0.path] }
+
+        return programs.filter { $0.lastPathComponent.hasSuffix(".bpf.c") }.map { source in
+            let name = String(source.lastPathComponent.dropLast(".bpf.c".count))
+            let output = context.pluginWorkDirectoryURL.appending(path: "\(name).bpf.swift")
+            return .buildCommand(
+                displayName: "Compiling BPF \(source.lastPathComponent)",
+                executable: embed.url,
+                arguments: [output.path, name, clang.url.path, objcopy.url.path] + flags + ["-c", source.path],
+                inputFiles: [source] + headers,
+                outputFiles: [output])
+        }
+    }
+
+    private func contents(of directory: URL) throws -> [URL] {
+        try FileManager.default.contentsOfDirectory(at: directory, includingPropertiesForKeys: nil)
+            .sorted { $0.path < $1.path }
+    }
+
+    private var multiarchTriple: String {
+        #if arch(arm64)
+        "aarch64-linux-gnu"
+        #else
+        "x86_64-linux-gnu"
+        #endif
+    }
+}

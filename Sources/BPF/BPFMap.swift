@@ -1,0 +1,133 @@
+import CLibBPF
+import Glibc
+
+/// A typed view of a map. `Key` and `Value` have the layout of the shared header; values of per-CPU maps are one
+/// CPU's.
+public struct BPFMap<Key: BitwiseCopyable, Value: BitwiseCopyable>: Sendable {
+    public let name: String
+    public let descriptor: BPFDescriptor
+    public let maxEntries: Int
+    public let id: UInt32
+    private let isPerCPU: Bool
+
+    public init(name: String, descriptor: BPFDescriptor) throws(BPFError) {
+        var info = bpf_map_info()
+        var size = UInt32(MemoryLayout<bpf_map_info>.size)
+        guard bpf_obj_get_info_by_fd(descriptor.number, &info, &size) == 0 else {
+            throw BPFError("inspect map \(name)", code: errno)
+        }
+        guard info.key_size == UInt32(MemoryLayout<Key>.size), info.value_size == UInt32(MemoryLayout<Value>.stride)
+        else {
+            throw BPFError(
+                "use map \(name): keys of \(info.key_size) and values of \(info.value_size) bytes", code: EINVAL)
+        }
+        self.name = name
+        self.descriptor = descriptor
+        self.maxEntries = Int(info.max_entries)
+        self.id = info.id
+        self.isPerCPU = info.type == BPF_MAP_TYPE_PERCPU_ARRAY.rawValue || info.type == BPF_MAP_TYPE_PERCPU_HASH.rawValue
+    }
+
+    /// Opens a pinned map; nil where nothing is pinned.
+    public init?(name: String, pinnedAt path: String) throws(BPFError) {
+        guard let descriptor = try BPFDescriptor(pinnedAt: path) else { return nil }
+        self = try BPFMap(name: name, descriptor: descriptor)
+    }
+
+    public func update(_ value: Value, for key: Key) throws(BPFError) {
+        precondition(!isPerCPU, "\(name) has a value per CPU")
+        var key = key
+        var value = value
+        if bpf_map_update_elem(descriptor.number, &key, &value, UInt64(BPF_ANY)) != 0 {
+            throw BPFError("update map \(name)", code: errno)
+        }
+    }
+
+    /// True if the key was there.
+    @discardableResult
+    public func remove(_ key: Key) throws(BPFError) -> Bool {
+        var key = key
+        if bpf_map_delete_elem(descriptor.number, &key) == 0 { return true }
+        if errno == ENOENT { return false }
+        throw BPFError("delete from map \(name)", code: errno)
+    }
+
+    /// The value of every CPU, one where the map is not per CPU; empty where the key is absent.
+    public func values(for key: Key) throws(BPFError) -> [Value] {
+        let count = isPerCPU ? Int(libbpf_num_possible_cpus()) : 1
+        let stride = MemoryLayout<Value>.stride
+        var key = key
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: count * (stride + 7) / 8 * 8, alignment: 8)
+        defer { buffer.deallocate() }
+        if bpf_map_lookup_elem(descriptor.number, &key, buffer.baseAddress) != 0 {
+            if errno == ENOENT { return [] }
+            throw BPFError("look up in map \(name)", code: errno)
+        }
+        return (0..<count).map { buffer.load(fromByteOffset: $0 * stride, as: Value.self) }
+    }
+
+    public func value(for key: Key) throws(BPFError) -> Value? { try values(for: key).first }
+
+    /// All keys, as far as the map holds still.
+    public func keys() throws(BPFError) -> [Key] {
+        var keys: [Key] = []
+        withUnsafeTemporaryAllocation(of: Key.self, capacity: 1) { next in
+            next.withMemoryRebound(to: UInt8.self) { $0.update(repeating: 0) }
+            guard let slot = next.baseAddress, bpf_map_get_next_key(descriptor.number, nil, slot) == 0 else { return }
+            repeat {
+                keys.append(slot.pointee)
+            } while keys.count < maxEntries && bpf_map_get_next_key(descriptor.number, slot, slot) == 0
+        }
+        return keys
+    }
+
+    /// Maps an array map's memory (BPF_F_MMAPABLE). `stride` is the kernel's: values rounded up to 8 bytes.
+    public func memory(writable: Bool) throws(BPFError) -> MappedArray<Value> {
+        try MappedArray(name: name, descriptor: descriptor, count: maxEntries, writable: writable)
+    }
+}
+
+/// The memory of a BPF array map, shared with the packet programs. Elements change under the reader: read and write
+/// single aligned words.
+public final class MappedArray<Value: BitwiseCopyable>: @unchecked Sendable {
+    public let count: Int
+    public let stride = (MemoryLayout<Value>.size + 7) / 8 * 8
+    private let base: UnsafeMutableRawPointer
+    private let length: Int
+
+    init(name: String, descriptor: BPFDescriptor, count: Int, writable: Bool) throws(BPFError) {
+        let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+        let length = (count * stride + page - 1) / page * page
+        let protection = writable ? PROT_READ | PROT_WRITE : PROT_READ
+        guard let base = mmap(nil, length, protection, MAP_SHARED, descriptor.number, 0), base != MAP_FAILED else {
+            throw BPFError("map the memory of \(name)", code: errno)
+        }
+        self.base = base
+        self.length = length
+        self.count = count
+    }
+
+    deinit { munmap(base, length) }
+
+    public func pointer(_ index: Int) -> UnsafeMutableRawPointer {
+        precondition(index >= 0 && index < count, "index \(index) of \(count)")
+        return base + index * stride
+    }
+
+    public subscript(index: Int) -> Value {
+        get { pointer(index).load(as: Value.self) }
+        set { pointer(index).storeBytes(of: newValue, as: Value.self) }
+    }
+}
+
+extension BPFMap {
+    /// Zeroes the values of every CPU.
+    public func clear(_ key: Key) throws(BPFError) {
+        let count = isPerCPU ? Int(libbpf_num_possible_cpus()) : 1
+        let zeros = [UInt8](repeating: 0, count: count * (MemoryLayout<Value>.stride + 7) / 8 * 8)
+        var key = key
+        if bpf_map_update_elem(descriptor.number, &key, zeros, UInt64(BPF_ANY)) != 0 {
+            throw BPFError("clear in map \(name)", code: errno)
+        }
+    }
+}

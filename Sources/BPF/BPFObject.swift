@@ -1,0 +1,131 @@
+import CLibBPF
+import Glibc
+
+/// An opened and, after `load()`, kernel-resident BPF object. Descriptors taken from it live as long as it does.
+public final class BPFObject {
+    private let object: OpaquePointer
+    private let name: String
+    private let log: UnsafeMutablePointer<CChar>
+    private static let logSize = 1 << 20
+
+    public init(_ embedded: EmbeddedObject) throws(BPFError) {
+        let bytes = embedded.bytes
+        let name = "\(embedded.name)"
+        let log = UnsafeMutablePointer<CChar>.allocate(capacity: Self.logSize)
+        log.initialize(repeating: 0, count: Self.logSize)
+        var options = bpf_object_open_opts()
+        options.sz = MemoryLayout<bpf_object_open_opts>.size
+        options.kernel_log_buf = log
+        options.kernel_log_size = Self.logSize
+        let opened = name.withCString { cName -> OpaquePointer? in
+            options.object_name = cName
+            return bytes.withUnsafeBytes { bpf_object__open_mem($0.baseAddress, $0.count, &options) }
+        }
+        guard let opened else {
+            let code = errno
+            log.deallocate()
+            throw BPFError("open BPF object \(name)", code: code)
+        }
+        self.object = opened
+        self.name = name
+        self.log = log
+    }
+
+    deinit {
+        bpf_object__close(object)
+        log.deallocate()
+    }
+
+    /// Sets the program's `const volatile` globals. `Value` has the layout of `.rodata`. Before `load()`.
+    public func setReadOnlyData<Value: BitwiseCopyable>(_ value: Value) throws(BPFError) {
+        let map = try handle(ofMap: ".rodata")
+        guard bpf_map__value_size(map) == UInt32(MemoryLayout<Value>.size) else {
+            throw BPFError("set constants of \(name): \(bpf_map__value_size(map)) bytes of .rodata", code: EINVAL)
+        }
+        var value = value
+        let code = bpf_map__set_initial_value(map, &value, MemoryLayout<Value>.size)
+        if code != 0 { throw BPFError("set constants of \(name)", code: -code) }
+    }
+
+    public func setMaxEntries(_ count: UInt32, ofMap map: String) throws(BPFError) {
+        let code = bpf_map__set_max_entries(try handle(ofMap: map), count)
+        if code != 0 { throw BPFError("size map \(map)", code: -code) }
+    }
+
+    /// Pins the map there, or, if a map of the same shape is pinned there already, uses that one. Before `load()`.
+    public func setPinPath(_ path: String, ofMap map: String) throws(BPFError) {
+        let code = bpf_map__set_pin_path(try handle(ofMap: map), path)
+        if code != 0 { throw BPFError("pin map \(map) to \(path)", code: -code) }
+    }
+
+    /// Uses a map that exists. Before `load()`.
+    public func reuse(descriptor: Int32, forMap map: String) throws(BPFError) {
+        let code = bpf_map__reuse_fd(try handle(ofMap: map), descriptor)
+        if code != 0 { throw BPFError("share map \(map)", code: -code) }
+    }
+
+    public func load() throws(BPFError) {
+        let code = bpf_object__load(object)
+        if code != 0 { throw BPFError("load BPF object \(name)", code: -code, detail: verifierComplaint) }
+    }
+
+    /// The last line of the verifier's log that says what is wrong, not how much was looked at.
+    private var verifierComplaint: String? {
+        String(cString: log).split(separator: "\n")
+            .last { !$0.hasPrefix("processed ") && !$0.hasPrefix("verification time") && !$0.hasPrefix("stack depth") }
+            .map(String.init)
+    }
+
+    /// The verifier's whole log of the last `load()`.
+    public var verifierLog: String { String(cString: log) }
+
+    public func program(named name: String) throws(BPFError) -> BPFProgram {
+        guard let program = bpf_object__find_program_by_name(object, name) else {
+            throw BPFError("find program \(name)", code: ENOENT)
+        }
+        return BPFProgram(owner: self, descriptor: bpf_program__fd(program))
+    }
+
+    /// A map, once loaded, with the shape that the shared header says.
+    public func map<Key, Value>(named name: String, _: Key.Type, _: Value.Type) throws(BPFError) -> BPFMap<Key, Value> {
+        let map = try handle(ofMap: name)
+        return try BPFMap(name: name, descriptor: BPFDescriptor(duplicating: bpf_map__fd(map)))
+    }
+
+    private func handle(ofMap map: String) throws(BPFError) -> OpaquePointer {
+        // libbpf names .rodata and its like with the object's name in front, and finds them by the section's.
+        guard let handle = bpf_object__find_map_by_name(object, map) else {
+            throw BPFError("find map \(map)", code: ENOENT)
+        }
+        return handle
+    }
+}
+
+/// An owned file descriptor.
+public final class BPFDescriptor: Sendable {
+    public let number: Int32
+
+    public init(owning number: Int32) { self.number = number }
+
+    public init(duplicating number: Int32) throws(BPFError) {
+        let copy = fcntl(number, F_DUPFD_CLOEXEC, 3)
+        guard copy >= 0 else { throw BPFError("duplicate descriptor", code: errno) }
+        self.number = copy
+    }
+
+    /// Opens what is pinned there; nil where nothing is.
+    public convenience init?(pinnedAt path: String) throws(BPFError) {
+        let number = bpf_obj_get(path)
+        if number < 0 {
+            if errno == ENOENT { return nil }
+            throw BPFError("open \(path)", code: errno)
+        }
+        self.init(owning: number)
+    }
+
+    deinit { close(number) }
+
+    public func pin(at path: String) throws(BPFError) {
+        if bpf_obj_pin(number, path) != 0 { throw BPFError("pin \(path)", code: errno) }
+    }
+}

@@ -1,0 +1,202 @@
+import CLibBPF
+import CLinux
+import Glibc
+
+/// How an XDP program is attached: by the driver, or behind it by the network stack.
+public enum XDPMode: String, Sendable, Codable {
+    case native, generic
+
+    var flags: UInt32 {
+        switch self {
+        case .native: UInt32(XDP_FLAGS_DRV_MODE)
+        case .generic: UInt32(XDP_FLAGS_SKB_MODE)
+        }
+    }
+}
+
+/// A loaded program.
+public struct BPFProgram {
+    private let owner: AnyObject?
+    public let descriptor: Int32
+
+    init(owner: AnyObject?, descriptor: Int32) {
+        self.owner = owner
+        self.descriptor = descriptor
+    }
+
+    /// Opens a pinned program; nil where nothing is pinned.
+    public init?(pinnedAt path: String) throws(BPFError) {
+        guard let descriptor = try BPFDescriptor(pinnedAt: path) else { return nil }
+        self.owner = descriptor
+        self.descriptor = descriptor.number
+    }
+
+    public func pin(at path: String) throws(BPFError) {
+        if bpf_obj_pin(descriptor, path) != 0 { throw BPFError("pin \(path)", code: errno) }
+    }
+
+    /// Attaches an XDP program. The attachment lives as long as the link or its pin.
+    public func attachXDP(interface: Int32, mode: XDPMode) throws(BPFError) -> BPFLink {
+        var options = bpf_link_create_opts()
+        options.sz = MemoryLayout<bpf_link_create_opts>.size
+        options.flags = mode.flags
+        let number = bpf_link_create(descriptor, interface, BPF_XDP, &options)
+        guard number >= 0 else { throw BPFError("attach XDP program", code: errno) }
+        return BPFLink(descriptor: BPFDescriptor(owning: number))
+    }
+
+    public struct TestRun: Equatable {
+        /// The program's return value: an XDP_ or TC_ACT_ verdict.
+        public var verdict: UInt32
+        public var packet: [UInt8]
+    }
+
+    /// Runs the program once on a packet (BPF_PROG_TEST_RUN), as if it had come in on `ingress`.
+    public func testRun(packet: [UInt8], ingress: UInt32? = nil) throws(BPFError) -> TestRun {
+        var output = [UInt8](repeating: 0, count: packet.count + 512)
+        var options = bpf_test_run_opts()
+        options.sz = MemoryLayout<bpf_test_run_opts>.size
+        options.repeat = 1
+        var context = xdp_md()
+        context.data_end = UInt32(packet.count)
+        context.ingress_ifindex = ingress ?? 0
+        let result = packet.withUnsafeBytes { input in
+            output.withUnsafeMutableBytes { out in
+                withUnsafeMutablePointer(to: &context) { context in
+                    options.data_in = input.baseAddress
+                    options.data_size_in = UInt32(input.count)
+                    options.data_out = out.baseAddress
+                    options.data_size_out = UInt32(out.count)
+                    if ingress != nil {
+                        options.ctx_in = UnsafeRawPointer(context)
+                        options.ctx_size_in = UInt32(MemoryLayout<xdp_md>.size)
+                    }
+                    return bpf_prog_test_run_opts(descriptor, &options) == 0 ? 0 : errno
+                }
+            }
+        }
+        if result != 0 { throw BPFError("test run", code: result) }
+        return TestRun(verdict: options.retval, packet: Array(output.prefix(Int(options.data_size_out))))
+    }
+
+    /// Where a tc program of ours sits: the same on every interface, so that cleaning up can name it.
+    public struct TrafficControlHook: Sendable, Hashable {
+        public enum Direction: String, Sendable, Codable {
+            case ingress, egress
+            var attachPoint: bpf_tc_attach_point { self == .ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS }
+        }
+        public var interface: Int32
+        public var direction: Direction
+        public var priority: UInt32
+        public var handle: UInt32
+
+        public init(interface: Int32, direction: Direction, priority: UInt32, handle: UInt32) {
+            self.interface = interface
+            self.direction = direction
+            self.priority = priority
+            self.handle = handle
+        }
+
+        private var hook: bpf_tc_hook {
+            var hook = bpf_tc_hook()
+            hook.sz = MemoryLayout<bpf_tc_hook>.size
+            hook.ifindex = interface
+            hook.attach_point = direction.attachPoint
+            return hook
+        }
+
+        /// Creates the clsact qdisc. False if there was one.
+        public func createQdisc() throws(BPFError) -> Bool {
+            var hook = hook
+            let code = bpf_tc_hook_create(&hook)
+            if code == -EEXIST { return false }
+            if code != 0 { throw BPFError("create clsact qdisc", code: -code) }
+            return true
+        }
+
+        /// Attaches the program, in place of what we had there.
+        public func attach(_ program: BPFProgram) throws(BPFError) {
+            var hook = hook
+            var options = bpf_tc_opts()
+            options.sz = MemoryLayout<bpf_tc_opts>.size
+            options.handle = handle
+            options.priority = priority
+            options.prog_fd = program.descriptor
+            options.flags = UInt32(BPF_TC_F_REPLACE.rawValue)
+            let code = bpf_tc_attach(&hook, &options)
+            if code != 0 { throw BPFError("attach tc program", code: -code) }
+        }
+
+        /// Detaches our filter; false if it was not there.
+        @discardableResult
+        public func detach() throws(BPFError) -> Bool {
+            var hook = hook
+            var options = bpf_tc_opts()
+            options.sz = MemoryLayout<bpf_tc_opts>.size
+            options.handle = handle
+            options.priority = priority
+            let code = bpf_tc_detach(&hook, &options)
+            if code == -ENOENT || code == -EINVAL || code == -ENODEV { return false }
+            if code != 0 { throw BPFError("detach tc program", code: -code) }
+            return true
+        }
+
+        /// Removes the clsact qdisc with everything on it.
+        public func destroyQdisc() throws(BPFError) {
+            var hook = hook
+            hook.attach_point = bpf_tc_attach_point(BPF_TC_INGRESS.rawValue | BPF_TC_EGRESS.rawValue)
+            let code = bpf_tc_hook_destroy(&hook)
+            if code != 0 && code != -ENOENT && code != -ENODEV {
+                throw BPFError("remove clsact qdisc", code: -code)
+            }
+        }
+    }
+}
+
+/// An attachment of an XDP program.
+public struct BPFLink {
+    private let descriptor: BPFDescriptor
+
+    init(descriptor: BPFDescriptor) { self.descriptor = descriptor }
+
+    public init?(pinnedAt path: String) throws(BPFError) {
+        guard let descriptor = try BPFDescriptor(pinnedAt: path) else { return nil }
+        self.descriptor = descriptor
+    }
+
+    public func pin(at path: String) throws(BPFError) { try descriptor.pin(at: path) }
+
+    /// Swaps the program; no packet passes between the old and the new one.
+    public func update(to program: BPFProgram) throws(BPFError) {
+        if bpf_link_update(descriptor.number, program.descriptor, nil) != 0 {
+            throw BPFError("update XDP link", code: errno)
+        }
+    }
+
+    /// The interface's index, 0 once the device is gone.
+    public func interface() throws(BPFError) -> UInt32 {
+        var info = bpf_link_info()
+        var size = UInt32(MemoryLayout<bpf_link_info>.size)
+        guard bpf_obj_get_info_by_fd(descriptor.number, &info, &size) == 0 else {
+            throw BPFError("inspect XDP link", code: errno)
+        }
+        return info.xdp.ifindex
+    }
+}
+
+/// What is attached to an interface's XDP hook.
+public struct XDPAttachment: Sendable {
+    public var programID: UInt32
+    public var mode: XDPMode
+
+    /// Nil where nothing is attached.
+    public static func of(interface: Int32) throws(BPFError) -> XDPAttachment? {
+        var options = bpf_xdp_query_opts()
+        options.sz = MemoryLayout<bpf_xdp_query_opts>.size
+        let code = bpf_xdp_query(interface, 0, &options)
+        if code != 0 { throw BPFError("query XDP", code: -code) }
+        if options.prog_id == 0 { return nil }
+        return XDPAttachment(
+            programID: options.prog_id, mode: options.attach_mode == UInt8(XDP_ATTACHED_SKB) ? .generic : .native)
+    }
+}

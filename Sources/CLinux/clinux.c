@@ -1,0 +1,182 @@
+#define _GNU_SOURCE
+#include "clinux.h"
+
+#include <arpa/inet.h>
+#include <linux/capability.h>
+#include <linux/if_packet.h>
+#include <net/if_arp.h>
+#include <netinet/if_ether.h>
+#include <sys/syscall.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/ethtool.h>
+#include <linux/if_tun.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+int clinux_unshare_network(void) { return unshare(CLONE_NEWNET); }
+int clinux_enter_namespace(int descriptor) { return setns(descriptor, 0); }
+
+uint64_t clinux_network_namespace_cookie(void)
+{
+	int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	uint64_t cookie = 0;
+	socklen_t size = sizeof(cookie);
+
+	if (descriptor < 0)
+		return 0;
+	if (getsockopt(descriptor, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size))
+		cookie = 0;
+	close(descriptor);
+	return cookie;
+}
+
+uint64_t clinux_filesystem_type(const char *path)
+{
+	struct statfs info;
+
+	return statfs(path, &info) ? 0 : (uint64_t)info.f_type;
+}
+
+int clinux_mount_bpffs(const char *path) { return mount("bpf", path, "bpf", 0, "mode=0700"); }
+
+/* Runs mount or unmount in another mount namespace; 0, or an errno. */
+static int in_mount_namespace(const char *namespace_path, int (*action)(const char *), const char *path)
+{
+	int namespace = open(namespace_path, O_RDONLY | O_CLOEXEC);
+	int status = 0;
+	pid_t child;
+
+	if (namespace < 0)
+		return errno;
+	/* setns for mounts wants a process that shares its root with no other thread. */
+	child = fork();
+	if (child == 0) {
+		if (setns(namespace, CLONE_NEWNS) || action(path))
+			_exit(errno);
+		_exit(0);
+	}
+	close(namespace);
+	if (child < 0)
+		return errno;
+	while (waitpid(child, &status, 0) < 0)
+		if (errno != EINTR)
+			return errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : ECHILD;
+}
+
+int clinux_mount_bpffs_for_pid1(const char *path)
+{
+	return clinux_mount_bpffs_in_namespace("/proc/1/ns/mnt", path);
+}
+
+int clinux_mount_bpffs_in_namespace(const char *namespace_path, const char *path)
+{
+	return in_mount_namespace(namespace_path, clinux_mount_bpffs, path);
+}
+
+int clinux_unmount_in_namespace(const char *namespace_path, const char *path)
+{
+	return in_mount_namespace(namespace_path, clinux_unmount, path);
+}
+
+int clinux_open_path(const char *path) { return open(path, O_PATH | O_CLOEXEC | O_DIRECTORY); }
+
+int clinux_unmount(const char *path) { return umount(path); }
+
+int clinux_persist_tun(const char *name, int persist)
+{
+	struct ifreq request = { .ifr_flags = IFF_TUN | IFF_NO_PI };
+	int descriptor = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	int result = -1, saved;
+
+	if (descriptor < 0)
+		return -1;
+	strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+	if (ioctl(descriptor, TUNSETIFF, &request) == 0)
+		result = ioctl(descriptor, TUNSETPERSIST, persist);
+	saved = errno;
+	close(descriptor);
+	errno = saved;
+	return result;
+}
+
+int clinux_ethtool_driver(const char *interface, char *driver)
+{
+	struct ethtool_drvinfo info = { .cmd = ETHTOOL_GDRVINFO };
+	struct ifreq request = { .ifr_data = (void *)&info };
+	int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int result, saved;
+
+	if (descriptor < 0)
+		return -1;
+	strncpy(request.ifr_name, interface, IFNAMSIZ - 1);
+	result = ioctl(descriptor, SIOCETHTOOL, &request);
+	saved = errno;
+	close(descriptor);
+	errno = saved;
+	if (result == 0)
+		memcpy(driver, info.driver, sizeof(info.driver));
+	return result;
+}
+
+int clinux_disable_transmit_checksum(const char *interface)
+{
+	struct ethtool_value value = { .cmd = ETHTOOL_STXCSUM, .data = 0 };
+	struct ifreq request = { .ifr_data = (void *)&value };
+	int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int result, saved;
+
+	if (descriptor < 0)
+		return -1;
+	strncpy(request.ifr_name, interface, IFNAMSIZ - 1);
+	result = ioctl(descriptor, SIOCETHTOOL, &request);
+	saved = errno;
+	close(descriptor);
+	errno = saved;
+	return result;
+}
+
+int clinux_announce_address(int interface, const uint8_t mac[6], uint32_t address)
+{
+	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ARP), .sll_ifindex = interface,
+				  .sll_halen = 6 };
+	struct ether_arp arp = { .ea_hdr = { htons(ARPHRD_ETHER), htons(ETH_P_IP), 6, 4, htons(ARPOP_REQUEST) } };
+	int descriptor = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int saved;
+	ssize_t sent;
+
+	if (descriptor < 0)
+		return -1;
+	memset(to.sll_addr, 0xff, 6);
+	memcpy(arp.arp_sha, mac, 6);
+	memcpy(arp.arp_spa, &address, 4);
+	memcpy(arp.arp_tpa, &address, 4);
+	sent = sendto(descriptor, &arp, sizeof(arp), 0, (struct sockaddr *)&to, sizeof(to));
+	saved = errno;
+	close(descriptor);
+	errno = saved;
+	return sent < 0 ? -1 : 0;
+}
+
+uint64_t clinux_effective_capabilities(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = { 0 };
+
+	if (syscall(SYS_capget, &header, data))
+		return 0;
+	return data[0].effective | (uint64_t)data[1].effective << 32;
+}

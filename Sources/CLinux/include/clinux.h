@@ -1,0 +1,43 @@
+/* What Swift's Glibc module leaves out of Linux. Every function returns what the system call returns: -1 with errno
+ * set on failure. _GNU_SOURCE stays in the .c file: in a header it would give libc types a second layout, and clang
+ * then refuses to merge the modules. */
+#pragma once
+#include <stdint.h>
+#include <sys/types.h>
+
+int clinux_unshare_network(void);
+int clinux_enter_namespace(int descriptor);
+/* The cookie of the network namespace of a fresh socket, 0 where the kernel has none (before 5.14). */
+uint64_t clinux_network_namespace_cookie(void);
+/* f_type of statfs(2), or 0. */
+uint64_t clinux_filesystem_type(const char *path);
+int clinux_mount_bpffs(const char *path);
+/* Mounts bpffs on path in the mount namespace of pid 1, by a child process. 0, or an errno. */
+int clinux_mount_bpffs_for_pid1(const char *path);
+int clinux_unmount(const char *path);
+/* The same in the mount namespace of namespace_path (/proc/PID/ns/mnt), by a child process. 0, or an errno. */
+int clinux_mount_bpffs_in_namespace(const char *namespace_path, const char *path);
+int clinux_unmount_in_namespace(const char *namespace_path, const char *path);
+/* A descriptor that only names a directory (O_PATH): /proc/self/fd/N then leads into it from any mount namespace. */
+int clinux_open_path(const char *path);
+/* Creates, or opens, a TUN device that outlives its descriptor; or makes it go away. */
+int clinux_persist_tun(const char *name, int persist);
+/* The driver's name (ETHTOOL_GDRVINFO) into driver[32]. */
+int clinux_ethtool_driver(const char *interface, char *driver);
+
+/* Aligned 64-bit accesses to memory that a BPF program shares. */
+static inline void clinux_store_u64(void *address, uint64_t value)
+{
+	__atomic_store_n((uint64_t *)address, value, __ATOMIC_RELEASE);
+}
+static inline uint64_t clinux_load_u64(const void *address)
+{
+	return __atomic_load_n((const uint64_t *)address, __ATOMIC_ACQUIRE);
+}
+
+/* Has the kernel compute the checksums of what leaves the interface (ETHTOOL_STXCSUM, and with it segmentation). */
+int clinux_disable_transmit_checksum(const char *interface);
+/* Sends a gratuitous ARP request (RFC 5227 section 3: an announcement); address in network byte order. */
+int clinux_announce_address(int interface, const uint8_t mac[6], uint32_t address);
+/* The effective capabilities of this process, bit n for capability n. */
+uint64_t clinux_effective_capabilities(void);

@@ -1,0 +1,129 @@
+public import BPF
+internal import Glibc
+public import LoadBalancing
+internal import PacketPrograms
+
+/// What the maps say at a moment, with or without a daemon.
+public struct DataPlaneSnapshot: Sendable {
+    public struct Server: Sendable {
+        public var id: UInt32
+        public var address: IPv4Address
+        public var configuredWeight: UInt16
+        /// What the schedulers use: 0 while the server is down.
+        public var weight: UInt16
+        public var isDown: Bool
+        /// No longer configured; its connections go on.
+        public var isRemoved: Bool
+        public var active: UInt32
+        public var inactive: UInt32
+        public var connections: UInt64
+        public var packets: UInt64
+        /// Inner IP length.
+        public var bytes: UInt64
+        /// The outer packet's source, where the way is known.
+        public var source: IPv4Address?
+        public var hasNextHop: Bool
+    }
+
+    public struct Service: Sendable {
+        public var index: UInt32
+        public var address: ServiceAddress
+        public var scheduler: Scheduler
+        public var servers: [Server]
+    }
+
+    public var services: [Service]
+    /// By `PacketCounter.name`.
+    public var counters: [String: UInt64]
+
+    public init(of maps: DirectorMaps) throws(BPFError) {
+        var services: [UInt32: Service] = [:]
+        for key in try maps.services.keys() {
+            guard key.protocol != 0, let value = try maps.services.value(for: key) else { continue }
+            let name = maps.schedules.pointer(Int(value.service)).load(
+                fromByteOffset: scheduleNameOffset, as: UInt64.self)
+            guard let scheduler = Scheduler(packedName: name) else { continue }
+            services[value.service] = Service(
+                index: value.service, address: ServiceAddress(key: key), scheduler: scheduler, servers: [])
+        }
+        for id in 1..<maps.servers.count {
+            let row = maps.servers[id]
+            guard row.flags & UInt16(IPVSD_SERVER_USED) != 0, services[UInt32(row.service)] != nil else { continue }
+            services[UInt32(row.service)]?.servers.append(try Server(id: UInt32(id), row: row, maps: maps))
+        }
+        self.services = services.values.sorted {
+            ($0.address.vip, $0.address.port ?? 0, $0.index) < ($1.address.vip, $1.address.port ?? 0, $1.index)
+        }
+        self.counters = try maps.counterTotals()
+    }
+}
+
+extension DataPlaneSnapshot.Server {
+    init(id: UInt32, row: ipvsd_server, maps: DirectorMaps) throws(BPFError) {
+        let load = maps.loads[Int(id)]
+        let path = maps.paths[Int(row.path)]
+        self.init(
+            id: id, address: IPv4Address(bigEndian: row.address), configuredWeight: row.configured_weight,
+            weight: row.weight, isDown: row.flags & UInt16(IPVSD_SERVER_DOWN) != 0,
+            isRemoved: row.flags & UInt16(IPVSD_SERVER_REMOVED) != 0, active: load.active, inactive: load.inactive,
+            connections: 0, packets: 0, bytes: 0,
+            source: path.ifindex == 0 ? nil : IPv4Address(bigEndian: path.source),
+            hasNextHop: path.flags & UInt32(IPVSD_PATH_RESOLVED) != 0)
+        for cpu in try maps.statistics.values(for: id) {
+            connections &+= cpu.connections
+            packets &+= cpu.packets
+            bytes &+= cpu.bytes
+        }
+    }
+}
+
+let scheduleNameOffset = MemoryLayout<ipvsd_service>.offset(of: \.name) ?? 24
+
+extension Scheduler {
+    /// Up to eight ASCII characters in a word, the first in the lowest byte.
+    var packedName: UInt64 {
+        rawValue.utf8.reversed().reduce(0) { $0 << 8 | UInt64($1) }
+    }
+
+    init?(packedName: UInt64) {
+        guard let scheduler = Scheduler.allCases.first(where: { $0.packedName == packedName }) else { return nil }
+        self = scheduler
+    }
+}
+
+extension ServiceAddress {
+    init(key: ipvsd_service_key) {
+        let vip = IPv4Address(bigEndian: key.vip)
+        let transport = TransportProtocol.allCases.first { $0.number == key.protocol }
+        if key.port != 0, let transport {
+            self.init(vip: vip, port: UInt16(bigEndian: key.port), transport: transport)
+        } else {
+            self.init(vip: vip)
+        }
+    }
+
+    /// What the packet program looks up, one key for each protocol, with the service's ids in the flow table.
+    func keys(service: UInt32) -> [(key: ipvsd_service_key, value: ipvsd_service_value)] {
+        let transports = transport.map { [$0] } ?? TransportProtocol.allCases
+        return transports.enumerated().map { offset, transport in
+            let key = ipvsd_service_key(
+                vip: vip.bigEndian, port: (port ?? 0).bigEndian, protocol: transport.number, reserved: 0)
+            let value = ipvsd_service_value(
+                service: service, flow_service: UInt16(2 * service) + UInt16(offset),
+                flags: port == nil ? UInt16(IPVSD_SERVICE_ANY_PORT) : 0)
+            return (key, value)
+        }
+    }
+}
+
+extension DirectorMaps {
+    public func counterTotals() throws(BPFError) -> [String: UInt64] {
+        var totals = [UInt64](repeating: 0, count: Int(IPVSD_COUNTERS.rawValue))
+        for cpu in try counters.values(for: 0) {
+            withUnsafeBytes(of: cpu) { raw in
+                for (index, value) in raw.bindMemory(to: UInt64.self).enumerated() { totals[index] &+= value }
+            }
+        }
+        return Dictionary(uniqueKeysWithValues: PacketCounter.all.map { ($0.name, totals[$0.index]) })
+    }
+}

@@ -1,0 +1,64 @@
+public import BPF
+internal import Glibc
+public import PacketPrograms
+
+/// The maps of the packet programs, pinned in one directory, with their array maps in memory.
+public struct DirectorMaps: Sendable {
+    static let names = [
+        "settings", "services", "schedules", "slots", "servers", "loads", "paths", "statistics", "counters", "flows",
+        "overflows", "learnt_ports", "egress",
+    ]
+
+    public let services: BPFMap<ipvsd_service_key, ipvsd_service_value>
+    public let statistics: BPFMap<UInt32, ipvsd_statistics>
+    public let counters: BPFMap<UInt32, ipvsd_counters>
+    public let learntPorts: BPFMap<ipvsd_learnt_port, UInt64>
+    public let egress: BPFMap<UInt32, UInt32>
+    public let settings: MappedArray<ipvsd_settings>
+    public let schedules: MappedArray<ipvsd_service>
+    public let slots: MappedArray<ipvsd_slots>
+    public let servers: MappedArray<ipvsd_server>
+    public let loads: MappedArray<ipvsd_load>
+    public let paths: MappedArray<ipvsd_path>
+    public let flows: MappedArray<ipvsd_bucket>
+
+    /// Opens what is pinned below `directory`; nil where there is no data plane. Throws where it has another layout.
+    public init?(directory: String, writable: Bool) throws(BPFError) {
+        func pinned<Key, Value>(_ name: String, _: Key.Type, _: Value.Type) throws(BPFError) -> BPFMap<Key, Value> {
+            guard let map = try BPFMap<Key, Value>(name: name, pinnedAt: "\(directory)/\(name)") else {
+                throw BPFError("open map \(name) below \(directory)", code: ENOENT)
+            }
+            return map
+        }
+        func array<Value>(_ name: String, _ type: Value.Type) throws(BPFError) -> MappedArray<Value> {
+            try pinned(name, UInt32.self, type).memory(writable: writable)
+        }
+        guard try BPFDescriptor(pinnedAt: "\(directory)/settings") != nil else { return nil }
+        settings = try array("settings", ipvsd_settings.self)
+        // A zero version: loaded by a daemon that did not live to fill it in.
+        let version = settings.pointer(0).load(as: UInt32.self)
+        guard version == UInt32(IPVSD_ABI_VERSION) || version == 0 else {
+            throw BPFError(
+                "use the data plane below \(directory): its layout is version \(version), mine is \(IPVSD_ABI_VERSION); "
+                    + "'ipvsd cleanup' removes it", code: EPROTO)
+        }
+        services = try pinned("services", ipvsd_service_key.self, ipvsd_service_value.self)
+        statistics = try pinned("statistics", UInt32.self, ipvsd_statistics.self)
+        counters = try pinned("counters", UInt32.self, ipvsd_counters.self)
+        learntPorts = try pinned("learnt_ports", ipvsd_learnt_port.self, UInt64.self)
+        egress = try pinned("egress", UInt32.self, UInt32.self)
+        schedules = try array("schedules", ipvsd_service.self)
+        slots = try array("slots", ipvsd_slots.self)
+        servers = try array("servers", ipvsd_server.self)
+        loads = try array("loads", ipvsd_load.self)
+        paths = try array("paths", ipvsd_path.self)
+        flows = try array("flows", ipvsd_bucket.self)
+    }
+}
+
+extension BPFObject {
+    /// Names every map's pin, so that `load()` creates and pins it, or uses the one that is there.
+    func pinDirectorMaps(below directory: String) throws(BPFError) {
+        for name in DirectorMaps.names { try setPinPath("\(directory)/\(name)", ofMap: name) }
+    }
+}

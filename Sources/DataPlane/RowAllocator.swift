@@ -1,0 +1,30 @@
+/// Hands out the rows of a fixed table. A freed row rests until every packet that may still read it is gone.
+struct RowAllocator {
+    /// A packet program runs for microseconds; this is ample.
+    static let grace: Duration = .milliseconds(100)
+
+    private var used: Set<Int> = []
+    private var resting: [(row: Int, since: ContinuousClock.Instant)] = []
+    private var free: [Int]
+
+    /// Rows 1 to `count` - 1: 0 stands for "not set".
+    init(count: Int, used: Set<Int> = []) {
+        self.used = used
+        self.free = (1..<count).reversed().filter { !used.contains($0) }
+    }
+
+    /// Nil where the table is full.
+    mutating func allocate(now: ContinuousClock.Instant = .now) -> Int? {
+        while let first = resting.first, now - first.since >= Self.grace {
+            free.append(resting.removeFirst().row)
+        }
+        guard let row = free.popLast() else { return nil }
+        used.insert(row)
+        return row
+    }
+
+    mutating func release(_ row: Int, now: ContinuousClock.Instant = .now) {
+        guard used.remove(row) != nil else { return }
+        resting.append((row, now))
+    }
+}

@@ -1,0 +1,66 @@
+internal import BPF
+internal import CLinux
+internal import DataPlane
+internal import HostState
+internal import LoadBalancing
+internal import Netlink
+
+/// ipvsd0, through which health checks enter the tunnel. A veth, whose peer is there only to give it a carrier.
+final class CheckDevice {
+    static let name = "ipvsd0"
+    private static let peer = "ipvsd1"
+
+    let link: Link
+    private let programs: CheckPrograms
+    private let journal: ChangeJournal
+
+    /// Makes the device, or takes the one that is there.
+    init(directory: String, journal: ChangeJournal) throws {
+        let socket = try RouteSocket()
+        try journal.make(.link(name: Self.name)) {
+            if try socket.link(named: Self.name) == nil { try socket.createVeth(name: Self.name, peer: Self.peer) }
+        }
+        guard let link = try socket.link(named: Self.name), let peer = try socket.link(named: Self.peer) else {
+            throw DirectorError(.kernel, "find \(Self.name) and its peer \(Self.peer)")
+        }
+        for end in [link, peer] {
+            // Nothing of IPv6's own goes out of it. Where the kernel has no IPv6 there is no such key.
+            try? Sysctl.write("net/ipv6/conf/\(end.name)/disable_ipv6", "1")
+            // Next hops are the business of the program behind it.
+            try socket.setARP(false, interface: end.index)
+            try socket.setUp(true, interface: end.index)
+        }
+        // The outer header would hide an unfinished checksum from the driver.
+        _ = clinux_disable_transmit_checksum(Self.name)
+        // Answers come from the VIP, which may be an address of this director.
+        try Sysctl.write("net/ipv4/conf/\(Self.name)/accept_local", "1")
+        try Sysctl.write("net/ipv4/conf/\(Self.name)/rp_filter", "0")
+
+        self.link = link
+        self.journal = journal
+        self.programs = try CheckPrograms(directory: directory, device: link)
+        try attach(interface: link, direction: .egress)
+    }
+
+    /// Takes in the answers that arrive on an interface.
+    func listen(on interface: Link) throws {
+        try attach(interface: interface, direction: .ingress)
+    }
+
+    private func attach(interface: Link, direction: BPFProgram.TrafficControlHook.Direction) throws {
+        let hook = CheckPrograms.hook(interface: interface.index, direction: direction)
+        let hadQdisc = try RouteSocket().hasClsact(interface: interface.index)
+        if !hadQdisc { try journal.make(.qdisc(interface: interface.name)) { _ = try hook.createQdisc() } }
+        try journal.make(
+            .filter(
+                interface: interface.name, direction: direction, priority: CheckPrograms.priority,
+                handle: CheckPrograms.handle)
+        ) {
+            if direction == .egress {
+                try programs.attachEgress(device: interface.index)
+            } else {
+                try programs.attachIngress(interface: interface.index)
+            }
+        }
+    }
+}

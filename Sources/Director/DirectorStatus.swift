@@ -1,0 +1,115 @@
+internal import DataPlane
+internal import FoundationEssentials
+public import LoadBalancing
+
+/// The director's table, as `ipvsd status --json` prints it.
+public struct DirectorStatus: Codable, Sendable {
+    public struct Server: Codable, Sendable {
+        public enum Health: String, Codable, Sendable {
+            case up, down
+            /// Taken as up until the first check says otherwise; the end of it where checks are off.
+            case unproven
+            /// No longer configured; its connections go on.
+            case removed
+        }
+
+        public var address: IPv4Address
+        /// The configured one.
+        public var weight: UInt16
+        public var method = "tunnel"
+        public var active: UInt32
+        public var inactive: UInt32
+        public var connections: UInt64
+        public var packets: UInt64
+        public var bytes: UInt64
+        public var health: Health
+        /// When the health became so, ISO 8601; nil where no daemon knows.
+        public var since: String?
+        public var reason: String?
+    }
+
+    public struct Service: Codable, Sendable {
+        public var vip: IPv4Address
+        /// Nil: any.
+        public var port: UInt16?
+        public var `protocol`: TransportProtocol?
+        public var scheduler: Scheduler
+        public var servers: [Server]
+
+        enum CodingKeys: String, CodingKey { case vip, port, `protocol`, scheduler, servers }
+
+        /// Writes null for any port and protocol, where the synthesized coding would leave the key out.
+        public func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(vip, forKey: .vip)
+            try container.encode(port, forKey: .port)
+            try container.encode(`protocol`, forKey: .protocol)
+            try container.encode(scheduler, forKey: .scheduler)
+            try container.encode(servers, forKey: .servers)
+        }
+    }
+
+    public struct XDP: Codable, Sendable {
+        public struct Interface: Codable, Sendable {
+            public var name: String
+            /// The driver's own, since the interface exists.
+            public var transmitErrors: UInt64
+            public var transmitDropped: UInt64
+        }
+
+        /// "native" or "generic"; nil where nothing is attached.
+        public var mode: String?
+        public var interfaces: [Interface]
+    }
+
+    /// The daemon's; nil where none runs and the pinned maps were read.
+    public var pid: Int32?
+    public var services: [Service]
+    /// Packets for a VIP.
+    public var received: UInt64
+    /// Handed to the driver toward a real server.
+    public var forwarded: UInt64
+    /// Every other end of a packet: passed-, answered- and dropped-. received = forwarded + all of these.
+    public var reasons: [String: UInt64]
+    /// Counted besides the above.
+    public var events: [String: UInt64]
+    public var xdp: XDP
+
+    /// UTF-8, keys sorted.
+    public func json() throws -> [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        return Array(try encoder.encode(self))
+    }
+
+    init(snapshot: DataPlaneSnapshot, pid: Int32?, xdp: XDP) {
+        self.pid = pid
+        self.xdp = xdp
+        received = snapshot.counters["received"] ?? 0
+        forwarded = snapshot.counters["forwarded"] ?? 0
+        reasons = [:]
+        events = [:]
+        for counter in PacketCounter.all {
+            switch counter.group {
+            case .received, .forwarded: break
+            case .passed, .answered, .dropped: reasons[counter.name] = snapshot.counters[counter.name]
+            case .event: events[counter.name] = snapshot.counters[counter.name]
+            }
+        }
+        services = snapshot.services.map { service in
+            Service(
+                vip: service.address.vip, port: service.address.port, protocol: service.address.transport,
+                scheduler: service.scheduler, servers: service.servers.map(Server.init))
+        }
+    }
+}
+
+extension DirectorStatus.Server {
+    /// What the maps alone say.
+    init(_ server: DataPlaneSnapshot.Server) {
+        self.init(
+            address: server.address, weight: server.configuredWeight, active: server.active,
+            inactive: server.inactive, connections: server.connections, packets: server.packets, bytes: server.bytes,
+            health: server.isRemoved ? .removed : server.isDown ? .down : .up, since: nil, reason: nil)
+    }
+}

@@ -1,0 +1,35 @@
+/// The rise and fall of one probe of one real server. The first verdict counts alone; after it `fall` failures in a
+/// row take it down and `rise` successes bring it back.
+public struct ProbeHealth: Sendable, Equatable {
+    public enum Verdict: Sendable, Equatable { case unproven, up, down }
+
+    public private(set) var verdict: Verdict
+    /// Why the last probe failed; nil where it did not.
+    public private(set) var failure: String?
+    /// It has answered at least once: what never did cannot have stopped.
+    public private(set) var hasAnswered = false
+    private var streak = 0
+
+    public init(verdict: Verdict = .unproven) { self.verdict = verdict }
+
+    /// True where a success would not be news.
+    public var isSteadilyUp: Bool { verdict == .up && failure == nil }
+
+    /// Takes a result in; true if the verdict changed.
+    @discardableResult
+    public mutating func record(_ result: ProbeResult, rise: Int, fall: Int) -> Bool {
+        let before = verdict
+        switch result {
+        case .success:
+            streak = failure == nil ? streak + 1 : 1
+            failure = nil
+            hasAnswered = true
+            if verdict == .unproven || (verdict == .down && streak >= rise) { verdict = .up }
+        case .failure(let reason, _):
+            streak = failure == nil ? 1 : streak + 1
+            failure = reason
+            if verdict == .unproven || (verdict == .up && streak >= fall) { verdict = .down }
+        }
+        return verdict != before
+    }
+}

@@ -1,0 +1,57 @@
+import BPF
+import Glibc
+import Netlink
+
+extension Change {
+    /// Puts back what was there. What is gone already, with its interface or by another hand, is success.
+    func undo() throws {
+        switch self {
+        case .sysctl(let key, let original):
+            if Sysctl.exists(key) { try Sysctl.write(key, original) }
+        case .address(let interface, let address, let prefixLength):
+            try withLink(interface) { try $0.removeAddress(address, prefixLength: prefixLength, from: $1.index) }
+        case .link(let name), .tun(let name):
+            try withLink(name) { try $0.deleteLink(index: $1.index) }
+        case .linkUp(let name, let wasUp):
+            try withLink(name) { try $0.setUp(wasUp, interface: $1.index) }
+        case .route(let route):
+            try RouteSocket().removeRoute(route)
+        case .rule(let rule):
+            try RouteSocket().removeRule(rule)
+        case .neighbour(let address, let interface):
+            try withLink(interface) { try $0.removeNeighbour(address, on: $1.index) }
+        case .qdisc(let interface):
+            try withLink(interface) { socket, link in
+                guard try socket.hasClsact(interface: link.index),
+                    try socket.filters(interface: link.index, ingress: true).isEmpty,
+                    try socket.filters(interface: link.index, ingress: false).isEmpty
+                else { return }
+                try BPFProgram.TrafficControlHook(
+                    interface: link.index, direction: .ingress, priority: 0, handle: 0
+                ).destroyQdisc()
+            }
+        case .filter(let interface, let direction, let priority, let handle):
+            try withLink(interface) { _, link in
+                try BPFProgram.TrafficControlHook(
+                    interface: link.index, direction: direction, priority: priority, handle: handle
+                ).detach()
+            }
+        case .mount(let path):
+            try BPFFilesystem.unmountIfEmpty(path)
+        case .module(let name):
+            try KernelModule.unloadIfUnused(name)
+        case .directory(let path):
+            guard let path = BPFFilesystem.resolve(path), rmdir(path) != 0 else { return }
+            // Not empty: another instance or another program uses it too.
+            if ![ENOENT, ENOTEMPTY, EEXIST, EBUSY].contains(errno) { throw SystemError("remove directory \(path)") }
+        case .file(let path):
+            guard let path = BPFFilesystem.resolve(path), unlink(path) != 0, errno != ENOENT else { return }
+            throw SystemError("remove \(path)")
+        }
+    }
+
+    private func withLink(_ name: String, _ body: (RouteSocket, Link) throws -> Void) throws {
+        let socket = try RouteSocket()
+        if let link = try socket.link(named: name) { try body(socket, link) }
+    }
+}

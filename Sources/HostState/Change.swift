@@ -1,0 +1,68 @@
+public import BPF
+public import LoadBalancing
+public import Netlink
+
+/// One change to the machine, with what it takes to undo it.
+public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
+    case sysctl(key: String, original: String)
+    case address(interface: String, address: IPv4Address, prefixLength: UInt8)
+    /// A device that we created.
+    case link(name: String)
+    /// A TUN device that outlives its descriptor.
+    case tun(name: String)
+    case linkUp(name: String, wasUp: Bool)
+    case route(Route)
+    case rule(Rule)
+    case neighbour(address: IPv4Address, interface: String)
+    /// A clsact qdisc that we created.
+    case qdisc(interface: String)
+    case filter(
+        interface: String, direction: BPFProgram.TrafficControlHook.Direction, priority: UInt32, handle: UInt32)
+    /// A bpffs. Undone only while it is empty.
+    case mount(path: String)
+    /// A kernel module that we loaded. Undone only while nobody uses it.
+    case module(name: String)
+    /// A directory that we created. Undone only while it is empty.
+    case directory(path: String)
+    /// A pinned BPF object.
+    case file(path: String)
+
+    public var description: String {
+        switch self {
+        case .sysctl(let key, let original): "sysctl \(key), originally \(original)"
+        case .address(let interface, let address, let prefixLength):
+            "address \(address)/\(prefixLength) on \(interface)"
+        case .link(let name): "device \(name)"
+        case .tun(let name): "TUN device \(name)"
+        case .linkUp(let name, let wasUp): "\(name), originally \(wasUp ? "up" : "down")"
+        case .route(let route): "route \(route.destinationDescription) in table \(route.table)"
+        case .rule(let rule): "rule \(rule)"
+        case .neighbour(let address, let interface): "neighbour \(address) on \(interface)"
+        case .qdisc(let interface): "clsact qdisc on \(interface)"
+        case .filter(let interface, let direction, _, _): "\(direction) program on \(interface)"
+        case .mount(let path): "bpffs on \(path)"
+        case .module(let name): "kernel module \(name)"
+        case .directory(let path): "directory \(path)"
+        case .file(let path): "pin \(path)"
+        }
+    }
+
+    /// True if both are about the same thing: then the first to be journalled knows what was there originally.
+    func concernsTheSame(as other: Change) -> Bool {
+        switch (self, other) {
+        case (.sysctl(let key, _), .sysctl(let otherKey, _)): key == otherKey
+        case (.linkUp(let name, _), .linkUp(let otherName, _)): name == otherName
+        default: self == other
+        }
+    }
+
+    /// With paths that hold in every mount namespace.
+    var canonical: Change {
+        switch self {
+        case .mount(let path): .mount(path: BPFFilesystem.canonical(path))
+        case .directory(let path): .directory(path: BPFFilesystem.canonical(path))
+        case .file(let path): .file(path: BPFFilesystem.canonical(path))
+        default: self
+        }
+    }
+}

@@ -1,0 +1,80 @@
+import Glibc
+
+/// System calls on files: EINTR retried, -1 turned into an error.
+enum File {
+    static func read(_ path: String) throws(SystemError) -> [UInt8] {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw SystemError("read \(path)") }
+        defer { close(descriptor) }
+        var contents: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        while true {
+            let count = Glibc.read(descriptor, &buffer, buffer.count)
+            if count > 0 { contents.append(contentsOf: buffer.prefix(count)) }
+            if count == 0 { return contents }
+            if count < 0 && errno != EINTR { throw SystemError("read \(path)") }
+        }
+    }
+
+    /// `flags` besides O_WRONLY. With `synchronized` the contents are on the disk before this returns.
+    static func write(
+        _ contents: [UInt8], to path: String, flags: Int32 = 0, synchronized: Bool = false
+    ) throws(SystemError) {
+        let descriptor = open(path, O_WRONLY | O_CLOEXEC | flags, 0o600)
+        guard descriptor >= 0 else { throw SystemError("write \(path)") }
+        defer { close(descriptor) }
+        var rest = contents[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if count >= 0 { rest = rest.dropFirst(count) }
+            if count < 0 && errno != EINTR { throw SystemError("write \(path)") }
+        }
+        if synchronized && fsync(descriptor) != 0 { throw SystemError("write \(path)") }
+    }
+
+    /// Readers see the old contents or the new ones, also after a crash: a temporary file takes the place of the old.
+    static func replace(_ path: String, with contents: [UInt8]) throws(SystemError) {
+        let temporary = "\(path).new"
+        try write(contents, to: temporary, flags: O_CREAT | O_TRUNC, synchronized: true)
+        guard rename(temporary, path) == 0 else { throw SystemError("write \(path)") }
+        let directory = open(parent(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard directory >= 0 else { return }
+        fsync(directory)
+        close(directory)
+    }
+
+    static func parent(of path: String) -> String {
+        path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+    }
+
+    /// With the directories above it, mode 0700. Those that exist stay as they are.
+    static func makeDirectory(_ path: String) throws(SystemError) {
+        if path.isEmpty || mkdir(path, 0o700) == 0 || errno == EEXIST { return }
+        guard errno == ENOENT else { throw SystemError("create directory \(path)") }
+        try makeDirectory(parent(of: path))
+        guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw SystemError("create directory \(path)") }
+    }
+
+    static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+    /// The names in a directory; nil where it cannot be read.
+    static func list(_ path: String) -> [String]? {
+        guard let directory = opendir(path) else { return nil }
+        defer { closedir(directory) }
+        var names: [String] = []
+        while let entry = readdir(directory) {
+            let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name != "." && name != ".." { names.append(name) }
+        }
+        return names
+    }
+
+    /// What a symbolic link says; nil where it may not be read.
+    static func link(_ path: String) -> String? {
+        var buffer = [CChar](repeating: 0, count: 4096)
+        let count = readlink(path, &buffer, buffer.count)
+        return count < 0 ? nil : String(decoding: buffer.prefix(count).map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+}

@@ -1,0 +1,109 @@
+internal import CLinux
+import Glibc
+
+/// Where one ipvsd of a machine keeps its state. Network namespaces share /run and bpffs, so each has names of its
+/// own there.
+public struct InstancePaths: Sendable, Hashable {
+    /// Nil in the machine's own network namespace, "netns-COOKIE" in others; or the name that the operator gave.
+    public let instance: String?
+    /// /run/ipvsd[/INSTANCE]
+    public let runDirectory: String
+
+    /// For the network namespace of the calling thread. A name is one path component: see `isValid(name:)`.
+    public init(name override: String? = nil) {
+        precondition(override.map(Self.isValid) ?? true, "a name of letters, digits, '.', '_' and '-'")
+        instance = override ?? (Self.isInitialNetworkNamespace ? nil : "netns-\(Self.networkNamespace)")
+        runDirectory = Self.base + (instance.map { "/" + $0 } ?? "")
+    }
+
+    private static let base = "/run/ipvsd"
+
+    public static func isValid(name: String) -> Bool {
+        (1...64).contains(name.utf8.count) && !name.hasPrefix(".")
+            && name.utf8.allSatisfy { character in
+                switch character {
+                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                    UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
+                    true
+                default: false
+                }
+            }
+    }
+
+    public var journal: String { runDirectory + "/journal" }
+    public var realServerJournal: String { runDirectory + "/realserver.journal" }
+    public var lock: String { runDirectory + "/lock" }
+    public var controlSocket: String { runDirectory + "/control.sock" }
+    public var pidFile: String { runDirectory + "/pid" }
+
+    /// The instance's directory on bpffs, for reading: nil where there is none. Changes nothing.
+    public func existingBPFDirectory() -> String? {
+        let shared = BPFFilesystem.find().map { $0 + pinSuffix }
+        return [shared, ownBPFMount + pinSuffix].lazy.compactMap(\.self).first(where: File.exists)
+    }
+
+    /// The instance's directory on bpffs, made where it is missing, and bpffs mounted where it is missing. With a
+    /// `journal` all that is in it before it happens. `path` holds for this process only; `note` is for the operator.
+    public func bpfDirectory(
+        journal: ChangeJournal? = nil
+    ) throws -> (path: String, mounted: Change?, note: String?) {
+        // Two that both saw no bpffs would mount one over the other's.
+        let lock = try FileLock(path: Self.base + "/bpffs.lock", wait: true)
+        defer { withExtendedLifetime(lock) {} }
+        var mounted: Change?
+        var note: String?
+        let root: String
+        if let found = BPFFilesystem.find() {
+            root = found
+        } else if let path = try? mount(journal, path: BPFFilesystem.root, BPFFilesystem.mount) {
+            root = path
+            mounted = .mount(path: BPFFilesystem.root)
+        } else {
+            root = ownBPFMount
+            note = "no way to /sys/fs/bpf of this machine: state lives only as long as this mount namespace"
+            if !BPFFilesystem.isMounted(at: root) {
+                _ = try mount(journal, path: root) {
+                    try File.makeDirectory(root)
+                    guard clinux_mount_bpffs(root) == 0 else { throw SystemError("mount bpffs on \(root)") }
+                    return root
+                }
+                mounted = .mount(path: root)
+            }
+        }
+        var directory = root
+        for component in pinSuffix.split(separator: "/") {
+            directory += "/" + component
+            if File.exists(directory) { continue }
+            let make = { try File.makeDirectory(directory) }
+            if let journal { try journal.make(.directory(path: directory), make) } else { try make() }
+        }
+        return (directory, mounted, note)
+    }
+
+    private func mount(
+        _ journal: ChangeJournal?, path: String, _ action: () throws -> String
+    ) throws -> String {
+        guard let journal else { return try action() }
+        var result = path
+        try journal.make(.mount(path: path)) { result = try action() }
+        return result
+    }
+
+    private var ownBPFMount: String { runDirectory + "/bpf" }
+    private var pinSuffix: String { "/ipvsd" + (instance.map { "/" + $0 } ?? "") }
+
+    /// Where pid 1 may not be asked: a parameter that the kernel shows in its first network namespace only.
+    private static var isInitialNetworkNamespace: Bool {
+        if let initial = File.link("/proc/1/ns/net"), let own = File.link("/proc/thread-self/ns/net") {
+            return initial == own
+        }
+        return File.exists("/proc/sys/net/core/netdev_budget")
+    }
+
+    /// The cookie is never used again, unlike the inode number; kernels before 5.14 have only that one.
+    private static var networkNamespace: String {
+        let cookie = clinux_network_namespace_cookie()
+        if cookie != 0 { return "\(cookie)" }
+        return (File.link("/proc/thread-self/ns/net") ?? "").filter(\.isNumber)
+    }
+}

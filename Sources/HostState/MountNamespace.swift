@@ -1,0 +1,29 @@
+import Glibc
+
+/// Mount namespaces of other processes that can be looked into through /proc.
+enum MountNamespace {
+    /// The process of which this thread sees the mounts.
+    static var own: String? { File.link("/proc/thread-self/ns/mnt") }
+
+    /// Pid 1, then our ancestors from the farthest to the nearest, those that we may look into: where pid 1 refuses
+    /// (a sandbox), the shell that called `ip netns exec` still has the machine's mounts.
+    static var processes: [Int32] {
+        var ancestors: [Int32] = []
+        var process = getppid()
+        while process > 1, ancestors.count < 64 {
+            ancestors.append(process)
+            process = parent(of: process) ?? 0
+        }
+        return ([1] + ancestors.reversed()).filter { namespace(of: $0) != nil }
+    }
+
+    static func namespace(of process: Int32) -> String? { File.link("/proc/\(process)/ns/mnt") }
+
+    /// The fourth field of /proc/PID/stat; the second, in parentheses, may hold anything.
+    private static func parent(of process: Int32) -> Int32? {
+        guard let bytes = try? File.read("/proc/\(process)/stat"), let end = bytes.lastIndex(of: UInt8(ascii: ")"))
+        else { return nil }
+        let fields = String(decoding: bytes[(end + 1)...], as: UTF8.self).split(separator: " ")
+        return fields.count > 1 ? Int32(fields[1]) : nil
+    }
+}

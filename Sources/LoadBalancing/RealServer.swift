@@ -1,0 +1,12 @@
+/// A server behind a virtual service, as the operator states it.
+public struct RealServer: Hashable, Sendable, Codable {
+    public var address: IPv4Address
+    /// The share of new connections in relation to the other servers' weights; 0 quiesces: connections stay, none are
+    /// added.
+    public var weight: UInt16
+
+    public init(address: IPv4Address, weight: UInt16 = 1) {
+        self.address = address
+        self.weight = weight
+    }
+}

@@ -1,0 +1,113 @@
+internal import CLibMNL
+
+/// A network device (RTM_NEWLINK, `ifinfomsg`).
+public struct Link: Sendable, Equatable {
+    public var index: Int32
+    public var name: String
+    /// IFLA_INFO_KIND: "veth", "ipip", "tun"; nil for hardware.
+    public var kind: String?
+    /// Bytes of an IP packet.
+    public var mtu: UInt32
+    /// IFF_UP: the operator wants it up.
+    public var isUp: Bool
+    /// IFF_LOWER_UP: there is a carrier.
+    public var hasCarrier: Bool
+    public var isLoopback: Bool
+    /// ARPHRD_*: 1 is Ethernet, 768 IPIP, 65534 none (TUN).
+    public var hardwareType: UInt16
+    /// Nil on devices without Ethernet addresses.
+    public var address: MACAddress?
+    /// The index of the bridge or bond that it is part of.
+    public var master: Int32?
+    public var noARP: Bool
+    /// Of IFLA_STATS64.
+    public var transmitErrors: UInt64
+    public var transmitDropped: UInt64
+
+    public var isEthernet: Bool { hardwareType == UInt16(ARPHRD_ETHER) && !isLoopback }
+
+    init?(_ message: Message) {
+        guard message.type == RTM_NEWLINK, let (header, attributes) = message.body(ifinfomsg.self),
+            let name = attributes[IFLA_IFNAME]?.string
+        else { return nil }
+        index = header.ifi_index
+        self.name = name
+        kind = attributes[IFLA_LINKINFO]?.nested[IFLA_INFO_KIND]?.string
+        mtu = attributes[IFLA_MTU]?.u32 ?? 0
+        isUp = header.ifi_flags & IFF_UP.rawValue != 0
+        hasCarrier = header.ifi_flags & IFF_LOWER_UP.rawValue != 0
+        isLoopback = header.ifi_flags & IFF_LOOPBACK.rawValue != 0
+        noARP = header.ifi_flags & IFF_NOARP.rawValue != 0
+        hardwareType = header.ifi_type
+        address = attributes[IFLA_ADDRESS]?.macAddress
+        master = attributes[IFLA_MASTER]?.i32
+        // Younger kernels append counters: read what is there, not the whole structure.
+        let statistics = attributes[IFLA_STATS64]
+        func counter(_ field: KeyPath<rtnl_link_stats64, __u64>) -> UInt64 {
+            guard let offset = MemoryLayout<rtnl_link_stats64>.offset(of: field) else { return 0 }
+            return statistics?.dropFirst(offset).structure(UInt64.self) ?? 0
+        }
+        transmitErrors = counter(\.tx_errors)
+        transmitDropped = counter(\.tx_dropped)
+    }
+}
+
+extension Link {
+    private static func header(index: Int32 = 0, flags: UInt32 = 0, change: UInt32 = 0) -> ifinfomsg {
+        var header = ifinfomsg()
+        header.ifi_index = index
+        header.ifi_flags = flags
+        header.ifi_change = change
+        return header
+    }
+
+    static func getRequest(index: Int32 = 0, name: String? = nil) -> MessageBuilder {
+        var message = MessageBuilder(RTM_GETLINK)
+        message.append(header(index: index))
+        if let name { message.attribute(IFLA_IFNAME, name) }
+        return message
+    }
+
+    /// The same kind at both ends of a veth pair; `VETH_INFO_PEER` holds the peer's own `ifinfomsg` and attributes.
+    static func createVethRequest(name: String, peer: String) -> MessageBuilder {
+        createRequest(name: name, kind: "veth") { data in
+            data.nest(VETH_INFO_PEER) {
+                $0.append(header())
+                $0.attribute(IFLA_IFNAME, peer)
+            }
+        }
+    }
+
+    static func createRequest(
+        name: String, kind: String, data: ((inout MessageBuilder) -> Void)? = nil
+    ) -> MessageBuilder {
+        var message = MessageBuilder(RTM_NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL)
+        message.append(header())
+        message.attribute(IFLA_IFNAME, name)
+        message.nest(IFLA_LINKINFO) {
+            $0.attribute(IFLA_INFO_KIND, kind)
+            if let data { $0.nest(IFLA_INFO_DATA, data) }
+        }
+        return message
+    }
+
+    static func deleteRequest(index: Int32) -> MessageBuilder {
+        var message = MessageBuilder(RTM_DELLINK)
+        message.append(header(index: index))
+        return message
+    }
+
+    /// Sets or clears one IFF_* flag.
+    static func setRequest(index: Int32, flag: net_device_flags, on: Bool) -> MessageBuilder {
+        var message = MessageBuilder(RTM_NEWLINK)
+        message.append(header(index: index, flags: on ? flag.rawValue : 0, change: flag.rawValue))
+        return message
+    }
+
+    static func setRequest(index: Int32, mtu: UInt32) -> MessageBuilder {
+        var message = MessageBuilder(RTM_NEWLINK)
+        message.append(header(index: index))
+        message.attribute(IFLA_MTU, mtu)
+        return message
+    }
+}

@@ -1,0 +1,19 @@
+/// An Ethernet address (EUI-48).
+public struct MACAddress: Hashable, Sendable, BitwiseCopyable, CustomStringConvertible {
+    /// The six octets, the first on the wire most significant; the upper 16 bits are zero.
+    private let value: UInt64
+
+    /// `bytes`: six, in wire order.
+    public init?(_ bytes: [UInt8]) {
+        guard bytes.count == 6 else { return nil }
+        value = bytes.reduce(0) { $0 << 8 | UInt64($1) }
+    }
+
+    /// Six octets, in wire order.
+    public var bytes: [UInt8] { (0..<6).map { UInt8(truncatingIfNeeded: value >> (40 - 8 * $0)) } }
+
+    /// "02:fc:00:00:00:01"
+    public var description: String {
+        bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: ":")
+    }
+}

@@ -1,0 +1,44 @@
+internal import CLibMNL
+public import LoadBalancing
+
+/// The way that the kernel would send a packet (`ip route get`).
+public struct ResolvedRoute: Sendable, Equatable {
+    public var interface: Int32
+    /// Nil where the destination is on the link.
+    public var gateway: IPv4Address?
+    /// The address that a packet without a source address would get.
+    public var source: IPv4Address?
+    /// RTAX_MTU: the route's own or a learnt path MTU; nil where the interface's holds.
+    public var mtu: UInt32?
+    /// RTN_LOCAL: the destination is this machine.
+    public var isLocal: Bool
+    /// RTA_VIA: the next hop has an IPv6 address, which `gateway` cannot say.
+    var hasForeignGateway: Bool
+
+    init?(_ message: Message) {
+        guard message.type == RTM_NEWROUTE, let (header, attributes) = message.body(rtmsg.self),
+            header.rtm_family == UInt8(AF_INET), let interface = attributes[RTA_OIF]?.i32
+        else { return nil }
+        self.interface = interface
+        gateway = attributes[RTA_GATEWAY]?.address
+        source = attributes[RTA_PREFSRC]?.address
+        mtu = attributes[RTA_METRICS]?.nested[RTAX_MTU]?.u32
+        isLocal = header.rtm_type == UInt8(RTN_LOCAL)
+        hasForeignGateway = attributes[RTA_VIA] != nil
+    }
+
+    static func request(
+        to destination: IPv4Address, from source: IPv4Address?, via interface: Int32?
+    ) -> MessageBuilder {
+        var message = MessageBuilder(RTM_GETROUTE)
+        var header = rtmsg()
+        header.rtm_family = UInt8(AF_INET)
+        header.rtm_dst_len = 32
+        header.rtm_src_len = source == nil ? 0 : 32
+        message.append(header)
+        message.attribute(RTA_DST, destination)
+        if let source { message.attribute(RTA_SRC, source) }
+        if let interface { message.attribute(RTA_OIF, interface) }
+        return message
+    }
+}

@@ -1,0 +1,156 @@
+internal import CLibMNL
+public import LoadBalancing
+
+/// An IPv4 route of a routing table (RTM_NEWROUTE, `rtmsg`).
+public struct Route: Sendable, Hashable, Codable {
+    /// 0.0.0.0 with prefix length 0 is the default route.
+    public var destination: IPv4Address
+    public var prefixLength: UInt8
+    public var table: UInt32
+    public var gateway: IPv4Address?
+    /// Nil where there is none (unreachable, blackhole) or several next hops.
+    public var interface: Int32?
+    /// RTA_PREFSRC.
+    public var source: IPv4Address?
+    /// RTAX_ADVMSS: the largest TCP segment that is announced to the other side.
+    public var advmss: UInt32?
+    /// The other attributes of RTA_METRICS (RTAX_*), as the kernel has them, so that a copy keeps them.
+    public var otherMetrics: [UInt16: [UInt8]]
+    /// RT_SCOPE_*, see `RouteScope`.
+    public var scope: UInt8
+    /// RTN_*, see `RouteType`.
+    public var type: UInt8
+    /// RTPROT_*: who made it. 2 is the kernel, 4 an administrator.
+    public var protocolID: UInt8
+    /// RTA_PRIORITY; nil is 0, the best.
+    public var metric: UInt32?
+    /// RTNH_F_ONLINK: the gateway is on the link although no route says so.
+    public var isOnLink: Bool
+    /// The next hops of a multipath route, empty for one with a single next hop.
+    public var nextHops: [NextHop]
+
+    /// It has a gateway with an IPv6 address or an encapsulation, which this type cannot say.
+    public private(set) var hasUnknownParts = false
+
+    /// One of several next hops (`rtnexthop`).
+    public struct NextHop: Sendable, Hashable, Codable {
+        public var interface: Int32
+        public var gateway: IPv4Address?
+        /// 1 to 256.
+        public var weight: UInt16
+        public var isOnLink: Bool
+    }
+
+    public init(
+        destination: IPv4Address, prefixLength: UInt8, table: UInt32 = RouteTable.main, gateway: IPv4Address? = nil,
+        interface: Int32? = nil, source: IPv4Address? = nil, advmss: UInt32? = nil,
+        otherMetrics: [UInt16: [UInt8]] = [:], scope: UInt8 = RouteScope.universe, type: UInt8 = RouteType.unicast, protocolID: UInt8 = 4,
+        metric: UInt32? = nil, isOnLink: Bool = false, nextHops: [NextHop] = []
+    ) {
+        self.destination = destination
+        self.prefixLength = prefixLength
+        self.table = table
+        self.gateway = gateway
+        self.interface = interface
+        self.source = source
+        self.advmss = advmss
+        self.otherMetrics = otherMetrics
+        self.scope = scope
+        self.type = type
+        self.protocolID = protocolID
+        self.metric = metric
+        self.isOnLink = isOnLink
+        self.nextHops = nextHops
+    }
+
+    /// RTAX_MTU, where the route says one.
+    public var mtu: UInt32? { otherMetrics[UInt16(RTAX_MTU)].flatMap { Payload($0[...]).u32 } }
+
+    /// "10.0.0.0/24", "default"
+    public var destinationDescription: String { prefixLength == 0 ? "default" : "\(destination)/\(prefixLength)" }
+
+    /// Nil for other messages, for IPv6, and for a copy that the kernel keeps for one destination (RTM_F_CLONED).
+    init?(_ message: Message) {
+        guard message.type == RTM_NEWROUTE, let (header, attributes) = message.body(rtmsg.self),
+            header.rtm_family == UInt8(AF_INET), header.rtm_flags & UInt32(RTM_F_CLONED) == 0
+        else { return nil }
+        destination = attributes[RTA_DST]?.address ?? IPv4Address(0)
+        prefixLength = header.rtm_dst_len
+        table = attributes[RTA_TABLE]?.u32 ?? UInt32(header.rtm_table)
+        gateway = attributes[RTA_GATEWAY]?.address
+        interface = attributes[RTA_OIF]?.i32
+        source = attributes[RTA_PREFSRC]?.address
+        var metrics: [UInt16: [UInt8]] = [:]
+        for (type, payload) in attributes[RTA_METRICS]?.nested ?? Attributes(Payload([])) {
+            metrics[UInt16(type)] = Array(payload.bytes)
+        }
+        advmss = metrics.removeValue(forKey: UInt16(RTAX_ADVMSS)).flatMap { Payload($0[...]).u32 }
+        otherMetrics = metrics
+        scope = header.rtm_scope
+        type = header.rtm_type
+        protocolID = header.rtm_protocol
+        metric = attributes[RTA_PRIORITY]?.u32
+        isOnLink = header.rtm_flags & UInt32(RTNH_F_ONLINK) != 0
+        nextHops = attributes[RTA_MULTIPATH].map(NextHop.parse) ?? []
+        hasUnknownParts = attributes[RTA_VIA] != nil || attributes[RTA_ENCAP] != nil
+    }
+
+    static func listRequest(table: UInt32?) -> MessageBuilder {
+        var message = MessageBuilder(RTM_GETROUTE)
+        var header = rtmsg()
+        header.rtm_family = UInt8(AF_INET)
+        message.append(header)
+        if let table { message.attribute(RTA_TABLE, table) }
+        return message
+    }
+
+    func addRequest(replace: Bool) -> MessageBuilder {
+        request(MessageBuilder(RTM_NEWROUTE, flags: NLM_F_CREATE | (replace ? NLM_F_REPLACE : NLM_F_EXCL)))
+    }
+
+    var removeRequest: MessageBuilder { request(MessageBuilder(RTM_DELROUTE)) }
+
+    private func request(_ builder: MessageBuilder) -> MessageBuilder {
+        var message = builder
+        var header = rtmsg()
+        header.rtm_family = UInt8(AF_INET)
+        header.rtm_dst_len = prefixLength
+        // The byte in the header is what old kernels had; RTA_TABLE overrides it.
+        header.rtm_table = table < 256 ? UInt8(table) : UInt8(RT_TABLE_UNSPEC.rawValue)
+        header.rtm_protocol = protocolID
+        header.rtm_scope = scope
+        header.rtm_type = type
+        header.rtm_flags = isOnLink ? UInt32(RTNH_F_ONLINK) : 0
+        message.append(header)
+        message.attribute(RTA_TABLE, table)
+        if prefixLength > 0 { message.attribute(RTA_DST, destination) }
+        if let gateway { message.attribute(RTA_GATEWAY, gateway) }
+        if let interface { message.attribute(RTA_OIF, interface) }
+        if let source { message.attribute(RTA_PREFSRC, source) }
+        if let metric { message.attribute(RTA_PRIORITY, metric) }
+        if advmss != nil || !otherMetrics.isEmpty {
+            message.nest(RTA_METRICS) { metrics in
+                for (type, value) in otherMetrics.sorted(by: { $0.key < $1.key }) {
+                    metrics.attribute(Int(type), value)
+                }
+                if let advmss { metrics.attribute(RTAX_ADVMSS, advmss) }
+            }
+        }
+        if !nextHops.isEmpty {
+            message.nest(RTA_MULTIPATH) { hops in nextHops.forEach { hops.append(nextHop: $0) } }
+        }
+        return message
+    }
+}
+
+/// RT_TABLE_*
+public enum RouteTable {
+    public static let main: UInt32 = 254
+    public static let local: UInt32 = 255
+}
+
+/// RTN_*
+public enum RouteType {
+    public static let unicast: UInt8 = 1
+    public static let local: UInt8 = 2
+}

@@ -1,0 +1,85 @@
+internal import CLibMNL
+import Glibc
+
+/// Asks and changes links, addresses, routes, rules and neighbours of the network namespace it was opened in
+/// (rtnetlink(7)). Blocking, for microseconds; one owner at a time.
+public final class RouteSocket {
+    private let socket: NetlinkSocket
+    private var sequence: UInt32 = 0
+    private static let dumpAttempts = 10
+
+    public init() throws(NetlinkError) { socket = try NetlinkSocket(blocking: true) }
+
+    /// Sends a request and returns the answers that came before its acknowledgement.
+    @discardableResult
+    func request(_ message: MessageBuilder, _ operation: @autoclosure () -> String) throws(NetlinkError) -> [Message] {
+        try request(message, unless: [], operation()) ?? []
+    }
+
+    /// The same, but nil where it fails with one of `codes`, which say that what it is about is not there, or already.
+    func request(
+        _ message: MessageBuilder, unless codes: [Int32], _ operation: @autoclosure () -> String
+    ) throws(NetlinkError) -> [Message]? {
+        let reply = exchange(message, flags: NLM_F_ACK)
+        if codes.contains(reply.code) { return nil }
+        if reply.code != 0 { throw NetlinkError(operation(), code: reply.code, detail: reply.detail) }
+        return reply.messages
+    }
+
+    /// Likewise: true if the request changed something.
+    func change(
+        _ message: MessageBuilder, unless codes: [Int32], _ operation: @autoclosure () -> String
+    ) throws(NetlinkError) -> Bool {
+        try request(message, unless: codes, operation()) != nil
+    }
+
+    /// A whole table. One that changed meanwhile (NLM_F_DUMP_INTR) may lack entries, so it is read again.
+    func dump(
+        _ message: MessageBuilder, emptyIf codes: [Int32] = [], _ operation: @autoclosure () -> String
+    ) throws(NetlinkError) -> [Message] {
+        for _ in 0..<Self.dumpAttempts {
+            let reply = exchange(message, flags: NLM_F_ROOT | NLM_F_MATCH)
+            // Current kernels refuse to go on with an interrupted dump of some tables and say EINTR.
+            if reply.code == EINTR { continue }
+            if codes.contains(reply.code) { return [] }
+            if reply.code != 0 { throw NetlinkError(operation(), code: reply.code, detail: reply.detail) }
+            if !reply.messages.contains(where: { $0.flags & NLM_F_DUMP_INTR != 0 }), !reply.interrupted {
+                return reply.messages
+            }
+        }
+        throw NetlinkError(operation(), code: EAGAIN, detail: "the table changes faster than it can be read")
+    }
+
+    private struct Reply {
+        var messages: [Message] = []
+        var code: Int32 = 0
+        var detail: String?
+        var interrupted = false
+    }
+
+    private func exchange(_ message: MessageBuilder, flags: Int32) -> Reply {
+        sequence &+= 1
+        var reply = Reply()
+        reply.code = socket.send(message.finished(sequence: sequence, flags: flags))
+        while reply.code == 0 {
+            switch socket.receive() {
+            case .failure(let failure):
+                // Not EAGAIN, which would read as "try again".
+                reply.code = failure.code == EAGAIN ? ETIMEDOUT : failure.code
+            case .success(let messages):
+                // Another sequence number: the rest of an earlier request that was given up.
+                for message in messages where message.sequence == sequence && message.port == socket.port {
+                    guard let outcome = message.outcome else {
+                        reply.messages.append(message)
+                        continue
+                    }
+                    reply.interrupted = message.flags & NLM_F_DUMP_INTR != 0
+                    reply.code = outcome.code
+                    reply.detail = outcome.detail
+                    return reply
+                }
+            }
+        }
+        return reply
+    }
+}

@@ -1,0 +1,39 @@
+internal import CLibMNL
+
+/// The clsact qdisc of an interface and the filters on it (`tcmsg`). The programs themselves libbpf attaches.
+enum TrafficControl {
+    /// TC_H_CLSACT, the parent of the qdisc itself; with TC_H_MIN_INGRESS or _EGRESS, that of its filters.
+    static let clsact: UInt32 = 0xFFFF_FFF1
+    static let ingress: UInt32 = 0xFFFF_FFF2
+    static let egress: UInt32 = 0xFFFF_FFF3
+
+    static func listQdiscsRequest(interface: Int32) -> MessageBuilder {
+        request(RTM_GETQDISC, interface: interface, parent: 0)
+    }
+
+    static func listFiltersRequest(interface: Int32, parent: UInt32) -> MessageBuilder {
+        request(RTM_GETTFILTER, interface: interface, parent: parent)
+    }
+
+    private static func request(_ type: Int, interface: Int32, parent: UInt32) -> MessageBuilder {
+        var message = MessageBuilder(type)
+        var header = tcmsg()
+        header.tcm_ifindex = interface
+        header.tcm_parent = parent
+        message.append(header)
+        return message
+    }
+
+    /// True for the message of a clsact qdisc of the interface. The kernel's dump tells of every interface.
+    static func isClsact(_ message: Message, interface: Int32) -> Bool {
+        guard message.type == RTM_NEWQDISC, let (header, attributes) = message.body(tcmsg.self) else { return false }
+        return header.tcm_ifindex == interface && attributes[TCA_KIND]?.string == "clsact"
+    }
+
+    /// Priority and handle of a filter; nil for the line that the kernel gives besides for each priority.
+    static func filter(_ message: Message) -> (priority: UInt32, handle: UInt32)? {
+        guard message.type == RTM_NEWTFILTER, let (header, _) = message.body(tcmsg.self), header.tcm_handle != 0
+        else { return nil }
+        return (header.tcm_info >> 16, header.tcm_handle)
+    }
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: (MIT OR GPL-2.0) */
+/* What the kernel's ipip device does on receipt, for kernels without it: on tc ingress of a real server's NIC, takes
+ * the outer header off an IPIP packet (RFC 2003) and lets the inner one arrive on tunl0, a TUN device that holds the
+ * VIP. Everything else goes on to the next filter as it came. */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include <stddef.h>
+
+#define FRAGMENT 0x3fff /* more fragments, or an offset */
+#define ECN 3
+#define NOT_ECT 0
+#define ECT_1 1
+#define ECT_0 2
+#define CE 3
+
+const volatile __u32 tunl0_ifindex;
+
+/* Whether the outer destination is this machine: a router passes on other machines' tunnels. Without forwarding the
+ * kernel looks nothing up, and what is not for this machine would be dropped anyway. */
+static __always_inline int is_local(struct __sk_buff *skb, const struct iphdr *outer)
+{
+	struct bpf_fib_lookup route = {
+		.family = 2 /* AF_INET */,
+		.ifindex = skb->ifindex,
+		.ipv4_src = outer->saddr,
+		.ipv4_dst = outer->daddr,
+		.l4_protocol = IPPROTO_IPIP,
+		.tos = outer->tos,
+	};
+	long result = bpf_fib_lookup(skb, &route, sizeof(route), 0);
+
+	return result == BPF_FIB_LKUP_RET_NOT_FWDED || result == BPF_FIB_LKUP_RET_FWD_DISABLED;
+}
+
+/* The inner ECN field after decapsulation (RFC 6040, figure 4); -1: the packet has to be dropped. */
+static __always_inline int decapsulated_ecn(__u8 outer, __u8 inner)
+{
+	if (outer == CE)
+		return inner == NOT_ECT ? -1 : CE;
+	return outer == ECT_1 && inner == ECT_0 ? ECT_1 : inner;
+}
+
+/* Writes the second byte of the header at offset; false: impossible. The header's sum stays zero, so that a checksum
+ * of the whole packet, which the NIC may have given, stays right too. */
+static __always_inline int set_tos(struct __sk_buff *skb, __u32 offset, const struct iphdr *ip, __u8 tos)
+{
+	__u16 first = *(const __u8 *)ip; /* version and header length */
+	__u16 from = bpf_htons(first << 8 | ip->tos), to = bpf_htons(first << 8 | tos);
+
+	return !bpf_l3_csum_replace(skb, offset + offsetof(struct iphdr, check), from, to, sizeof(to)) &&
+	       !bpf_skb_store_bytes(skb, offset + offsetof(struct iphdr, tos), &tos, sizeof(tos), 0);
+}
+
+SEC("tc")
+int decapsulate(struct __sk_buff *skb)
+{
+	struct iphdr outer, inner;
+	__u32 outer_size, inner_offset;
+	int ecn;
+
+	/* A tag belongs to a VLAN device, whose own ingress sees the packet without it. */
+	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->pkt_type != PACKET_HOST || skb->vlan_present)
+		return TC_ACT_UNSPEC;
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &outer, sizeof(outer)) || outer.protocol != IPPROTO_IPIP)
+		return TC_ACT_UNSPEC;
+	/* Fragments of an outer packet have to be put together first, which only the stack can. */
+	outer_size = outer.ihl * 4;
+	if (outer.version != 4 || outer_size < sizeof(outer) || outer.frag_off & bpf_htons(FRAGMENT))
+		return TC_ACT_UNSPEC;
+	inner_offset = ETH_HLEN + outer_size;
+	if (bpf_skb_load_bytes(skb, inner_offset, &inner, sizeof(inner)) || inner.version != 4 || inner.ihl < 5 ||
+	    bpf_ntohs(outer.tot_len) < outer_size + bpf_ntohs(inner.tot_len))
+		return TC_ACT_UNSPEC;
+	if (!is_local(skb, &outer))
+		return TC_ACT_UNSPEC;
+
+	ecn = decapsulated_ecn(outer.tos & ECN, inner.tos & ECN);
+	if (ecn < 0)
+		return TC_ACT_SHOT;
+	if (ecn != (inner.tos & ECN) && !set_tos(skb, inner_offset, &inner, (inner.tos & ~ECN) | ecn))
+		return TC_ACT_SHOT;
+	/* The size of merged segments' payload and the verified checksum are the inner packet's: both stay. */
+	if (bpf_skb_adjust_room(skb, -(int)outer_size, BPF_ADJ_ROOM_MAC,
+				BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET))
+		return TC_ACT_SHOT;
+	return bpf_redirect(tunl0_ifindex, BPF_F_INGRESS);
+}
+
+char _license[] SEC("license") = "Dual MIT/GPL";

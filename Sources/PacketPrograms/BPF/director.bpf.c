@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/* A packet's way through the director: parse, VIP, service, connection or scheduler, encapsulate, send. Every packet
+ * for a VIP ends in exactly one counter. */
+#include "packet.h"
+
+#include "answer.h"
+#include "flows.h"
+#include "forward.h"
+#include "maps.h"
+#include "schedule.h"
+
+static __always_inline struct ipvsd_service_value *find_service(__be32 vip, __be16 port, __u8 protocol)
+{
+	struct ipvsd_service_key key = { .vip = vip, .port = port, .protocol = protocol };
+
+	return bpf_map_lookup_elem(&services, &key);
+}
+
+static __always_inline struct ipvsd_service_value *find_listener(__be32 vip, __be16 port, __u8 protocol)
+{
+	struct ipvsd_service_value *exact = find_service(vip, port, protocol);
+
+	return exact ? exact : find_service(vip, 0, protocol);
+}
+
+static __always_inline int may_be_vip(const struct ipvsd_settings *settings, __be32 address)
+{
+	__u32 bit = address * 0x9E3779B1u >> 16;
+
+	return settings->vip_filter[bit >> 6 & 1023] >> (bit & 63) & 1;
+}
+
+static __always_inline int is_down(__u32 server_id)
+{
+	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
+
+	return !server || server->flags & IPVSD_SERVER_DOWN;
+}
+
+/* Records a flow toward a server that was chosen for it. Where the table has no room, what every director would
+ * choose takes its place, so that no packet needs memory. 0: there is no server. */
+static __always_inline __u32 begin(struct packet *packet, struct ipvsd_service *service,
+				   const struct flow_reference *flow, struct flow_entry previous, __u32 server,
+				   __u32 state)
+{
+	struct ipvsd_statistics *total;
+
+	if (server && !record(packet, flow, previous, server, state)) {
+		count(packet, IPVSD_EVENT_FLOW_TABLE_FULL);
+		mark_overflow(flow);
+		server = rederive(service, packet->client, packet->client_port);
+	}
+	total = bpf_map_lookup_elem(&statistics, &server);
+	if (server && total)
+		total->connections++;
+	return server;
+}
+
+/* What follows decides: a server id, 0 where there is no server, or the complement of an XDP verdict. */
+
+static __always_inline int schedule(struct packet *packet, struct ipvsd_service *service,
+				    const struct flow_reference *flow, struct flow_entry previous, __u32 state)
+{
+	return begin(packet, service, flow, previous, choose(service, packet->client), state);
+}
+
+static __always_inline void learn_port(const struct packet *packet, const struct ipvsd_service_value *listener)
+{
+	struct ipvsd_learnt_port key = { .service = listener->service, .port = packet->port };
+	__u64 one = 1;
+
+	if (!bpf_map_lookup_elem(&learnt_ports, &key))
+		bpf_map_update_elem(&learnt_ports, &key, &one, BPF_NOEXIST);
+}
+
+static __always_inline int on_udp(struct packet *packet, struct ipvsd_service *service, struct flow_reference *flow)
+{
+	struct flow_entry hit = find(packet->settings, flow);
+
+	if (hit.entry && !is_down(server_of(hit.value))) {
+		refresh(flow, hit, IPVSD_STATE_UDP);
+		return server_of(hit.value);
+	}
+	if (hit.entry)
+		count(packet, IPVSD_EVENT_RESCHEDULED);
+	return schedule(packet, service, flow, hit, IPVSD_STATE_UDP);
+}
+
+static __always_inline int on_tcp_without_connection(struct packet *packet, struct ipvsd_service *service,
+						     struct flow_reference *flow, const struct tcphdr *tcp)
+{
+	__u32 server;
+
+	if (slice_of(service->schedule).scheduler != IPVSD_SCHEDULER_MH && !has_overflowed(packet->settings, flow))
+		return ~(tcp->rst ? drop(packet, IPVSD_DROPPED_RESET_WITHOUT_CONNECTION) : answer_reset(packet, tcp));
+	server = rederive(service, packet->client, packet->client_port);
+	if (server) {
+		count(packet, IPVSD_EVENT_REDERIVED);
+		record(packet, flow, (struct flow_entry){}, server, next_state(IPVSD_STATE_NONE, tcp));
+	}
+	return server;
+}
+
+static __always_inline int on_tcp(struct packet *packet, struct ipvsd_service *service, struct flow_reference *flow,
+				  const struct ipvsd_service_value *listener, const struct tcphdr *tcp)
+{
+	struct flow_entry hit = find(packet->settings, flow);
+	int opens = tcp->syn && !tcp->ack && !tcp->rst;
+	__u32 state, next;
+
+	if (!hit.entry)
+		return opens ? schedule(packet, service, flow, hit, IPVSD_STATE_SYN_RECV)
+			     : on_tcp_without_connection(packet, service, flow, tcp);
+	state = state_of(hit.value);
+	/* A client that reuses a port, or whose server is gone, need not wait for a time-out. */
+	if (opens && (state >= IPVSD_STATE_FIN_WAIT || is_down(server_of(hit.value)))) {
+		count(packet, IPVSD_EVENT_RESCHEDULED);
+		return schedule(packet, service, flow, hit, IPVSD_STATE_SYN_RECV);
+	}
+	next = next_state(state, tcp);
+	if (state == IPVSD_STATE_SYN_RECV && next == IPVSD_STATE_ESTABLISHED &&
+	    listener->flags & IPVSD_SERVICE_ANY_PORT)
+		learn_port(packet, listener);
+	refresh(flow, hit, next);
+	return server_of(hit.value);
+}
+
+static __always_inline int on_transport(struct packet *packet, void *header, void *end)
+{
+	struct tcphdr *tcp = header;
+	struct udphdr *udp = header;
+	__u32 room = packet->length - packet->header_length;
+	struct ipvsd_service_value *listener;
+	struct ipvsd_service *service;
+	struct flow_reference flow;
+	__u32 index;
+
+	if ((void *)(udp + 1) > end || room < sizeof(*udp))
+		return ~drop(packet, IPVSD_DROPPED_TRUNCATED);
+	packet->client_port = udp->source;
+	packet->port = udp->dest;
+	listener = find_listener(packet->vip, packet->port, packet->protocol);
+	if (!listener)
+		return ~pass(packet, IPVSD_PASSED_NO_SERVICE);
+	if (packet->length > packet->settings->ingress_mtu)
+		return ~drop(packet, IPVSD_DROPPED_MERGED_FRAME);
+	index = listener->service;
+	service = bpf_map_lookup_elem(&schedules, &index);
+	if (!service || !locate(packet->settings, packet->client, packet->client_port, packet->port,
+				listener->flow_service, &flow))
+		return ~drop(packet, IPVSD_DROPPED_INTERNAL);
+	if (packet->protocol == IPPROTO_UDP)
+		return on_udp(packet, service, &flow);
+	if ((void *)(tcp + 1) > end || room < sizeof(*tcp))
+		return ~drop(packet, IPVSD_DROPPED_TRUNCATED);
+	if (tcp->doff < 5 || tcp->doff * 4u > room)
+		return ~drop(packet, IPVSD_DROPPED_BAD_HEADER);
+	return on_tcp(packet, service, &flow, listener, tcp);
+}
+
+/* An ICMP error about a reply goes where the reply came from. RFC 792 promises 8 bytes of the quoted packet: ports. */
+static __always_inline int on_icmp_error(struct packet *packet, struct icmp_header *icmp, void *end)
+{
+	struct iphdr *quoted = (void *)(icmp + 1);
+	struct ipvsd_service_value *listener;
+	struct ipvsd_service *service;
+	struct flow_reference flow;
+	struct flow_entry hit;
+	struct {
+		__be16 source, destination;
+		__u32 more;
+	} *ports;
+	__u32 index, server;
+
+	if ((void *)(quoted + 1) > end || quoted->version != 4 || quoted->ihl < 5 || quoted->saddr != packet->vip)
+		return ~drop(packet, IPVSD_DROPPED_ICMP_MALFORMED);
+	if (quoted->protocol != IPPROTO_TCP && quoted->protocol != IPPROTO_UDP)
+		return ~pass(packet, IPVSD_PASSED_ICMP_OTHER);
+	ports = (void *)quoted + quoted->ihl * 4;
+	if ((void *)(ports + 1) > end || quoted->frag_off & bpf_htons(0x1fff) ||
+	    packet->length < packet->header_length + 8 + quoted->ihl * 4u + 8)
+		return ~drop(packet, IPVSD_DROPPED_ICMP_MALFORMED);
+	listener = find_listener(packet->vip, ports->source, quoted->protocol);
+	if (!listener)
+		return ~pass(packet, IPVSD_PASSED_NO_SERVICE);
+	index = listener->service;
+	service = bpf_map_lookup_elem(&schedules, &index);
+	if (!service || !locate(packet->settings, quoted->daddr, ports->destination, ports->source,
+				listener->flow_service, &flow))
+		return ~drop(packet, IPVSD_DROPPED_INTERNAL);
+	hit = find(packet->settings, &flow);
+	if (hit.entry)
+		server = server_of(hit.value);
+	else if (slice_of(service->schedule).scheduler == IPVSD_SCHEDULER_MH || has_overflowed(packet->settings, &flow))
+		server = rederive(service, quoted->daddr, ports->destination);
+	else
+		server = 0;
+	if (!server)
+		return ~drop(packet, IPVSD_DROPPED_ICMP_WITHOUT_CONNECTION);
+	packet->is_icmp_error = 1;
+	count(packet, IPVSD_EVENT_ICMP_RELAYED);
+	return server;
+}
+
+static __always_inline int on_icmp(struct packet *packet, void *header, void *end)
+{
+	struct icmp_header *icmp = header;
+
+	if ((void *)(icmp + 1) > end || packet->length < packet->header_length + sizeof(*icmp))
+		return ~drop(packet, IPVSD_DROPPED_TRUNCATED);
+	switch (icmp->type) {
+	case ICMP_ECHO_REQUEST:
+		return ~answer_echo(packet);
+	case ICMP_UNREACHABLE:
+	case ICMP_TIME_EXCEEDED:
+	case ICMP_PARAMETER_PROBLEM:
+		return on_icmp_error(packet, icmp, end);
+	}
+	return ~pass(packet, IPVSD_PASSED_ICMP_OTHER);
+}
+
+SEC("xdp")
+int director(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ethhdr *ethernet = data;
+	struct ipvsd_settings *current = get_settings();
+	struct packet packet = { .ctx = ctx, .l3 = sizeof(*ethernet) };
+	__u32 zero = 0;
+	__be16 protocol;
+	struct iphdr *ip = data + sizeof(*ethernet);
+	int decision;
+
+	if (!current || (void *)(ip + 1) > end)
+		return XDP_PASS;
+	protocol = ethernet->h_proto;
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		struct vlan_tag *tag = (void *)ip;
+
+		if (!is_vlan(protocol))
+			break;
+		protocol = tag->protocol;
+		packet.l3 += sizeof(*tag);
+		ip = (void *)(tag + 1);
+		if ((void *)(ip + 1) > end)
+			return XDP_PASS;
+	}
+	if (protocol != bpf_htons(ETH_P_IP) || !may_be_vip(current, ip->daddr) || !find_service(ip->daddr, 0, 0))
+		return XDP_PASS;
+
+	packet.settings = current;
+	packet.counters = bpf_map_lookup_elem(&counters, &zero);
+	if (!packet.counters)
+		return XDP_ABORTED;
+	count(&packet, IPVSD_RECEIVED);
+	packet.frame = frame_length(ctx);
+	packet.header_length = ip->ihl * 4;
+	packet.length = bpf_ntohs(ip->tot_len);
+	packet.client = ip->saddr;
+	packet.vip = ip->daddr;
+	packet.protocol = ip->protocol;
+	packet.tos = ip->tos;
+	packet.fragment = ip->frag_off;
+	if (ip->version != 4 || packet.header_length < sizeof(*ip) || packet.length < packet.header_length)
+		return drop(&packet, IPVSD_DROPPED_BAD_HEADER);
+	if ((void *)ip + packet.header_length > end || packet.length + packet.l3 > packet.frame)
+		return drop(&packet, IPVSD_DROPPED_TRUNCATED);
+	if (packet.fragment & bpf_htons(IP_MF_OR_OFFSET))
+		return drop(&packet, IPVSD_DROPPED_FRAGMENT);
+
+	switch (packet.protocol) {
+	case IPPROTO_TCP:
+	case IPPROTO_UDP:
+		decision = on_transport(&packet, (void *)ip + packet.header_length, end);
+		break;
+	case IPPROTO_ICMP:
+		decision = on_icmp(&packet, (void *)ip + packet.header_length, end);
+		break;
+	default:
+		return pass(&packet, IPVSD_PASSED_UNKNOWN_PROTOCOL);
+	}
+	if (decision < 0)
+		return ~decision;
+	if (decision == 0)
+		return answer_unreachable(&packet, ICMP_PORT_UNREACHABLE, 0, IPVSD_ANSWERED_NO_SERVER);
+	return forward(&packet, decision);
+}
+
+/* ---- The sweep, run by the daemon: frees what expired, and forgets overflows that are too long ago ---- */
+
+struct sweep_context {
+	__u16 now;
+};
+
+static long sweep_bucket(void *map, const __u32 *index, struct ipvsd_bucket *bucket, struct sweep_context *context)
+{
+	struct ipvsd_settings *current = get_settings();
+
+	if (!current)
+		return 1;
+#pragma unroll
+	for (int i = 0; i < IPVSD_WAYS; i++) {
+		struct ipvsd_flow *entry = &bucket->way[i];
+		__u64 value = *(volatile __u64 *)&entry->value;
+
+		if (value && is_expired(current, value, context->now) &&
+		    __sync_val_compare_and_swap(&entry->value, value, 0) == value)
+			count_load(server_of(value), state_of(value), -1);
+	}
+	return 0;
+}
+
+static long sweep_overflow(void *map, const __u32 *index, struct ipvsd_overflow *overflow,
+			   struct sweep_context *context)
+{
+	struct ipvsd_settings *current = get_settings();
+
+	if (!current)
+		return 1;
+	for (int i = 0; i < 32; i++)
+		if (overflow->stamp[i] &&
+		    (__u16)(context->now - overflow->stamp[i]) > current->timeout[IPVSD_STATE_ESTABLISHED])
+			overflow->stamp[i] = 0;
+	return 0;
+}
+
+SEC("xdp")
+int sweep(struct xdp_md *ctx)
+{
+	struct sweep_context context = { .now = ticks() };
+
+	bpf_for_each_map_elem(&flows, sweep_bucket, &context, 0);
+	bpf_for_each_map_elem(&overflows, sweep_overflow, &context, 0);
+	return XDP_PASS;
+}
+
+char _license[] SEC("license") = "Dual MIT/GPL";

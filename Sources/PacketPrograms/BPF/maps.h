@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* The maps. Look-ups in plain arrays are inlined by the verifier; only `services` costs a call on every packet. */
+#pragma once
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "ipvsd_abi.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ipvsd_settings);
+} settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4 * IPVSD_SERVICES);
+	__type(key, struct ipvsd_service_key);
+	__type(value, struct ipvsd_service_value);
+} services SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, IPVSD_SERVICES);
+	__type(key, __u32);
+	__type(value, struct ipvsd_service);
+} schedules SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, IPVSD_SLOT_GROUPS);
+	__type(key, __u32);
+	__type(value, struct ipvsd_slots);
+} slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, IPVSD_SERVERS);
+	__type(key, __u32);
+	__type(value, struct ipvsd_server);
+} servers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, IPVSD_SERVERS);
+	__type(key, __u32);
+	__type(value, struct ipvsd_load);
+} loads SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, IPVSD_PATHS);
+	__type(key, __u32);
+	__type(value, struct ipvsd_path);
+} paths SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, IPVSD_SERVERS);
+	__type(key, __u32);
+	__type(value, struct ipvsd_statistics);
+} statistics SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ipvsd_counters);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, IPVSD_BUCKETS);
+	__type(key, __u32);
+	__type(value, struct ipvsd_bucket);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, IPVSD_BUCKETS / 32);
+	__type(key, __u32);
+	__type(value, struct ipvsd_overflow);
+} overflows SEC(".maps");
+
+/* Ports of any-port services on which a client's handshake was seen to complete. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, IPVSD_LEARNT_PORTS);
+	__type(key, struct ipvsd_learnt_port);
+	__type(value, __u64);
+} learnt_ports SEC(".maps");
+
+/* Interfaces that packets may leave by, keyed by ifindex. */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
+	__uint(max_entries, 256);
+	__type(key, __u32);
+	__type(value, __u32);
+} egress SEC(".maps");
+
+static __always_inline struct ipvsd_settings *get_settings(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&settings, &zero);
+}

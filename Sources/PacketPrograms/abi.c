@@ -1,0 +1,1 @@
+#include "ipvsd_abi.h"

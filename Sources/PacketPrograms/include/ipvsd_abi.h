@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* The layouts that the packet programs and the control plane share. Fields named `__be` are in network byte order,
+ * all others in the host's. Index and id 0 mean "not set" everywhere, so that a zeroed row is safe. */
+#pragma once
+
+#include <linux/types.h>
+
+/* Bumped by every change to a layout below. A daemon adopts only what has its own version. */
+#define IPVSD_ABI_VERSION 1
+
+#define IPVSD_BUCKETS (1u << 18)     /* of the flow table: 2^20 flows in 16 MiB */
+#define IPVSD_WAYS 4
+#define IPVSD_SERVICES 1024
+#define IPVSD_SERVERS 8192
+#define IPVSD_PATHS 16384
+#define IPVSD_SLOT_GROUPS (1u << 19) /* of 4 slots */
+#define IPVSD_LEARNT_PORTS 1024
+#define IPVSD_CHECK_ADDRESSES 8
+#define IPVSD_LIST_LIMIT 1024        /* real servers that lc and wlc compare */
+
+/* A tick of flow stamps is 2^28 ns, 0.27 s. Time-outs are at most 32,767 ticks: 2 h 26 min. */
+#define IPVSD_TICK_SHIFT 28
+
+/* Marks of check sockets: IPVSD_CHECK_MARK | server id. */
+#define IPVSD_CHECK_MARK 0x6b700000u
+#define IPVSD_CHECK_MARK_MASK 0xffff0000u
+
+/* ---- Flow table: one bucket is a cache line ---- */
+
+/* key: client address __be32 << 32 | client port __be16 << 16 | flow service id.
+ * value: stamp (ticks) << 48 | destination port __be16 << 32 | server id << 16 | state << 12 | tag; 0 is free. */
+struct ipvsd_flow {
+	__u64 key;
+	__u64 value;
+};
+
+struct ipvsd_bucket {
+	struct ipvsd_flow way[IPVSD_WAYS];
+};
+
+/* For each of 32 buckets the tick (never 0) at which it last had no room, 0 for never or too long ago. */
+struct ipvsd_overflow {
+	__u16 stamp[32];
+};
+
+/* States of IPVS's input-only table (ip_vs_proto_tcp.c), since replies are not seen. */
+enum ipvsd_state {
+	IPVSD_STATE_NONE,
+	IPVSD_STATE_SYN_RECV,
+	IPVSD_STATE_ESTABLISHED,
+	IPVSD_STATE_FIN_WAIT,
+	IPVSD_STATE_TIME_WAIT,
+	IPVSD_STATE_CLOSE,
+	IPVSD_STATE_UDP,
+	IPVSD_STATE_MAX = 16,
+};
+
+/* ---- Services ---- */
+
+/* port and protocol 0: the VIP itself. port 0 with a protocol: its any-port service. */
+struct ipvsd_service_key {
+	__be32 vip;
+	__be16 port;
+	__u8 protocol;
+	__u8 reserved;
+};
+
+/* flow_service keeps TCP and UDP of an any-port service apart in the flow table. */
+struct ipvsd_service_value {
+	__u32 service;
+	__u16 flow_service;
+	__u16 flags; /* IPVSD_SERVICE_ */
+};
+
+#define IPVSD_SERVICE_ANY_PORT 1u
+
+enum ipvsd_scheduler {
+	IPVSD_SCHEDULER_NONE,
+	IPVSD_SCHEDULER_RING, /* rr, wrr: slots in turn */
+	IPVSD_SCHEDULER_LC,   /* slots are the list of real servers */
+	IPVSD_SCHEDULER_WLC,
+	IPVSD_SCHEDULER_MH, /* the Maglev table, by client address */
+};
+
+/* schedule and maglev are slices of the slots, each swapped by one 64-bit store:
+ * scheduler << 56 | size << 32 | first slot. maglev's scheduler bits are 0. */
+struct ipvsd_service {
+	__u64 schedule;
+	__u64 maglev;
+	__u64 cursor; /* of the ring; the packet programs' own */
+	__u64 name;   /* of the scheduler, in ASCII; the control plane's own, for adoption */
+	__u64 reserved[4];
+};
+
+/* Four slots; a slot is a server id. */
+struct ipvsd_slots {
+	__u16 server[4];
+};
+
+/* ---- Real servers: one row for each real server of each service (ip_vs_dest) ---- */
+
+/* The first eight bytes are one word, written by one store. */
+struct ipvsd_server {
+	__u32 path;
+	__u16 weight; /* effective */
+	__u16 flags;  /* IPVSD_SERVER_ */
+	/* What follows is the control plane's own, for adoption. */
+	__be32 address;
+	__u16 service;
+	__u16 configured_weight;
+};
+
+#define IPVSD_SERVER_USED 1u
+#define IPVSD_SERVER_DOWN 2u    /* SYNs and datagrams of its flows are scheduled anew */
+#define IPVSD_SERVER_REMOVED 4u /* no longer configured; its flows go on */
+
+/* Active and inactive connections, as IPVS counts them; shared by all CPUs, the packet programs' own. */
+struct ipvsd_load {
+	__u32 active;
+	__u32 inactive;
+};
+
+/* A way to a real server. Rows are immutable while a server names them: 12 bytes of MAC would tear. */
+struct ipvsd_path {
+	__u64 mac_first8; /* destination MAC and the first 2 bytes of the source's */
+	__u32 mac_last4;
+	__u32 ifindex;
+	__be32 source;
+	__be32 destination;
+	__u32 mtu;   /* of the outer packet, IP header included */
+	__u32 flags; /* IPVSD_PATH_ */
+};
+
+#define IPVSD_PATH_RESOLVED 1u /* the next hop's MAC is known */
+#define IPVSD_PATH_TRANSMIT 2u /* leaves by XDP_TX; otherwise by redirect */
+
+/* ---- Counters, one set for each CPU ---- */
+
+struct ipvsd_statistics {
+	__u64 connections;
+	__u64 packets;
+	__u64 bytes; /* inner IP length */
+};
+
+/* received = forwarded + passed + answered + dropped, compared when quiet. The order of the groups is the control
+ * plane's way to tell them apart. */
+enum ipvsd_counter {
+	IPVSD_RECEIVED,
+	IPVSD_FORWARDED, /* handed to the driver */
+	/* passed to the director's own stack */
+	IPVSD_PASSED_NO_SERVICE,
+	IPVSD_PASSED_UNKNOWN_PROTOCOL,
+	IPVSD_PASSED_ICMP_OTHER,
+	/* answered by the packet program */
+	IPVSD_ANSWERED_ECHO,
+	IPVSD_ANSWERED_NO_CONNECTION, /* by RST */
+	IPVSD_ANSWERED_NO_SERVER,     /* by ICMP port unreachable */
+	IPVSD_ANSWERED_TOO_BIG,       /* by ICMP fragmentation needed */
+	/* dropped */
+	IPVSD_DROPPED_BAD_HEADER,
+	IPVSD_DROPPED_TRUNCATED,
+	IPVSD_DROPPED_FRAGMENT,
+	IPVSD_DROPPED_MERGED_FRAME,
+	IPVSD_DROPPED_TOO_BIG_WITHOUT_DF,
+	IPVSD_DROPPED_TOO_BIG_ICMP_ERROR,
+	IPVSD_DROPPED_NO_NEXT_HOP,
+	IPVSD_DROPPED_RESET_WITHOUT_CONNECTION,
+	IPVSD_DROPPED_ICMP_WITHOUT_CONNECTION,
+	IPVSD_DROPPED_ICMP_MALFORMED,
+	IPVSD_DROPPED_REPLY_LIMIT,
+	IPVSD_DROPPED_INTERNAL,
+	/* events: packets that also counted above */
+	IPVSD_EVENT_FLOW_TABLE_FULL,
+	IPVSD_EVENT_FLOW_EVICTED,
+	IPVSD_EVENT_REDERIVED, /* by Maglev, without a connection */
+	IPVSD_EVENT_RESCHEDULED,
+	IPVSD_EVENT_ICMP_RELAYED,
+	IPVSD_COUNTERS,
+};
+
+struct ipvsd_counters {
+	__u64 count[IPVSD_COUNTERS];
+};
+
+/* ---- One row of settings that outlives the daemon ---- */
+
+struct ipvsd_settings {
+	__u32 abi_version;
+	__u32 ingress_mtu;
+	__u64 seed; /* of the flow table's hash: secret, or a client could fill a bucket */
+	__u16 timeout[IPVSD_STATE_MAX]; /* ticks */
+	__be32 check_address[IPVSD_CHECK_ADDRESSES];
+	/* Turns away what is for nobody's VIP: bit (vip as __be32 * 0x9E3779B1) >> 16. */
+	__u64 vip_filter[1024];
+};
+
+struct ipvsd_learnt_port {
+	__u32 service;
+	__be16 port;
+	__u16 reserved;
+};
+
+/* ---- .rodata of the programs ---- */
+
+struct ipvsd_director_constants {
+	__u32 answer_by_redirect; /* veth: XDP_TX would be lost there */
+	__u32 reply_limit;        /* generated replies a second and CPU */
+};
+
+struct ipvsd_check_constants {
+	__u32 check_ifindex; /* of ipvsd0 */
+	__u8 check_mac[8];   /* its MAC, in the first six */
+};
+
+_Static_assert(sizeof(struct ipvsd_bucket) == 64, "a bucket is a cache line");
+_Static_assert(sizeof(struct ipvsd_service_key) == 8, "map key layout");
+_Static_assert(sizeof(struct ipvsd_service_value) == 8, "map value layout");
+_Static_assert(sizeof(struct ipvsd_service) == 64, "map value layout");
+_Static_assert(sizeof(struct ipvsd_server) == 16, "map value layout");
+_Static_assert(sizeof(struct ipvsd_path) == 32, "map value layout");
+_Static_assert(sizeof(struct ipvsd_check_constants) == 12, ".rodata layout");

@@ -1,0 +1,109 @@
+import BPF
+import CLinux
+import Glibc
+import HostState
+import LoadBalancing
+import Netlink
+
+/// Makes the steps of a plan, each journalled before.
+struct Executor {
+    let socket: RouteSocket
+    let journal: ChangeJournal
+
+    /// The kernel has no ipip that works here after all.
+    struct NoKernelTunnel: Error {}
+
+    func make(_ step: Step) throws {
+        switch step.action {
+        case .loadModule(let name):
+            do {
+                try journal.make(.module(name: name)) { try KernelModule.load(name) }
+            } catch is SystemError {
+                throw NoKernelTunnel()
+            }
+        case .createTunnel: try createTunnel()
+        case .createTUN:
+            try journal.make(.tun(name: Names.device)) {
+                if clinux_persist_tun(Names.device, 1) != 0 {
+                    throw SystemError("create TUN device \(Names.device)", code: errno)
+                }
+            }
+        case .setSysctl(let key, let value):
+            try journal.make(.sysctl(key: key, original: try Sysctl.read(key))) { try Sysctl.write(key, value) }
+        case .setUp:
+            let tunnel = try tunnel()
+            try journal.make(.linkUp(name: tunnel.name, wasUp: tunnel.isUp)) {
+                try socket.setUp(true, interface: tunnel.index)
+            }
+        case .addAddress(let vip):
+            let tunnel = try tunnel()
+            try journal.make(.address(interface: tunnel.name, address: vip, prefixLength: 32)) {
+                try socket.addAddress(vip, prefixLength: 32, to: tunnel.index)
+            }
+        case .attachProgram(let interface): try attachProgram(to: interface)
+        case .addRoute(let route):
+            try journal.make(.route(route)) { try socket.addRoute(route, replace: true) }
+        case .removeRoute(let route):
+            try socket.removeRoute(route)
+            try journal.undo(.route(route))
+        case .addRule(let rule):
+            try journal.make(.rule(rule)) { try socket.addRule(rule) }
+        case .removeRule(let rule):
+            try socket.removeRule(rule)
+            try journal.undo(.rule(rule))
+        }
+    }
+
+    /// With net.core.fb_tunnels_only_for_init_net a namespace has no tunl0 of itself. One from anywhere to anywhere is
+    /// the same.
+    private func createTunnel() throws {
+        if try socket.link(named: Names.device) != nil { return }
+        do {
+            try journal.make(.link(name: Names.device)) {
+                try socket.createLink(name: Names.device, kind: Names.module)
+            }
+        } catch let error as NetlinkError {
+            if error.code == EOPNOTSUPP { throw NoKernelTunnel() }
+            // EEXIST: the request itself had the kernel load the module.
+            if error.code != EEXIST { throw error }
+        }
+    }
+
+    private func attachProgram(to interface: String) throws {
+        let tunnel = try tunnel()
+        guard let link = try socket.link(named: interface) else {
+            throw RealServerSetupError.noInterface("no interface \(interface)")
+        }
+        let object = try BPFObject(.decapsulate)
+        try object.setReadOnlyData(UInt32(bitPattern: tunnel.index))
+        try object.load()
+        let program = try object.program(named: "decapsulate")
+        let hook = BPFProgram.TrafficControlHook(
+            interface: link.index, direction: .ingress, priority: Names.filterPriority,
+            handle: UInt32(bitPattern: tunnel.index))
+
+        // One for a tunl0 that is gone would drop what it redirects.
+        for filter in try socket.filters(interface: link.index, ingress: true)
+        where filter.priority == Names.filterPriority && filter.handle != hook.handle {
+            var stale = hook
+            stale.handle = filter.handle
+            try stale.detach()
+            try journal.undo(change(interface, handle: filter.handle))
+        }
+        if try !socket.hasClsact(interface: link.index) {
+            try journal.make(.qdisc(interface: interface)) { _ = try hook.createQdisc() }
+        }
+        try journal.make(change(interface, handle: hook.handle)) { try hook.attach(program) }
+    }
+
+    private func change(_ interface: String, handle: UInt32) -> Change {
+        .filter(interface: interface, direction: .ingress, priority: Names.filterPriority, handle: handle)
+    }
+
+    private func tunnel() throws -> Link {
+        guard let link = try socket.link(named: Names.device) else {
+            throw SystemError("look up \(Names.device)", code: ENODEV)
+        }
+        return link
+    }
+}

@@ -1,0 +1,14 @@
+/// The names by which what we put into the machine is known, listed and removed.
+enum Names {
+    static let device = "tunl0"
+    static let module = "ipip"
+    /// The routing table of answers from the VIPs, and the priority of the rules that lead there.
+    static let table: UInt32 = 19_800
+    static let rulePriority: UInt32 = 19_800
+    /// Our routes' and rules' RTPROT_*: `ip route show table 19800 proto 198`.
+    static let routeProtocol: UInt8 = 198
+    /// The tc filter's; its handle is tunl0's index, so that a filter for a tunl0 that is gone is told apart.
+    static let filterPriority: UInt32 = 198
+    /// More than that is a router with full tables, where copies would not be right for long.
+    static let maximumRoutes = 4096
+}

@@ -1,0 +1,102 @@
+import BPF
+import Glibc
+public import HostState
+public import LoadBalancing
+import Netlink
+
+/// Makes this machine (this network namespace) a real server: tunl0 that unwraps IPIP and holds the VIPs, silence
+/// about them on the LAN, a reverse-path filter that lets clients in, and an MSS that leaves room for the tunnel.
+public struct RealServerSetup {
+    private let vips: [IPv4Address]
+    private let mss: MSSPolicy
+    private let interfaces: [String]
+    private let instance: InstancePaths
+
+    /// `interfaces` matter only where the kernel has no ipip: those on which tunnelled packets come in, by default
+    /// every Ethernet interface that is up and has an IPv4 address.
+    public init(
+        vips: [IPv4Address], mss: MSSPolicy = .auto, interfaces: [String] = [],
+        instance: InstancePaths = InstancePaths()
+    ) {
+        self.vips = vips.reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
+        self.mss = mss
+        self.interfaces = interfaces
+        self.instance = instance
+    }
+
+    /// What differs from the present state, in the order in which `apply` would change it; empty when nothing does.
+    /// Changes nothing.
+    public func plan() throws -> [Step] {
+        try namingPrivilege { try plan(RouteSocket(), mayUseKernelTunnel: true) }
+    }
+
+    /// Makes it so, reporting each step when it is done. On failure what this run did is taken back.
+    public func apply(report: (Step) -> Void) throws {
+        try namingPrivilege {
+            silenceLibbpf()
+            guard let lock = try FileLock(path: Self.lock(of: instance)) else { throw Self.isBusy }
+            defer { withExtendedLifetime(lock) {} }
+            let socket = try RouteSocket()
+            let journal = try ChangeJournal(path: instance.realServerJournal)
+            let before = journal.changes.count
+            do {
+                let executor = Executor(socket: socket, journal: journal)
+                do {
+                    try run(plan(socket, mayUseKernelTunnel: true), executor, report)
+                } catch is Executor.NoKernelTunnel {
+                    try run(plan(socket, mayUseKernelTunnel: false), executor, report)
+                }
+            } catch {
+                _ = journal.undoAll(after: before) { _, _ in }
+                throw error
+            }
+        }
+    }
+
+    /// Puts back what every earlier `apply` changed, the latest first. True if all of it could be; what could not
+    /// stays in the journal for another try.
+    public static func undo(
+        instance: InstancePaths = InstancePaths(), report: (Change, (any Error)?) -> Void
+    ) throws -> Bool {
+        try namingPrivilege {
+            guard let lock = try FileLock(path: lock(of: instance)) else { throw isBusy }
+            defer { withExtendedLifetime(lock) {} }
+            return try ChangeJournal(path: instance.realServerJournal).undoAll(report: report)
+        }
+    }
+
+    private func plan(_ socket: RouteSocket, mayUseKernelTunnel: Bool) throws -> [Step] {
+        try Planner(
+            vips: vips, mss: mss, interfaces: interfaces, mayUseKernelTunnel: mayUseKernelTunnel,
+            machine: Machine(socket)
+        ).steps()
+    }
+
+    private func run(_ steps: [Step], _ executor: Executor, _ report: (Step) -> Void) throws {
+        for step in steps {
+            try executor.make(step)
+            report(step)
+        }
+    }
+
+    private static func lock(of instance: InstancePaths) -> String { instance.runDirectory + "/realserver.lock" }
+
+    private static var isBusy: RealServerSetupError { .busy("another realserver-setup is at work here") }
+}
+
+/// Turns every way in which the kernel says "not you" into the one error that the caller tells apart.
+private func namingPrivilege<Result>(_ body: () throws -> Result) throws -> Result {
+    do {
+        return try body()
+    } catch {
+        let code =
+            switch error {
+            case let error as NetlinkError: error.code
+            case let error as SystemError: error.code
+            case let error as BPFError: error.code
+            default: Int32(0)
+            }
+        if code == EPERM || code == EACCES { throw RealServerSetupError.missingPrivilege("\(error)") }
+        throw error
+    }
+}

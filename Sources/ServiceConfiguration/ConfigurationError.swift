@@ -1,0 +1,19 @@
+/// One thing wrong in what an operator wrote: where, what, and what would be accepted there.
+public struct ConfigurationError: Error, Hashable, CustomStringConvertible {
+    /// The flag with its value, such as `--vip 10.0.0.100:0`.
+    public var place: String
+    public var problem: String
+    public var accepted: String
+
+    public init(place: String, problem: String, accepted: String) {
+        self.place = place
+        self.problem = problem
+        self.accepted = accepted
+    }
+
+    public init(place: String, _ value: InvalidValue) {
+        self.init(place: place, problem: value.problem, accepted: value.accepted)
+    }
+
+    public var description: String { "\(place): \(problem) (accepted: \(accepted))" }
+}

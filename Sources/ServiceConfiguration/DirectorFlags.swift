@@ -1,0 +1,149 @@
+import LoadBalancing
+
+/// The director's command line as it was typed, and its way to a configuration.
+public struct DirectorFlags: Sendable {
+    /// Each value is one or more services, parted by commas.
+    public var vips: [String]
+    /// Each value is one or more real servers, parted by commas; every VIP has all of them.
+    public var backends: [String]
+    public var scheduler = "wlc"
+    public var interface: String?
+    public var xdp = "auto"
+    public var check = "auto"
+    public var checkInterval = "1s"
+    public var checkTimeout = "0.7s"
+    public var rise = "2"
+    public var fall = "2"
+    public var noAddress = false
+
+    public init(vips: [String] = [], backends: [String] = []) {
+        self.vips = vips
+        self.backends = backends
+    }
+
+    public func configuration() throws(ConfigurationErrors) -> DirectorConfiguration {
+        var findings = Findings()
+        let addresses = services(&findings)
+        let servers = servers(apartFrom: Set(addresses.map(\.vip)), &findings)
+        let scheduler: Scheduler? = choice(scheduler, flag: "--scheduler", name: "scheduler", &findings)
+        if let interface {
+            findings.attempt(Self.place("--interface", interface)) { () throws(InvalidValue) in
+                try InterfaceName.validate(interface)
+            }
+        }
+        let xdp: XDPPreference? = choice(xdp, flag: "--xdp", name: "mode", &findings)
+        let checks = checks(of: addresses, &findings)
+        guard findings.errors.isEmpty, let scheduler, let xdp, let checks else {
+            throw ConfigurationErrors(findings.errors)
+        }
+        return DirectorConfiguration(
+            services: addresses.map { VirtualService(address: $0, scheduler: scheduler, servers: servers) },
+            interface: interface, xdp: xdp, checks: checks, managesAddress: !noAddress)
+    }
+
+    private func services(_ findings: inout Findings) -> [ServiceAddress] {
+        var addresses: [ServiceAddress] = []
+        for item in items(of: vips, flag: "--vip", accepted: AddressText.services, &findings) {
+            let place = Self.place("--vip", item)
+            let address = findings.attempt(place) { () throws(InvalidValue) in try AddressText.service(item) }
+            guard let address else { continue }
+            guard !addresses.contains(address) else {
+                findings.add(place, "\(address) is given twice", accepted: "each service once")
+                continue
+            }
+            addresses.append(address)
+        }
+        return addresses
+    }
+
+    private func servers(apartFrom vips: Set<IPv4Address>, _ findings: inout Findings) -> [RealServer] {
+        var servers: [RealServer] = []
+        var seen: Set<IPv4Address> = []
+        for item in items(of: backends, flag: "--backends", accepted: AddressText.servers, &findings) {
+            let place = Self.place("--backends", item)
+            let server = findings.attempt(place) { () throws(InvalidValue) in try AddressText.server(item) }
+            guard let server else { continue }
+            if vips.contains(server.address) {
+                findings.add(place, "\(server.address) is a VIP", accepted: "the real servers' own addresses")
+            }
+            if seen.insert(server.address).inserted {
+                servers.append(server)
+            } else {
+                findings.add(place, "\(server.address) is given twice", accepted: "each real server once")
+            }
+        }
+        return servers
+    }
+
+    private func checks(of services: [ServiceAddress], _ findings: inout Findings) -> CheckPolicy? {
+        let kind = findings.attempt(Self.place("--check", check)) { () throws(InvalidValue) in
+            let kind = try CheckPolicy.Kind(parsing: check)
+            if kind == .tcp(port: nil), let service = services.first(where: \.isAnyPort) {
+                throw InvalidValue("the service \(service) has no port to connect to", accepted: "tcp:PORT")
+            }
+            return kind
+        }
+        let interval = findings.attempt(Self.place("--check-interval", checkInterval)) { () throws(InvalidValue) in
+            try DurationText.parse(checkInterval)
+        }
+        let timeout = findings.attempt(Self.place("--check-timeout", checkTimeout)) { () throws(InvalidValue) in
+            let timeout = try DurationText.parse(checkTimeout)
+            if let interval, timeout > interval {
+                let shortest = DurationText.format(DurationText.accepted.lowerBound)
+                throw InvalidValue(
+                    "longer than the check interval",
+                    accepted: "\(shortest) to the interval, \(DurationText.format(interval))")
+            }
+            return timeout
+        }
+        let rise = count(rise, flag: "--rise", &findings)
+        let fall = count(fall, flag: "--fall", &findings)
+        guard let kind, let interval, let timeout, let rise, let fall else { return nil }
+        return CheckPolicy(kind: kind, interval: interval, timeout: timeout, rise: rise, fall: fall)
+    }
+
+    private func count(_ text: String, flag: String, _ findings: inout Findings) -> Int? {
+        findings.attempt(Self.place(flag, text)) { () throws(InvalidValue) in
+            try AddressText.number(text, in: 1...100, problem: "no number of checks")
+        }
+    }
+
+    private func choice<Choice: CaseIterable & RawRepresentable<String>>(
+        _ text: String, flag: String, name: String, _ findings: inout Findings
+    ) -> Choice? {
+        guard let choice = Choice(rawValue: text) else {
+            findings.add(Self.place(flag, text), "unknown \(name)", accepted: AddressText.choices(of: Choice.self))
+            return nil
+        }
+        return choice
+    }
+
+    /// The items of all of a flag's values, without the spaces around commas; a flag without any is an error.
+    private func items(
+        of values: [String], flag: String, accepted: String, _ findings: inout Findings
+    ) -> [Substring] {
+        guard !values.isEmpty else {
+            findings.add(flag, "missing", accepted: accepted)
+            return []
+        }
+        var items: [Substring] = []
+        for value in values {
+            let parts = value.split(separator: ",", omittingEmptySubsequences: false).map(Self.trimmed)
+            if parts.contains(where: \.isEmpty) {
+                findings.add(Self.place(flag, value), "an item is empty", accepted: accepted)
+            }
+            items += parts.filter { !$0.isEmpty }
+        }
+        return items
+    }
+
+    private static func trimmed(_ text: Substring) -> Substring {
+        let start = text.drop { $0.isWhitespace }
+        guard let last = start.lastIndex(where: { !$0.isWhitespace }) else { return "" }
+        return start[...last]
+    }
+
+    private static func place(_ flag: String, _ value: some StringProtocol) -> String {
+        "\(flag) \(AddressText.quoted(value))"
+    }
+}

@@ -1,0 +1,6 @@
+/// Where the packet program runs: in the driver (native), behind it (generic), or in the best place there is (auto).
+public enum XDPPreference: String, CaseIterable, Sendable, Codable {
+    case auto
+    case native
+    case generic
+}

@@ -1,0 +1,38 @@
+import Foundation
+
+// bpf-embed OUTPUT.swift NAME CLANG OBJCOPY CLANG-ARGUMENT...
+//
+// Compiles one BPF program and writes it as a Swift file. All steps share one build command,
+// because SwiftPM would copy a declared `.o` output into a resource bundle. The object goes in
+// as a hexadecimal StaticString: the type checker needs 10 s for a 64 KiB array literal.
+
+func run(_ executable: String, _ arguments: [String]) throws {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: executable)
+    process.arguments = arguments
+    try process.run()
+    process.waitUntilExit()
+    guard process.terminationStatus == 0 else { exit(process.terminationStatus) }
+}
+
+let arguments = CommandLine.arguments
+guard arguments.count > 5 else { exit(64) }
+let output = URL(fileURLWithPath: arguments[1])
+let object = output.deletingPathExtension().appendingPathExtension("o")
+
+try run(arguments[3], Array(arguments[5...]) + ["-o", object.path])
+try run(arguments[4], ["--strip-debug", object.path])
+
+let digits = Array("0123456789abcdef".utf8)
+var hex: [UInt8] = []
+for byte in try Data(contentsOf: object) {
+    hex.append(digits[Int(byte >> 4)])
+    hex.append(digits[Int(byte & 15)])
+}
+let text = """
+    extension EmbeddedObject {
+        public static let \(arguments[2]) = EmbeddedObject(name: "\(arguments[2])", hex: "\(String(decoding: hex, as: UTF8.self))")
+    }
+
+    """
+try text.write(to: output, atomically: true, encoding: .utf8)

@@ -1,0 +1,31 @@
+import ArgumentParser
+import HostState
+import Logging
+
+/// Options that every command has.
+struct CommonOptions: ParsableArguments {
+    @Option(
+        name: .customLong("instance"),
+        help: ArgumentHelp(
+            "A name for a second director in one network namespace. Each namespace has its own anyway.",
+            valueName: "name"))
+    var instanceName: String?
+
+    @Flag(name: [.short, .long], help: "Say more in the log.")
+    var verbose = false
+
+    func instance() throws -> InstancePaths {
+        if let instanceName, !InstancePaths.isValid(name: instanceName) {
+            throw Failure(
+                .badValue,
+                "--instance \(instanceName): no instance name (accepted: 1 to 64 letters, digits, '.', '_' and '-')")
+        }
+        return InstancePaths(name: instanceName)
+    }
+
+    func logger() -> Logger {
+        var logger = Logger(label: "ipvsd") { StreamLogHandler.standardError(label: $0) }
+        logger.logLevel = verbose ? .debug : .info
+        return logger
+    }
+}

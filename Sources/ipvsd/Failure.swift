@@ -1,0 +1,54 @@
+import ArgumentParser
+import Director
+import Glibc
+import HostState
+
+/// A failed command: one line on standard error, and an exit code of sysexits.h.
+struct Failure: Error, CustomStringConvertible {
+    enum Code: Int32 {
+        case badValue = 64
+        case interface = 69
+        case kernel = 71
+        case alreadyRunning = 75
+        case noPrivilege = 77
+        /// Of `status` alone: there is no daemon.
+        case noDaemon = 3
+    }
+
+    let code: Code
+    let description: String
+
+    init(_ code: Code, _ description: String) {
+        self.code = code
+        self.description = description
+    }
+
+    init(_ error: DirectorError) {
+        let code: Code =
+            switch error.kind {
+            case .interface: .interface
+            case .kernel: .kernel
+            case .alreadyRunning: .alreadyRunning
+            case .noPrivilege: .noPrivilege
+            }
+        self.init(code, error.description)
+    }
+
+    /// Prints the line and ends the command with the code.
+    func report() -> ExitCode {
+        let line = Array("ipvsd: \(description)\n".utf8)
+        _ = write(STDERR_FILENO, line, line.count)
+        return ExitCode(code.rawValue)
+    }
+}
+
+/// Runs a command's body and turns its failure into a line and an exit code.
+func reporting<Result>(_ body: () async throws -> Result) async throws -> Result {
+    do { return try await body() } catch let failure as Failure {
+        throw failure.report()
+    } catch let error as DirectorError {
+        throw Failure(error).report()
+    } catch let error as SystemError {
+        throw Failure(DirectorError(error)).report()
+    }
+}

@@ -1,0 +1,99 @@
+import ArgumentParser
+import ServiceConfiguration
+
+/// `ipvsd --vip … --backends …`: the director, in the foreground.
+@main
+struct IPVSD: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "ipvsd",
+        abstract: "An LVS-style IP-tunnel load balancer.",
+        discussion: """
+            Without a subcommand this is the director: it takes clients' packets for the VIPs, chooses a real server \
+            for each connection, and sends the packets there inside IPIP (RFC 2003). The real servers, set up by \
+            'ipvsd realserver-setup', answer the clients directly.
+
+              ipvsd --vip 10.0.0.100 --backends 10.0.0.11,10.0.0.12
+              ipvsd --vip 10.0.0.100:80 --vip 10.0.0.100:53/udp --backends 10.0.0.11=3,10.0.0.12 --scheduler wrr
+
+            Exit codes: 64 a bad value, 69 an interface is missing or busy, 71 the kernel refuses, 75 already \
+            running, 77 no privilege.
+            """,
+        version: "0.1.0",
+        subcommands: [Status.self, Stop.self, Cleanup.self, RealServerSetupCommand.self])
+
+    @Option(
+        help: ArgumentHelp(
+            "A virtual IP: every port of it, or one as A.B.C.D:PORT (TCP) or A.B.C.D:PORT/udp. Repeats, or takes commas.",
+            valueName: "address"))
+    var vip: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "The real servers, with a weight from 0 (no new connections) to 65535 as A.B.C.D=WEIGHT. Repeats, or takes commas.",
+            valueName: "addresses"))
+    var backends: [String] = []
+
+    @Option(help: ArgumentHelp("rr, wrr, lc, wlc or mh: see below.", valueName: "name"))
+    var scheduler = "wlc"
+
+    @Option(
+        help: ArgumentHelp(
+            "Where clients' packets come in. Default: where the VIP's subnet, else the default route is.",
+            valueName: "name"))
+    var interface: String?
+
+    @Option(help: "auto, native (in the driver) or generic (in the stack, slower).")
+    var xdp = "auto"
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            auto, tcp[:PORT], ping or none. Checks go through the tunnel to the VIP. auto: a connect to the service's \
+            port; for every port, a ping and a connect to the ports that clients use.
+            """, valueName: "kind"))
+    var check = "auto"
+
+    @Option(help: ArgumentHelp("From one check to the next.", valueName: "duration"))
+    var checkInterval = "1s"
+
+    @Option(help: ArgumentHelp("For each check; at most the interval.", valueName: "duration"))
+    var checkTimeout = "0.7s"
+
+    @Option(help: ArgumentHelp("Successes in a row that bring a real server back.", valueName: "n"))
+    var rise = "2"
+
+    @Option(help: ArgumentHelp("Failures in a row that take a real server out.", valueName: "n"))
+    var fall = "2"
+
+    @Flag(help: "Leave the VIPs to somebody else, such as keepalived; do not announce them.")
+    var noAddress = false
+
+    @Flag(help: "Take over from the daemon that runs, without losing a packet.")
+    var replace = false
+
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        try await reporting { try await direct() }
+    }
+
+    private func direct() async throws {
+        var flags = DirectorFlags(vips: vip, backends: backends)
+        flags.scheduler = scheduler
+        flags.interface = interface
+        flags.xdp = xdp
+        flags.check = check
+        flags.checkInterval = checkInterval
+        flags.checkTimeout = checkTimeout
+        flags.rise = rise
+        flags.fall = fall
+        flags.noAddress = noAddress
+        let wanted: DirectorConfiguration
+        do { wanted = try flags.configuration() } catch { throw Failure(.badValue, "\(error)") }
+
+        let instance = try common.instance()
+        let logger = common.logger()
+        let daemon = try await Daemon.claim(instance, replacing: replace)
+        try await daemon.run(wanted, logger: logger)
+    }
+}

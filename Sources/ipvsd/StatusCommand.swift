@@ -1,0 +1,42 @@
+import ArgumentParser
+import Control
+import Director
+import HostState
+
+/// `ipvsd status`: the director's table.
+struct Status: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Show services, real servers and counters, in the manner of 'ipvsadm -Ln --stats'.",
+        discussion: "Exit code 3: no daemon runs. What the kernel's maps say is printed all the same, if there are any.")
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        try await reporting {
+            let instance = try common.instance()
+            do {
+                try show(try await ControlClient(socket: instance.controlSocket, timeoutSeconds: 3).status())
+                return
+            } catch let refusal as ControlClient.Refusal {
+                throw Failure(.noDaemon, "\(refusal)")
+            } catch {
+                guard let status = try Director.pinnedStatus(instance: instance) else {
+                    throw Failure(.noDaemon, "no director runs here, and there is no data plane")
+                }
+                try show(status)
+                throw Failure(.noDaemon, "no director runs: this is what the data plane says by itself")
+            }
+        }
+    }
+
+    private func show(_ status: DirectorStatus) throws {
+        if json {
+            print(String(decoding: try status.json(), as: UTF8.self))
+        } else {
+            print(StatusTable.text(status))
+        }
+    }
+}

@@ -1,0 +1,52 @@
+import Director
+import LoadBalancing
+
+/// The table of `ipvsd status`.
+enum StatusTable {
+    static func text(_ status: DirectorStatus) -> String {
+        var rows: [[String]] = [
+            ["Prot", "VirtualAddress:Port", "Scheduler", "", "", "", "", "", "", ""],
+            ["  ->", "RealServer", "Forward", "Weight", "ActiveConn", "InActConn", "Conns", "Packets", "Bytes", "Health"],
+        ]
+        for service in status.services {
+            let port = service.port.map(String.init) ?? "any"
+            rows.append([
+                service.protocol?.rawValue.uppercased() ?? "ANY", "\(service.vip):\(port)", service.scheduler.rawValue,
+                "", "", "", "", "", "", "",
+            ])
+            for server in service.servers {
+                var health = server.health.rawValue
+                if let since = server.since { health += " since \(since)" }
+                if let reason = server.reason { health += ": \(reason)" }
+                rows.append(
+                    ["  ->", "\(server.address)", server.method, "\(server.weight)", "\(server.active)"]
+                        + ["\(server.inactive)", "\(server.connections)", "\(server.packets)", "\(server.bytes)", health])
+            }
+        }
+        var lines = aligned(rows)
+        lines.append("")
+        lines.append("received \(status.received), forwarded \(status.forwarded)")
+        let reasons = status.reasons.merging(status.events) { one, _ in one }
+        for (name, count) in reasons.sorted(by: { $0.key < $1.key }) where count > 0 { lines.append("  \(name) \(count)") }
+        let interfaces = status.xdp.interfaces.map {
+            $0.transmitErrors + $0.transmitDropped == 0
+                ? $0.name : "\($0.name) (driver: \($0.transmitErrors) errors, \($0.transmitDropped) dropped)"
+        }
+        lines.append("XDP \(status.xdp.mode ?? "off") on \(interfaces.joined(separator: ", "))")
+        return lines.joined(separator: "\n")
+    }
+
+    private static func aligned(_ rows: [[String]]) -> [String] {
+        let widths = (0..<10).map { column in rows.map { $0[column].count }.max() ?? 0 }
+        return rows.map { row in
+            var line = ""
+            for (column, cell) in row.enumerated() {
+                let padding = String(repeating: " ", count: widths[column] - cell.count)
+                // Numbers stand to the right.
+                line += (3...8).contains(column) ? padding + cell + " " : cell + padding + " "
+            }
+            while line.last == " " { line.removeLast() }
+            return line
+        }
+    }
+}

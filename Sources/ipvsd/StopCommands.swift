@@ -1,0 +1,64 @@
+import ArgumentParser
+import Control
+import Director
+import HostState
+
+/// `ipvsd stop`: ends the daemon.
+struct Stop: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "End the director and remove what it put into this machine.")
+
+    @Flag(help: "Leave the data plane forwarding; the next start takes it over.")
+    var keep = false
+
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        try await reporting {
+            let instance = try common.instance()
+            do { try await ControlClient(socket: instance.controlSocket).stop(keep: keep) } catch {
+                throw Failure(.noDaemon, "no director runs here (\(instance.controlSocket): \(error))")
+            }
+            // It holds the lock until it is done.
+            for _ in 0..<1000 {
+                if try FileLock(path: instance.lock) != nil {
+                    print(keep ? "stopped; the data plane goes on forwarding" : "stopped")
+                    return
+                }
+                try await Task.sleep(for: .milliseconds(10))
+            }
+            throw Failure(.kernel, "the director (pid \(Daemon.pid(instance))) did not end within 10 s")
+        }
+    }
+}
+
+/// `ipvsd cleanup`: removes what a dead director left.
+struct Cleanup: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Remove everything that a director left in this machine, without one running.")
+
+    @Flag(help: "Print what would be removed.")
+    var dryRun = false
+
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        try await reporting {
+            let instance = try common.instance()
+            if dryRun {
+                for change in try ChangeJournal.read(path: instance.journal).reversed() { print("would remove \(change)") }
+                return
+            }
+            guard let lock = try FileLock(path: instance.lock) else {
+                throw Failure(
+                    .alreadyRunning, "a director runs with pid \(Daemon.pid(instance)); 'ipvsd stop' ends it first")
+            }
+            defer { withExtendedLifetime(lock) {} }
+            switch try Director.cleanup(instance: instance, logger: common.logger()) {
+            case nil: print("nothing to remove")
+            case true?: print("removed everything")
+            case false?: throw Failure(.kernel, "not everything could be removed")
+            }
+        }
+    }
+}

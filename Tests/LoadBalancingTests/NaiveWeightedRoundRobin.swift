@@ -1,0 +1,34 @@
+/// The kernel's wrr scheduler one packet at a time, with the state of `struct ip_vs_wrr_mark`: the model against
+/// which the ring is tested. Servers never are overloaded here.
+struct NaiveWeightedRoundRobin {
+    let weights: [Int]
+    /// The list's head is -1.
+    private var current = -1
+    private var currentWeight: Int
+    private let maximum: Int
+    private let step: Int
+
+    init(weights: [Int]) {
+        self.weights = weights
+        var step = 0
+        for weight in weights where weight > 0 {
+            step = step == 0 ? weight : (1...step).last { step % $0 == 0 && weight % $0 == 0 } ?? 1
+        }
+        self.step = max(step, 1)
+        maximum = (weights.max() ?? 0) - (self.step - 1)
+        currentWeight = maximum
+    }
+
+    mutating func next() -> Int? {
+        guard maximum > 0 else { return nil }
+        while true {
+            while current + 1 < weights.count {
+                current += 1
+                if weights[current] >= currentWeight { return current }
+            }
+            current = -1
+            currentWeight -= step
+            if currentWeight <= 0 { currentWeight = maximum }
+        }
+    }
+}

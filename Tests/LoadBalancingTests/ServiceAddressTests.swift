@@ -1,0 +1,23 @@
+import LoadBalancing
+import Testing
+
+/// Service addresses as text, and the protocols' numbers.
+struct ServiceAddressTests {
+    let vip = IPv4Address(0x0a00_0064)
+
+    @Test func descriptionIsWhatTheFlagTakes() {
+        #expect(ServiceAddress(vip: vip).description == "10.0.0.100")
+        #expect(ServiceAddress(vip: vip, port: 80, transport: .tcp).description == "10.0.0.100:80/tcp")
+        #expect(ServiceAddress(vip: vip, port: 53, transport: .udp).description == "10.0.0.100:53/udp")
+        #expect(ServiceAddress(vip: vip).isAnyPort)
+    }
+
+    @Test func transportsHaveTheirProtocolNumbers() {
+        #expect(TransportProtocol.allCases.map(\.number) == [6, 17])
+    }
+
+    @Test func everySchedulerHasALineOfHelp() {
+        #expect(Scheduler.allCases.map(\.rawValue) == ["rr", "wrr", "lc", "wlc", "mh"])
+        #expect(Scheduler.allCases.allSatisfy { !$0.summary.isEmpty && !$0.summary.contains("\n") })
+    }
+}

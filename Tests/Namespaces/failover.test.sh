@@ -1,0 +1,117 @@
+#!/bin/bash
+# Real servers that die in several ways, under load, and come back. The shortest command line throughout.
+source "$(dirname "$0")/harness.sh"
+LAB_VIA=nsenter
+
+# failover_case BREAK MEND REASON   rs2 is broken and mended by those commands; the log must say REASON.
+failover_case() {
+    local limit
+    limit=$(milliseconds 3.5)
+    director_start --vip $VIP --backends $RS1,$RS2,$RS3
+    load_start 100
+    start_downloads
+    wait_until 15 "300 requests" load_has 300
+    no_failures "before the failure" <<<"$(load)"
+
+    $1
+    wait_until 6 "rs2 to be taken out" unhealthy $RS2
+    between "$WAITED_MS" 0 $((limit * LAB_SLOW)) "milliseconds until rs2 was out"
+    echo "# rs2 out after $WAITED_MS ms, $(load | failures | wc -l) requests failed until then"
+
+    no_failures "after rs2 was taken out" <<<"$(fetch 200)"
+    equal "$(fetch 60 | served | grep -c rs2 || true)" 0 "requests that a dead server answered"
+    matches "$(director_log)" "$RS2" "the log"
+    matches "$(director_log | grep -F $RS2)" "$3" "what the log says about $RS2"
+
+    $2
+    wait_until 15 "rs2 to be back" healthy $RS2
+    echo "# rs2 back after $WAITED_MS ms"
+    wait_until 10 "rs2 to serve again" serves rs2
+    load_stop
+    # Each failure was a connection to rs2: at most its share of the rate in the worst detection time.
+    between "$(load | failures | wc -l)" 0 117 "failed requests in all"
+    stop_downloads
+}
+
+serves() { fetch 12 | grep -q "$1\$"; }
+
+start_downloads() {
+    local i
+    for i in 1 2 3; do download_start "long$i" --limit-rate 12M; done
+}
+
+# Those of rs1 and rs3 never notice; rs2's may have died with it.
+stop_downloads() {
+    local i survivors=0
+    for i in 1 2 3; do
+        if [[ $(download_server "long$i") == rs2 ]]; then
+            kill "$(<"$LAB_DIR/long$i.pid")" 2>/dev/null || true
+            continue
+        fi
+        download_correct "long$i"
+        survivors=$((survivors + 1))
+    done
+    between $survivors 1 3 "downloads through the other servers"
+}
+
+kill_server() { server_kill rs2; }
+start_server() { server_start rs2; }
+cut_link() { ip -n "$(ns switch)" link set rs2 down; }
+join_link() { ip -n "$(ns switch)" link set rs2 up; }
+break_tunnel() { ip -n "$(ns rs2)" link set tunl0 down; }
+mend_tunnel() { ip -n "$(ns rs2)" link set tunl0 up; }
+break_tunnel_only() {
+    break_tunnel
+    equal "$(in_ns client curl -s --max-time 5 -o /dev/null -w '%{http_code}' http://$RS2/)" 200 "rs2's own address"
+}
+
+test_a_killed_server_process_is_taken_out_and_comes_back() {
+    failover_case kill_server start_server 'refused|80'
+}
+
+test_a_cut_link_is_taken_out_and_comes_back() {
+    failover_case cut_link join_link 'time|unreachable|no answer|no route'
+}
+
+test_a_dead_tunnel_is_told_from_a_dead_service() {
+    failover_case break_tunnel_only mend_tunnel 'tunl0|tunnel|decapsulation'
+}
+
+test_every_server_dead_is_refused_and_recovers() {
+    director_start --vip $VIP:80 --backends $RS1,$RS2
+    no_failures "before" <<<"$(fetch 10)"
+    server_kill rs1
+    server_kill rs2
+    wait_until 6 "rs1 to be taken out" unhealthy $RS1
+    wait_until 6 "rs2 to be taken out" unhealthy $RS2
+    exits 7 in_ns client curl -s --max-time 5 http://$VIP/
+    server_start rs1
+    server_start rs2
+    wait_until 15 "rs1 to be back" healthy $RS1
+    wait_until 15 "rs2 to be back" healthy $RS2
+    no_failures "after" <<<"$(fetch 20)"
+}
+
+test_check_none_and_check_ping_leave_a_dead_process_in() {
+    director_start --vip $VIP --backends $RS1,$RS2 --check ping --check-interval 0.2s --check-timeout 0.2s
+    server_kill rs2
+    cut_link
+    wait_until 5 "ping to notice the cut link" unhealthy $RS2
+    join_link
+    wait_until 10 "ping to notice the joined link" healthy $RS2
+    server_start rs2
+    director_stop
+    director_start --vip $VIP:80 --backends $RS1,$RS2 --check none
+    no_failures "unchecked" <<<"$(fetch 20)"
+}
+
+test_check_of_a_port_with_its_own_pace() {
+    director_start --vip $VIP --backends $RS1,$RS2 --check tcp:8080 --check-interval 0.2s --check-timeout 0.2s --fall 3 --rise 1
+    wait_until 5 "rs2 to be healthy" healthy $RS2
+    server_kill rs2
+    wait_until 2 "rs2 to be taken out" unhealthy $RS2
+    server_start rs2
+    wait_until 5 "rs2 to be back" healthy $RS2
+}
+
+run_tests

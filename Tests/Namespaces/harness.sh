@@ -1,0 +1,243 @@
+# harness.sh - what every *.test.sh starts with: named tests, assertions, and a lab in which they run.
+#
+# A scenario file defines `test_NAME` functions and ends with `run_tests`. They run in the order of the file,
+# each in a subshell under `set -e`, all in one lab; after a failure the lab is made anew, so that one broken
+# thing is reported once. `scenario_up`, where a file defines it, prepares the lab.
+
+set -euo pipefail
+TESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=../../examples/lab.sh
+source "$TESTS/../../examples/lab.sh"
+
+# --- assertions: the first that fails ends the test, and says why ------------------------------------
+
+fail() {
+    echo "$*" >"${REASON:-/dev/stderr}"
+    exit 1
+}
+
+# equal ACTUAL EXPECTED WHAT
+equal() { [[ $1 == "$2" ]] || fail "$3: $1, expected $2"; }
+
+# matches TEXT REGEX WHAT   regardless of case
+matches() { grep -qiE -- "$2" <<<"$1" || fail "$3: '${1:0:600}' does not match /$2/"; }
+
+# between ACTUAL LOW HIGH WHAT
+between() { [[ $1 =~ ^[0-9]+$ ]] && (($1 >= $2 && $1 <= $3)) || fail "$4: $1, expected $2 to $3"; }
+
+# exits CODE COMMAND...   stdout and stderr are left in OUTPUT
+exits() {
+    local expected=$1 code=0
+    shift
+    OUTPUT=$("$@" 2>&1 </dev/null) || code=$?
+    [[ $code == "$expected" ]] || fail "exit code $code, expected $expected: ${*: -6}: ${OUTPUT:0:600}"
+}
+
+# Nothing may fail among the lines of `fetch` or `load` on stdin, and there must be some.
+no_failures() {
+    local lines bad
+    lines=$(cat)
+    [[ -n $lines ]] || fail "$1: no request was made"
+    bad=$(failures <<<"$lines" | wc -l)
+    ((bad == 0)) || fail "$1: $bad of $(wc -l <<<"$lines") requests failed, as in: $(failures <<<"$lines" | sed -n 1p)"
+}
+
+# same_state BEFORE AFTER
+same_state() {
+    local change
+    change=$(diff <(echo "$1") <(echo "$2") | grep '^[<>]' || true)
+    [[ -z $change ]] || fail "left in the machine: $(head -n 12 <<<"$change" | paste -sd'|')"
+}
+
+# --- what the machine looks like -------------------------------------------------------------------
+
+# machine_state HOST   everything that a program could leave behind in that namespace, to be compared.
+# Neighbours are left out: the kernel changes them by itself.
+machine_state() {
+    local host=$1 LAB_VIA=nsenter device
+    ip -n "$(ns "$host")" -o -d link show | sed 's/ qlen [0-9]*//; s/state [A-Z]*//' | sort
+    ip -n "$(ns "$host")" -o addr show | sed 's/valid_lft.*//' | sort
+    ip -n "$(ns "$host")" rule show
+    ip -n "$(ns "$host")" route show table all | sort
+    for device in $(devices "$host"); do
+        in_ns "$host" tc qdisc show dev "$device"
+        in_ns "$host" tc filter show dev "$device" ingress 2>/dev/null || true
+        in_ns "$host" tc filter show dev "$device" egress 2>/dev/null || true
+        in_ns "$host" ethtool -k "$device" 2>/dev/null | sed "s/^/$device /"
+    done
+    in_ns "$host" sysctl -a -r '^net\.ipv4\.(conf|neigh|ip_forward|route|tcp)' 2>/dev/null
+    pins "$host"
+}
+
+devices() { ip -n "$(ns "$1")" -o link show | sed 's/^[0-9]*: \([^:@]*\).*/\1/' | sort; }
+
+# The instance of a namespace is named after its SO_NETNS_COOKIE (71).
+pins() {
+    local cookie
+    cookie=$(LAB_VIA=nsenter in_ns "$1" "$PYTHON" -c \
+        'import socket, sys; print(int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder))')
+    find "/sys/fs/bpf/ipvsd/netns-$cookie" "/run/ipvsd/netns-$cookie" 2>/dev/null | sort || true
+}
+
+# --- what the director says -------------------------------------------------------------------------
+
+director_log() { cat "$LAB_DIR/director.log"; }
+
+# server_status ADDRESS FIELD   of the first service
+server_status() {
+    ipvsd status --json | jq -r --arg a "$1" "[.services[].servers[] | select(.address == \$a)][0].$2"
+}
+
+healthy() { [[ $(server_status "$1" health) == up ]]; }
+
+unhealthy() { [[ $(server_status "$1" health) == down ]]; }
+
+# --- long downloads and held connections -------------------------------------------------------------
+
+# The file that is downloaded: the same bytes everywhere, made once a run.
+big_file() {
+    LAB_BIG=${LAB_BIG:-${TMPDIR:-/tmp}/$LAB.big}
+    LAB_BIG_BYTES=${LAB_BIG_BYTES:-104857600}
+    export LAB_BIG LAB_BIG_BYTES
+    [ -e "$LAB_BIG" ] || "$PYTHON" -c 'import random, sys
+random.seed(2003)
+open(sys.argv[1], "wb").write(random.randbytes(int(sys.argv[2])))' "$LAB_BIG" "$LAB_BIG_BYTES"
+    BIG_SHA256=$(sha256sum <"$LAB_BIG")
+    [[ $LAB_BIG_BYTES != 104857600 ]] || equal "${BIG_SHA256%% *}" "$BIG_100M_SHA256" "sha256 of the generated file"
+}
+BIG_100M_SHA256=a0278cc2d1f54a3a8fde4a2d63e72bc0c05351b9f1e00c52219f161afc60a7f4
+
+# download_start NAME [CURL OPTION...]   of /big in the background
+download_start() {
+    local name=$1
+    shift
+    rm -f "$LAB_DIR/$name".*
+    nsenter --net="/run/netns/$(ns client)" -- curl -sN --max-time $((60 * LAB_SLOW)) -D "$LAB_DIR/$name.head" "$@" \
+        "http://$VIP/big" </dev/null 2>/dev/null > >(sha256sum >"$LAB_DIR/$name.sum.part" &&
+            mv "$LAB_DIR/$name.sum.part" "$LAB_DIR/$name.sum") &
+    echo $! >"$LAB_DIR/$name.pid"
+    disown $!
+    wait_until 5 "download $name to begin" grep -qi '^x-server' "$LAB_DIR/$name.head"
+}
+
+download_server() { sed -n 's/^x-server: *\([a-z0-9]*\).*/\1/Ip' "$LAB_DIR/$1.head"; }
+
+# download_correct NAME   waits for its end
+download_correct() {
+    wait_until 40 "the end of download $1" test -e "$LAB_DIR/$1.sum"
+    equal "$(<"$LAB_DIR/$1.sum")" "$BIG_SHA256" "sha256 of download $1 from $(download_server "$1")"
+}
+
+# hold FIRST LAST   connections, opened one after another, each of which stays in use: a slow download
+hold() {
+    local i
+    for ((i = $1; i <= $2; i++)); do download_start "hold$i" --limit-rate 1k; done
+}
+
+# held   "rs1 3" and so on, of the connections held now
+held() {
+    local head
+    for head in "$LAB_DIR"/hold*.head; do
+        head=${head##*/}
+        download_server "${head%.head}"
+    done | sort | uniq -c | awk '{ print $2, $1 }'
+}
+
+# release SERVER   ends the connections held to it
+release() {
+    local file name
+    for file in "$LAB_DIR"/hold*.pid; do
+        [ -e "$file" ] || continue
+        name=${file##*/} name=${name%.pid}
+        [[ $1 == all || $(download_server "$name") == "$1" ]] || continue
+        kill "$(<"$file")" 2>/dev/null || true
+        wait_until 5 "the end of $name" ended "$(<"$file")"
+        rm -f "$LAB_DIR/$name".*
+    done
+}
+
+# --- running -----------------------------------------------------------------------------------------
+
+# The usual lab: three real servers with HTTP servers. A scenario file may define its own.
+scenario_up() {
+    lab_up
+    usual_servers
+}
+
+usual_servers() {
+    realservers_setup rs1 rs2 rs3
+    local host
+    for host in rs1 rs2 rs3; do server_start $host; done
+}
+
+run_tests() {
+    local name failed=0
+    [ -x "$IPVSD" ] || { echo "not ok - $(basename "$0") (no program at $IPVSD)"; exit 1; }
+    big_file
+    lab_trap
+    lab_begin
+    for name in $(grep -o '^test_[A-Za-z0-9_]*' "$0"); do
+        [[ $name =~ ${ONLY:-.} ]] || continue
+        run_test "$name" || { failed=1; lab_down; lab_begin; }
+    done
+    exit $failed
+}
+
+# A lab that cannot be set up is the failure of every test in the file, told once.
+lab_begin() {
+    REASON=$(mktemp)
+    if ! (set -e; trap - EXIT; LAB_DIR=; lab_begin_checked) 2>"$REASON.stderr"; then
+        echo "not ok - $(basename "$0" .test.sh): the lab ($(cat "$REASON" "$REASON.stderr" | head -c 800))"
+        rm -f "$REASON" "$REASON.stderr"
+        exit 1
+    fi
+    LAB_DIR=$(<"$REASON.dir")
+    rm -f "$REASON" "$REASON".*
+}
+
+lab_begin_checked() {
+    scenario_up
+    echo "$LAB_DIR" >"$REASON.dir"
+}
+
+run_test() {
+    local title start code=0
+    title=${1#test_} title=${title//_/ } start=$(now_ms)
+    REASON=$LAB_DIR/reason
+    : >"$REASON"
+    : >"$LAB_DIR/director.log"
+    set +e
+    (
+        set -eE
+        trap - EXIT INT TERM HUP
+        trap 'code=$?; [ -s "$REASON" ] || echo "line $LINENO: $BASH_COMMAND: exit code $code" >"$REASON"' ERR
+        "$1"
+        director_gone
+    )
+    code=$?
+    set -e
+    if ((code == 0)); then
+        echo "ok - $title # $(($(now_ms) - start)) ms"
+        return 0
+    fi
+    echo "not ok - $title ($(head -c 1500 "$REASON"))"
+    explain
+    return 1
+}
+
+# A test that left its director running ends it here, as an operator would.
+director_gone() {
+    release all
+    [[ -z ${DIRECTOR_PID:-} ]] || director_stop
+}
+
+# What one needs to see after a failure; it goes before the lab is torn down.
+explain() {
+    local LAB_VIA=nsenter
+    echo "  --- the director's log"
+    tail -n 40 "$LAB_DIR/director.log" | sed 's/^/  /'
+    echo "  --- ipvsd status"
+    ipvsd status 2>&1 | sed 's/^/  /' || true
+    echo "  --- links of the director"
+    ip -n "$(ns director)" -o link show 2>&1 | sed 's/^/  /' || true
+}

@@ -1,0 +1,110 @@
+#!/bin/bash
+# Next hops that are, or become, something else than a neighbour on the first interface; two directors.
+source "$(dirname "$0")/harness.sh"
+LAB_VIA=nsenter
+
+scenario_up() {
+    lab_up
+    lab_up_far
+    lab_up_director2
+    usual_servers
+    LAB_VIA=nsenter in_ns rs4 "$IPVSD" realserver-setup --vip $VIP >"$LAB_DIR/rs4.setup" 2>&1
+    server_start rs4
+}
+
+all_serve() { # "rs1 N rs2 N"
+    [[ $(fetch 20 | served | xargs) == "$1" ]]
+}
+
+# While the network changes some requests may wait; from some moment on all go as they should.
+wait_served() { wait_until "$1" "'$2' out of 20 requests ($3)" all_serve "$2"; }
+
+test_a_real_server_behind_a_router() {
+    director_start --vip $VIP --backends $RS1,$RS4 --scheduler rr
+    wait_served 3 "rs1 10 rs4 10" "through the router"
+    no_failures "through the router" <<<"$(fetch 100)"
+    wait_until 5 "rs4 to be healthy" healthy $RS4
+}
+
+test_too_big_behind_a_router_and_large_transfers() {
+    director_start --vip $VIP --backends $RS4
+    download_start far
+    download_correct far
+    equal "$(in_ns client curl -s --max-time 60 -T "$LAB_BIG" -o /dev/null -w '%{http_code}' http://$VIP/upload/far)" 201 "upload"
+    equal "$(sha256sum <"$LAB_DIR/rs4/upload/far")" "$BIG_SHA256" "sha256 of the upload"
+}
+
+test_a_route_that_moves_to_another_interface_and_back() {
+    director_start --vip $VIP --backends $RS1,$RS4 --scheduler rr
+    wait_served 3 "rs1 10 rs4 10" "through the router"
+    load_start 40
+    ip -n "$(ns director)" route del 10.0.1.0/24
+    ip -n "$(ns director)" addr add 10.0.1.2/24 dev eth1
+    # Nothing goes through the router any more.
+    ip -n "$(ns router)" link set eth0 down
+    ip -n "$(ns rs4)" route replace 10.0.0.1 via 10.0.1.2
+    set_sysctl director net.ipv4.ip_forward=1
+    wait_served 10 "rs1 10 rs4 10" "by eth1"
+    set_sysctl director net.ipv4.ip_forward=0
+    ip -n "$(ns router)" link set eth0 up
+    ip -n "$(ns router)" route replace default via 10.0.0.1
+    ip -n "$(ns rs4)" route del 10.0.0.1
+    ip -n "$(ns director)" addr del 10.0.1.2/24 dev eth1
+    ip -n "$(ns director)" route add 10.0.1.0/24 via 10.0.0.254
+    wait_served 10 "rs1 10 rs4 10" "through the router again"
+    load_stop
+}
+
+test_a_real_server_that_changes_its_mac_address() {
+    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
+    wait_served 3 "rs1 10 rs2 10" "before"
+    local old
+    old=$(ip -n "$(ns rs2)" -j link show eth0 | jq -r '.[0].address')
+    ip -n "$(ns rs2)" link set eth0 address 02:00:00:00:12:34
+    wait_served 20 "rs1 10 rs2 10" "with another MAC"
+    no_failures "with another MAC" <<<"$(fetch 40)"
+    ip -n "$(ns rs2)" link set eth0 address "$old"
+    wait_served 20 "rs1 10 rs2 10" "with the first MAC again"
+}
+
+test_the_directors_cable_pulled_and_put_back() {
+    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
+    wait_served 3 "rs1 10 rs2 10" "before"
+    ip -n "$(ns switch)" link set director down
+    exits 28 in_ns client curl -s --max-time 1 http://$VIP/
+    wait_until 8 "the checks to notice" unhealthy $RS1
+    ip -n "$(ns switch)" link set director up
+    wait_served 15 "rs1 10 rs2 10" "after"
+    no_failures "after" <<<"$(fetch 40)"
+}
+
+test_the_directors_interface_down_and_up() {
+    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
+    wait_served 3 "rs1 10 rs2 10" "before"
+    ip -n "$(ns director)" link set eth0 down
+    wait_until 8 "the checks to notice" unhealthy $RS1
+    ip -n "$(ns director)" link set eth0 up
+    ip -n "$(ns director)" route replace default via 10.0.0.1
+    ip -n "$(ns director)" route replace 10.0.1.0/24 via 10.0.0.254
+    wait_served 15 "rs1 10 rs2 10" "after"
+    no_failures "after" <<<"$(fetch 40)"
+}
+
+test_two_directors_in_two_namespaces_at_once() {
+    local second=10.0.0.101 host before
+    before=$(machine_state director2)
+    for host in rs1 rs2; do in_ns $host "$IPVSD" realserver-setup --vip $VIP --vip $second >/dev/null 2>&1; done
+    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
+    LAB_VIA=netns director_spawn director2 --vip $second --backends $RS1,$RS2 --scheduler rr
+    local other=$SPAWNED
+    wait_until 10 "the second director" in_ns director2 "$IPVSD" status
+    equal "$(fetch 20 | served | xargs)" "rs1 10 rs2 10" "who served the first VIP"
+    equal "$(VIP=$second fetch 20 | served | xargs)" "rs1 10 rs2 10" "who served the second VIP"
+    equal "$(in_ns director2 "$IPVSD" status --json | jq -r '.services[0].vip')" $second "the second director's VIP"
+    kill "$other"
+    wait_until 10 "the second director's end" ended "$other"
+    same_state "$before" "$(machine_state director2)"
+    equal "$(fetch 20 | served | xargs)" "rs1 10 rs2 10" "who served the first VIP, the second director gone"
+}
+
+run_tests

@@ -1,0 +1,114 @@
+#!/bin/bash
+# realserver-setup: what it makes, twice, undone, dry; what clients and operators see of it.
+source "$(dirname "$0")/harness.sh"
+LAB_VIA=netns
+
+scenario_up() {
+    lab_up
+    local host
+    for host in rs1 rs2 rs3; do server_start $host; done
+}
+
+setup() { in_ns rs1 timeout $((20 * LAB_SLOW)) "$IPVSD" realserver-setup "$@"; }
+
+vips_on_tunl0() { ip -n "$(ns rs1)" -o -4 addr show dev tunl0 2>/dev/null | awk '{ print $4 }' | sort | xargs; }
+
+# Starts tcpdump for one packet; its line is then in $LAB_DIR/tcpdump.
+watch_packet() {
+    : >"$LAB_DIR/tcpdump"
+    LAB_VIA=nsenter spawn "$1" "$LAB_DIR/tcpdump" tcpdump -l -n -v -Z root -c 1 -i "$2" "$3"
+    disown "$SPAWNED"
+    wait_until 10 "tcpdump" grep -q "listening on" "$LAB_DIR/tcpdump"
+    TCPDUMP=$SPAWNED
+}
+
+watched() { wait_until 5 "a packet on tcpdump" ended "$TCPDUMP"; cat "$LAB_DIR/tcpdump"; }
+
+test_dry_run_changes_nothing() {
+    local before
+    before=$(machine_state rs1)
+    exits 0 setup --vip $VIP --dry-run
+    matches "$OUTPUT" "tunl0" "dry run"
+    matches "$OUTPUT" "$VIP" "dry run"
+    matches "$OUTPUT" "arp_ignore" "dry run"
+    same_state "$before" "$(machine_state rs1)"
+}
+
+test_second_run_changes_nothing_and_undo_restores() {
+    local before after
+    before=$(machine_state rs1)
+    exits 0 setup --vip $VIP
+    equal "$(vips_on_tunl0)" "$VIP/32" "addresses of tunl0"
+    after=$(machine_state rs1)
+    exits 0 setup --vip $VIP
+    same_state "$after" "$(machine_state rs1)"
+    exits 0 setup --undo
+    same_state "$before" "$(machine_state rs1)"
+    exits 0 setup --undo
+    same_state "$before" "$(machine_state rs1)"
+}
+
+test_strict_rp_filter_is_relaxed_and_restored() {
+    set_sysctl rs1 net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1 net.ipv4.conf.eth0.rp_filter=1
+    local before
+    before=$(machine_state rs1)
+    exits 0 setup --vip $VIP
+    director_start --vip $VIP --backends $RS1
+    no_failures "with strict rp_filter at first" <<<"$(fetch 20)"
+    exits 0 setup --undo
+    same_state "$before" "$(machine_state rs1)"
+    set_sysctl rs1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0
+}
+
+test_several_vips() {
+    exits 0 setup --vip $VIP --vip 10.0.0.101
+    equal "$(vips_on_tunl0)" "$VIP/32 10.0.0.101/32" "addresses of tunl0"
+    exits 0 setup --undo
+}
+
+test_originals_survive_a_second_run_with_other_vips() {
+    local before
+    before=$(machine_state rs1)
+    exits 0 setup --vip $VIP
+    exits 0 setup --vip 10.0.0.101
+    exits 0 setup --undo
+    same_state "$before" "$(machine_state rs1)"
+}
+
+test_no_arp_for_the_vip_from_real_servers() {
+    exits 0 setup --vip $VIP
+    LAB_VIA=nsenter exits 1 in_ns client arping -c 2 -w 1 -I eth0 $VIP
+    exits 0 setup --undo
+}
+
+test_tcpdump_on_tunl0_shows_inner_packets() {
+    exits 0 setup --vip $VIP
+    director_start --vip $VIP --backends $RS1
+    watch_packet rs1 tunl0 "tcp dst port 80 and src host 10.0.0.1"
+    no_failures "requests" <<<"$(fetch 3)"
+    matches "$(watched)" "10.0.0.1.[0-9]+ > $VIP.80" "tcpdump on tunl0"
+}
+
+test_the_syn_ack_carries_the_clamped_mss() {
+    exits 0 setup --vip $VIP
+    director_start --vip $VIP --backends $RS1
+    watch_packet client eth0 "src host $VIP and tcp[tcpflags] = tcp-syn|tcp-ack"
+    no_failures "requests" <<<"$(fetch 3)"
+    matches "$(watched)" "mss 1440[^0-9]" "the SYN-ACK"
+}
+
+test_mss_off_and_a_number() {
+    exits 0 setup --undo
+    director_start --vip $VIP --backends $RS1
+    exits 0 setup --vip $VIP --mss off
+    watch_packet client eth0 "src host $VIP and tcp[tcpflags] = tcp-syn|tcp-ack"
+    no_failures "requests" <<<"$(fetch 3)"
+    matches "$(watched)" "mss 1460[^0-9]" "the SYN-ACK"
+    exits 0 setup --vip $VIP --mss 1300
+    watch_packet client eth0 "src host $VIP and tcp[tcpflags] = tcp-syn|tcp-ack"
+    no_failures "requests" <<<"$(fetch 3)"
+    matches "$(watched)" "mss 1300[^0-9]" "the SYN-ACK"
+    exits 0 setup --undo
+}
+
+run_tests

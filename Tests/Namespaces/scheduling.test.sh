@@ -1,0 +1,133 @@
+#!/bin/bash
+# Every scheduler's distribution, the affinity of flows, weights.
+source "$(dirname "$0")/harness.sh"
+LAB_VIA=nsenter
+
+BACKENDS=$RS1,$RS2,$RS3
+
+scenario_up() {
+    lab_up
+    usual_servers
+    local host
+    for host in rs1 rs2 rs3; do spawn $host "$LAB_DIR/$host.udp" "$PYTHON" "$TESTS/udp.py" serve $host 5353; disown; done
+}
+
+# requests COUNT "rs1 N rs2 N ..."
+requests() {
+    local lines
+    lines=$(fetch "$1")
+    no_failures "$1 requests" <<<"$lines"
+    equal "$(served <<<"$lines" | xargs)" "$2" "who served $1 requests"
+}
+
+test_rr_gives_every_server_exactly_a_third() {
+    director_start --vip $VIP --backends $BACKENDS --scheduler rr
+    requests 300 "rs1 100 rs2 100 rs3 100"
+}
+
+test_rr_ignores_weights_except_zero() {
+    director_start --vip $VIP --backends $RS1=5,$RS2=1,$RS3=0 --scheduler rr
+    requests 300 "rs1 150 rs2 150"
+}
+
+test_wrr_follows_weights() {
+    director_start --vip $VIP --backends $RS1=3,$RS2=1,$RS3=0 --scheduler wrr
+    requests 400 "rs1 300 rs2 100"
+}
+
+test_lc_counts_connections_not_weights() {
+    director_start --vip $VIP --backends $RS1=9,$RS2,$RS3 --scheduler lc
+    hold 1 9
+    equal "$(held | xargs)" "rs1 3 rs2 3 rs3 3" "nine connections held"
+    release rs1
+    wait_until 5 "rs1 to have no active connection" active_is $RS1 0
+    hold 10 12
+    equal "$(held | xargs)" "rs1 3 rs2 3 rs3 3" "after rs1's ended and three more came"
+}
+
+active_is() { [[ $(server_status "$1" active) == "$2" ]]; }
+
+test_wlc_is_the_default_and_weighs_connections() {
+    director_start --vip $VIP --backends $RS1=3,$RS2=1
+    equal "$(ipvsd status --json | jq -r '.services[0].scheduler')" wlc "the scheduler"
+    hold 1 8
+    equal "$(held | xargs)" "rs1 6 rs2 2" "eight connections held"
+    wait_until 5 "rs1's active connections to be counted" active_is $RS1 6
+}
+
+test_wlc_spreads_short_requests() {
+    director_start --vip $VIP --backends $BACKENDS
+    local lines
+    lines=$(fetch 300)
+    no_failures "wlc" <<<"$lines"
+    for server in rs1 rs2 rs3; do
+        between "$(grep -c "$server\$" <<<"$lines")" 60 140 "$server of 300 requests"
+    done
+}
+
+test_mh_keeps_one_client_on_one_server() {
+    director_start --vip $VIP --backends $BACKENDS --scheduler mh
+    local lines address
+    for address in 10.9.1.1 10.9.1.2 10.9.1.3; do
+        lines=$(fetch 20 --interface $address)
+        no_failures "mh from $address" <<<"$lines"
+        equal "$(served <<<"$lines" | wc -l)" 1 "servers that one client address met"
+    done
+}
+
+test_mh_spreads_client_addresses() {
+    director_start --vip $VIP --backends $BACKENDS --scheduler mh
+    local answers server again
+    answers=$(in_ns client "$PYTHON" "$TESTS/udp.py" ask $VIP 5353 300 10.9.2.1)
+    equal "$(grep -c failed <<<"$answers" || true)" 0 "datagrams without an answer"
+    # 100 each is the expectation; 3.5 standard deviations of a fair draw are 29.
+    for server in rs1 rs2 rs3; do between "$(grep -cx $server <<<"$answers")" 71 129 "$server of 300 clients"; done
+    again=$(in_ns client "$PYTHON" "$TESTS/udp.py" ask $VIP 5353 300 10.9.2.1)
+    equal "$(paste -d= <(echo "$answers") <(echo "$again") | awk -F= '$1 != $2' | wc -l)" 0 "clients whose server changed"
+}
+
+test_mh_moves_only_the_lost_servers_clients() {
+    director_start --vip $VIP --backends $BACKENDS --scheduler mh
+    local before after moved
+    before=$(in_ns client "$PYTHON" "$TESTS/udp.py" ask $VIP 5353 200 10.9.5.1)
+    director_stop
+    director_start --vip $VIP --backends $RS1,$RS3 --scheduler mh
+    after=$(in_ns client "$PYTHON" "$TESTS/udp.py" ask $VIP 5353 200 10.9.5.1)
+    equal "$(grep -cE 'rs2|failed' <<<"$after" || true)" 0 "answers of rs2, and missing ones"
+    moved=$(paste -d' ' <(echo "$before") <(echo "$after") | awk '$1 != "rs2" && $1 != $2' | wc -l)
+    between "$moved" 0 12 "clients of the remaining servers that moved, of 200"
+}
+
+test_a_connection_stays_on_its_server_while_others_go_round() {
+    director_start --vip $VIP --backends $BACKENDS --scheduler rr
+    # One connection, 40 requests over two seconds, and other clients' requests between them.
+    LAB_VIA=nsenter spawn client "$LAB_DIR/keep" curl -s -o /dev/null --max-time $((20 * LAB_SLOW)) --rate 20/s \
+        -w '%{num_connects} %{http_code} %header{x-server}\n' "http://$VIP/?[1-40]"
+    local keep=$SPAWNED others
+    others=$(fetch 100)
+    no_failures "other clients" <<<"$others"
+    equal "$(served <<<"$others" | wc -l)" 3 "servers that the others met"
+    wait_until 20 "the end of 40 requests" ended "$keep"
+    equal "$(wc -l <"$LAB_DIR/keep")" 40 "requests on the one connection"
+    equal "$(awk '{ n += $1 } END { print n }' "$LAB_DIR/keep")" 1 "connections made"
+    equal "$(awk '{ print $2, $3 }' "$LAB_DIR/keep" | sort -u | wc -l)" 1 "servers that it met"
+}
+
+test_weight_zero_gets_no_new_flow_and_keeps_the_old() {
+    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
+    download_start one --limit-rate 20M
+    download_start two --limit-rate 20M
+    director_quiesced=$(download_server one)
+    kill -9 "$DIRECTOR_PID"
+    wait_until 5 "the director's end" ended "$DIRECTOR_PID"
+    if [[ $director_quiesced == rs1 ]]; then
+        director_start --vip $VIP --backends $RS1=0,$RS2 --scheduler rr
+    else
+        director_start --vip $VIP --backends $RS1,$RS2=0 --scheduler rr
+    fi
+    equal "$(fetch 50 | grep -c "$director_quiesced\$" || true)" 0 "new requests to the quiesced server"
+    download_correct one
+    download_correct two
+}
+
+run_tests

@@ -1,0 +1,150 @@
+import LoadBalancing
+import Testing
+
+@testable import Netlink
+
+/// Messages as the kernel reads and writes them, on a little-endian machine.
+struct CodecTests {
+    @Test func addressIsAdded() throws {
+        let address = try #require(IPv4Address("10.0.0.100"))
+        let entry = InterfaceAddress(interface: 4, address: address, prefixLength: 32)
+        #expect(
+            entry.addRequest.finished(sequence: 7, flags: 4)
+                == hex(
+                    """
+                    28000000 1400 0506 07000000 00000000 ; RTM_NEWADDR, REQUEST|ACK|CREATE|EXCL, sequence 7
+                    02 20 00 00 04000000                 ; AF_INET, /32, universe, interface 4
+                    0800 0200 0a000064                   ; IFA_LOCAL
+                    0800 0100 0a000064                   ; IFA_ADDRESS
+                    """))
+    }
+
+    @Test func vethPairIsCreated() {
+        #expect(
+            Link.createVethRequest(name: "a", peer: "bcd").finished(sequence: 1)
+                == hex(
+                    """
+                    58000000 1000 0106 01000000 00000000                  ; RTM_NEWLINK, REQUEST|CREATE|EXCL
+                    00 00 0000 00000000 00000000 00000000                 ; ifinfomsg
+                    0600 0300 6100 0000                                   ; IFLA_IFNAME "a"
+                    3000 1200                                             ; IFLA_LINKINFO
+                      0900 0100 76657468 00 000000                        ;   IFLA_INFO_KIND "veth"
+                      2000 0200                                           ;   IFLA_INFO_DATA
+                        1c00 0100 00 00 0000 00000000 00000000 00000000   ;     VETH_INFO_PEER: ifinfomsg
+                          0800 0300 62636400                              ;       IFLA_IFNAME "bcd"
+                    """))
+    }
+
+    @Test func routeWithMSSAndGateway() throws {
+        let route = Route(
+            destination: try #require(IPv4Address("10.1.0.0")), prefixLength: 16, table: 19_800,
+            gateway: IPv4Address("10.0.0.1"), interface: 3, advmss: 1440, protocolID: 198)
+        let bytes = route.addRequest(replace: true).finished(sequence: 2)
+        #expect(
+            bytes
+                == hex(
+                    """
+                    48000000 1800 0105 02000000 00000000   ; RTM_NEWROUTE, REQUEST|REPLACE|CREATE
+                    02 10 00 00 00 c6 00 01 00000000       ; AF_INET, /16, table by attribute, 198, universe, unicast
+                    0800 0f00 584d0000                     ; RTA_TABLE 19800
+                    0800 0100 0a010000                     ; RTA_DST
+                    0800 0500 0a000001                     ; RTA_GATEWAY
+                    0800 0400 03000000                     ; RTA_OIF
+                    0c00 0800 0800 0800 a0050000           ; RTA_METRICS: RTAX_ADVMSS 1440
+                    """))
+        #expect(Message.split(bytes).compactMap(Route.init) == [route])
+    }
+
+    @Test func multipathRouteSurvivesTheRoundTrip() throws {
+        let hop = { (interface: Int32, gateway: String?, weight: UInt16) in
+            Route.NextHop(
+                interface: interface, gateway: gateway.flatMap(IPv4Address.init), weight: weight, isOnLink: false)
+        }
+        let route = Route(
+            destination: IPv4Address(0), prefixLength: 0, nextHops: [hop(3, "10.0.0.1", 1), hop(4, nil, 256)])
+        let bytes = route.addRequest(replace: false).finished(sequence: 2)
+        #expect(Message.split(bytes).compactMap(Route.init) == [route])
+    }
+
+    @Test func ruleSurvivesTheRoundTrip() throws {
+        let rule = Rule(priority: 19_800, source: IPv4Address("10.0.0.100"), table: 19_800, protocolID: 198)
+        let bytes = rule.addRequest.finished(sequence: 9)
+        #expect(Message.split(bytes).compactMap(Rule.init) == [rule])
+        #expect(rule.description == "19800: from 10.0.0.100/32 lookup 19800")
+    }
+
+    @Test func neighbourIsManaged() throws {
+        let address = try #require(IPv4Address("10.0.0.11"))
+        #expect(
+            Neighbour.manageRequest(address, on: 4).finished(sequence: 3)
+                == hex(
+                    """
+                    2c000000 1c00 0105 03000000 00000000   ; RTM_NEWNEIGH, REQUEST|REPLACE|CREATE
+                    02 00 0000 04000000 0000 01 00         ; AF_INET, interface 4, NUD_NONE, NTF_USE
+                    0800 0100 0a00000b                     ; NDA_DST
+                    0800 0f00 01000000                     ; NDA_FLAGS_EXT: NTF_EXT_MANAGED
+                    """))
+    }
+
+    @Test func neighbourIsRead() throws {
+        let datagram = hex(
+            """
+            30000000 1c00 0200 03000000 39300000   ; RTM_NEWNEIGH
+            02 00 0000 04000000 0200 00 01         ; interface 4, NUD_REACHABLE
+            0800 0100 0a00000b                     ; NDA_DST
+            0a00 0200 02fc00000001 0000            ; NDA_LLADDR, padded
+            """)
+        let neighbour = try #require(Message.split(datagram).compactMap(Neighbour.init).first)
+        #expect(neighbour.interface == 4)
+        #expect(neighbour.address.description == "10.0.0.11")
+        #expect(neighbour.linkAddress?.description == "02:fc:00:00:00:01")
+        #expect(neighbour.isUsable)
+        #expect(!neighbour.isManaged)
+    }
+
+    @Test func errorCarriesTheKernelsReason() throws {
+        let datagram = hex(
+            """
+            34000000 0200 0003 01000000 39300000   ; NLMSG_ERROR, CAPPED|ACK_TLVS
+            a1ffffff                               ; -95
+            28000000 1000 0506 01000000 00000000   ; the request's header
+            1000 0100 4e6f207375636820 6b69 0000   ; NLMSGERR_ATTR_MSG, cut short on purpose
+            """)
+        let message = try #require(Message.split(datagram).first)
+        #expect(message.outcome?.code == 95)
+        #expect(message.outcome?.detail == "No such ki")
+    }
+
+    @Test(arguments: 0..<48)
+    func truncatedMessagesAreSafe(length: Int) {
+        let datagram = hex(
+            """
+            30000000 1c00 0200 03000000 39300000
+            02 00 0000 04000000 0200 00 01
+            0800 0100 0a00000b
+            0a00 0200 02fc00000001 0000
+            """)
+        #expect(Message.split(Array(datagram.prefix(length))).isEmpty)
+        // The same with the length field saying so: attributes are cut.
+        var short = Array(datagram.prefix(length))
+        if length >= 16 {
+            short[0] = UInt8(length)
+            _ = Message.split(short).compactMap(Neighbour.init)
+            _ = Message.split(short).compactMap(Link.init)
+            _ = Message.split(short).compactMap(Route.init)
+        }
+    }
+
+    @Test func macAddress() throws {
+        let bytes: [UInt8] = [2, 0xFC, 0, 0, 0, 1]
+        let address = try #require(MACAddress(bytes))
+        #expect(address.bytes == bytes)
+        #expect(MACAddress([1, 2, 3]) == nil)
+    }
+
+    @Test func errorDescription() {
+        #expect(
+            NetlinkError("create ipip device tunl0", code: 95, detail: "Unknown device type").description
+                == "create ipip device tunl0: Operation not supported (Unknown device type)")
+    }
+}

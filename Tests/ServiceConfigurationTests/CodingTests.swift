@@ -1,0 +1,43 @@
+import Foundation
+import LoadBalancing
+import ServiceConfiguration
+import Testing
+
+/// Configurations as JSON: what is written reads back the same, and what breaks an invariant is refused.
+struct CodingTests {
+    static func roundTrip<Value: Codable>(_ value: Value) throws -> Value {
+        try JSONDecoder().decode(Value.self, from: JSONEncoder().encode(value))
+    }
+
+    @Test func configurationReadsBackTheSame() throws {
+        var flags = DirectorFlags(
+            vips: ["10.0.0.100,10.0.0.100:80,10.0.0.101:53/udp"], backends: ["10.0.0.11=3,10.0.0.12=0"])
+        (flags.interface, flags.check, flags.checkTimeout, flags.noAddress) = ("eth0", "tcp:8080", "250ms", true)
+        let configuration = try flags.configuration()
+        #expect(try Self.roundTrip(configuration) == configuration)
+    }
+
+    @Test func durationsAreWholeMilliseconds() throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .sortedKeys
+        let json = String(decoding: try encoder.encode(CheckPolicy(kind: .tcp(port: 80))), as: UTF8.self)
+        #expect(
+            json == #"{"fall":2,"intervalMilliseconds":1000,"kind":"tcp:80","rise":2,"timeoutMilliseconds":700}"#)
+    }
+
+    @Test(arguments: [
+        #"{"vip":"10.0.0.1","port":80}"#, #"{"vip":"10.0.0.1","transport":"tcp"}"#,
+        #"{"vip":"10.0.0.1","port":0,"transport":"tcp"}"#, #"{"vip":"10.0.0.256"}"#,
+    ])
+    func halfAnAddressIsRefused(json: String) {
+        #expect(throws: DecodingError.self) {
+            try JSONDecoder().decode(ServiceAddress.self, from: Data(json.utf8))
+        }
+    }
+
+    @Test func unknownCheckIsRefused() {
+        #expect(throws: DecodingError.self) {
+            try JSONDecoder().decode(CheckPolicy.Kind.self, from: Data(#""tcp:0""#.utf8))
+        }
+    }
+}

@@ -1,0 +1,276 @@
+import LoadBalancing
+import ServiceConfiguration
+import Testing
+
+/// Good and bad values of every flag, and the texts of errors.
+struct DirectorFlagsTests {
+    static let good = DirectorFlags(vips: ["10.0.0.100"], backends: ["10.0.0.11,10.0.0.12"])
+
+    /// The texts of the errors of `flags`, none if they are right.
+    static func errors(_ flags: DirectorFlags) -> [String] {
+        do {
+            _ = try flags.configuration()
+            return []
+        } catch {
+            return error.errors.map(\.description)
+        }
+    }
+
+    static func address(_ text: String) throws -> IPv4Address { try #require(IPv4Address(text)) }
+
+    @Test func shortestCommandLine() throws {
+        let configuration = try Self.good.configuration()
+        let servers = [
+            RealServer(address: try Self.address("10.0.0.11"), weight: 1),
+            RealServer(address: try Self.address("10.0.0.12"), weight: 1),
+        ]
+        let address = ServiceAddress(vip: try Self.address("10.0.0.100"))
+        #expect(
+            configuration
+                == DirectorConfiguration(
+                    services: [VirtualService(address: address, scheduler: .wlc, servers: servers)], interface: nil,
+                    xdp: .auto,
+                    checks: CheckPolicy(
+                        kind: .auto, interval: .seconds(1), timeout: .milliseconds(700), rise: 2, fall: 2),
+                    managesAddress: true))
+    }
+
+    @Test(arguments: [
+        (["10.0.0.100"], ["10.0.0.100"]),
+        (["10.0.0.100:80"], ["10.0.0.100:80/tcp"]),
+        (["10.0.0.100:443/tcp"], ["10.0.0.100:443/tcp"]),
+        (["10.0.0.100:53/udp"], ["10.0.0.100:53/udp"]),
+        (["10.0.0.100:1,10.0.0.100:65535"], ["10.0.0.100:1/tcp", "10.0.0.100:65535/tcp"]),
+        (["10.0.0.100:53/udp", "10.0.0.100:53/tcp"], ["10.0.0.100:53/udp", "10.0.0.100:53/tcp"]),
+        ([" 10.0.0.100 , 10.0.0.101:80 ", "10.0.0.100:80"], ["10.0.0.100", "10.0.0.101:80/tcp", "10.0.0.100:80/tcp"]),
+    ])
+    func goodVIPs(vips: [String], services: [String]) throws {
+        var flags = Self.good
+        flags.vips = vips
+        let configuration = try flags.configuration()
+        #expect(configuration.services.map(\.address.description) == services)
+        #expect(Set(configuration.services.map(\.servers)).count == 1)
+    }
+
+    static let vipForms = "A.B.C.D, A.B.C.D:PORT or A.B.C.D:PORT/tcp|udp"
+    static let hosts = "a host's address: 1.0.0.0 to 223.255.255.255 except 127.0.0.0/8"
+
+    @Test(arguments: [
+        ("10.0.0.256", "10.0.0.256: 10.0.0.256 is no IPv4 address (accepted: \(vipForms))"),
+        ("vip.example", "vip.example: vip.example is no IPv4 address (accepted: \(vipForms))"),
+        ("fd00::1", "fd00::1: fd00::1 is no IPv4 address (accepted: \(vipForms))"),
+        ("10.0.0.1/24", "10.0.0.1/24: 10.0.0.1/24 is no IPv4 address (accepted: \(vipForms))"),
+        ("10.0.0.1/udp", "10.0.0.1/udp: 10.0.0.1/udp is no IPv4 address (accepted: \(vipForms))"),
+        (":80", ":80: '' is no IPv4 address (accepted: \(vipForms))"),
+        ("10.0.0.100:0", "10.0.0.100:0: port 0 is no port (accepted: 1 to 65535)"),
+        ("10.0.0.100:65536", "10.0.0.100:65536: port 65536 is no port (accepted: 1 to 65535)"),
+        ("10.0.0.100:", "10.0.0.100:: port '' is no port (accepted: 1 to 65535)"),
+        ("10.0.0.100:+80", "10.0.0.100:+80: port +80 is no port (accepted: 1 to 65535)"),
+        ("10.0.0.100:080", "10.0.0.100:080: port 080 is no port (accepted: 1 to 65535)"),
+        ("10.0.0.100:http", "10.0.0.100:http: port http is no port (accepted: 1 to 65535)"),
+        ("10.0.0.100:80/sctp", "10.0.0.100:80/sctp: unknown protocol sctp (accepted: tcp, udp)"),
+        ("10.0.0.100:80/TCP", "10.0.0.100:80/TCP: unknown protocol TCP (accepted: tcp, udp)"),
+        ("10.0.0.100:80/", "10.0.0.100:80/: unknown protocol '' (accepted: tcp, udp)"),
+        ("10.0.0.100:80/tcp/udp", "10.0.0.100:80/tcp/udp: unknown protocol tcp/udp (accepted: tcp, udp)"),
+        ("127.0.0.1:80", "127.0.0.1:80: 127.0.0.1 is a loopback address (accepted: \(hosts))"),
+        ("224.0.0.18", "224.0.0.18: 224.0.0.18 is a multicast address (accepted: \(hosts))"),
+        ("0.0.0.0", "0.0.0.0: 0.0.0.0 is an address of 0.0.0.0/8 (accepted: \(hosts))"),
+        ("255.255.255.255", "255.255.255.255: 255.255.255.255 is a reserved address (accepted: \(hosts))"),
+        ("", "'': an item is empty (accepted: \(vipForms))"),
+        (" , ", "' , ': an item is empty (accepted: \(vipForms))"),
+        ("10.0.0.100,", "10.0.0.100,: an item is empty (accepted: \(vipForms))"),
+        ("10.0.0.100,,10.0.0.101", "10.0.0.100,,10.0.0.101: an item is empty (accepted: \(vipForms))"),
+        ("10.0.0.100,10.0.0.100", "10.0.0.100: 10.0.0.100 is given twice (accepted: each service once)"),
+        (
+            "10.0.0.100:80,10.0.0.100:80/tcp",
+            "10.0.0.100:80/tcp: 10.0.0.100:80/tcp is given twice (accepted: each service once)"
+        ),
+    ])
+    func badVIPs(value: String, error: String) {
+        var flags = Self.good
+        flags.vips = [value]
+        #expect(Self.errors(flags) == ["--vip " + error])
+    }
+
+    @Test(
+        arguments: [
+            (["10.0.0.11"], [("10.0.0.11", 1)]),
+            (["10.0.0.11=3,10.0.0.12=0"], [("10.0.0.11", 3), ("10.0.0.12", 0)]),
+            (["10.0.0.12=65535", " 10.0.0.11 "], [("10.0.0.12", 65535), ("10.0.0.11", 1)]),
+        ] as [([String], [(String, UInt16)])])
+    func goodBackends(backends: [String], servers: [(String, UInt16)]) throws {
+        var flags = Self.good
+        flags.backends = backends
+        let configuration = try flags.configuration()
+        let expected = try servers.map { RealServer(address: try Self.address($0.0), weight: $0.1) }
+        #expect(configuration.services.map(\.servers) == [expected])
+    }
+
+    static let backendForms = "A.B.C.D or A.B.C.D=WEIGHT"
+
+    @Test(arguments: [
+        ("10.0.0.", "10.0.0.: 10.0.0. is no IPv4 address (accepted: \(backendForms))"),
+        ("10.0.0.11:80", "10.0.0.11:80: 10.0.0.11:80 is no IPv4 address (accepted: \(backendForms))"),
+        ("=3", "=3: '' is no IPv4 address (accepted: \(backendForms))"),
+        ("10.0.0.11=", "10.0.0.11=: weight '' is no weight (accepted: 0 to 65535)"),
+        ("10.0.0.11=-1", "10.0.0.11=-1: weight -1 is no weight (accepted: 0 to 65535)"),
+        ("10.0.0.11=65536", "10.0.0.11=65536: weight 65536 is no weight (accepted: 0 to 65535)"),
+        ("10.0.0.11=1.5", "10.0.0.11=1.5: weight 1.5 is no weight (accepted: 0 to 65535)"),
+        ("10.0.0.11=1=2", "10.0.0.11=1=2: weight 1=2 is no weight (accepted: 0 to 65535)"),
+        (
+            "10.0.0.11=99999999999999999999",
+            "10.0.0.11=99999999999999999999: weight 99999999999999999999 is no weight (accepted: 0 to 65535)"
+        ),
+        ("10.0.0.11,10.0.0.11", "10.0.0.11: 10.0.0.11 is given twice (accepted: each real server once)"),
+        ("10.0.0.11,10.0.0.11=2", "10.0.0.11=2: 10.0.0.11 is given twice (accepted: each real server once)"),
+        ("10.0.0.11,10.0.0.100", "10.0.0.100: 10.0.0.100 is a VIP (accepted: the real servers' own addresses)"),
+        ("10.0.0.11,,10.0.0.12", "10.0.0.11,,10.0.0.12: an item is empty (accepted: \(backendForms))"),
+        ("127.0.0.1", "127.0.0.1: 127.0.0.1 is a loopback address (accepted: \(hosts))"),
+        ("239.0.0.1=2", "239.0.0.1=2: 239.0.0.1 is a multicast address (accepted: \(hosts))"),
+    ])
+    func badBackends(value: String, error: String) {
+        var flags = Self.good
+        flags.backends = [value]
+        #expect(Self.errors(flags) == ["--backends " + error])
+    }
+
+    @Test func missingFlags() {
+        #expect(
+            Self.errors(DirectorFlags()) == [
+                "--vip: missing (accepted: \(Self.vipForms))",
+                "--backends: missing (accepted: \(Self.backendForms))",
+            ])
+    }
+
+    @Test func enumerations() throws {
+        for scheduler in Scheduler.allCases {
+            var flags = Self.good
+            flags.scheduler = scheduler.rawValue
+            #expect(try flags.configuration().services.map(\.scheduler) == [scheduler])
+        }
+        for xdp in XDPPreference.allCases {
+            var flags = Self.good
+            flags.xdp = xdp.rawValue
+            #expect(try flags.configuration().xdp == xdp)
+        }
+        var flags = Self.good
+        flags.scheduler = "fastest"
+        flags.xdp = ""
+        #expect(
+            Self.errors(flags) == [
+                "--scheduler fastest: unknown scheduler (accepted: rr, wrr, lc, wlc, mh)",
+                "--xdp '': unknown mode (accepted: auto, native, generic)",
+            ])
+    }
+
+    @Test(arguments: ["eth0", "enp0s31f6", "a", "bond0.100", "fifteen_bytes_1", "wlan@1"])
+    func goodInterfaces(name: String) throws {
+        var flags = Self.good
+        flags.interface = name
+        #expect(try flags.configuration().interface == name)
+    }
+
+    @Test(arguments: [
+        ("", "'': the name is empty"),
+        ("sixteen_bytes_is", "sixteen_bytes_is: the name has 16 bytes"),
+        ("eth 0", "'eth 0': the name has a space, slash or colon"),
+        ("eth\t0", "'eth\t0': the name has a space, slash or colon"),
+        ("../eth0", "../eth0: the name has a space, slash or colon"),
+        ("eth0:1", "eth0:1: the name has a space, slash or colon"),
+        ("..", "..: the name is no interface's"),
+        ("ééééééééé", "ééééééééé: the name has 18 bytes"),
+    ])
+    func badInterfaces(name: String, error: String) {
+        var flags = Self.good
+        flags.interface = name
+        #expect(
+            Self.errors(flags) == ["--interface \(error) (accepted: 1 to 15 bytes without space, slash and colon)"])
+    }
+
+    @Test(
+        arguments: [
+            ("10.0.0.100", "auto", .auto),
+            ("10.0.0.100", "ping", .ping),
+            ("10.0.0.100", "none", .none),
+            ("10.0.0.100", "tcp:8080", .tcp(port: 8080)),
+            ("10.0.0.100:80", "tcp", .tcp(port: nil)),
+        ] as [(String, String, CheckPolicy.Kind)])
+    func goodChecks(vip: String, check: String, kind: CheckPolicy.Kind) throws {
+        var flags = Self.good
+        flags.vips = [vip]
+        flags.check = check
+        #expect(try flags.configuration().checks.kind == kind)
+        #expect(kind.description == check)
+    }
+
+    @Test(arguments: [
+        ("", "'': no such check (accepted: auto, tcp, tcp:PORT, ping or none)"),
+        ("http", "http: no such check (accepted: auto, tcp, tcp:PORT, ping or none)"),
+        ("tcp:", "tcp:: port '' is no port (accepted: 1 to 65535)"),
+        ("tcp:0", "tcp:0: port 0 is no port (accepted: 1 to 65535)"),
+        ("tcp:65536", "tcp:65536: port 65536 is no port (accepted: 1 to 65535)"),
+        ("tcp", "tcp: the service 10.0.0.100 has no port to connect to (accepted: tcp:PORT)"),
+    ])
+    func badChecks(check: String, error: String) {
+        var flags = Self.good
+        flags.vips = ["10.0.0.101:80", "10.0.0.100"]
+        flags.check = check
+        #expect(Self.errors(flags) == ["--check " + error])
+    }
+
+    @Test func checkTimes() throws {
+        var flags = Self.good
+        (flags.checkInterval, flags.checkTimeout, flags.rise, flags.fall) = ("2s", "2s", "1", "100")
+        let checks = try flags.configuration().checks
+        #expect(checks.interval == .seconds(2))
+        #expect(checks.timeout == .seconds(2))
+        #expect(checks.rise == 1)
+        #expect(checks.fall == 100)
+        (flags.checkInterval, flags.checkTimeout, flags.rise, flags.fall) = ("1", "1d", "0", "101")
+        #expect(
+            Self.errors(flags) == [
+                "--check-interval 1: no unit (accepted: 10ms to 1h, in ms, s, m or h)",
+                "--check-timeout 1d: unknown unit d (accepted: 10ms to 1h, in ms, s, m or h)",
+                "--rise 0: no number of checks (accepted: 1 to 100)",
+                "--fall 101: no number of checks (accepted: 1 to 100)",
+            ])
+        (flags.checkInterval, flags.checkTimeout, flags.rise, flags.fall) = ("1s", "1001ms", "", "two")
+        #expect(
+            Self.errors(flags) == [
+                "--check-timeout 1001ms: longer than the check interval (accepted: 10ms to the interval, 1s)",
+                "--rise '': no number of checks (accepted: 1 to 100)",
+                "--fall two: no number of checks (accepted: 1 to 100)",
+            ])
+    }
+
+    @Test func addressIsLeftAloneOnRequest() throws {
+        var flags = Self.good
+        flags.noAddress = true
+        #expect(try flags.configuration().managesAddress == false)
+    }
+
+    @Test func allErrorsAreReportedAtOnce() {
+        var flags = DirectorFlags(
+            vips: ["10.0.0.100:0,10.0.0.101", "x"], backends: ["10.0.0.101=70000", "10.0.0.101"])
+        flags.scheduler = "random"
+        flags.interface = "/dev/eth0"
+        flags.xdp = "skb"
+        flags.check = "tcp"
+        flags.checkInterval = "0s"
+        flags.rise = "-1"
+        let errors = Self.errors(flags)
+        let places = errors.map { $0.split(separator: ": ")[0] }
+        #expect(
+            places == [
+                "--vip 10.0.0.100:0", "--vip x", "--backends 10.0.0.101=70000", "--backends 10.0.0.101",
+                "--scheduler random", "--interface /dev/eth0", "--xdp skb", "--check tcp", "--check-interval 0s",
+                "--rise -1",
+            ])
+        #expect(throws: ConfigurationErrors.self) { try flags.configuration() }
+    }
+
+    @Test func errorsAreALineEach() {
+        let error = ConfigurationError(place: "--vip x", problem: "bad", accepted: "good")
+        #expect(ConfigurationErrors([error, error]).description == "--vip x: bad (accepted: good)\n\(error)")
+    }
+}

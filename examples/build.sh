@@ -1,0 +1,75 @@
+# build.sh - Debian packages and the program itself, for quickstart.sh and Tests/run.sh. To be sourced.
+
+# packages NAME...   installs those that are missing
+packages() {
+    local name missing=()
+    for name in "$@"; do
+        [[ $(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null) == installed ]] || missing+=("$name")
+    done
+    ((${#missing[@]})) || return 0
+    echo "installing Debian packages: ${missing[*]}"
+    apt_install "${missing[@]}" && return
+    apt_get update && apt_install "${missing[@]}"
+}
+
+apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@"; }
+
+# Debian starts what it installs; here a web server on the machine's own port 80 is not what was asked for.
+apt_install() {
+    local policy=/usr/sbin/policy-rc.d code=0 log
+    log=$(mktemp)
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' >$policy
+        chmod 755 $policy
+    else
+        policy=
+    fi
+    apt_get install -y --no-install-recommends "$@" >"$log" 2>&1 || code=$?
+    [ -z "$policy" ] || rm -f "$policy"
+    if ((code == 0)) && [[ " $* " == *" nginx-light "* ]] && [ -d /run/systemd/system ]; then
+        systemctl disable -q nginx || true
+    fi
+    ((code == 0)) || tail -n 5 "$log" >&2
+    rm -f "$log"
+    return $code
+}
+
+# What the build needs besides a Swift toolchain, whose clang and llvm-objcopy compile the packet programs.
+BUILD_PACKAGES=(libbpf-dev libmnl-dev linux-libc-dev pkg-config git ca-certificates)
+
+# What the lab's hosts run.
+LAB_PACKAGES=(iproute2 ethtool nginx-light curl procps util-linux kmod)
+
+# sudo resets PATH, so the toolchain is also looked for where people put it and where the caller would find it.
+find_swift() {
+    local candidate
+    for candidate in "${SWIFT:-}" "$(command -v swift || true)" "$(invokers_swift)" \
+        /opt/swift/usr/bin/swift /usr/local/swift/usr/bin/swift /usr/libexec/swift/bin/swift; do
+        if [ -n "$candidate" ] && [ -x "$candidate" ]; then
+            SWIFT=$candidate
+            # The build plugin looks for clang beside it.
+            PATH=$(dirname "$SWIFT"):$PATH
+            return
+        fi
+    done
+    echo "no Swift toolchain found: put swift into PATH or set SWIFT=/path/to/swift (https://swift.org/install)" >&2
+    return 69
+}
+
+invokers_swift() {
+    [ -n "${SUDO_USER:-}" ] && [ "$SUDO_USER" != root ] || return 0
+    runuser -l "$SUDO_USER" -c 'command -v swift' 2>/dev/null || true
+}
+
+# as_invoker COMMAND...   so that sudo does not fill a user's checkout with root's files
+as_invoker() {
+    if [ -n "${SUDO_USER:-}" ] && [ "$SUDO_USER" != root ] && [ "$(stat -c %U "$ROOT")" = "$SUDO_USER" ]; then
+        runuser -u "$SUDO_USER" -- env PATH="$PATH" HOME="$(getent passwd "$SUDO_USER" | cut -d: -f6)" "$@"
+    else
+        "$@"
+    fi
+}
+
+swift_build() {
+    (cd "$ROOT" && as_invoker "$SWIFT" build -c release --static-swift-stdlib --product ipvsd "$@")
+}

@@ -1,0 +1,359 @@
+# lab.sh - the network in which the quick start, every test scenario and the kernel lab run.
+# To be sourced by bash; nothing of it touches the machine's own network namespace.
+#
+#                                        client 10.0.0.1
+#                                          eth0            (10.9.0.0/16 is local too: many clients)
+#                                           |
+#   +---------------------------------------+-------------- switch: bridge "near", 10.0.0.0/24 ---+
+#   |            |             |            |             |            |                          |
+#  eth0         eth0          eth0         eth0          eth0        (director2 10.0.0.3)        eth0
+#  director     rs1           rs2          rs3                                               router 10.0.0.254
+#  10.0.0.2     10.0.0.11     10.0.0.12    10.0.0.13                                             eth1
+#  VIP .100     tunl0: VIP    tunl0: VIP   tunl0: VIP                                         10.0.1.254
+#  eth1                                                                                           |
+#   |                                                                                             |
+#   +-- no address, no route -------------- switch: bridge "far", 10.0.1.0/24 ---------+----------+
+#                                                                                     eth0
+#                                                                                  rs4 10.0.1.11
+#
+# `lab_up` makes switch, client, director and rs1 to rs3; `lab_up_far` adds the right and the lower
+# edge; `lab_up_director2` the second director. `lab_down` ends what runs inside and removes it all.
+# A switch port is called after the host on its other end, so `ip -n "$(ns switch)" link set rs2 down`
+# pulls rs2's cable.
+#
+#   IPVSD      the program                          (.build/release/ipvsd of this checkout)
+#   LAB        prefix of the namespaces             (ipvsd-PID)
+#   LAB_DIR    servers' directories, logs           (made, and removed by lab_down)
+#   LAB_SLOW   multiplies every bound on a wait     (1; an emulated machine needs more)
+
+export LC_ALL=C
+PATH=$PATH:/usr/sbin:/sbin
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+IPVSD=${IPVSD:-$ROOT/.build/release/ipvsd}
+LAB=${LAB:-ipvsd-$$}
+LAB_SLOW=${LAB_SLOW:-1}
+LAB_VIA=${LAB_VIA:-nsenter}
+VIP=10.0.0.100
+RS1=10.0.0.11 RS2=10.0.0.12 RS3=10.0.0.13 RS4=10.0.1.11
+# Debian's own, in case a slower wrapper comes first in PATH.
+PYTHON=${PYTHON:-$([ -x /usr/bin/python3 ] && echo /usr/bin/python3 || command -v python3 || true)}
+
+# --- waiting ---------------------------------------------------------------------------------------
+
+fail() {
+    echo "lab: $*" >&2
+    exit 1
+}
+
+now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
+
+# Seconds, perhaps with a fraction, as milliseconds: 3.5 is 3500.
+milliseconds() {
+    local whole=${1%.*} fraction=000
+    [[ $1 == *.* ]] && fraction=${1#*.}000
+    echo $((10#${whole:-0} * 1000 + 10#${fraction:0:3}))
+}
+
+# wait_until SECONDS DESCRIPTION COMMAND...   repeats COMMAND until it succeeds; leaves the time in WAITED_MS.
+wait_until() {
+    local limit start what=$2
+    limit=$(($(milliseconds "$1") * LAB_SLOW)) start=$(now_ms)
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        WAITED_MS=$(($(now_ms) - start))
+        ((WAITED_MS < limit)) || fail "waited $((limit / 1000)) s in vain: $what"
+        sleep 0.03
+    done
+    WAITED_MS=$(($(now_ms) - start))
+}
+
+not() { ! "$@"; }
+
+# A process that nobody has waited for yet has ended all the same.
+ended() { ! grep -qs '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status"; }
+
+# --- namespaces ------------------------------------------------------------------------------------
+
+ns() { echo "$LAB-$1"; }
+
+# in_ns HOST COMMAND...   by `ip netns exec`, which also gives a /sys of that namespace and so hides bpffs,
+# or by `nsenter --net`, which changes nothing else: people do both. LAB_VIA says which.
+in_ns() {
+    local host=$1
+    shift
+    case $LAB_VIA in
+        netns) ip netns exec "$(ns "$host")" "$@" ;;
+        nsenter) nsenter --net="/run/netns/$(ns "$host")" -- "$@" ;;
+        *) fail "LAB_VIA is netns or nsenter, not $LAB_VIA" ;;
+    esac
+}
+
+# spawn HOST LOG COMMAND...   in the background; SPAWNED is the pid of COMMAND itself, as both ways exec it.
+spawn() {
+    local host=$1 log=$2 enter
+    shift 2
+    enter=(nsenter --net="/run/netns/$(ns "$host")" --)
+    [[ $LAB_VIA == netns ]] && enter=(ip netns exec "$(ns "$host")")
+    "${enter[@]}" "$@" </dev/null >>"$log" 2>&1 &
+    SPAWNED=$!
+}
+
+lab_up() {
+    [ "$(id -u)" = 0 ] || fail "namespaces need root"
+    # A system with systemd has this mount; `ip netns exec` can reach it only if it is there beforehand.
+    mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf
+    LAB_DIR=$(mktemp -d "${TMPDIR:-/tmp}/$LAB.XXXXXX")
+    chmod 755 "$LAB_DIR"
+    ip netns add "$(ns switch)"
+    quiet_namespace switch
+    add_bridge near
+    add_host client near 10.0.0.1/24
+    add_host director near 10.0.0.2/24
+    add_host rs1 near $RS1/24
+    add_host rs2 near $RS2/24
+    add_host rs3 near $RS3/24
+    local host
+    for host in director rs1 rs2 rs3; do ip -n "$(ns $host)" route add default via 10.0.0.1; done
+    # Many client addresses. arp_announce: ask for neighbours with eth0's own address only.
+    ip -n "$(ns client)" route add local 10.9.0.0/16 dev lo
+    set_sysctl client net.ipv4.conf.all.arp_announce=2
+    complete_frames client eth0
+    receive_redirected director
+}
+
+# The second subnet. The director has a NIC in it, without an address: its packets go through the router
+# until a test gives it one.
+lab_up_far() {
+    add_bridge far
+    add_host router near 10.0.0.254/24
+    add_nic router eth1 far
+    ip -n "$(ns router)" addr add 10.0.1.254/24 dev eth1
+    ip -n "$(ns router)" route add default via 10.0.0.1
+    set_sysctl router net.ipv4.ip_forward=1
+    add_host rs4 far $RS4/24
+    ip -n "$(ns rs4)" route add default via 10.0.1.254
+    add_nic director eth1 far
+    receive_redirected director-eth1
+    ip -n "$(ns director)" route add 10.0.1.0/24 via 10.0.0.254
+}
+
+lab_up_director2() {
+    add_host director2 near 10.0.0.3/24
+    ip -n "$(ns director2)" route add default via 10.0.0.1
+    receive_redirected director2
+}
+
+# Idempotent; whatever runs in these namespaces was started by this lab.
+lab_down() {
+    local name host pids
+    disown -a
+    for name in $(lab_namespaces); do
+        pids=$(ip netns pids "$name" 2>/dev/null) || continue
+        # shellcheck disable=SC2086 # a list of numbers
+        [ -z "$pids" ] || kill -9 $pids 2>/dev/null || true
+    done
+    # Pins and journals outlive namespaces, so they are taken back first.
+    for name in $(lab_namespaces); do
+        host=${name#"$LAB-"}
+        [ -x "$IPVSD" ] || break
+        case $host in
+            director*) LAB_VIA=nsenter in_ns "$host" timeout 20 "$IPVSD" cleanup ;;
+            rs*) LAB_VIA=nsenter in_ns "$host" timeout 20 "$IPVSD" realserver-setup --undo ;;
+        esac >/dev/null 2>&1 || true
+    done
+    for name in $(lab_namespaces); do ip netns del "$name" 2>/dev/null || true; done
+    [ -z "${LAB_DIR:-}" ] || rm -rf "$LAB_DIR"
+    LAB_DIR=
+}
+
+# Makes sure of lab_down however the script ends.
+lab_trap() {
+    trap lab_down EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+}
+
+lab_namespaces() { ip netns list | awk -v p="$LAB-" 'index($1, p) == 1 { print $1 }'; }
+
+set_sysctl() { nsenter --net="/run/netns/$(ns "$1")" -- sysctl -qw "${@:2}"; }
+
+# New namespaces take over the machine's IPv4 sysctls, which differ from system to system.
+quiet_namespace() {
+    set_sysctl "$1" net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 \
+        net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
+    ip -n "$(ns "$1")" link set lo up
+}
+
+add_bridge() {
+    ip -n "$(ns switch)" link add "$1" type bridge stp_state 0 mcast_snooping 0 nf_call_iptables 0
+    ip -n "$(ns switch)" link set "$1" up
+}
+
+# add_host NAME BRIDGE ADDRESS/LENGTH
+add_host() {
+    ip netns add "$(ns "$1")"
+    quiet_namespace "$1"
+    add_nic "$1" eth0 "$2"
+    ip -n "$(ns "$1")" addr add "$3" dev eth0
+}
+
+# add_nic HOST DEVICE BRIDGE   its switch port is HOST, or HOST-DEVICE for a second one
+add_nic() {
+    local port=$1
+    [ "$2" = eth0 ] || port=$1-$2
+    ip -n "$(ns switch)" link add "$port" type veth peer name "$2" netns "$(ns "$1")"
+    ip -n "$(ns switch)" link set "$port" master "$3" up
+    ip -n "$(ns "$1")" link set "$2" up
+}
+
+# A veth leaves checksums to be completed by hardware that is not there; an XDP redirect never completes them.
+complete_frames() { LAB_VIA=nsenter in_ns "$1" ethtool -K "$2" tx off >/dev/null; }
+
+# A veth takes frames from an XDP redirect only if its peer has NAPI, which GRO switches on.
+receive_redirected() { LAB_VIA=nsenter in_ns switch ethtool -K "$1" gro on >/dev/null; }
+
+# --- HTTP servers ----------------------------------------------------------------------------------
+
+# server_start HOST   nginx as one single process, so that killing it kills the server:
+#   /  the server's name      /big  $LAB_BIG, if set      /upload/NAME  takes a PUT
+server_start() {
+    local host=$1 dir=$LAB_DIR/$1
+    [ -d "$dir" ] || server_configure "$host" "$dir"
+    LAB_VIA=nsenter spawn "$host" "$dir/log" nginx -p "$dir" -c nginx.conf -e stderr
+    disown "$SPAWNED"
+    echo "$SPAWNED" >"$dir/nginx.pid"
+    wait_until 10 "nginx on $host" listening "$host" 80
+}
+
+server_configure() {
+    mkdir -p "$2/tmp" "$2/upload"
+    cat >"$2/nginx.conf" <<CONF
+user root;
+daemon off;
+master_process off;
+pid nginx.lock;
+error_log stderr warn;
+events { worker_connections 4096; }
+http {
+    access_log off;
+    sendfile on;
+    default_type text/plain;
+    keepalive_requests 1000000;
+    client_body_temp_path tmp;
+    proxy_temp_path tmp;
+    fastcgi_temp_path tmp;
+    uwsgi_temp_path tmp;
+    scgi_temp_path tmp;
+    server {
+        listen 80 backlog=4096;
+        listen 8080 backlog=4096;
+        add_header X-Server $1;
+        location / { return 200 "$1\n"; }
+        location = /big { alias ${LAB_BIG:-/dev/null}; }
+        location /upload/ { root $2; dav_methods PUT; client_max_body_size 0; }
+    }
+}
+CONF
+}
+
+listening() { LAB_VIA=nsenter in_ns "$1" ss -Hltn "sport = :$2" | grep -q .; }
+
+# server_kill HOST   as the out-of-memory killer would
+server_kill() {
+    local pid
+    pid=$(<"$LAB_DIR/$1/nginx.pid")
+    kill -9 "$pid"
+    wait_until 5 "the end of nginx on $1" ended "$pid"
+}
+
+# --- HTTP clients ----------------------------------------------------------------------------------
+
+# What curl writes after a request: its exit code, the HTTP status, seconds, and who answered.
+CURL_LINE='%{exitcode} %{http_code} %{time_total} %header{x-server}\n'
+
+# fetch COUNT [CURL OPTION...]   COUNT requests one after another, each on a connection of its own; one line each.
+fetch() {
+    local count=$1
+    shift
+    LAB_VIA=nsenter in_ns client curl -s -o /dev/null -H 'Connection: close' --max-time $((5 * LAB_SLOW)) \
+        -w "$CURL_LINE" "$@" "http://$VIP/?[1-$count]" || true
+}
+
+# load_start RATE [SECONDS]   four curls ask RATE times a second in all, for SECONDS (60) or until load_stop.
+# The lines of `load` are those of `fetch` with the time of arrival in front.
+load_start() {
+    local each=$(($1 / 4)) seconds=${2:-60} i
+    : >"$LAB_DIR/load.pids"
+    for i in 1 2 3 4; do
+        nsenter --net="/run/netns/$(ns client)" -- stdbuf -oL curl -s -o /dev/null -H 'Connection: close' \
+            --max-time $((5 * LAB_SLOW)) -w "$CURL_LINE" --rate "$each/s" "http://$VIP/?[1-$((each * seconds))]" \
+            </dev/null 2>/dev/null > >(stamp >"$LAB_DIR/load.$i") &
+        echo $! >>"$LAB_DIR/load.pids"
+        disown $!
+    done
+}
+
+stamp() {
+    local line
+    while IFS= read -r line; do echo "${EPOCHREALTIME/[.,]/} $line"; done
+}
+
+load() { sort -n "$LAB_DIR"/load.[1-4]; }
+
+load_has() { (($(load | wc -l) >= $1)); }
+
+load_stop() {
+    local pid
+    while read -r pid; do
+        kill "$pid" 2>/dev/null || true
+        wait_until 10 "the end of curl" ended "$pid"
+    done <"$LAB_DIR/load.pids"
+}
+
+# Lines of `fetch` or `load` in, those of failed requests out.
+failures() { awk '{ s = length($1) > 9; if ($(1 + s) != 0 || $(2 + s) != 200) print }'; }
+
+# Lines of `fetch` or `load` in; "rs1 100" and so on out, in the order of names.
+served() { awk '$NF ~ /^rs[0-9]+$/ { n[$NF]++ } END { for (s in n) print s, n[s] }' | sort; }
+
+# --- the director ----------------------------------------------------------------------------------
+
+# director_start [FLAG...]   in the background, from then on waited for; its pid is in DIRECTOR_PID.
+director_start() {
+    director_spawn director "$@"
+    DIRECTOR_PID=$SPAWNED
+    wait_until 10 "the director to forward" director_ready "$DIRECTOR_PID"
+}
+
+director_spawn() {
+    local host=$1
+    shift
+    spawn "$host" "$LAB_DIR/$host.log" "$IPVSD" "$@"
+}
+
+director_ready() {
+    ! ended "$1" || fail "the director ended: $(tail -n 3 "$LAB_DIR/director.log")"
+    ipvsd status
+}
+
+# ipvsd ARGUMENT...   the program in the director's namespace
+ipvsd() { in_ns director timeout $((20 * LAB_SLOW)) "$IPVSD" "$@"; }
+
+# director_stop [SIGNAL]   and its exit code
+director_stop() {
+    local code=0
+    kill "-${1:-TERM}" "$DIRECTOR_PID" 2>/dev/null || true
+    wait_until 15 "the director's end" ended "$DIRECTOR_PID"
+    wait "$DIRECTOR_PID" 2>/dev/null || code=$?
+    DIRECTOR_PID=
+    return $code
+}
+
+# realservers_setup HOST...   as an operator does it on each of them
+realservers_setup() {
+    local host
+    for host in "$@"; do
+        in_ns "$host" timeout $((20 * LAB_SLOW)) "$IPVSD" realserver-setup --vip $VIP >>"$LAB_DIR/$host.setup" 2>&1 ||
+            fail "realserver-setup on $host: $(tail -n 3 "$LAB_DIR/$host.setup")"
+    done
+}
