@@ -285,9 +285,10 @@ load_start() {
     local each=$(($1 / 4)) seconds=${2:-60} i
     : >"$LAB_DIR/load.pids"
     for i in 1 2 3 4; do
+        : >"$LAB_DIR/load.$i"
         nsenter --net="/run/netns/$(ns client)" -- stdbuf -oL curl -s -o /dev/null -H 'Connection: close' \
             --max-time $((5 * LAB_SLOW)) -w "$CURL_LINE" --rate "$each/s" "http://$VIP/?[1-$((each * seconds))]" \
-            </dev/null 2>/dev/null > >(stamp >"$LAB_DIR/load.$i") &
+            </dev/null 2>/dev/null > >(stamp >>"$LAB_DIR/load.$i") &
         echo $! >>"$LAB_DIR/load.pids"
         disown $!
     done

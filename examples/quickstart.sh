@@ -118,7 +118,7 @@ fail_over() {
     lines=$(load)
     table <<<"$lines"
     printf '    %-8s %6d ms after the kill\n' "rs2 out" "$out"
-    printf '    %-8s %6d ms\n' slowest "$(awk '$(NF - 1) > m { m = $(NF - 1) } END { print m * 1000 }' <<<"$(awk 'NF == 5' <<<"$lines")")"
+    printf '    %-8s %6d ms\n' slowest "$(awk '$(NF - 1) > m { m = $(NF - 1) } END { printf "%d", m * 1000 }' <<<"$(awk 'NF == 5' <<<"$lines")")"
     expect "rs2 was still in after 3.5 s" test "$out" -le 3500
     expect "requests failed after rs2 was out" test -z "$(failures <<<"$lines" | awk -v t=$((killed + out)) '$1 / 1000 > t + 50')"
     expect "more requests failed than went to rs2" test "$(failures <<<"$lines" | wc -l)" -le 130

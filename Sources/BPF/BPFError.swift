@@ -24,3 +24,9 @@ public struct BPFError: Error, CustomStringConvertible, Equatable {
 public func silenceLibbpf() {
     _ = libbpf_set_print { _, _, _ in 0 }
 }
+
+/// The size that an options structure claims: up to its last field that we know. Padding behind it may hold anything,
+/// and libbpf refuses what is not zero.
+func size<Options, Field>(through last: KeyPath<Options, Field>) -> Int {
+    (MemoryLayout<Options>.offset(of: last) ?? 0) + MemoryLayout<Field>.size
+}

@@ -14,7 +14,7 @@ public final class BPFObject {
         let log = UnsafeMutablePointer<CChar>.allocate(capacity: Self.logSize)
         log.initialize(repeating: 0, count: Self.logSize)
         var options = bpf_object_open_opts()
-        options.sz = MemoryLayout<bpf_object_open_opts>.size
+        options.sz = size(through: \bpf_object_open_opts.kernel_log_size)
         options.kernel_log_buf = log
         options.kernel_log_size = Self.logSize
         let opened = name.withCString { cName -> OpaquePointer? in

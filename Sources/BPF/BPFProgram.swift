@@ -38,7 +38,7 @@ public struct BPFProgram {
     /// Attaches an XDP program. The attachment lives as long as the link or its pin.
     public func attachXDP(interface: Int32, mode: XDPMode) throws(BPFError) -> BPFLink {
         var options = bpf_link_create_opts()
-        options.sz = MemoryLayout<bpf_link_create_opts>.size
+        options.sz = size(through: \bpf_link_create_opts.flags)
         options.flags = mode.flags
         let number = bpf_link_create(descriptor, interface, BPF_XDP, &options)
         guard number >= 0 else { throw BPFError("attach XDP program", code: errno) }
@@ -55,7 +55,7 @@ public struct BPFProgram {
     public func testRun(packet: [UInt8], ingress: UInt32? = nil) throws(BPFError) -> TestRun {
         var output = [UInt8](repeating: 0, count: packet.count + 512)
         var options = bpf_test_run_opts()
-        options.sz = MemoryLayout<bpf_test_run_opts>.size
+        options.sz = size(through: \bpf_test_run_opts.duration)
         options.repeat = 1
         var context = xdp_md()
         context.data_end = UInt32(packet.count)
@@ -99,7 +99,7 @@ public struct BPFProgram {
 
         private var hook: bpf_tc_hook {
             var hook = bpf_tc_hook()
-            hook.sz = MemoryLayout<bpf_tc_hook>.size
+            hook.sz = size(through: \bpf_tc_hook.parent)
             hook.ifindex = interface
             hook.attach_point = direction.attachPoint
             return hook
@@ -118,7 +118,7 @@ public struct BPFProgram {
         public func attach(_ program: BPFProgram) throws(BPFError) {
             var hook = hook
             var options = bpf_tc_opts()
-            options.sz = MemoryLayout<bpf_tc_opts>.size
+            options.sz = size(through: \bpf_tc_opts.priority)
             options.handle = handle
             options.priority = priority
             options.prog_fd = program.descriptor
@@ -132,7 +132,7 @@ public struct BPFProgram {
         public func detach() throws(BPFError) -> Bool {
             var hook = hook
             var options = bpf_tc_opts()
-            options.sz = MemoryLayout<bpf_tc_opts>.size
+            options.sz = size(through: \bpf_tc_opts.priority)
             options.handle = handle
             options.priority = priority
             let code = bpf_tc_detach(&hook, &options)
@@ -192,7 +192,7 @@ public struct XDPAttachment: Sendable {
     /// Nil where nothing is attached.
     public static func of(interface: Int32) throws(BPFError) -> XDPAttachment? {
         var options = bpf_xdp_query_opts()
-        options.sz = MemoryLayout<bpf_xdp_query_opts>.size
+        options.sz = size(through: \bpf_xdp_query_opts.attach_mode)
         let code = bpf_xdp_query(interface, 0, &options)
         if code != 0 { throw BPFError("query XDP", code: -code) }
         if options.prog_id == 0 { return nil }

@@ -59,6 +59,14 @@ public struct DirectorMaps: Sendable {
 extension BPFObject {
     /// Names every map's pin, so that `load()` creates and pins it, or uses the one that is there.
     func pinDirectorMaps(below directory: String) throws(BPFError) {
-        for name in DirectorMaps.names { try setPinPath("\(directory)/\(name)", ofMap: name) }
+        for name in DirectorMaps.names {
+            let path = "\(directory)/\(name)"
+            // libbpf takes a pinned devmap for another one: the kernel adds BPF_F_RDONLY_PROG to its flags.
+            if name == "egress", let pinned = try BPFDescriptor(pinnedAt: path) {
+                try reuse(descriptor: pinned.number, forMap: name)
+            } else {
+                try setPinPath(path, ofMap: name)
+            }
+        }
     }
 }

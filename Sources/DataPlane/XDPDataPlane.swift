@@ -286,7 +286,7 @@ public final class XDPDataPlane {
     private func writeFilter(vips: Set<IPv4Address>) {
         var words = [UInt64](repeating: 0, count: 1024)
         for vip in vips {
-            let bit = Int(vip.bigEndian &* 0x9E37_79B1 >> 16)
+            let bit = Int((vip.bigEndian &* 0x9E37_79B1) >> 16)
             words[bit >> 6] |= 1 << UInt64(bit & 63)
         }
         let filter = maps.settings.pointer(0) + filterOffset

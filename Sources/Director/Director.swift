@@ -59,12 +59,12 @@ public actor Director {
         silenceLibbpf()
         let journal: ChangeJournal
         do { journal = try ChangeJournal(path: instance.journal) } catch { throw DirectorError(error) }
-        let inherited = journal.changes.count
+        let inherited = journal.changes
         do {
             try await start(journal: journal)
         } catch {
             running = nil
-            _ = journal.undoAll(after: inherited) { change, failure in
+            _ = journal.undoAll(except: inherited) { change, failure in
                 if let failure { logger.error("undo \(change): \(failure)") }
             }
             throw DirectorError(error)

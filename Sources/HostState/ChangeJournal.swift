@@ -79,13 +79,13 @@ public final class ChangeJournal {
     /// Undoes everything, the latest first. What fails is reported, stays in the journal, and stops nothing else.
     /// True if all was undone; then the file is gone.
     public func undoAll(report: (Change, (any Error)?) -> Void) -> Bool {
-        undoAll(after: 0, report: report)
+        undoAll(except: [], report: report)
     }
 
-    /// The same for the changes behind the first `count`: takes back what one run did.
-    public func undoAll(after count: Int, report: (Change, (any Error)?) -> Void) -> Bool {
+    /// The same but for `earlier`: takes back what one run did, given the `changes` from before it.
+    public func undoAll(except earlier: [Change], report: (Change, (any Error)?) -> Void) -> Bool {
         var complete = true
-        for change in changes.dropFirst(count).reversed() {
+        for change in changes.reversed() where !earlier.contains(change) {
             do {
                 try undo(change)
                 report(change, nil)

@@ -36,6 +36,11 @@ public struct InstancePaths: Sendable, Hashable {
     public var controlSocket: String { runDirectory + "/control.sock" }
     public var pidFile: String { runDirectory + "/pid" }
 
+    /// Removes the run directory and the one above it, where nothing is left in them.
+    public func removeRunDirectoryIfEmpty() {
+        if rmdir(runDirectory) == 0 && instance != nil { rmdir(Self.base) }
+    }
+
     /// The instance's directory on bpffs, for reading: nil where there is none. Changes nothing.
     public func existingBPFDirectory() -> String? {
         let shared = BPFFilesystem.find().map { $0 + pinSuffix }

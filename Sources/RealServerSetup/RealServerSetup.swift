@@ -38,7 +38,7 @@ public struct RealServerSetup {
             defer { withExtendedLifetime(lock) {} }
             let socket = try RouteSocket()
             let journal = try ChangeJournal(path: instance.realServerJournal)
-            let before = journal.changes.count
+            let before = journal.changes
             do {
                 let executor = Executor(socket: socket, journal: journal)
                 do {
@@ -47,7 +47,7 @@ public struct RealServerSetup {
                     try run(plan(socket, mayUseKernelTunnel: false), executor, report)
                 }
             } catch {
-                _ = journal.undoAll(after: before) { _, _ in }
+                _ = journal.undoAll(except: before) { _, _ in }
                 throw error
             }
         }
@@ -60,8 +60,12 @@ public struct RealServerSetup {
     ) throws -> Bool {
         try namingPrivilege {
             guard let lock = try FileLock(path: lock(of: instance)) else { throw isBusy }
-            defer { withExtendedLifetime(lock) {} }
-            return try ChangeJournal(path: instance.realServerJournal).undoAll(report: report)
+            let complete = try ChangeJournal(path: instance.realServerJournal).undoAll(report: report)
+            if complete {
+                lock.removeFile()
+                instance.removeRunDirectoryIfEmpty()
+            }
+            return complete
         }
     }
 

@@ -96,7 +96,9 @@ unhealthy() { [[ $(server_status "$1" health) == down ]]; }
 
 # The file that is downloaded: the same bytes everywhere, made once a run.
 big_file() {
-    LAB_BIG=${LAB_BIG:-${TMPDIR:-/tmp}/$LAB.big}
+    # run.sh gives a place that outlives one scenario.
+    [ -n "${LAB_BIG:-}" ] || OWN_BIG=${TMPDIR:-/tmp}/$LAB.big
+    LAB_BIG=${LAB_BIG:-$OWN_BIG}
     LAB_BIG_BYTES=${LAB_BIG_BYTES:-104857600}
     export LAB_BIG LAB_BIG_BYTES
     [ -e "$LAB_BIG" ] || "$PYTHON" -c 'import random, sys
@@ -173,8 +175,9 @@ usual_servers() {
 run_tests() {
     local name failed=0
     [ -x "$IPVSD" ] || { echo "not ok - $(basename "$0") (no program at $IPVSD)"; exit 1; }
-    big_file
     lab_trap
+    trap 'lab_down; rm -f "${OWN_BIG:-}"' EXIT
+    big_file
     lab_begin
     for name in $(grep -o '^test_[A-Za-z0-9_]*' "$0"); do
         [[ $name =~ ${ONLY:-.} ]] || continue
