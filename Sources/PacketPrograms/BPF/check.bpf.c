@@ -64,7 +64,9 @@ int check_ingress(struct __sk_buff *skb)
 	key.vip = ip->saddr;
 	if (!ours || !bpf_map_lookup_elem(&services, &key))
 		return TC_ACT_UNSPEC;
-	__builtin_memcpy(mac, (const void *)check_constants.check_mac, ETH_ALEN);
+	/* Byte by byte: memcpy would drop the volatile, and the compiler take the constant for zero. */
+	for (int i = 0; i < ETH_ALEN; i++)
+		mac[i] = check_constants.check_mac[i];
 	if (bpf_skb_store_bytes(skb, 0, mac, sizeof(mac), 0))
 		return TC_ACT_SHOT;
 	return bpf_redirect(check_constants.check_ifindex, BPF_F_INGRESS);

@@ -1,0 +1,26 @@
+import CLinux
+import Glibc
+import HostState
+import Testing
+
+struct BPFDirectoryTests {
+    @Test func isMadeAndRemoved() async {
+        await #expect(processExitsWith: .success) {
+            try #require(clinux_unshare_network() == 0)
+            let paths = InstancePaths()
+            #expect(paths.instance?.hasPrefix("netns-") == true)
+            #expect(paths.existingBPFDirectory() == nil)
+            let journal = try ChangeJournal(path: paths.journal)
+            let directory = try paths.bpfDirectory(journal: journal)
+            #expect(directory.note == nil)
+            #expect(BPFFilesystem.isMounted(at: directory.path))
+            #expect(paths.existingBPFDirectory() == directory.path)
+            // What a journal holds is of use to a process in another mount namespace.
+            #expect(
+                journal.changes.contains(.directory(path: "/sys/fs/bpf/ipvsd/\(paths.instance ?? "")")))
+            #expect(journal.undoAll { _, error in #expect(error == nil) })
+            #expect(paths.existingBPFDirectory() == nil)
+            paths.removeRunDirectoryIfEmpty()
+        }
+    }
+}

@@ -1,0 +1,60 @@
+import CLinux
+import Glibc
+import HostState
+import LoadBalancing
+import Netlink
+import Testing
+
+/// A small real server in a network namespace of the test's own process:
+///
+///     (nl-b) ---- nl-a 10.0.0.11/24, default route by 10.0.0.254
+struct Host {
+    let socket: RouteSocket
+    let interface: Link
+
+    init(address: String = "10.0.0.11") throws {
+        try #require(clinux_unshare_network() == 0)
+        socket = try RouteSocket()
+        try socket.createVeth(name: "nl-a", peer: "nl-b")
+        for name in ["lo", "nl-a", "nl-b"] {
+            try socket.setUp(true, interface: try #require(try socket.link(named: name)).index)
+        }
+        interface = try #require(try socket.link(named: "nl-a"))
+        try socket.addAddress(
+            try #require(IPv4Address(address)), prefixLength: 24, to: interface.index)
+        try socket.addRoute(
+            Route(
+                destination: IPv4Address(0), prefixLength: 0, gateway: IPv4Address("10.0.0.254"),
+                interface: interface.index))
+    }
+
+    /// Everything that a real server's set-up may change.
+    struct Snapshot: Equatable {
+        var links: [String]
+        var addresses: [InterfaceAddress]
+        var rules: [Rule]
+        var routes: Set<Route>
+        var sysctls: [String: String]
+        var hasClsact: Bool
+        var filters: Int
+    }
+
+    func snapshot() throws -> Snapshot {
+        var sysctls: [String: String] = [:]
+        for interface in ["all", "default", "nl-a", "lo"] {
+            for name in ["arp_ignore", "arp_announce", "rp_filter", "accept_local", "forwarding"] {
+                let key = "net/ipv4/conf/\(interface)/\(name)"
+                sysctls[key] = try Sysctl.read(key)
+            }
+        }
+        return Snapshot(
+            links: try socket.links().map { "\($0.name) \($0.isUp) \($0.mtu)" }, addresses: try socket.addresses(),
+            rules: try socket.rules(), routes: Set(try socket.routes()), sysctls: sysctls,
+            hasClsact: try socket.hasClsact(interface: interface.index),
+            filters: try socket.filters(interface: interface.index, ingress: true).count)
+    }
+}
+
+func address(_ text: String) throws -> IPv4Address { try #require(IPv4Address(text)) }
+
+func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
