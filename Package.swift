@@ -1,12 +1,13 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-let swiftSettings: [SwiftSetting] = [
+var swiftSettings: [SwiftSetting] = [
     .enableUpcomingFeature("ExistentialAny"),
     .enableUpcomingFeature("InternalImportsByDefault"),
     .enableUpcomingFeature("MemberImportVisibility"),
     .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
 ]
+if Context.environment["CI"] != nil { swiftSettings.append(.treatAllWarnings(as: .error)) }
 
 /// Sources/ is a one-way street: every target depends only on targets further down this list.
 let package = Package(
@@ -77,6 +78,17 @@ let package = Package(
         .target(name: "CLinux"),
         .systemLibrary(name: "CLibBPF", pkgConfig: "libbpf", providers: [.apt(["libbpf-dev"])]),
         .systemLibrary(name: "CLibMNL", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
+
+        .testTarget(name: "LoadBalancingTests", dependencies: ["LoadBalancing"], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "ServiceConfigurationTests", dependencies: ["LoadBalancing", "ServiceConfiguration"],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "RealServerSetupTests",
+            dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink", "RealServerSetup"],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "NetlinkTests", dependencies: ["CLinux", "LoadBalancing", "Netlink"], swiftSettings: swiftSettings),
 
         .plugin(name: "EmbedBPF", capability: .buildTool(), dependencies: ["bpf-embed"]),
         .executableTarget(name: "bpf-embed"),

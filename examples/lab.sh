@@ -272,11 +272,12 @@ server_kill() {
 CURL_LINE='%{exitcode} %{http_code} %{time_total} %header{x-server}\n'
 
 # fetch COUNT [CURL OPTION...]   COUNT requests one after another, each on a connection of its own; one line each.
+# The first that fails is the last.
 fetch() {
     local count=$1
     shift
-    LAB_VIA=nsenter in_ns client curl -s -o /dev/null -H 'Connection: close' --max-time $((5 * LAB_SLOW)) \
-        -w "$CURL_LINE" "$@" "http://$VIP/?[1-$count]" || true
+    LAB_VIA=nsenter in_ns client curl -s --fail-early -o /dev/null -H 'Connection: close' \
+        --max-time $((5 * LAB_SLOW)) -w "$CURL_LINE" "$@" "http://$VIP/?[1-$count]" || true
 }
 
 # load_start RATE [SECONDS]   four curls ask RATE times a second in all, for SECONDS (60) or until load_stop.
@@ -326,10 +327,11 @@ director_start() {
     wait_until 10 "the director to forward" director_ready "$DIRECTOR_PID"
 }
 
+# A script's background jobs ignore SIGINT; a director on a terminal does not.
 director_spawn() {
     local host=$1
     shift
-    spawn "$host" "$LAB_DIR/$host.log" "$IPVSD" "$@"
+    spawn "$host" "$LAB_DIR/$host.log" env --default-signal=INT "$IPVSD" "$@"
 }
 
 director_ready() {
@@ -340,7 +342,7 @@ director_ready() {
 # ipvsd ARGUMENT...   the program in the director's namespace
 ipvsd() { in_ns director timeout $((20 * LAB_SLOW)) "$IPVSD" "$@"; }
 
-# director_stop [SIGNAL]   and its exit code
+# director_stop [SIGNAL]   returns its exit code
 director_stop() {
     local code=0
     kill "-${1:-TERM}" "$DIRECTOR_PID" 2>/dev/null || true
@@ -348,6 +350,12 @@ director_stop() {
     wait "$DIRECTOR_PID" 2>/dev/null || code=$?
     DIRECTOR_PID=
     return $code
+}
+
+# The way of the out-of-memory killer: nothing is cleaned up. (The shell's own remark about it is not wanted.)
+director_kill() {
+    { kill -9 "$DIRECTOR_PID" && wait "$DIRECTOR_PID"; } 2>/dev/null || true
+    DIRECTOR_PID=
 }
 
 # realservers_setup HOST...   as an operator does it on each of them

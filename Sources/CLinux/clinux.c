@@ -14,6 +14,7 @@
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -52,22 +53,33 @@ uint64_t clinux_filesystem_type(const char *path)
 
 int clinux_mount_bpffs(const char *path) { return mount("bpf", path, "bpf", 0, "mode=0700"); }
 
-/* Runs mount or unmount in another mount namespace; 0, or an errno. */
-static int in_mount_namespace(const char *namespace_path, int (*action)(const char *), const char *path)
+/* Runs mount or unmount as another process would see it; 0, or an errno. */
+static int in_mount_namespace(pid_t process, int (*action)(const char *), const char *path)
 {
-	int namespace = open(namespace_path, O_RDONLY | O_CLOEXEC);
-	int status = 0;
+	char name[32];
+	int namespace, root, status = 0;
 	pid_t child;
 
+	snprintf(name, sizeof(name), "/proc/%d/ns/mnt", process);
+	namespace = open(name, O_RDONLY | O_CLOEXEC);
 	if (namespace < 0)
 		return errno;
-	/* setns for mounts wants a process that shares its root with no other thread. */
+	snprintf(name, sizeof(name), "/proc/%d/root", process);
+	root = open(name, O_PATH | O_CLOEXEC | O_DIRECTORY);
+	if (root < 0) {
+		status = errno;
+		close(namespace);
+		return status;
+	}
+	/* setns for mounts wants a process that shares its root with no other thread. The namespace's own root need not
+	 * be where the process sees its one. */
 	child = fork();
 	if (child == 0) {
-		if (setns(namespace, CLONE_NEWNS) || action(path))
+		if (setns(namespace, CLONE_NEWNS) || fchdir(root) || chroot(".") || action(path))
 			_exit(errno);
 		_exit(0);
 	}
+	close(root);
 	close(namespace);
 	if (child < 0)
 		return errno;
@@ -77,20 +89,14 @@ static int in_mount_namespace(const char *namespace_path, int (*action)(const ch
 	return WIFEXITED(status) ? WEXITSTATUS(status) : ECHILD;
 }
 
-int clinux_mount_bpffs_for_pid1(const char *path)
+int clinux_mount_bpffs_for_pid1(const char *path) { return clinux_mount_bpffs_for(1, path); }
+
+int clinux_mount_bpffs_for(pid_t process, const char *path)
 {
-	return clinux_mount_bpffs_in_namespace("/proc/1/ns/mnt", path);
+	return in_mount_namespace(process, clinux_mount_bpffs, path);
 }
 
-int clinux_mount_bpffs_in_namespace(const char *namespace_path, const char *path)
-{
-	return in_mount_namespace(namespace_path, clinux_mount_bpffs, path);
-}
-
-int clinux_unmount_in_namespace(const char *namespace_path, const char *path)
-{
-	return in_mount_namespace(namespace_path, clinux_unmount, path);
-}
+int clinux_unmount_for(pid_t process, const char *path) { return in_mount_namespace(process, clinux_unmount, path); }
 
 int clinux_open_path(const char *path) { return open(path, O_PATH | O_CLOEXEC | O_DIRECTORY); }
 

@@ -1,26 +1,28 @@
 public import BPF
 internal import Glibc
-public import PacketPrograms
+internal import PacketPrograms
 
 /// The maps of the packet programs, pinned in one directory, with their array maps in memory.
-public struct DirectorMaps: Sendable {
+///
+/// What has types of the shared header stays inside this module: the optimizer finds their conformances nowhere else.
+public final class DirectorMaps: Sendable {
     static let names = [
         "settings", "services", "schedules", "slots", "servers", "loads", "paths", "statistics", "counters", "flows",
         "overflows", "learnt_ports", "egress",
     ]
 
-    public let services: BPFMap<ipvsd_service_key, ipvsd_service_value>
-    public let statistics: BPFMap<UInt32, ipvsd_statistics>
-    public let counters: BPFMap<UInt32, ipvsd_counters>
-    public let learntPorts: BPFMap<ipvsd_learnt_port, UInt64>
-    public let egress: BPFMap<UInt32, UInt32>
-    public let settings: MappedArray<ipvsd_settings>
-    public let schedules: MappedArray<ipvsd_service>
-    public let slots: MappedArray<ipvsd_slots>
-    public let servers: MappedArray<ipvsd_server>
-    public let loads: MappedArray<ipvsd_load>
-    public let paths: MappedArray<ipvsd_path>
-    public let flows: MappedArray<ipvsd_bucket>
+    let services: BPFMap<ipvsd_service_key, ipvsd_service_value>
+    let statistics: BPFMap<UInt32, ipvsd_statistics>
+    let counters: BPFMap<UInt32, ipvsd_counters>
+    let learntPorts: BPFMap<ipvsd_learnt_port, UInt64>
+    let egress: BPFMap<UInt32, UInt32>
+    let settings: MappedArray<ipvsd_settings>
+    let schedules: MappedArray<ipvsd_service>
+    let slots: MappedArray<ipvsd_slots>
+    let servers: MappedArray<ipvsd_server>
+    let loads: MappedArray<ipvsd_load>
+    let paths: MappedArray<ipvsd_path>
+    let flows: MappedArray<ipvsd_bucket>
 
     /// Opens what is pinned below `directory`; nil where there is no data plane. Throws where it has another layout.
     public init?(directory: String, writable: Bool) throws(BPFError) {

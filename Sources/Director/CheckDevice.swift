@@ -17,6 +17,10 @@ final class CheckDevice {
     /// Makes the device, or takes the one that is there.
     init(directory: String, journal: ChangeJournal) throws {
         let socket = try RouteSocket()
+        if try socket.link(named: Self.name) != nil, journal.entry(for: .link(name: Self.name)) == nil {
+            throw DirectorError(
+                .interface, "create \(Self.name): there is one already, of another director in this network namespace")
+        }
         try journal.make(.link(name: Self.name)) {
             if try socket.link(named: Self.name) == nil { try socket.createVeth(name: Self.name, peer: Self.peer) }
         }

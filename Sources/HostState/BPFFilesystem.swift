@@ -37,27 +37,21 @@ public enum BPFFilesystem {
     }
 
     /// Mounts it on /sys/fs/bpf where all the machine sees it: in the namespace of pid 1, or else of our farthest
-    /// ancestor. Returns the path for this process.
+    /// ancestor that has such a directory. In our own only if pid 1 is in it too or cannot be asked. Returns the path
+    /// for this process.
     static func mount() throws(SystemError) -> String {
-        let process = MountNamespace.processes.first
-        let namespace = process.flatMap(MountNamespace.namespace)
-        let code: Int32
-        if let process, namespace != MountNamespace.own {
-            code = clinux_mount_bpffs_in_namespace("/proc/\(process)/ns/mnt", root)
-        } else if MountNamespace.own == nil || isPrivate {
-            code = EPERM
-        } else {
+        var code = EPERM
+        let own = MountNamespace.own
+        let isPrivate = MountNamespace.namespace(of: 1).map { $0 != own } ?? false
+        for process in MountNamespace.processes where MountNamespace.namespace(of: process) != own {
+            code = clinux_mount_bpffs_for(process, root)
+            if code == 0, let path = find() { return path }
+        }
+        if !isPrivate {
             code = clinux_mount_bpffs(root) == 0 ? 0 : errno
+            if code == 0, let path = find() { return path }
         }
-        guard code == 0, let path = find() else {
-            throw SystemError("mount bpffs on \(root)", code: code == 0 ? ENOENT : code)
-        }
-        return path
-    }
-
-    /// Nobody else to be seen shares our mounts: what is mounted on /sys ends with us.
-    private static var isPrivate: Bool {
-        !MountNamespace.processes.contains { MountNamespace.namespace(of: $0) == MountNamespace.own }
+        throw SystemError("mount bpffs on \(root)", code: code)
     }
 
     /// The path that a journal holds.
@@ -83,7 +77,7 @@ public enum BPFFilesystem {
         } else {
             for process in MountNamespace.processes where isMounted(at: "/proc/\(process)/root\(path)") {
                 returnBorrowed()
-                code = clinux_unmount_in_namespace("/proc/\(process)/ns/mnt", path)
+                code = clinux_unmount_for(process, path)
                 break
             }
         }

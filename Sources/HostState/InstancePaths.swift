@@ -58,14 +58,16 @@ public struct InstancePaths: Sendable, Hashable {
         var mounted: Change?
         var note: String?
         let root: String
-        if let found = BPFFilesystem.find() {
-            root = found
-        } else if let path = try? mount(journal, path: BPFFilesystem.root, BPFFilesystem.mount) {
-            root = path
-            mounted = .mount(path: BPFFilesystem.root)
-        } else {
+        do {
+            if let found = BPFFilesystem.find() {
+                root = found
+            } else {
+                root = try mount(journal, path: BPFFilesystem.root, BPFFilesystem.mount)
+                mounted = .mount(path: BPFFilesystem.root)
+            }
+        } catch {
             root = ownBPFMount
-            note = "no way to /sys/fs/bpf of this machine: state lives only as long as this mount namespace"
+            note = "\(error): state lives only as long as this mount namespace"
             if !BPFFilesystem.isMounted(at: root) {
                 _ = try mount(journal, path: root) {
                     try File.makeDirectory(root)

@@ -2,7 +2,7 @@ import Glibc
 
 /// Mount namespaces of other processes that can be looked into through /proc.
 enum MountNamespace {
-    /// The process of which this thread sees the mounts.
+    /// The identity of the calling thread's.
     static var own: String? { File.link("/proc/thread-self/ns/mnt") }
 
     /// Pid 1, then our ancestors from the farthest to the nearest, those that we may look into: where pid 1 refuses

@@ -13,7 +13,7 @@ public enum Scheduler: String, CaseIterable, Sendable, Codable {
         case .wrr: "weighted round robin: turns in proportion to the weights"
         case .lc: "least connections: the server with the fewest connections"
         case .wlc: "weighted least connections: the fewest connections for its weight"
-        case .mh: "Maglev hashing: by the client's address and port, the same on every director"
+        case .mh: "Maglev hashing: by the client's address, the same on every director"
         }
     }
 }

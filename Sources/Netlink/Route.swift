@@ -39,13 +39,20 @@ public struct Route: Sendable, Hashable, Codable {
         /// 1 to 256.
         public var weight: UInt16
         public var isOnLink: Bool
+
+        public init(interface: Int32, gateway: IPv4Address?, weight: UInt16 = 1, isOnLink: Bool = false) {
+            self.interface = interface
+            self.gateway = gateway
+            self.weight = weight
+            self.isOnLink = isOnLink
+        }
     }
 
     public init(
         destination: IPv4Address, prefixLength: UInt8, table: UInt32 = RouteTable.main, gateway: IPv4Address? = nil,
         interface: Int32? = nil, source: IPv4Address? = nil, advmss: UInt32? = nil,
-        otherMetrics: [UInt16: [UInt8]] = [:], scope: UInt8 = RouteScope.universe, type: UInt8 = RouteType.unicast, protocolID: UInt8 = 4,
-        metric: UInt32? = nil, isOnLink: Bool = false, nextHops: [NextHop] = []
+        otherMetrics: [UInt16: [UInt8]] = [:], scope: UInt8 = RouteScope.universe, type: UInt8 = RouteType.unicast,
+        protocolID: UInt8 = 4, metric: UInt32? = nil, isOnLink: Bool = false, nextHops: [NextHop] = []
     ) {
         self.destination = destination
         self.prefixLength = prefixLength

@@ -35,9 +35,9 @@ public struct RealServerSetup {
         try namingPrivilege {
             silenceLibbpf()
             guard let lock = try FileLock(path: Self.lock(of: instance)) else { throw Self.isBusy }
-            defer { withExtendedLifetime(lock) {} }
             let socket = try RouteSocket()
             let journal = try ChangeJournal(path: instance.realServerJournal)
+            defer { leave(lock, journal, of: instance) }
             let before = journal.changes
             do {
                 let executor = Executor(socket: socket, journal: journal)
@@ -60,12 +60,9 @@ public struct RealServerSetup {
     ) throws -> Bool {
         try namingPrivilege {
             guard let lock = try FileLock(path: lock(of: instance)) else { throw isBusy }
-            let complete = try ChangeJournal(path: instance.realServerJournal).undoAll(report: report)
-            if complete {
-                lock.removeFile()
-                instance.removeRunDirectoryIfEmpty()
-            }
-            return complete
+            let journal = try ChangeJournal(path: instance.realServerJournal)
+            defer { leave(lock, journal, of: instance) }
+            return journal.undoAll(report: report)
         }
     }
 
@@ -86,6 +83,13 @@ public struct RealServerSetup {
     private static func lock(of instance: InstancePaths) -> String { instance.runDirectory + "/realserver.lock" }
 
     private static var isBusy: RealServerSetupError { .busy("another realserver-setup is at work here") }
+}
+
+/// Tidies up the run directory where there is nothing to remember.
+private func leave(_ lock: FileLock, _ journal: ChangeJournal, of instance: InstancePaths) {
+    guard journal.changes.isEmpty else { return }
+    lock.removeFile()
+    instance.removeRunDirectoryIfEmpty()
 }
 
 /// Turns every way in which the kernel says "not you" into the one error that the caller tells apart.

@@ -41,7 +41,7 @@ struct ReplyRoutes {
         case .off: return nil
         case .value(let bytes): return bytes
         case .auto:
-            let interfaces = route.nextHops.isEmpty ? [route.interface].compactMap(\.self) : route.nextHops.map(\.interface)
+            let interfaces = [route.interface].compactMap(\.self) + route.nextHops.map(\.interface)
             let mtus = interfaces.compactMap { machine.link(index: $0)?.mtu } + [route.mtu].compactMap(\.self)
             guard let mtu = mtus.min(), mtu > MSSPolicy.overhead else { return nil }
             return mtu - MSSPolicy.overhead

@@ -7,7 +7,7 @@ struct CommonOptions: ParsableArguments {
     @Option(
         name: .customLong("instance"),
         help: ArgumentHelp(
-            "A name for a second director in one network namespace. Each namespace has its own anyway.",
+            "A name for the director's state in /run and bpffs. Default: each network namespace has its own.",
             valueName: "name"))
     var instanceName: String?
 

@@ -91,7 +91,8 @@ struct Daemon {
     private func removeRunFiles() {
         unlink(instance.controlSocket)
         unlink(instance.pidFile)
-        withExtendedLifetime(lock) {}
+        lock.removeFile()
+        instance.removeRunDirectoryIfEmpty()
     }
 }
 

@@ -3,7 +3,7 @@ import Director
 import Glibc
 import HostState
 
-/// A failed command: one line on standard error, and an exit code of sysexits.h.
+/// A failed command: a line for each error on standard error, and an exit code of sysexits.h.
 struct Failure: Error, CustomStringConvertible {
     enum Code: Int32 {
         case badValue = 64
@@ -36,8 +36,9 @@ struct Failure: Error, CustomStringConvertible {
 
     /// Prints the line and ends the command with the code.
     func report() -> ExitCode {
-        let line = Array("ipvsd: \(description)\n".utf8)
-        _ = write(STDERR_FILENO, line, line.count)
+        let lines = description.split(separator: "\n").map { "ipvsd: \($0)\n" }.joined()
+        let bytes = Array(lines.utf8)
+        _ = write(STDERR_FILENO, bytes, bytes.count)
         return ExitCode(code.rawValue)
     }
 }

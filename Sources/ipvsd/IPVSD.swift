@@ -1,4 +1,5 @@
 import ArgumentParser
+import LoadBalancing
 import ServiceConfiguration
 
 /// `ipvsd --vip … --backends …`: the director, in the foreground.
@@ -13,7 +14,11 @@ struct IPVSD: AsyncParsableCommand {
             'ipvsd realserver-setup', answer the clients directly.
 
               ipvsd --vip 10.0.0.100 --backends 10.0.0.11,10.0.0.12
-              ipvsd --vip 10.0.0.100:80 --vip 10.0.0.100:53/udp --backends 10.0.0.11=3,10.0.0.12 --scheduler wrr
+              ipvsd --vip 10.0.0.100:80 --backends 10.0.0.11=3,10.0.0.12 --scheduler wrr
+              ipvsd --vip 10.0.0.100:53/udp --backends 10.0.0.11,10.0.0.12 --check ping
+
+            Schedulers:
+            \(Scheduler.allCases.map { "  \($0.rawValue.padded(to: 4))\($0.summary)" }.joined(separator: "\n"))
 
             Exit codes: 64 a bad value, 69 an interface is missing or busy, 71 the kernel refuses, 75 already \
             running, 77 no privilege.
@@ -33,7 +38,7 @@ struct IPVSD: AsyncParsableCommand {
             valueName: "addresses"))
     var backends: [String] = []
 
-    @Option(help: ArgumentHelp("rr, wrr, lc, wlc or mh: see below.", valueName: "name"))
+    @Option(help: ArgumentHelp("rr, wrr, lc, wlc or mh: see above.", valueName: "name"))
     var scheduler = "wlc"
 
     @Option(
@@ -96,4 +101,8 @@ struct IPVSD: AsyncParsableCommand {
         let daemon = try await Daemon.claim(instance, replacing: replace)
         try await daemon.run(wanted, logger: logger)
     }
+}
+
+extension String {
+    fileprivate func padded(to width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
 }

@@ -1,6 +1,123 @@
 import ArgumentParser
+import HostState
+import LoadBalancing
+import RealServerSetup
+import ServiceConfiguration
 
+/// `ipvsd realserver-setup`: makes this machine a real server.
 struct RealServerSetupCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "realserver-setup", abstract: "Set up this real server.")
-    func run() async throws {}
+    static let configuration = CommandConfiguration(
+        commandName: "realserver-setup",
+        abstract: "Set up this machine as a real server: tunl0 with the VIPs, ARP, rp_filter and MSS.",
+        discussion: """
+            May be repeated: what is in place already stays. A later run with another --vip adds it. --undo puts \
+            back every sysctl, route and device as it was before the first run.
+
+              ipvsd realserver-setup --vip 10.0.0.100
+              ipvsd realserver-setup --vip 10.0.0.100 --dry-run
+              ipvsd realserver-setup --undo
+
+            Exit codes: 64 a bad value, 69 no interface, 71 the kernel refuses, 75 another one is at work, 77 no \
+            privilege.
+            """)
+
+    @Option(help: ArgumentHelp("A virtual IP that this machine answers for. Repeats, or takes commas.", valueName: "address"))
+    var vip: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "The largest TCP segment that clients are told to send: auto (the MTU less 60), off, or a number of bytes.",
+            valueName: "size"))
+    var mss = "auto"
+
+    @Option(
+        help: ArgumentHelp(
+            "Where the kernel has no ipip: an interface that tunnelled packets come in on. Repeats. Default: all that have an address.",
+            valueName: "name"))
+    var interface: [String] = []
+
+    @Flag(help: "Put everything back as it was before the first run.")
+    var undo = false
+
+    @Flag(help: "Print what would be changed, and change nothing.")
+    var dryRun = false
+
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        try await reporting {
+            do {
+                let instance = try common.instance()
+                try undo ? putBack(instance) : setUp(instance)
+            } catch let error as RealServerSetupError {
+                switch error {
+                case .missingPrivilege: throw Failure(.noPrivilege, "\(error)")
+                case .noInterface: throw Failure(.interface, "\(error)")
+                case .conflict: throw Failure(.kernel, "\(error)")
+                case .busy: throw Failure(.alreadyRunning, "\(error)")
+                }
+            }
+        }
+    }
+
+    private func putBack(_ instance: InstancePaths) throws {
+        if dryRun {
+            let changes = try ChangeJournal.read(path: instance.realServerJournal)
+            for change in changes.reversed() { print("would put back: \(change)") }
+            if changes.isEmpty { print("nothing to put back") }
+            return
+        }
+        var count = 0
+        let complete = try RealServerSetup.undo(instance: instance) { change, error in
+            count += 1
+            print(error.map { "cannot put back \(change): \($0)" } ?? "put back: \(change)")
+        }
+        if count == 0 { print("nothing to put back") }
+        if !complete { throw Failure(.kernel, "not everything could be put back; --undo tries again") }
+    }
+
+    private func setUp(_ instance: InstancePaths) throws {
+        let setup = RealServerSetup(
+            vips: try addresses(), mss: try policy(), interfaces: try interfaces(), instance: instance)
+        var count = 0
+        if dryRun {
+            for step in try setup.plan() {
+                count += 1
+                print("would \(step)")
+            }
+        } else {
+            try setup.apply { step in
+                count += 1
+                print(step)
+            }
+        }
+        if count == 0 { print("nothing to change: this machine is set up") }
+    }
+
+    private func addresses() throws -> [IPv4Address] {
+        let texts = vip.flatMap { $0.split(separator: ",", omittingEmptySubsequences: false) }
+        if texts.isEmpty { throw Failure(.badValue, "--vip: none given (accepted: A.B.C.D)") }
+        return try texts.map { text in try valid("--vip \(text)") { () throws(InvalidValue) in try AddressText.address(text) } }
+    }
+
+    private func policy() throws -> MSSPolicy {
+        switch mss {
+        case "auto": return .auto
+        case "off": return .off
+        default:
+            guard let size = UInt32(mss), (48...65_495).contains(size) else {
+                throw Failure(.badValue, "--mss \(mss): no segment size (accepted: auto, off, 48 to 65495)")
+            }
+            return .value(size)
+        }
+    }
+
+    private func interfaces() throws -> [String] {
+        for name in interface { try valid("--interface \(name)") { () throws(InvalidValue) in try InterfaceName.validate(name) } }
+        return interface
+    }
+
+    private func valid<Value>(_ place: String, _ body: () throws(InvalidValue) -> Value) throws -> Value {
+        do { return try body() } catch { throw Failure(.badValue, "\(ConfigurationError(place: place, error))") }
+    }
 }

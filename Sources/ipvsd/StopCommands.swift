@@ -21,7 +21,9 @@ struct Stop: AsyncParsableCommand {
             }
             // It holds the lock until it is done.
             for _ in 0..<1000 {
-                if try FileLock(path: instance.lock) != nil {
+                if let lock = try FileLock(path: instance.lock) {
+                    lock.removeFile()
+                    instance.removeRunDirectoryIfEmpty()
                     print(keep ? "stopped; the data plane goes on forwarding" : "stopped")
                     return
                 }
@@ -53,7 +55,10 @@ struct Cleanup: AsyncParsableCommand {
                 throw Failure(
                     .alreadyRunning, "a director runs with pid \(Daemon.pid(instance)); 'ipvsd stop' ends it first")
             }
-            defer { withExtendedLifetime(lock) {} }
+            defer {
+                lock.removeFile()
+                instance.removeRunDirectoryIfEmpty()
+            }
             switch try Director.cleanup(instance: instance, logger: common.logger()) {
             case nil: print("nothing to remove")
             case true?: print("removed everything")

@@ -10,7 +10,7 @@
 # and stderr, one stream) comes out as it is written; the exit status is the command's, or 124: it ran past
 # GUEST_TIMEOUT; 125: the guest died or never started.
 #
-#   GUEST_CACHE     where packages, kernel and initramfs are kept      (~/.cache/kernel-lab)
+#   GUEST_CACHE     where packages, kernel and initramfs are kept      (~/.cache/ipvsd-kernel-lab)
 #   GUEST_RW        a directory to be shared read-write, same path     (none)
 #   GUEST_TIMEOUT   seconds before the guest is killed                 (300)
 #   GUEST_CPUS, GUEST_MEMORY   its size                                (2, 2G)
@@ -61,8 +61,11 @@ prepare_kernel() {
     depmod -b "$cache/root" "$release"
     make_initramfs "$release"
     extract_kernel "$cache/root/boot/vmlinuz-$release"
-    : >"$cache/ready"
+    version >"$cache/ready"
 }
+
+# What was prepared by another version of this script is prepared again.
+version() { cksum <"${BASH_SOURCE[0]}"; }
 
 # busybox, and the modules up to virtio, 9p and overlayfs in the order of loading.
 make_initramfs() {
@@ -160,12 +163,12 @@ case ${1-} in
         ;;
 esac
 
-cache=$(realpath -m "${GUEST_CACHE:-${HOME:-/root}/.cache/kernel-lab}")
+cache=$(realpath -m "${GUEST_CACHE:-${HOME:-/root}/.cache/ipvsd-kernel-lab}")
 mkdir -p "$cache"
 install_programs
 ( # two first runs at once: one of them prepares
     flock 9
-    [ -e "$cache/ready" ] || prepare_kernel
+    [ "$(version)" = "$(cat "$cache/ready" 2>/dev/null)" ] || prepare_kernel
 ) 9>"$cache/lock"
 
 run=$(mktemp -d)

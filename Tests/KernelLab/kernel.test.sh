@@ -63,8 +63,7 @@ test_a_dead_tunnel_is_told_from_a_dead_service() {
 
 test_a_killed_director_forwards_and_is_adopted() {
     director_start --vip $VIP --backends $RS1,$RS2,$RS3
-    kill -9 "$DIRECTOR_PID"
-    wait_until 5 "the director's end" ended "$DIRECTOR_PID"
+    director_kill
     no_failures "without a daemon" <<<"$(fetch 20)"
     director_start --vip $VIP --backends $RS1,$RS2,$RS3
     no_failures "adopted" <<<"$(fetch 20)"

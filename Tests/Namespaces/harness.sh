@@ -30,7 +30,7 @@ exits() {
     local expected=$1 code=0
     shift
     OUTPUT=$("$@" 2>&1 </dev/null) || code=$?
-    [[ $code == "$expected" ]] || fail "exit code $code, expected $expected: ${*: -6}: ${OUTPUT:0:600}"
+    [[ $code == "$expected" ]] || fail "exit code $code, expected $expected: $* says: ${OUTPUT:0:600}"
 }
 
 # Nothing may fail among the lines of `fetch` or `load` on stdin, and there must be some.
@@ -54,30 +54,27 @@ same_state() {
 # machine_state HOST   everything that a program could leave behind in that namespace, to be compared.
 # Neighbours are left out: the kernel changes them by itself.
 machine_state() {
-    local host=$1 LAB_VIA=nsenter device
-    ip -n "$(ns "$host")" -o -d link show | sed 's/ qlen [0-9]*//; s/state [A-Z]*//' | sort
-    ip -n "$(ns "$host")" -o addr show | sed 's/valid_lft.*//' | sort
-    ip -n "$(ns "$host")" rule show
-    ip -n "$(ns "$host")" route show table all | sort
-    for device in $(devices "$host"); do
-        in_ns "$host" tc qdisc show dev "$device"
-        in_ns "$host" tc filter show dev "$device" ingress 2>/dev/null || true
-        in_ns "$host" tc filter show dev "$device" egress 2>/dev/null || true
-        in_ns "$host" ethtool -k "$device" 2>/dev/null | sed "s/^/$device /"
-    done
-    in_ns "$host" sysctl -a -r '^net\.ipv4\.(conf|neigh|ip_forward|route|tcp)' 2>/dev/null
-    pins "$host"
+    LAB_VIA=nsenter in_ns "$1" bash -c "$MACHINE_STATE" 2>/dev/null
 }
 
-devices() { ip -n "$(ns "$1")" -o link show | sed 's/^[0-9]*: \([^:@]*\).*/\1/' | sort; }
-
-# The instance of a namespace is named after its SO_NETNS_COOKIE (71).
-pins() {
-    local cookie
-    cookie=$(LAB_VIA=nsenter in_ns "$1" "$PYTHON" -c \
-        'import socket, sys; print(int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder))')
-    find "/sys/fs/bpf/ipvsd/netns-$cookie" "/run/ipvsd/netns-$cookie" 2>/dev/null | sort || true
-}
+# One shell inside, for what an emulated machine needs to start programs. The instance of a namespace is named
+# after its SO_NETNS_COOKIE (71).
+MACHINE_STATE='
+ip -o -d link show | sed "s/ qlen [0-9]*//; s/state [A-Z]*//" | sort
+ip -o addr show | sed "s/valid_lft.*//" | sort
+ip rule show
+ip route show table all | sort
+for device in $(ip -o link show | sed "s/^[0-9]*: \([^:@]*\).*/\1/" | sort); do
+    tc qdisc show dev $device
+    tc filter show dev $device ingress
+    tc filter show dev $device egress
+    ethtool -k $device | sed "s/^/$device /"
+done
+sysctl -a -r "^net\.ipv4\.(conf|neigh|ip_forward|route|tcp)"
+cookie=$('"$PYTHON"' -c "import socket, sys
+print(int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder))")
+find /sys/fs/bpf/ipvsd/netns-$cookie /run/ipvsd/netns-$cookie | sort
+true'
 
 # --- what the director says -------------------------------------------------------------------------
 

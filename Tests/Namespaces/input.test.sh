@@ -49,7 +49,7 @@ test_another_xdp_program_in_place() {
     local object=$LAB_DIR/pass.o clang
     clang=$(command -v clang || ls /opt/swift/usr/bin/clang 2>/dev/null) || fail "no clang"
     echo '__attribute__((section("xdp"), used)) int pass(void *context) { return 2; }
-          __attribute__((section("license"), used)) char license[] = "GPL";' |
+          __attribute__((section("license"), used)) char _license[] = "GPL";' |
         "$clang" -target bpf -O2 -g -x c -c -o "$object" -
     ip -n "$(ns director)" link set dev eth0 xdp obj "$object" sec xdp
     refused 69 "XDP program" --vip $VIP --backends $RS1

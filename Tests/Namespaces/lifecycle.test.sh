@@ -13,8 +13,7 @@ test_killed_with_minus_9_and_restarted_20_times_under_load() {
     wait_until 10 "a first request" load_has 20
     local round
     for ((round = 1; round <= ROUNDS; round++)); do
-        kill -9 "$DIRECTOR_PID"
-        wait_until 5 "the director's end" ended "$DIRECTOR_PID"
+        director_kill
         director_start --vip $VIP --backends $BACKENDS
     done
     load_stop
@@ -42,8 +41,7 @@ test_taken_over_with_replace_20_times_under_load() {
 
 test_killed_director_keeps_forwarding() {
     director_start --vip $VIP --backends $BACKENDS --scheduler rr
-    kill -9 "$DIRECTOR_PID"
-    wait_until 5 "the director's end" ended "$DIRECTOR_PID"
+    director_kill
     no_failures "without a daemon" <<<"$(fetch 60)"
     director_start --vip $VIP --backends $BACKENDS --scheduler rr
 }
@@ -84,7 +82,7 @@ test_other_flags_change_only_what_differs() {
     wait_until 10 "the director's end" ended "$DIRECTOR_PID"
     director_start --vip $VIP --backends $RS1,$RS2,$RS3 --scheduler wrr
     equal "$(fetch 30 | served | xargs)" "rs1 10 rs2 10 rs3 10" "who served 30 requests"
-    director_stop KILL || true
+    director_kill
     director_start --vip $VIP:80 --backends $RS1,$RS3 --scheduler rr
     equal "$(fetch 30 | served | xargs)" "rs1 15 rs3 15" "who served 30 requests"
     local name
@@ -101,8 +99,7 @@ test_a_second_start_names_the_first() {
 test_status_reads_the_pins_of_a_dead_daemon() {
     director_start --vip $VIP --backends $BACKENDS
     fetch 30 | no_failures "before"
-    kill -9 "$DIRECTOR_PID"
-    wait_until 5 "the director's end" ended "$DIRECTOR_PID"
+    director_kill
     exits 3 ipvsd status
     matches "$OUTPUT" "$VIP" "status"
     matches "$OUTPUT" "$RS1" "status"
@@ -121,7 +118,6 @@ test_sigterm_and_sigint_remove_everything_and_say_so() {
     for signal in TERM INT; do
         director_start --vip $VIP --backends $BACKENDS
         fetch 20 | no_failures "a running director"
-        # A background job of a script ignores SIGINT by default; the director handles it itself.
         director_stop $signal || fail "exit code $? after SIG$signal"
         same_state "$before" "$(machine_state director)"
         matches "$(tail -n 5 "$LAB_DIR/director.log")" "remove|restor|clean" "the last words"
@@ -133,9 +129,7 @@ test_cleanup_after_a_kill_removes_everything() {
     before=$(machine_state director)
     director_start --vip $VIP --backends $BACKENDS
     fetch 20 | no_failures "a running director"
-    kill -9 "$DIRECTOR_PID"
-    wait_until 5 "the director's end" ended "$DIRECTOR_PID"
-    DIRECTOR_PID=
+    director_kill
     exits 0 ipvsd cleanup
     same_state "$before" "$(machine_state director)"
     exits 0 ipvsd cleanup
@@ -145,9 +139,9 @@ test_originals_survive_kills_and_restarts() {
     local before
     before=$(machine_state director)
     director_start --vip $VIP --backends $BACKENDS
-    director_stop KILL || true
+    director_kill
     director_start --vip $VIP --backends $RS1
-    director_stop KILL || true
+    director_kill
     director_start --vip $VIP --backends $BACKENDS
     director_stop
     same_state "$before" "$(machine_state director)"
@@ -165,8 +159,7 @@ test_ip_netns_exec_and_nsenter_see_the_same_director() {
         LAB_VIA=$other
         exits 0 ipvsd status
         exits 75 ipvsd --vip $VIP --backends $BACKENDS
-        kill -9 "$DIRECTOR_PID"
-        wait_until 5 "the director's end" ended "$DIRECTOR_PID"
+        director_kill
         no_failures "its daemon killed" <<<"$(fetch 30)"
         exits 3 ipvsd status
         director_start --vip $VIP --backends $BACKENDS

@@ -117,15 +117,15 @@ test_weight_zero_gets_no_new_flow_and_keeps_the_old() {
     director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
     download_start one --limit-rate 20M
     download_start two --limit-rate 20M
-    director_quiesced=$(download_server one)
-    kill -9 "$DIRECTOR_PID"
-    wait_until 5 "the director's end" ended "$DIRECTOR_PID"
-    if [[ $director_quiesced == rs1 ]]; then
+    local quiesced
+    quiesced=$(download_server one)
+    director_kill
+    if [[ $quiesced == rs1 ]]; then
         director_start --vip $VIP --backends $RS1=0,$RS2 --scheduler rr
     else
         director_start --vip $VIP --backends $RS1,$RS2=0 --scheduler rr
     fi
-    equal "$(fetch 50 | grep -c "$director_quiesced\$" || true)" 0 "new requests to the quiesced server"
+    equal "$(fetch 50 | grep -c "$quiesced\$" || true)" 0 "new requests to the quiesced server"
     download_correct one
     download_correct two
 }

@@ -1,3 +1,4 @@
+import BPF
 import Glibc
 import HostState
 import LoadBalancing
@@ -43,7 +44,9 @@ struct ChangeJournalTests {
         try withJournal { path in
             let journal = try ChangeJournal(path: path)
             let change = Change.directory(path: "/nowhere")
-            try journal.make(change) { #expect(try ChangeJournal.read(path: path) == [change]) }
+            var written: [Change] = []
+            try journal.make(change) { written = try ChangeJournal.read(path: path) }
+            #expect(written == [change])
         }
     }
 

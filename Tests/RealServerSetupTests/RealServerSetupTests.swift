@@ -1,4 +1,4 @@
-import CLinux
+import Glibc
 import HostState
 import LoadBalancing
 import Netlink
@@ -32,10 +32,12 @@ struct RealServerSetupTests {
             try setup.apply { Issue.record("changed again: \($0)") }
             #expect(try host.snapshot() == applied)
 
-            #expect(try RealServerSetup.undo { _, error in #expect(error == nil) })
+            #expect(try RealServerSetup.undo { _, _ in })
             #expect(try host.snapshot() == before)
             #expect(!exists(InstancePaths().runDirectory))
-            #expect(try RealServerSetup.undo { change, _ in Issue.record("undone again: \(change)") })
+            var undoneAgain = 0
+            #expect(try RealServerSetup.undo { _, _ in undoneAgain += 1 })
+            #expect(undoneAgain == 0)
         }
     }
 
@@ -99,7 +101,8 @@ struct RealServerSetupTests {
                     interface: host.interface.index, gateway: IPv4Address(gateway), weight: weight, isOnLink: false)
             }
             let multipath = Route(
-                destination: try address("192.0.2.0"), prefixLength: 24, nextHops: [hop("10.0.0.1", 1), hop("10.0.0.2", 9)])
+                destination: try address("192.0.2.0"), prefixLength: 24,
+                nextHops: [hop("10.0.0.1", 1), hop("10.0.0.2", 9)])
             try host.socket.addRoute(multipath)
             let setup = RealServerSetup(vips: [vip])
             try setup.apply { _ in }
@@ -139,14 +142,26 @@ struct RealServerSetupTests {
     @Test func leavesNothingWhenItFails() async {
         await #expect(processExitsWith: .success) {
             let host = try Host()
-            // A table of that number with a route of somebody else's that ours would have to replace is none of ours;
-            // a tunl0 that is no tunnel stops the set-up at once.
-            try host.socket.createVeth(name: "tunl0", peer: "nl-c")
             let before = try host.snapshot()
-            #expect(throws: RealServerSetupError.self) {
-                try RealServerSetup(vips: [try address("10.0.0.100")]).apply { _ in }
+            let setup = RealServerSetup(vips: [try address("10.0.0.100")])
+            // From the first address on, nothing can be journalled any more.
+            let journal = InstancePaths().realServerJournal
+            #expect(throws: SystemError.self) {
+                try setup.apply { step in
+                    if case .addAddress = step.action { mkdir(journal + ".new", 0o700) }
+                }
             }
+            rmdir(journal + ".new")
             #expect(try host.snapshot() == before)
+            // Nor could it be forgotten; another try can.
+            #expect(try RealServerSetup.undo { _, _ in })
+            #expect(!exists(InstancePaths().runDirectory))
+
+            try host.socket.createVeth(name: "tunl0", peer: "nl-c")
+            let other = try host.snapshot()
+            #expect(throws: RealServerSetupError.self) { try setup.apply { _ in } }
+            #expect(try host.snapshot() == other)
+            #expect(!exists(InstancePaths().runDirectory))
         }
     }
 

@@ -15,9 +15,9 @@ int clinux_mount_bpffs(const char *path);
 /* Mounts bpffs on path in the mount namespace of pid 1, by a child process. 0, or an errno. */
 int clinux_mount_bpffs_for_pid1(const char *path);
 int clinux_unmount(const char *path);
-/* The same in the mount namespace of namespace_path (/proc/PID/ns/mnt), by a child process. 0, or an errno. */
-int clinux_mount_bpffs_in_namespace(const char *namespace_path, const char *path);
-int clinux_unmount_in_namespace(const char *namespace_path, const char *path);
+/* The same in the mount namespace of a process, by a child process. 0, or an errno. */
+int clinux_mount_bpffs_for(pid_t process, const char *path);
+int clinux_unmount_for(pid_t process, const char *path);
 /* A descriptor that only names a directory (O_PATH): /proc/self/fd/N then leads into it from any mount namespace. */
 int clinux_open_path(const char *path);
 /* Creates, or opens, a TUN device that outlives its descriptor; or makes it go away. */

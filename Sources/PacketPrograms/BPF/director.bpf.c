@@ -30,11 +30,11 @@ static __always_inline int may_be_vip(const struct ipvsd_settings *settings, __b
 	return settings->vip_filter[bit >> 6 & 1023] >> (bit & 63) & 1;
 }
 
-static __always_inline int is_down(__u32 server_id)
+static __always_inline int server_has(__u32 server_id, __u32 flags)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
 
-	return !server || server->flags & IPVSD_SERVER_DOWN;
+	return !server || server->flags & flags;
 }
 
 /* Records a flow toward a server that was chosen for it. Where the table has no room, what every director would
@@ -77,7 +77,7 @@ static __always_inline int on_udp(struct packet *packet, struct ipvsd_service *s
 {
 	struct flow_entry hit = find(packet->settings, flow);
 
-	if (hit.entry && !is_down(server_of(hit.value))) {
+	if (hit.entry && !server_has(server_of(hit.value), IPVSD_SERVER_DOWN)) {
 		refresh(flow, hit, IPVSD_STATE_UDP);
 		return server_of(hit.value);
 	}
@@ -113,7 +113,8 @@ static __always_inline int on_tcp(struct packet *packet, struct ipvsd_service *s
 			     : on_tcp_without_connection(packet, service, flow, tcp);
 	state = state_of(hit.value);
 	/* A client that reuses a port, or whose server is gone, need not wait for a time-out. */
-	if (opens && (state >= IPVSD_STATE_FIN_WAIT || is_down(server_of(hit.value)))) {
+	if (opens && (state >= IPVSD_STATE_FIN_WAIT ||
+		      server_has(server_of(hit.value), IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED))) {
 		count(packet, IPVSD_EVENT_RESCHEDULED);
 		return schedule(packet, service, flow, hit, IPVSD_STATE_SYN_RECV);
 	}

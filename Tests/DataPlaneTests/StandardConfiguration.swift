@@ -1,0 +1,88 @@
+import DataPlane
+import LoadBalancing
+import Netlink
+
+/// An address of a test: a slip of the pen is a programmer's error.
+func address(_ text: String) -> IPv4Address {
+    guard let address = IPv4Address(text) else { preconditionFailure("\(text) is no address") }
+    return address
+}
+
+/// Clients, VIPs and real servers of the fixtures. One real server behind each service, so that a fixture knows where
+/// its packet goes.
+enum Standard {
+    static let client = address("192.0.2.7")
+    static let clientPort: UInt16 = 40000
+
+    /// Port 80 of TCP and of UDP, and all other ports.
+    static let main = address("198.51.100.10")
+    /// Port 80 of TCP and no other.
+    static let strict = address("198.51.100.20")
+    /// Without real servers.
+    static let empty = address("198.51.100.30")
+    /// All real servers have weight 0.
+    static let quiesced = address("198.51.100.40")
+    /// The next hop's MAC is not known.
+    static let unresolved = address("198.51.100.50")
+    /// No route.
+    static let unrouted = address("198.51.100.60")
+    /// Leaves by XDP_TX.
+    static let transmitting = address("198.51.100.70")
+    /// A path MTU of 1,000.
+    static let narrow = address("198.51.100.80")
+    /// Port 80 by Maglev.
+    static let hashed = address("198.51.100.90")
+    /// The only real server is down.
+    static let down = address("198.51.100.100")
+
+    static let web = path(1)
+    static let datagrams = path(2)
+    static let anyPort = path(3)
+    static let viaTransmit = path(7) { $0.transmits = true }
+    static let viaNarrow = path(8) { $0.mtu = 1000 }
+    static let byHash = path(9)
+
+    /// The way to real server 10.0.0.`number`.
+    static func path(_ number: UInt8, _ adjust: (inout Path) -> Void = { _ in }) -> Path {
+        var path = Path(
+            source: address("203.0.113.\(number)"), destination: server(number), interface: 1,
+            sourceMAC: mac(number, 1), nextHopMAC: mac(number, 2), mtu: 1500, transmits: false)
+        adjust(&path)
+        return path
+    }
+
+    static func server(_ number: UInt8) -> IPv4Address { address("10.0.0.\(number)") }
+
+    static func desired(_ number: UInt8, weight: UInt16 = 1, isDown: Bool = false) -> DesiredService.Server {
+        DesiredService.Server(address: server(number), configuredWeight: weight, isDown: isDown)
+    }
+
+    private static func http(
+        _ vip: IPv4Address, _ scheduler: Scheduler = .rr, _ servers: [DesiredService.Server]
+    ) -> DesiredService {
+        DesiredService(
+            address: ServiceAddress(vip: vip, port: 80, transport: .tcp), scheduler: scheduler, servers: servers)
+    }
+
+    private static func anyPort(_ vip: IPv4Address, _ servers: [DesiredService.Server]) -> DesiredService {
+        DesiredService(address: ServiceAddress(vip: vip), scheduler: .rr, servers: servers)
+    }
+
+    static let configuration = Configuration(
+        services: [
+            http(main, [desired(1)]),
+            DesiredService(
+                address: ServiceAddress(vip: main, port: 80, transport: .udp), scheduler: .rr, servers: [desired(2)]),
+            anyPort(main, [desired(3)]),
+            http(strict, [desired(1)]),
+            anyPort(empty, []),
+            http(quiesced, .wrr, [desired(1, weight: 0), desired(2, weight: 0)]),
+            anyPort(unresolved, [desired(5)]),
+            http(unrouted, [desired(6)]),
+            anyPort(transmitting, [desired(7)]),
+            anyPort(narrow, [desired(8)]),
+            http(hashed, .mh, [desired(9)]),
+            http(down, .wlc, [desired(1, isDown: true)]),
+        ],
+        paths: [web, datagrams, anyPort, path(5) { $0.nextHopMAC = nil }, viaTransmit, viaNarrow, byHash])
+}

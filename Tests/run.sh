@@ -1,0 +1,121 @@
+#!/bin/bash
+# Tests/run.sh - installs what is needed, builds, and runs every test there is. Root; Debian 12 or newer.
+#
+#   sudo Tests/run.sh [STAGE...]     format build swift quickstart namespaces kernel (all of them, in this order)
+#
+# The last line is "N passed, N failed" over all stages, and the exit code says the same. Nothing may be skipped:
+# a skipped test counts as a failed one.
+set -euo pipefail
+[ "$(id -u)" = 0 ] || exec sudo --preserve-env=SWIFT,CI "$0" "$@"
+# shellcheck source=../examples/lab.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../examples/lab.sh"
+# shellcheck source=../examples/build.sh
+source "$ROOT/examples/build.sh"
+
+# Package.swift makes warnings errors when CI is set.
+export CI=${CI:-1}
+TEST_PACKAGES=(bpftool iperf3 iproute2 iputils-arping iputils-ping jq nftables python3-minimal tcpdump
+    qemu-system-x86 kmod cpio xz-utils busybox-static)
+PASSED=0 FAILED=0
+LOG=$(mktemp)
+trap 'rm -f "$LOG"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# stage NAME COMMAND...   a stage whose tests are counted by COMMAND's output, or else is one test itself
+stage() {
+    local name=$1 began=$SECONDS code=0 passed failed
+    shift
+    printf '\n=== %s\n' "$name"
+    "$@" 2>&1 | tee "$LOG" || code=$?
+    read -r passed failed < <(count "$LOG")
+    # One that failed without naming a test, or had none, is one failed test.
+    if ((code != 0 && failed == 0)); then failed=1; fi
+    if ((code == 0 && passed == 0 && failed == 0)); then passed=1; fi
+    PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed))
+    printf '=== %s: %d passed, %d failed, %d s\n' "$name" "$passed" "$failed" $((SECONDS - began))
+}
+
+# The counts of a stage's log: lines of the shell scenarios, and Swift Testing's.
+count() {
+    local ok not_ok total swift_failed skipped
+    ok=$(grep -c '^ok - ' "$1" || true)
+    not_ok=$(grep -c '^not ok - ' "$1" || true)
+    total=$(sed -nE 's/^.* Test run with ([0-9]+) tests? .*/\1/p' "$1" | tail -1)
+    swift_failed=$(grep -cE '^[^ ]+ +Test [^ ].* failed after ' "$1" || true)
+    # "Test run with N tests failed" is no test.
+    swift_failed=$((swift_failed - $(grep -cE '^[^ ]+ +Test run with .* failed after ' "$1" || true)))
+    skipped=$(grep -cE '^[^ ]+ +(Test|Suite) .* skipped' "$1" || true)
+    [ -z "$total" ] || ok=$((ok + total - swift_failed - skipped))
+    echo $((ok < 0 ? 0 : ok)) $((not_ok + swift_failed + skipped))
+}
+
+run_format() {
+    cd "$ROOT"
+    as_invoker "$SWIFT" format lint --strict --recursive --parallel Sources Tests Plugins Package.swift
+}
+
+run_build() {
+    local log code=0
+    log=$(mktemp)
+    swift_build 2>&1 | tee "$log" || code=$?
+    # C targets and the plugin's programs know nothing of the Swift setting. Dependencies' warnings are theirs.
+    if grep -E "^($ROOT/)?(Sources|Plugins|Tests)/[^:]*:[0-9]+.*warning:" "$log"; then code=1; fi
+    rm -f "$log"
+    return $code
+}
+
+# Built as whoever called sudo, run as root: they load packet programs.
+run_swift_tests() {
+    cd "$ROOT"
+    as_invoker "$SWIFT" build --build-tests && "$SWIFT" test --skip-build --disable-xctest
+}
+
+run_quickstart() { "$ROOT/examples/quickstart.sh"; }
+
+run_namespaces() {
+    local before after
+    before=$(leftovers)
+    "$ROOT/Tests/Namespaces/run.sh" || return 1
+    after=$(leftovers)
+    if [ "$before" = "$after" ]; then
+        echo "ok - no namespace, pin, journal or device is left"
+    else
+        echo "not ok - no namespace, pin, journal or device is left ($(diff <(echo "$before") <(echo "$after") | grep '^[<>]' | head -n 5 | paste -sd'|'))"
+        return 1
+    fi
+}
+
+leftovers() {
+    ip netns list | grep '^ipvsd-' | sort || true
+    find /sys/fs/bpf/ipvsd /run/ipvsd -mindepth 2 2>/dev/null | sort || true
+    ip -o link show | awk '/ipvsd|tunl0/ { print $2 }'
+}
+
+run_kernel() { "$ROOT/Tests/KernelLab/run.sh"; }
+
+main() {
+    local name
+    packages "${BUILD_PACKAGES[@]}" "${LAB_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
+    find_swift
+    [ $# -gt 0 ] || set -- format build swift quickstart namespaces kernel
+    for name; do
+        case $name in
+            format) stage "swift format" run_format ;;
+            build) stage "build" run_build ;;
+            swift) stage "swift test" run_swift_tests ;;
+            quickstart) stage "quick start" run_quickstart ;;
+            namespaces) stage "namespaces" run_namespaces ;;
+            kernel) stage "kernel lab" run_kernel ;;
+            *)
+                echo "no such stage: $name" >&2
+                exit 64
+                ;;
+        esac
+    done
+    echo
+    echo "$PASSED passed, $FAILED failed"
+    ((FAILED == 0 && PASSED > 0))
+}
+
+main "$@"
