@@ -66,7 +66,9 @@ let package = Package(
         .target(
             name: "RealServerSetup", dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink"],
             swiftSettings: swiftSettings),
-        .target(name: "HostState", dependencies: ["BPF", "CLinux", "LoadBalancing", "Netlink"], swiftSettings: swiftSettings),
+        .target(
+            name: "HostState", dependencies: ["BPF", "CLinux", "LoadBalancing", "Netlink"], swiftSettings: swiftSettings
+        ),
         .target(name: "Netlink", dependencies: ["CLibMNL", "LoadBalancing"], swiftSettings: swiftSettings),
         .target(name: "LoadBalancing", swiftSettings: swiftSettings),
 

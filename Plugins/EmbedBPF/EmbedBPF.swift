@@ -18,7 +18,10 @@ struct EmbedBPF: BuildToolPlugin {
         // SwiftPM reads no depfile, so every header has to be named as an input.
         let headers = try programs.filter { $0.pathExtension == "h" } + headerDirectories.flatMap(contents)
 
-        var flags = ["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu17", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"]
+        var flags = [
+            "-target", "bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu17", "-Wall", "-Wextra", "-Wno-unused-parameter",
+            "-Werror",
+        ]
         flags += ["-isystem", "/usr/include/\(multiarchTriple)"]
         flags += headerDirectories.flatMap { ["-I", $0.path] }
 

@@ -25,7 +25,8 @@ public struct BPFMap<Key: BitwiseCopyable, Value: BitwiseCopyable>: Sendable {
         self.descriptor = descriptor
         self.maxEntries = Int(info.max_entries)
         self.id = info.id
-        self.isPerCPU = info.type == BPF_MAP_TYPE_PERCPU_ARRAY.rawValue || info.type == BPF_MAP_TYPE_PERCPU_HASH.rawValue
+        self.isPerCPU =
+            info.type == BPF_MAP_TYPE_PERCPU_ARRAY.rawValue || info.type == BPF_MAP_TYPE_PERCPU_HASH.rawValue
     }
 
     /// Opens a pinned map; nil where nothing is pinned.

@@ -198,7 +198,8 @@ public final class XDPDataPlane {
         var schedule: [UInt16]
         let kind: ipvsd_scheduler
         switch service.scheduler {
-        case .rr: (schedule, kind) = (WeightedRoundRobin.evenRing(weights: weights).map { ids[$0] }, IPVSD_SCHEDULER_RING)
+        case .rr:
+            (schedule, kind) = (WeightedRoundRobin.evenRing(weights: weights).map { ids[$0] }, IPVSD_SCHEDULER_RING)
         case .wrr: (schedule, kind) = (WeightedRoundRobin.ring(weights: weights).map { ids[$0] }, IPVSD_SCHEDULER_RING)
         case .lc: (schedule, kind) = (ids, IPVSD_SCHEDULER_LC)
         case .wlc: (schedule, kind) = (ids, IPVSD_SCHEDULER_WLC)
@@ -229,7 +230,9 @@ public final class XDPDataPlane {
             UInt64(kind.rawValue) << 56 | UInt64(slice.size) << 32 | UInt64(slice.first)
         }
         let old = Self.slice(of: current)
-        if old.size == entries.count, word(old) == current, (0..<old.size).allSatisfy({ slot(old.first + $0) == entries[$0] }) {
+        if old.size == entries.count, word(old) == current,
+            (0..<old.size).allSatisfy({ slot(old.first + $0) == entries[$0] })
+        {
             return current
         }
         guard let slice = slices.allocate(size: entries.count) else {

@@ -106,7 +106,8 @@ public actor Director {
         announce()
         let names = configuration.services.map(\.address.description).joined(separator: ", ")
         let xdp = try XDPAttachment.of(interface: ingress.index)?.mode.rawValue ?? "off"
-        logger.notice("\(adopted.services.isEmpty ? "" : "took over, ")forwarding \(names) on \(ingress.name) (XDP \(xdp))")
+        logger.notice(
+            "\(adopted.services.isEmpty ? "" : "took over, ")forwarding \(names) on \(ingress.name) (XDP \(xdp))")
     }
 
     /// The mode to attach in; refuses where another program sits.
@@ -117,7 +118,8 @@ public actor Director {
         {
             throw DirectorError(
                 .interface,
-                "attach director to \(ingress.name): Device or resource busy (another XDP program: id \(present.programID))")
+                "attach director to \(ingress.name): Device or resource busy (another XDP program: id \(present.programID))"
+            )
         }
         switch configuration.xdp {
         case .native: return [.native]
@@ -132,9 +134,9 @@ public actor Director {
             do {
                 try dataPlane.attach(interface: ingress.index, mode: attempt)
                 return
-            } catch where error.code == EBUSY || error.code == EEXIST {
+            } catch  where error.code == EBUSY || error.code == EEXIST {
                 throw DirectorError(.interface, "attach director to \(ingress.name): \(error)")
-            } catch where index + 1 < mode.count {
+            } catch  where index + 1 < mode.count {
                 logger.warning("\(ingress.name) has no native XDP (\(error)): falling back to generic, which is slower")
             } catch {
                 throw DirectorError(.kernel, "attach director to \(ingress.name) in \(attempt.rawValue) mode: \(error)")
@@ -330,7 +332,9 @@ public actor Director {
         switch tunnel(to: target) {
         case .success(let found): way = found
         case .failure(let none):
-            for probe in questions { health[target.service]?.record(.failure(none.reason), of: probe, on: target.server) }
+            for probe in questions {
+                health[target.service]?.record(.failure(none.reason), of: probe, on: target.server)
+            }
             settle(target.service)
             return
         }
@@ -396,7 +400,8 @@ public actor Director {
                 logger.notice("real server \(target.server) of \(address) is up; \(left)")
             } else {
                 logger.warning(
-                    "real server \(target.server) of \(address) is down: \(verdict.reason ?? "no reason known"); \(left)")
+                    "real server \(target.server) of \(address) is down: \(verdict.reason ?? "no reason known"); \(left)"
+                )
             }
         }
         if up.isEmpty { logger.critical("no real server is left for \(address): clients get ICMP port unreachable") }

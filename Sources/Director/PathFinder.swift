@@ -73,11 +73,13 @@ final class PathFinder {
             let mask = UInt32.max << UInt32(32 - address.prefixLength)
             return address.address.value & mask == vip.value & mask
         }
-        let index = try subnet?.interface ?? socket.routes(table: RouteTable.main).first { $0.prefixLength == 0 }?.interface
+        let index =
+            try subnet?.interface ?? socket.routes(table: RouteTable.main).first { $0.prefixLength == 0 }?.interface
         guard let link = links.first(where: { $0.index == index }) else {
             throw DirectorError(
                 .interface,
-                "find the interface for \(vip): no interface has its subnet and there is no default route; say --interface")
+                "find the interface for \(vip): no interface has its subnet and there is no default route; say --interface"
+            )
         }
         return link
     }

@@ -21,7 +21,9 @@ struct RealServerSetupCommand: AsyncParsableCommand {
             privilege.
             """)
 
-    @Option(help: ArgumentHelp("A virtual IP that this machine answers for. Repeats, or takes commas.", valueName: "address"))
+    @Option(
+        help: ArgumentHelp(
+            "A virtual IP that this machine answers for. Repeats, or takes commas.", valueName: "address"))
     var vip: [String] = []
 
     @Option(
@@ -97,7 +99,9 @@ struct RealServerSetupCommand: AsyncParsableCommand {
     private func addresses() throws -> [IPv4Address] {
         let texts = vip.flatMap { $0.split(separator: ",", omittingEmptySubsequences: false) }
         if texts.isEmpty { throw Failure(.badValue, "--vip: none given (accepted: A.B.C.D)") }
-        return try texts.map { text in try valid("--vip \(text)") { () throws(InvalidValue) in try AddressText.address(text) } }
+        return try texts.map { text in
+            try valid("--vip \(text)") { () throws(InvalidValue) in try AddressText.address(text) }
+        }
     }
 
     private func policy() throws -> MSSPolicy {
@@ -113,7 +117,9 @@ struct RealServerSetupCommand: AsyncParsableCommand {
     }
 
     private func interfaces() throws -> [String] {
-        for name in interface { try valid("--interface \(name)") { () throws(InvalidValue) in try InterfaceName.validate(name) } }
+        for name in interface {
+            try valid("--interface \(name)") { () throws(InvalidValue) in try InterfaceName.validate(name) }
+        }
         return interface
     }
 

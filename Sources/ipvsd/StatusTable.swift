@@ -6,7 +6,10 @@ enum StatusTable {
     static func text(_ status: DirectorStatus) -> String {
         var rows: [[String]] = [
             ["Prot", "VirtualAddress:Port", "Scheduler", "", "", "", "", "", "", ""],
-            ["  ->", "RealServer", "Forward", "Weight", "ActiveConn", "InActConn", "Conns", "Packets", "Bytes", "Health"],
+            [
+                "  ->", "RealServer", "Forward", "Weight", "ActiveConn", "InActConn", "Conns", "Packets", "Bytes",
+                "Health",
+            ],
         ]
         for service in status.services {
             let port = service.port.map(String.init) ?? "any"
@@ -20,14 +23,19 @@ enum StatusTable {
                 if let reason = server.reason { health += ": \(reason)" }
                 rows.append(
                     ["  ->", "\(server.address)", server.method, "\(server.weight)", "\(server.active)"]
-                        + ["\(server.inactive)", "\(server.connections)", "\(server.packets)", "\(server.bytes)", health])
+                        + [
+                            "\(server.inactive)", "\(server.connections)", "\(server.packets)", "\(server.bytes)",
+                            health,
+                        ])
             }
         }
         var lines = aligned(rows)
         lines.append("")
         lines.append("received \(status.received), forwarded \(status.forwarded)")
         let reasons = status.reasons.merging(status.events) { one, _ in one }
-        for (name, count) in reasons.sorted(by: { $0.key < $1.key }) where count > 0 { lines.append("  \(name) \(count)") }
+        for (name, count) in reasons.sorted(by: { $0.key < $1.key }) where count > 0 {
+            lines.append("  \(name) \(count)")
+        }
         let interfaces = status.xdp.interfaces.map {
             $0.transmitErrors + $0.transmitDropped == 0
                 ? $0.name : "\($0.name) (driver: \($0.transmitErrors) errors, \($0.transmitDropped) dropped)"

@@ -48,7 +48,9 @@ struct Cleanup: AsyncParsableCommand {
         try await reporting {
             let instance = try common.instance()
             if dryRun {
-                for change in try ChangeJournal.read(path: instance.journal).reversed() { print("would remove \(change)") }
+                for change in try ChangeJournal.read(path: instance.journal).reversed() {
+                    print("would remove \(change)")
+                }
                 return
             }
             guard let lock = try FileLock(path: instance.lock) else {

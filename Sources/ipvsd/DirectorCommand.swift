@@ -3,8 +3,7 @@ import LoadBalancing
 import ServiceConfiguration
 
 /// `ipvsd --vip … --backends …`: the director, in the foreground.
-@main
-struct IPVSD: AsyncParsableCommand {
+struct DirectorCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "ipvsd",
         abstract: "An LVS-style IP-tunnel load balancer.",
@@ -24,7 +23,7 @@ struct IPVSD: AsyncParsableCommand {
             running, 77 no privilege.
             """,
         version: "0.1.0",
-        subcommands: [Status.self, Stop.self, Cleanup.self, RealServerSetupCommand.self])
+        subcommands: Subcommands.all)
 
     @Option(
         help: ArgumentHelp(

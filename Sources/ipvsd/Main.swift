@@ -1,0 +1,26 @@
+import ArgumentParser
+
+/// Chooses between the director and the other commands. Their flags share names, and a parser of both would give a
+/// subcommand's `--vip` to the director.
+@main
+enum Main {
+    static func main() async {
+        let arguments = CommandLine.arguments.dropFirst()
+        let first = arguments.first ?? ""
+        if arguments == ["help"] {
+            await DirectorCommand.main(["--help"])
+        } else if first == "help" || Subcommands.all.contains(where: { $0._commandName == first }) {
+            await Subcommands.main()
+        } else {
+            await DirectorCommand.main()
+        }
+    }
+}
+
+/// Everything but the director.
+struct Subcommands: AsyncParsableCommand {
+    static let all: [any ParsableCommand.Type] = [
+        Status.self, Stop.self, Cleanup.self, RealServerSetupCommand.self,
+    ]
+    static let configuration = CommandConfiguration(commandName: "ipvsd", subcommands: all)
+}
