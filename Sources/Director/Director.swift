@@ -454,13 +454,11 @@ public actor Director {
 
     private static func xdp(_ interfaces: [Int32]) throws -> DirectorStatus.XDP {
         let socket = try RouteSocket()
+        let links = try interfaces.compactMap { try socket.link(index: $0) }
         return DirectorStatus.XDP(
             mode: try interfaces.lazy.compactMap { try XDPAttachment.of(interface: $0)?.mode.rawValue }.first,
-            interfaces: try interfaces.compactMap { index in
-                try socket.link(index: index).map {
-                    DirectorStatus.XDP.Interface(
-                        name: $0.name, transmitErrors: $0.transmitErrors, transmitDropped: $0.transmitDropped)
-                }
-            })
+            interfaces: links.map(\.name),
+            transmitErrors: Dictionary(
+                links.map { ($0.name, $0.transmitErrors + $0.transmitDropped) }, uniquingKeysWith: { one, _ in one }))
     }
 }

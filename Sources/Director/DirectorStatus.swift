@@ -50,16 +50,11 @@ public struct DirectorStatus: Codable, Sendable {
     }
 
     public struct XDP: Codable, Sendable {
-        public struct Interface: Codable, Sendable {
-            public var name: String
-            /// The driver's own, since the interface exists.
-            public var transmitErrors: UInt64
-            public var transmitDropped: UInt64
-        }
-
         /// "native" or "generic"; nil where nothing is attached.
         public var mode: String?
-        public var interfaces: [Interface]
+        public var interfaces: [String]
+        /// Packets that their drivers failed to send or dropped, by interface, since it exists.
+        public var transmitErrors: [String: UInt64]
     }
 
     /// The daemon's; nil where none runs and the pinned maps were read.

@@ -36,11 +36,10 @@ enum StatusTable {
         for (name, count) in reasons.sorted(by: { $0.key < $1.key }) where count > 0 {
             lines.append("  \(name) \(count)")
         }
-        let interfaces = status.xdp.interfaces.map {
-            $0.transmitErrors + $0.transmitDropped == 0
-                ? $0.name : "\($0.name) (driver: \($0.transmitErrors) errors, \($0.transmitDropped) dropped)"
+        lines.append("XDP \(status.xdp.mode ?? "off") on \(status.xdp.interfaces.joined(separator: ", "))")
+        for (name, errors) in status.xdp.transmitErrors.sorted(by: { $0.key < $1.key }) where errors > 0 {
+            lines.append("  the driver of \(name) failed to send \(errors)")
         }
-        lines.append("XDP \(status.xdp.mode ?? "off") on \(interfaces.joined(separator: ", "))")
         return lines.joined(separator: "\n")
     }
 

@@ -10,7 +10,8 @@ scenario_up() {
     for host in rs1 rs2 rs3; do
         spawn $host "$LAB_DIR/$host.udp" "$PYTHON" "$TESTS/udp.py" serve $host 5353
         disown
-        spawn $host "$LAB_DIR/$host.iperf" iperf3 -s
+        # Bound to the VIP: its UDP answers would come from the server's own address otherwise.
+        spawn $host "$LAB_DIR/$host.iperf" iperf3 -s -B $VIP
         disown
         wait_until 10 "iperf3 on $host" listening $host 5201
     done
