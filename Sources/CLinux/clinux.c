@@ -155,7 +155,7 @@ int clinux_disable_transmit_checksum(const char *interface)
 	return result;
 }
 
-int clinux_announce_address(int interface, const uint8_t mac[6], uint32_t address)
+int clinux_request_arp(int interface, const uint8_t mac[6], uint32_t sender, uint32_t target)
 {
 	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ARP), .sll_ifindex = interface,
 				  .sll_halen = 6 };
@@ -168,8 +168,8 @@ int clinux_announce_address(int interface, const uint8_t mac[6], uint32_t addres
 		return -1;
 	memset(to.sll_addr, 0xff, 6);
 	memcpy(arp.arp_sha, mac, 6);
-	memcpy(arp.arp_spa, &address, 4);
-	memcpy(arp.arp_tpa, &address, 4);
+	memcpy(arp.arp_spa, &sender, 4);
+	memcpy(arp.arp_tpa, &target, 4);
 	sent = sendto(descriptor, &arp, sizeof(arp), 0, (struct sockaddr *)&to, sizeof(to));
 	saved = errno;
 	close(descriptor);

@@ -168,7 +168,7 @@ public actor Director {
     private func announce() {
         guard let running, configuration.managesAddress, let mac = running.ingress.address else { return }
         for vip in Set(configuration.services.map(\.address.vip)) {
-            if clinux_announce_address(running.ingress.index, mac.bytes, vip.bigEndian) != 0 {
+            if clinux_request_arp(running.ingress.index, mac.bytes, vip.bigEndian, vip.bigEndian) != 0 {
                 logger.warning("announce \(vip) on \(running.ingress.name): \(String(cString: strerror(errno)))")
             }
         }
@@ -353,6 +353,7 @@ public actor Director {
             }
             for await (probe, result) in group {
                 health[target.service]?.record(result, of: probe, on: target.server)
+                if case .failure(_, hostAnswered: false) = result { running?.paths.askAgain(target.server) }
             }
         }
         settle(target.service)

@@ -25,8 +25,8 @@ public struct DirectorError: Error, CustomStringConvertible {
         switch error {
         case let error as DirectorError: self = error
         case let error as SystemError where error.code == 13 || error.code == 1:
-            self.init(.noPrivilege, "\(error)")
-        case let error as NetlinkError where error.code == 1: self.init(.noPrivilege, "\(error)")
+            self.init(.noPrivilege, "\(error) (run as root)")
+        case let error as NetlinkError where error.code == 1: self.init(.noPrivilege, "\(error) (run as root)")
         default: self.init(.kernel, "\(error)")
         }
     }

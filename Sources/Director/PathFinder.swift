@@ -56,6 +56,16 @@ final class PathFinder {
 
     private let permanent: UInt16 = 0x80
 
+    /// Broadcasts for the next hop's MAC. A silent real server may have got another one, and the kernel would believe
+    /// the old one for most of a minute.
+    func askAgain(_ server: IPv4Address) {
+        guard let route = try? socket.route(to: server), let source = route.source,
+            let link = try? socket.link(index: route.interface), link.isEthernet, let mac = link.address
+        else { return }
+        let nextHop = route.gateway ?? server
+        _ = clinux_request_arp(link.index, mac.bytes, source.bigEndian, nextHop.bigEndian)
+    }
+
     /// The interface that clients' packets come in on: the one named, else that of the VIP's subnet, else that of the
     /// default route.
     static func ingress(named name: String?, vip: IPv4Address) throws -> Link {

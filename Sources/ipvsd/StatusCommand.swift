@@ -28,7 +28,7 @@ struct Status: AsyncParsableCommand {
                     throw Failure(.noDaemon, "no director runs here, and there is no data plane")
                 }
                 try show(status)
-                throw Failure(.noDaemon, "no director runs: this is what the data plane says by itself")
+                throw Failure(.noDaemon, "no daemon is running; this is what the data plane says by itself")
             }
         }
     }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Control
 import Director
+import Glibc
 import HostState
 
 /// `ipvsd stop`: ends the daemon.
@@ -58,6 +59,8 @@ struct Cleanup: AsyncParsableCommand {
                     .alreadyRunning, "a director runs with pid \(Daemon.pid(instance)); 'ipvsd stop' ends it first")
             }
             defer {
+                unlink(instance.controlSocket)
+                unlink(instance.pidFile)
                 lock.removeFile()
                 instance.removeRunDirectoryIfEmpty()
             }

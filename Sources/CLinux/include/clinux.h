@@ -37,7 +37,8 @@ static inline uint64_t clinux_load_u64(const void *address)
 
 /* Has the kernel compute the checksums of what leaves the interface (ETHTOOL_STXCSUM, and with it segmentation). */
 int clinux_disable_transmit_checksum(const char *interface);
-/* Sends a gratuitous ARP request (RFC 5227 section 3: an announcement); address in network byte order. */
-int clinux_announce_address(int interface, const uint8_t mac[6], uint32_t address);
+/* Broadcasts an ARP request for target; with target = sender an announcement (RFC 5227 section 3). Addresses in network
+ * byte order. */
+int clinux_request_arp(int interface, const uint8_t mac[6], uint32_t sender, uint32_t target);
 /* The effective capabilities of this process, bit n for capability n. */
 uint64_t clinux_effective_capabilities(void);
