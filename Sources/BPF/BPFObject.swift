@@ -6,13 +6,16 @@ public final class BPFObject {
     private let object: OpaquePointer
     private let name: String
     private let log: UnsafeMutablePointer<CChar>
-    private static let logSize = 1 << 20
+    /// Kernels before 6.4 keep the log's beginning, and fail where it does not fit. Memory that is not written to
+    /// costs nothing.
+    private static let logSize = 1 << 24
 
     public init(_ embedded: EmbeddedObject) throws(BPFError) {
         let bytes = embedded.bytes
         let name = "\(embedded.name)"
-        let log = UnsafeMutablePointer<CChar>.allocate(capacity: Self.logSize)
-        log.initialize(repeating: 0, count: Self.logSize)
+        guard let log = calloc(Self.logSize, 1)?.assumingMemoryBound(to: CChar.self) else {
+            throw BPFError("open BPF object \(name)", code: ENOMEM)
+        }
         var options = bpf_object_open_opts()
         options.sz = size(through: \bpf_object_open_opts.kernel_log_size)
         options.kernel_log_buf = log
@@ -23,7 +26,7 @@ public final class BPFObject {
         }
         guard let opened else {
             let code = errno
-            log.deallocate()
+            free(log)
             throw BPFError("open BPF object \(name)", code: code)
         }
         self.object = opened
@@ -33,7 +36,7 @@ public final class BPFObject {
 
     deinit {
         bpf_object__close(object)
-        log.deallocate()
+        free(log)
     }
 
     /// Sets the program's `const volatile` globals. `Value` has the layout of `.rodata`. Before `load()`.

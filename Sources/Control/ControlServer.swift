@@ -23,7 +23,7 @@ public enum ControlServer {
         // The lock is ours: a socket that is there belongs to nobody.
         unlink(socket)
         var quiet = logger
-        quiet.logLevel = .error
+        quiet.logLevel = .critical
         return Application(
             router: router, configuration: .init(address: .unixDomainSocket(path: socket), serverName: "ipvsd"),
             logger: quiet)

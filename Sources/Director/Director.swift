@@ -393,7 +393,13 @@ public actor Director {
             }
         }
         guard !changes.isEmpty else { return }
-        do { try applyServices() } catch { logger.error("apply health of \(address): \(error)") }
+        do {
+            // What a server left half-open when it died must not weigh on it now.
+            if changes.contains(where: \.1.isUp) { try running?.dataPlane.sweep() }
+            try applyServices()
+        } catch {
+            logger.error("apply health of \(address): \(error)")
+        }
         let up = service.servers.filter { states[Target(service: address, server: $0.address)]?.isUp == true }
         for (target, verdict) in changes {
             let left = "\(up.count) of \(service.servers.count) left"

@@ -61,7 +61,7 @@ struct Daemon {
             handOver.request(keep: keepsDataPlane)
         }
         var quiet = logger
-        quiet.logLevel = .error
+        quiet.logLevel = .critical
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
                 services: [

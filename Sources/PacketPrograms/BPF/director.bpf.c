@@ -290,9 +290,19 @@ int director(struct xdp_md *ctx)
 
 /* ---- The sweep, run by the daemon: frees what expired, and forgets overflows that are too long ago ---- */
 
+#define ABANDONED_TICKS 4 /* a second */
+
 struct sweep_context {
 	__u16 now;
 };
+
+/* A handshake that a dead server left open will not complete; a retransmitted SYN is scheduled anew. Until it expired
+ * it would count as active, and keep new flows from the server when it is back. */
+static __always_inline int is_abandoned(__u64 value, __u16 now)
+{
+	return state_of(value) == IPVSD_STATE_SYN_RECV && age_of(value, now) >= ABANDONED_TICKS &&
+	       server_has(server_of(value), IPVSD_SERVER_DOWN);
+}
 
 static long sweep_bucket(void *map, const __u32 *index, struct ipvsd_bucket *bucket, struct sweep_context *context)
 {
@@ -305,7 +315,7 @@ static long sweep_bucket(void *map, const __u32 *index, struct ipvsd_bucket *buc
 		struct ipvsd_flow *entry = &bucket->way[i];
 		__u64 value = *(volatile __u64 *)&entry->value;
 
-		if (value && is_expired(current, value, context->now) &&
+		if (value && (is_expired(current, value, context->now) || is_abandoned(value, context->now)) &&
 		    __sync_val_compare_and_swap(&entry->value, value, 0) == value)
 			count_load(server_of(value), state_of(value), -1);
 	}

@@ -35,39 +35,58 @@ static __always_inline __u32 by_maglev(const struct ipvsd_service *service, __be
 	return slot(table.first + (__u32)((hash & 0xffffffff) * table.size >> 32));
 }
 
-/* ip_vs_lc.c and ip_vs_wlc.c: the least overhead, active * 256 + inactive, over weight; the first of equals. A
- * function of its own, so that the verifier looks at the loop once. */
-__attribute__((noinline)) int by_least_connections(__u32 first, __u32 size, __u32 weighted)
+/* Gives a loop its turns: bpf_loop is not in every kernel that we support (5.17), and the verifier of 6.1 gives up on a
+ * plain loop of this length. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, IPVSD_LIST_LIMIT);
+	__type(key, __u32);
+	__type(value, __u8);
+} turns SEC(".maps");
+
+struct least_search {
+	__u64 least_overhead;
+	__u32 least_weight;
+	__u32 least;
+	__u32 first;
+	__u32 size;
+	__u32 weighted;
+};
+
+/* One real server's turn; ends the search where the list ends. */
+static long compare_overhead(void *map, const __u32 *turn, __u8 *value, struct least_search *search)
 {
-	__u64 least_overhead = 0;
-	__u32 least_weight = 0, least = 0;
+	struct ipvsd_server *server;
+	struct ipvsd_load *load;
+	__u64 overhead;
+	__u32 id, weight;
 
-	for (__u32 i = 0; i < IPVSD_LIST_LIMIT; i++) {
-		struct ipvsd_server *server;
-		struct ipvsd_load *load;
-		__u64 overhead;
-		__u32 id, weight;
-
-		if (i >= size)
-			break;
-		id = slot(first + i);
-		server = bpf_map_lookup_elem(&servers, &id);
-		load = bpf_map_lookup_elem(&loads, &id);
-		if (!server || !load)
-			continue;
-		weight = server->weight;
-		if (!weight)
-			continue;
-		if (!weighted)
-			weight = 1;
-		overhead = ((__u64)load->active << 8) + load->inactive;
-		if (!least || least_overhead * weight > overhead * least_weight) {
-			least = id;
-			least_overhead = overhead;
-			least_weight = weight;
-		}
+	if (*turn >= search->size)
+		return 1;
+	id = slot(search->first + *turn);
+	server = bpf_map_lookup_elem(&servers, &id);
+	load = bpf_map_lookup_elem(&loads, &id);
+	if (!server || !load || !server->weight)
+		return 0;
+	weight = search->weighted ? server->weight : 1;
+	overhead = ((__u64)load->active << 8) + load->inactive;
+	if (!search->least || search->least_overhead * weight > overhead * search->least_weight) {
+		search->least = id;
+		search->least_overhead = overhead;
+		search->least_weight = weight;
 	}
-	return least;
+	return 0;
+}
+
+/* ip_vs_lc.c and ip_vs_wlc.c: the least overhead, active * 256 + inactive, over weight; the first of equals. */
+static __always_inline __u32 by_least_connections(struct slice list)
+{
+	struct least_search search = {
+		.first = list.first, .size = list.size, .weighted = list.scheduler == IPVSD_SCHEDULER_WLC,
+	};
+
+	bpf_for_each_map_elem(&turns, compare_overhead, &search, 0);
+	return search.least;
 }
 
 static __always_inline __u32 choose(struct ipvsd_service *service, __be32 client)
@@ -81,7 +100,7 @@ static __always_inline __u32 choose(struct ipvsd_service *service, __be32 client
 		return slot(list.first + (__u32)(__sync_fetch_and_add(&service->cursor, 1) % list.size));
 	case IPVSD_SCHEDULER_LC:
 	case IPVSD_SCHEDULER_WLC:
-		return by_least_connections(list.first, list.size, list.scheduler == IPVSD_SCHEDULER_WLC);
+		return by_least_connections(list);
 	case IPVSD_SCHEDULER_MH:
 		return by_maglev(service, client, 0);
 	}
