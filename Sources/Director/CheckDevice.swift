@@ -9,6 +9,8 @@ internal import Netlink
 final class CheckDevice {
     static let name = "ipvsd0"
     private static let peer = "ipvsd1"
+    /// 192.0.0.8, the IPv4 dummy address of RFC 7600: nobody's.
+    private static let dummyAddress = IPv4Address(0xC000_0008)
 
     let link: Link
     private let programs: CheckPrograms
@@ -38,7 +40,10 @@ final class CheckDevice {
         _ = clinux_disable_transmit_checksum(Self.name)
         // Answers come from the VIP, which may be an address of this director.
         try Sysctl.write("net/ipv4/conf/\(Self.name)/accept_local", "1")
-        try Sysctl.write("net/ipv4/conf/\(Self.name)/rp_filter", "0")
+        // Loose, which wins over a strict filter for all interfaces; it lets in only what comes to a device that has
+        // an address (fib_validate_source).
+        try Sysctl.write("net/ipv4/conf/\(Self.name)/rp_filter", "2")
+        try socket.addAddress(Self.dummyAddress, prefixLength: 32, to: link.index, scope: RouteScope.host)
 
         self.link = link
         self.journal = journal

@@ -87,6 +87,18 @@ test_the_directors_interface_down_and_up() {
     no_failures "after" <<<"$(fetch 40)"
 }
 
+# What distributions set for all interfaces must not make the checks lie.
+test_reverse_path_filters_of_the_director() {
+    local mode
+    for mode in 1 2; do
+        set_sysctl director net.ipv4.conf.all.rp_filter=$mode net.ipv4.conf.eth0.rp_filter=$mode
+        director_start --vip $VIP --backends $RS1,$RS2
+        wait_until 5 "rs1 to be healthy with rp_filter=$mode" healthy $RS1
+        director_stop
+    done
+    set_sysctl director net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0
+}
+
 test_two_directors_in_two_namespaces_at_once() {
     local second=10.0.0.101 host before
     before=$(machine_state director2)
