@@ -86,6 +86,14 @@ let package = Package(
             name: "ServiceConfigurationTests", dependencies: ["LoadBalancing", "ServiceConfiguration"],
             swiftSettings: swiftSettings),
         .testTarget(
+            name: "DataPlaneTests",
+            dependencies: ["BPF", "CLinux", "DataPlane", "LoadBalancing", "Netlink", "PacketPrograms"],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "HealthChecksTests",
+            dependencies: ["HealthChecks", "LoadBalancing", .product(name: "NIOCore", package: "swift-nio")],
+            swiftSettings: swiftSettings),
+        .testTarget(
             name: "RealServerSetupTests",
             dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink", "RealServerSetup"],
             swiftSettings: swiftSettings),

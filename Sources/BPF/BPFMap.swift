@@ -56,9 +56,9 @@ public struct BPFMap<Key: BitwiseCopyable, Value: BitwiseCopyable>: Sendable {
     /// The value of every CPU, one where the map is not per CPU; empty where the key is absent.
     public func values(for key: Key) throws(BPFError) -> [Value] {
         let count = isPerCPU ? Int(libbpf_num_possible_cpus()) : 1
-        let stride = MemoryLayout<Value>.stride
+        let stride = (MemoryLayout<Value>.stride + 7) / 8 * 8
         var key = key
-        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: count * (stride + 7) / 8 * 8, alignment: 8)
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: count * stride, alignment: 8)
         defer { buffer.deallocate() }
         if bpf_map_lookup_elem(descriptor.number, &key, buffer.baseAddress) != 0 {
             if errno == ENOENT { return [] }
@@ -125,7 +125,7 @@ extension BPFMap {
     /// Zeroes the values of every CPU.
     public func clear(_ key: Key) throws(BPFError) {
         let count = isPerCPU ? Int(libbpf_num_possible_cpus()) : 1
-        let zeros = [UInt8](repeating: 0, count: count * (MemoryLayout<Value>.stride + 7) / 8 * 8)
+        let zeros = [UInt8](repeating: 0, count: count * ((MemoryLayout<Value>.stride + 7) / 8 * 8))
         var key = key
         if bpf_map_update_elem(descriptor.number, &key, zeros, UInt64(BPF_ANY)) != 0 {
             throw BPFError("clear in map \(name)", code: errno)

@@ -24,11 +24,15 @@ public struct DesiredService: Sendable, Hashable {
 
     public var address: ServiceAddress
     public var scheduler: Scheduler
+    public var flags: Set<SchedulerFlag>
     public var servers: [Server]
 
-    public init(address: ServiceAddress, scheduler: Scheduler, servers: [Server]) {
+    public init(
+        address: ServiceAddress, scheduler: Scheduler, flags: Set<SchedulerFlag> = [], servers: [Server]
+    ) {
         self.address = address
         self.scheduler = scheduler
+        self.flags = flags
         self.servers = servers
     }
 }
@@ -131,6 +135,11 @@ public final class XDPDataPlane {
         slices = SliceAllocator(capacity: maps.slots.count * 4, used: usedSlices)
 
         if maps.settings.pointer(0).load(as: UInt32.self) == 0 { initializeSettings() }
+        // Rows of a service that the last daemon was taking away when it was killed.
+        let live = Set(services.values)
+        for (key, id) in serverIDs where !live.contains(key.service) {
+            writeWord(id, weight: 0, flags: IPVSD_SERVER_USED | IPVSD_SERVER_REMOVED)
+        }
     }
 
     // MARK: Services and real servers
@@ -192,20 +201,52 @@ public final class XDPDataPlane {
         clinux_store_u64(maps.servers.pointer(id), UInt64(path) | UInt64(weight) << 32 | UInt64(flags) << 48)
     }
 
+    /// What the packet program is to look servers up in, as indices into the list, and how. Nil refuses.
+    private func schedule(
+        _ service: DesiredService
+    ) -> (entries: [Int?], kind: ipvsd_scheduler, byPort: Bool) {
+        let weights = service.servers.map { Int($0.weight) }
+        let list: [Int?] = weights.indices.map { $0 }
+        let isEmpty = weights.allSatisfy { $0 == 0 }
+        switch service.scheduler {
+        case .mh: return ([], IPVSD_SCHEDULER_MH, service.flags.contains(.mhPort))
+        case _ where isEmpty: return ([], IPVSD_SCHEDULER_RING, false)
+        case .rr: return (WeightedRoundRobin.evenRing(weights: weights), IPVSD_SCHEDULER_RING, false)
+        case .wrr: return (WeightedRoundRobin.ring(weights: weights), IPVSD_SCHEDULER_RING, false)
+        case .twos: return (WeightedRoundRobin.ring(weights: weights), IPVSD_SCHEDULER_TWOS, false)
+        case .lc: return (list, IPVSD_SCHEDULER_LC, false)
+        case .wlc: return (list, IPVSD_SCHEDULER_WLC, false)
+        case .sed: return (list, IPVSD_SCHEDULER_SED, false)
+        case .nq: return (list, IPVSD_SCHEDULER_NQ, false)
+        case .ovf: return (list, IPVSD_SCHEDULER_OVF, false)
+        case .fo: return ([LeastConnections.failover(weights: weights)], IPVSD_SCHEDULER_RING, false)
+        case .dh:
+            return hashed(service, IPVSD_SCHEDULER_RING) {
+                [SourceHash.server(ofVIP: service.address.vip, weights: $0)]
+            }
+        case .sh:
+            return hashed(service, IPVSD_SCHEDULER_SH) {
+                SourceHash.table(weights: $0, fallback: service.flags.contains(.shFallback))
+            }
+        }
+    }
+
+    /// IPVS's hash schedulers refuse the clients of a server with weight 0, but know nothing of one that is out: that
+    /// one is not in the list.
+    private func hashed(
+        _ service: DesiredService, _ kind: ipvsd_scheduler, _ table: ([Int]) -> [Int?]
+    ) -> (entries: [Int?], kind: ipvsd_scheduler, byPort: Bool) {
+        let present = service.servers.indices.filter { !service.servers[$0].isDown }
+        let entries = table(present.map { Int(service.servers[$0].weight) })
+        return (entries.map { $0.map { present[$0] } }, kind, service.flags.contains(.shPort))
+    }
+
     private func swapSlices(_ service: DesiredService, index: Int, ids: [UInt16]) throws(BPFError) {
         let weights = service.servers.map { Int($0.weight) }
         let even = weights.map { $0 > 0 ? 1 : 0 }
-        var schedule: [UInt16]
-        let kind: ipvsd_scheduler
-        switch service.scheduler {
-        case .rr:
-            (schedule, kind) = (WeightedRoundRobin.evenRing(weights: weights).map { ids[$0] }, IPVSD_SCHEDULER_RING)
-        case .wrr: (schedule, kind) = (WeightedRoundRobin.ring(weights: weights).map { ids[$0] }, IPVSD_SCHEDULER_RING)
-        case .lc: (schedule, kind) = (ids, IPVSD_SCHEDULER_LC)
-        case .wlc: (schedule, kind) = (ids, IPVSD_SCHEDULER_WLC)
-        case .mh: (schedule, kind) = ([], IPVSD_SCHEDULER_MH)
-        }
-        if weights.allSatisfy({ $0 == 0 }) { schedule = [] }
+        let (entries, kind, byPort) = schedule(service)
+        let schedule = entries.map { $0.map { ids[$0] } ?? 0 }
+        let scheduler = UInt64(kind.rawValue) | (byPort ? UInt64(IPVSD_SCHEDULER_BY_PORT) : 0)
         let ignoresWeight = service.scheduler == .rr || service.scheduler == .lc
         let members = zip(service.servers, ignoresWeight ? even : weights).map {
             (key: UInt64($0.address.value), weight: $1)
@@ -216,8 +257,12 @@ public final class XDPDataPlane {
         let row = maps.schedules[index]
         let name = maps.schedules.pointer(index) + scheduleNameOffset
         clinux_store_u64(name, service.scheduler.packedName)
-        let scheduleWord = try place(schedule, kind: kind, over: row.schedule)
-        let maglevWord = try place(maglev, kind: IPVSD_SCHEDULER_NONE, over: row.maglev)
+        let scheduleWord = try place(schedule, scheduler: scheduler, over: row.schedule)
+        let maglevWord: UInt64
+        do { maglevWord = try place(maglev, scheduler: 0, over: row.maglev) } catch {
+            if scheduleWord != row.schedule { slices.release(Self.slice(of: scheduleWord)) }
+            throw error
+        }
         clinux_store_u64(maps.schedules.pointer(index), scheduleWord)
         clinux_store_u64(maps.schedules.pointer(index) + 8, maglevWord)
         if scheduleWord != row.schedule { slices.release(Self.slice(of: row.schedule)) }
@@ -225,9 +270,9 @@ public final class XDPDataPlane {
     }
 
     /// Writes the entries to a fresh slice, unless `current` holds just these; the word that names the slice.
-    private func place(_ entries: [UInt16], kind: ipvsd_scheduler, over current: UInt64) throws(BPFError) -> UInt64 {
+    private func place(_ entries: [UInt16], scheduler: UInt64, over current: UInt64) throws(BPFError) -> UInt64 {
         func word(_ slice: SliceAllocator.Slice) -> UInt64 {
-            UInt64(kind.rawValue) << 56 | UInt64(slice.size) << 32 | UInt64(slice.first)
+            scheduler << 56 | UInt64(slice.size) << 32 | UInt64(slice.first)
         }
         let old = Self.slice(of: current)
         if old.size == entries.count, word(old) == current,

@@ -199,7 +199,7 @@ public actor Director {
         try running?.dataPlane.apply(
             configuration.services.map { service in
                 DesiredService(
-                    address: service.address, scheduler: service.scheduler,
+                    address: service.address, scheduler: service.scheduler, flags: service.flags,
                     servers: service.servers.map { server in
                         let state = states[Target(service: service.address, server: server.address)]
                         return DesiredService.Server(

@@ -25,15 +25,53 @@ public enum LeastConnections {
     /// than 2^57, so exact). Servers of weight 0 are skipped. Among equals the first in list order wins, since a later
     /// one must be strictly less (ip_vs_lc_schedule, ip_vs_wlc_schedule).
     public static func choose(_ servers: [Load], weighted: Bool) -> Int? {
+        least(servers) { ($0.overhead, weighted ? $0.weight : 1) }
+    }
+
+    /// sed: the least (active + 1) / weight (ip_vs_sed_schedule).
+    public static func shortestExpectedDelay(_ servers: [Load]) -> Int? {
+        least(servers) { (UInt64($0.active) + 1, $0.weight) }
+    }
+
+    /// nq: the first server without active connections, else as sed (ip_vs_nq_schedule).
+    public static func neverQueue(_ servers: [Load]) -> Int? {
+        servers.firstIndex { $0.weight > 0 && $0.active == 0 } ?? shortestExpectedDelay(servers)
+    }
+
+    /// ovf: the highest weight among servers whose active connections do not exceed their weight; nil where all do
+    /// (ip_vs_ovf_schedule).
+    public static func overflow(_ servers: [Load]) -> Int? {
+        let open = servers.indices.filter { servers[$0].weight > 0 && servers[$0].active <= UInt32(servers[$0].weight) }
+        return open.max { (servers[$0].weight, $1) < (servers[$1].weight, $0) }
+    }
+
+    /// fo: the highest weight, the first of equals (ip_vs_fo_schedule).
+    public static func failover(weights: [Int]) -> Int? {
+        weights.indices.filter { weights[$0] > 0 }.max { (weights[$0], $1) < (weights[$1], $0) }
+    }
+
+    /// twos: `ring` holds each server as often as its weight says, `draw` is 64 random bits: its lower half draws the
+    /// first server, its upper half the second, which wins if it has less overhead for its weight
+    /// (ip_vs_twos_schedule).
+    public static func twoChoices(_ servers: [Load], ring: [Int], draw: UInt64) -> Int? {
+        guard !ring.isEmpty else { return nil }
+        let one = ring[Int(((draw & 0xFFFF_FFFF) * UInt64(ring.count)) >> 32)]
+        let other = ring[Int(((draw >> 32) * UInt64(ring.count)) >> 32)]
+        let isLess =
+            UInt64(servers[other].weight) * servers[one].overhead > UInt64(servers[one].weight)
+            * servers[other].overhead
+        return isLess ? other : one
+    }
+
+    private static func least(_ servers: [Load], _ cost: (Load) -> (overhead: UInt64, weight: UInt16)) -> Int? {
         var least: Int?
         for (index, candidate) in servers.enumerated() where candidate.weight > 0 {
             guard let chosen = least else {
                 least = index
                 continue
             }
-            let factors: (chosen: UInt64, candidate: UInt64) =
-                weighted ? (UInt64(servers[chosen].weight), UInt64(candidate.weight)) : (1, 1)
-            if candidate.overhead * factors.chosen < servers[chosen].overhead * factors.candidate { least = index }
+            let (mine, its) = (cost(candidate), cost(servers[chosen]))
+            if mine.overhead * UInt64(its.weight) < its.overhead * UInt64(mine.weight) { least = index }
         }
         return least
     }

@@ -4,7 +4,14 @@ public enum Scheduler: String, CaseIterable, Sendable, Codable {
     case wrr
     case lc
     case wlc
+    case sed
+    case nq
+    case sh
+    case dh
     case mh
+    case fo
+    case ovf
+    case twos
 
     /// One line for help texts.
     public var summary: String {
@@ -13,7 +20,33 @@ public enum Scheduler: String, CaseIterable, Sendable, Codable {
         case .wrr: "weighted round robin: turns in proportion to the weights"
         case .lc: "least connections: the server with the fewest connections"
         case .wlc: "weighted least connections: the fewest connections for its weight"
+        case .sed: "shortest expected delay: the fewest active connections, the new one counted, for its weight"
+        case .nq: "never queue: an idle server, else as sed"
+        case .sh: "source hashing: by the client's address"
+        case .dh: "destination hashing: by the VIP, so that one VIP is one server"
         case .mh: "Maglev hashing: by the client's address, the same on every director"
+        case .fo: "weighted failover: the server with the highest weight"
+        case .ovf: "overflow: the highest weight whose active connections do not exceed it"
+        case .twos: "power of two choices: of two servers drawn by weight, the less loaded one"
+        }
+    }
+}
+
+/// What kernel IPVS calls scheduler flags (`ipvsadm -b`).
+public enum SchedulerFlag: String, CaseIterable, Sendable, Codable {
+    /// sh: the client's port counts, too.
+    case shPort = "sh-port"
+    /// sh: a server with weight 0 passes its clients on to another one, instead of refusing them.
+    case shFallback = "sh-fallback"
+    /// mh: the client's port counts, too.
+    case mhPort = "mh-port"
+    /// mh: taken for compatibility. The table never names a server that is out, so there is nothing to fall back from.
+    case mhFallback = "mh-fallback"
+
+    public var scheduler: Scheduler {
+        switch self {
+        case .shPort, .shFallback: .sh
+        case .mhPort, .mhFallback: .mh
         }
     }
 }

@@ -7,6 +7,8 @@ public struct DirectorFlags: Sendable {
     /// Each value is one or more real servers, parted by commas; every VIP has all of them.
     public var backends: [String]
     public var scheduler = "wlc"
+    /// Each value is one or more of IPVS's scheduler flags, parted by commas.
+    public var schedulerFlags: [String] = []
     public var interface: String?
     public var xdp = "auto"
     public var check = "auto"
@@ -26,6 +28,7 @@ public struct DirectorFlags: Sendable {
         let addresses = services(&findings)
         let servers = servers(apartFrom: Set(addresses.map(\.vip)), &findings)
         let scheduler: Scheduler? = choice(scheduler, flag: "--scheduler", name: "scheduler", &findings)
+        let flags = flags(of: scheduler, &findings)
         if let interface {
             findings.attempt(Self.place("--interface", interface)) { () throws(InvalidValue) in
                 try InterfaceName.validate(interface)
@@ -37,7 +40,9 @@ public struct DirectorFlags: Sendable {
             throw ConfigurationErrors(findings.errors)
         }
         return DirectorConfiguration(
-            services: addresses.map { VirtualService(address: $0, scheduler: scheduler, servers: servers) },
+            services: addresses.map {
+                VirtualService(address: $0, scheduler: scheduler, flags: flags, servers: servers)
+            },
             interface: interface, xdp: xdp, checks: checks, managesAddress: !noAddress)
     }
 
@@ -73,6 +78,25 @@ public struct DirectorFlags: Sendable {
             }
         }
         return servers
+    }
+
+    private func flags(of scheduler: Scheduler?, _ findings: inout Findings) -> Set<SchedulerFlag> {
+        guard !schedulerFlags.isEmpty else { return [] }
+        let accepted = AddressText.choices(of: SchedulerFlag.self)
+        var flags: Set<SchedulerFlag> = []
+        for item in items(of: schedulerFlags, flag: "--sched-flags", accepted: accepted, &findings) {
+            let place = Self.place("--sched-flags", item)
+            guard let flag = SchedulerFlag(rawValue: String(item)) else {
+                findings.add(place, "unknown scheduler flag", accepted: accepted)
+                continue
+            }
+            if let scheduler, flag.scheduler != scheduler {
+                findings.add(
+                    place, "the scheduler is \(scheduler.rawValue)", accepted: "with \(flag.scheduler.rawValue) only")
+            }
+            flags.insert(flag)
+        }
+        return flags
     }
 
     private func checks(of services: [ServiceAddress], _ findings: inout Findings) -> CheckPolicy? {

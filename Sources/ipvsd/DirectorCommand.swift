@@ -37,8 +37,14 @@ struct DirectorCommand: AsyncParsableCommand {
             valueName: "addresses"))
     var backends: [String] = []
 
-    @Option(help: ArgumentHelp("rr, wrr, lc, wlc or mh: see above.", valueName: "name"))
+    @Option(help: ArgumentHelp("See above.", valueName: "name"))
     var scheduler = "wlc"
+
+    @Option(
+        help: ArgumentHelp(
+            "\(SchedulerFlag.allCases.map(\.rawValue).joined(separator: ", ")), as ipvsadm -b. Repeats, or takes commas.",
+            valueName: "flags"))
+    var schedFlags: [String] = []
 
     @Option(
         help: ArgumentHelp(
@@ -84,6 +90,7 @@ struct DirectorCommand: AsyncParsableCommand {
     private func direct() async throws {
         var flags = DirectorFlags(vips: vip, backends: backends)
         flags.scheduler = scheduler
+        flags.schedulerFlags = schedFlags
         flags.interface = interface
         flags.xdp = xdp
         flags.check = check

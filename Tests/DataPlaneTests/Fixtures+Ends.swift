@@ -41,7 +41,8 @@ extension Fixture {
         .passed("protocol 255", protocolPacket(255), "passed-unknown-protocol"),
         .passed("an unknown protocol without payload", protocolPacket(99, length: 0), "passed-unknown-protocol"),
         .passed(
-            "an unknown protocol, tagged", .ethernet().vlan(6).fromClient(to: Standard.main) { $0.protocolNumber = 132 }
+            "an unknown protocol, tagged",
+            .ethernet().vlan(6).fromClient(to: Standard.main) { $0.protocolNumber = 132 }
                 .payload(12), "passed-unknown-protocol"),
     ]
 
@@ -92,7 +93,8 @@ extension Fixture {
             "a large merged frame", .ethernet().fromClient(to: Standard.main).tcp([.ack]).payload(2960),
             "dropped-merged-frame"),
         .dropped(
-            "a merged frame without DF", .ethernet().fromClient(to: Standard.main) { $0.fragment = 0 }.udp().payload(1473),
+            "a merged frame without DF",
+            .ethernet().fromClient(to: Standard.main) { $0.fragment = 0 }.udp().payload(1473),
             "dropped-merged-frame"),
         .dropped(
             "a byte too big without DF",

@@ -36,7 +36,8 @@ extension Fixture {
         [
             .forwarded("SYN", .syn(to: Standard.main), by: Standard.web),
             .forwarded(
-                "SYN with options", .ethernet().fromClient(to: Standard.main).tcp([.syn]) { $0.options = PacketBuilder.synOptions },
+                "SYN with options",
+                .ethernet().fromClient(to: Standard.main).tcp([.syn]) { $0.options = PacketBuilder.synOptions },
                 by: Standard.web),
             .forwarded(
                 "SYN with ECE and CWR",
@@ -78,7 +79,8 @@ extension Fixture {
                 .ethernet().fromClient(to: Standard.main) { $0.fragment = 0 }.tcp([.syn]), by: Standard.web),
             .forwarded(
                 "identifier 0 without DF",
-                .ethernet().fromClient(to: Standard.main) { ($0.fragment, $0.id) = (0, 0) }.tcp([.syn]), by: Standard.web),
+                .ethernet().fromClient(to: Standard.main) { ($0.fragment, $0.id) = (0, 0) }.tcp([.syn]),
+                by: Standard.web),
             .forwarded(
                 "the reserved flag",
                 .ethernet().fromClient(to: Standard.main) { $0.fragment = 0xC000 }.tcp([.syn]), by: Standard.web),
@@ -141,7 +143,8 @@ extension Fixture {
         ] + ttls + classes
 
     private static let ttls: [Fixture] = [0, 1, 2, 64, 255].map { (ttl: UInt8) in
-        .forwarded("TTL \(ttl)", .ethernet().fromClient(to: Standard.main) { $0.ttl = ttl }.tcp([.syn]), by: Standard.web)
+        .forwarded(
+            "TTL \(ttl)", .ethernet().fromClient(to: Standard.main) { $0.ttl = ttl }.tcp([.syn]), by: Standard.web)
     }
 
     private static let classes: [Fixture] = [0, 8, 46, 63].flatMap { (dscp: UInt8) in

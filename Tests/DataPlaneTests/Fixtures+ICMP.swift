@@ -20,7 +20,8 @@ extension Fixture {
             "fragmentation needed, of UDP", after: datagram, error(code: 4, word: 1300, quoting: udpReply),
             by: Standard.datagrams, and: relayed),
         .forwarded(
-            "port unreachable, of UDP with 8 bytes quoted", after: datagram, error(code: 3, quoting: udpReply.prefix(28)),
+            "port unreachable, of UDP with 8 bytes quoted", after: datagram,
+            error(code: 3, quoting: udpReply.prefix(28)),
             by: Standard.datagrams, and: relayed),
         .forwarded(
             "time exceeded", after: connection, error(type: 11, quoting: tcpReply), by: Standard.web, and: relayed),
@@ -28,12 +29,15 @@ extension Fixture {
             "parameter problem", after: connection, error(type: 12, quoting: tcpReply), by: Standard.web, and: relayed),
         .forwarded(
             "an error with quoted IP options", after: connection,
-            error(code: 4, quoting: quoted({ $0.options = PacketBuilder.fullOptions }) {
-                $0.tcp(from: 80, to: Standard.clientPort, [.ack])
-            }), by: Standard.web, and: relayed),
+            error(
+                code: 4,
+                quoting: quoted({ $0.options = PacketBuilder.fullOptions }) {
+                    $0.tcp(from: 80, to: Standard.clientPort, [.ack])
+                }), by: Standard.web, and: relayed),
         .forwarded(
             "an error with IP options of its own", after: connection,
-            error(code: 4, quoting: tcpReply) { $0.options = PacketBuilder.routerAlert }, by: Standard.web, and: relayed),
+            error(code: 4, quoting: tcpReply) { $0.options = PacketBuilder.routerAlert }, by: Standard.web, and: relayed
+        ),
         .forwarded(
             "an error in a tag", after: connection, error(.ethernet().vlan(100), code: 4, quoting: tcpReply),
             by: Standard.web, and: relayed),
@@ -54,7 +58,9 @@ extension Fixture {
             and: relayed),
         .forwarded(
             "an error without connection by Maglev",
-            error(to: Standard.hashed, code: 4, quoting: quoted(from: Standard.hashed) { $0.tcp(from: 80, to: Standard.clientPort, [.ack]) }),
+            error(
+                to: Standard.hashed, code: 4,
+                quoting: quoted(from: Standard.hashed) { $0.tcp(from: 80, to: Standard.clientPort, [.ack]) }),
             by: Standard.byHash, and: relayed),
         .forwarded(
             "an error that quotes the first fragment", after: datagram,
@@ -70,7 +76,9 @@ extension Fixture {
             "an error without connection", error(code: 4, quoting: tcpReply), "dropped-icmp-without-connection"),
         .dropped(
             "an error of another client", after: connection,
-            error(code: 4, quoting: quoted(to: address("192.0.2.8")) { $0.tcp(from: 80, to: Standard.clientPort, [.ack]) }),
+            error(
+                code: 4, quoting: quoted(to: address("192.0.2.8")) { $0.tcp(from: 80, to: Standard.clientPort, [.ack]) }
+            ),
             "dropped-icmp-without-connection"),
         .dropped(
             "an error of another client port", after: connection,
@@ -80,11 +88,14 @@ extension Fixture {
             "dropped-icmp-without-connection"),
         .dropped(
             "a foreign quoted source", after: connection,
-            error(code: 4, quoting: quoted(from: address("203.0.113.9")) { $0.tcp(from: 80, to: Standard.clientPort, [.ack]) }),
+            error(
+                code: 4,
+                quoting: quoted(from: address("203.0.113.9")) { $0.tcp(from: 80, to: Standard.clientPort, [.ack]) }),
             "dropped-icmp-malformed"),
         .dropped(
             "another VIP as quoted source", after: connection,
-            error(code: 4, quoting: quoted(from: Standard.strict) { $0.tcp(from: 80, to: Standard.clientPort, [.ack]) }),
+            error(
+                code: 4, quoting: quoted(from: Standard.strict) { $0.tcp(from: 80, to: Standard.clientPort, [.ack]) }),
             "dropped-icmp-malformed"),
         .dropped(
             "a quoted IPv6 packet", after: connection, error(code: 4, quoting: [0x60] + tcpReply.dropFirst()),
@@ -102,7 +113,9 @@ extension Fixture {
             "an error too big", after: [.syn(to: Standard.narrow)],
             error(
                 to: Standard.narrow, code: 4,
-                quoting: quoted(from: Standard.narrow) { $0.tcp(from: 80, to: Standard.clientPort, [.ack]).payload(1000) }),
+                quoting: quoted(from: Standard.narrow) {
+                    $0.tcp(from: 80, to: Standard.clientPort, [.ack]).payload(1000)
+                }),
             "dropped-too-big-icmp-error", and: relayed),
         .dropped(
             "an error toward a next hop that does not answer", after: [.syn(to: Standard.unresolved)],
@@ -114,7 +127,8 @@ extension Fixture {
             "an error on a port without service",
             error(
                 to: Standard.strict, code: 3,
-                quoting: quoted(from: Standard.strict) { $0.udp(from: 53, to: Standard.clientPort) }), "passed-no-service"),
+                quoting: quoted(from: Standard.strict) { $0.udp(from: 53, to: Standard.clientPort) }),
+            "passed-no-service"),
         .passed(
             "an error that quotes an echo",
             error(code: 1, quoting: quoted { $0.icmp(type: 0).payload(20) }), "passed-icmp-other"),

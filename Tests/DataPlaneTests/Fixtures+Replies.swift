@@ -43,11 +43,14 @@ extension Fixture {
             .ethernet().fromClient(to: Standard.main) { $0.options = PacketBuilder.routerAlert }
                 .tcp([.fin]) { $0.options = PacketBuilder.synOptions }.payload(2), acknowledging: 0x0102_0307),
         noConnection(
-            "an ACK in a tag", .ethernet().vlan(100).fromClient(to: Standard.main).tcp([.ack]) { $0.acknowledgement = 1 },
+            "an ACK in a tag",
+            .ethernet().vlan(100).fromClient(to: Standard.main).tcp([.ack]) { $0.acknowledgement = 1 },
             sequence: 1),
         noConnection(
             "an ACK in two tags",
-            .ethernet().vlan(7, tag: 0x88A8).vlan(100).fromClient(to: Standard.main).tcp([.ack]) { $0.acknowledgement = 2 },
+            .ethernet().vlan(7, tag: 0x88A8).vlan(100).fromClient(to: Standard.main).tcp([.ack]) {
+                $0.acknowledgement = 2
+            },
             sequence: 2),
         noConnection(
             "an ACK with DSCP and without DF",
@@ -55,7 +58,8 @@ extension Fixture {
                 .tcp([.ack]) { $0.acknowledgement = 2 }, sequence: 2),
         noConnection(
             "an ACK to an any-port service",
-            .ethernet().fromClient(to: Standard.main).tcp([.ack], to: 81) { $0.acknowledgement = 3 }, port: 81, sequence: 3),
+            .ethernet().fromClient(to: Standard.main).tcp([.ack], to: 81) { $0.acknowledgement = 3 }, port: 81,
+            sequence: 3),
         .answered(
             "an ACK without connection and without real servers", from(Standard.quiesced, [.ack], ack: 4),
             with: from(Standard.quiesced, [.ack], ack: 4).reset(from: Standard.quiesced, sequence: 4),
@@ -86,13 +90,16 @@ extension Fixture {
             Standard.empty),
         noServer(
             "one IP option in a tag",
-            .ethernet().vlan(1).fromClient(to: Standard.empty) { $0.options = PacketBuilder.routerAlert }.udp().payload(3),
+            .ethernet().vlan(1).fromClient(to: Standard.empty) { $0.options = PacketBuilder.routerAlert }.udp().payload(
+                3),
             Standard.empty),
         noServer(
             "a class of service", .ethernet().fromClient(to: Standard.empty) { $0.tos = 0xBB }.udp(), Standard.empty,
             tos: 0xB8),
         tooBig("by a byte", .ethernet().fromClient(to: Standard.main).udp().payload(1453), Standard.main, mtu: 1480),
-        tooBig("by all that can be", .ethernet().fromClient(to: Standard.main).udp().payload(1472), Standard.main, mtu: 1480),
+        tooBig(
+            "by all that can be", .ethernet().fromClient(to: Standard.main).udp().payload(1472), Standard.main,
+            mtu: 1480),
         tooBig(
             "for a narrow path", .ethernet().fromClient(to: Standard.narrow).tcp([.syn]).payload(941), Standard.narrow,
             mtu: 980),
@@ -101,11 +108,15 @@ extension Fixture {
             mtu: 980),
         tooBig(
             "in two tags with options",
-            .ethernet().vlan(7, tag: 0x88A8).vlan(12).fromClient(to: Standard.narrow) { $0.options = PacketBuilder.fullOptions }
-                .udp().payload(1000), Standard.narrow, mtu: 980),
+            .ethernet().vlan(7, tag: 0x88A8).vlan(12).fromClient(to: Standard.narrow) {
+                $0.options = PacketBuilder.fullOptions
+            }
+            .udp().payload(1000), Standard.narrow, mtu: 980),
         .answered(
-            "too big in a connection", after: [.syn(to: Standard.main)], from(Standard.main, [.ack], ack: 1).payload(1441),
-            with: from(Standard.main, [.ack], ack: 1).payload(1441).unreachable(from: Standard.main, code: 4, mtu: 1480),
+            "too big in a connection", after: [.syn(to: Standard.main)],
+            from(Standard.main, [.ack], ack: 1).payload(1441),
+            with: from(Standard.main, [.ack], ack: 1).payload(1441).unreachable(
+                from: Standard.main, code: 4, mtu: 1480),
             "answered-too-big"),
     ]
 
@@ -155,7 +166,8 @@ extension Fixture {
         _ description: String, _ packet: PacketBuilder, _ vip: IPv4Address, mtu: UInt32
     ) -> Fixture {
         .answered(
-            "too big: \(description)", packet, with: packet.unreachable(from: vip, code: 4, mtu: mtu), "answered-too-big")
+            "too big: \(description)", packet, with: packet.unreachable(from: vip, code: 4, mtu: mtu),
+            "answered-too-big")
     }
 
     private static func echo(

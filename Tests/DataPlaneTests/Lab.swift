@@ -119,7 +119,8 @@ final class Lab {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC_COARSE, &time)
         return UInt16(
-            truncatingIfNeeded: (UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)) >> UInt64(IPVSD_TICK_SHIFT))
+            truncatingIfNeeded: (UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)) >> UInt64(IPVSD_TICK_SHIFT)
+        )
     }
 
     func timeout(_ state: ipvsd_state) -> UInt16 {
@@ -206,7 +207,8 @@ final class Lab {
         for id in 1..<plane.maps.loads.count {
             let load = plane.maps.loads[id]
             if load.active != 0 || load.inactive != 0 {
-                loads[UInt32(id)] = Load(active: Int32(bitPattern: load.active), inactive: Int32(bitPattern: load.inactive))
+                loads[UInt32(id)] = Load(
+                    active: Int32(bitPattern: load.active), inactive: Int32(bitPattern: load.inactive))
             }
         }
         return loads

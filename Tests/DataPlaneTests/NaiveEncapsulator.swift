@@ -1,4 +1,6 @@
 import DataPlane
+import LoadBalancing
+import Netlink
 
 /// What the packet program is to make of a packet, byte by byte, from RFC 2003 and RFC 6040 alone.
 enum NaiveEncapsulator {

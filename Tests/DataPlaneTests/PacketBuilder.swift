@@ -161,7 +161,8 @@ struct PacketBuilder: Sendable {
                 at: 6, of: big(source) + big(destination) + big(UInt16(truncatingIfNeeded: 8 + rest.count)) + [0, 0],
                 before: rest, pseudo: pseudoHeader(of: index), zero: 0xFFFF)
         case .icmp(let type, let code, let word):
-            withChecksum(at: 2, of: [type, code, 0, 0] + big(word), before: rest, pseudo: [])
+            // 0xFFFF is right wherever 0 is, and where all is zeros besides.
+            withChecksum(at: 2, of: [type, code, 0, 0] + big(word), before: rest, pseudo: [], zero: 0xFFFF)
         case .payload(let bytes): bytes
         }
     }
@@ -205,11 +206,11 @@ struct PacketBuilder: Sendable {
     }
 
     private func etherType(at index: Int) -> [UInt8] {
-        guard index < layers.count else { return big(0x0800) }
+        guard index < layers.count else { return big(UInt16(0x0800)) }
         return switch layers[index] {
         case .vlan(_, let tag): big(tag)
         case .etherType(let type): big(type)
-        default: big(0x0800)
+        default: big(UInt16(0x0800))
         }
     }
 

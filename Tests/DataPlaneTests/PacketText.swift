@@ -36,7 +36,7 @@ private struct PacketText {
                 + " offset \((fragment & 0x1FFF) * 8) protocol \(header[9]), checksum "
                 + (internetChecksum(header) == 0 ? "right" : "WRONG"))
         let excess = rest.count - (length - header.count)
-        let trailer = excess > 0 && excess <= rest.count ? rest.suffix(excess) : []
+        let trailer = excess > 0 && excess <= rest.count ? rest.suffix(excess) : rest.prefix(0)
         rest = rest.dropLast(trailer.count)
         let pseudo = Array(header[12..<20]) + [0, header[9]] + big(UInt16(truncatingIfNeeded: rest.count))
         let isWhole = internetChecksum(pseudo + Array(rest)) == 0

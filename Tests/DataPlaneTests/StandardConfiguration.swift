@@ -58,7 +58,7 @@ enum Standard {
     }
 
     private static func http(
-        _ vip: IPv4Address, _ scheduler: Scheduler = .rr, _ servers: [DesiredService.Server]
+        _ vip: IPv4Address, _ servers: [DesiredService.Server], by scheduler: Scheduler = .rr
     ) -> DesiredService {
         DesiredService(
             address: ServiceAddress(vip: vip, port: 80, transport: .tcp), scheduler: scheduler, servers: servers)
@@ -76,13 +76,13 @@ enum Standard {
             anyPort(main, [desired(3)]),
             http(strict, [desired(1)]),
             anyPort(empty, []),
-            http(quiesced, .wrr, [desired(1, weight: 0), desired(2, weight: 0)]),
+            http(quiesced, [desired(1, weight: 0), desired(2, weight: 0)], by: .wrr),
             anyPort(unresolved, [desired(5)]),
             http(unrouted, [desired(6)]),
             anyPort(transmitting, [desired(7)]),
             anyPort(narrow, [desired(8)]),
-            http(hashed, .mh, [desired(9)]),
-            http(down, .wlc, [desired(1, isDown: true)]),
+            http(hashed, [desired(9)], by: .mh),
+            http(down, [desired(1, isDown: true)], by: .wlc),
         ],
         paths: [web, datagrams, anyPort, path(5) { $0.nextHopMAC = nil }, viaTransmit, viaNarrow, byHash])
 }

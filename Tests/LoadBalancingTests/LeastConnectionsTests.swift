@@ -58,3 +58,59 @@ struct LeastConnectionsTests {
         #expect(servers.map(\.active) == [100, 200, 300])
     }
 }
+
+/// Literals from ip_vs_sed.c, ip_vs_nq.c, ip_vs_ovf.c, ip_vs_fo.c, ip_vs_twos.c, ip_vs_sh.c and ip_vs_dh.c.
+struct OtherSchedulersTests {
+    private func loads(_ rows: [(UInt32, UInt32, UInt16)]) -> [LeastConnections.Load] {
+        rows.map { LeastConnections.Load(active: $0.0, inactive: $0.1, weight: $0.2) }
+    }
+
+    @Test func shortestExpectedDelayCountsTheNewConnection() {
+        // (1 + 1) / 1 against (2 + 1) / 2.
+        #expect(LeastConnections.shortestExpectedDelay(loads([(1, 0, 1), (2, 0, 2)])) == 1)
+        // Inactive connections do not count; the first of equals wins.
+        #expect(LeastConnections.shortestExpectedDelay(loads([(0, 900, 1), (0, 0, 1)])) == 0)
+        #expect(LeastConnections.shortestExpectedDelay(loads([(0, 0, 0)])) == nil)
+    }
+
+    @Test func neverQueueTakesTheFirstIdleOne() {
+        #expect(LeastConnections.neverQueue(loads([(1, 0, 100), (0, 5, 1), (0, 0, 9)])) == 1)
+        #expect(LeastConnections.neverQueue(loads([(0, 0, 0), (3, 0, 1), (3, 0, 2)])) == 2)
+    }
+
+    @Test func overflowGoesDownTheWeights() {
+        #expect(LeastConnections.overflow(loads([(0, 0, 5), (10, 0, 10), (0, 0, 10)])) == 1)
+        #expect(LeastConnections.overflow(loads([(0, 0, 5), (11, 0, 10), (11, 0, 10)])) == 0)
+        #expect(LeastConnections.overflow(loads([(6, 0, 5), (11, 0, 10)])) == nil)
+    }
+
+    @Test func failoverTakesTheHeaviest() {
+        #expect(LeastConnections.failover(weights: [1, 9, 9, 3]) == 1)
+        #expect(LeastConnections.failover(weights: [0, 0]) == nil)
+    }
+
+    @Test func twoChoicesTakeTheSecondOnlyIfItIsLess() {
+        let servers = loads([(4, 0, 1), (4, 0, 1), (3, 0, 1)])
+        // The halves of the draw: ring slots 0 and 1, then 0 and 2.
+        #expect(LeastConnections.twoChoices(servers, ring: [0, 1, 2], draw: 0x6000_0000_0000_0000) == 0)
+        #expect(LeastConnections.twoChoices(servers, ring: [0, 1, 2], draw: 0xC000_0000_0000_0000) == 2)
+        #expect(LeastConnections.twoChoices(servers, ring: [], draw: 0) == nil)
+    }
+
+    @Test func sourceHashTableFillsByWeight() {
+        let table = SourceHash.table(weights: [2, 0, 1], fallback: false)
+        #expect(table.prefix(8).map { $0 ?? -1 } == [0, 0, -1, 2, 0, 0, -1, 2])
+        // Bucket 2 walks from bucket 4, bucket 6 from 12.
+        let fallback = SourceHash.table(weights: [2, 0, 1], fallback: true)
+        #expect(fallback.prefix(8).map { $0 ?? -1 } == [0, 0, 0, 2, 0, 0, 0, 2])
+        #expect(SourceHash.table(weights: [0, 0], fallback: true).allSatisfy { $0 == nil })
+        #expect(SourceHash.table(weights: [], fallback: true).count == 256)
+    }
+
+    @Test func hashesOfTheKernel() {
+        // hash_32(0x0A000001, 8) = 0x0A000001 * 0x61C88647 mod 2^32, its upper 8 bits.
+        #expect(SourceHash.bucket(client: IPv4Address(0x0A00_0001), port: 0) == 0x27)
+        // 10.0.0.100 * 2654435761, its lower 8 bits: 0x64 * 0xB1 mod 256 = 0x24.
+        #expect(SourceHash.server(ofVIP: IPv4Address(0x0A00_0064), weights: [1, 1, 1, 1, 1]) == 0x24 % 5)
+    }
+}

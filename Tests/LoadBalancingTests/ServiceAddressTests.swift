@@ -17,7 +17,10 @@ struct ServiceAddressTests {
     }
 
     @Test func everySchedulerHasALineOfHelp() {
-        #expect(Scheduler.allCases.map(\.rawValue) == ["rr", "wrr", "lc", "wlc", "mh"])
+        #expect(
+            Scheduler.allCases.map(\.rawValue) == [
+                "rr", "wrr", "lc", "wlc", "sed", "nq", "sh", "dh", "mh", "fo", "ovf", "twos",
+            ])
         #expect(Scheduler.allCases.allSatisfy { !$0.summary.isEmpty && !$0.summary.contains("\n") })
     }
 }

@@ -158,7 +158,7 @@ struct DirectorFlagsTests {
         flags.xdp = ""
         #expect(
             Self.errors(flags) == [
-                "--scheduler fastest: unknown scheduler (accepted: rr, wrr, lc, wlc, mh)",
+                "--scheduler fastest: unknown scheduler (accepted: rr, wrr, lc, wlc, sed, nq, sh, dh, mh, fo, ovf, twos)",
                 "--xdp '': unknown mode (accepted: auto, native, generic)",
             ])
     }

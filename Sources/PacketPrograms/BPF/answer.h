@@ -69,9 +69,9 @@ static __always_inline int answer_echo(struct packet *packet)
 	ip->saddr = packet->vip;
 	ip->daddr = packet->client;
 	icmp->type = ICMP_ECHO_REPLY;
-	checksum = (__u16)~icmp->checksum + (__u16)~bpf_htons(ICMP_ECHO_REQUEST << 8);
-	checksum = (checksum & 0xffff) + (checksum >> 16);
-	icmp->checksum = ~((checksum & 0xffff) + (checksum >> 16));
+	/* RFC 1141's sum, which never is 0: RFC 1624's would be wrong for a reply of zeros. */
+	checksum = icmp->checksum + bpf_htons(ICMP_ECHO_REQUEST << 8);
+	icmp->checksum = (checksum & 0xffff) + (checksum >> 16);
 	return send_back(packet, IPVSD_ANSWERED_ECHO);
 }
 

@@ -61,7 +61,7 @@ static __always_inline __u32 begin(struct packet *packet, struct ipvsd_service *
 static __always_inline int schedule(struct packet *packet, struct ipvsd_service *service,
 				    const struct flow_reference *flow, struct flow_entry previous, __u32 state)
 {
-	return begin(packet, service, flow, previous, choose(service, packet->client), state);
+	return begin(packet, service, flow, previous, choose(service, packet->client, packet->client_port), state);
 }
 
 static __always_inline void learn_port(const struct packet *packet, const struct ipvsd_service_value *listener)
@@ -91,7 +91,7 @@ static __always_inline int on_tcp_without_connection(struct packet *packet, stru
 {
 	__u32 server;
 
-	if (slice_of(service->schedule).scheduler != IPVSD_SCHEDULER_MH && !has_overflowed(packet->settings, flow))
+	if (!is_hash_based(service) && !has_overflowed(packet->settings, flow))
 		return ~(tcp->rst ? drop(packet, IPVSD_DROPPED_RESET_WITHOUT_CONNECTION) : answer_reset(packet, tcp));
 	server = rederive(service, packet->client, packet->client_port);
 	if (server) {
@@ -192,7 +192,7 @@ static __always_inline int on_icmp_error(struct packet *packet, struct icmp_head
 	hit = find(packet->settings, &flow);
 	if (hit.entry)
 		server = server_of(hit.value);
-	else if (slice_of(service->schedule).scheduler == IPVSD_SCHEDULER_MH || has_overflowed(packet->settings, &flow))
+	else if (is_hash_based(service) || has_overflowed(packet->settings, &flow))
 		server = rederive(service, quoted->daddr, ports->destination);
 	else
 		server = 0;

@@ -82,7 +82,7 @@ static __always_inline void count_load(__u32 server, __u32 state, __s32 differen
 static __always_inline __u32 next_state(__u32 state, const struct tcphdr *tcp)
 {
 	if (tcp->rst)
-		return IPVSD_STATE_CLOSE;
+		return state == IPVSD_STATE_SYN_RECV ? IPVSD_STATE_SYN_RECV : IPVSD_STATE_CLOSE;
 	if (tcp->syn)
 		return state == IPVSD_STATE_ESTABLISHED ? IPVSD_STATE_ESTABLISHED : IPVSD_STATE_SYN_RECV;
 	if (tcp->fin) {
@@ -96,9 +96,9 @@ static __always_inline __u32 next_state(__u32 state, const struct tcphdr *tcp)
 		}
 		return IPVSD_STATE_CLOSE;
 	}
-	if (tcp->ack && (state == IPVSD_STATE_NONE || state == IPVSD_STATE_SYN_RECV))
-		return IPVSD_STATE_ESTABLISHED;
-	return state ? state : IPVSD_STATE_CLOSE;
+	if (!tcp->ack)
+		return IPVSD_STATE_CLOSE;
+	return state == IPVSD_STATE_NONE || state == IPVSD_STATE_SYN_RECV ? IPVSD_STATE_ESTABLISHED : state;
 }
 
 static __always_inline int locate(const struct ipvsd_settings *settings, __be32 client, __be16 client_port,

@@ -76,11 +76,18 @@ struct ipvsd_service_value {
 
 enum ipvsd_scheduler {
 	IPVSD_SCHEDULER_NONE,
-	IPVSD_SCHEDULER_RING, /* rr, wrr: slots in turn */
-	IPVSD_SCHEDULER_LC,   /* slots are the list of real servers */
+	IPVSD_SCHEDULER_RING, /* rr, wrr, fo, dh: slots in turn */
+	IPVSD_SCHEDULER_TWOS, /* two random slots of the ring */
+	IPVSD_SCHEDULER_LC,   /* from here to OVF the slots are the list of real servers */
 	IPVSD_SCHEDULER_WLC,
-	IPVSD_SCHEDULER_MH, /* the Maglev table, by client address */
+	IPVSD_SCHEDULER_SED,
+	IPVSD_SCHEDULER_NQ,
+	IPVSD_SCHEDULER_OVF,
+	IPVSD_SCHEDULER_SH, /* 256 slots, by the client's address */
+	IPVSD_SCHEDULER_MH, /* the Maglev table, by the client's address */
 };
+
+#define IPVSD_SCHEDULER_BY_PORT 0x80u /* sh-port, mh-port: by the client's port too */
 
 /* schedule and maglev are slices of the slots, each swapped by one 64-bit store:
  * scheduler << 56 | size << 32 | first slot. maglev's scheduler bits are 0. */

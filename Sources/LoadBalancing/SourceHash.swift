@@ -1,0 +1,44 @@
+/// The tables of the sh and dh schedulers (ip_vs_sh.c, ip_vs_dh.c).
+public enum SourceHash {
+    /// IP_VS_SH_TAB_SIZE and IP_VS_DH_TAB_SIZE.
+    public static let size = 256
+
+    /// The bucket of a client: hash_32 (linux/hash.h) of address plus port, its upper 8 bits. Port 0 without sh-port.
+    public static func bucket(client: IPv4Address, port: UInt16) -> Int {
+        Int(((client.value &+ UInt32(port)) &* 0x61C8_8647) >> 24)
+    }
+
+    /// For each bucket an index into `weights`, nil where its clients are refused. Servers fill buckets in list order,
+    /// each as many as its weight before the next has its turn, and one of weight 0 has one (ip_vs_sh_reassign); it
+    /// refuses its clients, or with `fallback` hands them to the first available bucket that ip_vs_sh_get_fallback
+    /// comes to.
+    public static func table(weights: [Int], fallback: Bool) -> [Int?] {
+        guard !weights.isEmpty else { return Array(repeating: nil, count: size) }
+        var buckets: [Int] = []
+        var server = 0
+        var filled = 0
+        for _ in 0..<size {
+            buckets.append(server)
+            filled += 1
+            if filled >= weights[server] {
+                server = (server + 1) % weights.count
+                filled = 0
+            }
+        }
+        return buckets.indices.map { bucket in
+            if weights[buckets[bucket]] > 0 { return buckets[bucket] }
+            guard fallback else { return nil }
+            // The kernel adds the bucket to the walk's offset and to the hash: it starts at twice the bucket.
+            return (0..<size).lazy.map { buckets[(2 * bucket + $0) % size] }.first { weights[$0] > 0 }
+        }
+    }
+
+    /// dh: the server of a VIP; nil where that one has weight 0. Servers fill the buckets in turn, whatever their
+    /// weights (ip_vs_dh_reassign), and the bucket is the address times 2,654,435,761, its lower 8 bits.
+    public static func server(ofVIP vip: IPv4Address, weights: [Int]) -> Int? {
+        guard !weights.isEmpty else { return nil }
+        let bucket = Int((UInt64(vip.value) * 2_654_435_761) & UInt64(size - 1))
+        let server = bucket % weights.count
+        return weights[server] > 0 ? server : nil
+    }
+}

@@ -1,0 +1,7 @@
+import ArgumentParser
+
+@main
+struct IPVSDBench: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "ipvsd-bench", abstract: "Measures ipvsd's packet program.", subcommands: [PacketsCommand.self])
+}

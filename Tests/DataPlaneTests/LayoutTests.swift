@@ -1,0 +1,80 @@
+import PacketPrograms
+import Testing
+
+@testable import DataPlane
+
+/// What Swift makes of the shared header is what the packet programs were compiled with.
+struct LayoutTests {
+    /// The header's own assertions, and the sizes that only map definitions state.
+    @Test func sizes() {
+        #expect(MemoryLayout<ipvsd_flow>.size == 16)
+        #expect(MemoryLayout<ipvsd_bucket>.size == 64)
+        #expect(MemoryLayout<ipvsd_overflow>.size == 64)
+        #expect(MemoryLayout<ipvsd_service_key>.size == 8)
+        #expect(MemoryLayout<ipvsd_service_value>.size == 8)
+        #expect(MemoryLayout<ipvsd_service>.size == 64)
+        #expect(MemoryLayout<ipvsd_slots>.size == 8)
+        #expect(MemoryLayout<ipvsd_server>.size == 16)
+        #expect(MemoryLayout<ipvsd_load>.size == 8)
+        #expect(MemoryLayout<ipvsd_path>.size == 32)
+        #expect(MemoryLayout<ipvsd_statistics>.size == 24)
+        #expect(MemoryLayout<ipvsd_counters>.size == 8 * Int(IPVSD_COUNTERS.rawValue))
+        #expect(MemoryLayout<ipvsd_settings>.size == 8272)
+        #expect(MemoryLayout<ipvsd_learnt_port>.size == 8)
+        #expect(MemoryLayout<ipvsd_director_constants>.size == 8)
+        #expect(MemoryLayout<ipvsd_check_constants>.size == 12)
+    }
+
+    @Test func strides() {
+        #expect(MemoryLayout<ipvsd_bucket>.stride == 64)
+        #expect(MemoryLayout<ipvsd_service>.stride == 64)
+        #expect(MemoryLayout<ipvsd_server>.stride == 16)
+        #expect(MemoryLayout<ipvsd_path>.stride == 32)
+        #expect(MemoryLayout<ipvsd_settings>.stride == 8272)
+    }
+
+    @Test func offsets() {
+        #expect(MemoryLayout<ipvsd_flow>.offset(of: \.value) == 8)
+        #expect(MemoryLayout<ipvsd_service_key>.offset(of: \.port) == 4)
+        #expect(MemoryLayout<ipvsd_service_key>.offset(of: \.protocol) == 6)
+        #expect(MemoryLayout<ipvsd_service_value>.offset(of: \.flow_service) == 4)
+        #expect(MemoryLayout<ipvsd_service_value>.offset(of: \.flags) == 6)
+        #expect(MemoryLayout<ipvsd_service>.offset(of: \.maglev) == 8)
+        #expect(MemoryLayout<ipvsd_service>.offset(of: \.cursor) == 16)
+        #expect(MemoryLayout<ipvsd_service>.offset(of: \.name) == 24)
+        #expect(MemoryLayout<ipvsd_server>.offset(of: \.weight) == 4)
+        #expect(MemoryLayout<ipvsd_server>.offset(of: \.flags) == 6)
+        #expect(MemoryLayout<ipvsd_server>.offset(of: \.address) == 8)
+        #expect(MemoryLayout<ipvsd_server>.offset(of: \.service) == 12)
+        #expect(MemoryLayout<ipvsd_server>.offset(of: \.configured_weight) == 14)
+        #expect(MemoryLayout<ipvsd_load>.offset(of: \.inactive) == 4)
+        #expect(MemoryLayout<ipvsd_path>.offset(of: \.mac_last4) == 8)
+        #expect(MemoryLayout<ipvsd_path>.offset(of: \.ifindex) == 12)
+        #expect(MemoryLayout<ipvsd_path>.offset(of: \.source) == 16)
+        #expect(MemoryLayout<ipvsd_path>.offset(of: \.destination) == 20)
+        #expect(MemoryLayout<ipvsd_path>.offset(of: \.mtu) == 24)
+        #expect(MemoryLayout<ipvsd_path>.offset(of: \.flags) == 28)
+        #expect(MemoryLayout<ipvsd_settings>.offset(of: \.ingress_mtu) == 4)
+        #expect(MemoryLayout<ipvsd_settings>.offset(of: \.seed) == 8)
+        #expect(MemoryLayout<ipvsd_settings>.offset(of: \.timeout) == 16)
+        #expect(MemoryLayout<ipvsd_settings>.offset(of: \.check_address) == 48)
+        #expect(MemoryLayout<ipvsd_settings>.offset(of: \.vip_filter) == 80)
+    }
+
+    @Test func counters() {
+        #expect(PacketCounter.all.map(\.index) == Array(0..<Int(IPVSD_COUNTERS.rawValue)))
+        #expect(Set(PacketCounter.all.map(\.name)).count == PacketCounter.all.count)
+        #expect(PacketCounter.all.filter { $0.group == .received }.map(\.name) == ["received"])
+        #expect(PacketCounter.all.filter { $0.group == .forwarded }.map(\.name) == ["forwarded"])
+        for counter in PacketCounter.all {
+            #expect(counter.name.hasPrefix("passed-") == (counter.group == .passed))
+            #expect(counter.name.hasPrefix("answered-") == (counter.group == .answered))
+            #expect(counter.name.hasPrefix("dropped-") == (counter.group == .dropped))
+        }
+    }
+}
+
+extension PacketCounter {
+    /// The counters of which each packet moves one.
+    static let ends = Set(all.filter { $0.group != .received && $0.group != .event }.map(\.name))
+}

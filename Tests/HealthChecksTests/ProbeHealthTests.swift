@@ -1,0 +1,54 @@
+import HealthChecks
+import Testing
+
+/// Rise, fall and the first verdict.
+struct ProbeHealthTests {
+    /// "+" is a success, "-" a failure; the verdicts after each: "?", "u" and "d".
+    @Test(arguments: [
+        ("", 2, 3, ""),
+        ("+", 2, 3, "u"),
+        // The first verdict counts alone.
+        ("-", 2, 3, "d"),
+        ("-++", 2, 3, "ddu"),
+        ("-+-++", 2, 3, "ddddu"),
+        ("+--+---", 2, 3, "uuuuuud"),
+        ("+---++", 2, 3, "uuuddu"),
+        ("+---+-+-++", 2, 3, "uuuddddddu"),
+        ("+-+-+-+-", 1, 2, "uuuuuuuu"),
+        ("+--+--", 1, 2, "uuduud"),
+        ("+-+-", 1, 1, "udud"),
+        ("-+++", 3, 1, "dddu"),
+    ])
+    func verdicts(results: String, rise: Int, fall: Int, expected: String) {
+        var health = ProbeHealth()
+        #expect(health.verdict == .unproven)
+        var seen = ""
+        for result in results {
+            let before = health.verdict
+            let changed = health.record(result == "+" ? .success : .failure("no"), rise: rise, fall: fall)
+            #expect(changed == (health.verdict != before))
+            seen += health.verdict == .up ? "u" : health.verdict == .down ? "d" : "?"
+        }
+        #expect(seen == expected)
+    }
+
+    /// What the last daemon took out has to rise.
+    @Test func startsDown() {
+        var health = ProbeHealth(verdict: .down)
+        let verdicts = (0..<2).map { _ in
+            health.record(.success, rise: 2, fall: 3)
+            return health.verdict
+        }
+        #expect(verdicts == [.down, .up])
+    }
+
+    @Test func remembersWhatAnswered() {
+        var health = ProbeHealth()
+        health.record(.failure("refused", hostAnswered: true), rise: 1, fall: 1)
+        #expect(!health.hasAnswered && health.failure == "refused" && !health.isSteadilyUp)
+        health.record(.success, rise: 1, fall: 2)
+        #expect(health.hasAnswered && health.failure == nil && health.isSteadilyUp)
+        health.record(.failure("silent"), rise: 1, fall: 2)
+        #expect(health.hasAnswered && health.verdict == .up && !health.isSteadilyUp)
+    }
+}
