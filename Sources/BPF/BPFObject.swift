@@ -50,11 +50,6 @@ public final class BPFObject {
         if code != 0 { throw BPFError("set constants of \(name)", code: -code) }
     }
 
-    public func setMaxEntries(_ count: UInt32, ofMap map: String) throws(BPFError) {
-        let code = bpf_map__set_max_entries(try handle(ofMap: map), count)
-        if code != 0 { throw BPFError("size map \(map)", code: -code) }
-    }
-
     /// Pins the map there, or, if a map of the same shape is pinned there already, uses that one. Before `load()`.
     public func setPinPath(_ path: String, ofMap map: String) throws(BPFError) {
         let code = bpf_map__set_pin_path(try handle(ofMap: map), path)
@@ -79,20 +74,11 @@ public final class BPFObject {
             .map(String.init)
     }
 
-    /// The verifier's whole log of the last `load()`.
-    public var verifierLog: String { String(cString: log) }
-
     public func program(named name: String) throws(BPFError) -> BPFProgram {
         guard let program = bpf_object__find_program_by_name(object, name) else {
             throw BPFError("find program \(name)", code: ENOENT)
         }
         return BPFProgram(owner: self, descriptor: bpf_program__fd(program))
-    }
-
-    /// A map, once loaded, with the shape that the shared header says.
-    public func map<Key, Value>(named name: String, _: Key.Type, _: Value.Type) throws(BPFError) -> BPFMap<Key, Value> {
-        let map = try handle(ofMap: name)
-        return try BPFMap(name: name, descriptor: BPFDescriptor(duplicating: bpf_map__fd(map)))
     }
 
     private func handle(ofMap map: String) throws(BPFError) -> OpaquePointer {

@@ -89,7 +89,6 @@ static int in_mount_namespace(pid_t process, int (*action)(const char *), const 
 	return WIFEXITED(status) ? WEXITSTATUS(status) : ECHILD;
 }
 
-int clinux_mount_bpffs_for_pid1(const char *path) { return clinux_mount_bpffs_for(1, path); }
 
 int clinux_mount_bpffs_for(pid_t process, const char *path)
 {

@@ -127,3 +127,14 @@ extension DirectorMaps {
         return Dictionary(uniqueKeysWithValues: PacketCounter.all.map { ($0.name, totals[$0.index]) })
     }
 }
+
+extension DesiredService {
+    /// The service as it is.
+    public init(_ service: DataPlaneSnapshot.Service) {
+        self.init(
+            address: service.address, scheduler: service.scheduler,
+            servers: service.servers.filter { !$0.isRemoved }.map {
+                Server(address: $0.address, configuredWeight: $0.configuredWeight, isDown: $0.isDown)
+            })
+    }
+}

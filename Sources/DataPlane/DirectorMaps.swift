@@ -8,13 +8,14 @@ internal import PacketPrograms
 public final class DirectorMaps: Sendable {
     static let names = [
         "settings", "services", "schedules", "slots", "servers", "loads", "paths", "statistics", "counters", "flows",
-        "overflows", "learnt_ports", "egress",
+        "overflows", "learnt_ports", "answered_ports", "egress",
     ]
 
     let services: BPFMap<ipvsd_service_key, ipvsd_service_value>
     let statistics: BPFMap<UInt32, ipvsd_statistics>
     let counters: BPFMap<UInt32, ipvsd_counters>
-    let learntPorts: BPFMap<ipvsd_learnt_port, UInt64>
+    let learntPorts: BPFMap<ipvsd_port, UInt64>
+    let answeredPorts: BPFMap<ipvsd_port, UInt64>
     let egress: BPFMap<UInt32, UInt32>
     let settings: MappedArray<ipvsd_settings>
     let schedules: MappedArray<ipvsd_service>
@@ -47,7 +48,8 @@ public final class DirectorMaps: Sendable {
         services = try pinned("services", ipvsd_service_key.self, ipvsd_service_value.self)
         statistics = try pinned("statistics", UInt32.self, ipvsd_statistics.self)
         counters = try pinned("counters", UInt32.self, ipvsd_counters.self)
-        learntPorts = try pinned("learnt_ports", ipvsd_learnt_port.self, UInt64.self)
+        learntPorts = try pinned("learnt_ports", ipvsd_port.self, UInt64.self)
+        answeredPorts = try pinned("answered_ports", ipvsd_port.self, UInt64.self)
         egress = try pinned("egress", UInt32.self, UInt32.self)
         schedules = try array("schedules", ipvsd_service.self)
         slots = try array("slots", ipvsd_slots.self)

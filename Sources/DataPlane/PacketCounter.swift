@@ -45,6 +45,7 @@ public struct PacketCounter: Sendable, Hashable {
         PacketCounter(IPVSD_EVENT_FLOW_EVICTED, "flow-evicted", .event),
         PacketCounter(IPVSD_EVENT_REDERIVED, "rederived-without-connection", .event),
         PacketCounter(IPVSD_EVENT_RESCHEDULED, "rescheduled", .event),
+        PacketCounter(IPVSD_EVENT_RESCHEDULED_SILENT, "rescheduled-from-silent-server", .event),
         PacketCounter(IPVSD_EVENT_ICMP_RELAYED, "icmp-error-relayed", .event),
     ]
 }

@@ -70,6 +70,11 @@ public final class XDPDataPlane {
     public static let maximumServices = Int(IPVSD_SERVICES) - 1
     public static let maximumServers = Int(IPVSD_SERVERS) - 1
     public static let maximumServersOfAService = Int(IPVSD_LIST_LIMIT)
+    public static let maximumCheckAddresses = Int(IPVSD_CHECK_ADDRESSES)
+
+    /// Has the kernel verify the program, and lets it go.
+    public static func tryLoading() throws(BPFError) { try BPFObject(.director).load() }
+
     /// The low bits of a check socket's mark are the real server's id.
     public static func checkMark(server: UInt32) -> UInt32 { UInt32(IPVSD_CHECK_MARK) | server }
 
@@ -85,6 +90,10 @@ public final class XDPDataPlane {
     private var paths: [IPv4Address: Path] = [:]
     /// The path row of each real server's address.
     private var pathIDs: [IPv4Address: Int] = [:]
+
+    private var sweeps = 0
+    /// The number of sweeps at which a removed real server was first seen without connections.
+    private var idleSince: [Int: Int] = [:]
 
     private struct ServerKey: Hashable {
         var service: Int
@@ -151,7 +160,6 @@ public final class XDPDataPlane {
         let wanted = Set(desired.map(\.address))
         for (address, index) in services where !wanted.contains(address) { try remove(address, index: index) }
         writeFilter(vips: Set(desired.map(\.address.vip)))
-        releaseIdleRows()
     }
 
     private func apply(_ service: DesiredService) throws(BPFError) {
@@ -178,6 +186,7 @@ public final class XDPDataPlane {
         let key = ServerKey(service: service, address: server.address)
         let flags = IPVSD_SERVER_USED | (server.isDown ? IPVSD_SERVER_DOWN : 0)
         if let id = serverIDs[key] {
+            idleSince[id] = nil
             maps.servers.pointer(id).storeBytes(
                 of: server.configuredWeight, toByteOffset: configuredWeightOffset, as: UInt16.self)
             writeWord(id, weight: server.weight, flags: flags)
@@ -302,6 +311,7 @@ public final class XDPDataPlane {
         for (key, _) in address.keys(service: UInt32(index)) { try maps.services.remove(key) }
         services[address] = nil
         if !services.keys.contains(where: { $0.vip == address.vip }) { try maps.services.remove(vipKey(address.vip)) }
+        for key in try maps.learntPorts.keys() where Int(key.id) == index { try maps.learntPorts.remove(key) }
         let row = maps.schedules[index]
         clinux_store_u64(maps.schedules.pointer(index), 0)
         clinux_store_u64(maps.schedules.pointer(index) + 8, 0)
@@ -312,18 +322,27 @@ public final class XDPDataPlane {
         }
     }
 
-    /// Gives back the rows of removed real servers that no connection holds any more, and of services without any.
+    /// Gives back the rows of removed real servers that no connection has held for two whole sweeps (a packet may be
+    /// about to record one), and of services without any.
     private func releaseIdleRows() {
         for (key, id) in serverIDs where maps.servers[id].flags & UInt16(IPVSD_SERVER_REMOVED) != 0 {
             let load = maps.loads[id]
-            guard load.active == 0, load.inactive == 0 else { continue }
+            guard load.active == 0, load.inactive == 0 else {
+                idleSince[id] = nil
+                continue
+            }
+            let since = idleSince[id] ?? sweeps
+            idleSince[id] = since
+            guard sweeps >= since + 2 else { continue }
+            idleSince[id] = nil
             writeWord(id, path: 0, weight: 0, flags: 0)
+            try? setAnsweredPorts([], of: UInt32(id))
             serverRows.release(id)
             serverIDs[key] = nil
         }
         let live = Set(services.values).union(serverIDs.keys.map(\.service))
         for index in 1..<maps.schedules.count where !live.contains(index) { serviceRows.release(index) }
-        let addresses = Set(serverIDs.keys.map(\.address))
+        let addresses = serverAddresses
         for (address, row) in pathIDs where !addresses.contains(address) {
             pathRows.release(row)
             pathIDs[address] = nil
@@ -393,6 +412,14 @@ public final class XDPDataPlane {
         maps.settings.pointer(0).storeBytes(of: mtu, toByteOffset: 4, as: UInt32.self)
     }
 
+    /// How many SYNs without a completed handshake make a server silent; 0: no number does.
+    public func setSilentAfter(_ syns: UInt32) {
+        maps.settings.pointer(0).storeBytes(of: syns, toByteOffset: silentAfterOffset, as: UInt32.self)
+    }
+
+    /// SYNs that were sent to the real server since a handshake with it completed.
+    public func unansweredSYNs(server id: UInt32) -> UInt32 { maps.loads[Int(id)].unanswered }
+
     /// The director's addresses to which checks are answered.
     public func setCheckAddresses(_ addresses: [IPv4Address]) {
         for index in 0..<Int(IPVSD_CHECK_ADDRESSES) {
@@ -414,10 +441,13 @@ public final class XDPDataPlane {
 
     private func linkPath(_ interface: Int32) -> String { Self.linkPin(directory: directory, interface: interface) }
 
-    /// Puts the program on the interface, in place of the last daemon's without losing a packet.
+    /// Puts the program on the interface: in place of the last daemon's without losing a packet, where that one is
+    /// attached in the same mode.
     public func attach(interface: Int32, mode: XDPMode) throws(BPFError) {
         let program = try object.program(named: "director")
-        if let link = try BPFLink(pinnedAt: linkPath(interface)), try link.interface() == UInt32(interface) {
+        if let link = try BPFLink(pinnedAt: linkPath(interface)), try link.interface() == UInt32(interface),
+            try XDPAttachment.of(interface: interface)?.mode == mode
+        {
             try link.update(to: program)
         } else {
             unlink(linkPath(interface))
@@ -432,30 +462,65 @@ public final class XDPDataPlane {
         try BPFLink(pinnedAt: linkPath(interface))?.interface() == UInt32(interface)
     }
 
-    /// Takes the program off the interface.
-    public func detach(interface: Int32) { unlink(linkPath(interface)) }
-
     /// The packet program, for test runs.
     public func program() throws(BPFError) -> BPFProgram { try object.program(named: "director") }
 
     // MARK: Housekeeping
 
-    /// Frees expired flows, then the rows that this makes idle. One pass over the flow table, milliseconds.
+    /// Frees expired flows, then the rows that this makes idle: one pass over the flow table, in many short runs.
     public func sweep() throws(BPFError) {
-        _ = try object.program(named: "sweep").testRun(packet: [UInt8](repeating: 0, count: 64))
+        let program = try object.program(named: "sweep")
+        let packet = [UInt8](repeating: 0, count: 64)
+        for _ in 0..<(maps.flows.count / Int(IPVSD_SWEEP_BUCKETS)) { _ = try program.testRun(packet: packet) }
+        sweeps += 1
         releaseIdleRows()
     }
 
-    /// Ports of any-port services on which clients' handshakes completed.
-    public func learntPorts() throws(BPFError) -> [ServiceAddress: Set<UInt16>] {
+    /// Ports of any-port services on which clients' handshakes completed, the most recent first.
+    public func learntPorts() throws(BPFError) -> [ServiceAddress: [UInt16]] {
         let addresses = Dictionary(uniqueKeysWithValues: services.map { ($1, $0) })
-        var ports: [ServiceAddress: Set<UInt16>] = [:]
+        var ports: [ServiceAddress: [(port: UInt16, time: UInt64)]] = [:]
         for key in try maps.learntPorts.keys() {
-            guard let address = addresses[Int(key.service)] else { continue }
-            ports[address, default: []].insert(UInt16(bigEndian: key.port))
+            guard let address = addresses[Int(key.id)], let time = try maps.learntPorts.value(for: key) else {
+                continue
+            }
+            ports[address, default: []].append((UInt16(bigEndian: key.port), time))
+        }
+        return ports.mapValues { $0.sorted { $0.time > $1.time }.map(\.port) }
+    }
+
+    /// Forgets ports that nobody answers, until a client's handshake completes there again.
+    public func forgetLearntPorts(_ ports: Set<UInt16>, of service: ServiceAddress) throws(BPFError) {
+        guard let index = services[service] else { return }
+        for port in ports {
+            try maps.learntPorts.remove(ipvsd_port(id: UInt32(index), port: port.bigEndian, reserved: 0))
+        }
+    }
+
+    /// The ports that have answered checks on a service's real servers; kept for the next daemon.
+    public func answeredPorts(of service: ServiceAddress) throws(BPFError) -> [IPv4Address: Set<UInt16>] {
+        var ports: [IPv4Address: Set<UInt16>] = [:]
+        for key in try maps.answeredPorts.keys() where Int(key.id) < maps.servers.count {
+            let row = maps.servers[Int(key.id)]
+            guard let index = services[service], Int(row.service) == index, row.flags & UInt16(IPVSD_SERVER_USED) != 0
+            else { continue }
+            ports[IPv4Address(bigEndian: row.address), default: []].insert(UInt16(bigEndian: key.port))
         }
         return ports
     }
+
+    public func setAnsweredPorts(_ ports: Set<UInt16>, of server: UInt32) throws(BPFError) {
+        for key in try maps.answeredPorts.keys() where key.id == server && !ports.contains(UInt16(bigEndian: key.port))
+        {
+            try maps.answeredPorts.remove(key)
+        }
+        for port in ports {
+            try maps.answeredPorts.update(1, for: ipvsd_port(id: server, port: port.bigEndian, reserved: 0))
+        }
+    }
+
+    /// Of every real server that a row is kept for, also removed ones whose connections go on.
+    public var serverAddresses: Set<IPv4Address> { Set(serverIDs.keys.map(\.address)) }
 
     public func snapshot() throws(BPFError) -> DataPlaneSnapshot { try DataPlaneSnapshot(of: maps) }
 }
@@ -463,7 +528,8 @@ public final class XDPDataPlane {
 private let configuredWeightOffset = MemoryLayout<ipvsd_server>.offset(of: \.configured_weight) ?? 14
 private let timeoutOffset = MemoryLayout<ipvsd_settings>.offset(of: \.timeout) ?? 16
 private let checkAddressOffset = MemoryLayout<ipvsd_settings>.offset(of: \.check_address) ?? 48
-private let filterOffset = MemoryLayout<ipvsd_settings>.offset(of: \.vip_filter) ?? 80
+private let silentAfterOffset = MemoryLayout<ipvsd_settings>.offset(of: \.silent_after) ?? 80
+private let filterOffset = MemoryLayout<ipvsd_settings>.offset(of: \.vip_filter) ?? 88
 
 extension Path {
     var row: ipvsd_path {

@@ -21,7 +21,7 @@ final class CheckDevice {
         let socket = try RouteSocket()
         if try socket.link(named: Self.name) != nil, journal.entry(for: .link(name: Self.name)) == nil {
             throw DirectorError(
-                .interface, "create \(Self.name): there is one already, of another director in this network namespace")
+                .interface, "create \(Self.name): there is a device of that name already, which is not this director's")
         }
         try journal.make(.link(name: Self.name)) {
             if try socket.link(named: Self.name) == nil { try socket.createVeth(name: Self.name, peer: Self.peer) }

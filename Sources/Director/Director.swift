@@ -21,6 +21,10 @@ public actor Director {
     private var running: Running?
     private var health: [ServiceAddress: ServiceHealth] = [:]
     private var states: [Target: State] = [:]
+    /// Being checked out of turn.
+    private var underSuspicion: Set<Target> = []
+    /// Real servers to which there is no way, and why.
+    private var unreachable: [IPv4Address: String] = [:]
 
     /// What a start makes and a stop takes away.
     private struct Running {
@@ -30,7 +34,14 @@ public actor Director {
         var paths: PathFinder
         var checkDevice: CheckDevice?
         var listening: Set<Int32> = []
+        var isForwarding = false
     }
+
+    /// SYNs in a row without a completed handshake that make a real server silent. At 30 % loss of a healthy one's
+    /// answers four in a row are one in a hundred, and they have to fill half a second besides.
+    private static let silentAfter: UInt32 = 4
+    /// So many trigger a check at once.
+    private static let suspiciousAfter: UInt32 = 2
 
     private struct Target: Hashable {
         var service: ServiceAddress
@@ -71,26 +82,34 @@ public actor Director {
         }
     }
 
+    /// In the order of what may fail: the services of a data plane that is taken over change last.
     private func start(journal: ChangeJournal) async throws {
         guard let vip = configuration.services.first?.address.vip else { return }
         let ingress = try PathFinder.ingress(named: configuration.interface, vip: vip)
         let isVeth = ingress.kind == "veth"
         let (directory, _, note) = try instance.bpfDirectory(journal: journal)
         if let note { logger.warning("\(note)") }
-        let mode = try attachMode(ingress, directory: directory)
+        let modes = try Self.attachModes(configuration, ingress: ingress, directory: directory)
         for pin in XDPDataPlane.pins(directory: directory, interface: ingress.index) {
             try journal.make(.file(path: pin)) {}
         }
         let dataPlane = try XDPDataPlane(directory: directory, answersByRedirect: isVeth)
         let adopted = try dataPlane.snapshot()
+        var device: CheckDevice?
+        if configuration.checks.kind != .none { device = try CheckDevice(directory: directory, journal: journal) }
         running = Running(
             dataPlane: dataPlane, journal: journal, ingress: ingress,
-            paths: try PathFinder(journal: journal, transmitting: isVeth ? nil : ingress.index))
-        takeOverHealth(from: adopted)
+            paths: try PathFinder(journal: journal, transmitting: isVeth ? nil : ingress.index), checkDevice: device)
+        try takeOverHealth(from: adopted)
         dataPlane.setIngressMTU(ingress.mtu)
-        try applyServices()
-        if configuration.checks.kind != .none {
-            running?.checkDevice = try CheckDevice(directory: directory, journal: journal)
+        dataPlane.setSilentAfter(configuration.watchesSYNs ? Self.silentAfter : 0)
+        do {
+            if !adopted.services.isEmpty { try attach(dataPlane, ingress: ingress, modes: modes) }
+            try applyServices()
+        } catch {
+            // The old services go on, by the old program or the new one.
+            if !adopted.services.isEmpty { try? dataPlane.apply(adopted.services.map(DesiredService.init)) }
+            throw error
         }
         try refreshPaths()
         // A first packet would otherwise be lost to an ARP that is still out.
@@ -101,45 +120,81 @@ public actor Director {
             try await Task.sleep(for: .milliseconds(10))
             try refreshPaths()
         }
-        try attach(dataPlane, ingress: ingress, mode: mode)
+        if adopted.services.isEmpty { try attach(dataPlane, ingress: ingress, modes: modes) }
+        try refreshPaths()
+        try dropWhatIsNoLongerWanted(journal, ingress: ingress, directory: directory)
         try placeAddresses(journal: journal, ingress: ingress)
         announce()
+        running?.isForwarding = true
         let names = configuration.services.map(\.address.description).joined(separator: ", ")
         let xdp = try XDPAttachment.of(interface: ingress.index)?.mode.rawValue ?? "off"
         logger.notice(
             "\(adopted.services.isEmpty ? "" : "took over, ")forwarding \(names) on \(ingress.name) (XDP \(xdp))")
     }
 
-    /// The mode to attach in; refuses where another program sits.
-    private func attachMode(_ ingress: Link, directory: String) throws -> [XDPMode] {
-        if let present = try XDPAttachment.of(interface: ingress.index),
+    /// What a start would fail for, without changing anything: asked before a running daemon is told to go.
+    public static func preflight(_ configuration: DirectorConfiguration, instance: InstancePaths) throws {
+        silenceLibbpf()
+        do {
+            guard let vip = configuration.services.first?.address.vip else { return }
+            let ingress = try PathFinder.ingress(named: configuration.interface, vip: vip)
+            _ = try attachModes(configuration, ingress: ingress, directory: instance.existingBPFDirectory() ?? "")
+            try XDPDataPlane.tryLoading()
+        } catch {
+            throw DirectorError(error)
+        }
+    }
+
+    /// The modes to attach in, the preferred first; refuses where another program sits.
+    private static func attachModes(
+        _ configuration: DirectorConfiguration, ingress: Link, directory: String
+    ) throws -> [XDPMode] {
+        let present = try XDPAttachment.of(interface: ingress.index)
+        if let present,
             try BPFLink(pinnedAt: XDPDataPlane.linkPin(directory: directory, interface: ingress.index))?.interface()
                 != UInt32(ingress.index)
         {
             throw DirectorError(
                 .interface,
-                "attach director to \(ingress.name): Device or resource busy (another XDP program: id \(present.programID))"
-            )
+                "attach director to \(ingress.name): Device or resource busy (another XDP program: id "
+                    + "\(present.programID))")
         }
         switch configuration.xdp {
         case .native: return [.native]
         case .generic: return [.generic]
         // A veth's generic hook would see merged frames of 64 KB.
-        case .auto: return ingress.kind == "veth" ? [.native] : [.native, .generic]
+        case .auto where ingress.kind == "veth": return [.native]
+        case .auto: return present?.mode == .generic ? [.generic] : [.native, .generic]
         }
     }
 
-    private func attach(_ dataPlane: XDPDataPlane, ingress: Link, mode: [XDPMode]) throws {
-        for (index, attempt) in mode.enumerated() {
+    private func attach(_ dataPlane: XDPDataPlane, ingress: Link, modes: [XDPMode]) throws {
+        for (index, mode) in modes.enumerated() {
             do {
-                try dataPlane.attach(interface: ingress.index, mode: attempt)
+                try dataPlane.attach(interface: ingress.index, mode: mode)
+                running?.paths.isNative = mode == .native
                 return
             } catch  where error.code == EBUSY || error.code == EEXIST {
                 throw DirectorError(.interface, "attach director to \(ingress.name): \(error)")
-            } catch  where index + 1 < mode.count {
+            } catch  where index + 1 < modes.count {
                 logger.warning("\(ingress.name) has no native XDP (\(error)): falling back to generic, which is slower")
             } catch {
-                throw DirectorError(.kernel, "attach director to \(ingress.name) in \(attempt.rawValue) mode: \(error)")
+                throw DirectorError(.kernel, "attach director to \(ingress.name) in \(mode.rawValue) mode: \(error)")
+            }
+        }
+    }
+
+    /// What the daemon before this one had put elsewhere, or for checks that are now off.
+    private func dropWhatIsNoLongerWanted(_ journal: ChangeJournal, ingress: Link, directory: String) throws {
+        let pin = XDPDataPlane.linkPin(directory: directory, interface: ingress.index).split(separator: "/").last
+        for change in journal.changes.reversed() {
+            switch change {
+            case .file(let path):
+                let name = path.split(separator: "/").last ?? ""
+                if name.hasPrefix("link-"), name != pin { try journal.undo(change) }
+            case .filter, .qdisc, .link:
+                if running?.checkDevice == nil { try journal.undo(change) }
+            default: continue
             }
         }
     }
@@ -178,19 +233,22 @@ public actor Director {
     public func stop() -> Bool {
         guard let running else { return true }
         self.running = nil
-        return Self.undo(running.journal, logger: logger)
+        return Self.undo(running.journal, instance: instance, logger: logger)
     }
 
     /// Removes what a director left, without one running. Nil where there was nothing.
     public static func cleanup(instance: InstancePaths, logger: Logger) throws -> Bool? {
         let journal = try ChangeJournal(path: instance.journal)
-        return journal.changes.isEmpty ? nil : undo(journal, logger: logger)
+        return journal.changes.isEmpty ? nil : undo(journal, instance: instance, logger: logger)
     }
 
-    private static func undo(_ journal: ChangeJournal, logger: Logger) -> Bool {
-        journal.undoAll { change, failure in
+    private static func undo(_ journal: ChangeJournal, instance: InstancePaths, logger: Logger) -> Bool {
+        let complete = journal.undoAll { change, failure in
             if let failure { logger.error("remove \(change): \(failure)") } else { logger.info("removed \(change)") }
         }
+        // Whoever made the directory that instances share, the last one to leave removes it.
+        instance.removeBPFDirectoryIfEmpty()
+        return complete
     }
 
     // MARK: The desired state
@@ -212,16 +270,25 @@ public actor Director {
     private func refreshPaths() throws {
         guard let current = running else { return }
         var sources: Set<IPv4Address> = []
-        for server in Set(configuration.services.flatMap { $0.servers.map(\.address) }).sorted() {
+        // Removed real servers, too: their connections go on.
+        for server in current.dataPlane.serverAddresses.sorted() {
             switch try current.paths.path(to: server) {
             case .found(let path):
+                if unreachable.removeValue(forKey: server) != nil { logger.notice("\(server) is reachable again") }
                 try current.dataPlane.setPath(path, to: server)
                 sources.insert(path.source)
                 try listen(on: path.interface)
             case .none(let reason):
                 try current.dataPlane.setPath(nil, to: server)
-                logger.debug("\(server): \(reason)")
+                if unreachable.updateValue(reason, forKey: server) != reason {
+                    logger.warning("no way to \(server): \(reason)")
+                }
             }
+        }
+        if sources.count > XDPDataPlane.maximumCheckAddresses, running?.checkDevice != nil {
+            logger.error(
+                "checks leave from \(sources.count) addresses; answers are taken in for \(XDPDataPlane.maximumCheckAddresses)"
+            )
         }
         current.dataPlane.setCheckAddresses(sources.sorted())
         if let link = try RouteSocket().link(index: current.ingress.index) {
@@ -246,6 +313,7 @@ public actor Director {
             group.addTask { await self.followNetwork() }
             group.addTask { await self.keepHouse() }
             guard configuration.checks.kind != .none else { return }
+            if configuration.watchesSYNs { group.addTask { await self.watchSilence() } }
             for service in configuration.services {
                 for server in service.servers {
                     group.addTask { await self.watch(Target(service: service.address, server: server.address)) }
@@ -272,16 +340,63 @@ public actor Director {
         var second = 0
         while !Task.isCancelled {
             do {
+                try stayAttached()
                 try refreshPaths()
-                for (address, ports) in try running?.dataPlane.learntPorts() ?? [:] where isAutomatic(address) {
-                    health[address]?.learn(ports: ports)
-                }
+                try learnPorts()
                 if second % 5 == 0 { try running?.dataPlane.sweep() }
             } catch {
                 logger.error("\(error)")
             }
             second += 1
             try? await Task.sleep(for: .seconds(1))
+        }
+    }
+
+    private func learnPorts() throws {
+        guard let dataPlane = running?.dataPlane else { return }
+        for (address, ports) in try dataPlane.learntPorts() where isAutomatic(address) {
+            health[address]?.learn(ports: ports)
+            if let forgotten = health[address]?.forget() { try dataPlane.forgetLearntPorts(forgotten, of: address) }
+        }
+    }
+
+    /// The interface may have been made anew under its old name: a driver was reloaded, a container's veth replaced.
+    private func stayAttached() throws {
+        guard let current = running, let link = try RouteSocket().link(named: current.ingress.name) else { return }
+        guard try !current.dataPlane.isAttached(interface: link.index) else { return }
+        guard let directory = instance.existingBPFDirectory() else { return }
+        logger.warning("the director is no longer attached to \(link.name): attaching it again")
+        let pin = XDPDataPlane.linkPin(directory: directory, interface: link.index)
+        try current.journal.make(.file(path: pin)) {}
+        running?.ingress = link
+        running?.paths.transmitting = link.kind == "veth" ? nil : link.index
+        running?.listening = []
+        try attach(
+            current.dataPlane, ingress: link,
+            modes: Self.attachModes(configuration, ingress: link, directory: directory))
+        try refreshPaths()
+        try placeAddresses(journal: current.journal, ingress: link)
+        announce()
+    }
+
+    /// Checks a real server at once whose clients' SYNs no ACK follows, as often as it takes for a verdict.
+    private func watchSilence() async {
+        var seen: [Target: UInt32] = [:]
+        while !Task.isCancelled {
+            for (target, state) in states where state.isUp {
+                guard let dataPlane = running?.dataPlane,
+                    let id = dataPlane.serverID(service: target.service, server: target.server)
+                else { continue }
+                let unanswered = dataPlane.unansweredSYNs(server: id)
+                let isNews = unanswered >= Self.suspiciousAfter && unanswered != seen[target]
+                seen[target] = unanswered
+                guard isNews, underSuspicion.insert(target).inserted else { continue }
+                Task {
+                    for _ in 0..<configuration.checks.fall where states[target]?.isUp == true { await check(target) }
+                    underSuspicion.remove(target)
+                }
+            }
+            try? await Task.sleep(for: .milliseconds(100))
         }
     }
 
@@ -301,13 +416,15 @@ public actor Director {
     }
 
     /// Servers that the last daemon had taken out stay out until they answer.
-    private func takeOverHealth(from snapshot: DataPlaneSnapshot) {
+    private func takeOverHealth(from snapshot: DataPlaneSnapshot) throws {
         for service in configuration.services {
             let adopted = snapshot.services.first { $0.address == service.address }?.servers ?? []
             let down = configuration.checks.kind == .none ? [] : adopted.filter(\.isDown).map(\.address)
             health[service.address] = ServiceHealth(
                 required: required(service.address), rise: configuration.checks.rise, fall: configuration.checks.fall,
-                initiallyDown: Set(down))
+                initiallyDown: Set(down),
+                answered: isAutomatic(service.address)
+                    ? try running?.dataPlane.answeredPorts(of: service.address) ?? [:] : [:])
             for server in service.servers {
                 let isDown = down.contains(server.address)
                 states[Target(service: service.address, server: server.address)] = State(
@@ -352,11 +469,21 @@ public actor Director {
                 }
             }
             for await (probe, result) in group {
-                health[target.service]?.record(result, of: probe, on: target.server)
+                record(result, of: probe, on: target)
                 if case .failure(_, hostAnswered: false) = result { running?.paths.askAgain(target.server) }
             }
         }
         settle(target.service)
+    }
+
+    private func record(_ result: ProbeResult, of probe: Probe, on target: Target) {
+        let known = health[target.service]?.answeredPorts(of: target.server)
+        health[target.service]?.record(result, of: probe, on: target.server)
+        guard let ports = health[target.service]?.answeredPorts(of: target.server), ports != known,
+            let dataPlane = running?.dataPlane,
+            let id = dataPlane.serverID(service: target.service, server: target.server)
+        else { return }
+        do { try dataPlane.setAnsweredPorts(ports, of: id) } catch { logger.error("\(error)") }
     }
 
     private struct NoWay: Error { var reason: String }
@@ -418,7 +545,7 @@ public actor Director {
 
     /// Nil until started.
     public func status() throws -> DirectorStatus? {
-        guard let running else { return nil }
+        guard let running, running.isForwarding else { return nil }
         var status = DirectorStatus(
             snapshot: try running.dataPlane.snapshot(), pid: getpid(), xdp: try Self.xdp([running.ingress.index]))
         for serviceIndex in status.services.indices {

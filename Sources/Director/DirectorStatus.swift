@@ -26,6 +26,26 @@ public struct DirectorStatus: Codable, Sendable {
         /// When the health became so, ISO 8601; nil where no daemon knows.
         public var since: String?
         public var reason: String?
+
+        enum CodingKeys: String, CodingKey {
+            case address, weight, method, active, inactive, connections, packets, bytes, health, since, reason
+        }
+
+        /// Writes null for what is not known, where the synthesized coding would leave the key out.
+        public func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(address, forKey: .address)
+            try container.encode(weight, forKey: .weight)
+            try container.encode(method, forKey: .method)
+            try container.encode(active, forKey: .active)
+            try container.encode(inactive, forKey: .inactive)
+            try container.encode(connections, forKey: .connections)
+            try container.encode(packets, forKey: .packets)
+            try container.encode(bytes, forKey: .bytes)
+            try container.encode(health, forKey: .health)
+            try container.encode(since, forKey: .since)
+            try container.encode(reason, forKey: .reason)
+        }
     }
 
     public struct Service: Codable, Sendable {
@@ -55,6 +75,15 @@ public struct DirectorStatus: Codable, Sendable {
         public var interfaces: [String]
         /// Packets that their drivers failed to send or dropped, by interface, since it exists.
         public var transmitErrors: [String: UInt64]
+
+        enum CodingKeys: String, CodingKey { case mode, interfaces, transmitErrors }
+
+        public func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(mode, forKey: .mode)
+            try container.encode(interfaces, forKey: .interfaces)
+            try container.encode(transmitErrors, forKey: .transmitErrors)
+        }
     }
 
     /// The daemon's; nil where none runs and the pinned maps were read.
@@ -69,6 +98,19 @@ public struct DirectorStatus: Codable, Sendable {
     /// Counted besides the above.
     public var events: [String: UInt64]
     public var xdp: XDP
+
+    enum CodingKeys: String, CodingKey { case pid, services, received, forwarded, reasons, events, xdp }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(pid, forKey: .pid)
+        try container.encode(services, forKey: .services)
+        try container.encode(received, forKey: .received)
+        try container.encode(forwarded, forKey: .forwarded)
+        try container.encode(reasons, forKey: .reasons)
+        try container.encode(events, forKey: .events)
+        try container.encode(xdp, forKey: .xdp)
+    }
 
     /// UTF-8, keys sorted.
     public func json() throws -> [UInt8] {

@@ -9,7 +9,11 @@ final class PathFinder {
     private let socket: RouteSocket
     private let journal: ChangeJournal
     /// XDP_TX works there: the ingress interface, unless it is a veth.
-    private let transmitting: Int32?
+    var transmitting: Int32?
+    /// Packets are redirected by drivers, not by the stack.
+    var isNative = false
+    /// Kinds of devices whose drivers take frames from an XDP redirect (ndo_xdp_xmit); hardware is not asked.
+    private static let redirectable = [nil, "veth", "bond", "tun"]
 
     init(journal: ChangeJournal, transmitting: Int32?) throws {
         self.socket = try RouteSocket()
@@ -32,6 +36,11 @@ final class PathFinder {
         }
         guard link.isEthernet, let mac = link.address else {
             return .none("the route to \(server) leaves by \(link.name), which is no Ethernet interface")
+        }
+        if isNative, !Self.redirectable.contains(link.kind) {
+            return .none(
+                "the route to \(server) leaves by \(link.name), a \(link.kind ?? "device") that takes no packets from "
+                    + "native XDP; --xdp generic would do")
         }
         let nextHop = route.gateway ?? server
         try manage(nextHop, on: link)
@@ -79,10 +88,11 @@ final class PathFinder {
             return link
         }
         let addresses = try socket.addresses().filter { $0.prefixLength < 32 }
-        let subnet = addresses.first { address in
-            let mask = UInt32.max << UInt32(32 - address.prefixLength)
+        let subnets = addresses.filter { address in
+            let mask = address.prefixLength == 0 ? 0 : UInt32.max << UInt32(32 - address.prefixLength)
             return address.address.value & mask == vip.value & mask
         }
+        let subnet = subnets.max { $0.prefixLength < $1.prefixLength }
         let index =
             try subnet?.interface ?? socket.routes(table: RouteTable.main).first { $0.prefixLength == 0 }?.interface
         guard let link = links.first(where: { $0.index == index }) else {

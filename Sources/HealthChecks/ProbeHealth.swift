@@ -7,10 +7,15 @@ public struct ProbeHealth: Sendable, Equatable {
     /// Why the last probe failed; nil where it did not.
     public private(set) var failure: String?
     /// It has answered at least once: what never did cannot have stopped.
-    public private(set) var hasAnswered = false
+    public private(set) var hasAnswered: Bool
+    /// Results since the last success.
+    public private(set) var fruitless = 0
     private var streak = 0
 
-    public init(verdict: Verdict = .unproven) { self.verdict = verdict }
+    public init(verdict: Verdict = .unproven, hasAnswered: Bool = false) {
+        self.verdict = verdict
+        self.hasAnswered = hasAnswered
+    }
 
     /// True where a success would not be news.
     public var isSteadilyUp: Bool { verdict == .up && failure == nil }
@@ -24,10 +29,12 @@ public struct ProbeHealth: Sendable, Equatable {
             streak = failure == nil ? streak + 1 : 1
             failure = nil
             hasAnswered = true
+            fruitless = 0
             if verdict == .unproven || (verdict == .down && streak >= rise) { verdict = .up }
         case .failure(let reason, _):
             streak = failure == nil ? 1 : streak + 1
             failure = reason
+            fruitless += 1
             if verdict == .unproven || (verdict == .up && streak >= fall) { verdict = .down }
         }
         return verdict != before

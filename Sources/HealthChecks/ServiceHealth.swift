@@ -14,29 +14,69 @@ public struct ServiceHealth: Sendable {
         public var reason: String?
     }
 
-    private var required: Set<Probe>
+    /// A port that no server answers is forgotten after so many rounds; one that did answer, after more.
+    private static let patience = (unconfirmed: 3, confirmed: 60)
+
+    private let required: Set<Probe>
     private var learnt: Set<Probe> = []
     private let rise: Int
     private let fall: Int
     private var probes: [IPv4Address: [Probe: ProbeHealth]] = [:]
     private var initiallyDown: Set<IPv4Address>
 
-    /// `initiallyDown`: servers that the last daemon had taken out, and that have to prove themselves.
-    public init(required: Set<Probe>, rise: Int, fall: Int, initiallyDown: Set<IPv4Address> = []) {
+    /// `initiallyDown`: servers that the last daemon had taken out, and that have to prove themselves. `answered`: the
+    /// learnt ports that had answered on each server by then.
+    public init(
+        required: Set<Probe>, rise: Int, fall: Int, initiallyDown: Set<IPv4Address> = [],
+        answered: [IPv4Address: Set<UInt16>] = [:]
+    ) {
         self.required = required
         self.rise = rise
         self.fall = fall
         self.initiallyDown = initiallyDown
+        for (server, ports) in answered {
+            for probe in ports.map(Probe.tcp) where !required.contains(probe) {
+                learnt.insert(probe)
+                probes[server, default: [:]][probe] = ProbeHealth(
+                    verdict: initiallyDown.contains(server) ? .down : .unproven, hasAnswered: true)
+            }
+        }
     }
 
     /// What to ask a server now.
     public var questions: Set<Probe> { required.union(learnt) }
 
-    /// Adds ports that clients were seen to use; at most `limit` in all.
-    public mutating func learn(ports: Set<UInt16>, limit: Int = 8) {
-        for port in ports.sorted() where learnt.count < limit && !required.contains(.tcp(port: port)) {
-            learnt.insert(.tcp(port: port))
+    /// Adds ports that clients were seen to use, the most recent first; at most `limit` in all. What a client can make
+    /// us ask is not much, and what answers keeps its place.
+    public mutating func learn(ports: [UInt16], limit: Int = 8) {
+        for probe in ports.map(Probe.tcp) where learnt.count < limit && !required.contains(probe) {
+            learnt.insert(probe)
         }
+    }
+
+    /// Drops learnt ports that no server answers, and says which.
+    public mutating func forget() -> Set<UInt16> {
+        var forgotten: Set<UInt16> = []
+        for case .tcp(let port) in learnt {
+            let probe = Probe.tcp(port: port)
+            let results = probes.values.compactMap { $0[probe] }
+            let patience =
+                results.contains(where: \.hasAnswered) ? Self.patience.confirmed : Self.patience.unconfirmed
+            guard !results.isEmpty, results.allSatisfy({ $0.fruitless >= patience }) else { continue }
+            learnt.remove(probe)
+            for server in probes.keys { probes[server]?[probe] = nil }
+            forgotten.insert(port)
+        }
+        return forgotten
+    }
+
+    /// The learnt ports that have answered on the server.
+    public func answeredPorts(of server: IPv4Address) -> Set<UInt16> {
+        Set(
+            (probes[server] ?? [:]).compactMap { probe, health in
+                guard case .tcp(let port) = probe, health.hasAnswered, learnt.contains(probe) else { return nil }
+                return port
+            })
     }
 
     /// True where the next failure, or success, of the probe may change the verdict.
@@ -47,7 +87,7 @@ public struct ServiceHealth: Sendable {
     public mutating func record(_ result: ProbeResult, of probe: Probe, on server: IPv4Address) {
         let fresh = ProbeHealth(verdict: initiallyDown.contains(server) ? .down : .unproven)
         probes[server, default: [:]][probe, default: fresh].record(result, rise: rise, fall: fall)
-        if verdict(of: server).isUp { initiallyDown.remove(server) }
+        if initiallyDown.contains(server), debts(of: server).isEmpty { initiallyDown.remove(server) }
     }
 
     public func verdict(of server: IPv4Address) -> Verdict {
@@ -60,10 +100,19 @@ public struct ServiceHealth: Sendable {
                 return Verdict(isUp: false, isProven: true, reason: health.failure)
             }
         }
-        if initiallyDown.contains(server), required.contains(where: { own[$0]?.verdict != .up }) {
-            return Verdict(isUp: false, isProven: false, reason: "was down when this daemon took over")
+        if initiallyDown.contains(server) {
+            let reason = debts(of: server).lazy.compactMap { own[$0]?.failure }.first
+            return Verdict(isUp: false, isProven: false, reason: reason ?? "was down when this daemon took over")
         }
         let isProven = !required.isEmpty && required.allSatisfy { own[$0]?.verdict == .up }
         return Verdict(isUp: true, isProven: isProven, reason: nil)
+    }
+
+    /// What a server that was down still has to answer: all that it must, and all that it had.
+    private func debts(of server: IPv4Address) -> [Probe] {
+        let own = probes[server] ?? [:]
+        return questions.filter { probe in
+            (required.contains(probe) || own[probe]?.hasAnswered == true) && own[probe]?.verdict != .up
+        }
     }
 }

@@ -5,8 +5,14 @@ public final class FileLock {
     private let path: String
     private let descriptor: Int32
 
-    /// Nil where another process holds it, unless `wait`. Creates the file and its directories.
-    public init?(path: String, wait: Bool = false) throws(SystemError) {
+    /// Nil where another process holds it, unless `wait`. Creates the file and its directories, unless told not to: then
+    /// a file that is not there is nobody's, and the lock holds nothing.
+    public init?(path: String, wait: Bool = false, create: Bool = true) throws(SystemError) {
+        if !create && !File.exists(path) {
+            self.path = path
+            self.descriptor = -1
+            return
+        }
         try File.makeDirectory(File.parent(of: path))
         while true {
             let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
@@ -24,7 +30,7 @@ public final class FileLock {
         }
     }
 
-    deinit { close(descriptor) }
+    deinit { if descriptor >= 0 { close(descriptor) } }
 
     /// Removes the file, for the last to leave; the lock holds on.
     public func removeFile() { unlink(path) }

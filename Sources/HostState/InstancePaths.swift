@@ -36,6 +36,13 @@ public struct InstancePaths: Sendable, Hashable {
     public var controlSocket: String { runDirectory + "/control.sock" }
     public var pidFile: String { runDirectory + "/pid" }
 
+    /// Removes the directory on bpffs that all instances share, where none is in it any more.
+    public func removeBPFDirectoryIfEmpty() {
+        guard let lock = try? FileLock(path: Self.base + "/bpffs.lock", wait: true) else { return }
+        defer { withExtendedLifetime(lock) {} }
+        if let root = BPFFilesystem.find() { rmdir(root + "/ipvsd") }
+    }
+
     /// Removes the run directory and the one above it, where nothing is left in them.
     public func removeRunDirectoryIfEmpty() {
         if rmdir(runDirectory) == 0 && instance != nil { rmdir(Self.base) }

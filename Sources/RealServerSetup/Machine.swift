@@ -12,7 +12,8 @@ struct Machine {
     private let filters: [String: [(priority: UInt32, handle: UInt32)]]
 
     init(_ socket: RouteSocket) throws(NetlinkError) {
-        links = try socket.links()
+        // A director's own device carries checks, no clients' packets.
+        links = try socket.links().filter { !Names.directorDevices.contains($0.name) }
         addresses = try socket.addresses()
         mainRoutes = try socket.routes(table: RouteTable.main)
         ownRoutes = try socket.routes(table: Names.table).filter { $0.protocolID == Names.routeProtocol }

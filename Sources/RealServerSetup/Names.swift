@@ -2,6 +2,8 @@
 enum Names {
     static let device = "tunl0"
     static let module = "ipip"
+    /// A director's own, on a machine that is both.
+    static let directorDevices: Set<String> = ["ipvsd0", "ipvsd1"]
     /// The routing table of answers from the VIPs, and the priority of the rules that lead there.
     static let table: UInt32 = 19_800
     static let rulePriority: UInt32 = 19_800

@@ -16,6 +16,7 @@ public struct DirectorFlags: Sendable {
     public var checkTimeout = "0.7s"
     public var rise = "2"
     public var fall = "2"
+    public var noSYNWatch = false
     public var noAddress = false
 
     public init(vips: [String] = [], backends: [String] = []) {
@@ -43,7 +44,8 @@ public struct DirectorFlags: Sendable {
             services: addresses.map {
                 VirtualService(address: $0, scheduler: scheduler, flags: flags, servers: servers)
             },
-            interface: interface, xdp: xdp, checks: checks, managesAddress: !noAddress)
+            interface: interface, xdp: xdp, checks: checks, watchesSYNs: !noSYNWatch,
+            managesAddress: !noAddress)
     }
 
     private func services(_ findings: inout Findings) -> [ServiceAddress] {

@@ -25,7 +25,7 @@ struct PacketKind: Sendable {
 
     static let all = [
         PacketKind(name: "TCP, 1 flow", vip: transmitting, flows: 1),
-        PacketKind(name: "TCP, 1 flow, redirected", vip: redirecting, flows: 1, outcome: .redirected),
+        PacketKind(name: "TCP, redirected, 1 flow", vip: redirecting, flows: 1, outcome: .redirected),
         PacketKind(name: "TCP, 64 k flows", vip: transmitting, flows: 65_536),
         PacketKind(name: "TCP, 500 k flows", vip: transmitting, flows: 500_000),
         PacketKind(name: "UDP, 1 flow", vip: transmitting, transport: .udp, flows: 1),

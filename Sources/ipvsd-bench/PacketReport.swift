@@ -9,7 +9,7 @@ struct PacketReport {
         /// The same for each program, without the harness.
         var net: [[Double]]
         /// Of the directors' packets, those whose flow found its bucket full.
-        var withoutRoom: UInt64 = 0
+        var bucketFull: UInt64 = 0
         var directorPackets: UInt64 = 0
     }
 
@@ -40,7 +40,7 @@ struct PacketReport {
         struct Kind: Encodable {
             var kind: String
             var harnessMedian: Double
-            var shareWithoutRoom: Double
+            var shareOfFullBuckets: Double
             var costs: [Cost]
         }
         var unit = "nanoseconds of CPU time a packet, net of the harness"
@@ -62,7 +62,7 @@ struct PacketReport {
             }
             return JSON.Kind(
                 kind: row.name, harnessMedian: row.harness.median,
-                shareWithoutRoom: Double(row.withoutRoom) / Double(max(row.directorPackets, 1)), costs: costs)
+                shareOfFullBuckets: Double(row.bucketFull) / Double(max(row.directorPackets, 1)), costs: costs)
         }
         return JSON(rounds: rounds, packets: packets, kinds: kinds)
     }
@@ -75,9 +75,9 @@ struct PacketReport {
 
     func table() -> String {
         let figures = figures
-        var lines = [["", "median", "minimum", "x floor", "x 1 flow", "saved", "no room"]]
+        var lines = [["", "median", "minimum", "x floor", "x 1 flow", "saved", "bucket full"]]
         for kind in figures.kinds {
-            lines.append([kind.kind, "", "", "", "", "", "\((kind.shareWithoutRoom * 100).rounded(1)) %"])
+            lines.append([kind.kind, "", "", "", "", "", "\((kind.shareOfFullBuckets * 100).rounded(1)) %"])
             for (index, cost) in kind.costs.enumerated() {
                 lines.append([
                     "  \(cost.program)", cost.median.rounded(1), cost.minimum.rounded(1),

@@ -13,12 +13,14 @@ struct Daemon {
     let instance: InstancePaths
     private let lock: FileLock
 
-    /// Takes the lock; with `replacing` it asks the daemon that holds it to end and leave the data plane.
-    static func claim(_ instance: InstancePaths, replacing: Bool) async throws -> Daemon {
+    /// Takes the lock; with a configuration to take over with it asks the daemon that holds it to end and leave the
+    /// data plane, once it is clear that nothing else is in the way.
+    static func claim(_ instance: InstancePaths, replacing wanted: DirectorConfiguration?) async throws -> Daemon {
         if let daemon = try attempt(instance) { return daemon }
-        guard replacing else {
+        guard let wanted else {
             throw Failure(.alreadyRunning, "already running with pid \(pid(instance)) (--replace takes over)")
         }
+        try Director.preflight(wanted, instance: instance)
         try? await ControlClient(socket: instance.controlSocket).stop(keep: true)
         for _ in 0..<500 {
             if let daemon = try attempt(instance) { return daemon }

@@ -75,6 +75,9 @@ struct DirectorCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Failures in a row that take a real server out.", valueName: "n"))
     var fall = "2"
 
+    @Flag(help: "Do not take SYNs that no ACK follows for a sign of a dead real server.")
+    var noSynWatch = false
+
     @Flag(help: "Leave the VIPs to somebody else, such as keepalived; do not announce them.")
     var noAddress = false
 
@@ -98,13 +101,14 @@ struct DirectorCommand: AsyncParsableCommand {
         flags.checkTimeout = checkTimeout
         flags.rise = rise
         flags.fall = fall
+        flags.noSYNWatch = noSynWatch
         flags.noAddress = noAddress
         let wanted: DirectorConfiguration
         do { wanted = try flags.configuration() } catch { throw Failure(.badValue, "\(error)") }
 
         let instance = try common.instance()
         let logger = common.logger()
-        let daemon = try await Daemon.claim(instance, replacing: replace)
+        let daemon = try await Daemon.claim(instance, replacing: replace ? wanted : nil)
         try await daemon.run(wanted, logger: logger)
     }
 }

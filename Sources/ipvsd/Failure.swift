@@ -53,3 +53,8 @@ func reporting<Result>(_ body: () async throws -> Result) async throws -> Result
         throw Failure(DirectorError(error)).report()
     }
 }
+
+/// What the director keeps is root's alone: without it there would be only guesses.
+func requireRoot() throws {
+    guard geteuid() == 0 else { throw Failure(.noPrivilege, "only root may talk to the director (run as root)") }
+}

@@ -17,6 +17,7 @@ struct Status: AsyncParsableCommand {
 
     func run() async throws {
         try await reporting {
+            try requireRoot()
             let instance = try common.instance()
             do {
                 try show(try await ControlClient(socket: instance.controlSocket, timeoutSeconds: 3).status())
@@ -24,11 +25,13 @@ struct Status: AsyncParsableCommand {
             } catch let refusal as ControlClient.Refusal {
                 throw Failure(.noDaemon, "\(refusal)")
             } catch {
+                let running = try FileLock(path: instance.lock, create: false) == nil
+                let why = running ? "the daemon (pid \(Daemon.pid(instance))) does not answer" : "no daemon is running"
                 guard let status = try Director.pinnedStatus(instance: instance) else {
-                    throw Failure(.noDaemon, "no director runs here, and there is no data plane")
+                    throw Failure(.noDaemon, "\(why), and there is no data plane")
                 }
                 try show(status)
-                throw Failure(.noDaemon, "no daemon is running; this is what the data plane says by itself")
+                throw Failure(.noDaemon, "\(why); this is what the data plane says by itself")
             }
         }
     }

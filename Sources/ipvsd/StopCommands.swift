@@ -16,6 +16,7 @@ struct Stop: AsyncParsableCommand {
 
     func run() async throws {
         try await reporting {
+            try requireRoot()
             let instance = try common.instance()
             do { try await ControlClient(socket: instance.controlSocket).stop(keep: keep) } catch {
                 throw Failure(.noDaemon, "no director runs here (\(instance.controlSocket): \(error))")
@@ -47,11 +48,12 @@ struct Cleanup: AsyncParsableCommand {
 
     func run() async throws {
         try await reporting {
+            try requireRoot()
             let instance = try common.instance()
             if dryRun {
-                for change in try ChangeJournal.read(path: instance.journal).reversed() {
-                    print("would remove \(change)")
-                }
+                let changes = try ChangeJournal.read(path: instance.journal)
+                for change in changes.reversed() { print("would remove \(change)") }
+                if changes.isEmpty { print("nothing to remove") }
                 return
             }
             guard let lock = try FileLock(path: instance.lock) else {

@@ -10,9 +10,13 @@ struct ServiceHealthTests {
     private let web = Probe.tcp(port: 80)
     private let shell = Probe.tcp(port: 22)
 
-    private func health(_ required: Set<Probe>, down: Set<IPv4Address> = []) -> ServiceHealth {
-        ServiceHealth(required: required, rise: 2, fall: 2, initiallyDown: down)
+    private func health(
+        _ required: Set<Probe>, down: Set<IPv4Address> = [], answered: [IPv4Address: Set<UInt16>] = [:]
+    ) -> ServiceHealth {
+        ServiceHealth(required: required, rise: 2, fall: 2, initiallyDown: down, answered: answered)
     }
+
+    private func tcp(_ ports: some Sequence<UInt16>) -> Set<Probe> { Set(ports.map { .tcp(port: $0) }) }
 
     @Test func unprovenServersAreUp() {
         let health = health([.ping])
@@ -46,10 +50,101 @@ struct ServiceHealthTests {
         var health = health([web])
         health.learn(ports: [80, 443, 22, 25])
         #expect(health.questions == [web, shell, .tcp(port: 25), .tcp(port: 443)])
-        health.learn(ports: [1, 2, 3], limit: 4)
-        #expect(health.questions.count == 5 && health.questions.contains(.tcp(port: 1)))
-        health.learn(ports: [4], limit: 4)
-        #expect(health.questions.count == 5)
+        health.learn(ports: [22, 443, 7])
+        #expect(health.questions == [web, shell, .tcp(port: 25), .tcp(port: 443), .tcp(port: 7)])
+        for first in stride(from: 1000 as UInt16, to: 1100, by: 10) { health.learn(ports: Array(first..<first + 10)) }
+        #expect(health.questions.count == 9 && health.questions.contains(web))
+    }
+
+    @Test func learnsTheMostRecentPortsFirst() {
+        var health = health([.ping])
+        health.learn(ports: Array((1...40).reversed()))
+        #expect(health.questions == tcp(33...40).union([.ping]))
+    }
+
+    /// However many ports clients find.
+    @Test func portsThatAnswerKeepTheirPlace() {
+        var health = health([.ping])
+        health.learn(ports: [22, 1, 2, 3, 4, 5, 6, 7])
+        health.record(.success, of: shell, on: two)
+        for round in 0..<10 as Range<UInt16> {
+            for probe in health.questions.subtracting([.ping, shell]) {
+                for server in [one, two] { health.record(.failure("refused"), of: probe, on: server) }
+            }
+            health.record(.failure("refused"), of: shell, on: one)
+            health.record(.success, of: shell, on: two)
+            #expect(!health.forget().contains(22))
+            health.learn(ports: Array(30 + round * 7..<37 + round * 7))
+            #expect(health.questions.contains(shell) && health.questions.count <= 9)
+        }
+    }
+
+    @Test func forgetsPortsThatNobodyAnswers() {
+        var health = health([.ping, web])
+        health.learn(ports: [22, 25])
+        #expect(health.forget().isEmpty)
+        for round in 1...3 {
+            for probe in health.questions {
+                health.record(.failure("refused"), of: probe, on: one)
+                // The other server is asked less.
+                if round > 1 { health.record(.failure("refused"), of: probe, on: two) }
+            }
+            #expect(health.forget().isEmpty, "\(round)")
+        }
+        health.record(.failure("refused"), of: shell, on: two)
+        #expect(health.forget() == [22])
+        #expect(health.questions == [.ping, web, .tcp(port: 25)])
+        #expect(health.forget().isEmpty)
+        // What is required is never forgotten.
+        for _ in 0..<100 { for server in [one, two] { health.record(.failure("refused"), of: web, on: server) } }
+        #expect(health.forget().isEmpty && health.questions.contains(web))
+    }
+
+    /// One that had answered may come back: its service is restarted everywhere.
+    @Test func forgetsPortsThatAnsweredOnceMuchLater() {
+        var health = health([.ping])
+        health.learn(ports: [22])
+        health.record(.success, of: shell, on: one)
+        for round in 1...59 {
+            for server in [one, two] { health.record(.failure("refused"), of: shell, on: server) }
+            #expect(health.forget().isEmpty, "\(round)")
+        }
+        #expect(health.questions == [.ping, shell])
+        for server in [one, two] { health.record(.failure("refused"), of: shell, on: server) }
+        #expect(health.forget() == [22])
+        #expect(health.questions == [.ping])
+    }
+
+    @Test func anAnswerStartsThePatienceAnew() {
+        var health = health([.ping])
+        health.learn(ports: [22])
+        for _ in 0..<3 {
+            health.record(.success, of: shell, on: one)
+            for _ in 0..<59 {
+                for server in [one, two] { health.record(.failure("refused"), of: shell, on: server) }
+            }
+            #expect(health.forget().isEmpty)
+        }
+        for server in [one, two] { health.record(.failure("refused"), of: shell, on: server) }
+        #expect(health.forget() == [22])
+    }
+
+    /// A port that is learnt again has no past.
+    @Test func forgottenPortsLeaveNothing() {
+        var health = health([.ping])
+        health.learn(ports: [22])
+        for server in [one, two] {
+            for _ in 0..<3 { health.record(.failure("refused"), of: shell, on: server) }
+        }
+        #expect(health.forget() == [22])
+        health.learn(ports: [22])
+        #expect(health.questions == [.ping, shell])
+        for server in [one, two] {
+            for _ in 0..<2 { health.record(.failure("refused"), of: shell, on: server) }
+        }
+        #expect(health.forget().isEmpty)
+        health.record(.success, of: shell, on: one)
+        #expect(health.verdict(of: one).isUp && health.verdict(of: two).isUp)
     }
 
     /// A port that stops on one server while it goes on elsewhere.
@@ -105,5 +200,80 @@ struct ServiceHealthTests {
         #expect(!health.verdict(of: one).isUp)
         health.record(.failure("silent"), of: .ping, on: one)
         #expect(health.verdict(of: one) == .init(isUp: false, isProven: true, reason: "silent"))
+    }
+
+    /// What had answered before the restart is asked from the beginning.
+    @Test func answeredPortsAreQuestions() {
+        let health = health([.ping, web], answered: [one: [22, 80], two: [25]])
+        #expect(health.questions == [.ping, web, shell, .tcp(port: 25)])
+        #expect(health.verdict(of: one).isUp && health.verdict(of: two).isUp)
+    }
+
+    /// It need not answer this daemon first in order to stop.
+    @Test func answeredPortsCanStop() {
+        var health = health([.ping], answered: [one: [22], two: [22]])
+        for _ in 0..<2 {
+            health.record(.success, of: shell, on: one)
+            health.record(.failure("refused"), of: shell, on: two)
+        }
+        #expect(health.verdict(of: one).isUp)
+        #expect(health.verdict(of: two) == .init(isUp: false, isProven: true, reason: "refused"))
+    }
+
+    /// Only on the server where it had.
+    @Test func portsThatAnsweredElsewhereCannotStop() {
+        var health = health([.ping], answered: [one: [22]])
+        for _ in 0..<3 {
+            health.record(.success, of: shell, on: one)
+            health.record(.failure("refused"), of: shell, on: two)
+        }
+        #expect(health.verdict(of: one).isUp && health.verdict(of: two).isUp)
+    }
+
+    /// A dead process on a host that answers a ping.
+    @Test func takenOverServersAnswerAgainWhatTheyHad() {
+        var health = health([.ping], down: [one], answered: [one: [22], two: [22]])
+        for _ in 0..<5 {
+            for server in [one, two] { health.record(.success, of: .ping, on: server) }
+            #expect(!health.verdict(of: one).isUp && health.verdict(of: two).isUp)
+            health.record(.failure("refused"), of: shell, on: one)
+            health.record(.success, of: shell, on: two)
+            #expect(!health.verdict(of: one).isUp && health.verdict(of: two).isUp)
+        }
+        health.record(.success, of: shell, on: one)
+        #expect(!health.verdict(of: one).isUp)
+        health.record(.success, of: shell, on: one)
+        #expect(health.verdict(of: one) == .init(isUp: true, isProven: true, reason: nil))
+    }
+
+    /// Nor does it help that the port is silent everywhere, as long as it is not forgotten.
+    @Test func takenOverServersStayDownWhileTheirPortIsSilent() {
+        var health = health([.ping], down: [one], answered: [one: [22]])
+        for round in 1...60 {
+            for server in [one, two] {
+                health.record(.success, of: .ping, on: server)
+                health.record(.failure("refused"), of: shell, on: server)
+            }
+            #expect(!health.verdict(of: one).isUp && health.verdict(of: two).isUp)
+            #expect(health.forget() == (round < 60 ? [] : [22]), "\(round)")
+        }
+        health.record(.success, of: .ping, on: one)
+        #expect(health.verdict(of: one) == .init(isUp: true, isProven: true, reason: nil))
+    }
+
+    /// A port that had never answered there does not hold it back.
+    @Test func takenOverServersOweOnlyWhatTheyHad() {
+        var health = health([.ping], down: [one], answered: [two: [22]])
+        for _ in 0..<2 {
+            health.record(.failure("refused"), of: shell, on: one)
+            health.record(.success, of: .ping, on: one)
+        }
+        #expect(health.verdict(of: one) == .init(isUp: true, isProven: true, reason: nil))
+    }
+
+    @Test func answeredPortsFillTheLimit() {
+        var health = health([.ping], answered: [one: Set(1...5), two: Set(5...8)])
+        health.learn(ports: [22])
+        #expect(health.questions == tcp(1...8).union([.ping]))
     }
 }

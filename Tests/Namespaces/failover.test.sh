@@ -93,16 +93,38 @@ test_every_server_dead_is_refused_and_recovers() {
 }
 
 test_check_none_and_check_ping_leave_a_dead_process_in() {
-    director_start --vip $VIP --backends $RS1,$RS2 --check ping --check-interval 0.2s --check-timeout 0.2s
+    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr --check ping --check-interval 0.2s --check-timeout 0.2s
+    wait_until 5 "rs2 to be proven" healthy $RS2
     server_kill rs2
+    # Two failures 0.2 s apart would take it out.
+    stays_in $RS2 1.5 "--check ping"
     cut_link
     wait_until 5 "ping to notice the cut link" unhealthy $RS2
     join_link
     wait_until 10 "ping to notice the joined link" healthy $RS2
     server_start rs2
     director_stop
-    director_start --vip $VIP:80 --backends $RS1,$RS2 --check none
+    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr --check none
     no_failures "unchecked" <<<"$(fetch 20)"
+    server_kill rs2
+    stays_in $RS2 3.5 "--check none"
+    server_start rs2
+    no_failures "unchecked, alive again" <<<"$(fetch 20)"
+}
+
+# stays_in ADDRESS SECONDS WHAT   the dead server is in as long as that, and clients meet it all the time.
+stays_in() {
+    local health refused=0 samples=0 end
+    end=$(($(now_ms) + $(milliseconds "$2") * LAB_SLOW))
+    while (($(now_ms) < end)); do
+        health=$(server_status "$1" health)
+        [[ $health == up || $health == unproven ]] || fail "$3: $1 is $health after $samples samples"
+        samples=$((samples + 1))
+        # One of two in turn is the dead one.
+        refused=$((refused + $(fetch 2 | failures | wc -l)))
+    done
+    between $samples 3 100000 "$3: samples of the status"
+    equal "$refused" "$samples" "$3: pairs of requests of which one was refused"
 }
 
 test_check_of_a_port_with_its_own_pace() {
@@ -112,6 +134,64 @@ test_check_of_a_port_with_its_own_pace() {
     wait_until 2 "rs2 to be taken out" unhealthy $RS2
     server_start rs2
     wait_until 5 "rs2 to be back" healthy $RS2
+}
+
+# A client can complete a handshake with a port that nobody has: a SYN, and an ACK after it. Such ports must not take
+# the place of those that are in use.
+test_handshakes_with_closed_ports_do_not_blind_the_checks() {
+    director_start --vip $VIP --backends $RS1,$RS2,$RS3
+    in_ns client "$PYTHON" "$TESTS/handshakes.py" 10.0.0.1 $VIP 1 40
+    load_start 100
+    wait_until 15 "300 requests" load_has 300
+    no_failures "after the handshakes" <<<"$(load)"
+    # Once more, now that port 80 is known.
+    in_ns client "$PYTHON" "$TESTS/handshakes.py" 10.0.0.1 $VIP 41 79
+    server_kill rs2
+    wait_until 5 "rs2 to be taken out" unhealthy $RS2
+    echo "# rs2 out after $WAITED_MS ms"
+    no_failures "after rs2 was taken out" <<<"$(fetch 60)"
+    load_stop
+    server_start rs2
+}
+
+# No check is due, but SYNs without an answer make one.
+test_unanswered_syns_trigger_a_check_at_once() {
+    local killed
+    director_start --vip $VIP --backends $RS1,$RS2,$RS3 --scheduler rr
+    load_start 100
+    wait_until 15 "300 requests" load_has 300
+    no_failures "before" <<<"$(load)"
+    killed=$(now_ms)
+    server_kill rs2
+    wait_until 6 "rs2 to be taken out" unhealthy $RS2
+    between $(($(now_ms) - killed)) 0 $((800 * LAB_SLOW)) "milliseconds from the kill until rs2 was out"
+    echo "# rs2 out $(($(now_ms) - killed)) ms after the kill"
+    load_stop
+    # A third of 100 a second for that long, and the requests in flight.
+    between "$(load | failures | wc -l)" 0 $((40 * LAB_SLOW)) "failed requests"
+    server_start rs2
+}
+
+# The checks are too slow to help (15 s at least): a client's second SYN goes to another server.
+test_a_silent_server_loses_no_request_of_a_client_that_asks_again() {
+    local lines
+    director_start --vip $VIP --backends $RS1,$RS2,$RS3 --scheduler rr \
+        --check-interval 10s --check-timeout 5s --fall 3
+    no_failures "before" <<<"$(fetch 30)"
+    cut_link
+    lines=$(at_once 150)
+    unhealthy $RS2 && fail "rs2 was taken out; this was to be without the checks"
+    join_link
+    equal "$(wc -l <<<"$lines")" 150 "requests made"
+    no_failures "after the cut" <<<"$lines"
+    equal "$(served <<<"$lines" | grep -c rs2 || true)" 0 "requests that a dead server answered"
+    between "$(awk '$3 > 0.9' <<<"$lines" | wc -l)" 1 150 "requests that needed a second SYN"
+}
+
+# at_once COUNT   as `fetch`, but 50 at a time and whatever fails. Its progress meter ignores -s.
+at_once() {
+    in_ns client curl -s -Z --parallel-immediate --parallel-max 50 -o /dev/null -H 'Connection: close' \
+        --max-time $((5 * LAB_SLOW)) -w "$CURL_LINE" "http://$VIP/?[1-$1]" 2>/dev/null || true
 }
 
 run_tests

@@ -65,6 +65,18 @@ test_no_root() {
     matches "$OUTPUT" "privilege|root|CAP_" "realserver-setup's message"
 }
 
+test_no_root_beside_a_running_director() {
+    local command
+    AS="setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all --inh-caps -all"
+    director_start --vip $VIP --backends $RS1
+    for command in status "status --json" stop "stop --keep" cleanup; do
+        # shellcheck disable=SC2086 # words
+        exits 77 in_ns director timeout $((10 * LAB_SLOW)) $AS "$LAB_DIR/ipvsd" $command
+        matches "$OUTPUT" "privilege|root|CAP_" "message of $command"
+    done
+    equal "$(ipvsd status --json | jq .pid)" "$DIRECTOR_PID" "the daemon's pid"
+}
+
 test_root_without_the_capabilities() {
     AS="setpriv --bounding-set -bpf,-sys_admin,-perfmon,-net_admin --inh-caps -all"
     refused 77 "privilege|root|CAP_" --vip $VIP --backends $RS1

@@ -169,4 +169,145 @@ test_ip_netns_exec_and_nsenter_see_the_same_director() {
     done
 }
 
+# What the last daemon had taken out stays out, though it answers a ping.
+test_a_dead_server_stays_out_through_a_restart_and_a_take_over() {
+    local flags=(--vip $VIP --backends $BACKENDS --scheduler rr) old
+    director_start "${flags[@]}"
+    load_start 40
+    wait_until 10 "100 requests" load_has 100
+    no_failures "before" <<<"$(load)"
+    server_kill rs2
+    wait_until 6 "rs2 to be taken out" unhealthy $RS2
+    load_stop
+
+    load_start 20
+    director_kill
+    director_start "${flags[@]}"
+    stays_out "after a kill and a start"
+    old=$DIRECTOR_PID
+    director_spawn director "${flags[@]}" --replace
+    DIRECTOR_PID=$SPAWNED
+    wait_until 10 "the old director's end" ended "$old"
+    wait_until 10 "the new director" director_ready "$DIRECTOR_PID"
+    stays_out "after --replace"
+    load_stop
+
+    server_start rs2
+    wait_until 15 "rs2 to be back" healthy $RS2
+    equal "$(fetch 30 | served | xargs)" "rs1 10 rs2 10 rs3 10" "who served 30 requests"
+}
+
+# stays_out WHAT   rs2, through 60 more requests of the load of 20 a second
+stays_out() {
+    wait_until 20 "60 requests $1" load_has $(($(load | wc -l) + 60))
+    no_failures "$1" <<<"$(load)"
+    unhealthy $RS2 || fail "$1: rs2 is $(server_status $RS2 health)"
+}
+
+test_a_take_over_that_cannot_work_leaves_the_running_daemon_alone() {
+    director_start --vip $VIP:80 --backends $BACKENDS --check-interval 0.3s --check-timeout 0.3s
+    load_start 40
+    exits 69 ipvsd --vip $VIP:80 --backends $BACKENDS --interface eth9 --replace
+    matches "$OUTPUT" eth9 "the message"
+    still_there
+    exits 64 ipvsd --vip $VIP:80 --backends $BACKENDS --scheduler fastest --replace
+    matches "$OUTPUT" fastest "the message"
+    still_there
+    load_stop
+    no_failures "through two take-overs that failed" <<<"$(load)"
+    wait_until 5 "rs2 to be healthy" healthy $RS2
+    server_kill rs2
+    wait_until 6 "rs2 to be taken out" unhealthy $RS2
+    no_failures "rs2 out" <<<"$(fetch 30)"
+    server_start rs2
+    wait_until 6 "rs2 to be back" healthy $RS2
+}
+
+still_there() { equal "$(ipvsd status --json | jq .pid)" "$DIRECTOR_PID" "the daemon's pid"; }
+
+test_a_start_that_fails_while_it_adopts_leaves_the_old_data_plane() {
+    local before kept
+    before=$(machine_state director)
+    director_start --vip $VIP --backends $BACKENDS --check none
+    exits 0 ipvsd stop --keep
+    wait_until 10 "the director's end" ended "$DIRECTOR_PID"
+    DIRECTOR_PID=
+    # Somebody else's, in the way of the checks.
+    ip -n "$(ns director)" link add ipvsd0 type veth peer name ipvsdx
+    kept=$(machine_state director)
+    exits 69 ipvsd --vip 10.0.0.101 --backends $RS1
+    matches "$OUTPUT" ipvsd0 "the message"
+    same_state "$kept" "$(machine_state director)"
+    no_failures "the old VIP after a start that failed" <<<"$(fetch 60)"
+    exits 3 ipvsd status
+    matches "$OUTPUT" "$VIP" "status"
+    if grep -qF 10.0.0.101 <<<"$OUTPUT"; then fail "status knows the VIP of the start that failed"; fi
+    ip -n "$(ns director)" link del ipvsd0
+    director_start --vip $VIP --backends $BACKENDS --check none
+    no_failures "adopted" <<<"$(fetch 30)"
+    director_stop
+    same_state "$before" "$(machine_state director)"
+}
+
+test_adoption_in_another_xdp_mode() {
+    local before mode
+    before=$(machine_state director)
+    director_start --vip $VIP --backends $BACKENDS
+    equal "$(xdp_mode)" native "XDP mode"
+    for mode in generic native; do
+        exits 0 ipvsd stop --keep
+        wait_until 10 "the director's end" ended "$DIRECTOR_PID"
+        director_start --vip $VIP --backends $BACKENDS --xdp $mode
+        equal "$(xdp_mode)" $mode "XDP mode after --xdp $mode"
+        no_failures "in $mode mode" <<<"$(fetch 60)"
+    done
+    director_stop
+    same_state "$before" "$(machine_state director)"
+}
+
+xdp_mode() { ipvsd status --json | jq -r .xdp.mode; }
+
+test_adoption_with_check_none_removes_the_checks_device() {
+    local before left
+    before=$(machine_state director)
+    director_start --vip $VIP --backends $BACKENDS
+    matches "$(ip -n "$(ns director)" -o link show)" ipvsd0 "the links"
+    director_kill
+    director_start --vip $VIP --backends $BACKENDS --check none
+    left=$(machine_state director | grep -E '^[0-9]+: ipvsd[01]|clsact' || true)
+    equal "${left:0:200}" "" "left of the checks"
+    no_failures "unchecked" <<<"$(fetch 30)"
+    director_stop
+    same_state "$before" "$(machine_state director)"
+}
+
+test_status_of_a_daemon_that_does_not_answer() {
+    local start
+    director_start --vip $VIP --backends $BACKENDS
+    kill -STOP "$DIRECTOR_PID"
+    start=$(now_ms)
+    exits 3 ipvsd status
+    between $(($(now_ms) - start)) 0 $((6000 * LAB_SLOW)) "milliseconds that status took"
+    matches "$OUTPUT" "\\b$DIRECTOR_PID\\b.*answer|answer.*\\b$DIRECTOR_PID\\b" "status"
+    no_failures "beside a daemon that does not answer" <<<"$(fetch 20)"
+    kill -CONT "$DIRECTOR_PID"
+    wait_until 5 "the daemon to answer again" ipvsd status
+}
+
+# A key that comes and goes is a trap for whoever reads it.
+test_status_as_json_always_has_the_same_keys() {
+    director_start --vip $VIP --backends $RS1,$RS2 --check none
+    same_keys "$(ipvsd status --json)" "a running daemon"
+    equal "$(ipvsd status --json | jq .pid)" "$DIRECTOR_PID" "the daemon's pid"
+    director_kill
+    same_keys "$(ipvsd status --json 2>/dev/null || true)" "a dead one"
+    ipvsd cleanup >/dev/null
+}
+
+same_keys() {
+    equal "$(jq -c '[.services[].servers[] | has("reason") and has("since")]' <<<"$1")" "[true,true]" "$2: reason and since"
+    equal "$(jq -c '.xdp | has("mode")' <<<"$1")" true "$2: xdp.mode"
+    equal "$(jq -c 'has("pid")' <<<"$1")" true "$2: pid"
+}
+
 run_tests

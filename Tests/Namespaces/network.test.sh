@@ -116,4 +116,57 @@ test_two_directors_in_two_namespaces_at_once() {
     equal "$(fetch 20 | served | xargs)" "rs1 10 rs2 10" "who served the first VIP, the second director gone"
 }
 
+# Two programs' instances share /sys/fs/bpf/ipvsd and /run/ipvsd: whoever leaves last removes them.
+test_two_directors_stopped_in_either_order_leave_nothing() {
+    local second=10.0.0.101 order host one other both
+    both=$(machine_state director && machine_state director2)
+    rmdir /sys/fs/bpf/ipvsd /run/ipvsd 2>/dev/null || true
+    for order in "first second" "second first"; do
+        director_start --vip $VIP --backends $RS1,$RS2
+        one=$DIRECTOR_PID
+        director_spawn director2 --vip $second --backends $RS1,$RS2
+        other=$SPAWNED
+        wait_until 10 "the second director" in_ns director2 "$IPVSD" status
+        for host in $order; do
+            if [[ $host == first ]]; then
+                DIRECTOR_PID=$one
+                director_stop || fail "the first director's exit code $?, $order"
+            else
+                DIRECTOR_PID=$other
+                director_stop || fail "the second director's exit code $?, $order"
+            fi
+        done
+        same_state "$both" "$(machine_state director && machine_state director2)"
+        nothing_shared_left "$order"
+    done
+}
+
+# A director of somebody else on this machine would have something in them.
+nothing_shared_left() {
+    local directory
+    for directory in /sys/fs/bpf/ipvsd /run/ipvsd; do
+        [ ! -d $directory ] || [[ -n $(find $directory -mindepth 1 -print -quit) ]] || fail "$directory is left, $1"
+    done
+}
+
+# As when a driver is loaded anew, or a virtual machine's NIC is unplugged and plugged in.
+test_the_directors_interface_deleted_and_made_anew() {
+    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
+    wait_served 3 "rs1 10 rs2 10" "before"
+    ip -n "$(ns director)" link del eth0
+    wait_until 8 "the checks to notice" unhealthy $RS1
+    add_nic director eth0 near
+    receive_redirected director
+    ip -n "$(ns director)" addr add 10.0.0.2/24 dev eth0
+    ip -n "$(ns director)" route replace default via 10.0.0.1
+    ip -n "$(ns director)" route replace 10.0.1.0/24 via 10.0.0.254
+    wait_served 10 "rs1 10 rs2 10" "after"
+    echo "# requests served again after $WAITED_MS ms"
+    no_failures "after" <<<"$(fetch 40)"
+    director_stop
+    local left
+    left=$(machine_state director | grep -E "ipvsd|prog/xdp|clsact|$VIP" || true)
+    equal "$left" "" "left by the director"
+}
+
 run_tests

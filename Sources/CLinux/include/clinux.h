@@ -13,7 +13,6 @@ uint64_t clinux_network_namespace_cookie(void);
 uint64_t clinux_filesystem_type(const char *path);
 int clinux_mount_bpffs(const char *path);
 /* Mounts bpffs on path in the mount namespace of pid 1, by a child process. 0, or an errno. */
-int clinux_mount_bpffs_for_pid1(const char *path);
 int clinux_unmount(const char *path);
 /* The same in the mount namespace of a process, by a child process. 0, or an errno. */
 int clinux_mount_bpffs_for(pid_t process, const char *path);

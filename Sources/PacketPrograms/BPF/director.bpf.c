@@ -44,14 +44,19 @@ static __always_inline __u32 begin(struct packet *packet, struct ipvsd_service *
 				   __u32 state)
 {
 	struct ipvsd_statistics *total;
+	int recorded;
 
-	if (server && !record(packet, flow, previous, server, state)) {
+	if (!server)
+		return 0;
+	recorded = record(packet, flow, previous, server, state);
+	if (!recorded) {
 		count(packet, IPVSD_EVENT_FLOW_TABLE_FULL);
 		mark_overflow(flow);
 		server = rederive(service, packet->client, packet->client_port);
 	}
+	/* Without an entry every datagram would seem to be a new connection. */
 	total = bpf_map_lookup_elem(&statistics, &server);
-	if (server && total)
+	if (total && (recorded || packet->protocol == IPPROTO_TCP))
 		total->connections++;
 	return server;
 }
@@ -66,11 +71,53 @@ static __always_inline int schedule(struct packet *packet, struct ipvsd_service 
 
 static __always_inline void learn_port(const struct packet *packet, const struct ipvsd_service_value *listener)
 {
-	struct ipvsd_learnt_port key = { .service = listener->service, .port = packet->port };
-	__u64 one = 1;
+	struct ipvsd_port key = { .id = listener->service, .port = packet->port };
+	__u64 now = bpf_ktime_get_coarse_ns(), *last = bpf_map_lookup_elem(&learnt_ports, &key);
 
-	if (!bpf_map_lookup_elem(&learnt_ports, &key))
-		bpf_map_update_elem(&learnt_ports, &key, &one, BPF_NOEXIST);
+	if (last)
+		*last = now;
+	else
+		bpf_map_update_elem(&learnt_ports, &key, &now, BPF_NOEXIST);
+}
+
+/* A dead server's silence: clients' SYNs, and no ACK that completes a handshake. */
+static __always_inline int is_silent(const struct packet *packet, const struct flow_reference *flow, __u32 server_id)
+{
+	struct ipvsd_load *load = bpf_map_lookup_elem(&loads, &server_id);
+
+	return load && packet->settings->silent_after && load->unanswered >= packet->settings->silent_after &&
+	       (__u16)(flow->now - load->completed) >= IPVSD_SILENT_TICKS;
+}
+
+static __always_inline void count_unanswered(__u32 server_id)
+{
+	struct ipvsd_load *load = bpf_map_lookup_elem(&loads, &server_id);
+
+	if (load)
+		__sync_fetch_and_add(&load->unanswered, 1);
+}
+
+static __always_inline void count_completed(const struct flow_reference *flow, __u32 server_id)
+{
+	struct ipvsd_load *load = bpf_map_lookup_elem(&loads, &server_id);
+
+	if (!load)
+		return;
+	if (load->unanswered)
+		load->unanswered = 0;
+	load->completed = flow->now;
+}
+
+/* Another server than the silent one, if the scheduler has one: it may name the same again, and a hash always does. */
+static __always_inline __u32 choose_other(const struct packet *packet, struct ipvsd_service *service, __u32 silent)
+{
+	__u32 other = choose(service, packet->client, packet->client_port);
+
+	if (other == silent)
+		other = by_maglev(service, packet->client, packet->client_port + 1);
+	if (other == silent)
+		other = by_maglev(service, packet->client, packet->client_port + 2);
+	return other;
 }
 
 static __always_inline int on_udp(struct packet *packet, struct ipvsd_service *service, struct flow_reference *flow)
@@ -106,24 +153,42 @@ static __always_inline int on_tcp(struct packet *packet, struct ipvsd_service *s
 {
 	struct flow_entry hit = find(packet->settings, flow);
 	int opens = tcp->syn && !tcp->ack && !tcp->rst;
-	__u32 state, next;
+	__u32 state, next, server;
 
-	if (!hit.entry)
-		return opens ? schedule(packet, service, flow, hit, IPVSD_STATE_SYN_RECV)
-			     : on_tcp_without_connection(packet, service, flow, tcp);
+	if (!hit.entry && !opens)
+		return on_tcp_without_connection(packet, service, flow, tcp);
+	if (!hit.entry) {
+		server = schedule(packet, service, flow, hit, IPVSD_STATE_SYN_RECV);
+		count_unanswered(server);
+		return server;
+	}
 	state = state_of(hit.value);
+	server = server_of(hit.value);
 	/* A client that reuses a port, or whose server is gone, need not wait for a time-out. */
 	if (opens && (state >= IPVSD_STATE_FIN_WAIT ||
-		      server_has(server_of(hit.value), IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED))) {
+		      server_has(server, IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED))) {
 		count(packet, IPVSD_EVENT_RESCHEDULED);
-		return schedule(packet, service, flow, hit, IPVSD_STATE_SYN_RECV);
+		server = schedule(packet, service, flow, hit, IPVSD_STATE_SYN_RECV);
+		count_unanswered(server);
+		return server;
+	}
+	if (opens && state == IPVSD_STATE_SYN_RECV && is_silent(packet, flow, server)) {
+		__u32 other = choose_other(packet, service, server);
+
+		if (other && other != server) {
+			count(packet, IPVSD_EVENT_RESCHEDULED_SILENT);
+			count_unanswered(other);
+			return begin(packet, service, flow, hit, other, IPVSD_STATE_SYN_RECV);
+		}
 	}
 	next = next_state(state, tcp);
-	if (state == IPVSD_STATE_SYN_RECV && next == IPVSD_STATE_ESTABLISHED &&
-	    listener->flags & IPVSD_SERVICE_ANY_PORT)
-		learn_port(packet, listener);
+	if (state == IPVSD_STATE_SYN_RECV && next == IPVSD_STATE_ESTABLISHED) {
+		count_completed(flow, server);
+		if (listener->flags & IPVSD_SERVICE_ANY_PORT)
+			learn_port(packet, listener);
+	}
 	refresh(flow, hit, next);
-	return server_of(hit.value);
+	return server;
 }
 
 static __always_inline int on_transport(struct packet *packet, void *header, void *end)
@@ -293,6 +358,7 @@ int director(struct xdp_md *ctx)
 #define ABANDONED_TICKS 4 /* a second */
 
 struct sweep_context {
+	__u32 first;
 	__u16 now;
 };
 
@@ -304,12 +370,31 @@ static __always_inline int is_abandoned(__u64 value, __u16 now)
 	       server_has(server_of(value), IPVSD_SERVER_DOWN);
 }
 
-static long sweep_bucket(void *map, const __u32 *index, struct ipvsd_bucket *bucket, struct sweep_context *context)
+/* The sweep goes on where its last run stopped: a whole pass in one run would keep the CPU from its packets. */
+static __u32 sweep_position;
+
+static __always_inline void forget_overflow(const struct ipvsd_settings *current, __u32 index, __u16 now)
+{
+	struct ipvsd_overflow *overflow = bpf_map_lookup_elem(&overflows, &index);
+
+	if (!overflow)
+		return;
+	for (int i = 0; i < 32; i++)
+		if (overflow->stamp[i] &&
+		    (__u16)(now - overflow->stamp[i]) > current->timeout[IPVSD_STATE_ESTABLISHED])
+			overflow->stamp[i] = 0;
+}
+
+static long sweep_bucket(void *map, const __u32 *turn, void *value, struct sweep_context *context)
 {
 	struct ipvsd_settings *current = get_settings();
+	__u32 index = context->first + *turn;
+	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&flows, &index);
 
-	if (!current)
+	if (!current || !bucket)
 		return 1;
+	if (!(index & 31))
+		forget_overflow(current, index >> 5, context->now);
 #pragma unroll
 	for (int i = 0; i < IPVSD_WAYS; i++) {
 		struct ipvsd_flow *entry = &bucket->way[i];
@@ -322,27 +407,13 @@ static long sweep_bucket(void *map, const __u32 *index, struct ipvsd_bucket *buc
 	return 0;
 }
 
-static long sweep_overflow(void *map, const __u32 *index, struct ipvsd_overflow *overflow,
-			   struct sweep_context *context)
-{
-	struct ipvsd_settings *current = get_settings();
-
-	if (!current)
-		return 1;
-	for (int i = 0; i < 32; i++)
-		if (overflow->stamp[i] &&
-		    (__u16)(context->now - overflow->stamp[i]) > current->timeout[IPVSD_STATE_ESTABLISHED])
-			overflow->stamp[i] = 0;
-	return 0;
-}
-
 SEC("xdp")
 int sweep(struct xdp_md *ctx)
 {
-	struct sweep_context context = { .now = ticks() };
+	struct sweep_context context = { .first = sweep_position, .now = ticks() };
 
-	bpf_for_each_map_elem(&flows, sweep_bucket, &context, 0);
-	bpf_for_each_map_elem(&overflows, sweep_overflow, &context, 0);
+	bpf_for_each_map_elem(&turns, sweep_bucket, &context, 0);
+	sweep_position = (context.first + IPVSD_SWEEP_BUCKETS) & (IPVSD_BUCKETS - 1);
 	return XDP_PASS;
 }
 

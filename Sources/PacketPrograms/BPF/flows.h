@@ -178,38 +178,55 @@ static __always_inline __u32 readiness(const struct ipvsd_settings *settings, __
 	return state == IPVSD_STATE_CLOSE || state == IPVSD_STATE_TIME_WAIT;
 }
 
-/* Records the flow in place of `previous`, else of the readiest entry of its bucket. False: there was no room. */
+/* The readiest entry of a bucket; null where none is. */
+static __always_inline struct flow_entry readiest(const struct ipvsd_settings *settings,
+						  const struct flow_reference *flow, __u32 *rank)
+{
+	struct flow_entry best = {};
+
+	*rank = 0;
+#pragma unroll
+	for (int i = 0; i < IPVSD_WAYS; i++) {
+		struct ipvsd_flow *entry = &flow->bucket->way[i];
+		__u64 seen = *(volatile __u64 *)&entry->value;
+		__u32 ready = readiness(settings, seen, flow->now);
+
+		if (ready > *rank) {
+			*rank = ready;
+			best.entry = entry;
+			best.value = seen;
+		}
+	}
+	return best;
+}
+
+/* Records the flow in place of `previous`, else of the readiest entry of its bucket; another CPU may have been faster
+ * once. False: there was no room. */
 static __always_inline int record(struct packet *packet, const struct flow_reference *flow, struct flow_entry previous,
 				  __u32 server, __u32 state)
 {
 	__u64 value = new_value(flow, server, state);
-	__u32 best = 0;
 
-	if (!previous.entry) {
 #pragma unroll
-		for (int i = 0; i < IPVSD_WAYS; i++) {
-			struct ipvsd_flow *entry = &flow->bucket->way[i];
-			__u64 seen = *(volatile __u64 *)&entry->value;
-			__u32 ready = readiness(packet->settings, seen, flow->now);
+	for (int attempt = 0; attempt < 2; attempt++) {
+		struct flow_entry place = previous;
+		__u32 rank = 0;
 
-			if (ready > best) {
-				best = ready;
-				previous.entry = entry;
-				previous.value = seen;
-			}
-		}
-		if (!previous.entry)
+		if (attempt || !place.entry)
+			place = readiest(packet->settings, flow, &rank);
+		if (!place.entry)
 			return 0;
+		if (__sync_val_compare_and_swap(&place.entry->value, place.value, value) != place.value)
+			continue;
+		place.entry->key = flow->key;
+		count_load(server, state, 1);
+		if (place.value)
+			count_load(server_of(place.value), state_of(place.value), -1);
+		if (rank == 1 || rank == 2)
+			count(packet, IPVSD_EVENT_FLOW_EVICTED);
+		return 1;
 	}
-	if (__sync_val_compare_and_swap(&previous.entry->value, previous.value, value) != previous.value)
-		return 0;
-	previous.entry->key = flow->key;
-	if (previous.value)
-		count_load(server_of(previous.value), state_of(previous.value), -1);
-	if (best == 1 || best == 2)
-		count(packet, IPVSD_EVENT_FLOW_EVICTED);
-	count_load(server, state, 1);
-	return 1;
+	return 0;
 }
 
 /* The bucket had no room: for the longest time-out from now, packets without an entry are rederived. */

@@ -95,9 +95,18 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, IPVSD_LEARNT_PORTS);
-	__type(key, struct ipvsd_learnt_port);
+	__type(key, struct ipvsd_port);
 	__type(value, __u64);
 } learnt_ports SEC(".maps");
+
+/* Learnt ports that have answered a check, for the daemon that comes after. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, IPVSD_ANSWERED_PORTS);
+	__type(key, struct ipvsd_port);
+	__type(value, __u64);
+} answered_ports SEC(".maps");
 
 /* Interfaces that packets may leave by, keyed by ifindex. */
 struct {

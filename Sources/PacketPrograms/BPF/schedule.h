@@ -45,7 +45,7 @@ static __always_inline __u32 by_maglev(const struct ipvsd_service *service, __be
  * plain loop of this length. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, IPVSD_LIST_LIMIT);
+	__uint(max_entries, IPVSD_LIST_LIMIT); /* also IPVSD_SWEEP_BUCKETS */
 	__type(key, __u32);
 	__type(value, __u8);
 } turns SEC(".maps");

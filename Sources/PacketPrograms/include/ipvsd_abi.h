@@ -15,8 +15,10 @@
 #define IPVSD_PATHS 16384
 #define IPVSD_SLOT_GROUPS (1u << 19) /* of 4 slots */
 #define IPVSD_LEARNT_PORTS 1024
+#define IPVSD_ANSWERED_PORTS 16384
+#define IPVSD_SWEEP_BUCKETS 1024     /* in one run of the sweep */
 #define IPVSD_CHECK_ADDRESSES 8
-#define IPVSD_LIST_LIMIT 1024        /* real servers that lc and wlc compare */
+#define IPVSD_LIST_LIMIT 1024        /* real servers that lc and its like compare */
 
 /* A tick of flow stamps is 2^28 ns, 0.27 s. Time-outs are at most 32,767 ticks: 2 h 26 min. */
 #define IPVSD_TICK_SHIFT 28
@@ -99,6 +101,9 @@ struct ipvsd_service {
 	__u64 reserved[4];
 };
 
+/* No handshake completed for that many ticks either, before a server counts as silent. */
+#define IPVSD_SILENT_TICKS 2
+
 /* Four slots; a slot is a server id. */
 struct ipvsd_slots {
 	__u16 server[4];
@@ -125,6 +130,8 @@ struct ipvsd_server {
 struct ipvsd_load {
 	__u32 active;
 	__u32 inactive;
+	__u32 unanswered; /* SYNs since a handshake completed */
+	__u32 completed;  /* the tick of that handshake */
 };
 
 /* A way to a real server. Rows are immutable while a server names them: 12 bytes of MAC would tear. */
@@ -181,6 +188,7 @@ enum ipvsd_counter {
 	IPVSD_EVENT_FLOW_EVICTED,
 	IPVSD_EVENT_REDERIVED, /* by Maglev, without a connection */
 	IPVSD_EVENT_RESCHEDULED,
+	IPVSD_EVENT_RESCHEDULED_SILENT,
 	IPVSD_EVENT_ICMP_RELAYED,
 	IPVSD_COUNTERS,
 };
@@ -197,12 +205,17 @@ struct ipvsd_settings {
 	__u64 seed; /* of the flow table's hash: secret, or a client could fill a bucket */
 	__u16 timeout[IPVSD_STATE_MAX]; /* ticks */
 	__be32 check_address[IPVSD_CHECK_ADDRESSES];
+	/* A server with that many unanswered SYNs is silent: a SYN repeated to it is scheduled anew. 0: none ever is. */
+	__u32 silent_after;
+	__u32 reserved;
 	/* Turns away what is for nobody's VIP: bit (vip as __be32 * 0x9E3779B1) >> 16. */
 	__u64 vip_filter[1024];
 };
 
-struct ipvsd_learnt_port {
-	__u32 service;
+/* Of learnt_ports, whose value is the time (CLOCK_MONOTONIC, ns) of the last handshake: id is the service. Of
+ * answered_ports, the control plane's own: id is the real server. */
+struct ipvsd_port {
+	__u32 id;
 	__be16 port;
 	__u16 reserved;
 };
