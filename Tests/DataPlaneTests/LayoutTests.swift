@@ -15,12 +15,12 @@ struct LayoutTests {
         #expect(MemoryLayout<ipvsd_service>.size == 64)
         #expect(MemoryLayout<ipvsd_slots>.size == 8)
         #expect(MemoryLayout<ipvsd_server>.size == 16)
-        #expect(MemoryLayout<ipvsd_load>.size == 8)
+        #expect(MemoryLayout<ipvsd_load>.size == 16)
         #expect(MemoryLayout<ipvsd_path>.size == 32)
         #expect(MemoryLayout<ipvsd_statistics>.size == 24)
         #expect(MemoryLayout<ipvsd_counters>.size == 8 * Int(IPVSD_COUNTERS.rawValue))
-        #expect(MemoryLayout<ipvsd_settings>.size == 8272)
-        #expect(MemoryLayout<ipvsd_learnt_port>.size == 8)
+        #expect(MemoryLayout<ipvsd_settings>.size == 8280)
+        #expect(MemoryLayout<ipvsd_port>.size == 8)
         #expect(MemoryLayout<ipvsd_director_constants>.size == 8)
         #expect(MemoryLayout<ipvsd_check_constants>.size == 12)
     }
@@ -30,7 +30,7 @@ struct LayoutTests {
         #expect(MemoryLayout<ipvsd_service>.stride == 64)
         #expect(MemoryLayout<ipvsd_server>.stride == 16)
         #expect(MemoryLayout<ipvsd_path>.stride == 32)
-        #expect(MemoryLayout<ipvsd_settings>.stride == 8272)
+        #expect(MemoryLayout<ipvsd_settings>.stride == 8280)
     }
 
     @Test func offsets() {
@@ -58,7 +58,7 @@ struct LayoutTests {
         #expect(MemoryLayout<ipvsd_settings>.offset(of: \.seed) == 8)
         #expect(MemoryLayout<ipvsd_settings>.offset(of: \.timeout) == 16)
         #expect(MemoryLayout<ipvsd_settings>.offset(of: \.check_address) == 48)
-        #expect(MemoryLayout<ipvsd_settings>.offset(of: \.vip_filter) == 80)
+        #expect(MemoryLayout<ipvsd_settings>.offset(of: \.vip_filter) == 88)
     }
 
     @Test func counters() {

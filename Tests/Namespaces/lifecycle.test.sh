@@ -307,7 +307,6 @@ test_status_as_json_always_has_the_same_keys() {
 same_keys() {
     equal "$(jq -c '[.services[].servers[] | has("reason") and has("since")]' <<<"$1")" "[true,true]" "$2: reason and since"
     equal "$(jq -c '.xdp | has("mode")' <<<"$1")" true "$2: xdp.mode"
-    equal "$(jq -c 'has("pid")' <<<"$1")" true "$2: pid"
 }
 
 run_tests
