@@ -12,7 +12,10 @@ if Context.environment["CI"] != nil { swiftSettings.append(.treatAllWarnings(as:
 /// Sources/ is a one-way street: every target depends only on targets further down this list.
 let package = Package(
     name: "ipvsd",
-    products: [.executable(name: "ipvsd", targets: ["ipvsd"])],
+    products: [
+        .executable(name: "ipvsd", targets: ["ipvsd"]),
+        .executable(name: "ipvsd-bench", targets: ["ipvsd-bench"]),
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log.git", from: "1.14.0"),
@@ -29,6 +32,13 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: swiftSettings),
+        .executableTarget(
+            name: "ipvsd-bench",
+            dependencies: [
+                "BPF", "CLibBPF", "DataPlane", "LoadBalancing", "Netlink",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: swiftSettings),
         .target(

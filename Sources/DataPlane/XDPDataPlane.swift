@@ -399,6 +399,7 @@ public final class XDPDataPlane {
             // ip_vs_proto_tcp.c's tcp_timeouts and ip_vs_proto_udp.c's udp_timeouts, in seconds.
             (IPVSD_STATE_NONE, 2), (IPVSD_STATE_SYN_RECV, 60), (IPVSD_STATE_ESTABLISHED, 900),
             (IPVSD_STATE_FIN_WAIT, 120), (IPVSD_STATE_TIME_WAIT, 120), (IPVSD_STATE_CLOSE, 10), (IPVSD_STATE_UDP, 300),
+            (IPVSD_STATE_BARE_ACK, 900), (IPVSD_STATE_ONE_DATAGRAM, 300),
         ]
         for (state, seconds) in timeouts {
             let ticks = UInt16(min(seconds * 1_000_000_000 >> Int(IPVSD_TICK_SHIFT), 32767))

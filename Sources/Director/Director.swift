@@ -355,7 +355,8 @@ public actor Director {
     private func learnPorts() throws {
         guard let dataPlane = running?.dataPlane else { return }
         for (address, ports) in try dataPlane.learntPorts() where isAutomatic(address) {
-            health[address]?.learn(ports: ports)
+            // In any order, so that a client who pokes at closed ports all the time cannot keep a real one waiting for ever.
+            health[address]?.learn(ports: ports.shuffled())
             if let forgotten = health[address]?.forget() { try dataPlane.forgetLearntPorts(forgotten, of: address) }
         }
     }

@@ -46,7 +46,7 @@ public struct ServiceHealth: Sendable {
     /// What to ask a server now.
     public var questions: Set<Probe> { required.union(learnt) }
 
-    /// Adds ports that clients were seen to use, the most recent first; at most `limit` in all. What a client can make
+    /// Adds ports that clients were seen to use, in this order; at most `limit` in all. What a client can make
     /// us ask is not much, and what answers keeps its place.
     public mutating func learn(ports: [UInt16], limit: Int = 8) {
         for probe in ports.map(Probe.tcp) where learnt.count < limit && !required.contains(probe) {

@@ -255,7 +255,9 @@ struct FlowKey: Hashable, Sendable {
 }
 
 extension ipvsd_state {
-    var isActive: Bool { self == IPVSD_STATE_SYN_RECV || self == IPVSD_STATE_ESTABLISHED }
+    var isActive: Bool {
+        [IPVSD_STATE_SYN_RECV, IPVSD_STATE_ESTABLISHED, IPVSD_STATE_BARE_ACK].contains(self)
+    }
 }
 
 extension ipvsd_load {

@@ -115,8 +115,8 @@ struct SchedulerTests {
                 let (flow, server, state) = open[index]
                 let (flags, next): (PacketBuilder.TCPFlags, ipvsd_state) =
                     switch (Int.random(in: 0..<3, using: &random), state) {
-                    case (0, IPVSD_STATE_SYN_RECV): ([.ack], IPVSD_STATE_ESTABLISHED)
-                    case (1, IPVSD_STATE_ESTABLISHED): ([.fin, .ack], IPVSD_STATE_FIN_WAIT)
+                    case (0, IPVSD_STATE_SYN_RECV): ([.ack], IPVSD_STATE_BARE_ACK)
+                    case (1, IPVSD_STATE_BARE_ACK): ([.fin, .ack], IPVSD_STATE_FIN_WAIT)
                     case (_, IPVSD_STATE_SYN_RECV): ([.fin], IPVSD_STATE_TIME_WAIT)
                     default: ([.rst], IPVSD_STATE_CLOSE)
                     }

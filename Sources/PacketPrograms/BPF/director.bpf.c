@@ -130,7 +130,12 @@ static __always_inline int on_udp(struct packet *packet, struct ipvsd_service *s
 	}
 	if (hit.entry)
 		count(packet, IPVSD_EVENT_RESCHEDULED);
-	return schedule(packet, service, flow, hit, IPVSD_STATE_UDP);
+	return schedule(packet, service, flow, hit, IPVSD_STATE_ONE_DATAGRAM);
+}
+
+static __always_inline int carries_data(const struct packet *packet, const struct tcphdr *tcp)
+{
+	return packet->length > packet->header_length + tcp->doff * 4u;
 }
 
 static __always_inline int on_tcp_without_connection(struct packet *packet, struct ipvsd_service *service,
@@ -143,7 +148,7 @@ static __always_inline int on_tcp_without_connection(struct packet *packet, stru
 	server = rederive(service, packet->client, packet->client_port);
 	if (server) {
 		count(packet, IPVSD_EVENT_REDERIVED);
-		record(packet, flow, (struct flow_entry){}, server, next_state(IPVSD_STATE_NONE, tcp));
+		record(packet, flow, (struct flow_entry){}, server, next_state(IPVSD_STATE_NONE, tcp, carries_data(packet, tcp)));
 	}
 	return server;
 }
@@ -165,7 +170,7 @@ static __always_inline int on_tcp(struct packet *packet, struct ipvsd_service *s
 	state = state_of(hit.value);
 	server = server_of(hit.value);
 	/* A client that reuses a port, or whose server is gone, need not wait for a time-out. */
-	if (opens && (state >= IPVSD_STATE_FIN_WAIT ||
+	if (opens && (is_closing(state) ||
 		      server_has(server, IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED))) {
 		count(packet, IPVSD_EVENT_RESCHEDULED);
 		server = schedule(packet, service, flow, hit, IPVSD_STATE_SYN_RECV);
@@ -181,8 +186,8 @@ static __always_inline int on_tcp(struct packet *packet, struct ipvsd_service *s
 			return begin(packet, service, flow, hit, other, IPVSD_STATE_SYN_RECV);
 		}
 	}
-	next = next_state(state, tcp);
-	if (state == IPVSD_STATE_SYN_RECV && next == IPVSD_STATE_ESTABLISHED) {
+	next = next_state(state, tcp, carries_data(packet, tcp));
+	if (state == IPVSD_STATE_SYN_RECV && next != state && is_active(next)) {
 		count_completed(flow, server);
 		if (listener->flags & IPVSD_SERVICE_ANY_PORT)
 			learn_port(packet, listener);

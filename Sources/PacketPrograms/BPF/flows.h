@@ -63,7 +63,12 @@ static __always_inline int is_expired(const struct ipvsd_settings *settings, __u
 /* IPVS's tcp_state_active_table. */
 static __always_inline int is_active(__u32 state)
 {
-	return state == IPVSD_STATE_SYN_RECV || state == IPVSD_STATE_ESTABLISHED;
+	return state == IPVSD_STATE_SYN_RECV || state == IPVSD_STATE_ESTABLISHED || state == IPVSD_STATE_BARE_ACK;
+}
+
+static __always_inline int is_closing(__u32 state)
+{
+	return state == IPVSD_STATE_FIN_WAIT || state == IPVSD_STATE_TIME_WAIT || state == IPVSD_STATE_CLOSE;
 }
 
 static __always_inline void count_load(__u32 server, __u32 state, __s32 difference)
@@ -78,11 +83,13 @@ static __always_inline void count_load(__u32 server, __u32 state, __s32 differen
 		__sync_fetch_and_add(&load->inactive, difference);
 }
 
-/* IPVS's input-only tcp_states, by the flags in its order of precedence: rst, syn, fin, ack. */
-static __always_inline __u32 next_state(__u32 state, const struct tcphdr *tcp)
+/* IPVS's input-only tcp_states (ip_vs_proto_tcp.c), by the flags in its order of precedence: rst, syn, fin, ack. */
+static __always_inline __u32 next_state(__u32 state, const struct tcphdr *tcp, int carries_data)
 {
 	if (tcp->rst)
 		return state == IPVSD_STATE_SYN_RECV ? IPVSD_STATE_SYN_RECV : IPVSD_STATE_CLOSE;
+	if (state == IPVSD_STATE_BARE_ACK)
+		state = IPVSD_STATE_ESTABLISHED;
 	if (tcp->syn)
 		return state == IPVSD_STATE_ESTABLISHED ? IPVSD_STATE_ESTABLISHED : IPVSD_STATE_SYN_RECV;
 	if (tcp->fin) {
@@ -98,7 +105,9 @@ static __always_inline __u32 next_state(__u32 state, const struct tcphdr *tcp)
 	}
 	if (!tcp->ack)
 		return IPVSD_STATE_CLOSE;
-	return state == IPVSD_STATE_NONE || state == IPVSD_STATE_SYN_RECV ? IPVSD_STATE_ESTABLISHED : state;
+	if (state == IPVSD_STATE_NONE || state == IPVSD_STATE_SYN_RECV)
+		return carries_data ? IPVSD_STATE_ESTABLISHED : IPVSD_STATE_BARE_ACK;
+	return state;
 }
 
 static __always_inline int locate(const struct ipvsd_settings *settings, __be32 client, __be16 client_port,
@@ -163,19 +172,28 @@ static __always_inline __u64 new_value(const struct flow_reference *flow, __u32 
 	return with_state(flow->identity | (__u64)server << SERVER_SHIFT, state, flow->now);
 }
 
-/* How willingly an entry gives way: 3 free or expired, 2 half-open, 1 closing, 0 not at all. Entries younger than
- * two ticks stay: the key of a fresh one may not be there yet. */
+#define READY_FREE 5 /* or expired: nobody loses by it */
+
+/* How willingly an entry gives way, 0 for not at all. Entries younger than two ticks stay: the key of a fresh one may
+ * not be there yet. Without the last two a spoofed datagram, or SYN and ACK, would hold its entry for minutes. */
 static __always_inline __u32 readiness(const struct ipvsd_settings *settings, __u64 value, __u16 now)
 {
-	__u32 state = state_of(value);
-
 	if (!value || is_expired(settings, value, now))
-		return 3;
+		return READY_FREE;
 	if (age_of(value, now) < 2)
 		return 0;
-	if (state == IPVSD_STATE_SYN_RECV)
+	switch (state_of(value)) {
+	case IPVSD_STATE_SYN_RECV:
+		return 4;
+	case IPVSD_STATE_TIME_WAIT:
+	case IPVSD_STATE_CLOSE:
+		return 3;
+	case IPVSD_STATE_ONE_DATAGRAM:
 		return 2;
-	return state == IPVSD_STATE_CLOSE || state == IPVSD_STATE_TIME_WAIT;
+	case IPVSD_STATE_BARE_ACK:
+		return 1;
+	}
+	return 0;
 }
 
 /* The readiest entry of a bucket; null where none is. */
@@ -222,7 +240,7 @@ static __always_inline int record(struct packet *packet, const struct flow_refer
 		count_load(server, state, 1);
 		if (place.value)
 			count_load(server_of(place.value), state_of(place.value), -1);
-		if (rank == 1 || rank == 2)
+		if (rank && rank != READY_FREE)
 			count(packet, IPVSD_EVENT_FLOW_EVICTED);
 		return 1;
 	}

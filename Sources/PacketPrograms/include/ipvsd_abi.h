@@ -54,6 +54,9 @@ enum ipvsd_state {
 	IPVSD_STATE_TIME_WAIT,
 	IPVSD_STATE_CLOSE,
 	IPVSD_STATE_UDP,
+	/* As ESTABLISHED and UDP, but of flows that may be made up: a single ACK without data, a single datagram. */
+	IPVSD_STATE_BARE_ACK,
+	IPVSD_STATE_ONE_DATAGRAM,
 	IPVSD_STATE_MAX = 16,
 };
 
