@@ -7,8 +7,8 @@ internal import PacketPrograms
 /// What has types of the shared header stays inside this module: the optimizer finds their conformances nowhere else.
 public final class DirectorMaps: Sendable {
     static let names = [
-        "settings", "services", "schedules", "slots", "servers", "loads", "paths", "statistics", "counters", "flows",
-        "overflows", "learnt_ports", "answered_ports", "egress",
+        "settings", "services", "listeners", "schedules", "slots", "servers", "loads", "paths", "statistics",
+        "counters", "flows", "overflows", "learnt_ports", "answered_ports", "egress",
     ]
 
     let services: BPFMap<ipvsd_service_key, ipvsd_service_value>
@@ -18,6 +18,7 @@ public final class DirectorMaps: Sendable {
     let answeredPorts: BPFMap<ipvsd_port, UInt64>
     let egress: BPFMap<UInt32, UInt32>
     let settings: MappedArray<ipvsd_settings>
+    let listeners: ListenerTable
     let schedules: MappedArray<ipvsd_service>
     let slots: MappedArray<ipvsd_slots>
     let servers: MappedArray<ipvsd_server>
@@ -51,6 +52,7 @@ public final class DirectorMaps: Sendable {
         learntPorts = try pinned("learnt_ports", ipvsd_port.self, UInt64.self)
         answeredPorts = try pinned("answered_ports", ipvsd_port.self, UInt64.self)
         egress = try pinned("egress", UInt32.self, UInt32.self)
+        listeners = ListenerTable(buckets: try array("listeners", ipvsd_listener_bucket.self))
         schedules = try array("schedules", ipvsd_service.self)
         slots = try array("slots", ipvsd_slots.self)
         servers = try array("servers", ipvsd_server.self)

@@ -107,7 +107,8 @@ public final class XDPDataPlane {
         _ = try DirectorMaps(directory: directory, writable: false)
         object = try BPFObject(.director)
         try object.setReadOnlyData(
-            ipvsd_director_constants(answer_by_redirect: answersByRedirect ? 1 : 0, reply_limit: repliesPerSecond))
+            ipvsd_director_constants(
+                answer_by_redirect: answersByRedirect ? 1 : 0, reply_limit: repliesPerSecond, jiffy: Self.jiffy))
         try object.pinDirectorMaps(below: directory)
         try object.load()
         guard let maps = try DirectorMaps(directory: directory, writable: true) else {
@@ -151,6 +152,13 @@ public final class XDPDataPlane {
         }
     }
 
+    /// Nanoseconds between two ticks of the kernel's timer: what its coarse clocks count in.
+    private static var jiffy: UInt32 {
+        var resolution = timespec()
+        clock_getres(CLOCK_MONOTONIC_COARSE, &resolution)
+        return UInt32(resolution.tv_nsec)
+    }
+
     // MARK: Services and real servers
 
     /// Makes the packet program's services these, and no others. Connections of a real server that is no longer
@@ -178,8 +186,20 @@ public final class XDPDataPlane {
         for (key, id) in serverIDs where key.service == index && !named.contains(key.address) {
             writeWord(id, weight: 0, flags: IPVSD_SERVER_USED | IPVSD_SERVER_REMOVED)
         }
-        for (key, value) in service.address.keys(service: UInt32(index)) { try maps.services.update(value, for: key) }
-        try maps.services.update(ipvsd_service_value(), for: vipKey(service.address.vip))
+        for (key, value) in service.address.keys(service: UInt32(index)) { try listen(value, for: key) }
+        try listen(ipvsd_service_value(), for: vipKey(service.address.vip))
+    }
+
+    /// In this order, and `stopListening` in the other: what is in `services` is what a daemon that adopts the maps
+    /// knows of, and takes away or writes again.
+    private func listen(_ value: ipvsd_service_value, for key: ipvsd_service_key) throws(BPFError) {
+        try maps.services.update(value, for: key)
+        maps.listeners.set(value, for: key)
+    }
+
+    private func stopListening(_ key: ipvsd_service_key) throws(BPFError) {
+        maps.listeners.remove(key)
+        try maps.services.remove(key)
     }
 
     private func write(_ server: DesiredService.Server, service: Int) throws(BPFError) -> Int {
@@ -308,9 +328,9 @@ public final class XDPDataPlane {
     }
 
     private func remove(_ address: ServiceAddress, index: Int) throws(BPFError) {
-        for (key, _) in address.keys(service: UInt32(index)) { try maps.services.remove(key) }
+        for (key, _) in address.keys(service: UInt32(index)) { try stopListening(key) }
         services[address] = nil
-        if !services.keys.contains(where: { $0.vip == address.vip }) { try maps.services.remove(vipKey(address.vip)) }
+        if !services.keys.contains(where: { $0.vip == address.vip }) { try stopListening(vipKey(address.vip)) }
         for key in try maps.learntPorts.keys() where Int(key.id) == index { try maps.learntPorts.remove(key) }
         let row = maps.schedules[index]
         clinux_store_u64(maps.schedules.pointer(index), 0)
@@ -467,6 +487,12 @@ public final class XDPDataPlane {
     public func program() throws(BPFError) -> BPFProgram { try object.program(named: "director") }
 
     // MARK: Housekeeping
+
+    /// The tick that flows are stamped with now.
+    public func tick() throws(BPFError) -> UInt16 {
+        let run = try object.program(named: "tick").testRun(packet: [UInt8](repeating: 0, count: 64))
+        return UInt16(truncatingIfNeeded: run.verdict)
+    }
 
     /// Frees expired flows, then the rows that this makes idle: one pass over the flow table, in many short runs.
     public func sweep() throws(BPFError) {

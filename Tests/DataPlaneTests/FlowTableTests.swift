@@ -287,7 +287,7 @@ struct FlowTableTests {
         try lab.age(flow, by: 1000)
         try lab.send(flow.packet([.ack]))
         let entry = try #require(try lab.entries(of: flow).first)
-        #expect(Lab.now &- UInt16(entry.pointee.value >> 48) <= 1)
+        #expect(try lab.now &- UInt16(entry.pointee.value >> 48) <= 1)
     }
 
     @Test func sweepFreesWhatExpired() throws {
@@ -431,13 +431,13 @@ struct FlowTableTests {
             let overflow = try #require(try lab.overflows.value(for: UInt32(bucket / 32)))
             return withUnsafeBytes(of: overflow) { $0.load(fromByteOffset: bucket % 32 * 2, as: UInt16.self) }
         }
-        #expect(Lab.now &- (try stamp()) <= 2)
+        #expect(try lab.now &- stamp() <= 2)
         let lifetime = lab.timeout(IPVSD_STATE_ESTABLISHED)
-        try mark(Lab.now &- (lifetime - 3))
+        try mark(lab.now &- (lifetime - 3))
         try lab.plane.sweep()
         #expect(try stamp() != 0)
         #expect(try lab.run(flows[5].packet([.ack])).moved["rederived-without-connection"] == 1)
-        try mark(Lab.now &- (lifetime + 1))
+        try mark(lab.now &- (lifetime + 1))
         #expect(try lab.run(flows[5].packet([.ack])).moved["answered-no-connection"] == 1)
         try lab.plane.sweep()
         #expect(try stamp() == 0)

@@ -115,12 +115,8 @@ final class Lab {
     // MARK: Flow table
 
     /// The tick that the packet programs stamp with.
-    static var now: UInt16 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC_COARSE, &time)
-        return UInt16(
-            truncatingIfNeeded: (UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)) >> UInt64(IPVSD_TICK_SHIFT)
-        )
+    var now: UInt16 {
+        get throws { try plane.tick() }
     }
 
     func timeout(_ state: ipvsd_state) -> UInt16 {
@@ -173,7 +169,7 @@ final class Lab {
     /// Makes the flow's entry look as if it had been quiet for that many ticks, or one more.
     func age(_ flow: FlowKey, by ticks: UInt16) throws {
         let entry = try #require(try entries(of: flow).first)
-        entry.pointee.value = entry.pointee.value & (1 << 48 - 1) | UInt64(Self.now &- ticks) << 48
+        entry.pointee.value = entry.pointee.value & (1 << 48 - 1) | UInt64(try now &- ticks) << 48
     }
 
     /// Writes a state into the flow's entry, and the counts that go with it.

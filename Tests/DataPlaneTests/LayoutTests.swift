@@ -21,7 +21,7 @@ struct LayoutTests {
         #expect(MemoryLayout<ipvsd_counters>.size == 8 * Int(IPVSD_COUNTERS.rawValue))
         #expect(MemoryLayout<ipvsd_settings>.size == 8280)
         #expect(MemoryLayout<ipvsd_port>.size == 8)
-        #expect(MemoryLayout<ipvsd_director_constants>.size == 8)
+        #expect(MemoryLayout<ipvsd_director_constants>.size == 12)
         #expect(MemoryLayout<ipvsd_check_constants>.size == 12)
     }
 

@@ -9,18 +9,48 @@
 #include "maps.h"
 #include "schedule.h"
 
-static __always_inline struct ipvsd_service_value *find_service(__be32 vip, __be16 port, __u8 protocol)
-{
-	struct ipvsd_service_key key = { .vip = vip, .port = port, .protocol = protocol };
+union service_value {
+	struct ipvsd_service_value value;
+	__u64 word;
+};
 
-	return bpf_map_lookup_elem(&services, &key);
+/* Whether there is such a service, and what it is. */
+static __always_inline int find_service(__be32 vip, __be16 port, __u8 protocol, struct ipvsd_service_value *found)
+{
+	/* struct ipvsd_service_key, put together in a register: what was stored in parts is slow to load whole. */
+	__u64 wanted = vip | (__u64)port << 32 | (__u64)protocol << 48;
+	__u32 index = wanted * 0x9E3779B97F4A7C15ull >> IPVSD_LISTENER_SHIFT;
+	struct ipvsd_listener_bucket *bucket = bpf_map_lookup_elem(&listeners, &index);
+	struct ipvsd_service_value *slow;
+
+	if (!bucket)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < IPVSD_LISTENER_WAYS; i++) {
+		volatile struct ipvsd_listener *entry = &bucket->way[i];
+		__u64 key = entry->key;
+		union service_value value;
+
+		if (!key)
+			return 0;
+		if (key != wanted)
+			continue;
+		value.word = entry->value;
+		/* Not another service's that took the entry just now. */
+		if (entry->key != wanted)
+			continue;
+		*found = value.value;
+		return 1;
+	}
+	slow = bpf_map_lookup_elem(&services, &wanted);
+	if (slow)
+		*found = *slow;
+	return slow != 0;
 }
 
-static __always_inline struct ipvsd_service_value *find_listener(__be32 vip, __be16 port, __u8 protocol)
+static __always_inline int find_listener(__be32 vip, __be16 port, __u8 protocol, struct ipvsd_service_value *found)
 {
-	struct ipvsd_service_value *exact = find_service(vip, port, protocol);
-
-	return exact ? exact : find_service(vip, 0, protocol);
+	return find_service(vip, port, protocol, found) || find_service(vip, 0, protocol, found);
 }
 
 static __always_inline int may_be_vip(const struct ipvsd_settings *settings, __be32 address)
@@ -125,7 +155,7 @@ static __always_inline int on_udp(struct packet *packet, struct ipvsd_service *s
 	struct flow_entry hit = find(packet->settings, flow);
 
 	if (hit.entry && !server_has(server_of(hit.value), IPVSD_SERVER_DOWN)) {
-		refresh(flow, hit, IPVSD_STATE_UDP);
+		refresh(packet->settings, flow, hit, IPVSD_STATE_UDP);
 		return server_of(hit.value);
 	}
 	if (hit.entry)
@@ -192,7 +222,7 @@ static __always_inline int on_tcp(struct packet *packet, struct ipvsd_service *s
 		if (listener->flags & IPVSD_SERVICE_ANY_PORT)
 			learn_port(packet, listener);
 	}
-	refresh(flow, hit, next);
+	refresh(packet->settings, flow, hit, next);
 	return server;
 }
 
@@ -201,7 +231,7 @@ static __always_inline int on_transport(struct packet *packet, void *header, voi
 	struct tcphdr *tcp = header;
 	struct udphdr *udp = header;
 	__u32 room = packet->length - packet->header_length;
-	struct ipvsd_service_value *listener;
+	struct ipvsd_service_value listener;
 	struct ipvsd_service *service;
 	struct flow_reference flow;
 	__u32 index;
@@ -210,15 +240,14 @@ static __always_inline int on_transport(struct packet *packet, void *header, voi
 		return ~drop(packet, IPVSD_DROPPED_TRUNCATED);
 	packet->client_port = udp->source;
 	packet->port = udp->dest;
-	listener = find_listener(packet->vip, packet->port, packet->protocol);
-	if (!listener)
+	if (!find_listener(packet->vip, packet->port, packet->protocol, &listener))
 		return ~pass(packet, IPVSD_PASSED_NO_SERVICE);
 	if (packet->length > packet->settings->ingress_mtu)
 		return ~drop(packet, IPVSD_DROPPED_MERGED_FRAME);
-	index = listener->service;
+	index = listener.service;
 	service = bpf_map_lookup_elem(&schedules, &index);
 	if (!service || !locate(packet->settings, packet->client, packet->client_port, packet->port,
-				listener->flow_service, &flow))
+				listener.flow_service, &flow))
 		return ~drop(packet, IPVSD_DROPPED_INTERNAL);
 	if (packet->protocol == IPPROTO_UDP)
 		return on_udp(packet, service, &flow);
@@ -226,14 +255,14 @@ static __always_inline int on_transport(struct packet *packet, void *header, voi
 		return ~drop(packet, IPVSD_DROPPED_TRUNCATED);
 	if (tcp->doff < 5 || tcp->doff * 4u > room)
 		return ~drop(packet, IPVSD_DROPPED_BAD_HEADER);
-	return on_tcp(packet, service, &flow, listener, tcp);
+	return on_tcp(packet, service, &flow, &listener, tcp);
 }
 
 /* An ICMP error about a reply goes where the reply came from. RFC 792 promises 8 bytes of the quoted packet: ports. */
 static __always_inline int on_icmp_error(struct packet *packet, struct icmp_header *icmp, void *end)
 {
 	struct iphdr *quoted = (void *)(icmp + 1);
-	struct ipvsd_service_value *listener;
+	struct ipvsd_service_value listener;
 	struct ipvsd_service *service;
 	struct flow_reference flow;
 	struct flow_entry hit;
@@ -251,13 +280,12 @@ static __always_inline int on_icmp_error(struct packet *packet, struct icmp_head
 	if ((void *)(ports + 1) > end || quoted->frag_off & bpf_htons(0x1fff) ||
 	    packet->length < packet->header_length + 8 + quoted->ihl * 4u + 8)
 		return ~drop(packet, IPVSD_DROPPED_ICMP_MALFORMED);
-	listener = find_listener(packet->vip, ports->source, quoted->protocol);
-	if (!listener)
+	if (!find_listener(packet->vip, ports->source, quoted->protocol, &listener))
 		return ~pass(packet, IPVSD_PASSED_NO_SERVICE);
-	index = listener->service;
+	index = listener.service;
 	service = bpf_map_lookup_elem(&schedules, &index);
 	if (!service || !locate(packet->settings, quoted->daddr, ports->destination, ports->source,
-				listener->flow_service, &flow))
+				listener.flow_service, &flow))
 		return ~drop(packet, IPVSD_DROPPED_INTERNAL);
 	hit = find(packet->settings, &flow);
 	if (hit.entry)
@@ -297,6 +325,7 @@ int director(struct xdp_md *ctx)
 	struct ethhdr *ethernet = data;
 	struct ipvsd_settings *current = get_settings();
 	struct packet packet = { .ctx = ctx, .l3 = sizeof(*ethernet) };
+	struct ipvsd_service_value none;
 	__u32 zero = 0;
 	__be16 protocol;
 	struct iphdr *ip = data + sizeof(*ethernet);
@@ -317,7 +346,7 @@ int director(struct xdp_md *ctx)
 		if ((void *)(ip + 1) > end)
 			return XDP_PASS;
 	}
-	if (protocol != bpf_htons(ETH_P_IP) || !may_be_vip(current, ip->daddr) || !find_service(ip->daddr, 0, 0))
+	if (protocol != bpf_htons(ETH_P_IP) || !may_be_vip(current, ip->daddr) || !find_service(ip->daddr, 0, 0, &none))
 		return XDP_PASS;
 
 	packet.settings = current;
@@ -420,6 +449,13 @@ int sweep(struct xdp_md *ctx)
 	bpf_for_each_map_elem(&turns, sweep_bucket, &context, 0);
 	sweep_position = (context.first + IPVSD_SWEEP_BUCKETS) & (IPVSD_BUCKETS - 1);
 	return XDP_PASS;
+}
+
+/* The tick, as the return value: for the daemon, since no clock of its own shows it. */
+SEC("xdp")
+int tick(struct xdp_md *ctx)
+{
+	return ticks();
 }
 
 char _license[] SEC("license") = "Dual MIT/GPL";

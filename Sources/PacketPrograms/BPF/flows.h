@@ -4,6 +4,7 @@
  * turned away by the tag. Whoever wins a compare-and-swap adjusts the counts of connections. */
 #pragma once
 
+#include "answer.h"
 #include "maps.h"
 #include "packet.h"
 
@@ -41,9 +42,10 @@ static __always_inline __u64 mix(__u64 x)
 	return x;
 }
 
+/* Jiffies are read without a call; a clock, even the coarse one, takes a call. */
 static __always_inline __u16 ticks(void)
 {
-	return bpf_ktime_get_coarse_ns() >> IPVSD_TICK_SHIFT;
+	return bpf_jiffies64() * constants.jiffy >> IPVSD_TICK_SHIFT;
 }
 
 static __always_inline __u32 state_of(__u64 value) { return value >> STATE_SHIFT & 0xf; }
@@ -131,23 +133,29 @@ static __always_inline struct flow_entry find(const struct ipvsd_settings *setti
 #pragma unroll
 	for (int i = 0; i < IPVSD_WAYS; i++) {
 		struct ipvsd_flow *entry = &flow->bucket->way[i];
-		__u64 value = *(volatile __u64 *)&entry->value;
+		__u64 value;
 
-		if (!hit.entry && entry->key == flow->key && value && (value & IDENTITY_MASK) == flow->identity &&
-		    !is_expired(settings, value, flow->now)) {
+		if (*(volatile __u64 *)&entry->key != flow->key)
+			continue;
+		value = *(volatile __u64 *)&entry->value;
+		if (value && (value & IDENTITY_MASK) == flow->identity && !is_expired(settings, value, flow->now)) {
 			hit.entry = entry;
 			hit.value = value;
+			break;
 		}
 	}
 	return hit;
 }
 
-/* Refreshes the stamp, and moves the state on: one retry, since another CPU may refresh at the same time. */
-static __always_inline void refresh(const struct flow_reference *flow, struct flow_entry hit, __u32 state)
+/* Refreshes the stamp, and moves the state on: one retry, since another CPU may refresh at the same time. A stamp may
+ * lag by 1/32 of the time-out: a compare-and-swap on nearly every packet, as many slow flows would have it, costs more
+ * than the rest of the look-up. */
+static __always_inline void refresh(const struct ipvsd_settings *settings, const struct flow_reference *flow,
+				    struct flow_entry hit, __u32 state)
 {
 	__u64 value = hit.value;
 
-	if (state == state_of(value) && age_of(value, flow->now) == 0)
+	if (state == state_of(value) && age_of(value, flow->now) <= settings->timeout[state & 15] >> 5)
 		return;
 #pragma unroll
 	for (int attempt = 0; attempt < 2; attempt++) {

@@ -11,6 +11,7 @@
 #define IPVSD_BUCKETS (1u << 18)     /* of the flow table: 2^20 flows in 16 MiB */
 #define IPVSD_WAYS 4
 #define IPVSD_SERVICES 1024
+#define IPVSD_LISTENER_BUCKETS 4096u
 #define IPVSD_SERVERS 8192
 #define IPVSD_PATHS 16384
 #define IPVSD_SLOT_GROUPS (1u << 19) /* of 4 slots */
@@ -78,6 +79,22 @@ struct ipvsd_service_value {
 };
 
 #define IPVSD_SERVICE_ANY_PORT 1u
+
+/* `services` once more, as an array, which is searched without a call: the words of a key and of its value. A search
+ * of the key's bucket, (key * 0x9E3779B97F4A7C15) >> 52, ends at an entry that was never used (key 0); where the
+ * bucket is full of others, `services` has the answer. Entries are filled value first, key last. */
+struct ipvsd_listener {
+	__u64 key;
+	__u64 value;
+};
+
+#define IPVSD_LISTENER_WAYS 4
+#define IPVSD_LISTENER_SHIFT 52
+#define IPVSD_LISTENER_REMOVED (~0ull)
+
+struct ipvsd_listener_bucket {
+	struct ipvsd_listener way[IPVSD_LISTENER_WAYS];
+};
 
 enum ipvsd_scheduler {
 	IPVSD_SCHEDULER_NONE,
@@ -228,6 +245,7 @@ struct ipvsd_port {
 struct ipvsd_director_constants {
 	__u32 answer_by_redirect; /* veth: XDP_TX would be lost there */
 	__u32 reply_limit;        /* generated replies a second and CPU */
+	__u32 jiffy;              /* nanoseconds */
 };
 
 struct ipvsd_check_constants {
@@ -238,6 +256,7 @@ struct ipvsd_check_constants {
 _Static_assert(sizeof(struct ipvsd_bucket) == 64, "a bucket is a cache line");
 _Static_assert(sizeof(struct ipvsd_service_key) == 8, "map key layout");
 _Static_assert(sizeof(struct ipvsd_service_value) == 8, "map value layout");
+_Static_assert(sizeof(struct ipvsd_listener_bucket) == 64, "a bucket is a cache line");
 _Static_assert(sizeof(struct ipvsd_service) == 64, "map value layout");
 _Static_assert(sizeof(struct ipvsd_server) == 16, "map value layout");
 _Static_assert(sizeof(struct ipvsd_path) == 32, "map value layout");
