@@ -1,0 +1,33 @@
+public import LoadBalancing
+
+/// A service as the packet program is to have it.
+public struct DesiredService: Sendable, Hashable {
+    public struct Server: Sendable, Hashable {
+        public var address: IPv4Address
+        public var configuredWeight: UInt16
+        /// Of a real server that is out: it gets no new flows, and SYNs of its flows are scheduled anew.
+        public var isDown: Bool
+
+        public init(address: IPv4Address, configuredWeight: UInt16, isDown: Bool) {
+            self.address = address
+            self.configuredWeight = configuredWeight
+            self.isDown = isDown
+        }
+
+        var weight: UInt16 { isDown ? 0 : configuredWeight }
+    }
+
+    public var address: ServiceAddress
+    public var scheduler: Scheduler
+    public var flags: Set<SchedulerFlag>
+    public var servers: [Server]
+
+    public init(
+        address: ServiceAddress, scheduler: Scheduler, flags: Set<SchedulerFlag> = [], servers: [Server]
+    ) {
+        self.address = address
+        self.scheduler = scheduler
+        self.flags = flags
+        self.servers = servers
+    }
+}

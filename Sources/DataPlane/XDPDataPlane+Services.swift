@@ -1,0 +1,161 @@
+public import BPF
+internal import CLinux
+internal import Glibc
+public import LoadBalancing
+internal import PacketPrograms
+
+/// Services, real servers and the ways to them: rows before what names them, and each swap a single word.
+extension XDPDataPlane {
+    /// Makes the packet program's services these, and no others. Connections of a real server that is no longer
+    /// named go on until they end.
+    public func apply(_ desired: [DesiredService]) throws(BPFError) {
+        for service in desired { try apply(service) }
+        let wanted = Set(desired.map(\.address))
+        for (address, index) in services where !wanted.contains(address) { try remove(address, index: index) }
+        writeFilter(vips: Set(desired.map(\.address.vip)))
+    }
+
+    func apply(_ service: DesiredService) throws(BPFError) {
+        let existing = services[service.address]
+        guard let index = existing ?? serviceRows.allocate() else {
+            throw BPFError("add service \(service.address): all \(Self.maximumServices) are in use", code: ENOSPC)
+        }
+        if existing == nil { maps.schedules[index] = ipvsd_service() }
+        services[service.address] = index
+
+        // Rows before the slots that name them.
+        var ids: [UInt16] = []
+        for server in service.servers { ids.append(UInt16(try write(server, service: index))) }
+        try swapSlices(service, index: index, ids: ids)
+        let named = Set(service.servers.map(\.address))
+        for (key, id) in serverIDs where key.service == index && !named.contains(key.address) {
+            writeWord(id, weight: 0, flags: IPVSD_SERVER_USED | IPVSD_SERVER_REMOVED)
+        }
+        for (key, value) in service.address.keys(service: UInt32(index)) { try listen(value, for: key) }
+        try listen(ipvsd_service_value(), for: vipKey(service.address.vip))
+    }
+
+    /// In this order, and `stopListening` in the other: what is in `services` is what a daemon that adopts the maps
+    /// knows of, and takes away or writes again.
+    func listen(_ value: ipvsd_service_value, for key: ipvsd_service_key) throws(BPFError) {
+        try maps.services.update(value, for: key)
+        maps.listeners.set(value, for: key)
+    }
+
+    func stopListening(_ key: ipvsd_service_key) throws(BPFError) {
+        maps.listeners.remove(key)
+        try maps.services.remove(key)
+    }
+
+    func write(_ server: DesiredService.Server, service: Int) throws(BPFError) -> Int {
+        let key = ServerKey(service: service, address: server.address)
+        let flags = IPVSD_SERVER_USED | (server.isDown ? IPVSD_SERVER_DOWN : 0)
+        if let id = serverIDs[key] {
+            idleSince[id] = nil
+            maps.servers.pointer(id).storeBytes(
+                of: server.configuredWeight, toByteOffset: configuredWeightOffset, as: UInt16.self)
+            writeWord(id, weight: server.weight, flags: flags)
+            return id
+        }
+        guard let id = serverRows.allocate() else {
+            throw BPFError("add real server \(server.address): all \(Self.maximumServers) are in use", code: ENOSPC)
+        }
+        try maps.statistics.clear(UInt32(id))
+        maps.loads[id] = ipvsd_load()
+        maps.servers[id] = ipvsd_server(
+            path: UInt32(pathIDs[server.address] ?? 0), weight: server.weight, flags: UInt16(flags),
+            address: server.address.bigEndian, service: UInt16(service), configured_weight: server.configuredWeight)
+        serverIDs[key] = id
+        return id
+    }
+
+    /// Stores path, weight and flags at once. `path` nil: as it is.
+    func writeWord(_ id: Int, path: UInt32? = nil, weight: UInt16, flags: UInt32) {
+        let path = path ?? maps.servers[id].path
+        clinux_store_u64(maps.servers.pointer(id), UInt64(path) | UInt64(weight) << 32 | UInt64(flags) << 48)
+    }
+
+    func remove(_ address: ServiceAddress, index: Int) throws(BPFError) {
+        for (key, _) in address.keys(service: UInt32(index)) { try stopListening(key) }
+        services[address] = nil
+        if !services.keys.contains(where: { $0.vip == address.vip }) { try stopListening(vipKey(address.vip)) }
+        for key in try maps.learntPorts.keys() where Int(key.id) == index { try maps.learntPorts.remove(key) }
+        let row = maps.schedules[index]
+        clinux_store_u64(maps.schedules.pointer(index), 0)
+        clinux_store_u64(maps.schedules.pointer(index) + 8, 0)
+        slices.release(Self.slice(of: row.schedule))
+        slices.release(Self.slice(of: row.maglev))
+        for (key, id) in serverIDs where key.service == index {
+            writeWord(id, weight: 0, flags: IPVSD_SERVER_USED | IPVSD_SERVER_REMOVED)
+        }
+    }
+
+    /// Gives back the rows of removed real servers that no connection has held for two whole sweeps (a packet may be
+    /// about to record one), and of services without any.
+    func releaseIdleRows() {
+        for (key, id) in serverIDs where maps.servers[id].flags & UInt16(IPVSD_SERVER_REMOVED) != 0 {
+            let load = maps.loads[id]
+            guard load.active == 0, load.inactive == 0 else {
+                idleSince[id] = nil
+                continue
+            }
+            let since = idleSince[id] ?? sweeps
+            idleSince[id] = since
+            guard sweeps >= since + 2 else { continue }
+            idleSince[id] = nil
+            writeWord(id, path: 0, weight: 0, flags: 0)
+            try? setAnsweredPorts([], of: UInt32(id))
+            serverRows.release(id)
+            serverIDs[key] = nil
+        }
+        let live = Set(services.values).union(serverIDs.keys.map(\.service))
+        for index in 1..<maps.schedules.count where !live.contains(index) { serviceRows.release(index) }
+        let addresses = serverAddresses
+        for (address, row) in pathIDs where !addresses.contains(address) {
+            pathRows.release(row)
+            pathIDs[address] = nil
+            paths[address] = nil
+        }
+    }
+
+    func writeFilter(vips: Set<IPv4Address>) {
+        var words = [UInt64](repeating: 0, count: 1024)
+        for vip in vips {
+            let bit = Int((vip.bigEndian &* 0x9E37_79B1) >> 16)
+            words[bit >> 6] |= 1 << UInt64(bit & 63)
+        }
+        let filter = maps.settings.pointer(0) + filterOffset
+        for (index, word) in words.enumerated() { clinux_store_u64(filter + 8 * index, word) }
+    }
+
+    func vipKey(_ vip: IPv4Address) -> ipvsd_service_key {
+        ipvsd_service_key(vip: vip.bigEndian, port: 0, protocol: 0, reserved: 0)
+    }
+
+    /// The real server's id, by which its checks are marked.
+    public func serverID(service: ServiceAddress, server: IPv4Address) -> UInt32? {
+        services[service].flatMap { serverIDs[ServerKey(service: $0, address: server)] }.map(UInt32.init)
+    }
+
+    /// Says how a real server is reached; nil: there is no way now.
+    public func setPath(_ path: Path?, to address: IPv4Address) throws(BPFError) {
+        guard paths[address] != path || (path != nil && pathIDs[address] == nil) else { return }
+        var row = 0
+        if let path {
+            guard let allocated = pathRows.allocate() else { throw BPFError("find room for a path", code: ENOSPC) }
+            row = allocated
+            maps.paths[row] = path.row
+            try maps.egress.update(UInt32(path.interface), for: UInt32(path.interface))
+        }
+        for (key, id) in serverIDs where key.address == address {
+            let server = maps.servers[id]
+            writeWord(id, path: UInt32(row), weight: server.weight, flags: UInt32(server.flags))
+        }
+        if let old = pathIDs[address] { pathRows.release(old) }
+        pathIDs[address] = row == 0 ? nil : row
+        paths[address] = path
+    }
+}
+
+private let configuredWeightOffset = MemoryLayout<ipvsd_server>.offset(of: \.configured_weight) ?? 14
+private let filterOffset = MemoryLayout<ipvsd_settings>.offset(of: \.vip_filter) ?? 88

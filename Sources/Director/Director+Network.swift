@@ -1,0 +1,139 @@
+internal import BPF
+internal import DataPlane
+internal import FoundationEssentials
+internal import HealthChecks
+internal import HostState
+internal import LoadBalancing
+internal import Logging
+internal import Netlink
+internal import ServiceConfiguration
+
+/// One desired state, out of the configuration, health and the network; and following what changes there.
+extension Director {
+    func applyServices() throws {
+        try running?.dataPlane.apply(
+            configuration.services.map { service in
+                DesiredService(
+                    address: service.address, scheduler: service.scheduler, flags: service.flags,
+                    servers: service.servers.map { server in
+                        let state = states[Target(service: service.address, server: server.address)]
+                        return DesiredService.Server(
+                            address: server.address, configuredWeight: server.weight, isDown: state?.isUp == false)
+                    })
+            })
+    }
+
+    /// Follows routes, neighbours and links.
+    func refreshPaths() throws {
+        guard let current = running else { return }
+        var sources: Set<IPv4Address> = []
+        // Removed real servers, too: their connections go on.
+        for server in current.dataPlane.serverAddresses.sorted() {
+            switch try current.paths.path(to: server) {
+            case .found(let path):
+                if unreachable.removeValue(forKey: server) != nil { logger.notice("\(server) is reachable again") }
+                try current.dataPlane.setPath(path, to: server)
+                sources.insert(path.source)
+                try listen(on: path.interface)
+            case .none(let reason):
+                try current.dataPlane.setPath(nil, to: server)
+                if unreachable.updateValue(reason, forKey: server) != reason {
+                    logger.warning("no way to \(server): \(reason)")
+                }
+            }
+        }
+        if sources.count > XDPDataPlane.maximumCheckAddresses, running?.checkDevice != nil {
+            logger.error(
+                "checks leave from \(sources.count) addresses; answers are taken in for \(XDPDataPlane.maximumCheckAddresses)"
+            )
+        }
+        current.dataPlane.setCheckAddresses(sources.sorted())
+        if let link = try RouteSocket().link(index: current.ingress.index) {
+            current.dataPlane.setIngressMTU(link.mtu)
+            if link.isUp, link.hasCarrier, !current.ingress.hasCarrier { announce() }
+            running?.ingress = link
+        }
+    }
+
+    func listen(on interface: Int32) throws {
+        guard let device = running?.checkDevice, running?.listening.contains(interface) == false else { return }
+        guard let link = try RouteSocket().link(index: interface) else { return }
+        try device.listen(on: link)
+        running?.listening.insert(interface)
+    }
+
+    // MARK: Running
+
+    /// Checks, follows the network and sweeps, until cancelled.
+    public func run() async {
+        await withDiscardingTaskGroup { group in
+            group.addTask { await self.followNetwork() }
+            group.addTask { await self.keepHouse() }
+            guard configuration.checks.kind != .none else { return }
+            if configuration.watchesSYNs { group.addTask { await self.watchSilence() } }
+            for service in configuration.services {
+                for server in service.servers {
+                    group.addTask { await self.watch(Target(service: service.address, server: server.address)) }
+                }
+            }
+        }
+    }
+
+    func followNetwork() async {
+        let events: AsyncStream<Void>
+        do { events = try NetworkChanges.events() } catch {
+            logger.error("\(error): routes and neighbours are followed every second only")
+            return
+        }
+        for await _ in events {
+            do { try refreshPaths() } catch { logger.error("follow the network: \(error)") }
+            // Bursts become one refresh.
+            try? await Task.sleep(for: .milliseconds(20))
+        }
+    }
+
+    /// Every second; the sweep every fifth.
+    func keepHouse() async {
+        var second = 0
+        while !Task.isCancelled {
+            do {
+                try stayAttached()
+                try refreshPaths()
+                try learnPorts()
+                if second % 5 == 0 { try running?.dataPlane.sweep() }
+            } catch {
+                logger.error("\(error)")
+            }
+            second += 1
+            try? await Task.sleep(for: .seconds(1))
+        }
+    }
+
+    func learnPorts() throws {
+        guard let dataPlane = running?.dataPlane else { return }
+        for (address, ports) in try dataPlane.learntPorts() where isAutomatic(address) {
+            // In any order, so that a client who pokes at closed ports all the time cannot keep a real one waiting for ever.
+            health[address]?.learn(ports: ports.shuffled())
+            if let forgotten = health[address]?.forget() { try dataPlane.forgetLearntPorts(forgotten, of: address) }
+        }
+    }
+
+    /// The interface may have been made anew under its old name: a driver was reloaded, a container's veth replaced.
+    func stayAttached() throws {
+        guard let current = running, let link = try RouteSocket().link(named: current.ingress.name) else { return }
+        guard try !current.dataPlane.isAttached(interface: link.index) else { return }
+        guard let directory = instance.existingBPFDirectory() else { return }
+        logger.warning("the director is no longer attached to \(link.name): attaching it again")
+        let pin = XDPDataPlane.linkPin(directory: directory, interface: link.index)
+        try current.journal.make(.file(path: pin)) {}
+        running?.ingress = link
+        running?.paths.transmitting = link.kind == "veth" ? nil : link.index
+        running?.listening = []
+        try attach(
+            current.dataPlane, ingress: link,
+            modes: Self.attachModes(configuration, ingress: link, directory: directory))
+        try refreshPaths()
+        try placeAddresses(journal: current.journal, ingress: link)
+        announce()
+    }
+}

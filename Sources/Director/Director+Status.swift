@@ -1,0 +1,65 @@
+internal import BPF
+internal import DataPlane
+internal import FoundationEssentials
+internal import Glibc
+internal import HealthChecks
+public import HostState
+internal import LoadBalancing
+internal import Netlink
+internal import ServiceConfiguration
+
+/// What `ipvsd status` shows.
+extension Director {
+    /// Nil until started.
+    public func status() throws -> DirectorStatus? {
+        guard let running, running.isForwarding else { return nil }
+        var status = DirectorStatus(
+            snapshot: try running.dataPlane.snapshot(), pid: getpid(), xdp: try Self.xdp([running.ingress.index]))
+        for serviceIndex in status.services.indices {
+            let service = status.services[serviceIndex]
+            let address = configuration.services.map(\.address).first {
+                $0.vip == service.vip && $0.port == service.port && $0.transport == service.protocol
+            }
+            guard let address else { continue }
+            // In the order of the configuration.
+            let order = configuration.services.first { $0.address == address }?.servers.map(\.address) ?? []
+            status.services[serviceIndex].servers.sort {
+                (order.firstIndex(of: $0.address) ?? .max) < (order.firstIndex(of: $1.address) ?? .max)
+            }
+            for index in service.servers.indices {
+                let server = status.services[serviceIndex].servers[index]
+                guard server.health != .removed,
+                    let state = states[Target(service: address, server: server.address)]
+                else { continue }
+                let verdict = health[address]?.verdict(of: server.address)
+                status.services[serviceIndex].servers[index].since = state.since.formatted(.iso8601)
+                status.services[serviceIndex].servers[index].reason = state.reason
+                status.services[serviceIndex].servers[index].health =
+                    !state.isUp ? .down : verdict?.isProven == true ? .up : .unproven
+            }
+        }
+        return status
+    }
+
+    /// What the pinned maps say, without a daemon; nil where there is no data plane.
+    public static func pinnedStatus(instance: InstancePaths) throws -> DirectorStatus? {
+        silenceLibbpf()
+        guard let directory = instance.existingBPFDirectory(),
+            let maps = try DirectorMaps(directory: directory, writable: false)
+        else { return nil }
+        let interfaces = try RouteSocket().links().map(\.index).filter {
+            try BPFLink(pinnedAt: XDPDataPlane.linkPin(directory: directory, interface: $0)) != nil
+        }
+        return DirectorStatus(snapshot: try DataPlaneSnapshot(of: maps), pid: nil, xdp: try xdp(interfaces))
+    }
+
+    static func xdp(_ interfaces: [Int32]) throws -> DirectorStatus.XDP {
+        let socket = try RouteSocket()
+        let links = try interfaces.compactMap { try socket.link(index: $0) }
+        return DirectorStatus.XDP(
+            mode: try interfaces.lazy.compactMap { try XDPAttachment.of(interface: $0)?.mode.rawValue }.first,
+            interfaces: links.map(\.name),
+            transmitErrors: Dictionary(
+                links.map { ($0.name, $0.transmitErrors + $0.transmitDropped) }, uniquingKeysWith: { one, _ in one }))
+    }
+}
