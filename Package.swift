@@ -27,7 +27,8 @@ let package = Package(
         .executableTarget(
             name: "ipvsd",
             dependencies: [
-                "Control", "Director", "HostState", "LoadBalancing", "RealServerSetup", "ServiceConfiguration",
+                "Control", "DataPlane", "Director", "HostState", "LoadBalancing", "RealServerSetup",
+                "ServiceConfiguration",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

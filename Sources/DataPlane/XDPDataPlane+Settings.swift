@@ -14,7 +14,7 @@ extension XDPDataPlane {
             (IPVSD_STATE_BARE_ACK, 900), (IPVSD_STATE_ONE_DATAGRAM, 300),
         ]
         for (state, seconds) in timeouts {
-            let ticks = UInt16(min(seconds * 1_000_000_000 >> Int(IPVSD_TICK_SHIFT), 32767))
+            let ticks = UInt16(min((seconds * 1_000_000_000) >> Int(IPVSD_TICK_SHIFT), 32767))
             settings.storeBytes(of: ticks, toByteOffset: timeoutOffset + 2 * Int(state.rawValue), as: UInt16.self)
         }
         settings.storeBytes(of: UInt32(IPVSD_ABI_VERSION), as: UInt32.self)
@@ -43,6 +43,6 @@ extension XDPDataPlane {
     }
 }
 
-private let timeoutOffset = MemoryLayout<ipvsd_settings>.offset(of: \.timeout) ?? 16
+let timeoutOffset = MemoryLayout<ipvsd_settings>.offset(of: \.timeout) ?? 16
 private let checkAddressOffset = MemoryLayout<ipvsd_settings>.offset(of: \.check_address) ?? 48
 private let silentAfterOffset = MemoryLayout<ipvsd_settings>.offset(of: \.silent_after) ?? 80

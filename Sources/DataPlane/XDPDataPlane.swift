@@ -105,8 +105,14 @@ public final class XDPDataPlane {
     /// Everything that a director on this interface pins, in the order it is made.
     public static func pins(directory: String, interface: Int32) -> [String] {
         DirectorMaps.names.map { "\(directory)/\($0)" }
-            + ["\(directory)/director", linkPin(directory: directory, interface: interface)]
+            + [
+                "\(directory)/director", tickPin(directory: directory),
+                linkPin(directory: directory, interface: interface),
+            ]
     }
+
+    /// The program that tells the tick, for whoever reads the flow table.
+    static func tickPin(directory: String) -> String { "\(directory)/tick" }
 
     private func linkPath(_ interface: Int32) -> String { Self.linkPin(directory: directory, interface: interface) }
 
@@ -122,9 +128,13 @@ public final class XDPDataPlane {
             unlink(linkPath(interface))
             try program.attachXDP(interface: interface, mode: mode).pin(at: linkPath(interface))
         }
-        let pin = "\(directory)/director"
-        unlink(pin)
-        try program.pin(at: pin)
+        try replacePin("\(directory)/director", by: program)
+        try replacePin(Self.tickPin(directory: directory), by: object.program(named: "tick"))
+    }
+
+    private func replacePin(_ path: String, by program: BPFProgram) throws(BPFError) {
+        unlink(path)
+        try program.pin(at: path)
     }
 
     public func isAttached(interface: Int32) throws(BPFError) -> Bool {

@@ -112,8 +112,9 @@ extension Director {
     func learnPorts() throws {
         guard let dataPlane = running?.dataPlane else { return }
         for (address, ports) in try dataPlane.learntPorts() where isAutomatic(address) {
-            // In any order, so that a client who pokes at closed ports all the time cannot keep a real one waiting for ever.
-            health[address]?.learn(ports: ports.shuffled())
+            // Recent ones first; but a client who pokes at closed ports all the time must not keep a real one waiting
+            // for ever.
+            health[address]?.learn(ports: ports.prefix(4) + ports.shuffled())
             if let forgotten = health[address]?.forget() { try dataPlane.forgetLearntPorts(forgotten, of: address) }
         }
     }

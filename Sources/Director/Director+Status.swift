@@ -1,5 +1,5 @@
 internal import BPF
-internal import DataPlane
+public import DataPlane
 internal import FoundationEssentials
 internal import Glibc
 internal import HealthChecks
@@ -51,6 +51,12 @@ extension Director {
             try BPFLink(pinnedAt: XDPDataPlane.linkPin(directory: directory, interface: $0)) != nil
         }
         return DirectorStatus(snapshot: try DataPlaneSnapshot(of: maps), pid: nil, xdp: try xdp(interfaces))
+    }
+
+    /// The flow table, with or without a daemon; nil where there is no data plane.
+    public static func flows(instance: InstancePaths) throws -> FlowScan? {
+        silenceLibbpf()
+        return try instance.existingBPFDirectory().flatMap { try FlowScan(directory: $0) }
     }
 
     static func xdp(_ interfaces: [Int32]) throws -> DirectorStatus.XDP {

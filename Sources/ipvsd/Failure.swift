@@ -2,6 +2,7 @@ import ArgumentParser
 import Director
 import Glibc
 import HostState
+import ServiceConfiguration
 
 /// A failed command: a line for each error on standard error, and an exit code of sysexits.h.
 struct Failure: Error, CustomStringConvertible {
@@ -57,4 +58,9 @@ func reporting<Result>(_ body: () async throws -> Result) async throws -> Result
 /// What the director keeps is root's alone: without it there would be only guesses.
 func requireRoot() throws {
     guard geteuid() == 0 else { throw Failure(.noPrivilege, "only root may talk to the director (run as root)") }
+}
+
+/// A value that was typed, or the failure that says what was wrong with it, and where.
+func valid<Value>(_ place: String, _ body: () throws(InvalidValue) -> Value) throws -> Value {
+    do { return try body() } catch { throw Failure(.badValue, "\(ConfigurationError(place: place, error))") }
 }

@@ -122,8 +122,4 @@ struct RealServerSetupCommand: AsyncParsableCommand {
         }
         return interface
     }
-
-    private func valid<Value>(_ place: String, _ body: () throws(InvalidValue) -> Value) throws -> Value {
-        do { return try body() } catch { throw Failure(.badValue, "\(ConfigurationError(place: place, error))") }
-    }
 }

@@ -165,7 +165,7 @@ test_the_directors_interface_deleted_and_made_anew() {
     no_failures "after" <<<"$(fetch 40)"
     director_stop
     local left
-    left=$(machine_state director | grep -E "ipvsd|prog/xdp|clsact|$VIP" || true)
+    left=$(machine_state director | grep -E "ipvsd[01]|/ipvsd|prog/xdp|clsact|$VIP" || true)
     equal "$left" "" "left by the director"
 }
 

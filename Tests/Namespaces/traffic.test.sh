@@ -161,6 +161,29 @@ test_too_big_is_answered_from_the_vip_with_the_right_mtu() {
     accounted
 }
 
+test_connections_lists_the_flow_table() {
+    director_start --vip $VIP --backends $BACKENDS --scheduler rr
+    hold 1 1
+    udp ask $VIP 5353 2 >/dev/null
+    local line json host
+    host=$(download_server hold1)
+    wait_until 5 "the download to be listed" listed ESTABLISHED
+    line=$(ipvsd connections --state ESTABLISHED)
+    matches "$line" "TCP +1[45]:[0-9][0-9] +ESTABLISHED +10\\.0\\.0\\.1:[0-9]+ +$VIP:80 +10\\.0\\.0\\.1${host#rs}" "the download's line"
+    json=$(ipvsd connections --json)
+    equal "$(jq -c '[.[] | select(.protocol == "udp") | [.client, .vip, .port, .state]] | unique' <<<"$json")" \
+        "[[\"10.0.0.1\",\"$VIP\",5353,\"UDP\"]]" "UDP flows"
+    equal "$(ipvsd connections --vip $VIP:5353/udp --count)" 2 "flows of port 5353"
+    equal "$(ipvsd connections --client 10.0.0.2 --count)" 0 "flows of another client"
+    exits 64 ipvsd connections --state open
+    director_kill
+    equal "$(ipvsd connections --state ESTABLISHED --count)" 1 "connections without a daemon"
+    exits 0 ipvsd cleanup
+    exits 3 ipvsd connections
+}
+
+listed() { [ "$(ipvsd connections --state "$1" --count)" = 1 ]; }
+
 test_iperf3_both_ways() {
     # mh: iperf3's control and data connections must meet the same server.
     director_start --vip $VIP --backends $BACKENDS --scheduler mh
