@@ -103,14 +103,22 @@ extension ServiceAddress {
     }
 
     /// What the packet program looks up, one key for each protocol, with the service's ids in the flow table.
-    func keys(service: UInt32) -> [(key: ipvsd_service_key, value: ipvsd_service_value)] {
+    func keys(
+        service: UInt32, onServerLoss: ServerLoss = .keep
+    ) -> [(key: ipvsd_service_key, value: ipvsd_service_value)] {
+        let loss: UInt32 =
+            switch onServerLoss {
+            case .keep: 0
+            case .reset: IPVSD_SERVICE_RESETS
+            case .rehash: IPVSD_SERVICE_REHASHES
+            }
         let transports = transport.map { [$0] } ?? TransportProtocol.allCases
         return transports.enumerated().map { offset, transport in
             let key = ipvsd_service_key(
                 vip: vip.bigEndian, port: (port ?? 0).bigEndian, protocol: transport.number, reserved: 0)
             let value = ipvsd_service_value(
                 service: service, flow_service: UInt16(2 * service) + UInt16(offset),
-                flags: port == nil ? UInt16(IPVSD_SERVICE_ANY_PORT) : 0)
+                flags: UInt16(loss | (port == nil ? IPVSD_SERVICE_ANY_PORT : 0)))
             return (key, value)
         }
     }

@@ -20,14 +20,17 @@ public struct DesiredService: Sendable, Hashable {
     public var address: ServiceAddress
     public var scheduler: Scheduler
     public var flags: Set<SchedulerFlag>
+    public var onServerLoss: ServerLoss
     public var servers: [Server]
 
     public init(
-        address: ServiceAddress, scheduler: Scheduler, flags: Set<SchedulerFlag> = [], servers: [Server]
+        address: ServiceAddress, scheduler: Scheduler, flags: Set<SchedulerFlag> = [],
+        onServerLoss: ServerLoss = .keep, servers: [Server]
     ) {
         self.address = address
         self.scheduler = scheduler
         self.flags = flags
+        self.onServerLoss = onServerLoss
         self.servers = servers
     }
 }

@@ -27,6 +27,7 @@ public struct PacketCounter: Sendable, Hashable {
         PacketCounter(IPVSD_PASSED_ICMP_OTHER, "passed-icmp-other", .passed),
         PacketCounter(IPVSD_ANSWERED_ECHO, "answered-echo", .answered),
         PacketCounter(IPVSD_ANSWERED_NO_CONNECTION, "answered-no-connection", .answered),
+        PacketCounter(IPVSD_ANSWERED_SERVER_LOST, "answered-server-lost", .answered),
         PacketCounter(IPVSD_ANSWERED_NO_SERVER, "answered-no-server", .answered),
         PacketCounter(IPVSD_ANSWERED_TOO_BIG, "answered-too-big", .answered),
         PacketCounter(IPVSD_DROPPED_BAD_HEADER, "dropped-bad-header", .dropped),

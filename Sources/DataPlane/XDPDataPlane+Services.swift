@@ -31,7 +31,9 @@ extension XDPDataPlane {
         for (key, id) in serverIDs where key.service == index && !named.contains(key.address) {
             writeWord(id, weight: 0, flags: IPVSD_SERVER_USED | IPVSD_SERVER_REMOVED)
         }
-        for (key, value) in service.address.keys(service: UInt32(index)) { try listen(value, for: key) }
+        for (key, value) in service.address.keys(service: UInt32(index), onServerLoss: service.onServerLoss) {
+            try listen(value, for: key)
+        }
         try listen(ipvsd_service_value(), for: vipKey(service.address.vip))
     }
 

@@ -15,6 +15,7 @@ extension Director {
             configuration.services.map { service in
                 DesiredService(
                     address: service.address, scheduler: service.scheduler, flags: service.flags,
+                    onServerLoss: service.onServerLoss,
                     servers: service.servers.map { server in
                         let state = states[Target(service: service.address, server: server.address)]
                         return DesiredService.Server(

@@ -3,15 +3,18 @@ public struct VirtualService: Hashable, Sendable, Codable {
     public var address: ServiceAddress
     public var scheduler: Scheduler
     public var flags: Set<SchedulerFlag>
+    public var onServerLoss: ServerLoss
     /// The order counts: round robin visits servers in it, and least connections decides ties by it.
     public var servers: [RealServer]
 
     public init(
-        address: ServiceAddress, scheduler: Scheduler, flags: Set<SchedulerFlag> = [], servers: [RealServer]
+        address: ServiceAddress, scheduler: Scheduler, flags: Set<SchedulerFlag> = [],
+        onServerLoss: ServerLoss = .keep, servers: [RealServer]
     ) {
         self.address = address
         self.scheduler = scheduler
         self.flags = flags
+        self.onServerLoss = onServerLoss
         self.servers = servers
     }
 }

@@ -9,6 +9,7 @@ public struct DirectorFlags: Sendable {
     public var scheduler = "wlc"
     /// Each value is one or more of IPVS's scheduler flags, parted by commas.
     public var schedulerFlags: [String] = []
+    public var onServerLoss = "keep"
     public var interface: String?
     public var xdp = "auto"
     public var check = "auto"
@@ -30,6 +31,7 @@ public struct DirectorFlags: Sendable {
         let servers = servers(apartFrom: Set(addresses.map(\.vip)), &findings)
         let scheduler: Scheduler? = choice(scheduler, flag: "--scheduler", name: "scheduler", &findings)
         let flags = flags(of: scheduler, &findings)
+        let onServerLoss: ServerLoss? = choice(onServerLoss, flag: "--on-server-loss", name: "way", &findings)
         if let interface {
             findings.attempt(Self.place("--interface", interface)) { () throws(InvalidValue) in
                 try InterfaceName.validate(interface)
@@ -37,12 +39,13 @@ public struct DirectorFlags: Sendable {
         }
         let xdp: XDPPreference? = choice(xdp, flag: "--xdp", name: "mode", &findings)
         let checks = checks(of: addresses, &findings)
-        guard findings.errors.isEmpty, let scheduler, let xdp, let checks else {
+        guard findings.errors.isEmpty, let scheduler, let onServerLoss, let xdp, let checks else {
             throw ConfigurationErrors(findings.errors)
         }
         return DirectorConfiguration(
             services: addresses.map {
-                VirtualService(address: $0, scheduler: scheduler, flags: flags, servers: servers)
+                VirtualService(
+                    address: $0, scheduler: scheduler, flags: flags, onServerLoss: onServerLoss, servers: servers)
             },
             interface: interface, xdp: xdp, checks: checks, watchesSYNs: !noSYNWatch,
             managesAddress: !noAddress)

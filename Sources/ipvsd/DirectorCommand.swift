@@ -75,6 +75,14 @@ struct DirectorCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Failures in a row that take a real server out.", valueName: "n"))
     var fall = "2"
 
+    @Option(
+        help: ArgumentHelp(
+            """
+            TCP connections of a real server that is down: keep them for when it is back, reset their clients at once, \
+            or rehash them to another server.
+            """, valueName: "way"))
+    var onServerLoss = "keep"
+
     @Flag(help: "Do not take SYNs that no ACK follows for a sign of a dead real server.")
     var noSynWatch = false
 
@@ -94,6 +102,7 @@ struct DirectorCommand: AsyncParsableCommand {
         var flags = DirectorFlags(vips: vip, backends: backends)
         flags.scheduler = scheduler
         flags.schedulerFlags = schedFlags
+        flags.onServerLoss = onServerLoss
         flags.interface = interface
         flags.xdp = xdp
         flags.check = check

@@ -16,10 +16,12 @@ struct FlowTableTests {
     private static let any = ServiceAddress(vip: Standard.strict)
 
     /// Three real servers by rr behind a port of TCP, the same three behind any port of another VIP.
-    private static func configuration(down: Set<UInt8> = []) -> Configuration {
+    private static func configuration(down: Set<UInt8> = [], onLoss: ServerLoss = .keep) -> Configuration {
         let servers = (1...3 as ClosedRange<UInt8>).map { Standard.desired($0, isDown: down.contains($0)) }
         return Configuration(
-            services: [web, any].map { DesiredService(address: $0, scheduler: .rr, servers: servers) },
+            services: [web, any].map {
+                DesiredService(address: $0, scheduler: .rr, onServerLoss: onLoss, servers: servers)
+            },
             paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) })
     }
 
@@ -219,6 +221,37 @@ struct FlowTableTests {
         let outcome = try lab.run(flow.packet([.ack, .psh], payload: 5))
         #expect(outcome.moved == ["received": 1, "forwarded": 1])
         #expect(IPv4Address(word32(outcome.packet, 30)) == server)
+    }
+
+    @Test func aLostServersConnectionsAreReset() throws {
+        let flow = client(0)
+        let server = try #require(try lab.send(flow.packet([.syn])))
+        try lab.send(flow.packet([.ack]))
+        try lab.apply(Self.configuration(onLoss: .reset))
+        #expect(try lab.send(flow.packet([.ack])) == server)
+        try lab.apply(Self.configuration(down: [UInt8(truncatingIfNeeded: server.value)], onLoss: .reset))
+        // The client's own reset is not answered, but goes where it belongs.
+        let outcome = try lab.run(flow.packet([.ack, .psh], payload: 5))
+        #expect(outcome.moved == ["received": 1, "answered-server-lost": 1])
+        // RST from the VIP: protocol 6 behind one IP header, flags 0x04.
+        #expect(outcome.packet.count == 54 && outcome.packet[23] == 6 && outcome.packet[47] == 0x04)
+        #expect(try lab.flow(flow) == nil)
+        #expect(try lab.run(flow.packet([.ack])).moved == ["received": 1, "answered-no-connection": 1])
+        try expectExactCounts()
+    }
+
+    @Test func aLostServersConnectionsAreRehashed() throws {
+        let flow = client(0)
+        let server = try #require(try lab.send(flow.packet([.syn])))
+        for _ in 0..<2 { try lab.send(flow.packet([.ack])) }
+        try lab.apply(Self.configuration(down: [UInt8(truncatingIfNeeded: server.value)], onLoss: .rehash))
+        let outcome = try lab.run(flow.packet([.ack]))
+        #expect(outcome.moved == ["received": 1, "forwarded": 1, "rescheduled": 1])
+        let other = IPv4Address(word32(outcome.packet, 30))
+        #expect(other != server)
+        let entry = Lab.Flow(server: try lab.serverID(Self.web, other), state: IPVSD_STATE_ESTABLISHED)
+        #expect(try lab.flow(flow) == entry)
+        try expectExactCounts()
     }
 
     @Test func allServersDownLeaveTheFlowAlone() throws {

@@ -77,6 +77,48 @@ test_a_dead_tunnel_is_told_from_a_dead_service() {
     failover_case break_tunnel_only mend_tunnel 'tunl0|tunnel|decapsulation'
 }
 
+# Talks to rs2 until the end of the connection; prints how that came.
+talk_to_rs2() {
+    client_python - "$VIP" <<'PYTHON'
+import socket, sys, time
+end = time.monotonic() + 12
+while time.monotonic() < end:
+    s = socket.create_connection((sys.argv[1], 80), 5)
+    s.sendall(b"GET / HTTP/1.1\r\nHost: vip\r\n\r\n")
+    if b"rs2" in s.recv(4096):
+        break
+    s.close()
+print("connected", flush=True)
+s.settimeout(1)
+while time.monotonic() < end:
+    try:
+        s.sendall(b"GET / HTTP/1.1\r\nHost: vip\r\n\r\n")
+        s.recv(4096)
+        time.sleep(0.05)
+    except socket.timeout:
+        continue
+    except OSError as error:
+        print("ended", type(error).__name__)
+        sys.exit()
+print("still open")
+PYTHON
+}
+
+client_python() { LAB_VIA=nsenter in_ns client "$PYTHON" "$@"; }
+
+test_connections_of_a_lost_server_are_reset_on_request() {
+    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr --on-server-loss reset
+    talk_to_rs2 >"$LAB_DIR/talk" 2>&1 &
+    local talk=$!
+    wait_until 5 "a connection to rs2" grep -q connected "$LAB_DIR/talk"
+    cut_link
+    wait_until 10 "the connection's end" grep -q "ended ConnectionResetError" "$LAB_DIR/talk"
+    wait $talk
+    between "$(ipvsd status --json | jq '.reasons["answered-server-lost"]')" 1 10 "answered-server-lost"
+    join_link
+    wait_until 10 "rs2 to be back" healthy $RS2
+}
+
 test_every_server_dead_is_refused_and_recovers() {
     director_start --vip $VIP:80 --backends $RS1,$RS2
     no_failures "before" <<<"$(fetch 10)"

@@ -76,7 +76,8 @@ static __always_inline int answer_echo(struct packet *packet)
 }
 
 /* RFC 9293 section 3.5.2: the reset takes its number from the ACK field, or acknowledges what came. */
-static __always_inline int answer_reset(struct packet *packet, const struct tcphdr *received)
+static __always_inline int answer_reset(struct packet *packet, const struct tcphdr *received,
+					enum ipvsd_counter reason)
 {
 	__u32 length = packet->l3 + 40;
 	__be32 sequence = received->ack ? received->ack_seq : 0;
@@ -103,7 +104,7 @@ static __always_inline int answer_reset(struct packet *packet, const struct tcph
 	tcp[3] = bpf_htonl(flags << 16);
 	tcp[4] = fold((__u64)tcp[0] + sequence + acknowledged + tcp[3] + packet->vip + packet->client +
 		      bpf_htonl(IPPROTO_TCP << 16 | 20));
-	return send_back(packet, IPVSD_ANSWERED_NO_CONNECTION);
+	return send_back(packet, reason);
 }
 
 /* An ICMP "unreachable" that quotes the IP header and 8 bytes (RFC 792). mtu is for code 4, else 0. */

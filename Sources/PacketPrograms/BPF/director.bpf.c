@@ -174,7 +174,8 @@ static __always_inline int on_tcp_without_connection(struct packet *packet, stru
 	__u32 server;
 
 	if (!is_hash_based(service) && !has_overflowed(packet->settings, flow))
-		return ~(tcp->rst ? drop(packet, IPVSD_DROPPED_RESET_WITHOUT_CONNECTION) : answer_reset(packet, tcp));
+		return ~(tcp->rst ? drop(packet, IPVSD_DROPPED_RESET_WITHOUT_CONNECTION)
+				  : answer_reset(packet, tcp, IPVSD_ANSWERED_NO_CONNECTION));
 	server = rederive(service, packet->client, packet->client_port);
 	if (server) {
 		count(packet, IPVSD_EVENT_REDERIVED);
@@ -217,6 +218,16 @@ static __always_inline int on_tcp(struct packet *packet, struct ipvsd_service *s
 		}
 	}
 	next = next_state(state, tcp, carries_data(packet, tcp));
+	/* The connection will not go on. Its client is told so, by us or by the server that takes its place. */
+	if (listener->flags & (IPVSD_SERVICE_RESETS | IPVSD_SERVICE_REHASHES) && !tcp->rst &&
+	    server_has(server, IPVSD_SERVER_DOWN)) {
+		if (listener->flags & IPVSD_SERVICE_RESETS) {
+			forget(hit);
+			return ~answer_reset(packet, tcp, IPVSD_ANSWERED_SERVER_LOST);
+		}
+		count(packet, IPVSD_EVENT_RESCHEDULED);
+		return schedule(packet, service, flow, hit, next);
+	}
 	if (state == IPVSD_STATE_SYN_RECV && next != state && is_active(next)) {
 		count_completed(flow, server);
 		if (listener->flags & IPVSD_SERVICE_ANY_PORT)

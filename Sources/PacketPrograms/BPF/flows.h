@@ -255,6 +255,13 @@ static __always_inline int record(struct packet *packet, const struct flow_refer
 	return 0;
 }
 
+/* Frees the entry, unless another CPU changed it. */
+static __always_inline void forget(struct flow_entry hit)
+{
+	if (__sync_val_compare_and_swap(&hit.entry->value, hit.value, 0) == hit.value)
+		count_load(server_of(hit.value), state_of(hit.value), -1);
+}
+
 /* The bucket had no room: for the longest time-out from now, packets without an entry are rederived. */
 static __always_inline void mark_overflow(const struct flow_reference *flow)
 {

@@ -79,6 +79,9 @@ struct ipvsd_service_value {
 };
 
 #define IPVSD_SERVICE_ANY_PORT 1u
+/* What becomes of a TCP connection whose real server is down; without either it is kept. */
+#define IPVSD_SERVICE_RESETS 2u
+#define IPVSD_SERVICE_REHASHES 4u
 
 /* `services` once more, as an array, which is searched without a call: the words of a key and of its value. A search
  * of the key's bucket, (key * 0x9E3779B97F4A7C15) >> 52, ends at an entry that was never used (key 0); where the
@@ -188,6 +191,7 @@ enum ipvsd_counter {
 	/* answered by the packet program */
 	IPVSD_ANSWERED_ECHO,
 	IPVSD_ANSWERED_NO_CONNECTION, /* by RST */
+	IPVSD_ANSWERED_SERVER_LOST,   /* by RST */
 	IPVSD_ANSWERED_NO_SERVER,     /* by ICMP port unreachable */
 	IPVSD_ANSWERED_TOO_BIG,       /* by ICMP fragmentation needed */
 	/* dropped */
