@@ -68,6 +68,7 @@ run_build() {
 # Built as whoever called sudo, run as root: they load packet programs.
 run_swift_tests() {
     cd "$ROOT"
+    mount_bpffs
     as_invoker "$SWIFT" build --build-tests && "$SWIFT" test --skip-build --disable-xctest
 }
 

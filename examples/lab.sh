@@ -98,10 +98,12 @@ spawn() {
     SPAWNED=$!
 }
 
+# A system with systemd has this mount; `ip netns exec` can reach it only if it is there beforehand.
+mount_bpffs() { mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf; }
+
 lab_up() {
     [ "$(id -u)" = 0 ] || fail "namespaces need root"
-    # A system with systemd has this mount; `ip netns exec` can reach it only if it is there beforehand.
-    mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf
+    mount_bpffs
     LAB_DIR=$(mktemp -d "${TMPDIR:-/tmp}/$LAB.XXXXXX")
     chmod 755 "$LAB_DIR"
     ip netns add "$(ns switch)"
