@@ -160,7 +160,11 @@ extension Director {
                 seen[target] = unanswered
                 guard isNews, underSuspicion.insert(target).inserted else { continue }
                 Task {
-                    for _ in 0..<configuration.checks.fall where states[target]?.isUp == true { await check(target) }
+                    for _ in 0..<configuration.checks.fall where states[target]?.isUp == true {
+                        // A handshake that completed meanwhile says more than a check's answer that was lost.
+                        guard dataPlane.unansweredSYNs(server: id) >= Self.suspiciousAfter else { break }
+                        await check(target)
+                    }
                     underSuspicion.remove(target)
                 }
             }
