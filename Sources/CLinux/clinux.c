@@ -118,25 +118,6 @@ int clinux_persist_tun(const char *name, int persist)
 	return result;
 }
 
-int clinux_ethtool_driver(const char *interface, char *driver)
-{
-	struct ethtool_drvinfo info = { .cmd = ETHTOOL_GDRVINFO };
-	struct ifreq request = { .ifr_data = (void *)&info };
-	int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int result, saved;
-
-	if (descriptor < 0)
-		return -1;
-	strncpy(request.ifr_name, interface, IFNAMSIZ - 1);
-	result = ioctl(descriptor, SIOCETHTOOL, &request);
-	saved = errno;
-	close(descriptor);
-	errno = saved;
-	if (result == 0)
-		memcpy(driver, info.driver, sizeof(info.driver));
-	return result;
-}
-
 int clinux_disable_transmit_checksum(const char *interface)
 {
 	struct ethtool_value value = { .cmd = ETHTOOL_STXCSUM, .data = 0 };

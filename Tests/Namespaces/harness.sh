@@ -155,6 +155,17 @@ release() {
     done
 }
 
+# Starts tcpdump for one packet; its line is then in $LAB_DIR/tcpdump.
+watch_packet() {
+    : >"$LAB_DIR/tcpdump"
+    LAB_VIA=nsenter spawn "$1" "$LAB_DIR/tcpdump" tcpdump -l -n -v -Z root -c 1 -i "$2" "$3"
+    disown "$SPAWNED"
+    wait_until 10 "tcpdump" grep -q "listening on" "$LAB_DIR/tcpdump"
+    TCPDUMP=$SPAWNED
+}
+
+watched() { wait_until 5 "a packet on tcpdump" ended "$TCPDUMP"; cat "$LAB_DIR/tcpdump"; }
+
 # --- running -----------------------------------------------------------------------------------------
 
 # The usual lab: three real servers with HTTP servers. A scenario file may define its own.

@@ -13,17 +13,6 @@ setup() { in_ns rs1 timeout $((20 * LAB_SLOW)) "$IPVSD" realserver-setup "$@"; }
 
 vips_on_tunl0() { ip -n "$(ns rs1)" -o -4 addr show dev tunl0 2>/dev/null | awk '{ print $4 }' | sort | xargs; }
 
-# Starts tcpdump for one packet; its line is then in $LAB_DIR/tcpdump.
-watch_packet() {
-    : >"$LAB_DIR/tcpdump"
-    LAB_VIA=nsenter spawn "$1" "$LAB_DIR/tcpdump" tcpdump -l -n -v -Z root -c 1 -i "$2" "$3"
-    disown "$SPAWNED"
-    wait_until 10 "tcpdump" grep -q "listening on" "$LAB_DIR/tcpdump"
-    TCPDUMP=$SPAWNED
-}
-
-watched() { wait_until 5 "a packet on tcpdump" ended "$TCPDUMP"; cat "$LAB_DIR/tcpdump"; }
-
 test_dry_run_changes_nothing() {
     local before
     before=$(machine_state rs1)

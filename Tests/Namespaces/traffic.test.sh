@@ -225,6 +225,12 @@ test_native_mode_by_default() {
     matches "$(ip -n "$(ns director)" -d link show eth0)" "prog/xdp" "the link"
 }
 
+test_the_vip_is_announced_by_gratuitous_arp() {
+    watch_packet client eth0 "arp and arp[14:4] = 0x0a000064 and arp[24:4] = 0x0a000064"
+    director_start --vip $VIP --backends $BACKENDS
+    matches "$(watched)" "Request who-has $VIP.*tell $VIP" "the announcement"
+}
+
 test_no_address_leaves_the_address_to_others() {
     director_start --vip $VIP --backends $BACKENDS --no-address --interface eth0
     equal "$(ip -n "$(ns director)" -o addr show to $VIP | wc -l)" 0 "the VIP's addresses on the director"

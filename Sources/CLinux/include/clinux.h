@@ -21,8 +21,6 @@ int clinux_unmount_for(pid_t process, const char *path);
 int clinux_open_path(const char *path);
 /* Creates, or opens, a TUN device that outlives its descriptor; or makes it go away. */
 int clinux_persist_tun(const char *name, int persist);
-/* The driver's name (ETHTOOL_GDRVINFO) into driver[32]. */
-int clinux_ethtool_driver(const char *interface, char *driver);
 
 /* Aligned 64-bit accesses to memory that a BPF program shares. */
 static inline void clinux_store_u64(void *address, uint64_t value)
