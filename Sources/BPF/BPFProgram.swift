@@ -173,6 +173,12 @@ public struct BPFLink {
         }
     }
 
+    /// Takes the program off the interface before it returns. To drop the last reference does so only some time
+    /// later, from a work queue (`bpf_link_put`).
+    public func detach() throws(BPFError) {
+        if bpf_link_detach(descriptor.number) != 0 { throw BPFError("detach XDP link", code: errno) }
+    }
+
     /// The interface's index, 0 once the device is gone.
     public func interface() throws(BPFError) -> UInt32 {
         var info = bpf_link_info()

@@ -102,13 +102,9 @@ public final class XDPDataPlane {
 
     public static func linkPin(directory: String, interface: Int32) -> String { "\(directory)/link-\(interface)" }
 
-    /// Everything that a director on this interface pins, in the order it is made.
-    public static func pins(directory: String, interface: Int32) -> [String] {
-        DirectorMaps.names.map { "\(directory)/\($0)" }
-            + [
-                "\(directory)/director", tickPin(directory: directory),
-                linkPin(directory: directory, interface: interface),
-            ]
+    /// Every map and program that is pinned, in the order it is made.
+    public static func pins(directory: String) -> [String] {
+        DirectorMaps.names.map { "\(directory)/\($0)" } + ["\(directory)/director", tickPin(directory: directory)]
     }
 
     /// The program that tells the tick, for whoever reads the flow table.
@@ -120,11 +116,13 @@ public final class XDPDataPlane {
     /// attached in the same mode.
     public func attach(interface: Int32, mode: XDPMode) throws(BPFError) {
         let program = try object.program(named: "director")
-        if let link = try BPFLink(pinnedAt: linkPath(interface)), try link.interface() == UInt32(interface),
+        let link = try BPFLink(pinnedAt: linkPath(interface))
+        if let link, try link.interface() == UInt32(interface),
             try XDPAttachment.of(interface: interface)?.mode == mode
         {
             try link.update(to: program)
         } else {
+            try link?.detach()
             unlink(linkPath(interface))
             try program.attachXDP(interface: interface, mode: mode).pin(at: linkPath(interface))
         }

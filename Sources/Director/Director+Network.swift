@@ -127,7 +127,7 @@ extension Director {
         guard let directory = instance.existingBPFDirectory() else { return }
         logger.warning("the director is no longer attached to \(link.name): attaching it again")
         let pin = XDPDataPlane.linkPin(directory: directory, interface: link.index)
-        try current.journal.make(.file(path: pin)) {}
+        try current.journal.make(.pin(path: pin)) {}
         running?.ingress = link
         running?.paths.transmitting = link.kind == "veth" ? nil : link.index
         running?.listening = []

@@ -90,9 +90,9 @@ public actor Director {
         let (directory, _, note) = try instance.bpfDirectory(journal: journal)
         if let note { logger.warning("\(note)") }
         let modes = try Self.attachModes(configuration, ingress: ingress, directory: directory)
-        for pin in XDPDataPlane.pins(directory: directory, interface: ingress.index) {
-            try journal.make(.file(path: pin)) {}
-        }
+        for pin in XDPDataPlane.pins(directory: directory) { try journal.make(.pin(path: pin)) {} }
+        let link = XDPDataPlane.linkPin(directory: directory, interface: ingress.index)
+        try journal.make(.attachment(path: link)) {}
         let dataPlane = try XDPDataPlane(directory: directory, answersByRedirect: isVeth)
         let adopted = try dataPlane.snapshot()
         var device: CheckDevice?
@@ -122,7 +122,7 @@ public actor Director {
         }
         if adopted.services.isEmpty { try attach(dataPlane, ingress: ingress, modes: modes) }
         try refreshPaths()
-        try dropWhatIsNoLongerWanted(journal, ingress: ingress, directory: directory)
+        try dropWhatIsNoLongerWanted(journal, attachment: link)
         try placeAddresses(journal: journal, ingress: ingress)
         announce()
         running?.isForwarding = true
@@ -185,13 +185,12 @@ public actor Director {
     }
 
     /// What the daemon before this one had put elsewhere, or for checks that are now off.
-    func dropWhatIsNoLongerWanted(_ journal: ChangeJournal, ingress: Link, directory: String) throws {
-        let pin = XDPDataPlane.linkPin(directory: directory, interface: ingress.index).split(separator: "/").last
+    func dropWhatIsNoLongerWanted(_ journal: ChangeJournal, attachment: String) throws {
+        let pin = attachment.split(separator: "/").last
         for change in journal.changes.reversed() {
             switch change {
-            case .file(let path):
-                let name = path.split(separator: "/").last ?? ""
-                if name.hasPrefix("link-"), name != pin { try journal.undo(change) }
+            case .attachment(let path):
+                if path.split(separator: "/").last != pin { try journal.undo(change) }
             case .filter, .qdisc, .link:
                 if running?.checkDevice == nil { try journal.undo(change) }
             default: continue

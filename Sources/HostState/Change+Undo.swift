@@ -44,10 +44,18 @@ extension Change {
             guard let path = BPFFilesystem.resolve(path), rmdir(path) != 0 else { return }
             // Not empty: another instance or another program uses it too.
             if ![ENOENT, ENOTEMPTY, EEXIST, EBUSY].contains(errno) { throw SystemError("remove directory \(path)") }
-        case .file(let path):
-            guard let path = BPFFilesystem.resolve(path), unlink(path) != 0, errno != ENOENT else { return }
-            throw SystemError("remove \(path)")
+        case .pin(let path):
+            try unpin(path)
+        case .attachment(let path):
+            guard let visible = BPFFilesystem.resolve(path) else { return }
+            try BPFLink(pinnedAt: visible)?.detach()
+            try unpin(path)
         }
+    }
+
+    private func unpin(_ path: String) throws {
+        guard let path = BPFFilesystem.resolve(path), unlink(path) != 0, errno != ENOENT else { return }
+        throw SystemError("remove \(path)")
     }
 
     private func withLink(_ name: String, _ body: (RouteSocket, Link) throws -> Void) throws {

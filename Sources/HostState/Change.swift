@@ -24,8 +24,10 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
     case module(name: String)
     /// A directory that we created. Undone only while it is empty.
     case directory(path: String)
-    /// A pinned BPF object.
-    case file(path: String)
+    /// A pinned BPF program or map.
+    case pin(path: String)
+    /// A pinned XDP link, by which a program is attached.
+    case attachment(path: String)
 
     public var description: String {
         switch self {
@@ -43,7 +45,8 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
         case .mount(let path): "bpffs on \(path)"
         case .module(let name): "kernel module \(name)"
         case .directory(let path): "directory \(path)"
-        case .file(let path): "pin \(path)"
+        case .pin(let path): "pin \(path)"
+        case .attachment(let path): "XDP attachment \(path)"
         }
     }
 
@@ -61,7 +64,8 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
         switch self {
         case .mount(let path): .mount(path: BPFFilesystem.canonical(path))
         case .directory(let path): .directory(path: BPFFilesystem.canonical(path))
-        case .file(let path): .file(path: BPFFilesystem.canonical(path))
+        case .pin(let path): .pin(path: BPFFilesystem.canonical(path))
+        case .attachment(let path): .attachment(path: BPFFilesystem.canonical(path))
         default: self
         }
     }

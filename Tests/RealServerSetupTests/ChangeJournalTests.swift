@@ -28,7 +28,7 @@ struct ChangeJournalTests {
         .rule(Rule(priority: 1, source: nil, table: 2, protocolID: 3)),
         .neighbour(address: IPv4Address(1), interface: "eth0"), .qdisc(interface: "eth0"),
         .filter(interface: "eth0", direction: .ingress, priority: 1, handle: 2), .mount(path: "/sys/fs/bpf"),
-        .module(name: "ipip"), .directory(path: "/x"), .file(path: "/y"),
+        .module(name: "ipip"), .directory(path: "/x"), .pin(path: "/y"), .attachment(path: "/z"),
     ]
 
     @Test func everyKindSurvivesTheFile() throws {
@@ -73,7 +73,7 @@ struct ChangeJournalTests {
     @Test func undoesInReverseOrderAndAgain() throws {
         try withJournal { path in
             let root = path + ".d"
-            let changes: [Change] = [.directory(path: root), .directory(path: root + "/a"), .file(path: root + "/a/b")]
+            let changes: [Change] = [.directory(path: root), .directory(path: root + "/a"), .pin(path: root + "/a/b")]
             let journal = try ChangeJournal(path: path)
             try journal.make(changes[0]) { mkdir(root, 0o700) }
             try journal.make(changes[1]) { mkdir(root + "/a", 0o700) }
