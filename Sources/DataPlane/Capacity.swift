@@ -11,6 +11,9 @@ public struct Capacity: Sendable, Hashable {
     var slotGroups: Int
     var templates: Int
 
+    /// Of which no table is larger.
+    static let least = Capacity(connections: 1)
+
     /// For these services, and as much again: while a real server or a table is replaced, both are there.
     /// So many connections fit at ease: the flow table has at least twice as many entries, of 16 bytes.
     public init(connections: Int = ConnectionLimits.defaultConnections, services: [DesiredService] = []) {

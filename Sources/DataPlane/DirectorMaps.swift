@@ -79,8 +79,8 @@ public final class DirectorMaps: Sendable {
         templates = try pinned("templates", ipvsd_template_key.self, ipvsd_template.self)
     }
 
-    /// Where a larger table waits to take the place of the one that is in use.
-    static func nextPin(_ name: String, below directory: String) -> String { "\(directory)/\(name).next" }
+    /// Where a larger table waits to take the place of the one that is in use. (bpffs takes no dot in a name.)
+    static func nextPin(_ name: String, below directory: String) -> String { "\(directory)/\(name)-next" }
 
     /// Flows may still be in `former`.
     var isMoving: Bool {

@@ -125,7 +125,7 @@ public final class XDPDataPlane {
     ) throws(BPFError) -> (object: BPFObject, grown: Set<String>) {
         let object = try BPFObject(.director)
         var grown: Set<String> = []
-        var formerSize = 1
+        var former: BPFDescriptor?
         // Never smaller than they are.
         var chosen = sizes
         for (name, wanted) in sizes {
@@ -135,10 +135,7 @@ public final class XDPDataPlane {
             try object.setMaxEntries(max(wanted, present), ofMap: name)
             if let pinned, present < wanted {
                 grown.insert(name)
-                if name == "flows" {
-                    try object.reuse(descriptor: pinned.number, forMap: "former")
-                    formerSize = present
-                }
+                if name == "flows" { former = pinned }
             }
         }
         for name in DirectorMaps.names where !(name == "former" && grown.contains("flows")) {
@@ -152,9 +149,11 @@ public final class XDPDataPlane {
         }
         var constants = constants
         constants.bucket_mask = UInt32((chosen["flows"] ?? 1) - 1)
-        constants.former_mask = UInt32(formerSize - 1)
+        constants.former_mask = UInt32((try former?.maxEntries() ?? 1) - 1)
         constants.listener_shift = UInt32(64 - (chosen["listeners"] ?? 1).trailingZeroBitCount)
         try object.setReadOnlyData(constants)
+        // Last: libbpf takes over the name of what it reuses, too, and would find "flows" twice.
+        if let former { try object.reuse(descriptor: former.number, forMap: "former") }
         try object.load()
         return (object, grown)
     }
@@ -212,7 +211,7 @@ public final class XDPDataPlane {
                 TableGrowth.moveFlows(from: growth.old.flows, to: maps)
                 Self.forgetFormer(maps, below: directory)
                 // Without the former table, which only this program still holds.
-                object = try Self.load(below: directory, sizes: Capacity().sizes, constants: constants).object
+                object = try Self.load(below: directory, sizes: Capacity.least.sizes, constants: constants).object
                 for interface in attached { try BPFLink(pinnedAt: linkPath(interface))?.update(to: program()) }
             }
         }
