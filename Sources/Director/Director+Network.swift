@@ -15,11 +15,12 @@ extension Director {
             configuration.services.map { service in
                 DesiredService(
                     address: service.address, scheduler: service.scheduler, flags: service.flags,
-                    onServerLoss: service.onServerLoss,
+                    onServerLoss: service.onServerLoss, maglevSize: service.maglevSize,
                     servers: service.servers.map { server in
                         let state = states[Target(service: service.address, server: server.address)]
                         return DesiredService.Server(
-                            address: server.address, configuredWeight: server.weight, isDown: state?.isUp == false)
+                            address: server.address, configuredWeight: server.weight, isDown: state?.isUp == false,
+                            thresholds: server.thresholds)
                     })
             })
     }

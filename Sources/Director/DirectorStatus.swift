@@ -17,6 +17,12 @@ public struct DirectorStatus: Codable, Sendable {
         /// The configured one.
         public var weight: UInt16
         public var method = "tunnel"
+        /// Connections from which on it gets no new ones; nil: no number.
+        public var upperThreshold: UInt32?
+        /// Connections below which it gets new ones again.
+        public var lowerThreshold: UInt32?
+        /// Gets no new connections now, because of the above.
+        public var overloaded: Bool
         public var active: UInt32
         public var inactive: UInt32
         public var connections: UInt64
@@ -28,7 +34,8 @@ public struct DirectorStatus: Codable, Sendable {
         public var reason: String?
 
         enum CodingKeys: String, CodingKey {
-            case address, weight, method, active, inactive, connections, packets, bytes, health, since, reason
+            case address, weight, method, upperThreshold, lowerThreshold, overloaded
+            case active, inactive, connections, packets, bytes, health, since, reason
         }
 
         /// Writes null for what is not known, where the synthesized coding would leave the key out.
@@ -37,6 +44,9 @@ public struct DirectorStatus: Codable, Sendable {
             try container.encode(address, forKey: .address)
             try container.encode(weight, forKey: .weight)
             try container.encode(method, forKey: .method)
+            try container.encode(upperThreshold, forKey: .upperThreshold)
+            try container.encode(lowerThreshold, forKey: .lowerThreshold)
+            try container.encode(overloaded, forKey: .overloaded)
             try container.encode(active, forKey: .active)
             try container.encode(inactive, forKey: .inactive)
             try container.encode(connections, forKey: .connections)
@@ -54,9 +64,11 @@ public struct DirectorStatus: Codable, Sendable {
         public var port: UInt16?
         public var `protocol`: TransportProtocol?
         public var scheduler: Scheduler
+        /// Slots of the Maglev table; 0 where no server is available.
+        public var maglevSize: Int
         public var servers: [Server]
 
-        enum CodingKeys: String, CodingKey { case vip, port, `protocol`, scheduler, servers }
+        enum CodingKeys: String, CodingKey { case vip, port, `protocol`, scheduler, maglevSize, servers }
 
         /// Writes null for any port and protocol, where the synthesized coding would leave the key out.
         public func encode(to encoder: any Encoder) throws {
@@ -65,6 +77,7 @@ public struct DirectorStatus: Codable, Sendable {
             try container.encode(port, forKey: .port)
             try container.encode(`protocol`, forKey: .protocol)
             try container.encode(scheduler, forKey: .scheduler)
+            try container.encode(maglevSize, forKey: .maglevSize)
             try container.encode(servers, forKey: .servers)
         }
     }
@@ -136,7 +149,8 @@ public struct DirectorStatus: Codable, Sendable {
         services = snapshot.services.map { service in
             Service(
                 vip: service.address.vip, port: service.address.port, protocol: service.address.transport,
-                scheduler: service.scheduler, servers: service.servers.map(Server.init))
+                scheduler: service.scheduler, maglevSize: service.maglevSize,
+                servers: service.servers.map(Server.init))
         }
     }
 }
@@ -145,8 +159,9 @@ extension DirectorStatus.Server {
     /// What the maps alone say.
     init(_ server: DataPlaneSnapshot.Server) {
         self.init(
-            address: server.address, weight: server.configuredWeight, active: server.active,
-            inactive: server.inactive, connections: server.connections, packets: server.packets, bytes: server.bytes,
+            address: server.address, weight: server.configuredWeight, upperThreshold: server.thresholds?.upper,
+            lowerThreshold: server.thresholds?.effectiveLower, overloaded: server.isOverloaded,
+            active: server.active, inactive: server.inactive, connections: server.connections, packets: server.packets, bytes: server.bytes,
             health: server.isRemoved ? .removed : server.isDown ? .down : .up, since: nil, reason: nil)
     }
 }

@@ -79,7 +79,9 @@ static __always_inline __u32 begin(struct packet *packet, struct ipvsd_service *
 	if (!server)
 		return 0;
 	recorded = record(packet, flow, previous, server, state);
-	if (!recorded) {
+	if (recorded) {
+		note_connection(server);
+	} else {
 		count(packet, IPVSD_EVENT_FLOW_TABLE_FULL);
 		mark_overflow(flow);
 		server = rederive(service, packet->client, packet->client_port);
@@ -147,7 +149,7 @@ static __always_inline __u32 choose_other(const struct packet *packet, struct ip
 		other = by_maglev(service, packet->client, packet->client_port + 1);
 	if (other == silent)
 		other = by_maglev(service, packet->client, packet->client_port + 2);
-	return other;
+	return is_over_threshold(other) ? 0 : other;
 }
 
 static __always_inline int on_udp(struct packet *packet, struct ipvsd_service *service, struct flow_reference *flow)
@@ -179,7 +181,9 @@ static __always_inline int on_tcp_without_connection(struct packet *packet, stru
 	server = rederive(service, packet->client, packet->client_port);
 	if (server) {
 		count(packet, IPVSD_EVENT_REDERIVED);
-		record(packet, flow, (struct flow_entry){}, server, next_state(IPVSD_STATE_NONE, tcp, carries_data(packet, tcp)));
+		if (record(packet, flow, (struct flow_entry){}, server,
+			   next_state(IPVSD_STATE_NONE, tcp, carries_data(packet, tcp))))
+			note_connection(server);
 	}
 	return server;
 }
