@@ -21,7 +21,8 @@ extension XDPDataPlane {
         let list: [Int?] = weights.indices.map { $0 }
         let isEmpty = weights.allSatisfy { $0 == 0 }
         switch service.scheduler {
-        case .mh: return Schedule(entries: [], kind: IPVSD_SCHEDULER_MH, flags: hashFlags(service, .mhPort, .mhFallback))
+        case .mh:
+            return Schedule(entries: [], kind: IPVSD_SCHEDULER_MH, flags: hashFlags(service, .mhPort, .mhFallback))
         case _ where isEmpty: return Schedule(entries: [], kind: IPVSD_SCHEDULER_RING)
         case .rr: return Schedule(entries: WeightedRoundRobin.evenRing(weights: weights), kind: IPVSD_SCHEDULER_RING)
         case .wrr: return Schedule(entries: WeightedRoundRobin.ring(weights: weights), kind: IPVSD_SCHEDULER_RING)

@@ -161,7 +161,8 @@ extension DirectorStatus.Server {
         self.init(
             address: server.address, weight: server.configuredWeight, upperThreshold: server.thresholds?.upper,
             lowerThreshold: server.thresholds?.effectiveLower, overloaded: server.isOverloaded,
-            active: server.active, inactive: server.inactive, connections: server.connections, packets: server.packets, bytes: server.bytes,
+            active: server.active, inactive: server.inactive, connections: server.connections, packets: server.packets,
+            bytes: server.bytes,
             health: server.isRemoved ? .removed : server.isDown ? .down : .up, since: nil, reason: nil)
     }
 }

@@ -46,7 +46,9 @@ public enum LeastConnections {
     /// ovf: the highest weight among servers whose active connections do not exceed their weight; nil where all do
     /// (ip_vs_ovf_schedule).
     public static func overflow(_ servers: [Load]) -> Int? {
-        let open = servers.indices.filter { servers[$0].isAvailable && servers[$0].active <= UInt32(servers[$0].weight) }
+        let open = servers.indices.filter {
+            servers[$0].isAvailable && servers[$0].active <= UInt32(servers[$0].weight)
+        }
         return open.max { (servers[$0].weight, $1) < (servers[$1].weight, $0) }
     }
 
@@ -60,7 +62,8 @@ public enum LeastConnections {
     /// first server, its upper half the second, which wins if it has less overhead for its weight
     /// (ip_vs_twos_schedule).
     public static func twoChoices(_ servers: [Load], ring: [Int], draw: UInt64) -> Int? {
-        guard let one = self.draw(draw, from: ring, of: servers), let other = self.draw(draw >> 32, from: ring, of: servers)
+        guard let one = self.draw(draw, from: ring, of: servers),
+            let other = self.draw(draw >> 32, from: ring, of: servers)
         else { return nil }
         let isLess =
             UInt64(servers[other].weight) * servers[one].overhead > UInt64(servers[one].weight)

@@ -45,19 +45,26 @@ public enum MaglevTable {
         let skips = hashes.map { Int($0 & 0xffff_ffff) % (size - 1) + 1 }
         var positions = hashes.map { Int($0 >> 32) % size }
         var turns = TurnOrder(weights: ranked.map { members[$0].weight })
-        let free = UInt16.max
         return [UInt16](unsafeUninitializedCapacity: size) { table, initialized in
-            table.initialize(repeating: free)
-            for _ in 0..<size {
-                let rank = turns.next()
-                let skip = skips[rank]
-                var position = positions[rank]
-                while table[position] != free {
-                    position += skip
-                    if position >= size { position -= size }
+            // Apart from the table, since a bit for each slot stays in the processor's nearest cache.
+            var taken = [UInt64](repeating: 0, count: (size + 63) / 64)
+            taken.withUnsafeMutableBufferPointer { taken in
+                var filled = 0
+                while filled < size {
+                    for rank in turns.next() {
+                        let skip = skips[rank]
+                        var position = positions[rank]
+                        while taken[position >> 6] >> UInt64(position & 63) & 1 != 0 {
+                            position += skip
+                            if position >= size { position -= size }
+                        }
+                        positions[rank] = position
+                        taken[position >> 6] |= 1 << UInt64(position & 63)
+                        table.initializeElement(at: position, to: UInt16(ranked[rank]))
+                        filled += 1
+                        if filled == size { break }
+                    }
                 }
-                positions[rank] = position
-                table[position] = UInt16(ranked[rank])
             }
             initialized = size
         }

@@ -82,7 +82,7 @@ public struct DirectorFlags: Sendable {
         var seen: Set<IPv4Address> = []
         for item in items(of: backends, flag: "--backends", accepted: AddressText.servers, &findings) {
             let place = Self.place("--backends", item)
-            let server = findings.attempt(place) { () throws(InvalidValue) in 
+            let server = findings.attempt(place) { () throws(InvalidValue) in
                 try AddressText.server(item, defaults: defaults)
             }
             guard let server else { continue }

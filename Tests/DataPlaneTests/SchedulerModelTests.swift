@@ -11,8 +11,7 @@ import BPF
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct SchedulerModelTests {
     private static let shared = Swift.Result { try Lab(Configuration(services: [], paths: [])) }
-    private static let clients = 1500
-    private static let flowsOfAConfiguration = 500
+    private static let flowsOfAConfiguration = 1000
     private static let flows = 100_000
 
     private let lab: Lab
@@ -49,7 +48,8 @@ struct SchedulerModelTests {
         var random = SplitMix(seed: seed)
         var model = SchedulerModel(scheduler, flags, vip: Standard.main, maglevSize: 251)
         try configure(&model, &random)
-        var clients = try (0..<Self.clients).map { _ in try client(&random) }
+        // ovf refuses more than it takes where many clients ask.
+        var clients = try (0..<(scheduler == .ovf ? 400 : 1500)).map { _ in try client(&random) }
         var (scheduled, refused) = (0, 0)
         while scheduled < flows {
             let index = Int.random(in: clients.indices, using: &random)
@@ -92,12 +92,12 @@ struct SchedulerModelTests {
         #expect(lab.loads() == lab.recount())
         // Thresholds took part, and were not all there was.
         #expect(model.refusals > flows / 20)
-        #expect(refused < flows * 9 / 10)
+        #expect(refused < flows * 3 / 4)
     }
 
     // MARK: Configurations
 
-    private static let weights: [UInt16] = [0, 1, 1, 2, 3, 5, 10, 50, 200]
+    private static let weights: [UInt16] = [0, 1, 1, 2, 3, 5, 10, 50, 200, 1000]
 
     private func thresholds(_ random: inout SplitMix) -> ConnectionThresholds? {
         guard Int.random(in: 0..<3, using: &random) > 0 else { return nil }
@@ -139,7 +139,9 @@ struct SchedulerModelTests {
                         thresholds: $0.thresholds)
                 })
         ])
-        for server in servers { try lab.plane.setPath(Standard.path(server.number), to: Standard.server(server.number)) }
+        for server in servers {
+            try lab.plane.setPath(Standard.path(server.number), to: Standard.server(server.number))
+        }
     }
 
     // MARK: Time
