@@ -67,7 +67,7 @@ static __always_inline __u64 overhead_of(const struct ipvsd_load *load)
 	return ((__u64)load->active << 8) + load->inactive;
 }
 
-#define WALK_STEP 16 /* slots in one turn of a walk: 16,384 in all */
+#define WALK_STEP 4 /* slots in one turn of a walk: 4,096 in all, as many as a ring has at most */
 
 struct walk {
 	__u32 first;
