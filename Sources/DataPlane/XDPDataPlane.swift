@@ -33,6 +33,8 @@ public final class XDPDataPlane {
     var serverRows: RowAllocator
     var pathRows: RowAllocator
     var slices: SliceAllocator
+    /// What each service's Maglev table was last made of.
+    var maglevSources: [Int: MaglevSource] = [:]
     var paths: [IPv4Address: Path] = [:]
     /// The path row of each real server's address.
     var pathIDs: [IPv4Address: Int] = [:]

@@ -19,11 +19,12 @@ extension Director {
             DesiredService(
                 address: service.address, scheduler: service.scheduler, flags: service.flags,
                 onServerLoss: service.onServerLoss, persistence: service.persistence, isOnePacket: service.isOnePacket,
-                otherAddresses: service.otherAddresses,
+                otherAddresses: service.otherAddresses, maglevSize: service.maglevSize,
                 servers: service.servers.map { server in
                     let state = states[Target(service: service.address, server: server.address)]
                     return DesiredService.Server(
-                        address: server.address, configuredWeight: server.weight, isDown: state?.isUp == false)
+                        address: server.address, configuredWeight: server.weight, isDown: state?.isUp == false,
+                        thresholds: server.thresholds)
                 })
         }
     }

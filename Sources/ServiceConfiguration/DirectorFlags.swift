@@ -9,6 +9,10 @@ public struct DirectorFlags: Sendable {
     public var scheduler = "wlc"
     /// Each value is one or more of IPVS's scheduler flags, parted by commas.
     public var schedulerFlags: [String] = []
+    /// For every real server that has none of its own.
+    public var upperThreshold: String?
+    public var lowerThreshold: String?
+    public var maglevSize: String?
     public var onServerLoss = "keep"
     public var oneService = false
     public var persistent: String?
@@ -40,6 +44,11 @@ public struct DirectorFlags: Sendable {
         let servers = servers(apartFrom: Set(addresses.map(\.vip)), &findings)
         let scheduler: Scheduler? = choice(scheduler, flag: "--scheduler", name: "scheduler", &findings)
         let flags = flags(of: scheduler, &findings)
+        let maglevSize = maglevSize.flatMap { text in
+            findings.attempt(Self.place("--maglev-size", text)) { () throws(InvalidValue) in
+                try AddressText.maglevSize(text, servers: servers.count)
+            }
+        }
         let onServerLoss: ServerLoss? = choice(onServerLoss, flag: "--on-server-loss", name: "way", &findings)
         if let interface {
             findings.attempt(Self.place("--interface", interface)) { () throws(InvalidValue) in
@@ -67,7 +76,7 @@ public struct DirectorFlags: Sendable {
                 VirtualService(
                     address: $0[0], scheduler: scheduler, flags: flags, onServerLoss: onServerLoss,
                     persistence: persistence, isOnePacket: onePacket, otherAddresses: Array($0.dropFirst()),
-                    servers: servers)
+                    maglevSize: maglevSize, servers: servers)
             },
             interface: interface, xdp: xdp, checks: checks, watchesSYNs: !noSYNWatch,
             managesAddress: !noAddress, connections: connections ?? ConnectionLimits.defaultConnections,
@@ -139,11 +148,14 @@ public struct DirectorFlags: Sendable {
     }
 
     private func servers(apartFrom vips: Set<IPv4Address>, _ findings: inout Findings) -> [RealServer] {
+        let defaults = thresholds(&findings)
         var servers: [RealServer] = []
         var seen: Set<IPv4Address> = []
         for item in items(of: backends, flag: "--backends", accepted: AddressText.servers, &findings) {
             let place = Self.place("--backends", item)
-            let server = findings.attempt(place) { () throws(InvalidValue) in try AddressText.server(item) }
+            let server = findings.attempt(place) { () throws(InvalidValue) in
+                try AddressText.server(item, defaults: defaults)
+            }
             guard let server else { continue }
             if vips.contains(server.address) {
                 findings.add(place, "\(server.address) is a VIP", accepted: "the real servers' own addresses")
@@ -155,6 +167,23 @@ public struct DirectorFlags: Sendable {
             }
         }
         return servers
+    }
+
+    private func thresholds(_ findings: inout Findings) -> ConnectionThresholds? {
+        guard let upperThreshold else {
+            if let lowerThreshold {
+                findings.add(
+                    Self.place("--l-threshold", lowerThreshold), "there is no upper threshold",
+                    accepted: "with --u-threshold only")
+            }
+            return nil
+        }
+        let flags = [("--u-threshold", upperThreshold)] + (lowerThreshold.map { [("--l-threshold", $0)] } ?? [])
+        let place = flags.map { Self.place($0, $1) }.joined(separator: " ")
+        let thresholds = findings.attempt(place) { () throws(InvalidValue) in
+            try AddressText.thresholds(upper: upperThreshold, lower: lowerThreshold)
+        }
+        return thresholds ?? nil
     }
 
     private func flags(of scheduler: Scheduler?, _ findings: inout Findings) -> Set<SchedulerFlag> {

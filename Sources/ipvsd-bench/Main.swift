@@ -3,5 +3,6 @@ import ArgumentParser
 @main
 struct IPVSDBench: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "ipvsd-bench", abstract: "Measures ipvsd's packet program.", subcommands: [PacketsCommand.self])
+        commandName: "ipvsd-bench", abstract: "Measures ipvsd's packet program and tables.",
+        subcommands: [PacketsCommand.self, MaglevCommand.self])
 }

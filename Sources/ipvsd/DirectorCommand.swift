@@ -14,10 +14,11 @@ struct DirectorCommand: AsyncParsableCommand {
 
               ipvsd --vip 10.0.0.100 --backends 10.0.0.11,10.0.0.12
               ipvsd --vip 10.0.0.100:80 --backends 10.0.0.11=3,10.0.0.12 --scheduler wrr
+              ipvsd --vip 10.0.0.100:80 --backends 10.0.0.11=1:1000/800,10.0.0.12 --u-threshold 500
               ipvsd --vip 10.0.0.100:53/udp --backends 10.0.0.11,10.0.0.12 --check ping
 
             Schedulers:
-            \(Scheduler.allCases.map { "  \($0.rawValue.padded(to: 4))\($0.summary)" }.joined(separator: "\n"))
+            \(Scheduler.allCases.map { "  \($0.rawValue.padded(to: 6))\($0.summary)" }.joined(separator: "\n"))
 
             Exit codes: 64 a bad value, 69 an interface is missing or busy, 71 the kernel refuses, 75 already \
             running, 77 no privilege.
@@ -33,9 +34,37 @@ struct DirectorCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The real servers, with a weight from 0 (no new connections) to 65535 as A.B.C.D=WEIGHT. Repeats, or takes commas.",
+            """
+            The real servers, with a weight from 0 (no new connections) to 65535 as A.B.C.D=WEIGHT, and thresholds as \
+            A.B.C.D=WEIGHT:UPPER[/LOWER]. Repeats, or takes commas.
+            """,
             valueName: "addresses"))
     var backends: [String] = []
+
+    @Option(
+        name: [.customShort("x"), .customLong("u-threshold")],
+        help: ArgumentHelp(
+            """
+            Connections, active and inactive, from which on a real server gets no new ones. 0: any number. For those \
+            that have none of their own.
+            """, valueName: "connections"))
+    var upperThreshold: String?
+
+    @Option(
+        name: [.customShort("y"), .customLong("l-threshold")],
+        help: ArgumentHelp(
+            "Connections below which it gets new ones again. 0, the default: three quarters of the upper threshold.",
+            valueName: "connections"))
+    var lowerThreshold: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Slots of the Maglev table: a prime from \(MaglevTable.acceptedSizes.lowerBound) to \
+            \(MaglevTable.acceptedSizes.upperBound), the same on every director. Default: 4093, or what gives each \
+            real server 100.
+            """, valueName: "prime"))
+    var maglevSize: String?
 
     @Option(help: ArgumentHelp("See above.", valueName: "name"))
     var scheduler = "wlc"
@@ -148,6 +177,9 @@ struct DirectorCommand: AsyncParsableCommand {
         var flags = DirectorFlags(vips: vip, backends: backends)
         flags.scheduler = scheduler
         flags.schedulerFlags = schedFlags
+        flags.upperThreshold = upperThreshold
+        flags.lowerThreshold = lowerThreshold
+        flags.maglevSize = maglevSize
         flags.onServerLoss = onServerLoss
         flags.oneService = oneService
         flags.persistent = persistent

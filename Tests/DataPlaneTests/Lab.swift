@@ -108,8 +108,11 @@ final class Lab {
 
     /// The real server that an encapsulated packet is sent to; nil where the packet was not encapsulated.
     @discardableResult
-    func send(_ packet: PacketBuilder) throws -> IPv4Address? {
-        let run = try program.testRun(packet: packet.bytes)
+    func send(_ packet: PacketBuilder) throws -> IPv4Address? { try send(packet.bytes) }
+
+    @discardableResult
+    func send(_ frame: [UInt8]) throws -> IPv4Address? {
+        let run = try program.testRun(packet: frame)
         guard run.verdict == Verdict.redirect.rawValue || run.verdict == Verdict.transmit.rawValue,
             run.packet.count >= 54, run.packet[23] == 4
         else { return nil }

@@ -206,12 +206,15 @@ struct SchedulerTests {
                         address: service, scheduler: .sh, flags: flags,
                         servers: weights.enumerated().map { Standard.desired(UInt8($0 + 1), weight: $1) })
                 ], paths: weights.indices.map { Standard.path(UInt8($0 + 1)) }))
-        let table = SourceHash.table(weights: weights.map(Int.init), fallback: flags.contains(.shFallback))
-        #expect(table.contains(nil) != flags.contains(.shFallback))
+        let buckets = SourceHash.buckets(weights: weights.map(Int.init))
         for index in 0..<2000 {
             let flow = flow(index)
             let bucket = SourceHash.bucket(client: flow.client, port: flags.contains(.shPort) ? flow.clientPort : 0)
-            let expected = table[bucket].map { Standard.server(UInt8($0 + 1)) }
+            let chosen = SourceHash.server(ofBucket: bucket, in: buckets, fallback: flags.contains(.shFallback)) {
+                weights[$0] > 0
+            }
+            #expect((chosen == nil) == (!flags.contains(.shFallback) && buckets[bucket] == 2))
+            let expected = chosen.map { Standard.server(UInt8($0 + 1)) }
             try #require(try lab.send(flow.packet([.syn])) == expected, "client \(flow.client):\(flow.clientPort)")
         }
     }

@@ -103,18 +103,22 @@ struct ipvsd_listener_bucket {
 
 enum ipvsd_scheduler {
 	IPVSD_SCHEDULER_NONE,
-	IPVSD_SCHEDULER_RING, /* rr, wrr, fo, dh: slots in turn */
+	IPVSD_SCHEDULER_RING, /* rr, wrr, dh: slots in turn */
 	IPVSD_SCHEDULER_TWOS, /* two random slots of the ring */
-	IPVSD_SCHEDULER_LC,   /* from here to OVF the slots are the list of real servers */
+	IPVSD_SCHEDULER_LC,   /* from here to LBLCR the slots are the list of real servers */
 	IPVSD_SCHEDULER_WLC,
 	IPVSD_SCHEDULER_SED,
 	IPVSD_SCHEDULER_NQ,
 	IPVSD_SCHEDULER_OVF,
+	IPVSD_SCHEDULER_FO, /* the list has the highest weight first */
+	IPVSD_SCHEDULER_LBLC,
+	IPVSD_SCHEDULER_LBLCR,
 	IPVSD_SCHEDULER_SH, /* 256 slots, by the client's address */
 	IPVSD_SCHEDULER_MH, /* the Maglev table, by the client's address */
 };
 
-#define IPVSD_SCHEDULER_BY_PORT 0x80u /* sh-port, mh-port: by the client's port too */
+#define IPVSD_SCHEDULER_BY_PORT 0x80u  /* sh-port, mh-port: by the client's port too */
+#define IPVSD_SCHEDULER_FALLBACK 0x40u /* sh-fallback, mh-fallback: past a server that takes no new connections */
 
 /* schedule and maglev are slices of the slots, each swapped by one 64-bit store:
  * scheduler << 56 | size << 32 | first slot. maglev's scheduler bits are 0. */
@@ -125,8 +129,17 @@ struct ipvsd_service {
 	__u64 name;   /* of the scheduler, in ASCII; the control plane's own, for adoption */
 	__u32 persistence; /* ticks */
 	__be32 netmask;    /* of persistence: clients that differ in its zero bits are one */
-	__u64 reserved[3];
+	/* Of lblc and lblcr, the packet programs' own. Times are in 2^IPVSD_LOCALITY_SHIFT ns. */
+	__u32 cached;  /* lblc: the VIP's server. lblcr: the number under which the last server joined the VIP's set */
+	__u32 emptied; /* lblcr: who joined under a number up to this one is no longer in the set */
+	__u32 changed; /* lblcr: when the set last changed */
+	__u32 used;    /* when a server was last looked for */
+	__u64 reserved;
 };
+
+#define IPVSD_LOCALITY_SHIFT 32
+/* A day: sysctl_lblc_expiration and sysctl_lblcr_expiration. */
+#define IPVSD_LOCALITY_EXPIRATION 20117u
 
 /* Of templates: a client's (network's) real server in a persistent service. */
 struct ipvsd_template_key {
@@ -174,6 +187,12 @@ struct ipvsd_server {
 	__be32 address;
 	__u16 service;
 	__u16 configured_weight;
+	/* The next eight are one word, too. Connections, active and inactive; upper 0: no thresholds. */
+	__u32 upper_threshold;
+	__u32 lower_threshold; /* never 0 where upper is not */
+	/* The packet programs' own. */
+	__u32 overloaded; /* the upper threshold was reached, and since then no connection came below the lower */
+	__u32 joined;     /* the number under which it joined the set of lblcr; 0: never */
 };
 
 #define IPVSD_SERVER_USED 1u
@@ -317,6 +336,6 @@ _Static_assert(sizeof(struct ipvsd_template_key) == 8, "map key layout");
 _Static_assert(sizeof(struct ipvsd_datagram) == 12, "map key layout");
 _Static_assert(sizeof(struct ipvsd_listener_bucket) == 64, "a bucket is a cache line");
 _Static_assert(sizeof(struct ipvsd_service) == 64, "map value layout");
-_Static_assert(sizeof(struct ipvsd_server) == 16, "map value layout");
+_Static_assert(sizeof(struct ipvsd_server) == 32, "map value layout");
 _Static_assert(sizeof(struct ipvsd_path) == 32, "map value layout");
 _Static_assert(sizeof(struct ipvsd_check_constants) == 12, ".rodata layout");
