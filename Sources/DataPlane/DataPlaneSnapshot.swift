@@ -23,6 +23,8 @@ public struct DataPlaneSnapshot: Sendable {
         /// The outer packet's source, where the way is known.
         public var source: IPv4Address?
         public var hasNextHop: Bool
+        /// It is the director itself.
+        public var isLocal: Bool
     }
 
     public struct Service: Sendable {
@@ -68,7 +70,8 @@ extension DataPlaneSnapshot.Server {
             isRemoved: row.flags & UInt16(IPVSD_SERVER_REMOVED) != 0, active: load.active, inactive: load.inactive,
             connections: 0, packets: 0, bytes: 0,
             source: path.ifindex == 0 ? nil : IPv4Address(bigEndian: path.source),
-            hasNextHop: path.flags & UInt32(IPVSD_PATH_RESOLVED) != 0)
+            hasNextHop: path.flags & (IPVSD_PATH_RESOLVED | IPVSD_PATH_LOCAL) != 0,
+            isLocal: path.flags & IPVSD_PATH_LOCAL != 0)
         for cpu in try maps.statistics.values(for: id) {
             connections &+= cpu.connections
             packets &+= cpu.packets

@@ -147,7 +147,7 @@ extension XDPDataPlane {
             guard let allocated = pathRows.allocate() else { throw BPFError("find room for a path", code: ENOSPC) }
             row = allocated
             maps.paths[row] = path.row
-            try maps.egress.update(UInt32(path.interface), for: UInt32(path.interface))
+            if !path.isLocal { try maps.egress.update(UInt32(path.interface), for: UInt32(path.interface)) }
         }
         for (key, id) in serverIDs where key.address == address {
             let server = maps.servers[id]

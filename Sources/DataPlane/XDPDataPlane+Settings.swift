@@ -1,5 +1,7 @@
 internal import BPF
+internal import CLinux
 public import LoadBalancing
+public import Netlink
 internal import PacketPrograms
 
 /// The one row of settings.
@@ -33,6 +35,16 @@ extension XDPDataPlane {
     /// SYNs that were sent to the real server since a handshake with it completed.
     public func unansweredSYNs(server id: UInt32) -> UInt32 { maps.loads[Int(id)].unanswered }
 
+    /// The destinations of frames that are for the director, which a bridge's other frames are told from. No more than
+    /// eight are looked at.
+    public func setOwnMACs(_ addresses: [MACAddress]) {
+        for index in 0..<Int(IPVSD_OWN_MACS) {
+            let bytes = index < addresses.count ? addresses[index].bytes : []
+            let word = bytes.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+            clinux_store_u64(maps.settings.pointer(0) + ownMACOffset + 8 * index, word)
+        }
+    }
+
     /// The director's addresses to which checks are answered.
     public func setCheckAddresses(_ addresses: [IPv4Address]) {
         for index in 0..<Int(IPVSD_CHECK_ADDRESSES) {
@@ -43,6 +55,7 @@ extension XDPDataPlane {
     }
 }
 
+private let ownMACOffset = MemoryLayout<ipvsd_settings>.offset(of: \.own_mac) ?? 8280
 let timeoutOffset = MemoryLayout<ipvsd_settings>.offset(of: \.timeout) ?? 16
 private let checkAddressOffset = MemoryLayout<ipvsd_settings>.offset(of: \.check_address) ?? 48
 private let silentAfterOffset = MemoryLayout<ipvsd_settings>.offset(of: \.silent_after) ?? 80

@@ -40,14 +40,19 @@ public final class XDPDataPlane {
     }
 
     /// Loads the program beside what is pinned below `directory`, whose tables it takes over, or anew. Nothing is
-    /// attached yet. `answersByRedirect`: the ingress interface is a veth.
-    public init(directory: String, answersByRedirect: Bool, repliesPerSecond: UInt32 = 1000) throws(BPFError) {
+    /// attached yet.
+    public init(
+        directory: String, answersByRedirect: Bool, repliesPerSecond: UInt32 = 1000, traits: PacketTraits = .init()
+    ) throws(BPFError) {
         // Refuses another layout before libbpf does with less to say.
         _ = try DirectorMaps(directory: directory, writable: false)
         object = try BPFObject(.director)
         try object.setReadOnlyData(
             ipvsd_director_constants(
-                answer_by_redirect: answersByRedirect ? 1 : 0, reply_limit: repliesPerSecond, jiffy: Self.jiffy))
+                answer_by_redirect: answersByRedirect ? 1 : 0, reply_limit: repliesPerSecond, jiffy: Self.jiffy,
+                several_ingress: traits.hasSeveralIngress ? 1 : 0, bridged: traits.isBridged ? 1 : 0,
+                outer_prefix: traits.outerSources?.address.bigEndian ?? 0,
+                outer_mask: (traits.outerSources?.hostMask ?? 0).bigEndian))
         try object.pinDirectorMaps(below: directory)
         try object.load()
         guard let maps = try DirectorMaps(directory: directory, writable: true) else {

@@ -145,7 +145,8 @@ extension DirectorStatus.Server {
     /// What the maps alone say.
     init(_ server: DataPlaneSnapshot.Server) {
         self.init(
-            address: server.address, weight: server.configuredWeight, active: server.active,
+            address: server.address, weight: server.configuredWeight, method: server.isLocal ? "local" : "tunnel",
+            active: server.active,
             inactive: server.inactive, connections: server.connections, packets: server.packets, bytes: server.bytes,
             health: server.isRemoved ? .removed : server.isDown ? .down : .up, since: nil, reason: nil)
     }

@@ -20,6 +20,12 @@ extension Change {
             try RouteSocket().removeRule(rule)
         case .neighbour(let address, let interface):
             try withLink(interface) { try $0.removeNeighbour(address, on: $1.index) }
+        case .offload(let interface, let feature):
+            try withLink(interface) { _, link in
+                if try Offload.isOn(feature, of: link.name) == false {
+                    try Offload.set(feature, of: link.name, on: true)
+                }
+            }
         case .qdisc(let interface):
             try withLink(interface) { socket, link in
                 guard try socket.hasClsact(interface: link.index),

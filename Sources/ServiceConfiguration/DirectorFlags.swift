@@ -10,7 +10,8 @@ public struct DirectorFlags: Sendable {
     /// Each value is one or more of IPVS's scheduler flags, parted by commas.
     public var schedulerFlags: [String] = []
     public var onServerLoss = "keep"
-    public var interface: String?
+    /// Each value is one or more interfaces, parted by commas.
+    public var interfaces: [String] = []
     public var xdp = "auto"
     public var check = "auto"
     public var checkInterval = "1s"
@@ -19,6 +20,7 @@ public struct DirectorFlags: Sendable {
     public var fall = "2"
     public var noSYNWatch = false
     public var noAddress = false
+    public var outerSourcePrefix: String?
 
     public init(vips: [String] = [], backends: [String] = []) {
         self.vips = vips
@@ -32,9 +34,10 @@ public struct DirectorFlags: Sendable {
         let scheduler: Scheduler? = choice(scheduler, flag: "--scheduler", name: "scheduler", &findings)
         let flags = flags(of: scheduler, &findings)
         let onServerLoss: ServerLoss? = choice(onServerLoss, flag: "--on-server-loss", name: "way", &findings)
-        if let interface {
-            findings.attempt(Self.place("--interface", interface)) { () throws(InvalidValue) in
-                try InterfaceName.validate(interface)
+        let interfaces = interfaceNames(&findings)
+        let outerSources = outerSourcePrefix.flatMap { text in
+            findings.attempt(Self.place("--outer-source-prefix", text)) { () throws(InvalidValue) in
+                try AddressText.outerSources(text)
             }
         }
         let xdp: XDPPreference? = choice(xdp, flag: "--xdp", name: "mode", &findings)
@@ -47,8 +50,8 @@ public struct DirectorFlags: Sendable {
                 VirtualService(
                     address: $0, scheduler: scheduler, flags: flags, onServerLoss: onServerLoss, servers: servers)
             },
-            interface: interface, xdp: xdp, checks: checks, watchesSYNs: !noSYNWatch,
-            managesAddress: !noAddress)
+            interfaces: interfaces, xdp: xdp, checks: checks, watchesSYNs: !noSYNWatch,
+            managesAddress: !noAddress, outerSources: outerSources)
     }
 
     private func services(_ findings: inout Findings) -> [ServiceAddress] {
@@ -83,6 +86,20 @@ public struct DirectorFlags: Sendable {
             }
         }
         return servers
+    }
+
+    private func interfaceNames(_ findings: inout Findings) -> [String] {
+        guard !interfaces.isEmpty else { return [] }
+        var names: [String] = []
+        for item in items(of: interfaces, flag: "--interface", accepted: InterfaceName.accepted, &findings) {
+            let place = Self.place("--interface", item)
+            findings.attempt(place) { () throws(InvalidValue) in try InterfaceName.validate(String(item)) }
+            if names.contains(String(item)) {
+                findings.add(place, "\(item) is given twice", accepted: "each interface once")
+            }
+            names.append(String(item))
+        }
+        return names
     }
 
     private func flags(of scheduler: Scheduler?, _ findings: inout Findings) -> Set<SchedulerFlag> {

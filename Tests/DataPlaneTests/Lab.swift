@@ -53,20 +53,26 @@ final class Lab {
     private let program: BPFProgram
     private(set) var paths: [IPv4Address: Path] = [:]
 
-    init(directory: String, answersByRedirect: Bool = false, repliesPerSecond: UInt32 = 1_000_000) throws {
+    init(
+        directory: String, answersByRedirect: Bool = false, repliesPerSecond: UInt32 = 1_000_000,
+        traits: PacketTraits = PacketTraits()
+    ) throws {
         silenceLibbpf()
         plane = try XDPDataPlane(
-            directory: directory, answersByRedirect: answersByRedirect, repliesPerSecond: repliesPerSecond)
+            directory: directory, answersByRedirect: answersByRedirect, repliesPerSecond: repliesPerSecond,
+            traits: traits)
         program = try plane.program()
         overflows = try #require(try BPFMap(name: "overflows", pinnedAt: "\(directory)/overflows"))
     }
 
     /// The maps live on without their pins.
     convenience init(
-        _ configuration: Configuration, answersByRedirect: Bool = false, repliesPerSecond: UInt32 = 1_000_000
+        _ configuration: Configuration, answersByRedirect: Bool = false, repliesPerSecond: UInt32 = 1_000_000,
+        traits: PacketTraits = PacketTraits()
     ) throws {
         let lab = try withPinDirectory {
-            try Lab(directory: $0, answersByRedirect: answersByRedirect, repliesPerSecond: repliesPerSecond)
+            try Lab(
+                directory: $0, answersByRedirect: answersByRedirect, repliesPerSecond: repliesPerSecond, traits: traits)
         }
         self.init(lab)
         try apply(configuration)

@@ -26,7 +26,8 @@ struct ChangeJournalTests {
         .tun(name: "tunl0"), .linkUp(name: "tunl0", wasUp: false),
         .route(Route(destination: IPv4Address(0), prefixLength: 0, advmss: 1440, otherMetrics: [2: [1, 0, 0, 0]])),
         .rule(Rule(priority: 1, source: nil, table: 2, protocolID: 3)),
-        .neighbour(address: IPv4Address(1), interface: "eth0"), .qdisc(interface: "eth0"),
+        .neighbour(address: IPv4Address(1), interface: "eth0"), .offload(interface: "eth0", feature: "rx-lro"),
+        .qdisc(interface: "eth0"),
         .filter(interface: "eth0", direction: .ingress, priority: 1, handle: 2), .mount(path: "/sys/fs/bpf"),
         .module(name: "ipip"), .directory(path: "/x"), .pin(path: "/y"), .attachment(path: "/z"),
     ]

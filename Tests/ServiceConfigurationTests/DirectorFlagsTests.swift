@@ -28,7 +28,7 @@ struct DirectorFlagsTests {
         #expect(
             configuration
                 == DirectorConfiguration(
-                    services: [VirtualService(address: address, scheduler: .wlc, servers: servers)], interface: nil,
+                    services: [VirtualService(address: address, scheduler: .wlc, servers: servers)], interfaces: [],
                     xdp: .auto,
                     checks: CheckPolicy(
                         kind: .auto, interval: .seconds(1), timeout: .milliseconds(700), rise: 2, fall: 2),
@@ -166,8 +166,8 @@ struct DirectorFlagsTests {
     @Test(arguments: ["eth0", "enp0s31f6", "a", "bond0.100", "fifteen_bytes_1", "wlan@1"])
     func goodInterfaces(name: String) throws {
         var flags = Self.good
-        flags.interface = name
-        #expect(try flags.configuration().interface == name)
+        flags.interfaces = [name]
+        #expect(try flags.configuration().interfaces == [name])
     }
 
     @Test(arguments: [
@@ -182,7 +182,7 @@ struct DirectorFlagsTests {
     ])
     func badInterfaces(name: String, error: String) {
         var flags = Self.good
-        flags.interface = name
+        flags.interfaces = [name]
         #expect(
             Self.errors(flags) == ["--interface \(error) (accepted: 1 to 15 bytes without space, slash and colon)"])
     }
@@ -253,7 +253,7 @@ struct DirectorFlagsTests {
         var flags = DirectorFlags(
             vips: ["10.0.0.100:0,10.0.0.101", "x"], backends: ["10.0.0.101=70000", "10.0.0.101"])
         flags.scheduler = "random"
-        flags.interface = "/dev/eth0"
+        flags.interfaces = ["/dev/eth0"]
         flags.xdp = "skb"
         flags.check = "tcp"
         flags.checkInterval = "0s"
