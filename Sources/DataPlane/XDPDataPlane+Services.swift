@@ -139,6 +139,9 @@ extension XDPDataPlane {
         services[service].flatMap { serverIDs[ServerKey(service: $0, address: server)] }.map(UInt32.init)
     }
 
+    /// How a real server is reached now.
+    public func path(to address: IPv4Address) -> Path? { paths[address] }
+
     /// Says how a real server is reached; nil: there is no way now.
     public func setPath(_ path: Path?, to address: IPv4Address) throws(BPFError) {
         guard paths[address] != path || (path != nil && pathIDs[address] == nil) else { return }

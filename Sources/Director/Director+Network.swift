@@ -33,7 +33,8 @@ extension Director {
             switch try way(to: server, by: current.paths) {
             case .found(let path) where path.isLocal:
                 try current.dataPlane.setPath(path, to: server)
-            case .found(let path):
+            case .found(var path):
+                if let mtu = pathMTUs.mtu(to: server) { path.mtu = min(path.mtu, mtu) }
                 if unreachable.removeValue(forKey: server) != nil { logger.notice("\(server) is reachable again") }
                 try current.dataPlane.setPath(path, to: server)
                 sources.insert(path.source)
@@ -68,6 +69,7 @@ extension Director {
         await withDiscardingTaskGroup { group in
             group.addTask { await self.followNetwork() }
             group.addTask { await self.keepHouse() }
+            group.addTask { await self.followPathMTUs() }
             guard configuration.checks.kind != .none else { return }
             if configuration.watchesSYNs { group.addTask { await self.watchSilence() } }
             for service in configuration.services {
@@ -100,6 +102,7 @@ extension Director {
                 try refreshPaths()
                 try learnPorts()
                 if second % 5 == 0 { try running?.dataPlane.sweep() }
+                if let servers = running?.dataPlane.serverAddresses { pathMTUs.forget(except: servers) }
             } catch {
                 logger.error("\(error)")
             }

@@ -23,6 +23,7 @@ public actor Director {
     var states: [Target: State] = [:]
     /// Being checked out of turn.
     var underSuspicion: Set<Target> = []
+    var pathMTUs = LearntPathMTUs()
     /// Real servers to which there is no way, and why.
     var unreachable: [IPv4Address: String] = [:]
 
