@@ -69,7 +69,8 @@ extension Director {
                 group.addTask {
                     // The question beside it, asked where its answer may soon be news, tells which half is broken.
                     async let direct =
-                        isUndecided && way.isTunnel ? prober.ask(probe, by: .direct(target.server), timeout: timeout) : nil
+                        isUndecided && way.isTunnel
+                        ? prober.ask(probe, by: .direct(target.server), timeout: timeout) : nil
                     let tunnel = await prober.ask(probe, by: way, timeout: timeout)
                     guard way.isTunnel else { return (probe, tunnel) }
                     return (probe, Diagnosis.result(tunnel: tunnel, direct: await direct, server: target.server))

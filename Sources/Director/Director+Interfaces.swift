@@ -148,7 +148,8 @@ extension Director {
         running?.paths.transmitting = ingress.transmitting
         for device in gone {
             logger.notice("\(device.name) is no longer part of an interface for clients: detaching the director")
-            try current.journal.undo(.attachment(path: XDPDataPlane.linkPin(directory: directory, interface: device.index)))
+            try current.journal.undo(
+                .attachment(path: XDPDataPlane.linkPin(directory: directory, interface: device.index)))
         }
         guard !missing.isEmpty else { return }
         running?.listening = []

@@ -22,7 +22,8 @@ extension Director {
     static func refuseEveryPortOfThisDirector(_ configuration: DirectorConfiguration) throws {
         let socket = try RouteSocket()
         for server in Set(configuration.services.flatMap { $0.servers.map(\.address) }).sorted() {
-            guard let service = opensEveryPort(server, configuration), try socket.route(to: server)?.isLocal == true else { continue }
+            guard let service = opensEveryPort(server, configuration), try socket.route(to: server)?.isLocal == true
+            else { continue }
             throw DirectorError(.badValue, "--backends \(server): " + reason(server, service))
         }
     }

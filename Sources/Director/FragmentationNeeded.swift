@@ -13,10 +13,10 @@ struct FragmentationNeeded: Sendable, Equatable {
     /// `packet`: as a raw socket delivers it, before the kernel has looked at its checksum. Nil where it is something
     /// else, or not whole.
     init?(packet: [UInt8]) {
-        guard let header = Self.headerLength(packet[...]), packet.count >= header + 8 + 20, packet[9] == 1 else {
-            return nil
-        }
-        let message = packet[header...]
+        guard let header = Self.headerLength(packet[...]), packet[9] == 1 else { return nil }
+        let end = Int(Self.word(packet, 2))
+        guard end <= packet.count, end >= header + 8 + 20 else { return nil }
+        let message = packet[header..<end]
         guard packet[header] == 3, packet[header + 1] == 4, Self.isChecksumRight(message) else { return nil }
         let quoted = Array(message.dropFirst(8))
         guard Self.headerLength(quoted[...]) != nil, quoted[9] == 4 else { return nil }

@@ -21,7 +21,9 @@ enum RouterErrors {
                 for _ in 0..<64 {
                     let count = recv(descriptor, &buffer, buffer.count, 0)
                     guard count > 0 else { break }
-                    if let error = FragmentationNeeded(packet: Array(buffer.prefix(count))) { continuation.yield(error) }
+                    if let error = FragmentationNeeded(packet: Array(buffer.prefix(count))) {
+                        continuation.yield(error)
+                    }
                 }
             }
             source.setCancelHandler {

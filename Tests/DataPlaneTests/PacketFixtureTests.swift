@@ -43,7 +43,8 @@ struct PacketFixtureTests {
     /// The rows of a table are told apart by their words.
     @Test func descriptionsDiffer() {
         let all = [
-            Fixture.ignored, Fixture.passed, Fixture.forwarded, Fixture.forwardedOtherwise, Fixture.bad, Fixture.reset, Fixture.echoes,
+            Fixture.ignored, Fixture.passed, Fixture.forwarded, Fixture.forwardedOtherwise, Fixture.bad, Fixture.reset,
+            Fixture.echoes,
             Fixture.icmp,
         ].flatMap { $0 }
         #expect(all.count >= 60)

@@ -30,7 +30,8 @@ struct TraitTests {
             let packet = PacketBuilder.ethernet(to: destination).fromClient(to: Standard.main).tcp([.syn])
             #expect(try lab.run(packet).verdict == .redirect)
         }
-        let others = [mac(9, 9), mac(1, 8), broadcast, .zero] + macs.map { MACAddress([3] + $0.bytes.dropFirst()) ?? .zero }
+        let others =
+            [mac(9, 9), mac(1, 8), broadcast, .zero] + macs.map { MACAddress([3] + $0.bytes.dropFirst()) ?? .zero }
         lab.plane.setOwnMACs(Array(macs.prefix(7)) + [mac(10, 9)])
         for destination in others + [macs[7]] {
             let packet = PacketBuilder.ethernet(to: destination).fromClient(to: Standard.main).tcp([.syn])

@@ -24,7 +24,9 @@ struct PathMTUTests {
         while sum > 0xFFFF { sum = (sum & 0xFFFF) + (sum >> 16) }
         icmp[2] = UInt8(~sum >> 8 & 255)
         icmp[3] = UInt8(~sum & 255)
-        var packet: [UInt8] = [0x45 + UInt8(options / 4), 0xC0, 0, UInt8(20 + options + icmp.count), 1, 1, 0, 0, 64, 1, 0, 0]
+        var packet: [UInt8] = [
+            0x45 + UInt8(options / 4), 0xC0, 0, UInt8(20 + options + icmp.count), 1, 1, 0, 0, 64, 1, 0, 0,
+        ]
         packet += bytes(router) + bytes(director) + [UInt8](repeating: 1, count: options) + icmp
         damage(&packet)
         return packet
@@ -61,12 +63,13 @@ struct PathMTUTests {
     }
 
     /// (told, present, learnt)
-    @Test(arguments: [
-        (1400, 1500, 1400), (68, 1500, 68), (1499, 1500, 1499), (1500, 1500, nil), (1501, 1500, nil),
-        (67, 1500, nil), (1, 1500, nil), (65535, 1500, nil), (1400, 1300, nil), (1400, 1400, nil),
-        // Routers older than RFC 1191: the next plateau below.
-        (0, 1500, 1492), (0, 1492, 1006), (0, 1007, 1006), (0, 68, nil),
-    ] as [(UInt16, UInt32, UInt32?)])
+    @Test(
+        arguments: [
+            (1400, 1500, 1400), (68, 1500, 68), (1499, 1500, 1499), (1500, 1500, nil), (1501, 1500, nil),
+            (67, 1500, nil), (1, 1500, nil), (65535, 1500, nil), (1400, 1300, nil), (1400, 1400, nil),
+            // Routers older than RFC 1191: the next plateau below.
+            (0, 1500, 1492), (0, 1492, 1006), (0, 1007, 1006), (0, 68, nil),
+        ] as [(UInt16, UInt32, UInt32?)])
     func onlyDownAndNotBelow68(told: UInt16, present: UInt32, learnt: UInt32?) throws {
         var mtus = LearntPathMTUs()
         #expect(mtus.learn(try error(mtu: told), present: present) == learnt)

@@ -19,7 +19,7 @@ scenario_up() {
 d() { ip -n "$(ns director)" "$@"; }
 s() { ip -n "$(ns switch)" "$@"; }
 
-# tagged_in HOST DEVICE   a veth leaves tags beside the frame, too, as a NIC's offload would
+# tagged_frames HOST DEVICE   a veth leaves tags beside the frame, too, as a NIC's offload would
 tagged_frames() { LAB_VIA=nsenter in_ns "$1" ethtool -K "$2" txvlan off tx-vlan-stag-hw-insert off >/dev/null; }
 
 # director_address DEVICE
@@ -156,7 +156,6 @@ test_an_802_3ad_bond() {
 # LRO exists in hardware only. The guest has such a NIC, connected to nothing.
 test_a_NIC_that_merges_frames() {
     local nic
-    nic=$(basename "$(dirname "$(dirname "$(grep -lx vmxnet3 /sys/class/net/*/device/uevent 2>/dev/null | head -1)")")" 2>/dev/null || true)
     for nic in $(ls /sys/class/net); do
         [[ $(readlink "/sys/class/net/$nic/device/driver" 2>/dev/null) != *vmxnet3 ]] || break
     done
