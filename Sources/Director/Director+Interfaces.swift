@@ -72,6 +72,7 @@ extension Director {
         guard let journal = running?.journal else { return }
         for member in try LinkTree().members(of: device) where member.index != device.index {
             turnOff("rx-gro", of: member, journal: journal)
+            running?.keptApart.insert(.offload(interface: member.name, feature: "rx-gro"))
         }
     }
 
@@ -143,7 +144,11 @@ extension Director {
         let gone = current.ingress.devices.filter { device in
             tree.link(index: device.index) != nil && !ingress.devices.contains { $0.index == device.index }
         }
-        guard !missing.isEmpty || !gone.isEmpty, let directory = instance.existingBPFDirectory() else { return }
+        // A VLAN device or a bridge, whose program sits elsewhere, but which has lost its addresses.
+        let isRemade = zip(ingress, current.ingress).contains { $0.link.index != $1.link.index }
+        guard !missing.isEmpty || !gone.isEmpty || isRemade, let directory = instance.existingBPFDirectory() else {
+            return
+        }
         running?.ingress = ingress
         running?.paths.transmitting = ingress.transmitting
         for device in gone {
@@ -151,7 +156,7 @@ extension Director {
             try current.journal.undo(
                 .attachment(path: XDPDataPlane.linkPin(directory: directory, interface: device.index)))
         }
-        guard !missing.isEmpty else { return }
+        guard !missing.isEmpty || isRemade else { return }
         running?.listening = []
         _ = try turnOffloadsOff(of: ingress, journal: current.journal)
         let attachments = try Self.attachments(configuration, ingress: ingress, directory: directory)
@@ -216,8 +221,9 @@ extension Director {
             switch change {
             case .attachment(let path):
                 if let pin = path.split(separator: "/").last, !pins.contains(pin) { try journal.undo(change) }
-            case .offload(_, let feature):
-                if feature != "rx-gro", !offloads.contains(change) { try journal.undo(change) }
+            case .offload:
+                let wanted = offloads.union(running?.keptApart ?? [])
+                if !wanted.contains(change) { try journal.undo(change) }
             case .filter, .qdisc, .link:
                 if running?.checkDevice == nil { try journal.undo(change) }
             default: continue

@@ -35,6 +35,8 @@ public actor Director {
         var paths: PathFinder
         var checkDevice: CheckDevice?
         var listening: Set<Int32> = []
+        /// Where GRO would merge frames before the program sees them.
+        var keptApart: Set<Change> = []
         var isForwarding = false
     }
 

@@ -53,7 +53,8 @@ extension Change {
         case .pin(let path):
             try unpin(path)
         case .attachment(let path):
-            guard let visible = BPFFilesystem.resolve(path) else { return }
+            // Asked first: where bpf(2) is refused, nothing was attached.
+            guard let visible = BPFFilesystem.resolve(path), File.exists(visible) else { return }
             try BPFLink(pinnedAt: visible)?.detach()
             try unpin(path)
         }

@@ -33,8 +33,10 @@ struct DirectorCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The real servers, with a weight from 0 (no new connections) to 65535 as A.B.C.D=WEIGHT. Repeats, or takes commas.",
-            valueName: "addresses"))
+            """
+            The real servers, with a weight from 0 (no new connections) to 65535 as A.B.C.D=WEIGHT. Repeats, or takes \
+            commas. An address of this machine makes it a real server too, for VIPs with a port.
+            """, valueName: "addresses"))
     var backends: [String] = []
 
     @Option(help: ArgumentHelp("See above.", valueName: "name"))

@@ -77,8 +77,11 @@ test_a_VLAN_in_a_provider_VLAN() {
     s link set director.7 up
     s link set director.200 master near up
     tagged_frames switch director
+    # A veth takes its MTU and one tag.
+    s link set director mtu 1504
+    d link set eth0 mtu 1504
     d link add link eth0 name eth0.7 type vlan proto 802.1ad id 7
-    d link add link eth0.7 name eth0.7.200 type vlan id 200
+    d link add link eth0.7 name eth0.7.200 mtu 1500 type vlan id 200
     d link set eth0.7 up
     d link set eth0.7.200 up
     director_address eth0.7.200
@@ -89,7 +92,8 @@ test_a_VLAN_in_a_provider_VLAN() {
     s link del director.7
     d link del eth0.7.200
     d link del eth0.7
-    s link set director master near
+    s link set director mtu 1500 master near
+    d link set eth0 mtu 1500
 }
 
 test_an_active_backup_bond_and_a_VLAN_on_it() {
@@ -132,7 +136,7 @@ test_an_active_backup_bond_and_a_VLAN_on_it() {
 test_an_802_3ad_bond() {
     s link add trunk type bond mode 802.3ad miimon 50 lacp_rate fast xmit_hash_policy layer3+4
     d link add bond1 type bond mode 802.3ad miimon 50 lacp_rate fast xmit_hash_policy layer3+4
-    local device
+    local device before
     for device in director director-eth2; do
         s link del $device.5 2>/dev/null || true
         s link set $device down
@@ -149,27 +153,36 @@ test_an_802_3ad_bond() {
     director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
     everything_works bond1
     director_stop
+    # The generic hook of a bond comes after its members' GRO.
+    before=$(machine_state director)
+    matches "$before" "eth0 generic-receive-offload: on" "GRO, before"
+    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr --xdp generic
+    equal "$(ipvsd status --json | jq -r .xdp.mode)" generic "XDP mode"
+    equal "$(machine_state director | grep -cE '^eth[02] generic-receive-offload: off')" 2 "members without GRO"
+    wait_until 10 "rs1 and rs2 to serve" serves "rs1 5 rs2 5"
+    director_stop
+    same_state "$(grep -v bond1 <<<"$before")" "$(machine_state director | grep -v bond1)"
     d link del bond1
     s link del trunk
 }
 
 # LRO exists in hardware only. The guest has such a NIC, connected to nothing.
 test_a_NIC_that_merges_frames() {
-    local nic
-    for nic in $(ls /sys/class/net); do
-        [[ $(readlink "/sys/class/net/$nic/device/driver" 2>/dev/null) != *vmxnet3 ]] || break
-    done
-    [[ $(readlink "/sys/class/net/$nic/device/driver" 2>/dev/null) == *vmxnet3 ]] || fail "no vmxnet3 NIC in the guest"
-    ip link set "$nic" netns "$(ns director)"
-    d link set "$nic" up
-    d addr add 10.7.0.2/24 dev "$nic"
-    local before
+    local nic before
+    nic=$(cd /sys/class/net && for nic in *; do
+        [[ $(readlink "$nic/device/driver") != */vmxnet3 ]] || echo "$nic"
+    done)
+    [[ -n $nic ]] || fail "no vmxnet3 NIC in the guest"
+    ip link set "$nic" netns "$(ns director)" name lro0
+    d link set lro0 up
+    d addr add 10.7.0.2/24 dev lro0
     before=$(machine_state director)
-    matches "$before" "$nic large-receive-offload: on" "LRO, before"
-    director_start --vip 10.7.0.100 --backends 10.7.0.11 --interface "$nic" --check none
-    matches "$(machine_state director)" "$nic large-receive-offload: off" "LRO, meanwhile"
+    matches "$before" "lro0 large-receive-offload: on" "LRO, before"
+    director_start --vip 10.7.0.100 --backends 10.7.0.11 --interface lro0 --check none
+    matches "$(machine_state director)" "lro0 large-receive-offload: off" "LRO, meanwhile"
+    # A second start finds it off, and a killed one says nothing: the first one's word counts.
     director_kill
-    director_start --vip 10.7.0.100 --backends 10.7.0.11 --interface "$nic" --check none
+    director_start --vip 10.7.0.100 --backends 10.7.0.11 --interface lro0 --check none
     director_kill
     exits 0 ipvsd cleanup
     same_state "$before" "$(machine_state director)"
