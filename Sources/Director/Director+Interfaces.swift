@@ -45,16 +45,18 @@ extension Director {
     }
 
     func attach(_ dataPlane: XDPDataPlane, to attachments: [Attachment]) throws {
-        for attachment in attachments { try attach(dataPlane, to: attachment) }
+        let modes = try attachments.map { try attach(dataPlane, to: $0) }
+        running?.paths.isNative = modes.contains(.native)
     }
 
-    func attach(_ dataPlane: XDPDataPlane, to attachment: Attachment) throws {
+    @discardableResult
+    func attach(_ dataPlane: XDPDataPlane, to attachment: Attachment) throws -> XDPMode {
         let device = attachment.device
         for (index, mode) in attachment.modes.enumerated() {
             do {
                 try dataPlane.attach(interface: device.index, mode: mode)
-                if mode == .native { running?.paths.isNative = true } else { try keepFramesApart(below: device) }
-                return
+                if mode == .generic { try keepFramesApart(below: device) }
+                return mode
             } catch let error as BPFError where error.code == EBUSY || error.code == EEXIST {
                 throw DirectorError(.interface, "attach director to \(device.name): \(error)")
             } catch let error as BPFError where index + 1 < attachment.modes.count {
@@ -64,6 +66,7 @@ extension Director {
                 throw DirectorError(.kernel, "attach director to \(device.name) in \(mode.rawValue) mode: \(error)")
             }
         }
+        preconditionFailure("an attachment has a mode")
     }
 
     /// A bond's generic hook comes after its members have merged frames (GRO). A device that has the hook itself

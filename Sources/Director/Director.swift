@@ -108,6 +108,7 @@ public actor Director {
         running = Running(
             dataPlane: dataPlane, journal: journal, ingress: ingress,
             paths: try PathFinder(journal: journal, transmitting: ingress.transmitting), checkDevice: device)
+        running?.paths.isNative = attachments.contains { $0.modes.first == .native }
         try takeOverHealth(from: adopted)
         try describeIngress()
         dataPlane.setSilentAfter(configuration.watchesSYNs ? Self.silentAfter : 0)

@@ -67,6 +67,14 @@ test_a_VLAN_device() {
     download_correct vlan
     director_stop
     same_state "$before" "$(machine_state director)"
+    # Made anew under the director's feet, the device has lost its addresses, the VIP among them.
+    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
+    d link del eth0.100
+    d link add link eth0 name eth0.100 type vlan id 100
+    d link set eth0.100 up
+    director_address eth0.100
+    wait_until 15 "rs1 and rs2 to serve again" serves "rs1 5 rs2 5"
+    director_stop
     s link del director.100
     d link del eth0.100
 }

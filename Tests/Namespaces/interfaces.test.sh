@@ -154,8 +154,8 @@ test_outer_sources_vary_by_flow() {
 bridge_up() {
     local d
     d=$(ns director)
+    ip -n "$d" addr flush dev eth0
     ip -n "$d" link add br0 type bridge stp_state 0 mcast_snooping 0
-    ip -n "$d" addr del 10.0.0.2/24 dev eth0
     ip -n "$d" link set eth0 master br0
     ip -n "$d" link set br0 up
     ip -n "$d" addr add 10.0.0.2/24 dev br0
@@ -212,6 +212,13 @@ test_a_bridge() {
     ip netns del "$(ns guest)"
     director_stop
     same_state "$before" "$(bridge_state)"
+    # Made anew under the director's feet, the bridge has lost its addresses, the VIP among them.
+    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
+    ip -n "$(ns director)" link del br0
+    bridge_up
+    wait_until 10 "rs1 and rs2 behind the new bridge" answers client 20 "rs1 10 rs2 10"
+    wait_until 5 "rs1 to be healthy" healthy $RS1
+    director_stop
     bridge_down
 }
 
