@@ -104,9 +104,13 @@ test_a_VLAN_in_a_provider_VLAN() {
     d link set eth0 mtu 1500
 }
 
-test_an_active_backup_bond_and_a_VLAN_on_it() {
-    add_nic director eth2 near
+second_nic() {
+    d link show eth2 >/dev/null 2>&1 || add_nic director eth2 near
     receive_redirected director-eth2
+}
+
+test_an_active_backup_bond_and_a_VLAN_on_it() {
+    second_nic
     d link add bond0 type bond mode active-backup miimon 50
     local device
     for device in eth0 eth2; do
@@ -142,6 +146,7 @@ test_an_active_backup_bond_and_a_VLAN_on_it() {
 }
 
 test_an_802_3ad_bond() {
+    second_nic
     s link add trunk type bond mode 802.3ad miimon 50 lacp_rate fast xmit_hash_policy layer3+4
     d link add bond1 type bond mode 802.3ad miimon 50 lacp_rate fast xmit_hash_policy layer3+4
     local device before
@@ -162,8 +167,9 @@ test_an_802_3ad_bond() {
     everything_works bond1
     director_stop
     # The generic hook of a bond comes after its members' GRO.
+    for device in eth0 eth2; do in_ns director ethtool -K $device gro on; done
     before=$(machine_state director)
-    matches "$before" "eth0 generic-receive-offload: on" "GRO, before"
+    equal "$(grep -cE '^eth[02] generic-receive-offload: on' <<<"$before")" 2 "members with GRO, before"
     director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr --xdp generic
     equal "$(ipvsd status --json | jq -r .xdp.mode)" generic "XDP mode"
     equal "$(machine_state director | grep -cE '^eth[02] generic-receive-offload: off')" 2 "members without GRO"
