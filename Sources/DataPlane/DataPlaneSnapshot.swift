@@ -26,6 +26,8 @@ public struct DataPlaneSnapshot: Sendable {
         /// The outer packet's source, where the way is known.
         public var source: IPv4Address?
         public var hasNextHop: Bool
+        /// It is the director itself.
+        public var isLocal: Bool
     }
 
     public struct Service: Sendable {
@@ -117,7 +119,8 @@ extension DataPlaneSnapshot.Server {
             isOverloaded: row.isOverloaded(by: load), active: load.active, inactive: load.inactive,
             connections: total.connections, packets: total.packets, bytes: total.bytes,
             source: path.ifindex == 0 ? nil : IPv4Address(bigEndian: path.source),
-            hasNextHop: path.flags & UInt32(IPVSD_PATH_RESOLVED) != 0)
+            hasNextHop: path.flags & (IPVSD_PATH_RESOLVED | IPVSD_PATH_LOCAL) != 0,
+            isLocal: path.flags & IPVSD_PATH_LOCAL != 0)
     }
 }
 

@@ -182,6 +182,9 @@ extension XDPDataPlane {
         services[service].flatMap { serverIDs[ServerKey(service: $0, address: server)] }.map(UInt32.init)
     }
 
+    /// How a real server is reached now.
+    public func path(to address: IPv4Address) -> Path? { paths[address] }
+
     /// Says how a real server is reached; nil: there is no way now.
     public func setPath(_ path: Path?, to address: IPv4Address) throws(BPFError) {
         guard paths[address] != path || (path != nil && pathIDs[address] == nil) else { return }
@@ -190,7 +193,7 @@ extension XDPDataPlane {
             guard let allocated = pathRows.allocate() else { throw BPFError("find room for a path", code: ENOSPC) }
             row = allocated
             maps.paths[row] = path.row
-            try maps.egress.update(UInt32(path.interface), for: UInt32(path.interface))
+            if !path.isLocal { try maps.egress.update(UInt32(path.interface), for: UInt32(path.interface)) }
         }
         for (key, id) in serverIDs where key.address == address {
             let server = maps.servers[id]

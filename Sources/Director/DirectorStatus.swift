@@ -230,10 +230,10 @@ extension DirectorStatus.Server {
     /// What the maps alone say.
     init(_ server: DataPlaneSnapshot.Server) {
         self.init(
-            address: server.address, weight: server.configuredWeight, upperThreshold: server.thresholds?.upper,
-            lowerThreshold: server.thresholds?.effectiveLower, overloaded: server.isOverloaded,
-            active: server.active, inactive: server.inactive, connections: server.connections, packets: server.packets,
-            bytes: server.bytes,
+            address: server.address, weight: server.configuredWeight, method: server.isLocal ? "local" : "tunnel",
+            upperThreshold: server.thresholds?.upper, lowerThreshold: server.thresholds?.effectiveLower,
+            overloaded: server.isOverloaded, active: server.active, inactive: server.inactive,
+            connections: server.connections, packets: server.packets, bytes: server.bytes,
             health: server.isRemoved ? .removed : server.isDown ? .down : .up, since: nil, reason: nil)
     }
 }

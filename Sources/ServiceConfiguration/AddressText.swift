@@ -94,6 +94,21 @@ public enum AddressText {
         return address
     }
 
+    /// `A.B.C.D/LENGTH`, large enough to tell flows apart, and small enough for a private network.
+    static func outerSources(_ text: some StringProtocol) throws(InvalidValue) -> IPv4Prefix {
+        let accepted = "A.B.C.D/LENGTH with a length from 8 to 24, as 172.16.0.0/16"
+        guard let slash = text.firstIndex(of: "/") else {
+            throw InvalidValue("the prefix has no length", accepted: accepted)
+        }
+        let address = try address(text[..<slash], accepted: accepted)
+        let lengthText = text[text.index(after: slash)...]
+        let length = try number(lengthText, in: 8...24, problem: "\(quoted(lengthText)) is no length for it")
+        guard let prefix = IPv4Prefix(address, length: length) else {
+            throw InvalidValue("\(address) has bits behind the prefix of \(length)", accepted: accepted)
+        }
+        return prefix
+    }
+
     public static func port(_ text: some StringProtocol) throws(InvalidValue) -> UInt16 {
         UInt16(try number(text, in: 1...65535, problem: "port \(quoted(text)) is no port"))
     }

@@ -23,7 +23,8 @@ public struct DirectorFlags: Sendable {
     public var tcpFinTimeout: String?
     public var udpTimeout: String?
     public var halfOpenLimit: String?
-    public var interface: String?
+    /// Each value is one or more interfaces, parted by commas.
+    public var interfaces: [String] = []
     public var xdp = "auto"
     public var check = "auto"
     public var checkInterval = "1s"
@@ -32,6 +33,7 @@ public struct DirectorFlags: Sendable {
     public var fall = "2"
     public var noSYNWatch = false
     public var noAddress = false
+    public var outerSourcePrefix: String?
 
     public init(vips: [String] = [], backends: [String] = []) {
         self.vips = vips
@@ -50,9 +52,10 @@ public struct DirectorFlags: Sendable {
             }
         }
         let onServerLoss: ServerLoss? = choice(onServerLoss, flag: "--on-server-loss", name: "way", &findings)
-        if let interface {
-            findings.attempt(Self.place("--interface", interface)) { () throws(InvalidValue) in
-                try InterfaceName.validate(interface)
+        let interfaces = interfaceNames(&findings)
+        let outerSources = outerSourcePrefix.flatMap { text in
+            findings.attempt(Self.place("--outer-source-prefix", text)) { () throws(InvalidValue) in
+                try AddressText.outerSources(text)
             }
         }
         let xdp: XDPPreference? = choice(xdp, flag: "--xdp", name: "mode", &findings)
@@ -78,8 +81,9 @@ public struct DirectorFlags: Sendable {
                     persistence: persistence, isOnePacket: onePacket, otherAddresses: Array($0.dropFirst()),
                     maglevSize: maglevSize, servers: servers)
             },
-            interface: interface, xdp: xdp, checks: checks, watchesSYNs: !noSYNWatch,
-            managesAddress: !noAddress, connections: connections ?? ConnectionLimits.defaultConnections,
+            interfaces: interfaces, xdp: xdp, checks: checks, watchesSYNs: !noSYNWatch,
+            managesAddress: !noAddress, outerSources: outerSources,
+            connections: connections ?? ConnectionLimits.defaultConnections,
             timeouts: timeouts, halfOpenLimit: halfOpenLimit)
     }
 
@@ -184,6 +188,20 @@ public struct DirectorFlags: Sendable {
             try AddressText.thresholds(upper: upperThreshold, lower: lowerThreshold)
         }
         return thresholds ?? nil
+    }
+
+    private func interfaceNames(_ findings: inout Findings) -> [String] {
+        guard !interfaces.isEmpty else { return [] }
+        var names: [String] = []
+        for item in items(of: interfaces, flag: "--interface", accepted: InterfaceName.accepted, &findings) {
+            let place = Self.place("--interface", item)
+            findings.attempt(place) { () throws(InvalidValue) in try InterfaceName.validate(String(item)) }
+            if names.contains(String(item)) {
+                findings.add(place, "\(item) is given twice", accepted: "each interface once")
+            }
+            names.append(String(item))
+        }
+        return names
     }
 
     private func flags(of scheduler: Scheduler?, _ findings: inout Findings) -> Set<SchedulerFlag> {

@@ -36,9 +36,9 @@ struct DirectorCommand: AsyncParsableCommand {
         help: ArgumentHelp(
             """
             The real servers, with a weight from 0 (no new connections) to 65535 as A.B.C.D=WEIGHT, and thresholds as \
-            A.B.C.D=WEIGHT:UPPER[/LOWER]. Repeats, or takes commas.
-            """,
-            valueName: "addresses"))
+            A.B.C.D=WEIGHT:UPPER[/LOWER]. Repeats, or takes commas. An address of this machine makes it a real server \
+            too, for VIPs with a port.
+            """, valueName: "addresses"))
     var backends: [String] = []
 
     @Option(
@@ -77,9 +77,11 @@ struct DirectorCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Where clients' packets come in. Default: where the VIP's subnet, else the default route is.",
-            valueName: "name"))
-    var interface: String?
+            """
+            Where clients' packets come in: NICs, bonds, bridges, VLAN devices. Repeats, or takes commas. Default: where \
+            the VIP's subnet, else the default route is.
+            """, valueName: "names"))
+    var interface: [String] = []
 
     @Option(help: "auto, native (in the driver) or generic (in the stack, slower).")
     var xdp = "auto"
@@ -164,6 +166,15 @@ struct DirectorCommand: AsyncParsableCommand {
     @Flag(help: "Leave the VIPs to somebody else, such as keepalived; do not announce them.")
     var noAddress = false
 
+    @Option(
+        help: ArgumentHelp(
+            """
+            Vary the outer source address by the flow, as 172.16.0.0/16, so that real servers' NICs spread packets over \
+            their queues. Anti-spoofing filters on the way and rp_filter on real servers may drop such packets, and \
+            routers' ICMP errors about them do not come back. Default: the director's own address.
+            """, valueName: "prefix"))
+    var outerSourcePrefix: String?
+
     @Flag(help: "Take over from the daemon that runs, without losing a packet.")
     var replace = false
 
@@ -190,7 +201,8 @@ struct DirectorCommand: AsyncParsableCommand {
         flags.tcpFinTimeout = tcpFinTimeout
         flags.udpTimeout = udpTimeout
         flags.halfOpenLimit = halfOpenLimit
-        flags.interface = interface
+        flags.interfaces = interface
+        flags.outerSourcePrefix = outerSourcePrefix
         flags.xdp = xdp
         flags.check = check
         flags.checkInterval = checkInterval

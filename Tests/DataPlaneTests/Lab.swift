@@ -55,22 +55,24 @@ final class Lab {
 
     init(
         directory: String, capacity: Capacity = .roomy, answersByRedirect: Bool = false,
-        repliesPerSecond: UInt32 = 1_000_000
+        repliesPerSecond: UInt32 = 1_000_000, traits: PacketTraits = PacketTraits()
     ) throws {
         silenceLibbpf()
         plane = try XDPDataPlane(
             directory: directory, capacity: capacity, answersByRedirect: answersByRedirect,
-            repliesPerSecond: repliesPerSecond)
+            repliesPerSecond: repliesPerSecond, traits: traits)
         program = try plane.program()
         overflows = try #require(try BPFMap(name: "overflows", pinnedAt: "\(directory)/overflows"))
     }
 
     /// The maps live on without their pins.
     convenience init(
-        _ configuration: Configuration, answersByRedirect: Bool = false, repliesPerSecond: UInt32 = 1_000_000
+        _ configuration: Configuration, answersByRedirect: Bool = false, repliesPerSecond: UInt32 = 1_000_000,
+        traits: PacketTraits = PacketTraits()
     ) throws {
         let lab = try withPinDirectory {
-            try Lab(directory: $0, answersByRedirect: answersByRedirect, repliesPerSecond: repliesPerSecond)
+            try Lab(
+                directory: $0, answersByRedirect: answersByRedirect, repliesPerSecond: repliesPerSecond, traits: traits)
         }
         self.init(lab)
         try apply(configuration)

@@ -16,17 +16,17 @@ struct LayoutTests {
         #expect(MemoryLayout<ipvsd_slots>.size == 8)
         #expect(MemoryLayout<ipvsd_server>.size == 32)
         #expect(MemoryLayout<ipvsd_load>.size == 16)
-        #expect(MemoryLayout<ipvsd_path>.size == 32)
+        #expect(MemoryLayout<ipvsd_path>.size == 64)
         #expect(MemoryLayout<ipvsd_statistics>.size == 24)
         #expect(MemoryLayout<ipvsd_counters>.size == 8 * Int(IPVSD_COUNTERS.rawValue))
-        #expect(MemoryLayout<ipvsd_settings>.size == 8296)
+        #expect(MemoryLayout<ipvsd_settings>.size == 8360)
         #expect(MemoryLayout<ipvsd_port>.size == 8)
         #expect(MemoryLayout<ipvsd_template_key>.size == 8)
         #expect(MemoryLayout<ipvsd_template>.size == 8)
         #expect(MemoryLayout<ipvsd_datagram>.size == 12)
         #expect(MemoryLayout<ipvsd_fragments>.size == 8)
         #expect(MemoryLayout<ipvsd_pressure>.size == 64)
-        #expect(MemoryLayout<ipvsd_director_constants>.size == 24)
+        #expect(MemoryLayout<ipvsd_director_constants>.size == 40)
         #expect(MemoryLayout<ipvsd_check_constants>.size == 12)
     }
 
@@ -34,8 +34,8 @@ struct LayoutTests {
         #expect(MemoryLayout<ipvsd_bucket>.stride == 128)
         #expect(MemoryLayout<ipvsd_service>.stride == 64)
         #expect(MemoryLayout<ipvsd_server>.stride == 32)
-        #expect(MemoryLayout<ipvsd_path>.stride == 32)
-        #expect(MemoryLayout<ipvsd_settings>.stride == 8296)
+        #expect(MemoryLayout<ipvsd_path>.stride == 64)
+        #expect(MemoryLayout<ipvsd_settings>.stride == 8360)
     }
 
     @Test func offsets() {
@@ -71,11 +71,15 @@ struct LayoutTests {
         #expect(MemoryLayout<ipvsd_path>.offset(of: \.destination) == 20)
         #expect(MemoryLayout<ipvsd_path>.offset(of: \.mtu) == 24)
         #expect(MemoryLayout<ipvsd_path>.offset(of: \.flags) == 28)
+        #expect(MemoryLayout<ipvsd_path>.offset(of: \.tags) == 32)
+        #expect(MemoryLayout<ipvsd_path>.offset(of: \.tag_length) == 40)
+        #expect(MemoryLayout<ipvsd_path>.offset(of: \.route_ifindex) == 44)
         #expect(MemoryLayout<ipvsd_settings>.offset(of: \.ingress_mtu) == 4)
         #expect(MemoryLayout<ipvsd_settings>.offset(of: \.seed) == 8)
         #expect(MemoryLayout<ipvsd_settings>.offset(of: \.timeout) == 16)
         #expect(MemoryLayout<ipvsd_settings>.offset(of: \.check_address) == 48)
         #expect(MemoryLayout<ipvsd_settings>.offset(of: \.vip_filter) == 104)
+        #expect(MemoryLayout<ipvsd_settings>.offset(of: \.own_mac) == 8296)
     }
 
     @Test func counters() {

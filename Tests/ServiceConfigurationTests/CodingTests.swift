@@ -13,7 +13,8 @@ struct CodingTests {
         var flags = DirectorFlags(
             vips: ["10.0.0.100,10.0.0.100:80,10.0.0.101:53/udp"], backends: ["10.0.0.11=3,10.0.0.12=0:100/50"])
         flags.maglevSize = "65537"
-        (flags.interface, flags.check, flags.checkTimeout, flags.noAddress) = ("eth0", "tcp:8080", "250ms", true)
+        (flags.interfaces, flags.check, flags.checkTimeout, flags.noAddress) = (["eth0"], "tcp:8080", "250ms", true)
+        flags.outerSourcePrefix = "172.16.0.0/16"
         let configuration = try flags.configuration()
         #expect(try Self.roundTrip(configuration) == configuration)
     }

@@ -28,7 +28,7 @@ struct DirectorFlagsTests {
         #expect(
             configuration
                 == DirectorConfiguration(
-                    services: [VirtualService(address: address, scheduler: .wlc, servers: servers)], interface: nil,
+                    services: [VirtualService(address: address, scheduler: .wlc, servers: servers)], interfaces: [],
                     xdp: .auto,
                     checks: CheckPolicy(
                         kind: .auto, interval: .seconds(1), timeout: .milliseconds(700), rise: 2, fall: 2),
@@ -166,12 +166,44 @@ struct DirectorFlagsTests {
     @Test(arguments: ["eth0", "enp0s31f6", "a", "bond0.100", "fifteen_bytes_1", "wlan@1"])
     func goodInterfaces(name: String) throws {
         var flags = Self.good
-        flags.interface = name
-        #expect(try flags.configuration().interface == name)
+        flags.interfaces = [name]
+        #expect(try flags.configuration().interfaces == [name])
+    }
+
+    @Test func severalInterfaces() throws {
+        var flags = Self.good
+        flags.interfaces = ["eth0, eth1", "bond0.100"]
+        #expect(try flags.configuration().interfaces == ["eth0", "eth1", "bond0.100"])
+        flags.interfaces.append("eth1")
+        #expect(Self.errors(flags) == ["--interface eth1: eth1 is given twice (accepted: each interface once)"])
+    }
+
+    @Test(arguments: [("172.16.0.0/16", 16), ("10.0.0.0/8", 8), ("192.0.2.0/24", 24)])
+    func goodOuterSources(text: String, length: Int) throws {
+        var flags = Self.good
+        flags.outerSourcePrefix = text
+        let prefix = try #require(try flags.configuration().outerSources)
+        #expect(prefix.description == text && prefix.length == length)
+        #expect(prefix.contains(prefix.address) && prefix.contains(IPv4Address(prefix.address.value | prefix.hostMask)))
+        #expect(!prefix.contains(IPv4Address(prefix.address.value - 1)))
     }
 
     @Test(arguments: [
-        ("", "'': the name is empty"),
+        ("172.16.0.0", "the prefix has no length"), ("172.16.0.0/25", "25 is no length for it"),
+        ("172.16.0.0/7", "7 is no length for it"), ("172.16.0.0/", "'' is no length for it"),
+        ("172.16.0.1/16", "172.16.0.1 has bits behind the prefix of 16"), ("x/16", "x is no IPv4 address"),
+        ("224.0.0.0/8", "224.0.0.0 is a multicast address"),
+    ])
+    func badOuterSources(text: String, problem: String) throws {
+        var flags = Self.good
+        flags.outerSourcePrefix = text
+        let error = try #require(Self.errors(flags).first)
+        #expect(error.hasPrefix("--outer-source-prefix \(text): \(problem) (accepted: "))
+    }
+
+    @Test(arguments: [
+        ("", "'': an item is empty"),
+        ("eth0,,eth1", "eth0,,eth1: an item is empty"),
         ("sixteen_bytes_is", "sixteen_bytes_is: the name has 16 bytes"),
         ("eth 0", "'eth 0': the name has a space, slash or colon"),
         ("eth\t0", "'eth\t0': the name has a space, slash or colon"),
@@ -182,7 +214,7 @@ struct DirectorFlagsTests {
     ])
     func badInterfaces(name: String, error: String) {
         var flags = Self.good
-        flags.interface = name
+        flags.interfaces = [name]
         #expect(
             Self.errors(flags) == ["--interface \(error) (accepted: 1 to 15 bytes without space, slash and colon)"])
     }
@@ -329,7 +361,7 @@ struct DirectorFlagsTests {
         var flags = DirectorFlags(
             vips: ["10.0.0.100:0,10.0.0.101", "x"], backends: ["10.0.0.101=70000", "10.0.0.101"])
         flags.scheduler = "random"
-        flags.interface = "/dev/eth0"
+        flags.interfaces = ["/dev/eth0"]
         flags.xdp = "skb"
         flags.check = "tcp"
         flags.checkInterval = "0s"

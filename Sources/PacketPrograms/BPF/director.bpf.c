@@ -63,6 +63,18 @@ static __always_inline int may_be_vip(const struct ipvsd_settings *settings, __b
 	return settings->vip_filter[bit >> 6 & 1023] >> (bit & 63) & 1;
 }
 
+/* A bridge's port sees what the bridge carries from host to host. */
+static __always_inline int is_for_director(const struct ipvsd_settings *settings, const struct ethhdr *ethernet)
+{
+	__u64 mac = *(const __u32 *)ethernet->h_dest | (__u64)*(const __u16 *)(ethernet->h_dest + 4) << 32;
+	int ours = 0;
+
+#pragma unroll
+	for (int i = 0; i < IPVSD_OWN_MACS; i++)
+		ours |= mac == settings->own_mac[i];
+	return ours;
+}
+
 static __always_inline int server_has(__u32 server_id, __u32 flags)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
@@ -407,6 +419,8 @@ int director(struct xdp_md *ctx)
 			return XDP_PASS;
 	}
 	if (protocol != bpf_htons(ETH_P_IP) || !may_be_vip(current, ip->daddr) || !find_service(ip->daddr, 0, 0, &none))
+		return XDP_PASS;
+	if (constants.bridged && !is_for_director(current, ethernet))
 		return XDP_PASS;
 
 	packet.settings = current;

@@ -16,6 +16,7 @@
 #define IPVSD_FRAGMENTED 16384       /* datagrams whose fragments are on their way */
 #define IPVSD_SWEEP_BUCKETS 1024     /* in one run of the sweep: the smallest flow table */
 #define IPVSD_CHECK_ADDRESSES 8
+#define IPVSD_OWN_MACS 8
 #define IPVSD_LIST_LIMIT 1024        /* real servers that lc and its like compare */
 
 /* A tick of flow stamps is 2^28 ns, 0.27 s. Time-outs are at most 32,767 ticks: 2 h 26 min. */
@@ -207,19 +208,24 @@ struct ipvsd_load {
 	__u32 completed;  /* the tick of that handshake */
 };
 
-/* A way to a real server. Rows are immutable while a server names them: 12 bytes of MAC would tear. */
+/* A way to a real server: a cache line. Rows are immutable while a server names them: 12 bytes of MAC would tear. */
 struct ipvsd_path {
 	__u64 mac_first8; /* destination MAC and the first 2 bytes of the source's */
 	__u32 mac_last4;
-	__u32 ifindex;
+	__u32 ifindex; /* that frames leave by: below a VLAN device, a port of a bridge */
 	__be32 source;
 	__be32 destination;
 	__u32 mtu;   /* of the outer packet, IP header included */
 	__u32 flags; /* IPVSD_PATH_ */
+	__u64 tags;  /* the bytes between MACs and type: TPID, TCI, and perhaps another such pair */
+	__u32 tag_length; /* of them: 0, 4 or 8 */
+	__u32 route_ifindex; /* the interface that the route names: of checks, whose frames the kernel builds */
+	__u32 reserved[4];
 };
 
 #define IPVSD_PATH_RESOLVED 1u /* the next hop's MAC is known */
-#define IPVSD_PATH_TRANSMIT 2u /* leaves by XDP_TX; otherwise by redirect */
+#define IPVSD_PATH_TRANSMIT 2u /* leaves by XDP_TX where it came in by ifindex; otherwise by redirect */
+#define IPVSD_PATH_LOCAL 4u    /* the director itself (IPVS's localnode); never RESOLVED */
 
 /* ---- Counters, one set for each CPU ---- */
 
@@ -291,6 +297,8 @@ struct ipvsd_settings {
 	__u32 is_moving; /* flows may still be in `former` */
 	/* Turns away what is for nobody's VIP: bit (vip as __be32 * 0x9E3779B1) >> 16. */
 	__u64 vip_filter[1024];
+	/* Where an ingress interface is a bridge: the MACs that frames for the director have, the first byte lowest. */
+	__u64 own_mac[IPVSD_OWN_MACS];
 };
 
 /* Of learnt_ports, whose value is the time (CLOCK_MONOTONIC, ns) of the last handshake: id is the service. Of
@@ -321,6 +329,11 @@ struct ipvsd_director_constants {
 	__u32 answer_by_redirect; /* veth: XDP_TX would be lost there */
 	__u32 reply_limit;        /* generated replies a second and CPU */
 	__u32 jiffy;              /* nanoseconds */
+	__u32 several_ingress;    /* a packet may have come in elsewhere than where its XDP_TX would leave */
+	__u32 bridged;            /* a bridge's ports carry other hosts' frames too: own_mac tells */
+	/* The outer source's host part varies by flow: prefix | (hash & mask). Mask 0: the path's own address. */
+	__be32 outer_prefix;
+	__be32 outer_mask;
 };
 
 struct ipvsd_check_constants {
@@ -337,5 +350,6 @@ _Static_assert(sizeof(struct ipvsd_datagram) == 12, "map key layout");
 _Static_assert(sizeof(struct ipvsd_listener_bucket) == 64, "a bucket is a cache line");
 _Static_assert(sizeof(struct ipvsd_service) == 64, "map value layout");
 _Static_assert(sizeof(struct ipvsd_server) == 32, "map value layout");
-_Static_assert(sizeof(struct ipvsd_path) == 32, "map value layout");
+_Static_assert(sizeof(struct ipvsd_path) == 64, "a path is a cache line");
+_Static_assert(sizeof(struct ipvsd_director_constants) == 40, ".rodata layout");
 _Static_assert(sizeof(struct ipvsd_check_constants) == 12, ".rodata layout");
