@@ -12,8 +12,7 @@ struct PacketsCommand: ParsableCommand {
             too. A run whose counters, verdicts or packets are not exactly what they have to be fails.
             """)
 
-    @Option(help: "Rounds.")
-    var rounds = 9
+    @OptionGroup var options: BenchOptions
 
     @Option(help: "Packets of a measurement.")
     var packets = 1 << 20
@@ -26,21 +25,58 @@ struct PacketsCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Only kinds of packets whose name contains this. Repeatable.", valueName: "text"))
     var only: [String] = []
 
-    @Flag(help: "Print JSON.")
-    var json = false
-
     func validate() throws {
-        guard rounds > 0 else { throw ValidationError("--rounds: at least 1") }
         guard (1 << 16...1 << 30).contains(packets) else { throw ValidationError("--packets: 65536 to 1073741824") }
         guard beside.count <= 7 else { throw ValidationError("--beside: at most 7 files") }
     }
 
     func run() throws {
         silenceLibbpf()
-        let kinds = PacketKind.all.filter { kind in only.isEmpty || only.contains { kind.name.contains($0) } }
-        guard !kinds.isEmpty else { throw ValidationError("--only: no kind of packets is named so") }
+        let section = try Self.section(rounds: options.rounds, packets: packets, beside: beside, only: only)
+        try options.print(Report(sections: [section]))
+    }
+
+    static func section(rounds: Int, packets: Int, beside: [String] = [], only: [String] = []) throws -> Report.Section
+    {
         let bench = try PacketBench(beside: beside, packets: packets)
-        let report = try bench.run(kinds, rounds: rounds)
-        print(json ? try report.json() : report.table())
+        let kinds = PacketKind.all(flowCapacity: bench.tables.flowCapacity).filter { kind in
+            only.isEmpty || only.contains { kind.name.contains($0) }
+        }
+        guard !kinds.isEmpty else { throw ValidationError("--only: no kind of packets is named so") }
+        var costs = kinds.map { bench.costs(of: $0) }
+        for round in 0..<rounds {
+            for index in costs.indices { try bench.measure(&costs[index], round: round) }
+        }
+        let oneFlow = costs.first { $0.kind.name == "TCP, 1 flow" }
+        return Report.Section(
+            title: "Packets, by test runs of \(packets) in a table of \(bench.tables.flowCapacity) flows",
+            unit: "ns of CPU time a packet, net of the harness", rounds: rounds,
+            rows: costs.flatMap { $0.rows(programs: bench.programNames, oneFlow: oneFlow) })
+    }
+}
+
+extension PacketBench.Costs {
+    /// The first program is the floor, the second ipvsd.
+    func rows(programs: [String], oneFlow: Self?) -> [Report.Row] {
+        let floor = net[0].median
+        return programs.indices.map { index in
+            var derived: [Report.Figure] = []
+            if index > 0 {
+                let median = net[index].median
+                derived.append(Report.Figure(name: "x floor", value: median / floor))
+                if let oneFlow {
+                    derived.append(Report.Figure(name: "x 1 flow", value: median / oneFlow.net[index].median))
+                }
+                if index > 1 {
+                    let saved = zip(net[1], net[index]).map { $0 - $1 }.median
+                    derived.append(Report.Figure(name: "less than ipvsd", value: saved))
+                }
+                if bucketFull > 0 {
+                    let share = Double(bucketFull) / Double(max(directorPackets, 1))
+                    derived.append(Report.Figure(name: "bucket full, %", value: 100 * share))
+                }
+            }
+            return Report.Row(kind.name, programs[index], net[index], derived)
+        }
     }
 }

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /* What `ipvsd-bench packets` needs: with `repeat` a test run gives a program the packet as the last run left it. So
  * next_packet restores it, makes it another client's, and calls the program that is measured. */
+#include "bench_floor.h"
 #include "maps.h"
 #include "packet.h"
+
+#define PORT 80
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -16,6 +19,7 @@ struct sequence {
 	__u64 flow;         /* of the next packet */
 	__u64 flows;        /* then the first one again */
 	__u64 frame;        /* length of the packet as it comes in */
+	__u64 port_mask;    /* a flow's destination port is PORT plus these of its bits */
 	__u64 packets;      /* so far */
 	__u64 encapsulated; /* of them, as far as the next run has seen */
 };
@@ -28,13 +32,6 @@ struct {
 	__type(value, struct sequence);
 } sequences SEC(".maps");
 
-static __always_inline void write_ethernet(void *at)
-{
-	*(__u64 *)at = 0x0002020000000002;       /* to 02:00:00:00:00:02 */
-	*(__u32 *)(at + 8) = 0x01000000;         /* from 02:00:00:00:00:01 */
-	*(__be16 *)(at + 12) = bpf_htons(ETH_P_IP);
-}
-
 SEC("xdp")
 int next_packet(struct xdp_md *ctx)
 {
@@ -42,6 +39,7 @@ int next_packet(struct xdp_md *ctx)
 	struct sequence *sequence = bpf_map_lookup_elem(&sequences, &zero);
 	void *data, *end;
 	struct iphdr *ip;
+	__be16 *ports;
 	__u64 flow;
 
 	if (!sequence)
@@ -53,7 +51,7 @@ int next_packet(struct xdp_md *ctx)
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
 	ip = data + sizeof(struct ethhdr);
-	if ((void *)(ip + 1) + sizeof(__be16) > end)
+	if ((void *)(ip + 1) + 2 * sizeof(__be16) > end)
 		return XDP_ABORTED;
 	sequence->packets++;
 	sequence->encapsulated += grown == sizeof(*ip);
@@ -61,7 +59,9 @@ int next_packet(struct xdp_md *ctx)
 	sequence->flow = flow + 1 == sequence->flows ? 0 : flow + 1;
 	write_ethernet(data);
 	ip->saddr = bpf_htonl(0x0a000000 + (__u32)(flow >> 14));
-	*(__be16 *)(ip + 1) = bpf_htons(1024 + (flow & 0x3fff));
+	ports = (__be16 *)(ip + 1);
+	ports[0] = bpf_htons(1024 + (flow & 0x3fff));
+	ports[1] = bpf_htons(PORT + (flow & sequence->port_mask));
 	bpf_tail_call(ctx, &measured, 0);
 	return XDP_ABORTED;
 }
@@ -73,33 +73,10 @@ int nothing(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-/* The least that carries a packet to a real server: no tables, no state, no counters. */
 SEC("xdp")
 int bare_encapsulation(struct xdp_md *ctx)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct ethhdr *ethernet = data;
-	struct iphdr *ip = data + sizeof(*ethernet);
-	__u32 length;
-	__be16 fragment;
-	__u8 tos;
-
-	if ((void *)(ip + 1) > end || ethernet->h_proto != bpf_htons(ETH_P_IP) || ip->version != 4 || ip->ihl != 5 ||
-	    (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP))
-		return XDP_PASS;
-	length = bpf_ntohs(ip->tot_len) + sizeof(*ip);
-	tos = ip->tos;
-	fragment = ip->frag_off & bpf_htons(IP_DF);
-	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(*ip)))
-		return XDP_DROP;
-	data = (void *)(long)ctx->data;
-	end = (void *)(long)ctx->data_end;
-	if (data + sizeof(struct ethhdr) + sizeof(*ip) > end)
-		return XDP_DROP;
-	write_ethernet(data);
-	write_ip(data + sizeof(struct ethhdr), tos, length, 0, fragment, IPPROTO_IPIP, bpf_htonl(0xcb007101),
-		 bpf_htonl(0xac100001));
-	return XDP_TX;
+	return encapsulate_bare(ctx);
 }
 
 char _license[] SEC("license") = "Dual MIT/GPL";
