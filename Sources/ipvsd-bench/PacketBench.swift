@@ -12,7 +12,12 @@ final class PacketBench {
         var role: Role
     }
 
-    private enum Role { case harness, floor, director }
+    private enum Role {
+        case harness, floor
+        /// Katran: keeps flows, but where we cannot look.
+        case rival
+        case director
+    }
 
     let tables: BenchPlane
     private var plane: XDPDataPlane { tables.plane }
@@ -21,18 +26,22 @@ final class PacketBench {
     private let slot: BPFMap<UInt32, UInt32>
     private let sequence: MappedArray<PacketSequence>
     private let others: [OtherDirector]
+    private let katran: Katran?
     private let programs: [Measured]
     private let packets: Int
     private var freshFlow: UInt64 = 1 << 28
 
     init(
-        beside files: [String] = [], packets: Int, services: [DesiredService] = BenchPlane.standardServices
+        beside files: [String] = [], katran katranFile: String? = nil, packets: Int,
+        services: [DesiredService] = BenchPlane.standardServices
     ) throws {
         self.packets = packets
         let pins = try PinDirectory()
         tables = try BenchPlane(pins: pins, services: services)
         let present = try tables.plane.program()
         others = try files.map { try OtherDirector(file: $0, pins: pins.path, constantsOf: present) }
+
+        katran = try katranFile.map { [capacity = tables.flowCapacity] in try Katran(file: $0, flows: capacity) }
 
         harness = try BPFObject(.bench_packets)
         for name in ["measured", "sequences"] { try harness.setPinPath("\(pins.path)/\(name)", ofMap: name) }
@@ -50,6 +59,7 @@ final class PacketBench {
                 Measured(name: "ipvsd", descriptor: present.descriptor, role: .director),
             ]
             + zip(files, others).map { Measured(name: $0, descriptor: $1.descriptor, role: .director) }
+            + (katran.map { [Measured(name: "Katran", descriptor: $0.descriptor, role: .rival)] } ?? [])
     }
 
     /// Nanoseconds a packet, the harness taken off: one of each round for each program.
@@ -81,7 +91,7 @@ final class PacketBench {
 
     /// Fills the flow table with the kind's flows, by the director that is measured.
     private func prepare(_ program: Measured, _ kind: PacketKind) throws {
-        tables.forgetFlows()
+        if program.role == .director { tables.forgetFlows() }
         // Few at a time: a handshake that takes long on a busy machine may be evicted.
         let flows = kind.flows ?? 0
         for first in stride(from: 0, to: flows, by: 1 << 16) {
@@ -94,7 +104,7 @@ final class PacketBench {
 
     /// Nanoseconds a packet, harness included.
     private func measure(_ program: Measured, _ kind: PacketKind, _ costs: inout Costs) throws -> Double {
-        if program.role == .director { try prepare(program, kind) }
+        if program.role == .director || program.role == .rival { try prepare(program, kind) }
         let before = try Counts(plane)
         var nanoseconds: UInt64 = 0
         if let flows = kind.flows {
@@ -185,12 +195,12 @@ final class PacketBench {
         case .harness:
             try expect("the verdict", run.verdict, PacketKind.Outcome.passed.rawValue)
             try expect("the packet", run.packet, inner)
-        case .director where kind.outcome == .passed:
+        case .director where kind.outcome == .passed, .rival where kind.outcome == .passed:
             try expect("the verdict", run.verdict, PacketKind.Outcome.passed.rawValue)
             try expect("the number of encapsulated packets", seen.encapsulated, 0)
             try expect("the packet", run.packet, inner)
-        case .floor, .director:
-            let outcome = program.role == .floor ? .transmitted : kind.outcome
+        case .floor, .rival, .director:
+            let outcome = program.role == .director ? kind.outcome : .transmitted
             try expect("the verdict", run.verdict, outcome.rawValue)
             // The last one's 20 bytes are still there.
             try expect("the number of encapsulated packets", seen.encapsulated, UInt64(times - 1))

@@ -22,6 +22,14 @@ struct PacketsCommand: ParsableCommand {
             "Measure also the director of another BPF object file with the same maps. Repeatable.", valueName: "file"))
     var beside: [String] = []
 
+    @Option(
+        help: ArgumentHelp(
+            "Measure also Katran's balancer: in its repository, clang -target bpf -mcpu=v3 -O2 -g -D__KERNEL__ "
+                + "-D__x86_64__ -DMAX_CONN_RATE=1000000000 -w -I. -isystem /usr/include/x86_64-linux-gnu -c "
+                + "katran/lib/bpf/balancer.bpf.c. (At its own rate, 125,000 a second, it records no new flows.)",
+            valueName: "file"))
+    var katran: String?
+
     @Option(help: ArgumentHelp("Only kinds of packets whose name contains this. Repeatable.", valueName: "text"))
     var only: [String] = []
 
@@ -32,13 +40,15 @@ struct PacketsCommand: ParsableCommand {
 
     func run() throws {
         silenceLibbpf()
-        let section = try Self.section(rounds: options.rounds, packets: packets, beside: beside, only: only)
+        let section = try Self.section(
+            rounds: options.rounds, packets: packets, beside: beside, katran: katran, only: only)
         try options.print(Report(sections: [section]))
     }
 
-    static func section(rounds: Int, packets: Int, beside: [String] = [], only: [String] = []) throws -> Report.Section
+    static func section(rounds: Int, packets: Int, beside: [String] = [], katran: String? = nil, only: [String] = [])
+        throws -> Report.Section
     {
-        let bench = try PacketBench(beside: beside, packets: packets)
+        let bench = try PacketBench(beside: beside, katran: katran, packets: packets)
         let kinds = PacketKind.all(flowCapacity: bench.tables.flowCapacity).filter { kind in
             only.isEmpty || only.contains { kind.name.contains($0) }
         }
@@ -68,8 +78,9 @@ extension PacketBench.Costs {
                     derived.append(Report.Figure(name: "x 1 flow", value: median / oneFlow.net[index].median))
                 }
                 if index > 1 {
-                    let saved = zip(net[1], net[index]).map { $0 - $1 }.median
-                    derived.append(Report.Figure(name: "less than ipvsd", value: saved))
+                    derived.append(Report.Figure(name: "x ipvsd", value: median / net[1].median))
+                    let more = zip(net[index], net[1]).map { $0 - $1 }.median
+                    derived.append(Report.Figure(name: "more than ipvsd", value: more))
                 }
                 if bucketFull > 0 {
                     let share = Double(bucketFull) / Double(max(directorPackets, 1))
