@@ -56,6 +56,12 @@ public final class BPFObject {
         if code != 0 { throw BPFError("pin map \(map) to \(path)", code: -code) }
     }
 
+    /// Before `load()`.
+    public func setMaxEntries(_ count: Int, ofMap map: String) throws(BPFError) {
+        let code = bpf_map__set_max_entries(try handle(ofMap: map), UInt32(count))
+        if code != 0 { throw BPFError("size map \(map) for \(count)", code: -code) }
+    }
+
     /// Uses a map that exists. Before `load()`.
     public func reuse(descriptor: Int32, forMap map: String) throws(BPFError) {
         let code = bpf_map__reuse_fd(try handle(ofMap: map), descriptor)
@@ -113,6 +119,17 @@ public final class BPFDescriptor: Sendable {
     }
 
     deinit { close(number) }
+
+    /// Of the map that this is a descriptor of.
+    public func maxEntries() throws(BPFError) -> Int { Int(try mapInfo().max_entries) }
+    public func mapID() throws(BPFError) -> UInt32 { try mapInfo().id }
+
+    private func mapInfo() throws(BPFError) -> bpf_map_info {
+        var info = bpf_map_info()
+        var size = UInt32(MemoryLayout<bpf_map_info>.size)
+        guard bpf_obj_get_info_by_fd(number, &info, &size) == 0 else { throw BPFError("inspect map", code: errno) }
+        return info
+    }
 
     public func pin(at path: String) throws(BPFError) {
         if bpf_obj_pin(number, path) != 0 { throw BPFError("pin \(path)", code: errno) }

@@ -180,13 +180,32 @@ public struct BPFLink {
     }
 
     /// The interface's index, 0 once the device is gone.
-    public func interface() throws(BPFError) -> UInt32 {
+    public func interface() throws(BPFError) -> UInt32 { try info().xdp.ifindex }
+
+    /// The maps that the attached program uses.
+    public func mapIDs() throws(BPFError) -> Set<UInt32> {
+        let number = bpf_prog_get_fd_by_id(try info().prog_id)
+        guard number >= 0 else { throw BPFError("open the program of an XDP link", code: errno) }
+        let program = BPFDescriptor(owning: number)
+        var ids = [UInt32](repeating: 0, count: 64)
+        let code = ids.withUnsafeMutableBufferPointer { buffer -> Int32 in
+            var info = bpf_prog_info()
+            var size = UInt32(MemoryLayout<bpf_prog_info>.size)
+            info.nr_map_ids = UInt32(buffer.count)
+            info.map_ids = UInt64(UInt(bitPattern: buffer.baseAddress))
+            return bpf_obj_get_info_by_fd(program.number, &info, &size) == 0 ? 0 : errno
+        }
+        if code != 0 { throw BPFError("inspect the program of an XDP link", code: code) }
+        return Set(ids).subtracting([0])
+    }
+
+    private func info() throws(BPFError) -> bpf_link_info {
         var info = bpf_link_info()
         var size = UInt32(MemoryLayout<bpf_link_info>.size)
         guard bpf_obj_get_info_by_fd(descriptor.number, &info, &size) == 0 else {
             throw BPFError("inspect XDP link", code: errno)
         }
-        return info.xdp.ifindex
+        return info
     }
 }
 

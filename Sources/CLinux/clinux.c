@@ -127,9 +127,9 @@ int clinux_persist_tun(const char *name, int persist)
 	return result;
 }
 
-int clinux_disable_transmit_checksum(const char *interface)
+static int set_offload(const char *interface, uint32_t command, uint32_t value_wanted)
 {
-	struct ethtool_value value = { .cmd = ETHTOOL_STXCSUM, .data = 0 };
+	struct ethtool_value value = { .cmd = command, .data = value_wanted };
 	struct ifreq request = { .ifr_data = (void *)&value };
 	int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	int result, saved;
@@ -142,6 +142,16 @@ int clinux_disable_transmit_checksum(const char *interface)
 	close(descriptor);
 	errno = saved;
 	return result;
+}
+
+int clinux_disable_transmit_checksum(const char *interface)
+{
+	return set_offload(interface, ETHTOOL_STXCSUM, 0);
+}
+
+int clinux_enable_gro(const char *interface)
+{
+	return set_offload(interface, ETHTOOL_SGRO, 1);
 }
 
 int clinux_request_arp(int interface, const uint8_t mac[6], uint32_t sender, uint32_t target)

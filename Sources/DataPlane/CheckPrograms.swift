@@ -18,7 +18,7 @@ public struct CheckPrograms {
             ipvsd_check_constants(
                 check_ifindex: UInt32(device.index),
                 check_mac: (mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], mac[6], mac[7])))
-        try object.pinDirectorMaps(below: directory)
+        try object.reuseDirectorMaps(below: directory)
         try object.load()
     }
 

@@ -27,8 +27,13 @@ public struct DataPlaneSnapshot: Sendable {
 
     public struct Service: Sendable {
         public var index: UInt32
+        /// The first of `listeners`.
         public var address: ServiceAddress
+        public var listeners: [ServiceAddress]
         public var scheduler: Scheduler
+        public var onServerLoss: ServerLoss
+        public var persistence: Persistence?
+        public var isOnePacket: Bool
         public var servers: [Server]
     }
 
@@ -43,8 +48,22 @@ public struct DataPlaneSnapshot: Sendable {
             let name = maps.schedules.pointer(Int(value.service)).load(
                 fromByteOffset: scheduleNameOffset, as: UInt64.self)
             guard let scheduler = Scheduler(packedName: name) else { continue }
-            services[value.service] = Service(
-                index: value.service, address: ServiceAddress(key: key), scheduler: scheduler, servers: [])
+            let address = ServiceAddress(key: key)
+            var service =
+                services[value.service]
+                ?? Service(
+                    index: value.service, address: address, listeners: [], scheduler: scheduler,
+                    onServerLoss: ServerLoss(flags: UInt32(value.flags)),
+                    persistence: maps.persistence(ofService: value), isOnePacket: false, servers: [])
+            if !service.listeners.contains(address) { service.listeners.append(address) }
+            if UInt32(value.flags) & IPVSD_SERVICE_ONE_PACKET != 0 { service.isOnePacket = true }
+            services[value.service] = service
+        }
+        for index in services.keys {
+            services[index]?.listeners.sort {
+                ($0.vip, $0.port ?? 0, $0.transport?.number ?? 0) < ($1.vip, $1.port ?? 0, $1.transport?.number ?? 0)
+            }
+            if let first = services[index]?.listeners.first { services[index]?.address = first }
         }
         for id in 1..<maps.servers.count {
             let row = maps.servers[id]
@@ -62,18 +81,33 @@ extension DataPlaneSnapshot.Server {
     init(id: UInt32, row: ipvsd_server, maps: DirectorMaps) throws(BPFError) {
         let load = maps.loads[Int(id)]
         let path = maps.paths[Int(row.path)]
+        let total = try maps.statistics(of: id)
         self.init(
             id: id, address: IPv4Address(bigEndian: row.address), configuredWeight: row.configured_weight,
             weight: row.weight, isDown: row.flags & UInt16(IPVSD_SERVER_DOWN) != 0,
             isRemoved: row.flags & UInt16(IPVSD_SERVER_REMOVED) != 0, active: load.active, inactive: load.inactive,
-            connections: 0, packets: 0, bytes: 0,
+            connections: total.connections, packets: total.packets, bytes: total.bytes,
             source: path.ifindex == 0 ? nil : IPv4Address(bigEndian: path.source),
             hasNextHop: path.flags & UInt32(IPVSD_PATH_RESOLVED) != 0)
-        for cpu in try maps.statistics.values(for: id) {
-            connections &+= cpu.connections
-            packets &+= cpu.packets
-            bytes &+= cpu.bytes
-        }
+    }
+}
+
+extension ServerLoss {
+    /// Of a listener.
+    init(flags: UInt32) {
+        self =
+            flags & IPVSD_SERVICE_RESETS != 0 ? .reset : flags & IPVSD_SERVICE_REHASHES != 0 ? .rehash : .keep
+    }
+}
+
+extension DirectorMaps {
+    func persistence(ofService value: ipvsd_service_value) -> Persistence? {
+        guard UInt32(value.flags) & IPVSD_SERVICE_PERSISTENT != 0 else { return nil }
+        let row = schedules[Int(value.service)]
+        let seconds = XDPDataPlane.seconds(ticks: Int(row.persistence))
+        return Persistence(
+            timeout: min(max(seconds, Persistence.timeouts.lowerBound), Persistence.timeouts.upperBound),
+            prefixLength: max(UInt32(bigEndian: row.netmask).nonzeroBitCount, 1))
     }
 }
 
@@ -102,25 +136,28 @@ extension ServiceAddress {
         }
     }
 
-    /// What the packet program looks up, one key for each protocol, with the service's ids in the flow table.
-    func keys(
-        service: UInt32, onServerLoss: ServerLoss = .keep
-    ) -> [(key: ipvsd_service_key, value: ipvsd_service_value)] {
-        let loss: UInt32 =
+    /// What the packet program looks up, one key for each protocol.
+    var keys: [(key: ipvsd_service_key, transport: TransportProtocol)] {
+        (transport.map { [$0] } ?? TransportProtocol.allCases).map { transport in
+            let key = ipvsd_service_key(
+                vip: vip.bigEndian, port: (port ?? 0).bigEndian, protocol: transport.number, reserved: 0)
+            return (key, transport)
+        }
+    }
+}
+
+extension DesiredService {
+    func flags(anyPort: Bool, transport: TransportProtocol) -> UInt16 {
+        var flags: UInt32 =
             switch onServerLoss {
             case .keep: 0
             case .reset: IPVSD_SERVICE_RESETS
             case .rehash: IPVSD_SERVICE_REHASHES
             }
-        let transports = transport.map { [$0] } ?? TransportProtocol.allCases
-        return transports.enumerated().map { offset, transport in
-            let key = ipvsd_service_key(
-                vip: vip.bigEndian, port: (port ?? 0).bigEndian, protocol: transport.number, reserved: 0)
-            let value = ipvsd_service_value(
-                service: service, flow_service: UInt16(2 * service) + UInt16(offset),
-                flags: UInt16(loss | (port == nil ? IPVSD_SERVICE_ANY_PORT : 0)))
-            return (key, value)
-        }
+        if anyPort { flags |= IPVSD_SERVICE_ANY_PORT }
+        if persistence != nil { flags |= IPVSD_SERVICE_PERSISTENT }
+        if isOnePacket, transport == .udp { flags |= IPVSD_SERVICE_ONE_PACKET }
+        return UInt16(flags)
     }
 }
 
@@ -140,7 +177,9 @@ extension DesiredService {
     /// The service as it is.
     public init(_ service: DataPlaneSnapshot.Service) {
         self.init(
-            address: service.address, scheduler: service.scheduler,
+            address: service.address, scheduler: service.scheduler, onServerLoss: service.onServerLoss,
+            persistence: service.persistence, isOnePacket: service.isOnePacket,
+            otherAddresses: Array(service.listeners.dropFirst()),
             servers: service.servers.filter { !$0.isRemoved }.map {
                 Server(address: $0.address, configuredWeight: $0.configuredWeight, isDown: $0.isDown)
             })

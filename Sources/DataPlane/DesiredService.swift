@@ -18,19 +18,30 @@ public struct DesiredService: Sendable, Hashable {
     }
 
     public var address: ServiceAddress
+    /// Where else clients find the same service: its real servers, schedule and persistence are one.
+    public var otherAddresses: [ServiceAddress]
     public var scheduler: Scheduler
     public var flags: Set<SchedulerFlag>
     public var onServerLoss: ServerLoss
+    public var persistence: Persistence?
+    /// Every UDP datagram is scheduled by itself, and none is remembered.
+    public var isOnePacket: Bool
     public var servers: [Server]
 
     public init(
         address: ServiceAddress, scheduler: Scheduler, flags: Set<SchedulerFlag> = [],
-        onServerLoss: ServerLoss = .keep, servers: [Server]
+        onServerLoss: ServerLoss = .keep, persistence: Persistence? = nil, isOnePacket: Bool = false,
+        otherAddresses: [ServiceAddress] = [], servers: [Server]
     ) {
         self.address = address
+        self.otherAddresses = otherAddresses
+        self.persistence = persistence
+        self.isOnePacket = isOnePacket
         self.scheduler = scheduler
         self.flags = flags
         self.onServerLoss = onServerLoss
         self.servers = servers
     }
+
+    public var listeners: [ServiceAddress] { [address] + otherAddresses }
 }

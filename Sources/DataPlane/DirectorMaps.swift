@@ -7,12 +7,14 @@ internal import PacketPrograms
 /// What has types of the shared header stays inside this module: the optimizer finds their conformances nowhere else.
 public final class DirectorMaps: Sendable {
     static let names = [
-        "settings", "services", "listeners", "schedules", "slots", "servers", "loads", "paths", "statistics",
-        "counters", "flows", "overflows", "learnt_ports", "answered_ports", "egress",
+        "settings", "services", "listeners", "schedules", "slots", "servers", "loads", "paths", "statistics", "carried",
+        "counters", "flows", "former", "overflows", "pressure", "templates", "fragments", "learnt_ports",
+        "answered_ports", "egress",
     ]
 
     let services: BPFMap<ipvsd_service_key, ipvsd_service_value>
     let statistics: BPFMap<UInt32, ipvsd_statistics>
+    let carried: MappedArray<ipvsd_statistics>
     let counters: BPFMap<UInt32, ipvsd_counters>
     let learntPorts: BPFMap<ipvsd_port, UInt64>
     let answeredPorts: BPFMap<ipvsd_port, UInt64>
@@ -25,11 +27,22 @@ public final class DirectorMaps: Sendable {
     let loads: MappedArray<ipvsd_load>
     let paths: MappedArray<ipvsd_path>
     let flows: MappedArray<ipvsd_bucket>
+    /// The flow table before this one, while `isMoving`.
+    let former: MappedArray<ipvsd_bucket>
+    let overflows: BPFMap<UInt32, ipvsd_overflow>
+    let pressure: MappedArray<ipvsd_pressure>
+    let templates: BPFMap<ipvsd_template_key, ipvsd_template>
 
-    /// Opens what is pinned below `directory`; nil where there is no data plane. Throws where it has another layout.
-    public init?(directory: String, writable: Bool) throws(BPFError) {
+    public convenience init?(directory: String, writable: Bool) throws(BPFError) {
+        try self.init(directory: directory, grown: [], writable: writable)
+    }
+
+    /// Opens what is pinned below `directory`, of the `grown` ones the new tables; nil where there is no data plane.
+    /// Throws where it has another layout.
+    init?(directory: String, grown: Set<String>, writable: Bool) throws(BPFError) {
         func pinned<Key, Value>(_ name: String, _: Key.Type, _: Value.Type) throws(BPFError) -> BPFMap<Key, Value> {
-            guard let map = try BPFMap<Key, Value>(name: name, pinnedAt: "\(directory)/\(name)") else {
+            let path = grown.contains(name) ? Self.nextPin(name, below: directory) : "\(directory)/\(name)"
+            guard let map = try BPFMap<Key, Value>(name: name, pinnedAt: path) else {
                 throw BPFError("open map \(name) below \(directory)", code: ENOENT)
             }
             return map
@@ -48,6 +61,7 @@ public final class DirectorMaps: Sendable {
         }
         services = try pinned("services", ipvsd_service_key.self, ipvsd_service_value.self)
         statistics = try pinned("statistics", UInt32.self, ipvsd_statistics.self)
+        carried = try array("carried", ipvsd_statistics.self)
         counters = try pinned("counters", UInt32.self, ipvsd_counters.self)
         learntPorts = try pinned("learnt_ports", ipvsd_port.self, UInt64.self)
         answeredPorts = try pinned("answered_ports", ipvsd_port.self, UInt64.self)
@@ -59,20 +73,43 @@ public final class DirectorMaps: Sendable {
         loads = try array("loads", ipvsd_load.self)
         paths = try array("paths", ipvsd_path.self)
         flows = try array("flows", ipvsd_bucket.self)
+        former = try array("former", ipvsd_bucket.self)
+        overflows = try pinned("overflows", UInt32.self, ipvsd_overflow.self)
+        pressure = try array("pressure", ipvsd_pressure.self)
+        templates = try pinned("templates", ipvsd_template_key.self, ipvsd_template.self)
+    }
+
+    /// Where a larger table waits to take the place of the one that is in use. (bpffs takes no dot in a name.)
+    static func nextPin(_ name: String, below directory: String) -> String { "\(directory)/\(name)-next" }
+
+    /// Flows may still be in `former`.
+    var isMoving: Bool {
+        get { settings.pointer(0).load(fromByteOffset: isMovingOffset, as: UInt32.self) != 0 }
+        set { settings.pointer(0).storeBytes(of: newValue ? 1 : 0, toByteOffset: isMovingOffset, as: UInt32.self) }
+    }
+
+    /// A real server's totals of all CPUs.
+    func statistics(of id: UInt32) throws(BPFError) -> ipvsd_statistics {
+        var total = carried[Int(id)]
+        for cpu in try statistics.values(for: id) {
+            total.connections &+= cpu.connections
+            total.packets &+= cpu.packets
+            total.bytes &+= cpu.bytes
+        }
+        return total
     }
 }
 
+private let isMovingOffset = MemoryLayout<ipvsd_settings>.offset(of: \.is_moving) ?? 100
+
 extension BPFObject {
-    /// Names every map's pin, so that `load()` creates and pins it, or uses the one that is there.
-    func pinDirectorMaps(below directory: String) throws(BPFError) {
+    /// Uses the maps that are pinned there. Before `load()`.
+    func reuseDirectorMaps(below directory: String) throws(BPFError) {
         for name in DirectorMaps.names {
-            let path = "\(directory)/\(name)"
-            // libbpf takes a pinned devmap for another one: the kernel adds BPF_F_RDONLY_PROG to its flags.
-            if name == "egress", let pinned = try BPFDescriptor(pinnedAt: path) {
-                try reuse(descriptor: pinned.number, forMap: name)
-            } else {
-                try setPinPath(path, ofMap: name)
+            guard let pinned = try BPFDescriptor(pinnedAt: "\(directory)/\(name)") else {
+                throw BPFError("open map \(name) below \(directory)", code: ENOENT)
             }
+            try reuse(descriptor: pinned.number, forMap: name)
         }
     }
 }

@@ -56,17 +56,21 @@ public struct FlowScan {
     /// Calls `body` for every flow that has not expired. Flows come and go meanwhile: one may be missed, none is made
     /// up.
     public func forEach(_ body: (Flow) throws -> Void) rethrows {
-        for bucket in 0..<maps.flows.count {
-            let entries = UnsafeRawPointer(maps.flows.pointer(bucket))
-            for way in 0..<Int(IPVSD_WAYS) {
-                let entry = entries + way * MemoryLayout<ipvsd_flow>.stride
-                let value = entry.load(fromByteOffset: 8, as: UInt64.self)
-                if value == 0 { continue }
-                let key = entry.load(as: UInt64.self)
-                // The key is stored after the value: read again, both belong together.
-                guard entry.load(fromByteOffset: 8, as: UInt64.self) == value else { continue }
-                if let flow = flow(key: key, value: value) { try body(flow) }
-            }
+        for table in maps.isMoving ? [maps.flows, maps.former] : [maps.flows] {
+            for bucket in 0..<table.count { try forEach(in: table.pointer(bucket), body) }
+        }
+    }
+
+    private func forEach(in bucket: UnsafeMutableRawPointer, _ body: (Flow) throws -> Void) rethrows {
+        let entries = UnsafeRawPointer(bucket)
+        for way in 0..<Int(IPVSD_WAYS) {
+            let entry = entries + way * MemoryLayout<ipvsd_flow>.stride
+            let value = entry.load(fromByteOffset: 8, as: UInt64.self)
+            if value == 0 { continue }
+            let key = entry.load(as: UInt64.self)
+            // The key is stored after the value: read again, both belong together.
+            guard entry.load(fromByteOffset: 8, as: UInt64.self) == value else { continue }
+            if let flow = flow(key: key, value: value) { try body(flow) }
         }
     }
 
@@ -99,5 +103,20 @@ extension Flow.State {
         case IPVSD_STATE_UDP.rawValue, IPVSD_STATE_ONE_DATAGRAM.rawValue: self = .udp
         default: return nil
         }
+    }
+}
+
+extension DirectorMaps {
+    /// The listeners that flows in the table are of, expired or not.
+    var flowIDsInUse: Set<UInt16> {
+        var ids: Set<UInt16> = []
+        for bucket in 0..<flows.count {
+            let entries = UnsafeRawPointer(flows.pointer(bucket))
+            for offset in stride(from: 0, to: MemoryLayout<ipvsd_bucket>.size, by: MemoryLayout<ipvsd_flow>.stride)
+            where entries.load(fromByteOffset: offset + 8, as: UInt64.self) != 0 {
+                ids.insert(UInt16(truncatingIfNeeded: entries.load(fromByteOffset: offset, as: UInt64.self)))
+            }
+        }
+        return ids
     }
 }

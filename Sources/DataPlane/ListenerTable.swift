@@ -7,6 +7,9 @@ internal import PacketPrograms
 struct ListenerTable: Sendable {
     let buckets: MappedArray<ipvsd_listener_bucket>
 
+    /// The bucket's number is what this leaves of a hash.
+    private var shift: UInt64 { UInt64(64 - buckets.count.trailingZeroBitCount) }
+
     /// A key that finds its bucket full stays out: the packet program then asks `services`.
     func set(_ value: ipvsd_service_value, for key: ipvsd_service_key) {
         let word = unsafeBitCast(key, to: UInt64.self)
@@ -28,7 +31,7 @@ struct ListenerTable: Sendable {
     }
 
     private func entries(of word: UInt64) -> [UnsafeMutableRawPointer] {
-        let bucket = buckets.pointer(Int((word &* 0x9E37_79B9_7F4A_7C15) >> UInt64(IPVSD_LISTENER_SHIFT)))
+        let bucket = buckets.pointer(Int((word &* 0x9E37_79B9_7F4A_7C15) >> shift))
         return (0..<Int(IPVSD_LISTENER_WAYS)).map { bucket + $0 * MemoryLayout<ipvsd_listener>.stride }
     }
 }

@@ -32,7 +32,7 @@ public struct PacketCounter: Sendable, Hashable {
         PacketCounter(IPVSD_ANSWERED_TOO_BIG, "answered-too-big", .answered),
         PacketCounter(IPVSD_DROPPED_BAD_HEADER, "dropped-bad-header", .dropped),
         PacketCounter(IPVSD_DROPPED_TRUNCATED, "dropped-truncated", .dropped),
-        PacketCounter(IPVSD_DROPPED_FRAGMENT, "dropped-fragment", .dropped),
+        PacketCounter(IPVSD_DROPPED_FRAGMENT, "dropped-fragment-without-first", .dropped),
         PacketCounter(IPVSD_DROPPED_MERGED_FRAME, "dropped-merged-frame", .dropped),
         PacketCounter(IPVSD_DROPPED_TOO_BIG_WITHOUT_DF, "dropped-too-big-without-df", .dropped),
         PacketCounter(IPVSD_DROPPED_TOO_BIG_ICMP_ERROR, "dropped-too-big-icmp-error", .dropped),
@@ -48,5 +48,7 @@ public struct PacketCounter: Sendable, Hashable {
         PacketCounter(IPVSD_EVENT_RESCHEDULED, "rescheduled", .event),
         PacketCounter(IPVSD_EVENT_RESCHEDULED_SILENT, "rescheduled-from-silent-server", .event),
         PacketCounter(IPVSD_EVENT_ICMP_RELAYED, "icmp-error-relayed", .event),
+        PacketCounter(IPVSD_EVENT_UNRECORDED, "unrecorded-in-flood", .event),
+        PacketCounter(IPVSD_EVENT_FRAGMENTED, "fragmented-after-encapsulation", .event),
     ]
 }

@@ -9,32 +9,71 @@ extension XDPDataPlane {
     /// Makes the packet program's services these, and no others. Connections of a real server that is no longer
     /// named go on until they end.
     public func apply(_ desired: [DesiredService]) throws(BPFError) {
-        for service in desired { try apply(service) }
-        let wanted = Set(desired.map(\.address))
-        for (address, index) in services where !wanted.contains(address) { try remove(address, index: index) }
-        writeFilter(vips: Set(desired.map(\.address.vip)))
+        let before = Set(services.values)
+        var claimed: Set<Int> = []
+        for service in desired { claimed.insert(try apply(service, besides: claimed)) }
+        let wanted = Set(desired.flatMap(\.listeners))
+        for (address, _) in services where !wanted.contains(address) {
+            services[address] = nil
+            for (key, _) in address.keys { try stopListening(key) }
+            if !services.keys.contains(where: { $0.vip == address.vip }) { try stopListening(vipKey(address.vip)) }
+        }
+        for index in before.subtracting(claimed) { try remove(index) }
+        writeFilter(vips: Set(wanted.map(\.vip)))
     }
 
-    func apply(_ service: DesiredService) throws(BPFError) {
-        let existing = services[service.address]
+    /// The service's row: that of one of its listeners, unless another service has it.
+    private func apply(_ service: DesiredService, besides claimed: Set<Int>) throws(BPFError) -> Int {
+        let existing = service.listeners.lazy.compactMap { self.services[$0] }.first { !claimed.contains($0) }
         guard let index = existing ?? serviceRows.allocate() else {
-            throw BPFError("add service \(service.address): all \(Self.maximumServices) are in use", code: ENOSPC)
+            throw BPFError("add service \(service.address): all \(maps.schedules.count - 1) are in use", code: ENOSPC)
         }
         if existing == nil { maps.schedules[index] = ipvsd_service() }
-        services[service.address] = index
 
         // Rows before the slots that name them.
         var ids: [UInt16] = []
         for server in service.servers { ids.append(UInt16(try write(server, service: index))) }
         try swapSlices(service, index: index, ids: ids)
+        setPersistence(service.persistence, index: index)
         let named = Set(service.servers.map(\.address))
         for (key, id) in serverIDs where key.service == index && !named.contains(key.address) {
             writeWord(id, weight: 0, flags: IPVSD_SERVER_USED | IPVSD_SERVER_REMOVED)
         }
-        for (key, value) in service.address.keys(service: UInt32(index), onServerLoss: service.onServerLoss) {
-            try listen(value, for: key)
+        for listener in service.listeners {
+            for (key, transport) in listener.keys {
+                let value = ipvsd_service_value(
+                    service: UInt32(index), flow_service: try flowID(of: key),
+                    flags: service.flags(anyPort: listener.isAnyPort, transport: transport))
+                try listen(value, for: key)
+            }
+            services[listener] = index
+            try listen(ipvsd_service_value(), for: vipKey(listener.vip))
         }
-        try listen(ipvsd_service_value(), for: vipKey(service.address.vip))
+        return index
+    }
+
+    private func setPersistence(_ persistence: Persistence?, index: Int) {
+        let ticks = persistence.map { Self.ticks(seconds: $0.timeout) } ?? 0
+        let netmask = (persistence?.netmask ?? .max).bigEndian
+        clinux_store_u64(
+            maps.schedules.pointer(index) + persistenceOffset, UInt64(ticks) | UInt64(netmask) << 32)
+    }
+
+    /// By which the flow table tells listeners apart. A listener keeps its own; one that was another listener's is
+    /// free again when no flow has it.
+    private func flowID(of key: ipvsd_service_key) throws(BPFError) -> UInt16 {
+        if let value = try maps.services.value(for: key) { return value.flow_service }
+        var used: Set<UInt16> = [0]
+        for key in try maps.services.keys() {
+            if let value = try maps.services.value(for: key) { used.insert(value.flow_service) }
+        }
+        if (1..<maps.loads.count).contains(where: { maps.loads[$0].active != 0 || maps.loads[$0].inactive != 0 }) {
+            used.formUnion(maps.flowIDsInUse)
+        }
+        guard let id = (1...UInt16.max).first(where: { !used.contains($0) }) else {
+            throw BPFError("add a listener: all \(UInt16.max) are in use", code: ENOSPC)
+        }
+        return id
     }
 
     /// In this order, and `stopListening` in the other: what is in `services` is what a daemon that adopts the maps
@@ -60,7 +99,7 @@ extension XDPDataPlane {
             return id
         }
         guard let id = serverRows.allocate() else {
-            throw BPFError("add real server \(server.address): all \(Self.maximumServers) are in use", code: ENOSPC)
+            throw BPFError("add real server \(server.address): all \(maps.servers.count - 1) are in use", code: ENOSPC)
         }
         try maps.statistics.clear(UInt32(id))
         maps.loads[id] = ipvsd_load()
@@ -77,10 +116,7 @@ extension XDPDataPlane {
         clinux_store_u64(maps.servers.pointer(id), UInt64(path) | UInt64(weight) << 32 | UInt64(flags) << 48)
     }
 
-    func remove(_ address: ServiceAddress, index: Int) throws(BPFError) {
-        for (key, _) in address.keys(service: UInt32(index)) { try stopListening(key) }
-        services[address] = nil
-        if !services.keys.contains(where: { $0.vip == address.vip }) { try stopListening(vipKey(address.vip)) }
+    private func remove(_ index: Int) throws(BPFError) {
         for key in try maps.learntPorts.keys() where Int(key.id) == index { try maps.learntPorts.remove(key) }
         let row = maps.schedules[index]
         clinux_store_u64(maps.schedules.pointer(index), 0)
@@ -160,4 +196,5 @@ extension XDPDataPlane {
 }
 
 private let configuredWeightOffset = MemoryLayout<ipvsd_server>.offset(of: \.configured_weight) ?? 14
+private let persistenceOffset = MemoryLayout<ipvsd_service>.offset(of: \.persistence) ?? 32
 private let filterOffset = MemoryLayout<ipvsd_settings>.offset(of: \.vip_filter) ?? 88

@@ -1,5 +1,6 @@
-internal import BPF
+public import BPF
 public import LoadBalancing
+public import Netlink
 internal import PacketPrograms
 
 /// The one row of settings.
@@ -7,22 +8,50 @@ extension XDPDataPlane {
     func initializeSettings() {
         let settings = maps.settings.pointer(0)
         settings.storeBytes(of: UInt64.random(in: .min ... .max), toByteOffset: 8, as: UInt64.self)
-        let timeouts: [(ipvsd_state, Int)] = [
-            // ip_vs_proto_tcp.c's tcp_timeouts and ip_vs_proto_udp.c's udp_timeouts, in seconds.
-            (IPVSD_STATE_NONE, 2), (IPVSD_STATE_SYN_RECV, 60), (IPVSD_STATE_ESTABLISHED, 900),
-            (IPVSD_STATE_FIN_WAIT, 120), (IPVSD_STATE_TIME_WAIT, 120), (IPVSD_STATE_CLOSE, 10), (IPVSD_STATE_UDP, 300),
-            (IPVSD_STATE_BARE_ACK, 900), (IPVSD_STATE_ONE_DATAGRAM, 300),
-        ]
-        for (state, seconds) in timeouts {
-            let ticks = UInt16(min((seconds * 1_000_000_000) >> Int(IPVSD_TICK_SHIFT), 32767))
-            settings.storeBytes(of: ticks, toByteOffset: timeoutOffset + 2 * Int(state.rawValue), as: UInt16.self)
-        }
+        setTimeouts(Timeouts())
+        setHalfOpenLimit(defaultHalfOpenLimit)
         settings.storeBytes(of: UInt32(IPVSD_ABI_VERSION), as: UInt32.self)
     }
 
     /// Frames longer than this were merged by the ingress interface.
     public func setIngressMTU(_ mtu: UInt32) {
         maps.settings.pointer(0).storeBytes(of: mtu, toByteOffset: 4, as: UInt32.self)
+    }
+
+    /// After how long connections in which nothing happens are forgotten.
+    public func setTimeouts(_ timeouts: Timeouts) {
+        let settings = maps.settings.pointer(0)
+        for (state, seconds) in timeouts.ofStates {
+            let ticks = UInt16(Self.ticks(seconds: seconds))
+            settings.storeBytes(of: ticks, toByteOffset: timeoutOffset + 2 * Int(state.rawValue), as: UInt16.self)
+        }
+    }
+
+    /// At most what a stamp can tell.
+    static func ticks(seconds: Int) -> UInt32 {
+        UInt32(min((seconds * 1_000_000_000) >> Int(IPVSD_TICK_SHIFT), 32767))
+    }
+
+    /// Rounded up: what ticks were made of.
+    static func seconds(ticks: Int) -> Int { ((ticks << Int(IPVSD_TICK_SHIFT)) + 999_999_999) / 1_000_000_000 }
+
+    /// While so many connections are half-open, new ones are not recorded; 0: any number may be.
+    public func setHalfOpenLimit(_ limit: UInt32) {
+        maps.settings.pointer(0).storeBytes(of: limit, toByteOffset: halfOpenLimitOffset, as: UInt32.self)
+    }
+
+    /// An eighth of the flow table.
+    public var defaultHalfOpenLimit: UInt32 { UInt32(maps.flows.count * Int(IPVSD_WAYS) / 8) }
+
+    /// Where packets go that are too big for their way and may be fragmented: by `interface`, whose peer has this MAC,
+    /// and forwards. Nil: they are dropped.
+    public func setFragmenting(interface: Int32, peer: MACAddress) throws(BPFError) {
+        let settings = maps.settings.pointer(0)
+        for (index, byte) in peer.bytes.enumerated() {
+            settings.storeBytes(of: byte, toByteOffset: fragmentingMACOffset + index, as: UInt8.self)
+        }
+        try maps.egress.update(UInt32(interface), for: UInt32(interface))
+        settings.storeBytes(of: UInt32(interface), toByteOffset: fragmentingOffset, as: UInt32.self)
     }
 
     /// How many SYNs without a completed handshake make a server silent; 0: no number does.
@@ -45,4 +74,7 @@ extension XDPDataPlane {
 
 let timeoutOffset = MemoryLayout<ipvsd_settings>.offset(of: \.timeout) ?? 16
 private let checkAddressOffset = MemoryLayout<ipvsd_settings>.offset(of: \.check_address) ?? 48
+private let halfOpenLimitOffset = MemoryLayout<ipvsd_settings>.offset(of: \.half_open_limit) ?? 84
+private let fragmentingOffset = MemoryLayout<ipvsd_settings>.offset(of: \.fragmenting_ifindex) ?? 88
+private let fragmentingMACOffset = MemoryLayout<ipvsd_settings>.offset(of: \.fragmenting_mac) ?? 92
 private let silentAfterOffset = MemoryLayout<ipvsd_settings>.offset(of: \.silent_after) ?? 80

@@ -6,8 +6,8 @@ internal import PacketPrograms
 /// The packet program and its tables. Tables are built aside and swapped in single words, so that every packet sees
 /// the old state or the new one. Owned by one actor.
 public final class XDPDataPlane {
-    public static let maximumServices = Int(IPVSD_SERVICES) - 1
-    public static let maximumServers = Int(IPVSD_SERVERS) - 1
+    public static let maximumServices = 4096
+    public static let maximumServers = 65535
     public static let maximumServersOfAService = Int(IPVSD_LIST_LIMIT)
     public static let maximumCheckAddresses = Int(IPVSD_CHECK_ADDRESSES)
 
@@ -19,7 +19,12 @@ public final class XDPDataPlane {
 
     public let maps: DirectorMaps
     let directory: String
-    let object: BPFObject
+    private let constants: ipvsd_director_constants
+    private var object: BPFObject
+    /// What grew since the last daemon, and is not in use before `publish()`.
+    private var growth: Growth?
+    private var attached: Set<Int32> = []
+    /// The row of each listener's service.
     var services: [ServiceAddress: Int] = [:]
     var serviceRows: RowAllocator
     var serverIDs: [ServerKey: Int] = [:]
@@ -39,27 +44,46 @@ public final class XDPDataPlane {
         var address: IPv4Address
     }
 
-    /// Loads the program beside what is pinned below `directory`, whose tables it takes over, or anew. Nothing is
-    /// attached yet. `answersByRedirect`: the ingress interface is a veth.
-    public init(directory: String, answersByRedirect: Bool, repliesPerSecond: UInt32 = 1000) throws(BPFError) {
+    private struct Growth {
+        var names: Set<String>
+        var old: DirectorMaps
+        var copiedLoads: [ipvsd_load]
+    }
+
+    /// Loads the program beside what is pinned below `directory`, whose tables it takes over, or anew. Tables that are
+    /// too small for the capacity are replaced by larger ones. Nothing is attached yet. `answersByRedirect`: the
+    /// ingress interface is a veth.
+    public init(
+        directory: String, capacity: Capacity = Capacity(), answersByRedirect: Bool, repliesPerSecond: UInt32 = 1000
+    ) throws(BPFError) {
         // Refuses another layout before libbpf does with less to say.
         _ = try DirectorMaps(directory: directory, writable: false)
-        object = try BPFObject(.director)
-        try object.setReadOnlyData(
-            ipvsd_director_constants(
-                answer_by_redirect: answersByRedirect ? 1 : 0, reply_limit: repliesPerSecond, jiffy: Self.jiffy))
-        try object.pinDirectorMaps(below: directory)
-        try object.load()
-        guard let maps = try DirectorMaps(directory: directory, writable: true) else {
+        try TableGrowth.settle(below: directory)
+        self.directory = directory
+        constants = ipvsd_director_constants(
+            bucket_mask: 0, former_mask: 0, listener_shift: 0, answer_by_redirect: answersByRedirect ? 1 : 0,
+            reply_limit: repliesPerSecond, jiffy: Self.jiffy)
+        let old = try DirectorMaps(directory: directory, writable: true)
+        if let old, old.isMoving {
+            TableGrowth.moveFlows(from: old.former, to: old)
+            Self.forgetFormer(old, below: directory)
+        }
+        let loaded = try Self.load(below: directory, sizes: capacity.sizes, constants: constants)
+        object = loaded.object
+        guard let maps = try DirectorMaps(directory: directory, grown: loaded.grown, writable: true) else {
             throw BPFError("open the maps below \(directory)", code: ENOENT)
         }
         self.maps = maps
-        self.directory = directory
-
+        if let old, !loaded.grown.isEmpty {
+            let loads = (0..<old.loads.count).map { old.loads[$0] }
+            growth = Growth(names: loaded.grown, old: old, copiedLoads: loads)
+            try TableGrowth.copy(loaded.grown, from: old, to: maps)
+            if loaded.grown.contains("flows") { maps.isMoving = true }
+        }
         let snapshot = try DataPlaneSnapshot(of: maps)
         var usedSlices: [SliceAllocator.Slice] = []
         for service in snapshot.services {
-            services[service.address] = Int(service.index)
+            for listener in service.listeners { services[listener] = Int(service.index) }
             let row = maps.schedules[Int(service.index)]
             usedSlices += [Self.slice(of: row.schedule), Self.slice(of: row.maglev)]
         }
@@ -91,6 +115,49 @@ public final class XDPDataPlane {
         }
     }
 
+    deinit {
+        for name in growth?.names ?? [] { unlink(DirectorMaps.nextPin(name, below: directory)) }
+    }
+
+    /// The object, loaded, and the names of the tables that it has anew and larger.
+    private static func load(
+        below directory: String, sizes: [String: Int], constants: ipvsd_director_constants
+    ) throws(BPFError) -> (object: BPFObject, grown: Set<String>) {
+        let object = try BPFObject(.director)
+        var grown: Set<String> = []
+        var former: BPFDescriptor?
+        // Never smaller than they are.
+        var chosen = sizes
+        for (name, wanted) in sizes {
+            let pinned = try BPFDescriptor(pinnedAt: "\(directory)/\(name)")
+            let present = try pinned?.maxEntries() ?? 0
+            chosen[name] = max(wanted, present)
+            try object.setMaxEntries(max(wanted, present), ofMap: name)
+            if let pinned, present < wanted {
+                grown.insert(name)
+                if name == "flows" { former = pinned }
+            }
+        }
+        for name in DirectorMaps.names where !(name == "former" && grown.contains("flows")) {
+            let path = grown.contains(name) ? DirectorMaps.nextPin(name, below: directory) : "\(directory)/\(name)"
+            // libbpf takes a pinned devmap for another one: the kernel adds BPF_F_RDONLY_PROG to its flags.
+            if name == "egress", let pinned = try BPFDescriptor(pinnedAt: path) {
+                try object.reuse(descriptor: pinned.number, forMap: name)
+            } else {
+                try object.setPinPath(path, ofMap: name)
+            }
+        }
+        var constants = constants
+        constants.bucket_mask = UInt32((chosen["flows"] ?? 1) - 1)
+        constants.former_mask = UInt32((try former?.maxEntries() ?? 1) - 1)
+        constants.listener_shift = UInt32(64 - (chosen["listeners"] ?? 1).trailingZeroBitCount)
+        try object.setReadOnlyData(constants)
+        // Last: libbpf takes over the name of what it reuses, too, and would find "flows" twice.
+        if let former { try object.reuse(descriptor: former.number, forMap: "former") }
+        try object.load()
+        return (object, grown)
+    }
+
     /// Nanoseconds between two ticks of the kernel's timer: what its coarse clocks count in.
     private static var jiffy: UInt32 {
         var resolution = timespec()
@@ -104,7 +171,9 @@ public final class XDPDataPlane {
 
     /// Every map and program that is pinned, in the order it is made.
     public static func pins(directory: String) -> [String] {
-        DirectorMaps.names.map { "\(directory)/\($0)" } + ["\(directory)/director", tickPin(directory: directory)]
+        DirectorMaps.names.map { "\(directory)/\($0)" }
+            + Capacity().sizes.keys.sorted().map { DirectorMaps.nextPin($0, below: directory) }
+            + ["\(directory)/director", tickPin(directory: directory)]
     }
 
     /// The program that tells the tick, for whoever reads the flow table.
@@ -115,7 +184,7 @@ public final class XDPDataPlane {
     /// Puts the program on the interface: in place of the last daemon's without losing a packet, where that one is
     /// attached in the same mode.
     public func attach(interface: Int32, mode: XDPMode) throws(BPFError) {
-        let program = try object.program(named: "director")
+        let program = try program()
         let link = try BPFLink(pinnedAt: linkPath(interface))
         if let link, try link.interface() == UInt32(interface),
             try XDPAttachment.of(interface: interface)?.mode == mode
@@ -126,8 +195,33 @@ public final class XDPDataPlane {
             unlink(linkPath(interface))
             try program.attachXDP(interface: interface, mode: mode).pin(at: linkPath(interface))
         }
-        try replacePin("\(directory)/director", by: program)
+        attached.insert(interface)
+    }
+
+    /// Once the program is attached: names it to whoever looks for it, and finishes what it means for tables that
+    /// have grown. That takes a moment; packets pass meanwhile.
+    public func publish() throws(BPFError) {
+        if let growth {
+            for name in growth.names { try TableGrowth.publish(name, below: directory) }
+            self.growth = nil
+            // Until the last packet of the old program is through.
+            usleep(UInt32(RowAllocator.grace / .microseconds(1)))
+            try TableGrowth.followCounts(growth.names, from: growth.old, since: growth.copiedLoads, to: maps)
+            if maps.isMoving {
+                TableGrowth.moveFlows(from: growth.old.flows, to: maps)
+                Self.forgetFormer(maps, below: directory)
+                // Without the former table, which only this program still holds.
+                object = try Self.load(below: directory, sizes: Capacity.least.sizes, constants: constants).object
+                for interface in attached { try BPFLink(pinnedAt: linkPath(interface))?.update(to: program()) }
+            }
+        }
+        try replacePin("\(directory)/director", by: program())
         try replacePin(Self.tickPin(directory: directory), by: object.program(named: "tick"))
+    }
+
+    private static func forgetFormer(_ maps: DirectorMaps, below directory: String) {
+        maps.isMoving = false
+        unlink("\(directory)/former")
     }
 
     private func replacePin(_ path: String, by program: BPFProgram) throws(BPFError) {

@@ -95,7 +95,7 @@ extension Director {
     struct NoWay: Error { var reason: String }
 
     func tunnel(to target: Target) -> Swift.Result<Prober.Way, NoWay> {
-        guard let running, let device = running.checkDevice,
+        guard let running, case let device = running.checkDevice, device.takesChecks,
             let id = running.dataPlane.serverID(service: target.service, server: target.server)
         else { return .failure(NoWay(reason: "the director is stopping")) }
         switch Swift.Result(catching: { try running.paths.path(to: target.server) }) {

@@ -11,17 +11,21 @@ internal import ServiceConfiguration
 /// One desired state, out of the configuration, health and the network; and following what changes there.
 extension Director {
     func applyServices() throws {
-        try running?.dataPlane.apply(
-            configuration.services.map { service in
-                DesiredService(
-                    address: service.address, scheduler: service.scheduler, flags: service.flags,
-                    onServerLoss: service.onServerLoss,
-                    servers: service.servers.map { server in
-                        let state = states[Target(service: service.address, server: server.address)]
-                        return DesiredService.Server(
-                            address: server.address, configuredWeight: server.weight, isDown: state?.isUp == false)
-                    })
-            })
+        try running?.dataPlane.apply(desiredServices)
+    }
+
+    var desiredServices: [DesiredService] {
+        configuration.services.map { service in
+            DesiredService(
+                address: service.address, scheduler: service.scheduler, flags: service.flags,
+                onServerLoss: service.onServerLoss, persistence: service.persistence, isOnePacket: service.isOnePacket,
+                otherAddresses: service.otherAddresses,
+                servers: service.servers.map { server in
+                    let state = states[Target(service: service.address, server: server.address)]
+                    return DesiredService.Server(
+                        address: server.address, configuredWeight: server.weight, isDown: state?.isUp == false)
+                })
+        }
     }
 
     /// Follows routes, neighbours and links.
@@ -43,7 +47,7 @@ extension Director {
                 }
             }
         }
-        if sources.count > XDPDataPlane.maximumCheckAddresses, running?.checkDevice != nil {
+        if sources.count > XDPDataPlane.maximumCheckAddresses, running?.checkDevice.takesChecks == true {
             logger.error(
                 "checks leave from \(sources.count) addresses; answers are taken in for \(XDPDataPlane.maximumCheckAddresses)"
             )
@@ -57,7 +61,8 @@ extension Director {
     }
 
     func listen(on interface: Int32) throws {
-        guard let device = running?.checkDevice, running?.listening.contains(interface) == false else { return }
+        guard let device = running?.checkDevice, device.takesChecks, running?.listening.contains(interface) == false
+        else { return }
         guard let link = try RouteSocket().link(index: interface) else { return }
         try device.listen(on: link)
         running?.listening.insert(interface)
@@ -127,7 +132,7 @@ extension Director {
         guard let directory = instance.existingBPFDirectory() else { return }
         logger.warning("the director is no longer attached to \(link.name): attaching it again")
         let pin = XDPDataPlane.linkPin(directory: directory, interface: link.index)
-        try current.journal.make(.pin(path: pin)) {}
+        try current.journal.make(.attachment(path: pin)) {}
         running?.ingress = link
         running?.paths.transmitting = link.kind == "veth" ? nil : link.index
         running?.listening = []

@@ -32,7 +32,7 @@ public actor Director {
         var journal: ChangeJournal
         var ingress: Link
         var paths: PathFinder
-        var checkDevice: CheckDevice?
+        var checkDevice: CheckDevice
         var listening: Set<Int32> = []
         var isForwarding = false
     }
@@ -93,15 +93,21 @@ public actor Director {
         for pin in XDPDataPlane.pins(directory: directory) { try journal.make(.pin(path: pin)) {} }
         let link = XDPDataPlane.linkPin(directory: directory, interface: ingress.index)
         try journal.make(.attachment(path: link)) {}
-        let dataPlane = try XDPDataPlane(directory: directory, answersByRedirect: isVeth)
+        let dataPlane = try XDPDataPlane(
+            directory: directory,
+            capacity: Capacity(connections: configuration.connections, services: desiredServices),
+            answersByRedirect: isVeth)
         let adopted = try dataPlane.snapshot()
-        var device: CheckDevice?
-        if configuration.checks.kind != .none { device = try CheckDevice(directory: directory, journal: journal) }
+        let device = try CheckDevice(
+            directory: directory, journal: journal, checks: configuration.checks.kind != .none)
         running = Running(
             dataPlane: dataPlane, journal: journal, ingress: ingress,
             paths: try PathFinder(journal: journal, transmitting: isVeth ? nil : ingress.index), checkDevice: device)
         try takeOverHealth(from: adopted)
         dataPlane.setIngressMTU(ingress.mtu)
+        if let mac = device.link.address { try dataPlane.setFragmenting(interface: device.peer.index, peer: mac) }
+        dataPlane.setTimeouts(configuration.timeouts)
+        dataPlane.setHalfOpenLimit(configuration.halfOpenLimit.map(UInt32.init) ?? dataPlane.defaultHalfOpenLimit)
         dataPlane.setSilentAfter(configuration.watchesSYNs ? Self.silentAfter : 0)
         do {
             if !adopted.services.isEmpty { try attach(dataPlane, ingress: ingress, modes: modes) }
@@ -172,6 +178,7 @@ public actor Director {
         for (index, mode) in modes.enumerated() {
             do {
                 try dataPlane.attach(interface: ingress.index, mode: mode)
+                try dataPlane.publish()
                 running?.paths.isNative = mode == .native
                 return
             } catch  where error.code == EBUSY || error.code == EEXIST {
@@ -191,8 +198,8 @@ public actor Director {
             switch change {
             case .attachment(let path):
                 if path.split(separator: "/").last != pin { try journal.undo(change) }
-            case .filter, .qdisc, .link:
-                if running?.checkDevice == nil { try journal.undo(change) }
+            case .filter, .qdisc:
+                if running?.checkDevice.takesChecks == false { try journal.undo(change) }
             default: continue
             }
         }

@@ -1,20 +1,31 @@
 /// A service that clients see as one: an address, the real servers behind it and the rule that selects among them.
 public struct VirtualService: Hashable, Sendable, Codable {
     public var address: ServiceAddress
+    /// Where else clients find the same service: its real servers, schedule and persistence are one.
+    public var otherAddresses: [ServiceAddress]
     public var scheduler: Scheduler
     public var flags: Set<SchedulerFlag>
     public var onServerLoss: ServerLoss
+    public var persistence: Persistence?
+    /// Every UDP datagram is scheduled by itself, and none is remembered.
+    public var isOnePacket: Bool
     /// The order counts: round robin visits servers in it, and least connections decides ties by it.
     public var servers: [RealServer]
 
     public init(
         address: ServiceAddress, scheduler: Scheduler, flags: Set<SchedulerFlag> = [],
-        onServerLoss: ServerLoss = .keep, servers: [RealServer]
+        onServerLoss: ServerLoss = .keep, persistence: Persistence? = nil, isOnePacket: Bool = false,
+        otherAddresses: [ServiceAddress] = [], servers: [RealServer]
     ) {
         self.address = address
+        self.otherAddresses = otherAddresses
+        self.persistence = persistence
+        self.isOnePacket = isOnePacket
         self.scheduler = scheduler
         self.flags = flags
         self.onServerLoss = onServerLoss
         self.servers = servers
     }
+
+    public var listeners: [ServiceAddress] { [address] + otherAddresses }
 }

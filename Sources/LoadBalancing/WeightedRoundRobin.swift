@@ -3,6 +3,9 @@
 /// Kernel IPVS computes each step from a mark (ip_vs_wrr.c: `cw`, `mw`, `di`). Its order is periodic, so the period
 /// can be tabulated and the packet path reads one entry.
 public enum WeightedRoundRobin {
+    /// A ring of more slots would cost more memory than exactness is worth.
+    public static let longestRing = 4096
+
     /// One period of ip_vs_wrr_schedule's order from a new service on: indices into `weights`.
     ///
     /// `di` is the weights' greatest common divisor (ip_vs_wrr_gcd_weight). A pass visits, in list order, the servers
@@ -12,7 +15,7 @@ public enum WeightedRoundRobin {
     ///
     /// The length is the sum of the weights / `di`. Servers of weight 0 do not appear; if there is no other, the ring
     /// is empty. A longer period than `limit` is approximated as `scale(_:to:)` says.
-    public static func ring(weights: [Int], limit: Int = 4096) -> [Int] {
+    public static func ring(weights: [Int], limit: Int = longestRing) -> [Int] {
         precondition(limit > 0)
         let divisor = greatestCommonDivisor(weights)
         guard divisor > 0 else { return [] }
@@ -24,7 +27,7 @@ public enum WeightedRoundRobin {
     }
 
     /// The rr scheduler's ring: every server with a positive weight once (ip_vs_rr_schedule passes over weight 0).
-    public static func evenRing(weights: [Int], limit: Int = 4096) -> [Int] {
+    public static func evenRing(weights: [Int], limit: Int = longestRing) -> [Int] {
         ring(weights: weights.map { $0 > 0 ? 1 : 0 }, limit: limit)
     }
 

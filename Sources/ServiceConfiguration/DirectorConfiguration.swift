@@ -11,10 +11,18 @@ public struct DirectorConfiguration: Equatable, Sendable, Codable {
     public var watchesSYNs: Bool
     /// Whether the director puts the VIPs on itself and announces them.
     public var managesAddress: Bool
+    /// For so many the flow table has room at ease.
+    public var connections: Int
+    public var timeouts: Timeouts
+    /// While so many connections are half-open, new ones are not recorded: 0 for any number, nil for an eighth of the
+    /// flow table.
+    public var halfOpenLimit: Int?
 
     public init(
         services: [VirtualService], interface: String? = nil, xdp: XDPPreference = .auto,
-        checks: CheckPolicy = CheckPolicy(), watchesSYNs: Bool = true, managesAddress: Bool = true
+        checks: CheckPolicy = CheckPolicy(), watchesSYNs: Bool = true, managesAddress: Bool = true,
+        connections: Int = ConnectionLimits.defaultConnections, timeouts: Timeouts = Timeouts(),
+        halfOpenLimit: Int? = nil
     ) {
         self.services = services
         self.interface = interface
@@ -22,5 +30,8 @@ public struct DirectorConfiguration: Equatable, Sendable, Codable {
         self.checks = checks
         self.watchesSYNs = watchesSYNs
         self.managesAddress = managesAddress
+        self.connections = connections
+        self.timeouts = timeouts
+        self.halfOpenLimit = halfOpenLimit
     }
 }

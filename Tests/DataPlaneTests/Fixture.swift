@@ -40,8 +40,10 @@ struct Fixture: Sendable, CustomTestStringConvertible {
         Fixture(description, after: [], packet, .pass, .same, [])
     }
 
-    static func passed(_ description: String, _ packet: PacketBuilder, _ counter: String) -> Fixture {
-        Fixture(description, after: [], packet, .pass, .same, [counter])
+    static func passed(
+        _ description: String, after earlier: [PacketBuilder] = [], _ packet: PacketBuilder, _ counter: String
+    ) -> Fixture {
+        Fixture(description, after: earlier, packet, .pass, .same, [counter])
     }
 
     static func dropped(

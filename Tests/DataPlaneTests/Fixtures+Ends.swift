@@ -72,22 +72,6 @@ extension Fixture {
             "TCP options beyond the packet, within the padding",
             .ethernet().fromClient(to: Standard.main).tcp([.syn]) { $0.words = 6 }.padded(to: 80), "dropped-bad-header"),
         .dropped(
-            "the first fragment", ip { $0.fragment = PacketBuilder.moreFragments }, "dropped-fragment"),
-        .dropped(
-            "a middle fragment", ip { $0.fragment = PacketBuilder.moreFragments | 185 }, "dropped-fragment"),
-        .dropped("the last fragment", ip { $0.fragment = 370 }, "dropped-fragment"),
-        .dropped(
-            "a fragment of UDP", .ethernet().fromClient(to: Standard.main) { $0.fragment = 0x2000 }.udp().payload(1400),
-            "dropped-fragment"),
-        .dropped(
-            "a fragment of an echo",
-            .ethernet().fromClient(to: Standard.main) { $0.fragment = 0x2000 }.icmp(type: 8).payload(1400),
-            "dropped-fragment"),
-        .dropped(
-            "a fragment of an unknown protocol",
-            .ethernet().fromClient(to: Standard.main) { ($0.fragment, $0.protocolNumber) = (1, 132) }.payload(16),
-            "dropped-fragment"),
-        .dropped(
             "a merged frame", .ethernet().fromClient(to: Standard.main).udp().payload(1473), "dropped-merged-frame"),
         .dropped(
             "a large merged frame", .ethernet().fromClient(to: Standard.main).tcp([.ack]).payload(2960),

@@ -360,10 +360,11 @@ struct FlowTableTests {
     // MARK: Full buckets
 
     private static var crowd: [FlowKey] = []
+    private let ways = Int(IPVSD_WAYS)
 
     /// Clients whose flows share a bucket, found once: the table's seed stays.
     private func crowd(_ count: Int) throws -> [FlowKey] {
-        if Self.crowd.isEmpty { Self.crowd = try findCrowd(12) }
+        if Self.crowd.isEmpty { Self.crowd = try findCrowd(20) }
         return Array(Self.crowd.prefix(count))
     }
 
@@ -372,11 +373,11 @@ struct FlowTableTests {
         let seed = lab.seed
         let bucket = UInt64(lab.bucket(ofKey: try lab.key(of: client(0))))
         var flows: [FlowKey] = []
-        for number in 0..<UInt32(64 * IPVSD_BUCKETS) where flows.count < count {
+        for number in 0..<UInt32(64 * lab.plane.maps.flows.count) where flows.count < count {
             let address = IPv4Address(0x0B00_0000 + number >> 4)
             let port = UInt16(2000 + number & 15)
             let key = UInt64(address.bigEndian) << 32 | UInt64(port.bigEndian) << 16 | base
-            if mix(key ^ seed) & UInt64(IPVSD_BUCKETS - 1) == bucket {
+            if FlowHash.mix(key ^ seed) & UInt64(lab.plane.maps.flows.count - 1) == bucket {
                 flows.append(FlowKey(client: address, clientPort: port, vip: Standard.main, port: 80))
             }
         }
@@ -394,18 +395,20 @@ struct FlowTableTests {
     }
 
     private func forgetOverflows() throws {
-        for index in 0..<(IPVSD_BUCKETS / 32) { try lab.overflows.update(ipvsd_overflow(), for: index) }
+        for index in 0..<UInt32(lab.plane.maps.flows.count / 32) {
+            try lab.overflows.update(ipvsd_overflow(), for: index)
+        }
     }
 
     @Test func aFullBucketFallsBackToMaglev() throws {
         try forgetOverflows()
         defer { try? forgetOverflows() }
-        let flows = try crowd(8)
-        let stranger = try lab.run(flows[7].packet([.ack]))
+        let flows = try crowd(ways + 4)
+        let stranger = try lab.run(flows[ways + 3].packet([.ack]))
         #expect(stranger.moved == ["received": 1, "answered-no-connection": 1])
-        for flow in flows.prefix(4) { #expect(try lab.run(flow.packet([.syn])).moved["forwarded"] == 1) }
+        for flow in flows.prefix(ways) { #expect(try lab.run(flow.packet([.syn])).moved["forwarded"] == 1) }
         let before = lab.recount()
-        for flow in flows[4..<7] {
+        for flow in flows[ways..<(ways + 3)] {
             let opening = try lab.run(flow.packet([.syn]))
             #expect(opening.moved == ["received": 1, "forwarded": 1, "flow-table-full": 1])
             #expect(IPv4Address(word32(opening.packet, 30)) == maglev(flow))
@@ -418,34 +421,34 @@ struct FlowTableTests {
         }
         #expect(lab.recount() == before)
         // Any packet without connection in this bucket may be one of those.
-        #expect(try lab.run(flows[7].packet([.ack])).moved["rederived-without-connection"] == 1)
-        for flow in flows.prefix(4) { #expect(try lab.run(flow.packet([.ack])).moved["forwarded"] == 1) }
+        #expect(try lab.run(flows[ways + 3].packet([.ack])).moved["rederived-without-connection"] == 1)
+        for flow in flows.prefix(ways) { #expect(try lab.run(flow.packet([.ack])).moved["forwarded"] == 1) }
         try expectExactCounts()
 
         // With room again, the rederived connection is recorded, at its server.
         try lab.force(flows[0], into: IPVSD_STATE_TIME_WAIT)
         try lab.age(flows[0], by: 3)
-        let outcome = try lab.run(flows[4].packet([.ack]))
+        let outcome = try lab.run(flows[ways].packet([.ack]))
         #expect(
             outcome.moved == [
                 "received": 1, "forwarded": 1, "rederived-without-connection": 1, "flow-evicted": 1,
             ])
-        let entry = try #require(try lab.flow(flows[4]))
-        #expect(entry == Lab.Flow(server: try lab.serverID(Self.web, maglev(flows[4])), state: IPVSD_STATE_BARE_ACK))
-        #expect(try lab.run(flows[4].packet([.ack])).moved == ["received": 1, "forwarded": 1])
+        let entry = try #require(try lab.flow(flows[ways]))
+        #expect(entry == Lab.Flow(server: try lab.serverID(Self.web, maglev(flows[ways])), state: IPVSD_STATE_BARE_ACK))
+        #expect(try lab.run(flows[ways].packet([.ack])).moved == ["received": 1, "forwarded": 1])
         try expectExactCounts()
     }
 
     @Test func anICMPErrorOfAnOverflowedBucketIsRederived() throws {
         try forgetOverflows()
         defer { try? forgetOverflows() }
-        let flows = try crowd(5)
+        let flows = try crowd(ways + 1)
         for flow in flows { try lab.send(flow.packet([.syn])) }
-        let quote = PacketBuilder.ethernet().ipv4(from: Standard.main, to: flows[4].client)
-            .tcp(from: 80, to: flows[4].clientPort, [.ack]).ipPacket
+        let quote = PacketBuilder.ethernet().ipv4(from: Standard.main, to: flows[ways].client)
+            .tcp(from: 80, to: flows[ways].clientPort, [.ack]).ipPacket
         let error = PacketBuilder.ethernet().ipv4(from: address("192.0.2.254"), to: Standard.main)
             .icmp(type: 3, code: 4, word: 1400).payload(quote)
-        #expect(try lab.send(error) == maglev(flows[4]))
+        #expect(try lab.send(error) == maglev(flows[ways]))
         try expectExactCounts()
     }
 
@@ -453,8 +456,8 @@ struct FlowTableTests {
     @Test func overflowsAreForgotten() throws {
         try forgetOverflows()
         defer { try? forgetOverflows() }
-        let flows = try crowd(6)
-        for flow in flows.prefix(5) { try lab.send(flow.packet([.syn])) }
+        let flows = try crowd(ways + 2)
+        for flow in flows.prefix(ways + 1) { try lab.send(flow.packet([.syn])) }
         let bucket = lab.bucket(ofKey: try lab.key(of: flows[0]))
         func mark(_ stamp: UInt16) throws {
             var overflow = ipvsd_overflow()
@@ -472,9 +475,9 @@ struct FlowTableTests {
         try mark(lab.now &- (lifetime - 3))
         try lab.plane.sweep()
         #expect(try stamp() != 0)
-        #expect(try lab.run(flows[5].packet([.ack])).moved["rederived-without-connection"] == 1)
+        #expect(try lab.run(flows[ways + 1].packet([.ack])).moved["rederived-without-connection"] == 1)
         try mark(lab.now &- (lifetime + 1))
-        #expect(try lab.run(flows[5].packet([.ack])).moved["answered-no-connection"] == 1)
+        #expect(try lab.run(flows[ways + 1].packet([.ack])).moved["answered-no-connection"] == 1)
         try lab.plane.sweep()
         #expect(try stamp() == 0)
     }
@@ -490,35 +493,36 @@ struct FlowTableTests {
         try giveWay([IPVSD_STATE_BARE_ACK, IPVSD_STATE_CLOSE, IPVSD_STATE_FIN_WAIT, IPVSD_STATE_ESTABLISHED], [1, 0])
     }
 
-    /// Four flows of one bucket, in these states; newcomers take the places of these of them, in this order.
+    /// Four flows of one bucket, in these states, the others established; newcomers take the places of these of them, in
+    /// this order.
     private func giveWay(_ states: [ipvsd_state], _ victims: [Int]) throws {
         defer { try? forgetOverflows() }
         lab.forgetFlows()
-        let flows = try crowd(8)
-        for flow in flows.prefix(4) { try lab.send(flow.packet([.syn])) }
-        for (flow, state) in zip(flows, states) {
+        let flows = try crowd(ways + 4)
+        for flow in flows.prefix(ways) { try lab.send(flow.packet([.syn])) }
+        for (flow, state) in zip(flows, states + [ipvsd_state](repeating: IPVSD_STATE_ESTABLISHED, count: ways - 4)) {
             try lab.force(flow, into: state)
             try lab.age(flow, by: 3)
         }
         for (turn, victim) in victims.enumerated() {
-            let newcomer = flows[4 + turn]
+            let newcomer = flows[ways + turn]
             #expect(try lab.run(newcomer.packet([.syn])).moved == ["received": 1, "forwarded": 1, "flow-evicted": 1])
             #expect(try lab.flow(flows[victim]) == nil, "\(victim)")
             #expect(try lab.flow(newcomer) != nil)
             try expectExactCounts()
         }
-        for index in 0..<4 where !victims.contains(index) { #expect(try lab.flow(flows[index]) != nil) }
+        for index in 0..<ways where !victims.contains(index) { #expect(try lab.flow(flows[index]) != nil) }
     }
 
     @Test func expiredEntriesGiveWayBeforeHalfOpenOnes() throws {
-        let flows = try crowd(5)
-        for flow in flows.prefix(4) {
+        let flows = try crowd(ways + 1)
+        for flow in flows.prefix(ways) {
             try lab.send(flow.packet([.syn]))
             try lab.age(flow, by: 3)
         }
         try lab.force(flows[3], into: IPVSD_STATE_ESTABLISHED)
         try lab.age(flows[3], by: lab.timeout(IPVSD_STATE_ESTABLISHED) + 1)
-        #expect(try lab.run(flows[4].packet([.syn])).moved == ["received": 1, "forwarded": 1])
+        #expect(try lab.run(flows[ways].packet([.syn])).moved == ["received": 1, "forwarded": 1])
         #expect(try lab.flow(flows[3]) == nil)
         try expectExactCounts()
     }
@@ -526,25 +530,25 @@ struct FlowTableTests {
     /// However old, and whatever comes.
     @Test func establishedConnectionsStay() throws {
         defer { try? forgetOverflows() }
-        let flows = try crowd(12)
-        for flow in flows.prefix(4) {
+        let flows = try crowd(ways + 8)
+        for flow in flows.prefix(ways) {
             try lab.send(flow.packet([.syn]))
             for _ in 0..<2 { try lab.send(flow.packet([.ack])) }
             try lab.age(flow, by: lab.timeout(IPVSD_STATE_ESTABLISHED) - 10)
         }
-        let before = try flows.prefix(4).map { try lab.flow($0) }
-        for flow in flows[4...] { #expect(try lab.run(flow.packet([.syn])).moved["flow-table-full"] == 1) }
-        #expect(try flows.prefix(4).map { try lab.flow($0) } == before)
+        let before = try flows.prefix(ways).map { try lab.flow($0) }
+        for flow in flows[ways...] { #expect(try lab.run(flow.packet([.syn])).moved["flow-table-full"] == 1) }
+        #expect(try flows.prefix(ways).map { try lab.flow($0) } == before)
         try expectExactCounts()
     }
 
     /// A fresh entry's key may not be there yet.
     @Test func freshEntriesStay() throws {
         defer { try? forgetOverflows() }
-        let flows = try crowd(5)
-        for flow in flows.prefix(4) { try lab.send(flow.packet([.syn])) }
-        for flow in flows.prefix(4) { try lab.age(flow, by: 0) }
-        #expect(try lab.run(flows[4].packet([.syn])).moved["flow-table-full"] == 1)
+        let flows = try crowd(ways + 1)
+        for flow in flows.prefix(ways) { try lab.send(flow.packet([.syn])) }
+        for flow in flows.prefix(ways) { try lab.age(flow, by: 0) }
+        #expect(try lab.run(flows[ways].packet([.syn])).moved["flow-table-full"] == 1)
         try expectExactCounts()
     }
 

@@ -27,7 +27,7 @@ func withPinDirectory<Result>(_ body: (String) throws -> Result) throws -> Resul
     let directory = "/sys/fs/bpf/ipvsd-test-\(String(UInt64.random(in: .min ... .max), radix: 36))"
     try #require(mkdir(directory, 0o700) == 0, "make \(directory): \(String(cString: strerror(errno)))")
     defer {
-        for pin in DirectorMaps.names { unlink("\(directory)/\(pin)") }
+        for pin in DirectorMaps.names + ["director", "tick"] { unlink("\(directory)/\(pin)") }
         #expect(rmdir(directory) == 0, "\(directory) held more than the director's maps")
     }
     return try body(directory)
@@ -53,10 +53,14 @@ final class Lab {
     private let program: BPFProgram
     private(set) var paths: [IPv4Address: Path] = [:]
 
-    init(directory: String, answersByRedirect: Bool = false, repliesPerSecond: UInt32 = 1_000_000) throws {
+    init(
+        directory: String, capacity: Capacity = .roomy, answersByRedirect: Bool = false,
+        repliesPerSecond: UInt32 = 1_000_000
+    ) throws {
         silenceLibbpf()
         plane = try XDPDataPlane(
-            directory: directory, answersByRedirect: answersByRedirect, repliesPerSecond: repliesPerSecond)
+            directory: directory, capacity: capacity, answersByRedirect: answersByRedirect,
+            repliesPerSecond: repliesPerSecond)
         program = try plane.program()
         overflows = try #require(try BPFMap(name: "overflows", pinnedAt: "\(directory)/overflows"))
     }
@@ -129,6 +133,7 @@ final class Lab {
     func forgetFlows() {
         memset(plane.maps.flows.pointer(0), 0, plane.maps.flows.count * plane.maps.flows.stride)
         memset(plane.maps.loads.pointer(0), 0, plane.maps.loads.count * plane.maps.loads.stride)
+        plane.maps.pressure[0] = ipvsd_pressure()
     }
 
     func key(of flow: FlowKey) throws -> UInt64 {
@@ -144,7 +149,7 @@ final class Lab {
             | UInt64(service.flow_service)
     }
 
-    func bucket(ofKey key: UInt64) -> Int { Int(mix(key ^ seed) & UInt64(IPVSD_BUCKETS - 1)) }
+    func bucket(ofKey key: UInt64) -> Int { Int(FlowHash.mix(key ^ seed) & UInt64(plane.maps.flows.count - 1)) }
 
     /// The words of the flow's entries, newest knowledge first come: more than one where an expired one is left.
     func entries(of flow: FlowKey) throws -> [UnsafeMutablePointer<ipvsd_flow>] {
@@ -266,12 +271,15 @@ extension ipvsd_load {
     }
 }
 
-/// The flow table's hash, as flows.h has it.
-func mix(_ value: UInt64) -> UInt64 {
-    var x = value
-    for _ in 0..<2 {
-        x ^= x >> 32
-        x &*= 0xD6E8_FEB8_6659_FD93
-    }
-    return x ^ x >> 32
+extension Capacity {
+    /// For whatever a test configures.
+    static let roomy = {
+        var capacity = Capacity()
+        capacity.listenerBuckets = 4096
+        capacity.services = 1024
+        capacity.servers = 8192
+        capacity.slotGroups = 1 << 19
+        capacity.templates = 4096
+        return capacity
+    }()
 }

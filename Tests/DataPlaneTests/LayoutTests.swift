@@ -8,7 +8,7 @@ struct LayoutTests {
     /// The header's own assertions, and the sizes that only map definitions state.
     @Test func sizes() {
         #expect(MemoryLayout<ipvsd_flow>.size == 16)
-        #expect(MemoryLayout<ipvsd_bucket>.size == 64)
+        #expect(MemoryLayout<ipvsd_bucket>.size == 128)
         #expect(MemoryLayout<ipvsd_overflow>.size == 64)
         #expect(MemoryLayout<ipvsd_service_key>.size == 8)
         #expect(MemoryLayout<ipvsd_service_value>.size == 8)
@@ -19,18 +19,23 @@ struct LayoutTests {
         #expect(MemoryLayout<ipvsd_path>.size == 32)
         #expect(MemoryLayout<ipvsd_statistics>.size == 24)
         #expect(MemoryLayout<ipvsd_counters>.size == 8 * Int(IPVSD_COUNTERS.rawValue))
-        #expect(MemoryLayout<ipvsd_settings>.size == 8280)
+        #expect(MemoryLayout<ipvsd_settings>.size == 8296)
         #expect(MemoryLayout<ipvsd_port>.size == 8)
-        #expect(MemoryLayout<ipvsd_director_constants>.size == 12)
+        #expect(MemoryLayout<ipvsd_template_key>.size == 8)
+        #expect(MemoryLayout<ipvsd_template>.size == 8)
+        #expect(MemoryLayout<ipvsd_datagram>.size == 12)
+        #expect(MemoryLayout<ipvsd_fragments>.size == 8)
+        #expect(MemoryLayout<ipvsd_pressure>.size == 64)
+        #expect(MemoryLayout<ipvsd_director_constants>.size == 24)
         #expect(MemoryLayout<ipvsd_check_constants>.size == 12)
     }
 
     @Test func strides() {
-        #expect(MemoryLayout<ipvsd_bucket>.stride == 64)
+        #expect(MemoryLayout<ipvsd_bucket>.stride == 128)
         #expect(MemoryLayout<ipvsd_service>.stride == 64)
         #expect(MemoryLayout<ipvsd_server>.stride == 16)
         #expect(MemoryLayout<ipvsd_path>.stride == 32)
-        #expect(MemoryLayout<ipvsd_settings>.stride == 8280)
+        #expect(MemoryLayout<ipvsd_settings>.stride == 8296)
     }
 
     @Test func offsets() {
@@ -42,6 +47,12 @@ struct LayoutTests {
         #expect(MemoryLayout<ipvsd_service>.offset(of: \.maglev) == 8)
         #expect(MemoryLayout<ipvsd_service>.offset(of: \.cursor) == 16)
         #expect(MemoryLayout<ipvsd_service>.offset(of: \.name) == 24)
+        #expect(MemoryLayout<ipvsd_service>.offset(of: \.persistence) == 32)
+        #expect(MemoryLayout<ipvsd_service>.offset(of: \.netmask) == 36)
+        #expect(MemoryLayout<ipvsd_settings>.offset(of: \.half_open_limit) == 84)
+        #expect(MemoryLayout<ipvsd_settings>.offset(of: \.fragmenting_ifindex) == 88)
+        #expect(MemoryLayout<ipvsd_settings>.offset(of: \.fragmenting_mac) == 92)
+        #expect(MemoryLayout<ipvsd_settings>.offset(of: \.is_moving) == 100)
         #expect(MemoryLayout<ipvsd_server>.offset(of: \.weight) == 4)
         #expect(MemoryLayout<ipvsd_server>.offset(of: \.flags) == 6)
         #expect(MemoryLayout<ipvsd_server>.offset(of: \.address) == 8)
@@ -58,7 +69,7 @@ struct LayoutTests {
         #expect(MemoryLayout<ipvsd_settings>.offset(of: \.seed) == 8)
         #expect(MemoryLayout<ipvsd_settings>.offset(of: \.timeout) == 16)
         #expect(MemoryLayout<ipvsd_settings>.offset(of: \.check_address) == 48)
-        #expect(MemoryLayout<ipvsd_settings>.offset(of: \.vip_filter) == 88)
+        #expect(MemoryLayout<ipvsd_settings>.offset(of: \.vip_filter) == 104)
     }
 
     @Test func counters() {

@@ -29,6 +29,8 @@ struct PacketFixtureTests {
 
     @Test(arguments: Fixture.icmp) func icmp(_ fixture: Fixture) throws { try check(fixture) }
 
+    @Test(arguments: Fixture.fragments) func fragment(_ fixture: Fixture) throws { try check(fixture) }
+
     /// Where XDP_TX would be lost, the same replies leave by redirect.
     @Test(arguments: Fixture.reset + Fixture.echoes) func answeredByRedirect(_ fixture: Fixture) throws {
         let lab = try Self.redirecting.get()
@@ -40,7 +42,7 @@ struct PacketFixtureTests {
     @Test func descriptionsDiffer() {
         let all = [
             Fixture.ignored, Fixture.passed, Fixture.forwarded, Fixture.bad, Fixture.reset, Fixture.echoes,
-            Fixture.icmp,
+            Fixture.icmp, Fixture.fragments,
         ].flatMap { $0 }
         #expect(all.count >= 60)
         #expect(Set(all.map(\.description)).count == all.count)

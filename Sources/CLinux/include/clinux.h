@@ -33,9 +33,20 @@ static inline uint64_t clinux_load_u64(const void *address)
 {
 	return __atomic_load_n((const uint64_t *)address, __ATOMIC_ACQUIRE);
 }
+/* 1 if the value was `expected`, and is `wanted` now. */
+static inline int clinux_compare_and_swap_u64(void *address, uint64_t expected, uint64_t wanted)
+{
+	return __atomic_compare_exchange_n((uint64_t *)address, &expected, wanted, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+static inline void clinux_add_u32(void *address, uint32_t difference)
+{
+	__atomic_fetch_add((uint32_t *)address, difference, __ATOMIC_RELAXED);
+}
 
 /* Has the kernel compute the checksums of what leaves the interface (ETHTOOL_STXCSUM, and with it segmentation). */
 int clinux_disable_transmit_checksum(const char *interface);
+/* On a veth this gives it NAPI, without which it takes no frames that XDP redirects to its peer. */
+int clinux_enable_gro(const char *interface);
 /* Broadcasts an ARP request for target; with target = sender an announcement (RFC 5227 section 3). Addresses in network
  * byte order. */
 int clinux_request_arp(int interface, const uint8_t mac[6], uint32_t sender, uint32_t target);

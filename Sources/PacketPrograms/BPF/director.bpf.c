@@ -4,9 +4,12 @@
 #include "packet.h"
 
 #include "answer.h"
+#include "flood.h"
 #include "flows.h"
 #include "forward.h"
+#include "fragments.h"
 #include "maps.h"
+#include "persistence.h"
 #include "schedule.h"
 
 union service_value {
@@ -19,7 +22,7 @@ static __always_inline int find_service(__be32 vip, __be16 port, __u8 protocol, 
 {
 	/* struct ipvsd_service_key, put together in a register: what was stored in parts is slow to load whole. */
 	__u64 wanted = vip | (__u64)port << 32 | (__u64)protocol << 48;
-	__u32 index = wanted * 0x9E3779B97F4A7C15ull >> IPVSD_LISTENER_SHIFT;
+	__u32 index = wanted * 0x9E3779B97F4A7C15ull >> constants.listener_shift;
 	struct ipvsd_listener_bucket *bucket = bpf_map_lookup_elem(&listeners, &index);
 	struct ipvsd_service_value *slow;
 
@@ -67,13 +70,20 @@ static __always_inline int server_has(__u32 server_id, __u32 flags)
 	return !server || server->flags & flags;
 }
 
+static __always_inline void count_connection(__u32 server_id)
+{
+	struct ipvsd_statistics *total = bpf_map_lookup_elem(&statistics, &server_id);
+
+	if (total)
+		total->connections++;
+}
+
 /* Records a flow toward a server that was chosen for it. Where the table has no room, what every director would
  * choose takes its place, so that no packet needs memory. 0: there is no server. */
-static __always_inline __u32 begin(struct packet *packet, struct ipvsd_service *service,
+static __always_inline __u32 begin(struct packet *packet, const struct service_entry *entry,
 				   const struct flow_reference *flow, struct flow_entry previous, __u32 server,
 				   __u32 state)
 {
-	struct ipvsd_statistics *total;
 	int recorded;
 
 	if (!server)
@@ -81,27 +91,34 @@ static __always_inline __u32 begin(struct packet *packet, struct ipvsd_service *
 	recorded = record(packet, flow, previous, server, state);
 	if (!recorded) {
 		count(packet, IPVSD_EVENT_FLOW_TABLE_FULL);
-		mark_overflow(flow);
-		server = rederive(service, packet->client, packet->client_port);
+		mark_overflow(flow->bucket_index, flow->now);
+		server = rederive_server(entry, packet->client, packet->client_port);
 	}
 	/* Without an entry every datagram would seem to be a new connection. */
-	total = bpf_map_lookup_elem(&statistics, &server);
-	if (total && (recorded || packet->protocol == IPPROTO_TCP))
-		total->connections++;
+	if (recorded || packet->protocol == IPPROTO_TCP)
+		count_connection(server);
 	return server;
 }
 
 /* What follows decides: a server id, 0 where there is no server, or the complement of an XDP verdict. */
 
-static __always_inline int schedule(struct packet *packet, struct ipvsd_service *service,
+static __always_inline int schedule(struct packet *packet, const struct service_entry *entry,
 				    const struct flow_reference *flow, struct flow_entry previous, __u32 state)
 {
-	return begin(packet, service, flow, previous, choose(service, packet->client, packet->client_port), state);
+	return begin(packet, entry, flow, previous, select_server(entry, packet->client, packet->client_port), state);
 }
 
-static __always_inline void learn_port(const struct packet *packet, const struct ipvsd_service_value *listener)
+/* The flow's packets keep the client's template, too. */
+static __always_inline void keep_up(const struct packet *packet, const struct service_entry *entry,
+				    const struct flow_reference *flow, struct flow_entry hit, __u32 state)
 {
-	struct ipvsd_port key = { .id = listener->service, .port = packet->port };
+	if (refresh(packet->settings, flow, hit, state, longest_lag(entry)) && entry->flags & IPVSD_SERVICE_PERSISTENT)
+		by_template(entry, packet->client);
+}
+
+static __always_inline void learn_port(const struct packet *packet, const struct service_entry *entry)
+{
+	struct ipvsd_port key = { .id = entry->id, .port = packet->port };
 	__u64 now = bpf_ktime_get_coarse_ns(), *last = bpf_map_lookup_elem(&learnt_ports, &key);
 
 	if (last)
@@ -138,29 +155,24 @@ static __always_inline void count_completed(const struct flow_reference *flow, _
 	load->completed = flow->now;
 }
 
-/* Another server than the silent one, if the scheduler has one: it may name the same again, and a hash always does. */
-static __always_inline __u32 choose_other(const struct packet *packet, struct ipvsd_service *service, __u32 silent)
+static __always_inline int on_udp(struct packet *packet, const struct service_entry *entry, struct flow_reference *flow)
 {
-	__u32 other = choose(service, packet->client, packet->client_port);
+	struct flow_entry hit;
+	__u32 server;
 
-	if (other == silent)
-		other = by_maglev(service, packet->client, packet->client_port + 1);
-	if (other == silent)
-		other = by_maglev(service, packet->client, packet->client_port + 2);
-	return other;
-}
-
-static __always_inline int on_udp(struct packet *packet, struct ipvsd_service *service, struct flow_reference *flow)
-{
-	struct flow_entry hit = find(packet->settings, flow);
-
+	if (entry->flags & IPVSD_SERVICE_ONE_PACKET) {
+		server = select_server(entry, packet->client, packet->client_port);
+		count_connection(server);
+		return server;
+	}
+	hit = find(packet->settings, flow);
 	if (hit.entry && !server_has(server_of(hit.value), IPVSD_SERVER_DOWN)) {
-		refresh(packet->settings, flow, hit, IPVSD_STATE_UDP);
+		keep_up(packet, entry, flow, hit, IPVSD_STATE_UDP);
 		return server_of(hit.value);
 	}
 	if (hit.entry)
 		count(packet, IPVSD_EVENT_RESCHEDULED);
-	return schedule(packet, service, flow, hit, IPVSD_STATE_ONE_DATAGRAM);
+	return schedule(packet, entry, flow, hit, IPVSD_STATE_ONE_DATAGRAM);
 }
 
 static __always_inline int carries_data(const struct packet *packet, const struct tcphdr *tcp)
@@ -168,73 +180,105 @@ static __always_inline int carries_data(const struct packet *packet, const struc
 	return packet->length > packet->header_length + tcp->doff * 4u;
 }
 
-static __always_inline int on_tcp_without_connection(struct packet *packet, struct ipvsd_service *service,
+/* Whether a packet without a connection is one of a connection that has no entry. */
+static __always_inline int may_be_unrecorded(const struct packet *packet, const struct service_entry *entry,
+					     const struct flow_reference *flow)
+{
+	return is_hash_based(entry->service) || has_overflowed(packet->settings, flow) || has_been_flooded(packet->settings);
+}
+
+static __always_inline int on_tcp_without_connection(struct packet *packet, const struct service_entry *entry,
 						     struct flow_reference *flow, const struct tcphdr *tcp)
 {
+	int carries = carries_data(packet, tcp);
 	__u32 server;
 
-	if (!is_hash_based(service) && !has_overflowed(packet->settings, flow))
+	if (!may_be_unrecorded(packet, entry, flow))
 		return ~(tcp->rst ? drop(packet, IPVSD_DROPPED_RESET_WITHOUT_CONNECTION)
 				  : answer_reset(packet, tcp, IPVSD_ANSWERED_NO_CONNECTION));
-	server = rederive(service, packet->client, packet->client_port);
+	server = rederive_server(entry, packet->client, packet->client_port);
 	if (server) {
 		count(packet, IPVSD_EVENT_REDERIVED);
-		record(packet, flow, (struct flow_entry){}, server, next_state(IPVSD_STATE_NONE, tcp, carries_data(packet, tcp)));
+		/* Whoever made up a SYN can make up an ACK. */
+		if (carries || !is_flooded(packet->settings))
+			record(packet, flow, NO_ENTRY, server, next_state(IPVSD_STATE_NONE, tcp, carries));
 	}
 	return server;
 }
 
-static __always_inline int on_tcp(struct packet *packet, struct ipvsd_service *service, struct flow_reference *flow,
-				  const struct ipvsd_service_value *listener, const struct tcphdr *tcp)
+static __always_inline int on_syn_without_connection(struct packet *packet, const struct service_entry *entry,
+						     struct flow_reference *flow)
+{
+	__u32 server;
+
+	if (is_flooded(packet->settings)) {
+		note_flood();
+		count(packet, IPVSD_EVENT_UNRECORDED);
+		server = rederive_server(entry, packet->client, packet->client_port);
+		count_connection(server);
+		return server;
+	}
+	server = schedule(packet, entry, flow, NO_ENTRY, IPVSD_STATE_SYN_RECV);
+	count_unanswered(server);
+	return server;
+}
+
+static __always_inline int on_tcp(struct packet *packet, const struct service_entry *entry, struct flow_reference *flow,
+				  const struct tcphdr *tcp)
 {
 	struct flow_entry hit = find(packet->settings, flow);
 	int opens = tcp->syn && !tcp->ack && !tcp->rst;
 	__u32 state, next, server;
 
-	if (!hit.entry && !opens)
-		return on_tcp_without_connection(packet, service, flow, tcp);
-	if (!hit.entry) {
-		server = schedule(packet, service, flow, hit, IPVSD_STATE_SYN_RECV);
-		count_unanswered(server);
-		return server;
-	}
+	if (!hit.entry)
+		return opens ? on_syn_without_connection(packet, entry, flow)
+			     : on_tcp_without_connection(packet, entry, flow, tcp);
 	state = state_of(hit.value);
 	server = server_of(hit.value);
 	/* A client that reuses a port, or whose server is gone, need not wait for a time-out. */
 	if (opens && (is_closing(state) ||
 		      server_has(server, IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED))) {
 		count(packet, IPVSD_EVENT_RESCHEDULED);
-		server = schedule(packet, service, flow, hit, IPVSD_STATE_SYN_RECV);
+		server = schedule(packet, entry, flow, hit, IPVSD_STATE_SYN_RECV);
 		count_unanswered(server);
 		return server;
 	}
 	if (opens && state == IPVSD_STATE_SYN_RECV && is_silent(packet, flow, server)) {
-		__u32 other = choose_other(packet, service, server);
+		__u32 other = choose_other(entry, packet->client, packet->client_port, server);
 
 		if (other && other != server) {
 			count(packet, IPVSD_EVENT_RESCHEDULED_SILENT);
 			count_unanswered(other);
-			return begin(packet, service, flow, hit, other, IPVSD_STATE_SYN_RECV);
+			return begin(packet, entry, flow, hit, other, IPVSD_STATE_SYN_RECV);
 		}
 	}
 	next = next_state(state, tcp, carries_data(packet, tcp));
 	/* The connection will not go on. Its client is told so, by us or by the server that takes its place. */
-	if (listener->flags & (IPVSD_SERVICE_RESETS | IPVSD_SERVICE_REHASHES) && !tcp->rst &&
+	if (entry->flags & (IPVSD_SERVICE_RESETS | IPVSD_SERVICE_REHASHES) && !tcp->rst &&
 	    server_has(server, IPVSD_SERVER_DOWN)) {
-		if (listener->flags & IPVSD_SERVICE_RESETS) {
+		if (entry->flags & IPVSD_SERVICE_RESETS) {
 			forget(hit);
 			return ~answer_reset(packet, tcp, IPVSD_ANSWERED_SERVER_LOST);
 		}
 		count(packet, IPVSD_EVENT_RESCHEDULED);
-		return schedule(packet, service, flow, hit, next);
+		return schedule(packet, entry, flow, hit, next);
 	}
 	if (state == IPVSD_STATE_SYN_RECV && next != state && is_active(next)) {
 		count_completed(flow, server);
-		if (listener->flags & IPVSD_SERVICE_ANY_PORT)
-			learn_port(packet, listener);
+		if (entry->flags & IPVSD_SERVICE_ANY_PORT)
+			learn_port(packet, entry);
 	}
-	refresh(packet->settings, flow, hit, next);
+	keep_up(packet, entry, flow, hit, next);
 	return server;
+}
+
+static __always_inline int on_later_fragment(struct packet *packet)
+{
+	__u32 server = server_of_fragment(packet);
+
+	if (!server)
+		return ~drop(packet, IPVSD_DROPPED_FRAGMENT);
+	return server == PASSED ? ~pass(packet, IPVSD_PASSED_NO_SERVICE) : server;
 }
 
 static __always_inline int on_transport(struct packet *packet, void *header, void *end)
@@ -243,9 +287,8 @@ static __always_inline int on_transport(struct packet *packet, void *header, voi
 	struct udphdr *udp = header;
 	__u32 room = packet->length - packet->header_length;
 	struct ipvsd_service_value listener;
-	struct ipvsd_service *service;
+	struct service_entry entry;
 	struct flow_reference flow;
-	__u32 index;
 
 	if ((void *)(udp + 1) > end || room < sizeof(*udp))
 		return ~drop(packet, IPVSD_DROPPED_TRUNCATED);
@@ -255,18 +298,16 @@ static __always_inline int on_transport(struct packet *packet, void *header, voi
 		return ~pass(packet, IPVSD_PASSED_NO_SERVICE);
 	if (packet->length > packet->settings->ingress_mtu)
 		return ~drop(packet, IPVSD_DROPPED_MERGED_FRAME);
-	index = listener.service;
-	service = bpf_map_lookup_elem(&schedules, &index);
-	if (!service || !locate(packet->settings, packet->client, packet->client_port, packet->port,
-				listener.flow_service, &flow))
+	if (!enter(listener.service, listener.flags, &entry) || !locate(packet->settings, packet->client, packet->client_port, packet->port,
+						 listener.flow_service, &flow))
 		return ~drop(packet, IPVSD_DROPPED_INTERNAL);
 	if (packet->protocol == IPPROTO_UDP)
-		return on_udp(packet, service, &flow);
+		return on_udp(packet, &entry, &flow);
 	if ((void *)(tcp + 1) > end || room < sizeof(*tcp))
 		return ~drop(packet, IPVSD_DROPPED_TRUNCATED);
 	if (tcp->doff < 5 || tcp->doff * 4u > room)
 		return ~drop(packet, IPVSD_DROPPED_BAD_HEADER);
-	return on_tcp(packet, service, &flow, &listener, tcp);
+	return on_tcp(packet, &entry, &flow, tcp);
 }
 
 /* An ICMP error about a reply goes where the reply came from. RFC 792 promises 8 bytes of the quoted packet: ports. */
@@ -274,14 +315,14 @@ static __always_inline int on_icmp_error(struct packet *packet, struct icmp_head
 {
 	struct iphdr *quoted = (void *)(icmp + 1);
 	struct ipvsd_service_value listener;
-	struct ipvsd_service *service;
+	struct service_entry entry;
 	struct flow_reference flow;
 	struct flow_entry hit;
 	struct {
 		__be16 source, destination;
 		__u32 more;
 	} *ports;
-	__u32 index, server;
+	__u32 server;
 
 	if ((void *)(quoted + 1) > end || quoted->version != 4 || quoted->ihl < 5 || quoted->saddr != packet->vip)
 		return ~drop(packet, IPVSD_DROPPED_ICMP_MALFORMED);
@@ -293,16 +334,14 @@ static __always_inline int on_icmp_error(struct packet *packet, struct icmp_head
 		return ~drop(packet, IPVSD_DROPPED_ICMP_MALFORMED);
 	if (!find_listener(packet->vip, ports->source, quoted->protocol, &listener))
 		return ~pass(packet, IPVSD_PASSED_NO_SERVICE);
-	index = listener.service;
-	service = bpf_map_lookup_elem(&schedules, &index);
-	if (!service || !locate(packet->settings, quoted->daddr, ports->destination, ports->source,
-				listener.flow_service, &flow))
+	if (!enter(listener.service, listener.flags, &entry) || !locate(packet->settings, quoted->daddr, ports->destination, ports->source,
+						 listener.flow_service, &flow))
 		return ~drop(packet, IPVSD_DROPPED_INTERNAL);
 	hit = find(packet->settings, &flow);
 	if (hit.entry)
 		server = server_of(hit.value);
-	else if (is_hash_based(service) || has_overflowed(packet->settings, &flow))
-		server = rederive(service, quoted->daddr, ports->destination);
+	else if (may_be_unrecorded(packet, &entry, &flow))
+		server = rederive_server(&entry, quoted->daddr, ports->destination);
 	else
 		server = 0;
 	if (!server)
@@ -316,6 +355,9 @@ static __always_inline int on_icmp(struct packet *packet, void *header, void *en
 {
 	struct icmp_header *icmp = header;
 
+	/* A large echo request: the director's own stack puts it together, and answers. */
+	if (packet->fragment & bpf_htons(IP_MF | IP_OFFSET))
+		return ~pass(packet, IPVSD_PASSED_ICMP_OTHER);
 	if ((void *)(icmp + 1) > end || packet->length < packet->header_length + sizeof(*icmp))
 		return ~drop(packet, IPVSD_DROPPED_TRUNCATED);
 	switch (icmp->type) {
@@ -373,17 +415,17 @@ int director(struct xdp_md *ctx)
 	packet.protocol = ip->protocol;
 	packet.tos = ip->tos;
 	packet.fragment = ip->frag_off;
+	packet.id = ip->id;
 	if (ip->version != 4 || packet.header_length < sizeof(*ip) || packet.length < packet.header_length)
 		return drop(&packet, IPVSD_DROPPED_BAD_HEADER);
 	if ((void *)ip + packet.header_length > end || packet.length + packet.l3 > packet.frame)
 		return drop(&packet, IPVSD_DROPPED_TRUNCATED);
-	if (packet.fragment & bpf_htons(IP_MF_OR_OFFSET))
-		return drop(&packet, IPVSD_DROPPED_FRAGMENT);
-
 	switch (packet.protocol) {
 	case IPPROTO_TCP:
 	case IPPROTO_UDP:
-		decision = on_transport(&packet, (void *)ip + packet.header_length, end);
+		decision = packet.fragment & bpf_htons(IP_OFFSET)
+				   ? on_later_fragment(&packet)
+				   : on_transport(&packet, (void *)ip + packet.header_length, end);
 		break;
 	case IPPROTO_ICMP:
 		decision = on_icmp(&packet, (void *)ip + packet.header_length, end);
@@ -391,6 +433,9 @@ int director(struct xdp_md *ctx)
 	default:
 		return pass(&packet, IPVSD_PASSED_UNKNOWN_PROTOCOL);
 	}
+	if (packet.fragment & bpf_htons(IP_MF) && !(packet.fragment & bpf_htons(IP_OFFSET)) &&
+	    (decision > 0 || decision == ~XDP_PASS))
+		note_first_fragment(&packet, decision > 0 ? decision : PASSED);
 	if (decision < 0)
 		return ~decision;
 	if (decision == 0)
@@ -458,7 +503,7 @@ int sweep(struct xdp_md *ctx)
 	struct sweep_context context = { .first = sweep_position, .now = ticks() };
 
 	bpf_for_each_map_elem(&turns, sweep_bucket, &context, 0);
-	sweep_position = (context.first + IPVSD_SWEEP_BUCKETS) & (IPVSD_BUCKETS - 1);
+	sweep_position = (context.first + IPVSD_SWEEP_BUCKETS) & constants.bucket_mask;
 	return XDP_PASS;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* The flow table: buckets of one cache line, entries claimed and changed by compare-and-swap on their value. The
+/* The flow table: buckets of two cache lines, entries claimed and changed by compare-and-swap on their value. The
  * value is written first, complete, and the key after it; a reader that sees the old key beside the new value is
  * turned away by the tag. Whoever wins a compare-and-swap adjusts the counts of connections. */
 #pragma once
@@ -21,16 +21,22 @@
 struct flow_reference {
 	__u64 key;
 	__u64 identity; /* destination port and tag, at their places in the value */
+	__u64 hash;
 	struct ipvsd_bucket *bucket;
 	__u32 bucket_index;
+	__u32 half; /* 0 or 4: the first way of the half to try first */
 	__u16 now;
 };
 
-/* The hit, or where a new entry went: entry is null where there is none. */
+/* A hit: entry is null where there is none. */
 struct flow_entry {
 	struct ipvsd_flow *entry;
 	__u64 value; /* as it was read */
+	__u32 way;   /* of the bucket, or NO_WAY */
 };
+
+#define NO_WAY 8 /* also for one in the former table */
+#define NO_ENTRY ((struct flow_entry){ .way = NO_WAY })
 
 static __always_inline __u64 mix(__u64 x)
 {
@@ -42,8 +48,8 @@ static __always_inline __u64 mix(__u64 x)
 	return x;
 }
 
-/* Jiffies are read without a call; a clock, even the coarse one, takes a call. */
-static __always_inline __u16 ticks(void)
+/* Jiffies are read without a call; a clock, even the coarse one, takes a call. Flow stamps are the lower 16 bits. */
+static __always_inline __u32 ticks(void)
 {
 	return bpf_jiffies64() * constants.jiffy >> IPVSD_TICK_SHIFT;
 }
@@ -73,10 +79,26 @@ static __always_inline int is_closing(__u32 state)
 	return state == IPVSD_STATE_FIN_WAIT || state == IPVSD_STATE_TIME_WAIT || state == IPVSD_STATE_CLOSE;
 }
 
+static __always_inline struct ipvsd_pressure *get_pressure(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&pressure, &zero);
+}
+
+static __always_inline void count_half_open(__u32 state, __s32 difference)
+{
+	struct ipvsd_pressure *pressure = get_pressure();
+
+	if (state == IPVSD_STATE_SYN_RECV && pressure)
+		__sync_fetch_and_add(&pressure->half_open, difference);
+}
+
 static __always_inline void count_load(__u32 server, __u32 state, __s32 difference)
 {
 	struct ipvsd_load *load = bpf_map_lookup_elem(&loads, &server);
 
+	count_half_open(state, difference);
 	if (!load)
 		return;
 	if (is_active(state))
@@ -115,48 +137,102 @@ static __always_inline __u32 next_state(__u32 state, const struct tcphdr *tcp, i
 static __always_inline int locate(const struct ipvsd_settings *settings, __be32 client, __be16 client_port,
 				  __be16 port, __u16 flow_service, struct flow_reference *flow)
 {
-	__u64 hash;
-
 	flow->key = (__u64)client << 32 | (__u64)client_port << 16 | flow_service;
-	hash = mix(flow->key ^ settings->seed);
-	flow->identity = (__u64)port << PORT_SHIFT | (hash >> 52 & TAG_MASK);
-	flow->bucket_index = hash & (IPVSD_BUCKETS - 1);
+	flow->hash = mix(flow->key ^ settings->seed);
+	flow->identity = (__u64)port << PORT_SHIFT | (flow->hash >> 52 & TAG_MASK);
+	flow->bucket_index = flow->hash & constants.bucket_mask;
+	flow->half = flow->hash >> 49 & 4;
 	flow->now = ticks();
 	flow->bucket = bpf_map_lookup_elem(&flows, &flow->bucket_index);
 	return flow->bucket != 0;
 }
 
-static __always_inline struct flow_entry find(const struct ipvsd_settings *settings, const struct flow_reference *flow)
+/* The way that holds the flow, from `half` on; NO_WAY where none does. */
+static __always_inline __u32 find_in_half(const struct ipvsd_settings *settings, const struct flow_reference *flow,
+					  struct ipvsd_bucket *bucket, __u32 half, __u64 *found)
 {
-	struct flow_entry hit = {};
+	struct ipvsd_flow *ways;
 
+	/* For the verifier: the compiler knows, and would leave it out. */
+	asm volatile("%0 &= 4" : "+r"(half));
+	ways = &bucket->way[half];
 #pragma unroll
-	for (int i = 0; i < IPVSD_WAYS; i++) {
-		struct ipvsd_flow *entry = &flow->bucket->way[i];
+	for (int i = 0; i < IPVSD_WAYS / 2; i++) {
 		__u64 value;
 
-		if (*(volatile __u64 *)&entry->key != flow->key)
+		if (*(volatile __u64 *)&ways[i].key != flow->key)
 			continue;
-		value = *(volatile __u64 *)&entry->value;
+		value = *(volatile __u64 *)&ways[i].value;
 		if (value && (value & IDENTITY_MASK) == flow->identity && !is_expired(settings, value, flow->now)) {
-			hit.entry = entry;
-			hit.value = value;
-			break;
+			*found = value;
+			return half + i;
 		}
 	}
+	return NO_WAY;
+}
+
+/* While the table grows: the way of the former table that holds what the daemon has not moved yet. Global functions
+ * are verified once, not once for every call; whatever comes out of them is one state and not many. */
+__noinline int find_former(const struct flow_reference *flow)
+{
+	struct ipvsd_settings *settings = get_settings();
+	struct ipvsd_bucket *bucket;
+	__u32 index, way;
+	__u64 value;
+
+	if (!flow || !settings)
+		return NO_WAY;
+	index = flow->hash & constants.former_mask;
+	bucket = bpf_map_lookup_elem(&former, &index);
+	if (!bucket)
+		return NO_WAY;
+	way = find_in_half(settings, flow, bucket, flow->half, &value);
+	return way != NO_WAY ? way : find_in_half(settings, flow, bucket, flow->half ^ 4, &value);
+}
+
+static __always_inline struct flow_entry find_moving(const struct flow_reference *flow)
+{
+	/* A copy, so that without a call everything stays in registers. */
+	struct flow_reference sought = *flow;
+	__u32 index = flow->hash & constants.former_mask, way = find_former(&sought);
+	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&former, &index);
+	struct flow_entry hit = NO_ENTRY;
+
+	if (way < NO_WAY && bucket) {
+		hit.entry = &bucket->way[way];
+		hit.value = *(volatile __u64 *)&hit.entry->value;
+	}
+	return hit;
+}
+
+static __always_inline struct flow_entry find(const struct ipvsd_settings *settings, const struct flow_reference *flow)
+{
+	struct flow_entry hit = NO_ENTRY;
+	__u64 value = 0;
+	__u32 way;
+
+	way = find_in_half(settings, flow, flow->bucket, flow->half, &value);
+	if (way == NO_WAY)
+		way = find_in_half(settings, flow, flow->bucket, flow->half ^ 4, &value);
+	if (way == NO_WAY)
+		return settings->is_moving ? find_moving(flow) : hit;
+	hit.entry = &flow->bucket->way[way];
+	hit.value = value;
+	hit.way = way;
 	return hit;
 }
 
 /* Refreshes the stamp, and moves the state on: one retry, since another CPU may refresh at the same time. A stamp may
  * lag by 1/32 of the time-out: a compare-and-swap on nearly every packet, as many slow flows would have it, costs more
- * than the rest of the look-up. */
-static __always_inline void refresh(const struct ipvsd_settings *settings, const struct flow_reference *flow,
-				    struct flow_entry hit, __u32 state)
+ * than the rest of the look-up. True where it was refreshed. */
+static __always_inline int refresh(const struct ipvsd_settings *settings, const struct flow_reference *flow,
+				   struct flow_entry hit, __u32 state, __u32 longest_lag)
 {
 	__u64 value = hit.value;
+	__u32 lag = settings->timeout[state & 15] >> 5;
 
-	if (state == state_of(value) && age_of(value, flow->now) <= settings->timeout[state & 15] >> 5)
-		return;
+	if (state == state_of(value) && age_of(value, flow->now) <= (lag < longest_lag ? lag : longest_lag))
+		return 0;
 #pragma unroll
 	for (int attempt = 0; attempt < 2; attempt++) {
 		__u64 seen = __sync_val_compare_and_swap(&hit.entry->value, value,
@@ -166,18 +242,17 @@ static __always_inline void refresh(const struct ipvsd_settings *settings, const
 			if (is_active(state_of(value)) != is_active(state)) {
 				count_load(server_of(value), state_of(value), -1);
 				count_load(server_of(value), state, 1);
+			} else if (state_of(value) != state) {
+				count_half_open(state_of(value), -1);
+				count_half_open(state, 1);
 			}
-			return;
+			return 1;
 		}
 		if (state == state_of(hit.value) || (seen & ~(STAMP_MASK | STATE_MASK)) != (value & ~(STAMP_MASK | STATE_MASK)))
-			return; /* only a stamp, or no longer this flow */
+			return 0; /* only a stamp, or no longer this flow */
 		value = seen;
 	}
-}
-
-static __always_inline __u64 new_value(const struct flow_reference *flow, __u32 server, __u32 state)
-{
-	return with_state(flow->identity | (__u64)server << SERVER_SHIFT, state, flow->now);
+	return 0;
 }
 
 #define READY_FREE 5 /* or expired: nobody loses by it */
@@ -204,53 +279,87 @@ static __always_inline __u32 readiness(const struct ipvsd_settings *settings, __
 	return 0;
 }
 
-/* The readiest entry of a bucket; null where none is. */
-static __always_inline struct flow_entry readiest(const struct ipvsd_settings *settings,
-						  const struct flow_reference *flow, __u32 *rank)
+/* What is to be recorded, in place of the value seen at `way`, or where there is room. */
+struct record_request {
+	__u64 key;
+	__u64 value;
+	__u64 seen;
+	__u32 bucket_index;
+	__u32 half;
+	__u32 way;
+	__u16 now;
+};
+
+/* The bucket had no room: for the longest time-out from now, packets without an entry are rederived. */
+static __always_inline void mark_overflow(__u32 bucket_index, __u16 now)
 {
-	struct flow_entry best = {};
+	__u32 index = bucket_index >> 5;
+	struct ipvsd_overflow *overflow = bpf_map_lookup_elem(&overflows, &index);
 
-	*rank = 0;
-#pragma unroll
-	for (int i = 0; i < IPVSD_WAYS; i++) {
-		struct ipvsd_flow *entry = &flow->bucket->way[i];
-		__u64 seen = *(volatile __u64 *)&entry->value;
-		__u32 ready = readiness(settings, seen, flow->now);
-
-		if (ready > *rank) {
-			*rank = ready;
-			best.entry = entry;
-			best.value = seen;
-		}
-	}
-	return best;
+	if (overflow)
+		overflow->stamp[bucket_index & 31] = now ? now : 1;
 }
 
-/* Records the flow in place of `previous`, else of the readiest entry of its bucket; another CPU may have been faster
- * once. False: there was no room. */
-static __always_inline int record(struct packet *packet, const struct flow_reference *flow, struct flow_entry previous,
-				  __u32 server, __u32 state)
+/* Chooses the readiest way, the flow's own half first; 0 where none is ready. */
+static __always_inline __u32 choose_way(const struct ipvsd_settings *settings, struct ipvsd_bucket *bucket,
+					struct record_request *request)
 {
-	__u64 value = new_value(flow, server, state);
+	__u32 rank = 0;
 
 #pragma unroll
+	for (int i = 0; i < IPVSD_WAYS; i++) {
+		__u32 way = (request->half ^ i) & (IPVSD_WAYS - 1), ready;
+		__u64 seen = *(volatile __u64 *)&bucket->way[way].value;
+
+		ready = readiness(settings, seen, request->now);
+		if (ready > rank) {
+			rank = ready;
+			request->way = way;
+			request->seen = seen;
+			if (ready == READY_FREE)
+				break;
+		}
+	}
+	return rank;
+}
+
+#define RECORDED 1
+#define RECORDED_BY_EVICTION 2
+
+/* Another CPU may be faster once. 0: there was no room. */
+__noinline int record_flow(struct record_request *request)
+{
+	struct ipvsd_settings *settings = get_settings();
+	struct ipvsd_bucket *bucket;
+	__u32 index;
+
+	if (!request || !settings)
+		return 0;
+	index = request->bucket_index;
+	bucket = bpf_map_lookup_elem(&flows, &index);
+	if (!bucket)
+		return 0;
 	for (int attempt = 0; attempt < 2; attempt++) {
-		struct flow_entry place = previous;
+		struct ipvsd_flow *entry;
 		__u32 rank = 0;
 
-		if (attempt || !place.entry)
-			place = readiest(packet->settings, flow, &rank);
-		if (!place.entry)
-			return 0;
-		if (__sync_val_compare_and_swap(&place.entry->value, place.value, value) != place.value)
+		if (attempt || request->way >= NO_WAY) {
+			rank = choose_way(settings, bucket, request);
+			if (!rank)
+				return 0;
+		}
+		entry = &bucket->way[request->way & (IPVSD_WAYS - 1)];
+		if (__sync_val_compare_and_swap(&entry->value, request->seen, request->value) != request->seen)
 			continue;
-		place.entry->key = flow->key;
-		count_load(server, state, 1);
-		if (place.value)
-			count_load(server_of(place.value), state_of(place.value), -1);
-		if (rank && rank != READY_FREE)
-			count(packet, IPVSD_EVENT_FLOW_EVICTED);
-		return 1;
+		entry->key = request->key;
+		count_load(server_of(request->value), state_of(request->value), 1);
+		if (request->seen)
+			count_load(server_of(request->seen), state_of(request->seen), -1);
+		if (!rank || rank == READY_FREE)
+			return RECORDED;
+		/* The flow that gave way may go on. */
+		mark_overflow(index, request->now);
+		return RECORDED_BY_EVICTION;
 	}
 	return 0;
 }
@@ -262,14 +371,27 @@ static __always_inline void forget(struct flow_entry hit)
 		count_load(server_of(hit.value), state_of(hit.value), -1);
 }
 
-/* The bucket had no room: for the longest time-out from now, packets without an entry are rederived. */
-static __always_inline void mark_overflow(const struct flow_reference *flow)
+/* Records the flow in place of `previous`, else of the readiest entry of its bucket. False: there was no room. */
+static __always_inline int record(struct packet *packet, const struct flow_reference *flow, struct flow_entry previous,
+				  __u32 server, __u32 state)
 {
-	__u32 index = flow->bucket_index >> 5;
-	struct ipvsd_overflow *overflow = bpf_map_lookup_elem(&overflows, &index);
+	struct record_request request = {
+		.key = flow->key,
+		.value = with_state(flow->identity | (__u64)server << SERVER_SHIFT, state, flow->now),
+		.seen = previous.value,
+		.bucket_index = flow->bucket_index,
+		.half = flow->half,
+		.way = previous.way,
+		.now = flow->now,
+	};
+	int recorded;
 
-	if (overflow)
-		overflow->stamp[flow->bucket_index & 31] = flow->now ? flow->now : 1;
+	if (previous.entry && previous.way == NO_WAY)
+		forget(previous);
+	recorded = record_flow(&request);
+	if (recorded == RECORDED_BY_EVICTION)
+		count(packet, IPVSD_EVENT_FLOW_EVICTED);
+	return recorded;
 }
 
 static __always_inline int has_overflowed(const struct ipvsd_settings *settings, const struct flow_reference *flow)

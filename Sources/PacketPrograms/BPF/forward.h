@@ -21,12 +21,21 @@ static __always_inline __be16 outer_id(__be16 fragment)
 	return bpf_htons(id ? id : 1);
 }
 
+/* By way of a device of ours, from which the kernel forwards, and fragments, what comes in. */
+static __always_inline int leave_to_kernel(const struct packet *packet, struct ethhdr *ethernet)
+{
+	for (int i = 0; i < ETH_ALEN; i++)
+		ethernet->h_dest[i] = packet->settings->fragmenting_mac[i];
+	return bpf_redirect_map(&egress, packet->settings->fragmenting_ifindex, 0);
+}
+
 static __always_inline int forward(struct packet *packet, __u32 server_id)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
 	struct ipvsd_statistics *total;
 	struct ipvsd_path *path;
 	__u32 path_id;
+	int must_fragment = 0;
 	void *data, *end;
 
 	if (!server)
@@ -39,10 +48,13 @@ static __always_inline int forward(struct packet *packet, __u32 server_id)
 	if (packet->length + ENCAPSULATION > path->mtu) {
 		if (packet->is_icmp_error)
 			return drop(packet, IPVSD_DROPPED_TOO_BIG_ICMP_ERROR);
-		if (!(packet->fragment & bpf_htons(IP_DF)))
+		if (packet->fragment & bpf_htons(IP_DF))
+			return answer_unreachable(packet, ICMP_FRAGMENTATION_NEEDED, path->mtu - ENCAPSULATION,
+						  IPVSD_ANSWERED_TOO_BIG);
+		if (!packet->settings->fragmenting_ifindex)
 			return drop(packet, IPVSD_DROPPED_TOO_BIG_WITHOUT_DF);
-		return answer_unreachable(packet, ICMP_FRAGMENTATION_NEEDED, path->mtu - ENCAPSULATION,
-					  IPVSD_ANSWERED_TOO_BIG);
+		count(packet, IPVSD_EVENT_FRAGMENTED);
+		must_fragment = 1;
 	}
 
 	/* The new Ethernet header stands 34 bytes before the inner packet; tags of the way in stay behind. */
@@ -65,6 +77,8 @@ static __always_inline int forward(struct packet *packet, __u32 server_id)
 		total->bytes += packet->length;
 	}
 	count(packet, IPVSD_FORWARDED);
+	if (must_fragment)
+		return leave_to_kernel(packet, data);
 	if (path->flags & IPVSD_PATH_TRANSMIT)
 		return XDP_TX;
 	return bpf_redirect_map(&egress, path->ifindex, 0);

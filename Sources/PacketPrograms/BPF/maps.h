@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* The maps. Look-ups in plain arrays are inlined by the verifier. A call costs 20 ns and more where the processor's
+/* The maps; whoever loads them says how large those of one entry are to be. Look-ups in plain arrays are inlined by the verifier. A call costs 20 ns and more where the processor's
  * returns are mitigated, so that a packet of a connection makes none. */
 #pragma once
 
@@ -18,7 +18,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4 * IPVSD_SERVICES);
+	__uint(max_entries, 1);
 	__type(key, struct ipvsd_service_key);
 	__type(value, struct ipvsd_service_value);
 } services SEC(".maps");
@@ -26,7 +26,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, IPVSD_LISTENER_BUCKETS);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct ipvsd_listener_bucket);
 } listeners SEC(".maps");
@@ -34,7 +34,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, IPVSD_SERVICES);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct ipvsd_service);
 } schedules SEC(".maps");
@@ -42,7 +42,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, IPVSD_SLOT_GROUPS);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct ipvsd_slots);
 } slots SEC(".maps");
@@ -50,7 +50,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, IPVSD_SERVERS);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct ipvsd_server);
 } servers SEC(".maps");
@@ -58,7 +58,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, IPVSD_SERVERS);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct ipvsd_load);
 } loads SEC(".maps");
@@ -66,17 +66,26 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, IPVSD_PATHS);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct ipvsd_path);
 } paths SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, IPVSD_SERVERS);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct ipvsd_statistics);
 } statistics SEC(".maps");
+
+/* What the statistics were before their table grew. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ipvsd_statistics);
+} carried SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -88,17 +97,48 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, IPVSD_BUCKETS);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct ipvsd_bucket);
 } flows SEC(".maps");
 
+/* The smaller table before it, while flows are moved. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, IPVSD_BUCKETS / 32);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ipvsd_bucket);
+} former SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct ipvsd_overflow);
 } overflows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ipvsd_pressure);
+} pressure SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct ipvsd_template_key);
+	__type(value, struct ipvsd_template);
+} templates SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, IPVSD_FRAGMENTED);
+	__type(key, struct ipvsd_datagram);
+	__type(value, struct ipvsd_fragments);
+} fragments SEC(".maps");
 
 /* Ports of any-port services on which a client's handshake was seen to complete. */
 struct {

@@ -14,7 +14,8 @@
 #include "ipvsd_abi.h"
 
 #define IP_DF 0x4000
-#define IP_MF_OR_OFFSET 0x3fff
+#define IP_MF 0x2000
+#define IP_OFFSET 0x1fff
 
 /* linux/icmp.h does not compile for this target. */
 struct icmp_header {
@@ -54,6 +55,7 @@ struct packet {
 	__u8 protocol;
 	__u8 tos;
 	__be16 fragment;  /* IP's flags and offset */
+	__be16 id;        /* IP's identification */
 	__u8 is_icmp_error;
 };
 

@@ -8,16 +8,13 @@
 /* Bumped by every change to a layout below. A daemon adopts only what has its own version. */
 #define IPVSD_ABI_VERSION 1
 
-#define IPVSD_BUCKETS (1u << 18)     /* of the flow table: 2^20 flows in 16 MiB */
-#define IPVSD_WAYS 4
-#define IPVSD_SERVICES 1024
-#define IPVSD_LISTENER_BUCKETS 4096u
-#define IPVSD_SERVERS 8192
-#define IPVSD_PATHS 16384
-#define IPVSD_SLOT_GROUPS (1u << 19) /* of 4 slots */
+/* How many services, real servers, ways, slots and flows there is room for is told when the programs are loaded: the
+ * tables follow the configuration. Flow and listener buckets are powers of two. */
+#define IPVSD_WAYS 8
 #define IPVSD_LEARNT_PORTS 1024
 #define IPVSD_ANSWERED_PORTS 16384
-#define IPVSD_SWEEP_BUCKETS 1024     /* in one run of the sweep */
+#define IPVSD_FRAGMENTED 16384       /* datagrams whose fragments are on their way */
+#define IPVSD_SWEEP_BUCKETS 1024     /* in one run of the sweep: the smallest flow table */
 #define IPVSD_CHECK_ADDRESSES 8
 #define IPVSD_LIST_LIMIT 1024        /* real servers that lc and its like compare */
 
@@ -28,7 +25,7 @@
 #define IPVSD_CHECK_MARK 0x6b700000u
 #define IPVSD_CHECK_MARK_MASK 0xffff0000u
 
-/* ---- Flow table: one bucket is a cache line ---- */
+/* ---- Flow table ---- */
 
 /* key: client address __be32 << 32 | client port __be16 << 16 | flow service id.
  * value: stamp (ticks) << 48 | destination port __be16 << 32 | server id << 16 | state << 12 | tag; 0 is free. */
@@ -37,6 +34,8 @@ struct ipvsd_flow {
 	__u64 value;
 };
 
+/* Two cache lines, which processors fetch together. A flow is in the half that its hash names, or, where that one had
+ * no room, in the other. */
 struct ipvsd_bucket {
 	struct ipvsd_flow way[IPVSD_WAYS];
 };
@@ -82,9 +81,13 @@ struct ipvsd_service_value {
 /* What becomes of a TCP connection whose real server is down; without either it is kept. */
 #define IPVSD_SERVICE_RESETS 2u
 #define IPVSD_SERVICE_REHASHES 4u
+/* A client's new connections go where its last one went (ipvsadm -p). */
+#define IPVSD_SERVICE_PERSISTENT 8u
+/* Every datagram is scheduled by itself, and none is remembered (ipvsadm -o). */
+#define IPVSD_SERVICE_ONE_PACKET 16u
 
 /* `services` once more, as an array, which is searched without a call: the words of a key and of its value. A search
- * of the key's bucket, (key * 0x9E3779B97F4A7C15) >> 52, ends at an entry that was never used (key 0); where the
+ * of the key's bucket, the upper bits of key * 0x9E3779B97F4A7C15, ends at an entry that was never used (key 0); where the
  * bucket is full of others, `services` has the answer. Entries are filled value first, key last. */
 struct ipvsd_listener {
 	__u64 key;
@@ -92,7 +95,6 @@ struct ipvsd_listener {
 };
 
 #define IPVSD_LISTENER_WAYS 4
-#define IPVSD_LISTENER_SHIFT 52
 #define IPVSD_LISTENER_REMOVED (~0ull)
 
 struct ipvsd_listener_bucket {
@@ -121,8 +123,37 @@ struct ipvsd_service {
 	__u64 maglev;
 	__u64 cursor; /* of the ring; the packet programs' own */
 	__u64 name;   /* of the scheduler, in ASCII; the control plane's own, for adoption */
-	__u64 reserved[4];
+	__u32 persistence; /* ticks */
+	__be32 netmask;    /* of persistence: clients that differ in its zero bits are one */
+	__u64 reserved[3];
 };
+
+/* Of templates: a client's (network's) real server in a persistent service. */
+struct ipvsd_template_key {
+	__be32 client;
+	__u32 service;
+};
+
+struct ipvsd_template {
+	__u32 server;
+	__u32 stamp; /* tick at which it was last used */
+};
+
+/* Of fragments: RFC 791's identification of a datagram. */
+struct ipvsd_datagram {
+	__be32 source;
+	__be32 destination;
+	__be16 id;
+	__u8 protocol;
+	__u8 reserved;
+};
+
+struct ipvsd_fragments {
+	__u32 server;
+	__u32 stamp; /* tick of the first one */
+};
+
+#define IPVSD_FRAGMENT_TICKS 112 /* 30 s, as net.ipv4.ipfrag_time */
 
 /* No handshake completed for that many ticks either, before a server counts as silent. */
 #define IPVSD_SILENT_TICKS 2
@@ -197,7 +228,7 @@ enum ipvsd_counter {
 	/* dropped */
 	IPVSD_DROPPED_BAD_HEADER,
 	IPVSD_DROPPED_TRUNCATED,
-	IPVSD_DROPPED_FRAGMENT,
+	IPVSD_DROPPED_FRAGMENT, /* whose first one was not seen */
 	IPVSD_DROPPED_MERGED_FRAME,
 	IPVSD_DROPPED_TOO_BIG_WITHOUT_DF,
 	IPVSD_DROPPED_TOO_BIG_ICMP_ERROR,
@@ -214,6 +245,8 @@ enum ipvsd_counter {
 	IPVSD_EVENT_RESCHEDULED,
 	IPVSD_EVENT_RESCHEDULED_SILENT,
 	IPVSD_EVENT_ICMP_RELAYED,
+	IPVSD_EVENT_UNRECORDED, /* SYNs while too many connections were half-open */
+	IPVSD_EVENT_FRAGMENTED, /* left to the kernel, to be fragmented after encapsulation */
 	IPVSD_COUNTERS,
 };
 
@@ -231,7 +264,12 @@ struct ipvsd_settings {
 	__be32 check_address[IPVSD_CHECK_ADDRESSES];
 	/* A server with that many unanswered SYNs is silent: a SYN repeated to it is scheduled anew. 0: none ever is. */
 	__u32 silent_after;
-	__u32 reserved;
+	/* While so many connections are half-open, new ones are not recorded. 0: any number may be. */
+	__u32 half_open_limit;
+	/* Where encapsulated packets go that are too big for their way and may be fragmented, and its peer's MAC. */
+	__u32 fragmenting_ifindex;
+	__u8 fragmenting_mac[8];
+	__u32 is_moving; /* flows may still be in `former` */
 	/* Turns away what is for nobody's VIP: bit (vip as __be32 * 0x9E3779B1) >> 16. */
 	__u64 vip_filter[1024];
 };
@@ -244,9 +282,23 @@ struct ipvsd_port {
 	__u16 reserved;
 };
 
+/* What a flood of SYNs does to the flow table; the packet programs' own. Stamps are 32-bit ticks, 0 for never. */
+struct ipvsd_pressure {
+	__u32 half_open; /* connections in SYN_RECV */
+	__u32 since;     /* the limit was first reached, in the flood of `last` */
+	__u32 last;      /* it was last reached */
+	__u32 reserved[13];
+};
+
+/* Floods farther apart are two. */
+#define IPVSD_FLOOD_GAP 37 /* 10 s */
+
 /* ---- .rodata of the programs ---- */
 
 struct ipvsd_director_constants {
+	__u32 bucket_mask;        /* of the flow table */
+	__u32 former_mask;        /* of the smaller one that it took the place of */
+	__u32 listener_shift;     /* 64 less the logarithm of the number of buckets */
 	__u32 answer_by_redirect; /* veth: XDP_TX would be lost there */
 	__u32 reply_limit;        /* generated replies a second and CPU */
 	__u32 jiffy;              /* nanoseconds */
@@ -257,9 +309,12 @@ struct ipvsd_check_constants {
 	__u8 check_mac[8];   /* its MAC, in the first six */
 };
 
-_Static_assert(sizeof(struct ipvsd_bucket) == 64, "a bucket is a cache line");
+_Static_assert(sizeof(struct ipvsd_bucket) == 128, "a bucket is two cache lines");
+_Static_assert(sizeof(struct ipvsd_pressure) == 64, "counts that all CPUs write to have a cache line of their own");
 _Static_assert(sizeof(struct ipvsd_service_key) == 8, "map key layout");
 _Static_assert(sizeof(struct ipvsd_service_value) == 8, "map value layout");
+_Static_assert(sizeof(struct ipvsd_template_key) == 8, "map key layout");
+_Static_assert(sizeof(struct ipvsd_datagram) == 12, "map key layout");
 _Static_assert(sizeof(struct ipvsd_listener_bucket) == 64, "a bucket is a cache line");
 _Static_assert(sizeof(struct ipvsd_service) == 64, "map value layout");
 _Static_assert(sizeof(struct ipvsd_server) == 16, "map value layout");

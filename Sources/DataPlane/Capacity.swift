@@ -1,0 +1,62 @@
+public import LoadBalancing
+
+/// How much the tables have room for. They follow the configuration: a small one takes little memory.
+public struct Capacity: Sendable, Hashable {
+    /// Of eight flows each.
+    var flowBuckets: Int
+    /// Of four listeners each.
+    var listenerBuckets: Int
+    var services: Int
+    var servers: Int
+    var slotGroups: Int
+    var templates: Int
+
+    /// Of which no table is larger.
+    static let least = Capacity(connections: 1)
+
+    /// For these services, and as much again: while a real server or a table is replaced, both are there.
+    /// So many connections fit at ease: the flow table has at least twice as many entries, of 16 bytes.
+    public init(connections: Int = ConnectionLimits.defaultConnections, services: [DesiredService] = []) {
+        precondition(connections <= ConnectionLimits.maximumConnections)
+        let listeners = services.flatMap(\.listeners)
+        let servers = services.reduce(0) { $0 + $1.servers.count }
+        let slots = services.map(\.slots)
+        flowBuckets = Self.powerOfTwo(atLeast: 2 * connections / 8, minimum: 1024)
+        // An any-port service takes two, and its VIP one.
+        listenerBuckets = Self.powerOfTwo(atLeast: 3 * listeners.count / 2, minimum: 64)
+        self.services = Self.powerOfTwo(atLeast: 2 * services.count, minimum: 64)
+        self.servers = min(Self.powerOfTwo(atLeast: 2 * servers, minimum: 256), 1 << 16)
+        slotGroups = Self.powerOfTwo(atLeast: (slots.reduce(0, +) + (slots.max() ?? 0)) / 2, minimum: 1 << 13)
+        templates = services.contains { $0.persistence != nil } ? max(1 << 16, flowBuckets) : 1
+    }
+
+    /// `minimum` is a power of two.
+    private static func powerOfTwo(atLeast number: Int, minimum: Int) -> Int {
+        var power = minimum
+        while power < number { power *= 2 }
+        return power
+    }
+
+    /// Of the maps whose size is not in the shared header.
+    var sizes: [String: Int] {
+        [
+            "services": 4 * listenerBuckets, "listeners": listenerBuckets, "schedules": services,
+            "slots": slotGroups, "servers": servers, "loads": servers, "statistics": servers, "carried": servers,
+            "paths": 2 * servers, "flows": flowBuckets, "overflows": flowBuckets / 32, "former": 1,
+            "templates": templates,
+        ]
+    }
+}
+
+extension DesiredService {
+    /// About how many slots its tables take.
+    fileprivate var slots: Int {
+        let weights = servers.map { Int($0.configuredWeight) }
+        let schedule =
+            switch scheduler {
+            case .wrr, .twos: max(servers.count, min(WeightedRoundRobin.longestRing, weights.reduce(0, +)))
+            default: max(servers.count, 256)
+            }
+        return schedule + MaglevTable.size(forServers: servers.count, minimum: 4093) + 8
+    }
+}

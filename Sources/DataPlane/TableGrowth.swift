@@ -1,0 +1,182 @@
+internal import BPF
+internal import CLinux
+internal import Glibc
+internal import PacketPrograms
+
+/// Tables that became too small give way to larger ones while packets pass. What is in them is copied, the program
+/// with the larger ones takes the place of the one before, and what changed meanwhile follows. Only flows can not
+/// wait that long: until they are moved, the new program also looks where they were.
+enum TableGrowth {
+    /// Settles what a daemon left that was killed while tables grew: the larger ones are in use, or they are not.
+    static func settle(below directory: String) throws(BPFError) {
+        let waiting = DirectorMaps.names.filter { access(DirectorMaps.nextPin($0, below: directory), F_OK) == 0 }
+        if waiting.isEmpty { return }
+        var used: Set<UInt32> = []
+        for name in names(in: directory) where name.hasPrefix("link-") {
+            if let link = try BPFLink(pinnedAt: "\(directory)/\(name)") { used.formUnion(try link.mapIDs()) }
+        }
+        for name in waiting {
+            let next = DirectorMaps.nextPin(name, below: directory)
+            if let map = try BPFDescriptor(pinnedAt: next), used.contains(try map.mapID()) {
+                try publish(name, below: directory)
+            } else {
+                unlink(next)
+            }
+        }
+    }
+
+    private static func names(in directory: String) -> [String] {
+        guard let stream = opendir(directory) else { return [] }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            names.append(
+                withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) })
+        }
+        return names
+    }
+
+    /// The larger table is now the table; the flow table before it is kept for the flows that are still there.
+    static func publish(_ name: String, below directory: String) throws(BPFError) {
+        let path = "\(directory)/\(name)"
+        if name == "flows" { try move(path, to: "\(directory)/former") }
+        try move(DirectorMaps.nextPin(name, below: directory), to: path)
+    }
+
+    private static func move(_ path: String, to other: String) throws(BPFError) {
+        if rename(path, other) != 0, errno != ENOENT { throw BPFError("rename \(path) to \(other)", code: errno) }
+    }
+
+    /// What only the control plane writes to, and a first copy of the rest.
+    static func copy(_ names: Set<String>, from old: DirectorMaps, to new: DirectorMaps) throws(BPFError) {
+        func copyAll<Value>(_ old: MappedArray<Value>, _ new: MappedArray<Value>) {
+            memcpy(new.pointer(0), old.pointer(0), old.count * old.stride)
+        }
+        for name in names {
+            switch name {
+            case "services":
+                for key in try old.services.keys() {
+                    if let value = try old.services.value(for: key) { try new.services.update(value, for: key) }
+                }
+            case "listeners":
+                for key in try old.services.keys() {
+                    if let value = try old.services.value(for: key) { new.listeners.set(value, for: key) }
+                }
+            case "schedules": copyAll(old.schedules, new.schedules)
+            case "slots": copyAll(old.slots, new.slots)
+            case "servers": copyAll(old.servers, new.servers)
+            case "loads": copyAll(old.loads, new.loads)
+            case "paths": copyAll(old.paths, new.paths)
+            case "carried": copyAll(old.carried, new.carried)
+            case "overflows": try copyOverflows(from: old, to: new)
+            case "templates":
+                for key in try old.templates.keys() {
+                    if let value = try old.templates.value(for: key) { try new.templates.update(value, for: key) }
+                }
+            default: break
+            }
+        }
+    }
+
+    /// A flow's bucket in the larger table has the number of its bucket in the smaller one in its lower bits.
+    private static func copyOverflows(from old: DirectorMaps, to new: DirectorMaps) throws(BPFError) {
+        for index in 0..<UInt32(old.overflows.maxEntries) {
+            guard let stamps = try old.overflows.value(for: index),
+                withUnsafeBytes(of: stamps, { $0.contains { $0 != 0 } })
+            else { continue }
+            for other in stride(from: index, to: UInt32(new.overflows.maxEntries), by: old.overflows.maxEntries) {
+                try new.overflows.update(stamps, for: other)
+            }
+        }
+    }
+
+    /// What packets added to the old counts since they were copied. `copied` are the loads as they were then.
+    static func followCounts(
+        _ names: Set<String>, from old: DirectorMaps, since copied: [ipvsd_load], to new: DirectorMaps
+    )
+        throws(BPFError)
+    {
+        if names.contains("loads") {
+            for (index, before) in copied.enumerated() {
+                let now = old.loads[index]
+                let load = new.loads.pointer(index)
+                clinux_add_u32(load, now.active &- before.active)
+                clinux_add_u32(load + 4, now.inactive &- before.inactive)
+            }
+        }
+        if names.contains("statistics") {
+            for index in 0..<old.statistics.maxEntries { new.carried[index] = try old.statistics(of: UInt32(index)) }
+        }
+    }
+
+    /// Moves every flow to the table of `maps`. Whoever looks for one finds it in at least one of the tables.
+    static func moveFlows(from former: MappedArray<ipvsd_bucket>, to maps: DirectorMaps) {
+        let seed = maps.settings.pointer(0).load(fromByteOffset: seedOffset, as: UInt64.self)
+        for index in 0..<former.count {
+            let bucket = former.pointer(index)
+            for way in 0..<Int(IPVSD_WAYS) { move(bucket + way * flowSize, to: maps, seed: seed) }
+        }
+    }
+
+    private static func move(_ entry: UnsafeMutableRawPointer, to maps: DirectorMaps, seed: UInt64) {
+        // A packet may change it meanwhile. It does so a few times in a second at most.
+        while true {
+            let value = clinux_load_u64(entry + 8)
+            if value == 0 { return }
+            let key = clinux_load_u64(entry)
+            let place = insert(key: key, value: value, into: maps, seed: seed)
+            if clinux_compare_and_swap_u64(entry + 8, value, 0) == 1 {
+                if place == nil { maps.forgetLoad(of: value) }
+                return
+            }
+            // Changed since: not this copy. A packet that found it has made it a connection of its own.
+            if let place, clinux_compare_and_swap_u64(place + 8, value, 0) == 0 { maps.countLoad(of: value, 1) }
+        }
+    }
+
+    /// Where it went; nil if there is no room.
+    private static func insert(key: UInt64, value: UInt64, into maps: DirectorMaps, seed: UInt64)
+        -> UnsafeMutableRawPointer?
+    {
+        let hash = FlowHash.mix(key ^ seed)
+        let bucket = maps.flows.pointer(Int(hash & UInt64(maps.flows.count - 1)))
+        let half = Int(hash >> 49 & 4)
+        for way in 0..<Int(IPVSD_WAYS) {
+            let place = bucket + (way ^ half) * flowSize
+            if clinux_compare_and_swap_u64(place + 8, 0, value) == 1 {
+                clinux_store_u64(place, key)
+                return place
+            }
+        }
+        return nil
+    }
+}
+
+/// The flow table's hash, as flows.h has it.
+enum FlowHash {
+    static func mix(_ value: UInt64) -> UInt64 {
+        var x = value
+        for _ in 0..<2 {
+            x ^= x >> 32
+            x &*= 0xD6E8_FEB8_6659_FD93
+        }
+        return x ^ x >> 32
+    }
+}
+
+extension DirectorMaps {
+    func forgetLoad(of value: UInt64) { countLoad(of: value, -1) }
+
+    /// One connection more or less, as flows.h counts them.
+    func countLoad(of value: UInt64, _ difference: Int32) {
+        let server = Int(value >> 16 & 0xFFFF)
+        let state = ipvsd_state(rawValue: UInt32(value >> 12 & 0xF))
+        if state == IPVSD_STATE_SYN_RECV { clinux_add_u32(pressure.pointer(0), UInt32(bitPattern: difference)) }
+        guard server < loads.count else { return }
+        let isActive = [IPVSD_STATE_SYN_RECV, IPVSD_STATE_ESTABLISHED, IPVSD_STATE_BARE_ACK].contains(state)
+        clinux_add_u32(loads.pointer(server) + (isActive ? 0 : 4), UInt32(bitPattern: difference))
+    }
+}
+
+private let flowSize = MemoryLayout<ipvsd_flow>.stride
+private let seedOffset = MemoryLayout<ipvsd_settings>.offset(of: \.seed) ?? 8

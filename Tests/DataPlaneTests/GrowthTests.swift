@@ -1,0 +1,130 @@
+import BPF
+import Glibc
+import LoadBalancing
+import PacketPrograms
+import Testing
+
+@testable import DataPlane
+
+/// Tables that grow, as a daemon's successor that is asked for more lets them.
+@MainActor
+@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+struct GrowthTests {
+    private static let web = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
+
+    private static func services(_ count: UInt16 = 1) -> [DesiredService] {
+        (0..<count).map { number in
+            DesiredService(
+                address: ServiceAddress(vip: Standard.main, port: 80 + number, transport: .tcp), scheduler: .rr,
+                servers: (1...3 as ClosedRange<UInt8>).map { Standard.desired($0) })
+        }
+    }
+
+    private static func configuration(services count: UInt16 = 1) -> Configuration {
+        Configuration(
+            services: services(count), paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) })
+    }
+
+    private static let small = Capacity(connections: 2048, services: services())
+
+    private func flow(_ number: Int) -> FlowKey {
+        FlowKey(
+            client: IPv4Address(0xC633_6400 + UInt32(number / 50000)), clientPort: UInt16(1000 + number % 50000),
+            vip: Standard.main, port: 80)
+    }
+
+    private func forwarded(_ lab: Lab) throws -> UInt64 {
+        try lab.plane.snapshot().services[0].servers.reduce(0) { $0 + $1.packets }
+    }
+
+    private func pins(below directory: String) -> [String] {
+        DirectorMaps.names.map { DirectorMaps.nextPin($0, below: directory) }.filter { access($0, F_OK) == 0 }
+    }
+
+    @Test func tablesFollowTheConfiguration() throws {
+        let none = Capacity(connections: 1)
+        #expect(none.sizes["flows"] == 1024 && none.sizes["servers"] == 256)
+        let memory = none.sizes.reduce(0) { sum, table in
+            sum + table.value
+                * (["flows": 128, "slots": 8, "listeners": 64, "schedules": 64, "paths": 32][table.key] ?? 32)
+        }
+        #expect(memory < 1 << 20)
+        let most = Capacity(connections: ConnectionLimits.maximumConnections)
+        #expect(most.sizes["flows"] == 1 << 23)
+    }
+
+    /// Every connection goes on at its server, before, while and after the table grows; the counts stay exact.
+    @Test func growingKeepsEveryConnection() throws {
+        try withPinDirectory { directory in
+            let first = try Lab(directory: directory, capacity: Self.small)
+            try first.apply(Self.configuration())
+            try first.plane.publish()
+            let flows = (0..<1500).map(flow)
+            let servers = try flows.map { try #require(try first.send($0.packet([.syn]))) }
+            for flow in flows.prefix(700) { try first.send(flow.packet([.ack], payload: 10)) }
+            let loads = first.loads()
+            #expect(loads == first.recount())
+            let packets = try forwarded(first)
+
+            let capacity = Capacity(connections: 16384, services: Self.services(40))
+            let second = try Lab(directory: directory, capacity: capacity)
+            #expect(second.plane.maps.flows.count > first.plane.maps.flows.count)
+            #expect(second.plane.maps.isMoving)
+            // A packet of the old program between the copies.
+            let late = flow(5000)
+            let lateServer = try #require(try first.send(late.packet([.syn])))
+            // The new program finds connections where they were.
+            for (flow, server) in zip(flows, servers).prefix(100) {
+                #expect(try second.send(flow.packet([.ack], payload: 10)) == server)
+            }
+            #expect(try second.send(late.packet([.ack])) == lateServer)
+
+            try second.plane.publish()
+            #expect(!second.plane.maps.isMoving)
+            #expect(pins(below: directory).isEmpty)
+            let third = try Lab(directory: directory, capacity: Self.small)
+            #expect(third.plane.maps.flows.count == second.plane.maps.flows.count)
+            for (flow, server) in zip(flows, servers) {
+                #expect(try third.send(flow.packet([.ack], payload: 10)) == server)
+            }
+            #expect(third.loads() == third.recount())
+            #expect(third.recount().values.reduce(0) { $0 + $1.active } == 1501)
+            #expect(try forwarded(third) == packets + 100 + 2 + 1500)
+            try third.apply(Self.configuration(services: 40))
+            #expect(try third.plane.snapshot().services.count == 40)
+            #expect(try third.send(flows[0].packet([.ack])) == servers[0])
+        }
+    }
+
+    /// A successor that is never attached leaves everything as it was.
+    @Test func growthThatIsGivenUp() throws {
+        try withPinDirectory { directory in
+            let first = try Lab(directory: directory, capacity: Self.small)
+            try first.apply(Self.configuration())
+            let server = try #require(try first.send(flow(1).packet([.syn])))
+            do {
+                let second = try Lab(directory: directory, capacity: Capacity(connections: 16384))
+                #expect(!pins(below: directory).isEmpty)
+                _ = second
+            }
+            #expect(pins(below: directory).isEmpty)
+            let third = try Lab(directory: directory, capacity: Self.small)
+            #expect(third.plane.maps.flows.count == first.plane.maps.flows.count)
+            #expect(try third.send(flow(1).packet([.ack])) == server)
+        }
+    }
+
+    /// The sweep reaches every bucket of a table of another size.
+    @Test func theSweepSeesAllOfAGrownTable() throws {
+        try withPinDirectory { directory in
+            let lab = try Lab(directory: directory, capacity: Capacity(connections: 16384, services: Self.services()))
+            try lab.apply(Self.configuration())
+            let flows = (0..<3000).map(flow)
+            for flow in flows { try lab.send(flow.packet([.syn])) }
+            for flow in flows { try lab.age(flow, by: lab.timeout(IPVSD_STATE_SYN_RECV) + 2) }
+            try lab.plane.sweep()
+            #expect(lab.recount().isEmpty && lab.loads().isEmpty)
+            #expect(lab.plane.maps.pressure[0].half_open == 0)
+        }
+    }
+}
