@@ -11,14 +11,19 @@ struct AllCommand: ParsableCommand {
     @Option(help: "Packets of a measurement.")
     var packets = 1 << 20
 
+    @Option(help: "Connections that the flow table is made for; kinds with more are left out.")
+    var connections = 10_000_000
+
     func validate() throws {
+        try PacketsCommand.validate(connections: connections)
         guard (1 << 16...1 << 30).contains(packets) else { throw ValidationError("--packets: 65536 to 1073741824") }
     }
 
     func run() throws {
         silenceLibbpf()
         var report = Report()
-        report.sections.append(try PacketsCommand.section(rounds: options.rounds, packets: packets))
+        report.sections.append(
+            try PacketsCommand.section(rounds: options.rounds, packets: packets, connections: connections))
         report.sections += try ScaleCommand.sections(rounds: options.rounds, packets: packets / 4)
         // Last: it leaves the network namespace.
         report.sections.append(

@@ -3,7 +3,7 @@ import ArgumentParser
 /// What every command has.
 struct BenchOptions: ParsableArguments {
     @Option(help: "Rounds; every one measures everything, so that all ratios are of the same minutes.")
-    var rounds = 9
+    var rounds = 5
 
     @Flag(help: "Print JSON.")
     var json = false

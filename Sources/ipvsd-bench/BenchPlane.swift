@@ -10,18 +10,21 @@ final class BenchPlane {
     static let servers = 16
 
     let plane: XDPDataPlane
-    /// One bucket an element.
-    private let flows: MappedArray<SIMD8<UInt64>>
-    private static let ways = 4
+    private typealias Bucket = SIMD16<UInt64>
+    private let flows: MappedArray<Bucket>
+    private static let ways = 8
 
     /// `transmit`: whether packets to a real server leave by XDP_TX, otherwise by redirect to `interface`.
     init(
-        pins: PinDirectory, services: [DesiredService] = standardServices, interface: Int32 = 1,
+        pins: PinDirectory, connections: Int = ConnectionLimits.defaultConnections,
+        services: [DesiredService] = standardServices, interface: Int32 = 1,
         sourceMAC: MACAddress? = MACAddress([2, 0, 0, 0, 0, 1]),
         transmit: (IPv4Address) -> Bool = { $0.value < 0xAC10_0100 || $0.value >= 0xAC11_0000 }
     ) throws {
-        plane = try XDPDataPlane(directory: pins.path, answersByRedirect: false)
-        flows = try pins.map("flows", SIMD8<UInt64>.self).memory(writable: true)
+        plane = try XDPDataPlane(
+            directory: pins.path, capacity: Capacity(connections: connections, services: services),
+            answersByRedirect: false)
+        flows = try pins.map("flows", Bucket.self).memory(writable: true)
         try plane.apply(services)
         guard let sourceMAC, let nextHop = MACAddress([2, 0, 0, 0, 0, 2]) else { throw Failure("no MAC address") }
         for server in Set(services.flatMap(\.servers).map(\.address)) {
@@ -32,6 +35,8 @@ final class BenchPlane {
                 to: server)
         }
         plane.setIngressMTU(1500)
+        // There is one, but new flows do not reach it.
+        plane.setHalfOpenLimit(.max >> 1)
     }
 
     /// One VIP's real servers get packets by XDP_TX, the other's by redirect.

@@ -33,11 +33,12 @@ final class PacketBench {
 
     init(
         beside files: [String] = [], katran katranFile: String? = nil, packets: Int,
+        connections: Int = ConnectionLimits.defaultConnections,
         services: [DesiredService] = BenchPlane.standardServices
     ) throws {
         self.packets = packets
         let pins = try PinDirectory()
-        tables = try BenchPlane(pins: pins, services: services)
+        tables = try BenchPlane(pins: pins, connections: connections, services: services)
         let present = try tables.plane.program()
         others = try files.map { try OtherDirector(file: $0, pins: pins.path, constantsOf: present) }
 

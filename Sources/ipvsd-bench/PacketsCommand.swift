@@ -1,5 +1,6 @@
 import ArgumentParser
 import BPF
+import LoadBalancing
 
 /// `ipvsd-bench packets`: what a packet costs.
 struct PacketsCommand: ParsableCommand {
@@ -16,6 +17,9 @@ struct PacketsCommand: ParsableCommand {
 
     @Option(help: "Packets of a measurement.")
     var packets = 1 << 20
+
+    @Option(help: "Connections that the flow table is made for; kinds with more are left out.")
+    var connections = 10_000_000
 
     @Option(
         help: ArgumentHelp(
@@ -35,20 +39,30 @@ struct PacketsCommand: ParsableCommand {
 
     func validate() throws {
         guard (1 << 16...1 << 30).contains(packets) else { throw ValidationError("--packets: 65536 to 1073741824") }
+        try Self.validate(connections: connections)
         guard beside.count <= 7 else { throw ValidationError("--beside: at most 7 files") }
     }
 
     func run() throws {
         silenceLibbpf()
         let section = try Self.section(
-            rounds: options.rounds, packets: packets, beside: beside, katran: katran, only: only)
+            rounds: options.rounds, packets: packets, connections: connections, beside: beside, katran: katran,
+            only: only)
         try options.print(Report(sections: [section]))
     }
 
-    static func section(rounds: Int, packets: Int, beside: [String] = [], katran: String? = nil, only: [String] = [])
+    static func validate(connections: Int) throws {
+        guard (100_000...ConnectionLimits.maximumConnections).contains(connections) else {
+            throw ValidationError("--connections: 100000 to \(ConnectionLimits.maximumConnections)")
+        }
+    }
+
+    static func section(
+        rounds: Int, packets: Int, connections: Int, beside: [String] = [], katran: String? = nil, only: [String] = []
+    )
         throws -> Report.Section
     {
-        let bench = try PacketBench(beside: beside, katran: katran, packets: packets)
+        let bench = try PacketBench(beside: beside, katran: katran, packets: packets, connections: connections)
         let kinds = PacketKind.all(flowCapacity: bench.tables.flowCapacity).filter { kind in
             only.isEmpty || only.contains { kind.name.contains($0) }
         }

@@ -24,13 +24,13 @@ check() {
 # holds FILE FILTER     jq's filter is true of the file
 holds() { [ "$(jq "$2" "$1")" = true ] || { echo "not true: $2"; return 1; }; }
 
-measured() { "$IPVSD_BENCH" --rounds 2 --packets 65536 --json >"$work/all.json"; }
+measured() { "$IPVSD_BENCH" --rounds 2 --packets 65536 --connections 500000 --json >"$work/all.json"; }
 counted() { "$root/Tests/KernelLab/instructions.sh" --rounds 1 --frames 2048 --json >"$work/instructions.json"; }
 leftovers() { find /sys/fs/bpf -maxdepth 1 -name "ipvsd-bench-*" | sort; ip -o link | grep -cE ' (near|far)@' || true; }
 
 # A table of the smallest benchmark, for people.
 is_a_table() {
-    "$IPVSD_BENCH" packets --rounds 1 --packets 65536 --only 'not a VIP' >"$work/table"
+    "$IPVSD_BENCH" packets --rounds 1 --packets 65536 --connections 500000 --only 'not a VIP' >"$work/table"
     grep -q '^not a VIP$' "$work/table" && grep -Eq '^  ipvsd +-?[0-9]' "$work/table"
 }
 
