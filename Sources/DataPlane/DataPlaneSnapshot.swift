@@ -37,11 +37,24 @@ public struct DataPlaneSnapshot: Sendable {
         public var servers: [Server]
     }
 
+    public struct Flood: Sendable {
+        /// Connections whose handshake has not completed.
+        public var halfOpen: UInt32
+        /// At so many, new ones are not recorded; 0: never.
+        public var limit: UInt32
+        /// Seconds ago: the limit was reached last, and first in the same flood.
+        public var last: Double?
+        public var since: Double?
+    }
+
     public var services: [Service]
+    public var flood: Flood
+    public var flowTableSize: Int
     /// By `PacketCounter.name`.
     public var counters: [String: UInt64]
 
-    public init(of maps: DirectorMaps) throws(BPFError) {
+    /// `now`: the 32-bit tick.
+    public init(of maps: DirectorMaps, now: UInt32) throws(BPFError) {
         var services: [UInt32: Service] = [:]
         for key in try maps.services.keys() {
             guard key.protocol != 0, let value = try maps.services.value(for: key) else { continue }
@@ -74,6 +87,16 @@ public struct DataPlaneSnapshot: Sendable {
             ($0.address.vip, $0.address.port ?? 0, $0.index) < ($1.address.vip, $1.address.port ?? 0, $1.index)
         }
         self.counters = try maps.counterTotals()
+        self.flowTableSize = maps.flows.count * Int(IPVSD_WAYS)
+        let pressure = maps.pressure[0]
+        func ago(_ stamp: UInt32) -> Double? {
+            stamp == 0 ? nil : Double(UInt64(now &- stamp) << UInt64(IPVSD_TICK_SHIFT)) / 1e9
+        }
+        self.flood = Flood(
+            // A count may be taken down a moment before it is put up.
+            halfOpen: UInt32(max(Int32(bitPattern: pressure.half_open), 0)),
+            limit: maps.settings.pointer(0).load(fromByteOffset: halfOpenLimitOffset, as: UInt32.self),
+            last: ago(pressure.last), since: ago(pressure.since))
     }
 }
 

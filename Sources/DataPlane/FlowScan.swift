@@ -35,10 +35,10 @@ public struct FlowScan {
     /// Nil where there is no data plane below `directory`.
     public init?(directory: String) throws(BPFError) {
         guard let maps = try DirectorMaps(directory: directory, writable: false),
-            let tick = try BPFProgram(pinnedAt: XDPDataPlane.tickPin(directory: directory))
+            let tick = try XDPDataPlane.tick(below: directory)
         else { return nil }
         self.maps = maps
-        now = UInt16(truncatingIfNeeded: try tick.testRun(packet: [UInt8](repeating: 0, count: 64)).verdict)
+        now = UInt16(truncatingIfNeeded: tick)
         var services: [UInt16: (ServiceAddress, TransportProtocol)] = [:]
         for key in try maps.services.keys() {
             guard let value = try maps.services.value(for: key),

@@ -6,10 +6,9 @@ internal import PacketPrograms
 extension XDPDataPlane {
     /// Ports of any-port services on which clients' handshakes completed, the most recent first.
     public func learntPorts() throws(BPFError) -> [ServiceAddress: [UInt16]] {
-        let addresses = Dictionary(uniqueKeysWithValues: services.map { ($1, $0) })
         var ports: [ServiceAddress: [(port: UInt16, time: UInt64)]] = [:]
         for key in try maps.learntPorts.keys() {
-            guard let address = addresses[Int(key.id)], let time = try maps.learntPorts.value(for: key) else {
+            guard let address = primaryAddresses[Int(key.id)], let time = try maps.learntPorts.value(for: key) else {
                 continue
             }
             ports[address, default: []].append((UInt16(bigEndian: key.port), time))

@@ -47,6 +47,7 @@ extension XDPDataPlane {
                 try listen(value, for: key)
             }
             services[listener] = index
+            primaryAddresses[index] = service.address
             try listen(ipvsd_service_value(), for: vipKey(listener.vip))
         }
         return index
@@ -117,6 +118,7 @@ extension XDPDataPlane {
     }
 
     private func remove(_ index: Int) throws(BPFError) {
+        primaryAddresses[index] = nil
         for key in try maps.learntPorts.keys() where Int(key.id) == index { try maps.learntPorts.remove(key) }
         let row = maps.schedules[index]
         clinux_store_u64(maps.schedules.pointer(index), 0)

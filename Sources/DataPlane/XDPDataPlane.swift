@@ -26,6 +26,8 @@ public final class XDPDataPlane {
     private var attached: Set<Int32> = []
     /// The row of each listener's service.
     var services: [ServiceAddress: Int] = [:]
+    /// By row: the address that a service is called by.
+    var primaryAddresses: [Int: ServiceAddress] = [:]
     var serviceRows: RowAllocator
     var serverIDs: [ServerKey: Int] = [:]
     var serverRows: RowAllocator
@@ -80,10 +82,11 @@ public final class XDPDataPlane {
             try TableGrowth.copy(loaded.grown, from: old, to: maps)
             if loaded.grown.contains("flows") { maps.isMoving = true }
         }
-        let snapshot = try DataPlaneSnapshot(of: maps)
+        let snapshot = try DataPlaneSnapshot(of: maps, now: 0)
         var usedSlices: [SliceAllocator.Slice] = []
         for service in snapshot.services {
             for listener in service.listeners { services[listener] = Int(service.index) }
+            primaryAddresses[Int(service.index)] = service.address
             let row = maps.schedules[Int(service.index)]
             usedSlices += [Self.slice(of: row.schedule), Self.slice(of: row.maglev)]
         }
@@ -239,9 +242,14 @@ public final class XDPDataPlane {
     // MARK: Housekeeping
 
     /// The tick that flows are stamped with now.
-    public func tick() throws(BPFError) -> UInt16 {
-        let run = try object.program(named: "tick").testRun(packet: [UInt8](repeating: 0, count: 64))
-        return UInt16(truncatingIfNeeded: run.verdict)
+    public func tick() throws(BPFError) -> UInt32 {
+        try object.program(named: "tick").testRun(packet: [UInt8](repeating: 0, count: 64)).verdict
+    }
+
+    /// The same by the pinned program, without a daemon; nil where there is none.
+    public static func tick(below directory: String) throws(BPFError) -> UInt32? {
+        try BPFProgram(pinnedAt: tickPin(directory: directory))?
+            .testRun(packet: [UInt8](repeating: 0, count: 64)).verdict
     }
 
     /// Frees expired flows, then the rows that this makes idle: one pass over the flow table, in many short runs.
@@ -256,5 +264,5 @@ public final class XDPDataPlane {
     /// Of every real server that a row is kept for, also removed ones whose connections go on.
     public var serverAddresses: Set<IPv4Address> { Set(serverIDs.keys.map(\.address)) }
 
-    public func snapshot() throws(BPFError) -> DataPlaneSnapshot { try DataPlaneSnapshot(of: maps) }
+    public func snapshot() throws(BPFError) -> DataPlaneSnapshot { try DataPlaneSnapshot(of: maps, now: tick()) }
 }

@@ -12,22 +12,25 @@ extension Director {
         configuration.checks.kind == .auto && address.isAnyPort
     }
 
-    func required(_ address: ServiceAddress) -> Set<Probe> {
+    /// What has to answer on every real server of the service: in automatic checks each port that it has.
+    func required(_ service: VirtualService) -> Set<Probe> {
         switch configuration.checks.kind {
-        case .none: []
-        case .ping: [.ping]
-        case .tcp(let port): (port ?? address.port).map { [.tcp(port: $0)] } ?? [.ping]
-        case .auto: address.transport == .tcp ? [.tcp(port: address.port ?? 0)] : [.ping]
+        case .none: return []
+        case .ping: return [.ping]
+        case .tcp(let port): return (port ?? service.address.port).map { [.tcp(port: $0)] } ?? [.ping]
+        case .auto:
+            let ports = service.listeners.filter { $0.transport == .tcp }.compactMap(\.port)
+            return ports.isEmpty ? [.ping] : Set(ports.map { .tcp(port: $0) })
         }
     }
 
     /// Servers that the last daemon had taken out stay out until they answer.
     func takeOverHealth(from snapshot: DataPlaneSnapshot) throws {
         for service in configuration.services {
-            let adopted = snapshot.services.first { $0.address == service.address }?.servers ?? []
+            let adopted = snapshot.services.first { $0.listeners.contains(service.address) }?.servers ?? []
             let down = configuration.checks.kind == .none ? [] : adopted.filter(\.isDown).map(\.address)
             health[service.address] = ServiceHealth(
-                required: required(service.address), rise: configuration.checks.rise, fall: configuration.checks.fall,
+                required: required(service), rise: configuration.checks.rise, fall: configuration.checks.fall,
                 initiallyDown: Set(down),
                 answered: isAutomatic(service.address)
                     ? try running?.dataPlane.answeredPorts(of: service.address) ?? [:] : [:])
@@ -95,14 +98,15 @@ extension Director {
     struct NoWay: Error { var reason: String }
 
     func tunnel(to target: Target) -> Swift.Result<Prober.Way, NoWay> {
-        guard let running, case let device = running.checkDevice, device.takesChecks,
+        guard let running, running.checkDevice.takesChecks,
             let id = running.dataPlane.serverID(service: target.service, server: target.server)
         else { return .failure(NoWay(reason: "the director is stopping")) }
         switch Swift.Result(catching: { try running.paths.path(to: target.server) }) {
         case .success(.found(let path)):
             return .success(
                 .tunnel(
-                    vip: target.service.vip, mark: XDPDataPlane.checkMark(server: id), device: device.link.index,
+                    vip: target.service.vip, mark: XDPDataPlane.checkMark(server: id),
+                    device: running.checkDevice.link.index,
                     source: path.source))
         case .success(.none(let reason)): return .failure(NoWay(reason: reason))
         case .failure(let error): return .failure(NoWay(reason: "\(error)"))

@@ -17,12 +17,15 @@ extension Director {
             snapshot: try running.dataPlane.snapshot(), pid: getpid(), xdp: try Self.xdp([running.ingress.index]))
         for serviceIndex in status.services.indices {
             let service = status.services[serviceIndex]
-            let address = configuration.services.map(\.address).first {
-                $0.vip == service.vip && $0.port == service.port && $0.transport == service.protocol
-            }
-            guard let address else { continue }
+            guard
+                let configured = configuration.services.first(where: {
+                    !Set($0.listeners).isDisjoint(with: service.listeners.map(\.address))
+                })
+            else { continue }
+            let address = configured.address
+            status.services[serviceIndex].listeners = configured.listeners.map(DirectorStatus.Listener.init)
             // In the order of the configuration.
-            let order = configuration.services.first { $0.address == address }?.servers.map(\.address) ?? []
+            let order = configured.servers.map(\.address)
             status.services[serviceIndex].servers.sort {
                 (order.firstIndex(of: $0.address) ?? .max) < (order.firstIndex(of: $1.address) ?? .max)
             }
@@ -50,7 +53,9 @@ extension Director {
         let interfaces = try RouteSocket().links().map(\.index).filter {
             try BPFLink(pinnedAt: XDPDataPlane.linkPin(directory: directory, interface: $0)) != nil
         }
-        return DirectorStatus(snapshot: try DataPlaneSnapshot(of: maps), pid: nil, xdp: try xdp(interfaces))
+        return DirectorStatus(
+            snapshot: try DataPlaneSnapshot(of: maps, now: XDPDataPlane.tick(below: directory) ?? 0), pid: nil,
+            xdp: try xdp(interfaces))
     }
 
     /// The flow table, with or without a daemon; nil where there is no data plane.

@@ -48,15 +48,25 @@ public struct DirectorStatus: Codable, Sendable {
         }
     }
 
-    public struct Service: Codable, Sendable {
+    /// Where clients find a service.
+    public struct Listener: Codable, Sendable {
         public var vip: IPv4Address
         /// Nil: any.
         public var port: UInt16?
         public var `protocol`: TransportProtocol?
-        public var scheduler: Scheduler
-        public var servers: [Server]
 
-        enum CodingKeys: String, CodingKey { case vip, port, `protocol`, scheduler, servers }
+        enum CodingKeys: String, CodingKey { case vip, port, `protocol` }
+
+        init(_ address: ServiceAddress) {
+            vip = address.vip
+            port = address.port
+            `protocol` = address.transport
+        }
+
+        var address: ServiceAddress {
+            if let port, let `protocol` { return ServiceAddress(vip: vip, port: port, transport: `protocol`) }
+            return ServiceAddress(vip: vip)
+        }
 
         /// Writes null for any port and protocol, where the synthesized coding would leave the key out.
         public func encode(to encoder: any Encoder) throws {
@@ -64,8 +74,54 @@ public struct DirectorStatus: Codable, Sendable {
             try container.encode(vip, forKey: .vip)
             try container.encode(port, forKey: .port)
             try container.encode(`protocol`, forKey: .protocol)
+        }
+    }
+
+    public struct Service: Codable, Sendable {
+        /// The first is also written as the service's own vip, port and protocol.
+        public var listeners: [Listener]
+        public var scheduler: Scheduler
+        /// Seconds; nil: the service is not persistent.
+        public var persistence: Int?
+        /// Of persistence: clients that share so many bits of their address are one.
+        public var persistencePrefixLength: Int?
+        public var onePacket: Bool
+        public var servers: [Server]
+
+        enum CodingKeys: String, CodingKey {
+            case listeners, scheduler, persistence, persistencePrefixLength, onePacket, servers
+        }
+
+        public func encode(to encoder: any Encoder) throws {
+            try listeners.first?.encode(to: encoder)
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(listeners, forKey: .listeners)
             try container.encode(scheduler, forKey: .scheduler)
+            try container.encode(persistence, forKey: .persistence)
+            try container.encodeIfPresent(persistencePrefixLength, forKey: .persistencePrefixLength)
+            try container.encode(onePacket, forKey: .onePacket)
             try container.encode(servers, forKey: .servers)
+        }
+    }
+
+    /// What keeps floods of SYNs out of the flow table.
+    public struct HalfOpen: Codable, Sendable {
+        /// Connections whose handshake has not completed.
+        public var now: UInt32
+        /// At so many, new connections are not recorded; 0: never.
+        public var limit: UInt32
+        /// When the limit was reached last, and since when by the same flood, ISO 8601; nil: never.
+        public var reachedLast: String?
+        public var reachedSince: String?
+
+        enum CodingKeys: String, CodingKey { case now, limit, reachedLast, reachedSince }
+
+        public func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(now, forKey: .now)
+            try container.encode(limit, forKey: .limit)
+            try container.encode(reachedLast, forKey: .reachedLast)
+            try container.encode(reachedSince, forKey: .reachedSince)
         }
     }
 
@@ -97,9 +153,14 @@ public struct DirectorStatus: Codable, Sendable {
     public var reasons: [String: UInt64]
     /// Counted besides the above.
     public var events: [String: UInt64]
+    public var halfOpen: HalfOpen
+    /// Entries of the flow table; half of them are at ease.
+    public var flowTableSize: Int
     public var xdp: XDP
 
-    enum CodingKeys: String, CodingKey { case pid, services, received, forwarded, reasons, events, xdp }
+    enum CodingKeys: String, CodingKey {
+        case pid, services, received, forwarded, reasons, events, halfOpen, flowTableSize, xdp
+    }
 
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
@@ -109,6 +170,8 @@ public struct DirectorStatus: Codable, Sendable {
         try container.encode(forwarded, forKey: .forwarded)
         try container.encode(reasons, forKey: .reasons)
         try container.encode(events, forKey: .events)
+        try container.encode(halfOpen, forKey: .halfOpen)
+        try container.encode(flowTableSize, forKey: .flowTableSize)
         try container.encode(xdp, forKey: .xdp)
     }
 
@@ -122,6 +185,12 @@ public struct DirectorStatus: Codable, Sendable {
     init(snapshot: DataPlaneSnapshot, pid: Int32?, xdp: XDP) {
         self.pid = pid
         self.xdp = xdp
+        flowTableSize = snapshot.flowTableSize
+        let flood = snapshot.flood
+        halfOpen = HalfOpen(
+            now: flood.halfOpen, limit: flood.limit,
+            reachedLast: flood.last.map { Date(timeIntervalSinceNow: -$0).formatted(.iso8601) },
+            reachedSince: flood.since.map { Date(timeIntervalSinceNow: -$0).formatted(.iso8601) })
         received = snapshot.counters["received"] ?? 0
         forwarded = snapshot.counters["forwarded"] ?? 0
         reasons = [:]
@@ -135,8 +204,10 @@ public struct DirectorStatus: Codable, Sendable {
         }
         services = snapshot.services.map { service in
             Service(
-                vip: service.address.vip, port: service.address.port, protocol: service.address.transport,
-                scheduler: service.scheduler, servers: service.servers.map(Server.init))
+                listeners: service.listeners.map(Listener.init), scheduler: service.scheduler,
+                persistence: service.persistence?.timeout,
+                persistencePrefixLength: service.persistence?.prefixLength, onePacket: service.isOnePacket,
+                servers: service.servers.map(Server.init))
         }
     }
 }

@@ -58,6 +58,23 @@ public enum AddressText {
         UInt16(try number(text, in: 1...65535, problem: "port \(quoted(text)) is no port"))
     }
 
+    /// `24`, `/24` or `255.255.255.0`: from 1 to 32 leading bits.
+    static func prefixLength(_ text: some StringProtocol) throws(InvalidValue) -> Int {
+        let accepted = "1 to 32, or a netmask such as 255.255.255.0"
+        if let mask = IPv4Address(String(text)) {
+            let length = mask.value.leadingZeroBitCount == 0 ? (~mask.value).leadingZeroBitCount : 0
+            guard length > 0, mask.value == UInt32.max << UInt32(32 - length) else {
+                throw InvalidValue("no netmask", accepted: accepted)
+            }
+            return length
+        }
+        let digits = text.hasPrefix("/") ? text.dropFirst() : text[...]
+        guard digits.utf8.count <= 2, let length = Int(digits), (1...32).contains(length) else {
+            throw InvalidValue("no netmask", accepted: accepted)
+        }
+        return length
+    }
+
     /// Decimal digits without sign or superfluous zeros.
     static func number(
         _ text: some StringProtocol, in range: ClosedRange<Int>, problem: String

@@ -10,6 +10,15 @@ public struct DirectorFlags: Sendable {
     /// Each value is one or more of IPVS's scheduler flags, parted by commas.
     public var schedulerFlags: [String] = []
     public var onServerLoss = "keep"
+    public var oneService = false
+    public var persistent: String?
+    public var persistentNetmask: String?
+    public var onePacket = false
+    public var connections: String?
+    public var tcpTimeout: String?
+    public var tcpFinTimeout: String?
+    public var udpTimeout: String?
+    public var halfOpenLimit: String?
     public var interface: String?
     public var xdp = "auto"
     public var check = "auto"
@@ -39,16 +48,79 @@ public struct DirectorFlags: Sendable {
         }
         let xdp: XDPPreference? = choice(xdp, flag: "--xdp", name: "mode", &findings)
         let checks = checks(of: addresses, &findings)
-        guard findings.errors.isEmpty, let scheduler, let onServerLoss, let xdp, let checks else {
+        let persistence = persistence(&findings)
+        if onePacket, !addresses.contains(where: { $0.transport != .tcp }) {
+            findings.add("--one-packet", "no service takes UDP", accepted: "with an address/udp or one without a port")
+        }
+        let connections = number(
+            connections, flag: "--connections", in: 1...ConnectionLimits.maximumConnections,
+            problem: "no number of connections", &findings)
+        let halfOpenLimit = number(
+            halfOpenLimit, flag: "--half-open-limit", in: 0...Int(Int32.max), problem: "no number of connections",
+            &findings)
+        let timeouts = timeouts(&findings)
+        guard findings.errors.isEmpty, !addresses.isEmpty, let scheduler, let onServerLoss, let xdp, let checks else {
             throw ConfigurationErrors(findings.errors)
         }
         return DirectorConfiguration(
-            services: addresses.map {
+            services: (oneService ? [addresses] : addresses.map { [$0] }).map {
                 VirtualService(
-                    address: $0, scheduler: scheduler, flags: flags, onServerLoss: onServerLoss, servers: servers)
+                    address: $0[0], scheduler: scheduler, flags: flags, onServerLoss: onServerLoss,
+                    persistence: persistence, isOnePacket: onePacket, otherAddresses: Array($0.dropFirst()),
+                    servers: servers)
             },
             interface: interface, xdp: xdp, checks: checks, watchesSYNs: !noSYNWatch,
-            managesAddress: !noAddress)
+            managesAddress: !noAddress, connections: connections ?? ConnectionLimits.defaultConnections,
+            timeouts: timeouts, halfOpenLimit: halfOpenLimit)
+    }
+
+    private func persistence(_ findings: inout Findings) -> Persistence? {
+        let timeout = seconds(persistent, flag: "--persistent", in: Persistence.timeouts, &findings)
+        guard let persistentNetmask else { return timeout.map { Persistence(timeout: $0) } }
+        let length = findings.attempt(Self.place("--persistent-netmask", persistentNetmask)) {
+            () throws(InvalidValue) in
+            try AddressText.prefixLength(persistentNetmask)
+        }
+        if persistent == nil {
+            findings.add("--persistent-netmask", "the service is not persistent", accepted: "with --persistent")
+        }
+        guard let timeout, let length else { return nil }
+        return Persistence(timeout: timeout, prefixLength: length)
+    }
+
+    private func timeouts(_ findings: inout Findings) -> Timeouts {
+        var timeouts = Timeouts()
+        func take(_ text: String?, flag: String, into path: WritableKeyPath<Timeouts, Int>) {
+            if let value = seconds(text, flag: flag, in: Timeouts.range, &findings) { timeouts[keyPath: path] = value }
+        }
+        take(tcpTimeout, flag: "--tcp-timeout", into: \.tcp)
+        take(tcpFinTimeout, flag: "--tcp-fin-timeout", into: \.tcpFin)
+        take(udpTimeout, flag: "--udp-timeout", into: \.udp)
+        return timeouts
+    }
+
+    /// Whole seconds, written as a duration; nil where nothing is, or no good.
+    private func seconds(
+        _ text: String?, flag: String, in range: ClosedRange<Int>, _ findings: inout Findings
+    ) -> Int? {
+        guard let text else { return nil }
+        return findings.attempt(Self.place(flag, text)) { () throws(InvalidValue) in
+            let duration = try DurationText.parse(
+                text, in: .seconds(range.lowerBound) ... .seconds(range.upperBound))
+            guard duration.components.attoseconds == 0 else {
+                throw InvalidValue("finer than a second", accepted: "whole seconds")
+            }
+            return Int(duration.components.seconds)
+        }
+    }
+
+    private func number(
+        _ text: String?, flag: String, in range: ClosedRange<Int>, problem: String, _ findings: inout Findings
+    ) -> Int? {
+        guard let text else { return nil }
+        return findings.attempt(Self.place(flag, text)) { () throws(InvalidValue) in
+            try AddressText.number(text, in: range, problem: problem)
+        }
     }
 
     private func services(_ findings: inout Findings) -> [ServiceAddress] {

@@ -83,6 +83,52 @@ struct DirectorCommand: AsyncParsableCommand {
             """, valueName: "way"))
     var onServerLoss = "keep"
 
+    @Flag(help: "All --vip are one service: one schedule, one persistence. Default: each is a service of its own.")
+    var oneService = false
+
+    @Option(
+        help: ArgumentHelp(
+            "A client's new connections go to the real server of its last one, for so long after it (ipvsadm -p).",
+            valueName: "duration"))
+    var persistent: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "With --persistent: clients that share such a part of their addresses are one, as 24 or 255.255.255.0.",
+            valueName: "mask"))
+    var persistentNetmask: String?
+
+    @Flag(help: "Schedule every UDP datagram by itself, and remember none (ipvsadm --ops).")
+    var onePacket = false
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            How many connections to have room for at ease, at 32 bytes each; up to \
+            \(ConnectionLimits.maximumConnections). Default: \(ConnectionLimits.defaultConnections). More, at a later \
+            start, lets the table grow without losing any.
+            """, valueName: "n"))
+    var connections: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Forget an established connection after so long without a packet. Default: 15m.", valueName: "duration"))
+    var tcpTimeout: String?
+
+    @Option(help: ArgumentHelp("The same after a FIN. Default: 2m.", valueName: "duration"))
+    var tcpFinTimeout: String?
+
+    @Option(help: ArgumentHelp("The same for UDP. Default: 5m.", valueName: "duration"))
+    var udpTimeout: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            While so many connections are half-open, new ones are not recorded before they carry data; 0: no limit. \
+            Default: an eighth of the flow table.
+            """, valueName: "n"))
+    var halfOpenLimit: String?
+
     @Flag(help: "Do not take SYNs that no ACK follows for a sign of a dead real server.")
     var noSynWatch = false
 
@@ -103,6 +149,15 @@ struct DirectorCommand: AsyncParsableCommand {
         flags.scheduler = scheduler
         flags.schedulerFlags = schedFlags
         flags.onServerLoss = onServerLoss
+        flags.oneService = oneService
+        flags.persistent = persistent
+        flags.persistentNetmask = persistentNetmask
+        flags.onePacket = onePacket
+        flags.connections = connections
+        flags.tcpTimeout = tcpTimeout
+        flags.tcpFinTimeout = tcpFinTimeout
+        flags.udpTimeout = udpTimeout
+        flags.halfOpenLimit = halfOpenLimit
         flags.interface = interface
         flags.xdp = xdp
         flags.check = check

@@ -12,11 +12,13 @@ enum StatusTable {
             ],
         ]
         for service in status.services {
-            let port = service.port.map(String.init) ?? "any"
-            rows.append([
-                service.protocol?.rawValue.uppercased() ?? "ANY", "\(service.vip):\(port)", service.scheduler.rawValue,
-                "", "", "", "", "", "", "",
-            ])
+            for listener in service.listeners {
+                let port = listener.port.map(String.init) ?? "any"
+                rows.append([
+                    listener.protocol?.rawValue.uppercased() ?? "ANY", "\(listener.vip):\(port)",
+                    scheduling(service), "", "", "", "", "", "", "",
+                ])
+            }
             for server in service.servers {
                 var health = server.health.rawValue
                 if let since = server.since { health += " since \(since)" }
@@ -36,11 +38,25 @@ enum StatusTable {
         for (name, count) in reasons.sorted(by: { $0.key < $1.key }) where count > 0 {
             lines.append("  \(name) \(count)")
         }
+        if let last = status.halfOpen.reachedLast, let since = status.halfOpen.reachedSince {
+            lines.append(
+                "  half-open connections reached their limit of \(status.halfOpen.limit), first at \(since), last at "
+                    + "\(last); now there are \(status.halfOpen.now)")
+        }
         lines.append("XDP \(status.xdp.mode ?? "off") on \(status.xdp.interfaces.joined(separator: ", "))")
         for (name, errors) in status.xdp.transmitErrors.sorted(by: { $0.key < $1.key }) where errors > 0 {
             lines.append("  the driver of \(name) failed to send \(errors)")
         }
         return lines.joined(separator: "\n")
+    }
+
+    /// As `ipvsadm -Ln` has it.
+    private static func scheduling(_ service: DirectorStatus.Service) -> String {
+        var words = [service.scheduler.rawValue]
+        if let seconds = service.persistence { words.append("persistent \(seconds)") }
+        if let length = service.persistencePrefixLength, length < 32 { words.append("mask /\(length)") }
+        if service.onePacket { words.append("ops") }
+        return words.joined(separator: " ")
     }
 
     private static func aligned(_ rows: [[String]]) -> [String] {

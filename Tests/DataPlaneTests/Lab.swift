@@ -120,7 +120,7 @@ final class Lab {
 
     /// The tick that the packet programs stamp with.
     var now: UInt16 {
-        get throws { try plane.tick() }
+        get throws { UInt16(truncatingIfNeeded: try plane.tick()) }
     }
 
     func timeout(_ state: ipvsd_state) -> UInt16 {
