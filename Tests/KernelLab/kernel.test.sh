@@ -38,6 +38,22 @@ test_too_big_is_answered_from_the_vip() {
     in_ns client ip route flush cache
 }
 
+# A datagram of 1,472 bytes fills the client's MTU, so that it is fragmented after encapsulation; longer ones come in
+# fragments, of which the first fill it, too.
+test_large_datagrams_without_df_arrive_whole() {
+    local host length lines before
+    for host in rs1 rs2 rs3; do spawn $host "$LAB_DIR/$host.udp" "$PYTHON" "$TESTS/udp.py" serve $host 5354; disown; done
+    director_start --vip $VIP:5354/udp --backends $RS1,$RS2,$RS3 --scheduler rr --check ping
+    equal "$(in_ns director sysctl -n net.ipv4.ip_forward)" 0 "ip_forward of the director"
+    for length in 1472 3000 9000 60000; do
+        lines=$(in_ns client "$PYTHON" "$TESTS/udp.py" large $VIP 5354 $length 6)
+        equal "$(served <<<"$lines" | xargs)" "rs1 2 rs2 2 rs3 2" "who got 6 datagrams of $length bytes whole"
+    done
+    between "$(ipvsd status --json | jq '.events["fragmented-after-encapsulation"]')" 24 1000 "packets left to the kernel"
+    equal "$(ipvsd status --json | jq '.reasons["dropped-too-big-without-df"] + .reasons["dropped-fragment-without-first"]')" \
+        0 "fragments dropped"
+}
+
 test_a_killed_server_is_taken_out_and_comes_back() {
     director_start --vip $VIP --backends $RS1,$RS2,$RS3
     load_start 8

@@ -1,17 +1,25 @@
 """UDP server and clients of the namespace tests.
 
-    udp.py serve NAME PORT              answers every datagram with "NAME ", from the address it was sent to
+    udp.py serve NAME PORT              answers every datagram with "NAME ", from the address it was sent to, and what
+                                        came, or of a long one its digest
     udp.py ask VIP PORT COUNT [FIRST]   COUNT datagrams; with FIRST each from the next client address; prints who answered
+    udp.py large VIP PORT BYTES COUNT   COUNT datagrams of BYTES (payload) that may be fragmented; prints who got all of each
     udp.py too-big VIP PORT BYTES       one datagram of BYTES (IP length) with DF; prints the MTU and sender of the ICMP error
 """
 
+import hashlib
 import ipaddress
+import random
 import socket
 import struct
 import sys
 
-IP_PKTINFO, IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_RECVERR = 8, 10, 2, 11
+IP_PKTINFO, IP_MTU_DISCOVER, IP_PMTUDISC_DONT, IP_PMTUDISC_DO, IP_RECVERR = 8, 10, 0, 2, 11
 MSG_ERRQUEUE = 0x2000
+
+
+def digest(data):
+    return hashlib.sha256(data).hexdigest().encode()
 
 
 def serve(name, port):
@@ -25,7 +33,7 @@ def serve(name, port):
                 # in_pktinfo: interface, local address (source of the answer), destination of the request
                 destination = struct.unpack("=I4s4s", value[:12])[2]
                 info = struct.pack("=I4s4s", 0, destination, bytes(4))
-                answer = name.encode() + b" " + data[:64]
+                answer = name.encode() + b" " + (data if len(data) <= 64 else digest(data))
                 server.sendmsg([answer], [(socket.IPPROTO_IP, IP_PKTINFO, info)], 0, client)
 
 
@@ -40,6 +48,22 @@ def ask(vip, port, count, first=None):
         try:
             name, _, echo = client.recv(2048).decode().partition(" ")
             print(name if echo == str(number) else f"failed: wrong echo {echo}")
+        except OSError as error:
+            print(f"failed: {error}")
+        client.close()
+
+
+def large(vip, port, length, count):
+    for number in range(int(count)):
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
+        client.settimeout(8)
+        client.connect((vip, int(port)))
+        data = random.randbytes(int(length))
+        client.send(data)
+        try:
+            name, _, echo = client.recv(2048).partition(b" ")
+            print(name.decode() if echo == digest(data) else f"failed: {len(data)} bytes arrived changed")
         except OSError as error:
             print(f"failed: {error}")
         client.close()
@@ -69,4 +93,4 @@ def too_big(vip, port, length):
 
 
 if __name__ == "__main__":
-    {"serve": serve, "ask": ask, "too-big": too_big}[sys.argv[1]](*sys.argv[2:])
+    {"serve": serve, "ask": ask, "large": large, "too-big": too_big}[sys.argv[1]](*sys.argv[2:])
