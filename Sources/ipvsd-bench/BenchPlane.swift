@@ -61,6 +61,7 @@ final class BenchPlane {
             })
     }
 
+    var flowBuckets: Int { flows.count }
     /// Entries of the flow table.
     var flowCapacity: Int { flows.count * Self.ways }
     var flowTableBytes: Int { flows.count * flows.stride }

@@ -46,6 +46,8 @@ final class PacketBench {
 
         harness = try BPFObject(.bench_packets)
         for name in ["measured", "sequences"] { try harness.setPinPath("\(pins.path)/\(name)", ofMap: name) }
+        try harness.setMaxEntries(tables.flowBuckets, ofMap: "flows")
+        try harness.setPinPath("\(pins.path)/flows", ofMap: "flows")
         try harness.load()
         nextPacket = try harness.program(named: "next_packet")
         slot = try pins.map("measured", UInt32.self)
@@ -58,6 +60,9 @@ final class PacketBench {
                     name: "bare encapsulation", descriptor: harness.program(named: "bare_encapsulation").descriptor,
                     role: .floor),
                 Measured(name: "ipvsd", descriptor: present.descriptor, role: .director),
+                Measured(
+                    name: "bare, and one bucket",
+                    descriptor: harness.program(named: "bare_encapsulation_with_bucket").descriptor, role: .floor),
             ]
             + zip(files, others).map { Measured(name: $0, descriptor: $1.descriptor, role: .director) }
             + (katran.map { [Measured(name: "Katran", descriptor: $0.descriptor, role: .rival)] } ?? [])
@@ -144,7 +149,8 @@ final class PacketBench {
     ) throws -> RepeatedRun {
         try slot.update(UInt32(program.descriptor), for: 0)
         sequence[0] = PacketSequence(
-            flow: first, flows: UInt64(flows), frame: UInt64(packet.count), portMask: UInt64(kind.ports - 1))
+            flow: first, flows: UInt64(flows), frame: UInt64(packet.count), portMask: UInt64(kind.ports - 1),
+            bucketMask: UInt64(tables.flowBuckets - 1))
         return try nextPacket.run(packet: packet, times: times)
     }
 

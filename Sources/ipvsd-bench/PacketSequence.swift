@@ -9,6 +9,8 @@ struct PacketSequence: BitwiseCopyable {
     var frame: UInt64
     /// A flow's destination port is the service's first one plus these of its bits.
     var portMask: UInt64
+    /// Of the flow table.
+    var bucketMask: UInt64
     var packets: UInt64 = 0
     var encapsulated: UInt64 = 0
 }

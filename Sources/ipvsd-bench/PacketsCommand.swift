@@ -96,7 +96,7 @@ extension PacketBench.Costs {
                     let more = zip(net[index], net[1]).map { $0 - $1 }.median
                     derived.append(Report.Figure(name: "more than ipvsd", value: more))
                 }
-                if bucketFull > 0, programs[index] != "Katran" {
+                if bucketFull > 0, index == 1 {
                     let share = Double(bucketFull) / Double(max(directorPackets, 1))
                     derived.append(Report.Figure(name: "bucket full, %", value: 100 * share))
                 }

@@ -41,7 +41,7 @@ check "every row has a figure of each round" holds "$work/all.json" \
 check "there are packets, scale, memory, rebuilds and frames" holds "$work/all.json" \
     '[.sections[].title] | length == 5 and (.[0] | test("^Packets")) and (.[4] | test("^Live frames"))'
 check "packets have a floor and ipvsd for each kind" holds "$work/all.json" \
-    '.sections[0].rows | group_by(.subject) | length >= 9 and all(map(.program) == ["bare encapsulation", "ipvsd"])'
+    '.sections[0].rows | group_by(.subject) | length >= 9 and all(map(.program) == ["bare encapsulation", "ipvsd", "bare, and one bucket"])'
 check "whole frames, memory and rebuilds cost something" holds "$work/all.json" \
     '[.sections[2:][].rows[].minimum > 0] | all'
 check "figures are printed as a table" is_a_table

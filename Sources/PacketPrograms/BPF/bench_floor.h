@@ -11,7 +11,7 @@ static __always_inline void write_ethernet(void *at)
 	*(__be16 *)(at + 12) = bpf_htons(ETH_P_IP);
 }
 
-static __always_inline int encapsulate_bare(struct xdp_md *ctx)
+static __always_inline int encapsulate_bare(struct xdp_md *ctx, __be16 id)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ethhdr *ethernet = data;
@@ -33,7 +33,7 @@ static __always_inline int encapsulate_bare(struct xdp_md *ctx)
 	if (data + sizeof(struct ethhdr) + sizeof(*ip) > end)
 		return XDP_DROP;
 	write_ethernet(data);
-	write_ip(data + sizeof(struct ethhdr), tos, length, 0, fragment, IPPROTO_IPIP, bpf_htonl(0xcb007101),
+	write_ip(data + sizeof(struct ethhdr), tos, length, id, fragment, IPPROTO_IPIP, bpf_htonl(0xcb007101),
 		 bpf_htonl(0xac100001));
 	return XDP_TX;
 }

@@ -113,7 +113,7 @@ int reflector(struct xdp_md *ctx)
 SEC("xdp")
 int bare_encapsulation(struct xdp_md *ctx)
 {
-	return encapsulate_bare(ctx);
+	return encapsulate_bare(ctx, 0);
 }
 
 char _license[] SEC("license") = "Dual MIT/GPL";

@@ -2,7 +2,6 @@
 /* What `ipvsd-bench packets` needs: with `repeat` a test run gives a program the packet as the last run left it. So
  * next_packet restores it, makes it another client's, and calls the program that is measured. */
 #include "bench_floor.h"
-#include "maps.h"
 #include "packet.h"
 
 #define PORT 80
@@ -20,6 +19,7 @@ struct sequence {
 	__u64 flows;        /* then the first one again */
 	__u64 frame;        /* length of the packet as it comes in */
 	__u64 port_mask;    /* a flow's destination port is PORT plus these of its bits */
+	__u64 bucket_mask;  /* of the flow table */
 	__u64 packets;      /* so far */
 	__u64 encapsulated; /* of them, as far as the next run has seen */
 };
@@ -31,6 +31,15 @@ struct {
 	__type(key, __u32);
 	__type(value, struct sequence);
 } sequences SEC(".maps");
+
+/* The director's; as many entries as it has. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ipvsd_bucket);
+} flows SEC(".maps");
 
 SEC("xdp")
 int next_packet(struct xdp_md *ctx)
@@ -76,7 +85,30 @@ int nothing(struct xdp_md *ctx)
 SEC("xdp")
 int bare_encapsulation(struct xdp_md *ctx)
 {
-	return encapsulate_bare(ctx);
+	return encapsulate_bare(ctx, 0);
+}
+
+/* The same, and what no flow table can do without: one bucket of the director's own, as far from the last one as a
+ * hash has it, and a header that depends on what is read there. */
+SEC("xdp")
+int bare_encapsulation_with_bucket(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct iphdr *ip = data + sizeof(struct ethhdr);
+	struct sequence *sequence;
+	struct ipvsd_bucket *bucket;
+	__u32 index = 0;
+	__u64 hash;
+
+	sequence = bpf_map_lookup_elem(&sequences, &index);
+	if (!sequence || (void *)(ip + 1) + sizeof(__be16) > end)
+		return XDP_PASS;
+	hash = ((__u64)ip->saddr << 16 | *(__be16 *)(ip + 1)) * 0x9E3779B97F4A7C15ull;
+	index = hash >> 32 & sequence->bucket_mask;
+	bucket = bpf_map_lookup_elem(&flows, &index);
+	if (!bucket)
+		return XDP_PASS;
+	return encapsulate_bare(ctx, bucket->way[0].value == ~0ull);
 }
 
 char _license[] SEC("license") = "Dual MIT/GPL";
