@@ -38,7 +38,7 @@ let package = Package(
         .executableTarget(
             name: "ipvsd-bench",
             dependencies: [
-                "BPF", "CLibBPF", "DataPlane", "LoadBalancing", "Netlink",
+                "BPF", "CLibBPF", "CLinux", "DataPlane", "LoadBalancing", "Netlink",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: swiftSettings),

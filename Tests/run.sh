@@ -1,7 +1,7 @@
 #!/bin/bash
 # Tests/run.sh - installs what is needed, builds, and runs every test there is. Root; Debian 12 or newer.
 #
-#   sudo Tests/run.sh [STAGE...]     format build swift quickstart namespaces kernel (all of them, in this order)
+#   sudo Tests/run.sh [STAGE...]     format build swift quickstart namespaces kernel bench (all, in this order)
 #
 # The last line is "N passed, N failed" over all stages, and the exit code says the same. Nothing may be skipped:
 # a skipped test counts as a failed one.
@@ -14,7 +14,7 @@ source "$ROOT/examples/build.sh"
 
 # Package.swift makes warnings errors when CI is set.
 export CI=${CI:-1}
-TEST_PACKAGES=(bpftool iperf3 iproute2 iputils-arping iputils-ping jq nftables python3-minimal tcpdump
+TEST_PACKAGES=(bpftool iperf3 iproute2 iputils-arping iputils-ping ipvsadm jq nftables python3-minimal tcpdump
     qemu-system-x86 kmod cpio xz-utils busybox-static)
 PASSED=0 FAILED=0
 LOG=$(mktemp)
@@ -95,11 +95,16 @@ leftovers() {
 
 run_kernel() { "$ROOT/Tests/KernelLab/run.sh"; }
 
+run_bench() {
+    as_invoker "$SWIFT" build --package-path "$ROOT" -c release --static-swift-stdlib --product ipvsd-bench &&
+        "$ROOT/Tests/Benchmarks/run.sh"
+}
+
 main() {
     local name
     packages "${BUILD_PACKAGES[@]}" "${LAB_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
     find_swift
-    [ $# -gt 0 ] || set -- format build swift quickstart namespaces kernel
+    [ $# -gt 0 ] || set -- format build swift quickstart namespaces kernel bench
     for name; do
         case $name in
             format) stage "swift format" run_format ;;
@@ -108,6 +113,7 @@ main() {
             quickstart) stage "quick start" run_quickstart ;;
             namespaces) stage "namespaces" run_namespaces ;;
             kernel) stage "kernel lab" run_kernel ;;
+            bench) stage "benchmarks" run_bench ;;
             *)
                 echo "no such stage: $name" >&2
                 exit 64

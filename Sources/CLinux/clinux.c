@@ -30,6 +30,15 @@
 int clinux_unshare_network(void) { return unshare(CLONE_NEWNET); }
 int clinux_enter_namespace(int descriptor) { return setns(descriptor, 0); }
 
+int clinux_stay_on_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return sched_setaffinity(0, sizeof(set), &set);
+}
+
 uint64_t clinux_network_namespace_cookie(void)
 {
 	int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);

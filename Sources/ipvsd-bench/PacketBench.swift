@@ -4,51 +4,54 @@ import Glibc
 import LoadBalancing
 import Netlink
 
-/// The measured programs and the tables that they share, attached to nothing.
+/// The measured programs and the tables that they share.
 final class PacketBench {
-    static let servers = 16
-    /// New flows are measured in runs of a quarter of the table, which is emptied between them.
-    static let newFlowsAtOnce = 1 << 18
-
     private struct Measured {
         var name: String
         var descriptor: Int32
         var role: Role
     }
 
-    private enum Role { case harness, floor, director }
+    private enum Role {
+        case harness, floor
+        /// Katran: keeps flows, but where we cannot look.
+        case rival
+        case director
+    }
 
-    private let plane: XDPDataPlane
+    let tables: BenchPlane
+    private var plane: XDPDataPlane { tables.plane }
     private let harness: BPFObject
     private let nextPacket: BPFProgram
     private let slot: BPFMap<UInt32, UInt32>
     private let sequence: MappedArray<PacketSequence>
-    private let flows: MappedArray<SIMD8<UInt64>>
     private let others: [OtherDirector]
+    private let katran: Katran?
     private let programs: [Measured]
     private let packets: Int
     private var freshFlow: UInt64 = 1 << 28
 
-    init(beside files: [String], packets: Int) throws {
+    init(
+        beside files: [String] = [], katran katranFile: String? = nil, packets: Int,
+        connections: Int = ConnectionLimits.defaultConnections,
+        services: [DesiredService] = BenchPlane.standardServices
+    ) throws {
         self.packets = packets
-        let directory = "/sys/fs/bpf/ipvsd-bench-\(getpid())"
-        guard mkdir(directory, 0o700) == 0 else {
-            throw Failure("make \(directory): \(String(cString: strerror(errno)))")
-        }
-        // Maps live on without their pins.
-        defer { Self.removePins(directory) }
-        plane = try XDPDataPlane(directory: directory, answersByRedirect: false)
-        flows = try Self.map("flows", SIMD8<UInt64>.self, directory).memory(writable: true)
-        let present = try plane.program()
-        others = try files.map { try OtherDirector(file: $0, pins: directory, constantsOf: present) }
+        let pins = try PinDirectory()
+        tables = try BenchPlane(pins: pins, connections: connections, services: services)
+        let present = try tables.plane.program()
+        others = try files.map { try OtherDirector(file: $0, pins: pins.path, constantsOf: present) }
+
+        katran = try katranFile.map { [capacity = tables.flowCapacity] in try Katran(file: $0, flows: capacity) }
 
         harness = try BPFObject(.bench_packets)
-        try harness.setPinPath("\(directory)/measured", ofMap: "measured")
-        try harness.setPinPath("\(directory)/sequences", ofMap: "sequences")
+        for name in ["measured", "sequences"] { try harness.setPinPath("\(pins.path)/\(name)", ofMap: name) }
+        try harness.setMaxEntries(tables.flowBuckets, ofMap: "flows")
+        try harness.setPinPath("\(pins.path)/flows", ofMap: "flows")
         try harness.load()
         nextPacket = try harness.program(named: "next_packet")
-        slot = try Self.map("measured", UInt32.self, directory)
-        sequence = try Self.map("sequences", PacketSequence.self, directory).memory(writable: true)
+        slot = try pins.map("measured", UInt32.self)
+        sequence = try pins.map("sequences", PacketSequence.self).memory(writable: true)
         programs =
             try [
                 Measured(
@@ -56,100 +59,58 @@ final class PacketBench {
                 Measured(
                     name: "bare encapsulation", descriptor: harness.program(named: "bare_encapsulation").descriptor,
                     role: .floor),
-                Measured(name: "ipvsd", descriptor: plane.program().descriptor, role: .director),
+                Measured(name: "ipvsd", descriptor: present.descriptor, role: .director),
+                Measured(
+                    name: "bare, and one bucket",
+                    descriptor: harness.program(named: "bare_encapsulation_with_bucket").descriptor, role: .floor),
             ]
             + zip(files, others).map { Measured(name: $0, descriptor: $1.descriptor, role: .director) }
-        try configure()
+            + (katran.map { [Measured(name: "Katran", descriptor: $0.descriptor, role: .rival)] } ?? [])
     }
 
-    private static func map<Value>(_ name: String, _: Value.Type, _ directory: String) throws -> BPFMap<UInt32, Value> {
-        guard let map = try BPFMap<UInt32, Value>(name: name, pinnedAt: "\(directory)/\(name)") else {
-            throw Failure("no map \(name) below \(directory)")
-        }
-        return map
+    /// Nanoseconds a packet, the harness taken off: one of each round for each program.
+    struct Costs {
+        var kind: PacketKind
+        var net: [[Double]]
+        /// Of the directors' packets, those whose flow found its bucket full.
+        var bucketFull: UInt64 = 0
+        var directorPackets: UInt64 = 0
     }
 
-    private static func removePins(_ directory: String) {
-        if let stream = opendir(directory) {
-            var names: [String] = []
-            while let entry = readdir(stream) {
-                names.append(
-                    withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-                )
-            }
-            closedir(stream)
-            for name in names where name != "." && name != ".." { unlink("\(directory)/\(name)") }
-        }
-        rmdir(directory)
+    func costs(of kind: PacketKind) -> Costs {
+        Costs(kind: kind, net: Array(repeating: [], count: programs.count - 1))
     }
 
-    private func configure() throws {
-        guard let mac = MACAddress([2, 0, 0, 0, 0, 1]), let nextHop = MACAddress([2, 0, 0, 0, 0, 2]) else { return }
-        var services: [DesiredService] = []
-        for (vip, network) in [(PacketKind.transmitting, UInt32(0xAC10_0000)), (PacketKind.redirecting, 0xAC10_0100)] {
-            let addresses = (1...UInt32(Self.servers)).map { IPv4Address(network + $0) }
-            for transport in TransportProtocol.allCases {
-                services.append(
-                    DesiredService(
-                        address: ServiceAddress(vip: vip, port: PacketKind.port, transport: transport), scheduler: .rr,
-                        servers: addresses.map {
-                            DesiredService.Server(address: $0, configuredWeight: 1, isDown: false)
-                        }))
-            }
-        }
-        try plane.apply(services)
-        for server in Set(services.flatMap(\.servers).map(\.address)) {
-            try plane.setPath(
-                Path(
-                    source: IPv4Address(0xCB00_7101), destination: server, interface: 1, sourceMAC: mac,
-                    nextHopMAC: nextHop, mtu: 1500, transmits: server.value < 0xAC10_0100),
-                to: server)
-        }
-        plane.setIngressMTU(1500)
-    }
+    var programNames: [String] { programs.dropFirst().map(\.name) }
 
     // MARK: Measuring
 
-    func run(_ kinds: [PacketKind], rounds: Int) throws -> PacketReport {
-        var report = PacketReport(
-            rounds: rounds, packets: packets, programs: programs.dropFirst().map(\.name), kinds: kinds.map(\.name))
-        for round in 0..<rounds {
-            for (row, kind) in kinds.enumerated() {
-                // Nobody is always the one that finds warm caches.
-                var times = [Double](repeating: 0, count: programs.count)
-                for turn in programs.indices {
-                    let index = (turn + round) % programs.count
-                    times[index] = try measure(programs[index], kind, report: &report.rows[row])
-                }
-                report.rows[row].harness.append(times[0])
-                for index in times.indices.dropFirst() {
-                    report.rows[row].net[index - 1].append(times[index] - times[0])
-                }
-            }
+    /// One round of one kind. Nobody is always the one that finds warm caches.
+    func measure(_ costs: inout Costs, round: Int) throws {
+        var times = [Double](repeating: 0, count: programs.count)
+        for turn in programs.indices {
+            let index = (turn + round) % programs.count
+            times[index] = try measure(programs[index], costs.kind, &costs)
         }
-        return report
+        for index in times.indices.dropFirst() { costs.net[index - 1].append(times[index] - times[0]) }
     }
 
     /// Fills the flow table with the kind's flows, by the director that is measured.
     private func prepare(_ program: Measured, _ kind: PacketKind) throws {
-        forgetFlows()
+        if program.role == .director { tables.forgetFlows() }
         // Few at a time: a handshake that takes long on a busy machine may be evicted.
         let flows = kind.flows ?? 0
         for first in stride(from: 0, to: flows, by: 1 << 16) {
             for packet in kind.preparation {
                 let times = min(flows - first, 1 << 16)
-                _ = try run(program, packet, from: UInt64(first), flows: flows, times: times)
+                _ = try run(program, kind, packet, from: UInt64(first), flows: flows, times: times)
             }
         }
     }
 
-    private func forgetFlows() {
-        memset(flows.pointer(0), 0, flows.count * flows.stride)
-    }
-
     /// Nanoseconds a packet, harness included.
-    private func measure(_ program: Measured, _ kind: PacketKind, report: inout PacketReport.Row) throws -> Double {
-        if program.role == .director { try prepare(program, kind) }
+    private func measure(_ program: Measured, _ kind: PacketKind, _ costs: inout Costs) throws -> Double {
+        if program.role == .director || program.role == .rival { try prepare(program, kind) }
         let before = try Counts(plane)
         var nanoseconds: UInt64 = 0
         if let flows = kind.flows {
@@ -157,8 +118,9 @@ final class PacketBench {
         } else {
             var left = packets
             while left > 0 {
-                let times = min(left, Self.newFlowsAtOnce)
-                if program.role == .director { forgetFlows() }
+                // The table is emptied before more than a quarter of it is in use.
+                let times = min(left, tables.flowCapacity / 4)
+                if program.role == .director { tables.forgetFlows() }
                 nanoseconds += try timed(program, kind, from: freshFlow, flows: 0, times: times)
                 freshFlow += UInt64(times)
                 left -= times
@@ -167,8 +129,8 @@ final class PacketBench {
         let moved = try Counts(plane) - before
         try check(moved, program, kind)
         if program.role == .director {
-            report.bucketFull += moved.bucketFull
-            report.directorPackets += UInt64(packets)
+            costs.bucketFull += moved.bucketFull
+            costs.directorPackets += UInt64(packets)
         }
         return Double(nanoseconds) / Double(packets)
     }
@@ -176,18 +138,45 @@ final class PacketBench {
     private func timed(_ program: Measured, _ kind: PacketKind, from first: UInt64, flows: Int, times: Int) throws
         -> UInt64
     {
-        let run = try run(program, kind.packet, from: first, flows: flows, times: times)
+        let run = try run(program, kind, kind.packet, from: first, flows: flows, times: times)
         let last = first + UInt64(times - 1)
         try check(run, program, kind, lastFlow: flows == 0 ? last : last % UInt64(flows), times: times)
         return run.cpuTime
     }
 
-    private func run(_ program: Measured, _ packet: [UInt8], from first: UInt64, flows: Int, times: Int) throws
-        -> RepeatedRun
-    {
+    private func run(
+        _ program: Measured, _ kind: PacketKind, _ packet: [UInt8], from first: UInt64, flows: Int, times: Int
+    ) throws -> RepeatedRun {
         try slot.update(UInt32(program.descriptor), for: 0)
-        sequence[0] = PacketSequence(flow: first, flows: UInt64(flows), frame: UInt64(packet.count))
+        sequence[0] = PacketSequence(
+            flow: first, flows: UInt64(flows), frame: UInt64(packet.count), portMask: UInt64(kind.ports - 1),
+            bucketMask: UInt64(tables.flowBuckets - 1))
         return try nextPacket.run(packet: packet, times: times)
+    }
+
+    // MARK: Filling
+
+    /// Adds established flows to an empty table, until of 1/64 of its entries more than one in a hundred finds no
+    /// place; the number of those that found one.
+    func fill(_ kind: PacketKind) throws -> Int {
+        guard let program = programs.first(where: { $0.role == .director }) else { return 0 }
+        tables.forgetFlows()
+        let batch = tables.flowCapacity / 64
+        var held = 0
+        while held < tables.flowCapacity {
+            var fresh = kind
+            fresh.flows = held + batch
+            let before = try Counts(plane)
+            for packet in kind.preparation {
+                _ = try run(program, fresh, packet, from: UInt64(held), flows: held + batch, times: batch)
+            }
+            let moved = try Counts(plane) - before
+            let refused = Int(
+                moved.counters["flow-table-full", default: 0] + moved.counters["flow-evicted", default: 0])
+            held += batch
+            if refused > batch / 100 { return held - refused }
+        }
+        return held
     }
 
     // MARK: Checking
@@ -205,16 +194,20 @@ final class PacketBench {
         withUnsafeBytes(of: UInt32(0x0A00_0000 + lastFlow >> 14).bigEndian) { inner.replaceSubrange(26..<30, with: $0) }
         withUnsafeBytes(of: UInt16(1024 + lastFlow & 0x3FFF).bigEndian) { inner.replaceSubrange(34..<36, with: $0) }
         try expect("the number of packets", seen.packets, UInt64(times))
+        withUnsafeBytes(of: (PacketKind.port + UInt16(truncatingIfNeeded: lastFlow) & UInt16(kind.ports - 1)).bigEndian)
+        {
+            inner.replaceSubrange(36..<38, with: $0)
+        }
         switch program.role {
         case .harness:
             try expect("the verdict", run.verdict, PacketKind.Outcome.passed.rawValue)
             try expect("the packet", run.packet, inner)
-        case .director where kind.outcome == .passed:
+        case .director where kind.outcome == .passed, .rival where kind.outcome == .passed:
             try expect("the verdict", run.verdict, PacketKind.Outcome.passed.rawValue)
             try expect("the number of encapsulated packets", seen.encapsulated, 0)
             try expect("the packet", run.packet, inner)
-        case .floor, .director:
-            let outcome = program.role == .floor ? .transmitted : kind.outcome
+        case .floor, .rival, .director:
+            let outcome = program.role == .director ? kind.outcome : .transmitted
             try expect("the verdict", run.verdict, outcome.rawValue)
             // The last one's 20 bytes are still there.
             try expect("the number of encapsulated packets", seen.encapsulated, UInt64(times - 1))
@@ -228,7 +221,9 @@ final class PacketBench {
         if program.role == .director, kind.outcome != .passed {
             wanted.counters = ["received": UInt64(packets), "forwarded": UInt64(packets)]
             wanted.serverPackets = UInt64(packets)
-            wanted.serverConnections = kind.flows == nil ? UInt64(packets) : 0
+            // A datagram that found its flow's entry evicted begins a new connection.
+            let again = kind.transport == .udp ? moved.counters["flow-evicted", default: 0] : 0
+            wanted.serverConnections = kind.flows == nil ? UInt64(packets) : again
         }
         // A bucket may be full before the table is. That is rare, and shown.
         guard moved.bucketFull < UInt64(packets / 10) else {
@@ -270,11 +265,4 @@ final class PacketBench {
             return moved
         }
     }
-}
-
-/// Something is not as it has to be: the figures would be worth nothing.
-struct Failure: Error, CustomStringConvertible {
-    let description: String
-
-    init(_ description: String) { self.description = description }
 }

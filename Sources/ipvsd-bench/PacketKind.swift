@@ -16,6 +16,8 @@ struct PacketKind: Sendable {
     /// That take turns; nil: every packet begins a new one.
     var flows: Int?
     var outcome = Outcome.transmitted
+    /// Services, one a port, that flows take in turn: a power of two.
+    var ports = 1
 
     /// Real servers that packets leave to by XDP_TX, and by redirect.
     static let transmitting = IPv4Address(0xC633_640A)
@@ -23,17 +25,24 @@ struct PacketKind: Sendable {
     static let nobody = IPv4Address(0xC633_641E)
     static let port: UInt16 = 80
 
-    static let all = [
-        PacketKind(name: "TCP, 1 flow", vip: transmitting, flows: 1),
-        PacketKind(name: "TCP, redirected, 1 flow", vip: redirecting, flows: 1, outcome: .redirected),
-        PacketKind(name: "TCP, 64 k flows", vip: transmitting, flows: 65_536),
-        PacketKind(name: "TCP, 500 k flows", vip: transmitting, flows: 500_000),
-        PacketKind(name: "UDP, 1 flow", vip: transmitting, transport: .udp, flows: 1),
-        PacketKind(name: "UDP, 64 k flows", vip: transmitting, transport: .udp, flows: 65_536),
-        PacketKind(name: "UDP, 500 k flows", vip: transmitting, transport: .udp, flows: 500_000),
-        PacketKind(name: "TCP, new flows", vip: transmitting),
-        PacketKind(name: "not a VIP", vip: nobody, flows: 65_536, outcome: .passed),
-    ]
+    /// What a flow table of that many entries can hold.
+    static func all(flowCapacity: Int) -> [PacketKind] {
+        func established(_ name: String, _ transport: TransportProtocol) -> [PacketKind] {
+            [
+                ("1 flow", 1), ("64 k flows", 65_536), ("500 k flows", 500_000), ("1 M flows", 1_000_000),
+                ("10 M flows", 10_000_000),
+            ]
+            .filter { $1 <= flowCapacity / 2 && ($1 != 500_000 || flowCapacity < 2_000_000) }
+            .map { PacketKind(name: "\(name), \($0)", vip: transmitting, transport: transport, flows: $1) }
+        }
+        return established("TCP", .tcp)
+            + [PacketKind(name: "TCP, redirected, 1 flow", vip: redirecting, flows: 1, outcome: .redirected)]
+            + established("UDP", .udp)
+            + [
+                PacketKind(name: "TCP, new flows", vip: transmitting),
+                PacketKind(name: "not a VIP", vip: nobody, flows: 65_536, outcome: .passed),
+            ]
+    }
 
     /// What the row is about.
     var packet: [UInt8] { transport == .udp ? datagram : segment(flows == nil ? [.syn] : [.ack]) }

@@ -7,6 +7,10 @@ struct PacketSequence: BitwiseCopyable {
     var flow: UInt64
     var flows: UInt64
     var frame: UInt64
+    /// A flow's destination port is the service's first one plus these of its bits.
+    var portMask: UInt64
+    /// Of the flow table.
+    var bucketMask: UInt64
     var packets: UInt64 = 0
     var encapsulated: UInt64 = 0
 }
@@ -34,9 +38,9 @@ extension BPFProgram {
                 options.data_size_in = UInt32(input.count)
                 options.data_out = out.baseAddress
                 options.data_size_out = UInt32(out.count)
-                let start = Self.cpuTime()
+                let start = threadTime()
                 let code = bpf_prog_test_run_opts(descriptor, &options) == 0 ? 0 : errno
-                time = Self.cpuTime() - start
+                time = threadTime() - start
                 return code
             }
         }
@@ -44,10 +48,11 @@ extension BPFProgram {
         return RepeatedRun(
             cpuTime: time, verdict: options.retval, packet: Array(output.prefix(Int(options.data_size_out))))
     }
+}
 
-    private static func cpuTime() -> UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
-    }
+/// Nanoseconds of CPU time that this thread has used.
+func threadTime() -> UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /* What `ipvsd-bench packets` needs: with `repeat` a test run gives a program the packet as the last run left it. So
  * next_packet restores it, makes it another client's, and calls the program that is measured. */
-#include "maps.h"
+#include "bench_floor.h"
 #include "packet.h"
+
+#define PORT 80
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -16,6 +18,8 @@ struct sequence {
 	__u64 flow;         /* of the next packet */
 	__u64 flows;        /* then the first one again */
 	__u64 frame;        /* length of the packet as it comes in */
+	__u64 port_mask;    /* a flow's destination port is PORT plus these of its bits */
+	__u64 bucket_mask;  /* of the flow table */
 	__u64 packets;      /* so far */
 	__u64 encapsulated; /* of them, as far as the next run has seen */
 };
@@ -28,12 +32,14 @@ struct {
 	__type(value, struct sequence);
 } sequences SEC(".maps");
 
-static __always_inline void write_ethernet(void *at)
-{
-	*(__u64 *)at = 0x0002020000000002;       /* to 02:00:00:00:00:02 */
-	*(__u32 *)(at + 8) = 0x01000000;         /* from 02:00:00:00:00:01 */
-	*(__be16 *)(at + 12) = bpf_htons(ETH_P_IP);
-}
+/* The director's; as many entries as it has. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ipvsd_bucket);
+} flows SEC(".maps");
 
 SEC("xdp")
 int next_packet(struct xdp_md *ctx)
@@ -42,6 +48,7 @@ int next_packet(struct xdp_md *ctx)
 	struct sequence *sequence = bpf_map_lookup_elem(&sequences, &zero);
 	void *data, *end;
 	struct iphdr *ip;
+	__be16 *ports;
 	__u64 flow;
 
 	if (!sequence)
@@ -53,7 +60,7 @@ int next_packet(struct xdp_md *ctx)
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
 	ip = data + sizeof(struct ethhdr);
-	if ((void *)(ip + 1) + sizeof(__be16) > end)
+	if ((void *)(ip + 1) + 2 * sizeof(__be16) > end)
 		return XDP_ABORTED;
 	sequence->packets++;
 	sequence->encapsulated += grown == sizeof(*ip);
@@ -61,7 +68,9 @@ int next_packet(struct xdp_md *ctx)
 	sequence->flow = flow + 1 == sequence->flows ? 0 : flow + 1;
 	write_ethernet(data);
 	ip->saddr = bpf_htonl(0x0a000000 + (__u32)(flow >> 14));
-	*(__be16 *)(ip + 1) = bpf_htons(1024 + (flow & 0x3fff));
+	ports = (__be16 *)(ip + 1);
+	ports[0] = bpf_htons(1024 + (flow & 0x3fff));
+	ports[1] = bpf_htons(PORT + (flow & sequence->port_mask));
 	bpf_tail_call(ctx, &measured, 0);
 	return XDP_ABORTED;
 }
@@ -73,33 +82,33 @@ int nothing(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-/* The least that carries a packet to a real server: no tables, no state, no counters. */
 SEC("xdp")
 int bare_encapsulation(struct xdp_md *ctx)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct ethhdr *ethernet = data;
-	struct iphdr *ip = data + sizeof(*ethernet);
-	__u32 length;
-	__be16 fragment;
-	__u8 tos;
+	return encapsulate_bare(ctx, 0);
+}
 
-	if ((void *)(ip + 1) > end || ethernet->h_proto != bpf_htons(ETH_P_IP) || ip->version != 4 || ip->ihl != 5 ||
-	    (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP))
+/* The same, and what no flow table can do without: one bucket of the director's own, as far from the last one as a
+ * hash has it, and a header that depends on what is read there. */
+SEC("xdp")
+int bare_encapsulation_with_bucket(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct iphdr *ip = data + sizeof(struct ethhdr);
+	struct sequence *sequence;
+	struct ipvsd_bucket *bucket;
+	__u32 index = 0;
+	__u64 hash;
+
+	sequence = bpf_map_lookup_elem(&sequences, &index);
+	if (!sequence || (void *)(ip + 1) + sizeof(__be16) > end)
 		return XDP_PASS;
-	length = bpf_ntohs(ip->tot_len) + sizeof(*ip);
-	tos = ip->tos;
-	fragment = ip->frag_off & bpf_htons(IP_DF);
-	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(*ip)))
-		return XDP_DROP;
-	data = (void *)(long)ctx->data;
-	end = (void *)(long)ctx->data_end;
-	if (data + sizeof(struct ethhdr) + sizeof(*ip) > end)
-		return XDP_DROP;
-	write_ethernet(data);
-	write_ip(data + sizeof(struct ethhdr), tos, length, 0, fragment, IPPROTO_IPIP, bpf_htonl(0xcb007101),
-		 bpf_htonl(0xac100001));
-	return XDP_TX;
+	hash = ((__u64)ip->saddr << 16 | *(__be16 *)(ip + 1)) * 0x9E3779B97F4A7C15ull;
+	index = hash >> 32 & sequence->bucket_mask;
+	bucket = bpf_map_lookup_elem(&flows, &index);
+	if (!bucket)
+		return XDP_PASS;
+	return encapsulate_bare(ctx, bucket->way[0].value == ~0ull);
 }
 
 char _license[] SEC("license") = "Dual MIT/GPL";

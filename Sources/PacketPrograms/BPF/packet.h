@@ -90,7 +90,13 @@ static __always_inline void write_ip(void *at, __u8 tos, __u32 length, __be16 id
 	__u32 first = bpf_htonl(0x45000000 | (__u32)tos << 16 | (length & 0xffff));
 	__u32 second = (__u32)fragment << 16 | id;
 	__u32 third = bpf_htonl(64u << 24 | (__u32)protocol << 16);
-	__u16 checksum = fold((__u64)first + second + third + source + destination);
+	__u64 sum = (__u64)first + second + third + source + destination;
+	/* Below 5 * 2^32: its 16-bit words are 0x20002 together at most, and folded once 0x10000. */
+	__u32 folded = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+	__u16 checksum;
+
+	folded = (folded & 0xffff) + (folded >> 16);
+	checksum = ~(folded + (folded >> 16));
 
 	word[0] = first;
 	word[1] = second;

@@ -1,0 +1,71 @@
+import BPF
+import DataPlane
+import Glibc
+import LoadBalancing
+import Netlink
+
+/// The director's program and its tables, attached to nothing.
+final class BenchPlane {
+    static let source = IPv4Address(0xCB00_7101)
+    static let servers = 16
+
+    let plane: XDPDataPlane
+    private typealias Bucket = SIMD16<UInt64>
+    private let flows: MappedArray<Bucket>
+    private static let ways = 8
+
+    /// `transmit`: whether packets to a real server leave by XDP_TX, otherwise by redirect to `interface`.
+    init(
+        pins: PinDirectory, connections: Int = ConnectionLimits.defaultConnections,
+        services: [DesiredService] = standardServices, interface: Int32 = 1,
+        sourceMAC: MACAddress? = MACAddress([2, 0, 0, 0, 0, 1]),
+        transmit: (IPv4Address) -> Bool = { $0.value < 0xAC10_0100 || $0.value >= 0xAC11_0000 }
+    ) throws {
+        plane = try XDPDataPlane(
+            directory: pins.path, capacity: Capacity(connections: connections, services: services),
+            answersByRedirect: false)
+        flows = try pins.map("flows", Bucket.self).memory(writable: true)
+        try plane.apply(services)
+        guard let sourceMAC, let nextHop = MACAddress([2, 0, 0, 0, 0, 2]) else { throw Failure("no MAC address") }
+        for server in Set(services.flatMap(\.servers).map(\.address)) {
+            try plane.setPath(
+                Path(
+                    source: Self.source, destination: server, interface: interface, sourceMAC: sourceMAC,
+                    nextHopMAC: nextHop, mtu: 1500, transmits: transmit(server)),
+                to: server)
+        }
+        plane.setIngressMTU(1500)
+        // There is one, but new flows do not reach it.
+        plane.setHalfOpenLimit(.max >> 1)
+    }
+
+    /// One VIP's real servers get packets by XDP_TX, the other's by redirect.
+    static var standardServices: [DesiredService] {
+        [(PacketKind.transmitting, UInt32(0xAC10_0000)), (PacketKind.redirecting, 0xAC10_0100)].flatMap {
+            vip, network in
+            TransportProtocol.allCases.map { transport in
+                service(vip: vip, port: PacketKind.port, transport: transport, network: network, servers: servers)
+            }
+        }
+    }
+
+    static func service(
+        vip: IPv4Address, port: UInt16, transport: TransportProtocol = .tcp, scheduler: Scheduler = .rr,
+        network: UInt32,
+        servers: Int
+    ) -> DesiredService {
+        DesiredService(
+            address: ServiceAddress(vip: vip, port: port, transport: transport), scheduler: scheduler,
+            servers: (1...UInt32(servers)).map {
+                DesiredService.Server(address: IPv4Address(network + $0), configuredWeight: 1, isDown: false)
+            })
+    }
+
+    var flowBuckets: Int { flows.count }
+    /// Entries of the flow table.
+    var flowCapacity: Int { flows.count * Self.ways }
+    var flowTableBytes: Int { flows.count * flows.stride }
+
+    /// Of the flow table only: real servers' counts of connections stay.
+    func forgetFlows() { memset(flows.pointer(0), 0, flows.count * flows.stride) }
+}

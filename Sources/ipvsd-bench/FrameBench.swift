@@ -1,0 +1,215 @@
+import BPF
+import CLinux
+import DataPlane
+import Glibc
+import LoadBalancing
+import Netlink
+
+/// A veth pair in a network namespace of this process's own. Frames leave the near end, meet at the far end what is
+/// measured, come back and are counted. All of it happens on one CPU.
+final class FrameBench {
+    private let near: Link
+    private let far: Link
+    private let nearMAC: MACAddress
+    private let farMAC: MACAddress
+    private let object: BPFObject
+    private let state: MappedArray<FrameState>
+    private let tables: BenchPlane
+    private let busy: BusyTime
+    /// At the far end.
+    private let link: BPFLink
+    /// At the near end, of subjects that send by XDP: a packet of the stack would be copied for it.
+    private var nearLink: BPFLink?
+    private let frames: Int
+    private var freshFlow: UInt64 = 1 << 28
+    /// IPVS keeps its flows.
+    private var prepared: Set<String> = []
+
+    private static let cpu = 0
+    private static let neighbour = "192.0.2.2"
+
+    init(frames: Int, subjects: [FrameSubject]) throws {
+        self.frames = frames
+        guard clinux_unshare_network() == 0 else {
+            throw Failure("make a network namespace: \(String(cString: strerror(errno)))")
+        }
+        guard clinux_stay_on_cpu(Int32(Self.cpu)) == 0 else {
+            throw Failure("stay on CPU \(Self.cpu): \(String(cString: strerror(errno)))")
+        }
+        busy = try BusyTime(cpu: Self.cpu)
+        let socket = try RouteSocket()
+        try socket.createVeth(name: "near", peer: "far")
+        guard let near = try socket.link(named: "near"), let far = try socket.link(named: "far"),
+            let nearMAC = near.address, let farMAC = far.address
+        else { throw Failure("no veth pair") }
+        (self.near, self.far, self.nearMAC, self.farMAC) = (near, far, nearMAC, farMAC)
+
+        let pins = try PinDirectory()
+        object = try BPFObject(.bench_frames)
+        try object.setPinPath("\(pins.path)/frames", ofMap: "frames")
+        try object.load()
+        state = try pins.map("frames", FrameState.self).memory(writable: true)
+        tables = try BenchPlane(pins: pins, interface: far.index, sourceMAC: farMAC)
+
+        // What the stack itself would say on the wire is no frame of ours.
+        try Tool.run("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6 || true")
+        for interface in [near.index, far.index] {
+            try socket.setUp(true, interface: interface)
+            _ = try Self.hook(interface).createQdisc()
+        }
+        link = try object.program(named: "sink").attachXDP(interface: far.index, mode: .native)
+        try Self.hook(near.index).attach(object.program(named: "sink_stack"))
+        if subjects.contains(where: \.usesStack) { try setUpStack() }
+        if subjects.contains(.ipvs) { try setUpIPVS() }
+        try awaitCarrier(of: near.index, socket)
+    }
+
+    private static func hook(_ interface: Int32) -> BPFProgram.TrafficControlHook {
+        BPFProgram.TrafficControlHook(interface: interface, direction: .ingress, priority: 1, handle: 1)
+    }
+
+    private func awaitCarrier(of interface: Int32, _ socket: RouteSocket) throws {
+        for _ in 0..<1000 {
+            if try socket.link(index: interface)?.hasCarrier == true { return }
+            usleep(1000)
+        }
+        throw Failure("the veth pair has no carrier")
+    }
+
+    /// Everything leaves by the far end again, to a neighbour that needs no ARP.
+    private func setUpStack() throws {
+        try Tool.run(
+            """
+            ip addr add 192.0.2.1/24 dev far
+            ip neigh add \(Self.neighbour) lladdr \(nearMAC) dev far nud permanent
+            ip route add default via \(Self.neighbour) dev far
+            cd /proc/sys/net/ipv4
+            echo 1 >ip_forward
+            for i in all far; do echo 0 >conf/$i/rp_filter; echo 0 >conf/$i/send_redirects; done
+            """)
+    }
+
+    private func setUpIPVS() throws {
+        let vip = PacketKind.transmitting
+        let real = (1...UInt32(BenchPlane.servers)).map { IPv4Address(0xAC10_0000 + $0) }
+        let rules = ["-t", "-u"].flatMap { protocolFlag in
+            let service = "\(protocolFlag) \(vip):\(PacketKind.port)"
+            return ["-A \(service) -s rr"] + real.map { "-a \(service) -r \($0):\(PacketKind.port) -i -w 1" }
+        }
+        try Tool.run(
+            """
+            modprobe ip_vs
+            modprobe ip_vs_rr
+            ip addr add \(vip)/32 dev lo
+            ip link set lo up
+            ipvsadm -R <<'END'
+            \(rules.joined(separator: "\n"))
+            END
+            """)
+    }
+
+    // MARK: Measuring
+
+    /// Nanoseconds a frame, all in all.
+    func measure(_ subject: FrameSubject, _ kind: PacketKind) throws -> Double {
+        try install(subject)
+        defer { if subject == .stack { _ = try? Self.hook(far.index).detach() } }
+        if subject.keepsFlows { try prepare(subject, kind) }
+        let spent = try send(subject, kind, kind.packet, count: frames) {
+            guard kind.flows == nil else { return 0 }
+            freshFlow += UInt64(frames)
+            return freshFlow - UInt64(frames)
+        }
+        return Double(spent) / Double(frames)
+    }
+
+    private func install(_ subject: FrameSubject) throws {
+        if subject.usesStack {
+            try nearLink?.detach()
+            nearLink = nil
+        } else if nearLink == nil {
+            nearLink = try object.program(named: "sink").attachXDP(interface: near.index, mode: .native)
+        }
+        switch subject {
+        case .harness: try link.update(to: object.program(named: "sink"))
+        case .reflector: try link.update(to: object.program(named: "reflector"))
+        case .floor: try link.update(to: object.program(named: "bare_encapsulation"))
+        case .director, .redirectingDirector: try link.update(to: tables.plane.program())
+        case .stack, .forwarding, .ipvs: try link.update(to: object.program(named: "to_stack"))
+        }
+        if subject == .stack { try Self.hook(far.index).attach(object.program(named: "sink_stack")) }
+    }
+
+    private func prepare(_ subject: FrameSubject, _ kind: PacketKind) throws {
+        let flows = kind.flows ?? 0
+        if subject == .ipvs {
+            guard prepared.insert(kind.name).inserted else { return }
+        } else {
+            tables.forgetFlows()
+        }
+        for packet in kind.preparation where flows > 0 {
+            _ = try send(subject, kind, packet, count: flows) { 0 }
+        }
+    }
+
+    /// Sends frames until none of them gets lost; the CPU time of the last attempt. The veth's queues of 256 overflow
+    /// where something else has the CPU for a while.
+    private func send(
+        _ subject: FrameSubject, _ kind: PacketKind, _ packet: [UInt8], count: Int, first: () -> UInt64
+    ) throws -> UInt64 {
+        var loss = ""
+        for _ in 0..<Self.attempts {
+            let (spent, seen) = try attempt(subject, kind, packet, first: first(), count: count)
+            let encapsulated = subject.encapsulates ? UInt64(count) : 0
+            if seen.sent == UInt64(count), seen.arrived == UInt64(count), seen.encapsulated == encapsulated {
+                return spent
+            }
+            loss = "\(seen.sent) were sent, \(seen.arrived) arrived, \(seen.encapsulated) of them encapsulated"
+        }
+        throw Failure("\(subject.rawValue), \(kind.name): in \(Self.attempts) attempts, of \(count) frames \(loss)")
+    }
+
+    private static let attempts = 10
+
+    /// Sends frames, and waits until the last has arrived or nothing moves any more.
+    private func attempt(
+        _ subject: FrameSubject, _ kind: PacketKind, _ packet: [UInt8], first: UInt64, count: Int
+    ) throws -> (spent: UInt64, seen: FrameState) {
+        let packet = kind.packet(packet, to: address(of: subject))
+        state[0] = FrameState(packet, from: nearMAC, to: farMAC, first: first, flows: kind.flows ?? 0)
+        let generator = try object.program(named: "generate")
+        let start = try busy.nanoseconds()
+        try generator.runLive(frames: count, size: packet.count, ingress: near.index)
+        var patience = 10_000
+        while state[0].arrived < UInt64(count), patience > 0 {
+            sched_yield()
+            patience -= 1
+        }
+        return (try busy.nanoseconds() - start, state[0])
+    }
+
+    private func address(of subject: FrameSubject) -> IPv4Address {
+        switch subject {
+        case .redirectingDirector: PacketKind.redirecting
+        case .forwarding: PacketKind.nobody
+        default: PacketKind.transmitting
+        }
+    }
+}
+
+extension PacketKind {
+    /// The traffic that frames are measured with.
+    static let frames = [
+        PacketKind(name: "TCP, 1 flow", vip: transmitting, flows: 1),
+        PacketKind(name: "TCP, 16 k flows", vip: transmitting, flows: 16_384),
+        PacketKind(name: "UDP, 1 flow", vip: transmitting, transport: .udp, flows: 1),
+        PacketKind(name: "TCP, new flows", vip: transmitting),
+    ]
+
+    /// The packet with another destination.
+    func packet(_ packet: [UInt8], to destination: IPv4Address) -> [UInt8] {
+        var packet = packet
+        withUnsafeBytes(of: destination.bigEndian) { packet.replaceSubrange(30..<34, with: $0) }
+        return packet
+    }
+}

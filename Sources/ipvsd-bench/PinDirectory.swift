@@ -1,0 +1,45 @@
+import BPF
+import Glibc
+
+/// A directory on bpffs through which objects share maps while they are loaded.
+final class PinDirectory {
+    let path: String
+    private static nonisolated(unsafe) var made = 0
+
+    init() throws {
+        Self.made += 1
+        path = "/sys/fs/bpf/ipvsd-bench-\(getpid())-\(Self.made)"
+        guard mkdir(path, 0o700) == 0 else {
+            throw Failure("make \(path): \(String(cString: strerror(errno)))")
+        }
+    }
+
+    func map<Value>(_ name: String, _: Value.Type) throws -> BPFMap<UInt32, Value> {
+        guard let map = try BPFMap<UInt32, Value>(name: name, pinnedAt: "\(path)/\(name)") else {
+            throw Failure("no map \(name) below \(path)")
+        }
+        return map
+    }
+
+    /// Maps live on without their pins, as long as they are open.
+    deinit {
+        if let stream = opendir(path) {
+            var names: [String] = []
+            while let entry = readdir(stream) {
+                names.append(
+                    withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+                )
+            }
+            closedir(stream)
+            for name in names where name != "." && name != ".." { unlink("\(path)/\(name)") }
+        }
+        rmdir(path)
+    }
+}
+
+/// Something is not as it has to be: the figures would be worth nothing.
+struct Failure: Error, CustomStringConvertible {
+    let description: String
+
+    init(_ description: String) { self.description = description }
+}
