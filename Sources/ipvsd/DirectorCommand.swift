@@ -14,7 +14,7 @@ struct DirectorCommand: AsyncParsableCommand {
 
               ipvsd --vip 10.0.0.100 --backends 10.0.0.11,10.0.0.12
               ipvsd --vip 10.0.0.100:80 --backends 10.0.0.11=3,10.0.0.12 --scheduler wrr
-              ipvsd --vip 10.0.0.100:80 --backends 10.0.0.11=1:1000/800,10.0.0.12 --u-threshold 500
+              ipvsd --vip 10.0.0.100:80 --backends 10.0.0.11=1:1000/800,10.0.0.12 -x 500
               ipvsd --vip 10.0.0.100:53/udp --backends 10.0.0.11,10.0.0.12 --check ping
 
             Schedulers:

@@ -33,6 +33,16 @@ struct SchedulerModelTests {
     @Test(arguments: [[], [.mhPort], [.mhFallback], [.mhPort, .mhFallback]] as [Set<SchedulerFlag>])
     func maglevHashing(_ flags: Set<SchedulerFlag>) throws { try compare(.mh, flags, flows: Self.flows / 4) }
 
+    private static func clients(_ scheduler: Scheduler) -> Int {
+        switch scheduler {
+        // It refuses more than it takes where many clients ask.
+        case .ovf: 400
+        // So that servers are often equally loaded: in a set the one that joined last is the first of equals.
+        case .lblc, .lblcr: 60
+        default: 1500
+        }
+    }
+
     /// A client's address and port, and the connection it has.
     private struct Client {
         var frame: [UInt8]
@@ -48,8 +58,7 @@ struct SchedulerModelTests {
         var random = SplitMix(seed: seed)
         var model = SchedulerModel(scheduler, flags, vip: Standard.main, maglevSize: 251)
         try configure(&model, &random)
-        // ovf refuses more than it takes where many clients ask.
-        var clients = try (0..<(scheduler == .ovf ? 400 : 1500)).map { _ in try client(&random) }
+        var clients = try (0..<Self.clients(scheduler)).map { _ in try client(&random) }
         var (scheduled, refused) = (0, 0)
         while scheduled < flows {
             let index = Int.random(in: clients.indices, using: &random)
@@ -99,34 +108,36 @@ struct SchedulerModelTests {
 
     private static let weights: [UInt16] = [0, 1, 1, 2, 3, 5, 10, 50, 200, 1000]
 
-    private func thresholds(_ random: inout SplitMix) -> ConnectionThresholds? {
+    private func thresholds(_ scheduler: Scheduler, _ random: inout SplitMix) -> ConnectionThresholds? {
         guard Int.random(in: 0..<3, using: &random) > 0 else { return nil }
-        let upper = UInt32.random(in: 1...300, using: &random)
+        let upper = UInt32.random(in: 1...UInt32(Self.clients(scheduler) / 5), using: &random)
         return ConnectionThresholds(
             upper: upper, lower: Bool.random(using: &random) ? nil : UInt32.random(in: 1...upper, using: &random))
     }
 
-    private func server(_ number: UInt8, _ random: inout SplitMix) -> SchedulerModel.Server {
+    private func server(_ number: UInt8, _ scheduler: Scheduler, _ random: inout SplitMix) -> SchedulerModel.Server {
         SchedulerModel.Server(
             number: number, weight: Self.weights.randomElement(using: &random) ?? 1,
-            thresholds: thresholds(&random))
+            thresholds: thresholds(scheduler, &random))
     }
 
     /// At first six servers; then some of twelve come, go, or change.
     private func configure(_ model: inout SchedulerModel, _ random: inout SplitMix) throws {
         var servers = model.servers
-        if servers.isEmpty { servers = (1...6).map { server($0, &random) } }
+        if servers.isEmpty { servers = (1...6).map { server($0, model.scheduler, &random) } }
         for _ in 0..<Int.random(in: 1...3, using: &random) {
             let index = Int.random(in: servers.indices, using: &random)
             switch Int.random(in: 0..<6, using: &random) {
             case 0: servers[index].weight = Self.weights.randomElement(using: &random) ?? 1
-            case 1: servers[index].thresholds = thresholds(&random)
+            case 1: servers[index].thresholds = thresholds(model.scheduler, &random)
             case 2: servers[index].isDown.toggle()
             case 3: servers.shuffle(using: &random)
             case 4 where servers.count > 2: servers.remove(at: index)
             default:
                 let number = UInt8.random(in: 1...12, using: &random)
-                if !servers.contains(where: { $0.number == number }) { servers.append(server(number, &random)) }
+                if !servers.contains(where: { $0.number == number }) {
+                    servers.append(server(number, model.scheduler, &random))
+                }
             }
         }
         model.configure(servers)

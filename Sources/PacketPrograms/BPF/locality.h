@@ -8,18 +8,11 @@
 #include "overload.h"
 #include "tables.h"
 
-/* The best so far by overhead for its weight. */
-struct candidate {
-	__u64 overhead;
-	__u32 joined;
-	__u16 weight;
-	__u16 id;
-};
-
+/* Server ids, 0 for none so far. Their loads are looked up again for each comparison: the stack is short. */
 struct locality {
-	struct candidate least; /* of all */
-	struct candidate member; /* of the set, the least */
-	struct candidate most;  /* of the set, the most, overloaded ones too */
+	__u32 least;  /* of all */
+	__u32 member; /* of the set, the least */
+	__u32 most;   /* of the set, the most, overloaded ones too */
 	__u32 first;
 	__u32 size;
 	__u32 emptied;
@@ -27,26 +20,36 @@ struct locality {
 	__u16 has_idle; /* one with less than half as many active connections as its weight */
 };
 
-static __always_inline void take(struct candidate *candidate, __u64 overhead, __u32 weight, __u32 id, __u32 joined)
+/* Less than 0: server `one` has less overhead for its weight than `other`. */
+static __always_inline int compare_overhead(__u32 one, __u32 other)
 {
-	candidate->overhead = overhead;
-	candidate->weight = weight;
-	candidate->id = id;
-	candidate->joined = joined;
+	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &one);
+	struct ipvsd_server *second = bpf_map_lookup_elem(&servers, &other);
+	struct ipvsd_load *load = bpf_map_lookup_elem(&loads, &one);
+	struct ipvsd_load *second_load = bpf_map_lookup_elem(&loads, &other);
+	__u64 mine, its;
+
+	if (!server || !second || !load || !second_load)
+		return 0;
+	mine = overhead_of(load) * second->weight;
+	its = overhead_of(second_load) * server->weight;
+	return mine < its ? -1 : mine > its;
 }
 
-/* Of equals the one that joined last, since IPVS's set has it first. */
-static __always_inline int comes_before(__u64 mine, __u64 its, __u32 joined, const struct candidate *candidate)
+/* IPVS's set has the one that joined last first. */
+static __always_inline int joined_after(__u32 joined, __u32 other)
 {
-	return !candidate->id || mine < its || (mine == its && joined > candidate->joined);
+	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &other);
+
+	return server && joined > server->joined;
 }
 
 static long consider_locality(void *map, const __u32 *turn, __u8 *value, struct locality *locality)
 {
 	struct ipvsd_server *server;
 	struct ipvsd_load *load;
-	__u32 id, weight, joined;
-	__u64 overhead;
+	__u32 id, joined;
+	int order;
 
 	if (*turn >= locality->size)
 		return 1;
@@ -55,25 +58,27 @@ static long consider_locality(void *map, const __u32 *turn, __u8 *value, struct 
 	load = bpf_map_lookup_elem(&loads, &id);
 	if (!server || !load)
 		return 0;
-	weight = server->weight;
 	joined = server->joined > locality->emptied ? server->joined : 0;
-	overhead = overhead_of(load);
 	if (joined)
 		locality->members++;
-	if (!weight)
+	if (!server->weight)
 		return 0;
-	if ((__u64)load->active * 2 < weight)
+	if ((__u64)load->active * 2 < server->weight)
 		locality->has_idle = 1;
-	if (joined && comes_before(locality->most.overhead * weight, overhead * locality->most.weight, joined,
-				   &locality->most))
-		take(&locality->most, overhead, weight, id, joined);
+	if (joined) {
+		order = locality->most ? compare_overhead(id, locality->most) : 1;
+		if (order > 0 || (!order && joined_after(joined, locality->most)))
+			locality->most = id;
+	}
 	if (is_overloaded(server, load))
 		return 0;
-	if (joined && comes_before(overhead * locality->member.weight, locality->member.overhead * weight, joined,
-				   &locality->member))
-		take(&locality->member, overhead, weight, id, joined);
-	if (!locality->least.id || locality->least.overhead * weight > overhead * locality->least.weight)
-		take(&locality->least, overhead, weight, id, joined);
+	if (joined) {
+		order = locality->member ? compare_overhead(id, locality->member) : -1;
+		if (order < 0 || (!order && joined_after(joined, locality->member)))
+			locality->member = id;
+	}
+	if (!locality->least || compare_overhead(id, locality->least) < 0)
+		locality->least = id;
 	return 0;
 }
 
@@ -94,28 +99,28 @@ static __always_inline __u32 by_cached(struct ipvsd_service *service, const stru
 
 	if (is_available(cached) && !is_crowded(locality, cached))
 		return cached;
-	if (locality->least.id)
-		service->cached = locality->least.id;
-	return locality->least.id;
+	if (locality->least)
+		service->cached = locality->least;
+	return locality->least;
 }
 
 /* ip_vs_lblcr.c: the least loaded of the set; the least loaded of all joins it where there is none, or where that one
  * is crowded. */
 static __always_inline __u32 by_set(struct ipvsd_service *service, const struct locality *locality, __u32 now)
 {
-	__u32 changed = service->changed, server_id = locality->least.id;
+	__u32 changed = service->changed, server_id = locality->least;
 	struct ipvsd_server *server;
 
-	if (locality->members > 1 && now - changed > IPVSD_LOCALITY_EXPIRATION && locality->most.id &&
+	if (locality->members > 1 && now - changed > IPVSD_LOCALITY_EXPIRATION && locality->most &&
 	    __sync_val_compare_and_swap(&service->changed, changed, now) == changed) {
-		server_id = locality->most.id;
+		server_id = locality->most;
 		server = bpf_map_lookup_elem(&servers, &server_id);
 		if (server)
 			server->joined = 0;
 	}
-	if (locality->member.id && !is_crowded(locality, locality->member.id))
-		return locality->member.id;
-	server_id = locality->least.id;
+	if (locality->member && !is_crowded(locality, locality->member))
+		return locality->member;
+	server_id = locality->least;
 	server = bpf_map_lookup_elem(&servers, &server_id);
 	if (server_id && server && server->joined <= service->emptied) {
 		server->joined = __sync_fetch_and_add(&service->cached, 1) + 1;
