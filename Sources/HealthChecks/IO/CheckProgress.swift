@@ -1,0 +1,80 @@
+internal import Glibc
+internal import NIOCore
+
+/// One check on its way: how far it came, and its verdict, which is given once and at the deadline at the latest. Lives on
+/// one event loop.
+final class CheckProgress {
+    var stage: CheckStage
+    /// The host, or its service, has said something.
+    var hostAnswered = false
+    /// What reaching the deadline means, where it is no failure.
+    var silence: Outcome?
+    /// Ends whatever is under way, without waiting for any peer.
+    var hangUp: (() -> Void)?
+    private(set) var isOver = false
+
+    let eventLoop: any EventLoop
+    private let timeout: Duration
+    private let began: NIODeadline
+    private let verdict: EventLoopPromise<CheckVerdict>
+    private var deadline: Scheduled<Void>?
+
+    init(
+        stage: CheckStage, began: NIODeadline, timeout: Duration, verdict: EventLoopPromise<CheckVerdict>,
+        eventLoop: any EventLoop
+    ) {
+        self.stage = stage
+        self.began = began
+        self.timeout = timeout
+        self.verdict = verdict
+        self.eventLoop = eventLoop
+        deadline = eventLoop.assumeIsolated().scheduleTask(deadline: began + timeout.timeAmount) { self.expire() }
+    }
+
+    private func expire() {
+        switch silence {
+        case .passed: pass()
+        case .failed(let reason): fail(reason)
+        case nil: fail("\(stage): timed out after \(timeout.seconds)")
+        }
+    }
+
+    func pass(weight: Int? = nil) {
+        let nanoseconds = (NIODeadline.now() - began).nanoseconds
+        end(.passed(CheckVerdict.Pass(latency: .nanoseconds(nanoseconds), weight: weight)))
+    }
+
+    func fail(_ reason: String) {
+        end(.failed(CheckVerdict.Failure(stage: stage, reason: reason, hostAnswered: hostAnswered)))
+    }
+
+    /// What an operation of the present stage failed by.
+    func fail(by error: any Error) {
+        if (error as? IOError)?.errnoCode == ECONNREFUSED { hostAnswered = true }
+        fail("\(stage): \(CheckErrorText.text(error))")
+    }
+
+    func end(_ outcome: Outcome) {
+        switch outcome {
+        case .passed: pass()
+        case .failed(let reason): fail(reason)
+        }
+    }
+
+    private func end(_ result: CheckVerdict) {
+        guard !isOver else { return }
+        isOver = true
+        deadline?.cancel()
+        deadline = nil
+        let hangUp = hangUp
+        self.hangUp = nil
+        hangUp?()
+        verdict.succeed(result)
+    }
+}
+
+extension Duration {
+    var timeAmount: TimeAmount {
+        .nanoseconds(components.seconds * 1_000_000_000 + components.attoseconds / 1_000_000_000)
+    }
+}
