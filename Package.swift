@@ -112,6 +112,7 @@ let package = Package(
             name: "HealthChecksTests",
             dependencies: [
                 "CLinux", "HealthChecks", "LoadBalancing",
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHPACK", package: "swift-nio-http2"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),

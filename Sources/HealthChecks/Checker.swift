@@ -19,20 +19,21 @@ public struct Checker: Sendable {
         let began = NIODeadline.now()
         let verdict = eventLoop.makePromise(of: CheckVerdict.self)
         let box = NIOLoopBoundBox.makeEmptyBox(valueType: CheckProgress.self, eventLoop: eventLoop)
+        // Before there can be a cancellation to hear of: an event loop keeps the order.
+        eventLoop.execute {
+            let progress = CheckProgress(
+                stage: .start, began: began, timeout: deadline, verdict: verdict, eventLoop: eventLoop)
+            box.value = progress
+            start(check, by: way, deadline: deadline, progress: progress)
+        }
         return await withTaskCancellationHandler {
-            eventLoop.execute {
-                let progress = CheckProgress(
-                    stage: .start, began: began, timeout: deadline, verdict: verdict, eventLoop: eventLoop)
-                box.value = progress
-                start(check, by: way, deadline: deadline, progress: progress)
-            }
             do {
                 return try await verdict.futureResult.get()
             } catch {
                 return .failed(CheckVerdict.Failure(stage: .start, reason: "start: \(error)"))
             }
         } onCancel: {
-            eventLoop.execute { box.value?.fail("cancelled") }
+            eventLoop.execute { box.value?.end(.failed("cancelled")) }
         }
     }
 

@@ -12,6 +12,8 @@ final class CheckProgress {
     /// Ends whatever is under way, without waiting for any peer.
     var hangUp: (() -> Void)?
     private(set) var isOver = false
+    /// The peer has said all that was asked of it; that it is gone is no failure any more.
+    private var isPeerDone = false
 
     let eventLoop: any EventLoop
     private let timeout: Duration
@@ -32,11 +34,7 @@ final class CheckProgress {
     }
 
     private func expire() {
-        switch silence {
-        case .passed: pass()
-        case .failed(let reason): fail(reason)
-        case nil: fail("\(stage): timed out after \(timeout.seconds)")
-        }
+        end(silence ?? .failed("\(stage): timed out after \(timeout.seconds)"))
     }
 
     func pass(weight: Int? = nil) {
@@ -44,8 +42,9 @@ final class CheckProgress {
         end(.passed(CheckVerdict.Pass(latency: .nanoseconds(nanoseconds), weight: weight)))
     }
 
+    /// What the peer did, or what became of it.
     func fail(_ reason: String) {
-        end(.failed(CheckVerdict.Failure(stage: stage, reason: reason, hostAnswered: hostAnswered)))
+        if !isPeerDone { end(.failed(reason)) }
     }
 
     /// What an operation of the present stage failed by.
@@ -57,8 +56,17 @@ final class CheckProgress {
     func end(_ outcome: Outcome) {
         switch outcome {
         case .passed: pass()
-        case .failed(let reason): fail(reason)
+        case .failed(let reason):
+            end(.failed(CheckVerdict.Failure(stage: stage, reason: reason, hostAnswered: hostAnswered)))
         }
+    }
+
+    /// Hangs up, with the verdict yet to come.
+    func releasePeer() {
+        isPeerDone = true
+        let hangUp = hangUp
+        self.hangUp = nil
+        hangUp?()
     }
 
     private func end(_ result: CheckVerdict) {
@@ -66,9 +74,7 @@ final class CheckProgress {
         isOver = true
         deadline?.cancel()
         deadline = nil
-        let hangUp = hangUp
-        self.hangUp = nil
-        hangUp?()
+        releasePeer()
         verdict.succeed(result)
     }
 }

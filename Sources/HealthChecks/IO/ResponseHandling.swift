@@ -24,18 +24,16 @@ final class ResponseHandling {
 
     /// In a thread of its own: an event loop has other checks to serve.
     private func search(_ text: String, for patterns: [Pattern]) {
-        let hangUp = progress.hangUp
-        progress.hangUp = nil
+        progress.releasePeer()
         let bound = NIOLoopBound(progress, eventLoop: progress.eventLoop)
         NIOThreadPool.singleton.runIfActive(eventLoop: progress.eventLoop) {
             patterns.first { !$0.isFound(in: text) }
         }.whenComplete { result in
             switch result {
             case .success(nil): bound.value.pass()
-            case .success(let pattern?): bound.value.fail("body does not match /\(pattern)/")
-            case .failure(let error): bound.value.fail(by: error)
+            case .success(let pattern?): bound.value.end(.failed("body does not match /\(pattern)/"))
+            case .failure(let error): bound.value.end(.failed("body match: \(error)"))
             }
         }
-        hangUp?()
     }
 }

@@ -1,7 +1,7 @@
 internal import _StringProcessing
 
 /// A regular expression in Swift's syntax (that of PCRE, by and large), known to be one. It is searched for by Unicode
-/// scalars, so that "." is one of the two in CR LF.
+/// scalars, so that CR LF is two.
 ///
 /// Swift's engine backtracks, and a search cannot be interrupted: a check ends at its deadline all the same, but the
 /// search goes on in the thread that is there for such ones.

@@ -17,7 +17,7 @@ public struct TLSOptions: Hashable, Sendable {
         case none
         /// Its chain has to lead to a trusted root and be valid now.
         case chain
-        /// And it has to name `serverName`, or else the address that is asked.
+        /// And it has to name `serverName` or the address that is asked.
         case full
     }
 
