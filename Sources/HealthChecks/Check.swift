@@ -2,6 +2,7 @@
 /// need to be asked only once.
 public enum Check: Hashable, Sendable {
     case echo(EchoCheck)
+    case mtu(MTUCheck)
     case tcp(TCPCheck)
     case tls(TLSCheck)
     case http(HTTPCheck)
@@ -27,6 +28,7 @@ extension Check: CustomStringConvertible {
     public var description: String {
         switch self {
         case .echo: "ping"
+        case .mtu(let check): "mtu:\(check.size)"
         case .tcp(let check): "tcp:\(check.port)"
         case .tls(let check): "tls:\(check.port)"
         case .http(let check): "\(check.tls == nil ? "http" : "https"):\(check.port)\(check.path)"

@@ -8,12 +8,15 @@ public enum CheckVerdict: Hashable, Sendable {
         public var latency: Duration
         /// The weight that a script or a file asks for, 0 to 65535.
         public var weight: Int?
+        /// The largest packet that passes, where that was asked.
+        public var pathMTU: Int?
         /// What an operator may want to know all the same.
         public var note: String?
 
-        public init(latency: Duration, weight: Int? = nil, note: String? = nil) {
+        public init(latency: Duration, weight: Int? = nil, pathMTU: Int? = nil, note: String? = nil) {
             self.latency = latency
             self.weight = weight
+            self.pathMTU = pathMTU
             self.note = note
         }
     }
@@ -27,14 +30,18 @@ public enum CheckVerdict: Hashable, Sendable {
         public var hostAnswered: Bool
         /// Known where the check went both ways.
         public var brokenHalf: BrokenHalf?
+        /// Of a black hole, the largest packet that passes.
+        public var pathMTU: Int?
 
         public init(
-            stage: CheckStage, reason: String, hostAnswered: Bool = false, brokenHalf: BrokenHalf? = nil
+            stage: CheckStage, reason: String, hostAnswered: Bool = false, brokenHalf: BrokenHalf? = nil,
+            pathMTU: Int? = nil
         ) {
             self.stage = stage
             self.reason = reason
             self.hostAnswered = hostAnswered
             self.brokenHalf = brokenHalf
+            self.pathMTU = pathMTU
         }
     }
 

@@ -22,6 +22,7 @@ struct LeakTests {
             (.dns(DNSCheck(port: deaf, question: question)), direct),
             (.udp(UDPCheck(port: 1, payload: [1])), direct),
             (.echo(EchoCheck()), Loopback.blackhole),
+            (.mtu(try MTUCheck()), Loopback.blackhole),
             (.script(try ScriptCheck(arguments: ["/bin/sh", "-c", "trap '' TERM; sleep 1000 & sleep 1000"])), direct),
             (.script(try ScriptCheck(arguments: ["/bin/sh", "-c", "sleep 1000 & exit 1"])), direct),
             (.script(try ScriptCheck(arguments: ["/nonexistent"])), direct),
@@ -120,7 +121,8 @@ struct LeakTests {
             let checker = Checker(group: group)
             let question = try DNSQuestion(name: "x", type: DNSRecordType(code: 1))
             for check in [
-                Check.echo(EchoCheck()), .tcp(TCPCheck(port: 1)), .tls(TLSCheck(port: 1)), .http(HTTPCheck(port: 1)),
+                Check.echo(EchoCheck()), .mtu(try MTUCheck()), .tcp(TCPCheck(port: 1)), .tls(TLSCheck(port: 1)),
+                .http(HTTPCheck(port: 1)),
                 .http(HTTPCheck(port: 1, version: .http2)), .grpc(GRPCHealthCheck(port: 1)),
                 .smtp(SMTPCheck(port: 1)), .udp(UDPCheck(port: 1, payload: [1])),
                 .dns(DNSCheck(port: 1, question: question)),

@@ -7,6 +7,8 @@ final class CheckProgress {
     var stage: CheckStage
     /// The host, or its service, has said something.
     var hostAnswered = false
+    /// What is known of the largest packet that passes.
+    var pathMTU: Int?
     /// What reaching the deadline means, where it is no failure.
     var silence: Outcome?
     /// Ends whatever is under way, without waiting for any peer.
@@ -37,9 +39,11 @@ final class CheckProgress {
         end(silence ?? .failed("\(stage): timed out after \(timeout.seconds)"))
     }
 
-    func pass(weight: Int? = nil) {
+    func pass(weight: Int? = nil, pathMTU: Int? = nil, note: String? = nil) {
         let nanoseconds = (NIODeadline.now() - began).nanoseconds
-        end(.passed(CheckVerdict.Pass(latency: .nanoseconds(nanoseconds), weight: weight)))
+        end(
+            .passed(CheckVerdict.Pass(latency: .nanoseconds(nanoseconds), weight: weight, pathMTU: pathMTU, note: note))
+        )
     }
 
     /// What the peer did, or what became of it.
@@ -57,7 +61,9 @@ final class CheckProgress {
         switch outcome {
         case .passed: pass()
         case .failed(let reason):
-            end(.failed(CheckVerdict.Failure(stage: stage, reason: reason, hostAnswered: hostAnswered)))
+            end(
+                .failed(
+                    CheckVerdict.Failure(stage: stage, reason: reason, hostAnswered: hostAnswered, pathMTU: pathMTU)))
         }
     }
 
