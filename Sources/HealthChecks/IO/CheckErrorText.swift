@@ -23,6 +23,8 @@ enum CheckErrorText {
             return "connection closed by the server without a close_notify"
         case NIOSSLError.unableToValidateCertificate, NIOSSLError.noCertificateToValidate:
             return "the certificate is not trusted"
+        case let error as NIOSSLExtraError where error == .failedToValidateHostname:
+            return "the certificate names neither the server nor its address"
         case let error as NIOSSLExtraError:
             return error.description
         case HTTPParserError.invalidEOFState:

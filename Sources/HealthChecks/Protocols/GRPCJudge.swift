@@ -48,7 +48,8 @@ struct GRPCJudge: HTTPJudge {
     private func conclude(code: String, fields: [HTTPCheck.Field]) -> Outcome {
         guard code == "0" else {
             let name = Int(code).flatMap { Self.codes[$0] }.map { " \($0)" } ?? ""
-            let said = fields.first(name: "grpc-message").map { ": \($0.prefix(80))" } ?? ""
+            let message = fields.first(name: "grpc-message") ?? ""
+            let said = message.isEmpty ? "" : ": \(message.prefix(80))"
             return .failed("grpc-status \(code)\(name)\(said)")
         }
         guard let message, received[0] == 0, let status = GRPCMessage.servingStatus(message) else {
