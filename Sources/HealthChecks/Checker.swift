@@ -47,6 +47,7 @@ public struct Checker: Sendable {
     }
 
     private func start(_ check: Check, by way: Prober.Way, deadline: Duration, progress: CheckProgress) {
+        if let problem = check.problem { return progress.fail("start: \(problem)") }
         switch check {
         case .echo:
             let echo = EchoRequest(identifier: .random(in: .min ... .max), destination: way.destination)

@@ -57,6 +57,27 @@ struct VerdictTests {
         #expect(throws: InvalidCheck.self) { try FileCheck(path: "weight") }
     }
 
+    /// Nothing of a configuration can smuggle a second request in.
+    @Test func wording() {
+        for check in [
+            HTTPCheck(port: 80, method: "GET /"), HTTPCheck(port: 80, method: ""), HTTPCheck(port: 80, path: "x"),
+            HTTPCheck(port: 80, path: "/ HTTP/1.1\r\n\r\n"), HTTPCheck(port: 80, host: "a b"),
+            HTTPCheck(port: 80, host: ""), HTTPCheck(port: 80, fields: [.init("X Y", "z")]),
+            HTTPCheck(port: 80, fields: [.init("X", "y\r\nZ: 1")]), HTTPCheck(port: 80, status: []),
+            HTTPCheck(port: 80, body: [.sha256([1])]),
+        ] {
+            #expect(Check.http(check).problem != nil, "\(check)")
+        }
+        #expect(Check.smtp(SMTPCheck(helo: "a\r\nMAIL")).problem != nil)
+        #expect(Check.grpc(GRPCHealthCheck(port: 1, authority: "")).problem != nil)
+        for check in [
+            Check.http(HTTPCheck(port: 80, path: "/a?b=c%20d", host: "w.example", fields: [.init("X-Y", "a b\tc")])),
+            .smtp(SMTPCheck()), .grpc(GRPCHealthCheck(port: 1)), .echo(EchoCheck()),
+        ] {
+            #expect(check.problem == nil, "\(check)")
+        }
+    }
+
     @Test func datagrams() {
         func judge(_ reply: UDPCheck.Reply, _ bytes: [UInt8]) -> Outcome? {
             UDPDialogue(check: UDPCheck(port: 1, payload: [], reply: reply)).judge(bytes)
