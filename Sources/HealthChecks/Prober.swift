@@ -1,4 +1,4 @@
-internal import CLinux
+internal import Glibc
 public import LoadBalancing
 public import NIOCore
 internal import NIOPosix
@@ -49,22 +49,13 @@ public struct Prober: Sendable {
         }
     }
 
-    private func options(for way: Way) -> [(ChannelOptions.Types.SocketOption, SocketOptionValue)] {
-        guard case .tunnel(_, let mark, let device, _) = way else { return [] }
-        // SO_MARK and SO_BINDTOIFINDEX, which takes an int where SO_BINDTODEVICE takes a name.
-        return [
-            (ChannelOptions.socket(SocketOptionLevel(SOL_SOCKET), 36), SocketOptionValue(mark)),
-            (ChannelOptions.socket(SocketOptionLevel(SOL_SOCKET), 62), SocketOptionValue(device)),
-        ]
-    }
-
     private func address(_ address: IPv4Address, port: Int) throws -> SocketAddress {
         try SocketAddress(ipAddress: address.description, port: port)
     }
 
     private func connect(to port: UInt16, by way: Way, timeout: TimeAmount) async throws {
         var bootstrap = ClientBootstrap(group: group).connectTimeout(timeout)
-        for (option, value) in options(for: way) { bootstrap = bootstrap.channelOption(option, value: value) }
+        for (option, value) in way.socketOptions { bootstrap = bootstrap.channelOption(option, value: value) }
         if case .tunnel(_, _, _, let source) = way { bootstrap = bootstrap.bind(to: try address(source, port: 0)) }
         let channel = try await bootstrap.connect(to: try address(way.destination, port: Int(port))).get()
         // A reset instead of a FIN: neither side keeps anything of the check.
@@ -76,7 +67,7 @@ public struct Prober: Sendable {
 
     private func ping(by way: Way, timeout: TimeAmount) async throws {
         var bootstrap = NIORawSocketBootstrap(group: group)
-        for (option, value) in options(for: way) { bootstrap = bootstrap.channelOption(option, value: value) }
+        for (option, value) in way.socketOptions { bootstrap = bootstrap.channelOption(option, value: value) }
         let eventLoop = group.next()
         let answered = eventLoop.makePromise(of: Void.self)
         let echo = EchoRequest(identifier: .random(in: .min ... .max), destination: way.destination)

@@ -4,6 +4,7 @@
 #pragma once
 #include <stdint.h>
 #include <sys/types.h>
+#include "clinux_process.h"
 
 int clinux_unshare_network(void);
 int clinux_enter_namespace(int descriptor);

@@ -1,0 +1,83 @@
+/// The answer to a check.
+public enum CheckVerdict: Hashable, Sendable {
+    case passed(Pass)
+    case failed(Failure)
+
+    public struct Pass: Hashable, Sendable {
+        /// From the start to the last byte that mattered.
+        public var latency: Duration
+        /// The weight that a script or a file asks for, 0 to 65535.
+        public var weight: Int?
+        /// The largest packet that passes, where that was asked.
+        public var pathMTU: Int?
+        /// What an operator may want to know all the same.
+        public var note: String?
+
+        public init(latency: Duration, weight: Int? = nil, pathMTU: Int? = nil, note: String? = nil) {
+            self.latency = latency
+            self.weight = weight
+            self.pathMTU = pathMTU
+            self.note = note
+        }
+    }
+
+    public struct Failure: Hashable, Sendable {
+        /// How far it came.
+        public var stage: CheckStage
+        /// What went wrong, as an operator would say it: "connect: timed out after 0.7 s".
+        public var reason: String
+        /// The host itself, or its service, said something: its tunnel works where the check went through it.
+        public var hostAnswered: Bool
+        /// Known where the check went both ways.
+        public var brokenHalf: BrokenHalf?
+        /// Of a black hole, the largest packet that passes.
+        public var pathMTU: Int?
+
+        public init(
+            stage: CheckStage, reason: String, hostAnswered: Bool = false, brokenHalf: BrokenHalf? = nil,
+            pathMTU: Int? = nil
+        ) {
+            self.stage = stage
+            self.reason = reason
+            self.hostAnswered = hostAnswered
+            self.brokenHalf = brokenHalf
+            self.pathMTU = pathMTU
+        }
+    }
+
+    /// What separates the two ways to a real server.
+    public enum BrokenHalf: Hashable, Sendable {
+        /// The service answers at the host's own address only: tunl0, its VIP or rp_filter.
+        case decapsulation
+        /// The tunnel works, the service does not.
+        case service
+        /// The host answers on neither way.
+        case host
+    }
+
+    public var isPassed: Bool { if case .passed = self { true } else { false } }
+}
+
+/// How far a check came; a stalled peer is named by the stage that it stalls.
+public enum CheckStage: String, Hashable, Sendable, CustomStringConvertible {
+    case start
+    case connect
+    case handshake = "TLS handshake"
+    case certificate
+    case greeting
+    case hello = "HELO"
+    case quit = "QUIT"
+    case answer
+    case headers
+    case body
+    case bodyMatch = "body match"
+    case trailers
+    case run
+    case read
+
+    public var description: String { rawValue }
+}
+
+extension CheckVerdict.Failure: CustomStringConvertible {
+    public var description: String { reason }
+}

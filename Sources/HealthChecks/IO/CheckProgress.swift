@@ -1,0 +1,92 @@
+internal import Glibc
+internal import NIOCore
+
+/// One check on its way: how far it came, and its verdict, which is given once and at the deadline at the latest. Lives on
+/// one event loop.
+final class CheckProgress {
+    var stage: CheckStage
+    /// The host, or its service, has said something.
+    var hostAnswered = false
+    /// What is known of the largest packet that passes.
+    var pathMTU: Int?
+    /// What reaching the deadline means, where it is no failure.
+    var silence: Outcome?
+    /// Ends whatever is under way, without waiting for any peer.
+    var hangUp: (() -> Void)?
+    private(set) var isOver = false
+    /// The peer has said all that was asked of it; that it is gone is no failure any more.
+    private var isPeerDone = false
+
+    let eventLoop: any EventLoop
+    private let timeout: Duration
+    private let began: NIODeadline
+    private let verdict: EventLoopPromise<CheckVerdict>
+    private var deadline: Scheduled<Void>?
+
+    init(
+        stage: CheckStage, began: NIODeadline, timeout: Duration, verdict: EventLoopPromise<CheckVerdict>,
+        eventLoop: any EventLoop
+    ) {
+        self.stage = stage
+        self.began = began
+        self.timeout = timeout
+        self.verdict = verdict
+        self.eventLoop = eventLoop
+        deadline = eventLoop.assumeIsolated().scheduleTask(deadline: began + timeout.timeAmount) { self.expire() }
+    }
+
+    private func expire() {
+        end(silence ?? .failed("\(stage): timed out after \(timeout.seconds)"))
+    }
+
+    func pass(weight: Int? = nil, pathMTU: Int? = nil, note: String? = nil) {
+        let nanoseconds = (NIODeadline.now() - began).nanoseconds
+        end(
+            .passed(CheckVerdict.Pass(latency: .nanoseconds(nanoseconds), weight: weight, pathMTU: pathMTU, note: note))
+        )
+    }
+
+    /// What the peer did, or what became of it.
+    func fail(_ reason: String) {
+        if !isPeerDone { end(.failed(reason)) }
+    }
+
+    /// What an operation of the present stage failed by.
+    func fail(by error: any Error) {
+        if (error as? IOError)?.errnoCode == ECONNREFUSED { hostAnswered = true }
+        fail("\(stage): \(CheckErrorText.text(error))")
+    }
+
+    func end(_ outcome: Outcome) {
+        switch outcome {
+        case .passed: pass()
+        case .failed(let reason):
+            end(
+                .failed(
+                    CheckVerdict.Failure(stage: stage, reason: reason, hostAnswered: hostAnswered, pathMTU: pathMTU)))
+        }
+    }
+
+    /// Hangs up, with the verdict yet to come.
+    func releasePeer() {
+        isPeerDone = true
+        let hangUp = hangUp
+        self.hangUp = nil
+        hangUp?()
+    }
+
+    private func end(_ result: CheckVerdict) {
+        guard !isOver else { return }
+        isOver = true
+        deadline?.cancel()
+        deadline = nil
+        releasePeer()
+        verdict.succeed(result)
+    }
+}
+
+extension Duration {
+    var timeAmount: TimeAmount {
+        .nanoseconds(components.seconds * 1_000_000_000 + components.attoseconds / 1_000_000_000)
+    }
+}

@@ -1,0 +1,105 @@
+internal import NIOCore
+internal import NIOHPACK
+internal import NIOHTTP2
+
+/// Opens the one stream of a check by HTTP/2, and hears of the connection's errors.
+final class HTTP2Opener: ChannelInboundHandler {
+    typealias InboundIn = HTTP2Frame
+
+    private let progress: CheckProgress
+    private let multiplexer: NIOHTTP2Handler.StreamMultiplexer
+    private let request: HTTPRequest
+    private let judge: any HTTPJudge
+
+    init(
+        progress: CheckProgress, multiplexer: NIOHTTP2Handler.StreamMultiplexer, request: HTTPRequest,
+        judge: any HTTPJudge
+    ) {
+        self.progress = progress
+        self.multiplexer = multiplexer
+        self.request = request
+        self.judge = judge
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        guard event is PeerIsReady else { return }
+        let progress = NIOLoopBound(progress, eventLoop: context.eventLoop)
+        let (request, judge) = (request, judge)
+        let opened = multiplexer.createStreamChannel { channel in
+            channel.eventLoop.makeCompletedFuture {
+                try channel.pipeline.syncOperations.addHandler(
+                    HTTP2StreamHandler(progress: progress.value, request: request, judge: judge))
+            }
+        }
+        opened.whenFailure { progress.value.fail(by: $0) }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        progress.fail("\(progress.stage): no HTTP/2: \(CheckErrorText.text(error))")
+    }
+}
+
+/// One request and its response on a stream of HTTP/2.
+final class HTTP2StreamHandler: ChannelInboundHandler {
+    typealias InboundIn = HTTP2Frame.FramePayload
+    typealias OutboundOut = HTTP2Frame.FramePayload
+
+    private let progress: CheckProgress
+    private let request: HTTPRequest
+    private let response: ResponseHandling
+    private var hasHead = false
+
+    init(progress: CheckProgress, request: HTTPRequest, judge: any HTTPJudge) {
+        self.progress = progress
+        self.request = request
+        self.response = ResponseHandling(progress: progress, judge: judge)
+    }
+
+    static func headers(of request: HTTPRequest) -> HPACKHeaders {
+        var headers: HPACKHeaders = [
+            ":method": request.method, ":scheme": request.scheme, ":authority": request.authority,
+            ":path": request.path,
+        ]
+        for field in request.fields { headers.add(name: field.name, value: field.value) }
+        return headers
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        let headers = HTTP2Frame.FramePayload.Headers(
+            headers: Self.headers(of: request), endStream: request.body.isEmpty)
+        context.write(wrapOutboundOut(.headers(headers)), promise: nil)
+        if !request.body.isEmpty {
+            let data = HTTP2Frame.FramePayload.Data(data: .byteBuffer(ByteBuffer(bytes: request.body)), endStream: true)
+            context.write(wrapOutboundOut(.data(data)), promise: nil)
+        }
+        context.flush()
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        switch unwrapInboundIn(data) {
+        case .headers(let payload):
+            let fields = payload.headers.map { HTTPCheck.Field($0.name, $0.value) }
+            if hasHead {
+                response.receive(.trailers(fields))
+            } else {
+                let status = fields.first(name: ":status").flatMap { Int($0) } ?? 0
+                hasHead = status >= 200
+                response.receive(.head(status: status, fields: fields))
+            }
+            if payload.endStream { response.receive(.end) }
+        case .data(let payload):
+            if case .byteBuffer(let buffer) = payload.data, buffer.readableBytes > 0 {
+                response.receive(.body(Array(buffer.readableBytesView)))
+            }
+            if payload.endStream { response.receive(.end) }
+        default:
+            break
+        }
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        progress.fail("\(progress.stage): stream closed by the server")
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) { progress.fail(by: error) }
+}

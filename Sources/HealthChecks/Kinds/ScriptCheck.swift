@@ -1,0 +1,33 @@
+/// Runs a program: exit code 0 is health, and a first line on standard output that is a number from 0 to 65535 is the
+/// weight it asks for. Stages: start, run.
+///
+/// It is executed as it is, without a shell, in a process group of its own, with standard input from /dev/null and no
+/// other descriptor of the daemon. When it ends, or at the deadline, the whole group is killed. The first line of
+/// standard error, or else of standard output, is the reason of a failure. Its environment is `environment` and
+///
+/// - `PATH`: /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+/// - `IPVSD_VIA`: tunnel or direct
+/// - `IPVSD_ADDRESS`: whom to ask, the VIP (tunnel) or the real server's own address (direct)
+/// - `IPVSD_TIMEOUT`: seconds until it is killed
+/// - `IPVSD_MARK`, `IPVSD_DEVICE`, `IPVSD_SOURCE` (tunnel only): SO_MARK, the interface's index and the address to bind a
+///   socket to, so that its packets take the tunnel to this real server
+public struct ScriptCheck: Hashable, Sendable {
+    /// The program's path, and its arguments.
+    public var arguments: [String]
+    public var environment: [String: String]
+
+    public init(arguments: [String], environment: [String: String] = [:]) throws(InvalidCheck) {
+        guard let program = arguments.first, program.hasPrefix("/") else {
+            throw InvalidCheck("\(arguments) is no command: the first is the program's absolute path")
+        }
+        let texts = arguments + environment.keys + environment.values
+        guard !texts.contains(where: { $0.utf8.contains(0) }),
+            !environment.keys.contains(where: { $0.isEmpty || $0.utf8.contains(UInt8(ascii: "=")) })
+        else {
+            throw InvalidCheck(
+                "\(program): no argument or variable has a NUL, no variable's name is empty or has a \"=\"")
+        }
+        self.arguments = arguments
+        self.environment = environment
+    }
+}

@@ -1,0 +1,69 @@
+/// Judges the response of grpc.health.v1.Health/Check.
+struct GRPCJudge: HTTPJudge {
+    private(set) var stage = CheckStage.headers
+    private let service: String
+    private var received: [UInt8] = []
+
+    private static let largest = 4096
+
+    init(service: String) { self.service = service }
+
+    mutating func receive(_ event: HTTPEvent) -> HTTPStep {
+        switch event {
+        case .head(let status, let fields):
+            guard (200...).contains(status) else { return .wait }
+            guard status == 200 else { return .end(.failed("status \(status), expected 200")) }
+            // "Trailers-Only": an error comes in one block.
+            if let code = fields.first(name: "grpc-status") { return .end(conclude(code: code, fields: fields)) }
+            guard let type = fields.first(name: "content-type"), type.hasPrefix("application/grpc") else {
+                let type = fields.first(name: "content-type") ?? "none"
+                return .end(.failed("content-type \(type), expected application/grpc"))
+            }
+            stage = .body
+            return .wait
+        case .body(let bytes):
+            received += bytes
+            guard received.count <= Self.largest else {
+                return .end(.failed("body: a message of more than \(Self.largest) bytes"))
+            }
+            if message != nil { stage = .trailers }
+            return .wait
+        case .trailers(let fields):
+            guard let code = fields.first(name: "grpc-status") else {
+                return .end(.failed("trailers: no grpc-status"))
+            }
+            return .end(conclude(code: code, fields: fields))
+        case .end:
+            return .end(.failed("trailers: none, expected grpc-status"))
+        }
+    }
+
+    /// The first message that is whole.
+    private var message: [UInt8]? {
+        guard received.count >= 5 else { return nil }
+        let length = received[1..<5].reduce(0) { $0 << 8 | Int($1) }
+        return received.count >= 5 + length ? Array(received[5..<5 + length]) : nil
+    }
+
+    private func conclude(code: String, fields: [HTTPCheck.Field]) -> Outcome {
+        guard code == "0" else {
+            let name = Int(code).flatMap { Self.codes[$0] }.map { " \($0)" } ?? ""
+            let message = fields.first(name: "grpc-message") ?? ""
+            let said = message.isEmpty ? "" : ": \(message.prefix(80))"
+            return .failed("grpc-status \(code)\(name)\(said)")
+        }
+        guard let message, received[0] == 0, let status = GRPCMessage.servingStatus(message) else {
+            return .failed("body: no HealthCheckResponse")
+        }
+        let subject = service.isEmpty ? "the server" : "service \(service)"
+        let names = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"]
+        let name = status < UInt64(names.count) ? names[Int(status)] : "status \(status)"
+        return status == 1 ? .passed : .failed("\(subject) is \(name), expected SERVING")
+    }
+
+    /// The ones that a health service may well answer with.
+    private static let codes = [
+        1: "CANCELLED", 2: "UNKNOWN", 4: "DEADLINE_EXCEEDED", 5: "NOT_FOUND", 7: "PERMISSION_DENIED",
+        8: "RESOURCE_EXHAUSTED", 12: "UNIMPLEMENTED", 13: "INTERNAL", 14: "UNAVAILABLE", 16: "UNAUTHENTICATED",
+    ]
+}

@@ -1,0 +1,84 @@
+internal import LoadBalancing
+
+/// A request, apart from the version of HTTP that carries it. Names of fields are in lower case.
+struct HTTPRequest: Hashable {
+    var method: String
+    var scheme: String
+    var authority: String
+    var path: String
+    var fields: [HTTPCheck.Field]
+    var body: [UInt8] = []
+}
+
+extension HTTPCheck {
+    func request(to address: IPv4Address) -> HTTPRequest {
+        let given = fields.map { Field($0.name.asciiLowercased, $0.value) }
+        var fields = given.filter { $0.name != "host" }
+        for field in [Field("user-agent", "ipvsd"), Field("accept", "*/*")] where !fields.contains(name: field.name) {
+            fields.append(field)
+        }
+        switch version {
+        case .http11:
+            if !fields.contains(name: "connection") { fields.append(Field("connection", "close")) }
+        case .http2:
+            // RFC 9113 section 8.2.2.
+            fields.removeAll { ["connection", "keep-alive", "transfer-encoding", "upgrade"].contains($0.name) }
+        }
+        // RFC 9110 section 8.6.
+        if ["POST", "PUT", "PATCH"].contains(method), !fields.contains(name: "content-length") {
+            fields.append(Field("content-length", "0"))
+        }
+        return HTTPRequest(
+            method: method, scheme: tls == nil ? "http" : "https",
+            authority: host ?? given.first(name: "host") ?? authority(of: address), path: path, fields: fields)
+    }
+
+    private func authority(of address: IPv4Address) -> String {
+        port == (tls == nil ? 80 : 443) ? address.description : "\(address):\(port)"
+    }
+
+    /// With the server's name filled in.
+    var handshake: TLSOptions? {
+        guard var options = tls else { return nil }
+        options.serverName = options.serverName ?? Authority.serverName(host)
+        return options
+    }
+}
+
+extension GRPCHealthCheck {
+    /// gRPC over HTTP/2: Length-Prefixed-Message of HealthCheckRequest, whose field 1 is the service.
+    func request(to address: IPv4Address) -> HTTPRequest {
+        let fields: [HTTPCheck.Field] = [
+            .init("content-type", "application/grpc"), .init("te", "trailers"), .init("user-agent", "ipvsd"),
+        ]
+        return HTTPRequest(
+            method: "POST", scheme: tls == nil ? "http" : "https", authority: authority ?? "\(address):\(port)",
+            path: "/grpc.health.v1.Health/Check", fields: fields, body: GRPCMessage.framed(requestMessage))
+    }
+
+    private var requestMessage: [UInt8] {
+        let name = Array(service.utf8)
+        return name.isEmpty ? [] : [0x0A] + GRPCMessage.varint(UInt64(name.count)) + name
+    }
+
+    var handshake: TLSOptions? {
+        guard var options = tls else { return nil }
+        options.serverName = options.serverName ?? Authority.serverName(authority)
+        return options
+    }
+}
+
+enum Authority {
+    /// An authority's host where it may be sent as a server's name: addresses may not (RFC 6066 section 3).
+    static func serverName(_ authority: String?) -> String? {
+        guard let host = authority?.split(separator: ":", omittingEmptySubsequences: false).first, !host.isEmpty,
+            !host.hasPrefix("["), IPv4Address(String(host)) == nil
+        else { return nil }
+        return String(host)
+    }
+}
+
+extension [HTTPCheck.Field] {
+    func first(name: String) -> String? { first { $0.name == name }?.value }
+    func contains(name: String) -> Bool { first(name: name) != nil }
+}

@@ -1,0 +1,68 @@
+/// The search for the largest packet that passes, apart from packets.
+struct PathMTUSearch: Hashable {
+    enum Action: Hashable {
+        case send(Int)
+        case end(Result)
+    }
+
+    enum Result: Hashable {
+        /// The largest that passes. `told`: somebody said that larger ones do not; else they vanish, unless it is all
+        /// that was asked for.
+        case passes(Int, told: Bool)
+        case unreachable
+    }
+
+    static let tries = 3
+
+    private let full: Int
+    /// The largest that is known to pass, and the smallest that is known not to.
+    private var lower = 0
+    private var upper: Int
+    private var isUpperTold = false
+    private var size: Int
+    private var silences = 0
+
+    init(full: Int) {
+        self.full = full
+        upper = full + 1
+        size = full
+    }
+
+    var first: Action { .send(full) }
+
+    mutating func answered() -> Action {
+        lower = size
+        return next()
+    }
+
+    mutating func silent() -> Action {
+        silences += 1
+        guard silences >= Self.tries else { return .send(size) }
+        upper = size
+        isUpperTold = false
+        return next()
+    }
+
+    /// The size that was asked is too big; nil: nobody says what is not.
+    mutating func told(limit: Int?) -> Action {
+        upper = size
+        isUpperTold = true
+        if let limit, limit < size, limit > lower, limit >= MTUCheck.least {
+            upper = limit + 1
+            return ask(limit)
+        }
+        return next()
+    }
+
+    private mutating func next() -> Action {
+        if lower == 0 { return upper <= MTUCheck.least ? .end(.unreachable) : ask(MTUCheck.least) }
+        guard upper - lower > 1 else { return .end(.passes(lower, told: isUpperTold)) }
+        return ask((lower + upper) / 2)
+    }
+
+    private mutating func ask(_ size: Int) -> Action {
+        self.size = size
+        silences = 0
+        return .send(size)
+    }
+}

@@ -1,0 +1,129 @@
+import LoadBalancing
+import NIOCore
+import NIOHPACK
+import NIOHTTP1
+import Testing
+
+@testable import HealthChecks
+
+/// What requests say and how responses are judged.
+struct HTTPJudgeTests {
+    private let address = IPv4Address(0x0A00_0001)
+
+    private func judge(_ check: HTTPCheck, _ events: [HTTPEvent]) -> HTTPStep {
+        var judge = HTTPResponseJudge(check)
+        for event in events {
+            let step = judge.receive(event)
+            if step != .wait { return step }
+        }
+        return .wait
+    }
+
+    private func response(_ status: Int, _ body: String = "") -> [HTTPEvent] {
+        [.head(status: status, fields: []), .body(Array(body.utf8)), .end]
+    }
+
+    @Test func request() {
+        let request = HTTPCheck(port: 80, path: "/a?b").request(to: address)
+        #expect(request.method == "GET" && request.path == "/a?b" && request.authority == "10.0.0.1")
+        #expect(
+            request.fields == [
+                .init("user-agent", "ipvsd"), .init("accept", "*/*"), .init("connection", "close"),
+            ])
+        #expect(HTTPCheck(port: 8080).request(to: address).authority == "10.0.0.1:8080")
+        #expect(HTTPCheck(port: 443, tls: TLSOptions()).request(to: address).authority == "10.0.0.1")
+        #expect(HTTPCheck(port: 443).request(to: address).authority == "10.0.0.1:443")
+        #expect(HTTPCheck(port: 80, host: "w.example").request(to: address).authority == "w.example")
+        #expect(
+            HTTPCheck(port: 80, fields: [.init("HOST", "v.example")]).request(to: address).authority == "v.example")
+    }
+
+    @Test func givenFieldsReplaceTheDefaults() {
+        let fields: [HTTPCheck.Field] = [.init("User-Agent", "x"), .init("ACCEPT", "a/b"), .init("X-Y", "z")]
+        let request = HTTPCheck(port: 80, method: "POST", fields: fields, version: .http2).request(to: address)
+        #expect(
+            request.fields == [
+                .init("user-agent", "x"), .init("accept", "a/b"), .init("x-y", "z"), .init("content-length", "0"),
+            ])
+        let closing = HTTPCheck(port: 80, fields: [.init("Connection", "keep-alive")])
+        #expect(closing.request(to: address).fields.first == .init("connection", "keep-alive"))
+    }
+
+    @Test func headsOnTheWire() {
+        let request = HTTPCheck(port: 80, method: "HEAD", path: "/x", host: "h").request(to: address)
+        let head = HTTP1Handler.head(of: request)
+        #expect(head.method == .HEAD && head.uri == "/x" && head.headers["host"] == ["h"])
+        #expect(head.headers["connection"] == ["close"])
+        let second = HTTP2StreamHandler.headers(
+            of: HTTPCheck(port: 1, host: "h", version: .http2, tls: TLSOptions()).request(to: address))
+        #expect(second.prefix(4).map(\.name) == [":method", ":scheme", ":authority", ":path"])
+        #expect(second[":scheme"] == ["https"] && second["connection"].isEmpty)
+    }
+
+    @Test func serverNames() {
+        #expect(Authority.serverName("w.example:8443") == "w.example")
+        #expect(Authority.serverName("10.0.0.1:8443") == nil && Authority.serverName("[::1]:1") == nil)
+        #expect(Authority.serverName(nil) == nil)
+        var check = HTTPCheck(port: 443, host: "w.example", tls: TLSOptions())
+        #expect(check.handshake?.serverName == "w.example")
+        check.tls?.serverName = "s.example"
+        #expect(check.handshake?.serverName == "s.example")
+        check.tls = nil
+        #expect(check.handshake == nil)
+    }
+
+    @Test func status() {
+        let check = HTTPCheck(port: 80)
+        #expect(judge(check, response(200)) == .end(.passed) && judge(check, response(399)) == .end(.passed))
+        #expect(judge(check, response(503)) == .end(.failed("status 503, expected 200-399")))
+        #expect(judge(check, response(101)) == .end(.failed("status 101, expected 200-399")))
+        let narrow = HTTPCheck(port: 80, status: [204...204, 300...303])
+        #expect(judge(narrow, response(200)) == .end(.failed("status 200, expected 204, 300-303")))
+        #expect(judge(narrow, response(302)) == .end(.passed))
+        #expect(judge(check, [.head(status: 103, fields: [])] + response(200)) == .end(.passed))
+        #expect(judge(check, [.head(status: 200, fields: []), .body([1])]) == .wait)
+    }
+
+    @Test func contains() {
+        let check = HTTPCheck(port: 80, body: [.contains("aab"), .contains("")])
+        #expect(judge(check, response(200, "xaaab")) == .end(.passed))
+        #expect(judge(check, response(200, "xaaxab")) == .end(.failed("body lacks \"aab\"")))
+        #expect(judge(check, response(200, "aa")) == .end(.failed("body lacks \"aab\"")))
+        let pieces: [HTTPEvent] = [.head(status: 200, fields: []), .body([0x61]), .body([0x61, 0x62]), .end]
+        #expect(judge(check, pieces) == .end(.passed))
+    }
+
+    @Test func bodyLimit() {
+        let check = HTTPCheck(port: 80, body: [.contains("b")], bodyLimit: 3)
+        #expect(judge(check, response(200, "aaab")) == .end(.failed("body lacks \"b\"")))
+        // It does not wait for the rest.
+        let endless: [HTTPEvent] = [.head(status: 200, fields: []), .body(Array("aba".utf8))]
+        #expect(judge(check, endless) == .end(.passed))
+        // A digest does.
+        let digest = HTTPCheck(port: 80, body: [.sha256(SHA256Tests.digest(of: "abaa"))], bodyLimit: 3)
+        #expect(judge(digest, endless) == .wait)
+        #expect(judge(digest, endless + [.body([0x61]), .end]) == .end(.passed))
+        #expect(judge(HTTPCheck(port: 80, bodyLimit: -1), response(200, "a")) == .end(.passed))
+    }
+
+    @Test func digest() {
+        let check = HTTPCheck(port: 80, body: [.sha256(SHA256Tests.digest(of: "abc"))])
+        #expect(judge(check, response(200, "abc")) == .end(.passed))
+        guard case .end(.failed(let reason)) = judge(check, response(200, "abd")) else {
+            Issue.record("no failure")
+            return
+        }
+        #expect(reason.hasPrefix("body has SHA-256 a52d159f") && reason.contains("expected ba7816bf"))
+    }
+
+    @Test func patterns() throws {
+        let pattern = try Pattern("^ok [0-9]+$")
+        let check = HTTPCheck(port: 80, body: [.matches(pattern)])
+        #expect(judge(check, response(200, "ok 1")) == .search("ok 1", [pattern]))
+        #expect(pattern.isFound(in: "ok 12") && !pattern.isFound(in: "ok x"))
+        #expect(try Pattern("a\\s\nb").isFound(in: "a\r\nb"))
+        #expect(try Pattern("(?i)HEALTHY").isFound(in: "is healthy."))
+        #expect(throws: InvalidCheck.self) { try Pattern("(") }
+        #expect(throws: InvalidCheck.self) { try Pattern("[a") }
+    }
+}

@@ -1,0 +1,236 @@
+import Glibc
+import LoadBalancing
+import NIOHPACK
+import NIOPosix
+import NIOSSL
+import Testing
+
+@testable import HealthChecks
+
+/// A peer that stalls at any stage does not keep a check beyond its deadline, and the stage is named.
+struct StallTests {
+    enum Peer: Sendable {
+        /// Packets to it vanish.
+        case blackhole
+        case stream(Part)
+        case secure(Part)
+        case http2(StreamPart, secure: Bool = false)
+        /// It takes datagrams and says nothing, or what is of no use.
+        case datagram(@Sendable ([UInt8]) -> [UInt8]? = { _ in nil })
+    }
+
+    struct Stall: Sendable, CustomTestStringConvertible {
+        var testDescription: String
+        var peer: Peer
+        var stage: CheckStage
+        var check: @Sendable (UInt16) throws -> Check
+
+        init(
+            _ description: String, _ peer: Peer, _ stage: CheckStage,
+            _ check: @escaping @Sendable (UInt16) throws -> Check
+        ) {
+            testDescription = description
+            self.peer = peer
+            self.stage = stage
+            self.check = check
+        }
+    }
+
+    private static func http(_ port: UInt16) -> Check { .http(HTTPCheck(port: port)) }
+    private static func https(_ port: UInt16) -> Check { .http(HTTPCheck(port: port, tls: TLSOptions())) }
+    private static func http2(_ port: UInt16) -> Check { .http(HTTPCheck(port: port, version: .http2)) }
+    private static func https2(_ port: UInt16) -> Check {
+        .http(HTTPCheck(port: port, version: .http2, tls: TLSOptions()))
+    }
+    private static func grpc(_ port: UInt16) -> Check { .grpc(GRPCHealthCheck(port: port)) }
+    private static func grpcs(_ port: UInt16) -> Check { .grpc(GRPCHealthCheck(port: port, tls: TLSOptions())) }
+    private static func tls(_ port: UInt16) -> Check { .tls(TLSCheck(port: port)) }
+    private static func smtp(_ port: UInt16) -> Check { .smtp(SMTPCheck(port: port)) }
+    private static func dns(_ transport: DNSCheck.Transport) -> @Sendable (UInt16) throws -> Check {
+        { port in
+            let question = try DNSQuestion(name: "x.example", type: DNSRecordType(code: 1))
+            return .dns(DNSCheck(port: port, transport: transport, question: question))
+        }
+    }
+
+    private static let silent = Part()
+    /// The beginning of a ServerHello.
+    private static let partOfHandshake = Part(replies: [[22, 3, 3, 0, 122, 2, 0, 0]])
+    private static let head = "HTTP/1.1 200 OK\r\n"
+    private static let ok: HPACKHeaders = [":status": "200"]
+
+    static let connects: [Stall] = [
+        Stall("tcp: connect", .blackhole, .connect) { .tcp(TCPCheck(port: $0)) },
+        Stall("tls: connect", .blackhole, .connect, tls),
+        Stall("http: connect", .blackhole, .connect, http),
+        Stall("https: connect", .blackhole, .connect, https),
+        Stall("http2: connect", .blackhole, .connect, http2),
+        Stall("grpc: connect", .blackhole, .connect, grpc),
+        Stall("smtp: connect", .blackhole, .connect, smtp),
+        Stall("dns/tcp: connect", .blackhole, .connect, dns(.tcp)),
+        Stall("dns/udp: no answer through a blackhole", .blackhole, .answer, dns(.udp)),
+        Stall("udp: no answer through a blackhole", .blackhole, .answer) { .udp(UDPCheck(port: $0, payload: [1])) },
+        Stall("ping: no answer", .blackhole, .answer) { _ in .echo(EchoCheck()) },
+    ]
+
+    static let handshakes: [Stall] = [
+        Stall("tls: handshake", .stream(silent), .handshake, tls),
+        Stall("tls: half a handshake", .stream(partOfHandshake), .handshake, tls),
+        Stall("https: handshake", .stream(silent), .handshake, https),
+        Stall("https, http2: half a handshake", .stream(partOfHandshake), .handshake, https2),
+        Stall("grpc by TLS: handshake", .stream(silent), .handshake, grpcs),
+    ]
+
+    static let http1: [Stall] = [
+        Stall("http: headers", .stream(silent), .headers, http),
+        Stall("http: half the headers", .stream(.replies("\(head)Content-Le")), .headers, http),
+        Stall("http: headers without end", .stream(.replies(head, drip: "X: y\r\n")), .headers, http),
+        Stall("http: 1xx without end", .stream(.replies("HTTP/1.1 103 Early Hints\r\n\r\n")), .headers, http),
+        Stall("http: body", .stream(.replies("\(head)Content-Length: 9\r\n\r\n")), .body, http),
+        Stall("http: half a body", .stream(.replies("\(head)Content-Length: 9\r\n\r\nabc")), .body, http),
+        Stall(
+            "http: a body that drips", .stream(.replies("\(head)Content-Length: 65000\r\n\r\n", drip: "x")), .body, http
+        ),
+        Stall("http: a body until close", .stream(.replies("\(head)\r\nabc")), .body, http),
+        Stall(
+            "http: trailers", .stream(.replies("\(head)Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n")), .body, http
+        ),
+        Stall("https: headers", .secure(silent), .headers, https),
+        Stall("https: body", .secure(.replies("\(head)Content-Length: 9\r\n\r\nabc")), .body, https),
+        Stall("https: a body that drips", .secure(.replies("\(head)\r\n", drip: "x")), .body, https),
+    ]
+
+    static let http2: [Stall] = [
+        Stall("http2: no SETTINGS", .stream(silent), .headers, http2),
+        Stall("http2: headers", .http2(StreamPart()), .headers, http2),
+        Stall("http2: body", .http2(StreamPart(head: ok)), .body, http2),
+        Stall("http2: half a body", .http2(StreamPart(head: ok, body: [1, 2])), .body, http2),
+        Stall("http2 by TLS: headers", .http2(StreamPart(), secure: true), .headers, https2),
+        Stall("http2 by TLS: body", .http2(StreamPart(head: ok, body: [1]), secure: true), .body, https2),
+        Stall("grpc: headers", .http2(StreamPart()), .headers, grpc),
+        Stall("grpc: body", .http2(StreamPart(head: StreamPart.grpcHead)), .body, grpc),
+        Stall("grpc: half a message", .http2(StreamPart(head: StreamPart.grpcHead, body: [0, 0])), .body, grpc),
+        Stall(
+            "grpc: trailers", .http2(StreamPart(head: StreamPart.grpcHead, body: [0, 0, 0, 0, 2, 8, 1])), .trailers,
+            grpc),
+        Stall(
+            "grpc by TLS: trailers",
+            .http2(StreamPart(head: StreamPart.grpcHead, body: [0, 0, 0, 0, 2, 8, 1]), secure: true), .trailers, grpcs),
+    ]
+
+    static let others: [Stall] = [
+        Stall("smtp: greeting", .stream(silent), .greeting, smtp),
+        Stall("smtp: half a greeting", .stream(.replies(greeting: "220-mx\r\n220")), .greeting, smtp),
+        Stall("smtp: a greeting that drips", .stream(.replies(greeting: "220-", drip: "x")), .greeting, smtp),
+        Stall("smtp: HELO", .stream(.replies(greeting: "220 mx\r\n")), .hello, smtp),
+        Stall("smtp: QUIT", .stream(.replies("250 mx\r\n", greeting: "220 mx\r\n")), .quit, smtp),
+        Stall("dns/tcp: answer", .stream(silent), .answer, dns(.tcp)),
+        Stall("dns/tcp: half an answer", .stream(Part(replies: [[0, 40, 1, 2]])), .answer, dns(.tcp)),
+        Stall("dns/udp: answer", .datagram(), .answer, dns(.udp)),
+        Stall("dns/udp: answers to nobody's query", .datagram { [$0[0] ^ 1] + $0.dropFirst() }, .answer, dns(.udp)),
+        Stall("udp: answer", .datagram(), .answer) { .udp(UDPCheck(port: $0, payload: [1])) },
+        Stall("script: it sleeps", .datagram(), .run) { _ in
+            .script(try ScriptCheck(arguments: ["/bin/sh", "-c", "trap '' TERM HUP INT; sleep 1000"]))
+        },
+        Stall("script: it talks", .datagram(), .run) { _ in .script(try ScriptCheck(arguments: ["/usr/bin/yes"])) },
+    ]
+
+    @Test(arguments: connects + handshakes + http1 + http2 + others)
+    func deadlineHolds(stall: Stall) async throws {
+        let checker = Checker(group: MultiThreadedEventLoopGroup.singleton)
+        func run(at port: UInt16) async throws {
+            let check = try stall.check(port)
+            let way =
+                if case .blackhole = stall.peer { Loopback.blackhole } else { Prober.Way.direct(Loopback.address) }
+            // The stage may take its time to be reached on a loaded machine; the deadline holds all the same.
+            var verdict: CheckVerdict?
+            for deadline: Duration in [.milliseconds(300), .seconds(2), .seconds(10)] {
+                let clock = ContinuousClock()
+                let began = clock.now
+                verdict = await checker.run(check, by: way, deadline: deadline)
+                let took = clock.now - began
+                #expect(took >= deadline && took < deadline + .seconds(5), "\(took)")
+                if case .failed(let failure) = verdict, failure.stage == stall.stage {
+                    #expect(failure.reason == "\(stall.stage): timed out after \(deadline.seconds)")
+                    let isSilent = if case .blackhole = stall.peer { true } else { stall.stage == .answer }
+                    if case .script = check {
+                    } else if stall.stage != .answer {
+                        #expect(failure.hostAnswered != isSilent)
+                    }
+                    return
+                }
+            }
+            Issue.record("\(String(describing: verdict)), expected stage \(stall.stage)")
+        }
+        switch stall.peer {
+        case .blackhole: try await run(at: 9)
+        case .stream(let part): try await LoopbackServer.stream(part, run)
+        case .secure(let part):
+            try await LoopbackServer.stream(part, tls: TestCertificates.shared.get().server(), run)
+        case .http2(let part, secure: false): try await LoopbackServer.http2(part, run)
+        case .http2(let part, secure: true):
+            try await LoopbackServer.http2(part, tls: TestCertificates.shared.get().server(protocols: ["h2"]), run)
+        case .datagram(let reply): try await LoopbackServer.datagram(reply: reply, run)
+        }
+    }
+
+    /// Silence within the deadline is all that such a check asks for.
+    @Test func silenceMayBeHealth() async throws {
+        let checker = Checker(group: MultiThreadedEventLoopGroup.singleton)
+        let verdict = try await LoopbackServer.datagram(reply: { _ in nil }) { port in
+            await checker.run(
+                .udp(UDPCheck(port: port, payload: [1], reply: .optional)), by: .direct(Loopback.address),
+                deadline: .milliseconds(300))
+        }
+        guard case .passed(let pass) = verdict else {
+            Issue.record("\(verdict)")
+            return
+        }
+        #expect(pass.latency >= .milliseconds(300))
+    }
+
+    /// A search cannot be interrupted; the verdict is there all the same. In a process of its own, which takes the
+    /// search's thread with it.
+    @Test func catastrophicPattern() async {
+        await #expect(processExitsWith: .success) {
+            let text = String(repeating: "a", count: 64) + "b"
+            let part = Part.replies("HTTP/1.1 200 OK\r\nContent-Length: 65\r\n\r\n\(text)")
+            let check = Check.http(HTTPCheck(port: 0, body: [.matches(try Pattern("^(a+)+$"))]))
+            try await LoopbackServer.stream(part) { port in
+                guard case .http(var http) = check else { return }
+                http.port = port
+                let checker = Checker(group: MultiThreadedEventLoopGroup.singleton)
+                let clock = ContinuousClock()
+                let began = clock.now
+                let verdict = await checker.run(.http(http), by: .direct(Loopback.address), deadline: .seconds(3))
+                #expect(clock.now - began < .seconds(8))
+                guard case .failed(let failure) = verdict else {
+                    Issue.record("\(verdict)")
+                    return
+                }
+                #expect(failure.reason == "body match: timed out after 3 s")
+            }
+        }
+    }
+
+    @Test func cancelledChecksEnd() async throws {
+        let checker = Checker(group: MultiThreadedEventLoopGroup.singleton)
+        let task = Task { await checker.run(.tcp(TCPCheck(port: 9)), by: Loopback.blackhole, deadline: .seconds(600)) }
+        task.cancel()
+        #expect(await task.value == .failed(.init(stage: .connect, reason: "cancelled")))
+    }
+}
+
+/// Ways on the loopback device.
+enum Loopback {
+    static let address = IPv4Address(0x7F00_0001)
+    /// 127.0.0.3, where no test has a server: every port refuses.
+    static let closed = IPv4Address(0x7F00_0003)
+
+    /// TEST-NET-1, on lo: what goes there is nobody's. Takes the options of the tunnel's way, and so its privilege.
+    static var blackhole: Prober.Way { way(to: IPv4Address(0xC000_0201), mark: 1) }
+
+    static func way(to address: IPv4Address, mark: UInt32, source: IPv4Address = Self.address) -> Prober.Way {
+        .tunnel(vip: address, mark: mark, device: Int32(if_nametoindex("lo")), source: source)
+    }
+}
