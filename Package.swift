@@ -109,6 +109,9 @@ let package = Package(
             dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink", "RealServerSetup"],
             swiftSettings: swiftSettings),
         .testTarget(
+            name: "DirectorTests", dependencies: ["Director", "LoadBalancing", "Netlink"],
+            swiftSettings: swiftSettings),
+        .testTarget(
             name: "NetlinkTests", dependencies: ["CLinux", "LoadBalancing", "Netlink"], swiftSettings: swiftSettings),
 
         .plugin(name: "EmbedBPF", capability: .buildTool(), dependencies: ["bpf-embed"]),

@@ -127,10 +127,9 @@ int clinux_persist_tun(const char *name, int persist)
 	return result;
 }
 
-static int set_offload(const char *interface, uint32_t command, uint32_t value_wanted)
+static int ethtool(const char *interface, void *command)
 {
-	struct ethtool_value value = { .cmd = command, .data = value_wanted };
-	struct ifreq request = { .ifr_data = (void *)&value };
+	struct ifreq request = { .ifr_data = command };
 	int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	int result, saved;
 
@@ -146,12 +145,97 @@ static int set_offload(const char *interface, uint32_t command, uint32_t value_w
 
 int clinux_disable_transmit_checksum(const char *interface)
 {
-	return set_offload(interface, ETHTOOL_STXCSUM, 0);
+	struct ethtool_value value = { .cmd = ETHTOOL_STXCSUM, .data = 0 };
+
+	return ethtool(interface, &value);
 }
 
 int clinux_enable_gro(const char *interface)
 {
-	return set_offload(interface, ETHTOOL_SGRO, 1);
+	struct ethtool_value value = { .cmd = ETHTOOL_SGRO, .data = 1 };
+
+	return ethtool(interface, &value);
+}
+
+#define FEATURE_BLOCKS 8 /* of 32; Linux 6.18 has 3 */
+
+/* The feature's number, or -1. */
+static int feature_number(const char *interface, const char *name)
+{
+	struct {
+		struct ethtool_sset_info info;
+		uint32_t count;
+	} set = { .info = { .cmd = ETHTOOL_GSSET_INFO, .sset_mask = 1ull << ETH_SS_FEATURES } };
+	struct {
+		struct ethtool_gstrings header;
+		char name[32 * FEATURE_BLOCKS][ETH_GSTRING_LEN];
+	} strings = { .header = { .cmd = ETHTOOL_GSTRINGS, .string_set = ETH_SS_FEATURES } };
+
+	if (ethtool(interface, &set))
+		return -1;
+	if (set.count > 32 * FEATURE_BLOCKS) {
+		errno = E2BIG;
+		return -1;
+	}
+	strings.header.len = set.count;
+	if (ethtool(interface, &strings))
+		return -1;
+	for (uint32_t i = 0; i < set.count && i < strings.header.len; i++)
+		if (strncmp(strings.name[i], name, ETH_GSTRING_LEN) == 0)
+			return i;
+	errno = ENOTSUP;
+	return -1;
+}
+
+static int feature_state(const char *interface, int number)
+{
+	struct {
+		struct ethtool_gfeatures header;
+		struct ethtool_get_features_block block[FEATURE_BLOCKS];
+	} features = { .header = { .cmd = ETHTOOL_GFEATURES, .size = FEATURE_BLOCKS } };
+	uint32_t bit = 1u << (number & 31);
+
+	if (ethtool(interface, &features))
+		return -1;
+	if (!(features.block[number >> 5].available & bit) || features.block[number >> 5].never_changed & bit) {
+		errno = ENOTSUP;
+		return -1;
+	}
+	return !!(features.block[number >> 5].active & bit);
+}
+
+int clinux_get_feature(const char *interface, const char *name)
+{
+	int number = feature_number(interface, name);
+
+	return number < 0 ? -1 : feature_state(interface, number);
+}
+
+int clinux_set_feature(const char *interface, const char *name, int on)
+{
+	struct {
+		struct ethtool_sfeatures header;
+		struct ethtool_set_features_block block[FEATURE_BLOCKS];
+	} features = { .header = { .cmd = ETHTOOL_SFEATURES } };
+	struct {
+		struct ethtool_sset_info info;
+		uint32_t count;
+	} set = { .info = { .cmd = ETHTOOL_GSSET_INFO, .sset_mask = 1ull << ETH_SS_FEATURES } };
+	int number = feature_number(interface, name);
+	uint32_t bit = 1u << (number & 31);
+
+	if (number < 0 || ethtool(interface, &set))
+		return -1;
+	/* The kernel takes no other number of blocks than its own. */
+	features.header.size = (set.count + 31) / 32;
+	features.block[number >> 5].valid = bit;
+	features.block[number >> 5].requested = on ? bit : 0;
+	if (ethtool(interface, &features) < 0)
+		return -1;
+	if (feature_state(interface, number) == !!on)
+		return 0;
+	errno = ENOTSUP;
+	return -1;
 }
 
 int clinux_request_arp(int interface, const uint8_t mac[6], uint32_t sender, uint32_t target)

@@ -14,6 +14,9 @@ public struct DataPlaneSnapshot: Sendable {
         public var isDown: Bool
         /// No longer configured; its connections go on.
         public var isRemoved: Bool
+        public var thresholds: ConnectionThresholds?
+        /// Gets no new connections, because of its thresholds.
+        public var isOverloaded: Bool
         public var active: UInt32
         public var inactive: UInt32
         public var connections: UInt64
@@ -23,6 +26,8 @@ public struct DataPlaneSnapshot: Sendable {
         /// The outer packet's source, where the way is known.
         public var source: IPv4Address?
         public var hasNextHop: Bool
+        /// It is the director itself.
+        public var isLocal: Bool
     }
 
     public struct Service: Sendable {
@@ -34,6 +39,8 @@ public struct DataPlaneSnapshot: Sendable {
         public var onServerLoss: ServerLoss
         public var persistence: Persistence?
         public var isOnePacket: Bool
+        /// 0 where no server is available.
+        public var maglevSize: Int
         public var servers: [Server]
     }
 
@@ -58,16 +65,16 @@ public struct DataPlaneSnapshot: Sendable {
         var services: [UInt32: Service] = [:]
         for key in try maps.services.keys() {
             guard key.protocol != 0, let value = try maps.services.value(for: key) else { continue }
-            let name = maps.schedules.pointer(Int(value.service)).load(
-                fromByteOffset: scheduleNameOffset, as: UInt64.self)
-            guard let scheduler = Scheduler(packedName: name) else { continue }
+            let row = maps.schedules[Int(value.service)]
+            guard let scheduler = Scheduler(packedName: row.name) else { continue }
             let address = ServiceAddress(key: key)
             var service =
                 services[value.service]
                 ?? Service(
                     index: value.service, address: address, listeners: [], scheduler: scheduler,
                     onServerLoss: ServerLoss(flags: UInt32(value.flags)),
-                    persistence: maps.persistence(ofService: value), isOnePacket: false, servers: [])
+                    persistence: maps.persistence(ofService: value), isOnePacket: false,
+                    maglevSize: XDPDataPlane.slice(of: row.maglev).size, servers: [])
             if !service.listeners.contains(address) { service.listeners.append(address) }
             if UInt32(value.flags) & IPVSD_SERVICE_ONE_PACKET != 0 { service.isOnePacket = true }
             services[value.service] = service
@@ -108,10 +115,12 @@ extension DataPlaneSnapshot.Server {
         self.init(
             id: id, address: IPv4Address(bigEndian: row.address), configuredWeight: row.configured_weight,
             weight: row.weight, isDown: row.flags & UInt16(IPVSD_SERVER_DOWN) != 0,
-            isRemoved: row.flags & UInt16(IPVSD_SERVER_REMOVED) != 0, active: load.active, inactive: load.inactive,
+            isRemoved: row.flags & UInt16(IPVSD_SERVER_REMOVED) != 0, thresholds: row.thresholds,
+            isOverloaded: row.isOverloaded(by: load), active: load.active, inactive: load.inactive,
             connections: total.connections, packets: total.packets, bytes: total.bytes,
             source: path.ifindex == 0 ? nil : IPv4Address(bigEndian: path.source),
-            hasNextHop: path.flags & UInt32(IPVSD_PATH_RESOLVED) != 0)
+            hasNextHop: path.flags & (IPVSD_PATH_RESOLVED | IPVSD_PATH_LOCAL) != 0,
+            isLocal: path.flags & IPVSD_PATH_LOCAL != 0)
     }
 }
 
@@ -203,8 +212,11 @@ extension DesiredService {
             address: service.address, scheduler: service.scheduler, onServerLoss: service.onServerLoss,
             persistence: service.persistence, isOnePacket: service.isOnePacket,
             otherAddresses: Array(service.listeners.dropFirst()),
+            maglevSize: service.maglevSize == 0 ? nil : service.maglevSize,
             servers: service.servers.filter { !$0.isRemoved }.map {
-                Server(address: $0.address, configuredWeight: $0.configuredWeight, isDown: $0.isDown)
+                Server(
+                    address: $0.address, configuredWeight: $0.configuredWeight, isDown: $0.isDown,
+                    thresholds: $0.thresholds)
             })
     }
 }

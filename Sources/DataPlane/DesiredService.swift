@@ -7,11 +7,15 @@ public struct DesiredService: Sendable, Hashable {
         public var configuredWeight: UInt16
         /// Of a real server that is out: it gets no new flows, and SYNs of its flows are scheduled anew.
         public var isDown: Bool
+        public var thresholds: ConnectionThresholds?
 
-        public init(address: IPv4Address, configuredWeight: UInt16, isDown: Bool) {
+        public init(
+            address: IPv4Address, configuredWeight: UInt16, isDown: Bool, thresholds: ConnectionThresholds? = nil
+        ) {
             self.address = address
             self.configuredWeight = configuredWeight
             self.isDown = isDown
+            self.thresholds = thresholds
         }
 
         var weight: UInt16 { isDown ? 0 : configuredWeight }
@@ -26,12 +30,14 @@ public struct DesiredService: Sendable, Hashable {
     public var persistence: Persistence?
     /// Every UDP datagram is scheduled by itself, and none is remembered.
     public var isOnePacket: Bool
+    /// Nil: as the number of servers asks for.
+    public var maglevSize: Int?
     public var servers: [Server]
 
     public init(
         address: ServiceAddress, scheduler: Scheduler, flags: Set<SchedulerFlag> = [],
         onServerLoss: ServerLoss = .keep, persistence: Persistence? = nil, isOnePacket: Bool = false,
-        otherAddresses: [ServiceAddress] = [], servers: [Server]
+        otherAddresses: [ServiceAddress] = [], maglevSize: Int? = nil, servers: [Server]
     ) {
         self.address = address
         self.otherAddresses = otherAddresses
@@ -40,6 +46,7 @@ public struct DesiredService: Sendable, Hashable {
         self.scheduler = scheduler
         self.flags = flags
         self.onServerLoss = onServerLoss
+        self.maglevSize = maglevSize
         self.servers = servers
     }
 

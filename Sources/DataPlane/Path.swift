@@ -6,26 +6,47 @@ internal import PacketPrograms
 public struct Path: Sendable, Hashable {
     public var source: IPv4Address
     public var destination: IPv4Address
+    /// That frames leave by: below a VLAN device, a port of a bridge.
     public var interface: Int32
+    /// That the route names. Where it is another one than `interface`, the kernel's own packets go there.
+    public var routeInterface: Int32
+    /// The outermost first, at most two.
+    public var tags: [VLANTag]
     public var sourceMAC: MACAddress
     /// Nil while the next hop has not answered.
     public var nextHopMAC: MACAddress?
     /// Of the outer packet.
     public var mtu: UInt32
-    /// Leaves by XDP_TX on the interface it came in; otherwise by redirect.
+    /// Leaves by XDP_TX where it came in by `interface`; otherwise by redirect.
     public var transmits: Bool
+    /// The real server is the director itself: packets go up its own stack as they came.
+    public private(set) var isLocal = false
+
+    public static let maximumTags = 2
 
     public init(
-        source: IPv4Address, destination: IPv4Address, interface: Int32, sourceMAC: MACAddress,
-        nextHopMAC: MACAddress?, mtu: UInt32, transmits: Bool
+        source: IPv4Address, destination: IPv4Address, interface: Int32, routeInterface: Int32? = nil,
+        tags: [VLANTag] = [], sourceMAC: MACAddress, nextHopMAC: MACAddress?, mtu: UInt32, transmits: Bool
     ) {
+        precondition(tags.count <= Self.maximumTags, "at most \(Self.maximumTags) tags")
         self.source = source
         self.destination = destination
         self.interface = interface
+        self.routeInterface = routeInterface ?? interface
+        self.tags = tags
         self.sourceMAC = sourceMAC
         self.nextHopMAC = nextHopMAC
         self.mtu = mtu
         self.transmits = transmits
+    }
+
+    /// To the director itself, by one of its own addresses.
+    public static func local(_ address: IPv4Address, interface: Int32) -> Path {
+        var path = Path(
+            source: address, destination: address, interface: interface, sourceMAC: .zero, nextHopMAC: nil,
+            mtu: 65535, transmits: false)
+        path.isLocal = true
+        return path
     }
 }
 
@@ -35,21 +56,35 @@ extension Path {
         let words = bytes.withUnsafeBytes {
             ($0.loadUnaligned(as: UInt64.self), $0.loadUnaligned(fromByteOffset: 8, as: UInt32.self))
         }
-        let flags = (nextHopMAC == nil ? 0 : IPVSD_PATH_RESOLVED) | (transmits ? IPVSD_PATH_TRANSMIT : 0)
+        let flags =
+            (nextHopMAC == nil ? 0 : IPVSD_PATH_RESOLVED) | (transmits ? IPVSD_PATH_TRANSMIT : 0)
+            | (isLocal ? IPVSD_PATH_LOCAL : 0)
+        let wireTags = tags.enumerated().reduce(UInt64(0)) { word, tag in
+            let bytes = UInt32(tag.element.protocolID.bigEndian) | UInt32(tag.element.id.bigEndian) << 16
+            return word | UInt64(bytes) << UInt64(32 * tag.offset)
+        }
         return ipvsd_path(
             mac_first8: words.0, mac_last4: words.1, ifindex: UInt32(interface), source: source.bigEndian,
-            destination: destination.bigEndian, mtu: mtu, flags: flags)
+            destination: destination.bigEndian, mtu: mtu, flags: flags, tags: wireTags,
+            tag_length: UInt32(4 * tags.count), route_ifindex: UInt32(routeInterface), reserved: (0, 0, 0, 0))
     }
 
     /// Nil for a row that was never filled.
     init?(row: ipvsd_path) {
         let bytes = withUnsafeBytes(of: row.mac_first8) { Array($0) } + withUnsafeBytes(of: row.mac_last4) { Array($0) }
         guard row.ifindex != 0, let sourceMAC = MACAddress(Array(bytes[6...])) else { return nil }
+        let tags = (0..<min(Int(row.tag_length / 4), Self.maximumTags)).map { index in
+            let bytes = UInt32(truncatingIfNeeded: row.tags >> UInt64(32 * index))
+            return VLANTag(
+                protocolID: UInt16(bigEndian: UInt16(truncatingIfNeeded: bytes)),
+                id: UInt16(bigEndian: UInt16(bytes >> 16)))
+        }
         let resolved = row.flags & IPVSD_PATH_RESOLVED != 0
         self.init(
             source: IPv4Address(bigEndian: row.source), destination: IPv4Address(bigEndian: row.destination),
-            interface: Int32(row.ifindex), sourceMAC: sourceMAC,
+            interface: Int32(row.ifindex), routeInterface: Int32(row.route_ifindex), tags: tags, sourceMAC: sourceMAC,
             nextHopMAC: resolved ? MACAddress(Array(bytes[..<6])) : nil, mtu: row.mtu,
             transmits: row.flags & IPVSD_PATH_TRANSMIT != 0)
+        isLocal = row.flags & IPVSD_PATH_LOCAL != 0
     }
 }

@@ -7,71 +7,120 @@ internal import PacketPrograms
 /// The tables that schedulers look servers up in, built aside and swapped.
 extension XDPDataPlane {
     /// What the packet program is to look servers up in, as indices into the list, and how. Nil refuses.
-    func schedule(
-        _ service: DesiredService
-    ) -> (entries: [Int?], kind: ipvsd_scheduler, byPort: Bool) {
+    struct Schedule {
+        var entries: [Int?]
+        var kind: ipvsd_scheduler
+        var flags: UInt32 = 0
+
+        /// The byte above a slice.
+        var scheduler: UInt64 { UInt64(kind.rawValue | flags) }
+    }
+
+    func schedule(_ service: DesiredService) -> Schedule {
         let weights = service.servers.map { Int($0.weight) }
         let list: [Int?] = weights.indices.map { $0 }
         let isEmpty = weights.allSatisfy { $0 == 0 }
         switch service.scheduler {
-        case .mh: return ([], IPVSD_SCHEDULER_MH, service.flags.contains(.mhPort))
-        case _ where isEmpty: return ([], IPVSD_SCHEDULER_RING, false)
-        case .rr: return (WeightedRoundRobin.evenRing(weights: weights), IPVSD_SCHEDULER_RING, false)
-        case .wrr: return (WeightedRoundRobin.ring(weights: weights), IPVSD_SCHEDULER_RING, false)
-        case .twos: return (WeightedRoundRobin.ring(weights: weights), IPVSD_SCHEDULER_TWOS, false)
-        case .lc: return (list, IPVSD_SCHEDULER_LC, false)
-        case .wlc: return (list, IPVSD_SCHEDULER_WLC, false)
-        case .sed: return (list, IPVSD_SCHEDULER_SED, false)
-        case .nq: return (list, IPVSD_SCHEDULER_NQ, false)
-        case .ovf: return (list, IPVSD_SCHEDULER_OVF, false)
-        case .fo: return ([LeastConnections.failover(weights: weights)], IPVSD_SCHEDULER_RING, false)
+        case .mh:
+            return Schedule(entries: [], kind: IPVSD_SCHEDULER_MH, flags: hashFlags(service, .mhPort, .mhFallback))
+        case _ where isEmpty: return Schedule(entries: [], kind: IPVSD_SCHEDULER_RING)
+        case .rr: return Schedule(entries: WeightedRoundRobin.evenRing(weights: weights), kind: IPVSD_SCHEDULER_RING)
+        case .wrr: return Schedule(entries: WeightedRoundRobin.ring(weights: weights), kind: IPVSD_SCHEDULER_RING)
+        case .twos: return Schedule(entries: WeightedRoundRobin.ring(weights: weights), kind: IPVSD_SCHEDULER_TWOS)
+        case .lc: return Schedule(entries: list, kind: IPVSD_SCHEDULER_LC)
+        case .wlc: return Schedule(entries: list, kind: IPVSD_SCHEDULER_WLC)
+        case .sed: return Schedule(entries: list, kind: IPVSD_SCHEDULER_SED)
+        case .nq: return Schedule(entries: list, kind: IPVSD_SCHEDULER_NQ)
+        case .ovf: return Schedule(entries: list, kind: IPVSD_SCHEDULER_OVF)
+        case .lblc: return Schedule(entries: list, kind: IPVSD_SCHEDULER_LBLC)
+        case .lblcr: return Schedule(entries: list, kind: IPVSD_SCHEDULER_LBLCR)
+        case .fo: return Schedule(entries: LeastConnections.failover(weights: weights), kind: IPVSD_SCHEDULER_FO)
         case .dh:
-            return hashed(service, IPVSD_SCHEDULER_RING) {
+            return hashed(service, Schedule(entries: [], kind: IPVSD_SCHEDULER_RING)) {
                 [SourceHash.server(ofVIP: service.address.vip, weights: $0)]
             }
         case .sh:
-            return hashed(service, IPVSD_SCHEDULER_SH) {
-                SourceHash.table(weights: $0, fallback: service.flags.contains(.shFallback))
+            let flags = hashFlags(service, .shPort, .shFallback)
+            let fallsBack = flags & UInt32(IPVSD_SCHEDULER_FALLBACK) != 0
+            // With fallback the packet program needs to know whose turn it would be.
+            return hashed(service, Schedule(entries: [], kind: IPVSD_SCHEDULER_SH, flags: flags)) { weights in
+                SourceHash.buckets(weights: weights).map { $0.flatMap { fallsBack || weights[$0] > 0 ? $0 : nil } }
             }
         }
+    }
+
+    private func hashFlags(_ service: DesiredService, _ port: SchedulerFlag, _ fallback: SchedulerFlag) -> UInt32 {
+        (service.flags.contains(port) ? UInt32(IPVSD_SCHEDULER_BY_PORT) : 0)
+            | (service.flags.contains(fallback) ? UInt32(IPVSD_SCHEDULER_FALLBACK) : 0)
     }
 
     /// IPVS's hash schedulers refuse the clients of a server with weight 0, but know nothing of one that is out: that
     /// one is not in the list.
-    func hashed(
-        _ service: DesiredService, _ kind: ipvsd_scheduler, _ table: ([Int]) -> [Int?]
-    ) -> (entries: [Int?], kind: ipvsd_scheduler, byPort: Bool) {
+    private func hashed(_ service: DesiredService, _ schedule: Schedule, _ table: ([Int]) -> [Int?]) -> Schedule {
         let present = service.servers.indices.filter { !service.servers[$0].isDown }
-        let entries = table(present.map { Int(service.servers[$0].weight) })
-        return (entries.map { $0.map { present[$0] } }, kind, service.flags.contains(.shPort))
+        var schedule = schedule
+        schedule.entries = table(present.map { Int(service.servers[$0].weight) }).map { $0.map { present[$0] } }
+        return schedule
+    }
+
+    /// What a Maglev table is made of.
+    struct MaglevSource: Equatable {
+        var servers: [UInt16]
+        var weights: [Int]
+        var size: Int
+    }
+
+    private func maglevSource(_ service: DesiredService, ids: [UInt16]) -> MaglevSource {
+        let ignoresWeight = service.scheduler == .rr || service.scheduler == .lc
+        let weights = service.servers.map { ignoresWeight ? min(Int($0.weight), 1) : Int($0.weight) }
+        let size = service.maglevSize ?? MaglevTable.size(forServers: weights.count, minimum: 4093)
+        return MaglevSource(servers: ids, weights: weights, size: size)
+    }
+
+    private func slots(of source: MaglevSource, _ service: DesiredService) -> [UInt16] {
+        let members = zip(service.servers, source.weights).map { (key: UInt64($0.address.value), weight: $1) }
+        return MaglevTable.build(members: members, size: source.size).map { source.servers[Int($0)] }
     }
 
     func swapSlices(_ service: DesiredService, index: Int, ids: [UInt16]) throws(BPFError) {
-        let weights = service.servers.map { Int($0.weight) }
-        let even = weights.map { $0 > 0 ? 1 : 0 }
-        let (entries, kind, byPort) = schedule(service)
-        let schedule = entries.map { $0.map { ids[$0] } ?? 0 }
-        let scheduler = UInt64(kind.rawValue) | (byPort ? UInt64(IPVSD_SCHEDULER_BY_PORT) : 0)
-        let ignoresWeight = service.scheduler == .rr || service.scheduler == .lc
-        let members = zip(service.servers, ignoresWeight ? even : weights).map {
-            (key: UInt64($0.address.value), weight: $1)
-        }
-        let size = MaglevTable.size(forServers: members.count, minimum: 4093)
-        let maglev = MaglevTable.build(members: members, size: size).map { ids[Int($0)] }
+        let plan = schedule(service)
+        let schedule = plan.entries.map { $0.map { ids[$0] } ?? 0 }
+        let source = maglevSource(service, ids: ids)
+        let maglev = source == maglevSources[index] ? nil : slots(of: source, service)
 
         let row = maps.schedules[index]
         let name = maps.schedules.pointer(index) + scheduleNameOffset
+        if row.name != service.scheduler.packedName { forgetLocality(ofService: index) }
         clinux_store_u64(name, service.scheduler.packedName)
-        let scheduleWord = try place(schedule, scheduler: scheduler, over: row.schedule)
-        let maglevWord: UInt64
-        do { maglevWord = try place(maglev, scheduler: 0, over: row.maglev) } catch {
+        let scheduleWord = try place(schedule, scheduler: plan.scheduler, over: row.schedule)
+        var maglevWord = row.maglev
+        do {
+            if let maglev { maglevWord = try place(maglev, scheduler: 0, over: row.maglev) }
+        } catch {
             if scheduleWord != row.schedule { slices.release(Self.slice(of: scheduleWord)) }
             throw error
         }
         clinux_store_u64(maps.schedules.pointer(index), scheduleWord)
         clinux_store_u64(maps.schedules.pointer(index) + 8, maglevWord)
+        maglevSources[index] = source
         if scheduleWord != row.schedule { slices.release(Self.slice(of: row.schedule)) }
         if maglevWord != row.maglev { slices.release(Self.slice(of: row.maglev)) }
+    }
+
+    /// What lblc and lblcr remember.
+    private func forgetLocality(ofService index: Int) {
+        let row = maps.schedules.pointer(index)
+        for offset in [localityOffset, localityOffset + 8] { clinux_store_u64(row + offset, 0) }
+        for (key, id) in serverIDs where key.service == index {
+            maps.servers.pointer(id).storeBytes(of: 0, toByteOffset: joinedOffset, as: UInt32.self)
+        }
+    }
+
+    /// Before another server takes the row.
+    func forgetLocality(ofServer id: Int, service index: Int) {
+        let row = maps.schedules[index]
+        guard row.name == Scheduler.lblc.packedName, row.cached == UInt32(id) else { return }
+        maps.schedules.pointer(index).storeBytes(of: 0, toByteOffset: localityOffset, as: UInt32.self)
     }
 
     /// Writes the entries to a fresh slice, unless `current` holds just these; the word that names the slice.
@@ -103,3 +152,6 @@ extension XDPDataPlane {
         SliceAllocator.Slice(first: Int(UInt32(truncatingIfNeeded: word)), size: Int(word >> 32 & 0xFFFFFF))
     }
 }
+
+private let localityOffset = MemoryLayout<ipvsd_service>.offset(of: \.cached) ?? 32
+private let joinedOffset = MemoryLayout<ipvsd_server>.offset(of: \.joined) ?? 28

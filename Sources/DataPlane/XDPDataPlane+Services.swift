@@ -96,6 +96,7 @@ extension XDPDataPlane {
             idleSince[id] = nil
             maps.servers.pointer(id).storeBytes(
                 of: server.configuredWeight, toByteOffset: configuredWeightOffset, as: UInt16.self)
+            writeThresholds(server.thresholds, of: id)
             writeWord(id, weight: server.weight, flags: flags)
             return id
         }
@@ -106,7 +107,9 @@ extension XDPDataPlane {
         maps.loads[id] = ipvsd_load()
         maps.servers[id] = ipvsd_server(
             path: UInt32(pathIDs[server.address] ?? 0), weight: server.weight, flags: UInt16(flags),
-            address: server.address.bigEndian, service: UInt16(service), configured_weight: server.configuredWeight)
+            address: server.address.bigEndian, service: UInt16(service), configured_weight: server.configuredWeight,
+            upper_threshold: server.thresholds?.upper ?? 0,
+            lower_threshold: server.thresholds?.effectiveLower ?? 0, overloaded: 0, joined: 0)
         serverIDs[key] = id
         return id
     }
@@ -121,6 +124,7 @@ extension XDPDataPlane {
         primaryAddresses[index] = nil
         for key in try maps.learntPorts.keys() where Int(key.id) == index { try maps.learntPorts.remove(key) }
         let row = maps.schedules[index]
+        maglevSources[index] = nil
         clinux_store_u64(maps.schedules.pointer(index), 0)
         clinux_store_u64(maps.schedules.pointer(index) + 8, 0)
         slices.release(Self.slice(of: row.schedule))
@@ -144,6 +148,7 @@ extension XDPDataPlane {
             guard sweeps >= since + 2 else { continue }
             idleSince[id] = nil
             writeWord(id, path: 0, weight: 0, flags: 0)
+            forgetLocality(ofServer: id, service: key.service)
             try? setAnsweredPorts([], of: UInt32(id))
             serverRows.release(id)
             serverIDs[key] = nil
@@ -177,6 +182,9 @@ extension XDPDataPlane {
         services[service].flatMap { serverIDs[ServerKey(service: $0, address: server)] }.map(UInt32.init)
     }
 
+    /// How a real server is reached now.
+    public func path(to address: IPv4Address) -> Path? { paths[address] }
+
     /// Says how a real server is reached; nil: there is no way now.
     public func setPath(_ path: Path?, to address: IPv4Address) throws(BPFError) {
         guard paths[address] != path || (path != nil && pathIDs[address] == nil) else { return }
@@ -185,7 +193,7 @@ extension XDPDataPlane {
             guard let allocated = pathRows.allocate() else { throw BPFError("find room for a path", code: ENOSPC) }
             row = allocated
             maps.paths[row] = path.row
-            try maps.egress.update(UInt32(path.interface), for: UInt32(path.interface))
+            if !path.isLocal { try maps.egress.update(UInt32(path.interface), for: UInt32(path.interface)) }
         }
         for (key, id) in serverIDs where key.address == address {
             let server = maps.servers[id]

@@ -1,4 +1,5 @@
 public import BPF
+internal import CLinux
 public import LoadBalancing
 public import Netlink
 internal import PacketPrograms
@@ -62,6 +63,16 @@ extension XDPDataPlane {
     /// SYNs that were sent to the real server since a handshake with it completed.
     public func unansweredSYNs(server id: UInt32) -> UInt32 { maps.loads[Int(id)].unanswered }
 
+    /// The destinations of frames that are for the director, which a bridge's other frames are told from. No more than
+    /// eight are looked at.
+    public func setOwnMACs(_ addresses: [MACAddress]) {
+        for index in 0..<Int(IPVSD_OWN_MACS) {
+            let bytes = index < addresses.count ? addresses[index].bytes : []
+            let word = bytes.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+            clinux_store_u64(maps.settings.pointer(0) + ownMACOffset + 8 * index, word)
+        }
+    }
+
     /// The director's addresses to which checks are answered.
     public func setCheckAddresses(_ addresses: [IPv4Address]) {
         for index in 0..<Int(IPVSD_CHECK_ADDRESSES) {
@@ -72,6 +83,7 @@ extension XDPDataPlane {
     }
 }
 
+private let ownMACOffset = MemoryLayout<ipvsd_settings>.offset(of: \.own_mac) ?? 8280
 let timeoutOffset = MemoryLayout<ipvsd_settings>.offset(of: \.timeout) ?? 16
 private let checkAddressOffset = MemoryLayout<ipvsd_settings>.offset(of: \.check_address) ?? 48
 let halfOpenLimitOffset = MemoryLayout<ipvsd_settings>.offset(of: \.half_open_limit) ?? 84

@@ -33,6 +33,8 @@ public final class XDPDataPlane {
     var serverRows: RowAllocator
     var pathRows: RowAllocator
     var slices: SliceAllocator
+    /// What each service's Maglev table was last made of.
+    var maglevSources: [Int: MaglevSource] = [:]
     var paths: [IPv4Address: Path] = [:]
     /// The path row of each real server's address.
     var pathIDs: [IPv4Address: Int] = [:]
@@ -53,10 +55,11 @@ public final class XDPDataPlane {
     }
 
     /// Loads the program beside what is pinned below `directory`, whose tables it takes over, or anew. Tables that are
-    /// too small for the capacity are replaced by larger ones. Nothing is attached yet. `answersByRedirect`: the
+    /// too small for the capacity are replaced by larger ones. Nothing is attached yet. `answersByRedirect`: an
     /// ingress interface is a veth.
     public init(
-        directory: String, capacity: Capacity = Capacity(), answersByRedirect: Bool, repliesPerSecond: UInt32 = 1000
+        directory: String, capacity: Capacity = Capacity(), answersByRedirect: Bool, repliesPerSecond: UInt32 = 1000,
+        traits: PacketTraits = PacketTraits()
     ) throws(BPFError) {
         // Refuses another layout before libbpf does with less to say.
         _ = try DirectorMaps(directory: directory, writable: false)
@@ -64,7 +67,10 @@ public final class XDPDataPlane {
         self.directory = directory
         constants = ipvsd_director_constants(
             bucket_mask: 0, former_mask: 0, listener_shift: 0, answer_by_redirect: answersByRedirect ? 1 : 0,
-            reply_limit: repliesPerSecond, jiffy: Self.jiffy)
+            reply_limit: repliesPerSecond, jiffy: Self.jiffy,
+            several_ingress: traits.hasSeveralIngress ? 1 : 0, bridged: traits.isBridged ? 1 : 0,
+            outer_prefix: traits.outerSources?.address.bigEndian ?? 0,
+            outer_mask: (traits.outerSources?.hostMask ?? 0).bigEndian)
         let old = try DirectorMaps(directory: directory, writable: true)
         if let old, old.isMoving {
             TableGrowth.moveFlows(from: old.former, to: old)

@@ -72,8 +72,10 @@ extension Director {
                 group.addTask {
                     // The question beside it, asked where its answer may soon be news, tells which half is broken.
                     async let direct =
-                        isUndecided ? prober.ask(probe, by: .direct(target.server), timeout: timeout) : nil
+                        isUndecided && way.isTunnel
+                        ? prober.ask(probe, by: .direct(target.server), timeout: timeout) : nil
                     let tunnel = await prober.ask(probe, by: way, timeout: timeout)
+                    guard way.isTunnel else { return (probe, tunnel) }
                     return (probe, Diagnosis.result(tunnel: tunnel, direct: await direct, server: target.server))
                 }
             }
@@ -101,7 +103,10 @@ extension Director {
         guard let running, running.checkDevice.takesChecks,
             let id = running.dataPlane.serverID(service: target.service, server: target.server)
         else { return .failure(NoWay(reason: "the director is stopping")) }
-        switch Swift.Result(catching: { try running.paths.path(to: target.server) }) {
+        switch Swift.Result(catching: { try self.way(to: target.server, by: running.paths) }) {
+        case .success(.found(let path)) where path.isLocal:
+            let vip = target.service.vip
+            return .success(.direct((try? localDestination(vip: vip, server: target.server)) ?? target.server))
         case .success(.found(let path)):
             return .success(
                 .tunnel(

@@ -19,11 +19,12 @@ extension Director {
             DesiredService(
                 address: service.address, scheduler: service.scheduler, flags: service.flags,
                 onServerLoss: service.onServerLoss, persistence: service.persistence, isOnePacket: service.isOnePacket,
-                otherAddresses: service.otherAddresses,
+                otherAddresses: service.otherAddresses, maglevSize: service.maglevSize,
                 servers: service.servers.map { server in
                     let state = states[Target(service: service.address, server: server.address)]
                     return DesiredService.Server(
-                        address: server.address, configuredWeight: server.weight, isDown: state?.isUp == false)
+                        address: server.address, configuredWeight: server.weight, isDown: state?.isUp == false,
+                        thresholds: server.thresholds)
                 })
         }
     }
@@ -34,12 +35,15 @@ extension Director {
         var sources: Set<IPv4Address> = []
         // Removed real servers, too: their connections go on.
         for server in current.dataPlane.serverAddresses.sorted() {
-            switch try current.paths.path(to: server) {
-            case .found(let path):
+            switch try way(to: server, by: current.paths) {
+            case .found(let path) where path.isLocal:
+                try current.dataPlane.setPath(path, to: server)
+            case .found(var path):
+                if let mtu = pathMTUs.mtu(to: server) { path.mtu = min(path.mtu, mtu) }
                 if unreachable.removeValue(forKey: server) != nil { logger.notice("\(server) is reachable again") }
                 try current.dataPlane.setPath(path, to: server)
                 sources.insert(path.source)
-                try listen(on: path.interface)
+                try listen(on: path.routeInterface)
             case .none(let reason):
                 try current.dataPlane.setPath(nil, to: server)
                 if unreachable.updateValue(reason, forKey: server) != reason {
@@ -53,11 +57,7 @@ extension Director {
             )
         }
         current.dataPlane.setCheckAddresses(sources.sorted())
-        if let link = try RouteSocket().link(index: current.ingress.index) {
-            current.dataPlane.setIngressMTU(link.mtu)
-            if link.isUp, link.hasCarrier, !current.ingress.hasCarrier { announce() }
-            running?.ingress = link
-        }
+        try refreshIngress()
     }
 
     func listen(on interface: Int32) throws {
@@ -75,6 +75,7 @@ extension Director {
         await withDiscardingTaskGroup { group in
             group.addTask { await self.followNetwork() }
             group.addTask { await self.keepHouse() }
+            group.addTask { await self.followPathMTUs() }
             guard configuration.checks.kind != .none else { return }
             if configuration.watchesSYNs { group.addTask { await self.watchSilence() } }
             for service in configuration.services {
@@ -107,6 +108,7 @@ extension Director {
                 try refreshPaths()
                 try learnPorts()
                 if second % 5 == 0 { try running?.dataPlane.sweep() }
+                if let servers = running?.dataPlane.serverAddresses { pathMTUs.forget(except: servers) }
             } catch {
                 logger.error("\(error)")
             }
@@ -123,24 +125,5 @@ extension Director {
             health[address]?.learn(ports: ports.prefix(4) + ports.shuffled())
             if let forgotten = health[address]?.forget() { try dataPlane.forgetLearntPorts(forgotten, of: address) }
         }
-    }
-
-    /// The interface may have been made anew under its old name: a driver was reloaded, a container's veth replaced.
-    func stayAttached() throws {
-        guard let current = running, let link = try RouteSocket().link(named: current.ingress.name) else { return }
-        guard try !current.dataPlane.isAttached(interface: link.index) else { return }
-        guard let directory = instance.existingBPFDirectory() else { return }
-        logger.warning("the director is no longer attached to \(link.name): attaching it again")
-        let pin = XDPDataPlane.linkPin(directory: directory, interface: link.index)
-        try current.journal.make(.attachment(path: pin)) {}
-        running?.ingress = link
-        running?.paths.transmitting = link.kind == "veth" ? nil : link.index
-        running?.listening = []
-        try attach(
-            current.dataPlane, ingress: link,
-            modes: Self.attachModes(configuration, ingress: link, directory: directory))
-        try refreshPaths()
-        try placeAddresses(journal: current.journal, ingress: link)
-        announce()
     }
 }

@@ -14,7 +14,8 @@ extension Director {
     public func status() throws -> DirectorStatus? {
         guard let running, running.isForwarding else { return nil }
         var status = DirectorStatus(
-            snapshot: try running.dataPlane.snapshot(), pid: getpid(), xdp: try Self.xdp([running.ingress.index]))
+            snapshot: try running.dataPlane.snapshot(), pid: getpid(),
+            xdp: try Self.xdp(running.ingress.devices.map(\.index)))
         for serviceIndex in status.services.indices {
             let service = status.services[serviceIndex]
             guard

@@ -23,6 +23,7 @@ public actor Director {
     var states: [Target: State] = [:]
     /// Being checked out of turn.
     var underSuspicion: Set<Target> = []
+    var pathMTUs = LearntPathMTUs()
     /// Real servers to which there is no way, and why.
     var unreachable: [IPv4Address: String] = [:]
 
@@ -30,10 +31,12 @@ public actor Director {
     struct Running {
         var dataPlane: XDPDataPlane
         var journal: ChangeJournal
-        var ingress: Link
+        var ingress: [Ingress]
         var paths: PathFinder
         var checkDevice: CheckDevice
         var listening: Set<Int32> = []
+        /// Where GRO would merge frames before the program sees them.
+        var keptApart: Set<Change> = []
         var isForwarding = false
     }
 
@@ -85,32 +88,37 @@ public actor Director {
     /// In the order of what may fail: the services of a data plane that is taken over change last.
     func start(journal: ChangeJournal) async throws {
         guard let vip = configuration.services.first?.address.vip else { return }
-        let ingress = try PathFinder.ingress(named: configuration.interface, vip: vip)
-        let isVeth = ingress.kind == "veth"
+        let ingress = try Ingress.find(configuration.interfaces, vip: vip)
+        try Self.refuseEveryPortOfThisDirector(configuration)
         let (directory, _, note) = try instance.bpfDirectory(journal: journal)
         if let note { logger.warning("\(note)") }
-        let modes = try Self.attachModes(configuration, ingress: ingress, directory: directory)
+        let attachments = try Self.attachments(configuration, ingress: ingress, directory: directory)
         for pin in XDPDataPlane.pins(directory: directory) { try journal.make(.pin(path: pin)) {} }
-        let link = XDPDataPlane.linkPin(directory: directory, interface: ingress.index)
-        try journal.make(.attachment(path: link)) {}
+        // Before the program, and restored after it: some drivers refuse the one beside the other.
+        let offloads = try turnOffloadsOff(of: ingress, journal: journal)
+        for attachment in attachments { try journal.make(.attachment(path: attachment.pin)) {} }
         let dataPlane = try XDPDataPlane(
             directory: directory,
             capacity: Capacity(connections: configuration.connections, services: desiredServices),
-            answersByRedirect: isVeth)
+            answersByRedirect: ingress.hasVeth,
+            traits: PacketTraits(
+                hasSeveralIngress: attachments.count > 1 || ingress.contains(where: \.isBridged),
+                isBridged: ingress.contains(where: \.isBridged), outerSources: configuration.outerSources))
         let adopted = try dataPlane.snapshot()
         let device = try CheckDevice(
             directory: directory, journal: journal, checks: configuration.checks.kind != .none)
         running = Running(
             dataPlane: dataPlane, journal: journal, ingress: ingress,
-            paths: try PathFinder(journal: journal, transmitting: isVeth ? nil : ingress.index), checkDevice: device)
+            paths: try PathFinder(journal: journal, transmitting: ingress.transmitting), checkDevice: device)
+        running?.paths.isNative = attachments.contains { $0.modes.first == .native }
         try takeOverHealth(from: adopted)
-        dataPlane.setIngressMTU(ingress.mtu)
+        try describeIngress()
         if let mac = device.link.address { try dataPlane.setFragmenting(interface: device.peer.index, peer: mac) }
         dataPlane.setTimeouts(configuration.timeouts)
         dataPlane.setHalfOpenLimit(configuration.halfOpenLimit.map(UInt32.init) ?? dataPlane.defaultHalfOpenLimit)
         dataPlane.setSilentAfter(configuration.watchesSYNs ? Self.silentAfter : 0)
         do {
-            if !adopted.services.isEmpty { try attach(dataPlane, ingress: ingress, modes: modes) }
+            if !adopted.services.isEmpty { try attach(dataPlane, to: attachments) }
             try applyServices()
         } catch {
             // The old services go on, by the old program or the new one.
@@ -126,16 +134,18 @@ public actor Director {
             try await Task.sleep(for: .milliseconds(10))
             try refreshPaths()
         }
-        if adopted.services.isEmpty { try attach(dataPlane, ingress: ingress, modes: modes) }
+        if adopted.services.isEmpty { try attach(dataPlane, to: attachments) }
         try refreshPaths()
-        try dropWhatIsNoLongerWanted(journal, attachment: link)
-        try placeAddresses(journal: journal, ingress: ingress)
+        try dropWhatIsNoLongerWanted(journal, attachments: attachments, offloads: offloads)
+        try placeAddresses(journal: journal)
         announce()
         running?.isForwarding = true
         let names = configuration.services.map(\.address.description).joined(separator: ", ")
-        let xdp = try XDPAttachment.of(interface: ingress.index)?.mode.rawValue ?? "off"
+        let devices = try ingress.devices.map { device in
+            "\(device.name) (XDP \(try XDPAttachment.of(interface: device.index)?.mode.rawValue ?? "off"))"
+        }
         logger.notice(
-            "\(adopted.services.isEmpty ? "" : "took over, ")forwarding \(names) on \(ingress.name) (XDP \(xdp))")
+            "\(adopted.services.isEmpty ? "" : "took over, ")forwarding \(names) on \(devices.joined(separator: ", "))")
     }
 
     /// What a start would fail for, without changing anything: asked before a running daemon is told to go.
@@ -143,95 +153,12 @@ public actor Director {
         silenceLibbpf()
         do {
             guard let vip = configuration.services.first?.address.vip else { return }
-            let ingress = try PathFinder.ingress(named: configuration.interface, vip: vip)
-            _ = try attachModes(configuration, ingress: ingress, directory: instance.existingBPFDirectory() ?? "")
+            let ingress = try Ingress.find(configuration.interfaces, vip: vip)
+            try refuseEveryPortOfThisDirector(configuration)
+            _ = try attachments(configuration, ingress: ingress, directory: instance.existingBPFDirectory() ?? "")
             try XDPDataPlane.tryLoading()
         } catch {
             throw DirectorError(error)
-        }
-    }
-
-    /// The modes to attach in, the preferred first; refuses where another program sits.
-    static func attachModes(
-        _ configuration: DirectorConfiguration, ingress: Link, directory: String
-    ) throws -> [XDPMode] {
-        let present = try XDPAttachment.of(interface: ingress.index)
-        if let present,
-            try BPFLink(pinnedAt: XDPDataPlane.linkPin(directory: directory, interface: ingress.index))?.interface()
-                != UInt32(ingress.index)
-        {
-            throw DirectorError(
-                .interface,
-                "attach director to \(ingress.name): Device or resource busy (another XDP program: id "
-                    + "\(present.programID))")
-        }
-        switch configuration.xdp {
-        case .native: return [.native]
-        case .generic: return [.generic]
-        // A veth's generic hook would see merged frames of 64 KB.
-        case .auto where ingress.kind == "veth": return [.native]
-        case .auto: return present?.mode == .generic ? [.generic] : [.native, .generic]
-        }
-    }
-
-    func attach(_ dataPlane: XDPDataPlane, ingress: Link, modes: [XDPMode]) throws {
-        for (index, mode) in modes.enumerated() {
-            do {
-                try dataPlane.attach(interface: ingress.index, mode: mode)
-                try dataPlane.publish()
-                running?.paths.isNative = mode == .native
-                return
-            } catch  where error.code == EBUSY || error.code == EEXIST {
-                throw DirectorError(.interface, "attach director to \(ingress.name): \(error)")
-            } catch  where index + 1 < modes.count {
-                logger.warning("\(ingress.name) has no native XDP (\(error)): falling back to generic, which is slower")
-            } catch {
-                throw DirectorError(.kernel, "attach director to \(ingress.name) in \(mode.rawValue) mode: \(error)")
-            }
-        }
-    }
-
-    /// What the daemon before this one had put elsewhere, or for checks that are now off.
-    func dropWhatIsNoLongerWanted(_ journal: ChangeJournal, attachment: String) throws {
-        let pin = attachment.split(separator: "/").last
-        for change in journal.changes.reversed() {
-            switch change {
-            case .attachment(let path):
-                if path.split(separator: "/").last != pin { try journal.undo(change) }
-            case .filter, .qdisc:
-                if running?.checkDevice.takesChecks == false { try journal.undo(change) }
-            default: continue
-            }
-        }
-    }
-
-    /// Puts the VIPs on the interface, and takes off those that an earlier configuration had put there.
-    func placeAddresses(journal: ChangeJournal, ingress: Link) throws {
-        let vips = Set(configuration.services.map(\.address.vip))
-        for change in journal.changes {
-            if case .address(let interface, let address, _) = change,
-                !configuration.managesAddress || !vips.contains(address) || interface != ingress.name
-            {
-                try journal.undo(change)
-            }
-        }
-        guard configuration.managesAddress else { return }
-        let socket = try RouteSocket()
-        let present = Set(try socket.addresses().map(\.address))
-        for vip in vips where !present.contains(vip) {
-            try journal.make(.address(interface: ingress.name, address: vip, prefixLength: 32)) {
-                try socket.addAddress(vip, prefixLength: 32, to: ingress.index)
-            }
-        }
-    }
-
-    /// Gratuitous ARP: neighbours that knew another holder of a VIP learn of this one.
-    func announce() {
-        guard let running, configuration.managesAddress, let mac = running.ingress.address else { return }
-        for vip in Set(configuration.services.map(\.address.vip)) {
-            if clinux_request_arp(running.ingress.index, mac.bytes, vip.bigEndian, vip.bigEndian) != 0 {
-                logger.warning("announce \(vip) on \(running.ingress.name): \(String(cString: strerror(errno)))")
-            }
         }
     }
 

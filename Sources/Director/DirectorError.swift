@@ -10,6 +10,8 @@ public struct DirectorError: Error, CustomStringConvertible {
         case kernel
         case alreadyRunning
         case noPrivilege
+        /// What is configured cannot be on this machine.
+        case badValue
     }
 
     public let kind: Kind

@@ -17,6 +17,12 @@ public struct DirectorStatus: Codable, Sendable {
         /// The configured one.
         public var weight: UInt16
         public var method = "tunnel"
+        /// Connections from which on it gets no new ones; nil: no number.
+        public var upperThreshold: UInt32?
+        /// Connections below which it gets new ones again.
+        public var lowerThreshold: UInt32?
+        /// Gets no new connections now, because of the above.
+        public var overloaded: Bool
         public var active: UInt32
         public var inactive: UInt32
         public var connections: UInt64
@@ -28,7 +34,8 @@ public struct DirectorStatus: Codable, Sendable {
         public var reason: String?
 
         enum CodingKeys: String, CodingKey {
-            case address, weight, method, active, inactive, connections, packets, bytes, health, since, reason
+            case address, weight, method, upperThreshold, lowerThreshold, overloaded
+            case active, inactive, connections, packets, bytes, health, since, reason
         }
 
         /// Writes null for what is not known, where the synthesized coding would leave the key out.
@@ -37,6 +44,9 @@ public struct DirectorStatus: Codable, Sendable {
             try container.encode(address, forKey: .address)
             try container.encode(weight, forKey: .weight)
             try container.encode(method, forKey: .method)
+            try container.encode(upperThreshold, forKey: .upperThreshold)
+            try container.encode(lowerThreshold, forKey: .lowerThreshold)
+            try container.encode(overloaded, forKey: .overloaded)
             try container.encode(active, forKey: .active)
             try container.encode(inactive, forKey: .inactive)
             try container.encode(connections, forKey: .connections)
@@ -86,10 +96,12 @@ public struct DirectorStatus: Codable, Sendable {
         /// Of persistence: clients that share so many bits of their address are one.
         public var persistencePrefixLength: Int?
         public var onePacket: Bool
+        /// Slots of the Maglev table; 0 where no server is available.
+        public var maglevSize: Int
         public var servers: [Server]
 
         enum CodingKeys: String, CodingKey {
-            case listeners, scheduler, persistence, persistencePrefixLength, onePacket, servers
+            case listeners, scheduler, persistence, persistencePrefixLength, onePacket, maglevSize, servers
         }
 
         public func encode(to encoder: any Encoder) throws {
@@ -100,6 +112,7 @@ public struct DirectorStatus: Codable, Sendable {
             try container.encode(persistence, forKey: .persistence)
             try container.encodeIfPresent(persistencePrefixLength, forKey: .persistencePrefixLength)
             try container.encode(onePacket, forKey: .onePacket)
+            try container.encode(maglevSize, forKey: .maglevSize)
             try container.encode(servers, forKey: .servers)
         }
     }
@@ -207,6 +220,7 @@ public struct DirectorStatus: Codable, Sendable {
                 listeners: service.listeners.map(Listener.init), scheduler: service.scheduler,
                 persistence: service.persistence?.timeout,
                 persistencePrefixLength: service.persistence?.prefixLength, onePacket: service.isOnePacket,
+                maglevSize: service.maglevSize,
                 servers: service.servers.map(Server.init))
         }
     }
@@ -216,8 +230,10 @@ extension DirectorStatus.Server {
     /// What the maps alone say.
     init(_ server: DataPlaneSnapshot.Server) {
         self.init(
-            address: server.address, weight: server.configuredWeight, active: server.active,
-            inactive: server.inactive, connections: server.connections, packets: server.packets, bytes: server.bytes,
+            address: server.address, weight: server.configuredWeight, method: server.isLocal ? "local" : "tunnel",
+            upperThreshold: server.thresholds?.upper, lowerThreshold: server.thresholds?.effectiveLower,
+            overloaded: server.isOverloaded, active: server.active, inactive: server.inactive,
+            connections: server.connections, packets: server.packets, bytes: server.bytes,
             health: server.isRemoved ? .removed : server.isDown ? .down : .up, since: nil, reason: nil)
     }
 }

@@ -8,14 +8,21 @@ internal import Netlink
 final class PathFinder {
     private let socket: RouteSocket
     private let journal: ChangeJournal
-    /// XDP_TX works there: the ingress interface, unless it is a veth.
-    var transmitting: Int32?
+    /// XDP_TX works there: the ingress devices, unless one is a veth.
+    var transmitting: Set<Int32>
     /// Packets are redirected by drivers, not by the stack.
     var isNative = false
     /// Kinds of devices whose drivers take frames from an XDP redirect (ndo_xdp_xmit); hardware is not asked.
     private static let redirectable = [nil, "veth", "bond", "tun"]
+    /// The port that a bridge last had an address behind: it forgets, and the cable is where it was.
+    private var ports: [BridgedAddress: Int32] = [:]
 
-    init(journal: ChangeJournal, transmitting: Int32?) throws {
+    private struct BridgedAddress: Hashable {
+        var bridge: Int32
+        var address: MACAddress
+    }
+
+    init(journal: ChangeJournal, transmitting: Set<Int32>) throws {
         self.socket = try RouteSocket()
         self.journal = journal
         self.transmitting = transmitting
@@ -30,26 +37,75 @@ final class PathFinder {
     /// The way to a real server: its route's interface, and the MAC of the gateway or of the server itself.
     func path(to server: IPv4Address) throws -> Result {
         guard let route = try socket.route(to: server) else { return .none("no route to \(server)") }
-        if route.isLocal { return .none("\(server) is an address of this director") }
+        if route.isLocal { return .found(.local(server, interface: route.interface)) }
         guard let link = try socket.link(index: route.interface), let source = route.source else {
             return .none("no route to \(server)")
         }
         guard link.isEthernet, let mac = link.address else {
             return .none("the route to \(server) leaves by \(link.name), which is no Ethernet interface")
         }
-        if isNative, !Self.redirectable.contains(link.kind) {
-            return .none(
-                "the route to \(server) leaves by \(link.name), a \(link.kind ?? "device") that takes no packets from "
-                    + "native XDP; --xdp generic would do")
-        }
         let nextHop = route.gateway ?? server
         try manage(nextHop, on: link)
         let neighbour = try socket.neighbour(nextHop, on: link.index)
-        return .found(
-            Path(
-                source: source, destination: server, interface: link.index, sourceMAC: mac,
-                nextHopMAC: neighbour.flatMap { $0.isUsable ? $0.linkAddress : nil },
-                mtu: route.mtu ?? link.mtu, transmits: link.index == transmitting))
+        let nextHopMAC = neighbour.flatMap { $0.isUsable ? $0.linkAddress : nil }
+        switch try exit(by: link, toward: nextHopMAC) {
+        case .failure(let none): return .none("the route to \(server) leaves by \(link.name), \(none.reason)")
+        case .success(let exit):
+            return .found(
+                Path(
+                    source: source, destination: server, interface: exit.device.index, routeInterface: link.index,
+                    tags: exit.tags, sourceMAC: mac, nextHopMAC: nextHopMAC, mtu: route.mtu ?? link.mtu,
+                    transmits: transmitting.contains(exit.device.index)))
+        }
+    }
+
+    private struct Exit {
+        var device: Link
+        var tags: [VLANTag]
+    }
+
+    private struct NoExit: Error { var reason: String }
+
+    /// The device that takes frames for a route's interface, and the tags that they need there: below a VLAN device
+    /// the one it sits on, of a bridge the port behind which the next hop is.
+    private func exit(by interface: Link, toward nextHop: MACAddress?) throws -> Swift.Result<Exit, NoExit> {
+        var exit = Exit(device: interface, tags: [])
+        while true {
+            switch exit.device.kind {
+            case "vlan":
+                guard let tag = exit.device.tag, let below = try exit.device.lower.flatMap(socket.link(index:)) else {
+                    return .failure(NoExit(reason: "and the device below it is in another network namespace"))
+                }
+                guard exit.tags.count < Path.maximumTags else {
+                    return .failure(NoExit(reason: "with more than \(Path.maximumTags) tags"))
+                }
+                exit = Exit(device: below, tags: [tag] + exit.tags)
+            // In generic mode the bridge itself takes frames, and floods where it does not know.
+            case "bridge" where isNative:
+                if exit.device.filtersVLANs {
+                    return .failure(NoExit(reason: "and bridge \(exit.device.name) filters VLANs by itself"))
+                }
+                // Not known yet: it is not asked for a port either.
+                guard let nextHop else { return .success(exit) }
+                guard let port = try port(of: nextHop, bridge: exit.device.index) else {
+                    return .failure(NoExit(reason: "and bridge \(exit.device.name) has not heard of \(nextHop)"))
+                }
+                exit.device = port
+            case let kind where isNative && !Self.redirectable.contains(kind):
+                return .failure(
+                    NoExit(
+                        reason: "and \(exit.device.name), a \(kind ?? "device"), takes no packets from native XDP; "
+                            + "--xdp generic would do"))
+            default: return .success(exit)
+            }
+        }
+    }
+
+    private func port(of address: MACAddress, bridge: Int32) throws -> Link? {
+        let key = BridgedAddress(bridge: bridge, address: address)
+        if let port = try socket.port(of: address, bridge: bridge) { ports[key] = port }
+        guard let port = try ports[key].flatMap(socket.link(index:)), port.master == bridge else { return nil }
+        return port
     }
 
     /// Asks for the entry where there is none that the kernel keeps by itself. One that we ask for is ours to remove.
@@ -73,34 +129,5 @@ final class PathFinder {
         else { return }
         let nextHop = route.gateway ?? server
         _ = clinux_request_arp(link.index, mac.bytes, source.bigEndian, nextHop.bigEndian)
-    }
-
-    /// The interface that clients' packets come in on: the one named, else that of the VIP's subnet, else that of the
-    /// default route.
-    static func ingress(named name: String?, vip: IPv4Address) throws -> Link {
-        let socket = try RouteSocket()
-        let links = try socket.links()
-        if let name {
-            guard let link = links.first(where: { $0.name == name }) else {
-                let others = links.filter { !$0.isLoopback }.map(\.name).joined(separator: ", ")
-                throw DirectorError(.interface, "find interface \(name): no such interface (there are: \(others))")
-            }
-            return link
-        }
-        let addresses = try socket.addresses().filter { $0.prefixLength < 32 }
-        let subnets = addresses.filter { address in
-            let mask = address.prefixLength == 0 ? 0 : UInt32.max << UInt32(32 - address.prefixLength)
-            return address.address.value & mask == vip.value & mask
-        }
-        let subnet = subnets.max { $0.prefixLength < $1.prefixLength }
-        let index =
-            try subnet?.interface ?? socket.routes(table: RouteTable.main).first { $0.prefixLength == 0 }?.interface
-        guard let link = links.first(where: { $0.index == index }) else {
-            throw DirectorError(
-                .interface,
-                "find the interface for \(vip): no interface has its subnet and there is no default route; say --interface"
-            )
-        }
-        return link
     }
 }

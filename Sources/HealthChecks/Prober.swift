@@ -11,6 +11,8 @@ public struct Prober: Sendable {
         case tunnel(vip: IPv4Address, mark: UInt32, device: Int32, source: IPv4Address)
         case direct(IPv4Address)
 
+        public var isTunnel: Bool { if case .tunnel = self { true } else { false } }
+
         var destination: IPv4Address {
             switch self {
             case .tunnel(let vip, _, _, _): vip

@@ -20,6 +20,12 @@ extension Change {
             try RouteSocket().removeRule(rule)
         case .neighbour(let address, let interface):
             try withLink(interface) { try $0.removeNeighbour(address, on: $1.index) }
+        case .offload(let interface, let feature):
+            try withLink(interface) { _, link in
+                if try Offload.isOn(feature, of: link.name) == false {
+                    try Offload.set(feature, of: link.name, on: true)
+                }
+            }
         case .qdisc(let interface):
             try withLink(interface) { socket, link in
                 guard try socket.hasClsact(interface: link.index),
@@ -47,7 +53,8 @@ extension Change {
         case .pin(let path):
             try unpin(path)
         case .attachment(let path):
-            guard let visible = BPFFilesystem.resolve(path) else { return }
+            // Asked first: where bpf(2) is refused, nothing was attached.
+            guard let visible = BPFFilesystem.resolve(path), File.exists(visible) else { return }
             try BPFLink(pinnedAt: visible)?.detach()
             try unpin(path)
         }

@@ -14,6 +14,8 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
     case route(Route)
     case rule(Rule)
     case neighbour(address: IPv4Address, interface: String)
+    /// A feature of a device, by its name in `ethtool -k`, that was on and that we turned off.
+    case offload(interface: String, feature: String)
     /// A clsact qdisc that we created.
     case qdisc(interface: String)
     case filter(
@@ -40,6 +42,7 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
         case .route(let route): "route \(route.destinationDescription) in table \(route.table)"
         case .rule(let rule): "rule \(rule)"
         case .neighbour(let address, let interface): "neighbour \(address) on \(interface)"
+        case .offload(let interface, let feature): "\(feature) of \(interface), originally on"
         case .qdisc(let interface): "clsact qdisc on \(interface)"
         case .filter(let interface, let direction, _, _): "\(direction) program on \(interface)"
         case .mount(let path): "bpffs on \(path)"

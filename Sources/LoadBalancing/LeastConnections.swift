@@ -7,22 +7,27 @@ public enum LeastConnections {
         /// Connections in any other state that are still remembered, UDP's among them.
         public var inactive: UInt32
         public var weight: UInt16
+        /// Over its threshold.
+        public var isOverloaded: Bool
 
-        public init(active: UInt32, inactive: UInt32, weight: UInt16) {
+        public init(active: UInt32, inactive: UInt32, weight: UInt16, isOverloaded: Bool = false) {
             self.active = active
             self.inactive = inactive
             self.weight = weight
+            self.isOverloaded = isOverloaded
         }
+
+        public var isAvailable: Bool { weight > 0 && !isOverloaded }
 
         /// active * 256 + inactive: ip_vs_dest_conn_overhead, in 64 bits where the kernel's `int` would overflow at
         /// 8 million active connections.
         public var overhead: UInt64 { UInt64(active) << 8 + UInt64(inactive) }
     }
 
-    /// The index of the server for a new connection, or nil if every weight is 0.
+    /// The index of the server for a new connection, or nil if none is available.
     ///
     /// The least overhead wins, or when `weighted` the least overhead / weight, compared by cross-multiplication (less
-    /// than 2^57, so exact). Servers of weight 0 are skipped. Among equals the first in list order wins, since a later
+    /// than 2^57, so exact). Servers that are not available are skipped. Among equals the first in list order wins, since a later
     /// one must be strictly less (ip_vs_lc_schedule, ip_vs_wlc_schedule).
     public static func choose(_ servers: [Load], weighted: Bool) -> Int? {
         least(servers) { ($0.overhead, weighted ? $0.weight : 1) }
@@ -35,37 +40,51 @@ public enum LeastConnections {
 
     /// nq: the first server without active connections, else as sed (ip_vs_nq_schedule).
     public static func neverQueue(_ servers: [Load]) -> Int? {
-        servers.firstIndex { $0.weight > 0 && $0.active == 0 } ?? shortestExpectedDelay(servers)
+        servers.firstIndex { $0.isAvailable && $0.active == 0 } ?? shortestExpectedDelay(servers)
     }
 
     /// ovf: the highest weight among servers whose active connections do not exceed their weight; nil where all do
     /// (ip_vs_ovf_schedule).
     public static func overflow(_ servers: [Load]) -> Int? {
-        let open = servers.indices.filter { servers[$0].weight > 0 && servers[$0].active <= UInt32(servers[$0].weight) }
+        let open = servers.indices.filter {
+            servers[$0].isAvailable && servers[$0].active <= UInt32(servers[$0].weight)
+        }
         return open.max { (servers[$0].weight, $1) < (servers[$1].weight, $0) }
     }
 
-    /// fo: the highest weight, the first of equals (ip_vs_fo_schedule).
-    public static func failover(weights: [Int]) -> Int? {
-        weights.indices.filter { weights[$0] > 0 }.max { (weights[$0], $1) < (weights[$1], $0) }
+    /// fo: the order of preference, in which the first that is available is chosen: by weight, the first of equals
+    /// first (ip_vs_fo_schedule).
+    public static func failover(weights: [Int]) -> [Int] {
+        weights.indices.filter { weights[$0] > 0 }.sorted { (weights[$1], $0) < (weights[$0], $1) }
     }
 
     /// twos: `ring` holds each server as often as its weight says, `draw` is 64 random bits: its lower half draws the
     /// first server, its upper half the second, which wins if it has less overhead for its weight
     /// (ip_vs_twos_schedule).
     public static func twoChoices(_ servers: [Load], ring: [Int], draw: UInt64) -> Int? {
-        guard !ring.isEmpty else { return nil }
-        let one = ring[Int(((draw & 0xFFFF_FFFF) * UInt64(ring.count)) >> 32)]
-        let other = ring[Int(((draw >> 32) * UInt64(ring.count)) >> 32)]
+        guard let one = self.draw(draw, from: ring, of: servers),
+            let other = self.draw(draw >> 32, from: ring, of: servers)
+        else { return nil }
         let isLess =
             UInt64(servers[other].weight) * servers[one].overhead > UInt64(servers[one].weight)
             * servers[other].overhead
         return isLess ? other : one
     }
 
+    /// Draws again, up to eight times, where a server is not available; then takes the next in the ring that is.
+    private static func draw(_ draw: UInt64, from ring: [Int], of servers: [Load]) -> Int? {
+        var (draw, index) = (draw, 0)
+        for attempt in 0...8 where !ring.isEmpty {
+            if attempt > 0 { draw = MaglevTable.mixPacket(draw &+ 1) }
+            index = Int(((draw & 0xFFFF_FFFF) * UInt64(ring.count)) >> 32)
+            if servers[ring[index]].isAvailable { return ring[index] }
+        }
+        return ring.indices.lazy.map { ring[(index + $0) % ring.count] }.first { servers[$0].isAvailable }
+    }
+
     private static func least(_ servers: [Load], _ cost: (Load) -> (overhead: UInt64, weight: UInt16)) -> Int? {
         var least: Int?
-        for (index, candidate) in servers.enumerated() where candidate.weight > 0 {
+        for (index, candidate) in servers.enumerated() where candidate.isAvailable {
             guard let chosen = least else {
                 least = index
                 continue

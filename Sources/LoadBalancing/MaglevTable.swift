@@ -4,16 +4,27 @@
 /// has its own permutation of the slots; members take turns, and each turn claims the first free slot of the member's
 /// permutation. The kernel's counterpart is ip_vs_mh.c.
 public enum MaglevTable {
-    /// Primes near the powers of two from 2^8 to 2^19: the kernel's list (`primes` in ip_vs_mh.c) and two more.
-    static let sizes = [251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131_071, 262_139, 524_287]
+    /// What a size can be, if it is a prime. The larger end is the paper's "large" table.
+    public static let acceptedSizes = 251...655_373
+
+    /// Primes near the powers of two from 2^8 to 2^19: the kernel's list (`primes` in ip_vs_mh.c), and three more.
+    static let sizes = [251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131_071, 262_139, 524_287, 655_373]
 
     /// The smallest table that gives each of `n` servers 100 slots, so that equal servers' shares differ by 1 % at
-    /// most; the largest there is, 524,287, from 5,243 servers on.
+    /// most; the largest there is, 655,373, from 5,243 servers on.
     ///
     /// The size also decides how many slots move between servers that stay when one goes: of 10 equal ones, in the
     /// worst of 20 sets of keys, 14 % at 1,021 slots, 2 % at 4,093 (the kernel's default) and 1 % at 65,521.
     public static func size(forServers n: Int, minimum: Int = 251) -> Int {
-        sizes.first { $0 >= 100 * n && $0 >= minimum } ?? 524_287
+        sizes.first { $0 >= 100 * n && $0 >= minimum } ?? acceptedSizes.upperBound
+    }
+
+    /// The primes nearest to `size` among the accepted sizes, the smaller first: one, or two around it.
+    public static func nearestSizes(to size: Int) -> [Int] {
+        let size = min(max(size, acceptedSizes.lowerBound), acceptedSizes.upperBound)
+        let below = (acceptedSizes.lowerBound...size).last(where: isPrime)
+        let above = (size...acceptedSizes.upperBound).first(where: isPrime)
+        return Array(Set([below, above].compactMap(\.self))).sorted()
     }
 
     /// A table of `size` slots, each an index into `members`; empty if no member has a positive weight.
@@ -34,19 +45,26 @@ public enum MaglevTable {
         let skips = hashes.map { Int($0 & 0xffff_ffff) % (size - 1) + 1 }
         var positions = hashes.map { Int($0 >> 32) % size }
         var turns = TurnOrder(weights: ranked.map { members[$0].weight })
-        let free = UInt16.max
         return [UInt16](unsafeUninitializedCapacity: size) { table, initialized in
-            table.initialize(repeating: free)
-            for _ in 0..<size {
-                let rank = turns.next()
-                let skip = skips[rank]
-                var position = positions[rank]
-                while table[position] != free {
-                    position += skip
-                    if position >= size { position -= size }
+            // Apart from the table, since a bit for each slot stays in the processor's nearest cache.
+            var taken = [UInt64](repeating: 0, count: (size + 63) / 64)
+            taken.withUnsafeMutableBufferPointer { taken in
+                var filled = 0
+                while filled < size {
+                    for rank in turns.next() {
+                        let skip = skips[rank]
+                        var position = positions[rank]
+                        while taken[position >> 6] >> UInt64(position & 63) & 1 != 0 {
+                            position += skip
+                            if position >= size { position -= size }
+                        }
+                        positions[rank] = position
+                        taken[position >> 6] |= 1 << UInt64(position & 63)
+                        table.initializeElement(at: position, to: UInt16(ranked[rank]))
+                        filled += 1
+                        if filled == size { break }
+                    }
                 }
-                positions[rank] = position
-                table[position] = UInt16(ranked[rank])
             }
             initialized = size
         }
@@ -57,13 +75,17 @@ public enum MaglevTable {
     /// The packet program computes the same: address and port in host byte order as address << 16 | port, then twice
     /// x ^= x >> 32; x *= 0xd6e8feb86659fd93 (mod 2^64), then x ^= x >> 32, of which the low 32 bits count.
     public static func hash(client: IPv4Address, port: UInt16) -> UInt32 {
-        var x = UInt64(client.value) << 16 | UInt64(port)
+        UInt32(truncatingIfNeeded: mixPacket(UInt64(client.value) << 16 | UInt64(port)))
+    }
+
+    /// `mix` of flows.h.
+    static func mixPacket(_ value: UInt64) -> UInt64 {
+        var x = value
         for _ in 0..<2 {
             x ^= x >> 32
             x &*= 0xd6e8_feb8_6659_fd93
         }
-        x ^= x >> 32
-        return UInt32(truncatingIfNeeded: x)
+        return x ^ x >> 32
     }
 
     /// The slot of a hash: hash * size / 2^32, which needs no division (Lemire, "Fast Random Integer Generation in an
@@ -81,7 +103,7 @@ public enum MaglevTable {
         return x ^ x >> 31
     }
 
-    private static func isPrime(_ n: Int) -> Bool {
+    public static func isPrime(_ n: Int) -> Bool {
         guard n > 1 else { return false }
         var divisor = 2
         while divisor * divisor <= n {

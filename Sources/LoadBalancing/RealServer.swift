@@ -4,9 +4,11 @@ public struct RealServer: Hashable, Sendable, Codable {
     /// The share of new connections in relation to the other servers' weights; 0 quiesces: connections stay, none are
     /// added.
     public var weight: UInt16
+    public var thresholds: ConnectionThresholds?
 
-    public init(address: IPv4Address, weight: UInt16 = 1) {
+    public init(address: IPv4Address, weight: UInt16 = 1, thresholds: ConnectionThresholds? = nil) {
         self.address = address
         self.weight = weight
+        self.thresholds = thresholds
     }
 }

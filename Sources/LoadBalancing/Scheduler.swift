@@ -12,6 +12,8 @@ public enum Scheduler: String, CaseIterable, Sendable, Codable {
     case fo
     case ovf
     case twos
+    case lblc
+    case lblcr
 
     /// One line for help texts.
     public var summary: String {
@@ -28,6 +30,8 @@ public enum Scheduler: String, CaseIterable, Sendable, Codable {
         case .fo: "weighted failover: the server with the highest weight"
         case .ovf: "overflow: the highest weight whose active connections do not exceed it"
         case .twos: "power of two choices: of two servers drawn by weight, the less loaded one"
+        case .lblc: "locality-based least connections: by the VIP, so that one VIP is one server while it can bear it"
+        case .lblcr: "lblc with replication: by the VIP, so that one VIP is one set of servers, which grows under load"
         }
     }
 }
@@ -36,11 +40,13 @@ public enum Scheduler: String, CaseIterable, Sendable, Codable {
 public enum SchedulerFlag: String, CaseIterable, Sendable, Codable {
     /// sh: the client's port counts, too.
     case shPort = "sh-port"
-    /// sh: a server with weight 0 passes its clients on to another one, instead of refusing them.
+    /// sh: a server with weight 0, or over its threshold, passes its clients on to another one, instead of refusing
+    /// them.
     case shFallback = "sh-fallback"
     /// mh: the client's port counts, too.
     case mhPort = "mh-port"
-    /// mh: taken for compatibility. The table never names a server that is out, so there is nothing to fall back from.
+    /// mh: a server over its threshold passes its clients on to another one, instead of refusing them. (One with
+    /// weight 0 is not in the table.)
     case mhFallback = "mh-fallback"
 
     public var scheduler: Scheduler {

@@ -8,11 +8,9 @@ public enum SourceHash {
         Int(((client.value &+ UInt32(port)) &* 0x61C8_8647) >> 24)
     }
 
-    /// For each bucket an index into `weights`, nil where its clients are refused. Servers fill buckets in list order,
-    /// each as many as its weight before the next has its turn, and one of weight 0 has one (ip_vs_sh_reassign); it
-    /// refuses its clients, or with `fallback` hands them to the first available bucket that ip_vs_sh_get_fallback
-    /// comes to.
-    public static func table(weights: [Int], fallback: Bool) -> [Int?] {
+    /// For each bucket an index into `weights`. Servers fill buckets in list order, each as many as its weight before
+    /// the next has its turn, and one of weight 0 has one (ip_vs_sh_reassign).
+    public static func buckets(weights: [Int]) -> [Int?] {
         guard !weights.isEmpty else { return Array(repeating: nil, count: size) }
         var buckets: [Int] = []
         var server = 0
@@ -25,12 +23,22 @@ public enum SourceHash {
                 filled = 0
             }
         }
-        return buckets.indices.map { bucket in
-            if weights[buckets[bucket]] > 0 { return buckets[bucket] }
-            guard fallback else { return nil }
-            // The kernel adds the bucket to the walk's offset and to the hash: it starts at twice the bucket.
-            return (0..<size).lazy.map { buckets[(2 * bucket + $0) % size] }.first { weights[$0] > 0 }
+        return buckets
+    }
+
+    /// The server for a bucket's clients, nil where they are refused: the bucket's own, if it is available, else none,
+    /// or with `fallback` that of the first bucket that ip_vs_sh_get_fallback comes to.
+    public static func server(
+        ofBucket bucket: Int, in buckets: [Int?], fallback: Bool, isAvailable: (Int) -> Bool
+    ) -> Int? {
+        guard let own = buckets[bucket] else { return nil }
+        if isAvailable(own) { return own }
+        guard fallback else { return nil }
+        // The kernel adds the bucket to the walk's offset and to the hash: it starts at twice the bucket.
+        for offset in 0..<size {
+            if let other = buckets[(2 * bucket + offset) % size], isAvailable(other) { return other }
         }
+        return nil
     }
 
     /// dh: the server of a VIP; nil where that one has weight 0. Servers fill the buckets in turn, whatever their

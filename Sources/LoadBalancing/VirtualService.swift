@@ -9,13 +9,15 @@ public struct VirtualService: Hashable, Sendable, Codable {
     public var persistence: Persistence?
     /// Every UDP datagram is scheduled by itself, and none is remembered.
     public var isOnePacket: Bool
+    /// Of the Maglev table, a prime (`MaglevTable.acceptedSizes`); nil: as the number of servers asks for.
+    public var maglevSize: Int?
     /// The order counts: round robin visits servers in it, and least connections decides ties by it.
     public var servers: [RealServer]
 
     public init(
         address: ServiceAddress, scheduler: Scheduler, flags: Set<SchedulerFlag> = [],
         onServerLoss: ServerLoss = .keep, persistence: Persistence? = nil, isOnePacket: Bool = false,
-        otherAddresses: [ServiceAddress] = [], servers: [RealServer]
+        otherAddresses: [ServiceAddress] = [], maglevSize: Int? = nil, servers: [RealServer]
     ) {
         self.address = address
         self.otherAddresses = otherAddresses
@@ -24,6 +26,7 @@ public struct VirtualService: Hashable, Sendable, Codable {
         self.scheduler = scheduler
         self.flags = flags
         self.onServerLoss = onServerLoss
+        self.maglevSize = maglevSize
         self.servers = servers
     }
 

@@ -19,6 +19,13 @@ public struct Link: Sendable, Equatable {
     public var address: MACAddress?
     /// The index of the bridge or bond that it is part of.
     public var master: Int32?
+    /// The index of the device that a VLAN, macvlan or the like sits on; nil where that is in another namespace, and
+    /// for a veth, whose peer it would be.
+    public var lower: Int32?
+    /// Of a VLAN device (IFLA_VLAN_ID, IFLA_VLAN_PROTOCOL).
+    public var tag: VLANTag?
+    /// Of a bridge that tells VLANs apart by itself (IFLA_BR_VLAN_FILTERING).
+    public var filtersVLANs: Bool
     public var noARP: Bool
     /// Of IFLA_STATS64.
     public var transmitErrors: UInt64
@@ -32,7 +39,16 @@ public struct Link: Sendable, Equatable {
         else { return nil }
         index = header.ifi_index
         self.name = name
-        kind = attributes[IFLA_LINKINFO]?.nested[IFLA_INFO_KIND]?.string
+        let info = attributes[IFLA_LINKINFO]?.nested
+        let kind = info?[IFLA_INFO_KIND]?.string
+        let data = info?[IFLA_INFO_DATA]?.nested
+        self.kind = kind
+        lower = kind == "veth" || attributes[IFLA_LINK_NETNSID] != nil ? nil : attributes[IFLA_LINK]?.i32
+        if kind == "vlan", let id = data?[IFLA_VLAN_ID]?.u16 {
+            let protocolID = data?[IFLA_VLAN_PROTOCOL]?.u16.map(UInt16.init(bigEndian:))
+            tag = VLANTag(protocolID: protocolID ?? 0x8100, id: id)
+        }
+        filtersVLANs = kind == "bridge" && data?[IFLA_BR_VLAN_FILTERING]?.bytes.first ?? 0 != 0
         mtu = attributes[IFLA_MTU]?.u32 ?? 0
         isUp = header.ifi_flags & IFF_UP.rawValue != 0
         hasCarrier = header.ifi_flags & IFF_LOWER_UP.rawValue != 0

@@ -9,6 +9,11 @@ public struct MACAddress: Hashable, Sendable, BitwiseCopyable, CustomStringConve
         value = bytes.reduce(0) { $0 << 8 | UInt64($1) }
     }
 
+    private init(value: UInt64) { self.value = value }
+
+    /// Nobody's: 00:00:00:00:00:00.
+    public static let zero = MACAddress(value: 0)
+
     /// Six octets, in wire order.
     public var bytes: [UInt8] { (0..<6).map { UInt8(truncatingIfNeeded: value >> (40 - 8 * $0)) } }
 

@@ -23,6 +23,14 @@ extension RouteSocket {
         try self.request(request, unless: [ENODEV], "look up \(subject)")?.lazy.compactMap(Link.init).first
     }
 
+    /// The port behind which a bridge has learnt the address to be; nil where it has not.
+    public func port(of address: MACAddress, bridge: Int32) throws(NetlinkError) -> Int32? {
+        try request(
+            ForwardingEntry.getRequest(address, bridge: bridge), unless: [ENOENT, ENODEV],
+            "look up \(address) in bridge \(name(of: bridge))"
+        )?.lazy.compactMap(ForwardingEntry.init).first { !$0.isLocal }?.port
+    }
+
     public func createVeth(name: String, peer: String) throws(NetlinkError) {
         try request(Link.createVethRequest(name: name, peer: peer), "create veth pair \(name), \(peer)")
     }

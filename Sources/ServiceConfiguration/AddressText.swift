@@ -3,7 +3,8 @@ public import LoadBalancing
 /// Addresses, ports and weights as operators write them on the command line and in files.
 public enum AddressText {
     static let services = "A.B.C.D, A.B.C.D:PORT or A.B.C.D:PORT/tcp|udp"
-    static let servers = "A.B.C.D or A.B.C.D=WEIGHT"
+    static let servers = "A.B.C.D, A.B.C.D=WEIGHT or A.B.C.D=WEIGHT:UPPER[/LOWER]"
+    static let thresholds = 0...999_999_999
 
     /// `A.B.C.D`, `A.B.C.D:PORT` (TCP) or `A.B.C.D:PORT/tcp|udp`.
     public static func service(_ text: some StringProtocol) throws(InvalidValue) -> ServiceAddress {
@@ -21,16 +22,55 @@ public enum AddressText {
         return ServiceAddress(vip: vip, port: port, transport: transport)
     }
 
-    /// `A.B.C.D` with weight 1 or `A.B.C.D=WEIGHT`.
-    public static func server(_ text: some StringProtocol) throws(InvalidValue) -> RealServer {
+    /// `A.B.C.D` with weight 1, `A.B.C.D=WEIGHT`, or with thresholds instead of `defaults`,
+    /// `A.B.C.D=WEIGHT:UPPER[/LOWER]`.
+    public static func server(
+        _ text: some StringProtocol, defaults: ConnectionThresholds? = nil
+    ) throws(InvalidValue) -> RealServer {
         guard let sign = text.firstIndex(of: "=") else {
-            return RealServer(address: try address(text, accepted: servers))
+            return RealServer(address: try address(text, accepted: servers), thresholds: defaults)
         }
         let address = try address(text[..<sign], accepted: servers)
-        let weight = text[text.index(after: sign)...]
+        let parts = text[text.index(after: sign)...].split(
+            separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+        let weight = UInt16(try number(parts[0], in: 0...65535, problem: "weight \(quoted(parts[0])) is no weight"))
+        guard parts.count > 1 else { return RealServer(address: address, weight: weight, thresholds: defaults) }
+        let bounds = parts[1].split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
         return RealServer(
-            address: address,
-            weight: UInt16(try number(weight, in: 0...65535, problem: "weight \(quoted(weight)) is no weight")))
+            address: address, weight: weight,
+            thresholds: try thresholds(upper: bounds[0], lower: bounds.count > 1 ? bounds[1] : nil))
+    }
+
+    /// As `ipvsadm -x` and `-y` take them: an upper one of 0 is none, a lower one of 0 is three quarters of the upper.
+    static func thresholds(
+        upper: some StringProtocol, lower: (some StringProtocol)?
+    ) throws(InvalidValue) -> ConnectionThresholds? {
+        let upper = try number(upper, in: thresholds, problem: "\(quoted(upper)) is no upper threshold")
+        guard let lower else { return upper == 0 ? nil : ConnectionThresholds(upper: UInt32(upper)) }
+        let value = try number(lower, in: thresholds, problem: "\(quoted(lower)) is no lower threshold")
+        guard value <= upper else {
+            throw InvalidValue("the lower threshold, \(value), is above the upper one", accepted: "0 to \(upper)")
+        }
+        return upper == 0 ? nil : ConnectionThresholds(upper: UInt32(upper), lower: value == 0 ? nil : UInt32(value))
+    }
+
+    /// The size of a Maglev table for that many real servers.
+    static func maglevSize(_ text: String, servers: Int) throws(InvalidValue) -> Int {
+        let sizes = MaglevTable.acceptedSizes
+        let primes = "a prime from \(sizes.lowerBound) to \(sizes.upperBound)"
+        guard let size = Int(text), text.utf8.allSatisfy({ (48...57).contains($0) }), sizes.contains(size) else {
+            throw InvalidValue("no size of a Maglev table", accepted: primes)
+        }
+        guard MaglevTable.isPrime(size) else {
+            let nearest = MaglevTable.nearestSizes(to: size).map(String.init).joined(separator: " or ")
+            throw InvalidValue("no prime", accepted: "\(primes); the nearest: \(nearest)")
+        }
+        guard size >= servers else {
+            throw InvalidValue(
+                "smaller than the number of real servers",
+                accepted: "\(primes) that is not below \(servers); 100 times as much shares evenly")
+        }
+        return size
     }
 
     /// An IPv4 address that a host can have; `accepted` is the form of the whole value that holds it.
@@ -52,6 +92,21 @@ public enum AddressText {
                 "\(text) is \(kind)", accepted: "a host's address: 1.0.0.0 to 223.255.255.255 except 127.0.0.0/8")
         }
         return address
+    }
+
+    /// `A.B.C.D/LENGTH`, large enough to tell flows apart, and small enough for a private network.
+    static func outerSources(_ text: some StringProtocol) throws(InvalidValue) -> IPv4Prefix {
+        let accepted = "A.B.C.D/LENGTH with a length from 8 to 24, as 172.16.0.0/16"
+        guard let slash = text.firstIndex(of: "/") else {
+            throw InvalidValue("the prefix has no length", accepted: accepted)
+        }
+        let address = try address(text[..<slash], accepted: accepted)
+        let lengthText = text[text.index(after: slash)...]
+        let length = try number(lengthText, in: 8...24, problem: "\(quoted(lengthText)) is no length for it")
+        guard let prefix = IPv4Prefix(address, length: length) else {
+            throw InvalidValue("\(address) has bits behind the prefix of \(length)", accepted: accepted)
+        }
+        return prefix
     }
 
     public static func port(_ text: some StringProtocol) throws(InvalidValue) -> UInt16 {

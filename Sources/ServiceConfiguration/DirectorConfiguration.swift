@@ -3,14 +3,16 @@ public import LoadBalancing
 /// All that an operator asks of a director: the one value that flags and files become.
 public struct DirectorConfiguration: Equatable, Sendable, Codable {
     public var services: [VirtualService]
-    /// nil: the interface of the VIP's subnet, or else of the default route.
-    public var interface: String?
+    /// Where clients' packets come in. None: the interface of the VIP's subnet, or else of the default route.
+    public var interfaces: [String]
     public var xdp: XDPPreference
     public var checks: CheckPolicy
     /// Unanswered SYNs trigger checks, and one repeated to a silent real server is scheduled anew.
     public var watchesSYNs: Bool
     /// Whether the director puts the VIPs on itself and announces them.
     public var managesAddress: Bool
+    /// The outer source of tunnelled packets varies in this prefix by the flow; nil: it is the director's own address.
+    public var outerSources: IPv4Prefix?
     /// For so many the flow table has room at ease.
     public var connections: Int
     public var timeouts: Timeouts
@@ -19,13 +21,13 @@ public struct DirectorConfiguration: Equatable, Sendable, Codable {
     public var halfOpenLimit: Int?
 
     public init(
-        services: [VirtualService], interface: String? = nil, xdp: XDPPreference = .auto,
+        services: [VirtualService], interfaces: [String] = [], xdp: XDPPreference = .auto,
         checks: CheckPolicy = CheckPolicy(), watchesSYNs: Bool = true, managesAddress: Bool = true,
-        connections: Int = ConnectionLimits.defaultConnections, timeouts: Timeouts = Timeouts(),
-        halfOpenLimit: Int? = nil
+        outerSources: IPv4Prefix? = nil, connections: Int = ConnectionLimits.defaultConnections,
+        timeouts: Timeouts = Timeouts(), halfOpenLimit: Int? = nil
     ) {
         self.services = services
-        self.interface = interface
+        self.interfaces = interfaces
         self.xdp = xdp
         self.checks = checks
         self.watchesSYNs = watchesSYNs
@@ -33,5 +35,6 @@ public struct DirectorConfiguration: Equatable, Sendable, Codable {
         self.connections = connections
         self.timeouts = timeouts
         self.halfOpenLimit = halfOpenLimit
+        self.outerSources = outerSources
     }
 }

@@ -9,6 +9,10 @@ public struct DirectorFlags: Sendable {
     public var scheduler = "wlc"
     /// Each value is one or more of IPVS's scheduler flags, parted by commas.
     public var schedulerFlags: [String] = []
+    /// For every real server that has none of its own.
+    public var upperThreshold: String?
+    public var lowerThreshold: String?
+    public var maglevSize: String?
     public var onServerLoss = "keep"
     public var oneService = false
     public var persistent: String?
@@ -19,7 +23,8 @@ public struct DirectorFlags: Sendable {
     public var tcpFinTimeout: String?
     public var udpTimeout: String?
     public var halfOpenLimit: String?
-    public var interface: String?
+    /// Each value is one or more interfaces, parted by commas.
+    public var interfaces: [String] = []
     public var xdp = "auto"
     public var check = "auto"
     public var checkInterval = "1s"
@@ -28,6 +33,7 @@ public struct DirectorFlags: Sendable {
     public var fall = "2"
     public var noSYNWatch = false
     public var noAddress = false
+    public var outerSourcePrefix: String?
 
     public init(vips: [String] = [], backends: [String] = []) {
         self.vips = vips
@@ -40,10 +46,16 @@ public struct DirectorFlags: Sendable {
         let servers = servers(apartFrom: Set(addresses.map(\.vip)), &findings)
         let scheduler: Scheduler? = choice(scheduler, flag: "--scheduler", name: "scheduler", &findings)
         let flags = flags(of: scheduler, &findings)
+        let maglevSize = maglevSize.flatMap { text in
+            findings.attempt(Self.place("--maglev-size", text)) { () throws(InvalidValue) in
+                try AddressText.maglevSize(text, servers: servers.count)
+            }
+        }
         let onServerLoss: ServerLoss? = choice(onServerLoss, flag: "--on-server-loss", name: "way", &findings)
-        if let interface {
-            findings.attempt(Self.place("--interface", interface)) { () throws(InvalidValue) in
-                try InterfaceName.validate(interface)
+        let interfaces = interfaceNames(&findings)
+        let outerSources = outerSourcePrefix.flatMap { text in
+            findings.attempt(Self.place("--outer-source-prefix", text)) { () throws(InvalidValue) in
+                try AddressText.outerSources(text)
             }
         }
         let xdp: XDPPreference? = choice(xdp, flag: "--xdp", name: "mode", &findings)
@@ -67,10 +79,11 @@ public struct DirectorFlags: Sendable {
                 VirtualService(
                     address: $0[0], scheduler: scheduler, flags: flags, onServerLoss: onServerLoss,
                     persistence: persistence, isOnePacket: onePacket, otherAddresses: Array($0.dropFirst()),
-                    servers: servers)
+                    maglevSize: maglevSize, servers: servers)
             },
-            interface: interface, xdp: xdp, checks: checks, watchesSYNs: !noSYNWatch,
-            managesAddress: !noAddress, connections: connections ?? ConnectionLimits.defaultConnections,
+            interfaces: interfaces, xdp: xdp, checks: checks, watchesSYNs: !noSYNWatch,
+            managesAddress: !noAddress, outerSources: outerSources,
+            connections: connections ?? ConnectionLimits.defaultConnections,
             timeouts: timeouts, halfOpenLimit: halfOpenLimit)
     }
 
@@ -139,11 +152,14 @@ public struct DirectorFlags: Sendable {
     }
 
     private func servers(apartFrom vips: Set<IPv4Address>, _ findings: inout Findings) -> [RealServer] {
+        let defaults = thresholds(&findings)
         var servers: [RealServer] = []
         var seen: Set<IPv4Address> = []
         for item in items(of: backends, flag: "--backends", accepted: AddressText.servers, &findings) {
             let place = Self.place("--backends", item)
-            let server = findings.attempt(place) { () throws(InvalidValue) in try AddressText.server(item) }
+            let server = findings.attempt(place) { () throws(InvalidValue) in
+                try AddressText.server(item, defaults: defaults)
+            }
             guard let server else { continue }
             if vips.contains(server.address) {
                 findings.add(place, "\(server.address) is a VIP", accepted: "the real servers' own addresses")
@@ -155,6 +171,37 @@ public struct DirectorFlags: Sendable {
             }
         }
         return servers
+    }
+
+    private func thresholds(_ findings: inout Findings) -> ConnectionThresholds? {
+        guard let upperThreshold else {
+            if let lowerThreshold {
+                findings.add(
+                    Self.place("--l-threshold", lowerThreshold), "there is no upper threshold",
+                    accepted: "with --u-threshold only")
+            }
+            return nil
+        }
+        let flags = [("--u-threshold", upperThreshold)] + (lowerThreshold.map { [("--l-threshold", $0)] } ?? [])
+        let place = flags.map { Self.place($0, $1) }.joined(separator: " ")
+        let thresholds = findings.attempt(place) { () throws(InvalidValue) in
+            try AddressText.thresholds(upper: upperThreshold, lower: lowerThreshold)
+        }
+        return thresholds ?? nil
+    }
+
+    private func interfaceNames(_ findings: inout Findings) -> [String] {
+        guard !interfaces.isEmpty else { return [] }
+        var names: [String] = []
+        for item in items(of: interfaces, flag: "--interface", accepted: InterfaceName.accepted, &findings) {
+            let place = Self.place("--interface", item)
+            findings.attempt(place) { () throws(InvalidValue) in try InterfaceName.validate(String(item)) }
+            if names.contains(String(item)) {
+                findings.add(place, "\(item) is given twice", accepted: "each interface once")
+            }
+            names.append(String(item))
+        }
+        return names
     }
 
     private func flags(of scheduler: Scheduler?, _ findings: inout Findings) -> Set<SchedulerFlag> {

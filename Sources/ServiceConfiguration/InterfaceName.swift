@@ -3,6 +3,8 @@ public enum InterfaceName {
     /// The bytes of a name; the kernel's IFNAMSIZ, 16, counts a terminating zero too.
     public static let maximumLength = 15
 
+    static let accepted = "1 to \(maximumLength) bytes without space, slash and colon"
+
     public static func validate(_ name: String) throws(InvalidValue) {
         let problem: String? =
             if name.isEmpty {
@@ -17,6 +19,6 @@ public enum InterfaceName {
                 nil
             }
         guard let problem else { return }
-        throw InvalidValue(problem, accepted: "1 to \(maximumLength) bytes without space, slash and colon")
+        throw InvalidValue(problem, accepted: accepted)
     }
 }

@@ -14,10 +14,11 @@ struct DirectorCommand: AsyncParsableCommand {
 
               ipvsd --vip 10.0.0.100 --backends 10.0.0.11,10.0.0.12
               ipvsd --vip 10.0.0.100:80 --backends 10.0.0.11=3,10.0.0.12 --scheduler wrr
+              ipvsd --vip 10.0.0.100:80 --backends 10.0.0.11=1:1000/800,10.0.0.12 -x 500
               ipvsd --vip 10.0.0.100:53/udp --backends 10.0.0.11,10.0.0.12 --check ping
 
             Schedulers:
-            \(Scheduler.allCases.map { "  \($0.rawValue.padded(to: 4))\($0.summary)" }.joined(separator: "\n"))
+            \(Scheduler.allCases.map { "  \($0.rawValue.padded(to: 6))\($0.summary)" }.joined(separator: "\n"))
 
             Exit codes: 64 a bad value, 69 an interface is missing or busy, 71 the kernel refuses, 75 already \
             running, 77 no privilege.
@@ -33,9 +34,37 @@ struct DirectorCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The real servers, with a weight from 0 (no new connections) to 65535 as A.B.C.D=WEIGHT. Repeats, or takes commas.",
-            valueName: "addresses"))
+            """
+            The real servers, with a weight from 0 (no new connections) to 65535 as A.B.C.D=WEIGHT, and thresholds as \
+            A.B.C.D=WEIGHT:UPPER[/LOWER]. Repeats, or takes commas. An address of this machine makes it a real server \
+            too, for VIPs with a port.
+            """, valueName: "addresses"))
     var backends: [String] = []
+
+    @Option(
+        name: [.customShort("x"), .customLong("u-threshold")],
+        help: ArgumentHelp(
+            """
+            Connections, active and inactive, from which on a real server gets no new ones. 0: any number. For those \
+            that have none of their own.
+            """, valueName: "connections"))
+    var upperThreshold: String?
+
+    @Option(
+        name: [.customShort("y"), .customLong("l-threshold")],
+        help: ArgumentHelp(
+            "Connections below which it gets new ones again. 0, the default: three quarters of the upper threshold.",
+            valueName: "connections"))
+    var lowerThreshold: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Slots of the Maglev table: a prime from \(MaglevTable.acceptedSizes.lowerBound) to \
+            \(MaglevTable.acceptedSizes.upperBound), the same on every director. Default: 4093, or what gives each \
+            real server 100.
+            """, valueName: "prime"))
+    var maglevSize: String?
 
     @Option(help: ArgumentHelp("See above.", valueName: "name"))
     var scheduler = "wlc"
@@ -48,9 +77,11 @@ struct DirectorCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Where clients' packets come in. Default: where the VIP's subnet, else the default route is.",
-            valueName: "name"))
-    var interface: String?
+            """
+            Where clients' packets come in: NICs, bonds, bridges, VLAN devices. Repeats, or takes commas. Default: where \
+            the VIP's subnet, else the default route is.
+            """, valueName: "names"))
+    var interface: [String] = []
 
     @Option(help: "auto, native (in the driver) or generic (in the stack, slower).")
     var xdp = "auto"
@@ -135,6 +166,15 @@ struct DirectorCommand: AsyncParsableCommand {
     @Flag(help: "Leave the VIPs to somebody else, such as keepalived; do not announce them.")
     var noAddress = false
 
+    @Option(
+        help: ArgumentHelp(
+            """
+            Vary the outer source address by the flow, as 172.16.0.0/16, so that real servers' NICs spread packets over \
+            their queues. Anti-spoofing filters on the way and rp_filter on real servers may drop such packets, and \
+            routers' ICMP errors about them do not come back. Default: the director's own address.
+            """, valueName: "prefix"))
+    var outerSourcePrefix: String?
+
     @Flag(help: "Take over from the daemon that runs, without losing a packet.")
     var replace = false
 
@@ -148,6 +188,9 @@ struct DirectorCommand: AsyncParsableCommand {
         var flags = DirectorFlags(vips: vip, backends: backends)
         flags.scheduler = scheduler
         flags.schedulerFlags = schedFlags
+        flags.upperThreshold = upperThreshold
+        flags.lowerThreshold = lowerThreshold
+        flags.maglevSize = maglevSize
         flags.onServerLoss = onServerLoss
         flags.oneService = oneService
         flags.persistent = persistent
@@ -158,7 +201,8 @@ struct DirectorCommand: AsyncParsableCommand {
         flags.tcpFinTimeout = tcpFinTimeout
         flags.udpTimeout = udpTimeout
         flags.halfOpenLimit = halfOpenLimit
-        flags.interface = interface
+        flags.interfaces = interface
+        flags.outerSourcePrefix = outerSourcePrefix
         flags.xdp = xdp
         flags.check = check
         flags.checkInterval = checkInterval

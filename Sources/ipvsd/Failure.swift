@@ -31,6 +31,7 @@ struct Failure: Error, CustomStringConvertible {
             case .kernel: .kernel
             case .alreadyRunning: .alreadyRunning
             case .noPrivilege: .noPrivilege
+            case .badValue: .badValue
             }
         self.init(code, error.description)
     }

@@ -123,7 +123,7 @@ struct AdoptionTests {
             let service = try #require(try second.plane.snapshot().services.first { $0.address == Self.weighted })
             #expect(after.changes(from: before, row: 64, in: "schedules") == [Int(service.index)])
             let server = try second.serverID(Self.weighted, Standard.server(2))
-            #expect(after.changes(from: before, row: 16, in: "servers") == [Int(server)])
+            #expect(after.changes(from: before, row: MemoryLayout<ipvsd_server>.stride, in: "servers") == [Int(server)])
             let row = second.plane.maps.servers[Int(server)]
             #expect(row.weight == 5 && row.configured_weight == 5 && row.path != 0)
             for table in ["settings", "paths", "loads"] {
@@ -144,7 +144,7 @@ struct AdoptionTests {
             try second.apply(configuration)
             let after = Memory(second)
             let server = Int(try second.serverID(Self.web, Standard.server(2)))
-            #expect(after.changes(from: before, row: 16, in: "servers") == [server])
+            #expect(after.changes(from: before, row: MemoryLayout<ipvsd_server>.stride, in: "servers") == [server])
             let row = second.plane.maps.servers[server]
             #expect(row.weight == 0 && row.configured_weight == 1)
             #expect(row.flags == UInt16(IPVSD_SERVER_USED | IPVSD_SERVER_DOWN))

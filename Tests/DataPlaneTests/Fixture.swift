@@ -62,6 +62,13 @@ struct Fixture: Sendable, CustomTestStringConvertible {
             Set(["forwarded"] + (event.map { [$0] } ?? [])))
     }
 
+    /// Counted as forwarded, and left as it is for the director's own stack.
+    static func delivered(
+        _ description: String, after earlier: [PacketBuilder] = [], _ packet: PacketBuilder, and event: String? = nil
+    ) -> Fixture {
+        Fixture(description, after: earlier, packet, .pass, .same, Set(["forwarded"] + (event.map { [$0] } ?? [])))
+    }
+
     static func answered(
         _ description: String, after earlier: [PacketBuilder] = [], _ packet: PacketBuilder, with reply: PacketBuilder,
         _ counter: String

@@ -55,22 +55,24 @@ final class Lab {
 
     init(
         directory: String, capacity: Capacity = .roomy, answersByRedirect: Bool = false,
-        repliesPerSecond: UInt32 = 1_000_000
+        repliesPerSecond: UInt32 = 1_000_000, traits: PacketTraits = PacketTraits()
     ) throws {
         silenceLibbpf()
         plane = try XDPDataPlane(
             directory: directory, capacity: capacity, answersByRedirect: answersByRedirect,
-            repliesPerSecond: repliesPerSecond)
+            repliesPerSecond: repliesPerSecond, traits: traits)
         program = try plane.program()
         overflows = try #require(try BPFMap(name: "overflows", pinnedAt: "\(directory)/overflows"))
     }
 
     /// The maps live on without their pins.
     convenience init(
-        _ configuration: Configuration, answersByRedirect: Bool = false, repliesPerSecond: UInt32 = 1_000_000
+        _ configuration: Configuration, answersByRedirect: Bool = false, repliesPerSecond: UInt32 = 1_000_000,
+        traits: PacketTraits = PacketTraits()
     ) throws {
         let lab = try withPinDirectory {
-            try Lab(directory: $0, answersByRedirect: answersByRedirect, repliesPerSecond: repliesPerSecond)
+            try Lab(
+                directory: $0, answersByRedirect: answersByRedirect, repliesPerSecond: repliesPerSecond, traits: traits)
         }
         self.init(lab)
         try apply(configuration)
@@ -108,8 +110,11 @@ final class Lab {
 
     /// The real server that an encapsulated packet is sent to; nil where the packet was not encapsulated.
     @discardableResult
-    func send(_ packet: PacketBuilder) throws -> IPv4Address? {
-        let run = try program.testRun(packet: packet.bytes)
+    func send(_ packet: PacketBuilder) throws -> IPv4Address? { try send(packet.bytes) }
+
+    @discardableResult
+    func send(_ frame: [UInt8]) throws -> IPv4Address? {
+        let run = try program.testRun(packet: frame)
         guard run.verdict == Verdict.redirect.rawValue || run.verdict == Verdict.transmit.rawValue,
             run.packet.count >= 54, run.packet[23] == 4
         else { return nil }

@@ -6,9 +6,7 @@ import Netlink
 enum NaiveEncapsulator {
     /// The frame on its way to the real server. `id` is the outer packet's.
     static func encapsulate(_ frame: [UInt8], path: Path, id: UInt16) -> [UInt8] {
-        var start = 12
-        while [0x8100, 0x88A8].contains(word16(frame, start)) { start += 4 }
-        let inner = Array(frame[(start + 2)...])
+        let inner = Array(frame[ipOffset(of: frame)...])
         var outer: [UInt8] = [0x45, inner[1]]
         outer += big(word16(inner, 2) + 20)
         outer += big(id)
@@ -17,9 +15,19 @@ enum NaiveEncapsulator {
         outer += big(path.source.value)
         outer += big(path.destination.value)
         outer.replaceSubrange(10..<12, with: big(internetChecksum(outer)))
-        return (path.nextHopMAC?.bytes ?? []) + path.sourceMAC.bytes + [0x08, 0x00] + outer + inner
+        let tags = path.tags.flatMap { big($0.protocolID) + big($0.id) }
+        return (path.nextHopMAC?.bytes ?? []) + path.sourceMAC.bytes + tags + [0x08, 0x00] + outer + inner
     }
 
     /// The identifier of an encapsulated packet.
-    static func outerID(of frame: [UInt8]) -> UInt16 { frame.count >= 20 ? word16(frame, 18) : 0 }
+    static func outerID(of frame: [UInt8]) -> UInt16 {
+        let start = ipOffset(of: frame)
+        return frame.count >= start + 20 ? word16(frame, start + 4) : 0
+    }
+
+    private static func ipOffset(of frame: [UInt8]) -> Int {
+        var type = 12
+        while frame.count >= type + 2, [0x8100, 0x88A8].contains(word16(frame, type)) { type += 4 }
+        return type + 2
+    }
 }

@@ -21,6 +21,10 @@ struct PacketFixtureTests {
 
     @Test(arguments: Fixture.forwarded) func forwarded(_ fixture: Fixture) throws { try check(fixture) }
 
+    @Test(arguments: Fixture.forwardedOtherwise) func forwardedOtherwise(_ fixture: Fixture) throws {
+        try check(fixture)
+    }
+
     @Test(arguments: Fixture.bad) func dropped(_ fixture: Fixture) throws { try check(fixture) }
 
     @Test(arguments: Fixture.reset) func answered(_ fixture: Fixture) throws { try check(fixture) }
@@ -41,8 +45,8 @@ struct PacketFixtureTests {
     /// The rows of a table are told apart by their words.
     @Test func descriptionsDiffer() {
         let all = [
-            Fixture.ignored, Fixture.passed, Fixture.forwarded, Fixture.bad, Fixture.reset, Fixture.echoes,
-            Fixture.icmp, Fixture.fragments,
+            Fixture.ignored, Fixture.passed, Fixture.forwarded, Fixture.forwardedOtherwise, Fixture.bad, Fixture.reset,
+            Fixture.echoes, Fixture.icmp, Fixture.fragments,
         ].flatMap { $0 }
         #expect(all.count >= 60)
         #expect(Set(all.map(\.description)).count == all.count)

@@ -194,6 +194,43 @@ struct SchedulerTests {
         }
     }
 
+    /// Of 1,000 real servers with any loads, weights and thresholds the right one.
+    @Test(arguments: [Scheduler.lc, .wlc, .sed, .nq, .ovf, .fo])
+    func oneOfAThousand(_ scheduler: Scheduler) throws {
+        var random = SplitMix(seed: 11)
+        let addresses = (0..<1000).map { IPv4Address(0x0A01_0000 + UInt32($0)) }
+        let servers = addresses.map {
+            DesiredService.Server(
+                address: $0, configuredWeight: UInt16.random(in: 0...100, using: &random), isDown: false,
+                thresholds: Bool.random(using: &random) ? ConnectionThresholds(upper: 60) : nil)
+        }
+        try lab.apply(
+            Configuration(
+                services: [DesiredService(address: service, scheduler: scheduler, maglevSize: 1009, servers: servers)],
+                paths: addresses.map { address in Standard.path(1) { $0.destination = address } }))
+        let ids = try addresses.map { Int(try lab.serverID(service, $0)) }
+        for turn in 0..<50 {
+            let loads = servers.indices.map { index in
+                var load = ipvsd_load()
+                load.active = UInt32.random(in: 1...80, using: &random)
+                load.inactive = UInt32.random(in: 0...80, using: &random)
+                lab.plane.maps.loads[ids[index]] = load
+                let (weight, connections) = (servers[index].configuredWeight, load.active + load.inactive)
+                // One that was chosen before has the flag of that time, unless it was below since.
+                lab.plane.maps.servers[ids[index]].overloaded = 0
+                return LeastConnections.Load(
+                    active: load.active, inactive: load.inactive, weight: weight,
+                    isOverloaded: servers[index].thresholds?.areExceeded(by: connections, wasOverloaded: false) ?? false
+                )
+            }
+            let expected =
+                scheduler == .fo
+                ? LeastConnections.failover(weights: loads.map { Int($0.weight) }).first { loads[$0].isAvailable }
+                : try choice(scheduler, loads)
+            try #require(try lab.send(flow(turn).packet([.syn])) == expected.map { addresses[$0] }, "turn \(turn)")
+        }
+    }
+
     // MARK: the schedulers that look at addresses
 
     @Test(arguments: [[], [.shPort], [.shFallback], [.shPort, .shFallback]] as [Set<SchedulerFlag>])
@@ -206,12 +243,15 @@ struct SchedulerTests {
                         address: service, scheduler: .sh, flags: flags,
                         servers: weights.enumerated().map { Standard.desired(UInt8($0 + 1), weight: $1) })
                 ], paths: weights.indices.map { Standard.path(UInt8($0 + 1)) }))
-        let table = SourceHash.table(weights: weights.map(Int.init), fallback: flags.contains(.shFallback))
-        #expect(table.contains(nil) != flags.contains(.shFallback))
+        let buckets = SourceHash.buckets(weights: weights.map(Int.init))
         for index in 0..<2000 {
             let flow = flow(index)
             let bucket = SourceHash.bucket(client: flow.client, port: flags.contains(.shPort) ? flow.clientPort : 0)
-            let expected = table[bucket].map { Standard.server(UInt8($0 + 1)) }
+            let chosen = SourceHash.server(ofBucket: bucket, in: buckets, fallback: flags.contains(.shFallback)) {
+                weights[$0] > 0
+            }
+            #expect((chosen == nil) == (!flags.contains(.shFallback) && buckets[bucket] == 2))
+            let expected = chosen.map { Standard.server(UInt8($0 + 1)) }
             try #require(try lab.send(flow.packet([.syn])) == expected, "client \(flow.client):\(flow.clientPort)")
         }
     }

@@ -35,12 +35,25 @@ enum Standard {
     /// The only real server is down.
     static let down = address("198.51.100.100")
 
+    /// Behind an 802.1Q device.
+    static let tagged = address("198.51.100.110")
+    /// Behind an 802.1Q device on an 802.1ad one.
+    static let doublyTagged = address("198.51.100.120")
+    /// A tagged way by XDP_TX, with a path MTU of 1,000.
+    static let taggedTransmitting = address("198.51.100.130")
+    /// The director itself is the real server.
+    static let local = address("198.51.100.140")
+
     static let web = path(1)
     static let datagrams = path(2)
     static let anyPort = path(3)
     static let viaTransmit = path(7) { $0.transmits = true }
     static let viaNarrow = path(8) { $0.mtu = 1000 }
     static let byHash = path(9)
+    static let viaTag = path(10) { $0.tags = [VLANTag(id: 100)] }
+    static let viaTwoTags = path(11) { $0.tags = [VLANTag(protocolID: 0x88A8, id: 7), VLANTag(id: 4094)] }
+    static let viaTagTransmit = path(12) { ($0.tags, $0.transmits, $0.mtu) = ([VLANTag(id: 1)], true, 1000) }
+    static let viaStack = Path.local(server(13), interface: 1)
 
     /// The way to real server 10.0.0.`number`.
     static func path(_ number: UInt8, _ adjust: (inout Path) -> Void = { _ in }) -> Path {
@@ -82,7 +95,14 @@ enum Standard {
             anyPort(transmitting, [desired(7)]),
             anyPort(narrow, [desired(8)]),
             http(hashed, [desired(9)], by: .mh),
+            anyPort(tagged, [desired(10)]),
+            anyPort(doublyTagged, [desired(11)]),
+            anyPort(taggedTransmitting, [desired(12)]),
+            anyPort(local, [desired(13)]),
             http(down, [desired(1, isDown: true)], by: .wlc),
         ],
-        paths: [web, datagrams, anyPort, path(5) { $0.nextHopMAC = nil }, viaTransmit, viaNarrow, byHash])
+        paths: [
+            web, datagrams, anyPort, path(5) { $0.nextHopMAC = nil }, viaTransmit, viaNarrow, byHash, viaTag,
+            viaTwoTags, viaTagTransmit, viaStack,
+        ])
 }

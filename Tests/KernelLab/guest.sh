@@ -2,7 +2,7 @@
 # The guest's part of run.sh: everything is emulated and some twenty times slower than outside.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-modprobe -a veth bridge nf_tables sch_ingress cls_bpf ipip
+modprobe -a veth bridge nf_tables sch_ingress cls_bpf ipip 8021q bonding vmxnet3
 export LAB_SLOW=8 LAB_BIG_BYTES=4194304
-bash "$here/kernel.test.sh" || true
+for scenario; do bash "$here/$scenario.test.sh" || true; done
 echo "# end of the guest: $(uname -r), $(cut -d. -f1 /proc/uptime) s"

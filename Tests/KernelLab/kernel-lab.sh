@@ -19,6 +19,7 @@
 #   GUEST_ICOUNT    1: one CPU whose clock advances 1 ns an executed instruction, whatever the machine is doing:
 #                   then "ns per packet" inside is instructions per packet
 #   GUEST_APPEND    more kernel parameters                             (mitigations=off)
+#   GUEST_QEMU      more arguments for qemu, words                     (none)
 #   GUEST_CONSOLE   file for the kernel's console log                  (its end goes to stderr on failure)
 #   GUEST_KERNEL    Debian package of the kernel, e.g. linux-image-6.1.0-56-amd64 (the current one; the -cloud-
 #                   flavour has no 9p)
@@ -147,6 +148,8 @@ boot() {
         -device "virtio-9p-pci,fsdev=host,mount_tag=host")
     [ -z "${GUEST_RW:-}" ] || qemu+=(-fsdev "local,id=rw,path=$GUEST_RW,security_model=none"
         -device "virtio-9p-pci,fsdev=rw,mount_tag=rw")
+    # shellcheck disable=SC2206 # words
+    qemu+=(${GUEST_QEMU:-})
     # The pipe makes fd 1 something that qemu can open by name, whatever this script's own stdout is.
     timeout -k 5 "${GUEST_TIMEOUT:-300}" "${qemu[@]}" </dev/null | cat
 }

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Runs kernel.test.sh under Debian's kernel: Tests/KernelLab/run.sh. The last line is "N passed, N failed".
+# Runs the scenarios of this directory under Debian's kernel: Tests/KernelLab/run.sh [NAME...], e.g. `run.sh kernel`;
+# ONLY=REGEX picks tests by name. The last line is "N passed, N failed".
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export IPVSD=${IPVSD:-$here/../../.build/release/ipvsd}
@@ -8,9 +9,12 @@ IPVSD=$(realpath "$IPVSD")
 results=$(mktemp)
 trap 'rm -f "$results"' EXIT
 
+[ $# -gt 0 ] || set -- kernel interfaces
+# A NIC whose driver merges frames, for interfaces.test.sh.
+export GUEST_QEMU="-netdev hubport,id=hub,hubid=0 -device vmxnet3,netdev=hub"
 # The guest knows nothing of this shell's variables.
-GUEST_TIMEOUT=${GUEST_TIMEOUT:-600} bash "$here/kernel-lab.sh" -- env IPVSD="$IPVSD" ONLY="${ONLY:-.}" \
-    bash "$here/guest.sh" | tee "$results" || echo "# the guest's exit code: $?"
+GUEST_TIMEOUT=${GUEST_TIMEOUT:-900} bash "$here/kernel-lab.sh" -- env IPVSD="$IPVSD" ONLY="${ONLY:-.}" \
+    bash "$here/guest.sh" "$@" | tee "$results" || echo "# the guest's exit code: $?"
 
 passed=$(grep -c '^ok - ' "$results" || true)
 failed=$(grep -c '^not ok - ' "$results" || true)

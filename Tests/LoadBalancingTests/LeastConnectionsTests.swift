@@ -85,8 +85,37 @@ struct OtherSchedulersTests {
     }
 
     @Test func failoverTakesTheHeaviest() {
-        #expect(LeastConnections.failover(weights: [1, 9, 9, 3]) == 1)
-        #expect(LeastConnections.failover(weights: [0, 0]) == nil)
+        #expect(LeastConnections.failover(weights: [1, 9, 0, 9, 3]) == [1, 3, 4, 0])
+        #expect(LeastConnections.failover(weights: [0, 0]) == [])
+    }
+
+    @Test func whoIsOverloadedIsPassedOver() {
+        var servers = loads([(0, 0, 10), (5, 0, 2), (9, 0, 20)])
+        servers[0].isOverloaded = true
+        #expect(LeastConnections.choose(servers, weighted: false) == 1)
+        #expect(LeastConnections.choose(servers, weighted: true) == 2)
+        #expect(LeastConnections.shortestExpectedDelay(servers) == 2)
+        #expect(LeastConnections.neverQueue(servers) == 2)
+        #expect(LeastConnections.overflow(servers) == 2)
+        #expect(LeastConnections.twoChoices(servers, ring: [0, 0, 0, 2], draw: 0) == 2)
+        for index in servers.indices { servers[index].isOverloaded = true }
+        #expect(LeastConnections.choose(servers, weighted: true) == nil)
+        #expect(LeastConnections.twoChoices(servers, ring: [0, 1, 2], draw: 7) == nil)
+    }
+
+    /// The flag of ip_vs_conn.c: set at the upper threshold, cleared below the lower.
+    @Test func thresholdsHaveHysteresis() {
+        let given = ConnectionThresholds(upper: 10, lower: 4)
+        #expect((0...11).map { given.areExceeded(by: $0, wasOverloaded: false) } == (0...11).map { $0 >= 10 })
+        #expect((0...11).map { given.areExceeded(by: $0, wasOverloaded: true) } == (0...11).map { $0 >= 4 })
+        // Not below three quarters: connections * 4 < upper * 3 clears.
+        for upper in 1...50 as ClosedRange<UInt32> {
+            let byDefault = ConnectionThresholds(upper: upper)
+            for connections in 0...upper {
+                #expect(
+                    byDefault.areExceeded(by: connections, wasOverloaded: true) == !(connections * 4 < upper * 3))
+            }
+        }
     }
 
     @Test func twoChoicesTakeTheSecondOnlyIfItIsLess() {
@@ -98,13 +127,21 @@ struct OtherSchedulersTests {
     }
 
     @Test func sourceHashTableFillsByWeight() {
-        let table = SourceHash.table(weights: [2, 0, 1], fallback: false)
-        #expect(table.prefix(8).map { $0 ?? -1 } == [0, 0, -1, 2, 0, 0, -1, 2])
+        let weights = [2, 0, 1]
+        let buckets = SourceHash.buckets(weights: weights)
+        #expect(buckets.prefix(8) == [0, 0, 1, 2, 0, 0, 1, 2])
+        #expect(SourceHash.buckets(weights: []) == [Int?](repeating: nil, count: 256))
+        func servers(fallback: Bool, out: Int? = nil) -> [Int] {
+            (0..<8).map {
+                SourceHash.server(ofBucket: $0, in: buckets, fallback: fallback) { weights[$0] > 0 && $0 != out } ?? -1
+            }
+        }
+        #expect(servers(fallback: false) == [0, 0, -1, 2, 0, 0, -1, 2])
         // Bucket 2 walks from bucket 4, bucket 6 from 12.
-        let fallback = SourceHash.table(weights: [2, 0, 1], fallback: true)
-        #expect(fallback.prefix(8).map { $0 ?? -1 } == [0, 0, 0, 2, 0, 0, 0, 2])
-        #expect(SourceHash.table(weights: [0, 0], fallback: true).allSatisfy { $0 == nil })
-        #expect(SourceHash.table(weights: [], fallback: true).count == 256)
+        #expect(servers(fallback: true) == [0, 0, 0, 2, 0, 0, 0, 2])
+        #expect(servers(fallback: false, out: 0) == [-1, -1, -1, 2, -1, -1, -1, 2])
+        #expect(servers(fallback: true, out: 0) == [2, 2, 2, 2, 2, 2, 2, 2])
+        #expect(SourceHash.server(ofBucket: 0, in: buckets, fallback: true) { _ in false } == nil)
     }
 
     @Test func hashesOfTheKernel() {

@@ -104,10 +104,21 @@ struct MaglevTableTests {
 
     @Test(arguments: [
         (0, 251), (1, 251), (2, 251), (3, 509), (5, 509), (6, 1021), (10, 1021), (20, 2039), (655, 65521),
-        (656, 131_071), (1000, 131_071), (5242, 524_287), (5243, 524_287), (60000, 524_287),
+        (656, 131_071), (1000, 131_071), (5242, 524_287), (5243, 655_373), (60000, 655_373),
     ])
     func sizeGivesEachServerAHundredSlots(servers: Int, expected: Int) {
         #expect(MaglevTable.size(forServers: servers) == expected)
+    }
+
+    @Test func anyPrimeWillDo() {
+        for size in [251, 257, 65537, 655_373] {
+            let table = MaglevTable.build(members: Self.equalMembers(3), size: size)
+            #expect(Self.slots(table, members: 3).allSatisfy { abs($0 * 3 - size) <= size / 20 })
+        }
+        #expect(MaglevTable.nearestSizes(to: 65536) == [65521, 65537])
+        #expect(MaglevTable.nearestSizes(to: 65537) == [65537])
+        #expect(MaglevTable.nearestSizes(to: 0) == [251])
+        #expect(MaglevTable.nearestSizes(to: 1_000_000) == [655_373])
     }
 
     @Test func sizeHasAMinimum() {

@@ -1,5 +1,5 @@
 /// The kernel's wrr scheduler one packet at a time, with the state of `struct ip_vs_wrr_mark`: the model against
-/// which the ring is tested. Servers never are overloaded here.
+/// which the ring is tested.
 struct NaiveWeightedRoundRobin {
     let weights: [Int]
     /// The list's head is -1.
@@ -19,12 +19,13 @@ struct NaiveWeightedRoundRobin {
         currentWeight = maximum
     }
 
-    mutating func next() -> Int? {
+    /// At least one of positive weight is not overloaded.
+    mutating func next(overloaded: Set<Int> = []) -> Int? {
         guard maximum > 0 else { return nil }
         while true {
             while current + 1 < weights.count {
                 current += 1
-                if weights[current] >= currentWeight { return current }
+                if weights[current] >= currentWeight, !overloaded.contains(current) { return current }
             }
             current = -1
             currentWeight -= step

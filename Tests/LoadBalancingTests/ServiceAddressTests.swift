@@ -19,7 +19,7 @@ struct ServiceAddressTests {
     @Test func everySchedulerHasALineOfHelp() {
         #expect(
             Scheduler.allCases.map(\.rawValue) == [
-                "rr", "wrr", "lc", "wlc", "sed", "nq", "sh", "dh", "mh", "fo", "ovf", "twos",
+                "rr", "wrr", "lc", "wlc", "sed", "nq", "sh", "dh", "mh", "fo", "ovf", "twos", "lblc", "lblcr",
             ])
         #expect(Scheduler.allCases.allSatisfy { !$0.summary.isEmpty && !$0.summary.contains("\n") })
     }

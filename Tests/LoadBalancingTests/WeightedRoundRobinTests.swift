@@ -42,6 +42,26 @@ struct WeightedRoundRobinTests {
         }
     }
 
+    /// The packet program takes the ring's next turns for those of overloaded servers.
+    @Test func overloadedServersLoseTheirTurnsAsInTheKernel() {
+        var random = SplitMix(state: 5)
+        for _ in 0..<300 {
+            let weights = (0..<Int.random(in: 2...8, using: &random)).map { _ in Int.random(in: 0...9, using: &random) }
+            let ring = WeightedRoundRobin.ring(weights: weights)
+            var kernel = NaiveWeightedRoundRobin(weights: weights)
+            var turn = 0
+            for _ in 0..<20 {
+                let overloaded = Set(weights.indices.filter { _ in Int.random(in: 0..<3, using: &random) == 0 })
+                guard ring.contains(where: { !overloaded.contains($0) }) else { continue }
+                for _ in 0..<Int.random(in: 1...10, using: &random) {
+                    while overloaded.contains(ring[turn % ring.count]) { turn += 1 }
+                    #expect(kernel.next(overloaded: overloaded) == ring[turn % ring.count], "\(weights) \(overloaded)")
+                    turn += 1
+                }
+            }
+        }
+    }
+
     @Test func evenRingLeavesOutOnlyWeightZero() {
         #expect(WeightedRoundRobin.evenRing(weights: [7, 0, 2, 65535]) == [0, 2, 3])
         #expect(WeightedRoundRobin.evenRing(weights: [0]) == [])

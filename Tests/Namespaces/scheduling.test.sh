@@ -98,6 +98,51 @@ test_mh_moves_only_the_lost_servers_clients() {
     between "$moved" 0 12 "clients of the remaining servers that moved, of 200"
 }
 
+test_lblc_gives_the_vip_one_server_while_it_can_bear_it() {
+    director_start --vip $VIP --backends $BACKENDS --scheduler lblc
+    requests 30 "rs1 30"
+    # The third finds rs1 with two active connections, more than its weight, and the others idle.
+    hold 1 4
+    equal "$(held | xargs)" "rs1 2 rs2 2" "four connections held"
+}
+
+test_lblcr_gives_the_vip_a_set_of_servers() {
+    director_start --vip $VIP --backends $BACKENDS --scheduler lblcr
+    hold 1 6
+    equal "$(held | xargs)" "rs1 2 rs2 2 rs3 2" "six connections held"
+}
+
+overloaded_is() { [[ $(server_status "$1" overloaded) == "$2" ]]; }
+
+test_a_server_at_its_upper_threshold_gets_nothing_until_it_is_below_the_lower() {
+    director_start --vip $VIP --backends $RS1=1:2,$RS2=1:0 --u-threshold 100 --scheduler rr
+    hold 1 6
+    equal "$(held | xargs)" "rs1 2 rs2 4" "six connections held"
+    equal "$(server_status $RS1 upperThreshold) $(server_status $RS1 lowerThreshold)" "2 2" "thresholds of rs1"
+    equal "$(server_status $RS2 upperThreshold)" null "upper threshold of rs2"
+    equal "$(server_status $RS1 overloaded) $(server_status $RS2 overloaded)" "true false" "who is overloaded"
+    matches "$(ipvsd status | grep -F "$RS1 ")" "overloaded .from 2 on." "status of rs1"
+    requests 10 "rs2 10"
+    # Closed connections count for as long as they are remembered.
+    release rs1
+    wait_until 60 "rs1 to be free again" overloaded_is $RS1 false
+    hold 7 8
+    equal "$(held | xargs)" "rs1 1 rs2 5" "two more"
+}
+
+test_a_service_whose_servers_are_all_overloaded_refuses() {
+    director_start --vip $VIP --backends $RS1,$RS2 -x 1 --scheduler wlc
+    hold 1 2
+    equal "$(held | xargs)" "rs1 1 rs2 1" "two connections held"
+    exits 7 in_ns client curl -s -o /dev/null --max-time 5 http://$VIP/
+}
+
+test_the_maglev_table_has_the_size_that_was_asked_for() {
+    director_start --vip $VIP --backends $BACKENDS --scheduler mh --maglev-size 65537
+    equal "$(ipvsd status --json | jq '.services[0].maglevSize')" 65537 "slots"
+    no_failures "mh" <<<"$(fetch 10)"
+}
+
 test_a_connection_stays_on_its_server_while_others_go_round() {
     director_start --vip $VIP --backends $BACKENDS --scheduler rr
     # One connection, 40 requests over two seconds, and other clients' requests between them.

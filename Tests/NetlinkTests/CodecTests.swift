@@ -147,4 +147,35 @@ struct CodecTests {
             NetlinkError("create ipip device tunl0", code: 95, detail: "Unknown device type").description
                 == "create ipip device tunl0: Operation not supported (Unknown device type)")
     }
+
+    @Test func tagOfAVLANDevice() throws {
+        let bytes = hex(
+            """
+            58000000 1000 0000 01000000 00000000               ; RTM_NEWLINK
+            00 00 0100 05000000 43000100 00000000              ; ifinfomsg: Ethernet, interface 5, up and running
+            0b00 0300 65746830 2e3700 00                       ; IFLA_IFNAME "eth0.7"
+            0800 0500 02000000                                 ; IFLA_LINK 2
+            2400 1200                                          ; IFLA_LINKINFO
+              0900 0100 766c616e 00 000000                     ;   IFLA_INFO_KIND "vlan"
+              1400 0200                                        ;   IFLA_INFO_DATA
+                0600 0100 0700 0000                            ;     IFLA_VLAN_ID 7
+                0600 0500 88a8 0000                            ;     IFLA_VLAN_PROTOCOL, in network byte order
+            """)
+        let link = try #require(Message.split(bytes).compactMap(Link.init).first)
+        #expect(link.name == "eth0.7" && link.kind == "vlan" && link.lower == 2)
+        #expect(link.tag == VLANTag(protocolID: 0x88A8, id: 7) && !link.filtersVLANs)
+    }
+
+    @Test func bridgeIsAskedForAPort() throws {
+        let mac = try #require(MACAddress([2, 0, 0, 0, 0, 0x0B]))
+        #expect(
+            ForwardingEntry.getRequest(mac, bridge: 9).finished(sequence: 3)
+                == hex(
+                    """
+                    30000000 1e00 0100 03000000 00000000   ; RTM_GETNEIGH, REQUEST
+                    07 00 0000 00000000 0000 00 00         ; ndmsg of AF_BRIDGE
+                    0a00 0200 0200 0000 000b 0000          ; NDA_LLADDR
+                    0800 0900 09000000                     ; NDA_MASTER
+                    """))
+    }
 }

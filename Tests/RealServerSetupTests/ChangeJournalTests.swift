@@ -1,4 +1,5 @@
 import BPF
+import CLinux
 import Glibc
 import HostState
 import LoadBalancing
@@ -26,7 +27,8 @@ struct ChangeJournalTests {
         .tun(name: "tunl0"), .linkUp(name: "tunl0", wasUp: false),
         .route(Route(destination: IPv4Address(0), prefixLength: 0, advmss: 1440, otherMetrics: [2: [1, 0, 0, 0]])),
         .rule(Rule(priority: 1, source: nil, table: 2, protocolID: 3)),
-        .neighbour(address: IPv4Address(1), interface: "eth0"), .qdisc(interface: "eth0"),
+        .neighbour(address: IPv4Address(1), interface: "eth0"), .offload(interface: "eth0", feature: "rx-lro"),
+        .qdisc(interface: "eth0"),
         .filter(interface: "eth0", direction: .ingress, priority: 1, handle: 2), .mount(path: "/sys/fs/bpf"),
         .module(name: "ipip"), .directory(path: "/x"), .pin(path: "/y"), .attachment(path: "/z"),
     ]
@@ -101,5 +103,37 @@ struct ChangeJournalTests {
         #expect(InstancePaths.isValid(name: "blue-2"))
         for name in ["", "..", "a/b", "a b", ".hidden"] { #expect(!InstancePaths.isValid(name: name)) }
         #expect(InstancePaths(name: "blue").journal == "/run/ipvsd/blue/journal")
+    }
+
+    /// In a namespace of its own (an exit test), by a veth, which has features to switch.
+    @Test func offloadsAreRestored() async {
+        await #expect(processExitsWith: .success) {
+            try #require(clinux_unshare_network() == 0)
+            try RouteSocket().createVeth(name: "hs-a", peer: "hs-b")
+            let path = "/tmp/hs-offload-\(getpid())/journal"
+            let journal = try ChangeJournal(path: path)
+            let features = ["rx-gro", "rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"]
+            try Offload.set("rx-gro", of: "hs-a", on: true)
+            for feature in features {
+                #expect(try Offload.isOn(feature, of: "hs-a") == true)
+                try journal.make(.offload(interface: "hs-a", feature: feature)) {
+                    try Offload.set(feature, of: "hs-a", on: false)
+                }
+                #expect(try Offload.isOn(feature, of: "hs-a") == false)
+                #expect(try Offload.isOn(feature, of: "hs-b") != nil)
+            }
+            // What a veth cannot, a feature that is none, a device that is none.
+            #expect(try Offload.isOn("rx-lro", of: "hs-a") == nil)
+            #expect(try Offload.isOn("rx-nonsense", of: "hs-a") == nil)
+            #expect(try Offload.isOn("rx-gro", of: "hs-none") == nil)
+            let error = #expect(throws: SystemError.self) { try Offload.set("rx-lro", of: "hs-a", on: true) }
+            #expect(error?.description.hasPrefix("turn rx-lro of hs-a on: ") == true)
+            // One that somebody else has switched on again, and one whose device is gone, are no failures.
+            try Offload.set("rx-gro", of: "hs-a", on: true)
+            try journal.make(.offload(interface: "hs-none", feature: "rx-gro")) {}
+            #expect(try ChangeJournal(path: path).undoAll { _, _ in })
+            for feature in features { #expect(try Offload.isOn(feature, of: "hs-a") == true) }
+            rmdir("/tmp/hs-offload-\(getpid())")
+        }
     }
 }

@@ -11,10 +11,19 @@ struct CodingTests {
 
     @Test func configurationReadsBackTheSame() throws {
         var flags = DirectorFlags(
-            vips: ["10.0.0.100,10.0.0.100:80,10.0.0.101:53/udp"], backends: ["10.0.0.11=3,10.0.0.12=0"])
-        (flags.interface, flags.check, flags.checkTimeout, flags.noAddress) = ("eth0", "tcp:8080", "250ms", true)
+            vips: ["10.0.0.100,10.0.0.100:80,10.0.0.101:53/udp"], backends: ["10.0.0.11=3,10.0.0.12=0:100/50"])
+        flags.maglevSize = "65537"
+        (flags.interfaces, flags.check, flags.checkTimeout, flags.noAddress) = (["eth0"], "tcp:8080", "250ms", true)
+        flags.outerSourcePrefix = "172.16.0.0/16"
         let configuration = try flags.configuration()
         #expect(try Self.roundTrip(configuration) == configuration)
+    }
+
+    @Test(arguments: ["0", "5,\"lower\":6", "5,\"lower\":0"])
+    func badThresholdsAreRefused(upper: String) {
+        #expect(throws: DecodingError.self) {
+            try JSONDecoder().decode(ConnectionThresholds.self, from: Data("{\"upper\":\(upper)}".utf8))
+        }
     }
 
     @Test func durationsAreWholeMilliseconds() throws {

@@ -28,7 +28,7 @@ struct DirectorFlagsTests {
         #expect(
             configuration
                 == DirectorConfiguration(
-                    services: [VirtualService(address: address, scheduler: .wlc, servers: servers)], interface: nil,
+                    services: [VirtualService(address: address, scheduler: .wlc, servers: servers)], interfaces: [],
                     xdp: .auto,
                     checks: CheckPolicy(
                         kind: .auto, interval: .seconds(1), timeout: .milliseconds(700), rise: 2, fall: 2),
@@ -106,7 +106,7 @@ struct DirectorFlagsTests {
         #expect(configuration.services.map(\.servers) == [expected])
     }
 
-    static let backendForms = "A.B.C.D or A.B.C.D=WEIGHT"
+    static let backendForms = "A.B.C.D, A.B.C.D=WEIGHT or A.B.C.D=WEIGHT:UPPER[/LOWER]"
 
     @Test(arguments: [
         ("10.0.0.", "10.0.0.: 10.0.0. is no IPv4 address (accepted: \(backendForms))"),
@@ -158,7 +158,7 @@ struct DirectorFlagsTests {
         flags.xdp = ""
         #expect(
             Self.errors(flags) == [
-                "--scheduler fastest: unknown scheduler (accepted: rr, wrr, lc, wlc, sed, nq, sh, dh, mh, fo, ovf, twos)",
+                "--scheduler fastest: unknown scheduler (accepted: rr, wrr, lc, wlc, sed, nq, sh, dh, mh, fo, ovf, twos, lblc, lblcr)",
                 "--xdp '': unknown mode (accepted: auto, native, generic)",
             ])
     }
@@ -166,12 +166,44 @@ struct DirectorFlagsTests {
     @Test(arguments: ["eth0", "enp0s31f6", "a", "bond0.100", "fifteen_bytes_1", "wlan@1"])
     func goodInterfaces(name: String) throws {
         var flags = Self.good
-        flags.interface = name
-        #expect(try flags.configuration().interface == name)
+        flags.interfaces = [name]
+        #expect(try flags.configuration().interfaces == [name])
+    }
+
+    @Test func severalInterfaces() throws {
+        var flags = Self.good
+        flags.interfaces = ["eth0, eth1", "bond0.100"]
+        #expect(try flags.configuration().interfaces == ["eth0", "eth1", "bond0.100"])
+        flags.interfaces.append("eth1")
+        #expect(Self.errors(flags) == ["--interface eth1: eth1 is given twice (accepted: each interface once)"])
+    }
+
+    @Test(arguments: [("172.16.0.0/16", 16), ("10.0.0.0/8", 8), ("192.0.2.0/24", 24)])
+    func goodOuterSources(text: String, length: Int) throws {
+        var flags = Self.good
+        flags.outerSourcePrefix = text
+        let prefix = try #require(try flags.configuration().outerSources)
+        #expect(prefix.description == text && prefix.length == length)
+        #expect(prefix.contains(prefix.address) && prefix.contains(IPv4Address(prefix.address.value | prefix.hostMask)))
+        #expect(!prefix.contains(IPv4Address(prefix.address.value - 1)))
     }
 
     @Test(arguments: [
-        ("", "'': the name is empty"),
+        ("172.16.0.0", "the prefix has no length"), ("172.16.0.0/25", "25 is no length for it"),
+        ("172.16.0.0/7", "7 is no length for it"), ("172.16.0.0/", "'' is no length for it"),
+        ("172.16.0.1/16", "172.16.0.1 has bits behind the prefix of 16"), ("x/16", "x is no IPv4 address"),
+        ("224.0.0.0/8", "224.0.0.0 is a multicast address"),
+    ])
+    func badOuterSources(text: String, problem: String) throws {
+        var flags = Self.good
+        flags.outerSourcePrefix = text
+        let error = try #require(Self.errors(flags).first)
+        #expect(error.hasPrefix("--outer-source-prefix \(text): \(problem) (accepted: "))
+    }
+
+    @Test(arguments: [
+        ("", "'': an item is empty"),
+        ("eth0,,eth1", "eth0,,eth1: an item is empty"),
         ("sixteen_bytes_is", "sixteen_bytes_is: the name has 16 bytes"),
         ("eth 0", "'eth 0': the name has a space, slash or colon"),
         ("eth\t0", "'eth\t0': the name has a space, slash or colon"),
@@ -182,7 +214,7 @@ struct DirectorFlagsTests {
     ])
     func badInterfaces(name: String, error: String) {
         var flags = Self.good
-        flags.interface = name
+        flags.interfaces = [name]
         #expect(
             Self.errors(flags) == ["--interface \(error) (accepted: 1 to 15 bytes without space, slash and colon)"])
     }
@@ -243,6 +275,82 @@ struct DirectorFlagsTests {
             ])
     }
 
+    @Test func thresholdsOfAllAndOfOne() throws {
+        var flags = Self.good
+        flags.backends = ["10.0.0.11=3:100/50,10.0.0.12=2:80", "10.0.0.13=1:0,10.0.0.14=5,10.0.0.15,10.0.0.16=1:9/0"]
+        func thresholds() throws -> [ConnectionThresholds?] {
+            try #require(try flags.configuration().services.first).servers.map(\.thresholds)
+        }
+        let own = ConnectionThresholds(upper: 100, lower: 50)
+        let short = ConnectionThresholds(upper: 9)
+        #expect(try thresholds() == [own, ConnectionThresholds(upper: 80), nil, nil, nil, short])
+        flags.upperThreshold = "500"
+        let all = ConnectionThresholds(upper: 500)
+        #expect(try thresholds() == [own, ConnectionThresholds(upper: 80), nil, all, all, short])
+        flags.lowerThreshold = "400"
+        #expect(try thresholds()[3] == ConnectionThresholds(upper: 500, lower: 400))
+        (flags.upperThreshold, flags.lowerThreshold) = ("0", "0")
+        #expect(try thresholds()[3] == nil)
+    }
+
+    @Test(arguments: [
+        ("10.0.0.11=1:", "'' is no upper threshold (accepted: 0 to 999999999)"),
+        ("10.0.0.11=1:-1", "-1 is no upper threshold (accepted: 0 to 999999999)"),
+        ("10.0.0.11=1:5/", "'' is no lower threshold (accepted: 0 to 999999999)"),
+        ("10.0.0.11=1:5/6", "the lower threshold, 6, is above the upper one (accepted: 0 to 5)"),
+        ("10.0.0.11=:5", "weight '' is no weight (accepted: 0 to 65535)"),
+    ])
+    func badThresholds(value: String, error: String) {
+        var flags = Self.good
+        flags.backends = [value]
+        #expect(Self.errors(flags) == ["--backends \(value): \(error)"])
+    }
+
+    @Test func badThresholdFlags() {
+        var flags = Self.good
+        flags.lowerThreshold = "5"
+        #expect(
+            Self.errors(flags) == [
+                "--l-threshold 5: there is no upper threshold (accepted: with --u-threshold only)"
+            ])
+        flags.upperThreshold = "4"
+        #expect(
+            Self.errors(flags) == [
+                "--u-threshold 4 --l-threshold 5: the lower threshold, 5, is above the upper one (accepted: 0 to 4)"
+            ])
+        (flags.upperThreshold, flags.lowerThreshold) = ("many", nil)
+        #expect(
+            Self.errors(flags) == ["--u-threshold many: many is no upper threshold (accepted: 0 to 999999999)"])
+    }
+
+    @Test func maglevSize() throws {
+        var flags = Self.good
+        #expect(try flags.configuration().services.first?.maglevSize == nil)
+        for size in ["251", "65537", "655373"] {
+            flags.maglevSize = size
+            #expect(try flags.configuration().services.first?.maglevSize == Int(size))
+        }
+        let primes = "a prime from 251 to 655373"
+        for (size, error) in [
+            ("65536", "no prime (accepted: \(primes); the nearest: 65521 or 65537)"),
+            ("252", "no prime (accepted: \(primes); the nearest: 251 or 257)"),
+            ("241", "no size of a Maglev table (accepted: \(primes))"),
+            ("655379", "no size of a Maglev table (accepted: \(primes))"),
+            ("+251", "no size of a Maglev table (accepted: \(primes))"),
+            ("big", "no size of a Maglev table (accepted: \(primes))"),
+        ] {
+            flags.maglevSize = size
+            #expect(Self.errors(flags) == ["--maglev-size \(size): \(error)"])
+        }
+        flags.maglevSize = "251"
+        flags.backends = (1...252).map { "10.0.1.\($0)" }
+        #expect(
+            Self.errors(flags) == [
+                "--maglev-size 251: smaller than the number of real servers (accepted: \(primes) that is not below 252; "
+                    + "100 times as much shares evenly)"
+            ])
+    }
+
     @Test func addressIsLeftAloneOnRequest() throws {
         var flags = Self.good
         flags.noAddress = true
@@ -253,7 +361,7 @@ struct DirectorFlagsTests {
         var flags = DirectorFlags(
             vips: ["10.0.0.100:0,10.0.0.101", "x"], backends: ["10.0.0.101=70000", "10.0.0.101"])
         flags.scheduler = "random"
-        flags.interface = "/dev/eth0"
+        flags.interfaces = ["/dev/eth0"]
         flags.xdp = "skb"
         flags.check = "tcp"
         flags.checkInterval = "0s"

@@ -52,3 +52,8 @@ int clinux_enable_gro(const char *interface);
 int clinux_request_arp(int interface, const uint8_t mac[6], uint32_t sender, uint32_t target);
 /* The effective capabilities of this process, bit n for capability n. */
 uint64_t clinux_effective_capabilities(void);
+/* A feature of a network device, by its name in `ethtool -k`'s long form ("rx-lro"): 1 on, 0 off; -1 with ENOTSUP where
+ * the device has none of that name or it cannot be changed. */
+int clinux_get_feature(const char *interface, const char *name);
+/* Switches it; -1 with errno, ENOTSUP where the device did not follow. */
+int clinux_set_feature(const char *interface, const char *name, int on);

@@ -31,7 +31,7 @@ int check_egress(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	path_id = *(volatile __u32 *)&server->path;
 	path = bpf_map_lookup_elem(&paths, &path_id);
-	if (!path || !path->ifindex)
+	if (!path || !path->route_ifindex)
 		return TC_ACT_SHOT;
 	length = bpf_ntohs(inner->tot_len) + sizeof(outer);
 	tos = inner->tos;
@@ -43,7 +43,7 @@ int check_egress(struct __sk_buff *skb)
 	    bpf_skb_store_bytes(skb, sizeof(struct ethhdr), outer, sizeof(outer), 0))
 		return TC_ACT_SHOT;
 	/* The kernel finds the next hop, behind a router too, and asks for its MAC. */
-	return bpf_redirect_neigh(path->ifindex, 0, 0, 0);
+	return bpf_redirect_neigh(path->route_ifindex, 0, 0, 0);
 }
 
 SEC("tc")

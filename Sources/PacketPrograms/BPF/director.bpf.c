@@ -63,6 +63,18 @@ static __always_inline int may_be_vip(const struct ipvsd_settings *settings, __b
 	return settings->vip_filter[bit >> 6 & 1023] >> (bit & 63) & 1;
 }
 
+/* A bridge's port sees what the bridge carries from host to host. */
+static __always_inline int is_for_director(const struct ipvsd_settings *settings, const struct ethhdr *ethernet)
+{
+	__u64 mac = *(const __u32 *)ethernet->h_dest | (__u64)*(const __u16 *)(ethernet->h_dest + 4) << 32;
+	int ours = 0;
+
+#pragma unroll
+	for (int i = 0; i < IPVSD_OWN_MACS; i++)
+		ours |= mac == settings->own_mac[i];
+	return ours;
+}
+
 static __always_inline int server_has(__u32 server_id, __u32 flags)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
@@ -89,7 +101,9 @@ static __always_inline __u32 begin(struct packet *packet, const struct service_e
 	if (!server)
 		return 0;
 	recorded = record(packet, flow, previous, server, state);
-	if (!recorded) {
+	if (recorded) {
+		note_connection(server);
+	} else {
 		count(packet, IPVSD_EVENT_FLOW_TABLE_FULL);
 		mark_overflow(flow->bucket_index, flow->now);
 		server = rederive_server(entry, packet->client, packet->client_port);
@@ -102,18 +116,12 @@ static __always_inline __u32 begin(struct packet *packet, const struct service_e
 
 /* What follows decides: a server id, 0 where there is no server, or the complement of an XDP verdict. */
 
-static __always_inline int schedule(struct packet *packet, const struct service_entry *entry,
-				    const struct flow_reference *flow, struct flow_entry previous, __u32 state)
-{
-	return begin(packet, entry, flow, previous, select_server(entry, packet->client, packet->client_port), state);
-}
-
 /* The flow's packets keep the client's template, too. */
 static __always_inline void keep_up(const struct packet *packet, const struct service_entry *entry,
 				    const struct flow_reference *flow, struct flow_entry hit, __u32 state)
 {
 	if (refresh(packet->settings, flow, hit, state, longest_lag(entry)) && entry->flags & IPVSD_SERVICE_PERSISTENT)
-		by_template(entry, packet->client);
+		by_template(entry->id, packet->client);
 }
 
 static __always_inline void learn_port(const struct packet *packet, const struct service_entry *entry)
@@ -172,7 +180,8 @@ static __always_inline int on_udp(struct packet *packet, const struct service_en
 	}
 	if (hit.entry)
 		count(packet, IPVSD_EVENT_RESCHEDULED);
-	return schedule(packet, entry, flow, hit, IPVSD_STATE_ONE_DATAGRAM);
+	server = select_server(entry, packet->client, packet->client_port);
+	return begin(packet, entry, flow, hit, server, IPVSD_STATE_ONE_DATAGRAM);
 }
 
 static __always_inline int carries_data(const struct packet *packet, const struct tcphdr *tcp)
@@ -200,27 +209,29 @@ static __always_inline int on_tcp_without_connection(struct packet *packet, cons
 	if (server) {
 		count(packet, IPVSD_EVENT_REDERIVED);
 		/* Whoever made up a SYN can make up an ACK. */
-		if (carries || !is_flooded(packet->settings))
-			record(packet, flow, NO_ENTRY, server, next_state(IPVSD_STATE_NONE, tcp, carries));
+		if ((carries || !is_flooded(packet->settings)) &&
+		    record(packet, flow, NO_ENTRY, server, next_state(IPVSD_STATE_NONE, tcp, carries)))
+			note_connection(server);
 	}
 	return server;
 }
 
-static __always_inline int on_syn_without_connection(struct packet *packet, const struct service_entry *entry,
-						     struct flow_reference *flow)
+static __always_inline int on_syn_in_flood(struct packet *packet, const struct service_entry *entry)
 {
 	__u32 server;
 
-	if (is_flooded(packet->settings)) {
-		note_flood();
-		count(packet, IPVSD_EVENT_UNRECORDED);
-		server = rederive_server(entry, packet->client, packet->client_port);
-		count_connection(server);
-		return server;
-	}
-	server = schedule(packet, entry, flow, NO_ENTRY, IPVSD_STATE_SYN_RECV);
-	count_unanswered(server);
+	note_flood();
+	count(packet, IPVSD_EVENT_UNRECORDED);
+	server = rederive_server(entry, packet->client, packet->client_port);
+	count_connection(server);
 	return server;
+}
+
+/* Another server for a SYN that is repeated to a silent one, 0 where there is none or nobody is silent. */
+static __always_inline __u32 other_than_silent(const struct packet *packet, const struct service_entry *entry,
+					       const struct flow_reference *flow, __u32 server)
+{
+	return is_silent(packet, flow, server) ? select_other(entry, packet->client, packet->client_port, server) : 0;
 }
 
 static __always_inline int on_tcp(struct packet *packet, const struct service_entry *entry, struct flow_reference *flow,
@@ -228,47 +239,55 @@ static __always_inline int on_tcp(struct packet *packet, const struct service_en
 {
 	struct flow_entry hit = find(packet->settings, flow);
 	int opens = tcp->syn && !tcp->ack && !tcp->rst;
-	__u32 state, next, server;
+	__u32 state = IPVSD_STATE_SYN_RECV, server = 0, holder, current, next;
 
-	if (!hit.entry)
-		return opens ? on_syn_without_connection(packet, entry, flow)
-			     : on_tcp_without_connection(packet, entry, flow, tcp);
-	state = state_of(hit.value);
-	server = server_of(hit.value);
-	/* A client that reuses a port, or whose server is gone, need not wait for a time-out. */
-	if (opens && (is_closing(state) ||
-		      server_has(server, IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED))) {
-		count(packet, IPVSD_EVENT_RESCHEDULED);
-		server = schedule(packet, entry, flow, hit, IPVSD_STATE_SYN_RECV);
-		count_unanswered(server);
-		return server;
+	if (!hit.entry && !opens)
+		return on_tcp_without_connection(packet, entry, flow, tcp);
+	if (!hit.entry) {
+		if (is_flooded(packet->settings))
+			return on_syn_in_flood(packet, entry);
+		goto schedule;
 	}
-	if (opens && state == IPVSD_STATE_SYN_RECV && is_silent(packet, flow, server)) {
-		__u32 other = choose_other(entry, packet->client, packet->client_port, server);
-
-		if (other && other != server) {
+	current = state_of(hit.value);
+	holder = server_of(hit.value);
+	next = next_state(current, tcp, carries_data(packet, tcp));
+	/* A client that reuses a port, or whose server is gone, need not wait for a time-out. */
+	if (opens && (is_closing(current) || server_has(holder, IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED))) {
+		count(packet, IPVSD_EVENT_RESCHEDULED);
+		goto schedule;
+	}
+	if (opens && current == IPVSD_STATE_SYN_RECV) {
+		server = other_than_silent(packet, entry, flow, holder);
+		if (server) {
 			count(packet, IPVSD_EVENT_RESCHEDULED_SILENT);
-			count_unanswered(other);
-			return begin(packet, entry, flow, hit, other, IPVSD_STATE_SYN_RECV);
+			goto schedule;
 		}
 	}
-	next = next_state(state, tcp, carries_data(packet, tcp));
 	/* The connection will not go on. Its client is told so, by us or by the server that takes its place. */
 	if (entry->flags & (IPVSD_SERVICE_RESETS | IPVSD_SERVICE_REHASHES) && !tcp->rst &&
-	    server_has(server, IPVSD_SERVER_DOWN)) {
+	    server_has(holder, IPVSD_SERVER_DOWN)) {
 		if (entry->flags & IPVSD_SERVICE_RESETS) {
 			forget(hit);
 			return ~answer_reset(packet, tcp, IPVSD_ANSWERED_SERVER_LOST);
 		}
 		count(packet, IPVSD_EVENT_RESCHEDULED);
-		return schedule(packet, entry, flow, hit, next);
+		state = next;
+		goto schedule;
 	}
-	if (state == IPVSD_STATE_SYN_RECV && next != state && is_active(next)) {
-		count_completed(flow, server);
+	if (current == IPVSD_STATE_SYN_RECV && next != current && is_active(next)) {
+		count_completed(flow, holder);
 		if (entry->flags & IPVSD_SERVICE_ANY_PORT)
 			learn_port(packet, entry);
 	}
 	keep_up(packet, entry, flow, hit, next);
+	return holder;
+
+schedule:
+	if (!server)
+		server = select_server(entry, packet->client, packet->client_port);
+	server = begin(packet, entry, flow, hit, server, state);
+	if (opens)
+		count_unanswered(server);
 	return server;
 }
 
@@ -400,6 +419,8 @@ int director(struct xdp_md *ctx)
 			return XDP_PASS;
 	}
 	if (protocol != bpf_htons(ETH_P_IP) || !may_be_vip(current, ip->daddr) || !find_service(ip->daddr, 0, 0, &none))
+		return XDP_PASS;
+	if (constants.bridged && !is_for_director(current, ethernet))
 		return XDP_PASS;
 
 	packet.settings = current;

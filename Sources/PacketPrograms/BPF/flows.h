@@ -148,7 +148,7 @@ static __always_inline int locate(const struct ipvsd_settings *settings, __be32 
 }
 
 /* The way that holds the flow, from `half` on; NO_WAY where none does. */
-static __always_inline __u32 find_in_half(const struct ipvsd_settings *settings, const struct flow_reference *flow,
+static __always_inline __u32 find_in_half(const struct ipvsd_settings *settings, __u64 key, __u64 identity, __u16 now,
 					  struct ipvsd_bucket *bucket, __u32 half, __u64 *found)
 {
 	struct ipvsd_flow *ways;
@@ -160,10 +160,10 @@ static __always_inline __u32 find_in_half(const struct ipvsd_settings *settings,
 	for (int i = 0; i < IPVSD_WAYS / 2; i++) {
 		__u64 value;
 
-		if (*(volatile __u64 *)&ways[i].key != flow->key)
+		if (*(volatile __u64 *)&ways[i].key != key)
 			continue;
 		value = *(volatile __u64 *)&ways[i].value;
-		if (value && (value & IDENTITY_MASK) == flow->identity && !is_expired(settings, value, flow->now)) {
+		if (value && (value & IDENTITY_MASK) == identity && !is_expired(settings, value, now)) {
 			*found = value;
 			return half + i;
 		}
@@ -171,30 +171,31 @@ static __always_inline __u32 find_in_half(const struct ipvsd_settings *settings,
 	return NO_WAY;
 }
 
+static __always_inline __u32 find_in_bucket(const struct ipvsd_settings *settings, __u64 key, __u64 identity, __u16 now,
+					    struct ipvsd_bucket *bucket, __u32 half, __u64 *found)
+{
+	__u32 way = find_in_half(settings, key, identity, now, bucket, half, found);
+
+	return way != NO_WAY ? way : find_in_half(settings, key, identity, now, bucket, half ^ 4, found);
+}
+
 /* While the table grows: the way of the former table that holds what the daemon has not moved yet. Global functions
- * are verified once, not once for every call; whatever comes out of them is one state and not many. */
-__noinline int find_former(const struct flow_reference *flow)
+ * are verified once, not once for every call; whatever comes out of them is one state and not many. Scalars alone go
+ * in: the stack of a call comes on top of its caller's. */
+__noinline int find_former(__u64 key, __u64 identity, __u32 index, __u32 half)
 {
 	struct ipvsd_settings *settings = get_settings();
-	struct ipvsd_bucket *bucket;
-	__u32 index, way;
+	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&former, &index);
 	__u64 value;
 
-	if (!flow || !settings)
+	if (!settings || !bucket)
 		return NO_WAY;
-	index = flow->hash & constants.former_mask;
-	bucket = bpf_map_lookup_elem(&former, &index);
-	if (!bucket)
-		return NO_WAY;
-	way = find_in_half(settings, flow, bucket, flow->half, &value);
-	return way != NO_WAY ? way : find_in_half(settings, flow, bucket, flow->half ^ 4, &value);
+	return find_in_bucket(settings, key, identity, ticks(), bucket, half, &value);
 }
 
 static __always_inline struct flow_entry find_moving(const struct flow_reference *flow)
 {
-	/* A copy, so that without a call everything stays in registers. */
-	struct flow_reference sought = *flow;
-	__u32 index = flow->hash & constants.former_mask, way = find_former(&sought);
+	__u32 index = flow->hash & constants.former_mask, way = find_former(flow->key, flow->identity, index, flow->half);
 	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&former, &index);
 	struct flow_entry hit = NO_ENTRY;
 
@@ -211,9 +212,7 @@ static __always_inline struct flow_entry find(const struct ipvsd_settings *setti
 	__u64 value = 0;
 	__u32 way;
 
-	way = find_in_half(settings, flow, flow->bucket, flow->half, &value);
-	if (way == NO_WAY)
-		way = find_in_half(settings, flow, flow->bucket, flow->half ^ 4, &value);
+	way = find_in_bucket(settings, flow->key, flow->identity, flow->now, flow->bucket, flow->half, &value);
 	if (way == NO_WAY)
 		return settings->is_moving ? find_moving(flow) : hit;
 	hit.entry = &flow->bucket->way[way];
@@ -279,17 +278,6 @@ static __always_inline __u32 readiness(const struct ipvsd_settings *settings, __
 	return 0;
 }
 
-/* What is to be recorded, in place of the value seen at `way`, or where there is room. */
-struct record_request {
-	__u64 key;
-	__u64 value;
-	__u64 seen;
-	__u32 bucket_index;
-	__u32 half;
-	__u32 way;
-	__u16 now;
-};
-
 /* The bucket had no room: for the longest time-out from now, packets without an entry are rederived. */
 static __always_inline void mark_overflow(__u32 bucket_index, __u16 now)
 {
@@ -300,65 +288,66 @@ static __always_inline void mark_overflow(__u32 bucket_index, __u16 now)
 		overflow->stamp[bucket_index & 31] = now ? now : 1;
 }
 
-/* Chooses the readiest way, the flow's own half first; 0 where none is ready. */
-static __always_inline __u32 choose_way(const struct ipvsd_settings *settings, struct ipvsd_bucket *bucket,
-					struct record_request *request)
+struct choice {
+	__u64 seen; /* the way's value */
+	__u32 way;
+	__u32 rank; /* 0: none */
+};
+
+/* The readiest way, from `half` on. */
+static __always_inline struct choice choose_way(const struct ipvsd_settings *settings, struct ipvsd_bucket *bucket,
+						__u32 half, __u16 now)
 {
-	__u32 rank = 0;
+	struct choice best = {};
 
-#pragma unroll
-	for (int i = 0; i < IPVSD_WAYS; i++) {
-		__u32 way = (request->half ^ i) & (IPVSD_WAYS - 1), ready;
-		__u64 seen = *(volatile __u64 *)&bucket->way[way].value;
+	for (int i = 0; i < IPVSD_WAYS && best.rank != READY_FREE; i++) {
+		__u32 way = half ^ i, ready;
+		__u64 seen;
 
-		ready = readiness(settings, seen, request->now);
-		if (ready > rank) {
-			rank = ready;
-			request->way = way;
-			request->seen = seen;
-			if (ready == READY_FREE)
-				break;
-		}
+		/* For the verifier, which cannot follow the ^. */
+		asm volatile("%0 &= 7" : "+r"(way));
+		seen = *(volatile __u64 *)&bucket->way[way].value;
+		ready = readiness(settings, seen, now);
+		if (ready > best.rank)
+			best = (struct choice){ .seen = seen, .way = way, .rank = ready };
 	}
-	return rank;
+	return best;
 }
 
 #define RECORDED 1
 #define RECORDED_BY_EVICTION 2
 
-/* Another CPU may be faster once. 0: there was no room. */
-__noinline int record_flow(struct record_request *request)
+/* In place of `seen` at `way`, or, with NO_WAY, where there is room; another CPU may be faster once. 0: there was no
+ * room. `place`: way << 32 | half << 40 | the bucket's index. */
+__noinline int record_flow(__u64 key, __u64 value, __u64 seen, __u64 place)
 {
 	struct ipvsd_settings *settings = get_settings();
-	struct ipvsd_bucket *bucket;
-	__u32 index;
+	__u32 index = place, half = place >> 40 & 4;
+	struct choice choice = { .seen = seen, .way = place >> 32 & 0xff };
+	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&flows, &index);
+	__u16 now = value >> STAMP_SHIFT;
 
-	if (!request || !settings)
-		return 0;
-	index = request->bucket_index;
-	bucket = bpf_map_lookup_elem(&flows, &index);
-	if (!bucket)
+	if (!settings || !bucket)
 		return 0;
 	for (int attempt = 0; attempt < 2; attempt++) {
 		struct ipvsd_flow *entry;
-		__u32 rank = 0;
 
-		if (attempt || request->way >= NO_WAY) {
-			rank = choose_way(settings, bucket, request);
-			if (!rank)
+		if (attempt || choice.way >= NO_WAY) {
+			choice = choose_way(settings, bucket, half, now);
+			if (!choice.rank)
 				return 0;
 		}
-		entry = &bucket->way[request->way & (IPVSD_WAYS - 1)];
-		if (__sync_val_compare_and_swap(&entry->value, request->seen, request->value) != request->seen)
+		entry = &bucket->way[choice.way & (IPVSD_WAYS - 1)];
+		if (__sync_val_compare_and_swap(&entry->value, choice.seen, value) != choice.seen)
 			continue;
-		entry->key = request->key;
-		count_load(server_of(request->value), state_of(request->value), 1);
-		if (request->seen)
-			count_load(server_of(request->seen), state_of(request->seen), -1);
-		if (!rank || rank == READY_FREE)
+		entry->key = key;
+		count_load(server_of(value), state_of(value), 1);
+		if (choice.seen)
+			count_load(server_of(choice.seen), state_of(choice.seen), -1);
+		if (!choice.rank || choice.rank == READY_FREE)
 			return RECORDED;
 		/* The flow that gave way may go on. */
-		mark_overflow(index, request->now);
+		mark_overflow(index, now);
 		return RECORDED_BY_EVICTION;
 	}
 	return 0;
@@ -375,20 +364,13 @@ static __always_inline void forget(struct flow_entry hit)
 static __always_inline int record(struct packet *packet, const struct flow_reference *flow, struct flow_entry previous,
 				  __u32 server, __u32 state)
 {
-	struct record_request request = {
-		.key = flow->key,
-		.value = with_state(flow->identity | (__u64)server << SERVER_SHIFT, state, flow->now),
-		.seen = previous.value,
-		.bucket_index = flow->bucket_index,
-		.half = flow->half,
-		.way = previous.way,
-		.now = flow->now,
-	};
+	__u64 value = with_state(flow->identity | (__u64)server << SERVER_SHIFT, state, flow->now);
+	__u64 place = (__u64)flow->half << 40 | (__u64)previous.way << 32 | flow->bucket_index;
 	int recorded;
 
 	if (previous.entry && previous.way == NO_WAY)
 		forget(previous);
-	recorded = record_flow(&request);
+	recorded = record_flow(flow->key, value, previous.value, place);
 	if (recorded == RECORDED_BY_EVICTION)
 		count(packet, IPVSD_EVENT_FLOW_EVICTED);
 	return recorded;

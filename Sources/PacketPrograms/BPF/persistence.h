@@ -23,53 +23,59 @@ static __always_inline int enter(__u32 id, __u32 flags, struct service_entry *en
 	return entry->service != 0;
 }
 
-static __always_inline struct ipvsd_template_key template_key(const struct service_entry *entry, __be32 client)
-{
-	return (struct ipvsd_template_key){ .client = client & entry->service->netmask, .service = entry->id };
-}
+/* What follows are global functions, which the verifier takes by themselves: at each of their calls again they would be
+ * too much for it. Scalars alone go in: the stack of a call comes on top of its caller's, and 512 bytes are all. */
 
 /* The server of the client's template, 0 where there is none that counts. */
-static __always_inline __u32 by_template(const struct service_entry *entry, __be32 client)
+__noinline int by_template(__u32 id, __be32 client)
 {
-	struct ipvsd_template_key key = template_key(entry, client);
+	struct ipvsd_service *service = bpf_map_lookup_elem(&schedules, &id);
+	struct ipvsd_template_key key = { .service = id };
 	struct ipvsd_template *template;
 	struct ipvsd_server *server;
-	__u32 now = ticks(), id;
+	__u32 now = ticks(), server_id;
 
-	template = bpf_map_lookup_elem(&templates, &key);
-	if (!template || now - template->stamp > entry->service->persistence)
+	if (!service)
 		return 0;
-	id = template->server;
-	server = bpf_map_lookup_elem(&servers, &id);
+	key.client = client & service->netmask;
+	template = bpf_map_lookup_elem(&templates, &key);
+	if (!template || now - template->stamp > service->persistence)
+		return 0;
+	server_id = template->server;
+	server = bpf_map_lookup_elem(&servers, &server_id);
 	if (!server || server->flags & (IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED))
 		return 0;
 	template->stamp = now;
-	return id;
+	return server_id;
 }
 
-static __always_inline void keep_template(const struct service_entry *entry, __be32 client, __u32 server)
+__noinline int keep_template(__u32 id, __be32 client, __u32 server)
 {
-	struct ipvsd_template_key key = template_key(entry, client);
+	struct ipvsd_service *service = bpf_map_lookup_elem(&schedules, &id);
+	struct ipvsd_template_key key = { .service = id };
 	struct ipvsd_template template = { .server = server, .stamp = ticks() };
 
+	if (!service)
+		return 0;
+	key.client = client & service->netmask;
 	bpf_map_update_elem(&templates, &key, &template, BPF_ANY);
+	return server;
 }
 
-/* Global, so that it is verified once and not for every call. */
 __noinline int choose_new(__u32 id, __u32 flags, __be32 client, __u32 client_port)
 {
-	struct service_entry entry;
+	struct ipvsd_service *service = bpf_map_lookup_elem(&schedules, &id);
 	__u32 server;
 
-	if (!enter(id, flags, &entry))
+	if (!service)
 		return 0;
 	if (!(flags & IPVSD_SERVICE_PERSISTENT))
-		return choose(entry.service, client, client_port);
-	server = by_template(&entry, client);
+		return choose(service, client, client_port);
+	server = by_template(id, client);
 	if (!server) {
-		server = choose(entry.service, client, client_port);
+		server = choose(service, client, client_port);
 		if (server)
-			keep_template(&entry, client, server);
+			keep_template(id, client, server);
 	}
 	return server;
 }
@@ -77,15 +83,29 @@ __noinline int choose_new(__u32 id, __u32 flags, __be32 client, __u32 client_por
 /* Without memory, the same for all connections of a persistent client. */
 __noinline int choose_again(__u32 id, __u32 flags, __be32 client, __u32 client_port)
 {
-	struct service_entry entry;
+	struct ipvsd_service *service = bpf_map_lookup_elem(&schedules, &id);
 	__u32 server;
 
-	if (!enter(id, flags, &entry))
+	if (!service)
 		return 0;
 	if (!(flags & IPVSD_SERVICE_PERSISTENT))
-		return rederive(entry.service, client, client_port);
-	server = by_template(&entry, client);
-	return server ? server : by_maglev(entry.service, client & entry.service->netmask, 0);
+		return rederive(service, client, client_port);
+	server = by_template(id, client);
+	return server ? server : by_maglev(service, client & service->netmask, 0);
+}
+
+/* Another one than the silent server out of the Maglev table; 0 where two tries find none. */
+__noinline int choose_besides(__u32 id, __be32 client, __u32 client_port, __u32 silent)
+{
+	struct ipvsd_service *service = bpf_map_lookup_elem(&schedules, &id);
+	__u32 other;
+
+	if (!service)
+		return 0;
+	other = by_maglev(service, client, client_port + 1);
+	if (other == silent)
+		other = by_maglev(service, client, client_port + 2);
+	return other == silent ? 0 : other;
 }
 
 /* The server of a new connection. */
@@ -100,17 +120,19 @@ static __always_inline __u32 rederive_server(const struct service_entry *entry, 
 	return choose_again(entry->id, entry->flags, client, client_port) & 0xffff;
 }
 
-/* Another server than the silent one, if the scheduler has one: it may name the same again, and a hash always does. */
-static __always_inline __u32 choose_other(const struct service_entry *entry, __be32 client, __be16 client_port, __u32 silent)
+/* Another server than the silent one, 0 where there is none: the scheduler may name the same again, and a hash always
+ * does. */
+static __always_inline __u32 select_other(const struct service_entry *entry, __be32 client, __be16 client_port,
+					  __u32 silent)
 {
 	__u32 other = choose_new(entry->id, entry->flags & ~IPVSD_SERVICE_PERSISTENT, client, client_port) & 0xffff;
 
 	if (other == silent)
-		other = by_maglev(entry->service, client, client_port + 1);
-	if (other == silent)
-		other = by_maglev(entry->service, client, client_port + 2);
-	if (entry->flags & IPVSD_SERVICE_PERSISTENT && other && other != silent)
-		keep_template(entry, client, other);
+		other = choose_besides(entry->id, client, client_port, silent) & 0xffff;
+	if (!other || is_over_threshold(other))
+		return 0;
+	if (entry->flags & IPVSD_SERVICE_PERSISTENT)
+		keep_template(entry->id, client, other);
 	return other;
 }
 

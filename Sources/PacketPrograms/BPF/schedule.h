@@ -3,52 +3,24 @@
 #pragma once
 
 #include "flows.h"
+#include "locality.h"
 #include "maps.h"
+#include "overload.h"
+#include "tables.h"
 
-struct slice {
-	__u32 first;
-	__u32 size;
-	__u32 scheduler;
-	__u32 by_port;
-};
-
-static __always_inline struct slice slice_of(__u64 word)
+/* ip_vs_rr.c, ip_vs_wrr.c: who is overloaded loses the turn to the next. Where all are, no turn is taken. */
+static __always_inline __u32 by_turn(struct ipvsd_service *service, struct slice ring)
 {
-	return (struct slice){
-		.first = word,
-		.size = word >> 32 & 0xffffff,
-		.scheduler = word >> 56 & ~IPVSD_SCHEDULER_BY_PORT,
-		.by_port = word >> 56 & IPVSD_SCHEDULER_BY_PORT,
-	};
+	__u64 turn = __sync_fetch_and_add(&service->cursor, 1);
+	__u32 id = slot(ring.first + (__u32)(turn % ring.size));
+	struct walk walk;
+
+	if (is_available(id))
+		return id;
+	walk = walk_from(ring, turn % ring.size, 1);
+	__sync_fetch_and_add(&service->cursor, walk.chosen ? (__u64)walk.passed - 1 : -1ull);
+	return walk.chosen;
 }
-
-static __always_inline __u32 slot(__u32 index)
-{
-	__u32 group = index >> 2;
-	struct ipvsd_slots *four = bpf_map_lookup_elem(&slots, &group);
-
-	return four ? four->server[index & 3] : 0;
-}
-
-/* The same on every director, and as LoadBalancing.MaglevTable has it. port 0: by address alone. */
-static __always_inline __u32 by_maglev(const struct ipvsd_service *service, __be32 client, __be16 client_port)
-{
-	struct slice table = slice_of(*(volatile const __u64 *)&service->maglev);
-	__u64 hash = mix((__u64)bpf_ntohl(client) << 16 | bpf_ntohs(client_port));
-
-	if (!table.size)
-		return 0;
-	return slot(table.first + (__u32)((hash & 0xffffffff) * table.size >> 32));
-}
-
-/* Gives a loop its turns: bpf_loop is not in every kernel that we support (5.17), and the verifier of 6.1 gives up on a
- * plain loop of this length. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, IPVSD_LIST_LIMIT); /* also IPVSD_SWEEP_BUCKETS */
-	__type(key, __u32);
-	__type(value, __u8);
-} turns SEC(".maps");
 
 struct search {
 	__u64 overhead;
@@ -58,11 +30,6 @@ struct search {
 	__u32 size;
 	__u32 scheduler;
 };
-
-static __always_inline __u64 overhead_of(const struct ipvsd_load *load)
-{
-	return ((__u64)load->active << 8) + load->inactive;
-}
 
 /* True where the candidate has less overhead for its weight than the one chosen so far. */
 static __always_inline int has_less(const struct search *search, __u64 overhead, __u32 weight)
@@ -84,11 +51,14 @@ static long consider(void *map, const __u32 *turn, __u8 *value, struct search *s
 	id = slot(search->first + *turn);
 	server = bpf_map_lookup_elem(&servers, &id);
 	load = bpf_map_lookup_elem(&loads, &id);
-	if (!server || !load || !server->weight)
+	if (!server || !load || !server->weight || is_overloaded(server, load))
 		return 0;
 	weight = search->scheduler == IPVSD_SCHEDULER_LC ? 1 : server->weight;
 	overhead = overhead_of(load);
 	switch (search->scheduler) {
+	case IPVSD_SCHEDULER_FO: /* ip_vs_fo.c */
+		search->chosen = id;
+		return 1;
 	case IPVSD_SCHEDULER_NQ: /* ip_vs_nq.c: an idle one at once, else as sed */
 		if (!load->active) {
 			search->chosen = id;
@@ -122,13 +92,30 @@ static __always_inline __u32 by_search(struct slice list)
 	return search.chosen;
 }
 
+#define REDRAWS 8
+
+/* IPVS draws among those that are available. Redrawing gives them the same chances; where chance finds none, the next
+ * one in the ring has to do. */
+static __always_inline __u32 draw_slot(struct slice ring, __u64 draw)
+{
+	__u32 index = (__u32)((draw & 0xffffffff) * ring.size >> 32);
+	__u32 id = slot(ring.first + index);
+
+	for (int i = 0; i < REDRAWS && !is_available(id); i++) {
+		draw = mix(draw + 1);
+		index = (__u32)((draw & 0xffffffff) * ring.size >> 32);
+		id = slot(ring.first + index);
+	}
+	return is_available(id) ? id : walk_from(ring, index, 1).chosen;
+}
+
 /* ip_vs_twos.c: of two servers, drawn by weight, the second only if it has less overhead for its weight. The draw is
  * a hash of the service's cursor, so that a model can follow it. */
 static __always_inline __u32 by_two_choices(struct ipvsd_service *service, struct slice ring)
 {
 	__u64 draw = mix(__sync_fetch_and_add(&service->cursor, 1) + 1);
-	__u32 one = slot(ring.first + (__u32)((draw & 0xffffffff) * ring.size >> 32));
-	__u32 other = slot(ring.first + (__u32)((draw >> 32) * ring.size >> 32));
+	__u32 one = draw_slot(ring, draw);
+	__u32 other = draw_slot(ring, draw >> 32);
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &one);
 	struct ipvsd_server *second = bpf_map_lookup_elem(&servers, &other);
 	struct ipvsd_load *load = bpf_map_lookup_elem(&loads, &one);
@@ -139,31 +126,41 @@ static __always_inline __u32 by_two_choices(struct ipvsd_service *service, struc
 	return second->weight * overhead_of(load) > server->weight * overhead_of(second_load) ? other : one;
 }
 
-/* ip_vs_sh.c: hash_32 of address plus port, to 8 bits. Fallbacks are in the table already. */
-static __always_inline __u32 by_source_hash(struct slice table, __be32 client, __be16 client_port)
+/* ip_vs_sh.c: hash_32 of address plus port, to 8 bits. Without fallback the table has no server of weight 0; with it,
+ * the walk starts at twice the bucket, since ip_vs_sh_get_fallback adds the bucket to the offset and to the hash. */
+static __always_inline __u32 by_source_hash(struct slice table, __be32 client, __be16 client_port,
+					    __u32 heeds_thresholds)
 {
 	__u32 key = bpf_ntohl(client) + (table.by_port ? bpf_ntohs(client_port) : 0);
+	__u32 bucket = key * 0x61C88647u >> 24;
+	__u32 id = slot(table.first + bucket);
 
-	return slot(table.first + (key * 0x61C88647u >> 24));
+	if (!(heeds_thresholds && is_over_threshold(id)) && (!table.falls_back || has_weight(id)))
+		return id;
+	return table.falls_back ? walk_from(table, 2 * bucket, heeds_thresholds).chosen : 0;
 }
 
-static __always_inline __u32 choose(struct ipvsd_service *service, __be32 client, __be16 client_port)
+/* Where ip_vs_mh.c's fallback hashes anew, ours takes the slots that follow: as random, in a Maglev table. */
+static __always_inline __u32 by_maglev_hash(const struct ipvsd_service *service, struct slice list, __be32 client,
+					    __be16 client_port, __u32 heeds_thresholds)
 {
-	struct slice list = slice_of(*(volatile __u64 *)&service->schedule);
+	struct slice table = slice_of(*(volatile const __u64 *)&service->maglev);
+	__u32 index = maglev_slot(table, client, list.by_port ? client_port : 0), id;
 
-	if (list.scheduler == IPVSD_SCHEDULER_MH)
-		return by_maglev(service, client, list.by_port ? client_port : 0);
-	if (!list.size)
+	if (!table.size)
 		return 0;
-	switch (list.scheduler) {
-	case IPVSD_SCHEDULER_RING:
-		return slot(list.first + (__u32)(__sync_fetch_and_add(&service->cursor, 1) % list.size));
-	case IPVSD_SCHEDULER_TWOS:
-		return by_two_choices(service, list);
-	case IPVSD_SCHEDULER_SH:
-		return by_source_hash(list, client, client_port);
-	}
-	return by_search(list);
+	id = slot(table.first + index);
+	if (!heeds_thresholds || !is_over_threshold(id))
+		return id;
+	return list.falls_back ? walk_from(table, index, 1).chosen : 0;
+}
+
+static __always_inline __u32 choose_by_hash(const struct ipvsd_service *service, struct slice list, __be32 client,
+					    __be16 client_port, __u32 heeds_thresholds)
+{
+	if (list.scheduler == IPVSD_SCHEDULER_MH)
+		return by_maglev_hash(service, list, client, client_port, heeds_thresholds);
+	return list.size ? by_source_hash(list, client, client_port, heeds_thresholds) : 0;
 }
 
 /* Every director makes the same choice for a client: packets without a connection need no memory. */
@@ -172,8 +169,31 @@ static __always_inline int is_hash_based(const struct ipvsd_service *service)
 	return slice_of(service->schedule).scheduler >= IPVSD_SCHEDULER_SH;
 }
 
-/* The server that any director names for a packet without a connection. */
+static __always_inline __u32 choose(struct ipvsd_service *service, __be32 client, __be16 client_port)
+{
+	struct slice list = slice_of(*(volatile __u64 *)&service->schedule);
+	if (list.scheduler >= IPVSD_SCHEDULER_SH)
+		return choose_by_hash(service, list, client, client_port, 1);
+	if (!list.size)
+		return 0;
+	switch (list.scheduler) {
+	case IPVSD_SCHEDULER_RING:
+		return by_turn(service, list);
+	case IPVSD_SCHEDULER_TWOS:
+		return by_two_choices(service, list);
+	case IPVSD_SCHEDULER_LBLC:
+	case IPVSD_SCHEDULER_LBLCR:
+		return by_locality(service, list);
+	}
+	return by_search(list);
+}
+
+/* The server that any director names for a packet without a connection. No threshold counts: the connection may be an
+ * old one, of which this director knows nothing. */
 static __always_inline __u32 rederive(struct ipvsd_service *service, __be32 client, __be16 client_port)
 {
-	return is_hash_based(service) ? choose(service, client, client_port) : by_maglev(service, client, client_port);
+	struct slice list = slice_of(*(volatile __u64 *)&service->schedule);
+	if (list.scheduler >= IPVSD_SCHEDULER_SH)
+		return choose_by_hash(service, list, client, client_port, 0);
+	return by_maglev(service, client, client_port);
 }

@@ -16,6 +16,7 @@
 #define IPVSD_FRAGMENTED 16384       /* datagrams whose fragments are on their way */
 #define IPVSD_SWEEP_BUCKETS 1024     /* in one run of the sweep: the smallest flow table */
 #define IPVSD_CHECK_ADDRESSES 8
+#define IPVSD_OWN_MACS 8
 #define IPVSD_LIST_LIMIT 1024        /* real servers that lc and its like compare */
 
 /* A tick of flow stamps is 2^28 ns, 0.27 s. Time-outs are at most 32,767 ticks: 2 h 26 min. */
@@ -103,18 +104,22 @@ struct ipvsd_listener_bucket {
 
 enum ipvsd_scheduler {
 	IPVSD_SCHEDULER_NONE,
-	IPVSD_SCHEDULER_RING, /* rr, wrr, fo, dh: slots in turn */
+	IPVSD_SCHEDULER_RING, /* rr, wrr, dh: slots in turn */
 	IPVSD_SCHEDULER_TWOS, /* two random slots of the ring */
-	IPVSD_SCHEDULER_LC,   /* from here to OVF the slots are the list of real servers */
+	IPVSD_SCHEDULER_LC,   /* from here to LBLCR the slots are the list of real servers */
 	IPVSD_SCHEDULER_WLC,
 	IPVSD_SCHEDULER_SED,
 	IPVSD_SCHEDULER_NQ,
 	IPVSD_SCHEDULER_OVF,
+	IPVSD_SCHEDULER_FO, /* the list has the highest weight first */
+	IPVSD_SCHEDULER_LBLC,
+	IPVSD_SCHEDULER_LBLCR,
 	IPVSD_SCHEDULER_SH, /* 256 slots, by the client's address */
 	IPVSD_SCHEDULER_MH, /* the Maglev table, by the client's address */
 };
 
-#define IPVSD_SCHEDULER_BY_PORT 0x80u /* sh-port, mh-port: by the client's port too */
+#define IPVSD_SCHEDULER_BY_PORT 0x80u  /* sh-port, mh-port: by the client's port too */
+#define IPVSD_SCHEDULER_FALLBACK 0x40u /* sh-fallback, mh-fallback: past a server that takes no new connections */
 
 /* schedule and maglev are slices of the slots, each swapped by one 64-bit store:
  * scheduler << 56 | size << 32 | first slot. maglev's scheduler bits are 0. */
@@ -125,8 +130,17 @@ struct ipvsd_service {
 	__u64 name;   /* of the scheduler, in ASCII; the control plane's own, for adoption */
 	__u32 persistence; /* ticks */
 	__be32 netmask;    /* of persistence: clients that differ in its zero bits are one */
-	__u64 reserved[3];
+	/* Of lblc and lblcr, the packet programs' own. Times are in 2^IPVSD_LOCALITY_SHIFT ns. */
+	__u32 cached;  /* lblc: the VIP's server. lblcr: the number under which the last server joined the VIP's set */
+	__u32 emptied; /* lblcr: who joined under a number up to this one is no longer in the set */
+	__u32 changed; /* lblcr: when the set last changed */
+	__u32 used;    /* when a server was last looked for */
+	__u64 reserved;
 };
+
+#define IPVSD_LOCALITY_SHIFT 32
+/* A day: sysctl_lblc_expiration and sysctl_lblcr_expiration. */
+#define IPVSD_LOCALITY_EXPIRATION 20117u
 
 /* Of templates: a client's (network's) real server in a persistent service. */
 struct ipvsd_template_key {
@@ -174,6 +188,12 @@ struct ipvsd_server {
 	__be32 address;
 	__u16 service;
 	__u16 configured_weight;
+	/* The next eight are one word, too. Connections, active and inactive; upper 0: no thresholds. */
+	__u32 upper_threshold;
+	__u32 lower_threshold; /* never 0 where upper is not */
+	/* The packet programs' own. */
+	__u32 overloaded; /* the upper threshold was reached, and since then no connection came below the lower */
+	__u32 joined;     /* the number under which it joined the set of lblcr; 0: never */
 };
 
 #define IPVSD_SERVER_USED 1u
@@ -188,19 +208,24 @@ struct ipvsd_load {
 	__u32 completed;  /* the tick of that handshake */
 };
 
-/* A way to a real server. Rows are immutable while a server names them: 12 bytes of MAC would tear. */
+/* A way to a real server: a cache line. Rows are immutable while a server names them: 12 bytes of MAC would tear. */
 struct ipvsd_path {
 	__u64 mac_first8; /* destination MAC and the first 2 bytes of the source's */
 	__u32 mac_last4;
-	__u32 ifindex;
+	__u32 ifindex; /* that frames leave by: below a VLAN device, a port of a bridge */
 	__be32 source;
 	__be32 destination;
 	__u32 mtu;   /* of the outer packet, IP header included */
 	__u32 flags; /* IPVSD_PATH_ */
+	__u64 tags;  /* the bytes between MACs and type: TPID, TCI, and perhaps another such pair */
+	__u32 tag_length; /* of them: 0, 4 or 8 */
+	__u32 route_ifindex; /* the interface that the route names: of checks, whose frames the kernel builds */
+	__u32 reserved[4];
 };
 
 #define IPVSD_PATH_RESOLVED 1u /* the next hop's MAC is known */
-#define IPVSD_PATH_TRANSMIT 2u /* leaves by XDP_TX; otherwise by redirect */
+#define IPVSD_PATH_TRANSMIT 2u /* leaves by XDP_TX where it came in by ifindex; otherwise by redirect */
+#define IPVSD_PATH_LOCAL 4u    /* the director itself (IPVS's localnode); never RESOLVED */
 
 /* ---- Counters, one set for each CPU ---- */
 
@@ -272,6 +297,8 @@ struct ipvsd_settings {
 	__u32 is_moving; /* flows may still be in `former` */
 	/* Turns away what is for nobody's VIP: bit (vip as __be32 * 0x9E3779B1) >> 16. */
 	__u64 vip_filter[1024];
+	/* Where an ingress interface is a bridge: the MACs that frames for the director have, the first byte lowest. */
+	__u64 own_mac[IPVSD_OWN_MACS];
 };
 
 /* Of learnt_ports, whose value is the time (CLOCK_MONOTONIC, ns) of the last handshake: id is the service. Of
@@ -302,6 +329,11 @@ struct ipvsd_director_constants {
 	__u32 answer_by_redirect; /* veth: XDP_TX would be lost there */
 	__u32 reply_limit;        /* generated replies a second and CPU */
 	__u32 jiffy;              /* nanoseconds */
+	__u32 several_ingress;    /* a packet may have come in elsewhere than where its XDP_TX would leave */
+	__u32 bridged;            /* a bridge's ports carry other hosts' frames too: own_mac tells */
+	/* The outer source's host part varies by flow: prefix | (hash & mask). Mask 0: the path's own address. */
+	__be32 outer_prefix;
+	__be32 outer_mask;
 };
 
 struct ipvsd_check_constants {
@@ -317,6 +349,7 @@ _Static_assert(sizeof(struct ipvsd_template_key) == 8, "map key layout");
 _Static_assert(sizeof(struct ipvsd_datagram) == 12, "map key layout");
 _Static_assert(sizeof(struct ipvsd_listener_bucket) == 64, "a bucket is a cache line");
 _Static_assert(sizeof(struct ipvsd_service) == 64, "map value layout");
-_Static_assert(sizeof(struct ipvsd_server) == 16, "map value layout");
-_Static_assert(sizeof(struct ipvsd_path) == 32, "map value layout");
+_Static_assert(sizeof(struct ipvsd_server) == 32, "map value layout");
+_Static_assert(sizeof(struct ipvsd_path) == 64, "a path is a cache line");
+_Static_assert(sizeof(struct ipvsd_director_constants) == 40, ".rodata layout");
 _Static_assert(sizeof(struct ipvsd_check_constants) == 12, ".rodata layout");

@@ -1,0 +1,237 @@
+internal import BPF
+internal import CLinux
+internal import DataPlane
+internal import Glibc
+internal import HostState
+internal import LoadBalancing
+internal import Logging
+internal import Netlink
+internal import ServiceConfiguration
+
+/// What the director does to the interfaces on which clients' packets come in.
+extension Director {
+    /// A device that the packet program sits on.
+    struct Attachment {
+        var device: Link
+        /// The preferred first.
+        var modes: [XDPMode]
+        var pin: String
+    }
+
+    /// Refuses where another program sits.
+    static func attachments(
+        _ configuration: DirectorConfiguration, ingress: [Ingress], directory: String
+    ) throws -> [Attachment] {
+        let hasVeth = ingress.hasVeth
+        return try ingress.devices.map { device in
+            let pin = XDPDataPlane.linkPin(directory: directory, interface: device.index)
+            let present = try XDPAttachment.of(interface: device.index)
+            if let present, try BPFLink(pinnedAt: pin)?.interface() != UInt32(device.index) {
+                throw DirectorError(
+                    .interface,
+                    "attach director to \(device.name): Device or resource busy (another XDP program: id "
+                        + "\(present.programID))")
+            }
+            let modes: [XDPMode] =
+                switch configuration.xdp {
+                case .native: [.native]
+                case .generic: [.generic]
+                // A veth's generic hook would see merged frames of 64 KB; so would a bond's.
+                case .auto where device.kind == "veth" || (device.kind == "bond" && hasVeth): [.native]
+                case .auto: present?.mode == .generic ? [.generic] : [.native, .generic]
+                }
+            return Attachment(device: device, modes: modes, pin: pin)
+        }
+    }
+
+    func attach(_ dataPlane: XDPDataPlane, to attachments: [Attachment]) throws {
+        let modes = try attachments.map { try attach(dataPlane, to: $0) }
+        do { try dataPlane.publish() } catch { throw DirectorError(.kernel, "publish the data plane: \(error)") }
+        running?.paths.isNative = modes.contains(.native)
+    }
+
+    @discardableResult
+    func attach(_ dataPlane: XDPDataPlane, to attachment: Attachment) throws -> XDPMode {
+        let device = attachment.device
+        for (index, mode) in attachment.modes.enumerated() {
+            do {
+                try dataPlane.attach(interface: device.index, mode: mode)
+                if mode == .generic { try keepFramesApart(below: device) }
+                return mode
+            } catch let error as BPFError where error.code == EBUSY || error.code == EEXIST {
+                throw DirectorError(.interface, "attach director to \(device.name): \(error)")
+            } catch let error as BPFError where index + 1 < attachment.modes.count {
+                logger.warning(
+                    "\(device.name) has no native XDP (\(error)): falling back to generic, which is slower")
+            } catch let error as BPFError {
+                throw DirectorError(.kernel, "attach director to \(device.name) in \(mode.rawValue) mode: \(error)")
+            }
+        }
+        preconditionFailure("an attachment has a mode")
+    }
+
+    /// A bond's generic hook comes after its members have merged frames (GRO). A device that has the hook itself
+    /// merges none (netif_elide_gro).
+    private func keepFramesApart(below device: Link) throws {
+        guard let journal = running?.journal else { return }
+        for member in try LinkTree().members(of: device) where member.index != device.index {
+            turnOff("rx-gro", of: member, journal: journal)
+            running?.keptApart.insert(.offload(interface: member.name, feature: "rx-gro"))
+        }
+    }
+
+    // MARK: Offloads
+
+    /// Frames must come as they were sent: not merged (LRO), and with their tags where these tell VLANs apart, since
+    /// answers are built from what came. What it turned off, or had turned off.
+    func turnOffloadsOff(of ingress: [Ingress], journal: ChangeJournal) throws -> Set<Change> {
+        var features = ["rx-lro", "rx-gro-hw"]
+        if try LinkTree().hasTags(on: ingress.devices) { features += ["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"] }
+        var off: Set<Change> = []
+        for member in ingress.members {
+            for feature in features {
+                turnOff(feature, of: member, journal: journal)
+                off.insert(.offload(interface: member.name, feature: feature))
+            }
+        }
+        return off
+    }
+
+    private func turnOff(_ feature: String, of link: Link, journal: ChangeJournal) {
+        do {
+            guard try Offload.isOn(feature, of: link.name) == true else { return }
+            try journal.make(.offload(interface: link.name, feature: feature)) {
+                try Offload.set(feature, of: link.name, on: false)
+            }
+        } catch {
+            logger.warning("\(error): packets may be dropped, and counted as merged frames")
+        }
+    }
+
+    // MARK: What is known of them
+
+    /// Tells the packet program what depends on the interfaces.
+    func describeIngress() throws {
+        guard let running else { return }
+        let links = running.ingress.map(\.link)
+        running.dataPlane.setIngressMTU((links + running.ingress.devices).map(\.mtu).max() ?? 1500)
+        if running.ingress.contains(where: \.isBridged) {
+            let tree = try LinkTree()
+            var own: [MACAddress] = []
+            for address in links.flatMap(tree.addresses) where !own.contains(address) { own.append(address) }
+            running.dataPlane.setOwnMACs(own)
+        }
+    }
+
+    /// Follows their state: where a cable is back, switches have to learn anew where the VIPs are.
+    func refreshIngress() throws {
+        guard let current = running else { return }
+        let socket = try RouteSocket()
+        for (index, ingress) in current.ingress.enumerated() {
+            guard let link = try socket.link(index: ingress.link.index) else { continue }
+            running?.ingress[index].link = link
+            if link.isUp, link.hasCarrier, !ingress.link.hasCarrier { announce(on: link) }
+        }
+        try describeIngress()
+    }
+
+    /// An interface may have been made anew under its old name (a driver was reloaded, a container's veth replaced),
+    /// and a bridge may have got another port.
+    func stayAttached() throws {
+        guard let current = running else { return }
+        let tree = try LinkTree()
+        let ingress = current.ingress.map { known in
+            tree.link(named: known.link.name).flatMap { try? Ingress($0, in: tree) } ?? known
+        }
+        let present = ingress.devices.filter { tree.link(index: $0.index) != nil }
+        let missing = try present.filter { try !current.dataPlane.isAttached(interface: $0.index) }
+        let gone = current.ingress.devices.filter { device in
+            tree.link(index: device.index) != nil && !ingress.devices.contains { $0.index == device.index }
+        }
+        // A VLAN device or a bridge, whose program sits elsewhere, but which has lost its addresses.
+        let isRemade = zip(ingress, current.ingress).contains { $0.link.index != $1.link.index }
+        guard !missing.isEmpty || !gone.isEmpty || isRemade, let directory = instance.existingBPFDirectory() else {
+            return
+        }
+        running?.ingress = ingress
+        running?.paths.transmitting = ingress.transmitting
+        for device in gone {
+            logger.notice("\(device.name) is no longer part of an interface for clients: detaching the director")
+            try current.journal.undo(
+                .attachment(path: XDPDataPlane.linkPin(directory: directory, interface: device.index)))
+        }
+        guard !missing.isEmpty || isRemade else { return }
+        running?.listening = []
+        _ = try turnOffloadsOff(of: ingress, journal: current.journal)
+        let attachments = try Self.attachments(configuration, ingress: ingress, directory: directory)
+        for attachment in attachments where missing.contains(where: { $0.index == attachment.device.index }) {
+            logger.warning("the director is not attached to \(attachment.device.name): attaching it")
+            try current.journal.make(.attachment(path: attachment.pin)) {}
+            try attach(current.dataPlane, to: attachment)
+        }
+        try describeIngress()
+        try refreshPaths()
+        try placeAddresses(journal: current.journal)
+        announce()
+    }
+
+    // MARK: Addresses
+
+    /// Puts the VIPs on the interfaces, and takes off those that an earlier configuration had put there.
+    func placeAddresses(journal: ChangeJournal) throws {
+        guard let ingress = running?.ingress else { return }
+        let socket = try RouteSocket()
+        let addresses = try socket.addresses()
+        var homes: [IPv4Address: Link] = [:]
+        for vip in configuration.services.map(\.address.vip) { homes[vip] = ingress.home(of: vip, addresses) }
+        for change in journal.changes {
+            if case .address(let interface, let address, _) = change,
+                !configuration.managesAddress || homes[address]?.name != interface
+            {
+                try journal.undo(change)
+            }
+        }
+        guard configuration.managesAddress else { return }
+        let present = Set(try socket.addresses().map(\.address))
+        for (vip, link) in homes where !present.contains(vip) {
+            try journal.make(.address(interface: link.name, address: vip, prefixLength: 32)) {
+                try socket.addAddress(vip, prefixLength: 32, to: link.index)
+            }
+        }
+    }
+
+    func announce() {
+        for ingress in running?.ingress ?? [] { announce(on: ingress.link) }
+    }
+
+    /// Gratuitous ARP: neighbours that knew another holder of a VIP learn of this one.
+    private func announce(on link: Link) {
+        guard configuration.managesAddress, let mac = link.address else { return }
+        for vip in Set(configuration.services.map(\.address.vip)) {
+            if clinux_request_arp(link.index, mac.bytes, vip.bigEndian, vip.bigEndian) != 0 {
+                logger.warning("announce \(vip) on \(link.name): \(String(cString: strerror(errno)))")
+            }
+        }
+    }
+
+    // MARK: What a start no longer wants
+
+    /// What the daemon before this one had put elsewhere, or for checks that are now off.
+    func dropWhatIsNoLongerWanted(
+        _ journal: ChangeJournal, attachments: [Attachment], offloads: Set<Change>
+    ) throws {
+        let pins = Set(attachments.compactMap { $0.pin.split(separator: "/").last })
+        for change in journal.changes.reversed() {
+            switch change {
+            case .attachment(let path):
+                if let pin = path.split(separator: "/").last, !pins.contains(pin) { try journal.undo(change) }
+            case .offload:
+                let wanted = offloads.union(running?.keptApart ?? [])
+                if !wanted.contains(change) { try journal.undo(change) }
+            case .filter, .qdisc, .link:
+                if running?.checkDevice == nil { try journal.undo(change) }
+            default: continue
+            }
+        }
+    }
+}

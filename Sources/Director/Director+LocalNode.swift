@@ -1,0 +1,43 @@
+internal import DataPlane
+internal import LoadBalancing
+internal import Netlink
+internal import ServiceConfiguration
+
+/// The director itself as a real server, which IPVS calls a local node: packets for it go up its own stack.
+extension Director {
+    /// A local node of a VIP with all ports would open every port of this machine to its clients, sshd's too.
+    private static func opensEveryPort(
+        _ server: IPv4Address, _ configuration: DirectorConfiguration
+    ) -> ServiceAddress? {
+        configuration.services.first { service in
+            service.address.isAnyPort && service.servers.contains { $0.address == server }
+        }?.address
+    }
+
+    private static func reason(_ server: IPv4Address, _ service: ServiceAddress) -> String {
+        "\(server) is this director, and \(service) has every port: clients would reach all that listens here, sshd "
+            + "too (accepted: VIPs with ports, as \(service.vip):80)"
+    }
+
+    static func refuseEveryPortOfThisDirector(_ configuration: DirectorConfiguration) throws {
+        let socket = try RouteSocket()
+        for server in Set(configuration.services.flatMap { $0.servers.map(\.address) }).sorted() {
+            guard let service = opensEveryPort(server, configuration), try socket.route(to: server)?.isLocal == true
+            else { continue }
+            throw DirectorError(.badValue, "--backends \(server): " + reason(server, service))
+        }
+    }
+
+    /// The way to a real server; one whose address this machine got later on is reached no more where it opens all.
+    func way(to server: IPv4Address, by paths: PathFinder) throws -> PathFinder.Result {
+        let result = try paths.path(to: server)
+        guard case .found(let path) = result, path.isLocal, let service = Self.opensEveryPort(server, configuration)
+        else { return result }
+        return .none(Self.reason(server, service))
+    }
+
+    /// Where a check of a local node goes: to the VIP where this machine has it, as clients' packets do.
+    func localDestination(vip: IPv4Address, server: IPv4Address) throws -> IPv4Address {
+        try RouteSocket().route(to: vip)?.isLocal == true ? vip : server
+    }
+}
