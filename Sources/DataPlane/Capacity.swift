@@ -30,6 +30,11 @@ public struct Capacity: Sendable, Hashable {
         templates = services.contains { $0.persistence != nil } ? max(1 << 16, flowBuckets) : 1
     }
 
+    /// Rows of real servers that connections hold, configured or not, are there besides.
+    mutating func makeRoom(besides held: Int) {
+        servers = min(Self.powerOfTwo(atLeast: held + servers / 2 + 1, minimum: servers), 1 << 16)
+    }
+
     /// `minimum` is a power of two.
     private static func powerOfTwo(atLeast number: Int, minimum: Int) -> Int {
         var power = minimum

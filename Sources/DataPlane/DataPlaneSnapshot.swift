@@ -36,6 +36,7 @@ public struct DataPlaneSnapshot: Sendable {
         public var address: ServiceAddress
         public var listeners: [ServiceAddress]
         public var scheduler: Scheduler
+        public var flags: Set<SchedulerFlag>
         public var onServerLoss: ServerLoss
         public var persistence: Persistence?
         public var isOnePacket: Bool
@@ -72,6 +73,7 @@ public struct DataPlaneSnapshot: Sendable {
                 services[value.service]
                 ?? Service(
                     index: value.service, address: address, listeners: [], scheduler: scheduler,
+                    flags: SchedulerFlag.flags(of: scheduler, word: row.schedule),
                     onServerLoss: ServerLoss(flags: UInt32(value.flags)),
                     persistence: maps.persistence(ofService: value), isOnePacket: false,
                     maglevSize: XDPDataPlane.slice(of: row.maglev).size, servers: [])
@@ -121,6 +123,23 @@ extension DataPlaneSnapshot.Server {
             source: path.ifindex == 0 ? nil : IPv4Address(bigEndian: path.source),
             hasNextHop: path.flags & (IPVSD_PATH_RESOLVED | IPVSD_PATH_LOCAL) != 0,
             isLocal: path.flags & IPVSD_PATH_LOCAL != 0)
+    }
+}
+
+extension SchedulerFlag {
+    /// As a schedule's word has them.
+    static func flags(of scheduler: Scheduler, word: UInt64) -> Set<SchedulerFlag> {
+        let bits = UInt32(word >> 56)
+        var flags: Set<SchedulerFlag> = []
+        for flag in allCases where flag.scheduler == scheduler {
+            let bit: UInt32 =
+                switch flag {
+                case .shPort, .mhPort: IPVSD_SCHEDULER_BY_PORT
+                case .shFallback, .mhFallback: IPVSD_SCHEDULER_FALLBACK
+                }
+            if bits & bit != 0 { flags.insert(flag) }
+        }
+        return flags
     }
 }
 
@@ -209,7 +228,8 @@ extension DesiredService {
     /// The service as it is.
     public init(_ service: DataPlaneSnapshot.Service) {
         self.init(
-            address: service.address, scheduler: service.scheduler, onServerLoss: service.onServerLoss,
+            address: service.address, scheduler: service.scheduler, flags: service.flags,
+            onServerLoss: service.onServerLoss,
             persistence: service.persistence, isOnePacket: service.isOnePacket,
             otherAddresses: Array(service.listeners.dropFirst()),
             maglevSize: service.maglevSize == 0 ? nil : service.maglevSize,

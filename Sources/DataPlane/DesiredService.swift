@@ -52,3 +52,8 @@ public struct DesiredService: Sendable, Hashable {
 
     public var listeners: [ServiceAddress] { [address] + otherAddresses }
 }
+
+extension Scheduler {
+    /// It looks at each real server, in turn.
+    var comparesServers: Bool { [.lc, .wlc, .sed, .nq, .fo, .ovf, .lblc, .lblcr].contains(self) }
+}

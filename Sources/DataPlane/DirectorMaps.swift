@@ -28,7 +28,8 @@ public final class DirectorMaps: Sendable {
     let paths: MappedArray<ipvsd_path>
     let flows: MappedArray<ipvsd_bucket>
     /// The flow table before this one, while `isMoving`.
-    let former: MappedArray<ipvsd_bucket>
+    /// Nil for the moment in which it is made anew.
+    let former: MappedArray<ipvsd_bucket>?
     let overflows: BPFMap<UInt32, ipvsd_overflow>
     let pressure: MappedArray<ipvsd_pressure>
     let templates: BPFMap<ipvsd_template_key, ipvsd_template>
@@ -73,7 +74,8 @@ public final class DirectorMaps: Sendable {
         loads = try array("loads", ipvsd_load.self)
         paths = try array("paths", ipvsd_path.self)
         flows = try array("flows", ipvsd_bucket.self)
-        former = try array("former", ipvsd_bucket.self)
+        former = try BPFMap<UInt32, ipvsd_bucket>(name: "former", pinnedAt: "\(directory)/former")?
+            .memory(writable: writable)
         overflows = try pinned("overflows", UInt32.self, ipvsd_overflow.self)
         pressure = try array("pressure", ipvsd_pressure.self)
         templates = try pinned("templates", ipvsd_template_key.self, ipvsd_template.self)
@@ -106,7 +108,10 @@ extension BPFObject {
     /// Uses the maps that are pinned there. Before `load()`.
     func reuseDirectorMaps(below directory: String) throws(BPFError) {
         for name in DirectorMaps.names {
-            guard let pinned = try BPFDescriptor(pinnedAt: "\(directory)/\(name)") else {
+            // A larger table that is not published yet will be the table.
+            let next = DirectorMaps.nextPin(name, below: directory)
+            let path = access(next, F_OK) == 0 ? next : "\(directory)/\(name)"
+            guard let pinned = try BPFDescriptor(pinnedAt: path) else {
                 throw BPFError("open map \(name) below \(directory)", code: ENOENT)
             }
             try reuse(descriptor: pinned.number, forMap: name)

@@ -56,7 +56,7 @@ public struct FlowScan {
     /// Calls `body` for every flow that has not expired. Flows come and go meanwhile: one may be missed, none is made
     /// up.
     public func forEach(_ body: (Flow) throws -> Void) rethrows {
-        for table in maps.isMoving ? [maps.flows, maps.former] : [maps.flows] {
+        for table in [maps.flows] + (maps.isMoving ? [maps.former].compactMap(\.self) : []) {
             for bucket in 0..<table.count { try forEach(in: table.pointer(bucket), body) }
         }
     }

@@ -9,33 +9,64 @@ struct SliceAllocator {
     }
 
     private let capacity: Int
-    private var used: [Slice]
+    /// In their order; those that rest among them.
+    private var occupied: [Slice]
     private var resting: [(slice: Slice, since: ContinuousClock.Instant)] = []
+    /// Below it there is no gap: thousands of slices are handed out one after another at a start.
+    private var firstGap = 4
+    private var slicesBelowGap = 0
 
     /// `capacity` in slots. The first group stays unused: an empty slice is first 0, size 0.
     init(capacity: Int, used: [Slice] = []) {
         self.capacity = capacity
-        self.used = used.filter { $0.size > 0 }.sorted { $0.first < $1.first }
+        self.occupied = used.filter { $0.size > 0 }.sorted { $0.first < $1.first }
     }
 
     /// Nil where no gap is long enough.
     mutating func allocate(size: Int, now: ContinuousClock.Instant = .now) -> Slice? {
         if size == 0 { return Slice(first: 0, size: 0) }
-        resting.removeAll { now - $0.since >= RowAllocator.grace }
-        let occupied = (used + resting.map(\.slice)).sorted { $0.first < $1.first }
-        var start = 4
-        for slice in occupied where start + size > slice.first {
-            start = max(start, slice.end)
+        while let first = resting.first, now - first.since >= RowAllocator.grace {
+            remove(resting.removeFirst().slice)
+        }
+        while slicesBelowGap < occupied.count, occupied[slicesBelowGap].first == firstGap {
+            firstGap = occupied[slicesBelowGap].end
+            slicesBelowGap += 1
+        }
+        var start = firstGap
+        var index = slicesBelowGap
+        while index < occupied.count, start + size > occupied[index].first {
+            start = occupied[index].end
+            index += 1
         }
         let slice = Slice(first: start, size: size)
         guard slice.end <= capacity else { return nil }
-        used.append(slice)
+        occupied.insert(slice, at: index)
         return slice
     }
 
     mutating func release(_ slice: Slice, now: ContinuousClock.Instant = .now) {
-        guard let index = used.firstIndex(of: slice) else { return }
-        used.remove(at: index)
+        guard let index = index(of: slice), occupied[index] == slice, !resting.contains(where: { $0.slice == slice })
+        else { return }
         resting.append((slice, now))
+    }
+
+    private mutating func remove(_ slice: Slice) {
+        guard let index = index(of: slice) else { return }
+        occupied.remove(at: index)
+        if slice.first < firstGap {
+            firstGap = slice.first
+            slicesBelowGap = index
+        }
+    }
+
+    /// By bisection; nil where no slice begins there.
+    private func index(of slice: Slice) -> Int? {
+        var low = 0
+        var high = occupied.count
+        while low < high {
+            let middle = (low + high) / 2
+            if occupied[middle].first < slice.first { low = middle + 1 } else { high = middle }
+        }
+        return low < occupied.count && occupied[low].first == slice.first ? low : nil
     }
 }

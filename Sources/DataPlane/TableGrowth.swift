@@ -65,7 +65,6 @@ enum TableGrowth {
             case "schedules": copyAll(old.schedules, new.schedules)
             case "slots": copyAll(old.slots, new.slots)
             case "servers": copyAll(old.servers, new.servers)
-            case "loads": copyAll(old.loads, new.loads)
             case "paths": copyAll(old.paths, new.paths)
             case "carried": copyAll(old.carried, new.carried)
             case "overflows": try copyOverflows(from: old, to: new)
@@ -142,6 +141,16 @@ enum TableGrowth {
         let bucket = maps.flows.pointer(Int(hash & UInt64(maps.flows.count - 1)))
         let half = Int(hash >> 49 & 4)
         for way in 0..<Int(IPVSD_WAYS) {
+            let place = bucket + way * flowSize
+            let seen = clinux_load_u64(place + 8)
+            // The copy of a daemon that was killed before it cleared the original, which is the one that counts.
+            if seen != 0, (seen ^ value) & identityMask == 0, clinux_load_u64(place) == key,
+                clinux_compare_and_swap_u64(place + 8, seen, value) == 1
+            {
+                return place
+            }
+        }
+        for way in 0..<Int(IPVSD_WAYS) {
             let place = bucket + (way ^ half) * flowSize
             if clinux_compare_and_swap_u64(place + 8, 0, value) == 1 {
                 clinux_store_u64(place, key)
@@ -178,5 +187,7 @@ extension DirectorMaps {
     }
 }
 
+/// Destination port, server and tag of a flow's value.
+private let identityMask: UInt64 = 0x0000_FFFF_FFFF_0FFF
 private let flowSize = MemoryLayout<ipvsd_flow>.stride
 private let seedOffset = MemoryLayout<ipvsd_settings>.offset(of: \.seed) ?? 8

@@ -11,7 +11,8 @@ extension XDPDataPlane {
     public func apply(_ desired: [DesiredService]) throws(BPFError) {
         let before = Set(services.values)
         var claimed: Set<Int> = []
-        for service in desired { claimed.insert(try apply(service, besides: claimed)) }
+        var flowIDs: Set<UInt16>?
+        for service in desired { claimed.insert(try apply(service, besides: claimed, flowIDs: &flowIDs)) }
         let wanted = Set(desired.flatMap(\.listeners))
         for (address, _) in services where !wanted.contains(address) {
             services[address] = nil
@@ -23,7 +24,9 @@ extension XDPDataPlane {
     }
 
     /// The service's row: that of one of its listeners, unless another service has it.
-    private func apply(_ service: DesiredService, besides claimed: Set<Int>) throws(BPFError) -> Int {
+    private func apply(
+        _ service: DesiredService, besides claimed: Set<Int>, flowIDs: inout Set<UInt16>?
+    ) throws(BPFError) -> Int {
         let existing = service.listeners.lazy.compactMap { self.services[$0] }.first { !claimed.contains($0) }
         guard let index = existing ?? serviceRows.allocate() else {
             throw BPFError("add service \(service.address): all \(maps.schedules.count - 1) are in use", code: ENOSPC)
@@ -34,6 +37,11 @@ extension XDPDataPlane {
             throw BPFError(
                 "add service \(service.address) with \(service.servers.count) real servers: \(Self.maximumServers - 1) are "
                     + "the most", code: ENOSPC)
+        }
+        if service.scheduler.comparesServers, service.servers.count > Self.maximumServersOfAService {
+            throw BPFError(
+                "add service \(service.address): \(service.scheduler.rawValue) compares "
+                    + "\(Self.maximumServersOfAService) real servers at most", code: E2BIG)
         }
         // Rows before the slots that name them.
         var ids: [UInt16] = []
@@ -47,7 +55,7 @@ extension XDPDataPlane {
         for listener in service.listeners {
             for (key, transport) in listener.keys {
                 let value = ipvsd_service_value(
-                    service: UInt32(index), flow_service: try flowID(of: key),
+                    service: UInt32(index), flow_service: try flowID(of: key, besides: &flowIDs),
                     flags: service.flags(anyPort: listener.isAnyPort, transport: transport))
                 try listen(value, for: key)
             }
@@ -67,8 +75,22 @@ extension XDPDataPlane {
 
     /// By which the flow table tells listeners apart. A listener keeps its own; one that was another listener's is
     /// free again when no flow has it.
-    private func flowID(of key: ipvsd_service_key) throws(BPFError) -> UInt16 {
+    private func flowID(of key: ipvsd_service_key, besides used: inout Set<UInt16>?) throws(BPFError) -> UInt16 {
         if let value = try maps.services.value(for: key) { return value.flow_service }
+        var known: Set<UInt16>
+        if let used { known = used } else { known = try flowIDsInUse() }
+        used = nil
+        guard
+            let id = (lastFlowID + 1...Int(UInt16.max)).first(where: { !known.contains(UInt16($0)) })
+                ?? (1...Int(UInt16.max)).first(where: { !known.contains(UInt16($0)) })
+        else { throw BPFError("add a listener: all \(UInt16.max) are in use", code: ENOSPC) }
+        lastFlowID = id == UInt16.max ? 0 : id
+        known.insert(UInt16(id))
+        used = known
+        return UInt16(id)
+    }
+
+    private func flowIDsInUse() throws(BPFError) -> Set<UInt16> {
         var used: Set<UInt16> = [0]
         for key in try maps.services.keys() {
             if let value = try maps.services.value(for: key) { used.insert(value.flow_service) }
@@ -76,10 +98,7 @@ extension XDPDataPlane {
         if (1..<maps.loads.count).contains(where: { maps.loads[$0].active != 0 || maps.loads[$0].inactive != 0 }) {
             used.formUnion(maps.flowIDsInUse)
         }
-        guard let id = (1...UInt16.max).first(where: { !used.contains($0) }) else {
-            throw BPFError("add a listener: all \(UInt16.max) are in use", code: ENOSPC)
-        }
-        return id
+        return used
     }
 
     /// In this order, and `stopListening` in the other: what is in `services` is what a daemon that adopts the maps

@@ -30,6 +30,8 @@ public final class XDPDataPlane {
     var primaryAddresses: [Int: ServiceAddress] = [:]
     var serviceRows: RowAllocator
     var serverIDs = ServerIDs()
+    /// Of the listener that came last.
+    var lastFlowID = 0
     var serverRows: RowAllocator
     var pathRows: RowAllocator
     var slices: SliceAllocator
@@ -56,9 +58,9 @@ public final class XDPDataPlane {
         directory: String, capacity: Capacity = Capacity(), answersByRedirect: Bool, repliesPerSecond: UInt32 = 1000,
         traits: PacketTraits = PacketTraits()
     ) throws(BPFError) {
+        try TableGrowth.settle(below: directory)
         // Refuses another layout before libbpf does with less to say.
         _ = try DirectorMaps(directory: directory, writable: false)
-        try TableGrowth.settle(below: directory)
         self.directory = directory
         constants = ipvsd_director_constants(
             bucket_mask: 0, former_mask: 0, listener_shift: 0, answer_by_redirect: answersByRedirect ? 1 : 0,
@@ -67,9 +69,17 @@ public final class XDPDataPlane {
             outer_prefix: traits.outerSources?.address.bigEndian ?? 0,
             outer_mask: (traits.outerSources?.hostMask ?? 0).bigEndian)
         let old = try DirectorMaps(directory: directory, writable: true)
-        if let old, old.isMoving {
-            TableGrowth.moveFlows(from: old.former, to: old)
-            Self.forgetFormer(old, below: directory)
+        if let old {
+            if old.isMoving, let former = old.former { TableGrowth.moveFlows(from: former, to: old) }
+            // Also what a daemon left that was killed after the last flow was moved.
+            if old.isMoving || (old.former?.count ?? 0) > 1 { Self.forgetFormer(old, below: directory) }
+        }
+        var capacity = capacity
+        if let old {
+            let held = (1..<old.servers.count).count {
+                old.servers[$0].flags & UInt16(IPVSD_SERVER_USED) != 0
+            }
+            capacity.makeRoom(besides: held)
         }
         let loaded = try Self.load(below: directory, sizes: capacity.sizes, constants: constants)
         object = loaded.object
@@ -81,6 +91,8 @@ public final class XDPDataPlane {
             let loads = (0..<old.loads.count).map { old.loads[$0] }
             growth = Growth(names: loaded.grown, old: old, copiedLoads: loads)
             try TableGrowth.copy(loaded.grown, from: old, to: maps)
+            // Just these: what came since is added by `followCounts`.
+            if loaded.grown.contains("loads") { for (id, load) in loads.enumerated() { maps.loads[id] = load } }
             if loaded.grown.contains("flows") { maps.isMoving = true }
         }
         let snapshot = try DataPlaneSnapshot(of: maps, now: 0)
@@ -120,7 +132,10 @@ public final class XDPDataPlane {
     }
 
     deinit {
-        for name in growth?.names ?? [] { unlink(DirectorMaps.nextPin(name, below: directory)) }
+        guard growth != nil else { return }
+        if attached.isEmpty { maps.isMoving = false }
+        // What a program uses already keeps its name.
+        try? TableGrowth.settle(below: directory)
     }
 
     /// The object, loaded, and the names of the tables that it has anew and larger.

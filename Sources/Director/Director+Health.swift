@@ -141,6 +141,7 @@ extension Director {
             try applyServices()
         } catch {
             logger.error("apply health of \(address): \(error)")
+            owesServices = true
         }
         let up = service.servers.filter { states[Target(service: address, server: $0.address)]?.isUp == true }
         for (target, verdict) in changes {

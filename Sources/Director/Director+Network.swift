@@ -34,7 +34,8 @@ extension Director {
         guard let current = running else { return }
         var sources: Set<IPv4Address> = []
         // Removed real servers, too: their connections go on.
-        for server in current.dataPlane.serverAddresses.sorted() {
+        let configured = configuration.services.flatMap(\.servers).map(\.address)
+        for server in current.dataPlane.serverAddresses.union(configured).sorted() {
             switch try way(to: server, by: current.paths) {
             case .found(let path) where path.isLocal:
                 try current.dataPlane.setPath(path, to: server)
@@ -105,6 +106,10 @@ extension Director {
         while !Task.isCancelled {
             do {
                 try stayAttached()
+                if owesServices {
+                    try applyServices()
+                    owesServices = false
+                }
                 try refreshPaths()
                 try learnPorts()
                 if second % 5 == 0 { try running?.dataPlane.sweep() }

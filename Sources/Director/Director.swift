@@ -24,6 +24,8 @@ public actor Director {
     /// Being checked out of turn.
     var underSuspicion: Set<Target> = []
     var pathMTUs = LearntPathMTUs()
+    /// The data plane refused the last change, which is tried again.
+    var owesServices = false
     /// Real servers to which there is no way, and why.
     var unreachable: [IPv4Address: String] = [:]
 
@@ -117,8 +119,13 @@ public actor Director {
         dataPlane.setTimeouts(configuration.timeouts)
         dataPlane.setHalfOpenLimit(configuration.halfOpenLimit.map(UInt32.init) ?? dataPlane.defaultHalfOpenLimit)
         dataPlane.setSilentAfter(configuration.watchesSYNs ? Self.silentAfter : 0)
+        if !adopted.services.isEmpty {
+            // Nothing of the services has changed where this fails.
+            try attach(dataPlane, to: attachments)
+            // A new real server gets no packet before there is a way to it.
+            try refreshPaths()
+        }
         do {
-            if !adopted.services.isEmpty { try attach(dataPlane, to: attachments) }
             try applyServices()
         } catch {
             // The old services go on, by the old program or the new one.

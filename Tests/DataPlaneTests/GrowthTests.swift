@@ -53,6 +53,45 @@ struct GrowthTests {
         #expect(most.sizes["flows"] == 1 << 23)
     }
 
+    /// 4,096 services with 65,520 real servers in all: each has its own, and a packet for it goes there.
+    @Test func asManyServicesAndServersAsThereMayBe() throws {
+        let count: UInt16 = 4096
+        let path = Standard.path(1)
+        let services = (0..<count).map { number in
+            DesiredService(
+                address: ServiceAddress(vip: Standard.main, port: 1 + number, transport: .tcp), scheduler: .rr,
+                maglevSize: 251,
+                servers: (1...(number == 0 ? 15 : 16)).map {
+                    DesiredService.Server(
+                        address: IPv4Address(0x0A00_0000 + UInt32(number) << 8 + UInt32($0)), configuredWeight: 1,
+                        isDown: false)
+                })
+        }
+        try withPinDirectory { directory in
+            let lab = try Lab(directory: directory, capacity: Capacity(connections: 2048, services: services))
+            try lab.plane.apply(services)
+            lab.plane.setIngressMTU(1500)
+            for number in stride(from: 0, to: count, by: 97) {
+                for server in services[Int(number)].servers {
+                    var way = path
+                    way.destination = server.address
+                    try lab.plane.setPath(way, to: server.address)
+                }
+                let flows = (0..<4).map {
+                    FlowKey(client: Standard.client, clientPort: 1000 + $0, vip: Standard.main, port: 1 + number)
+                }
+                let wanted = Set(services[Int(number)].servers.map(\.address))
+                let met = try flows.map {
+                    let outcome = try lab.run($0.packet([.syn]))
+                    try #require(outcome.moved == ["received": 1, "forwarded": 1], "service \(number)")
+                    return IPv4Address(word32(outcome.packet, 30))
+                }
+                #expect(Set(met).count == 4 && wanted.isSuperset(of: met))
+            }
+            #expect(try lab.plane.snapshot().services.reduce(0) { $0 + $1.servers.count } == 65535)
+        }
+    }
+
     /// Every connection goes on at its server, before, while and after the table grows; the counts stay exact.
     @Test func growingKeepsEveryConnection() throws {
         try withPinDirectory { directory in

@@ -31,5 +31,5 @@ static __always_inline int has_been_flooded(const struct ipvsd_settings *setting
 {
 	struct ipvsd_pressure *pressure = get_pressure();
 
-	return pressure && pressure->last && ticks() - pressure->last <= settings->timeout[IPVSD_STATE_ESTABLISHED];
+	return pressure && pressure->last && (__s32)(ticks() - pressure->last) <= settings->timeout[IPVSD_STATE_ESTABLISHED];
 }

@@ -56,7 +56,16 @@ static __always_inline __u32 ticks(void)
 
 static __always_inline __u32 state_of(__u64 value) { return value >> STATE_SHIFT & 0xf; }
 static __always_inline __u32 server_of(__u64 value) { return value >> SERVER_SHIFT & 0xffff; }
-static __always_inline __u16 age_of(__u64 value, __u16 now) { return now - (__u16)(value >> STAMP_SHIFT); }
+
+/* Another CPU's stamp may be ahead of a `now` that was read before. */
+#define AHEAD 16
+
+static __always_inline __u16 age_of(__u64 value, __u16 now)
+{
+	__u16 age = now - (__u16)(value >> STAMP_SHIFT);
+
+	return age > 0xffff - AHEAD ? 0 : age;
+}
 
 static __always_inline __u64 with_state(__u64 value, __u32 state, __u16 now)
 {
@@ -200,8 +209,13 @@ static __always_inline struct flow_entry find_moving(const struct flow_reference
 	struct flow_entry hit = NO_ENTRY;
 
 	if (way < NO_WAY && bucket) {
-		hit.entry = &bucket->way[way];
-		hit.value = *(volatile __u64 *)&hit.entry->value;
+		__u64 value = *(volatile __u64 *)&bucket->way[way].value;
+
+		/* The daemon may just have moved it. */
+		if (value && (value & IDENTITY_MASK) == flow->identity) {
+			hit.entry = &bucket->way[way];
+			hit.value = value;
+		}
 	}
 	return hit;
 }
@@ -212,9 +226,15 @@ static __always_inline struct flow_entry find(const struct ipvsd_settings *setti
 	__u64 value = 0;
 	__u32 way;
 
+	/* In the order in which they are moved, so that one of the two has it. */
+	if (settings->is_moving) {
+		hit = find_moving(flow);
+		if (hit.entry)
+			return hit;
+	}
 	way = find_in_bucket(settings, flow->key, flow->identity, flow->now, flow->bucket, flow->half, &value);
 	if (way == NO_WAY)
-		return settings->is_moving ? find_moving(flow) : hit;
+		return hit;
 	hit.entry = &flow->bucket->way[way];
 	hit.value = value;
 	hit.way = way;

@@ -39,11 +39,13 @@ __noinline int by_template(__u32 id, __be32 client)
 		return 0;
 	key.client = client & service->netmask;
 	template = bpf_map_lookup_elem(&templates, &key);
-	if (!template || now - template->stamp > service->persistence)
+	if (!template || (__s32)(now - template->stamp) > (__s32)service->persistence)
 		return 0;
 	server_id = template->server;
 	server = bpf_map_lookup_elem(&servers, &server_id);
-	if (!server || server->flags & (IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED))
+	/* The row may be nobody's by now, or another service's. */
+	if (!server || server->service != id ||
+	    (server->flags & (IPVSD_SERVER_USED | IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED)) != IPVSD_SERVER_USED)
 		return 0;
 	template->stamp = now;
 	return server_id;
