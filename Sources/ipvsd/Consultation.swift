@@ -14,13 +14,15 @@ struct Consultation {
     /// Of a command that has found a fault.
     static let faultsFound = ExitCode(1)
 
+    private static let rounds = 3
+
     func run() throws {
         var reports = try examine()
         var repaired: [String] = []
         if options.fix, let setup {
-            let findings = reports.flatMap(\.findings)
-            if findings.contains(where: { $0.repair != nil }) {
-                try findings.repair(with: setup) { step in
+            // A device that one repair creates may have inherited what the next one mends.
+            for _ in 0..<Self.rounds where reports.flatMap(\.findings).contains(where: { $0.repair != nil }) {
+                try reports.flatMap(\.findings).repair(with: setup) { step in
                     repaired.append("\(step)")
                     if !options.json { print("mended: \(step)") }
                 }

@@ -6,7 +6,8 @@ import Testing
 /// What rulesets, as nft and iptables-save print them, make of the director's packets.
 struct FirewallTests {
     private func nft(_ rules: [String], policy: String = "accept") -> String {
-        let chain = #"{"chain":{"family":"inet","table":"f","name":"i","handle":2,"type":"filter","hook":"input","prio":0,"policy":"\#(policy)"}}"#
+        let chain =
+            #"{"chain":{"family":"inet","table":"f","name":"i","type":"filter","hook":"input","policy":"\#(policy)"}}"#
         let lines = rules.map { #"{"rule":{"family":"inet","table":"f","chain":"i","handle":4,"expr":[\#($0)]}}"# }
         return #"{"nftables":[{"metainfo":{"json_schema_version":1}},\#(([chain] + lines).joined(separator: ","))]}"#
     }
@@ -61,7 +62,8 @@ struct FirewallTests {
             maxReplacements: 1)
         #expect(try isDropped(chains, tunnelled()))
 
-        let map = #"{"vmap":{"key":{"ct":{"key":"state"}},"data":{"set":[["invalid",{"drop":null}],["established",{"accept":null}]]}}}"#
+        let states = #"{"set":[["invalid",{"drop":null}],["established",{"accept":null}]]}"#
+        let map = #"{"vmap":{"key":{"ct":{"key":"state"}},"data":\#(states)}}"#
         var packet = tunnelled()
         #expect(try !isDropped(nft([map]), packet))
         packet.state = "invalid"

@@ -5,9 +5,7 @@ import Testing
 
 struct NetworkdTests {
     @Test func globs() {
-        for (name, glob) in [("tunl0", "*"), ("tunl0", "tunl*"), ("tunl0", "t?nl0"), ("tunl0", "*0"), ("tunl0", "tunl0")] {
-            #expect(Networkd.matches(name, glob), "\(glob)")
-        }
+        for glob in ["*", "tunl*", "t?nl0", "*0", "tunl0"] { #expect(Networkd.matches("tunl0", glob), "\(glob)") }
         for glob in ["", "tun", "eth*", "?", "*1", "tunl0?"] { #expect(!Networkd.matches("tunl0", glob), "\(glob)") }
     }
 
@@ -34,14 +32,16 @@ struct NetworkdTests {
 
     @Test func listeningSockets() {
         let header = "  sl  local_address rem_address   st\n"
-        let tcp = header + "   0: 00000000:0050 00000000:0000 0A\n   1: 0B00000A:01BB 00000000:0000 0A\n"
+        let tcp =
+            header + "   0: 00000000:0050 00000000:0000 0A\n   1: 0B00000A:01BB 00000000:0000 0A\n"
             + "   2: 0B00000A:0050 0100000A:C000 01\n"
         #expect(
             ListeningSocket.parse(tcp, isUDP: false) == [
                 ListeningSocket(address: nil, port: 80),
                 ListeningSocket(address: IPv4Address("10.0.0.11"), port: 443),
             ])
-        let six = header + "   0: 00000000000000000000000000000000:0050 0:0 0A\n"
+        let six =
+            header + "   0: 00000000000000000000000000000000:0050 0:0 0A\n"
             + "   1: 0000000000000000FFFF00000B00000A:0051 0:0 0A\n   2: 00000000000000000000000001000000:0052 0:0 0A\n"
         #expect(
             ListeningSocket.parse(six, isUDP: false) == [

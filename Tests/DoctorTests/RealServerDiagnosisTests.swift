@@ -27,7 +27,8 @@ struct RealServerDiagnosisTests {
         }
         func tunnel(up: Bool = true, local: UInt32? = nil, remote: IPv4Address? = nil) -> Tunnel {
             Tunnel(
-                interface: 4, name: "ipip1", kind: "ipip", isUp: up, local: local.map(IPv4Address.init), remote: remote)
+                interface: 4, name: "ipip1", kind: "ipip", isUp: up, local: local.map { IPv4Address($0) },
+                remote: remote)
         }
         #expect(faults(tunnel(remote: director)) == [.secondTunnel])
         #expect(faults(tunnel(local: 0x0A00_000B, remote: director)) == [.secondTunnel])
