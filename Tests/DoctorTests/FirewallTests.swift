@@ -42,6 +42,8 @@ struct FirewallTests {
         // A named set may hold protocol 4.
         let named = #"{"match":{"op":"==","left":{"meta":{"key":"l4proto"}},"right":"@s"}},{"accept":null}"#
         #expect(try !isDropped(nft([named], policy: "drop"), tunnelled()))
+        let lan = #"{"match":{"op":"==","left":{"meta":{"key":"iifname"}},"right":"@lan"}},{"accept":null}"#
+        #expect(try !isDropped(nft([lan], policy: "drop"), tunnelled()))
         let limited = #"{"limit":{"rate":5,"per":"second"}},{"accept":null}"#
         #expect(try !isDropped(nft([limited], policy: "drop"), tunnelled()))
         #expect(try isDropped(nft([limited, dropIPIP], policy: "drop"), tunnelled()))

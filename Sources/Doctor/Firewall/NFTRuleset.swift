@@ -103,13 +103,13 @@ extension Firewall {
         if let meta = left["meta"]?["key"]?.string {
             switch meta {
             case "l4proto": return all(values.map(number)).map { .protocolNumber(Set($0)) } ?? .unknown
-            case "iif", "iifname": return all(values.map(\.string)).map { .input(Set($0)) } ?? .unknown
-            case "oif", "oifname": return all(values.map(\.string)).map { .output(Set($0)) } ?? .unknown
+            case "iif", "iifname": return all(values.map(word)).map { .input(Set($0)) } ?? .unknown
+            case "oif", "oifname": return all(values.map(word)).map { .output(Set($0)) } ?? .unknown
             default: return .unknown
             }
         }
         if left["ct"]?["key"]?.string == "state", left["ct"]?["dir"] == nil {
-            return all(values.map(\.string)).map { .state(Set($0)) } ?? .unknown
+            return all(values.map(word)).map { .state(Set($0)) } ?? .unknown
         }
         guard let payload = left["payload"], let field = payload["field"]?.string else { return .unknown }
         switch (payload["protocol"]?.string, field) {
@@ -137,6 +137,9 @@ extension Firewall {
         let known = values.compactMap(\.self)
         return known.count == values.count ? known : nil
     }
+
+    /// Nil for a named set, "@name", in which anything may be.
+    private static func word(_ value: JSON) -> String? { value.string.flatMap { $0.hasPrefix("@") ? nil : $0 } }
 
     private static func number(_ value: JSON) -> UInt8? {
         value.number.flatMap { UInt8(exactly: $0) } ?? value.string.flatMap(protocolNumber)
