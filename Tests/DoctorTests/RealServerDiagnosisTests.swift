@@ -18,8 +18,9 @@ struct RealServerDiagnosisTests {
     }
 
     @Test func aSecondTunnelClaimsByItsEnds() {
-        func faults(_ tunnel: Tunnel) -> [Fault] {
+        func faults(_ tunnel: Tunnel, filter: Int = 1) -> [Fault] {
             var facts = RealServerFacts()
+            facts.sysctls["ipip1/rp_filter"] = filter
             facts.director = director
             facts.addresses = [InterfaceAddress(interface: 2, address: IPv4Address(0x0A00_000B), prefixLength: 24)]
             facts.tunnels = [Tunnel(interface: 3, name: "tunl0", kind: "ipip", isUp: true), tunnel]
@@ -35,6 +36,9 @@ struct RealServerDiagnosisTests {
         #expect(faults(tunnel(local: 0x0A00_000B)) == [.secondTunnel])
         #expect(faults(tunnel(local: 0x0A00_0009, remote: director)).isEmpty)
         #expect(faults(tunnel(remote: vip)).isEmpty)
+        // What it unwraps reaches the VIP all the same.
+        #expect(faults(tunnel(remote: director), filter: 0).isEmpty)
+        #expect(faults(tunnel(remote: director), filter: 2).isEmpty)
         #expect(faults(tunnel(up: false, remote: director)).isEmpty)
     }
 

@@ -65,14 +65,18 @@ extension RealServerFacts {
 
     private func inner(_ firewall: Firewall) -> Finding? {
         for vip in vips {
-            let packet = Firewall.Packet(
-                protocolNumber: Self.tcp, input: Self.device, output: nil, source: nil, destination: vip,
-                destinationPort: port, state: "new")
-            guard let drop = firewall.drop(of: packet, at: [.prerouting, .input]) else { continue }
-            return Finding(
-                .firewallVIP,
-                "unwrapped packets for \(vip)\(port.map { ":\($0)" } ?? "") on tunl0 are dropped by \(drop.text)",
-                fix: "nft insert rule \(chain(of: drop)) iifname tunl0 accept, or iptables -I INPUT -i tunl0 -j ACCEPT")
+            for device in [Self.device] + claimants.map(\.name) {
+                let packet = Firewall.Packet(
+                    protocolNumber: Self.tcp, input: device, output: nil, source: nil, destination: vip,
+                    destinationPort: port, state: "new")
+                guard let drop = firewall.drop(of: packet, at: [.prerouting, .input]) else { continue }
+                return Finding(
+                    .firewallVIP,
+                    "unwrapped packets for \(vip)\(port.map { ":\($0)" } ?? "") on \(device) are dropped by \(drop.text)",
+                    fix:
+                        "nft insert rule \(chain(of: drop)) iifname \(device) accept, or iptables -I INPUT -i \(device) -j ACCEPT"
+                )
+            }
         }
         return nil
     }

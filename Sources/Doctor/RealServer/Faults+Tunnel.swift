@@ -40,13 +40,17 @@ extension RealServerFacts {
         return findings
     }
 
-    /// The kernel hands a packet to the tunnel whose ends fit best; tunl0 fits worst.
+    /// Where unwrapped packets come out: the kernel hands a packet to the tunnel whose ends fit best, and tunl0 fits worst.
+    var claimants: [Tunnel] { tunnels.filter { $0.isUp && $0.name != Self.device && claims($0) } }
+
+    /// The VIP is local whichever device it comes out of, so that another one is a fault only where that one's filter
+    /// drops what tunl0's would let in.
     func secondTunnelFindings() -> [Finding] {
-        tunnels.filter { $0.isUp && $0.name != Self.device && claims($0) }.map { other in
+        claimants.filter { larger("rp_filter", of: $0.name) == 1 }.map { other in
             Finding(
                 .secondTunnel,
-                "\(other.kind) device \(other.name) (local \(describe(other.local)), remote \(describe(other.remote))) takes the director's packets before tunl0 does",
-                fix: "ip link set \(other.name) down, or give it the remote address of its own peer")
+                "\(other.kind) device \(other.name) (local \(describe(other.local)), remote \(describe(other.remote))) takes the director's packets before tunl0 does, and rp_filter is 1 there: every client's packet is dropped",
+                fix: "sysctl -w net.ipv4.conf.\(other.name).rp_filter=2, or ip link set \(other.name) down")
         }
     }
 

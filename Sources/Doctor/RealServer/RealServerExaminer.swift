@@ -62,7 +62,7 @@ public struct RealServerExaminer {
                 if isThere { facts.programs.insert(link.name) }
             }
         }
-        for interface in ["all", RealServerSetup.deviceName] + facts.lan.map(\.name) {
+        for interface in ["all", RealServerSetup.deviceName] + facts.lan.map(\.name) + facts.tunnels.map(\.name) {
             for name in ["rp_filter", "arp_ignore", "arp_announce", "forwarding"] {
                 let key = "net/ipv4/conf/\(interface)/\(name)"
                 if Sysctl.exists(key) { facts.sysctls["\(interface)/\(name)"] = Int(try Sysctl.read(key)) }
