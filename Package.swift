@@ -29,8 +29,8 @@ let package = Package(
         .executableTarget(
             name: "ipvsd",
             dependencies: [
-                "Control", "DataPlane", "Director", "HostState", "LoadBalancing", "RealServerSetup",
-                "ServiceConfiguration",
+                "Control", "DataPlane", "Director", "Doctor", "HostState", "LoadBalancing", "Netlink",
+                "RealServerSetup", "ServiceConfiguration",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -83,6 +83,10 @@ let package = Package(
             name: "DataPlane", dependencies: ["BPF", "CLinux", "LoadBalancing", "Netlink", "PacketPrograms"],
             swiftSettings: swiftSettings),
         .target(
+            name: "Doctor",
+            dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink", "RealServerSetup"],
+            swiftSettings: swiftSettings),
+        .target(
             name: "RealServerSetup", dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink"],
             swiftSettings: swiftSettings),
         .target(
@@ -125,6 +129,9 @@ let package = Package(
         .testTarget(
             name: "RealServerSetupTests",
             dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink", "RealServerSetup"],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "DoctorTests", dependencies: ["Doctor", "LoadBalancing", "Netlink", "RealServerSetup"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "DirectorTests", dependencies: ["Director", "LoadBalancing", "Netlink"],

@@ -10,6 +10,10 @@ extension Change {
             if Sysctl.exists(key) { try Sysctl.write(key, original) }
         case .address(let interface, let address, let prefixLength):
             try withLink(interface) { try $0.removeAddress(address, prefixLength: prefixLength, from: $1.index) }
+        case .addressRemoved(let interface, let address, let prefixLength, let scope):
+            try withLink(interface) {
+                try $0.addAddress(address, prefixLength: prefixLength, to: $1.index, scope: scope)
+            }
         case .link(let name), .tun(let name):
             try withLink(name) { try $0.deleteLink(index: $1.index) }
         case .linkUp(let name, let wasUp):

@@ -6,6 +6,8 @@ public import Netlink
 public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
     case sysctl(key: String, original: String)
     case address(interface: String, address: IPv4Address, prefixLength: UInt8)
+    /// An address that was there and that we took away.
+    case addressRemoved(interface: String, address: IPv4Address, prefixLength: UInt8, scope: UInt8)
     /// A device that we created.
     case link(name: String)
     /// A TUN device that outlives its descriptor.
@@ -36,6 +38,8 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
         case .sysctl(let key, let original): "sysctl \(key), originally \(original)"
         case .address(let interface, let address, let prefixLength):
             "address \(address)/\(prefixLength) on \(interface)"
+        case .addressRemoved(let interface, let address, let prefixLength, _):
+            "address \(address)/\(prefixLength), originally on \(interface)"
         case .link(let name): "device \(name)"
         case .tun(let name): "TUN device \(name)"
         case .linkUp(let name, let wasUp): "\(name), originally \(wasUp ? "up" : "down")"

@@ -1,8 +1,8 @@
 import Glibc
 
 /// System calls on files: EINTR retried, -1 turned into an error.
-enum File {
-    static func read(_ path: String) throws(SystemError) -> [UInt8] {
+package enum File {
+    package static func read(_ path: String) throws(SystemError) -> [UInt8] {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw SystemError("read \(path)") }
         defer { close(descriptor) }
@@ -55,10 +55,10 @@ enum File {
         guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw SystemError("create directory \(path)") }
     }
 
-    static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+    package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
     /// The names in a directory; nil where it cannot be read.
-    static func list(_ path: String) -> [String]? {
+    package static func list(_ path: String) -> [String]? {
         guard let directory = opendir(path) else { return nil }
         defer { closedir(directory) }
         var names: [String] = []

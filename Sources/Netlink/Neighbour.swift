@@ -18,7 +18,7 @@ public struct Neighbour: Sendable, Equatable {
     }
 
     /// An administrator's entry, which needs no resolving.
-    var isStatic: Bool { state & UInt16(NUD_PERMANENT | NUD_NOARP) != 0 }
+    public var isStatic: Bool { state & UInt16(NUD_PERMANENT | NUD_NOARP) != 0 }
 
     init?(_ message: Message) {
         guard message.type == RTM_NEWNEIGH, let (header, attributes) = message.body(ndmsg.self),

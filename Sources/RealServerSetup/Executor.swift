@@ -40,6 +40,13 @@ struct Executor {
             try journal.make(.address(interface: tunnel.name, address: vip, prefixLength: 32)) {
                 try socket.addAddress(vip, prefixLength: 32, to: tunnel.index)
             }
+        case .removeAddress(let entry, let interface):
+            try journal.make(
+                .addressRemoved(
+                    interface: interface, address: entry.address, prefixLength: entry.prefixLength, scope: entry.scope)
+            ) {
+                try socket.removeAddress(entry.address, prefixLength: entry.prefixLength, from: entry.interface)
+            }
         case .attachProgram(let interface): try attachProgram(to: interface)
         case .addRoute(let route):
             try journal.make(.route(route)) { try socket.addRoute(route, replace: true) }

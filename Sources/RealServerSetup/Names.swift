@@ -1,3 +1,14 @@
+extension RealServerSetup {
+    /// The device that unwraps, and holds the VIPs.
+    public static var deviceName: String { Names.device }
+    /// The routing table of answers from the VIPs.
+    public static var replyTable: UInt32 { Names.table }
+    /// Of the tc filter of the program that unwraps where the kernel has no ipip.
+    public static var filterPriority: UInt32 { Names.filterPriority }
+    /// Devices that a director on the same machine made for itself.
+    public static var directorDevices: Set<String> { Names.directorDevices }
+}
+
 /// The names by which what we put into the machine is known, listed and removed.
 enum Names {
     static let device = "tunl0"

@@ -30,8 +30,11 @@ public struct RealServerSetup {
         try namingPrivilege { try plan(RouteSocket(), mayUseKernelTunnel: true) }
     }
 
-    /// Makes it so, reporting each step when it is done. On failure what this run did is taken back.
-    public func apply(report: (Step) -> Void) throws {
+    /// Makes it so, reporting each step when it is done. On failure what this run did is taken back. `corrections`
+    /// are made before the rest of the plan is; `alone`, instead of it.
+    public func apply(
+        corrections: [Step] = [], alone: Bool = false, report: (Step) -> Void
+    ) throws {
         try namingPrivilege {
             silenceLibbpf()
             guard let lock = try FileLock(path: Self.lock(of: instance)) else { throw Self.isBusy }
@@ -41,6 +44,8 @@ public struct RealServerSetup {
             let before = journal.changes
             do {
                 let executor = Executor(socket: socket, journal: journal)
+                try run(corrections, executor, report)
+                if alone { return }
                 do {
                     try run(plan(socket, mayUseKernelTunnel: true), executor, report)
                 } catch is Executor.NoKernelTunnel {

@@ -13,6 +13,8 @@ public struct Step: Sendable, Hashable, CustomStringConvertible {
         case setSysctl(key: String, value: String)
         case setUp
         case addAddress(IPv4Address)
+        /// One that stands in the VIP's way.
+        case removeAddress(InterfaceAddress, interface: String)
         /// The program that strips the outer header, on this interface.
         case attachProgram(interface: String)
         case addRoute(Route)
@@ -24,4 +26,17 @@ public struct Step: Sendable, Hashable, CustomStringConvertible {
     public let action: Action
     /// One line for people.
     public let description: String
+}
+
+extension Step {
+    /// What the comparison with a real server does not see: a kernel parameter that the operator may have meant.
+    public static func setSysctl(_ key: String, to value: String) -> Step {
+        Step(action: .setSysctl(key: key, value: value), description: "set sysctl \(key) to \(value)")
+    }
+
+    public static func removeAddress(_ entry: InterfaceAddress, from interface: String) -> Step {
+        Step(
+            action: .removeAddress(entry, interface: interface),
+            description: "remove address \(entry.address)/\(entry.prefixLength) from \(interface)")
+    }
 }

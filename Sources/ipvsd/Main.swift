@@ -21,6 +21,7 @@ enum Main {
 struct Subcommands: AsyncParsableCommand {
     static let all: [any ParsableCommand.Type] = [
         Status.self, Connections.self, Stop.self, Cleanup.self, RealServerSetupCommand.self,
+        DoctorCommand.self,
     ]
     static let configuration = CommandConfiguration(commandName: "ipvsd", subcommands: all)
 }

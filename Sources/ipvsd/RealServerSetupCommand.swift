@@ -15,9 +15,10 @@ struct RealServerSetupCommand: AsyncParsableCommand {
 
               ipvsd realserver-setup --vip 10.0.0.100
               ipvsd realserver-setup --vip 10.0.0.100 --dry-run
+              ipvsd realserver-setup --vip 10.0.0.100 --check
               ipvsd realserver-setup --undo
 
-            Exit codes: 64 a bad value, 69 no interface, 71 the kernel refuses, 75 another one is at work, 77 no \
+            Exit codes: 1 faults found (of --check), 64 a bad value, 69 no interface, 71 the kernel refuses, 75 another one is at work, 77 no \
             privilege.
             """)
 
@@ -44,22 +45,42 @@ struct RealServerSetupCommand: AsyncParsableCommand {
     @Flag(help: "Print what would be changed, and change nothing.")
     var dryRun = false
 
+    @Flag(help: "Change nothing, but find and name what is wrong; see 'ipvsd doctor'.")
+    var check = false
+
+    @OptionGroup var doctor: DoctorOptions
     @OptionGroup var common: CommonOptions
 
     func run() async throws {
         try await reporting {
-            do {
+            try Self.naming {
                 let instance = try common.instance()
-                try undo ? putBack(instance) : setUp(instance)
-            } catch let error as RealServerSetupError {
-                switch error {
-                case .missingPrivilege: throw Failure(.noPrivilege, "\(error)")
-                case .noInterface: throw Failure(.interface, "\(error)")
-                case .conflict: throw Failure(.kernel, "\(error)")
-                case .busy: throw Failure(.alreadyRunning, "\(error)")
-                }
+                if undo { return try putBack(instance) }
+                try check ? examine(instance) : setUp(instance)
             }
         }
+    }
+
+    /// Gives the set-up's errors their exit codes.
+    static func naming(_ body: () throws -> Void) throws {
+        do { try body() } catch let error as RealServerSetupError {
+            switch error {
+            case .missingPrivilege: throw Failure(.noPrivilege, "\(error)")
+            case .noInterface: throw Failure(.interface, "\(error)")
+            case .conflict: throw Failure(.kernel, "\(error)")
+            case .busy: throw Failure(.alreadyRunning, "\(error)")
+            }
+        }
+    }
+
+    private func examine(_ instance: InstancePaths) throws {
+        let vips = try addresses()
+        let consultation = Consultation(
+            realServer: try doctor.examiner(vips: vips, mss: try policy()),
+            setup: RealServerSetup(vips: vips, mss: try policy(), interfaces: try interfaces(), instance: instance),
+            options: doctor)
+        try requireRootForDoctor()
+        try consultation.run()
     }
 
     private func putBack(_ instance: InstancePaths) throws {
@@ -97,9 +118,13 @@ struct RealServerSetupCommand: AsyncParsableCommand {
     }
 
     private func addresses() throws -> [IPv4Address] {
-        let texts = vip.flatMap { $0.split(separator: ",", omittingEmptySubsequences: false) }
-        if texts.isEmpty { throw Failure(.badValue, "--vip: none given (accepted: A.B.C.D)") }
-        return try texts.map { text in
+        let addresses = try Self.addresses(vip)
+        if addresses.isEmpty { throw Failure(.badValue, "--vip: none given (accepted: A.B.C.D)") }
+        return addresses
+    }
+
+    static func addresses(_ values: [String]) throws -> [IPv4Address] {
+        try values.flatMap { $0.split(separator: ",", omittingEmptySubsequences: false) }.map { text in
             try valid("--vip \(text)") { () throws(InvalidValue) in try AddressText.address(text) }
         }
     }

@@ -51,6 +51,14 @@ int clinux_enable_gro(const char *interface);
 /* Broadcasts an ARP request for target; with target = sender an announcement (RFC 5227 section 3). Addresses in network
  * byte order. */
 int clinux_request_arp(int interface, const uint8_t mac[6], uint32_t sender, uint32_t target);
+/* Asks the link who has target, three times within the time-out, and collects the MAC addresses that answer, each once.
+ * sender 0 makes it a probe (RFC 5227 section 2.1.1), which changes nobody's neighbour table. Returns how many there
+ * are, at most capacity. Addresses in network byte order. */
+int clinux_ask_arp(int interface, const uint8_t mac[6], uint32_t sender, uint32_t target, int timeout_ms,
+		   uint8_t *answers, int capacity);
+/* Sends an ICMP echo request of that many bytes, IP header included, with DF whatever the kernel knows of the path, three
+ * times within the time-out. 1: answered, 0: not; -1 with errno, EMSGSIZE where the own interface takes no such packet. */
+int clinux_ask_echo(uint32_t target, int size, int timeout_ms);
 /* The effective capabilities of this process, bit n for capability n. */
 uint64_t clinux_effective_capabilities(void);
 /* A feature of a network device, by its name in `ethtool -k`'s long form ("rx-lro"): 1 on, 0 off; -1 with ENOTSUP where

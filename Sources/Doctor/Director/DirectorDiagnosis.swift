@@ -1,0 +1,121 @@
+/// What is wrong with a director. Facts in, findings out.
+extension DirectorFacts {
+    public func findings() -> [Finding] {
+        limitFindings() + daemonFindings() + interfaces.flatMap(findings) + servers.flatMap(findings)
+            + vipOwners.filter { !$0.macs.isEmpty }.map { vip, interface, macs in
+                Finding(
+                    .vipConflict,
+                    "\(vip) is answered by ARP on \(interface) also by \(macs.map { "\($0)" }.joined(separator: ", "))",
+                    fix:
+                        "on the host of that MAC address: ipvsd realserver-setup --vip \(vip), or take the address away"
+                )
+            }
+    }
+
+    private func daemonFindings() -> [Finding] {
+        if isDaemonRunning { return [] }
+        return [
+            Finding(
+                .daemonMissing,
+                "the data plane forwards without a daemon: nobody checks real servers or follows routes",
+                fix: "start ipvsd with the flags it had; it takes over what is there")
+        ]
+    }
+
+    private func findings(of interface: Interface) -> [Finding] {
+        var findings: [Finding] = []
+        switch interface.mode {
+        case nil:
+            findings.append(
+                Finding(
+                    .programNotAttached,
+                    "no XDP program is on \(interface.name): packets for the VIP are not forwarded",
+                    fix: "restart ipvsd (or see what removed it: bpftool link; ip link show \(interface.name))"))
+        case "generic":
+            findings.append(
+                Finding(
+                    .genericXDP,
+                    "XDP is generic on \(interface.name), after the kernel has copied the packet: \(whyGeneric(interface))",
+                    fix: "mend the reason, then start ipvsd with --xdp native, which names what the driver refuses"))
+        default: break
+        }
+        let merging = interface.merging + (interface.mode == "generic" ? interface.mergingBelow : [])
+        if !merging.isEmpty {
+            findings.append(
+                Finding(
+                    .mergedFrames,
+                    "\(merging.joined(separator: " and ")) on: frames arrive merged, longer than any MTU, and are dropped",
+                    fix: merging.map { feature in
+                        let parts = feature.split(separator: " ")
+                        return "ethtool -K \(parts.last ?? "") \(parts.first ?? "") off"
+                    }.joined(separator: "; ")))
+        }
+        return findings
+    }
+
+    private func whyGeneric(_ interface: Interface) -> String {
+        if !interface.merging.isEmpty { return "\(interface.merging[0]) is on, which drivers refuse together with it" }
+        if interface.mtu > 3500 { return "the MTU is \(interface.mtu), more than a page holds in most drivers" }
+        switch interface.kind {
+        case nil: return "the driver has no native XDP (ethtool -i \(interface.name)), or --xdp generic was asked for"
+        case "veth"?, "tun"?: return "--xdp generic was asked for, as \(interface.kind ?? "") has native XDP"
+        case let kind?: return "\(kind) devices have no native XDP in every mode, or --xdp generic was asked for"
+        }
+    }
+
+    private func findings(of server: Server) -> [Finding] {
+        var findings: [Finding] = []
+        if server.interface == nil {
+            findings.append(
+                Finding(
+                    .noRoute, "there is no route to the real server \(server.address)",
+                    fix: "ip route add \(server.address) via GATEWAY"))
+        } else if !server.isResolved, let interface = server.interface {
+            let hop = server.nextHop ?? server.address
+            let which = hop == server.address ? "the real server \(hop)" : "\(hop), the gateway to \(server.address),"
+            findings.append(
+                Finding(
+                    .neighbourUnresolved, "\(which) does not answer ARP on \(interface)",
+                    fix: "look at cable, VLAN and address of \(hop); arping -I \(interface) \(hop)"))
+        }
+        if let reason = server.downReason {
+            findings.append(
+                Finding(
+                    .serverDown, "the real server \(server.address) is down: \(reason)",
+                    fix: "on \(server.address): ipvsd doctor"))
+        }
+        return findings
+    }
+
+    private func limitFindings() -> [Finding] {
+        var findings: [Finding] = []
+        if !missingCapabilities.isEmpty {
+            let setting = unprivilegedDisabled.map { " (kernel.unprivileged_bpf_disabled is \($0))" } ?? ""
+            findings.append(
+                Finding(
+                    .bpfPrivilege, "this process lacks \(missingCapabilities.joined(separator: ", "))\(setting)",
+                    fix: "run as root with all capabilities: container --cap-add, or AmbientCapabilities= of the unit"))
+        }
+        if jit == 0 {
+            findings.append(
+                Finding(
+                    .jitOff, "net.core.bpf_jit_enable is 0: the packet program is interpreted",
+                    fix: "sysctl -w net.core.bpf_jit_enable=1"))
+        }
+        if !hasBPFFilesystem {
+            findings.append(
+                Finding(
+                    .bpfFilesystem, "no bpffs is mounted: the data plane would not outlive this mount namespace",
+                    fix: "mount -t bpf bpf /sys/fs/bpf"))
+        }
+        // RLIMIT_MEMLOCK's use by BPF ended with 5.11; the flow table is the largest thing.
+        if let lockedMemory, kernel < (5, 11), lockedMemory < 1 << 30 {
+            findings.append(
+                Finding(
+                    .lockedMemory,
+                    "RLIMIT_MEMLOCK is \(lockedMemory >> 10) KiB, less than BPF tables take on Linux \(kernel.major).\(kernel.minor)",
+                    fix: "ulimit -l unlimited, or LimitMEMLOCK=infinity in the unit"))
+        }
+        return findings
+    }
+}

@@ -1,0 +1,130 @@
+import BPF
+internal import CLinux
+import Glibc
+import HostState
+public import LoadBalancing
+import Netlink
+
+/// Gathers what a director's diagnosis goes by. Reads and asks only.
+public struct DirectorExaminer {
+    /// What the director, or its maps, say.
+    public struct Claim: Sendable {
+        public var isDaemonRunning: Bool
+        public var interfaces: [String]
+        public var vips: [IPv4Address]
+        /// Those that are tunnelled to; with the reason where one is down.
+        public var servers: [(address: IPv4Address, downReason: String?)]
+
+        public init(
+            isDaemonRunning: Bool, interfaces: [String], vips: [IPv4Address],
+            servers: [(address: IPv4Address, downReason: String?)]
+        ) {
+            self.isDaemonRunning = isDaemonRunning
+            self.interfaces = interfaces
+            self.vips = vips
+            self.servers = servers
+        }
+    }
+
+    private let claim: Claim
+    private let question: Question
+
+    public init(_ claim: Claim, timeoutMilliseconds: Int32 = 600) {
+        self.claim = claim
+        question = Question(timeoutMilliseconds: timeoutMilliseconds)
+    }
+
+    /// By the names of `ethtool -K`; frames that these merge are no longer what was on the wire.
+    private static let merging = [("rx-lro", "lro"), ("rx-gro-hw", "rx-gro-hw")]
+    private static let mergingBelow = [("rx-lro", "lro"), ("rx-gro-hw", "rx-gro-hw"), ("rx-gro", "gro")]
+
+    public func examine() throws -> Report {
+        var facts = DirectorFacts()
+        var unchecked: [String] = []
+        let socket = try RouteSocket()
+        let links = try socket.links()
+        facts.isDaemonRunning = claim.isDaemonRunning
+        facts.interfaces = try claim.interfaces.compactMap { name in
+            try links.first { $0.name == name }.map { try interface($0, among: links) }
+        }
+        facts.servers = try claim.servers.map { try server($0.address, $0.downReason, links, socket) }
+        let addresses = try socket.addresses()
+        for vip in claim.vips {
+            let ways = links.filter { link in
+                link.isEthernet && link.isUp && link.name != "ipvsd0" && link.name != "ipvsd1"
+                    && addresses.contains {
+                        $0.interface == link.index && $0.prefixLength < 32 && $0.network.contains(vip)
+                    }
+            }
+            for link in ways {
+                let macs = try question.owners(of: vip, on: link)
+                // Its own other interfaces on the same link are no strangers.
+                facts.vipOwners.append(
+                    (vip, link.name, macs.filter { mac in !links.contains { $0.address == mac } }))
+            }
+            if ways.isEmpty { unchecked.append("who answers ARP for \(vip): no interface has its subnet") }
+        }
+        try limits(&facts, &unchecked)
+        return Report(side: .director, findings: facts.findings(), unchecked: unchecked)
+    }
+
+    private func interface(_ link: Link, among links: [Link]) throws -> DirectorFacts.Interface {
+        let below = links.filter { $0.master == link.index || $0.index == link.lower }
+        return DirectorFacts.Interface(
+            name: link.name, kind: link.kind, mtu: link.mtu,
+            mode: try XDPAttachment.of(interface: link.index)?.mode.rawValue,
+            merging: try features(Self.merging, of: link),
+            mergingBelow: try below.flatMap { try features(Self.mergingBelow, of: $0) })
+    }
+
+    /// "lro of eth0"
+    private func features(_ features: [(String, String)], of link: Link) throws -> [String] {
+        try features.filter { try Offload.isOn($0.0, of: link.name) == true }.map { "\($0.1) of \(link.name)" }
+    }
+
+    private func server(
+        _ address: IPv4Address, _ downReason: String?, _ links: [Link], _ socket: RouteSocket
+    ) throws -> DirectorFacts.Server {
+        guard let route = try socket.route(to: address),
+            let link = links.first(where: { $0.index == route.interface })
+        else {
+            return DirectorFacts.Server(address: address, downReason: downReason, interface: nil, isResolved: false)
+        }
+        let hop = route.gateway ?? address
+        var isResolved = route.isLocal || !link.isEthernet || link.noARP
+        if !isResolved {
+            // The table alone may be old: it is asked now; behind a proxy or a static entry the table counts.
+            isResolved = try !question.owners(of: hop, on: link).isEmpty
+            if !isResolved, let entry = try socket.neighbour(hop, on: link.index) { isResolved = entry.isStatic }
+        }
+        return DirectorFacts.Server(
+            address: address, downReason: downReason, nextHop: hop, interface: link.name, isResolved: isResolved)
+    }
+
+    private func limits(_ facts: inout DirectorFacts, _ unchecked: inout [String]) throws {
+        let jit = "net/core/bpf_jit_enable"
+        facts.jit = Sysctl.exists(jit) ? Int(try Sysctl.read(jit)) : nil
+        if facts.jit == nil { unchecked.append("net.core.bpf_jit_enable: not to be seen from this network namespace") }
+        let unprivileged = "kernel/unprivileged_bpf_disabled"
+        if Sysctl.exists(unprivileged) { facts.unprivilegedDisabled = Int(try Sysctl.read(unprivileged)) }
+        facts.hasBPFFilesystem = BPFFilesystem.find() != nil
+        var limit = rlimit()
+        if getrlimit(__rlimit_resource_t(__RLIMIT_MEMLOCK.rawValue), &limit) == 0, limit.rlim_cur != rlim_t.max {
+            facts.lockedMemory = UInt64(limit.rlim_cur)
+        }
+        var system = utsname()
+        if uname(&system) == 0 {
+            let release = withUnsafeBytes(of: system.release) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            let numbers = release.split { !$0.isNumber }.prefix(2).compactMap { Int($0) }
+            if numbers.count == 2 { facts.kernel = (numbers[0], numbers[1]) }
+        }
+        let held = clinux_effective_capabilities()
+        // CAP_SYS_ADMIN does for CAP_BPF, which is younger (capabilities(7)).
+        let needed: [(name: String, bits: [UInt64])] = [
+            ("CAP_BPF", [39, 21]), ("CAP_NET_ADMIN", [12]), ("CAP_NET_RAW", [13]),
+        ]
+        facts.missingCapabilities = needed.filter { _, bits in !bits.contains { held >> $0 & 1 == 1 } }.map(\.name)
+    }
+}

@@ -1,0 +1,71 @@
+public import LoadBalancing
+public import Netlink
+
+/// All that a director's diagnosis goes by, gathered once.
+public struct DirectorFacts: Sendable {
+    public struct Interface: Sendable {
+        public var name: String
+        /// IFLA_INFO_KIND; nil: hardware.
+        public var kind: String?
+        public var mtu: UInt32
+        /// "native", "generic"; nil: no program.
+        public var mode: String?
+        /// Names of features that merge frames, and that are on.
+        public var merging: [String]
+        /// The same, of the devices below.
+        public var mergingBelow: [String]
+
+        public init(
+            name: String, kind: String? = nil, mtu: UInt32 = 1500, mode: String? = "native", merging: [String] = [],
+            mergingBelow: [String] = []
+        ) {
+            self.name = name
+            self.kind = kind
+            self.mtu = mtu
+            self.mode = mode
+            self.merging = merging
+            self.mergingBelow = mergingBelow
+        }
+    }
+
+    public struct Server: Sendable {
+        public var address: IPv4Address
+        /// What the director says about it, where it is down.
+        public var downReason: String?
+        /// The gateway, or the server itself.
+        public var nextHop: IPv4Address?
+        /// Nil: there is no route.
+        public var interface: String?
+        public var isResolved: Bool
+
+        public init(
+            address: IPv4Address, downReason: String? = nil, nextHop: IPv4Address? = nil, interface: String? = "eth0",
+            isResolved: Bool = true
+        ) {
+            self.address = address
+            self.downReason = downReason
+            self.nextHop = nextHop
+            self.interface = interface
+            self.isResolved = isResolved
+        }
+    }
+
+    public var interfaces: [Interface] = []
+    public var servers: [Server] = []
+    /// Others than the director that answer ARP for a VIP, by interface.
+    public var vipOwners: [(vip: IPv4Address, interface: String, macs: [MACAddress])] = []
+    public var isDaemonRunning = true
+    /// net.core.bpf_jit_enable; nil: not to be seen from this network namespace.
+    public var jit: Int?
+    public var hasBPFFilesystem = true
+    /// RLIMIT_MEMLOCK, bytes; nil: none.
+    public var lockedMemory: UInt64?
+    /// Since 5.11 BPF's memory is accounted to the control group instead.
+    public var kernel: (major: Int, minor: Int) = (6, 1)
+    /// Of those that loading and attaching takes; empty for root.
+    public var missingCapabilities: [String] = []
+    /// kernel.unprivileged_bpf_disabled
+    public var unprivilegedDisabled: Int?
+
+    public init() {}
+}

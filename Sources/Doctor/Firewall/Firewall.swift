@@ -1,0 +1,192 @@
+public import LoadBalancing
+
+/// A packet filter's rules, as far as it takes to say what becomes of one packet. What is not understood makes a match
+/// unknown, and an unknown one neither drops nor accepts for certain: the doctor names only what is sure.
+public struct Firewall: Sendable {
+    public enum Hook: String, Sendable { case prerouting, input, forward, output, postrouting, ingress, egress }
+
+    public struct Chain: Sendable {
+        public var name: String
+        /// Nil: only reached by a jump.
+        public var hook: Hook?
+        public var dropsByPolicy = false
+        public var rules: [Rule] = []
+    }
+
+    public struct Rule: Sendable {
+        public var matches: [Match]
+        public var verdict: Verdict?
+        /// As the operator finds it.
+        public var text: String
+    }
+
+    public enum Verdict: Sendable, Hashable {
+        case accept, drop, `return`
+        case jump(String)
+        case goto(String)
+    }
+
+    /// One condition; `isNegated` turns it round.
+    public struct Match: Sendable {
+        public enum Condition: Sendable {
+            case protocolNumber(Set<UInt8>)
+            case input(Set<String>)
+            case output(Set<String>)
+            case source([ClosedRange<IPv4Address>])
+            case destination([ClosedRange<IPv4Address>])
+            case destinationPort([ClosedRange<UInt16>])
+            case state(Set<String>)
+            case unknown
+        }
+        public var condition: Condition
+        public var isNegated = false
+        /// Holds for packets of that protocol only, turned round or not.
+        public var transport: UInt8?
+    }
+
+    /// Nil: not known, or any.
+    public struct Packet: Sendable {
+        public var protocolNumber: UInt8
+        public var input: String?
+        public var output: String?
+        public var source: IPv4Address?
+        public var destination: IPv4Address?
+        public var destinationPort: UInt16?
+        /// Conntrack's.
+        public var state: String
+    }
+
+    /// By the table's name and its own.
+    public var chains: [String: Chain]
+    /// Of the base chains, in the order in which they were listed.
+    public var baseChains: [String]
+
+    public init(chains: [(key: String, chain: Chain)] = []) {
+        self.chains = Dictionary(chains.map { ($0.key, $0.chain) }, uniquingKeysWith: { $1 })
+        baseChains = chains.filter { $0.chain.hook != nil }.map(\.key)
+    }
+
+    /// The rule that surely drops the packet at one of those hooks; nil where none does.
+    public func drop(of packet: Packet, at hooks: [Hook]) -> Drop? {
+        for key in baseChains {
+            guard let chain = chains[key], let hook = chain.hook, hooks.contains(hook) else { continue }
+            var isSure = true
+            switch verdict(of: packet, in: key, depth: 0, &isSure) {
+            case .dropped(let drop): return drop
+            case .accepted: continue
+            case nil: if chain.dropsByPolicy && isSure { return Drop(text: "policy drop of chain \(key)", rule: nil) }
+            }
+        }
+        return nil
+    }
+
+    public struct Drop: Sendable {
+        /// What drops it, for people.
+        public var text: String
+        /// Nil: the chain's policy.
+        public var rule: Rule?
+
+        /// Dropped because of conntrack's state.
+        var isByState: Bool {
+            rule?.matches.contains { if case .state = $0.condition { true } else { false } } ?? false
+        }
+    }
+
+    private enum Outcome {
+        case accepted
+        case dropped(Drop)
+    }
+
+    /// The kernel's own limit of jumps.
+    private static let maximumDepth = 16
+
+    /// Nil: the chain's end. `isSure` becomes false once a rule that may match would have accepted.
+    private func verdict(of packet: Packet, in key: String, depth: Int, _ isSure: inout Bool) -> Outcome? {
+        guard depth <= Self.maximumDepth, let chain = chains[key] else { return nil }
+        for rule in chain.rules {
+            guard let verdict = rule.verdict, let matches = rule.matches(packet) else {
+                if rule.verdict != nil, rule.verdict != .drop { isSure = false }
+                continue
+            }
+            guard matches else { continue }
+            switch verdict {
+            case .accept: return .accepted
+            case .drop: return .dropped(Drop(text: "\(key): \(rule.text)", rule: rule))
+            case .return: return nil
+            case .jump(let target):
+                if let outcome = self.verdict(of: packet, in: target, depth: depth + 1, &isSure) { return outcome }
+            case .goto(let target): return self.verdict(of: packet, in: target, depth: depth + 1, &isSure)
+            }
+        }
+        return nil
+    }
+}
+
+extension Firewall.Rule {
+    /// Nil: it may or may not.
+    func matches(_ packet: Firewall.Packet) -> Bool? {
+        var isSure = true
+        for match in matches {
+            switch match.holds(for: packet) {
+            case false?: return false
+            case nil: isSure = false
+            case true?: break
+            }
+        }
+        return isSure ? true : nil
+    }
+}
+
+extension Firewall.Match {
+    func holds(for packet: Firewall.Packet) -> Bool? {
+        if let transport, transport != packet.protocolNumber { return false }
+        let holds: Bool? =
+            switch condition {
+            case .protocolNumber(let numbers): numbers.contains(packet.protocolNumber)
+            case .input(let names): Self.name(packet.input, isIn: names)
+            case .output(let names): Self.name(packet.output, isIn: names)
+            case .source(let ranges): packet.source.map { address in ranges.contains { $0.contains(address) } }
+            case .destination(let ranges):
+                packet.destination.map { address in ranges.contains { $0.contains(address) } }
+            case .destinationPort(let ranges):
+                packet.destinationPort.map { port in ranges.contains { $0.contains(port) } }
+            case .state(let states): states.contains(packet.state)
+            case .unknown: nil
+            }
+        return holds.map { $0 != isNegated }
+    }
+
+    /// A name ends in `*` (nft) or `+` (iptables) for all that begin so.
+    private static func name(_ name: String?, isIn patterns: Set<String>) -> Bool? {
+        guard let name else { return nil }
+        return patterns.contains { pattern in
+            pattern == name || (pattern.hasSuffix("*") || pattern.hasSuffix("+")) && name.hasPrefix(pattern.dropLast())
+        }
+    }
+}
+
+extension Firewall {
+    /// Numbers of what rules call by name (/etc/protocols).
+    static func protocolNumber(_ name: String) -> UInt8? {
+        switch name.lowercased() {
+        case "ipencap", "ipip", "ipv4": 4
+        case "tcp": 6
+        case "udp": 17
+        case "icmp": 1
+        case "igmp": 2
+        case "ipv6": 41
+        case "gre": 47
+        case "esp": 50
+        case "ah": 51
+        case "ipv6-icmp", "icmpv6": 58
+        case "sctp": 132
+        default: UInt8(name)
+        }
+    }
+
+    static func range(_ address: IPv4Address, length: Int) -> ClosedRange<IPv4Address>? {
+        guard (0...32).contains(length) else { return nil }
+        let hostMask: UInt32 = length == 32 ? 0 : .max >> UInt32(length)
+        return IPv4Address(address.value & ~hostMask)...IPv4Address(address.value | hostMask)
+    }
+}

@@ -1,0 +1,63 @@
+import LoadBalancing
+import Netlink
+import RealServerSetup
+
+/// Who answers ARP for the VIPs, and who names them in requests.
+extension RealServerFacts {
+    /// 1: only on the interface that has the address; 2: and from its subnet; 8: never.
+    private static let silent: Set<Int> = [1, 2, 8]
+
+    func arpFindings() -> [Finding] {
+        // A VIP outside of the link's subnets is asked for by nobody there, but sysctls are set once for all of them.
+        let findings = lan.flatMap { link -> [Finding] in
+            var findings: [Finding] = []
+            let ignore = larger("arp_ignore", of: link.name)
+            if !Self.silent.contains(ignore) {
+                findings.append(
+                    Finding(
+                        .arpIgnore,
+                        "arp_ignore is \(ignore) on \(link.name) (the larger of all's and its own), so that this host answers ARP for the VIP and draws its traffic past the director",
+                        fix: "sysctl -w \(settings(of: "arp_ignore", link, to: 1))",
+                        repair: .steps(steps(of: "arp_ignore", link, to: "1"))))
+            }
+            let announce = larger("arp_announce", of: link.name)
+            if announce != 2 {
+                findings.append(
+                    Finding(
+                        .arpAnnounce,
+                        "arp_announce is \(announce) on \(link.name) (the larger of all's and its own), so that ARP requests name the VIP as this host's",
+                        fix: "sysctl -w \(settings(of: "arp_announce", link, to: 2))",
+                        repair: .steps(steps(of: "arp_announce", link, to: "2"))))
+            }
+            return findings
+        }
+        return findings + vipOwners.compactMap(finding)
+    }
+
+    private func keys(of name: String, _ link: Link, to value: Int) -> [String] {
+        // The own one only where all's cannot outdo it.
+        let isAbove = sysctls["\(link.name)/\(name)"] ?? 0 > value
+        return ["all"] + (isAbove ? [link.name] : [])
+    }
+
+    private func settings(of name: String, _ link: Link, to value: Int) -> String {
+        keys(of: name, link, to: value).map { "net/ipv4/conf/\($0)/\(name)=\(value)" }.joined(separator: " ")
+    }
+
+    private func steps(of name: String, _ link: Link, to value: String) -> [Step] {
+        keys(of: name, link, to: Int(value) ?? 0).map { .setSysctl("net/ipv4/conf/\($0)/\(name)", to: value) }
+    }
+
+    private func finding(_ owners: VIPOwners) -> Finding? {
+        let foreign = owners.macs.filter { !directorMACs.contains($0) }
+        // Without the director's name, one answer is taken for its.
+        guard directorMACs.isEmpty ? owners.macs.count > 1 : !foreign.isEmpty else { return nil }
+        let list = foreign.map { "\($0)" }.joined(separator: ", ")
+        let director = director.map { directorMACs.isEmpty ? "" : ", and \($0) is not there" } ?? ""
+        return Finding(
+            .vipAnswered,
+            "ARP for \(owners.vip) on \(owners.interface) is answered by \(list)\(director): \(directorMACs.isEmpty ? "more than one host" : "not by the director alone")",
+            fix: "on the host of that MAC address: ipvsd realserver-setup --vip \(owners.vip), or take the address away"
+        )
+    }
+}

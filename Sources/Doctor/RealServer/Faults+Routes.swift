@@ -1,0 +1,158 @@
+import LoadBalancing
+import Netlink
+import RealServerSetup
+
+/// What the kernel's routing makes of clients' packets and of the answers.
+extension RealServerFacts {
+    func filterFindings() -> [Finding] {
+        guard let tunnel else { return [] }
+        let value = larger("rp_filter", of: tunnel.name)
+        guard value == 1 else { return [] }
+        return [
+            Finding(
+                .reversePathFilter,
+                "rp_filter is 1 on tunl0 (the larger of all's, \(sysctls["all/rp_filter"] ?? 0), and its own, \(sysctls["tunl0/rp_filter"] ?? 0)): every client's packet is dropped",
+                fix: "sysctl -w net.ipv4.conf.tunl0.rp_filter=2", repair: .setUp)
+        ]
+    }
+
+    func forwardingFindings() -> [Finding] {
+        guard let tunnel, sysctls["\(tunnel.name)/forwarding"] ?? 0 != 0 else { return [] }
+        return [
+            Finding(
+                .forwarding,
+                "forwarding is on for tunl0: whoever sends this host IPIP has any packet forwarded into its networks, and without the VIP packets go in circles",
+                fix: "sysctl -w net.ipv4.conf.tunl0.forwarding=0",
+                repair: .steps([.setSysctl("net/ipv4/conf/tunl0/forwarding", to: "0")]))
+        ]
+    }
+
+    func returnFindings() -> [Finding] {
+        let hasDefault = routes.contains {
+            $0.table == RouteTable.main && $0.prefixLength == 0 && $0.type == RouteType.unicast
+        }
+        if hasDefault { return [] }
+        return [
+            Finding(
+                .noRouteBack,
+                "there is no default route: answers reach no client beyond the own networks, and a filter of reverse paths drops such clients as martians",
+                fix: "ip route add default via GATEWAY")
+        ]
+    }
+
+    /// With 20 bytes more, what a client sends must fit the way from the director to here.
+    func segmentFindings() -> [Finding] {
+        guard wantsMSS else { return [] }
+        let main = routes.filter { $0.table == RouteTable.main && $0.type == RouteType.unicast }
+        for vip in vips {
+            let table =
+                rules.filter { rule in
+                    rule.table != RouteTable.local
+                        && (rule.source.map { source in
+                            Firewall.range(source, length: Int(rule.sourcePrefixLength))?.contains(vip) ?? false
+                        } ?? true)
+                }.min { $0.priority < $1.priority }?.table ?? RouteTable.main
+            for route in main {
+                guard let mtu = mtu(of: route) else { continue }
+                let copy =
+                    routes.first {
+                        $0.table == table && $0.destination == route.destination
+                            && $0.prefixLength == route.prefixLength && ($0.metric ?? 0) == (route.metric ?? 0)
+                    }
+                let announced = (copy ?? route).advmss ?? mtu - 40
+                if announced <= mtu - 60 { continue }
+                return [
+                    Finding(
+                        .announcedMSS,
+                        "answers from \(vip) by the route \(route.destinationDescription) tell clients to send segments of \(announced) bytes, which do not fit the tunnel: at most \(mtu - 60) do",
+                        fix: setUpCommand, repair: .setUp)
+                ]
+            }
+        }
+        return []
+    }
+
+    /// Nil: not by Ethernet.
+    private func mtu(of route: Route) -> UInt32? {
+        let interfaces = [route.interface].compactMap(\.self) + route.nextHops.map(\.interface)
+        let mtus = interfaces.compactMap { index in lan.first { $0.index == index }?.mtu }
+        guard let mtu = (mtus + [mtus.isEmpty ? nil : route.mtu].compactMap(\.self)).min(), mtu > 60 else { return nil }
+        return mtu
+    }
+
+    func directorFindings() -> [Finding] {
+        guard let director else { return [] }
+        if addresses.contains(where: { $0.address == director }) {
+            return [
+                Finding(
+                    .outerSourceLocal,
+                    "\(director) is this host's own address: the kernel drops packets from it as martians",
+                    fix: "take \(director) away from one of the two hosts")
+            ]
+        }
+        guard wayToDirector != nil else {
+            return [
+                Finding(
+                    .directorUnreachable, "there is no route to the director \(director)",
+                    fix: "ip route add \(director) via GATEWAY")
+            ]
+        }
+        if directorAnswers == false {
+            return [
+                Finding(
+                    .directorUnreachable, "the director \(director) answers neither ARP nor ICMP echo",
+                    fix: "look at cable, VLAN, address and routes between here and \(director)")
+            ]
+        }
+        if let pathMTU, !pathMTU.isAnswered {
+            return [
+                Finding(
+                    .pathMTU,
+                    "a packet of \(pathMTU.size) bytes does not reach the director \(director) and return, though the interface takes it, and smaller ones do",
+                    fix:
+                        "make the MTU the same all along the way, or set the route's: ip route change … mtu SIZE on both hosts"
+                )
+            ]
+        }
+        return []
+    }
+
+    /// A strict filter of reverse paths on the interface drops what would be answered by another one.
+    func outerSourceFindings() -> [Finding] {
+        guard let director else { return [] }
+        var findings: [Finding] = []
+        let near = interface(toward: director)
+        if let near, larger("rp_filter", of: near.name) == 1, let wayToDirector, wayToDirector.interface != near.index {
+            findings.append(
+                filtered(
+                    "the director's packets come in on \(near.name), but the way back to \(director) is \(name(wayToDirector.interface))",
+                    near))
+        }
+        if let outerSources {
+            let ingress = near ?? wayToDirector.flatMap { way in lan.first { $0.index == way.interface } }
+            if let ingress {
+                let filter = larger("rp_filter", of: ingress.name)
+                let way = wayToOuterSources.map { name($0.interface) } ?? "none"
+                let isDropped = filter == 1 ? wayToOuterSources?.interface != ingress.index : wayToOuterSources == nil
+                if filter != 0 && isDropped {
+                    findings.append(
+                        filtered(
+                            "outer sources of \(outerSources) come in on \(ingress.name), but the way back to them is \(way)",
+                            ingress))
+                }
+            }
+        }
+        return findings
+    }
+
+    private func filtered(_ reason: String, _ link: Link) -> Finding {
+        Finding(
+            .outerSourceFiltered,
+            "\(reason), and rp_filter is \(larger("rp_filter", of: link.name)) on \(link.name)\(standInRemark)",
+            fix: "sysctl -w net.ipv4.conf.\(link.name).rp_filter=2, or a route back by \(link.name)")
+    }
+
+    var standInRemark: String {
+        usesStandIn ? " (without effect while tunl0 is a TUN device, whose program comes before)" : ""
+    }
+}

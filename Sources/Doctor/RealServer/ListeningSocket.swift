@@ -1,0 +1,37 @@
+public import LoadBalancing
+
+/// A socket that clients can reach: a TCP one that listens, a UDP one that is bound (proc_pid_net(5)).
+public struct ListeningSocket: Sendable, Hashable {
+    /// Nil: the wildcard address. IPv6's takes IPv4 as well, unless the program forbade it.
+    public var address: IPv4Address?
+    public var port: UInt16
+
+    public init(address: IPv4Address?, port: UInt16) {
+        self.address = address
+        self.port = port
+    }
+
+    /// From the text of /proc/net/tcp, tcp6, udp or udp6.
+    static func parse(_ text: String, isUDP: Bool) -> [ListeningSocket] {
+        text.split(separator: "\n").dropFirst().compactMap { line in
+            let words = line.split(separator: " ")
+            // TCP_LISTEN, and TCP_CLOSE, which is what a UDP socket without a peer is in.
+            guard words.count > 3, words[3] == (isUDP ? "07" : "0A") else { return nil }
+            let parts = words[1].split(separator: ":")
+            guard parts.count == 2, let port = UInt16(parts[1], radix: 16) else { return nil }
+            if parts[0].allSatisfy({ $0 == "0" }) { return ListeningSocket(address: nil, port: port) }
+            var digits = parts[0]
+            if digits.count == 32 {
+                // ::ffff:A.B.C.D, in words of host byte order.
+                guard digits.hasPrefix("0000000000000000FFFF0000") else { return nil }
+                digits = digits.suffix(8)
+            }
+            // In memory order, printed as a number of host byte order.
+            return UInt32(digits, radix: 16).map {
+                ListeningSocket(address: IPv4Address(bigEndian: $0), port: port)
+            }
+        }
+    }
+
+    var description: String { "\(address.map { "\($0)" } ?? "*"):\(port)" }
+}

@@ -1,0 +1,156 @@
+import HostState
+public import LoadBalancing
+import Netlink
+public import RealServerSetup
+
+/// Gathers what a real server's diagnosis goes by. Reads and asks only.
+public struct RealServerExaminer {
+    public var vips: [IPv4Address]
+    public var director: IPv4Address?
+    public var outerSources: IPv4Prefix?
+    public var port: UInt16?
+    public var mss: MSSPolicy
+    public var timeoutMilliseconds: Int32
+
+    public init(
+        vips: [IPv4Address], director: IPv4Address? = nil, outerSources: IPv4Prefix? = nil, port: UInt16? = nil,
+        mss: MSSPolicy = .auto, timeoutMilliseconds: Int32 = 600
+    ) {
+        self.vips = vips
+        self.director = director
+        self.outerSources = outerSources
+        self.port = port
+        self.mss = mss
+        self.timeoutMilliseconds = timeoutMilliseconds
+    }
+
+    /// The VIPs that this host holds on tunl0, or that its rules are about.
+    public static func presentVIPs() throws -> [IPv4Address] {
+        let socket = try RouteSocket()
+        let tunnel = try socket.link(named: RealServerSetup.deviceName)
+        let held = try socket.addresses().filter { $0.interface == tunnel?.index }.map(\.address)
+        let ruled = try socket.rules().filter { $0.table == RealServerSetup.replyTable }.compactMap(\.source)
+        return Set(held + ruled).sorted()
+    }
+
+    public func examine() throws -> Report {
+        var unchecked: [String] = []
+        let facts = try gather(&unchecked)
+        return Report(side: .realServer, findings: facts.findings(), unchecked: unchecked)
+    }
+
+    private func gather(_ unchecked: inout [String]) throws -> RealServerFacts {
+        let socket = try RouteSocket()
+        var facts = RealServerFacts()
+        facts.vips = vips
+        facts.director = director
+        facts.outerSources = outerSources
+        facts.port = port
+        facts.wantsMSS = mss != .off
+        facts.links = try socket.links().filter { !RealServerSetup.directorDevices.contains($0.name) }
+        facts.addresses = try socket.addresses()
+        facts.routes = try socket.routes()
+        facts.rules = try socket.rules()
+        facts.tunnels = try socket.tunnels()
+        facts.hasModule = KernelModule.isAvailable("ipip")
+        if let tunnel = facts.tunnel {
+            for link in facts.lan {
+                let filters = try socket.filters(interface: link.index, ingress: true)
+                let isThere = filters.contains {
+                    $0.priority == RealServerSetup.filterPriority && $0.handle == UInt32(bitPattern: tunnel.index)
+                }
+                if isThere { facts.programs.insert(link.name) }
+            }
+        }
+        for interface in ["all", RealServerSetup.deviceName] + facts.lan.map(\.name) + facts.tunnels.map(\.name) {
+            for name in ["rp_filter", "arp_ignore", "arp_announce", "forwarding"] {
+                let key = "net/ipv4/conf/\(interface)/\(name)"
+                if Sysctl.exists(key) { facts.sysctls["\(interface)/\(name)"] = Int(try Sysctl.read(key)) }
+            }
+        }
+        facts.firewalls = firewalls(&unchecked)
+        facts.sockets = listeningSockets()
+        facts.networkd = Networkd.present()
+        try ask(socket, &facts, &unchecked)
+        return facts
+    }
+
+    private func firewalls(_ unchecked: inout [String]) -> [Firewall] {
+        var firewalls: [Firewall] = []
+        do {
+            if let firewall = Firewall(nft: try Command.output("nft", ["-j", "list", "ruleset"])) {
+                firewalls.append(firewall)
+            } else {
+                unchecked.append("the firewall: nft's output is not understood")
+            }
+        } catch Command.Failure.missing(_) {
+        } catch { unchecked.append("the firewall: \(error)") }
+        for name in ["iptables-save", "iptables-legacy-save"] {
+            if let text = try? Command.output(name, []) { firewalls.append(Firewall(iptables: text)) }
+        }
+        if firewalls.isEmpty, unchecked.isEmpty {
+            unchecked.append("the firewall: neither nft nor iptables-save is installed")
+        }
+        return firewalls
+    }
+
+    private func listeningSockets() -> [ListeningSocket] {
+        [("tcp", false), ("tcp6", false), ("udp", true), ("udp6", true)].flatMap { name, isUDP in
+            let bytes = (try? File.read("/proc/thread-self/net/\(name)")) ?? []
+            return ListeningSocket.parse(String(decoding: bytes, as: UTF8.self), isUDP: isUDP)
+        }
+    }
+
+    private func ask(_ socket: RouteSocket, _ facts: inout RealServerFacts, _ unchecked: inout [String]) throws {
+        let question = Question(timeoutMilliseconds: timeoutMilliseconds)
+        for vip in vips {
+            guard let link = facts.interface(toward: vip) else { continue }
+            facts.vipOwners.append(
+                .init(vip: vip, interface: link.name, macs: try question.owners(of: vip, on: link)))
+        }
+        if let outerSources { facts.wayToOuterSources = try socket.route(to: outerSources.address) }
+        guard let director else { return }
+        facts.wayToDirector = try socket.route(to: director)
+        guard let way = facts.wayToDirector, !way.isLocal else { return }
+        if let link = facts.interface(toward: director) {
+            facts.directorMACs = Set(try question.owners(of: director, on: link))
+        }
+        let isEchoed = (try? question.isEchoed(by: director, size: 84)) ?? false
+        facts.directorAnswers = isEchoed || !facts.directorMACs.isEmpty
+        guard isEchoed else {
+            if facts.directorAnswers == true {
+                unchecked.append("the path's MTU: \(director) does not answer ICMP echo")
+            }
+            return
+        }
+        let size = Int(way.mtu ?? facts.links.first { $0.index == way.interface }?.mtu ?? 1500)
+        facts.pathMTU = (size, (try? question.isEchoed(by: director, size: size)) ?? false)
+    }
+}
+
+extension Networkd {
+    private static let directories = ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd"]
+
+    /// Files of the same name hide each other, the first directory's wins.
+    static func present() -> Networkd {
+        Networkd(
+            isRunning: File.exists("/run/systemd/netif/state"), networks: files("network", suffix: ".network"),
+            configuration: files("", only: "networkd.conf").map(\.text)
+                + files("networkd.conf.d", suffix: ".conf").map(\.text))
+    }
+
+    private static func files(
+        _ directory: String, suffix: String = "", only name: String? = nil
+    ) -> [(path: String, text: String)] {
+        var paths: [String: String] = [:]
+        for root in directories.reversed() {
+            let place = directory.isEmpty ? root : "\(root)/\(directory)"
+            for file in name.map({ [$0] }) ?? File.list(place) ?? [] where file.hasSuffix(suffix) {
+                if File.exists("\(place)/\(file)") { paths[file] = "\(place)/\(file)" }
+            }
+        }
+        return paths.sorted { $0.key < $1.key }.compactMap { _, path in
+            (try? File.read(path)).map { (path, String(decoding: $0, as: UTF8.self)) }
+        }
+    }
+}

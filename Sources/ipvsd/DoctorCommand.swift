@@ -1,0 +1,75 @@
+import ArgumentParser
+import Control
+import Director
+import Doctor
+import HostState
+import LoadBalancing
+import RealServerSetup
+import ServiceConfiguration
+
+/// `ipvsd doctor`: says what is wrong with this machine, whichever side it is.
+struct DoctorCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "doctor",
+        abstract: "Find and name what keeps this machine from being a director or a real server.",
+        discussion: """
+            A machine with the state of a director is examined as one; with --vip, or with a tunl0 that holds \
+            addresses, as a real server; or as both.
+
+              ipvsd doctor
+              ipvsd doctor --vip 10.0.0.100 --director 10.0.0.2 --port 80
+              ipvsd doctor --fix
+
+            Exit codes: 0 healthy, 1 faults found, 64 a bad value or nothing to examine, 71 the kernel refuses, 75 a \
+            realserver-setup is at work, 77 no privilege.
+            """)
+
+    @Option(
+        help: ArgumentHelp(
+            "A virtual IP of this real server. Repeats, or takes commas. Default: what tunl0 holds.",
+            valueName: "address"))
+    var vip: [String] = []
+
+    @OptionGroup var doctor: DoctorOptions
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        try await reporting {
+            let named = try RealServerSetupCommand.addresses(vip)
+            // Bad values come first, whoever asks.
+            _ = try doctor.examiner(vips: [], mss: .auto)
+            try requireRootForDoctor()
+            let instance = try common.instance()
+            let status = try await status(instance)
+            let vips = try named.isEmpty ? RealServerExaminer.presentVIPs() : named
+            if status == nil && vips.isEmpty {
+                throw Failure(
+                    .badValue,
+                    "neither a director's state nor a real server's tunl0 with a VIP is here: say --vip A.B.C.D")
+            }
+            let isRealServer = !vips.isEmpty
+            let consultation = Consultation(
+                realServer: isRealServer ? try doctor.examiner(vips: vips, mss: .auto) : nil,
+                director: status.map { DirectorExaminer(claim($0)) },
+                setup: isRealServer ? RealServerSetup(vips: vips, instance: instance) : nil, options: doctor)
+            try RealServerSetupCommand.naming { try consultation.run() }
+        }
+    }
+
+    private func status(_ instance: InstancePaths) async throws -> DirectorStatus? {
+        do {
+            return try await ControlClient(socket: instance.controlSocket, timeoutSeconds: 3).status()
+        } catch { return try Director.pinnedStatus(instance: instance) }
+    }
+
+    private func claim(_ status: DirectorStatus) -> DirectorExaminer.Claim {
+        let servers = status.services.flatMap(\.servers).filter { $0.method == "tunnel" && $0.health != .removed }
+        var seen: Set<IPv4Address> = []
+        return DirectorExaminer.Claim(
+            isDaemonRunning: status.pid != nil, interfaces: status.xdp.interfaces,
+            vips: Set(status.services.flatMap(\.listeners).map(\.vip)).sorted(),
+            servers: servers.filter { seen.insert($0.address).inserted }.map { server in
+                (server.address, server.health == .down ? server.reason ?? "its check failed" : nil)
+            })
+    }
+}

@@ -1,0 +1,54 @@
+import ArgumentParser
+import Doctor
+import LoadBalancing
+import RealServerSetup
+import ServiceConfiguration
+
+/// What `doctor` and `realserver-setup --check` are told besides the VIPs.
+struct DoctorOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Of a check: the director's own address, to be asked whether it can be reached, and how large packets may be.",
+            valueName: "address"))
+    var director: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Of a check: the port at which the service has to listen. Default: any.", valueName: "number"))
+    var port: String?
+
+    @Option(
+        help: ArgumentHelp("Of a check: what the director was given by that name.", valueName: "A.B.C.D/LENGTH"))
+    var outerSourcePrefix: String?
+
+    @Flag(help: "Of a check: print JSON.")
+    var json = false
+
+    @Flag(help: "Mend what a check finds and may be mended; realserver-setup --undo takes it back.")
+    var fix = false
+
+    func examiner(vips: [IPv4Address], mss: MSSPolicy) throws -> RealServerExaminer {
+        RealServerExaminer(
+            vips: vips,
+            director: try director.map { text in
+                try valid("--director \(text)") { () throws(InvalidValue) in try AddressText.address(text) }
+            },
+            outerSources: try outerSourcePrefix.map(prefix),
+            port: try port.map { text in
+                try valid("--port \(text)") { () throws(InvalidValue) in try AddressText.port(text) }
+            }, mss: mss)
+    }
+
+    private func prefix(_ text: String) throws -> IPv4Prefix {
+        let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+        guard parts.count == 2, let address = IPv4Address(String(parts[0])), let length = Int(parts[1]),
+            (8...24).contains(length), let prefix = IPv4Prefix(address, length: length)
+        else {
+            throw Failure(
+                .badValue,
+                "--outer-source-prefix \(text): no prefix (accepted: A.B.C.D/LENGTH with a length from 8 to 24 and no bits behind it)"
+            )
+        }
+        return prefix
+    }
+}

@@ -1,0 +1,75 @@
+import Foundation
+import LoadBalancing
+import Netlink
+import Testing
+
+@testable import Doctor
+
+/// A director's faults, each alone; among them those that a namespace cannot have of its own.
+struct DirectorDiagnosisTests {
+    private func healthy() throws -> DirectorFacts {
+        var facts = DirectorFacts()
+        facts.interfaces = [.init(name: "eth0")]
+        facts.servers = [.init(address: try #require(IPv4Address("10.0.0.11")))]
+        facts.jit = 1
+        return facts
+    }
+
+    private func faults(_ change: (inout DirectorFacts) throws -> Void) throws -> [Fault] {
+        var facts = try healthy()
+        try change(&facts)
+        return facts.findings().map(\.fault)
+    }
+
+    @Test func healthyIsClean() throws { #expect(try faults { _ in }.isEmpty) }
+
+    @Test func eachFaultIsNamed() throws {
+        let vip = try #require(IPv4Address("10.0.0.100"))
+        let mac = try #require(MACAddress([2, 0, 0, 0, 0, 1]))
+        #expect(try faults { $0.interfaces[0].mode = nil } == [.programNotAttached])
+        #expect(try faults { $0.interfaces[0].mode = "generic" } == [.genericXDP])
+        #expect(try faults { $0.interfaces[0].merging = ["lro of eth0"] } == [.mergedFrames])
+        #expect(try faults { $0.interfaces[0].mergingBelow = ["gro of eth1"] }.isEmpty)
+        #expect(try faults { $0.isDaemonRunning = false } == [.daemonMissing])
+        #expect(try faults { $0.servers[0].isResolved = false } == [.neighbourUnresolved])
+        #expect(try faults { $0.servers[0].interface = nil } == [.noRoute])
+        #expect(try faults { $0.servers[0].downReason = "refused" } == [.serverDown])
+        #expect(try faults { $0.vipOwners = [(vip, "eth0", [mac])] } == [.vipConflict])
+        #expect(try faults { $0.vipOwners = [(vip, "eth0", [])] }.isEmpty)
+        #expect(try faults { $0.jit = 0 } == [.jitOff])
+        #expect(try faults { $0.jit = nil }.isEmpty)
+        #expect(try faults { $0.hasBPFFilesystem = false } == [.bpfFilesystem])
+        #expect(try faults { $0.lockedMemory = 65_536 }.isEmpty)
+        #expect(
+            try faults {
+                $0.lockedMemory = 65_536
+                $0.kernel = (5, 10)
+            } == [.lockedMemory])
+        #expect(try faults { $0.missingCapabilities = ["CAP_BPF"] } == [.bpfPrivilege])
+    }
+
+    @Test func theReasonForGenericIsGiven() throws {
+        func reason(_ interface: DirectorFacts.Interface) throws -> String {
+            var facts = try healthy()
+            facts.interfaces = [interface]
+            return try #require(facts.findings().first { $0.fault == .genericXDP }).seen
+        }
+        #expect(try reason(.init(name: "eth0", mode: "generic")).contains("the driver has no native XDP"))
+        #expect(try reason(.init(name: "eth0", mtu: 9000, mode: "generic")).contains("9000"))
+        #expect(try reason(.init(name: "eth0", kind: "veth", mode: "generic")).contains("asked for"))
+        #expect(try reason(.init(name: "eth0", mode: "generic", merging: ["lro of eth0"])).contains("lro of eth0"))
+    }
+
+    /// The table in the README has them all, and no others.
+    @Test func theReadmeListsEveryFault() throws {
+        let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../README.md")
+        let text = try String(contentsOf: root, encoding: .utf8)
+        let section = try #require(text.components(separatedBy: "### The doctor\n").dropFirst().first)
+        let table = section.components(separatedBy: "\n#")[0]
+        let listed = table.split(separator: "\n").filter { $0.hasPrefix("| `") }.map { line in
+            String(line.dropFirst(3).prefix { $0 != "`" })
+        }
+        #expect(Set(listed) == Set(Fault.allCases.map(\.rawValue)))
+        #expect(listed.count == Fault.allCases.count)
+    }
+}

@@ -1,0 +1,99 @@
+import LoadBalancing
+import Testing
+
+@testable import Doctor
+
+/// What rulesets, as nft and iptables-save print them, make of the director's packets.
+struct FirewallTests {
+    private func nft(_ rules: [String], policy: String = "accept") -> String {
+        let chain =
+            #"{"chain":{"family":"inet","table":"f","name":"i","type":"filter","hook":"input","policy":"\#(policy)"}}"#
+        let lines = rules.map { #"{"rule":{"family":"inet","table":"f","chain":"i","handle":4,"expr":[\#($0)]}}"# }
+        return #"{"nftables":[{"metainfo":{"json_schema_version":1}},\#(([chain] + lines).joined(separator: ","))]}"#
+    }
+
+    private let dropIPIP =
+        #"{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"protocol"}},"right":"ipencap"}},{"counter":{"packets":0,"bytes":0}},{"drop":null}"#
+    private let acceptTCP =
+        #"{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":{"set":[22,80]}}},{"accept":null}"#
+    private let otherSources =
+        #"{"match":{"op":"!=","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":{"prefix":{"addr":"10.0.0.0","len":24}}}},{"drop":null}"#
+
+    private func tunnelled(from source: String? = nil) -> Firewall.Packet {
+        Firewall.Packet(
+            protocolNumber: 4, input: "eth0", source: source.flatMap { IPv4Address($0) },
+            destination: IPv4Address("10.0.0.11"), state: "new")
+    }
+
+    private func isDropped(_ text: String, _ packet: Firewall.Packet) throws -> Bool {
+        try #require(Firewall(nft: text)).drop(of: packet, at: [.prerouting, .input]) != nil
+    }
+
+    @Test func namesTheRule() throws {
+        let drop = try #require(Firewall(nft: nft([dropIPIP]))).drop(of: tunnelled(), at: [.input])
+        #expect(drop?.text == "inet f/i: ip protocol ipencap drop")
+        #expect(try !isDropped(nft([]), tunnelled()))
+        #expect(Firewall(nft: "nonsense") == nil)
+    }
+
+    @Test func aPolicyDropsWhatNoRuleAccepts() throws {
+        #expect(try isDropped(nft([acceptTCP], policy: "drop"), tunnelled()))
+        #expect(try !isDropped(nft([#"{"accept":null}"#], policy: "drop"), tunnelled()))
+        // A named set may hold protocol 4.
+        let named = #"{"match":{"op":"==","left":{"meta":{"key":"l4proto"}},"right":"@s"}},{"accept":null}"#
+        #expect(try !isDropped(nft([named], policy: "drop"), tunnelled()))
+        let lan = #"{"match":{"op":"==","left":{"meta":{"key":"iifname"}},"right":"@lan"}},{"accept":null}"#
+        #expect(try !isDropped(nft([lan], policy: "drop"), tunnelled()))
+        let limited = #"{"limit":{"rate":5,"per":"second"}},{"accept":null}"#
+        #expect(try !isDropped(nft([limited], policy: "drop"), tunnelled()))
+        #expect(try isDropped(nft([limited, dropIPIP], policy: "drop"), tunnelled()))
+    }
+
+    @Test func sourcesAreToldApart() throws {
+        #expect(try !isDropped(nft([otherSources]), tunnelled(from: "10.0.0.2")))
+        #expect(try isDropped(nft([otherSources]), tunnelled(from: "172.16.0.0")))
+        #expect(try !isDropped(nft([otherSources]), tunnelled()))
+    }
+
+    @Test func jumpsAndVerdictMaps() throws {
+        let jump = nft([#"{"jump":{"target":"o"}}"#])
+        let chains = jump.replacing(
+            #"{"rule""#,
+            with:
+                #"{"chain":{"family":"inet","table":"f","name":"o","handle":1}},{"rule":{"family":"inet","table":"f","chain":"o","handle":9,"expr":[\#(dropIPIP)]}},{"rule""#,
+            maxReplacements: 1)
+        #expect(try isDropped(chains, tunnelled()))
+
+        let states = #"{"set":[["invalid",{"drop":null}],["established",{"accept":null}]]}"#
+        let map = #"{"vmap":{"key":{"ct":{"key":"state"}},"data":\#(states)}}"#
+        var packet = tunnelled()
+        #expect(try !isDropped(nft([map]), packet))
+        packet.state = "invalid"
+        let drop = try #require(Firewall(nft: nft([map]))).drop(of: packet, at: [.input])
+        #expect(drop?.isByState == true)
+    }
+
+    @Test func iptables() {
+        let text = """
+            *filter
+            :INPUT DROP [0:0]
+            :OUTPUT ACCEPT [0:0]
+            :own - [0:0]
+            -A INPUT -i lo -j ACCEPT
+            -A INPUT -m comment --comment "a tunnel, not -p 4" -m conntrack --ctstate INVALID -j DROP
+            -A INPUT -j own
+            -A own -s 10.0.0.0/24 -p ipencap -j ACCEPT
+            -A own ! -i eth0 -p tcp -m tcp --dport 80 -j ACCEPT
+            COMMIT
+            """
+        let firewall = Firewall(iptables: text)
+        #expect(firewall.drop(of: tunnelled(from: "10.0.0.2"), at: [.input]) == nil)
+        let byPolicy = firewall.drop(of: tunnelled(from: "10.9.0.2"), at: [.input])
+        #expect(byPolicy?.text == "policy drop of chain iptables filter/INPUT")
+        var inner = Firewall.Packet(protocolNumber: 6, input: "tunl0", destinationPort: 80, state: "new")
+        #expect(firewall.drop(of: inner, at: [.input]) == nil)
+        inner.state = "invalid"
+        #expect(firewall.drop(of: inner, at: [.input])?.isByState == true)
+        #expect(Firewall(iptables: "").drop(of: inner, at: [.input]) == nil)
+    }
+}
