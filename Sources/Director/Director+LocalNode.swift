@@ -10,7 +10,7 @@ extension Director {
         _ server: IPv4Address, _ configuration: DirectorConfiguration
     ) -> ServiceAddress? {
         configuration.services.first { service in
-            service.address.isAnyPort && service.servers.contains { $0.address == server }
+            service.listeners.contains(where: \.isAnyPort) && service.servers.contains { $0.address == server }
         }?.address
     }
 
