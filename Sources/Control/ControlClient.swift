@@ -87,7 +87,11 @@ private final class AnswerHandler: ChannelInboundHandler {
         case .head(let head): status = head.status
         case .body(let part): body += part.readableBytesView
         case .end:
-            if status == .ok { answer.succeed(body) } else { answer.fail(ControlClient.Refusal(status: status.code, body: body)) }
+            if status == .ok {
+                answer.succeed(body)
+            } else {
+                answer.fail(ControlClient.Refusal(status: status.code, body: body))
+            }
         }
     }
 

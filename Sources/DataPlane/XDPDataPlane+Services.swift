@@ -9,6 +9,7 @@ extension XDPDataPlane {
     /// Makes the packet program's services these, and no others. Connections of a real server that is no longer
     /// named go on until they end.
     public func apply(_ desired: [DesiredService]) throws(BPFError) {
+        defer { takenFlowIDs = nil }
         let before = Set(services.values)
         var claimed: Set<Int> = []
         for service in desired { claimed.insert(try apply(service, besides: claimed)) }
@@ -64,6 +65,16 @@ extension XDPDataPlane {
     /// free again when no flow has it.
     private func flowID(of key: ipvsd_service_key) throws(BPFError) -> UInt16 {
         if let value = try maps.services.value(for: key) { return value.flow_service }
+        var taken = if let takenFlowIDs { takenFlowIDs } else { try flowIDsInUse() }
+        guard let id = (1...UInt16.max).first(where: { !taken.contains($0) }) else {
+            throw BPFError("add a listener: all \(UInt16.max) are in use", code: ENOSPC)
+        }
+        taken.insert(id)
+        takenFlowIDs = taken
+        return id
+    }
+
+    private func flowIDsInUse() throws(BPFError) -> Set<UInt16> {
         var used: Set<UInt16> = [0]
         for key in try maps.services.keys() {
             if let value = try maps.services.value(for: key) { used.insert(value.flow_service) }
@@ -71,10 +82,7 @@ extension XDPDataPlane {
         if (1..<maps.loads.count).contains(where: { maps.loads[$0].active != 0 || maps.loads[$0].inactive != 0 }) {
             used.formUnion(maps.flowIDsInUse)
         }
-        guard let id = (1...UInt16.max).first(where: { !used.contains($0) }) else {
-            throw BPFError("add a listener: all \(UInt16.max) are in use", code: ENOSPC)
-        }
-        return id
+        return used
     }
 
     /// In this order, and `stopListening` in the other: what is in `services` is what a daemon that adopts the maps

@@ -39,6 +39,9 @@ public final class XDPDataPlane {
     /// The path row of each real server's address.
     var pathIDs: [IPv4Address: Int] = [:]
 
+    /// While services change: the ids by which listeners and flows go, so that the flow table is read but once.
+    var takenFlowIDs: Set<UInt16>?
+
     var sweeps = 0
     /// The number of sweeps at which a removed real server was first seen without connections.
     var idleSince: [Int: Int] = [:]

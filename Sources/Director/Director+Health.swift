@@ -214,7 +214,9 @@ extension Director {
                 )
             }
         }
-        if up.isEmpty, !changes.isEmpty { logger.critical("no real server is left for \(address): clients get ICMP port unreachable") }
+        if up.isEmpty, !changes.isEmpty {
+            logger.critical("no real server is left for \(address): clients get ICMP port unreachable")
+        }
     }
 
     /// Checks a real server at once whose clients' SYNs no ACK follows, as often as it takes for a verdict.

@@ -46,7 +46,8 @@ extension Director {
         guard refused.isEmpty else {
             throw DirectorError(
                 .badValue,
-                "\(refused.joined(separator: ", ")): cannot change in a director that runs; start another with --replace")
+                "\(refused.joined(separator: ", ")): cannot change in a director that runs; start another with --replace"
+            )
         }
     }
 
@@ -117,9 +118,11 @@ extension Director {
     private func followHealth(from old: DirectorConfiguration) throws {
         var states: [Target: State] = [:]
         var health: [ServiceAddress: ServiceHealth] = [:]
+        let formers = Dictionary(
+            old.services.flatMap { service in service.listeners.map { ($0, service) } },
+            uniquingKeysWith: { one, _ in one })
         for service in configuration.services {
-            let listeners = Set(service.listeners)
-            let former = old.services.first { !listeners.isDisjoint(with: $0.listeners) }
+            let former = service.listeners.lazy.compactMap { formers[$0] }.first
             let asks = configuration.checks(of: service.address).asks
             var down: Set<IPv4Address> = []
             for server in service.servers {

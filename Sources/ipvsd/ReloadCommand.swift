@@ -19,7 +19,8 @@ struct Reload: AsyncParsableCommand {
             try requireRoot()
             let instance = try common.instance()
             do {
-                print("reloaded: \(try await ControlClient(socket: instance.controlSocket, timeoutSeconds: 30).reload())")
+                print(
+                    "reloaded: \(try await ControlClient(socket: instance.controlSocket, timeoutSeconds: 30).reload())")
             } catch let refusal as ReloadRefusal {
                 throw Failure(Failure.Code(rawValue: refusal.code) ?? .kernel, refusal.message)
             } catch {

@@ -17,7 +17,7 @@ struct ConfigurationFileTests {
         } catch { return error.errors.map(\.description) }
     }
 
-    static let address = ServiceAddress(vip: IPv4Address("10.0.0.100")!, port: 80, transport: .tcp)
+    static let address = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 80, transport: .tcp)
     /// A good service, to which lines of it can be added.
     static let service = "services:\n- listeners: 10.0.0.100:80\n  servers: [10.0.0.11, 10.0.0.12]\n"
 
@@ -148,7 +148,7 @@ struct ConfigurationFileTests {
         ("", "f:1: the file: it is empty"), ("a: [", "f:"), ("[1]", "f:1: the file: no mapping"),
         ("xdp: auto\nxdp: native", "f:1: xdp: given twice in one mapping"),
         ("xdp: auto", "f:1: the file: there are no services"), ("services: []", "f:1: services: there are no services"),
-        ("services:\n- {}", "f:2: services: no listeners"),
+        ("services:\n- {servers: 10.0.0.11}", "f:2: services: no listeners"),
         ("services: [10.0.0.1]", "f:1: services: no mapping"),
         (service + "  scheduler: [rr]", "f:4: scheduler: no single value"),
         (service + "  checks: []", "f:4: checks: an empty list"),
@@ -160,7 +160,10 @@ struct ConfigurationFileTests {
         (service + "  checks: [{type: script, command: [x]}]", "f:4: command: [\"x\"] is no command"),
         (service + "  checks: [{type: file, path: x}]", "f:4: path x: \"x\" is no absolute path"),
         (service + "  checks: [{type: udp}]", "f:4: checks: the service has no udp port"),
-        (service + "  checks: [{type: ping, via: wire}]", "f:4: via wire: unknown way (accepted: tunnel, direct, both)"),
+        (
+            service + "  checks: [{type: ping, via: wire}]",
+            "f:4: via wire: unknown way (accepted: tunnel, direct, both)"
+        ),
         (service + "  one-packet: true", "f:4: one-packet true: no listener takes UDP"),
         (service + "  inhibit: maybe", "f:4: inhibit maybe: neither yes nor no (accepted: true or false)"),
         (service + "  sched-flags: mh-port", "f:4: sched-flags mh-port: the scheduler is wlc"),

@@ -85,7 +85,8 @@ struct CheckMaker {
             section.has("record")
             ? section.value("record", &findings) { text throws(InvalidValue) in
                 guard let type = DNSRecordType(text) else {
-                    throw InvalidValue("unknown type of record", accepted: "A, AAAA, CNAME, MX, NS, SRV, TXT, …, or TYPE65")
+                    throw InvalidValue(
+                        "unknown type of record", accepted: "A, AAAA, CNAME, MX, NS, SRV, TXT, …, or TYPE65")
                 }
                 return type
             } : DNSRecordType(code: 1)

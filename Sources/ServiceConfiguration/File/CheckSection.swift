@@ -20,7 +20,8 @@ struct CheckSection {
             case .grpc: ["port", "service", "authority", "tls"] + TLSSection.keys
             case .smtp: ["port", "helo"]
             case .dns: ["port", "transport", "name", "record", "codes", "answers"]
-            case .udp: ["port", "payload", "payload-hex", "reply", "reply-hex", "reply-begins", "reply-begins-hex", "silence"]
+            case .udp:
+                ["port", "payload", "payload-hex", "reply", "reply-hex", "reply-begins", "reply-begins-hex", "silence"]
             case .script: ["command", "environment"]
             case .file: ["path"]
             }

@@ -96,7 +96,8 @@ public enum ConfigurationFile {
         _ findings: inout Findings
     ) {
         guard let items = top.list("services"), !items.isEmpty else {
-            findings.add(top["services"]?.place ?? top.place, "there are no services", accepted: "services: with one at least")
+            findings.add(
+                top["services"]?.place ?? top.place, "there are no services", accepted: "services: with one at least")
             return
         }
         var sections: [ServiceSection] = []

@@ -6,7 +6,8 @@ struct ServiceSection {
     /// What `defaults` may say for all services.
     static let defaultKeys =
         [
-            "scheduler", "sched-flags", "maglev-size", "persistence", "one-packet", "on-server-loss", "inhibit", "weight",
+            "scheduler", "sched-flags", "maglev-size", "persistence", "one-packet", "on-server-loss", "inhibit",
+            "weight",
             "upper-threshold", "lower-threshold", "servers", "check", "checks", "via",
         ] + CheckPace.keys
     static let keys = ["listeners"] + defaultKeys
@@ -109,7 +110,9 @@ struct ServiceSection {
                 .map { Persistence(timeout: $0) }
         }
         guard let own = section.section("persistence", keys: ["timeout", "netmask"], &findings) else { return nil }
-        let timeout = own.has("timeout") ? own.seconds("timeout", in: Persistence.timeouts, &findings) : Persistence.defaultTimeout
+        let timeout =
+            own.has("timeout")
+            ? own.seconds("timeout", in: Persistence.timeouts, &findings) : Persistence.defaultTimeout
         let length = own.value("netmask", &findings) { text throws(InvalidValue) in
             try AddressText.prefixLength(text)
         }
@@ -138,7 +141,8 @@ struct ServiceSection {
 
     private func servers(apartFrom vips: Set<IPv4Address>, _ findings: inout Findings) -> [RealServer] {
         guard let items = section.list("servers"), !items.isEmpty else {
-            findings.add(section.place, "no servers", accepted: "servers: \(AddressText.servers), or address: and weight:")
+            findings.add(
+                section.place, "no servers", accepted: "servers: \(AddressText.servers), or address: and weight:")
             return []
         }
         let weight = Self.weight(section, &findings)
