@@ -157,6 +157,9 @@ int clinux_enable_gro(const char *interface)
 	return ethtool(interface, &value);
 }
 
+/* The kernel's headers of lists have the list as their last, empty member. */
+#pragma clang diagnostic ignored "-Wgnu-variable-sized-type-not-at-end"
+
 #define FEATURE_BLOCKS 8 /* of 32; Linux 6.18 has 3 */
 
 /* The feature's number, or -1. */

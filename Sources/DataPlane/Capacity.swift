@@ -57,6 +57,6 @@ extension DesiredService {
             case .wrr, .twos: max(servers.count, min(WeightedRoundRobin.longestRing, weights.reduce(0, +)))
             default: max(servers.count, 256)
             }
-        return schedule + MaglevTable.size(forServers: servers.count, minimum: 4093) + 8
+        return schedule + (maglevSize ?? MaglevTable.size(forServers: servers.count, minimum: 4093)) + 8
     }
 }

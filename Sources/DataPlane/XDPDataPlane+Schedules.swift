@@ -111,7 +111,7 @@ extension XDPDataPlane {
     private func forgetLocality(ofService index: Int) {
         let row = maps.schedules.pointer(index)
         for offset in [localityOffset, localityOffset + 8] { clinux_store_u64(row + offset, 0) }
-        for (key, id) in serverIDs where key.service == index {
+        for id in serverIDs.ofService(index).values {
             maps.servers.pointer(id).storeBytes(of: 0, toByteOffset: joinedOffset, as: UInt32.self)
         }
     }

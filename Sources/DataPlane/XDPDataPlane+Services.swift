@@ -31,13 +31,18 @@ extension XDPDataPlane {
         }
         if existing == nil { maps.schedules[index] = ipvsd_service() }
 
+        guard service.servers.count < Self.maximumServers else {
+            throw BPFError(
+                "add service \(service.address) with \(service.servers.count) real servers: \(Self.maximumServers - 1) are "
+                    + "the most", code: ENOSPC)
+        }
         // Rows before the slots that name them.
         var ids: [UInt16] = []
         for server in service.servers { ids.append(UInt16(try write(server, service: index))) }
         try swapSlices(service, index: index, ids: ids)
         setPersistence(service.persistence, index: index)
         let named = Set(service.servers.map(\.address))
-        for (key, id) in serverIDs where key.service == index && !named.contains(key.address) {
+        for (address, id) in serverIDs.ofService(index) where !named.contains(address) {
             writeWord(id, weight: 0, flags: IPVSD_SERVER_USED | IPVSD_SERVER_REMOVED)
         }
         for listener in service.listeners {
@@ -98,9 +103,8 @@ extension XDPDataPlane {
     }
 
     func write(_ server: DesiredService.Server, service: Int) throws(BPFError) -> Int {
-        let key = ServerKey(service: service, address: server.address)
         let flags = IPVSD_SERVER_USED | (server.isDown ? IPVSD_SERVER_DOWN : 0)
-        if let id = serverIDs[key] {
+        if let id = serverIDs[service, server.address] {
             idleSince[id] = nil
             maps.servers.pointer(id).storeBytes(
                 of: server.configuredWeight, toByteOffset: configuredWeightOffset, as: UInt16.self)
@@ -112,13 +116,14 @@ extension XDPDataPlane {
             throw BPFError("add real server \(server.address): all \(maps.servers.count - 1) are in use", code: ENOSPC)
         }
         try maps.statistics.clear(UInt32(id))
+        maps.carried[id] = ipvsd_statistics()
         maps.loads[id] = ipvsd_load()
         maps.servers[id] = ipvsd_server(
             path: UInt32(pathIDs[server.address] ?? 0), weight: server.weight, flags: UInt16(flags),
             address: server.address.bigEndian, service: UInt16(service), configured_weight: server.configuredWeight,
             upper_threshold: server.thresholds?.upper ?? 0,
             lower_threshold: server.thresholds?.effectiveLower ?? 0, overloaded: 0, joined: 0)
-        serverIDs[key] = id
+        serverIDs[service, server.address] = id
         return id
     }
 
@@ -137,7 +142,7 @@ extension XDPDataPlane {
         clinux_store_u64(maps.schedules.pointer(index) + 8, 0)
         slices.release(Self.slice(of: row.schedule))
         slices.release(Self.slice(of: row.maglev))
-        for (key, id) in serverIDs where key.service == index {
+        for id in serverIDs.ofService(index).values {
             writeWord(id, weight: 0, flags: IPVSD_SERVER_USED | IPVSD_SERVER_REMOVED)
         }
     }
@@ -145,7 +150,8 @@ extension XDPDataPlane {
     /// Gives back the rows of removed real servers that no connection has held for two whole sweeps (a packet may be
     /// about to record one), and of services without any.
     func releaseIdleRows() {
-        for (key, id) in serverIDs where maps.servers[id].flags & UInt16(IPVSD_SERVER_REMOVED) != 0 {
+        for (service, address, id) in serverIDs.all
+        where maps.servers[id].flags & UInt16(IPVSD_SERVER_REMOVED) != 0 {
             let load = maps.loads[id]
             guard load.active == 0, load.inactive == 0 else {
                 idleSince[id] = nil
@@ -156,12 +162,12 @@ extension XDPDataPlane {
             guard sweeps >= since + 2 else { continue }
             idleSince[id] = nil
             writeWord(id, path: 0, weight: 0, flags: 0)
-            forgetLocality(ofServer: id, service: key.service)
+            forgetLocality(ofServer: id, service: service)
             try? setAnsweredPorts([], of: UInt32(id))
             serverRows.release(id)
-            serverIDs[key] = nil
+            serverIDs[service, address] = nil
         }
-        let live = Set(services.values).union(serverIDs.keys.map(\.service))
+        let live = Set(services.values).union(serverIDs.services)
         for index in 1..<maps.schedules.count where !live.contains(index) { serviceRows.release(index) }
         let addresses = serverAddresses
         for (address, row) in pathIDs where !addresses.contains(address) {
@@ -187,7 +193,7 @@ extension XDPDataPlane {
 
     /// The real server's id, by which its checks are marked.
     public func serverID(service: ServiceAddress, server: IPv4Address) -> UInt32? {
-        services[service].flatMap { serverIDs[ServerKey(service: $0, address: server)] }.map(UInt32.init)
+        services[service].flatMap { serverIDs[$0, server] }.map(UInt32.init)
     }
 
     /// How a real server is reached now.
@@ -203,7 +209,7 @@ extension XDPDataPlane {
             maps.paths[row] = path.row
             if !path.isLocal { try maps.egress.update(UInt32(path.interface), for: UInt32(path.interface)) }
         }
-        for (key, id) in serverIDs where key.address == address {
+        for id in serverIDs.ofAddress(address) {
             let server = maps.servers[id]
             writeWord(id, path: UInt32(row), weight: server.weight, flags: UInt32(server.flags))
         }

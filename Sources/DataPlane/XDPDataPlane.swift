@@ -29,7 +29,7 @@ public final class XDPDataPlane {
     /// By row: the address that a service is called by.
     var primaryAddresses: [Int: ServiceAddress] = [:]
     var serviceRows: RowAllocator
-    var serverIDs: [ServerKey: Int] = [:]
+    var serverIDs = ServerIDs()
     var serverRows: RowAllocator
     var pathRows: RowAllocator
     var slices: SliceAllocator
@@ -45,11 +45,6 @@ public final class XDPDataPlane {
     var sweeps = 0
     /// The number of sweeps at which a removed real server was first seen without connections.
     var idleSince: [Int: Int] = [:]
-
-    struct ServerKey: Hashable {
-        var service: Int
-        var address: IPv4Address
-    }
 
     private struct Growth {
         var names: Set<String>
@@ -106,14 +101,14 @@ public final class XDPDataPlane {
             guard row.flags & UInt16(IPVSD_SERVER_USED) != 0 else { continue }
             let address = IPv4Address(bigEndian: row.address)
             usedServers.insert(id)
-            serverIDs[ServerKey(service: Int(row.service), address: address)] = id
+            serverIDs[Int(row.service), address] = id
             if row.path != 0 {
                 usedPaths.insert(Int(row.path))
                 pathIDs[address] = Int(row.path)
                 paths[address] = Path(row: maps.paths[Int(row.path)])
             }
         }
-        let usedServices = Set(services.values).union(serverIDs.keys.map(\.service))
+        let usedServices = Set(services.values).union(serverIDs.services)
         serviceRows = RowAllocator(count: maps.schedules.count, used: usedServices)
         serverRows = RowAllocator(count: maps.servers.count, used: usedServers)
         pathRows = RowAllocator(count: maps.paths.count, used: usedPaths)
@@ -122,7 +117,7 @@ public final class XDPDataPlane {
         if maps.settings.pointer(0).load(as: UInt32.self) == 0 { initializeSettings() }
         // Rows of a service that the last daemon was taking away when it was killed.
         let live = Set(services.values)
-        for (key, id) in serverIDs where !live.contains(key.service) {
+        for (service, _, id) in serverIDs.all where !live.contains(service) {
             writeWord(id, weight: 0, flags: IPVSD_SERVER_USED | IPVSD_SERVER_REMOVED)
         }
     }
@@ -271,7 +266,7 @@ public final class XDPDataPlane {
     }
 
     /// Of every real server that a row is kept for, also removed ones whose connections go on.
-    public var serverAddresses: Set<IPv4Address> { Set(serverIDs.keys.map(\.address)) }
+    public var serverAddresses: Set<IPv4Address> { serverIDs.addresses }
 
     public func snapshot() throws(BPFError) -> DataPlaneSnapshot { try DataPlaneSnapshot(of: maps, now: tick()) }
 }

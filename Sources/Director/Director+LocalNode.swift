@@ -9,9 +9,8 @@ extension Director {
     private static func opensEveryPort(
         _ server: IPv4Address, _ configuration: DirectorConfiguration
     ) -> ServiceAddress? {
-        configuration.services.first { service in
-            service.listeners.contains(where: \.isAnyPort) && service.servers.contains { $0.address == server }
-        }?.address
+        configuration.services.filter { service in service.servers.contains { $0.address == server } }
+            .flatMap(\.listeners).first(where: \.isAnyPort)
     }
 
     private static func reason(_ server: IPv4Address, _ service: ServiceAddress) -> String {

@@ -96,6 +96,7 @@ extension Director {
             } catch { logger.error("go back to the configuration before: \(error)") }
             throw error
         }
+        do { try dropProgramsOfChecks() } catch { logger.error("remove the programs of checks: \(error)") }
         if wanted.vips != old.0.vips { announce() }
         followRounds()
         let summary = Self.summary(from: old.0, to: wanted)
@@ -181,6 +182,17 @@ extension Director {
             running?.checkDevice = try CheckDevice(
                 directory: directory, journal: current.journal, checks: configuration.asksAnything)
             running?.listening = []
+        }
+    }
+
+    /// Where nothing is checked any more.
+    private func dropProgramsOfChecks() throws {
+        guard let current = running, !current.checkDevice.takesChecks else { return }
+        for change in current.journal.changes.reversed() {
+            switch change {
+            case .filter, .qdisc: try current.journal.undo(change)
+            default: continue
+            }
         }
     }
 

@@ -12,6 +12,7 @@ struct IPVSDBench: ParsableCommand {
             """,
         subcommands: [
             AllCommand.self, PacketsCommand.self, FramesCommand.self, ScaleCommand.self, MaglevCommand.self,
+            FloodCommand.self,
         ],
         defaultSubcommand: AllCommand.self)
 }

@@ -483,8 +483,9 @@ struct FlowTableTests {
     }
 
     @Test func halfOpenEntriesGiveWayFirst() throws {
-        try giveWay(
-            [IPVSD_STATE_ESTABLISHED, IPVSD_STATE_TIME_WAIT, IPVSD_STATE_SYN_RECV, IPVSD_STATE_CLOSE], [2, 1, 3])
+        for closing in [IPVSD_STATE_TIME_WAIT, IPVSD_STATE_CLOSE] {
+            try giveWay([IPVSD_STATE_ESTABLISHED, closing, IPVSD_STATE_SYN_RECV, IPVSD_STATE_UDP], [2, 1])
+        }
     }
 
     @Test func madeUpFlowsGiveWayLast() throws {
@@ -510,6 +511,8 @@ struct FlowTableTests {
             #expect(try lab.flow(flows[victim]) == nil, "\(victim)")
             #expect(try lab.flow(newcomer) != nil)
             try expectExactCounts()
+            // On a slow machine it would be the next to go.
+            try lab.force(newcomer, into: IPVSD_STATE_ESTABLISHED)
         }
         for index in 0..<ways where !victims.contains(index) { #expect(try lab.flow(flows[index]) != nil) }
     }

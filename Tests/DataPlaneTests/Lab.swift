@@ -191,6 +191,9 @@ final class Lab {
         entry.pointee.value = value & ~(0xF << 12) | UInt64(state.rawValue) << 12
         plane.maps.loads[server].count(old, -1)
         plane.maps.loads[server].count(state, 1)
+        for (kind, difference) in [(old, UInt32.max), (state, 1)] where kind == IPVSD_STATE_SYN_RECV {
+            plane.maps.pressure[0].half_open &+= difference
+        }
     }
 
     /// Active and inactive connections of each server, counted anew from the table.

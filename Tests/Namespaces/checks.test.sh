@@ -229,6 +229,22 @@ FILE
     equal "$(server_status $RS2 weight)" 1 "its weight afterwards"
 }
 
+test_a_reload_may_end_all_checks_and_begin_them_again() {
+    three_of_them rr "$RS1, $RS2" <<<""
+    start
+    proven $RS1 $RS2
+    three_of_them rr "$RS1, $RS2" <<<"    check: none"
+    reload_ok
+    equal "$(in_ns director tc qdisc show | grep -c clsact || true)" 0 "qdiscs of checks"
+    no_failures "unchecked" <<<"$(fetch 20)"
+    three_of_them rr "$RS1, $RS2" <<<"    check: ping"
+    reload_ok
+    proven $RS1 $RS2
+    ip -n "$(ns rs2)" link set tunl0 down
+    wait_until 6 "rs2 to be taken out" unhealthy $RS2
+    ip -n "$(ns rs2)" link set tunl0 up
+}
+
 test_flags_beside_a_file_are_refused() {
     three_of_them rr "$RS1" <<<""
     exits 64 in_ns director "$IPVSD" --config "$LAB_DIR/ipvsd.yaml" --vip $VIP --scheduler rr

@@ -62,6 +62,13 @@ test_clients_on_two_interfaces() {
     no_far_leg
 }
 
+test_every_VIP_of_one_service_is_placed() {
+    director_start --vip $VIP:80,10.0.0.101:80 --one-service --backends $RS1
+    matches "$(ip -n "$(ns director)" -o addr show eth0)" "10\.0\.0\.100/32" "the first VIP"
+    matches "$(ip -n "$(ns director)" -o addr show eth0)" "10\.0\.0\.101/32" "the second VIP"
+    director_stop
+}
+
 test_one_of_two_interfaces_is_dropped_by_a_new_start() {
     far_leg
     director_start --vip $VIP --backends $RS1 --interface eth0,eth1

@@ -250,6 +250,28 @@ test_a_start_that_fails_while_it_adopts_leaves_the_old_data_plane() {
     same_state "$before" "$(machine_state director)"
 }
 
+test_a_larger_table_takes_over_every_connection() {
+    local before old
+    before=$(machine_state director)
+    director_start --vip $VIP --backends $BACKENDS --connections 50000
+    equal "$(ipvsd status --json | jq .flowTableSize)" 131072 "entries of the flow table"
+    download_start long --limit-rate 15M
+    load_start 100
+    wait_until 10 "100 requests" load_has 100
+    old=$DIRECTOR_PID
+    director_spawn director --vip $VIP --backends $BACKENDS --connections 2000000 --replace
+    DIRECTOR_PID=$SPAWNED
+    wait_until 10 "the old director's end" ended "$old"
+    wait_until 10 "the new director" director_ready "$DIRECTOR_PID"
+    equal "$(ipvsd status --json | jq .flowTableSize)" 4194304 "entries of the flow table that took over"
+    wait_until 20 "500 requests" load_has 500
+    load_stop
+    no_failures "while the table grew" <<<"$(load)"
+    download_correct long
+    director_stop
+    same_state "$before" "$(machine_state director)"
+}
+
 test_adoption_in_another_xdp_mode() {
     local before mode
     before=$(machine_state director)

@@ -175,4 +175,65 @@ test_weight_zero_gets_no_new_flow_and_keeps_the_old() {
     download_correct two
 }
 
+# servers_of ADDRESS   that a client's 12 requests meet
+servers_of() {
+    local lines
+    lines=$(fetch 12 --interface "$1")
+    no_failures "requests of $1" <<<"$lines"
+    served <<<"$lines" | awk '{ print $1 }' | xargs
+}
+
+test_a_persistent_client_stays() {
+    director_start --vip $VIP:80 --backends $BACKENDS --scheduler rr --persistent 5m
+    local address all=
+    for address in 10.9.1.1 10.9.1.2 10.9.1.3; do
+        matches "$(servers_of $address)" '^rs[123]$' "servers of $address"
+        all+=" $(servers_of $address)"
+    done
+    equal "$(xargs -n 1 <<<"$all" | sort | xargs)" "rs1 rs2 rs3" "servers of three clients"
+    matches "$(ipvsd status)" "rr persistent 300" "status"
+    equal "$(ipvsd status --json | jq -c '[.services[0].persistence, .services[0].persistencePrefixLength]')" "[300,32]" \
+        "persistence in status"
+}
+
+test_a_netmask_makes_clients_one() {
+    director_start --vip $VIP:80 --backends $BACKENDS --scheduler rr --persistent 5m --persistent-netmask 255.255.255.0
+    local first
+    first=$(servers_of 10.9.1.1)
+    matches "$first" '^rs[123]$' "servers of 10.9.1.1"
+    equal "$(servers_of 10.9.1.2) $(servers_of 10.9.1.3)" "$first $first" "servers of its neighbours"
+}
+
+# What fwmark services are used for: a client's HTTP and its datagrams meet the same server.
+test_one_service_of_two_listeners() {
+    director_start --vip $VIP:80,$VIP:5353/udp --one-service --backends $BACKENDS --scheduler rr --persistent 5m
+    local first
+    first=$(servers_of 10.9.1.1)
+    equal "$(in_ns client "$PYTHON" "$TESTS/udp.py" ask $VIP 5353 6 | sort -u)" "$(served <<<"$(fetch 3)" | awk '{ print $1 }')" \
+        "who answers the datagrams and the requests of one client"
+    matches "$first" '^rs[123]$' "servers of 10.9.1.1"
+    equal "$(ipvsd status --json | jq -c '[(.services | length), (.services[0].listeners | map(.port))]')" '[1,[80,5353]]' \
+        "services and listeners in status"
+}
+
+test_one_packet_scheduling() {
+    director_start --vip $VIP:5353/udp --backends $BACKENDS --scheduler rr --check ping
+    equal "$(in_ns client "$PYTHON" "$TESTS/udp.py" repeat $VIP 5353 9 | sort | uniq -c | awk '{ print $1 }')" 9 \
+        "answers to one flow from one server"
+    director_stop
+    director_start --vip $VIP:5353/udp --backends $BACKENDS --scheduler rr --check ping --one-packet
+    equal "$(in_ns client "$PYTHON" "$TESTS/udp.py" repeat $VIP 5353 9 | sort | uniq -c | awk '{ print $2, $1 }' | xargs)" \
+        "rs1 3 rs2 3 rs3 3" "who answers the datagrams of one flow"
+    equal "$(ipvsd connections --count)" 0 "connections"
+}
+
+test_timeouts_are_as_asked() {
+    director_start --vip $VIP:5353/udp --backends $BACKENDS --check ping --udp-timeout 3s
+    equal "$(in_ns client "$PYTHON" "$TESTS/udp.py" repeat $VIP 5353 2 | sort -u | wc -l)" 1 "servers of one flow"
+    between "$(ipvsd connections --json | jq -s 'flatten | map(.expires // .remaining // 0) | max | floor')" 0 3 "seconds left"
+    wait_until 12 "the flow to expire" no_connections
+}
+
+no_connections() { [[ $(ipvsd connections --count) == 0 ]]; }
+
 run_tests

@@ -3,6 +3,7 @@
     udp.py serve NAME PORT              answers every datagram with "NAME ", from the address it was sent to, and what
                                         came, or of a long one its digest
     udp.py ask VIP PORT COUNT [FIRST]   COUNT datagrams; with FIRST each from the next client address; prints who answered
+    udp.py repeat VIP PORT COUNT        COUNT datagrams of one flow; prints who answered each
     udp.py large VIP PORT BYTES COUNT   COUNT datagrams of BYTES (payload) that may be fragmented; prints who got all of each
     udp.py too-big VIP PORT BYTES       one datagram of BYTES (IP length) with DF; prints the MTU and sender of the ICMP error
 """
@@ -53,6 +54,19 @@ def ask(vip, port, count, first=None):
         client.close()
 
 
+def repeat(vip, port, count):
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.settimeout(3)
+    client.connect((vip, int(port)))
+    for number in range(int(count)):
+        client.send(b"%d" % number)
+        try:
+            name, _, echo = client.recv(2048).decode().partition(" ")
+            print(name if echo == str(number) else f"failed: wrong echo {echo}")
+        except OSError as error:
+            print(f"failed: {error}")
+
+
 def large(vip, port, length, count):
     for number in range(int(count)):
         client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -93,4 +107,4 @@ def too_big(vip, port, length):
 
 
 if __name__ == "__main__":
-    {"serve": serve, "ask": ask, "large": large, "too-big": too_big}[sys.argv[1]](*sys.argv[2:])
+    {"serve": serve, "ask": ask, "repeat": repeat, "large": large, "too-big": too_big}[sys.argv[1]](*sys.argv[2:])

@@ -12,6 +12,12 @@
 #include "persistence.h"
 #include "schedule.h"
 
+/* RFC 9293 section 3.1, in the header's byte 13. */
+#define FLAG_FIN 0x01
+#define FLAG_SYN 0x02
+#define FLAG_RST 0x04
+#define FLAG_ACK 0x10
+
 union service_value {
 	struct ipvsd_service_value value;
 	__u64 word;
@@ -163,9 +169,9 @@ static __always_inline void count_completed(const struct flow_reference *flow, _
 	load->completed = flow->now;
 }
 
-static __always_inline int on_udp(struct packet *packet, const struct service_entry *entry, struct flow_reference *flow)
+static __always_inline int on_udp(struct packet *packet, const struct service_entry *entry, struct flow_reference *flow,
+				  struct flow_entry hit)
 {
-	struct flow_entry hit;
 	__u32 server;
 
 	if (entry->flags & IPVSD_SERVICE_ONE_PACKET) {
@@ -173,7 +179,6 @@ static __always_inline int on_udp(struct packet *packet, const struct service_en
 		count_connection(server);
 		return server;
 	}
-	hit = find(packet->settings, flow);
 	if (hit.entry && !server_has(server_of(hit.value), IPVSD_SERVER_DOWN)) {
 		keep_up(packet, entry, flow, hit, IPVSD_STATE_UDP);
 		return server_of(hit.value);
@@ -235,9 +240,8 @@ static __always_inline __u32 other_than_silent(const struct packet *packet, cons
 }
 
 static __always_inline int on_tcp(struct packet *packet, const struct service_entry *entry, struct flow_reference *flow,
-				  const struct tcphdr *tcp)
+				  struct flow_entry hit, const struct tcphdr *tcp)
 {
-	struct flow_entry hit = find(packet->settings, flow);
 	int opens = tcp->syn && !tcp->ack && !tcp->rst;
 	__u32 state = IPVSD_STATE_SYN_RECV, server = 0, holder, current, next;
 
@@ -300,33 +304,52 @@ static __always_inline int on_later_fragment(struct packet *packet)
 	return server == PASSED ? ~pass(packet, IPVSD_PASSED_NO_SERVICE) : server;
 }
 
-static __always_inline int on_transport(struct packet *packet, void *header, void *end)
+/* Most packets there are: an ACK of an established connection that nothing else is to be done for. */
+static __always_inline int goes_on(const struct ipvsd_service_value *listener, struct flow_entry hit,
+				   const struct tcphdr *tcp)
+{
+	return hit.entry && state_of(hit.value) == IPVSD_STATE_ESTABLISHED &&
+	       (((const __u8 *)tcp)[13] & (FLAG_FIN | FLAG_SYN | FLAG_RST | FLAG_ACK)) == FLAG_ACK &&
+	       !(listener->flags & (IPVSD_SERVICE_RESETS | IPVSD_SERVICE_REHASHES | IPVSD_SERVICE_PERSISTENT));
+}
+
+/* `known`: the listener was found already. */
+static __always_inline int on_transport(struct packet *packet, void *header, void *end, int known,
+					struct ipvsd_service_value listener)
 {
 	struct tcphdr *tcp = header;
 	struct udphdr *udp = header;
 	__u32 room = packet->length - packet->header_length;
-	struct ipvsd_service_value listener;
 	struct service_entry entry;
 	struct flow_reference flow;
+	struct flow_entry hit;
 
 	if ((void *)(udp + 1) > end || room < sizeof(*udp))
 		return ~drop(packet, IPVSD_DROPPED_TRUNCATED);
 	packet->client_port = udp->source;
 	packet->port = udp->dest;
-	if (!find_listener(packet->vip, packet->port, packet->protocol, &listener))
+	if (!known && !find_listener(packet->vip, packet->port, packet->protocol, &listener))
 		return ~pass(packet, IPVSD_PASSED_NO_SERVICE);
 	if (packet->length > packet->settings->ingress_mtu)
 		return ~drop(packet, IPVSD_DROPPED_MERGED_FRAME);
-	if (!enter(listener.service, listener.flags, &entry) || !locate(packet->settings, packet->client, packet->client_port, packet->port,
-						 listener.flow_service, &flow))
+	if (packet->protocol == IPPROTO_TCP) {
+		if ((void *)(tcp + 1) > end || room < sizeof(*tcp))
+			return ~drop(packet, IPVSD_DROPPED_TRUNCATED);
+		if (tcp->doff < 5 || tcp->doff * 4u > room)
+			return ~drop(packet, IPVSD_DROPPED_BAD_HEADER);
+	}
+	if (!locate(packet->settings, packet->client, packet->client_port, packet->port, listener.flow_service, &flow))
+		return ~drop(packet, IPVSD_DROPPED_INTERNAL);
+	hit = find(packet->settings, &flow);
+	if (packet->protocol == IPPROTO_TCP && goes_on(&listener, hit, tcp)) {
+		refresh_stamp(packet->settings, &flow, hit);
+		return server_of(hit.value);
+	}
+	if (!enter(listener.service, listener.flags, &entry))
 		return ~drop(packet, IPVSD_DROPPED_INTERNAL);
 	if (packet->protocol == IPPROTO_UDP)
-		return on_udp(packet, &entry, &flow);
-	if ((void *)(tcp + 1) > end || room < sizeof(*tcp))
-		return ~drop(packet, IPVSD_DROPPED_TRUNCATED);
-	if (tcp->doff < 5 || tcp->doff * 4u > room)
-		return ~drop(packet, IPVSD_DROPPED_BAD_HEADER);
-	return on_tcp(packet, &entry, &flow, tcp);
+		return on_udp(packet, &entry, &flow, hit);
+	return on_tcp(packet, &entry, &flow, hit, tcp);
 }
 
 /* An ICMP error about a reply goes where the reply came from. RFC 792 promises 8 bytes of the quoted packet: ports. */
@@ -397,8 +420,9 @@ int director(struct xdp_md *ctx)
 	struct ethhdr *ethernet = data;
 	struct ipvsd_settings *current = get_settings();
 	struct packet packet = { .ctx = ctx, .l3 = sizeof(*ethernet) };
-	struct ipvsd_service_value none;
+	struct ipvsd_service_value listener = {}, none;
 	__u32 zero = 0;
+	int known = 0;
 	__be16 protocol;
 	struct iphdr *ip = data + sizeof(*ethernet);
 	int decision;
@@ -418,7 +442,13 @@ int director(struct xdp_md *ctx)
 		if ((void *)(ip + 1) > end)
 			return XDP_PASS;
 	}
-	if (protocol != bpf_htons(ETH_P_IP) || !may_be_vip(current, ip->daddr) || !find_service(ip->daddr, 0, 0, &none))
+	if (protocol != bpf_htons(ETH_P_IP) || !may_be_vip(current, ip->daddr))
+		return XDP_PASS;
+	/* What is for a service is for a VIP, and most packets are. */
+	if (*(__u8 *)ip == 0x45 && !(ip->frag_off & bpf_htons(IP_OFFSET)) &&
+	    (ip->protocol == IPPROTO_TCP || ip->protocol == IPPROTO_UDP) && (void *)(ip + 1) + 2 * sizeof(__be16) <= end)
+		known = find_service(ip->daddr, ((__be16 *)(ip + 1))[1], ip->protocol, &listener);
+	if (!known && !find_service(ip->daddr, 0, 0, &none))
 		return XDP_PASS;
 	if (constants.bridged && !is_for_director(current, ethernet))
 		return XDP_PASS;
@@ -446,7 +476,7 @@ int director(struct xdp_md *ctx)
 	case IPPROTO_UDP:
 		decision = packet.fragment & bpf_htons(IP_OFFSET)
 				   ? on_later_fragment(&packet)
-				   : on_transport(&packet, (void *)ip + packet.header_length, end);
+				   : on_transport(&packet, (void *)ip + packet.header_length, end, known, listener);
 		break;
 	case IPPROTO_ICMP:
 		decision = on_icmp(&packet, (void *)ip + packet.header_length, end);

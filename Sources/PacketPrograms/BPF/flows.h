@@ -254,6 +254,15 @@ static __always_inline int refresh(const struct ipvsd_settings *settings, const 
 	return 0;
 }
 
+/* The same for an established connection that stays so. Another CPU may be faster: it wrote the same. */
+static __always_inline void refresh_stamp(const struct ipvsd_settings *settings, const struct flow_reference *flow,
+					  struct flow_entry hit)
+{
+	if (age_of(hit.value, flow->now) > settings->timeout[IPVSD_STATE_ESTABLISHED] >> 5)
+		__sync_val_compare_and_swap(&hit.entry->value, hit.value,
+					    with_state(hit.value, IPVSD_STATE_ESTABLISHED, flow->now));
+}
+
 #define READY_FREE 5 /* or expired: nobody loses by it */
 
 /* How willingly an entry gives way, 0 for not at all. Entries younger than two ticks stay: the key of a fresh one may

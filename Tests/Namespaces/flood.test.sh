@@ -1,0 +1,60 @@
+#!/bin/bash
+# Floods of SYNs at a director at work: what is established stays, and who comes is served.
+source "$(dirname "$0")/harness.sh"
+LAB_VIA=nsenter
+IPVSD_BENCH=${IPVSD_BENCH:-$(dirname "$IPVSD")/ipvsd-bench}
+
+# The program of the director's namespace: its instance is named after the SO_NETNS_COOKIE (71).
+director_program() {
+    local cookie
+    cookie=$(in_ns director "$PYTHON" -c "import socket, sys
+print(int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder))")
+    echo "/sys/fs/bpf/ipvsd/netns-$cookie/director"
+}
+
+# flood CLIENTS [FLAG]   in the background, in the director's namespace; its words are in $LAB_DIR/flood
+flood() {
+    local program clients=$1
+    shift
+    program=$(director_program)
+    spawn director "$LAB_DIR/flood" "$IPVSD_BENCH" flood --program "$program" --vip $VIP --clients "$clients" "$@"
+    FLOOD=$SPAWNED
+    disown "$FLOOD"
+}
+
+# Three downloads, which go on while the flood does, and new connections all the time.
+withstand() {
+    local name lines
+    for name in one two three; do download_start $name --limit-rate 4m; done
+    flood "$@"
+    lines=
+    while ! ended "$FLOOD"; do lines+=$(fetch 20)$'\n'; done
+    matches "$(<"$LAB_DIR/flood")" "packets, .* forwarded" "the flood"
+    echo "# $(tail -n 1 "$LAB_DIR/flood"); $(grep -c . <<<"$lines") requests meanwhile"
+    no_failures "new connections in the flood" <<<"$(grep . <<<"$lines")"
+    no_failures "new connections after the flood" <<<"$(fetch 60)"
+    for name in one two three; do download_correct $name; done
+}
+
+# Fifty times the entries of the flow table.
+test_50_million_syns() {
+    director_start --vip $VIP:80 --backends $RS1,$RS2,$RS3 --scheduler rr
+    equal "$(ipvsd status --json | jq '.flowTableSize')" 1048576 "entries of the flow table"
+    equal "$(ipvsd status --json | jq '.halfOpen.limit')" 131072 "the limit of half-open connections"
+    equal "$(ipvsd status --json | jq '.halfOpen.reachedLast')" null "when the limit was reached before the flood"
+    withstand 50000000
+    between "$(ipvsd status --json | jq '.events["unrecorded-in-flood"]')" 40000000 50001000 "SYNs not recorded"
+    between "$(ipvsd status --json | jq '.halfOpen.now')" 131000 131400 "half-open connections"
+    matches "$(ipvsd status --json | jq -r '.halfOpen.reachedLast')" "^20[0-9-]*T[0-9:]*Z$" "when the limit was reached"
+    matches "$(ipvsd status)" "half-open connections reached their limit of 131072" "status"
+}
+
+test_10_million_pairs_of_syn_and_ack() {
+    director_start --vip $VIP:80 --backends $RS1,$RS2,$RS3 --scheduler rr
+    withstand 10000000 --pairs
+    between "$(ipvsd status --json | jq '.halfOpen.now')" 0 66000 "half-open connections"
+    between "$(ipvsd status --json | jq '.events["flow-evicted"] + .events["flow-table-full"]')" 1000000 20000000 \
+        "connections that were pressed for room"
+}
+
+run_tests
