@@ -24,6 +24,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird.git", from: "2.28.0", traits: []),
+        .package(url: "https://github.com/jpsim/Yams.git", from: "6.0.0"),
     ],
     targets: [
         .executableTarget(
@@ -65,6 +66,10 @@ let package = Package(
             ],
             swiftSettings: swiftSettings),
         .target(
+            name: "ServiceConfiguration",
+            dependencies: ["HealthChecks", "LoadBalancing", .product(name: "Yams", package: "Yams")],
+            swiftSettings: swiftSettings),
+        .target(
             name: "HealthChecks",
             dependencies: [
                 "CLinux", "LoadBalancing",
@@ -78,7 +83,6 @@ let package = Package(
                 .product(name: "NIOTLS", package: "swift-nio"),
             ],
             swiftSettings: swiftSettings),
-        .target(name: "ServiceConfiguration", dependencies: ["LoadBalancing"], swiftSettings: swiftSettings),
         .target(
             name: "DataPlane", dependencies: ["BPF", "CLinux", "LoadBalancing", "Netlink", "PacketPrograms"],
             swiftSettings: swiftSettings),
@@ -106,7 +110,7 @@ let package = Package(
 
         .testTarget(name: "LoadBalancingTests", dependencies: ["LoadBalancing"], swiftSettings: swiftSettings),
         .testTarget(
-            name: "ServiceConfigurationTests", dependencies: ["LoadBalancing", "ServiceConfiguration"],
+            name: "ServiceConfigurationTests", dependencies: ["HealthChecks", "LoadBalancing", "ServiceConfiguration"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "DataPlaneTests",

@@ -9,6 +9,7 @@ public struct ControlClient: Sendable {
     /// The daemon is there and said no.
     public struct Refusal: Error, CustomStringConvertible {
         public let status: UInt
+        let body: [UInt8]
         public var description: String { status == 503 ? "the director is still starting" : "HTTP status \(status)" }
     }
 
@@ -22,6 +23,15 @@ public struct ControlClient: Sendable {
 
     public func status() async throws -> DirectorStatus {
         try JSONDecoder().decode(DirectorStatus.self, from: Data(try await request(.GET, "/status")))
+    }
+
+    /// What changed.
+    public func reload() async throws -> String {
+        let answer: [UInt8]
+        do { answer = try await request(.POST, "/reload") } catch let refusal as Refusal where refusal.status == 409 {
+            throw try JSONDecoder().decode(ReloadRefusal.self, from: Data(refusal.body))
+        }
+        return try JSONDecoder().decode([String: String].self, from: Data(answer))["message"] ?? ""
     }
 
     public func stop(keep: Bool) async throws {
@@ -77,7 +87,11 @@ private final class AnswerHandler: ChannelInboundHandler {
         case .head(let head): status = head.status
         case .body(let part): body += part.readableBytesView
         case .end:
-            if status == .ok { answer.succeed(body) } else { answer.fail(ControlClient.Refusal(status: status.code)) }
+            if status == .ok {
+                answer.succeed(body)
+            } else {
+                answer.fail(ControlClient.Refusal(status: status.code, body: body))
+            }
         }
     }
 

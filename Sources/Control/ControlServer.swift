@@ -1,20 +1,31 @@
 public import Director
+internal import FoundationEssentials
 internal import Glibc
+internal import HTTPTypes
 public import Hummingbird
 public import Logging
 
 /// The daemon's HTTP API on a Unix socket that only root may open.
 ///
 ///     GET  /status          DirectorStatus as JSON; 503 until the director forwards
+///     POST /reload          reads the configuration file again; 409 with a ReloadRefusal: nothing changed
 ///     POST /stop?keep=true  ends the daemon; keep: the data plane goes on forwarding
 public enum ControlServer {
     public static func application(
-        director: Director, socket: String, logger: Logger, stop: @escaping @Sendable (_ keep: Bool) async -> Void
+        director: Director, socket: String, logger: Logger,
+        reload: @escaping @Sendable () async -> Result<String, ReloadRefusal>,
+        stop: @escaping @Sendable (_ keep: Bool) async -> Void
     ) -> some ApplicationProtocol {
         let router = Router()
         router.get("/status") { _, _ -> Response in
             guard let status = try await director.status() else { throw HTTPError(.serviceUnavailable) }
             return json(try status.json())
+        }
+        router.post("/reload") { _, _ -> Response in
+            switch await reload() {
+            case .success(let summary): return json(Array(try JSONEncoder().encode(["message": summary])))
+            case .failure(let refusal): return json(Array(try JSONEncoder().encode(refusal)), status: .conflict)
+            }
         }
         router.post("/stop") { request, _ -> Response in
             await stop(request.uri.queryParameters["keep"] == "true")
@@ -29,9 +40,9 @@ public enum ControlServer {
             logger: quiet)
     }
 
-    private static func json(_ bytes: some Sequence<UInt8>) -> Response {
+    private static func json(_ bytes: some Sequence<UInt8>, status: HTTPResponse.Status = .ok) -> Response {
         Response(
-            status: .ok, headers: [.contentType: "application/json"],
+            status: status, headers: [.contentType: "application/json"],
             body: .init(byteBuffer: ByteBuffer(bytes: bytes)))
     }
 }

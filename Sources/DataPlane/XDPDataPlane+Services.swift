@@ -9,10 +9,10 @@ extension XDPDataPlane {
     /// Makes the packet program's services these, and no others. Connections of a real server that is no longer
     /// named go on until they end.
     public func apply(_ desired: [DesiredService]) throws(BPFError) {
+        defer { takenFlowIDs = nil }
         let before = Set(services.values)
         var claimed: Set<Int> = []
-        var flowIDs: Set<UInt16>?
-        for service in desired { claimed.insert(try apply(service, besides: claimed, flowIDs: &flowIDs)) }
+        for service in desired { claimed.insert(try apply(service, besides: claimed)) }
         let wanted = Set(desired.flatMap(\.listeners))
         for (address, _) in services where !wanted.contains(address) {
             services[address] = nil
@@ -24,9 +24,7 @@ extension XDPDataPlane {
     }
 
     /// The service's row: that of one of its listeners, unless another service has it.
-    private func apply(
-        _ service: DesiredService, besides claimed: Set<Int>, flowIDs: inout Set<UInt16>?
-    ) throws(BPFError) -> Int {
+    private func apply(_ service: DesiredService, besides claimed: Set<Int>) throws(BPFError) -> Int {
         let existing = service.listeners.lazy.compactMap { self.services[$0] }.first { !claimed.contains($0) }
         guard let index = existing ?? serviceRows.allocate() else {
             throw BPFError("add service \(service.address): all \(maps.schedules.count - 1) are in use", code: ENOSPC)
@@ -55,7 +53,7 @@ extension XDPDataPlane {
         for listener in service.listeners {
             for (key, transport) in listener.keys {
                 let value = ipvsd_service_value(
-                    service: UInt32(index), flow_service: try flowID(of: key, besides: &flowIDs),
+                    service: UInt32(index), flow_service: try flowID(of: key),
                     flags: service.flags(anyPort: listener.isAnyPort, transport: transport))
                 try listen(value, for: key)
             }
@@ -75,19 +73,15 @@ extension XDPDataPlane {
 
     /// By which the flow table tells listeners apart. A listener keeps its own; one that was another listener's is
     /// free again when no flow has it.
-    private func flowID(of key: ipvsd_service_key, besides used: inout Set<UInt16>?) throws(BPFError) -> UInt16 {
+    private func flowID(of key: ipvsd_service_key) throws(BPFError) -> UInt16 {
         if let value = try maps.services.value(for: key) { return value.flow_service }
-        var known: Set<UInt16>
-        if let used { known = used } else { known = try flowIDsInUse() }
-        used = nil
-        guard
-            let id = (lastFlowID + 1...Int(UInt16.max)).first(where: { !known.contains(UInt16($0)) })
-                ?? (1...Int(UInt16.max)).first(where: { !known.contains(UInt16($0)) })
-        else { throw BPFError("add a listener: all \(UInt16.max) are in use", code: ENOSPC) }
-        lastFlowID = id == UInt16.max ? 0 : id
-        known.insert(UInt16(id))
-        used = known
-        return UInt16(id)
+        var taken = if let takenFlowIDs { takenFlowIDs } else { try flowIDsInUse() }
+        guard let id = (1...UInt16.max).first(where: { !taken.contains($0) }) else {
+            throw BPFError("add a listener: all \(UInt16.max) are in use", code: ENOSPC)
+        }
+        taken.insert(id)
+        takenFlowIDs = taken
+        return id
     }
 
     private func flowIDsInUse() throws(BPFError) -> Set<UInt16> {

@@ -30,8 +30,6 @@ public final class XDPDataPlane {
     var primaryAddresses: [Int: ServiceAddress] = [:]
     var serviceRows: RowAllocator
     var serverIDs = ServerIDs()
-    /// Of the listener that came last.
-    var lastFlowID = 0
     var serverRows: RowAllocator
     var pathRows: RowAllocator
     var slices: SliceAllocator
@@ -40,6 +38,9 @@ public final class XDPDataPlane {
     var paths: [IPv4Address: Path] = [:]
     /// The path row of each real server's address.
     var pathIDs: [IPv4Address: Int] = [:]
+
+    /// While services change: the ids by which listeners and flows go, so that the flow table is read but once.
+    var takenFlowIDs: Set<UInt16>?
 
     var sweeps = 0
     /// The number of sweeps at which a removed real server was first seen without connections.

@@ -22,9 +22,12 @@ extension Director {
                 otherAddresses: service.otherAddresses, maglevSize: service.maglevSize,
                 servers: service.servers.map { server in
                     let state = states[Target(service: service.address, server: server.address)]
+                    let isDown = state?.isUp == false
+                    let isInhibited = isDown && configuration.inhibited.contains(service.address)
                     return DesiredService.Server(
-                        address: server.address, configuredWeight: server.weight, isDown: state?.isUp == false,
-                        thresholds: server.thresholds)
+                        address: server.address,
+                        configuredWeight: isInhibited ? 0 : state?.weight ?? server.weight,
+                        isDown: isDown && !isInhibited, thresholds: server.thresholds)
                 })
         }
     }
@@ -77,14 +80,12 @@ extension Director {
             group.addTask { await self.followNetwork() }
             group.addTask { await self.keepHouse() }
             group.addTask { await self.followPathMTUs() }
-            guard configuration.checks.kind != .none else { return }
-            if configuration.watchesSYNs { group.addTask { await self.watchSilence() } }
-            for service in configuration.services {
-                for server in service.servers {
-                    group.addTask { await self.watch(Target(service: service.address, server: server.address)) }
-                }
-            }
+            group.addTask { await self.watchSilence() }
+            watchers = [:]
+            followRounds()
         }
+        for task in (watchers ?? [:]).values { task.cancel() }
+        watchers = nil
     }
 
     func followNetwork() async {

@@ -14,7 +14,7 @@ public import ServiceConfiguration
 /// The running director: what is configured, what health says and what routes say become one desired state, which
 /// the data plane is made to have.
 public actor Director {
-    let configuration: DirectorConfiguration
+    var configuration: DirectorConfiguration
     let instance: InstancePaths
     let logger: Logger
     let prober = Prober(group: MultiThreadedEventLoopGroup.singleton)
@@ -23,6 +23,11 @@ public actor Director {
     var states: [Target: State] = [:]
     /// Being checked out of turn.
     var underSuspicion: Set<Target> = []
+    /// The weights that checks last asked for.
+    var askedWeights: [Target: [Probe: UInt16]] = [:]
+    /// What is asked now, over and over; nil: nothing before `run()`, or after it.
+    var watchers: [Round: Task<Void, Never>]?
+    var isReloading = false
     var pathMTUs = LearntPathMTUs()
     /// The data plane refused the last change, which is tried again.
     var owesServices = false
@@ -40,6 +45,8 @@ public actor Director {
         /// Where GRO would merge frames before the program sees them.
         var keptApart: Set<Change> = []
         var isForwarding = false
+        /// At least so much the tables have room for.
+        var capacity: Capacity
     }
 
     /// SYNs in a row without a completed handshake that make a real server silent. At 30 % loss of a healthy one's
@@ -57,6 +64,8 @@ public actor Director {
         var isUp: Bool
         var since: Date
         var reason: String?
+        /// That a check asks for, instead of the configured one.
+        var weight: UInt16?
     }
 
     public init(configuration: DirectorConfiguration, instance: InstancePaths, logger: Logger) {
@@ -99,26 +108,21 @@ public actor Director {
         // Before the program, and restored after it: some drivers refuse the one beside the other.
         let offloads = try turnOffloadsOff(of: ingress, journal: journal)
         for attachment in attachments { try journal.make(.attachment(path: attachment.pin)) {} }
-        let dataPlane = try XDPDataPlane(
-            directory: directory,
-            capacity: Capacity(connections: configuration.connections, services: desiredServices),
-            answersByRedirect: ingress.hasVeth,
-            traits: PacketTraits(
-                hasSeveralIngress: attachments.count > 1 || ingress.contains(where: \.isBridged),
-                isBridged: ingress.contains(where: \.isBridged), outerSources: configuration.outerSources))
+        let capacity = Capacity(connections: configuration.connections, services: desiredServices)
+        let dataPlane = try Self.dataPlane(
+            configuration, directory: directory, capacity: capacity, ingress: ingress, attachments: attachments.count)
         let adopted = try dataPlane.snapshot()
         let device = try CheckDevice(
-            directory: directory, journal: journal, checks: configuration.checks.kind != .none)
+            directory: directory, journal: journal, checks: configuration.asksAnything)
         running = Running(
             dataPlane: dataPlane, journal: journal, ingress: ingress,
-            paths: try PathFinder(journal: journal, transmitting: ingress.transmitting), checkDevice: device)
+            paths: try PathFinder(journal: journal, transmitting: ingress.transmitting), checkDevice: device,
+            capacity: capacity)
         running?.paths.isNative = attachments.contains { $0.modes.first == .native }
         try takeOverHealth(from: adopted)
         try describeIngress()
         if let mac = device.link.address { try dataPlane.setFragmenting(interface: device.peer.index, peer: mac) }
-        dataPlane.setTimeouts(configuration.timeouts)
-        dataPlane.setHalfOpenLimit(configuration.halfOpenLimit.map(UInt32.init) ?? dataPlane.defaultHalfOpenLimit)
-        dataPlane.setSilentAfter(configuration.watchesSYNs ? Self.silentAfter : 0)
+        writeSettings(to: dataPlane)
         if !adopted.services.isEmpty {
             // Nothing of the services has changed where this fails.
             try attach(dataPlane, to: attachments)
@@ -153,6 +157,24 @@ public actor Director {
         }
         logger.notice(
             "\(adopted.services.isEmpty ? "" : "took over, ")forwarding \(names) on \(devices.joined(separator: ", "))")
+    }
+
+    static func dataPlane(
+        _ configuration: DirectorConfiguration, directory: String, capacity: Capacity, ingress: [Ingress],
+        attachments: Int
+    ) throws -> XDPDataPlane {
+        let isBridged = ingress.contains(where: \.isBridged)
+        return try XDPDataPlane(
+            directory: directory, capacity: capacity, answersByRedirect: ingress.hasVeth,
+            traits: PacketTraits(
+                hasSeveralIngress: attachments > 1 || isBridged, isBridged: isBridged,
+                outerSources: configuration.outerSources))
+    }
+
+    func writeSettings(to dataPlane: XDPDataPlane) {
+        dataPlane.setTimeouts(configuration.timeouts)
+        dataPlane.setHalfOpenLimit(configuration.halfOpenLimit.map(UInt32.init) ?? dataPlane.defaultHalfOpenLimit)
+        dataPlane.setSilentAfter(configuration.watchesSYNs ? Self.silentAfter : 0)
     }
 
     /// What a start would fail for, without changing anything: asked before a running daemon is told to go.

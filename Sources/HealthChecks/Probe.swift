@@ -4,11 +4,13 @@ public enum Probe: Hashable, Sendable, CustomStringConvertible {
     case ping
     /// A TCP connect to the port, closed at once.
     case tcp(port: UInt16)
+    case check(Check, via: Check.Via)
 
     public var description: String {
         switch self {
         case .ping: "ping"
         case .tcp(let port): "tcp:\(port)"
+        case .check(let check, _): check.description
         }
     }
 }

@@ -29,8 +29,24 @@ public struct Prober: Sendable {
     }
 
     private let group: any EventLoopGroup
+    private let checker: Checker
 
-    public init(group: any EventLoopGroup) { self.group = group }
+    public init(group: any EventLoopGroup) {
+        self.group = group
+        checker = Checker(group: group)
+    }
+
+    /// A check of any kind, by the way or ways that it names; where there is no tunnel, by the one way that there is.
+    public func ask(
+        _ check: Check, via: Check.Via, by way: Way, server: IPv4Address, timeout: Duration
+    ) async -> CheckVerdict {
+        switch via {
+        case .both where way.isTunnel:
+            return await checker.run(check, tunnel: way, server: server, deadline: timeout)
+        case .direct where way.isTunnel: return await checker.run(check, by: .direct(server), deadline: timeout)
+        default: return await checker.run(check, by: way, deadline: timeout)
+        }
+    }
 
     public func ask(_ probe: Probe, by way: Way, timeout: Duration) async -> ProbeResult {
         let limit = TimeAmount.nanoseconds(
@@ -39,6 +55,7 @@ public struct Prober: Sendable {
             switch probe {
             case .tcp(let port): try await connect(to: port, by: way, timeout: limit)
             case .ping: try await ping(by: way, timeout: limit)
+            case .check(let check, _): return ProbeResult(await checker.run(check, by: way, deadline: timeout))
             }
             return .success
         } catch {

@@ -14,25 +14,37 @@ public struct ServiceHealth: Sendable {
         public var reason: String?
     }
 
+    /// How many results in a row make a verdict.
+    public struct Pace: Sendable, Hashable {
+        public var rise: Int
+        public var fall: Int
+
+        public init(rise: Int, fall: Int) {
+            self.rise = rise
+            self.fall = fall
+        }
+    }
+
     /// A port that no server answers is forgotten after so many rounds; one that did answer, after more.
     private static let patience = (unconfirmed: 3, confirmed: 60)
 
     private let required: Set<Probe>
     private var learnt: Set<Probe> = []
-    private let rise: Int
-    private let fall: Int
+    private let pace: Pace
+    /// Of probes that have one of their own.
+    private let paces: [Probe: Pace]
     private var probes: [IPv4Address: [Probe: ProbeHealth]] = [:]
     private var initiallyDown: Set<IPv4Address>
 
     /// `initiallyDown`: servers that the last daemon had taken out, and that have to prove themselves. `answered`: the
     /// learnt ports that had answered on each server by then.
     public init(
-        required: Set<Probe>, rise: Int, fall: Int, initiallyDown: Set<IPv4Address> = [],
-        answered: [IPv4Address: Set<UInt16>] = [:]
+        required: Set<Probe>, rise: Int, fall: Int, paces: [Probe: Pace] = [:],
+        initiallyDown: Set<IPv4Address> = [], answered: [IPv4Address: Set<UInt16>] = [:]
     ) {
         self.required = required
-        self.rise = rise
-        self.fall = fall
+        pace = Pace(rise: rise, fall: fall)
+        self.paces = paces
         self.initiallyDown = initiallyDown
         for (server, ports) in answered {
             for probe in ports.map(Probe.tcp) where !required.contains(probe) {
@@ -86,8 +98,15 @@ public struct ServiceHealth: Sendable {
 
     public mutating func record(_ result: ProbeResult, of probe: Probe, on server: IPv4Address) {
         let fresh = ProbeHealth(verdict: initiallyDown.contains(server) ? .down : .unproven)
-        probes[server, default: [:]][probe, default: fresh].record(result, rise: rise, fall: fall)
+        let pace = paces[probe] ?? pace
+        probes[server, default: [:]][probe, default: fresh].record(result, rise: pace.rise, fall: pace.fall)
         if initiallyDown.contains(server), debts(of: server).isEmpty { initiallyDown.remove(server) }
+    }
+
+    /// Knows nothing of the server any more.
+    public mutating func remove(_ server: IPv4Address) {
+        probes[server] = nil
+        initiallyDown.remove(server)
     }
 
     public func verdict(of server: IPv4Address) -> Verdict {

@@ -1,5 +1,5 @@
 /// How real servers' health is checked.
-public struct CheckPolicy: Equatable, Sendable, Codable {
+public struct CheckPolicy: Hashable, Sendable, Codable {
     public var kind: Kind
     /// From the start of one check of a server to the start of the next.
     public var interval: Duration

@@ -1,12 +1,17 @@
 public import LoadBalancing
 
 /// All that an operator asks of a director: the one value that flags and files become.
-public struct DirectorConfiguration: Equatable, Sendable, Codable {
+public struct DirectorConfiguration: Equatable, Sendable {
     public var services: [VirtualService]
     /// Where clients' packets come in. None: the interface of the VIP's subnet, or else of the default route.
     public var interfaces: [String]
     public var xdp: XDPPreference
+    /// Of services that `serviceChecks` does not name.
     public var checks: CheckPolicy
+    /// By the services' addresses, the first of their listeners.
+    public var serviceChecks: [ServiceAddress: ServiceChecks]
+    /// Services whose real servers get weight 0 while they are down, instead of being taken out: their connections go on.
+    public var inhibited: Set<ServiceAddress>
     /// Unanswered SYNs trigger checks, and one repeated to a silent real server is scheduled anew.
     public var watchesSYNs: Bool
     /// Whether the director puts the VIPs on itself and announces them.
@@ -22,7 +27,8 @@ public struct DirectorConfiguration: Equatable, Sendable, Codable {
 
     public init(
         services: [VirtualService], interfaces: [String] = [], xdp: XDPPreference = .auto,
-        checks: CheckPolicy = CheckPolicy(), watchesSYNs: Bool = true, managesAddress: Bool = true,
+        checks: CheckPolicy = CheckPolicy(), serviceChecks: [ServiceAddress: ServiceChecks] = [:],
+        inhibited: Set<ServiceAddress> = [], watchesSYNs: Bool = true, managesAddress: Bool = true,
         outerSources: IPv4Prefix? = nil, connections: Int = ConnectionLimits.defaultConnections,
         timeouts: Timeouts = Timeouts(), halfOpenLimit: Int? = nil
     ) {
@@ -30,6 +36,8 @@ public struct DirectorConfiguration: Equatable, Sendable, Codable {
         self.interfaces = interfaces
         self.xdp = xdp
         self.checks = checks
+        self.serviceChecks = serviceChecks
+        self.inhibited = inhibited
         self.watchesSYNs = watchesSYNs
         self.managesAddress = managesAddress
         self.connections = connections
@@ -37,4 +45,12 @@ public struct DirectorConfiguration: Equatable, Sendable, Codable {
         self.halfOpenLimit = halfOpenLimit
         self.outerSources = outerSources
     }
+
+    /// Of every listener of every service.
+    public var vips: Set<IPv4Address> { Set(services.flatMap(\.listeners).map(\.vip)) }
+
+    public func checks(of service: ServiceAddress) -> ServiceChecks { serviceChecks[service] ?? .policy(checks) }
+
+    /// Whether any service's real servers are asked anything.
+    public var asksAnything: Bool { services.contains { checks(of: $0.address).asks } }
 }

@@ -53,13 +53,16 @@ struct Daemon {
         fclose(file)
     }
 
-    func run(_ configuration: DirectorConfiguration, logger: Logger) async throws {
+    /// `file` is where the configuration is from, and is read again on SIGHUP and by `ipvsd reload`.
+    func run(_ configuration: DirectorConfiguration, file: String?, logger: Logger) async throws {
         try writePID()
         let director = Director(configuration: configuration, instance: instance, logger: logger)
+        let reloader = Reloader(director: director, file: file, logger: logger)
         let keep = Mutex(false)
         let handOver = HandOver()
         let control = ControlServer.application(director: director, socket: instance.controlSocket, logger: logger) {
-            keepsDataPlane in
+            await reloader.reload()
+        } stop: { keepsDataPlane in
             handOver.request(keep: keepsDataPlane)
         }
         var quiet = logger
@@ -69,7 +72,7 @@ struct Daemon {
                 services: [
                     .init(service: DirectorService(director: director)),
                     .init(service: control),
-                ],
+                ] + (file == nil ? [] : [.init(service: ReloadOnHangup(reloader: reloader))]),
                 gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet))
         handOver.onRequest { keepsDataPlane in
             keep.withLock { $0 = keepsDataPlane }

@@ -16,6 +16,7 @@ struct DirectorCommand: AsyncParsableCommand {
               ipvsd --vip 10.0.0.100:80 --backends 10.0.0.11=3,10.0.0.12 --scheduler wrr
               ipvsd --vip 10.0.0.100:80 --backends 10.0.0.11=1:1000/800,10.0.0.12 -x 500
               ipvsd --vip 10.0.0.100:53/udp --backends 10.0.0.11,10.0.0.12 --check ping
+              ipvsd --config /etc/ipvsd/ipvsd.yaml
 
             Schedulers:
             \(Scheduler.allCases.map { "  \($0.rawValue.padded(to: 6))\($0.summary)" }.joined(separator: "\n"))
@@ -175,6 +176,14 @@ struct DirectorCommand: AsyncParsableCommand {
             """, valueName: "prefix"))
     var outerSourcePrefix: String?
 
+    @Option(
+        help: ArgumentHelp(
+            """
+            Take everything from a file in YAML instead of flags ('ipvsd check FILE' tries it). SIGHUP and 'ipvsd \
+            reload' read it again.
+            """, valueName: "file"))
+    var config: String?
+
     @Flag(help: "Take over from the daemon that runs, without losing a packet.")
     var replace = false
 
@@ -212,12 +221,25 @@ struct DirectorCommand: AsyncParsableCommand {
         flags.noSYNWatch = noSynWatch
         flags.noAddress = noAddress
         let wanted: DirectorConfiguration
-        do { wanted = try flags.configuration() } catch { throw Failure(.badValue, "\(error)") }
+        do {
+            if let config {
+                let given = flags.given
+                guard given.isEmpty else {
+                    throw Failure(
+                        .badValue,
+                        "\(given.joined(separator: ", ")): cannot be beside --config (accepted: --replace, --instance and "
+                            + "--verbose; all else is in the file)")
+                }
+                wanted = try ConfigurationFile.read(config)
+            } else {
+                wanted = try flags.configuration()
+            }
+        } catch let errors as ConfigurationErrors { throw Failure(.badValue, "\(errors)") }
 
         let instance = try common.instance()
         let logger = common.logger()
         let daemon = try await Daemon.claim(instance, replacing: replace ? wanted : nil)
-        try await daemon.run(wanted, logger: logger)
+        try await daemon.run(wanted, file: config, logger: logger)
     }
 }
 

@@ -1,0 +1,218 @@
+internal import BPF
+internal import DataPlane
+internal import FoundationEssentials
+internal import HealthChecks
+internal import HostState
+internal import LoadBalancing
+internal import Logging
+internal import Netlink
+public import ServiceConfiguration
+
+/// Another configuration for a director that runs: all of it, or nothing.
+extension Director {
+    /// What changed, in a line. An error leaves everything as it was.
+    public func reload(_ wanted: DirectorConfiguration) async throws -> String {
+        // One after another: the last one asked for is the one that stays. Each ends within its own bounds.
+        while isReloading { try await Task.sleep(for: .milliseconds(10)) }
+        isReloading = true
+        defer { isReloading = false }
+        guard let before = running, before.isForwarding else {
+            throw DirectorError(.alreadyRunning, "reload: the director is starting or stopping")
+        }
+        do {
+            try refuseWhatNeedsAStart(wanted)
+            try Self.refuseEveryPortOfThisDirector(wanted)
+            try await resolve(serversOf: wanted)
+            guard running?.isForwarding == true else {
+                throw DirectorError(.alreadyRunning, "reload: the director is stopping")
+            }
+            return try change(to: wanted)
+        } catch {
+            throw DirectorError(error)
+        }
+    }
+
+    private func refuseWhatNeedsAStart(_ wanted: DirectorConfiguration) throws {
+        var refused: [String] = []
+        func refuse(_ key: String, _ now: String, _ then: String) { refused.append("\(key) (\(now), now \(then))") }
+        if wanted.interfaces != configuration.interfaces {
+            refuse("interfaces", Self.list(configuration.interfaces), Self.list(wanted.interfaces))
+        } else if wanted.interfaces.isEmpty, let vip = wanted.services.first?.address.vip {
+            let present = running?.ingress.map(\.link.name) ?? []
+            let found = try Ingress.find([], vip: vip).map(\.link.name)
+            if found != present { refuse("interfaces", Self.list(present), "\(Self.list(found)), where \(vip) is") }
+        }
+        if wanted.xdp != configuration.xdp { refuse("xdp", configuration.xdp.rawValue, wanted.xdp.rawValue) }
+        guard refused.isEmpty else {
+            throw DirectorError(
+                .badValue,
+                "\(refused.joined(separator: ", ")): cannot change in a director that runs; start another with --replace"
+            )
+        }
+    }
+
+    private static func list(_ names: [String]) -> String {
+        names.isEmpty ? "found by itself" : names.joined(separator: " ")
+    }
+
+    /// New real servers' next hops are asked for before the first packet needs them.
+    private func resolve(serversOf wanted: DirectorConfiguration) async throws {
+        let deadline = ContinuousClock.now + .milliseconds(300)
+        while let current = running {
+            var isComplete = true
+            for server in Set(wanted.services.flatMap { $0.servers.map(\.address) })
+                .subtracting(current.dataPlane.serverAddresses)
+            {
+                if case .found(let path) = try current.paths.path(to: server), !path.isLocal, path.nextHopMAC == nil {
+                    isComplete = false
+                }
+            }
+            if isComplete || ContinuousClock.now >= deadline { return }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+    }
+
+    /// Nothing else happens in between: there is no await.
+    private func change(to wanted: DirectorConfiguration) throws -> String {
+        let old = (configuration, health, states, askedWeights)
+        configuration = wanted
+        do {
+            try followHealth(from: old.0)
+            try makeRoom(insteadOf: old.0)
+            if let dataPlane = running?.dataPlane {
+                writeSettings(to: dataPlane)
+                try prepare(serversOf: wanted, in: dataPlane)
+            }
+            try applyServices()
+            try refreshPaths()
+            if let journal = running?.journal { try placeAddresses(journal: journal) }
+        } catch {
+            (configuration, health, states, askedWeights) = old
+            if let dataPlane = running?.dataPlane { writeSettings(to: dataPlane) }
+            do {
+                try applyServices()
+                try refreshPaths()
+                if let journal = running?.journal { try placeAddresses(journal: journal) }
+            } catch { logger.error("go back to the configuration before: \(error)") }
+            throw error
+        }
+        do { try dropProgramsOfChecks() } catch { logger.error("remove the programs of checks: \(error)") }
+        if wanted.vips != old.0.vips { announce() }
+        followRounds()
+        let summary = Self.summary(from: old.0, to: wanted)
+        logger.notice("reloaded: \(summary)")
+        return summary
+    }
+
+    /// A way that is known by the time the real server is.
+    private func prepare(serversOf wanted: DirectorConfiguration, in dataPlane: XDPDataPlane) throws {
+        guard let paths = running?.paths else { return }
+        for server in Set(wanted.services.flatMap { $0.servers.map(\.address) })
+            .subtracting(dataPlane.serverAddresses).sorted()
+        {
+            if case .found(let path) = try way(to: server, by: paths) { try dataPlane.setPath(path, to: server) }
+        }
+    }
+
+    /// What is known of real servers that stay, stays; one that is down is down under other checks, too, until these
+    /// say otherwise.
+    private func followHealth(from old: DirectorConfiguration) throws {
+        var states: [Target: State] = [:]
+        var health: [ServiceAddress: ServiceHealth] = [:]
+        let formers = Dictionary(
+            old.services.flatMap { service in service.listeners.map { ($0, service) } },
+            uniquingKeysWith: { one, _ in one })
+        for service in configuration.services {
+            let former = service.listeners.lazy.compactMap { formers[$0] }.first
+            let asks = configuration.checks(of: service.address).asks
+            var down: Set<IPv4Address> = []
+            for server in service.servers {
+                let target = Target(service: service.address, server: server.address)
+                let known = former.flatMap { self.states[Target(service: $0.address, server: server.address)] }
+                var state = known ?? State(isUp: true, since: Date(), reason: nil)
+                if !asks { state = State(isUp: true, since: known?.isUp == true ? state.since : Date(), reason: nil) }
+                states[target] = state
+                if !state.isUp { down.insert(server.address) }
+            }
+            if let former, former.address == service.address, former.listeners == service.listeners,
+                configuration.checks(of: service.address) == old.checks(of: service.address),
+                var kept = self.health[service.address]
+            {
+                let present = Set(service.servers.map(\.address))
+                for server in former.servers where !present.contains(server.address) { kept.remove(server.address) }
+                health[service.address] = kept
+            } else {
+                health[service.address] = try freshHealth(of: service, initiallyDown: down)
+                // Weights that other checks asked for.
+                for server in service.servers {
+                    let target = Target(service: service.address, server: server.address)
+                    askedWeights[target] = nil
+                    states[target]?.weight = nil
+                }
+            }
+        }
+        self.states = states
+        self.health = health
+        askedWeights = askedWeights.filter { states[$0.key] != nil }
+        underSuspicion = underSuspicion.filter { states[$0] != nil }
+    }
+
+    /// Where tables have become too small, or the packet program has to be made anew: in this process what a daemon
+    /// does that takes over from another one.
+    private func makeRoom(insteadOf old: DirectorConfiguration) throws {
+        guard let current = running, let directory = instance.existingBPFDirectory() else { return }
+        let capacity = Capacity(connections: configuration.connections, services: desiredServices)
+        let needsTables = !current.capacity.covers(capacity)
+        let needsProgram = needsTables || configuration.outerSources != old.outerSources
+        if needsProgram {
+            let attachments = try Self.attachments(configuration, ingress: current.ingress, directory: directory)
+            let dataPlane = try Self.dataPlane(
+                configuration, directory: directory, capacity: capacity.joined(with: current.capacity),
+                ingress: current.ingress, attachments: attachments.count)
+            do { try attach(dataPlane, to: attachments) } catch {
+                // Where one interface took the new program and another one did not.
+                try? attach(current.dataPlane, to: attachments)
+                throw error
+            }
+            running?.dataPlane = dataPlane
+            running?.capacity = capacity.joined(with: current.capacity)
+        }
+        // The programs that carry checks have the tables' descriptors.
+        if needsTables || configuration.asksAnything != old.asksAnything {
+            running?.checkDevice = try CheckDevice(
+                directory: directory, journal: current.journal, checks: configuration.asksAnything)
+            running?.listening = []
+        }
+    }
+
+    /// Where nothing is checked any more.
+    private func dropProgramsOfChecks() throws {
+        guard let current = running, !current.checkDevice.takesChecks else { return }
+        for change in current.journal.changes.reversed() {
+            switch change {
+            case .filter, .qdisc: try current.journal.undo(change)
+            default: continue
+            }
+        }
+    }
+
+    private static func summary(from old: DirectorConfiguration, to new: DirectorConfiguration) -> String {
+        if old == new { return "nothing changed" }
+        func pairs(_ configuration: DirectorConfiguration) -> Set<Target> {
+            Set(
+                configuration.services.flatMap { service in
+                    service.servers.map { Target(service: service.address, server: $0.address) }
+                })
+        }
+        let services = (Set(old.services.map(\.address)), Set(new.services.map(\.address)))
+        let servers = (pairs(old), pairs(new))
+        let counts = [
+            (services.1.subtracting(services.0).count, "services added"),
+            (services.0.subtracting(services.1).count, "services removed"),
+            (servers.1.subtracting(servers.0).count, "real servers added"),
+            (servers.0.subtracting(servers.1).count, "real servers removed"),
+        ]
+        let changes = counts.filter { $0.0 > 0 }.map { "\($0.1): \($0.0)" }
+        return changes.isEmpty ? "settings changed" : changes.joined(separator: ", ")
+    }
+}

@@ -1,0 +1,167 @@
+internal import Glibc
+internal import LoadBalancing
+internal import Yams
+
+/// The configuration file, in YAML: the same value as flags make, with checks of every kind, and services that differ.
+public enum ConfigurationFile {
+    static let keys = [
+        "interfaces", "xdp", "addresses", "syn-watch", "outer-source-prefix", "connections", "half-open-limit",
+        "timeouts", "defaults", "services",
+    ]
+    /// Far more than 4,096 services need.
+    private static let longest = 64 << 20
+
+    public static func read(_ path: String) throws(ConfigurationErrors) -> DirectorConfiguration {
+        try parse(try text(of: path), file: path)
+    }
+
+    private static func text(of path: String) throws(ConfigurationErrors) -> String {
+        func refusal(_ problem: String) -> ConfigurationErrors {
+            ConfigurationErrors([ConfigurationError(place: path, problem: problem, accepted: "a file in YAML")])
+        }
+        guard let file = fopen(path, "re") else { throw refusal(String(cString: strerror(errno))) }
+        defer { fclose(file) }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 65_536)
+        while bytes.count <= longest {
+            let count = fread(&chunk, 1, chunk.count, file)
+            if count == 0 { break }
+            bytes += chunk[..<count]
+        }
+        if ferror(file) != 0 { throw refusal(String(cString: strerror(errno))) }
+        guard bytes.count <= longest else { throw refusal("longer than \(longest >> 20) MiB") }
+        guard let text = String(validating: bytes, as: UTF8.self) else { throw refusal("not UTF-8") }
+        return text
+    }
+
+    /// `file` is what errors call it.
+    public static func parse(_ text: String, file: String) throws(ConfigurationErrors) -> DirectorConfiguration {
+        let root: Node?
+        do { root = try Yams.compose(yaml: text) } catch {
+            throw ConfigurationErrors([syntaxError(error, file: file)])
+        }
+        var findings = Findings()
+        let start = YAMLSection.place("the file", line: 1, file: file)
+        guard let root else {
+            findings.add(start, "it is empty", accepted: keys.joined(separator: ", "))
+            throw ConfigurationErrors(findings.errors)
+        }
+        let configuration = YAMLSection(root, place: start, file: file, keys: keys, &findings)
+            .flatMap { self.configuration($0, &findings) }
+        guard findings.errors.isEmpty, let configuration else {
+            throw ConfigurationErrors(sorted(findings.errors, file: file))
+        }
+        return configuration
+    }
+
+    private static func configuration(
+        _ top: YAMLSection, _ findings: inout Findings
+    ) -> DirectorConfiguration? {
+        var configuration = DirectorConfiguration(services: [])
+        configuration.interfaces = interfaces(top, &findings)
+        configuration.xdp = top.choice("xdp", called: "mode", &findings) ?? .auto
+        configuration.managesAddress = top.flag("addresses", &findings) ?? true
+        configuration.watchesSYNs = top.flag("syn-watch", &findings) ?? true
+        configuration.outerSources = top.value("outer-source-prefix", &findings) { text throws(InvalidValue) in
+            try AddressText.outerSources(text)
+        }
+        configuration.connections =
+            top.number(
+                "connections", in: 1...ConnectionLimits.maximumConnections, problem: "no number of connections",
+                &findings) ?? configuration.connections
+        configuration.halfOpenLimit = top.number(
+            "half-open-limit", in: 0...Int(Int32.max), problem: "no number of connections", &findings)
+        if let timeouts = top.section("timeouts", keys: ["tcp", "tcp-fin", "udp"], &findings) {
+            func take(_ key: String, into path: WritableKeyPath<Timeouts, Int>) {
+                guard let value = timeouts.seconds(key, in: Timeouts.range, &findings) else { return }
+                configuration.timeouts[keyPath: path] = value
+            }
+            take("tcp", into: \.tcp)
+            take("tcp-fin", into: \.tcpFin)
+            take("udp", into: \.udp)
+        }
+        let defaults = top.section("defaults", keys: ServiceSection.defaultKeys, &findings)
+        let pace = defaults.map { CheckPace($0, &findings) }
+        if let defaults { ServiceSection.validate(defaults: defaults, &findings) }
+        if let pace {
+            configuration.checks = CheckPolicy(
+                interval: pace.interval, timeout: pace.timeout, rise: pace.rise, fall: pace.fall)
+        }
+        addServices(top, defaults: defaults, pace: pace, to: &configuration, &findings)
+        return configuration.services.isEmpty ? nil : configuration
+    }
+
+    private static func addServices(
+        _ top: YAMLSection, defaults: YAMLSection?, pace: CheckPace?, to configuration: inout DirectorConfiguration,
+        _ findings: inout Findings
+    ) {
+        guard let items = top.list("services"), !items.isEmpty else {
+            findings.add(
+                top["services"]?.place ?? top.place, "there are no services", accepted: "services: with one at least")
+            return
+        }
+        var sections: [ServiceSection] = []
+        for item in items {
+            let section = YAMLSection(
+                item.node, place: item.place, file: top.file, keys: ServiceSection.keys, &findings)
+            guard let section else { continue }
+            sections.append(ServiceSection(section, defaults: defaults, pace: pace, &findings))
+        }
+        let vips = Set(sections.flatMap { $0.listeners.map(\.address.vip) })
+        var taken: Set<ServiceAddress> = []
+        for section in sections {
+            for (address, place) in section.listeners where !taken.insert(address).inserted {
+                findings.add(place, "\(address) is given twice", accepted: "each listener once")
+            }
+            guard let service = section.service(apartFrom: vips, &findings) else { continue }
+            configuration.services.append(service)
+            if let checks = section.checks(&findings), checks != .policy(configuration.checks) {
+                configuration.serviceChecks[service.address] = checks
+            }
+            if section.inhibits(&findings) { configuration.inhibited.insert(service.address) }
+        }
+    }
+
+    private static func interfaces(_ top: YAMLSection, _ findings: inout Findings) -> [String] {
+        var names: [String] = []
+        for item in top.list("interfaces") ?? [] {
+            let name = item.value(&findings) { text throws(InvalidValue) in
+                try InterfaceName.validate(text)
+                return text
+            }
+            guard let name else { continue }
+            if names.contains(name) {
+                findings.add(item.described, "\(name) is given twice", accepted: "each interface once")
+            }
+            names.append(name)
+        }
+        return names
+    }
+
+    private static func syntaxError(_ error: any Error, file: String) -> ConfigurationError {
+        func at(_ line: Int, _ problem: String) -> ConfigurationError {
+            ConfigurationError(place: "\(file):\(line)", problem: problem, accepted: "YAML")
+        }
+        return switch error as? YamlError {
+        case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
+            .composer(_, let problem, let mark, _):
+            at(mark.line, problem)
+        case .duplicatedKeysInMapping(let keys, let context):
+            ConfigurationError(
+                place: YAMLSection.place(keys.joined(separator: ", "), line: context.mark.line, file: file),
+                problem: "given twice in one mapping", accepted: "each key once")
+        case .reader(let problem, _, _, _): at(1, problem)
+        default: at(1, "\(error)")
+        }
+    }
+
+    /// By lines, each once: what stands in the defaults is found by every service.
+    private static func sorted(_ errors: [ConfigurationError], file: String) -> [ConfigurationError] {
+        func line(_ error: ConfigurationError) -> Int {
+            Int(error.place.dropFirst(file.count + 1).prefix { $0 != ":" }) ?? 0
+        }
+        var seen: Set<ConfigurationError> = []
+        return errors.filter { seen.insert($0).inserted }.enumerated()
+            .sorted { (line($0.element), $0.offset) < (line($1.element), $1.offset) }.map(\.element)
+    }
+}

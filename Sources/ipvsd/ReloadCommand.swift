@@ -1,0 +1,31 @@
+import ArgumentParser
+import Control
+import HostState
+
+/// `ipvsd reload`: has the daemon read its configuration file again.
+struct Reload: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Have the director read its configuration file again (as SIGHUP does).",
+        discussion: """
+            The change is made as a whole, without losing connections of what stays, or not at all: then the errors \
+            are printed, the exit code is that of a start with them (64 for the file's own), and the director goes on \
+            as before. Exit code 3: no daemon runs.
+            """)
+
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        try await reporting {
+            try requireRoot()
+            let instance = try common.instance()
+            do {
+                print(
+                    "reloaded: \(try await ControlClient(socket: instance.controlSocket, timeoutSeconds: 30).reload())")
+            } catch let refusal as ReloadRefusal {
+                throw Failure(Failure.Code(rawValue: refusal.code) ?? .kernel, refusal.message)
+            } catch {
+                throw Failure(.noDaemon, "no director runs here (\(instance.controlSocket): \(error))")
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+import Foundation
+import HealthChecks
+import LoadBalancing
+import ServiceConfiguration
+import Testing
+
+/// The configuration file: what it becomes, and every error at once, with its line.
+struct ConfigurationFileTests {
+    static func parse(_ text: String) throws -> DirectorConfiguration {
+        try ConfigurationFile.parse(text, file: "f")
+    }
+
+    static func errors(_ text: String) -> [String] {
+        do {
+            _ = try ConfigurationFile.parse(text, file: "f")
+            return []
+        } catch { return error.errors.map(\.description) }
+    }
+
+    static let address = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 80, transport: .tcp)
+    /// A good service, to which lines of it can be added.
+    static let service = "services:\n- listeners: 10.0.0.100:80\n  servers: [10.0.0.11, 10.0.0.12]\n"
+
+    @Test func exampleIsGoodAndMeansWhatItSays() throws {
+        let path = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../examples/ipvsd.yaml")
+            .standardizedFileURL.path
+        let configuration = try ConfigurationFile.read(path)
+        #expect(configuration.services.count == 4)
+        #expect(configuration.connections == 1_000_000)
+        #expect(configuration.halfOpenLimit == 100_000)
+        let web = configuration.services[1]
+        #expect(web.listeners.map(\.description) == ["10.0.0.101:80/tcp", "10.0.0.101:443/tcp"])
+        #expect(web.scheduler == .mh && web.flags == [.mhPort, .mhFallback] && web.maglevSize == 65537)
+        #expect(web.persistence == Persistence(timeout: 300, prefixLength: 24))
+        #expect(
+            web.servers == [
+                RealServer(address: IPv4Address("10.0.0.11")!),
+                RealServer(
+                    address: IPv4Address("10.0.0.12")!, weight: 3,
+                    thresholds: ConnectionThresholds(upper: 1000, lower: 800)),
+                RealServer(
+                    address: IPv4Address("10.0.0.13")!, weight: 2, thresholds: ConnectionThresholds(upper: 500)),
+            ])
+        #expect(configuration.inhibited == [web.address])
+        #expect(
+            try configuration.checks(of: web.address)
+                == .listed([
+                    ServiceCheck(
+                        .http(
+                            HTTPCheck(
+                                port: 80, path: "/health", host: "www.example.org", status: [200...200, 204...204],
+                                body: [.contains("ok")])), via: .both),
+                    ServiceCheck(
+                        .http(
+                            HTTPCheck(
+                                port: 443,
+                                tls: TLSOptions(
+                                    serverName: "www.example.org", verification: .full,
+                                    minimumValidity: .seconds(14 * 86_400)))),
+                        interval: .seconds(10), timeout: .seconds(3)),
+                    ServiceCheck(
+                        .script(ScriptCheck(arguments: ["/usr/local/lib/ipvsd/load", "{server}"])), via: .direct,
+                        interval: .seconds(5), timeout: .seconds(2)),
+                ]))
+        #expect(configuration.services[2].isOnePacket)
+        let mail = configuration.services[3]
+        #expect(configuration.checks(of: mail.address) == .policy(CheckPolicy(kind: .tcp(port: nil))))
+        #expect(mail.servers.count == 2)
+    }
+
+    @Test func flagsAndFileMakeTheSame() throws {
+        var flags = DirectorFlags(
+            vips: ["10.0.0.100:80,10.0.0.100:443"], backends: ["10.0.0.11=3:100/50,10.0.0.12"])
+        (flags.scheduler, flags.schedulerFlags, flags.maglevSize) = ("mh", ["mh-port"], "65537")
+        (flags.oneService, flags.persistent, flags.persistentNetmask) = (true, "5m", "24")
+        (flags.checkInterval, flags.checkTimeout, flags.rise, flags.fall) = ("2s", "1s", "3", "4")
+        (flags.interfaces, flags.xdp, flags.onServerLoss) = (["eth0,eth1"], "generic", "reset")
+        (flags.connections, flags.tcpTimeout, flags.udpTimeout) = ("1000", "10m", "10s")
+        (flags.halfOpenLimit, flags.noAddress, flags.noSYNWatch) = ("7", true, true)
+        flags.outerSourcePrefix = "172.16.0.0/16"
+        let file = """
+            interfaces: [eth0, eth1]
+            xdp: generic
+            addresses: false
+            syn-watch: false
+            connections: 1000
+            half-open-limit: 7
+            outer-source-prefix: 172.16.0.0/16
+            timeouts: {tcp: 10m, udp: 10s}
+            defaults: {interval: 2s, timeout: 1s, rise: 3, fall: 4, on-server-loss: reset}
+            services:
+              - listeners: [10.0.0.100:80, 10.0.0.100:443]
+                scheduler: mh
+                sched-flags: mh-port
+                maglev-size: 65537
+                persistence: {timeout: 5m, netmask: 255.255.255.0}
+                servers: [10.0.0.11=3:100/50, {address: 10.0.0.12}]
+            """
+        #expect(try Self.parse(file) == flags.configuration())
+    }
+
+    @Test func everyErrorIsToldAtOnceWithItsLine() {
+        let text = """
+            interfaces: [eth0, "a b"]
+            xdpp: auto
+            defaults:
+              scheduler: wlx
+              rise: 0
+            services:
+              - listeners: [10.0.0.100:80, 10.0.0.300]
+                servers: [10.0.0.11=70000, 10.0.0.100]
+                colour: red
+              - listeners: 10.0.0.100:80
+                scheduler: mh
+                servers: 10.0.0.12
+                interval: 1s
+                timeout: 2s
+                checks:
+                  - {type: http, path: health}
+                  - {type: dns, body-contains: x}
+                  - {type: pong}
+            """
+        let errors = Self.errors(text)
+        let expected = [
+            "f:1: interfaces 'a b': the name has a space, slash or colon (accepted: 1 to 15 bytes without space, slash and colon)",
+            "f:2: xdpp: unknown key (accepted: interfaces, xdp, addresses, syn-watch, outer-source-prefix, connections, "
+                + "half-open-limit, timeouts, defaults, services)",
+            "f:4: scheduler wlx: unknown scheduler (accepted: \(Scheduler.allCases.map(\.rawValue).joined(separator: ", ")))",
+            "f:5: rise 0: no number of checks (accepted: 1 to 100)",
+            "f:7: listeners 10.0.0.300: 10.0.0.300 is no IPv4 address (accepted: A.B.C.D, A.B.C.D:PORT or A.B.C.D:PORT/tcp|udp)",
+            "f:8: servers 10.0.0.11=70000: weight 70000 is no weight (accepted: 0 to 65535)",
+            "f:8: servers 10.0.0.100: 10.0.0.100 is a VIP (accepted: the real servers' own addresses)",
+            "f:10: listeners 10.0.0.100:80: 10.0.0.100:80/tcp is given twice (accepted: each listener once)",
+            "f:14: timeout 2s: longer than the check interval (accepted: 10ms to the interval, 1s)",
+            "f:18: type pong: unknown type of check (accepted: ping, mtu, tcp, tls, http, https, grpc, smtp, dns, udp, script, file)",
+        ]
+        for line in expected { #expect(errors.contains(line), "\(errors.joined(separator: "\n"))") }
+        #expect(errors.contains { $0.hasPrefix("f:9: colour: unknown key (accepted: listeners, ") })
+        #expect(errors.contains { $0.hasPrefix("f:16: checks: path \"health\"") })
+        #expect(errors.contains { $0.hasPrefix("f:17: body-contains: not of a check of type dns") })
+        #expect(errors.contains { $0.hasPrefix("f:17: checks: a check of type dns without name") })
+        #expect(errors.count == expected.count + 4, "\(errors.joined(separator: "\n"))")
+        let lines = errors.map { Int($0.dropFirst(2).prefix { $0 != ":" }) ?? 0 }
+        #expect(lines == lines.sorted())
+    }
+
+    @Test(arguments: [
+        ("", "f:1: the file: it is empty"), ("a: [", "f:"), ("[1]", "f:1: the file: no mapping"),
+        ("xdp: auto\nxdp: native", "f:1: xdp: given twice in one mapping"),
+        ("xdp: auto", "f:1: the file: there are no services"), ("services: []", "f:1: services: there are no services"),
+        ("services:\n- {servers: 10.0.0.11}", "f:2: services: no listeners"),
+        ("services: [10.0.0.1]", "f:1: services: no mapping"),
+        (service + "  scheduler: [rr]", "f:4: scheduler: no single value"),
+        (service + "  checks: []", "f:4: checks: an empty list"),
+        (service + "  checks: [{port: 1}]", "f:4: checks: a check without type"),
+        (service + "  check: ping\n  checks: [{type: ping}]", "f:4: check ping: there are checks, too"),
+        (service + "  checks: [{type: ping}, {type: ping}]", "f:4: checks: the same check twice"),
+        (service + "  checks: [{type: http, body-matches: '('}]", "f:4: body-matches (: "),
+        (service + "  checks: [{type: http, status: 200-100}]", "f:4: status 200-100: no end of a range"),
+        (service + "  checks: [{type: script, command: [x]}]", "f:4: command: [\"x\"] is no command"),
+        (service + "  checks: [{type: file, path: x}]", "f:4: path x: \"x\" is no absolute path"),
+        (service + "  checks: [{type: udp}]", "f:4: checks: the service has no udp port"),
+        (
+            service + "  checks: [{type: ping, via: wire}]",
+            "f:4: via wire: unknown way (accepted: tunnel, direct, both)"
+        ),
+        (service + "  one-packet: true", "f:4: one-packet true: no listener takes UDP"),
+        (service + "  inhibit: maybe", "f:4: inhibit maybe: neither yes nor no (accepted: true or false)"),
+        (service + "  sched-flags: mh-port", "f:4: sched-flags mh-port: the scheduler is wlc"),
+        (service + "  lower-threshold: 5", "f:4: lower-threshold 5: there is no upper threshold"),
+        (service + "  persistence: {netmask: 33}", "f:4: netmask 33: no netmask"),
+        (service + "  maglev-size: 252", "f:4: maglev-size 252: no prime"),
+    ])
+    func oneError(text: String, start: String) {
+        let errors = Self.errors(text)
+        #expect(errors.count == 1 && errors.first?.hasPrefix(start) == true, "\(errors)")
+    }
+
+    /// Of each kind the shortest and a full one.
+    @Test(arguments: [
+        ("{type: ping}", Check.echo(EchoCheck())), ("{type: tcp}", .tcp(TCPCheck(port: 80))),
+        ("{type: tcp, port: 81}", .tcp(TCPCheck(port: 81))), ("{type: http}", .http(HTTPCheck(port: 80))),
+        ("{type: https}", .http(HTTPCheck(port: 80, tls: TLSOptions()))),
+        (
+            "{type: http, method: HEAD, version: '2', headers: {X-A: b}, status: 200-299, body-limit: 9}",
+            .http(
+                HTTPCheck(
+                    port: 80, method: "HEAD", fields: [HTTPCheck.Field("X-A", "b")], version: .http2,
+                    status: [200...299], bodyLimit: 9))
+        ),
+        ("{type: tls, verify: chain}", .tls(TLSCheck(port: 80, options: TLSOptions(verification: .chain)))),
+        ("{type: grpc, service: s}", .grpc(GRPCHealthCheck(port: 80, service: "s"))),
+        ("{type: grpc, tls: true}", .grpc(GRPCHealthCheck(port: 80, tls: TLSOptions()))),
+        ("{type: smtp, helo: me}", .smtp(SMTPCheck(port: 80, helo: "me"))),
+        (
+            "{type: udp, port: 9, payload: hi, reply-begins-hex: 00ff}",
+            .udp(UDPCheck(port: 9, payload: Array("hi".utf8), reply: .startsWith([0, 255])))
+        ),
+        ("{type: udp, port: 9, silence: true}", .udp(UDPCheck(port: 9, payload: [], reply: .optional))),
+    ])
+    func kinds(text: String, check: Check) throws {
+        let configuration = try Self.parse(Self.service + "  checks: [\(text)]")
+        #expect(configuration.checks(of: Self.address) == .listed([ServiceCheck(check)]))
+    }
+
+    @Test func aShorterIntervalShortensAnInheritedTimeout() throws {
+        let configuration = try Self.parse(Self.service + "  interval: 0.2s")
+        #expect(
+            configuration.checks(of: Self.address)
+                == .policy(CheckPolicy(interval: .milliseconds(200), timeout: .milliseconds(200))))
+    }
+
+    @Test func serversAddressIsFilledIn() throws {
+        let server = try #require(IPv4Address("10.0.0.11"))
+        #expect(
+            try Check.file(FileCheck(path: "/w/{server}/{server}")).addressed(to: server)
+                == .file(FileCheck(path: "/w/10.0.0.11/10.0.0.11")))
+        #expect(
+            try Check.script(ScriptCheck(arguments: ["/x", "-{server}"])).addressed(to: server)
+                == .script(ScriptCheck(arguments: ["/x", "-10.0.0.11"])))
+    }
+
+    @Test func aFileThatIsNotThereIsNamed() {
+        #expect(throws: ConfigurationErrors.self) { try ConfigurationFile.read("/nonexistent/ipvsd.yaml") }
+    }
+
+    @Test func flagsBesideAFileAreNamed() {
+        var flags = DirectorFlags(vips: ["10.0.0.100"])
+        (flags.xdp, flags.noAddress) = ("native", true)
+        #expect(flags.given == ["--vip", "--xdp", "--no-address"])
+        #expect(DirectorFlags().given.isEmpty)
+    }
+}
