@@ -35,7 +35,7 @@ struct Consultation {
 
     private func examine() throws -> [Report] {
         do {
-            return try [try realServer?.examine(), try director?.examine()].compactMap(\.self)
+            return [try realServer?.examine(), try director?.examine()].compactMap(\.self)
         } catch let error as NetlinkError {
             let isPrivilege = error.code == EPERM || error.code == EACCES
             throw Failure(isPrivilege ? .noPrivilege : .kernel, "\(error)" + (isPrivilege ? " (run as root)" : ""))
