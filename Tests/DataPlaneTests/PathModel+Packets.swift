@@ -234,8 +234,9 @@ extension PathModel {
             }
         }
         if entry.state == .synReceived, next != .synReceived, next.isActive {
+            let tick = UInt32(shortNow)
             servers[entry.server]?.unanswered = 0
-            servers[entry.server]?.completed = UInt32(shortNow)
+            servers[entry.server]?.completed = tick
             if listener.isAnyPort { learntPorts[listener.service, default: []].insert(packet.port) }
         }
         keepUp(place, listener, packet.client, next)
