@@ -11,7 +11,7 @@ struct DifferentialPlan {
         var mayAnswer: Bool
         var isBridged: Bool
         var outerSources: IPv4Prefix?
-        /// Flows are in so many buckets; nil: in all.
+        /// Flows are in so many buckets, with less room than there are flows; nil: in all.
         var crowdedBuckets: Int?
         var flows: Int
     }
@@ -39,7 +39,7 @@ struct DifferentialPlan {
             answersByRedirect: Bool.random(using: &random), mayAnswer: round % 5 != 4,
             isBridged: Int.random(in: 0..<3, using: &random) == 0,
             outerSources: Bool.random(using: &random) ? IPv4Prefix(address("203.0.112.0"), length: 24) : nil,
-            crowdedBuckets: isCrowded ? 32 : nil, flows: isCrowded ? 400 : 600)
+            crowdedBuckets: isCrowded ? 16 : nil, flows: isCrowded ? 500 : 600)
         if round % 3 != 2 { fragmentingPeer = mac(77) }
         self.random = random
         services = Self.listeners.map { service($0[0], Array($0.dropFirst())) }

@@ -145,9 +145,9 @@ final class DifferentialRun {
         generator.pool = kept
         for _ in 0..<100_000 where generator.pool.count < plan.traits.flows {
             let flow = generator.flow()
-            if let crowded = plan.traits.crowdedBuckets,
-                let identity = model.flow(of: flow.packet().bytes), model.flows.bucket(of: identity) >= crowded
-            {
+            if let identity = model.flow(of: flow.packet().bytes) {
+                if let crowded = plan.traits.crowdedBuckets, model.flows.bucket(of: identity) >= crowded { continue }
+            } else if Int.random(in: 0..<20, using: &random) > 0 {
                 continue
             }
             generator.pool.append(flow)

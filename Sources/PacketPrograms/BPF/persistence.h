@@ -43,7 +43,9 @@ __noinline int by_template(__u32 id, __be32 client)
 		return 0;
 	server_id = template->server;
 	server = bpf_map_lookup_elem(&servers, &server_id);
-	if (!server || server->flags & (IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED))
+	/* A row that nobody needed any more is free, or another service's by now. */
+	if (!server || server->service != id ||
+	    (server->flags & (IPVSD_SERVER_USED | IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED)) != IPVSD_SERVER_USED)
 		return 0;
 	template->stamp = now;
 	return server_id;
