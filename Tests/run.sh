@@ -69,7 +69,7 @@ run_build() {
 run_swift_tests() {
     cd "$ROOT"
     mount_bpffs
-    as_invoker "$SWIFT" build --build-tests && "$SWIFT" test --skip-build --disable-xctest
+    as_invoker "$SWIFT" build --build-tests && "$SWIFT" test --skip-build --disable-xctest --no-parallel
 }
 
 run_quickstart() { "$ROOT/examples/quickstart.sh"; }

@@ -39,6 +39,20 @@ int clinux_stay_on_cpu(int cpu)
 	return sched_setaffinity(0, sizeof(set), &set);
 }
 
+int clinux_current_cpu(void)
+{
+	return sched_getcpu();
+}
+
+int clinux_leave_cpu(void)
+{
+	cpu_set_t set;
+
+	/* The kernel takes those that there are, and that the thread may have. */
+	memset(&set, 0xff, sizeof(set));
+	return sched_setaffinity(0, sizeof(set), &set);
+}
+
 uint64_t clinux_network_namespace_cookie(void)
 {
 	int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);

@@ -130,6 +130,20 @@ struct PersistenceTests {
         #expect(try server(flow("192.0.2.1", 1003)) == second)
     }
 
+    /// Its row is free, or another service's: the client's template names nobody any more.
+    @Test func aServerThatIsGoneLosesItsClients() throws {
+        let first = try server(flow("192.0.2.1", 1000))
+        let gone = try lab.serverID(Self.web, first)
+        lab.forgetFlows()
+        var configuration = Self.configuration()
+        configuration.services[0].servers.removeAll { $0.address == first }
+        try lab.apply(configuration)
+        for _ in 0..<4 { try lab.plane.sweep() }
+        #expect(!lab.plane.serverIDs.values.contains(Int(gone)))
+        #expect(try server(flow("192.0.2.1", 1001)) != first)
+        #expect(lab.loads()[gone] == nil)
+    }
+
     @Test func onePacketSchedulingRemembersNothing() throws {
         let datagram = flow("192.0.2.1", 5000, to: Self.names)
         let servers = try (0..<6).map { _ in try #require(try lab.send(datagram.packet(payload: 30))) }

@@ -94,6 +94,13 @@ struct SchedulerModel {
         judge(number)
     }
 
+    /// Connections began, ended, or became active or inactive.
+    mutating func adjust(_ number: UInt8, active: Int, inactive: Int) {
+        counts[Int(number)].active = UInt32(Int(counts[Int(number)].active) + active)
+        counts[Int(number)].inactive = UInt32(Int(counts[Int(number)].inactive) + inactive)
+        judge(number)
+    }
+
     mutating func close(_ number: UInt8) {
         counts[Int(number)].active -= 1
         counts[Int(number)].inactive += 1

@@ -10,6 +10,9 @@ int clinux_unshare_network(void);
 int clinux_enter_namespace(int descriptor);
 /* Keeps the calling thread on that CPU. */
 int clinux_stay_on_cpu(int cpu);
+int clinux_current_cpu(void);
+/* Lets the calling thread be on any CPU again. */
+int clinux_leave_cpu(void);
 /* The cookie of the network namespace of a fresh socket, 0 where the kernel has none (before 5.14). */
 uint64_t clinux_network_namespace_cookie(void);
 /* f_type of statfs(2), or 0. */

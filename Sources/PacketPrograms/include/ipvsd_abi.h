@@ -184,7 +184,7 @@ struct ipvsd_server {
 	__u32 path;
 	__u16 weight; /* effective */
 	__u16 flags;  /* IPVSD_SERVER_ */
-	/* What follows is the control plane's own, for adoption. */
+	/* What follows is the control plane's own, for adoption; templates are held against `service`, too. */
 	__be32 address;
 	__u16 service;
 	__u16 configured_weight;
