@@ -93,7 +93,10 @@ extension Director {
                 try applyServices()
                 try refreshPaths()
                 if let journal = running?.journal { try placeAddresses(journal: journal) }
-            } catch { logger.error("go back to the configuration before: \(error)") }
+            } catch {
+                logger.error("go back to the configuration before: \(error)")
+                owesServices = true
+            }
             throw error
         }
         do { try dropProgramsOfChecks() } catch { logger.error("remove the programs of checks: \(error)") }
