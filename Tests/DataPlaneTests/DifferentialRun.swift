@@ -132,7 +132,7 @@ final class DifferentialRun {
             try lab.plane.sweep()
             guard try lab.plane.tick() == before else { continue }
             model.sweep(now: before)
-            let present = Set(lab.plane.serverIDs.values)
+            let present = Set(lab.plane.serverIDs.all.map(\.id))
             for id in model.servers.keys where !present.contains(Int(id)) { model.forget(id) }
             return
         }

@@ -139,7 +139,7 @@ struct PersistenceTests {
         configuration.services[0].servers.removeAll { $0.address == first }
         try lab.apply(configuration)
         for _ in 0..<4 { try lab.plane.sweep() }
-        #expect(!lab.plane.serverIDs.values.contains(Int(gone)))
+        #expect(!lab.plane.serverIDs.all.contains { $0.id == Int(gone) })
         #expect(try server(flow("192.0.2.1", 1001)) != first)
         #expect(lab.loads()[gone] == nil)
     }

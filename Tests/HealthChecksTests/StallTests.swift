@@ -149,7 +149,7 @@ struct StallTests {
                 let began = clock.now
                 verdict = await checker.run(check, by: way, deadline: deadline)
                 let took = clock.now - began
-                #expect(took >= deadline && took < deadline + .seconds(5), "\(took)")
+                #expect(took >= deadline && took < deadline + .seconds(30), "\(took)")
                 if case .failed(let failure) = verdict, failure.stage == stall.stage {
                     #expect(failure.reason == "\(stall.stage): timed out after \(deadline.seconds)")
                     let isSilent = if case .blackhole = stall.peer { true } else { stall.stage == .answer }
