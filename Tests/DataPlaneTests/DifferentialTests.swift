@@ -36,8 +36,8 @@ struct DifferentialTests {
             round += 1
         }
         for counter in PacketCounter.all { print("  \(counter.name) \(totals[counter.index])") }
-        // Nothing that is counted was left out, but what never happens.
-        if packets >= 60_000 {
+        // A long run leaves out nothing that is counted, but what never happens.
+        if packets >= 250_000 {
             for counter in PacketCounter.all where counter.name != "dropped-internal" {
                 #expect(totals[counter.index] > 0, "\(counter.name) never moved")
             }
