@@ -48,6 +48,13 @@ struct FlowTableModel {
         var state: State
         /// The tick at which it was last used.
         var stamp: UInt16
+
+        /// In ticks. The tick may have moved on after it was read as `now`: that is no age at all.
+        func age(_ now: UInt16) -> UInt16 {
+            let age = now &- stamp
+            return age > UInt16.max - 16 ? 0 : age
+        }
+
     }
 
     struct Place: Hashable {
@@ -86,7 +93,7 @@ struct FlowTableModel {
 
     func timeout(_ state: State) -> UInt16 { timeouts[Int(state.rawValue)] }
 
-    func isExpired(_ entry: Entry, now: UInt16) -> Bool { now &- entry.stamp > timeout(entry.state) }
+    func isExpired(_ entry: Entry, now: UInt16) -> Bool { entry.age(now) > timeout(entry.state) }
 
     func find(_ identity: Identity, now: UInt16) -> Place? {
         let bucket = bucket(of: identity)
@@ -106,7 +113,7 @@ struct FlowTableModel {
         }
         for states in [[.synReceived], [.timeWait, .closed], [.oneDatagram], [.bareACK]] as [[State]] {
             let loser = ways.first { way in
-                entries[way].map { states.contains($0.state) && now &- $0.stamp >= Self.youngestToGiveWay } ?? false
+                entries[way].map { states.contains($0.state) && $0.age(now) >= Self.youngestToGiveWay } ?? false
             }
             if let loser { return (Place(bucket: bucket, way: loser), true) }
         }

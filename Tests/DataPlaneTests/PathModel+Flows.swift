@@ -29,7 +29,7 @@ extension PathModel {
         var lag = UInt32(flows.timeout(state) / 32)
         let persistence = services[listener.service]?.desired.persistence
         if let persistence { lag = min(lag, XDPDataPlane.ticks(seconds: persistence.timeout) / 8) }
-        if state == entry.state, UInt32(shortNow &- entry.stamp) <= lag { return }
+        if state == entry.state, UInt32(entry.age(shortNow)) <= lag { return }
         entry.state = state
         entry.stamp = shortNow
         put(entry, at: place)
@@ -124,7 +124,7 @@ extension PathModel {
     mutating func template(_ row: Int, _ client: IPv4Address) -> UInt32? {
         let key = templateKey(row, client)
         guard let template = templates[key], let persistence = services[row]?.desired.persistence,
-            now &- template.stamp <= XDPDataPlane.ticks(seconds: persistence.timeout),
+            Int32(bitPattern: now &- template.stamp) <= XDPDataPlane.ticks(seconds: persistence.timeout),
             let server = servers[template.server], server.service == row, !server.isDown, !server.isRemoved
         else { return nil }
         templates[key]?.stamp = now

@@ -176,7 +176,7 @@ struct PathModel {
         for place in flows.places {
             guard let entry = flows[place] else { continue }
             let isAbandoned =
-                entry.state == .synReceived && shortNow &- entry.stamp >= 4 && servers[entry.server]?.isDown ?? false
+                entry.state == .synReceived && entry.age(shortNow) >= 4 && servers[entry.server]?.isDown ?? false
             if flows.isExpired(entry, now: shortNow) || isAbandoned { put(nil, at: place) }
         }
     }

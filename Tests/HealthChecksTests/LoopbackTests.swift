@@ -186,7 +186,9 @@ struct LoopbackTests {
             "\(misnamed)")
         let short = try await verdict(days: "1", TLSOptions(minimumValidity: day * 7))
         #expect(stage(short) == .certificate)
-        #expect(reason(short) == "certificate expires in 23 hours, expected 7 days at least", "\(short)")
+        // To the second, it is 24 only in the second in which it was made.
+        let hours = ["23", "24"].map { "certificate expires in \($0) hours, expected 7 days at least" }
+        #expect(hours.contains(reason(short) ?? ""), "\(short)")
         let expired = try await verdict(days: "-1", TLSOptions(minimumValidity: .zero))
         #expect(reason(expired) == "certificate expired 24 hours ago", "\(expired)")
         #expect(try await verdict(days: "-1", TLSOptions()).isPassed)
