@@ -13,7 +13,7 @@ trap 'rm -f "$results"' EXIT
 # A NIC whose driver merges frames, for interfaces.test.sh.
 export GUEST_QEMU="-netdev hubport,id=hub,hubid=0 -device vmxnet3,netdev=hub"
 # The guest knows nothing of this shell's variables.
-GUEST_TIMEOUT=${GUEST_TIMEOUT:-900} bash "$here/kernel-lab.sh" -- env IPVSD="$IPVSD" ONLY="${ONLY:-.}" \
+GUEST_TIMEOUT=${GUEST_TIMEOUT:-1800} bash "$here/kernel-lab.sh" -- env IPVSD="$IPVSD" ONLY="${ONLY:-.}" \
     bash "$here/guest.sh" "$@" | tee "$results" || echo "# the guest's exit code: $?"
 
 passed=$(grep -c '^ok - ' "$results" || true)
