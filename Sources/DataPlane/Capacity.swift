@@ -26,7 +26,7 @@ public struct Capacity: Sendable, Hashable {
         listenerBuckets = Self.powerOfTwo(atLeast: 3 * listeners.count / 2, minimum: 64)
         self.services = Self.powerOfTwo(atLeast: 2 * services.count, minimum: 64)
         self.servers = min(Self.powerOfTwo(atLeast: 2 * servers, minimum: 256), 1 << 16)
-        slotGroups = Self.powerOfTwo(atLeast: (slots.reduce(0, +) + (slots.max() ?? 0)) / 2, minimum: 1 << 13)
+        slotGroups = Self.powerOfTwo(atLeast: (slots.reduce(0, +) + (slots.max() ?? 0)) / 2, minimum: 1 << 14)
         templates = services.contains { $0.persistence != nil } ? max(1 << 16, flowBuckets) : 1
     }
 

@@ -134,14 +134,20 @@ extension XDPDataPlane {
         {
             return current
         }
-        guard let slice = slices.allocate(size: entries.count) else {
-            throw BPFError("find room for \(entries.count) slots", code: ENOSPC)
-        }
+        let slice = try allocateSlice(size: entries.count)
         for (offset, entry) in entries.enumerated() {
             let index = slice.first + offset
             maps.slots.pointer(index / 4).storeBytes(of: entry, toByteOffset: index % 4 * 2, as: UInt16.self)
         }
         return word(slice)
+    }
+
+    /// After many changes in a row all room may be resting: then waits until it has rested.
+    private func allocateSlice(size: Int) throws(BPFError) -> SliceAllocator.Slice {
+        if let slice = slices.allocate(size: size) { return slice }
+        usleep(UInt32(RowAllocator.grace / .microseconds(1)))
+        if let slice = slices.allocate(size: size) { return slice }
+        throw BPFError("find room for \(size) slots", code: ENOSPC)
     }
 
     func slot(_ index: Int) -> UInt16 {
