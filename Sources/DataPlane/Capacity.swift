@@ -14,8 +14,8 @@ public struct Capacity: Sendable, Hashable {
     /// Of which no table is larger.
     static let least = Capacity(connections: 1)
 
-    /// For these services, and as much again: while a real server or a table is replaced, both are there.
-    /// So many connections fit at ease: the flow table has at least twice as many entries, of 16 bytes.
+    /// So many connections fit at ease: the flow table has at least twice as many entries, of 16 bytes. Of all else there
+    /// is twice what these services need: while a real server or a table is replaced, both are there.
     public init(connections: Int = ConnectionLimits.defaultConnections, services: [DesiredService] = []) {
         precondition(connections <= ConnectionLimits.maximumConnections)
         let listeners = services.flatMap(\.listeners)

@@ -27,8 +27,7 @@ public final class DirectorMaps: Sendable {
     let loads: MappedArray<ipvsd_load>
     let paths: MappedArray<ipvsd_path>
     let flows: MappedArray<ipvsd_bucket>
-    /// The flow table before this one, while `isMoving`.
-    /// Nil for the moment in which it is made anew.
+    /// The flow table before this one, while `isMoving`; nil for the moment in which it is made anew.
     let former: MappedArray<ipvsd_bucket>?
     let overflows: BPFMap<UInt32, ipvsd_overflow>
     let pressure: MappedArray<ipvsd_pressure>

@@ -52,12 +52,14 @@ enum TableGrowth {
         func copyAll<Value>(_ old: MappedArray<Value>, _ new: MappedArray<Value>) {
             memcpy(new.pointer(0), old.pointer(0), old.count * old.stride)
         }
+        func copyAll<Key, Value>(_ old: BPFMap<Key, Value>, _ new: BPFMap<Key, Value>) throws(BPFError) {
+            for key in try old.keys() {
+                if let value = try old.value(for: key) { try new.update(value, for: key) }
+            }
+        }
         for name in names {
             switch name {
-            case "services":
-                for key in try old.services.keys() {
-                    if let value = try old.services.value(for: key) { try new.services.update(value, for: key) }
-                }
+            case "services": try copyAll(old.services, new.services)
             case "listeners":
                 for key in try old.services.keys() {
                     if let value = try old.services.value(for: key) { new.listeners.set(value, for: key) }
@@ -68,10 +70,7 @@ enum TableGrowth {
             case "paths": copyAll(old.paths, new.paths)
             case "carried": copyAll(old.carried, new.carried)
             case "overflows": try copyOverflows(from: old, to: new)
-            case "templates":
-                for key in try old.templates.keys() {
-                    if let value = try old.templates.value(for: key) { try new.templates.update(value, for: key) }
-                }
+            case "templates": try copyAll(old.templates, new.templates)
             default: break
             }
         }

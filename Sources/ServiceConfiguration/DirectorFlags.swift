@@ -244,16 +244,10 @@ public struct DirectorFlags: Sendable {
             }
             return timeout
         }
-        let rise = count(rise, flag: "--rise", &findings)
-        let fall = count(fall, flag: "--fall", &findings)
+        let rise = number(rise, flag: "--rise", in: 1...100, problem: "no number of checks", &findings)
+        let fall = number(fall, flag: "--fall", in: 1...100, problem: "no number of checks", &findings)
         guard let kind, let interval, let timeout, let rise, let fall else { return nil }
         return CheckPolicy(kind: kind, interval: interval, timeout: timeout, rise: rise, fall: fall)
-    }
-
-    private func count(_ text: String, flag: String, _ findings: inout Findings) -> Int? {
-        findings.attempt(Self.place(flag, text)) { () throws(InvalidValue) in
-            try AddressText.number(text, in: 1...100, problem: "no number of checks")
-        }
     }
 
     private func choice<Choice: CaseIterable & RawRepresentable<String>>(
