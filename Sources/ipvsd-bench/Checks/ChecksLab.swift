@@ -1,0 +1,88 @@
+import Glibc
+import LoadBalancing
+
+/// A director, and one host that is as many real servers as one likes: all of 10.64.0.0/12 is its own, and decapsulates.
+///
+///     director 10.0.0.2 ── servers 10.0.0.3     VIP 10.0.0.100 on tunl0, one listener
+final class ChecksLab {
+    static let vip = IPv4Address(0x0A00_0064)
+    static let director = IPv4Address(0x0A00_0002)
+    static let port: UInt16 = 80
+
+    let configurationFile: String
+    private let prefix: String
+    private let program: String
+
+    /// `program` is ipvsd.
+    init(program: String, servers: Int, interval: Int) throws {
+        self.program = program
+        prefix = "ipvsd-bench-\(getpid())"
+        configurationFile = "/tmp/\(prefix)-checks.yaml"
+        do {
+            try setUp()
+            try configure(servers: servers, interval: interval)
+        } catch {
+            tearDown()
+            throw error
+        }
+    }
+
+    func namespace(_ host: String) -> String { "\(prefix)-\(host)" }
+
+    private func setUp() throws {
+        let (director, servers) = (namespace("director"), namespace("servers"))
+        try Tool.run(
+            """
+            for name in \(director) \(servers); do
+                ip netns add $name
+                nsenter --net=/run/netns/$name -- sysctl -qw net.ipv6.conf.all.disable_ipv6=1 \\
+                    net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
+                ip -n $name link set lo up
+            done
+            ip -n \(director) link add eth0 type veth peer name eth0 netns \(servers)
+            ip -n \(director) addr add \(Self.director)/24 dev eth0
+            ip -n \(servers) addr add 10.0.0.3/24 dev eth0
+            for name in \(director) \(servers); do ip -n $name link set eth0 up; done
+            ip -n \(servers) route add local 10.64.0.0/12 dev lo
+            ip -n \(director) route add 10.64.0.0/12 via 10.0.0.3
+            nsenter --net=/run/netns/\(servers) -- ethtool -K eth0 gro on >/dev/null
+            nsenter --net=/run/netns/\(servers) -- '\(program)' realserver-setup --vip \(Self.vip) --interface eth0 \\
+                >/dev/null 2>&1
+            """)
+    }
+
+    private func configure(servers: Int, interval: Int) throws {
+        let addresses = (0..<UInt32(servers)).map { "\(IPv4Address(0x0A40_0001 + $0))" }
+        let text = """
+            defaults: {scheduler: rr, interval: \(interval)s, timeout: 1s}
+            services:
+              - listeners: \(Self.vip):\(Self.port)
+                servers: [\(addresses.joined(separator: ", "))]
+
+            """
+        guard let file = fopen(configurationFile, "w") else {
+            throw Failure("write \(configurationFile): \(errorText())")
+        }
+        fputs(text, file)
+        fclose(file)
+    }
+
+    func startDirector() throws -> LabProcess {
+        try LabProcess(namespace: namespace("director"), [program, "--config", configurationFile])
+    }
+
+    /// What `ipvsd COMMAND` prints beside the director.
+    func ipvsd(_ words: String...) -> String {
+        Tool.output(["nsenter", "--net=/run/netns/\(namespace("director"))", "--", program] + words)
+    }
+
+    func tearDown() {
+        let (director, servers) = (namespace("director"), namespace("servers"))
+        let lines = [
+            "nsenter --net=/run/netns/\(director) -- '\(program)' cleanup",
+            "nsenter --net=/run/netns/\(servers) -- '\(program)' realserver-setup --undo",
+            "ip netns del \(director)", "ip netns del \(servers)", "rm -f \(configurationFile)",
+        ]
+        try? Tool.run(lines.map { "\($0) >/dev/null 2>&1 || true" }.joined(separator: "\n"))
+    }
+}
