@@ -43,6 +43,7 @@ struct ChecksCommand: ParsableCommand {
     }
 
     func run() throws {
+        try Interruption.await()
         let lab = try ChecksLab(program: Tool.program(ipvsd, "ipvsd"), servers: servers, interval: interval)
         defer { lab.tearDown() }
         let listener = CheckedListener()

@@ -10,14 +10,16 @@ final class ChecksLab {
     static let port: UInt16 = 80
 
     let configurationFile: String
-    private let prefix: String
+    private let namespaces = LabNamespaces()
     private let program: String
 
     /// `program` is ipvsd.
     init(program: String, servers: Int, interval: Int) throws {
         self.program = program
-        prefix = "ipvsd-bench-\(getpid())"
-        configurationFile = "/tmp/\(prefix)-checks.yaml"
+        configurationFile = "/tmp/\(namespaces.name("checks")).yaml"
+        Interruption.clean { [namespaces, configurationFile] in
+            Self.tearDown(namespaces, program, configurationFile)
+        }
         do {
             try setUp()
             try configure(servers: servers, interval: interval)
@@ -27,18 +29,15 @@ final class ChecksLab {
         }
     }
 
-    func namespace(_ host: String) -> String { "\(prefix)-\(host)" }
+    func namespace(_ host: String) -> String { namespaces.name(host) }
 
     private func setUp() throws {
         let (director, servers) = (namespace("director"), namespace("servers"))
         try Tool.run(
             """
-            for name in \(director) \(servers); do
-                ip netns add $name
-                nsenter --net=/run/netns/$name -- sysctl -qw net.ipv6.conf.all.disable_ipv6=1 \\
-                    net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
-                ip -n $name link set lo up
-            done
+            \(namespaces.makeFunction)
+            new \(director)
+            new \(servers)
             ip -n \(director) link add eth0 type veth peer name eth0 netns \(servers)
             ip -n \(director) addr add \(Self.director)/24 dev eth0
             ip -n \(servers) addr add 10.0.0.3/24 dev eth0
@@ -77,12 +76,12 @@ final class ChecksLab {
     }
 
     func tearDown() {
-        let (director, servers) = (namespace("director"), namespace("servers"))
-        let lines = [
-            "nsenter --net=/run/netns/\(director) -- '\(program)' cleanup",
-            "nsenter --net=/run/netns/\(servers) -- '\(program)' realserver-setup --undo",
-            "ip netns del \(director)", "ip netns del \(servers)", "rm -f \(configurationFile)",
-        ]
-        try? Tool.run(lines.map { "\($0) >/dev/null 2>&1 || true" }.joined(separator: "\n"))
+        Interruption.clean(nil)
+        Self.tearDown(namespaces, program, configurationFile)
+    }
+
+    private static func tearDown(_ namespaces: LabNamespaces, _ program: String, _ file: String) {
+        namespaces.remove(directors: ["director"], servers: ["servers"], program: program)
+        unlink(file)
     }
 }

@@ -69,6 +69,7 @@ struct FailoverCommand: ParsableCommand {
     }
 
     func run() throws {
+        try Interruption.await()
         let ipvsd = try Tool.program(ipvsd, "ipvsd")
         let plan = FailoverRun.Plan(rate: rate, before: Self.before, after: seconds, downloads: downloads)
         var report = FailoverReport(rate: rate, plan: plan)

@@ -13,51 +13,48 @@ final class FailoverLab {
     /// The one that dies.
     static let victim = servers[1]
 
-    private let prefix: String
+    private let namespaces = LabNamespaces()
     private let program: String
     private var webServers: [String: LabProcess] = [:]
 
     /// `program` is ipvsd.
     init(program: String) throws {
         self.program = program
-        prefix = "ipvsd-bench-\(getpid())"
+        Interruption.clean { [namespaces] in Self.tearDown(namespaces, program) }
         do { try setUp() } catch {
             tearDown()
             throw error
         }
     }
 
-    func namespace(_ host: String) -> String { "\(prefix)-\(host)" }
+    func namespace(_ host: String) -> String { namespaces.name(host) }
 
     private func setUp() throws {
         let hosts =
             [("client", "10.0.0.1"), ("director", "10.0.0.2")] + Self.servers.map { ($0.name, "\($0.address)") }
+        let near = namespace("switch")
         var script = """
-            new() {
-                ip netns add $1
-                nsenter --net=/run/netns/$1 -- sysctl -qw net.ipv6.conf.all.disable_ipv6=1 \\
-                    net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
-                ip -n $1 link set lo up
-            }
-            new \(prefix)-switch
-            ip -n \(prefix)-switch link add near type bridge stp_state 0 mcast_snooping 0 nf_call_iptables 0
-            ip -n \(prefix)-switch link set near up
+            \(namespaces.makeFunction)
+            new \(near)
+            ip -n \(near) link add near type bridge stp_state 0 mcast_snooping 0 nf_call_iptables 0
+            ip -n \(near) link set near up
 
             """
         for (host, address) in hosts {
+            let name = namespace(host)
             script += """
-                new \(prefix)-\(host)
-                ip -n \(prefix)-switch link add \(host) type veth peer name eth0 netns \(prefix)-\(host)
-                ip -n \(prefix)-switch link set \(host) master near up
-                ip -n \(prefix)-\(host) link set eth0 up
-                ip -n \(prefix)-\(host) addr add \(address)/24 dev eth0
+                new \(name)
+                ip -n \(near) link add \(host) type veth peer name eth0 netns \(name)
+                ip -n \(near) link set \(host) master near up
+                ip -n \(name) link set eth0 up
+                ip -n \(name) addr add \(address)/24 dev eth0
 
                 """
         }
         // A veth leaves checksums to hardware that is not there, and takes redirected frames only with NAPI.
         script += """
-            nsenter --net=/run/netns/\(prefix)-client -- ethtool -K eth0 tx off >/dev/null
-            nsenter --net=/run/netns/\(prefix)-switch -- ethtool -K director gro on >/dev/null
+            nsenter --net=/run/netns/\(namespace("client")) -- ethtool -K eth0 tx off >/dev/null
+            nsenter --net=/run/netns/\(near) -- ethtool -K director gro on >/dev/null
             """
         try Tool.run(script)
         for server in Self.servers {
@@ -89,13 +86,14 @@ final class FailoverLab {
     }
 
     func tearDown() {
+        Interruption.clean(nil)
         for server in webServers.values { server.end(seconds: 1) }
         webServers = [:]
-        let hosts = Self.servers.map(\.name) + ["director", "client", "switch"]
-        let lines =
-            Self.servers.map {
-                "nsenter --net=/run/netns/\(namespace($0.name)) -- '\(program)' realserver-setup --undo"
-            } + hosts.map { "ip netns del \(namespace($0))" }
-        try? Tool.run(lines.map { "\($0) >/dev/null 2>&1 || true" }.joined(separator: "\n"))
+        Self.tearDown(namespaces, program)
+    }
+
+    private static func tearDown(_ namespaces: LabNamespaces, _ program: String) {
+        namespaces.remove(
+            directors: ["director"], servers: servers.map(\.name), others: ["client", "switch"], program: program)
     }
 }
