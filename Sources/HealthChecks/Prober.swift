@@ -36,26 +36,40 @@ public struct Prober: Sendable {
     ) async -> CheckVerdict {
         switch via {
         case .both where way.isTunnel:
-            return await checker.run(check, tunnel: way, server: server, deadline: timeout)
-        case .direct where way.isTunnel: return await checker.run(check, by: .direct(server), deadline: timeout)
-        default: return await checker.run(check, by: way, deadline: timeout)
+            async let beside = verdict(of: check, by: .direct(server), timeout: timeout)
+            let through = await verdict(of: check, by: way, timeout: timeout)
+            return BothWays.verdict(tunnel: through, direct: await beside, server: server)
+        case .direct where way.isTunnel: return await verdict(of: check, by: .direct(server), timeout: timeout)
+        default: return await verdict(of: check, by: way, timeout: timeout)
+        }
+    }
+
+    /// Connects and echoes need none of NIO's channels.
+    private func verdict(of check: Check, by way: Way, timeout: Duration) async -> CheckVerdict {
+        switch check {
+        case .tcp(let check):
+            await ask(.tcp(port: check.port), by: way, timeout: timeout).verdict(at: .connect)
+        case .echo: await ask(ProbeLoop.Question.Kind.ping, by: way, timeout: timeout).verdict(at: .answer)
+        default: await checker.run(check, by: way, deadline: timeout)
         }
     }
 
     /// One question; for many see `ProbeLoop`, which carries out pings and connects.
     public func ask(_ probe: Probe, by way: Way, timeout: Duration) async -> ProbeResult {
-        let kind: ProbeLoop.Question.Kind
         switch probe {
-        case .ping: kind = .ping
-        case .tcp(let port): kind = .tcp(port: port)
-        case .check(let check, _): return ProbeResult(await checker.run(check, by: way, deadline: timeout))
+        case .ping: await ask(ProbeLoop.Question.Kind.ping, by: way, timeout: timeout).result
+        case .tcp(let port): await ask(.tcp(port: port), by: way, timeout: timeout).result
+        case .check(let check, _): ProbeResult(await verdict(of: check, by: way, timeout: timeout))
         }
-        return await withCheckedContinuation { continuation in
+    }
+
+    private func ask(_ kind: ProbeLoop.Question.Kind, by way: Way, timeout: Duration) async -> ProbeLoop.Answer {
+        await withCheckedContinuation { continuation in
             let question = ProbeLoop.Question(id: 0, kind: kind, way: way, timeout: timeout)
             ProbeLoop.shared.ask(
                 [question],
                 answersTo: ProbeLoop.Inbox { answers in
-                    for answer in answers { continuation.resume(returning: answer.result) }
+                    for answer in answers { continuation.resume(returning: answer) }
                 })
         }
     }

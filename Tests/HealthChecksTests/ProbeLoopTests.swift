@@ -69,6 +69,27 @@ struct ProbeLoopTests {
             ])
     }
 
+    /// The loop's verdicts are in the same words as those of the checks that go by NIO.
+    @Test func verdictsAreThoseOfTheOtherChecks() async throws {
+        let prober = Prober(group: MultiThreadedEventLoopGroup.singleton)
+        let checker = Checker(group: MultiThreadedEventLoopGroup.singleton)
+        try await LoopbackServer.stream(Part()) { port in
+            for (check, way) in [
+                (Check.tcp(TCPCheck(port: port)), Loopback.way(to: Loopback.address, mark: 1)),
+                (.tcp(TCPCheck(port: port)), .direct(Loopback.closed)), (.tcp(TCPCheck(port: 9)), Loopback.blackhole),
+                (.echo(EchoCheck()), .direct(Loopback.address)), (.echo(EchoCheck()), Loopback.blackhole),
+            ] {
+                let limit = Duration.milliseconds(way.destination == Loopback.blackhole.destination ? 150 : 30_000)
+                let other = await checker.run(check, by: way, deadline: limit)
+                let own = await prober.ask(check, via: .tunnel, by: way, server: Loopback.address, timeout: limit)
+                switch (own, other) {
+                case (.passed(let pass), .passed): #expect(pass.latency > .zero && pass.latency < limit)
+                default: #expect(own == other, "\(check) \(way)")
+                }
+            }
+        }
+    }
+
     /// More than there are descriptors for: the rest waits, and nothing is left open.
     @Test func questionsWaitForDescriptors() async {
         await #expect(processExitsWith: .success) {

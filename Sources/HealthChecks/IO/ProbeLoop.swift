@@ -123,4 +123,18 @@ extension ProbeLoop.Answer {
                 "\(probe) \(question.way): \(String(cString: strerror(code)))", hostAnswered: code == ECONNREFUSED)
         }
     }
+
+    /// The same as a check's verdict; `stage` is what was waited for.
+    func verdict(at stage: CheckStage) -> CheckVerdict {
+        switch outcome {
+        case .answered: .passed(CheckVerdict.Pass(latency: latency))
+        case .timedOut:
+            .failed(CheckVerdict.Failure(stage: stage, reason: "\(stage): timed out after \(question.timeout.seconds)"))
+        case .failed(let code):
+            .failed(
+                CheckVerdict.Failure(
+                    stage: stage, reason: "\(stage): \(String(cString: strerror(code)))",
+                    hostAnswered: code == ECONNREFUSED))
+        }
+    }
 }

@@ -48,6 +48,9 @@ struct FailoverRun {
         var requests: Int
         var failed: Int
         var failures: [String: Int]
+        /// Of them, those that had completed their handshake with the victim: before its death, since nobody completes one
+        /// after it. No director can save them.
+        var cutOff: Int
         /// Failed although they did not go to the victim.
         var failedElsewhere: Int
         /// Of those that were answered, in seconds.
@@ -142,13 +145,15 @@ struct FailoverRun {
         func since(_ time: UInt64?) -> Double? { time.flatMap { $0 > died ? Double($0 - died) / 1e9 : nil } }
         let victim = FailoverLab.victim
         let failed = requests.filter { !$0.isAnswered }
-        let elsewhere = failed.filter { seen.server(of: $0) != victim.address || $0.ended < died }
+        let elsewhere = failed.filter { seen.connection(of: $0)?.first != victim.address || $0.ended < died }
+        let cutOff = failed.filter { $0.isConnected && seen.connection(of: $0)?.last == victim.address }
         let answered = requests.filter(\.isAnswered).map(\.seconds)
         let others = downloads.filter { $0.server != victim.name }
         return Figures(
             death: death.rawValue, settings: settings.name, requests: requests.count, failed: failed.count,
             failures: Dictionary(failed.map { ($0.outcome.rawValue, 1) }, uniquingKeysWith: +),
-            failedElsewhere: elsewhere.count, slowest: answered.max() ?? 0, late: answered.filter { $0 > 0.9 }.count,
+            cutOff: cutOff.count, failedElsewhere: elsewhere.count, slowest: answered.max() ?? 0,
+            late: answered.filter { $0 > 0.9 }.count,
             ejection: since(log.first { $0.time > died && settings.isEjection($0.text) }?.time),
             lastSYN: since(seen.lastSYN[victim.address]) ?? 0,
             lastPacket: since(seen.lastPacket[victim.address]) ?? 0,

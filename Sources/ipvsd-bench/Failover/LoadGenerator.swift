@@ -17,6 +17,8 @@ struct RequestRecord: Sendable {
     var due: UInt64
     var ended: UInt64 = 0
     var outcome: Outcome = .timedOut
+    /// The handshake was completed.
+    var isConnected = false
     /// Of the client.
     var port: UInt16 = 0
     var server = ""
@@ -30,7 +32,6 @@ struct RequestRecord: Sendable {
 final class LoadGenerator {
     private struct Conversation {
         var index: Int
-        var isConnected = false
         var received: [UInt8] = []
     }
 
@@ -111,15 +112,15 @@ final class LoadGenerator {
 
     private func handle(_ descriptor: Int32) {
         guard let conversation = conversations[descriptor] else { return }
-        if conversation.isConnected { read(descriptor) } else { ask(descriptor) }
+        if requests[conversation.index].isConnected { read(descriptor) } else { ask(descriptor, conversation.index) }
     }
 
-    private func ask(_ descriptor: Int32) {
+    private func ask(_ descriptor: Int32, _ index: Int) {
         let code = clinux_socket_error(descriptor)
+        requests[index].isConnected = code == 0
         guard code == 0, send(descriptor, Self.question, Self.question.count, Int32(MSG_NOSIGNAL)) > 0 else {
             return end(descriptor, code == 0 ? .reset : Self.outcome(code))
         }
-        conversations[descriptor]?.isConnected = true
         var event = epoll_event(events: EPOLLIN.rawValue, data: epoll_data(fd: descriptor))
         epoll_ctl(epoll, EPOLL_CTL_MOD, descriptor, &event)
     }

@@ -18,8 +18,9 @@ final class PacketWatch: Sendable {
     struct Connection: Sendable {
         var began: UInt64
         var sequence: UInt32
-        /// The one that its first SYN went to.
-        var server: IPv4Address
+        /// The ones that its first and its last SYN went to.
+        var first: IPv4Address
+        var last: IPv4Address
     }
 
     private let isOver = Atomic(false)
@@ -62,18 +63,21 @@ final class PacketWatch: Sendable {
             seen.lastPacket[server] = now
             guard isSYN else { return }
             seen.lastSYN[server] = now
-            if seen.connections[port]?.last?.sequence != sequence {
+            if let latest = seen.connections[port]?.indices.last,
+                seen.connections[port]?[latest].sequence == sequence
+            {
+                seen.connections[port]?[latest].last = server
+            } else {
                 seen.connections[port, default: []].append(
-                    Connection(began: now, sequence: sequence, server: server))
+                    Connection(began: now, sequence: sequence, first: server, last: server))
             }
         }
     }
 }
 
 extension PacketWatch.Seen {
-    /// The real server that a request's connection went to first; nil: none was seen. The watch may lag by some
-    /// milliseconds; a client's port is not used again so soon.
-    func server(of request: RequestRecord) -> IPv4Address? {
-        connections[request.port]?.last { $0.began <= request.ended + 100_000_000 }?.server
+    /// nil: none was seen. The watch may lag by some milliseconds; a client's port is not used again so soon.
+    func connection(of request: RequestRecord) -> PacketWatch.Connection? {
+        connections[request.port]?.last { $0.began <= request.ended + 100_000_000 }
     }
 }
