@@ -48,8 +48,7 @@ struct FailoverRun {
         var requests: Int
         var failed: Int
         var failures: [String: Int]
-        /// Of them, those that had completed their handshake with the victim: before its death, since nobody completes one
-        /// after it. No director can save them.
+        /// Of them, those that had completed their handshake with the victim before its death. No director can save them.
         var cutOff: Int
         /// Failed although they did not go to the victim.
         var failedElsewhere: Int
@@ -99,15 +98,18 @@ struct FailoverRun {
             requests.withLock { $0 = all }
         }
         while nanoseconds() < start + UInt64(plan.before) * 1_000_000_000 { usleep(1000) }
-        let died = nanoseconds()
+        let raised = nanoseconds()
         try death.strike(lab)
+        // What a command does, it does at its end.
+        let died = nanoseconds()
         client.join()
         for download in downloads { download.stop() }
         for thread in downloading { thread.join() }
         let seen = watch.stop()
         watcher.join()
         return figures(
-            died: died, requests: requests.withLock { $0 }, seen: seen, downloads: downloads.map(\.report),
+            raised: raised, died: died, requests: requests.withLock { $0 }, seen: seen,
+            downloads: downloads.map(\.report),
             log: director.lines)
     }
 
@@ -139,14 +141,16 @@ struct FailoverRun {
     }
 
     private func figures(
-        died: UInt64, requests: [RequestRecord], seen: PacketWatch.Seen, downloads: [Download.Report],
+        raised: UInt64, died: UInt64, requests: [RequestRecord], seen: PacketWatch.Seen, downloads: [Download.Report],
         log: [LabProcess.Line]
     ) -> Figures {
-        func since(_ time: UInt64?) -> Double? { time.flatMap { $0 > died ? Double($0 - died) / 1e9 : nil } }
+        func since(_ time: UInt64?) -> Double? { time.map { $0 > died ? Double($0 - died) / 1e9 : 0 } }
         let victim = FailoverLab.victim
         let failed = requests.filter { !$0.isAnswered }
-        let elsewhere = failed.filter { seen.connection(of: $0)?.first != victim.address || $0.ended < died }
-        let cutOff = failed.filter { $0.isConnected && seen.connection(of: $0)?.last == victim.address }
+        let elsewhere = failed.filter { seen.connection(of: $0)?.first != victim.address || $0.ended < raised }
+        let cutOff = failed.filter {
+            (1...died).contains($0.connected) && seen.connection(of: $0)?.last == victim.address
+        }
         let answered = requests.filter(\.isAnswered).map(\.seconds)
         let others = downloads.filter { $0.server != victim.name }
         return Figures(
@@ -154,7 +158,7 @@ struct FailoverRun {
             failures: Dictionary(failed.map { ($0.outcome.rawValue, 1) }, uniquingKeysWith: +),
             cutOff: cutOff.count, failedElsewhere: elsewhere.count, slowest: answered.max() ?? 0,
             late: answered.filter { $0 > 0.9 }.count,
-            ejection: since(log.first { $0.time > died && settings.isEjection($0.text) }?.time),
+            ejection: since(log.first { $0.time > raised && settings.isEjection($0.text) }?.time),
             lastSYN: since(seen.lastSYN[victim.address]) ?? 0,
             lastPacket: since(seen.lastPacket[victim.address]) ?? 0,
             downloads: others.count,

@@ -17,8 +17,8 @@ struct RequestRecord: Sendable {
     var due: UInt64
     var ended: UInt64 = 0
     var outcome: Outcome = .timedOut
-    /// The handshake was completed.
-    var isConnected = false
+    /// When the handshake was complete; 0: never.
+    var connected: UInt64 = 0
     /// Of the client.
     var port: UInt16 = 0
     var server = ""
@@ -112,12 +112,12 @@ final class LoadGenerator {
 
     private func handle(_ descriptor: Int32) {
         guard let conversation = conversations[descriptor] else { return }
-        if requests[conversation.index].isConnected { read(descriptor) } else { ask(descriptor, conversation.index) }
+        if requests[conversation.index].connected > 0 { read(descriptor) } else { ask(descriptor, conversation.index) }
     }
 
     private func ask(_ descriptor: Int32, _ index: Int) {
         let code = clinux_socket_error(descriptor)
-        requests[index].isConnected = code == 0
+        if code == 0 { requests[index].connected = nanoseconds() }
         guard code == 0, send(descriptor, Self.question, Self.question.count, Int32(MSG_NOSIGNAL)) > 0 else {
             return end(descriptor, code == 0 ? .reset : Self.outcome(code))
         }
