@@ -76,7 +76,7 @@ final class ProbeThread {
             if code == EMFILE || code == ENFILE, connections > 0 {
                 // One that ends makes room.
                 _ = slots.remove(slot)
-                return
+                break
             }
             firstWaiting += 1
             if code != 0 {
@@ -85,8 +85,18 @@ final class ProbeThread {
                 deadlines.insert(Deadlines.Entry(time: began + submission.question.timeout.nanoseconds, slot: slot))
             }
         }
-        guard firstWaiting == waiting.count else { return }
-        waiting.removeAll(keepingCapacity: waiting.capacity <= 4096)
+        forgetBegun()
+    }
+
+    /// Not at every step, since it moves all the others.
+    private func forgetBegun() {
+        if firstWaiting == waiting.count {
+            waiting.removeAll(keepingCapacity: waiting.capacity <= 4096)
+        } else if firstWaiting >= 4096 {
+            waiting.removeFirst(firstWaiting)
+        } else {
+            return
+        }
         firstWaiting = 0
     }
 
