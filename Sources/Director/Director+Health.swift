@@ -190,9 +190,22 @@ extension Director {
             logger.error("apply the health of \(names): \(error)")
             owesServices = true
         }
-        for (service, transition) in transitions { self.transition(transition, of: service) }
+        tell(transitions)
         let took = began.duration(to: .now)
         settledAt = ContinuousClock.now + max(.milliseconds(5), took * 2)
+    }
+
+    func tell(_ transitions: [(ServiceAddress, HealthTransition)]) {
+        var reduced: Set<ServiceAddress> = []
+        for (service, transition) in transitions {
+            self.transition(transition, of: service)
+            if case .serverDown = transition { reduced.insert(service) }
+        }
+        for service in reduced {
+            guard let state = states[service], state.numberUp == 0 else { continue }
+            let end = state.isReplaced ? "" : ": clients get ICMP port unreachable"
+            logger.critical("no real server is left for \(service)\(end)")
+        }
     }
 
     /// Every change of a service's health comes through here, once the data plane has followed it.
@@ -203,10 +216,6 @@ extension Director {
         case .serverUp(let server): logger.notice("real server \(server) of \(service) is up; \(left)")
         case .serverDown(let server, let reason):
             logger.warning("real server \(server) of \(service) is down: \(reason ?? "no reason known"); \(left)")
-            if state.numberUp == 0 {
-                let end = state.isReplaced ? "" : ": clients get ICMP port unreachable"
-                logger.critical("no real server is left for \(service)\(end)")
-            }
         case .serverHeld(let server, let time):
             logger.warning(
                 "real server \(server) of \(service) passes its checks again, but fell too often: held out for \(Self.rounded(time)), if it stays good; \(left)"
@@ -236,7 +245,8 @@ extension Director {
     /// checked at once, as often as it takes for a verdict.
     func watchTime() async {
         while !Task.isCancelled {
-            for (address, state) in states where state.isTimed {
+            // Their addresses alone: a state that the loop held would be copied to be changed.
+            for address in states.filter(\.value.isTimed).map(\.key) {
                 if let changes = states[address]?.advance(to: .now) { follow(changes, of: address) }
             }
             if configuration.watchesSYNs, let dataPlane = running?.dataPlane { suspectSilent(dataPlane) }
