@@ -190,22 +190,9 @@ extension Director {
             logger.error("apply the health of \(names): \(error)")
             owesServices = true
         }
-        tell(transitions)
+        for (service, transition) in transitions { self.transition(transition, of: service) }
         let took = began.duration(to: .now)
         settledAt = ContinuousClock.now + max(.milliseconds(5), took * 2)
-    }
-
-    func tell(_ transitions: [(ServiceAddress, HealthTransition)]) {
-        var reduced: Set<ServiceAddress> = []
-        for (service, transition) in transitions {
-            self.transition(transition, of: service)
-            if case .serverDown = transition { reduced.insert(service) }
-        }
-        for service in reduced {
-            guard let state = states[service], state.numberUp == 0 else { continue }
-            let end = state.isReplaced ? "" : ": clients get ICMP port unreachable"
-            logger.critical("no real server is left for \(service)\(end)")
-        }
     }
 
     /// Every change of a service's health comes through here, once the data plane has followed it.
@@ -213,9 +200,16 @@ extension Director {
         guard let state = states[service] else { return }
         let left = "\(state.numberUp) of \(state.servers.count) left"
         switch transition {
-        case .serverUp(let server): logger.notice("real server \(server) of \(service) is up; \(left)")
+        case .serverUp(let server):
+            emptied.remove(service)
+            logger.notice("real server \(server) of \(service) is up; \(left)")
         case .serverDown(let server, let reason):
             logger.warning("real server \(server) of \(service) is down: \(reason ?? "no reason known"); \(left)")
+            // Once, where many fall at a time.
+            if state.numberUp == 0, emptied.insert(service).inserted {
+                let end = state.isReplaced ? "" : ": clients get ICMP port unreachable"
+                logger.critical("no real server is left for \(service)\(end)")
+            }
         case .serverHeld(let server, let time):
             logger.warning(
                 "real server \(server) of \(service) passes its checks again, but fell too often: held out for \(Self.rounded(time)), if it stays good; \(left)"

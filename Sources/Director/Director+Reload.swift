@@ -100,7 +100,7 @@ extension Director {
             }
             throw error
         }
-        tell(told)
+        for (service, transition) in told { self.transition(transition, of: service) }
         do { try dropProgramsOfChecks() } catch { logger.error("remove the programs of checks: \(error)") }
         if wanted.vips != old.0.vips { announce() }
         followRounds()
