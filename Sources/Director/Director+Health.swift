@@ -79,14 +79,41 @@ extension Director {
             record(Answer(result: .failure(none.reason)), of: id)
             return
         }
-        let isUndecided = active.targets.contains {
-            states[$0.service]?.health.isUndecided(round.probe, of: round.server) ?? true
-        }
-        let answer = await Self.ask(round, by: way, isUndecided: isUndecided, prober: prober)
+        let answer = await Self.ask(round, by: way, isUndecided: isUndecided(active), prober: prober)
         // What was no longer to be asked when the answer came.
         guard !Task.isCancelled, rounds[id] != nil else { return }
         record(answer, of: id)
         if case .failure(_, hostAnswered: false) = answer.result { running?.paths.askAgain(round.server) }
+    }
+
+    /// An answer may be news to somebody.
+    private func isUndecided(_ active: ActiveRound) -> Bool {
+        active.targets.contains {
+            states[$0.service]?.health.isUndecided(active.round.probe, of: active.round.server) ?? true
+        }
+    }
+
+    /// What a round asks where that needs no other question beside it; nil otherwise.
+    func steadyQuestion(_ id: Int) -> ProbeLoop.Question? {
+        guard let active = rounds[id], let first = active.targets.first else { return nil }
+        let kind: ProbeLoop.Question.Kind
+        switch active.round.probe {
+        case .ping: kind = .ping
+        case .tcp(let port): kind = .tcp(port: port)
+        case .check: return nil
+        }
+        guard !isUndecided(active), case .success(let way) = way(of: active.round, for: first) else { return nil }
+        return ProbeLoop.Question(id: UInt64(id), kind: kind, way: way, timeout: active.round.timeout)
+    }
+
+    /// The answer to a steady question.
+    func note(_ answer: ProbeLoop.Answer, of id: Int) {
+        guard let server = rounds[id]?.round.server else { return }
+        let result =
+            answer.question.way.isTunnel
+            ? Diagnosis.result(tunnel: answer.result, direct: nil, server: server) : answer.result
+        record(Answer(result: result), of: id)
+        if case .failure(_, hostAnswered: false) = result { running?.paths.askAgain(server) }
     }
 
     private struct Answer: Sendable {
