@@ -237,8 +237,7 @@ final class DifferentialRun {
         // A tick began: before the packet, or after it. What was stamped within it is taken over.
         var other = model
         let expected = model.handle(frame, now: before)
-        if difference(expected, verdict, run.packet, moved) != nil || compareTouched(tolerance: 1) != nil
-        {
+        if difference(expected, verdict, run.packet, moved) != nil || compareTouched(tolerance: 1) != nil {
             let late = other.handle(frame, now: after)
             model = other
             if let text = difference(late, verdict, run.packet, moved) ?? compareTouched(tolerance: 1) {
