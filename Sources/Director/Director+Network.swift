@@ -26,7 +26,8 @@ extension Director {
                     let isInhibited = isDown && configuration.inhibited.contains(service.address)
                     return DesiredService.Server(
                         address: server.address,
-                        configuredWeight: isInhibited ? 0 : state?.weight ?? server.weight,
+                        configuredWeight: isInhibited || overrides.drain(of: server.address, in: service) != nil
+                            ? 0 : state?.weight ?? server.weight,
                         isDown: isDown && !isInhibited, thresholds: server.thresholds)
                 })
         }

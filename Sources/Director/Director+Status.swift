@@ -38,6 +38,8 @@ extension Director {
                 let verdict = health[address]?.verdict(of: server.address)
                 status.services[serviceIndex].servers[index].since = state.since.formatted(.iso8601)
                 status.services[serviceIndex].servers[index].reason = state.reason
+                status.services[serviceIndex].servers[index].drained =
+                    overrides.drain(of: server.address, in: configured)?.since.formatted(.iso8601)
                 status.services[serviceIndex].servers[index].health =
                     !state.isUp ? .down : verdict?.isProven == true ? .up : .unproven
             }

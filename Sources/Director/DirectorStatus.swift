@@ -32,10 +32,12 @@ public struct DirectorStatus: Codable, Sendable {
         /// When the health became so, ISO 8601; nil where no daemon knows.
         public var since: String?
         public var reason: String?
+        /// Since when it is drained by hand, ISO 8601; nil: it is not.
+        public var drained: String?
 
         enum CodingKeys: String, CodingKey {
             case address, weight, method, upperThreshold, lowerThreshold, overloaded
-            case active, inactive, connections, packets, bytes, health, since, reason
+            case active, inactive, connections, packets, bytes, health, since, reason, drained
         }
 
         /// Writes null for what is not known, where the synthesized coding would leave the key out.
@@ -55,6 +57,7 @@ public struct DirectorStatus: Codable, Sendable {
             try container.encode(health, forKey: .health)
             try container.encode(since, forKey: .since)
             try container.encode(reason, forKey: .reason)
+            try container.encode(drained, forKey: .drained)
         }
     }
 
@@ -73,7 +76,7 @@ public struct DirectorStatus: Codable, Sendable {
             `protocol` = address.transport
         }
 
-        var address: ServiceAddress {
+        public var address: ServiceAddress {
             if let port, let `protocol` { return ServiceAddress(vip: vip, port: port, transport: `protocol`) }
             return ServiceAddress(vip: vip)
         }

@@ -19,6 +19,8 @@ extension DirectorFlags {
             name(\.checkInterval, "--check-interval"), name(\.checkTimeout, "--check-timeout"),
             name(\.rise, "--rise"), name(\.fall, "--fall"), name(\.noSYNWatch, "--no-syn-watch"),
             name(\.noAddress, "--no-address"), name(\.outerSourcePrefix, "--outer-source-prefix"),
+            name(\.notify, "--notify"),
+            name(\.metricsListen, "--metrics-listen"),
         ].compactMap(\.self)
     }
 }

@@ -34,6 +34,9 @@ public struct DirectorFlags: Sendable {
     public var noSYNWatch = false
     public var noAddress = false
     public var outerSourcePrefix: String?
+    /// A program's absolute path.
+    public var notify: String?
+    public var metricsListen: String?
 
     public init(vips: [String] = [], backends: [String] = []) {
         self.vips = vips
@@ -71,10 +74,20 @@ public struct DirectorFlags: Sendable {
             halfOpenLimit, flag: "--half-open-limit", in: 0...Int(Int32.max), problem: "no number of connections",
             &findings)
         let timeouts = timeouts(&findings)
+        let program = notify.flatMap { text in
+            findings.attempt(Self.place("--notify", text)) { () throws(InvalidValue) in
+                try NotificationScript.program(text)
+            }
+        }
+        let metricsListen = metricsListen.flatMap { text in
+            findings.attempt(Self.place("--metrics-listen", text)) { () throws(InvalidValue) in
+                try ListenAddress(parsing: text)
+            }
+        }
         guard findings.errors.isEmpty, !addresses.isEmpty, let scheduler, let onServerLoss, let xdp, let checks else {
             throw ConfigurationErrors(findings.errors)
         }
-        return DirectorConfiguration(
+        var configuration = DirectorConfiguration(
             services: (oneService ? [addresses] : addresses.map { [$0] }).map {
                 VirtualService(
                     address: $0[0], scheduler: scheduler, flags: flags, onServerLoss: onServerLoss,
@@ -84,7 +97,13 @@ public struct DirectorFlags: Sendable {
             interfaces: interfaces, xdp: xdp, checks: checks, watchesSYNs: !noSYNWatch,
             managesAddress: !noAddress, outerSources: outerSources,
             connections: connections ?? ConnectionLimits.defaultConnections,
-            timeouts: timeouts, halfOpenLimit: halfOpenLimit)
+            timeouts: timeouts, halfOpenLimit: halfOpenLimit, metricsListen: metricsListen)
+        if let program {
+            for service in configuration.services {
+                configuration.notifications[service.address] = NotificationScript(command: [program])
+            }
+        }
+        return configuration
     }
 
     private func persistence(_ findings: inout Findings) -> Persistence? {

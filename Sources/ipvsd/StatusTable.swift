@@ -23,6 +23,7 @@ enum StatusTable {
                 var health = server.health.rawValue
                 if let since = server.since { health += " since \(since)" }
                 if let reason = server.reason { health += ": \(reason)" }
+                if let since = server.drained { health += ", drained since \(since)" }
                 if server.overloaded, let upper = server.upperThreshold { health += ", overloaded (from \(upper) on)" }
                 rows.append(
                     ["  ->", "\(server.address)", server.method, "\(server.weight)", "\(server.active)"]

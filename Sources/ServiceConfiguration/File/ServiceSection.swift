@@ -8,7 +8,7 @@ struct ServiceSection {
         [
             "scheduler", "sched-flags", "maglev-size", "persistence", "one-packet", "on-server-loss", "inhibit",
             "weight",
-            "upper-threshold", "lower-threshold", "servers", "check", "checks", "via",
+            "upper-threshold", "lower-threshold", "servers", "check", "checks", "via", NotifySection.key,
         ] + CheckPace.keys
     static let keys = ["listeners"] + defaultKeys
     private static let serverKeys = ["address", "weight", "upper-threshold", "lower-threshold"]
@@ -46,6 +46,7 @@ struct ServiceSection {
         _ = thresholds(defaults, &findings)
         _ = persistence(defaults, &findings)
         _ = CheckSection.via(defaults, &findings)
+        _ = NotifySection.script(defaults, &findings)
         for key in ["one-packet", "inhibit"] { _ = defaults.flag(key, &findings) }
     }
 
@@ -75,6 +76,8 @@ struct ServiceSection {
     func checks(_ findings: inout Findings) -> ServiceChecks? {
         CheckSection.checks(section, pace: pace, listeners: listeners.map(\.address), &findings)
     }
+
+    func notification(_ findings: inout Findings) -> NotificationScript? { NotifySection.script(section, &findings) }
 
     func inhibits(_ findings: inout Findings) -> Bool { section.flag("inhibit", &findings) ?? false }
 
