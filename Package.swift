@@ -140,8 +140,11 @@ let package = Package(
             name: "DoctorTests", dependencies: ["Doctor", "LoadBalancing", "Netlink", "RealServerSetup"],
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "DirectorTests", dependencies: ["Director", "LoadBalancing", "Netlink"],
+            name: "DirectorTests",
+            dependencies: ["Director", "HealthChecks", "LoadBalancing", "Netlink", "ServiceConfiguration"],
             swiftSettings: swiftSettings),
+        .testTarget(
+            name: "ControlTests", dependencies: ["Control", "Director", "HealthChecks"], swiftSettings: swiftSettings),
         .testTarget(
             name: "NetlinkTests", dependencies: ["CLinux", "LoadBalancing", "Netlink"], swiftSettings: swiftSettings),
 
