@@ -14,22 +14,31 @@ extension Director {
         try running?.dataPlane.apply(desiredServices)
     }
 
-    var desiredServices: [DesiredService] {
-        configuration.services.map { service in
-            DesiredService(
+    var desiredServices: [DesiredService] { desiredServices { _ in true } }
+
+    func desiredServices(where isWanted: (VirtualService) -> Bool) -> [DesiredService] {
+        configuration.services.filter(isWanted).map { service in
+            let state = states[service.address]
+            let policy = configuration.policy(of: service.address)
+            var servers = service.servers.map { server in
+                DesiredService.Server(
+                    address: server.address, configuredWeight: server.weight,
+                    effective: state?.effectiveWeight(of: server.address)
+                        ?? EffectiveWeight(of: EffectiveWeight.Condition(configured: server.weight)),
+                    thresholds: server.thresholds)
+            }
+            if let sorry = policy.sorryServer {
+                servers.append(
+                    DesiredService.Server(
+                        address: sorry, configuredWeight: 1,
+                        effective: .sorryServer(serves: state?.isReplaced ?? false)))
+            }
+            var desired = DesiredService(
                 address: service.address, scheduler: service.scheduler, flags: service.flags,
                 onServerLoss: service.onServerLoss, persistence: service.persistence, isOnePacket: service.isOnePacket,
-                otherAddresses: service.otherAddresses, maglevSize: service.maglevSize,
-                servers: service.servers.map { server in
-                    let state = states[Target(service: service.address, server: server.address)]
-                    let isDown = state?.isUp == false
-                    let isInhibited = isDown && configuration.inhibited.contains(service.address)
-                    return DesiredService.Server(
-                        address: server.address,
-                        configuredWeight: isInhibited || overrides.drain(of: server.address, in: service) != nil
-                            ? 0 : state?.weight ?? server.weight,
-                        isDown: isDown && !isInhibited, thresholds: server.thresholds)
-                })
+                otherAddresses: service.otherAddresses, maglevSize: service.maglevSize, servers: servers)
+            desired.startsSlowly = policy.slowStart != nil
+            return desired
         }
     }
 
@@ -38,7 +47,7 @@ extension Director {
         guard let current = running else { return }
         var sources: Set<IPv4Address> = []
         // Removed real servers, too: their connections go on.
-        let configured = configuration.services.flatMap(\.servers).map(\.address)
+        let configured = configuration.serverAddresses
         for server in current.dataPlane.serverAddresses.union(configured).sorted() {
             switch try way(to: server, by: current.paths) {
             case .found(let path) where path.isLocal:
@@ -81,12 +90,12 @@ extension Director {
             group.addTask { await self.followNetwork() }
             group.addTask { await self.keepHouse() }
             group.addTask { await self.followPathMTUs() }
-            group.addTask { await self.watchSilence() }
-            watchers = [:]
+            group.addTask { await self.watchTime() }
+            isRunning = true
             followRounds()
+            group.addTask { await self.runRounds() }
         }
-        for task in (watchers ?? [:]).values { task.cancel() }
-        watchers = nil
+        isRunning = false
     }
 
     func followNetwork() async {
@@ -126,11 +135,17 @@ extension Director {
 
     func learnPorts() throws {
         guard let dataPlane = running?.dataPlane else { return }
+        var hasNewQuestions = false
         for (address, ports) in try dataPlane.learntPorts() where isAutomatic(address) {
+            let asked = states[address]?.health.questions
             // Recent ones first; but a client who pokes at closed ports all the time must not keep a real one waiting
             // for ever.
-            health[address]?.learn(ports: ports.prefix(4) + ports.shuffled())
-            if let forgotten = health[address]?.forget() { try dataPlane.forgetLearntPorts(forgotten, of: address) }
+            guard let (forgotten, changes) = states[address]?.learn(ports: ports.prefix(4) + ports.shuffled(), at: .now)
+            else { continue }
+            follow(changes, of: address)
+            if states[address]?.health.questions != asked { hasNewQuestions = true }
+            try dataPlane.forgetLearntPorts(forgotten, of: address)
         }
+        if hasNewQuestions { followRounds() }
     }
 }

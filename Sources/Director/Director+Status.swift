@@ -13,6 +13,9 @@ extension Director {
     /// Nil until started.
     public func status() throws -> DirectorStatus? {
         guard let running, running.isForwarding else { return nil }
+        // What is told is what clients get.
+        settle()
+        let now = ContinuousClock.now
         var status = DirectorStatus(
             snapshot: try running.dataPlane.snapshot(), pid: getpid(),
             xdp: try Self.xdp(running.ingress.devices.map(\.index)))
@@ -26,25 +29,48 @@ extension Director {
             let address = configured.address
             status.services[serviceIndex].listeners = configured.listeners.map(DirectorStatus.Listener.init)
             // In the order of the configuration.
-            let order = configured.servers.map(\.address)
+            let policy = configuration.policy(of: address)
+            let order = configured.servers.map(\.address) + [policy.sorryServer].compactMap(\.self)
             status.services[serviceIndex].servers.sort {
                 (order.firstIndex(of: $0.address) ?? .max) < (order.firstIndex(of: $1.address) ?? .max)
             }
             for index in service.servers.indices {
                 let server = status.services[serviceIndex].servers[index]
-                guard server.health != .removed,
-                    let state = states[Target(service: address, server: server.address)]
-                else { continue }
-                let verdict = health[address]?.verdict(of: server.address)
-                status.services[serviceIndex].servers[index].since = state.since.formatted(.iso8601)
-                status.services[serviceIndex].servers[index].reason = state.reason
-                status.services[serviceIndex].servers[index].drained =
-                    overrides.drain(of: server.address, in: configured)?.since.formatted(.iso8601)
-                status.services[serviceIndex].servers[index].health =
-                    !state.isUp ? .down : verdict?.isProven == true ? .up : .unproven
+                status.services[serviceIndex].servers[index] = described(server, of: address, at: now)
+            }
+            if let state = states[address] {
+                status.services[serviceIndex].quorum = DirectorStatus.Quorum(state)
             }
         }
         return status
+    }
+
+    /// With what the maps do not know.
+    private func described(
+        _ server: DirectorStatus.Server, of service: ServiceAddress, at now: ContinuousClock.Instant
+    ) -> DirectorStatus.Server {
+        guard server.health != .removed, let state = states[service] else { return server }
+        var server = server
+        if server.address == state.policy.sorryServer {
+            server.isSorryServer = true
+            server.health = .unproven
+            server.effectiveWeight = EffectiveWeight.sorryServer(serves: state.isReplaced).shown
+            return server
+        }
+        guard let known = state.servers[server.address] else { return server }
+        func date(_ instant: ContinuousClock.Instant?) -> String? {
+            instant.map { Date(timeIntervalSinceNow: (($0 - now) / .seconds(1))).formatted(.iso8601) }
+        }
+        let verdict = state.health.verdict(of: server.address)
+        server.since = date(known.since)
+        server.reason = known.reason
+        server.health = !known.condition.isUp ? .down : verdict.isProven ? .up : .unproven
+        server.effectiveWeight = state.effectiveWeight(of: server.address)?.shown
+        server.heldUntil = date(known.heldUntil)
+        server.drained = configuration.services.first { $0.address == service }
+            .flatMap { overrides.drain(of: server.address, in: $0)?.since.formatted(.iso8601) }
+        server.wholeShareAt = date(state.wholeShare(of: server.address))
+        return server
     }
 
     /// What the pinned maps say, without a daemon; nil where there is no data plane.

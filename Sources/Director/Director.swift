@@ -22,14 +22,27 @@ public actor Director {
     let logger: Logger
     let prober = Prober(group: MultiThreadedEventLoopGroup.singleton)
     var running: Running?
-    var health: [ServiceAddress: ServiceHealth] = [:]
-    var states: [Target: State] = [:]
+    /// Of each service by its address.
+    var states: [ServiceAddress: ServiceState] = [:]
+    /// Services whose weights the data plane does not have yet, and what became of their health meanwhile.
+    var unsettled: Set<ServiceAddress> = []
+    var untold: [(ServiceAddress, HealthTransition)] = []
+    var settlesSoon = false
+    /// Not before then the next time.
+    var settledAt = ContinuousClock.now
     /// Being checked out of turn.
     var underSuspicion: Set<Target> = []
-    /// The weights that checks last asked for.
-    var askedWeights: [Target: [Probe: UInt16]] = [:]
-    /// What is asked now, over and over; nil: nothing before `run()`, or after it.
-    var watchers: [Round: Task<Void, Never>]?
+    /// Real servers with unanswered SYNs, by their ids, and how many, when they were last looked at.
+    var silentBefore: [UInt32: UInt32] = [:]
+    /// What is asked over and over between the begin and the end of `run()`, and when.
+    var rounds: [Int: ActiveRound] = [:]
+    var roundsOfTarget: [Target: [Int]] = [:]
+    var lastRound = 0
+    var schedule = CheckSchedule(origin: .now)
+    var isRunning = false
+    /// Until the next round is due.
+    var rest: Task<Void, Never>?
+    var restsUntil = ContinuousClock.now
     var isReloading = false
     var pathMTUs = LearntPathMTUs()
     /// The data plane refused the last change, which is tried again.
@@ -40,6 +53,10 @@ public actor Director {
     var overrides = Overrides()
     public nonisolated let events = EventLog()
     let notifier: Notifier
+    /// When events were told last that a later one may undo.
+    var lastTold: [Aspect: Date] = [:]
+    /// Services that have no real server for new connections, as was told.
+    var withoutServer: Set<ServiceAddress> = []
     var checkStatistics: [ServiceAddress: [Probe: CheckStatistics]] = [:]
     let started = Date()
 
@@ -67,14 +84,6 @@ public actor Director {
     struct Target: Hashable {
         var service: ServiceAddress
         var server: IPv4Address
-    }
-
-    struct State {
-        var isUp: Bool
-        var since: Date
-        var reason: String?
-        /// That a check asks for, instead of the configured one.
-        var weight: UInt16?
     }
 
     public init(configuration: DirectorConfiguration, instance: InstancePaths, logger: Logger) {

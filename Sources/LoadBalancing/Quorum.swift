@@ -10,6 +10,10 @@ public struct Quorum: Hashable, Sendable {
             self.required = required
             self.hysteresis = hysteresis
         }
+
+        public var regainedAt: Int { required + hysteresis }
+        /// And at 0.
+        public var lostBelow: Int { max(required - hysteresis, 1) }
     }
 
     public var rule: Rule
@@ -18,7 +22,7 @@ public struct Quorum: Hashable, Sendable {
     /// As keepalived starts: it is there from `required` + `hysteresis` on.
     public init(_ rule: Rule, weight: Int) {
         self.rule = rule
-        isUp = weight >= rule.required + rule.hysteresis
+        isUp = weight >= rule.regainedAt
     }
 
     /// Of a service that ran already.
@@ -29,11 +33,8 @@ public struct Quorum: Hashable, Sendable {
 
     /// Whether it would be there.
     public func holds(at weight: Int) -> Bool {
-        isUp ? weight > 0 && weight >= lostBelow : weight >= regainedAt
+        weight >= (isUp ? rule.lostBelow : rule.regainedAt)
     }
-
-    public var regainedAt: Int { rule.required + rule.hysteresis }
-    public var lostBelow: Int { rule.required - rule.hysteresis }
 
     /// True if it was lost or regained.
     public mutating func follow(weight: Int) -> Bool {

@@ -28,9 +28,16 @@ public struct DirectorFlags: Sendable {
     public var xdp = "auto"
     public var check = "auto"
     public var checkInterval = "1s"
+    public var checkFastInterval: String?
     public var checkTimeout = "0.7s"
     public var rise = "2"
     public var fall = "2"
+    public var inhibit = false
+    public var slowStart: String?
+    public var flapDamping: String?
+    /// A sum of weights, perhaps with a hysteresis behind a slash.
+    public var quorum: String?
+    public var sorryServer: String?
     public var noSYNWatch = false
     public var noAddress = false
     public var outerSourcePrefix: String?
@@ -84,17 +91,22 @@ public struct DirectorFlags: Sendable {
                 try ListenAddress(parsing: text)
             }
         }
+        let policy = policy(scheduler, servers: servers, vips: Set(addresses.map(\.vip)), &findings)
         guard findings.errors.isEmpty, !addresses.isEmpty, let scheduler, let onServerLoss, let xdp, let checks else {
             throw ConfigurationErrors(findings.errors)
         }
+        let groups = oneService ? [addresses] : addresses.map { [$0] }
         var configuration = DirectorConfiguration(
-            services: (oneService ? [addresses] : addresses.map { [$0] }).map {
+            services: groups.map {
                 VirtualService(
                     address: $0[0], scheduler: scheduler, flags: flags, onServerLoss: onServerLoss,
                     persistence: persistence, isOnePacket: onePacket, otherAddresses: Array($0.dropFirst()),
                     maglevSize: maglevSize, servers: servers)
             },
-            interfaces: interfaces, xdp: xdp, checks: checks, watchesSYNs: !noSYNWatch,
+            interfaces: interfaces, xdp: xdp, checks: checks,
+            policies: policy == ServicePolicy()
+                ? [:] : Dictionary(uniqueKeysWithValues: groups.map { ($0[0], policy) }),
+            watchesSYNs: !noSYNWatch,
             managesAddress: !noAddress, outerSources: outerSources,
             connections: connections ?? ConnectionLimits.defaultConnections,
             timeouts: timeouts, halfOpenLimit: halfOpenLimit, metricsListen: metricsListen)
@@ -104,6 +116,36 @@ public struct DirectorFlags: Sendable {
             }
         }
         return configuration
+    }
+
+    private func policy(
+        _ scheduler: Scheduler?, servers: [RealServer], vips: Set<IPv4Address>, _ findings: inout Findings
+    ) -> ServicePolicy {
+        func value<Value>(
+            _ text: String?, _ flag: String, _ body: (String) throws(InvalidValue) -> Value
+        ) -> Value? {
+            text.flatMap { text in
+                findings.attempt(Self.place(flag, text)) { () throws(InvalidValue) in try body(text) }
+            }
+        }
+        var policy = ServicePolicy(inhibits: inhibit)
+        policy.slowStart =
+            value(slowStart, "--slow-start") { text throws(InvalidValue) in
+                if let scheduler { try PolicyText.slowStart(of: scheduler) }
+                return try PolicyText.duration(text)
+            } ?? nil
+        policy.flapDamping =
+            value(flapDamping, "--flap-damping") { text throws(InvalidValue) in try PolicyText.duration(text) } ?? nil
+        let rule = value(quorum, "--quorum") { text throws(InvalidValue) in
+            try PolicyText.rule(text, servers: servers)
+        }
+        if let rule { policy.quorum = rule }
+        policy.sorryServer = value(sorryServer, "--sorry-server") { text throws(InvalidValue) in
+            let address = try AddressText.address(text)
+            try PolicyText.sorryServer(address, apartFrom: servers, vips: vips)
+            return address
+        }
+        return policy
     }
 
     private func persistence(_ findings: inout Findings) -> Persistence? {
@@ -253,20 +295,20 @@ public struct DirectorFlags: Sendable {
         let interval = findings.attempt(Self.place("--check-interval", checkInterval)) { () throws(InvalidValue) in
             try DurationText.parse(checkInterval)
         }
-        let timeout = findings.attempt(Self.place("--check-timeout", checkTimeout)) { () throws(InvalidValue) in
-            let timeout = try DurationText.parse(checkTimeout)
-            if let interval, timeout > interval {
-                let shortest = DurationText.format(DurationText.accepted.lowerBound)
-                throw InvalidValue(
-                    "longer than the check interval",
-                    accepted: "\(shortest) to the interval, \(DurationText.format(interval))")
+        let longest = interval ?? DurationText.accepted.upperBound
+        let fastInterval = checkFastInterval.flatMap { text in
+            findings.attempt(Self.place("--check-fast-interval", text)) { () throws(InvalidValue) in
+                try CheckPolicy.duration(text, within: longest)
             }
-            return timeout
+        }
+        let timeout = findings.attempt(Self.place("--check-timeout", checkTimeout)) { () throws(InvalidValue) in
+            try CheckPolicy.duration(checkTimeout, within: longest)
         }
         let rise = number(rise, flag: "--rise", in: 1...100, problem: "no number of checks", &findings)
         let fall = number(fall, flag: "--fall", in: 1...100, problem: "no number of checks", &findings)
         guard let kind, let interval, let timeout, let rise, let fall else { return nil }
-        return CheckPolicy(kind: kind, interval: interval, timeout: timeout, rise: rise, fall: fall)
+        return CheckPolicy(
+            kind: kind, interval: interval, fastInterval: fastInterval, timeout: timeout, rise: rise, fall: fall)
     }
 
     private func choice<Choice: CaseIterable & RawRepresentable<String>>(

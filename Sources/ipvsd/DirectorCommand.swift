@@ -99,6 +99,12 @@ struct DirectorCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("From one check to the next.", valueName: "duration"))
     var checkInterval = "1s"
 
+    @Option(
+        help: ArgumentHelp(
+            "The same while a real server begins to fall or to rise. Default: three tenths of the interval.",
+            valueName: "duration"))
+    var checkFastInterval: String?
+
     @Option(help: ArgumentHelp("For each check; at most the interval.", valueName: "duration"))
     var checkTimeout = "0.7s"
 
@@ -115,6 +121,34 @@ struct DirectorCommand: AsyncParsableCommand {
             or rehash them to another server.
             """, valueName: "way"))
     var onServerLoss = "keep"
+
+    @Flag(help: "A real server that is down gets weight 0, instead of being taken out: its connections go on.")
+    var inhibit = false
+
+    @Option(
+        help: ArgumentHelp(
+            "A real server that comes back gets its share of new connections step by step, in so long.",
+            valueName: "duration"))
+    var slowStart: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            A real server that falls again and again is held out for longer and longer, as RFC 2439 has it: the \
+            half-life of what is held against it. Never for more than four of these, and never below the quorum.
+            """, valueName: "duration"))
+    var flapDamping: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            The sum of usable real servers' weights that a service needs, and a hysteresis: regained at their sum, lost \
+            below their difference. Default: 1/0.
+            """, valueName: "weight[/hysteresis]"))
+    var quorum: String?
+
+    @Option(help: ArgumentHelp("Serves while the quorum is lost; a real server, too.", valueName: "address"))
+    var sorryServer: String?
 
     @Flag(help: "All --vip are one service: one schedule, one persistence. Default: each is a service of its own.")
     var oneService = false
@@ -231,7 +265,13 @@ struct DirectorCommand: AsyncParsableCommand {
         flags.xdp = xdp
         flags.check = check
         flags.checkInterval = checkInterval
+        flags.checkFastInterval = checkFastInterval
         flags.checkTimeout = checkTimeout
+        flags.inhibit = inhibit
+        flags.slowStart = slowStart
+        flags.flapDamping = flapDamping
+        flags.quorum = quorum
+        flags.sorryServer = sorryServer
         flags.rise = rise
         flags.fall = fall
         flags.noSYNWatch = noSynWatch

@@ -33,7 +33,7 @@ test_a_drain_breaks_nothing_and_ends_when_the_last_connection_does() {
     wait_until 5 "rs2 to be drained" drained $RS2
     # The load takes turns, too.
     equal "$(fetch 30 | served | awk '{ print $1 }' | xargs)" "rs1 rs3" "who serves new requests"
-    equal "$(server_status $RS2 weight)" 0 "rs2's weight"
+    equal "$(server_status $RS2 effectiveWeight)" 0 "rs2's weight"
     equal "$(server_status $RS2 health)" up "rs2's health"
     matches "$(ipvsd status)" "$RS2 .*, drained since 20" "status"
     for name in one two three; do download_correct $name; done

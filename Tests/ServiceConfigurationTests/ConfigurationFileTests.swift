@@ -41,7 +41,7 @@ struct ConfigurationFileTests {
                 RealServer(
                     address: IPv4Address("10.0.0.13")!, weight: 2, thresholds: ConnectionThresholds(upper: 500)),
             ])
-        #expect(configuration.inhibited == [web.address])
+        #expect(configuration.policies == [web.address: ServicePolicy(inhibits: true)])
         #expect(
             try configuration.checks(of: web.address)
                 == .listed([

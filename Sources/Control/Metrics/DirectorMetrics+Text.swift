@@ -76,9 +76,10 @@ extension DirectorMetrics {
         add("connections_total", .counter, "Connections scheduled to the real server.") { $0.connections }
         add("active_connections", .gauge, "Established connections, and handshakes under way.") { UInt64($0.active) }
         add("inactive_connections", .gauge, "Connections that are closing, and those of UDP.") { UInt64($0.inactive) }
-        add("weight", .gauge, "The weight that the schedulers use: 0 while the real server gets no new connections.") {
-            $0.health == .down || $0.health == .removed ? 0 : UInt64($0.weight)
-        }
+        text.begin(
+            "ipvsd_server_weight", .gauge,
+            "The weight that schedulers use: 0 without new connections, and a part of it in slow start.")
+        for row in rows { text.add(row.labels, row.server.effectiveWeight ?? 0) }
         add("up", .gauge, "1: its checks pass, or none has failed yet.") { $0.health == .down ? 0 : 1 }
         add("drained", .gauge, "1: drained by hand.") { $0.drained == nil ? 0 : 1 }
         add("overloaded", .gauge, "1: it has reached its upper threshold.") { $0.overloaded ? 1 : 0 }

@@ -22,6 +22,8 @@ struct MetricsText {
 
     mutating func add(_ value: some BinaryInteger) { add([], value) }
 
+    mutating func add(_ labels: Labels, _ value: Double) { line("", labels, Self.number(value)) }
+
     mutating func add(_ value: Double) { line("", [], Self.number(value)) }
 
     /// `counts` are of each bound by itself, and one more beyond the last.

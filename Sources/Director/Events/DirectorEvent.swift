@@ -10,9 +10,8 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
         /// An operator's drain, and its end.
         case serverDrained = "server-drained"
         case serverUndrained = "server-undrained"
-        /// Kept out because it changed between up and down too often, and the end of that.
+        /// It passes its checks again, but has fallen too often, and is kept out for a time.
         case serverDamped = "server-damped"
-        case serverUndamped = "server-undamped"
         /// No real server is left that gets new connections; and there is one again.
         case serviceDown = "service-down"
         case serviceUp = "service-up"
@@ -53,7 +52,7 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
     /// Nil of events of the service as a whole.
     public var server: IPv4Address?
     public var reason: String?
-    /// Since when it had been otherwise; nil where that is not known.
+    /// Since when it had been otherwise, or the daemon has run.
     public var since: Date?
     public var standing: Standing
 

@@ -114,10 +114,13 @@ extension Director {
 
     private func refuseBelowQuorum(_ server: IPv4Address, in services: [VirtualService]) throws {
         let problems = services.compactMap { service -> String? in
-            let now = standing(of: service)
-            let left = now.weight - usableWeight(of: server, in: service)
-            guard left < now.quorum, left < now.weight else { return nil }
-            return "\(service.address) would be left with a usable weight of \(left), and its quorum is \(now.quorum)"
+            guard let state = states[service.address], let own = state.servers[server]?.condition.usable, own > 0 else {
+                return nil
+            }
+            let left = state.usableWeight - Int(own)
+            let quorum = state.quorum.rule.required
+            guard left < quorum else { return nil }
+            return "\(service.address) would be left with a usable weight of \(left), and its quorum is \(quorum)"
         }
         guard problems.isEmpty else {
             throw DirectorError(
@@ -127,7 +130,7 @@ extension Director {
 
     // MARK: The change
 
-    private enum Turn { case drained, undrained }
+    private enum Turn: String { case drained, undrained }
 
     /// On the disk first: what an operator was told holds through a crash.
     private func change(
@@ -137,9 +140,25 @@ extension Director {
         do { try overridesFile.write(wanted) } catch { throw DirectorError(error) }
         overrides = wanted
         for service in services {
+            followDrains(of: service)
             let since = before.drain(of: server, in: service)?.since
-            transition(of: service, server: server, isDrained: turn == .drained, since: since)
+            logger.notice("real server \(server) of \(service.address) is \(turn.rawValue)")
+            tell(
+                turn == .drained ? .serverDrained : .serverUndrained, of: service.address, server: server, since: since)
         }
+        settle()
+        for service in services { tellWhetherItServes(service.address) }
+    }
+
+    /// Has the service's weights follow what is drained.
+    func followDrains(of service: VirtualService) {
+        if let changes = states[service.address]?.setDrained(drained(of: service), at: .now) {
+            follow(changes, of: service.address)
+        }
+    }
+
+    func drained(of service: VirtualService) -> Set<IPv4Address> {
+        Set(service.servers.map(\.address).filter { overrides.drain(of: $0, in: service) != nil })
     }
 
     private func report(_ server: IPv4Address, _ services: [VirtualService], changed: Bool) -> DrainReport {

@@ -14,7 +14,7 @@ extension Director {
         }
         let flows = status.services.flatMap(\.servers).reduce(0) { $0 + Int($1.active) + Int($1.inactive) }
         return DirectorMetrics(
-            status: status, standings: configuration.services.map { ($0.address, standing(of: $0)) },
+            status: status, standings: configuration.services.map { ($0.address, standing(of: $0.address)) },
             checks: checks.sorted { ($0.service.description, $0.name) < ($1.service.description, $1.name) },
             scripts: notifier.counts, events: events.counts,
             tables: [.init(name: "connections", size: status.flowTableSize, used: flows)]
@@ -23,11 +23,11 @@ extension Director {
     }
 
     func recordCheck(_ probe: Probe, on service: ServiceAddress, isSuccess: Bool, latency: Duration) {
-        guard health[service]?.questions.contains(probe) == true else { return }
+        guard states[service]?.health.asks(probe) == true else { return }
         checkStatistics[service, default: [:]][probe, default: CheckStatistics()]
             .record(isSuccess: isSuccess, latency: latency)
         // Ports that clients make it learn come and go.
-        if let questions = health[service]?.questions, checkStatistics[service]?.count != questions.count {
+        if let questions = states[service]?.health.questions, checkStatistics[service]?.count != questions.count {
             checkStatistics[service] = checkStatistics[service]?.filter { questions.contains($0.key) }
         }
     }

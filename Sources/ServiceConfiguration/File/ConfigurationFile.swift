@@ -88,7 +88,8 @@ public enum ConfigurationFile {
         if let defaults { ServiceSection.validate(defaults: defaults, &findings) }
         if let pace {
             configuration.checks = CheckPolicy(
-                interval: pace.interval, timeout: pace.timeout, rise: pace.rise, fall: pace.fall)
+                interval: pace.interval, fastInterval: pace.fastInterval, timeout: pace.timeout, rise: pace.rise,
+                fall: pace.fall)
         }
         addServices(top, defaults: defaults, pace: pace, to: &configuration, &findings)
         return configuration.services.isEmpty ? nil : configuration
@@ -122,7 +123,8 @@ public enum ConfigurationFile {
                 configuration.serviceChecks[service.address] = checks
             }
             configuration.notifications[service.address] = section.notification(&findings)
-            if section.inhibits(&findings) { configuration.inhibited.insert(service.address) }
+            let policy = section.policy(of: service, apartFrom: vips, &findings)
+            if policy != ServicePolicy() { configuration.policies[service.address] = policy }
         }
     }
 

@@ -6,25 +6,28 @@ struct ServiceSection {
     /// What `defaults` may say for all services.
     static let defaultKeys =
         [
-            "scheduler", "sched-flags", "maglev-size", "persistence", "one-packet", "on-server-loss", "inhibit",
-            "weight",
+            "scheduler", "sched-flags", "maglev-size", "persistence", "one-packet", "on-server-loss", "weight",
             "upper-threshold", "lower-threshold", "servers", "check", "checks", "via", NotifySection.key,
-        ] + CheckPace.keys
+        ] + PolicySection.keys + CheckPace.keys
     static let keys = ["listeners"] + defaultKeys
     private static let serverKeys = ["address", "weight", "upper-threshold", "lower-threshold"]
 
     /// With the place of each.
     let listeners: [(address: ServiceAddress, place: String)]
     private let section: YAMLSection
+    /// Without what it has from the defaults.
+    private let own: YAMLSection
     private let pace: CheckPace
     private let isComplete: Bool
 
     init(_ own: YAMLSection, defaults: YAMLSection?, pace: CheckPace?, _ findings: inout Findings) {
+        self.own = own
         // Of two ways to say the same the service's own counts.
         var apart = Set(CheckPace.keys)
         if own.has("check") || own.has("checks") { apart.formUnion(["check", "checks"]) }
         if own.has("scheduler") { apart.formUnion(["sched-flags", "maglev-size"]) }
         if own.has("upper-threshold") { apart.insert("lower-threshold") }
+        if own.has("quorum") { apart.insert("hysteresis") }
         section = own.inheriting(from: defaults, apart: apart)
         self.pace = CheckPace(own, inheriting: pace, &findings)
         var listeners: [(ServiceAddress, String)] = []
@@ -47,7 +50,8 @@ struct ServiceSection {
         _ = persistence(defaults, &findings)
         _ = CheckSection.via(defaults, &findings)
         _ = NotifySection.script(defaults, &findings)
-        for key in ["one-packet", "inhibit"] { _ = defaults.flag(key, &findings) }
+        _ = defaults.flag("one-packet", &findings)
+        _ = PolicySection.policy(defaults, &findings)
     }
 
     func service(apartFrom vips: Set<IPv4Address>, _ findings: inout Findings) -> VirtualService? {
@@ -79,7 +83,13 @@ struct ServiceSection {
 
     func notification(_ findings: inout Findings) -> NotificationScript? { NotifySection.script(section, &findings) }
 
-    func inhibits(_ findings: inout Findings) -> Bool { section.flag("inhibit", &findings) ?? false }
+    func policy(
+        of service: VirtualService, apartFrom vips: Set<IPv4Address>, _ findings: inout Findings
+    ) -> ServicePolicy {
+        let policy = PolicySection.policy(section, &findings)
+        PolicySection.judge(policy, of: service, section, own: own, apartFrom: vips, &findings)
+        return policy
+    }
 
     // MARK: Scheduling
 
