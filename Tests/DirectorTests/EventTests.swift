@@ -7,8 +7,8 @@ import Testing
 
 /// Events: their numbers, what a slow reader misses, and how they are written.
 struct EventTests {
-    private static let service = try! AddressText.service("10.0.0.100:80")
-    private static let server = IPv4Address("10.0.0.11")!
+    private static let service = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 80, transport: .tcp)
+    private static let server = IPv4Address(0x0A00_000B)
 
     static func event(
         _ kind: DirectorEvent.Kind = .serverDown, service: ServiceAddress = service, server: IPv4Address? = server
@@ -42,14 +42,14 @@ struct EventTests {
 
     @Test func theLastOnesAreThoseThatTheFilterAdmits() {
         var ring = EventRing(capacity: 10)
-        let other = try! AddressText.service("10.0.0.101:25")
+        let other = ServiceAddress(vip: IPv4Address(0x0A00_0065), port: 25, transport: .tcp)
         for index in 0..<8 { ring.append(Self.event(service: index.isMultiple(of: 2) ? Self.service : other)) }
         let filter = EventRing.Filter(service: Self.service)
         let start = ring.start(ofLast: 2, filter: filter)
         #expect(ring.read(after: start, filter: filter).events.map(\.sequence) == [5, 7])
         #expect(ring.start(ofLast: 0) == 8)
         #expect(ring.read(after: ring.start(ofLast: 100)).events.count == 8)
-        #expect(ring.read(after: 0, filter: .init(server: IPv4Address("10.0.0.12")!)).events.isEmpty)
+        #expect(ring.read(after: 0, filter: .init(server: IPv4Address(0x0A00_000C))).events.isEmpty)
     }
 
     @Test(.timeLimit(.minutes(1))) func aFollowerIsToldAndReadsWhatCame() async {

@@ -17,7 +17,7 @@ struct NotificationQueueTests {
     }
 
     private static func name(_ item: NotificationQueue.Item?) -> [Int]? {
-        item.map { [Int($0.event.service.port!), Int($0.event.sequence)] }
+        item.map { [Int($0.event.service.port ?? 0), Int($0.event.sequence)] }
     }
 
     @Test func aServiceTakesTurnsWithItself() {
@@ -77,7 +77,7 @@ struct NotificationQueueTests {
                 queue.ended(service)
             }
             while let item = queue.next() {
-                let service = Int(item.event.service.port!)
+                let service = Int(item.event.service.port ?? 0)
                 #expect(last[service, default: 0] < Int(item.event.sequence))
                 last[service] = Int(item.event.sequence)
             }

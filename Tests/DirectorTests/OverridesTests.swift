@@ -8,16 +8,16 @@ import Testing
 
 /// What was done by hand, and the file that remembers it.
 struct OverridesTests {
-    private static let one = IPv4Address("10.0.0.11")!
-    private static let two = IPv4Address("10.0.0.12")!
-    private static let web = service("10.0.0.100:80", "10.0.0.100:443")
-    private static let mail = service("10.0.0.101:25")
+    private static let one = IPv4Address(0x0A00_000B)
+    private static let two = IPv4Address(0x0A00_000C)
+    private static let web = service(0x0A00_0064, 80, 443)
+    private static let mail = service(0x0A00_0065, 25)
     private static let now = Date(timeIntervalSince1970: 1_000_000)
 
-    private static func service(_ first: String, _ others: String...) -> VirtualService {
-        VirtualService(
-            address: try! AddressText.service(first), scheduler: .rr,
-            otherAddresses: others.map { try! AddressText.service($0) },
+    private static func service(_ vip: UInt32, _ ports: UInt16...) -> VirtualService {
+        let listeners = ports.map { ServiceAddress(vip: IPv4Address(vip), port: $0, transport: .tcp) }
+        return VirtualService(
+            address: listeners[0], scheduler: .rr, otherAddresses: Array(listeners.dropFirst()),
             servers: [RealServer(address: one), RealServer(address: two)])
     }
 
@@ -34,7 +34,7 @@ struct OverridesTests {
     @Test func aServiceMayGetAnotherFirstListener() {
         var overrides = Overrides()
         #expect(overrides.drain(Self.one, service: Self.web.address, since: Self.now) == true)
-        let turned = Self.service("10.0.0.100:443", "10.0.0.100:80")
+        let turned = Self.service(0x0A00_0064, 443, 80)
         #expect(overrides.drain(of: Self.one, in: turned) != nil)
         #expect(overrides.drain(of: Self.one, in: Self.mail) == nil)
         #expect(overrides.undrain(Self.one, service: turned) == true)
