@@ -96,6 +96,7 @@ extension Director {
             group.addTask { await self.runRounds() }
         }
         isRunning = false
+        notifier.stop()
     }
 
     func followNetwork() async {
@@ -144,6 +145,7 @@ extension Director {
             else { continue }
             follow(changes, of: address)
             if states[address]?.health.questions != asked { hasNewQuestions = true }
+            for port in forgotten { checkStatistics[address]?[.tcp(port: port)] = nil }
             try dataPlane.forgetLearntPorts(forgotten, of: address)
         }
         if hasNewQuestions { followRounds() }

@@ -14,6 +14,15 @@ public struct CheckStatistics: Sendable, Hashable {
 
     public var count: UInt64 { succeeded + failed }
 
+    public func joined(with other: CheckStatistics) -> CheckStatistics {
+        var sum = self
+        sum.succeeded += other.succeeded
+        sum.failed += other.failed
+        sum.counts = zip(counts, other.counts).map(+)
+        sum.seconds += other.seconds
+        return sum
+    }
+
     /// A check that failed counts with the time that its failure took: a time-out shows as one.
     public mutating func record(isSuccess: Bool, latency: Duration) {
         let taken = latency / .seconds(1)

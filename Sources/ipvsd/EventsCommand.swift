@@ -84,7 +84,7 @@ struct Events: AsyncParsableCommand {
             [
                 event.time.formatted(.iso8601), event.kind.rawValue.padded(to: 16), "\(event.service)",
                 event.server.map { "\($0)" } ?? "-",
-                "\(event.standing.up)/\(event.standing.total) up, weight \(event.standing.weight) of \(event.standing.quorum)",
+                "\(event.standing.up)/\(event.standing.total) up, weight \(event.standing.weight), quorum \(event.standing.quorum)",
             ].joined(separator: " ") + (event.reason.map { ": \($0)" } ?? "")
         }
     }

@@ -30,6 +30,9 @@ struct MetricsTextTests {
         let times: [Duration] = [.microseconds(100), .microseconds(500), .milliseconds(3), .seconds(1), .seconds(100)]
         for (index, time) in times.enumerated() { statistics.record(isSuccess: index < 3, latency: time) }
         #expect(statistics.succeeded == 3 && statistics.failed == 2 && statistics.count == 5)
+        let twice = statistics.joined(with: statistics)
+        #expect(twice.count == 10 && twice.failed == 4 && twice.counts.reduce(0, +) == 10)
+        #expect(twice.seconds == 2 * statistics.seconds)
         var text = MetricsText()
         text.begin("h", .histogram, "H.")
         text.add([("c", "x")], bounds: CheckStatistics.bounds, counts: statistics.counts, sum: statistics.seconds)

@@ -84,6 +84,49 @@ test_a_quorum_is_not_broken_by_hand() {
     no_failures "after undrain" <<<"$(fetch 10)"
 }
 
+test_the_quorum_of_the_configuration_counts() {
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2,$RS3=2 --quorum 2
+    exits 0 ipvsd drain $RS1
+    exits 5 ipvsd drain $RS3
+    matches "$OUTPUT" "usable weight of 1, and its quorum is 2" "the refusal"
+    exits 0 ipvsd drain $RS2
+    equal "$(fetch 6 | served)" "rs3 6" "who serves"
+    exits 0 ipvsd undrain $RS1
+    exits 0 ipvsd undrain $RS2
+}
+
+# As IPVS's do, unless it is told otherwise (expire_quiescent_template).
+test_persistent_clients_keep_coming_to_a_drained_server() {
+    local mine other
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2 --persistent 5m
+    mine=$(fetch 3 --interface 10.9.0.1 | served)
+    equal "${mine#* }" 3 "requests that one server has of one client"
+    if [[ $mine == rs1* ]]; then mine=$RS1 other=rs2; else mine=$RS2 other=rs1; fi
+    exits 0 ipvsd drain $mine
+    matches "$OUTPUT" "persistent clients of the last 5m keep coming" "drain"
+    equal "$(fetch 3 --interface 10.9.0.1 | served | grep -c $other || true)" 0 "that client's requests elsewhere"
+    equal "$(fetch 3 --interface 10.9.0.2 | served)" "$other 3" "another client's requests"
+    exits 0 ipvsd undrain $mine
+}
+
+# A configuration that comes later knows of the drain, too.
+test_a_reload_keeps_the_drain() {
+    local servers
+    for servers in "$RS1, $RS2" "$RS1, $RS3" "$RS1, $RS2, $RS3"; do
+        echo "services: [{listeners: '$SERVICE', scheduler: rr, servers: [$servers]}]" >"$LAB_DIR/ipvsd.yaml"
+        if [[ -z ${DIRECTOR_PID:-} ]]; then
+            director_start --config "$LAB_DIR/ipvsd.yaml"
+            exits 0 ipvsd drain $RS2
+        else
+            exits 0 ipvsd reload
+        fi
+        equal "$(fetch 12 | served | grep -c rs2 || true)" 0 "requests of the drained one, with $servers"
+    done
+    drained $RS2 || fail "rs2 is not drained: $(ipvsd status)"
+    exits 0 ipvsd undrain $RS2
+    equal "$(fetch 12 | served | xargs)" "rs1 4 rs2 4 rs3 4" "who serves at the end"
+}
+
 # Also where the other one is down, though it is configured.
 test_a_server_that_is_down_counts_for_no_quorum() {
     director_start "${FLAGS[@]}" --backends $RS1,$RS2

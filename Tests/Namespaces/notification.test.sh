@@ -121,7 +121,7 @@ test_events_are_kept_and_followed() {
     equal "$(events --last 2 | jq -r .sequence | xargs)" "3 4" "the last two"
     equal "$(events --server $RS1)" "" "another server's"
     equal "$(events | jq -r 'keys_unsorted | length' | sort -u)" 11 "keys of each"
-    matches "$(ipvsd events)" "server-down +$SERVICE/tcp $RS2 1/2 up, weight 1 of 1: .*80" "events as text"
+    matches "$(ipvsd events)" "server-down +$SERVICE/tcp $RS2 1/2 up, weight 1, quorum 1: .*80" "events as text"
     # Whoever follows learns of the daemon's end, and does not keep it from ending.
     director_stop
     wait_until 5 "the follower's end" ended "$follower"

@@ -69,8 +69,8 @@ extension Director {
     func standing(of service: ServiceAddress) -> DirectorEvent.Standing {
         guard let state = states[service] else { return .init(up: 0, total: 0, weight: 0, quorum: 0) }
         return .init(
-            up: state.servers.values.count { $0.condition.usable > 0 }, total: state.servers.count,
-            weight: state.usableWeight, quorum: state.quorum.rule.required)
+            up: state.usableCount, total: state.servers.count, weight: state.usableWeight,
+            quorum: state.quorum.rule.required)
     }
 
     /// Of what an operator types; nil is any. A service may be called by any of its listeners.

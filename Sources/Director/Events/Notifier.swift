@@ -21,15 +21,16 @@ final class Notifier: Sendable {
     var counts: DirectorMetrics.Scripts { state.withLock(\.counts) }
 
     func tell(_ event: DirectorEvent, to notification: NotificationScript) {
-        let dropped = state.withLock { state -> NotificationQueue.Item? in
-            guard !state.isStopped else { return nil }
+        let (dropped, number) = state.withLock { state -> (NotificationQueue.Item?, UInt64) in
+            guard !state.isStopped else { return (nil, 0) }
             let dropped = state.queue.add(.init(event: event, notification: notification))
             if dropped != nil { state.counts.dropped += 1 }
-            return dropped
+            return (dropped, state.counts.dropped)
         }
-        if let dropped {
+        // The first of a flood, and then one of a hundred.
+        if let dropped, number % 100 == 1 {
             logger.error(
-                "notify \(dropped.notification.command[0]): too much waits; \(dropped.event.kind.rawValue) of \(dropped.event.service) is not told"
+                "notify \(dropped.notification.command[0]): too much waits; \(dropped.event.kind.rawValue) of \(dropped.event.service) is not told, the \(number). of all"
             )
         }
         startWhatMay()

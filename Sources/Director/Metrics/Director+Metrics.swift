@@ -10,7 +10,9 @@ extension Director {
     public func metrics() throws -> DirectorMetrics? {
         guard let status = try status(), let dataPlane = running?.dataPlane else { return nil }
         let checks = checkStatistics.flatMap { service, statistics in
-            statistics.map { DirectorMetrics.Check(service: service, name: $0.key.description, statistics: $0.value) }
+            // Checks that differ in what they expect alone have one name.
+            Dictionary(statistics.map { ($0.key.name, $0.value) }, uniquingKeysWith: { $0.joined(with: $1) })
+                .map { DirectorMetrics.Check(service: service, name: $0.key, statistics: $0.value) }
         }
         let flows = status.services.flatMap(\.servers).reduce(0) { $0 + Int($1.active) + Int($1.inactive) }
         return DirectorMetrics(
@@ -26,9 +28,12 @@ extension Director {
         guard states[service]?.health.asks(probe) == true else { return }
         checkStatistics[service, default: [:]][probe, default: CheckStatistics()]
             .record(isSuccess: isSuccess, latency: latency)
-        // Ports that clients make it learn come and go.
-        if let questions = states[service]?.health.questions, checkStatistics[service]?.count != questions.count {
-            checkStatistics[service] = checkStatistics[service]?.filter { questions.contains($0.key) }
-        }
+    }
+}
+
+extension Probe {
+    /// Of a series of measurements.
+    fileprivate var name: String {
+        if case .check(_, let via) = self, via != .tunnel { "\(self) \(via.rawValue)" } else { description }
     }
 }

@@ -6,7 +6,7 @@ public import LoadBalancing
 public struct DirectorMetrics: Sendable {
     public struct Check: Sendable {
         public var service: ServiceAddress
-        /// As in the log: "tcp:80".
+        /// As in the log, "tcp:80", and the way where it is not the tunnel: "tcp:80 direct".
         public var name: String
         public var statistics: CheckStatistics
     }
