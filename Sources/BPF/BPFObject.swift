@@ -88,8 +88,12 @@ public final class BPFObject {
     }
 
     private func handle(ofMap map: String) throws(BPFError) -> OpaquePointer {
-        // libbpf names .rodata and its like with the object's name in front, and finds them by the section's.
-        guard let handle = bpf_object__find_map_by_name(object, map) else {
+        // libbpf names .rodata and its like with the object's name in front, and finds them by the section's. A
+        // variable that is a map of its own is in the section .data.NAME.
+        guard
+            let handle = bpf_object__find_map_by_name(object, map)
+                ?? bpf_object__find_map_by_name(object, ".data.\(map)")
+        else {
             throw BPFError("find map \(map)", code: ENOENT)
         }
         return handle

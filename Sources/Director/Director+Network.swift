@@ -42,13 +42,12 @@ extension Director {
         }
     }
 
-    /// Follows routes, neighbours and links.
-    func refreshPaths() throws {
+    /// Follows routes, neighbours and links; `atMost`: of so many real servers, each in its turn.
+    func refreshPaths(atMost limit: Int = .max) throws {
         guard let current = running else { return }
-        var sources: Set<IPv4Address> = []
         // Removed real servers, too: their connections go on.
-        let configured = configuration.serverAddresses
-        for server in current.dataPlane.serverAddresses.union(configured).sorted() {
+        let servers = current.dataPlane.serverAddresses.union(configuration.serverAddresses)
+        for server in nextServers(of: servers, atMost: limit) {
             switch try way(to: server, by: current.paths) {
             case .found(let path) where path.isLocal:
                 try current.dataPlane.setPath(path, to: server)
@@ -56,7 +55,6 @@ extension Director {
                 if let mtu = pathMTUs.mtu(to: server) { path.mtu = min(path.mtu, mtu) }
                 if unreachable.removeValue(forKey: server) != nil { logger.notice("\(server) is reachable again") }
                 try current.dataPlane.setPath(path, to: server)
-                sources.insert(path.source)
                 try listen(on: path.routeInterface)
             case .none(let reason):
                 try current.dataPlane.setPath(nil, to: server)
@@ -65,6 +63,8 @@ extension Director {
                 }
             }
         }
+        let paths = servers.compactMap { current.dataPlane.path(to: $0) }
+        let sources = Set(paths.filter { !$0.isLocal }.map(\.source))
         if sources.count > XDPDataPlane.maximumCheckAddresses, running?.checkDevice.takesChecks == true {
             logger.error(
                 "checks leave from \(sources.count) addresses; answers are taken in for \(XDPDataPlane.maximumCheckAddresses)"
@@ -72,6 +72,15 @@ extension Director {
         }
         current.dataPlane.setCheckAddresses(sources.sorted())
         try refreshIngress()
+    }
+
+    private func nextServers(of servers: Set<IPv4Address>, atMost limit: Int) -> [IPv4Address] {
+        let sorted = servers.sorted()
+        guard sorted.count > limit else { return sorted }
+        let first = sorted.firstIndex { $0 > lastLookedUp } ?? 0
+        let next = (0..<limit).map { sorted[(first + $0) % sorted.count] }
+        lastLookedUp = next.last ?? lastLookedUp
+        return next
     }
 
     func listen(on interface: Int32) throws {
@@ -106,9 +115,11 @@ extension Director {
             return
         }
         for await _ in events {
+            let began = ContinuousClock.now
             do { try refreshPaths() } catch { logger.error("follow the network: \(error)") }
-            // Bursts become one refresh.
-            try? await Task.sleep(for: .milliseconds(20))
+            // Bursts become one refresh, and thousands of real servers leave time for the checks.
+            let took = began.duration(to: .now)
+            try? await Task.sleep(for: max(.milliseconds(20), took * 4))
         }
     }
 
@@ -122,7 +133,8 @@ extension Director {
                     try applyServices()
                     owesServices = false
                 }
-                try refreshPaths()
+                // What changes is told by `followNetwork`: this is for what is not.
+                try refreshPaths(atMost: 100)
                 try learnPorts()
                 if second % 5 == 0 { try running?.dataPlane.sweep() }
                 if let servers = running?.dataPlane.serverAddresses { pathMTUs.forget(except: servers) }

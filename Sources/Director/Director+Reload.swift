@@ -147,7 +147,7 @@ extension Director {
             let asksTheSame =
                 former.address == address && former.listeners == service.listeners
                 && configuration.checks(of: address) == old.checks(of: address)
-            let down = Set(service.servers.map(\.address).filter { state.servers[$0]?.condition.isUp == false })
+            let down = Set(service.servers.map(\.address).filter { state.servers[$0]?.isGood == false })
             let changes = state.reconfigure(
                 servers: service.servers, policy: policy,
                 health: asksTheSame ? nil : try freshHealth(of: service, initiallyDown: asks ? down : []),

@@ -19,20 +19,20 @@ extension Director {
         var status = DirectorStatus(
             snapshot: try running.dataPlane.snapshot(), pid: getpid(),
             xdp: try Self.xdp(running.ingress.devices.map(\.index)))
+        let byListener = Dictionary(
+            configuration.services.flatMap { service in service.listeners.map { ($0, service) } },
+            uniquingKeysWith: { one, _ in one })
         for serviceIndex in status.services.indices {
             let service = status.services[serviceIndex]
-            guard
-                let configured = configuration.services.first(where: {
-                    !Set($0.listeners).isDisjoint(with: service.listeners.map(\.address))
-                })
-            else { continue }
+            guard let configured = service.listeners.lazy.compactMap({ byListener[$0.address] }).first else { continue }
             let address = configured.address
             status.services[serviceIndex].listeners = configured.listeners.map(DirectorStatus.Listener.init)
             // In the order of the configuration.
             let policy = configuration.policy(of: address)
-            let order = configured.servers.map(\.address) + [policy.sorryServer].compactMap(\.self)
+            let inOrder = configured.servers.map(\.address) + [policy.sorryServer].compactMap(\.self)
+            let order = Dictionary(zip(inOrder, inOrder.indices), uniquingKeysWith: { one, _ in one })
             status.services[serviceIndex].servers.sort {
-                (order.firstIndex(of: $0.address) ?? .max) < (order.firstIndex(of: $1.address) ?? .max)
+                order[$0.address, default: .max] < order[$1.address, default: .max]
             }
             for index in service.servers.indices {
                 let server = status.services[serviceIndex].servers[index]

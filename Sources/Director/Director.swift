@@ -47,6 +47,8 @@ public actor Director {
     var pathMTUs = LearntPathMTUs()
     /// The data plane refused the last change, which is tried again.
     var owesServices = false
+    /// The real server whose way was looked up last, in turn.
+    var lastLookedUp = IPv4Address(0)
     /// Real servers to which there is no way, and why.
     var unreachable: [IPv4Address: String] = [:]
     /// What operators changed by hand.

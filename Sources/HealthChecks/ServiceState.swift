@@ -17,7 +17,8 @@ public struct ServiceState: Sendable {
         public fileprivate(set) var heldUntil: Instant?
         /// It starts slowly since then.
         public fileprivate(set) var slowSince: Instant?
-        fileprivate var isGood: Bool
+        /// Its checks have nothing against it.
+        public fileprivate(set) var isGood: Bool
         fileprivate var damping = FlapDamping()
         /// Of the checks that say one; the smallest counts.
         fileprivate var askedWeights: [Probe: UInt16] = [:]
@@ -43,8 +44,11 @@ public struct ServiceState: Sendable {
     public private(set) var usableCount = 0
     /// The weight, if all were up.
     private var totalWeight = 0
-    /// Those that time alone changes: starting slowly, or held out.
-    private var timed: Set<IPv4Address> = []
+    /// How many of the servers are up.
+    public private(set) var numberUp = 0
+    /// Those that time alone changes.
+    private var starting: Set<IPv4Address> = []
+    private var held: Set<IPv4Address> = []
     /// The sorry server, while it has the place of the real servers.
     private var servingSorry: IPv4Address?
 
@@ -80,11 +84,8 @@ public struct ServiceState: Sendable {
         }
     }
 
-    /// How many of the servers are up.
-    public var numberUp: Int { servers.values.count { $0.condition.isUp } }
-
     /// Time alone may change something: `advance` is to be called now and then.
-    public var isTimed: Bool { !timed.isEmpty }
+    public var isTimed: Bool { !starting.isEmpty || !held.isEmpty }
 
     /// When a server that starts slowly has its whole share.
     public func wholeShare(of server: IPv4Address) -> Instant? {
@@ -120,20 +121,24 @@ public struct ServiceState: Sendable {
     /// What time alone changed.
     public mutating func advance(to now: Instant) -> Changes {
         var changes = Changes()
-        for address in timed {
-            if let slowStart = policy.slowStart, let since = servers[address]?.slowSince {
-                let tenths = SlowStart.tenths(after: now - since, of: slowStart)
-                if tenths != servers[address]?.condition.tenths {
-                    servers[address]?.condition.tenths = tenths
-                    changes.hasNewWeights = true
-                }
-                if tenths == SlowStart.whole { servers[address]?.slowSince = nil }
-            }
-            if servers[address]?.heldUntil != nil { settle(address, at: now, &changes) }
-            if servers[address]?.slowSince == nil, servers[address]?.heldUntil == nil { timed.remove(address) }
-        }
+        for address in starting { growShare(of: address, at: now, &changes) }
+        for address in held { settle(address, at: now, &changes) }
         follow(&changes, at: now)
         return changes
+    }
+
+    private mutating func growShare(of address: IPv4Address, at now: Instant, _ changes: inout Changes) {
+        guard let slowStart = policy.slowStart, let server = servers[address], let since = server.slowSince else {
+            starting.remove(address)
+            return
+        }
+        let tenths = SlowStart.tenths(after: now - since, of: slowStart)
+        guard tenths != server.condition.tenths else { return }
+        servers[address]?.condition.tenths = tenths
+        changes.hasNewWeights = true
+        guard tenths == SlowStart.whole else { return }
+        servers[address]?.slowSince = nil
+        starting.remove(address)
     }
 
     /// By hand: these get no new connections, and no others.
@@ -168,7 +173,8 @@ public struct ServiceState: Sendable {
             count(address, -1)
             self.health.remove(address)
             servers[address] = nil
-            timed.remove(address)
+            starting.remove(address)
+            held.remove(address)
         }
         if let health { self.health = health }
         for server in wanted {
@@ -197,6 +203,8 @@ public struct ServiceState: Sendable {
                 }
             }
         }
+        starting = starting.filter { servers[$0]?.slowSince != nil }
+        held = held.filter { servers[$0]?.heldUntil != nil }
         quorum.rule = policy.quorum
         var changes = Changes(hasNewWeights: true)
         for address in servers.keys { settle(address, at: now, &changes) }
@@ -223,6 +231,7 @@ public struct ServiceState: Sendable {
         case (true, false):
             servers[address]?.isGood = false
             servers[address]?.heldUntil = nil
+            held.remove(address)
             if let halfLife = policy.flapDamping { servers[address]?.damping.fall(at: now, halfLife: halfLife) }
             servers[address]?.reason = verdict.reason
             if server.condition.isUp { takeOut(address, at: now, reason: verdict.reason, &changes) }
@@ -253,6 +262,7 @@ public struct ServiceState: Sendable {
             $0.since = now
             $0.slowSince = nil
         }
+        starting.remove(address)
         changes.transitions.append(.serverDown(address, reason: reason))
         changes.hasNewWeights = true
     }
@@ -265,7 +275,7 @@ public struct ServiceState: Sendable {
             if server.heldUntil == nil {
                 servers[address]?.heldUntil = end
                 servers[address]?.reason = "passes its checks again, but fell too often"
-                timed.insert(address)
+                held.insert(address)
                 changes.transitions.append(.serverHeld(address, for: end - now))
             }
             return
@@ -277,6 +287,7 @@ public struct ServiceState: Sendable {
             $0.heldUntil = nil
             $0.damping.release()
         }
+        held.remove(address)
         startSlowly(address, at: now)
         changes.transitions.append(.serverUp(address))
         changes.hasNewWeights = true
@@ -286,7 +297,7 @@ public struct ServiceState: Sendable {
         guard policy.slowStart != nil else { return }
         servers[address]?.slowSince = now
         servers[address]?.condition.tenths = 1
-        timed.insert(address)
+        starting.insert(address)
     }
 
     /// Those that are up can bear it that others are held out: they are a quorum, and half of the service.
@@ -297,10 +308,10 @@ public struct ServiceState: Sendable {
     /// What follows for the others, and for the service, from a change of who is up.
     private mutating func follow(_ changes: inout Changes, at now: Instant) {
         guard changes.hasNewWeights else { return }
-        if !canSpare {
-            let held = servers.filter { $0.value.heldUntil != nil }
-                .sorted { ($0.value.heldUntil ?? now, $0.key) < ($1.value.heldUntil ?? now, $1.key) }
-            for (address, _) in held where !canSpare { bringBack(address, at: now, &changes) }
+        if !canSpare, !held.isEmpty {
+            // First who would come back first.
+            let order = held.map { (servers[$0]?.heldUntil ?? now, $0) }.sorted { $0 < $1 }
+            for (_, address) in order where !canSpare { bringBack(address, at: now, &changes) }
         }
         if quorum.follow(weight: usableWeight) {
             changes.transitions.append(
@@ -328,5 +339,6 @@ public struct ServiceState: Sendable {
         usableWeight += sign * Int(server.condition.usable)
         if server.condition.usable > 0 { usableCount += sign }
         totalWeight += sign * server.potential
+        if server.condition.isUp { numberUp += sign }
     }
 }

@@ -261,6 +261,32 @@ struct ServiceStateTests {
         }
     }
 
+    // MARK: Many
+
+    /// A result touches its own server, not its thousands of neighbours.
+    @Test func resultsCostTheSameWithTenThousandServers() {
+        func cost(servers count: UInt32) -> Duration {
+            let addresses = (0..<count).map { IPv4Address(0x0A00_0000 + $0) }
+            var state = ServiceState(
+                servers: addresses.map { RealServer(address: $0) },
+                policy: ServicePolicy(flapDamping: .seconds(1), quorum: Quorum.Rule(required: 1)),
+                health: ServiceHealth(required: [web], rise: 1, fall: 1), at: start)
+            var best = Duration.seconds(3600)
+            for round in 0..<5 {
+                let before = ContinuousClock.now
+                for number in 0..<2000 {
+                    let server = addresses[number * 7 % addresses.count]
+                    let result: ProbeResult = number % 5 == round ? .failure("no") : .success
+                    _ = state.record(result, of: web, on: server, at: at(Double(round)))
+                }
+                best = min(best, before.duration(to: .now))
+            }
+            return best
+        }
+        let (few, many) = (cost(servers: 20), cost(servers: 10_000))
+        #expect(many < few * 10, "\(few) with 20, \(many) with 10,000")
+    }
+
     // MARK: All of it together
 
     /// Random results, times and changes against a model that computes everything anew.

@@ -272,6 +272,36 @@ test_a_larger_table_takes_over_every_connection() {
     same_state "$before" "$(machine_state director)"
 }
 
+# Nothing says when a kill hurts most: so at moments spread over the second that a growth takes here.
+test_killed_at_any_moment_of_a_growth() {
+    local before round connections=50000 active counted
+    before=$(machine_state director)
+    director_start --vip $VIP --backends $BACKENDS --connections $connections
+    for round in 1 2 3; do download_start "long$round" --limit-rate 8M; done
+    load_start 100
+    wait_until 10 "100 requests" load_has 100
+    for ((round = 1; round <= 14; round++)); do
+        director_kill
+        ((connections = connections * 3 / 2))
+        director_spawn director --vip $VIP --backends $BACKENDS --connections $connections
+        DIRECTOR_PID=$SPAWNED
+        sleep "$(printf '0.%02d' $((round * 4)))"
+    done
+    director_kill
+    director_start --vip $VIP --backends $BACKENDS --connections $connections
+    between "$(ipvsd status --json | jq .flowTableSize)" $connections 134217728 "entries of the flow table"
+    wait_until 10 "500 requests" load_has 500
+    load_stop
+    no_failures "while growing tables were killed" <<<"$(load)"
+    active=$(ipvsd status --json | jq '[.services[].servers[].active] | add')
+    counted=$(ipvsd connections --json | jq 'map(select(.state | test("SYN_RECV|ESTABLISHED"))) | length')
+    equal "$active" "$counted" "active connections in status, against those in the table"
+    between "$counted" 3 30 "active connections"
+    for round in 1 2 3; do download_correct "long$round"; done
+    director_stop
+    same_state "$before" "$(machine_state director)"
+}
+
 test_adoption_in_another_xdp_mode() {
     local before mode
     before=$(machine_state director)

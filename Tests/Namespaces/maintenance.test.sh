@@ -75,7 +75,7 @@ test_a_quorum_is_not_broken_by_hand() {
     director_start "${FLAGS[@]}" --backends $RS1,$RS2
     exits 0 ipvsd drain $RS1
     exits 5 ipvsd drain $RS2
-    matches "$OUTPUT" "$SERVICE/tcp would be left with a usable weight of 0, and its quorum is 1 .*--force" "the refusal"
+    matches "$OUTPUT" "$SERVICE/tcp would be left with a usable weight of 0, and it loses its quorum below 1 .*--force" "the refusal"
     equal "$(fetch 10 | served)" "rs2 10" "who serves after the refusal"
     exits 0 ipvsd drain $RS2 --force
     equal "$(fetch 3 | served)" "" "who serves when all are drained"
@@ -88,7 +88,7 @@ test_the_quorum_of_the_configuration_counts() {
     director_start "${FLAGS[@]}" --backends $RS1,$RS2,$RS3=2 --quorum 2
     exits 0 ipvsd drain $RS1
     exits 5 ipvsd drain $RS3
-    matches "$OUTPUT" "usable weight of 1, and its quorum is 2" "the refusal"
+    matches "$OUTPUT" "usable weight of 1, and it loses its quorum below 2" "the refusal"
     exits 0 ipvsd drain $RS2
     equal "$(fetch 6 | served)" "rs3 6" "who serves"
     exits 0 ipvsd undrain $RS1

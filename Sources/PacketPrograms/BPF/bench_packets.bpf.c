@@ -53,7 +53,7 @@ int next_packet(struct xdp_md *ctx)
 
 	if (!sequence)
 		return XDP_ABORTED;
-	grown = frame_length(ctx) - (__u32)sequence->frame;
+	grown = frame_length((void *)(long)ctx->data, (void *)(long)ctx->data_end) - sequence->frame;
 	/* Called in any case, so that a program that changes nothing has the same harness. */
 	if (bpf_xdp_adjust_head(ctx, (int)grown))
 		return XDP_ABORTED;

@@ -51,16 +51,15 @@ int check_ingress(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct iphdr *ip = data + sizeof(struct ethhdr);
-	struct ipvsd_settings *current = get_settings();
 	struct ipvsd_service_key key = {};
 	__u8 mac[ETH_ALEN];
 	int ours = 0;
 
-	if (!current || skb->protocol != bpf_htons(ETH_P_IP) || (void *)(ip + 1) > end)
+	if (skb->protocol != bpf_htons(ETH_P_IP) || (void *)(ip + 1) > end)
 		return TC_ACT_UNSPEC;
 #pragma unroll
 	for (int i = 0; i < IPVSD_CHECK_ADDRESSES; i++)
-		ours |= ip->daddr == current->check_address[i];
+		ours |= ip->daddr == settings.check_address[i];
 	key.vip = ip->saddr;
 	if (!ours || !bpf_map_lookup_elem(&services, &key))
 		return TC_ACT_UNSPEC;

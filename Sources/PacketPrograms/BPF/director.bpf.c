@@ -4,82 +4,15 @@
 #include "packet.h"
 
 #include "answer.h"
+#include "established.h"
 #include "flood.h"
 #include "flows.h"
 #include "forward.h"
 #include "fragments.h"
+#include "listeners.h"
 #include "maps.h"
 #include "persistence.h"
 #include "schedule.h"
-
-/* RFC 9293 section 3.1, in the header's byte 13. */
-#define FLAG_FIN 0x01
-#define FLAG_SYN 0x02
-#define FLAG_RST 0x04
-#define FLAG_ACK 0x10
-
-union service_value {
-	struct ipvsd_service_value value;
-	__u64 word;
-};
-
-/* Whether there is such a service, and what it is. */
-static __always_inline int find_service(__be32 vip, __be16 port, __u8 protocol, struct ipvsd_service_value *found)
-{
-	/* struct ipvsd_service_key, put together in a register: what was stored in parts is slow to load whole. */
-	__u64 wanted = vip | (__u64)port << 32 | (__u64)protocol << 48;
-	__u32 index = wanted * 0x9E3779B97F4A7C15ull >> constants.listener_shift;
-	struct ipvsd_listener_bucket *bucket = bpf_map_lookup_elem(&listeners, &index);
-	struct ipvsd_service_value *slow;
-
-	if (!bucket)
-		return 0;
-#pragma unroll
-	for (int i = 0; i < IPVSD_LISTENER_WAYS; i++) {
-		volatile struct ipvsd_listener *entry = &bucket->way[i];
-		__u64 key = entry->key;
-		union service_value value;
-
-		if (!key)
-			return 0;
-		if (key != wanted)
-			continue;
-		value.word = entry->value;
-		/* Not another service's that took the entry just now. */
-		if (entry->key != wanted)
-			continue;
-		*found = value.value;
-		return 1;
-	}
-	slow = bpf_map_lookup_elem(&services, &wanted);
-	if (slow)
-		*found = *slow;
-	return slow != 0;
-}
-
-static __always_inline int find_listener(__be32 vip, __be16 port, __u8 protocol, struct ipvsd_service_value *found)
-{
-	return find_service(vip, port, protocol, found) || find_service(vip, 0, protocol, found);
-}
-
-static __always_inline int may_be_vip(const struct ipvsd_settings *settings, __be32 address)
-{
-	__u32 bit = address * 0x9E3779B1u >> 16;
-
-	return settings->vip_filter[bit >> 6 & 1023] >> (bit & 63) & 1;
-}
-
-/* A bridge's port sees what the bridge carries from host to host. */
-static __always_inline int is_for_director(const struct ipvsd_settings *settings, const struct ethhdr *ethernet)
-{
-	__u64 mac = *(const __u32 *)ethernet->h_dest | (__u64)*(const __u16 *)(ethernet->h_dest + 4) << 32;
-	int ours = 0;
-
-#pragma unroll
-	for (int i = 0; i < IPVSD_OWN_MACS; i++)
-		ours |= mac == settings->own_mac[i];
-	return ours;
-}
 
 static __always_inline int server_has(__u32 server_id, __u32 flags)
 {
@@ -126,7 +59,7 @@ static __always_inline __u32 begin(struct packet *packet, const struct service_e
 static __always_inline void keep_up(const struct packet *packet, const struct service_entry *entry,
 				    const struct flow_reference *flow, struct flow_entry hit, __u32 state)
 {
-	if (refresh(packet->settings, flow, hit, state, longest_lag(entry)) && entry->flags & IPVSD_SERVICE_PERSISTENT)
+	if (refresh(flow, hit, state, longest_lag(entry)) && entry->flags & IPVSD_SERVICE_PERSISTENT)
 		by_template(entry->id, packet->client);
 }
 
@@ -146,7 +79,7 @@ static __always_inline int is_silent(const struct packet *packet, const struct f
 {
 	struct ipvsd_load *load = bpf_map_lookup_elem(&loads, &server_id);
 
-	return load && packet->settings->silent_after && load->unanswered >= packet->settings->silent_after &&
+	return load && settings.silent_after && load->unanswered >= settings.silent_after &&
 	       (__u16)(flow->now - load->completed) >= IPVSD_SILENT_TICKS;
 }
 
@@ -198,7 +131,7 @@ static __always_inline int carries_data(const struct packet *packet, const struc
 static __always_inline int may_be_unrecorded(const struct packet *packet, const struct service_entry *entry,
 					     const struct flow_reference *flow)
 {
-	return is_hash_based(entry->service) || has_overflowed(packet->settings, flow) || has_been_flooded(packet->settings);
+	return is_hash_based(entry->service) || has_overflowed(flow) || has_been_flooded();
 }
 
 static __always_inline int on_tcp_without_connection(struct packet *packet, const struct service_entry *entry,
@@ -214,7 +147,7 @@ static __always_inline int on_tcp_without_connection(struct packet *packet, cons
 	if (server) {
 		count(packet, IPVSD_EVENT_REDERIVED);
 		/* Whoever made up a SYN can make up an ACK. */
-		if ((carries || !is_flooded(packet->settings)) &&
+		if ((carries || !is_flooded()) &&
 		    record(packet, flow, NO_ENTRY, server, next_state(IPVSD_STATE_NONE, tcp, carries)))
 			note_connection(server);
 	}
@@ -248,7 +181,7 @@ static __always_inline int on_tcp(struct packet *packet, const struct service_en
 	if (!hit.entry && !opens)
 		return on_tcp_without_connection(packet, entry, flow, tcp);
 	if (!hit.entry) {
-		if (is_flooded(packet->settings))
+		if (is_flooded())
 			return on_syn_in_flood(packet, entry);
 		goto schedule;
 	}
@@ -304,15 +237,6 @@ static __always_inline int on_later_fragment(struct packet *packet)
 	return server == PASSED ? ~pass(packet, IPVSD_PASSED_NO_SERVICE) : server;
 }
 
-/* Most packets there are: an ACK of an established connection that nothing else is to be done for. */
-static __always_inline int goes_on(const struct ipvsd_service_value *listener, struct flow_entry hit,
-				   const struct tcphdr *tcp)
-{
-	return hit.entry && state_of(hit.value) == IPVSD_STATE_ESTABLISHED &&
-	       (((const __u8 *)tcp)[13] & (FLAG_FIN | FLAG_SYN | FLAG_RST | FLAG_ACK)) == FLAG_ACK &&
-	       !(listener->flags & (IPVSD_SERVICE_RESETS | IPVSD_SERVICE_REHASHES | IPVSD_SERVICE_PERSISTENT));
-}
-
 /* `known`: the listener was found already. */
 static __always_inline int on_transport(struct packet *packet, void *header, void *end, int known,
 					struct ipvsd_service_value listener)
@@ -330,7 +254,7 @@ static __always_inline int on_transport(struct packet *packet, void *header, voi
 	packet->port = udp->dest;
 	if (!known && !find_listener(packet->vip, packet->port, packet->protocol, &listener))
 		return ~pass(packet, IPVSD_PASSED_NO_SERVICE);
-	if (packet->length > packet->settings->ingress_mtu)
+	if (packet->length > settings.ingress_mtu)
 		return ~drop(packet, IPVSD_DROPPED_MERGED_FRAME);
 	if (packet->protocol == IPPROTO_TCP) {
 		if ((void *)(tcp + 1) > end || room < sizeof(*tcp))
@@ -338,13 +262,9 @@ static __always_inline int on_transport(struct packet *packet, void *header, voi
 		if (tcp->doff < 5 || tcp->doff * 4u > room)
 			return ~drop(packet, IPVSD_DROPPED_BAD_HEADER);
 	}
-	if (!locate(packet->settings, packet->client, packet->client_port, packet->port, listener.flow_service, &flow))
+	if (!locate(packet->client, packet->client_port, packet->port, listener.flow_service, &flow))
 		return ~drop(packet, IPVSD_DROPPED_INTERNAL);
-	hit = find(packet->settings, &flow);
-	if (packet->protocol == IPPROTO_TCP && goes_on(&listener, hit, tcp)) {
-		refresh_stamp(packet->settings, &flow, hit);
-		return server_of(hit.value);
-	}
+	hit = find(&flow);
 	if (!enter(listener.service, listener.flags, &entry))
 		return ~drop(packet, IPVSD_DROPPED_INTERNAL);
 	if (packet->protocol == IPPROTO_UDP)
@@ -376,10 +296,10 @@ static __always_inline int on_icmp_error(struct packet *packet, struct icmp_head
 		return ~drop(packet, IPVSD_DROPPED_ICMP_MALFORMED);
 	if (!find_listener(packet->vip, ports->source, quoted->protocol, &listener))
 		return ~pass(packet, IPVSD_PASSED_NO_SERVICE);
-	if (!enter(listener.service, listener.flags, &entry) || !locate(packet->settings, quoted->daddr, ports->destination, ports->source,
+	if (!enter(listener.service, listener.flags, &entry) || !locate(quoted->daddr, ports->destination, ports->source,
 						 listener.flow_service, &flow))
 		return ~drop(packet, IPVSD_DROPPED_INTERNAL);
-	hit = find(packet->settings, &flow);
+	hit = find(&flow);
 	if (hit.entry)
 		server = server_of(hit.value);
 	else if (may_be_unrecorded(packet, &entry, &flow))
@@ -418,7 +338,6 @@ int director(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ethhdr *ethernet = data;
-	struct ipvsd_settings *current = get_settings();
 	struct packet packet = { .ctx = ctx, .l3 = sizeof(*ethernet) };
 	struct ipvsd_service_value listener = {}, none;
 	__u32 zero = 0;
@@ -427,9 +346,11 @@ int director(struct xdp_md *ctx)
 	struct iphdr *ip = data + sizeof(*ethernet);
 	int decision;
 
-	if (!current || (void *)(ip + 1) > end)
+	if ((void *)(ip + 1) > end)
 		return XDP_PASS;
-	protocol = ethernet->h_proto;
+	if (on_established(ctx, data, end, &decision))
+		return decision;
+	protocol = ether_type(ethernet);
 #pragma unroll
 	for (int i = 0; i < 2; i++) {
 		struct vlan_tag *tag = (void *)ip;
@@ -442,7 +363,7 @@ int director(struct xdp_md *ctx)
 		if ((void *)(ip + 1) > end)
 			return XDP_PASS;
 	}
-	if (protocol != bpf_htons(ETH_P_IP) || !may_be_vip(current, ip->daddr))
+	if (protocol != bpf_htons(ETH_P_IP) || !may_be_vip(ip->daddr))
 		return XDP_PASS;
 	/* What is for a service is for a VIP, and most packets are. */
 	if (*(__u8 *)ip == 0x45 && !(ip->frag_off & bpf_htons(IP_OFFSET)) &&
@@ -450,15 +371,14 @@ int director(struct xdp_md *ctx)
 		known = find_service(ip->daddr, ((__be16 *)(ip + 1))[1], ip->protocol, &listener);
 	if (!known && !find_service(ip->daddr, 0, 0, &none))
 		return XDP_PASS;
-	if (constants.bridged && !is_for_director(current, ethernet))
+	if (constants.bridged && !is_for_director(ethernet))
 		return XDP_PASS;
 
-	packet.settings = current;
 	packet.counters = bpf_map_lookup_elem(&counters, &zero);
 	if (!packet.counters)
 		return XDP_ABORTED;
 	count(&packet, IPVSD_RECEIVED);
-	packet.frame = frame_length(ctx);
+	packet.frame = frame_length(data, end);
 	packet.header_length = ip->ihl * 4;
 	packet.length = bpf_ntohs(ip->tot_len);
 	packet.client = ip->saddr;
@@ -514,7 +434,7 @@ static __always_inline int is_abandoned(__u64 value, __u16 now)
 /* The sweep goes on where its last run stopped: a whole pass in one run would keep the CPU from its packets. */
 static __u32 sweep_position;
 
-static __always_inline void forget_overflow(const struct ipvsd_settings *current, __u32 index, __u16 now)
+static __always_inline void forget_overflow(__u32 index, __u16 now)
 {
 	struct ipvsd_overflow *overflow = bpf_map_lookup_elem(&overflows, &index);
 
@@ -522,26 +442,25 @@ static __always_inline void forget_overflow(const struct ipvsd_settings *current
 		return;
 	for (int i = 0; i < 32; i++)
 		if (overflow->stamp[i] &&
-		    (__u16)(now - overflow->stamp[i]) > current->timeout[IPVSD_STATE_ESTABLISHED])
+		    (__u16)(now - overflow->stamp[i]) > settings.timeout[IPVSD_STATE_ESTABLISHED])
 			overflow->stamp[i] = 0;
 }
 
 static long sweep_bucket(void *map, const __u32 *turn, void *value, struct sweep_context *context)
 {
-	struct ipvsd_settings *current = get_settings();
 	__u32 index = context->first + *turn;
 	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&flows, &index);
 
-	if (!current || !bucket)
+	if (!bucket)
 		return 1;
 	if (!(index & 31))
-		forget_overflow(current, index >> 5, context->now);
+		forget_overflow(index >> 5, context->now);
 #pragma unroll
 	for (int i = 0; i < IPVSD_WAYS; i++) {
 		struct ipvsd_flow *entry = &bucket->way[i];
 		__u64 value = *(volatile __u64 *)&entry->value;
 
-		if (value && (is_expired(current, value, context->now) || is_abandoned(value, context->now)) &&
+		if (value && (is_expired(value, context->now) || is_abandoned(value, context->now)) &&
 		    __sync_val_compare_and_swap(&entry->value, value, 0) == value)
 			count_load(server_of(value), state_of(value), -1);
 	}

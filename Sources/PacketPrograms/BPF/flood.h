@@ -6,30 +6,25 @@
 #include "flows.h"
 #include "maps.h"
 
-static __always_inline int is_flooded(const struct ipvsd_settings *settings)
+static __always_inline int is_flooded(void)
 {
-	struct ipvsd_pressure *pressure = get_pressure();
-
 	/* As a signed number: a count may be taken down before it is put up. */
-	return settings->half_open_limit && pressure && (__s32)pressure->half_open >= (__s32)settings->half_open_limit;
+	return settings.half_open_limit && (__s32)pressure.half_open >= (__s32)settings.half_open_limit;
 }
 
 static __always_inline void note_flood(void)
 {
-	struct ipvsd_pressure *pressure = get_pressure();
 	__u32 now = ticks();
 
-	if (!pressure || pressure->last == now)
+	if (pressure.last == now)
 		return;
-	if (!pressure->last || now - pressure->last > IPVSD_FLOOD_GAP)
-		pressure->since = now;
-	pressure->last = now;
+	if (!pressure.last || now - pressure.last > IPVSD_FLOOD_GAP)
+		pressure.since = now;
+	pressure.last = now;
 }
 
 /* Whether connections without an entry may have begun in a flood and go on. */
-static __always_inline int has_been_flooded(const struct ipvsd_settings *settings)
+static __always_inline int has_been_flooded(void)
 {
-	struct ipvsd_pressure *pressure = get_pressure();
-
-	return pressure && pressure->last && (__s32)(ticks() - pressure->last) <= settings->timeout[IPVSD_STATE_ESTABLISHED];
+	return pressure.last && (__s32)(ticks() - pressure.last) <= settings.timeout[IPVSD_STATE_ESTABLISHED];
 }

@@ -72,9 +72,9 @@ static __always_inline __u64 with_state(__u64 value, __u32 state, __u16 now)
 	return (value & ~(STATE_MASK | STAMP_MASK)) | (__u64)state << STATE_SHIFT | (__u64)now << STAMP_SHIFT;
 }
 
-static __always_inline int is_expired(const struct ipvsd_settings *settings, __u64 value, __u16 now)
+static __always_inline int is_expired(__u64 value, __u16 now)
 {
-	return age_of(value, now) > settings->timeout[state_of(value)];
+	return age_of(value, now) > settings.timeout[state_of(value)];
 }
 
 /* IPVS's tcp_state_active_table. */
@@ -88,19 +88,10 @@ static __always_inline int is_closing(__u32 state)
 	return state == IPVSD_STATE_FIN_WAIT || state == IPVSD_STATE_TIME_WAIT || state == IPVSD_STATE_CLOSE;
 }
 
-static __always_inline struct ipvsd_pressure *get_pressure(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&pressure, &zero);
-}
-
 static __always_inline void count_half_open(__u32 state, __s32 difference)
 {
-	struct ipvsd_pressure *pressure = get_pressure();
-
-	if (state == IPVSD_STATE_SYN_RECV && pressure)
-		__sync_fetch_and_add(&pressure->half_open, difference);
+	if (state == IPVSD_STATE_SYN_RECV)
+		__sync_fetch_and_add(&pressure.half_open, difference);
 }
 
 static __always_inline void count_load(__u32 server, __u32 state, __s32 difference)
@@ -143,11 +134,11 @@ static __always_inline __u32 next_state(__u32 state, const struct tcphdr *tcp, i
 	return state;
 }
 
-static __always_inline int locate(const struct ipvsd_settings *settings, __be32 client, __be16 client_port,
+static __always_inline int locate(__be32 client, __be16 client_port,
 				  __be16 port, __u16 flow_service, struct flow_reference *flow)
 {
 	flow->key = (__u64)client << 32 | (__u64)client_port << 16 | flow_service;
-	flow->hash = mix(flow->key ^ settings->seed);
+	flow->hash = mix(flow->key ^ settings.seed);
 	flow->identity = (__u64)port << PORT_SHIFT | (flow->hash >> 52 & TAG_MASK);
 	flow->bucket_index = flow->hash & constants.bucket_mask;
 	flow->half = flow->hash >> 49 & 4;
@@ -156,14 +147,16 @@ static __always_inline int locate(const struct ipvsd_settings *settings, __be32 
 	return flow->bucket != 0;
 }
 
+/* For the verifier: the compiler knows, and would leave it out. */
+#define BOUND_HALF(half) asm volatile("%0 &= 4" : "+r"(half))
+
 /* The way that holds the flow, from `half` on; NO_WAY where none does. */
-static __always_inline __u32 find_in_half(const struct ipvsd_settings *settings, __u64 key, __u64 identity, __u16 now,
+static __always_inline __u32 find_in_half(__u64 key, __u64 identity, __u16 now,
 					  struct ipvsd_bucket *bucket, __u32 half, __u64 *found)
 {
 	struct ipvsd_flow *ways;
 
-	/* For the verifier: the compiler knows, and would leave it out. */
-	asm volatile("%0 &= 4" : "+r"(half));
+	BOUND_HALF(half);
 	ways = &bucket->way[half];
 #pragma unroll
 	for (int i = 0; i < IPVSD_WAYS / 2; i++) {
@@ -172,7 +165,7 @@ static __always_inline __u32 find_in_half(const struct ipvsd_settings *settings,
 		if (*(volatile __u64 *)&ways[i].key != key)
 			continue;
 		value = *(volatile __u64 *)&ways[i].value;
-		if (value && (value & IDENTITY_MASK) == identity && !is_expired(settings, value, now)) {
+		if (value && (value & IDENTITY_MASK) == identity && !is_expired(value, now)) {
 			*found = value;
 			return half + i;
 		}
@@ -180,12 +173,12 @@ static __always_inline __u32 find_in_half(const struct ipvsd_settings *settings,
 	return NO_WAY;
 }
 
-static __always_inline __u32 find_in_bucket(const struct ipvsd_settings *settings, __u64 key, __u64 identity, __u16 now,
+static __always_inline __u32 find_in_bucket(__u64 key, __u64 identity, __u16 now,
 					    struct ipvsd_bucket *bucket, __u32 half, __u64 *found)
 {
-	__u32 way = find_in_half(settings, key, identity, now, bucket, half, found);
+	__u32 way = find_in_half(key, identity, now, bucket, half, found);
 
-	return way != NO_WAY ? way : find_in_half(settings, key, identity, now, bucket, half ^ 4, found);
+	return way != NO_WAY ? way : find_in_half(key, identity, now, bucket, half ^ 4, found);
 }
 
 /* While the table grows: the way of the former table that holds what the daemon has not moved yet. Global functions
@@ -193,13 +186,12 @@ static __always_inline __u32 find_in_bucket(const struct ipvsd_settings *setting
  * in: the stack of a call comes on top of its caller's. */
 __noinline int find_former(__u64 key, __u64 identity, __u32 index, __u32 half)
 {
-	struct ipvsd_settings *settings = get_settings();
 	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&former, &index);
 	__u64 value;
 
-	if (!settings || !bucket)
+	if (!bucket)
 		return NO_WAY;
-	return find_in_bucket(settings, key, identity, ticks(), bucket, half, &value);
+	return find_in_bucket(key, identity, ticks(), bucket, half, &value);
 }
 
 static __always_inline struct flow_entry find_moving(const struct flow_reference *flow)
@@ -220,19 +212,19 @@ static __always_inline struct flow_entry find_moving(const struct flow_reference
 	return hit;
 }
 
-static __always_inline struct flow_entry find(const struct ipvsd_settings *settings, const struct flow_reference *flow)
+static __always_inline struct flow_entry find(const struct flow_reference *flow)
 {
 	struct flow_entry hit = NO_ENTRY;
 	__u64 value = 0;
 	__u32 way;
 
 	/* In the order in which they are moved, so that one of the two has it. */
-	if (settings->is_moving) {
+	if (settings.is_moving) {
 		hit = find_moving(flow);
 		if (hit.entry)
 			return hit;
 	}
-	way = find_in_bucket(settings, flow->key, flow->identity, flow->now, flow->bucket, flow->half, &value);
+	way = find_in_bucket(flow->key, flow->identity, flow->now, flow->bucket, flow->half, &value);
 	if (way == NO_WAY)
 		return hit;
 	hit.entry = &flow->bucket->way[way];
@@ -241,16 +233,25 @@ static __always_inline struct flow_entry find(const struct ipvsd_settings *setti
 	return hit;
 }
 
-/* Refreshes the stamp, and moves the state on: one retry, since another CPU may refresh at the same time. A stamp may
- * lag by 1/32 of the time-out: a compare-and-swap on nearly every packet, as many slow flows would have it, costs more
- * than the rest of the look-up. True where it was refreshed. */
-static __always_inline int refresh(const struct ipvsd_settings *settings, const struct flow_reference *flow,
+#define LAG_SHIFT 5
+
+/* A stamp may lag by 1/32 of the time-out: a compare-and-swap on nearly every packet, as many slow flows would have it,
+ * costs more than the rest of the look-up. */
+static __always_inline int is_fresh(__u64 value, __u16 now, __u32 longest_lag)
+{
+	__u32 lag = settings.timeout[state_of(value)] >> LAG_SHIFT;
+
+	return age_of(value, now) <= (lag < longest_lag ? lag : longest_lag);
+}
+
+/* Refreshes the stamp, and moves the state on: one retry, since another CPU may refresh at the same time. True
+ * where it was refreshed. */
+static __always_inline int refresh(const struct flow_reference *flow,
 				   struct flow_entry hit, __u32 state, __u32 longest_lag)
 {
 	__u64 value = hit.value;
-	__u32 lag = settings->timeout[state & 15] >> 5;
 
-	if (state == state_of(value) && age_of(value, flow->now) <= (lag < longest_lag ? lag : longest_lag))
+	if (state == state_of(value) && is_fresh(value, flow->now, longest_lag))
 		return 0;
 #pragma unroll
 	for (int attempt = 0; attempt < 2; attempt++) {
@@ -274,22 +275,13 @@ static __always_inline int refresh(const struct ipvsd_settings *settings, const 
 	return 0;
 }
 
-/* The same for an established connection that stays so. Another CPU may be faster: it wrote the same. */
-static __always_inline void refresh_stamp(const struct ipvsd_settings *settings, const struct flow_reference *flow,
-					  struct flow_entry hit)
-{
-	if (age_of(hit.value, flow->now) > settings->timeout[IPVSD_STATE_ESTABLISHED] >> 5)
-		__sync_val_compare_and_swap(&hit.entry->value, hit.value,
-					    with_state(hit.value, IPVSD_STATE_ESTABLISHED, flow->now));
-}
-
 #define READY_FREE 5 /* or expired: nobody loses by it */
 
 /* How willingly an entry gives way, 0 for not at all. Entries younger than two ticks stay: the key of a fresh one may
  * not be there yet. Without the last two a spoofed datagram, or SYN and ACK, would hold its entry for minutes. */
-static __always_inline __u32 readiness(const struct ipvsd_settings *settings, __u64 value, __u16 now)
+static __always_inline __u32 readiness(__u64 value, __u16 now)
 {
-	if (!value || is_expired(settings, value, now))
+	if (!value || is_expired(value, now))
 		return READY_FREE;
 	if (age_of(value, now) < 2)
 		return 0;
@@ -324,7 +316,7 @@ struct choice {
 };
 
 /* The readiest way, from `half` on. */
-static __always_inline struct choice choose_way(const struct ipvsd_settings *settings, struct ipvsd_bucket *bucket,
+static __always_inline struct choice choose_way(struct ipvsd_bucket *bucket,
 						__u32 half, __u16 now)
 {
 	struct choice best = {};
@@ -336,7 +328,7 @@ static __always_inline struct choice choose_way(const struct ipvsd_settings *set
 		/* For the verifier, which cannot follow the ^. */
 		asm volatile("%0 &= 7" : "+r"(way));
 		seen = *(volatile __u64 *)&bucket->way[way].value;
-		ready = readiness(settings, seen, now);
+		ready = readiness(seen, now);
 		if (ready > best.rank)
 			best = (struct choice){ .seen = seen, .way = way, .rank = ready };
 	}
@@ -350,19 +342,18 @@ static __always_inline struct choice choose_way(const struct ipvsd_settings *set
  * room. `place`: way << 32 | half << 40 | the bucket's index. */
 __noinline int record_flow(__u64 key, __u64 value, __u64 seen, __u64 place)
 {
-	struct ipvsd_settings *settings = get_settings();
 	__u32 index = place, half = place >> 40 & 4;
 	struct choice choice = { .seen = seen, .way = place >> 32 & 0xff };
 	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&flows, &index);
 	__u16 now = value >> STAMP_SHIFT;
 
-	if (!settings || !bucket)
+	if (!bucket)
 		return 0;
 	for (int attempt = 0; attempt < 2; attempt++) {
 		struct ipvsd_flow *entry;
 
 		if (attempt || choice.way >= NO_WAY) {
-			choice = choose_way(settings, bucket, half, now);
+			choice = choose_way(bucket, half, now);
 			if (!choice.rank)
 				return 0;
 		}
@@ -405,7 +396,7 @@ static __always_inline int record(struct packet *packet, const struct flow_refer
 	return recorded;
 }
 
-static __always_inline int has_overflowed(const struct ipvsd_settings *settings, const struct flow_reference *flow)
+static __always_inline int has_overflowed(const struct flow_reference *flow)
 {
 	__u32 index = flow->bucket_index >> 5;
 	struct ipvsd_overflow *overflow = bpf_map_lookup_elem(&overflows, &index);
@@ -414,5 +405,5 @@ static __always_inline int has_overflowed(const struct ipvsd_settings *settings,
 	if (!overflow)
 		return 0;
 	stamp = overflow->stamp[flow->bucket_index & 31];
-	return stamp && (__u16)(flow->now - stamp) <= settings->timeout[IPVSD_STATE_ESTABLISHED];
+	return stamp && (__u16)(flow->now - stamp) <= settings.timeout[IPVSD_STATE_ESTABLISHED];
 }

@@ -29,8 +29,8 @@ static __always_inline int leave_to_kernel(const struct packet *packet)
 	if ((void *)(ethernet + 1) > (void *)(long)packet->ctx->data_end)
 		return XDP_ABORTED;
 	for (int i = 0; i < ETH_ALEN; i++)
-		ethernet->h_dest[i] = packet->settings->fragmenting_mac[i];
-	return bpf_redirect_map(&egress, packet->settings->fragmenting_ifindex, 0);
+		ethernet->h_dest[i] = settings.fragmenting_mac[i];
+	return bpf_redirect_map(&egress, settings.fragmenting_ifindex, 0);
 }
 
 /* One address for each real server, or by option one that varies from flow to flow, so that a real server's NIC
@@ -85,6 +85,15 @@ static __always_inline int encapsulate(struct packet *packet, const struct ipvsd
 	return 1;
 }
 
+/* An encapsulated packet, by its path's interface. */
+static __always_inline int transmit(const struct packet *packet, const struct ipvsd_path *path)
+{
+	if (path->flags & IPVSD_PATH_TRANSMIT &&
+	    (!constants.several_ingress || packet->ctx->ingress_ifindex == path->ifindex))
+		return XDP_TX;
+	return bpf_redirect_map(&egress, path->ifindex, 0);
+}
+
 static __always_inline int forward(struct packet *packet, __u32 server_id)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
@@ -111,7 +120,7 @@ static __always_inline int forward(struct packet *packet, __u32 server_id)
 		if (packet->fragment & bpf_htons(IP_DF))
 			return answer_unreachable(packet, ICMP_FRAGMENTATION_NEEDED, path->mtu - ENCAPSULATION,
 						  IPVSD_ANSWERED_TOO_BIG);
-		if (!packet->settings->fragmenting_ifindex)
+		if (!settings.fragmenting_ifindex)
 			return drop(packet, IPVSD_DROPPED_TOO_BIG_WITHOUT_DF);
 		count(packet, IPVSD_EVENT_FRAGMENTED);
 		must_fragment = 1;
@@ -126,10 +135,5 @@ static __always_inline int forward(struct packet *packet, __u32 server_id)
 	if (!is_encapsulated)
 		return drop(packet, IPVSD_DROPPED_INTERNAL);
 	count_forwarded(packet, server_id);
-	if (must_fragment)
-		return leave_to_kernel(packet);
-	if (path->flags & IPVSD_PATH_TRANSMIT &&
-	    (!constants.several_ingress || packet->ctx->ingress_ifindex == path->ifindex))
-		return XDP_TX;
-	return bpf_redirect_map(&egress, path->ifindex, 0);
+	return must_fragment ? leave_to_kernel(packet) : transmit(packet, path);
 }

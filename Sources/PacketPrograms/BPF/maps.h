@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* The maps; whoever loads them says how large those of one entry are to be. Look-ups in plain arrays are inlined by the verifier. A call costs 20 ns and more where the processor's
- * returns are mitigated, so that a packet of a connection makes none. */
+/* The maps; whoever loads them says how large those of one entry are to be. Look-ups in plain arrays are inlined by the
+ * verifier. A call costs 20 ns and more where the processor's returns are mitigated, so that a packet of a connection
+ * makes none. */
 #pragma once
 
 #include <linux/bpf.h>
@@ -8,13 +9,9 @@
 
 #include "ipvsd_abi.h"
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct ipvsd_settings);
-} settings SEC(".maps");
+/* Variables, and so read without a look-up; to the control plane maps like the others. */
+struct ipvsd_settings settings SEC(".data.settings");
+struct ipvsd_pressure pressure SEC(".data.pressure");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -119,14 +116,6 @@ struct {
 } overflows SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct ipvsd_pressure);
-} pressure SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1);
 	__type(key, struct ipvsd_template_key);
@@ -164,10 +153,3 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } egress SEC(".maps");
-
-static __always_inline struct ipvsd_settings *get_settings(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&settings, &zero);
-}

@@ -42,7 +42,6 @@ struct vlan_tag {
 /* What is known of a packet for a VIP. Offsets, not pointers: they survive head and tail adjustments. */
 struct packet {
 	struct xdp_md *ctx;
-	struct ipvsd_settings *settings;
 	struct ipvsd_counters *counters;
 	__u32 frame;         /* length of the whole frame */
 	__u32 l3;            /* offset of the IP header: 14, 18 or 22 */
@@ -60,12 +59,18 @@ struct packet {
 };
 
 /* In 64 bits: the verifier allows no other difference of packet pointers, and the compiler would make one. */
-static __always_inline __u32 frame_length(const struct xdp_md *ctx)
+static __always_inline __u64 frame_length(const void *data, const void *data_end)
 {
-	__u64 start = (__u64)(void *)(long)ctx->data, end = (__u64)(void *)(long)ctx->data_end;
+	__u64 start = (__u64)data, end = (__u64)data_end;
 
 	asm volatile("%0 -= %1" : "+r"(end) : "r"(start));
 	return end;
+}
+
+/* The header is declared packed: its fields would be loaded byte by byte. */
+static __always_inline __be16 ether_type(const struct ethhdr *ethernet)
+{
+	return *(const __be16 *)((const void *)ethernet + 12);
 }
 
 static __always_inline int is_vlan(__be16 protocol)

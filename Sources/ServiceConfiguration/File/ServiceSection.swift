@@ -86,8 +86,9 @@ struct ServiceSection {
     func policy(
         of service: VirtualService, apartFrom vips: Set<IPv4Address>, _ findings: inout Findings
     ) -> ServicePolicy {
-        let policy = PolicySection.policy(section, &findings)
+        var policy = PolicySection.policy(section, &findings)
         PolicySection.judge(policy, of: service, section, own: own, apartFrom: vips, &findings)
+        if !service.scheduler.hasShares { policy.slowStart = nil }
         return policy
     }
 
