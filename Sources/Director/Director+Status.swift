@@ -37,6 +37,8 @@ extension Director {
             for index in service.servers.indices {
                 let server = status.services[serviceIndex].servers[index]
                 status.services[serviceIndex].servers[index] = described(server, of: address, at: now)
+                status.services[serviceIndex].servers[index].drained =
+                    overrides.drain(of: server.address, in: configured)?.since.formatted(.iso8601)
             }
             if let state = states[address] {
                 status.services[serviceIndex].quorum = DirectorStatus.Quorum(state)
@@ -67,8 +69,6 @@ extension Director {
         server.health = !known.condition.isUp ? .down : verdict.isProven ? .up : .unproven
         server.effectiveWeight = state.effectiveWeight(of: server.address)?.shown
         server.heldUntil = date(known.heldUntil)
-        server.drained = configuration.services.first { $0.address == service }
-            .flatMap { overrides.drain(of: server.address, in: $0)?.since.formatted(.iso8601) }
         server.wholeShareAt = date(state.wholeShare(of: server.address))
         return server
     }

@@ -127,6 +127,26 @@ test_a_reload_keeps_the_drain() {
     equal "$(fetch 12 | served | xargs)" "rs1 4 rs2 4 rs3 4" "who serves at the end"
 }
 
+# Whoever waits goes on waiting.
+test_a_wait_lasts_through_a_restart_of_the_daemon() {
+    local drain code=0
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    hold 1 2
+    LAB_VIA=nsenter spawn director "$LAB_DIR/drain" "$IPVSD" drain $RS2 --timeout 1m --json
+    drain=$SPAWNED
+    wait_until 5 "rs2 to be drained" drained $RS2
+    director_kill
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    ! ended "$drain" || fail "drain ended: $(<"$LAB_DIR/drain")"
+    release all
+    wait_until 20 "the end of the drain" ended "$drain"
+    wait "$drain" || code=$?
+    equal $code 0 "exit code of drain: $(<"$LAB_DIR/drain")"
+    equal "$(jq -r .changed "$LAB_DIR/drain" | head -n 1)" true "what it said first"
+    equal "$(tail -n 1 "$LAB_DIR/drain" | jq '.services[0].active + .services[0].inactive')" 0 "what it said last"
+    exits 0 ipvsd undrain $RS2
+}
+
 # Also where the other one is down, though it is configured.
 test_a_server_that_is_down_counts_for_no_quorum() {
     director_start "${FLAGS[@]}" --backends $RS1,$RS2

@@ -51,7 +51,8 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
     public var service: ServiceAddress
     /// Nil of events of the service as a whole.
     public var server: IPv4Address?
-    public var reason: String?
+    /// Without control characters.
+    public private(set) var reason: String?
     /// Since when it had been otherwise, or the daemon has run.
     public var since: Date?
     public var standing: Standing
@@ -65,7 +66,8 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
         self.kind = kind
         self.service = service
         self.server = server
-        self.reason = reason
+        // What others said may be in it; it goes to terminals, logs and environments.
+        self.reason = reason.map { String($0.unicodeScalars.filter { $0.value >= 32 && $0.value != 127 }) }
         self.since = since
         self.standing = standing
     }
@@ -138,8 +140,7 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
             "IPVSD_QUORUM": "\(standing.quorum)",
         ]
         if let server { variables["IPVSD_SERVER"] = server.description }
-        // The kernel takes no NUL, and a program that reads lines wants one.
-        if let reason { variables["IPVSD_REASON"] = reason.filter { $0 != "\0" && !$0.isNewline } }
+        if let reason { variables["IPVSD_REASON"] = reason }
         if let since { variables["IPVSD_SINCE"] = Self.style.format(since) }
         return variables
     }

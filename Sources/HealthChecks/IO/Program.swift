@@ -8,8 +8,11 @@ internal import Synchronization
 package final class Program: Sendable {
     package static let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+    /// Lines that are worth the log.
+    private static let kept = 20
+
     package struct Ending: Sendable {
-        /// Of both streams; at most 4 KiB of each are kept.
+        /// The first of both streams, of at most 4 KiB of each.
         package var lines: [String]
         /// Nil: exit code 0.
         package var failure: String?
@@ -38,7 +41,8 @@ package final class Program: Sendable {
         }
         run.start(arguments: arguments, environment: environment, eventLoop: eventLoop) { result in
             timer.cancel()
-            completion(self.ending(result))
+            // Also where there was no thread for it: never on the caller's stack.
+            eventLoop.execute { completion(self.ending(result)) }
         }
     }
 
@@ -57,7 +61,7 @@ package final class Program: Sendable {
                 case .signalled(let signal): "killed by signal \(signal)"
                 }
             return Ending(
-                lines: [result.output, result.errors].flatMap(Self.lines), failure: failure, timedOut: isLate)
+                lines: Array([result.output, result.errors].flatMap(Self.lines).prefix(Self.kept)), failure: failure, timedOut: isLate)
         }
     }
 
