@@ -212,10 +212,13 @@ extension Director {
         tell(transition, of: service)
         let left = "\(state.numberUp) of \(state.servers.count) left"
         switch transition {
-        case .serverUp(let server): logger.notice("real server \(server) of \(service) is up; \(left)")
+        case .serverUp(let server):
+            emptied.remove(service)
+            logger.notice("real server \(server) of \(service) is up; \(left)")
         case .serverDown(let server, let reason):
             logger.warning("real server \(server) of \(service) is down: \(reason ?? "no reason known"); \(left)")
-            if state.numberUp == 0 {
+            // Once, where many fall at a time.
+            if state.numberUp == 0, emptied.insert(service).inserted {
                 let end = state.isReplaced ? "" : ": clients get ICMP port unreachable"
                 logger.critical("no real server is left for \(service)\(end)")
             }
@@ -248,7 +251,8 @@ extension Director {
     /// checked at once, as often as it takes for a verdict.
     func watchTime() async {
         while !Task.isCancelled {
-            for (address, state) in states where state.isTimed {
+            // Their addresses alone: a state that the loop held would be copied to be changed.
+            for address in states.filter(\.value.isTimed).map(\.key) {
                 if let changes = states[address]?.advance(to: .now) { follow(changes, of: address) }
             }
             if configuration.watchesSYNs, let dataPlane = running?.dataPlane { suspectSilent(dataPlane) }

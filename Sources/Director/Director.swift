@@ -28,6 +28,8 @@ public actor Director {
     var unsettled: Set<ServiceAddress> = []
     var untold: [(ServiceAddress, HealthTransition)] = []
     var settlesSoon = false
+    /// Services of which it was said that no real server is left.
+    var emptied: Set<ServiceAddress> = []
     /// Not before then the next time.
     var settledAt = ContinuousClock.now
     /// Being checked out of turn.

@@ -122,6 +122,9 @@ FILE
     echo "services: [{listeners: '$VIP:80', servers: $RS1, quorum: 2}]" | config
     exits 64 ipvsd reload
     matches "$OUTPUT" "ipvsd.yaml:1: quorum 2: the quorum, 2, can never be reached" "why the reload is refused"
+    echo "services: [{listeners: $VIP, servers: $RS1, sorry-server: 10.0.0.2}]" | config
+    exits 64 ipvsd reload
+    matches "$OUTPUT" "10.0.0.2 is this director, and $VIP has every port" "why this one is refused"
     equal "$(fetch 20 | served)" "rs3 20" "who serves after it"
     # Another daemon knows that the quorum is lost.
     config <<FILE
