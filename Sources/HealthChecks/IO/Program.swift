@@ -61,7 +61,8 @@ package final class Program: Sendable {
                 case .signalled(let signal): "killed by signal \(signal)"
                 }
             return Ending(
-                lines: Array([result.output, result.errors].flatMap(Self.lines).prefix(Self.kept)), failure: failure, timedOut: isLate)
+                lines: Array([result.output, result.errors].flatMap(Self.lines).prefix(Self.kept)), failure: failure,
+                timedOut: isLate)
         }
     }
 
