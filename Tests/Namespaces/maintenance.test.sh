@@ -132,18 +132,18 @@ test_a_wait_lasts_through_a_restart_of_the_daemon() {
     local drain code=0
     director_start "${FLAGS[@]}" --backends $RS1,$RS2
     hold 1 2
-    LAB_VIA=nsenter spawn director "$LAB_DIR/drain" "$IPVSD" drain $RS2 --timeout 1m --json
+    LAB_VIA=nsenter spawn director "$LAB_DIR/restart" "$IPVSD" drain $RS2 --timeout 1m --json
     drain=$SPAWNED
     wait_until 5 "rs2 to be drained" drained $RS2
     director_kill
     director_start "${FLAGS[@]}" --backends $RS1,$RS2
-    ! ended "$drain" || fail "drain ended: $(<"$LAB_DIR/drain")"
+    ! ended "$drain" || fail "drain ended: $(<"$LAB_DIR/restart")"
     release all
     wait_until 20 "the end of the drain" ended "$drain"
     wait "$drain" || code=$?
-    equal $code 0 "exit code of drain: $(<"$LAB_DIR/drain")"
-    equal "$(jq -r .changed "$LAB_DIR/drain" | head -n 1)" true "what it said first"
-    equal "$(tail -n 1 "$LAB_DIR/drain" | jq '.services[0].active + .services[0].inactive')" 0 "what it said last"
+    equal $code 0 "exit code of drain: $(<"$LAB_DIR/restart")"
+    equal "$(jq -r .changed "$LAB_DIR/restart" | head -n 1)" true "what it said first"
+    equal "$(tail -n 1 "$LAB_DIR/restart" | jq '.services[0].active + .services[0].inactive')" 0 "what it said last"
     exits 0 ipvsd undrain $RS2
 }
 
