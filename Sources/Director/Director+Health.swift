@@ -218,7 +218,9 @@ extension Director {
         case .serverDown(let server, let reason):
             logger.warning("real server \(server) of \(service) is down: \(reason ?? "no reason known"); \(left)")
             // Once, where many fall at a time.
-            if state.numberUp == 0, emptied.insert(service).inserted {
+            if state.numberUp > 0 {
+                emptied.remove(service)
+            } else if emptied.insert(service).inserted {
                 let end = state.isReplaced ? "" : ": clients get ICMP port unreachable"
                 logger.critical("no real server is left for \(service)\(end)")
             }
