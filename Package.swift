@@ -48,12 +48,14 @@ let package = Package(
         .target(
             name: "Control",
             dependencies: [
-                "Director",
+                "Director", "HealthChecks", "LoadBalancing",
                 .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: swiftSettings),
         .target(
@@ -138,8 +140,11 @@ let package = Package(
             name: "DoctorTests", dependencies: ["Doctor", "LoadBalancing", "Netlink", "RealServerSetup"],
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "DirectorTests", dependencies: ["Director", "LoadBalancing", "Netlink"],
+            name: "DirectorTests",
+            dependencies: ["Director", "HealthChecks", "LoadBalancing", "Netlink", "ServiceConfiguration"],
             swiftSettings: swiftSettings),
+        .testTarget(
+            name: "ControlTests", dependencies: ["Control", "Director", "HealthChecks"], swiftSettings: swiftSettings),
         .testTarget(
             name: "NetlinkTests", dependencies: ["CLinux", "LoadBalancing", "Netlink"], swiftSettings: swiftSettings),
 

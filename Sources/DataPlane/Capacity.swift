@@ -56,10 +56,12 @@ public struct Capacity: Sendable, Hashable {
 extension DesiredService {
     /// About how many slots its tables take.
     fileprivate var slots: Int {
-        let weights = servers.map { Int($0.configuredWeight) }
+        let weights = servers.map { scheduler.ignoresWeights ? 1 : Int($0.configuredWeight) }
+        let sum = weights.reduce(0, +) * (startsSlowly ? SlowStart.whole : 1)
         let schedule =
             switch scheduler {
-            case .wrr, .twos: max(servers.count, min(WeightedRoundRobin.longestRing, weights.reduce(0, +)))
+            case .wrr, .twos: max(servers.count, min(WeightedRoundRobin.longestRing, sum))
+            case .rr where startsSlowly: max(servers.count, min(WeightedRoundRobin.longestRing, sum))
             default: max(servers.count, 256)
             }
         return schedule + (maglevSize ?? MaglevTable.size(forServers: servers.count, minimum: 4093)) + 8

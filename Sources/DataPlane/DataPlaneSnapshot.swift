@@ -14,6 +14,8 @@ public struct DataPlaneSnapshot: Sendable {
         public var isDown: Bool
         /// No longer configured; its connections go on.
         public var isRemoved: Bool
+        /// Configured, but in no table now; its connections go on.
+        public var isStandby: Bool
         public var thresholds: ConnectionThresholds?
         /// Gets no new connections, because of its thresholds.
         public var isOverloaded: Bool
@@ -117,13 +119,18 @@ extension DataPlaneSnapshot.Server {
         self.init(
             id: id, address: IPv4Address(bigEndian: row.address), configuredWeight: row.configured_weight,
             weight: row.weight, isDown: row.flags & UInt16(IPVSD_SERVER_DOWN) != 0,
-            isRemoved: row.flags & UInt16(IPVSD_SERVER_REMOVED) != 0, thresholds: row.thresholds,
+            isRemoved: row.isRemoved,
+            isStandby: row.flags & UInt16(IPVSD_SERVER_STANDBY) != 0, thresholds: row.thresholds,
             isOverloaded: row.isOverloaded(by: load), active: load.active, inactive: load.inactive,
             connections: total.connections, packets: total.packets, bytes: total.bytes,
             source: path.ifindex == 0 ? nil : IPv4Address(bigEndian: path.source),
             hasNextHop: path.flags & (IPVSD_PATH_RESOLVED | IPVSD_PATH_LOCAL) != 0,
             isLocal: path.flags & IPVSD_PATH_LOCAL != 0)
     }
+}
+
+extension ipvsd_server {
+    var isRemoved: Bool { UInt32(flags) & (IPVSD_SERVER_REMOVED | IPVSD_SERVER_STANDBY) == IPVSD_SERVER_REMOVED }
 }
 
 extension SchedulerFlag {
@@ -234,9 +241,12 @@ extension DesiredService {
             otherAddresses: Array(service.listeners.dropFirst()),
             maglevSize: service.maglevSize == 0 ? nil : service.maglevSize,
             servers: service.servers.filter { !$0.isRemoved }.map {
-                Server(
+                var server = Server(
                     address: $0.address, configuredWeight: $0.configuredWeight, isDown: $0.isDown,
                     thresholds: $0.thresholds)
+                server.isStandby = $0.isStandby
+                if !$0.isDown, !$0.isStandby, $0.weight != $0.configuredWeight { server.ownWeight = $0.weight }
+                return server
             })
     }
 }

@@ -8,6 +8,12 @@ public struct DesiredService: Sendable, Hashable {
         /// Of a real server that is out: it gets no new flows, and SYNs of its flows are scheduled anew.
         public var isDown: Bool
         public var thresholds: ConnectionThresholds?
+        /// In no table, as if it were not configured; its connections go on.
+        public var isStandby = false
+        /// Instead of the configured one.
+        public var ownWeight: UInt16?
+        /// Of its share, while it starts slowly (`SlowStart`).
+        public var tenths = SlowStart.whole
 
         public init(
             address: IPv4Address, configuredWeight: UInt16, isDown: Bool, thresholds: ConnectionThresholds? = nil
@@ -18,7 +24,19 @@ public struct DesiredService: Sendable, Hashable {
             self.thresholds = thresholds
         }
 
-        var weight: UInt16 { isDown ? 0 : configuredWeight }
+        public init(
+            address: IPv4Address, configuredWeight: UInt16, effective: EffectiveWeight,
+            thresholds: ConnectionThresholds? = nil
+        ) {
+            self.init(
+                address: address, configuredWeight: configuredWeight, isDown: effective.standing == .down,
+                thresholds: thresholds)
+            isStandby = effective.standing == .standby
+            if effective.standing == .listed, effective.weight != configuredWeight { ownWeight = effective.weight }
+            tenths = effective.tenths
+        }
+
+        var weight: UInt16 { isDown || isStandby ? 0 : ownWeight ?? configuredWeight }
     }
 
     public var address: ServiceAddress
@@ -32,6 +50,8 @@ public struct DesiredService: Sendable, Hashable {
     public var isOnePacket: Bool
     /// Nil: as the number of servers asks for.
     public var maglevSize: Int?
+    /// Its tables need room for parts of weights.
+    public var startsSlowly = false
     public var servers: [Server]
 
     public init(

@@ -17,10 +17,10 @@ extension XDPDataPlane {
     }
 
     func schedule(_ service: DesiredService) -> Schedule {
-        let weights = service.servers.map { Int($0.weight) }
+        let weights = service.schedulerWeights.map(Int.init)
         let list: [Int?] = weights.indices.map { $0 }
         let isEmpty = weights.allSatisfy { $0 == 0 }
-        switch service.scheduler {
+        switch service.schedulerNow {
         case .mh:
             return Schedule(entries: [], kind: IPVSD_SCHEDULER_MH, flags: hashFlags(service, .mhPort, .mhFallback))
         case _ where isEmpty: return Schedule(entries: [], kind: IPVSD_SCHEDULER_RING)
@@ -36,15 +36,16 @@ extension XDPDataPlane {
         case .lblcr: return Schedule(entries: list, kind: IPVSD_SCHEDULER_LBLCR)
         case .fo: return Schedule(entries: LeastConnections.failover(weights: weights), kind: IPVSD_SCHEDULER_FO)
         case .dh:
-            return hashed(service, Schedule(entries: [], kind: IPVSD_SCHEDULER_RING)) {
-                [SourceHash.server(ofVIP: service.address.vip, weights: $0)]
+            return hashed(service, Schedule(entries: [], kind: IPVSD_SCHEDULER_RING)) { weights, _ in
+                [SourceHash.server(ofVIP: service.address.vip, weights: weights)]
             }
         case .sh:
             let flags = hashFlags(service, .shPort, .shFallback)
             let fallsBack = flags & UInt32(IPVSD_SCHEDULER_FALLBACK) != 0
             // With fallback the packet program needs to know whose turn it would be.
-            return hashed(service, Schedule(entries: [], kind: IPVSD_SCHEDULER_SH, flags: flags)) { weights in
-                SourceHash.buckets(weights: weights).map { $0.flatMap { fallsBack || weights[$0] > 0 ? $0 : nil } }
+            return hashed(service, Schedule(entries: [], kind: IPVSD_SCHEDULER_SH, flags: flags)) { weights, tenths in
+                SourceHash.buckets(weights: weights, tenths: tenths)
+                    .map { $0.flatMap { fallsBack || weights[$0] > 0 ? $0 : nil } }
             }
         }
     }
@@ -56,10 +57,14 @@ extension XDPDataPlane {
 
     /// IPVS's hash schedulers refuse the clients of a server with weight 0, but know nothing of one that is out: that
     /// one is not in the list.
-    private func hashed(_ service: DesiredService, _ schedule: Schedule, _ table: ([Int]) -> [Int?]) -> Schedule {
-        let present = service.servers.indices.filter { !service.servers[$0].isDown }
+    private func hashed(
+        _ service: DesiredService, _ schedule: Schedule, _ table: (_ weights: [Int], _ tenths: [Int]) -> [Int?]
+    ) -> Schedule {
+        let present = service.servers.indices.filter { !service.servers[$0].isDown && !service.servers[$0].isStandby }
         var schedule = schedule
-        schedule.entries = table(present.map { Int(service.servers[$0].weight) }).map { $0.map { present[$0] } }
+        schedule.entries = table(
+            present.map { Int(service.servers[$0].weight) }, present.map { service.servers[$0].tenths }
+        ).map { $0.map { present[$0] } }
         return schedule
     }
 
@@ -71,8 +76,8 @@ extension XDPDataPlane {
     }
 
     private func maglevSource(_ service: DesiredService, ids: [UInt16]) -> MaglevSource {
-        let ignoresWeight = service.scheduler == .rr || service.scheduler == .lc
-        let weights = service.servers.map { ignoresWeight ? min(Int($0.weight), 1) : Int($0.weight) }
+        let ignoresWeights = service.scheduler.ignoresWeights && !service.isStartingSlowly
+        let weights = service.schedulerWeights.map { ignoresWeights ? min(Int($0), 1) : Int($0) }
         let size = service.maglevSize ?? MaglevTable.size(forServers: weights.count, minimum: 4093)
         return MaglevSource(servers: ids, weights: weights, size: size)
     }

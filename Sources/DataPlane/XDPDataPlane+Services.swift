@@ -23,6 +23,12 @@ extension XDPDataPlane {
         writeFilter(vips: Set(wanted.map(\.vip)))
     }
 
+    /// Makes services that are there already so.
+    public func update(_ services: [DesiredService]) throws(BPFError) {
+        defer { takenFlowIDs = nil }
+        for service in services { _ = try apply(service, besides: []) }
+    }
+
     /// The service's row: that of one of its listeners, unless another service has it.
     private func apply(_ service: DesiredService, besides claimed: Set<Int>) throws(BPFError) -> Int {
         let existing = service.listeners.lazy.compactMap { self.services[$0] }.first { !claimed.contains($0) }
@@ -43,7 +49,9 @@ extension XDPDataPlane {
         }
         // Rows before the slots that name them.
         var ids: [UInt16] = []
-        for server in service.servers { ids.append(UInt16(try write(server, service: index))) }
+        for (server, weight) in zip(service.servers, service.schedulerWeights) {
+            ids.append(UInt16(try write(server, weight: weight, service: index)))
+        }
         try swapSlices(service, index: index, ids: ids)
         setPersistence(service.persistence, index: index)
         let named = Set(service.servers.map(\.address))
@@ -107,14 +115,16 @@ extension XDPDataPlane {
         try maps.services.remove(key)
     }
 
-    func write(_ server: DesiredService.Server, service: Int) throws(BPFError) -> Int {
-        let flags = IPVSD_SERVER_USED | (server.isDown ? IPVSD_SERVER_DOWN : 0)
+    func write(_ server: DesiredService.Server, weight: UInt16, service: Int) throws(BPFError) -> Int {
+        let flags =
+            IPVSD_SERVER_USED | (server.isDown ? IPVSD_SERVER_DOWN : 0)
+            | (server.isStandby ? IPVSD_SERVER_REMOVED | IPVSD_SERVER_STANDBY : 0)
         if let id = serverIDs[service, server.address] {
             idleSince[id] = nil
             maps.servers.pointer(id).storeBytes(
                 of: server.configuredWeight, toByteOffset: configuredWeightOffset, as: UInt16.self)
             writeThresholds(server.thresholds, of: id)
-            writeWord(id, weight: server.weight, flags: flags)
+            writeWord(id, weight: weight, flags: flags)
             return id
         }
         guard let id = serverRows.allocate() else {
@@ -124,7 +134,7 @@ extension XDPDataPlane {
         maps.carried[id] = ipvsd_statistics()
         maps.loads[id] = ipvsd_load()
         maps.servers[id] = ipvsd_server(
-            path: UInt32(pathIDs[server.address] ?? 0), weight: server.weight, flags: UInt16(flags),
+            path: UInt32(pathIDs[server.address] ?? 0), weight: weight, flags: UInt16(flags),
             address: server.address.bigEndian, service: UInt16(service), configured_weight: server.configuredWeight,
             upper_threshold: server.thresholds?.upper ?? 0,
             lower_threshold: server.thresholds?.effectiveLower ?? 0, overloaded: 0, joined: 0)
@@ -156,7 +166,7 @@ extension XDPDataPlane {
     /// about to record one), and of services without any.
     func releaseIdleRows() {
         for (service, address, id) in serverIDs.all
-        where maps.servers[id].flags & UInt16(IPVSD_SERVER_REMOVED) != 0 {
+        where maps.servers[id].isRemoved {
             let load = maps.loads[id]
             guard load.active == 0, load.inactive == 0 else {
                 idleSince[id] = nil

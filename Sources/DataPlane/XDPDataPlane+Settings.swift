@@ -63,6 +63,26 @@ extension XDPDataPlane {
     /// SYNs that were sent to the real server since a handshake with it completed.
     public func unansweredSYNs(server id: UInt32) -> UInt32 { maps.loads[Int(id)].unanswered }
 
+    /// By the ids of the real servers to which at least so many were sent.
+    public func unansweredSYNs(atLeast least: UInt32) -> [UInt32: UInt32] {
+        var found: [UInt32: UInt32] = [:]
+        for id in 1..<maps.loads.count {
+            let unanswered = maps.loads[id].unanswered
+            if unanswered >= least { found[UInt32(id)] = unanswered }
+        }
+        return found
+    }
+
+    /// Which real server of which service has the id; nil: none that is configured.
+    public func server(id: UInt32) -> (service: ServiceAddress, server: IPv4Address)? {
+        let row = maps.servers[Int(id)]
+        let address = IPv4Address(bigEndian: row.address)
+        guard serverIDs[Int(row.service), address] == Int(id), let service = primaryAddresses[Int(row.service)] else {
+            return nil
+        }
+        return (service, address)
+    }
+
     /// The destinations of frames that are for the director, which a bridge's other frames are told from. No more than
     /// eight are looked at.
     public func setOwnMACs(_ addresses: [MACAddress]) {

@@ -48,201 +48,239 @@ extension Director {
         }
     }
 
-    /// Servers that the last daemon had taken out stay out until they answer.
+    /// Servers that the last daemon had taken out stay out until they answer, and its sorry server serves until the real
+    /// servers are a quorum again.
     func takeOverHealth(from snapshot: DataPlaneSnapshot) throws {
         for service in configuration.services {
-            let adopted = snapshot.services.first { $0.listeners.contains(service.address) }?.servers ?? []
-            let down =
-                configuration.checks(of: service.address).asks ? Set(adopted.filter(\.isDown).map(\.address)) : []
-            health[service.address] = try freshHealth(of: service, initiallyDown: down)
-            for server in service.servers {
-                let isDown = down.contains(server.address)
-                states[Target(service: service.address, server: server.address)] = State(
-                    isUp: !isDown, since: Date(), reason: isDown ? "was down when this daemon took over" : nil)
+            let address = service.address
+            let adopted = snapshot.services.first { $0.listeners.contains(address) }?.servers ?? []
+            let down = configuration.checks(of: address).asks ? Set(adopted.filter(\.isDown).map(\.address)) : []
+            let policy = configuration.policy(of: address)
+            let sorry = adopted.first { $0.address == policy.sorryServer }
+            states[address] = ServiceState(
+                servers: service.servers, policy: policy, health: try freshHealth(of: service, initiallyDown: down),
+                down: down, sorryServerServed: sorry.map { !$0.isStandby }, at: .now)
+            followDrains(of: service)
+            if let state = states[address], let server = policy.sorryServer, state.isReplaced {
+                transition(.sorryServer(server, serves: true), of: address)
             }
         }
     }
 
-    func watch(_ round: Round) async {
-        let clock = ContinuousClock()
-        var next = clock.now
-        while !Task.isCancelled {
-            await check(round)
-            next = max(next.advanced(by: round.interval), clock.now)
-            try? await clock.sleep(until: next)
-        }
-    }
+    // MARK: Asking
 
-    func check(_ round: Round) async {
-        let target = round.target
-        guard let questions = round.probe.map({ [$0] }) ?? health[target.service]?.questions else { return }
+    /// Asks what a round asks, and has each service that wants to know take note of the answer.
+    func ask(_ id: Int) async {
+        guard let active = rounds[id], let first = active.targets.first else { return }
+        let round = active.round
         let way: Prober.Way
-        switch tunnel(to: target) {
+        switch self.way(of: round, for: first) {
         case .success(let found): way = found
         case .failure(let none):
-            for probe in questions { record(.failure(none.reason), of: probe, on: target) }
-            settle(target.service)
+            record(Answer(result: .failure(none.reason)), of: id)
             return
         }
-        let prober = prober
-        await withTaskGroup(of: Answer.self) { group in
-            for probe in questions {
-                let isUndecided = health[target.service]?.isUndecided(probe, of: target.server) ?? true
-                group.addTask {
-                    await Self.ask(probe, round: round, by: way, isUndecided: isUndecided, prober: prober)
-                }
-            }
-            for await answer in group {
-                // What was no longer to be asked when the answer came.
-                guard !Task.isCancelled else { continue }
-                if answer.result.isSuccess { askedWeights[target, default: [:]][answer.probe] = answer.weight }
-                record(answer.result, of: answer.probe, on: target)
-                if case .failure(_, hostAnswered: false) = answer.result { running?.paths.askAgain(target.server) }
-            }
+        let isUndecided = active.targets.contains {
+            states[$0.service]?.health.isUndecided(round.probe, of: round.server) ?? true
         }
-        guard !Task.isCancelled else { return }
-        settle(target.service)
+        let answer = await Self.ask(round, by: way, isUndecided: isUndecided, prober: prober)
+        // What was no longer to be asked when the answer came.
+        guard !Task.isCancelled, rounds[id] != nil else { return }
+        record(answer, of: id)
+        if case .failure(_, hostAnswered: false) = answer.result { running?.paths.askAgain(round.server) }
     }
 
     private struct Answer: Sendable {
-        var probe: Probe
         var result: ProbeResult
         var weight: UInt16?
+        /// Of what was asked through the tunnel, where there is one; nil: nothing was asked.
+        var latency: Duration?
     }
 
     private static func ask(
-        _ probe: Probe, round: Round, by way: Prober.Way, isUndecided: Bool, prober: Prober
+        _ round: Round, by way: Prober.Way, isUndecided: Bool, prober: Prober
     ) async -> Answer {
-        let server = round.target.server
+        let server = round.server
+        let probe = round.probe
+        let began = ContinuousClock.now
         if case .check(let check, let via) = probe {
             let verdict = await prober.ask(
                 check.addressed(to: server), via: via, by: way, server: server, timeout: round.timeout)
             switch verdict {
             case .passed(let pass):
-                return Answer(probe: probe, result: .success, weight: pass.weight.map { UInt16(clamping: $0) })
+                return Answer(
+                    result: .success, weight: pass.weight.map { UInt16(clamping: $0) }, latency: pass.latency)
             case .failed(let failure):
                 let shown = via == .direct ? Prober.Way.direct(server) : way
                 return Answer(
-                    probe: probe,
-                    result: .failure("\(check) \(shown): \(failure.reason)", hostAnswered: failure.hostAnswered))
+                    result: .failure("\(check) \(shown): \(failure.reason)", hostAnswered: failure.hostAnswered),
+                    latency: began.duration(to: .now))
             }
         }
         // The question beside it, asked where its answer may soon be news, tells which half is broken.
         async let direct =
             isUndecided && way.isTunnel ? prober.ask(probe, by: .direct(server), timeout: round.timeout) : nil
         let tunnel = await prober.ask(probe, by: way, timeout: round.timeout)
-        guard way.isTunnel else { return Answer(probe: probe, result: tunnel) }
-        return Answer(
-            probe: probe, result: Diagnosis.result(tunnel: tunnel, direct: await direct, server: server))
-    }
-
-    func record(_ result: ProbeResult, of probe: Probe, on target: Target) {
-        guard states[target] != nil, health[target.service]?.questions.contains(probe) == true else { return }
-        let known = health[target.service]?.answeredPorts(of: target.server)
-        health[target.service]?.record(result, of: probe, on: target.server)
-        guard let ports = health[target.service]?.answeredPorts(of: target.server), ports != known,
-            let dataPlane = running?.dataPlane,
-            let id = dataPlane.serverID(service: target.service, server: target.server)
-        else { return }
-        do { try dataPlane.setAnsweredPorts(ports, of: id) } catch { logger.error("\(error)") }
+        let latency = began.duration(to: .now)
+        guard way.isTunnel else { return Answer(result: tunnel, latency: latency) }
+        return Answer(result: Diagnosis.result(tunnel: tunnel, direct: await direct, server: server), latency: latency)
     }
 
     struct NoWay: Error { var reason: String }
 
-    func tunnel(to target: Target) -> Swift.Result<Prober.Way, NoWay> {
+    private func way(of round: Round, for target: Target) -> Swift.Result<Prober.Way, NoWay> {
         guard let running, running.checkDevice.takesChecks,
             let id = running.dataPlane.serverID(service: target.service, server: target.server)
         else { return .failure(NoWay(reason: "the director is stopping")) }
-        switch Swift.Result(catching: { try self.way(to: target.server, by: running.paths) }) {
-        case .success(.found(let path)) where path.isLocal:
-            let vip = target.service.vip
+        // As `refreshPaths` last found it: asking the kernel would cost more than the check.
+        guard let path = running.dataPlane.path(to: target.server) else {
+            return .failure(NoWay(reason: unreachable[target.server] ?? "no way to \(target.server) is known yet"))
+        }
+        guard let vip = round.vip else { return .success(.direct(target.server)) }
+        if path.isLocal {
             return .success(.direct((try? localDestination(vip: vip, server: target.server)) ?? target.server))
-        case .success(.found(let path)):
-            return .success(
-                .tunnel(
-                    vip: target.service.vip, mark: XDPDataPlane.checkMark(server: id),
-                    device: running.checkDevice.link.index,
-                    source: path.source))
-        case .success(.none(let reason)): return .failure(NoWay(reason: reason))
-        case .failure(let error): return .failure(NoWay(reason: "\(error)"))
+        }
+        return .success(
+            .tunnel(
+                vip: vip, mark: XDPDataPlane.checkMark(server: id), device: running.checkDevice.link.index,
+                source: path.source))
+    }
+
+    // MARK: What follows from an answer
+
+    private func record(_ answer: Answer, of id: Int) {
+        guard let active = rounds[id] else { return }
+        let probe = active.round.probe
+        for target in active.targets {
+            if let latency = answer.latency {
+                recordCheck(probe, on: target.service, isSuccess: answer.result.isSuccess, latency: latency)
+            }
+            let known = states[target.service]?.health.answeredPorts(of: target.server)
+            let changes = states[target.service]?.record(
+                answer.result, of: probe, on: target.server, weight: answer.weight, at: .now)
+            if let changes { follow(changes, of: target.service) }
+            guard let ports = states[target.service]?.health.answeredPorts(of: target.server), ports != known,
+                let dataPlane = running?.dataPlane,
+                let id = dataPlane.serverID(service: target.service, server: target.server)
+            else { continue }
+            do { try dataPlane.setAnsweredPorts(ports, of: id) } catch { logger.error("\(error)") }
         }
     }
 
-    /// Makes the data plane follow the verdicts, and says what changed.
-    func settle(_ address: ServiceAddress) {
-        guard let service = configuration.services.first(where: { $0.address == address }),
-            let health = health[address]
-        else { return }
-        var changes: [(Target, ServiceHealth.Verdict)] = []
-        var hasNewWeights = false
-        for server in service.servers {
-            let target = Target(service: address, server: server.address)
-            let verdict = health.verdict(of: server.address)
-            let weight = askedWeights[target]?.values.min()
-            if verdict.isUp, states[target] != nil, weight != states[target]?.weight {
-                let before = states[target]?.weight ?? server.weight
-                logger.notice(
-                    "real server \(server.address) of \(address) has weight \(weight ?? server.weight) by its checks, \(before) before"
-                )
-                states[target]?.weight = weight
-                hasNewWeights = true
-            }
-            if states[target]?.isUp != verdict.isUp {
-                states[target] = State(
-                    isUp: verdict.isUp, since: Date(), reason: verdict.reason, weight: states[target]?.weight)
-                changes.append((target, verdict))
-            } else if !verdict.isUp {
-                states[target]?.reason = verdict.reason
-            }
+    /// Has the data plane follow soon, and the transitions told once it has.
+    func follow(_ changes: ServiceState.Changes, of service: ServiceAddress) {
+        guard changes.hasNewWeights || !changes.transitions.isEmpty else { return }
+        if changes.hasNewWeights { unsettled.insert(service) }
+        untold += changes.transitions.map { (service, $0) }
+        guard !settlesSoon else { return }
+        settlesSoon = true
+        let earliest = settledAt
+        Task {
+            try? await ContinuousClock().sleep(until: earliest)
+            settle()
         }
-        guard !changes.isEmpty || hasNewWeights else { return }
+    }
+
+    /// Makes the data plane follow what has changed, and tells it. Changes in quick succession become one, so that
+    /// thousands of real servers that come back cost a few changes of the tables, not thousands.
+    func settle() {
+        settlesSoon = false
+        guard !unsettled.isEmpty || !untold.isEmpty else { return }
+        let began = ContinuousClock.now
+        let services = unsettled
+        let transitions = untold
+        (unsettled, untold) = ([], [])
         do {
             // What a server left half-open when it died must not weigh on it now.
-            if changes.contains(where: \.1.isUp) { try running?.dataPlane.sweep() }
-            try applyServices()
+            if transitions.contains(where: { if case .serverUp = $0.1 { true } else { false } }) {
+                try running?.dataPlane.sweep()
+            }
+            try running?.dataPlane.update(desiredServices { services.contains($0.address) })
         } catch {
-            logger.error("apply health of \(address): \(error)")
+            let names = services.map(\.description).sorted().joined(separator: ", ")
+            logger.error("apply the health of \(names): \(error)")
             owesServices = true
         }
-        let up = service.servers.filter { states[Target(service: address, server: $0.address)]?.isUp == true }
-        for (target, verdict) in changes {
-            let left = "\(up.count) of \(service.servers.count) left"
-            if verdict.isUp {
-                logger.notice("real server \(target.server) of \(address) is up; \(left)")
-            } else {
-                logger.warning(
-                    "real server \(target.server) of \(address) is down: \(verdict.reason ?? "no reason known"); \(left)"
-                )
+        for (service, transition) in transitions { self.transition(transition, of: service) }
+        let took = began.duration(to: .now)
+        settledAt = ContinuousClock.now + max(.milliseconds(5), took * 2)
+    }
+
+    /// Every change of a service's health comes through here, once the data plane has followed it.
+    func transition(_ transition: HealthTransition, of service: ServiceAddress) {
+        guard let state = states[service] else { return }
+        tell(transition, of: service)
+        let left = "\(state.numberUp) of \(state.servers.count) left"
+        switch transition {
+        case .serverUp(let server):
+            emptied.remove(service)
+            logger.notice("real server \(server) of \(service) is up; \(left)")
+        case .serverDown(let server, let reason):
+            logger.warning("real server \(server) of \(service) is down: \(reason ?? "no reason known"); \(left)")
+            // Once, where many fall at a time.
+            if state.numberUp > 0 {
+                emptied.remove(service)
+            } else if emptied.insert(service).inserted {
+                let end = state.isReplaced ? "" : ": clients get ICMP port unreachable"
+                logger.critical("no real server is left for \(service)\(end)")
             }
-        }
-        if up.isEmpty, !changes.isEmpty {
-            logger.critical("no real server is left for \(address): clients get ICMP port unreachable")
+        case .serverHeld(let server, let time):
+            logger.warning(
+                "real server \(server) of \(service) passes its checks again, but fell too often: held out for \(Self.rounded(time)), if it stays good; \(left)"
+            )
+        case .weight(let server, let weight, let before):
+            logger.notice("real server \(server) of \(service) has weight \(weight) by its checks, \(before) before")
+        case .quorumLost(let weight):
+            logger.warning(
+                "\(service) lost its quorum: the weight of usable real servers is \(weight), below \(state.quorum.rule.lostBelow)"
+            )
+        case .quorumRegained(let weight):
+            logger.notice("\(service) has its quorum again: the weight of usable real servers is \(weight)")
+        case .sorryServer(let server, serves: true):
+            logger.warning("sorry server \(server) of \(service) serves new connections")
+        case .sorryServer(let server, serves: false):
+            logger.notice("sorry server \(server) of \(service) serves no new connections any more")
         }
     }
 
-    /// Checks a real server at once whose clients' SYNs no ACK follows, as often as it takes for a verdict.
-    func watchSilence() async {
-        var seen: [Target: UInt32] = [:]
+    static func rounded(_ time: Duration) -> String {
+        DurationText.format(.seconds(max(1, Int((time / .seconds(1)).rounded()))))
+    }
+
+    // MARK: What time alone changes, and what clients say
+
+    /// Ten times a second: slow starts and the ends of damping; and real servers whose clients' SYNs no ACK follows are
+    /// checked at once, as often as it takes for a verdict.
+    func watchTime() async {
         while !Task.isCancelled {
-            for (target, state) in states where state.isUp && configuration.watchesSYNs {
-                let rounds = rounds(of: target)
-                guard !rounds.isEmpty, let dataPlane = running?.dataPlane,
-                    let id = dataPlane.serverID(service: target.service, server: target.server)
-                else { continue }
-                let unanswered = dataPlane.unansweredSYNs(server: id)
-                let isNews = unanswered >= Self.suspiciousAfter && unanswered != seen[target]
-                seen[target] = unanswered
-                guard isNews, underSuspicion.insert(target).inserted else { continue }
-                Task {
-                    for _ in 0..<(rounds.map(\.fall).max() ?? 0) where states[target]?.isUp == true {
-                        // A handshake that completed meanwhile says more than a check's answer that was lost.
-                        guard dataPlane.unansweredSYNs(server: id) >= Self.suspiciousAfter else { break }
-                        for round in rounds { await check(round) }
-                    }
-                    underSuspicion.remove(target)
-                }
+            // Their addresses alone: a state that the loop held would be copied to be changed.
+            for address in states.filter(\.value.isTimed).map(\.key) {
+                if let changes = states[address]?.advance(to: .now) { follow(changes, of: address) }
             }
+            if configuration.watchesSYNs, let dataPlane = running?.dataPlane { suspectSilent(dataPlane) }
             try? await Task.sleep(for: .milliseconds(100))
+        }
+    }
+
+    private func suspectSilent(_ dataPlane: XDPDataPlane) {
+        let silent = dataPlane.unansweredSYNs(atLeast: Self.suspiciousAfter)
+        let before = silentBefore
+        silentBefore = silent
+        for (id, unanswered) in silent where before[id] != unanswered {
+            guard let (service, server) = dataPlane.server(id: id) else { continue }
+            let target = Target(service: service, server: server)
+            let asked = roundsOfTarget[target] ?? []
+            guard states[service]?.servers[server]?.condition.isUp == true, !asked.isEmpty,
+                underSuspicion.insert(target).inserted
+            else { continue }
+            Task {
+                for _ in 0..<fall(of: service) where states[service]?.servers[server]?.condition.isUp == true {
+                    // A handshake that completed meanwhile says more than a check's answer that was lost.
+                    guard dataPlane.unansweredSYNs(server: id) >= Self.suspiciousAfter else { break }
+                    for round in asked { await ask(round) }
+                }
+                underSuspicion.remove(target)
+            }
         }
     }
 }

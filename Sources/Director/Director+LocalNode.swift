@@ -9,8 +9,11 @@ extension Director {
     private static func opensEveryPort(
         _ server: IPv4Address, _ configuration: DirectorConfiguration
     ) -> ServiceAddress? {
-        configuration.services.filter { service in service.servers.contains { $0.address == server } }
-            .flatMap(\.listeners).first(where: \.isAnyPort)
+        configuration.services.filter { service in
+            service.servers.contains { $0.address == server }
+                || configuration.policy(of: service.address).sorryServer == server
+        }
+        .flatMap(\.listeners).first(where: \.isAnyPort)
     }
 
     private static func reason(_ server: IPv4Address, _ service: ServiceAddress) -> String {
@@ -20,7 +23,7 @@ extension Director {
 
     static func refuseEveryPortOfThisDirector(_ configuration: DirectorConfiguration) throws {
         let socket = try RouteSocket()
-        for server in Set(configuration.services.flatMap { $0.servers.map(\.address) }).sorted() {
+        for server in configuration.serverAddresses.sorted() {
             guard let service = opensEveryPort(server, configuration), try socket.route(to: server)?.isLocal == true
             else { continue }
             throw DirectorError(.badValue, "--backends \(server): " + reason(server, service))

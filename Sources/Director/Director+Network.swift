@@ -14,31 +14,40 @@ extension Director {
         try running?.dataPlane.apply(desiredServices)
     }
 
-    var desiredServices: [DesiredService] {
-        configuration.services.map { service in
-            DesiredService(
+    var desiredServices: [DesiredService] { desiredServices { _ in true } }
+
+    func desiredServices(where isWanted: (VirtualService) -> Bool) -> [DesiredService] {
+        configuration.services.filter(isWanted).map { service in
+            let state = states[service.address]
+            let policy = configuration.policy(of: service.address)
+            var servers = service.servers.map { server in
+                DesiredService.Server(
+                    address: server.address, configuredWeight: server.weight,
+                    effective: state?.effectiveWeight(of: server.address)
+                        ?? EffectiveWeight(of: EffectiveWeight.Condition(configured: server.weight)),
+                    thresholds: server.thresholds)
+            }
+            if let sorry = policy.sorryServer {
+                servers.append(
+                    DesiredService.Server(
+                        address: sorry, configuredWeight: 1,
+                        effective: .sorryServer(serves: state?.isReplaced ?? false)))
+            }
+            var desired = DesiredService(
                 address: service.address, scheduler: service.scheduler, flags: service.flags,
                 onServerLoss: service.onServerLoss, persistence: service.persistence, isOnePacket: service.isOnePacket,
-                otherAddresses: service.otherAddresses, maglevSize: service.maglevSize,
-                servers: service.servers.map { server in
-                    let state = states[Target(service: service.address, server: server.address)]
-                    let isDown = state?.isUp == false
-                    let isInhibited = isDown && configuration.inhibited.contains(service.address)
-                    return DesiredService.Server(
-                        address: server.address,
-                        configuredWeight: isInhibited ? 0 : state?.weight ?? server.weight,
-                        isDown: isDown && !isInhibited, thresholds: server.thresholds)
-                })
+                otherAddresses: service.otherAddresses, maglevSize: service.maglevSize, servers: servers)
+            desired.startsSlowly = policy.slowStart != nil
+            return desired
         }
     }
 
-    /// Follows routes, neighbours and links.
-    func refreshPaths() throws {
+    /// Follows routes, neighbours and links; `atMost`: of so many real servers, each in its turn.
+    func refreshPaths(atMost limit: Int = .max) throws {
         guard let current = running else { return }
-        var sources: Set<IPv4Address> = []
         // Removed real servers, too: their connections go on.
-        let configured = configuration.services.flatMap(\.servers).map(\.address)
-        for server in current.dataPlane.serverAddresses.union(configured).sorted() {
+        let servers = current.dataPlane.serverAddresses.union(configuration.serverAddresses)
+        for server in nextServers(of: servers, atMost: limit) {
             switch try way(to: server, by: current.paths) {
             case .found(let path) where path.isLocal:
                 try current.dataPlane.setPath(path, to: server)
@@ -46,7 +55,6 @@ extension Director {
                 if let mtu = pathMTUs.mtu(to: server) { path.mtu = min(path.mtu, mtu) }
                 if unreachable.removeValue(forKey: server) != nil { logger.notice("\(server) is reachable again") }
                 try current.dataPlane.setPath(path, to: server)
-                sources.insert(path.source)
                 try listen(on: path.routeInterface)
             case .none(let reason):
                 try current.dataPlane.setPath(nil, to: server)
@@ -55,6 +63,8 @@ extension Director {
                 }
             }
         }
+        let paths = servers.compactMap { current.dataPlane.path(to: $0) }
+        let sources = Set(paths.filter { !$0.isLocal }.map(\.source))
         if sources.count > XDPDataPlane.maximumCheckAddresses, running?.checkDevice.takesChecks == true {
             logger.error(
                 "checks leave from \(sources.count) addresses; answers are taken in for \(XDPDataPlane.maximumCheckAddresses)"
@@ -62,6 +72,15 @@ extension Director {
         }
         current.dataPlane.setCheckAddresses(sources.sorted())
         try refreshIngress()
+    }
+
+    private func nextServers(of servers: Set<IPv4Address>, atMost limit: Int) -> [IPv4Address] {
+        let sorted = servers.sorted()
+        guard sorted.count > limit else { return sorted }
+        let first = sorted.firstIndex { $0 > lastLookedUp } ?? 0
+        let next = (0..<limit).map { sorted[(first + $0) % sorted.count] }
+        lastLookedUp = next.last ?? lastLookedUp
+        return next
     }
 
     func listen(on interface: Int32) throws {
@@ -80,12 +99,13 @@ extension Director {
             group.addTask { await self.followNetwork() }
             group.addTask { await self.keepHouse() }
             group.addTask { await self.followPathMTUs() }
-            group.addTask { await self.watchSilence() }
-            watchers = [:]
+            group.addTask { await self.watchTime() }
+            isRunning = true
             followRounds()
+            group.addTask { await self.runRounds() }
         }
-        for task in (watchers ?? [:]).values { task.cancel() }
-        watchers = nil
+        isRunning = false
+        notifier.stop()
     }
 
     func followNetwork() async {
@@ -95,9 +115,11 @@ extension Director {
             return
         }
         for await _ in events {
+            let began = ContinuousClock.now
             do { try refreshPaths() } catch { logger.error("follow the network: \(error)") }
-            // Bursts become one refresh.
-            try? await Task.sleep(for: .milliseconds(20))
+            // Bursts become one refresh, and thousands of real servers leave time for the checks.
+            let took = began.duration(to: .now)
+            try? await Task.sleep(for: max(.milliseconds(20), took * 4))
         }
     }
 
@@ -111,7 +133,8 @@ extension Director {
                     try applyServices()
                     owesServices = false
                 }
-                try refreshPaths()
+                // What changes is told by `followNetwork`: this is for what is not.
+                try refreshPaths(atMost: 100)
                 try learnPorts()
                 if second % 5 == 0 { try running?.dataPlane.sweep() }
                 if let servers = running?.dataPlane.serverAddresses { pathMTUs.forget(except: servers) }
@@ -125,11 +148,18 @@ extension Director {
 
     func learnPorts() throws {
         guard let dataPlane = running?.dataPlane else { return }
+        var hasNewQuestions = false
         for (address, ports) in try dataPlane.learntPorts() where isAutomatic(address) {
+            let asked = states[address]?.health.questions
             // Recent ones first; but a client who pokes at closed ports all the time must not keep a real one waiting
             // for ever.
-            health[address]?.learn(ports: ports.prefix(4) + ports.shuffled())
-            if let forgotten = health[address]?.forget() { try dataPlane.forgetLearntPorts(forgotten, of: address) }
+            guard let (forgotten, changes) = states[address]?.learn(ports: ports.prefix(4) + ports.shuffled(), at: .now)
+            else { continue }
+            follow(changes, of: address)
+            if states[address]?.health.questions != asked { hasNewQuestions = true }
+            for port in forgotten { checkStatistics[address]?[.tcp(port: port)] = nil }
+            try dataPlane.forgetLearntPorts(forgotten, of: address)
         }
+        if hasNewQuestions { followRounds() }
     }
 }

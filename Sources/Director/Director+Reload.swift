@@ -42,6 +42,10 @@ extension Director {
             let found = try Ingress.find([], vip: vip).map(\.link.name)
             if found != present { refuse("interfaces", Self.list(present), "\(Self.list(found)), where \(vip) is") }
         }
+        if wanted.metricsListen != configuration.metricsListen {
+            func name(_ address: ListenAddress?) -> String { address?.description ?? "nowhere" }
+            refuse("metrics-listen", name(configuration.metricsListen), name(wanted.metricsListen))
+        }
         if wanted.xdp != configuration.xdp { refuse("xdp", configuration.xdp.rawValue, wanted.xdp.rawValue) }
         guard refused.isEmpty else {
             throw DirectorError(
@@ -60,9 +64,7 @@ extension Director {
         let deadline = ContinuousClock.now + .milliseconds(300)
         while let current = running {
             var isComplete = true
-            for server in Set(wanted.services.flatMap { $0.servers.map(\.address) })
-                .subtracting(current.dataPlane.serverAddresses)
-            {
+            for server in wanted.serverAddresses.subtracting(current.dataPlane.serverAddresses) {
                 if case .found(let path) = try current.paths.path(to: server), !path.isLocal, path.nextHopMAC == nil {
                     isComplete = false
                 }
@@ -74,10 +76,13 @@ extension Director {
 
     /// Nothing else happens in between: there is no await.
     private func change(to wanted: DirectorConfiguration) throws -> String {
-        let old = (configuration, health, states, askedWeights)
+        // What has changed and is not applied yet is, with the rest.
+        settle()
+        let old = (configuration, states)
         configuration = wanted
+        var told: [(ServiceAddress, HealthTransition)] = []
         do {
-            try followHealth(from: old.0)
+            told = try followHealth(from: old.0)
             try makeRoom(insteadOf: old.0)
             if let dataPlane = running?.dataPlane {
                 writeSettings(to: dataPlane)
@@ -87,7 +92,7 @@ extension Director {
             try refreshPaths()
             if let journal = running?.journal { try placeAddresses(journal: journal) }
         } catch {
-            (configuration, health, states, askedWeights) = old
+            (configuration, states) = old
             if let dataPlane = running?.dataPlane { writeSettings(to: dataPlane) }
             do {
                 try applyServices()
@@ -99,6 +104,8 @@ extension Director {
             }
             throw error
         }
+        for (service, transition) in told { self.transition(transition, of: service) }
+        forgetWhatIsGone()
         do { try dropProgramsOfChecks() } catch { logger.error("remove the programs of checks: \(error)") }
         if wanted.vips != old.0.vips { announce() }
         followRounds()
@@ -110,54 +117,48 @@ extension Director {
     /// A way that is known by the time the real server is.
     private func prepare(serversOf wanted: DirectorConfiguration, in dataPlane: XDPDataPlane) throws {
         guard let paths = running?.paths else { return }
-        for server in Set(wanted.services.flatMap { $0.servers.map(\.address) })
-            .subtracting(dataPlane.serverAddresses).sorted()
-        {
+        for server in wanted.serverAddresses.subtracting(dataPlane.serverAddresses).sorted() {
             if case .found(let path) = try way(to: server, by: paths) { try dataPlane.setPath(path, to: server) }
         }
     }
 
     /// What is known of real servers that stay, stays; one that is down is down under other checks, too, until these
-    /// say otherwise.
-    private func followHealth(from old: DirectorConfiguration) throws {
-        var states: [Target: State] = [:]
-        var health: [ServiceAddress: ServiceHealth] = [:]
+    /// say otherwise. The transitions are to be told when all has been applied.
+    private func followHealth(from old: DirectorConfiguration) throws -> [(ServiceAddress, HealthTransition)] {
+        var states: [ServiceAddress: ServiceState] = [:]
+        var told: [(ServiceAddress, HealthTransition)] = []
         let formers = Dictionary(
             old.services.flatMap { service in service.listeners.map { ($0, service) } },
             uniquingKeysWith: { one, _ in one })
         for service in configuration.services {
-            let former = service.listeners.lazy.compactMap { formers[$0] }.first
-            let asks = configuration.checks(of: service.address).asks
-            var down: Set<IPv4Address> = []
-            for server in service.servers {
-                let target = Target(service: service.address, server: server.address)
-                let known = former.flatMap { self.states[Target(service: $0.address, server: server.address)] }
-                var state = known ?? State(isUp: true, since: Date(), reason: nil)
-                if !asks { state = State(isUp: true, since: known?.isUp == true ? state.since : Date(), reason: nil) }
-                states[target] = state
-                if !state.isUp { down.insert(server.address) }
+            let address = service.address
+            let policy = configuration.policy(of: address)
+            guard let former = service.listeners.lazy.compactMap({ formers[$0] }).first,
+                var state = self.states[former.address]
+            else {
+                var fresh = ServiceState(
+                    servers: service.servers, policy: policy, health: try freshHealth(of: service, initiallyDown: []),
+                    at: .now)
+                told += fresh.setDrained(drained(of: service), at: .now).transitions.map { (address, $0) }
+                states[address] = fresh
+                continue
             }
-            if let former, former.address == service.address, former.listeners == service.listeners,
-                configuration.checks(of: service.address) == old.checks(of: service.address),
-                var kept = self.health[service.address]
-            {
-                let present = Set(service.servers.map(\.address))
-                for server in former.servers where !present.contains(server.address) { kept.remove(server.address) }
-                health[service.address] = kept
-            } else {
-                health[service.address] = try freshHealth(of: service, initiallyDown: down)
-                // Weights that other checks asked for.
-                for server in service.servers {
-                    let target = Target(service: service.address, server: server.address)
-                    askedWeights[target] = nil
-                    states[target]?.weight = nil
-                }
-            }
+            let asks = configuration.checks(of: address).asks
+            let asksTheSame =
+                former.address == address && former.listeners == service.listeners
+                && configuration.checks(of: address) == old.checks(of: address)
+            let down = Set(service.servers.map(\.address).filter { state.servers[$0]?.isGood == false })
+            let changes = state.reconfigure(
+                servers: service.servers, policy: policy,
+                health: asksTheSame ? nil : try freshHealth(of: service, initiallyDown: asks ? down : []),
+                asks: asks, at: .now)
+            told += changes.transitions.map { (address, $0) }
+            told += state.setDrained(drained(of: service), at: .now).transitions.map { (address, $0) }
+            states[address] = state
         }
         self.states = states
-        self.health = health
-        askedWeights = askedWeights.filter { states[$0.key] != nil }
-        underSuspicion = underSuspicion.filter { states[$0] != nil }
+        underSuspicion = underSuspicion.filter { states[$0.service]?.servers[$0.server] != nil }
+        return told
     }
 
     /// Where tables have become too small, or the packet program has to be made anew: in this process what a daemon

@@ -4,46 +4,123 @@ internal import ServiceConfiguration
 
 /// What is asked of which real server at which pace.
 extension Director {
-    /// Asked again and again: one check, or what a policy asks at a time.
+    /// One question, asked over and over. Services that ask the same of the same host share it.
     struct Round: Hashable {
-        var target: Target
-        /// Nil: whatever the service's health wants to know.
-        var probe: Probe?
-        var interval: Duration
+        var server: IPv4Address
+        /// To which the question goes through the tunnel; nil: it goes to the server's own address.
+        var vip: IPv4Address?
+        var probe: Probe
+        var pace: CheckSchedule.Pace
         var timeout: Duration
-        var fall: Int
     }
 
-    func rounds(of target: Target) -> [Round] {
-        switch configuration.checks(of: target.service) {
-        case .policy(let policy) where policy.kind == .none: []
+    /// A round, and who wants to know.
+    struct ActiveRound {
+        var round: Round
+        var targets: [Target]
+        var task: Task<Void, Never>?
+    }
+
+    /// What a service asks of each of its real servers now.
+    private func rounds(of service: ServiceAddress) -> [Round] {
+        let nobody = IPv4Address(0)
+        switch configuration.checks(of: service) {
+        case .policy(let policy) where policy.kind == .none: return []
         case .policy(let policy):
-            [
-                Round(
-                    target: target, probe: nil, interval: policy.interval, timeout: policy.timeout, fall: policy.fall)
-            ]
-        case .listed(let checks):
-            checks.map {
-                Round(target: target, probe: $0.probe, interval: $0.interval, timeout: $0.timeout, fall: $0.fall)
+            let pace = CheckSchedule.Pace(interval: policy.interval, fastInterval: policy.fastInterval)
+            return (states[service]?.health.questions ?? []).sorted { $0.description < $1.description }.map {
+                Round(server: nobody, vip: service.vip, probe: $0, pace: pace, timeout: policy.timeout)
             }
+        case .listed(let checks):
+            return checks.map {
+                Round(
+                    server: nobody, vip: $0.via == .direct ? nil : service.vip, probe: $0.probe,
+                    pace: CheckSchedule.Pace(interval: $0.interval, fastInterval: $0.fastInterval), timeout: $0.timeout)
+            }
+        }
+    }
+
+    /// The most failures in a row that any of the service's checks needs for a verdict.
+    func fall(of service: ServiceAddress) -> Int {
+        switch configuration.checks(of: service) {
+        case .policy(let policy): policy.fall
+        case .listed(let checks): checks.map(\.fall).max() ?? 0
         }
     }
 
     /// Makes the running rounds those of the configuration. What stays is not disturbed.
     func followRounds() {
-        guard var watchers else { return }
-        let wanted = Set(
-            configuration.services.flatMap { service in
-                service.servers.flatMap { rounds(of: Target(service: service.address, server: $0.address)) }
-            })
-        for (round, task) in watchers where !wanted.contains(round) {
-            task.cancel()
-            watchers[round] = nil
+        guard isRunning else { return }
+        var wanted: [Round: [Target]] = [:]
+        var order: [Round] = []
+        for service in configuration.services {
+            let asked = rounds(of: service.address)
+            for server in service.servers {
+                for var round in asked {
+                    round.server = server.address
+                    if wanted[round] == nil { order.append(round) }
+                    wanted[round, default: []].append(Target(service: service.address, server: server.address))
+                }
+            }
         }
-        for round in wanted where watchers[round] == nil {
-            watchers[round] = Task { await self.watch(round) }
+        roundsOfTarget = [:]
+        var present: Set<Round> = []
+        for (id, active) in rounds {
+            if let targets = wanted[active.round] {
+                rounds[id]?.targets = targets
+                present.insert(active.round)
+                for target in targets { roundsOfTarget[target, default: []].append(id) }
+            } else {
+                active.task?.cancel()
+                schedule.remove(id)
+                rounds[id] = nil
+            }
         }
-        self.watchers = watchers
+        var added: [(key: Int, pace: CheckSchedule.Pace)] = []
+        for round in order where !present.contains(round) {
+            lastRound += 1
+            rounds[lastRound] = ActiveRound(round: round, targets: wanted[round] ?? [])
+            for target in wanted[round] ?? [] { roundsOfTarget[target, default: []].append(lastRound) }
+            added.append((lastRound, round.pace))
+        }
+        schedule.add(added, at: .now)
+        if !added.isEmpty { rest?.cancel() }
+    }
+
+    /// Asks what is due, until cancelled.
+    func runRounds() async {
+        while !Task.isCancelled {
+            for id in schedule.takeDue(at: .now) {
+                rounds[id]?.task = Task { await self.run(id) }
+            }
+            // Thousands a second are begun a few at a time.
+            let soon = ContinuousClock.now + .milliseconds(1)
+            await rest(until: max(schedule.nextDue ?? soon + .seconds(1), soon))
+        }
+        for active in rounds.values { active.task?.cancel() }
+    }
+
+    private func run(_ id: Int) async {
+        await ask(id)
+        guard let active = rounds[id] else { return }
+        let isInTransition = active.targets.contains {
+            states[$0.service]?.health.isInTransition(active.round.probe, of: $0.server) ?? false
+        }
+        rounds[id]?.task = nil
+        schedule.finish(id, isInTransition: isInTransition, at: .now)
+        if let due = schedule.nextDue, due < restsUntil { rest?.cancel() }
+    }
+
+    private func rest(until end: ContinuousClock.Instant) async {
+        let rest = Task { _ = try? await ContinuousClock().sleep(until: end) }
+        self.rest = rest
+        restsUntil = end
+        await withTaskCancellationHandler {
+            await rest.value
+        } onCancel: {
+            rest.cancel()
+        }
+        self.rest = nil
     }
 }
 

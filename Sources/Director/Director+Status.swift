@@ -13,36 +13,64 @@ extension Director {
     /// Nil until started.
     public func status() throws -> DirectorStatus? {
         guard let running, running.isForwarding else { return nil }
+        // What is told is what clients get.
+        settle()
+        let now = ContinuousClock.now
         var status = DirectorStatus(
             snapshot: try running.dataPlane.snapshot(), pid: getpid(),
             xdp: try Self.xdp(running.ingress.devices.map(\.index)))
+        let byListener = Dictionary(
+            configuration.services.flatMap { service in service.listeners.map { ($0, service) } },
+            uniquingKeysWith: { one, _ in one })
         for serviceIndex in status.services.indices {
             let service = status.services[serviceIndex]
-            guard
-                let configured = configuration.services.first(where: {
-                    !Set($0.listeners).isDisjoint(with: service.listeners.map(\.address))
-                })
-            else { continue }
+            guard let configured = service.listeners.lazy.compactMap({ byListener[$0.address] }).first else { continue }
             let address = configured.address
             status.services[serviceIndex].listeners = configured.listeners.map(DirectorStatus.Listener.init)
             // In the order of the configuration.
-            let order = configured.servers.map(\.address)
+            let policy = configuration.policy(of: address)
+            let inOrder = configured.servers.map(\.address) + [policy.sorryServer].compactMap(\.self)
+            let order = Dictionary(zip(inOrder, inOrder.indices), uniquingKeysWith: { one, _ in one })
             status.services[serviceIndex].servers.sort {
-                (order.firstIndex(of: $0.address) ?? .max) < (order.firstIndex(of: $1.address) ?? .max)
+                order[$0.address, default: .max] < order[$1.address, default: .max]
             }
             for index in service.servers.indices {
                 let server = status.services[serviceIndex].servers[index]
-                guard server.health != .removed,
-                    let state = states[Target(service: address, server: server.address)]
-                else { continue }
-                let verdict = health[address]?.verdict(of: server.address)
-                status.services[serviceIndex].servers[index].since = state.since.formatted(.iso8601)
-                status.services[serviceIndex].servers[index].reason = state.reason
-                status.services[serviceIndex].servers[index].health =
-                    !state.isUp ? .down : verdict?.isProven == true ? .up : .unproven
+                status.services[serviceIndex].servers[index] = described(server, of: address, at: now)
+                status.services[serviceIndex].servers[index].drained =
+                    overrides.drain(of: server.address, in: configured)?.since.formatted(.iso8601)
+            }
+            if let state = states[address] {
+                status.services[serviceIndex].quorum = DirectorStatus.Quorum(state)
             }
         }
         return status
+    }
+
+    /// With what the maps do not know.
+    private func described(
+        _ server: DirectorStatus.Server, of service: ServiceAddress, at now: ContinuousClock.Instant
+    ) -> DirectorStatus.Server {
+        guard server.health != .removed, let state = states[service] else { return server }
+        var server = server
+        if server.address == state.policy.sorryServer {
+            server.isSorryServer = true
+            server.health = .unproven
+            server.effectiveWeight = EffectiveWeight.sorryServer(serves: state.isReplaced).shown
+            return server
+        }
+        guard let known = state.servers[server.address] else { return server }
+        func date(_ instant: ContinuousClock.Instant?) -> String? {
+            instant.map { Date(timeIntervalSinceNow: (($0 - now) / .seconds(1))).formatted(.iso8601) }
+        }
+        let verdict = state.health.verdict(of: server.address)
+        server.since = date(known.since)
+        server.reason = known.reason
+        server.health = !known.condition.isUp ? .down : verdict.isProven ? .up : .unproven
+        server.effectiveWeight = state.effectiveWeight(of: server.address)?.shown
+        server.heldUntil = date(known.heldUntil)
+        server.wholeShareAt = date(state.wholeShare(of: server.address))
+        return server
     }
 
     /// What the pinned maps say, without a daemon; nil where there is no data plane.

@@ -14,25 +14,55 @@ public import ServiceConfiguration
 /// The running director: what is configured, what health says and what routes say become one desired state, which
 /// the data plane is made to have.
 public actor Director {
+    /// Of the program.
+    public static let version = "0.1.0"
+
     var configuration: DirectorConfiguration
     let instance: InstancePaths
     let logger: Logger
     let prober = Prober(group: MultiThreadedEventLoopGroup.singleton)
     var running: Running?
-    var health: [ServiceAddress: ServiceHealth] = [:]
-    var states: [Target: State] = [:]
+    /// Of each service by its address.
+    var states: [ServiceAddress: ServiceState] = [:]
+    /// Services whose weights the data plane does not have yet, and what became of their health meanwhile.
+    var unsettled: Set<ServiceAddress> = []
+    var untold: [(ServiceAddress, HealthTransition)] = []
+    var settlesSoon = false
+    /// Services of which it was said that no real server is left.
+    var emptied: Set<ServiceAddress> = []
+    /// Not before then the next time.
+    var settledAt = ContinuousClock.now
     /// Being checked out of turn.
     var underSuspicion: Set<Target> = []
-    /// The weights that checks last asked for.
-    var askedWeights: [Target: [Probe: UInt16]] = [:]
-    /// What is asked now, over and over; nil: nothing before `run()`, or after it.
-    var watchers: [Round: Task<Void, Never>]?
+    /// Real servers with unanswered SYNs, by their ids, and how many, when they were last looked at.
+    var silentBefore: [UInt32: UInt32] = [:]
+    /// What is asked over and over between the begin and the end of `run()`, and when.
+    var rounds: [Int: ActiveRound] = [:]
+    var roundsOfTarget: [Target: [Int]] = [:]
+    var lastRound = 0
+    var schedule = CheckSchedule(origin: .now)
+    var isRunning = false
+    /// Until the next round is due.
+    var rest: Task<Void, Never>?
+    var restsUntil = ContinuousClock.now
     var isReloading = false
     var pathMTUs = LearntPathMTUs()
     /// The data plane refused the last change, which is tried again.
     var owesServices = false
+    /// The real server whose way was looked up last, in turn.
+    var lastLookedUp = IPv4Address(0)
     /// Real servers to which there is no way, and why.
     var unreachable: [IPv4Address: String] = [:]
+    /// What operators changed by hand.
+    var overrides = Overrides()
+    public nonisolated let events = EventLog()
+    let notifier: Notifier
+    /// When events were told last that a later one may undo.
+    var lastTold: [Aspect: Date] = [:]
+    /// Services that have no real server for new connections, as was told.
+    var withoutServer: Set<ServiceAddress> = []
+    var checkStatistics: [ServiceAddress: [Probe: CheckStatistics]] = [:]
+    let started = Date()
 
     /// What a start makes and a stop takes away.
     struct Running {
@@ -60,18 +90,11 @@ public actor Director {
         var server: IPv4Address
     }
 
-    struct State {
-        var isUp: Bool
-        var since: Date
-        var reason: String?
-        /// That a check asks for, instead of the configured one.
-        var weight: UInt16?
-    }
-
     public init(configuration: DirectorConfiguration, instance: InstancePaths, logger: Logger) {
         self.configuration = configuration
         self.instance = instance
         self.logger = logger
+        notifier = Notifier(logger: logger)
     }
 
     // MARK: Start and stop
@@ -119,6 +142,7 @@ public actor Director {
             paths: try PathFinder(journal: journal, transmitting: ingress.transmitting), checkDevice: device,
             capacity: capacity)
         running?.paths.isNative = attachments.contains { $0.modes.first == .native }
+        takeOverOverrides()
         try takeOverHealth(from: adopted)
         try describeIngress()
         if let mac = device.link.address { try dataPlane.setFragmenting(interface: device.peer.index, peer: mac) }
@@ -193,6 +217,7 @@ public actor Director {
 
     /// Takes everything out of the machine. True if nothing was left.
     public func stop() -> Bool {
+        notifier.stop()
         guard let running else { return true }
         self.running = nil
         return Self.undo(running.journal, instance: instance, logger: logger)

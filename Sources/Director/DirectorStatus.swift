@@ -1,5 +1,6 @@
 internal import DataPlane
 internal import FoundationEssentials
+internal import HealthChecks
 public import LoadBalancing
 
 /// The director's table, as `ipvsd status --json` prints it.
@@ -16,6 +17,9 @@ public struct DirectorStatus: Codable, Sendable {
         public var address: IPv4Address
         /// The configured one.
         public var weight: UInt16
+        /// What it counts for now: 0 while it is out or quiesced, a part of the weight while it starts slowly. Nil where
+        /// no daemon knows.
+        public var effectiveWeight: Double?
         public var method = "tunnel"
         /// Connections from which on it gets no new ones; nil: no number.
         public var upperThreshold: UInt32?
@@ -32,10 +36,20 @@ public struct DirectorStatus: Codable, Sendable {
         /// When the health became so, ISO 8601; nil where no daemon knows.
         public var since: String?
         public var reason: String?
+        /// Since when it is drained by hand, ISO 8601; nil: it is not.
+        public var drained: String?
+        /// It passes its checks, but has fallen too often, and is out until then; ISO 8601.
+        public var heldUntil: String?
+        /// It starts slowly, and has its whole share then; ISO 8601.
+        public var wholeShareAt: String?
+        /// It serves while the quorum is lost, and is not checked.
+        public var isSorryServer = false
 
         enum CodingKeys: String, CodingKey {
-            case address, weight, method, upperThreshold, lowerThreshold, overloaded
-            case active, inactive, connections, packets, bytes, health, since, reason
+            case address, weight, effectiveWeight, method, upperThreshold, lowerThreshold, overloaded
+            case active, inactive, connections, packets, bytes, health, since, reason, heldUntil, wholeShareAt
+            case isSorryServer = "sorryServer"
+            case drained
         }
 
         /// Writes null for what is not known, where the synthesized coding would leave the key out.
@@ -43,6 +57,7 @@ public struct DirectorStatus: Codable, Sendable {
             var container = encoder.container(keyedBy: CodingKeys.self)
             try container.encode(address, forKey: .address)
             try container.encode(weight, forKey: .weight)
+            try container.encode(effectiveWeight, forKey: .effectiveWeight)
             try container.encode(method, forKey: .method)
             try container.encode(upperThreshold, forKey: .upperThreshold)
             try container.encode(lowerThreshold, forKey: .lowerThreshold)
@@ -55,6 +70,10 @@ public struct DirectorStatus: Codable, Sendable {
             try container.encode(health, forKey: .health)
             try container.encode(since, forKey: .since)
             try container.encode(reason, forKey: .reason)
+            try container.encode(drained, forKey: .drained)
+            try container.encode(heldUntil, forKey: .heldUntil)
+            try container.encode(wholeShareAt, forKey: .wholeShareAt)
+            try container.encode(isSorryServer, forKey: .isSorryServer)
         }
     }
 
@@ -73,7 +92,7 @@ public struct DirectorStatus: Codable, Sendable {
             `protocol` = address.transport
         }
 
-        var address: ServiceAddress {
+        public var address: ServiceAddress {
             if let port, let `protocol` { return ServiceAddress(vip: vip, port: port, transport: `protocol`) }
             return ServiceAddress(vip: vip)
         }
@@ -84,6 +103,29 @@ public struct DirectorStatus: Codable, Sendable {
             try container.encode(vip, forKey: .vip)
             try container.encode(port, forKey: .port)
             try container.encode(`protocol`, forKey: .protocol)
+        }
+    }
+
+    /// Whether the service has enough real servers, by the sum of usable ones' weights.
+    public struct Quorum: Codable, Sendable {
+        public var isUp: Bool
+        public var weight: Int
+        public var required: Int
+        public var hysteresis: Int
+        /// The sorry server has the place of the real servers.
+        public var sorryServerServes: Bool
+
+        enum CodingKeys: String, CodingKey {
+            case isUp = "up"
+            case weight, required, hysteresis, sorryServerServes
+        }
+
+        init(_ state: ServiceState) {
+            isUp = state.quorum.isUp
+            weight = state.usableWeight
+            required = state.quorum.rule.required
+            hysteresis = state.quorum.rule.hysteresis
+            sorryServerServes = state.isReplaced
         }
     }
 
@@ -98,10 +140,12 @@ public struct DirectorStatus: Codable, Sendable {
         public var onePacket: Bool
         /// Slots of the Maglev table; 0 where no server is available.
         public var maglevSize: Int
+        /// Nil where no daemon knows.
+        public var quorum: Quorum?
         public var servers: [Server]
 
         enum CodingKeys: String, CodingKey {
-            case listeners, scheduler, persistence, persistencePrefixLength, onePacket, maglevSize, servers
+            case listeners, scheduler, persistence, persistencePrefixLength, onePacket, maglevSize, quorum, servers
         }
 
         public func encode(to encoder: any Encoder) throws {
@@ -113,6 +157,7 @@ public struct DirectorStatus: Codable, Sendable {
             try container.encodeIfPresent(persistencePrefixLength, forKey: .persistencePrefixLength)
             try container.encode(onePacket, forKey: .onePacket)
             try container.encode(maglevSize, forKey: .maglevSize)
+            try container.encode(quorum, forKey: .quorum)
             try container.encode(servers, forKey: .servers)
         }
     }
@@ -220,7 +265,7 @@ public struct DirectorStatus: Codable, Sendable {
                 listeners: service.listeners.map(Listener.init), scheduler: service.scheduler,
                 persistence: service.persistence?.timeout,
                 persistencePrefixLength: service.persistence?.prefixLength, onePacket: service.isOnePacket,
-                maglevSize: service.maglevSize,
+                maglevSize: service.maglevSize, quorum: nil,
                 servers: service.servers.map(Server.init))
         }
     }
@@ -235,5 +280,6 @@ extension DirectorStatus.Server {
             overloaded: server.isOverloaded, active: server.active, inactive: server.inactive,
             connections: server.connections, packets: server.packets, bytes: server.bytes,
             health: server.isRemoved ? .removed : server.isDown ? .down : .up, since: nil, reason: nil)
+        if server.weight == 0 { effectiveWeight = 0 }
     }
 }

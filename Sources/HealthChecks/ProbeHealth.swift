@@ -20,6 +20,15 @@ public struct ProbeHealth: Sendable, Equatable {
     /// True where a success would not be news.
     public var isSteadilyUp: Bool { verdict == .up && failure == nil }
 
+    /// A verdict may be near: it has begun to fall, or to rise.
+    public var isInTransition: Bool {
+        switch verdict {
+        case .unproven: false
+        case .up: failure != nil
+        case .down: failure == nil
+        }
+    }
+
     /// Takes a result in; true if the verdict changed.
     @discardableResult
     public mutating func record(_ result: ProbeResult, rise: Int, fall: Int) -> Bool {

@@ -29,12 +29,16 @@ public struct ServiceHealth: Sendable {
     private static let patience = (unconfirmed: 3, confirmed: 60)
 
     private let required: Set<Probe>
+    /// In a fixed order, so that of several failures the same one is told.
+    private let requiredInOrder: [Probe]
     private var learnt: Set<Probe> = []
     private let pace: Pace
     /// Of probes that have one of their own.
     private let paces: [Probe: Pace]
     private var probes: [IPv4Address: [Probe: ProbeHealth]] = [:]
     private var initiallyDown: Set<IPv4Address>
+    /// On how many servers each learnt port answers steadily.
+    private var steady: [Probe: Int] = [:]
 
     /// `initiallyDown`: servers that the last daemon had taken out, and that have to prove themselves. `answered`: the
     /// learnt ports that had answered on each server by then.
@@ -43,6 +47,7 @@ public struct ServiceHealth: Sendable {
         initiallyDown: Set<IPv4Address> = [], answered: [IPv4Address: Set<UInt16>] = [:]
     ) {
         self.required = required
+        requiredInOrder = required.map { ($0.description, $0) }.sorted { $0.0 < $1.0 }.map(\.1)
         pace = Pace(rise: rise, fall: fall)
         self.paces = paces
         self.initiallyDown = initiallyDown
@@ -57,6 +62,8 @@ public struct ServiceHealth: Sendable {
 
     /// What to ask a server now.
     public var questions: Set<Probe> { required.union(learnt) }
+
+    public func asks(_ probe: Probe) -> Bool { required.contains(probe) || learnt.contains(probe) }
 
     /// Adds ports that clients were seen to use, in this order; at most `limit` in all. What a client can make
     /// us ask is not much, and what answers keeps its place.
@@ -76,6 +83,7 @@ public struct ServiceHealth: Sendable {
                 results.contains(where: \.hasAnswered) ? Self.patience.confirmed : Self.patience.unconfirmed
             guard !results.isEmpty, results.allSatisfy({ $0.fruitless >= patience }) else { continue }
             learnt.remove(probe)
+            steady[probe] = nil
             for server in probes.keys { probes[server]?[probe] = nil }
             forgotten.insert(port)
         }
@@ -96,28 +104,47 @@ public struct ServiceHealth: Sendable {
         !(probes[server]?[probe]?.isSteadilyUp ?? false)
     }
 
-    public mutating func record(_ result: ProbeResult, of probe: Probe, on server: IPv4Address) {
+    /// The verdict of the probe may change soon: it is worth asking again before its time.
+    public func isInTransition(_ probe: Probe, of server: IPv4Address) -> Bool {
+        probes[server]?[probe]?.isInTransition ?? false
+    }
+
+    /// True where other servers' verdicts may have changed, too.
+    @discardableResult
+    public mutating func record(_ result: ProbeResult, of probe: Probe, on server: IPv4Address) -> Bool {
+        let wasSteady = probes[server]?[probe]?.isSteadilyUp ?? false
         let fresh = ProbeHealth(verdict: initiallyDown.contains(server) ? .down : .unproven)
         let pace = paces[probe] ?? pace
         probes[server, default: [:]][probe, default: fresh].record(result, rise: pace.rise, fall: pace.fall)
         if initiallyDown.contains(server), debts(of: server).isEmpty { initiallyDown.remove(server) }
+        guard learnt.contains(probe), wasSteady != probes[server]?[probe]?.isSteadilyUp else { return false }
+        return count(wasSteady ? -1 : 1, of: probe)
+    }
+
+    /// True where it was the first server that answers, or the last one.
+    private mutating func count(_ change: Int, of probe: Probe) -> Bool {
+        let number = steady[probe, default: 0] + change
+        steady[probe] = number
+        return number == (change > 0 ? 1 : 0)
     }
 
     /// Knows nothing of the server any more.
     public mutating func remove(_ server: IPv4Address) {
+        for (probe, health) in probes[server] ?? [:] where health.isSteadilyUp && learnt.contains(probe) {
+            _ = count(-1, of: probe)
+        }
         probes[server] = nil
         initiallyDown.remove(server)
     }
 
     public func verdict(of server: IPv4Address) -> Verdict {
         let own = probes[server] ?? [:]
-        let failed = required.sorted { $0.description < $1.description }.first { own[$0]?.verdict == .down }
-        if let failed { return Verdict(isUp: false, isProven: true, reason: own[failed]?.failure) }
-        for (probe, health) in own where learnt.contains(probe) && health.verdict == .down && health.hasAnswered {
-            let others = probes.filter { $0.key != server }
-            if others.contains(where: { $0.value[probe]?.isSteadilyUp ?? false }) {
-                return Verdict(isUp: false, isProven: true, reason: health.failure)
-            }
+        if let failed = requiredInOrder.first(where: { own[$0]?.verdict == .down }) {
+            return Verdict(isUp: false, isProven: true, reason: own[failed]?.failure)
+        }
+        for (probe, health) in own where health.verdict == .down && health.hasAnswered && learnt.contains(probe) {
+            // It is not among them itself.
+            if steady[probe, default: 0] > 0 { return Verdict(isUp: false, isProven: true, reason: health.failure) }
         }
         if initiallyDown.contains(server) {
             let reason = debts(of: server).lazy.compactMap { own[$0]?.failure }.first

@@ -33,7 +33,7 @@ package enum File {
     }
 
     /// Readers see the old contents or the new ones, also after a crash: a temporary file takes the place of the old.
-    static func replace(_ path: String, with contents: [UInt8]) throws(SystemError) {
+    package static func replace(_ path: String, with contents: [UInt8]) throws(SystemError) {
         let temporary = "\(path).new"
         try write(contents, to: temporary, flags: O_CREAT | O_TRUNC, synchronized: true)
         guard rename(temporary, path) == 0 else { throw SystemError("write \(path)") }
@@ -43,12 +43,12 @@ package enum File {
         close(directory)
     }
 
-    static func parent(of path: String) -> String {
+    package static func parent(of path: String) -> String {
         path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
     }
 
     /// With the directories above it, mode 0700. Those that exist stay as they are.
-    static func makeDirectory(_ path: String) throws(SystemError) {
+    package static func makeDirectory(_ path: String) throws(SystemError) {
         if path.isEmpty || mkdir(path, 0o700) == 0 || errno == EEXIST { return }
         guard errno == ENOENT else { throw SystemError("create directory \(path)") }
         try makeDirectory(parent(of: path))

@@ -8,12 +8,17 @@ public struct InstancePaths: Sendable, Hashable {
     public let instance: String?
     /// /run/ipvsd[/INSTANCE]
     public let runDirectory: String
+    /// What outlives a reboot: /var/lib/ipvsd[/NAME]. Of an instance without a name in a network namespace the run
+    /// directory: it ends with its namespace, whose cookie the next boot may give to another one.
+    public let stateDirectory: String
 
     /// For the network namespace of the calling thread. A name is one path component: see `isValid(name:)`.
     public init(name override: String? = nil) {
         precondition(override.map(Self.isValid) ?? true, "a name of letters, digits, '.', '_' and '-'")
         instance = override ?? (Self.isInitialNetworkNamespace ? nil : "netns-\(Self.networkNamespace)")
         runDirectory = Self.base + (instance.map { "/" + $0 } ?? "")
+        stateDirectory =
+            override == nil && instance != nil ? runDirectory : "/var/lib/ipvsd" + (instance.map { "/" + $0 } ?? "")
     }
 
     private static let base = "/run/ipvsd"
@@ -35,6 +40,8 @@ public struct InstancePaths: Sendable, Hashable {
     public var lock: String { runDirectory + "/lock" }
     public var controlSocket: String { runDirectory + "/control.sock" }
     public var pidFile: String { runDirectory + "/pid" }
+    /// What operators changed by hand.
+    public var overrides: String { stateDirectory + "/overrides.json" }
 
     /// Removes the directory on bpffs that all instances share, where none is in it any more.
     public func removeBPFDirectoryIfEmpty() {

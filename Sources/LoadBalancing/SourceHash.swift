@@ -26,6 +26,23 @@ public enum SourceHash {
         return buckets
     }
 
+    /// While a server starts slowly it has so many tenths of its buckets, and more and more of the same; the others are
+    /// whose they would be without it. So no other server's clients are moved.
+    public static func buckets(weights: [Int], tenths: [Int]) -> [Int?] {
+        let whole = buckets(weights: weights)
+        let steady = weights.indices.filter { tenths[$0] >= SlowStart.whole }
+        guard steady.count < weights.count, steady.contains(where: { weights[$0] > 0 }) else { return whole }
+        let others = buckets(weights: steady.map { weights[$0] }).map { $0.map { steady[$0] } }
+        var passed = [Int](repeating: 0, count: weights.count)
+        return whole.indices.map { bucket in
+            guard let server = whole[bucket], weights[server] > 0 else { return whole[bucket] }
+            // Each ten in a row have all ranks; 7 and 3 are prime to ten, and spread them.
+            let rank = (passed[server] * 7 + server * 3) % SlowStart.whole
+            passed[server] += 1
+            return rank < tenths[server] ? server : others[bucket]
+        }
+    }
+
     /// The server for a bucket's clients, nil where they are refused: the bucket's own, if it is available, else none,
     /// or with `fallback` that of the first bucket that ip_vs_sh_get_fallback comes to.
     public static func server(

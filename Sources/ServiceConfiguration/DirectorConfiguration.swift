@@ -10,8 +10,8 @@ public struct DirectorConfiguration: Equatable, Sendable {
     public var checks: CheckPolicy
     /// By the services' addresses, the first of their listeners.
     public var serviceChecks: [ServiceAddress: ServiceChecks]
-    /// Services whose real servers get weight 0 while they are down, instead of being taken out: their connections go on.
-    public var inhibited: Set<ServiceAddress>
+    /// Of services whose real servers are taken out and back in another way than the plain one, by their addresses.
+    public var policies: [ServiceAddress: ServicePolicy]
     /// Unanswered SYNs trigger checks, and one repeated to a silent real server is scheduled anew.
     public var watchesSYNs: Bool
     /// Whether the director puts the VIPs on itself and announces them.
@@ -24,25 +24,32 @@ public struct DirectorConfiguration: Equatable, Sendable {
     /// While so many connections are half-open, new ones are not recorded: 0 for any number, nil for an eighth of the
     /// flow table.
     public var halfOpenLimit: Int?
+    /// What is told of the services' events, by the services' addresses.
+    public var notifications: [ServiceAddress: NotificationScript]
+    /// Where metrics are served over TCP, besides the control socket; nil: nowhere.
+    public var metricsListen: ListenAddress?
 
     public init(
         services: [VirtualService], interfaces: [String] = [], xdp: XDPPreference = .auto,
         checks: CheckPolicy = CheckPolicy(), serviceChecks: [ServiceAddress: ServiceChecks] = [:],
-        inhibited: Set<ServiceAddress> = [], watchesSYNs: Bool = true, managesAddress: Bool = true,
+        policies: [ServiceAddress: ServicePolicy] = [:], watchesSYNs: Bool = true, managesAddress: Bool = true,
         outerSources: IPv4Prefix? = nil, connections: Int = ConnectionLimits.defaultConnections,
-        timeouts: Timeouts = Timeouts(), halfOpenLimit: Int? = nil
+        timeouts: Timeouts = Timeouts(), halfOpenLimit: Int? = nil,
+        notifications: [ServiceAddress: NotificationScript] = [:], metricsListen: ListenAddress? = nil
     ) {
         self.services = services
         self.interfaces = interfaces
         self.xdp = xdp
         self.checks = checks
         self.serviceChecks = serviceChecks
-        self.inhibited = inhibited
+        self.policies = policies
         self.watchesSYNs = watchesSYNs
         self.managesAddress = managesAddress
         self.connections = connections
         self.timeouts = timeouts
         self.halfOpenLimit = halfOpenLimit
+        self.notifications = notifications
+        self.metricsListen = metricsListen
         self.outerSources = outerSources
     }
 
@@ -50,6 +57,13 @@ public struct DirectorConfiguration: Equatable, Sendable {
     public var vips: Set<IPv4Address> { Set(services.flatMap(\.listeners).map(\.vip)) }
 
     public func checks(of service: ServiceAddress) -> ServiceChecks { serviceChecks[service] ?? .policy(checks) }
+
+    public func policy(of service: ServiceAddress) -> ServicePolicy { policies[service] ?? ServicePolicy() }
+
+    /// Real servers, and sorry servers.
+    public var serverAddresses: Set<IPv4Address> {
+        Set(services.flatMap { $0.servers.map(\.address) }).union(policies.values.compactMap(\.sorryServer))
+    }
 
     /// Whether any service's real servers are asked anything.
     public var asksAnything: Bool { services.contains { checks(of: $0.address).asks } }

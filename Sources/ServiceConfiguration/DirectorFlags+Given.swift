@@ -17,8 +17,13 @@ extension DirectorFlags {
             name(\.udpTimeout, "--udp-timeout"), name(\.halfOpenLimit, "--half-open-limit"),
             name(\.interfaces, "--interface"), name(\.xdp, "--xdp"), name(\.check, "--check"),
             name(\.checkInterval, "--check-interval"), name(\.checkTimeout, "--check-timeout"),
+            name(\.checkFastInterval, "--check-fast-interval"), name(\.inhibit, "--inhibit"),
+            name(\.slowStart, "--slow-start"), name(\.flapDamping, "--flap-damping"), name(\.quorum, "--quorum"),
+            name(\.sorryServer, "--sorry-server"),
             name(\.rise, "--rise"), name(\.fall, "--fall"), name(\.noSYNWatch, "--no-syn-watch"),
             name(\.noAddress, "--no-address"), name(\.outerSourcePrefix, "--outer-source-prefix"),
+            name(\.notify, "--notify"),
+            name(\.metricsListen, "--metrics-listen"),
         ].compactMap(\.self)
     }
 }

@@ -28,12 +28,22 @@ public struct DirectorFlags: Sendable {
     public var xdp = "auto"
     public var check = "auto"
     public var checkInterval = "1s"
+    public var checkFastInterval: String?
     public var checkTimeout = "0.7s"
     public var rise = "2"
     public var fall = "2"
+    public var inhibit = false
+    public var slowStart: String?
+    public var flapDamping: String?
+    /// A sum of weights, perhaps with a hysteresis behind a slash.
+    public var quorum: String?
+    public var sorryServer: String?
     public var noSYNWatch = false
     public var noAddress = false
     public var outerSourcePrefix: String?
+    /// A program's absolute path.
+    public var notify: String?
+    public var metricsListen: String?
 
     public init(vips: [String] = [], backends: [String] = []) {
         self.vips = vips
@@ -71,20 +81,71 @@ public struct DirectorFlags: Sendable {
             halfOpenLimit, flag: "--half-open-limit", in: 0...Int(Int32.max), problem: "no number of connections",
             &findings)
         let timeouts = timeouts(&findings)
+        let program = notify.flatMap { text in
+            findings.attempt(Self.place("--notify", text)) { () throws(InvalidValue) in
+                try NotificationScript.program(text)
+            }
+        }
+        let metricsListen = metricsListen.flatMap { text in
+            findings.attempt(Self.place("--metrics-listen", text)) { () throws(InvalidValue) in
+                try ListenAddress(parsing: text)
+            }
+        }
+        let policy = policy(scheduler, servers: servers, vips: Set(addresses.map(\.vip)), &findings)
         guard findings.errors.isEmpty, !addresses.isEmpty, let scheduler, let onServerLoss, let xdp, let checks else {
             throw ConfigurationErrors(findings.errors)
         }
-        return DirectorConfiguration(
-            services: (oneService ? [addresses] : addresses.map { [$0] }).map {
+        let groups = oneService ? [addresses] : addresses.map { [$0] }
+        var configuration = DirectorConfiguration(
+            services: groups.map {
                 VirtualService(
                     address: $0[0], scheduler: scheduler, flags: flags, onServerLoss: onServerLoss,
                     persistence: persistence, isOnePacket: onePacket, otherAddresses: Array($0.dropFirst()),
                     maglevSize: maglevSize, servers: servers)
             },
-            interfaces: interfaces, xdp: xdp, checks: checks, watchesSYNs: !noSYNWatch,
+            interfaces: interfaces, xdp: xdp, checks: checks,
+            policies: policy == ServicePolicy()
+                ? [:] : Dictionary(uniqueKeysWithValues: groups.map { ($0[0], policy) }),
+            watchesSYNs: !noSYNWatch,
             managesAddress: !noAddress, outerSources: outerSources,
             connections: connections ?? ConnectionLimits.defaultConnections,
-            timeouts: timeouts, halfOpenLimit: halfOpenLimit)
+            timeouts: timeouts, halfOpenLimit: halfOpenLimit, metricsListen: metricsListen)
+        if let program {
+            for service in configuration.services {
+                configuration.notifications[service.address] = NotificationScript(command: [program])
+            }
+        }
+        return configuration
+    }
+
+    private func policy(
+        _ scheduler: Scheduler?, servers: [RealServer], vips: Set<IPv4Address>, _ findings: inout Findings
+    ) -> ServicePolicy {
+        func value<Value>(
+            _ text: String?, _ flag: String, _ body: (String) throws(InvalidValue) -> Value
+        ) -> Value? {
+            text.flatMap { text in
+                findings.attempt(Self.place(flag, text)) { () throws(InvalidValue) in try body(text) }
+            }
+        }
+        var policy = ServicePolicy(inhibits: inhibit)
+        policy.slowStart =
+            value(slowStart, "--slow-start") { text throws(InvalidValue) in
+                if let scheduler { try PolicyText.slowStart(of: scheduler) }
+                return try PolicyText.duration(text)
+            } ?? nil
+        policy.flapDamping =
+            value(flapDamping, "--flap-damping") { text throws(InvalidValue) in try PolicyText.duration(text) } ?? nil
+        let rule = value(quorum, "--quorum") { text throws(InvalidValue) in
+            try PolicyText.rule(text, servers: servers)
+        }
+        if let rule { policy.quorum = rule }
+        policy.sorryServer = value(sorryServer, "--sorry-server") { text throws(InvalidValue) in
+            let address = try AddressText.address(text)
+            try PolicyText.sorryServer(address, apartFrom: servers, vips: vips)
+            return address
+        }
+        return policy
     }
 
     private func persistence(_ findings: inout Findings) -> Persistence? {
@@ -234,20 +295,20 @@ public struct DirectorFlags: Sendable {
         let interval = findings.attempt(Self.place("--check-interval", checkInterval)) { () throws(InvalidValue) in
             try DurationText.parse(checkInterval)
         }
-        let timeout = findings.attempt(Self.place("--check-timeout", checkTimeout)) { () throws(InvalidValue) in
-            let timeout = try DurationText.parse(checkTimeout)
-            if let interval, timeout > interval {
-                let shortest = DurationText.format(DurationText.accepted.lowerBound)
-                throw InvalidValue(
-                    "longer than the check interval",
-                    accepted: "\(shortest) to the interval, \(DurationText.format(interval))")
+        let longest = interval ?? DurationText.accepted.upperBound
+        let fastInterval = checkFastInterval.flatMap { text in
+            findings.attempt(Self.place("--check-fast-interval", text)) { () throws(InvalidValue) in
+                try CheckPolicy.duration(text, within: longest)
             }
-            return timeout
+        }
+        let timeout = findings.attempt(Self.place("--check-timeout", checkTimeout)) { () throws(InvalidValue) in
+            try CheckPolicy.duration(checkTimeout, within: longest)
         }
         let rise = number(rise, flag: "--rise", in: 1...100, problem: "no number of checks", &findings)
         let fall = number(fall, flag: "--fall", in: 1...100, problem: "no number of checks", &findings)
         guard let kind, let interval, let timeout, let rise, let fall else { return nil }
-        return CheckPolicy(kind: kind, interval: interval, timeout: timeout, rise: rise, fall: fall)
+        return CheckPolicy(
+            kind: kind, interval: interval, fastInterval: fastInterval, timeout: timeout, rise: rise, fall: fall)
     }
 
     private func choice<Choice: CaseIterable & RawRepresentable<String>>(

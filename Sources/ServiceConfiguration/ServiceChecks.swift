@@ -18,6 +18,8 @@ public struct ServiceCheck: Hashable, Sendable {
     public var via: Check.Via
     /// From the start of one check of a server to the start of the next.
     public var interval: Duration
+    /// The same while a verdict is near.
+    public var fastInterval: Duration
     /// At most `interval`.
     public var timeout: Duration
     /// Successes in a row that bring a server up.
@@ -26,12 +28,13 @@ public struct ServiceCheck: Hashable, Sendable {
     public var fall: Int
 
     public init(
-        _ check: Check, via: Check.Via = .tunnel, interval: Duration = .seconds(1),
+        _ check: Check, via: Check.Via = .tunnel, interval: Duration = .seconds(1), fastInterval: Duration? = nil,
         timeout: Duration = .milliseconds(700), rise: Int = 2, fall: Int = 2
     ) {
         self.check = check
         self.via = via
         self.interval = interval
+        self.fastInterval = fastInterval ?? CheckPolicy.fastInterval(for: interval)
         self.timeout = timeout
         self.rise = rise
         self.fall = fall

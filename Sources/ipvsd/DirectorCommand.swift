@@ -1,4 +1,5 @@
 import ArgumentParser
+import Director
 import LoadBalancing
 import ServiceConfiguration
 
@@ -24,7 +25,7 @@ struct DirectorCommand: AsyncParsableCommand {
             Exit codes: 64 a bad value, 69 an interface is missing or busy, 71 the kernel refuses, 75 already \
             running, 77 no privilege.
             """,
-        version: "0.1.0",
+        version: Director.version,
         subcommands: Subcommands.all)
 
     @Option(
@@ -98,6 +99,12 @@ struct DirectorCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("From one check to the next.", valueName: "duration"))
     var checkInterval = "1s"
 
+    @Option(
+        help: ArgumentHelp(
+            "The same while a real server begins to fall or to rise. Default: three tenths of the interval.",
+            valueName: "duration"))
+    var checkFastInterval: String?
+
     @Option(help: ArgumentHelp("For each check; at most the interval.", valueName: "duration"))
     var checkTimeout = "0.7s"
 
@@ -114,6 +121,34 @@ struct DirectorCommand: AsyncParsableCommand {
             or rehash them to another server.
             """, valueName: "way"))
     var onServerLoss = "keep"
+
+    @Flag(help: "A real server that is down gets weight 0, instead of being taken out: its connections go on.")
+    var inhibit = false
+
+    @Option(
+        help: ArgumentHelp(
+            "A real server that comes back gets its share of new connections step by step, in so long.",
+            valueName: "duration"))
+    var slowStart: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            A real server that falls again and again is held out for longer and longer, as RFC 2439 has it: the \
+            half-life of what is held against it. Never for more than four of these, and never below the quorum.
+            """, valueName: "duration"))
+    var flapDamping: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            The sum of usable real servers' weights that a service needs, and a hysteresis: regained at their sum, lost \
+            below their difference. Default: 1/0.
+            """, valueName: "weight[/hysteresis]"))
+    var quorum: String?
+
+    @Option(help: ArgumentHelp("Serves while the quorum is lost; a real server, too.", valueName: "address"))
+    var sorryServer: String?
 
     @Flag(help: "All --vip are one service: one schedule, one persistence. Default: each is a service of its own.")
     var oneService = false
@@ -179,6 +214,22 @@ struct DirectorCommand: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             """
+            Run this program at every event of a service or real server, with IPVSD_EVENT, IPVSD_SERVICE, IPVSD_SERVER, \
+            IPVSD_REASON and others in its environment; it has 10 s. See 'ipvsd events --help'.
+            """, valueName: "path"))
+    var notify: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Serve metrics in Prometheus's format over TCP, as http://A.B.C.D:PORT/metrics, to whoever reaches that \
+            address. Default: to root only, by 'ipvsd metrics'.
+            """, valueName: "address:port"))
+    var metricsListen: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
             Take everything from a file in YAML instead of flags ('ipvsd check FILE' tries it). SIGHUP and 'ipvsd \
             reload' read it again.
             """, valueName: "file"))
@@ -211,15 +262,23 @@ struct DirectorCommand: AsyncParsableCommand {
         flags.udpTimeout = udpTimeout
         flags.halfOpenLimit = halfOpenLimit
         flags.interfaces = interface
-        flags.outerSourcePrefix = outerSourcePrefix
         flags.xdp = xdp
         flags.check = check
         flags.checkInterval = checkInterval
+        flags.checkFastInterval = checkFastInterval
         flags.checkTimeout = checkTimeout
+        flags.inhibit = inhibit
+        flags.slowStart = slowStart
+        flags.flapDamping = flapDamping
+        flags.quorum = quorum
+        flags.sorryServer = sorryServer
         flags.rise = rise
         flags.fall = fall
         flags.noSYNWatch = noSynWatch
         flags.noAddress = noAddress
+        flags.outerSourcePrefix = outerSourcePrefix
+        flags.notify = notify
+        flags.metricsListen = metricsListen
         let wanted: DirectorConfiguration
         do {
             if let config {

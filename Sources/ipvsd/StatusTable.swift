@@ -23,9 +23,15 @@ enum StatusTable {
                 var health = server.health.rawValue
                 if let since = server.since { health += " since \(since)" }
                 if let reason = server.reason { health += ": \(reason)" }
+                if let since = server.drained { health += ", drained since \(since)" }
+                if let end = server.heldUntil { health += ", held out until \(end)" }
+                if let end = server.wholeShareAt { health += ", starts slowly until \(end)" }
+                if server.isSorryServer {
+                    health = server.effectiveWeight == 1 ? "sorry server, serves" : "sorry server"
+                }
                 if server.overloaded, let upper = server.upperThreshold { health += ", overloaded (from \(upper) on)" }
                 rows.append(
-                    ["  ->", "\(server.address)", server.method, "\(server.weight)", "\(server.active)"]
+                    ["  ->", "\(server.address)", server.method, weight(server), "\(server.active)"]
                         + [
                             "\(server.inactive)", "\(server.connections)", "\(server.packets)", "\(server.bytes)",
                             health,
@@ -33,6 +39,14 @@ enum StatusTable {
             }
         }
         var lines = aligned(rows)
+        for service in status.services {
+            guard let quorum = service.quorum, let listener = service.listeners.first, !quorum.isUp else { continue }
+            let port = listener.port.map { ":\($0)" } ?? ""
+            lines.append(
+                "\(listener.vip)\(port) has lost its quorum: usable weight \(quorum.weight), required \(quorum.required)"
+                    + (quorum.hysteresis > 0 ? ", hysteresis \(quorum.hysteresis)" : "")
+                    + (quorum.sorryServerServes ? "; the sorry server serves" : ""))
+        }
         lines.append("")
         lines.append("received \(status.received), forwarded \(status.forwarded)")
         let reasons = status.reasons.merging(status.events) { one, _ in one }
@@ -49,6 +63,15 @@ enum StatusTable {
             lines.append("  the driver of \(name) failed to send \(errors)")
         }
         return lines.joined(separator: "\n")
+    }
+
+    /// The effective one, and the configured one behind it where it differs while the server is up.
+    private static func weight(_ server: DirectorStatus.Server) -> String {
+        guard let effective = server.effectiveWeight, server.health != .down, server.health != .removed,
+            effective != Double(server.weight)
+        else { return "\(server.weight)" }
+        let shown = effective == effective.rounded() ? "\(Int(effective))" : "\(effective)"
+        return "\(shown)/\(server.weight)"
     }
 
     /// As `ipvsadm -Ln` has it.

@@ -32,6 +32,21 @@ struct ProbeHealthTests {
         #expect(seen == expected)
     }
 
+    /// "t" where a verdict is near: after each of the results, with a rise of 2 and a fall of 3.
+    @Test(arguments: [
+        ("", "-"), ("+", "--"), ("-", "--"), ("+-", "--t"), ("+--+", "--tt-"), ("+---", "--tt-"), ("+---+", "--tt-t"),
+        ("+---+-", "--tt-t-"), ("-++", "--t-"),
+    ])
+    func transitions(results: String, expected: String) {
+        var health = ProbeHealth()
+        var seen = health.isInTransition ? "t" : "-"
+        for result in results {
+            health.record(result == "+" ? .success : .failure("no"), rise: 2, fall: 3)
+            seen += health.isInTransition ? "t" : "-"
+        }
+        #expect(seen == expected)
+    }
+
     /// What the last daemon took out has to rise.
     @Test func startsDown() {
         var health = ProbeHealth(verdict: .down)

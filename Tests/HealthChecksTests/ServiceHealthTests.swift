@@ -271,6 +271,41 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: one) == .init(isUp: true, isProven: true, reason: nil))
     }
 
+    /// Counts that are kept say what looking at all servers says, and every change of another server's verdict is told.
+    @Test func comparisonsAgainstANaiveModel() {
+        var random = SplitMix(state: 22)
+        let servers = (1...4).map { IPv4Address(0x0A00_0000 + $0) }
+        let ports: [UInt16] = [22, 25, 110]
+        for _ in 0..<200 {
+            var health = health([])
+            health.learn(ports: ports)
+            var model: [IPv4Address: [UInt16: ProbeHealth]] = [:]
+            func isUp(_ server: IPv4Address) -> Bool {
+                !ports.contains { port in
+                    guard let own = model[server]?[port], own.verdict == .down, own.hasAnswered else { return false }
+                    return servers.contains { $0 != server && model[$0]?[port]?.isSteadilyUp == true }
+                }
+            }
+            for _ in 0..<100 {
+                let before = servers.map(isUp)
+                let server = servers.randomElement(using: &random) ?? one
+                if Int.random(in: 0..<20, using: &random) == 0 {
+                    health.remove(server)
+                    model[server] = nil
+                } else {
+                    let port = ports.randomElement(using: &random) ?? 22
+                    let result: ProbeResult = Bool.random(using: &random) ? .success : .failure("no")
+                    model[server, default: [:]][port, default: ProbeHealth()].record(result, rise: 2, fall: 2)
+                    let others = health.record(result, of: .tcp(port: port), on: server)
+                    for (other, was) in zip(servers, before) where other != server && isUp(other) != was {
+                        #expect(others, "a change elsewhere that nobody was told")
+                    }
+                }
+                for server in servers { #expect(health.verdict(of: server).isUp == isUp(server)) }
+            }
+        }
+    }
+
     @Test func answeredPortsFillTheLimit() {
         var health = health([.ping], answered: [one: Set(1...5), two: Set(5...8)])
         health.learn(ports: [22])

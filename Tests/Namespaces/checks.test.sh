@@ -65,7 +65,7 @@ FILE
     server_start rs2
 }
 
-weighs() { [[ $(server_status "$1" weight) == "$2" ]]; }
+weighs() { [[ $(server_status "$1" effectiveWeight) == "$2" ]]; }
 
 test_scripts_and_files_set_weights() {
     cat >"$LAB_DIR/load.sh" <<'SCRIPT'
@@ -221,12 +221,12 @@ FILE
     in_ns rs2 nft add chain ip closed input "{ type filter hook input priority 0; }"
     in_ns rs2 nft add rule ip closed input tcp dport 8080 reject with tcp reset
     wait_until 6 "rs2 to be down" unhealthy $RS2
-    equal "$(server_status $RS2 weight)" 0 "its weight"
+    equal "$(server_status $RS2 effectiveWeight)" 0 "its weight"
     equal "$(fetch 20 | served)" "rs1 20" "who serves"
     equal "$(server_status $RS2 active)" 1 "its connections"
     in_ns rs2 nft delete table ip closed
     wait_until 10 "rs2 to be back" healthy $RS2
-    equal "$(server_status $RS2 weight)" 1 "its weight afterwards"
+    equal "$(server_status $RS2 effectiveWeight)" 1 "its weight afterwards"
 }
 
 test_a_reload_may_end_all_checks_and_begin_them_again() {

@@ -17,7 +17,10 @@ struct CodingTests {
         encoder.outputFormatting = .sortedKeys
         let json = String(decoding: try encoder.encode(CheckPolicy(kind: .tcp(port: 80))), as: UTF8.self)
         #expect(
-            json == #"{"fall":2,"intervalMilliseconds":1000,"kind":"tcp:80","rise":2,"timeoutMilliseconds":700}"#)
+            json == """
+                {"fall":2,"fastIntervalMilliseconds":300,"intervalMilliseconds":1000,"kind":"tcp:80","rise":2,\
+                "timeoutMilliseconds":700}
+                """)
     }
 
     @Test(arguments: [

@@ -41,7 +41,11 @@ struct ConfigurationFileTests {
                 RealServer(
                     address: IPv4Address("10.0.0.13")!, weight: 2, thresholds: ConnectionThresholds(upper: 500)),
             ])
-        #expect(configuration.inhibited == [web.address])
+        #expect(
+            configuration.policy(of: web.address)
+                == ServicePolicy(
+                    inhibits: true, slowStart: .seconds(30), flapDamping: .seconds(60),
+                    quorum: Quorum.Rule(required: 3, hysteresis: 1), sorryServer: IPv4Address("10.0.0.99")))
         #expect(
             try configuration.checks(of: web.address)
                 == .listed([
@@ -78,6 +82,8 @@ struct ConfigurationFileTests {
         (flags.connections, flags.tcpTimeout, flags.udpTimeout) = ("1000", "10m", "10s")
         (flags.halfOpenLimit, flags.noAddress, flags.noSYNWatch) = ("7", true, true)
         flags.outerSourcePrefix = "172.16.0.0/16"
+        (flags.inhibit, flags.slowStart, flags.flapDamping) = (true, "30s", "1m")
+        (flags.quorum, flags.sorryServer, flags.checkFastInterval) = ("3/1", "10.0.0.99", "0.5s")
         let file = """
             interfaces: [eth0, eth1]
             xdp: generic
@@ -87,13 +93,19 @@ struct ConfigurationFileTests {
             half-open-limit: 7
             outer-source-prefix: 172.16.0.0/16
             timeouts: {tcp: 10m, udp: 10s}
-            defaults: {interval: 2s, timeout: 1s, rise: 3, fall: 4, on-server-loss: reset}
+            defaults: {interval: 2s, fast-interval: 0.5s, timeout: 1s, rise: 3, fall: 4, on-server-loss: reset}
             services:
               - listeners: [10.0.0.100:80, 10.0.0.100:443]
                 scheduler: mh
                 sched-flags: mh-port
                 maglev-size: 65537
                 persistence: {timeout: 5m, netmask: 255.255.255.0}
+                inhibit: true
+                slow-start: 30s
+                flap-damping: 1m
+                quorum: 3
+                hysteresis: 1
+                sorry-server: 10.0.0.99
                 servers: [10.0.0.11=3:100/50, {address: 10.0.0.12}]
             """
         #expect(try Self.parse(file) == flags.configuration())
@@ -124,7 +136,7 @@ struct ConfigurationFileTests {
         let expected = [
             "f:1: interfaces 'a b': the name has a space, slash or colon (accepted: 1 to 15 bytes without space, slash and colon)",
             "f:2: xdpp: unknown key (accepted: interfaces, xdp, addresses, syn-watch, outer-source-prefix, connections, "
-                + "half-open-limit, timeouts, defaults, services)",
+                + "half-open-limit, timeouts, metrics-listen, defaults, services)",
             "f:4: scheduler wlx: unknown scheduler (accepted: \(Scheduler.allCases.map(\.rawValue).joined(separator: ", ")))",
             "f:5: rise 0: no number of checks (accepted: 1 to 100)",
             "f:7: listeners 10.0.0.300: 10.0.0.300 is no IPv4 address (accepted: A.B.C.D, A.B.C.D:PORT or A.B.C.D:PORT/tcp|udp)",
@@ -201,6 +213,76 @@ struct ConfigurationFileTests {
     func kinds(text: String, check: Check) throws {
         let configuration = try Self.parse(Self.service + "  checks: [\(text)]")
         #expect(configuration.checks(of: Self.address) == .listed([ServiceCheck(check)]))
+    }
+
+    @Test(arguments: [
+        ("slow-start: 0.5s", "f:1: slow-start 0.5s: out of range (accepted: 1s to 1h)"),
+        ("slow-start: soon", "f:1: slow-start soon: no duration (accepted: 1s to 1h, as in 1s, 700ms, 0.7s, 2m)"),
+        (
+            "scheduler: fo, slow-start: 9s",
+            "f:1: slow-start 9s: fo has no shares that could grow (accepted: with rr, wrr, lc, wlc, sed, nq, sh, mh, twos)"
+        ),
+        ("flap-damping: 2h", "f:1: flap-damping 2h: out of range (accepted: 1s to 1h)"),
+        (
+            "quorum: 3",
+            "f:1: quorum 3: the quorum, 3, can never be reached (accepted: at most 2 in all, the sum of the real servers' weights)"
+        ),
+        (
+            "quorum: 2, hysteresis: 1",
+            "f:1: quorum 2: the quorum, 2, and its hysteresis, 1, can never be reached (accepted: at most 2 in all, the sum of the real servers' weights)"
+        ),
+        ("quorum: 2, hysteresis: 2", "f:1: hysteresis 2: no hysteresis for a quorum of 2 (accepted: 0 to 1)"),
+        ("quorum: 0", "f:1: quorum 0: no sum of weights (accepted: 1 to 999999999)"),
+        (
+            "sorry-server: 10.0.0.12",
+            "f:1: sorry-server 10.0.0.12: 10.0.0.12 is one of the real servers (accepted: another server than these)"
+        ),
+        (
+            "sorry-server: 10.0.0.100",
+            "f:1: sorry-server 10.0.0.100: 10.0.0.100 is a VIP (accepted: the sorry server's own address)"
+        ),
+        (
+            "interval: 1s, fast-interval: 2s",
+            "f:1: fast-interval 2s: longer than the check interval (accepted: 10ms to the interval, 1s)"
+        ),
+    ])
+    func badPolicies(keys: String, error: String) {
+        let file = "services: [{listeners: '10.0.0.100:80', servers: [10.0.0.11, 10.0.0.12], \(keys)}]"
+        #expect(Self.errors(file) == [error])
+    }
+
+    /// In the defaults slow start is for those that have shares, and a service may be without what they say.
+    @Test func defaultsOfPolicies() throws {
+        let configuration = try Self.parse(
+            """
+            defaults: {slow-start: 30s, flap-damping: 1m, quorum: 2, hysteresis: 1, servers: [10.0.0.11=4, 10.0.0.12=4]}
+            services:
+              - {listeners: "10.0.0.100:80", slow-start: off}
+              - {listeners: "10.0.0.100:81", scheduler: fo, quorum: 1}
+              - {listeners: "10.0.0.100:82", quorum: 1}
+            """)
+        let policies = configuration.services.map { configuration.policy(of: $0.address) }
+        #expect(
+            policies[0]
+                == ServicePolicy(flapDamping: .seconds(60), quorum: Quorum.Rule(required: 2, hysteresis: 1)))
+        #expect(policies[2] == ServicePolicy(slowStart: .seconds(30), flapDamping: .seconds(60)))
+        #expect(policies[1] == ServicePolicy(flapDamping: .seconds(60)))
+    }
+
+    @Test func aFasterIntervalGoesWithItsInterval() throws {
+        let configuration = try Self.parse(
+            """
+            defaults: {interval: 2s, fast-interval: 1s, servers: 10.0.0.11}
+            services:
+              - {listeners: "10.0.0.100:80"}
+              - {listeners: "10.0.0.100:81", interval: 10s}
+              - {listeners: "10.0.0.100:82", interval: 10s, fast-interval: 2s}
+            """)
+        let fast = configuration.services.map { service -> Duration? in
+            guard case .policy(let policy) = configuration.checks(of: service.address) else { return nil }
+            return policy.fastInterval
+        }
+        #expect(fast == [.seconds(1), .seconds(3), .seconds(2)])
     }
 
     @Test func aShorterIntervalShortensAnInheritedTimeout() throws {

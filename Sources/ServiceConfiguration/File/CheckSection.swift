@@ -78,7 +78,8 @@ struct CheckSection {
             kind = found
         }
         return CheckPolicy(
-            kind: kind, interval: pace.interval, timeout: pace.timeout, rise: pace.rise, fall: pace.fall)
+            kind: kind, interval: pace.interval, fastInterval: pace.fastInterval,
+            timeout: pace.timeout, rise: pace.rise, fall: pace.fall)
     }
 
     private static func one(
@@ -111,7 +112,8 @@ struct CheckSection {
             return nil
         }
         return ServiceCheck(
-            check, via: ownVia, interval: own.interval, timeout: own.timeout, rise: own.rise, fall: own.fall)
+            check, via: ownVia, interval: own.interval, fastInterval: own.fastInterval, timeout: own.timeout,
+            rise: own.rise, fall: own.fall)
     }
 }
 

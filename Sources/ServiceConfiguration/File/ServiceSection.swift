@@ -6,25 +6,28 @@ struct ServiceSection {
     /// What `defaults` may say for all services.
     static let defaultKeys =
         [
-            "scheduler", "sched-flags", "maglev-size", "persistence", "one-packet", "on-server-loss", "inhibit",
-            "weight",
-            "upper-threshold", "lower-threshold", "servers", "check", "checks", "via",
-        ] + CheckPace.keys
+            "scheduler", "sched-flags", "maglev-size", "persistence", "one-packet", "on-server-loss", "weight",
+            "upper-threshold", "lower-threshold", "servers", "check", "checks", "via", NotifySection.key,
+        ] + PolicySection.keys + CheckPace.keys
     static let keys = ["listeners"] + defaultKeys
     private static let serverKeys = ["address", "weight", "upper-threshold", "lower-threshold"]
 
     /// With the place of each.
     let listeners: [(address: ServiceAddress, place: String)]
     private let section: YAMLSection
+    /// Without what it has from the defaults.
+    private let own: YAMLSection
     private let pace: CheckPace
     private let isComplete: Bool
 
     init(_ own: YAMLSection, defaults: YAMLSection?, pace: CheckPace?, _ findings: inout Findings) {
+        self.own = own
         // Of two ways to say the same the service's own counts.
         var apart = Set(CheckPace.keys)
         if own.has("check") || own.has("checks") { apart.formUnion(["check", "checks"]) }
         if own.has("scheduler") { apart.formUnion(["sched-flags", "maglev-size"]) }
         if own.has("upper-threshold") { apart.insert("lower-threshold") }
+        if own.has("quorum") { apart.insert("hysteresis") }
         section = own.inheriting(from: defaults, apart: apart)
         self.pace = CheckPace(own, inheriting: pace, &findings)
         var listeners: [(ServiceAddress, String)] = []
@@ -46,7 +49,9 @@ struct ServiceSection {
         _ = thresholds(defaults, &findings)
         _ = persistence(defaults, &findings)
         _ = CheckSection.via(defaults, &findings)
-        for key in ["one-packet", "inhibit"] { _ = defaults.flag(key, &findings) }
+        _ = NotifySection.script(defaults, &findings)
+        _ = defaults.flag("one-packet", &findings)
+        _ = PolicySection.policy(defaults, &findings)
     }
 
     func service(apartFrom vips: Set<IPv4Address>, _ findings: inout Findings) -> VirtualService? {
@@ -76,7 +81,16 @@ struct ServiceSection {
         CheckSection.checks(section, pace: pace, listeners: listeners.map(\.address), &findings)
     }
 
-    func inhibits(_ findings: inout Findings) -> Bool { section.flag("inhibit", &findings) ?? false }
+    func notification(_ findings: inout Findings) -> NotificationScript? { NotifySection.script(section, &findings) }
+
+    func policy(
+        of service: VirtualService, apartFrom vips: Set<IPv4Address>, _ findings: inout Findings
+    ) -> ServicePolicy {
+        var policy = PolicySection.policy(section, &findings)
+        PolicySection.judge(policy, of: service, section, own: own, apartFrom: vips, &findings)
+        if !service.scheduler.hasShares { policy.slowStart = nil }
+        return policy
+    }
 
     // MARK: Scheduling
 

@@ -1,0 +1,344 @@
+public import LoadBalancing
+
+/// A service's real servers over time: results of checks in, transitions and effective weights out. It has no clock:
+/// whoever calls says what time it is.
+///
+/// A server is *good* by its checks' verdict, and *up* where it is good and flap damping does not hold it out.
+public struct ServiceState: Sendable {
+    public typealias Instant = ContinuousClock.Instant
+
+    public struct Server: Sendable {
+        public fileprivate(set) var condition: EffectiveWeight.Condition
+        /// When it went up or down.
+        public fileprivate(set) var since: Instant
+        /// Why it is down.
+        public fileprivate(set) var reason: String?
+        /// It is good, and held out until then.
+        public fileprivate(set) var heldUntil: Instant?
+        /// It starts slowly since then.
+        public fileprivate(set) var slowSince: Instant?
+        /// Its checks have nothing against it.
+        public fileprivate(set) var isGood: Bool
+        fileprivate var damping = FlapDamping()
+        /// Of the checks that say one; the smallest counts.
+        fileprivate var askedWeights: [Probe: UInt16] = [:]
+
+        /// What it would count toward the quorum if it were up.
+        fileprivate var potential: Int { condition.isDrained ? 0 : Int(condition.asked ?? condition.configured) }
+    }
+
+    /// What became of a result, or of time.
+    public struct Changes: Sendable {
+        public var transitions: [HealthTransition] = []
+        /// Effective weights are others than before.
+        public var hasNewWeights = false
+    }
+
+    public private(set) var health: ServiceHealth
+    public private(set) var policy: ServicePolicy
+    public private(set) var quorum: Quorum
+    public private(set) var servers: [IPv4Address: Server] = [:]
+    /// Of servers that are up and not drained: what the quorum is judged by.
+    public private(set) var usableWeight = 0
+    /// How many they are that have a weight.
+    public private(set) var usableCount = 0
+    /// The weight, if all were up.
+    private var totalWeight = 0
+    /// How many of the servers are up.
+    public private(set) var numberUp = 0
+    /// Those that time alone changes.
+    private var starting: Set<IPv4Address> = []
+    private var held: Set<IPv4Address> = []
+    /// The sorry server, while it has the place of the real servers.
+    private var servingSorry: IPv4Address?
+
+    /// A service that begins. Servers count as up until their first check, without slow start, but for those in `down`.
+    /// `sorryServerServed`: what it did under the last daemon; nil: there was none.
+    public init(
+        servers: [RealServer], policy: ServicePolicy, health: ServiceHealth, down: Set<IPv4Address> = [],
+        sorryServerServed: Bool? = nil, at now: Instant
+    ) {
+        self.health = health
+        self.policy = policy
+        quorum = Quorum(policy.quorum, wasUp: true)
+        for server in servers {
+            let isUp = !down.contains(server.address)
+            self.servers[server.address] = Server(
+                condition: EffectiveWeight.Condition(configured: server.weight, isUp: isUp), since: now,
+                reason: isUp ? nil : "was down when this daemon took over", isGood: isUp)
+            count(server.address, 1)
+        }
+        quorum =
+            sorryServerServed.map { Quorum(policy.quorum, wasUp: !$0) } ?? Quorum(policy.quorum, weight: usableWeight)
+        servingSorry = isReplaced ? policy.sorryServer : nil
+    }
+
+    // MARK: What it says
+
+    /// The sorry server has the place of the real servers.
+    public var isReplaced: Bool { policy.sorryServer != nil && !quorum.isUp }
+
+    public func effectiveWeight(of server: IPv4Address) -> EffectiveWeight? {
+        servers[server].map {
+            EffectiveWeight(of: $0.condition, inhibits: policy.inhibits, isReplaced: isReplaced)
+        }
+    }
+
+    /// Time alone may change something: `advance` is to be called now and then.
+    public var isTimed: Bool { !starting.isEmpty || !held.isEmpty }
+
+    /// When a server that starts slowly has its whole share.
+    public func wholeShare(of server: IPv4Address) -> Instant? {
+        guard let slowStart = policy.slowStart else { return nil }
+        return servers[server]?.slowSince.map { $0 + slowStart }
+    }
+
+    /// Whether the service would still have its quorum without these servers, of which some may be out anyway.
+    public func keepsQuorum(without drained: Set<IPv4Address>) -> Bool {
+        quorum.holds(at: usableWeight - drained.reduce(0) { $0 + Int(servers[$1]?.condition.usable ?? 0) })
+    }
+
+    // MARK: What it is told
+
+    /// `weight`: what the check asks for, where it passed.
+    public mutating func record(
+        _ result: ProbeResult, of probe: Probe, on server: IPv4Address, weight: UInt16? = nil, at now: Instant
+    ) -> Changes {
+        var changes = Changes()
+        guard servers[server] != nil, health.asks(probe) else { return changes }
+        if result.isSuccess, servers[server]?.askedWeights[probe] != weight {
+            servers[server]?.askedWeights[probe] = weight
+        }
+        if health.record(result, of: probe, on: server) {
+            for address in servers.keys { settle(address, at: now, &changes) }
+        } else {
+            settle(server, at: now, &changes)
+        }
+        follow(&changes, at: now)
+        return changes
+    }
+
+    /// What time alone changed.
+    public mutating func advance(to now: Instant) -> Changes {
+        var changes = Changes()
+        for address in starting { growShare(of: address, at: now, &changes) }
+        for address in held { settle(address, at: now, &changes) }
+        follow(&changes, at: now)
+        return changes
+    }
+
+    private mutating func growShare(of address: IPv4Address, at now: Instant, _ changes: inout Changes) {
+        guard let slowStart = policy.slowStart, let server = servers[address], let since = server.slowSince else {
+            starting.remove(address)
+            return
+        }
+        let tenths = SlowStart.tenths(after: now - since, of: slowStart)
+        guard tenths != server.condition.tenths else { return }
+        servers[address]?.condition.tenths = tenths
+        changes.hasNewWeights = true
+        guard tenths == SlowStart.whole else { return }
+        servers[address]?.slowSince = nil
+        starting.remove(address)
+    }
+
+    /// By hand: these get no new connections, and no others.
+    public mutating func setDrained(_ drained: Set<IPv4Address>, at now: Instant) -> Changes {
+        var changes = Changes()
+        for (address, server) in servers where server.condition.isDrained != drained.contains(address) {
+            change(address) { $0.condition.isDrained.toggle() }
+            changes.hasNewWeights = true
+        }
+        follow(&changes, at: now)
+        return changes
+    }
+
+    /// Ports that clients were seen to use, and which of those that were learnt before nobody answers any more.
+    public mutating func learn(ports: [UInt16], at now: Instant) -> (forgotten: Set<UInt16>, changes: Changes) {
+        var changes = Changes()
+        health.learn(ports: ports)
+        let forgotten = health.forget()
+        if !forgotten.isEmpty { for address in servers.keys { settle(address, at: now, &changes) } }
+        follow(&changes, at: now)
+        return (forgotten, changes)
+    }
+
+    /// Another configuration of the same service. `health`: under other checks, which know nothing yet; nil: they are
+    /// the same. `asks`: false where nothing is checked any more.
+    public mutating func reconfigure(
+        servers wanted: [RealServer], policy: ServicePolicy, health: ServiceHealth?, asks: Bool, at now: Instant
+    ) -> Changes {
+        self.policy = policy
+        let present = Set(wanted.map(\.address))
+        for address in servers.keys where !present.contains(address) {
+            count(address, -1)
+            self.health.remove(address)
+            servers[address] = nil
+            starting.remove(address)
+            held.remove(address)
+        }
+        if let health { self.health = health }
+        for server in wanted {
+            if servers[server.address] == nil { add(server, at: now) }
+            change(server.address) {
+                $0.condition.configured = server.weight
+                if health != nil {
+                    $0.askedWeights = [:]
+                    $0.condition.asked = nil
+                }
+                if !asks, !$0.condition.isUp {
+                    $0.condition.isUp = true
+                    $0.since = now
+                }
+                if !asks {
+                    $0.isGood = true
+                    $0.reason = nil
+                }
+                if policy.slowStart == nil {
+                    $0.slowSince = nil
+                    $0.condition.tenths = SlowStart.whole
+                }
+                if policy.flapDamping == nil || !asks {
+                    $0.damping = FlapDamping()
+                    $0.heldUntil = nil
+                }
+            }
+        }
+        starting = starting.filter { servers[$0]?.slowSince != nil }
+        held = held.filter { servers[$0]?.heldUntil != nil }
+        quorum.rule = policy.quorum
+        var changes = Changes(hasNewWeights: true)
+        for address in servers.keys { settle(address, at: now, &changes) }
+        follow(&changes, at: now)
+        return changes
+    }
+
+    /// One more for a service that runs: it has nothing in its caches.
+    private mutating func add(_ server: RealServer, at now: Instant) {
+        servers[server.address] = Server(
+            condition: EffectiveWeight.Condition(configured: server.weight), since: now, isGood: true)
+        count(server.address, 1)
+        startSlowly(server.address, at: now)
+    }
+
+    // MARK: How it judges
+
+    /// Makes the server follow its checks' verdict.
+    private mutating func settle(_ address: IPv4Address, at now: Instant, _ changes: inout Changes) {
+        guard let server = servers[address] else { return }
+        let verdict = health.verdict(of: address)
+        if verdict.isUp { followWeight(of: address, &changes) }
+        switch (server.isGood, verdict.isUp) {
+        case (true, false):
+            servers[address]?.isGood = false
+            servers[address]?.heldUntil = nil
+            held.remove(address)
+            if let halfLife = policy.flapDamping { servers[address]?.damping.fall(at: now, halfLife: halfLife) }
+            servers[address]?.reason = verdict.reason
+            if server.condition.isUp { takeOut(address, at: now, reason: verdict.reason, &changes) }
+        case (false, true):
+            servers[address]?.isGood = true
+            bringBack(address, at: now, &changes)
+        case (true, true):
+            if !server.condition.isUp { bringBack(address, at: now, &changes) }
+        case (false, false):
+            if server.reason != verdict.reason { servers[address]?.reason = verdict.reason }
+        }
+    }
+
+    private mutating func followWeight(of address: IPv4Address, _ changes: inout Changes) {
+        guard let server = servers[address] else { return }
+        let weight = server.askedWeights.values.min()
+        guard weight != server.condition.asked else { return }
+        let before = server.condition.asked ?? server.condition.configured
+        change(address) { $0.condition.asked = weight }
+        changes.transitions.append(.weight(address, weight ?? server.condition.configured, before: before))
+        changes.hasNewWeights = true
+    }
+
+    private mutating func takeOut(_ address: IPv4Address, at now: Instant, reason: String?, _ changes: inout Changes) {
+        change(address) {
+            $0.condition.isUp = false
+            $0.condition.tenths = SlowStart.whole
+            $0.since = now
+            $0.slowSince = nil
+        }
+        starting.remove(address)
+        changes.transitions.append(.serverDown(address, reason: reason))
+        changes.hasNewWeights = true
+    }
+
+    /// Unless damping holds it out, and the service can do without it.
+    private mutating func bringBack(_ address: IPv4Address, at now: Instant, _ changes: inout Changes) {
+        if let halfLife = policy.flapDamping, canSpare, let server = servers[address],
+            let end = server.damping.heldUntil(at: now, halfLife: halfLife)
+        {
+            if server.heldUntil == nil {
+                servers[address]?.heldUntil = end
+                servers[address]?.reason = "passes its checks again, but fell too often"
+                held.insert(address)
+                changes.transitions.append(.serverHeld(address, for: end - now))
+            }
+            return
+        }
+        change(address) {
+            $0.condition.isUp = true
+            $0.since = now
+            $0.reason = nil
+            $0.heldUntil = nil
+            $0.damping.release()
+        }
+        held.remove(address)
+        startSlowly(address, at: now)
+        changes.transitions.append(.serverUp(address))
+        changes.hasNewWeights = true
+    }
+
+    private mutating func startSlowly(_ address: IPv4Address, at now: Instant) {
+        guard policy.slowStart != nil else { return }
+        servers[address]?.slowSince = now
+        servers[address]?.condition.tenths = 1
+        starting.insert(address)
+    }
+
+    /// Those that are up can bear it that others are held out: they are a quorum, and half of the service.
+    private var canSpare: Bool {
+        quorum.isUp && usableWeight > 0 && usableWeight >= policy.quorum.required && 2 * usableWeight >= totalWeight
+    }
+
+    /// What follows for the others, and for the service, from a change of who is up.
+    private mutating func follow(_ changes: inout Changes, at now: Instant) {
+        guard changes.hasNewWeights else { return }
+        if !canSpare, !held.isEmpty {
+            // First who would come back first.
+            let order = held.map { (servers[$0]?.heldUntil ?? now, $0) }.sorted { $0 < $1 }
+            for (_, address) in order where !canSpare { bringBack(address, at: now, &changes) }
+        }
+        if quorum.follow(weight: usableWeight) {
+            changes.transitions.append(
+                quorum.isUp ? .quorumRegained(weight: usableWeight) : .quorumLost(weight: usableWeight))
+        }
+        let serving = isReplaced ? policy.sorryServer : nil
+        guard serving != servingSorry else { return }
+        if let servingSorry { changes.transitions.append(.sorryServer(servingSorry, serves: false)) }
+        if let serving { changes.transitions.append(.sorryServer(serving, serves: true)) }
+        servingSorry = serving
+    }
+
+    // MARK: Sums
+
+    private mutating func change(_ address: IPv4Address, _ body: (inout Server) -> Void) {
+        guard var server = servers[address] else { return }
+        count(address, -1)
+        body(&server)
+        servers[address] = server
+        count(address, 1)
+    }
+
+    private mutating func count(_ address: IPv4Address, _ sign: Int) {
+        guard let server = servers[address] else { return }
+        usableWeight += sign * Int(server.condition.usable)
+        if server.condition.usable > 0 { usableCount += sign }
+        totalWeight += sign * server.potential
+        if server.condition.isUp { numberUp += sign }
+    }
+}

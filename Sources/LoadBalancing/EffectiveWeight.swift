@@ -1,0 +1,70 @@
+/// What a real server counts for, of all that bears on it: the one place where that is decided.
+public struct EffectiveWeight: Hashable, Sendable {
+    /// What is known of a real server.
+    public struct Condition: Hashable, Sendable {
+        public var configured: UInt16
+        /// What its checks say, and damping after them.
+        public var isUp: Bool
+        /// The weight that its checks ask for instead of the configured one.
+        public var asked: UInt16?
+        /// By hand: it gets no new connections, healthy or not.
+        public var isDrained: Bool
+        /// How far its slow start is.
+        public var tenths: Int
+
+        public init(
+            configured: UInt16, isUp: Bool = true, asked: UInt16? = nil, isDrained: Bool = false,
+            tenths: Int = SlowStart.whole
+        ) {
+            self.configured = configured
+            self.isUp = isUp
+            self.asked = asked
+            self.isDrained = isDrained
+            self.tenths = tenths
+        }
+
+        /// What it counts toward its service's quorum: slow start or not.
+        public var usable: UInt16 { isUp && !isDrained ? asked ?? configured : 0 }
+    }
+
+    /// How the schedulers have the server.
+    public enum Standing: Hashable, Sendable {
+        /// In their tables, by its weight; weight 0 quiesces it: its persistent clients stay.
+        case listed
+        /// It is out. What becomes of its connections says `ServerLoss`.
+        case down
+        /// In no table, and persistent clients leave it; but its connections go on. So are a sorry server that is not
+        /// needed, and the real servers whose place it has.
+        case standby
+    }
+
+    public var standing: Standing
+    /// Without slow start.
+    public var weight: UInt16
+    /// So many tenths of it count; all ten where slow start is over.
+    public var tenths: Int
+
+    private init(_ standing: Standing, weight: UInt16 = 0, tenths: Int = SlowStart.whole) {
+        self.standing = standing
+        self.weight = weight
+        self.tenths = tenths
+    }
+
+    /// `inhibits`: a server that is down gets weight 0, instead of being taken out. `isReplaced`: the service's sorry
+    /// server serves in its place.
+    public init(of server: Condition, inhibits: Bool = false, isReplaced: Bool = false) {
+        switch server {
+        case _ where !server.isUp && !inhibits: self.init(.down)
+        case _ where isReplaced: self.init(.standby)
+        case _ where !server.isUp || server.isDrained: self.init(.listed)
+        default: self.init(.listed, weight: server.asked ?? server.configured, tenths: server.tenths)
+        }
+    }
+
+    public static func sorryServer(serves: Bool) -> EffectiveWeight {
+        serves ? EffectiveWeight(.listed, weight: 1) : EffectiveWeight(.standby)
+    }
+
+    /// As `status` shows it: the weight, or what slow start leaves of it.
+    public var shown: Double { Double(Int(weight) * tenths) / Double(SlowStart.whole) }
+}

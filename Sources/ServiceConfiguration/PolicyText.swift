@@ -1,0 +1,53 @@
+internal import LoadBalancing
+
+/// What flags and files say of a service's policy.
+enum PolicyText {
+    static let quorums = 1...999_999_999
+    static let noQuorum = "no sum of weights"
+
+    /// Nil: off.
+    static func duration(_ text: String) throws(InvalidValue) -> Duration? {
+        text == "off" ? nil : try DurationText.parse(text, in: .seconds(1) ... .seconds(3600))
+    }
+
+    /// Less than the quorum, as in keepalived.
+    static func hysteresis(_ text: String, quorum: Int) throws(InvalidValue) -> Int {
+        try AddressText.number(text, in: 0...(quorum - 1), problem: "no hysteresis for a quorum of \(quorum)")
+    }
+
+    /// `N` or `N/HYSTERESIS`.
+    static func rule(_ text: String, servers: [RealServer]) throws(InvalidValue) -> Quorum.Rule {
+        let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+        var rule = Quorum.Rule(required: try AddressText.number(parts[0], in: quorums, problem: noQuorum))
+        if parts.count > 1 { rule.hysteresis = try hysteresis(String(parts[1]), quorum: rule.required) }
+        try quorum(rule, of: servers)
+        return rule
+    }
+
+    static func slowStart(of scheduler: Scheduler) throws(InvalidValue) {
+        guard !scheduler.hasShares else { return }
+        let schedulers = Scheduler.allCases.filter(\.hasShares).map(\.rawValue).joined(separator: ", ")
+        throw InvalidValue("\(scheduler.rawValue) has no shares that could grow", accepted: "with \(schedulers)")
+    }
+
+    static func sorryServer(
+        _ server: IPv4Address, apartFrom servers: [RealServer], vips: Set<IPv4Address>
+    ) throws(InvalidValue) {
+        if vips.contains(server) {
+            throw InvalidValue("\(server) is a VIP", accepted: "the sorry server's own address")
+        }
+        if servers.contains(where: { $0.address == server }) {
+            throw InvalidValue("\(server) is one of the real servers", accepted: "another server than these")
+        }
+    }
+
+    /// Checks may ask for other weights; but what is configured has to do.
+    static func quorum(_ rule: Quorum.Rule, of servers: [RealServer]) throws(InvalidValue) {
+        let sum = servers.reduce(0) { $0 + Int($1.weight) }
+        guard rule.regainedAt > sum else { return }
+        let hysteresis = rule.hysteresis > 0 ? " and its hysteresis, \(rule.hysteresis)," : ""
+        throw InvalidValue(
+            "the quorum, \(rule.required),\(hysteresis) can never be reached",
+            accepted: "at most \(sum) in all, the sum of the real servers' weights")
+    }
+}

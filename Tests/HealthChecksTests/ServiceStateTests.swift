@@ -1,0 +1,371 @@
+import LoadBalancing
+import Testing
+
+@testable import HealthChecks
+
+/// Real servers over time, by a clock that the tests turn.
+struct ServiceStateTests {
+    let one = IPv4Address(0x0A00_0001)
+    let two = IPv4Address(0x0A00_0002)
+    let three = IPv4Address(0x0A00_0003)
+    let sorry = IPv4Address(0x0A00_0063)
+    private let start = ContinuousClock.now
+    private let web = Probe.tcp(port: 80)
+
+    private func at(_ seconds: Double) -> ContinuousClock.Instant { start + .milliseconds(Int(seconds * 1000)) }
+
+    /// One success brings a server up, one failure takes it down.
+    private func state(
+        _ policy: ServicePolicy, weights: [UInt16] = [1, 1, 1], down: Set<IPv4Address> = []
+    ) -> ServiceState {
+        ServiceState(
+            servers: zip([one, two, three], weights).map { RealServer(address: $0, weight: $1) }, policy: policy,
+            health: ServiceHealth(required: [web], rise: 1, fall: 1, initiallyDown: down), down: down, at: start)
+    }
+
+    private func fail(_ server: IPv4Address, _ state: inout ServiceState, _ seconds: Double) -> [HealthTransition] {
+        state.record(.failure("refused"), of: web, on: server, at: at(seconds)).transitions
+    }
+
+    private func pass(_ server: IPv4Address, _ state: inout ServiceState, _ seconds: Double) -> [HealthTransition] {
+        state.record(.success, of: web, on: server, at: at(seconds)).transitions
+    }
+
+    // MARK: Up and down
+
+    @Test func everyChangeIsToldOnce() {
+        var state = state(ServicePolicy())
+        #expect(pass(one, &state, 0).isEmpty)
+        #expect(fail(one, &state, 1) == [.serverDown(one, reason: "refused")])
+        #expect(fail(one, &state, 2).isEmpty)
+        #expect(state.effectiveWeight(of: one)?.standing == .down && state.numberUp == 2)
+        #expect(state.servers[one]?.since == at(1))
+        #expect(pass(one, &state, 3) == [.serverUp(one)])
+        #expect(state.servers[one]?.reason == nil && state.effectiveWeight(of: one)?.weight == 1)
+    }
+
+    @Test func resultsThatChangeNothingAskForNothing() {
+        var state = state(ServicePolicy())
+        for second in 0..<10 {
+            let changes = state.record(.success, of: web, on: one, at: at(Double(second)))
+            #expect(!changes.hasNewWeights && changes.transitions.isEmpty && !state.isTimed)
+        }
+        #expect(!state.record(.success, of: .ping, on: one, at: at(11)).hasNewWeights, "nobody asked that")
+        #expect(!state.record(.success, of: web, on: sorry, at: at(11)).hasNewWeights, "nobody's server")
+    }
+
+    @Test func checksSetWeights() {
+        var state = state(ServicePolicy())
+        let changes = state.record(.success, of: web, on: one, weight: 7, at: at(1))
+        #expect(changes.transitions == [.weight(one, 7, before: 1)] && changes.hasNewWeights)
+        #expect(state.effectiveWeight(of: one)?.weight == 7 && state.usableWeight == 9)
+        #expect(
+            state.record(.success, of: web, on: one, weight: 0, at: at(2)).transitions
+                == [.weight(one, 0, before: 7)])
+        #expect(state.usableWeight == 2)
+        // A check that fails asks for nothing; its last word counts.
+        _ = fail(one, &state, 3)
+        #expect(pass(one, &state, 4) == [.weight(one, 1, before: 0), .serverUp(one)])
+    }
+
+    @Test func inhibitedServersStayWithWeightZero() {
+        var state = state(ServicePolicy(inhibits: true))
+        _ = fail(one, &state, 1)
+        #expect(state.effectiveWeight(of: one)?.standing == .listed && state.effectiveWeight(of: one)?.weight == 0)
+        #expect(state.usableWeight == 2)
+    }
+
+    // MARK: Slow start
+
+    @Test func sharesGrowInTenSteps() {
+        var state = state(ServicePolicy(slowStart: .seconds(9)), weights: [4, 4, 4])
+        #expect(state.effectiveWeight(of: one)?.tenths == 10, "a service that begins has nobody to wait for")
+        _ = fail(one, &state, 1)
+        #expect(!state.isTimed)
+        _ = pass(one, &state, 10)
+        #expect(state.isTimed && state.wholeShare(of: one) == at(19))
+        var seen: [Int] = []
+        for tenth in 0...100 {
+            let changes = state.advance(to: at(10 + Double(tenth) / 10))
+            let tenths = state.effectiveWeight(of: one)?.tenths ?? 0
+            #expect(changes.hasNewWeights == (seen.last ?? 1 != tenths))
+            #expect(changes.transitions.isEmpty)
+            if seen.last != tenths { seen.append(tenths) }
+            if tenth == 0 { #expect(tenths == 1) }
+            if tenth == 45 { #expect(tenths == 5 && state.effectiveWeight(of: one)?.shown == 2) }
+            if tenth == 89 { #expect(tenths == 9) }
+        }
+        #expect(seen == Array(1...10))
+        #expect(!state.isTimed && state.wholeShare(of: one) == nil)
+        // Slow or not, it counts as a whole toward the quorum.
+        #expect(state.usableWeight == 12)
+    }
+
+    @Test func aSlowStartThatFailsBeginsAnew() {
+        var state = state(ServicePolicy(slowStart: .seconds(9)))
+        _ = fail(one, &state, 1)
+        _ = pass(one, &state, 2)
+        _ = state.advance(to: at(8))
+        #expect(state.effectiveWeight(of: one)?.tenths == 7)
+        _ = fail(one, &state, 8)
+        _ = state.advance(to: at(9))
+        #expect(!state.isTimed)
+        _ = pass(one, &state, 20)
+        #expect(state.effectiveWeight(of: one)?.tenths == 1)
+    }
+
+    @Test func newServersStartSlowlyAndOldOnesAreLeftAlone() {
+        var state = state(ServicePolicy(slowStart: .seconds(9)))
+        let more = [one, two, three, sorry].map { RealServer(address: $0) }
+        _ = state.reconfigure(servers: more, policy: state.policy, health: nil, asks: true, at: at(5))
+        #expect(state.effectiveWeight(of: sorry)?.tenths == 1 && state.effectiveWeight(of: one)?.tenths == 10)
+        _ = state.reconfigure(servers: more, policy: ServicePolicy(), health: nil, asks: true, at: at(6))
+        #expect(state.effectiveWeight(of: sorry)?.tenths == 10)
+    }
+
+    // MARK: Quorum
+
+    @Test func theSorryServerServesWhileTheQuorumIsLost() {
+        var state = state(ServicePolicy(quorum: Quorum.Rule(required: 2), sorryServer: sorry))
+        #expect(fail(one, &state, 1) == [.serverDown(one, reason: "refused")])
+        #expect(!state.isReplaced)
+        #expect(
+            fail(two, &state, 2) == [
+                .serverDown(two, reason: "refused"), .quorumLost(weight: 1), .sorryServer(sorry, serves: true),
+            ])
+        #expect(state.isReplaced && state.effectiveWeight(of: three)?.standing == .standby)
+        #expect(state.effectiveWeight(of: two)?.standing == .down)
+        #expect(
+            pass(one, &state, 3) == [
+                .serverUp(one), .quorumRegained(weight: 2), .sorryServer(sorry, serves: false),
+            ])
+        #expect(state.effectiveWeight(of: three)?.standing == .listed)
+    }
+
+    @Test func hysteresisIsKeepalivedsOne() {
+        var state = state(ServicePolicy(quorum: Quorum.Rule(required: 4, hysteresis: 1)), weights: [2, 2, 2])
+        #expect(state.quorum.isUp)
+        #expect(fail(one, &state, 1).count == 1, "4 is no less than 4 - 1")
+        #expect(fail(two, &state, 2).last == .quorumLost(weight: 2))
+        #expect(pass(two, &state, 3).count == 1, "4 is less than 4 + 1")
+        #expect(!state.quorum.isUp)
+        #expect(pass(one, &state, 4).last == .quorumRegained(weight: 6))
+        // And it is lost with the last server, whatever the hysteresis.
+        #expect(!Quorum(Quorum.Rule(required: 2, hysteresis: 1), wasUp: true).holds(at: 0))
+        #expect(Quorum(Quorum.Rule(required: 2, hysteresis: 1), wasUp: true).holds(at: 1))
+    }
+
+    @Test func drainedServersDoNotCount() {
+        var state = state(ServicePolicy(quorum: Quorum.Rule(required: 2), sorryServer: sorry))
+        #expect(state.keepsQuorum(without: [one]) && !state.keepsQuorum(without: [one, two]))
+        #expect(state.setDrained([one], at: at(1)).hasNewWeights)
+        #expect(state.effectiveWeight(of: one)?.standing == .listed && state.effectiveWeight(of: one)?.weight == 0)
+        #expect(state.usableWeight == 2 && !state.setDrained([one], at: at(2)).hasNewWeights)
+        #expect(!state.keepsQuorum(without: [two]))
+        #expect(state.setDrained([two, three], at: at(3)).transitions.last == .sorryServer(sorry, serves: true))
+        #expect(state.setDrained([], at: at(4)).transitions.last == .sorryServer(sorry, serves: false))
+    }
+
+    @Test func aSorryServerThatChangesIsTold() {
+        var state = state(ServicePolicy(sorryServer: sorry))
+        for server in [one, two, three] { _ = fail(server, &state, 1) }
+        #expect(state.isReplaced)
+        let servers = [one, two].map { RealServer(address: $0) }
+        let changes = state.reconfigure(
+            servers: servers, policy: ServicePolicy(sorryServer: three), health: nil, asks: true, at: at(2))
+        #expect(changes.transitions == [.sorryServer(sorry, serves: false), .sorryServer(three, serves: true)])
+    }
+
+    /// Under another daemon's sorry server, hysteresis goes on where it was.
+    @Test func takesOverTheQuorum() {
+        let servers = [one, two, three].map { RealServer(address: $0) }
+        let policy = ServicePolicy(quorum: Quorum.Rule(required: 2, hysteresis: 1), sorryServer: sorry)
+        for served in [true, false] {
+            let state = ServiceState(
+                servers: servers, policy: policy,
+                health: ServiceHealth(required: [web], rise: 1, fall: 1, initiallyDown: [one]), down: [one],
+                sorryServerServed: served, at: start)
+            #expect(state.isReplaced == served)
+        }
+    }
+
+    // MARK: Flap damping
+
+    private let damped = ServicePolicy(flapDamping: .seconds(60))
+
+    @Test func theThirdFallInQuickSuccessionHoldsAServerOut() {
+        var state = state(damped)
+        #expect(fail(one, &state, 1).count == 1 && pass(one, &state, 2) == [.serverUp(one)])
+        #expect(fail(one, &state, 3).count == 1 && pass(one, &state, 4) == [.serverUp(one)])
+        _ = fail(one, &state, 5)
+        let told = pass(one, &state, 6)
+        guard case .serverHeld(one, let time) = told.first, told.count == 1 else {
+            Issue.record("\(told)")
+            return
+        }
+        // A penalty of nearly three decays to 0.75 in nearly two half-lives.
+        #expect((.seconds(105) ... .seconds(120)).contains(time), "\(time)")
+        #expect(pass(one, &state, 7).isEmpty, "told once")
+        #expect(state.effectiveWeight(of: one)?.standing == .down && state.servers[one]?.heldUntil == at(6) + time)
+        #expect(state.advance(to: at(5.9) + time).transitions.isEmpty)
+        #expect(state.advance(to: at(6.1) + time).transitions == [.serverUp(one)])
+        #expect(state.servers[one]?.heldUntil == nil && !state.isTimed)
+    }
+
+    /// Longer and longer, up to four half-lives.
+    @Test func everyFurtherFallHoldsItLonger() {
+        var state = state(damped)
+        var held: [Duration] = []
+        for fall in 0..<40 {
+            let now = Double(fall * 2)
+            _ = fail(one, &state, now)
+            for case .serverHeld(_, let time) in pass(one, &state, now + 1) { held.append(time) }
+        }
+        #expect(held.count == 38)
+        for (shorter, longer) in zip(held, held.dropFirst()) { #expect(longer >= shorter - .milliseconds(1)) }
+        #expect((.seconds(200) ... .seconds(240)).contains(held.last ?? .zero), "\(held)")
+    }
+
+    @Test func calmIsForgiven() {
+        var state = state(damped)
+        for fall in 0..<20 {
+            // Every two half-lives: the penalty never passes 4/3.
+            #expect(fail(one, &state, Double(fall * 120)).count == 1)
+            #expect(pass(one, &state, Double(fall * 120 + 1)) == [.serverUp(one)])
+        }
+    }
+
+    @Test func theLastServersAreNeverHeldOut() {
+        var state = state(damped)
+        for fall in 0..<5 {
+            _ = fail(one, &state, Double(fall * 2))
+            _ = pass(one, &state, Double(fall * 2 + 1))
+        }
+        #expect(state.servers[one]?.heldUntil != nil)
+        // Two of three are up; with one alone the held one is wanted.
+        #expect(fail(two, &state, 20) == [.serverDown(two, reason: "refused"), .serverUp(one)])
+        #expect(state.servers[one]?.heldUntil == nil)
+        // Nor is one that would be the second of three.
+        for fall in 0..<5 {
+            _ = fail(one, &state, Double(30 + fall * 2))
+            #expect(pass(one, &state, Double(31 + fall * 2)) == [.serverUp(one)])
+        }
+    }
+
+    @Test func aQuorumIsNeverKeptLost() {
+        var state = state(
+            ServicePolicy(flapDamping: .seconds(60), quorum: Quorum.Rule(required: 3), sorryServer: sorry))
+        for fall in 0..<5 {
+            #expect(fail(one, &state, Double(fall * 2)).contains(.quorumLost(weight: 2)))
+            #expect(pass(one, &state, Double(fall * 2 + 1)).contains(.quorumRegained(weight: 3)))
+        }
+    }
+
+    // MARK: Many
+
+    /// A result touches its own server, not its thousands of neighbours.
+    @Test func resultsCostTheSameWithTenThousandServers() {
+        func cost(servers count: UInt32) -> Duration {
+            let addresses = (0..<count).map { IPv4Address(0x0A00_0000 + $0) }
+            var state = ServiceState(
+                servers: addresses.map { RealServer(address: $0) },
+                policy: ServicePolicy(flapDamping: .seconds(1), quorum: Quorum.Rule(required: 1)),
+                health: ServiceHealth(required: [web], rise: 1, fall: 1), at: start)
+            var best = Duration.seconds(3600)
+            for round in 0..<5 {
+                let before = ContinuousClock.now
+                for number in 0..<2000 {
+                    let server = addresses[number * 7 % addresses.count]
+                    let result: ProbeResult = number % 5 == round ? .failure("no") : .success
+                    _ = state.record(result, of: web, on: server, at: at(Double(round)))
+                }
+                best = min(best, before.duration(to: .now))
+            }
+            return best
+        }
+        let (few, many) = (cost(servers: 20), cost(servers: 10_000))
+        #expect(many < few * 10, "\(few) with 20, \(many) with 10,000")
+    }
+
+    // MARK: All of it together
+
+    /// Random results, times and changes against a model that computes everything anew.
+    @Test func againstANaiveModel() {
+        var random = SplitMix(state: 2439)
+        let servers = [one, two, three]
+        for _ in 0..<200 {
+            let policy = ServicePolicy(
+                inhibits: .random(using: &random),
+                slowStart: Bool.random(using: &random) ? .seconds(.random(in: 1...30, using: &random)) : nil,
+                flapDamping: Bool.random(using: &random) ? .seconds(.random(in: 1...30, using: &random)) : nil,
+                quorum: Quorum.Rule(
+                    required: .random(in: 2...5, using: &random), hysteresis: .random(in: 0...1, using: &random)),
+                sorryServer: Bool.random(using: &random) ? sorry : nil)
+            let weights = (0..<3).map { _ in UInt16.random(in: 0...3, using: &random) }
+            var state = state(policy, weights: weights)
+            var isUp = Dictionary(uniqueKeysWithValues: servers.map { ($0, true) })
+            var asked: [IPv4Address: UInt16] = [:]
+            var drained: Set<IPv4Address> = []
+            let whole = weights.reduce(0) { $0 + Int($1) }
+            var hadQuorum = whole >= policy.quorum.required + policy.quorum.hysteresis
+            var sorryServes = policy.sorryServer != nil && !hadQuorum
+            var now = 0.0
+            for _ in 0..<100 {
+                now += Double.random(in: 0...3, using: &random)
+                let server = servers.randomElement(using: &random) ?? one
+                let before = servers.map { state.effectiveWeight(of: $0) }
+                let changes: ServiceState.Changes
+                switch Int.random(in: 0..<10, using: &random) {
+                case 0:
+                    drained = Set(servers.filter { _ in Bool.random(using: &random) })
+                    changes = state.setDrained(drained, at: at(now))
+                case 1...2: changes = state.advance(to: at(now))
+                case 3...6:
+                    let weight = Bool.random(using: &random) ? UInt16.random(in: 0...3, using: &random) : nil
+                    changes = state.record(.success, of: web, on: server, weight: weight, at: at(now))
+                    asked[server] = weight
+                default: changes = state.record(.failure("no"), of: web, on: server, at: at(now))
+                }
+                // What is told says who is up, and what serves.
+                for transition in changes.transitions {
+                    switch transition {
+                    case .serverUp(let server):
+                        #expect(isUp[server] == false)
+                        isUp[server] = true
+                    case .serverDown(let server, _):
+                        #expect(isUp[server] == true)
+                        isUp[server] = false
+                    case .quorumLost, .quorumRegained: hadQuorum.toggle()
+                    case .sorryServer(_, let serves): sorryServes = serves
+                    case .serverHeld(let server, let time):
+                        #expect(isUp[server] == false && time <= (policy.flapDamping ?? .zero) * 4)
+                    case .weight(let server, let weight, _):
+                        #expect(weight == asked[server] ?? weights[servers.firstIndex(of: server) ?? 0])
+                    }
+                }
+                var sum = 0
+                for (index, server) in servers.enumerated() {
+                    let weight = asked[server] ?? weights[index]
+                    let effective = state.effectiveWeight(of: server)
+                    #expect(state.servers[server]?.condition.isUp == isUp[server])
+                    if isUp[server] == true, !drained.contains(server) { sum += Int(weight) }
+                    let standing: EffectiveWeight.Standing =
+                        isUp[server] == false && !policy.inhibits ? .down : sorryServes ? .standby : .listed
+                    #expect(effective?.standing == standing)
+                    let counts = isUp[server] == true && !drained.contains(server) && standing == .listed
+                    #expect(effective?.weight == (counts ? weight : 0))
+                    #expect((1...10).contains(effective?.tenths ?? 0))
+                }
+                #expect(state.usableWeight == sum)
+                #expect(sorryServes == (policy.sorryServer != nil && !hadQuorum))
+                let threshold = policy.quorum.required + (hadQuorum ? -1 : 1) * policy.quorum.hysteresis
+                #expect(hadQuorum == (sum > 0 && sum >= threshold), "\(sum), \(policy.quorum)")
+                // Whoever is held out can be spared.
+                for server in servers where state.servers[server]?.heldUntil != nil {
+                    #expect(sum > 0 && sum >= policy.quorum.required && hadQuorum)
+                }
+                if servers.map({ state.effectiveWeight(of: $0) }) != before { #expect(changes.hasNewWeights) }
+            }
+        }
+    }
+}
