@@ -9,7 +9,7 @@ IPVSD=$(realpath "$IPVSD")
 results=$(mktemp)
 trap 'rm -f "$results"' EXIT
 
-[ $# -gt 0 ] || set -- kernel interfaces doctor
+[ $# -gt 0 ] || set -- kernel interfaces doctor tunnel walks
 # A NIC whose driver merges frames, for interfaces.test.sh.
 export GUEST_QEMU="-netdev hubport,id=hub,hubid=0 -device vmxnet3,netdev=hub"
 # The guest knows nothing of this shell's variables.
