@@ -3,18 +3,20 @@ import LoadBalancing
 import RealServerSetup
 import ServiceConfiguration
 
-/// What `realserver-setup --persist[=BY]` means on this host, in this network namespace.
+/// What `realserver-setup --persist` and `--persist-by` mean on this host, in this network namespace.
 struct PersistOption {
     static let accepted = HostManager.allCases.map(\.rawValue).joined(separator: ", ")
 
     /// Nil: by what runs the host.
     private let manager: HostManager?
 
+    init() { manager = nil }
+
     init(by text: String) throws {
-        manager = HostManager(rawValue: text)
-        guard manager != nil || text == RealServerSetupCommand.automatically else {
-            throw Failure(.badValue, "--persist=\(text): unknown (accepted: \(Self.accepted), or --persist alone)")
+        guard let manager = HostManager(rawValue: text) else {
+            throw Failure(.badValue, "--persist-by \(text): unknown (accepted: \(Self.accepted))")
         }
+        self.manager = manager
     }
 
     /// With the VIPs that are to be there after a start already.
@@ -36,7 +38,7 @@ struct PersistOption {
                 throw Failure(
                     .kernel,
                     "--persist: neither systemd nor ifup runs here, so that nothing would set it up after a restart "
-                        + "(accepted: this command where the machine or container is started, or --persist=BY for another)"
+                        + "(accepted: this command where the machine or container is started, or --persist-by, for another)"
                 )
             }
             return (manager, nil)
@@ -50,7 +52,7 @@ struct PersistOption {
         guard manager ?? .unit == .unit else {
             throw Failure(
                 .badValue,
-                "--persist=\(manager?.rawValue ?? ""): that runs the machine's own network, not namespace \(namespace) (accepted: unit)"
+                "--persist-by \(manager?.rawValue ?? ""): that runs the machine's own network, not namespace \(namespace) (accepted: unit)"
             )
         }
         guard manager != nil || HostManager.hasSystemd else {

@@ -35,12 +35,13 @@ struct RealServerSetupCommand: AsyncParsableCommand {
             "A file of virtual IPs: one a line, '#' begins a comment. Repeats, also beside --vip.", valueName: "path"))
     var vipFile: [String] = []
 
+    @Flag(help: "Have it made again when the machine starts, by what runs this host's network.")
+    var persist = false
+
     @Option(
-        defaultAsFlag: Self.automatically,
         help: ArgumentHelp(
-            "Have it outlive a restart, by what runs this host's network, or as told: \(PersistOption.accepted).",
-            valueName: "by"))
-    var persist: String?
+            "Have it made again by this, whatever runs here: \(PersistOption.accepted).", valueName: "name"))
+    var persistBy: String?
 
     @Option(
         help: ArgumentHelp(
@@ -63,8 +64,6 @@ struct RealServerSetupCommand: AsyncParsableCommand {
     @Flag(help: "Change nothing, but find and name what is wrong; see 'ipvsd doctor'.")
     var check = false
 
-    static let automatically = "auto"
-
     @OptionGroup var doctor: DoctorOptions
     @OptionGroup var common: CommonOptions
 
@@ -72,7 +71,7 @@ struct RealServerSetupCommand: AsyncParsableCommand {
         try await reporting {
             try Self.naming {
                 let instance = try common.instance()
-                if persist != nil, undo || check {
+                if try persistOption != nil, undo || check {
                     let other = undo ? "--undo" : "--check"
                     throw Failure(.badValue, "--persist: beside \(other) (accepted: beside what is to be set up)")
                 }
@@ -126,7 +125,7 @@ struct RealServerSetupCommand: AsyncParsableCommand {
         let vips = try addresses()
         let setup = RealServerSetup(
             vips: vips, mss: try policy(), interfaces: try interfaces(), instance: instance,
-            bootSetup: try persist.map { try PersistOption(by: $0).bootSetup(vips, arguments: bootArguments) })
+            bootSetup: try persistOption?.bootSetup(vips, arguments: bootArguments))
         var count = 0
         if dryRun {
             for step in try setup.plan() {
@@ -141,6 +140,13 @@ struct RealServerSetupCommand: AsyncParsableCommand {
             }
         }
         if count == 0 { print("nothing to change: this machine is set up") }
+    }
+
+    private var persistOption: PersistOption? {
+        get throws {
+            if let persistBy { return try PersistOption(by: persistBy) }
+            return persist ? PersistOption() : nil
+        }
     }
 
     /// What a later run of this command has to be told besides the VIPs.
