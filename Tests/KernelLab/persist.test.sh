@@ -23,7 +23,7 @@ few_services() {
     local unit keep=' systemd-journald.service systemd-sysctl.service dbus.service '
     rm -rf /etc/systemd/system/*.wants /etc/systemd/network
     mkdir -p /etc/systemd/network /etc/systemd/system/{multi-user,network-online}.target.wants
-    for unit in /lib/systemd/system/{sysinit,multi-user,local-fs}.target.wants/* systemd-udevd.service; do
+    for unit in /lib/systemd/system/{sysinit,multi-user}.target.wants/* systemd-udevd.service; do
         unit=${unit##*/}
         [[ $keep == *" $unit "* ]] || ln -sf /dev/null "/etc/systemd/system/$unit"
     done
@@ -62,17 +62,17 @@ boot() {
     BOX=$!
     disown "$BOX"
     wait_until 20 "systemd" is_systemd
-    read -r MACHINE _ <"/proc/$BOX/task/$BOX/children"
+    MACHINE=$(init_of "$BOX")
     echo "$BOX $MACHINE" >"$LAB_DIR/machine"
     plug_in
     wait_until 20 "the end of the boot" booted
     echo "# booted in $((WAITED_MS / 1000)) s, emulated"
 }
 
-is_systemd() {
-    local process
-    read -r process _ <"/proc/$BOX/task/$BOX/children" && [[ $(<"/proc/$process/comm") == systemd ]]
-}
+# Its only child, as a pid of the guest's.
+init_of() { cut -d' ' -f1 "/proc/$1/task/$1/children"; }
+
+is_systemd() { grep -qx systemd "/proc/$(init_of "$BOX")/comm"; }
 
 plug_in() {
     ip link add wire type veth peer name eth0 netns "$MACHINE"

@@ -17,6 +17,7 @@ ask() {
     expect "$1: none of them passed the director" test "$(capture_count)" = 0
 }
 
+needs ipvsadm
 step "a client, a director, three real servers with web servers"
 lab_up
 for host in rs1 rs2 rs3; do server_start $host; done

@@ -30,20 +30,19 @@ on client ping -c 1 -W $((2 * LAB_SLOW)) 192.168.2.10
 expect "there and back, one hop for each gateway" says 'ttl=62'
 
 step "HTTP across"
-mkdir "$LAB_DIR/www"
-echo "from behind gw2" >"$LAB_DIR/www/index.html"
-head -c 300000 /dev/urandom >"$LAB_DIR/www/big"
-web server "$LAB_DIR/www"
+LAB_BIG=$LAB_DIR/big
+head -c 300000 /dev/urandom >"$LAB_BIG"
+server_start server
 capture internet eth0 2 "ip proto 4"
 on client curl -s --max-time $((10 * LAB_SLOW)) http://192.168.2.10/
-expect "the page" says '^from behind gw2$'
+expect "the page" says '^server$'
 captured
-expect "the internet saw gateways' addresses outside" says '(198.51.100.1 > 203.0.113.1|203.0.113.1 > 198.51.100.1)'
-expect "the server saw the client's own address" grep -q '^192.168.1.10 ' "$LAB_DIR/server.web"
+expect "the internet saw the gateways' addresses outside" says '(198.51.100.1 > 203.0.113.1|203.0.113.1 > 198.51.100.1)'
+expect "and the private ones inside: nothing was translated" says '192.168.1.10\.[0-9]+ > 192.168.2.10.80'
 
 step "300,000 bytes: segments that fill 1500 bytes do not fit the tunnel, and gw2 says so (path MTU discovery)"
 on client curl -s --max-time $((20 * LAB_SLOW)) -o "$LAB_DIR/got" http://192.168.2.10/big
-expect "they arrive whole" cmp "$LAB_DIR/www/big" "$LAB_DIR/got"
+expect "they arrive whole" cmp "$LAB_BIG" "$LAB_DIR/got"
 on server ip route get 192.168.1.10
 expect "the server has learnt the tunnel's MTU" says 'mtu 1480'
 finish

@@ -12,6 +12,14 @@ source "$HERE/../lab.sh"
 [ -x "$IPVSD" ] || IPVSD=$(command -v ipvsd) || fail "no program: build it, or set IPVSD"
 PROBLEMS=0
 
+# needs PROGRAM...   or the walk says what is missing
+needs() {
+    local program missing=()
+    for program; do command -v "$program" >/dev/null || missing+=("$program"); done
+    ((${#missing[@]} == 0)) || fail "not installed: ${missing[*]} (Debian: nginx-light for nginx)"
+}
+needs ip ping tcpdump curl nginx
+
 step() { printf '\n==> %s\n' "$*"; }
 
 # hosts NAME...   without a wire yet
@@ -85,21 +93,13 @@ expect() {
 
 says() { grep -qE -- "$1" <<<"$OUTPUT"; }
 
-# web HOST DIRECTORY   a web server on every address; its log is $LAB_DIR/HOST.web
-web() {
-    printf '    %-9s # python3 -m http.server 80\n' "$1"
-    LAB_VIA=nsenter spawn "$1" "$LAB_DIR/$1.web" "$PYTHON" -m http.server --directory "$2" 80
-    disown "$SPAWNED"
-    wait_until 20 "the web server on $1" listening "$1" 80
-}
-
 finish() {
     echo
     ((PROBLEMS == 0)) || { echo "$PROBLEMS expectations were not met"; exit 1; }
     echo "all as expected"
 }
 
-# tunnel_gone HOST...   as `ipvsd tunnel delete --all` leaves it; of what else it may say, ours is only that it succeeds
+# Journals outlive namespaces: so the tunnels go first.
 walk_end() {
     local name
     for name in $(lab_namespaces); do
