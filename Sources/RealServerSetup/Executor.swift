@@ -59,7 +59,8 @@ struct Executor {
             try socket.removeRule(rule)
             try journal.undo(.rule(rule))
         case .write(let file): try write(file)
-        case .reload(let manager): manager.reload()
+        case .removeFile(let path): try journal.undo(.file(path: path))
+        case .reload: HostManager.reload()
         }
     }
 

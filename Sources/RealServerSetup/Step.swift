@@ -23,8 +23,9 @@ public struct Step: Sendable, Hashable, CustomStringConvertible {
         case removeRule(Rule)
         /// What has all of this made again when the machine starts.
         case write(BootFile)
-        /// The host's managers are to read their files again.
-        case reload(HostManager)
+        case removeFile(String)
+        /// systemd is to read its files again.
+        case reload
     }
 
     public let action: Action

@@ -6,12 +6,16 @@
 #     its tunnel "lb" plays the director: what it sends to a VIP goes to 10.0.0.11 inside IPIP
 source "$(dirname "$0")/../Namespaces/harness.sh"
 VIP2=10.0.0.101 BLUE=10.0.0.200
+# Outlives the lab that a failed test ends.
+RUNNING=/run/persist.machine
 
 # All of it is gone with the guest; on any other machine it would stay.
 [ -n "${KERNEL_LAB:-}" ] || { echo "not ok - persist (to be run by kernel-lab.sh only)"; exit 1; }
 
 scenario_up() {
     LAB_DIR=$(mktemp -d "${TMPDIR:-/tmp}/$LAB.XXXXXX")
+    [ ! -e $RUNNING ] || power_off
+    rm -rf /etc/ipvsd /etc/network/if-up.d/ipvsd-realserver
     few_services
     run_by_networkd
     printf '%s # the first\n' $VIP >"$LAB_DIR/vips"
@@ -37,10 +41,11 @@ run_by_networkd() {
     ln -s /lib/systemd/system/systemd-networkd-wait-online.service /etc/systemd/system/network-online.target.wants/
 }
 
-# Debian's ifupdown instead, unpacked by run.sh's care.
+# Debian's ifupdown instead, which run.sh has fetched.
 run_by_ifupdown() {
     rm -rf /etc/systemd/network/* /etc/systemd/system/*.target.wants/*networkd*
-    dpkg-deb -x "$IFUPDOWN" /
+    # /lib is a link, and stays one.
+    dpkg-deb --fsys-tarfile "$IFUPDOWN" | tar -x --keep-directory-symlink -C /
     mkdir -p /etc/network/{interfaces.d,if-up.d,if-pre-up.d,if-down.d,if-post-down.d}
     printf '%s\n' 'auto lo' 'iface lo inet loopback' 'auto eth0' 'iface eth0 inet static' ' address 10.0.0.11/24' \
         ' gateway 10.0.0.1' >/etc/network/interfaces
@@ -63,7 +68,7 @@ boot() {
     disown "$BOX"
     wait_until 20 "systemd" is_systemd
     MACHINE=$(init_of "$BOX")
-    echo "$BOX $MACHINE" >"$LAB_DIR/machine"
+    echo "$BOX $MACHINE" >$RUNNING
     plug_in
     wait_until 20 "the end of the boot" booted
     echo "# booted in $((WAITED_MS / 1000)) s, emulated"
@@ -89,15 +94,16 @@ booted() { m systemctl is-system-running | grep -qE '^(running|degraded)$'; }
 
 # m COMMAND...   on the machine
 m() {
-    read -r BOX MACHINE <"$LAB_DIR/machine"
+    read -r BOX MACHINE <$RUNNING
     nsenter --target "$MACHINE" --root --wd --mount --net --pid --uts --ipc --cgroup -- timeout $((10 * LAB_SLOW)) "$@"
 }
 
 power_off() {
-    read -r BOX MACHINE <"$LAB_DIR/machine"
+    read -r BOX MACHINE <$RUNNING
     m systemctl poweroff --no-wall >/dev/null 2>&1 || true
     wait_until 20 "the machine's end" ended "$BOX"
     wait_until 5 "its NIC to go" not ip link show wire
+    rm $RUNNING
 }
 
 setup() { m "$IPVSD" realserver-setup "$@"; }
@@ -166,7 +172,8 @@ test_it_survives_a_restart_of_the_machine() {
     matches "$(m networkctl --no-legend list tunl0)" "unmanaged" "tunl0 to networkd"
     wait_until 20 "the namespace's unit" m systemctl is-active ipvsd-realserver-blue
     matches "$(m ip -n blue -o addr show dev tunl0)" "$BLUE/32" "tunl0 of the namespace"
-    matches "$(m "$IPVSD" realserver-setup --vip $VIP,$VIP2 --check || true)" "no fault|healthy" "what the doctor says"
+    equal "$(setup --vip $VIP,$VIP2 --check --json | jq -r '[.findings[].fault] | unique | join(" ")')" \
+        service-not-bound "what the doctor says"
 }
 
 test_undo_after_a_restart_removes_it() {
@@ -215,9 +222,11 @@ test_ifupdown_calls_a_script() {
     equal "$(ours)" "" "files that are left"
 }
 
+# What another manager was given before goes.
 test_any_other_host_gets_the_unit_alone() {
-    rm -f /run/network/ifstate
+    exits 0 setup --vip $VIP --persist-by ifupdown
     exits 0 m sh -c "rm -f /run/network/ifstate; exec '$IPVSD' realserver-setup --vip $VIP --persist"
+    matches "$OUTPUT" "remove /etc/network/if-up.d/ipvsd-realserver" "what was done"
     equal "$(ours)" \
         "/etc/ipvsd /etc/systemd/system/ipvsd-realserver.service /etc/systemd/system/multi-user.target.wants/ipvsd-realserver.service" \
         "what was written"

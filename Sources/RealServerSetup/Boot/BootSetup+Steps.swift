@@ -10,10 +10,15 @@ extension BootSetup {
                 throw .conflict("\(file.path) is there, and ipvsd did not write it")
             }
         }
-        if differing.isEmpty { return [] }
-        return differing.map { Step(action: .write($0), description: "write \($0.path)") }
-            + (manager == .ifupdown
-                ? [] : [Step(action: .reload(manager), description: "reload systemd's configuration")])
+        // What another manager was given, before this one ran the host.
+        let stale = Self.paths(namespace: namespace).filter { path in
+            !files.contains { $0.path == path } && BootFile.isOurs(path)
+        }
+        let steps =
+            differing.map { Step(action: .write($0), description: "write \($0.path)") }
+            + stale.map { Step(action: .removeFile($0), description: "remove \($0)") }
+        let reload = Step(action: .reload, description: "reload systemd's configuration")
+        return steps + (steps.isEmpty || !HostManager.hasSystemd ? [] : [reload])
     }
 
     /// What earlier runs wrote, for this network namespace. A restart of the machine leaves files and loses the journal.
@@ -41,16 +46,16 @@ extension BootSetup {
             _ = Program.run("systemctl", ["stop", unit])
         }
         let result = body()
-        if files.contains(where: { $0.hasPrefix("/etc/systemd/") }) { HostManager.networkd.reload() }
+        if files.contains(where: { $0.hasPrefix("/etc/systemd/") }) { HostManager.reload() }
         return result
     }
 }
 
 extension HostManager {
-    /// Where they run. They read the same files at their next start anyway.
-    func reload() {
-        guard File.exists("/run/systemd/system") else { return }
+    /// Has systemd and networkd read their files, where they run; they do so at their next start anyway.
+    static func reload() {
+        guard hasSystemd else { return }
         _ = Program.run("systemctl", ["daemon-reload"])
-        if self == .networkd, File.exists("/run/systemd/netif/state") { _ = Program.run("networkctl", ["reload"]) }
+        if File.exists("/run/systemd/netif/state") { _ = Program.run("networkctl", ["reload"]) }
     }
 }

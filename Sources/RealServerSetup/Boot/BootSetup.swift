@@ -80,7 +80,7 @@ public struct BootSetup: Sendable {
 
     // MARK: systemd
 
-    /// Retried for as long as it takes: an interface or a network namespace may come later.
+    /// Retried for as long as it takes, as an interface or a network namespace may come later; not with a bad value (64).
     private var unitText: String {
         """
         [Unit]
@@ -94,6 +94,7 @@ public struct BootSetup: Sendable {
         ExecStart=\(command.map(Self.unitWord).joined(separator: " "))
         Restart=on-failure
         RestartSec=5
+        RestartPreventExitStatus=64
         \(namespace.map { "NetworkNamespacePath=/run/netns/\($0)\n" } ?? "")
         [Install]
         WantedBy=multi-user.target
