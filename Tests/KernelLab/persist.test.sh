@@ -215,8 +215,8 @@ test_ifupdown_calls_a_script() {
     boot
     is_real_server "after the restart"
     m ip link set tunl0 down
-    m ifdown eth0
-    m ifup eth0
+    m ifdown eth0 >/dev/null
+    m ifup eth0 >/dev/null
     is_real_server "after ifdown and ifup"
     exits 0 setup --undo
     equal "$(ours)" "" "files that are left"
