@@ -31,7 +31,7 @@ let package = Package(
             name: "ipvsd",
             dependencies: [
                 "Control", "DataPlane", "Director", "Doctor", "HostState", "LoadBalancing", "Netlink",
-                "RealServerSetup", "ServiceConfiguration",
+                "RealServerSetup", "ServiceConfiguration", "TunnelSetup",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -48,12 +48,14 @@ let package = Package(
         .target(
             name: "Control",
             dependencies: [
-                "Director",
+                "Director", "HealthChecks", "LoadBalancing",
                 .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: swiftSettings),
         .target(
@@ -93,6 +95,8 @@ let package = Package(
         .target(
             name: "RealServerSetup", dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink"],
             swiftSettings: swiftSettings),
+        .target(
+            name: "TunnelSetup", dependencies: ["HostState", "LoadBalancing", "Netlink"], swiftSettings: swiftSettings),
         .target(
             name: "HostState", dependencies: ["BPF", "CLinux", "LoadBalancing", "Netlink"], swiftSettings: swiftSettings
         ),
@@ -135,11 +139,17 @@ let package = Package(
             dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink", "RealServerSetup"],
             swiftSettings: swiftSettings),
         .testTarget(
+            name: "TunnelSetupTests", dependencies: ["CLinux", "HostState", "LoadBalancing", "Netlink", "TunnelSetup"],
+            swiftSettings: swiftSettings),
+        .testTarget(
             name: "DoctorTests", dependencies: ["Doctor", "LoadBalancing", "Netlink", "RealServerSetup"],
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "DirectorTests", dependencies: ["Director", "LoadBalancing", "Netlink"],
+            name: "DirectorTests",
+            dependencies: ["Director", "HealthChecks", "LoadBalancing", "Netlink", "ServiceConfiguration"],
             swiftSettings: swiftSettings),
+        .testTarget(
+            name: "ControlTests", dependencies: ["Control", "Director", "HealthChecks"], swiftSettings: swiftSettings),
         .testTarget(
             name: "NetlinkTests", dependencies: ["CLinux", "LoadBalancing", "Netlink"], swiftSettings: swiftSettings),
 

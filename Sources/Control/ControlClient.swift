@@ -10,11 +10,13 @@ public struct ControlClient: Sendable {
     public struct Refusal: Error, CustomStringConvertible {
         public let status: UInt
         let body: [UInt8]
+        /// What the director says of it, where it does.
+        public var directorError: DirectorError? { try? JSONDecoder().decode(DirectorError.self, from: Data(body)) }
         public var description: String { status == 503 ? "the director is still starting" : "HTTP status \(status)" }
     }
 
-    private let socket: String
-    private let timeout: TimeAmount
+    let socket: String
+    let timeout: TimeAmount
 
     public init(socket: String, timeoutSeconds: Int64 = 5) {
         self.socket = socket
@@ -34,11 +36,49 @@ public struct ControlClient: Sendable {
         return try JSONDecoder().decode([String: String].self, from: Data(answer))["message"] ?? ""
     }
 
+    /// Throws a `DirectorError` where the director refuses.
+    public func drain(_ wanted: DrainRequest) async throws -> DrainReport {
+        try await ask(.POST, "/drain", body: try JSONEncoder().encode(wanted))
+    }
+
+    /// As `drain`.
+    public func undrain(_ wanted: DrainRequest) async throws -> DrainReport {
+        try await ask(.POST, "/undrain", body: try JSONEncoder().encode(wanted))
+    }
+
+    /// As `drain`.
+    public func drainReport(_ wanted: DrainRequest) async throws -> DrainReport {
+        try await ask(.GET, "/drain?" + Self.query([("server", wanted.server), ("service", wanted.service)]))
+    }
+
+    /// Prometheus's text format.
+    public func metrics() async throws -> [UInt8] { try await request(.GET, "/metrics") }
+
+    private func ask<Answer: Decodable>(_ method: HTTPMethod, _ uri: String, body: Data = Data()) async throws -> Answer
+    {
+        do {
+            return try JSONDecoder().decode(Answer.self, from: Data(try await request(method, uri, body: Array(body))))
+        } catch let refusal as Refusal { throw refusal.directorError ?? refusal }
+    }
+
+    /// Of what is there; every byte that is not a letter or a digit is escaped.
+    static func query(_ items: [(name: String, value: String?)]) -> String {
+        items.compactMap { name, value in
+            value.map { value in
+                let escaped = value.utf8.map { byte -> String in
+                    let isPlain = (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte)
+                    return isPlain ? String(UnicodeScalar(byte)) : "%" + String(256 + Int(byte), radix: 16).dropFirst()
+                }
+                return "\(name)=\(escaped.joined())"
+            }
+        }.joined(separator: "&")
+    }
+
     public func stop(keep: Bool) async throws {
         _ = try await request(.POST, "/stop?keep=\(keep)")
     }
 
-    private func request(_ method: HTTPMethod, _ uri: String) async throws -> [UInt8] {
+    private func request(_ method: HTTPMethod, _ uri: String, body: [UInt8] = []) async throws -> [UInt8] {
         let eventLoop = MultiThreadedEventLoopGroup.singleton.any()
         let answer = eventLoop.makePromise(of: [UInt8].self)
         let channel: any Channel
@@ -59,8 +99,11 @@ public struct ControlClient: Sendable {
         defer { deadline.cancel() }
         let head = HTTPRequestHead(
             version: .http1_1, method: method, uri: uri,
-            headers: ["Host": "ipvsd", "Connection": "close", "Content-Length": "0"])
+            headers: ["Host": "ipvsd", "Connection": "close", "Content-Length": "\(body.count)"])
         channel.write(HTTPClientRequestPart.head(head), promise: nil)
+        if !body.isEmpty {
+            channel.write(HTTPClientRequestPart.body(.byteBuffer(ByteBuffer(bytes: body))), promise: nil)
+        }
         channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
         let result: [UInt8]
         do { result = try await answer.futureResult.get() } catch {

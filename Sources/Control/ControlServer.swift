@@ -10,6 +10,11 @@ public import Logging
 ///     GET  /status          DirectorStatus as JSON; 503 until the director forwards
 ///     POST /reload          reads the configuration file again; 409 with a ReloadRefusal: nothing changed
 ///     POST /stop?keep=true  ends the daemon; keep: the data plane goes on forwarding
+///     POST /drain           a DrainRequest: the real server gets no new connections; a DrainReport, or a refusal
+///     POST /undrain         a DrainRequest: it gets them again
+///     GET  /drain?server=A.B.C.D[&service=S]  a DrainReport
+///     GET  /events?follow=true&last=N[&after=SEQUENCE][&service=S][&server=A.B.C.D]  a line of JSON an event
+///     GET  /metrics         Prometheus's text format
 public enum ControlServer {
     public static func application(
         director: Director, socket: String, logger: Logger,
@@ -31,6 +36,9 @@ public enum ControlServer {
             await stop(request.uri.queryParameters["keep"] == "true")
             return json(Array("{}".utf8))
         }
+        addMaintenance(to: router, director: director)
+        addEvents(to: router, director: director)
+        addMetrics(to: router, director: director)
         // The lock is ours: a socket that is there belongs to nobody.
         unlink(socket)
         var quiet = logger
@@ -40,7 +48,7 @@ public enum ControlServer {
             logger: quiet)
     }
 
-    private static func json(_ bytes: some Sequence<UInt8>, status: HTTPResponse.Status = .ok) -> Response {
+    static func json(_ bytes: some Sequence<UInt8>, status: HTTPResponse.Status = .ok) -> Response {
         Response(
             status: status, headers: [.contentType: "application/json"],
             body: .init(byteBuffer: ByteBuffer(bytes: bytes)))

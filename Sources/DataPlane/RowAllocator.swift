@@ -13,6 +13,8 @@ struct RowAllocator {
         self.free = (1..<count).reversed().filter { !used.contains($0) }
     }
 
+    var usedCount: Int { used.count }
+
     /// Nil where the table is full.
     mutating func allocate(now: ContinuousClock.Instant = .now) -> Int? {
         while let first = resting.first, now - first.since >= Self.grace {

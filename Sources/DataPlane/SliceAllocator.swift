@@ -22,6 +22,9 @@ struct SliceAllocator {
         self.occupied = used.filter { $0.size > 0 }.sorted { $0.first < $1.first }
     }
 
+    /// In slots, with the rest of each group.
+    var usedCount: Int { occupied.reduce(0) { $0 + $1.end - $1.first } }
+
     /// Nil where no gap is long enough.
     mutating func allocate(size: Int, now: ContinuousClock.Instant = .now) -> Slice? {
         if size == 0 { return Slice(first: 0, size: 0) }

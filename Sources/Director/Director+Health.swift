@@ -60,6 +60,7 @@ extension Director {
             states[address] = ServiceState(
                 servers: service.servers, policy: policy, health: try freshHealth(of: service, initiallyDown: down),
                 down: down, sorryServerServed: sorry.map { !$0.isStandby }, at: .now)
+            followDrains(of: service)
             if let state = states[address], let server = policy.sorryServer, state.isReplaced {
                 transition(.sorryServer(server, serves: true), of: address)
             }
@@ -119,6 +120,8 @@ extension Director {
     private struct Answer: Sendable {
         var result: ProbeResult
         var weight: UInt16?
+        /// Of what was asked through the tunnel, where there is one; nil: nothing was asked.
+        var latency: Duration?
     }
 
     private static func ask(
@@ -126,23 +129,28 @@ extension Director {
     ) async -> Answer {
         let server = round.server
         let probe = round.probe
+        let began = ContinuousClock.now
         if case .check(let check, let via) = probe {
             let verdict = await prober.ask(
                 check.addressed(to: server), via: via, by: way, server: server, timeout: round.timeout)
             switch verdict {
-            case .passed(let pass): return Answer(result: .success, weight: pass.weight.map { UInt16(clamping: $0) })
+            case .passed(let pass):
+                return Answer(
+                    result: .success, weight: pass.weight.map { UInt16(clamping: $0) }, latency: pass.latency)
             case .failed(let failure):
                 let shown = via == .direct ? Prober.Way.direct(server) : way
                 return Answer(
-                    result: .failure("\(check) \(shown): \(failure.reason)", hostAnswered: failure.hostAnswered))
+                    result: .failure("\(check) \(shown): \(failure.reason)", hostAnswered: failure.hostAnswered),
+                    latency: began.duration(to: .now))
             }
         }
         // The question beside it, asked where its answer may soon be news, tells which half is broken.
         async let direct =
             isUndecided && way.isTunnel ? prober.ask(probe, by: .direct(server), timeout: round.timeout) : nil
         let tunnel = await prober.ask(probe, by: way, timeout: round.timeout)
-        guard way.isTunnel else { return Answer(result: tunnel) }
-        return Answer(result: Diagnosis.result(tunnel: tunnel, direct: await direct, server: server))
+        let latency = began.duration(to: .now)
+        guard way.isTunnel else { return Answer(result: tunnel, latency: latency) }
+        return Answer(result: Diagnosis.result(tunnel: tunnel, direct: await direct, server: server), latency: latency)
     }
 
     struct NoWay: Error { var reason: String }
@@ -171,6 +179,9 @@ extension Director {
         guard let active = rounds[id] else { return }
         let probe = active.round.probe
         for target in active.targets {
+            if let latency = answer.latency {
+                recordCheck(probe, on: target.service, isSuccess: answer.result.isSuccess, latency: latency)
+            }
             let known = states[target.service]?.health.answeredPorts(of: target.server)
             let changes = states[target.service]?.record(
                 answer.result, of: probe, on: target.server, weight: answer.weight, at: .now)
@@ -225,6 +236,7 @@ extension Director {
     /// Every change of a service's health comes through here, once the data plane has followed it.
     func transition(_ transition: HealthTransition, of service: ServiceAddress) {
         guard let state = states[service] else { return }
+        tell(transition, of: service)
         let left = "\(state.numberUp) of \(state.servers.count) left"
         switch transition {
         case .serverUp(let server):

@@ -105,6 +105,7 @@ extension Director {
             group.addTask { await self.runRounds() }
         }
         isRunning = false
+        notifier.stop()
     }
 
     func followNetwork() async {
@@ -156,6 +157,7 @@ extension Director {
             else { continue }
             follow(changes, of: address)
             if states[address]?.health.questions != asked { hasNewQuestions = true }
+            for port in forgotten { checkStatistics[address]?[.tcp(port: port)] = nil }
             try dataPlane.forgetLearntPorts(forgotten, of: address)
         }
         if hasNewQuestions { followRounds() }

@@ -42,6 +42,10 @@ extension Director {
             let found = try Ingress.find([], vip: vip).map(\.link.name)
             if found != present { refuse("interfaces", Self.list(present), "\(Self.list(found)), where \(vip) is") }
         }
+        if wanted.metricsListen != configuration.metricsListen {
+            func name(_ address: ListenAddress?) -> String { address?.description ?? "nowhere" }
+            refuse("metrics-listen", name(configuration.metricsListen), name(wanted.metricsListen))
+        }
         if wanted.xdp != configuration.xdp { refuse("xdp", configuration.xdp.rawValue, wanted.xdp.rawValue) }
         guard refused.isEmpty else {
             throw DirectorError(
@@ -101,6 +105,7 @@ extension Director {
             throw error
         }
         for (service, transition) in told { self.transition(transition, of: service) }
+        forgetWhatIsGone()
         do { try dropProgramsOfChecks() } catch { logger.error("remove the programs of checks: \(error)") }
         if wanted.vips != old.0.vips { announce() }
         followRounds()
@@ -131,9 +136,11 @@ extension Director {
             guard let former = service.listeners.lazy.compactMap({ formers[$0] }).first,
                 var state = self.states[former.address]
             else {
-                states[address] = ServiceState(
+                var fresh = ServiceState(
                     servers: service.servers, policy: policy, health: try freshHealth(of: service, initiallyDown: []),
                     at: .now)
+                told += fresh.setDrained(drained(of: service), at: .now).transitions.map { (address, $0) }
+                states[address] = fresh
                 continue
             }
             let asks = configuration.checks(of: address).asks
@@ -145,8 +152,9 @@ extension Director {
                 servers: service.servers, policy: policy,
                 health: asksTheSame ? nil : try freshHealth(of: service, initiallyDown: asks ? down : []),
                 asks: asks, at: .now)
-            states[address] = state
             told += changes.transitions.map { (address, $0) }
+            told += state.setDrained(drained(of: service), at: .now).transitions.map { (address, $0) }
+            states[address] = state
         }
         self.states = states
         underSuspicion = underSuspicion.filter { states[$0.service]?.servers[$0.server] != nil }

@@ -37,6 +37,8 @@ extension Director {
             for index in service.servers.indices {
                 let server = status.services[serviceIndex].servers[index]
                 status.services[serviceIndex].servers[index] = described(server, of: address, at: now)
+                status.services[serviceIndex].servers[index].drained =
+                    overrides.drain(of: server.address, in: configured)?.since.formatted(.iso8601)
             }
             if let state = states[address] {
                 status.services[serviceIndex].quorum = DirectorStatus.Quorum(state)

@@ -14,6 +14,9 @@ public import ServiceConfiguration
 /// The running director: what is configured, what health says and what routes say become one desired state, which
 /// the data plane is made to have.
 public actor Director {
+    /// Of the program.
+    public static let version = "0.1.0"
+
     var configuration: DirectorConfiguration
     let instance: InstancePaths
     let logger: Logger
@@ -50,6 +53,16 @@ public actor Director {
     var lastLookedUp = IPv4Address(0)
     /// Real servers to which there is no way, and why.
     var unreachable: [IPv4Address: String] = [:]
+    /// What operators changed by hand.
+    var overrides = Overrides()
+    public nonisolated let events = EventLog()
+    let notifier: Notifier
+    /// When events were told last that a later one may undo.
+    var lastTold: [Aspect: Date] = [:]
+    /// Services that have no real server for new connections, as was told.
+    var withoutServer: Set<ServiceAddress> = []
+    var checkStatistics: [ServiceAddress: [Probe: CheckStatistics]] = [:]
+    let started = Date()
 
     /// What a start makes and a stop takes away.
     struct Running {
@@ -81,6 +94,7 @@ public actor Director {
         self.configuration = configuration
         self.instance = instance
         self.logger = logger
+        notifier = Notifier(logger: logger)
     }
 
     // MARK: Start and stop
@@ -128,6 +142,7 @@ public actor Director {
             paths: try PathFinder(journal: journal, transmitting: ingress.transmitting), checkDevice: device,
             capacity: capacity)
         running?.paths.isNative = attachments.contains { $0.modes.first == .native }
+        takeOverOverrides()
         try takeOverHealth(from: adopted)
         try describeIngress()
         if let mac = device.link.address { try dataPlane.setFragmenting(interface: device.peer.index, peer: mac) }
@@ -202,6 +217,7 @@ public actor Director {
 
     /// Takes everything out of the machine. True if nothing was left.
     public func stop() -> Bool {
+        notifier.stop()
         guard let running else { return true }
         self.running = nil
         return Self.undo(running.journal, instance: instance, logger: logger)

@@ -1,9 +1,9 @@
 internal import HostState
 internal import Netlink
 
-/// Why a director cannot run, by what the operator can do about it.
-public struct DirectorError: Error, CustomStringConvertible {
-    public enum Kind: Sendable {
+/// Why a director cannot run, or does not do what it is asked, by what the operator can do about it.
+public struct DirectorError: Error, Codable, CustomStringConvertible {
+    public enum Kind: String, Sendable, Codable {
         /// An interface is missing, or has another XDP program.
         case interface
         /// The kernel refuses.
@@ -12,6 +12,8 @@ public struct DirectorError: Error, CustomStringConvertible {
         case noPrivilege
         /// What is configured cannot be on this machine.
         case badValue
+        /// A service would be left with less than its quorum.
+        case tooFew
     }
 
     public let kind: Kind

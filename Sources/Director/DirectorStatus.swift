@@ -36,6 +36,8 @@ public struct DirectorStatus: Codable, Sendable {
         /// When the health became so, ISO 8601; nil where no daemon knows.
         public var since: String?
         public var reason: String?
+        /// Since when it is drained by hand, ISO 8601; nil: it is not.
+        public var drained: String?
         /// It passes its checks, but has fallen too often, and is out until then; ISO 8601.
         public var heldUntil: String?
         /// It starts slowly, and has its whole share then; ISO 8601.
@@ -47,6 +49,7 @@ public struct DirectorStatus: Codable, Sendable {
             case address, weight, effectiveWeight, method, upperThreshold, lowerThreshold, overloaded
             case active, inactive, connections, packets, bytes, health, since, reason, heldUntil, wholeShareAt
             case isSorryServer = "sorryServer"
+            case drained
         }
 
         /// Writes null for what is not known, where the synthesized coding would leave the key out.
@@ -67,6 +70,7 @@ public struct DirectorStatus: Codable, Sendable {
             try container.encode(health, forKey: .health)
             try container.encode(since, forKey: .since)
             try container.encode(reason, forKey: .reason)
+            try container.encode(drained, forKey: .drained)
             try container.encode(heldUntil, forKey: .heldUntil)
             try container.encode(wholeShareAt, forKey: .wholeShareAt)
             try container.encode(isSorryServer, forKey: .isSorryServer)
@@ -88,7 +92,7 @@ public struct DirectorStatus: Codable, Sendable {
             `protocol` = address.transport
         }
 
-        var address: ServiceAddress {
+        public var address: ServiceAddress {
             if let port, let `protocol` { return ServiceAddress(vip: vip, port: port, transport: `protocol`) }
             return ServiceAddress(vip: vip)
         }

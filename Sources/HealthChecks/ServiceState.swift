@@ -40,7 +40,9 @@ public struct ServiceState: Sendable {
     public private(set) var servers: [IPv4Address: Server] = [:]
     /// Of servers that are up and not drained: what the quorum is judged by.
     public private(set) var usableWeight = 0
-    /// The same, if all were up.
+    /// How many they are that have a weight.
+    public private(set) var usableCount = 0
+    /// The weight, if all were up.
     private var totalWeight = 0
     /// How many of the servers are up.
     public private(set) var numberUp = 0
@@ -335,6 +337,7 @@ public struct ServiceState: Sendable {
     private mutating func count(_ address: IPv4Address, _ sign: Int) {
         guard let server = servers[address] else { return }
         usableWeight += sign * Int(server.condition.usable)
+        if server.condition.usable > 0 { usableCount += sign }
         totalWeight += sign * server.potential
         if server.condition.isUp { numberUp += sign }
     }

@@ -24,13 +24,18 @@ public struct DirectorConfiguration: Equatable, Sendable {
     /// While so many connections are half-open, new ones are not recorded: 0 for any number, nil for an eighth of the
     /// flow table.
     public var halfOpenLimit: Int?
+    /// What is told of the services' events, by the services' addresses.
+    public var notifications: [ServiceAddress: NotificationScript]
+    /// Where metrics are served over TCP, besides the control socket; nil: nowhere.
+    public var metricsListen: ListenAddress?
 
     public init(
         services: [VirtualService], interfaces: [String] = [], xdp: XDPPreference = .auto,
         checks: CheckPolicy = CheckPolicy(), serviceChecks: [ServiceAddress: ServiceChecks] = [:],
         policies: [ServiceAddress: ServicePolicy] = [:], watchesSYNs: Bool = true, managesAddress: Bool = true,
         outerSources: IPv4Prefix? = nil, connections: Int = ConnectionLimits.defaultConnections,
-        timeouts: Timeouts = Timeouts(), halfOpenLimit: Int? = nil
+        timeouts: Timeouts = Timeouts(), halfOpenLimit: Int? = nil,
+        notifications: [ServiceAddress: NotificationScript] = [:], metricsListen: ListenAddress? = nil
     ) {
         self.services = services
         self.interfaces = interfaces
@@ -43,6 +48,8 @@ public struct DirectorConfiguration: Equatable, Sendable {
         self.connections = connections
         self.timeouts = timeouts
         self.halfOpenLimit = halfOpenLimit
+        self.notifications = notifications
+        self.metricsListen = metricsListen
         self.outerSources = outerSources
     }
 

@@ -22,6 +22,8 @@ extension DirectorFlags {
             name(\.sorryServer, "--sorry-server"),
             name(\.rise, "--rise"), name(\.fall, "--fall"), name(\.noSYNWatch, "--no-syn-watch"),
             name(\.noAddress, "--no-address"), name(\.outerSourcePrefix, "--outer-source-prefix"),
+            name(\.notify, "--notify"),
+            name(\.metricsListen, "--metrics-listen"),
         ].compactMap(\.self)
     }
 }

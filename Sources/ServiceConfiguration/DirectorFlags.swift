@@ -41,6 +41,9 @@ public struct DirectorFlags: Sendable {
     public var noSYNWatch = false
     public var noAddress = false
     public var outerSourcePrefix: String?
+    /// A program's absolute path.
+    public var notify: String?
+    public var metricsListen: String?
 
     public init(vips: [String] = [], backends: [String] = []) {
         self.vips = vips
@@ -78,12 +81,22 @@ public struct DirectorFlags: Sendable {
             halfOpenLimit, flag: "--half-open-limit", in: 0...Int(Int32.max), problem: "no number of connections",
             &findings)
         let timeouts = timeouts(&findings)
+        let program = notify.flatMap { text in
+            findings.attempt(Self.place("--notify", text)) { () throws(InvalidValue) in
+                try NotificationScript.program(text)
+            }
+        }
+        let metricsListen = metricsListen.flatMap { text in
+            findings.attempt(Self.place("--metrics-listen", text)) { () throws(InvalidValue) in
+                try ListenAddress(parsing: text)
+            }
+        }
         let policy = policy(scheduler, servers: servers, vips: Set(addresses.map(\.vip)), &findings)
         guard findings.errors.isEmpty, !addresses.isEmpty, let scheduler, let onServerLoss, let xdp, let checks else {
             throw ConfigurationErrors(findings.errors)
         }
         let groups = oneService ? [addresses] : addresses.map { [$0] }
-        return DirectorConfiguration(
+        var configuration = DirectorConfiguration(
             services: groups.map {
                 VirtualService(
                     address: $0[0], scheduler: scheduler, flags: flags, onServerLoss: onServerLoss,
@@ -96,7 +109,13 @@ public struct DirectorFlags: Sendable {
             watchesSYNs: !noSYNWatch,
             managesAddress: !noAddress, outerSources: outerSources,
             connections: connections ?? ConnectionLimits.defaultConnections,
-            timeouts: timeouts, halfOpenLimit: halfOpenLimit)
+            timeouts: timeouts, halfOpenLimit: halfOpenLimit, metricsListen: metricsListen)
+        if let program {
+            for service in configuration.services {
+                configuration.notifications[service.address] = NotificationScript(command: [program])
+            }
+        }
+        return configuration
     }
 
     private func policy(

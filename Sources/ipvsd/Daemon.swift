@@ -65,6 +65,9 @@ struct Daemon {
         } stop: { keepsDataPlane in
             handOver.request(keep: keepsDataPlane)
         }
+        let metrics = [configuration.metricsListen].compactMap(\.self).map {
+            MetricsListener(director: director, address: $0, logger: logger)
+        }
         var quiet = logger
         quiet.logLevel = .critical
         let group = ServiceGroup(
@@ -72,7 +75,8 @@ struct Daemon {
                 services: [
                     .init(service: DirectorService(director: director)),
                     .init(service: control),
-                ] + (file == nil ? [] : [.init(service: ReloadOnHangup(reloader: reloader))]),
+                ] + metrics.map { .init(service: $0) }
+                    + (file == nil ? [] : [.init(service: ReloadOnHangup(reloader: reloader))]),
                 gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet))
         handOver.onRequest { keepsDataPlane in
             keep.withLock { $0 = keepsDataPlane }

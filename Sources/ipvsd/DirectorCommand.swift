@@ -1,4 +1,5 @@
 import ArgumentParser
+import Director
 import LoadBalancing
 import ServiceConfiguration
 
@@ -24,7 +25,7 @@ struct DirectorCommand: AsyncParsableCommand {
             Exit codes: 64 a bad value, 69 an interface is missing or busy, 71 the kernel refuses, 75 already \
             running, 77 no privilege.
             """,
-        version: "0.1.0",
+        version: Director.version,
         subcommands: Subcommands.all)
 
     @Option(
@@ -213,6 +214,22 @@ struct DirectorCommand: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             """
+            Run this program at every event of a service or real server, with IPVSD_EVENT, IPVSD_SERVICE, IPVSD_SERVER, \
+            IPVSD_REASON and others in its environment; it has 10 s. See 'ipvsd events --help'.
+            """, valueName: "path"))
+    var notify: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Serve metrics in Prometheus's format over TCP, as http://A.B.C.D:PORT/metrics, to whoever reaches that \
+            address. Default: to root only, by 'ipvsd metrics'.
+            """, valueName: "address:port"))
+    var metricsListen: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
             Take everything from a file in YAML instead of flags ('ipvsd check FILE' tries it). SIGHUP and 'ipvsd \
             reload' read it again.
             """, valueName: "file"))
@@ -245,7 +262,6 @@ struct DirectorCommand: AsyncParsableCommand {
         flags.udpTimeout = udpTimeout
         flags.halfOpenLimit = halfOpenLimit
         flags.interfaces = interface
-        flags.outerSourcePrefix = outerSourcePrefix
         flags.xdp = xdp
         flags.check = check
         flags.checkInterval = checkInterval
@@ -260,6 +276,9 @@ struct DirectorCommand: AsyncParsableCommand {
         flags.fall = fall
         flags.noSYNWatch = noSynWatch
         flags.noAddress = noAddress
+        flags.outerSourcePrefix = outerSourcePrefix
+        flags.notify = notify
+        flags.metricsListen = metricsListen
         let wanted: DirectorConfiguration
         do {
             if let config {

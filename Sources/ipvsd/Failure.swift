@@ -12,8 +12,12 @@ struct Failure: Error, CustomStringConvertible {
         case kernel = 71
         case alreadyRunning = 75
         case noPrivilege = 77
-        /// Of `status` alone: there is no daemon.
+        /// There is no daemon.
         case noDaemon = 3
+        /// Of `drain` alone: connections are left at the time-out.
+        case connectionsLeft = 4
+        /// Of `drain` alone: a service would be left with less than its quorum.
+        case tooFew = 5
     }
 
     let code: Code
@@ -32,6 +36,7 @@ struct Failure: Error, CustomStringConvertible {
             case .alreadyRunning: .alreadyRunning
             case .noPrivilege: .noPrivilege
             case .badValue: .badValue
+            case .tooFew: .tooFew
             }
         self.init(code, error.description)
     }

@@ -23,6 +23,7 @@ enum StatusTable {
                 var health = server.health.rawValue
                 if let since = server.since { health += " since \(since)" }
                 if let reason = server.reason { health += ": \(reason)" }
+                if let since = server.drained { health += ", drained since \(since)" }
                 if let end = server.heldUntil { health += ", held out until \(end)" }
                 if let end = server.wholeShareAt { health += ", starts slowly until \(end)" }
                 if server.isSorryServer {

@@ -6,7 +6,7 @@ internal import Yams
 public enum ConfigurationFile {
     static let keys = [
         "interfaces", "xdp", "addresses", "syn-watch", "outer-source-prefix", "connections", "half-open-limit",
-        "timeouts", "defaults", "services",
+        "timeouts", "metrics-listen", "defaults", "services",
     ]
     /// Far more than 4,096 services need.
     private static let longest = 64 << 20
@@ -71,6 +71,9 @@ public enum ConfigurationFile {
                 &findings) ?? configuration.connections
         configuration.halfOpenLimit = top.number(
             "half-open-limit", in: 0...Int(Int32.max), problem: "no number of connections", &findings)
+        configuration.metricsListen = top.value("metrics-listen", &findings) { text throws(InvalidValue) in
+            try ListenAddress(parsing: text)
+        }
         if let timeouts = top.section("timeouts", keys: ["tcp", "tcp-fin", "udp"], &findings) {
             func take(_ key: String, into path: WritableKeyPath<Timeouts, Int>) {
                 guard let value = timeouts.seconds(key, in: Timeouts.range, &findings) else { return }
@@ -119,6 +122,7 @@ public enum ConfigurationFile {
             if let checks = section.checks(&findings), checks != .policy(configuration.checks) {
                 configuration.serviceChecks[service.address] = checks
             }
+            configuration.notifications[service.address] = section.notification(&findings)
             let policy = section.policy(of: service, apartFrom: vips, &findings)
             if policy != ServicePolicy() { configuration.policies[service.address] = policy }
         }

@@ -7,7 +7,7 @@ struct ServiceSection {
     static let defaultKeys =
         [
             "scheduler", "sched-flags", "maglev-size", "persistence", "one-packet", "on-server-loss", "weight",
-            "upper-threshold", "lower-threshold", "servers", "check", "checks", "via",
+            "upper-threshold", "lower-threshold", "servers", "check", "checks", "via", NotifySection.key,
         ] + PolicySection.keys + CheckPace.keys
     static let keys = ["listeners"] + defaultKeys
     private static let serverKeys = ["address", "weight", "upper-threshold", "lower-threshold"]
@@ -49,6 +49,7 @@ struct ServiceSection {
         _ = thresholds(defaults, &findings)
         _ = persistence(defaults, &findings)
         _ = CheckSection.via(defaults, &findings)
+        _ = NotifySection.script(defaults, &findings)
         _ = defaults.flag("one-packet", &findings)
         _ = PolicySection.policy(defaults, &findings)
     }
@@ -79,6 +80,8 @@ struct ServiceSection {
     func checks(_ findings: inout Findings) -> ServiceChecks? {
         CheckSection.checks(section, pace: pace, listeners: listeners.map(\.address), &findings)
     }
+
+    func notification(_ findings: inout Findings) -> NotificationScript? { NotifySection.script(section, &findings) }
 
     func policy(
         of service: VirtualService, apartFrom vips: Set<IPv4Address>, _ findings: inout Findings

@@ -1,0 +1,77 @@
+internal import Director
+internal import FoundationEssentials
+internal import HTTPTypes
+internal import Hummingbird
+internal import NIOCore
+internal import ServiceLifecycle
+
+/// Events as lines of JSON. An object with `missed` says how many are no longer kept; empty lines, while nothing
+/// happens, tell the two sides that the other one is there.
+extension ControlServer {
+    static let silence = Duration.seconds(10)
+
+    static func addEvents(to router: Router<BasicRequestContext>, director: Director) {
+        router.get("/events") { request, _ -> Response in
+            let query = request.uri.queryParameters
+            let filter: EventRing.Filter
+            do {
+                filter = try await director.eventFilter(
+                    service: query["service"].map(String.init), server: query["server"].map(String.init))
+            } catch { return refusal(DirectorError(error)) }
+            let log = director.events
+            let after =
+                query["after"].flatMap { UInt64($0) }
+                ?? log.start(ofLast: query["last"].flatMap { Int($0) } ?? EventRing.capacity, filter: filter)
+            let follows = query["follow"] == "true"
+            let body = ResponseBody { writer in
+                // Before the first look: what happens meanwhile is news.
+                let news = follows ? log.news() : nil
+                var reader = EventReader(log: log, after: after, filter: filter)
+                if let lines = try reader.next() { try await writer.write(lines) }
+                if let news {
+                    for await _ in wakes(news).cancelOnGracefulShutdown() {
+                        try await writer.write(try reader.next() ?? ByteBuffer(string: "\n"))
+                    }
+                }
+                try await writer.finish(nil)
+            }
+            return Response(status: .ok, headers: [.contentType: "application/x-ndjson"], body: body)
+        }
+    }
+
+    /// At news, and now and then: only by writing is it found out that nobody reads any more.
+    private static func wakes(_ news: AsyncStream<Void>) -> AsyncStream<Void> {
+        AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
+            let tasks = [
+                Task { for await _ in news { continuation.yield() } },
+                Task {
+                    while !Task.isCancelled {
+                        try? await Task.sleep(for: silence)
+                        continuation.yield()
+                    }
+                },
+            ]
+            continuation.onTermination = { _ in for task in tasks { task.cancel() } }
+        }
+    }
+}
+
+/// How far one reader of the stream is.
+private struct EventReader {
+    let log: EventLog
+    var after: UInt64
+    let filter: EventRing.Filter
+
+    /// Lines of what it has not seen yet; nil where there is nothing.
+    mutating func next() throws -> ByteBuffer? {
+        let batch = log.read(after: after, filter: filter)
+        after = batch.last
+        var lines = ByteBuffer()
+        if batch.missed > 0 { lines.writeString("{\"missed\":\(batch.missed)}\n") }
+        for event in batch.events {
+            lines.writeBytes(try event.json())
+            lines.writeString("\n")
+        }
+        return lines.readableBytes == 0 ? nil : lines
+    }
+}

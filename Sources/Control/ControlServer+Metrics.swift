@@ -1,0 +1,34 @@
+public import Director
+internal import HTTPTypes
+public import Hummingbird
+internal import HummingbirdCore
+public import Logging
+internal import NIOCore
+
+/// Metrics over HTTP, on the control socket and, where asked for, over TCP.
+extension ControlServer {
+    static func addMetrics(to router: Router<BasicRequestContext>, director: Director) {
+        router.get("/metrics") { _, _ -> Response in
+            guard let metrics = try await director.metrics() else { throw HTTPError(.serviceUnavailable) }
+            return Response(
+                status: .ok, headers: [.contentType: MetricsText.contentType],
+                body: .init(byteBuffer: ByteBuffer(string: metrics.text(version: Director.version))))
+        }
+    }
+
+    /// Nothing but GET /metrics, for whoever reaches the address.
+    public static func metricsApplication(
+        director: Director, address: String, port: Int, logger: Logger
+    ) -> some ApplicationProtocol {
+        let router = Router()
+        addMetrics(to: router, director: director)
+        var quiet = logger
+        quiet.logLevel = .critical
+        return Application(
+            router: router, server: .http1(configuration: .init(idleTimeout: .seconds(30))),
+            configuration: .init(
+                address: .hostname(address, port: port), serverName: "ipvsd", backlog: 64,
+                availableConnectionsDelegate: MaximumAvailableConnections(64)),
+            logger: quiet)
+    }
+}

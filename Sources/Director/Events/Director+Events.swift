@@ -1,0 +1,109 @@
+internal import FoundationEssentials
+internal import HealthChecks
+internal import LoadBalancing
+internal import ServiceConfiguration
+
+/// What happens is told: to whoever follows, and to the service's program.
+extension Director {
+    /// What two events are of that undo each other.
+    struct Aspect: Hashable {
+        enum Kind { case health, drain, service, quorum, sorryServer }
+
+        var kind: Kind
+        var service: ServiceAddress
+        var server: IPv4Address?
+    }
+
+    func tell(_ transition: HealthTransition, of service: ServiceAddress) {
+        switch transition {
+        case .serverUp(let server): tell(.serverUp, of: service, server: server)
+        case .serverDown(let server, let reason): tell(.serverDown, of: service, server: server, reason: reason)
+        case .serverHeld(let server, let time):
+            tell(.serverDamped, of: service, server: server, reason: "held out for \(Self.rounded(time))")
+        case .weight: break
+        case .quorumLost: tell(.quorumLost, of: service)
+        case .quorumRegained: tell(.quorumRegained, of: service)
+        case .sorryServer(let server, let serves):
+            tell(serves ? .sorryServerIn : .sorryServerOut, of: service, server: server)
+        }
+        tellWhetherItServes(service)
+    }
+
+    /// `since` where it is known better than by what was told before.
+    func tell(
+        _ kind: DirectorEvent.Kind, of service: ServiceAddress, server: IPv4Address? = nil, reason: String? = nil,
+        since: Date? = nil
+    ) {
+        var event = DirectorEvent(
+            kind: kind, service: service, server: server, reason: reason, standing: standing(of: service))
+        if let aspect = kind.aspect {
+            let former = lastTold.updateValue(
+                event.time, forKey: Aspect(kind: aspect, service: service, server: server))
+            event.since = since ?? former ?? started
+        }
+        event = events.append(event)
+        if let script = configuration.notifications[service] { notifier.tell(event, to: script) }
+    }
+
+    /// Once it has lost its last real server that gets new connections, or has one again.
+    func tellWhetherItServes(_ service: ServiceAddress) {
+        guard let state = states[service] else { return }
+        if state.usableWeight == 0, withoutServer.insert(service).inserted {
+            tell(.serviceDown, of: service)
+        } else if state.usableWeight > 0, withoutServer.remove(service) != nil {
+            tell(.serviceUp, of: service)
+        }
+    }
+
+    /// Of services and real servers that are no longer configured.
+    func forgetWhatIsGone() {
+        lastTold = lastTold.filter { aspect, _ in
+            states[aspect.service].map { state in
+                aspect.server.map { state.servers[$0] != nil || state.policy.sorryServer == $0 } ?? true
+            } ?? false
+        }
+        withoutServer = withoutServer.filter { states[$0] != nil }
+        checkStatistics = checkStatistics.filter { states[$0.key] != nil }
+    }
+
+    func standing(of service: ServiceAddress) -> DirectorEvent.Standing {
+        guard let state = states[service] else { return .init(up: 0, total: 0, weight: 0, quorum: 0) }
+        return .init(
+            up: state.usableCount, total: state.servers.count, weight: state.usableWeight,
+            quorum: state.quorum.rule.required)
+    }
+
+    /// Of what an operator types; nil is any. A service may be called by any of its listeners.
+    public func eventFilter(service: String?, server: String?) throws -> EventRing.Filter {
+        func valid<Value>(_ place: String, _ body: () throws(InvalidValue) -> Value) throws -> Value {
+            do { return try body() } catch {
+                throw DirectorError(.badValue, "\(ConfigurationError(place: place, error))")
+            }
+        }
+        var filter = EventRing.Filter()
+        if let service {
+            let listener = try valid("service \(service)") { () throws(InvalidValue) in
+                try AddressText.service(service)
+            }
+            filter.service = configuration.services.first { $0.listeners.contains(listener) }?.address ?? listener
+        }
+        if let server {
+            filter.server = try valid("server \(server)") { () throws(InvalidValue) in try AddressText.address(server) }
+        }
+        return filter
+    }
+}
+
+extension DirectorEvent.Kind {
+    /// Nil: what it tells has no opposite.
+    fileprivate var aspect: Director.Aspect.Kind? {
+        switch self {
+        case .serverUp, .serverDown: .health
+        case .serverDamped: nil
+        case .serverDrained, .serverUndrained: .drain
+        case .serviceDown, .serviceUp: .service
+        case .quorumLost, .quorumRegained: .quorum
+        case .sorryServerIn, .sorryServerOut: .sorryServer
+        }
+    }
+}

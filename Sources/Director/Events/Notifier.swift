@@ -1,0 +1,80 @@
+internal import HealthChecks
+internal import LoadBalancing
+internal import Logging
+internal import ServiceConfiguration
+internal import Synchronization
+
+/// Runs the scripts that are told of events. Whoever has an event leaves it here and goes on.
+final class Notifier: Sendable {
+    private struct State {
+        var queue = NotificationQueue()
+        var counts = DirectorMetrics.Scripts()
+        var programs: [ServiceAddress: Program] = [:]
+        var isStopped = false
+    }
+
+    private let state = Mutex(State())
+    private let logger: Logger
+
+    init(logger: Logger) { self.logger = logger }
+
+    var counts: DirectorMetrics.Scripts { state.withLock(\.counts) }
+
+    func tell(_ event: DirectorEvent, to notification: NotificationScript) {
+        let (dropped, number) = state.withLock { state -> (NotificationQueue.Item?, UInt64) in
+            guard !state.isStopped else { return (nil, 0) }
+            let dropped = state.queue.add(.init(event: event, notification: notification))
+            if dropped != nil { state.counts.dropped += 1 }
+            return (dropped, state.counts.dropped)
+        }
+        // The first of a flood, and then one of a hundred.
+        if let dropped, number % 100 == 1 {
+            logger.error(
+                "notify \(dropped.notification.command[0]): too much waits; \(dropped.event.kind.rawValue) of \(dropped.event.service) is not told, the \(number). of all"
+            )
+        }
+        startWhatMay()
+    }
+
+    /// Kills what runs, and starts nothing more.
+    func stop() {
+        let programs = state.withLock { state in
+            state.isStopped = true
+            return Array(state.programs.values)
+        }
+        for program in programs { program.kill() }
+    }
+
+    private func startWhatMay() {
+        while let item = state.withLock({ $0.isStopped ? nil : $0.queue.next() }) { start(item) }
+    }
+
+    private func start(_ item: NotificationQueue.Item) {
+        let service = item.event.service
+        let environment = item.event.environment.merging(["PATH": Program.path]) { own, _ in own }
+        let program = Program(
+            arguments: item.notification.command, environment: environment, deadline: item.notification.timeout)
+        state.withLock { $0.programs[service] = program }
+        program.run { ending in
+            self.ended(item, ending)
+        }
+    }
+
+    private func ended(_ item: NotificationQueue.Item, _ ending: Program.Ending) {
+        let told = "notify \(item.notification.command[0]) of \(item.event.kind.rawValue) of \(item.event.service)"
+        for line in ending.lines { logger.info("\(told): \(line)") }
+        if let failure = ending.failure { logger.error("\(told): \(failure)") }
+        state.withLock { state in
+            state.programs[item.event.service] = nil
+            state.queue.ended(item.event.service)
+            if ending.timedOut {
+                state.counts.timedOut += 1
+            } else if ending.failure == nil {
+                state.counts.succeeded += 1
+            } else {
+                state.counts.failed += 1
+            }
+        }
+        startWhatMay()
+    }
+}

@@ -1,0 +1,175 @@
+internal import DataPlane
+internal import FoundationEssentials
+internal import HealthChecks
+internal import HostState
+internal import LoadBalancing
+internal import Logging
+internal import ServiceConfiguration
+
+/// Maintenance by hand.
+extension Director {
+    private var overridesFile: OverridesFile { OverridesFile(path: instance.overrides) }
+
+    /// What the last daemon knew of.
+    func takeOverOverrides() {
+        let (overrides, problem) = overridesFile.read()
+        if let problem { logger.error("\(problem)") }
+        self.overrides = overrides
+        for drain in overrides.drains {
+            let isKnown = configuration.services.contains { service in
+                service.servers.contains { drain.holds(for: $0.address, in: service) }
+            }
+            let place = drain.service.map { " of \($0)" } ?? ""
+            logger.notice(
+                "real server \(drain.server)\(place) is drained since \(drain.since.formatted(.iso8601))\(isKnown ? "" : ", and is not configured")"
+            )
+        }
+    }
+
+    /// Gives the real server no new connections, until it is undrained. Of a server that is drained already nothing
+    /// changes.
+    public func drain(_ request: DrainRequest) throws -> DrainReport {
+        let (server, services) = try find(request)
+        let affected = services.filter { overrides.drain(of: server, in: $0) == nil }
+        if request.service != nil, affected.isEmpty { return report(server, services, changed: false) }
+        if request.force != true { try refuseBelowQuorum(server, in: affected) }
+        var wanted = overrides
+        let service = request.service == nil ? nil : services[0].address
+        guard wanted.drain(server, service: service, since: Date()) else {
+            return report(server, services, changed: false)
+        }
+        try change(to: wanted, of: server, in: affected, .drained)
+        return report(server, services, changed: true)
+    }
+
+    /// Takes a drain back.
+    public func undrain(_ request: DrainRequest) throws -> DrainReport {
+        // One that is no longer configured may still be drained.
+        let server = try address(of: request)
+        let isForgotten = request.service == nil && overrides.drains.contains { $0.server == server }
+        let services = isForgotten ? servicesWith(server) : try find(request).services
+        var wanted = overrides
+        let isNews = wanted.undrain(server, service: request.service == nil ? nil : services[0])
+        if request.service != nil, let all = wanted.drain(of: server, in: services[0]) {
+            throw DirectorError(
+                .badValue,
+                "undrain \(server): it is drained in all services since \(all.since.formatted(.iso8601)) (accepted: "
+                    + "undrain it without --service; then drain it where it is to stay so)")
+        }
+        guard isNews else { return report(server, services, changed: false) }
+        let affected = services.filter { overrides.drain(of: server, in: $0) != nil }
+        try change(to: wanted, of: server, in: affected, .undrained)
+        return report(server, services, changed: true)
+    }
+
+    /// How far a drain is.
+    public func drainReport(_ request: DrainRequest) throws -> DrainReport {
+        let (server, services) = try find(request)
+        return report(server, services, changed: false)
+    }
+
+    // MARK: What is meant
+
+    private func address(of request: DrainRequest) throws -> IPv4Address {
+        do { return try AddressText.address(request.server) } catch {
+            throw DirectorError(.badValue, "\(ConfigurationError(place: request.server, error))")
+        }
+    }
+
+    private func servicesWith(_ server: IPv4Address) -> [VirtualService] {
+        configuration.services.filter { $0.servers.contains { $0.address == server } }
+    }
+
+    private func find(_ request: DrainRequest) throws -> (server: IPv4Address, services: [VirtualService]) {
+        guard running?.isForwarding == true else {
+            throw DirectorError(.alreadyRunning, "the director is starting or stopping")
+        }
+        let server = try address(of: request)
+        let services = servicesWith(server)
+        guard !services.isEmpty else {
+            let known = Set(configuration.services.flatMap { $0.servers.map(\.address) }).sorted()
+            throw DirectorError(
+                .badValue, "\(server) is no real server here (accepted: \(Self.list(known.map(\.description))))")
+        }
+        guard let text = request.service else { return (server, services) }
+        let listener: ServiceAddress
+        do { listener = try AddressText.service(text) } catch {
+            throw DirectorError(.badValue, "\(ConfigurationError(place: "service \(text)", error))")
+        }
+        guard let service = services.first(where: { $0.listeners.contains(listener) }) else {
+            let isService = configuration.services.contains { $0.listeners.contains(listener) }
+            throw DirectorError(
+                .badValue,
+                "\(listener) \(isService ? "does not have the real server \(server)" : "is no service here") (accepted: "
+                    + "\(Self.list(services.map(\.address.description))))")
+        }
+        return (server, [service])
+    }
+
+    /// A configuration may have thousands.
+    private static func list(_ names: [String]) -> String {
+        let shown = names.prefix(20).joined(separator: ", ")
+        return names.count > 20 ? "\(shown) and \(names.count - 20) others" : shown
+    }
+
+    private func refuseBelowQuorum(_ server: IPv4Address, in services: [VirtualService]) throws {
+        let problems = services.compactMap { service -> String? in
+            guard let state = states[service.address], let own = state.servers[server]?.condition.usable, own > 0,
+                !state.keepsQuorum(without: [server])
+            else { return nil }
+            let quorum = state.quorum
+            return quorum.isUp
+                ? "\(service.address) would be left with a usable weight of \(state.usableWeight - Int(own)), and it loses its quorum below \(quorum.rule.lostBelow)"
+                : "\(service.address) has no quorum: its usable weight is \(state.usableWeight), and \(quorum.rule.regainedAt) is needed"
+        }
+        guard problems.isEmpty else {
+            throw DirectorError(
+                .tooFew, "not drained: \(Self.list(problems)) (--force drains \(server) all the same)")
+        }
+    }
+
+    // MARK: The change
+
+    private enum Turn: String { case drained, undrained }
+
+    /// On the disk first: what an operator was told holds through a crash.
+    private func change(
+        to wanted: Overrides, of server: IPv4Address, in services: [VirtualService], _ turn: Turn
+    ) throws {
+        let before = overrides
+        do { try overridesFile.write(wanted) } catch { throw DirectorError(error) }
+        overrides = wanted
+        for service in services {
+            followDrains(of: service)
+            let since = before.drain(of: server, in: service)?.since
+            logger.notice("real server \(server) of \(service.address) is \(turn.rawValue)")
+            tell(
+                turn == .drained ? .serverDrained : .serverUndrained, of: service.address, server: server, since: since)
+        }
+        settle()
+        for service in services { tellWhetherItServes(service.address) }
+    }
+
+    /// Has the service's weights follow what is drained.
+    func followDrains(of service: VirtualService) {
+        if let changes = states[service.address]?.setDrained(drained(of: service), at: .now) {
+            follow(changes, of: service.address)
+        }
+    }
+
+    func drained(of service: VirtualService) -> Set<IPv4Address> {
+        Set(service.servers.map(\.address).filter { overrides.drain(of: $0, in: service) != nil })
+    }
+
+    private func report(_ server: IPv4Address, _ services: [VirtualService], changed: Bool) -> DrainReport {
+        DrainReport(
+            server: server.description, changed: changed,
+            services: services.map { service in
+                let load = running?.dataPlane.load(of: server, service: service.address)
+                return DrainReport.Service(
+                    service: service.address.description,
+                    drained: overrides.drain(of: server, in: service)?.since.formatted(.iso8601),
+                    active: load?.active ?? 0, inactive: load?.inactive ?? 0, persistence: service.persistence?.timeout)
+            })
+    }
+}

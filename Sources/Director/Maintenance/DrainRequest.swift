@@ -1,0 +1,52 @@
+/// What an operator asks about a real server: a drain, its end, or how far it is.
+public struct DrainRequest: Sendable, Hashable, Codable {
+    /// The real server's address.
+    public var server: String
+    /// As `--vip` takes it: one service alone.
+    public var service: String?
+    /// Also where a service is left with less than its quorum.
+    public var force: Bool?
+
+    public init(server: String, service: String? = nil, force: Bool? = nil) {
+        self.server = server
+        self.service = service
+        self.force = force
+    }
+}
+
+/// How a real server stands.
+public struct DrainReport: Sendable, Hashable, Codable {
+    public struct Service: Sendable, Hashable, Codable {
+        /// The service's first listener.
+        public var service: String
+        /// ISO 8601; nil: it is not drained.
+        public var drained: String?
+        /// Connections that are left.
+        public var active: UInt32
+        public var inactive: UInt32
+        /// Seconds: for so long after a client's last packet its new connections go on coming.
+        public var persistence: Int?
+
+        enum CodingKeys: String, CodingKey { case service, drained, active, inactive, persistence }
+
+        /// Writes null for what is not, where the synthesized coding would leave the key out.
+        public func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(service, forKey: .service)
+            try container.encode(drained, forKey: .drained)
+            try container.encode(active, forKey: .active)
+            try container.encode(inactive, forKey: .inactive)
+            try container.encode(persistence, forKey: .persistence)
+        }
+    }
+
+    public var server: String
+    /// False: it was so before.
+    public var changed: Bool
+    /// All that have the real server, or the one that was asked for.
+    public var services: [Service]
+
+    public var active: Int { services.reduce(0) { $0 + Int($1.active) } }
+    public var inactive: Int { services.reduce(0) { $0 + Int($1.inactive) } }
+    public var isDrained: Bool { services.allSatisfy { $0.drained != nil } }
+}

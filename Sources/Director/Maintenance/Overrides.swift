@@ -1,0 +1,62 @@
+public import FoundationEssentials
+public import LoadBalancing
+
+/// What operators changed by hand, besides the configuration: it holds until they take it back, through restarts,
+/// reloads and reboots.
+public struct Overrides: Sendable, Hashable, Codable {
+    /// A real server that is to get no new connections.
+    public struct Drain: Sendable, Hashable, Codable {
+        public var server: IPv4Address
+        /// A listener of the one service that is meant; nil: every service that has the real server, also later ones.
+        public var service: ServiceAddress?
+        public var since: Date
+
+        /// Also where the service has got another listener as its first one.
+        func holds(for server: IPv4Address, in service: VirtualService) -> Bool {
+            self.server == server && (self.service.map(service.listeners.contains) ?? true)
+        }
+    }
+
+    /// Of the file's format.
+    static let version = 1
+
+    private var version = Self.version
+    public private(set) var drains: [Drain] = []
+
+    public init() {}
+
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        let version = try container.decode(Int.self, forKey: .version)
+        guard version == Self.version else {
+            throw DecodingError.dataCorruptedError(
+                forKey: .version, in: container, debugDescription: "version \(version), mine is \(Self.version)")
+        }
+        drains = try container.decode([Drain].self, forKey: .drains)
+    }
+
+    public var isEmpty: Bool { drains.isEmpty }
+
+    /// The oldest that holds for the real server in the service.
+    public func drain(of server: IPv4Address, in service: VirtualService) -> Drain? {
+        drains.filter { $0.holds(for: server, in: service) }.min { $0.since < $1.since }
+    }
+
+    /// False where the same was said already. `since` is kept in whole seconds.
+    public mutating func drain(_ server: IPv4Address, service: ServiceAddress?, since: Date) -> Bool {
+        guard !drains.contains(where: { $0.server == server && $0.service == service }) else { return false }
+        let seconds = since.timeIntervalSince1970.rounded(.down)
+        drains.append(Drain(server: server, service: service, since: Date(timeIntervalSince1970: seconds)))
+        return true
+    }
+
+    /// Without a service all that was said of the real server. False where nothing was.
+    public mutating func undrain(_ server: IPv4Address, service: VirtualService?) -> Bool {
+        let before = drains.count
+        drains.removeAll { drain in
+            drain.server == server
+                && (service.map { service in drain.service.map(service.listeners.contains) ?? false } ?? true)
+        }
+        return drains.count != before
+    }
+}

@@ -1,0 +1,50 @@
+internal import FoundationEssentials
+internal import Glibc
+internal import HostState
+
+/// Where overrides outlive the daemon. Written as a whole or not at all; without overrides there is no file.
+struct OverridesFile {
+    let path: String
+
+    /// What stands there. A damaged file must not keep the director from forwarding: it is set aside, and `problem`
+    /// says so.
+    func read() -> (overrides: Overrides, problem: String?) {
+        guard File.exists(path) else { return (Overrides(), nil) }
+        do {
+            let decoder = JSONDecoder()
+            decoder.dateDecodingStrategy = .iso8601
+            return (try decoder.decode(Overrides.self, from: Data(try File.read(path))), nil)
+        } catch {
+            let aside = "\(path).damaged"
+            let kept = rename(path, aside) == 0 ? "it is kept as \(aside)" : "it stays where it is"
+            return (
+                Overrides(),
+                "read overrides \(path): \(Self.explain(error)); \(kept). No real server is drained: drain again what has to be"
+            )
+        }
+    }
+
+    /// On the disk when this returns.
+    func write(_ overrides: Overrides) throws {
+        guard !overrides.isEmpty else {
+            guard unlink(path) == 0 || errno == ENOENT else { throw SystemError("remove \(path)", code: errno) }
+            return
+        }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        encoder.dateEncodingStrategy = .iso8601
+        try File.makeDirectory(File.parent(of: path))
+        try File.replace(path, with: Array(try encoder.encode(overrides)) + [10])
+    }
+
+    private static func explain(_ error: any Error) -> String {
+        switch error as? DecodingError {
+        case .dataCorrupted(let context), .keyNotFound(_, let context), .typeMismatch(_, let context),
+            .valueNotFound(_, let context):
+            let place = context.codingPath.map { $0.intValue.map { "[\($0)]" } ?? $0.stringValue }
+            return ([place.joined(separator: ".")].filter { !$0.isEmpty } + [context.debugDescription])
+                .joined(separator: ": ")
+        default: return "\(error)"
+        }
+    }
+}

@@ -1,0 +1,39 @@
+internal import DataPlane
+internal import FoundationEssentials
+internal import HealthChecks
+internal import LoadBalancing
+internal import ServiceConfiguration
+
+/// What monitoring asks for.
+extension Director {
+    /// Nil until started.
+    public func metrics() throws -> DirectorMetrics? {
+        guard let status = try status(), let dataPlane = running?.dataPlane else { return nil }
+        let checks = checkStatistics.flatMap { service, statistics in
+            // Checks that differ in what they expect alone have one name.
+            Dictionary(statistics.map { ($0.key.name, $0.value) }, uniquingKeysWith: { $0.joined(with: $1) })
+                .map { DirectorMetrics.Check(service: service, name: $0.key, statistics: $0.value) }
+        }
+        let flows = status.services.flatMap(\.servers).reduce(0) { $0 + Int($1.active) + Int($1.inactive) }
+        return DirectorMetrics(
+            status: status, standings: configuration.services.map { ($0.address, standing(of: $0.address)) },
+            checks: checks.sorted { ($0.service.description, $0.name) < ($1.service.description, $1.name) },
+            scripts: notifier.counts, events: events.counts,
+            tables: [.init(name: "connections", size: status.flowTableSize, used: flows)]
+                + dataPlane.tableUse.map { .init(name: $0.name, size: $0.size, used: $0.used) },
+            started: started)
+    }
+
+    func recordCheck(_ probe: Probe, on service: ServiceAddress, isSuccess: Bool, latency: Duration) {
+        guard states[service]?.health.asks(probe) == true else { return }
+        checkStatistics[service, default: [:]][probe, default: CheckStatistics()]
+            .record(isSuccess: isSuccess, latency: latency)
+    }
+}
+
+extension Probe {
+    /// Of a series of measurements.
+    fileprivate var name: String {
+        if case .check(_, let via) = self, via != .tunnel { "\(self) \(via.rawValue)" } else { description }
+    }
+}

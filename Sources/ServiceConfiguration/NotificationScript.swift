@@ -1,0 +1,22 @@
+/// The program that is told of a service's events.
+public struct NotificationScript: Hashable, Sendable {
+    /// The program's absolute path, and its arguments.
+    public var command: [String]
+    /// After which it is killed, with all that it started.
+    public var timeout: Duration
+
+    public static let defaultTimeout = Duration.seconds(10)
+
+    public init(command: [String], timeout: Duration = Self.defaultTimeout) {
+        self.command = command
+        self.timeout = timeout
+    }
+
+    /// The path of a program, as it was typed.
+    static func program(_ text: String) throws(InvalidValue) -> String {
+        guard text.hasPrefix("/"), !text.utf8.contains(0) else {
+            throw InvalidValue("no absolute path", accepted: "/path/of/a/program")
+        }
+        return text
+    }
+}

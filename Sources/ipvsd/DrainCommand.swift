@@ -1,0 +1,135 @@
+import ArgumentParser
+import Control
+import Director
+import FoundationEssentials
+import Glibc
+import HostState
+import ServiceConfiguration
+
+/// `ipvsd drain`: maintenance of a real server.
+struct Drain: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Give a real server no new connections, and see those that it has go down.",
+        discussion: """
+            The real server gets weight 0 (IPVS: it is quiesced): its connections go on, new ones go to the others. \
+            It stays drained until 'ipvsd undrain', through restarts of the daemon, reloads and reboots, and in \
+            services that are configured later, too. Checks go on meanwhile.
+
+              ipvsd drain 10.0.0.11 --wait && ssh 10.0.0.11 reboot
+              ipvsd drain 10.0.0.11 --service 10.0.0.100:80 --timeout 5m
+
+            With --wait or --timeout it shows what remains and returns 0 when no connection does, active or inactive: \
+            one that is closing is forgotten two minutes after its last packet, one of UDP after five (--tcp-fin-timeout \
+            and --udp-timeout of the director). At the time-out the real server stays drained and keeps its \
+            connections; so it does when this command is interrupted. Clients of a persistent service keep coming back \
+            to their real server, as with IPVS, as long as they do so within the persistence's time.
+
+            Exit codes: 0 drained (with --wait: no connection is left), 3 no daemon runs, 4 connections are left at the \
+            time-out, 5 refused: a service would be left with less usable weight than its quorum (--force drains all \
+            the same), 64 no such real server or service.
+            """)
+
+    @Argument(help: ArgumentHelp("The real server's address.", valueName: "server"))
+    var server: String
+
+    @Option(
+        help: ArgumentHelp(
+            "Only in this service, as A.B.C.D:PORT[/udp]. Default: in all that have the real server.",
+            valueName: "address"))
+    var service: String?
+
+    @Option(
+        help: ArgumentHelp("Wait until no connection is left, and no longer than so long.", valueName: "duration"))
+    var timeout: String?
+
+    @Flag(help: "Wait until no connection is left.")
+    var wait = false
+
+    @Flag(help: "Drain also where a service is left with less than its quorum.")
+    var force = false
+
+    @Flag(help: "Print JSON: an object when the real server is drained, with --wait one more for each change.")
+    var json = false
+
+    @OptionGroup var common: CommonOptions
+
+    private static let accepted: ClosedRange<Duration> = .seconds(1) ... .seconds(7 * 86_400)
+
+    func run() async throws {
+        try await reporting {
+            let limit = try timeout.map { text in
+                try valid("--timeout \(text)") { () throws(InvalidValue) in
+                    try DurationText.parse(text, in: Self.accepted)
+                }
+            }
+            let maintenance = try Maintenance(common)
+            let wanted = DrainRequest(server: server, service: service, force: force)
+            let report = try await maintenance.ask { try await $0.drain(wanted) }
+            let watch = DrainWatch(wanted: wanted, maintenance: maintenance, isJSON: json)
+            try watch.show(report)
+            if wait || limit != nil { try await watch.run(from: report, limit: limit) }
+        }
+    }
+}
+
+/// `ipvsd undrain`: the end of a maintenance.
+struct Undrain: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Give a drained real server new connections again.",
+        discussion: """
+            Without --service in all services. A service with slow start gives them step by step.
+
+            Exit codes: 3 no daemon runs, 64 no such real server or service.
+            """)
+
+    @Argument(help: ArgumentHelp("The real server's address.", valueName: "server"))
+    var server: String
+
+    @Option(
+        help: ArgumentHelp(
+            "Only in this service, as A.B.C.D:PORT[/udp], in which it was drained.", valueName: "address"))
+    var service: String?
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        try await reporting {
+            let wanted = DrainRequest(server: server, service: service)
+            let report = try await Maintenance(common).ask { try await $0.undrain(wanted) }
+            if json { return print(try report.json()) }
+            let services = report.services.map(\.service).joined(separator: ", ")
+            let place = services.isEmpty ? "" : " in \(services)"
+            print("\(report.server) is \(report.changed ? "undrained" : "not drained")\(place)")
+        }
+    }
+}
+
+/// Asks the daemon, and says so where there is none.
+struct Maintenance {
+    private let client: ControlClient
+    private let socket: String
+
+    init(_ common: CommonOptions) throws {
+        try requireRoot()
+        socket = try common.instance().controlSocket
+        client = ControlClient(socket: socket)
+    }
+
+    func ask<Answer>(_ body: (ControlClient) async throws -> Answer) async throws -> Answer {
+        do { return try await body(client) } catch let error as DirectorError { throw error } catch {
+            throw Failure(.noDaemon, "no director runs here (\(socket): \(error))")
+        }
+    }
+}
+
+extension DrainReport {
+    /// One line.
+    func json() throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return String(decoding: try encoder.encode(self), as: UTF8.self)
+    }
+}

@@ -1,0 +1,84 @@
+import Control
+import Director
+import Glibc
+import ServiceConfiguration
+
+/// Shows what remains on a drained real server.
+struct DrainWatch {
+    let wanted: DrainRequest
+    let maintenance: Maintenance
+    let isJSON: Bool
+
+    /// A daemon that is restarted meanwhile has so long to come back.
+    private static let patience = Duration.seconds(30)
+    private static let period = Duration.milliseconds(500)
+
+    /// What was done.
+    func show(_ report: DrainReport) throws {
+        if isJSON { return say(try report.json()) }
+        for service in report.services {
+            say(
+                "\(report.server) in \(service.service): drained\(report.changed ? "" : " since \(service.drained ?? "")"), "
+                    + Self.remaining(service.active, service.inactive))
+            if let seconds = service.persistence {
+                say("  persistent clients of the last \(DurationText.format(.seconds(seconds))) keep coming")
+            }
+        }
+    }
+
+    /// Until nothing remains.
+    func run(from report: DrainReport, limit: Duration?) async throws {
+        let clock = ContinuousClock()
+        let began = clock.now
+        var shown = report
+        var heard = clock.now
+        let isTerminal = isatty(STDOUT_FILENO) == 1 && !isJSON
+        if isTerminal { rewrite(report, after: .zero) }
+        while shown.active + shown.inactive > 0 {
+            if let limit, clock.now - began >= limit {
+                if isTerminal { say("") }
+                throw Failure(
+                    .connectionsLeft,
+                    "\(shown.server): \(Self.remaining(UInt32(shown.active), UInt32(shown.inactive))) after "
+                        + "\(DurationText.format(limit)); it stays drained and keeps them")
+            }
+            let rest = limit.map { max($0 - (clock.now - began), .zero) } ?? Self.period
+            try await clock.sleep(for: min(Self.period, rest))
+            let now: DrainReport
+            do { now = try await maintenance.ask { try await $0.drainReport(wanted) } } catch let failure as Failure {
+                if clock.now - heard < Self.patience { continue }
+                throw failure
+            }
+            heard = clock.now
+            guard now.isDrained else {
+                throw Failure(.tooFew, "\(now.server) is no longer drained: somebody has undrained it")
+            }
+            if isTerminal {
+                rewrite(now, after: clock.now - began)
+            } else if now.active != shown.active || now.inactive != shown.inactive {
+                say(
+                    isJSON
+                        ? try now.json() : "\(now.server): \(Self.remaining(UInt32(now.active), UInt32(now.inactive)))")
+            }
+            shown = now
+        }
+        if isTerminal { say("") }
+        if !isJSON { say("\(shown.server): no connections are left") }
+    }
+
+    private static func remaining(_ active: UInt32, _ inactive: UInt32) -> String {
+        "\(active) active and \(inactive) inactive connections are left"
+    }
+
+    private func say(_ line: String) {
+        print(line)
+        fflush(nil)
+    }
+
+    /// In place of the line before.
+    private func rewrite(_ report: DrainReport, after elapsed: Duration) {
+        let line = Self.remaining(UInt32(report.active), UInt32(report.inactive))
+        print("\r\(report.server): \(line) after \(elapsed.components.seconds) s\u{1B}[K", terminator: "")
+        fflush(nil)
+    }
+}

@@ -1,0 +1,30 @@
+import Control
+import Director
+import LoadBalancing
+import Logging
+import ServiceConfiguration
+import ServiceLifecycle
+
+/// Serves metrics over TCP, where asked for. That it cannot, for now, is no reason not to forward.
+struct MetricsListener: Service {
+    let director: Director
+    let address: ListenAddress
+    let logger: Logger
+
+    private static let pause = Duration.seconds(5)
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            var problem = ""
+            while !Task.isCancelled {
+                let application = ControlServer.metricsApplication(
+                    director: director, address: address.address.description, port: Int(address.port), logger: logger)
+                do { try await application.run() } catch {
+                    if "\(error)" != problem { logger.error("serve metrics on \(address): \(error)") }
+                    problem = "\(error)"
+                }
+                try? await Task.sleep(for: Self.pause)
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+import FoundationEssentials
+import LoadBalancing
+import ServiceConfiguration
+import Testing
+
+@testable import Director
+
+/// Events: their numbers, what a slow reader misses, and how they are written.
+struct EventTests {
+    private static let service = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 80, transport: .tcp)
+    private static let server = IPv4Address(0x0A00_000B)
+
+    static func event(
+        _ kind: DirectorEvent.Kind = .serverDown, service: ServiceAddress = service, server: IPv4Address? = server
+    ) -> DirectorEvent {
+        DirectorEvent(
+            time: Date(timeIntervalSince1970: 1_700_000_000.25), kind: kind, service: service, server: server,
+            reason: "tcp:80: \"no\"\n\u{1B}answer\0", since: Date(timeIntervalSince1970: 1_699_999_000),
+            standing: .init(up: 1, total: 2, weight: 3, quorum: 4))
+    }
+
+    private static func ring(_ count: Int, capacity: Int) -> EventRing {
+        var ring = EventRing(capacity: capacity)
+        for _ in 0..<count { ring.append(event()) }
+        return ring
+    }
+
+    /// Against what anybody would write: keep all, and look.
+    @Test(arguments: [1, 2, 7], [0, 1, 6, 7, 8, 14, 40])
+    func readersSeeTheLastOnesInOrderAndAreToldWhatTheyMissed(capacity: Int, count: Int) {
+        let ring = Self.ring(count, capacity: capacity)
+        let kept = Array((1...(count + 1)).dropLast().suffix(capacity))
+        for after in 0...count {
+            let batch = ring.read(after: UInt64(after))
+            #expect(batch.events.map { Int($0.sequence) } == kept.filter { $0 > after })
+            #expect(Int(batch.missed) == count - after - kept.count { $0 > after })
+            #expect(Int(batch.last) == count)
+        }
+        // A number of another daemon's life.
+        #expect(ring.read(after: UInt64(count) + 5).events.count == kept.count)
+    }
+
+    @Test func theLastOnesAreThoseThatTheFilterAdmits() {
+        var ring = EventRing(capacity: 10)
+        let other = ServiceAddress(vip: IPv4Address(0x0A00_0065), port: 25, transport: .tcp)
+        for index in 0..<8 { ring.append(Self.event(service: index.isMultiple(of: 2) ? Self.service : other)) }
+        let filter = EventRing.Filter(service: Self.service)
+        let start = ring.start(ofLast: 2, filter: filter)
+        #expect(ring.read(after: start, filter: filter).events.map(\.sequence) == [5, 7])
+        #expect(ring.start(ofLast: 0) == 8)
+        #expect(ring.read(after: ring.start(ofLast: 100)).events.count == 8)
+        #expect(ring.read(after: 0, filter: .init(server: IPv4Address(0x0A00_000C))).events.isEmpty)
+    }
+
+    @Test(.timeLimit(.minutes(1))) func aFollowerIsToldAndReadsWhatCame() async {
+        let log = EventLog(capacity: 3)
+        log.append(Self.event())
+        let news = log.news()
+        for _ in 0..<5 { log.append(Self.event()) }
+        var iterator = news.makeAsyncIterator()
+        #expect(await iterator.next() != nil)
+        let batch = log.read(after: 1)
+        #expect(batch.events.map(\.sequence) == [4, 5, 6] && batch.missed == 2)
+        #expect(log.counts == [.serverDown: 6])
+    }
+
+    @Test func jsonIsOneLineWithEveryKeyAndComesBack() throws {
+        for event in [
+            Self.event(), DirectorEvent(kind: .quorumLost, service: Self.service, standing: Self.event().standing),
+        ] {
+            var event = event
+            event.time = Date(timeIntervalSince1970: 1_700_000_000.25)
+            let line = try event.json()
+            #expect(!line.contains(10))
+            #expect(try JSONDecoder().decode(DirectorEvent.self, from: Data(line)) == event)
+            let text = String(decoding: line, as: UTF8.self)
+            for key in DirectorEvent.CodingKeys.allNames { #expect(text.contains("\"\(key)\":"), "\(key)") }
+        }
+        let text = String(decoding: try Self.event().json(), as: UTF8.self)
+        #expect(text.contains("\"time\":\"2023-11-14T22:13:20.250Z\""), "\(text)")
+    }
+
+    @Test func scriptsAreTold() {
+        let told = Self.event().environment
+        #expect(told["IPVSD_EVENT"] == "server-down")
+        #expect(told["IPVSD_SERVICE"] == "10.0.0.100:80/tcp")
+        #expect(told["IPVSD_SERVER"] == "10.0.0.11")
+        #expect(told["IPVSD_REASON"] == "tcp:80: \"no\"answer")
+        #expect(
+            [told["IPVSD_UP"], told["IPVSD_TOTAL"], told["IPVSD_WEIGHT"], told["IPVSD_QUORUM"]] == ["1", "2", "3", "4"])
+        #expect(told["IPVSD_SINCE"] == "2023-11-14T21:56:40.000Z")
+        #expect(Self.event(server: nil).environment["IPVSD_SERVER"] == nil)
+    }
+}
+
+extension DirectorEvent.CodingKeys {
+    fileprivate static let allNames = [
+        "sequence", "time", "event", "service", "server", "reason", "since", "up", "total", "weight", "quorum",
+    ]
+}

@@ -1,0 +1,232 @@
+#!/bin/bash
+# Real servers drained by hand: nothing breaks, new connections go elsewhere, and the daemon does not forget it.
+source "$(dirname "$0")/harness.sh"
+LAB_VIA=nsenter
+
+SERVICE=$VIP:80
+# What closes is forgotten soon, so that a drain can be seen to end.
+FLAGS=(--vip "$SERVICE" --scheduler rr --tcp-fin-timeout 1s)
+
+drained() { [[ $(server_status "$1" drained) != null ]]; }
+
+left() { echo $(($(server_status "$1" active) + $(server_status "$1" inactive))); }
+
+# overrides   where this instance keeps what was done by hand
+overrides() {
+    local cookie
+    cookie=$(in_ns director "$PYTHON" -c "import socket, sys
+print(int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder))")
+    echo "/run/ipvsd/netns-$cookie/overrides.json"
+}
+
+# downloads_on COUNT HOST   that many downloads at least are held by it
+downloads_on() { (($(held | awk -v s="$2" '$1 == s { print $2 }') >= $1)); }
+
+test_a_drain_breaks_nothing_and_ends_when_the_last_connection_does() {
+    local name drain code=0
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2,$RS3
+    for name in one two three; do download_start $name --limit-rate 20M; done
+    load_start 40
+    wait_until 10 "60 requests" load_has 60
+    LAB_VIA=nsenter spawn director "$LAB_DIR/drain" "$IPVSD" drain $RS2 --wait
+    drain=$SPAWNED
+    wait_until 5 "rs2 to be drained" drained $RS2
+    # The load takes turns, too.
+    equal "$(fetch 30 | served | awk '{ print $1 }' | xargs)" "rs1 rs3" "who serves new requests"
+    equal "$(server_status $RS2 effectiveWeight)" 0 "rs2's weight"
+    equal "$(server_status $RS2 health)" up "rs2's health"
+    matches "$(ipvsd status)" "$RS2 .*, drained since 20" "status"
+    for name in one two three; do download_correct $name; done
+    wait_until 30 "the end of the drain" ended "$drain"
+    wait "$drain" || code=$?
+    equal $code 0 "exit code of drain --wait"
+    load_stop
+    no_failures "through the drain" <<<"$(load)"
+    matches "$(<"$LAB_DIR/drain")" "$RS2 in $SERVICE/tcp: drained, [1-9][0-9]* active" "what drain says first"
+    matches "$(tail -n 1 "$LAB_DIR/drain")" "$RS2: no connections are left" "what drain says last"
+    equal "$(left $RS2)" 0 "connections left"
+    # It went down in steps, and never up.
+    sed -nE 's/.*: ([0-9]+) active and ([0-9]+) inactive.*/\1 \2/p' "$LAB_DIR/drain" >"$LAB_DIR/steps"
+    between "$(wc -l <"$LAB_DIR/steps")" 1 100 "lines of what remains"
+    exits 0 ipvsd undrain $RS2
+    equal "$(fetch 30 | served | xargs)" "rs1 10 rs2 10 rs3 10" "who serves after undrain"
+    [ ! -e "$(overrides)" ] || fail "overrides are left: $(cat "$(overrides)")"
+}
+
+test_a_time_out_leaves_the_connections_and_the_drain() {
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    hold 1 4
+    equal "$(held | xargs)" "rs1 2 rs2 2" "held connections"
+    exits 4 ipvsd drain $RS2 --timeout 1s
+    matches "$OUTPUT" "2 active and 0 inactive connections are left after 1s; it stays drained" "drain"
+    equal "$(fetch 10 | served)" "rs1 10" "who serves"
+    # Again: nothing changes, and it says since when.
+    exits 0 ipvsd drain $RS2
+    matches "$OUTPUT" "$RS2 in $SERVICE/tcp: drained since 20.*, 2 active" "a second drain"
+    exits 0 ipvsd drain $RS2 --json
+    equal "$(jq -r '"\(.changed) \(.services[0].active)"' <<<"$OUTPUT")" "false 2" "a third, in JSON"
+    equal "$(held | xargs)" "rs1 2 rs2 2" "connections still held"
+    exits 0 ipvsd undrain $RS2
+    exits 0 ipvsd undrain $RS2
+    matches "$OUTPUT" "not drained" "a second undrain"
+}
+
+test_a_quorum_is_not_broken_by_hand() {
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    exits 0 ipvsd drain $RS1
+    exits 5 ipvsd drain $RS2
+    matches "$OUTPUT" "$SERVICE/tcp would be left with a usable weight of 0, and it loses its quorum below 1 .*--force" "the refusal"
+    equal "$(fetch 10 | served)" "rs2 10" "who serves after the refusal"
+    exits 0 ipvsd drain $RS2 --force
+    equal "$(fetch 3 | served)" "" "who serves when all are drained"
+    exits 0 ipvsd undrain $RS1
+    exits 0 ipvsd undrain $RS2
+    no_failures "after undrain" <<<"$(fetch 10)"
+}
+
+test_the_quorum_of_the_configuration_counts() {
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2,$RS3=2 --quorum 2
+    exits 0 ipvsd drain $RS1
+    exits 5 ipvsd drain $RS3
+    matches "$OUTPUT" "usable weight of 1, and it loses its quorum below 2" "the refusal"
+    exits 0 ipvsd drain $RS2
+    equal "$(fetch 6 | served)" "rs3 6" "who serves"
+    exits 0 ipvsd undrain $RS1
+    exits 0 ipvsd undrain $RS2
+}
+
+# As IPVS's do, unless it is told otherwise (expire_quiescent_template).
+test_persistent_clients_keep_coming_to_a_drained_server() {
+    local mine other
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2 --persistent 5m
+    mine=$(fetch 3 --interface 10.9.0.1 | served)
+    equal "${mine#* }" 3 "requests that one server has of one client"
+    if [[ $mine == rs1* ]]; then mine=$RS1 other=rs2; else mine=$RS2 other=rs1; fi
+    exits 0 ipvsd drain $mine
+    matches "$OUTPUT" "persistent clients of the last 5m keep coming" "drain"
+    equal "$(fetch 3 --interface 10.9.0.1 | served | grep -c $other || true)" 0 "that client's requests elsewhere"
+    equal "$(fetch 3 --interface 10.9.0.2 | served)" "$other 3" "another client's requests"
+    exits 0 ipvsd undrain $mine
+}
+
+# A configuration that comes later knows of the drain, too.
+test_a_reload_keeps_the_drain() {
+    local servers
+    for servers in "$RS1, $RS2" "$RS1, $RS3" "$RS1, $RS2, $RS3"; do
+        echo "services: [{listeners: '$SERVICE', scheduler: rr, servers: [$servers]}]" >"$LAB_DIR/ipvsd.yaml"
+        if [[ -z ${DIRECTOR_PID:-} ]]; then
+            director_start --config "$LAB_DIR/ipvsd.yaml"
+            exits 0 ipvsd drain $RS2
+        else
+            exits 0 ipvsd reload
+        fi
+        equal "$(fetch 12 | served | grep -c rs2 || true)" 0 "requests of the drained one, with $servers"
+    done
+    drained $RS2 || fail "rs2 is not drained: $(ipvsd status)"
+    exits 0 ipvsd undrain $RS2
+    equal "$(fetch 12 | served | xargs)" "rs1 4 rs2 4 rs3 4" "who serves at the end"
+}
+
+# Whoever waits goes on waiting.
+test_a_wait_lasts_through_a_restart_of_the_daemon() {
+    local drain code=0
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    hold 1 2
+    LAB_VIA=nsenter spawn director "$LAB_DIR/restart" "$IPVSD" drain $RS2 --timeout 1m --json
+    drain=$SPAWNED
+    wait_until 5 "rs2 to be drained" drained $RS2
+    director_kill
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    ! ended "$drain" || fail "drain ended: $(<"$LAB_DIR/restart")"
+    release all
+    wait_until 20 "the end of the drain" ended "$drain"
+    wait "$drain" || code=$?
+    equal $code 0 "exit code of drain: $(<"$LAB_DIR/restart")"
+    equal "$(jq -r .changed "$LAB_DIR/restart" | head -n 1)" true "what it said first"
+    equal "$(tail -n 1 "$LAB_DIR/restart" | jq '.services[0].active + .services[0].inactive')" 0 "what it said last"
+    exits 0 ipvsd undrain $RS2
+}
+
+# Also where the other one is down, though it is configured.
+test_a_server_that_is_down_counts_for_no_quorum() {
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    server_kill rs1
+    wait_until 6 "rs1 to be taken out" unhealthy $RS1
+    exits 5 ipvsd drain $RS2
+    exits 0 ipvsd drain $RS1
+    server_start rs1
+    wait_until 10 "rs1 to pass its checks" healthy $RS1
+    equal "$(fetch 10 | served)" "rs2 10" "who serves while rs1 is up and drained"
+    exits 0 ipvsd undrain $RS1
+    equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves"
+}
+
+test_a_drain_survives_kill_and_restart_and_take_over() {
+    local old since
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    exits 0 ipvsd drain $RS2
+    since=$(server_status $RS2 drained)
+    director_kill
+    equal "$(fetch 10 | served)" "rs1 10" "who serves without a daemon"
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    equal "$(server_status $RS2 drained)" "$since" "drained since, after kill -9"
+    equal "$(fetch 10 | served)" "rs1 10" "who serves after kill -9"
+    old=$DIRECTOR_PID
+    director_spawn director "${FLAGS[@]}" --backends $RS1,$RS2 --replace
+    DIRECTOR_PID=$SPAWNED
+    wait_until 10 "the old director's end" ended "$old"
+    wait_until 10 "the new director" director_ready "$DIRECTOR_PID"
+    equal "$(fetch 10 | served)" "rs1 10" "who serves after --replace"
+    director_stop
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    equal "$(server_status $RS2 drained)" "$since" "drained since, after stop and start"
+    equal "$(fetch 10 | served)" "rs1 10" "who serves after stop and start"
+    matches "$(director_log)" "$RS2 is drained since" "the log"
+    exits 0 ipvsd undrain $RS2
+    director_kill
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves after undrain and kill -9"
+}
+
+test_a_damaged_file_stops_nothing_and_is_kept() {
+    local file
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    exits 0 ipvsd drain $RS2
+    file=$(overrides)
+    director_kill
+    echo '{"drains":[{"server":"10.0.0.1' >"$file"
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves"
+    matches "$(director_log)" "error.*overrides .*kept as .*damaged" "the log"
+    matches "$(<"$file.damaged")" '"10.0.0.1$' "what was set aside"
+    rm "$file.damaged"
+}
+
+test_one_service_of_several() {
+    director_start --vip "$VIP:80,$VIP:8080" --scheduler rr --backends $RS1,$RS2
+    exits 0 ipvsd drain $RS2 --service $VIP:8080
+    equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves the other service"
+    equal "$(LAB_VIA=nsenter in_ns client curl -s "http://$VIP:8080/?[1-6]" | sort -u)" rs1 "who serves this one"
+    exits 0 ipvsd drain $RS2
+    equal "$(fetch 10 | served)" "rs1 10" "who serves once all are drained"
+    exits 64 ipvsd undrain $RS2 --service $VIP:80
+    matches "$OUTPUT" "drained in all services since" "undrain of one service"
+    exits 0 ipvsd undrain $RS2
+    equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves at the end"
+}
+
+test_what_is_not_there_is_named() {
+    exits 3 ipvsd drain $RS1
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    exits 64 ipvsd drain 10.0.0.77
+    matches "$OUTPUT" "10.0.0.77 is no real server here \(accepted: $RS1, $RS2\)" "an unknown server"
+    exits 64 ipvsd drain $RS1 --service $VIP:81
+    matches "$OUTPUT" "$VIP:81/tcp is no service here \(accepted: $VIP:80/tcp\)" "an unknown service"
+    exits 64 ipvsd drain rs1
+    exits 64 ipvsd drain $RS1 --timeout soon
+    exits 64 ipvsd undrain 10.0.0.77
+    exits 0 ipvsd drain --help
+    matches "$OUTPUT" "quorum" "drain --help"
+}
+
+run_tests

@@ -1,0 +1,200 @@
+#!/bin/bash
+# What is told of what happens: scripts, the stream of events, metrics.
+source "$(dirname "$0")/harness.sh"
+LAB_VIA=nsenter
+
+SERVICE=$VIP:80
+
+# script NAME <<BODY   a program that can be told; its directory is $DIR
+script() {
+    { printf '#!/bin/bash\nDIR=%q\n' "$LAB_DIR"; cat; } >"$LAB_DIR/$1.part"
+    chmod 755 "$LAB_DIR/$1.part"
+    mv "$LAB_DIR/$1.part" "$LAB_DIR/$1"
+}
+
+# A line of what the script was told for every event.
+teller() {
+    rm -f "$LAB_DIR/told"
+    script tell <<'SCRIPT'
+echo "$IPVSD_EVENT $IPVSD_SERVICE ${IPVSD_SERVER:--} $IPVSD_UP/$IPVSD_TOTAL $IPVSD_WEIGHT/$IPVSD_QUORUM" >>"$DIR/told"
+env | grep ^IPVSD_ | sort >"$DIR/told.$IPVSD_EVENT"
+echo "$# arguments, $PWD, $(readlink /proc/self/fd/0), $(ls /proc/$$/fd | wc -l) descriptors"
+SCRIPT
+}
+
+told() { grep -qE -- "$1" "$LAB_DIR/told"; }
+
+start() { director_start --vip $SERVICE --scheduler rr --backends $RS1,$RS2 "$@"; }
+
+events() { ipvsd events --json "$@"; }
+
+test_a_script_is_told_of_a_server_that_dies_and_comes_back() {
+    teller
+    start --notify "$LAB_DIR/tell"
+    server_kill rs2
+    wait_until 6 "the script to be told" told "^server-down $SERVICE/tcp $RS2 1/2 1/1\$"
+    server_kill rs1
+    wait_until 6 "the script to be told of the service" told "^service-down $SERVICE/tcp - 0/2 0/1\$"
+    server_start rs1
+    server_start rs2
+    wait_until 15 "the script to be told of rs2's return" told "^server-up $SERVICE/tcp $RS2 [12]/2"
+    wait_until 15 "the script to be told of the service's return" told "^service-up $SERVICE/tcp -"
+    matches "$(<"$LAB_DIR/told.server-down")" "^IPVSD_REASON=.*(refused|80)" "the reason"
+    matches "$(<"$LAB_DIR/told.server-down")" "^IPVSD_SINCE=20..-..-..T..:..:" "since"
+    matches "$(<"$LAB_DIR/told.server-down")" "^IPVSD_SEQUENCE=[1-9]" "the sequence"
+    # In order: what happened first was told first.
+    equal "$(cut -d' ' -f1 "$LAB_DIR/told" | head -n 2 | xargs)" "server-down server-down" "the first two"
+    matches "$(director_log)" "tell of server-down of .*: 0 arguments, /, /dev/null, [4-5] descriptors" "its output in the log"
+}
+
+test_a_script_of_the_configuration_file_has_arguments_and_no_shell() {
+    script args <<'SCRIPT'
+printf '[%s]' "$@" "$IPVSD_EVENT" >"$DIR/args.told"
+SCRIPT
+    cat >"$LAB_DIR/ipvsd.yaml" <<FILE
+defaults: {notify: ["$LAB_DIR/args", "two words", '\$(reboot)']}
+services:
+  - {listeners: "$SERVICE", servers: [$RS1, $RS2]}
+  - {listeners: "$VIP:8080", servers: [$RS1, $RS2], notify: none}
+FILE
+    director_start --config "$LAB_DIR/ipvsd.yaml"
+    exits 0 ipvsd drain $RS2
+    wait_until 5 "the script" grep -q drained "$LAB_DIR/args.told"
+    equal "$(<"$LAB_DIR/args.told")" '[two words][$(reboot)][server-drained]' "what it was given"
+    equal "$(events --service $VIP:8080 | jq -r .event)" server-drained "the other service's event"
+    exits 0 ipvsd undrain $RS2
+    wait_until 5 "two scripts to be counted" scripts_were success 2
+}
+
+scripts_were() { [[ $(ipvsd metrics | sed -n "s/^ipvsd_notification_scripts_total{result=\"$1\"} //p") == "$2" ]]; }
+
+test_a_script_that_hangs_delays_nothing_and_is_killed() {
+    script hang <<'SCRIPT'
+echo $$ >>"$DIR/hung"
+sleep 1000 &
+echo $! >>"$DIR/hung"
+wait
+SCRIPT
+    rm -f "$LAB_DIR/hung"
+    cat >"$LAB_DIR/ipvsd.yaml" <<FILE
+services:
+  - {listeners: "$SERVICE", servers: [$RS1, $RS2], scheduler: rr, notify: {command: "$LAB_DIR/hang", timeout: 2s}}
+FILE
+    director_start --config "$LAB_DIR/ipvsd.yaml"
+    exits 0 ipvsd drain $RS2
+    wait_until 5 "the script to hang" test -s "$LAB_DIR/hung"
+    # Meanwhile the director goes on as ever.
+    exits 0 ipvsd undrain $RS2
+    equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves while the script hangs"
+    server_kill rs2
+    wait_until 4 "rs2 to be taken out" unhealthy $RS2
+    local pid
+    for pid in $(head -n 2 "$LAB_DIR/hung"); do wait_until 6 "the end of the script" ended "$pid"; done
+    wait_until 5 "its failure in the log" grep -q "hang of server-drained of .*: killed after 2" "$LAB_DIR/director.log"
+    wait_until 8 "three that were killed" scripts_were timeout 3
+    server_start rs2
+    wait_until 10 "rs2 to be back" healthy $RS2
+}
+
+test_a_script_that_is_not_there_is_an_error_in_the_log() {
+    start --notify /nonexistent/tell
+    exits 0 ipvsd drain $RS2
+    wait_until 5 "the error" grep -qE "error.*/nonexistent/tell of server-drained.*No such file" "$LAB_DIR/director.log"
+    wait_until 5 "the count" scripts_were failure 1
+    exits 0 ipvsd undrain $RS2
+}
+
+test_events_are_kept_and_followed() {
+    local follower
+    start
+    exits 0 ipvsd drain $RS2
+    LAB_VIA=nsenter spawn director "$LAB_DIR/stream" "$IPVSD" events --json --follow --server $RS2
+    follower=$SPAWNED
+    wait_until 5 "the first event" grep -q server-drained "$LAB_DIR/stream"
+    exits 0 ipvsd undrain $RS2
+    server_kill rs2
+    wait_until 6 "the event of rs2's end" grep -q server-down "$LAB_DIR/stream"
+    server_start rs2
+    wait_until 15 "the event of its return" grep -q server-up "$LAB_DIR/stream"
+    equal "$(jq -r '"\(.sequence) \(.event) \(.server)"' "$LAB_DIR/stream")" \
+        "1 server-drained $RS2"$'\n'"2 server-undrained $RS2"$'\n'"3 server-down $RS2"$'\n'"4 server-up $RS2" "the stream"
+    equal "$(events --last 2 | jq -r .sequence | xargs)" "3 4" "the last two"
+    equal "$(events --server $RS1)" "" "another server's"
+    equal "$(events | jq -r 'keys_unsorted | length' | sort -u)" 11 "keys of each"
+    matches "$(ipvsd events)" "server-down +$SERVICE/tcp $RS2 1/2 up, weight 1, quorum 1: .*80" "events as text"
+    # Whoever follows learns of the daemon's end, and does not keep it from ending.
+    director_stop
+    wait_until 5 "the follower's end" ended "$follower"
+    exits 3 ipvsd events
+}
+
+metric() { ipvsd metrics | sed -n "s/^$1 //p"; }
+
+test_metrics_say_what_status_says_and_others_can_read_them() {
+    local before labels="{service=\"$SERVICE\/tcp\",server=\"$RS2\"}"
+    start --metrics-listen 0.0.0.0:9104
+    no_failures "requests" <<<"$(fetch 20)"
+    wait_until 5 "rs2 to be proven" healthy $RS2
+    equal "$(metric "ipvsd_server_up$labels")" 1 "up"
+    equal "$(metric "ipvsd_server_connections_total$labels")" 10 "connections"
+    equal "$(metric "ipvsd_server_packets_total$labels")" "$(server_status $RS2 packets)" "packets"
+    equal "$(metric "ipvsd_server_weight$labels")" 1 "weight"
+    before=$(metric "ipvsd_check_duration_seconds_count{service=\"$SERVICE\/tcp\",check=\"tcp:80\"}")
+    between "$before" 2 1000 "checks counted"
+    server_kill rs2
+    wait_until 6 "rs2 to be taken out" unhealthy $RS2
+    equal "$(metric "ipvsd_server_up$labels")" 0 "up, once it is down"
+    equal "$(metric "ipvsd_server_weight$labels")" 0 "weight, once it is down"
+    between "$(metric "ipvsd_checks_total{service=\"$SERVICE\/tcp\",check=\"tcp:80\",result=\"failure\"}")" 1 100 "failed checks"
+    equal "$(metric 'ipvsd_events_total{event="server-down"}')" 1 "events"
+    between "$(metric "ipvsd_check_duration_seconds_count{service=\"$SERVICE\/tcp\",check=\"tcp:80\"}")" \
+        $((before + 1)) 2000 "checks counted later"
+    server_start rs2
+    # Over TCP there is the same, and nothing else.
+    wait_until 5 "metrics over TCP" over_tcp metrics
+    equal "$(in_ns client curl -s -o /dev/null -w '%{http_code} %{content_type}' http://10.0.0.2:9104/metrics)" \
+        "200 text/plain; version=0.0.4; charset=utf-8" "the answer"
+    equal "$(in_ns client curl -s -o /dev/null -w '%{http_code}' http://10.0.0.2:9104/status)" 404 "the status over TCP"
+    equal "$(in_ns client curl -s -X POST -o /dev/null -w '%{http_code}' http://10.0.0.2:9104/stop)" 404 "stop over TCP"
+    ipvsd metrics >"$LAB_DIR/metrics"
+    "$PYTHON" - "$LAB_DIR/metrics" "$RS2" 2>"$LAB_DIR/parser" <<'PYTHON' || fail "a reader of the format: $(<"$LAB_DIR/parser")"
+import sys
+from prometheus_client.parser import text_string_to_metric_families
+families = {f.name: f for f in text_string_to_metric_families(open(sys.argv[1]).read())}
+assert len(families) >= 29, len(families)
+seen = set()
+for family in families.values():
+    assert family.type in ("counter", "gauge", "histogram"), family
+    assert family.documentation and family.name.startswith("ipvsd_"), family
+    for sample in family.samples:
+        key = (sample.name, tuple(sorted(sample.labels.items())))
+        assert key not in seen, key
+        seen.add(key)
+buckets = [s for s in families["ipvsd_check_duration_seconds"].samples if s.name.endswith("_bucket")]
+values = [s.value for s in buckets]
+assert values == sorted(values) and buckets[-1].labels["le"] == "+Inf", buckets
+up = [s for s in families["ipvsd_server_up"].samples if s.labels["server"] == sys.argv[2]]
+assert len(up) == 1, up
+received = families["ipvsd_received_packets"].samples[0].value
+ends = families["ipvsd_forwarded_packets"].samples[0].value
+ends += sum(s.value for s in families["ipvsd_not_forwarded_packets"].samples)
+assert received > 0 and abs(received - ends) <= 50, (received, ends)
+PYTHON
+}
+
+over_tcp() { in_ns client curl -sf "http://10.0.0.2:9104/$1" | grep -q '^ipvsd_build_info{version="'; }
+
+test_a_place_that_is_taken_stops_no_director() {
+    LAB_VIA=nsenter spawn director "$LAB_DIR/taken" "$PYTHON" -c "import socket, time
+server = socket.create_server(('10.0.0.2', 9104))
+time.sleep(60)"
+    local other=$SPAWNED
+    wait_until 10 "the other server" listening director 9104
+    start --metrics-listen 10.0.0.2:9104
+    no_failures "requests" <<<"$(fetch 10)"
+    wait_until 5 "the error in the log" grep -qi "serve metrics on 10.0.0.2:9104.*in use" "$LAB_DIR/director.log"
+    kill "$other"
+    wait_until 12 "metrics once the place is free" over_tcp metrics
+}
+
+run_tests

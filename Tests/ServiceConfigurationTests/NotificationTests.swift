@@ -1,0 +1,84 @@
+import LoadBalancing
+import ServiceConfiguration
+import Testing
+
+/// Who is told of events, and where metrics are served.
+struct NotificationTests {
+    private static let services = "services:\n- listeners: 10.0.0.100:80\n  servers: 10.0.0.11\n"
+    private static let address = ConfigurationFileTests.address
+
+    private static func script(_ text: String) throws -> NotificationScript? {
+        try ConfigurationFileTests.parse(services + text).notifications[address]
+    }
+
+    @Test func formsOfAFile() throws {
+        #expect(try Self.script("") == nil)
+        #expect(try Self.script("  notify: /bin/tell") == NotificationScript(command: ["/bin/tell"]))
+        #expect(
+            try Self.script("  notify: [/bin/tell, -v, \"a b\"]")
+                == NotificationScript(command: ["/bin/tell", "-v", "a b"]))
+        #expect(
+            try Self.script("  notify: {command: [/bin/tell, x], timeout: 2s}")
+                == NotificationScript(command: ["/bin/tell", "x"], timeout: .seconds(2)))
+        let defaults = "defaults: {notify: /bin/all}\n" + Self.services
+        #expect(
+            try ConfigurationFileTests.parse(defaults).notifications[Self.address]
+                == NotificationScript(command: ["/bin/all"]))
+        #expect(try ConfigurationFileTests.parse(defaults + "  notify: none").notifications.isEmpty)
+        #expect(
+            try ConfigurationFileTests.parse(defaults + "  notify: /bin/own").notifications[Self.address]
+                == NotificationScript(command: ["/bin/own"]))
+    }
+
+    @Test(arguments: [
+        ("notify: tell", "f:4: notify tell: no absolute path (accepted: /path/of/a/program)"),
+        (
+            "notify: []",
+            "f:4: notify: an empty list (accepted: /path/of/a/program, a list of it and its arguments, or none)"
+        ),
+        ("notify: {timeout: 1s}", "f:4: notify: there is no command (accepted: command: [/path, ARGUMENT])"),
+        ("notify: {command: /x, wait: 1s}", "f:4: wait: unknown key (accepted: command, timeout)"),
+        ("notify: {command: /x, timeout: 0s}", "f:4: timeout 0s: out of range (accepted: 10ms to 1h)"),
+        (
+            "notify: [[a]]",
+            "f:4: notify: no single value (accepted: /path/of/a/program, a list of it and its arguments, or none)"
+        ),
+    ])
+    func mistakesOfAFile(line: String, error: String) {
+        #expect(ConfigurationFileTests.errors(Self.services + "  " + line) == [error])
+    }
+
+    @Test func aMistakeInDefaultsIsToldOnce() {
+        #expect(ConfigurationFileTests.errors("defaults: {notify: tell}\n" + Self.services).count == 1)
+    }
+
+    @Test func flags() throws {
+        var flags = DirectorFlags(vips: ["10.0.0.100:80,10.0.0.101"], backends: ["10.0.0.11"])
+        flags.notify = "/bin/tell"
+        flags.metricsListen = "127.0.0.1:9104"
+        let configuration = try flags.configuration()
+        #expect(configuration.notifications.count == 2)
+        #expect(configuration.notifications[Self.address] == NotificationScript(command: ["/bin/tell"]))
+        #expect(configuration.metricsListen?.description == "127.0.0.1:9104")
+        #expect(flags.given == ["--vip", "--backends", "--notify", "--metrics-listen"])
+        flags.notify = "tell"
+        flags.metricsListen = "9104"
+        #expect(throws: ConfigurationErrors.self) { try flags.configuration() }
+    }
+
+    @Test(arguments: ["9104", "10.0.0.1", "10.0.0.1:0", "10.0.0.1:65536", "localhost:1", "224.0.0.1:1", ":1", ""])
+    func noPlaceToListen(text: String) {
+        #expect(throws: InvalidValue.self) { try ListenAddress(parsing: text) }
+        #expect(
+            ConfigurationFileTests.errors("metrics-listen: \"\(text)\"\n" + Self.services).count == 1)
+    }
+
+    @Test func placesToListen() throws {
+        for text in ["0.0.0.0:1", "127.0.0.1:65535", "10.0.0.2:9104"] {
+            #expect(try ListenAddress(parsing: text).description == text)
+        }
+        #expect(
+            try ConfigurationFileTests.parse("metrics-listen: 0.0.0.0:9104\n" + Self.services).metricsListen?.port
+                == 9104)
+    }
+}
