@@ -113,7 +113,7 @@ extension Director {
         let result =
             answer.question.way.isTunnel
             ? Diagnosis.result(tunnel: answer.result, direct: nil, server: server) : answer.result
-        record(Answer(result: result), of: id)
+        record(Answer(result: result, latency: answer.latency), of: id)
         if case .failure(_, hostAnswered: false) = result { running?.paths.askAgain(server) }
     }
 
