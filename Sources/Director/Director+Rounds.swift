@@ -91,6 +91,7 @@ extension Director {
     func runRounds() async {
         let (answers, continuation) = AsyncStream.makeStream(of: [ProbeLoop.Answer].self)
         let inbox = ProbeLoop.Inbox { continuation.yield($0) }
+        pairs = [:]
         await withDiscardingTaskGroup { group in
             group.addTask { for await some in answers { await self.take(some) } }
             while !Task.isCancelled {
@@ -104,12 +105,12 @@ extension Director {
         for active in rounds.values { active.task?.cancel() }
     }
 
-    /// Most need no task each: they go together, and so do their answers.
+    /// Connects and pings need no task each: they go together, and so do their answers.
     private func begin(_ due: [Int], answersTo inbox: ProbeLoop.Inbox) {
         var questions: [ProbeLoop.Question] = []
         for id in due {
-            if let question = steadyQuestion(id) {
-                questions.append(question)
+            if let own = self.questions(of: id) {
+                questions += own
             } else {
                 rounds[id]?.task = Task { await self.run(id) }
             }
@@ -119,9 +120,8 @@ extension Director {
 
     private func take(_ answers: [ProbeLoop.Answer]) {
         for answer in answers {
-            let id = Int(answer.question.id)
-            note(answer, of: id)
-            finish(id)
+            let id = Int(answer.question.id / 2)
+            if take(answer, of: id) { finish(id) }
         }
     }
 
