@@ -96,9 +96,9 @@ extension Director {
             group.addTask { for await some in answers { await self.take(some) } }
             while !Task.isCancelled {
                 begin(schedule.takeDue(at: .now), answersTo: inbox)
-                // Thousands a second are begun a few at a time.
-                let soon = ContinuousClock.now + .milliseconds(1)
-                await rest(until: max(schedule.nextDue ?? soon + .seconds(1), soon))
+                // Thousands a second are begun some at a time.
+                beginsNext = .now + .milliseconds(4)
+                await rest(until: max(schedule.nextDue ?? beginsNext + .seconds(1), beginsNext))
             }
             group.cancelAll()
         }
@@ -137,7 +137,7 @@ extension Director {
             states[$0.service]?.health.isInTransition(active.round.probe, of: $0.server) ?? false
         }
         schedule.finish(id, isInTransition: isInTransition, at: .now)
-        if let due = schedule.nextDue, due < restsUntil { rest?.cancel() }
+        if let due = schedule.nextDue, max(due, beginsNext) < restsUntil { rest?.cancel() }
     }
 
     private func rest(until end: ContinuousClock.Instant) async {

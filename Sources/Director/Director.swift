@@ -47,6 +47,8 @@ public actor Director {
     /// Until the next round is due.
     var rest: Task<Void, Never>?
     var restsUntil = ContinuousClock.now
+    /// No round begins before then.
+    var beginsNext = ContinuousClock.now
     var isReloading = false
     var pathMTUs = LearntPathMTUs()
     /// The data plane refused the last change, which is tried again.
