@@ -31,7 +31,7 @@ let package = Package(
             name: "ipvsd",
             dependencies: [
                 "Control", "DataPlane", "Director", "Doctor", "HostState", "LoadBalancing", "Netlink",
-                "RealServerSetup", "ServiceConfiguration",
+                "RealServerSetup", "ServiceConfiguration", "TunnelSetup",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -96,6 +96,8 @@ let package = Package(
             name: "RealServerSetup", dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink"],
             swiftSettings: swiftSettings),
         .target(
+            name: "TunnelSetup", dependencies: ["HostState", "LoadBalancing", "Netlink"], swiftSettings: swiftSettings),
+        .target(
             name: "HostState", dependencies: ["BPF", "CLinux", "LoadBalancing", "Netlink"], swiftSettings: swiftSettings
         ),
         .target(name: "Netlink", dependencies: ["CLibMNL", "LoadBalancing"], swiftSettings: swiftSettings),
@@ -135,6 +137,9 @@ let package = Package(
         .testTarget(
             name: "RealServerSetupTests",
             dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink", "RealServerSetup"],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "TunnelSetupTests", dependencies: ["CLinux", "HostState", "LoadBalancing", "Netlink", "TunnelSetup"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "DoctorTests", dependencies: ["Doctor", "LoadBalancing", "Netlink", "RealServerSetup"],

@@ -99,8 +99,11 @@ leftovers() {
 run_kernel() { "$ROOT/Tests/KernelLab/run.sh"; }
 
 run_bench() {
-    as_invoker "$SWIFT" build --package-path "$ROOT" -c release --static-swift-stdlib --product ipvsd-bench &&
-        "$ROOT/Tests/Benchmarks/run.sh"
+    local product
+    for product in ipvsd ipvsd-bench; do
+        as_invoker "$SWIFT" build --package-path "$ROOT" -c release --static-swift-stdlib --product $product || return 1
+    done
+    "$ROOT/Tests/Benchmarks/run.sh"
 }
 
 main() {

@@ -29,7 +29,7 @@ public final class DirectorMaps: Sendable {
     let flows: MappedArray<ipvsd_bucket>
     /// The flow table before this one, while `isMoving`; nil for the moment in which it is made anew.
     let former: MappedArray<ipvsd_bucket>?
-    let overflows: BPFMap<UInt32, ipvsd_overflow>
+    let overflows: MappedArray<ipvsd_overflow>
     let pressure: MappedArray<ipvsd_pressure>
     let templates: BPFMap<ipvsd_template_key, ipvsd_template>
 
@@ -75,7 +75,7 @@ public final class DirectorMaps: Sendable {
         flows = try array("flows", ipvsd_bucket.self)
         former = try BPFMap<UInt32, ipvsd_bucket>(name: "former", pinnedAt: "\(directory)/former")?
             .memory(writable: writable)
-        overflows = try pinned("overflows", UInt32.self, ipvsd_overflow.self)
+        overflows = try array("overflows", ipvsd_overflow.self)
         pressure = try array("pressure", ipvsd_pressure.self)
         templates = try pinned("templates", ipvsd_template_key.self, ipvsd_template.self)
     }

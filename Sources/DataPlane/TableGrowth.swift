@@ -69,7 +69,7 @@ enum TableGrowth {
             case "servers": copyAll(old.servers, new.servers)
             case "paths": copyAll(old.paths, new.paths)
             case "carried": copyAll(old.carried, new.carried)
-            case "overflows": try copyOverflows(from: old, to: new)
+            case "overflows": copyOverflows(from: old, to: new)
             case "templates": try copyAll(old.templates, new.templates)
             default: break
             }
@@ -77,13 +77,13 @@ enum TableGrowth {
     }
 
     /// A flow's bucket in the larger table has the number of its bucket in the smaller one in its lower bits.
-    private static func copyOverflows(from old: DirectorMaps, to new: DirectorMaps) throws(BPFError) {
-        for index in 0..<UInt32(old.overflows.maxEntries) {
-            guard let stamps = try old.overflows.value(for: index),
-                withUnsafeBytes(of: stamps, { $0.contains { $0 != 0 } })
-            else { continue }
-            for other in stride(from: index, to: UInt32(new.overflows.maxEntries), by: old.overflows.maxEntries) {
-                try new.overflows.update(stamps, for: other)
+    private static func copyOverflows(from old: DirectorMaps, to new: DirectorMaps) {
+        for index in 0..<old.overflows.count {
+            var stamps = old.overflows[index]
+            // Moved flows are spilled anew, or not.
+            stamps.spilled = ipvsd_overflow().spilled
+            for other in stride(from: index, to: new.overflows.count, by: old.overflows.count) {
+                new.overflows[other] = stamps
             }
         }
     }
@@ -132,48 +132,45 @@ enum TableGrowth {
         }
     }
 
-    /// Where it went; nil if there is no room.
+    /// Where it went; nil if there is no room in its bucket and its second one.
     private static func insert(key: UInt64, value: UInt64, into maps: DirectorMaps, seed: UInt64)
         -> UnsafeMutableRawPointer?
     {
-        let hash = FlowHash.mix(key ^ seed)
-        let bucket = maps.flows.pointer(Int(hash & UInt64(maps.flows.count - 1)))
-        let half = Int(hash >> 49 & 4)
-        for way in 0..<Int(IPVSD_WAYS) {
-            let place = bucket + way * flowSize
-            let seen = clinux_load_u64(place + 8)
-            // The copy of a daemon that was killed before it cleared the original, which is the one that counts.
-            if seen != 0, (seen ^ value) & identityMask == 0, clinux_load_u64(place) == key,
-                clinux_compare_and_swap_u64(place + 8, seen, value) == 1
-            {
-                return place
+        let home = FlowHome(key: key, seed: seed, buckets: maps.flows.count)
+        for index in [home.bucket, home.second] {
+            for way in 0..<Int(IPVSD_WAYS) {
+                let place = maps.flows.pointer(index) + way * flowSize
+                let seen = clinux_load_u64(place + 8)
+                // The copy of a daemon that was killed before it cleared the original, which is the one that counts.
+                if seen != 0, (seen ^ value) & identityMask == 0, clinux_load_u64(place) == key,
+                    clinux_compare_and_swap_u64(place + 8, seen, value) == 1
+                {
+                    return place
+                }
             }
         }
-        for way in 0..<Int(IPVSD_WAYS) {
-            let place = bucket + (way ^ half) * flowSize
-            if clinux_compare_and_swap_u64(place + 8, 0, value) == 1 {
-                clinux_store_u64(place, key)
-                return place
+        for index in [home.bucket, home.second] {
+            if index == home.second { maps.markSpilled(home.bucket, stamp: UInt16(value >> 48)) }
+            for way in 0..<Int(IPVSD_WAYS) {
+                let place = maps.flows.pointer(index) + (way ^ home.half) * flowSize
+                if clinux_compare_and_swap_u64(place + 8, 0, value) == 1 {
+                    clinux_store_u64(place, key)
+                    return place
+                }
             }
         }
         return nil
     }
 }
 
-/// The flow table's hash, as flows.h has it.
-enum FlowHash {
-    static func mix(_ value: UInt64) -> UInt64 {
-        var x = value
-        for _ in 0..<2 {
-            x ^= x >> 32
-            x &*= 0xD6E8_FEB8_6659_FD93
-        }
-        return x ^ x >> 32
-    }
-}
-
 extension DirectorMaps {
     func forgetLoad(of value: UInt64) { countLoad(of: value, -1) }
+
+    /// A flow of the bucket is about to be in its second one; flows.h's mark_spilled.
+    func markSpilled(_ bucket: Int, stamp: UInt16) {
+        let offset = spilledOffset + bucket % 32 * 2
+        overflows.pointer(bucket / 32).storeBytes(of: max(stamp, 1), toByteOffset: offset, as: UInt16.self)
+    }
 
     /// One connection more or less, as flows.h counts them.
     func countLoad(of value: UInt64, _ difference: Int32) {
@@ -190,3 +187,4 @@ extension DirectorMaps {
 private let identityMask: UInt64 = 0x0000_FFFF_FFFF_0FFF
 private let flowSize = MemoryLayout<ipvsd_flow>.stride
 private let seedOffset = MemoryLayout<ipvsd_settings>.offset(of: \.seed) ?? 8
+private let spilledOffset = MemoryLayout<ipvsd_overflow>.offset(of: \.spilled) ?? 64

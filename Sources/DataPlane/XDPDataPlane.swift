@@ -273,7 +273,7 @@ public final class XDPDataPlane {
     public func sweep() throws(BPFError) {
         let program = try object.program(named: "sweep")
         let packet = [UInt8](repeating: 0, count: 64)
-        for _ in 0..<(maps.flows.count / Int(IPVSD_SWEEP_BUCKETS)) { _ = try program.testRun(packet: packet) }
+        for _ in 0..<max(1, maps.flows.count / Int(IPVSD_SWEEP_BUCKETS)) { _ = try program.testRun(packet: packet) }
         sweeps += 1
         releaseIdleRows()
     }

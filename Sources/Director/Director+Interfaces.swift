@@ -185,7 +185,7 @@ extension Director {
         var homes: [IPv4Address: Link] = [:]
         for vip in vips { homes[vip] = ingress.home(of: vip, addresses) }
         for change in journal.changes {
-            if case .address(let interface, let address, _) = change,
+            if case .address(let interface, let address, _, _) = change,
                 !configuration.managesAddress || homes[address]?.name != interface
             {
                 try journal.undo(change)

@@ -37,15 +37,6 @@ public struct Checker: Sendable {
         }
     }
 
-    /// By both ways at once; `server` is the real server's own address.
-    public func run(
-        _ check: Check, tunnel: Prober.Way, server: IPv4Address, deadline: Duration
-    ) async -> CheckVerdict {
-        async let beside = run(check, by: .direct(server), deadline: deadline)
-        let through = await run(check, by: tunnel, deadline: deadline)
-        return BothWays.verdict(tunnel: through, direct: await beside, server: server)
-    }
-
     private func start(_ check: Check, by way: Prober.Way, deadline: Duration, progress: CheckProgress) {
         if let problem = check.problem { return progress.fail("start: \(problem)") }
         switch check {

@@ -71,22 +71,3 @@ struct EchoRequest: Sendable {
             && packet.getInteger(at: icmp + 4, as: UInt16.self) == identifier
     }
 }
-
-/// Completes the promise when the echo's reply comes in.
-final class EchoHandler: ChannelInboundHandler {
-    typealias InboundIn = AddressedEnvelope<ByteBuffer>
-
-    private let echo: EchoRequest
-    private let answered: EventLoopPromise<Void>
-
-    init(echo: EchoRequest, answered: EventLoopPromise<Void>) {
-        self.echo = echo
-        self.answered = answered
-    }
-
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        if echo.isAnswered(by: unwrapInboundIn(data).data) { answered.succeed() }
-    }
-
-    func errorCaught(context: ChannelHandlerContext, error: any Error) { answered.fail(error) }
-}

@@ -8,14 +8,18 @@ extension Change {
         switch self {
         case .sysctl(let key, let original):
             if Sysctl.exists(key) { try Sysctl.write(key, original) }
-        case .address(let interface, let address, let prefixLength):
-            try withLink(interface) { try $0.removeAddress(address, prefixLength: prefixLength, from: $1.index) }
+        case .address(let interface, let address, let peer, let prefixLength):
+            try withLink(interface) {
+                try $0.removeAddress(address, peer: peer, prefixLength: prefixLength, from: $1.index)
+            }
         case .addressRemoved(let interface, let address, let prefixLength, let scope):
             try withLink(interface) {
                 try $0.addAddress(address, prefixLength: prefixLength, to: $1.index, scope: scope)
             }
         case .link(let name), .tun(let name):
             try withLink(name) { try $0.deleteLink(index: $1.index) }
+        case .tunnel(let name):
+            try withLink(name) { if $1.kind == "ipip" { try $0.deleteLink(index: $1.index) } }
         case .linkUp(let name, let wasUp):
             try withLink(name) { try $0.setUp(wasUp, interface: $1.index) }
         case .route(let route):
@@ -54,6 +58,8 @@ extension Change {
             guard let path = BPFFilesystem.resolve(path), rmdir(path) != 0 else { return }
             // Not empty: another instance or another program uses it too.
             if ![ENOENT, ENOTEMPTY, EEXIST, EBUSY].contains(errno) { throw SystemError("remove directory \(path)") }
+        case .file(let path):
+            if unlink(path) != 0, errno != ENOENT { throw SystemError("remove \(path)") }
         case .pin(let path):
             try unpin(path)
         case .attachment(let path):

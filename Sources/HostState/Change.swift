@@ -5,11 +5,13 @@ public import Netlink
 /// One change to the machine, with what it takes to undo it.
 public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
     case sysctl(key: String, original: String)
-    case address(interface: String, address: IPv4Address, prefixLength: UInt8)
+    case address(interface: String, address: IPv4Address, peer: IPv4Address? = nil, prefixLength: UInt8)
     /// An address that was there and that we took away.
     case addressRemoved(interface: String, address: IPv4Address, prefixLength: UInt8, scope: UInt8)
     /// A device that we created.
     case link(name: String)
+    /// A point-to-point tunnel that we created. One of another kind that has the name by now is not undone.
+    case tunnel(name: String)
     /// A TUN device that outlives its descriptor.
     case tun(name: String)
     case linkUp(name: String, wasUp: Bool)
@@ -28,6 +30,8 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
     case module(name: String)
     /// A directory that we created. Undone only while it is empty.
     case directory(path: String)
+    /// A file of the machine's configuration, or a link to one, that we wrote where none was.
+    case file(path: String)
     /// A pinned BPF program or map.
     case pin(path: String)
     /// A pinned XDP link, by which a program is attached.
@@ -36,11 +40,12 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .sysctl(let key, let original): "sysctl \(key), originally \(original)"
-        case .address(let interface, let address, let prefixLength):
-            "address \(address)/\(prefixLength) on \(interface)"
+        case .address(let interface, let address, let peer, let prefixLength):
+            "address \(address)\(peer.map { " peer \($0)" } ?? "")/\(prefixLength) on \(interface)"
         case .addressRemoved(let interface, let address, let prefixLength, _):
             "address \(address)/\(prefixLength), originally on \(interface)"
         case .link(let name): "device \(name)"
+        case .tunnel(let name): "IPIP tunnel \(name)"
         case .tun(let name): "TUN device \(name)"
         case .linkUp(let name, let wasUp): "\(name), originally \(wasUp ? "up" : "down")"
         case .route(let route): "route \(route.destinationDescription) in table \(route.table)"
@@ -52,6 +57,7 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
         case .mount(let path): "bpffs on \(path)"
         case .module(let name): "kernel module \(name)"
         case .directory(let path): "directory \(path)"
+        case .file(let path): "file \(path)"
         case .pin(let path): "pin \(path)"
         case .attachment(let path): "XDP attachment \(path)"
         }

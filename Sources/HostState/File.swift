@@ -1,4 +1,4 @@
-import Glibc
+package import Glibc
 
 /// System calls on files: EINTR retried, -1 turned into an error.
 package enum File {
@@ -16,13 +16,15 @@ package enum File {
         }
     }
 
-    /// `flags` besides O_WRONLY. With `synchronized` the contents are on the disk before this returns.
+    /// `flags` besides O_WRONLY, `mode` whatever the umask is. With `synchronized` the contents are on the disk before
+    /// this returns.
     static func write(
-        _ contents: [UInt8], to path: String, flags: Int32 = 0, synchronized: Bool = false
+        _ contents: [UInt8], to path: String, flags: Int32 = 0, mode: mode_t? = nil, synchronized: Bool = false
     ) throws(SystemError) {
         let descriptor = open(path, O_WRONLY | O_CLOEXEC | flags, 0o600)
         guard descriptor >= 0 else { throw SystemError("write \(path)") }
         defer { close(descriptor) }
+        if let mode, fchmod(descriptor, mode) != 0 { throw SystemError("write \(path)") }
         var rest = contents[...]
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
@@ -33,9 +35,11 @@ package enum File {
     }
 
     /// Readers see the old contents or the new ones, also after a crash: a temporary file takes the place of the old.
-    package static func replace(_ path: String, with contents: [UInt8]) throws(SystemError) {
+    package static func replace(
+        _ path: String, with contents: [UInt8], mode: mode_t = 0o600
+    ) throws(SystemError) {
         let temporary = "\(path).new"
-        try write(contents, to: temporary, flags: O_CREAT | O_TRUNC, synchronized: true)
+        try write(contents, to: temporary, flags: O_CREAT | O_TRUNC, mode: mode, synchronized: true)
         guard rename(temporary, path) == 0 else { throw SystemError("write \(path)") }
         let directory = open(parent(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard directory >= 0 else { return }
@@ -72,7 +76,7 @@ package enum File {
     }
 
     /// What a symbolic link says; nil where it may not be read.
-    static func link(_ path: String) -> String? {
+    package static func link(_ path: String) -> String? {
         var buffer = [CChar](repeating: 0, count: 4096)
         let count = readlink(path, &buffer, buffer.count)
         return count < 0 ? nil : String(decoding: buffer.prefix(count).map(UInt8.init(bitPattern:)), as: UTF8.self)

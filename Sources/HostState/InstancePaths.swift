@@ -37,6 +37,7 @@ public struct InstancePaths: Sendable, Hashable {
 
     public var journal: String { runDirectory + "/journal" }
     public var realServerJournal: String { runDirectory + "/realserver.journal" }
+    public var tunnelJournal: String { runDirectory + "/tunnels.journal" }
     public var lock: String { runDirectory + "/lock" }
     public var controlSocket: String { runDirectory + "/control.sock" }
     public var pidFile: String { runDirectory + "/pid" }
@@ -114,11 +115,21 @@ public struct InstancePaths: Sendable, Hashable {
     private var pinSuffix: String { "/ipvsd" + (instance.map { "/" + $0 } ?? "") }
 
     /// Where pid 1 may not be asked: a parameter that the kernel shows in its first network namespace only.
-    private static var isInitialNetworkNamespace: Bool {
+    public static var isInitialNetworkNamespace: Bool {
         if let initial = File.link("/proc/1/ns/net"), let own = File.link("/proc/thread-self/ns/net") {
             return initial == own
         }
         return File.exists("/proc/sys/net/core/netdev_budget")
+    }
+
+    /// The name by which `ip netns` knows the network namespace of the calling thread; nil where it has none.
+    public static var networkNamespaceName: String? {
+        func identity(_ path: String) -> [UInt64]? {
+            var status = stat()
+            return stat(path, &status) == 0 ? [UInt64(status.st_dev), UInt64(status.st_ino)] : nil
+        }
+        guard let own = identity("/proc/thread-self/ns/net") else { return nil }
+        return (File.list("/run/netns") ?? []).sorted().first { identity("/run/netns/\($0)") == own }
     }
 
     /// The cookie is never used again, unlike the inode number; kernels before 5.14 have only that one.

@@ -49,23 +49,5 @@ public enum KernelModule {
         }
     }
 
-    /// The exit status, 127 where there is no modprobe.
-    private static func run(_ arguments: [String]) -> Int32 {
-        guard let path = ["/sbin/modprobe", "/usr/sbin/modprobe"].first(where: File.exists) else { return 127 }
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        for descriptor: Int32 in 0...2 {
-            posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_RDWR, 0)
-        }
-        var argv = ([path] + arguments).map { strdup($0) } + [nil]
-        defer { argv.forEach { free($0) } }
-        var process: pid_t = 0
-        guard posix_spawn(&process, path, &actions, nil, &argv, environ) == 0 else { return 127 }
-        var status: Int32 = 0
-        while waitpid(process, &status, 0) < 0 {
-            if errno != EINTR { return 127 }
-        }
-        return status & 0x7F == 0 ? status >> 8 & 0xFF : 128
-    }
+    private static func run(_ arguments: [String]) -> Int32 { Program.run("modprobe", arguments) }
 }

@@ -6,13 +6,19 @@ public struct InterfaceAddress: Sendable, Hashable, Codable {
     public var interface: Int32
     /// IFA_LOCAL: on a point-to-point interface the own address, not the peer's.
     public var address: IPv4Address
+    /// IFA_ADDRESS, where it is another: the far end of a point-to-point interface, which the prefix length is of.
+    public var peer: IPv4Address?
     public var prefixLength: UInt8
     /// RT_SCOPE_*, see `RouteScope`.
     public var scope: UInt8
 
-    public init(interface: Int32, address: IPv4Address, prefixLength: UInt8, scope: UInt8 = RouteScope.universe) {
+    public init(
+        interface: Int32, address: IPv4Address, peer: IPv4Address? = nil, prefixLength: UInt8,
+        scope: UInt8 = RouteScope.universe
+    ) {
         self.interface = interface
         self.address = address
+        self.peer = peer
         self.prefixLength = prefixLength
         self.scope = scope
     }
@@ -22,9 +28,10 @@ public struct InterfaceAddress: Sendable, Hashable, Codable {
             header.ifa_family == UInt8(AF_INET),
             let address = (attributes[IFA_LOCAL] ?? attributes[IFA_ADDRESS])?.address
         else { return nil }
+        let other = attributes[IFA_ADDRESS]?.address
         self.init(
-            interface: Int32(bitPattern: header.ifa_index), address: address, prefixLength: header.ifa_prefixlen,
-            scope: header.ifa_scope)
+            interface: Int32(bitPattern: header.ifa_index), address: address, peer: other == address ? nil : other,
+            prefixLength: header.ifa_prefixlen, scope: header.ifa_scope)
     }
 
     static func listRequest() -> MessageBuilder {
@@ -47,7 +54,7 @@ public struct InterfaceAddress: Sendable, Hashable, Codable {
         header.ifa_index = UInt32(bitPattern: interface)
         message.append(header)
         message.attribute(IFA_LOCAL, address)
-        message.attribute(IFA_ADDRESS, address)
+        message.attribute(IFA_ADDRESS, peer ?? address)
         return message
     }
 }

@@ -10,10 +10,11 @@ extension RouteSocket {
     /// False: it was there.
     @discardableResult
     public func addAddress(
-        _ address: IPv4Address, prefixLength: UInt8, to interface: Int32, scope: UInt8 = RouteScope.universe
+        _ address: IPv4Address, peer: IPv4Address? = nil, prefixLength: UInt8, to interface: Int32,
+        scope: UInt8 = RouteScope.universe
     ) throws(NetlinkError) -> Bool {
         let entry = InterfaceAddress(
-            interface: interface, address: address, prefixLength: prefixLength, scope: scope)
+            interface: interface, address: address, peer: peer, prefixLength: prefixLength, scope: scope)
         return try change(
             entry.addRequest, unless: [EEXIST], "add address \(address)/\(prefixLength) to \(name(of: interface))")
     }
@@ -21,9 +22,9 @@ extension RouteSocket {
     /// False: it was not there.
     @discardableResult
     public func removeAddress(
-        _ address: IPv4Address, prefixLength: UInt8, from interface: Int32
+        _ address: IPv4Address, peer: IPv4Address? = nil, prefixLength: UInt8, from interface: Int32
     ) throws(NetlinkError) -> Bool {
-        let entry = InterfaceAddress(interface: interface, address: address, prefixLength: prefixLength)
+        let entry = InterfaceAddress(interface: interface, address: address, peer: peer, prefixLength: prefixLength)
         return try change(
             entry.removeRequest, unless: [EADDRNOTAVAIL, ENODEV],
             "remove address \(address)/\(prefixLength) from \(name(of: interface))")

@@ -13,9 +13,18 @@ public struct Tunnel: Sendable, Hashable {
     public var local: IPv4Address?
     /// Nil: any.
     public var remote: IPv4Address?
+    /// Of the outer header; 0: the inner one's.
+    public var ttl: UInt8
+    /// IFLA_IPTUN_PMTUDISC: the outer header always says DF.
+    public var discoversPathMTU: Bool
+    /// Bytes of an inner packet.
+    public var mtu: UInt32
+    /// The device that it is bound to; nil: whatever the route to `remote` says.
+    public var lower: Int32?
 
     public init(
-        interface: Int32, name: String, kind: String, isUp: Bool, local: IPv4Address? = nil, remote: IPv4Address? = nil
+        interface: Int32, name: String, kind: String, isUp: Bool, local: IPv4Address? = nil, remote: IPv4Address? = nil,
+        ttl: UInt8 = 0, discoversPathMTU: Bool = true, mtu: UInt32 = 1480, lower: Int32? = nil
     ) {
         self.interface = interface
         self.name = name
@@ -23,6 +32,10 @@ public struct Tunnel: Sendable, Hashable {
         self.isUp = isUp
         self.local = local
         self.remote = remote
+        self.ttl = ttl
+        self.discoversPathMTU = discoversPathMTU
+        self.mtu = mtu
+        self.lower = lower
     }
 
     init?(_ message: Message) {
@@ -35,9 +48,28 @@ public struct Tunnel: Sendable, Hashable {
         let carried = data?[IFLA_IPTUN_PROTO]?.bytes.first ?? (kind == "sit" ? 41 : 4)
         guard carried == 0 || carried == 4 else { return nil }
         let end = { (address: IPv4Address?) in address == IPv4Address(0) ? nil : address }
+        let lower = data?[IFLA_IPTUN_LINK]?.i32
         self.init(
             interface: header.ifi_index, name: name, kind: kind, isUp: header.ifi_flags & IFF_UP.rawValue != 0,
-            local: end(data?[IFLA_IPTUN_LOCAL]?.address), remote: end(data?[IFLA_IPTUN_REMOTE]?.address))
+            local: end(data?[IFLA_IPTUN_LOCAL]?.address), remote: end(data?[IFLA_IPTUN_REMOTE]?.address),
+            ttl: data?[IFLA_IPTUN_TTL]?.bytes.first ?? 0,
+            discoversPathMTU: data?[IFLA_IPTUN_PMTUDISC]?.bytes.first != 0,
+            mtu: attributes[IFLA_MTU]?.u32 ?? 0, lower: lower == 0 ? nil : lower)
+    }
+
+    /// `mtu` nil: the kernel's own choice, the outgoing interface's less 20. A fixed TTL demands path MTU discovery
+    /// (`ipip_netlink_parms`).
+    static func createRequest(
+        name: String, local: IPv4Address, remote: IPv4Address, ttl: UInt8, mtu: UInt32?
+    ) -> MessageBuilder {
+        var message = Link.createRequest(name: name, kind: "ipip") { data in
+            data.attribute(IFLA_IPTUN_LOCAL, local)
+            data.attribute(IFLA_IPTUN_REMOTE, remote)
+            data.attribute(IFLA_IPTUN_TTL, ttl)
+            data.attribute(IFLA_IPTUN_PMTUDISC, UInt8(1))
+        }
+        if let mtu { message.attribute(IFLA_MTU, mtu) }
+        return message
     }
 }
 
@@ -45,5 +77,15 @@ extension RouteSocket {
     /// The devices that take packets of protocol 4.
     public func tunnels() throws(NetlinkError) -> [Tunnel] {
         try dump(Link.getRequest(), "list tunnels").compactMap(Tunnel.init)
+    }
+
+    /// Creates an ipip device. `ttl` 0: that of the packet inside. `mtu` nil: the outgoing interface's less 20. EEXIST:
+    /// there is one of that name, or between these ends.
+    public func createTunnel(
+        name: String, local: IPv4Address, remote: IPv4Address, ttl: UInt8 = 0, mtu: UInt32? = nil
+    ) throws(NetlinkError) {
+        try request(
+            Tunnel.createRequest(name: name, local: local, remote: remote, ttl: ttl, mtu: mtu),
+            "create ipip device \(name)")
     }
 }

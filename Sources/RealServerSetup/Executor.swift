@@ -58,6 +58,33 @@ struct Executor {
         case .removeRule(let rule):
             try socket.removeRule(rule)
             try journal.undo(.rule(rule))
+        case .write(let file): try write(file)
+        case .removeFile(let path): try journal.undo(.file(path: path))
+        case .reload: HostManager.reload()
+        }
+    }
+
+    private func write(_ file: BootFile) throws {
+        try makeDirectory(File.parent(of: file.path))
+        try journal.make(.file(path: file.path)) {
+            switch file.contents {
+            case .text(let text, let isExecutable):
+                try File.replace(file.path, with: Array(text.utf8), mode: isExecutable ? 0o755 : 0o644)
+            case .link(let target):
+                unlink(file.path)
+                if symlink(target, file.path) != 0 { throw SystemError("link \(file.path)", code: errno) }
+            }
+        }
+    }
+
+    /// Readable by all, as networkd is not root.
+    private func makeDirectory(_ path: String) throws {
+        if File.exists(path) { return }
+        try makeDirectory(File.parent(of: path))
+        try journal.make(.directory(path: path)) {
+            guard mkdir(path, 0o755) == 0, chmod(path, 0o755) == 0 else {
+                throw SystemError("create directory \(path)", code: errno)
+            }
         }
     }
 

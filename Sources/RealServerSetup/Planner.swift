@@ -11,11 +11,13 @@ struct Planner {
     /// False once the kernel's ipip turned out not to work.
     let mayUseKernelTunnel: Bool
     let machine: Machine
+    let bootSetup: BootSetup?
 
     func steps() throws -> [Step] {
         let usesStandIn = try usesStandIn()
         // Answering ARP for the VIP, or naming it in requests, would draw its traffic past the director: so first.
-        return try arpSteps() + deviceSteps(usesStandIn) + filterSteps()
+        // networkd would take the VIPs away: so it is told before.
+        return try (bootSetup?.steps() ?? []) + arpSteps() + deviceSteps(usesStandIn) + filterSteps()
             + [upStep].compactMap(\.self) + addressSteps() + (usesStandIn ? programSteps() : []) + routeSteps()
     }
 

@@ -11,17 +11,19 @@ public struct RealServerSetup {
     private let mss: MSSPolicy
     private let interfaces: [String]
     private let instance: InstancePaths
+    private let bootSetup: BootSetup?
 
     /// `interfaces` matter only where the kernel has no ipip: those on which tunnelled packets come in, by default
-    /// every Ethernet interface that is up and has an IPv4 address.
+    /// every Ethernet interface that is up and has an IPv4 address. With `bootSetup` it outlives a restart.
     public init(
         vips: [IPv4Address], mss: MSSPolicy = .auto, interfaces: [String] = [],
-        instance: InstancePaths = InstancePaths()
+        instance: InstancePaths = InstancePaths(), bootSetup: BootSetup? = nil
     ) {
         self.vips = vips.reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
         self.mss = mss
         self.interfaces = interfaces
         self.instance = instance
+        self.bootSetup = bootSetup
     }
 
     /// What differs from the present state, in the order in which `apply` would change it; empty when nothing does.
@@ -41,6 +43,7 @@ public struct RealServerSetup {
             let socket = try RouteSocket()
             let journal = try ChangeJournal(path: instance.realServerJournal)
             defer { leave(lock, journal, of: instance) }
+            try BootSetup.adopt(into: journal)
             let before = journal.changes
             do {
                 let executor = Executor(socket: socket, journal: journal)
@@ -67,14 +70,21 @@ public struct RealServerSetup {
             guard let lock = try FileLock(path: lock(of: instance)) else { throw isBusy }
             let journal = try ChangeJournal(path: instance.realServerJournal)
             defer { leave(lock, journal, of: instance) }
-            return journal.undoAll(report: report)
+            try BootSetup.adopt(into: journal)
+            return BootSetup.reloading(journal) { journal.undoAll(report: report) }
         }
+    }
+
+    /// What `undo` would put back, the latest change first. Changes nothing.
+    public static func undoable(instance: InstancePaths = InstancePaths()) throws -> [Change] {
+        let changes = try ChangeJournal.read(path: instance.realServerJournal)
+        return (changes + BootSetup.present().filter { !changes.contains($0) }).reversed()
     }
 
     private func plan(_ socket: RouteSocket, mayUseKernelTunnel: Bool) throws -> [Step] {
         try Planner(
             vips: vips, mss: mss, interfaces: interfaces, mayUseKernelTunnel: mayUseKernelTunnel,
-            machine: Machine(socket)
+            machine: Machine(socket), bootSetup: bootSetup
         ).steps()
     }
 

@@ -21,6 +21,11 @@ public struct Step: Sendable, Hashable, CustomStringConvertible {
         case removeRoute(Route)
         case addRule(Rule)
         case removeRule(Rule)
+        /// What has all of this made again when the machine starts.
+        case write(BootFile)
+        case removeFile(String)
+        /// systemd is to read its files again.
+        case reload
     }
 
     public let action: Action
@@ -29,6 +34,12 @@ public struct Step: Sendable, Hashable, CustomStringConvertible {
 }
 
 extension Step {
+    /// What it would write.
+    public var fileText: String? {
+        guard case .write(let file) = action, case .text(let text, _) = file.contents else { return nil }
+        return text
+    }
+
     /// What the comparison with a real server does not see: a kernel parameter that the operator may have meant.
     public static func setSysctl(_ key: String, to value: String) -> Step {
         Step(action: .setSysctl(key: key, value: value), description: "set sysctl \(key) to \(value)")

@@ -12,7 +12,7 @@ struct IPVSDBench: ParsableCommand {
             """,
         subcommands: [
             AllCommand.self, PacketsCommand.self, FramesCommand.self, ScaleCommand.self, MaglevCommand.self,
-            FloodCommand.self,
+            FloodCommand.self, FailoverCommand.self, ChecksCommand.self, ServeCommand.self,
         ],
         defaultSubcommand: AllCommand.self)
 }

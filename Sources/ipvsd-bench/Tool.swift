@@ -15,4 +15,40 @@ enum Tool {
         while waitpid(child, &status, 0) < 0 && errno == EINTR {}
         guard status == 0 else { throw Failure("a command of this script failed:\n\(script)") }
     }
+
+    /// What a program prints; empty where it cannot be started.
+    static func output(_ words: [String]) -> String {
+        let quoted = words.map { "'\($0)'" }.joined(separator: " ")
+        guard let pipe = popen("\(quoted) 2>/dev/null", "r") else { return "" }
+        defer { pclose(pipe) }
+        var bytes: [UInt8] = []
+        while case let byte = fgetc(pipe), byte != EOF { bytes.append(UInt8(truncatingIfNeeded: byte)) }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    /// A small file, such as of /proc; nil where it cannot be read.
+    static func text(_ path: String) -> String? {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        var bytes = [UInt8](repeating: 0, count: 16384)
+        let count = read(descriptor, &bytes, bytes.count)
+        return count < 0 ? nil : String(decoding: bytes.prefix(count), as: UTF8.self)
+    }
+
+    /// This program.
+    static var ownPath: String {
+        var bytes = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = readlink("/proc/self/exe", &bytes, bytes.count - 1)
+        return String(decoding: bytes.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// A program that is named on the command line, or else one that lies beside this one.
+    static func program(_ path: String?, _ name: String) throws -> String {
+        let found = path ?? ownPath.split(separator: "/").dropLast().map { "/\($0)" }.joined() + "/\(name)"
+        guard let absolute = realpath(found, nil) else { throw Failure("no program at \(found)") }
+        defer { free(absolute) }
+        guard access(absolute, X_OK) == 0 else { throw Failure("\(found) is no program") }
+        return String(cString: absolute)
+    }
 }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import HostState
 import LoadBalancing
+import Netlink
 import RealServerSetup
 import ServiceConfiguration
 
@@ -10,12 +11,14 @@ struct RealServerSetupCommand: AsyncParsableCommand {
         commandName: "realserver-setup",
         abstract: "Set up this machine as a real server: tunl0 with the VIPs, ARP, rp_filter and MSS.",
         discussion: """
-            May be repeated: what is in place already stays. A later run with another --vip adds it. --undo puts \
-            back every sysctl, route and device as it was before the first run.
+            May be repeated: what is in place already stays. A later run with another --vip adds it. --persist has it \
+            made again when the machine starts. --undo puts back every sysctl, route and device as it was before the \
+            first run, and removes what --persist wrote.
 
               ipvsd realserver-setup --vip 10.0.0.100
               ipvsd realserver-setup --vip 10.0.0.100 --dry-run
               ipvsd realserver-setup --vip 10.0.0.100 --check
+              ipvsd realserver-setup --vip-file /etc/vips --persist
               ipvsd realserver-setup --undo
 
             Exit codes: 1 faults found (of --check), 64 a bad value, 69 no interface, 71 the kernel refuses, 75 another one is at work, 77 no \
@@ -26,6 +29,19 @@ struct RealServerSetupCommand: AsyncParsableCommand {
         help: ArgumentHelp(
             "A virtual IP that this machine answers for. Repeats, or takes commas.", valueName: "address"))
     var vip: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "A file of virtual IPs: one a line, '#' begins a comment. Repeats, also beside --vip.", valueName: "path"))
+    var vipFile: [String] = []
+
+    @Flag(help: "Have it made again when the machine starts, by what runs this host's network.")
+    var persist = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Have it made again by this, whatever runs here: \(PersistOption.accepted).", valueName: "name"))
+    var persistBy: String?
 
     @Option(
         help: ArgumentHelp(
@@ -55,6 +71,10 @@ struct RealServerSetupCommand: AsyncParsableCommand {
         try await reporting {
             try Self.naming {
                 let instance = try common.instance()
+                if try persistOption != nil, undo || check {
+                    let other = undo ? "--undo" : "--check"
+                    throw Failure(.badValue, "--persist: beside \(other) (accepted: beside what is to be set up)")
+                }
                 if undo { return try putBack(instance) }
                 try check ? examine(instance) : setUp(instance)
             }
@@ -63,7 +83,9 @@ struct RealServerSetupCommand: AsyncParsableCommand {
 
     /// Gives the set-up's errors their exit codes.
     static func naming(_ body: () throws -> Void) throws {
-        do { try body() } catch let error as RealServerSetupError {
+        do { try body() } catch let error as NetlinkError {
+            throw Failure(.kernel, "\(error)")
+        } catch let error as RealServerSetupError {
             switch error {
             case .missingPrivilege: throw Failure(.noPrivilege, "\(error)")
             case .noInterface: throw Failure(.interface, "\(error)")
@@ -85,8 +107,8 @@ struct RealServerSetupCommand: AsyncParsableCommand {
 
     private func putBack(_ instance: InstancePaths) throws {
         if dryRun {
-            let changes = try ChangeJournal.read(path: instance.realServerJournal)
-            for change in changes.reversed() { print("would put back: \(change)") }
+            let changes = try RealServerSetup.undoable(instance: instance)
+            for change in changes { print("would put back: \(change)") }
             if changes.isEmpty { print("nothing to put back") }
             return
         }
@@ -100,13 +122,16 @@ struct RealServerSetupCommand: AsyncParsableCommand {
     }
 
     private func setUp(_ instance: InstancePaths) throws {
+        let vips = try addresses()
         let setup = RealServerSetup(
-            vips: try addresses(), mss: try policy(), interfaces: try interfaces(), instance: instance)
+            vips: vips, mss: try policy(), interfaces: try interfaces(), instance: instance,
+            bootSetup: try persistOption?.bootSetup(vips, arguments: bootArguments))
         var count = 0
         if dryRun {
             for step in try setup.plan() {
                 count += 1
                 print("would \(step)")
+                for line in step.fileText?.split(separator: "\n") ?? [] { print("    \(line)") }
             }
         } else {
             try setup.apply { step in
@@ -117,8 +142,21 @@ struct RealServerSetupCommand: AsyncParsableCommand {
         if count == 0 { print("nothing to change: this machine is set up") }
     }
 
+    private var persistOption: PersistOption? {
+        get throws {
+            if let persistBy { return try PersistOption(by: persistBy) }
+            return persist ? PersistOption() : nil
+        }
+    }
+
+    /// What a later run of this command has to be told besides the VIPs.
+    private var bootArguments: [String] {
+        (mss == "auto" ? [] : ["--mss", mss]) + interface.flatMap { ["--interface", $0] }
+            + (common.instanceName.map { ["--instance", $0] } ?? [])
+    }
+
     private func addresses() throws -> [IPv4Address] {
-        let addresses = try Self.addresses(vip)
+        let addresses = try Self.addresses(vip) + vipFile.flatMap { try PersistOption.addresses(file: $0) }
         if addresses.isEmpty { throw Failure(.badValue, "--vip: none given (accepted: A.B.C.D)") }
         return addresses
     }

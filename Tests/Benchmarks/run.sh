@@ -5,6 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 export IPVSD_BENCH=${IPVSD_BENCH:-$root/.build/release/ipvsd-bench}
+export IPVSD=${IPVSD:-$root/.build/release/ipvsd}
 [ -x "$IPVSD_BENCH" ] || { echo "no program at $IPVSD_BENCH"; exit 1; }
 passed=0 failed=0
 work=$(mktemp -d)
@@ -26,7 +27,14 @@ holds() { [ "$(jq "$2" "$1")" = true ] || { echo "not true: $2"; return 1; }; }
 
 measured() { "$IPVSD_BENCH" --rounds 2 --packets 65536 --connections 500000 --json >"$work/all.json"; }
 counted() { "$root/Tests/KernelLab/instructions.sh" --rounds 1 --frames 2048 --json >"$work/instructions.json"; }
-leftovers() { find /sys/fs/bpf -maxdepth 1 -name "ipvsd-bench-*" | sort; ip -o link | grep -cE ' (near|far)@' || true; }
+checked() {
+    "$IPVSD_BENCH" checks --ipvsd "$IPVSD" --rounds 1 --servers 500 --interval 1 --seconds 4 --json >"$work/checks.json"
+}
+died() {
+    "$IPVSD_BENCH" failover --ipvsd "$IPVSD" --rate 50 --seconds 4 --cases process >"$work/failover"
+    grep -Eq '^default: process killed +350 ' "$work/failover" && grep -Eq '^fast: process killed +350 ' "$work/failover"
+}
+leftovers() { ip netns list | grep '^ipvsd-bench-' | sort || true; find /sys/fs/bpf -maxdepth 1 -name "ipvsd-bench-*" | sort; ip -o link | grep -cE ' (near|far)@' || true; }
 
 # A table of the smallest benchmark, for people.
 is_a_table() {
@@ -52,6 +60,12 @@ check "nothing, reflector, ipvsd, IP forwarding, kernel IPVS: each has more inst
     '.sections[0].rows | group_by(.subject) | all(map({key: .program, value: .median}) | from_entries |
         .["XDP drop (harness)"] < .["bare reflector"] and .["bare reflector"] < .["ipvsd"] and
         .["ipvsd"] < .["IP forwarding"] and .["IP forwarding"] < .["kernel IPVS, ipip"])'
+check "500 real servers are checked every second" checked
+check "checks, bare connects, memory and start have figures" holds "$work/checks.json" \
+    '[.sections[] | .rows[] | .minimum > 0] | all and length == 7'
+check "the daemon costs more than the bare loop" holds "$work/checks.json" \
+    '[.sections[0].rows[] | {key: .program, value: .median}] | from_entries | .["bare epoll loop"] < .["ipvsd"]'
+check "a killed process is measured, with default and fast settings" died
 check "nothing is left of it" test "$before" = "$(leftovers)"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" != 0 ]

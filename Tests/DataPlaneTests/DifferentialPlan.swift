@@ -11,14 +11,13 @@ struct DifferentialPlan {
         var mayAnswer: Bool
         var isBridged: Bool
         var outerSources: IPv4Prefix?
-        /// Flows are in so many buckets, with less room than there are flows; nil: in all.
-        var crowdedBuckets: Int?
+        /// Of the flow table: with less room than there are flows, or with plenty.
+        var buckets: Int
         var flows: Int
     }
 
     static let vips = (1...6).map { address("198.51.100.\($0 * 10)") }
     static let numbers = 1...12 as ClosedRange<UInt8>
-    static let buckets = 1024
 
     var random: SplitMix
     let traits: Traits
@@ -39,7 +38,7 @@ struct DifferentialPlan {
             answersByRedirect: Bool.random(using: &random), mayAnswer: round % 5 != 4,
             isBridged: Int.random(in: 0..<3, using: &random) == 0,
             outerSources: Bool.random(using: &random) ? IPv4Prefix(address("203.0.112.0"), length: 24) : nil,
-            crowdedBuckets: isCrowded ? 16 : nil, flows: isCrowded ? 500 : 600)
+            buckets: isCrowded ? 32 : 1024, flows: 600)
         if round % 3 != 2 { fragmentingPeer = mac(77) }
         self.random = random
         services = Self.listeners.map { service($0[0], Array($0.dropFirst())) }

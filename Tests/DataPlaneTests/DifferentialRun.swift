@@ -26,11 +26,11 @@ final class DifferentialRun {
         var random = SplitMix(seed: seed &+ UInt64(round) << 32)
         plan = DifferentialPlan(seed: random.next(), round: round)
         generator = PacketGenerator(seed: random.next())
-        model = PathModel(seed: random.next(), bucketCount: DifferentialPlan.buckets)
+        model = PathModel(seed: random.next(), bucketCount: plan.traits.buckets)
         self.random = random
         let traits = plan.traits
         var capacity = Capacity.roomy
-        capacity.flowBuckets = DifferentialPlan.buckets
+        capacity.flowBuckets = traits.buckets
         lab = try withPinDirectory {
             try Lab(
                 directory: $0, capacity: capacity, answersByRedirect: traits.answersByRedirect,
@@ -139,18 +139,15 @@ final class DifferentialRun {
         throw Difference(description: "no sweep of 100 fits in a tick")
     }
 
-    /// A part of the flows makes room for new ones, in the crowded buckets if there are such.
+    /// A part of the flows makes room for new ones.
     private func changePool() throws {
         let kept = generator.pool.filter { _ in Int.random(in: 0..<10, using: &random) > 0 }
         generator.pool = kept
         for _ in 0..<100_000 where generator.pool.count < plan.traits.flows {
             let flow = generator.flow()
-            if let identity = model.flow(of: flow.packet().bytes) {
-                if let crowded = plan.traits.crowdedBuckets, model.flows.bucket(of: identity) >= crowded { continue }
-            } else if Int.random(in: 0..<20, using: &random) > 0 {
-                continue
+            if model.flow(of: flow.packet().bytes) != nil || Int.random(in: 0..<20, using: &random) == 0 {
+                generator.pool.append(flow)
             }
-            generator.pool.append(flow)
         }
     }
 
@@ -182,9 +179,7 @@ final class DifferentialRun {
         guard Int.random(in: 0..<12, using: &random) == 0, let flow = model.flow(of: frame) else { return }
         let now = try lab.plane.tick()
         let edge = UInt16.random(in: 0...2, using: &random)
-        let bucket = model.flows.bucket(of: flow)
-        for way in 0..<8 {
-            let place = FlowTableModel.Place(bucket: bucket, way: way)
+        for place in model.flows.places(for: flow) {
             guard let entry = model.flows[place] else { continue }
             let timeout = model.flows.timeout(entry.state)
             let age = [timeout, timeout, timeout / 32, 2].randomElement(using: &random) ?? timeout
@@ -234,7 +229,7 @@ final class DifferentialRun {
         }
         guard before != after else {
             let expected = model.handle(frame, now: before)
-            if let text = difference(expected, verdict, run.packet, moved) ?? compareBucket(model.touched) {
+            if let text = difference(expected, verdict, run.packet, moved) ?? compareTouched() {
                 throw Difference(description: text)
             }
             return
@@ -242,11 +237,10 @@ final class DifferentialRun {
         // A tick began: before the packet, or after it. What was stamped within it is taken over.
         var other = model
         let expected = model.handle(frame, now: before)
-        if difference(expected, verdict, run.packet, moved) != nil || compareBucket(model.touched, tolerance: 1) != nil
-        {
+        if difference(expected, verdict, run.packet, moved) != nil || compareTouched(tolerance: 1) != nil {
             let late = other.handle(frame, now: after)
             model = other
-            if let text = difference(late, verdict, run.packet, moved) ?? compareBucket(model.touched, tolerance: 1) {
+            if let text = difference(late, verdict, run.packet, moved) ?? compareTouched(tolerance: 1) {
                 throw Difference(description: "at either tick: \(text)")
             }
         }
@@ -283,8 +277,11 @@ final class DifferentialRun {
 
     // MARK: What is remembered
 
-    private func compareBucket(_ bucket: Int?, tolerance: UInt16 = 0) -> String? {
-        guard let bucket else { return nil }
+    private func compareTouched(tolerance: UInt16 = 0) -> String? {
+        model.touched.lazy.compactMap { self.compareBucket($0, tolerance: tolerance) }.first
+    }
+
+    private func compareBucket(_ bucket: Int, tolerance: UInt16 = 0) -> String? {
         let ways = lab.plane.maps.flows.pointer(bucket).assumingMemoryBound(to: ipvsd_flow.self)
         for way in 0..<8 {
             let found = ways[way]
@@ -332,7 +329,7 @@ final class DifferentialRun {
     }
 
     private func compareAll() throws {
-        for bucket in 0..<DifferentialPlan.buckets {
+        for bucket in 0..<plan.traits.buckets {
             if let text = compareBucket(bucket) { throw Difference(description: "checkpoint: \(text)") }
         }
         let pressure = lab.plane.maps.pressure[0]

@@ -3,7 +3,7 @@ import LoadBalancing
 @testable import DataPlane
 
 /// The flow table's room: buckets of two halves of four flows. A flow belongs in the half that its hash names, and finds
-/// room in the other. Where none is free, what is least worth gives way.
+/// room in the other, or else in a second bucket that its hash names. Where none is free, what is least worth gives way.
 struct FlowTableModel {
     enum State: UInt64 {
         case none, synReceived, established, finWait, timeWait, closed, udp, bareACK, oneDatagram
@@ -71,6 +71,8 @@ struct FlowTableModel {
     private(set) var buckets: [Int: [Entry?]] = [:]
     /// Since when packets without a connection may belong to one that found no room.
     private(set) var overflows: [Int: UInt16] = [:]
+    /// Buckets of which a flow was put into the second one. (Never forgotten: that only saves looking.)
+    private var spilled: Set<Int> = []
 
     init(seed: UInt64, bucketCount: Int) {
         self.seed = seed
@@ -79,12 +81,19 @@ struct FlowTableModel {
 
     subscript(place: Place) -> Entry? {
         get { buckets[place.bucket]?[place.way] }
-        set { buckets[place.bucket, default: [Entry?](repeating: nil, count: 8)][place.way] = newValue }
+        set {
+            if let newValue, bucket(of: newValue.identity) != place.bucket {
+                spilled.insert(bucket(of: newValue.identity))
+            }
+            buckets[place.bucket, default: [Entry?](repeating: nil, count: 8)][place.way] = newValue
+        }
     }
 
     func hash(_ identity: Identity) -> UInt64 { FlowHash.mix(identity.key ^ seed) }
 
     func bucket(of identity: Identity) -> Int { Int(hash(identity) % UInt64(bucketCount)) }
+
+    func secondBucket(of identity: Identity) -> Int { Int(hash(identity) >> 25 % UInt64(bucketCount)) }
 
     /// The ways in the order in which the flow tries them.
     private func ways(of identity: Identity) -> [Int] {
@@ -96,26 +105,36 @@ struct FlowTableModel {
     func isExpired(_ entry: Entry, now: UInt16) -> Bool { entry.age(now) > timeout(entry.state) }
 
     func find(_ identity: Identity, now: UInt16) -> Place? {
-        let bucket = bucket(of: identity)
-        guard let entries = buckets[bucket] else { return nil }
-        return ways(of: identity).first {
-            entries[$0].map { $0.identity == identity && !isExpired($0, now: now) } ?? false
-        }.map { Place(bucket: bucket, way: $0) }
+        let first = bucket(of: identity)
+        for bucket in spilled.contains(first) ? [first, secondBucket(of: identity)] : [first] {
+            let entries = buckets[bucket] ?? []
+            let way = ways(of: identity).first {
+                $0 < entries.count && entries[$0].map { $0.identity == identity && !isExpired($0, now: now) } ?? false
+            }
+            if let way { return Place(bucket: bucket, way: way) }
+        }
+        return nil
+    }
+
+    /// In the order in which the flow tries them.
+    func places(for identity: Identity) -> [Place] {
+        [bucket(of: identity), secondBucket(of: identity)].flatMap { bucket in
+            ways(of: identity).map { Place(bucket: bucket, way: $0) }
+        }
     }
 
     /// Where a new flow finds room, and whether somebody loses by it. Of equals the first way gives way.
     func room(for identity: Identity, now: UInt16) -> (place: Place, evicts: Bool)? {
-        let bucket = bucket(of: identity)
-        let entries = buckets[bucket] ?? [Entry?](repeating: nil, count: 8)
-        let ways = ways(of: identity)
-        if let free = ways.first(where: { entries[$0].map { isExpired($0, now: now) } ?? true }) {
-            return (Place(bucket: bucket, way: free), false)
-        }
-        for states in [[.synReceived], [.timeWait, .closed], [.oneDatagram], [.bareACK]] as [[State]] {
-            let loser = ways.first { way in
-                entries[way].map { states.contains($0.state) && $0.age(now) >= Self.youngestToGiveWay } ?? false
+        let places = places(for: identity)
+        let free = places.first { self[$0].map { isExpired($0, now: now) } ?? true }
+        if let free { return (free, false) }
+        for places in [places.prefix(8), places.suffix(8)] {
+            for states in [[.synReceived], [.timeWait, .closed], [.oneDatagram], [.bareACK]] as [[State]] {
+                let loser = places.first { place in
+                    self[place].map { states.contains($0.state) && $0.age(now) >= Self.youngestToGiveWay } ?? false
+                }
+                if let loser { return (loser, true) }
             }
-            if let loser { return (Place(bucket: bucket, way: loser), true) }
         }
         return nil
     }

@@ -362,22 +362,25 @@ struct FlowTableTests {
     private static var crowd: [FlowKey] = []
     private let ways = Int(IPVSD_WAYS)
 
-    /// Clients whose flows share a bucket, found once: the table's seed stays.
-    private func crowd(_ count: Int) throws -> [FlowKey] {
+    /// Clients whose flows share a bucket, and find no room in their second ones.
+    private func crowd(_ count: Int, secondBucketsAreFull: Bool = true) throws -> [FlowKey] {
+        // Found once: the table's seed stays.
         if Self.crowd.isEmpty { Self.crowd = try findCrowd(20) }
-        return Array(Self.crowd.prefix(count))
+        let flows = Array(Self.crowd.prefix(count))
+        if secondBucketsAreFull { for flow in flows { try lab.fillSecondBucket(of: flow) } }
+        return flows
     }
 
     private func findCrowd(_ count: Int) throws -> [FlowKey] {
         let base = try lab.key(of: client(0)) & 0xFFFF
-        let seed = lab.seed
-        let bucket = UInt64(lab.bucket(ofKey: try lab.key(of: client(0))))
+        let bucket = lab.home(ofKey: try lab.key(of: client(0))).bucket
         var flows: [FlowKey] = []
         for number in 0..<UInt32(64 * lab.plane.maps.flows.count) where flows.count < count {
             let address = IPv4Address(0x0B00_0000 + number >> 4)
             let port = UInt16(2000 + number & 15)
             let key = UInt64(address.bigEndian) << 32 | UInt64(port.bigEndian) << 16 | base
-            if FlowHash.mix(key ^ seed) & UInt64(lab.plane.maps.flows.count - 1) == bucket {
+            let home = lab.home(ofKey: key)
+            if home.bucket == bucket, home.second != bucket {
                 flows.append(FlowKey(client: address, clientPort: port, vip: Standard.main, port: 80))
             }
         }
@@ -395,9 +398,62 @@ struct FlowTableTests {
     }
 
     private func forgetOverflows() throws {
-        for index in 0..<UInt32(lab.plane.maps.flows.count / 32) {
-            try lab.overflows.update(ipvsd_overflow(), for: index)
+        for index in 0..<lab.plane.maps.overflows.count { lab.plane.maps.overflows[index] = ipvsd_overflow() }
+    }
+
+    /// In the second bucket a connection goes on, in every state, and the sweep reaches it.
+    @Test func aFullBucketHasASecondOne() throws {
+        try forgetOverflows()
+        defer { try? forgetOverflows() }
+        lab.forgetFlows()
+        let flows = try crowd(ways + 2, secondBucketsAreFull: false)
+        for flow in flows { #expect(try lab.run(flow.packet([.syn])).moved == ["received": 1, "forwarded": 1]) }
+        for spilled in flows.suffix(2) {
+            let server = try #require(try lab.flow(spilled)).server
+            for flags in [[.ack], [.ack, .psh], [.fin, .ack]] as [PacketBuilder.TCPFlags] {
+                #expect(try lab.run(spilled.packet(flags)).moved == ["received": 1, "forwarded": 1])
+            }
+            #expect(try lab.flow(spilled) == Lab.Flow(server: server, state: IPVSD_STATE_FIN_WAIT))
+            try expectExactCounts()
         }
+        // Room in the first one: who is in the second one stays there, and a new flow does not look there.
+        try lab.age(flows[0], by: lab.timeout(IPVSD_STATE_SYN_RECV) + 1)
+        try lab.plane.sweep()
+        #expect(try lab.flow(flows[0]) == nil)
+        #expect(try lab.run(flows[ways].packet([.ack])).moved == ["received": 1, "forwarded": 1])
+        try lab.age(flows[ways], by: lab.timeout(IPVSD_STATE_FIN_WAIT) + 1)
+        try lab.plane.sweep()
+        #expect(try lab.flow(flows[ways]) == nil)
+        try expectExactCounts()
+    }
+
+    /// The mark that sends packets there lasts as long as anything that is there.
+    @Test func spillsAreForgottenWithTheirFlows() throws {
+        try forgetOverflows()
+        defer { try? forgetOverflows() }
+        lab.forgetFlows()
+        let flows = try crowd(ways + 1, secondBucketsAreFull: false)
+        for flow in flows { try lab.send(flow.packet([.syn])) }
+        let spilled = flows[ways], bucket = lab.home(ofKey: try lab.key(of: spilled)).bucket
+        let longest = (0..<16).map { lab.timeout(ipvsd_state(rawValue: $0)) }.max() ?? 0
+        func mark(_ stamp: UInt16) { lab.plane.maps.markSpilled(bucket, stamp: stamp) }
+        func isMarked() -> Bool {
+            withUnsafeBytes(of: lab.plane.maps.overflows[bucket / 32]) {
+                $0.load(fromByteOffset: 64 + bucket % 32 * 2, as: UInt16.self) != 0
+            }
+        }
+        #expect(isMarked())
+        mark(try lab.now &- (longest - 3))
+        try lab.plane.sweep()
+        #expect(isMarked())
+        // What refreshes the flow refreshes the mark.
+        try lab.age(spilled, by: lab.timeout(IPVSD_STATE_SYN_RECV) - 2)
+        try lab.send(spilled.packet([.syn]))
+        try lab.plane.sweep()
+        #expect(try isMarked() && lab.flow(spilled) != nil)
+        mark(try lab.now &- (longest + 2))
+        try lab.plane.sweep()
+        #expect(!isMarked())
     }
 
     @Test func aFullBucketFallsBackToMaglev() throws {
@@ -458,16 +514,16 @@ struct FlowTableTests {
         defer { try? forgetOverflows() }
         let flows = try crowd(ways + 2)
         for flow in flows.prefix(ways + 1) { try lab.send(flow.packet([.syn])) }
-        let bucket = lab.bucket(ofKey: try lab.key(of: flows[0]))
+        let bucket = lab.home(ofKey: try lab.key(of: flows[0])).bucket
         func mark(_ stamp: UInt16) throws {
             var overflow = ipvsd_overflow()
             withUnsafeMutableBytes(of: &overflow) {
                 $0.storeBytes(of: stamp, toByteOffset: bucket % 32 * 2, as: UInt16.self)
             }
-            try lab.overflows.update(overflow, for: UInt32(bucket / 32))
+            lab.plane.maps.overflows[bucket / 32] = overflow
         }
         func stamp() throws -> UInt16 {
-            let overflow = try #require(try lab.overflows.value(for: UInt32(bucket / 32)))
+            let overflow = lab.plane.maps.overflows[bucket / 32]
             return withUnsafeBytes(of: overflow) { $0.load(fromByteOffset: bucket % 32 * 2, as: UInt16.self) }
         }
         #expect(try lab.now &- stamp() <= 2)

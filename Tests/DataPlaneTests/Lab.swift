@@ -49,7 +49,6 @@ final class Lab {
     }
 
     let plane: XDPDataPlane
-    let overflows: BPFMap<UInt32, ipvsd_overflow>
     private let program: BPFProgram
     private(set) var paths: [IPv4Address: Path] = [:]
 
@@ -62,7 +61,6 @@ final class Lab {
             directory: directory, capacity: capacity, answersByRedirect: answersByRedirect,
             repliesPerSecond: repliesPerSecond, traits: traits)
         program = try plane.program()
-        overflows = try #require(try BPFMap(name: "overflows", pinnedAt: "\(directory)/overflows"))
     }
 
     /// The maps live on without their pins.
@@ -80,7 +78,6 @@ final class Lab {
 
     private init(_ other: Lab) {
         plane = other.plane
-        overflows = other.overflows
         program = other.program
     }
 
@@ -154,15 +151,36 @@ final class Lab {
             | UInt64(service.flow_service)
     }
 
-    func bucket(ofKey key: UInt64) -> Int { Int(FlowHash.mix(key ^ seed) & UInt64(plane.maps.flows.count - 1)) }
+    func home(ofKey key: UInt64) -> FlowHome { FlowHome(key: key, seed: seed, buckets: plane.maps.flows.count) }
 
     /// The words of the flow's entries, newest knowledge first come: more than one where an expired one is left.
     func entries(of flow: FlowKey) throws -> [UnsafeMutablePointer<ipvsd_flow>] {
         let key = try key(of: flow)
-        let bucket = plane.maps.flows.pointer(bucket(ofKey: key)).assumingMemoryBound(to: ipvsd_flow.self)
         let port = UInt64(flow.port.bigEndian)
-        return (0..<Int(IPVSD_WAYS)).map { bucket + $0 }.filter {
+        return places(ofKey: key).filter {
             $0.pointee.value != 0 && $0.pointee.key == key && $0.pointee.value >> 32 & 0xFFFF == port
+        }
+    }
+
+    /// All sixteen.
+    func places(ofKey key: UInt64) -> [UnsafeMutablePointer<ipvsd_flow>] {
+        let home = home(ofKey: key)
+        return [home.bucket, home.second].flatMap { ways(of: $0) }
+    }
+
+    private func ways(of bucket: Int) -> [UnsafeMutablePointer<ipvsd_flow>] {
+        let first = plane.maps.flows.pointer(bucket).assumingMemoryBound(to: ipvsd_flow.self)
+        return (0..<Int(IPVSD_WAYS)).map { first + $0 }
+    }
+
+    /// Leaves no room in the flow's second bucket: established connections of clients that are nowhere else.
+    func fillSecondBucket(of flow: FlowKey) throws {
+        let server = UInt32(1)
+        for entry in ways(of: home(ofKey: try key(of: flow)).second) where entry.pointee.value == 0 {
+            entry.pointee.key = 1
+            entry.pointee.value =
+                UInt64(try now) << 48 | UInt64(server) << 16 | UInt64(IPVSD_STATE_ESTABLISHED.rawValue) << 12
+            plane.maps.loads[Int(server)].count(IPVSD_STATE_ESTABLISHED, 1)
         }
     }
 

@@ -9,7 +9,7 @@ struct LayoutTests {
     @Test func sizes() {
         #expect(MemoryLayout<ipvsd_flow>.size == 16)
         #expect(MemoryLayout<ipvsd_bucket>.size == 128)
-        #expect(MemoryLayout<ipvsd_overflow>.size == 64)
+        #expect(MemoryLayout<ipvsd_overflow>.size == 128)
         #expect(MemoryLayout<ipvsd_service_key>.size == 8)
         #expect(MemoryLayout<ipvsd_service_value>.size == 8)
         #expect(MemoryLayout<ipvsd_service>.size == 64)

@@ -15,9 +15,10 @@ extension PathModel {
             return true
         }
         guard let room = flows.room(for: flow, now: shortNow) else { return false }
+        let evicted = room.evicts ? flows[room.place] : nil
         put(entry, at: room.place)
-        if room.evicts {
-            flows.markOverflow(of: flow, now: shortNow)
+        if let evicted {
+            flows.markOverflow(of: evicted.identity, now: shortNow)
             count(IPVSD_EVENT_FLOW_EVICTED)
         }
         return true

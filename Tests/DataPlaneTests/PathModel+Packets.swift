@@ -66,7 +66,7 @@ extension PathModel {
     mutating func handle(_ frame: [UInt8], now: UInt32) -> Outcome {
         self.now = now
         moved = [UInt64](repeating: 0, count: Int(IPVSD_COUNTERS.rawValue))
-        touched = nil
+        touched = []
         guard let l3 = Self.ipOffset(of: frame), vips.contains(IPv4Address(word32(frame, l3 + 16))), isOurs(frame)
         else { return Outcome(verdict: .pass, frame: frame, moved: moved) }
         count(IPVSD_RECEIVED)
@@ -179,7 +179,7 @@ extension PathModel {
         }
         let flow = Identity(
             client: packet.client, clientPort: packet.clientPort, port: packet.port, flowID: listener.flowID)
-        touched = flows.bucket(of: flow)
+        touched = [flows.bucket(of: flow), flows.secondBucket(of: flow)]
         return isTCP ? onTCP(packet, listener, flow) : onUDP(packet, listener, flow)
     }
 

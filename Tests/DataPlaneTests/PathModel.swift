@@ -106,7 +106,7 @@ struct PathModel {
     /// By the number of the counter.
     var moved: [UInt64] = []
     /// The bucket that the last packet's flow belongs in.
-    var touched: Int?
+    var touched: Set<Int> = []
 
     init(seed: UInt64, bucketCount: Int) { flows = FlowTableModel(seed: seed, bucketCount: bucketCount) }
 

@@ -162,10 +162,8 @@ struct SchedulerModelTests {
         let long = try lab.now &- lab.timeout(IPVSD_STATE_FIN_WAIT) &- 1
         for index in clients.indices where clients[index].isClosed {
             guard let server = clients[index].server, Bool.random(using: &random) else { continue }
-            let bucket = lab.plane.maps.flows.pointer(lab.bucket(ofKey: clients[index].key))
-                .assumingMemoryBound(to: ipvsd_flow.self)
-            for way in 0..<Int(IPVSD_WAYS) where bucket[way].key == clients[index].key {
-                bucket[way].value = bucket[way].value & (1 << 48 - 1) | UInt64(long) << 48
+            for entry in lab.places(ofKey: clients[index].key) where entry.pointee.key == clients[index].key {
+                entry.pointee.value = entry.pointee.value & (1 << 48 - 1) | UInt64(long) << 48
             }
             model.forgetClosed(server)
             clients[index].server = nil

@@ -393,8 +393,9 @@ struct LoopbackTests {
 
     /// Both ways at once; the tunnel's is a blackhole here.
     @Test func bothWays() async throws {
-        let dead = await checker.run(
-            .tcp(TCPCheck(port: 9)), tunnel: Loopback.blackhole, server: Loopback.closed, deadline: .seconds(2))
+        let prober = Prober(group: MultiThreadedEventLoopGroup.singleton)
+        let dead = await prober.ask(
+            .tcp(TCPCheck(port: 9)), via: .both, by: Loopback.blackhole, server: Loopback.closed, timeout: .seconds(2))
         guard case .failed(let failure) = dead else {
             Issue.record("\(dead)")
             return
@@ -402,8 +403,8 @@ struct LoopbackTests {
         #expect(failure.brokenHalf == .service)
         try await LoopbackServer.stream(Part()) { port in
             let check = Check.tcp(TCPCheck(port: port))
-            let verdict = await checker.run(
-                check, tunnel: Loopback.blackhole, server: Loopback.address, deadline: .seconds(2))
+            let verdict = await prober.ask(
+                check, via: .both, by: Loopback.blackhole, server: Loopback.address, timeout: .seconds(2))
             guard case .failed(let failure) = verdict else {
                 Issue.record("\(verdict)")
                 return
@@ -413,7 +414,9 @@ struct LoopbackTests {
                 failure.reason == "connect: timed out after 2 s: service answers, decapsulation dead "
                     + "(tunl0, its VIP or rp_filter on 127.0.0.1)")
             let way = Loopback.way(to: Loopback.address, mark: 1)
-            #expect(await checker.run(check, tunnel: way, server: Loopback.address, deadline: .seconds(30)).isPassed)
+            let through = await prober.ask(
+                check, via: .both, by: way, server: Loopback.address, timeout: .seconds(30))
+            #expect(through.isPassed)
         }
     }
 }

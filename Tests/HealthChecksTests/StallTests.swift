@@ -227,6 +227,8 @@ enum Loopback {
     /// 127.0.0.3, where no test has a server: every port refuses.
     static let closed = IPv4Address(0x7F00_0003)
 
+    static let noDevice = Prober.Way.tunnel(vip: address, mark: 1, device: .max, source: address)
+
     /// TEST-NET-1, on lo: what goes there is nobody's. Takes the options of the tunnel's way, and so its privilege.
     static var blackhole: Prober.Way { way(to: IPv4Address(0xC000_0201), mark: 1) }
 

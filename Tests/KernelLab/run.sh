@@ -9,11 +9,17 @@ IPVSD=$(realpath "$IPVSD")
 results=$(mktemp)
 trap 'rm -f "$results"' EXIT
 
-[ $# -gt 0 ] || set -- kernel interfaces doctor
+[ $# -gt 0 ] || set -- kernel interfaces doctor tunnel walks persist
 # A NIC whose driver merges frames, for interfaces.test.sh.
 export GUEST_QEMU="-netdev hubport,id=hub,hubid=0 -device vmxnet3,netdev=hub"
+# For persist.test.sh, which unpacks it inside: installed here, it would be one more who runs this machine's network.
+packages=${GUEST_CACHE:-${HOME:-/root}/.cache/ipvsd-kernel-lab}/packages
+mkdir -p "$packages"
+(cd "$packages" && { ls ifupdown_*.deb || apt-get -qq download ifupdown; }) >/dev/null 2>&1 ||
+    { echo "not ok - apt-get download ifupdown"; exit 1; }
+IFUPDOWN=$(find "$packages" -name 'ifupdown_*.deb' | sort | tail -1)
 # The guest knows nothing of this shell's variables.
-GUEST_TIMEOUT=${GUEST_TIMEOUT:-1800} bash "$here/kernel-lab.sh" -- env IPVSD="$IPVSD" ONLY="${ONLY:-.}" \
+GUEST_TIMEOUT=${GUEST_TIMEOUT:-1800} bash "$here/kernel-lab.sh" -- env IPVSD="$IPVSD" IFUPDOWN="$IFUPDOWN" ONLY="${ONLY:-.}" \
     bash "$here/guest.sh" "$@" | tee "$results" || echo "# the guest's exit code: $?"
 
 passed=$(grep -c '^ok - ' "$results" || true)

@@ -2,6 +2,7 @@
 # Real servers that die in several ways, under load, and come back. The shortest command line throughout.
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
+IPVSD_BENCH=${IPVSD_BENCH:-$(dirname "$IPVSD")/ipvsd-bench}
 
 # failover_case BREAK MEND REASON   rs2 is broken and mended by those commands; the log must say REASON.
 failover_case() {
@@ -248,6 +249,46 @@ test_lost_answers_of_healthy_servers_break_no_connection() {
     equal "$(wc -l <<<"$lines")" 300 "requests made"
     no_failures "while a fifth of the SYN-ACKs was lost" <<<"$lines"
     between "$(awk '$3 > 0.9' <<<"$lines" | wc -l)" 10 200 "requests that needed a second SYN or SYN-ACK"
+}
+
+# 200 requests a second by a client that asks at fixed times, through every death; the lab is the benchmark's own.
+deaths() {
+    "$IPVSD_BENCH" failover --ipvsd "$IPVSD" --rate 200 --seconds 6 --json "$@" >"$LAB_DIR/deaths.json" 2>"$LAB_DIR/deaths.log" ||
+        fail "ipvsd-bench failover: $(tail -n 5 "$LAB_DIR/deaths.log")"
+    jq -c '.runs[] | [.settings, .death, "failed", .failed, "cut off", .cutOff, "slowest", .slowest, "out after", .ejection]' \
+        "$LAB_DIR/deaths.json" | sed 's/^/# /'
+}
+
+# holds_of_deaths FILTER WHAT   jq's filter is true of each run
+holds_of_deaths() {
+    local bad
+    bad=$(jq -c ".runs[] | select(($1) | not)" "$LAB_DIR/deaths.json")
+    [[ -z $bad ]] || fail "$2: $bad"
+}
+
+clients_hardly_notice() {
+    holds_of_deaths ".requests == 1800" "requests made"
+    # One in 10,000, of 1,800, is none. What was connected when the server died is lost.
+    holds_of_deaths '.death == "process killed" or .failed == .cutOff' "new connections to a silent server that failed"
+    # A third of 200 a second, for 0.3 s.
+    holds_of_deaths ".failed - .cutOff <= $((20 * LAB_SLOW))" "new connections that a killed process refused"
+    holds_of_deaths ".ejection != null and .ejection <= $((3 * LAB_SLOW))" "seconds until rs2 was out"
+    holds_of_deaths ".lastSYN <= $((3 * LAB_SLOW))" "seconds until the last new connection to rs2"
+    holds_of_deaths ".failedElsewhere == 0" "requests through other servers that failed"
+    holds_of_deaths ".downloads >= 2 and .disturbed == []" "downloads through other servers"
+}
+
+test_a_death_in_any_way_is_hardly_noticed() {
+    deaths --settings default
+    equal "$(jq -r '[.runs[] | .settings] | unique | join(" ")' "$LAB_DIR/deaths.json")" default "settings"
+    equal "$(jq '.runs | length' "$LAB_DIR/deaths.json")" 4 "ways to die"
+    clients_hardly_notice
+}
+
+test_fast_checks_take_a_silent_server_out_in_less_than_a_second() {
+    deaths --settings fast --cases host,process
+    clients_hardly_notice
+    holds_of_deaths ".ejection <= $((1 * LAB_SLOW))" "seconds until rs2 was out"
 }
 
 # at_once COUNT [SECONDS]   as `fetch`, but 50 at a time and whatever fails. Its progress meter ignores -s.

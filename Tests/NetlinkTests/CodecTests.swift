@@ -35,6 +35,41 @@ struct CodecTests {
                     """))
     }
 
+    @Test func tunnelIsCreated() throws {
+        let local = IPv4Address(0xC000_0201)
+        let remote = IPv4Address(0xC633_6401)
+        let bytes = Tunnel.createRequest(name: "t1", local: local, remote: remote, ttl: 64, mtu: 1400)
+            .finished(sequence: 1)
+        #expect(
+            bytes
+                == hex(
+                    """
+                    64000000 1000 0106 01000000 00000000   ; RTM_NEWLINK, REQUEST|CREATE|EXCL
+                    00 00 0000 00000000 00000000 00000000  ; ifinfomsg
+                    0700 0300 743100 00                    ; IFLA_IFNAME "t1"
+                    3400 1200                              ; IFLA_LINKINFO
+                      0900 0100 69706970 00 000000         ;   IFLA_INFO_KIND "ipip"
+                      2400 0200                            ;   IFLA_INFO_DATA
+                        0800 0200 c0000201                 ;     IFLA_IPTUN_LOCAL
+                        0800 0300 c6336401                 ;     IFLA_IPTUN_REMOTE
+                        0500 0400 40 000000                ;     IFLA_IPTUN_TTL
+                        0500 0a00 01 000000                ;     IFLA_IPTUN_PMTUDISC
+                    0800 0400 78050000                     ; IFLA_MTU
+                    """))
+        #expect(
+            Message.split(bytes).compactMap(Tunnel.init) == [
+                Tunnel(
+                    interface: 0, name: "t1", kind: "ipip", isUp: false, local: local, remote: remote, ttl: 64,
+                    mtu: 1400)
+            ])
+    }
+
+    @Test func addressWithPeerSurvivesTheRoundTrip() {
+        let entry = InterfaceAddress(
+            interface: 4, address: IPv4Address(0x0AFF_0001), peer: IPv4Address(0x0AFF_0002), prefixLength: 32)
+        #expect(Message.split(entry.addRequest.finished(sequence: 1)).compactMap(InterfaceAddress.init) == [entry])
+    }
+
     @Test func routeWithMSSAndGateway() throws {
         let route = Route(
             destination: try #require(IPv4Address("10.1.0.0")), prefixLength: 16, table: 19_800,

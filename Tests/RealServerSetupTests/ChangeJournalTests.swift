@@ -31,7 +31,37 @@ struct ChangeJournalTests {
         .qdisc(interface: "eth0"),
         .filter(interface: "eth0", direction: .ingress, priority: 1, handle: 2), .mount(path: "/sys/fs/bpf"),
         .module(name: "ipip"), .directory(path: "/x"), .pin(path: "/y"), .attachment(path: "/z"),
+        .address(interface: "t1", address: IPv4Address(1), peer: IPv4Address(2), prefixLength: 32),
+        .tunnel(name: "t1"), .file(path: "/etc/x"),
     ]
+
+    /// Of the program before there were peers.
+    @Test func anEarlierJournalIsRead() throws {
+        try withJournal { path in
+            try ChangeJournal(path: path).make(.link(name: "a")) {}
+            let text = """
+                {"version": 1, "changes": [
+                  {"address": {"interface": "eth0", "address": "10.0.0.100", "prefixLength": 32}}]}
+                """
+            let file = fopen(path, "w")
+            fputs(text, file)
+            fclose(file)
+            #expect(
+                try ChangeJournal.read(path: path)
+                    == [.address(interface: "eth0", address: IPv4Address(0x0A00_0064), prefixLength: 32)])
+        }
+    }
+
+    @Test func aFileIsRemoved() throws {
+        try withJournal { path in
+            let journal = try ChangeJournal(path: path)
+            let file = path + ".file"
+            try journal.make(.file(path: file)) { fclose(fopen(file, "w")) }
+            #expect(exists(file))
+            #expect(journal.undoAll { _, _ in })
+            #expect(!exists(file))
+        }
+    }
 
     @Test func everyKindSurvivesTheFile() throws {
         try withJournal { path in

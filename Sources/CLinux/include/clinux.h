@@ -4,6 +4,8 @@
 #pragma once
 #include <stdint.h>
 #include <sys/types.h>
+#include "clinux_capture.h"
+#include "clinux_events.h"
 #include "clinux_process.h"
 
 int clinux_unshare_network(void);

@@ -86,7 +86,10 @@ final class CheckProgress {
 }
 
 extension Duration {
-    var timeAmount: TimeAmount {
-        .nanoseconds(components.seconds * 1_000_000_000 + components.attoseconds / 1_000_000_000)
+    var timeAmount: TimeAmount { .nanoseconds(Int64(nanoseconds)) }
+
+    /// Rounded down; 0 of a negative one.
+    var nanoseconds: UInt64 {
+        UInt64(max(0, components.seconds * 1_000_000_000 + components.attoseconds / 1_000_000_000))
     }
 }

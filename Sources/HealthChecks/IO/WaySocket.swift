@@ -13,6 +13,23 @@ extension Prober.Way {
         ]
     }
 
+    /// The same for sockets that are not NIO's.
+    struct Socket {
+        /// Addresses in network byte order; 0: none.
+        var source: UInt32
+        var destination: UInt32
+        var mark: UInt32 = 0
+        var device: Int32 = 0
+    }
+
+    var socket: Socket {
+        switch self {
+        case .tunnel(let vip, let mark, let device, let source):
+            Socket(source: source.value.bigEndian, destination: vip.value.bigEndian, mark: mark, device: device)
+        case .direct(let address): Socket(source: 0, destination: address.value.bigEndian)
+        }
+    }
+
     /// The director's address in the tunnel; nil: whatever the routes say.
     var source: IPv4Address? {
         if case .tunnel(_, _, _, let source) = self { source } else { nil }

@@ -12,6 +12,7 @@
 #include "listeners.h"
 #include "maps.h"
 #include "persistence.h"
+#include "recording.h"
 #include "schedule.h"
 
 static __always_inline int server_has(__u32 server_id, __u32 flags)
@@ -421,6 +422,7 @@ int director(struct xdp_md *ctx)
 struct sweep_context {
 	__u32 first;
 	__u16 now;
+	__u16 longest; /* of the time-outs */
 };
 
 /* A handshake that a dead server left open will not complete; a retransmitted SYN is scheduled anew. Until it expired
@@ -434,16 +436,29 @@ static __always_inline int is_abandoned(__u64 value, __u16 now)
 /* The sweep goes on where its last run stopped: a whole pass in one run would keep the CPU from its packets. */
 static __u32 sweep_position;
 
-static __always_inline void forget_overflow(__u32 index, __u16 now)
+static __always_inline void forget_overflow(__u32 index, const struct sweep_context *context)
 {
 	struct ipvsd_overflow *overflow = bpf_map_lookup_elem(&overflows, &index);
 
 	if (!overflow)
 		return;
-	for (int i = 0; i < 32; i++)
+	for (int i = 0; i < 32; i++) {
 		if (overflow->stamp[i] &&
-		    (__u16)(now - overflow->stamp[i]) > settings.timeout[IPVSD_STATE_ESTABLISHED])
+		    (__u16)(context->now - overflow->stamp[i]) > settings.timeout[IPVSD_STATE_ESTABLISHED])
 			overflow->stamp[i] = 0;
+		if (overflow->spilled[i] && (__u16)(context->now - overflow->spilled[i]) > context->longest)
+			overflow->spilled[i] = 0;
+	}
+}
+
+static __always_inline __u16 longest_timeout(void)
+{
+	__u16 longest = 0;
+
+	for (int i = 0; i < IPVSD_STATE_MAX; i++)
+		if (settings.timeout[i] > longest)
+			longest = settings.timeout[i];
+	return longest;
 }
 
 static long sweep_bucket(void *map, const __u32 *turn, void *value, struct sweep_context *context)
@@ -454,7 +469,7 @@ static long sweep_bucket(void *map, const __u32 *turn, void *value, struct sweep
 	if (!bucket)
 		return 1;
 	if (!(index & 31))
-		forget_overflow(index >> 5, context->now);
+		forget_overflow(index >> 5, context);
 #pragma unroll
 	for (int i = 0; i < IPVSD_WAYS; i++) {
 		struct ipvsd_flow *entry = &bucket->way[i];
@@ -470,7 +485,7 @@ static long sweep_bucket(void *map, const __u32 *turn, void *value, struct sweep
 SEC("xdp")
 int sweep(struct xdp_md *ctx)
 {
-	struct sweep_context context = { .first = sweep_position, .now = ticks() };
+	struct sweep_context context = { .first = sweep_position, .now = ticks(), .longest = longest_timeout() };
 
 	bpf_for_each_map_elem(&turns, sweep_bucket, &context, 0);
 	sweep_position = (context.first + IPVSD_SWEEP_BUCKETS) & constants.bucket_mask;

@@ -32,10 +32,11 @@ struct flow_reference {
 struct flow_entry {
 	struct ipvsd_flow *entry;
 	__u64 value; /* as it was read */
-	__u32 way;   /* of the bucket, or NO_WAY */
+	__u32 way;   /* of the flow's bucket, with SECOND_BUCKET of its second one, or NO_WAY */
 };
 
-#define NO_WAY 8 /* also for one in the former table */
+#define SECOND_BUCKET 8
+#define NO_WAY 16 /* also for one in the former table */
 #define NO_ENTRY ((struct flow_entry){ .way = NO_WAY })
 
 static __always_inline __u64 mix(__u64 x)
@@ -134,14 +135,19 @@ static __always_inline __u32 next_state(__u32 state, const struct tcphdr *tcp, i
 	return state;
 }
 
-static __always_inline int locate(__be32 client, __be16 client_port,
-				  __be16 port, __u16 flow_service, struct flow_reference *flow)
+/* Where a flow belongs: of the hash's lower bits its bucket, of those above the second one, of bit 51 the half. */
+static __always_inline __u32 bucket_of(__u64 hash) { return hash & constants.bucket_mask; }
+static __always_inline __u32 second_bucket_of(__u64 hash) { return hash >> 25 & constants.bucket_mask; }
+static __always_inline __u32 half_of(__u64 hash) { return hash >> 49 & 4; }
+
+static __always_inline int locate(__be32 client, __be16 client_port, __be16 port, __u16 flow_service,
+				  struct flow_reference *flow)
 {
 	flow->key = (__u64)client << 32 | (__u64)client_port << 16 | flow_service;
 	flow->hash = mix(flow->key ^ settings.seed);
 	flow->identity = (__u64)port << PORT_SHIFT | (flow->hash >> 52 & TAG_MASK);
-	flow->bucket_index = flow->hash & constants.bucket_mask;
-	flow->half = flow->hash >> 49 & 4;
+	flow->bucket_index = bucket_of(flow->hash);
+	flow->half = half_of(flow->hash);
 	flow->now = ticks();
 	flow->bucket = bpf_map_lookup_elem(&flows, &flow->bucket_index);
 	return flow->bucket != 0;
@@ -151,8 +157,8 @@ static __always_inline int locate(__be32 client, __be16 client_port,
 #define BOUND_HALF(half) asm volatile("%0 &= 4" : "+r"(half))
 
 /* The way that holds the flow, from `half` on; NO_WAY where none does. */
-static __always_inline __u32 find_in_half(__u64 key, __u64 identity, __u16 now,
-					  struct ipvsd_bucket *bucket, __u32 half, __u64 *found)
+static __always_inline __u32 find_in_half(__u64 key, __u64 identity, __u16 now, struct ipvsd_bucket *bucket, __u32 half,
+					  __u64 *found)
 {
 	struct ipvsd_flow *ways;
 
@@ -173,50 +179,93 @@ static __always_inline __u32 find_in_half(__u64 key, __u64 identity, __u16 now,
 	return NO_WAY;
 }
 
-static __always_inline __u32 find_in_bucket(__u64 key, __u64 identity, __u16 now,
-					    struct ipvsd_bucket *bucket, __u32 half, __u64 *found)
+static __always_inline __u32 find_in_bucket(__u64 key, __u64 identity, __u16 now, struct ipvsd_bucket *bucket,
+					    __u32 half, __u64 *found)
 {
 	__u32 way = find_in_half(key, identity, now, bucket, half, found);
 
 	return way != NO_WAY ? way : find_in_half(key, identity, now, bucket, half ^ 4, found);
 }
 
-/* While the table grows: the way of the former table that holds what the daemon has not moved yet. Global functions
- * are verified once, not once for every call; whatever comes out of them is one state and not many. Scalars alone go
- * in: the stack of a call comes on top of its caller's. */
-__noinline int find_former(__u64 key, __u64 identity, __u32 index, __u32 half)
+/* What is rarely needed: the way of a flow in its second bucket, or, while the table grows, in the former table, where
+ * the daemon has not moved it yet. Global functions are verified once, not once for every call; whatever comes out of
+ * them is one state and not many. Scalars alone go in: the stack of a call comes on top of its caller's. */
+__noinline int find_second(__u64 key, __u64 identity)
+{
+	__u64 hash = mix(key ^ settings.seed), value;
+	__u32 index = second_bucket_of(hash);
+	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&flows, &index);
+
+	return bucket ? find_in_bucket(key, identity, ticks(), bucket, half_of(hash), &value) : NO_WAY;
+}
+
+__noinline int find_former(__u64 key, __u64 identity, __u32 index)
 {
 	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&former, &index);
 	__u64 value;
 
-	if (!bucket)
-		return NO_WAY;
-	return find_in_bucket(key, identity, ticks(), bucket, half, &value);
+	return bucket ? find_in_bucket(key, identity, ticks(), bucket, half_of(mix(key ^ settings.seed)), &value)
+		      : NO_WAY;
+}
+
+/* The entry at a way that one of these two found, unless it has just been moved or given away. */
+static __always_inline struct flow_entry entry_at(struct ipvsd_bucket *bucket, __u32 way, __u64 identity, __u32 place)
+{
+	struct flow_entry hit = NO_ENTRY;
+	__u64 value;
+
+	if (way >= IPVSD_WAYS || !bucket)
+		return hit;
+	value = *(volatile __u64 *)&bucket->way[way].value;
+	if (value && (value & IDENTITY_MASK) == identity) {
+		hit.entry = &bucket->way[way];
+		hit.value = value;
+		hit.way = place;
+	}
+	return hit;
 }
 
 static __always_inline struct flow_entry find_moving(const struct flow_reference *flow)
 {
-	__u32 index = flow->hash & constants.former_mask, way = find_former(flow->key, flow->identity, index, flow->half);
-	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&former, &index);
-	struct flow_entry hit = NO_ENTRY;
+	__u32 index = flow->hash & constants.former_mask, way = find_former(flow->key, flow->identity, index);
+	struct flow_entry hit = entry_at(bpf_map_lookup_elem(&former, &index), way, flow->identity, NO_WAY);
 
-	if (way < NO_WAY && bucket) {
-		__u64 value = *(volatile __u64 *)&bucket->way[way].value;
+	if (hit.entry)
+		return hit;
+	index = flow->hash >> 25 & constants.former_mask;
+	way = find_former(flow->key, flow->identity, index);
+	return entry_at(bpf_map_lookup_elem(&former, &index), way, flow->identity, NO_WAY);
+}
 
-		/* The daemon may just have moved it. */
-		if (value && (value & IDENTITY_MASK) == flow->identity) {
-			hit.entry = &bucket->way[way];
-			hit.value = value;
-		}
-	}
-	return hit;
+static __always_inline struct ipvsd_overflow *overflows_of(__u32 bucket_index)
+{
+	__u32 index = bucket_index >> 5;
+
+	return bpf_map_lookup_elem(&overflows, &index);
+}
+
+/* Nonzero until the sweep finds that nothing of it can be alive. */
+static __always_inline int has_spilled(__u32 bucket_index)
+{
+	struct ipvsd_overflow *overflow = overflows_of(bucket_index);
+
+	return overflow && overflow->spilled[bucket_index & 31];
+}
+
+/* Before a stamp is set in a bucket's second one: the mark is never older than what it stands for. */
+static __always_inline void mark_spilled(__u32 bucket_index, __u16 now)
+{
+	struct ipvsd_overflow *overflow = overflows_of(bucket_index);
+
+	if (overflow)
+		overflow->spilled[bucket_index & 31] = now ? now : 1;
 }
 
 static __always_inline struct flow_entry find(const struct flow_reference *flow)
 {
 	struct flow_entry hit = NO_ENTRY;
 	__u64 value = 0;
-	__u32 way;
+	__u32 way, index;
 
 	/* In the order in which they are moved, so that one of the two has it. */
 	if (settings.is_moving) {
@@ -225,12 +274,17 @@ static __always_inline struct flow_entry find(const struct flow_reference *flow)
 			return hit;
 	}
 	way = find_in_bucket(flow->key, flow->identity, flow->now, flow->bucket, flow->half, &value);
-	if (way == NO_WAY)
+	if (way != NO_WAY) {
+		hit.entry = &flow->bucket->way[way];
+		hit.value = value;
+		hit.way = way;
 		return hit;
-	hit.entry = &flow->bucket->way[way];
-	hit.value = value;
-	hit.way = way;
-	return hit;
+	}
+	if (!has_spilled(flow->bucket_index))
+		return hit;
+	index = second_bucket_of(flow->hash);
+	way = find_second(flow->key, flow->identity);
+	return entry_at(bpf_map_lookup_elem(&flows, &index), way, flow->identity, way | SECOND_BUCKET);
 }
 
 #define LAG_SHIFT 5
@@ -253,6 +307,8 @@ static __always_inline int refresh(const struct flow_reference *flow,
 
 	if (state == state_of(value) && is_fresh(value, flow->now, longest_lag))
 		return 0;
+	if (hit.way & SECOND_BUCKET)
+		mark_spilled(flow->bucket_index, flow->now);
 #pragma unroll
 	for (int attempt = 0; attempt < 2; attempt++) {
 		__u64 seen = __sync_val_compare_and_swap(&hit.entry->value, value,
@@ -273,137 +329,4 @@ static __always_inline int refresh(const struct flow_reference *flow,
 		value = seen;
 	}
 	return 0;
-}
-
-#define READY_FREE 5 /* or expired: nobody loses by it */
-
-/* How willingly an entry gives way, 0 for not at all. Entries younger than two ticks stay: the key of a fresh one may
- * not be there yet. Without the last two a spoofed datagram, or SYN and ACK, would hold its entry for minutes. */
-static __always_inline __u32 readiness(__u64 value, __u16 now)
-{
-	if (!value || is_expired(value, now))
-		return READY_FREE;
-	if (age_of(value, now) < 2)
-		return 0;
-	switch (state_of(value)) {
-	case IPVSD_STATE_SYN_RECV:
-		return 4;
-	case IPVSD_STATE_TIME_WAIT:
-	case IPVSD_STATE_CLOSE:
-		return 3;
-	case IPVSD_STATE_ONE_DATAGRAM:
-		return 2;
-	case IPVSD_STATE_BARE_ACK:
-		return 1;
-	}
-	return 0;
-}
-
-/* The bucket had no room: for the longest time-out from now, packets without an entry are rederived. */
-static __always_inline void mark_overflow(__u32 bucket_index, __u16 now)
-{
-	__u32 index = bucket_index >> 5;
-	struct ipvsd_overflow *overflow = bpf_map_lookup_elem(&overflows, &index);
-
-	if (overflow)
-		overflow->stamp[bucket_index & 31] = now ? now : 1;
-}
-
-struct choice {
-	__u64 seen; /* the way's value */
-	__u32 way;
-	__u32 rank; /* 0: none */
-};
-
-/* The readiest way, from `half` on. */
-static __always_inline struct choice choose_way(struct ipvsd_bucket *bucket,
-						__u32 half, __u16 now)
-{
-	struct choice best = {};
-
-	for (int i = 0; i < IPVSD_WAYS && best.rank != READY_FREE; i++) {
-		__u32 way = half ^ i, ready;
-		__u64 seen;
-
-		/* For the verifier, which cannot follow the ^. */
-		asm volatile("%0 &= 7" : "+r"(way));
-		seen = *(volatile __u64 *)&bucket->way[way].value;
-		ready = readiness(seen, now);
-		if (ready > best.rank)
-			best = (struct choice){ .seen = seen, .way = way, .rank = ready };
-	}
-	return best;
-}
-
-#define RECORDED 1
-#define RECORDED_BY_EVICTION 2
-
-/* In place of `seen` at `way`, or, with NO_WAY, where there is room; another CPU may be faster once. 0: there was no
- * room. `place`: way << 32 | half << 40 | the bucket's index. */
-__noinline int record_flow(__u64 key, __u64 value, __u64 seen, __u64 place)
-{
-	__u32 index = place, half = place >> 40 & 4;
-	struct choice choice = { .seen = seen, .way = place >> 32 & 0xff };
-	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&flows, &index);
-	__u16 now = value >> STAMP_SHIFT;
-
-	if (!bucket)
-		return 0;
-	for (int attempt = 0; attempt < 2; attempt++) {
-		struct ipvsd_flow *entry;
-
-		if (attempt || choice.way >= NO_WAY) {
-			choice = choose_way(bucket, half, now);
-			if (!choice.rank)
-				return 0;
-		}
-		entry = &bucket->way[choice.way & (IPVSD_WAYS - 1)];
-		if (__sync_val_compare_and_swap(&entry->value, choice.seen, value) != choice.seen)
-			continue;
-		entry->key = key;
-		count_load(server_of(value), state_of(value), 1);
-		if (choice.seen)
-			count_load(server_of(choice.seen), state_of(choice.seen), -1);
-		if (!choice.rank || choice.rank == READY_FREE)
-			return RECORDED;
-		/* The flow that gave way may go on. */
-		mark_overflow(index, now);
-		return RECORDED_BY_EVICTION;
-	}
-	return 0;
-}
-
-/* Frees the entry, unless another CPU changed it. */
-static __always_inline void forget(struct flow_entry hit)
-{
-	if (__sync_val_compare_and_swap(&hit.entry->value, hit.value, 0) == hit.value)
-		count_load(server_of(hit.value), state_of(hit.value), -1);
-}
-
-/* Records the flow in place of `previous`, else of the readiest entry of its bucket. False: there was no room. */
-static __always_inline int record(struct packet *packet, const struct flow_reference *flow, struct flow_entry previous,
-				  __u32 server, __u32 state)
-{
-	__u64 value = with_state(flow->identity | (__u64)server << SERVER_SHIFT, state, flow->now);
-	__u64 place = (__u64)flow->half << 40 | (__u64)previous.way << 32 | flow->bucket_index;
-	int recorded;
-
-	if (previous.entry && previous.way == NO_WAY)
-		forget(previous);
-	recorded = record_flow(flow->key, value, previous.value, place);
-	if (recorded == RECORDED_BY_EVICTION)
-		count(packet, IPVSD_EVENT_FLOW_EVICTED);
-	return recorded;
-}
-
-static __always_inline int has_overflowed(const struct flow_reference *flow)
-{
-	__u32 index = flow->bucket_index >> 5;
-	struct ipvsd_overflow *overflow = bpf_map_lookup_elem(&overflows, &index);
-	__u16 stamp;
-
-	if (!overflow)
-		return 0;
-	stamp = overflow->stamp[flow->bucket_index & 31];
-	return stamp && (__u16)(flow->now - stamp) <= settings.timeout[IPVSD_STATE_ESTABLISHED];
 }

@@ -6,7 +6,7 @@
 #include <linux/types.h>
 
 /* Bumped by every change to a layout below. A daemon adopts only what has its own version. */
-#define IPVSD_ABI_VERSION 1
+#define IPVSD_ABI_VERSION 2
 
 /* How many services, real servers, ways, slots and flows there is room for is told when the programs are loaded: the
  * tables follow the configuration. Flow and listener buckets are powers of two. */
@@ -36,14 +36,16 @@ struct ipvsd_flow {
 };
 
 /* Two cache lines, which processors fetch together. A flow is in the half that its hash names, or, where that one had
- * no room, in the other. */
+ * no room, in the other, or, where the bucket had none, in a second bucket that its hash names. */
 struct ipvsd_bucket {
 	struct ipvsd_flow way[IPVSD_WAYS];
 };
 
-/* For each of 32 buckets the tick (never 0) at which it last had no room, 0 for never or too long ago. */
+/* For each of 32 buckets the tick (never 0), 0 for never or too long ago, at which a flow last found no room, and at which
+ * one of its flows was last recorded in, or refreshed in, its second bucket. */
 struct ipvsd_overflow {
 	__u16 stamp[32];
+	__u16 spilled[32];
 };
 
 /* States of IPVS's input-only table (ip_vs_proto_tcp.c), since replies are not seen. */

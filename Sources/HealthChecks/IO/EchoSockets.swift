@@ -1,0 +1,69 @@
+internal import CLinux
+internal import Glibc
+
+/// Raw sockets for echoes: one for each device and source, as long as a question is out on it. The mark goes with the packet.
+struct EchoSockets {
+    private struct Place: Hashable {
+        var source: UInt32
+        var device: Int32
+    }
+
+    private struct Socket {
+        var descriptor: Int32
+        var questions = 0
+    }
+
+    private struct Question {
+        var slot: Slot
+        /// Whose reply counts, in network byte order.
+        var destination: UInt32
+    }
+
+    private var sockets: [Place: Socket] = [:]
+    /// By identifier and sequence number, which nobody can guess.
+    private var questions: [UInt32: Question] = [:]
+    private var names: [Slot: UInt32] = [:]
+
+    /// Sends an echo request; `watch` is told of a new socket. 0, or an errno.
+    mutating func send(from way: Prober.Way.Socket, slot: Slot, watch: (Int32) -> Void) -> Int32 {
+        let place = Place(source: way.source, device: way.device)
+        if sockets[place] == nil {
+            let descriptor = clinux_echo_socket(way.source, way.device)
+            guard descriptor >= 0 else { return errno }
+            watch(descriptor)
+            sockets[place] = Socket(descriptor: descriptor)
+        }
+        guard let descriptor = sockets[place]?.descriptor else { return EBADF }
+        var name = UInt32.random(in: .min ... .max)
+        while questions[name] != nil { name = .random(in: .min ... .max) }
+        sockets[place]?.questions += 1
+        questions[name] = Question(slot: slot, destination: way.destination)
+        names[slot] = name
+        let (identifier, sequence) = (UInt16(name >> 16), UInt16(truncatingIfNeeded: name))
+        return clinux_send_echo(descriptor, way.destination, way.mark, identifier, sequence) == 0 ? 0 : errno
+    }
+
+    /// The questions that have been answered.
+    func receive(from descriptor: Int32) -> [Slot] {
+        var answered: [Slot] = []
+        var (source, identifier, sequence) = (UInt32(0), UInt16(0), UInt16(0))
+        // Bounded, so that nobody can keep the thread here.
+        for _ in 0..<1024 {
+            guard clinux_receive_echo(descriptor, &source, &identifier, &sequence) == 1 else { break }
+            if let question = questions[UInt32(identifier) << 16 | UInt32(sequence)], question.destination == source {
+                answered.append(question.slot)
+            }
+        }
+        return answered
+    }
+
+    mutating func forget(_ slot: Slot, way: Prober.Way.Socket) {
+        guard let name = names.removeValue(forKey: slot) else { return }
+        questions[name] = nil
+        let place = Place(source: way.source, device: way.device)
+        guard var socket = sockets[place] else { return }
+        socket.questions -= 1
+        if socket.questions == 0 { close(socket.descriptor) }
+        sockets[place] = socket.questions == 0 ? nil : socket
+    }
+}

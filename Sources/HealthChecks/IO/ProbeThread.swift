@@ -1,0 +1,175 @@
+internal import CLinux
+internal import Glibc
+internal import LoadBalancing
+
+/// The thread of a `ProbeLoop`: everything here happens on it.
+final class ProbeThread {
+    /// A question that is out.
+    private struct Pending {
+        var submission: ProbeLoop.Submission
+        var began: UInt64
+        /// Of a connection's socket; echoes share theirs.
+        var descriptor: Int32
+    }
+
+    private static let bellKey = UInt64.max
+    private static let echoBit = UInt64(1) << 63
+    /// Ephemeral ports are some 28,000 (ip(7), ip_local_port_range).
+    private static let maximumConnections = 16_384
+    /// Descriptors that are left to the rest of the process.
+    private static let reserve = 256
+
+    private let loop: ProbeLoop
+    private let epoll: Int32
+    private let bell: Int32
+    private let connectionLimit: Int
+    private var connections = 0
+    private var slots = Slots<Pending>()
+    private var deadlines = Deadlines()
+    private var echoes: EchoSockets
+    /// Have not gone out yet, for want of a descriptor; from `firstWaiting` on.
+    private var waiting: [ProbeLoop.Submission] = []
+    private var firstWaiting = 0
+    private var answers: [(inbox: ProbeLoop.Inbox, answer: ProbeLoop.Answer)] = []
+
+    init(loop: ProbeLoop, epoll: Int32, bell: Int32) {
+        self.loop = loop
+        self.epoll = epoll
+        self.bell = bell
+        let descriptors = Int(clinux_raise_descriptor_limit(UInt64(Self.maximumConnections + 2 * Self.reserve)))
+        connectionLimit = min(max(descriptors - Self.reserve, descriptors / 2), Self.maximumConnections)
+        echoes = EchoSockets()
+        watch(bell, key: Self.bellKey, events: EPOLLIN.rawValue)
+    }
+
+    func run() -> Never {
+        var events = [epoll_event](repeating: epoll_event(), count: 256)
+        while true {
+            let count = epoll_wait(epoll, &events, Int32(events.count), sleep())
+            for event in events.prefix(max(0, Int(count))) { handle(event.data.u64) }
+            expire()
+            begin()
+            deliver()
+        }
+    }
+
+    /// Milliseconds until the next deadline, rounded up; -1: none.
+    private func sleep() -> Int32 {
+        guard let deadline = deadlines.first else { return -1 }
+        let now = Self.now()
+        return deadline.time <= now ? 0 : Int32(clamping: (deadline.time - now + 999_999) / 1_000_000)
+    }
+
+    private static func now() -> UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+    }
+
+    // MARK: Out
+
+    private func begin() {
+        while firstWaiting < waiting.count, connections < connectionLimit {
+            let submission = waiting[firstWaiting]
+            let slot = slots.insert(Pending(submission: submission, began: Self.now(), descriptor: -1))
+            let code = begin(submission.question, slot: slot)
+            if code == EMFILE || code == ENFILE, connections > 0 {
+                // One that ends makes room.
+                _ = slots.remove(slot)
+                break
+            }
+            firstWaiting += 1
+            if code != 0 {
+                finish(slot, .failed(code))
+            } else if let began = slots[slot]?.began {
+                deadlines.insert(Deadlines.Entry(time: began + submission.question.timeout.nanoseconds, slot: slot))
+            }
+        }
+        forgetBegun()
+    }
+
+    /// Not at every step, since it moves all the others.
+    private func forgetBegun() {
+        if firstWaiting == waiting.count {
+            waiting.removeAll(keepingCapacity: waiting.capacity <= 4096)
+        } else if firstWaiting >= 4096 {
+            waiting.removeFirst(firstWaiting)
+        } else {
+            return
+        }
+        firstWaiting = 0
+    }
+
+    /// 0, or an errno.
+    private func begin(_ question: ProbeLoop.Question, slot: Slot) -> Int32 {
+        let way = question.way.socket
+        switch question.kind {
+        case .ping:
+            return echoes.send(
+                from: way, slot: slot,
+                watch: { self.watch($0, key: Self.echoBit | UInt64($0), events: EPOLLIN.rawValue) })
+        case .tcp(let port):
+            let descriptor = clinux_connect(way.source, way.destination, port, way.mark, way.device)
+            guard descriptor >= 0 else { return errno }
+            slots[slot]?.descriptor = descriptor
+            connections += 1
+            watch(descriptor, key: slot.key, events: EPOLLOUT.rawValue)
+            return 0
+        }
+    }
+
+    private func watch(_ descriptor: Int32, key: UInt64, events: UInt32) {
+        var event = epoll_event(events: events, data: epoll_data(u64: key))
+        epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event)
+    }
+
+    // MARK: In
+
+    private func handle(_ key: UInt64) {
+        if key == Self.bellKey {
+            var rung: eventfd_t = 0
+            eventfd_read(bell, &rung)
+            waiting += loop.take()
+        } else if key & Self.echoBit != 0 {
+            for slot in echoes.receive(from: Int32(truncatingIfNeeded: key)) { finish(slot, .answered) }
+        } else if let pending = slots[Slot(key: key)] {
+            let code = clinux_socket_error(pending.descriptor)
+            finish(Slot(key: key), code == 0 ? .answered : .failed(code))
+        }
+    }
+
+    private func expire() {
+        let now = Self.now()
+        while let deadline = deadlines.first, deadline.time <= now {
+            deadlines.removeFirst()
+            // It may have been answered long ago.
+            finish(deadline.slot, .timedOut)
+        }
+    }
+
+    private func finish(_ slot: Slot, _ outcome: ProbeLoop.Answer.Outcome) {
+        guard let pending = slots.remove(slot) else { return }
+        let question = pending.submission.question
+        if pending.descriptor >= 0 {
+            close(pending.descriptor)
+            connections -= 1
+        } else if case .ping = question.kind {
+            echoes.forget(slot, way: question.way.socket)
+        }
+        let latency = Duration.nanoseconds(Int64(Self.now() - pending.began))
+        answers.append(
+            (pending.submission.inbox, ProbeLoop.Answer(question: question, outcome: outcome, latency: latency)))
+    }
+
+    /// Neighbours of the same inbox in one piece.
+    private func deliver() {
+        var start = 0
+        while start < answers.count {
+            let inbox = answers[start].inbox
+            let end = answers[start...].firstIndex { $0.inbox !== inbox } ?? answers.count
+            inbox.deliver(answers[start..<end].map(\.answer))
+            start = end
+        }
+        answers.removeAll(keepingCapacity: answers.capacity <= 4096)
+    }
+}

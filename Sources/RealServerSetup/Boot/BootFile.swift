@@ -1,0 +1,32 @@
+import Glibc
+import HostState
+
+/// A file of the machine's configuration that we write, known by its first lines or, a link, by where it leads.
+public struct BootFile: Sendable, Hashable {
+    public enum Contents: Sendable, Hashable {
+        /// Holds `header`.
+        case text(String, isExecutable: Bool)
+        /// A symbolic link, as `systemctl enable` makes it.
+        case link(to: String)
+    }
+
+    public let path: String
+    public let contents: Contents
+
+    /// A comment in all of their formats.
+    static let header = "# Written by 'ipvsd realserver-setup --persist'; 'ipvsd realserver-setup --undo' removes it.\n"
+
+    /// Whether what is there is ours to replace or to remove.
+    static func isOurs(_ path: String) -> Bool {
+        if let target = File.link(path) { return target.contains("/\(BootSetup.name)") }
+        guard let bytes = try? File.read(path) else { return false }
+        return String(decoding: bytes.prefix(512), as: UTF8.self).contains(header)
+    }
+
+    var isWritten: Bool {
+        switch contents {
+        case .text(let text, _): File.link(path) == nil && (try? File.read(path)) == Array(text.utf8)
+        case .link(let target): File.link(path) == target
+        }
+    }
+}

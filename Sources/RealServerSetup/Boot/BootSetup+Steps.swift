@@ -1,0 +1,61 @@
+import Glibc
+import HostState
+
+extension BootSetup {
+    /// What differs from the present state. A file of somebody else's in the place of one of ours is a conflict.
+    func steps() throws(RealServerSetupError) -> [Step] {
+        let differing = files.filter { !$0.isWritten }
+        for file in differing where (File.exists(file.path) || File.link(file.path) != nil) {
+            guard BootFile.isOurs(file.path) else {
+                throw .conflict("\(file.path) is there, and ipvsd did not write it")
+            }
+        }
+        // What another manager was given, before this one ran the host.
+        let stale = Self.paths(namespace: namespace).filter { path in
+            !files.contains { $0.path == path } && BootFile.isOurs(path)
+        }
+        let steps =
+            differing.map { Step(action: .write($0), description: "write \($0.path)") }
+            + stale.map { Step(action: .removeFile($0), description: "remove \($0)") }
+        let reload = Step(action: .reload, description: "reload systemd's configuration")
+        return steps + (steps.isEmpty || !HostManager.hasSystemd ? [] : [reload])
+    }
+
+    /// What earlier runs wrote, for this network namespace. A restart of the machine leaves files and loses the journal.
+    static func present() -> [Change] {
+        let namespace = InstancePaths.isInitialNetworkNamespace ? nil : InstancePaths.networkNamespaceName
+        guard InstancePaths.isInitialNetworkNamespace || namespace != nil else { return [] }
+        let paths = paths(namespace: namespace).filter(BootFile.isOurs)
+        // Undone last, and only when empty.
+        let directories = paths.isEmpty ? [] : [File.parent(of: vipFile(namespace: namespace))]
+        return directories.map { .directory(path: $0) } + paths.map { .file(path: $0) }
+    }
+
+    /// Has the journal know what it no longer does.
+    static func adopt(into journal: ChangeJournal) throws {
+        for change in present() { try journal.make(change) {} }
+    }
+
+    /// Has systemd forget what was removed.
+    static func reloading<Result>(_ journal: ChangeJournal, _ body: () -> Result) -> Result {
+        let files = journal.changes.compactMap { if case .file(let path) = $0 { path } else { nil } }
+        let units = files.filter { $0.hasPrefix("/etc/systemd/system/") && $0.hasSuffix(".service") }
+            .compactMap { $0.split(separator: "/").last.map(String.init) }
+        for unit in Set(units) where File.exists("/run/systemd/system") {
+            // It does nothing at its end; this is for `systemctl status`.
+            _ = Program.run("systemctl", ["stop", unit])
+        }
+        let result = body()
+        if files.contains(where: { $0.hasPrefix("/etc/systemd/") }) { HostManager.reload() }
+        return result
+    }
+}
+
+extension HostManager {
+    /// Has systemd and networkd read their files, where they run; they do so at their next start anyway.
+    static func reload() {
+        guard hasSystemd else { return }
+        _ = Program.run("systemctl", ["daemon-reload"])
+        if File.exists("/run/systemd/netif/state") { _ = Program.run("networkctl", ["reload"]) }
+    }
+}

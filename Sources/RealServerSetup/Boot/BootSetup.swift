@@ -1,0 +1,153 @@
+import Glibc
+import HostState
+public import LoadBalancing
+
+/// What has the set-up made again when the machine starts. Whoever runs the host's network calls the same command as
+/// the operator did, with the VIPs out of a file: the routes that the MSS needs are known only when the network is up,
+/// so that no list of addresses and routes could be right.
+public struct BootSetup: Sendable {
+    public var manager: HostManager
+    /// All that are to be there after a start.
+    public var vips: [IPv4Address]
+    /// An absolute path.
+    public var program: String
+    /// Of `realserver-setup`, besides the VIPs.
+    public var arguments: [String]
+    /// A name in /run/netns; nil: the machine's own network namespace.
+    public var namespace: String?
+
+    public init(
+        manager: HostManager, vips: [IPv4Address], program: String, arguments: [String] = [], namespace: String? = nil
+    ) {
+        self.manager = manager
+        self.vips = vips
+        self.program = program
+        self.arguments = arguments
+        self.namespace = namespace
+    }
+
+    static let name = "ipvsd-realserver"
+
+    /// One VIP a line; `realserver-setup --vip-file` reads it.
+    public static func vipFile(namespace: String?) -> String { "/etc/ipvsd/realserver\(suffix(namespace)).vips" }
+
+    private static func suffix(_ namespace: String?) -> String { namespace.map { "-\($0)" } ?? "" }
+
+    private static func unit(_ namespace: String?) -> String { "\(name)\(suffix(namespace)).service" }
+
+    /// In the order in which they are to be written.
+    var files: [BootFile] {
+        let unitFiles = [
+            text(Self.unitPath(namespace), unitText),
+            BootFile(path: Self.wantsPath(namespace), contents: .link(to: Self.unitPath(namespace))),
+        ]
+        let list = text(
+            Self.vipFile(namespace: namespace),
+            "# The virtual IPs of this real server.\n" + vips.map { "\($0)\n" }.joined())
+        return switch manager {
+        case .unit: [list] + unitFiles
+        case .networkd:
+            [list, text(Self.networkPath, networkText), text(Self.networkdPath, networkdText)] + unitFiles
+        case .ifupdown: [list, text(Self.hookPath, hookText, isExecutable: true)]
+        }
+    }
+
+    /// Every path that one of ours may have, whatever it was that ran the host when it was written.
+    static func paths(namespace: String?) -> [String] {
+        let shared = namespace == nil ? [networkPath, networkdPath, hookPath] : []
+        return [vipFile(namespace: namespace)] + shared + [unitPath(namespace), wantsPath(namespace)]
+    }
+
+    static func unitPath(_ namespace: String?) -> String { "/etc/systemd/system/\(unit(namespace))" }
+    private static func wantsPath(_ namespace: String?) -> String {
+        "/etc/systemd/system/multi-user.target.wants/\(unit(namespace))"
+    }
+    // Before any other, as the first that matches counts.
+    private static let networkPath = "/etc/systemd/network/00-\(name).network"
+    private static let networkdPath = "/etc/systemd/networkd.conf.d/\(name).conf"
+    private static let hookPath = "/etc/network/if-up.d/\(name)"
+
+    private func text(_ path: String, _ text: String, isExecutable: Bool = false) -> BootFile {
+        let shell = "#!/bin/sh\n"
+        return BootFile(
+            path: path,
+            contents: .text((isExecutable ? shell : "") + BootFile.header + text, isExecutable: isExecutable))
+    }
+
+    private var command: [String] {
+        [program, "realserver-setup", "--vip-file", Self.vipFile(namespace: namespace)] + arguments
+    }
+
+    // MARK: systemd
+
+    /// Retried for as long as it takes, as an interface or a network namespace may come later; not with a bad value (64).
+    private var unitText: String {
+        """
+        [Unit]
+        Description=Real server of an IPVS-style director: tunl0 and the virtual IPs\(namespace.map { " in \($0)" } ?? "")
+        Wants=network-online.target
+        After=network-online.target
+
+        [Service]
+        Type=oneshot
+        RemainAfterExit=yes
+        ExecStart=\(command.map(Self.unitWord).joined(separator: " "))
+        Restart=on-failure
+        RestartSec=5
+        RestartPreventExitStatus=64
+        \(namespace.map { "NetworkNamespacePath=/run/netns/\($0)\n" } ?? "")
+        [Install]
+        WantedBy=multi-user.target
+
+        """
+    }
+
+    /// A word of a command line of systemd.service(5).
+    static func unitWord(_ word: String) -> String {
+        let doubled: [Character: String] = ["%": "%%", "$": "$$", "\\": "\\\\", "\"": "\\\""]
+        let text = word.map { doubled[$0] ?? String($0) }.joined()
+        return word.contains(where: { $0.isWhitespace || "\"'\\;".contains($0) }) || word.isEmpty ? "\"\(text)\"" : text
+    }
+
+    private var networkText: String {
+        """
+        # systemd-networkd would take the virtual IPs from tunl0 where another file matches it.
+        [Match]
+        Name=tunl0
+
+        [Link]
+        Unmanaged=yes
+
+        """
+    }
+
+    private var networkdText: String {
+        """
+        # Or it would remove the routes of table \(Names.table) and the rules that lead there, by which answers tell
+        # clients a segment size that leaves room for the tunnel.
+        [Network]
+        ManageForeignRoutes=no
+        ManageForeignRoutingPolicyRules=no
+
+        """
+    }
+
+    // MARK: ifupdown
+
+    /// Not a stanza for tunl0: `source interfaces.d/*` stands first, and the routes that the MSS needs come later.
+    private var hookText: String {
+        """
+        # ifup(8) calls this for each interface that comes up, as routes may be new then.
+        [ "$MODE" = start ] && [ "$IFACE" != lo ] || exit 0
+        exec flock -w 30 /run/lock/\(Self.name) \(command.map(Self.shellWord).joined(separator: " "))
+
+        """
+    }
+
+    /// A word of sh(1).
+    static func shellWord(_ word: String) -> String {
+        let plain = word.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "/.-_=,+:".contains($0)) }
+        let parts = word.split(separator: "'", omittingEmptySubsequences: false)
+        return plain && !word.isEmpty ? word : "'" + parts.joined(separator: "'\\''") + "'"
+    }
+}

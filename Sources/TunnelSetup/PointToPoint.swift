@@ -1,0 +1,47 @@
+public import LoadBalancing
+
+/// A tunnel as the operator wants it. What is nil is left as the kernel has it.
+public struct PointToPoint: Sendable, Hashable {
+    public var name: String
+    public var local: IPv4Address
+    public var remote: IPv4Address
+    /// Of the outer header; 0: the inner one's.
+    public var ttl: UInt8?
+    /// Bytes of an inner packet.
+    public var mtu: UInt32?
+    public var address: Address?
+
+    /// Of the tunnel device itself.
+    public struct Address: Sendable, Hashable, CustomStringConvertible {
+        public var own: IPv4Address
+        /// The far end's, which the prefix length is then of.
+        public var peer: IPv4Address?
+        public var prefixLength: UInt8
+
+        public init(own: IPv4Address, peer: IPv4Address? = nil, prefixLength: UInt8 = 32) {
+            self.own = own
+            self.peer = peer
+            self.prefixLength = prefixLength
+        }
+
+        /// As ip(8) writes it.
+        public var description: String { "\(own)\(peer.map { " peer \($0)" } ?? "")/\(prefixLength)" }
+    }
+
+    public init(
+        name: String, local: IPv4Address, remote: IPv4Address, ttl: UInt8? = nil, mtu: UInt32? = nil,
+        address: Address? = nil
+    ) {
+        self.name = name
+        self.local = local
+        self.remote = remote
+        self.ttl = ttl
+        self.mtu = mtu
+        self.address = address
+    }
+
+    /// RFC 791: 68 is what every link takes. 65535 less the outer header is the kernel's `max_mtu` of an ipip device.
+    public static let acceptedMTU: ClosedRange<UInt32> = 68...65_515
+
+    static func describe(ttl: UInt8) -> String { ttl == 0 ? "inherit" : "\(ttl)" }
+}

@@ -1,0 +1,87 @@
+import Glibc
+import LoadBalancing
+
+/// A director, and one host that is as many real servers as one likes: all of 10.64.0.0/12 is its own, and decapsulates.
+///
+///     director 10.0.0.2 ── servers 10.0.0.3     VIP 10.0.0.100 on tunl0, one listener
+final class ChecksLab {
+    static let vip = IPv4Address(0x0A00_0064)
+    static let director = IPv4Address(0x0A00_0002)
+    static let port: UInt16 = 80
+
+    let configurationFile: String
+    private let namespaces = LabNamespaces()
+    private let program: String
+
+    /// `program` is ipvsd.
+    init(program: String, servers: Int, interval: Int) throws {
+        self.program = program
+        configurationFile = "/tmp/\(namespaces.name("checks")).yaml"
+        Interruption.clean { [namespaces, configurationFile] in
+            Self.tearDown(namespaces, program, configurationFile)
+        }
+        do {
+            try setUp()
+            try configure(servers: servers, interval: interval)
+        } catch {
+            tearDown()
+            throw error
+        }
+    }
+
+    func namespace(_ host: String) -> String { namespaces.name(host) }
+
+    private func setUp() throws {
+        let (director, servers) = (namespace("director"), namespace("servers"))
+        try Tool.run(
+            """
+            \(namespaces.makeFunction)
+            new \(director)
+            new \(servers)
+            ip -n \(director) link add eth0 type veth peer name eth0 netns \(servers)
+            ip -n \(director) addr add \(Self.director)/24 dev eth0
+            ip -n \(servers) addr add 10.0.0.3/24 dev eth0
+            for name in \(director) \(servers); do ip -n $name link set eth0 up; done
+            ip -n \(servers) route add local 10.64.0.0/12 dev lo
+            ip -n \(director) route add 10.64.0.0/12 via 10.0.0.3
+            nsenter --net=/run/netns/\(servers) -- ethtool -K eth0 gro on >/dev/null
+            nsenter --net=/run/netns/\(servers) -- '\(program)' realserver-setup --vip \(Self.vip) --interface eth0 \\
+                >/dev/null 2>&1
+            """)
+    }
+
+    private func configure(servers: Int, interval: Int) throws {
+        let addresses = (0..<UInt32(servers)).map { "\(IPv4Address(0x0A40_0001 + $0))" }
+        let text = """
+            defaults: {scheduler: rr, interval: \(interval)s, timeout: 1s}
+            services:
+              - listeners: \(Self.vip):\(Self.port)
+                servers: [\(addresses.joined(separator: ", "))]
+
+            """
+        guard let file = fopen(configurationFile, "w") else {
+            throw Failure("write \(configurationFile): \(errorText())")
+        }
+        fputs(text, file)
+        fclose(file)
+    }
+
+    func startDirector() throws -> LabProcess {
+        try LabProcess(namespace: namespace("director"), [program, "--config", configurationFile])
+    }
+
+    /// What `ipvsd COMMAND` prints beside the director.
+    func ipvsd(_ words: String...) -> String {
+        Tool.output(["nsenter", "--net=/run/netns/\(namespace("director"))", "--", program] + words)
+    }
+
+    func tearDown() {
+        Interruption.clean(nil)
+        Self.tearDown(namespaces, program, configurationFile)
+    }
+
+    private static func tearDown(_ namespaces: LabNamespaces, _ program: String, _ file: String) {
+        namespaces.remove(directors: ["director"], servers: ["servers"], program: program)
+        unlink(file)
+    }
+}

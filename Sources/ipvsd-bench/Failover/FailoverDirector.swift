@@ -1,0 +1,91 @@
+import Glibc
+import LoadBalancing
+
+/// What distributes, and how fast it is to notice that a real server is dead.
+struct FailoverSettings: Sendable {
+    enum Program: String, Sendable { case ipvsd, keepalived }
+
+    var name: String
+    var program: Program
+    /// Of ipvsd.
+    var flags: [String] = []
+
+    static let all = [
+        FailoverSettings(name: "default", program: .ipvsd),
+        FailoverSettings(
+            name: "fast", program: .ipvsd, flags: ["--check-interval", "0.2s", "--check-timeout", "0.2s"]),
+        // The same questions at the same times: every second, one second for an answer, out after the second failure.
+        FailoverSettings(name: "equal", program: .ipvsd, flags: ["--check-interval", "1s", "--check-timeout", "1s"]),
+        FailoverSettings(name: "keepalived", program: .keepalived),
+    ]
+
+    /// The line by which it says that it has taken the victim out.
+    func isEjection(_ line: String) -> Bool {
+        let address = "\(FailoverLab.victim.address)"
+        switch program {
+        case .ipvsd: return line.contains("real server \(address) of") && line.contains(" is down")
+        case .keepalived: return line.contains("Removing service [\(address)]")
+        }
+    }
+
+    /// Starts it in the lab.
+    func start(in lab: FailoverLab, ipvsd: String) throws -> LabProcess {
+        switch program {
+        case .ipvsd:
+            let servers = FailoverLab.servers.map { "\($0.address)" }.joined(separator: ",")
+            return try LabProcess(
+                namespace: lab.namespace("director"),
+                [ipvsd, "--vip", "\(FailoverLab.vip):\(FailoverLab.port)", "--backends", servers, "--scheduler", "rr"]
+                    + flags)
+        case .keepalived:
+            try Tool.run(
+                """
+                cat >'\(configurationFile)' <<'END'
+                \(keepalivedConfiguration)
+                END
+                """)
+            try lab.inNamespace("director", "ip addr add \(FailoverLab.vip)/32 dev eth0")
+            return try LabProcess(
+                namespace: lab.namespace("director"),
+                [
+                    "keepalived", "-n", "-l", "-D", "-C", "-f", configurationFile, "-p", "\(configurationFile).pid",
+                    "-c",
+                    "\(configurationFile).checkers.pid",
+                ])
+        }
+    }
+
+    func forget() {
+        guard program == .keepalived else { return }
+        for suffix in ["", ".pid", ".checkers.pid"] { unlink(configurationFile + suffix) }
+    }
+
+    private var configurationFile: String { "/tmp/ipvsd-bench-\(getpid())-keepalived.conf" }
+
+    private var keepalivedConfiguration: String {
+        let servers = FailoverLab.servers.map { server in
+            """
+                real_server \(server.address) \(FailoverLab.port) {
+                    weight 1
+                    TCP_CHECK {
+                        connect_timeout 1
+                        retry 1
+                        delay_before_retry 1
+                    }
+                }
+            """
+        }
+        return """
+            global_defs {
+                script_user root
+            }
+            virtual_server \(FailoverLab.vip) \(FailoverLab.port) {
+                delay_loop 1
+                lb_algo rr
+                lb_kind TUN
+                protocol TCP
+            \(servers.joined(separator: "\n"))
+            }
+            """
+    }
+}

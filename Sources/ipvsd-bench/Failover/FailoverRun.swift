@@ -1,0 +1,169 @@
+import Glibc
+import LoadBalancing
+import Synchronization
+
+/// How the victim dies.
+enum FailoverCase: String, CaseIterable, Sendable {
+    case process = "process killed"
+    case host = "host cut off"
+    case tunnel = "tunl0 down"
+    case firewall = "firewall drops all"
+
+    /// The name on the command line.
+    var key: String { "\(self)" }
+
+    /// Nothing answers the client any more: neither a SYN-ACK nor a reset.
+    var isSilent: Bool { self != .process }
+
+    func strike(_ lab: FailoverLab) throws {
+        let name = FailoverLab.victim.name
+        switch self {
+        case .process: lab.killWebServer(of: name)
+        case .host: try lab.inNamespace("switch", "ip link set \(name) down")
+        case .tunnel: try lab.inNamespace(name, "ip link set tunl0 down")
+        case .firewall:
+            try lab.inNamespace(
+                name,
+                """
+                nft add table ip hole
+                nft add chain ip hole drops "{ type filter hook prerouting priority -300; policy drop; }"
+                """)
+        }
+    }
+}
+
+/// One death under load.
+struct FailoverRun {
+    struct Plan: Sendable {
+        /// Requests a second, and for how many seconds before and after the death.
+        var rate: Int
+        var before: Int
+        var after: Int
+        var downloads: Int
+    }
+
+    struct Figures: Sendable, Encodable {
+        var death: String
+        var settings: String
+        var requests: Int
+        var failed: Int
+        var failures: [String: Int]
+        /// Of them, those that had completed their handshake with the victim before its death. No director can save them.
+        var cutOff: Int
+        /// Failed although they did not go to the victim.
+        var failedElsewhere: Int
+        /// Of those that were answered, in seconds.
+        var slowest: Double
+        /// How many answers took longer than 0.9 s: a SYN was lost.
+        var late: Int
+        /// Seconds from the death; nil: not within the run.
+        var ejection: Double?
+        var lastSYN: Double?
+        var lastPacket: Double?
+        var downloads: Int
+        /// Of those through other servers.
+        var disturbed: [String]
+    }
+
+    let death: FailoverCase
+    let settings: FailoverSettings
+    let plan: Plan
+    let ipvsd: String
+
+    func measure() throws -> Figures {
+        let lab = try FailoverLab(program: ipvsd)
+        defer { lab.tearDown() }
+        let director = try settings.start(in: lab, ipvsd: ipvsd)
+        defer {
+            director.end()
+            settings.forget()
+        }
+        try awaitService(lab, director)
+        // All have been checked by then.
+        usleep(3_000_000)
+
+        let watch = PacketWatch(client: FailoverLab.client)
+        let watcher = try NamespaceThread(namespace: lab.namespace("switch")) { watch.run(interface: "director") }
+        let downloads = (0..<plan.downloads).map { _ in Download() }
+        let downloading = try downloads.map { download in
+            try NamespaceThread(namespace: lab.namespace("client")) {
+                download.run(vip: FailoverLab.vip, port: FailoverLab.port)
+            }
+        }
+        let start = nanoseconds() + 100_000_000
+        let requests = Mutex<[RequestRecord]>([])
+        let plan = plan
+        let client = try client(of: lab) { client in
+            let all = client.run(count: plan.rate * (plan.before + plan.after), from: start)
+            requests.withLock { $0 = all }
+        }
+        while nanoseconds() < start + UInt64(plan.before) * 1_000_000_000 { usleep(1000) }
+        let raised = nanoseconds()
+        try death.strike(lab)
+        // What a command does, it does at its end.
+        let died = nanoseconds()
+        client.join()
+        for download in downloads { download.stop() }
+        for thread in downloading { thread.join() }
+        let seen = watch.stop()
+        watcher.join()
+        return figures(
+            raised: raised, died: died, requests: requests.withLock { $0 }, seen: seen,
+            downloads: downloads.map(\.report),
+            log: director.lines)
+    }
+
+    private func client(
+        of lab: FailoverLab, _ body: @escaping @Sendable (LoadGenerator) -> Void
+    ) throws -> NamespaceThread {
+        let rate = plan.rate
+        return try NamespaceThread(namespace: lab.namespace("client")) {
+            do {
+                body(try LoadGenerator(vip: FailoverLab.vip, port: FailoverLab.port, rate: rate))
+            } catch {
+                print(error)
+            }
+        }
+    }
+
+    /// Requests are answered, by every real server.
+    private func awaitService(_ lab: FailoverLab, _ director: LabProcess) throws {
+        for _ in 0..<100 {
+            let names = Mutex<Set<String>>([])
+            try client(of: lab) { client in
+                let answers = client.run(count: 3 * FailoverLab.servers.count, from: nanoseconds())
+                names.withLock { $0 = Set(answers.filter(\.isAnswered).map(\.server)) }
+            }.join()
+            if names.withLock({ $0.count }) == FailoverLab.servers.count { return }
+            usleep(200_000)
+        }
+        throw Failure("\(settings.program) does not serve:\n\(director.text)")
+    }
+
+    private func figures(
+        raised: UInt64, died: UInt64, requests: [RequestRecord], seen: PacketWatch.Seen, downloads: [Download.Report],
+        log: [LabProcess.Line]
+    ) -> Figures {
+        func since(_ time: UInt64?) -> Double? { time.map { $0 > died ? Double($0 - died) / 1e9 : 0 } }
+        let victim = FailoverLab.victim
+        let failed = requests.filter { !$0.isAnswered }
+        let elsewhere = failed.filter { seen.connection(of: $0)?.first != victim.address || $0.ended < raised }
+        let cutOff = failed.filter {
+            (1...died).contains($0.connected) && seen.connection(of: $0)?.last == victim.address
+        }
+        let answered = requests.filter(\.isAnswered).map(\.seconds)
+        let others = downloads.filter { $0.server != victim.name }
+        return Figures(
+            death: death.rawValue, settings: settings.name, requests: requests.count, failed: failed.count,
+            failures: Dictionary(failed.map { ($0.outcome.rawValue, 1) }, uniquingKeysWith: +),
+            cutOff: cutOff.count, failedElsewhere: elsewhere.count, slowest: answered.max() ?? 0,
+            late: answered.filter { $0 > 0.9 }.count,
+            ejection: since(log.first { $0.time > raised && settings.isEjection($0.text) }?.time),
+            lastSYN: since(seen.lastSYN[victim.address]) ?? 0,
+            lastPacket: since(seen.lastPacket[victim.address]) ?? 0,
+            downloads: others.count,
+            disturbed: others.filter { $0.fault != nil || $0.bytes == 0 }.map {
+                "\($0.server): \($0.fault ?? "no data")"
+            })
+    }
+}

@@ -1,0 +1,61 @@
+import Glibc
+import Synchronization
+
+/// The network namespaces of a benchmark, named after this process.
+struct LabNamespaces: Sendable {
+    private let prefix = "ipvsd-bench-\(getpid())"
+
+    func name(_ host: String) -> String { "\(prefix)-\(host)" }
+
+    /// A shell function `new` that makes one, for scripts.
+    let makeFunction = """
+        new() {
+            ip netns add $1
+            nsenter --net=/run/netns/$1 -- sysctl -qw net.ipv6.conf.all.disable_ipv6=1 \\
+                net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
+            ip -n $1 link set lo up
+        }
+
+        """
+
+    /// Ends what still runs in them, takes back what `program`, ipvsd, put in, and removes them.
+    func remove(directors: [String], servers: [String], others: [String] = [], program: String) {
+        let hosts = directors + servers + others
+        let kills = hosts.map { "kill -9 $(ip netns pids \(name($0)))" }
+        let undoes =
+            directors.map { "nsenter --net=/run/netns/\(name($0)) -- timeout 60 '\(program)' cleanup" }
+            + servers.map { "nsenter --net=/run/netns/\(name($0)) -- timeout 60 '\(program)' realserver-setup --undo" }
+        let lines = kills + undoes + hosts.map { "ip netns del \(name($0))" }
+        try? Tool.run(lines.map { "\($0) >/dev/null 2>&1 || true" }.joined(separator: "\n"))
+    }
+}
+
+/// SIGINT and SIGTERM end a benchmark, but not before it has cleaned up.
+enum Interruption {
+    private static let cleaner = Mutex<(@Sendable () -> Void)?>(nil)
+
+    /// Before any other thread is started. What is to be done is said later, and may change.
+    static func await() throws {
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        sigaddset(&signals, SIGINT)
+        sigaddset(&signals, SIGTERM)
+        pthread_sigmask(SIG_BLOCK, &signals, nil)
+        var thread = pthread_t()
+        let code = pthread_create(
+            &thread, nil,
+            { _ in
+                var signals = sigset_t()
+                sigemptyset(&signals)
+                sigaddset(&signals, SIGINT)
+                sigaddset(&signals, SIGTERM)
+                var signal: Int32 = 0
+                sigwait(&signals, &signal)
+                Interruption.cleaner.withLock { $0?() }
+                exit(128 + signal)
+            }, nil)
+        guard code == 0 else { throw Failure("start a thread: \(String(cString: strerror(code)))") }
+    }
+
+    static func clean(_ body: (@Sendable () -> Void)?) { cleaner.withLock { $0 = body } }
+}

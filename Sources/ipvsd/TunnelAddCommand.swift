@@ -1,0 +1,116 @@
+import ArgumentParser
+import LoadBalancing
+import ServiceConfiguration
+import TunnelSetup
+
+/// `ipvsd tunnel add`.
+struct TunnelAddCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "add",
+        abstract: "Add an IPIP tunnel between two addresses, and set it up.",
+        discussion: """
+            May be repeated: a tunnel that has the values given here stays as it is, and what it lacks is added. One that \
+            has others is an error that names them.
+
+              ipvsd tunnel add t1 --local 192.0.2.1 --remote 198.51.100.1
+              ipvsd tunnel add t1 --local 192.0.2.1 --remote 198.51.100.1 --address 10.255.0.1/30 --ttl 64 --mtu 1400
+            """)
+
+    @Argument(help: "The device's name.")
+    var name: String
+
+    @Option(help: ArgumentHelp("The outer source address: one of this machine's.", valueName: "address"))
+    var local: String
+
+    @Option(help: ArgumentHelp("The outer destination address: the far end.", valueName: "address"))
+    var remote: String
+
+    @Option(help: ArgumentHelp("An address for the tunnel device itself.", valueName: "A.B.C.D[/LENGTH]"))
+    var address: String?
+
+    @Option(help: ArgumentHelp("Beside --address: the far end's own, which becomes reachable.", valueName: "address"))
+    var peer: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "TTL of the outer header: inherit (from the packet inside), or 1 to 255. Default: inherit, as ip(8) has it.",
+            valueName: "number"))
+    var ttl: String?
+
+    @Option(
+        help: ArgumentHelp("Bytes of a packet inside. Default: the outgoing interface's less 20.", valueName: "bytes"))
+    var mtu: String?
+
+    @Flag(help: "Print what would be done, and do nothing.")
+    var dryRun = false
+
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        try await reporting {
+            try TunnelCommand.naming {
+                let tunnel = try tunnel()
+                let setup = TunnelSetup(instance: try common.instance())
+                let plan =
+                    try dryRun
+                    ? setup.plan(tunnel) : setup.add(tunnel) { print($0) }
+                if dryRun { for step in plan.steps { print("would \(step)") } }
+                if plan.steps.isEmpty { print("nothing to change: \(name) is there already") }
+                for note in plan.notes { print("note: \(note)") }
+            }
+        }
+    }
+
+    private func tunnel() throws -> PointToPoint {
+        try valid("tunnel \(name)") { () throws(InvalidValue) in try InterfaceName.validate(name) }
+        if name == TunnelSetup.fallbackName {
+            throw Failure(.badValue, "tunnel \(name): the kernel's own, which has no ends (accepted: another name)")
+        }
+        let local = try host("--local", self.local)
+        let remote = try host("--remote", self.remote)
+        if local == remote {
+            throw Failure(.badValue, "--remote \(remote): the same as --local (accepted: the far end's address)")
+        }
+        return PointToPoint(
+            name: name, local: local, remote: remote, ttl: try outerTTL(), mtu: try innerMTU(), address: try own())
+    }
+
+    private func host(_ flag: String, _ text: String) throws -> IPv4Address {
+        try valid("\(flag) \(text)") { () throws(InvalidValue) in try AddressText.address(text) }
+    }
+
+    private func own() throws -> PointToPoint.Address? {
+        let peer = try self.peer.map { try host("--peer", $0) }
+        guard let text = address else {
+            if let peer { throw Failure(.badValue, "--peer \(peer): without --address (accepted: beside --address)") }
+            return nil
+        }
+        let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+        let own = try host("--address", String(parts[0]))
+        guard parts.count > 1 else { return PointToPoint.Address(own: own, peer: peer) }
+        guard let length = UInt8(parts[1]), (1...32).contains(length), peer == nil || length == 32 else {
+            let accepted = peer == nil ? "1 to 32" : "32 beside --peer"
+            throw Failure(.badValue, "--address \(text): no prefix length \(parts[1]) (accepted: \(accepted))")
+        }
+        return PointToPoint.Address(own: own, peer: peer, prefixLength: length)
+    }
+
+    private func outerTTL() throws -> UInt8? {
+        guard let ttl else { return nil }
+        if ttl == "inherit" { return 0 }
+        guard let number = UInt8(ttl), number > 0 else {
+            throw Failure(.badValue, "--ttl \(ttl): no TTL (accepted: inherit, 1 to 255)")
+        }
+        return number
+    }
+
+    private func innerMTU() throws -> UInt32? {
+        guard let mtu else { return nil }
+        let accepted = PointToPoint.acceptedMTU
+        guard let bytes = UInt32(mtu), accepted.contains(bytes) else {
+            throw Failure(
+                .badValue, "--mtu \(mtu): no MTU (accepted: \(accepted.lowerBound) to \(accepted.upperBound))")
+        }
+        return bytes
+    }
+}

@@ -1,0 +1,172 @@
+import CLinux
+import Glibc
+import LoadBalancing
+import NIOPosix
+import Synchronization
+import Testing
+
+@testable import HealthChecks
+
+/// Many questions at once, by the loop that has no task for each.
+struct ProbeLoopTests {
+    typealias Question = ProbeLoop.Question
+
+    /// All answers, in the order in which they came.
+    static func ask(_ questions: [Question]) async -> [ProbeLoop.Answer] {
+        let (stream, continuation) = AsyncStream.makeStream(of: [ProbeLoop.Answer].self)
+        ProbeLoop.shared.ask(questions, answersTo: ProbeLoop.Inbox { continuation.yield($0) })
+        var answers: [ProbeLoop.Answer] = []
+        for await some in stream {
+            answers += some
+            if answers.count >= questions.count { break }
+        }
+        return answers
+    }
+
+    static func question(
+        _ id: UInt64, _ kind: Question.Kind, _ way: Prober.Way = .direct(Loopback.address),
+        timeout: Duration = .seconds(30)
+    ) -> Question {
+        Question(id: id, kind: kind, way: way, timeout: timeout)
+    }
+
+    @Test func eachKindOfAnswerIsTold() async throws {
+        try await LoopbackServer.stream(Part()) { port in
+            let answers = await Self.ask([
+                Self.question(1, .tcp(port: port)),
+                Self.question(2, .tcp(port: port), .direct(Loopback.closed)),
+                Self.question(3, .tcp(port: 9), Loopback.blackhole, timeout: .milliseconds(100)),
+                Self.question(4, .ping),
+                Self.question(5, .ping, Loopback.blackhole, timeout: .milliseconds(200)),
+                Self.question(6, .ping, Loopback.way(to: Loopback.address, mark: 7)),
+                Self.question(7, .tcp(port: 9), Loopback.noDevice),
+                Self.question(9, .ping, Loopback.noDevice),
+                Self.question(8, .tcp(port: 9), Loopback.blackhole, timeout: .zero),
+            ])
+            let outcomes = Dictionary(answers.map { ($0.question.id, $0.outcome) }, uniquingKeysWith: { one, _ in one })
+            #expect(answers.count == 9)
+            #expect(
+                outcomes == [
+                    1: .answered, 2: .failed(ECONNREFUSED), 3: .timedOut, 4: .answered, 5: .timedOut, 6: .answered,
+                    7: .failed(ENODEV), 8: .timedOut, 9: .failed(ENODEV),
+                ])
+            // Earlier time-outs come earlier, whatever the order of the questions.
+            let silent = answers.filter { $0.outcome == .timedOut }
+            #expect(silent.map(\.question.id) == [8, 3, 5])
+            #expect(silent.allSatisfy { $0.latency >= $0.question.timeout })
+        }
+    }
+
+    @Test func resultsSayWhatAnOperatorNeeds() async throws {
+        let answers = await Self.ask([
+            Self.question(0, .tcp(port: 9), Loopback.blackhole, timeout: .milliseconds(50)),
+            Self.question(1, .tcp(port: 9), .direct(Loopback.closed)),
+        ]).sorted { $0.question.id < $1.question.id }
+        #expect(
+            answers.map(\.result) == [
+                .failure("tcp:9 to 192.0.2.1 through the tunnel: no answer within 0.05 seconds"),
+                .failure("tcp:9 to 127.0.0.3: Connection refused", hostAnswered: true),
+            ])
+    }
+
+    /// The loop's verdicts are in the same words as those of the checks that go by NIO.
+    @Test func verdictsAreThoseOfTheOtherChecks() async throws {
+        let prober = Prober(group: MultiThreadedEventLoopGroup.singleton)
+        let checker = Checker(group: MultiThreadedEventLoopGroup.singleton)
+        try await LoopbackServer.stream(Part()) { port in
+            for (check, way) in [
+                (Check.tcp(TCPCheck(port: port)), Loopback.way(to: Loopback.address, mark: 1)),
+                (.tcp(TCPCheck(port: port)), .direct(Loopback.closed)), (.tcp(TCPCheck(port: 9)), Loopback.blackhole),
+                (.echo(EchoCheck()), .direct(Loopback.address)), (.echo(EchoCheck()), Loopback.blackhole),
+            ] {
+                let limit = Duration.milliseconds(way.destination == Loopback.blackhole.destination ? 150 : 30_000)
+                let other = await checker.run(check, by: way, deadline: limit)
+                let own = await prober.ask(check, via: .tunnel, by: way, server: Loopback.address, timeout: limit)
+                switch (own, other) {
+                case (.passed(let pass), .passed): #expect(pass.latency > .zero && pass.latency < limit)
+                default: #expect(own == other, "\(check) \(way)")
+                }
+            }
+        }
+    }
+
+    /// More than there are descriptors for: the rest waits, and nothing is left open.
+    @Test func questionsWaitForDescriptors() async {
+        await #expect(processExitsWith: .success) {
+            var limit = rlimit(rlim_cur: 400, rlim_max: 400)
+            #expect(setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
+            let silent = (0..<1000).map {
+                ProbeLoopTests.question($0, .tcp(port: 9), Loopback.blackhole, timeout: .milliseconds(20))
+            }
+            _ = await ProbeLoopTests.ask(Array(silent.prefix(1)))
+            let before = LeakTests.Inventory()
+            let answers = await ProbeLoopTests.ask(silent)
+            #expect(answers.count == 1000)
+            #expect(answers.allSatisfy { $0.outcome == .timedOut })
+            #expect(Set(answers.map(\.question.id)).count == 1000)
+            let pings = await ProbeLoopTests.ask((0..<1000).map { ProbeLoopTests.question($0, .ping) })
+            #expect(pings.count == 1000)
+            #expect(pings.allSatisfy { $0.outcome == .answered })
+            #expect(LeakTests.Inventory().description == before.description)
+        }
+    }
+
+    /// Connects and echoes carry the mark: a firewall of a network namespace drops one and no other.
+    @Test func packetsAreMarked() async {
+        await #expect(processExitsWith: .success) {
+            guard clinux_unshare_network() == 0,
+                system(
+                    """
+                    ip link set lo up && nft 'add table ip t; add chain ip t o { type filter hook output priority 0; };
+                    add rule ip t o meta mark 7 drop'
+                    """) == 0
+            else {
+                Issue.record("no namespace")
+                return
+            }
+            for kind in [Question.Kind.ping, .tcp(port: 1)] {
+                let answers = await ProbeLoopTests.ask(
+                    [UInt32(7), 8].map { mark in
+                        ProbeLoopTests.question(
+                            UInt64(mark), kind, Loopback.way(to: Loopback.address, mark: mark),
+                            timeout: mark == 7 ? .milliseconds(200) : .seconds(30))
+                    })
+                let dropped = answers.first { $0.question.id == 7 }
+                let passed = answers.first { $0.question.id == 8 }
+                if case .ping = kind {
+                    // What netfilter says to the sender.
+                    #expect(dropped?.outcome == .failed(EPERM))
+                    #expect(passed?.outcome == .answered)
+                } else {
+                    #expect(dropped?.outcome == .timedOut)
+                    #expect(passed?.outcome == .failed(ECONNREFUSED))
+                }
+            }
+        }
+    }
+
+    @Test func deadlinesComeInOrder() {
+        var deadlines = Deadlines()
+        var slots = Slots<Int>()
+        let times = (0..<500).map { _ in UInt64.random(in: 0..<100) }
+        for time in times { deadlines.insert(.init(time: time, slot: slots.insert(0))) }
+        var drained: [UInt64] = []
+        while let first = deadlines.first {
+            drained.append(first.time)
+            deadlines.removeFirst()
+        }
+        #expect(drained == times.sorted())
+    }
+
+    @Test func aSlotNamesOneTenantOnly() {
+        var slots = Slots<String>()
+        let first = slots.insert("first")
+        #expect(slots.remove(first) == "first")
+        let second = slots.insert("second")
+        #expect(slots[first] == nil)
+        #expect(slots.remove(first) == nil)
+        #expect(slots[Slot(key: second.key)] == "second")
+        slots[second] = "changed"
+        #expect(slots.remove(second) == "changed")
+    }
+}

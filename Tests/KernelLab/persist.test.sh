@@ -1,0 +1,248 @@
+#!/bin/bash
+# realserver-setup --persist on a machine that is restarted: systemd as pid 1 of its own network, pid and mount
+# namespaces, sharing the guest's files, with a NIC "eth0" whose other end is the guest's own "wire".
+#
+#     the guest 10.0.0.1 wire ------- eth0 10.0.0.11 the machine
+#     its tunnel "lb" plays the director: what it sends to a VIP goes to 10.0.0.11 inside IPIP
+source "$(dirname "$0")/../Namespaces/harness.sh"
+VIP2=10.0.0.101 BLUE=10.0.0.200
+# Outlives the lab that a failed test ends.
+RUNNING=/run/persist.machine
+
+# All of it is gone with the guest; on any other machine it would stay.
+[ -n "${KERNEL_LAB:-}" ] || { echo "not ok - persist (to be run by kernel-lab.sh only)"; exit 1; }
+
+scenario_up() {
+    LAB_DIR=$(mktemp -d "${TMPDIR:-/tmp}/$LAB.XXXXXX")
+    [ ! -e $RUNNING ] || power_off
+    rm -rf /etc/ipvsd /etc/network/if-up.d/ipvsd-realserver
+    few_services
+    run_by_networkd
+    printf '%s # the first\n' $VIP >"$LAB_DIR/vips"
+    boot
+}
+
+# Of what Debian starts, a machine in a box needs little, and an emulated one is slow.
+few_services() {
+    local unit keep=' systemd-journald.service systemd-sysctl.service dbus.service '
+    rm -rf /etc/systemd/system/*.wants /etc/systemd/network
+    mkdir -p /etc/systemd/network /etc/systemd/system/{multi-user,network-online}.target.wants
+    for unit in /lib/systemd/system/{sysinit,multi-user}.target.wants/* systemd-udevd.service; do
+        unit=${unit##*/}
+        [[ $keep == *" $unit "* ]] || ln -sf /dev/null "/etc/systemd/system/$unit"
+    done
+}
+
+# networkd, and a file of the operator's that has it manage every device.
+run_by_networkd() {
+    printf '[Match]\nName=eth0\n[Network]\nAddress=10.0.0.11/24\nGateway=10.0.0.1\n' >/etc/systemd/network/50-eth0.network
+    printf '[Match]\nName=*\n[Network]\nLinkLocalAddressing=no\n' >/etc/systemd/network/90-all.network
+    ln -s /lib/systemd/system/systemd-networkd.service /etc/systemd/system/multi-user.target.wants/
+    ln -s /lib/systemd/system/systemd-networkd-wait-online.service /etc/systemd/system/network-online.target.wants/
+}
+
+# Debian's ifupdown instead, which run.sh has fetched.
+run_by_ifupdown() {
+    rm -rf /etc/systemd/network/* /etc/systemd/system/*.target.wants/*networkd*
+    # /lib is a link, and stays one.
+    dpkg-deb --fsys-tarfile "$IFUPDOWN" | tar -x --keep-directory-symlink -C /
+    mkdir -p /etc/network/{interfaces.d,if-up.d,if-pre-up.d,if-down.d,if-post-down.d}
+    printf '%s\n' 'auto lo' 'iface lo inet loopback' 'auto eth0' 'iface eth0 inet static' ' address 10.0.0.11/24' \
+        ' gateway 10.0.0.1' >/etc/network/interfaces
+    ln -s /lib/systemd/system/networking.service /etc/systemd/system/multi-user.target.wants/
+    ln -s /lib/systemd/system/networking.service /etc/systemd/system/network-online.target.wants/
+}
+
+# --- the machine -------------------------------------------------------------------------------------
+
+boot() {
+    unshare --pid --fork --mount --net --uts --ipc --cgroup --kill-child bash -c '
+        mount --make-rprivate /
+        mount -t proc proc /proc
+        mount -t sysfs -o ro sysfs /sys
+        mount -t cgroup2 cgroup2 /sys/fs/cgroup
+        mount -t bpf bpf /sys/fs/bpf
+        mount -t tmpfs -o mode=755 tmpfs /run
+        exec env -i container=lab PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd' </dev/null >>"$LAB_DIR/console" 2>&1 &
+    BOX=$!
+    disown "$BOX"
+    wait_until 20 "systemd" is_systemd
+    MACHINE=$(init_of "$BOX")
+    echo "$BOX $MACHINE" >$RUNNING
+    plug_in
+    wait_until 20 "the end of the boot" booted
+    echo "# booted in $((WAITED_MS / 1000)) s, emulated"
+}
+
+# Its only child, as a pid of the guest's.
+init_of() { cut -d' ' -f1 "/proc/$1/task/$1/children"; }
+
+is_systemd() { grep -qx systemd "/proc/$(init_of "$BOX")/comm"; }
+
+plug_in() {
+    ip link add wire type veth peer name eth0 netns "$MACHINE"
+    ip addr add 10.0.0.1/24 dev wire
+    ip link set wire up
+    ip link show lb >/dev/null 2>&1 ||
+        { ip link add lb type ipip local 10.0.0.1 remote 10.0.0.11 && ip link set lb up; }
+    sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.wire.rp_filter=0
+    ip route replace $VIP dev lb
+    ip route replace $VIP2 dev lb
+}
+
+booted() { m systemctl is-system-running | grep -qE '^(running|degraded)$'; }
+
+# m COMMAND...   on the machine
+m() {
+    read -r BOX MACHINE <$RUNNING
+    nsenter --target "$MACHINE" --root --wd --mount --net --pid --uts --ipc --cgroup -- timeout $((10 * LAB_SLOW)) "$@"
+}
+
+power_off() {
+    read -r BOX MACHINE <$RUNNING
+    m systemctl poweroff --no-wall >/dev/null 2>&1 || true
+    wait_until 20 "the machine's end" ended "$BOX"
+    wait_until 5 "its NIC to go" not ip link show wire
+    rm $RUNNING
+}
+
+setup() { m "$IPVSD" realserver-setup "$@"; }
+
+answers() { ping -c 1 -W "$LAB_SLOW" "$1" >/dev/null; }
+
+vips() { m ip -o -4 addr show dev tunl0 2>/dev/null | awk '{ print $4 }' | sort | xargs; }
+
+# Of what makes a real server, everything that could be lost.
+is_real_server() {
+    equal "$(vips)" "$VIP/32 $VIP2/32" "addresses of tunl0 $1"
+    equal "$(m sysctl -n net.ipv4.conf.all.arp_ignore net.ipv4.conf.all.arp_announce | xargs)" "1 2" "ARP $1"
+    matches "$(m ip rule)" "from $VIP2 lookup 19800" "the rules $1"
+    matches "$(m ip route show table 19800)" "default via 10.0.0.1 .*advmss 1440" "the routes $1"
+    answers $VIP || fail "$VIP does not answer $1"
+    answers $VIP2 || fail "$VIP2 does not answer $1"
+}
+
+ours() { find /etc -name '*ipvsd*' ! -path '/etc/ipvsd-lab*' | sort | xargs; }
+
+# --- tests, in this order ----------------------------------------------------------------------------
+
+test_networkd_is_told_to_leave_it_alone() {
+    exits 0 setup --vip-file "$LAB_DIR/vips" --vip $VIP2 --persist --dry-run
+    matches "$OUTPUT" "would write /etc/systemd/network/00-ipvsd-realserver.network" "the dry run"
+    equal "$(ours)" "" "what the dry run wrote"
+    exits 0 setup --vip-file "$LAB_DIR/vips" --persist
+    exits 0 setup --vip $VIP2 --persist
+    matches "$OUTPUT" "write /etc/ipvsd/realserver.vips" "the second run"
+    m systemctl restart systemd-networkd
+    wait_until 10 "networkd to have eth0" networkd_has_eth0
+    # Without our files this takes the VIPs and the rules, and the routes.
+    reconfigure tunl0
+    reconfigure eth0
+    is_real_server "after networkd has done its work"
+    exits 0 setup --vip $VIP --vip $VIP2 --persist
+    matches "$OUTPUT" "nothing to change" "the third run"
+}
+
+reconfigure() {
+    m networkctl reconfigure "$1" 2>/dev/null || true
+    sleep 2
+    wait_until 10 "networkd to have eth0" networkd_has_eth0
+}
+
+networkd_has_eth0() { m networkctl --no-legend list eth0 | grep -q configured; }
+
+# A namespace that a unit of the operator's makes, some time after the start.
+test_a_named_namespace_has_a_unit_of_its_own() {
+    cat >/etc/systemd/system/blue.service <<'UNIT'
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'sleep 2; ip netns add blue; ip -n blue link set lo up'
+[Install]
+WantedBy=multi-user.target
+UNIT
+    ln -sf /etc/systemd/system/blue.service /etc/systemd/system/multi-user.target.wants/blue.service
+    m systemctl daemon-reload
+    m systemctl start blue
+    exits 64 m ip netns exec blue "$IPVSD" realserver-setup --vip $BLUE --persist-by networkd
+    matches "$OUTPUT" "runs the machine's own network, not namespace blue \(accepted: unit\)" "networkd in a namespace"
+    exits 0 m ip netns exec blue "$IPVSD" realserver-setup --vip $BLUE --persist
+    matches "$(</etc/systemd/system/ipvsd-realserver-blue.service)" "NetworkNamespacePath=/run/netns/blue" "the unit"
+    exits 71 m unshare --net "$IPVSD" realserver-setup --vip $BLUE --persist
+    matches "$OUTPUT" "no name in /run/netns" "a namespace without a name"
+}
+
+test_it_survives_a_restart_of_the_machine() {
+    power_off
+    boot
+    wait_until 10 "the unit" m systemctl is-active ipvsd-realserver
+    is_real_server "after the restart"
+    matches "$(m networkctl --no-legend list tunl0)" "unmanaged" "tunl0 to networkd"
+    wait_until 20 "the namespace's unit" m systemctl is-active ipvsd-realserver-blue
+    matches "$(m ip -n blue -o addr show dev tunl0)" "$BLUE/32" "tunl0 of the namespace"
+    equal "$(setup --vip $VIP,$VIP2 --check --json | jq -r '[.findings[].fault] | unique | join(" ")')" \
+        service-not-bound "what the doctor says"
+}
+
+test_undo_after_a_restart_removes_it() {
+    exits 0 m ip netns exec blue "$IPVSD" realserver-setup --undo
+    [ -e /etc/systemd/system/ipvsd-realserver.service ] || fail "the namespace's undo took the machine's unit"
+    exits 0 setup --undo --dry-run
+    matches "$OUTPUT" "would put back: file /etc/ipvsd/realserver.vips" "the dry run"
+    exits 0 setup --undo
+    equal "$(ours)" "" "files that are left"
+    equal "$(vips)" "" "addresses that are left"
+    not answers $VIP || fail "$VIP answers after --undo"
+    matches "$(m systemctl show -p LoadState ipvsd-realserver)" "not-found" "the unit"
+    exits 0 setup --undo
+    matches "$OUTPUT" "nothing to put back" "undo once more"
+}
+
+test_a_file_of_somebody_else_stays() {
+    mkdir -p /etc/ipvsd
+    echo mine >/etc/ipvsd/realserver.vips
+    exits 64 setup --vip $VIP --persist
+    matches "$OUTPUT" "realserver.vips line 1" "the error"
+    printf '%s\n' $VIP >/etc/ipvsd/realserver.vips
+    exits 71 setup --vip $VIP --persist
+    matches "$OUTPUT" "/etc/ipvsd/realserver.vips is there, and ipvsd did not write it" "the error"
+    equal "$(ours)" "/etc/ipvsd" "what was written"
+    exits 0 setup --undo
+    equal "$(</etc/ipvsd/realserver.vips)" $VIP "the file"
+    rm -r /etc/ipvsd
+}
+
+test_ifupdown_calls_a_script() {
+    power_off
+    run_by_ifupdown
+    boot
+    exits 0 setup --vip $VIP,$VIP2 --persist
+    equal "$(ours)" "/etc/ipvsd /etc/network/if-up.d/ipvsd-realserver" "what was written"
+    is_real_server "at first"
+    power_off
+    boot
+    is_real_server "after the restart"
+    m ip link set tunl0 down
+    m ifdown eth0 >/dev/null
+    m ifup eth0 >/dev/null
+    is_real_server "after ifdown and ifup"
+    exits 0 setup --undo
+    equal "$(ours)" "" "files that are left"
+}
+
+# What another manager was given before goes.
+test_any_other_host_gets_the_unit_alone() {
+    exits 0 setup --vip $VIP --persist-by ifupdown
+    exits 0 m sh -c "rm -f /run/network/ifstate; exec '$IPVSD' realserver-setup --vip $VIP --persist"
+    matches "$OUTPUT" "remove /etc/network/if-up.d/ipvsd-realserver" "what was done"
+    equal "$(ours)" \
+        "/etc/ipvsd /etc/systemd/system/ipvsd-realserver.service /etc/systemd/system/multi-user.target.wants/ipvsd-realserver.service" \
+        "what was written"
+    exits 0 m systemd-analyze verify ipvsd-realserver.service
+    equal "$OUTPUT" "" "what systemd-analyze says"
+    exits 0 m systemctl start ipvsd-realserver
+    exits 0 setup --undo
+    power_off
+}
+
+run_tests
