@@ -80,14 +80,65 @@ extension Director {
             record(Answer(result: .failure(none.reason)), of: id)
             return
         }
-        let isUndecided = active.targets.contains {
-            states[$0.service]?.health.isUndecided(round.probe, of: round.server) ?? true
-        }
-        let answer = await Self.ask(round, by: way, isUndecided: isUndecided, prober: prober)
+        let answer = await Self.ask(round, by: way, isUndecided: isUndecided(active), prober: prober)
         // What was no longer to be asked when the answer came.
         guard !Task.isCancelled, rounds[id] != nil else { return }
         record(answer, of: id)
         if case .failure(_, hostAnswered: false) = answer.result { running?.paths.askAgain(round.server) }
+    }
+
+    /// An answer may be news to somebody.
+    private func isUndecided(_ active: ActiveRound) -> Bool {
+        active.targets.contains {
+            states[$0.service]?.health.isUndecided(active.round.probe, of: active.round.server) ?? true
+        }
+    }
+
+    /// A round's question, and the one beside it.
+    struct Pair {
+        var tunnel: ProbeLoop.Answer?
+        var direct: ProbeLoop.Answer?
+    }
+
+    /// What a round asks, where that is a connect or a ping, which need no task: one question, or a pair of them. nil: it is
+    /// another check, or there is no way.
+    func questions(of id: Int) -> [ProbeLoop.Question]? {
+        guard let active = rounds[id], let first = active.targets.first,
+            case .success(let way) = way(of: active.round, for: first)
+        else { return nil }
+        let kind: ProbeLoop.Question.Kind
+        switch active.round.probe {
+        case .ping: kind = .ping
+        case .tcp(let port): kind = .tcp(port: port)
+        case .check: return nil
+        }
+        func question(_ id: Int, by way: Prober.Way) -> ProbeLoop.Question {
+            ProbeLoop.Question(id: UInt64(id), kind: kind, way: way, timeout: active.round.timeout)
+        }
+        guard way.isTunnel, isUndecided(active) else { return [question(id * 2, by: way)] }
+        pairs[id] = Pair()
+        return [question(id * 2, by: way), question(id * 2 + 1, by: .direct(active.round.server))]
+    }
+
+    /// Takes the answer to a question of a round. True where the round is over by it.
+    func take(_ answer: ProbeLoop.Answer, of id: Int) -> Bool {
+        var tunnel = answer
+        var direct: ProbeResult?
+        if var pair = pairs[id] {
+            if answer.question.id % 2 == 0 { pair.tunnel = answer } else { pair.direct = answer }
+            pairs[id] = pair
+            guard let through = pair.tunnel, let beside = pair.direct else { return false }
+            pairs[id] = nil
+            (tunnel, direct) = (through, beside.result)
+        }
+        // The round may be gone.
+        guard let server = rounds[id]?.round.server else { return false }
+        let result =
+            tunnel.question.way.isTunnel
+            ? Diagnosis.result(tunnel: tunnel.result, direct: direct, server: server) : tunnel.result
+        record(Answer(result: result, latency: tunnel.latency), of: id)
+        if case .failure(_, hostAnswered: false) = result { running?.paths.askAgain(server) }
+        return true
     }
 
     private struct Answer: Sendable {

@@ -9,11 +9,13 @@ extension Director {
     private static func opensEveryPort(
         _ server: IPv4Address, _ configuration: DirectorConfiguration
     ) -> ServiceAddress? {
-        configuration.services.filter { service in
-            service.servers.contains { $0.address == server }
-                || configuration.policy(of: service.address).sorryServer == server
+        // Most services have no such listener, which is soon seen; their real servers may be thousands.
+        configuration.services.lazy.filter { service in
+            service.listeners.contains(where: \.isAnyPort)
+                && (service.servers.contains { $0.address == server }
+                    || configuration.policy(of: service.address).sorryServer == server)
         }
-        .flatMap(\.listeners).first(where: \.isAnyPort)
+        .first?.listeners.first(where: \.isAnyPort)
     }
 
     private static func reason(_ server: IPv4Address, _ service: ServiceAddress) -> String {

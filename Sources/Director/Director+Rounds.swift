@@ -89,24 +89,53 @@ extension Director {
 
     /// Asks what is due, until cancelled.
     func runRounds() async {
-        while !Task.isCancelled {
-            for id in schedule.takeDue(at: .now) {
-                rounds[id]?.task = Task { await self.run(id) }
+        let (answers, continuation) = AsyncStream.makeStream(of: [ProbeLoop.Answer].self)
+        let inbox = ProbeLoop.Inbox { continuation.yield($0) }
+        pairs = [:]
+        await withDiscardingTaskGroup { group in
+            group.addTask { for await some in answers { await self.take(some) } }
+            while !Task.isCancelled {
+                begin(schedule.takeDue(at: .now), answersTo: inbox)
+                // Thousands a second are begun a few at a time.
+                let soon = ContinuousClock.now + .milliseconds(1)
+                await rest(until: max(schedule.nextDue ?? soon + .seconds(1), soon))
             }
-            // Thousands a second are begun a few at a time.
-            let soon = ContinuousClock.now + .milliseconds(1)
-            await rest(until: max(schedule.nextDue ?? soon + .seconds(1), soon))
+            group.cancelAll()
         }
         for active in rounds.values { active.task?.cancel() }
     }
 
+    /// Connects and pings need no task each: they go together, and so do their answers.
+    private func begin(_ due: [Int], answersTo inbox: ProbeLoop.Inbox) {
+        var questions: [ProbeLoop.Question] = []
+        for id in due {
+            if let own = self.questions(of: id) {
+                questions += own
+            } else {
+                rounds[id]?.task = Task { await self.run(id) }
+            }
+        }
+        ProbeLoop.shared.ask(questions, answersTo: inbox)
+    }
+
+    private func take(_ answers: [ProbeLoop.Answer]) {
+        for answer in answers {
+            let id = Int(answer.question.id / 2)
+            if take(answer, of: id) { finish(id) }
+        }
+    }
+
     private func run(_ id: Int) async {
         await ask(id)
+        rounds[id]?.task = nil
+        finish(id)
+    }
+
+    private func finish(_ id: Int) {
         guard let active = rounds[id] else { return }
         let isInTransition = active.targets.contains {
             states[$0.service]?.health.isInTransition(active.round.probe, of: $0.server) ?? false
         }
-        rounds[id]?.task = nil
         schedule.finish(id, isInTransition: isInTransition, at: .now)
         if let due = schedule.nextDue, due < restsUntil { rest?.cancel() }
     }

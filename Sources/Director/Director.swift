@@ -41,6 +41,8 @@ public actor Director {
     var roundsOfTarget: [Target: [Int]] = [:]
     var lastRound = 0
     var schedule = CheckSchedule(origin: .now)
+    /// Of rounds that ask both ways now.
+    var pairs: [Int: Pair] = [:]
     var isRunning = false
     /// Until the next round is due.
     var rest: Task<Void, Never>?

@@ -162,16 +162,17 @@ struct ServiceSection {
         let weight = Self.weight(section, &findings)
         let thresholds = Self.thresholds(section, &findings)
         var servers: [RealServer] = []
+        var known: Set<IPv4Address> = []
         for item in items {
             guard let server = server(item, weight: weight, thresholds: thresholds, &findings) else { continue }
             if vips.contains(server.address) {
                 findings.add(
                     item.described, "\(server.address) is a VIP", accepted: "the real servers' own addresses")
             }
-            if servers.contains(where: { $0.address == server.address }) {
-                findings.add(item.described, "\(server.address) is given twice", accepted: "each real server once")
-            } else {
+            if known.insert(server.address).inserted {
                 servers.append(server)
+            } else {
+                findings.add(item.described, "\(server.address) is given twice", accepted: "each real server once")
             }
         }
         return servers
