@@ -1,6 +1,6 @@
 public import NIOCore
 internal import Glibc
-public import LoadBalancing
+internal import LoadBalancing
 internal import NIOHTTP1
 internal import NIOHTTP2
 internal import NIOPosix

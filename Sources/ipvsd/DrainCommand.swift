@@ -25,8 +25,8 @@ struct Drain: AsyncParsableCommand {
             to their real server, as with IPVS, as long as they do so within the persistence's time.
 
             Exit codes: 0 drained (with --wait: no connection is left), 3 no daemon runs, 4 connections are left at the \
-            time-out, 5 refused: a service would be left with less usable weight than its quorum (--force drains all \
-            the same), 64 no such real server or service.
+            time-out, 5 refused: a service would lose its quorum (--force drains all the same), or undrained by \
+            somebody meanwhile, 64 no such real server or service.
             """)
 
     @Argument(help: ArgumentHelp("The real server's address.", valueName: "server"))
@@ -45,7 +45,7 @@ struct Drain: AsyncParsableCommand {
     @Flag(help: "Wait until no connection is left.")
     var wait = false
 
-    @Flag(help: "Drain also where a service is left with less than its quorum.")
+    @Flag(help: "Drain also where a service loses its quorum by it.")
     var force = false
 
     @Flag(help: "Print JSON: an object when the real server is drained, with --wait one more for each change.")

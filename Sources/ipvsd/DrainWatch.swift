@@ -51,7 +51,7 @@ struct DrainWatch {
             }
             heard = clock.now
             guard now.isDrained else {
-                throw Failure(.tooFew, "\(now.server) is no longer drained: somebody has undrained it")
+                throw Failure(.notDrained, "\(now.server) is no longer drained: somebody has undrained it")
             }
             if isTerminal {
                 rewrite(now, after: clock.now - began)

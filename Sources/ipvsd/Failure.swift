@@ -16,8 +16,8 @@ struct Failure: Error, CustomStringConvertible {
         case noDaemon = 3
         /// Of `drain` alone: connections are left at the time-out.
         case connectionsLeft = 4
-        /// Of `drain` alone: a service would be left with less than its quorum.
-        case tooFew = 5
+        /// Of `drain` alone: a service would lose its quorum, or somebody undrained meanwhile.
+        case notDrained = 5
     }
 
     let code: Code
@@ -36,7 +36,7 @@ struct Failure: Error, CustomStringConvertible {
             case .alreadyRunning: .alreadyRunning
             case .noPrivilege: .noPrivilege
             case .badValue: .badValue
-            case .tooFew: .tooFew
+            case .tooFew: .notDrained
             }
         self.init(code, error.description)
     }

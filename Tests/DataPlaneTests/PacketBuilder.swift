@@ -161,8 +161,9 @@ struct PacketBuilder: Sendable {
                 at: 6, of: big(source) + big(destination) + big(UInt16(truncatingIfNeeded: 8 + rest.count)) + [0, 0],
                 before: rest, pseudo: pseudoHeader(of: index), zero: 0xFFFF)
         case .icmp(let type, let code, let word):
-            // 0xFFFF is right wherever 0 is, and where all is zeros besides.
-            withChecksum(at: 2, of: [type, code, 0, 0] + big(word), before: rest, pseudo: [], zero: 0xFFFF)
+            // Of an echo reply never 0: it is made by RFC 1141's sum.
+            withChecksum(
+                at: 2, of: [type, code, 0, 0] + big(word), before: rest, pseudo: [], zero: type == 0 ? 0xFFFF : 0)
         case .payload(let bytes): bytes
         }
     }

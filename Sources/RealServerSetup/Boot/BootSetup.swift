@@ -64,7 +64,7 @@ public struct BootSetup: Sendable {
     }
     // Before any other, as the first that matches counts.
     private static let networkPath = "/etc/systemd/network/00-\(name).network"
-    private static let networkdPath = "/etc/systemd/networkd.conf.d/\(name).conf"
+    static let networkdPath = "/etc/systemd/networkd.conf.d/\(name).conf"
     private static let hookPath = "/etc/network/if-up.d/\(name)"
 
     private func text(_ path: String, _ text: String, isExecutable: Bool = false) -> BootFile {
