@@ -132,7 +132,15 @@ static __always_inline __u32 by_set(struct ipvsd_service *service, const struct 
 static __always_inline __u32 by_locality(struct ipvsd_service *service, struct slice list)
 {
 	__u32 now = bpf_jiffies64() * constants.jiffy >> IPVSD_LOCALITY_SHIFT;
-	struct locality locality = { .first = list.first, .size = list.size };
+	struct locality locality = {
+		.least = nothing_yet,
+		.member = nothing_yet,
+		.most = nothing_yet,
+		.first = list.first,
+		.size = list.size,
+		.members = nothing_yet,
+		.has_idle = nothing_yet,
+	};
 
 	/* What nobody has asked for in a day, IPVS forgets. */
 	if (now - service->used > IPVSD_LOCALITY_EXPIRATION) {

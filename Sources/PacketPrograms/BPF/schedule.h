@@ -86,7 +86,14 @@ static long consider(void *map, const __u32 *turn, __u8 *value, struct search *s
 /* The first of equals, as in IPVS. */
 static __always_inline __u32 by_search(struct slice list)
 {
-	struct search search = { .first = list.first, .size = list.size, .scheduler = list.scheduler };
+	struct search search = {
+		.overhead = nothing_yet,
+		.weight = nothing_yet,
+		.chosen = nothing_yet,
+		.first = list.first,
+		.size = list.size,
+		.scheduler = list.scheduler,
+	};
 
 	bpf_for_each_map_elem(&turns, consider, &search, 0);
 	return search.chosen;

@@ -61,6 +61,10 @@ struct {
 	__type(value, __u8);
 } turns SEC(".maps");
 
+/* 0, which the verifier does not know. What a callback writes must not begin as a constant: kernels before 6.7 look at a
+ * callback only as its first call finds things, and cut off the branches that this call does not take. */
+static volatile __u32 nothing_yet;
+
 /* ip_vs_dest_conn_overhead */
 static __always_inline __u64 overhead_of(const struct ipvsd_load *load)
 {
@@ -102,6 +106,8 @@ static __always_inline struct walk walk_from(struct slice table, __u32 from, __u
 		.first = table.first,
 		.size = table.size,
 		.from = from,
+		.passed = nothing_yet,
+		.chosen = nothing_yet,
 		.heeds_thresholds = heeds_thresholds,
 	};
 
