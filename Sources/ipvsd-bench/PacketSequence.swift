@@ -1,5 +1,6 @@
 import BPF
 import CLibBPF
+import CLinux
 import Glibc
 
 /// `struct sequence` of bench_packets.bpf.c.
