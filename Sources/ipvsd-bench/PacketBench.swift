@@ -158,25 +158,34 @@ final class PacketBench {
 
     /// Adds established flows to an empty table, until of 1/64 of its entries more than one in a hundred finds no
     /// place; the number of those that found one.
-    func fill(_ kind: PacketKind) throws -> Int {
-        guard let program = programs.first(where: { $0.role == .director }) else { return 0 }
+    func fill(_ kind: PacketKind) throws -> Filling {
+        var filling = Filling()
+        guard let program = programs.first(where: { $0.role == .director }) else { return filling }
         tables.forgetFlows()
         let batch = tables.flowCapacity / 64
-        var held = 0
-        while held < tables.flowCapacity {
+        var sent = 0, refused = 0
+        while sent < tables.flowCapacity {
             var fresh = kind
-            fresh.flows = held + batch
+            fresh.flows = sent + batch
             let before = try Counts(plane)
             for packet in kind.preparation {
-                _ = try run(program, fresh, packet, from: UInt64(held), flows: held + batch, times: batch)
+                _ = try run(program, fresh, packet, from: UInt64(sent), flows: sent + batch, times: batch)
             }
             let moved = try Counts(plane) - before
-            let refused = Int(
-                moved.counters["flow-table-full", default: 0] + moved.counters["flow-evicted", default: 0])
-            held += batch
-            if refused > batch / 100 { return held - refused }
+            let now = Int(moved.counters["flow-table-full", default: 0] + moved.counters["flow-evicted", default: 0])
+            sent += batch
+            refused += now
+            if sent <= tables.flowCapacity / 2 { filling.refusedOfHalf = refused }
+            filling.held = sent - refused
+            if now > batch / 100 { break }
         }
-        return held
+        return filling
+    }
+
+    struct Filling {
+        var held = 0
+        /// Of as many flows as the table is made for: half of its entries.
+        var refusedOfHalf = 0
     }
 
     // MARK: Checking

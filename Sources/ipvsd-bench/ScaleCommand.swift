@@ -14,18 +14,27 @@ struct ScaleCommand: ParsableCommand {
     @Option(help: "Packets of a measurement.")
     var packets = 1 << 18
 
+    @Option(help: "Connections that the flow table is made for of which a flow's memory is measured.")
+    var connections = ConnectionLimits.defaultConnections
+
     func validate() throws {
+        guard (1...ConnectionLimits.maximumConnections).contains(connections) else {
+            throw ValidationError("--connections: 1 to \(ConnectionLimits.maximumConnections)")
+        }
         guard (1 << 16...1 << 30).contains(packets) else { throw ValidationError("--packets: 65536 to 1073741824") }
     }
 
     func run() throws {
         silenceLibbpf()
-        try options.print(Report(sections: try Self.sections(rounds: options.rounds, packets: packets)))
+        try options.print(Report(sections: try Self.sections(rounds: options.rounds, packets: packets, connections: connections)))
     }
 
-    static func sections(rounds: Int, packets: Int) throws -> [Report.Section] {
+    static func sections(
+        rounds: Int, packets: Int, connections: Int = ConnectionLimits.defaultConnections
+    ) throws -> [Report.Section] {
         [
-            try packetCost(rounds: rounds, packets: packets), try flowMemory(rounds: rounds),
+            try packetCost(rounds: rounds, packets: packets),
+            try flowMemory(rounds: rounds, connections: connections),
             try rebuilds(rounds: rounds),
         ]
     }
@@ -99,11 +108,11 @@ struct ScaleCommand: ParsableCommand {
     // MARK: Memory
 
     /// Established flows are added until of a batch more than one in a hundred finds no place.
-    private static func flowMemory(rounds: Int) throws -> Report.Section {
-        let bench = try PacketBench(packets: 1 << 16)
+    private static func flowMemory(rounds: Int, connections: Int) throws -> Report.Section {
+        let bench = try PacketBench(packets: 1 << 16, connections: connections)
         let kind = PacketKind(name: "established TCP flows", vip: PacketKind.transmitting, flows: 1)
-        var held: [Double] = []
-        for _ in 0..<rounds { held.append(Double(try bench.fill(kind))) }
+        let fillings = try (0..<rounds).map { _ in try bench.fill(kind) }
+        let held = fillings.map { Double($0.held) }
         let bytes = Double(bench.tables.flowTableBytes)
         return Report.Section(
             title: "Memory of a flow table of \(bench.tables.flowCapacity) entries, \(Int(bytes)) bytes",
@@ -114,6 +123,9 @@ struct ScaleCommand: ParsableCommand {
                     [
                         Report.Figure(name: "bytes an entry", value: bytes / Double(bench.tables.flowCapacity)),
                         Report.Figure(name: "bytes a flow", value: bytes / held.median),
+                        Report.Figure(
+                            name: "refused of half as many flows as entries",
+                            value: fillings.map { Double($0.refusedOfHalf) }.median),
                     ])
             ])
     }
