@@ -26,7 +26,8 @@ struct ScaleCommand: ParsableCommand {
 
     func run() throws {
         silenceLibbpf()
-        try options.print(Report(sections: try Self.sections(rounds: options.rounds, packets: packets, connections: connections)))
+        try options.print(
+            Report(sections: try Self.sections(rounds: options.rounds, packets: packets, connections: connections)))
     }
 
     static func sections(
