@@ -111,6 +111,8 @@ extension BPFObject {
             let next = DirectorMaps.nextPin(name, below: directory)
             let path = access(next, F_OK) == 0 ? next : "\(directory)/\(name)"
             guard let pinned = try BPFDescriptor(pinnedAt: path) else {
+                // A daemon may have been killed in the moment in which it is made anew; only the packet program needs it.
+                if name == "former" { continue }
                 throw BPFError("open map \(name) below \(directory)", code: ENOENT)
             }
             try reuse(descriptor: pinned.number, forMap: name)

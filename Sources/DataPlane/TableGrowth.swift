@@ -108,21 +108,21 @@ enum TableGrowth {
     }
 
     /// Moves every flow to the table of `maps`. Whoever looks for one finds it in at least one of the tables.
-    static func moveFlows(from former: MappedArray<ipvsd_bucket>, to maps: DirectorMaps) {
+    static func moveFlows(from former: MappedArray<ipvsd_bucket>, to maps: DirectorMaps, now: UInt16?) {
         let seed = maps.settings.pointer(0).load(fromByteOffset: seedOffset, as: UInt64.self)
         for index in 0..<former.count {
             let bucket = former.pointer(index)
-            for way in 0..<Int(IPVSD_WAYS) { move(bucket + way * flowSize, to: maps, seed: seed) }
+            for way in 0..<Int(IPVSD_WAYS) { move(bucket + way * flowSize, to: maps, seed: seed, now: now) }
         }
     }
 
-    private static func move(_ entry: UnsafeMutableRawPointer, to maps: DirectorMaps, seed: UInt64) {
+    private static func move(_ entry: UnsafeMutableRawPointer, to maps: DirectorMaps, seed: UInt64, now: UInt16?) {
         // A packet may change it meanwhile. It does so a few times in a second at most.
         while true {
             let value = clinux_load_u64(entry + 8)
             if value == 0 { return }
             let key = clinux_load_u64(entry)
-            let place = insert(key: key, value: value, into: maps, seed: seed)
+            let place = insert(key: key, value: value, into: maps, seed: seed, now: now)
             if clinux_compare_and_swap_u64(entry + 8, value, 0) == 1 {
                 if place == nil { maps.forgetLoad(of: value) }
                 return
@@ -133,9 +133,9 @@ enum TableGrowth {
     }
 
     /// Where it went; nil if there is no room in its bucket and its second one.
-    private static func insert(key: UInt64, value: UInt64, into maps: DirectorMaps, seed: UInt64)
-        -> UnsafeMutableRawPointer?
-    {
+    private static func insert(
+        key: UInt64, value: UInt64, into maps: DirectorMaps, seed: UInt64, now: UInt16?
+    ) -> UnsafeMutableRawPointer? {
         let home = FlowHome(key: key, seed: seed, buckets: maps.flows.count)
         for index in [home.bucket, home.second] {
             for way in 0..<Int(IPVSD_WAYS) {
@@ -150,7 +150,11 @@ enum TableGrowth {
             }
         }
         for index in [home.bucket, home.second] {
-            if index == home.second { maps.markSpilled(home.bucket, stamp: UInt16(value >> 48)) }
+            // Never older than the flow, nor than a mark that is there.
+            let stamp = UInt16(value >> 48)
+            if index == home.second {
+                maps.markSpilled(home.bucket, stamp: now.map { stamp &- $0 < 0x8000 ? stamp : $0 } ?? stamp)
+            }
             for way in 0..<Int(IPVSD_WAYS) {
                 let place = maps.flows.pointer(index) + (way ^ home.half) * flowSize
                 if clinux_compare_and_swap_u64(place + 8, 0, value) == 1 {

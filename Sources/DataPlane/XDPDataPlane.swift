@@ -71,7 +71,10 @@ public final class XDPDataPlane {
             outer_mask: (traits.outerSources?.hostMask ?? 0).bigEndian)
         let old = try DirectorMaps(directory: directory, writable: true)
         if let old {
-            if old.isMoving, let former = old.former { TableGrowth.moveFlows(from: former, to: old) }
+            if old.isMoving, let former = old.former {
+                let now = try Self.tick(below: directory).map { UInt16(truncatingIfNeeded: $0) }
+                TableGrowth.moveFlows(from: former, to: old, now: now)
+            }
             // Also what a daemon left that was killed after the last flow was moved.
             if old.isMoving || (old.former?.count ?? 0) > 1 { Self.forgetFormer(old, below: directory) }
         }
@@ -228,7 +231,7 @@ public final class XDPDataPlane {
             usleep(UInt32(RowAllocator.grace / .microseconds(1)))
             try TableGrowth.followCounts(growth.names, from: growth.old, since: growth.copiedLoads, to: maps)
             if maps.isMoving {
-                TableGrowth.moveFlows(from: growth.old.flows, to: maps)
+                TableGrowth.moveFlows(from: growth.old.flows, to: maps, now: UInt16(truncatingIfNeeded: try tick()))
                 Self.forgetFormer(maps, below: directory)
                 // Without the former table, which only this program still holds.
                 object = try Self.load(below: directory, sizes: Capacity.least.sizes, constants: constants).object

@@ -436,19 +436,29 @@ static __always_inline int is_abandoned(__u64 value, __u16 now)
 /* The sweep goes on where its last run stopped: a whole pass in one run would keep the CPU from its packets. */
 static __u32 sweep_position;
 
+/* Two marks at a time, unless another CPU has set one of them anew: what that one stands for would not be found. */
+static __always_inline void forget_marks(__u32 *marks, __u16 now, __u32 longest)
+{
+	for (int i = 0; i < 16; i++) {
+		__u32 seen = *(volatile __u32 *)&marks[i], kept = seen;
+
+		if (age_of_stamp(seen, now) > longest)
+			kept &= 0xffff0000;
+		if (age_of_stamp(seen >> 16, now) > longest)
+			kept &= 0xffff;
+		if (kept != seen)
+			__sync_val_compare_and_swap(&marks[i], seen, kept);
+	}
+}
+
 static __always_inline void forget_overflow(__u32 index, const struct sweep_context *context)
 {
 	struct ipvsd_overflow *overflow = bpf_map_lookup_elem(&overflows, &index);
 
 	if (!overflow)
 		return;
-	for (int i = 0; i < 32; i++) {
-		if (overflow->stamp[i] &&
-		    (__u16)(context->now - overflow->stamp[i]) > settings.timeout[IPVSD_STATE_ESTABLISHED])
-			overflow->stamp[i] = 0;
-		if (overflow->spilled[i] && (__u16)(context->now - overflow->spilled[i]) > context->longest)
-			overflow->spilled[i] = 0;
-	}
+	forget_marks((__u32 *)overflow->stamp, context->now, settings.timeout[IPVSD_STATE_ESTABLISHED]);
+	forget_marks((__u32 *)overflow->spilled, context->now, context->longest);
 }
 
 static __always_inline __u16 longest_timeout(void)

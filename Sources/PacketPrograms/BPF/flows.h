@@ -61,11 +61,16 @@ static __always_inline __u32 server_of(__u64 value) { return value >> SERVER_SHI
 /* Another CPU's stamp may be ahead of a `now` that was read before. */
 #define AHEAD 16
 
-static __always_inline __u16 age_of(__u64 value, __u16 now)
+static __always_inline __u16 age_of_stamp(__u16 stamp, __u16 now)
 {
-	__u16 age = now - (__u16)(value >> STAMP_SHIFT);
+	__u16 age = now - stamp;
 
 	return age > 0xffff - AHEAD ? 0 : age;
+}
+
+static __always_inline __u16 age_of(__u64 value, __u16 now)
+{
+	return age_of_stamp(value >> STAMP_SHIFT, now);
 }
 
 static __always_inline __u64 with_state(__u64 value, __u32 state, __u16 now)

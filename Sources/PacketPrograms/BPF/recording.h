@@ -166,5 +166,5 @@ static __always_inline int has_overflowed(const struct flow_reference *flow)
 	if (!overflow)
 		return 0;
 	stamp = overflow->stamp[flow->bucket_index & 31];
-	return stamp && (__u16)(flow->now - stamp) <= settings.timeout[IPVSD_STATE_ESTABLISHED];
+	return stamp && age_of_stamp(stamp, flow->now) <= settings.timeout[IPVSD_STATE_ESTABLISHED];
 }

@@ -159,8 +159,8 @@ struct FailoverRun {
             cutOff: cutOff.count, failedElsewhere: elsewhere.count, slowest: answered.max() ?? 0,
             late: answered.filter { $0 > 0.9 }.count,
             ejection: since(log.first { $0.time > raised && settings.isEjection($0.text) }?.time),
-            lastSYN: since(seen.lastSYN[victim.address]) ?? 0,
-            lastPacket: since(seen.lastPacket[victim.address]) ?? 0,
+            lastSYN: since(seen.lastSYN[victim.address]),
+            lastPacket: since(seen.lastPacket[victim.address]),
             downloads: others.count,
             disturbed: others.filter { $0.fault != nil || $0.bytes == 0 }.map {
                 "\($0.server): \($0.fault ?? "no data")"
