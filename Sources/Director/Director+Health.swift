@@ -53,17 +53,15 @@ extension Director {
     func takeOverHealth(from snapshot: DataPlaneSnapshot) throws {
         for service in configuration.services {
             let address = service.address
-            let adopted = snapshot.services.first { $0.listeners.contains(address) }?.servers ?? []
-            let down = configuration.checks(of: address).asks ? Set(adopted.filter(\.isDown).map(\.address)) : []
+            let adopted = snapshot.services.first { $0.listeners.contains(address) }
+            let down =
+                configuration.checks(of: address).asks
+                ? Set(adopted?.servers.filter(\.isDown).map(\.address) ?? []) : []
             let policy = configuration.policy(of: address)
-            let sorry = adopted.first { $0.address == policy.sorryServer }
             states[address] = ServiceState(
                 servers: service.servers, policy: policy, health: try freshHealth(of: service, initiallyDown: down),
-                down: down, sorryServerServed: sorry.map { !$0.isStandby }, at: .now)
-            followDrains(of: service)
-            if let state = states[address], let server = policy.sorryServer, state.isReplaced {
-                transition(.sorryServer(server, serves: true), of: address)
-            }
+                down: down, drained: drained(of: service),
+                hadQuorum: policy.sorryServer.map { adopted?.spared($0) ?? false } ?? false, at: .now)
         }
     }
 

@@ -136,10 +136,10 @@ extension Director {
             guard let former = service.listeners.lazy.compactMap({ formers[$0] }).first,
                 var state = self.states[former.address]
             else {
-                var fresh = ServiceState(
+                let fresh = ServiceState(
                     servers: service.servers, policy: policy, health: try freshHealth(of: service, initiallyDown: []),
-                    at: .now)
-                told += fresh.setDrained(drained(of: service), at: .now).transitions.map { (address, $0) }
+                    drained: drained(of: service), at: .now)
+                told += fresh.beginnings.map { (address, $0) }
                 states[address] = fresh
                 continue
             }

@@ -180,13 +180,37 @@ struct ServiceStateTests {
     @Test func takesOverTheQuorum() {
         let servers = [one, two, three].map { RealServer(address: $0) }
         let policy = ServicePolicy(quorum: Quorum.Rule(required: 2, hysteresis: 1), sorryServer: sorry)
-        for served in [true, false] {
+        for hadQuorum in [true, false] {
             let state = ServiceState(
                 servers: servers, policy: policy,
                 health: ServiceHealth(required: [web], rise: 1, fall: 1, initiallyDown: [one]), down: [one],
-                sorryServerServed: served, at: start)
-            #expect(state.isReplaced == served)
+                hadQuorum: hadQuorum, at: start)
+            #expect(state.isReplaced != hadQuorum)
         }
+    }
+
+    /// What was inherited holds for the servers of now, not of then.
+    @Test func anInheritedQuorumIsJudgedAnew() {
+        func inherited(_ required: Int, hadQuorum: Bool, drained: Set<IPv4Address> = []) -> ServiceState {
+            ServiceState(
+                servers: [one, two].map { RealServer(address: $0) },
+                policy: ServicePolicy(quorum: Quorum.Rule(required: required), sorryServer: sorry),
+                health: ServiceHealth(required: [web], rise: 1, fall: 1), drained: drained, hadQuorum: hadQuorum,
+                at: start)
+        }
+        let recovered = inherited(2, hadQuorum: false)
+        #expect(!recovered.isReplaced && recovered.beginnings.isEmpty)
+        #expect(recovered.effectiveWeight(of: one)?.standing == .listed)
+        let raised = inherited(3, hadQuorum: true)
+        #expect(raised.isReplaced)
+        #expect(raised.beginnings == [.quorumLost(weight: 2), .sorryServer(sorry, serves: true)])
+        var drained = inherited(2, hadQuorum: true, drained: [two])
+        #expect(drained.isReplaced && drained.usableWeight == 1)
+        #expect(drained.beginnings == [.quorumLost(weight: 1), .sorryServer(sorry, serves: true)])
+        #expect(drained.setDrained([two], at: at(1)).transitions.isEmpty, "told once")
+        #expect(
+            drained.setDrained([], at: at(2)).transitions
+                == [.quorumRegained(weight: 2), .sorryServer(sorry, serves: false)])
     }
 
     // MARK: Flap damping

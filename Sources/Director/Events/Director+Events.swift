@@ -45,6 +45,13 @@ extension Director {
         if let script = configuration.notifications[service] { notifier.tell(event, to: script) }
     }
 
+    /// At the start, once the data plane has it: what the services lack, whoever told it before.
+    func tellWhatBegins() {
+        for service in configuration.services.map(\.address) {
+            for transition in states[service]?.beginnings ?? [] { self.transition(transition, of: service) }
+        }
+    }
+
     /// Once it has lost its last real server that gets new connections, or has one again.
     func tellWhetherItServes(_ service: ServiceAddress) {
         guard let state = states[service] else { return }
