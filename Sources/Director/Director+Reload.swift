@@ -106,6 +106,8 @@ extension Director {
         }
         for (service, transition) in told { self.transition(transition, of: service) }
         forgetWhatIsGone()
+        // Real servers come and go without a transition of their own.
+        for service in configuration.services { tellWhetherItServes(service.address) }
         do { try dropProgramsOfChecks() } catch { logger.error("remove the programs of checks: \(error)") }
         if wanted.vips != old.0.vips { announce() }
         followRounds()
