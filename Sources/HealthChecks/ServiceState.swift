@@ -152,6 +152,7 @@ public struct ServiceState: Sendable {
         var changes = Changes()
         for (address, server) in servers where server.condition.isDrained != drained.contains(address) {
             change(address) { $0.condition.isDrained.toggle() }
+            if server.condition.isDrained, server.condition.isUp { startSlowly(address, at: now) }
             changes.hasNewWeights = true
         }
         follow(&changes, at: now)

@@ -114,6 +114,18 @@ struct ServiceStateTests {
         #expect(state.effectiveWeight(of: one)?.tenths == 1)
     }
 
+    @Test func undrainedServersStartSlowly() {
+        var state = state(ServicePolicy(slowStart: .seconds(9)), down: [two])
+        _ = state.setDrained([one, two], at: at(1))
+        #expect(!state.isTimed)
+        _ = state.setDrained([], at: at(5))
+        #expect(state.effectiveWeight(of: one)?.tenths == 1 && state.wholeShare(of: one) == at(14))
+        #expect(state.wholeShare(of: two) == nil, "it is down")
+        #expect(state.effectiveWeight(of: three)?.tenths == 10, "it was not drained")
+        _ = state.advance(to: at(14))
+        #expect(state.effectiveWeight(of: one)?.tenths == 10 && !state.isTimed)
+    }
+
     @Test func newServersStartSlowlyAndOldOnesAreLeftAlone() {
         var state = state(ServicePolicy(slowStart: .seconds(9)))
         let more = [one, two, three, sorry].map { RealServer(address: $0) }
