@@ -192,14 +192,6 @@ public struct ServiceState: Sendable {
                     $0.askedWeights = [:]
                     $0.condition.asked = nil
                 }
-                if !asks, !$0.condition.isUp {
-                    $0.condition.isUp = true
-                    $0.since = now
-                }
-                if !asks {
-                    $0.isGood = true
-                    $0.reason = nil
-                }
                 if policy.slowStart == nil {
                     $0.slowSince = nil
                     $0.condition.tenths = SlowStart.whole

@@ -135,6 +135,29 @@ struct ServiceStateTests {
         #expect(state.effectiveWeight(of: sorry)?.tenths == 10)
     }
 
+    @Test func whatIsNoLongerCheckedComesBackAndIsTold() {
+        for (policy, count) in [(ServicePolicy(slowStart: .seconds(9)), 1), (damped, 3)] {
+            var state = state(policy)
+            for fall in 0..<count {
+                _ = pass(one, &state, Double(fall * 2))
+                _ = fail(one, &state, Double(fall * 2 + 1))
+            }
+            _ = fail(two, &state, 7)
+            // Held out, or down.
+            if count == 3 { _ = pass(one, &state, 8) }
+            let changes = state.reconfigure(
+                servers: [one, two, three].map { RealServer(address: $0) }, policy: policy,
+                health: ServiceHealth(required: [], rise: 1, fall: 1), asks: false, at: at(9))
+            #expect(changes.transitions.count == 2)
+            for server in [one, two] {
+                #expect(changes.transitions.contains(.serverUp(server)))
+                #expect(state.servers[server]?.isGood == true && state.servers[server]?.since == at(9))
+                #expect(state.servers[server]?.reason == nil && state.servers[server]?.heldUntil == nil)
+                #expect(state.effectiveWeight(of: server)?.tenths == (policy.slowStart == nil ? 10 : 1))
+            }
+        }
+    }
+
     // MARK: Quorum
 
     @Test func theSorryServerServesWhileTheQuorumIsLost() {
