@@ -62,7 +62,7 @@ extension Director {
         }
     }
 
-    /// Of services and real servers that are no longer configured.
+    /// Of services, real servers and checks that are no longer configured.
     func forgetWhatIsGone() {
         lastTold = lastTold.filter { aspect, _ in
             states[aspect.service].map { state in
@@ -70,7 +70,11 @@ extension Director {
             } ?? false
         }
         withoutServer = withoutServer.filter { states[$0] != nil }
-        checkStatistics = checkStatistics.filter { states[$0.key] != nil }
+        for (service, statistics) in checkStatistics {
+            checkStatistics[service] = states[service].map { state in
+                statistics.filter { state.health.asks($0.key) }
+            }
+        }
     }
 
     func standing(of service: ServiceAddress) -> DirectorEvent.Standing {
