@@ -70,6 +70,7 @@ extension Director {
             } ?? false
         }
         withoutServer = withoutServer.filter { states[$0] != nil }
+        emptied = emptied.filter { states[$0]?.numberUp == 0 }
         for (service, statistics) in checkStatistics {
             checkStatistics[service] = states[service].map { state in
                 statistics.filter { state.health.asks($0.key) }
