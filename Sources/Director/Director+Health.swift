@@ -231,10 +231,11 @@ extension Director {
     }
 
     /// Makes the data plane follow what has changed, and tells it. Changes in quick succession become one, so that
-    /// thousands of real servers that come back cost a few changes of the tables, not thousands.
-    func settle() {
+    /// thousands of real servers that come back cost a few changes of the tables, not thousands. `cause`: what is to be
+    /// told before all that followed from it.
+    func settle(cause: () -> Void = {}) {
         settlesSoon = false
-        guard !unsettled.isEmpty || !untold.isEmpty else { return }
+        guard !unsettled.isEmpty || !untold.isEmpty else { return cause() }
         let began = ContinuousClock.now
         let services = unsettled
         let transitions = untold
@@ -250,6 +251,7 @@ extension Director {
             logger.error("apply the health of \(names): \(error)")
             owesServices = true
         }
+        cause()
         for (service, transition) in transitions { self.transition(transition, of: service) }
         let took = began.duration(to: .now)
         settledAt = ContinuousClock.now + max(.milliseconds(5), took * 2)
