@@ -282,9 +282,11 @@ extension Director {
         case .weight(let server, let weight, let before):
             logger.notice("real server \(server) of \(service) has weight \(weight) by its checks, \(before) before")
         case .quorumLost(let weight):
+            let rule = state.quorum.rule
+            // One that begins has to gain it first.
+            let bound = weight < rule.lostBelow ? rule.lostBelow : rule.regainedAt
             logger.warning(
-                "\(service) lost its quorum: the weight of usable real servers is \(weight), below \(state.quorum.rule.lostBelow)"
-            )
+                "\(service) lost its quorum: the weight of usable real servers is \(weight), below \(bound)")
         case .quorumRegained(let weight):
             logger.notice("\(service) has its quorum again: the weight of usable real servers is \(weight)")
         case .sorryServer(let server, serves: true):
