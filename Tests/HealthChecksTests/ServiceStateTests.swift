@@ -136,26 +136,25 @@ struct ServiceStateTests {
     }
 
     @Test func whatIsNoLongerCheckedComesBackAndIsTold() {
-        for (policy, count) in [(ServicePolicy(slowStart: .seconds(9)), 1), (damped, 3)] {
-            var state = state(policy)
-            for fall in 0..<count {
-                _ = pass(one, &state, Double(fall * 2))
-                _ = fail(one, &state, Double(fall * 2 + 1))
-            }
-            _ = fail(two, &state, 7)
-            // Held out, or down.
-            if count == 3 { _ = pass(one, &state, 8) }
-            let changes = state.reconfigure(
-                servers: [one, two, three].map { RealServer(address: $0) }, policy: policy,
-                health: ServiceHealth(required: [], rise: 1, fall: 1), asks: false, at: at(9))
-            #expect(changes.transitions.count == 2)
-            for server in [one, two] {
-                #expect(changes.transitions.contains(.serverUp(server)))
-                #expect(state.servers[server]?.isGood == true && state.servers[server]?.since == at(9))
-                #expect(state.servers[server]?.reason == nil && state.servers[server]?.heldUntil == nil)
-                #expect(state.effectiveWeight(of: server)?.tenths == (policy.slowStart == nil ? 10 : 1))
-            }
+        func unchecked(_ state: inout ServiceState, _ seconds: Double) -> [HealthTransition] {
+            state.reconfigure(
+                servers: [one, two, three].map { RealServer(address: $0) }, policy: state.policy,
+                health: ServiceHealth(required: [], rise: 1, fall: 1), asks: false, at: at(seconds)
+            ).transitions
         }
+        var slow = state(ServicePolicy(slowStart: .seconds(9)))
+        _ = fail(one, &slow, 1)
+        #expect(unchecked(&slow, 5) == [.serverUp(one)])
+        #expect(slow.servers[one]?.isGood == true && slow.servers[one]?.reason == nil)
+        #expect(slow.wholeShare(of: one) == at(14))
+        var held = state(damped)
+        for fall in 0..<3 {
+            _ = self.fail(one, &held, Double(fall * 2))
+            _ = pass(one, &held, Double(fall * 2 + 1))
+        }
+        #expect(held.servers[one]?.heldUntil != nil)
+        #expect(unchecked(&held, 7) == [.serverUp(one)])
+        #expect(held.servers[one]?.heldUntil == nil && held.servers[one]?.reason == nil && !held.isTimed)
     }
 
     // MARK: Quorum

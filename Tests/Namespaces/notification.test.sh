@@ -173,7 +173,8 @@ FILE
     if [[ ${4:-} ]]; then director_start --config "$LAB_DIR/ipvsd.yaml"; else exits 0 ipvsd reload; fi
 }
 
-last_event() { [[ $(events | jq -r .event | grep -E "^(service|quorum)" | tail -n 1) == "$1" ]]; }
+# Of its kind.
+last_event() { [[ $(events | jq -r .event | grep "^${1%%-*}-" | tail -n 1) == "$1" ]]; }
 
 emptied() { [[ $(grep -c "no real server is left for $SERVICE/tcp" "$LAB_DIR/director.log") == "$1" ]]; }
 
