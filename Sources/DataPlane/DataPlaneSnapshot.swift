@@ -45,6 +45,15 @@ public struct DataPlaneSnapshot: Sendable {
         /// 0 where no server is available.
         public var maglevSize: Int
         public var servers: [Server]
+
+        /// The server stood by, and others served: it was a sorry server that was not needed. A real server whose place
+        /// a sorry server had stands by, too, but so do the others.
+        public func spared(_ server: IPv4Address) -> Bool {
+            let present = servers.filter { !$0.isRemoved }
+            return present.contains { $0.address == server && $0.isStandby }
+                && present.contains { !$0.isDown && !$0.isStandby }
+                && !present.contains { $0.address != server && $0.isStandby }
+        }
     }
 
     public struct Flood: Sendable {

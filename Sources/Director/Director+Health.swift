@@ -53,17 +53,15 @@ extension Director {
     func takeOverHealth(from snapshot: DataPlaneSnapshot) throws {
         for service in configuration.services {
             let address = service.address
-            let adopted = snapshot.services.first { $0.listeners.contains(address) }?.servers ?? []
-            let down = configuration.checks(of: address).asks ? Set(adopted.filter(\.isDown).map(\.address)) : []
+            let adopted = snapshot.services.first { $0.listeners.contains(address) }
+            let down =
+                configuration.checks(of: address).asks
+                ? Set(adopted?.servers.filter(\.isDown).map(\.address) ?? []) : []
             let policy = configuration.policy(of: address)
-            let sorry = adopted.first { $0.address == policy.sorryServer }
             states[address] = ServiceState(
                 servers: service.servers, policy: policy, health: try freshHealth(of: service, initiallyDown: down),
-                down: down, sorryServerServed: sorry.map { !$0.isStandby }, at: .now)
-            followDrains(of: service)
-            if let state = states[address], let server = policy.sorryServer, state.isReplaced {
-                transition(.sorryServer(server, serves: true), of: address)
-            }
+                down: down, drained: drained(of: service),
+                hadQuorum: policy.sorryServer.map { adopted?.spared($0) ?? false } ?? false, at: .now)
         }
     }
 
@@ -233,10 +231,11 @@ extension Director {
     }
 
     /// Makes the data plane follow what has changed, and tells it. Changes in quick succession become one, so that
-    /// thousands of real servers that come back cost a few changes of the tables, not thousands.
-    func settle() {
+    /// thousands of real servers that come back cost a few changes of the tables, not thousands. `cause`: what is to be
+    /// told before all that followed from it.
+    func settle(cause: () -> Void = {}) {
         settlesSoon = false
-        guard !unsettled.isEmpty || !untold.isEmpty else { return }
+        guard !unsettled.isEmpty || !untold.isEmpty else { return cause() }
         let began = ContinuousClock.now
         let services = unsettled
         let transitions = untold
@@ -252,6 +251,7 @@ extension Director {
             logger.error("apply the health of \(names): \(error)")
             owesServices = true
         }
+        cause()
         for (service, transition) in transitions { self.transition(transition, of: service) }
         let took = began.duration(to: .now)
         settledAt = ContinuousClock.now + max(.milliseconds(5), took * 2)
@@ -282,9 +282,11 @@ extension Director {
         case .weight(let server, let weight, let before):
             logger.notice("real server \(server) of \(service) has weight \(weight) by its checks, \(before) before")
         case .quorumLost(let weight):
+            let rule = state.quorum.rule
+            // One that begins has to gain it first.
+            let bound = weight < rule.lostBelow ? rule.lostBelow : rule.regainedAt
             logger.warning(
-                "\(service) lost its quorum: the weight of usable real servers is \(weight), below \(state.quorum.rule.lostBelow)"
-            )
+                "\(service) lost its quorum: the weight of usable real servers is \(weight), below \(bound)")
         case .quorumRegained(let weight):
             logger.notice("\(service) has its quorum again: the weight of usable real servers is \(weight)")
         case .sorryServer(let server, serves: true):

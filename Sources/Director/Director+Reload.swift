@@ -106,6 +106,8 @@ extension Director {
         }
         for (service, transition) in told { self.transition(transition, of: service) }
         forgetWhatIsGone()
+        // Real servers come and go without a transition of their own.
+        for service in configuration.services { tellWhetherItServes(service.address) }
         do { try dropProgramsOfChecks() } catch { logger.error("remove the programs of checks: \(error)") }
         if wanted.vips != old.0.vips { announce() }
         followRounds()
@@ -136,10 +138,10 @@ extension Director {
             guard let former = service.listeners.lazy.compactMap({ formers[$0] }).first,
                 var state = self.states[former.address]
             else {
-                var fresh = ServiceState(
+                let fresh = ServiceState(
                     servers: service.servers, policy: policy, health: try freshHealth(of: service, initiallyDown: []),
-                    at: .now)
-                told += fresh.setDrained(drained(of: service), at: .now).transitions.map { (address, $0) }
+                    drained: drained(of: service), at: .now)
+                told += fresh.beginnings.map { (address, $0) }
                 states[address] = fresh
                 continue
             }

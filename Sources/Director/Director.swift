@@ -185,6 +185,7 @@ public actor Director {
         }
         logger.notice(
             "\(adopted.services.isEmpty ? "" : "took over, ")forwarding \(names) on \(devices.joined(separator: ", "))")
+        tellWhatBegins()
     }
 
     static func dataPlane(

@@ -53,23 +53,23 @@ public struct ServiceState: Sendable {
     private var servingSorry: IPv4Address?
 
     /// A service that begins. Servers count as up until their first check, without slow start, but for those in `down`.
-    /// `sorryServerServed`: what it did under the last daemon; nil: there was none.
+    /// `hadQuorum`: it is known to have had it under the last daemon, and loses it as a service that runs.
     public init(
         servers: [RealServer], policy: ServicePolicy, health: ServiceHealth, down: Set<IPv4Address> = [],
-        sorryServerServed: Bool? = nil, at now: Instant
+        drained: Set<IPv4Address> = [], hadQuorum: Bool = false, at now: Instant
     ) {
         self.health = health
         self.policy = policy
-        quorum = Quorum(policy.quorum, wasUp: true)
+        quorum = Quorum(policy.quorum, wasUp: hadQuorum)
         for server in servers {
             let isUp = !down.contains(server.address)
             self.servers[server.address] = Server(
-                condition: EffectiveWeight.Condition(configured: server.weight, isUp: isUp), since: now,
-                reason: isUp ? nil : "was down when this daemon took over", isGood: isUp)
+                condition: EffectiveWeight.Condition(
+                    configured: server.weight, isUp: isUp, isDrained: drained.contains(server.address)),
+                since: now, reason: isUp ? nil : "was down when this daemon took over", isGood: isUp)
             count(server.address, 1)
         }
-        quorum =
-            sorryServerServed.map { Quorum(policy.quorum, wasUp: !$0) } ?? Quorum(policy.quorum, weight: usableWeight)
+        _ = quorum.follow(weight: usableWeight)
         servingSorry = isReplaced ? policy.sorryServer : nil
     }
 
@@ -77,6 +77,12 @@ public struct ServiceState: Sendable {
 
     /// The sorry server has the place of the real servers.
     public var isReplaced: Bool { policy.sorryServer != nil && !quorum.isUp }
+
+    /// Of a service that has just begun: what it lacks from the first.
+    public var beginnings: [HealthTransition] {
+        guard !quorum.isUp else { return [] }
+        return [.quorumLost(weight: usableWeight)] + (servingSorry.map { [.sorryServer($0, serves: true)] } ?? [])
+    }
 
     public func effectiveWeight(of server: IPv4Address) -> EffectiveWeight? {
         servers[server].map {
@@ -146,6 +152,7 @@ public struct ServiceState: Sendable {
         var changes = Changes()
         for (address, server) in servers where server.condition.isDrained != drained.contains(address) {
             change(address) { $0.condition.isDrained.toggle() }
+            if server.condition.isDrained, server.condition.isUp { startSlowly(address, at: now) }
             changes.hasNewWeights = true
         }
         follow(&changes, at: now)
@@ -184,14 +191,6 @@ public struct ServiceState: Sendable {
                 if health != nil {
                     $0.askedWeights = [:]
                     $0.condition.asked = nil
-                }
-                if !asks, !$0.condition.isUp {
-                    $0.condition.isUp = true
-                    $0.since = now
-                }
-                if !asks {
-                    $0.isGood = true
-                    $0.reason = nil
                 }
                 if policy.slowStart == nil {
                     $0.slowSince = nil

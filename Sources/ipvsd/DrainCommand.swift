@@ -103,6 +103,7 @@ struct Undrain: AsyncParsableCommand {
             let services = report.services.map(\.service).joined(separator: ", ")
             let place = services.isEmpty ? "" : " in \(services)"
             print("\(report.server) is \(report.changed ? "undrained" : "not drained")\(place)")
+            report.warnIfNotInForce()
         }
     }
 }
@@ -131,5 +132,11 @@ extension DrainReport {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         return String(decoding: try encoder.encode(self), as: UTF8.self)
+    }
+
+    func warnIfNotInForce() {
+        guard !isInForce else { return }
+        let warning = "ipvsd: warning: the kernel refused the change; the director tries again every second\n"
+        _ = write(STDERR_FILENO, warning, warning.utf8.count)
     }
 }

@@ -24,6 +24,7 @@ struct DrainWatch {
                 say("  persistent clients of the last \(DurationText.format(.seconds(seconds))) keep coming")
             }
         }
+        report.warnIfNotInForce()
     }
 
     /// Until nothing remains.
@@ -34,13 +35,14 @@ struct DrainWatch {
         var heard = clock.now
         let isTerminal = isatty(STDOUT_FILENO) == 1 && !isJSON
         if isTerminal { rewrite(report, after: .zero) }
-        while shown.active + shown.inactive > 0 {
+        while shown.active + shown.inactive > 0 || !shown.isInForce {
             if let limit, clock.now - began >= limit {
                 if isTerminal { say("") }
                 throw Failure(
                     .connectionsLeft,
                     "\(shown.server): \(Self.remaining(UInt32(shown.active), UInt32(shown.inactive))) after "
-                        + "\(DurationText.format(limit)); it stays drained and keeps them")
+                        + "\(DurationText.format(limit)); it stays drained and keeps them"
+                        + (shown.isInForce ? "" : "; the kernel still refuses the drain"))
             }
             let rest = limit.map { max($0 - (clock.now - began), .zero) } ?? Self.period
             try await clock.sleep(for: min(Self.period, rest))
@@ -55,7 +57,7 @@ struct DrainWatch {
             }
             if isTerminal {
                 rewrite(now, after: clock.now - began)
-            } else if now.active != shown.active || now.inactive != shown.inactive {
+            } else if now.active != shown.active || now.inactive != shown.inactive || now.isInForce != shown.isInForce {
                 say(
                     isJSON
                         ? try now.json() : "\(now.server): \(Self.remaining(UInt32(now.active), UInt32(now.inactive)))")

@@ -114,6 +114,18 @@ struct ServiceStateTests {
         #expect(state.effectiveWeight(of: one)?.tenths == 1)
     }
 
+    @Test func undrainedServersStartSlowly() {
+        var state = state(ServicePolicy(slowStart: .seconds(9)), down: [two])
+        _ = state.setDrained([one, two], at: at(1))
+        #expect(!state.isTimed)
+        _ = state.setDrained([], at: at(5))
+        #expect(state.effectiveWeight(of: one)?.tenths == 1 && state.wholeShare(of: one) == at(14))
+        #expect(state.wholeShare(of: two) == nil, "it is down")
+        #expect(state.effectiveWeight(of: three)?.tenths == 10, "it was not drained")
+        _ = state.advance(to: at(14))
+        #expect(state.effectiveWeight(of: one)?.tenths == 10 && !state.isTimed)
+    }
+
     @Test func newServersStartSlowlyAndOldOnesAreLeftAlone() {
         var state = state(ServicePolicy(slowStart: .seconds(9)))
         let more = [one, two, three, sorry].map { RealServer(address: $0) }
@@ -121,6 +133,28 @@ struct ServiceStateTests {
         #expect(state.effectiveWeight(of: sorry)?.tenths == 1 && state.effectiveWeight(of: one)?.tenths == 10)
         _ = state.reconfigure(servers: more, policy: ServicePolicy(), health: nil, asks: true, at: at(6))
         #expect(state.effectiveWeight(of: sorry)?.tenths == 10)
+    }
+
+    @Test func whatIsNoLongerCheckedComesBackAndIsTold() {
+        func unchecked(_ state: inout ServiceState, _ seconds: Double) -> [HealthTransition] {
+            state.reconfigure(
+                servers: [one, two, three].map { RealServer(address: $0) }, policy: state.policy,
+                health: ServiceHealth(required: [], rise: 1, fall: 1), asks: false, at: at(seconds)
+            ).transitions
+        }
+        var slow = state(ServicePolicy(slowStart: .seconds(9)))
+        _ = fail(one, &slow, 1)
+        #expect(unchecked(&slow, 5) == [.serverUp(one)])
+        #expect(slow.servers[one]?.isGood == true && slow.servers[one]?.reason == nil)
+        #expect(slow.wholeShare(of: one) == at(14))
+        var held = state(damped)
+        for fall in 0..<3 {
+            _ = self.fail(one, &held, Double(fall * 2))
+            _ = pass(one, &held, Double(fall * 2 + 1))
+        }
+        #expect(held.servers[one]?.heldUntil != nil)
+        #expect(unchecked(&held, 7) == [.serverUp(one)])
+        #expect(held.servers[one]?.heldUntil == nil && held.servers[one]?.reason == nil && !held.isTimed)
     }
 
     // MARK: Quorum
@@ -180,13 +214,37 @@ struct ServiceStateTests {
     @Test func takesOverTheQuorum() {
         let servers = [one, two, three].map { RealServer(address: $0) }
         let policy = ServicePolicy(quorum: Quorum.Rule(required: 2, hysteresis: 1), sorryServer: sorry)
-        for served in [true, false] {
+        for hadQuorum in [true, false] {
             let state = ServiceState(
                 servers: servers, policy: policy,
                 health: ServiceHealth(required: [web], rise: 1, fall: 1, initiallyDown: [one]), down: [one],
-                sorryServerServed: served, at: start)
-            #expect(state.isReplaced == served)
+                hadQuorum: hadQuorum, at: start)
+            #expect(state.isReplaced != hadQuorum)
         }
+    }
+
+    /// What was inherited holds for the servers of now, not of then.
+    @Test func anInheritedQuorumIsJudgedAnew() {
+        func inherited(_ required: Int, hadQuorum: Bool, drained: Set<IPv4Address> = []) -> ServiceState {
+            ServiceState(
+                servers: [one, two].map { RealServer(address: $0) },
+                policy: ServicePolicy(quorum: Quorum.Rule(required: required), sorryServer: sorry),
+                health: ServiceHealth(required: [web], rise: 1, fall: 1), drained: drained, hadQuorum: hadQuorum,
+                at: start)
+        }
+        let recovered = inherited(2, hadQuorum: false)
+        #expect(!recovered.isReplaced && recovered.beginnings.isEmpty)
+        #expect(recovered.effectiveWeight(of: one)?.standing == .listed)
+        let raised = inherited(3, hadQuorum: true)
+        #expect(raised.isReplaced)
+        #expect(raised.beginnings == [.quorumLost(weight: 2), .sorryServer(sorry, serves: true)])
+        var drained = inherited(2, hadQuorum: true, drained: [two])
+        #expect(drained.isReplaced && drained.usableWeight == 1)
+        #expect(drained.beginnings == [.quorumLost(weight: 1), .sorryServer(sorry, serves: true)])
+        #expect(drained.setDrained([two], at: at(1)).transitions.isEmpty, "told once")
+        #expect(
+            drained.setDrained([], at: at(2)).transitions
+                == [.quorumRegained(weight: 2), .sorryServer(sorry, serves: false)])
     }
 
     // MARK: Flap damping

@@ -128,6 +128,81 @@ test_events_are_kept_and_followed() {
     exits 3 ipvsd events
 }
 
+test_a_daemon_tells_at_its_start_what_a_service_lacks() {
+    teller
+    cat >"$LAB_DIR/ipvsd.yaml" <<FILE
+services: [{listeners: "$SERVICE", servers: [$RS1, $RS2], quorum: 2, sorry-server: $RS3, notify: "$LAB_DIR/tell"}]
+FILE
+    director_start --config "$LAB_DIR/ipvsd.yaml"
+    equal "$(events | jq -r .event)" "" "events of a start where nothing is lacking"
+    exits 0 ipvsd drain $RS1 --force
+    equal "$(events | jq -r .event | xargs)" "server-drained quorum-lost sorry-server-in" "what a drain is told to do"
+    exits 0 ipvsd drain $RS2 --force
+    # After a stop there is nothing to take over but the drains; after kill -9 there is.
+    local stop
+    for stop in director_stop director_kill; do
+        $stop
+        rm -f "$LAB_DIR/told"
+        director_start --config "$LAB_DIR/ipvsd.yaml"
+        equal "$(events | jq -r .event | xargs)" "quorum-lost service-down sorry-server-in" "events of a start after $stop"
+        wait_until 5 "the script to be told" told "^service-down $SERVICE/tcp - 0/2 0/2\$"
+        equal "$(fetch 4 | served)" "rs3 4" "who serves"
+    done
+    exits 0 ipvsd undrain $RS1
+    wait_until 5 "the script to be told of the end" told "^service-up $SERVICE/tcp - 1/2 1/2\$"
+    exits 0 ipvsd undrain $RS2
+}
+
+test_a_sorry_server_that_was_a_real_server_keeps_nothing() {
+    director_start --vip $SERVICE --scheduler rr --backends $RS1,$RS2,$RS3
+    cat >"$LAB_DIR/ipvsd.yaml" <<FILE
+services: [{listeners: "$SERVICE", scheduler: rr, servers: [$RS1, $RS2], sorry-server: $RS3}]
+FILE
+    director_kill
+    director_start --config "$LAB_DIR/ipvsd.yaml"
+    equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves"
+    equal "$(events | jq -r .event)" "" "events"
+}
+
+# reload SERVERS QUORUM CHECK
+reload() {
+    cat >"$LAB_DIR/ipvsd.yaml" <<FILE
+defaults: {interval: 0.2s, timeout: 0.2s}
+services: [{listeners: "$SERVICE", servers: [$1], quorum: $2, check: "$3"}]
+FILE
+    if [[ ${4:-} ]]; then director_start --config "$LAB_DIR/ipvsd.yaml"; else exits 0 ipvsd reload; fi
+}
+
+# Of its kind.
+last_event() { [[ $(events | jq -r .event | grep "^${1%%-*}-" | tail -n 1) == "$1" ]]; }
+
+emptied() { [[ $(grep -c "no real server is left for $SERVICE/tcp" "$LAB_DIR/director.log") == "$1" ]]; }
+
+test_reloads_tell_and_forget() {
+    reload "$RS1, $RS2" 2 tcp:80 start
+    wait_until 10 "rs1 to be proven" healthy $RS1
+    server_kill rs1
+    wait_until 6 "the quorum to be lost" last_event quorum-lost
+    reload $RS1 1 tcp:80
+    last_event service-down || fail "no service-down: $(events)"
+    reload "$RS1, $RS2" 1 tcp:80
+    last_event service-up || fail "no service-up: $(events)"
+    server_kill rs2
+    wait_until 6 "the last one to be missed" emptied 1
+    # It is news again where others came meanwhile.
+    reload "$RS1, $RS2, $RS3" 1 tcp:80
+    server_kill rs3
+    wait_until 6 "the last one to be missed again" emptied 2
+    ipvsd metrics | grep -q 'check="tcp:80"' || fail "no statistics of checks"
+    reload "$RS1, $RS2, $RS3" 1 none
+    equal "$(events | jq -r 'select(.event == "server-up") | .server' | sort | xargs)" "$RS1 $RS2 $RS3" "who is told to be back"
+    last_event service-up || fail "no service-up: $(events)"
+    equal "$(ipvsd metrics | grep -c 'check="tcp:80"' || true)" 0 "series of checks that are no more"
+    server_start rs1
+    server_start rs2
+    server_start rs3
+}
+
 metric() { ipvsd metrics | sed -n "s/^$1 //p"; }
 
 test_metrics_say_what_status_says_and_others_can_read_them() {

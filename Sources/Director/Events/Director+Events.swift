@@ -45,6 +45,13 @@ extension Director {
         if let script = configuration.notifications[service] { notifier.tell(event, to: script) }
     }
 
+    /// At the start, once the data plane has it: what the services lack, whoever told it before.
+    func tellWhatBegins() {
+        for service in configuration.services.map(\.address) {
+            for transition in states[service]?.beginnings ?? [] { self.transition(transition, of: service) }
+        }
+    }
+
     /// Once it has lost its last real server that gets new connections, or has one again.
     func tellWhetherItServes(_ service: ServiceAddress) {
         guard let state = states[service] else { return }
@@ -55,7 +62,7 @@ extension Director {
         }
     }
 
-    /// Of services and real servers that are no longer configured.
+    /// Of services, real servers and checks that are no longer configured.
     func forgetWhatIsGone() {
         lastTold = lastTold.filter { aspect, _ in
             states[aspect.service].map { state in
@@ -63,7 +70,12 @@ extension Director {
             } ?? false
         }
         withoutServer = withoutServer.filter { states[$0] != nil }
-        checkStatistics = checkStatistics.filter { states[$0.key] != nil }
+        emptied = emptied.filter { states[$0]?.numberUp == 0 }
+        for (service, statistics) in checkStatistics {
+            checkStatistics[service] = states[service].map { state in
+                statistics.filter { state.health.asks($0.key) }
+            }
+        }
     }
 
     func standing(of service: ServiceAddress) -> DirectorEvent.Standing {

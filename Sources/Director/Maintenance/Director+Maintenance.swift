@@ -139,14 +139,16 @@ extension Director {
         let before = overrides
         do { try overridesFile.write(wanted) } catch { throw DirectorError(error) }
         overrides = wanted
-        for service in services {
-            followDrains(of: service)
-            let since = before.drain(of: server, in: service)?.since
-            logger.notice("real server \(server) of \(service.address) is \(turn.rawValue)")
-            tell(
-                turn == .drained ? .serverDrained : .serverUndrained, of: service.address, server: server, since: since)
+        for service in services { followDrains(of: service) }
+        settle {
+            for service in services {
+                let since = before.drain(of: server, in: service)?.since
+                logger.notice("real server \(server) of \(service.address) is \(turn.rawValue)")
+                tell(
+                    turn == .drained ? .serverDrained : .serverUndrained, of: service.address, server: server,
+                    since: since)
+            }
         }
-        settle()
         for service in services { tellWhetherItServes(service.address) }
     }
 
@@ -163,7 +165,7 @@ extension Director {
 
     private func report(_ server: IPv4Address, _ services: [VirtualService], changed: Bool) -> DrainReport {
         DrainReport(
-            server: server.description, changed: changed,
+            server: server.description, changed: changed, isInForce: !owesServices,
             services: services.map { service in
                 let load = running?.dataPlane.load(of: server, service: service.address)
                 return DrainReport.Service(

@@ -43,8 +43,15 @@ public struct DrainReport: Sendable, Hashable, Codable {
     public var server: String
     /// False: it was so before.
     public var changed: Bool
+    /// False: the kernel refused the last change, and the daemon tries it again every second.
+    public var isInForce: Bool
     /// All that have the real server, or the one that was asked for.
     public var services: [Service]
+
+    enum CodingKeys: String, CodingKey {
+        case server, changed, services
+        case isInForce = "inForce"
+    }
 
     public var active: Int { services.reduce(0) { $0 + Int($1.active) } }
     public var inactive: Int { services.reduce(0) { $0 + Int($1.inactive) } }

@@ -1,0 +1,40 @@
+import LoadBalancing
+import Testing
+
+@testable import DataPlane
+
+/// What rows tell of the sorry server of the daemon that wrote them.
+struct StandbyTests {
+    private enum Row { case listed, down, standby, removed }
+
+    /// The last row is the one that is asked of.
+    private func spared(_ rows: Row...) -> Bool {
+        let servers = rows.enumerated().map { index, row in
+            DataPlaneSnapshot.Server(
+                id: UInt32(index), address: IPv4Address(0x0A00_000B + UInt32(index)), configuredWeight: 1,
+                weight: row == .listed ? 1 : 0, isDown: row == .down, isRemoved: row == .removed,
+                isStandby: row == .standby, isOverloaded: false, active: 0, inactive: 0, connections: 0, packets: 0,
+                bytes: 0, hasNextHop: true, isLocal: false)
+        }
+        let service = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 80, transport: .tcp)
+        return DataPlaneSnapshot.Service(
+            index: 0, address: service, listeners: [service], scheduler: .rr, flags: [], onServerLoss: .keep,
+            isOnePacket: false, maglevSize: 0, servers: servers
+        ).spared(IPv4Address(0x0A00_000B + UInt32(rows.count - 1)))
+    }
+
+    @Test func aSorryServerStoodByWhereOthersServed() {
+        #expect(spared(.listed, .listed, .standby))
+        #expect(spared(.down, .listed, .standby))
+        #expect(!spared(.standby, .down, .listed), "it served")
+    }
+
+    @Test func otherRowsOfItsAddressSayNothing() {
+        #expect(!spared(.listed, .listed, .listed), "a real server")
+        #expect(!spared(.listed, .listed, .down), "a real server")
+        #expect(!spared(.listed, .listed, .removed), "of an older configuration")
+        #expect(!spared(.listed, .standby, .standby), "a real server whose place another sorry server had")
+        #expect(!spared(.standby), "alone")
+        #expect(!spared(.removed, .down, .standby), "nobody served")
+    }
+}
