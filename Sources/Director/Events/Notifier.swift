@@ -46,18 +46,24 @@ final class Notifier: Sendable {
     }
 
     private func startWhatMay() {
-        while let item = state.withLock({ $0.isStopped ? nil : $0.queue.next() }) { start(item) }
+        while let (item, program) = next() { program.run { ending in self.ended(item, ending) } }
     }
 
-    private func start(_ item: NotificationQueue.Item) {
-        let service = item.event.service
-        let environment = item.event.environment.merging(["PATH": Program.path]) { own, _ in own }
-        let program = Program(
-            arguments: item.notification.command, environment: environment, deadline: item.notification.timeout)
-        state.withLock { $0.programs[service] = program }
-        program.run { ending in
-            self.ended(item, ending)
+    /// In one piece, so that `stop` finds whatever is going to run: what it killed before does not start.
+    private func next() -> (NotificationQueue.Item, Program)? {
+        state.withLock { state in
+            guard !state.isStopped, let item = state.queue.next() else { return nil }
+            let program = Self.program(for: item)
+            state.programs[item.event.service] = program
+            return (item, program)
         }
+    }
+
+    private static func program(for item: NotificationQueue.Item) -> Program {
+        Program(
+            arguments: item.notification.command,
+            environment: item.event.environment.merging(["PATH": Program.path]) { own, _ in own },
+            deadline: item.notification.timeout)
     }
 
     private func ended(_ item: NotificationQueue.Item, _ ending: Program.Ending) {
