@@ -36,7 +36,10 @@ extension ControlServer {
         var quiet = logger
         quiet.logLevel = .critical
         return Application(
-            router: router, server: .http1(configuration: .init(idleTimeout: .seconds(30))),
+            router: router,
+            server: .http1(
+                configuration: .init(
+                    additionalChannelHandlers: [ConnectionDeadline()], idleTimeout: .seconds(30))),
             configuration: .init(
                 address: .hostname(address, port: port), serverName: "ipvsd", backlog: 64,
                 availableConnectionsDelegate: MaximumAvailableConnections(64)),
