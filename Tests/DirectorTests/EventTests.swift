@@ -15,7 +15,8 @@ struct EventTests {
     ) -> DirectorEvent {
         DirectorEvent(
             time: Date(timeIntervalSince1970: 1_700_000_000.25), kind: kind, service: service, server: server,
-            reason: "tcp:80: \"no\"\n\u{1B}answer\0\u{7F}\u{80}\u{9B}\u{9F}", since: Date(timeIntervalSince1970: 1_699_999_000),
+            reason: "tcp:80: \"no\"\n\u{1B}answer\0\u{7F}\u{80}\u{9B}\u{9F}",
+            since: Date(timeIntervalSince1970: 1_699_999_000),
             standing: .init(up: 1, total: 2, weight: 3, quorum: 4))
     }
 
