@@ -8,24 +8,38 @@ internal import NIOCore
 /// Metrics over HTTP, on the control socket and, where asked for, over TCP.
 extension ControlServer {
     static func addMetrics(to router: Router<BasicRequestContext>, director: Director) {
+        addMetrics(to: router) { try await text(of: director) }
+    }
+
+    private static func addMetrics(
+        to router: Router<BasicRequestContext>, text: @escaping @Sendable () async throws -> String?
+    ) {
         router.get("/metrics") { _, _ -> Response in
-            guard let metrics = try await director.metrics() else { throw HTTPError(.serviceUnavailable) }
+            guard let text = try await text() else { throw HTTPError(.serviceUnavailable) }
             return Response(
                 status: .ok, headers: [.contentType: MetricsText.contentType],
-                body: .init(byteBuffer: ByteBuffer(string: metrics.text(version: Director.version))))
+                body: .init(byteBuffer: ByteBuffer(string: text)))
         }
     }
 
-    /// Nothing but GET /metrics, for whoever reaches the address.
+    private static func text(of director: Director) async throws -> String? {
+        try await director.metrics()?.text(version: Director.version)
+    }
+
+    /// Nothing but GET /metrics, for whoever reaches the address; the director is asked once a second at most.
     public static func metricsApplication(
         director: Director, address: String, port: Int, logger: Logger
     ) -> some ApplicationProtocol {
         let router = Router()
-        addMetrics(to: router, director: director)
+        let shared = SharedText(lifetime: .seconds(1)) { try await text(of: director) }
+        addMetrics(to: router) { try await shared.text() }
         var quiet = logger
         quiet.logLevel = .critical
         return Application(
-            router: router, server: .http1(configuration: .init(idleTimeout: .seconds(30))),
+            router: router,
+            server: .http1(
+                configuration: .init(
+                    additionalChannelHandlers: [ConnectionDeadline()], idleTimeout: .seconds(30))),
             configuration: .init(
                 address: .hostname(address, port: port), serverName: "ipvsd", backlog: 64,
                 availableConnectionsDelegate: MaximumAvailableConnections(64)),

@@ -44,7 +44,8 @@ public enum ControlServer {
         var quiet = logger
         quiet.logLevel = .critical
         return Application(
-            router: router, configuration: .init(address: .unixDomainSocket(path: socket), serverName: "ipvsd"),
+            router: router, server: .http1(configuration: .init(additionalChannelHandlers: [ConnectionDeadline()])),
+            configuration: .init(address: .unixDomainSocket(path: socket), serverName: "ipvsd"),
             logger: quiet)
     }
 

@@ -81,6 +81,7 @@ extension Director {
         let answer = await Self.ask(round, by: way, isUndecided: isUndecided(active), prober: prober)
         // What was no longer to be asked when the answer came.
         guard !Task.isCancelled, rounds[id] != nil else { return }
+        guard let answer else { return tellShortage() }
         record(answer, of: id)
         if case .failure(_, hostAnswered: false) = answer.result { running?.paths.askAgain(round.server) }
     }
@@ -131,12 +132,23 @@ extension Director {
         }
         // The round may be gone.
         guard let server = rounds[id]?.round.server else { return false }
+        guard let answered = tunnel.result else {
+            tellShortage(tunnel.shortage)
+            return true
+        }
         let result =
             tunnel.question.way.isTunnel
-            ? Diagnosis.result(tunnel: tunnel.result, direct: direct, server: server) : tunnel.result
+            ? Diagnosis.result(tunnel: answered, direct: direct, server: server) : answered
         record(Answer(result: result, latency: tunnel.latency), of: id)
         if case .failure(_, hostAnswered: false) = result { running?.paths.askAgain(server) }
         return true
+    }
+
+    /// Its verdict on a real server stays what it was, for want of an answer. Said once a minute at most.
+    private func tellShortage(_ reason: String? = nil) {
+        guard shortageTold.map({ $0.duration(to: .now) > .seconds(60) }) ?? true else { return }
+        shortageTold = .now
+        logger.error("health checks: \(reason ?? "not asked, as the director itself has no room for it")")
     }
 
     private struct Answer: Sendable {
@@ -148,7 +160,7 @@ extension Director {
 
     private static func ask(
         _ round: Round, by way: Prober.Way, isUndecided: Bool, prober: Prober
-    ) async -> Answer {
+    ) async -> Answer? {
         let server = round.server
         let probe = round.probe
         let began = ContinuousClock.now
@@ -159,6 +171,7 @@ extension Director {
             case .passed(let pass):
                 return Answer(
                     result: .success, weight: pass.weight.map { UInt16(clamping: $0) }, latency: pass.latency)
+            case .failed(let failure) where failure.isOwn: return nil
             case .failed(let failure):
                 let shown = via == .direct ? Prober.Way.direct(server) : way
                 return Answer(
@@ -169,7 +182,7 @@ extension Director {
         // The question beside it, asked where its answer may soon be news, tells which half is broken.
         async let direct =
             isUndecided && way.isTunnel ? prober.ask(probe, by: .direct(server), timeout: round.timeout) : nil
-        let tunnel = await prober.ask(probe, by: way, timeout: round.timeout)
+        guard let tunnel = await prober.ask(probe, by: way, timeout: round.timeout) else { return nil }
         let latency = began.duration(to: .now)
         guard way.isTunnel else { return Answer(result: tunnel, latency: latency) }
         return Answer(result: Diagnosis.result(tunnel: tunnel, direct: await direct, server: server), latency: latency)

@@ -12,9 +12,14 @@ internal import ServiceConfiguration
 extension Director {
     /// Nil until started.
     public func status() throws -> DirectorStatus? {
-        guard let running, running.isForwarding else { return nil }
         // What is told is what clients get.
-        settle()
+        if running?.isForwarding == true { settle() }
+        return try describe()
+    }
+
+    /// As it is now. Nil until started.
+    func describe() throws -> DirectorStatus? {
+        guard let running, running.isForwarding else { return nil }
         let now = ContinuousClock.now
         var status = DirectorStatus(
             snapshot: try running.dataPlane.snapshot(), pid: getpid(),

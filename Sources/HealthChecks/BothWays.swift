@@ -6,6 +6,10 @@ public enum BothWays {
         switch (tunnel, direct) {
         case (.passed, .passed):
             return tunnel
+        case (.failed(let failure), _) where failure.isOwn:
+            return tunnel
+        case (_, .failed(let beside)) where beside.isOwn:
+            return tunnel
         case (.passed(var pass), .failed(let failure)):
             pass.note = "it does not answer at \(server) itself: \(failure.reason)"
             return .passed(pass)
@@ -39,10 +43,11 @@ public enum BothWays {
 }
 
 extension ProbeResult {
-    /// What of a verdict the rise and fall of a server need.
-    public init(_ verdict: CheckVerdict) {
+    /// What of a verdict the rise and fall of a server need; nil where it says nothing about the server.
+    public init?(_ verdict: CheckVerdict) {
         switch verdict {
         case .passed: self = .success
+        case .failed(let failure) where failure.isOwn: return nil
         case .failed(let failure): self = .failure(failure.reason, hostAnswered: failure.hostAnswered)
         }
     }

@@ -32,16 +32,19 @@ public enum CheckVerdict: Hashable, Sendable {
         public var brokenHalf: BrokenHalf?
         /// Of a black hole, the largest packet that passes.
         public var pathMTU: Int?
+        /// This machine could not ask: it says nothing about the real server.
+        public var isOwn: Bool
 
         public init(
             stage: CheckStage, reason: String, hostAnswered: Bool = false, brokenHalf: BrokenHalf? = nil,
-            pathMTU: Int? = nil
+            pathMTU: Int? = nil, isOwn: Bool = false
         ) {
             self.stage = stage
             self.reason = reason
             self.hostAnswered = hostAnswered
             self.brokenHalf = brokenHalf
             self.pathMTU = pathMTU
+            self.isOwn = isOwn
         }
     }
 

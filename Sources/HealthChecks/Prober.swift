@@ -54,8 +54,8 @@ public struct Prober: Sendable {
         }
     }
 
-    /// One question; for many see `ProbeLoop`, which carries out pings and connects.
-    public func ask(_ probe: Probe, by way: Way, timeout: Duration) async -> ProbeResult {
+    /// One question; for many see `ProbeLoop`, which carries out pings and connects. Nil where this machine could not ask.
+    public func ask(_ probe: Probe, by way: Way, timeout: Duration) async -> ProbeResult? {
         switch probe {
         case .ping: await ask(ProbeLoop.Question.Kind.ping, by: way, timeout: timeout).result
         case .tcp(let port): await ask(.tcp(port: port), by: way, timeout: timeout).result

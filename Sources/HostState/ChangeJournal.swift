@@ -99,7 +99,7 @@ public final class ChangeJournal {
 
     private func write() throws(SystemError) {
         if changes.isEmpty {
-            guard unlink(path) == 0 || errno == ENOENT else { throw SystemError("remove \(path)") }
+            try File.remove(path)
             return
         }
         let encoder = JSONEncoder()

@@ -41,6 +41,19 @@ package enum File {
         let temporary = "\(path).new"
         try write(contents, to: temporary, flags: O_CREAT | O_TRUNC, mode: mode, synchronized: true)
         guard rename(temporary, path) == 0 else { throw SystemError("write \(path)") }
+        synchronizeDirectory(of: path)
+    }
+
+    /// Also after a crash. What is not there is success.
+    package static func remove(_ path: String) throws(SystemError) {
+        guard unlink(path) == 0 else {
+            if errno == ENOENT { return }
+            throw SystemError("remove \(path)")
+        }
+        synchronizeDirectory(of: path)
+    }
+
+    private static func synchronizeDirectory(of path: String) {
         let directory = open(parent(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard directory >= 0 else { return }
         fsync(directory)

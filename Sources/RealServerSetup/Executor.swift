@@ -6,9 +6,16 @@ import LoadBalancing
 import Netlink
 
 /// Makes the steps of a plan, each journalled before.
-struct Executor {
+final class Executor {
     let socket: RouteSocket
     let journal: ChangeJournal
+    /// Of earlier runs, which this one wrote over or removed, as they were before.
+    private var formerFiles: [BootFile] = []
+
+    init(socket: RouteSocket, journal: ChangeJournal) {
+        self.socket = socket
+        self.journal = journal
+    }
 
     /// The kernel has no ipip that works here after all.
     struct NoKernelTunnel: Error {}
@@ -59,22 +66,30 @@ struct Executor {
             try socket.removeRule(rule)
             try journal.undo(.rule(rule))
         case .write(let file): try write(file)
-        case .removeFile(let path): try journal.undo(.file(path: path))
+        case .removeFile(let path):
+            remember(path)
+            try journal.undo(.file(path: path))
         case .reload: HostManager.reload()
         }
     }
 
     private func write(_ file: BootFile) throws {
         try makeDirectory(File.parent(of: file.path))
-        try journal.make(.file(path: file.path)) {
-            switch file.contents {
-            case .text(let text, let isExecutable):
-                try File.replace(file.path, with: Array(text.utf8), mode: isExecutable ? 0o755 : 0o644)
-            case .link(let target):
-                unlink(file.path)
-                if symlink(target, file.path) != 0 { throw SystemError("link \(file.path)", code: errno) }
-            }
+        remember(file.path)
+        try journal.make(.file(path: file.path)) { try file.write() }
+    }
+
+    private func remember(_ path: String) {
+        if !formerFiles.contains(where: { $0.path == path }), let file = BootFile.present(at: path) {
+            formerFiles.append(file)
         }
+    }
+
+    /// Puts back what stood in files of earlier runs: they are in the journal, but not what was in them.
+    func restoreFiles() {
+        guard !formerFiles.isEmpty else { return }
+        for file in formerFiles { try? journal.make(.file(path: file.path)) { try file.write() } }
+        HostManager.reload()
     }
 
     /// Readable by all, as networkd is not root.

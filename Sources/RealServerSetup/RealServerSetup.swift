@@ -45,8 +45,8 @@ public struct RealServerSetup {
             defer { leave(lock, journal, of: instance) }
             try BootSetup.adopt(into: journal)
             let before = journal.changes
+            let executor = Executor(socket: socket, journal: journal)
             do {
-                let executor = Executor(socket: socket, journal: journal)
                 try run(corrections, executor, report)
                 if alone { return }
                 do {
@@ -56,6 +56,7 @@ public struct RealServerSetup {
                 }
             } catch {
                 _ = journal.undoAll(except: before) { _, _ in }
+                executor.restoreFiles()
                 throw error
             }
         }

@@ -2,7 +2,7 @@
 public struct NotificationScript: Hashable, Sendable {
     /// The program's absolute path, and its arguments.
     public var command: [String]
-    /// After which it is killed, with all that it started.
+    /// After which it is killed, with its process group.
     public var timeout: Duration
 
     public static let defaultTimeout = Duration.seconds(10)

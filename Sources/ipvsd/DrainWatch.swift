@@ -47,9 +47,9 @@ struct DrainWatch {
             let rest = limit.map { max($0 - (clock.now - began), .zero) } ?? Self.period
             try await clock.sleep(for: min(Self.period, rest))
             let now: DrainReport
-            do { now = try await maintenance.ask { try await $0.drainReport(wanted) } } catch let failure as Failure {
-                if clock.now - heard < Self.patience { continue }
-                throw failure
+            do { now = try await maintenance.ask { try await $0.drainReport(wanted) } } catch {
+                if Self.isAbsence(error), clock.now - heard < Self.patience { continue }
+                throw error
             }
             heard = clock.now
             guard now.isDrained else {
@@ -66,6 +66,11 @@ struct DrainWatch {
         }
         if isTerminal { say("") }
         if !isJSON { say("\(shown.server): no connections are left") }
+    }
+
+    /// There is no daemon, or it is still starting.
+    private static func isAbsence(_ error: any Error) -> Bool {
+        error is Failure || (error as? DirectorError)?.kind == .alreadyRunning
     }
 
     private static func remaining(_ active: UInt32, _ inactive: UInt32) -> String {

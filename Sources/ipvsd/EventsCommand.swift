@@ -30,7 +30,7 @@ struct Events: AsyncParsableCommand {
             A program that is told of events (--notify, or notify: in the configuration file) has the same in \
             IPVSD_SEQUENCE, IPVSD_TIME, IPVSD_EVENT, IPVSD_SERVICE, IPVSD_SERVER, IPVSD_REASON, IPVSD_SINCE, IPVSD_UP, \
             IPVSD_TOTAL, IPVSD_WEIGHT and IPVSD_QUORUM; what is not known is not set. It is executed as it is, without a \
-            shell, one event of a service after another, and killed with all that it started after its time-out (10 s).
+            shell, one event of a service after another, and killed with its process group after its time-out (10 s).
 
               ipvsd events --follow --json | jq 'select(.event == "server-down")'
 

@@ -14,17 +14,16 @@ struct MetricsListener: Service {
     private static let pause = Duration.seconds(5)
 
     func run() async throws {
-        await cancelWhenGracefulShutdown {
-            var problem = ""
-            while !Task.isCancelled {
-                let application = ControlServer.metricsApplication(
-                    director: director, address: address.address.description, port: Int(address.port), logger: logger)
-                do { try await application.run() } catch {
-                    if "\(error)" != problem { logger.error("serve metrics on \(address): \(error)") }
-                    problem = "\(error)"
-                }
-                try? await Task.sleep(for: Self.pause)
+        var problem = ""
+        while !Task.isCancelled, !Task.isShuttingDownGracefully {
+            let application = ControlServer.metricsApplication(
+                director: director, address: address.address.description, port: Int(address.port), logger: logger)
+            // It ends by itself at a graceful shutdown.
+            do { try await application.run() } catch {
+                if "\(error)" != problem { logger.error("serve metrics on \(address): \(error)") }
+                problem = "\(error)"
             }
+            try? await cancelWhenGracefulShutdown { try await Task.sleep(for: Self.pause) }
         }
     }
 }

@@ -15,7 +15,8 @@ struct EventTests {
     ) -> DirectorEvent {
         DirectorEvent(
             time: Date(timeIntervalSince1970: 1_700_000_000.25), kind: kind, service: service, server: server,
-            reason: "tcp:80: \"no\"\n\u{1B}answer\0", since: Date(timeIntervalSince1970: 1_699_999_000),
+            reason: "tcp:80: \"no\"\n\u{1B}answer\0\u{7F}\u{80}\u{9B}\u{9F}",
+            since: Date(timeIntervalSince1970: 1_699_999_000),
             standing: .init(up: 1, total: 2, weight: 3, quorum: 4))
     }
 
@@ -78,6 +79,18 @@ struct EventTests {
         }
         let text = String(decoding: try Self.event().json(), as: UTF8.self)
         #expect(text.contains("\"time\":\"2023-11-14T22:13:20.250Z\""), "\(text)")
+    }
+
+    /// Whatever the clock said, it is the same after being read again.
+    @Test func timesAreWholeMilliseconds() throws {
+        for microseconds in [0, 1, 499, 500, 999, 123_456, 250_000, 999_400, 999_999] + (0..<500).map({ $0 * 1_999 }) {
+            let time = Date(timeIntervalSince1970: 1_700_000_000 + Double(microseconds) / 1_000_000)
+            let event = DirectorEvent(
+                time: time, kind: .serviceUp, service: Self.service, standing: Self.event().standing)
+            #expect(abs(event.time.timeIntervalSince(time)) < 0.000_51)
+            let json = Data(try event.json())
+            #expect(try JSONDecoder().decode(DirectorEvent.self, from: json) == event, "\(microseconds)")
+        }
     }
 
     @Test func scriptsAreTold() {

@@ -111,6 +111,54 @@ struct ProbeLoopTests {
         }
     }
 
+    /// With four ports for each destination: what waits goes out when there is one, or ends without a word on the peer.
+    @Test func questionsWaitForPorts() async {
+        await #expect(processExitsWith: .success) {
+            guard clinux_unshare_network() == 0,
+                system("ip link set lo up && echo 40000 40003 >/proc/sys/net/ipv4/ip_local_port_range") == 0
+            else {
+                Issue.record("no namespace")
+                return
+            }
+            let timeouts: [Duration] =
+                Array(repeating: .seconds(1), count: 4) + Array(repeating: .milliseconds(200), count: 6)
+                + Array(repeating: .seconds(3), count: 2)
+            let questions = timeouts.enumerated().map {
+                ProbeLoopTests.question(UInt64($0.offset), .tcp(port: 9), Loopback.blackhole, timeout: $0.element)
+            }
+            let other = ProbeLoopTests.question(12, .tcp(port: 1), Loopback.way(to: Loopback.closed, mark: 1))
+            let answers = await ProbeLoopTests.ask(questions + [other])
+            #expect(answers.count == 13)
+            // Which has ports of its own.
+            #expect(answers.first?.question.id == 12 && answers.first?.outcome == .failed(ECONNREFUSED))
+            for answer in answers.dropFirst() {
+                let isShort = answer.question.timeout == .milliseconds(200)
+                #expect(answer.outcome == (isShort ? .notAsked(EADDRNOTAVAIL) : .timedOut))
+                #expect(answer.latency >= answer.question.timeout)
+                #expect((answer.result == nil) == isShort)
+                guard case .failed(let failure) = answer.verdict(at: .connect) else { continue }
+                #expect(failure.isOwn == isShort)
+                #expect((ProbeResult(.failed(failure)) == nil) == isShort)
+                if isShort { #expect(failure.reason.hasSuffix("Cannot assign requested address")) }
+            }
+        }
+    }
+
+    /// Pings have no descriptor that ends and makes room for others.
+    @Test func aPingWaitsForADescriptorOfItsOwn() async {
+        await #expect(processExitsWith: .success) {
+            _ = await ProbeLoopTests.ask([ProbeLoopTests.question(0, .ping)])
+            var limit = rlimit(rlim_cur: 3, rlim_max: 4096)
+            #expect(setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
+            let answers = await ProbeLoopTests.ask([ProbeLoopTests.question(1, .ping, timeout: .milliseconds(100))])
+            #expect(answers.map(\.outcome) == [.notAsked(EMFILE)])
+            async let waiting = ProbeLoopTests.ask([ProbeLoopTests.question(2, .ping)])
+            limit.rlim_cur = 4096
+            #expect(setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
+            #expect(await waiting.map(\.outcome) == [.answered])
+        }
+    }
+
     /// Connects and echoes carry the mark: a firewall of a network namespace drops one and no other.
     @Test func packetsAreMarked() async {
         await #expect(processExitsWith: .success) {

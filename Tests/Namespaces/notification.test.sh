@@ -203,6 +203,51 @@ test_reloads_tell_and_forget() {
     server_start rs3
 }
 
+test_a_reader_that_has_stopped_reading_keeps_nothing_from_ending() {
+    local port
+    {
+        echo "services:"
+        for port in {8001..8010}; do echo "  - {listeners: \"$VIP:$port\", servers: [$RS1, $RS2], check: none}"; done
+    } >"$LAB_DIR/ipvsd.yaml"
+    director_start --config "$LAB_DIR/ipvsd.yaml"
+    : >"$LAB_DIR/stuck"
+    LAB_VIA=nsenter spawn director "$LAB_DIR/stuck" "$PYTHON" -c "$STUCK" $RS2
+    local reader=$SPAWNED
+    wait_until 20 "a reader of more than the socket holds" grep -q stuck "$LAB_DIR/stuck"
+    local began=$(now_ms)
+    exits 0 ipvsd stop
+    wait_until 8 "the director's end" ended "$DIRECTOR_PID"
+    between $(($(now_ms) - began)) 0 $((8000 * LAB_SLOW)) "milliseconds until the end"
+    wait "$DIRECTOR_PID" || fail "the director's exit code: $?"
+    DIRECTOR_PID=
+    matches "$(director_log)" "removed everything" "the director's last word"
+    # It had been there until then.
+    not ended "$reader" || fail "the reader ended: $(<"$LAB_DIR/stuck")"
+    kill "$reader"
+}
+
+# Has a thousand events made, asks for them four times over and for those to come, and reads nothing.
+STUCK='
+import http.client, json, socket, sys, time
+cookie = int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder)
+def connected():
+    it = socket.socket(socket.AF_UNIX)
+    it.connect(f"/run/ipvsd/netns-{cookie}/control.sock")
+    return it
+http = http.client.HTTPConnection("ipvsd")
+http.sock = connected()
+for path in ["/drain", "/undrain"] * 50:
+    http.request("POST", path, json.dumps({"server": sys.argv[1], "force": True}))
+    assert http.getresponse().read()
+reader = connected()
+reader.sendall(b"GET /events HTTP/1.1\r\nHost: ipvsd\r\n\r\n" * 4 +
+               b"GET /events?follow=true HTTP/1.1\r\nHost: ipvsd\r\n\r\n")
+reader.recv(100)
+time.sleep(1)
+print("stuck", flush=True)
+time.sleep(100)
+'
+
 metric() { ipvsd metrics | sed -n "s/^$1 //p"; }
 
 test_metrics_say_what_status_says_and_others_can_read_them() {

@@ -62,12 +62,12 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
         reason: String? = nil, since: Date? = nil, standing: Standing
     ) {
         self.sequence = sequence
-        self.time = time
+        self.time = Date(timeIntervalSince1970: (time.timeIntervalSince1970 * 1000).rounded() / 1000)
         self.kind = kind
         self.service = service
         self.server = server
         // What others said may be in it; it goes to terminals, logs and environments.
-        self.reason = reason.map { String($0.unicodeScalars.filter { $0.value >= 32 && $0.value != 127 }) }
+        self.reason = reason.map { String($0.unicodeScalars.filter { $0.properties.generalCategory != .control }) }
         self.since = since
         self.standing = standing
     }

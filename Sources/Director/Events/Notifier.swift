@@ -9,7 +9,7 @@ final class Notifier: Sendable {
     private struct State {
         var queue = NotificationQueue()
         var counts = DirectorMetrics.Scripts()
-        var programs: [ServiceAddress: Program] = [:]
+        var programs: [ServiceAddress: ProgramRun] = [:]
         var isStopped = false
     }
 
@@ -46,21 +46,27 @@ final class Notifier: Sendable {
     }
 
     private func startWhatMay() {
-        while let item = state.withLock({ $0.isStopped ? nil : $0.queue.next() }) { start(item) }
+        while let (item, program) = next() { program.run { ending in self.ended(item, ending) } }
     }
 
-    private func start(_ item: NotificationQueue.Item) {
-        let service = item.event.service
-        let environment = item.event.environment.merging(["PATH": Program.path]) { own, _ in own }
-        let program = Program(
-            arguments: item.notification.command, environment: environment, deadline: item.notification.timeout)
-        state.withLock { $0.programs[service] = program }
-        program.run { ending in
-            self.ended(item, ending)
+    /// In one piece, so that `stop` finds whatever is going to run: what it killed before does not start.
+    private func next() -> (NotificationQueue.Item, ProgramRun)? {
+        state.withLock { state in
+            guard !state.isStopped, let item = state.queue.next() else { return nil }
+            let program = Self.program(for: item)
+            state.programs[item.event.service] = program
+            return (item, program)
         }
     }
 
-    private func ended(_ item: NotificationQueue.Item, _ ending: Program.Ending) {
+    private static func program(for item: NotificationQueue.Item) -> ProgramRun {
+        ProgramRun(
+            arguments: item.notification.command,
+            environment: item.event.environment.merging(["PATH": ProgramRun.path]) { own, _ in own },
+            deadline: item.notification.timeout)
+    }
+
+    private func ended(_ item: NotificationQueue.Item, _ ending: ProgramRun.Ending) {
         let told = "notify \(item.notification.command[0]) of \(item.event.kind.rawValue) of \(item.event.service)"
         for line in ending.lines { logger.info("\(told): \(line)") }
         if let failure = ending.failure { logger.error("\(told): \(failure)") }

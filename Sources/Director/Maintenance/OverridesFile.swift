@@ -26,10 +26,7 @@ struct OverridesFile {
 
     /// On the disk when this returns.
     func write(_ overrides: Overrides) throws {
-        guard !overrides.isEmpty else {
-            guard unlink(path) == 0 || errno == ENOENT else { throw SystemError("remove \(path)", code: errno) }
-            return
-        }
+        guard !overrides.isEmpty else { return try File.remove(path) }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         encoder.dateEncodingStrategy = .iso8601

@@ -6,9 +6,9 @@ internal import ServiceConfiguration
 
 /// What monitoring asks for.
 extension Director {
-    /// Nil until started.
+    /// Nil until started. Changes nothing, whoever asks.
     public func metrics() throws -> DirectorMetrics? {
-        guard let status = try status(), let dataPlane = running?.dataPlane else { return nil }
+        guard let status = try describe(), let dataPlane = running?.dataPlane else { return nil }
         let checks = checkStatistics.flatMap { service, statistics in
             // Checks that differ in what they expect alone have one name.
             Dictionary(statistics.map { ($0.key.name, $0.value) }, uniquingKeysWith: { $0.joined(with: $1) })

@@ -7,6 +7,8 @@ final class CheckProgress {
     var stage: CheckStage
     /// The host, or its service, has said something.
     var hostAnswered = false
+    /// It failed for want of something of this machine's own.
+    var isOwn = false
     /// What is known of the largest packet that passes.
     var pathMTU: Int?
     /// What reaching the deadline means, where it is no failure.
@@ -53,7 +55,9 @@ final class CheckProgress {
 
     /// What an operation of the present stage failed by.
     func fail(by error: any Error) {
-        if (error as? IOError)?.errnoCode == ECONNREFUSED { hostAnswered = true }
+        let code = (error as? IOError)?.errnoCode ?? 0
+        if code == ECONNREFUSED { hostAnswered = true }
+        if OwnShortage.codes.contains(code) { isOwn = true }
         fail("\(stage): \(CheckErrorText.text(error))")
     }
 
@@ -63,7 +67,8 @@ final class CheckProgress {
         case .failed(let reason):
             end(
                 .failed(
-                    CheckVerdict.Failure(stage: stage, reason: reason, hostAnswered: hostAnswered, pathMTU: pathMTU)))
+                    CheckVerdict.Failure(
+                        stage: stage, reason: reason, hostAnswered: hostAnswered, pathMTU: pathMTU, isOwn: isOwn)))
         }
     }
 

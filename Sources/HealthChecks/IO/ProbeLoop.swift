@@ -35,6 +35,9 @@ public final class ProbeLoop: Sendable {
             case timedOut
             /// An errno: the peer's (ECONNREFUSED, ECONNRESET), a router's, or the own machine's.
             case failed(Int32)
+            /// It could not go out until its time-out, for want of ports, descriptors or memory of the own machine's: an
+            /// errno. It says nothing about the peer.
+            case notAsked(Int32)
         }
 
         public var question: Question
@@ -65,7 +68,8 @@ public final class ProbeLoop: Sendable {
 
     private init() {}
 
-    /// Never waits. Where the process has no descriptors or ports left, questions wait for their turn.
+    /// Never waits. Where the process has no descriptors, or the machine no ports or memory left, questions wait: for one
+    /// of the loop's own that ends, or as long as their time-out.
     public func ask(_ questions: [Question], answersTo inbox: Inbox) {
         guard !questions.isEmpty else { return }
         let failure: Int32? = mailbox.withLock { mailbox in
@@ -109,7 +113,8 @@ public final class ProbeLoop: Sendable {
 }
 
 extension ProbeLoop.Answer {
-    public var result: ProbeResult {
+    /// Nil where it was not asked.
+    public var result: ProbeResult? {
         let probe: Probe =
             switch question.kind {
             case .ping: .ping
@@ -121,7 +126,13 @@ extension ProbeLoop.Answer {
         case .failed(let code):
             return .failure(
                 "\(probe) \(question.way): \(String(cString: strerror(code)))", hostAnswered: code == ECONNREFUSED)
+        case .notAsked: return nil
         }
+    }
+
+    /// Why it was not asked, where it was not.
+    public var shortage: String? {
+        if case .notAsked(let code) = outcome { OwnShortage.reason(code) } else { nil }
     }
 
     /// The same as a check's verdict; `stage` is what was waited for.
@@ -135,6 +146,8 @@ extension ProbeLoop.Answer {
                 CheckVerdict.Failure(
                     stage: stage, reason: "\(stage): \(String(cString: strerror(code)))",
                     hostAnswered: code == ECONNREFUSED))
+        case .notAsked(let code):
+            .failed(CheckVerdict.Failure(stage: .start, reason: OwnShortage.reason(code), isOwn: true))
         }
     }
 }

@@ -12,6 +12,21 @@ final class ProbeThread {
         var descriptor: Int32
     }
 
+    /// A question that did not go out, for want of something of this machine's own.
+    private struct Held {
+        var submission: ProbeLoop.Submission
+        /// When it was tried first.
+        var since: UInt64
+        var code: Int32
+
+        var deadline: UInt64 { since + submission.question.timeout.nanoseconds }
+    }
+
+    /// Between two attempts, in nanoseconds.
+    private static let retryPeriod = UInt64(20_000_000)
+    /// At one attempt, so that nobody else waits for long.
+    private static let retriesAtOnce = 256
+
     private static let bellKey = UInt64.max
     private static let echoBit = UInt64(1) << 63
     /// Ephemeral ports are some 28,000 (ip(7), ip_local_port_range).
@@ -27,9 +42,11 @@ final class ProbeThread {
     private var slots = Slots<Pending>()
     private var deadlines = Deadlines()
     private var echoes: EchoSockets
-    /// Have not gone out yet, for want of a descriptor; from `firstWaiting` on.
+    /// Have not gone out yet, for want of room; from `firstWaiting` on.
     private var waiting: [ProbeLoop.Submission] = []
     private var firstWaiting = 0
+    private var held: [Held] = []
+    private var retriesAt = UInt64(0)
     private var answers: [(inbox: ProbeLoop.Inbox, answer: ProbeLoop.Answer)] = []
 
     init(loop: ProbeLoop, epoll: Int32, bell: Int32) {
@@ -48,16 +65,19 @@ final class ProbeThread {
             let count = epoll_wait(epoll, &events, Int32(events.count), sleep())
             for event in events.prefix(max(0, Int(count))) { handle(event.data.u64) }
             expire()
+            retry()
             begin()
             deliver()
         }
     }
 
-    /// Milliseconds until the next deadline, rounded up; -1: none.
+    /// Milliseconds until the next deadline or attempt, rounded up; -1: none.
     private func sleep() -> Int32 {
-        guard let deadline = deadlines.first else { return -1 }
+        guard let time = [deadlines.first?.time, held.isEmpty ? nil : retriesAt].compactMap(\.self).min() else {
+            return -1
+        }
         let now = Self.now()
-        return deadline.time <= now ? 0 : Int32(clamping: (deadline.time - now + 999_999) / 1_000_000)
+        return time <= now ? 0 : Int32(clamping: (time - now + 999_999) / 1_000_000)
     }
 
     private static func now() -> UInt64 {
@@ -71,21 +91,61 @@ final class ProbeThread {
     private func begin() {
         while firstWaiting < waiting.count, connections < connectionLimit {
             let submission = waiting[firstWaiting]
-            let slot = slots.insert(Pending(submission: submission, began: Self.now(), descriptor: -1))
-            let code = begin(submission.question, slot: slot)
-            if code == EMFILE || code == ENFILE, connections > 0 {
+            let now = Self.now()
+            if let code = begin(submission, now: now) {
                 // One that ends makes room.
-                _ = slots.remove(slot)
-                break
+                if code == EMFILE || code == ENFILE, connections > 0 { break }
+                // Others may go out all the same: ports are used up for one destination, not for all.
+                if held.isEmpty { retriesAt = now + Self.retryPeriod }
+                held.append(Held(submission: submission, since: now, code: code))
             }
             firstWaiting += 1
-            if code != 0 {
-                finish(slot, .failed(code))
-            } else if let began = slots[slot]?.began {
-                deadlines.insert(Deadlines.Entry(time: began + submission.question.timeout.nanoseconds, slot: slot))
-            }
         }
         forgetBegun()
+    }
+
+    /// Those held go out, or end at their deadline without anything known about the peer.
+    private func retry() {
+        let now = Self.now()
+        guard !held.isEmpty, retriesAt <= now else { return }
+        retriesAt = now + Self.retryPeriod
+        for late in held where late.deadline <= now {
+            answers.append(
+                (
+                    late.submission.inbox,
+                    ProbeLoop.Answer(
+                        question: late.submission.question, outcome: .notAsked(late.code),
+                        latency: .nanoseconds(Int64(now - late.since)))
+                ))
+        }
+        held.removeAll { $0.deadline <= now }
+        let turn = held.prefix(Self.retriesAtOnce)
+        held.removeFirst(turn.count)
+        for var one in turn {
+            if connections < connectionLimit {
+                guard let code = begin(one.submission, now: now) else { continue }
+                one.code = code
+            }
+            held.append(one)
+        }
+    }
+
+    /// Nil, or what this machine is short of, an errno: then it has not gone out.
+    private func begin(_ submission: ProbeLoop.Submission, now: UInt64) -> Int32? {
+        let question = submission.question
+        let slot = slots.insert(Pending(submission: submission, began: now, descriptor: -1))
+        let code = begin(question, slot: slot)
+        if OwnShortage.codes.contains(code) {
+            _ = slots.remove(slot)
+            if case .ping = question.kind { echoes.forget(slot, way: question.way.socket) }
+            return code
+        }
+        if code != 0 {
+            finish(slot, .failed(code))
+        } else {
+            deadlines.insert(Deadlines.Entry(time: now + question.timeout.nanoseconds, slot: slot))
+        }
+        return nil
     }
 
     /// Not at every step, since it moves all the others.

@@ -23,6 +23,27 @@ public struct BootFile: Sendable, Hashable {
         return String(decoding: bytes.prefix(512), as: UTF8.self).contains(header)
     }
 
+    /// One of ours as it stands there; nil: there is none.
+    static func present(at path: String) -> BootFile? {
+        guard isOurs(path) else { return nil }
+        if let target = File.link(path) { return BootFile(path: path, contents: .link(to: target)) }
+        guard let bytes = try? File.read(path) else { return nil }
+        let isExecutable = access(path, X_OK) == 0
+        return BootFile(
+            path: path, contents: .text(String(decoding: bytes, as: UTF8.self), isExecutable: isExecutable))
+    }
+
+    /// Takes the place of what is there.
+    func write() throws(SystemError) {
+        switch contents {
+        case .text(let text, let isExecutable):
+            try File.replace(path, with: Array(text.utf8), mode: isExecutable ? 0o755 : 0o644)
+        case .link(let target):
+            unlink(path)
+            if symlink(target, path) != 0 { throw SystemError("link \(path)", code: errno) }
+        }
+    }
+
     var isWritten: Bool {
         switch contents {
         case .text(let text, _): File.link(path) == nil && (try? File.read(path)) == Array(text.utf8)

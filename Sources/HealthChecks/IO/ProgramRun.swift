@@ -5,7 +5,7 @@ internal import Synchronization
 /// One run of a program outside of checks, until its deadline: executed as it is, without a shell, in a process group
 /// of its own, with standard input from /dev/null and no descriptor of the daemon. When it ends, or at the deadline,
 /// the whole group is killed.
-package final class Program: Sendable {
+package final class ProgramRun: Sendable {
     package static let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
     /// Lines that are worth the log.

@@ -1,0 +1,24 @@
+/// A text that is gathered once for all who ask within `lifetime` of it, and never twice at a time.
+actor SharedText {
+    private let lifetime: Duration
+    private let gather: @Sendable () async throws -> String?
+    private var gathering: Task<String?, any Error>?
+    private var kept: (text: String?, since: ContinuousClock.Instant)?
+
+    init(lifetime: Duration, gather: @escaping @Sendable () async throws -> String?) {
+        self.lifetime = lifetime
+        self.gather = gather
+    }
+
+    func text() async throws -> String? {
+        if let gathering { return try await gathering.value }
+        if let kept, kept.since.duration(to: .now) < lifetime { return kept.text }
+        // A task of its own: whoever asked first may go away.
+        let task = Task { [gather] in try await gather() }
+        gathering = task
+        defer { gathering = nil }
+        let text = try await task.value
+        kept = (text, .now)
+        return text
+    }
+}
