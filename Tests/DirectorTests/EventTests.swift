@@ -81,15 +81,14 @@ struct EventTests {
         #expect(text.contains("\"time\":\"2023-11-14T22:13:20.250Z\""), "\(text)")
     }
 
-    /// Whatever the clock said, it is the same after being read again.
-    @Test func timesAreWholeMilliseconds() throws {
+    @Test func timesAreWholeMilliseconds() {
         for microseconds in [0, 1, 499, 500, 999, 123_456, 250_000, 999_400, 999_999] + (0..<500).map({ $0 * 1_999 }) {
             let time = Date(timeIntervalSince1970: 1_700_000_000 + Double(microseconds) / 1_000_000)
             let event = DirectorEvent(
                 time: time, kind: .serviceUp, service: Self.service, standing: Self.event().standing)
             #expect(abs(event.time.timeIntervalSince(time)) < 0.000_51)
-            let json = Data(try event.json())
-            #expect(try JSONDecoder().decode(DirectorEvent.self, from: json) == event, "\(microseconds)")
+            let milliseconds = event.time.timeIntervalSince1970 * 1000
+            #expect(abs(milliseconds - milliseconds.rounded()) < 0.01, "\(microseconds)")
         }
     }
 
