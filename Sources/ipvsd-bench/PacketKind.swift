@@ -50,7 +50,8 @@ struct PacketKind: Sendable {
     /// What has to have gone through before, one packet a flow each.
     var preparation: [[UInt8]] {
         if flows == nil || outcome == .passed { return [] }
-        return transport == .udp ? [datagram] : [segment([.syn]), segment([.ack])]
+        // A flow of one datagram gives way to others.
+        return transport == .udp ? [datagram, datagram] : [segment([.syn]), segment([.ack])]
     }
 
     private struct Flags: OptionSet {

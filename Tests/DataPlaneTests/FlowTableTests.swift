@@ -427,6 +427,30 @@ struct FlowTableTests {
         try expectExactCounts()
     }
 
+    /// Where many flows are in second buckets, every one that was recorded is found again, and once.
+    @Test func everyFlowOfAFullTableIsFound() throws {
+        var capacity = Capacity.roomy
+        capacity.flowBuckets = 64
+        let lab = try withPinDirectory { try Lab(directory: $0, capacity: capacity) }
+        try lab.apply(Self.configuration())
+        lab.plane.setHalfOpenLimit(0)
+        let flows = (0..<400).map {
+            FlowKey(
+                client: IPv4Address(0x0B00_0000 + UInt32($0) * 7919), clientPort: 4000, vip: Standard.main, port: 80)
+        }
+        var recorded: [FlowKey] = []
+        for flow in flows {
+            let moved = try lab.run(flow.packet([.syn])).moved
+            if moved == ["received": 1, "forwarded": 1] { recorded.append(flow) }
+        }
+        // Of 512 entries: without second buckets some 340 would have found one.
+        #expect(recorded.count > 380)
+        for flow in recorded {
+            #expect(try lab.run(flow.packet([.ack], payload: 1)).moved == ["received": 1, "forwarded": 1])
+        }
+        #expect(lab.recount() == lab.loads())
+    }
+
     /// The mark that sends packets there lasts as long as anything that is there.
     @Test func spillsAreForgottenWithTheirFlows() throws {
         try forgetOverflows()
