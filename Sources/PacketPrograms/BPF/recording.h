@@ -143,7 +143,7 @@ static __always_inline void forget(struct flow_entry hit)
 		count_load(server_of(hit.value), state_of(hit.value), -1);
 }
 
-/* Records the flow in place of `previous`, else of the readiest entry of its bucket. False: there was no room. */
+/* Records the flow in place of `previous`, else of the readiest entry of its two buckets. False: there was no room. */
 static __always_inline int record(struct packet *packet, const struct flow_reference *flow, struct flow_entry previous,
 				  __u32 server, __u32 state)
 {
