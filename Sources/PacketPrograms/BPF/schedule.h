@@ -9,17 +9,24 @@
 #include "tables.h"
 
 /* ip_vs_rr.c, ip_vs_wrr.c: who is overloaded loses the turn to the next. Where all are, no turn is taken. */
-static __always_inline __u32 by_turn(struct ipvsd_service *service, struct slice ring)
+static __always_inline __u32 after_turn(struct ipvsd_service *service, struct slice ring, __u32 position)
 {
-	__u64 turn = __sync_fetch_and_add(&service->cursor, 1);
-	__u32 id = slot(ring.first + (__u32)(turn % ring.size));
-	struct walk walk;
+	struct walk walk = walk_from(ring, position, 1);
 
-	if (is_available(id))
-		return id;
-	walk = walk_from(ring, turn % ring.size, 1);
 	__sync_fetch_and_add(&service->cursor, walk.chosen ? (__u64)walk.passed - 1 : -1ull);
 	return walk.chosen;
+}
+
+static __always_inline __u32 take_turn(struct ipvsd_service *service, struct slice ring)
+{
+	return __sync_fetch_and_add(&service->cursor, 1) % ring.size;
+}
+
+static __always_inline __u32 by_turn(struct ipvsd_service *service, struct slice ring)
+{
+	__u32 position = take_turn(service, ring), id = slot(ring.first + position);
+
+	return is_available(id) ? id : after_turn(service, ring, position);
 }
 
 struct search {
