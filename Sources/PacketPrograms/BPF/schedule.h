@@ -45,7 +45,7 @@ static __always_inline int has_less(const struct search *search, __u64 overhead,
 }
 
 /* One real server's turn. 1 ends the search. */
-static long consider(void *map, const __u32 *turn, __u8 *value, struct search *search)
+static __always_inline int consider(struct search *search, __u32 position)
 {
 	struct ipvsd_server *server;
 	struct ipvsd_load *load;
@@ -53,9 +53,9 @@ static long consider(void *map, const __u32 *turn, __u8 *value, struct search *s
 	__u64 overhead;
 	int better;
 
-	if (*turn >= search->size)
+	if (position >= search->size)
 		return 1;
-	id = slot(search->first + *turn);
+	id = slot(search->first + position);
 	server = bpf_map_lookup_elem(&servers, &id);
 	load = bpf_map_lookup_elem(&loads, &id);
 	if (!server || !load || !server->weight || is_overloaded(server, load))
@@ -90,6 +90,16 @@ static long consider(void *map, const __u32 *turn, __u8 *value, struct search *s
 	return 0;
 }
 
+#define COMPARISONS 8 /* in one turn: the call of a callback costs more than a comparison */
+
+static long consider_some(void *map, const __u32 *turn, __u8 *value, struct search *search)
+{
+	for (int i = 0; i < COMPARISONS; i++)
+		if (consider(search, *turn * COMPARISONS + i))
+			return 1;
+	return 0;
+}
+
 /* The first of equals, as in IPVS. */
 static __always_inline __u32 by_search(struct slice list)
 {
@@ -102,7 +112,7 @@ static __always_inline __u32 by_search(struct slice list)
 		.scheduler = list.scheduler,
 	};
 
-	bpf_for_each_map_elem(&turns, consider, &search, 0);
+	bpf_for_each_map_elem(&turns, consider_some, &search, 0);
 	return search.chosen;
 }
 
