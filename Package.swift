@@ -30,7 +30,7 @@ let package = Package(
         .executableTarget(
             name: "ipvsd",
             dependencies: [
-                "Control", "DataPlane", "Director", "Doctor", "HostState", "LoadBalancing", "Netlink",
+                "CLinux", "Control", "DataPlane", "Director", "Doctor", "HostState", "LoadBalancing", "Netlink",
                 "RealServerSetup", "ServiceConfiguration", "TunnelSetup",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),

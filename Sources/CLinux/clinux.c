@@ -255,26 +255,55 @@ int clinux_set_feature(const char *interface, const char *name, int on)
 	return -1;
 }
 
-int clinux_request_arp(int interface, const uint8_t mac[6], uint32_t sender, uint32_t target)
+static int send_arp_request(int descriptor, int interface, const uint8_t mac[6], uint32_t sender, uint32_t target)
 {
 	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ARP), .sll_ifindex = interface,
 				  .sll_halen = 6 };
 	struct ether_arp arp = { .ea_hdr = { htons(ARPHRD_ETHER), htons(ETH_P_IP), 6, 4, htons(ARPOP_REQUEST) } };
-	int descriptor = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int saved;
-	ssize_t sent;
 
-	if (descriptor < 0)
-		return -1;
 	memset(to.sll_addr, 0xff, 6);
 	memcpy(arp.arp_sha, mac, 6);
 	memcpy(arp.arp_spa, &sender, 4);
 	memcpy(arp.arp_tpa, &target, 4);
-	sent = sendto(descriptor, &arp, sizeof(arp), 0, (struct sockaddr *)&to, sizeof(to));
+	return sendto(descriptor, &arp, sizeof(arp), 0, (struct sockaddr *)&to, sizeof(to)) < 0 ? -1 : 0;
+}
+
+int clinux_request_arp(int interface, const uint8_t mac[6], uint32_t sender, uint32_t target)
+{
+	int descriptor = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int code, saved;
+
+	if (descriptor < 0)
+		return -1;
+	code = send_arp_request(descriptor, interface, mac, sender, target);
 	saved = errno;
 	close(descriptor);
 	errno = saved;
-	return sent < 0 ? -1 : 0;
+	return code;
+}
+
+int clinux_announce(int interface, const uint8_t mac[6], const uint32_t *addresses, int count)
+{
+	int descriptor = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int sent = 0, saved;
+
+	if (descriptor < 0)
+		return 0;
+	while (sent < count && !send_arp_request(descriptor, interface, mac, addresses[sent], addresses[sent]))
+		sent++;
+	saved = errno;
+	close(descriptor);
+	errno = saved;
+	return sent;
+}
+
+int clinux_flush_standard_output(void)
+{
+	int lost = ferror(stdout);
+
+	if (fflush(stdout))
+		return errno;
+	return lost ? EIO : 0;
 }
 
 uint64_t clinux_effective_capabilities(void)

@@ -14,7 +14,8 @@ public enum EventLine: Sendable {
 
 extension ControlClient {
     /// Calls `body` for each event, oldest first, and does not read on before it returns. `last`: at most so many of
-    /// those that are kept. Without `follows` it returns behind the newest one, else when the daemon ends.
+    /// those that are kept. Without `follows` it returns behind the newest one, else when the daemon ends. Throws
+    /// `Silence` where the daemon does not answer.
     public func events(
         follows: Bool, last: Int, service: String?, server: String?, _ body: (EventLine) throws -> Void
     ) async throws {
@@ -24,6 +25,7 @@ extension ControlClient {
         let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton).connectTimeout(timeout)
             .connect(unixDomainSocketPath: socket) { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(SilenceLimit(first: timeout))
                     try channel.pipeline.syncOperations.addHTTPClientHandlers()
                     return try NIOAsyncChannel<HTTPClientResponsePart, HTTPClientRequestPart>(
                         wrappingChannelSynchronously: channel)
@@ -71,5 +73,49 @@ extension ControlClient {
         return .event(
             try JSONDecoder().decode(DirectorEvent.self, from: Data(bytes)),
             json: String(decoding: bytes, as: UTF8.self))
+    }
+}
+
+/// Gives up on a daemon that says nothing while it is listened to: not while the reader has no time for it.
+private final class SilenceLimit: ChannelDuplexHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundIn = ByteBuffer
+
+    /// Three of the server's signs of life.
+    private static let later = TimeAmount.seconds(30)
+
+    private var limit: TimeAmount
+    private var end: Scheduled<Void>?
+
+    /// `first`: for the beginning of the answer.
+    init(first: TimeAmount) { limit = first }
+
+    func read(context: ChannelHandlerContext) {
+        if end == nil {
+            let limit = limit
+            let channel = context.channel
+            end = context.eventLoop.scheduleTask(in: limit) {
+                channel.pipeline.fireErrorCaught(
+                    ControlClient.Silence(seconds: limit.nanoseconds / 1_000_000_000, isVoid: false))
+                channel.close(promise: nil)
+            }
+        }
+        context.read()
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        rest()
+        limit = Self.later
+        context.fireChannelRead(data)
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        rest()
+        context.fireChannelInactive()
+    }
+
+    private func rest() {
+        end?.cancel()
+        end = nil
     }
 }

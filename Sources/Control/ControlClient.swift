@@ -15,6 +15,13 @@ public struct ControlClient: Sendable {
         public var description: String { status == 503 ? "the director is still starting" : "HTTP status \(status)" }
     }
 
+    /// The daemon said nothing in time.
+    public struct Silence: Error {
+        public let seconds: Int64
+        /// What was asked is void with the connection: see `ControlContext`.
+        public let isVoid: Bool
+    }
+
     let socket: String
     let timeout: TimeAmount
 
@@ -95,7 +102,8 @@ public struct ControlClient: Sendable {
             answer.fail(error)
             throw error
         }
-        let deadline = eventLoop.scheduleTask(in: timeout) { answer.fail(ChannelError.connectTimeout(timeout)) }
+        let silence = Silence(seconds: timeout.nanoseconds / 1_000_000_000, isVoid: method == .POST)
+        let deadline = eventLoop.scheduleTask(in: timeout) { answer.fail(silence) }
         defer { deadline.cancel() }
         let head = HTTPRequestHead(
             version: .http1_1, method: method, uri: uri,

@@ -10,7 +10,7 @@ internal import ServiceLifecycle
 extension ControlServer {
     static let silence = Duration.seconds(10)
 
-    static func addEvents(to router: Router<BasicRequestContext>, director: Director) {
+    static func addEvents(to router: Router<ControlContext>, director: Director) {
         router.get("/events") { request, _ -> Response in
             let query = request.uri.queryParameters
             let filter: EventRing.Filter

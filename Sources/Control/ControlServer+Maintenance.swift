@@ -6,7 +6,7 @@ internal import Hummingbird
 /// Maintenance by hand over HTTP. A refusal is a `DirectorError` as JSON: 400 for a bad value, 409 for a service that
 /// would be left with too little.
 extension ControlServer {
-    static func addMaintenance(to router: Router<BasicRequestContext>, director: Director) {
+    static func addMaintenance(to router: Router<ControlContext>, director: Director) {
         router.post("/drain") { request, _ in
             let wanted = try await body(of: request)
             return await answer { try await director.drain(wanted) }

@@ -7,12 +7,12 @@ internal import NIOCore
 
 /// Metrics over HTTP, on the control socket and, where asked for, over TCP.
 extension ControlServer {
-    static func addMetrics(to router: Router<BasicRequestContext>, director: Director) {
+    static func addMetrics(to router: Router<ControlContext>, director: Director) {
         addMetrics(to: router) { try await text(of: director) }
     }
 
     private static func addMetrics(
-        to router: Router<BasicRequestContext>, text: @escaping @Sendable () async throws -> String?
+        to router: Router<ControlContext>, text: @escaping @Sendable () async throws -> String?
     ) {
         router.get("/metrics") { _, _ -> Response in
             guard let text = try await text() else { throw HTTPError(.serviceUnavailable) }
@@ -30,7 +30,7 @@ extension ControlServer {
     public static func metricsApplication(
         director: Director, address: String, port: Int, logger: Logger
     ) -> some ApplicationProtocol {
-        let router = Router()
+        let router = Router(context: ControlContext.self)
         let shared = SharedText(lifetime: .seconds(1)) { try await text(of: director) }
         addMetrics(to: router) { try await shared.text() }
         var quiet = logger

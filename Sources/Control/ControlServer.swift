@@ -5,7 +5,8 @@ internal import HTTPTypes
 public import Hummingbird
 public import Logging
 
-/// The daemon's HTTP API on a Unix socket that only root may open.
+/// The daemon's HTTP API on a Unix socket that only root may open. A POST whose client has closed its socket before it
+/// is begun is not carried out.
 ///
 ///     GET  /status          DirectorStatus as JSON; 503 until the director forwards
 ///     POST /reload          reads the configuration file again; 409 with a ReloadRefusal: nothing changed
@@ -21,7 +22,8 @@ public enum ControlServer {
         reload: @escaping @Sendable () async -> Result<String, ReloadRefusal>,
         stop: @escaping @Sendable (_ keep: Bool) async -> Void
     ) -> some ApplicationProtocol {
-        let router = Router()
+        let router = Router(context: ControlContext.self)
+        router.add(middleware: OnlyWhileAwaited())
         router.get("/status") { _, _ -> Response in
             guard let status = try await director.status() else { throw HTTPError(.serviceUnavailable) }
             return json(try status.json())

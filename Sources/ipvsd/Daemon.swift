@@ -14,19 +14,42 @@ struct Daemon {
     private let lock: FileLock
 
     /// Takes the lock; with a configuration to take over with it asks the daemon that holds it to end and leave the
-    /// data plane, once it is clear that nothing else is in the way.
+    /// data plane, once it is clear that nothing else is in the way. One that has said yes is waited for; one that has
+    /// not goes on as it was.
     static func claim(_ instance: InstancePaths, replacing wanted: DirectorConfiguration?) async throws -> Daemon {
+        // By default it ends a process; `ReloadOnHangup` takes it from the start on.
+        signal(SIGHUP, SIG_IGN)
         if let daemon = try attempt(instance) { return daemon }
+        let pid = pid(instance)
         guard let wanted else {
-            throw Failure(.alreadyRunning, "already running with pid \(pid(instance)) (--replace takes over)")
+            throw Failure(.alreadyRunning, "already running with pid \(pid) (--replace takes over)")
         }
         try Director.preflight(wanted, instance: instance)
-        try? await ControlClient(socket: instance.controlSocket).stop(keep: true)
-        for _ in 0..<500 {
-            if let daemon = try attempt(instance) { return daemon }
-            try await Task.sleep(for: .milliseconds(10))
+        if let daemon = try await askToHandOver(instance, pid: pid) { return daemon }
+        guard let lock = try await Ending(instance: instance, pid: pid).lock() else {
+            throw Failure(.alreadyRunning, "pid \(Self.pid(instance)) has taken over from pid \(pid) meanwhile")
         }
-        throw Failure(.alreadyRunning, "pid \(pid(instance)) did not hand over within 5 s")
+        return Daemon(instance: instance, lock: lock)
+    }
+
+    /// Until it has said yes, or is gone: then the result is this process's.
+    private static func askToHandOver(_ instance: InstancePaths, pid: String) async throws -> Daemon? {
+        let deadline = ContinuousClock.now + .seconds(5)
+        while true {
+            do {
+                try await ControlClient(socket: instance.controlSocket).stop(keep: true)
+                return nil
+            } catch is ControlClient.Silence {
+                throw Failure(.alreadyRunning, "pid \(pid) does not answer: it is not replaced, and goes on as it was")
+            } catch {
+                // It is about to listen, or ends by itself.
+                if let daemon = try attempt(instance) { return daemon }
+                guard ContinuousClock.now < deadline else {
+                    throw Failure(.alreadyRunning, "pid \(pid) took no request to hand over within 5 s")
+                }
+                try await Task.sleep(for: .milliseconds(20))
+            }
+        }
     }
 
     private static func attempt(_ instance: InstancePaths) throws -> Daemon? {
@@ -53,7 +76,8 @@ struct Daemon {
         fclose(file)
     }
 
-    /// `file` is where the configuration is from, and is read again on SIGHUP and by `ipvsd reload`.
+    /// `file` is where the configuration is from, and is read again on SIGHUP and by `ipvsd reload`; nil: both are
+    /// refused.
     func run(_ configuration: DirectorConfiguration, file: String?, logger: Logger) async throws {
         try writePID()
         let director = Director(configuration: configuration, instance: instance, logger: logger)
@@ -75,8 +99,8 @@ struct Daemon {
                 services: [
                     .init(service: DirectorService(director: director)),
                     .init(service: control),
-                ] + metrics.map { .init(service: $0) }
-                    + (file == nil ? [] : [.init(service: ReloadOnHangup(reloader: reloader))]),
+                    .init(service: ReloadOnHangup(reloader: reloader)),
+                ] + metrics.map { .init(service: $0) },
                 gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet))
         handOver.onRequest { keepsDataPlane in
             keep.withLock { $0 = keepsDataPlane }

@@ -108,20 +108,20 @@ struct Undrain: AsyncParsableCommand {
     }
 }
 
-/// Asks the daemon, and says so where there is none.
+/// Asks the daemon, and says so where there is none or it does not answer.
 struct Maintenance {
     private let client: ControlClient
-    private let socket: String
+    private let instance: InstancePaths
 
     init(_ common: CommonOptions) throws {
         try requireRoot()
-        socket = try common.instance().controlSocket
-        client = ControlClient(socket: socket)
+        instance = try common.instance()
+        client = ControlClient(socket: instance.controlSocket)
     }
 
     func ask<Answer>(_ body: (ControlClient) async throws -> Answer) async throws -> Answer {
         do { return try await body(client) } catch let error as DirectorError { throw error } catch {
-            throw Failure(.noDaemon, "no director runs here (\(socket): \(error))")
+            throw try Failure.unanswered(error, instance)
         }
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CLinux
 import Director
 import Glibc
 import HostState
@@ -12,6 +13,8 @@ struct Failure: Error, CustomStringConvertible {
         case kernel = 71
         case alreadyRunning = 75
         case noPrivilege = 77
+        /// Not all could be printed.
+        case output = 74
         /// There is no daemon.
         case noDaemon = 3
         /// Of `drain` alone: connections are left at the time-out.
@@ -43,16 +46,25 @@ struct Failure: Error, CustomStringConvertible {
 
     /// Prints the line and ends the command with the code.
     func report() -> ExitCode {
-        let lines = description.split(separator: "\n").map { "ipvsd: \($0)\n" }.joined()
-        let bytes = Array(lines.utf8)
-        _ = write(STDERR_FILENO, bytes, bytes.count)
+        Self.write(description)
         return ExitCode(code.rawValue)
+    }
+
+    /// On standard error, a line for each of the text's.
+    static func write(_ text: String) {
+        let bytes = Array(text.split(separator: "\n").map { "ipvsd: \($0)\n" }.joined().utf8)
+        _ = Glibc.write(STDERR_FILENO, bytes, bytes.count)
     }
 }
 
-/// Runs a command's body and turns its failure into a line and an exit code.
+/// Runs a command's body and turns its failure into a line and an exit code. What could not be printed is one, too.
 func reporting<Result>(_ body: () async throws -> Result) async throws -> Result {
-    do { return try await body() } catch let failure as Failure {
+    do {
+        let result = try await body()
+        let code = clinux_flush_standard_output()
+        if code != 0 { throw Failure(.output, "write to standard output: \(String(cString: strerror(code)))") }
+        return result
+    } catch let failure as Failure {
         throw failure.report()
     } catch let error as DirectorError {
         throw Failure(error).report()

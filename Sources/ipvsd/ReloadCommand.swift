@@ -9,7 +9,7 @@ struct Reload: AsyncParsableCommand {
         discussion: """
             The change is made as a whole, without losing connections of what stays, or not at all: then the errors \
             are printed, the exit code is that of a start with them (64 for the file's own), and the director goes on \
-            as before. Exit code 3: no daemon runs.
+            as before. Exit code 3: no daemon runs, or it does not answer.
             """)
 
     @OptionGroup var common: CommonOptions
@@ -24,7 +24,7 @@ struct Reload: AsyncParsableCommand {
             } catch let refusal as ReloadRefusal {
                 throw Failure(Failure.Code(rawValue: refusal.code) ?? .kernel, refusal.message)
             } catch {
-                throw Failure(.noDaemon, "no director runs here (\(instance.controlSocket): \(error))")
+                throw try Failure.unanswered(error, instance)
             }
         }
     }

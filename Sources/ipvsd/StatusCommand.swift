@@ -7,7 +7,7 @@ import HostState
 struct Status: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show services, real servers and counters, in the manner of 'ipvsadm -Ln --stats'.",
-        discussion: "Exit code 3: no daemon runs. What the kernel's maps say is printed all the same, if there are any."
+        discussion: "Exit code 3: no daemon answers. What the kernel's maps say is printed all the same, if there are any."
     )
 
     @Flag(help: "Print JSON.")
@@ -25,10 +25,9 @@ struct Status: AsyncParsableCommand {
             } catch let refusal as ControlClient.Refusal {
                 throw Failure(.noDaemon, "\(refusal)")
             } catch {
-                let running = try FileLock(path: instance.lock, create: false) == nil
-                let why = running ? "the daemon (pid \(Daemon.pid(instance))) does not answer" : "no daemon is running"
+                let why = try Failure.unanswered(error, instance).description
                 guard let status = try Director.pinnedStatus(instance: instance) else {
-                    throw Failure(.noDaemon, "\(why), and there is no data plane")
+                    throw Failure(.noDaemon, "\(why); there is no data plane")
                 }
                 try show(status)
                 throw Failure(.noDaemon, "\(why); this is what the data plane says by itself")

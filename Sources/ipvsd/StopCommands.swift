@@ -7,7 +7,12 @@ import HostState
 /// `ipvsd stop`: ends the daemon.
 struct Stop: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "End the director and remove what it put into this machine.")
+        abstract: "End the director and remove what it put into this machine.",
+        discussion: """
+            Waits until it has ended, for \(Ending.patience.components.seconds) s at most; with thousands of VIPs it takes a while.
+
+            Exit codes: 3 no daemon runs, or it does not answer, 71 it has not ended in that time, 77 no privilege.
+            """)
 
     @Flag(help: "Leave the data plane forwarding; the next start takes it over.")
     var keep = false
@@ -18,20 +23,16 @@ struct Stop: AsyncParsableCommand {
         try await reporting {
             try requireRoot()
             let instance = try common.instance()
+            let pid = Daemon.pid(instance)
             do { try await ControlClient(socket: instance.controlSocket).stop(keep: keep) } catch {
-                throw Failure(.noDaemon, "no director runs here (\(instance.controlSocket): \(error))")
+                throw try Failure.unanswered(error, instance)
             }
-            // It holds the lock until it is done.
-            for _ in 0..<1000 {
-                if let lock = try FileLock(path: instance.lock) {
-                    lock.removeFile()
-                    instance.removeRunDirectoryIfEmpty()
-                    print(keep ? "stopped; the data plane goes on forwarding" : "stopped")
-                    return
-                }
-                try await Task.sleep(for: .milliseconds(10))
+            guard let lock = try await Ending(instance: instance, pid: pid).lock() else {
+                return print("stopped; another director, with pid \(Daemon.pid(instance)), runs here now")
             }
-            throw Failure(.kernel, "the director (pid \(Daemon.pid(instance))) did not end within 10 s")
+            lock.removeFile()
+            instance.removeRunDirectoryIfEmpty()
+            print(keep ? "stopped; the data plane goes on forwarding" : "stopped")
         }
     }
 }
@@ -39,9 +40,12 @@ struct Stop: AsyncParsableCommand {
 /// `ipvsd cleanup`: removes what a dead director left.
 struct Cleanup: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Remove everything that a director left in this machine, without one running.")
+        abstract: "Remove everything that a director left in this machine, without one running.",
+        discussion: """
+            Exit codes: 71 not everything could be removed (another run tries again), 75 a director runs, 77 no privilege.
+            """)
 
-    @Flag(help: "Print what would be removed.")
+    @Flag(help: "Print what would be removed, one thing a line.")
     var dryRun = false
 
     @OptionGroup var common: CommonOptions

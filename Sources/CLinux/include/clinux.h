@@ -56,6 +56,11 @@ int clinux_enable_gro(const char *interface);
 /* Broadcasts an ARP request for target; with target = sender an announcement (RFC 5227 section 3). Addresses in network
  * byte order. */
 int clinux_request_arp(int interface, const uint8_t mac[6], uint32_t sender, uint32_t target);
+/* Broadcasts an announcement of each address, by one socket: closing one takes an RCU grace period. Returns how many were
+ * sent; fewer than count with errno of the one behind them. Addresses in network byte order. */
+int clinux_announce(int interface, const uint8_t mac[6], const uint32_t *addresses, int count);
+/* Writes out what stdio still holds of standard output. 0, or the errno for which some of it was lost. */
+int clinux_flush_standard_output(void);
 /* Asks the link who has target, three times within the time-out, and collects the MAC addresses that answer, each once.
  * sender 0 makes it a probe (RFC 5227 section 2.1.1), which changes nobody's neighbour table. Returns how many there
  * are, at most capacity. Addresses in network byte order. */

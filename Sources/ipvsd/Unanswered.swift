@@ -1,0 +1,18 @@
+import Control
+import HostState
+
+extension Failure {
+    /// What it means that a request got no answer: no daemon is there, or one that does not talk.
+    static func unanswered(_ error: any Error, _ instance: InstancePaths) throws -> Failure {
+        if let refusal = error as? ControlClient.Refusal { return Failure(.noDaemon, "\(refusal)") }
+        if try FileLock(path: instance.lock, create: false) != nil {
+            return Failure(.noDaemon, "no director runs here (nobody listens on \(instance.controlSocket))")
+        }
+        let daemon = "the director (pid \(Daemon.pid(instance)))"
+        guard let silence = error as? ControlClient.Silence else {
+            return Failure(.noDaemon, "\(daemon) is starting or ending, and takes no requests")
+        }
+        let consequence = silence.isVoid ? "; it will not do what it has not begun" : ""
+        return Failure(.noDaemon, "\(daemon) does not answer (for \(silence.seconds) s)\(consequence)")
+    }
+}
