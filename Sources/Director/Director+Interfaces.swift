@@ -64,10 +64,29 @@ extension Director {
                 logger.warning(
                     "\(device.name) has no native XDP (\(error)): falling back to generic, which is slower")
             } catch let error as BPFError {
-                throw DirectorError(.kernel, "attach director to \(device.name) in \(mode.rawValue) mode: \(error)")
+                throw DirectorError(
+                    .kernel,
+                    "attach director to \(device.name) in \(mode.rawValue) mode: \(error)\(Self.advice(error, device, mode))"
+                )
             }
         }
         preconditionFailure("an attachment has a mode")
+    }
+
+    /// Drivers have whole frames in one page for native XDP: for a veth those that its peer sends, with 256 bytes before
+    /// and a skb_shared_info behind (veth_xdp_set); others take a little more or less.
+    private static let largestMTU: UInt32 = 3506
+
+    private static func advice(_ error: BPFError, _ device: Link, _ mode: XDPMode) -> String {
+        guard mode == .native, [ERANGE, EINVAL, EOPNOTSUPP].contains(error.code) else { return "" }
+        if device.kind == "veth" {
+            guard error.code == ERANGE else { return "" }
+            return "; the MTU of its peer (here it is \(device.mtu)) is too large for native XDP, where a frame has to fit "
+                + "into a page: \(largestMTU) is the largest; at both ends: 'ip link set dev \(device.name) mtu \(largestMTU)'"
+        }
+        guard device.mtu > largestMTU else { return "" }
+        return "; its MTU of \(device.mtu) is too large for native XDP, where a frame has to fit into a page: at most about "
+            + "\(largestMTU) by driver; 'ip link set dev \(device.name) mtu \(largestMTU)', or --xdp generic, which is slower"
     }
 
     /// A bond's generic hook comes after its members have merged frames (GRO). A device that has the hook itself
@@ -193,10 +212,11 @@ extension Director {
         }
         guard configuration.managesAddress else { return }
         let present = Set(try socket.addresses().map(\.address))
-        for (vip, link) in homes where !present.contains(vip) {
-            try journal.make(.address(interface: link.name, address: vip, prefixLength: 32)) {
-                try socket.addAddress(vip, prefixLength: 32, to: link.index)
-            }
+        let missing = homes.filter { !present.contains($0.key) }.sorted { $0.key < $1.key }
+        try journal.make(
+            missing.map { (.address(interface: $1.name, address: $0, prefixLength: 32), ($0, $1)) }
+        ) { vip, link in
+            try socket.addAddress(vip, prefixLength: 32, to: link.index)
         }
     }
 
@@ -209,10 +229,11 @@ extension Director {
     /// Gratuitous ARP: neighbours that knew another holder of a VIP learn of this one.
     private func announce(on link: Link) {
         guard configuration.managesAddress, let mac = link.address else { return }
-        for vip in vips {
-            if clinux_request_arp(link.index, mac.bytes, vip.bigEndian, vip.bigEndian) != 0 {
-                logger.warning("announce \(vip) on \(link.name): \(String(cString: strerror(errno)))")
-            }
+        let vips = vips.sorted()
+        let sent = Int(clinux_announce(link.index, mac.bytes, vips.map(\.bigEndian), Int32(vips.count)))
+        if sent < vips.count {
+            let rest = vips.count - sent > 1 ? " and \(vips.count - sent - 1) more" : ""
+            logger.warning("announce \(vips[sent])\(rest) on \(link.name): \(String(cString: strerror(errno)))")
         }
     }
 

@@ -63,12 +63,13 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
         }
     }
 
-    /// True if both are about the same thing: then the first to be journalled knows what was there originally.
-    func concernsTheSame(as other: Change) -> Bool {
-        switch (self, other) {
-        case (.sysctl(let key, _), .sysctl(let otherKey, _)): key == otherKey
-        case (.linkUp(let name, _), .linkUp(let otherName, _)): name == otherName
-        default: self == other
+    /// What it is about, the same for all changes of one thing: the first of them to be journalled knows what was there
+    /// originally.
+    var subject: Change {
+        switch self {
+        case .sysctl(let key, _): .sysctl(key: key, original: "")
+        case .linkUp(let name, _): .linkUp(name: name, wasUp: false)
+        default: self
         }
     }
 

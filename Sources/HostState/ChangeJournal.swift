@@ -2,69 +2,64 @@ internal import FoundationEssentials
 import Glibc
 
 /// Everything that was changed on the machine, kept in a file so that any later process can put it back. An entry is
-/// on the disk before its change is made; the file is replaced whole, so a kill at any moment loses nothing. Hold
-/// a lock of the instance's while using one.
+/// on the disk before its change is made. What is added goes to the file's end, as one line, and a line that was cut off
+/// there tells of changes that were never made: a kill at any moment loses nothing. Hold a lock of the instance's
+/// while using one.
 public final class ChangeJournal {
-    private struct Contents: Codable {
-        var version = 1
-        var changes: [Change]
-    }
-
     private let path: String
-    /// In the order they were made.
-    public private(set) var changes: [Change]
+    /// In the order they were made; nil: undone.
+    private var slots: [Change?] = []
+    /// Where each is, by its subject.
+    private var positions: [Change: Int] = [:]
+    /// Whether the file's end is known to be the end of a line.
+    private var mayAppend = false
+    /// Changes that the file tells of, those that were undone counted twice.
+    private var told = 0
 
     /// Goes on with the journal that is there. Creates the directory (0700), not the file.
     public init(path: String) throws {
         try File.makeDirectory(File.parent(of: path))
         self.path = path
-        self.changes = try Self.read(path: path)
+        _ = add(try Self.read(path: path))
     }
 
     /// Nothing where there is no such file.
     public static func read(path: String) throws -> [Change] {
         guard File.exists(path) else { return [] }
-        let bytes = try File.read(path)
-        do {
-            let contents = try JSONDecoder().decode(Contents.self, from: Data(bytes))
-            guard contents.version == 1 else {
-                throw SystemError("read \(path)", code: EPROTO, detail: "written by another version of ipvsd")
-            }
-            return contents.changes
-        } catch let error as DecodingError {
-            throw SystemError("read \(path)", code: EPROTO, detail: "\(error)")
-        }
+        return try JournalText.changes(try File.read(path), of: path)
     }
+
+    /// In the order they were made.
+    public var changes: [Change] { slots.compactMap(\.self) }
 
     /// Makes a change. If something about the same thing is journalled already, that stays, as it holds the original;
     /// otherwise an `apply` that fails takes its entry back.
     public func make(_ change: Change, _ apply: () throws -> Void) throws {
-        let change = change.canonical
-        let isNew = !changes.contains { $0.concernsTheSame(as: change) }
-        if isNew {
-            changes.append(change)
-            do {
-                try write()
-            } catch {
-                changes.removeLast()
+        try make([(change, ())]) { try apply() }
+    }
+
+    /// Makes changes, each of something else, one after another, after all of them have been written down at once. Where
+    /// `apply` fails, what it has done until then stays.
+    public func make<Detail>(_ wanted: [(Change, Detail)], _ apply: (Detail) throws -> Void) throws {
+        let added = add(wanted.map(\.0.canonical))
+        do { try write(.init(made: added)) } catch {
+            remove(added)
+            throw error
+        }
+        for (index, (_, detail)) in wanted.enumerated() {
+            do { try apply(detail) } catch {
+                let rest = Set(wanted[index...].map(\.0.canonical))
+                let unmade = added.filter(rest.contains)
+                remove(unmade)
+                try? write(.init(undone: unmade))
                 throw error
             }
-        }
-        do {
-            try apply()
-        } catch {
-            if isNew {
-                changes.removeAll { $0 == change }
-                try? write()
-            }
-            throw error
         }
     }
 
     /// The entry about the same thing as `change`, if there is one.
     public func entry(for change: Change) -> Change? {
-        let change = change.canonical
-        return changes.first { $0.concernsTheSame(as: change) }
+        positions[change.canonical.subject].flatMap { slots[$0] }
     }
 
     /// Undoes one change, by the original that is journalled, and forgets it. Nothing happens where it is not
@@ -72,8 +67,8 @@ public final class ChangeJournal {
     public func undo(_ change: Change) throws {
         guard let entry = entry(for: change) else { return }
         try entry.undo()
-        changes.removeAll { $0 == entry }
-        try write()
+        remove([entry])
+        try write(.init(undone: [entry]))
     }
 
     /// Undoes everything, the latest first. What fails is reported, stays in the journal, and stops nothing else.
@@ -84,6 +79,7 @@ public final class ChangeJournal {
 
     /// The same but for `earlier`: takes back what one run did, given the `changes` from before it.
     public func undoAll(except earlier: [Change], report: (Change, (any Error)?) -> Void) -> Bool {
+        let earlier = Set(earlier)
         var complete = true
         for change in changes.reversed() where !earlier.contains(change) {
             do {
@@ -97,16 +93,48 @@ public final class ChangeJournal {
         return complete
     }
 
-    private func write() throws(SystemError) {
-        if changes.isEmpty {
-            try File.remove(path)
-            return
+    // MARK: In memory
+
+    /// Those about something new.
+    private func add(_ changes: [Change]) -> [Change] {
+        changes.filter { change in
+            guard positions[change.subject] == nil else { return false }
+            positions[change.subject] = slots.count
+            slots.append(change)
+            return true
         }
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
-        guard let data = try? encoder.encode(Contents(changes: changes)) else {
-            throw SystemError("write \(path)", code: EINVAL)
+    }
+
+    private func remove(_ changes: [Change]) {
+        for change in changes {
+            if let position = positions.removeValue(forKey: change.subject) { slots[position] = nil }
         }
-        try File.replace(path, with: Array(data))
+    }
+
+    // MARK: In the file
+
+    private func write(_ record: JournalText.Record) throws(SystemError) {
+        if positions.isEmpty {
+            mayAppend = false
+            return try File.remove(path)
+        }
+        if record.isEmpty { return }
+        told += record.count
+        guard mayAppend, told <= 2 * positions.count + 1000, File.exists(path) else { return try writeAnew() }
+        mayAppend = false
+        // A removal that a power cut forgets is undone once more, as what is gone already is no failure.
+        try File.write(
+            try JournalText.line(record), to: path, flags: O_APPEND, synchronized: !record.made.isEmpty)
+        mayAppend = true
+    }
+
+    /// The file is replaced whole.
+    private func writeAnew() throws(SystemError) {
+        slots = changes
+        positions = Dictionary(uniqueKeysWithValues: slots.enumerated().map { ($1!.subject, $0) })
+        mayAppend = false
+        try File.replace(path, with: try JournalText.file(of: changes))
+        told = slots.count
+        mayAppend = true
     }
 }

@@ -39,6 +39,30 @@ test_taken_over_with_replace_20_times_under_load() {
     download_correct long
 }
 
+# One address, and one line of the journal, for each.
+test_a_thousand_vips_come_and_go() {
+    local before
+    before=$(machine_state director)
+    {
+        echo "services:"
+        for ((i = 0; i < 1000; i++)); do
+            echo "- {listeners: \"10.1.$((i / 250)).$((i % 250 + 1)):80\", servers: [$RS1], check: none}"
+        done
+    } >"$LAB_DIR/many.yaml"
+    director_start --config "$LAB_DIR/many.yaml"
+    equal "$(ip -n "$(ns director)" -o addr show dev eth0 | grep -c ' 10\.1\.')" 1000 "VIPs on eth0"
+    director_kill
+    # The journal of a daemon that was killed names them all.
+    equal "$(ipvsd cleanup --dry-run | grep -c 'address 10\.1\.')" 1000 "VIPs in the journal"
+    director_start --config "$LAB_DIR/many.yaml"
+    exits 0 ipvsd stop
+    matches "$OUTPUT" "^stopped$" "stop"
+    wait_until 10 "the director's end" ended "$DIRECTOR_PID"
+    DIRECTOR_PID=
+    between "$(wc -l <"$LAB_DIR/director.log")" 1 20 "lines of the log"
+    same_state "$before" "$(machine_state director)"
+}
+
 test_killed_director_keeps_forwarding() {
     director_start --vip $VIP --backends $BACKENDS --scheduler rr
     director_kill
@@ -104,7 +128,7 @@ test_status_reads_the_pins_of_a_dead_daemon() {
     exits 3 ipvsd status
     matches "$OUTPUT" "$VIP" "status"
     matches "$OUTPUT" "$RS1" "status"
-    matches "$OUTPUT" "not running|no daemon|dead|without" "status"
+    matches "$OUTPUT" "no director runs" "status"
     exits 3 ipvsd status --json
     exits 0 ipvsd cleanup
 }
@@ -346,6 +370,89 @@ test_status_of_a_daemon_that_does_not_answer() {
     kill -CONT "$DIRECTOR_PID"
     wait_until 5 "the daemon to answer again" ipvsd status
 }
+
+# What was asked meanwhile is asked by nobody any more, and must not come as a surprise.
+test_a_daemon_that_does_not_answer_is_asked_for_nothing_later() {
+    local name start codes=()
+    director_start --vip $VIP --backends $BACKENDS --check none
+    kill -STOP "$DIRECTOR_PID"
+    start=$(now_ms)
+    asked replace --vip $VIP --backends $BACKENDS --check none --replace
+    asked drain drain $RS1
+    asked stop stop
+    asked keep stop --keep
+    asked events events
+    asked follow events --follow
+    asked metrics metrics
+    # One that is killed has given up, too, and long before its own time is over.
+    asked interrupted undrain $RS2
+    sleep 0.5
+    kill -9 "$(<"$LAB_DIR/asked.interrupted.pid")"
+    for name in replace drain stop keep events follow metrics; do
+        wait_until 12 "$name to give up" test -s "$LAB_DIR/asked.$name.code"
+        matches "$(<"$LAB_DIR/asked.$name")" "\\b$DIRECTOR_PID\\b.* does not answer" "$name"
+        codes+=("$(<"$LAB_DIR/asked.$name.code")")
+    done
+    between $(($(now_ms) - start)) 0 $((12000 * LAB_SLOW)) "milliseconds until all had given up"
+    equal "${codes[*]}" "75 3 3 3 3 3 3" "exit codes"
+    kill -CONT "$DIRECTOR_PID"
+    wait_until 5 "the daemon to answer again" still_there
+    # Behind all that was asked: what it answers now, it answers after that.
+    exits 0 ipvsd drain $RS3
+    exits 0 ipvsd undrain $RS3
+    still_there
+    equal "$(server_status $RS1 drained)" null "rs1, drained"
+    equal "$(grep -cE 'drained|stopp' "$LAB_DIR/director.log")" 2 "lines of drains and stops in the log"
+    no_failures "after all that" <<<"$(fetch 20)"
+    # And while it answers, it does what it is asked.
+    director_replaced
+}
+
+# asked NAME ARGUMENT...   in the background
+asked() {
+    local name=$1
+    shift
+    (
+        trap - EXIT ERR
+        code=0
+        nsenter --net="/run/netns/$(ns director)" -- "$IPVSD" "$@" >"$LAB_DIR/asked.$name" 2>&1 </dev/null &
+        echo $! >"$LAB_DIR/asked.$name.pid"
+        wait $! 2>/dev/null || code=$?
+        echo $code >"$LAB_DIR/asked.$name.code"
+    ) &
+    disown $!
+}
+
+director_replaced() {
+    local old=$DIRECTOR_PID
+    director_spawn director --vip $VIP --backends $BACKENDS --check none --replace
+    DIRECTOR_PID=$SPAWNED
+    wait_until 10 "the old director's end" ended "$old"
+    wait_until 10 "the new director" director_ready "$DIRECTOR_PID"
+}
+
+test_sighup_without_a_file_is_refused_and_ends_nothing() {
+    director_start --vip $VIP --backends $BACKENDS
+    kill -HUP "$DIRECTOR_PID"
+    wait_until 5 "the refusal in the log" grep -q "not reloaded" "$LAB_DIR/director.log"
+    matches "$(director_log)" "started without --config" "the log"
+    still_there
+    exits 64 ipvsd reload
+    matches "$OUTPUT" "started without --config" "reload"
+    no_failures "after SIGHUP" <<<"$(fetch 20)"
+}
+
+test_what_cannot_be_printed_is_a_failure() {
+    director_start --vip $VIP --backends $RS1 --check none
+    local command
+    for command in status "status --json" metrics "drain $RS1 --force" connections; do
+        # shellcheck disable=SC2086 # words
+        exits 74 to_full $command
+        matches "$OUTPUT" "write to standard output" "$command"
+    done
+}
+
+to_full() { in_ns director timeout 20 "$IPVSD" "$@" >/dev/full; }
 
 # A key that comes and goes is a trap for whoever reads it.
 test_status_as_json_always_has_the_same_keys() {

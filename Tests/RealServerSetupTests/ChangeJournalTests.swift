@@ -43,12 +43,11 @@ struct ChangeJournalTests {
                 {"version": 1, "changes": [
                   {"address": {"interface": "eth0", "address": "10.0.0.100", "prefixLength": 32}}]}
                 """
-            let file = fopen(path, "w")
-            fputs(text, file)
-            fclose(file)
-            #expect(
-                try ChangeJournal.read(path: path)
-                    == [.address(interface: "eth0", address: IPv4Address(0x0A00_0064), prefixLength: 32)])
+            Self.write(text.utf8, path)
+            let first = Change.address(interface: "eth0", address: IPv4Address(0x0A00_0064), prefixLength: 32)
+            #expect(try ChangeJournal.read(path: path) == [first])
+            try ChangeJournal(path: path).make(.link(name: "b")) {}
+            #expect(try ChangeJournal.read(path: path) == [first, .link(name: "b")])
         }
     }
 
@@ -69,6 +68,121 @@ struct ChangeJournalTests {
             for change in Self.everyKind { try journal.make(change) {} }
             #expect(try ChangeJournal.read(path: path) == Self.everyKind)
             #expect(try ChangeJournal(path: path).changes == Self.everyKind)
+        }
+    }
+
+    private static func file(_ path: String) throws -> [UInt8] {
+        let file = try #require(fopen(path, "r"))
+        defer { fclose(file) }
+        var bytes = [UInt8](repeating: 0, count: 1 << 20)
+        return Array(bytes[..<fread(&bytes, 1, bytes.count, file)])
+    }
+
+    private static func write(_ bytes: some Sequence<UInt8>, _ path: String) {
+        let bytes = Array(bytes)
+        let file = fopen(path, "w")
+        fwrite(bytes, 1, bytes.count, file)
+        fclose(file)
+    }
+
+    private static func many(_ count: UInt32) -> [Change] {
+        (0..<count).map { .address(interface: "eth0", address: IPv4Address(0x0A01_0000 + $0), prefixLength: 32) }
+    }
+
+    @Test func aBatchIsWrittenDownOnceAndBeforeAll() throws {
+        try withJournal { path in
+            let journal = try ChangeJournal(path: path)
+            try journal.make(.link(name: "a")) {}
+            let changes = Self.many(50)
+            var seen: Set<Int> = []
+            var made: [Change] = []
+            try journal.make(changes.map { ($0, $0) }) { change in
+                seen.insert(try Self.file(path).count)
+                #expect(try ChangeJournal.read(path: path) == [.link(name: "a")] + changes)
+                made.append(change)
+            }
+            #expect(made == changes && seen.count == 1)
+            let lines = try Self.file(path).split(separator: 10)
+            #expect(lines.count == 3)
+        }
+    }
+
+    @Test func whatABatchDidNotReachIsTakenBack() throws {
+        try withJournal { path in
+            let changes = Self.many(5)
+            try ChangeJournal(path: path).make(changes[4]) {}
+            let journal = try ChangeJournal(path: path)
+            #expect(throws: Failure.self) {
+                try journal.make(changes.enumerated().map { ($1, $0) }) { if $0 == 2 { throw Failure() } }
+            }
+            // The last one had been there before.
+            #expect(journal.changes == [changes[4], changes[0], changes[1]])
+            #expect(try ChangeJournal.read(path: path) == journal.changes)
+        }
+    }
+
+    /// A kill, or a full disk, in the middle of a write: at any byte.
+    @Test func aLineThatWasCutOffWasNeverMade() throws {
+        try withJournal { path in
+            let journal = try ChangeJournal(path: path)
+            try journal.make(.link(name: "a")) {}
+            try journal.make(.link(name: "b")) {}
+            let before = try Self.file(path)
+            try journal.make(Self.many(3).map { ($0, ()) }) {}
+            let after = try Self.file(path)
+            #expect(after.starts(with: before) && after.count > before.count + 50)
+            for length in before.count...after.count {
+                Self.write(after.prefix(length), path)
+                let isWhole = length == after.count
+                let expected = [.link(name: "a"), .link(name: "b")] + (isWhole ? Self.many(3) : [])
+                #expect(try ChangeJournal.read(path: path) == expected)
+                // And it can be gone on with.
+                try ChangeJournal(path: path).make(.link(name: "c")) {}
+                #expect(try ChangeJournal.read(path: path) == expected + [.link(name: "c")])
+            }
+        }
+    }
+
+    /// In memory and in the file the same, whatever happens, and the file no longer than what it tells.
+    @Test func theFileSaysWhatTheJournalDoes() throws {
+        try withJournal { path in
+            var journal = try ChangeJournal(path: path)
+            var random = SystemRandomNumberGenerator()
+            for turn in 0..<3000 {
+                // None of these exists, so that to undo it is nothing.
+                let change = Change.pin(path: "/none/\(UInt8.random(in: 0..<40, using: &random))")
+                if Bool.random(using: &random) { try journal.make(change) {} } else { try journal.undo(change) }
+                if turn % 50 == 0 {
+                    let changes = journal.changes
+                    #expect(try ChangeJournal.read(path: path) == changes)
+                    if turn % 500 == 0 { journal = try ChangeJournal(path: path) }
+                    #expect(journal.changes == changes)
+                }
+            }
+            if !journal.changes.isEmpty { #expect(try Self.file(path).count < 100_000) }
+        }
+    }
+
+    @Test func aJournalThatSomebodyRemovedIsWrittenAnew() throws {
+        try withJournal { path in
+            let journal = try ChangeJournal(path: path)
+            try journal.make(.link(name: "a")) {}
+            unlink(path)
+            try journal.make(.link(name: "b")) {}
+            #expect(try ChangeJournal.read(path: path) == [.link(name: "a"), .link(name: "b")])
+        }
+    }
+
+    /// What was linear in the number of changes for each of them took minutes.
+    @Test func fourThousandChangesAreNoMatter() throws {
+        try withJournal { path in
+            let changes = (0..<4000).map { Change.pin(path: "/none/\($0)") }
+            let began = ContinuousClock.now
+            let journal = try ChangeJournal(path: path)
+            for change in changes { try journal.make(change) {} }
+            #expect(try ChangeJournal(path: path).changes == changes)
+            #expect(journal.undoAll { _, _ in })
+            #expect(began.duration(to: .now) < .seconds(20))
         }
     }
 
@@ -121,11 +235,12 @@ struct ChangeJournalTests {
     @Test func damagedJournalIsAnErrorNotAnEmptyOne() throws {
         try withJournal { path in
             _ = try ChangeJournal(path: path)
-            let descriptor = open(path, O_WRONLY | O_CREAT, 0o600)
-            write(descriptor, "{", 1)
-            close(descriptor)
-            let error = #expect(throws: SystemError.self) { try ChangeJournal(path: path) }
-            #expect(error?.code == EPROTO)
+            let damaged = ["{", "", "\n", "{\"version\":2}", "{\"version\":2}\n{}x\n", "{\"version\":3}\n"]
+            for text in damaged {
+                Self.write(text.utf8, path)
+                let error = #expect(throws: SystemError.self, "\(text)") { try ChangeJournal(path: path) }
+                #expect(error?.code == EPROTO)
+            }
         }
     }
 

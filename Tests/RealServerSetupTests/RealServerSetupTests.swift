@@ -148,7 +148,9 @@ struct RealServerSetupTests {
             let journal = InstancePaths().realServerJournal
             #expect(throws: SystemError.self) {
                 try setup.apply { step in
-                    if case .addAddress = step.action { mkdir(journal + ".new", 0o700) }
+                    guard case .addAddress = step.action else { return }
+                    unlink(journal)
+                    mkdir(journal + ".new", 0o700)
                 }
             }
             rmdir(journal + ".new")
