@@ -293,6 +293,8 @@ extension Checker {
         progress.stage = .run
         progress.hangUp = { run.kill() }
         run.start(arguments: check.arguments, environment: environment, eventLoop: progress.eventLoop) { result in
+            // That it cannot be started says nothing about the real server.
+            if case .failure = result { bound.value.isOwn = true }
             switch result.flatMap(\.judgement) {
             case .success(let weight): bound.value.pass(weight: weight)
             case .failure(let failure): bound.value.fail(failure.reason)

@@ -50,8 +50,9 @@ public struct DirectorFlags: Sendable {
         self.backends = backends
     }
 
-    public func configuration() throws(ConfigurationErrors) -> DirectorConfiguration {
-        var findings = Findings()
+    /// Whether what they name is there is not asked, unless by `files`.
+    public func configuration(files: NamedFiles = .unseen) throws(ConfigurationErrors) -> DirectorConfiguration {
+        var findings = Findings(files: files)
         let addresses = services(&findings)
         let servers = servers(apartFrom: Set(addresses.map(\.vip)), &findings)
         let scheduler: Scheduler? = choice(scheduler, flag: "--scheduler", name: "scheduler", &findings)
@@ -83,7 +84,7 @@ public struct DirectorFlags: Sendable {
         let timeouts = timeouts(&findings)
         let program = notify.flatMap { text in
             findings.attempt(Self.place("--notify", text)) { () throws(InvalidValue) in
-                try NotificationScript.program(text)
+                try files.program(try NotificationScript.program(text))
             }
         }
         let metricsListen = metricsListen.flatMap { text in

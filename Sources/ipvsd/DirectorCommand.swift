@@ -291,7 +291,7 @@ struct DirectorCommand: AsyncParsableCommand {
                 }
                 wanted = try ConfigurationFile.read(config)
             } else {
-                wanted = try flags.configuration()
+                wanted = try flags.configuration(files: .present)
             }
         } catch let errors as ConfigurationErrors { throw Failure(.badValue, "\(errors)") }
 

@@ -22,9 +22,9 @@ struct ConfigurationFileTests {
     static let service = "services:\n- listeners: 10.0.0.100:80\n  servers: [10.0.0.11, 10.0.0.12]\n"
 
     @Test func exampleIsGoodAndMeansWhatItSays() throws {
-        let path = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../examples/ipvsd.yaml")
-            .standardizedFileURL.path
-        let configuration = try ConfigurationFile.read(path)
+        let url = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../examples/ipvsd.yaml")
+        let configuration = try ConfigurationFile.parse(
+            String(contentsOf: url.standardizedFileURL, encoding: .utf8), file: "ipvsd.yaml")
         #expect(configuration.services.count == 4)
         #expect(configuration.connections == 1_000_000)
         #expect(configuration.halfOpenLimit == 100_000)

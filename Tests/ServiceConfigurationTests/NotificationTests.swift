@@ -48,6 +48,44 @@ struct NotificationTests {
         #expect(ConfigurationFileTests.errors(Self.services + "  " + line) == [error])
     }
 
+    /// Programs and files as the machine has them: a notify program, a check's, and the authorities of one.
+    @Test(arguments: [
+        ("notify: /nonexistent/tell", "f:4: notify /nonexistent/tell: /nonexistent/tell: No such file or directory"),
+        ("notify: [/etc/passwd, x]", "f:4: notify /etc/passwd: /etc/passwd: not executable"),
+        ("notify: {command: /usr}", "f:4: command /usr: /usr: no regular file"),
+        (
+            "checks: [{type: script, command: [/nonexistent/check]}]",
+            "f:4: command: /nonexistent/check: No such file or directory"
+        ),
+        ("checks: [{type: script, command: [/etc/passwd]}]", "f:4: command: /etc/passwd: not executable"),
+        (
+            "checks: [{type: tls, ca-file: /nonexistent.pem}]",
+            "f:4: ca-file /nonexistent.pem: /nonexistent.pem: No such file or directory"
+        ),
+        ("checks: [{type: https, ca-file: /usr}]", "f:4: ca-file /usr: /usr: no regular file"),
+    ])
+    func whatIsNamedHasToBeThere(line: String, error: String) {
+        let text = Self.services + "  " + line
+        #expect(ConfigurationFileTests.errors(text).isEmpty)
+        let errors = #expect(throws: ConfigurationErrors.self) {
+            try ConfigurationFile.parse(text, file: "f", files: .present)
+        }
+        #expect(errors?.errors.count == 1)
+        #expect(errors?.errors.first?.description.hasPrefix(error + " (accepted: ") == true)
+    }
+
+    @Test func whatIsThereIsTaken() throws {
+        let text = Self.services + "  notify: /bin/true\n  checks:\n  - {type: script, command: [/bin/true]}\n"
+            + "  - {type: tls, ca-file: /etc/passwd}\n"
+        #expect(try ConfigurationFile.parse(text, file: "f", files: .present).services.count == 1)
+        var flags = DirectorFlags(vips: ["10.0.0.100:80"], backends: ["10.0.0.11"])
+        flags.notify = "/bin/true"
+        #expect(try flags.configuration(files: .present).notifications.count == 1)
+        flags.notify = "/nonexistent/tell"
+        let errors = #expect(throws: ConfigurationErrors.self) { try flags.configuration(files: .present) }
+        #expect(errors?.errors.first?.place == "--notify /nonexistent/tell")
+    }
+
     @Test func aMistakeInDefaultsIsToldOnce() {
         #expect(ConfigurationFileTests.errors("defaults: {notify: tell}\n" + Self.services).count == 1)
     }

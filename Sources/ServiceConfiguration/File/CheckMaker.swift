@@ -156,10 +156,15 @@ struct CheckMaker {
         }
         let arguments = items.compactMap { $0.text(&findings) }
         let environment = Dictionary(section.texts("environment", &findings), uniquingKeysWith: { one, _ in one })
+        let files = findings.files
         return findings.attempt(section["command"]?.described ?? place) { () throws(InvalidValue) in
-            do { return try ScriptCheck(arguments: arguments, environment: environment) } catch {
+            let check: ScriptCheck
+            do { check = try ScriptCheck(arguments: arguments, environment: environment) } catch {
                 throw InvalidValue("\(error)", accepted: "[/absolute/path, ARGUMENT…]")
             }
+            // What differs from real server to real server is seen when it is asked.
+            if let program = arguments.first, !program.contains("{server}") { _ = try files.program(program) }
+            return check
         }
     }
 }

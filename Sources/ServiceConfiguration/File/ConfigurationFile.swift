@@ -11,8 +11,9 @@ public enum ConfigurationFile {
     /// Far more than 4,096 services need.
     private static let longest = 64 << 20
 
+    /// With the programs and files that it names.
     public static func read(_ path: String) throws(ConfigurationErrors) -> DirectorConfiguration {
-        try parse(try text(of: path), file: path)
+        try parse(try text(of: path), file: path, files: .present)
     }
 
     private static func text(of path: String) throws(ConfigurationErrors) -> String {
@@ -34,13 +35,15 @@ public enum ConfigurationFile {
         return text
     }
 
-    /// `file` is what errors call it.
-    public static func parse(_ text: String, file: String) throws(ConfigurationErrors) -> DirectorConfiguration {
+    /// `file` is what errors call it. Whether what it names is there is not asked, unless by `files`.
+    public static func parse(
+        _ text: String, file: String, files: NamedFiles = .unseen
+    ) throws(ConfigurationErrors) -> DirectorConfiguration {
         let root: Node?
         do { root = try Yams.compose(yaml: text) } catch {
             throw ConfigurationErrors([syntaxError(error, file: file)])
         }
-        var findings = Findings()
+        var findings = Findings(files: files)
         let start = YAMLSection.place("the file", line: 1, file: file)
         guard let root else {
             findings.add(start, "it is empty", accepted: keys.joined(separator: ", "))

@@ -32,7 +32,11 @@ enum NotifySection {
             return nil
         }
         if words == ["none"] { return nil }
-        guard first.value(&findings, NotificationScript.program) != nil else { return nil }
+        let files = findings.files
+        let program = first.value(&findings) { text throws(InvalidValue) in
+            try files.program(try NotificationScript.program(text))
+        }
+        guard program != nil else { return nil }
         if words.contains(where: { $0.utf8.contains(0) }) {
             findings.add(first.place, "an argument has a NUL", accepted: accepted)
             return nil

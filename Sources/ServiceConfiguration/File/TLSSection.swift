@@ -8,9 +8,10 @@ enum TLSSection {
         var options = TLSOptions()
         options.serverName = section.text("server-name", &findings)
         options.verification = section.choice("verify", called: "verification", &findings) ?? .none
+        let files = findings.files
         let file = section.value("ca-file", &findings) { text throws(InvalidValue) in
             guard text.hasPrefix("/") else { throw InvalidValue("no absolute path", accepted: "/path/of/a.pem") }
-            return text
+            return try files.text(text)
         }
         if let file { options.trustRoots = .file(file) }
         options.minimumValidity =
