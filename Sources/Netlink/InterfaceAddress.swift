@@ -11,6 +11,8 @@ public struct InterfaceAddress: Sendable, Hashable, Codable {
     public var prefixLength: UInt8
     /// RT_SCOPE_*, see `RouteScope`.
     public var scope: UInt8
+    /// IFA_F_SECONDARY: another one of the same subnet on the interface came before it, and is what the host speaks from.
+    public var isSecondary = false
 
     public init(
         interface: Int32, address: IPv4Address, peer: IPv4Address? = nil, prefixLength: UInt8,
@@ -32,6 +34,7 @@ public struct InterfaceAddress: Sendable, Hashable, Codable {
         self.init(
             interface: Int32(bitPattern: header.ifa_index), address: address, peer: other == address ? nil : other,
             prefixLength: header.ifa_prefixlen, scope: header.ifa_scope)
+        isSecondary = Int32(header.ifa_flags) & IFA_F_SECONDARY != 0
     }
 
     static func listRequest() -> MessageBuilder {

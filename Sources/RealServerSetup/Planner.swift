@@ -14,11 +14,30 @@ struct Planner {
     let bootSetup: BootSetup?
 
     func steps() throws -> [Step] {
+        try refuseAddressesOfOtherDevices()
         let usesStandIn = try usesStandIn()
         // Answering ARP for the VIP, or naming it in requests, would draw its traffic past the director: so first.
         // networkd would take the VIPs away: so it is told before.
         return try (bootSetup?.steps() ?? []) + arpSteps() + deviceSteps(usesStandIn) + filterSteps()
             + [upStep].compactMap(\.self) + addressSteps() + (usesStandIn ? programSteps() : []) + routeSteps()
+    }
+
+    /// On the LAN's device the host answers ARP for it, past the director. lo is harmless, and common with LVS.
+    private func refuseAddressesOfOtherDevices() throws(RealServerSetupError) {
+        for entry in machine.addresses where vips.contains(entry.address) {
+            guard let link = machine.link(index: entry.interface), !["lo", Names.device].contains(link.name) else {
+                continue
+            }
+            let text = "\(entry.address)/\(entry.prefixLength)"
+            if entry.prefixLength < 32, !entry.isSecondary {
+                throw .conflict(
+                    "--vip \(entry.address): this host's own address (\(text) on \(link.name)); a VIP is the address that "
+                        + "clients ask the director for")
+            }
+            throw .conflict(
+                "--vip \(entry.address): \(text) is on \(link.name), where this host answers ARP for it past the director; "
+                    + "'ip addr del \(text) dev \(link.name)' first")
+        }
     }
 
     // MARK: Device

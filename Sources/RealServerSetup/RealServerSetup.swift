@@ -76,6 +76,50 @@ public struct RealServerSetup {
         }
     }
 
+    /// The same for some VIPs only: their addresses, the rules by which their answers find the MSS, and their lines in
+    /// what makes it all again at a start. With the last of them everything goes.
+    public static func undo(
+        vips: [IPv4Address], instance: InstancePaths = InstancePaths(), report: (Change, (any Error)?) -> Void
+    ) throws -> Bool {
+        guard try !leavesNothing(vips, instance) else { return try undo(instance: instance, report: report) }
+        return try namingPrivilege {
+            guard let lock = try FileLock(path: lock(of: instance)) else { throw isBusy }
+            let journal = try ChangeJournal(path: instance.realServerJournal)
+            defer { leave(lock, journal, of: instance) }
+            try BootSetup.adopt(into: journal)
+            let changes = changes(of: vips, among: journal.changes)
+            try BootSetup.forget(vips)
+            return BootSetup.isOnly(vips)
+                ? BootSetup.reloading(journal) { undo(changes, journal, report) } : undo(changes, journal, report)
+        }
+    }
+
+    private static func undo(
+        _ changes: [Change], _ journal: ChangeJournal, _ report: (Change, (any Error)?) -> Void
+    ) -> Bool {
+        let others = Set(journal.changes).subtracting(changes)
+        return journal.undoAll(except: Array(others), report: report)
+    }
+
+    /// What `undo(vips:)` would put back, the latest change first. Changes nothing.
+    public static func undoable(vips: [IPv4Address], instance: InstancePaths = InstancePaths()) throws -> [Change] {
+        let all = try undoable(instance: instance)
+        return try leavesNothing(vips, instance) ? all : changes(of: vips, among: all)
+    }
+
+    /// What is of these VIPs alone; what makes them again at a start, too, where it makes no others.
+    private static func changes(of vips: [IPv4Address], among changes: [Change]) -> [Change] {
+        let boot = BootSetup.isOnly(vips) ? BootSetup.present() : []
+        return changes.filter { $0.isOf(vips) || boot.contains($0) }
+    }
+
+    /// Whether some of them are set up here, and no others.
+    private static func leavesNothing(_ vips: [IPv4Address], _ instance: InstancePaths) throws -> Bool {
+        let journalled = try ChangeJournal.read(path: instance.realServerJournal).compactMap(\.vip)
+        let present = Set(journalled + BootSetup.presentVIPs())
+        return !present.isEmpty && present.isSubset(of: vips)
+    }
+
     /// What `undo` would put back, the latest change first. Changes nothing.
     public static func undoable(instance: InstancePaths = InstancePaths()) throws -> [Change] {
         let changes = try ChangeJournal.read(path: instance.realServerJournal)
@@ -99,6 +143,21 @@ public struct RealServerSetup {
     private static func lock(of instance: InstancePaths) -> String { instance.runDirectory + "/realserver.lock" }
 
     private static var isBusy: RealServerSetupError { .busy("another realserver-setup is at work here") }
+}
+
+extension Change {
+    /// That it put on tunl0.
+    fileprivate var vip: IPv4Address? {
+        if case .address(Names.device, let address, _, _) = self { address } else { nil }
+    }
+
+    /// Of these VIPs alone, and not of all that are set up.
+    fileprivate func isOf(_ vips: [IPv4Address]) -> Bool {
+        switch self {
+        case .rule(let rule): rule.table == Names.table && rule.source.map(vips.contains) == true
+        default: vip.map(vips.contains) == true
+        }
+    }
 }
 
 /// Tidies up the run directory where there is nothing to remember.

@@ -13,13 +13,15 @@ struct RealServerSetupCommand: AsyncParsableCommand {
         discussion: """
             May be repeated: what is in place already stays. A later run with another --vip adds it. --persist has it \
             made again when the machine starts. --undo puts back every sysctl, route and device as it was before the \
-            first run, and removes what --persist wrote.
+            first run, and removes what --persist wrote; with --vip it takes back these VIPs only, and everything with \
+            the last one.
 
               ipvsd realserver-setup --vip 10.0.0.100
               ipvsd realserver-setup --vip 10.0.0.100 --dry-run
               ipvsd realserver-setup --vip 10.0.0.100 --check
               ipvsd realserver-setup --vip-file /etc/vips --persist
               ipvsd realserver-setup --undo
+              ipvsd realserver-setup --undo --vip 10.0.0.101
 
             Exit codes: 1 faults found (of --check), 64 a bad value, 69 no interface, 71 the kernel refuses, 75 another one is at work, 77 no \
             privilege.
@@ -55,7 +57,7 @@ struct RealServerSetupCommand: AsyncParsableCommand {
             valueName: "name"))
     var interface: [String] = []
 
-    @Flag(help: "Put everything back as it was before the first run.")
+    @Flag(help: "Put everything back as it was before the first run; with --vip, these VIPs only.")
     var undo = false
 
     @Flag(help: "Print what would be changed, and change nothing.")
@@ -105,18 +107,26 @@ struct RealServerSetupCommand: AsyncParsableCommand {
         try consultation.run()
     }
 
+    /// Of all VIPs, or of those that are named.
     private func putBack(_ instance: InstancePaths) throws {
+        let isForAll = vip.isEmpty && vipFile.isEmpty
+        let vips = isForAll ? [] : try addresses()
         if dryRun {
-            let changes = try RealServerSetup.undoable(instance: instance)
+            let changes = try isForAll
+                ? RealServerSetup.undoable(instance: instance)
+                : RealServerSetup.undoable(vips: vips, instance: instance)
             for change in changes { print("would put back: \(change)") }
             if changes.isEmpty { print("nothing to put back") }
             return
         }
         var count = 0
-        let complete = try RealServerSetup.undo(instance: instance) { change, error in
+        let report = { (change: Change, error: (any Error)?) in
             count += 1
             print(error.map { "cannot put back \(change): \($0)" } ?? "put back: \(change)")
         }
+        let complete = try isForAll
+            ? RealServerSetup.undo(instance: instance, report: report)
+            : RealServerSetup.undo(vips: vips, instance: instance, report: report)
         if count == 0 { print("nothing to put back") }
         if !complete { throw Failure(.kernel, "not everything could be put back; --undo tries again") }
     }

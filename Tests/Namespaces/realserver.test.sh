@@ -64,6 +64,59 @@ test_originals_survive_a_second_run_with_other_vips() {
     same_state "$before" "$(machine_state rs1)"
 }
 
+test_one_of_several_vips_is_undone() {
+    local before both one
+    before=$(machine_state rs1)
+    exits 0 setup --vip $VIP
+    one=$(machine_state rs1)
+    exits 0 setup --vip 10.0.0.101,10.0.0.102
+    both=$(machine_state rs1)
+    matches "$both" "from 10.0.0.101 lookup 19800" "the rules"
+    # None of these is set up: nothing changes.
+    exits 0 setup --undo --vip 10.0.0.103
+    matches "$OUTPUT" "nothing to put back" "undo"
+    same_state "$both" "$(machine_state rs1)"
+    exits 0 setup --undo --vip 10.0.0.101,10.0.0.102 --dry-run
+    matches "$OUTPUT" "would put back: address 10.0.0.101/32 on tunl0" "the dry run"
+    same_state "$both" "$(machine_state rs1)"
+    exits 0 setup --undo --vip 10.0.0.101,10.0.0.102
+    same_state "$one" "$(machine_state rs1)"
+    exits 0 setup --undo --vip 10.0.0.101
+    same_state "$one" "$(machine_state rs1)"
+    director_start --vip $VIP --backends $RS1
+    no_failures "by the VIP that stayed" <<<"$(fetch 10)"
+    director_stop
+    exits 64 setup --undo --vip nonsense
+    # The last one leaves nothing.
+    exits 0 setup --undo --vip $VIP
+    same_state "$before" "$(machine_state rs1)"
+    exits 0 setup --undo --vip $VIP
+    same_state "$before" "$(machine_state rs1)"
+}
+
+test_an_address_of_another_device_is_refused() {
+    local before r
+    r=$(ns rs1)
+    before=$(machine_state rs1)
+    exits 71 setup --vip $RS1
+    matches "$OUTPUT" "$RS1: this host's own address \\($RS1/24 on eth0\\)" "the message"
+    same_state "$before" "$(machine_state rs1)"
+    ip -n "$r" addr add $VIP/32 dev eth0
+    exits 71 setup --vip $VIP
+    matches "$OUTPUT" "'ip addr del $VIP/32 dev eth0' first" "the message"
+    ip -n "$r" addr del $VIP/32 dev eth0
+    # lo is no LAN.
+    ip -n "$r" addr add $VIP/32 dev lo
+    exits 0 setup --vip $VIP
+    exits 0 setup --undo
+    ip -n "$r" addr del $VIP/32 dev lo
+    same_state "$before" "$(machine_state rs1)"
+    # Nor does the doctor have it removed.
+    LAB_VIA=nsenter exits 1 in_ns rs1 timeout 20 "$IPVSD" realserver-setup --check --vip $RS1
+    matches "$OUTPUT" "this host's own address" "doctor"
+    if grep -q "addr del" <<<"$OUTPUT"; then fail "doctor would remove the host's own address"; fi
+}
+
 test_no_arp_for_the_vip_from_real_servers() {
     exits 0 setup --vip $VIP
     LAB_VIA=nsenter exits 1 in_ns client arping -c 2 -w 1 -I eth0 $VIP

@@ -17,6 +17,11 @@ extension RealServerFacts {
         }
         return entries.compactMap { entry in
             let name = name(entry.interface)
+            if lan.contains(where: { $0.index == entry.interface }), entry.prefixLength < 32, !entry.isSecondary {
+                return Finding(
+                    .vipOnLAN, "\(vip)/\(entry.prefixLength) is this host's own address on \(name), and no VIP",
+                    fix: "ipvsd realserver-setup --vip with the address that clients ask the director for")
+            }
             if lan.contains(where: { $0.index == entry.interface }) {
                 return Finding(
                     .vipOnLAN, "\(vip)/\(entry.prefixLength) is on \(name), where the host answers ARP for it",

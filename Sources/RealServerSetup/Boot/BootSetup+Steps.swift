@@ -1,5 +1,6 @@
 import Glibc
 import HostState
+import LoadBalancing
 
 extension BootSetup {
     /// What differs from the present state. A file of somebody else's in the place of one of ours is a conflict.
@@ -31,6 +32,29 @@ extension BootSetup {
         // Undone last, and only when empty: those that a machine need not have had before.
         let directories = [vipFile(namespace: namespace), networkdPath].filter(paths.contains).map(File.parent(of:))
         return directories.map { .directory(path: $0) } + paths.map { .file(path: $0) }
+    }
+
+    /// Those that are to be there after a start.
+    static func presentVIPs() -> [IPv4Address] { presentList?.vips ?? [] }
+
+    /// Whether those are some of these, and no others.
+    static func isOnly(_ vips: [IPv4Address]) -> Bool {
+        let present = presentVIPs()
+        return !present.isEmpty && Set(present).isSubset(of: vips)
+    }
+
+    /// Takes VIPs out of what is made at a start, which makes others, too.
+    static func forget(_ vips: [IPv4Address]) throws {
+        guard let present = presentList, present.vips.contains(where: vips.contains), !isOnly(vips) else { return }
+        try list(of: present.vips.filter { !vips.contains($0) }, namespace: present.namespace).write()
+    }
+
+    private static var presentList: (vips: [IPv4Address], namespace: String?)? {
+        let namespace = InstancePaths.isInitialNetworkNamespace ? nil : InstancePaths.networkNamespaceName
+        guard InstancePaths.isInitialNetworkNamespace || namespace != nil,
+            case .text(let text, _)? = BootFile.present(at: vipFile(namespace: namespace))?.contents
+        else { return nil }
+        return (text.split(separator: "\n").compactMap { IPv4Address(String($0)) }, namespace)
     }
 
     /// Has the journal know what it no longer does.

@@ -41,9 +41,7 @@ public struct BootSetup: Sendable {
             text(Self.unitPath(namespace), unitText),
             BootFile(path: Self.wantsPath(namespace), contents: .link(to: Self.unitPath(namespace))),
         ]
-        let list = text(
-            Self.vipFile(namespace: namespace),
-            "# The virtual IPs of this real server.\n" + vips.map { "\($0)\n" }.joined())
+        let list = Self.list(of: vips, namespace: namespace)
         return switch manager {
         case .unit: [list] + unitFiles
         case .networkd:
@@ -66,6 +64,13 @@ public struct BootSetup: Sendable {
     private static let networkPath = "/etc/systemd/network/00-\(name).network"
     static let networkdPath = "/etc/systemd/networkd.conf.d/\(name).conf"
     private static let hookPath = "/etc/network/if-up.d/\(name)"
+
+    static func list(of vips: [IPv4Address], namespace: String?) -> BootFile {
+        let lines = vips.map { "\($0)\n" }.joined()
+        return BootFile(
+            path: vipFile(namespace: namespace),
+            contents: .text(BootFile.header + "# The virtual IPs of this real server.\n" + lines, isExecutable: false))
+    }
 
     private func text(_ path: String, _ text: String, isExecutable: Bool = false) -> BootFile {
         let shell = "#!/bin/sh\n"
