@@ -13,10 +13,12 @@ extension Director {
         }
     }
 
-    /// Only of a packet that the director can have sent; whoever forges one has to know both its ends.
+    /// Only of a packet that the director can have sent: whoever forges one has to know both its ends, and the VIP where
+    /// so much is quoted (RFC 1812 section 4.3.2.3 has routers quote it).
     func learn(_ error: FragmentationNeeded) throws {
         guard let dataPlane = running?.dataPlane, let path = dataPlane.path(to: error.destination), !path.isLocal,
             error.source == path.source || configuration.outerSources?.contains(error.source) == true,
+            error.innerDestination.map(configuration.vips.contains) ?? true,
             let mtu = pathMTUs.learn(error, present: path.mtu)
         else { return }
         logger.notice("the path MTU to \(error.destination) is \(mtu), says \(error.router)")

@@ -7,11 +7,14 @@ struct FragmentationNeeded: Sendable, Equatable {
     var source: IPv4Address
     var destination: IPv4Address
     var length: UInt32
+    /// Of the packet inside, where so much is quoted.
+    var innerDestination: IPv4Address?
     /// Of the next hop; 0 from routers that do not say it.
     var mtu: UInt32
 
     /// `packet`: as a raw socket delivers it, before the kernel has looked at its checksum. Nil where it is something
-    /// else, or not whole.
+    /// else, not whole, or about a packet that no director sent: without DF, small enough, or, as far as it is quoted,
+    /// with no IPv4 packet of the right length in it.
     init?(packet: [UInt8]) {
         guard let header = Self.headerLength(packet[...]), packet[9] == 1 else { return nil }
         let end = Int(Self.word(packet, 2))
@@ -19,12 +22,18 @@ struct FragmentationNeeded: Sendable, Equatable {
         let message = packet[header..<end]
         guard packet[header] == 3, packet[header + 1] == 4, Self.isChecksumRight(message) else { return nil }
         let quoted = Array(message.dropFirst(8))
-        guard Self.headerLength(quoted[...]) != nil, quoted[9] == 4 else { return nil }
+        guard let outer = Self.headerLength(quoted[...]), quoted[9] == 4, quoted[6] & 0x40 != 0 else { return nil }
+        let length = Self.word(quoted, 2)
+        let inner = Array(quoted.dropFirst(outer))
+        if let first = inner.first, first >> 4 != 4 || first & 15 < 5 { return nil }
+        if inner.count >= 4, Int(Self.word(inner, 2)) + outer != length { return nil }
         router = Self.address(packet, 12)
         source = Self.address(quoted, 12)
         destination = Self.address(quoted, 16)
-        length = UInt32(Self.word(quoted, 2))
+        innerDestination = inner.count >= 20 ? Self.address(inner, 16) : nil
+        self.length = UInt32(length)
         mtu = UInt32(Self.word(packet, header + 6))
+        guard mtu < self.length else { return nil }
     }
 
     private static func headerLength(_ packet: ArraySlice<UInt8>) -> Int? {
