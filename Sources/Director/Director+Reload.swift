@@ -22,6 +22,7 @@ extension Director {
         do {
             try refuseWhatNeedsAStart(wanted)
             try Self.refuseEveryPortOfThisDirector(wanted)
+            try Self.refuseAddressesOfThisMachine(wanted, journal: before.journal.changes)
             try await resolve(serversOf: wanted)
             guard running?.isForwarding == true else {
                 throw DirectorError(.alreadyRunning, "reload: the director is stopping")

@@ -52,7 +52,7 @@ public actor Director {
     /// No round begins before then.
     var beginsNext = ContinuousClock.now
     var isReloading = false
-    var pathMTUs = LearntPathMTUs()
+    var pathMTUs = LearntPathMTUs(floor: LearntPathMTUs.kernelFloor)
     /// The data plane refused the last change, which is tried again.
     var owesServices = false
     /// The real server whose way was looked up last, in turn.
@@ -130,6 +130,7 @@ public actor Director {
         guard let vip = configuration.services.first?.address.vip else { return }
         let ingress = try Ingress.find(configuration.interfaces, vip: vip)
         try Self.refuseEveryPortOfThisDirector(configuration)
+        try Self.refuseAddressesOfThisMachine(configuration, journal: journal.changes)
         let (directory, _, note) = try instance.bpfDirectory(journal: journal)
         if let note { logger.warning("\(note)") }
         let attachments = try Self.attachments(configuration, ingress: ingress, directory: directory)
@@ -215,6 +216,7 @@ public actor Director {
             guard let vip = configuration.services.first?.address.vip else { return }
             let ingress = try Ingress.find(configuration.interfaces, vip: vip)
             try refuseEveryPortOfThisDirector(configuration)
+            try refuseAddressesOfThisMachine(configuration, journal: ChangeJournal.read(path: instance.journal))
             _ = try attachments(configuration, ingress: ingress, directory: instance.existingBPFDirectory() ?? "")
             try XDPDataPlane.tryLoading()
         } catch {
@@ -238,7 +240,7 @@ public actor Director {
 
     static func undo(_ journal: ChangeJournal, instance: InstancePaths, logger: Logger) -> Bool {
         let complete = journal.undoAll { change, failure in
-            if let failure { logger.error("remove \(change): \(failure)") } else { logger.info("removed \(change)") }
+            if let failure { logger.error("remove \(change): \(failure)") } else { logger.debug("removed \(change)") }
         }
         // Whoever made the directory that instances share, the last one to leave removes it.
         instance.removeBPFDirectoryIfEmpty()

@@ -41,6 +41,92 @@ test_bad_values_of_every_flag() {
     refused 64 "nonsense" realserver-setup --vip nonsense
 }
 
+test_addresses_that_this_machine_has_otherwise() {
+    local BEFORE address
+    BEFORE=$(machine_state director)
+    # What the director itself is known by: with every port it would be cut off.
+    refused 64 "10.0.0.2: eth0 has it already.*sshd.*ports, as 10.0.0.2:80" --vip 10.0.0.2 --backends $RS1
+    refused 64 "10.0.0.2: eth0 has it already" --vip $VIP:80,10.0.0.2 --backends $RS1
+    refused 64 "10.0.0.2: eth0 has it already" --vip 10.0.0.2 --backends $RS1 --no-address
+    # Ends of its subnet, and what is no host's address at all.
+    refused 64 "10.0.0.255: the broadcast address of 10.0.0.0/24" --vip 10.0.0.255 --backends $RS1
+    refused 64 "10.0.0.0: the network address of 10.0.0.0/24" --vip 10.0.0.0:80 --backends $RS1
+    refused 64 "--backends 10.0.0.255: the broadcast address" --vip $VIP --backends $RS1,10.0.0.255
+    for address in 224.0.0.18 127.0.0.1 255.255.255.255 0.0.0.0; do
+        refused 64 "$address is a.* address" --vip $address --backends $RS1
+        refused 64 "$address is a.* address" --vip $VIP --backends $address
+    done
+}
+
+test_an_own_address_with_a_port_and_what_keepalived_puts_there() {
+    local d
+    d=$(ns director)
+    director_start --vip 10.0.0.2:8080 --backends $RS1 --check none
+    director_stop
+    ip -n "$d" addr add $VIP/32 dev eth0
+    director_start --vip $VIP --backends $RS1 --check none --no-address
+    director_stop
+    ip -n "$d" addr del $VIP/32 dev eth0
+    ip -n "$d" addr add $VIP/24 dev eth0
+    matches "$(ip -n "$d" addr show dev eth0)" "$VIP/24 .*secondary" "the address"
+    director_start --vip $VIP --backends $RS1 --check none --no-address
+    # What an earlier start has put there is no other one's.
+    director_kill
+    director_start --vip $VIP --backends $RS1 --check none --no-address
+    director_stop
+    ip -n "$d" addr del $VIP/24 dev eth0
+    director_start --vip $VIP --backends $RS1 --check none
+    director_kill
+    director_start --vip $VIP --backends $RS1 --check none
+    director_stop
+}
+
+test_an_mtu_that_native_xdp_does_not_take() {
+    ip -n "$(ns switch)" link set dev director mtu 9000
+    ip -n "$(ns director)" link set dev eth0 mtu 9000
+    refused 71 "eth0.*MTU.*9000.*too large for native XDP.*3506 is the largest.*ip link set dev eth0 mtu 3506" \
+        --vip $VIP --backends $RS1
+    # What it says to do works, and is the most.
+    ip -n "$(ns switch)" link set dev director mtu 3507
+    refused 71 "too large for native XDP" --vip $VIP --backends $RS1
+    ip -n "$(ns switch)" link set dev director mtu 3506
+    ip -n "$(ns director)" link set dev eth0 mtu 3506
+    director_start --vip $VIP --backends $RS1 --check none
+    director_stop
+    ip -n "$(ns switch)" link set dev director mtu 1500
+    ip -n "$(ns director)" link set dev eth0 mtu 1500
+}
+
+# The director's own fault must not take real servers out: so it is found before.
+test_programs_and_files_that_are_not_there() {
+    local file=$LAB_DIR/named.yaml
+    refused 64 "notify $LAB_DIR/none: .*No such file" --vip $VIP --backends $RS1 --notify "$LAB_DIR/none"
+    printf 'services:\n- listeners: %s:80\n  servers: [%s]\n  checks: [{type: script, command: [%s]}]\n' \
+        $VIP $RS1 "$LAB_DIR/alive" >"$file"
+    refused 64 "named.yaml:4: command: $LAB_DIR/alive: No such file" --config "$file"
+    exits 64 "$IPVSD" check "$file"
+    matches "$OUTPUT" "named.yaml:4: command: $LAB_DIR/alive: No such file" "check"
+    printf '#!/bin/sh\nexit 0\n' >"$LAB_DIR/alive"
+    exits 64 "$IPVSD" check "$file"
+    matches "$OUTPUT" "alive: not executable" "check"
+    chmod 755 "$LAB_DIR/alive"
+    exits 0 "$IPVSD" check "$file"
+    director_start --config "$file"
+    wait_until 5 "rs1 to be healthy" healthy $RS1
+    rm "$LAB_DIR/alive"
+    exits 64 ipvsd reload
+    matches "$OUTPUT" "alive: No such file" "reload"
+    # Without an answer there is no verdict; one that answers is believed again.
+    wait_until 10 "it to be said" grep -q "health checks:" "$LAB_DIR/director.log"
+    printf '#!/bin/sh\nexit 1\n' >"$LAB_DIR/alive.new"
+    chmod 755 "$LAB_DIR/alive.new"
+    mv "$LAB_DIR/alive.new" "$LAB_DIR/alive"
+    wait_until 10 "rs1 to be taken out by its script" unhealthy $RS1
+    equal "$(grep -c "$RS1 .* is down" "$LAB_DIR/director.log")" 1 "times that rs1 was taken out"
+    matches "$(grep "$RS1 .* is down" "$LAB_DIR/director.log")" "exit code 1" "why it was"
+    director_stop
+}
+
 test_a_missing_interface() {
     refused 69 "eth9" --vip $VIP --backends $RS1 --interface eth9
 }

@@ -1,0 +1,64 @@
+internal import HostState
+internal import LoadBalancing
+internal import Netlink
+internal import ServiceConfiguration
+
+/// Addresses that cannot be VIPs or real servers here, as this machine's interfaces have them.
+extension Director {
+    /// `journal`: of this instance, whose VIPs an earlier start put where they are.
+    static func refuseAddressesOfThisMachine(
+        _ configuration: DirectorConfiguration, journal: [Change]
+    ) throws {
+        let socket = try RouteSocket()
+        let addresses = try socket.addresses()
+        for vip in configuration.vips.sorted() { try refuseEndOfSubnet("--vip", vip, addresses) }
+        for server in configuration.serverAddresses.sorted() { try refuseEndOfSubnet("--backends", server, addresses) }
+        let put = Set(
+            journal.compactMap { change -> IPv4Address? in
+                if case .address(_, let address, _, _) = change { address } else { nil }
+            })
+        let everyPort = Set(configuration.services.flatMap(\.listeners).filter(\.isAnyPort).map(\.vip))
+        for entry in addresses where everyPort.contains(entry.address) && !put.contains(entry.address) {
+            guard entry.isOwn, try configuration.managesAddress || speaks(from: entry.address, configuration, socket)
+            else { continue }
+            let name = try socket.link(index: entry.interface)?.name ?? "an interface"
+            throw DirectorError(
+                .badValue,
+                "--vip \(entry.address): \(name) has it already, as \(entry.address)/\(entry.prefixLength), and with every "
+                    + "port all that comes for it would go to the real servers: this machine's sshd and all else that "
+                    + "listens there would be cut off (accepted: ports, as \(entry.address):80, or a VIP of its own)")
+        }
+    }
+
+    /// Whether what this machine sends to a real server leaves from the address, whoever put it there.
+    private static func speaks(
+        from address: IPv4Address, _ configuration: DirectorConfiguration, _ socket: RouteSocket
+    ) throws -> Bool {
+        guard let server = configuration.serverAddresses.min() else { return false }
+        return try socket.route(to: server)?.source == address
+    }
+
+    /// The first and the last address of a subnet are no host's.
+    private static func refuseEndOfSubnet(
+        _ flag: String, _ address: IPv4Address, _ addresses: [InterfaceAddress]
+    ) throws {
+        for entry in addresses where entry.prefixLength < 31 && entry.peer == nil && entry.contains(address) {
+            let host = UInt32.max >> UInt32(entry.prefixLength)
+            let kind: String
+            switch address.value & host {
+            case host: kind = "broadcast"
+            case 0: kind = "network"
+            default: continue
+            }
+            throw DirectorError(
+                .badValue,
+                "\(flag) \(address): the \(kind) address of \(IPv4Address(address.value & ~host))/\(entry.prefixLength), "
+                    + "which this machine is in (accepted: a host's address)")
+        }
+    }
+}
+
+extension InterfaceAddress {
+    /// What the machine itself is known by in a subnet. A VIP that something else put there is a /32 or a second one.
+    fileprivate var isOwn: Bool { prefixLength < 32 && !isSecondary }
+}
