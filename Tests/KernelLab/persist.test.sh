@@ -126,6 +126,60 @@ ours() { find /etc -name '*ipvsd*' ! -path '/etc/ipvsd-lab*' | sort | xargs; }
 
 # --- tests, in this order ----------------------------------------------------------------------------
 
+# The unit of examples/, with the program's own path: with its few capabilities it has to do all that a director does.
+test_the_director_is_a_unit() {
+    local unit=/etc/systemd/system/ipvsd.service pid before
+    # The guest is the real server.
+    ip addr add 10.0.0.150/32 dev lo
+    mkdir -p /etc/ipvsd
+    printf 'services:\n- listeners: 10.0.0.150:80\n  servers: [10.0.0.1]\n  check: ping\n' >/etc/ipvsd/ipvsd.yaml
+    sed "s|/usr/local/sbin/ipvsd|$IPVSD|" "$ROOT/examples/ipvsd.service" >$unit
+    exits 0 m systemd-analyze verify ipvsd.service
+    equal "$OUTPUT" "" "what systemd-analyze says"
+    before=$(m ip -o addr show)
+    m systemctl daemon-reload
+    exits 0 m systemctl start ipvsd
+    wait_until 10 "the real server to be up" director_says up
+    matches "$(m ip -o addr show dev eth0)" "10.0.0.150/32" "the director's addresses"
+    equal "$(m "$IPVSD" status --json | jq -r .xdp.mode)" native "the XDP mode"
+    no_complaint
+    exits 0 m systemctl reload ipvsd
+    printf 'services: 5\n' >/etc/ipvsd/ipvsd.yaml
+    exits 1 m systemctl reload ipvsd
+    printf 'services:\n- listeners: 10.0.0.150:80\n  servers: [10.0.0.1]\n  check: ping\n' >/etc/ipvsd/ipvsd.yaml
+    # What the kernel holds when the daemon is killed, the next one takes over.
+    pid=$(m systemctl show -P MainPID ipvsd)
+    m systemctl kill --signal KILL ipvsd
+    wait_until 10 "another daemon" another_than "$pid"
+    wait_until 10 "it to forward" director_says up
+    matches "$(m journalctl -u ipvsd -o cat)" "took over, forwarding" "the journal"
+    exits 0 m systemctl stop ipvsd
+    equal "$(m ip -o addr show)" "$before" "addresses"
+    equal "$(m "$IPVSD" cleanup)" "nothing to remove" "what is left"
+    no_complaint
+    # Refused for good.
+    printf 'services: 5\n' >/etc/ipvsd/ipvsd.yaml
+    m systemctl start ipvsd || true
+    wait_until 10 "the end of it" unit_failed
+    rm -r $unit /etc/ipvsd
+    m systemctl daemon-reload
+    m systemctl reset-failed ipvsd 2>/dev/null || true
+    ip addr del 10.0.0.150/32 dev lo
+}
+
+director_says() { m "$IPVSD" status --json | jq -e "[.services[].servers[].health] == [\"$1\"]"; }
+
+another_than() { [[ $(m systemctl show -P MainPID ipvsd) =~ ^[1-9] && $(m systemctl show -P MainPID ipvsd) != "$1" ]]; }
+
+unit_failed() { [[ $(m systemctl show -P ExecMainStatus ipvsd) == 64 && $(m systemctl is-failed ipvsd) == failed ]]; }
+
+# Whatever it may not do, it says.
+no_complaint() {
+    local complaints
+    complaints=$(m journalctl -u ipvsd -o cat | grep -iE "warning|not permitted|denied|read-only" || true)
+    equal "$complaints" "" "what it complains of"
+}
+
 test_networkd_is_told_to_leave_it_alone() {
     exits 0 setup --vip-file "$LAB_DIR/vips" --vip $VIP2 --persist --dry-run
     matches "$OUTPUT" "would write /etc/systemd/network/00-ipvsd-realserver.network" "the dry run"
