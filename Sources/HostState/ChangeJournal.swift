@@ -130,8 +130,9 @@ public final class ChangeJournal {
 
     /// The file is replaced whole.
     private func writeAnew() throws(SystemError) {
+        let changes = changes
         slots = changes
-        positions = Dictionary(uniqueKeysWithValues: slots.enumerated().map { ($1!.subject, $0) })
+        positions = Dictionary(uniqueKeysWithValues: changes.enumerated().map { ($1.subject, $0) })
         mayAppend = false
         try File.replace(path, with: try JournalText.file(of: changes))
         told = slots.count

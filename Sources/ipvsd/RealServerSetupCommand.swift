@@ -112,7 +112,8 @@ struct RealServerSetupCommand: AsyncParsableCommand {
         let isForAll = vip.isEmpty && vipFile.isEmpty
         let vips = isForAll ? [] : try addresses()
         if dryRun {
-            let changes = try isForAll
+            let changes =
+                try isForAll
                 ? RealServerSetup.undoable(instance: instance)
                 : RealServerSetup.undoable(vips: vips, instance: instance)
             for change in changes { print("would put back: \(change)") }
@@ -124,7 +125,8 @@ struct RealServerSetupCommand: AsyncParsableCommand {
             count += 1
             print(error.map { "cannot put back \(change): \($0)" } ?? "put back: \(change)")
         }
-        let complete = try isForAll
+        let complete =
+            try isForAll
             ? RealServerSetup.undo(instance: instance, report: report)
             : RealServerSetup.undo(vips: vips, instance: instance, report: report)
         if count == 0 { print("nothing to put back") }

@@ -7,7 +7,7 @@ import HostState
 struct Status: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show services, real servers and counters, in the manner of 'ipvsadm -Ln --stats'.",
-        discussion: "Exit code 3: no daemon answers. What the kernel's maps say is printed all the same, if there are any."
+        discussion: "Exit code 3: no daemon answers. What the kernel's maps say is printed then, if there are any."
     )
 
     @Flag(help: "Print JSON.")

@@ -75,7 +75,8 @@ struct NotificationTests {
     }
 
     @Test func whatIsThereIsTaken() throws {
-        let text = Self.services + "  notify: /bin/true\n  checks:\n  - {type: script, command: [/bin/true]}\n"
+        let text =
+            Self.services + "  notify: /bin/true\n  checks:\n  - {type: script, command: [/bin/true]}\n"
             + "  - {type: tls, ca-file: /etc/passwd}\n"
         #expect(try ConfigurationFile.parse(text, file: "f", files: .present).services.count == 1)
         var flags = DirectorFlags(vips: ["10.0.0.100:80"], backends: ["10.0.0.11"])
