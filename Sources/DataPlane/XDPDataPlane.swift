@@ -66,7 +66,7 @@ public final class XDPDataPlane {
         constants = ipvsd_director_constants(
             bucket_mask: 0, former_mask: 0, listener_shift: 0, answer_by_redirect: answersByRedirect ? 1 : 0,
             reply_limit: repliesPerSecond, jiffy: Self.jiffy,
-            several_ingress: traits.hasSeveralIngress ? 1 : 0, bridged: traits.isBridged ? 1 : 0,
+            several_ingress: traits.hasSeveralIngress ? 1 : 0,
             outer_prefix: traits.outerSources?.address.bigEndian ?? 0,
             outer_mask: (traits.outerSources?.hostMask ?? 0).bigEndian)
         let old = try DirectorMaps(directory: directory, writable: true)

@@ -198,8 +198,7 @@ public actor Director {
         return try XDPDataPlane(
             directory: directory, capacity: capacity, answersByRedirect: ingress.hasVeth,
             traits: PacketTraits(
-                hasSeveralIngress: attachments > 1 || isBridged, isBridged: isBridged,
-                outerSources: configuration.outerSources))
+                hasSeveralIngress: attachments > 1 || isBridged, outerSources: configuration.outerSources))
     }
 
     func writeSettings(to dataPlane: XDPDataPlane) {

@@ -9,7 +9,8 @@ struct DifferentialPlan {
     struct Traits {
         var answersByRedirect: Bool
         var mayAnswer: Bool
-        var isBridged: Bool
+        /// Otherwise whatever comes is for it.
+        var knowsItsMACs: Bool
         var outerSources: IPv4Prefix?
         /// Of the flow table: with less room than there are flows, or with plenty.
         var buckets: Int
@@ -36,7 +37,7 @@ struct DifferentialPlan {
         let isCrowded = round % 2 == 1
         traits = Traits(
             answersByRedirect: Bool.random(using: &random), mayAnswer: round % 5 != 4,
-            isBridged: Int.random(in: 0..<3, using: &random) == 0,
+            knowsItsMACs: Int.random(in: 0..<4, using: &random) > 0,
             outerSources: Bool.random(using: &random) ? IPv4Prefix(address("203.0.112.0"), length: 24) : nil,
             buckets: isCrowded ? 32 : 1024, flows: 600)
         if round % 3 != 2 { fragmentingPeer = mac(77) }

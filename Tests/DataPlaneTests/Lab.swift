@@ -61,6 +61,7 @@ final class Lab {
             directory: directory, capacity: capacity, answersByRedirect: answersByRedirect,
             repliesPerSecond: repliesPerSecond, traits: traits)
         program = try plane.program()
+        plane.setOwnMACs([PacketBuilder.director])
     }
 
     /// The maps live on without their pins.
@@ -280,8 +281,10 @@ struct FlowKey: Hashable, Sendable {
     var port: UInt16
     var transport = TransportProtocol.tcp
 
-    func packet(_ flags: PacketBuilder.TCPFlags = [], payload: Int = 0) -> PacketBuilder {
-        let ip = PacketBuilder.ethernet().ipv4(from: client, to: vip)
+    func packet(
+        _ flags: PacketBuilder.TCPFlags = [], payload: Int = 0, to mac: MACAddress = PacketBuilder.director
+    ) -> PacketBuilder {
+        let ip = PacketBuilder.ethernet(to: mac).ipv4(from: client, to: vip)
         return switch transport {
         case .tcp: ip.tcp(from: clientPort, to: port, flags).payload(payload)
         case .udp: ip.udp(from: clientPort, to: port).payload(payload)
