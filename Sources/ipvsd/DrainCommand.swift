@@ -26,7 +26,8 @@ struct Drain: AsyncParsableCommand {
 
             Exit codes: 0 drained (with --wait: no connection is left), 3 no daemon runs, 4 connections are left at the \
             time-out, 5 refused: a service would lose its quorum (--force drains all the same), or undrained by \
-            somebody meanwhile, 64 no such real server or service.
+            somebody meanwhile, 64 no such real server or service, 71 the kernel refuses the change, or that it be \
+            written down: nothing has changed.
             """)
 
     @Argument(help: ArgumentHelp("The real server's address.", valueName: "server"))
@@ -79,7 +80,8 @@ struct Undrain: AsyncParsableCommand {
         discussion: """
             Without --service in all services. A service with slow start gives them step by step.
 
-            Exit codes: 3 no daemon runs, 64 no such real server or service.
+            Exit codes: 3 no daemon runs, 64 no such real server or service, 71 the kernel refuses the change, or that \
+            it be written down: nothing has changed.
             """)
 
     @Argument(help: ArgumentHelp("The real server's address.", valueName: "server"))
@@ -136,7 +138,7 @@ extension DrainReport {
 
     func warnIfNotInForce() {
         guard !isInForce else { return }
-        let warning = "ipvsd: warning: the kernel refused the change; the director tries again every second\n"
+        let warning = "ipvsd: warning: the kernel refuses a change of the services; the director tries it again every second\n"
         _ = write(STDERR_FILENO, warning, warning.utf8.count)
     }
 }

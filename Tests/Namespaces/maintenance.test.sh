@@ -11,13 +11,18 @@ drained() { [[ $(server_status "$1" drained) != null ]]; }
 
 left() { echo $(($(server_status "$1" active) + $(server_status "$1" inactive))); }
 
-# overrides   where this instance keeps what was done by hand
-overrides() {
+# instance   what this instance's directories are called
+instance() {
     local cookie
     cookie=$(in_ns director "$PYTHON" -c "import socket, sys
 print(int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder))")
-    echo "/run/ipvsd/netns-$cookie/overrides.json"
+    echo "netns-$cookie"
 }
+
+state_directory() { echo "/run/ipvsd/$(instance)"; }
+
+# overrides   where this instance keeps what was done by hand
+overrides() { echo "$(state_directory)/overrides.json"; }
 
 # downloads_on COUNT HOST   that many downloads at least are held by it
 downloads_on() { (($(held | awk -v s="$2" '$1 == s { print $2 }') >= $1)); }
@@ -200,6 +205,80 @@ test_a_damaged_file_stops_nothing_and_is_kept() {
     matches "$(director_log)" "error.*overrides .*kept as .*damaged" "the log"
     matches "$(<"$file.damaged")" '"10.0.0.1$' "what was set aside"
     rm "$file.damaged"
+}
+
+# who_is_drained   what the daemon says, what is written down, and whatever lies beside it
+who_is_drained() {
+    ipvsd status --json | jq -c '[.services[].servers[] | [.address, .drained, .effectiveWeight]]'
+    cat "$(overrides)" 2>/dev/null || true
+    ls -A "$(state_directory)"
+}
+
+# refused VERB REASON   for rs2, and nothing has changed
+refused() {
+    local before
+    before=$(who_is_drained)
+    exits 71 ipvsd "$1" $RS2
+    matches "$OUTPUT" "^ipvsd: $RS2 is not $1ed, nothing has changed: .*overrides.json.*: $2" "the refusal"
+    equal "$(who_is_drained)" "$before" "what is drained after the refusal"
+}
+
+test_what_cannot_be_written_down_is_refused_as_a_whole() {
+    local directory
+    directory=$(state_directory)
+    mkdir -p "$directory"
+    mount -t tmpfs -o size=256k tmpfs "$directory"
+    # However it ends, and the two that may be there by then.
+    # shellcheck disable=SC2064 # as it is called now
+    trap "while umount -l '$directory' 2>/dev/null; do :; done" EXIT
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    mount --bind "$directory" "$directory"
+    mount -o remount,bind,ro "$directory"
+    refused drain "Read-only file system"
+    umount "$directory"
+    dd if=/dev/zero of="$directory/filler" bs=4096 status=none 2>/dev/null || true
+    refused drain "No space left on device"
+    equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves after refused drains"
+    rm "$directory/filler"
+    exits 0 ipvsd drain $RS2
+    mount --bind "$directory" "$directory"
+    mount -o remount,bind,ro "$directory"
+    refused undrain "Read-only file system"
+    umount "$directory"
+    equal "$(fetch 10 | served)" "rs1 10" "who serves after a refused undrain"
+    exits 0 ipvsd undrain $RS2
+    equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves after undrain"
+    director_stop
+}
+
+# freeze_services   has the kernel refuse what is written to the table of services from now on, until it is made anew
+freeze_services() { bpftool map freeze pinned "/sys/fs/bpf/ipvsd/$(instance)/services"; }
+
+# The packet program's rows are written before the kernel refuses: they have to be taken back.
+test_what_the_data_plane_refuses_changes_nothing() {
+    local before
+    director_start --vip "$VIP:80,$VIP:8080" --scheduler rr --backends $RS1,$RS2
+    before=$(who_is_drained)
+    freeze_services
+    exits 71 ipvsd drain $RS2
+    matches "$OUTPUT" "^ipvsd: $RS2 is not drained, the data plane refuses: .*services.*Operation not permitted" "the refusal"
+    equal "$(who_is_drained)" "$before" "what is drained after the refusal"
+    equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves after a refused drain"
+    [[ $(ipvsd events --json --last 10) != *drained* ]] || fail "a drain is told: $(ipvsd events --json --last 10)"
+    # Another daemon does not find one either.
+    director_stop
+    director_start --vip "$VIP:80,$VIP:8080" --scheduler rr --backends $RS1,$RS2
+    equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves after a restart"
+    exits 0 ipvsd drain $RS2
+    before=$(who_is_drained)
+    freeze_services
+    exits 71 ipvsd undrain $RS2
+    matches "$OUTPUT" "^ipvsd: $RS2 is not undrained, the data plane refuses: " "the refusal of undrain"
+    equal "$(who_is_drained)" "$before" "what is drained after a refused undrain"
+    equal "$(fetch 10 | served)" "rs1 10" "who serves after a refused undrain"
+    director_stop
+    director_start --vip "$VIP:80,$VIP:8080" --scheduler rr --backends $RS1,$RS2
+    exits 0 ipvsd undrain $RS2
 }
 
 test_one_service_of_several() {

@@ -132,24 +132,44 @@ extension Director {
 
     private enum Turn: String { case drained, undrained }
 
-    /// On the disk first: what an operator was told holds through a crash.
+    /// All of it, or nothing. On the disk first: what an operator was told holds through a crash.
     private func change(
         to wanted: Overrides, of server: IPv4Address, in services: [VirtualService], _ turn: Turn
     ) throws {
-        let before = overrides
-        do { try overridesFile.write(wanted) } catch { throw DirectorError(error) }
+        // What has changed besides is not to be taken back with this.
+        settle()
+        let before = (overrides, states)
+        do { try overridesFile.write(wanted) } catch {
+            throw DirectorError(.kernel, "\(server) is not \(turn), nothing has changed: \(error)")
+        }
         overrides = wanted
         for service in services { followDrains(of: service) }
-        settle {
-            for service in services {
-                let since = before.drain(of: server, in: service)?.since
-                logger.notice("real server \(server) of \(service.address) is \(turn.rawValue)")
-                tell(
-                    turn == .drained ? .serverDrained : .serverUndrained, of: service.address, server: server,
-                    since: since)
+        do { try applyUnsettled() } catch {
+            takeBack(to: before, of: services)
+            throw DirectorError(.kernel, "\(server) is not \(turn), the data plane refuses: \(error)")
+        }
+        for service in services {
+            let since = before.0.drain(of: server, in: service)?.since
+            logger.notice("real server \(server) of \(service.address) is \(turn)")
+            tell(turn == .drained ? .serverDrained : .serverUndrained, of: service.address, server: server, since: since)
+        }
+        tellUntold()
+        for service in services { tellWhetherItServes(service.address) }
+    }
+
+    private func takeBack(
+        to before: (overrides: Overrides, states: [ServiceAddress: ServiceState]), of services: [VirtualService]
+    ) {
+        (overrides, states) = before
+        (unsettled, untold) = ([], [])
+        do { try overridesFile.write(overrides) } catch { logger.error("take back what is in \(instance.overrides): \(error)") }
+        // Each by itself: where one is refused, too, the others go back all the same.
+        for service in services {
+            do { try running?.dataPlane.update(desiredServices { $0.address == service.address }) } catch {
+                logger.error("go back to the weights of \(service.address): \(error)")
+                owesServices = true
             }
         }
-        for service in services { tellWhetherItServes(service.address) }
     }
 
     /// Has the service's weights follow what is drained.

@@ -43,7 +43,7 @@ public struct DrainReport: Sendable, Hashable, Codable {
     public var server: String
     /// False: it was so before.
     public var changed: Bool
-    /// False: the kernel refused the last change, and the daemon tries it again every second.
+    /// False: the kernel refuses a change of the services, besides this one, which the daemon tries again every second.
     public var isInForce: Bool
     /// All that have the real server, or the one that was asked for.
     public var services: [Service]
