@@ -234,11 +234,18 @@ extension Director {
         guard changes.hasNewWeights || !changes.transitions.isEmpty else { return }
         if changes.hasNewWeights { unsettled.insert(service) }
         untold += changes.transitions.map { (service, $0) }
-        guard !settlesSoon else { return }
+        if settlesSoon {
+            // One that is out must not wait as those do that come back.
+            if sweepsFirst, changes.transitions.contains(where: { if case .serverDown = $0 { true } else { false } }) {
+                settle()
+            }
+            return
+        }
         settlesSoon = true
         let earliest = settledAt
         Task {
             try? await ContinuousClock().sleep(until: earliest)
+            await sweepForThoseThatComeBack()
             settle()
         }
     }
@@ -264,10 +271,7 @@ extension Director {
     func applyUnsettled() throws {
         let services = unsettled
         unsettled = []
-        // What a server left half-open when it died must not weigh on it now.
-        if untold.contains(where: { if case .serverUp = $0.1 { true } else { false } }) {
-            try running?.dataPlane.sweep()
-        }
+        try sweepAtOnceForThoseThatComeBack()
         try running?.dataPlane.update(desiredServices { services.contains($0.address) })
     }
 

@@ -21,6 +21,8 @@
 
 /* A tick of flow stamps is 2^28 ns, 0.27 s. Time-outs are at most 32,767 ticks: 2 h 26 min. */
 #define IPVSD_TICK_SHIFT 28
+/* A second: a handshake with a server that is down, and in which nothing happened for so long, is over. */
+#define IPVSD_ABANDONED_TICKS 4
 
 /* Marks of check sockets: IPVSD_CHECK_MARK | server id. */
 #define IPVSD_CHECK_MARK 0x6b700000u
