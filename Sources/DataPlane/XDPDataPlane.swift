@@ -53,6 +53,8 @@ public final class XDPDataPlane {
         var names: Set<String>
         var old: DirectorMaps
         var copiedLoads: [ipvsd_load]
+        /// The tick before the copy.
+        var copied: UInt32?
     }
 
     /// Loads the program beside what is pinned below `directory`, whose tables it takes over, or anew. Tables that are
@@ -96,7 +98,8 @@ public final class XDPDataPlane {
         self.maps = maps
         if let old, !loaded.grown.isEmpty {
             let loads = (0..<old.loads.count).map { old.loads[$0] }
-            growth = Growth(names: loaded.grown, old: old, copiedLoads: loads)
+            growth = Growth(
+                names: loaded.grown, old: old, copiedLoads: loads, copied: try Self.tick(below: directory))
             try TableGrowth.copy(loaded.grown, from: old, to: maps)
             // Just these: what came since is added by `followCounts`.
             if loaded.grown.contains("loads") { for (id, load) in loads.enumerated() { maps.loads[id] = load } }
@@ -233,6 +236,7 @@ public final class XDPDataPlane {
             // Until the last packet of the old program is through.
             usleep(UInt32(RowAllocator.grace / .microseconds(1)))
             try TableGrowth.followCounts(growth.names, from: growth.old, since: growth.copiedLoads, to: maps)
+            try TableGrowth.followMarks(growth.names, from: growth.old, since: growth.copied, to: maps)
             if maps.isMoving {
                 TableGrowth.moveFlows(from: growth.old.flows, to: maps, now: UInt16(truncatingIfNeeded: try tick()))
                 Self.forgetFormer(maps, below: directory)
