@@ -21,11 +21,13 @@ extension Director {
             let state = states[service.address]
             let policy = configuration.policy(of: service.address)
             var servers = service.servers.map { server in
-                DesiredService.Server(
+                var desired = DesiredService.Server(
                     address: server.address, configuredWeight: server.weight,
                     effective: state?.effectiveWeight(of: server.address)
                         ?? EffectiveWeight(of: EffectiveWeight.Condition(configured: server.weight)),
                     thresholds: server.thresholds)
+                desired.movesPersistent = overrides.movesPersistent(server.address, in: service)
+                return desired
             }
             if let sorry = policy.sorryServer {
                 servers.append(

@@ -114,6 +114,37 @@ test_persistent_clients_keep_coming_to_a_drained_server() {
     exits 0 ipvsd undrain $mine
 }
 
+# Of several clients, as with expire_quiescent_template=1: what they have goes on, what they begin goes elsewhere.
+test_persistent_clients_move_where_the_drain_says_so() {
+    local client served mine=()
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2 --persistent 5m
+    for client in 1 2 3 4 5 6; do
+        served=$(fetch 1 --interface 10.9.0.$client | served)
+        [[ $served != rs2* ]] || mine+=("10.9.0.$client")
+    done
+    equal ${#mine[@]} 3 "clients of rs2"
+    download_start mine --limit-rate 20M --interface "${mine[0]}"
+    equal "$(download_server mine)" rs2 "whose the download is"
+    exits 0 ipvsd drain $RS2 --json
+    equal "$(jq -r '.services[0].movesPersistent' <<<"$OUTPUT")" false "whether a drain moves clients by itself"
+    equal "$(fetch 2 --interface "${mine[0]}" | served)" "rs2 2" "requests of a client that stays"
+    exits 0 ipvsd drain $RS2 --move-persistent
+    matches "$OUTPUT" "drained, [1-9][0-9]* active.*" "a second drain"
+    matches "$OUTPUT" "persistent clients go elsewhere with their next connection" "what becomes of the clients"
+    equal "$(fetch 3 --interface "${mine[0]}" | served)" "rs1 3" "requests of a client that moves"
+    # Another daemon goes on with it, and a drain that does not ask for it does not take it back.
+    director_kill
+    equal "$(fetch 1 --interface "${mine[1]}" | served)" "rs1 1" "requests of a client without a daemon"
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2 --persistent 5m
+    exits 0 ipvsd drain $RS2 --json
+    equal "$(jq -r '"\(.changed) \(.services[0].movesPersistent)"' <<<"$OUTPUT")" "false true" "a third drain"
+    equal "$(fetch 3 --interface "${mine[2]}" | served)" "rs1 3" "requests of a client after a restart"
+    download_correct mine
+    exits 0 ipvsd undrain $RS2
+    equal "$(fetch 3 --interface "${mine[0]}" | served)" "rs1 3" "requests of a client that has moved, after undrain"
+    equal "$({ fetch 2 --interface 10.9.0.20; fetch 2 --interface 10.9.0.21; } | served | xargs)" "rs1 2 rs2 2" "new clients"
+}
+
 # A configuration that comes later knows of the drain, too.
 test_a_reload_keeps_the_drain() {
     local servers

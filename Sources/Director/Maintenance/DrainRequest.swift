@@ -6,11 +6,14 @@ public struct DrainRequest: Sendable, Hashable, Codable {
     public var service: String?
     /// Also where a service is left with less than its quorum.
     public var force: Bool?
+    /// Its persistent clients are to go elsewhere with their next connection.
+    public var movePersistent: Bool?
 
-    public init(server: String, service: String? = nil, force: Bool? = nil) {
+    public init(server: String, service: String? = nil, force: Bool? = nil, movePersistent: Bool? = nil) {
         self.server = server
         self.service = service
         self.force = force
+        self.movePersistent = movePersistent
     }
 }
 
@@ -24,10 +27,12 @@ public struct DrainReport: Sendable, Hashable, Codable {
         /// Connections that are left.
         public var active: UInt32
         public var inactive: UInt32
-        /// Seconds: for so long after a client's last packet its new connections go on coming.
+        /// Seconds: for so long after a client's last packet its new connections go on coming, unless it moves.
         public var persistence: Int?
+        /// Persistent clients go elsewhere with their next connection.
+        public var movesPersistent: Bool
 
-        enum CodingKeys: String, CodingKey { case service, drained, active, inactive, persistence }
+        enum CodingKeys: String, CodingKey { case service, drained, active, inactive, persistence, movesPersistent }
 
         /// Writes null for what is not, where the synthesized coding would leave the key out.
         public func encode(to encoder: any Encoder) throws {
@@ -37,6 +42,7 @@ public struct DrainReport: Sendable, Hashable, Codable {
             try container.encode(active, forKey: .active)
             try container.encode(inactive, forKey: .inactive)
             try container.encode(persistence, forKey: .persistence)
+            try container.encode(movesPersistent, forKey: .movesPersistent)
         }
     }
 

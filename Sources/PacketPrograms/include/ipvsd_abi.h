@@ -204,6 +204,7 @@ struct ipvsd_server {
 #define IPVSD_SERVER_DOWN 2u    /* SYNs and datagrams of its flows are scheduled anew */
 #define IPVSD_SERVER_REMOVED 4u /* no longer configured; its flows go on */
 #define IPVSD_SERVER_STANDBY 8u /* beside REMOVED: configured all the same, and not in use now */
+#define IPVSD_SERVER_MOVES 16u  /* persistent clients go elsewhere with their next connection */
 
 /* Active and inactive connections, as IPVS counts them; shared by all CPUs, the packet programs' own. */
 struct ipvsd_load {
