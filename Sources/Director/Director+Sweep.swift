@@ -20,8 +20,8 @@ extension Director {
     /// Before those that come back get new connections: what such a server left half-open when it died must not weigh
     /// on it.
     func sweepForThoseThatComeBack() async {
-        sweepsFirst = true
-        defer { sweepsFirst = false }
+        waitingForSweep += 1
+        defer { waitingForSweep -= 1 }
         // Where the kernel refuses, `settle` says so.
         try? await sweepOn { self.mayHoldAbandoned($0) }
     }
