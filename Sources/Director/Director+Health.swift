@@ -236,7 +236,9 @@ extension Director {
         untold += changes.transitions.map { (service, $0) }
         if settlesSoon {
             // One that is out must not wait as those do that come back.
-            if waitingForSweep > 0, changes.transitions.contains(where: { if case .serverDown = $0 { true } else { false } }) {
+            if waitingForSweep > 0,
+                changes.transitions.contains(where: { if case .serverDown = $0 { true } else { false } })
+            {
                 settle()
             }
             return
