@@ -16,6 +16,8 @@ public struct DataPlaneSnapshot: Sendable {
         public var isRemoved: Bool
         /// Configured, but in no table now; its connections go on.
         public var isStandby: Bool
+        /// Its persistent clients go elsewhere with their next connection.
+        public var movesPersistent = false
         public var thresholds: ConnectionThresholds?
         /// Gets no new connections, because of its thresholds.
         public var isOverloaded: Bool
@@ -129,7 +131,8 @@ extension DataPlaneSnapshot.Server {
             id: id, address: IPv4Address(bigEndian: row.address), configuredWeight: row.configured_weight,
             weight: row.weight, isDown: row.flags & UInt16(IPVSD_SERVER_DOWN) != 0,
             isRemoved: row.isRemoved,
-            isStandby: row.flags & UInt16(IPVSD_SERVER_STANDBY) != 0, thresholds: row.thresholds,
+            isStandby: row.flags & UInt16(IPVSD_SERVER_STANDBY) != 0,
+            movesPersistent: row.flags & UInt16(IPVSD_SERVER_MOVES) != 0, thresholds: row.thresholds,
             isOverloaded: row.isOverloaded(by: load), active: load.active, inactive: load.inactive,
             connections: total.connections, packets: total.packets, bytes: total.bytes,
             source: path.ifindex == 0 ? nil : IPv4Address(bigEndian: path.source),
@@ -254,6 +257,7 @@ extension DesiredService {
                     address: $0.address, configuredWeight: $0.configuredWeight, isDown: $0.isDown,
                     thresholds: $0.thresholds)
                 server.isStandby = $0.isStandby
+                server.movesPersistent = $0.movesPersistent
                 if !$0.isDown, !$0.isStandby, $0.weight != $0.configuredWeight { server.ownWeight = $0.weight }
                 return server
             })

@@ -138,12 +138,13 @@ struct DifferentialPlan {
     private mutating func changeServers(of index: Int) {
         var servers = services[index].servers
         let position = servers.indices.randomElement(using: &random)
-        switch (Int.random(in: 0..<7, using: &random), position) {
+        switch (Int.random(in: 0..<8, using: &random), position) {
         case (0, let position?): servers.remove(at: position)
         case (1...2, let position?): servers[position].isDown.toggle()
         case (3, let position?): servers[position].thresholds = chance(40) ? nil : thresholds()
         case (4, let position?): servers[position].configuredWeight = .random(in: 0...5, using: &random)
         case (5, _): servers.shuffle(using: &random)
+        case (6, let position?): servers[position].movesPersistent.toggle()
         default:
             let number = UInt8.random(in: Self.numbers, using: &random)
             if !servers.contains(where: { $0.address == Standard.server(number) }) { servers.append(server(number)) }

@@ -55,7 +55,7 @@ static __always_inline void keep_up(const struct packet *packet, const struct se
 				    const struct flow_reference *flow, struct flow_entry hit, __u32 state)
 {
 	if (refresh(flow, hit, state, longest_lag(entry)) && entry->flags & IPVSD_SERVICE_PERSISTENT)
-		by_template(entry->id, packet->client);
+		by_template(entry->id, packet->client, OUT);
 }
 
 static __always_inline void learn_port(const struct packet *packet, const struct service_entry *entry)

@@ -6,8 +6,6 @@
 #include "flows.h"
 #include "tables.h"
 
-#define ABANDONED_TICKS 4 /* a second */
-
 struct sweep_context {
 	__u32 first;
 	__u16 now;
@@ -18,7 +16,7 @@ struct sweep_context {
  * it would count as active, and keep new flows from the server when it is back. */
 static __always_inline int is_abandoned(__u64 value, __u16 now)
 {
-	return state_of(value) == IPVSD_STATE_SYN_RECV && age_of(value, now) >= ABANDONED_TICKS &&
+	return state_of(value) == IPVSD_STATE_SYN_RECV && age_of(value, now) >= IPVSD_ABANDONED_TICKS &&
 	       server_has(server_of(value), IPVSD_SERVER_DOWN);
 }
 
