@@ -262,10 +262,10 @@ public struct DirectorStatus: Codable, Sendable {
         }
         services = snapshot.services.map { service in
             Service(
-                listeners: service.listeners.map(Listener.init), scheduler: service.scheduler,
-                persistence: service.persistence?.timeout,
-                persistencePrefixLength: service.persistence?.prefixLength, onePacket: service.isOnePacket,
-                maglevSize: service.maglevSize, quorum: nil,
+                listeners: service.listeners.map(Listener.init), scheduler: service.configured.scheduler,
+                persistence: service.configured.persistence?.timeout,
+                persistencePrefixLength: service.configured.persistence?.prefixLength,
+                onePacket: service.configured.isOnePacket, maglevSize: service.configured.maglevSize ?? 0, quorum: nil,
                 servers: service.servers.map(Server.init))
         }
     }
@@ -275,11 +275,12 @@ extension DirectorStatus.Server {
     /// What the maps alone say.
     init(_ server: DataPlaneSnapshot.Server) {
         self.init(
-            address: server.address, weight: server.configuredWeight, method: server.isLocal ? "local" : "tunnel",
-            upperThreshold: server.thresholds?.upper, lowerThreshold: server.thresholds?.effectiveLower,
+            address: server.address, weight: server.configured.weight, method: server.isLocal ? "local" : "tunnel",
+            upperThreshold: server.configured.thresholds?.upper,
+            lowerThreshold: server.configured.thresholds?.effectiveLower,
             overloaded: server.isOverloaded, active: server.active, inactive: server.inactive,
             connections: server.connections, packets: server.packets, bytes: server.bytes,
             health: server.isRemoved ? .removed : server.isDown ? .down : .up, since: nil, reason: nil)
-        if server.weight == 0 { effectiveWeight = 0 }
+        if server.effective.weight == 0 { effectiveWeight = 0 }
     }
 }
