@@ -84,7 +84,9 @@ extension XDPDataPlane {
     }
 
     private func slots(of source: MaglevSource, _ service: DesiredService) -> [UInt16] {
-        let members = zip(service.configured.servers, source.weights).map { (key: UInt64($0.address.value), weight: $1) }
+        let members = zip(service.configured.servers, source.weights).map {
+            (key: UInt64($0.address.value), weight: $1)
+        }
         return MaglevTable.build(members: members, size: source.size).map { source.servers[Int($0)] }
     }
 

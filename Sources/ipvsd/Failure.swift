@@ -3,6 +3,7 @@ import Director
 import Glibc
 import HostState
 import ServiceConfiguration
+import SystemCalls
 
 /// A failed command: a line for each error on standard error, and an exit code of sysexits.h.
 struct Failure: Error, CustomStringConvertible {

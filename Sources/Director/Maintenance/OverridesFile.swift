@@ -1,6 +1,7 @@
 internal import FoundationEssentials
 internal import Glibc
 internal import HostState
+internal import SystemCalls
 
 /// Where overrides outlive the daemon. Written as a whole or not at all; without overrides there is no file.
 struct OverridesFile {
