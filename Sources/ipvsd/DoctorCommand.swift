@@ -59,7 +59,7 @@ struct DoctorCommand: AsyncParsableCommand {
     private func status(_ instance: InstancePaths) async throws -> DirectorStatus? {
         do {
             return try await ControlClient(socket: instance.controlSocket, timeoutSeconds: 3).status()
-        } catch { return try Director.pinnedStatus(instance: instance) }
+        } catch { return try Director.pinnedStatus(instance: instance)?.status }
     }
 
     private func claim(_ status: DirectorStatus) -> DirectorExaminer.Claim {
