@@ -7,8 +7,10 @@ public struct Timeouts: Sendable, Hashable, Codable {
     public var tcp = 900
     /// After a FIN (its second).
     public var tcpFin = 120
+    /// Its third.
     public var udp = 300
-    /// Of a handshake.
+    /// Of a handshake. Operators set the three above, as with ipvsadm --set and keepalived's lvs_timeouts; what floods
+    /// of SYNs take is bounded by a number of half-open connections, not by this time.
     public var tcpSyn = 60
 
     public init() {}
