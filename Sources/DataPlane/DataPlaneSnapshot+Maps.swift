@@ -18,9 +18,9 @@ extension DataPlaneSnapshot {
             services[value.service] = service
         }
         for index in services.keys { services[index]?.configured.sortListeners() }
-        for id in 1..<maps.servers.count {
+        for id in maps.usedServers {
             let row = maps.servers[id]
-            guard row.flags & UInt16(IPVSD_SERVER_USED) != 0, services[UInt32(row.service)] != nil else { continue }
+            guard services[UInt32(row.service)] != nil else { continue }
             services[UInt32(row.service)]?.append(try Server(id: UInt32(id), row: row, maps: maps))
         }
         self.init(
