@@ -20,24 +20,12 @@ public struct DrainReport: Sendable, Hashable, Codable {
         /// The service's first listener.
         public var service: String
         /// ISO 8601; nil: it is not drained.
-        public var drained: String?
+        @OrNull public var drained: String?
         /// Connections that are left.
         public var active: UInt32
         public var inactive: UInt32
         /// Seconds: for so long after a client's last packet its new connections go on coming.
-        public var persistence: Int?
-
-        enum CodingKeys: String, CodingKey { case service, drained, active, inactive, persistence }
-
-        /// Writes null for what is not, where the synthesized coding would leave the key out.
-        public func encode(to encoder: any Encoder) throws {
-            var container = encoder.container(keyedBy: CodingKeys.self)
-            try container.encode(service, forKey: .service)
-            try container.encode(drained, forKey: .drained)
-            try container.encode(active, forKey: .active)
-            try container.encode(inactive, forKey: .inactive)
-            try container.encode(persistence, forKey: .persistence)
-        }
+        @OrNull public var persistence: Int?
     }
 
     public var server: String
