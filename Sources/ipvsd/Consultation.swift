@@ -44,8 +44,3 @@ struct Consultation {
         }
     }
 }
-
-/// Raw sockets, the firewall's rules and /proc of all are root's.
-func requireRootForDoctor() throws {
-    guard geteuid() == 0 else { throw Failure(.noPrivilege, "only root may look at everything (run as root)") }
-}

@@ -38,7 +38,7 @@ struct DoctorCommand: AsyncParsableCommand {
             let named = try RealServerSetupCommand.addresses(vip)
             // Bad values come first, whoever asks.
             _ = try doctor.examiner(vips: [], mss: .auto)
-            try requireRootForDoctor()
+            try requireRoot(to: "look at everything")
             let instance = try common.instance()
             let status = try await status(instance)
             let vips = try named.isEmpty ? RealServerExaminer.presentVIPs() : named
