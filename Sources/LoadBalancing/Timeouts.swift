@@ -1,6 +1,6 @@
 /// After how many seconds without a packet a connection is forgotten, by its state: ip_vs_proto_tcp.c's tcp_timeouts
 /// and ip_vs_proto_udp.c's udp_timeouts. Each is at most 8,796 (2 h 26 min).
-public struct Timeouts: Sendable, Hashable, Codable {
+public struct Timeouts: Sendable, Hashable {
     public static let range = 1...8796
 
     /// Of an established connection (ipvsadm --set, its first number).

@@ -298,17 +298,19 @@ public struct DirectorFlags: Sendable {
         let longest = interval ?? DurationText.accepted.upperBound
         let fastInterval = checkFastInterval.flatMap { text in
             findings.attempt(Self.place("--check-fast-interval", text)) { () throws(InvalidValue) in
-                try CheckPolicy.duration(text, within: longest)
+                try CheckPace.duration(text, within: longest)
             }
         }
         let timeout = findings.attempt(Self.place("--check-timeout", checkTimeout)) { () throws(InvalidValue) in
-            try CheckPolicy.duration(checkTimeout, within: longest)
+            try CheckPace.duration(checkTimeout, within: longest)
         }
         let rise = number(rise, flag: "--rise", in: 1...100, problem: "no number of checks", &findings)
         let fall = number(fall, flag: "--fall", in: 1...100, problem: "no number of checks", &findings)
         guard let kind, let interval, let timeout, let rise, let fall else { return nil }
         return CheckPolicy(
-            kind: kind, interval: interval, fastInterval: fastInterval, timeout: timeout, rise: rise, fall: fall)
+            kind: kind,
+            pace: CheckPace(
+                interval: interval, fastInterval: fastInterval, timeout: timeout, rise: rise, fall: fall))
     }
 
     private func choice<Choice: CaseIterable & RawRepresentable<String>>(
