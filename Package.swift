@@ -9,6 +9,18 @@ var swiftSettings: [SwiftSetting] = [
 ]
 if Context.environment["CI"] != nil { swiftSettings.append(.treatAllWarnings(as: .error)) }
 
+/// In which health checks speak, and their tests answer.
+let protocols: [Target.Dependency] = [
+    .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+    .product(name: "NIOCore", package: "swift-nio"),
+    .product(name: "NIOHPACK", package: "swift-nio-http2"),
+    .product(name: "NIOHTTP1", package: "swift-nio"),
+    .product(name: "NIOHTTP2", package: "swift-nio-http2"),
+    .product(name: "NIOPosix", package: "swift-nio"),
+    .product(name: "NIOSSL", package: "swift-nio-ssl"),
+    .product(name: "NIOTLS", package: "swift-nio"),
+]
+
 /// Sources/ is a one-way street: every target depends only on targets further down this list.
 let package = Package(
     name: "ipvsd",
@@ -73,17 +85,7 @@ let package = Package(
             swiftSettings: swiftSettings),
         .target(
             name: "HealthChecks",
-            dependencies: [
-                "CLinux", "LoadBalancing",
-                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
-                .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOHPACK", package: "swift-nio-http2"),
-                .product(name: "NIOHTTP1", package: "swift-nio"),
-                .product(name: "NIOHTTP2", package: "swift-nio-http2"),
-                .product(name: "NIOPosix", package: "swift-nio"),
-                .product(name: "NIOSSL", package: "swift-nio-ssl"),
-                .product(name: "NIOTLS", package: "swift-nio"),
-            ],
+            dependencies: ["CLinux", "LoadBalancing"] + protocols,
             swiftSettings: swiftSettings),
         .target(
             name: "DataPlane",
@@ -127,17 +129,7 @@ let package = Package(
             swiftSettings: swiftSettings),
         .testTarget(
             name: "HealthChecksTests",
-            dependencies: [
-                "CLinux", "HealthChecks", "LoadBalancing",
-                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
-                .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOHPACK", package: "swift-nio-http2"),
-                .product(name: "NIOHTTP1", package: "swift-nio"),
-                .product(name: "NIOHTTP2", package: "swift-nio-http2"),
-                .product(name: "NIOPosix", package: "swift-nio"),
-                .product(name: "NIOSSL", package: "swift-nio-ssl"),
-                .product(name: "NIOTLS", package: "swift-nio"),
-            ],
+            dependencies: ["CLinux", "HealthChecks", "LoadBalancing"] + protocols,
             swiftSettings: swiftSettings),
         .testTarget(
             name: "RealServerSetupTests",
