@@ -129,6 +129,14 @@ final class Lab {
         plane.maps.settings.pointer(0).load(fromByteOffset: 16 + 2 * Int(state.rawValue), as: UInt16.self)
     }
 
+    /// So that nothing expires by itself, however slow the machine.
+    func stretchTimeouts() {
+        let ticks = [UInt16](repeating: 32_000, count: Int(IPVSD_STATE_MAX.rawValue))
+        ticks.withUnsafeBytes {
+            plane.maps.settings.pointer(0).advanced(by: 16).copyMemory(from: $0.baseAddress!, byteCount: $0.count)
+        }
+    }
+
     var seed: UInt64 { plane.maps.settings.pointer(0).load(fromByteOffset: 8, as: UInt64.self) }
 
     /// Forgets all flows, as a fresh table would not know them.

@@ -49,7 +49,7 @@ static __always_inline __u32 established_server(const struct packet *packet, __u
 		if (*(volatile __u64 *)&ways[i].key != flow.key)
 			continue;
 		value = *(volatile __u64 *)&ways[i].value;
-		if ((value & (IDENTITY_MASK | STATE_MASK)) == wanted && age_of(value, flow.now) <= freshness)
+		if ((value & (IDENTITY_MASK | STATE_MASK)) == wanted && is_younger(value, flow.now, freshness))
 			return server_of(value);
 	}
 	return 0;

@@ -82,6 +82,18 @@ __noinline int choose_new(__u32 id, __u32 flags, __be32 client, __u32 client_por
 	return server;
 }
 
+/* Of a ring, who comes after a server that takes no new connections. */
+__noinline int pass_turn(__u32 id, __u32 position)
+{
+	struct ipvsd_service *service = bpf_map_lookup_elem(&schedules, &id);
+	struct slice ring;
+
+	if (!service)
+		return 0;
+	ring = slice_of(*(volatile __u64 *)&service->schedule);
+	return ring.size ? after_turn(service, ring, position) : 0;
+}
+
 /* Without memory, the same for all connections of a persistent client. */
 __noinline int choose_again(__u32 id, __u32 flags, __be32 client, __u32 client_port)
 {
@@ -110,9 +122,17 @@ __noinline int choose_besides(__u32 id, __be32 client, __u32 client_port, __u32 
 	return other == silent ? 0 : other;
 }
 
-/* The server of a new connection. */
+/* The server of a new connection. The turn of a server that is available, which is what most get, takes no call. */
 static __always_inline __u32 select_server(const struct service_entry *entry, __be32 client, __be16 client_port)
 {
+	struct slice ring = slice_of(*(volatile __u64 *)&entry->service->schedule);
+	__u32 position, id;
+
+	if (ring.scheduler == IPVSD_SCHEDULER_RING && ring.size && !(entry->flags & IPVSD_SERVICE_PERSISTENT)) {
+		position = take_turn(entry->service, ring);
+		id = slot(ring.first + position);
+		return is_available(id) ? id : pass_turn(entry->id, position) & 0xffff;
+	}
 	return choose_new(entry->id, entry->flags, client, client_port) & 0xffff;
 }
 
