@@ -10,6 +10,8 @@ public struct DataPlaneSnapshot: Sendable {
         public var effective: EffectiveWeight
         /// No longer configured; its connections go on.
         public var isRemoved: Bool
+        /// Its persistent clients go elsewhere with their next connection.
+        public var movesPersistent = false
         /// Gets no new connections, because of its thresholds.
         public var isOverloaded: Bool
         public var active: UInt32

@@ -5,6 +5,7 @@ public struct DesiredService: Sendable, Hashable {
     public struct Server: Sendable, Hashable {
         public var configured: RealServer
         public var effective: EffectiveWeight
+        public var movesPersistent: Bool
 
         public var address: IPv4Address { configured.address }
         var weight: UInt16 { effective.weight }
@@ -13,6 +14,9 @@ public struct DesiredService: Sendable, Hashable {
     public var configured: VirtualService
     /// By real server; one that is not named here counts for its configured weight.
     public var effective: [IPv4Address: EffectiveWeight]
+    /// Real servers whose persistent clients go elsewhere with their next connection: as with IPVS's
+    /// expire_quiescent_template=1.
+    public var movesPersistent: Set<IPv4Address> = []
     /// Its tables need room for parts of weights.
     public var startsSlowly: Bool
 
@@ -30,12 +34,15 @@ public struct DesiredService: Sendable, Hashable {
             service.configured,
             effective: Dictionary(
                 service.present.map { ($0.address, $0.effective) }, uniquingKeysWith: { one, _ in one }))
+        movesPersistent = Set(service.present.filter(\.movesPersistent).map(\.address))
     }
 
     /// In the order of the configuration.
     public var servers: [Server] {
         configured.servers.map {
-            Server(configured: $0, effective: effective[$0.address] ?? .listed(weight: $0.weight))
+            Server(
+                configured: $0, effective: effective[$0.address] ?? .listed(weight: $0.weight),
+                movesPersistent: movesPersistent.contains($0.address))
         }
     }
 }

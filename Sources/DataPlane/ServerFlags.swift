@@ -2,8 +2,12 @@ internal import LoadBalancing
 internal import PacketPrograms
 
 /// How a real server stands, as the flags of its row say it.
+extension DesiredService.Server {
+    var flags: UInt32 { effective.standing.flags | (movesPersistent ? IPVSD_SERVER_MOVES : 0) }
+}
+
 extension EffectiveWeight.Standing {
-    var flags: UInt32 {
+    fileprivate var flags: UInt32 {
         switch self {
         case .listed: IPVSD_SERVER_USED
         case .down: IPVSD_SERVER_USED | IPVSD_SERVER_DOWN

@@ -44,6 +44,7 @@ extension XDPDataPlane {
             // Until the last packet of the old program is through.
             usleep(UInt32(RowAllocator.grace / .microseconds(1)))
             try TableGrowth.followCounts(growth.names, from: growth.old, since: growth.copiedLoads, to: maps)
+            try TableGrowth.followMarks(growth.names, from: growth.old, since: growth.copied, to: maps)
             if maps.isMoving {
                 TableGrowth.moveFlows(from: growth.old.flows, to: maps, now: UInt16(truncatingIfNeeded: try tick()))
                 Self.forgetFormer(maps, below: directory)

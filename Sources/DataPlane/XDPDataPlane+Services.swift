@@ -117,7 +117,7 @@ extension XDPDataPlane {
     }
 
     func write(_ server: DesiredService.Server, weight: UInt16, service: Int) throws(BPFError) -> Int {
-        let flags = server.effective.standing.flags
+        let flags = server.flags
         if let id = serverIDs[service, server.address] {
             idleSince[id] = nil
             maps.servers.pointer(id).storeBytes(
@@ -144,6 +144,7 @@ extension XDPDataPlane {
     /// Stores path, weight and flags at once. `path` nil: as it is.
     func writeWord(_ id: Int, path: UInt32? = nil, weight: UInt16, flags: UInt32) {
         let path = path ?? maps.servers[id].path
+        downSince[id] = flags & UInt32(IPVSD_SERVER_DOWN) == 0 ? nil : downSince[id] ?? .now
         clinux_store_u64(maps.servers.pointer(id), UInt64(path) | UInt64(weight) << 32 | UInt64(flags) << 48)
     }
 

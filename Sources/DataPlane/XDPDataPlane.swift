@@ -42,7 +42,10 @@ public final class XDPDataPlane {
     /// While services change: the ids by which listeners and flows go, so that the flow table is read but once.
     var takenFlowIDs: Set<UInt16>?
 
+    var sweepPass = SweepPass()
     var sweeps = 0
+    /// Of rows that say that their real server is down: since when, as far as this process knows.
+    var downSince: [Int: ContinuousClock.Instant] = [:]
     /// The number of sweeps at which a removed real server was first seen without connections.
     var idleSince: [Int: Int] = [:]
 
@@ -69,7 +72,9 @@ public final class XDPDataPlane {
             throw BPFError("open the maps below \(directory)", code: ENOENT)
         }
         self.maps = maps
-        if let old, !loaded.grown.isEmpty { growth = try Growth(of: loaded.grown, from: old, to: maps) }
+        if let old, !loaded.grown.isEmpty {
+            growth = try Growth(of: loaded.grown, from: old, to: maps, now: Self.tick(below: directory))
+        }
         let rows = try AdoptedRows(of: maps)
         services = rows.services
         primaryAddresses = rows.primaryAddresses
@@ -99,6 +104,8 @@ public final class XDPDataPlane {
     /// The packet program, for test runs.
     public func program() throws(BPFError) -> BPFProgram { try object.program(named: "director") }
 
+    func sweepProgram() throws(BPFError) -> BPFProgram { try object.program(named: "sweep") }
+
     // MARK: Housekeeping
 
     /// The tick that flows are stamped with now.
@@ -110,15 +117,6 @@ public final class XDPDataPlane {
     public static func tick(below directory: String) throws(BPFError) -> UInt32? {
         try BPFProgram(pinnedAt: tickPin(directory: directory))?
             .testRun(packet: [UInt8](repeating: 0, count: 64)).verdict
-    }
-
-    /// Frees expired flows, then the rows that this makes idle: one pass over the flow table, in many short runs.
-    public func sweep() throws(BPFError) {
-        let program = try object.program(named: "sweep")
-        let packet = [UInt8](repeating: 0, count: 64)
-        for _ in 0..<max(1, maps.flows.count / Int(IPVSD_SWEEP_BUCKETS)) { _ = try program.testRun(packet: packet) }
-        sweeps += 1
-        releaseIdleRows()
     }
 
     /// Of every real server that a row is kept for, also removed ones whose connections go on.

@@ -23,6 +23,9 @@ extension Director {
             var desired = DesiredService(service, startsSlowly: policy.slowStart != nil)
             for server in service.servers {
                 desired.effective[server.address] = state?.effectiveWeight(of: server.address)
+                if overrides.movesPersistent(server.address, in: service) {
+                    desired.movesPersistent.insert(server.address)
+                }
             }
             if let sorry = policy.sorryServer {
                 desired.configured.servers.append(RealServer(address: sorry))
@@ -88,6 +91,7 @@ extension Director {
         await withDiscardingTaskGroup { group in
             group.addTask { await self.followNetwork() }
             group.addTask { await self.keepHouse() }
+            group.addTask { await self.keepSwept() }
             group.addTask { await self.followPathMTUs() }
             group.addTask { await self.watchTime() }
             isRunning = true
@@ -113,9 +117,8 @@ extension Director {
         }
     }
 
-    /// Every second; the sweep every fifth.
+    /// Every second.
     func keepHouse() async {
-        var second = 0
         while !Task.isCancelled {
             do {
                 try stayAttached()
@@ -126,12 +129,10 @@ extension Director {
                 // What changes is told by `followNetwork`: this is for what is not.
                 try refreshPaths(atMost: 100)
                 try learnPorts()
-                if second % 5 == 0 { try running?.dataPlane.sweep() }
                 if let servers = running?.dataPlane.serverAddresses { pathMTUs.forget(except: servers) }
             } catch {
                 logger.error("\(error)")
             }
-            second += 1
             try? await Task.sleep(for: .seconds(1))
         }
     }

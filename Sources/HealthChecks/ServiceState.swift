@@ -142,9 +142,7 @@ public struct ServiceState: Sendable {
         guard tenths != server.condition.tenths else { return }
         servers[address]?.condition.tenths = tenths
         changes.hasNewWeights = true
-        guard tenths == SlowStart.whole else { return }
-        servers[address]?.slowSince = nil
-        starting.remove(address)
+        if tenths == SlowStart.whole { endSlowStart(address) }
     }
 
     /// By hand: these get no new connections, and no others.
@@ -152,7 +150,7 @@ public struct ServiceState: Sendable {
         var changes = Changes()
         for (address, server) in servers where server.condition.isDrained != drained.contains(address) {
             change(address) { $0.condition.isDrained.toggle() }
-            if server.condition.isDrained, server.condition.isUp { startSlowly(address, at: now) }
+            if server.condition.isUp { startSlowly(address, at: now) }
             changes.hasNewWeights = true
         }
         follow(&changes, at: now)
@@ -257,11 +255,9 @@ public struct ServiceState: Sendable {
     private mutating func takeOut(_ address: IPv4Address, at now: Instant, reason: String?, _ changes: inout Changes) {
         change(address) {
             $0.condition.isUp = false
-            $0.condition.tenths = SlowStart.whole
             $0.since = now
-            $0.slowSince = nil
         }
-        starting.remove(address)
+        endSlowStart(address)
         changes.transitions.append(.serverDown(address, reason: reason))
         changes.hasNewWeights = true
     }
@@ -293,10 +289,19 @@ public struct ServiceState: Sendable {
     }
 
     private mutating func startSlowly(_ address: IPv4Address, at now: Instant) {
-        guard policy.slowStart != nil else { return }
+        // A drained one begins when it is undrained.
+        guard policy.slowStart != nil, servers[address]?.condition.isDrained == false else {
+            return endSlowStart(address)
+        }
         servers[address]?.slowSince = now
         servers[address]?.condition.tenths = 1
         starting.insert(address)
+    }
+
+    private mutating func endSlowStart(_ address: IPv4Address) {
+        servers[address]?.slowSince = nil
+        servers[address]?.condition.tenths = SlowStart.whole
+        starting.remove(address)
     }
 
     /// Those that are up can bear it that others are held out: they are a quorum, and half of the service.

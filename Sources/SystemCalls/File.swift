@@ -39,8 +39,13 @@ package enum File {
         _ path: String, with contents: [UInt8], mode: mode_t = 0o600
     ) throws(SystemError) {
         let temporary = "\(path).new"
-        try write(contents, to: temporary, flags: O_CREAT | O_TRUNC, mode: mode, synchronized: true)
-        guard rename(temporary, path) == 0 else { throw SystemError("write \(path)") }
+        do throws(SystemError) {
+            try write(contents, to: temporary, flags: O_CREAT | O_TRUNC, mode: mode, synchronized: true)
+            guard rename(temporary, path) == 0 else { throw SystemError("write \(path)") }
+        } catch {
+            unlink(temporary)
+            throw error
+        }
         synchronizeDirectory(of: path)
     }
 

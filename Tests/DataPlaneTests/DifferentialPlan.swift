@@ -137,14 +137,18 @@ struct DifferentialPlan {
     private mutating func changeServers(of index: Int) {
         var (servers, effective) = (services[index].configured.servers, services[index].effective)
         let position = servers.indices.randomElement(using: &random)
-        switch (Int.random(in: 0..<7, using: &random), position) {
-        case (0, let position?): effective[servers.remove(at: position).address] = nil
+        switch (Int.random(in: 0..<8, using: &random), position) {
+        case (0, let position?):
+            let address = servers.remove(at: position).address
+            effective[address] = nil
+            services[index].movesPersistent.remove(address)
         case (1...2, let position?):
             let address = servers[position].address
             effective[address] = effective[address] == nil ? .down : nil
         case (3, let position?): servers[position].thresholds = chance(40) ? nil : thresholds()
         case (4, let position?): servers[position].weight = .random(in: 0...5, using: &random)
         case (5, _): servers.shuffle(using: &random)
+        case (6, let position?): services[index].movesPersistent.formSymmetricDifference([servers[position].address])
         default:
             let number = UInt8.random(in: Self.numbers, using: &random)
             if !servers.contains(where: { $0.address == Standard.server(number) }) { servers.append(server(number)) }

@@ -47,6 +47,7 @@ struct PathModel {
         var number: UInt8
         var isDown = false
         var isRemoved = false
+        var movesPersistent = false
         /// SYNs since a handshake completed, and the tick of that.
         var unanswered: UInt32 = 0
         var completed: UInt32 = 0
@@ -153,6 +154,7 @@ struct PathModel {
             var row = self.servers[id] ?? Server(service: row, number: number)
             row.isDown = server.effective == .down
             row.isRemoved = false
+            row.movesPersistent = server.movesPersistent
             self.servers[id] = row
         }
         for (id, server) in self.servers where server.service == row && ids[server.number] != id { remove(id) }

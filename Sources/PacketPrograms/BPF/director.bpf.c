@@ -61,7 +61,7 @@ static __always_inline void keep_up(const struct packet *packet, const struct se
 				    const struct flow_reference *flow, struct flow_entry hit, __u32 state)
 {
 	if (refresh(flow, hit, state, longest_lag(entry)) && entry->flags & IPVSD_SERVICE_PERSISTENT)
-		by_template(entry->id, packet->client);
+		by_template(entry->id, packet->client, OUT);
 }
 
 static __always_inline void learn_port(const struct packet *packet, const struct service_entry *entry)
@@ -417,8 +417,6 @@ int director(struct xdp_md *ctx)
 
 /* ---- The sweep, run by the daemon: frees what expired, and forgets overflows that are too long ago ---- */
 
-#define ABANDONED_TICKS 4 /* a second */
-
 struct sweep_context {
 	__u32 first;
 	__u16 now;
@@ -429,7 +427,7 @@ struct sweep_context {
  * it would count as active, and keep new flows from the server when it is back. */
 static __always_inline int is_abandoned(__u64 value, __u16 now)
 {
-	return state_of(value) == IPVSD_STATE_SYN_RECV && age_of(value, now) >= ABANDONED_TICKS &&
+	return state_of(value) == IPVSD_STATE_SYN_RECV && age_of(value, now) >= IPVSD_ABANDONED_TICKS &&
 	       server_has(server_of(value), IPVSD_SERVER_DOWN);
 }
 

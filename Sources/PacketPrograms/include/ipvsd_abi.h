@@ -21,6 +21,8 @@
 
 /* A tick of flow stamps is 2^28 ns, 0.27 s. Time-outs are at most 32,767 ticks: 2 h 26 min. */
 #define IPVSD_TICK_SHIFT 28
+/* A second: a handshake with a server that is down, and in which nothing happened for so long, is over. */
+#define IPVSD_ABANDONED_TICKS 4
 
 /* Marks of check sockets: IPVSD_CHECK_MARK | server id. */
 #define IPVSD_CHECK_MARK 0x6b700000u
@@ -202,6 +204,7 @@ struct ipvsd_server {
 #define IPVSD_SERVER_DOWN 2u    /* SYNs and datagrams of its flows are scheduled anew */
 #define IPVSD_SERVER_REMOVED 4u /* no longer configured; its flows go on */
 #define IPVSD_SERVER_STANDBY 8u /* beside REMOVED: configured all the same, and not in use now */
+#define IPVSD_SERVER_MOVES 16u  /* persistent clients go elsewhere with their next connection */
 
 /* Active and inactive connections, as IPVS counts them; shared by all CPUs, the packet programs' own. */
 struct ipvsd_load {
