@@ -2,6 +2,7 @@ internal import BPF
 internal import CLinux
 internal import Glibc
 internal import PacketPrograms
+internal import SystemCalls
 
 /// Tables that became too small give way to larger ones while packets pass. What is in them is copied, the program
 /// with the larger ones takes the place of the one before, and what changed meanwhile follows. Only flows can not
@@ -12,7 +13,7 @@ enum TableGrowth {
         let waiting = DirectorMaps.names.filter { access(DirectorMaps.nextPin($0, below: directory), F_OK) == 0 }
         if waiting.isEmpty { return }
         var used: Set<UInt32> = []
-        for name in names(in: directory) where name.hasPrefix("link-") {
+        for name in File.list(directory) ?? [] where name.hasPrefix("link-") {
             if let link = try BPFLink(pinnedAt: "\(directory)/\(name)") { used.formUnion(try link.mapIDs()) }
         }
         for name in waiting {
@@ -23,17 +24,6 @@ enum TableGrowth {
                 unlink(next)
             }
         }
-    }
-
-    private static func names(in directory: String) -> [String] {
-        guard let stream = opendir(directory) else { return [] }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while let entry = readdir(stream) {
-            names.append(
-                withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) })
-        }
-        return names
     }
 
     /// The larger table is now the table; the flow table before it is kept for the flows that are still there.

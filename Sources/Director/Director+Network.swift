@@ -20,26 +20,17 @@ extension Director {
         configuration.services.filter(isWanted).map { service in
             let state = states[service.address]
             let policy = configuration.policy(of: service.address)
-            var servers = service.servers.map { server in
-                var desired = DesiredService.Server(
-                    address: server.address, configuredWeight: server.weight,
-                    effective: state?.effectiveWeight(of: server.address)
-                        ?? EffectiveWeight(of: EffectiveWeight.Condition(configured: server.weight)),
-                    thresholds: server.thresholds)
-                desired.movesPersistent = overrides.movesPersistent(server.address, in: service)
-                return desired
+            var desired = DesiredService(service, startsSlowly: policy.slowStart != nil)
+            for server in service.servers {
+                desired.effective[server.address] = state?.effectiveWeight(of: server.address)
+                if overrides.movesPersistent(server.address, in: service) {
+                    desired.movesPersistent.insert(server.address)
+                }
             }
             if let sorry = policy.sorryServer {
-                servers.append(
-                    DesiredService.Server(
-                        address: sorry, configuredWeight: 1,
-                        effective: .sorryServer(serves: state?.isReplaced ?? false)))
+                desired.configured.servers.append(RealServer(address: sorry))
+                desired.effective[sorry] = .sorryServer(serves: state?.isReplaced ?? false)
             }
-            var desired = DesiredService(
-                address: service.address, scheduler: service.scheduler, flags: service.flags,
-                onServerLoss: service.onServerLoss, persistence: service.persistence, isOnePacket: service.isOnePacket,
-                otherAddresses: service.otherAddresses, maglevSize: service.maglevSize, servers: servers)
-            desired.startsSlowly = policy.slowStart != nil
             return desired
         }
     }

@@ -1,5 +1,6 @@
 internal import CLinux
 import Glibc
+import SystemCalls
 
 /// Where one ipvsd of a machine keeps its state. Network namespaces share /run and bpffs, so each has names of its
 /// own there.

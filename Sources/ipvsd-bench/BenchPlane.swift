@@ -57,10 +57,9 @@ final class BenchPlane {
         servers: Int
     ) -> DesiredService {
         DesiredService(
-            address: ServiceAddress(vip: vip, port: port, transport: transport), scheduler: scheduler,
-            servers: (1...UInt32(servers)).map {
-                DesiredService.Server(address: IPv4Address(network + $0), configuredWeight: 1, isDown: false)
-            })
+            VirtualService(
+                address: ServiceAddress(vip: vip, port: port, transport: transport), scheduler: scheduler,
+                servers: (1...UInt32(servers)).map { RealServer(address: IPv4Address(network + $0)) }))
     }
 
     var flowBuckets: Int { flows.count }

@@ -3,7 +3,6 @@ import Control
 import Director
 import FoundationEssentials
 import Glibc
-import HostState
 import ServiceConfiguration
 
 /// `ipvsd drain`: maintenance of a real server.
@@ -71,11 +70,11 @@ struct Drain: AsyncParsableCommand {
                     try DurationText.parse(text, in: Self.accepted)
                 }
             }
-            let maintenance = try Maintenance(common)
+            let director = try RunningDirector(common)
             let wanted = DrainRequest(
                 server: server, service: service, force: force, movePersistent: movePersistent)
-            let report = try await maintenance.ask { try await $0.drain(wanted) }
-            let watch = DrainWatch(wanted: wanted, maintenance: maintenance, isJSON: json)
+            let report = try await director.ask { try await $0.drain(wanted) }
+            let watch = DrainWatch(wanted: wanted, director: director, isJSON: json)
             try watch.show(report)
             if wait || limit != nil { try await watch.run(from: report, limit: limit) }
         }
@@ -109,30 +108,12 @@ struct Undrain: AsyncParsableCommand {
     func run() async throws {
         try await reporting {
             let wanted = DrainRequest(server: server, service: service)
-            let report = try await Maintenance(common).ask { try await $0.undrain(wanted) }
+            let report = try await RunningDirector(common).ask { try await $0.undrain(wanted) }
             if json { return print(try report.json()) }
             let services = report.services.map(\.service).joined(separator: ", ")
             let place = services.isEmpty ? "" : " in \(services)"
             print("\(report.server) is \(report.changed ? "undrained" : "not drained")\(place)")
             report.warnIfNotInForce()
-        }
-    }
-}
-
-/// Asks the daemon, and says so where there is none.
-struct Maintenance {
-    private let client: ControlClient
-    private let socket: String
-
-    init(_ common: CommonOptions) throws {
-        try requireRoot()
-        socket = try common.instance().controlSocket
-        client = ControlClient(socket: socket)
-    }
-
-    func ask<Answer>(_ body: (ControlClient) async throws -> Answer) async throws -> Answer {
-        do { return try await body(client) } catch let error as DirectorError { throw error } catch {
-            throw Failure(.noDaemon, "no director runs here (\(socket): \(error))")
         }
     }
 }

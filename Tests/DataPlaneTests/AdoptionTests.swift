@@ -15,13 +15,13 @@ struct AdoptionTests {
     private static let weighted = ServiceAddress(vip: Standard.strict, port: 80, transport: .tcp)
 
     private static func configuration(_ weights: [UInt16] = [1, 2, 3]) -> Configuration {
-        let plain = (1...3 as ClosedRange<UInt8>).map { Standard.desired($0) }
-        let weighed = zip(1...3 as ClosedRange<UInt8>, weights).map { Standard.desired($0, weight: $1) }
+        let plain = (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0) }
+        let weighed = zip(1...3 as ClosedRange<UInt8>, weights).map { Standard.realServer($0, weight: $1) }
         return Configuration(
             services: [
-                DesiredService(address: web, scheduler: .rr, servers: plain),
-                DesiredService(address: hashed, scheduler: .mh, servers: plain),
-                DesiredService(address: weighted, scheduler: .wrr, servers: weighed),
+                DesiredService(VirtualService(address: web, scheduler: .rr, servers: plain)),
+                DesiredService(VirtualService(address: hashed, scheduler: .mh, servers: plain)),
+                DesiredService(VirtualService(address: weighted, scheduler: .wrr, servers: weighed)),
             ], paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) })
     }
 
@@ -68,7 +68,7 @@ struct AdoptionTests {
             _ = try first.run(flow(200).packet([.ack]))
             let before = try first.plane.snapshot()
             let ids = try Self.configuration().services.map { service in
-                try service.servers.map { try first.serverID(service.address, $0.address) }
+                try service.servers.map { try first.serverID(service.configured.address, $0.address) }
             }
 
             let second = try makeSecond()
@@ -89,7 +89,7 @@ struct AdoptionTests {
                 try second.apply(Self.configuration())
             }
             let adopted = try Self.configuration().services.map { service in
-                try service.servers.map { try second.serverID(service.address, $0.address) }
+                try service.servers.map { try second.serverID(service.configured.address, $0.address) }
             }
             #expect(adopted == ids)
             #expect(second.loads() == second.recount())
@@ -140,7 +140,7 @@ struct AdoptionTests {
             let second = try makeSecond()
             let before = Memory(first)
             var configuration = Self.configuration()
-            configuration.services[0].servers[1].isDown = true
+            configuration.services[0].effective = Standard.down([2])
             try second.apply(configuration)
             let after = Memory(second)
             let server = Int(try second.serverID(Self.web, Standard.server(2)))
@@ -156,7 +156,7 @@ struct AdoptionTests {
             let flows = (0..<9).map { flow($0) }
             let homes = try flows.map { try #require(try first.send($0.packet([.syn]))) }
             var configuration = Self.configuration()
-            configuration.services[0].servers.removeLast()
+            configuration.services[0].configured.servers.removeLast()
             try first.apply(configuration)
             let second = try makeSecond()
             try second.apply(configuration)

@@ -17,7 +17,9 @@ struct FloodTests {
         Configuration(
             services: [
                 DesiredService(
-                    address: web, scheduler: .rr, servers: (1...3 as ClosedRange<UInt8>).map { Standard.desired($0) })
+                    VirtualService(
+                        address: web, scheduler: .rr,
+                        servers: (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0) }))
             ],
             paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) })
     }

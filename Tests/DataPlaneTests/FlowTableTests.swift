@@ -17,10 +17,12 @@ struct FlowTableTests {
 
     /// Three real servers by rr behind a port of TCP, the same three behind any port of another VIP.
     private static func configuration(down: Set<UInt8> = [], onLoss: ServerLoss = .keep) -> Configuration {
-        let servers = (1...3 as ClosedRange<UInt8>).map { Standard.desired($0, isDown: down.contains($0)) }
+        let servers = (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0) }
         return Configuration(
             services: [web, any].map {
-                DesiredService(address: $0, scheduler: .rr, onServerLoss: onLoss, servers: servers)
+                DesiredService(
+                    VirtualService(address: $0, scheduler: .rr, onServerLoss: onLoss, servers: servers),
+                    effective: Standard.down(down))
             },
             paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) })
     }

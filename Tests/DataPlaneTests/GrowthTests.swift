@@ -15,8 +15,9 @@ struct GrowthTests {
     private static func services(_ count: UInt16 = 1) -> [DesiredService] {
         (0..<count).map { number in
             DesiredService(
-                address: ServiceAddress(vip: Standard.main, port: 80 + number, transport: .tcp), scheduler: .rr,
-                servers: (1...3 as ClosedRange<UInt8>).map { Standard.desired($0) })
+                VirtualService(
+                    address: ServiceAddress(vip: Standard.main, port: 80 + number, transport: .tcp), scheduler: .rr,
+                    servers: (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0) }))
         }
     }
 
@@ -59,13 +60,12 @@ struct GrowthTests {
         let path = Standard.path(1)
         let services = (0..<count).map { number in
             DesiredService(
-                address: ServiceAddress(vip: Standard.main, port: 1 + number, transport: .tcp), scheduler: .rr,
-                maglevSize: 251,
-                servers: (1...(number == 0 ? 15 : 16)).map {
-                    DesiredService.Server(
-                        address: IPv4Address(0x0A00_0000 + UInt32(number) << 8 + UInt32($0)), configuredWeight: 1,
-                        isDown: false)
-                })
+                VirtualService(
+                    address: ServiceAddress(vip: Standard.main, port: 1 + number, transport: .tcp), scheduler: .rr,
+                    maglevSize: 251,
+                    servers: (1...(number == 0 ? 15 : 16)).map {
+                        RealServer(address: IPv4Address(0x0A00_0000 + UInt32(number) << 8 + UInt32($0)))
+                    }))
         }
         try withPinDirectory { directory in
             let lab = try Lab(directory: directory, capacity: Capacity(connections: 2048, services: services))
@@ -137,7 +137,7 @@ struct GrowthTests {
 
     private static func persistent(connections: Int, templates: Int) -> (configuration: Configuration, Capacity) {
         var configuration = configuration()
-        configuration.services[0].persistence = Persistence(timeout: 300)
+        configuration.services[0].configured.persistence = Persistence(timeout: 300)
         var capacity = Capacity(connections: connections, services: configuration.services)
         capacity.templates = templates
         return (configuration, capacity)

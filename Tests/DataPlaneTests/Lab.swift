@@ -171,10 +171,10 @@ final class Lab {
         }
     }
 
-    /// All sixteen.
+    /// All sixteen, or the eight of a bucket that is its own second one.
     func places(ofKey key: UInt64) -> [UnsafeMutablePointer<ipvsd_flow>] {
         let home = home(ofKey: key)
-        return [home.bucket, home.second].flatMap { ways(of: $0) }
+        return (home.second == home.bucket ? [home.bucket] : [home.bucket, home.second]).flatMap { ways(of: $0) }
     }
 
     private func ways(of bucket: Int) -> [UnsafeMutablePointer<ipvsd_flow>] {

@@ -224,7 +224,7 @@ extension PathModel {
             }
         }
         if isLost, !packet.flags.contains(.rst) {
-            switch services[listener.service]?.desired.onServerLoss {
+            switch services[listener.service]?.desired.configured.onServerLoss {
             case .reset:
                 put(nil, at: place)
                 return reset(packet, IPVSD_ANSWERED_SERVER_LOST)

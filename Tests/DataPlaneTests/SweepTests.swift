@@ -14,9 +14,12 @@ struct SweepTests {
     private let lab: Lab
 
     private static func configuration(_ numbers: [UInt8] = [1, 2, 3], down: Set<UInt8> = []) -> Configuration {
-        let servers = numbers.map { Standard.desired($0, isDown: down.contains($0)) }
+        let servers = numbers.map { Standard.realServer($0) }
         return Configuration(
-            services: [DesiredService(address: web, scheduler: .rr, servers: servers)],
+            services: [
+                DesiredService(
+                    VirtualService(address: web, scheduler: .rr, servers: servers), effective: Standard.down(down))
+            ],
             paths: numbers.map { Standard.path($0) })
     }
 

@@ -204,6 +204,8 @@ test_a_drain_survives_kill_and_restart_and_take_over() {
     since=$(server_status $RS2 drained)
     director_kill
     equal "$(fetch 10 | served)" "rs1 10" "who serves without a daemon"
+    equal "$(server_status $RS2 drained 2>/dev/null)" "$since" "drained since, without a daemon"
+    equal "$(server_status $RS1 drained 2>/dev/null)" null "the other one, without a daemon"
     director_start "${FLAGS[@]}" --backends $RS1,$RS2
     equal "$(server_status $RS2 drained)" "$since" "drained since, after kill -9"
     equal "$(fetch 10 | served)" "rs1 10" "who serves after kill -9"
@@ -231,6 +233,9 @@ test_a_damaged_file_stops_nothing_and_is_kept() {
     file=$(overrides)
     director_kill
     echo '{"drains":[{"server":"10.0.0.1' >"$file"
+    exits 3 ipvsd status
+    matches "$OUTPUT" "without drains: read overrides $file" "status without a daemon"
+    matches "$(<"$file")" '"10.0.0.1$' "what status left as it was"
     director_start "${FLAGS[@]}" --backends $RS1,$RS2
     equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves"
     matches "$(director_log)" "error.*overrides .*kept as .*damaged" "the log"

@@ -12,7 +12,7 @@ extension Director {
 
     /// What the last daemon knew of.
     func takeOverOverrides() {
-        let (overrides, problem) = overridesFile.read()
+        let (overrides, problem) = overridesFile.takeOver()
         if let problem { logger.error("\(problem)") }
         self.overrides = overrides
         for drain in overrides.drains {

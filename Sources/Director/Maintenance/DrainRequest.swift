@@ -23,27 +23,14 @@ public struct DrainReport: Sendable, Hashable, Codable {
         /// The service's first listener.
         public var service: String
         /// ISO 8601; nil: it is not drained.
-        public var drained: String?
+        @OrNull public var drained: String?
         /// Connections that are left.
         public var active: UInt32
         public var inactive: UInt32
         /// Seconds: for so long after a client's last packet its new connections go on coming, unless it moves.
-        public var persistence: Int?
+        @OrNull public var persistence: Int?
         /// Persistent clients go elsewhere with their next connection.
         public var movesPersistent: Bool
-
-        enum CodingKeys: String, CodingKey { case service, drained, active, inactive, persistence, movesPersistent }
-
-        /// Writes null for what is not, where the synthesized coding would leave the key out.
-        public func encode(to encoder: any Encoder) throws {
-            var container = encoder.container(keyedBy: CodingKeys.self)
-            try container.encode(service, forKey: .service)
-            try container.encode(drained, forKey: .drained)
-            try container.encode(active, forKey: .active)
-            try container.encode(inactive, forKey: .inactive)
-            try container.encode(persistence, forKey: .persistence)
-            try container.encode(movesPersistent, forKey: .movesPersistent)
-        }
     }
 
     public var server: String

@@ -185,7 +185,7 @@ extension Director {
         let socket = try RouteSocket()
         let addresses = try socket.addresses()
         var homes: [IPv4Address: Link] = [:]
-        for vip in vips { homes[vip] = ingress.home(of: vip, addresses) }
+        for vip in configuration.vips { homes[vip] = ingress.home(of: vip, addresses) }
         for change in journal.changes {
             if case .address(let interface, let address, _, _) = change,
                 !configuration.managesAddress || homes[address]?.name != interface
@@ -202,8 +202,6 @@ extension Director {
         }
     }
 
-    private var vips: Set<IPv4Address> { Set(configuration.services.flatMap(\.listeners).map(\.vip)) }
-
     func announce() {
         for ingress in running?.ingress ?? [] { announce(on: ingress.link) }
     }
@@ -211,7 +209,7 @@ extension Director {
     /// Gratuitous ARP: neighbours that knew another holder of a VIP learn of this one.
     private func announce(on link: Link) {
         guard configuration.managesAddress, let mac = link.address else { return }
-        for vip in vips {
+        for vip in configuration.vips {
             if clinux_request_arp(link.index, mac.bytes, vip.bigEndian, vip.bigEndian) != 0 {
                 logger.warning("announce \(vip) on \(link.name): \(String(cString: strerror(errno)))")
             }

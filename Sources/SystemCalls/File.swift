@@ -18,7 +18,7 @@ package enum File {
 
     /// `flags` besides O_WRONLY, `mode` whatever the umask is. With `synchronized` the contents are on the disk before
     /// this returns.
-    static func write(
+    package static func write(
         _ contents: [UInt8], to path: String, flags: Int32 = 0, mode: mode_t? = nil, synchronized: Bool = false
     ) throws(SystemError) {
         let descriptor = open(path, O_WRONLY | O_CLOEXEC | flags, 0o600)
