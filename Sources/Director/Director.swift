@@ -20,7 +20,7 @@ public actor Director {
     var configuration: DirectorConfiguration
     let instance: InstancePaths
     let logger: Logger
-    let prober = Prober(group: MultiThreadedEventLoopGroup.singleton)
+    let checker = Checker(group: MultiThreadedEventLoopGroup.singleton)
     var running: Running?
     /// Of each service by its address.
     var states: [ServiceAddress: ServiceState] = [:]
@@ -39,12 +39,9 @@ public actor Director {
     /// Real servers with unanswered SYNs, by their ids, and how many, when they were last looked at.
     var silentBefore: [UInt32: UInt32] = [:]
     /// What is asked over and over between the begin and the end of `run()`, and when.
-    var rounds: [Int: ActiveRound] = [:]
-    var roundsOfTarget: [Target: [Int]] = [:]
-    var lastRound = 0
-    var schedule = CheckSchedule(origin: .now)
-    /// Of rounds that ask both ways now.
-    var pairs: [Int: Pair] = [:]
+    var rounds = Rounds(origin: .now)
+    /// Where their answers come.
+    var inbox: Checker.Inbox?
     var isRunning = false
     /// Until the next round is due.
     var rest: Task<Void, Never>?
@@ -90,11 +87,6 @@ public actor Director {
     static let silentAfter: UInt32 = 4
     /// So many trigger a check at once.
     static let suspiciousAfter: UInt32 = 2
-
-    struct Target: Hashable {
-        var service: ServiceAddress
-        var server: IPv4Address
-    }
 
     public init(configuration: DirectorConfiguration, instance: InstancePaths, logger: Logger) {
         self.configuration = configuration

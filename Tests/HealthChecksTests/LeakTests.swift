@@ -11,11 +11,11 @@ import Testing
 struct LeakTests {
     /// Ways to fail, at every stage. `silent`, `greets`, `http2` and `deaf` are ports of servers that say nothing, begin to
     /// speak, speak HTTP/2 without an answer, and take datagrams.
-    static func failing(silent: UInt16, greets: UInt16, http2: UInt16, deaf: UInt16) throws -> [(Check, Prober.Way)] {
-        let direct = Prober.Way.direct(Loopback.address)
+    static func failing(silent: UInt16, greets: UInt16, http2: UInt16, deaf: UInt16) throws -> [(Check, Check.Way)] {
+        let direct = Check.Way.direct(Loopback.address)
         let question = try DNSQuestion(name: "x", type: DNSRecordType(code: 1))
         let tls = TLSOptions()
-        var all: [(Check, Prober.Way)] = [
+        var all: [(Check, Check.Way)] = [
             (.http(HTTPCheck(port: http2, version: .http2)), direct),
             (.grpc(GRPCHealthCheck(port: http2)), direct),
             (.udp(UDPCheck(port: deaf, payload: [1])), direct),
