@@ -64,6 +64,9 @@ public actor Director {
     var lastTold: [Aspect: Date] = [:]
     /// Services that have no real server for new connections, as was told.
     var withoutServer: Set<ServiceAddress> = []
+    var openEvents = OpenEvents()
+    /// They are to be written.
+    var remembersSoon = false
     var checkStatistics: [ServiceAddress: [Probe: CheckStatistics]] = [:]
     let started = Date()
 
@@ -217,6 +220,7 @@ public actor Director {
     /// Takes everything out of the machine. True if nothing was left.
     public func stop() -> Bool {
         notifier.stop()
+        writeOpenEvents()
         guard let running else { return true }
         self.running = nil
         return Self.undo(running.journal, instance: instance, logger: logger)
@@ -232,6 +236,8 @@ public actor Director {
         let complete = journal.undoAll { change, failure in
             if let failure { logger.error("remove \(change): \(failure)") } else { logger.info("removed \(change)") }
         }
+        // In the run directory it is known as long as there is something to take over.
+        if instance.stateDirectory == instance.runDirectory { unlink(instance.openEvents) }
         // Whoever made the directory that instances share, the last one to leave removes it.
         instance.removeBPFDirectoryIfEmpty()
         return complete

@@ -44,6 +44,7 @@ struct RoundsTests {
 
     @Test func whoAsksTheSameSharesIt() {
         var rounds = Rounds(origin: start)
+        func follow(_ wanted: [(Round, Target)]) -> (gone: Set<Int>, hasNew: Bool) { rounds.follow(wanted, at: start) }
         let round = policy(.tcp(port: 8080), questions: [.tcp(port: 8080)])[0]
         #expect(rounds.follow([(round, target(80)), (round, target(443))], at: start) == ([], true))
         #expect(rounds.ids.count == 1)
