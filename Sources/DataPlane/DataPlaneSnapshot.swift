@@ -16,6 +16,8 @@ public struct DataPlaneSnapshot: Sendable {
         public var isRemoved: Bool
         /// Configured, but in no table now; its connections go on.
         public var isStandby: Bool
+        /// Of its share: less than all while it starts slowly.
+        public var tenths = SlowStart.whole
         public var thresholds: ConnectionThresholds?
         /// Gets no new connections, because of its thresholds.
         public var isOverloaded: Bool
@@ -129,7 +131,9 @@ extension DataPlaneSnapshot.Server {
             id: id, address: IPv4Address(bigEndian: row.address), configuredWeight: row.configured_weight,
             weight: row.weight, isDown: row.flags & UInt16(IPVSD_SERVER_DOWN) != 0,
             isRemoved: row.isRemoved,
-            isStandby: row.flags & UInt16(IPVSD_SERVER_STANDBY) != 0, thresholds: row.thresholds,
+            isStandby: row.flags & UInt16(IPVSD_SERVER_STANDBY) != 0,
+            tenths: SlowStart.whole - Int(row.flags >> UInt16(IPVSD_SERVER_WITHHELD_SHIFT)),
+            thresholds: row.thresholds,
             isOverloaded: row.isOverloaded(by: load), active: load.active, inactive: load.inactive,
             connections: total.connections, packets: total.packets, bytes: total.bytes,
             source: path.ifindex == 0 ? nil : IPv4Address(bigEndian: path.source),

@@ -119,6 +119,7 @@ extension XDPDataPlane {
         let flags =
             IPVSD_SERVER_USED | (server.isDown ? IPVSD_SERVER_DOWN : 0)
             | (server.isStandby ? IPVSD_SERVER_REMOVED | IPVSD_SERVER_STANDBY : 0)
+            | UInt32(SlowStart.whole - server.tenths) << UInt32(IPVSD_SERVER_WITHHELD_SHIFT)
         if let id = serverIDs[service, server.address] {
             idleSince[id] = nil
             maps.servers.pointer(id).storeBytes(

@@ -46,8 +46,8 @@ extension Director {
         }
     }
 
-    /// Servers that the last daemon had taken out stay out until they answer, and its sorry server serves until the real
-    /// servers are a quorum again.
+    /// Servers that the last daemon had taken out stay out until they answer, slow starts go on where they were, and its
+    /// sorry server serves until the real servers are a quorum again.
     func takeOverHealth(from snapshot: DataPlaneSnapshot) throws {
         for service in configuration.services {
             let address = service.address
@@ -55,10 +55,12 @@ extension Director {
             let down =
                 configuration.checks(of: address).asks
                 ? Set(adopted?.servers.filter(\.isDown).map(\.address) ?? []) : []
+            let starting = (adopted?.servers ?? []).filter { $0.tenths < SlowStart.whole }
             let policy = configuration.policy(of: address)
             states[address] = ServiceState(
                 servers: service.servers, policy: policy, health: try freshHealth(of: service, initiallyDown: down),
                 down: down, drained: drained(of: service),
+                starting: Dictionary(starting.map { ($0.address, $0.tenths) }, uniquingKeysWith: { one, _ in one }),
                 hadQuorum: policy.sorryServer.map { adopted?.spared($0) ?? false } ?? false, at: .now)
         }
     }
