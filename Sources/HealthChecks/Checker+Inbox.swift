@@ -38,7 +38,7 @@ extension Checker {
             out.withLock { out in
                 out.running[name] = body { answer in
                     self.out.withLock { $0.running[name] = nil }
-                    self.receive([answer])
+                    self.pass([answer].compactMap(self.whole))
                 }
             }
         }
@@ -47,14 +47,12 @@ extension Checker {
             for cancel in out.withLock({ out in names.compactMap { out.running[$0] } }) { cancel() }
         }
 
-        /// Answers by their parts' names.
-        private func receive(_ parts: [Answer]) {
-            let answers = parts.compactMap(whole)
+        fileprivate func pass(_ answers: [Answer]) {
             if !answers.isEmpty { deliver(answers) }
         }
 
-        /// The answer to the question, once all of it is there.
-        private func whole(_ answer: Answer) -> Answer? {
+        /// The answer to the question, once all of it is there; what comes in is by its part's name.
+        fileprivate func whole(_ answer: Answer) -> Answer? {
             let part = Part(rawValue: answer.id & 3)
             var answer = answer
             answer.id >>= 2
@@ -77,9 +75,10 @@ extension Checker {
 
 extension Checker.Inbox: ProbeLoop.Inbox {
     func deliver(_ answers: [ProbeLoop.Answer]) {
-        receive(
-            answers.map {
-                Checker.Answer(id: $0.question.id, way: $0.question.way, verdict: $0.verdict, latency: $0.latency)
+        pass(
+            answers.compactMap {
+                whole(
+                    Checker.Answer(id: $0.question.id, way: $0.question.way, verdict: $0.verdict, latency: $0.latency))
             })
     }
 }
