@@ -16,6 +16,8 @@ public struct DataPlaneSnapshot: Sendable {
         public var isRemoved: Bool
         /// Configured, but in no table now; its connections go on.
         public var isStandby: Bool
+        /// Its persistent clients go elsewhere with their next connection.
+        public var movesPersistent = false
         /// Of its share: less than all while it starts slowly.
         public var tenths = SlowStart.whole
         public var thresholds: ConnectionThresholds?
@@ -132,8 +134,8 @@ extension DataPlaneSnapshot.Server {
             weight: row.weight, isDown: row.flags & UInt16(IPVSD_SERVER_DOWN) != 0,
             isRemoved: row.isRemoved,
             isStandby: row.flags & UInt16(IPVSD_SERVER_STANDBY) != 0,
-            tenths: SlowStart.whole - Int(row.flags >> UInt16(IPVSD_SERVER_WITHHELD_SHIFT)),
-            thresholds: row.thresholds,
+            movesPersistent: row.flags & UInt16(IPVSD_SERVER_MOVES) != 0,
+            tenths: SlowStart.whole - Int(row.flags >> UInt16(IPVSD_SERVER_WITHHELD_SHIFT)), thresholds: row.thresholds,
             isOverloaded: row.isOverloaded(by: load), active: load.active, inactive: load.inactive,
             connections: total.connections, packets: total.packets, bytes: total.bytes,
             source: path.ifindex == 0 ? nil : IPv4Address(bigEndian: path.source),
@@ -258,6 +260,7 @@ extension DesiredService {
                     address: $0.address, configuredWeight: $0.configuredWeight, isDown: $0.isDown,
                     thresholds: $0.thresholds)
                 server.isStandby = $0.isStandby
+                server.movesPersistent = $0.movesPersistent
                 if !$0.isDown, !$0.isStandby, $0.weight != $0.configuredWeight { server.ownWeight = $0.weight }
                 return server
             })

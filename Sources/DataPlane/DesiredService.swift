@@ -10,6 +10,8 @@ public struct DesiredService: Sendable, Hashable {
         public var thresholds: ConnectionThresholds?
         /// In no table, as if it were not configured; its connections go on.
         public var isStandby = false
+        /// Its persistent clients go elsewhere with their next connection: as with IPVS's expire_quiescent_template=1.
+        public var movesPersistent = false
         /// Instead of the configured one.
         public var ownWeight: UInt16?
         /// Of its share, while it starts slowly (`SlowStart`).

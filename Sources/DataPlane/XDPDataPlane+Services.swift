@@ -119,6 +119,7 @@ extension XDPDataPlane {
         let flags =
             IPVSD_SERVER_USED | (server.isDown ? IPVSD_SERVER_DOWN : 0)
             | (server.isStandby ? IPVSD_SERVER_REMOVED | IPVSD_SERVER_STANDBY : 0)
+            | (server.movesPersistent ? IPVSD_SERVER_MOVES : 0)
             | UInt32(SlowStart.whole - server.tenths) << UInt32(IPVSD_SERVER_WITHHELD_SHIFT)
         if let id = serverIDs[service, server.address] {
             idleSince[id] = nil
@@ -146,6 +147,7 @@ extension XDPDataPlane {
     /// Stores path, weight and flags at once. `path` nil: as it is.
     func writeWord(_ id: Int, path: UInt32? = nil, weight: UInt16, flags: UInt32) {
         let path = path ?? maps.servers[id].path
+        downSince[id] = flags & UInt32(IPVSD_SERVER_DOWN) == 0 ? nil : downSince[id] ?? .now
         clinux_store_u64(maps.servers.pointer(id), UInt64(path) | UInt64(weight) << 32 | UInt64(flags) << 48)
     }
 

@@ -42,7 +42,10 @@ public final class XDPDataPlane {
     /// While services change: the ids by which listeners and flows go, so that the flow table is read but once.
     var takenFlowIDs: Set<UInt16>?
 
+    var sweepPass = SweepPass()
     var sweeps = 0
+    /// Of rows that say that their real server is down: since when, as far as this process knows.
+    var downSince: [Int: ContinuousClock.Instant] = [:]
     /// The number of sweeps at which a removed real server was first seen without connections.
     var idleSince: [Int: Int] = [:]
 
@@ -50,6 +53,8 @@ public final class XDPDataPlane {
         var names: Set<String>
         var old: DirectorMaps
         var copiedLoads: [ipvsd_load]
+        /// The tick before the copy.
+        var copied: UInt32?
     }
 
     /// Loads the program beside what is pinned below `directory`, whose tables it takes over, or anew. Tables that are
@@ -66,7 +71,7 @@ public final class XDPDataPlane {
         constants = ipvsd_director_constants(
             bucket_mask: 0, former_mask: 0, listener_shift: 0, answer_by_redirect: answersByRedirect ? 1 : 0,
             reply_limit: repliesPerSecond, jiffy: Self.jiffy,
-            several_ingress: traits.hasSeveralIngress ? 1 : 0, bridged: traits.isBridged ? 1 : 0,
+            several_ingress: traits.hasSeveralIngress ? 1 : 0,
             outer_prefix: traits.outerSources?.address.bigEndian ?? 0,
             outer_mask: (traits.outerSources?.hostMask ?? 0).bigEndian)
         let old = try DirectorMaps(directory: directory, writable: true)
@@ -93,7 +98,8 @@ public final class XDPDataPlane {
         self.maps = maps
         if let old, !loaded.grown.isEmpty {
             let loads = (0..<old.loads.count).map { old.loads[$0] }
-            growth = Growth(names: loaded.grown, old: old, copiedLoads: loads)
+            growth = Growth(
+                names: loaded.grown, old: old, copiedLoads: loads, copied: try Self.tick(below: directory))
             try TableGrowth.copy(loaded.grown, from: old, to: maps)
             // Just these: what came since is added by `followCounts`.
             if loaded.grown.contains("loads") { for (id, load) in loads.enumerated() { maps.loads[id] = load } }
@@ -230,6 +236,7 @@ public final class XDPDataPlane {
             // Until the last packet of the old program is through.
             usleep(UInt32(RowAllocator.grace / .microseconds(1)))
             try TableGrowth.followCounts(growth.names, from: growth.old, since: growth.copiedLoads, to: maps)
+            try TableGrowth.followMarks(growth.names, from: growth.old, since: growth.copied, to: maps)
             if maps.isMoving {
                 TableGrowth.moveFlows(from: growth.old.flows, to: maps, now: UInt16(truncatingIfNeeded: try tick()))
                 Self.forgetFormer(maps, below: directory)
@@ -259,6 +266,8 @@ public final class XDPDataPlane {
     /// The packet program, for test runs.
     public func program() throws(BPFError) -> BPFProgram { try object.program(named: "director") }
 
+    func sweepProgram() throws(BPFError) -> BPFProgram { try object.program(named: "sweep") }
+
     // MARK: Housekeeping
 
     /// The tick that flows are stamped with now.
@@ -270,15 +279,6 @@ public final class XDPDataPlane {
     public static func tick(below directory: String) throws(BPFError) -> UInt32? {
         try BPFProgram(pinnedAt: tickPin(directory: directory))?
             .testRun(packet: [UInt8](repeating: 0, count: 64)).verdict
-    }
-
-    /// Frees expired flows, then the rows that this makes idle: one pass over the flow table, in many short runs.
-    public func sweep() throws(BPFError) {
-        let program = try object.program(named: "sweep")
-        let packet = [UInt8](repeating: 0, count: 64)
-        for _ in 0..<max(1, maps.flows.count / Int(IPVSD_SWEEP_BUCKETS)) { _ = try program.testRun(packet: packet) }
-        sweeps += 1
-        releaseIdleRows()
     }
 
     /// Of every real server that a row is kept for, also removed ones whose connections go on.

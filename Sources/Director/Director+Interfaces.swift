@@ -115,12 +115,14 @@ extension Director {
         guard let running else { return }
         let links = running.ingress.map(\.link)
         running.dataPlane.setIngressMTU((links + running.ingress.devices).map(\.mtu).max() ?? 1500)
-        if running.ingress.contains(where: \.isBridged) {
-            let tree = try LinkTree()
-            var own: [MACAddress] = []
-            for address in links.flatMap(tree.addresses) where !own.contains(address) { own.append(address) }
-            running.dataPlane.setOwnMACs(own)
+        let tree = try LinkTree(), isBridged = running.ingress.contains(where: \.isBridged)
+        var own: [MACAddress] = []
+        // A bridge's ports have addresses that nobody sends to.
+        for link in isBridged ? links : links + running.ingress.devices {
+            for address in tree.addresses(of: link) where !own.contains(address) { own.append(address) }
         }
+        let isTooMany = own.count > XDPDataPlane.maximumOwnMACs && !isBridged
+        running.dataPlane.setOwnMACs(isTooMany ? [] : own)
     }
 
     /// Follows their state: where a cable is back, switches have to learn anew where the VIPs are.

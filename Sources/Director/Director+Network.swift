@@ -21,11 +21,13 @@ extension Director {
             let state = states[service.address]
             let policy = configuration.policy(of: service.address)
             var servers = service.servers.map { server in
-                DesiredService.Server(
+                var desired = DesiredService.Server(
                     address: server.address, configuredWeight: server.weight,
                     effective: state?.effectiveWeight(of: server.address)
                         ?? EffectiveWeight(of: EffectiveWeight.Condition(configured: server.weight)),
                     thresholds: server.thresholds)
+                desired.movesPersistent = overrides.movesPersistent(server.address, in: service)
+                return desired
             }
             if let sorry = policy.sorryServer {
                 servers.append(
@@ -98,6 +100,7 @@ extension Director {
         await withDiscardingTaskGroup { group in
             group.addTask { await self.followNetwork() }
             group.addTask { await self.keepHouse() }
+            group.addTask { await self.keepSwept() }
             group.addTask { await self.followPathMTUs() }
             group.addTask { await self.watchTime() }
             isRunning = true
@@ -123,9 +126,8 @@ extension Director {
         }
     }
 
-    /// Every second; the sweep every fifth.
+    /// Every second.
     func keepHouse() async {
-        var second = 0
         while !Task.isCancelled {
             do {
                 try stayAttached()
@@ -136,12 +138,10 @@ extension Director {
                 // What changes is told by `followNetwork`: this is for what is not.
                 try refreshPaths(atMost: 100)
                 try learnPorts()
-                if second % 5 == 0 { try running?.dataPlane.sweep() }
                 if let servers = running?.dataPlane.serverAddresses { pathMTUs.forget(except: servers) }
             } catch {
                 logger.error("\(error)")
             }
-            second += 1
             try? await Task.sleep(for: .seconds(1))
         }
     }

@@ -28,6 +28,8 @@ public actor Director {
     var unsettled: Set<ServiceAddress> = []
     var untold: [(ServiceAddress, HealthTransition)] = []
     var settlesSoon = false
+    /// So many changes that are to settle wait for the sweep, since a real server comes back.
+    var waitingForSweep = 0
     /// When it was said last that this machine itself could not ask.
     var shortageTold: ContinuousClock.Instant?
     /// Services of which it was said that no real server is left.
@@ -193,8 +195,7 @@ public actor Director {
         return try XDPDataPlane(
             directory: directory, capacity: capacity, answersByRedirect: ingress.hasVeth,
             traits: PacketTraits(
-                hasSeveralIngress: attachments > 1 || isBridged, isBridged: isBridged,
-                outerSources: configuration.outerSources))
+                hasSeveralIngress: attachments > 1 || isBridged, outerSources: configuration.outerSources))
     }
 
     func writeSettings(to dataPlane: XDPDataPlane) {

@@ -144,9 +144,7 @@ public struct ServiceState: Sendable {
         guard tenths != server.condition.tenths else { return }
         servers[address]?.condition.tenths = tenths
         changes.hasNewWeights = true
-        guard tenths == SlowStart.whole else { return }
-        servers[address]?.slowSince = nil
-        starting.remove(address)
+        if tenths == SlowStart.whole { endSlowStart(address) }
     }
 
     /// By hand: these get no new connections, and no others.
@@ -154,7 +152,7 @@ public struct ServiceState: Sendable {
         var changes = Changes()
         for (address, server) in servers where server.condition.isDrained != drained.contains(address) {
             change(address) { $0.condition.isDrained.toggle() }
-            if server.condition.isDrained, server.condition.isUp { startSlowly(address, at: now) }
+            if server.condition.isUp { startSlowly(address, at: now) }
             changes.hasNewWeights = true
         }
         follow(&changes, at: now)
@@ -259,11 +257,9 @@ public struct ServiceState: Sendable {
     private mutating func takeOut(_ address: IPv4Address, at now: Instant, reason: String?, _ changes: inout Changes) {
         change(address) {
             $0.condition.isUp = false
-            $0.condition.tenths = SlowStart.whole
             $0.since = now
-            $0.slowSince = nil
         }
-        starting.remove(address)
+        endSlowStart(address)
         changes.transitions.append(.serverDown(address, reason: reason))
         changes.hasNewWeights = true
     }
@@ -295,10 +291,19 @@ public struct ServiceState: Sendable {
     }
 
     private mutating func startSlowly(_ address: IPv4Address, from tenths: Int = 1, at now: Instant) {
-        guard let slowStart = policy.slowStart else { return }
+        // A drained one begins when it is undrained.
+        guard let slowStart = policy.slowStart, servers[address]?.condition.isDrained == false else {
+            return endSlowStart(address)
+        }
         servers[address]?.slowSince = now - SlowStart.time(ofTenths: tenths, of: slowStart)
         servers[address]?.condition.tenths = tenths
         starting.insert(address)
+    }
+
+    private mutating func endSlowStart(_ address: IPv4Address) {
+        servers[address]?.slowSince = nil
+        servers[address]?.condition.tenths = SlowStart.whole
+        starting.remove(address)
     }
 
     /// Those that are up can bear it that others are held out: they are a quorum, and half of the service.

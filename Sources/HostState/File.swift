@@ -40,8 +40,13 @@ package enum File {
         _ path: String, with contents: [UInt8], mode: mode_t = 0o600, synchronized: Bool = true
     ) throws(SystemError) {
         let temporary = "\(path).new"
-        try write(contents, to: temporary, flags: O_CREAT | O_TRUNC, mode: mode, synchronized: synchronized)
-        guard rename(temporary, path) == 0 else { throw SystemError("write \(path)") }
+        do throws(SystemError) {
+            try write(contents, to: temporary, flags: O_CREAT | O_TRUNC, mode: mode, synchronized: synchronized)
+            guard rename(temporary, path) == 0 else { throw SystemError("write \(path)") }
+        } catch {
+            unlink(temporary)
+            throw error
+        }
         if synchronized { synchronizeDirectory(of: path) }
     }
 

@@ -13,8 +13,12 @@ final class OtherDirector {
         self.object = object
         var map = bpf_object__next_map(object, nil)
         while let current = map {
-            let path = "\(directory)/\(String(cString: bpf_map__name(current)))"
-            if !bpf_map__is_internal(current), let pinned = try BPFDescriptor(pinnedAt: path) {
+            // A variable that is a map of its own is in the section .data.NAME, and pinned as NAME. The sections of all
+            // other variables and constants are an object's own.
+            let name = String(cString: bpf_map__name(current))
+            let isVariable = name.hasPrefix(".data.")
+            let path = "\(directory)/\(isVariable ? String(name.dropFirst(6)) : name)"
+            if isVariable || !bpf_map__is_internal(current), let pinned = try BPFDescriptor(pinnedAt: path) {
                 let code = bpf_map__reuse_fd(current, pinned.number)
                 if code != 0 { throw BPFError("share \(path)", code: -code) }
             }

@@ -21,7 +21,11 @@ struct DrainWatch {
                 "\(report.server) in \(service.service): drained\(report.changed ? "" : " since \(service.drained ?? "")"), "
                     + Self.remaining(service.active, service.inactive))
             if let seconds = service.persistence {
-                say("  persistent clients of the last \(DurationText.format(.seconds(seconds))) keep coming")
+                say(
+                    service.movesPersistent
+                        ? "  persistent clients go elsewhere with their next connection"
+                        : "  persistent clients of the last \(DurationText.format(.seconds(seconds))) keep coming"
+                            + " (--move-persistent: they do not)")
             }
         }
         report.warnIfNotInForce()

@@ -42,6 +42,15 @@ is_a_table() {
     grep -q '^not a VIP$' "$work/table" && grep -Eq '^  ipvsd +-?[0-9]' "$work/table"
 }
 
+# The director beside itself: it has to pass every check of verdicts, packets and counters.
+is_measured_beside() {
+    local programs=$root/Sources/PacketPrograms
+    clang -target bpf -mcpu=v3 -O2 -g -std=gnu17 -isystem "/usr/include/$(uname -m)-linux-gnu" -I "$programs/include" \
+        -c "$programs/BPF/director.bpf.c" -o "$work/director.o"
+    "$IPVSD_BENCH" packets --rounds 1 --packets 65536 --connections 500000 --only '1 flow' --only 'new flows' \
+        --beside "$work/director.o" --json >"$work/beside.json"
+}
+
 before=$(leftovers)
 check "ipvsd-bench measures everything in one run" measured
 check "every row has a figure of each round" holds "$work/all.json" \
@@ -53,6 +62,9 @@ check "packets have a floor and ipvsd for each kind" holds "$work/all.json" \
 check "whole frames, memory and rebuilds cost something" holds "$work/all.json" \
     '[.sections[2:][].rows[].minimum > 0] | all'
 check "figures are printed as a table" is_a_table
+check "another object file's director is measured beside" is_measured_beside
+check "it has every figure that ipvsd has" holds "$work/beside.json" \
+    '.sections[0].rows | group_by(.subject) | length == 4 and all(length == 4)'
 check "instructions are counted in the kernel lab" counted
 check "all programs have all kinds of frames" holds "$work/instructions.json" \
     '.sections[0].rows | group_by(.subject) | length == 4 and all(length == 8)'

@@ -9,7 +9,8 @@ struct DifferentialPlan {
     struct Traits {
         var answersByRedirect: Bool
         var mayAnswer: Bool
-        var isBridged: Bool
+        /// Otherwise whatever comes is for it.
+        var knowsItsMACs: Bool
         var outerSources: IPv4Prefix?
         /// Of the flow table: with less room than there are flows, or with plenty.
         var buckets: Int
@@ -36,7 +37,7 @@ struct DifferentialPlan {
         let isCrowded = round % 2 == 1
         traits = Traits(
             answersByRedirect: Bool.random(using: &random), mayAnswer: round % 5 != 4,
-            isBridged: Int.random(in: 0..<3, using: &random) == 0,
+            knowsItsMACs: Int.random(in: 0..<4, using: &random) > 0,
             outerSources: Bool.random(using: &random) ? IPv4Prefix(address("203.0.112.0"), length: 24) : nil,
             buckets: isCrowded ? 32 : 1024, flows: 600)
         if round % 3 != 2 { fragmentingPeer = mac(77) }
@@ -137,12 +138,13 @@ struct DifferentialPlan {
     private mutating func changeServers(of index: Int) {
         var servers = services[index].servers
         let position = servers.indices.randomElement(using: &random)
-        switch (Int.random(in: 0..<7, using: &random), position) {
+        switch (Int.random(in: 0..<8, using: &random), position) {
         case (0, let position?): servers.remove(at: position)
         case (1...2, let position?): servers[position].isDown.toggle()
         case (3, let position?): servers[position].thresholds = chance(40) ? nil : thresholds()
         case (4, let position?): servers[position].configuredWeight = .random(in: 0...5, using: &random)
         case (5, _): servers.shuffle(using: &random)
+        case (6, let position?): servers[position].movesPersistent.toggle()
         default:
             let number = UInt8.random(in: Self.numbers, using: &random)
             if !servers.contains(where: { $0.address == Standard.server(number) }) { servers.append(server(number)) }

@@ -35,13 +35,13 @@ final class DifferentialRun {
             try Lab(
                 directory: $0, capacity: capacity, answersByRedirect: traits.answersByRedirect,
                 repliesPerSecond: traits.mayAnswer ? .max : 0,
-                traits: PacketTraits(isBridged: traits.isBridged, outerSources: traits.outerSources))
+                traits: PacketTraits(outerSources: traits.outerSources))
         }
         lab.plane.maps.settings.pointer(0).storeBytes(of: model.flows.seed, toByteOffset: 8, as: UInt64.self)
-        lab.plane.setOwnMACs([PacketBuilder.director])
+        lab.plane.setOwnMACs(traits.knowsItsMACs ? [PacketBuilder.director] : [])
         model.settings.answersByRedirect = traits.answersByRedirect
         model.settings.mayAnswer = traits.mayAnswer
-        model.settings.ownMACs = traits.isBridged ? [PacketBuilder.director] : nil
+        model.settings.ownMACs = traits.knowsItsMACs ? [PacketBuilder.director] : nil
         model.settings.outerSources = traits.outerSources
         if let peer = plan.fragmentingPeer {
             try lab.plane.setFragmenting(interface: 1, peer: peer)

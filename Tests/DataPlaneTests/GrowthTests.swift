@@ -135,6 +135,79 @@ struct GrowthTests {
         }
     }
 
+    private static func persistent(connections: Int, templates: Int) -> (configuration: Configuration, Capacity) {
+        var configuration = configuration()
+        configuration.services[0].persistence = Persistence(timeout: 300)
+        var capacity = Capacity(connections: connections, services: configuration.services)
+        capacity.templates = templates
+        return (configuration, capacity)
+    }
+
+    private func client(_ number: Int, port: UInt16) -> FlowKey {
+        FlowKey(
+            client: IPv4Address(0xC633_6500 + UInt32(number)), clientPort: port, vip: Standard.main, port: 80)
+    }
+
+    /// Between the copy and the new program's turn, packets go by the old one.
+    @Test func clientsThatComeMeanwhileKeepTheirServer() throws {
+        let (configuration, capacity) = Self.persistent(connections: 2048, templates: 4096)
+        try withPinDirectory { directory in
+            let first = try Lab(directory: directory, capacity: capacity)
+            try first.apply(configuration)
+            try first.plane.publish()
+            var servers = try (0..<5).map { try #require(try first.send(client($0, port: 1000).packet([.syn]))) }
+
+            let larger = Self.persistent(connections: 4096, templates: 8192).1
+            let second = try Lab(directory: directory, capacity: larger)
+            #expect(second.plane.maps.templates.maxEntries == 8192)
+            servers += try (5..<15).map { try #require(try first.send(client($0, port: 1000).packet([.syn]))) }
+            // One that comes back by the new program before the other's are there: there its server is another one.
+            let early = client(14, port: 1001)
+            let elsewhere = try #require(try second.send(early.packet([.syn])))
+            let row = try #require(second.plane.services[Self.web])
+            let key = ipvsd_template_key(client: early.client.bigEndian, service: UInt32(row))
+            var template = try #require(try second.plane.maps.templates.value(for: key))
+            template.stamp &+= 1
+            try second.plane.maps.templates.update(template, for: key)
+            servers[14] = elsewhere
+
+            try second.plane.publish()
+            for (number, server) in servers.enumerated() {
+                #expect(try second.send(client(number, port: 1002).packet([.syn])) == server, "client \(number)")
+            }
+            #expect(try second.plane.maps.templates.entries().count == 15)
+        }
+    }
+
+    /// A connection that found no room then has no entry, and goes on all the same.
+    @Test func connectionsThatFindNoRoomMeanwhileGoOn() throws {
+        var capacity = Self.small
+        capacity.flowBuckets = 32
+        try withPinDirectory { directory in
+            let first = try Lab(directory: directory, capacity: capacity)
+            try first.apply(Self.configuration())
+            first.plane.setHalfOpenLimit(0)
+            try first.plane.publish()
+            let second = try Lab(directory: directory, capacity: Self.small)
+            #expect(second.plane.maps.flows.count == 1024)
+            var unrecorded: [FlowKey: IPv4Address] = [:]
+            for flow in (0..<400).map(flow) {
+                let outcome = try first.run(flow.packet([.syn]))
+                if outcome.moved["flow-table-full"] != nil {
+                    unrecorded[flow] = IPv4Address(word32(outcome.packet, 30))
+                } else {
+                    try first.send(flow.packet([.ack], payload: 1))
+                }
+            }
+            #expect(unrecorded.count > 20)
+            try second.plane.publish()
+            for (flow, server) in unrecorded {
+                #expect(try second.send(flow.packet([.ack], payload: 1)) == server)
+            }
+            #expect(second.loads() == second.recount())
+        }
+    }
+
     /// A successor that is never attached leaves everything as it was.
     @Test func growthThatIsGivenUp() throws {
         try withPinDirectory { directory in

@@ -61,6 +61,7 @@ final class Lab {
             directory: directory, capacity: capacity, answersByRedirect: answersByRedirect,
             repliesPerSecond: repliesPerSecond, traits: traits)
         program = try plane.program()
+        plane.setOwnMACs([PacketBuilder.director])
     }
 
     /// The maps live on without their pins.
@@ -127,6 +128,14 @@ final class Lab {
 
     func timeout(_ state: ipvsd_state) -> UInt16 {
         plane.maps.settings.pointer(0).load(fromByteOffset: 16 + 2 * Int(state.rawValue), as: UInt16.self)
+    }
+
+    /// So that nothing expires by itself, however slow the machine.
+    func stretchTimeouts() {
+        let ticks = [UInt16](repeating: 32_000, count: Int(IPVSD_STATE_MAX.rawValue))
+        ticks.withUnsafeBytes {
+            plane.maps.settings.pointer(0).advanced(by: 16).copyMemory(from: $0.baseAddress!, byteCount: $0.count)
+        }
     }
 
     var seed: UInt64 { plane.maps.settings.pointer(0).load(fromByteOffset: 8, as: UInt64.self) }
@@ -272,8 +281,10 @@ struct FlowKey: Hashable, Sendable {
     var port: UInt16
     var transport = TransportProtocol.tcp
 
-    func packet(_ flags: PacketBuilder.TCPFlags = [], payload: Int = 0) -> PacketBuilder {
-        let ip = PacketBuilder.ethernet().ipv4(from: client, to: vip)
+    func packet(
+        _ flags: PacketBuilder.TCPFlags = [], payload: Int = 0, to mac: MACAddress = PacketBuilder.director
+    ) -> PacketBuilder {
+        let ip = PacketBuilder.ethernet(to: mac).ipv4(from: client, to: vip)
         return switch transport {
         case .tcp: ip.tcp(from: clientPort, to: port, flags).payload(payload)
         case .udp: ip.udp(from: clientPort, to: port).payload(payload)

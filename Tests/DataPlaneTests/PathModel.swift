@@ -43,6 +43,7 @@ struct PathModel {
         var number: UInt8
         var isDown = false
         var isRemoved = false
+        var movesPersistent = false
         /// SYNs since a handshake completed, and the tick of that.
         var unanswered: UInt32 = 0
         var completed: UInt32 = 0
@@ -152,6 +153,7 @@ struct PathModel {
             var row = servers[id] ?? Server(service: row, number: number)
             row.isDown = server.isDown
             row.isRemoved = false
+            row.movesPersistent = server.movesPersistent
             servers[id] = row
         }
         for (id, server) in servers where server.service == row && ids[server.number] != id { remove(id) }

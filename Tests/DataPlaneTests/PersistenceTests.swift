@@ -18,15 +18,18 @@ struct PersistenceTests {
     private static let names = ServiceAddress(vip: Standard.empty, port: 53, transport: .udp)
 
     private static func configuration(
-        down: Set<UInt8> = [], weights: [UInt16] = [1, 1, 1], persistence: Persistence? = Persistence(timeout: 60)
+        down: Set<UInt8> = [], weights: [UInt16] = [1, 1, 1], moving: UInt8? = nil, scheduler: Scheduler = .rr,
+        persistence: Persistence? = Persistence(timeout: 60)
     ) -> Configuration {
         let servers = (1...3 as ClosedRange<UInt8>).map {
-            Standard.desired($0, weight: weights[Int($0) - 1], isDown: down.contains($0))
+            var server = Standard.desired($0, weight: weights[Int($0) - 1], isDown: down.contains($0))
+            server.movesPersistent = $0 == moving
+            return server
         }
         return Configuration(
             services: [
                 DesiredService(
-                    address: web, scheduler: .rr, persistence: persistence, otherAddresses: [secure, elsewhere],
+                    address: web, scheduler: scheduler, persistence: persistence, otherAddresses: [secure, elsewhere],
                     servers: servers),
                 DesiredService(address: names, scheduler: .rr, isOnePacket: true, servers: servers),
             ],
@@ -128,6 +131,51 @@ struct PersistenceTests {
         #expect(second != first)
         try lab.apply(Self.configuration())
         #expect(try server(flow("192.0.2.1", 1003)) == second)
+    }
+
+    /// As IPVS with expire_quiescent_template=1: new connections go elsewhere, and what there is goes on.
+    @Test func theClientsOfADrainedServerMayMove() throws {
+        let connection = flow("192.0.2.1", 1000)
+        let first = try server(connection)
+        let number = UInt8(truncatingIfNeeded: first.value)
+        try lab.send(connection.packet([.ack]))
+        var weights: [UInt16] = [1, 1, 1]
+        weights[Int(number) - 1] = 0
+        try lab.apply(Self.configuration(weights: weights))
+        #expect(try server(flow("192.0.2.1", 1001)) == first)
+        try lab.apply(Self.configuration(weights: weights, moving: number))
+        #expect(
+            try lab.plane.snapshot().services.allSatisfy { service in
+                service.servers.allSatisfy { $0.movesPersistent == ($0.address == first) }
+            })
+        #expect(try lab.send(connection.packet([.ack], payload: 1)) == first)
+        let second = try server(flow("192.0.2.1", 1002))
+        #expect(second != first)
+        // The same one on every listener, and for whoever has no template yet one of the same two.
+        for listener in [Self.web, Self.secure, Self.elsewhere] {
+            #expect(try server(flow("192.0.2.1", 1003, to: listener)) == second)
+            #expect(try server(flow("192.0.2.9", 1003, to: listener)) != first)
+        }
+        #expect(try lab.send(connection.packet([.ack], payload: 1)) == first)
+        #expect(try server(flow("192.0.2.1", 1004)) == second)
+        // Back in service: the client stays where it has gone.
+        try lab.apply(Self.configuration())
+        #expect(try server(flow("192.0.2.1", 1005)) == second)
+        #expect(lab.loads() == lab.recount())
+    }
+
+    /// Where a connection has no entry, its packets cannot be told from a new one's but by their flags.
+    @Test func aConnectionWithoutEntryDoesNotMove() throws {
+        try lab.apply(Self.configuration(scheduler: .mh))
+        let connection = flow("192.0.2.1", 1000)
+        let first = try server(connection)
+        let number = UInt8(truncatingIfNeeded: first.value)
+        lab.forgetFlows()
+        var weights: [UInt16] = [1, 1, 1]
+        weights[Int(number) - 1] = 0
+        try lab.apply(Self.configuration(weights: weights, moving: number, scheduler: .mh))
+        #expect(try lab.send(connection.packet([.ack], payload: 1)) == first)
+        #expect(try server(flow("192.0.2.1", 1001)) != first)
     }
 
     /// Its row is free, or another service's: the client's template names nobody any more.

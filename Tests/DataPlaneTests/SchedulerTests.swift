@@ -15,6 +15,7 @@ struct SchedulerTests {
 
     init() throws {
         lab = try Self.shared.get()
+        lab.stretchTimeouts()
         // A service without a past.
         try lab.apply(Configuration(services: [], paths: []))
         lab.forgetFlows()

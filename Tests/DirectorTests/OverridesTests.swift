@@ -53,6 +53,28 @@ struct OverridesTests {
         #expect(overrides.drains.map(\.server) == [Self.two])
     }
 
+    @Test func persistentClientsMayBeToldToMoveLater() {
+        var overrides = Overrides()
+        _ = overrides.drain(Self.one, service: nil, since: Self.now)
+        #expect(!overrides.movesPersistent(Self.one, in: Self.web))
+        // In one service, beside the drain of all.
+        #expect(
+            overrides.drain(Self.one, service: Self.web.address, since: Self.now + 9, movesPersistent: true) == true)
+        #expect(
+            overrides.movesPersistent(Self.one, in: Self.web) && !overrides.movesPersistent(Self.one, in: Self.mail))
+        #expect(overrides.drain(Self.one, service: nil, since: Self.now + 9, movesPersistent: true) == true)
+        #expect(
+            overrides.movesPersistent(Self.one, in: Self.mail) && !overrides.movesPersistent(Self.two, in: Self.mail))
+        #expect(overrides.drain(of: Self.one, in: Self.mail)?.since == Self.now)
+        // They do not go back, before the drain ends.
+        for moves in [false, true] {
+            #expect(overrides.drain(Self.one, service: nil, since: Self.now, movesPersistent: moves) == false)
+        }
+        #expect(overrides.movesPersistent(Self.one, in: Self.mail))
+        _ = overrides.undrain(Self.one, service: nil)
+        #expect(!overrides.movesPersistent(Self.one, in: Self.web))
+    }
+
     // MARK: The file
 
     private static func inDirectory(_ body: (OverridesFile) throws -> Void) throws {

@@ -145,6 +145,20 @@ struct ServiceStateTests {
         #expect(state.effectiveWeight(of: one)?.tenths == 10 && !state.isTimed)
     }
 
+    @Test func aServerThatIsDrainedStartsSlowlyOnlyOnceItIsUndrained() {
+        var state = state(ServicePolicy(slowStart: .seconds(9)))
+        _ = fail(one, &state, 1)
+        _ = pass(one, &state, 2)
+        _ = state.setDrained([one], at: at(4))
+        #expect(!state.isTimed && state.wholeShare(of: one) == nil && state.effectiveWeight(of: one)?.shown == 0)
+        // It falls and comes back meanwhile.
+        _ = fail(one, &state, 5)
+        _ = pass(one, &state, 6)
+        #expect(!state.isTimed && state.wholeShare(of: one) == nil)
+        _ = state.setDrained([], at: at(20))
+        #expect(state.effectiveWeight(of: one)?.tenths == 1 && state.wholeShare(of: one) == at(29))
+    }
+
     @Test func newServersStartSlowlyAndOldOnesAreLeftAlone() {
         var state = state(ServicePolicy(slowStart: .seconds(9)))
         let more = [one, two, three, sorry].map { RealServer(address: $0) }

@@ -11,40 +11,53 @@ extension Director {
         guard changes.hasNewWeights || !changes.transitions.isEmpty else { return }
         if changes.hasNewWeights { unsettled.insert(service) }
         untold += changes.transitions.map { (service, $0) }
-        guard !settlesSoon else { return }
+        if settlesSoon {
+            // One that is out must not wait as those do that come back.
+            if waitingForSweep > 0,
+                changes.transitions.contains(where: { if case .serverDown = $0 { true } else { false } })
+            {
+                settle()
+            }
+            return
+        }
         settlesSoon = true
         let earliest = settledAt
         Task {
             try? await ContinuousClock().sleep(until: earliest)
+            await sweepForThoseThatComeBack()
             settle()
         }
     }
 
     /// Makes the data plane follow what has changed, and tells it. Changes in quick succession become one, so that
-    /// thousands of real servers that come back cost a few changes of the tables, not thousands. `cause`: what is to be
-    /// told before all that followed from it.
-    func settle(cause: () -> Void = {}) {
+    /// thousands of real servers that come back cost a few changes of the tables, not thousands.
+    func settle() {
         settlesSoon = false
-        guard !unsettled.isEmpty || !untold.isEmpty else { return cause() }
+        guard !unsettled.isEmpty || !untold.isEmpty else { return }
         let began = ContinuousClock.now
         let services = unsettled
-        let transitions = untold
-        (unsettled, untold) = ([], [])
-        do {
-            // What a server left half-open when it died must not weigh on it now.
-            if transitions.contains(where: { if case .serverUp = $0.1 { true } else { false } }) {
-                try running?.dataPlane.sweep()
-            }
-            try running?.dataPlane.update(desiredServices { services.contains($0.address) })
-        } catch {
+        do { try applyUnsettled() } catch {
             let names = services.map(\.description).sorted().joined(separator: ", ")
             logger.error("apply the health of \(names): \(error)")
             owesServices = true
         }
-        cause()
-        for (service, transition) in transitions { self.transition(transition, of: service) }
+        tellUntold()
         let took = began.duration(to: .now)
         settledAt = ContinuousClock.now + max(.milliseconds(5), took * 2)
+    }
+
+    /// Whoever calls has what became of it told.
+    func applyUnsettled() throws {
+        let services = unsettled
+        unsettled = []
+        try sweepAtOnceForThoseThatComeBack()
+        try running?.dataPlane.update(desiredServices { services.contains($0.address) })
+    }
+
+    func tellUntold() {
+        let transitions = untold
+        untold = []
+        for (service, transition) in transitions { self.transition(transition, of: service) }
     }
 
     /// Every change of a service's health comes through here, once the data plane has followed it.

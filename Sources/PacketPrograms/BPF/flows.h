@@ -61,6 +61,11 @@ static __always_inline __u32 server_of(__u64 value) { return value >> SERVER_SHI
 /* Another CPU's stamp may be ahead of a `now` that was read before. */
 #define AHEAD 16
 
+static __always_inline int is_younger(__u64 value, __u16 now, __u32 age)
+{
+	return (__u16)(now - (__u16)(value >> STAMP_SHIFT) + AHEAD) <= age + AHEAD;
+}
+
 static __always_inline __u16 age_of_stamp(__u16 stamp, __u16 now)
 {
 	__u16 age = now - stamp;
@@ -148,13 +153,15 @@ static __always_inline __u32 half_of(__u64 hash) { return hash >> 49 & 4; }
 static __always_inline int locate(__be32 client, __be16 client_port, __be16 port, __u16 flow_service,
 				  struct flow_reference *flow)
 {
+	__u32 index; /* not in the structure: what a call is given by address is kept in memory, all of it */
+
 	flow->key = (__u64)client << 32 | (__u64)client_port << 16 | flow_service;
 	flow->hash = mix(flow->key ^ settings.seed);
 	flow->identity = (__u64)port << PORT_SHIFT | (flow->hash >> 52 & TAG_MASK);
-	flow->bucket_index = bucket_of(flow->hash);
+	index = flow->bucket_index = bucket_of(flow->hash);
 	flow->half = half_of(flow->hash);
 	flow->now = ticks();
-	flow->bucket = bpf_map_lookup_elem(&flows, &flow->bucket_index);
+	flow->bucket = bpf_map_lookup_elem(&flows, &index);
 	return flow->bucket != 0;
 }
 
@@ -221,6 +228,8 @@ static __always_inline struct flow_entry entry_at(struct ipvsd_bucket *bucket, _
 
 	if (way >= IPVSD_WAYS || !bucket)
 		return hit;
+	/* For the verifier: before 6.7 it forgets what was checked of a number that the compiler keeps on the stack. */
+	asm volatile("%0 &= 7" : "+r"(way));
 	value = *(volatile __u64 *)&bucket->way[way].value;
 	if (value && (value & IDENTITY_MASK) == identity) {
 		hit.entry = &bucket->way[way];

@@ -19,10 +19,13 @@ static __always_inline int is_overloaded(const struct ipvsd_server *server, cons
 static __always_inline void note_connection(__u32 server_id)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
-	struct ipvsd_load *load = bpf_map_lookup_elem(&loads, &server_id);
+	struct ipvsd_load *load;
 	__u32 connections;
 
-	if (!server || !load || !server->upper_threshold)
+	if (!server || !server->upper_threshold)
+		return;
+	load = bpf_map_lookup_elem(&loads, &server_id);
+	if (!load)
 		return;
 	connections = load->active + load->inactive;
 	if (connections >= server->upper_threshold)
@@ -31,15 +34,28 @@ static __always_inline void note_connection(__u32 server_id)
 		server->overloaded = 0; /* it was below before this one */
 }
 
-static __always_inline int is_over_threshold(__u32 server_id)
+static __always_inline int exceeds_threshold(const struct ipvsd_server *server, __u32 server_id)
 {
-	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
 	struct ipvsd_load *load;
 
-	if (!server || !server->upper_threshold)
+	if (!server->upper_threshold)
 		return 0;
 	load = bpf_map_lookup_elem(&loads, &server_id);
 	return load && is_overloaded(server, load);
+}
+
+static __always_inline int is_over_threshold(__u32 server_id)
+{
+	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
+
+	return server && exceeds_threshold(server, server_id);
+}
+
+static __always_inline int server_has(__u32 server_id, __u32 flags)
+{
+	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
+
+	return !server || server->flags & flags;
 }
 
 static __always_inline int has_weight(__u32 server_id)
@@ -51,5 +67,7 @@ static __always_inline int has_weight(__u32 server_id)
 
 static __always_inline int is_available(__u32 server_id)
 {
-	return has_weight(server_id) && !is_over_threshold(server_id);
+	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
+
+	return server && server->weight && !exceeds_threshold(server, server_id);
 }

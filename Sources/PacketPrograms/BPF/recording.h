@@ -136,6 +136,31 @@ __noinline int record_flow(__u64 key, __u64 value, __u64 seen, __u32 way)
 	return 0;
 }
 
+/* As record_flow has it where the flow's own half has a free way, as most have: without a call. */
+static __always_inline int record_in_half(const struct flow_reference *flow, __u64 value)
+{
+	struct ipvsd_flow *ways;
+	__u32 half = flow->half;
+
+	BOUND_HALF(half);
+	ways = &flow->bucket->way[half];
+#pragma unroll
+	for (int i = 0; i < IPVSD_WAYS / 2; i++) {
+		__u64 seen = *(volatile __u64 *)&ways[i].value;
+
+		if (seen && is_expired(seen, flow->now))
+			return 0;
+		if (seen)
+			continue;
+		if (__sync_val_compare_and_swap(&ways[i].value, 0, value))
+			return 0;
+		ways[i].key = flow->key;
+		count_load(server_of(value), state_of(value), 1);
+		return RECORDED;
+	}
+	return 0;
+}
+
 /* Frees the entry, unless another CPU changed it. */
 static __always_inline void forget(struct flow_entry hit)
 {
@@ -152,7 +177,9 @@ static __always_inline int record(struct packet *packet, const struct flow_refer
 
 	if (previous.entry && previous.way == NO_WAY)
 		forget(previous);
-	recorded = record_flow(flow->key, value, previous.value, previous.way);
+	recorded = previous.value ? 0 : record_in_half(flow, value);
+	if (!recorded)
+		recorded = record_flow(flow->key, value, previous.value, previous.way);
 	if (recorded == RECORDED_BY_EVICTION)
 		count(packet, IPVSD_EVENT_FLOW_EVICTED);
 	return recorded;

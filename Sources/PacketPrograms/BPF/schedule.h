@@ -9,17 +9,24 @@
 #include "tables.h"
 
 /* ip_vs_rr.c, ip_vs_wrr.c: who is overloaded loses the turn to the next. Where all are, no turn is taken. */
-static __always_inline __u32 by_turn(struct ipvsd_service *service, struct slice ring)
+static __always_inline __u32 after_turn(struct ipvsd_service *service, struct slice ring, __u32 position)
 {
-	__u64 turn = __sync_fetch_and_add(&service->cursor, 1);
-	__u32 id = slot(ring.first + (__u32)(turn % ring.size));
-	struct walk walk;
+	struct walk walk = walk_from(ring, position, 1);
 
-	if (is_available(id))
-		return id;
-	walk = walk_from(ring, turn % ring.size, 1);
 	__sync_fetch_and_add(&service->cursor, walk.chosen ? (__u64)walk.passed - 1 : -1ull);
 	return walk.chosen;
+}
+
+static __always_inline __u32 take_turn(struct ipvsd_service *service, struct slice ring)
+{
+	return __sync_fetch_and_add(&service->cursor, 1) % ring.size;
+}
+
+static __always_inline __u32 by_turn(struct ipvsd_service *service, struct slice ring)
+{
+	__u32 position = take_turn(service, ring), id = slot(ring.first + position);
+
+	return is_available(id) ? id : after_turn(service, ring, position);
 }
 
 struct search {
@@ -38,7 +45,7 @@ static __always_inline int has_less(const struct search *search, __u64 overhead,
 }
 
 /* One real server's turn. 1 ends the search. */
-static long consider(void *map, const __u32 *turn, __u8 *value, struct search *search)
+static __always_inline int consider(struct search *search, __u32 position)
 {
 	struct ipvsd_server *server;
 	struct ipvsd_load *load;
@@ -46,9 +53,9 @@ static long consider(void *map, const __u32 *turn, __u8 *value, struct search *s
 	__u64 overhead;
 	int better;
 
-	if (*turn >= search->size)
+	if (position >= search->size)
 		return 1;
-	id = slot(search->first + *turn);
+	id = slot(search->first + position);
 	server = bpf_map_lookup_elem(&servers, &id);
 	load = bpf_map_lookup_elem(&loads, &id);
 	if (!server || !load || !server->weight || is_overloaded(server, load))
@@ -83,6 +90,16 @@ static long consider(void *map, const __u32 *turn, __u8 *value, struct search *s
 	return 0;
 }
 
+#define COMPARISONS 8 /* in one turn: the call of a callback costs more than a comparison */
+
+static long consider_some(void *map, const __u32 *turn, __u8 *value, struct search *search)
+{
+	for (int i = 0; i < COMPARISONS; i++)
+		if (consider(search, *turn * COMPARISONS + i))
+			return 1;
+	return 0;
+}
+
 /* The first of equals, as in IPVS. */
 static __always_inline __u32 by_search(struct slice list)
 {
@@ -95,7 +112,7 @@ static __always_inline __u32 by_search(struct slice list)
 		.scheduler = list.scheduler,
 	};
 
-	bpf_for_each_map_elem(&turns, consider, &search, 0);
+	bpf_for_each_map_elem(&turns, consider_some, &search, 0);
 	return search.chosen;
 }
 
