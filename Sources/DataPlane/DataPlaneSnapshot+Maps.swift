@@ -71,7 +71,8 @@ extension DataPlaneSnapshot.Server {
             configured: RealServer(
                 address: IPv4Address(bigEndian: row.address), weight: row.configured_weight, thresholds: row.thresholds),
             effective: row.effective, isRemoved: row.isRemoved,
-            movesPersistent: UInt32(row.flags) & IPVSD_SERVER_MOVES != 0, isOverloaded: row.isOverloaded(by: load),
+            movesPersistent: UInt32(row.flags) & IPVSD_SERVER_MOVES != 0, tenths: row.tenths,
+            isOverloaded: row.isOverloaded(by: load),
             active: load.active, inactive: load.inactive,
             connections: total.connections, packets: total.packets, bytes: total.bytes,
             source: path.ifindex == 0 ? nil : IPv4Address(bigEndian: path.source),

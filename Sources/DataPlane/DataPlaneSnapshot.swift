@@ -12,6 +12,8 @@ public struct DataPlaneSnapshot: Sendable {
         public var isRemoved: Bool
         /// Its persistent clients go elsewhere with their next connection.
         public var movesPersistent = false
+        /// Of its share: less than all while it starts slowly.
+        public var tenths = SlowStart.whole
         /// Gets no new connections, because of its thresholds.
         public var isOverloaded: Bool
         public var active: UInt32

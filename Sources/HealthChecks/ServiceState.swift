@@ -53,10 +53,11 @@ public struct ServiceState: Sendable {
     private var servingSorry: IPv4Address?
 
     /// A service that begins. Servers count as up until their first check, without slow start, but for those in `down`.
-    /// `hadQuorum`: it is known to have had it under the last daemon, and loses it as a service that runs.
+    /// Of the last daemon's: `starting`, who started slowly, and how many tenths of its share it had; `hadQuorum`: the
+    /// service is known to have had its quorum, and loses it as one that runs.
     public init(
         servers: [RealServer], policy: ServicePolicy, health: ServiceHealth, down: Set<IPv4Address> = [],
-        drained: Set<IPv4Address> = [], hadQuorum: Bool = false, at now: Instant
+        drained: Set<IPv4Address> = [], starting: [IPv4Address: Int] = [:], hadQuorum: Bool = false, at now: Instant
     ) {
         self.health = health
         self.policy = policy
@@ -68,6 +69,7 @@ public struct ServiceState: Sendable {
                     configured: server.weight, isUp: isUp, isDrained: drained.contains(server.address)),
                 since: now, reason: isUp ? nil : "was down when this daemon took over", isGood: isUp)
             count(server.address, 1)
+            if isUp, let tenths = starting[server.address] { startSlowly(server.address, from: tenths, at: now) }
         }
         _ = quorum.follow(weight: usableWeight)
         servingSorry = isReplaced ? policy.sorryServer : nil
@@ -288,13 +290,13 @@ public struct ServiceState: Sendable {
         changes.hasNewWeights = true
     }
 
-    private mutating func startSlowly(_ address: IPv4Address, at now: Instant) {
+    private mutating func startSlowly(_ address: IPv4Address, from tenths: Int = 1, at now: Instant) {
         // A drained one begins when it is undrained.
-        guard policy.slowStart != nil, servers[address]?.condition.isDrained == false else {
+        guard let slowStart = policy.slowStart, servers[address]?.condition.isDrained == false else {
             return endSlowStart(address)
         }
-        servers[address]?.slowSince = now
-        servers[address]?.condition.tenths = 1
+        servers[address]?.slowSince = now - SlowStart.time(ofTenths: tenths, of: slowStart)
+        servers[address]?.condition.tenths = tenths
         starting.insert(address)
     }
 

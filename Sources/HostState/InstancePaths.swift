@@ -44,6 +44,8 @@ public struct InstancePaths: Sendable, Hashable {
     public var pidFile: String { runDirectory + "/pid" }
     /// What operators changed by hand.
     public var overrides: String { stateDirectory + "/overrides.json" }
+    /// What services were told to lack.
+    public var openEvents: String { stateDirectory + "/open-events.json" }
 
     /// Removes the directory on bpffs that all instances share, where none is in it any more.
     public func removeBPFDirectoryIfEmpty() {

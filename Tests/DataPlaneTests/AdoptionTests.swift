@@ -151,6 +151,25 @@ struct AdoptionTests {
         }
     }
 
+    /// What a slow start keeps from a server stands in its word, and says nothing to the packet program.
+    @Test(arguments: [(1, 9), (7, 3), (10, 0)])
+    func slowStartsAreKnown(tenths: Int, withheld: UInt32) throws {
+        try withTwoDaemons { first, makeSecond in
+            var configuration = Self.configuration()
+            configuration.services[2].startsSlowly = true
+            configuration.services[2].servers[1].tenths = tenths
+            try first.apply(configuration)
+            let second = try makeSecond()
+            let service = try #require(try second.plane.snapshot().services.first { $0.address == Self.weighted })
+            for server in service.servers {
+                #expect(server.tenths == (server.address == Standard.server(2) ? tenths : 10))
+                #expect(!server.isDown && !server.isRemoved && !server.isStandby)
+            }
+            let row = second.plane.maps.servers[Int(try second.serverID(Self.weighted, Standard.server(2)))]
+            #expect(UInt32(row.flags) == IPVSD_SERVER_USED | withheld << UInt32(IPVSD_SERVER_WITHHELD_SHIFT))
+        }
+    }
+
     @Test func removedServersKeepTheirFlows() throws {
         try withTwoDaemons { first, makeSecond in
             let flows = (0..<9).map { flow($0) }

@@ -57,10 +57,18 @@ share_grows() {
 }
 
 test_slow_start_with_rr() {
+    local before
     service rr 12s
     equal "$(server_status $RS2 effectiveWeight)" 1 "the weight of a server at the director's start"
     bring_rs2_back
     matches "$(ipvsd status)" "$RS2 +tunnel +0\.[1-9]/1 .*starts slowly until" "what the table says"
+    # Another daemon goes on with it.
+    before=$(server_status $RS2 'effectiveWeight * 10 | round')
+    director_kill
+    start
+    matches "$(server_status $RS2 wholeShareAt)" "^20..-" "when rs2 has its whole share"
+    between "$(server_status $RS2 'effectiveWeight * 10 | round')" "$before" 9 "tenths of rs2's weight after kill -9"
+    proven $RS2
     share_grows 1 21
     equal "$(fetch 44 | served)" $'rs1 22\nrs2 22' "shares in the end"
 }

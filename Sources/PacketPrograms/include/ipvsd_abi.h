@@ -205,6 +205,8 @@ struct ipvsd_server {
 #define IPVSD_SERVER_REMOVED 4u /* no longer configured; its flows go on */
 #define IPVSD_SERVER_STANDBY 8u /* beside REMOVED: configured all the same, and not in use now */
 #define IPVSD_SERVER_MOVES 16u  /* persistent clients go elsewhere with their next connection */
+/* And, the control plane's own, so many tenths of its share that slow start keeps from it: 0 to 9. */
+#define IPVSD_SERVER_WITHHELD_SHIFT 12
 
 /* Active and inactive connections, as IPVS counts them; shared by all CPUs, the packet programs' own. */
 struct ipvsd_load {
