@@ -157,13 +157,14 @@ struct AdoptionTests {
         try withTwoDaemons { first, makeSecond in
             var configuration = Self.configuration()
             configuration.services[2].startsSlowly = true
-            configuration.services[2].servers[1].tenths = tenths
+            let weight = configuration.services[2].servers[1].configured.weight
+            configuration.services[2].effective[Standard.server(2)] = .listed(weight: weight, tenths: tenths)
             try first.apply(configuration)
             let second = try makeSecond()
             let service = try #require(try second.plane.snapshot().services.first { $0.address == Self.weighted })
             for server in service.servers {
                 #expect(server.tenths == (server.address == Standard.server(2) ? tenths : 10))
-                #expect(!server.isDown && !server.isRemoved && !server.isStandby)
+                #expect(server.effective.standing == .listed && !server.isRemoved)
             }
             let row = second.plane.maps.servers[Int(try second.serverID(Self.weighted, Standard.server(2)))]
             #expect(UInt32(row.flags) == IPVSD_SERVER_USED | withheld << UInt32(IPVSD_SERVER_WITHHELD_SHIFT))

@@ -33,12 +33,12 @@ struct RoundsTests {
             listed(ServiceCheck(.tcp(TCPCheck(port: 8081)))),
             listed(ServiceCheck(.tcp(TCPCheck(port: 8080)), via: .both)),
             listed(ServiceCheck(.tcp(TCPCheck(port: 8080)), via: .direct)),
-            listed(ServiceCheck(.tcp(TCPCheck(port: 8080)), interval: .seconds(2))),
-            listed(ServiceCheck(.tcp(TCPCheck(port: 8080)), timeout: .milliseconds(500))),
+            listed(ServiceCheck(.tcp(TCPCheck(port: 8080)), pace: CheckPace(interval: .seconds(2)))),
+            listed(ServiceCheck(.tcp(TCPCheck(port: 8080)), pace: CheckPace(timeout: .milliseconds(500)))),
         ]
         #expect(Set(others.joined() + tcp).count == 6)
         // What each judges by its own.
-        #expect(listed(ServiceCheck(.tcp(TCPCheck(port: 8080)), rise: 5, fall: 7)) == tcp)
+        #expect(listed(ServiceCheck(.tcp(TCPCheck(port: 8080)), pace: CheckPace(rise: 5, fall: 7))) == tcp)
         #expect(policy(.none, questions: [.ping]).isEmpty)
     }
 

@@ -1,5 +1,6 @@
 internal import FoundationEssentials
 internal import HostState
+internal import SystemCalls
 
 /// Where open events outlive the daemon. Written as a whole or not at all; without any there is no file.
 struct OpenEventsFile {
