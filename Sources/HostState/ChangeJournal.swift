@@ -1,5 +1,6 @@
 internal import FoundationEssentials
 import Glibc
+import SystemCalls
 
 /// Everything that was changed on the machine, kept in a file so that any later process can put it back. An entry is
 /// on the disk before its change is made. What is added goes to the file's end, as one line, and a line that was cut off

@@ -1,5 +1,6 @@
 internal import FoundationEssentials
 import Glibc
+import SystemCalls
 
 /// What a journal's file says: a line of JSON with the version, and one for each record.
 enum JournalText {

@@ -26,11 +26,14 @@ struct Status: AsyncParsableCommand {
                 throw Failure(.noDaemon, "\(refusal)")
             } catch {
                 let why = try Failure.unanswered(error, instance).description
-                guard let status = try Director.pinnedStatus(instance: instance) else {
+                guard let (status, problem) = try Director.pinnedStatus(instance: instance) else {
                     throw Failure(.noDaemon, "\(why); there is no data plane")
                 }
                 try show(status)
-                throw Failure(.noDaemon, "\(why); this is what the data plane says by itself")
+                throw Failure(
+                    .noDaemon,
+                    "\(why); this is what the data plane says by itself"
+                        + (problem.map { ", without drains: \($0)" } ?? ""))
             }
         }
     }

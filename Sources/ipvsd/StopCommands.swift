@@ -21,12 +21,10 @@ struct Stop: AsyncParsableCommand {
 
     func run() async throws {
         try await reporting {
-            try requireRoot()
-            let instance = try common.instance()
+            let director = try RunningDirector(common)
+            let instance = director.instance
             let pid = Daemon.pid(instance)
-            do { try await ControlClient(socket: instance.controlSocket).stop(keep: keep) } catch {
-                throw try Failure.unanswered(error, instance)
-            }
+            try await director.ask { try await $0.stop(keep: keep) }
             guard let lock = try await Ending(instance: instance, pid: pid).lock() else {
                 return print("stopped; another director, with pid \(Daemon.pid(instance)), runs here now")
             }

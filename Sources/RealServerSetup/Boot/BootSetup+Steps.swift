@@ -1,6 +1,7 @@
 import Glibc
 import HostState
 import LoadBalancing
+import SystemCalls
 
 extension BootSetup {
     /// What differs from the present state. A file of somebody else's in the place of one of ours is a conflict.
