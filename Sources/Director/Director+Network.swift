@@ -127,6 +127,7 @@ extension Director {
     func keepHouse() async {
         var second = 0
         while !Task.isCancelled {
+            do { try keepPieces() } catch { logger.error("keep what the director put into this machine: \(error)") }
             do {
                 try stayAttached()
                 if owesServices {

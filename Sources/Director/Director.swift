@@ -67,6 +67,7 @@ public actor Director {
     var lastTold: [Aspect: Date] = [:]
     /// Services that have no real server for new connections, as was told.
     var withoutServer: Set<ServiceAddress> = []
+    var upkeep = Upkeep()
     var checkStatistics: [ServiceAddress: [Probe: CheckStatistics]] = [:]
     let started = Date()
 
