@@ -44,6 +44,13 @@ public struct InstancePaths: Sendable, Hashable {
     /// What operators changed by hand.
     public var overrides: String { stateDirectory + "/overrides.json" }
 
+    /// Of directors that may be in the same network namespace under another name.
+    public var journalsBeside: [String] {
+        let named = (File.list(Self.base) ?? []).filter { !$0.hasPrefix("netns-") }.map { Self.base + "/\($0)" }
+        return ([InstancePaths().runDirectory] + named).filter { $0 != runDirectory }.map { $0 + "/journal" }.filter(
+            File.exists)
+    }
+
     /// Removes the directory on bpffs that all instances share, where none is in it any more.
     public func removeBPFDirectoryIfEmpty() {
         guard let lock = try? FileLock(path: Self.base + "/bpffs.lock", wait: true) else { return }
