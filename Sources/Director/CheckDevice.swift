@@ -59,9 +59,10 @@ final class CheckDevice {
         try socket.addAddress(Self.dummyAddress, prefixLength: 32, to: link.index, scope: RouteScope.host)
     }
 
+    private static let forwarding = "net/ipv4/conf/\(name)/forwarding"
     private static let sysctls = [
         // Here alone, whatever net.ipv4.ip_forward says.
-        ("net/ipv4/conf/\(name)/forwarding", "1"),
+        (forwarding, "1"),
         // Answers come from the VIP, which may be an address of this director.
         ("net/ipv4/conf/\(name)/accept_local", "1"),
         // Loose, which wins over a strict filter for all interfaces; it lets in only what comes to a device that has
@@ -114,6 +115,9 @@ final class CheckDevice {
         }
         return ends.count == 2 ? ends : nil
     }
+
+    /// Not what is there for fragments alone.
+    static func takesPartInChecks(_ piece: Piece) -> Bool { piece != .sysctl(forwarding) }
 
     private static let ownMAC = Piece.state("MAC address", of: name)
 

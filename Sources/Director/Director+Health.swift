@@ -212,7 +212,7 @@ extension Director {
 
     private func record(_ answer: Answer, of id: Int) {
         guard let active = rounds[id] else { return }
-        guard answer.result.isSuccess || !isOwnFault(active.round) else { return }
+        if case .failure(_, hostAnswered: false) = answer.result, isOwnFault(active.round) { return }
         let probe = active.round.probe
         for target in active.targets {
             if let latency = answer.latency {

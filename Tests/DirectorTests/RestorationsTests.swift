@@ -50,7 +50,6 @@ struct RestorationsTests {
     @Test func namesAreThoseThatOperatorsKnow() {
         #expect("\(vip)" == "address 10.0.0.100/32 on eth0")
         #expect("\(other)" == "sysctl net.ipv4.conf.ipvsd0.forwarding")
-        #expect("\(Piece.program(.ingress, interface: "eth0"))" == "ingress program of checks on eth0")
         #expect("\(Piece.checkDevice)" == "device ipvsd0 (with its peer ipvsd1)")
     }
 }

@@ -296,6 +296,8 @@ test_a_damaged_journal_is_named_with_what_to_do() {
     exits 71 ipvsd --vip $VIP --backends $BACKENDS
     matches "$OUTPUT" "mv $journal $journal.damaged" "the advice"
     no_failures "the data plane meanwhile" <<<"$(fetch 30)"
+    exits 1 ipvsd doctor
+    matches "$OUTPUT" "^not checked: .*journal cannot be read" "what the doctor says"
     rm "$journal"
     exits 0 ipvsd cleanup
     ip -n "$(ns director)" addr del $VIP/32 dev eth0

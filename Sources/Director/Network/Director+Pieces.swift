@@ -30,14 +30,15 @@ extension Director {
 
     private func keepAddresses(_ tree: LinkTree, _ addresses: [InterfaceAddress]) {
         guard configuration.managesAddress, let current = running else { return }
-        let present = Set(addresses.map(\.address))
+        let missing = configuration.vips.subtracting(addresses.map(\.address))
+        guard !missing.isEmpty, let socket = try? RouteSocket() else { return }
         var restored: [Piece] = []
-        for vip in configuration.vips.subtracting(present) {
+        for vip in missing {
             guard let link = home(of: vip, tree, addresses) else { continue }
             let piece = Piece.address(vip, interface: link.name)
             do {
                 try current.journal.make(.address(interface: link.name, address: vip, prefixLength: 32)) {
-                    try RouteSocket().addAddress(vip, prefixLength: 32, to: link.index)
+                    try socket.addAddress(vip, prefixLength: 32, to: link.index)
                 }
                 restored.append(piece)
             } catch { failed(piece, error) }
@@ -60,8 +61,8 @@ extension Director {
 
     // MARK: The check path
 
-    /// Whether a failure says nothing about the real server: where a piece of the check path was missing while it was
-    /// asked. Looked at now, as the failure may be the first to tell of it.
+    /// Whether a check to which nobody answered says nothing about the real server: where a piece of the check path was
+    /// missing while it was asked. Looked at now, as the failure may be the first to tell of it.
     func isOwnFault(_ round: Round) -> Bool {
         // Asked at the server's own address.
         if round.vip == nil { return false }
@@ -90,7 +91,7 @@ extension Director {
         } catch {
             for piece in missing { failed(piece, error) }
         }
-        upkeep.pathWasBroken = .now
+        if missing.contains(where: CheckDevice.takesPartInChecks) { upkeep.pathWasBroken = .now }
     }
 
     private func remakeCheckDevice(_ tree: LinkTree) throws {

@@ -14,12 +14,12 @@ public struct DirectorExaminer {
         public var vips: [IPv4Address]
         /// Those that are tunnelled to; with the reason where one is down.
         public var servers: [(address: IPv4Address, downReason: String?)]
-        /// What its journal says that it has put into the machine.
-        public var changes: [Change]
+        /// What its journal says that it has put into the machine; nil: it cannot be read.
+        public var changes: [Change]?
 
         public init(
             isDaemonRunning: Bool, interfaces: [String], vips: [IPv4Address],
-            servers: [(address: IPv4Address, downReason: String?)], changes: [Change]
+            servers: [(address: IPv4Address, downReason: String?)], changes: [Change]?
         ) {
             self.isDaemonRunning = isDaemonRunning
             self.interfaces = interfaces
@@ -67,16 +67,22 @@ public struct DirectorExaminer {
             }
             if ways.isEmpty { unchecked.append("who answers ARP for \(vip): no interface has its subnet") }
         }
-        facts.missingVIPs = missingVIPs(addresses)
-        facts.checkPath = try checkPath(links, addresses, socket)
+        if let changes = claim.changes {
+            facts.missingVIPs = Self.missingVIPs(changes, addresses)
+            facts.checkPath = try checkPath(changes, links, addresses, socket)
+        } else {
+            unchecked.append("what the director had put into this machine: its journal cannot be read")
+        }
         try limits(&facts, &unchecked)
         return Report(side: .director, findings: facts.findings(), unchecked: unchecked)
     }
 
     // MARK: What the director had put into the machine
 
-    private func missingVIPs(_ addresses: [InterfaceAddress]) -> [(vip: IPv4Address, interface: String)] {
-        claim.changes.compactMap { change in
+    private static func missingVIPs(
+        _ changes: [Change], _ addresses: [InterfaceAddress]
+    ) -> [(vip: IPv4Address, interface: String)] {
+        changes.compactMap { change in
             guard case .address(let interface, let vip, _, _) = change,
                 !addresses.contains(where: { $0.address == vip })
             else { return nil }
@@ -85,10 +91,10 @@ public struct DirectorExaminer {
     }
 
     private func checkPath(
-        _ links: [Link], _ addresses: [InterfaceAddress], _ socket: RouteSocket
+        _ changes: [Change], _ links: [Link], _ addresses: [InterfaceAddress], _ socket: RouteSocket
     ) throws -> DirectorFacts.CheckPath {
         var path = DirectorFacts.CheckPath()
-        path.carriesChecks = claim.changes.contains { if case .filter = $0 { true } else { false } }
+        path.carriesChecks = changes.contains { if case .filter = $0 { true } else { false } }
         for name in ["ipvsd0", "ipvsd1"] {
             switch links.first(where: { $0.name == name })?.isUp {
             case nil: path.devices.append("\(name) is missing")
@@ -100,7 +106,7 @@ public struct DirectorExaminer {
         if !addresses.contains(where: { $0.interface == device.index }) {
             path.missing.append("ipvsd0 has no address, for which its rp_filter drops everything")
         }
-        for case .filter(let name, let direction, let priority, let handle) in claim.changes {
+        for case .filter(let name, let direction, let priority, let handle) in changes {
             guard let link = links.first(where: { $0.name == name }) else { continue }
             let present = try socket.filters(interface: link.index, ingress: direction == .ingress)
             if !present.contains(where: { $0 == (priority, handle) }) {
