@@ -21,30 +21,29 @@ struct RestorationsTests {
 
     @Test func leftAloneForLongEnoughItIsNewsAgain() {
         var restorations = Restorations()
-        #expect(restorations.restored(vip, at: at(0)) == .restored)
-        #expect(restorations.restored(vip, at: at(599)) == .contested(after: .seconds(599)))
-        #expect(restorations.restored(vip, at: at(1198)) == nil)
-        #expect(restorations.restored(vip, at: at(1798)) == .restored)
-        #expect(restorations.restored(vip, at: at(1799)) == .contested(after: .seconds(1)))
+        let words = [0, 599, 1198, 1798, 1799].map { restorations.restored(vip, at: at($0)) }
+        #expect(words == [.restored, .contested(after: .seconds(599)), nil, .restored, .contested(after: .seconds(1))])
     }
 
     @Test func piecesAreToldApart() {
         var restorations = Restorations()
-        #expect(restorations.restored(vip, at: at(0)) == .restored)
-        #expect(restorations.restored(other, at: at(1)) == .restored)
+        #expect([vip, other].map { restorations.restored($0, at: at(1)) } == [.restored, .restored])
     }
 
     @Test func aFailureIsSaidOnceUntilItIsAnotherOneOrOld() {
         var restorations = Restorations()
-        #expect(restorations.failed(vip, "refused", at: at(0)))
-        #expect(!restorations.failed(vip, "refused", at: at(1)))
-        #expect(restorations.failed(vip, "no device", at: at(2)))
-        #expect(restorations.failed(other, "no device", at: at(3)))
-        #expect(!restorations.failed(vip, "no device", at: at(601)))
-        #expect(restorations.failed(vip, "no device", at: at(602)))
+        func isSaid(_ piece: Piece, _ reason: String, _ second: Int) -> Bool {
+            restorations.failed(piece, reason, at: at(second))
+        }
+        #expect(isSaid(vip, "refused", 0))
+        #expect(!isSaid(vip, "refused", 1))
+        #expect(isSaid(vip, "no device", 2))
+        #expect(isSaid(other, "no device", 3))
+        #expect(!isSaid(vip, "no device", 601))
+        #expect(isSaid(vip, "no device", 602))
         // Put back meanwhile: the next failure is a new one.
-        #expect(restorations.restored(vip, at: at(603)) == .restored)
-        #expect(restorations.failed(vip, "no device", at: at(604)))
+        _ = restorations.restored(vip, at: at(603))
+        #expect(isSaid(vip, "no device", 604))
     }
 
     @Test func namesAreThoseThatOperatorsKnow() {

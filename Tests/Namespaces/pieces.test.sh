@@ -141,6 +141,23 @@ fragments_made() {
         /^Ip: [0-9]/ { print $at }'
 }
 
+# Checks fail all the time then, and nobody can know more of the real servers than before.
+test_somebody_who_keeps_taking_the_check_path_away() {
+    begin
+    spawn director "$LAB_DIR/taker.log" bash -c 'for ((i = 0; i < 100; i++)); do
+        tc qdisc del dev eth0 clsact
+        sleep 0.05
+    done'
+    local taker=$SPAWNED
+    disown "$taker"
+    wait_until 30 "the taker's end" ended "$taker"
+    wait_until 3 "all to be whole again" whole
+    checks_go_on "after a fight"
+    nobody_blamed "a fight"
+    equal "$(grep -c "restored ingress program of checks on eth0" "$LAB_DIR/director.log")" 2 "lines about the program"
+    finish
+}
+
 # It cannot be put back: then nothing is asked, and nobody is down.
 test_a_strangers_ipvsd0_is_no_real_servers_fault() {
     begin
