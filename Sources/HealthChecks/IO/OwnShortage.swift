@@ -2,8 +2,10 @@ internal import Glibc
 
 /// What keeps this machine from asking, and says nothing about whom it would ask.
 enum OwnShortage {
-    /// Descriptors, ports (connect(2)), room for packets, memory; ipvsd0 itself.
-    static let codes: Set<Int32> = [EMFILE, ENFILE, EADDRNOTAVAIL, EAGAIN, ENOBUFS, ENOMEM, ENODEV]
+    /// Descriptors, ports (connect(2)), room for packets, memory: another try may find some.
+    static let passing: Set<Int32> = [EMFILE, ENFILE, EADDRNOTAVAIL, EAGAIN, ENOBUFS, ENOMEM]
+    /// And ipvsd0 itself, which does not come back under the same number.
+    static let codes = passing.union([ENODEV])
 
     static func reason(_ code: Int32) -> String {
         "not asked, as the director itself could not: \(String(cString: strerror(code)))"
