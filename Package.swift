@@ -9,6 +9,18 @@ var swiftSettings: [SwiftSetting] = [
 ]
 if Context.environment["CI"] != nil { swiftSettings.append(.treatAllWarnings(as: .error)) }
 
+/// In which health checks speak, and their tests answer.
+let protocols: [Target.Dependency] = [
+    .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+    .product(name: "NIOCore", package: "swift-nio"),
+    .product(name: "NIOHPACK", package: "swift-nio-http2"),
+    .product(name: "NIOHTTP1", package: "swift-nio"),
+    .product(name: "NIOHTTP2", package: "swift-nio-http2"),
+    .product(name: "NIOPosix", package: "swift-nio"),
+    .product(name: "NIOSSL", package: "swift-nio-ssl"),
+    .product(name: "NIOTLS", package: "swift-nio"),
+]
+
 /// Sources/ is a one-way street: every target depends only on targets further down this list.
 let package = Package(
     name: "ipvsd",
@@ -31,7 +43,7 @@ let package = Package(
             name: "ipvsd",
             dependencies: [
                 "Control", "DataPlane", "Director", "Doctor", "HostState", "LoadBalancing", "Netlink",
-                "RealServerSetup", "ServiceConfiguration", "TunnelSetup",
+                "RealServerSetup", "ServiceConfiguration", "SystemCalls", "TunnelSetup",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -41,7 +53,7 @@ let package = Package(
         .executableTarget(
             name: "ipvsd-bench",
             dependencies: [
-                "BPF", "CLibBPF", "CLinux", "DataPlane", "LoadBalancing", "Netlink",
+                "BPF", "CLibBPF", "CLinux", "DataPlane", "LoadBalancing", "Netlink", "SystemCalls",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: swiftSettings),
@@ -62,7 +74,7 @@ let package = Package(
             name: "Director",
             dependencies: [
                 "BPF", "CLinux", "DataPlane", "HealthChecks", "HostState", "LoadBalancing", "Netlink",
-                "ServiceConfiguration",
+                "ServiceConfiguration", "SystemCalls",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
@@ -73,40 +85,35 @@ let package = Package(
             swiftSettings: swiftSettings),
         .target(
             name: "HealthChecks",
-            dependencies: [
-                "CLinux", "LoadBalancing",
-                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
-                .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOHPACK", package: "swift-nio-http2"),
-                .product(name: "NIOHTTP1", package: "swift-nio"),
-                .product(name: "NIOHTTP2", package: "swift-nio-http2"),
-                .product(name: "NIOPosix", package: "swift-nio"),
-                .product(name: "NIOSSL", package: "swift-nio-ssl"),
-                .product(name: "NIOTLS", package: "swift-nio"),
-            ],
+            dependencies: ["CLinux", "LoadBalancing"] + protocols,
             swiftSettings: swiftSettings),
         .target(
-            name: "DataPlane", dependencies: ["BPF", "CLinux", "LoadBalancing", "Netlink", "PacketPrograms"],
+            name: "DataPlane",
+            dependencies: ["BPF", "CLinux", "LoadBalancing", "Netlink", "PacketPrograms", "SystemCalls"],
             swiftSettings: swiftSettings),
         .target(
             name: "Doctor",
-            dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink", "RealServerSetup"],
+            dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink", "RealServerSetup", "SystemCalls"],
             swiftSettings: swiftSettings),
         .target(
-            name: "RealServerSetup", dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink"],
+            name: "RealServerSetup",
+            dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink", "SystemCalls"],
             swiftSettings: swiftSettings),
         .target(
-            name: "TunnelSetup", dependencies: ["HostState", "LoadBalancing", "Netlink"], swiftSettings: swiftSettings),
+            name: "TunnelSetup", dependencies: ["HostState", "LoadBalancing", "Netlink", "SystemCalls"],
+            swiftSettings: swiftSettings),
         .target(
-            name: "HostState", dependencies: ["BPF", "CLinux", "LoadBalancing", "Netlink"], swiftSettings: swiftSettings
-        ),
-        .target(name: "Netlink", dependencies: ["CLibMNL", "LoadBalancing"], swiftSettings: swiftSettings),
+            name: "HostState", dependencies: ["BPF", "CLinux", "LoadBalancing", "Netlink", "SystemCalls"],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "Netlink", dependencies: ["CLibMNL", "LoadBalancing", "SystemCalls"], swiftSettings: swiftSettings),
         .target(name: "LoadBalancing", swiftSettings: swiftSettings),
 
         // libbpf, and the programs that the plugin compiles out of PacketPrograms and embeds.
         .target(
-            name: "BPF", dependencies: ["CLibBPF", "CLinux", "PacketPrograms"], swiftSettings: swiftSettings,
-            plugins: ["EmbedBPF"]),
+            name: "BPF", dependencies: ["CLibBPF", "CLinux", "PacketPrograms", "SystemCalls"],
+            swiftSettings: swiftSettings, plugins: ["EmbedBPF"]),
+        .target(name: "SystemCalls", swiftSettings: swiftSettings),
         .target(name: "PacketPrograms", exclude: ["BPF"]),
         .target(name: "CLinux"),
         .systemLibrary(name: "CLibBPF", pkgConfig: "libbpf", providers: [.apt(["libbpf-dev"])]),
@@ -122,21 +129,11 @@ let package = Package(
             swiftSettings: swiftSettings),
         .testTarget(
             name: "HealthChecksTests",
-            dependencies: [
-                "CLinux", "HealthChecks", "LoadBalancing",
-                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
-                .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOHPACK", package: "swift-nio-http2"),
-                .product(name: "NIOHTTP1", package: "swift-nio"),
-                .product(name: "NIOHTTP2", package: "swift-nio-http2"),
-                .product(name: "NIOPosix", package: "swift-nio"),
-                .product(name: "NIOSSL", package: "swift-nio-ssl"),
-                .product(name: "NIOTLS", package: "swift-nio"),
-            ],
+            dependencies: ["CLinux", "HealthChecks", "LoadBalancing"] + protocols,
             swiftSettings: swiftSettings),
         .testTarget(
             name: "RealServerSetupTests",
-            dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink", "RealServerSetup"],
+            dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink", "RealServerSetup", "SystemCalls"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "TunnelSetupTests", dependencies: ["CLinux", "HostState", "LoadBalancing", "Netlink", "TunnelSetup"],
@@ -151,7 +148,8 @@ let package = Package(
         .testTarget(
             name: "ControlTests", dependencies: ["Control", "Director", "HealthChecks"], swiftSettings: swiftSettings),
         .testTarget(
-            name: "NetlinkTests", dependencies: ["CLinux", "LoadBalancing", "Netlink"], swiftSettings: swiftSettings),
+            name: "NetlinkTests", dependencies: ["CLinux", "LoadBalancing", "Netlink", "SystemCalls"],
+            swiftSettings: swiftSettings),
 
         .plugin(name: "EmbedBPF", capability: .buildTool(), dependencies: ["bpf-embed"]),
         .executableTarget(name: "bpf-embed"),

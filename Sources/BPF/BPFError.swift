@@ -1,10 +1,9 @@
 import CLibBPF
-import Glibc
+public import SystemCalls
 
-/// A failed BPF operation: what was tried, on what, and why the kernel refused.
-public struct BPFError: Error, CustomStringConvertible, Equatable {
+/// A failed BPF operation.
+public struct BPFError: KernelError {
     public let operation: String
-    /// An errno.
     public let code: Int32
     /// The verifier's telling line, where there is one.
     public var detail: String?
@@ -13,10 +12,6 @@ public struct BPFError: Error, CustomStringConvertible, Equatable {
         self.operation = operation
         self.code = code
         self.detail = detail
-    }
-
-    public var description: String {
-        "\(operation): \(String(cString: strerror(code)))" + (detail.map { " (\($0))" } ?? "")
     }
 }
 

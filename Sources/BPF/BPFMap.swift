@@ -44,6 +44,16 @@ public struct BPFMap<Key: BitwiseCopyable, Value: BitwiseCopyable>: Sendable {
         }
     }
 
+    /// False where the key has a value already, which it keeps.
+    public func insert(_ value: Value, for key: Key) throws(BPFError) -> Bool {
+        precondition(!isPerCPU, "\(name) has a value per CPU")
+        var key = key
+        var value = value
+        if bpf_map_update_elem(descriptor.number, &key, &value, UInt64(BPF_NOEXIST)) == 0 { return true }
+        if errno == EEXIST { return false }
+        throw BPFError("insert into map \(name)", code: errno)
+    }
+
     /// True if the key was there.
     @discardableResult
     public func remove(_ key: Key) throws(BPFError) -> Bool {
@@ -80,6 +90,44 @@ public struct BPFMap<Key: BitwiseCopyable, Value: BitwiseCopyable>: Sendable {
             } while keys.count < maxEntries && bpf_map_get_next_key(descriptor.number, slot, slot) == 0
         }
         return keys
+    }
+
+    /// All entries of a hash map, as far as it holds still: thousands in a call (BPF_MAP_LOOKUP_BATCH).
+    public func entries() throws(BPFError) -> [(key: Key, value: Value)] {
+        precondition(!isPerCPU, "\(name) has a value per CPU")
+        var entries: [(key: Key, value: Value)] = []
+        var room = 4096
+        /// The kernel's: the bucket to go on with.
+        var position: UInt32?
+        while true {
+            let batch = try self.batch(from: position, room: room)
+            entries += batch.entries
+            position = batch.next
+            // No room for all of a bucket.
+            if batch.entries.isEmpty, !batch.isLast { room *= 2 }
+            if batch.isLast { return entries }
+        }
+    }
+
+    private func batch(
+        from position: UInt32?, room: Int
+    ) throws(BPFError) -> (entries: [(key: Key, value: Value)], next: UInt32?, isLast: Bool) {
+        let keys = UnsafeMutablePointer<Key>.allocate(capacity: room)
+        let values = UnsafeMutablePointer<Value>.allocate(capacity: room)
+        defer {
+            keys.deallocate()
+            values.deallocate()
+        }
+        var from = position ?? 0
+        var next: UInt32 = 0
+        var count = UInt32(room)
+        let code = withUnsafeMutablePointer(to: &from) { from in
+            bpf_map_lookup_batch(descriptor.number, position == nil ? nil : from, &next, keys, values, &count, nil)
+        }
+        let reason = errno
+        if code != 0, reason == ENOSPC { return ([], position, false) }
+        guard code == 0 || reason == ENOENT else { throw BPFError("read map \(name)", code: reason) }
+        return ((0..<Int(count)).map { (keys[$0], values[$0]) }, next, code != 0)
     }
 
     /// Maps an array map's memory (BPF_F_MMAPABLE). `stride` is the kernel's: values rounded up to 8 bytes.

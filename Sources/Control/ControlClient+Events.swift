@@ -33,8 +33,8 @@ extension ControlClient {
             let head = HTTPRequestHead(
                 version: .http1_1, method: .GET, uri: "/events?" + query,
                 headers: ["Host": "ipvsd", "Connection": "close"])
-            try await outbound.write(.head(head))
-            try await outbound.write(.end(nil))
+            // At once: the daemon may have answered the first and closed before the second is written.
+            try await outbound.write(contentsOf: [.head(head), .end(nil)])
             try await Self.read(inbound, body)
         }
     }

@@ -18,8 +18,8 @@ public struct Capacity: Sendable, Hashable {
     /// is twice what these services need: while a real server or a table is replaced, both are there.
     public init(connections: Int = ConnectionLimits.defaultConnections, services: [DesiredService] = []) {
         precondition(connections <= ConnectionLimits.maximumConnections)
-        let listeners = services.flatMap(\.listeners)
-        let servers = services.reduce(0) { $0 + $1.servers.count }
+        let listeners = services.flatMap(\.configured.listeners)
+        let servers = services.reduce(0) { $0 + $1.configured.servers.count }
         let slots = services.map(\.slots)
         flowBuckets = Self.powerOfTwo(atLeast: 2 * connections / 8, minimum: 1024)
         // An any-port service takes two, and its VIP one.
@@ -27,7 +27,7 @@ public struct Capacity: Sendable, Hashable {
         self.services = Self.powerOfTwo(atLeast: 2 * services.count, minimum: 64)
         self.servers = min(Self.powerOfTwo(atLeast: 2 * servers, minimum: 256), 1 << 16)
         slotGroups = Self.powerOfTwo(atLeast: (slots.reduce(0, +) + (slots.max() ?? 0)) / 2, minimum: 1 << 14)
-        templates = services.contains { $0.persistence != nil } ? max(1 << 16, flowBuckets) : 1
+        templates = services.contains { $0.configured.persistence != nil } ? max(1 << 16, flowBuckets) : 1
     }
 
     /// Rows of real servers that connections hold, configured or not, are there besides.
@@ -56,7 +56,8 @@ public struct Capacity: Sendable, Hashable {
 extension DesiredService {
     /// About how many slots its tables take.
     fileprivate var slots: Int {
-        let weights = servers.map { scheduler.ignoresWeights ? 1 : Int($0.configuredWeight) }
+        let (scheduler, servers) = (configured.scheduler, configured.servers)
+        let weights = servers.map { scheduler.ignoresWeights ? 1 : Int($0.weight) }
         let sum = weights.reduce(0, +) * (startsSlowly ? SlowStart.whole : 1)
         let schedule =
             switch scheduler {
@@ -64,6 +65,6 @@ extension DesiredService {
             case .rr where startsSlowly: max(servers.count, min(WeightedRoundRobin.longestRing, sum))
             default: max(servers.count, 256)
             }
-        return schedule + (maglevSize ?? MaglevTable.size(forServers: servers.count, minimum: 4093)) + 8
+        return schedule + (configured.maglevSize ?? MaglevTable.size(forServers: servers.count, minimum: 4093)) + 8
     }
 }

@@ -1,76 +1,50 @@
 public import LoadBalancing
 
-/// A service as the packet program is to have it.
+/// A service as the packet program is to have it: what is configured, and what health says of its real servers.
 public struct DesiredService: Sendable, Hashable {
     public struct Server: Sendable, Hashable {
-        public var address: IPv4Address
-        public var configuredWeight: UInt16
-        /// Of a real server that is out: it gets no new flows, and SYNs of its flows are scheduled anew.
-        public var isDown: Bool
-        public var thresholds: ConnectionThresholds?
-        /// In no table, as if it were not configured; its connections go on.
-        public var isStandby = false
-        /// Instead of the configured one.
-        public var ownWeight: UInt16?
-        /// Of its share, while it starts slowly (`SlowStart`).
-        public var tenths = SlowStart.whole
+        public var configured: RealServer
+        public var effective: EffectiveWeight
+        public var movesPersistent: Bool
 
-        public init(
-            address: IPv4Address, configuredWeight: UInt16, isDown: Bool, thresholds: ConnectionThresholds? = nil
-        ) {
-            self.address = address
-            self.configuredWeight = configuredWeight
-            self.isDown = isDown
-            self.thresholds = thresholds
-        }
-
-        public init(
-            address: IPv4Address, configuredWeight: UInt16, effective: EffectiveWeight,
-            thresholds: ConnectionThresholds? = nil
-        ) {
-            self.init(
-                address: address, configuredWeight: configuredWeight, isDown: effective.standing == .down,
-                thresholds: thresholds)
-            isStandby = effective.standing == .standby
-            if effective.standing == .listed, effective.weight != configuredWeight { ownWeight = effective.weight }
-            tenths = effective.tenths
-        }
-
-        var weight: UInt16 { isDown || isStandby ? 0 : ownWeight ?? configuredWeight }
+        public var address: IPv4Address { configured.address }
+        var weight: UInt16 { effective.weight }
     }
 
-    public var address: ServiceAddress
-    /// Where else clients find the same service: its real servers, schedule and persistence are one.
-    public var otherAddresses: [ServiceAddress]
-    public var scheduler: Scheduler
-    public var flags: Set<SchedulerFlag>
-    public var onServerLoss: ServerLoss
-    public var persistence: Persistence?
-    /// Every UDP datagram is scheduled by itself, and none is remembered.
-    public var isOnePacket: Bool
-    /// Nil: as the number of servers asks for.
-    public var maglevSize: Int?
+    public var configured: VirtualService
+    /// By real server; one that is not named here counts for its configured weight.
+    public var effective: [IPv4Address: EffectiveWeight]
+    /// Real servers whose persistent clients go elsewhere with their next connection: as with IPVS's
+    /// expire_quiescent_template=1.
+    public var movesPersistent: Set<IPv4Address> = []
     /// Its tables need room for parts of weights.
-    public var startsSlowly = false
-    public var servers: [Server]
+    public var startsSlowly: Bool
 
     public init(
-        address: ServiceAddress, scheduler: Scheduler, flags: Set<SchedulerFlag> = [],
-        onServerLoss: ServerLoss = .keep, persistence: Persistence? = nil, isOnePacket: Bool = false,
-        otherAddresses: [ServiceAddress] = [], maglevSize: Int? = nil, servers: [Server]
+        _ configured: VirtualService, effective: [IPv4Address: EffectiveWeight] = [:], startsSlowly: Bool = false
     ) {
-        self.address = address
-        self.otherAddresses = otherAddresses
-        self.persistence = persistence
-        self.isOnePacket = isOnePacket
-        self.scheduler = scheduler
-        self.flags = flags
-        self.onServerLoss = onServerLoss
-        self.maglevSize = maglevSize
-        self.servers = servers
+        self.configured = configured
+        self.effective = effective
+        self.startsSlowly = startsSlowly
     }
 
-    public var listeners: [ServiceAddress] { [address] + otherAddresses }
+    /// The service as it is.
+    public init(_ service: DataPlaneSnapshot.Service) {
+        self.init(
+            service.configured,
+            effective: Dictionary(
+                service.present.map { ($0.address, $0.effective) }, uniquingKeysWith: { one, _ in one }))
+        movesPersistent = Set(service.present.filter(\.movesPersistent).map(\.address))
+    }
+
+    /// In the order of the configuration.
+    public var servers: [Server] {
+        configured.servers.map {
+            Server(
+                configured: $0, effective: effective[$0.address] ?? .listed(weight: $0.weight),
+                movesPersistent: movesPersistent.contains($0.address))
+        }
+    }
 }
 
 extension Scheduler {

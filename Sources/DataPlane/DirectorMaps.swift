@@ -1,5 +1,6 @@
 public import BPF
 internal import Glibc
+internal import LoadBalancing
 internal import PacketPrograms
 
 /// The maps of the packet programs, pinned in one directory, with their array maps in memory.
@@ -98,6 +99,26 @@ public final class DirectorMaps: Sendable {
             total.bytes &+= cpu.bytes
         }
         return total
+    }
+
+    /// By `PacketCounter.name`.
+    public func counterTotals() throws(BPFError) -> [String: UInt64] {
+        var totals = [UInt64](repeating: 0, count: Int(IPVSD_COUNTERS.rawValue))
+        for cpu in try counters.values(for: 0) {
+            withUnsafeBytes(of: cpu) { raw in
+                for (index, value) in raw.bindMemory(to: UInt64.self).enumerated() { totals[index] &+= value }
+            }
+        }
+        return Dictionary(uniqueKeysWithValues: PacketCounter.all.map { ($0.name, totals[$0.index]) })
+    }
+
+    func persistence(ofService value: ipvsd_service_value) -> Persistence? {
+        guard UInt32(value.flags) & IPVSD_SERVICE_PERSISTENT != 0 else { return nil }
+        let row = schedules[Int(value.service)]
+        let seconds = XDPDataPlane.seconds(ticks: Int(row.persistence))
+        return Persistence(
+            timeout: min(max(seconds, Persistence.timeouts.lowerBound), Persistence.timeouts.upperBound),
+            prefixLength: max(UInt32(bigEndian: row.netmask).nonzeroBitCount, 1))
     }
 }
 

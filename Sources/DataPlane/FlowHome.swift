@@ -1,3 +1,5 @@
+internal import LoadBalancing
+
 /// Where a flow belongs in the flow table, as flows.h has it.
 struct FlowHome {
     let bucket: Int
@@ -8,21 +10,9 @@ struct FlowHome {
 
     /// `key`: struct ipvsd_flow's.
     init(key: UInt64, seed: UInt64, buckets: Int) {
-        let hash = FlowHash.mix(key ^ seed)
+        let hash = PacketHash.mix(key ^ seed)
         bucket = Int(hash & UInt64(buckets - 1))
         second = Int(hash >> 25 & UInt64(buckets - 1))
         half = Int(hash >> 49 & 4)
-    }
-}
-
-/// The flow table's hash.
-enum FlowHash {
-    static func mix(_ value: UInt64) -> UInt64 {
-        var x = value
-        for _ in 0..<2 {
-            x ^= x >> 32
-            x &*= 0xD6E8_FEB8_6659_FD93
-        }
-        return x ^ x >> 32
     }
 }

@@ -32,6 +32,7 @@ public struct PacketCounter: Sendable, Hashable {
         PacketCounter(IPVSD_ANSWERED_TOO_BIG, "answered-too-big", .answered),
         PacketCounter(IPVSD_DROPPED_BAD_HEADER, "dropped-bad-header", .dropped),
         PacketCounter(IPVSD_DROPPED_TRUNCATED, "dropped-truncated", .dropped),
+        PacketCounter(IPVSD_DROPPED_MARTIAN_SOURCE, "dropped-martian-source", .dropped),
         PacketCounter(IPVSD_DROPPED_FRAGMENT, "dropped-fragment-without-first", .dropped),
         PacketCounter(IPVSD_DROPPED_MERGED_FRAME, "dropped-merged-frame", .dropped),
         PacketCounter(IPVSD_DROPPED_TOO_BIG_WITHOUT_DF, "dropped-too-big-without-df", .dropped),

@@ -4,14 +4,11 @@ public import LoadBalancing
 public struct PacketTraits: Sendable {
     /// It is attached to more than one device, or to one that is a port of several.
     public var hasSeveralIngress: Bool
-    /// Some of the devices are ports of a bridge, which carries other hosts' frames too.
-    public var isBridged: Bool
     /// The outer source is one of these, by the flow; nil: the director's own address.
     public var outerSources: IPv4Prefix?
 
-    public init(hasSeveralIngress: Bool = false, isBridged: Bool = false, outerSources: IPv4Prefix? = nil) {
+    public init(hasSeveralIngress: Bool = false, outerSources: IPv4Prefix? = nil) {
         self.hasSeveralIngress = hasSeveralIngress
-        self.isBridged = isBridged
         self.outerSources = outerSources
     }
 }

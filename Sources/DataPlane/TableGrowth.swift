@@ -2,6 +2,7 @@ internal import BPF
 internal import CLinux
 internal import Glibc
 internal import PacketPrograms
+internal import SystemCalls
 
 /// Tables that became too small give way to larger ones while packets pass. What is in them is copied, the program
 /// with the larger ones takes the place of the one before, and what changed meanwhile follows. Only flows can not
@@ -12,7 +13,7 @@ enum TableGrowth {
         let waiting = DirectorMaps.names.filter { access(DirectorMaps.nextPin($0, below: directory), F_OK) == 0 }
         if waiting.isEmpty { return }
         var used: Set<UInt32> = []
-        for name in names(in: directory) where name.hasPrefix("link-") {
+        for name in File.list(directory) ?? [] where name.hasPrefix("link-") {
             if let link = try BPFLink(pinnedAt: "\(directory)/\(name)") { used.formUnion(try link.mapIDs()) }
         }
         for name in waiting {
@@ -23,17 +24,6 @@ enum TableGrowth {
                 unlink(next)
             }
         }
-    }
-
-    private static func names(in directory: String) -> [String] {
-        guard let stream = opendir(directory) else { return [] }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while let entry = readdir(stream) {
-            names.append(
-                withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) })
-        }
-        return names
     }
 
     /// The larger table is now the table; the flow table before it is kept for the flows that are still there.
@@ -53,9 +43,7 @@ enum TableGrowth {
             memcpy(new.pointer(0), old.pointer(0), old.count * old.stride)
         }
         func copyAll<Key, Value>(_ old: BPFMap<Key, Value>, _ new: BPFMap<Key, Value>) throws(BPFError) {
-            for key in try old.keys() {
-                if let value = try old.value(for: key) { try new.update(value, for: key) }
-            }
+            for (key, value) in try old.entries() { try new.update(value, for: key) }
         }
         for name in names {
             switch name {
@@ -104,6 +92,44 @@ enum TableGrowth {
         }
         if names.contains("statistics") {
             for index in 0..<old.statistics.maxEntries { new.carried[index] = try old.statistics(of: UInt32(index)) }
+        }
+    }
+
+    /// What packets of the program before have set since these tables were copied: marks of full buckets, and templates of
+    /// persistent clients. `copied`: the tick of the copy; nil: it is not known.
+    static func followMarks(
+        _ names: Set<String>, from old: DirectorMaps, since copied: UInt32?, to new: DirectorMaps
+    ) throws(BPFError) {
+        if names.contains("overflows") { followOverflows(from: old, to: new) }
+        if names.contains("templates") { try followTemplates(from: old, since: copied, to: new) }
+    }
+
+    /// Of two stamps the later one.
+    private static func followOverflows(from old: DirectorMaps, to new: DirectorMaps) {
+        for index in 0..<old.overflows.count {
+            for bucket in 0..<32 {
+                let stamp = old.overflows.pointer(index).load(fromByteOffset: 2 * bucket, as: UInt16.self)
+                if stamp == 0 { continue }
+                for other in stride(from: index, to: new.overflows.count, by: old.overflows.count) {
+                    let place = new.overflows.pointer(other) + 2 * bucket
+                    let present = place.load(as: UInt16.self)
+                    if present == 0 || Int16(bitPattern: stamp &- present) > 0 {
+                        place.storeBytes(of: stamp, as: UInt16.self)
+                    }
+                }
+            }
+        }
+    }
+
+    /// A client that has come back since, by the new program, has a later template there.
+    private static func followTemplates(
+        from old: DirectorMaps, since copied: UInt32?, to new: DirectorMaps
+    ) throws(BPFError) {
+        for (key, template) in try old.templates.entries() {
+            if let copied, Int32(bitPattern: template.stamp &- copied) < 0 { continue }
+            if try new.templates.insert(template, for: key) { continue }
+            guard let present = try new.templates.value(for: key) else { continue }
+            if Int32(bitPattern: template.stamp &- present.stamp) > 0 { try new.templates.update(template, for: key) }
         }
     }
 

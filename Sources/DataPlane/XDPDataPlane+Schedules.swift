@@ -22,7 +22,7 @@ extension XDPDataPlane {
         let isEmpty = weights.allSatisfy { $0 == 0 }
         switch service.schedulerNow {
         case .mh:
-            return Schedule(entries: [], kind: IPVSD_SCHEDULER_MH, flags: hashFlags(service, .mhPort, .mhFallback))
+            return Schedule(entries: [], kind: IPVSD_SCHEDULER_MH, flags: hashFlags(service))
         case _ where isEmpty: return Schedule(entries: [], kind: IPVSD_SCHEDULER_RING)
         case .rr: return Schedule(entries: WeightedRoundRobin.evenRing(weights: weights), kind: IPVSD_SCHEDULER_RING)
         case .wrr: return Schedule(entries: WeightedRoundRobin.ring(weights: weights), kind: IPVSD_SCHEDULER_RING)
@@ -37,10 +37,10 @@ extension XDPDataPlane {
         case .fo: return Schedule(entries: LeastConnections.failover(weights: weights), kind: IPVSD_SCHEDULER_FO)
         case .dh:
             return hashed(service, Schedule(entries: [], kind: IPVSD_SCHEDULER_RING)) { weights, _ in
-                [SourceHash.server(ofVIP: service.address.vip, weights: weights)]
+                [SourceHash.server(ofVIP: service.configured.address.vip, weights: weights)]
             }
         case .sh:
-            let flags = hashFlags(service, .shPort, .shFallback)
+            let flags = hashFlags(service)
             let fallsBack = flags & UInt32(IPVSD_SCHEDULER_FALLBACK) != 0
             // With fallback the packet program needs to know whose turn it would be.
             return hashed(service, Schedule(entries: [], kind: IPVSD_SCHEDULER_SH, flags: flags)) { weights, tenths in
@@ -50,9 +50,9 @@ extension XDPDataPlane {
         }
     }
 
-    private func hashFlags(_ service: DesiredService, _ port: SchedulerFlag, _ fallback: SchedulerFlag) -> UInt32 {
-        (service.flags.contains(port) ? UInt32(IPVSD_SCHEDULER_BY_PORT) : 0)
-            | (service.flags.contains(fallback) ? UInt32(IPVSD_SCHEDULER_FALLBACK) : 0)
+    private func hashFlags(_ service: DesiredService) -> UInt32 {
+        let flags = service.configured.flags.filter { $0.scheduler == service.configured.scheduler }
+        return flags.reduce(0) { $0 | $1.bit }
     }
 
     /// IPVS's hash schedulers refuse the clients of a server with weight 0, but know nothing of one that is out: that
@@ -60,10 +60,11 @@ extension XDPDataPlane {
     private func hashed(
         _ service: DesiredService, _ schedule: Schedule, _ table: (_ weights: [Int], _ tenths: [Int]) -> [Int?]
     ) -> Schedule {
-        let present = service.servers.indices.filter { !service.servers[$0].isDown && !service.servers[$0].isStandby }
+        let servers = service.servers
+        let present = servers.indices.filter { servers[$0].effective.standing == .listed }
         var schedule = schedule
         schedule.entries = table(
-            present.map { Int(service.servers[$0].weight) }, present.map { service.servers[$0].tenths }
+            present.map { Int(servers[$0].weight) }, present.map { servers[$0].effective.tenths }
         ).map { $0.map { present[$0] } }
         return schedule
     }
@@ -76,14 +77,16 @@ extension XDPDataPlane {
     }
 
     private func maglevSource(_ service: DesiredService, ids: [UInt16]) -> MaglevSource {
-        let ignoresWeights = service.scheduler.ignoresWeights && !service.isStartingSlowly
+        let ignoresWeights = service.configured.scheduler.ignoresWeights && !service.isStartingSlowly
         let weights = service.schedulerWeights.map { ignoresWeights ? min(Int($0), 1) : Int($0) }
-        let size = service.maglevSize ?? MaglevTable.size(forServers: weights.count, minimum: 4093)
+        let size = service.configured.maglevSize ?? MaglevTable.size(forServers: weights.count, minimum: 4093)
         return MaglevSource(servers: ids, weights: weights, size: size)
     }
 
     private func slots(of source: MaglevSource, _ service: DesiredService) -> [UInt16] {
-        let members = zip(service.servers, source.weights).map { (key: UInt64($0.address.value), weight: $1) }
+        let members = zip(service.configured.servers, source.weights).map {
+            (key: UInt64($0.address.value), weight: $1)
+        }
         return MaglevTable.build(members: members, size: source.size).map { source.servers[Int($0)] }
     }
 
@@ -94,9 +97,9 @@ extension XDPDataPlane {
         let maglev = source == maglevSources[index] ? nil : slots(of: source, service)
 
         let row = maps.schedules[index]
-        let name = maps.schedules.pointer(index) + scheduleNameOffset
-        if row.name != service.scheduler.packedName { forgetLocality(ofService: index) }
-        clinux_store_u64(name, service.scheduler.packedName)
+        let name = maps.schedules.pointer(index) + nameOffset
+        if row.name != service.configured.scheduler.packedName { forgetLocality(ofService: index) }
+        clinux_store_u64(name, service.configured.scheduler.packedName)
         let scheduleWord = try place(schedule, scheduler: plan.scheduler, over: row.schedule)
         var maglevWord = row.maglev
         do {
@@ -164,5 +167,6 @@ extension XDPDataPlane {
     }
 }
 
+private let nameOffset = MemoryLayout<ipvsd_service>.offset(of: \.name) ?? 24
 private let localityOffset = MemoryLayout<ipvsd_service>.offset(of: \.cached) ?? 32
 private let joinedOffset = MemoryLayout<ipvsd_server>.offset(of: \.joined) ?? 28

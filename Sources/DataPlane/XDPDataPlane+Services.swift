@@ -13,7 +13,7 @@ extension XDPDataPlane {
         let before = Set(services.values)
         var claimed: Set<Int> = []
         for service in desired { claimed.insert(try apply(service, besides: claimed)) }
-        let wanted = Set(desired.flatMap(\.listeners))
+        let wanted = Set(desired.flatMap(\.configured.listeners))
         for (address, _) in services where !wanted.contains(address) {
             services[address] = nil
             for (key, _) in address.keys { try stopListening(key) }
@@ -30,7 +30,8 @@ extension XDPDataPlane {
     }
 
     /// The service's row: that of one of its listeners, unless another service has it.
-    private func apply(_ service: DesiredService, besides claimed: Set<Int>) throws(BPFError) -> Int {
+    private func apply(_ desired: DesiredService, besides claimed: Set<Int>) throws(BPFError) -> Int {
+        let service = desired.configured
         let existing = service.listeners.lazy.compactMap { self.services[$0] }.first { !claimed.contains($0) }
         guard let index = existing ?? serviceRows.allocate() else {
             throw BPFError("add service \(service.address): all \(maps.schedules.count - 1) are in use", code: ENOSPC)
@@ -49,10 +50,10 @@ extension XDPDataPlane {
         }
         // Rows before the slots that name them.
         var ids: [UInt16] = []
-        for (server, weight) in zip(service.servers, service.schedulerWeights) {
+        for (server, weight) in zip(desired.servers, desired.schedulerWeights) {
             ids.append(UInt16(try write(server, weight: weight, service: index)))
         }
-        try swapSlices(service, index: index, ids: ids)
+        try swapSlices(desired, index: index, ids: ids)
         setPersistence(service.persistence, index: index)
         let named = Set(service.servers.map(\.address))
         for (address, id) in serverIDs.ofService(index) where !named.contains(address) {
@@ -62,7 +63,7 @@ extension XDPDataPlane {
             for (key, transport) in listener.keys {
                 let value = ipvsd_service_value(
                     service: UInt32(index), flow_service: try flowID(of: key),
-                    flags: service.flags(anyPort: listener.isAnyPort, transport: transport))
+                    flags: service.flags(ofListener: listener, transport: transport))
                 try listen(value, for: key)
             }
             services[listener] = index
@@ -116,14 +117,12 @@ extension XDPDataPlane {
     }
 
     func write(_ server: DesiredService.Server, weight: UInt16, service: Int) throws(BPFError) -> Int {
-        let flags =
-            IPVSD_SERVER_USED | (server.isDown ? IPVSD_SERVER_DOWN : 0)
-            | (server.isStandby ? IPVSD_SERVER_REMOVED | IPVSD_SERVER_STANDBY : 0)
+        let flags = server.flags
         if let id = serverIDs[service, server.address] {
             idleSince[id] = nil
             maps.servers.pointer(id).storeBytes(
-                of: server.configuredWeight, toByteOffset: configuredWeightOffset, as: UInt16.self)
-            writeThresholds(server.thresholds, of: id)
+                of: server.configured.weight, toByteOffset: configuredWeightOffset, as: UInt16.self)
+            writeThresholds(server.configured.thresholds, of: id)
             writeWord(id, weight: weight, flags: flags)
             return id
         }
@@ -135,9 +134,9 @@ extension XDPDataPlane {
         maps.loads[id] = ipvsd_load()
         maps.servers[id] = ipvsd_server(
             path: UInt32(pathIDs[server.address] ?? 0), weight: weight, flags: UInt16(flags),
-            address: server.address.bigEndian, service: UInt16(service), configured_weight: server.configuredWeight,
-            upper_threshold: server.thresholds?.upper ?? 0,
-            lower_threshold: server.thresholds?.effectiveLower ?? 0, overloaded: 0, joined: 0)
+            address: server.address.bigEndian, service: UInt16(service), configured_weight: server.configured.weight,
+            upper_threshold: server.configured.thresholds?.upper ?? 0,
+            lower_threshold: server.configured.thresholds?.effectiveLower ?? 0, overloaded: 0, joined: 0)
         serverIDs[service, server.address] = id
         return id
     }
@@ -145,6 +144,7 @@ extension XDPDataPlane {
     /// Stores path, weight and flags at once. `path` nil: as it is.
     func writeWord(_ id: Int, path: UInt32? = nil, weight: UInt16, flags: UInt32) {
         let path = path ?? maps.servers[id].path
+        downSince[id] = flags & UInt32(IPVSD_SERVER_DOWN) == 0 ? nil : downSince[id] ?? .now
         clinux_store_u64(maps.servers.pointer(id), UInt64(path) | UInt64(weight) << 32 | UInt64(flags) << 48)
     }
 

@@ -90,10 +90,12 @@ extension XDPDataPlane {
         return (service, address)
     }
 
-    /// The destinations of frames that are for the director, which a bridge's other frames are told from. No more than
-    /// eight are looked at.
+    /// As many as are looked at.
+    public static let maximumOwnMACs = Int(IPVSD_OWN_MACS)
+
+    /// The destinations of frames that are for the director; of no others anything is taken. None: whatever comes is for it.
     public func setOwnMACs(_ addresses: [MACAddress]) {
-        for index in 0..<Int(IPVSD_OWN_MACS) {
+        for index in 0..<Self.maximumOwnMACs {
             let bytes = index < addresses.count ? addresses[index].bytes : []
             let word = bytes.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
             clinux_store_u64(maps.settings.pointer(0) + ownMACOffset + 8 * index, word)

@@ -5,6 +5,7 @@ internal import LoadBalancing
 internal import Logging
 internal import Netlink
 internal import ServiceConfiguration
+internal import SystemCalls
 
 /// What a director left, as far as it can be known without its journal: then a start does not take away what forwards,
 /// and a cleanup finds it.
@@ -82,7 +83,7 @@ extension Director {
 
     /// VIPs of the pinned services that are still on an interface: without a journal nobody knows who put them there.
     static func addressesInDoubt(_ instance: InstancePaths) -> [String] {
-        guard let status = try? pinnedStatus(instance: instance), let tree = try? LinkTree(),
+        guard let status = try? pinnedStatus(instance: instance)?.status, let tree = try? LinkTree(),
             let addresses = try? RouteSocket().addresses()
         else { return [] }
         let vips = Set(status.services.flatMap(\.listeners).map(\.vip))

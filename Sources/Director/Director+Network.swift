@@ -20,24 +20,17 @@ extension Director {
         configuration.services.filter(isWanted).map { service in
             let state = states[service.address]
             let policy = configuration.policy(of: service.address)
-            var servers = service.servers.map { server in
-                DesiredService.Server(
-                    address: server.address, configuredWeight: server.weight,
-                    effective: state?.effectiveWeight(of: server.address)
-                        ?? EffectiveWeight(of: EffectiveWeight.Condition(configured: server.weight)),
-                    thresholds: server.thresholds)
+            var desired = DesiredService(service, startsSlowly: policy.slowStart != nil)
+            for server in service.servers {
+                desired.effective[server.address] = state?.effectiveWeight(of: server.address)
+                if overrides.movesPersistent(server.address, in: service) {
+                    desired.movesPersistent.insert(server.address)
+                }
             }
             if let sorry = policy.sorryServer {
-                servers.append(
-                    DesiredService.Server(
-                        address: sorry, configuredWeight: 1,
-                        effective: .sorryServer(serves: state?.isReplaced ?? false)))
+                desired.configured.servers.append(RealServer(address: sorry))
+                desired.effective[sorry] = .sorryServer(serves: state?.isReplaced ?? false)
             }
-            var desired = DesiredService(
-                address: service.address, scheduler: service.scheduler, flags: service.flags,
-                onServerLoss: service.onServerLoss, persistence: service.persistence, isOnePacket: service.isOnePacket,
-                otherAddresses: service.otherAddresses, maglevSize: service.maglevSize, servers: servers)
-            desired.startsSlowly = policy.slowStart != nil
             return desired
         }
     }
@@ -98,6 +91,7 @@ extension Director {
         await withDiscardingTaskGroup { group in
             group.addTask { await self.followNetwork() }
             group.addTask { await self.keepHouse() }
+            group.addTask { await self.keepSwept() }
             group.addTask { await self.followPathMTUs() }
             group.addTask { await self.watchTime() }
             isRunning = true
@@ -123,9 +117,8 @@ extension Director {
         }
     }
 
-    /// Every second; the sweep every fifth.
+    /// Every second.
     func keepHouse() async {
-        var second = 0
         while !Task.isCancelled {
             do { try keepPieces() } catch { logger.error("keep what the director put into this machine: \(error)") }
             do {
@@ -137,12 +130,10 @@ extension Director {
                 // What changes is told by `followNetwork`: this is for what is not.
                 try refreshPaths(atMost: 100)
                 try learnPorts()
-                if second % 5 == 0 { try running?.dataPlane.sweep() }
                 if let servers = running?.dataPlane.serverAddresses { pathMTUs.forget(except: servers) }
             } catch {
                 logger.error("\(error)")
             }
-            second += 1
             try? await Task.sleep(for: .seconds(1))
         }
     }

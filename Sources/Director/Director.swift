@@ -10,6 +10,7 @@ public import Logging
 internal import NIOPosix
 internal import Netlink
 public import ServiceConfiguration
+internal import SystemCalls
 
 /// The running director: what is configured, what health says and what routes say become one desired state, which
 /// the data plane is made to have.
@@ -20,7 +21,7 @@ public actor Director {
     var configuration: DirectorConfiguration
     let instance: InstancePaths
     let logger: Logger
-    let prober = Prober(group: MultiThreadedEventLoopGroup.singleton)
+    let checker = Checker(group: MultiThreadedEventLoopGroup.singleton)
     var running: Running?
     /// Of each service by its address.
     var states: [ServiceAddress: ServiceState] = [:]
@@ -28,6 +29,8 @@ public actor Director {
     var unsettled: Set<ServiceAddress> = []
     var untold: [(ServiceAddress, HealthTransition)] = []
     var settlesSoon = false
+    /// So many changes that are to settle wait for the sweep, since a real server comes back.
+    var waitingForSweep = 0
     /// When it was said last that this machine itself could not ask.
     var shortageTold: ContinuousClock.Instant?
     /// Services of which it was said that no real server is left.
@@ -39,12 +42,9 @@ public actor Director {
     /// Real servers with unanswered SYNs, by their ids, and how many, when they were last looked at.
     var silentBefore: [UInt32: UInt32] = [:]
     /// What is asked over and over between the begin and the end of `run()`, and when.
-    var rounds: [Int: ActiveRound] = [:]
-    var roundsOfTarget: [Target: [Int]] = [:]
-    var lastRound = 0
-    var schedule = CheckSchedule(origin: .now)
-    /// Of rounds that ask both ways now.
-    var pairs: [Int: Pair] = [:]
+    var rounds = Rounds(origin: .now)
+    /// Where their answers come.
+    var inbox: Checker.Inbox?
     var isRunning = false
     /// Until the next round is due.
     var rest: Task<Void, Never>?
@@ -68,6 +68,9 @@ public actor Director {
     /// Services that have no real server for new connections, as was told.
     var withoutServer: Set<ServiceAddress> = []
     var upkeep = Upkeep()
+    var openEvents = OpenEvents()
+    /// They are to be written.
+    var remembersSoon = false
     var checkStatistics: [ServiceAddress: [Probe: CheckStatistics]] = [:]
     let started = Date()
 
@@ -91,11 +94,6 @@ public actor Director {
     static let silentAfter: UInt32 = 4
     /// So many trigger a check at once.
     static let suspiciousAfter: UInt32 = 2
-
-    struct Target: Hashable {
-        var service: ServiceAddress
-        var server: IPv4Address
-    }
 
     public init(configuration: DirectorConfiguration, instance: InstancePaths, logger: Logger) {
         self.configuration = configuration
@@ -203,8 +201,7 @@ public actor Director {
         return try XDPDataPlane(
             directory: directory, capacity: capacity, answersByRedirect: ingress.hasVeth,
             traits: PacketTraits(
-                hasSeveralIngress: attachments > 1 || isBridged, isBridged: isBridged,
-                outerSources: configuration.outerSources))
+                hasSeveralIngress: attachments > 1 || isBridged, outerSources: configuration.outerSources))
     }
 
     func writeSettings(to dataPlane: XDPDataPlane) {
@@ -230,6 +227,7 @@ public actor Director {
     /// Takes everything out of the machine. True if nothing was left.
     public func stop() -> Bool {
         notifier.stop()
+        writeOpenEvents()
         guard let running else { return true }
         self.running = nil
         return Self.undo(running.journal, instance: instance, logger: logger)
@@ -264,6 +262,8 @@ public actor Director {
         let complete = journal.undoAll { change, failure in
             if let failure { logger.error("remove \(change): \(failure)") } else { logger.info("removed \(change)") }
         }
+        // In the run directory it is known as long as there is something to take over.
+        if instance.stateDirectory == instance.runDirectory { unlink(instance.openEvents) }
         // Whoever made the directory that instances share, the last one to leave removes it.
         instance.removeBPFDirectoryIfEmpty()
         return complete

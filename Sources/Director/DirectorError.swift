@@ -1,5 +1,5 @@
-internal import HostState
-internal import Netlink
+internal import BPF
+internal import SystemCalls
 
 /// Why a director cannot run, or does not do what it is asked, by what the operator can do about it.
 public struct DirectorError: Error, Codable, CustomStringConvertible {
@@ -28,9 +28,10 @@ public struct DirectorError: Error, Codable, CustomStringConvertible {
     public init(_ error: any Error) {
         switch error {
         case let error as DirectorError: self = error
-        case let error as SystemError where error.code == 13 || error.code == 1:
+        // bpf(2) answers EPERM to root, too: in a container, and while the kernel is locked down.
+        case is BPFError: self.init(.kernel, "\(error)")
+        case let error as any KernelError where error.isMissingPrivilege:
             self.init(.noPrivilege, "\(error) (run as root)")
-        case let error as NetlinkError where error.code == 1: self.init(.noPrivilege, "\(error) (run as root)")
         default: self.init(.kernel, "\(error)")
         }
     }

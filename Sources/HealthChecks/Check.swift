@@ -13,6 +13,14 @@ public enum Check: Hashable, Sendable {
     case script(ScriptCheck)
     case file(FileCheck)
 
+    /// A connect or an echo: without a word of any protocol, and next to free.
+    public var isBare: Bool {
+        switch self {
+        case .echo, .tcp: true
+        default: false
+        }
+    }
+
     /// Which way a check goes.
     public enum Via: String, Hashable, Sendable, CaseIterable {
         /// Through the tunnel to the VIP, as clients' packets go.

@@ -28,35 +28,23 @@ public enum CheckVerdict: Hashable, Sendable {
         public var reason: String
         /// The host itself, or its service, said something: its tunnel works where the check went through it.
         public var hostAnswered: Bool
-        /// Known where the check went both ways.
-        public var brokenHalf: BrokenHalf?
         /// Of a black hole, the largest packet that passes.
         public var pathMTU: Int?
-        /// This machine could not ask: it says nothing about the real server.
+        /// This machine could not ask, or no longer wanted to know: it says nothing about the real server.
         public var isOwn: Bool
 
         public init(
-            stage: CheckStage, reason: String, hostAnswered: Bool = false, brokenHalf: BrokenHalf? = nil,
-            pathMTU: Int? = nil, isOwn: Bool = false
+            stage: CheckStage, reason: String, hostAnswered: Bool = false, pathMTU: Int? = nil, isOwn: Bool = false
         ) {
             self.stage = stage
             self.reason = reason
             self.hostAnswered = hostAnswered
-            self.brokenHalf = brokenHalf
             self.pathMTU = pathMTU
             self.isOwn = isOwn
         }
     }
 
-    /// What separates the two ways to a real server.
-    public enum BrokenHalf: Hashable, Sendable {
-        /// The service answers at the host's own address only: tunl0, its VIP or rp_filter.
-        case decapsulation
-        /// The tunnel works, the service does not.
-        case service
-        /// The host answers on neither way.
-        case host
-    }
+    static let cancelled = "cancelled"
 
     public var isPassed: Bool { if case .passed = self { true } else { false } }
 }

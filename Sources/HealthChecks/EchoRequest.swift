@@ -6,29 +6,14 @@ struct EchoRequest: Sendable {
     let identifier: UInt16
     let destination: IPv4Address
 
-    /// The ICMP message: type, code, checksum, identifier, sequence number 1.
-    var bytes: [UInt8] {
-        let identifier = [UInt8(self.identifier >> 8), UInt8(self.identifier & 255)]
-        let sum = 0x0800 + UInt32(self.identifier) + 1
-        let checksum = ~UInt16(truncatingIfNeeded: (sum & 0xFFFF) + sum >> 16)
-        return [8, 0, UInt8(checksum >> 8), UInt8(checksum & 255)] + identifier + [0, 1]
-    }
-
-    /// The message of an IP packet of `size` bytes, filled with zeros.
+    /// The ICMP message (type, code, checksum, identifier, sequence number) of an IP packet of `size` bytes, filled with
+    /// zeros.
     func bytes(sequence: UInt16, size: Int) -> [UInt8] {
         let sum = 0x0800 + UInt32(identifier) + UInt32(sequence)
         let folded = (sum & 0xFFFF) + sum >> 16
         let checksum = ~UInt16(truncatingIfNeeded: folded + folded >> 16)
         let words = [0x0800, checksum, identifier, sequence]
         return words.flatMap { [UInt8($0 >> 8), UInt8($0 & 255)] } + [UInt8](repeating: 0, count: max(0, size - 28))
-    }
-
-    /// One certain reply.
-    func isAnswered(by packet: ByteBuffer, sequence: UInt16) -> Bool {
-        guard isAnswered(by: packet), let first = packet.getInteger(at: packet.readerIndex, as: UInt8.self) else {
-            return false
-        }
-        return packet.getInteger(at: packet.readerIndex + Int(first & 15) * 4 + 6, as: UInt16.self) == sequence
     }
 
     /// What a "fragmentation needed" (RFC 792, RFC 1191 section 4) about this request says the largest packet is, 0 where
@@ -62,12 +47,13 @@ struct EchoRequest: Sendable {
     }
 
     /// `packet` as a raw socket delivers it: with its IP header.
-    func isAnswered(by packet: ByteBuffer) -> Bool {
+    func isAnswered(by packet: ByteBuffer, sequence: UInt16) -> Bool {
         guard let first = packet.getInteger(at: packet.readerIndex, as: UInt8.self) else { return false }
         let start = packet.readerIndex
         let icmp = start + Int(first & 15) * 4
         return packet.getInteger(at: start + 12, as: UInt32.self) == destination.value
             && packet.getInteger(at: icmp, as: UInt8.self) == 0
             && packet.getInteger(at: icmp + 4, as: UInt16.self) == identifier
+            && packet.getInteger(at: icmp + 6, as: UInt16.self) == sequence
     }
 }

@@ -1,25 +1,25 @@
-/// One question to a real server.
-public enum Probe: Hashable, Sendable, CustomStringConvertible {
-    /// An ICMP echo.
-    case ping
-    /// A TCP connect to the port, closed at once.
-    case tcp(port: UInt16)
-    case check(Check, via: Check.Via)
+/// One question to a real server: what is asked, and which way it goes. Equal ones need to be asked only once.
+public struct Probe: Hashable, Sendable, CustomStringConvertible {
+    public var check: Check
+    public var via: Check.Via
 
-    public var description: String {
-        switch self {
-        case .ping: "ping"
-        case .tcp(let port): "tcp:\(port)"
-        case .check(let check, _): check.description
-        }
+    public init(_ check: Check, via: Check.Via = .tunnel) {
+        self.check = check
+        self.via = via
     }
+
+    public static let ping = Probe(.echo(EchoCheck()))
+
+    public static func tcp(port: UInt16) -> Probe { Probe(.tcp(TCPCheck(port: port))) }
+
+    public var description: String { check.description }
 }
 
 /// The answer to a probe.
 public enum ProbeResult: Sendable, Equatable {
     case success
-    /// What went wrong, as an operator would say it. `hostAnswered`: the host itself said no.
-    case failure(String, hostAnswered: Bool = false)
+    /// What went wrong, as an operator would say it.
+    case failure(String)
 
     public var isSuccess: Bool { self == .success }
 }

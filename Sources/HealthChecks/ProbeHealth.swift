@@ -40,7 +40,7 @@ public struct ProbeHealth: Sendable, Equatable {
             hasAnswered = true
             fruitless = 0
             if verdict == .unproven || (verdict == .down && streak >= rise) { verdict = .up }
-        case .failure(let reason, _):
+        case .failure(let reason):
             streak = failure == nil ? 1 : streak + 1
             failure = reason
             fruitless += 1

@@ -76,8 +76,8 @@ public struct ServiceHealth: Sendable {
     /// Drops learnt ports that no server answers, and says which.
     public mutating func forget() -> Set<UInt16> {
         var forgotten: Set<UInt16> = []
-        for case .tcp(let port) in learnt {
-            let probe = Probe.tcp(port: port)
+        for probe in learnt {
+            guard case .tcp(let check) = probe.check else { continue }
             let results = probes.values.compactMap { $0[probe] }
             let patience =
                 results.contains(where: \.hasAnswered) ? Self.patience.confirmed : Self.patience.unconfirmed
@@ -85,17 +85,18 @@ public struct ServiceHealth: Sendable {
             learnt.remove(probe)
             steady[probe] = nil
             for server in probes.keys { probes[server]?[probe] = nil }
-            forgotten.insert(port)
+            forgotten.insert(check.port)
         }
         return forgotten
     }
 
     /// The learnt ports that have answered on the server.
     public func answeredPorts(of server: IPv4Address) -> Set<UInt16> {
-        Set(
+        guard !learnt.isEmpty else { return [] }
+        return Set(
             (probes[server] ?? [:]).compactMap { probe, health in
-                guard case .tcp(let port) = probe, health.hasAnswered, learnt.contains(probe) else { return nil }
-                return port
+                guard case .tcp(let check) = probe.check, health.hasAnswered, learnt.contains(probe) else { return nil }
+                return check.port
             })
     }
 

@@ -53,10 +53,11 @@ public struct ServiceState: Sendable {
     private var servingSorry: IPv4Address?
 
     /// A service that begins. Servers count as up until their first check, without slow start, but for those in `down`.
-    /// `hadQuorum`: it is known to have had it under the last daemon, and loses it as a service that runs.
+    /// Of the last daemon's: `starting`, who started slowly, and how many tenths of its share it had; `hadQuorum`: the
+    /// service is known to have had its quorum, and loses it as one that runs.
     public init(
         servers: [RealServer], policy: ServicePolicy, health: ServiceHealth, down: Set<IPv4Address> = [],
-        drained: Set<IPv4Address> = [], hadQuorum: Bool = false, at now: Instant
+        drained: Set<IPv4Address> = [], starting: [IPv4Address: Int] = [:], hadQuorum: Bool = false, at now: Instant
     ) {
         self.health = health
         self.policy = policy
@@ -68,6 +69,7 @@ public struct ServiceState: Sendable {
                     configured: server.weight, isUp: isUp, isDrained: drained.contains(server.address)),
                 since: now, reason: isUp ? nil : "was down when this daemon took over", isGood: isUp)
             count(server.address, 1)
+            if isUp, let tenths = starting[server.address] { startSlowly(server.address, from: tenths, at: now) }
         }
         _ = quorum.follow(weight: usableWeight)
         servingSorry = isReplaced ? policy.sorryServer : nil
@@ -142,9 +144,7 @@ public struct ServiceState: Sendable {
         guard tenths != server.condition.tenths else { return }
         servers[address]?.condition.tenths = tenths
         changes.hasNewWeights = true
-        guard tenths == SlowStart.whole else { return }
-        servers[address]?.slowSince = nil
-        starting.remove(address)
+        if tenths == SlowStart.whole { endSlowStart(address) }
     }
 
     /// By hand: these get no new connections, and no others.
@@ -152,7 +152,7 @@ public struct ServiceState: Sendable {
         var changes = Changes()
         for (address, server) in servers where server.condition.isDrained != drained.contains(address) {
             change(address) { $0.condition.isDrained.toggle() }
-            if server.condition.isDrained, server.condition.isUp { startSlowly(address, at: now) }
+            if server.condition.isUp { startSlowly(address, at: now) }
             changes.hasNewWeights = true
         }
         follow(&changes, at: now)
@@ -257,11 +257,9 @@ public struct ServiceState: Sendable {
     private mutating func takeOut(_ address: IPv4Address, at now: Instant, reason: String?, _ changes: inout Changes) {
         change(address) {
             $0.condition.isUp = false
-            $0.condition.tenths = SlowStart.whole
             $0.since = now
-            $0.slowSince = nil
         }
-        starting.remove(address)
+        endSlowStart(address)
         changes.transitions.append(.serverDown(address, reason: reason))
         changes.hasNewWeights = true
     }
@@ -292,11 +290,20 @@ public struct ServiceState: Sendable {
         changes.hasNewWeights = true
     }
 
-    private mutating func startSlowly(_ address: IPv4Address, at now: Instant) {
-        guard policy.slowStart != nil else { return }
-        servers[address]?.slowSince = now
-        servers[address]?.condition.tenths = 1
+    private mutating func startSlowly(_ address: IPv4Address, from tenths: Int = 1, at now: Instant) {
+        // A drained one begins when it is undrained.
+        guard let slowStart = policy.slowStart, servers[address]?.condition.isDrained == false else {
+            return endSlowStart(address)
+        }
+        servers[address]?.slowSince = now - SlowStart.time(ofTenths: tenths, of: slowStart)
+        servers[address]?.condition.tenths = tenths
         starting.insert(address)
+    }
+
+    private mutating func endSlowStart(_ address: IPv4Address) {
+        servers[address]?.slowSince = nil
+        servers[address]?.condition.tenths = SlowStart.whole
+        starting.remove(address)
     }
 
     /// Those that are up can bear it that others are held out: they are a quorum, and half of the service.

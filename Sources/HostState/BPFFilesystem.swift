@@ -1,6 +1,7 @@
 internal import CLinux
 import Glibc
 import Synchronization
+import SystemCalls
 
 /// Finds the machine's bpffs. `ip netns exec` mounts another /sys and so hides it; then it is reached through another
 /// process's view. Such a path is of no use to a later process, so journals hold the canonical one, below

@@ -1,6 +1,7 @@
 import BPF
 import Glibc
 import Netlink
+import SystemCalls
 
 extension Change {
     /// Puts back what was there. What is gone already, with its interface or by another hand, is success.

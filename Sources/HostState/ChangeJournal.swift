@@ -1,5 +1,6 @@
 internal import FoundationEssentials
 import Glibc
+import SystemCalls
 
 /// Everything that was changed on the machine, kept in a file so that any later process can put it back. An entry is
 /// on the disk before its change is made; the file is replaced whole, so a kill at any moment loses nothing. Hold

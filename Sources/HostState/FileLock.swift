@@ -1,4 +1,5 @@
 import Glibc
+public import SystemCalls
 
 /// An exclusive lock (flock(2)) that lasts as long as this object, or its process, lives.
 public final class FileLock {

@@ -1,5 +1,6 @@
 internal import CLinux
 import Glibc
+import SystemCalls
 
 /// Where one ipvsd of a machine keeps its state. Network namespaces share /run and bpffs, so each has names of its
 /// own there.
@@ -43,6 +44,8 @@ public struct InstancePaths: Sendable, Hashable {
     public var pidFile: String { runDirectory + "/pid" }
     /// What operators changed by hand.
     public var overrides: String { stateDirectory + "/overrides.json" }
+    /// What services were told to lack.
+    public var openEvents: String { stateDirectory + "/open-events.json" }
 
     /// Of directors that may be in the same network namespace under another name.
     public var journalsBeside: [String] {

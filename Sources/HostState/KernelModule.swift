@@ -1,6 +1,7 @@
 internal import CLinux
 import Glibc
 import Netlink
+public import SystemCalls
 
 /// Kernel modules, by modprobe(8).
 public enum KernelModule {

@@ -1,4 +1,5 @@
 import Glibc
+import SystemCalls
 
 /// Mount namespaces of other processes that can be looked into through /proc.
 enum MountNamespace {

@@ -1,5 +1,6 @@
 internal import CLinux
 import Glibc
+public import SystemCalls
 
 /// What network devices do besides passing frames on, by `ethtool -k`'s names: "rx-lro", "rx-vlan-hw-parse".
 public enum Offload {

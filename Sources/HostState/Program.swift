@@ -1,4 +1,5 @@
 import Glibc
+import SystemCalls
 
 /// Other programs of the machine, run for what they do.
 package enum Program {

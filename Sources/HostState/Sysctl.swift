@@ -1,4 +1,5 @@
 import Glibc
+public import SystemCalls
 
 /// Kernel parameters of the network namespace of the calling thread. A key is the path below /proc/sys:
 /// "net/ipv4/conf/eth0.10/rp_filter", so that a dot in an interface's name needs no escape.

@@ -1,6 +1,6 @@
 /// How many connections, active and inactive, a real server is to have: IPVS's u_threshold and l_threshold
 /// (`ipvsadm -x` and `-y`).
-public struct ConnectionThresholds: Hashable, Sendable, Codable {
+public struct ConnectionThresholds: Hashable, Sendable {
     /// From so many on the server gets no new ones; not 0.
     public let upper: UInt32
     /// Until they are fewer than so many; nil: three quarters of `upper`, as in ip_vs_conn.c.
@@ -11,17 +11,6 @@ public struct ConnectionThresholds: Hashable, Sendable, Codable {
         precondition(lower.map { $0 > 0 && $0 <= upper } ?? true, "a lower threshold is from 1 to the upper one")
         self.upper = upper
         self.lower = lower
-    }
-
-    public init(from decoder: any Decoder) throws {
-        let container = try decoder.container(keyedBy: CodingKeys.self)
-        let upper = try container.decode(UInt32.self, forKey: .upper)
-        let lower = try container.decodeIfPresent(UInt32.self, forKey: .lower)
-        guard upper > 0, lower.map({ $0 > 0 && $0 <= upper }) ?? true else {
-            throw DecodingError.dataCorruptedError(
-                forKey: .upper, in: container, debugDescription: "upper from 1, lower from 1 to upper")
-        }
-        self.init(upper: upper, lower: lower)
     }
 
     /// `lower`, or what stands for it: at least 1.

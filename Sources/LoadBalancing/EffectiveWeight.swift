@@ -38,11 +38,18 @@ public struct EffectiveWeight: Hashable, Sendable {
         case standby
     }
 
-    public var standing: Standing
-    /// Without slow start.
-    public var weight: UInt16
+    public let standing: Standing
+    /// Without slow start; 0 where it is not listed.
+    public let weight: UInt16
     /// So many tenths of it count; all ten where slow start is over.
-    public var tenths: Int
+    public let tenths: Int
+
+    public static let down = EffectiveWeight(.down)
+    public static let standby = EffectiveWeight(.standby)
+
+    public static func listed(weight: UInt16, tenths: Int = SlowStart.whole) -> EffectiveWeight {
+        EffectiveWeight(.listed, weight: weight, tenths: tenths)
+    }
 
     private init(_ standing: Standing, weight: UInt16 = 0, tenths: Int = SlowStart.whole) {
         self.standing = standing
@@ -54,15 +61,15 @@ public struct EffectiveWeight: Hashable, Sendable {
     /// server serves in its place.
     public init(of server: Condition, inhibits: Bool = false, isReplaced: Bool = false) {
         switch server {
-        case _ where !server.isUp && !inhibits: self.init(.down)
-        case _ where isReplaced: self.init(.standby)
-        case _ where !server.isUp || server.isDrained: self.init(.listed)
-        default: self.init(.listed, weight: server.asked ?? server.configured, tenths: server.tenths)
+        case _ where !server.isUp && !inhibits: self = .down
+        case _ where isReplaced: self = .standby
+        case _ where !server.isUp || server.isDrained: self = .listed(weight: 0)
+        default: self = .listed(weight: server.asked ?? server.configured, tenths: server.tenths)
         }
     }
 
     public static func sorryServer(serves: Bool) -> EffectiveWeight {
-        serves ? EffectiveWeight(.listed, weight: 1) : EffectiveWeight(.standby)
+        serves ? .listed(weight: 1) : .standby
     }
 
     /// As `status` shows it: the weight, or what slow start leaves of it.

@@ -1,5 +1,5 @@
 /// A range of addresses with a common beginning, as `172.16.0.0/16`.
-public struct IPv4Prefix: Hashable, Sendable, Codable {
+public struct IPv4Prefix: Hashable, Sendable {
     /// Its first address.
     public let address: IPv4Address
     /// 0 to 32

@@ -75,7 +75,7 @@ public enum LeastConnections {
     private static func draw(_ draw: UInt64, from ring: [Int], of servers: [Load]) -> Int? {
         var (draw, index) = (draw, 0)
         for attempt in 0...8 where !ring.isEmpty {
-            if attempt > 0 { draw = MaglevTable.mixPacket(draw &+ 1) }
+            if attempt > 0 { draw = PacketHash.mix(draw &+ 1) }
             index = Int(((draw & 0xFFFF_FFFF) * UInt64(ring.count)) >> 32)
             if servers[ring[index]].isAvailable { return ring[index] }
         }

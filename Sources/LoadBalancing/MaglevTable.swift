@@ -72,20 +72,10 @@ public enum MaglevTable {
 
     /// A packet's hash. To hash by source address alone, pass port 0.
     ///
-    /// The packet program computes the same: address and port in host byte order as address << 16 | port, then twice
-    /// x ^= x >> 32; x *= 0xd6e8feb86659fd93 (mod 2^64), then x ^= x >> 32, of which the low 32 bits count.
+    /// The packet program computes the same: address and port in host byte order as address << 16 | port, mixed, of
+    /// which the low 32 bits count.
     public static func hash(client: IPv4Address, port: UInt16) -> UInt32 {
-        UInt32(truncatingIfNeeded: mixPacket(UInt64(client.value) << 16 | UInt64(port)))
-    }
-
-    /// `mix` of flows.h.
-    static func mixPacket(_ value: UInt64) -> UInt64 {
-        var x = value
-        for _ in 0..<2 {
-            x ^= x >> 32
-            x &*= 0xd6e8_feb8_6659_fd93
-        }
-        return x ^ x >> 32
+        UInt32(truncatingIfNeeded: PacketHash.mix(UInt64(client.value) << 16 | UInt64(port)))
     }
 
     /// The slot of a hash: hash * size / 2^32, which needs no division (Lemire, "Fast Random Integer Generation in an

@@ -1,5 +1,5 @@
 /// A client's new connections go to the real server of its last one (ipvsadm -p, -M).
-public struct Persistence: Hashable, Sendable, Codable {
+public struct Persistence: Hashable, Sendable {
     /// IPVS's default (IP_VS_TEMPLATE_TIMEOUT).
     public static let defaultTimeout = 300
     /// What the packet program's stamps can tell: 2 h 26 min, as for every time-out.

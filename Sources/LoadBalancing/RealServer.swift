@@ -1,5 +1,5 @@
 /// A server behind a virtual service, as the operator states it.
-public struct RealServer: Hashable, Sendable, Codable {
+public struct RealServer: Hashable, Sendable {
     public var address: IPv4Address
     /// The share of new connections in relation to the other servers' weights; 0 quiesces: connections stay, none are
     /// added.

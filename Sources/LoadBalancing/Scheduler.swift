@@ -37,7 +37,7 @@ public enum Scheduler: String, CaseIterable, Sendable, Codable {
 }
 
 /// What kernel IPVS calls scheduler flags (`ipvsadm -b`).
-public enum SchedulerFlag: String, CaseIterable, Sendable, Codable {
+public enum SchedulerFlag: String, CaseIterable, Sendable {
     /// sh: the client's port counts, too.
     case shPort = "sh-port"
     /// sh: a server with weight 0, or over its threshold, passes its clients on to another one, instead of refusing

@@ -1,14 +1,16 @@
 /// After how many seconds without a packet a connection is forgotten, by its state: ip_vs_proto_tcp.c's tcp_timeouts
 /// and ip_vs_proto_udp.c's udp_timeouts. Each is at most 8,796 (2 h 26 min).
-public struct Timeouts: Sendable, Hashable, Codable {
+public struct Timeouts: Sendable, Hashable {
     public static let range = 1...8796
 
     /// Of an established connection (ipvsadm --set, its first number).
     public var tcp = 900
     /// After a FIN (its second).
     public var tcpFin = 120
+    /// Its third.
     public var udp = 300
-    /// Of a handshake.
+    /// Of a handshake. Operators set the three above, as with ipvsadm --set and keepalived's lvs_timeouts; what floods
+    /// of SYNs take is bounded by a number of half-open connections, not by this time.
     public var tcpSyn = 60
 
     public init() {}

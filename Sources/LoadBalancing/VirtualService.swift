@@ -1,5 +1,5 @@
 /// A service that clients see as one: an address, the real servers behind it and the rule that selects among them.
-public struct VirtualService: Hashable, Sendable, Codable {
+public struct VirtualService: Hashable, Sendable {
     public var address: ServiceAddress
     /// Where else clients find the same service: its real servers, schedule and persistence are one.
     public var otherAddresses: [ServiceAddress]

@@ -4,6 +4,7 @@ import Glibc
 import HostState
 import LoadBalancing
 import Netlink
+import SystemCalls
 
 /// Makes the steps of a plan, each journalled before.
 final class Executor {

@@ -1,6 +1,7 @@
 import HostState
 import LoadBalancing
 import Netlink
+import SystemCalls
 
 /// Compares the machine with the real server that it shall be. Reads only.
 struct Planner {

@@ -3,6 +3,7 @@ import Glibc
 public import HostState
 public import LoadBalancing
 import Netlink
+import SystemCalls
 
 /// Makes this machine (this network namespace) a real server: tunl0 that unwraps IPIP and holds the VIPs, silence
 /// about them on the LAN, a reverse-path filter that lets clients in, and an MSS that leaves room for the tunnel.
@@ -112,15 +113,7 @@ private func leave(_ lock: FileLock, _ journal: ChangeJournal, of instance: Inst
 private func namingPrivilege<Result>(_ body: () throws -> Result) throws -> Result {
     do {
         return try body()
-    } catch {
-        let code =
-            switch error {
-            case let error as NetlinkError: error.code
-            case let error as SystemError: error.code
-            case let error as BPFError: error.code
-            default: Int32(0)
-            }
-        if code == EPERM || code == EACCES { throw RealServerSetupError.missingPrivilege("\(error)") }
-        throw error
+    } catch let error as any KernelError where error.isMissingPrivilege {
+        throw RealServerSetupError.missingPrivilege("\(error)")
     }
 }

@@ -12,31 +12,18 @@ public enum ServiceChecks: Hashable, Sendable {
     }
 }
 
-/// One check of a service's real servers, and its pace.
+/// One check of a service's real servers. What is said of its pace is said of it.
+@dynamicMemberLookup
 public struct ServiceCheck: Hashable, Sendable {
     public var check: Check
     public var via: Check.Via
-    /// From the start of one check of a server to the start of the next.
-    public var interval: Duration
-    /// The same while a verdict is near.
-    public var fastInterval: Duration
-    /// At most `interval`.
-    public var timeout: Duration
-    /// Successes in a row that bring a server up.
-    public var rise: Int
-    /// Failures in a row that take a server down.
-    public var fall: Int
+    public var pace: CheckPace
 
-    public init(
-        _ check: Check, via: Check.Via = .tunnel, interval: Duration = .seconds(1), fastInterval: Duration? = nil,
-        timeout: Duration = .milliseconds(700), rise: Int = 2, fall: Int = 2
-    ) {
+    public init(_ check: Check, via: Check.Via = .tunnel, pace: CheckPace = CheckPace()) {
         self.check = check
         self.via = via
-        self.interval = interval
-        self.fastInterval = fastInterval ?? CheckPolicy.fastInterval(for: interval)
-        self.timeout = timeout
-        self.rise = rise
-        self.fall = fall
+        self.pace = pace
     }
+
+    public subscript<Value>(dynamicMember path: KeyPath<CheckPace, Value>) -> Value { pace[keyPath: path] }
 }

@@ -1,6 +1,4 @@
-import Glibc
-import HostState
-import Netlink
+import SystemCalls
 
 /// Why a tunnel is not added or deleted.
 public enum TunnelError: Error, Equatable, CustomStringConvertible {
@@ -30,10 +28,10 @@ public enum TunnelError: Error, Equatable, CustomStringConvertible {
             return try body()
         } catch let error as TunnelError {
             throw error
+        } catch let error as any KernelError where error.isMissingPrivilege {
+            throw .missingPrivilege("\(error)")
         } catch {
-            let code = (error as? NetlinkError)?.code ?? (error as? SystemError)?.code ?? 0
-            throw code == EPERM || code == EACCES
-                ? TunnelError.missingPrivilege("\(error)") : TunnelError.kernel("\(error)")
+            throw .kernel("\(error)")
         }
     }
 }

@@ -2,6 +2,7 @@ import Glibc
 public import HostState
 import LoadBalancing
 import Netlink
+import SystemCalls
 
 /// Point-to-point IPIP tunnels of this network namespace, over rtnetlink: added, listed, deleted. What is added is
 /// journalled, so that it can be named and removed.

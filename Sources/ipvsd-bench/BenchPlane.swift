@@ -14,11 +14,12 @@ final class BenchPlane {
     private let flows: MappedArray<Bucket>
     private static let ways = 8
 
-    /// `transmit`: whether packets to a real server leave by XDP_TX, otherwise by redirect to `interface`.
+    /// `ownMAC`: the destination of packets that come in, else the next hop (see next_packet). `transmit`: whether
+    /// packets to a real server leave by XDP_TX, otherwise by redirect to `interface`.
     init(
         pins: PinDirectory, connections: Int = ConnectionLimits.defaultConnections,
         services: [DesiredService] = standardServices, interface: Int32 = 1,
-        sourceMAC: MACAddress? = MACAddress([2, 0, 0, 0, 0, 1]),
+        sourceMAC: MACAddress? = MACAddress([2, 0, 0, 0, 0, 1]), ownMAC: MACAddress? = nil,
         transmit: (IPv4Address) -> Bool = { $0.value < 0xAC10_0100 || $0.value >= 0xAC11_0000 }
     ) throws {
         plane = try XDPDataPlane(
@@ -35,6 +36,7 @@ final class BenchPlane {
                 to: server)
         }
         plane.setIngressMTU(1500)
+        plane.setOwnMACs([ownMAC ?? nextHop])
         // There is one, but new flows do not reach it.
         plane.setHalfOpenLimit(.max >> 1)
     }
@@ -55,10 +57,9 @@ final class BenchPlane {
         servers: Int
     ) -> DesiredService {
         DesiredService(
-            address: ServiceAddress(vip: vip, port: port, transport: transport), scheduler: scheduler,
-            servers: (1...UInt32(servers)).map {
-                DesiredService.Server(address: IPv4Address(network + $0), configuredWeight: 1, isDown: false)
-            })
+            VirtualService(
+                address: ServiceAddress(vip: vip, port: port, transport: transport), scheduler: scheduler,
+                servers: (1...UInt32(servers)).map { RealServer(address: IPv4Address(network + $0)) }))
     }
 
     var flowBuckets: Int { flows.count }

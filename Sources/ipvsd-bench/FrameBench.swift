@@ -49,7 +49,7 @@ final class FrameBench {
         try object.setPinPath("\(pins.path)/frames", ofMap: "frames")
         try object.load()
         state = try pins.map("frames", FrameState.self).memory(writable: true)
-        tables = try BenchPlane(pins: pins, interface: far.index, sourceMAC: farMAC)
+        tables = try BenchPlane(pins: pins, interface: far.index, sourceMAC: farMAC, ownMAC: farMAC)
 
         // What the stack itself would say on the wire is no frame of ours.
         try Tool.run("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6 || true")

@@ -1,5 +1,6 @@
 import BPF
 import Glibc
+import SystemCalls
 
 /// A directory on bpffs through which objects share maps while they are loaded.
 final class PinDirectory {
@@ -23,16 +24,7 @@ final class PinDirectory {
 
     /// Maps live on without their pins, as long as they are open.
     deinit {
-        if let stream = opendir(path) {
-            var names: [String] = []
-            while let entry = readdir(stream) {
-                names.append(
-                    withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-                )
-            }
-            closedir(stream)
-            for name in names where name != "." && name != ".." { unlink("\(path)/\(name)") }
-        }
+        for name in File.list(path) ?? [] { unlink("\(path)/\(name)") }
         rmdir(path)
     }
 }

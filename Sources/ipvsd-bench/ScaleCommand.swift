@@ -150,7 +150,7 @@ struct ScaleCommand: ParsableCommand {
         let times = try (0..<rounds).map { round in
             var desired = services(count, servers: servers, scheduler: .wrr)
             // Other weights each time, so that every schedule is built anew.
-            for index in desired.indices { desired[index].servers[0].configuredWeight = UInt16(2 + round % 2) }
+            for index in desired.indices { desired[index].configured.servers[0].weight = UInt16(2 + round % 2) }
             let start = threadTime()
             try tables.plane.apply(desired)
             return Double(threadTime() - start) / 1e6

@@ -3,6 +3,7 @@ import Doctor
 import Glibc
 import Netlink
 import RealServerSetup
+import SystemCalls
 
 /// One visit of the doctor's: looks, mends if asked to, looks again, and says what there still is.
 struct Consultation {
@@ -36,14 +37,10 @@ struct Consultation {
     private func examine() throws -> [Report] {
         do {
             return [try realServer?.examine(), try director?.examine()].compactMap(\.self)
+        } catch let error as NetlinkError where error.isMissingPrivilege {
+            throw Failure(.noPrivilege, "\(error) (run as root)")
         } catch let error as NetlinkError {
-            let isPrivilege = error.code == EPERM || error.code == EACCES
-            throw Failure(isPrivilege ? .noPrivilege : .kernel, "\(error)" + (isPrivilege ? " (run as root)" : ""))
+            throw Failure(.kernel, "\(error)")
         }
     }
-}
-
-/// Raw sockets, the firewall's rules and /proc of all are root's.
-func requireRootForDoctor() throws {
-    guard geteuid() == 0 else { throw Failure(.noPrivilege, "only root may look at everything (run as root)") }
 }

@@ -301,7 +301,3 @@ struct DirectorCommand: AsyncParsableCommand {
         try await daemon.run(wanted, file: config, logger: logger)
     }
 }
-
-extension String {
-    func padded(to width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
-}

@@ -38,7 +38,7 @@ struct DoctorCommand: AsyncParsableCommand {
             let named = try RealServerSetupCommand.addresses(vip)
             // Bad values come first, whoever asks.
             _ = try doctor.examiner(vips: [], mss: .auto)
-            try requireRootForDoctor()
+            try requireRoot(to: "look at everything")
             let instance = try common.instance()
             let status = try await status(instance)
             let vips = try named.isEmpty ? RealServerExaminer.presentVIPs() : named
@@ -59,7 +59,7 @@ struct DoctorCommand: AsyncParsableCommand {
     private func status(_ instance: InstancePaths) async throws -> DirectorStatus? {
         do {
             return try await ControlClient(socket: instance.controlSocket, timeoutSeconds: 3).status()
-        } catch { return try Director.pinnedStatus(instance: instance) }
+        } catch { return try Director.pinnedStatus(instance: instance)?.status }
     }
 
     private func claim(_ status: DirectorStatus, _ changes: [Change]?) -> DirectorExaminer.Claim {

@@ -3,7 +3,6 @@ import Control
 import Director
 import FoundationEssentials
 import Glibc
-import HostState
 import ServiceConfiguration
 
 /// `ipvsd drain`: maintenance of a real server.
@@ -21,12 +20,18 @@ struct Drain: AsyncParsableCommand {
             With --wait or --timeout it shows what remains and returns 0 when no connection does, active or inactive: \
             one that is closing is forgotten two minutes after its last packet, one of UDP after five (--tcp-fin-timeout \
             and --udp-timeout of the director). At the time-out the real server stays drained and keeps its \
-            connections; so it does when this command is interrupted. Clients of a persistent service keep coming back \
-            to their real server, as with IPVS, as long as they do so within the persistence's time.
+            connections; so it does when this command is interrupted.
+
+            Clients of a persistent service keep coming back to their real server, as with IPVS by default, as long as \
+            they do so within the persistence's time: its sessions end as they would, and the drain may never do. With \
+            --move-persistent, as with IPVS's expire_quiescent_template=1, a client's next connection goes to another \
+            real server, and those after it, also once this one is undrained; connections that it has go on. It may \
+            be said later, of a real server that is drained already.
 
             Exit codes: 0 drained (with --wait: no connection is left), 3 no daemon runs, 4 connections are left at the \
             time-out, 5 refused: a service would lose its quorum (--force drains all the same), or undrained by \
-            somebody meanwhile, 64 no such real server or service.
+            somebody meanwhile, 64 no such real server or service, 71 the kernel refuses the change, or that it be \
+            written down: nothing has changed.
             """)
 
     @Argument(help: ArgumentHelp("The real server's address.", valueName: "server"))
@@ -48,6 +53,9 @@ struct Drain: AsyncParsableCommand {
     @Flag(help: "Drain also where a service loses its quorum by it.")
     var force = false
 
+    @Flag(help: "Have clients of persistent services go elsewhere with their next connection.")
+    var movePersistent = false
+
     @Flag(help: "Print JSON: an object when the real server is drained, with --wait one more for each change.")
     var json = false
 
@@ -62,10 +70,11 @@ struct Drain: AsyncParsableCommand {
                     try DurationText.parse(text, in: Self.accepted)
                 }
             }
-            let maintenance = try Maintenance(common)
-            let wanted = DrainRequest(server: server, service: service, force: force)
-            let report = try await maintenance.ask { try await $0.drain(wanted) }
-            let watch = DrainWatch(wanted: wanted, maintenance: maintenance, isJSON: json)
+            let director = try RunningDirector(common)
+            let wanted = DrainRequest(
+                server: server, service: service, force: force, movePersistent: movePersistent)
+            let report = try await director.ask { try await $0.drain(wanted) }
+            let watch = DrainWatch(wanted: wanted, director: director, isJSON: json)
             try watch.show(report)
             if wait || limit != nil { try await watch.run(from: report, limit: limit) }
         }
@@ -79,7 +88,8 @@ struct Undrain: AsyncParsableCommand {
         discussion: """
             Without --service in all services. A service with slow start gives them step by step.
 
-            Exit codes: 3 no daemon runs, 64 no such real server or service.
+            Exit codes: 3 no daemon runs, 64 no such real server or service, 71 the kernel refuses the change, or that \
+            it be written down: nothing has changed.
             """)
 
     @Argument(help: ArgumentHelp("The real server's address.", valueName: "server"))
@@ -98,30 +108,12 @@ struct Undrain: AsyncParsableCommand {
     func run() async throws {
         try await reporting {
             let wanted = DrainRequest(server: server, service: service)
-            let report = try await Maintenance(common).ask { try await $0.undrain(wanted) }
+            let report = try await RunningDirector(common).ask { try await $0.undrain(wanted) }
             if json { return print(try report.json()) }
             let services = report.services.map(\.service).joined(separator: ", ")
             let place = services.isEmpty ? "" : " in \(services)"
             print("\(report.server) is \(report.changed ? "undrained" : "not drained")\(place)")
             report.warnIfNotInForce()
-        }
-    }
-}
-
-/// Asks the daemon, and says so where there is none.
-struct Maintenance {
-    private let client: ControlClient
-    private let socket: String
-
-    init(_ common: CommonOptions) throws {
-        try requireRoot()
-        socket = try common.instance().controlSocket
-        client = ControlClient(socket: socket)
-    }
-
-    func ask<Answer>(_ body: (ControlClient) async throws -> Answer) async throws -> Answer {
-        do { return try await body(client) } catch let error as DirectorError { throw error } catch {
-            throw Failure(.noDaemon, "no director runs here (\(socket): \(error))")
         }
     }
 }
@@ -136,7 +128,8 @@ extension DrainReport {
 
     func warnIfNotInForce() {
         guard !isInForce else { return }
-        let warning = "ipvsd: warning: the kernel refused the change; the director tries again every second\n"
+        let warning =
+            "ipvsd: warning: the kernel refuses a change of the services; the director tries it again every second\n"
         _ = write(STDERR_FILENO, warning, warning.utf8.count)
     }
 }

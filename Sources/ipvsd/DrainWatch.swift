@@ -6,7 +6,7 @@ import ServiceConfiguration
 /// Shows what remains on a drained real server.
 struct DrainWatch {
     let wanted: DrainRequest
-    let maintenance: Maintenance
+    let director: RunningDirector
     let isJSON: Bool
 
     /// A daemon that is restarted meanwhile has so long to come back.
@@ -21,7 +21,11 @@ struct DrainWatch {
                 "\(report.server) in \(service.service): drained\(report.changed ? "" : " since \(service.drained ?? "")"), "
                     + Self.remaining(service.active, service.inactive))
             if let seconds = service.persistence {
-                say("  persistent clients of the last \(DurationText.format(.seconds(seconds))) keep coming")
+                say(
+                    service.movesPersistent
+                        ? "  persistent clients go elsewhere with their next connection"
+                        : "  persistent clients of the last \(DurationText.format(.seconds(seconds))) keep coming"
+                            + " (--move-persistent: they do not)")
             }
         }
         report.warnIfNotInForce()
@@ -47,7 +51,7 @@ struct DrainWatch {
             let rest = limit.map { max($0 - (clock.now - began), .zero) } ?? Self.period
             try await clock.sleep(for: min(Self.period, rest))
             let now: DrainReport
-            do { now = try await maintenance.ask { try await $0.drainReport(wanted) } } catch {
+            do { now = try await director.ask { try await $0.drainReport(wanted) } } catch {
                 if Self.isAbsence(error), clock.now - heard < Self.patience { continue }
                 throw error
             }

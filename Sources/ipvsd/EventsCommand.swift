@@ -59,8 +59,8 @@ struct Events: AsyncParsableCommand {
     func run() async throws {
         try await reporting {
             guard last >= 0 else { throw Failure(.badValue, "--last \(last): no number (accepted: 0 and more)") }
-            let maintenance = try Maintenance(common)
-            try await maintenance.ask { client in
+            let director = try RunningDirector(common)
+            try await director.ask { client in
                 try await client.events(follows: follow, last: last, service: service, server: server) { line in
                     print(json ? Self.json(line) : Self.text(line))
                     fflush(nil)
@@ -86,27 +86,6 @@ struct Events: AsyncParsableCommand {
                 event.server.map { "\($0)" } ?? "-",
                 "\(event.standing.up)/\(event.standing.total) up, weight \(event.standing.weight), quorum \(event.standing.quorum)",
             ].joined(separator: " ") + (event.reason.map { ": \($0)" } ?? "")
-        }
-    }
-}
-
-/// `ipvsd metrics`: what Prometheus would read.
-struct Metrics: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        abstract: "Print the director's metrics in Prometheus's text format.",
-        discussion: """
-            The same is served on the control socket (curl --unix-socket /run/ipvsd/control.sock http://ipvsd/metrics), \
-            and over TCP where the director was started with --metrics-listen, or has metrics-listen in its file.
-
-            Exit code 3: no daemon runs.
-            """)
-
-    @OptionGroup var common: CommonOptions
-
-    func run() async throws {
-        try await reporting {
-            let text = try await Maintenance(common).ask { try await $0.metrics() }
-            print(String(decoding: text, as: UTF8.self), terminator: "")
         }
     }
 }

@@ -3,6 +3,7 @@ import Director
 import Glibc
 import HostState
 import ServiceConfiguration
+import SystemCalls
 
 /// A failed command: a line for each error on standard error, and an exit code of sysexits.h.
 struct Failure: Error, CustomStringConvertible {
@@ -61,9 +62,10 @@ func reporting<Result>(_ body: () async throws -> Result) async throws -> Result
     }
 }
 
-/// What the director keeps is root's alone: without it there would be only guesses.
-func requireRoot() throws {
-    guard geteuid() == 0 else { throw Failure(.noPrivilege, "only root may talk to the director (run as root)") }
+/// What the director keeps, and what the doctor asks (raw sockets, the firewall's rules, /proc of all), is root's alone:
+/// without it there would be only guesses.
+func requireRoot(to deed: String = "talk to the director") throws {
+    guard geteuid() == 0 else { throw Failure(.noPrivilege, "only root may \(deed) (run as root)") }
 }
 
 /// A value that was typed, or the failure that says what was wrong with it, and where.

@@ -2,6 +2,7 @@ import HostState
 import LoadBalancing
 import RealServerSetup
 import ServiceConfiguration
+import SystemCalls
 
 /// What `realserver-setup --persist` and `--persist-by` mean on this host, in this network namespace.
 struct PersistOption {

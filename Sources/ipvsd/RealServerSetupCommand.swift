@@ -101,7 +101,7 @@ struct RealServerSetupCommand: AsyncParsableCommand {
             realServer: try doctor.examiner(vips: vips, mss: try policy()),
             setup: RealServerSetup(vips: vips, mss: try policy(), interfaces: try interfaces(), instance: instance),
             options: doctor)
-        try requireRootForDoctor()
+        try requireRoot(to: "look at everything")
         try consultation.run()
     }
 

@@ -1,6 +1,5 @@
 import ArgumentParser
 import Control
-import HostState
 
 /// `ipvsd reload`: has the daemon read its configuration file again.
 struct Reload: AsyncParsableCommand {
@@ -16,16 +15,12 @@ struct Reload: AsyncParsableCommand {
 
     func run() async throws {
         try await reporting {
-            try requireRoot()
-            let instance = try common.instance()
-            do {
-                print(
-                    "reloaded: \(try await ControlClient(socket: instance.controlSocket, timeoutSeconds: 30).reload())")
-            } catch let refusal as ReloadRefusal {
-                throw Failure(Failure.Code(rawValue: refusal.code) ?? .kernel, refusal.message)
-            } catch {
-                throw Failure(.noDaemon, "no director runs here (\(instance.controlSocket): \(error))")
+            let summary = try await RunningDirector(common, timeoutSeconds: 30).ask { director in
+                do { return try await director.reload() } catch let refusal as ReloadRefusal {
+                    throw Failure(Failure.Code(rawValue: refusal.code) ?? .kernel, refusal.message)
+                }
             }
+            print("reloaded: \(summary)")
         }
     }
 }

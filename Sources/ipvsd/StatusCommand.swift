@@ -27,11 +27,14 @@ struct Status: AsyncParsableCommand {
             } catch {
                 let running = try FileLock(path: instance.lock, create: false) == nil
                 let why = running ? "the daemon (pid \(Daemon.pid(instance))) does not answer" : "no daemon is running"
-                guard let status = try Director.pinnedStatus(instance: instance) else {
+                guard let (status, problem) = try Director.pinnedStatus(instance: instance) else {
                     throw Failure(.noDaemon, "\(why), and there is no data plane")
                 }
                 try show(status)
-                throw Failure(.noDaemon, "\(why); this is what the data plane says by itself")
+                throw Failure(
+                    .noDaemon,
+                    "\(why); this is what the data plane says by itself"
+                        + (problem.map { ", without drains: \($0)" } ?? ""))
             }
         }
     }

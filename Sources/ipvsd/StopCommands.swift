@@ -16,11 +16,9 @@ struct Stop: AsyncParsableCommand {
 
     func run() async throws {
         try await reporting {
-            try requireRoot()
-            let instance = try common.instance()
-            do { try await ControlClient(socket: instance.controlSocket).stop(keep: keep) } catch {
-                throw Failure(.noDaemon, "no director runs here (\(instance.controlSocket): \(error))")
-            }
+            let director = try RunningDirector(common)
+            try await director.ask { try await $0.stop(keep: keep) }
+            let instance = director.instance
             // It holds the lock until it is done.
             for _ in 0..<1000 {
                 if let lock = try FileLock(path: instance.lock) {

@@ -15,13 +15,13 @@ struct AdoptionTests {
     private static let weighted = ServiceAddress(vip: Standard.strict, port: 80, transport: .tcp)
 
     private static func configuration(_ weights: [UInt16] = [1, 2, 3]) -> Configuration {
-        let plain = (1...3 as ClosedRange<UInt8>).map { Standard.desired($0) }
-        let weighed = zip(1...3 as ClosedRange<UInt8>, weights).map { Standard.desired($0, weight: $1) }
+        let plain = (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0) }
+        let weighed = zip(1...3 as ClosedRange<UInt8>, weights).map { Standard.realServer($0, weight: $1) }
         return Configuration(
             services: [
-                DesiredService(address: web, scheduler: .rr, servers: plain),
-                DesiredService(address: hashed, scheduler: .mh, servers: plain),
-                DesiredService(address: weighted, scheduler: .wrr, servers: weighed),
+                DesiredService(VirtualService(address: web, scheduler: .rr, servers: plain)),
+                DesiredService(VirtualService(address: hashed, scheduler: .mh, servers: plain)),
+                DesiredService(VirtualService(address: weighted, scheduler: .wrr, servers: weighed)),
             ], paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) })
     }
 
@@ -68,7 +68,7 @@ struct AdoptionTests {
             _ = try first.run(flow(200).packet([.ack]))
             let before = try first.plane.snapshot()
             let ids = try Self.configuration().services.map { service in
-                try service.servers.map { try first.serverID(service.address, $0.address) }
+                try service.servers.map { try first.serverID(service.configured.address, $0.address) }
             }
 
             let second = try makeSecond()
@@ -89,7 +89,7 @@ struct AdoptionTests {
                 try second.apply(Self.configuration())
             }
             let adopted = try Self.configuration().services.map { service in
-                try service.servers.map { try second.serverID(service.address, $0.address) }
+                try service.servers.map { try second.serverID(service.configured.address, $0.address) }
             }
             #expect(adopted == ids)
             #expect(second.loads() == second.recount())
@@ -140,7 +140,7 @@ struct AdoptionTests {
             let second = try makeSecond()
             let before = Memory(first)
             var configuration = Self.configuration()
-            configuration.services[0].servers[1].isDown = true
+            configuration.services[0].effective = Standard.down([2])
             try second.apply(configuration)
             let after = Memory(second)
             let server = Int(try second.serverID(Self.web, Standard.server(2)))
@@ -151,12 +151,32 @@ struct AdoptionTests {
         }
     }
 
+    /// What a slow start keeps from a server stands in its word, and says nothing to the packet program.
+    @Test(arguments: [(1, 9), (7, 3), (10, 0)])
+    func slowStartsAreKnown(tenths: Int, withheld: UInt32) throws {
+        try withTwoDaemons { first, makeSecond in
+            var configuration = Self.configuration()
+            configuration.services[2].startsSlowly = true
+            let weight = configuration.services[2].servers[1].configured.weight
+            configuration.services[2].effective[Standard.server(2)] = .listed(weight: weight, tenths: tenths)
+            try first.apply(configuration)
+            let second = try makeSecond()
+            let service = try #require(try second.plane.snapshot().services.first { $0.address == Self.weighted })
+            for server in service.servers {
+                #expect(server.tenths == (server.address == Standard.server(2) ? tenths : 10))
+                #expect(server.effective.standing == .listed && !server.isRemoved)
+            }
+            let row = second.plane.maps.servers[Int(try second.serverID(Self.weighted, Standard.server(2)))]
+            #expect(UInt32(row.flags) == IPVSD_SERVER_USED | withheld << UInt32(IPVSD_SERVER_WITHHELD_SHIFT))
+        }
+    }
+
     @Test func removedServersKeepTheirFlows() throws {
         try withTwoDaemons { first, makeSecond in
             let flows = (0..<9).map { flow($0) }
             let homes = try flows.map { try #require(try first.send($0.packet([.syn]))) }
             var configuration = Self.configuration()
-            configuration.services[0].servers.removeLast()
+            configuration.services[0].configured.servers.removeLast()
             try first.apply(configuration)
             let second = try makeSecond()
             try second.apply(configuration)

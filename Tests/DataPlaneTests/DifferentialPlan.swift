@@ -9,7 +9,8 @@ struct DifferentialPlan {
     struct Traits {
         var answersByRedirect: Bool
         var mayAnswer: Bool
-        var isBridged: Bool
+        /// Otherwise whatever comes is for it.
+        var knowsItsMACs: Bool
         var outerSources: IPv4Prefix?
         /// Of the flow table: with less room than there are flows, or with plenty.
         var buckets: Int
@@ -36,7 +37,7 @@ struct DifferentialPlan {
         let isCrowded = round % 2 == 1
         traits = Traits(
             answersByRedirect: Bool.random(using: &random), mayAnswer: round % 5 != 4,
-            isBridged: Int.random(in: 0..<3, using: &random) == 0,
+            knowsItsMACs: Int.random(in: 0..<4, using: &random) > 0,
             outerSources: Bool.random(using: &random) ? IPv4Prefix(address("203.0.112.0"), length: 24) : nil,
             buckets: isCrowded ? 32 : 1024, flows: 600)
         if round % 3 != 2 { fragmentingPeer = mac(77) }
@@ -78,20 +79,20 @@ struct DifferentialPlan {
         let persistence = Persistence(
             timeout: .random(in: 1...600, using: &random),
             prefixLength: [32, 32, 24, 16].randomElement(using: &random) ?? 32)
-        var service = DesiredService(
+        var service = VirtualService(
             address: address, scheduler: scheduler, flags: Set(flags),
             onServerLoss: ServerLoss.allCases.randomElement(using: &random) ?? .keep,
             persistence: chance(30) ? persistence : nil, isOnePacket: chance(30), otherAddresses: others,
             maglevSize: 251, servers: [])
         for number in Self.numbers where chance(35) { service.servers.append(server(number)) }
-        return service
+        return DesiredService(service)
     }
 
-    private mutating func server(_ number: UInt8) -> DesiredService.Server {
-        DesiredService.Server(
+    private mutating func server(_ number: UInt8) -> RealServer {
+        RealServer(
             address: Standard.server(number),
-            configuredWeight: [0, 1, 1, 2, 3, 10, 200].randomElement(using: &random) ?? 1,
-            isDown: false, thresholds: chance(20) ? thresholds() : nil)
+            weight: [0, 1, 1, 2, 3, 10, 200].randomElement(using: &random) ?? 1,
+            thresholds: chance(20) ? thresholds() : nil)
     }
 
     private mutating func thresholds() -> ConnectionThresholds {
@@ -135,18 +136,24 @@ struct DifferentialPlan {
     }
 
     private mutating func changeServers(of index: Int) {
-        var servers = services[index].servers
+        var (servers, effective) = (services[index].configured.servers, services[index].effective)
         let position = servers.indices.randomElement(using: &random)
-        switch (Int.random(in: 0..<7, using: &random), position) {
-        case (0, let position?): servers.remove(at: position)
-        case (1...2, let position?): servers[position].isDown.toggle()
+        switch (Int.random(in: 0..<8, using: &random), position) {
+        case (0, let position?):
+            let address = servers.remove(at: position).address
+            effective[address] = nil
+            services[index].movesPersistent.remove(address)
+        case (1...2, let position?):
+            let address = servers[position].address
+            effective[address] = effective[address] == nil ? .down : nil
         case (3, let position?): servers[position].thresholds = chance(40) ? nil : thresholds()
-        case (4, let position?): servers[position].configuredWeight = .random(in: 0...5, using: &random)
+        case (4, let position?): servers[position].weight = .random(in: 0...5, using: &random)
         case (5, _): servers.shuffle(using: &random)
+        case (6, let position?): services[index].movesPersistent.formSymmetricDifference([servers[position].address])
         default:
             let number = UInt8.random(in: Self.numbers, using: &random)
             if !servers.contains(where: { $0.address == Standard.server(number) }) { servers.append(server(number)) }
         }
-        services[index].servers = servers
+        (services[index].configured.servers, services[index].effective) = (servers, effective)
     }
 }

@@ -35,13 +35,13 @@ final class DifferentialRun {
             try Lab(
                 directory: $0, capacity: capacity, answersByRedirect: traits.answersByRedirect,
                 repliesPerSecond: traits.mayAnswer ? .max : 0,
-                traits: PacketTraits(isBridged: traits.isBridged, outerSources: traits.outerSources))
+                traits: PacketTraits(outerSources: traits.outerSources))
         }
         lab.plane.maps.settings.pointer(0).storeBytes(of: model.flows.seed, toByteOffset: 8, as: UInt64.self)
-        lab.plane.setOwnMACs([PacketBuilder.director])
+        lab.plane.setOwnMACs(traits.knowsItsMACs ? [PacketBuilder.director] : [])
         model.settings.answersByRedirect = traits.answersByRedirect
         model.settings.mayAnswer = traits.mayAnswer
-        model.settings.ownMACs = traits.isBridged ? [PacketBuilder.director] : nil
+        model.settings.ownMACs = traits.knowsItsMACs ? [PacketBuilder.director] : nil
         model.settings.outerSources = traits.outerSources
         if let peer = plan.fragmentingPeer {
             try lab.plane.setFragmenting(interface: 1, peer: peer)
@@ -92,16 +92,17 @@ final class DifferentialRun {
         for (state, seconds) in plan.timeouts.ofStates {
             model.flows.timeouts[Int(state.rawValue)] = UInt16(XDPDataPlane.ticks(seconds: seconds))
         }
-        model.vips = Set(plan.services.flatMap(\.listeners).map(\.vip))
+        model.vips = Set(plan.services.flatMap(\.configured.listeners).map(\.vip))
         model.listeners = [:]
-        for service in plan.services {
+        for desired in plan.services {
+            let service = desired.configured
             guard let row = plane.services[service.address] else { continue }
             var ids: [UInt8: UInt32] = [:]
             for server in service.servers {
                 ids[UInt8(truncatingIfNeeded: server.address.value)] =
                     plane.serverID(service: service.address, server: server.address)
             }
-            model.configure(service, row: row, isNew: before[service.address] == nil, ids: ids)
+            model.configure(desired, row: row, isNew: before[service.address] == nil, ids: ids)
             for listener in service.listeners {
                 for (key, transport) in listener.keys {
                     guard let value = try plane.maps.services.value(for: key) else { continue }
@@ -186,7 +187,7 @@ final class DifferentialRun {
             store(stamp: UInt16(truncatingIfNeeded: now) &- (age &+ edge &- 1), at: place)
         }
         for (key, template) in model.templates where key.client == flow.client {
-            guard let persistence = model.services[key.service]?.desired.persistence else { continue }
+            guard let persistence = model.services[key.service]?.desired.configured.persistence else { continue }
             let stamp = now &- (XDPDataPlane.ticks(seconds: persistence.timeout) &+ UInt32(edge) &- 1)
             model.templates[key]?.stamp = stamp
             try lab.plane.maps.templates.update(

@@ -22,6 +22,8 @@ extension Fixture {
         .ignored("a VIP as source", .ethernet().ipv4(from: Standard.main, to: Standard.client).tcp([.syn])),
         .ignored(
             "three tags", .ethernet().vlan(1, tag: 0x88A8).vlan(2).vlan(3).fromClient(to: Standard.main).tcp([.syn])),
+        .ignored("another host's frame", .ethernet(to: mac(9)).fromClient(to: Standard.main).tcp([.syn])),
+        .ignored("a frame for all hosts", .ethernet(to: broadcast).fromClient(to: Standard.main).icmp(type: 8)),
         .ignored("IPv4 under another type", .ethernet().etherType(0x0801).fromClient(to: Standard.main).tcp([.syn])),
     ]
 
@@ -71,6 +73,17 @@ extension Fixture {
         .dropped(
             "TCP options beyond the packet, within the padding",
             .ethernet().fromClient(to: Standard.main).tcp([.syn]) { $0.words = 6 }.padded(to: 80), "dropped-bad-header"),
+        .dropped("a source of this network", ip { $0.source = address("0.0.0.7") }, "dropped-martian-source"),
+        .dropped("a loopback source", ip { $0.source = address("127.0.0.1") }, "dropped-martian-source"),
+        .dropped("a group as source", ip { $0.source = address("224.0.0.5") }, "dropped-martian-source"),
+        .dropped("all hosts as source", ip { $0.source = address("255.255.255.255") }, "dropped-martian-source"),
+        .dropped("the VIP as source", ip { $0.source = Standard.main }, "dropped-martian-source"),
+        .dropped(
+            "an echo request from the VIP", .ethernet().ipv4(from: Standard.main, to: Standard.main).icmp(type: 8),
+            "dropped-martian-source"),
+        .dropped(
+            "data from a group", .ethernet().ipv4(from: address("239.1.2.3"), to: Standard.main).tcp([.ack]).payload(9),
+            "dropped-martian-source"),
         .dropped(
             "a merged frame", .ethernet().fromClient(to: Standard.main).udp().payload(1473), "dropped-merged-frame"),
         .dropped(

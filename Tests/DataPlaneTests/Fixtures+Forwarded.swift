@@ -137,9 +137,6 @@ extension Fixture {
             .forwarded(
                 "the longest packet in a tagged frame",
                 .ethernet().vlan(3).vlan(4).fromClient(to: Standard.main).udp().payload(1452), by: Standard.datagrams),
-            .forwarded(
-                "a broadcast frame",
-                PacketBuilder.ethernet(to: broadcast).fromClient(to: Standard.main).tcp([.syn]), by: Standard.web),
         ] + ttls + classes
 
     private static let ttls: [Fixture] = [0, 1, 2, 64, 255].map { (ttl: UInt8) in

@@ -89,7 +89,7 @@ struct FlowTableModel {
         }
     }
 
-    func hash(_ identity: Identity) -> UInt64 { FlowHash.mix(identity.key ^ seed) }
+    func hash(_ identity: Identity) -> UInt64 { PacketHash.mix(identity.key ^ seed) }
 
     func bucket(of identity: Identity) -> Int { Int(hash(identity) % UInt64(bucketCount)) }
 

@@ -17,10 +17,12 @@ struct FlowTableTests {
 
     /// Three real servers by rr behind a port of TCP, the same three behind any port of another VIP.
     private static func configuration(down: Set<UInt8> = [], onLoss: ServerLoss = .keep) -> Configuration {
-        let servers = (1...3 as ClosedRange<UInt8>).map { Standard.desired($0, isDown: down.contains($0)) }
+        let servers = (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0) }
         return Configuration(
             services: [web, any].map {
-                DesiredService(address: $0, scheduler: .rr, onServerLoss: onLoss, servers: servers)
+                DesiredService(
+                    VirtualService(address: $0, scheduler: .rr, onServerLoss: onLoss, servers: servers),
+                    effective: Standard.down(down))
             },
             paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) })
     }
@@ -342,6 +344,34 @@ struct FlowTableTests {
         try expectExactCounts()
     }
 
+    /// Where the daemon is dead, packets of new flows sweep in its place, a part of the table in a tick.
+    @Test func packetsSweepWithoutDaemon() throws {
+        let flows = (0..<200).map { client($0, .tcp) }
+        for flow in flows { try lab.send(flow.packet([.syn])) }
+        for flow in flows { try lab.age(flow, by: lab.timeout(IPVSD_STATE_SYN_RECV) + 1) }
+        func present() -> Int { lab.recount().values.reduce(0) { $0 + Int($1.active) } }
+        let now = try lab.plane.tick()
+        // There never was one; one swept a moment ago.
+        for swept in [0, now &- UInt32(IPVSD_ABSENT_TICKS) + 5] {
+            lab.plane.maps.pressure[0].swept = swept
+            try lab.send(client(300, .tcp).packet([.syn]))
+            #expect(present() >= 200)
+        }
+        lab.plane.maps.pressure[0].swept = now &- UInt32(IPVSD_ABSENT_TICKS)
+        // A step has fewer buckets than the table.
+        for _ in 0..<50 where present() > 1 {
+            lab.plane.maps.pressure[0].stepped = 0
+            try lab.send(client(300, .tcp).packet([.ack]))
+            try lab.send(client(301, .tcp).packet([.ack]))
+        }
+        #expect(present() == 1)
+        #expect(lab.plane.maps.pressure[0].half_open == 0)
+        try expectExactCounts()
+        // The daemon is back.
+        try lab.plane.sweep()
+        #expect(try lab.plane.tick() &- lab.plane.maps.pressure[0].swept <= 2)
+    }
+
     /// A handshake with a server that went down will not complete, and is not to count when the server is back.
     @Test func sweepFreesWhatADeadServerLeftHalfOpen() throws {
         let flows = (0..<9).map { client($0) }
@@ -505,16 +535,18 @@ struct FlowTableTests {
         for flow in flows.prefix(ways) { #expect(try lab.run(flow.packet([.ack])).moved["forwarded"] == 1) }
         try expectExactCounts()
 
-        // With room again, the rederived connection is recorded, at its server.
+        // With room again, the rederived connection is recorded, at its server; by data no less willing to give way.
         try lab.force(flows[0], into: IPVSD_STATE_TIME_WAIT)
         try lab.age(flows[0], by: 3)
-        let outcome = try lab.run(flows[ways].packet([.ack]))
+        let outcome = try lab.run(flows[ways].packet([.ack], payload: 10))
         #expect(
             outcome.moved == [
                 "received": 1, "forwarded": 1, "rederived-without-connection": 1, "flow-evicted": 1,
             ])
         let entry = try #require(try lab.flow(flows[ways]))
         #expect(entry == Lab.Flow(server: try lab.serverID(Self.web, maglev(flows[ways])), state: IPVSD_STATE_BARE_ACK))
+        try lab.send(flows[ways].packet([.ack]))
+        #expect(try lab.flow(flows[ways])?.state == IPVSD_STATE_ESTABLISHED)
         #expect(try lab.run(flows[ways].packet([.ack])).moved == ["received": 1, "forwarded": 1])
         try expectExactCounts()
     }

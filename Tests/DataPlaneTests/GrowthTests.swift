@@ -15,8 +15,9 @@ struct GrowthTests {
     private static func services(_ count: UInt16 = 1) -> [DesiredService] {
         (0..<count).map { number in
             DesiredService(
-                address: ServiceAddress(vip: Standard.main, port: 80 + number, transport: .tcp), scheduler: .rr,
-                servers: (1...3 as ClosedRange<UInt8>).map { Standard.desired($0) })
+                VirtualService(
+                    address: ServiceAddress(vip: Standard.main, port: 80 + number, transport: .tcp), scheduler: .rr,
+                    servers: (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0) }))
         }
     }
 
@@ -59,13 +60,12 @@ struct GrowthTests {
         let path = Standard.path(1)
         let services = (0..<count).map { number in
             DesiredService(
-                address: ServiceAddress(vip: Standard.main, port: 1 + number, transport: .tcp), scheduler: .rr,
-                maglevSize: 251,
-                servers: (1...(number == 0 ? 15 : 16)).map {
-                    DesiredService.Server(
-                        address: IPv4Address(0x0A00_0000 + UInt32(number) << 8 + UInt32($0)), configuredWeight: 1,
-                        isDown: false)
-                })
+                VirtualService(
+                    address: ServiceAddress(vip: Standard.main, port: 1 + number, transport: .tcp), scheduler: .rr,
+                    maglevSize: 251,
+                    servers: (1...(number == 0 ? 15 : 16)).map {
+                        RealServer(address: IPv4Address(0x0A00_0000 + UInt32(number) << 8 + UInt32($0)))
+                    }))
         }
         try withPinDirectory { directory in
             let lab = try Lab(directory: directory, capacity: Capacity(connections: 2048, services: services))
@@ -132,6 +132,79 @@ struct GrowthTests {
             try third.apply(Self.configuration(services: 40))
             #expect(try third.plane.snapshot().services.count == 40)
             #expect(try third.send(flows[0].packet([.ack])) == servers[0])
+        }
+    }
+
+    private static func persistent(connections: Int, templates: Int) -> (configuration: Configuration, Capacity) {
+        var configuration = configuration()
+        configuration.services[0].configured.persistence = Persistence(timeout: 300)
+        var capacity = Capacity(connections: connections, services: configuration.services)
+        capacity.templates = templates
+        return (configuration, capacity)
+    }
+
+    private func client(_ number: Int, port: UInt16) -> FlowKey {
+        FlowKey(
+            client: IPv4Address(0xC633_6500 + UInt32(number)), clientPort: port, vip: Standard.main, port: 80)
+    }
+
+    /// Between the copy and the new program's turn, packets go by the old one.
+    @Test func clientsThatComeMeanwhileKeepTheirServer() throws {
+        let (configuration, capacity) = Self.persistent(connections: 2048, templates: 4096)
+        try withPinDirectory { directory in
+            let first = try Lab(directory: directory, capacity: capacity)
+            try first.apply(configuration)
+            try first.plane.publish()
+            var servers = try (0..<5).map { try #require(try first.send(client($0, port: 1000).packet([.syn]))) }
+
+            let larger = Self.persistent(connections: 4096, templates: 8192).1
+            let second = try Lab(directory: directory, capacity: larger)
+            #expect(second.plane.maps.templates.maxEntries == 8192)
+            servers += try (5..<15).map { try #require(try first.send(client($0, port: 1000).packet([.syn]))) }
+            // One that comes back by the new program before the other's are there: there its server is another one.
+            let early = client(14, port: 1001)
+            let elsewhere = try #require(try second.send(early.packet([.syn])))
+            let row = try #require(second.plane.services[Self.web])
+            let key = ipvsd_template_key(client: early.client.bigEndian, service: UInt32(row))
+            var template = try #require(try second.plane.maps.templates.value(for: key))
+            template.stamp &+= 1
+            try second.plane.maps.templates.update(template, for: key)
+            servers[14] = elsewhere
+
+            try second.plane.publish()
+            for (number, server) in servers.enumerated() {
+                #expect(try second.send(client(number, port: 1002).packet([.syn])) == server, "client \(number)")
+            }
+            #expect(try second.plane.maps.templates.entries().count == 15)
+        }
+    }
+
+    /// A connection that found no room then has no entry, and goes on all the same.
+    @Test func connectionsThatFindNoRoomMeanwhileGoOn() throws {
+        var capacity = Self.small
+        capacity.flowBuckets = 32
+        try withPinDirectory { directory in
+            let first = try Lab(directory: directory, capacity: capacity)
+            try first.apply(Self.configuration())
+            first.plane.setHalfOpenLimit(0)
+            try first.plane.publish()
+            let second = try Lab(directory: directory, capacity: Self.small)
+            #expect(second.plane.maps.flows.count == 1024)
+            var unrecorded: [FlowKey: IPv4Address] = [:]
+            for flow in (0..<400).map(flow) {
+                let outcome = try first.run(flow.packet([.syn]))
+                if outcome.moved["flow-table-full"] != nil {
+                    unrecorded[flow] = IPv4Address(word32(outcome.packet, 30))
+                } else {
+                    try first.send(flow.packet([.ack], payload: 1))
+                }
+            }
+            #expect(unrecorded.count > 20)
+            try second.plane.publish()
+            for (flow, server) in unrecorded {
+                #expect(try second.send(flow.packet([.ack], payload: 1)) == server)
+            }
+            #expect(second.loads() == second.recount())
         }
     }
 

@@ -61,6 +61,7 @@ final class Lab {
             directory: directory, capacity: capacity, answersByRedirect: answersByRedirect,
             repliesPerSecond: repliesPerSecond, traits: traits)
         program = try plane.program()
+        plane.setOwnMACs([PacketBuilder.director])
     }
 
     /// The maps live on without their pins.
@@ -170,10 +171,10 @@ final class Lab {
         }
     }
 
-    /// All sixteen.
+    /// All sixteen, or the eight of a bucket that is its own second one.
     func places(ofKey key: UInt64) -> [UnsafeMutablePointer<ipvsd_flow>] {
         let home = home(ofKey: key)
-        return [home.bucket, home.second].flatMap { ways(of: $0) }
+        return (home.second == home.bucket ? [home.bucket] : [home.bucket, home.second]).flatMap { ways(of: $0) }
     }
 
     private func ways(of bucket: Int) -> [UnsafeMutablePointer<ipvsd_flow>] {
@@ -280,8 +281,10 @@ struct FlowKey: Hashable, Sendable {
     var port: UInt16
     var transport = TransportProtocol.tcp
 
-    func packet(_ flags: PacketBuilder.TCPFlags = [], payload: Int = 0) -> PacketBuilder {
-        let ip = PacketBuilder.ethernet().ipv4(from: client, to: vip)
+    func packet(
+        _ flags: PacketBuilder.TCPFlags = [], payload: Int = 0, to mac: MACAddress = PacketBuilder.director
+    ) -> PacketBuilder {
+        let ip = PacketBuilder.ethernet(to: mac).ipv4(from: client, to: vip)
         return switch transport {
         case .tcp: ip.tcp(from: clientPort, to: port, flags).payload(payload)
         case .udp: ip.udp(from: clientPort, to: port).payload(payload)

@@ -26,7 +26,7 @@ struct LayoutTests {
         #expect(MemoryLayout<ipvsd_datagram>.size == 12)
         #expect(MemoryLayout<ipvsd_fragments>.size == 8)
         #expect(MemoryLayout<ipvsd_pressure>.size == 64)
-        #expect(MemoryLayout<ipvsd_director_constants>.size == 40)
+        #expect(MemoryLayout<ipvsd_director_constants>.size == 36)
         #expect(MemoryLayout<ipvsd_check_constants>.size == 12)
     }
 

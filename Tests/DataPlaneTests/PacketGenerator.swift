@@ -65,6 +65,9 @@ struct PacketGenerator {
         if chance(25) { ip.tos = .random(in: .min ... .max, using: &random) }
         if chance(10) { ip.ttl = .random(in: 1...255, using: &random) }
         if chance(20) { ip.fragment = 0 }
+        if chance(1) {
+            ip.source = pick([address("0.0.0.0"), address("127.0.0.1"), address("224.0.0.5"), ip.destination])
+        }
         if chance(4) { ip.options = [UInt8](repeating: 1, count: 4 * pick([1, 2, 10])) }
     }
 

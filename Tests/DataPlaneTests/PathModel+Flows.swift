@@ -28,7 +28,7 @@ extension PathModel {
     mutating func keepUp(_ place: FlowTableModel.Place, _ listener: Listener, _ client: IPv4Address, _ state: State) {
         guard var entry = flows[place] else { return }
         var lag = UInt32(flows.timeout(state) / 32)
-        let persistence = services[listener.service]?.desired.persistence
+        let persistence = services[listener.service]?.desired.configured.persistence
         if let persistence { lag = min(lag, XDPDataPlane.ticks(seconds: persistence.timeout) / 8) }
         if state == entry.state, UInt32(entry.age(shortNow)) <= lag { return }
         entry.state = state
@@ -56,8 +56,8 @@ extension PathModel {
 
     /// For a new connection.
     mutating func schedule(_ row: Int, _ packet: Packet) -> UInt32? {
-        guard services[row]?.desired.persistence != nil else { return choose(row, packet) }
-        if let id = template(row, packet.client) { return id }
+        guard services[row]?.desired.configured.persistence != nil else { return choose(row, packet) }
+        if let id = template(row, packet.client, isNew: true) { return id }
         guard let id = choose(row, packet) else { return nil }
         keepTemplate(row, packet.client, id)
         return id
@@ -73,13 +73,13 @@ extension PathModel {
     /// For a packet without a connection: what any director would say. No threshold counts.
     mutating func rederive(_ row: Int, _ client: IPv4Address, _ port: UInt16) -> UInt32? {
         guard let service = services[row] else { return nil }
-        let flags = service.desired.flags
-        if let persistence = service.desired.persistence {
+        let flags = service.desired.configured.flags
+        if let persistence = service.desired.configured.persistence {
             return template(row, client)
                 ?? maglev(service, IPv4Address(client.value & persistence.netmask), port: 0)
         }
         guard service.isHashBased else { return maglev(service, client, port: port) }
-        if service.desired.scheduler == .mh {
+        if service.desired.configured.scheduler == .mh {
             return maglev(service, client, port: flags.contains(.mhPort) ? port : 0)
         }
         let bucket = SourceHash.bucket(client: client, port: flags.contains(.shPort) ? port : 0)
@@ -110,23 +110,25 @@ extension PathModel {
         }
         guard let other, other != silent, let counts = counts(of: other) else { return nil }
         if counts.thresholds != nil, counts.isOverloaded { return nil }
-        if service.desired.persistence != nil { keepTemplate(row, packet.client, other) }
+        if service.desired.configured.persistence != nil { keepTemplate(row, packet.client, other) }
         return other
     }
 
     // MARK: Persistence
 
     private func templateKey(_ row: Int, _ client: IPv4Address) -> TemplateKey {
-        let netmask = services[row]?.desired.persistence?.netmask ?? .max
+        let netmask = services[row]?.desired.configured.persistence?.netmask ?? .max
         return TemplateKey(service: row, client: IPv4Address(client.value & netmask))
     }
 
-    /// The client's server, if that is still one, and its time is not over.
-    mutating func template(_ row: Int, _ client: IPv4Address) -> UInt32? {
+    /// The client's server, if that is still one, and its time is not over; for a new connection not one whose clients
+    /// move.
+    mutating func template(_ row: Int, _ client: IPv4Address, isNew: Bool = false) -> UInt32? {
         let key = templateKey(row, client)
-        guard let template = templates[key], let persistence = services[row]?.desired.persistence,
+        guard let template = templates[key], let persistence = services[row]?.desired.configured.persistence,
             Int32(bitPattern: now &- template.stamp) <= XDPDataPlane.ticks(seconds: persistence.timeout),
-            let server = servers[template.server], server.service == row, !server.isDown, !server.isRemoved
+            let server = servers[template.server], server.service == row, !server.isDown, !server.isRemoved,
+            !(isNew && server.movesPersistent)
         else { return nil }
         templates[key]?.stamp = now
         return template.server

@@ -52,6 +52,7 @@ extension PathModel {
 
         var flags: PacketBuilder.TCPFlags { PacketBuilder.TCPFlags(rawValue: frame[l4 + 13]) }
         var tcpHeaderLength: Int { Int(frame[l4 + 12] >> 4) * 4 }
+        var isMartian: Bool { [0, 127].contains(client.value >> 24) || client.value >> 24 >= 224 || client == vip }
         var carriesData: Bool { room > tcpHeaderLength }
         /// A new connection.
         var opens: Bool { flags.intersection([.syn, .ack, .rst]) == .syn }
@@ -137,6 +138,7 @@ extension PathModel {
             return drop(IPVSD_DROPPED_BAD_HEADER)
         }
         guard packet.l3 + packet.length <= packet.frame.count else { return drop(IPVSD_DROPPED_TRUNCATED) }
+        guard !packet.isMartian else { return drop(IPVSD_DROPPED_MARTIAN_SOURCE) }
         switch packet.protocolNumber {
         case 6, 17: return packet.isLaterFragment ? onLaterFragment(packet) : onTransport(&packet)
         case 1: return onICMP(&packet)
@@ -222,7 +224,7 @@ extension PathModel {
             }
         }
         if isLost, !packet.flags.contains(.rst) {
-            switch services[listener.service]?.desired.onServerLoss {
+            switch services[listener.service]?.desired.configured.onServerLoss {
             case .reset:
                 put(nil, at: place)
                 return reset(packet, IPVSD_ANSWERED_SERVER_LOST)
@@ -277,7 +279,7 @@ extension PathModel {
         guard let id = rederive(listener.service, packet.client, packet.clientPort) else { return .noServer }
         count(IPVSD_EVENT_REDERIVED)
         if packet.carriesData || !isFlooded {
-            let state = State.none.next(packet.flags, carriesData: packet.carriesData)
+            let state = State.none.next(packet.flags, carriesData: false)
             _ = record(flow, over: nil, id, state)
         }
         return .server(id)

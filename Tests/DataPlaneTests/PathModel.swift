@@ -34,7 +34,11 @@ struct PathModel {
 
         /// Every director makes the same choice for a client.
         var isHashBased: Bool {
-            desired.scheduler == .mh || (desired.scheduler == .sh && desired.servers.contains { $0.weight > 0 })
+            switch desired.configured.scheduler {
+            case .mh: true
+            case .sh: desired.servers.contains { $0.weight > 0 }
+            default: false
+            }
         }
     }
 
@@ -43,6 +47,7 @@ struct PathModel {
         var number: UInt8
         var isDown = false
         var isRemoved = false
+        var movesPersistent = false
         /// SYNs since a handshake completed, and the tick of that.
         var unanswered: UInt32 = 0
         var completed: UInt32 = 0
@@ -116,45 +121,43 @@ struct PathModel {
 
     /// A service as it is from now on; `isNew`: its row has no history.
     mutating func configure(_ desired: DesiredService, row: Int, isNew: Bool, ids: [UInt8: UInt32]) {
+        let (configured, servers) = (desired.configured, desired.servers)
+        let size = configured.maglevSize ?? MaglevTable.size(forServers: servers.count)
         var service =
-            isNew
-            ? nil : services[row]
-        if service == nil {
-            service = Service(
+            (isNew ? nil : services[row])
+            ?? Service(
                 desired: desired,
                 scheduler: SchedulerModel(
-                    desired.scheduler, desired.flags, vip: desired.address.vip,
-                    maglevSize: desired.maglevSize ?? MaglevTable.size(forServers: desired.servers.count)))
-        }
-        guard var service else { return }
+                    configured.scheduler, configured.flags, vip: configured.address.vip, maglevSize: size))
         service.desired = desired
         service.ids = ids
-        let numbers = desired.servers.map { UInt8(truncatingIfNeeded: $0.address.value) }
+        let numbers = servers.map { UInt8(truncatingIfNeeded: $0.address.value) }
         service.scheduler.configure(
-            zip(desired.servers, numbers).map { server, number in
+            zip(servers, numbers).map { server, number in
                 SchedulerModel.Server(
-                    number: number, weight: server.configuredWeight, isDown: server.isDown,
-                    thresholds: server.thresholds)
+                    number: number, weight: server.configured.weight, isDown: server.effective == .down,
+                    thresholds: server.configured.thresholds)
             })
-        let ignoresWeight = desired.scheduler == .rr || desired.scheduler == .lc
+        let ignoresWeight = configured.scheduler == .rr || configured.scheduler == .lc
         service.maglev = MaglevTable.build(
-            members: desired.servers.map {
+            members: servers.map {
                 (key: UInt64($0.address.value), weight: ignoresWeight ? min(Int($0.weight), 1) : Int($0.weight))
-            }, size: desired.maglevSize ?? MaglevTable.size(forServers: desired.servers.count)
+            }, size: size
         ).map { numbers[Int($0)] }
-        let present = desired.servers.indices.filter { !desired.servers[$0].isDown }
-        service.sourceHash = SourceHash.buckets(weights: present.map { Int(desired.servers[$0].weight) }).map {
+        let present = servers.indices.filter { servers[$0].effective != .down }
+        service.sourceHash = SourceHash.buckets(weights: present.map { Int(servers[$0].weight) }).map {
             $0.map { numbers[present[$0]] }
         }
         services[row] = service
-        for (server, number) in zip(desired.servers, numbers) {
+        for (server, number) in zip(servers, numbers) {
             guard let id = ids[number] else { continue }
-            var row = servers[id] ?? Server(service: row, number: number)
-            row.isDown = server.isDown
+            var row = self.servers[id] ?? Server(service: row, number: number)
+            row.isDown = server.effective == .down
             row.isRemoved = false
-            servers[id] = row
+            row.movesPersistent = server.movesPersistent
+            self.servers[id] = row
         }
-        for (id, server) in servers where server.service == row && ids[server.number] != id { remove(id) }
+        for (id, server) in self.servers where server.service == row && ids[server.number] != id { remove(id) }
     }
 
     /// No longer configured; its connections go on.

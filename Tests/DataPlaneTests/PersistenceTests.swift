@@ -18,18 +18,23 @@ struct PersistenceTests {
     private static let names = ServiceAddress(vip: Standard.empty, port: 53, transport: .udp)
 
     private static func configuration(
-        down: Set<UInt8> = [], weights: [UInt16] = [1, 1, 1], persistence: Persistence? = Persistence(timeout: 60)
+        down: Set<UInt8> = [], weights: [UInt16] = [1, 1, 1], moving: UInt8? = nil, scheduler: Scheduler = .rr,
+        persistence: Persistence? = Persistence(timeout: 60)
     ) -> Configuration {
         let servers = (1...3 as ClosedRange<UInt8>).map {
-            Standard.desired($0, weight: weights[Int($0) - 1], isDown: down.contains($0))
+            Standard.realServer($0, weight: weights[Int($0) - 1])
         }
         return Configuration(
             services: [
-                DesiredService(
-                    address: web, scheduler: .rr, persistence: persistence, otherAddresses: [secure, elsewhere],
+                VirtualService(
+                    address: web, scheduler: scheduler, persistence: persistence, otherAddresses: [secure, elsewhere],
                     servers: servers),
-                DesiredService(address: names, scheduler: .rr, isOnePacket: true, servers: servers),
-            ],
+                VirtualService(address: names, scheduler: .rr, isOnePacket: true, servers: servers),
+            ].map {
+                var desired = DesiredService($0, effective: Standard.down(down))
+                if let moving { desired.movesPersistent = [Standard.server(moving)] }
+                return desired
+            },
             paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) })
     }
 
@@ -130,13 +135,58 @@ struct PersistenceTests {
         #expect(try server(flow("192.0.2.1", 1003)) == second)
     }
 
+    /// As IPVS with expire_quiescent_template=1: new connections go elsewhere, and what there is goes on.
+    @Test func theClientsOfADrainedServerMayMove() throws {
+        let connection = flow("192.0.2.1", 1000)
+        let first = try server(connection)
+        let number = UInt8(truncatingIfNeeded: first.value)
+        try lab.send(connection.packet([.ack]))
+        var weights: [UInt16] = [1, 1, 1]
+        weights[Int(number) - 1] = 0
+        try lab.apply(Self.configuration(weights: weights))
+        #expect(try server(flow("192.0.2.1", 1001)) == first)
+        try lab.apply(Self.configuration(weights: weights, moving: number))
+        #expect(
+            try lab.plane.snapshot().services.allSatisfy { service in
+                service.servers.allSatisfy { $0.movesPersistent == ($0.address == first) }
+            })
+        #expect(try lab.send(connection.packet([.ack], payload: 1)) == first)
+        let second = try server(flow("192.0.2.1", 1002))
+        #expect(second != first)
+        // The same one on every listener, and for whoever has no template yet one of the same two.
+        for listener in [Self.web, Self.secure, Self.elsewhere] {
+            #expect(try server(flow("192.0.2.1", 1003, to: listener)) == second)
+            #expect(try server(flow("192.0.2.9", 1003, to: listener)) != first)
+        }
+        #expect(try lab.send(connection.packet([.ack], payload: 1)) == first)
+        #expect(try server(flow("192.0.2.1", 1004)) == second)
+        // Back in service: the client stays where it has gone.
+        try lab.apply(Self.configuration())
+        #expect(try server(flow("192.0.2.1", 1005)) == second)
+        #expect(lab.loads() == lab.recount())
+    }
+
+    /// Where a connection has no entry, its packets cannot be told from a new one's but by their flags.
+    @Test func aConnectionWithoutEntryDoesNotMove() throws {
+        try lab.apply(Self.configuration(scheduler: .mh))
+        let connection = flow("192.0.2.1", 1000)
+        let first = try server(connection)
+        let number = UInt8(truncatingIfNeeded: first.value)
+        lab.forgetFlows()
+        var weights: [UInt16] = [1, 1, 1]
+        weights[Int(number) - 1] = 0
+        try lab.apply(Self.configuration(weights: weights, moving: number, scheduler: .mh))
+        #expect(try lab.send(connection.packet([.ack], payload: 1)) == first)
+        #expect(try server(flow("192.0.2.1", 1001)) != first)
+    }
+
     /// Its row is free, or another service's: the client's template names nobody any more.
     @Test func aServerThatIsGoneLosesItsClients() throws {
         let first = try server(flow("192.0.2.1", 1000))
         let gone = try lab.serverID(Self.web, first)
         lab.forgetFlows()
         var configuration = Self.configuration()
-        configuration.services[0].servers.removeAll { $0.address == first }
+        configuration.services[0].configured.servers.removeAll { $0.address == first }
         try lab.apply(configuration)
         for _ in 0..<4 { try lab.plane.sweep() }
         #expect(!lab.plane.serverIDs.all.contains { $0.id == Int(gone) })
@@ -150,20 +200,28 @@ struct PersistenceTests {
         #expect(servers.prefix(3) == servers.suffix(3) && Set(servers).count == 3)
         #expect(lab.recount().isEmpty && lab.loads().isEmpty)
         let service = try #require(try lab.plane.snapshot().services.first { $0.address == Self.names })
-        #expect(service.isOnePacket)
+        #expect(service.configured.isOnePacket)
         #expect(service.servers.allSatisfy { $0.connections >= 2 })
         try lab.expectBalance()
     }
 
     /// What a daemon that adopts the tables has to know of a service is in them.
     @Test func theTablesTellWhatAServiceIs() throws {
-        try lab.apply(Self.configuration(persistence: Persistence(timeout: 300, prefixLength: 20)))
-        let service = try #require(
+        var configuration = Self.configuration(
+            down: [2], weights: [4, 1, 7], persistence: Persistence(timeout: 300, prefixLength: 20))
+        configuration.services[0].configured.onServerLoss = .rehash
+        configuration.services[0].configured.scheduler = .sh
+        configuration.services[0].configured.flags = [.shPort]
+        configuration.services[0].configured.maglevSize = 1021
+        configuration.services[0].configured.servers[2].thresholds = ConnectionThresholds(upper: 100, lower: 50)
+        let desired = configuration.services[0]
+        try lab.apply(configuration)
+        var service = try #require(
             try lab.plane.snapshot().services.first { $0.listeners.contains(Self.web) })
-        #expect(service.listeners == [Self.web, Self.secure, Self.elsewhere])
-        #expect(service.persistence == Persistence(timeout: 300, prefixLength: 20))
-        let again = DesiredService(service)
-        #expect(again.persistence == service.persistence && again.listeners == service.listeners)
+        // Rows may have been taken before.
+        service.configured.servers.sort { $0.address < $1.address }
+        #expect(service.configured == desired.configured)
+        #expect(DesiredService(service).servers == desired.servers)
     }
 
     /// A listener that moves to another service takes its connections along.
@@ -172,9 +230,10 @@ struct PersistenceTests {
         let first = try server(connection)
         let old = Self.configuration()
         var services = old.services
-        services[0].otherAddresses = [Self.elsewhere]
+        services[0].configured.otherAddresses = [Self.elsewhere]
         services.append(
-            DesiredService(address: Self.secure, scheduler: .rr, servers: services[0].servers))
+            DesiredService(
+                VirtualService(address: Self.secure, scheduler: .rr, servers: services[0].configured.servers)))
         try lab.apply(Configuration(services: services, paths: old.paths))
         #expect(try lab.send(connection.packet([.ack])) == first)
         #expect(try lab.plane.snapshot().services.count == 3)

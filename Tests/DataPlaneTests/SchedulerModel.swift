@@ -153,7 +153,7 @@ struct SchedulerModel {
         case .twos:
             guard !ring.isEmpty else { return nil }
             cursor += 1
-            return LeastConnections.twoChoices(loads, ring: ring, draw: FlowHash.mix(cursor))
+            return LeastConnections.twoChoices(loads, ring: ring, draw: PacketHash.mix(cursor))
         case .sh:
             let bucket = SourceHash.bucket(client: client, port: flags.contains(.shPort) ? port : 0)
             return SourceHash.server(ofBucket: bucket, in: buckets, fallback: flags.contains(.shFallback)) {

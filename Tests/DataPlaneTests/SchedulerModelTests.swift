@@ -143,12 +143,12 @@ struct SchedulerModelTests {
         model.configure(servers)
         try lab.plane.apply([
             DesiredService(
-                address: service, scheduler: model.scheduler, flags: model.flags, maglevSize: model.maglevSize,
-                servers: servers.map {
-                    DesiredService.Server(
-                        address: Standard.server($0.number), configuredWeight: $0.weight, isDown: $0.isDown,
-                        thresholds: $0.thresholds)
-                })
+                VirtualService(
+                    address: service, scheduler: model.scheduler, flags: model.flags, maglevSize: model.maglevSize,
+                    servers: servers.map {
+                        RealServer(
+                            address: Standard.server($0.number), weight: $0.weight, thresholds: $0.thresholds)
+                    }), effective: Standard.down(Set(servers.filter(\.isDown).map(\.number))))
         ])
         for server in servers {
             try lab.plane.setPath(Standard.path(server.number), to: Standard.server(server.number))

@@ -29,8 +29,9 @@ struct SchedulerTests {
             Configuration(
                 services: [
                     DesiredService(
-                        address: service, scheduler: scheduler,
-                        servers: numbers.map { Standard.desired($0, weight: weights[$0] ?? 0) })
+                        VirtualService(
+                            address: service, scheduler: scheduler,
+                            servers: numbers.map { Standard.realServer($0, weight: weights[$0] ?? 0) }))
                 ], paths: numbers.map { Standard.path($0) }))
     }
 
@@ -187,8 +188,8 @@ struct SchedulerTests {
             Configuration(
                 services: [
                     DesiredService(
-                        address: service, scheduler: .lc,
-                        servers: addresses.map { .init(address: $0, configuredWeight: 1, isDown: false) })
+                        VirtualService(
+                            address: service, scheduler: .lc, servers: addresses.map { RealServer(address: $0) }))
                 ], paths: addresses.map { address in Standard.path(1) { $0.destination = address } }))
         for turn in 0..<(count + 3) {
             try #require(try lab.send(flow(turn).packet([.syn])) == addresses[turn % count], "turn \(turn)")
@@ -201,13 +202,16 @@ struct SchedulerTests {
         var random = SplitMix(seed: 11)
         let addresses = (0..<1000).map { IPv4Address(0x0A01_0000 + UInt32($0)) }
         let servers = addresses.map {
-            DesiredService.Server(
-                address: $0, configuredWeight: UInt16.random(in: 0...100, using: &random), isDown: false,
+            RealServer(
+                address: $0, weight: UInt16.random(in: 0...100, using: &random),
                 thresholds: Bool.random(using: &random) ? ConnectionThresholds(upper: 60) : nil)
         }
         try lab.apply(
             Configuration(
-                services: [DesiredService(address: service, scheduler: scheduler, maglevSize: 1009, servers: servers)],
+                services: [
+                    DesiredService(
+                        VirtualService(address: service, scheduler: scheduler, maglevSize: 1009, servers: servers))
+                ],
                 paths: addresses.map { address in Standard.path(1) { $0.destination = address } }))
         let ids = try addresses.map { Int(try lab.serverID(service, $0)) }
         for turn in 0..<50 {
@@ -216,7 +220,7 @@ struct SchedulerTests {
                 load.active = UInt32.random(in: 1...80, using: &random)
                 load.inactive = UInt32.random(in: 0...80, using: &random)
                 lab.plane.maps.loads[ids[index]] = load
-                let (weight, connections) = (servers[index].configuredWeight, load.active + load.inactive)
+                let (weight, connections) = (servers[index].weight, load.active + load.inactive)
                 // One that was chosen before has the flag of that time, unless it was below since.
                 lab.plane.maps.servers[ids[index]].overloaded = 0
                 return LeastConnections.Load(
@@ -241,8 +245,9 @@ struct SchedulerTests {
             Configuration(
                 services: [
                     DesiredService(
-                        address: service, scheduler: .sh, flags: flags,
-                        servers: weights.enumerated().map { Standard.desired(UInt8($0 + 1), weight: $1) })
+                        VirtualService(
+                            address: service, scheduler: .sh, flags: flags,
+                            servers: weights.enumerated().map { Standard.realServer(UInt8($0 + 1), weight: $1) }))
                 ], paths: weights.indices.map { Standard.path(UInt8($0 + 1)) }))
         let buckets = SourceHash.buckets(weights: weights.map(Int.init))
         for index in 0..<2000 {
@@ -352,7 +357,7 @@ struct SchedulerTests {
         let homes = try (0..<30).map { try number(try lab.send(flow($0).packet([.syn]))) }
         for scheduler in Scheduler.allCases {
             try apply(scheduler, [1: 1, 2: 1, 3: 1])
-            #expect(try lab.plane.snapshot().services.map(\.scheduler) == [scheduler])
+            #expect(try lab.plane.snapshot().services.map(\.configured.scheduler) == [scheduler])
             for (index, home) in homes.enumerated() {
                 #expect(try number(try lab.send(flow(index).packet([.ack]))) == home)
             }

@@ -31,15 +31,12 @@ struct SlowStartTests {
         _ scheduler: Scheduler, weights: [UInt16] = [2, 2, 2], tenths: Int = 10, standby: Set<UInt8> = [],
         flags: Set<SchedulerFlag> = [], persistence: Persistence? = nil
     ) throws {
-        let servers = (1...3 as ClosedRange<UInt8>).map { number in
-            var server = Standard.desired(number, weight: weights[Int(number) - 1])
-            server.isStandby = standby.contains(number)
-            if number == 3 { server.tenths = tenths }
-            return server
-        }
+        let servers = (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0, weight: weights[Int($0) - 1]) }
         var desired = DesiredService(
-            address: service, scheduler: scheduler, flags: flags, persistence: persistence, servers: servers)
-        desired.startsSlowly = true
+            VirtualService(
+                address: service, scheduler: scheduler, flags: flags, persistence: persistence, servers: servers),
+            effective: [Standard.server(3): .listed(weight: weights[2], tenths: tenths)], startsSlowly: true)
+        for number in standby { desired.effective[Standard.server(number)] = .standby }
         try lab.apply(Configuration(services: [desired], paths: (1...3).map { Standard.path($0) }))
     }
 

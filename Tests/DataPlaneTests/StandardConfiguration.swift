@@ -66,40 +66,48 @@ enum Standard {
 
     static func server(_ number: UInt8) -> IPv4Address { address("10.0.0.\(number)") }
 
-    static func desired(_ number: UInt8, weight: UInt16 = 1, isDown: Bool = false) -> DesiredService.Server {
-        DesiredService.Server(address: server(number), configuredWeight: weight, isDown: isDown)
+    static func realServer(_ number: UInt8, weight: UInt16 = 1) -> RealServer {
+        RealServer(address: server(number), weight: weight)
+    }
+
+    static func down(_ numbers: Set<UInt8>) -> [IPv4Address: EffectiveWeight] {
+        Dictionary(uniqueKeysWithValues: numbers.map { (server($0), .down) })
     }
 
     private static func http(
-        _ vip: IPv4Address, _ servers: [DesiredService.Server], by scheduler: Scheduler = .rr
+        _ vip: IPv4Address, _ servers: [RealServer], by scheduler: Scheduler = .rr, down numbers: Set<UInt8> = []
     ) -> DesiredService {
         DesiredService(
-            address: ServiceAddress(vip: vip, port: 80, transport: .tcp), scheduler: scheduler, servers: servers)
+            VirtualService(
+                address: ServiceAddress(vip: vip, port: 80, transport: .tcp), scheduler: scheduler, servers: servers),
+            effective: down(numbers))
     }
 
-    private static func anyPort(_ vip: IPv4Address, _ servers: [DesiredService.Server]) -> DesiredService {
-        DesiredService(address: ServiceAddress(vip: vip), scheduler: .rr, servers: servers)
+    private static func anyPort(_ vip: IPv4Address, _ servers: [RealServer]) -> DesiredService {
+        DesiredService(VirtualService(address: ServiceAddress(vip: vip), scheduler: .rr, servers: servers))
     }
 
     static let configuration = Configuration(
         services: [
-            http(main, [desired(1)]),
+            http(main, [realServer(1)]),
             DesiredService(
-                address: ServiceAddress(vip: main, port: 80, transport: .udp), scheduler: .rr, servers: [desired(2)]),
-            anyPort(main, [desired(3)]),
-            http(strict, [desired(1)]),
+                VirtualService(
+                    address: ServiceAddress(vip: main, port: 80, transport: .udp), scheduler: .rr,
+                    servers: [realServer(2)])),
+            anyPort(main, [realServer(3)]),
+            http(strict, [realServer(1)]),
             anyPort(empty, []),
-            http(quiesced, [desired(1, weight: 0), desired(2, weight: 0)], by: .wrr),
-            anyPort(unresolved, [desired(5)]),
-            http(unrouted, [desired(6)]),
-            anyPort(transmitting, [desired(7)]),
-            anyPort(narrow, [desired(8)]),
-            http(hashed, [desired(9)], by: .mh),
-            anyPort(tagged, [desired(10)]),
-            anyPort(doublyTagged, [desired(11)]),
-            anyPort(taggedTransmitting, [desired(12)]),
-            anyPort(local, [desired(13)]),
-            http(down, [desired(1, isDown: true)], by: .wlc),
+            http(quiesced, [realServer(1, weight: 0), realServer(2, weight: 0)], by: .wrr),
+            anyPort(unresolved, [realServer(5)]),
+            http(unrouted, [realServer(6)]),
+            anyPort(transmitting, [realServer(7)]),
+            anyPort(narrow, [realServer(8)]),
+            http(hashed, [realServer(9)], by: .mh),
+            anyPort(tagged, [realServer(10)]),
+            anyPort(doublyTagged, [realServer(11)]),
+            anyPort(taggedTransmitting, [realServer(12)]),
+            anyPort(local, [realServer(13)]),
+            http(down, [realServer(1)], by: .wlc, down: [1]),
         ],
         paths: [
             web, datagrams, anyPort, path(5) { $0.nextHopMAC = nil }, viaTransmit, viaNarrow, byHash, viaTag,

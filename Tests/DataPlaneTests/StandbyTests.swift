@@ -5,21 +5,29 @@ import Testing
 
 /// What rows tell of the sorry server of the daemon that wrote them.
 struct StandbyTests {
-    private enum Row { case listed, down, standby, removed }
+    private enum Row {
+        case listed, down, standby, removed
+
+        var effective: EffectiveWeight {
+            switch self {
+            case .listed: .listed(weight: 1)
+            case .down: .down
+            case .standby, .removed: .standby
+            }
+        }
+    }
 
     /// The last row is the one that is asked of.
     private func spared(_ rows: Row...) -> Bool {
         let servers = rows.enumerated().map { index, row in
             DataPlaneSnapshot.Server(
-                id: UInt32(index), address: IPv4Address(0x0A00_000B + UInt32(index)), configuredWeight: 1,
-                weight: row == .listed ? 1 : 0, isDown: row == .down, isRemoved: row == .removed,
-                isStandby: row == .standby, isOverloaded: false, active: 0, inactive: 0, connections: 0, packets: 0,
-                bytes: 0, hasNextHop: true, isLocal: false)
+                id: UInt32(index), configured: RealServer(address: IPv4Address(0x0A00_000B + UInt32(index))),
+                effective: row.effective, isRemoved: row == .removed, isOverloaded: false, active: 0, inactive: 0,
+                connections: 0, packets: 0, bytes: 0, hasNextHop: true, isLocal: false)
         }
         let service = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 80, transport: .tcp)
         return DataPlaneSnapshot.Service(
-            index: 0, address: service, listeners: [service], scheduler: .rr, flags: [], onServerLoss: .keep,
-            isOnePacket: false, maglevSize: 0, servers: servers
+            index: 0, configured: VirtualService(address: service, scheduler: .rr, servers: []), servers: servers
         ).spared(IPv4Address(0x0A00_000B + UInt32(rows.count - 1)))
     }
 

@@ -22,13 +22,18 @@ struct TraitTests {
         #expect(try lab.run(frame, ingress: 1).verdict != Verdict.transmit.rawValue)
     }
 
-    @Test func framesOfOtherHostsOnABridge() throws {
-        let lab = try Lab(Standard.configuration, traits: PacketTraits(isBridged: true))
+    @Test func framesOfOtherHosts() throws {
+        let lab = try Lab(Standard.configuration)
         let macs = (1...8 as ClosedRange<UInt8>).map { mac($0, 9) }
         lab.plane.setOwnMACs(macs)
         for destination in macs {
             let packet = PacketBuilder.ethernet(to: destination).fromClient(to: Standard.main).tcp([.syn])
             #expect(try lab.run(packet).verdict == .redirect)
+            // By the way of established connections, too.
+            let flow = FlowKey(client: Standard.client, clientPort: 5000, vip: Standard.main, port: 80)
+            for flags in [[.syn], [.ack], [.ack]] as [PacketBuilder.TCPFlags] {
+                #expect(try lab.run(flow.packet(flags, to: destination)).verdict == .redirect)
+            }
         }
         let others =
             [mac(9, 9), mac(1, 8), broadcast, .zero] + macs.map { MACAddress([3] + $0.bytes.dropFirst()) ?? .zero }

@@ -92,6 +92,24 @@ struct EventTests {
         }
     }
 
+    /// Every millisecond of two seconds, around the turn of one: as it was, in JSON and to scripts, and back.
+    @Test func timesAreWrittenAsTheyAre() throws {
+        for milliseconds in 0..<2000 {
+            let time = Date(timeIntervalSince1970: Double(1_700_000_000_000 + milliseconds) / 1000)
+            var event = Self.event()
+            event.time = time
+            event.since = time
+            let fraction = "\(1000 + milliseconds % 1000)".dropFirst()
+            let text = "2023-11-14T22:13:\(20 + milliseconds / 1000).\(fraction)Z"
+            let told = event.environment
+            #expect(told["IPVSD_TIME"] == text && told["IPVSD_SINCE"] == text)
+            let line = try event.json()
+            #expect(String(decoding: line, as: UTF8.self).contains("\"since\":\"\(text)\""))
+            let again = try JSONDecoder().decode(DirectorEvent.self, from: Data(line))
+            #expect(try again == event && again.json() == line, "\(text)")
+        }
+    }
+
     @Test func scriptsAreTold() {
         let told = Self.event().environment
         #expect(told["IPVSD_EVENT"] == "server-down")

@@ -53,6 +53,28 @@ struct OverridesTests {
         #expect(overrides.drains.map(\.server) == [Self.two])
     }
 
+    @Test func persistentClientsMayBeToldToMoveLater() {
+        var overrides = Overrides()
+        _ = overrides.drain(Self.one, service: nil, since: Self.now)
+        #expect(!overrides.movesPersistent(Self.one, in: Self.web))
+        // In one service, beside the drain of all.
+        #expect(
+            overrides.drain(Self.one, service: Self.web.address, since: Self.now + 9, movesPersistent: true) == true)
+        #expect(
+            overrides.movesPersistent(Self.one, in: Self.web) && !overrides.movesPersistent(Self.one, in: Self.mail))
+        #expect(overrides.drain(Self.one, service: nil, since: Self.now + 9, movesPersistent: true) == true)
+        #expect(
+            overrides.movesPersistent(Self.one, in: Self.mail) && !overrides.movesPersistent(Self.two, in: Self.mail))
+        #expect(overrides.drain(of: Self.one, in: Self.mail)?.since == Self.now)
+        // They do not go back, before the drain ends.
+        for moves in [false, true] {
+            #expect(overrides.drain(Self.one, service: nil, since: Self.now, movesPersistent: moves) == false)
+        }
+        #expect(overrides.movesPersistent(Self.one, in: Self.mail))
+        _ = overrides.undrain(Self.one, service: nil)
+        #expect(!overrides.movesPersistent(Self.one, in: Self.web))
+    }
+
     // MARK: The file
 
     private static func inDirectory(_ body: (OverridesFile) throws -> Void) throws {
@@ -73,13 +95,13 @@ struct OverridesTests {
 
     @Test func whatIsWrittenIsRead() throws {
         try Self.inDirectory { file in
-            #expect(file.read().overrides.isEmpty && file.read().problem == nil, "no file is no override")
+            #expect(try file.read().isEmpty, "no file is no override")
             var overrides = Overrides()
             _ = overrides.drain(Self.one, service: nil, since: Self.now + 0.7)
             _ = overrides.drain(Self.two, service: Self.mail.address, since: Self.now)
             try file.write(overrides)
-            #expect(file.read().overrides == overrides)
-            #expect(file.read().problem == nil)
+            #expect(try file.read() == overrides)
+            #expect(file.takeOver() == (overrides, nil))
             try file.write(Overrides())
             #expect(access(file.path, F_OK) != 0, "nothing is kept of nothing")
             try file.write(Overrides())
@@ -103,13 +125,15 @@ struct OverridesTests {
                     return overrides
                 }())
             try Self.write(text, to: file.path)
-            let (overrides, problem) = file.read()
+            #expect(throws: OverridesFile.Damage.self) { try file.read() }
+            #expect(access(file.path, F_OK) == 0, "who only reads leaves it")
+            let (overrides, problem) = file.takeOver()
             #expect(overrides.isEmpty)
             let said = try #require(problem)
             #expect(said.contains(try Regex(reason).ignoresCase()), "\(said)")
             #expect(said.contains("kept as \(file.path).damaged"))
             #expect(access(file.path, F_OK) != 0 && access(file.path + ".damaged", F_OK) == 0)
-            #expect(file.read().problem == nil, "once it is aside there is nothing to complain about")
+            #expect(file.takeOver().problem == nil, "once it is aside there is nothing to complain about")
         }
     }
 
@@ -124,7 +148,7 @@ struct OverridesTests {
             var other = overrides
             _ = other.drain(Self.two, service: nil, since: Self.now)
             #expect(throws: (any Error).self) { try file.write(other) }
-            #expect(file.read().overrides == overrides)
+            #expect(try file.read() == overrides)
         }
     }
 }

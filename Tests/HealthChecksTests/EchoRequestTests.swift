@@ -10,7 +10,8 @@ struct EchoRequestTests {
 
     @Test(arguments: [0, 1, 0x1234, 0x7FFF, 0xF7FD, 0xF7FE, 0xF7FF, 0xFFFF] as [UInt16])
     func request(identifier: UInt16) {
-        let bytes = EchoRequest(identifier: identifier, destination: destination).bytes
+        let bytes = EchoRequest(identifier: identifier, destination: destination)
+            .bytes(sequence: 1, size: 28)
         let words = stride(from: 0, to: bytes.count, by: 2).map { UInt32(bytes[$0]) << 8 | UInt32(bytes[$0 + 1]) }
         #expect(words.count == 4)
         #expect(words[0] == 0x0800 && words[2] == UInt32(identifier) && words[3] == 1)
@@ -38,20 +39,22 @@ struct EchoRequestTests {
 
     @Test func replies() {
         let echo = EchoRequest(identifier: 0xABCD, destination: destination)
-        #expect(echo.isAnswered(by: packet(from: destination, identifier: 0xABCD)))
-        #expect(echo.isAnswered(by: packet(from: destination, words: 15, identifier: 0xABCD)))
-        #expect(echo.isAnswered(by: packet(from: destination, identifier: 0xABCD, prefix: 3)))
-        #expect(!echo.isAnswered(by: packet(from: destination, identifier: 0xABCC)))
-        #expect(!echo.isAnswered(by: packet(from: destination, type: 8, identifier: 0xABCD)))
-        #expect(!echo.isAnswered(by: packet(from: destination, type: 3, identifier: 0xABCD)))
-        #expect(!echo.isAnswered(by: packet(from: IPv4Address(destination.value + 1), identifier: 0xABCD)))
+        #expect(echo.isAnswered(by: packet(from: destination, identifier: 0xABCD), sequence: 1))
+        #expect(echo.isAnswered(by: packet(from: destination, words: 15, identifier: 0xABCD), sequence: 1))
+        #expect(echo.isAnswered(by: packet(from: destination, identifier: 0xABCD, prefix: 3), sequence: 1))
+        #expect(!echo.isAnswered(by: packet(from: destination, identifier: 0xABCC), sequence: 1))
+        #expect(!echo.isAnswered(by: packet(from: destination, identifier: 0xABCD), sequence: 2))
+        #expect(!echo.isAnswered(by: packet(from: destination, type: 8, identifier: 0xABCD), sequence: 1))
+        #expect(!echo.isAnswered(by: packet(from: destination, type: 3, identifier: 0xABCD), sequence: 1))
+        #expect(!echo.isAnswered(by: packet(from: IPv4Address(destination.value + 1), identifier: 0xABCD), sequence: 1))
     }
 
     @Test func truncatedReplies() {
         let echo = EchoRequest(identifier: 0xABCD, destination: destination)
         let whole = packet(from: destination, words: 6, identifier: 0xABCD)
         for length in 0..<30 {
-            #expect(!echo.isAnswered(by: whole.getSlice(at: 0, length: length) ?? ByteBuffer()), "\(length)")
+            let part = whole.getSlice(at: 0, length: length) ?? ByteBuffer()
+            #expect(!echo.isAnswered(by: part, sequence: 1), "\(length)")
         }
     }
 }

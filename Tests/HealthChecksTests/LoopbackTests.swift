@@ -15,7 +15,7 @@ struct LoopbackTests {
     private let checker = Checker(group: MultiThreadedEventLoopGroup.singleton)
 
     /// Long: a loaded machine is no failure.
-    private func run(_ check: Check, by way: Prober.Way = .direct(Loopback.address)) async -> CheckVerdict {
+    private func run(_ check: Check, by way: Check.Way = .direct(Loopback.address)) async -> CheckVerdict {
         await checker.run(check, by: way, deadline: .seconds(30))
     }
 
@@ -38,7 +38,7 @@ struct LoopbackTests {
 
     @Test func refused() async throws {
         let port: UInt16 = 9
-        let closed = Prober.Way.direct(Loopback.closed)
+        let closed = Check.Way.direct(Loopback.closed)
         for check in [
             Check.tcp(TCPCheck(port: port)), .tls(TLSCheck(port: port)), .http(HTTPCheck(port: port)),
             .http(HTTPCheck(port: port, version: .http2)), .grpc(GRPCHealthCheck(port: port)),
@@ -295,7 +295,7 @@ struct LoopbackTests {
     }
 
     @Test func scripts() async throws {
-        func verdict(_ script: String, _ arguments: String..., by way: Prober.Way = .direct(Loopback.address))
+        func verdict(_ script: String, _ arguments: String..., by way: Check.Way = .direct(Loopback.address))
             async throws
             -> CheckVerdict
         {
@@ -393,30 +393,37 @@ struct LoopbackTests {
 
     /// Both ways at once; the tunnel's is a blackhole here.
     @Test func bothWays() async throws {
-        let prober = Prober(group: MultiThreadedEventLoopGroup.singleton)
-        let dead = await prober.ask(
-            .tcp(TCPCheck(port: 9)), via: .both, by: Loopback.blackhole, server: Loopback.closed, timeout: .seconds(2))
-        guard case .failed(let failure) = dead else {
-            Issue.record("\(dead)")
-            return
+        func verdict(
+            _ check: Check, by way: Check.Way, beside server: IPv4Address, timeout: Duration
+        ) async -> CheckVerdict {
+            let question = Checker.Question(id: 0, check: check, way: way, beside: server, timeout: timeout)
+            return await checker.ask(question).verdict
         }
-        #expect(failure.brokenHalf == .service)
-        try await LoopbackServer.stream(Part()) { port in
-            let check = Check.tcp(TCPCheck(port: port))
-            let verdict = await prober.ask(
-                check, via: .both, by: Loopback.blackhole, server: Loopback.address, timeout: .seconds(2))
-            guard case .failed(let failure) = verdict else {
-                Issue.record("\(verdict)")
-                return
-            }
-            #expect(failure.brokenHalf == .decapsulation)
+        // By the loop, and by NIO.
+        for check in [{ Check.tcp(TCPCheck(port: $0)) }, { .http(HTTPCheck(port: $0)) }] as [(UInt16) -> Check] {
+            let dead = await verdict(check(9), by: Loopback.blackhole, beside: Loopback.closed, timeout: .seconds(2))
             #expect(
-                failure.reason == "connect: timed out after 2 s: service answers, decapsulation dead "
-                    + "(tunl0, its VIP or rp_filter on 127.0.0.1)")
-            let way = Loopback.way(to: Loopback.address, mark: 1)
-            let through = await prober.ask(
-                check, via: .both, by: way, server: Loopback.address, timeout: .seconds(30))
-            #expect(through.isPassed)
+                reason(dead) == "connect: timed out after 2 s; 127.0.0.3 itself: connect: Connection refused: "
+                    + "the host is up, the tunnel or the service is not")
+            let response = Part.replies("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            try await LoopbackServer.stream(response) { port in
+                let half = await verdict(
+                    check(port), by: Loopback.blackhole, beside: Loopback.address, timeout: .seconds(2))
+                #expect(
+                    reason(half) == "connect: timed out after 2 s: service answers, decapsulation dead "
+                        + "(tunl0, its VIP or rp_filter on 127.0.0.1)")
+                let way = Loopback.way(to: Loopback.address, mark: 1)
+                let through = await verdict(check(port), by: way, beside: Loopback.address, timeout: .seconds(30))
+                #expect(through.isPassed)
+                // Without a tunnel there is one way only.
+                let one = await verdict(
+                    check(port), by: .direct(Loopback.address), beside: Loopback.closed, timeout: .seconds(30))
+                guard case .passed(let pass) = one else {
+                    Issue.record("\(one)")
+                    return
+                }
+                #expect(pass.note == nil)
+            }
         }
     }
 }

@@ -131,7 +131,7 @@ struct PathMTUTests {
             let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
             let checker = Checker(group: group)
             // The tunnel's kind of socket: bound to a device and marked.
-            let way = Prober.Way.tunnel(
+            let way = Check.Way.tunnel(
                 vip: IPv4Address(0x0A09_0103), mark: 1, device: Int32(if_nametoindex("veth0")),
                 source: IPv4Address(0x0A09_0001))
             func run(_ size: Int) async throws -> CheckVerdict {

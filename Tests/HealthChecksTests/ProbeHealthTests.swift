@@ -59,7 +59,7 @@ struct ProbeHealthTests {
 
     @Test func remembersWhatAnswered() {
         var health = ProbeHealth()
-        health.record(.failure("refused", hostAnswered: true), rise: 1, fall: 1)
+        health.record(.failure("refused"), rise: 1, fall: 1)
         #expect(!health.hasAnswered && health.failure == "refused" && !health.isSteadilyUp)
         health.record(.success, rise: 1, fall: 2)
         #expect(health.hasAnswered && health.failure == nil && health.isSteadilyUp)

@@ -14,17 +14,31 @@ struct ProbeLoopTests {
     /// All answers, in the order in which they came.
     static func ask(_ questions: [Question]) async -> [ProbeLoop.Answer] {
         let (stream, continuation) = AsyncStream.makeStream(of: [ProbeLoop.Answer].self)
-        ProbeLoop.shared.ask(questions, answersTo: ProbeLoop.Inbox { continuation.yield($0) })
+        ProbeLoop.shared.ask(questions, answersTo: Collector(continuation: continuation))
+        return await collect(questions.count, from: stream)
+    }
+
+    static func collect(
+        _ count: Int, from stream: AsyncStream<[ProbeLoop.Answer]>
+    ) async -> [ProbeLoop.Answer] {
         var answers: [ProbeLoop.Answer] = []
         for await some in stream {
             answers += some
-            if answers.count >= questions.count { break }
+            if answers.count >= count { break }
         }
         return answers
     }
 
+    final class Collector: ProbeLoop.Inbox {
+        private let continuation: AsyncStream<[ProbeLoop.Answer]>.Continuation
+
+        init(continuation: AsyncStream<[ProbeLoop.Answer]>.Continuation) { self.continuation = continuation }
+
+        func deliver(_ answers: [ProbeLoop.Answer]) { continuation.yield(answers) }
+    }
+
     static func question(
-        _ id: UInt64, _ kind: Question.Kind, _ way: Prober.Way = .direct(Loopback.address),
+        _ id: UInt64, _ kind: Question.Kind, _ way: Check.Way = .direct(Loopback.address),
         timeout: Duration = .seconds(30)
     ) -> Question {
         Question(id: id, kind: kind, way: way, timeout: timeout)
@@ -57,36 +71,76 @@ struct ProbeLoopTests {
         }
     }
 
-    @Test func resultsSayWhatAnOperatorNeeds() async throws {
+    @Test func verdictsSayWhatAnOperatorNeeds() async throws {
         let answers = await Self.ask([
             Self.question(0, .tcp(port: 9), Loopback.blackhole, timeout: .milliseconds(50)),
             Self.question(1, .tcp(port: 9), .direct(Loopback.closed)),
+            Self.question(2, .ping, Loopback.blackhole, timeout: .milliseconds(50)),
         ]).sorted { $0.question.id < $1.question.id }
         #expect(
-            answers.map(\.result) == [
-                .failure("tcp:9 to 192.0.2.1 through the tunnel: no answer within 0.05 seconds"),
-                .failure("tcp:9 to 127.0.0.3: Connection refused", hostAnswered: true),
+            answers.map(\.verdict) == [
+                .failed(.init(stage: .connect, reason: "connect: timed out after 0.05 s")),
+                .failed(.init(stage: .connect, reason: "connect: Connection refused", hostAnswered: true)),
+                .failed(.init(stage: .answer, reason: "answer: timed out after 0.05 s")),
             ])
     }
 
-    /// The loop's verdicts are in the same words as those of the checks that go by NIO.
-    @Test func verdictsAreThoseOfTheOtherChecks() async throws {
-        let prober = Prober(group: MultiThreadedEventLoopGroup.singleton)
-        let checker = Checker(group: MultiThreadedEventLoopGroup.singleton)
-        try await LoopbackServer.stream(Part()) { port in
-            for (check, way) in [
-                (Check.tcp(TCPCheck(port: port)), Loopback.way(to: Loopback.address, mark: 1)),
-                (.tcp(TCPCheck(port: port)), .direct(Loopback.closed)), (.tcp(TCPCheck(port: 9)), Loopback.blackhole),
-                (.echo(EchoCheck()), .direct(Loopback.address)), (.echo(EchoCheck()), Loopback.blackhole),
-            ] {
-                let limit = Duration.milliseconds(way.destination == Loopback.blackhole.destination ? 150 : 30_000)
-                let other = await checker.run(check, by: way, deadline: limit)
-                let own = await prober.ask(check, via: .tunnel, by: way, server: Loopback.address, timeout: limit)
-                switch (own, other) {
-                case (.passed(let pass), .passed): #expect(pass.latency > .zero && pass.latency < limit)
-                default: #expect(own == other, "\(check) \(way)")
-                }
+    /// Those that are out and nothing else: neither another asker's, nor what has the same id and came later.
+    @Test func cancelledQuestionsEnd() async {
+        let (stream, continuation) = AsyncStream.makeStream(of: [ProbeLoop.Answer].self)
+        let (others, otherContinuation) = AsyncStream.makeStream(of: [ProbeLoop.Answer].self)
+        let (inbox, other) = (
+            Collector(continuation: continuation), Collector(continuation: otherContinuation)
+        )
+        let silent = (1...3).map {
+            Self.question($0, $0 == 3 ? .ping : .tcp(port: 9), Loopback.blackhole, timeout: .seconds(600))
+        }
+        ProbeLoop.shared.ask(silent, answersTo: inbox)
+        ProbeLoop.shared.ask(silent, answersTo: other)
+        ProbeLoop.shared.cancel([1, 3, 99], answersTo: inbox)
+        ProbeLoop.shared.ask([Self.question(3, .ping), Self.question(1, .ping)], answersTo: inbox)
+        var answers = await Self.collect(4, from: stream)
+        #expect(Set(answers.prefix(2).map(\.question.id)) == [1, 3])
+        #expect(answers.prefix(2).allSatisfy { $0.outcome == .cancelled })
+        #expect(Set(answers.suffix(2).map(\.question.id)) == [1, 3])
+        #expect(answers.suffix(2).allSatisfy { $0.outcome == .answered })
+        ProbeLoop.shared.cancel([1, 2, 3], answersTo: inbox)
+        answers = await Self.collect(1, from: stream)
+        #expect(answers.map(\.question.id) == [2] && answers.map(\.outcome) == [.cancelled])
+        ProbeLoop.shared.cancel([1, 2, 3], answersTo: other)
+        answers = await Self.collect(3, from: others)
+        #expect(Set(answers.map(\.question.id)) == [1, 2, 3] && answers.allSatisfy { $0.outcome == .cancelled })
+    }
+
+    /// Also those that wait for descriptors or ports, and nothing is left open.
+    @Test func cancelledQuestionsNeedNotGoOut() async {
+        await #expect(processExitsWith: .success) {
+            var limit = rlimit(rlim_cur: 400, rlim_max: 400)
+            guard clinux_unshare_network() == 0,
+                system("ip link set lo up && echo 40000 40003 >/proc/sys/net/ipv4/ip_local_port_range") == 0,
+                setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0
+            else {
+                Issue.record("no namespace")
+                return
             }
+            _ = await ProbeLoopTests.ask([ProbeLoopTests.question(0, .ping)])
+            // What the first sleep makes.
+            try? await Task.sleep(for: .milliseconds(10))
+            let before = LeakTests.Inventory().descriptors
+            let (stream, continuation) = AsyncStream.makeStream(of: [ProbeLoop.Answer].self)
+            let inbox = ProbeLoopTests.Collector(continuation: continuation)
+            // Of the first hundred four have a port, and the others wait for one. Of the rest 196 have a descriptor.
+            let silent = (0..<1000).map { id in
+                let way = Loopback.way(to: IPv4Address(0xC000_0201 + UInt32(id < 100 ? 0 : id)), mark: 1)
+                return ProbeLoopTests.question(UInt64(id), .tcp(port: 9), way, timeout: .seconds(600))
+            }
+            ProbeLoop.shared.ask(silent, answersTo: inbox)
+            #expect(await eventually { LeakTests.Inventory().descriptors == before + 200 })
+            ProbeLoop.shared.cancel(Set((0..<1000).map(UInt64.init)), answersTo: inbox)
+            let answers = await ProbeLoopTests.collect(1000, from: stream)
+            #expect(answers.allSatisfy { $0.outcome == .cancelled })
+            #expect(Set(answers.map(\.question.id)).count == 1000)
+            #expect(LeakTests.Inventory().descriptors == before)
         }
     }
 
@@ -135,10 +189,11 @@ struct ProbeLoopTests {
                 let isShort = answer.question.timeout == .milliseconds(200)
                 #expect(answer.outcome == (isShort ? .notAsked(EADDRNOTAVAIL) : .timedOut))
                 #expect(answer.latency >= answer.question.timeout)
-                #expect((answer.result == nil) == isShort)
-                guard case .failed(let failure) = answer.verdict(at: .connect) else { continue }
+                guard case .failed(let failure) = answer.verdict else {
+                    Issue.record("\(answer)")
+                    continue
+                }
                 #expect(failure.isOwn == isShort)
-                #expect((ProbeResult(.failed(failure)) == nil) == isShort)
                 if isShort { #expect(failure.reason.hasSuffix("Cannot assign requested address")) }
             }
         }

@@ -114,6 +114,25 @@ struct ServiceStateTests {
         #expect(state.effectiveWeight(of: one)?.tenths == 1)
     }
 
+    /// Of a daemon that takes over: it does not know for how long, and so the tenth that it has begins anew.
+    @Test func aSlowStartGoesOnUnderAnotherDaemon() {
+        func state(_ policy: ServicePolicy) -> ServiceState {
+            ServiceState(
+                servers: [one, two, three].map { RealServer(address: $0) }, policy: policy,
+                health: ServiceHealth(required: [web], rise: 1, fall: 1, initiallyDown: [two]), down: [two],
+                starting: [one: 4, two: 4, sorry: 4], at: start)
+        }
+        var slow = state(ServicePolicy(slowStart: .seconds(9)))
+        #expect([one, two, three].map { slow.servers[$0]?.condition.tenths } == [4, 10, 10])
+        #expect(slow.isTimed && slow.wholeShare(of: one) == at(6) && slow.wholeShare(of: two) == nil)
+        #expect(!slow.advance(to: at(0.9)).hasNewWeights)
+        _ = slow.advance(to: at(1))
+        #expect(slow.effectiveWeight(of: one)?.tenths == 5)
+        _ = slow.advance(to: at(6))
+        #expect(slow.effectiveWeight(of: one)?.tenths == 10 && !slow.isTimed)
+        #expect(!state(ServicePolicy()).isTimed, "it has no slow start any more")
+    }
+
     @Test func undrainedServersStartSlowly() {
         var state = state(ServicePolicy(slowStart: .seconds(9)), down: [two])
         _ = state.setDrained([one, two], at: at(1))
@@ -124,6 +143,20 @@ struct ServiceStateTests {
         #expect(state.effectiveWeight(of: three)?.tenths == 10, "it was not drained")
         _ = state.advance(to: at(14))
         #expect(state.effectiveWeight(of: one)?.tenths == 10 && !state.isTimed)
+    }
+
+    @Test func aServerThatIsDrainedStartsSlowlyOnlyOnceItIsUndrained() {
+        var state = state(ServicePolicy(slowStart: .seconds(9)))
+        _ = fail(one, &state, 1)
+        _ = pass(one, &state, 2)
+        _ = state.setDrained([one], at: at(4))
+        #expect(!state.isTimed && state.wholeShare(of: one) == nil && state.effectiveWeight(of: one)?.shown == 0)
+        // It falls and comes back meanwhile.
+        _ = fail(one, &state, 5)
+        _ = pass(one, &state, 6)
+        #expect(!state.isTimed && state.wholeShare(of: one) == nil)
+        _ = state.setDrained([], at: at(20))
+        #expect(state.effectiveWeight(of: one)?.tenths == 1 && state.wholeShare(of: one) == at(29))
     }
 
     @Test func newServersStartSlowlyAndOldOnesAreLeftAlone() {

@@ -141,7 +141,7 @@ struct StallTests {
         func run(at port: UInt16) async throws {
             let check = try stall.check(port)
             let way =
-                if case .blackhole = stall.peer { Loopback.blackhole } else { Prober.Way.direct(Loopback.address) }
+                if case .blackhole = stall.peer { Loopback.blackhole } else { Check.Way.direct(Loopback.address) }
             // The stage may take its time to be reached on a loaded machine; the deadline holds all the same.
             var verdict: CheckVerdict?
             for deadline: Duration in [.milliseconds(300), .seconds(2), .seconds(10)] {
@@ -213,11 +213,22 @@ struct StallTests {
         }
     }
 
-    @Test func cancelledChecksEnd() async throws {
+    @Test(arguments: [
+        (Check.tcp(TCPCheck(port: 9)), CheckStage.connect), (.echo(EchoCheck()), .answer),
+        (.http(HTTPCheck(port: 9)), .connect),
+    ])
+    func cancelledChecksEnd(check: Check, stage: CheckStage) async throws {
         let checker = Checker(group: MultiThreadedEventLoopGroup.singleton)
-        let task = Task { await checker.run(.tcp(TCPCheck(port: 9)), by: Loopback.blackhole, deadline: .seconds(600)) }
+        let task = Task { await checker.run(check, by: Loopback.blackhole, deadline: .seconds(600)) }
         task.cancel()
-        #expect(await task.value == .failed(.init(stage: .connect, reason: "cancelled")))
+        #expect(await task.value == .failed(.init(stage: stage, reason: "cancelled", isOwn: true)))
+    }
+}
+
+extension Checker {
+    /// One check, one way.
+    func run(_ check: Check, by way: Check.Way, deadline: Duration) async -> CheckVerdict {
+        await ask(Question(id: 0, check: check, way: way, timeout: deadline)).verdict
     }
 }
 
@@ -227,12 +238,12 @@ enum Loopback {
     /// 127.0.0.3, where no test has a server: every port refuses.
     static let closed = IPv4Address(0x7F00_0003)
 
-    static let noDevice = Prober.Way.tunnel(vip: address, mark: 1, device: .max, source: address)
+    static let noDevice = Check.Way.tunnel(vip: address, mark: 1, device: .max, source: address)
 
     /// TEST-NET-1, on lo: what goes there is nobody's. Takes the options of the tunnel's way, and so its privilege.
-    static var blackhole: Prober.Way { way(to: IPv4Address(0xC000_0201), mark: 1) }
+    static var blackhole: Check.Way { way(to: IPv4Address(0xC000_0201), mark: 1) }
 
-    static func way(to address: IPv4Address, mark: UInt32, source: IPv4Address = Self.address) -> Prober.Way {
+    static func way(to address: IPv4Address, mark: UInt32, source: IPv4Address = Self.address) -> Check.Way {
         .tunnel(vip: address, mark: mark, device: Int32(if_nametoindex("lo")), source: source)
     }
 }

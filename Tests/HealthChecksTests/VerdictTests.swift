@@ -108,26 +108,39 @@ struct VerdictTests {
         let passed = CheckVerdict.passed(.init(latency: .seconds(1)))
         let silent = CheckVerdict.failed(.init(stage: .connect, reason: "a"))
         let refused = CheckVerdict.failed(.init(stage: .connect, reason: "b", hostAnswered: true))
-        func verdict(_ tunnel: CheckVerdict, _ direct: CheckVerdict) -> (CheckVerdict.BrokenHalf?, String) {
+        let own = CheckVerdict.failed(.init(stage: .start, reason: "c", isOwn: true))
+        func verdict(_ tunnel: CheckVerdict, _ direct: CheckVerdict) -> (isPassed: Bool, String) {
             switch BothWays.verdict(tunnel: tunnel, direct: direct, server: server) {
-            case .passed(let pass): (nil, pass.note ?? "")
-            case .failed(let failure): (failure.brokenHalf, failure.reason)
+            case .passed(let pass): (true, pass.note ?? "")
+            case .failed(let failure): (false, failure.reason)
             }
         }
-        #expect(verdict(passed, passed) == (nil, ""))
-        #expect(verdict(passed, silent) == (nil, "it does not answer at 10.0.0.1 itself: a"))
+        #expect(verdict(passed, passed) == (true, ""))
+        #expect(verdict(passed, silent) == (true, "it does not answer at 10.0.0.1 itself: a"))
         #expect(
-            verdict(silent, passed) == (
-                .decapsulation,
-                "a: service answers, decapsulation dead (tunl0, its VIP or rp_filter on 10.0.0.1)"
-            ))
+            verdict(silent, passed)
+                == (false, "a: service answers, decapsulation dead (tunl0, its VIP or rp_filter on 10.0.0.1)"))
         #expect(
-            verdict(refused, passed) == (
-                .service, "b: the tunnel works, the service is dead on the VIP (but not on 10.0.0.1)"
-            ))
-        #expect(verdict(refused, refused) == (.service, "b: the tunnel works, the service does not"))
-        #expect(verdict(silent, refused) == (.service, "a; 10.0.0.1 itself: b: the host is up, its service is not"))
-        #expect(verdict(silent, silent) == (.host, "a; 10.0.0.1 itself: a: the host does not answer"))
-        #expect(ProbeResult(passed) == .success && ProbeResult(refused) == .failure("b", hostAnswered: true))
+            verdict(refused, passed)
+                == (false, "b: the tunnel works, the service is dead on the VIP (but not on 10.0.0.1)"))
+        #expect(verdict(refused, refused) == (false, "b: the tunnel works, the service does not"))
+        #expect(verdict(refused, silent) == (false, "b: the tunnel works, the service does not"))
+        #expect(
+            verdict(silent, refused)
+                == (false, "a; 10.0.0.1 itself: b: the host is up, the tunnel or the service is not"))
+        #expect(verdict(silent, silent) == (false, "a; 10.0.0.1 itself: a: the host does not answer"))
+        // What was not asked tells nothing of the half.
+        for other in [passed, silent, refused] {
+            #expect(BothWays.verdict(tunnel: own, direct: other, server: server) == own)
+            #expect(BothWays.verdict(tunnel: other, direct: own, server: server) == other)
+        }
+        // Whether the host answered is the tunnel's to say.
+        for (tunnel, answered) in [(silent, false), (refused, true)] {
+            guard case .failed(let failure) = BothWays.verdict(tunnel: tunnel, direct: refused, server: server) else {
+                Issue.record("no failure")
+                continue
+            }
+            #expect(failure.hostAnswered == answered)
+        }
     }
 }

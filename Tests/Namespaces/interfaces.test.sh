@@ -155,6 +155,32 @@ test_outer_sources_vary_by_flow() {
     director_stop
 }
 
+# A switch floods what it has no port for, and a promiscuous interface takes it in.
+test_frames_for_other_hosts() {
+    local received
+    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
+    wait_until 5 "rs1 and rs2 to serve" answers client 20 "rs1 10 rs2 10"
+    ip -n "$(ns director)" link set eth0 promisc on
+    ip -n "$(ns client)" neigh replace $VIP lladdr 02:00:00:00:99:99 dev eth0 nud permanent
+    received=$(ipvsd status --json | jq .received)
+    # Neither a connection nor a reset.
+    exits 28 in_ns client curl -s --max-time 2 http://$VIP/
+    exits 1 in_ns client ping -c 1 -W 1 $VIP
+    equal "$(ipvsd status --json | jq .received)" "$received" "packets that the director took for its own"
+    # Whoever has a new MAC gets what is for that one.
+    ip -n "$(ns director)" link set eth0 address 02:00:00:00:99:99
+    wait_until 5 "rs1 and rs2 by the new MAC" answers client 20 "rs1 10 rs2 10"
+    # So do macvlans, such as keepalived's.
+    ip -n "$(ns director)" link add link eth0 name vrrp.1 address 00:00:5e:00:01:01 type macvlan mode bridge
+    ip -n "$(ns director)" link set vrrp.1 up
+    ip -n "$(ns client)" neigh replace $VIP lladdr 00:00:5e:00:01:01 dev eth0 nud permanent
+    wait_until 5 "rs1 and rs2 by the virtual router's MAC" answers client 20 "rs1 10 rs2 10"
+    ip -n "$(ns client)" neigh del $VIP dev eth0
+    ip -n "$(ns director)" link del vrrp.1
+    ip -n "$(ns director)" link set eth0 promisc off
+    director_stop
+}
+
 # --- a bridge --------------------------------------------------------------------------------------------
 
 # Makes eth0 a port of br0, which gets eth0's addresses; `guest` is a host behind another port, as a virtual machine.

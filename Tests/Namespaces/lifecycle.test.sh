@@ -46,6 +46,21 @@ test_killed_director_keeps_forwarding() {
     director_start --vip $VIP --backends $BACKENDS --scheduler rr
 }
 
+# Without a daemon nobody sweeps the flow table but the packets of new flows.
+test_a_killed_directors_thresholds_do_not_stay_reached() {
+    director_start --vip $VIP:80 --backends $RS1,$RS2 -x 5 --scheduler rr --tcp-timeout 3s --tcp-fin-timeout 2s
+    wait_until 5 "rs1 to be healthy" healthy $RS1
+    director_kill
+    local request
+    for ((request = 0; request < 12; request++)); do
+        in_ns client curl -s -o /dev/null --max-time 3 http://$VIP/ || true
+    done
+    exits 7 in_ns client curl -s --max-time 3 http://$VIP/
+    wait_until 40 "a client to be served again" in_ns client curl -sf --max-time 1 http://$VIP/
+    director_start --vip $VIP:80 --backends $RS1,$RS2 -x 5 --scheduler rr
+    director_stop
+}
+
 test_stop_keep_and_adoption_change_nothing_for_a_flow() {
     director_start --vip $VIP --backends $BACKENDS
     load_start 50

@@ -11,13 +11,18 @@ drained() { [[ $(server_status "$1" drained) != null ]]; }
 
 left() { echo $(($(server_status "$1" active) + $(server_status "$1" inactive))); }
 
-# overrides   where this instance keeps what was done by hand
-overrides() {
+# instance   what this instance's directories are called
+instance() {
     local cookie
     cookie=$(in_ns director "$PYTHON" -c "import socket, sys
 print(int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder))")
-    echo "/run/ipvsd/netns-$cookie/overrides.json"
+    echo "netns-$cookie"
 }
+
+state_directory() { echo "/run/ipvsd/$(instance)"; }
+
+# overrides   where this instance keeps what was done by hand
+overrides() { echo "$(state_directory)/overrides.json"; }
 
 # downloads_on COUNT HOST   that many downloads at least are held by it
 downloads_on() { (($(held | awk -v s="$2" '$1 == s { print $2 }') >= $1)); }
@@ -109,6 +114,37 @@ test_persistent_clients_keep_coming_to_a_drained_server() {
     exits 0 ipvsd undrain $mine
 }
 
+# Of several clients, as with expire_quiescent_template=1: what they have goes on, what they begin goes elsewhere.
+test_persistent_clients_move_where_the_drain_says_so() {
+    local client served mine=()
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2 --persistent 5m
+    for client in 1 2 3 4 5 6; do
+        served=$(fetch 1 --interface 10.9.0.$client | served)
+        [[ $served != rs2* ]] || mine+=("10.9.0.$client")
+    done
+    equal ${#mine[@]} 3 "clients of rs2"
+    download_start mine --limit-rate 20M --interface "${mine[0]}"
+    equal "$(download_server mine)" rs2 "whose the download is"
+    exits 0 ipvsd drain $RS2 --json
+    equal "$(jq -r '.services[0].movesPersistent' <<<"$OUTPUT")" false "whether a drain moves clients by itself"
+    equal "$(fetch 2 --interface "${mine[0]}" | served)" "rs2 2" "requests of a client that stays"
+    exits 0 ipvsd drain $RS2 --move-persistent
+    matches "$OUTPUT" "drained, [1-9][0-9]* active.*" "a second drain"
+    matches "$OUTPUT" "persistent clients go elsewhere with their next connection" "what becomes of the clients"
+    equal "$(fetch 3 --interface "${mine[0]}" | served)" "rs1 3" "requests of a client that moves"
+    # Another daemon goes on with it, and a drain that does not ask for it does not take it back.
+    director_kill
+    equal "$(fetch 1 --interface "${mine[1]}" | served)" "rs1 1" "requests of a client without a daemon"
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2 --persistent 5m
+    exits 0 ipvsd drain $RS2 --json
+    equal "$(jq -r '"\(.changed) \(.services[0].movesPersistent)"' <<<"$OUTPUT")" "false true" "a third drain"
+    equal "$(fetch 3 --interface "${mine[2]}" | served)" "rs1 3" "requests of a client after a restart"
+    download_correct mine
+    exits 0 ipvsd undrain $RS2
+    equal "$(fetch 3 --interface "${mine[0]}" | served)" "rs1 3" "requests of a client that has moved, after undrain"
+    equal "$({ fetch 2 --interface 10.9.0.20; fetch 2 --interface 10.9.0.21; } | served | xargs)" "rs1 2 rs2 2" "new clients"
+}
+
 # A configuration that comes later knows of the drain, too.
 test_a_reload_keeps_the_drain() {
     local servers
@@ -168,6 +204,8 @@ test_a_drain_survives_kill_and_restart_and_take_over() {
     since=$(server_status $RS2 drained)
     director_kill
     equal "$(fetch 10 | served)" "rs1 10" "who serves without a daemon"
+    equal "$(server_status $RS2 drained 2>/dev/null)" "$since" "drained since, without a daemon"
+    equal "$(server_status $RS1 drained 2>/dev/null)" null "the other one, without a daemon"
     director_start "${FLAGS[@]}" --backends $RS1,$RS2
     equal "$(server_status $RS2 drained)" "$since" "drained since, after kill -9"
     equal "$(fetch 10 | served)" "rs1 10" "who serves after kill -9"
@@ -195,11 +233,88 @@ test_a_damaged_file_stops_nothing_and_is_kept() {
     file=$(overrides)
     director_kill
     echo '{"drains":[{"server":"10.0.0.1' >"$file"
+    exits 3 ipvsd status
+    matches "$OUTPUT" "without drains: read overrides $file" "status without a daemon"
+    matches "$(<"$file")" '"10.0.0.1$' "what status left as it was"
     director_start "${FLAGS[@]}" --backends $RS1,$RS2
     equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves"
     matches "$(director_log)" "error.*overrides .*kept as .*damaged" "the log"
     matches "$(<"$file.damaged")" '"10.0.0.1$' "what was set aside"
     rm "$file.damaged"
+}
+
+# who_is_drained   what the daemon says, what is written down, and whatever lies beside it
+who_is_drained() {
+    ipvsd status --json | jq -c '[.services[].servers[] | [.address, .drained, .effectiveWeight]]'
+    cat "$(overrides)" 2>/dev/null || true
+    ls -A "$(state_directory)"
+}
+
+# refused VERB REASON   for rs2, and nothing has changed
+refused() {
+    local before
+    before=$(who_is_drained)
+    exits 71 ipvsd "$1" $RS2
+    matches "$OUTPUT" "^ipvsd: $RS2 is not $1ed, nothing has changed: .*overrides.json.*: $2" "the refusal"
+    equal "$(who_is_drained)" "$before" "what is drained after the refusal"
+}
+
+test_what_cannot_be_written_down_is_refused_as_a_whole() {
+    local directory
+    directory=$(state_directory)
+    mkdir -p "$directory"
+    mount -t tmpfs -o size=256k tmpfs "$directory"
+    # However it ends, and the two that may be there by then.
+    # shellcheck disable=SC2064 # as it is called now
+    trap "while umount -l '$directory' 2>/dev/null; do :; done" EXIT
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    mount --bind "$directory" "$directory"
+    mount -o remount,bind,ro "$directory"
+    refused drain "Read-only file system"
+    umount "$directory"
+    dd if=/dev/zero of="$directory/filler" bs=4096 status=none 2>/dev/null || true
+    refused drain "No space left on device"
+    equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves after refused drains"
+    rm "$directory/filler"
+    exits 0 ipvsd drain $RS2
+    mount --bind "$directory" "$directory"
+    mount -o remount,bind,ro "$directory"
+    refused undrain "Read-only file system"
+    umount "$directory"
+    equal "$(fetch 10 | served)" "rs1 10" "who serves after a refused undrain"
+    exits 0 ipvsd undrain $RS2
+    equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves after undrain"
+    director_stop
+}
+
+# freeze_services   has the kernel refuse what is written to the table of services from now on, until it is made anew
+freeze_services() { bpftool map freeze pinned "/sys/fs/bpf/ipvsd/$(instance)/services"; }
+
+# The packet program's rows are written before the kernel refuses: they have to be taken back.
+test_what_the_data_plane_refuses_changes_nothing() {
+    local before
+    director_start --vip "$VIP:80,$VIP:8080" --scheduler rr --backends $RS1,$RS2
+    before=$(who_is_drained)
+    freeze_services
+    exits 71 ipvsd drain $RS2
+    matches "$OUTPUT" "^ipvsd: $RS2 is not drained, the data plane refuses: .*services.*Operation not permitted" "the refusal"
+    equal "$(who_is_drained)" "$before" "what is drained after the refusal"
+    equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves after a refused drain"
+    [[ $(ipvsd events --json --last 10) != *drained* ]] || fail "a drain is told: $(ipvsd events --json --last 10)"
+    # Another daemon does not find one either.
+    director_stop
+    director_start --vip "$VIP:80,$VIP:8080" --scheduler rr --backends $RS1,$RS2
+    equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves after a restart"
+    exits 0 ipvsd drain $RS2
+    before=$(who_is_drained)
+    freeze_services
+    exits 71 ipvsd undrain $RS2
+    matches "$OUTPUT" "^ipvsd: $RS2 is not undrained, the data plane refuses: " "the refusal of undrain"
+    equal "$(who_is_drained)" "$before" "what is drained after a refused undrain"
+    equal "$(fetch 10 | served)" "rs1 10" "who serves after a refused undrain"
+    director_stop
+    director_start --vip "$VIP:80,$VIP:8080" --scheduler rr --backends $RS1,$RS2
+    exits 0 ipvsd undrain $RS2
 }
 
 test_one_service_of_several() {

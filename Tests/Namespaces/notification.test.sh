@@ -153,6 +153,37 @@ FILE
     exits 0 ipvsd undrain $RS2
 }
 
+test_a_daemon_tells_at_its_start_what_a_service_has_again() {
+    teller
+    # start_with SERVERS...
+    start_with() {
+        cat >"$LAB_DIR/ipvsd.yaml" <<FILE
+services: [{listeners: "$SERVICE", servers: [$1], sorry-server: $RS3, notify: "$LAB_DIR/tell"}]
+FILE
+        director_start --config "$LAB_DIR/ipvsd.yaml"
+    }
+    start_with $RS1
+    server_kill rs1
+    wait_until 6 "the script to be told of the service" told "^service-down $SERVICE/tcp - 0/1 0/1\$"
+    director_kill
+    rm -f "$LAB_DIR/told"
+    # What is lacking still is told again, and nothing else.
+    start_with $RS1
+    equal "$(events | jq -r .event | xargs)" "quorum-lost service-down sorry-server-in" "events of a start without a server"
+    director_kill
+    rm -f "$LAB_DIR/told"
+    start_with $RS2
+    equal "$(events | jq -r .event | xargs)" "quorum-regained service-up sorry-server-out" "events of a start with a server"
+    equal "$(events | jq -r 'select(.since >= .time)')" "" "that which had not been otherwise"
+    wait_until 5 "the script to be told" told "^service-up $SERVICE/tcp - 1/1 1/1\$"
+    wait_until 5 "the script to be told all" told "^sorry-server-out $SERVICE/tcp $RS3 1/1"
+    # Once.
+    director_kill
+    start_with $RS2
+    equal "$(events | jq -r .event)" "" "events of a start where nothing had been lacking"
+    server_start rs1
+}
+
 test_a_sorry_server_that_was_a_real_server_keeps_nothing() {
     director_start --vip $SERVICE --scheduler rr --backends $RS1,$RS2,$RS3
     cat >"$LAB_DIR/ipvsd.yaml" <<FILE

@@ -57,11 +57,53 @@ share_grows() {
 }
 
 test_slow_start_with_rr() {
+    local before
     service rr 12s
     equal "$(server_status $RS2 effectiveWeight)" 1 "the weight of a server at the director's start"
     bring_rs2_back
     matches "$(ipvsd status)" "$RS2 +tunnel +0\.[1-9]/1 .*starts slowly until" "what the table says"
+    # Another daemon goes on with it.
+    before=$(server_status $RS2 'effectiveWeight * 10 | round')
+    director_kill
+    start
+    matches "$(server_status $RS2 wholeShareAt)" "^20..-" "when rs2 has its whole share"
+    between "$(server_status $RS2 'effectiveWeight * 10 | round')" "$before" 9 "tenths of rs2's weight after kill -9"
+    proven $RS2
     share_grows 1 21
+    equal "$(fetch 44 | served)" $'rs1 22\nrs2 22' "shares in the end"
+}
+
+# ramp   rs2's weight as it rises, each step once, until it is whole
+ramp() {
+    local weight=0 end
+    end=$(($(now_ms) + 25000 * LAB_SLOW))
+    while [[ $weight != 1 ]] && (($(now_ms) < end)); do
+        weight=$(server_status $RS2 effectiveWeight)
+        echo "$weight"
+        sleep 0.1
+    done | uniq
+}
+
+test_slow_start_after_undrain() {
+    local steps
+    service rr 10s
+    exits 0 ipvsd drain $RS2
+    equal "$(server_status $RS2 effectiveWeight)" 0 "rs2's weight while it is drained"
+    equal "$(fetch 10 | served)" "rs1 10" "who serves meanwhile"
+    exits 0 ipvsd undrain $RS2
+    wait_until 10 "three tenths of rs2's share" tenths 3
+    # Drained half-way, it begins anew.
+    exits 0 ipvsd drain $RS2
+    equal "$(server_status $RS2 effectiveWeight)" 0 "rs2's weight while it is drained again"
+    equal "$(server_status $RS2 wholeShareAt)" null "when a drained server has its whole share"
+    exits 0 ipvsd undrain $RS2
+    matches "$(server_status $RS2 wholeShareAt)" "^20..-" "when rs2 has its whole share"
+    between "$(server_status $RS2 'effectiveWeight * 10 | round')" 1 2 "tenths of rs2's weight at first"
+    between "$(fetch 44 | of_rs2)" 1 15 "rs2's requests of 44 at first"
+    steps=$(ramp | xargs)
+    equal "$steps" "$(tr ' ' '\n' <<<"$steps" | sort -n | xargs)" "the steps of rs2's weight"
+    between "$(wc -w <<<"$steps")" 5 10 "how many steps they are"
+    whole || fail "rs2's share is not whole after $steps"
     equal "$(fetch 44 | served)" $'rs1 22\nrs2 22' "shares in the end"
 }
 

@@ -1,4 +1,5 @@
 import LoadBalancing
+import SystemCalls
 import Testing
 
 @testable import Netlink

@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import LoadBalancing
+import SystemCalls
 import Testing
 
 @testable import Netlink

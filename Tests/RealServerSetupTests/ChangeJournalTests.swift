@@ -4,6 +4,7 @@ import Glibc
 import HostState
 import LoadBalancing
 import Netlink
+import SystemCalls
 import Testing
 
 struct ChangeJournalTests {

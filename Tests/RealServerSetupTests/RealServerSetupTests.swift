@@ -3,6 +3,7 @@ import HostState
 import LoadBalancing
 import Netlink
 import RealServerSetup
+import SystemCalls
 import Testing
 
 /// Each body runs in a process of its own (an exit test) that leaves for a fresh network namespace.

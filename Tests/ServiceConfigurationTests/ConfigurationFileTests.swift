@@ -61,10 +61,10 @@ struct ConfigurationFileTests {
                                 tls: TLSOptions(
                                     serverName: "www.example.org", verification: .full,
                                     minimumValidity: .seconds(14 * 86_400)))),
-                        interval: .seconds(10), timeout: .seconds(3)),
+                        pace: CheckPace(interval: .seconds(10), timeout: .seconds(3))),
                     ServiceCheck(
                         .script(ScriptCheck(arguments: ["/usr/local/lib/ipvsd/load", "{server}"])), via: .direct,
-                        interval: .seconds(5), timeout: .seconds(2)),
+                        pace: CheckPace(interval: .seconds(5), timeout: .seconds(2))),
                 ]))
         #expect(configuration.services[2].isOnePacket)
         let mail = configuration.services[3]
@@ -289,7 +289,8 @@ struct ConfigurationFileTests {
         let configuration = try Self.parse(Self.service + "  interval: 0.2s")
         #expect(
             configuration.checks(of: Self.address)
-                == .policy(CheckPolicy(interval: .milliseconds(200), timeout: .milliseconds(200))))
+                == .policy(
+                    CheckPolicy(pace: CheckPace(interval: .milliseconds(200), timeout: .milliseconds(200)))))
     }
 
     @Test func serversAddressIsFilledIn() throws {

@@ -31,7 +31,8 @@ struct DirectorFlagsTests {
                     services: [VirtualService(address: address, scheduler: .wlc, servers: servers)], interfaces: [],
                     xdp: .auto,
                     checks: CheckPolicy(
-                        kind: .auto, interval: .seconds(1), timeout: .milliseconds(700), rise: 2, fall: 2),
+                        kind: .auto,
+                        pace: CheckPace(interval: .seconds(1), timeout: .milliseconds(700), rise: 2, fall: 2)),
                     managesAddress: true))
     }
 

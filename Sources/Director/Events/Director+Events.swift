@@ -1,6 +1,8 @@
 internal import FoundationEssentials
 internal import HealthChecks
+internal import HostState
 internal import LoadBalancing
+internal import Logging
 internal import ServiceConfiguration
 
 /// What happens is told: to whoever follows, and to the service's program.
@@ -42,14 +44,55 @@ extension Director {
             event.since = since ?? former ?? started
         }
         event = events.append(event)
+        if openEvents.take(event) { rememberOpenEvents() }
         if let script = configuration.notifications[service] { notifier.tell(event, to: script) }
     }
 
-    /// At the start, once the data plane has it: what the services lack, whoever told it before.
+    /// At the start, once the data plane has it: what the services lack, whoever told it before; and what they were told
+    /// to lack by the last daemon, and have again.
     func tellWhatBegins() {
+        takeOverOpenEvents()
+        let former = openEvents.events
         for service in configuration.services.map(\.address) {
             for transition in states[service]?.beginnings ?? [] { self.transition(transition, of: service) }
+            tellWhetherItServes(service)
         }
+        // What was told again is there with another time.
+        for event in former where openEvents.events.contains(event) {
+            guard let end = event.kind.end else { continue }
+            tell(end, of: event.service, server: event.server, since: event.time)
+        }
+    }
+
+    // MARK: What outlives the daemon
+
+    private var openEventsFile: OpenEventsFile { OpenEventsFile(path: instance.openEvents) }
+
+    private func takeOverOpenEvents() {
+        let (open, problem) = openEventsFile.read()
+        if let problem { logger.error("\(problem)") }
+        openEvents = open
+        keepOpenEvents { event in
+            configuration.services.first { $0.listeners.contains(event.service) }?.address
+        }
+    }
+
+    private func keepOpenEvents(_ address: (DirectorEvent) -> ServiceAddress?) {
+        if openEvents.keep(address) { rememberOpenEvents() }
+    }
+
+    /// Once for all that is told at a time.
+    private func rememberOpenEvents() {
+        guard !remembersSoon, running != nil else { return }
+        remembersSoon = true
+        Task { writeOpenEvents() }
+    }
+
+    /// What has not been written yet.
+    func writeOpenEvents() {
+        guard remembersSoon else { return }
+        remembersSoon = false
+        do { try openEventsFile.write(openEvents) } catch { logger.error("\(error)") }
     }
 
     /// Once it has lost its last real server that gets new connections, or has one again.
@@ -71,6 +114,7 @@ extension Director {
         }
         withoutServer = withoutServer.filter { states[$0] != nil }
         emptied = emptied.filter { states[$0]?.numberUp == 0 }
+        keepOpenEvents { states[$0.service] == nil ? nil : $0.service }
         for (service, statistics) in checkStatistics {
             checkStatistics[service] = states[service].map { state in
                 statistics.filter { state.health.asks($0.key) }

@@ -64,7 +64,7 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
         reason: String? = nil, since: Date? = nil, standing: Standing
     ) {
         self.sequence = sequence
-        self.time = Date(timeIntervalSince1970: (time.timeIntervalSince1970 * 1000).rounded() / 1000)
+        self.time = Self.inMilliseconds(time)
         self.kind = kind
         self.service = service
         self.server = server
@@ -80,10 +80,17 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
 
     private static let style = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
 
+    private static func inMilliseconds(_ date: Date) -> Date {
+        Date(timeIntervalSince1970: (date.timeIntervalSince1970 * 1000).rounded() / 1000)
+    }
+
+    /// The style cuts off, and most milliseconds are a little less than themselves in binary.
+    private static func text(of date: Date) -> String { style.format(date + 0.000_5) }
+
     public init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         func date(_ text: String, _ key: CodingKeys) throws -> Date {
-            do { return try Self.style.parse(text) } catch {
+            do { return Self.inMilliseconds(try Self.style.parse(text)) } catch {
                 throw DecodingError.dataCorruptedError(
                     forKey: key, in: container, debugDescription: "\(text) is no date of ISO 8601")
             }
@@ -110,12 +117,12 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(sequence, forKey: .sequence)
-        try container.encode(Self.style.format(time), forKey: .time)
+        try container.encode(Self.text(of: time), forKey: .time)
         try container.encode(kind, forKey: .event)
         try container.encode(service.description, forKey: .service)
         try container.encode(server, forKey: .server)
         try container.encode(reason, forKey: .reason)
-        try container.encode(since.map(Self.style.format), forKey: .since)
+        try container.encode(since.map(Self.text), forKey: .since)
         try container.encode(standing.up, forKey: .up)
         try container.encode(standing.total, forKey: .total)
         try container.encode(standing.weight, forKey: .weight)
@@ -134,7 +141,7 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
         var variables = [
             "IPVSD_EVENT": kind.rawValue,
             "IPVSD_SEQUENCE": "\(sequence)",
-            "IPVSD_TIME": Self.style.format(time),
+            "IPVSD_TIME": Self.text(of: time),
             "IPVSD_SERVICE": service.description,
             "IPVSD_UP": "\(standing.up)",
             "IPVSD_TOTAL": "\(standing.total)",
@@ -143,7 +150,7 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
         ]
         if let server { variables["IPVSD_SERVER"] = server.description }
         if let reason { variables["IPVSD_REASON"] = reason }
-        if let since { variables["IPVSD_SINCE"] = Self.style.format(since) }
+        if let since { variables["IPVSD_SINCE"] = Self.text(of: since) }
         return variables
     }
 }

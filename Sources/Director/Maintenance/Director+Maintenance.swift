@@ -12,7 +12,7 @@ extension Director {
 
     /// What the last daemon knew of.
     func takeOverOverrides() {
-        let (overrides, problem) = overridesFile.read()
+        let (overrides, problem) = overridesFile.takeOver()
         if let problem { logger.error("\(problem)") }
         self.overrides = overrides
         for drain in overrides.drains {
@@ -27,18 +27,20 @@ extension Director {
     }
 
     /// Gives the real server no new connections, until it is undrained. Of a server that is drained already nothing
-    /// changes.
+    /// changes, but that its persistent clients may be told to move.
     public func drain(_ request: DrainRequest) throws -> DrainReport {
         let (server, services) = try find(request)
         let affected = services.filter { overrides.drain(of: server, in: $0) == nil }
-        if request.service != nil, affected.isEmpty { return report(server, services, changed: false) }
+        let moves = request.movePersistent == true
+        let moved = moves ? services.filter { !overrides.movesPersistent(server, in: $0) } : []
+        if request.service != nil, affected.isEmpty, moved.isEmpty { return report(server, services, changed: false) }
         if request.force != true { try refuseBelowQuorum(server, in: affected) }
         var wanted = overrides
         let service = request.service == nil ? nil : services[0].address
-        guard wanted.drain(server, service: service, since: Date()) else {
+        guard wanted.drain(server, service: service, since: Date(), movesPersistent: moves) else {
             return report(server, services, changed: false)
         }
-        try change(to: wanted, of: server, in: affected, .drained)
+        try change(to: wanted, of: server, in: affected, moved: moved, .drained)
         return report(server, services, changed: true)
     }
 
@@ -132,24 +134,53 @@ extension Director {
 
     private enum Turn: String { case drained, undrained }
 
-    /// On the disk first: what an operator was told holds through a crash.
+    /// All of it, or nothing. On the disk first: what an operator was told holds through a crash.
+    /// `moved`: services whose persistent clients move from now on.
     private func change(
-        to wanted: Overrides, of server: IPv4Address, in services: [VirtualService], _ turn: Turn
+        to wanted: Overrides, of server: IPv4Address, in services: [VirtualService], moved: [VirtualService] = [],
+        _ turn: Turn
     ) throws {
-        let before = overrides
-        do { try overridesFile.write(wanted) } catch { throw DirectorError(error) }
+        // What has changed besides is not to be taken back with this.
+        settle()
+        let before = (overrides, states)
+        do { try overridesFile.write(wanted) } catch {
+            throw DirectorError(.kernel, "\(server) is not \(turn), nothing has changed: \(error)")
+        }
         overrides = wanted
         for service in services { followDrains(of: service) }
-        settle {
-            for service in services {
-                let since = before.drain(of: server, in: service)?.since
-                logger.notice("real server \(server) of \(service.address) is \(turn.rawValue)")
-                tell(
-                    turn == .drained ? .serverDrained : .serverUndrained, of: service.address, server: server,
-                    since: since)
+        unsettled.formUnion(moved.map(\.address))
+        do { try applyUnsettled() } catch {
+            takeBack(to: before, of: services + moved)
+            throw DirectorError(.kernel, "\(server) is not \(turn), the data plane refuses: \(error)")
+        }
+        for service in services {
+            let since = before.0.drain(of: server, in: service)?.since
+            logger.notice("real server \(server) of \(service.address) is \(turn)")
+            tell(
+                turn == .drained ? .serverDrained : .serverUndrained, of: service.address, server: server, since: since)
+        }
+        for service in moved where service.persistence != nil {
+            logger.notice("persistent clients of real server \(server) of \(service.address) move")
+        }
+        tellUntold()
+        for service in services { tellWhetherItServes(service.address) }
+    }
+
+    private func takeBack(
+        to before: (overrides: Overrides, states: [ServiceAddress: ServiceState]), of services: [VirtualService]
+    ) {
+        (overrides, states) = before
+        (unsettled, untold) = ([], [])
+        do { try overridesFile.write(overrides) } catch {
+            logger.error("take back what is in \(instance.overrides): \(error)")
+        }
+        // Each by itself: where one is refused, too, the others go back all the same.
+        for service in services {
+            do { try running?.dataPlane.update(desiredServices { $0.address == service.address }) } catch {
+                logger.error("go back to the weights of \(service.address): \(error)")
+                owesServices = true
             }
         }
-        for service in services { tellWhetherItServes(service.address) }
     }
 
     /// Has the service's weights follow what is drained.
@@ -171,7 +202,8 @@ extension Director {
                 return DrainReport.Service(
                     service: service.address.description,
                     drained: overrides.drain(of: server, in: service)?.since.formatted(.iso8601),
-                    active: load?.active ?? 0, inactive: load?.inactive ?? 0, persistence: service.persistence?.timeout)
+                    active: load?.active ?? 0, inactive: load?.inactive ?? 0, persistence: service.persistence?.timeout,
+                    movesPersistent: overrides.movesPersistent(server, in: service))
             })
     }
 }

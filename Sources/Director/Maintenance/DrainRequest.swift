@@ -6,11 +6,14 @@ public struct DrainRequest: Sendable, Hashable, Codable {
     public var service: String?
     /// Also where a service is left with less than its quorum.
     public var force: Bool?
+    /// Its persistent clients are to go elsewhere with their next connection.
+    public var movePersistent: Bool?
 
-    public init(server: String, service: String? = nil, force: Bool? = nil) {
+    public init(server: String, service: String? = nil, force: Bool? = nil, movePersistent: Bool? = nil) {
         self.server = server
         self.service = service
         self.force = force
+        self.movePersistent = movePersistent
     }
 }
 
@@ -20,30 +23,20 @@ public struct DrainReport: Sendable, Hashable, Codable {
         /// The service's first listener.
         public var service: String
         /// ISO 8601; nil: it is not drained.
-        public var drained: String?
+        @OrNull public var drained: String?
         /// Connections that are left.
         public var active: UInt32
         public var inactive: UInt32
-        /// Seconds: for so long after a client's last packet its new connections go on coming.
-        public var persistence: Int?
-
-        enum CodingKeys: String, CodingKey { case service, drained, active, inactive, persistence }
-
-        /// Writes null for what is not, where the synthesized coding would leave the key out.
-        public func encode(to encoder: any Encoder) throws {
-            var container = encoder.container(keyedBy: CodingKeys.self)
-            try container.encode(service, forKey: .service)
-            try container.encode(drained, forKey: .drained)
-            try container.encode(active, forKey: .active)
-            try container.encode(inactive, forKey: .inactive)
-            try container.encode(persistence, forKey: .persistence)
-        }
+        /// Seconds: for so long after a client's last packet its new connections go on coming, unless it moves.
+        @OrNull public var persistence: Int?
+        /// Persistent clients go elsewhere with their next connection.
+        public var movesPersistent: Bool
     }
 
     public var server: String
     /// False: it was so before.
     public var changed: Bool
-    /// False: the kernel refused the last change, and the daemon tries it again every second.
+    /// False: the kernel refuses a change of the services, besides this one, which the daemon tries again every second.
     public var isInForce: Bool
     /// All that have the real server, or the one that was asked for.
     public var services: [Service]

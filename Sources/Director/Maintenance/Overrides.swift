@@ -10,6 +10,8 @@ public struct Overrides: Sendable, Hashable, Codable {
         /// A listener of the one service that is meant; nil: every service that has the real server, also later ones.
         public var service: ServiceAddress?
         public var since: Date
+        /// Its persistent clients go elsewhere with their next connection.
+        var movesPersistent: Bool?
 
         /// Also where the service has got another listener as its first one.
         func holds(for server: IPv4Address, in service: VirtualService) -> Bool {
@@ -42,11 +44,25 @@ public struct Overrides: Sendable, Hashable, Codable {
         drains.filter { $0.holds(for: server, in: service) }.min { $0.since < $1.since }
     }
 
-    /// False where the same was said already. `since` is kept in whole seconds.
-    public mutating func drain(_ server: IPv4Address, service: ServiceAddress?, since: Date) -> Bool {
-        guard !drains.contains(where: { $0.server == server && $0.service == service }) else { return false }
+    public func movesPersistent(_ server: IPv4Address, in service: VirtualService) -> Bool {
+        drains.contains { $0.movesPersistent == true && $0.holds(for: server, in: service) }
+    }
+
+    /// False where the same was said already. `since` is kept in whole seconds. Persistent clients that move now do so
+    /// also where they stayed until now; the other way the drain has to end first.
+    public mutating func drain(
+        _ server: IPv4Address, service: ServiceAddress?, since: Date, movesPersistent: Bool = false
+    ) -> Bool {
+        if let index = drains.firstIndex(where: { $0.server == server && $0.service == service }) {
+            guard movesPersistent, drains[index].movesPersistent != true else { return false }
+            drains[index].movesPersistent = true
+            return true
+        }
         let seconds = since.timeIntervalSince1970.rounded(.down)
-        drains.append(Drain(server: server, service: service, since: Date(timeIntervalSince1970: seconds)))
+        drains.append(
+            Drain(
+                server: server, service: service, since: Date(timeIntervalSince1970: seconds),
+                movesPersistent: movesPersistent ? true : nil))
         return true
     }
 

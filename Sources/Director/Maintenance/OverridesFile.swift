@@ -1,26 +1,34 @@
 internal import FoundationEssentials
 internal import Glibc
 internal import HostState
+internal import SystemCalls
 
 /// Where overrides outlive the daemon. Written as a whole or not at all; without overrides there is no file.
 struct OverridesFile {
     let path: String
 
-    /// What stands there. A damaged file must not keep the director from forwarding: it is set aside, and `problem`
-    /// says so.
-    func read() -> (overrides: Overrides, problem: String?) {
-        guard File.exists(path) else { return (Overrides(), nil) }
+    /// It cannot be read, or does not say what it should.
+    struct Damage: Error, CustomStringConvertible { let description: String }
+
+    /// What stands there.
+    func read() throws(Damage) -> Overrides {
+        guard File.exists(path) else { return Overrides() }
         do {
             let decoder = JSONDecoder()
             decoder.dateDecodingStrategy = .iso8601
-            return (try decoder.decode(Overrides.self, from: Data(try File.read(path))), nil)
+            return try decoder.decode(Overrides.self, from: Data(try File.read(path)))
         } catch {
+            throw Damage(description: "read overrides \(path): \(Self.explain(error))")
+        }
+    }
+
+    /// The same for a director that starts. A damaged file must not keep it from forwarding: it is set aside, and
+    /// `problem` says so.
+    func takeOver() -> (overrides: Overrides, problem: String?) {
+        do { return (try read(), nil) } catch {
             let aside = "\(path).damaged"
             let kept = rename(path, aside) == 0 ? "it is kept as \(aside)" : "it stays where it is"
-            return (
-                Overrides(),
-                "read overrides \(path): \(Self.explain(error)); \(kept). No real server is drained: drain again what has to be"
-            )
+            return (Overrides(), "\(error); \(kept). No real server is drained: drain again what has to be")
         }
     }
 

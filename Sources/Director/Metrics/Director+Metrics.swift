@@ -34,6 +34,6 @@ extension Director {
 extension Probe {
     /// Of a series of measurements.
     fileprivate var name: String {
-        if case .check(_, let via) = self, via != .tunnel { "\(self) \(via.rawValue)" } else { description }
+        via == .tunnel ? description : "\(self) \(via.rawValue)"
     }
 }

@@ -1,5 +1,6 @@
 import Glibc
 import HostState
+import SystemCalls
 
 /// Another program's standard output, with a time limit.
 enum Command {

@@ -3,6 +3,7 @@ import Glibc
 import HostState
 import LoadBalancing
 import Netlink
+import SystemCalls
 
 /// What is really asked of the network.
 struct Question {

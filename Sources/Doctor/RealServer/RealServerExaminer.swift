@@ -2,6 +2,7 @@ import HostState
 public import LoadBalancing
 import Netlink
 public import RealServerSetup
+import SystemCalls
 
 /// Gathers what a real server's diagnosis goes by. Reads and asks only.
 public struct RealServerExaminer {

@@ -22,18 +22,18 @@ final class CheckProgress {
     let eventLoop: any EventLoop
     private let timeout: Duration
     private let began: NIODeadline
-    private let verdict: EventLoopPromise<CheckVerdict>
+    private let completion: (CheckVerdict, Duration) -> Void
     private var deadline: Scheduled<Void>?
 
     init(
-        stage: CheckStage, began: NIODeadline, timeout: Duration, verdict: EventLoopPromise<CheckVerdict>,
-        eventLoop: any EventLoop
+        stage: CheckStage, began: NIODeadline, timeout: Duration, eventLoop: any EventLoop,
+        completion: @escaping (CheckVerdict, Duration) -> Void
     ) {
         self.stage = stage
         self.began = began
         self.timeout = timeout
-        self.verdict = verdict
         self.eventLoop = eventLoop
+        self.completion = completion
         deadline = eventLoop.assumeIsolated().scheduleTask(deadline: began + timeout.timeAmount) { self.expire() }
     }
 
@@ -42,11 +42,16 @@ final class CheckProgress {
     }
 
     func pass(weight: Int? = nil, pathMTU: Int? = nil, note: String? = nil) {
-        let nanoseconds = (NIODeadline.now() - began).nanoseconds
-        end(
-            .passed(CheckVerdict.Pass(latency: .nanoseconds(nanoseconds), weight: weight, pathMTU: pathMTU, note: note))
-        )
+        end(.passed(CheckVerdict.Pass(latency: latency, weight: weight, pathMTU: pathMTU, note: note)))
     }
+
+    /// Whoever asked wants no answer any more.
+    func cancel() {
+        isOwn = true
+        end(.failed(CheckVerdict.cancelled))
+    }
+
+    private var latency: Duration { .nanoseconds((NIODeadline.now() - began).nanoseconds) }
 
     /// What the peer did, or what became of it.
     func fail(_ reason: String) {
@@ -57,7 +62,10 @@ final class CheckProgress {
     func fail(by error: any Error) {
         let code = (error as? IOError)?.errnoCode ?? 0
         if code == ECONNREFUSED { hostAnswered = true }
-        if OwnShortage.codes.contains(code) { isOwn = true }
+        if OwnShortage.codes.contains(code) {
+            isOwn = true
+            return fail(OwnShortage.reason(code))
+        }
         fail("\(stage): \(CheckErrorText.text(error))")
     }
 
@@ -86,7 +94,7 @@ final class CheckProgress {
         deadline?.cancel()
         deadline = nil
         releasePeer()
-        verdict.succeed(result)
+        completion(result, latency)
     }
 }
 

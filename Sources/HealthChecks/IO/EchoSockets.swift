@@ -25,7 +25,7 @@ struct EchoSockets {
     private var names: [Slot: UInt32] = [:]
 
     /// Sends an echo request; `watch` is told of a new socket. 0, or an errno.
-    mutating func send(from way: Prober.Way.Socket, slot: Slot, watch: (Int32) -> Void) -> Int32 {
+    mutating func send(from way: Check.Way.Socket, slot: Slot, watch: (Int32) -> Void) -> Int32 {
         let place = Place(source: way.source, device: way.device)
         if sockets[place] == nil {
             let descriptor = clinux_echo_socket(way.source, way.device)
@@ -57,7 +57,7 @@ struct EchoSockets {
         return answered
     }
 
-    mutating func forget(_ slot: Slot, way: Prober.Way.Socket) {
+    mutating func forget(_ slot: Slot, way: Check.Way.Socket) {
         guard let name = names.removeValue(forKey: slot) else { return }
         questions[name] = nil
         let place = Place(source: way.source, device: way.device)

@@ -4,33 +4,26 @@ internal import Synchronization
 
 /// Asks many real servers at once: TCP connects and ICMP echoes, all by one thread, without a task, a channel or a timer for
 /// each of them. Every question gets one answer, at its time-out at the latest.
-public final class ProbeLoop: Sendable {
+final class ProbeLoop: Sendable {
     /// The process's own; its thread starts with the first question.
-    public static let shared = ProbeLoop()
+    static let shared = ProbeLoop()
 
-    public struct Question: Sendable {
-        public enum Kind: Sendable {
+    struct Question: Sendable {
+        enum Kind: Sendable {
             case ping
             case tcp(port: UInt16)
         }
 
         /// The asker's own, for telling answers apart.
-        public var id: UInt64
-        public var kind: Kind
-        public var way: Prober.Way
+        var id: UInt64
+        var kind: Kind
+        var way: Check.Way
         /// From the moment at which it goes out.
-        public var timeout: Duration
-
-        public init(id: UInt64, kind: Kind, way: Prober.Way, timeout: Duration) {
-            self.id = id
-            self.kind = kind
-            self.way = way
-            self.timeout = timeout
-        }
+        var timeout: Duration
     }
 
-    public struct Answer: Sendable {
-        public enum Outcome: Sendable, Equatable {
+    struct Answer: Sendable {
+        enum Outcome: Sendable, Equatable {
             case answered
             case timedOut
             /// An errno: the peer's (ECONNREFUSED, ECONNRESET), a router's, or the own machine's.
@@ -38,28 +31,46 @@ public final class ProbeLoop: Sendable {
             /// It could not go out until its time-out, for want of ports, descriptors or memory of the own machine's: an
             /// errno. It says nothing about the peer.
             case notAsked(Int32)
+            case cancelled
         }
 
-        public var question: Question
-        public var outcome: Outcome
+        var question: Question
+        var outcome: Outcome
         /// From the first packet to the answer.
-        public var latency: Duration
+        var latency: Duration
     }
 
     /// Where answers go: some at a time, in their order, on the loop's thread, which must not be kept.
-    public final class Inbox: Sendable {
-        let deliver: @Sendable ([Answer]) -> Void
-
-        public init(_ deliver: @escaping @Sendable ([Answer]) -> Void) { self.deliver = deliver }
+    protocol Inbox: AnyObject, Sendable {
+        func deliver(_ answers: [Answer])
     }
 
     struct Submission: Sendable {
         var question: Question
-        var inbox: Inbox
+        var inbox: any Inbox
+    }
+
+    /// Of questions that came before it.
+    struct Cancellation: Sendable {
+        var ids: Set<UInt64>
+        var inbox: any Inbox
+
+        func covers(_ submission: Submission) -> Bool {
+            submission.inbox === inbox && ids.contains(submission.question.id)
+        }
+    }
+
+    /// In the order in which it came.
+    struct Mail: Sendable {
+        var submissions: [Submission] = []
+        /// And how many of the submissions came before each.
+        var cancellations: [(after: Int, cancellation: Cancellation)] = []
+
+        var isEmpty: Bool { submissions.isEmpty && cancellations.isEmpty }
     }
 
     private struct Mailbox {
-        var submissions: [Submission] = []
+        var mail = Mail()
         /// Wakes the thread; -1: there is none yet.
         var bell: Int32 = -1
     }
@@ -70,24 +81,33 @@ public final class ProbeLoop: Sendable {
 
     /// Never waits. Where the process has no descriptors, or the machine no ports or memory left, questions wait: for one
     /// of the loop's own that ends, or as long as their time-out.
-    public func ask(_ questions: [Question], answersTo inbox: Inbox) {
+    func ask(_ questions: [Question], answersTo inbox: any Inbox) {
         guard !questions.isEmpty else { return }
         let failure: Int32? = mailbox.withLock { mailbox in
             if mailbox.bell < 0, let code = Self.start(self, &mailbox) { return code }
-            let isFirst = mailbox.submissions.isEmpty
-            mailbox.submissions += questions.lazy.map { Submission(question: $0, inbox: inbox) }
-            if isFirst { eventfd_write(mailbox.bell, 1) }
+            if mailbox.mail.isEmpty { eventfd_write(mailbox.bell, 1) }
+            mailbox.mail.submissions += questions.lazy.map { Submission(question: $0, inbox: inbox) }
             return nil
         }
         guard let failure else { return }
         inbox.deliver(questions.map { Answer(question: $0, outcome: .failed(failure), latency: .zero) })
     }
 
-    /// What was submitted since the last time.
-    func take() -> [Submission] {
+    /// Ends those of the questions that are still out or wait, at once.
+    func cancel(_ ids: Set<UInt64>, answersTo inbox: any Inbox) {
         mailbox.withLock { mailbox in
-            defer { mailbox.submissions.removeAll() }
-            return mailbox.submissions
+            guard mailbox.bell >= 0 else { return }
+            if mailbox.mail.isEmpty { eventfd_write(mailbox.bell, 1) }
+            let cancellation = Cancellation(ids: ids, inbox: inbox)
+            mailbox.mail.cancellations.append((mailbox.mail.submissions.count, cancellation))
+        }
+    }
+
+    /// What came since the last time.
+    func take() -> Mail {
+        mailbox.withLock { mailbox in
+            defer { mailbox.mail = Mail() }
+            return mailbox.mail
         }
     }
 
@@ -113,31 +133,9 @@ public final class ProbeLoop: Sendable {
 }
 
 extension ProbeLoop.Answer {
-    /// Nil where it was not asked.
-    public var result: ProbeResult? {
-        let probe: Probe =
-            switch question.kind {
-            case .ping: .ping
-            case .tcp(let port): .tcp(port: port)
-            }
-        switch outcome {
-        case .answered: return .success
-        case .timedOut: return .failure("\(probe) \(question.way): no answer within \(question.timeout)")
-        case .failed(let code):
-            return .failure(
-                "\(probe) \(question.way): \(String(cString: strerror(code)))", hostAnswered: code == ECONNREFUSED)
-        case .notAsked: return nil
-        }
-    }
-
-    /// Why it was not asked, where it was not.
-    public var shortage: String? {
-        if case .notAsked(let code) = outcome { OwnShortage.reason(code) } else { nil }
-    }
-
-    /// The same as a check's verdict; `stage` is what was waited for.
-    func verdict(at stage: CheckStage) -> CheckVerdict {
-        switch outcome {
+    var verdict: CheckVerdict {
+        let stage: CheckStage = if case .ping = question.kind { .answer } else { .connect }
+        return switch outcome {
         case .answered: .passed(CheckVerdict.Pass(latency: latency))
         case .timedOut:
             .failed(CheckVerdict.Failure(stage: stage, reason: "\(stage): timed out after \(question.timeout.seconds)"))
@@ -148,6 +146,8 @@ extension ProbeLoop.Answer {
                     hostAnswered: code == ECONNREFUSED))
         case .notAsked(let code):
             .failed(CheckVerdict.Failure(stage: .start, reason: OwnShortage.reason(code), isOwn: true))
+        case .cancelled:
+            .failed(CheckVerdict.Failure(stage: stage, reason: CheckVerdict.cancelled, isOwn: true))
         }
     }
 }

@@ -47,7 +47,7 @@ final class ProbeThread {
     private var firstWaiting = 0
     private var held: [Held] = []
     private var retriesAt = UInt64(0)
-    private var answers: [(inbox: ProbeLoop.Inbox, answer: ProbeLoop.Answer)] = []
+    private var answers: [(inbox: any ProbeLoop.Inbox, answer: ProbeLoop.Answer)] = []
 
     init(loop: ProbeLoop, epoll: Int32, bell: Int32) {
         self.loop = loop
@@ -110,13 +110,7 @@ final class ProbeThread {
         guard !held.isEmpty, retriesAt <= now else { return }
         retriesAt = now + Self.retryPeriod
         for late in held where late.deadline <= now {
-            answers.append(
-                (
-                    late.submission.inbox,
-                    ProbeLoop.Answer(
-                        question: late.submission.question, outcome: .notAsked(late.code),
-                        latency: .nanoseconds(Int64(now - late.since)))
-                ))
+            answer(late.submission, .notAsked(late.code), latency: now - late.since)
         }
         held.removeAll { $0.deadline <= now }
         let turn = held.prefix(Self.retriesAtOnce)
@@ -189,13 +183,33 @@ final class ProbeThread {
         if key == Self.bellKey {
             var rung: eventfd_t = 0
             eventfd_read(bell, &rung)
-            waiting += loop.take()
+            receive(loop.take())
         } else if key & Self.echoBit != 0 {
             for slot in echoes.receive(from: Int32(truncatingIfNeeded: key)) { finish(slot, .answered) }
         } else if let pending = slots[Slot(key: key)] {
             let code = clinux_socket_error(pending.descriptor)
             finish(Slot(key: key), code == 0 ? .answered : .failed(code))
         }
+    }
+
+    private func receive(_ mail: ProbeLoop.Mail) {
+        var taken = 0
+        for (after, cancellation) in mail.cancellations {
+            waiting += mail.submissions[taken..<after]
+            taken = after
+            cancel(cancellation)
+        }
+        waiting += mail.submissions[taken...]
+    }
+
+    /// Looks at all that there is: it is rare, and questions need not be found by their ids otherwise.
+    private func cancel(_ cancellation: ProbeLoop.Cancellation) {
+        for slot in slots.all(where: { cancellation.covers($0.submission) }) { finish(slot, .cancelled) }
+        let notBegun = waiting[firstWaiting...] + held.map(\.submission)
+        for submission in notBegun where cancellation.covers(submission) { answer(submission, .cancelled, latency: 0) }
+        waiting = waiting[firstWaiting...].filter { !cancellation.covers($0) }
+        firstWaiting = 0
+        held.removeAll { cancellation.covers($0.submission) }
     }
 
     private func expire() {
@@ -216,9 +230,14 @@ final class ProbeThread {
         } else if case .ping = question.kind {
             echoes.forget(slot, way: question.way.socket)
         }
-        let latency = Duration.nanoseconds(Int64(Self.now() - pending.began))
-        answers.append(
-            (pending.submission.inbox, ProbeLoop.Answer(question: question, outcome: outcome, latency: latency)))
+        answer(pending.submission, outcome, latency: Self.now() - pending.began)
+    }
+
+    /// `latency` in nanoseconds.
+    private func answer(_ submission: ProbeLoop.Submission, _ outcome: ProbeLoop.Answer.Outcome, latency: UInt64) {
+        let answer = ProbeLoop.Answer(
+            question: submission.question, outcome: outcome, latency: .nanoseconds(Int64(latency)))
+        answers.append((submission.inbox, answer))
     }
 
     /// Neighbours of the same inbox in one piece.

@@ -2,7 +2,7 @@ internal import LoadBalancing
 
 /// What a script is told; the names are documented at `ScriptCheck`.
 enum ScriptEnvironment {
-    static func variables(_ check: ScriptCheck, by way: Prober.Way, timeout: Duration) -> [String: String] {
+    static func variables(_ check: ScriptCheck, by way: Check.Way, timeout: Duration) -> [String: String] {
         var variables = [
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "IPVSD_ADDRESS": way.destination.description,

@@ -42,6 +42,13 @@ struct Slots<Value> {
         }
     }
 
+    func all(where isMeant: (Value) -> Bool) -> [Slot] {
+        places.indices.compactMap { index in
+            guard let value = places[index].value, isMeant(value) else { return nil }
+            return Slot(index: UInt32(index), tenant: places[index].tenant)
+        }
+    }
+
     /// nil where the slot's value is gone.
     mutating func remove(_ slot: Slot) -> Value? {
         guard let value = self[slot] else { return nil }

@@ -3,7 +3,7 @@ internal import LoadBalancing
 internal import NIOCore
 
 /// What makes a socket take a way.
-extension Prober.Way {
+extension Check.Way {
     var socketOptions: [(ChannelOptions.Types.SocketOption, SocketOptionValue)] {
         guard case .tunnel(_, let mark, let device, _) = self else { return [] }
         // SO_MARK and SO_BINDTOIFINDEX, which takes an int where SO_BINDTODEVICE takes a name.

@@ -14,13 +14,7 @@
 #include "persistence.h"
 #include "recording.h"
 #include "schedule.h"
-
-static __always_inline int server_has(__u32 server_id, __u32 flags)
-{
-	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
-
-	return !server || server->flags & flags;
-}
+#include "sweep.h"
 
 static __always_inline void count_connection(__u32 server_id)
 {
@@ -61,7 +55,7 @@ static __always_inline void keep_up(const struct packet *packet, const struct se
 				    const struct flow_reference *flow, struct flow_entry hit, __u32 state)
 {
 	if (refresh(flow, hit, state, longest_lag(entry)) && entry->flags & IPVSD_SERVICE_PERSISTENT)
-		by_template(entry->id, packet->client);
+		by_template(entry->id, packet->client, OUT);
 }
 
 static __always_inline void learn_port(const struct packet *packet, const struct service_entry *entry)
@@ -147,9 +141,9 @@ static __always_inline int on_tcp_without_connection(struct packet *packet, cons
 	server = rederive_server(entry, packet->client, packet->client_port);
 	if (server) {
 		count(packet, IPVSD_EVENT_REDERIVED);
-		/* Whoever made up a SYN can make up an ACK. */
+		/* Whoever made up a SYN can make up an ACK, and data: until another packet comes, it gives way. */
 		if ((carries || !is_flooded()) &&
-		    record(packet, flow, NO_ENTRY, server, next_state(IPVSD_STATE_NONE, tcp, carries)))
+		    record(packet, flow, NO_ENTRY, server, next_state(IPVSD_STATE_NONE, tcp, 0)))
 			note_connection(server);
 	}
 	return server;
@@ -266,6 +260,8 @@ static __always_inline int on_transport(struct packet *packet, void *header, voi
 	if (!locate(packet->client, packet->client_port, packet->port, listener.flow_service, &flow))
 		return ~drop(packet, IPVSD_DROPPED_INTERNAL);
 	hit = find(&flow);
+	if (!hit.entry)
+		sweep_in_absence();
 	if (!enter(listener.service, listener.flags, &entry))
 		return ~drop(packet, IPVSD_DROPPED_INTERNAL);
 	if (packet->protocol == IPPROTO_UDP)
@@ -372,7 +368,7 @@ int director(struct xdp_md *ctx)
 		known = find_service(ip->daddr, ((__be16 *)(ip + 1))[1], ip->protocol, &listener);
 	if (!known && !find_service(ip->daddr, 0, 0, &none))
 		return XDP_PASS;
-	if (constants.bridged && !is_for_director(ethernet))
+	if (!is_for_director(ethernet))
 		return XDP_PASS;
 
 	packet.counters = bpf_map_lookup_elem(&counters, &zero);
@@ -392,6 +388,8 @@ int director(struct xdp_md *ctx)
 		return drop(&packet, IPVSD_DROPPED_BAD_HEADER);
 	if ((void *)ip + packet.header_length > end || packet.length + packet.l3 > packet.frame)
 		return drop(&packet, IPVSD_DROPPED_TRUNCATED);
+	if (is_martian(packet.client) || packet.client == packet.vip)
+		return drop(&packet, IPVSD_DROPPED_MARTIAN_SOURCE);
 	switch (packet.protocol) {
 	case IPPROTO_TCP:
 	case IPPROTO_UDP:
@@ -415,90 +413,11 @@ int director(struct xdp_md *ctx)
 	return forward(&packet, decision);
 }
 
-/* ---- The sweep, run by the daemon: frees what expired, and forgets overflows that are too long ago ---- */
-
-#define ABANDONED_TICKS 4 /* a second */
-
-struct sweep_context {
-	__u32 first;
-	__u16 now;
-	__u16 longest; /* of the time-outs */
-};
-
-/* A handshake that a dead server left open will not complete; a retransmitted SYN is scheduled anew. Until it expired
- * it would count as active, and keep new flows from the server when it is back. */
-static __always_inline int is_abandoned(__u64 value, __u16 now)
-{
-	return state_of(value) == IPVSD_STATE_SYN_RECV && age_of(value, now) >= ABANDONED_TICKS &&
-	       server_has(server_of(value), IPVSD_SERVER_DOWN);
-}
-
-/* The sweep goes on where its last run stopped: a whole pass in one run would keep the CPU from its packets. */
-static __u32 sweep_position;
-
-/* Two marks at a time, unless another CPU has set one of them anew: what that one stands for would not be found. */
-static __always_inline void forget_marks(__u32 *marks, __u16 now, __u32 longest)
-{
-	for (int i = 0; i < 16; i++) {
-		__u32 seen = *(volatile __u32 *)&marks[i], kept = seen;
-
-		if (age_of_stamp(seen, now) > longest)
-			kept &= 0xffff0000;
-		if (age_of_stamp(seen >> 16, now) > longest)
-			kept &= 0xffff;
-		if (kept != seen)
-			__sync_val_compare_and_swap(&marks[i], seen, kept);
-	}
-}
-
-static __always_inline void forget_overflow(__u32 index, const struct sweep_context *context)
-{
-	struct ipvsd_overflow *overflow = bpf_map_lookup_elem(&overflows, &index);
-
-	if (!overflow)
-		return;
-	forget_marks((__u32 *)overflow->stamp, context->now, settings.timeout[IPVSD_STATE_ESTABLISHED]);
-	forget_marks((__u32 *)overflow->spilled, context->now, context->longest);
-}
-
-static __always_inline __u16 longest_timeout(void)
-{
-	__u16 longest = 0;
-
-	for (int i = 0; i < IPVSD_STATE_MAX; i++)
-		if (settings.timeout[i] > longest)
-			longest = settings.timeout[i];
-	return longest;
-}
-
-static long sweep_bucket(void *map, const __u32 *turn, void *value, struct sweep_context *context)
-{
-	__u32 index = context->first + *turn;
-	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&flows, &index);
-
-	if (!bucket)
-		return 1;
-	if (!(index & 31))
-		forget_overflow(index >> 5, context);
-#pragma unroll
-	for (int i = 0; i < IPVSD_WAYS; i++) {
-		struct ipvsd_flow *entry = &bucket->way[i];
-		__u64 value = *(volatile __u64 *)&entry->value;
-
-		if (value && (is_expired(value, context->now) || is_abandoned(value, context->now)) &&
-		    __sync_val_compare_and_swap(&entry->value, value, 0) == value)
-			count_load(server_of(value), state_of(value), -1);
-	}
-	return 0;
-}
-
 SEC("xdp")
 int sweep(struct xdp_md *ctx)
 {
-	struct sweep_context context = { .first = sweep_position, .now = ticks(), .longest = longest_timeout() };
-
-	bpf_for_each_map_elem(&turns, sweep_bucket, &context, 0);
-	sweep_position = (context.first + IPVSD_SWEEP_BUCKETS) & constants.bucket_mask;
+	pressure.swept = ticks();
+	sweep_some();
 	return XDP_PASS;
 }
 

@@ -88,7 +88,8 @@ static __always_inline int on_established(struct xdp_md *ctx, void *data, void *
 		*verdict = XDP_PASS;
 		return 1;
 	}
-	if (*(__u8 *)ip != 0x45 || ip->frag_off & ~bpf_htons(IP_DF) || constants.bridged || settings.is_moving)
+	if (*(__u8 *)ip != 0x45 || ip->frag_off & ~bpf_htons(IP_DF) || settings.is_moving ||
+	    !is_for_director(ethernet))
 		return 0;
 	packet.length = bpf_ntohs(ip->tot_len);
 	packet.client = ip->saddr;

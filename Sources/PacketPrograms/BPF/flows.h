@@ -228,6 +228,8 @@ static __always_inline struct flow_entry entry_at(struct ipvsd_bucket *bucket, _
 
 	if (way >= IPVSD_WAYS || !bucket)
 		return hit;
+	/* For the verifier: before 6.7 it forgets what was checked of a number that the compiler keeps on the stack. */
+	asm volatile("%0 &= 7" : "+r"(way));
 	value = *(volatile __u64 *)&bucket->way[way].value;
 	if (value && (value & IDENTITY_MASK) == identity) {
 		hit.entry = &bucket->way[way];

@@ -56,14 +56,18 @@ static __always_inline int may_be_vip(__be32 address)
 	return settings.vip_filter[bit >> 6 & 1023] >> (bit & 63) & 1;
 }
 
-/* A bridge's port sees what the bridge carries from host to host. */
+/* Frames for other hosts come by, too: on a bridge's port, by a switch that floods, on an interface that is promiscuous.
+ * The kernel calls them PACKET_OTHERHOST, and IPVS leaves them alone. No addresses set: whatever comes is for us. */
 static __always_inline int is_for_director(const struct ethhdr *ethernet)
 {
-	__u64 mac = *(const __u32 *)ethernet->h_dest | (__u64)*(const __u16 *)(ethernet->h_dest + 4) << 32;
-	int ours = 0;
+	/* With two bytes of the source, which are shifted out. */
+	__u64 destination = *(const __u64 *)ethernet;
+	int ours = !settings.own_mac[0];
 
+	if (!((destination ^ settings.own_mac[0]) << 16))
+		return 1;
 #pragma unroll
-	for (int i = 0; i < IPVSD_OWN_MACS; i++)
-		ours |= mac == settings.own_mac[i];
+	for (int i = 1; i < IPVSD_OWN_MACS; i++)
+		ours |= !((destination ^ settings.own_mac[i]) << 16);
 	return ours;
 }

@@ -51,6 +51,13 @@ static __always_inline int is_over_threshold(__u32 server_id)
 	return server && exceeds_threshold(server, server_id);
 }
 
+static __always_inline int server_has(__u32 server_id, __u32 flags)
+{
+	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
+
+	return !server || server->flags & flags;
+}
+
 static __always_inline int has_weight(__u32 server_id)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);

@@ -78,6 +78,15 @@ static __always_inline int is_vlan(__be16 protocol)
 	return protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD);
 }
 
+/* RFC 1122 section 3.2.1.3, RFC 1812 section 5.3.7: no packet has such a source; an answer would go to many, or back
+ * to us. */
+static __always_inline int is_martian(__be32 source)
+{
+	__u8 network = bpf_ntohl(source) >> 24;
+
+	return network == 0 || network == 127 || network >= 224;
+}
+
 static __always_inline __u16 fold(__u64 sum)
 {
 	sum = (sum & 0xffffffff) + (sum >> 32);

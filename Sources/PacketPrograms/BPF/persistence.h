@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /* Persistent services (ipvsadm -p): a client's new connections go where its last one went. As in IPVS with its
- * default expire_quiescent_template=0, also to a real server of weight 0, but not to one that is out. */
+ * default expire_quiescent_template=0, also to a real server of weight 0, but not to one that is out; a server that
+ * MOVES is as with expire_quiescent_template=1. */
 #pragma once
 
 #include "flows.h"
@@ -26,8 +27,10 @@ static __always_inline int enter(__u32 id, __u32 flags, struct service_entry *en
 /* What follows are global functions, which the verifier takes by themselves: at each of their calls again they would be
  * too much for it. Scalars alone go in: the stack of a call comes on top of its caller's, and 512 bytes are all. */
 
-/* The server of the client's template, 0 where there is none that counts. */
-__noinline int by_template(__u32 id, __be32 client)
+#define OUT (IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED)
+
+/* The server of the client's template, 0 where there is none, or it is one of `refused`. */
+__noinline int by_template(__u32 id, __be32 client, __u32 refused)
 {
 	struct ipvsd_service *service = bpf_map_lookup_elem(&schedules, &id);
 	struct ipvsd_template_key key = { .service = id };
@@ -45,7 +48,7 @@ __noinline int by_template(__u32 id, __be32 client)
 	server = bpf_map_lookup_elem(&servers, &server_id);
 	/* The row may be nobody's by now, or another service's. */
 	if (!server || server->service != id ||
-	    (server->flags & (IPVSD_SERVER_USED | IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED)) != IPVSD_SERVER_USED)
+	    (server->flags & (IPVSD_SERVER_USED | refused)) != IPVSD_SERVER_USED)
 		return 0;
 	template->stamp = now;
 	return server_id;
@@ -73,7 +76,7 @@ __noinline int choose_new(__u32 id, __u32 flags, __be32 client, __u32 client_por
 		return 0;
 	if (!(flags & IPVSD_SERVICE_PERSISTENT))
 		return choose(service, client, client_port);
-	server = by_template(id, client);
+	server = by_template(id, client, OUT | IPVSD_SERVER_MOVES);
 	if (!server) {
 		server = choose(service, client, client_port);
 		if (server)
@@ -94,7 +97,8 @@ __noinline int pass_turn(__u32 id, __u32 position)
 	return ring.size ? after_turn(service, ring, position) : 0;
 }
 
-/* Without memory, the same for all connections of a persistent client. */
+/* Without memory, the same for all connections of a persistent client. Who moves does so with a new connection: this may be
+ * one that goes on. */
 __noinline int choose_again(__u32 id, __u32 flags, __be32 client, __u32 client_port)
 {
 	struct ipvsd_service *service = bpf_map_lookup_elem(&schedules, &id);
@@ -104,7 +108,7 @@ __noinline int choose_again(__u32 id, __u32 flags, __be32 client, __u32 client_p
 		return 0;
 	if (!(flags & IPVSD_SERVICE_PERSISTENT))
 		return rederive(service, client, client_port);
-	server = by_template(id, client);
+	server = by_template(id, client, OUT);
 	return server ? server : by_maglev(service, client & service->netmask, 0);
 }
 

@@ -6,7 +6,7 @@
 #include <linux/types.h>
 
 /* Bumped by every change to a layout below. A daemon adopts only what has its own version. */
-#define IPVSD_ABI_VERSION 2
+#define IPVSD_ABI_VERSION 3
 
 /* How many services, real servers, ways, slots and flows there is room for is told when the programs are loaded: the
  * tables follow the configuration. Flow and listener buckets are powers of two. */
@@ -21,6 +21,8 @@
 
 /* A tick of flow stamps is 2^28 ns, 0.27 s. Time-outs are at most 32,767 ticks: 2 h 26 min. */
 #define IPVSD_TICK_SHIFT 28
+/* A second: a handshake with a server that is down, and in which nothing happened for so long, is over. */
+#define IPVSD_ABANDONED_TICKS 4
 
 /* Marks of check sockets: IPVSD_CHECK_MARK | server id. */
 #define IPVSD_CHECK_MARK 0x6b700000u
@@ -202,6 +204,9 @@ struct ipvsd_server {
 #define IPVSD_SERVER_DOWN 2u    /* SYNs and datagrams of its flows are scheduled anew */
 #define IPVSD_SERVER_REMOVED 4u /* no longer configured; its flows go on */
 #define IPVSD_SERVER_STANDBY 8u /* beside REMOVED: configured all the same, and not in use now */
+#define IPVSD_SERVER_MOVES 16u  /* persistent clients go elsewhere with their next connection */
+/* And, the control plane's own, so many tenths of its share that slow start keeps from it: 0 to 9. */
+#define IPVSD_SERVER_WITHHELD_SHIFT 12
 
 /* Active and inactive connections, as IPVS counts them; shared by all CPUs, the packet programs' own. */
 struct ipvsd_load {
@@ -256,6 +261,7 @@ enum ipvsd_counter {
 	/* dropped */
 	IPVSD_DROPPED_BAD_HEADER,
 	IPVSD_DROPPED_TRUNCATED,
+	IPVSD_DROPPED_MARTIAN_SOURCE, /* one that no packet can have, or the VIP itself */
 	IPVSD_DROPPED_FRAGMENT, /* whose first one was not seen */
 	IPVSD_DROPPED_MERGED_FRAME,
 	IPVSD_DROPPED_TOO_BIG_WITHOUT_DF,
@@ -300,7 +306,7 @@ struct ipvsd_settings {
 	__u32 is_moving; /* flows may still be in `former` */
 	/* Turns away what is for nobody's VIP: bit (vip as __be32 * 0x9E3779B1) >> 16. */
 	__u64 vip_filter[1024];
-	/* Where an ingress interface is a bridge: the MACs that frames for the director have, the first byte lowest. */
+	/* The MACs that frames for the director have, the first byte lowest; the first one 0: whatever comes is for it. */
 	__u64 own_mac[IPVSD_OWN_MACS];
 };
 
@@ -312,13 +318,19 @@ struct ipvsd_port {
 	__u16 reserved;
 };
 
-/* What a flood of SYNs does to the flow table; the packet programs' own. Stamps are 32-bit ticks, 0 for never. */
+/* What burdens the flow table, as a flood of SYNs does; the packet programs' own. Stamps are 32-bit ticks, 0 for never. */
 struct ipvsd_pressure {
 	__u32 half_open; /* connections in SYN_RECV */
 	__u32 since;     /* the limit was first reached, in the flood of `last` */
 	__u32 last;      /* it was last reached */
-	__u32 reserved[13];
+	/* Without a daemon, packets of new flows sweep: a part in each tick. */
+	__u32 swept;   /* when the daemon last did */
+	__u32 stepped; /* when packets last did */
+	__u32 reserved[11];
 };
+
+/* A daemon sweeps more often: 16 s. */
+#define IPVSD_ABSENT_TICKS 60
 
 /* Floods farther apart are two. */
 #define IPVSD_FLOOD_GAP 37 /* 10 s */
@@ -333,7 +345,6 @@ struct ipvsd_director_constants {
 	__u32 reply_limit;        /* generated replies a second and CPU */
 	__u32 jiffy;              /* nanoseconds */
 	__u32 several_ingress;    /* a packet may have come in elsewhere than where its XDP_TX would leave */
-	__u32 bridged;            /* a bridge's ports carry other hosts' frames too: own_mac tells */
 	/* The outer source's host part varies by flow: prefix | (hash & mask). Mask 0: the path's own address. */
 	__be32 outer_prefix;
 	__be32 outer_mask;
@@ -354,5 +365,5 @@ _Static_assert(sizeof(struct ipvsd_listener_bucket) == 64, "a bucket is a cache 
 _Static_assert(sizeof(struct ipvsd_service) == 64, "map value layout");
 _Static_assert(sizeof(struct ipvsd_server) == 32, "map value layout");
 _Static_assert(sizeof(struct ipvsd_path) == 64, "a path is a cache line");
-_Static_assert(sizeof(struct ipvsd_director_constants) == 40, ".rodata layout");
+_Static_assert(sizeof(struct ipvsd_director_constants) == 36, ".rodata layout");
 _Static_assert(sizeof(struct ipvsd_check_constants) == 12, ".rodata layout");

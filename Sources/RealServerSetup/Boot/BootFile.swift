@@ -1,5 +1,6 @@
 import Glibc
 import HostState
+import SystemCalls
 
 /// A file of the machine's configuration that we write, known by its first lines or, a link, by where it leads.
 public struct BootFile: Sendable, Hashable {

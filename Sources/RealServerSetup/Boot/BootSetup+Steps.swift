@@ -1,5 +1,6 @@
 import Glibc
 import HostState
+import SystemCalls
 
 extension BootSetup {
     /// What differs from the present state. A file of somebody else's in the place of one of ours is a conflict.

@@ -1,5 +1,6 @@
 import Glibc
 import HostState
+import SystemCalls
 
 /// Who sets up the network when the machine starts, and so by whom a real server's set-up outlives a restart.
 public enum HostManager: String, CaseIterable, Sendable {

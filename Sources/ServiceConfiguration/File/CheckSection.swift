@@ -28,11 +28,11 @@ struct CheckSection {
         }
     }
 
-    static let keys = ["type", "via"] + CheckPace.keys
+    static let keys = ["type", "via"] + PaceSection.keys
 
     /// `check: auto`, or `checks:` with a list; nil after an error.
     static func checks(
-        _ section: YAMLSection, pace: CheckPace, listeners: [ServiceAddress], _ findings: inout Findings
+        _ section: YAMLSection, pace: PaceSection, listeners: [ServiceAddress], _ findings: inout Findings
     ) -> ServiceChecks? {
         let via = via(section, &findings) ?? .tunnel
         guard let items = section.list("checks") else {
@@ -63,7 +63,7 @@ struct CheckSection {
     }
 
     private static func policy(
-        _ section: YAMLSection, pace: CheckPace, listeners: [ServiceAddress], _ findings: inout Findings
+        _ section: YAMLSection, pace: PaceSection, listeners: [ServiceAddress], _ findings: inout Findings
     ) -> CheckPolicy? {
         var kind = CheckPolicy.Kind.auto
         if section.has("check") {
@@ -77,13 +77,11 @@ struct CheckSection {
             guard let found else { return nil }
             kind = found
         }
-        return CheckPolicy(
-            kind: kind, interval: pace.interval, fastInterval: pace.fastInterval,
-            timeout: pace.timeout, rise: pace.rise, fall: pace.fall)
+        return CheckPolicy(kind: kind, pace: pace.pace)
     }
 
     private static func one(
-        _ item: YAMLItem, file: String, pace: CheckPace, via: Check.Via, listeners: [ServiceAddress],
+        _ item: YAMLItem, file: String, pace: PaceSection, via: Check.Via, listeners: [ServiceAddress],
         _ findings: inout Findings
     ) -> ServiceCheck? {
         let every = Kind.allCases.flatMap(\.keys)
@@ -102,7 +100,7 @@ struct CheckSection {
         for error in foreign.errors where !findings.errors.contains(where: { $0.place == error.place }) {
             findings.add(error.place, "not of a check of type \(kind.rawValue)", accepted: error.accepted)
         }
-        let own = CheckPace(any, inheriting: pace, &findings)
+        let own = PaceSection(any, inheriting: pace, &findings)
         let ownVia = Self.via(any, &findings) ?? via
         let before = findings.errors.count
         let maker = CheckMaker(section: any, kind: kind, place: item.place, listeners: listeners)
@@ -111,9 +109,7 @@ struct CheckSection {
             findings.add(item.place, "\(problem)", accepted: "what the protocol can carry")
             return nil
         }
-        return ServiceCheck(
-            check, via: ownVia, interval: own.interval, fastInterval: own.fastInterval, timeout: own.timeout,
-            rise: own.rise, fall: own.fall)
+        return ServiceCheck(check, via: ownVia, pace: own.pace)
     }
 }
 

@@ -84,19 +84,15 @@ public enum ConfigurationFile {
             take("udp", into: \.udp)
         }
         let defaults = top.section("defaults", keys: ServiceSection.defaultKeys, &findings)
-        let pace = defaults.map { CheckPace($0, &findings) }
+        let pace = defaults.map { PaceSection($0, &findings) }
         if let defaults { ServiceSection.validate(defaults: defaults, &findings) }
-        if let pace {
-            configuration.checks = CheckPolicy(
-                interval: pace.interval, fastInterval: pace.fastInterval, timeout: pace.timeout, rise: pace.rise,
-                fall: pace.fall)
-        }
+        if let pace { configuration.checks = CheckPolicy(pace: pace.pace) }
         addServices(top, defaults: defaults, pace: pace, to: &configuration, &findings)
         return configuration.services.isEmpty ? nil : configuration
     }
 
     private static func addServices(
-        _ top: YAMLSection, defaults: YAMLSection?, pace: CheckPace?, to configuration: inout DirectorConfiguration,
+        _ top: YAMLSection, defaults: YAMLSection?, pace: PaceSection?, to configuration: inout DirectorConfiguration,
         _ findings: inout Findings
     ) {
         guard let items = top.list("services"), !items.isEmpty else {

@@ -8,7 +8,7 @@ struct ServiceSection {
         [
             "scheduler", "sched-flags", "maglev-size", "persistence", "one-packet", "on-server-loss", "weight",
             "upper-threshold", "lower-threshold", "servers", "check", "checks", "via", NotifySection.key,
-        ] + PolicySection.keys + CheckPace.keys
+        ] + PolicySection.keys + PaceSection.keys
     static let keys = ["listeners"] + defaultKeys
     private static let serverKeys = ["address", "weight", "upper-threshold", "lower-threshold"]
 
@@ -17,19 +17,19 @@ struct ServiceSection {
     private let section: YAMLSection
     /// Without what it has from the defaults.
     private let own: YAMLSection
-    private let pace: CheckPace
+    private let pace: PaceSection
     private let isComplete: Bool
 
-    init(_ own: YAMLSection, defaults: YAMLSection?, pace: CheckPace?, _ findings: inout Findings) {
+    init(_ own: YAMLSection, defaults: YAMLSection?, pace: PaceSection?, _ findings: inout Findings) {
         self.own = own
         // Of two ways to say the same the service's own counts.
-        var apart = Set(CheckPace.keys)
+        var apart = Set(PaceSection.keys)
         if own.has("check") || own.has("checks") { apart.formUnion(["check", "checks"]) }
         if own.has("scheduler") { apart.formUnion(["sched-flags", "maglev-size"]) }
         if own.has("upper-threshold") { apart.insert("lower-threshold") }
         if own.has("quorum") { apart.insert("hysteresis") }
         section = own.inheriting(from: defaults, apart: apart)
-        self.pace = CheckPace(own, inheriting: pace, &findings)
+        self.pace = PaceSection(own, inheriting: pace, &findings)
         var listeners: [(ServiceAddress, String)] = []
         let items = section.list("listeners") ?? []
         if items.isEmpty { findings.add(own.place, "no listeners", accepted: "listeners: \(AddressText.services)") }

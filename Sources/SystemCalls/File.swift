@@ -18,7 +18,7 @@ package enum File {
 
     /// `flags` besides O_WRONLY, `mode` whatever the umask is. With `synchronized` the contents are on the disk before
     /// this returns.
-    static func write(
+    package static func write(
         _ contents: [UInt8], to path: String, flags: Int32 = 0, mode: mode_t? = nil, synchronized: Bool = false
     ) throws(SystemError) {
         let descriptor = open(path, O_WRONLY | O_CLOEXEC | flags, 0o600)
@@ -34,23 +34,29 @@ package enum File {
         if synchronized && fsync(descriptor) != 0 { throw SystemError("write \(path)") }
     }
 
-    /// Readers see the old contents or the new ones, also after a crash: a temporary file takes the place of the old.
+    /// Readers see the old contents or the new ones: a temporary file takes the place of the old. Where it is
+    /// `synchronized`, also after a crash of the machine.
     package static func replace(
-        _ path: String, with contents: [UInt8], mode: mode_t = 0o600
+        _ path: String, with contents: [UInt8], mode: mode_t = 0o600, synchronized: Bool = true
     ) throws(SystemError) {
         let temporary = "\(path).new"
-        try write(contents, to: temporary, flags: O_CREAT | O_TRUNC, mode: mode, synchronized: true)
-        guard rename(temporary, path) == 0 else { throw SystemError("write \(path)") }
-        synchronizeDirectory(of: path)
+        do throws(SystemError) {
+            try write(contents, to: temporary, flags: O_CREAT | O_TRUNC, mode: mode, synchronized: synchronized)
+            guard rename(temporary, path) == 0 else { throw SystemError("write \(path)") }
+        } catch {
+            unlink(temporary)
+            throw error
+        }
+        if synchronized { synchronizeDirectory(of: path) }
     }
 
-    /// Also after a crash. What is not there is success.
-    package static func remove(_ path: String) throws(SystemError) {
+    /// Where it is `synchronized`, also after a crash. What is not there is success.
+    package static func remove(_ path: String, synchronized: Bool = true) throws(SystemError) {
         guard unlink(path) == 0 else {
             if errno == ENOENT { return }
             throw SystemError("remove \(path)")
         }
-        synchronizeDirectory(of: path)
+        if synchronized { synchronizeDirectory(of: path) }
     }
 
     private static func synchronizeDirectory(of path: String) {

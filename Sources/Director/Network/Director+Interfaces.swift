@@ -115,12 +115,14 @@ extension Director {
         guard let running else { return }
         let links = running.ingress.map(\.link)
         running.dataPlane.setIngressMTU((links + running.ingress.devices).map(\.mtu).max() ?? 1500)
-        if running.ingress.contains(where: \.isBridged) {
-            let tree = try LinkTree()
-            var own: [MACAddress] = []
-            for address in links.flatMap(tree.addresses) where !own.contains(address) { own.append(address) }
-            running.dataPlane.setOwnMACs(own)
+        let tree = try LinkTree(), isBridged = running.ingress.contains(where: \.isBridged)
+        var own: [MACAddress] = []
+        // A bridge's ports have addresses that nobody sends to.
+        for link in isBridged ? links : links + running.ingress.devices {
+            for address in tree.addresses(of: link) where !own.contains(address) { own.append(address) }
         }
+        let isTooMany = own.count > XDPDataPlane.maximumOwnMACs && !isBridged
+        running.dataPlane.setOwnMACs(isTooMany ? [] : own)
     }
 
     /// Follows their state: where a cable is back, switches have to learn anew where the VIPs are.
@@ -183,7 +185,7 @@ extension Director {
         let socket = try RouteSocket()
         let addresses = try socket.addresses()
         var homes: [IPv4Address: Link] = [:]
-        for vip in vips { homes[vip] = ingress.home(of: vip, addresses) }
+        for vip in configuration.vips { homes[vip] = ingress.home(of: vip, addresses) }
         for change in journal.changes {
             if case .address(let interface, let address, _, _) = change,
                 !configuration.managesAddress || homes[address]?.name != interface
@@ -200,8 +202,6 @@ extension Director {
         }
     }
 
-    private var vips: Set<IPv4Address> { Set(configuration.services.flatMap(\.listeners).map(\.vip)) }
-
     func announce() {
         for ingress in running?.ingress ?? [] { announce(on: ingress.link) }
     }
@@ -209,7 +209,7 @@ extension Director {
     /// Gratuitous ARP: neighbours that knew another holder of a VIP learn of this one.
     private func announce(on link: Link) {
         guard configuration.managesAddress, let mac = link.address else { return }
-        for vip in vips {
+        for vip in configuration.vips {
             if clinux_request_arp(link.index, mac.bytes, vip.bigEndian, vip.bigEndian) != 0 {
                 logger.warning("announce \(vip) on \(link.name): \(String(cString: strerror(errno)))")
             }

@@ -42,9 +42,8 @@ extension Director {
             for index in service.servers.indices {
                 let server = status.services[serviceIndex].servers[index]
                 status.services[serviceIndex].servers[index] = described(server, of: address, at: now)
-                status.services[serviceIndex].servers[index].drained =
-                    overrides.drain(of: server.address, in: configured)?.since.formatted(.iso8601)
             }
+            status.services[serviceIndex].tell(overrides, of: configured)
             if let state = states[address] {
                 status.services[serviceIndex].quorum = DirectorStatus.Quorum(state)
             }
@@ -78,8 +77,11 @@ extension Director {
         return server
     }
 
-    /// What the pinned maps say, without a daemon; nil where there is no data plane.
-    public static func pinnedStatus(instance: InstancePaths) throws -> DirectorStatus? {
+    /// What the pinned maps and the file of overrides say, without a daemon; nil where there is no data plane.
+    /// `problem`: why it does not tell who is drained.
+    public static func pinnedStatus(
+        instance: InstancePaths
+    ) throws -> (status: DirectorStatus, problem: String?)? {
         silenceLibbpf()
         guard let directory = instance.existingBPFDirectory(),
             let maps = try DirectorMaps(directory: directory, writable: false)
@@ -87,9 +89,17 @@ extension Director {
         let interfaces = try RouteSocket().links().map(\.index).filter {
             try BPFLink(pinnedAt: XDPDataPlane.linkPin(directory: directory, interface: $0)) != nil
         }
-        return DirectorStatus(
-            snapshot: try DataPlaneSnapshot(of: maps, now: XDPDataPlane.tick(below: directory) ?? 0), pid: nil,
-            xdp: try xdp(interfaces))
+        let snapshot = try DataPlaneSnapshot(of: maps, now: XDPDataPlane.tick(below: directory) ?? 0)
+        var status = DirectorStatus(snapshot: snapshot, pid: nil, xdp: try xdp(interfaces))
+        do {
+            let overrides = try OverridesFile(path: instance.overrides).read()
+            for (index, service) in snapshot.services.enumerated() {
+                status.services[index].tell(overrides, of: service.configured)
+            }
+            return (status, nil)
+        } catch {
+            return (status, "\(error)")
+        }
     }
 
     /// The flow table, with or without a daemon; nil where there is no data plane.
@@ -106,5 +116,15 @@ extension Director {
             interfaces: links.map(\.name),
             transmitErrors: Dictionary(
                 links.map { ($0.name, $0.transmitErrors + $0.transmitDropped) }, uniquingKeysWith: { one, _ in one }))
+    }
+}
+
+extension DirectorStatus.Service {
+    /// Who is drained, in the service as the overrides know it.
+    fileprivate mutating func tell(_ overrides: Overrides, of service: VirtualService) {
+        for index in servers.indices {
+            servers[index].drained =
+                overrides.drain(of: servers[index].address, in: service)?.since.formatted(.iso8601)
+        }
     }
 }

@@ -19,12 +19,12 @@ public struct DirectorStatus: Codable, Sendable {
         public var weight: UInt16
         /// What it counts for now: 0 while it is out or quiesced, a part of the weight while it starts slowly. Nil where
         /// no daemon knows.
-        public var effectiveWeight: Double?
+        @OrNull public var effectiveWeight: Double? = nil
         public var method = "tunnel"
         /// Connections from which on it gets no new ones; nil: no number.
-        public var upperThreshold: UInt32?
+        @OrNull public var upperThreshold: UInt32? = nil
         /// Connections below which it gets new ones again.
-        public var lowerThreshold: UInt32?
+        @OrNull public var lowerThreshold: UInt32? = nil
         /// Gets no new connections now, because of the above.
         public var overloaded: Bool
         public var active: UInt32
@@ -34,14 +34,14 @@ public struct DirectorStatus: Codable, Sendable {
         public var bytes: UInt64
         public var health: Health
         /// When the health became so, ISO 8601; nil where no daemon knows.
-        public var since: String?
-        public var reason: String?
+        @OrNull public var since: String? = nil
+        @OrNull public var reason: String? = nil
         /// Since when it is drained by hand, ISO 8601; nil: it is not.
-        public var drained: String?
+        @OrNull public var drained: String? = nil
         /// It passes its checks, but has fallen too often, and is out until then; ISO 8601.
-        public var heldUntil: String?
+        @OrNull public var heldUntil: String? = nil
         /// It starts slowly, and has its whole share then; ISO 8601.
-        public var wholeShareAt: String?
+        @OrNull public var wholeShareAt: String? = nil
         /// It serves while the quorum is lost, and is not checked.
         public var isSorryServer = false
 
@@ -51,40 +51,14 @@ public struct DirectorStatus: Codable, Sendable {
             case isSorryServer = "sorryServer"
             case drained
         }
-
-        /// Writes null for what is not known, where the synthesized coding would leave the key out.
-        public func encode(to encoder: any Encoder) throws {
-            var container = encoder.container(keyedBy: CodingKeys.self)
-            try container.encode(address, forKey: .address)
-            try container.encode(weight, forKey: .weight)
-            try container.encode(effectiveWeight, forKey: .effectiveWeight)
-            try container.encode(method, forKey: .method)
-            try container.encode(upperThreshold, forKey: .upperThreshold)
-            try container.encode(lowerThreshold, forKey: .lowerThreshold)
-            try container.encode(overloaded, forKey: .overloaded)
-            try container.encode(active, forKey: .active)
-            try container.encode(inactive, forKey: .inactive)
-            try container.encode(connections, forKey: .connections)
-            try container.encode(packets, forKey: .packets)
-            try container.encode(bytes, forKey: .bytes)
-            try container.encode(health, forKey: .health)
-            try container.encode(since, forKey: .since)
-            try container.encode(reason, forKey: .reason)
-            try container.encode(drained, forKey: .drained)
-            try container.encode(heldUntil, forKey: .heldUntil)
-            try container.encode(wholeShareAt, forKey: .wholeShareAt)
-            try container.encode(isSorryServer, forKey: .isSorryServer)
-        }
     }
 
     /// Where clients find a service.
     public struct Listener: Codable, Sendable {
         public var vip: IPv4Address
         /// Nil: any.
-        public var port: UInt16?
-        public var `protocol`: TransportProtocol?
-
-        enum CodingKeys: String, CodingKey { case vip, port, `protocol` }
+        @OrNull public var port: UInt16?
+        @OrNull public var `protocol`: TransportProtocol?
 
         init(_ address: ServiceAddress) {
             vip = address.vip
@@ -95,14 +69,6 @@ public struct DirectorStatus: Codable, Sendable {
         public var address: ServiceAddress {
             if let port, let `protocol` { return ServiceAddress(vip: vip, port: port, transport: `protocol`) }
             return ServiceAddress(vip: vip)
-        }
-
-        /// Writes null for any port and protocol, where the synthesized coding would leave the key out.
-        public func encode(to encoder: any Encoder) throws {
-            var container = encoder.container(keyedBy: CodingKeys.self)
-            try container.encode(vip, forKey: .vip)
-            try container.encode(port, forKey: .port)
-            try container.encode(`protocol`, forKey: .protocol)
         }
     }
 
@@ -169,39 +135,20 @@ public struct DirectorStatus: Codable, Sendable {
         /// At so many, new connections are not recorded; 0: never.
         public var limit: UInt32
         /// When the limit was reached last, and since when by the same flood, ISO 8601; nil: never.
-        public var reachedLast: String?
-        public var reachedSince: String?
-
-        enum CodingKeys: String, CodingKey { case now, limit, reachedLast, reachedSince }
-
-        public func encode(to encoder: any Encoder) throws {
-            var container = encoder.container(keyedBy: CodingKeys.self)
-            try container.encode(now, forKey: .now)
-            try container.encode(limit, forKey: .limit)
-            try container.encode(reachedLast, forKey: .reachedLast)
-            try container.encode(reachedSince, forKey: .reachedSince)
-        }
+        @OrNull public var reachedLast: String? = nil
+        @OrNull public var reachedSince: String? = nil
     }
 
     public struct XDP: Codable, Sendable {
         /// "native" or "generic"; nil where nothing is attached.
-        public var mode: String?
+        @OrNull public var mode: String? = nil
         public var interfaces: [String]
         /// Packets that their drivers failed to send or dropped, by interface, since it exists.
         public var transmitErrors: [String: UInt64]
-
-        enum CodingKeys: String, CodingKey { case mode, interfaces, transmitErrors }
-
-        public func encode(to encoder: any Encoder) throws {
-            var container = encoder.container(keyedBy: CodingKeys.self)
-            try container.encode(mode, forKey: .mode)
-            try container.encode(interfaces, forKey: .interfaces)
-            try container.encode(transmitErrors, forKey: .transmitErrors)
-        }
     }
 
     /// The daemon's; nil where none runs and the pinned maps were read.
-    public var pid: Int32?
+    @OrNull public var pid: Int32?
     public var services: [Service]
     /// Packets for a VIP.
     public var received: UInt64
@@ -215,23 +162,6 @@ public struct DirectorStatus: Codable, Sendable {
     /// Entries of the flow table; half of them are at ease.
     public var flowTableSize: Int
     public var xdp: XDP
-
-    enum CodingKeys: String, CodingKey {
-        case pid, services, received, forwarded, reasons, events, halfOpen, flowTableSize, xdp
-    }
-
-    public func encode(to encoder: any Encoder) throws {
-        var container = encoder.container(keyedBy: CodingKeys.self)
-        try container.encode(pid, forKey: .pid)
-        try container.encode(services, forKey: .services)
-        try container.encode(received, forKey: .received)
-        try container.encode(forwarded, forKey: .forwarded)
-        try container.encode(reasons, forKey: .reasons)
-        try container.encode(events, forKey: .events)
-        try container.encode(halfOpen, forKey: .halfOpen)
-        try container.encode(flowTableSize, forKey: .flowTableSize)
-        try container.encode(xdp, forKey: .xdp)
-    }
 
     /// UTF-8, keys sorted.
     public func json() throws -> [UInt8] {
@@ -262,10 +192,10 @@ public struct DirectorStatus: Codable, Sendable {
         }
         services = snapshot.services.map { service in
             Service(
-                listeners: service.listeners.map(Listener.init), scheduler: service.scheduler,
-                persistence: service.persistence?.timeout,
-                persistencePrefixLength: service.persistence?.prefixLength, onePacket: service.isOnePacket,
-                maglevSize: service.maglevSize, quorum: nil,
+                listeners: service.listeners.map(Listener.init), scheduler: service.configured.scheduler,
+                persistence: service.configured.persistence?.timeout,
+                persistencePrefixLength: service.configured.persistence?.prefixLength,
+                onePacket: service.configured.isOnePacket, maglevSize: service.configured.maglevSize ?? 0, quorum: nil,
                 servers: service.servers.map(Server.init))
         }
     }
@@ -275,11 +205,12 @@ extension DirectorStatus.Server {
     /// What the maps alone say.
     init(_ server: DataPlaneSnapshot.Server) {
         self.init(
-            address: server.address, weight: server.configuredWeight, method: server.isLocal ? "local" : "tunnel",
-            upperThreshold: server.thresholds?.upper, lowerThreshold: server.thresholds?.effectiveLower,
+            address: server.address, weight: server.configured.weight, method: server.isLocal ? "local" : "tunnel",
+            upperThreshold: server.configured.thresholds?.upper,
+            lowerThreshold: server.configured.thresholds?.effectiveLower,
             overloaded: server.isOverloaded, active: server.active, inactive: server.inactive,
             connections: server.connections, packets: server.packets, bytes: server.bytes,
-            health: server.isRemoved ? .removed : server.isDown ? .down : .up, since: nil, reason: nil)
-        if server.weight == 0 { effectiveWeight = 0 }
+            health: server.isRemoved ? .removed : server.isDown ? .down : .up)
+        if server.effective.weight == 0 { effectiveWeight = 0 }
     }
 }

@@ -1,6 +1,7 @@
 @preconcurrency internal import Dispatch
 internal import Glibc
 internal import HostState
+internal import SystemCalls
 
 /// What routers say of tunnelled packets, as a sequence, without holding a thread. By a raw socket: a kernel without
 /// ipip, or with a tunnel device of other ends, throws such messages away.

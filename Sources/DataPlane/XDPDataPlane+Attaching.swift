@@ -1,0 +1,82 @@
+public import BPF
+internal import Glibc
+internal import PacketPrograms
+
+/// The program on the interfaces, and under the names by which others find it.
+extension XDPDataPlane {
+    public static func linkPin(directory: String, interface: Int32) -> String { "\(directory)/link-\(interface)" }
+
+    /// Every map and program that is pinned, in the order it is made.
+    public static func pins(directory: String) -> [String] {
+        DirectorMaps.names.map { "\(directory)/\($0)" }
+            + Capacity().sizes.keys.sorted().map { DirectorMaps.nextPin($0, below: directory) }
+            + ["\(directory)/director", tickPin(directory: directory)]
+    }
+
+    /// The program that tells the tick, for whoever reads the flow table.
+    static func tickPin(directory: String) -> String { "\(directory)/tick" }
+
+    private func linkPath(_ interface: Int32) -> String { Self.linkPin(directory: directory, interface: interface) }
+
+    /// Puts the program on the interface: in place of the last daemon's without losing a packet, where that one is
+    /// attached in the same mode.
+    public func attach(interface: Int32, mode: XDPMode) throws(BPFError) {
+        let program = try program()
+        let link = try BPFLink(pinnedAt: linkPath(interface))
+        if let link, try link.interface() == UInt32(interface),
+            try XDPAttachment.of(interface: interface)?.mode == mode
+        {
+            try link.update(to: program)
+        } else {
+            try link?.detach()
+            unlink(linkPath(interface))
+            try program.attachXDP(interface: interface, mode: mode).pin(at: linkPath(interface))
+        }
+        attached.insert(interface)
+    }
+
+    /// Once the program is attached: names it to whoever looks for it, and finishes what it means for tables that
+    /// have grown. That takes a moment; packets pass meanwhile.
+    public func publish() throws(BPFError) {
+        if let growth {
+            for name in growth.names { try TableGrowth.publish(name, below: directory) }
+            self.growth = nil
+            // Until the last packet of the old program is through.
+            usleep(UInt32(RowAllocator.grace / .microseconds(1)))
+            try TableGrowth.followCounts(growth.names, from: growth.old, since: growth.copiedLoads, to: maps)
+            try TableGrowth.followMarks(growth.names, from: growth.old, since: growth.copied, to: maps)
+            if maps.isMoving {
+                TableGrowth.moveFlows(from: growth.old.flows, to: maps, now: UInt16(truncatingIfNeeded: try tick()))
+                Self.forgetFormer(maps, below: directory)
+                // Without the former table, which only this program still holds.
+                object = try Self.load(below: directory, sizes: Capacity.least.sizes, constants: constants).object
+                for interface in attached { try BPFLink(pinnedAt: linkPath(interface))?.update(to: program()) }
+            }
+        }
+        try replacePin("\(directory)/director", by: program())
+        try replacePin(Self.tickPin(directory: directory), by: object.program(named: "tick"))
+    }
+
+    /// What a daemon left that was killed while it moved flows, or after the last one.
+    static func finishMove(of maps: DirectorMaps, below directory: String) throws(BPFError) {
+        if maps.isMoving, let former = maps.former {
+            let now = try tick(below: directory).map { UInt16(truncatingIfNeeded: $0) }
+            TableGrowth.moveFlows(from: former, to: maps, now: now)
+        }
+        if maps.isMoving || (maps.former?.count ?? 0) > 1 { forgetFormer(maps, below: directory) }
+    }
+
+    private static func forgetFormer(_ maps: DirectorMaps, below directory: String) {
+        maps.isMoving = false
+        unlink("\(directory)/former")
+    }
+
+    private func replacePin(_ path: String, by program: BPFProgram) throws(BPFError) {
+        unlink(path)
+        try program.pin(at: path)
+    }
+
+    public func isAttached(interface: Int32) throws(BPFError) -> Bool {
+        try BPFLink(pinnedAt: linkPath(interface))?.interface() == UInt32(interface)
+    }
+}

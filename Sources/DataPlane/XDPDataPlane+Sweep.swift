@@ -1,0 +1,60 @@
+public import BPF
+internal import PacketPrograms
+
+/// A pass of the sweep over the whole flow table, in runs that go on one where the other stopped.
+struct SweepPass {
+    var remaining = 0
+    var began = ContinuousClock.now
+    /// When the last complete one began.
+    var completeSince: ContinuousClock.Instant?
+}
+
+/// The sweep frees expired flows, then the rows that this makes idle: in many short runs, as one would keep a CPU from its
+/// packets; and in parts, as one would keep the director from everything else.
+extension XDPDataPlane {
+    private var runsOfAPass: Int { max(1, maps.flows.count / Int(IPVSD_SWEEP_BUCKETS)) }
+
+    /// A whole pass at once.
+    public func sweep() throws(BPFError) {
+        sweepPass.remaining = 0
+        let start = ContinuousClock.now
+        while !isSwept(since: start) { try sweep(for: .seconds(1)) }
+    }
+
+    /// One run at least, and more until that time is over or the pass is complete. The part after that begins another
+    /// pass.
+    public func sweep(for time: Duration) throws(BPFError) {
+        let program = try sweepProgram()
+        let packet = [UInt8](repeating: 0, count: 64)
+        let start = ContinuousClock.now
+        if sweepPass.remaining == 0 {
+            sweepPass.remaining = runsOfAPass
+            sweepPass.began = start
+        }
+        repeat {
+            _ = try program.testRun(packet: packet)
+            sweepPass.remaining -= 1
+        } while sweepPass.remaining > 0 && ContinuousClock.now - start < time
+        guard sweepPass.remaining == 0 else { return }
+        sweepPass.completeSince = sweepPass.began
+        sweeps += 1
+        releaseIdleRows()
+    }
+
+    /// A pass that began then or later is complete: what had expired by then is gone.
+    public func isSwept(since start: ContinuousClock.Instant) -> Bool {
+        sweepPass.completeSince.map { $0 >= start } ?? false
+    }
+
+    /// Whether half-open connections that died with the real server may still count as its own, when it comes back at
+    /// `end`: the sweep frees them as soon as they are abandoned, but only while the row says that it is down.
+    public func mayHoldAbandoned(server id: UInt32, until end: ContinuousClock.Instant) -> Bool {
+        guard let start = downSince[Int(id)] else { return false }
+        return !isSwept(since: min(start + Self.abandonment, end))
+    }
+
+    /// A tick more: a stamp may be nearly a tick old.
+    private static var abandonment: Duration {
+        .nanoseconds(Int64(IPVSD_ABANDONED_TICKS + 1) << Int64(IPVSD_TICK_SHIFT))
+    }
+}

@@ -1,0 +1,43 @@
+internal import LoadBalancing
+
+/// What services were told to lack, until they are told to have it again: also by a daemon that comes later.
+struct OpenEvents: Sendable, Hashable {
+    /// In the order in which they were told.
+    private(set) var events: [DirectorEvent] = []
+
+    /// Takes note of what is told. True where it opens or ends something.
+    mutating func take(_ event: DirectorEvent) -> Bool {
+        let before = events
+        events.removeAll { open in
+            open.service == event.service && open.server == event.server
+                && (open.kind == event.kind || open.kind.end == event.kind)
+        }
+        if event.kind.end != nil { events.append(event) }
+        return events != before
+    }
+
+    /// Keeps those of services that are still there, by the addresses that `address` says they have now. True where that
+    /// changes anything.
+    mutating func keep(_ address: (DirectorEvent) -> ServiceAddress?) -> Bool {
+        let before = events
+        events = events.compactMap { event in
+            guard let address = address(event) else { return nil }
+            var event = event
+            event.service = address
+            return event
+        }
+        return events != before
+    }
+}
+
+extension DirectorEvent.Kind {
+    /// Of what a service lacks: what tells that it has it again.
+    var end: DirectorEvent.Kind? {
+        switch self {
+        case .serviceDown: .serviceUp
+        case .quorumLost: .quorumRegained
+        case .sorryServerIn: .sorryServerOut
+        default: nil
+        }
+    }
+}

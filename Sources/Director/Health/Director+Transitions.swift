@@ -1,0 +1,105 @@
+internal import DataPlane
+internal import HealthChecks
+internal import LoadBalancing
+internal import Logging
+internal import ServiceConfiguration
+
+/// The data plane follows what has changed in the health of services, and the log tells it.
+extension Director {
+    /// Has the data plane follow soon, and the transitions told once it has.
+    func follow(_ changes: ServiceState.Changes, of service: ServiceAddress) {
+        guard changes.hasNewWeights || !changes.transitions.isEmpty else { return }
+        if changes.hasNewWeights { unsettled.insert(service) }
+        untold += changes.transitions.map { (service, $0) }
+        if settlesSoon {
+            // One that is out must not wait as those do that come back.
+            if waitingForSweep > 0,
+                changes.transitions.contains(where: { if case .serverDown = $0 { true } else { false } })
+            {
+                settle()
+            }
+            return
+        }
+        settlesSoon = true
+        let earliest = settledAt
+        Task {
+            try? await ContinuousClock().sleep(until: earliest)
+            await sweepForThoseThatComeBack()
+            settle()
+        }
+    }
+
+    /// Makes the data plane follow what has changed, and tells it. Changes in quick succession become one, so that
+    /// thousands of real servers that come back cost a few changes of the tables, not thousands.
+    func settle() {
+        settlesSoon = false
+        guard !unsettled.isEmpty || !untold.isEmpty else { return }
+        let began = ContinuousClock.now
+        let services = unsettled
+        do { try applyUnsettled() } catch {
+            let names = services.map(\.description).sorted().joined(separator: ", ")
+            logger.error("apply the health of \(names): \(error)")
+            owesServices = true
+        }
+        tellUntold()
+        let took = began.duration(to: .now)
+        settledAt = ContinuousClock.now + max(.milliseconds(5), took * 2)
+    }
+
+    /// Whoever calls has what became of it told.
+    func applyUnsettled() throws {
+        let services = unsettled
+        unsettled = []
+        try sweepAtOnceForThoseThatComeBack()
+        try running?.dataPlane.update(desiredServices { services.contains($0.address) })
+    }
+
+    func tellUntold() {
+        let transitions = untold
+        untold = []
+        for (service, transition) in transitions { self.transition(transition, of: service) }
+    }
+
+    /// Every change of a service's health comes through here, once the data plane has followed it.
+    func transition(_ transition: HealthTransition, of service: ServiceAddress) {
+        guard let state = states[service] else { return }
+        tell(transition, of: service)
+        let left = "\(state.numberUp) of \(state.servers.count) left"
+        switch transition {
+        case .serverUp(let server):
+            emptied.remove(service)
+            logger.notice("real server \(server) of \(service) is up; \(left)")
+        case .serverDown(let server, let reason):
+            logger.warning("real server \(server) of \(service) is down: \(reason ?? "no reason known"); \(left)")
+            // Once, where many fall at a time.
+            if state.numberUp > 0 {
+                emptied.remove(service)
+            } else if emptied.insert(service).inserted {
+                let end = state.isReplaced ? "" : ": clients get ICMP port unreachable"
+                logger.critical("no real server is left for \(service)\(end)")
+            }
+        case .serverHeld(let server, let time):
+            logger.warning(
+                "real server \(server) of \(service) passes its checks again, but fell too often: held out for \(Self.rounded(time)), if it stays good; \(left)"
+            )
+        case .weight(let server, let weight, let before):
+            logger.notice("real server \(server) of \(service) has weight \(weight) by its checks, \(before) before")
+        case .quorumLost(let weight):
+            let rule = state.quorum.rule
+            // One that begins has to gain it first.
+            let bound = weight < rule.lostBelow ? rule.lostBelow : rule.regainedAt
+            logger.warning(
+                "\(service) lost its quorum: the weight of usable real servers is \(weight), below \(bound)")
+        case .quorumRegained(let weight):
+            logger.notice("\(service) has its quorum again: the weight of usable real servers is \(weight)")
+        case .sorryServer(let server, serves: true):
+            logger.warning("sorry server \(server) of \(service) serves new connections")
+        case .sorryServer(let server, serves: false):
+            logger.notice("sorry server \(server) of \(service) serves no new connections any more")
+        }
+    }
+
+    static func rounded(_ time: Duration) -> String {
+        DurationText.format(.seconds(max(1, Int((time / .seconds(1)).rounded()))))
+    }
+}

@@ -1,0 +1,75 @@
+internal import HealthChecks
+internal import LoadBalancing
+
+/// A service's real server.
+struct Target: Hashable {
+    var service: ServiceAddress
+    var server: IPv4Address
+}
+
+/// All that is asked over and over, who wants to know, and what is next. It has no clock: whoever calls says what time
+/// it is.
+struct Rounds {
+    struct Active {
+        var round: Round
+        /// Who wants to know; never empty.
+        var targets: [Target]
+    }
+
+    private var active: [Int: Active] = [:]
+    private var ofTarget: [Target: [Int]] = [:]
+    private var last = 0
+    private var schedule: CheckSchedule
+
+    init(origin: ContinuousClock.Instant) { schedule = CheckSchedule(origin: origin) }
+
+    /// Nil where nobody wants to know any more. Ids are not used again.
+    subscript(id: Int) -> Active? { active[id] }
+
+    /// Of the real server as this service's.
+    func ids(of target: Target) -> [Int] { ofTarget[target] ?? [] }
+
+    var ids: Set<Int> { Set(active.keys) }
+
+    /// Makes them those that are wanted, new ones in this order. What stays is not disturbed. `gone`: the ids of those
+    /// that nobody wants any more.
+    mutating func follow(
+        _ wanted: [(round: Round, target: Target)], at now: ContinuousClock.Instant
+    ) -> (gone: Set<Int>, hasNew: Bool) {
+        var targets: [Round: [Target]] = [:]
+        var order: [Round] = []
+        for (round, target) in wanted {
+            if targets[round] == nil { order.append(round) }
+            targets[round, default: []].append(target)
+        }
+        let ids = Dictionary(uniqueKeysWithValues: active.map { ($0.value.round, $0.key) })
+        let gone = Set(ids.filter { targets[$0.key] == nil }.values)
+        for id in gone {
+            schedule.remove(id)
+            active[id] = nil
+        }
+        ofTarget = [:]
+        var added: [(key: Int, pace: CheckSchedule.Pace)] = []
+        for round in order {
+            let id = ids[round] ?? last + 1
+            if ids[round] == nil {
+                last = id
+                added.append((id, round.pace))
+            }
+            active[id] = Active(round: round, targets: targets[round] ?? [])
+            for target in targets[round] ?? [] { ofTarget[target, default: []].append(id) }
+        }
+        schedule.add(added, at: now)
+        return (gone, !added.isEmpty)
+    }
+
+    // MARK: Their turns
+
+    mutating func takeDue(at now: ContinuousClock.Instant) -> [Int] { schedule.takeDue(at: now) }
+
+    mutating func finish(_ id: Int, isInTransition: Bool, at now: ContinuousClock.Instant) {
+        schedule.finish(id, isInTransition: isInTransition, at: now)
+    }
+
+    var nextDue: ContinuousClock.Instant? { schedule.nextDue }
+}

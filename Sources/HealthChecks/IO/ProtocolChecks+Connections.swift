@@ -1,0 +1,107 @@
+internal import Glibc
+internal import LoadBalancing
+internal import NIOCore
+internal import NIOHTTP1
+internal import NIOHTTP2
+internal import NIOPosix
+internal import NIOSSL
+
+/// Checks over a TCP connection, with TLS or without.
+extension ProtocolChecks {
+    /// What is put on a connection, on TLS or not.
+    struct Layers: Sendable {
+        var stage: CheckStage
+        var protocols: [String]
+        var add: @Sendable (CheckProgress, ChannelPipeline.SynchronousOperations) throws -> Void
+
+        /// The protocol that TLS has to negotiate.
+        var requiredProtocol: String? { protocols == ["h2"] ? "h2" : nil }
+
+        init(_ stage: CheckStage, dialogue: @escaping @Sendable () -> any StreamDialogue) {
+            self.stage = stage
+            protocols = []
+            add = { progress, pipeline in
+                try pipeline.addHandler(StreamHandler(progress: progress, dialogue: dialogue()))
+            }
+        }
+
+        init(http version: HTTPCheck.Version, request: HTTPRequest, judge: any HTTPJudge) {
+            stage = judge.stage
+            switch version {
+            case .http11:
+                protocols = ["http/1.1"]
+                add = { progress, pipeline in
+                    try pipeline.addHandler(HTTPRequestEncoder())
+                    try pipeline.addHandler(
+                        ByteToMessageHandler(HTTPResponseDecoder(leftOverBytesStrategy: .dropBytes)))
+                    try pipeline.addHandler(HTTP1Handler(progress: progress, request: request, judge: judge))
+                }
+            case .http2:
+                protocols = ["h2"]
+                add = { progress, pipeline in
+                    let multiplexer = try pipeline.configureHTTP2Pipeline(
+                        mode: .client, connectionConfiguration: .init(), streamConfiguration: .init()
+                    ) { $0.close() }
+                    try pipeline.addHandler(
+                        HTTP2Opener(progress: progress, multiplexer: multiplexer, request: request, judge: judge))
+                }
+            }
+        }
+    }
+
+    func connect(
+        to port: UInt16, by way: Check.Way, tls: TLSOptions? = nil, progress: CheckProgress, layers: Layers
+    ) {
+        guard let tls else {
+            return connect(to: port, by: way, tls: nil, context: nil, progress: progress, layers: layers)
+        }
+        let bound = NIOLoopBound(progress, eventLoop: progress.eventLoop)
+        contexts.context(for: tls, protocols: layers.protocols, eventLoop: progress.eventLoop).whenComplete { result in
+            switch result {
+            case .success(let context):
+                self.connect(to: port, by: way, tls: tls, context: context, progress: bound.value, layers: layers)
+            case .failure(let error):
+                bound.value.fail(by: error)
+            }
+        }
+    }
+
+    private func connect(
+        to port: UInt16, by way: Check.Way, tls: TLSOptions?, context: NIOSSLContext?, progress: CheckProgress,
+        layers: Layers
+    ) {
+        guard !progress.isOver else { return }
+        progress.stage = .connect
+        let bound = NIOLoopBound(progress, eventLoop: progress.eventLoop)
+        var bootstrap = ClientBootstrap(group: progress.eventLoop)
+        for (option, value) in way.socketOptions { bootstrap = bootstrap.channelOption(option, value: value) }
+        do {
+            if let source = way.source { bootstrap = bootstrap.bind(to: try source.socketAddress(port: 0)) }
+            // Longer than any deadline, which alone counts.
+            bootstrap = bootstrap.connectTimeout(.hours(24)).channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    let progress = bound.value
+                    // A reset instead of a FIN: neither side keeps anything of the check.
+                    (channel as? any SocketOptionProvider)?.setSoLinger(linger(l_onoff: 1, l_linger: 0))
+                        .whenFailure { _ in }
+                    let pipeline = channel.pipeline.syncOperations
+                    try pipeline.addHandler(
+                        CheckSupervisor(
+                            progress: progress, stageOnceConnected: layers.stage, hasHandshake: context != nil))
+                    if let context, let tls {
+                        try pipeline.addHandler(NIOSSLClientHandler(context: context, serverHostname: tls.serverName))
+                        try pipeline.addHandler(
+                            HandshakeObserver(
+                                progress: progress, options: tls, stageOnceReady: layers.stage,
+                                requiredProtocol: layers.requiredProtocol))
+                    }
+                    try layers.add(progress, pipeline)
+                }
+            }
+            bootstrap.connect(to: try way.destination.socketAddress(port: port))
+                .whenFailure { bound.value.fail(by: $0) }
+        } catch {
+            progress.fail(by: error)
+        }
+    }
+}

@@ -1,0 +1,43 @@
+internal import LoadBalancing
+internal import NIOCore
+internal import NIOPosix
+
+/// Checks by one datagram and its answer.
+extension ProtocolChecks {
+    func ask(
+        _ dialogue: some DatagramDialogue & Sendable, port: UInt16, by way: Check.Way, progress: CheckProgress
+    ) {
+        let bound = NIOLoopBound(progress, eventLoop: progress.eventLoop)
+        var bootstrap = DatagramBootstrap(group: progress.eventLoop).channelInitializer { channel in
+            channel.eventLoop.makeCompletedFuture {
+                try channel.pipeline.syncOperations.addHandler(
+                    DatagramHandler(progress: bound.value, dialogue: dialogue))
+            }
+        }
+        for (option, value) in way.socketOptions { bootstrap = bootstrap.channelOption(option, value: value) }
+        progress.stage = .connect
+        do {
+            let source = try (way.source ?? IPv4Address(0)).socketAddress(port: 0)
+            let destination = try way.destination.socketAddress(port: port)
+            // Connected, so that ICMP's errors come back as the socket's.
+            bootstrap.bind(to: source).flatMap { channel in
+                channel.connect(to: destination).map { channel }
+            }.whenComplete { result in
+                let progress = bound.value
+                switch result {
+                case .success(let channel):
+                    guard !progress.isOver else { return }
+                    progress.stage = .answer
+                    progress.silence = dialogue.silence
+                    let data = ByteBuffer(bytes: dialogue.datagram)
+                    channel.writeAndFlush(AddressedEnvelope(remoteAddress: destination, data: data))
+                        .whenFailure { bound.value.fail(by: $0) }
+                case .failure(let error):
+                    progress.fail(by: error)
+                }
+            }
+        } catch {
+            progress.fail(by: error)
+        }
+    }
+}

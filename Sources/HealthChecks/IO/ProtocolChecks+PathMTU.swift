@@ -1,0 +1,52 @@
+internal import Glibc
+internal import LoadBalancing
+internal import NIOCore
+internal import NIOPosix
+
+/// Checks of the largest packet that passes.
+extension ProtocolChecks {
+    func probe(_ check: MTUCheck, by way: Check.Way, deadline: Duration, progress: CheckProgress) {
+        let bound = NIOLoopBound(progress, eventLoop: progress.eventLoop)
+        let echo = EchoRequest(identifier: .random(in: .min ... .max), destination: way.destination)
+        // A socket that is bound to the tunnel's device hears no router.
+        let listener = NIORawSocketBootstrap(group: progress.eventLoop).channelInitializer { channel in
+            channel.eventLoop.makeCompletedFuture {
+                try channel.pipeline.syncOperations.addHandler(ErrorListener())
+            }
+        }
+        var bootstrap = NIORawSocketBootstrap(group: progress.eventLoop).channelInitializer { channel in
+            channel.eventLoop.makeCompletedFuture {
+                let probe = try MTUProbe(progress: bound.value, full: check.size, echo: echo, deadline: deadline)
+                try channel.pipeline.syncOperations.addHandler(probe)
+            }
+        }
+        for (option, value) in way.socketOptions { bootstrap = bootstrap.channelOption(option, value: value) }
+        // IP_MTU_DISCOVER = IP_PMTUDISC_PROBE: DF, and what the kernel remembers of the path does not matter.
+        bootstrap = bootstrap.channelOption(
+            ChannelOptions.socket(SocketOptionLevel(IPPROTO_IP), SocketOptionName(IP_MTU_DISCOVER)), value: 3)
+        let sender = bootstrap.bind(host: (way.source ?? IPv4Address(0)).description, ipProtocol: .icmp)
+        let ears = listener.bind(host: "0.0.0.0", ipProtocol: .icmp)
+        for opened in [sender, ears] { opened.whenFailure { bound.value.fail(by: $0) } }
+        sender.and(ears).whenComplete { result in
+            let progress = bound.value
+            let channels = [sender, ears]
+            guard case .success(let (sender, ears)) = result, !progress.isOver else {
+                for opened in channels { opened.whenSuccess { $0.close(promise: nil) } }
+                return
+            }
+            progress.hangUp = {
+                sender.close(promise: nil)
+                ears.close(promise: nil)
+            }
+            do {
+                let context = try sender.pipeline.syncOperations.context(handlerType: MTUProbe.self)
+                let probe = try sender.pipeline.syncOperations.handler(type: MTUProbe.self)
+                let listener = try ears.pipeline.syncOperations.handler(type: ErrorListener.self)
+                listener.heard = { probe.hear($0, context: context) }
+                probe.begin(context: context)
+            } catch {
+                progress.fail(by: error)
+            }
+        }
+    }
+}

@@ -1,0 +1,23 @@
+import ArgumentParser
+import Control
+
+/// `ipvsd metrics`: what Prometheus would read.
+struct Metrics: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print the director's metrics in Prometheus's text format.",
+        discussion: """
+            The same is served on the control socket (curl --unix-socket /run/ipvsd/control.sock http://ipvsd/metrics), \
+            and over TCP where the director was started with --metrics-listen, or has metrics-listen in its file.
+
+            Exit code 3: no daemon runs.
+            """)
+
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        try await reporting {
+            let text = try await RunningDirector(common).ask { try await $0.metrics() }
+            print(String(decoding: text, as: UTF8.self), terminator: "")
+        }
+    }
+}

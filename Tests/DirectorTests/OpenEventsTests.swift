@@ -1,0 +1,80 @@
+import FoundationEssentials
+import Glibc
+import LoadBalancing
+import Testing
+
+@testable import Director
+
+/// What was told and not taken back, and the file that remembers it.
+struct OpenEventsTests {
+    private static let web = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 80, transport: .tcp)
+    private static let mail = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 25, transport: .tcp)
+    private static let sorry = IPv4Address(0x0A00_0009)
+
+    private static func event(
+        _ kind: DirectorEvent.Kind, _ service: ServiceAddress = web, server: IPv4Address? = nil, at seconds: Double = 1
+    ) -> DirectorEvent {
+        DirectorEvent(
+            sequence: UInt64(seconds), time: Date(timeIntervalSince1970: seconds), kind: kind, service: service,
+            server: server, standing: .init(up: 0, total: 2, weight: 0, quorum: 1))
+    }
+
+    @Test func whatIsOpenAndWhatEndsIt() {
+        var open = OpenEvents()
+        func take(_ event: DirectorEvent) -> Bool { open.take(event) }
+        for kind in DirectorEvent.Kind.allCases where kind.end == nil {
+            #expect(!take(Self.event(kind, server: Self.sorry)), "\(kind)")
+        }
+        #expect(open.events.isEmpty)
+        #expect(take(Self.event(.quorumLost)))
+        #expect(take(Self.event(.serviceDown)))
+        #expect(take(Self.event(.serviceDown, Self.mail)))
+        #expect(take(Self.event(.sorryServerIn, server: Self.sorry)))
+        #expect(open.events.map(\.kind) == [.quorumLost, .serviceDown, .serviceDown, .sorryServerIn])
+        // Told again it is the later one.
+        #expect(take(Self.event(.serviceDown, at: 2)))
+        #expect(open.events.count == 4 && open.events.last == Self.event(.serviceDown, at: 2))
+        #expect(take(Self.event(.serviceUp)))
+        #expect(!take(Self.event(.serviceUp)))
+        #expect(!take(Self.event(.sorryServerOut, server: IPv4Address(0x0A00_0008))))
+        #expect(take(Self.event(.sorryServerOut, server: Self.sorry)))
+        #expect(open.events == [Self.event(.quorumLost), Self.event(.serviceDown, Self.mail)])
+    }
+
+    @Test func servicesMayHaveAnotherAddressOrBeGone() {
+        var open = OpenEvents()
+        _ = open.take(Self.event(.quorumLost))
+        _ = open.take(Self.event(.serviceDown, Self.mail))
+        let isNothing = open.keep { $0.service }
+        let isChange = open.keep { $0.service == Self.mail ? nil : Self.mail }
+        #expect(!isNothing && isChange)
+        #expect(open.events == [Self.event(.quorumLost, Self.mail)])
+    }
+
+    @Test func theFileRemembers() throws {
+        let directory = "/tmp/ipvsd-open-events-\(getpid())"
+        let file = OpenEventsFile(path: "\(directory)/below/open-events.json")
+        defer {
+            unlink(file.path)
+            rmdir("\(directory)/below")
+            rmdir(directory)
+        }
+        var open = OpenEvents()
+        #expect(file.read() == (open, nil))
+        _ = open.take(Self.event(.quorumLost))
+        _ = open.take(Self.event(.sorryServerIn, Self.mail, server: Self.sorry, at: 1.5))
+        try file.write(open)
+        #expect(file.read() == (open, nil))
+        try file.write(OpenEvents())
+        #expect(access(file.path, F_OK) != 0)
+        // Nothing to remove is no error.
+        try file.write(OpenEvents())
+        for text in ["", "[", "{}", "[{}]", #"[{"event": "reboot"}]"#] {
+            let stream = try #require(fopen(file.path, "w"))
+            fputs(text, stream)
+            fclose(stream)
+            let (read, problem) = file.read()
+            #expect(read == OpenEvents() && problem?.hasPrefix("read \(file.path): ") == true, "\(text)")
+        }
+    }
+}
