@@ -1,5 +1,4 @@
 internal import DataPlane
-internal import HealthChecks
 internal import HostState
 internal import LoadBalancing
 internal import Logging
@@ -21,19 +20,19 @@ extension Director {
     func keepPieces() throws {
         guard running?.isForwarding == true else { return }
         let tree = try LinkTree()
-        let addresses = try RouteSocket().addresses()
+        let socket = try RouteSocket()
+        let addresses = try socket.addresses()
         keepCheckPath(tree, addresses)
-        keepAddresses(tree, addresses)
+        keepAddresses(tree, addresses, by: socket)
     }
 
     // MARK: VIPs
 
-    private func keepAddresses(_ tree: LinkTree, _ addresses: [InterfaceAddress]) {
+    private func keepAddresses(_ tree: LinkTree, _ addresses: [InterfaceAddress], by socket: RouteSocket) {
         guard configuration.managesAddress, let current = running else { return }
         let missing = configuration.vips.subtracting(addresses.map(\.address))
-        guard !missing.isEmpty, let socket = try? RouteSocket() else { return }
         var restored: [Piece] = []
-        for vip in missing {
+        for vip in missing.sorted() {
             guard let link = home(of: vip, tree, addresses) else { continue }
             let piece = Piece.address(vip, interface: link.name)
             do {
@@ -106,9 +105,8 @@ extension Director {
             try current.dataPlane.setFragmenting(interface: device.peer.index, peer: mac)
         }
         // The programs there move answers to the device that was.
-        if device.takesChecks {
-            for link in current.listening.compactMap(tree.link(index:)) { try device.listen(on: link) }
-        }
+        running?.listening = []
+        for index in current.listening { try listen(on: index) }
     }
 
     // MARK: What is said
