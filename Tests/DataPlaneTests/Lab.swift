@@ -132,9 +132,8 @@ final class Lab {
 
     /// So that nothing expires by itself, however slow the machine.
     func stretchTimeouts() {
-        let ticks = [UInt16](repeating: 32_000, count: Int(IPVSD_STATE_MAX.rawValue))
-        ticks.withUnsafeBytes {
-            plane.maps.settings.pointer(0).advanced(by: 16).copyMemory(from: $0.baseAddress!, byteCount: $0.count)
+        for state in 0..<Int(IPVSD_STATE_MAX.rawValue) {
+            plane.maps.settings.pointer(0).storeBytes(of: 32_000, toByteOffset: 16 + 2 * state, as: UInt16.self)
         }
     }
 
