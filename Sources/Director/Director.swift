@@ -253,7 +253,7 @@ public actor Director {
         {
             throw DirectorError(
                 .kernel,
-                "\(error): the journal is damaged. 'mv \(instance.journal) \(instance.journal).damaged', then start or clean up again: pins, ipvsd0 and tc programs are found without it; VIPs, offloads and neighbours that it names are not"
+                "\(error). To go on without it: 'mv \(instance.journal) \(instance.journal).damaged', then start or clean up again: pins, ipvsd0 and tc programs are found without it; VIPs, offloads and neighbours that it names are not"
             )
         }
     }
