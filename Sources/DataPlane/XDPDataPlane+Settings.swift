@@ -55,6 +55,13 @@ extension XDPDataPlane {
         settings.storeBytes(of: UInt32(interface), toByteOffset: fragmentingOffset, as: UInt32.self)
     }
 
+    /// The interface that `setFragmenting` named, as the maps below `directory` say; nil where there are none.
+    public static func fragmentingInterface(directory: String) throws(BPFError) -> Int32? {
+        try DirectorMaps(directory: directory, writable: false).map {
+            Int32(truncatingIfNeeded: $0.settings.pointer(0).load(fromByteOffset: fragmentingOffset, as: UInt32.self))
+        }
+    }
+
     /// How many SYNs without a completed handshake make a server silent; 0: no number does.
     public func setSilentAfter(_ syns: UInt32) {
         maps.settings.pointer(0).storeBytes(of: syns, toByteOffset: silentAfterOffset, as: UInt32.self)

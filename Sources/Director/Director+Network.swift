@@ -120,6 +120,7 @@ extension Director {
     /// Every second.
     func keepHouse() async {
         while !Task.isCancelled {
+            do { try keepPieces() } catch { logger.error("keep what the director put into this machine: \(error)") }
             do {
                 try stayAttached()
                 if owesServices {

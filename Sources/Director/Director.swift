@@ -10,6 +10,7 @@ public import Logging
 internal import NIOPosix
 internal import Netlink
 public import ServiceConfiguration
+internal import SystemCalls
 
 /// The running director: what is configured, what health says and what routes say become one desired state, which
 /// the data plane is made to have.
@@ -66,6 +67,7 @@ public actor Director {
     var lastTold: [Aspect: Date] = [:]
     /// Services that have no real server for new connections, as was told.
     var withoutServer: Set<ServiceAddress> = []
+    var upkeep = Upkeep()
     var openEvents = OpenEvents()
     /// They are to be written.
     var remembersSoon = false
@@ -109,7 +111,11 @@ public actor Director {
         }
         silenceLibbpf()
         let journal: ChangeJournal
-        do { journal = try ChangeJournal(path: instance.journal) } catch { throw DirectorError(error) }
+        do {
+            journal = try Self.journal(instance)
+            // What forwards, forwards on whatever becomes of this start.
+            _ = try Self.remember(instance, in: journal, logger: logger)
+        } catch { throw DirectorError(error) }
         let inherited = journal.changes
         do {
             try await start(journal: journal)
@@ -231,8 +237,27 @@ public actor Director {
 
     /// Removes what a director left, without one running. Nil where there was nothing.
     public static func cleanup(instance: InstancePaths, logger: Logger) throws -> Bool? {
-        let journal = try ChangeJournal(path: instance.journal)
-        return journal.changes.isEmpty ? nil : undo(journal, instance: instance, logger: logger)
+        let journal = try journal(instance)
+        let inDoubt = try remember(instance, in: journal, logger: logger) ? addressesInDoubt(instance) : []
+        if journal.changes.isEmpty { return nil }
+        let complete = undo(journal, instance: instance, logger: logger)
+        if !inDoubt.isEmpty {
+            logger.warning(
+                "the journal was lost: whether VIPs that are still here are the director's own is not known: \(inDoubt.joined(separator: "; "))"
+            )
+        }
+        return complete
+    }
+
+    private static func journal(_ instance: InstancePaths) throws -> ChangeJournal {
+        do { return try ChangeJournal(path: instance.journal) } catch let error as SystemError
+            where error.code == EPROTO
+        {
+            throw DirectorError(
+                .kernel,
+                "\(error). To go on without it: 'mv \(instance.journal) \(instance.journal).damaged', then start or clean up again: pins, ipvsd0 and tc programs are found without it; VIPs, offloads and neighbours that it names are not"
+            )
+        }
     }
 
     static func undo(_ journal: ChangeJournal, instance: InstancePaths, logger: Logger) -> Bool {

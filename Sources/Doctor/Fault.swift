@@ -38,6 +38,8 @@ public enum Fault: String, Sendable, Hashable, CaseIterable {
     case neighbourUnresolved = "neighbour-unresolved"
     case vipConflict = "vip-conflict"
     case serverDown = "server-down"
+    case checkPathBroken = "check-path-broken"
+    case fragmentingBroken = "fragmenting-broken"
     case jitOff = "bpf-jit"
     case bpfFilesystem = "bpffs"
     case lockedMemory = "bpf-memlock"

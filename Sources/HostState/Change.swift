@@ -74,7 +74,7 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
     }
 
     /// With paths that hold in every mount namespace.
-    var canonical: Change {
+    package var canonical: Change {
         switch self {
         case .mount(let path): .mount(path: BPFFilesystem.canonical(path))
         case .directory(let path): .directory(path: BPFFilesystem.canonical(path))

@@ -47,6 +47,13 @@ public struct InstancePaths: Sendable, Hashable {
     /// What services were told to lack.
     public var openEvents: String { stateDirectory + "/open-events.json" }
 
+    /// Of directors that may be in the same network namespace under another name.
+    public var journalsBeside: [String] {
+        let named = (File.list(Self.base) ?? []).filter { !$0.hasPrefix("netns-") }.map { Self.base + "/\($0)" }
+        return ([InstancePaths().runDirectory] + named).filter { $0 != runDirectory }.map { $0 + "/journal" }.filter(
+            File.exists)
+    }
+
     /// Removes the directory on bpffs that all instances share, where none is in it any more.
     public func removeBPFDirectoryIfEmpty() {
         guard let lock = try? FileLock(path: Self.base + "/bpffs.lock", wait: true) else { return }

@@ -2,6 +2,7 @@ import ArgumentParser
 import BPF
 import Glibc
 import LoadBalancing
+import Netlink
 
 /// `ipvsd-bench flood`: SYNs of made-up clients, for a director that is at work.
 struct FloodCommand: ParsableCommand {
@@ -21,6 +22,9 @@ struct FloodCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Of the service, whose port is 80.", valueName: "address"))
     var vip: String
 
+    @Option(help: ArgumentHelp("Of the director's interface: others' frames it leaves alone.", valueName: "address"))
+    var mac: String
+
     @Option(help: "How many.")
     var clients = 1_000_000
 
@@ -32,6 +36,9 @@ struct FloodCommand: ParsableCommand {
     func run() throws {
         silenceLibbpf()
         guard let vip = IPv4Address(vip) else { throw ValidationError("--vip: no IPv4 address") }
+        let bytes = mac.split(separator: ":").compactMap { UInt8($0, radix: 16) }
+        guard MACAddress(bytes) != nil else { throw ValidationError("--mac: no MAC address, as 02:00:00:00:00:01") }
+        let destination = bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }
         guard (1...1_000_000_000).contains(clients) else { throw ValidationError("--clients: 1 to 1000000000") }
         guard let director = try BPFProgram(pinnedAt: program) else {
             throw ValidationError("--program: nothing is pinned at \(program)")
@@ -54,7 +61,8 @@ struct FloodCommand: ParsableCommand {
             let times = min(clients - sent, Self.atOnce)
             for packet in packets {
                 sequence[0] = PacketSequence(
-                    flow: UInt64(1 << 28 + sent), flows: 0, frame: UInt64(packet.count), portMask: 0, bucketMask: 0)
+                    flow: UInt64(1 << 28 + sent), flows: 0, frame: UInt64(packet.count), portMask: 0, bucketMask: 0,
+                    macs: 0x0002 << 48 | destination)
                 let run = try generator.run(packet: packet, times: times)
                 // The last one's 20 bytes are still there.
                 forwarded += sequence[0].encapsulated + (run.packet.count == packet.count + 20 ? 1 : 0)

@@ -14,6 +14,8 @@ struct PacketSequence: BitwiseCopyable {
     var bucketMask: UInt64
     var packets: UInt64 = 0
     var encapsulated: UInt64 = 0
+    /// The destination's MAC, the first byte lowest, and the first two of the source's.
+    var macs: UInt64 = 0x0002_0200_0000_0002
 }
 
 /// Runs of a program on a packet, timed.

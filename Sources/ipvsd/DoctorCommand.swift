@@ -50,7 +50,7 @@ struct DoctorCommand: AsyncParsableCommand {
             let isRealServer = !vips.isEmpty
             let consultation = Consultation(
                 realServer: isRealServer ? try doctor.examiner(vips: vips, mss: .auto) : nil,
-                director: status.map { DirectorExaminer(claim($0)) },
+                director: status.map { DirectorExaminer(claim($0, try? ChangeJournal.read(path: instance.journal))) },
                 setup: isRealServer ? RealServerSetup(vips: vips, instance: instance) : nil, options: doctor)
             try RealServerSetupCommand.naming { try consultation.run() }
         }
@@ -62,7 +62,7 @@ struct DoctorCommand: AsyncParsableCommand {
         } catch { return try Director.pinnedStatus(instance: instance)?.status }
     }
 
-    private func claim(_ status: DirectorStatus) -> DirectorExaminer.Claim {
+    private func claim(_ status: DirectorStatus, _ changes: [Change]?) -> DirectorExaminer.Claim {
         let servers = status.services.flatMap(\.servers).filter { $0.method == "tunnel" && $0.health != .removed }
         var seen: Set<IPv4Address> = []
         return DirectorExaminer.Claim(
@@ -70,6 +70,6 @@ struct DoctorCommand: AsyncParsableCommand {
             vips: Set(status.services.flatMap(\.listeners).map(\.vip)).sorted(),
             servers: servers.filter { seen.insert($0.address).inserted }.map { server in
                 (server.address, server.health == .down ? server.reason ?? "its check failed" : nil)
-            })
+            }, changes: changes)
     }
 }

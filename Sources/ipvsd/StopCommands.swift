@@ -53,7 +53,8 @@ struct Cleanup: AsyncParsableCommand {
             try requireRoot()
             let instance = try common.instance()
             if dryRun {
-                let changes = try ChangeJournal.read(path: instance.journal)
+                let journalled = try ChangeJournal.read(path: instance.journal)
+                let changes = journalled + (try Director.leftovers(instance, besides: journalled))
                 for change in changes.reversed() { print("would remove \(change)") }
                 if changes.isEmpty { print("nothing to remove") }
                 return

@@ -344,6 +344,37 @@ test_the_directors_faults() {
     for host in rs1 rs2 rs3; do in_ns $host "$IPVSD" realserver-setup --undo >/dev/null; done
 }
 
+# While a daemon runs it puts them back itself: see pieces.test.sh.
+test_the_directors_pieces_that_went_without_a_daemon() {
+    local host
+    realservers_setup rs1 rs2 rs3
+    director_start --vip $VIP --backends $RS1,$RS2
+    wait_until 10 "a clean bill" director_has ""
+    director_kill
+    ip -n "$(ns director)" addr del $VIP/32 dev eth0
+    set_sysctl director net.ipv4.ip_forward=1
+    set_sysctl director net.ipv4.ip_forward=0
+    equal "$(director_faults)" "daemon-missing fragmenting-broken vip-missing" "faults, no VIP, and forwarding off"
+    set_sysctl director net.ipv4.conf.ipvsd0.rp_filter=1
+    equal "$(director_faults)" "check-path-broken daemon-missing fragmenting-broken vip-missing" "faults, strict rp_filter"
+    mended_by_a_start
+    in_ns director tc qdisc del dev eth0 clsact
+    exits 1 ipvsd doctor
+    matches "$OUTPUT" "^check-path-broken: no ingress program of checks is on eth0" "the finding"
+    ip -n "$(ns director)" link del ipvsd0
+    equal "$(director_faults)" "check-path-broken daemon-missing fragmenting-broken" "faults, no ipvsd0"
+    mended_by_a_start
+    exits 0 ipvsd cleanup
+    for host in rs1 rs2 rs3; do in_ns $host "$IPVSD" realserver-setup --undo >/dev/null; done
+}
+
+# And killed again.
+mended_by_a_start() {
+    director_start --vip $VIP --backends $RS1,$RS2
+    wait_until 10 "a clean bill" director_has ""
+    director_kill
+}
+
 ipvsd_without_bpf() { in_ns director setpriv --bounding-set -bpf,-sys_admin "$IPVSD" "$@"; }
 
 run_tests

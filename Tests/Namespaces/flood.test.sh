@@ -14,10 +14,12 @@ print(int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.b
 
 # flood CLIENTS [FLAG]   in the background, in the director's namespace; its words are in $LAB_DIR/flood
 flood() {
-    local program clients=$1
+    local program mac clients=$1
     shift
     program=$(director_program)
-    spawn director "$LAB_DIR/flood" "$IPVSD_BENCH" flood --program "$program" --vip $VIP --clients "$clients" "$@"
+    mac=$(ip -n "$(ns director)" -j link show eth0 | jq -r '.[0].address')
+    spawn director "$LAB_DIR/flood" "$IPVSD_BENCH" flood --program "$program" --mac "$mac" --vip $VIP \
+        --clients "$clients" "$@"
     FLOOD=$SPAWNED
     disown "$FLOOD"
 }

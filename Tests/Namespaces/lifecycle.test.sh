@@ -289,6 +289,60 @@ test_a_start_that_fails_while_it_adopts_leaves_the_old_data_plane() {
     same_state "$before" "$(machine_state director)"
 }
 
+# What is known without it: pins, ipvsd0, programs. Not who had put the VIP there, which so stays and is named.
+test_a_lost_journal_loses_neither_the_data_plane_nor_its_removal() {
+    local before journal
+    before=$(machine_state director)
+    director_start --vip $VIP --backends $BACKENDS
+    journal=$(run_directory)/journal
+    director_kill
+    rm "$journal"
+    # A start that fails leaves what was there.
+    exits 69 ipvsd --vip $VIP --backends $RS1 --interface eth9
+    matches "$OUTPUT" "does not name: .*device ipvsd0" "what the start says"
+    no_failures "after a start that failed" <<<"$(fetch 30)"
+    rm "$journal"
+    director_start --vip $VIP --backends $BACKENDS
+    no_failures "taken over without a journal" <<<"$(fetch 30)"
+    wait_until 5 "rs1 to be healthy" healthy $RS1
+    director_kill
+    rm "$journal"
+    exits 0 ipvsd cleanup --dry-run
+    matches "$OUTPUT" "would remove device ipvsd0" "what would be removed"
+    matches "$OUTPUT" "would remove ingress program on eth0" "what would be removed"
+    exits 0 ipvsd cleanup
+    matches "$OUTPUT" "ip addr del $VIP/32 dev eth0" "what cleanup says"
+    ip -n "$(ns director)" addr del $VIP/32 dev eth0
+    same_state "$before" "$(machine_state director)"
+    exits 0 ipvsd cleanup
+    matches "$OUTPUT" "nothing to remove" "what cleanup says"
+}
+
+run_directory() {
+    in_ns director "$PYTHON" -c 'import socket, sys
+print("/run/ipvsd/netns-%d" % int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder))'
+}
+
+test_a_damaged_journal_is_named_with_what_to_do() {
+    local before journal
+    before=$(machine_state director)
+    director_start --vip $VIP --backends $BACKENDS
+    journal=$(run_directory)/journal
+    director_kill
+    echo '{"version' >"$journal"
+    exits 71 ipvsd cleanup
+    matches "$OUTPUT" "mv $journal $journal.damaged" "the advice"
+    exits 71 ipvsd --vip $VIP --backends $BACKENDS
+    matches "$OUTPUT" "mv $journal $journal.damaged" "the advice"
+    no_failures "the data plane meanwhile" <<<"$(fetch 30)"
+    exits 1 ipvsd doctor
+    matches "$OUTPUT" "^not checked: .*journal cannot be read" "what the doctor says"
+    rm "$journal"
+    exits 0 ipvsd cleanup
+    ip -n "$(ns director)" addr del $VIP/32 dev eth0
+    same_state "$before" "$(machine_state director)"
+}
+
 test_a_larger_table_takes_over_every_connection() {
     local before old
     before=$(machine_state director)

@@ -160,6 +160,7 @@ extension DirectorEvent.Kind {
         case .serviceDown, .serviceUp: .service
         case .quorumLost, .quorumRegained: .quorum
         case .sorryServerIn, .sorryServerOut: .sorryServer
+        case .restored: nil
         }
     }
 }

@@ -21,6 +21,8 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
         /// The sorry server takes the service's new connections, or no longer.
         case sorryServerIn = "sorry-server-in"
         case sorryServerOut = "sorry-server-out"
+        /// Something that the director had put into its machine, and that the service needs, was missing, and is put back.
+        case restored
     }
 
     /// What a service was like right after the event.

@@ -14,6 +14,7 @@ extension Director {
             record(.success, weight: pass.weight.map { UInt16(clamping: $0) }, latency: answer.latency, of: active)
         case .failed(let failure) where failure.isOwn:
             tellShortage(failure.reason)
+        case .failed(let failure) where !failure.hostAnswered && isOwnFault(active.round): break
         case .failed(let failure):
             let reason = "\(active.round.probe) \(answer.way): \(failure.reason)"
             record(.failure(reason), latency: answer.latency, of: active)

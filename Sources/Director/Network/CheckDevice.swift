@@ -9,7 +9,7 @@ internal import Netlink
 /// packet program has encapsulated and found too big for its way: coming in on ipvsd0, the kernel forwards and fragments it.
 final class CheckDevice {
     static let name = "ipvsd0"
-    private static let peer = "ipvsd1"
+    static let peerName = "ipvsd1"
     /// The largest packet there is.
     private static let mtu: UInt32 = 65535
     /// 192.0.0.8, the IPv4 dummy address of RFC 7600: nobody's.
@@ -28,11 +28,22 @@ final class CheckDevice {
                 .interface, "create \(Self.name): there is a device of that name already, which is not this director's")
         }
         try journal.make(.link(name: Self.name)) {
-            if try socket.link(named: Self.name) == nil { try socket.createVeth(name: Self.name, peer: Self.peer) }
+            if try socket.link(named: Self.name) == nil { try socket.createVeth(name: Self.name, peer: Self.peerName) }
         }
-        guard let link = try socket.link(named: Self.name), let peer = try socket.link(named: Self.peer) else {
-            throw DirectorError(.kernel, "find \(Self.name) and its peer \(Self.peer)")
+        guard let link = try socket.link(named: Self.name), let peer = try socket.link(named: Self.peerName) else {
+            throw DirectorError(.kernel, "find \(Self.name) and its peer \(Self.peerName)")
         }
+        try Self.setUp(link, peer, by: socket)
+
+        self.link = link
+        self.peer = peer
+        self.journal = journal
+        self.programs = checks ? try CheckPrograms(directory: directory, device: link) : nil
+        if checks { try attach(interface: link, direction: .egress) }
+    }
+
+    /// All that it takes besides being there. May be repeated.
+    private static func setUp(_ link: Link, _ peer: Link, by socket: RouteSocket) throws {
         for end in [link, peer] {
             // Nothing of IPv6's own goes out of it. Where the kernel has no IPv6 there is no such key.
             try? Sysctl.write("net/ipv6/conf/\(end.name)/disable_ipv6", "1")
@@ -44,23 +55,91 @@ final class CheckDevice {
         // The outer header would hide an unfinished checksum from the driver.
         _ = clinux_disable_transmit_checksum(Self.name)
         _ = clinux_enable_gro(Self.name)
-        // Here alone, whatever net.ipv4.ip_forward says.
-        try Sysctl.write("net/ipv4/conf/\(Self.name)/forwarding", "1")
-        // Answers come from the VIP, which may be an address of this director.
-        try Sysctl.write("net/ipv4/conf/\(Self.name)/accept_local", "1")
-        // Loose, which wins over a strict filter for all interfaces; it lets in only what comes to a device that has
-        // an address (fib_validate_source).
-        try Sysctl.write("net/ipv4/conf/\(Self.name)/rp_filter", "2")
+        for (key, value) in Self.sysctls { try Sysctl.write(key, value) }
         try socket.addAddress(Self.dummyAddress, prefixLength: 32, to: link.index, scope: RouteScope.host)
-
-        self.link = link
-        self.peer = peer
-        self.journal = journal
-        self.programs = checks ? try CheckPrograms(directory: directory, device: link) : nil
-        if checks { try attach(interface: link, direction: .egress) }
     }
 
+    private static let forwarding = "net/ipv4/conf/\(name)/forwarding"
+    private static let sysctls = [
+        // Here alone, whatever net.ipv4.ip_forward says.
+        (forwarding, "1"),
+        // Answers come from the VIP, which may be an address of this director.
+        ("net/ipv4/conf/\(name)/accept_local", "1"),
+        // Loose, which wins over a strict filter for all interfaces; it lets in only what comes to a device that has
+        // an address (fib_validate_source).
+        ("net/ipv4/conf/\(name)/rp_filter", "2"),
+    ]
+
     var takesChecks: Bool { programs != nil }
+
+    /// Whether a pair was made by a director, as far as that can be seen.
+    static func looksLikeOne(_ link: Link, _ peer: Link) -> Bool {
+        [link, peer].allSatisfy { $0.kind == "veth" && $0.noARP && $0.mtu == mtu }
+    }
+
+    // MARK: What others take away
+
+    /// What of it is no longer as it was made. `listening`: the interfaces on which answers are taken in.
+    func missing(in tree: LinkTree, _ addresses: [InterfaceAddress], listening: Set<Int32>) throws -> [Piece] {
+        guard let ends = ends(in: tree) else { return [.checkDevice] }
+        var missing: [Piece] = []
+        for end in ends {
+            if !end.isUp { missing.append(.state("UP", of: end.name)) }
+            if !end.noARP { missing.append(.state("NOARP", of: end.name)) }
+            if end.mtu != Self.mtu { missing.append(.state("MTU", of: end.name)) }
+        }
+        if ends[0].address != link.address { missing.append(Self.ownMAC) }
+        if !addresses.contains(where: { $0.interface == link.index && $0.address == Self.dummyAddress }) {
+            missing.append(.address(Self.dummyAddress, interface: link.name))
+        }
+        for (key, value) in Self.sysctls where try Sysctl.read(key) != value { missing.append(.sysctl(key)) }
+        guard takesChecks else { return missing }
+        let socket = try RouteSocket()
+        func isThere(_ direction: BPFProgram.TrafficControlHook.Direction, on interface: Int32) throws -> Bool {
+            try socket.filters(interface: interface, ingress: direction == .ingress).contains {
+                $0 == (CheckPrograms.priority, CheckPrograms.handle)
+            }
+        }
+        if try !isThere(.egress, on: link.index) { missing.append(.program(.egress, interface: link.name)) }
+        for interface in listening.sorted().compactMap(tree.link(index:))
+        where try !isThere(.ingress, on: interface.index) {
+            missing.append(.program(.ingress, interface: interface.name))
+        }
+        return missing
+    }
+
+    /// Those that were made, under their names.
+    private func ends(in tree: LinkTree) -> [Link]? {
+        let ends = [link, peer].compactMap { made in
+            tree.link(index: made.index).flatMap { $0.name == made.name ? $0 : nil }
+        }
+        return ends.count == 2 ? ends : nil
+    }
+
+    /// Not what is there for fragments alone.
+    static func takesPartInChecks(_ piece: Piece) -> Bool { piece != .sysctl(forwarding) }
+
+    private static let ownMAC = Piece.state("MAC address", of: name)
+
+    /// Puts those back. False where they are of the devices themselves, or constants of the programs: then all is to be made
+    /// anew, for which the rest of the pair is out of the way.
+    func restore(_ missing: [Piece], in tree: LinkTree) throws -> Bool {
+        let socket = try RouteSocket()
+        if missing.contains(.checkDevice) {
+            for end in [link, peer] where tree.link(index: end.index)?.kind == "veth" {
+                try socket.deleteLink(index: end.index)
+            }
+            return false
+        }
+        if missing.contains(Self.ownMAC) { return false }
+        try Self.setUp(link, peer, by: socket)
+        for piece in missing {
+            if case .program(let direction, let name) = piece, let interface = tree.link(named: name) {
+                try attach(interface: interface, direction: direction)
+            }
+        }
+        return true
+    }
 
     /// Takes in the answers that arrive on an interface.
     func listen(on interface: Link) throws {

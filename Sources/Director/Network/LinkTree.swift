@@ -12,6 +12,8 @@ struct LinkTree {
 
     func link(index: Int32) -> Link? { links.first { $0.index == index } }
 
+    var all: [Link] { links }
+
     var names: [String] { links.filter { !$0.isLoopback }.map(\.name) }
 
     /// The devices that see an interface's frames first, and whole, with their tags: below a VLAN device the one it

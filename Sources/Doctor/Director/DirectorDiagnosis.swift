@@ -1,7 +1,7 @@
 /// What is wrong with a director. Facts in, findings out.
 extension DirectorFacts {
     public func findings() -> [Finding] {
-        limitFindings() + daemonFindings() + interfaces.flatMap(findings) + servers.flatMap(findings)
+        limitFindings() + daemonFindings() + ownFindings() + interfaces.flatMap(findings) + servers.flatMap(findings)
             + vipOwners.filter { !$0.macs.isEmpty }.map { vip, interface, macs in
                 Finding(
                     .vipConflict,
@@ -20,6 +20,53 @@ extension DirectorFacts {
                 "the data plane forwards without a daemon: nobody checks real servers or follows routes",
                 fix: "start ipvsd with the flags it had; it takes over what is there")
         ]
+    }
+
+    /// Of what the director itself had put into the machine.
+    private func ownFindings() -> [Finding] {
+        missingVIPs.map { vip, interface in
+            Finding(
+                .vipMissing,
+                "\(vip), which the director had put on \(interface), is no address of this machine any more: nobody answers ARP for it",
+                fix: putBack(
+                    "ip addr add \(vip)/32 dev \(interface)",
+                    culprit: "systemd-networkd needs KeepConfiguration=static, or Address=\(vip)/32, for \(interface)"))
+        } + checkPathFindings()
+    }
+
+    private func checkPathFindings() -> [Finding] {
+        let own = "net.ipv4.conf.ipvsd0"
+        var local: [String] = []
+        if !checkPath.acceptsLocal { local.append("\(own).accept_local is 0") }
+        var forChecks = checkPath.devices + checkPath.missing + local
+        if checkPath.reversePathFilter == 1 {
+            forChecks.append(
+                "rp_filter of ipvsd0, the larger of its own and all's, is 1: answers from the VIP are dropped")
+        }
+        var forFragments = checkPath.devices + local
+        if !checkPath.forwards { forFragments.append("\(own).forwarding is 0") }
+        var findings: [Finding] = []
+        let fix = putBack(nil, culprit: "whoever sets or removes it has to leave ipvsd0 and ipvsd1 alone")
+        if checkPath.carriesChecks, !forChecks.isEmpty {
+            findings.append(
+                Finding(
+                    .checkPathBroken,
+                    "\(forChecks.joined(separator: "; ")): no real server can be checked through the tunnel", fix: fix))
+        }
+        if !forFragments.isEmpty {
+            findings.append(
+                Finding(
+                    .fragmentingBroken,
+                    "\(forFragments.joined(separator: "; ")): packets that are too big for the tunnel and may be fragmented are lost",
+                    fix: fix))
+        }
+        return findings
+    }
+
+    private func putBack(_ command: String?, culprit: String) -> String {
+        isDaemonRunning
+            ? "the director puts it back every second, and its log says what keeps it from that; \(culprit)"
+            : "start ipvsd with the flags it had; it puts it back" + (command.map { " (meanwhile: \($0))" } ?? "")
     }
 
     private func findings(of interface: Interface) -> [Finding] {

@@ -1,7 +1,7 @@
 import BPF
 internal import CLinux
 import Glibc
-import HostState
+public import HostState
 public import LoadBalancing
 import Netlink
 
@@ -14,15 +14,18 @@ public struct DirectorExaminer {
         public var vips: [IPv4Address]
         /// Those that are tunnelled to; with the reason where one is down.
         public var servers: [(address: IPv4Address, downReason: String?)]
+        /// What its journal says that it has put into the machine; nil: it cannot be read.
+        public var changes: [Change]?
 
         public init(
             isDaemonRunning: Bool, interfaces: [String], vips: [IPv4Address],
-            servers: [(address: IPv4Address, downReason: String?)]
+            servers: [(address: IPv4Address, downReason: String?)], changes: [Change]?
         ) {
             self.isDaemonRunning = isDaemonRunning
             self.interfaces = interfaces
             self.vips = vips
             self.servers = servers
+            self.changes = changes
         }
     }
 
@@ -64,8 +67,57 @@ public struct DirectorExaminer {
             }
             if ways.isEmpty { unchecked.append("who answers ARP for \(vip): no interface has its subnet") }
         }
+        if let changes = claim.changes {
+            facts.missingVIPs = Self.missingVIPs(changes, addresses)
+            facts.checkPath = try checkPath(changes, links, addresses, socket)
+        } else {
+            unchecked.append("what the director had put into this machine: its journal cannot be read")
+        }
         try limits(&facts, &unchecked)
         return Report(side: .director, findings: facts.findings(), unchecked: unchecked)
+    }
+
+    // MARK: What the director had put into the machine
+
+    private static func missingVIPs(
+        _ changes: [Change], _ addresses: [InterfaceAddress]
+    ) -> [(vip: IPv4Address, interface: String)] {
+        changes.compactMap { change in
+            guard case .address(let interface, let vip, _, _) = change,
+                !addresses.contains(where: { $0.address == vip })
+            else { return nil }
+            return (vip, interface)
+        }
+    }
+
+    private func checkPath(
+        _ changes: [Change], _ links: [Link], _ addresses: [InterfaceAddress], _ socket: RouteSocket
+    ) throws -> DirectorFacts.CheckPath {
+        var path = DirectorFacts.CheckPath()
+        path.carriesChecks = changes.contains { if case .filter = $0 { true } else { false } }
+        for name in ["ipvsd0", "ipvsd1"] {
+            switch links.first(where: { $0.name == name })?.isUp {
+            case nil: path.devices.append("\(name) is missing")
+            case false?: path.devices.append("\(name) is down")
+            case true?: break
+            }
+        }
+        guard let device = links.first(where: { $0.name == "ipvsd0" }) else { return path }
+        if !addresses.contains(where: { $0.interface == device.index }) {
+            path.missing.append("ipvsd0 has no address, for which its rp_filter drops everything")
+        }
+        for case .filter(let name, let direction, let priority, let handle) in changes {
+            guard let link = links.first(where: { $0.name == name }) else { continue }
+            let present = try socket.filters(interface: link.index, ingress: direction == .ingress)
+            if !present.contains(where: { $0 == (priority, handle) }) {
+                path.missing.append("no \(direction) program of checks is on \(name)")
+            }
+        }
+        func value(_ key: String) throws -> Int { Int(try Sysctl.read("net/ipv4/conf/\(key)")) ?? 0 }
+        path.reversePathFilter = max(try value("all/rp_filter"), try value("ipvsd0/rp_filter"))
+        path.acceptsLocal = try value("ipvsd0/accept_local") != 0
+        path.forwards = try value("ipvsd0/forwarding") != 0
+        return path
     }
 
     private func interface(_ link: Link, among links: [Link]) throws -> DirectorFacts.Interface {

@@ -50,10 +50,29 @@ public struct DirectorFacts: Sendable {
         }
     }
 
+    /// ipvsd0 and its peer ipvsd1, by which checks enter the tunnel, and packets come that are to be fragmented.
+    public struct CheckPath: Sendable {
+        /// The journal names programs of checks; false: nothing is checked.
+        public var carriesChecks = true
+        /// Of the two devices: "ipvsd0 is missing", "ipvsd1 is down".
+        public var devices: [String] = []
+        /// Of what checks need besides: "no egress program is on ipvsd0".
+        public var missing: [String] = []
+        /// The larger of all's and ipvsd0's rp_filter, which counts.
+        public var reversePathFilter = 2
+        public var acceptsLocal = true
+        public var forwards = true
+
+        public init() {}
+    }
+
     public var interfaces: [Interface] = []
     public var servers: [Server] = []
     /// Others than the director that answer ARP for a VIP, by interface.
     public var vipOwners: [(vip: IPv4Address, interface: String, macs: [MACAddress])] = []
+    /// VIPs that the director had put on an interface, and that no interface has.
+    public var missingVIPs: [(vip: IPv4Address, interface: String)] = []
+    public var checkPath = CheckPath()
     public var isDaemonRunning = true
     /// net.core.bpf_jit_enable; nil: not to be seen from this network namespace.
     public var jit: Int?

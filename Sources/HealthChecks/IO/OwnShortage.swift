@@ -2,10 +2,12 @@ internal import Glibc
 
 /// What keeps this machine from asking, and says nothing about whom it would ask.
 enum OwnShortage {
-    /// Descriptors, ports (connect(2)), room for packets, memory.
-    static let codes: Set<Int32> = [EMFILE, ENFILE, EADDRNOTAVAIL, EAGAIN, ENOBUFS, ENOMEM]
+    /// Descriptors, ports (connect(2)), room for packets, memory: another try may find some.
+    static let passing: Set<Int32> = [EMFILE, ENFILE, EADDRNOTAVAIL, EAGAIN, ENOBUFS, ENOMEM]
+    /// And ipvsd0 itself, which does not come back under the same number.
+    static let codes = passing.union([ENODEV])
 
     static func reason(_ code: Int32) -> String {
-        "not asked, as the director itself has no room for it: \(String(cString: strerror(code)))"
+        "not asked, as the director itself could not: \(String(cString: strerror(code)))"
     }
 }

@@ -129,13 +129,13 @@ final class ProbeThread {
         let question = submission.question
         let slot = slots.insert(Pending(submission: submission, began: now, descriptor: -1))
         let code = begin(question, slot: slot)
-        if OwnShortage.codes.contains(code) {
+        if OwnShortage.passing.contains(code) {
             _ = slots.remove(slot)
             if case .ping = question.kind { echoes.forget(slot, way: question.way.socket) }
             return code
         }
         if code != 0 {
-            finish(slot, .failed(code))
+            finish(slot, OwnShortage.codes.contains(code) ? .notAsked(code) : .failed(code))
         } else {
             deadlines.insert(Deadlines.Entry(time: now + question.timeout.nanoseconds, slot: slot))
         }

@@ -22,6 +22,7 @@ struct sequence {
 	__u64 bucket_mask;  /* of the flow table */
 	__u64 packets;      /* so far */
 	__u64 encapsulated; /* of them, as far as the next run has seen */
+	__u64 macs;         /* the destination's, and the first two bytes of the source's */
 };
 
 struct {
@@ -67,6 +68,7 @@ int next_packet(struct xdp_md *ctx)
 	flow = sequence->flow;
 	sequence->flow = flow + 1 == sequence->flows ? 0 : flow + 1;
 	write_ethernet(data);
+	*(__u64 *)data = sequence->macs;
 	ip->saddr = bpf_htonl(0x0a000000 + (__u32)(flow >> 14));
 	ports = (__be16 *)(ip + 1);
 	ports[0] = bpf_htons(1024 + (flow & 0x3fff));

@@ -1,0 +1,139 @@
+internal import DataPlane
+internal import HostState
+internal import LoadBalancing
+internal import Logging
+internal import Netlink
+internal import ServiceConfiguration
+
+/// The director keeps what it put into the machine: what somebody takes away is put back, and told.
+extension Director {
+    /// What is known of the pieces that checks go through, and of what was said about all of them.
+    struct Upkeep {
+        var restorations = Restorations()
+        /// When something of the check path was missing last.
+        var pathWasBroken: ContinuousClock.Instant?
+        /// The check path is not looked at before then, whatever fails.
+        var looksNext = ContinuousClock.now
+    }
+
+    /// Every second.
+    func keepPieces() throws {
+        guard running?.isForwarding == true else { return }
+        let tree = try LinkTree()
+        let socket = try RouteSocket()
+        let addresses = try socket.addresses()
+        keepCheckPath(tree, addresses)
+        keepAddresses(tree, addresses, by: socket)
+    }
+
+    // MARK: VIPs
+
+    private func keepAddresses(_ tree: LinkTree, _ addresses: [InterfaceAddress], by socket: RouteSocket) {
+        guard configuration.managesAddress, let current = running else { return }
+        let missing = configuration.vips.subtracting(addresses.map(\.address))
+        var restored: [Piece] = []
+        for vip in missing.sorted() {
+            guard let link = home(of: vip, tree, addresses) else { continue }
+            let piece = Piece.address(vip, interface: link.name)
+            do {
+                try current.journal.make(.address(interface: link.name, address: vip, prefixLength: 32)) {
+                    try socket.addAddress(vip, prefixLength: 32, to: link.index)
+                }
+                restored.append(piece)
+            } catch { failed(piece, error) }
+        }
+        guard !restored.isEmpty else { return }
+        announce()
+        told(restored) { service in
+            let vips = Set(service.listeners.map(\.vip))
+            return { if case .address(let vip, _) = $0 { vips.contains(vip) } else { false } }
+        }
+    }
+
+    /// Where it was put, else where it would be put now.
+    private func home(of vip: IPv4Address, _ tree: LinkTree, _ addresses: [InterfaceAddress]) -> Link? {
+        for case .address(let interface, vip, _, _) in running?.journal.changes ?? [] {
+            return tree.link(named: interface)
+        }
+        return running?.ingress.home(of: vip, addresses).flatMap { tree.link(index: $0.index) }
+    }
+
+    // MARK: The check path
+
+    /// Whether a check to which nobody answered says nothing about the real server: where a piece of the check path was
+    /// missing while it was asked. Looked at now, as the failure may be the first to tell of it.
+    func isOwnFault(_ round: Round) -> Bool {
+        // Asked at the server's own address.
+        if round.vip == nil { return false }
+        let now = ContinuousClock.now
+        if now >= upkeep.looksNext, running?.isForwarding == true {
+            do { keepCheckPath(try LinkTree(), try RouteSocket().addresses()) } catch { failed(.checkDevice, error) }
+            // Many may fail at a time.
+            upkeep.looksNext = .now + max(.milliseconds(20), now.duration(to: .now) * 4)
+        }
+        // Answers may have waited for their turn.
+        return upkeep.pathWasBroken.map { $0.duration(to: now) < round.timeout + .milliseconds(500) } ?? false
+    }
+
+    private func keepCheckPath(_ tree: LinkTree, _ addresses: [InterfaceAddress]) {
+        guard let current = running else { return }
+        let missing: [Piece]
+        do {
+            missing = try current.checkDevice.missing(in: tree, addresses, listening: current.listening)
+            if missing.isEmpty { return }
+        } catch {
+            return failed(.checkDevice, error)
+        }
+        do {
+            if try !current.checkDevice.restore(missing, in: tree) { try remakeCheckDevice(tree) }
+            told(missing) { _ in { _ in true } }
+        } catch {
+            for piece in missing { failed(piece, error) }
+        }
+        if missing.contains(where: CheckDevice.takesPartInChecks) { upkeep.pathWasBroken = .now }
+    }
+
+    private func remakeCheckDevice(_ tree: LinkTree) throws {
+        guard let current = running else { return }
+        guard let directory = instance.existingBPFDirectory() else {
+            throw DirectorError(.kernel, "find the data plane's maps on bpffs: they are gone")
+        }
+        let device = try CheckDevice(
+            directory: directory, journal: current.journal, checks: current.checkDevice.takesChecks)
+        running?.checkDevice = device
+        if let mac = device.link.address {
+            try current.dataPlane.setFragmenting(interface: device.peer.index, peer: mac)
+        }
+        // The programs there move answers to the device that was.
+        running?.listening = []
+        for index in current.listening { try listen(on: index) }
+    }
+
+    // MARK: What is said
+
+    /// `concerns`: which of the pieces a service needs.
+    private func told(_ pieces: [Piece], concerns: (VirtualService) -> (Piece) -> Bool) {
+        let now = ContinuousClock.now
+        var news: [(piece: Piece, text: String)] = []
+        for piece in pieces {
+            switch upkeep.restorations.restored(piece, at: now) {
+            case nil: continue
+            case .restored?: news.append((piece, "\(piece)"))
+            case .contested(let time)?:
+                let end = "something else keeps it from staying; it is put back each time, without another word"
+                news.append((piece, "\(piece) again, \(Self.rounded(time)) after the last time: \(end)"))
+            }
+        }
+        guard !news.isEmpty else { return }
+        for (_, text) in news { logger.warning("restored \(text)") }
+        for service in configuration.services {
+            let needed = news.filter { concerns(service)($0.piece) }
+            if needed.isEmpty { continue }
+            tell(.restored, of: service.address, reason: needed.map(\.text).joined(separator: ", "))
+        }
+    }
+
+    private func failed(_ piece: Piece, _ error: any Error) {
+        if upkeep.restorations.failed(piece, "\(error)", at: .now) { logger.error("restore \(piece): \(error)") }
+    }
+}
