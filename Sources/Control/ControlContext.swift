@@ -12,6 +12,12 @@ public struct ControlContext: RequestContext {
         channel = source.channel
     }
 
+    /// The same from where the event loop is not waited for: once more, when the director has time for the request.
+    var isStillAwaited: @Sendable () -> Bool {
+        let channel = channel
+        return { channel.isActive }
+    }
+
     /// False once the other side has closed its socket: it gave up, or was killed.
     var isAwaited: Bool {
         get async {

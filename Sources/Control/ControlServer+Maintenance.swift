@@ -7,13 +7,13 @@ internal import Hummingbird
 /// would be left with too little.
 extension ControlServer {
     static func addMaintenance(to router: Router<ControlContext>, director: Director) {
-        router.post("/drain") { request, _ in
+        router.post("/drain") { request, context in
             let wanted = try await body(of: request)
-            return await answer { try await director.drain(wanted) }
+            return await answer { try await director.drain(wanted, while: context.isStillAwaited) }
         }
-        router.post("/undrain") { request, _ in
+        router.post("/undrain") { request, context in
             let wanted = try await body(of: request)
-            return await answer { try await director.undrain(wanted) }
+            return await answer { try await director.undrain(wanted, while: context.isStillAwaited) }
         }
         router.get("/drain") { request, _ in
             let query = request.uri.queryParameters

@@ -19,7 +19,7 @@ public import Logging
 public enum ControlServer {
     public static func application(
         director: Director, socket: String, logger: Logger,
-        reload: @escaping @Sendable () async -> Result<String, ReloadRefusal>,
+        reload: @escaping @Sendable (_ isAwaited: @Sendable () -> Bool) async -> Result<String, ReloadRefusal>,
         stop: @escaping @Sendable (_ keep: Bool) async -> Void
     ) -> some ApplicationProtocol {
         let router = Router(context: ControlContext.self)
@@ -28,8 +28,8 @@ public enum ControlServer {
             guard let status = try await director.status() else { throw HTTPError(.serviceUnavailable) }
             return json(try status.json())
         }
-        router.post("/reload") { _, _ -> Response in
-            switch await reload() {
+        router.post("/reload") { _, context -> Response in
+            switch await reload(context.isStillAwaited) {
             case .success(let summary): return json(Array(try JSONEncoder().encode(["message": summary])))
             case .failure(let refusal): return json(Array(try JSONEncoder().encode(refusal)), status: .conflict)
             }

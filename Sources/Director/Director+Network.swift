@@ -38,6 +38,8 @@ extension Director {
     /// Follows routes, neighbours and links; `atMost`: of so many real servers, each in its turn.
     func refreshPaths(atMost limit: Int = .max) throws {
         guard let current = running else { return }
+        // First: frames for a MAC that the packet program does not know yet are lost.
+        try refreshIngress()
         // Removed real servers, too: their connections go on.
         let servers = current.dataPlane.serverAddresses.union(configuration.serverAddresses)
         for server in nextServers(of: servers, atMost: limit) {
@@ -64,7 +66,6 @@ extension Director {
             )
         }
         current.dataPlane.setCheckAddresses(sources.sorted())
-        try refreshIngress()
     }
 
     private func nextServers(of servers: Set<IPv4Address>, atMost limit: Int) -> [IPv4Address] {

@@ -10,10 +10,14 @@ public import ServiceConfiguration
 
 /// Another configuration for a director that runs: all of it, or nothing.
 extension Director {
-    /// What changed, in a line. An error leaves everything as it was.
-    public func reload(_ wanted: DirectorConfiguration) async throws -> String {
+    /// What changed, in a line. An error leaves everything as it was. `isAwaited`: nothing is begun for somebody who has
+    /// gone.
+    public func reload(
+        _ wanted: DirectorConfiguration, while isAwaited: @Sendable () -> Bool = { true }
+    ) async throws -> String {
         // One after another: the last one asked for is the one that stays. Each ends within its own bounds.
         while isReloading { try await Task.sleep(for: .milliseconds(10)) }
+        try Self.refuseUnawaited("reload", isAwaited)
         isReloading = true
         defer { isReloading = false }
         guard let before = running, before.isForwarding else {
@@ -30,6 +34,13 @@ extension Director {
             return try change(to: wanted)
         } catch {
             throw DirectorError(error)
+        }
+    }
+
+    /// A request may have waited here for long.
+    static func refuseUnawaited(_ request: String, _ isAwaited: () -> Bool) throws {
+        guard isAwaited() else {
+            throw DirectorError(.alreadyRunning, "\(request): nobody waits for it any more: nothing is done")
         }
     }
 
@@ -94,6 +105,8 @@ extension Director {
             if let journal = running?.journal { try placeAddresses(journal: journal) }
         } catch {
             (configuration, states) = old
+            // Programs and the check device, too, as far as the refused configuration had others.
+            do { try makeRoom(insteadOf: wanted) } catch { logger.error("go back to the programs before: \(error)") }
             if let dataPlane = running?.dataPlane { writeSettings(to: dataPlane) }
             do {
                 try applyServices()
@@ -186,10 +199,20 @@ extension Director {
         }
         // The programs that carry checks have the tables' descriptors.
         if needsTables || configuration.asksAnything != old.asksAnything {
-            running?.checkDevice = try CheckDevice(
-                directory: directory, journal: current.journal, checks: configuration.asksAnything)
-            running?.listening = []
+            try useCheckDevice(below: directory, checks: configuration.asksAnything)
         }
+    }
+
+    /// The one that is there, or a new one, of which nothing knows yet.
+    func useCheckDevice(below directory: String, checks: Bool) throws {
+        guard let current = running else { return }
+        let device = try CheckDevice(directory: directory, journal: current.journal, checks: checks)
+        running?.checkDevice = device
+        if let mac = device.link.address {
+            try current.dataPlane.setFragmenting(interface: device.peer.index, peer: mac)
+        }
+        // The programs there move answers to the device that was.
+        running?.listening = []
     }
 
     /// Where nothing is checked any more.

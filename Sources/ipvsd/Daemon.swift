@@ -85,7 +85,7 @@ struct Daemon {
         let keep = Mutex(false)
         let handOver = HandOver()
         let control = ControlServer.application(director: director, socket: instance.controlSocket, logger: logger) {
-            await reloader.reload()
+            await reloader.reload(while: $0)
         } stop: { keepsDataPlane in
             handOver.request(keep: keepsDataPlane)
         }
@@ -112,6 +112,7 @@ struct Daemon {
             throw Failure(DirectorError(error))
         }
         if keep.withLock(\.self) {
+            await director.writeOpenEvents()
             logger.notice("stopped; the data plane goes on forwarding ('ipvsd cleanup' removes it)")
             return
         }

@@ -13,14 +13,16 @@ struct Reloader: Sendable {
     let logger: Logger
 
     /// What changed, in a line; what went wrong is in the log, too.
-    func reload() async -> Result<String, ReloadRefusal> {
+    func reload(while isAwaited: @Sendable () -> Bool = { true }) async -> Result<String, ReloadRefusal> {
         do {
             guard let file else {
                 throw Failure(.badValue, "the director was started without --config: there is no file to read again")
             }
             let wanted: DirectorConfiguration
             do { wanted = try ConfigurationFile.read(file) } catch { throw Failure(.badValue, "\(error)") }
-            do { return .success(try await director.reload(wanted)) } catch { throw Failure(DirectorError(error)) }
+            do { return .success(try await director.reload(wanted, while: isAwaited)) } catch {
+                throw Failure(DirectorError(error))
+            }
         } catch {
             let failure = error as? Failure ?? Failure(.kernel, "\(error)")
             for line in failure.description.split(separator: "\n") { logger.error("\(line)") }

@@ -111,6 +111,9 @@ extension Fixture {
                 "two 802.1Q tags and options",
                 .ethernet().vlan(5).vlan(100).fromClient(to: Standard.main) { $0.options = PacketBuilder.routerAlert }
                     .tcp([.syn]) { $0.options = PacketBuilder.synOptions }, by: Standard.web),
+            .forwarded(
+                "a source of 240/4",
+                .ethernet().ipv4(from: address("240.10.0.1"), to: Standard.main).tcp([.syn]), by: Standard.web),
             .forwarded("by XDP_TX", .syn(to: Standard.transmitting), by: Standard.viaTransmit),
             .forwarded(
                 "a tagged frame by XDP_TX", .ethernet().vlan(9).fromClient(to: Standard.transmitting).udp().payload(9),

@@ -66,7 +66,10 @@ struct PacketGenerator {
         if chance(10) { ip.ttl = .random(in: 1...255, using: &random) }
         if chance(20) { ip.fragment = 0 }
         if chance(1) {
-            ip.source = pick([address("0.0.0.0"), address("127.0.0.1"), address("224.0.0.5"), ip.destination])
+            ip.source = pick([
+                address("0.0.0.0"), address("127.0.0.1"), address("224.0.0.5"), address("255.255.255.255"),
+                address("240.0.0.1"), ip.destination,
+            ])
         }
         if chance(4) { ip.options = [UInt8](repeating: 1, count: 4 * pick([1, 2, 10])) }
     }

@@ -52,7 +52,9 @@ extension PathModel {
 
         var flags: PacketBuilder.TCPFlags { PacketBuilder.TCPFlags(rawValue: frame[l4 + 13]) }
         var tcpHeaderLength: Int { Int(frame[l4 + 12] >> 4) * 4 }
-        var isMartian: Bool { [0, 127].contains(client.value >> 24) || client.value >> 24 >= 224 || client == vip }
+        var isMartian: Bool {
+            [0, 127].contains(client.value >> 24) || client.value >> 28 == 14 || client.value == .max || client == vip
+        }
         var carriesData: Bool { room > tcpHeaderLength }
         /// A new connection.
         var opens: Bool { flags.intersection([.syn, .ack, .rst]) == .syn }

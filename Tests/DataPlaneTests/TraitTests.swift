@@ -45,6 +45,21 @@ struct TraitTests {
         }
     }
 
+    /// Where no daemon follows a change of the MAC.
+    @Test func framesOfAnyHostWithoutDaemon() throws {
+        let lab = try Lab(Standard.configuration)
+        func verdict(to destination: MACAddress) throws -> Verdict? {
+            try lab.run(PacketBuilder.ethernet(to: destination).fromClient(to: Standard.main).tcp([.syn])).verdict
+        }
+        for age in [0, UInt32(IPVSD_ABSENT_TICKS) - 5] {
+            lab.plane.maps.pressure[0].swept = try lab.plane.tick() - age
+            #expect(try verdict(to: mac(9)) == .pass)
+        }
+        lab.plane.maps.pressure[0].swept = try lab.plane.tick() - UInt32(IPVSD_ABSENT_TICKS)
+        #expect(try verdict(to: mac(9)) == .redirect)
+        #expect(try verdict(to: broadcast) == .pass)
+    }
+
     @Test(arguments: [8, 16, 24])
     func outerSourceByFlow(length: Int) throws {
         let prefix = try #require(IPv4Prefix(address("172.0.0.0"), length: length))

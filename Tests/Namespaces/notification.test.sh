@@ -96,10 +96,13 @@ FILE
     wait_until 10 "rs2 to be back" healthy $RS2
 }
 
-test_a_script_that_is_not_there_is_an_error_in_the_log() {
-    start --notify /nonexistent/tell
+test_a_script_that_is_gone_is_an_error_in_the_log() {
+    printf '#!/bin/sh\n' >"$LAB_DIR/gone"
+    chmod +x "$LAB_DIR/gone"
+    start --notify "$LAB_DIR/gone"
+    rm "$LAB_DIR/gone"
     exits 0 ipvsd drain $RS2
-    wait_until 5 "the error" grep -qE "error.*/nonexistent/tell of server-drained.*No such file" "$LAB_DIR/director.log"
+    wait_until 5 "the error" grep -qE "error.*$LAB_DIR/gone of server-drained.*No such file" "$LAB_DIR/director.log"
     wait_until 5 "the count" scripts_were failure 1
     exits 0 ipvsd undrain $RS2
 }

@@ -57,11 +57,36 @@ extension Director {
             for transition in states[service]?.beginnings ?? [] { self.transition(transition, of: service) }
             tellWhetherItServes(service)
         }
-        // What was told again is there with another time.
-        for event in former where openEvents.events.contains(event) {
+        // Until the first checks have ended, a service only seems to be usable.
+        for (service, events) in Dictionary(grouping: former, by: \.service) {
+            guard let time = firstVerdict(of: service) else {
+                tellEnds(of: events)
+                continue
+            }
+            Task {
+                try await Task.sleep(for: time)
+                tellEnds(of: events)
+            }
+        }
+    }
+
+    /// Of those that have not been told again, and so have another time.
+    private func tellEnds(of events: [DirectorEvent]) {
+        for event in events where openEvents.events.contains(event) {
             guard let end = event.kind.end else { continue }
             tell(end, of: event.service, server: event.server, since: event.time)
         }
+    }
+
+    /// By when the checks that begin now have verdicts; nil: nothing is asked.
+    private func firstVerdict(of service: ServiceAddress) -> Duration? {
+        let timeout: Duration
+        switch configuration.checks(of: service) {
+        case .policy(let policy) where policy.kind == .none: return nil
+        case .policy(let policy): timeout = policy.timeout
+        case .listed(let checks): timeout = checks.map(\.timeout).max() ?? .zero
+        }
+        return timeout + .milliseconds(500)
     }
 
     // MARK: What outlives the daemon
@@ -89,7 +114,7 @@ extension Director {
     }
 
     /// What has not been written yet.
-    func writeOpenEvents() {
+    public func writeOpenEvents() {
         guard remembersSoon else { return }
         remembersSoon = false
         do { try openEventsFile.write(openEvents) } catch { logger.error("\(error)") }

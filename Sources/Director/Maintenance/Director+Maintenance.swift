@@ -28,7 +28,10 @@ extension Director {
 
     /// Gives the real server no new connections, until it is undrained. Of a server that is drained already nothing
     /// changes, but that its persistent clients may be told to move.
-    public func drain(_ request: DrainRequest) throws -> DrainReport {
+    public func drain(
+        _ request: DrainRequest, while isAwaited: @Sendable () -> Bool = { true }
+    ) throws -> DrainReport {
+        try Self.refuseUnawaited("drain \(request.server)", isAwaited)
         let (server, services) = try find(request)
         let affected = services.filter { overrides.drain(of: server, in: $0) == nil }
         let moves = request.movePersistent == true
@@ -45,7 +48,10 @@ extension Director {
     }
 
     /// Takes a drain back.
-    public func undrain(_ request: DrainRequest) throws -> DrainReport {
+    public func undrain(
+        _ request: DrainRequest, while isAwaited: @Sendable () -> Bool = { true }
+    ) throws -> DrainReport {
+        try Self.refuseUnawaited("undrain \(request.server)", isAwaited)
         // One that is no longer configured may still be drained.
         let server = try address(of: request)
         let isForgotten = request.service == nil && overrides.drains.contains { $0.server == server }

@@ -19,7 +19,8 @@ extension Director {
             })
         let everyPort = Set(configuration.services.flatMap(\.listeners).filter(\.isAnyPort).map(\.vip))
         for entry in addresses where everyPort.contains(entry.address) && !put.contains(entry.address) {
-            guard entry.isOwn, try configuration.managesAddress || speaks(from: entry.address, configuration, socket)
+            guard
+                try entry.isOwn && configuration.managesAddress || speaks(from: entry.address, configuration, socket)
             else { continue }
             let name = try socket.link(index: entry.interface)?.name ?? "an interface"
             throw DirectorError(

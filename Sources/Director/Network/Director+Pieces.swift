@@ -30,10 +30,13 @@ extension Director {
 
     private func keepAddresses(_ tree: LinkTree, _ addresses: [InterfaceAddress], by socket: RouteSocket) {
         guard configuration.managesAddress, let current = running else { return }
-        let missing = configuration.vips.subtracting(addresses.map(\.address))
+        // Just those that it put there: another holder, such as keepalived, takes its own away when it likes.
+        var homes: [IPv4Address: String] = [:]
+        for case .address(let interface, let vip, _, _) in current.journal.changes { homes[vip] = interface }
+        let missing = configuration.vips.intersection(homes.keys).subtracting(addresses.map(\.address))
         var restored: [Piece] = []
         for vip in missing.sorted() {
-            guard let link = home(of: vip, tree, addresses) else { continue }
+            guard let link = homes[vip].flatMap(tree.link(named:)) else { continue }
             let piece = Piece.address(vip, interface: link.name)
             do {
                 try current.journal.make(.address(interface: link.name, address: vip, prefixLength: 32)) {
@@ -48,14 +51,6 @@ extension Director {
             let vips = Set(service.listeners.map(\.vip))
             return { if case .address(let vip, _) = $0 { vips.contains(vip) } else { false } }
         }
-    }
-
-    /// Where it was put, else where it would be put now.
-    private func home(of vip: IPv4Address, _ tree: LinkTree, _ addresses: [InterfaceAddress]) -> Link? {
-        for case .address(let interface, vip, _, _) in running?.journal.changes ?? [] {
-            return tree.link(named: interface)
-        }
-        return running?.ingress.home(of: vip, addresses).flatMap { tree.link(index: $0.index) }
     }
 
     // MARK: The check path
@@ -98,14 +93,7 @@ extension Director {
         guard let directory = instance.existingBPFDirectory() else {
             throw DirectorError(.kernel, "find the data plane's maps on bpffs: they are gone")
         }
-        let device = try CheckDevice(
-            directory: directory, journal: current.journal, checks: current.checkDevice.takesChecks)
-        running?.checkDevice = device
-        if let mac = device.link.address {
-            try current.dataPlane.setFragmenting(interface: device.peer.index, peer: mac)
-        }
-        // The programs there move answers to the device that was.
-        running?.listening = []
+        try useCheckDevice(below: directory, checks: current.checkDevice.takesChecks)
         for index in current.listening { try listen(on: index) }
     }
 

@@ -90,7 +90,7 @@ final class ProbeLoop: Sendable {
             return nil
         }
         guard let failure else { return }
-        inbox.deliver(questions.map { Answer(question: $0, outcome: .failed(failure), latency: .zero) })
+        inbox.deliver(questions.map { Answer(question: $0, outcome: .notAsked(failure), latency: .zero) })
     }
 
     /// Ends those of the questions that are still out or wait, at once.

@@ -368,7 +368,7 @@ int director(struct xdp_md *ctx)
 		known = find_service(ip->daddr, ((__be16 *)(ip + 1))[1], ip->protocol, &listener);
 	if (!known && !find_service(ip->daddr, 0, 0, &none))
 		return XDP_PASS;
-	if (!is_for_director(ethernet))
+	if (!is_for_director(ethernet) && !may_have_become_ours(ethernet))
 		return XDP_PASS;
 
 	packet.counters = bpf_map_lookup_elem(&counters, &zero);

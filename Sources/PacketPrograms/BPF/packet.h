@@ -79,12 +79,12 @@ static __always_inline int is_vlan(__be16 protocol)
 }
 
 /* RFC 1122 section 3.2.1.3, RFC 1812 section 5.3.7: no packet has such a source; an answer would go to many, or back
- * to us. */
+ * to us. 240/4 is in use here and there, and Linux takes it. */
 static __always_inline int is_martian(__be32 source)
 {
 	__u8 network = bpf_ntohl(source) >> 24;
 
-	return network == 0 || network == 127 || network >= 224;
+	return network == 0 || network == 127 || (network & 0xf0) == 224 || source == 0xffffffff;
 }
 
 static __always_inline __u16 fold(__u64 sum)
