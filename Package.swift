@@ -151,7 +151,8 @@ let package = Package(
             name: "NetlinkTests", dependencies: ["CLinux", "LoadBalancing", "Netlink", "SystemCalls"],
             swiftSettings: swiftSettings),
 
-        .plugin(name: "EmbedBPF", capability: .buildTool(), dependencies: ["bpf-embed"]),
+        .plugin(
+            name: "EmbedBPF", capability: .buildTool(), dependencies: ["bpf-embed"], path: "Sources/EmbedBPF"),
         .executableTarget(name: "bpf-embed"),
     ]
 )
