@@ -208,6 +208,45 @@ FILE
     no_failures "after it all" <<<"$(fetch 20)"
 }
 
+# The new tables are in force by then: the VIPs come last.
+test_a_reload_that_this_machine_refuses_half_way_goes_back() {
+    local directory before
+    config <<FILE
+services: [{listeners: $VIP, scheduler: rr, servers: [$RS1, $RS2], check: none}]
+FILE
+    start
+    directory=$(run_directory)
+    before=$(what_there_is)
+    load_start 40
+    wait_until 10 "20 requests" load_has 20
+    config <<FILE
+connections: 1000000
+services:
+  - {listeners: [$VIP, 10.0.0.101], scheduler: wrr, servers: [$RS1=3, $RS2, $RS3]}
+FILE
+    mount --bind "$directory" "$directory"
+    # shellcheck disable=SC2064 # as it is called now
+    trap "umount -l '$directory'" EXIT
+    mount -o remount,bind,ro "$directory"
+    exits 71 ipvsd reload
+    matches "$OUTPUT" "Read-only file system" "why it is refused"
+    equal "$(what_there_is)" "$before" "services, addresses and checks after the refusal"
+    umount "$directory"
+    trap - EXIT
+    load_stop
+    no_failures "through the refusal" <<<"$(load)"
+    equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves after the refusal"
+    reload_ok
+    proven $RS1 $RS2 $RS3
+    equal "$(fetch 10 | served | xargs)" "rs1 6 rs2 2 rs3 2" "who serves after the next reload"
+}
+
+what_there_is() {
+    ipvsd status --json | jq -c '[.services[] | {listeners, scheduler, servers: [.servers[] | [.address, .weight]]}]'
+    ip -n "$(ns director)" -o addr show | awk '{ print $2, $4 }'
+    in_ns director tc qdisc show | grep clsact || true
+}
+
 test_inhibited_servers_keep_their_connections() {
     config <<FILE
 services:

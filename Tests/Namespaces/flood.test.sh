@@ -4,13 +4,7 @@ source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 IPVSD_BENCH=${IPVSD_BENCH:-$(dirname "$IPVSD")/ipvsd-bench}
 
-# The program of the director's namespace: its instance is named after the SO_NETNS_COOKIE (71).
-director_program() {
-    local cookie
-    cookie=$(in_ns director "$PYTHON" -c "import socket, sys
-print(int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder))")
-    echo "/sys/fs/bpf/ipvsd/netns-$cookie/director"
-}
+director_program() { echo "/sys/fs/bpf/ipvsd/$(director_instance)/director"; }
 
 # flood CLIENTS [FLAG]   in the background, in the director's namespace; its words are in $LAB_DIR/flood
 flood() {

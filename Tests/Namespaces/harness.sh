@@ -57,8 +57,15 @@ machine_state() {
     LAB_VIA=nsenter in_ns "$1" bash -c "$MACHINE_STATE" 2>/dev/null
 }
 
-# One shell inside, for what an emulated machine needs to start programs. The instance of a namespace is named
-# after its SO_NETNS_COOKIE (71).
+# director_instance   what the director's directories in /run/ipvsd and on bpffs are called: after the SO_NETNS_COOKIE
+# (71) of its namespace
+director_instance() { echo "netns-$(in_ns director "$PYTHON" -c "$NETNS_COOKIE")"; }
+NETNS_COOKIE='import socket, sys
+print(int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder))'
+
+run_directory() { echo "/run/ipvsd/$(director_instance)"; }
+
+# One shell inside, for what an emulated machine needs to start programs.
 MACHINE_STATE='
 ip -o -d link show | sed "s/ qlen [0-9]*//; s/state [A-Z]*//" | sort
 ip -o addr show | sed "s/valid_lft.*//" | sort
@@ -71,8 +78,7 @@ for device in $(ip -o link show | sed "s/^[0-9]*: \([^:@]*\).*/\1/" | sort); do
     ethtool -k $device | sed "s/^/$device /"
 done
 sysctl -a -r "^net\.ipv4\.(conf|neigh|ip_forward|route|tcp)"
-cookie=$('"$PYTHON"' -c "import socket, sys
-print(int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder))")
+cookie=$('"$PYTHON"' -c "'"$NETNS_COOKIE"'")
 find /sys/fs/bpf/ipvsd/netns-$cookie /run/ipvsd/netns-$cookie | sort
 true'
 

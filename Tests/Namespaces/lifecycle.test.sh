@@ -318,11 +318,6 @@ test_a_lost_journal_loses_neither_the_data_plane_nor_its_removal() {
     matches "$OUTPUT" "nothing to remove" "what cleanup says"
 }
 
-run_directory() {
-    in_ns director "$PYTHON" -c 'import socket, sys
-print("/run/ipvsd/netns-%d" % int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder))'
-}
-
 test_a_damaged_journal_is_named_with_what_to_do() {
     local before journal
     before=$(machine_state director)

@@ -11,18 +11,8 @@ drained() { [[ $(server_status "$1" drained) != null ]]; }
 
 left() { echo $(($(server_status "$1" active) + $(server_status "$1" inactive))); }
 
-# instance   what this instance's directories are called
-instance() {
-    local cookie
-    cookie=$(in_ns director "$PYTHON" -c "import socket, sys
-print(int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder))")
-    echo "netns-$cookie"
-}
-
-state_directory() { echo "/run/ipvsd/$(instance)"; }
-
 # overrides   where this instance keeps what was done by hand
-overrides() { echo "$(state_directory)/overrides.json"; }
+overrides() { echo "$(run_directory)/overrides.json"; }
 
 # downloads_on COUNT HOST   that many downloads at least are held by it
 downloads_on() { (($(held | awk -v s="$2" '$1 == s { print $2 }') >= $1)); }
@@ -247,7 +237,7 @@ test_a_damaged_file_stops_nothing_and_is_kept() {
 who_is_drained() {
     ipvsd status --json | jq -c '[.services[].servers[] | [.address, .drained, .effectiveWeight]]'
     cat "$(overrides)" 2>/dev/null || true
-    ls -A "$(state_directory)"
+    ls -A "$(run_directory)"
 }
 
 # refused VERB REASON   for rs2, and nothing has changed
@@ -261,7 +251,7 @@ refused() {
 
 test_what_cannot_be_written_down_is_refused_as_a_whole() {
     local directory
-    directory=$(state_directory)
+    directory=$(run_directory)
     mkdir -p "$directory"
     mount -t tmpfs -o size=256k tmpfs "$directory"
     # However it ends, and the two that may be there by then.
@@ -288,7 +278,7 @@ test_what_cannot_be_written_down_is_refused_as_a_whole() {
 }
 
 # freeze_services   has the kernel refuse what is written to the table of services from now on, until it is made anew
-freeze_services() { bpftool map freeze pinned "/sys/fs/bpf/ipvsd/$(instance)/services"; }
+freeze_services() { bpftool map freeze pinned "/sys/fs/bpf/ipvsd/$(director_instance)/services"; }
 
 # The packet program's rows are written before the kernel refuses: they have to be taken back.
 test_what_the_data_plane_refuses_changes_nothing() {

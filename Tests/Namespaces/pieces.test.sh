@@ -193,6 +193,18 @@ test_an_address_of_somebody_elses_is_left_to_them() {
     director_stop
 }
 
+# Nor is one that was there before the director came, as keepalived puts and takes its own.
+test_a_vip_that_the_director_found_is_left_to_them() {
+    d addr add $VIP/32 dev eth0
+    begin
+    d addr del $VIP/32 dev eth0
+    set_sysctl director net.ipv4.conf.ipvsd0.forwarding=0
+    wait_until 3 "the director to look after its pieces" has_device
+    ! has_vip || fail "the director has put back an address that it had not put there"
+    load_stop
+    director_stop
+}
+
 test_the_next_daemon_puts_back_what_went_meanwhile() {
     begin
     director_kill
