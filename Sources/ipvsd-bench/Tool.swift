@@ -26,14 +26,19 @@ enum Tool {
         return String(decoding: bytes, as: UTF8.self)
     }
 
-    /// A small file, such as of /proc; nil where it cannot be read.
+    /// A file, such as of /proc; nil where it cannot be read.
     static func text(_ path: String) -> String? {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return nil }
         defer { close(descriptor) }
+        var text: [UInt8] = []
         var bytes = [UInt8](repeating: 0, count: 16384)
-        let count = read(descriptor, &bytes, bytes.count)
-        return count < 0 ? nil : String(decoding: bytes.prefix(count), as: UTF8.self)
+        while true {
+            let count = read(descriptor, &bytes, bytes.count)
+            guard count >= 0 else { return nil }
+            guard count > 0 else { return String(decoding: text, as: UTF8.self) }
+            text += bytes.prefix(count)
+        }
     }
 
     /// This program.

@@ -97,7 +97,7 @@ struct ChecksCommand: ParsableCommand {
                 "Memory of the daemon", "MB",
                 [
                     Report.Row(subject, "resident", rounds.map(\.memory)),
-                    Report.Row(subject, "proportional", rounds.map(\.share)),
+                    Report.Row(subject, "resident, but for the tables", rounds.map(\.ownMemory)),
                 ]),
             section("From start to forwarding", "s", [Report.Row(subject, "ipvsd", rounds.map(\.start))]),
         ]
@@ -115,9 +115,9 @@ struct ChecksRound {
     /// Connections that were accepted a second.
     var rate: Double
     var bareRate: Double
-    /// MB, resident and proportional.
+    /// MB, resident; the BPF maps that the daemon has mapped into its memory are in the first.
     var memory: Double
-    var share: Double
+    var ownMemory: Double
     var start: Double
 
     static func measure(
@@ -142,7 +142,8 @@ struct ChecksRound {
         }
         let up = lab.ipvsd("status", "--json").split(separator: "\n").count { $0.contains("\"health\" : \"up\"") }
         guard up == servers else { throw Failure("\(up) of \(servers) real servers are up:\n\(director.text)") }
-        let memory = (Double(try director.memory("Rss")) / 1e6, Double(try director.memory("Pss")) / 1e6)
+        let memory = Double(try director.residentMemory()) / 1e6
+        let tables = Double(try director.residentMemory(of: "anon_inode:bpf-map")) / 1e6
 
         _ = lab.ipvsd("stop", "--keep")
         let bare = Mutex(BareLoop.Result())
@@ -159,7 +160,7 @@ struct ChecksRound {
         return ChecksRound(
             director: spent / checks * 1e6, bare: bareSpent / Double(result.answered) * 1e6,
             directorShare: spent / passed, bareShare: bareSpent / result.seconds, rate: checks / passed,
-            bareRate: Double(listener.count - before) / result.seconds, memory: memory.0, share: memory.1,
+            bareRate: Double(listener.count - before) / result.seconds, memory: memory, ownMemory: memory - tables,
             start: Double(forwarding - began) / 1e9)
     }
 

@@ -70,11 +70,22 @@ final class LabProcess: Sendable {
         return (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
     }
 
-    /// A field of /proc/PID/smaps_rollup, in bytes.
-    func memory(_ field: String) throws -> Int {
-        let lines = Tool.text("/proc/\(pid)/smaps_rollup")?.split(separator: "\n") ?? []
-        let words = lines.first { $0.hasPrefix("\(field):") }?.split(separator: " ") ?? []
-        guard words.count > 1, let kilobytes = Int(words[1]) else { throw Failure("read \(field) of \(pid)") }
+    /// Bytes that are resident; of the mappings of what `path` names alone, where that is given (proc(5), smaps).
+    func residentMemory(of path: String? = nil) throws -> Int {
+        guard let text = Tool.text("/proc/\(pid)/smaps"), !text.isEmpty else {
+            throw Failure("read /proc/\(pid)/smaps")
+        }
+        var kilobytes = 0
+        var counts = false
+        for line in text.split(separator: "\n") {
+            let words = line.split(separator: " ")
+            // A mapping begins with its addresses, without a colon, and ends with its path.
+            if !words[0].hasSuffix(":") {
+                counts = path.map { words.last == Substring($0) } ?? true
+            } else if counts, words[0] == "Rss:", words.count > 1, let size = Int(words[1]) {
+                kilobytes += size
+            }
+        }
         return kilobytes * 1024
     }
 
