@@ -180,6 +180,8 @@ extension Director {
     /// Where tables have become too small, or the packet program has to be made anew: in this process what a daemon
     /// does that takes over from another one.
     private func makeRoom(insteadOf old: DirectorConfiguration) throws {
+        // What is made anew takes over what is pinned.
+        keepPins()
         guard let current = running, let directory = instance.existingBPFDirectory() else { return }
         let capacity = Capacity(connections: configuration.connections, services: desiredServices)
         let needsTables = !current.capacity.covers(capacity)

@@ -182,6 +182,7 @@ extension Director {
             logger.notice("\(device.name) is no longer part of an interface for clients: detaching the director")
             try current.journal.undo(
                 .attachment(path: XDPDataPlane.linkPin(directory: directory, interface: device.index)))
+            current.dataPlane.forgetAttachment(interface: device.index)
         }
         guard !missing.isEmpty || isRemade else { return }
         running?.listening = []
