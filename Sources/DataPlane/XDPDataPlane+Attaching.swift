@@ -41,6 +41,23 @@ extension XDPDataPlane {
         }
     }
 
+    /// Before `publish()`, where one of several interfaces refuses: those that have this program get the published one again,
+    /// whose tables are smaller where these have grown. Without one, nothing happens: what was attached is the caller's to
+    /// take off.
+    public func giveBack() {
+        guard let published = try? BPFProgram(pinnedAt: "\(directory)/director"), !links.isEmpty else { return }
+        for (interface, link) in links where (try? link.update(to: published)) != nil { links[interface] = nil }
+        // One that keeps it goes on with these tables, and finds in the former ones what is not in them.
+        guard let growth, links.isEmpty else { return }
+        usleep(UInt32(RowAllocator.grace / .microseconds(1)))
+        try? TableGrowth.followCounts(
+            growth.names.intersection(["loads"]), from: maps, since: growth.copiedLoads, to: growth.old)
+        if growth.names.contains("flows") {
+            TableGrowth.moveFlows(
+                from: maps.flows, to: growth.old, now: (try? tick()).map { UInt16(truncatingIfNeeded: $0) })
+        }
+    }
+
     /// Once the program is attached: names it to whoever looks for it, and finishes what it means for tables that
     /// have grown. That takes a moment; packets pass meanwhile.
     public func publish() throws(BPFError) {

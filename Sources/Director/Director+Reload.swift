@@ -191,11 +191,7 @@ extension Director {
             let dataPlane = try Self.dataPlane(
                 configuration, directory: directory, capacity: capacity.joined(with: current.capacity),
                 ingress: current.ingress, attachments: attachments.count)
-            do { try attach(dataPlane, to: attachments) } catch {
-                // Where one interface took the new program and another one did not.
-                try? attach(current.dataPlane, to: attachments)
-                throw error
-            }
+            try attach(dataPlane, to: attachments)
             running?.dataPlane = dataPlane
             running?.capacity = capacity.joined(with: current.capacity)
         }

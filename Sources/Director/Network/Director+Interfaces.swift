@@ -45,7 +45,11 @@ extension Director {
     }
 
     func attach(_ dataPlane: XDPDataPlane, to attachments: [Attachment]) throws {
-        let modes = try attachments.map { try attach(dataPlane, to: $0) }
+        let modes: [XDPMode]
+        do { modes = try attachments.map { try attach(dataPlane, to: $0) } } catch {
+            dataPlane.giveBack()
+            throw error
+        }
         do { try dataPlane.publish() } catch { throw DirectorError(.kernel, "publish the data plane: \(error)") }
         running?.paths.isNative = modes.contains(.native)
     }
