@@ -201,14 +201,19 @@ extension Director {
         }
     }
 
-    /// The one that is there, or a new one, of which nothing knows yet.
+    /// The one that is there, or a new one; from then on the packet program knows of it.
+    static func checkDevice(
+        below directory: String, journal: ChangeJournal, checks: Bool, for dataPlane: XDPDataPlane
+    ) throws -> CheckDevice {
+        let device = try CheckDevice(directory: directory, journal: journal, checks: checks)
+        if let mac = device.link.address { try dataPlane.setFragmenting(interface: device.peer.index, peer: mac) }
+        return device
+    }
+
     func useCheckDevice(below directory: String, checks: Bool) throws {
         guard let current = running else { return }
-        let device = try CheckDevice(directory: directory, journal: current.journal, checks: checks)
-        running?.checkDevice = device
-        if let mac = device.link.address {
-            try current.dataPlane.setFragmenting(interface: device.peer.index, peer: mac)
-        }
+        running?.checkDevice = try Self.checkDevice(
+            below: directory, journal: current.journal, checks: checks, for: current.dataPlane)
         // The programs there move answers to the device that was.
         running?.listening = []
     }

@@ -145,8 +145,8 @@ public actor Director {
         let dataPlane = try Self.dataPlane(
             configuration, directory: directory, capacity: capacity, ingress: ingress, attachments: attachments.count)
         let adopted = try dataPlane.snapshot()
-        let device = try CheckDevice(
-            directory: directory, journal: journal, checks: configuration.asksAnything)
+        let device = try Self.checkDevice(
+            below: directory, journal: journal, checks: configuration.asksAnything, for: dataPlane)
         running = Running(
             dataPlane: dataPlane, journal: journal, ingress: ingress,
             paths: try PathFinder(journal: journal, transmitting: ingress.transmitting), checkDevice: device,
@@ -154,8 +154,7 @@ public actor Director {
         running?.paths.isNative = attachments.contains { $0.modes.first == .native }
         takeOverOverrides()
         try takeOverHealth(from: adopted)
-        try describeIngress()
-        if let mac = device.link.address { try dataPlane.setFragmenting(interface: device.peer.index, peer: mac) }
+        describeIngress(try LinkTree())
         writeSettings(to: dataPlane)
         if !adopted.services.isEmpty {
             // Nothing of the services has changed where this fails.
