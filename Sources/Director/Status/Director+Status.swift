@@ -11,9 +11,12 @@ internal import ServiceConfiguration
 /// What `ipvsd status` shows.
 extension Director {
     /// Nil until started.
-    public func status() throws -> DirectorStatus? {
+    public func status() async throws -> DirectorStatus? {
         // What is told is what clients get.
-        if running?.isForwarding == true { settle() }
+        if running?.isForwarding == true, !unsettled.isEmpty || !untold.isEmpty {
+            await sweepForThoseThatComeBack()
+            settle()
+        }
         return try describe()
     }
 
