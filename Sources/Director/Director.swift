@@ -31,8 +31,9 @@ public actor Director {
     var settlesSoon = false
     /// So many changes that are to settle wait for the sweep, since a real server comes back.
     var waitingForSweep = 0
-    /// When it was said last that this machine itself could not ask.
-    var shortageTold: ContinuousClock.Instant?
+    /// What this machine itself could not ask the last time, by the rounds' ids, and why; and when each reason was said.
+    var notAsked: [Int: String] = [:]
+    var shortagesTold: [String: ContinuousClock.Instant] = [:]
     /// Services of which it was said that no real server is left.
     var emptied: Set<ServiceAddress> = []
     /// Not before then the next time.
