@@ -120,6 +120,7 @@ extension Director {
         }
         for (service, transition) in told { self.transition(transition, of: service) }
         forgetWhatIsGone()
+        rememberDamping()
         // Real servers come and go without a transition of their own.
         for service in configuration.services { tellWhetherItServes(service.address) }
         do { try dropProgramsOfChecks() } catch { logger.error("remove the programs of checks: \(error)") }

@@ -72,6 +72,8 @@ public actor Director {
     var openEvents = OpenEvents()
     /// They are to be written.
     var remembersSoon = false
+    /// What flap damping holds against real servers is to be written.
+    var remembersDamping = false
     var checkStatistics: [ServiceAddress: [Probe: CheckStatistics]] = [:]
     let started = Date()
 
@@ -185,6 +187,7 @@ public actor Director {
         try placeAddresses(journal: journal)
         announce()
         running?.isForwarding = true
+        rememberDamping()
         let names = configuration.services.map(\.address.description).joined(separator: ", ")
         let devices = try ingress.devices.map { device in
             "\(device.name) (XDP \(try XDPAttachment.of(interface: device.index)?.mode.rawValue ?? "off"))"
@@ -229,7 +232,7 @@ public actor Director {
     /// Takes everything out of the machine. True if nothing was left.
     public func stop() -> Bool {
         notifier.stop()
-        writeOpenEvents()
+        writeWhatOutlivesDaemon()
         guard let running else { return true }
         self.running = nil
         return Self.undo(running.journal, instance: instance, logger: logger)
@@ -266,6 +269,7 @@ public actor Director {
         }
         // In the run directory it is known as long as there is something to take over.
         if instance.stateDirectory == instance.runDirectory { unlink(instance.openEvents) }
+        unlink(instance.damping)
         // Whoever made the directory that instances share, the last one to leave removes it.
         instance.removeBPFDirectoryIfEmpty()
         return complete
