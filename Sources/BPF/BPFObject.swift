@@ -80,6 +80,11 @@ public final class BPFObject {
             .map(String.init)
     }
 
+    /// Pins a map under another name than `setPinPath` did, or once more. After `load()`.
+    public func pin(map: String, at path: String) throws(BPFError) {
+        if bpf_obj_pin(bpf_map__fd(try handle(ofMap: map)), path) != 0 { throw BPFError("pin \(path)", code: errno) }
+    }
+
     public func program(named name: String) throws(BPFError) -> BPFProgram {
         guard let program = bpf_object__find_program_by_name(object, name) else {
             throw BPFError("find program \(name)", code: ENOENT)

@@ -13,7 +13,7 @@ extension DesiredService {
         let scheduler = configured.scheduler
         let servers = servers
         let weights = servers.map(\.weight)
-        guard isStartingSlowly, scheduler != .sh else { return weights }
+        guard isStartingSlowly, scheduler != .sh, !hasSchedulerWeights else { return weights }
         let shares = scheduler.ignoresWeights ? weights.map { min($0, 1) } : weights
         let factor = max(1, min(SlowStart.whole, Int(UInt16.max) / Int(max(shares.max() ?? 1, 1))))
         return zip(shares, servers).map { share, server in

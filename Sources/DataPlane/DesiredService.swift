@@ -19,6 +19,8 @@ public struct DesiredService: Sendable, Hashable {
     public var movesPersistent: Set<IPv4Address> = []
     /// Its tables need room for parts of weights.
     public var startsSlowly: Bool
+    /// Its weights are the schedulers' own already, with slow starts in them: they were read back.
+    private(set) var hasSchedulerWeights = false
 
     public init(
         _ configured: VirtualService, effective: [IPv4Address: EffectiveWeight] = [:], startsSlowly: Bool = false
@@ -33,7 +35,8 @@ public struct DesiredService: Sendable, Hashable {
         self.init(
             service.configured,
             effective: Dictionary(
-                service.present.map { ($0.address, $0.effective) }, uniquingKeysWith: { one, _ in one }))
+                service.present.map { ($0.address, $0.effectiveWithSlowStart) }, uniquingKeysWith: { one, _ in one }))
+        hasSchedulerWeights = true
         movesPersistent = Set(service.present.filter(\.movesPersistent).map(\.address))
     }
 
@@ -44,6 +47,12 @@ public struct DesiredService: Sendable, Hashable {
                 configured: $0, effective: effective[$0.address] ?? .listed(weight: $0.weight),
                 movesPersistent: movesPersistent.contains($0.address))
         }
+    }
+}
+
+extension DataPlaneSnapshot.Server {
+    fileprivate var effectiveWithSlowStart: EffectiveWeight {
+        effective.standing == .listed ? .listed(weight: effective.weight, tenths: tenths) : effective
     }
 }
 

@@ -4,7 +4,11 @@ internal import PacketPrograms
 
 /// The program on the interfaces, and under the names by which others find it.
 extension XDPDataPlane {
-    public static func linkPin(directory: String, interface: Int32) -> String { "\(directory)/link-\(interface)" }
+    static func linkName(_ interface: Int32) -> String { "link-\(interface)" }
+
+    public static func linkPin(directory: String, interface: Int32) -> String {
+        "\(directory)/\(linkName(interface))"
+    }
 
     /// Every map and program that is pinned, in the order it is made.
     public static func pins(directory: String) -> [String] {
@@ -16,7 +20,7 @@ extension XDPDataPlane {
     /// The program that tells the tick, for whoever reads the flow table.
     static func tickPin(directory: String) -> String { "\(directory)/tick" }
 
-    private func linkPath(_ interface: Int32) -> String { Self.linkPin(directory: directory, interface: interface) }
+    func linkPath(_ interface: Int32) -> String { Self.linkPin(directory: directory, interface: interface) }
 
     /// Puts the program on the interface: in place of the last daemon's without losing a packet, where that one is
     /// attached in the same mode.
@@ -27,12 +31,31 @@ extension XDPDataPlane {
             try XDPAttachment.of(interface: interface)?.mode == mode
         {
             try link.update(to: program)
+            links[interface] = link
         } else {
             try link?.detach()
             unlink(linkPath(interface))
-            try program.attachXDP(interface: interface, mode: mode).pin(at: linkPath(interface))
+            let link = try program.attachXDP(interface: interface, mode: mode)
+            try link.pin(at: linkPath(interface))
+            links[interface] = link
         }
-        attached.insert(interface)
+    }
+
+    /// Before `publish()`, where one of several interfaces refuses: those that have this program get the published one again,
+    /// whose tables are smaller where these have grown. Without one, nothing happens: what was attached is the caller's to
+    /// take off.
+    public func giveBack() {
+        guard let published = try? BPFProgram(pinnedAt: "\(directory)/director"), !links.isEmpty else { return }
+        for (interface, link) in links where (try? link.update(to: published)) != nil { links[interface] = nil }
+        // One that keeps it goes on with these tables, and finds in the former ones what is not in them.
+        guard let growth, links.isEmpty else { return }
+        usleep(UInt32(RowAllocator.grace / .microseconds(1)))
+        try? TableGrowth.followCounts(
+            growth.names.intersection(["loads"]), from: maps, since: growth.copiedLoads, to: growth.old)
+        if growth.names.contains("flows") {
+            TableGrowth.moveFlows(
+                from: maps.flows, to: growth.old, now: (try? tick()).map { UInt16(truncatingIfNeeded: $0) })
+        }
     }
 
     /// Once the program is attached: names it to whoever looks for it, and finishes what it means for tables that
@@ -50,7 +73,7 @@ extension XDPDataPlane {
                 Self.forgetFormer(maps, below: directory)
                 // Without the former table, which only this program still holds.
                 object = try Self.load(below: directory, sizes: Capacity.least.sizes, constants: constants).object
-                for interface in attached { try BPFLink(pinnedAt: linkPath(interface))?.update(to: program()) }
+                for link in links.values { try link.update(to: program()) }
             }
         }
         try replacePin("\(directory)/director", by: program())
@@ -77,6 +100,10 @@ extension XDPDataPlane {
     }
 
     public func isAttached(interface: Int32) throws(BPFError) -> Bool {
-        try BPFLink(pinnedAt: linkPath(interface))?.interface() == UInt32(interface)
+        let link = if let held = links[interface] { held } else { try BPFLink(pinnedAt: linkPath(interface)) }
+        return try link?.interface() == UInt32(interface)
     }
+
+    /// The program was taken off the interface.
+    public func forgetAttachment(interface: Int32) { links[interface] = nil }
 }

@@ -18,12 +18,15 @@ public final class XDPDataPlane {
     public static func checkMark(server: UInt32) -> UInt32 { UInt32(IPVSD_CHECK_MARK) | server }
 
     public let maps: DirectorMaps
-    let directory: String
+    /// Where all is pinned, as a path of this process.
+    public let directory: String
     let constants: ipvsd_director_constants
     var object: BPFObject
     /// What grew since the last daemon, and is not in use before `publish()`.
     var growth: Growth?
-    var attached: Set<Int32> = []
+    /// Of the interfaces to which this program was attached, held: an attachment ends with its last reference, and somebody
+    /// may remove the pin.
+    var links: [Int32: BPFLink] = [:]
     /// The row of each listener's service.
     var services: [ServiceAddress: Int]
     /// By row: the address that a service is called by.
@@ -96,7 +99,7 @@ public final class XDPDataPlane {
 
     deinit {
         guard growth != nil else { return }
-        if attached.isEmpty { maps.isMoving = false }
+        if links.isEmpty { maps.isMoving = false }
         // What a program uses already keeps its name.
         try? TableGrowth.settle(below: directory)
     }

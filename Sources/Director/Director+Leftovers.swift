@@ -32,6 +32,9 @@ extension Director {
         return true
     }
 
+    /// Whether something of this instance may forward, with or without a daemon.
+    public static func hasDataPlane(_ instance: InstancePaths) -> Bool { !pins(instance).isEmpty }
+
     private static func pins(_ instance: InstancePaths) -> [Change] {
         guard let directory = instance.existingBPFDirectory() else { return [] }
         let pins = XDPDataPlane.pins(directory: directory).filter(File.exists).map { Change.pin(path: $0) }

@@ -120,6 +120,7 @@ extension Director {
         }
         for (service, transition) in told { self.transition(transition, of: service) }
         forgetWhatIsGone()
+        rememberDamping()
         // Real servers come and go without a transition of their own.
         for service in configuration.services { tellWhetherItServes(service.address) }
         do { try dropProgramsOfChecks() } catch { logger.error("remove the programs of checks: \(error)") }
@@ -180,6 +181,8 @@ extension Director {
     /// Where tables have become too small, or the packet program has to be made anew: in this process what a daemon
     /// does that takes over from another one.
     private func makeRoom(insteadOf old: DirectorConfiguration) throws {
+        // What is made anew takes over what is pinned.
+        keepPins()
         guard let current = running, let directory = instance.existingBPFDirectory() else { return }
         let capacity = Capacity(connections: configuration.connections, services: desiredServices)
         let needsTables = !current.capacity.covers(capacity)
@@ -189,11 +192,7 @@ extension Director {
             let dataPlane = try Self.dataPlane(
                 configuration, directory: directory, capacity: capacity.joined(with: current.capacity),
                 ingress: current.ingress, attachments: attachments.count)
-            do { try attach(dataPlane, to: attachments) } catch {
-                // Where one interface took the new program and another one did not.
-                try? attach(current.dataPlane, to: attachments)
-                throw error
-            }
+            try attach(dataPlane, to: attachments)
             running?.dataPlane = dataPlane
             running?.capacity = capacity.joined(with: current.capacity)
         }
@@ -203,14 +202,19 @@ extension Director {
         }
     }
 
-    /// The one that is there, or a new one, of which nothing knows yet.
+    /// The one that is there, or a new one; from then on the packet program knows of it.
+    static func checkDevice(
+        below directory: String, journal: ChangeJournal, checks: Bool, for dataPlane: XDPDataPlane
+    ) throws -> CheckDevice {
+        let device = try CheckDevice(directory: directory, journal: journal, checks: checks)
+        if let mac = device.link.address { try dataPlane.setFragmenting(interface: device.peer.index, peer: mac) }
+        return device
+    }
+
     func useCheckDevice(below directory: String, checks: Bool) throws {
         guard let current = running else { return }
-        let device = try CheckDevice(directory: directory, journal: current.journal, checks: checks)
-        running?.checkDevice = device
-        if let mac = device.link.address {
-            try current.dataPlane.setFragmenting(interface: device.peer.index, peer: mac)
-        }
+        running?.checkDevice = try Self.checkDevice(
+            below: directory, journal: current.journal, checks: checks, for: current.dataPlane)
         // The programs there move answers to the device that was.
         running?.listening = []
     }

@@ -31,8 +31,9 @@ public actor Director {
     var settlesSoon = false
     /// So many changes that are to settle wait for the sweep, since a real server comes back.
     var waitingForSweep = 0
-    /// When it was said last that this machine itself could not ask.
-    var shortageTold: ContinuousClock.Instant?
+    /// What this machine itself could not ask the last time, by the rounds' ids, and why; and when each reason was said.
+    var notAsked: [Int: String] = [:]
+    var shortagesTold: [String: ContinuousClock.Instant] = [:]
     /// Services of which it was said that no real server is left.
     var emptied: Set<ServiceAddress> = []
     /// Not before then the next time.
@@ -71,6 +72,8 @@ public actor Director {
     var openEvents = OpenEvents()
     /// They are to be written.
     var remembersSoon = false
+    /// What flap damping holds against real servers is to be written.
+    var remembersDamping = false
     var checkStatistics: [ServiceAddress: [Probe: CheckStatistics]] = [:]
     let started = Date()
 
@@ -145,8 +148,8 @@ public actor Director {
         let dataPlane = try Self.dataPlane(
             configuration, directory: directory, capacity: capacity, ingress: ingress, attachments: attachments.count)
         let adopted = try dataPlane.snapshot()
-        let device = try CheckDevice(
-            directory: directory, journal: journal, checks: configuration.asksAnything)
+        let device = try Self.checkDevice(
+            below: directory, journal: journal, checks: configuration.asksAnything, for: dataPlane)
         running = Running(
             dataPlane: dataPlane, journal: journal, ingress: ingress,
             paths: try PathFinder(journal: journal, transmitting: ingress.transmitting), checkDevice: device,
@@ -154,8 +157,7 @@ public actor Director {
         running?.paths.isNative = attachments.contains { $0.modes.first == .native }
         takeOverOverrides()
         try takeOverHealth(from: adopted)
-        try describeIngress()
-        if let mac = device.link.address { try dataPlane.setFragmenting(interface: device.peer.index, peer: mac) }
+        describeIngress(try LinkTree())
         writeSettings(to: dataPlane)
         if !adopted.services.isEmpty {
             // Nothing of the services has changed where this fails.
@@ -185,6 +187,7 @@ public actor Director {
         try placeAddresses(journal: journal)
         announce()
         running?.isForwarding = true
+        rememberDamping()
         let names = configuration.services.map(\.address.description).joined(separator: ", ")
         let devices = try ingress.devices.map { device in
             "\(device.name) (XDP \(try XDPAttachment.of(interface: device.index)?.mode.rawValue ?? "off"))"
@@ -229,7 +232,7 @@ public actor Director {
     /// Takes everything out of the machine. True if nothing was left.
     public func stop() -> Bool {
         notifier.stop()
-        writeOpenEvents()
+        writeWhatOutlivesDaemon()
         guard let running else { return true }
         self.running = nil
         return Self.undo(running.journal, instance: instance, logger: logger)
@@ -266,6 +269,7 @@ public actor Director {
         }
         // In the run directory it is known as long as there is something to take over.
         if instance.stateDirectory == instance.runDirectory { unlink(instance.openEvents) }
+        unlink(instance.damping)
         // Whoever made the directory that instances share, the last one to leave removes it.
         instance.removeBPFDirectoryIfEmpty()
         return complete

@@ -3,7 +3,9 @@ internal import Glibc
 /// How unsteady a real server has been, as RFC 2439 (section 4.4) has it for routes: each fall adds a penalty, which
 /// decays by half in a half-life. Above the cutoff the server is held out, good or not, until the penalty has decayed
 /// to where it may be used again; it is bounded, and so is that time.
-public struct FlapDamping: Hashable, Sendable {
+///
+/// Coded, it is of use until the machine starts anew: its time is that since the last start.
+public struct FlapDamping: Hashable, Sendable, Codable {
     public typealias Instant = ContinuousClock.Instant
 
     /// In penalties of one fall: the third in quick succession goes above the cutoff. RFC 2439's own proportions, as
@@ -35,6 +37,17 @@ public struct FlapDamping: Hashable, Sendable {
 
     /// It may be used again: what it did no longer holds it, though some of it still counts at its next fall.
     public mutating func release() { isSuppressed = false }
+
+    /// The server has not fallen yet.
+    public var isClean: Bool { since == nil }
+
+    /// Read back at this time, whatever was written there.
+    func readBack(at now: Instant) -> FlapDamping {
+        var own = self
+        own.penalty = min(max(penalty, 0), Self.ceiling)
+        own.since = since.map { min($0, now) }
+        return own
+    }
 
     private func decayed(at now: Instant, halfLife: Duration) -> Double {
         since.map { penalty * exp2(-((now - $0) / halfLife)) } ?? 0

@@ -32,6 +32,8 @@ public struct ServiceState: Sendable {
         public var transitions: [HealthTransition] = []
         /// Effective weights are others than before.
         public var hasNewWeights = false
+        /// `damping` is another one.
+        public var hasNewDamping = false
     }
 
     public private(set) var health: ServiceHealth
@@ -53,11 +55,12 @@ public struct ServiceState: Sendable {
     private var servingSorry: IPv4Address?
 
     /// A service that begins. Servers count as up until their first check, without slow start, but for those in `down`.
-    /// Of the last daemon's: `starting`, who started slowly, and how many tenths of its share it had; `hadQuorum`: the
-    /// service is known to have had its quorum, and loses it as one that runs.
+    /// Of the last daemon's: `starting`, who started slowly, and how many tenths of its share it had; `damping`;
+    /// `hadQuorum`: the service is known to have had its quorum, and loses it as one that runs.
     public init(
         servers: [RealServer], policy: ServicePolicy, health: ServiceHealth, down: Set<IPv4Address> = [],
-        drained: Set<IPv4Address> = [], starting: [IPv4Address: Int] = [:], hadQuorum: Bool = false, at now: Instant
+        drained: Set<IPv4Address> = [], starting: [IPv4Address: Int] = [:],
+        damping: [IPv4Address: FlapDamping] = [:], hadQuorum: Bool = false, at now: Instant
     ) {
         self.health = health
         self.policy = policy
@@ -68,6 +71,9 @@ public struct ServiceState: Sendable {
                 condition: EffectiveWeight.Condition(
                     configured: server.weight, isUp: isUp, isDrained: drained.contains(server.address)),
                 since: now, reason: isUp ? nil : "was down when this daemon took over", isGood: isUp)
+            if policy.flapDamping != nil, let damping = damping[server.address] {
+                self.servers[server.address]?.damping = damping.readBack(at: now)
+            }
             count(server.address, 1)
             if isUp, let tenths = starting[server.address] { startSlowly(server.address, from: tenths, at: now) }
         }
@@ -85,6 +91,9 @@ public struct ServiceState: Sendable {
         guard !quorum.isUp else { return [] }
         return [.quorumLost(weight: usableWeight)] + (servingSorry.map { [.sorryServer($0, serves: true)] } ?? [])
     }
+
+    /// What flap damping holds against servers.
+    public var damping: [IPv4Address: FlapDamping] { servers.mapValues(\.damping).filter { !$0.value.isClean } }
 
     public func effectiveWeight(of server: IPv4Address) -> EffectiveWeight? {
         servers[server].map {
@@ -231,7 +240,10 @@ public struct ServiceState: Sendable {
             servers[address]?.isGood = false
             servers[address]?.heldUntil = nil
             held.remove(address)
-            if let halfLife = policy.flapDamping { servers[address]?.damping.fall(at: now, halfLife: halfLife) }
+            if let halfLife = policy.flapDamping {
+                servers[address]?.damping.fall(at: now, halfLife: halfLife)
+                changes.hasNewDamping = true
+            }
             servers[address]?.reason = verdict.reason
             if server.condition.isUp { takeOut(address, at: now, reason: verdict.reason, &changes) }
         case (false, true):
@@ -284,6 +296,7 @@ public struct ServiceState: Sendable {
             $0.heldUntil = nil
             $0.damping.release()
         }
+        if servers[address]?.damping.isClean == false { changes.hasNewDamping = true }
         held.remove(address)
         startSlowly(address, at: now)
         changes.transitions.append(.serverUp(address))

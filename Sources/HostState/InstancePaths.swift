@@ -47,6 +47,9 @@ public struct InstancePaths: Sendable, Hashable {
     /// What services were told to lack.
     public var openEvents: String { stateDirectory + "/open-events.json" }
 
+    /// What flap damping holds against real servers.
+    public var damping: String { runDirectory + "/damping.json" }
+
     /// Of directors that may be in the same network namespace under another name.
     public var journalsBeside: [String] {
         let named = (File.list(Self.base) ?? []).filter { !$0.hasPrefix("netns-") }.map { Self.base + "/\($0)" }

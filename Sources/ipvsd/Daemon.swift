@@ -112,7 +112,7 @@ struct Daemon {
             throw Failure(DirectorError(error))
         }
         if keep.withLock(\.self) {
-            await director.writeOpenEvents()
+            await director.writeWhatOutlivesDaemon()
             logger.notice("stopped; the data plane goes on forwarding ('ipvsd cleanup' removes it)")
             return
         }

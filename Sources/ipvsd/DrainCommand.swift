@@ -28,10 +28,13 @@ struct Drain: AsyncParsableCommand {
             real server, and those after it, also once this one is undrained; connections that it has go on. It may \
             be said later, of a real server that is drained already.
 
-            Exit codes: 0 drained (with --wait: no connection is left), 3 no daemon runs, 4 connections are left at the \
-            time-out, 5 refused: a service would lose its quorum (--force drains all the same), or undrained by \
-            somebody meanwhile, 64 no such real server or service, 71 the kernel refuses the change, or that it be \
-            written down: nothing has changed.
+            Where no daemon runs and nothing forwards, the drain is written down for the next start; of services and \
+            quorums nothing is known then.
+
+            Exit codes: 0 drained (with --wait: no connection is left), 3 a data plane forwards without a daemon, or the \
+            daemon does not answer, 4 connections are left at the time-out, 5 refused: a service would lose its quorum \
+            (--force drains all the same), or undrained by somebody meanwhile, 64 no such real server or service, 71 the \
+            kernel refuses the change, or that it be written down: nothing has changed.
             """)
 
     @Argument(help: ArgumentHelp("The real server's address.", valueName: "server"))
@@ -73,7 +76,13 @@ struct Drain: AsyncParsableCommand {
             let director = try RunningDirector(common)
             let wanted = DrainRequest(
                 server: server, service: service, force: force, movePersistent: movePersistent)
-            let report = try await director.ask { try await $0.drain(wanted) }
+            let (report, stored) = try await director.drains("drain") {
+                try await $0.drain(wanted)
+            } stored: {
+                try $0.drain(wanted)
+            }
+            // Nothing forwards: there is nothing to wait for.
+            if let stored { return try report.show(stored, isDrained: true, isJSON: json) }
             let watch = DrainWatch(wanted: wanted, director: director, isJSON: json)
             try watch.show(report)
             if wait || limit != nil { try await watch.run(from: report, limit: limit) }
@@ -86,10 +95,11 @@ struct Undrain: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Give a drained real server new connections again.",
         discussion: """
-            Without --service in all services. A service with slow start gives them step by step.
+            Without --service in all services. A service with slow start gives them step by step. Where no daemon runs \
+            and nothing forwards, the drain is taken back for the next start.
 
-            Exit codes: 3 no daemon runs, 64 no such real server or service, 71 the kernel refuses the change, or that \
-            it be written down: nothing has changed.
+            Exit codes: 3 a data plane forwards without a daemon, or the daemon does not answer, 64 no such real server \
+            or service, 71 the kernel refuses the change, or that it be written down: nothing has changed.
             """)
 
     @Argument(help: ArgumentHelp("The real server's address.", valueName: "server"))
@@ -108,7 +118,12 @@ struct Undrain: AsyncParsableCommand {
     func run() async throws {
         try await reporting {
             let wanted = DrainRequest(server: server, service: service)
-            let report = try await RunningDirector(common).ask { try await $0.undrain(wanted) }
+            let (report, stored) = try await RunningDirector(common).drains("undrain") {
+                try await $0.undrain(wanted)
+            } stored: {
+                try $0.undrain(wanted)
+            }
+            if let stored { return try report.show(stored, isDrained: false, isJSON: json) }
             if json { return print(try report.json()) }
             let services = report.services.map(\.service).joined(separator: ", ")
             let place = services.isEmpty ? "" : " in \(services)"

@@ -40,6 +40,8 @@ struct Cleanup: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Remove everything that a director left in this machine, without one running.",
         discussion: """
+            Drains are kept for the next start, and named; 'ipvsd undrain' takes them back, also without a director.
+
             Exit codes: 71 not everything could be removed (another run tries again), 75 a director runs, 77 no privilege.
             """)
 
@@ -53,27 +55,28 @@ struct Cleanup: AsyncParsableCommand {
             try requireRoot()
             let instance = try common.instance()
             if dryRun {
+                guard try FileLock(path: instance.lock, create: false) != nil else { throw isRunning(instance) }
                 let journalled = try ChangeJournal.read(path: instance.journal)
                 let changes = journalled + (try Director.leftovers(instance, besides: journalled))
                 for change in changes.reversed() { print("would remove \(change)") }
                 if changes.isEmpty { print("nothing to remove") }
-                return
+                return showKeptDrains(instance)
             }
-            guard let lock = try FileLock(path: instance.lock) else {
-                throw Failure(
-                    .alreadyRunning, "a director runs with pid \(Daemon.pid(instance)); 'ipvsd stop' ends it first")
-            }
+            guard let lock = try FileLock(path: instance.lock) else { throw isRunning(instance) }
             defer {
                 unlink(instance.controlSocket)
                 unlink(instance.pidFile)
                 lock.removeFile()
                 instance.removeRunDirectoryIfEmpty()
             }
-            switch try Director.cleanup(instance: instance, logger: common.logger()) {
-            case nil: print("nothing to remove")
-            case true?: print("removed everything")
-            case false?: throw Failure(.kernel, "not everything could be removed")
-            }
+            let isComplete = try Director.cleanup(instance: instance, logger: common.logger())
+            if isComplete != false { print(isComplete == nil ? "nothing to remove" : "removed everything") }
+            showKeptDrains(instance)
+            if isComplete == false { throw Failure(.kernel, "not everything could be removed") }
         }
+    }
+
+    private func isRunning(_ instance: InstancePaths) -> Failure {
+        Failure(.alreadyRunning, "a director runs with pid \(Daemon.pid(instance)); 'ipvsd stop' ends it first")
     }
 }

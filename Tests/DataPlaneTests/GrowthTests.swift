@@ -1,6 +1,8 @@
 import BPF
+import CLinux
 import Glibc
 import LoadBalancing
+import Netlink
 import PacketPrograms
 import Testing
 
@@ -223,6 +225,46 @@ struct GrowthTests {
             let third = try Lab(directory: directory, capacity: Self.small)
             #expect(third.plane.maps.flows.count == first.plane.maps.flows.count)
             #expect(try third.send(flow(1).packet([.ack])) == server)
+        }
+    }
+
+    /// One of two interfaces refuses: the other gets the program before back, with what came meanwhile, and whose tables stay.
+    @Test func growthThatOneInterfaceRefuses() async {
+        await #expect(processExitsWith: .success) {
+            try await MainActor.run { try Self().growThatOneInterfaceRefuses() }
+        }
+    }
+
+    private func growThatOneInterfaceRefuses() throws {
+        try #require(clinux_unshare_network() == 0)
+        let socket = try RouteSocket()
+        try socket.createVeth(name: "one", peer: "other")
+        let one = try #require(try socket.link(named: "one")).index
+        try withPinDirectory { directory in
+            let pin = XDPDataPlane.linkPin(directory: directory, interface: one)
+            defer { unlink(pin) }
+            let first = try Lab(directory: directory, capacity: Self.small)
+            try first.apply(Self.configuration())
+            try first.plane.attach(interface: one, mode: .native)
+            try first.plane.publish()
+            let server = try #require(try first.send(flow(1).packet([.syn])))
+            let used = try #require(try BPFLink(pinnedAt: pin)).mapIDs()
+            var met: IPv4Address?
+            do {
+                let second = try Lab(directory: directory, capacity: Capacity(connections: 16384))
+                try second.plane.attach(interface: one, mode: .native)
+                #expect(try #require(try BPFLink(pinnedAt: pin)).mapIDs() != used)
+                met = try second.send(flow(2).packet([.syn]))
+                #expect(throws: BPFError.self) { try second.plane.attach(interface: 9999, mode: .native) }
+                second.plane.giveBack()
+            }
+            #expect(!first.plane.maps.isMoving, "every packet would look in a table before this one")
+            #expect(try #require(try BPFLink(pinnedAt: pin)).mapIDs() == used)
+            #expect(pins(below: directory).isEmpty)
+            #expect(try first.send(flow(1).packet([.ack], payload: 10)) == server)
+            #expect(try met != nil && first.send(flow(2).packet([.ack], payload: 10)) == met)
+            #expect(first.loads() == first.recount())
+            #expect(first.recount().values.reduce(0) { $0 + $1.active } == 2)
         }
     }
 

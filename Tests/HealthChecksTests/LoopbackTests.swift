@@ -194,9 +194,21 @@ struct LoopbackTests {
         #expect(try await verdict(days: "-1", TLSOptions()).isPassed)
         let untrusted = try await verdict(days: "-1", TLSOptions(verification: .chain, trustRoots: roots))
         #expect(stage(untrusted) == .handshake)
-        let missing = try await verdict(TLSOptions(verification: .chain, trustRoots: .file("/nonexistent.pem")))
-        #expect(stage(missing) == .start)
-        #expect(reason(missing)?.hasPrefix("start: read trust roots from /nonexistent.pem: ") == true, "\(missing)")
+        // It says nothing about the server that its own trust roots cannot be read.
+        for (path, problem) in [
+            ("/nonexistent.pem", "No such file or directory"), ("/etc/passwd", "no certificates in PEM"),
+            ("/dev/null", "no certificates in PEM"),
+        ] {
+            let verdict = try await verdict(TLSOptions(verification: .chain, trustRoots: .file(path)))
+            guard case .failed(let failure) = verdict else {
+                Issue.record("\(verdict)")
+                continue
+            }
+            #expect(failure.isOwn && failure.stage == .start)
+            #expect(
+                failure.reason
+                    == "not asked, as the director itself could not: read trust roots from \(path): \(problem)")
+        }
         let plain = try await LoopbackServer.stream(.replies("220 not TLS\r\n")) { await run(.tls(TLSCheck(port: $0))) }
         #expect(reason(plain) == "TLS handshake: WRONG_VERSION_NUMBER", "\(plain)")
         let closed = try await LoopbackServer.stream(.replies("", closes: true)) { await run(.tls(TLSCheck(port: $0))) }

@@ -1,3 +1,4 @@
+import FoundationEssentials
 import LoadBalancing
 import Testing
 
@@ -301,6 +302,37 @@ struct ServiceStateTests {
         #expect(state.advance(to: at(5.9) + time).transitions.isEmpty)
         #expect(state.advance(to: at(6.1) + time).transitions == [.serverUp(one)])
         #expect(state.servers[one]?.heldUntil == nil && !state.isTimed)
+    }
+
+    /// By what was written down, as after a kill -9.
+    @Test func aDaemonThatTakesOverKnowsOfFalls() throws {
+        func takenOver(_ former: ServiceState, down: Set<IPv4Address>, _ seconds: Double) throws -> ServiceState {
+            let written = try JSONEncoder().encode(former.damping)
+            return ServiceState(
+                servers: [one, two, three].map { RealServer(address: $0) }, policy: former.policy,
+                health: ServiceHealth(required: [web], rise: 1, fall: 1, initiallyDown: down), down: down,
+                damping: try JSONDecoder().decode([IPv4Address: FlapDamping].self, from: written), at: at(seconds))
+        }
+        var first = state(damped)
+        #expect(first.damping.isEmpty)
+        for second in [1.0, 3] {
+            #expect(first.record(.failure("refused"), of: web, on: one, at: at(second)).hasNewDamping)
+            #expect(pass(one, &first, second + 1) == [.serverUp(one)])
+        }
+        var second = try takenOver(first, down: [], 5)
+        #expect(fail(one, &second, 6).count == 1)
+        guard case .serverHeld(one, let time) = pass(one, &second, 7).first else {
+            Issue.record("its first two falls are forgotten")
+            return
+        }
+        // And so it does where it is held out by then.
+        var third = try takenOver(second, down: [one], 8)
+        #expect(pass(one, &third, 9) == [.serverHeld(one, for: time - .seconds(2))])
+        #expect(third.advance(to: at(7.1) + time).transitions == [.serverUp(one)])
+        // A time that was not yet is none.
+        var early = try takenOver(second, down: [one], 0)
+        for case .serverHeld(_, let time) in pass(one, &early, 0) { #expect(time <= .seconds(240)) }
+        #expect(try takenOver(state(ServicePolicy()), down: [], 0).damping.isEmpty)
     }
 
     /// Longer and longer, up to four half-lives.

@@ -163,6 +163,8 @@ test_a_reload_that_needs_larger_tables() {
             echo "  - {listeners: ['$VIP:$((9000 + i))', '$VIP:$((9500 + i))'], servers: [$RS1, $RS2, $RS3], check: none}"
         done
     } | config
+    # What is made anew takes over what is pinned: somebody has just taken that away.
+    rm -r "$(pin_directory)"
     reload_ok
     equal "$(ipvsd status --json | jq '.services | length')" 101 "services"
     between "$(ipvsd status --json | jq .flowTableSize)" 2000000 2200000 "entries of the flow table"
@@ -282,6 +284,28 @@ test_a_reload_may_end_all_checks_and_begin_them_again() {
     ip -n "$(ns rs2)" link set tunl0 down
     wait_until 6 "rs2 to be taken out" unhealthy $RS2
     ip -n "$(ns rs2)" link set tunl0 up
+}
+
+# A ca-file that is there, and does not hold what it should, says nothing about a real server.
+test_what_the_director_itself_lacks_takes_nobody_out() {
+    local reason
+    echo "not a certificate" >"$LAB_DIR/roots.pem"
+    config <<FILE
+services:
+  - listeners: $VIP:80
+    servers: [$RS1, $RS2]
+    checks: [{type: tcp}, {type: tls, verify: chain, ca-file: $LAB_DIR/roots.pem}]
+FILE
+    start
+    wait_until 5 "the log to say so" says "error.*read trust roots from $LAB_DIR/roots.pem: no certificates in PEM"
+    equal "$(ipvsd status --json | jq -r '.services[0].servers[].health' | xargs)" "unproven unproven" "health"
+    reason=$(server_status $RS1 reason)
+    matches "$reason" "^tls:80 .*: not asked, as the director itself could not: read trust roots" "the reason in status"
+    no_failures "meanwhile" <<<"$(fetch 20)"
+    # What can be asked counts.
+    server_kill rs2
+    wait_until 6 "rs2 to be taken out" unhealthy $RS2
+    server_start rs2
 }
 
 test_flags_beside_a_file_are_refused() {

@@ -82,6 +82,12 @@ cookie=$('"$PYTHON"' -c "'"$NETNS_COOKIE"'")
 find /sys/fs/bpf/ipvsd/netns-$cookie /run/ipvsd/netns-$cookie | sort
 true'
 
+# Where the director's maps, programs and links are pinned.
+pin_directory() {
+    in_ns director "$PYTHON" -c 'import socket, sys
+print("/sys/fs/bpf/ipvsd/netns-%d" % int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder))'
+}
+
 # --- what the director says -------------------------------------------------------------------------
 
 director_log() { cat "$LAB_DIR/director.log"; }

@@ -320,8 +320,79 @@ test_one_service_of_several() {
     equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves at the end"
 }
 
+# Where nothing forwards, what is written down changes at once, and the next start heeds it.
+test_drains_are_made_and_taken_back_without_a_daemon() {
+    local before file
+    before=$(machine_state director)
+    file=$(overrides)
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    exits 0 ipvsd drain $RS2
+    director_stop
+    exits 0 ipvsd undrain $RS2
+    matches "$OUTPUT" "^$RS2 is undrained: no director runs here, and nothing forwards; .* in $file" "undrain"
+    same_state "$before" "$(machine_state director)"
+    exits 0 ipvsd undrain $RS2
+    matches "$OUTPUT" "^$RS2 is not drained: .*nothing has changed" "a second undrain"
+    exits 0 ipvsd drain $RS1 --service $SERVICE --wait --json
+    equal "$(jq -c '[.changed, .inForce, .services]' <<<"$OUTPUT")" "[true,false,[]]" "a drain, in JSON"
+    exits 0 ipvsd drain $RS1 --service $SERVICE
+    matches "$OUTPUT" "^$RS1 is drained already" "a second drain"
+    exits 64 ipvsd undrain $RS1 --service $VIP:81
+    matches "$OUTPUT" "not drained in $VIP:81/tcp alone \(accepted: --service $SERVICE/tcp\)" "undrain of another service"
+    exits 64 ipvsd drain rs1
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    equal "$(fetch 10 | served)" "rs2 10" "who serves"
+    exits 0 ipvsd undrain $RS1 --service $SERVICE
+    director_stop
+    same_state "$before" "$(machine_state director)"
+}
+
+# What forwards is a director's business: without one it stays as it is.
+test_a_data_plane_without_a_daemon_keeps_its_drains() {
+    local written verb
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    exits 0 ipvsd drain $RS2
+    director_kill
+    written=$(<"$(overrides)")
+    for verb in undrain drain; do
+        exits 3 ipvsd $verb $RS2
+        matches "$OUTPUT" "no director runs here .*its data plane forwards.*then $verb; or 'ipvsd cleanup'" "$verb"
+    done
+    equal "$(<"$(overrides)")" "$written" "what is written down"
+    equal "$(fetch 10 | served)" "rs1 10" "who serves"
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    exits 0 ipvsd undrain $RS2
+}
+
+test_cleanup_names_the_drains_that_it_keeps() {
+    local kept
+    kept="^kept for the next start, in $(overrides): $RS2 is drained in $SERVICE/tcp since 20.* \('ipvsd undrain $RS2'\)"
+    director_start "${FLAGS[@]}" --backends $RS1,$RS2
+    exits 0 ipvsd drain $RS2 --service $SERVICE
+    exits 75 ipvsd cleanup --dry-run
+    matches "$OUTPUT" "a director runs with pid $DIRECTOR_PID" "cleanup --dry-run beside a director"
+    exits 75 ipvsd cleanup
+    director_kill
+    exits 0 ipvsd cleanup --dry-run
+    matches "$OUTPUT" "would remove" "cleanup --dry-run"
+    matches "$(tail -n 1 <<<"$OUTPUT")" "$kept" "what cleanup --dry-run says last"
+    exits 0 ipvsd cleanup
+    matches "$(tail -n 1 <<<"$OUTPUT")" "$kept" "what cleanup says last"
+    exits 0 ipvsd undrain $RS2
+    exits 0 ipvsd cleanup
+    equal "$OUTPUT" "nothing to remove" "cleanup after undrain"
+    # One that cannot be read is left alone.
+    mkdir -p "$(state_directory)"
+    echo '{"drains":[' >"$(overrides)"
+    exits 71 ipvsd undrain $RS2
+    matches "$OUTPUT" "nothing has changed: read overrides $(overrides)" "undrain of a damaged file"
+    exits 0 ipvsd cleanup
+    matches "$OUTPUT" "kept: read overrides $(overrides)" "cleanup beside a damaged file"
+    rm "$(overrides)"
+    rmdir "$(state_directory)"
+}
+
 test_what_is_not_there_is_named() {
-    exits 3 ipvsd drain $RS1
     director_start "${FLAGS[@]}" --backends $RS1,$RS2
     exits 64 ipvsd drain 10.0.0.77
     matches "$OUTPUT" "10.0.0.77 is no real server here \(accepted: $RS1, $RS2\)" "an unknown server"

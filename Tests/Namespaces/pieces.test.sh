@@ -82,6 +82,30 @@ take_vip() {
     ip -n "$(ns client)" neigh flush dev eth0
 }
 
+# What is pinned goes on meanwhile, and is there for the next daemon.
+test_pins_are_put_back() {
+    local directory pins
+    begin
+    directory=$(pin_directory)
+    pins=$(pins_below "$directory")
+    download_start through --limit-rate 10M
+    puts_back "pin director" rm "$directory/director"
+    puts_back "pins services, flows" rm "$directory/services" "$directory/flows"
+    puts_back "$(wc -w <<<"$pins") pins (settings, services, listeners, …)" rm -r "$directory"
+    equal "$(pins_below "$directory")" "$pins" "pins"
+    director_kill
+    exits 3 ipvsd status
+    matches "$OUTPUT" "$VIP" "status without a daemon"
+    director_start --vip $VIP --backends $BACKENDS "${FAST[@]}"
+    matches "$(director_log)" "took over, forwarding" "the log of the next daemon"
+    checks_go_on "what was pinned again"
+    nobody_blamed "pins"
+    download_correct through
+    finish
+}
+
+pins_below() { find "$1" -type f -printf '%f\n' | sort | xargs; }
+
 test_tc_programs_and_their_qdisc_are_put_back() {
     begin
     puts_back "ingress program of checks on eth0" director_tc qdisc del dev eth0 clsact

@@ -194,9 +194,10 @@ defaults: {interval: 0.2s, timeout: 0.2s, rise: 1, fall: 1}
 services:
   - {listeners: "$VIP:80", scheduler: rr, servers: [$RS1, $RS2, $RS3], flap-damping: 30s}
 FILE
+    local i before
+    before=$(machine_state director)
     start
     proven $RS1 $RS2 $RS3
-    local i
     for i in 1 2; do
         server_kill rs3
         wait_until 6 "fall $i of rs3" unhealthy $RS3
@@ -211,12 +212,20 @@ FILE
     matches "$(ipvsd status)" "$RS3 .* down since .*: passes its checks again, but fell too often, held out until 20" "the table"
     says "$RS3 of $VIP:80/tcp passes its checks again, but fell too often: held out for [0-9]+s" || fail "not in the log"
     equal "$(fetch 20 | served | awk '{ print $1 }' | xargs)" "rs1 rs2" "who serves"
+    # So it does for the next daemon.
+    director_kill
+    start
+    wait_until 10 "rs3 to be held out by the next daemon" held_out
+    equal "$(fetch 20 | served | awk '{ print $1 }' | xargs)" "rs1 rs2" "who serves by the next daemon"
+    proven $RS1 $RS2
     # But not when it is needed: one of three alone is too little.
     server_kill rs1
     wait_until 6 "rs3 to be taken back" healthy $RS3
     unhealthy $RS1 || fail "rs1 is not out"
     equal "$(fetch 20 | served)" $'rs2 10\nrs3 10' "who serves then"
     server_start rs1
+    director_stop
+    same_state "$before" "$(machine_state director)"
 }
 
 held_out() { [[ $(server_status $RS3 heldUntil) == 20* ]]; }

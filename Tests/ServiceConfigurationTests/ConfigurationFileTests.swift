@@ -162,6 +162,15 @@ struct ConfigurationFileTests {
         ("xdp: auto", "f:1: the file: there are no services"), ("services: []", "f:1: services: there are no services"),
         ("services:\n- {servers: 10.0.0.11}", "f:2: services: no listeners"),
         ("services: [10.0.0.1]", "f:1: services: no mapping"),
+        (service + "---\n" + service, "f:5: the file: a second document begins here (accepted: one, without ---"),
+        (
+            service + "  checks: [{type: smtp, colour: red}]",
+            "f:4: colour: unknown key (accepted: type, via, interval, fast-interval, timeout, rise, fall, port, helo)"
+        ),
+        (
+            service + "  checks: [{type: mtu, helo: me}]",
+            "f:4: helo: not of a check of type mtu (accepted: type, via, interval, fast-interval, timeout, rise, fall, size)"
+        ),
         (service + "  scheduler: [rr]", "f:4: scheduler: no single value"),
         (service + "  checks: []", "f:4: checks: an empty list"),
         (service + "  checks: [{port: 1}]", "f:4: checks: a check without type"),

@@ -110,11 +110,12 @@ extension Director {
     private func rememberOpenEvents() {
         guard !remembersSoon, running != nil else { return }
         remembersSoon = true
-        Task { writeOpenEvents() }
+        Task { writeWhatOutlivesDaemon() }
     }
 
     /// What has not been written yet.
-    public func writeOpenEvents() {
+    public func writeWhatOutlivesDaemon() {
+        writeDamping()
         guard remembersSoon else { return }
         remembersSoon = false
         do { try openEventsFile.write(openEvents) } catch { logger.error("\(error)") }

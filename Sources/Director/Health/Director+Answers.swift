@@ -8,11 +8,14 @@ extension Director {
     /// Has each service that wants to know take note of it.
     func take(_ answer: Checker.Answer) {
         // What was no longer to be asked when the answer came.
-        guard let active = rounds[Int(answer.id)] else { return }
+        let id = Int(answer.id)
+        guard let active = rounds[id] else { return }
+        notAsked[id] = nil
         switch answer.verdict {
         case .passed(let pass):
             record(.success, weight: pass.weight.map { UInt16(clamping: $0) }, latency: answer.latency, of: active)
         case .failed(let failure) where failure.isOwn:
+            notAsked[id] = "\(active.round.probe) \(answer.way): \(failure.reason)"
             tellShortage(failure.reason)
         case .failed(let failure) where !failure.hostAnswered && isOwnFault(active.round): break
         case .failed(let failure):
@@ -29,8 +32,9 @@ extension Director {
 
     /// The verdict on a real server stays what it was, for want of an answer. Said once a minute at most.
     private func tellShortage(_ reason: String) {
-        guard shortageTold.map({ $0.duration(to: .now) > .seconds(60) }) ?? true else { return }
-        shortageTold = .now
+        shortagesTold = shortagesTold.filter { $0.value.duration(to: .now) < .seconds(60) }
+        guard shortagesTold[reason] == nil else { return }
+        shortagesTold[reason] = .now
         logger.error("health checks: \(reason)")
     }
 

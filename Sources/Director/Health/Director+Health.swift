@@ -46,9 +46,10 @@ extension Director {
         }
     }
 
-    /// Servers that the last daemon had taken out stay out until they answer, slow starts go on where they were, and its
-    /// sorry server serves until the real servers are a quorum again.
+    /// Servers that the last daemon had taken out stay out until they answer, slow starts go on where they were, what flap
+    /// damping held against servers it still does, and its sorry server serves until the real servers are a quorum again.
     func takeOverHealth(from snapshot: DataPlaneSnapshot) throws {
+        let damping = formerDamping()
         for service in configuration.services {
             let address = service.address
             let adopted = snapshot.services.first { $0.listeners.contains(address) }
@@ -61,6 +62,7 @@ extension Director {
                 servers: service.servers, policy: policy, health: try freshHealth(of: service, initiallyDown: down),
                 down: down, drained: drained(of: service),
                 starting: Dictionary(starting.map { ($0.address, $0.tenths) }, uniquingKeysWith: { one, _ in one }),
+                damping: damping[address] ?? [:],
                 hadQuorum: policy.sorryServer.map { adopted?.spared($0) ?? false } ?? false, at: .now)
         }
     }

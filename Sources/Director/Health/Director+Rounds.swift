@@ -18,6 +18,7 @@ extension Director {
             }
         }
         let (gone, hasNew) = rounds.follow(wanted, at: .now)
+        for id in gone { notAsked[id] = nil }
         cancel(gone)
         if hasNew { rest?.cancel() }
     }

@@ -8,6 +8,7 @@ internal import ServiceConfiguration
 extension Director {
     /// Has the data plane follow soon, and the transitions told once it has.
     func follow(_ changes: ServiceState.Changes, of service: ServiceAddress) {
+        if changes.hasNewDamping { rememberDamping() }
         guard changes.hasNewWeights || !changes.transitions.isEmpty else { return }
         if changes.hasNewWeights { unsettled.insert(service) }
         untold += changes.transitions.map { (service, $0) }

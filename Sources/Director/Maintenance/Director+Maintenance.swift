@@ -53,7 +53,7 @@ extension Director {
     ) throws -> DrainReport {
         try Self.refuseUnawaited("undrain \(request.server)", isAwaited)
         // One that is no longer configured may still be drained.
-        let server = try address(of: request)
+        let server = try StoredDrains.address(of: request)
         let isForgotten = request.service == nil && overrides.drains.contains { $0.server == server }
         let services = isForgotten ? servicesWith(server) : try find(request).services
         var wanted = overrides
@@ -78,12 +78,6 @@ extension Director {
 
     // MARK: What is meant
 
-    private func address(of request: DrainRequest) throws -> IPv4Address {
-        do { return try AddressText.address(request.server) } catch {
-            throw DirectorError(.badValue, "\(ConfigurationError(place: request.server, error))")
-        }
-    }
-
     private func servicesWith(_ server: IPv4Address) -> [VirtualService] {
         configuration.services.filter { $0.servers.contains { $0.address == server } }
     }
@@ -92,18 +86,14 @@ extension Director {
         guard running?.isForwarding == true else {
             throw DirectorError(.alreadyRunning, "the director is starting or stopping")
         }
-        let server = try address(of: request)
+        let server = try StoredDrains.address(of: request)
         let services = servicesWith(server)
         guard !services.isEmpty else {
             let known = Set(configuration.services.flatMap { $0.servers.map(\.address) }).sorted()
             throw DirectorError(
                 .badValue, "\(server) is no real server here (accepted: \(Self.list(known.map(\.description))))")
         }
-        guard let text = request.service else { return (server, services) }
-        let listener: ServiceAddress
-        do { listener = try AddressText.service(text) } catch {
-            throw DirectorError(.badValue, "\(ConfigurationError(place: "service \(text)", error))")
-        }
+        guard let listener = try StoredDrains.listener(of: request) else { return (server, services) }
         guard let service = services.first(where: { $0.listeners.contains(listener) }) else {
             let isService = configuration.services.contains { $0.listeners.contains(listener) }
             throw DirectorError(

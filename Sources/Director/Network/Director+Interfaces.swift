@@ -45,7 +45,11 @@ extension Director {
     }
 
     func attach(_ dataPlane: XDPDataPlane, to attachments: [Attachment]) throws {
-        let modes = try attachments.map { try attach(dataPlane, to: $0) }
+        let modes: [XDPMode]
+        do { modes = try attachments.map { try attach(dataPlane, to: $0) } } catch {
+            dataPlane.giveBack()
+            throw error
+        }
         do { try dataPlane.publish() } catch { throw DirectorError(.kernel, "publish the data plane: \(error)") }
         running?.paths.isNative = modes.contains(.native)
     }
@@ -132,11 +136,11 @@ extension Director {
     // MARK: What is known of them
 
     /// Tells the packet program what depends on the interfaces.
-    func describeIngress() throws {
+    func describeIngress(_ tree: LinkTree) {
         guard let running else { return }
         let links = running.ingress.map(\.link)
         running.dataPlane.setIngressMTU((links + running.ingress.devices).map(\.mtu).max() ?? 1500)
-        let tree = try LinkTree(), isBridged = running.ingress.contains(where: \.isBridged)
+        let isBridged = running.ingress.contains(where: \.isBridged)
         var own: [MACAddress] = []
         // A bridge's ports have addresses that nobody sends to.
         for link in isBridged ? links : links + running.ingress.devices {
@@ -149,13 +153,13 @@ extension Director {
     /// Follows their state: where a cable is back, switches have to learn anew where the VIPs are.
     func refreshIngress() throws {
         guard let current = running else { return }
-        let socket = try RouteSocket()
+        let tree = try LinkTree()
         for (index, ingress) in current.ingress.enumerated() {
-            guard let link = try socket.link(index: ingress.link.index) else { continue }
+            guard let link = tree.link(index: ingress.link.index) else { continue }
             running?.ingress[index].link = link
             if link.isUp, link.hasCarrier, !ingress.link.hasCarrier { announce(on: link) }
         }
-        try describeIngress()
+        describeIngress(tree)
     }
 
     /// An interface may have been made anew under its old name (a driver was reloaded, a container's veth replaced),
@@ -182,6 +186,7 @@ extension Director {
             logger.notice("\(device.name) is no longer part of an interface for clients: detaching the director")
             try current.journal.undo(
                 .attachment(path: XDPDataPlane.linkPin(directory: directory, interface: device.index)))
+            current.dataPlane.forgetAttachment(interface: device.index)
         }
         guard !missing.isEmpty || isRemade else { return }
         running?.listening = []
@@ -192,7 +197,7 @@ extension Director {
             try current.journal.make(.attachment(path: attachment.pin)) {}
             try attach(current.dataPlane, to: attachment)
         }
-        try describeIngress()
+        // With a description of the interfaces.
         try refreshPaths()
         try placeAddresses(journal: current.journal)
         announce()

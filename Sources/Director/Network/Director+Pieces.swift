@@ -19,11 +19,32 @@ extension Director {
     /// Every second.
     func keepPieces() throws {
         guard running?.isForwarding == true else { return }
+        keepPins()
         let tree = try LinkTree()
         let socket = try RouteSocket()
         let addresses = try socket.addresses()
         keepCheckPath(tree, addresses)
         keepAddresses(tree, addresses, by: socket)
+    }
+
+    // MARK: Pins
+
+    /// What was pinned goes on without its pin, but only as long as this process does.
+    func keepPins() {
+        guard let current = running else { return }
+        let missing = current.dataPlane.missingPins
+        guard !missing.isEmpty else { return }
+        let piece = Piece.pins(missing)
+        do {
+            // The directory may have gone with them, and bpffs itself.
+            _ = try instance.bpfDirectory(journal: current.journal)
+            for name in missing {
+                let path = "\(current.dataPlane.directory)/\(name)"
+                let change: Change = name.hasPrefix("link-") ? .attachment(path: path) : .pin(path: path)
+                try current.journal.make(change) { try current.dataPlane.restorePin(name) }
+            }
+            told([piece]) { _ in { _ in true } }
+        } catch { failed(piece, error) }
     }
 
     // MARK: VIPs

@@ -6,6 +6,8 @@ enum Piece: Hashable, CustomStringConvertible {
     case address(IPv4Address, interface: String)
     /// ipvsd0 and ipvsd1, which come and go together.
     case checkDevice
+    /// What the next daemon takes over, by the names below the instance's directory on bpffs.
+    case pins([String])
     /// "UP", "MTU", ...
     case state(String, of: String)
     /// Below /proc/sys.
@@ -17,6 +19,9 @@ enum Piece: Hashable, CustomStringConvertible {
         switch self {
         case .address(let address, let interface): "address \(address)/32 on \(interface)"
         case .checkDevice: "device \(CheckDevice.name) (with its peer \(CheckDevice.peerName))"
+        case .pins(let names) where names.count > 3:
+            "\(names.count) pins (\(names.prefix(3).joined(separator: ", ")), …)"
+        case .pins(let names): "\(names.count == 1 ? "pin" : "pins") \(names.joined(separator: ", "))"
         case .state(let state, let device): "\(state) of \(device)"
         case .sysctl(let key): "sysctl \(key.map { $0 == "/" ? "." : "\($0)" }.joined())"
         case .program(let direction, let interface): "\(direction) program of checks on \(interface)"

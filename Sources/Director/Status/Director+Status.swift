@@ -11,9 +11,12 @@ internal import ServiceConfiguration
 /// What `ipvsd status` shows.
 extension Director {
     /// Nil until started.
-    public func status() throws -> DirectorStatus? {
+    public func status() async throws -> DirectorStatus? {
         // What is told is what clients get.
-        if running?.isForwarding == true { settle() }
+        if running?.isForwarding == true, !unsettled.isEmpty || !untold.isEmpty {
+            await sweepForThoseThatComeBack()
+            settle()
+        }
         return try describe()
     }
 
@@ -69,12 +72,17 @@ extension Director {
         }
         let verdict = state.health.verdict(of: server.address)
         server.since = date(known.since)
-        server.reason = known.reason
+        server.reason = known.reason ?? reasonNotAsked(Target(service: service, server: server.address))
         server.health = !known.condition.isUp ? .down : verdict.isProven ? .up : .unproven
         server.effectiveWeight = state.effectiveWeight(of: server.address)?.shown
         server.heldUntil = date(known.heldUntil)
         server.wholeShareAt = date(state.wholeShare(of: server.address))
         return server
+    }
+
+    /// Where the director itself cannot ask: what is known of the server is old.
+    private func reasonNotAsked(_ target: Target) -> String? {
+        rounds.ids(of: target).lazy.compactMap { self.notAsked[$0] }.first
     }
 
     /// What the pinned maps and the file of overrides say, without a daemon; nil where there is no data plane.

@@ -58,14 +58,17 @@ final class CheckProgress {
         if !isPeerDone { end(.failed(reason)) }
     }
 
+    /// What this machine lacks that asking takes.
+    func failForWant(of problem: String) {
+        isOwn = true
+        fail(OwnShortage.reason(problem))
+    }
+
     /// What an operation of the present stage failed by.
     func fail(by error: any Error) {
         let code = (error as? IOError)?.errnoCode ?? 0
         if code == ECONNREFUSED { hostAnswered = true }
-        if OwnShortage.codes.contains(code) {
-            isOwn = true
-            return fail(OwnShortage.reason(code))
-        }
+        if OwnShortage.codes.contains(code) { return failForWant(of: String(cString: strerror(code))) }
         fail("\(stage): \(CheckErrorText.text(error))")
     }
 

@@ -7,7 +7,7 @@ enum OwnShortage {
     /// And ipvsd0 itself, which does not come back under the same number.
     static let codes = passing.union([ENODEV])
 
-    static func reason(_ code: Int32) -> String {
-        "not asked, as the director itself could not: \(String(cString: strerror(code)))"
-    }
+    static func reason(_ code: Int32) -> String { reason(String(cString: strerror(code))) }
+
+    static func reason(_ problem: String) -> String { "not asked, as the director itself could not: \(problem)" }
 }

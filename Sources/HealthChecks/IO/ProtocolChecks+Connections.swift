@@ -61,7 +61,8 @@ extension ProtocolChecks {
             case .success(let context):
                 self.connect(to: port, by: way, tls: tls, context: context, progress: bound.value, layers: layers)
             case .failure(let error):
-                bound.value.fail(by: error)
+                // Nobody was asked yet: trust roots cannot be read, or hold no certificate.
+                bound.value.failForWant(of: CheckErrorText.text(error))
             }
         }
     }

@@ -1,3 +1,4 @@
+internal import Glibc
 internal import NIOConcurrencyHelpers
 internal import NIOCore
 internal import NIOPosix
@@ -39,7 +40,8 @@ final class TLSContexts: Sendable {
             do {
                 configuration.trustRoots = .certificates(try NIOSSLCertificate.fromPEMFile(path))
             } catch {
-                throw InvalidCheck("read trust roots from \(path): \(error)")
+                let reason = access(path, R_OK) == 0 ? "no certificates in PEM" : String(cString: strerror(errno))
+                throw InvalidCheck("read trust roots from \(path): \(reason)")
             }
         }
         configuration.applicationProtocols = key.protocols

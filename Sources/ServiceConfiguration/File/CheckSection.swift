@@ -84,26 +84,23 @@ struct CheckSection {
         _ item: YAMLItem, file: String, pace: PaceSection, via: Check.Via, listeners: [ServiceAddress],
         _ findings: inout Findings
     ) -> ServiceCheck? {
-        let every = Kind.allCases.flatMap(\.keys)
-        guard
-            let any = YAMLSection(
-                item.node, place: item.place, file: file, keys: keys + every.uniqued(), &findings)
-        else { return nil }
-        guard any.has("type") else {
+        let every = Kind.allCases.flatMap(\.keys).uniqued()
+        let known = item.node.mapping?["type"]?.scalar.flatMap { Kind(rawValue: $0.string) }
+        let section = YAMLSection(
+            item.node, place: item.place, file: file, keys: keys + (known?.keys ?? every),
+            problem: { key in
+                known.flatMap { every.contains(key) ? "not of a check of type \($0.rawValue)" : nil }
+            }, &findings)
+        guard let section else { return nil }
+        guard section.has("type") else {
             findings.add(item.place, "a check without type", accepted: "type: \(AddressText.choices(of: Kind.self))")
             return nil
         }
-        guard let kind: Kind = any.choice("type", called: "type of check", &findings) else { return nil }
-        // Keys of another type: the errors name those of this one.
-        var foreign = Findings()
-        _ = YAMLSection(item.node, place: item.place, file: file, keys: keys + kind.keys, &foreign)
-        for error in foreign.errors where !findings.errors.contains(where: { $0.place == error.place }) {
-            findings.add(error.place, "not of a check of type \(kind.rawValue)", accepted: error.accepted)
-        }
-        let own = PaceSection(any, inheriting: pace, &findings)
-        let ownVia = Self.via(any, &findings) ?? via
+        guard let kind: Kind = section.choice("type", called: "type of check", &findings) else { return nil }
+        let own = PaceSection(section, inheriting: pace, &findings)
+        let ownVia = Self.via(section, &findings) ?? via
         let before = findings.errors.count
-        let maker = CheckMaker(section: any, kind: kind, place: item.place, listeners: listeners)
+        let maker = CheckMaker(section: section, kind: kind, place: item.place, listeners: listeners)
         guard let check = maker.check(&findings), findings.errors.count == before else { return nil }
         if let problem = check.problem {
             findings.add(item.place, "\(problem)", accepted: "what the protocol can carry")

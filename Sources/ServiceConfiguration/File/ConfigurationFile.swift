@@ -40,10 +40,20 @@ public enum ConfigurationFile {
         _ text: String, file: String, files: NamedFiles = .unseen
     ) throws(ConfigurationErrors) -> DirectorConfiguration {
         let root: Node?
-        do { root = try Yams.compose(yaml: text) } catch {
+        let second: Node?
+        do {
+            let parser = try Parser(yaml: text)
+            root = try parser.nextRoot()
+            second = try parser.nextRoot()
+        } catch {
             throw ConfigurationErrors([syntaxError(error, file: file)])
         }
         var findings = Findings(files: files)
+        if let second {
+            findings.add(
+                YAMLSection.place("the file", line: second.mark?.line, file: file), "a second document begins here",
+                accepted: "one, without --- between its lines")
+        }
         let start = YAMLSection.place("the file", line: 1, file: file)
         guard let root else {
             findings.add(start, "it is empty", accepted: keys.joined(separator: ", "))

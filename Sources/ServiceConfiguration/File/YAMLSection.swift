@@ -7,8 +7,12 @@ struct YAMLSection {
     let place: String
     private var items: [String: YAMLItem] = [:]
 
-    /// Nil, after the error, where the node is no mapping. Keys beside `keys` are errors.
-    init?(_ node: Node, place: String, file: String, keys: [String], _ findings: inout Findings) {
+    /// Nil, after the error, where the node is no mapping. Keys beside `keys` are errors; `problem` says what is wrong with
+    /// one, where that is known better.
+    init?(
+        _ node: Node, place: String, file: String, keys: [String], problem: (_ key: String) -> String? = { _ in nil },
+        _ findings: inout Findings
+    ) {
         self.file = file
         self.place = place
         guard let mapping = node.mapping else {
@@ -19,7 +23,7 @@ struct YAMLSection {
             let name = key.scalar?.string ?? ""
             let place = Self.place(name, line: key.mark?.line, file: file)
             guard keys.contains(name) else {
-                findings.add(place, "unknown key", accepted: keys.joined(separator: ", "))
+                findings.add(place, problem(name) ?? "unknown key", accepted: keys.joined(separator: ", "))
                 continue
             }
             items[name] = YAMLItem(place: place, node: value)

@@ -1,0 +1,77 @@
+internal import FoundationEssentials
+public import HostState
+internal import LoadBalancing
+internal import ServiceConfiguration
+
+/// The drains that are written down, where no director runs: what changes there, the next start heeds. Whoever changes
+/// them holds the instance's lock.
+public struct StoredDrains {
+    private let file: OverridesFile
+
+    public init(_ instance: InstancePaths) { file = OverridesFile(path: instance.overrides) }
+
+    public var path: String { file.path }
+
+    /// A line for each: who is drained, where, and since when.
+    public func lines() throws -> [(server: String, text: String)] {
+        try file.read().drains.map { drain in
+            let place = drain.service.map { " in \($0)" } ?? ""
+            return (
+                drain.server.description, "\(drain.server) is drained\(place) since \(drain.since.formatted(.iso8601))"
+            )
+        }
+    }
+
+    /// Of services nothing is known here, nor of their quorums: whether there is such a real server the start will see.
+    public func drain(_ request: DrainRequest) throws -> DrainReport {
+        let (server, service) = try Self.meant(request)
+        var wanted = try unchanged { try file.read() }
+        let changed = wanted.drain(
+            server, service: service, since: Date(), movesPersistent: request.movePersistent == true)
+        if changed { try unchanged { try file.write(wanted) } }
+        return Self.report(server, changed: changed)
+    }
+
+    public func undrain(_ request: DrainRequest) throws -> DrainReport {
+        let (server, service) = try Self.meant(request)
+        var wanted = try unchanged { try file.read() }
+        let known = wanted.drains.filter { $0.server == server }
+        let changed = wanted.undrain(
+            server, service: service.map { VirtualService(address: $0, scheduler: .wlc, servers: []) })
+        if let service, !known.isEmpty, !changed || known.contains(where: { $0.service == nil }) {
+            let places = known.map { $0.service.map { "--service \($0)" } ?? "without --service" }
+            throw DirectorError(
+                .badValue,
+                "undrain \(server): it is not drained in \(service) alone (accepted: \(places.joined(separator: ", ")))"
+            )
+        }
+        if changed { try unchanged { try file.write(wanted) } }
+        return Self.report(server, changed: changed)
+    }
+
+    private static func meant(_ request: DrainRequest) throws -> (server: IPv4Address, service: ServiceAddress?) {
+        (try address(of: request), try listener(of: request))
+    }
+
+    static func address(of request: DrainRequest) throws -> IPv4Address {
+        do { return try AddressText.address(request.server) } catch {
+            throw DirectorError(.badValue, "\(ConfigurationError(place: request.server, error))")
+        }
+    }
+
+    /// The one service that is meant; nil: all.
+    static func listener(of request: DrainRequest) throws -> ServiceAddress? {
+        guard let text = request.service else { return nil }
+        do { return try AddressText.service(text) } catch {
+            throw DirectorError(.badValue, "\(ConfigurationError(place: "service \(text)", error))")
+        }
+    }
+
+    private func unchanged<Result>(_ body: () throws -> Result) throws -> Result {
+        do { return try body() } catch { throw DirectorError(.kernel, "nothing has changed: \(error)") }
+    }
+
+    private static func report(_ server: IPv4Address, changed: Bool) -> DrainReport {
+        DrainReport(server: server.description, changed: changed, isInForce: false, services: [])
+    }
+}
