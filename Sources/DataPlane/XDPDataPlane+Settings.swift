@@ -112,10 +112,10 @@ extension XDPDataPlane {
     }
 }
 
-private let ownMACOffset = MemoryLayout<ipvsd_settings>.offset(of: \.own_mac) ?? 8280
+let ownMACOffset = MemoryLayout<ipvsd_settings>.offset(of: \.own_mac) ?? 8280
 let timeoutOffset = MemoryLayout<ipvsd_settings>.offset(of: \.timeout) ?? 16
 private let checkAddressOffset = MemoryLayout<ipvsd_settings>.offset(of: \.check_address) ?? 48
 let halfOpenLimitOffset = MemoryLayout<ipvsd_settings>.offset(of: \.half_open_limit) ?? 84
-private let fragmentingOffset = MemoryLayout<ipvsd_settings>.offset(of: \.fragmenting_ifindex) ?? 88
+let fragmentingOffset = MemoryLayout<ipvsd_settings>.offset(of: \.fragmenting_ifindex) ?? 88
 private let fragmentingMACOffset = MemoryLayout<ipvsd_settings>.offset(of: \.fragmenting_mac) ?? 92
-private let silentAfterOffset = MemoryLayout<ipvsd_settings>.offset(of: \.silent_after) ?? 80
+let silentAfterOffset = MemoryLayout<ipvsd_settings>.offset(of: \.silent_after) ?? 80

@@ -18,12 +18,16 @@ final class DifferentialRun {
     private var plan: DifferentialPlan
     private var generator: PacketGenerator
     private var random: SplitMix
+    /// Apart from the others, so that questions change no run.
+    private var asking: SplitMix
+    private(set) var questions = 0
     private var counters: [UInt64]
     /// Of every counter, over the whole run.
     private(set) var totals = [UInt64](repeating: 0, count: Int(IPVSD_COUNTERS.rawValue))
 
     init(seed: UInt64, round: Int) throws {
         var random = SplitMix(seed: seed &+ UInt64(round) << 32)
+        asking = SplitMix(seed: seed ^ UInt64(round) << 32)
         plan = DifferentialPlan(seed: random.next(), round: round)
         generator = PacketGenerator(seed: random.next())
         model = PathModel(seed: random.next(), bucketCount: plan.traits.buckets)
@@ -210,8 +214,16 @@ final class DifferentialRun {
         return totals
     }
 
+    /// What is said of the packet before it is sent; of some, since to ask takes longer than to send.
+    private func explain(_ frame: [UInt8], now: UInt32) throws -> PacketDecision? {
+        guard Int.random(in: 0..<8, using: &asking) == 0, let packet = ExplainedPacket(frame) else { return nil }
+        questions += 1
+        return try lab.explain(packet, now: now)
+    }
+
     private func send(_ frame: [UInt8]) throws {
         let before = try lab.plane.tick()
+        let explained = try explain(frame, now: before)
         let run = try lab.plane.program().testRun(packet: frame)
         let after = try lab.plane.tick()
         let read = try readCounters()
@@ -231,6 +243,12 @@ final class DifferentialRun {
                     + "out came, by \(name(verdict))\n\(annotated(run.packet))counted \(names(moved))")
         }
         guard before != after else {
+            let counted = PacketCounter.all.filter { moved[$0.index] != 0 }.map { ($0.name, moved[$0.index]) }
+            if let text = explained?.difference(
+                from: verdict, run.packet, moved: Dictionary(uniqueKeysWithValues: counted))
+            {
+                throw Difference(description: "not as explained: \(text); \(explained?.choices ?? [])")
+            }
             let expected = model.handle(frame, now: before)
             if let text = difference(expected, verdict, run.packet, moved) ?? compareTouched() {
                 throw Difference(description: text)
