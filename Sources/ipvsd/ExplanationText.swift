@@ -37,7 +37,9 @@ struct ExplanationText {
         }
         var lines = ["XDP \(explanation.xdp.mode ?? "off") on \(explanation.xdp.interfaces.joined(separator: ", "))"]
         if !decision.ownMACs.isEmpty { lines.append("of frames to \(decision.ownMACs.joined(separator: ", "))") }
-        if explanation.pid == nil { lines.append("no daemon answers: who is out and why is known as far as the tables tell") }
+        if explanation.pid == nil {
+            lines.append("no daemon answers: who is out, and why, is known as far as the tables tell")
+        }
         return lines
     }
 
@@ -86,7 +88,8 @@ struct ExplanationText {
         ]
         if connection.isBare {
             lines.append(
-                "it is known by a single \(packet.transport == .tcp ? "ACK without data" : "datagram"), and gives way to others")
+                "it is known by a single \(packet.transport == .tcp ? "ACK without data" : "datagram"), and gives way "
+                    + "to others")
         }
         if connection.isServerRemoved {
             lines.append("\(server) is no longer configured: its connections go on")
@@ -135,7 +138,9 @@ struct ExplanationText {
                     + "recorded, and the Maglev table names their real servers")
         }
         if decision.isUnattended, decision.connection == nil, decision.service != nil {
-            lines.append("nobody has swept it for a while: the packet would do so first, and what has expired would count no more")
+            lines.append(
+                "nobody has swept it for a while: the packet would do so first, and what has expired would count no more"
+            )
         }
         return lines
     }
@@ -172,7 +177,8 @@ extension ExplanationText {
         switch choice.method {
         case .template: return "\(server), by the template"
         case .turn:
-            let skipped = choice.passed > 0 && choice.server != nil ? ", after \(choice.passed) that take no new ones" : ""
+            let isPassed = choice.passed > 0 && choice.server != nil
+            let skipped = isPassed ? ", after \(choice.passed) that take no new ones" : ""
             return choice.slots == nil
                 ? server : "\(server), whose turn it is (place \(slot)\(skipped)); the next new connection takes it"
         case .twoChoices: return "\(server), the better of two drawn; the next new connection takes this draw"
@@ -187,7 +193,8 @@ extension ExplanationText {
     private var table: [String] {
         let cost = cost
         let candidates = Dictionary(decision.candidates.map { ($0.server, $0) }, uniquingKeysWith: { one, _ in one })
-        var rows = [["", "RealServer", "Weight", "ActiveConn", "InActConn"] + (cost == nil ? [] : ["Cost"]) + ["Health"]]
+        let titles = ["", "RealServer", "Weight", "ActiveConn", "InActConn"]
+        var rows = [titles + (cost == nil ? [] : ["Cost"]) + ["Health"]]
         for server in explanation.servers where server.health != .removed {
             let candidate = candidates[server.address]
             rows.append(
@@ -245,7 +252,8 @@ extension ExplanationText {
         case .forwarded:
             lines += [header(way), "out of \(name)\(tags), from \(way.sourceMAC) to \(mac)"]
         default:
-            lines.append("to \(server) by \(name): \(way.length) bytes with the tunnel's header, but its path MTU is \(way.mtu)")
+            lines.append(
+                "to \(server) by \(name): \(way.length) bytes with the tunnel's header, but its path MTU is \(way.mtu)")
         }
         lines.append(
             "up to \(way.largest) bytes fit (path MTU \(way.mtu)); a larger one with DF gets ICMP \"fragmentation needed\" from "
@@ -254,8 +262,8 @@ extension ExplanationText {
     }
 
     private func header(_ way: PacketDecision.Way) -> String {
-        "IPIP \(way.source) -> \(way.destination), TTL \(way.ttl), \(way.dontFragment ? "DF, id 0" : "no DF, an id of its own"), "
-            + "\(way.length) bytes; TOS as the packet's"
+        "IPIP \(way.source) -> \(way.destination), TTL \(way.ttl), "
+            + "\(way.dontFragment ? "DF, id 0" : "no DF, an id of its own"), \(way.length) bytes; TOS as the packet's"
     }
 
     private var verdict: [String] {

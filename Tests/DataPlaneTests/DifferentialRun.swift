@@ -216,7 +216,7 @@ final class DifferentialRun {
 
     /// What is said of the packet before it is sent; of some, since to ask takes longer than to send.
     private func explain(_ frame: [UInt8], now: UInt32) throws -> PacketDecision? {
-        guard Int.random(in: 0..<8, using: &asking) == 0, let packet = ExplainedPacket(frame) else { return nil }
+        guard Int.random(in: 0..<16, using: &asking) == 0, let packet = ExplainedPacket(frame) else { return nil }
         questions += 1
         return try lab.explain(packet, now: now)
     }

@@ -36,7 +36,7 @@ struct DifferentialTests {
             left -= Self.packetsOfARound
             round += 1
         }
-        #expect(questions > Int(packets) / 20, "only \(questions) packets were explained")
+        #expect(questions > Int(packets) / 50, "only \(questions) packets were explained")
         for counter in PacketCounter.all { print("  \(counter.name) \(totals[counter.index])") }
         // A long run leaves out nothing that is counted, but what never happens.
         if packets >= 250_000 {

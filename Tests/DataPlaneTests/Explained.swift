@@ -46,7 +46,8 @@ extension PacketDecision {
         ]
         var wanted = [
             "\(way.source) -> \(way.destination)", "TTL \(way.ttl)", "protocol 4", "\(way.length) bytes",
-            "DF \(way.dontFragment)", "id \(!way.dontFragment)", "from \(way.sourceMAC)", "tags of \(4 * tags.count) bytes",
+            "DF \(way.dontFragment)", "id \(!way.dontFragment)", "from \(way.sourceMAC)",
+            "tags of \(4 * tags.count) bytes",
         ]
         for (index, tag) in tags.enumerated() {
             let type = word16(frame, 12 + 4 * index) == 0x88A8 ? "802.1ad" : "802.1q"
@@ -57,7 +58,9 @@ extension PacketDecision {
             found.append("to \(text(frame[..<6]))")
             wanted.append("to \(way.nextHopMAC ?? "nobody")")
         }
-        if server != way.destination { return "server \(server.map(\.description) ?? "none"), outer \(way.destination)" }
+        if server != way.destination {
+            return "server \(server.map(\.description) ?? "none"), but the outer destination is \(way.destination)"
+        }
         return found == wanted ? nil : "\(found); explained as \(wanted)"
     }
 

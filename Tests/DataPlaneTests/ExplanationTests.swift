@@ -21,7 +21,7 @@ struct ExplanationTests {
         _ scheduler: Scheduler, _ address: ServiceAddress = web, _ adjust: (inout VirtualService) -> Void = { _ in }
     ) -> DesiredService {
         var service = VirtualService(
-            address: address, scheduler: scheduler,
+            address: address, scheduler: scheduler, maglevSize: 251,
             servers: [Standard.realServer(1, weight: 3), Standard.realServer(2, weight: 2), Standard.realServer(3)])
         adjust(&service)
         return DesiredService(service)
@@ -53,8 +53,9 @@ struct ExplanationTests {
         for flags in Self.flags[scheduler] ?? [[]] {
             var desired = service(scheduler) {
                 $0.flags = flags
-                $0.servers.append(RealServer(
-                    address: Standard.server(4), weight: 2, thresholds: ConnectionThresholds(upper: 6)))
+                $0.servers.append(
+                    RealServer(
+                        address: Standard.server(4), weight: 2, thresholds: ConnectionThresholds(upper: 6)))
             }
             try apply(desired)
             var chosen: Set<IPv4Address> = []

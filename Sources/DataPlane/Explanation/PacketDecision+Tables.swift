@@ -151,8 +151,10 @@ private struct DecisionPath {
         return choice.id
     }
 
-    private mutating func rederive(_ occasion: PacketDecision.Choice.Occasion) -> UInt32? {
-        let choice = tables.rederive(packet, isPersistent: isPersistent)
+    private mutating func rederive(
+        _ occasion: PacketDecision.Choice.Occasion, templateNames server: UInt32? = nil
+    ) -> UInt32? {
+        let choice = tables.rederive(packet, isPersistent: isPersistent, templateNames: server)
         decision.choices.append(PacketDecision.Choice(occasion: occasion, choice: choice))
         return choice.id
     }
@@ -162,7 +164,8 @@ private struct DecisionPath {
         guard let id else { return .noServer }
         guard !record(over: hit) else { return .server(id) }
         count(IPVSD_EVENT_FLOW_TABLE_FULL)
-        return rederive(.noRoom).map { .server($0) } ?? .noServer
+        // A persistent client's template names the new one by then.
+        return rederive(.noRoom, templateNames: isPersistent ? id : nil).map { .server($0) } ?? .noServer
     }
 
     @discardableResult
@@ -237,8 +240,7 @@ private struct DecisionPath {
             isOnePacket: listener.has(IPVSD_SERVICE_ONE_PACKET), onServerLoss: ServerLoss(flags: listener.flags),
             index: listener.service)
         if persistence { decision.template = tables.template.map { template($0, service) } }
-        let slots = Dictionary(grouping: service.slots, by: { $0 }).mapValues(\.count)
-        let maglev = Dictionary(grouping: service.maglev, by: { $0 }).mapValues(\.count)
+        let (slots, maglev) = (Self.places(service.slots), Self.places(service.maglev))
         decision.candidates = tables.servers.values
             .filter { UInt32($0.row.service) == listener.service && $0.has(IPVSD_SERVER_USED) && !$0.row.isRemoved }
             .sorted { $0.id < $1.id }
@@ -248,6 +250,11 @@ private struct DecisionPath {
                     active: server.load.active, inactive: server.load.inactive, slots: slots[server.id] ?? 0,
                     maglevSlots: maglev[server.id] ?? 0, unanswered: server.load.unanswered)
             }
+    }
+
+    /// How many each server has.
+    private static func places(_ table: [UInt32]) -> [UInt32: Int] {
+        table.reduce(into: [:]) { counts, id in counts[id, default: 0] += 1 }
     }
 
     private func seconds(_ ticks: Int) -> Double { Double(ticks << Int(IPVSD_TICK_SHIFT)) / 1e9 }

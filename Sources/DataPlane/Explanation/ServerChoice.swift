@@ -62,9 +62,11 @@ extension PacketTables {
     }
 
     /// For a packet without a connection, by what every director knows: `choose_again` of persistence.h.
-    func rederive(_ packet: ExplainedPacket, isPersistent: Bool) -> ServerChoice {
+    /// `templateNames`: the server that the client's template would have been given just before.
+    func rederive(_ packet: ExplainedPacket, isPersistent: Bool, templateNames given: UInt32? = nil) -> ServerChoice {
         guard let service else { return choice(.maglev, nil) }
         if isPersistent {
+            if let given, !(servers[given]?.has(Self.out) ?? true) { return choice(.template, given) }
             if let id = serverOfTemplate(refusing: Self.out) { return choice(.template, id) }
             return maglev(IPv4Address(packet.client.value & service.netmask), nil)
         }
@@ -154,9 +156,12 @@ extension PacketTables {
         let isForgotten = clock &- service.row.used > IPVSD_LOCALITY_EXPIRATION
         var preferred: Int?
         if service.kind == IPVSD_SCHEDULER_LBLC.rawValue {
-            preferred = isForgotten ? nil : list.firstIndex(of: service.row.cached).flatMap {
-                loads[$0].isAvailable ? $0 : nil
-            }
+            preferred =
+                isForgotten
+                ? nil
+                : list.firstIndex(of: service.row.cached).flatMap {
+                    loads[$0].isAvailable ? $0 : nil
+                }
         } else if !isForgotten {
             // The one that joined last is first.
             let members = list.indices.filter { servers[list[$0]]?.row.joined ?? 0 > service.row.emptied }
