@@ -25,7 +25,8 @@ struct Explain: AsyncParsableCommand {
             taken to be whole, correct, and sent to the director's MAC; where the director answers by itself, its limit of \
             answers a second is taken not to be reached.
 
-            'reason' and 'events' are the names by which 'ipvsd status' counts such packets.
+            In JSON 'reason' and 'events' are the names by which 'ipvsd status' counts such packets, and parts that the \
+            packet does not come to are left out.
 
             Exit codes: 0 the packet would go to a real server, 1 it would not, 3 there is no data plane, 64 a bad value, 71 \
             the kernel refuses, 77 no privilege.

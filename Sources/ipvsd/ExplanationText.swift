@@ -36,7 +36,11 @@ struct ExplanationText {
             return ["the packet program is on no interface: no packet comes to it"]
         }
         var lines = ["XDP \(explanation.xdp.mode ?? "off") on \(explanation.xdp.interfaces.joined(separator: ", "))"]
-        if !decision.ownMACs.isEmpty { lines.append("of frames to \(decision.ownMACs.joined(separator: ", "))") }
+        if decision.isUnattended {
+            lines.append("of frames to any host, as no daemon has run for a while")
+        } else if !decision.ownMACs.isEmpty {
+            lines.append("of frames to \(decision.ownMACs.joined(separator: ", "))")
+        }
         if explanation.pid == nil {
             lines.append("no daemon answers: who is out, and why, is known as far as the tables tell")
         }
@@ -51,6 +55,9 @@ struct ExplanationText {
             ]
         }
         var words = [service.scheduler?.rawValue ?? "unknown scheduler"]
+        if let now = service.comparesBy, now != service.scheduler {
+            words.append("now as \(now.rawValue), as a real server starts slowly")
+        }
         if !service.schedulerFlags.isEmpty { words.append(service.schedulerFlags.joined(separator: ",")) }
         if let seconds = service.persistence {
             words.append("persistent \(seconds) s for each /\(service.persistencePrefixLength ?? 32)")
@@ -91,10 +98,11 @@ struct ExplanationText {
                 "it is known by a single \(packet.transport == .tcp ? "ACK without data" : "datagram"), and gives way "
                     + "to others")
         }
-        if connection.isServerRemoved {
-            lines.append("\(server) is no longer configured: its connections go on")
-        } else if !connection.isServerUp {
-            lines.append("\(server) is out")
+        switch connection.serverStanding {
+        case .up: break
+        case .down: lines.append("\(server) is down")
+        case .standby: lines.append("\(server) stands by: its connections go on")
+        case .removed: lines.append("\(server) is no longer configured: its connections go on")
         }
         switch connection.fate {
         case .kept: break
@@ -151,6 +159,9 @@ struct ExplanationText {
 extension ExplanationText {
     private var scheduling: [String] {
         var lines = decision.choices.map { "\(occasion($0.occasion)): \(said($0.choice))" }
+        if !decision.forgettings.isEmpty {
+            lines.insert("it may be one that was not recorded: \(forgettings)", at: 1)
+        }
         guard !decision.choices.isEmpty, !explanation.servers.isEmpty else { return lines }
         lines += table
         return lines
@@ -163,10 +174,20 @@ extension ExplanationText {
         case .reusedPorts: "a new connection from the same ports"
         case .serverLost: "in place of the lost real server"
         case .serverSilent: "in place of the silent real server"
-        case .unknownConnection: "a packet of an unknown connection, which may be one that was not recorded"
+        case .unknownConnection: "a packet of an unknown connection"
         case .flood: "too many connections are half-open"
         case .noRoom: "no room in the flow table"
         }
+    }
+
+    private var forgettings: String {
+        decision.forgettings.map { reason in
+            switch reason {
+            case .hashBased: "all directors choose alike for a client"
+            case .noRoom: "lately a connection found no room in its part of the flow table"
+            case .flood: "lately too many were half-open"
+            }
+        }.joined(separator: "; ")
     }
 
     private func said(_ choice: ServerChoice) -> String {
@@ -214,7 +235,7 @@ extension ExplanationText {
     /// What is compared, the least of which is chosen; nil where nothing is.
     private var cost: ((PacketDecision.Candidate) -> String?)? {
         guard decision.choices.contains(where: { [.comparison, .locality, .twoChoices].contains($0.choice.method) }),
-            let scheduler = decision.service?.scheduler
+            let scheduler = decision.service?.comparesBy
         else { return nil }
         func ratio(_ number: UInt64, _ weight: UInt16) -> String? {
             guard weight > 0 else { return nil }

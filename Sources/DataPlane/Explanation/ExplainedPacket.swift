@@ -1,9 +1,9 @@
 public import LoadBalancing
 
 /// A packet that somebody asks about: whole, in IPv4 and TCP or UDP headers of 20 and 8 bytes, but for a SYN's options.
-public struct ExplainedPacket: Sendable, Hashable, Codable {
+public struct ExplainedPacket: Sendable, Hashable, Encodable {
     /// By its TCP flags.
-    public enum Segment: String, Sendable, Codable, CaseIterable {
+    public enum Segment: String, Sendable, Encodable, CaseIterable {
         /// A first packet.
         case syn
         /// A packet of a connection. What its length has beyond the headers is data; so it is with those below.
@@ -22,7 +22,14 @@ public struct ExplainedPacket: Sendable, Hashable, Codable {
     public var segment: Segment?
     /// IP's total length, from `shortest(_:)` to 65,535.
     public var length: Int
+    /// DF is not set.
     public var mayBeFragmented: Bool
+
+    enum CodingKeys: String, CodingKey {
+        case client, clientPort, vip, port, segment, length
+        case transport = "protocol"
+        case mayBeFragmented = "fragmentable"
+    }
 
     public init(
         client: IPv4Address, clientPort: UInt16, vip: IPv4Address, port: UInt16, transport: TransportProtocol,

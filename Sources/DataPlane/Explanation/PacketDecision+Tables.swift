@@ -122,7 +122,10 @@ private struct DecisionPath {
 
     /// Of a connection that was not recorded, perhaps.
     private mutating func onTCPWithoutConnection() -> Fate {
-        guard tables.service?.isHashBased ?? false || tables.hasOverflowed || tables.hasBeenFlooded else {
+        if tables.service?.isHashBased ?? false { decision.forgettings.append(.hashBased) }
+        if tables.hasOverflowed { decision.forgettings.append(.noRoom) }
+        if tables.hasBeenFlooded { decision.forgettings.append(.flood) }
+        guard !decision.forgettings.isEmpty else {
             return .end(
                 packet.segment == .rst
                     ? IPVSD_DROPPED_RESET_WITHOUT_CONNECTION : mayAnswer(IPVSD_ANSWERED_NO_CONNECTION))
@@ -233,6 +236,7 @@ private struct DecisionPath {
         let scheduler = Scheduler(packedName: service.row.name)
         decision.service = PacketDecision.Service(
             listener: listener.address, listeners: service.listeners, scheduler: scheduler,
+            comparesBy: service.comparesBy,
             schedulerFlags: scheduler.map { SchedulerFlag.flags(of: $0, word: service.row.schedule) }
                 .map { $0.map(\.rawValue).sorted() } ?? [],
             persistence: persistence ? XDPDataPlane.seconds(ticks: Int(service.row.persistence)) : nil,
@@ -266,11 +270,18 @@ private struct DecisionPath {
         let isBare = [IPVSD_STATE_BARE_ACK, IPVSD_STATE_ONE_DATAGRAM].contains { Int($0.rawValue) == hit.entry.state }
         return PacketDecision.Connection(
             state: state, isBare: isBare, server: server?.address,
-            isServerUp: server.map { !$0.has(IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED) } ?? false,
-            isServerRemoved: server?.row.isRemoved ?? true, idle: seconds(age),
+            serverStanding: standing(server), idle: seconds(age),
             remaining: seconds(Int(tables.settings.timeouts[hit.entry.state]) - age),
             bucket: (hit.isInSecondBucket ? tables.places?.home.second : tables.places?.home.bucket) ?? 0,
             isInSecondBucket: hit.isInSecondBucket, isInOwnHalf: hit.isInOwnHalf, isInFormerTable: hit.isInFormerTable)
+    }
+
+    private func standing(_ server: PacketTables.Server?) -> PacketDecision.Connection.ServerStanding {
+        switch server {
+        case let server? where !server.has(IPVSD_SERVER_REMOVED): server.has(IPVSD_SERVER_DOWN) ? .down : .up
+        case let server? where !server.row.isRemoved: .standby
+        default: .removed
+        }
     }
 
     private func template(_ template: ipvsd_template, _ service: PacketTables.Service) -> PacketDecision.Template {

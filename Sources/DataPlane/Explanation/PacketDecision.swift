@@ -1,6 +1,7 @@
 public import LoadBalancing
 
-/// What the director would do with a packet, and why. Parts are nil where the packet does not come so far.
+/// What the director would do with a packet, and why. Parts are nil, and left out of the JSON, where the packet does not
+/// come so far.
 public struct PacketDecision: Sendable, Encodable {
     public enum Verdict: String, Sendable, Encodable {
         /// For nobody's VIP: left to the director's own stack, and not counted.
@@ -21,6 +22,8 @@ public struct PacketDecision: Sendable, Encodable {
         public var listeners: [ServiceAddress]
         /// As configured; nil where the maps do not tell.
         public var scheduler: Scheduler?
+        /// That compares the real servers now, in place of lc and nq where one starts slowly; nil: none is compared.
+        public var comparesBy: Scheduler?
         public var schedulerFlags: [String]
         /// Seconds.
         public var persistence: Int?
@@ -30,10 +33,24 @@ public struct PacketDecision: Sendable, Encodable {
         /// The data plane's number of it.
         public var index: UInt32
 
-        enum CodingKeys: String, CodingKey {
-            case listener, listeners, scheduler, schedulerFlags, persistence, persistencePrefixLength
-            case isOnePacket = "onePacket"
-            case onServerLoss, index
+        private enum CodingKeys: String, CodingKey {
+            case listener, listeners, scheduler, comparesBy, schedulerFlags, persistence, persistencePrefixLength
+            case onePacket, onServerLoss, index
+        }
+
+        /// Addresses as `10.0.0.100:80/tcp`.
+        public func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(listener.description, forKey: .listener)
+            try container.encode(listeners.map(\.description), forKey: .listeners)
+            try container.encodeIfPresent(scheduler, forKey: .scheduler)
+            try container.encodeIfPresent(comparesBy, forKey: .comparesBy)
+            try container.encode(schedulerFlags, forKey: .schedulerFlags)
+            try container.encodeIfPresent(persistence, forKey: .persistence)
+            try container.encodeIfPresent(persistencePrefixLength, forKey: .persistencePrefixLength)
+            try container.encode(isOnePacket, forKey: .onePacket)
+            try container.encode(onServerLoss, forKey: .onServerLoss)
+            try container.encode(index, forKey: .index)
         }
     }
 
@@ -53,13 +70,20 @@ public struct PacketDecision: Sendable, Encodable {
             case reset
         }
 
+        /// How its real server is.
+        public enum ServerStanding: String, Sendable, Encodable {
+            case up, down
+            /// Configured, but neither it nor its persistent clients get new connections now: see `EffectiveWeight`.
+            case standby
+            /// No longer configured; its connections go on.
+            case removed
+        }
+
         public var state: Flow.State
         /// A single ACK without data, or a single datagram: such entries give way to others.
         public var isBare: Bool
         public var server: IPv4Address?
-        /// The server is configured, and up.
-        public var isServerUp: Bool
-        public var isServerRemoved: Bool
+        public var serverStanding: ServerStanding
         /// Seconds since its last packet, which may be told an eighth of the time-out too long.
         public var idle: Double
         /// Seconds until it expires.
@@ -73,10 +97,7 @@ public struct PacketDecision: Sendable, Encodable {
         enum CodingKeys: String, CodingKey {
             case state
             case isBare = "bare"
-            case server
-            case isServerUp = "serverUp"
-            case isServerRemoved = "serverRemoved"
-            case idle, remaining, bucket
+            case server, serverStanding, idle, remaining, bucket
             case isInSecondBucket = "inSecondBucket"
             case isInOwnHalf = "inOwnHalf"
             case isInFormerTable = "inFormerTable"
@@ -123,6 +144,16 @@ public struct PacketDecision: Sendable, Encodable {
 
         public var occasion: Occasion
         public var choice: ServerChoice
+    }
+
+    /// Why a packet without a connection may be of one that was not recorded.
+    public enum Forgetting: String, Sendable, Encodable {
+        /// Its scheduler makes the same choice on every director.
+        case hashBased = "hash-based"
+        /// A flow of its bucket found no room, less than TCP's time-out ago.
+        case noRoom = "no-room"
+        /// Too many connections were half-open, less than TCP's time-out ago.
+        case flood
     }
 
     /// What becomes of the flow table.
@@ -202,6 +233,7 @@ public struct PacketDecision: Sendable, Encodable {
     public var template: Template?
     /// In the order in which they are made: the last one counts.
     public var choices: [Choice] = []
+    public var forgettings: [Forgetting] = []
     /// Those that are configured, in the order of their rows.
     public var candidates: [Candidate] = []
     /// Nil where the flow table is not written to.
@@ -218,7 +250,8 @@ public struct PacketDecision: Sendable, Encodable {
     public var ownMACs: [String] = []
 
     enum CodingKeys: String, CodingKey {
-        case verdict, reason, events, server, service, connection, template, choices, candidates, recording, way
+        case verdict, reason, events, server, service, connection, template, choices, forgettings, candidates,
+            recording, way
         case halfOpen, halfOpenLimit
         case isUnattended = "unattended"
         case ingressMTU, ownMACs

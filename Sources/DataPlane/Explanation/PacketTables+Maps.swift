@@ -66,8 +66,8 @@ extension PacketTables.Listener {
 extension PacketTables.Service {
     fileprivate init(index: UInt32, of maps: DirectorMaps) throws(BPFError) {
         var listeners: Set<ServiceAddress> = []
-        for key in try maps.services.keys() where key.protocol != 0 {
-            if try maps.services.value(for: key)?.service == index { listeners.insert(ServiceAddress(key: key)) }
+        for (key, value) in try maps.services.entries() where key.protocol != 0 && value.service == index {
+            listeners.insert(ServiceAddress(key: key))
         }
         func slots(_ word: UInt64) -> [UInt32] {
             let slice = XDPDataPlane.slice(of: word)

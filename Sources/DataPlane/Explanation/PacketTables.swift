@@ -30,6 +30,19 @@ public struct PacketTables: Sendable {
         var fallsBack: Bool { UInt32(row.schedule >> 56) & IPVSD_SCHEDULER_FALLBACK != 0 }
         /// Every director makes the same choice for a client.
         var isHashBased: Bool { kind >= IPVSD_SCHEDULER_SH.rawValue }
+        var comparesBy: Scheduler? {
+            switch kind {
+            case IPVSD_SCHEDULER_TWOS.rawValue: .twos
+            case IPVSD_SCHEDULER_LC.rawValue: .lc
+            case IPVSD_SCHEDULER_WLC.rawValue: .wlc
+            case IPVSD_SCHEDULER_SED.rawValue: .sed
+            case IPVSD_SCHEDULER_NQ.rawValue: .nq
+            case IPVSD_SCHEDULER_OVF.rawValue: .ovf
+            case IPVSD_SCHEDULER_LBLC.rawValue: .lblc
+            case IPVSD_SCHEDULER_LBLCR.rawValue: .lblcr
+            default: nil
+            }
+        }
         /// In host byte order.
         var netmask: UInt32 { UInt32(bigEndian: row.netmask) }
     }
