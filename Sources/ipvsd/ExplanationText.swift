@@ -142,8 +142,8 @@ struct ExplanationText {
         }
         if decision.halfOpenLimit > 0, decision.halfOpen >= decision.halfOpenLimit, packet.transport == .tcp {
             lines.append(
-                "\(decision.halfOpen) connections are half-open, with a limit of \(decision.halfOpenLimit): new ones are not "
-                    + "recorded, and the Maglev table names their real servers")
+                "half-open connections are at their limit (\(decision.halfOpen), limit \(decision.halfOpenLimit)): new ones are "
+                    + "not recorded, and each packet's real server is found by a hash")
         }
         if decision.isUnattended, decision.connection == nil, decision.service != nil {
             lines.append(
@@ -277,8 +277,9 @@ extension ExplanationText {
                 "to \(server) by \(name): \(way.length) bytes with the tunnel's header, but its path MTU is \(way.mtu)")
         }
         lines.append(
-            "up to \(way.largest) bytes fit (path MTU \(way.mtu)); a larger one with DF gets ICMP \"fragmentation needed\" from "
+            "up to \(way.largest) bytes fit (path MTU \(way.mtu)); larger ones with DF get ICMP \"fragmentation needed\" from "
                 + "\(packet.vip), MTU \(way.largest)")
+        lines.append("without DF they are " + (way.canFragment ? "fragmented, by way of ipvsd0" : "dropped"))
         return lines
     }
 
@@ -296,8 +297,9 @@ extension ExplanationText {
             case .answered: "answered: \(answer)"
             case .dropped: "dropped"
             }
+        let condition = explanation.isDetached ? "if it came in: " : ""
         let names = [decision.reason].compactMap(\.self) + decision.events
-        return [words + (names.isEmpty ? "" : " (counted as \(names.joined(separator: ", ")))")]
+        return [condition + words + (names.isEmpty ? "" : " (counted as \(names.joined(separator: ", ")))")]
     }
 
     private var answer: String {

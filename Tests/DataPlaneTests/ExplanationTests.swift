@@ -272,6 +272,36 @@ struct ExplanationTests {
         #expect(recordings.contains(.recorded) && recordings.contains(areEstablished ? .noRoom : .evicting))
     }
 
+    /// While flows are moved to a larger table, those that are still in the smaller one are found there.
+    @Test func theTableGrows() throws {
+        try withPinDirectory { directory in
+            let first = try Lab(directory: directory, capacity: .small)
+            first.stretchTimeouts()
+            try first.apply(Configuration(services: [service(.rr)], paths: (1...3).map { Standard.path($0) }))
+            for number in 0..<20 { try first.send(flow(number).packet([.syn])) }
+            var capacity = Capacity.small
+            capacity.flowBuckets = 4096
+            let second = try Lab(directory: directory, capacity: capacity)
+            for name in try #require(second.plane.growth).names {
+                try TableGrowth.publish(name, below: directory)
+            }
+            let maps = try #require(try DirectorMaps(directory: directory, writable: false))
+            #expect(maps.isMoving && maps.flows.count == 4096 && maps.former?.count == first.plane.maps.flows.count)
+            for number in 0..<40 {
+                let frame = flow(number).packet(number % 2 == 0 ? [.syn] : [.ack]).bytes
+                let packet = try #require(ExplainedPacket(frame))
+                let decision = PacketDecision(
+                    on: packet,
+                    by: try PacketTables(
+                        for: packet, of: maps, constants: second.plane.constants, now: try second.plane.tick()))
+                let outcome = try second.run(frame)
+                let difference = decision.difference(from: outcome.verdict, outcome.packet, moved: outcome.moved)
+                #expect(difference == nil, "flow \(number)")
+                #expect(decision.connection?.isInFormerTable == (number < 20 ? true : nil))
+            }
+        }
+    }
+
     // MARK: Ways
 
     @Test func ways() throws {

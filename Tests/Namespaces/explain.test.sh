@@ -36,10 +36,10 @@ test_it_says_who_is_chosen_and_how_the_packet_leaves() {
 test_a_connection_is_found_with_a_daemon_and_without() {
     local server
     director_start --vip $VIP:80 --backends $RS1,$RS2 --scheduler rr
-    download_start one --limit-rate 1k --local-port 42000
+    download_start hold1 --limit-rate 1k --local-port 42000
     exits 0 ipvsd explain $CLIENT:42000 $VIP:80 --ack --json
     server=$(said .connection.server)
-    equal "$(host_of "$server")" "$(download_server one)" "the connection's real server"
+    equal "$(host_of "$server")" "$(download_server hold1)" "the connection's real server"
     equal "$(said '"\(.connection.state) \(.connection.fate) \(.reason) \(.server)"')" \
         "ESTABLISHED kept forwarded $server" "the connection"
     director_kill
@@ -48,6 +48,10 @@ test_a_connection_is_found_with_a_daemon_and_without() {
     matches "$OUTPUT" "^connection +ESTABLISHED to $server, idle [0-9.]+ s, expires in [0-9.]+ s; in bucket" "the entry"
     matches "$OUTPUT" "^verdict +forwarded to $server \(counted as forwarded\)" "the verdict"
     keeps_its_word 42001
+    rm "/sys/fs/bpf/ipvsd/$(instance)"/link-*
+    exits 1 ipvsd explain $CLIENT:42000 $VIP:80 --ack
+    matches "$OUTPUT" "the packet program is on no interface" "with the program taken off"
+    matches "$OUTPUT" "^verdict +if it came in: forwarded" "the verdict with the program taken off"
     exits 0 ipvsd cleanup
     exits 3 ipvsd explain $CLIENT:42000 $VIP:80
     matches "$OUTPUT" "there is no data plane" "after cleanup"
@@ -84,7 +88,8 @@ test_what_is_not_forwarded() {
     matches "$OUTPUT" "the kernel fragments it, by way of ipvsd0" "the same without DF"
     exits 0 ipvsd explain $CLIENT:44000 $VIP:80 --length 1480
     # Nothing of all that was a packet.
-    equal "$(ipvsd status --json | jq .received)" 0 "packets counted"
+    equal "$(ipvsd status --json | jq -c '[.forwarded, (.reasons | .["answered-no-connection"], .["answered-too-big"])]')" \
+        "[0,0,0]" "packets counted"
     equal "$(ipvsd connections --count)" 0 "connections recorded"
     exits 64 ipvsd explain $CLIENT $VIP:80
     matches "$OUTPUT" "$CLIENT has no port" "no port"

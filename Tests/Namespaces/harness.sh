@@ -78,6 +78,14 @@ true'
 
 # --- what the director says -------------------------------------------------------------------------
 
+# instance   what this instance's directories are called
+instance() {
+    local cookie
+    cookie=$(in_ns director "$PYTHON" -c "import socket, sys
+print(int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder))")
+    echo "netns-$cookie"
+}
+
 director_log() { cat "$LAB_DIR/director.log"; }
 
 # server_status ADDRESS FIELD   of the first service

@@ -11,14 +11,6 @@ drained() { [[ $(server_status "$1" drained) != null ]]; }
 
 left() { echo $(($(server_status "$1" active) + $(server_status "$1" inactive))); }
 
-# instance   what this instance's directories are called
-instance() {
-    local cookie
-    cookie=$(in_ns director "$PYTHON" -c "import socket, sys
-print(int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder))")
-    echo "netns-$cookie"
-}
-
 state_directory() { echo "/run/ipvsd/$(instance)"; }
 
 # overrides   where this instance keeps what was done by hand

@@ -225,7 +225,7 @@ private struct DecisionPath {
             length: packet.length + Self.encapsulation, mtu: Int(path.mtu), largest: Int(path.mtu) - Self.encapsulation,
             sourceMAC: path.sourceMAC.description, nextHopMAC: path.nextHopMAC?.description,
             tags: path.tags.map { "\($0.protocolID == 0x88A8 ? "802.1ad" : "802.1q") \($0.id)" },
-            interface: path.interface)
+            interface: path.interface, canFragment: tables.settings.fragmentingInterface != 0)
     }
 
     // MARK: What is told of it

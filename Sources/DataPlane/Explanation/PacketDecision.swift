@@ -210,12 +210,14 @@ public struct PacketDecision: Sendable, Encodable {
         public var tags: [String]
         /// The index of the interface by which it leaves.
         public var interface: Int32
-        /// It does not fit, and is left to the kernel to be fragmented.
+        /// What does not fit, and has no DF, is left to the kernel to be fragmented; else it is dropped.
+        public var canFragment: Bool
+        /// It is left to the kernel to be fragmented.
         public var isFragmented = false
 
         enum CodingKeys: String, CodingKey {
             case isLocal = "local"
-            case source, destination, ttl, dontFragment, length, mtu, largest, sourceMAC, nextHopMAC, tags
+            case source, destination, ttl, dontFragment, length, mtu, largest, sourceMAC, nextHopMAC, tags, canFragment
             case interface = "interfaceIndex"
             case isFragmented = "fragmented"
         }
