@@ -4,9 +4,9 @@ import LoadBalancing
 
 /// What `ipvsd explain` prints for people: in the packet's order, a line or a few for each thing it comes to.
 struct ExplanationText {
-    private let explanation: Explanation
-    private var packet: ExplainedPacket { explanation.packet }
-    private var decision: PacketDecision { explanation.decision }
+    let explanation: Explanation
+    var packet: ExplainedPacket { explanation.packet }
+    var decision: PacketDecision { explanation.decision }
 
     init(_ explanation: Explanation) { self.explanation = explanation }
 
@@ -40,6 +40,11 @@ struct ExplanationText {
             lines.append("of frames to any host, as no daemon has run for a while")
         } else if !decision.ownMACs.isEmpty {
             lines.append("of frames to \(decision.ownMACs.joined(separator: ", "))")
+        }
+        if decision.reason == "dropped-martian-source" { lines.append("no packet has \(packet.client) as its source") }
+        if decision.reason == "dropped-merged-frame" {
+            lines.append(
+                "longer than \(decision.ingressMTU) bytes, the interface's MTU: merged by it out of several packets")
         }
         if explanation.pid == nil {
             lines.append("no daemon answers: who is out, and why, is known as far as the tables tell")
@@ -136,14 +141,15 @@ struct ExplanationText {
         case .recorded: lines.append("the connection is recorded in a free entry")
         case .renewed: lines.append("the connection's entry is written anew")
         case .evicting: lines.append("there is no free entry: another connection, which has least to lose, gives way")
-        case .noRoom: lines.append("there is no room: the Maglev table names the real server of each packet")
+        case .noRoom:
+            lines.append("there is no room: the real server of each packet is worked out anew, and is the same")
         case PacketDecision.Recording.none?: lines.append("the packet is not recorded")
         case nil: break
         }
         if decision.halfOpenLimit > 0, decision.halfOpen >= decision.halfOpenLimit, packet.transport == .tcp {
             lines.append(
                 "half-open connections are at their limit (\(decision.halfOpen), limit \(decision.halfOpenLimit)): new ones are "
-                    + "not recorded, and each packet's real server is found by a hash")
+                    + "not recorded, and the real server of each packet is worked out anew, and is the same")
         }
         if decision.isUnattended, decision.connection == nil, decision.service != nil {
             lines.append(
@@ -152,166 +158,9 @@ struct ExplanationText {
         }
         return lines
     }
-}
-
-// MARK: Who is chosen
-
-extension ExplanationText {
-    private var scheduling: [String] {
-        var lines = decision.choices.map { "\(occasion($0.occasion)): \(said($0.choice))" }
-        if !decision.forgettings.isEmpty {
-            lines.insert("it may be one that was not recorded: \(forgettings)", at: 1)
-        }
-        guard !decision.choices.isEmpty, !explanation.servers.isEmpty else { return lines }
-        lines += table
-        return lines
-    }
-
-    private func occasion(_ occasion: PacketDecision.Choice.Occasion) -> String {
-        switch occasion {
-        case .newConnection: "a new connection"
-        case .onePacket: "each datagram by itself"
-        case .reusedPorts: "a new connection from the same ports"
-        case .serverLost: "in place of the lost real server"
-        case .serverSilent: "in place of the silent real server"
-        case .unknownConnection: "a packet of an unknown connection"
-        case .flood: "too many connections are half-open"
-        case .noRoom: "no room in the flow table"
-        }
-    }
-
-    private var forgettings: String {
-        decision.forgettings.map { reason in
-            switch reason {
-            case .hashBased: "all directors choose alike for a client"
-            case .noRoom: "lately a connection found no room in its part of the flow table"
-            case .flood: "lately too many were half-open"
-            }
-        }.joined(separator: "; ")
-    }
-
-    private func said(_ choice: ServerChoice) -> String {
-        let server = choice.server.map(\.description) ?? "no real server"
-        let slot = choice.slot.map { "\($0) of \(choice.slots ?? 0)" } ?? "none"
-        let key = choice.isByPort ? "the client's address and port" : "the client's address"
-        let passed = choice.server == nil ? "" : ", which takes no new connections; the next that does"
-        switch choice.method {
-        case .template: return "\(server), by the template"
-        case .turn:
-            let isPassed = choice.passed > 0 && choice.server != nil
-            let skipped = isPassed ? ", after \(choice.passed) that take no new ones" : ""
-            return choice.slots == nil
-                ? server : "\(server), whose turn it is (place \(slot)\(skipped)); the next new connection takes it"
-        case .twoChoices: return "\(server), the better of two drawn; the next new connection takes this draw"
-        case .comparison: return "\(server), by comparison"
-        case .locality: return "\(server), for the VIP"
-        case .sourceHash: return "\(server), by \(key): bucket \(slot)\(choice.passed > 0 ? passed : "")"
-        case .maglev: return "\(server), by \(key): Maglev slot \(slot)\(choice.passed > 0 ? passed : "")"
-        }
-    }
-
-    /// The real servers, in the manner of `ipvsd status`.
-    private var table: [String] {
-        let cost = cost
-        let candidates = Dictionary(decision.candidates.map { ($0.server, $0) }, uniquingKeysWith: { one, _ in one })
-        let titles = ["", "RealServer", "Weight", "ActiveConn", "InActConn"]
-        var rows = [titles + (cost == nil ? [] : ["Cost"]) + ["Health"]]
-        for server in explanation.servers where server.health != .removed {
-            let candidate = candidates[server.address]
-            rows.append(
-                [
-                    server.address == decision.server ? "->" : "", "\(server.address)", StatusTable.weight(server),
-                    "\(candidate?.active ?? server.active)", "\(candidate?.inactive ?? server.inactive)",
-                ] + (cost.map { [candidate.flatMap($0) ?? "-"] } ?? []) + [StatusTable.health(server)])
-        }
-        let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
-        return rows.map { row in
-            var line = zip(row, widths).map { $0.padded(to: $1) }.joined(separator: " ")
-            while line.last == " " { line.removeLast() }
-            return line
-        }
-    }
-
-    /// What is compared, the least of which is chosen; nil where nothing is.
-    private var cost: ((PacketDecision.Candidate) -> String?)? {
-        guard decision.choices.contains(where: { [.comparison, .locality, .twoChoices].contains($0.choice.method) }),
-            let scheduler = decision.service?.comparesBy
-        else { return nil }
-        func ratio(_ number: UInt64, _ weight: UInt16) -> String? {
-            guard weight > 0 else { return nil }
-            let hundredths = number * 100 / UInt64(weight)
-            let rest = hundredths % 100
-            return "\(hundredths / 100)" + (rest == 0 ? "" : ".\(rest < 10 ? "0" : "")\(rest)")
-        }
-        switch scheduler {
-        case .sed, .nq: return { ratio(UInt64($0.active) + 1, $0.schedulerWeight) }
-        case .lc:
-            return { ratio(UInt64($0.active) << 8 + UInt64($0.inactive), $0.schedulerWeight == 0 ? 0 : 1) }
-        case .wlc, .twos, .lblc, .lblcr:
-            return { ratio(UInt64($0.active) << 8 + UInt64($0.inactive), $0.schedulerWeight) }
-        default: return nil
-        }
-    }
-}
-
-// MARK: What goes out
-
-extension ExplanationText {
-    private var way: [String] {
-        guard let server = decision.server else { return [] }
-        guard let way = decision.way else { return ["\(server): there is no route to it"] }
-        if way.isLocal { return ["\(server) is the director itself: the packet goes up its own stack as it came"] }
-        let name = explanation.egress ?? "interface \(way.interface)"
-        let tags = way.tags.isEmpty ? "" : ", tagged \(way.tags.joined(separator: ", "))"
-        guard let mac = way.nextHopMAC else {
-            return ["\(server) by \(name): the next hop's MAC is not known, as it does not answer ARP"]
-        }
-        var lines: [String] = []
-        switch decision.verdict {
-        case .forwarded where way.isFragmented:
-            lines += [header(way), "too big for \(way.mtu) bytes: the kernel fragments it, by way of ipvsd0"]
-        case .forwarded:
-            lines += [header(way), "out of \(name)\(tags), from \(way.sourceMAC) to \(mac)"]
-        default:
-            lines.append(
-                "to \(server) by \(name): \(way.length) bytes with the tunnel's header, but its path MTU is \(way.mtu)")
-        }
-        lines.append(
-            "up to \(way.largest) bytes fit (path MTU \(way.mtu)); larger ones with DF get ICMP \"fragmentation needed\" from "
-                + "\(packet.vip), MTU \(way.largest)")
-        lines.append("without DF they are " + (way.canFragment ? "fragmented, by way of ipvsd0" : "dropped"))
-        return lines
-    }
-
-    private func header(_ way: PacketDecision.Way) -> String {
-        "IPIP \(way.source) -> \(way.destination), TTL \(way.ttl), "
-            + "\(way.dontFragment ? "DF, id 0" : "no DF, an id of its own"), \(way.length) bytes; TOS as the packet's"
-    }
-
-    private var verdict: [String] {
-        let words =
-            switch decision.verdict {
-            case .ignored: "left to the director's own stack, not counted"
-            case .forwarded: "forwarded to \(decision.server.map(\.description) ?? "a real server")"
-            case .passed: "passed to the director's own stack"
-            case .answered: "answered: \(answer)"
-            case .dropped: "dropped"
-            }
-        let condition = explanation.isDetached ? "if it came in: " : ""
-        let names = [decision.reason].compactMap(\.self) + decision.events
-        return [condition + words + (names.isEmpty ? "" : " (counted as \(names.joined(separator: ", ")))")]
-    }
-
-    private var answer: String {
-        switch decision.reason {
-        case "answered-no-server": "ICMP port unreachable from \(packet.vip)"
-        case "answered-too-big": "ICMP fragmentation needed from \(packet.vip), MTU \(decision.way?.largest ?? 0)"
-        default: "RST from \(packet.vip)"
-        }
-    }
 
     /// To a tenth.
-    private func seconds(_ value: Double) -> String {
+    func seconds(_ value: Double) -> String {
         let tenths = Int((value * 10).rounded())
         return "\(tenths / 10).\(tenths % 10) s"
     }
