@@ -132,6 +132,9 @@ public final class BPFDescriptor: Sendable {
     /// Of the map that this is a descriptor of.
     public func maxEntries() throws(BPFError) -> Int { Int(try mapInfo().max_entries) }
     public func mapID() throws(BPFError) -> UInt32 { try mapInfo().id }
+    func mapName() throws(BPFError) -> String {
+        withUnsafeBytes(of: try mapInfo().name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    }
 
     private func mapInfo() throws(BPFError) -> bpf_map_info {
         var info = bpf_map_info()

@@ -79,6 +79,34 @@ public struct BPFProgram {
         return TestRun(verdict: options.retval, packet: Array(output.prefix(Int(options.data_size_out))))
     }
 
+    /// The maps that it uses.
+    public func mapIDs() throws(BPFError) -> Set<UInt32> {
+        var ids = [UInt32](repeating: 0, count: 64)
+        let code = ids.withUnsafeMutableBufferPointer { buffer -> Int32 in
+            var info = bpf_prog_info()
+            var size = UInt32(MemoryLayout<bpf_prog_info>.size)
+            info.nr_map_ids = UInt32(buffer.count)
+            info.map_ids = UInt64(UInt(bitPattern: buffer.baseAddress))
+            return bpf_obj_get_info_by_fd(descriptor, &info, &size) == 0 ? 0 : errno
+        }
+        if code != 0 { throw BPFError("inspect a program", code: code) }
+        return Set(ids).subtracting([0])
+    }
+
+    /// Its `const volatile` globals, as it was loaded with them; nil where it has none. `Value` has the layout of
+    /// `.rodata`.
+    public func readOnlyData<Value: BitwiseCopyable>(as type: Value.Type) throws(BPFError) -> Value? {
+        for id in try mapIDs() {
+            let number = bpf_map_get_fd_by_id(id)
+            guard number >= 0 else { throw BPFError("open a map of a program", code: errno) }
+            let map = BPFDescriptor(owning: number)
+            // libbpf puts the object's name in front.
+            guard try map.mapName().hasSuffix(".rodata") else { continue }
+            return try BPFMap<UInt32, Value>(name: ".rodata", descriptor: map).value(for: 0)
+        }
+        return nil
+    }
+
     /// Where a tc program of ours sits: the same on every interface, so that cleaning up can name it.
     public struct TrafficControlHook: Sendable, Hashable {
         public enum Direction: String, Sendable, Codable {
@@ -187,16 +215,7 @@ public struct BPFLink {
         let number = bpf_prog_get_fd_by_id(try info().prog_id)
         guard number >= 0 else { throw BPFError("open the program of an XDP link", code: errno) }
         let program = BPFDescriptor(owning: number)
-        var ids = [UInt32](repeating: 0, count: 64)
-        let code = ids.withUnsafeMutableBufferPointer { buffer -> Int32 in
-            var info = bpf_prog_info()
-            var size = UInt32(MemoryLayout<bpf_prog_info>.size)
-            info.nr_map_ids = UInt32(buffer.count)
-            info.map_ids = UInt64(UInt(bitPattern: buffer.baseAddress))
-            return bpf_obj_get_info_by_fd(program.number, &info, &size) == 0 ? 0 : errno
-        }
-        if code != 0 { throw BPFError("inspect the program of an XDP link", code: code) }
-        return Set(ids).subtracting([0])
+        return try BPFProgram(owner: program, descriptor: program.number).mapIDs()
     }
 
     private func info() throws(BPFError) -> bpf_link_info {

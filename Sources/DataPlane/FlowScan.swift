@@ -5,7 +5,7 @@ internal import PacketPrograms
 
 /// An entry of the flow table.
 public struct Flow: Sendable {
-    public enum State: String, Sendable, CaseIterable {
+    public enum State: String, Sendable, CaseIterable, Codable {
         case synReceived = "SYN_RECV"
         case established = "ESTABLISHED"
         case finWait = "FIN_WAIT"

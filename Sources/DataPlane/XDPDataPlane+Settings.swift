@@ -96,7 +96,8 @@ extension XDPDataPlane {
     /// The destinations of frames that are for the director; of no others anything is taken. None: whatever comes is for it.
     public func setOwnMACs(_ addresses: [MACAddress]) {
         for index in 0..<Self.maximumOwnMACs {
-            let bytes = index < addresses.count ? addresses[index].bytes : []
+            // A place that is left over has the first one again: 00:00:00:00:00:00 is nobody's.
+            let bytes = (index < addresses.count ? addresses[index] : addresses.first)?.bytes ?? []
             let word = bytes.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
             clinux_store_u64(maps.settings.pointer(0) + ownMACOffset + 8 * index, word)
         }
@@ -112,10 +113,10 @@ extension XDPDataPlane {
     }
 }
 
-private let ownMACOffset = MemoryLayout<ipvsd_settings>.offset(of: \.own_mac) ?? 8280
+let ownMACOffset = MemoryLayout<ipvsd_settings>.offset(of: \.own_mac) ?? 8280
 let timeoutOffset = MemoryLayout<ipvsd_settings>.offset(of: \.timeout) ?? 16
 private let checkAddressOffset = MemoryLayout<ipvsd_settings>.offset(of: \.check_address) ?? 48
 let halfOpenLimitOffset = MemoryLayout<ipvsd_settings>.offset(of: \.half_open_limit) ?? 84
-private let fragmentingOffset = MemoryLayout<ipvsd_settings>.offset(of: \.fragmenting_ifindex) ?? 88
+let fragmentingOffset = MemoryLayout<ipvsd_settings>.offset(of: \.fragmenting_ifindex) ?? 88
 private let fragmentingMACOffset = MemoryLayout<ipvsd_settings>.offset(of: \.fragmenting_mac) ?? 92
-private let silentAfterOffset = MemoryLayout<ipvsd_settings>.offset(of: \.silent_after) ?? 80
+let silentAfterOffset = MemoryLayout<ipvsd_settings>.offset(of: \.silent_after) ?? 80

@@ -22,6 +22,20 @@ public enum AddressText {
         return ServiceAddress(vip: vip, port: port, transport: transport)
     }
 
+    /// `A.B.C.D:PORT`, where packets come from: any address that one can say.
+    public static func source(
+        _ text: some StringProtocol
+    ) throws(InvalidValue) -> (address: IPv4Address, port: UInt16) {
+        let accepted = "A.B.C.D:PORT"
+        guard let colon = text.lastIndex(of: ":") else {
+            throw InvalidValue("\(quoted(text)) has no port", accepted: accepted)
+        }
+        guard let address = IPv4Address(String(text[..<colon])) else {
+            throw InvalidValue("\(quoted(text[..<colon])) is no IPv4 address", accepted: accepted)
+        }
+        return (address, try port(text[text.index(after: colon)...]))
+    }
+
     /// `A.B.C.D` with weight 1, `A.B.C.D=WEIGHT`, or with thresholds instead of `defaults`,
     /// `A.B.C.D=WEIGHT:UPPER[/LOWER]`.
     public static func server(

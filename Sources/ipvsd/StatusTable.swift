@@ -20,21 +20,11 @@ enum StatusTable {
                 ])
             }
             for server in service.servers {
-                var health = server.health.rawValue
-                if let since = server.since { health += " since \(since)" }
-                if let reason = server.reason { health += ": \(reason)" }
-                if let since = server.drained { health += ", drained since \(since)" }
-                if let end = server.heldUntil { health += ", held out until \(end)" }
-                if let end = server.wholeShareAt { health += ", starts slowly until \(end)" }
-                if server.isSorryServer {
-                    health = server.effectiveWeight == 1 ? "sorry server, serves" : "sorry server"
-                }
-                if server.overloaded, let upper = server.upperThreshold { health += ", overloaded (from \(upper) on)" }
                 rows.append(
                     ["  ->", "\(server.address)", server.method, weight(server), "\(server.active)"]
                         + [
                             "\(server.inactive)", "\(server.connections)", "\(server.packets)", "\(server.bytes)",
-                            health,
+                            health(server),
                         ])
             }
         }
@@ -65,8 +55,21 @@ enum StatusTable {
         return lines.joined(separator: "\n")
     }
 
+    /// How it is, since when and why.
+    static func health(_ server: DirectorStatus.Server) -> String {
+        var health = server.health.rawValue
+        if let since = server.since { health += " since \(since)" }
+        if let reason = server.reason { health += ": \(reason)" }
+        if let since = server.drained { health += ", drained since \(since)" }
+        if let end = server.heldUntil { health += ", held out until \(end)" }
+        if let end = server.wholeShareAt { health += ", starts slowly until \(end)" }
+        if server.isSorryServer { health = server.effectiveWeight == 1 ? "sorry server, serves" : "sorry server" }
+        if server.overloaded, let upper = server.upperThreshold { health += ", overloaded (from \(upper) on)" }
+        return health
+    }
+
     /// The effective one, and the configured one behind it where it differs while the server is up.
-    private static func weight(_ server: DirectorStatus.Server) -> String {
+    static func weight(_ server: DirectorStatus.Server) -> String {
         guard let effective = server.effectiveWeight, server.health != .down, server.health != .removed,
             effective != Double(server.weight)
         else { return "\(server.weight)" }

@@ -18,12 +18,16 @@ final class DifferentialRun {
     private var plan: DifferentialPlan
     private var generator: PacketGenerator
     private var random: SplitMix
+    /// Apart from the others, so that questions change no run.
+    private var asking: SplitMix
+    private(set) var questions = 0
     private var counters: [UInt64]
     /// Of every counter, over the whole run.
     private(set) var totals = [UInt64](repeating: 0, count: Int(IPVSD_COUNTERS.rawValue))
 
     init(seed: UInt64, round: Int) throws {
         var random = SplitMix(seed: seed &+ UInt64(round) << 32)
+        asking = SplitMix(seed: seed ^ UInt64(round) << 32)
         plan = DifferentialPlan(seed: random.next(), round: round)
         generator = PacketGenerator(seed: random.next())
         model = PathModel(seed: random.next(), bucketCount: plan.traits.buckets)
@@ -77,6 +81,8 @@ final class DifferentialRun {
 
     private func configure() throws {
         let plane = lab.plane
+        // Longer time-outs bring nothing back.
+        try sweep()
         let before = plane.services
         try plane.apply(plan.services)
         for (address, row) in before where plane.services[address] == nil { forgetService(row) }
@@ -162,13 +168,14 @@ final class DifferentialRun {
         way.pointee.value = way.pointee.value & (1 << 48 - 1) | UInt64(stamp) << 48
     }
 
-    /// Some flows were quiet for a while, and some servers completed no handshake.
+    /// Some flows were quiet for a while, and some servers completed no handshake. What has expired stays so: a flow that
+    /// has a new entry by now would have two, of which the program may take either.
     private func age() throws {
         let now = try lab.now
         for place in model.flows.places.sorted(by: { ($0.bucket, $0.way) < ($1.bucket, $1.way) })
         where Int.random(in: 0..<3, using: &random) == 0 {
-            guard let state = model.flows[place]?.state else { continue }
-            store(stamp: now &- .random(in: 0...model.flows.timeout(state) &+ 5, using: &random), at: place)
+            guard let entry = model.flows[place], !model.flows.isExpired(entry, now: now) else { continue }
+            store(stamp: now &- .random(in: 0...model.flows.timeout(entry.state) &+ 5, using: &random), at: place)
         }
         for id in model.servers.keys.sorted() where Bool.random(using: &random) {
             let completed = UInt32(now &- .random(in: 0...4, using: &random))
@@ -183,7 +190,8 @@ final class DifferentialRun {
         let now = try lab.plane.tick()
         let edge = UInt16.random(in: 0...2, using: &random)
         for place in model.flows.places(for: flow) {
-            guard let entry = model.flows[place] else { continue }
+            guard let entry = model.flows[place], !model.flows.isExpired(entry, now: UInt16(truncatingIfNeeded: now))
+            else { continue }
             let timeout = model.flows.timeout(entry.state)
             let age = [timeout, timeout, timeout / 32, 2].randomElement(using: &random) ?? timeout
             store(stamp: UInt16(truncatingIfNeeded: now) &- (age &+ edge &- 1), at: place)
@@ -210,7 +218,16 @@ final class DifferentialRun {
         return totals
     }
 
+    /// What is said of the packet before it is sent; of some, since to ask takes longer than to send.
+    private func explain(_ frame: [UInt8]) throws -> (decision: PacketDecision, now: UInt32)? {
+        guard Int.random(in: 0..<16, using: &asking) == 0, let packet = ExplainedPacket(frame) else { return nil }
+        questions += 1
+        let now = try lab.plane.tick()
+        return (try lab.explain(packet, now: now), now)
+    }
+
     private func send(_ frame: [UInt8]) throws {
+        let explained = try explain(frame)
         let before = try lab.plane.tick()
         let run = try lab.plane.program().testRun(packet: frame)
         let after = try lab.plane.tick()
@@ -231,6 +248,13 @@ final class DifferentialRun {
                     + "out came, by \(name(verdict))\n\(annotated(run.packet))counted \(names(moved))")
         }
         guard before != after else {
+            let counted = PacketCounter.all.filter { moved[$0.index] != 0 }.map { ($0.name, moved[$0.index]) }
+            if let explained, explained.now == before,
+                let text = explained.decision.difference(
+                    from: verdict, run.packet, moved: Dictionary(uniqueKeysWithValues: counted))
+            {
+                throw Difference(description: "not as explained: \(text); \(explained.decision.choices)")
+            }
             let expected = model.handle(frame, now: before)
             if let text = difference(expected, verdict, run.packet, moved) ?? compareTouched() {
                 throw Difference(description: text)

@@ -21,7 +21,7 @@ struct DifferentialTests {
         defer { clinux_leave_cpu() }
 
         var totals = [UInt64](repeating: 0, count: Int(IPVSD_COUNTERS.rawValue))
-        var left = Int(packets)
+        var (left, questions) = (Int(packets), 0)
         var round = 0
         while left > 0 {
             let run = try DifferentialRun(seed: seed, round: round)
@@ -32,9 +32,11 @@ struct DifferentialTests {
                 return
             }
             for index in totals.indices { totals[index] += run.totals[index] }
+            questions += run.questions
             left -= Self.packetsOfARound
             round += 1
         }
+        #expect(questions > Int(packets) / 50, "only \(questions) packets were explained")
         for counter in PacketCounter.all { print("  \(counter.name) \(totals[counter.index])") }
         // A long run leaves out nothing that is counted, but what never happens.
         if packets >= 250_000 {

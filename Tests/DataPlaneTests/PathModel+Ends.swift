@@ -44,12 +44,7 @@ extension PathModel {
 
     /// By the flow, where the director has several.
     private func outerSource(_ packet: Packet, _ path: Path) -> IPv4Address {
-        guard let sources = settings.outerSources else { return path.source }
-        let port = UInt32(packet.clientPort.bigEndian)
-        var hash = (packet.client.bigEndian ^ port &* 0x9E37_79B1) &* 0x85EB_CA6B
-        hash = (hash ^ hash >> 15) &* 0xC2B2_AE35
-        hash ^= hash >> 16
-        return IPv4Address(sources.address.value | IPv4Address(bigEndian: hash).value & sources.hostMask)
+        settings.outerSources?.outerSource(client: packet.client, clientPort: packet.clientPort) ?? path.source
     }
 
     // MARK: Answers

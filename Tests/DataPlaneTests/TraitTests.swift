@@ -38,11 +38,16 @@ struct TraitTests {
         let others =
             [mac(9, 9), mac(1, 8), broadcast, .zero] + macs.map { MACAddress([3] + $0.bytes.dropFirst()) ?? .zero }
         lab.plane.setOwnMACs(Array(macs.prefix(7)) + [mac(10, 9)])
-        for destination in others + [macs[7]] {
-            let packet = PacketBuilder.ethernet(to: destination).fromClient(to: Standard.main).tcp([.syn])
-            let outcome = try lab.run(packet)
-            #expect(outcome.verdict == .pass && outcome.moved.isEmpty && outcome.packet == packet.bytes)
-        }
+        for destination in others + [macs[7]] { try expectPassed(destination, by: lab) }
+        // Places that are left over are nobody's.
+        lab.plane.setOwnMACs([macs[0]])
+        for destination in [.zero, macs[1]] { try expectPassed(destination, by: lab) }
+    }
+
+    private func expectPassed(_ destination: MACAddress, by lab: Lab) throws {
+        let packet = PacketBuilder.ethernet(to: destination).fromClient(to: Standard.main).tcp([.syn])
+        let outcome = try lab.run(packet)
+        #expect(outcome.verdict == .pass && outcome.moved.isEmpty && outcome.packet == packet.bytes)
     }
 
     /// Where no daemon follows a change of the MAC.

@@ -81,6 +81,8 @@ test_a_killed_director_forwards_and_is_adopted() {
     director_start --vip $VIP --backends $RS1,$RS2,$RS3
     director_kill
     no_failures "without a daemon" <<<"$(fetch 20)"
+    exits 0 ipvsd explain 10.0.0.1:40000 $VIP:80
+    matches "$OUTPUT" "^verdict +forwarded to 10.0.0.1[123] " "what a packet's way is said to be"
     director_start --vip $VIP --backends $RS1,$RS2,$RS3
     no_failures "adopted" <<<"$(fetch 20)"
 }

@@ -4,7 +4,7 @@ source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 IPVSD_BENCH=${IPVSD_BENCH:-$(dirname "$IPVSD")/ipvsd-bench}
 
-director_program() { echo "/sys/fs/bpf/ipvsd/$(director_instance)/director"; }
+director_program() { echo "$(pin_directory)/director"; }
 
 # flood CLIENTS [FLAG]   in the background, in the director's namespace; its words are in $LAB_DIR/flood
 flood() {

@@ -64,6 +64,7 @@ NETNS_COOKIE='import socket, sys
 print(int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder))'
 
 run_directory() { echo "/run/ipvsd/$(director_instance)"; }
+pin_directory() { echo "/sys/fs/bpf/ipvsd/$(director_instance)"; }
 
 # One shell inside, for what an emulated machine needs to start programs.
 MACHINE_STATE='
@@ -81,12 +82,6 @@ sysctl -a -r "^net\.ipv4\.(conf|neigh|ip_forward|route|tcp)"
 cookie=$('"$PYTHON"' -c "'"$NETNS_COOKIE"'")
 find /sys/fs/bpf/ipvsd/netns-$cookie /run/ipvsd/netns-$cookie | sort
 true'
-
-# Where the director's maps, programs and links are pinned.
-pin_directory() {
-    in_ns director "$PYTHON" -c 'import socket, sys
-print("/sys/fs/bpf/ipvsd/netns-%d" % int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder))'
-}
 
 # --- what the director says -------------------------------------------------------------------------
 

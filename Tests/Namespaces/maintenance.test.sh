@@ -278,7 +278,7 @@ test_what_cannot_be_written_down_is_refused_as_a_whole() {
 }
 
 # freeze_services   has the kernel refuse what is written to the table of services from now on, until it is made anew
-freeze_services() { bpftool map freeze pinned "/sys/fs/bpf/ipvsd/$(director_instance)/services"; }
+freeze_services() { bpftool map freeze pinned "$(pin_directory)/services"; }
 
 # The packet program's rows are written before the kernel refuses: they have to be taken back.
 test_what_the_data_plane_refuses_changes_nothing() {
@@ -382,14 +382,14 @@ test_cleanup_names_the_drains_that_it_keeps() {
     exits 0 ipvsd cleanup
     equal "$OUTPUT" "nothing to remove" "cleanup after undrain"
     # One that cannot be read is left alone.
-    mkdir -p "$(state_directory)"
+    mkdir -p "$(run_directory)"
     echo '{"drains":[' >"$(overrides)"
     exits 71 ipvsd undrain $RS2
     matches "$OUTPUT" "nothing has changed: read overrides $(overrides)" "undrain of a damaged file"
     exits 0 ipvsd cleanup
     matches "$OUTPUT" "kept: read overrides $(overrides)" "cleanup beside a damaged file"
     rm "$(overrides)"
-    rmdir "$(state_directory)"
+    rmdir "$(run_directory)"
 }
 
 test_what_is_not_there_is_named() {

@@ -1,0 +1,171 @@
+public import BPF
+internal import LoadBalancing
+internal import Netlink
+internal import PacketPrograms
+
+/// Read from the maps, of which nothing is changed.
+extension PacketTables {
+    /// With or without a daemon; nil where there is no data plane below `directory`.
+    public init?(for packet: ExplainedPacket, directory: String) throws(BPFError) {
+        guard let maps = try DirectorMaps(directory: directory, writable: false),
+            let now = try XDPDataPlane.tick(below: directory),
+            let constants = try BPFProgram(pinnedAt: "\(directory)/director")?
+                .readOnlyData(as: ipvsd_director_constants.self)
+        else { return nil }
+        self = try PacketTables(for: packet, of: maps, constants: constants, now: now)
+    }
+
+    init(
+        for packet: ExplainedPacket, of maps: DirectorMaps, constants: ipvsd_director_constants, now: UInt32
+    ) throws(BPFError) {
+        self.now = now
+        settings = Settings(of: maps, constants: constants)
+        pressure = Pressure(of: maps)
+        isVIP =
+            try maps.services.value(
+                for: ipvsd_service_key(vip: packet.vip.bigEndian, port: 0, protocol: 0, reserved: 0)) != nil
+        listener = try Listener(for: packet, of: maps)
+        service = nil
+        servers = [:]
+        guard let listener else { return }
+        let key =
+            UInt64(packet.client.bigEndian) << 32 | UInt64(packet.clientPort.bigEndian) << 16 | UInt64(listener.flowID)
+        let places = Places(key: key, seed: settings.seed, maps: maps)
+        self.places = places
+        let service = try Service(index: listener.service, of: maps)
+        self.service = service
+        if listener.has(IPVSD_SERVICE_PERSISTENT) {
+            let key = ipvsd_template_key(
+                client: packet.client.bigEndian & service.row.netmask, service: listener.service)
+            template = try maps.templates.value(for: key)
+        }
+        var ids = Set(maps.usedServers.map(UInt32.init).filter { maps.servers[Int($0)].service == listener.service })
+        ids.formUnion(service.slots + service.maglev)
+        ids.formUnion(([places.first, places.second] + places.former).joined().map { $0.server })
+        if let template { ids.insert(template.server) }
+        for id in ids where id != 0 && id < maps.servers.count { servers[id] = Server(id: id, of: maps) }
+    }
+}
+
+extension PacketTables.Listener {
+    /// The exact one, or that of all ports.
+    fileprivate init?(for packet: ExplainedPacket, of maps: DirectorMaps) throws(BPFError) {
+        for port in [packet.port, 0] {
+            let key = ipvsd_service_key(
+                vip: packet.vip.bigEndian, port: port.bigEndian, protocol: packet.transport.number, reserved: 0)
+            guard let value = try maps.services.value(for: key) else { continue }
+            self.init(
+                address: ServiceAddress(key: key), service: value.service, flowID: value.flow_service,
+                flags: UInt32(value.flags))
+            return
+        }
+        return nil
+    }
+}
+
+extension PacketTables.Service {
+    fileprivate init(index: UInt32, of maps: DirectorMaps) throws(BPFError) {
+        var listeners: Set<ServiceAddress> = []
+        for (key, value) in try maps.services.entries() where key.protocol != 0 && value.service == index {
+            listeners.insert(ServiceAddress(key: key))
+        }
+        func slots(_ word: UInt64) -> [UInt32] {
+            let slice = XDPDataPlane.slice(of: word)
+            return (slice.first..<slice.first + slice.size).map { maps.slot($0) }
+        }
+        // A slice that gave way to another rests before it is used again: long enough to be read, but for a process
+        // that was stopped meanwhile.
+        var row = maps.schedules[Int(index)]
+        var tables = (slots(row.schedule), slots(row.maglev))
+        for _ in 0..<3 {
+            let again = maps.schedules[Int(index)]
+            if (again.schedule, again.maglev) == (row.schedule, row.maglev) { break }
+            row = again
+            tables = (slots(row.schedule), slots(row.maglev))
+        }
+        self.init(
+            row: row,
+            listeners: listeners.sorted {
+                ($0.vip, $0.port ?? 0, $0.transport?.number ?? 0) < ($1.vip, $1.port ?? 0, $1.transport?.number ?? 0)
+            }, slots: tables.0, maglev: tables.1)
+    }
+}
+
+extension DirectorMaps {
+    fileprivate func slot(_ index: Int) -> UInt32 {
+        guard index / 4 < slots.count else { return 0 }
+        return UInt32(slots.pointer(index / 4).load(fromByteOffset: index % 4 * 2, as: UInt16.self))
+    }
+}
+
+extension PacketTables.Server {
+    fileprivate init(id: UInt32, of maps: DirectorMaps) {
+        let row = maps.servers[Int(id)]
+        self.init(
+            id: id, row: row, load: maps.loads[Int(id)],
+            path: Int(row.path) < maps.paths.count ? Path(row: maps.paths[Int(row.path)]) : nil)
+    }
+}
+
+extension PacketTables.Places {
+    fileprivate init(key: UInt64, seed: UInt64, maps: DirectorMaps) {
+        let home = FlowHome(key: key, seed: seed, buckets: maps.flows.count)
+        func entries(_ table: MappedArray<ipvsd_bucket>, _ bucket: Int) -> [Entry] {
+            let entries = UnsafeRawPointer(table.pointer(bucket))
+            return (0..<Int(IPVSD_WAYS)).map { way in
+                let entry = entries + (home.half ^ way) * MemoryLayout<ipvsd_flow>.stride
+                // The key is stored after the value: read again, both belong together.
+                let value = entry.load(fromByteOffset: 8, as: UInt64.self)
+                let key = entry.load(as: UInt64.self)
+                return Entry(key: key, value: entry.load(fromByteOffset: 8, as: UInt64.self) == value ? value : 0)
+            }
+        }
+        var former: [[Entry]] = []
+        if maps.isMoving, let table = maps.former {
+            let home = FlowHome(key: key, seed: seed, buckets: table.count)
+            former = [entries(table, home.bucket), entries(table, home.second)]
+        }
+        let stamps = UnsafeRawPointer(maps.overflows.pointer(home.bucket / 32)) + home.bucket % 32 * 2
+        self.init(
+            home: home, first: entries(maps.flows, home.bucket), second: entries(maps.flows, home.second),
+            former: former, hasSpilled: stamps.load(fromByteOffset: spilledOffset, as: UInt16.self) != 0,
+            overflowStamp: stamps.load(as: UInt16.self))
+    }
+}
+
+extension PacketTables.Pressure {
+    fileprivate init(of maps: DirectorMaps) {
+        let row = maps.pressure[0]
+        self.init(halfOpen: Int32(bitPattern: row.half_open), last: row.last, swept: row.swept)
+    }
+}
+
+extension PacketTables.Settings {
+    fileprivate init(of maps: DirectorMaps, constants: ipvsd_director_constants) {
+        let row = maps.settings.pointer(0)
+        let macs = (0..<Int(IPVSD_OWN_MACS)).map { index in
+            let word = row.load(fromByteOffset: ownMACOffset + 8 * index, as: UInt64.self)
+            return MACAddress((0..<6).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) })
+        }
+        let hostMask = UInt32(bigEndian: constants.outer_mask)
+        self.init(
+            ingressMTU: Int(row.load(fromByteOffset: 4, as: UInt32.self)),
+            seed: row.load(fromByteOffset: 8, as: UInt64.self),
+            timeouts: (0..<Int(IPVSD_STATE_MAX.rawValue)).map {
+                row.load(fromByteOffset: timeoutOffset + 2 * $0, as: UInt16.self)
+            },
+            silentAfter: row.load(fromByteOffset: silentAfterOffset, as: UInt32.self),
+            halfOpenLimit: row.load(fromByteOffset: halfOpenLimitOffset, as: UInt32.self),
+            fragmentingInterface: Int32(
+                truncatingIfNeeded: row.load(fromByteOffset: fragmentingOffset, as: UInt32.self)),
+            ownMACs: row.load(fromByteOffset: ownMACOffset, as: UInt64.self) == 0
+                ? [] : Set(macs).sorted { $0.description < $1.description },
+            outerSources: hostMask == 0
+                ? nil
+                : IPv4Prefix(
+                    IPv4Address(bigEndian: constants.outer_prefix), length: hostMask.leadingZeroBitCount),
+            repliesPerSecond: constants.reply_limit)
+    }
+}
+
+private let spilledOffset = MemoryLayout<ipvsd_overflow>.offset(of: \.spilled) ?? 64

@@ -1,0 +1,117 @@
+import ArgumentParser
+import Control
+import DataPlane
+import Director
+import HostState
+import LoadBalancing
+import ServiceConfiguration
+
+/// `ipvsd explain`: what becomes of a packet.
+struct Explain: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Say what the director would do with a packet, and why.",
+        discussion: """
+            Reads the kernel's tables, also where no daemon runs, and changes nothing: no connection is recorded, nothing is \
+            counted, no scheduler's turn is taken. It says whose packet it is, the connection that it finds, who is chosen \
+            for it and how the real servers compare, the outer header, and how it leaves. A daemon that runs is asked why real \
+            servers are out.
+
+              ipvsd explain 192.0.2.7:41234 10.0.0.100:80          a client's first packet
+              ipvsd explain 192.0.2.7:41234 10.0.0.100:80 --ack    a later one
+              ipvsd explain 192.0.2.7:41234 10.0.0.100:53/udp --length 1500 --fragmentable
+
+            It is so at this moment. Whose turn it is with rr and wrr, and whom twos draws, the next new connection of the \
+            service changes, and whoever compares connections may say something else when one comes or ends. The packet is \
+            taken to be whole, correct, and sent to the director's MAC; where the director answers by itself, its limit of \
+            answers a second is taken not to be reached.
+
+            In JSON 'reason' and 'events' are the names by which 'ipvsd status' counts such packets, and parts that the \
+            packet does not come to are left out.
+
+            Exit codes: 0 the packet would go to a real server, 1 it would not, 3 there is no data plane, 64 a bad value, 71 \
+            the kernel refuses, 77 no privilege.
+            """)
+
+    enum Segment: String, EnumerableFlag {
+        case syn, ack, fin, rst
+
+        static func help(for value: Segment) -> ArgumentHelp? {
+            switch value {
+            case .syn: "A SYN: TCP's first packet. The default."
+            case .ack: "An ACK, a packet of a connection; what --length has beyond 40 bytes is data."
+            case .fin: "A FIN with ACK: the client ends the connection."
+            case .rst: "A RST: the client aborts it."
+            }
+        }
+    }
+
+    @Argument(help: ArgumentHelp("Where the packet comes from, as A.B.C.D:PORT.", valueName: "client"))
+    var client: String
+
+    @Argument(help: ArgumentHelp("Where it goes, as A.B.C.D:PORT[/tcp|udp].", valueName: "vip"))
+    var vip: String
+
+    @Flag(exclusivity: .exclusive) var segment: Segment?
+
+    @Option(help: ArgumentHelp("The packet's length, IP header included.", valueName: "bytes"))
+    var length = 60
+
+    @Flag(help: "The packet may be fragmented: it does not have DF set.")
+    var fragmentable = false
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        let isForwarded = try await reporting {
+            try requireRoot(to: "read the director's tables")
+            let packet = try packet()
+            let instance = try common.instance()
+            // Before the tables are read, as what they say ages sooner.
+            guard let status = try await status(of: instance),
+                let (decision, egress) = try Director.decision(on: packet, instance: instance)
+            else { throw Failure(.noDaemon, "no director runs here, and there is no data plane") }
+            let explanation = Explanation(of: packet, decision: decision, status: status, egress: egress)
+            if json {
+                print(String(decoding: try explanation.json(), as: UTF8.self))
+            } else {
+                print(ExplanationText(explanation).text)
+            }
+            return explanation.decision.verdict == .forwarded && !explanation.isDetached
+        }
+        if !isForwarded { throw ExitCode(1) }
+    }
+
+    /// Of the daemon, where one answers, else of the maps; nil where there are none.
+    private func status(of instance: InstancePaths) async throws -> DirectorStatus? {
+        do {
+            return try await ControlClient(socket: instance.controlSocket, timeoutSeconds: 3).status()
+        } catch {
+            return try Director.pinnedStatus(instance: instance)?.status
+        }
+    }
+
+    private func packet() throws -> ExplainedPacket {
+        let source = try valid(client) { () throws(InvalidValue) in try AddressText.source(client) }
+        let service = try valid(vip) { () throws(InvalidValue) in try AddressText.service(vip) }
+        guard let port = service.port, let transport = service.transport else {
+            throw Failure(.badValue, "\(vip): a packet goes to a port (accepted: A.B.C.D:PORT or A.B.C.D:PORT/tcp|udp)")
+        }
+        if let segment, transport == .udp {
+            throw Failure(.badValue, "--\(segment.rawValue): a packet of UDP has no such flag")
+        }
+        let lengths = ExplainedPacket.shortest(transport)...65535
+        guard lengths.contains(length) else {
+            throw Failure(
+                .badValue,
+                "--length \(length): no length of such a packet (accepted: \(lengths.lowerBound) to \(lengths.upperBound))"
+            )
+        }
+        return ExplainedPacket(
+            client: source.address, clientPort: source.port, vip: service.vip, port: port, transport: transport,
+            segment: segment.flatMap { ExplainedPacket.Segment(rawValue: $0.rawValue) } ?? .syn, length: length,
+            mayBeFragmented: fragmentable)
+    }
+}
