@@ -143,7 +143,7 @@ extension PacketTables.Pressure {
 extension PacketTables.Settings {
     fileprivate init(of maps: DirectorMaps, constants: ipvsd_director_constants) {
         let row = maps.settings.pointer(0)
-        let macs = (0..<Int(IPVSD_OWN_MACS)).map { index in
+        let macs = (0..<Int(IPVSD_OWN_MACS)).compactMap { index in
             let word = row.load(fromByteOffset: ownMACOffset + 8 * index, as: UInt64.self)
             return MACAddress((0..<6).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) })
         }
