@@ -150,7 +150,8 @@ let package = Package(
             dependencies: ["Director", "HealthChecks", "LoadBalancing", "Netlink", "ServiceConfiguration"],
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "CaptureTests", dependencies: ["Capture", "DataPlane", "LoadBalancing"], swiftSettings: swiftSettings),
+            name: "CaptureTests", dependencies: ["Capture", "DataPlane", "LoadBalancing", "PacketPrograms"],
+            swiftSettings: swiftSettings),
         .testTarget(
             name: "ControlTests", dependencies: ["Control", "Director", "HealthChecks"], swiftSettings: swiftSettings),
         .testTarget(

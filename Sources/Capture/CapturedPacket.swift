@@ -59,7 +59,8 @@ public struct CapturedPacket: Sendable {
                 ? nil : Frame(bytes: Array(bytes.prefix(first)), length: head.before_length, time: head.arrived),
             after: direction == .in || head.after_length == 0
                 ? nil
-                : Frame(bytes: Array(bytes.dropFirst(first).prefix(second)), length: head.after_length, time: head.left),
+                : Frame(
+                    bytes: Array(bytes.dropFirst(first).prefix(second)), length: head.after_length, time: head.left),
             counters: PacketCounter.all.filter { head.counters >> UInt64($0.index) & 1 == 1 },
             server: head.server == 0 ? nil : IPv4Address(bigEndian: head.server), lost: head.lost)
     }

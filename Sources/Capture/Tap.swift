@@ -65,7 +65,9 @@ public final class Tap {
         var attachments: [UInt32: Attachment] = [:]
         var shared: [(name: String, descriptor: BPFDescriptor)] = []
         for id in running.ids {
-            guard let attachment = try Self.attach(to: id, directory: directory, row: row, shared: shared) else { continue }
+            guard let attachment = try Self.attach(to: id, directory: directory, row: row, shared: shared) else {
+                continue
+            }
             if shared.isEmpty {
                 shared = try Self.sharedMaps.map { ($0, try attachment.object.descriptor(ofMap: $0)) }
             }
@@ -90,7 +92,9 @@ public final class Tap {
         let running = try RunningPrograms(directory: directory)
         var gap: Duration?
         for id in running.ids where attachments[id] == nil {
-            guard let attachment = try Self.attach(to: id, directory: directory, row: row, shared: shared) else { continue }
+            guard let attachment = try Self.attach(to: id, directory: directory, row: row, shared: shared) else {
+                continue
+            }
             attachments[id] = attachment
             gap = watched.duration(to: .now)
         }

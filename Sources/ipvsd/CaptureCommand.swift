@@ -44,8 +44,7 @@ struct CaptureCommand: AsyncParsableCommand {
     var seconds: UInt32?
 
     @Option(
-        help: ArgumentHelp(
-            "Keep so many bytes of a frame, 14 to \(CaptureFilter.maximumSnaplen).", valueName: "n"))
+        help: ArgumentHelp("Keep so many bytes of a frame, 14 to \(CaptureFilter.maximumSnaplen).", valueName: "n"))
     var snaplen = CaptureFilter.maximumSnaplen
 
     @Option(
@@ -86,7 +85,9 @@ struct CaptureCommand: AsyncParsableCommand {
                 try capture(filter, directory)
             } catch let error as CaptureError {
                 throw Failure(error)
-            } catch where !(error is Failure) {
+            } catch let failure as Failure {
+                throw failure
+            } catch {
                 throw Failure(DirectorError(error))
             }
         }

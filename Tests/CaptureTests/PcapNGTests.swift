@@ -26,14 +26,14 @@ struct PcapNGTests {
                 == hex(
                     """
                     01 00 00 00   Interface Description Block
-                    34 00 00 00   52 bytes
+                    30 00 00 00   48 bytes
                     01 00 00 00   LINKTYPE_ETHERNET
                     80 3e 00 00   snaplen
                     02 00 04 00 65 74 68 30   if_name
                     03 00 01 00 78 00 00 00   if_description
                     09 00 01 00 09 00 00 00   if_tsresol: 10^-9 s
                     00 00 00 00
-                    34 00 00 00
+                    30 00 00 00
                     """))
     }
 
@@ -46,7 +46,7 @@ struct PcapNGTests {
                 == hex(
                     """
                     06 00 00 00   Enhanced Packet Block
-                    70 00 00 00   112 bytes
+                    64 00 00 00   100 bytes
                     01 00 00 00   interface
                     67 45 23 01 ef cd ab 89   time, the upper word first
                     05 00 00 00 ea 05 00 00   captured, on the wire
@@ -57,7 +57,7 @@ struct PcapNGTests {
                     05 00 08 00 07 00 00 00 00 00 00 00   epb_packetid
                     07 00 09 00 02 03 00 00 00 00 00 00 00 00 00 00   epb_verdict: XDP_TX
                     00 00 00 00
-                    70 00 00 00
+                    64 00 00 00
                     """))
     }
 
@@ -75,16 +75,16 @@ struct PcapNGTests {
                 == hex(
                     """
                     05 00 00 00   Interface Statistics Block
-                    5c 00 00 00   92 bytes
+                    58 00 00 00   88 bytes
                     02 00 00 00   interface
-                    30 00 00 00 00 00 00 00   time: of the end
-                    02 00 08 00 20 00 00 00 00 00 00 00   isb_starttime
-                    03 00 08 00 30 00 00 00 00 00 00 00   isb_endtime
+                    03 00 00 00 04 00 00 00   time: of the end
+                    02 00 08 00 01 00 00 00 05 00 00 00   isb_starttime
+                    03 00 08 00 03 00 00 00 04 00 00 00   isb_endtime
                     06 00 08 00 0a 00 00 00 00 00 00 00   isb_filteraccept
                     07 00 08 00 03 00 00 00 00 00 00 00   isb_osdrop
                     08 00 08 00 07 00 00 00 00 00 00 00   isb_usrdeliv
                     00 00 00 00
-                    5c 00 00 00
+                    58 00 00 00
                     """))
     }
 
