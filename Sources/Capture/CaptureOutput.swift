@@ -16,13 +16,20 @@ public struct ShownFrame {
     public var remark: String?
 }
 
+/// Packets of an ingress interface.
+public struct CaptureCounts: Sendable {
+    public var shown: UInt64 = 0
+    /// Those that the filter let through, and that found no room.
+    public var lost: UInt64 = 0
+}
+
 /// Lines or a file.
 public protocol CaptureOutput {
     /// What comes first: with the interfaces on which packets come in, by index and name.
     mutating func begin(_ interfaces: [(index: UInt32, name: String)], now: UInt64) -> [UInt8]
     mutating func show(_ frame: ShownFrame) -> [UInt8]
-    /// What comes last.
-    mutating func end(_ totals: [UInt32: Tap.Counts], now: UInt64) -> [UInt8]
+    /// What comes last: with the counts by index of the interface.
+    mutating func end(_ counts: [UInt32: CaptureCounts], now: UInt64) -> [UInt8]
 }
 
 /// A pcapng file. Frames of both directions are of the interface by which they came or went; the packet's way in and its
@@ -52,11 +59,11 @@ public struct PcapNGOutput: CaptureOutput {
                     id: frame.number, verdict: frame.packet.verdict, lost: frame.lost))
     }
 
-    public func end(_ totals: [UInt32: Tap.Counts], now: UInt64) -> [UInt8] {
+    public func end(_ counts: [UInt32: CaptureCounts], now: UInt64) -> [UInt8] {
         numbers.sorted { $0.value < $1.value }.flatMap { index, number in
-            let counts = totals[index] ?? Tap.Counts()
+            let counts = counts[index] ?? CaptureCounts()
             return PcapNG.statistics(
-                interface: number, start: start, end: now, accepted: counts.matched, lost: counts.lost)
+                interface: number, start: start, end: now, delivered: counts.shown, lost: counts.lost)
         }
     }
 

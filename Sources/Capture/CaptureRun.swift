@@ -33,8 +33,8 @@ public struct CaptureRun {
     private var finder: EgressFinder?
     private let directory: String
     private var names: [UInt32: String] = [:]
-    /// Of each interface, as the last packet told.
-    private var lost: [UInt32: UInt32] = [:]
+    /// By index of the ingress interface; losses as the last packet told.
+    private var counts: [UInt32: CaptureCounts] = [:]
     private var packets: UInt64 = 0
     private var remark: String?
     private var pending: [UInt8] = []
@@ -84,9 +84,9 @@ public struct CaptureRun {
             try read(waiting: 0)
             isRead = try flush()
         }
-        let totals = try tap.totals()
-        if isRead { _ = try write(output.end(totals, now: Clock.now())) }
-        return Report(ending: ending, packets: packets, lost: totals.values.reduce(0) { $0 + $1.lost })
+        for (interface, lost) in try tap.lost() { counts[interface, default: CaptureCounts()].lost = lost }
+        if isRead { _ = try write(output.end(counts, now: Clock.now())) }
+        return Report(ending: ending, packets: packets, lost: counts.values.reduce(0) { $0 + $1.lost })
     }
 
     private var isComplete: Bool { count.map { packets >= $0 } ?? false }
@@ -115,8 +115,11 @@ public struct CaptureRun {
         let frames = [(packet.before, PcapNG.Direction.inbound), (packet.after, .outbound)]
         guard packet.before != nil || packet.after != nil else { return }
         packets += 1
-        var lost = UInt64(packet.lost &- (self.lost[packet.ingress] ?? 0))
-        self.lost[packet.ingress] = packet.lost
+        var counts = counts[packet.ingress] ?? CaptureCounts()
+        var lost = UInt64(packet.lost &- UInt32(truncatingIfNeeded: counts.lost))
+        counts.lost += lost
+        counts.shown += 1
+        self.counts[packet.ingress] = counts
         for (frame, direction) in frames {
             guard let frame else { continue }
             let interface = direction == .inbound ? packet.ingress : egress(of: packet, frame)

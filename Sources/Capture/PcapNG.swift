@@ -82,10 +82,10 @@ public enum PcapNG {
         return block(6, body)
     }
 
-    /// Section 4.6, an Interface Statistics Block; from `start` to `end`, in nanoseconds since 1970. `accepted` are the
-    /// packets that the filter let through, `lost` those of them that found no room.
+    /// Section 4.6, an Interface Statistics Block; from `start` to `end`, in nanoseconds since 1970. `delivered`
+    /// and `lost` together are the packets that the filter let through.
     public static func statistics(
-        interface: UInt32, start: UInt64, end: UInt64, accepted: UInt64, lost: UInt64
+        interface: UInt32, start: UInt64, end: UInt64, delivered: UInt64, lost: UInt64
     ) -> [UInt8] {
         var body: [UInt8] = []
         body.append(interface)
@@ -96,9 +96,9 @@ public enum PcapNG {
         stamps = []
         stamps.append(time: end)
         body.append(option: 3, stamps)
-        body.append(option: 6, little(accepted))
+        body.append(option: 6, little(delivered + lost))
         body.append(option: 7, little(lost))
-        body.append(option: 8, little(accepted - lost))
+        body.append(option: 8, little(delivered))
         return block(5, body)
     }
 

@@ -18,12 +18,6 @@ public final class Tap {
         case gone
     }
 
-    /// Packets that the filter let through, and those of them that found no room, since the beginning.
-    public struct Counts: Sendable {
-        public var matched: UInt64 = 0
-        public var lost: UInt64 = 0
-    }
-
     private final class Attachment {
         let object: BPFObject
         var links: [BPFDescriptor]
@@ -43,14 +37,14 @@ public final class Tap {
     /// Of the first attachment; all others write to them, too.
     private let shared: [(name: String, descriptor: BPFDescriptor)]
     private let ring: RingBuffer
-    private let counts: BPFMap<UInt32, ipvsd_capture_counts>
+    private let losses: BPFMap<UInt32, UInt64>
     /// By the id of the program that is watched.
     private var attachments: [UInt32: Attachment]
     /// When all programs were last known to be watched.
     private var watched: ContinuousClock.Instant
 
     private static let function = "director"
-    private static let sharedMaps = ["ring", "interface_counts"]
+    private static let sharedMaps = ["ring", "losses"]
     private static let typeInformation = "/sys/kernel/btf/vmlinux"
 
     /// Begins to watch the director whose state is pinned below `directory`.
@@ -83,7 +77,7 @@ public final class Tap {
         self.attachments = attachments
         interfaces = running.interfaces
         ring = try RingBuffer(shared[0].descriptor)
-        counts = try BPFMap(name: shared[1].name, descriptor: shared[1].descriptor)
+        losses = try BPFMap(name: shared[1].name, descriptor: shared[1].descriptor)
         watched = .now
     }
 
@@ -116,12 +110,9 @@ public final class Tap {
     /// Takes the programs away. What they have handed over can still be read.
     public func detach() { attachments = [:] }
 
-    /// By the index of the interface.
-    public func totals() throws -> [UInt32: Counts] {
-        Dictionary(
-            uniqueKeysWithValues: try counts.entries().map {
-                ($0.key, Counts(matched: $0.value.matched, lost: $0.value.lost))
-            })
+    /// By the index of the interface: packets that found no room in the ring, so far.
+    public func lost() throws -> [UInt32: UInt64] {
+        Dictionary(uniqueKeysWithValues: try losses.entries().map { ($0.key, $0.value) })
     }
 
     // MARK: Attaching

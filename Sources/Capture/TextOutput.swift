@@ -15,7 +15,7 @@ public struct TextOutput: CaptureOutput {
         return Array("\(lines) length \(frame.frame.length): \(frame.packet.fate)\n".utf8)
     }
 
-    public func end(_ totals: [UInt32: Tap.Counts], now: UInt64) -> [UInt8] { [] }
+    public func end(_ counts: [UInt32: CaptureCounts], now: UInt64) -> [UInt8] { [] }
 
     /// The time of day where the machine is, in microseconds.
     private static func clock(_ nanoseconds: UInt64) -> String {

@@ -66,7 +66,7 @@ struct CaptureOutputTests {
         file += output.show(shown(counters("received"), .outbound, interface: 7))
         file += output.show(shown(counters("received"), .inbound, interface: 3))
         file += output.show(shown(counters("received"), .inbound, interface: 7))
-        file += output.end([3: Tap.Counts(matched: 3, lost: 1)], now: 2)
+        file += output.end([3: CaptureCounts(shown: 3, lost: 1)], now: 2)
         #expect(blocks(file).map(\.type) == [0x0A0D_0D0A, 1, 6, 1, 6, 6, 6, 5, 5])
         #expect(blocks(file).filter { $0.type == 6 }.map { $0.body[0] } == [0, 1, 0, 1])
         #expect(blocks(file).filter { $0.type == 5 }.map { $0.body[0] } == [0, 1])

@@ -71,7 +71,7 @@ struct PcapNGTests {
 
     @Test func statistics() {
         #expect(
-            PcapNG.statistics(interface: 2, start: 1 << 32 + 5, end: 3 << 32 + 4, accepted: 10, lost: 3)
+            PcapNG.statistics(interface: 2, start: 1 << 32 + 5, end: 3 << 32 + 4, delivered: 7, lost: 3)
                 == hex(
                     """
                     05 00 00 00   Interface Statistics Block

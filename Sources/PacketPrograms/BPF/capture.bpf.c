@@ -45,12 +45,13 @@ struct {
 	__uint(max_entries, 1 << 23);
 } ring SEC(".maps");
 
+/* Of each ingress interface, by ifindex: packets that found no room in the ring. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
 	__type(key, __u32);
-	__type(value, struct ipvsd_capture_counts);
-} interface_counts SEC(".maps");
+	__type(value, __u64);
+} losses SEC(".maps");
 
 /* As far as a filter looks: two tags, IP with options, ICMP, and IP with options and ports again. */
 #define HEAD (14 + 8 + 60 + 8 + 60 + 4)
@@ -233,14 +234,16 @@ static __always_inline __u64 counted(const struct passage *passage, const struct
 	return bits;
 }
 
-static __always_inline struct ipvsd_capture_counts *counts_of(__u32 interface)
+static __always_inline void lose(__u32 interface)
 {
-	struct ipvsd_capture_counts *counts = bpf_map_lookup_elem(&interface_counts, &interface), none = {};
+	__u64 *count = bpf_map_lookup_elem(&losses, &interface), none = 0;
 
-	if (counts)
-		return counts;
-	bpf_map_update_elem(&interface_counts, &interface, &none, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&interface_counts, &interface);
+	if (!count) {
+		bpf_map_update_elem(&losses, &interface, &none, BPF_NOEXIST);
+		count = bpf_map_lookup_elem(&losses, &interface);
+	}
+	if (count)
+		__sync_fetch_and_add(count, 1);
 }
 
 static __always_inline int is_for_wanted_server(const struct ipvsd_captured *captured)
@@ -258,7 +261,7 @@ int BPF_PROG(leave, struct xdp_buff *xdp, int verdict)
 	__u64 before, after = 0, length = (__u64)xdp->data_end - (__u64)data;
 	struct passage *passage = bpf_map_lookup_elem(&passages, &zero);
 	struct ipvsd_counters *counters = bpf_map_lookup_elem(&director_counters, &zero);
-	struct ipvsd_capture_counts *counts;
+	__u64 *lost;
 	struct ipvsd_captured *captured;
 
 	if (!passage || !counters || passage->context != (__u64)ctx[0])
@@ -297,13 +300,10 @@ int BPF_PROG(leave, struct xdp_buff *xdp, int verdict)
 	}
 	if (!is_for_wanted_server(captured))
 		return 0;
-	counts = counts_of(captured->ingress);
-	if (counts) {
-		__sync_fetch_and_add(&counts->matched, 1);
-		captured->lost = counts->lost;
-	}
-	if (bpf_ringbuf_output(&ring, captured, sizeof(*captured) + before + after, 0) && counts)
-		__sync_fetch_and_add(&counts->lost, 1);
+	lost = bpf_map_lookup_elem(&losses, &captured->ingress);
+	captured->lost = lost ? *lost : 0;
+	if (bpf_ringbuf_output(&ring, captured, sizeof(*captured) + before + after, 0))
+		lose(captured->ingress);
 	return 0;
 }
 

@@ -41,13 +41,7 @@ struct ipvsd_captured {
 	__u32 before_captured;
 	__u32 after_length; /* 0: it did not leave */
 	__u32 after_captured;
-	__u32 lost; /* of the ingress interface, so far */
-};
-
-/* Of each ingress interface, by ifindex. */
-struct ipvsd_capture_counts {
-	__u64 matched;
-	__u64 lost; /* of these, for want of room in the ring */
+	__u32 lost; /* packets of the ingress interface that found no room in the ring, so far */
 };
 
 _Static_assert(sizeof(struct ipvsd_capture_filter) == 40, ".rodata layout");
