@@ -80,7 +80,10 @@ public struct CaptureRun {
             }
         }
         tap.detach()
-        if isRead, !isComplete {
+        // All that was handed over until then.
+        var last: UInt64?
+        while isRead, !isComplete, packets != last {
+            last = packets
             try read(waiting: 0)
             isRead = try flush()
         }

@@ -41,6 +41,6 @@ enum FrameSubject: String, CaseIterable {
 }
 
 extension [FrameSubject] {
-    static let xdp: Self = FrameSubject.allCases.filter { $0 != .ipvs && !captures.contains($0) }
+    static let xdp: Self = FrameSubject.allCases.filter { $0 != .ipvs && !Self.captures.contains($0) }
     static let captures: Self = [.captured, .capturedNone]
 }

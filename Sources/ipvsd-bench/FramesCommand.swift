@@ -20,7 +20,7 @@ struct FramesCommand: ParsableCommand {
     @Flag(help: "Measure kernel IPVS, too (needs the modules ip_vs and ip_vs_rr, and ipvsadm).")
     var ipvs = false
 
-    @Flag(help: "Measure the director while 'ipvsd capture' is at work, too (needs a kernel that lets programs be traced).")
+    @Flag(help: "Measure the director beside a capture, too (needs a kernel that lets programs be traced).")
     var capture = false
 
     @Option(help: ArgumentHelp("What the clock counts: ns, or instructions where it runs so.", valueName: "unit"))

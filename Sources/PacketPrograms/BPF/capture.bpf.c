@@ -183,14 +183,13 @@ SEC("fentry/director")
 int BPF_PROG(enter, struct xdp_buff *xdp)
 {
 	void *data = xdp->data;
-	__u64 length = (__u64)xdp->data_end - (__u64)data;
+	__u64 length = (__u64)xdp->data_end - (__u64)data, size = length;
 	__u32 zero = 0, ip;
-	__u64 size = length;
 	struct passage *passage = bpf_map_lookup_elem(&passages, &zero);
-	struct ipvsd_counters *counters = bpf_map_lookup_elem(&director_counters, &zero);
+	struct ipvsd_counters *counters;
 	struct flow flow;
 
-	if (!passage || !counters)
+	if (!passage)
 		return 0;
 	BOUND(size, HEAD);
 	if (bpf_probe_read_kernel(passage->head, size, data))
@@ -202,6 +201,9 @@ int BPF_PROG(enter, struct xdp_buff *xdp)
 	if (!may_be_vip(flow.vip))
 		return 0;
 	if (!is_wanted(&flow) && !(flow.protocol == IPPROTO_ICMP && is_wanted_error(passage, ip, size)))
+		return 0;
+	counters = bpf_map_lookup_elem(&director_counters, &zero);
+	if (!counters)
 		return 0;
 	passage->captured = (struct ipvsd_captured){
 		.arrived = bpf_ktime_get_ns(),
@@ -260,13 +262,16 @@ int BPF_PROG(leave, struct xdp_buff *xdp, int verdict)
 	__u32 zero = 0, ip;
 	__u64 before, after = 0, length = (__u64)xdp->data_end - (__u64)data;
 	struct passage *passage = bpf_map_lookup_elem(&passages, &zero);
-	struct ipvsd_counters *counters = bpf_map_lookup_elem(&director_counters, &zero);
-	__u64 *lost;
+	struct ipvsd_counters *counters;
 	struct ipvsd_captured *captured;
+	__u64 *lost;
 
-	if (!passage || !counters || passage->context != (__u64)ctx[0])
+	if (!passage || passage->context != (__u64)ctx[0])
 		return 0;
 	passage->context = 0;
+	counters = bpf_map_lookup_elem(&director_counters, &zero);
+	if (!counters)
+		return 0;
 	captured = &passage->captured;
 	captured->counters = counted(passage, counters);
 	/* Otherwise it was not for a VIP. */
