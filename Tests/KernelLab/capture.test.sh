@@ -187,24 +187,38 @@ test_a_growth_and_another_daemon_are_followed() {
     between "$(dumped grown 'ip proto 6' | grep -c 'Flags \[S\]')" 8 100 "SYNs before, in between and after"
 }
 
+# losses_add_up NAME RECEIVED   leaves the packets that were captured and lost, by its own words, in TOLD
+losses_add_up() {
+    equal "$CODE" 0 "exit code of the capture $1"
+    TOLD=$(sed -nE 's/.* ([0-9]+) packets captured, ([0-9]+) lost.*/\1 \2/p' "$LAB_DIR/$1.err")
+    equal "$((${TOLD% *} + ${TOLD#* }))" "$2" "packets captured and lost, against what the director received"
+    equal "$(frames 'eth0 in')" "${TOLD% *}" "frames, against what it says"
+    equal "$(awk '$1 == "end" { print $5, $4, $3 - $4 - $5 }' <<<"$FRAMES")" "$TOLD 0" "the interface's statistics"
+}
+
 test_losses_are_counted_and_a_killed_capture_disturbs_nobody() {
     director_start --vip $VIP --backends $RS1 --check none
     capture_start slow
-    local told received
+    local slow=$CAPTURE late received
+    capture_start late --direction in
+    late=$CAPTURE
     received=$(received)
-    kill -STOP "$CAPTURE"
+    kill -STOP "$slow" "$late"
     for _ in 1 2; do
         exits 0 in_ns client curl -s -o /dev/null --max-time 100 -T "$LAB_BIG" http://$VIP/upload/up
     done
-    kill -CONT "$CAPTURE"
+    # What it was handed over before it was told to end is written all the same.
+    kill -INT "$late"
+    kill -CONT "$late"
+    CAPTURE=$late capture_end late
+    losses_add_up late $(($(received) - received))
+    kill -CONT "$slow"
     wait_until 30 "the file to tell of losses" tells_losses slow
     received=$(($(received) - received))
-    capture_end slow INT
-    told=$(sed -nE 's/.* ([0-9]+) packets captured, ([0-9]+) lost.*/\1 \2/p' "$LAB_DIR/slow.err")
-    between "${told#* }" 1 1000000 "packets lost"
-    equal "$(frames 'eth0 in') $(losses slow)" "$told" "frames, and losses before them, against what it says"
-    equal "$((${told% *} + ${told#* }))" "$received" "packets captured and lost, against what the director received"
-    equal "$(awk '$1 == "end" { print $5, $4, $3 - $4 - $5 }' <<<"$FRAMES")" "$told 0" "the interface's statistics"
+    CAPTURE=$slow capture_end slow INT
+    losses_add_up slow "$received"
+    between "${TOLD#* }" 1 1000000 "packets lost"
+    equal "$(losses slow)" "${TOLD#* }" "losses before frames, against what it says"
 
     director_kill
     load_start 8
