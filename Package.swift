@@ -42,8 +42,8 @@ let package = Package(
         .executableTarget(
             name: "ipvsd",
             dependencies: [
-                "CLinux", "Control", "DataPlane", "Director", "Doctor", "HostState", "LoadBalancing", "Netlink",
-                "RealServerSetup", "ServiceConfiguration", "SystemCalls", "TunnelSetup",
+                "CLinux", "Capture", "Control", "DataPlane", "Director", "Doctor", "HostState", "LoadBalancing",
+                "Netlink", "RealServerSetup", "ServiceConfiguration", "SystemCalls", "TunnelSetup",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -53,7 +53,7 @@ let package = Package(
         .executableTarget(
             name: "ipvsd-bench",
             dependencies: [
-                "BPF", "CLibBPF", "CLinux", "DataPlane", "LoadBalancing", "Netlink", "SystemCalls",
+                "BPF", "CLibBPF", "CLinux", "Capture", "DataPlane", "LoadBalancing", "Netlink", "SystemCalls",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: swiftSettings),
@@ -78,6 +78,10 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "Capture",
+            dependencies: ["BPF", "CLinux", "DataPlane", "LoadBalancing", "PacketPrograms", "SystemCalls"],
             swiftSettings: swiftSettings),
         .target(
             name: "ServiceConfiguration",
@@ -144,6 +148,9 @@ let package = Package(
         .testTarget(
             name: "DirectorTests",
             dependencies: ["Director", "HealthChecks", "LoadBalancing", "Netlink", "ServiceConfiguration"],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "CaptureTests", dependencies: ["Capture", "DataPlane", "LoadBalancing", "PacketPrograms"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "ControlTests", dependencies: ["Control", "Director", "HealthChecks"], swiftSettings: swiftSettings),

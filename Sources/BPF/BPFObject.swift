@@ -68,6 +68,20 @@ public final class BPFObject {
         if code != 0 { throw BPFError("share map \(map)", code: -code) }
     }
 
+    /// What the tracing program is to be run before or after: a function of another loaded program. Before `load()`.
+    public func setTarget(_ target: BPFProgram, function: String, ofProgram name: String) throws(BPFError) {
+        guard let program = bpf_object__find_program_by_name(object, name) else {
+            throw BPFError("find program \(name)", code: ENOENT)
+        }
+        let code = bpf_program__set_attach_target(program, target.descriptor, function)
+        if code != 0 { throw BPFError("find \(function) in the program to be traced", code: -code) }
+    }
+
+    /// Of a map of it. After `load()`.
+    public func descriptor(ofMap map: String) throws(BPFError) -> BPFDescriptor {
+        try BPFDescriptor(duplicating: bpf_map__fd(try handle(ofMap: map)))
+    }
+
     public func load() throws(BPFError) {
         let code = bpf_object__load(object)
         if code != 0 { throw BPFError("load BPF object \(name)", code: -code, detail: verifierComplaint) }

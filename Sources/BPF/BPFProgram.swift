@@ -31,6 +31,18 @@ public struct BPFProgram {
         self.descriptor = descriptor.number
     }
 
+    /// Opens a loaded program, pinned or not; nil where there is none. Needs CAP_SYS_ADMIN.
+    public init?(id: UInt32) throws(BPFError) {
+        let number = bpf_prog_get_fd_by_id(id)
+        if number < 0 {
+            if errno == ENOENT { return nil }
+            throw BPFError("open program \(id)", code: errno)
+        }
+        let descriptor = BPFDescriptor(owning: number)
+        self.owner = descriptor
+        self.descriptor = descriptor.number
+    }
+
     public func pin(at path: String) throws(BPFError) {
         if bpf_obj_pin(descriptor, path) != 0 { throw BPFError("pin \(path)", code: errno) }
     }
@@ -43,6 +55,13 @@ public struct BPFProgram {
         let number = bpf_link_create(descriptor, interface, BPF_XDP, &options)
         guard number >= 0 else { throw BPFError("attach XDP program", code: errno) }
         return BPFLink(descriptor: BPFDescriptor(owning: number))
+    }
+
+    /// Attaches a tracing program to its target. The attachment lives as long as the descriptor.
+    public func attachTracing() throws(BPFError) -> BPFDescriptor {
+        let number = bpf_raw_tracepoint_open(nil, descriptor)
+        guard number >= 0 else { throw BPFError("attach tracing program", code: errno) }
+        return BPFDescriptor(owning: number)
     }
 
     public struct TestRun: Equatable {
@@ -209,6 +228,8 @@ public struct BPFLink {
 
     /// The interface's index, 0 once the device is gone.
     public func interface() throws(BPFError) -> UInt32 { try info().xdp.ifindex }
+
+    public func programID() throws(BPFError) -> UInt32 { try info().prog_id }
 
     /// The maps that the attached program uses.
     public func mapIDs() throws(BPFError) -> Set<UInt32> {

@@ -108,6 +108,24 @@ public enum AddressText {
         return address
     }
 
+    /// A packet's source, whatever it may be: `A.B.C.D`, `A.B.C.D:PORT` or `A.B.C.D/LENGTH`.
+    public static func client(
+        _ text: some StringProtocol
+    ) throws(InvalidValue) -> (prefix: IPv4Prefix, port: UInt16?) {
+        let accepted = "A.B.C.D, A.B.C.D:PORT or A.B.C.D/LENGTH"
+        let end = text.firstIndex { $0 == ":" || $0 == "/" } ?? text.endIndex
+        guard let address = IPv4Address(String(text[..<end])) else {
+            throw InvalidValue("\(quoted(text[..<end])) is no IPv4 address", accepted: accepted)
+        }
+        let rest = text[end...].dropFirst()
+        let hasLength = text[end...].first == "/"
+        let length = hasLength ? try number(rest, in: 1...32, problem: "\(quoted(rest)) is no length for it") : 32
+        guard let prefix = IPv4Prefix(address, length: length) else {
+            throw InvalidValue("\(address) has bits behind the prefix of \(length)", accepted: accepted)
+        }
+        return (prefix, hasLength || end == text.endIndex ? nil : try port(rest))
+    }
+
     /// `A.B.C.D/LENGTH`, large enough to tell flows apart, and small enough for a private network.
     static func outerSources(_ text: some StringProtocol) throws(InvalidValue) -> IPv4Prefix {
         let accepted = "A.B.C.D/LENGTH with a length from 8 to 24, as 172.16.0.0/16"

@@ -1,5 +1,6 @@
 import BPF
 import CLinux
+import Capture
 import DataPlane
 import Glibc
 import LoadBalancing
@@ -14,6 +15,7 @@ final class FrameBench {
     private let farMAC: MACAddress
     private let object: BPFObject
     private let state: MappedArray<FrameState>
+    private let pins: PinDirectory
     private let tables: BenchPlane
     private let busy: BusyTime
     /// At the far end.
@@ -44,7 +46,7 @@ final class FrameBench {
         else { throw Failure("no veth pair") }
         (self.near, self.far, self.nearMAC, self.farMAC) = (near, far, nearMAC, farMAC)
 
-        let pins = try PinDirectory()
+        pins = try PinDirectory()
         object = try BPFObject(.bench_frames)
         try object.setPinPath("\(pins.path)/frames", ofMap: "frames")
         try object.load()
@@ -58,6 +60,8 @@ final class FrameBench {
             _ = try Self.hook(interface).createQdisc()
         }
         link = try object.program(named: "sink").attachXDP(interface: far.index, mode: .native)
+        // By which a capture finds the director.
+        try link.pin(at: XDPDataPlane.linkPin(directory: pins.path, interface: far.index))
         try Self.hook(near.index).attach(object.program(named: "sink_stack"))
         if subjects.contains(where: \.usesStack) { try setUpStack() }
         if subjects.contains(.ipvs) { try setUpIPVS() }
@@ -115,12 +119,27 @@ final class FrameBench {
         try install(subject)
         defer { if subject == .stack { _ = try? Self.hook(far.index).detach() } }
         if subject.keepsFlows { try prepare(subject, kind) }
+        let tap = try capture(subject)
+        defer {
+            if let tap {
+                tap.detach()
+                // The kernel takes it away some time later.
+                usleep(200_000)
+            }
+        }
         let spent = try send(subject, kind, kind.packet, count: frames) {
             guard kind.flows == nil else { return 0 }
             freshFlow += UInt64(frames)
             return freshFlow - UInt64(frames)
         }
         return Double(spent) / Double(frames)
+    }
+
+    private func capture(_ subject: FrameSubject) throws -> Tap? {
+        guard [FrameSubject].captures.contains(subject) else { return nil }
+        var filter = CaptureFilter()
+        if subject == .capturedNone { filter.client = IPv4Prefix(IPv4Address(0xC633_6401), length: 32) }
+        return try Tap(directory: pins.path, filter: filter)
     }
 
     private func install(_ subject: FrameSubject) throws {
@@ -134,7 +153,7 @@ final class FrameBench {
         case .harness: try link.update(to: object.program(named: "sink"))
         case .reflector: try link.update(to: object.program(named: "reflector"))
         case .floor: try link.update(to: object.program(named: "bare_encapsulation"))
-        case .director, .redirectingDirector: try link.update(to: tables.plane.program())
+        case .director, .redirectingDirector, .captured, .capturedNone: try link.update(to: tables.plane.program())
         case .stack, .forwarding, .ipvs: try link.update(to: object.program(named: "to_stack"))
         }
         if subject == .stack { try Self.hook(far.index).attach(object.program(named: "sink_stack")) }

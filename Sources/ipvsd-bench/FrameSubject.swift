@@ -11,6 +11,10 @@ enum FrameSubject: String, CaseIterable {
     case stack = "sk_buff, dropped by tc"
     case forwarding = "IP forwarding"
     case ipvs = "kernel IPVS, ipip"
+    /// Every frame is handed over, before and after.
+    case captured = "ipvsd, captured"
+    /// A capture looks at every frame, and wants none.
+    case capturedNone = "ipvsd, another client captured"
 
     /// Handles packets in the network stack.
     var usesStack: Bool {
@@ -22,7 +26,7 @@ enum FrameSubject: String, CaseIterable {
 
     var encapsulates: Bool {
         switch self {
-        case .floor, .director, .redirectingDirector, .ipvs: true
+        case .floor, .director, .redirectingDirector, .ipvs, .captured, .capturedNone: true
         default: false
         }
     }
@@ -30,12 +34,13 @@ enum FrameSubject: String, CaseIterable {
     /// Needs to have seen a flow's first packets.
     var keepsFlows: Bool {
         switch self {
-        case .director, .redirectingDirector, .ipvs: true
+        case .director, .redirectingDirector, .ipvs, .captured, .capturedNone: true
         default: false
         }
     }
 }
 
 extension [FrameSubject] {
-    static let xdp: Self = FrameSubject.allCases.filter { $0 != .ipvs }
+    static let xdp: Self = FrameSubject.allCases.filter { $0 != .ipvs && !Self.captures.contains($0) }
+    static let captures: Self = [.captured, .capturedNone]
 }

@@ -20,6 +20,9 @@ struct FramesCommand: ParsableCommand {
     @Flag(help: "Measure kernel IPVS, too (needs the modules ip_vs and ip_vs_rr, and ipvsadm).")
     var ipvs = false
 
+    @Flag(help: "Measure the director beside a capture, too (needs a kernel that lets programs be traced).")
+    var capture = false
+
     @Option(help: ArgumentHelp("What the clock counts: ns, or instructions where it runs so.", valueName: "unit"))
     var unit = "ns"
 
@@ -30,7 +33,8 @@ struct FramesCommand: ParsableCommand {
     func run() throws {
         silenceLibbpf()
         let section = try Self.section(
-            rounds: options.rounds, frames: frames, subjects: ipvs ? FrameSubject.allCases : .xdp, unit: unit)
+            rounds: options.rounds, frames: frames,
+            subjects: .xdp + (ipvs ? [.ipvs] : []) + (capture ? .captures : []), unit: unit)
         try options.print(Report(sections: [section]))
     }
 

@@ -41,6 +41,23 @@ test_bad_values_of_every_flag() {
     refused 64 "nonsense" realserver-setup --vip nonsense
 }
 
+test_bad_values_of_capture() {
+    local BEFORE
+    BEFORE=$(machine_state director)
+    refused 64 "--reason nonsense: unknown name \(accepted: forwarded, passed, answered, dropped, .*dropped-no-next-hop" \
+        capture --reason dropped,nonsense
+    refused 64 "--reason : unknown" capture --reason dropped,
+    refused 64 "--snaplen 13: .*14 to 16000" capture --snaplen 13
+    refused 64 "--snaplen 16001: .*14 to 16000" capture --snaplen 16001
+    refused 64 "--count 0" capture --count 0
+    refused 64 "--seconds 0" capture --seconds 0
+    refused 64 "--direction up: .*in, out, both" capture --direction up
+    refused 64 "--client 10.0.0.1/24: 10.0.0.1 has bits behind the prefix of 24" capture --client 10.0.0.1/24
+    refused 64 "--vip $VIP:0" capture --vip $VIP:0
+    refused 64 "--server rs1" capture --server rs1
+    refused 3 "no director|no data plane" capture
+}
+
 test_addresses_that_this_machine_has_otherwise() {
     local BEFORE address
     BEFORE=$(machine_state director)
@@ -155,7 +172,7 @@ test_no_root_beside_a_running_director() {
     local command
     AS="setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all --inh-caps -all"
     director_start --vip $VIP --backends $RS1
-    for command in status "status --json" stop "stop --keep" cleanup; do
+    for command in status "status --json" capture stop "stop --keep" cleanup; do
         # shellcheck disable=SC2086 # words
         exits 77 in_ns director timeout $((10 * LAB_SLOW)) $AS "$LAB_DIR/ipvsd" $command
         matches "$OUTPUT" "privilege|root|CAP_" "message of $command"

@@ -239,4 +239,18 @@ test_no_address_leaves_the_address_to_others() {
     client ip route del $VIP via 10.0.0.2
 }
 
+# Whether it works is for the kernel lab; here the kernel may refuse, and has to be named as the one who does.
+test_capture_works_or_says_that_the_kernel_refuses() {
+    director_start --vip $VIP --backends $BACKENDS
+    local code=0 output
+    output=$(ipvsd capture --seconds 1 2>&1 >/dev/null) || code=$?
+    case $code in
+        0) matches "$output" "[0-9]+ packets captured, 0 lost" "its last words" ;;
+        71) matches "$output" "kernel does not let the director's program be traced.*(capture|trac).*: " "the message" ;;
+        *) fail "exit code $code: $output" ;;
+    esac
+    no_failures "afterwards" <<<"$(fetch 10)"
+    accounted
+}
+
 run_tests

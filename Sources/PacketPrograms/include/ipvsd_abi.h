@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /* The layouts that the packet programs and the control plane share. Fields named `__be` are in network byte order,
- * all others in the host's. Index and id 0 mean "not set" everywhere, so that a zeroed row is safe. */
+ * all others in the host's. Index and id 0 mean "not set" everywhere, so that a zeroed row is safe. What captures are told
+ * and tell is in ipvsd_capture.h. */
 #pragma once
 
 #include <linux/types.h>

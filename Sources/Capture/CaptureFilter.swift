@@ -1,0 +1,55 @@
+public import DataPlane
+public import LoadBalancing
+internal import PacketPrograms
+
+/// Which packets are captured: those that fit all that is said. It is the packet programs that look.
+public struct CaptureFilter: Sendable {
+    public enum Direction: String, Sendable, CaseIterable {
+        /// As they come in.
+        case `in`
+        /// As they leave: encapsulated, or the director's answers.
+        case out
+        case both
+    }
+
+    /// Also the client of the connection that an ICMP error is about.
+    public var client: IPv4Prefix?
+    public var clientPort: UInt16?
+    /// With its port and protocol, where it has one.
+    public var vip: ServiceAddress?
+    /// Those that are forwarded to it.
+    public var server: IPv4Address?
+    /// Those that counted one of these; all, where there is none.
+    public var counters: Set<PacketCounter> = []
+    public var direction = Direction.both
+    /// Bytes of a frame that are kept.
+    public var snaplen = Self.maximumSnaplen
+
+    public static let maximumSnaplen = Int(IPVSD_CAPTURE_SNAPLEN)
+
+    public init() {}
+}
+
+extension CaptureFilter {
+    /// `serverIsLocal`: it is the director itself.
+    func row(serverIsLocal: Bool) -> ipvsd_capture_filter {
+        var row = ipvsd_capture_filter()
+        for counter in counters { row.counters |= 1 << UInt64(counter.index) }
+        if let client {
+            row.client = client.address.bigEndian
+            row.client_mask = (~client.hostMask).bigEndian
+        }
+        row.client_port = clientPort?.bigEndian ?? 0
+        if let vip {
+            row.vip = vip.vip.bigEndian
+            row.port = vip.port?.bigEndian ?? 0
+            row.protocol = vip.transport?.number ?? 0
+        }
+        row.server = server?.bigEndian ?? 0
+        row.server_is_local = serverIsLocal ? 1 : 0
+        if direction != .out { row.directions |= UInt8(IPVSD_CAPTURE_IN) }
+        if direction != .in { row.directions |= UInt8(IPVSD_CAPTURE_OUT) }
+        row.snaplen = UInt32(snaplen)
+        return row
+    }
+}

@@ -1,0 +1,171 @@
+internal import DataPlane
+internal import Glibc
+internal import LoadBalancing
+
+/// Packets from the tap to the output, until there is an end.
+public struct CaptureRun {
+    public enum Ending: Equatable, Sendable {
+        /// Whoever asked for it: by a signal, the number of packets or the time, or nobody reads any more.
+        case asked
+        /// No interface has had a program of the director's for a second.
+        case directorGone
+    }
+
+    public struct Report: Sendable {
+        public var ending: Ending
+        /// Packets that were shown.
+        public var packets: UInt64
+        public var lost: UInt64
+    }
+
+    /// Packets; nil: any number.
+    public var count: UInt64?
+    public var duration: Duration?
+    /// Asked often: somebody wants it to end.
+    public var isStopped: () -> Bool
+    /// False: nobody reads any more.
+    public var write: ([UInt8]) throws -> Bool
+    /// For the operator: what happens besides.
+    public var say: (String) -> Void
+
+    private let tap: Tap
+    private var output: any CaptureOutput
+    private var finder: EgressFinder?
+    private let directory: String
+    private var names: [UInt32: String] = [:]
+    /// By index of the ingress interface; losses as the last packet told.
+    private var counts: [UInt32: CaptureCounts] = [:]
+    private var packets: UInt64 = 0
+    private var remark: String?
+    private var pending: [UInt8] = []
+
+    /// How long it takes at most until a swapped program or a wish to end is seen.
+    private static let pause: Int32 = 50
+    /// Between a mode's program and the other's there is none for a moment.
+    private static let patience = Duration.seconds(1)
+    private static let enough = 1 << 18
+
+    public init(
+        tap: Tap, output: any CaptureOutput, directory: String, isStopped: @escaping () -> Bool,
+        write: @escaping ([UInt8]) throws -> Bool, say: @escaping (String) -> Void
+    ) throws {
+        self.tap = tap
+        self.output = output
+        self.directory = directory
+        self.isStopped = isStopped
+        self.write = write
+        self.say = say
+        finder = try EgressFinder(directory: directory)
+    }
+
+    public mutating func run() throws -> Report {
+        let deadline = duration.map { ContinuousClock.now + $0 }
+        var ending = Ending.asked
+        var present = ContinuousClock.now
+        var isRead = try write(output.begin(tap.interfaces.map { ($0, name(of: $0)) }, now: Clock.now()))
+        while isRead, !isStopped(), !isComplete, deadline.map({ .now < $0 }) ?? true {
+            try read(waiting: Self.pause)
+            isRead = try flush()
+            switch try tap.follow() {
+            case .none: present = .now
+            case .followed(let gap):
+                present = .now
+                finder = try EgressFinder(directory: directory)
+                tell(of: gap)
+            case .gone: ending = .directorGone
+            }
+            if ending == .directorGone {
+                if present.duration(to: .now) > Self.patience { break }
+                ending = .asked
+            }
+        }
+        tap.detach()
+        // All that was handed over until then.
+        var last: UInt64?
+        while isRead, !isComplete, packets != last {
+            last = packets
+            try read(waiting: 0)
+            isRead = try flush()
+        }
+        for (interface, lost) in try tap.lost() { counts[interface, default: CaptureCounts()].lost = lost }
+        if isRead { _ = try write(output.end(counts, now: Clock.now())) }
+        return Report(ending: ending, packets: packets, lost: counts.values.reduce(0) { $0 + $1.lost })
+    }
+
+    private var isComplete: Bool { count.map { packets >= $0 } ?? false }
+
+    private mutating func tell(of gap: Duration) {
+        let milliseconds = gap.components.seconds * 1000 + gap.components.attoseconds / 1_000_000_000_000_000
+        remark = "the director's program was swapped: packets of up to \(milliseconds + 1) ms were not seen"
+        say("\(remark ?? ""); capturing goes on")
+    }
+
+    private mutating func read(waiting milliseconds: Int32) throws {
+        let offset = Clock.offset()
+        let until = ContinuousClock.now + .milliseconds(Int(Self.pause))
+        try tap.read(waiting: milliseconds) { packet in
+            show(packet, offset: offset)
+            return !isComplete && pending.count < Self.enough && .now < until
+        }
+    }
+
+    private mutating func flush() throws -> Bool {
+        defer { pending.removeAll(keepingCapacity: true) }
+        return try write(pending)
+    }
+
+    private mutating func show(_ packet: CapturedPacket, offset: Int64) {
+        let frames = [(packet.before, PcapNG.Direction.inbound), (packet.after, .outbound)]
+        guard packet.before != nil || packet.after != nil else { return }
+        packets += 1
+        var counts = counts[packet.ingress] ?? CaptureCounts()
+        var lost = UInt64(packet.lost &- UInt32(truncatingIfNeeded: counts.lost))
+        counts.lost += lost
+        counts.shown += 1
+        self.counts[packet.ingress] = counts
+        for (frame, direction) in frames {
+            guard let frame else { continue }
+            let interface = direction == .inbound ? packet.ingress : egress(of: packet, frame)
+            pending += output.show(
+                ShownFrame(
+                    packet: packet, frame: frame, direction: direction, interface: interface,
+                    name: name(of: interface), time: UInt64(Int64(frame.time) + offset), number: packets, lost: lost,
+                    remark: remark))
+            lost = 0
+            remark = nil
+        }
+    }
+
+    /// XDP_TX and answers leave by the interface that the packet came in on.
+    private mutating func egress(of packet: CapturedPacket, _ frame: CapturedPacket.Frame) -> UInt32 {
+        guard packet.isRedirected, let server = packet.server else { return packet.ingress }
+        if packet.isFragmented { return finder?.fragmentingInterface ?? 0 }
+        return finder?.interface(macs: frame.bytes.prefix(12), server: server) ?? 0
+    }
+
+    private mutating func name(of interface: UInt32) -> String {
+        if let name = names[interface] { return name }
+        if interface == 0 { return "unknown" }
+        let name = withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(IF_NAMESIZE)) { buffer in
+            if_indextoname(interface, buffer.baseAddress).map { String(cString: $0) }
+        }
+        guard let name else { return "interface \(interface)" }
+        names[interface] = name
+        return name
+    }
+}
+
+/// Nanoseconds.
+private enum Clock {
+    static func read(_ clock: clockid_t) -> Int64 {
+        var time = timespec()
+        clock_gettime(clock, &time)
+        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+    }
+
+    /// Since 1970.
+    static func now() -> UInt64 { UInt64(read(CLOCK_REALTIME)) }
+
+    /// Of the time since 1970 against CLOCK_MONOTONIC, as the clock is set now.
+    static func offset() -> Int64 { read(CLOCK_REALTIME) - read(CLOCK_MONOTONIC) }
+}

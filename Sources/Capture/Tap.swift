@@ -1,0 +1,165 @@
+internal import BPF
+internal import CLinux
+internal import DataPlane
+internal import Glibc
+internal import LoadBalancing
+internal import PacketPrograms
+internal import SystemCalls
+
+/// The capture programs around the director's (fentry and fexit). They are there as long as this is, whatever ends the
+/// process: nothing of them is pinned.
+public final class Tap {
+    /// What `follow` found.
+    public enum Change: Sendable {
+        case none
+        /// Packets went through a program that nobody watched, for so long at most.
+        case followed(gap: Duration)
+        /// No interface has a program of the director's.
+        case gone
+    }
+
+    private final class Attachment {
+        let object: BPFObject
+        var links: [BPFDescriptor]
+
+        init(object: BPFObject, links: [BPFDescriptor]) {
+            self.object = object
+            self.links = links
+        }
+    }
+
+    /// The interfaces that the director has now.
+    public private(set) var interfaces: [UInt32]
+
+    private let directory: String
+    private let filter: CaptureFilter
+    private let row: ipvsd_capture_filter
+    /// Of the first attachment; all others write to them, too.
+    private let shared: [(name: String, descriptor: BPFDescriptor)]
+    private let ring: RingBuffer
+    private let losses: BPFMap<UInt32, UInt64>
+    /// By the id of the program that is watched.
+    private var attachments: [UInt32: Attachment]
+    /// When all programs were last known to be watched.
+    private var watched: ContinuousClock.Instant
+
+    private static let function = "director"
+    private static let sharedMaps = ["ring", "losses"]
+    private static let typeInformation = "/sys/kernel/btf/vmlinux"
+
+    /// Begins to watch the director whose state is pinned below `directory`.
+    public init(directory: String, filter: CaptureFilter) throws {
+        silenceLibbpf()
+        try Self.requirePrivilege()
+        let row = filter.row(
+            serverIsLocal: try filter.server.map {
+                try EgressFinder(directory: directory)?.isLocal($0) ?? false
+            } ?? false)
+        let running = try RunningPrograms(directory: directory)
+        var attachments: [UInt32: Attachment] = [:]
+        var shared: [(name: String, descriptor: BPFDescriptor)] = []
+        for id in running.ids {
+            guard let attachment = try Self.attach(to: id, directory: directory, row: row, shared: shared) else {
+                continue
+            }
+            if shared.isEmpty {
+                shared = try Self.sharedMaps.map { ($0, try attachment.object.descriptor(ofMap: $0)) }
+            }
+            attachments[id] = attachment
+        }
+        guard shared.count == Self.sharedMaps.count else {
+            throw CaptureError(.noDirector, "no interface has a director's program")
+        }
+        self.directory = directory
+        self.filter = filter
+        self.row = row
+        self.shared = shared
+        self.attachments = attachments
+        interfaces = running.interfaces
+        ring = try RingBuffer(shared[0].descriptor)
+        losses = try BPFMap(name: shared[1].name, descriptor: shared[1].descriptor)
+        watched = .now
+    }
+
+    /// Watches the programs that packets go through now: a reload or another daemon may have swapped them.
+    public func follow() throws -> Change {
+        let running = try RunningPrograms(directory: directory)
+        var gap: Duration?
+        for id in running.ids where attachments[id] == nil {
+            guard let attachment = try Self.attach(to: id, directory: directory, row: row, shared: shared) else {
+                continue
+            }
+            attachments[id] = attachment
+            gap = watched.duration(to: .now)
+        }
+        // What is not on an interface any more may still have a packet, but not for as long as this took.
+        for id in attachments.keys where !running.ids.contains(id) { attachments[id] = nil }
+        guard !running.ids.isEmpty else { return .gone }
+        interfaces = running.interfaces
+        if running.ids.allSatisfy({ attachments[$0] != nil }) { watched = .now }
+        return gap.map { .followed(gap: $0) } ?? .none
+    }
+
+    /// Hands over packets until there is none or `body` says false; waits for the first. A signal ends the wait.
+    public func read(waiting milliseconds: Int32, _ body: (CapturedPacket) -> Bool) throws {
+        try ring.read(waiting: milliseconds) { record in
+            CapturedPacket(record: record, wants: filter.direction).map(body) ?? true
+        }
+    }
+
+    /// Takes the programs away. What they have handed over can still be read.
+    public func detach() { attachments = [:] }
+
+    /// By the index of the interface: packets that found no room in the ring, so far.
+    public func lost() throws -> [UInt32: UInt64] {
+        Dictionary(uniqueKeysWithValues: try losses.entries().map { ($0.key, $0.value) })
+    }
+
+    // MARK: Attaching
+
+    /// Nil where the program is no more.
+    private static func attach(
+        to id: UInt32, directory: String, row: ipvsd_capture_filter, shared: [(name: String, descriptor: BPFDescriptor)]
+    ) throws -> Attachment? {
+        guard let program = try BPFProgram(id: id) else { return nil }
+        do throws(BPFError) {
+            let object = try BPFObject(.capture)
+            try object.setReadOnlyData(row)
+            for name in ["enter", "leave"] { try object.setTarget(program, function: function, ofProgram: name) }
+            for (name, pinned) in [("director_settings", "settings"), ("director_counters", "counters")] {
+                guard let map = try BPFDescriptor(pinnedAt: "\(directory)/\(pinned)") else { return nil }
+                try object.reuse(descriptor: map.number, forMap: name)
+            }
+            for (name, descriptor) in shared { try object.reuse(descriptor: descriptor.number, forMap: name) }
+            try object.load()
+            // Whoever is seen to enter shall be seen to leave.
+            let leave = try object.program(named: "leave").attachTracing()
+            return Attachment(object: object, links: [leave, try object.program(named: "enter").attachTracing()])
+        } catch {
+            throw refusal(error)
+        }
+    }
+
+    private static func refusal(_ error: BPFError) -> CaptureError {
+        if !File.exists(typeInformation) {
+            return CaptureError(
+                .kernel,
+                "capture needs a kernel that tells its types (CONFIG_DEBUG_INFO_BTF): there is no \(typeInformation)")
+        }
+        let lockdown = (try? File.read("/sys/kernel/security/lockdown")).map { String(decoding: $0, as: UTF8.self) }
+        let isLocked = lockdown?.contains("[confidentiality]") == true
+        return CaptureError(
+            .kernel,
+            "this kernel does not let the director's program be traced, which capture needs (\(error)"
+                + (isLocked ? "; it is locked down for confidentiality)" : ")"))
+    }
+
+    private static func requirePrivilege() throws(CaptureError) {
+        // It comes with CAP_BPF and CAP_PERFMON; those alone do not find out which programs run.
+        let isAdministrator = clinux_effective_capabilities() >> 21 & 1 == 1
+        if !isAdministrator {
+            throw CaptureError(
+                .noPrivilege, "capture needs CAP_SYS_ADMIN, to find and to trace the director's program (run as root)")
+        }
+    }
+}

@@ -1,0 +1,60 @@
+internal import BPF
+public import LoadBalancing
+internal import PacketPrograms
+
+/// By which interface an encapsulated frame leaves: what the ways say that the packet program takes, read in place.
+public struct EgressFinder {
+    /// What a way writes at a frame's beginning, and into the outer header.
+    private struct Mark: Hashable {
+        var macs: [UInt8]
+        var server: UInt32
+    }
+
+    private let maps: DirectorMaps
+    private var interfaces: [Mark: UInt32] = [:]
+    private var read: ContinuousClock.Instant?
+    /// Ways change seldom, and reading them all for each frame of one that is gone would take long.
+    private static let pause = Duration.milliseconds(100)
+
+    /// Nil where there is no data plane below `directory`.
+    public init?(directory: String) throws {
+        guard let maps = try DirectorMaps(directory: directory, writable: false) else { return nil }
+        self.maps = maps
+    }
+
+    /// Of a frame with these MAC addresses (its first 12 bytes); nil where no way is known that it took.
+    public mutating func interface(macs: some Sequence<UInt8>, server: IPv4Address) -> UInt32? {
+        let mark = Mark(macs: Array(macs), server: server.bigEndian)
+        if let known = interfaces[mark] { return known }
+        if let read, read.duration(to: .now) < Self.pause { return nil }
+        readWays()
+        return interfaces[mark]
+    }
+
+    /// That packets go by which the kernel fragments after encapsulation.
+    public var fragmentingInterface: UInt32 {
+        maps.settings.pointer(0).load(fromByteOffset: fragmentingOffset, as: UInt32.self)
+    }
+
+    /// Whether the real server is the director itself.
+    public func isLocal(_ server: IPv4Address) -> Bool {
+        (0..<maps.paths.count).contains { index in
+            let way = maps.paths[index]
+            return way.destination == server.bigEndian && way.flags & IPVSD_PATH_LOCAL != 0
+        }
+    }
+
+    private mutating func readWays() {
+        interfaces = [:]
+        for index in 0..<maps.paths.count {
+            let way = maps.paths[index]
+            guard way.ifindex != 0 else { continue }
+            let macs =
+                withUnsafeBytes(of: way.mac_first8) { Array($0) } + withUnsafeBytes(of: way.mac_last4) { Array($0) }
+            interfaces[Mark(macs: macs, server: way.destination)] = way.ifindex
+        }
+        read = .now
+    }
+}
+
+private let fragmentingOffset = MemoryLayout<ipvsd_settings>.offset(of: \.fragmenting_ifindex) ?? 0

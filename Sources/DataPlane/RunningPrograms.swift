@@ -1,0 +1,23 @@
+public import BPF
+internal import SystemCalls
+
+/// The director's programs that packets pass now. Usually it is one; while programs are swapped, one interface may
+/// already have the next, which is not pinned before all have it.
+public struct RunningPrograms: Equatable, Sendable {
+    /// By the index of the interface.
+    public var programs: [UInt32: UInt32]
+
+    /// Those whose links are pinned below `directory`.
+    public init(directory: String) throws(BPFError) {
+        programs = [:]
+        for name in File.list(directory) ?? [] where name.hasPrefix("link-") {
+            guard let link = try BPFLink(pinnedAt: "\(directory)/\(name)") else { continue }
+            let interface = try link.interface()
+            // 0: the device is gone.
+            if interface != 0 { programs[interface] = try link.programID() }
+        }
+    }
+
+    public var interfaces: [UInt32] { programs.keys.sorted() }
+    public var ids: Set<UInt32> { Set(programs.values) }
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/* `ipvsd capture`: programs that the kernel runs before and after the director's (BPF_TRACE_FENTRY, BPF_TRACE_FEXIT), while
+ * somebody captures. They see the frame as it came in and as it leaves, the verdict, and what was counted, by which the
+ * packet's end is known. The director itself is as always. */
+#include "ipvsd_capture.h"
+#include "packet.h"
+
+#include <bpf/bpf_tracing.h>
+
+/* Of the kernel's own structures what is read here; the loader finds where it is. */
+struct net_device {
+	int ifindex;
+} __attribute__((preserve_access_index));
+
+struct xdp_rxq_info {
+	struct net_device *dev;
+} __attribute__((preserve_access_index));
+
+struct xdp_buff {
+	void *data;
+	void *data_end;
+	struct xdp_rxq_info *rxq;
+} __attribute__((preserve_access_index));
+
+const volatile struct ipvsd_capture_filter filter;
+
+/* The director's own maps. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ipvsd_settings);
+} director_settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ipvsd_counters);
+} director_counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 23);
+} ring SEC(".maps");
+
+/* Of each ingress interface, by ifindex: packets that found no room in the ring. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u64);
+} losses SEC(".maps");
+
+/* As far as a filter looks: two tags, IP with options, ICMP, and IP with options and ports again. */
+#define HEAD (14 + 8 + 60 + 8 + 60 + 4)
+
+/* The packet that is in the director on this CPU. */
+struct passage {
+	__u64 context; /* of the packet that the rest is about; another one may come in between in a test run */
+	struct ipvsd_counters counters;
+	__u8 head[256];
+	struct ipvsd_captured captured;
+	__u8 bytes[2 * IPVSD_CAPTURE_SNAPLEN];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct passage);
+} passages SEC(".maps");
+
+/* Where a filter may find what it asks for. Ports 0: there are none to be seen. */
+struct flow {
+	__be32 client;
+	__be32 vip;
+	__be16 client_port;
+	__be16 port;
+	__u8 protocol;
+};
+
+static __always_inline int may_be_vip(__be32 address)
+{
+	__u32 zero = 0, bit = address * 0x9E3779B1u >> 16;
+	struct ipvsd_settings *settings = bpf_map_lookup_elem(&director_settings, &zero);
+
+	return settings && settings->vip_filter[bit >> 6 & 1023] >> (bit & 63) & 1;
+}
+
+/* Bytes of the head, 0 where the frame has none. */
+static __always_inline __u32 head_u32(const struct passage *passage, __u32 at, __u32 size)
+{
+	return at + sizeof(__u32) <= size && at <= HEAD ? *(const __u32 *)&passage->head[at] : 0;
+}
+
+static __always_inline __u16 head_u16(const struct passage *passage, __u32 at, __u32 size)
+{
+	return at + sizeof(__u16) <= size && at <= HEAD ? *(const __u16 *)&passage->head[at] : 0;
+}
+
+static __always_inline __u8 head_u8(const struct passage *passage, __u32 at, __u32 size)
+{
+	return at < size && at <= HEAD ? passage->head[at] : 0;
+}
+
+/* Where the IPv4 header is, behind up to two tags; 0 where there is none. */
+static __always_inline __u32 find_ip(const struct passage *passage, __u32 size)
+{
+	__u32 at = sizeof(struct ethhdr);
+	__be16 type = head_u16(passage, at - 2, size);
+
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		if (is_vlan(type)) {
+			at += sizeof(struct vlan_tag);
+			type = head_u16(passage, at - 2, size);
+		}
+	}
+	return type == bpf_htons(ETH_P_IP) && at + sizeof(struct iphdr) <= size ? at : 0;
+}
+
+static __always_inline int has_ports(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
+}
+
+static __always_inline struct flow flow_at(const struct passage *passage, __u32 ip, __u32 size)
+{
+	struct flow flow = {
+		.client = head_u32(passage, ip + 12, size),
+		.vip = head_u32(passage, ip + 16, size),
+		.protocol = head_u8(passage, ip + 9, size),
+	};
+	__u32 l4 = ip + (head_u8(passage, ip, size) & 15) * 4;
+
+	if (has_ports(flow.protocol) && !(head_u16(passage, ip + 6, size) & bpf_htons(IP_OFFSET))) {
+		flow.client_port = head_u16(passage, l4, size);
+		flow.port = head_u16(passage, l4 + 2, size);
+	}
+	return flow;
+}
+
+static __always_inline int is_wanted(const struct flow *flow)
+{
+	return (flow->client & filter.client_mask) == filter.client && (!filter.vip || filter.vip == flow->vip) &&
+	       (!filter.protocol || filter.protocol == flow->protocol) &&
+	       /* A later fragment's ports are not known. */
+	       (!filter.client_port || !flow->client_port || filter.client_port == flow->client_port) &&
+	       (!filter.port || !flow->port || filter.port == flow->port);
+}
+
+/* An ICMP error is its sender's, and the flow's that it quotes. */
+static __always_inline int is_wanted_error(const struct passage *passage, __u32 ip, __u32 size)
+{
+	__u32 icmp = ip + (head_u8(passage, ip, size) & 15) * 4;
+	__u8 type = head_u8(passage, icmp, size);
+	struct flow reply, flow;
+
+	if (type != ICMP_UNREACHABLE && type != ICMP_TIME_EXCEEDED && type != ICMP_PARAMETER_PROBLEM)
+		return 0;
+	reply = flow_at(passage, icmp + sizeof(struct icmp_header), size);
+	flow = (struct flow){
+		.client = reply.vip,
+		.vip = reply.client,
+		.client_port = reply.port,
+		.port = reply.client_port,
+		.protocol = reply.protocol,
+	};
+	return is_wanted(&flow);
+}
+
+/* The verifier has to see the bound on the very register that is used: the compiler may know it by another one. */
+#define BOUND(size, limit)                                                                                             \
+	do {                                                                                                           \
+		asm volatile("" : "+r"(size));                                                                         \
+		if ((size) > (limit))                                                                                  \
+			(size) = (limit);                                                                              \
+	} while (0)
+
+SEC("fentry/director")
+int BPF_PROG(enter, struct xdp_buff *xdp)
+{
+	void *data = xdp->data;
+	__u64 length = (__u64)xdp->data_end - (__u64)data, size = length;
+	__u32 zero = 0, ip;
+	struct passage *passage = bpf_map_lookup_elem(&passages, &zero);
+	struct ipvsd_counters *counters;
+	struct flow flow;
+
+	if (!passage)
+		return 0;
+	BOUND(size, HEAD);
+	if (bpf_probe_read_kernel(passage->head, size, data))
+		return 0;
+	ip = find_ip(passage, size);
+	if (!ip)
+		return 0;
+	flow = flow_at(passage, ip, size);
+	if (!may_be_vip(flow.vip))
+		return 0;
+	if (!is_wanted(&flow) && !(flow.protocol == IPPROTO_ICMP && is_wanted_error(passage, ip, size)))
+		return 0;
+	counters = bpf_map_lookup_elem(&director_counters, &zero);
+	if (!counters)
+		return 0;
+	passage->captured = (struct ipvsd_captured){
+		.arrived = bpf_ktime_get_ns(),
+		.ingress = xdp->rxq->dev->ifindex,
+		.before_length = length,
+	};
+	if (filter.directions & IPVSD_CAPTURE_IN) {
+		size = length < filter.snaplen ? length : filter.snaplen;
+		BOUND(size, IPVSD_CAPTURE_SNAPLEN);
+		if (!bpf_probe_read_kernel(passage->bytes, size, data))
+			passage->captured.before_captured = size;
+	}
+	passage->counters = *counters;
+	passage->context = (__u64)ctx[0];
+	return 0;
+}
+
+/* Without branches, of which the verifier would go both ways. */
+static __always_inline __u64 counted(const struct passage *passage, const struct ipvsd_counters *counters)
+{
+	__u64 bits = 0;
+
+#pragma unroll
+	for (int i = 0; i < IPVSD_COUNTERS; i++) {
+		__u64 negative = passage->counters.count[i] - counters->count[i];
+
+		asm volatile("" : "+r"(negative));
+		bits |= negative >> 63 << i;
+	}
+	return bits;
+}
+
+static __always_inline void lose(__u32 interface)
+{
+	__u64 *count = bpf_map_lookup_elem(&losses, &interface), none = 0;
+
+	if (!count) {
+		bpf_map_update_elem(&losses, &interface, &none, BPF_NOEXIST);
+		count = bpf_map_lookup_elem(&losses, &interface);
+	}
+	if (count)
+		__sync_fetch_and_add(count, 1);
+}
+
+static __always_inline int is_for_wanted_server(const struct ipvsd_captured *captured)
+{
+	if (!filter.server || filter.server == captured->server)
+		return 1;
+	return filter.server_is_local && captured->verdict == XDP_PASS && captured->counters >> IPVSD_FORWARDED & 1;
+}
+
+SEC("fexit/director")
+int BPF_PROG(leave, struct xdp_buff *xdp, int verdict)
+{
+	void *data = xdp->data;
+	__u32 zero = 0, ip;
+	__u64 before, after = 0, length = (__u64)xdp->data_end - (__u64)data;
+	struct passage *passage = bpf_map_lookup_elem(&passages, &zero);
+	struct ipvsd_counters *counters;
+	struct ipvsd_captured *captured;
+	__u64 *lost;
+
+	if (!passage || passage->context != (__u64)ctx[0])
+		return 0;
+	passage->context = 0;
+	counters = bpf_map_lookup_elem(&director_counters, &zero);
+	if (!counters)
+		return 0;
+	captured = &passage->captured;
+	captured->counters = counted(passage, counters);
+	/* Otherwise it was not for a VIP. */
+	if (!(captured->counters >> IPVSD_RECEIVED & 1) || (filter.counters && !(captured->counters & filter.counters)))
+		return 0;
+	captured->left = bpf_ktime_get_ns();
+	captured->verdict = verdict;
+	before = captured->before_captured;
+	BOUND(before, IPVSD_CAPTURE_SNAPLEN);
+	if (verdict != XDP_TX && verdict != XDP_REDIRECT) {
+		if (!(filter.directions & IPVSD_CAPTURE_IN))
+			return 0;
+	} else {
+		captured->after_length = length;
+		if (captured->counters >> IPVSD_FORWARDED & 1) {
+			__u64 size = length;
+
+			BOUND(size, HEAD);
+			if (bpf_probe_read_kernel(passage->head, size, data))
+				return 0;
+			ip = find_ip(passage, size);
+			captured->server = ip ? head_u32(passage, ip + 16, size) : 0;
+		}
+		if (filter.directions & IPVSD_CAPTURE_OUT) {
+			after = length < filter.snaplen ? length : filter.snaplen;
+			BOUND(after, IPVSD_CAPTURE_SNAPLEN);
+			if (bpf_probe_read_kernel(passage->bytes + before, after, data))
+				after = 0;
+			captured->after_captured = after;
+		}
+	}
+	if (!is_for_wanted_server(captured))
+		return 0;
+	lost = bpf_map_lookup_elem(&losses, &captured->ingress);
+	captured->lost = lost ? *lost : 0;
+	if (bpf_ringbuf_output(&ring, captured, sizeof(*captured) + before + after, 0))
+		lose(captured->ingress);
+	return 0;
+}
+
+char _license[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* What the capture programs are told, and what they hand over. Fields named `__be` are in network byte order. Nothing of
+ * it outlives the process that captures. */
+#pragma once
+
+#include <linux/types.h>
+
+/* Of a frame. Its bytes before and after the director have to fit in a per-CPU row, which is 32 KiB at most. */
+#define IPVSD_CAPTURE_SNAPLEN 16000
+
+#define IPVSD_CAPTURE_IN 1u  /* as it came in */
+#define IPVSD_CAPTURE_OUT 2u /* as it left: encapsulated, or the director's answer */
+
+/* .rodata: which packets are wanted. A field of 0 lets all of them through. */
+struct ipvsd_capture_filter {
+	__u64 counters; /* bit n: those that counted IPVSD_ counter n; one of the bits is enough */
+	__be32 client;
+	__be32 client_mask;
+	__be32 vip;
+	__be32 server; /* outer destination */
+	__be16 client_port;
+	__be16 port; /* of the VIP */
+	__u8 protocol;
+	__u8 server_is_local; /* `server` is the director itself: packets for it are not encapsulated */
+	__u8 directions;
+	__u8 reserved;
+	__u32 snaplen;
+	__u32 reserved2;
+};
+
+/* A packet and what became of it; `before_captured` bytes of the frame as it came in follow, then `after_captured` of the
+ * frame as it left. Times are CLOCK_MONOTONIC in ns. */
+struct ipvsd_captured {
+	__u64 arrived;
+	__u64 left;
+	__u64 counters; /* bit n: it counted IPVSD_ counter n */
+	__u32 ingress;  /* ifindex */
+	__u32 verdict;  /* XDP_ */
+	__be32 server;  /* outer destination, 0 where it was not encapsulated */
+	__u32 before_length;
+	__u32 before_captured;
+	__u32 after_length; /* 0: it did not leave */
+	__u32 after_captured;
+	__u32 lost; /* packets of the ingress interface that found no room in the ring, so far */
+};
+
+_Static_assert(sizeof(struct ipvsd_capture_filter) == 40, ".rodata layout");
+_Static_assert(sizeof(struct ipvsd_captured) == 56, "record layout");

@@ -1,0 +1,178 @@
+import ArgumentParser
+import Capture
+import DataPlane
+import Director
+import Glibc
+import HostState
+import LoadBalancing
+import ServiceConfiguration
+
+/// `ipvsd capture`: the director's packets, as they come in and as they leave.
+struct CaptureCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "capture",
+        abstract: "Show the director's packets before and after encapsulation, and what became of each.",
+        discussion: """
+            tcpdump does not see what leaves by XDP, and on some drivers not what comes in either. This shows every \
+            packet that the director counts, as it came in and, if it leaves, as it leaves; with -w as pcapng for \
+            tcpdump and Wireshark, where a comment says what became of it, and both frames have the same packet id \
+            (frame.packet_id). Filters combine, and are applied in the kernel.
+
+              ipvsd capture --client 198.51.100.7 --vip 10.0.0.100:443
+              ipvsd capture --reason dropped,answered -c 20
+              ipvsd capture -w - --server 10.0.0.11 | tcpdump -r - -nv
+
+            It works with and without the daemon, and follows when a reload or another daemon swaps the director's \
+            program, of which it tells; when there is none any more it ends. Packets for which the buffer had no room \
+            are counted, and said. It is two tracing programs (fentry, fexit) that leave with the process, however it \
+            ends; while nobody captures, nothing is done for it. It ends on SIGINT and SIGTERM, too, and when nobody \
+            reads what it writes.
+
+            Exit codes: 3 no director's program is on an interface (any more), 64 a bad value, 71 the kernel does not \
+            let programs be traced, 74 not all could be written, 77 no privilege.
+            """)
+
+    @Option(
+        name: [.customShort("w"), .customLong("write")],
+        help: ArgumentHelp("Write pcapng to this file, or with - to standard output.", valueName: "file"))
+    var file: String?
+
+    @Option(name: [.short, .long], help: ArgumentHelp("End after so many packets.", valueName: "n"))
+    var count: UInt64?
+
+    @Option(help: ArgumentHelp("End after so many seconds.", valueName: "n"))
+    var seconds: UInt32?
+
+    @Option(
+        help: ArgumentHelp("Keep so many bytes of a frame, 14 to \(CaptureFilter.maximumSnaplen).", valueName: "n"))
+    var snaplen = CaptureFilter.maximumSnaplen
+
+    @Option(
+        help: ArgumentHelp(
+            "Only this client's, as A.B.C.D, A.B.C.D:PORT or A.B.C.D/LENGTH; also ICMP errors about its connections.",
+            valueName: "address"))
+    var client: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Only those to this VIP, or to one port of it as A.B.C.D:PORT[/udp]. Fragments but the first have no port: "
+                + "all of the VIP's are shown.", valueName: "address"))
+    var vip: String?
+
+    @Option(help: ArgumentHelp("Only those that are forwarded to this real server.", valueName: "address"))
+    var server: String?
+
+    @Option(help: ArgumentHelp("Only frames that come in, or leave: in, out, both.", valueName: "way"))
+    var direction = "both"
+
+    @Option(
+        help: ArgumentHelp(
+            "Only those of which 'ipvsd status' counts this: \(CaptureReason.groups.joined(separator: ", ")), or a name, "
+                + "as dropped-no-next-hop or rescheduled. Repeats, or takes commas.", valueName: "name"))
+    var reason: [String] = []
+
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        try await reporting {
+            let filter = try filter()
+            let directory = try common.instance().existingBPFDirectory()
+            guard let directory else {
+                try requireRoot(to: "look for the director")
+                throw Failure(.noDaemon, "no director runs here, and there is no data plane")
+            }
+            do {
+                try capture(filter, directory)
+            } catch let error as CaptureError {
+                throw Failure(error)
+            } catch let failure as Failure {
+                throw failure
+            } catch {
+                throw Failure(DirectorError(error))
+            }
+        }
+    }
+
+    private func capture(_ filter: CaptureFilter, _ directory: String) throws {
+        StopSignals.trap()
+        let tap = try Tap(directory: directory, filter: filter)
+        let sink = try CaptureSink(path: file)
+        var run = try CaptureRun(
+            tap: tap, output: file == nil ? TextOutput() : PcapNGOutput(snaplen: filter.snaplen), directory: directory,
+            isStopped: { StopSignals.came }, write: sink.write, say: Failure.write)
+        run.count = count
+        run.duration = seconds.map { .seconds($0) }
+        Failure.write("capturing; SIGINT ends it")
+        let report = try run.run()
+        Failure.write("\(report.packets) packets captured, \(report.lost) lost because the buffer was full")
+        if report.ending == .directorGone {
+            throw Failure(.noDaemon, "no interface has the director's program any more: it was stopped")
+        }
+    }
+
+    private func filter() throws -> CaptureFilter {
+        var filter = CaptureFilter()
+        if let client {
+            (filter.client, filter.clientPort) = try valid("--client \(client)") { () throws(InvalidValue) in
+                try AddressText.client(client)
+            }
+        }
+        filter.vip = try vip.map { vip in
+            try valid("--vip \(vip)") { () throws(InvalidValue) in try AddressText.service(vip) }
+        }
+        filter.server = try server.map { server in
+            try valid("--server \(server)") { () throws(InvalidValue) in try AddressText.address(server) }
+        }
+        guard let direction = CaptureFilter.Direction(rawValue: direction) else {
+            let accepted = CaptureFilter.Direction.allCases.map(\.rawValue).joined(separator: ", ")
+            throw Failure(.badValue, "--direction \(self.direction): unknown way (accepted: \(accepted))")
+        }
+        filter.direction = direction
+        filter.counters = try CaptureReason.counters(reason)
+        let lengths = 14...CaptureFilter.maximumSnaplen
+        guard lengths.contains(snaplen) else {
+            throw Failure(
+                .badValue,
+                "--snaplen \(snaplen): no such length (accepted: \(lengths.lowerBound) to \(lengths.upperBound))")
+        }
+        filter.snaplen = snaplen
+        if count == 0 { throw Failure(.badValue, "--count 0: no number of packets (accepted: 1 and more)") }
+        if seconds == 0 { throw Failure(.badValue, "--seconds 0: no time (accepted: 1 and more)") }
+        if file == "-", isatty(STDOUT_FILENO) == 1 {
+            throw Failure(.badValue, "--write -: standard output is a terminal (accepted: a pipe or a file)")
+        }
+        return filter
+    }
+}
+
+/// What `--reason` takes: counters by their names, and groups of them.
+enum CaptureReason {
+    static let groups = ["forwarded", "passed", "answered", "dropped"]
+
+    static func counters(_ texts: [String]) throws -> Set<PacketCounter> {
+        var counters: Set<PacketCounter> = []
+        for name in texts.flatMap({ $0.split(separator: ",", omittingEmptySubsequences: false) }) {
+            let named = known.filter { $0.name == name || groups.contains(String(name)) && "\($0.group)" == name }
+            guard !named.isEmpty else {
+                let accepted = (groups + known.map(\.name).filter { !groups.contains($0) }).joined(separator: ", ")
+                throw Failure(.badValue, "--reason \(name): unknown name (accepted: \(accepted))")
+            }
+            counters.formUnion(named)
+        }
+        return counters
+    }
+
+    private static let known = PacketCounter.all.filter { $0.group != .received }
+}
+
+extension Failure {
+    init(_ error: CaptureError) {
+        let code: Code =
+            switch error.kind {
+            case .noDirector: .noDaemon
+            case .noPrivilege: .noPrivilege
+            case .kernel: .kernel
+            }
+        self.init(code, error.description)
+    }
+}
