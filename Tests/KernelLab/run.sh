@@ -9,7 +9,7 @@ IPVSD=$(realpath "$IPVSD")
 results=$(mktemp)
 trap 'rm -f "$results"' EXIT
 
-[ $# -gt 0 ] || set -- packets kernel interfaces doctor tunnel walks persist
+[ $# -gt 0 ] || set -- packets kernel interfaces doctor tunnel walks persist import
 # A NIC whose driver merges frames, for interfaces.test.sh.
 export GUEST_QEMU="-netdev hubport,id=hub,hubid=0 -device vmxnet3,netdev=hub"
 # For persist.test.sh, which unpacks it inside: installed here, it would be one more who runs this machine's network.

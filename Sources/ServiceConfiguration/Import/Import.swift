@@ -43,8 +43,8 @@ public struct Import: Sendable {
         let format: Format = if let known = format { known } else { try recognised(text, name: name) }
         var file =
             switch format {
-            case .ipvsadm: try RulesImport(self).read(text, name: name)
-            case .keepalived: try KeepalivedImport(self).read(text, name: name)
+            case .ipvsadm: try RulesImport(self, name: name).read(text)
+            case .keepalived: try KeepalivedImport(self, name: name).read(text)
             }
         ImportAssembly.assemble(&file)
         let printed = Self.accepted(&file)

@@ -20,18 +20,26 @@ struct ImportPrinter {
     }
 
     private mutating func comment(_ remarks: [PlacedRemark], _ indent: String = "") {
-        for remark in remarks { comment("\(remark.remark)", indent) }
+        var seen: Set<PlacedRemark> = []
+        for remark in remarks where seen.insert(remark).inserted {
+            comment("\(text(remark.place)): \(remark.kind.rawValue): \(remark.text)", indent)
+        }
+    }
+
+    /// Of the source itself, a line is enough.
+    private func text(_ place: SourcePlace) -> String {
+        place.file == file.name ? "line \(place.line)" : place.description
     }
 
     private mutating func head() {
         for text in file.comments { comment(text) }
-        let remarks = ImportedFile(format: file.format, remarks: file.remarks).allRemarks
+        let remarks = file.remarks.sorted { $0.place < $1.place }
         if !remarks.isEmpty {
             lines.append("#")
             comment(remarks)
         }
         lines.append("")
-        if let keeper = file.addressKeeper { lines.append("addresses: false  # \(keeper) has the VIPs") }
+        if let keeper = file.addressKeeper { lines.append("addresses: false  # \(YAMLText.printable(keeper)) has the VIPs") }
         if let timeouts = file.timeouts {
             func text(_ seconds: Int) -> String { DurationText.format(.seconds(seconds)) }
             lines.append(
@@ -43,8 +51,14 @@ struct ImportPrinter {
     private mutating func add(_ service: ImportedService) {
         lines.append("")
         serviceLines.append(lines.count + 1)
-        comment("\(service.place): \(service.title)", "  ")
+        comment("\(text(service.place)): \(service.title)", "  ")
+        // What is said of all its real servers, too.
+        let shared = service.servers.flatMap { server in
+            server.remarks.filter { $0.brief != nil && $0.place != server.place }
+        }
         comment(service.remarks, "  ")
+        var texts: Set<String> = []
+        comment(shared.filter { texts.insert($0.text).inserted }, "  ")
         let listeners = service.listeners.map(\.description)
         lines.append(
             "  - listeners: \(listeners.count == 1 ? listeners[0] : "[\(listeners.joined(separator: ", "))]")")
@@ -68,8 +82,9 @@ struct ImportPrinter {
         if let notify = service.notify { add(notify) }
         lines.append("    servers:")
         for server in service.servers {
-            comment(server.remarks, "      ")
-            lines.append("      - \(Self.text(server.server))")
+            comment(server.remarks.filter { $0.brief == nil }, "      ")
+            let briefs = server.remarks.compactMap(\.brief).joined(separator: "; ")
+            lines.append("      - \(Self.text(server.server))" + (briefs.isEmpty ? "" : "  # \(YAMLText.printable(briefs))"))
         }
     }
 

@@ -26,11 +26,14 @@ struct PlacedRemark: Hashable {
     let kind: ImportRemark.Kind
     let place: SourcePlace
     let text: String
+    /// Enough of it where it stands behind a real server; nil: all of it, above.
+    let brief: String?
 
-    init(_ kind: ImportRemark.Kind, _ place: SourcePlace, _ text: String) {
+    init(_ kind: ImportRemark.Kind, _ place: SourcePlace, _ text: String, brief: String? = nil) {
         self.kind = kind
         self.place = place
         self.text = text
+        self.brief = brief
     }
 
     var remark: ImportRemark { ImportRemark(kind: kind, place: place.description, text: text) }

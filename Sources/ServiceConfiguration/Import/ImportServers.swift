@@ -27,38 +27,44 @@ enum ImportServers {
 
     // MARK: Other ways than ipvsd's
 
-    private static func setUp(_ service: ImportedService) -> String {
-        "'ipvsd realserver-setup --vip \(service.listeners.isEmpty ? "VIP" : service.vips)'"
+    /// Where the way is said: of one real server, or of all that a service has.
+    struct Way {
+        let title: String
+        let place: SourcePlace
+        let isServers: Bool
+
+        func on(_ server: ImportedServer) -> String { isServers ? server.server.address.description : "its real servers" }
     }
 
     /// The real server has the VIP already, and answers by itself: it lacks a tunnel only.
-    static func leaveGatewaying(_ way: String, _ service: ImportedService, _ server: inout ImportedServer) {
-        server.remark(
-            .changed,
-            "\(way) (direct routing) becomes the IPIP tunnel: run \(setUp(service)) on \(server.server.address), which "
-                + "may then stand behind routers, too")
+    static func leaveGatewaying(_ way: Way, _ service: ImportedService, _ server: inout ImportedServer) {
+        let text =
+            "\(way.title) (direct routing) becomes the IPIP tunnel: run \(service.setUp) on \(way.on(server)), which may "
+            + "then stand behind routers, too"
+        server.remarks.append(
+            PlacedRemark(.changed, way.place, text, brief: "was routed to directly: needs realserver-setup"))
     }
 
     static func leaveMasquerading(
-        _ way: String, port: UInt16?, _ service: ImportedService, _ server: inout ImportedServer
+        _ way: Way, port: UInt16?, _ service: ImportedService, _ server: inout ImportedServer
     ) {
-        let own = service.listeners.first?.port
-        let ports =
-            if let port, let own, port != own {
-                "has to listen at port \(own), where it had \(port)"
-            } else {
-                "has to take connections to the VIP, or to any address"
-            }
-        server.remark(
-            .changed,
-            "\(way) (masquerading) becomes the IPIP tunnel: run \(setUp(service)) on \(server.server.address); its "
-                + "service \(ports), and its answers go to clients directly, no longer by the director")
+        let other = service.portInstead(of: port)
+        let listening =
+            other.map { "listen at \($0), where it was port \(port ?? 0)," }
+            ?? "take connections to the VIP, or to any address,"
+        let text =
+            "\(way.title) (masquerading) becomes the IPIP tunnel: run \(service.setUp) on \(way.on(server)); the service "
+            + "there has to \(listening) and its answers go to clients directly, no longer by the director"
+        let ports = other.map { " at port \(port ?? 0), not \($0)" } ?? ""
+        server.remarks.append(
+            PlacedRemark(.changed, way.place, text, brief: "was masqueraded\(ports): needs realserver-setup"))
     }
 
-    static func leaveTunnel(_ way: String, type: String, _ service: ImportedService, _ server: inout ImportedServer) {
-        server.remark(
-            .changed,
-            "\(way): ipvsd's tunnel is IPIP: run \(setUp(service)) on \(server.server.address), which has to take "
-                + "protocol 4 instead of \(type.uppercased())")
+    static func leaveTunnel(type: String, _ way: Way, _ service: ImportedService, _ server: inout ImportedServer) {
+        let text =
+            "\(way.title): ipvsd's tunnel is IPIP: run \(service.setUp) on \(way.on(server)), which has to take protocol 4 "
+            + "instead of \(type.uppercased())"
+        server.remarks.append(
+            PlacedRemark(.changed, way.place, text, brief: "had a tunnel of \(type.uppercased()): needs realserver-setup"))
     }
 }

@@ -2,7 +2,8 @@ internal import LoadBalancing
 
 /// What an import makes of its source, before it is text. Every remark stands where it belongs.
 struct ImportedFile {
-    var format: Import.Format
+    /// The source's own name, without those of files that it includes.
+    let name: String
     /// Said once for the whole file.
     var comments: [String] = []
     var remarks: [PlacedRemark] = []
@@ -13,9 +14,9 @@ struct ImportedFile {
 
     /// In the source's order, each once.
     var allRemarks: [PlacedRemark] {
-        var seen: Set<PlacedRemark> = []
+        var seen: Set<ImportRemark> = []
         return (remarks + services.flatMap { $0.remarks + $0.servers.flatMap(\.remarks) })
-            .filter { seen.insert($0).inserted }.enumerated()
+            .filter { seen.insert($0.remark).inserted }.enumerated()
             .sorted { ($0.element.place, $0.offset) < ($1.element.place, $1.offset) }.map(\.element)
     }
 
@@ -66,11 +67,6 @@ struct ImportedService {
             && servers.map(\.server) == other.servers.map(\.server)
     }
 
-    /// For `realserver-setup --vip`.
-    var vips: String {
-        var seen: Set<IPv4Address> = []
-        return listeners.map(\.vip).filter { seen.insert($0).inserted }.map(\.description).joined(separator: ",")
-    }
 }
 
 /// What clients address: IPVS knows services with all ports of one protocol, ipvsd only of both.
@@ -102,6 +98,29 @@ struct ImportedServer {
 
     mutating func remark(_ kind: ImportRemark.Kind, _ text: String) {
         remarks.append(PlacedRemark(kind, place, text))
+    }
+}
+
+/// Words of remarks.
+extension ImportedService {
+    /// The command that gives real servers their tunnel.
+    var setUp: String {
+        var vips: [String] = []
+        for listener in listeners where !vips.contains(listener.vip.description) {
+            vips.append(listener.vip.description)
+            if vips.count > 3 {
+                vips[3] = "…"
+                break
+            }
+        }
+        return "'ipvsd realserver-setup --vip \(vips.isEmpty ? "VIP" : vips.joined(separator: ","))'"
+    }
+
+    /// Where its real servers have to listen, other than at this port; nil: there.
+    func portInstead(of port: UInt16?) -> String? {
+        let ports = Set(listeners.compactMap(\.port))
+        guard let port, !ports.isEmpty, ports != [port] else { return nil }
+        return ports.count == 1 ? "port \(ports.first ?? 0)" : "the VIPs' ports"
     }
 }
 

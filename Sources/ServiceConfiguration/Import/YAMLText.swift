@@ -18,7 +18,7 @@ enum YAMLText {
     static func scalar(_ text: String) -> String {
         // A colon ends a key only before a space.
         let isPlain = text.allSatisfy { plain.contains($0) || $0 == ":" } && text.last != ":"
-        guard let first = text.first, isPlain, first != "-", first != ":", first != "=" else { return quoted(text) }
+        guard let first = text.first, isPlain, first != ":", first != "=", text != "-" else { return quoted(text) }
         return text
     }
 
@@ -46,14 +46,21 @@ enum YAMLText {
         return result + "\""
     }
 
+    /// What may stand in a comment: without line ends, and what YAML takes for none of its characters.
+    static func printable(_ text: String) -> String {
+        String(
+            String.UnicodeScalarView(
+                text.unicodeScalars.map { scalar in
+                    let isOther = scalar.properties.generalCategory == .control || scalar.value == 0xFEFF
+                    return isOther || [0x2028, 0x2029].contains(scalar.value) || scalar.value > 0xFFFD ? "?" : scalar
+                }))
+    }
+
     /// Lines of a comment, each begun by `indent`, at most so wide where words allow it.
     static func comment(_ text: String, indent: String = "", width: Int = 110) -> [String] {
-        let clean = String(
-            String.UnicodeScalarView(
-                text.unicodeScalars.map { $0.properties.generalCategory == .control || $0.value > 0xFFFD ? "?" : $0 }))
         var lines: [String] = []
         var line = "\(indent)#"
-        for word in clean.split(separator: " ") {
+        for word in printable(text).split(separator: " ") {
             if line.count + word.count >= width, line.count > indent.count + 1 {
                 lines.append(line)
                 line = "\(indent)#  "

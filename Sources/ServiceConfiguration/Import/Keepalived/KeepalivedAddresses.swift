@@ -63,7 +63,7 @@ struct KeepalivedGroup {
         for line in statement.block ?? [] {
             errors.attempt(line.place) { () throws(InvalidValue) in
                 if line.keyword == "fwmark" {
-                    let mark = try ImportNumbers.mark(try line.value("N"))
+                    let mark = try ImportNumbers.mark(try line.value("N", more: true))
                     entries.append((.mark(mark, isIPv6: line.words.count > 2 && line.words[2] == "inet6"), line.place))
                 } else if let range = try KeepalivedAddresses.range(line.keyword) {
                     entries.append((.addresses(range, port: try KeepalivedAddresses.port(line, at: 1)), line.place))
@@ -79,7 +79,8 @@ struct KeepalivedGroup {
         for (entry, place) in entries {
             switch entry {
             case .ipv6(let text): service.remark(.left, place, "\(text): ipvsd balances IPv4 only")
-            case .mark(let mark, let isIPv6): ImportMarks.listen(to: mark, isIPv6, options, &service)
+            case .mark(let mark, let isIPv6): 
+                ImportMarks.listen(to: mark, isIPv6: isIPv6, at: place, options, &service)
             case .addresses(let range, let port):
                 guard range.count <= KeepalivedAddresses.mostListeners else {
                     service.remark(

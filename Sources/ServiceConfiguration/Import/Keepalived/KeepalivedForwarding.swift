@@ -9,10 +9,12 @@ struct KeepalivedForwarding {
     let way: Way
     /// As it was written.
     let title: String
+    private let place: SourcePlace
 
     init(_ statement: KeepalivedStatement) throws(InvalidValue) {
         title = statement.title
-        switch try statement.value("NAT, DR or TUN") {
+        place = statement.place
+        switch try statement.value("NAT, DR or TUN", more: true) {
         case "NAT": way = .masquerading
         case "DR": way = .gatewaying
         case "TUN":
@@ -24,20 +26,24 @@ struct KeepalivedForwarding {
         }
     }
 
-    private init(way: Way, title: String) {
+    private init(way: Way, title: String, place: SourcePlace) {
         self.way = way
         self.title = title
+        self.place = place
     }
 
-    /// Where none is said.
-    static let standard = KeepalivedForwarding(way: .masquerading, title: "no lvs_method: NAT, keepalived's default,")
+    /// Of a virtual server that says none.
+    static func standard(at place: SourcePlace) -> KeepalivedForwarding {
+        KeepalivedForwarding(way: .masquerading, title: "no lvs_method: NAT, keepalived's default,", place: place)
+    }
 
-    func leave(port: UInt16?, _ service: ImportedService, _ server: inout ImportedServer) {
+    func leave(port: UInt16?, isServers: Bool, _ service: ImportedService, _ server: inout ImportedServer) {
+        let said = ImportServers.Way(title: title, place: place, isServers: isServers)
         switch way {
-        case .gatewaying: ImportServers.leaveGatewaying(title, service, &server)
-        case .masquerading: ImportServers.leaveMasquerading(title, port: port, service, &server)
+        case .gatewaying: ImportServers.leaveGatewaying(said, service, &server)
+        case .masquerading: ImportServers.leaveMasquerading(said, port: port, service, &server)
         case .tunnel(let type):
-            if type != "ipip" { ImportServers.leaveTunnel(title, type: type, service, &server) }
+            if type != "ipip" { ImportServers.leaveTunnel(type: type, said, service, &server) }
         }
     }
 

@@ -17,7 +17,16 @@ enum KeepalivedGlobals {
         "checker_", "lvs_netlink_", "startup_script_timeout", "shutdown_script_timeout"]
 
     static func take(_ statement: KeepalivedStatement, _ reader: inout KeepalivedImport) {
-        for line in statement.block ?? [] { take(line: line, &reader) }
+        var kept: [String] = []
+        for line in statement.block ?? [] {
+            if isOwn(line.keyword) { kept.append(line.keyword) } else { take(line: line, &reader) }
+        }
+        guard !kept.isEmpty else { return }
+        reader.remark(.note, statement.place, "global_defs: keepalived's own: \(kept.joined(separator: ", "))")
+    }
+
+    private static func isOwn(_ keyword: String) -> Bool {
+        own.contains(keyword) || ownPrefixes.contains(where: keyword.hasPrefix)
     }
 
     private static func take(line: KeepalivedStatement, _ reader: inout KeepalivedImport) {
@@ -44,8 +53,6 @@ enum KeepalivedGlobals {
         case "net_namespace", "net_namespace_ipvs":
             reader.remark(
                 .changed, place, "\(line.title): start ipvsd in it: ip netns exec \(line.values.joined()) ipvsd …")
-        case let keyword where own.contains(keyword) || ownPrefixes.contains(where: keyword.hasPrefix):
-            reader.remark(.note, place, "\(line.title): keepalived's own")
         default: reader.remark(.left, place, "\(line.title): unknown to ipvsd import")
         }
     }

@@ -5,16 +5,18 @@ internal import LoadBalancing
 struct KeepalivedImport {
     let options: Import
     let errors = ImportErrors()
-    var file = ImportedFile(format: .keepalived)
+    var file: ImportedFile
     var groups: [String: KeepalivedGroup] = [:]
     private var vrrpAddresses: [IPv4Address: String] = [:]
     /// Programs are run as the director: keepalived runs them as this one.
     var scriptUser: KeepalivedStatement?
 
-    init(_ options: Import) { self.options = options }
+    init(_ options: Import, name: String) {
+        self.options = options
+        file = ImportedFile(name: name)
+    }
 
     private static let comments = [
-        "Made by 'ipvsd import' of a keepalived.conf.",
         "keepalived's defaults are written out: a check every 60 s, 5 s for its answer, one success brings a server up, "
             + "'retry' failures after the first take it out (fall).",
         "Checks of a service's own ports, and pings, go through the tunnel to the VIP, as clients do; keepalived asks the "
@@ -22,11 +24,11 @@ struct KeepalivedImport {
         "Where a script's first line of output is a number, that is its weight.",
     ]
 
-    func read(_ text: String, name: String) throws(ConfigurationErrors) -> ImportedFile {
+    func read(_ text: String) throws(ConfigurationErrors) -> ImportedFile {
         var reader = self
-        let lines = try KeepalivedLines(text, name: name, options: options)
+        let lines = try KeepalivedLines(text, name: file.name, options: options)
         let statements = try KeepalivedStatement.parse(lines.lines)
-        reader.file.comments = Self.comments
+        reader.file.comments = ["Made by 'ipvsd import' of keepalived's \(file.name)."] + Self.comments
         reader.file.remarks = lines.remarks
         // A group may stand behind its virtual server.
         for statement in statements where statement.keyword != "virtual_server" { reader.takeRoot(statement) }

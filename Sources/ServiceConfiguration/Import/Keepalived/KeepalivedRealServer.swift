@@ -27,7 +27,8 @@ struct KeepalivedRealServer {
     ) throws(InvalidValue) {
         place = statement.place
         let block = try statement.statements()
-        let text = try statement.value("A.B.C.D [PORT]")
+        let text = try statement.value("A.B.C.D [PORT]", more: true)
+        try statement.endsBehind(2)
         let port = try KeepalivedAddresses.port(statement, at: 2)
         address = text
         var checkers: [KeepalivedStatement] = []
@@ -40,12 +41,15 @@ struct KeepalivedRealServer {
         }
         hasCheckers = !checkers.isEmpty
         guard case .ipv4(let own) = try KeepalivedAddresses.host(text) else {
-            remarks = [PlacedRemark(.left, place, "\(statement.title): ipvsd's tunnels are IPv4's")]
+            // Of a service that cannot be, it has been said.
+            let isLost = parent.service.listeners.isEmpty
+            remarks = isLost ? [] : [PlacedRemark(.left, place, "\(statement.title): ipvsd's tunnels are IPv4's")]
             return
         }
+        let way = forwarding ?? parent.forwarding ?? parent.standardForwarding
         let context = KeepalivedChecker.Context(
             server: own, port: port, service: parent.service,
-            isMasquerading: (forwarding ?? parent.forwarding ?? .standard).isMasquerading,
+            isMasquerading: way.isMasquerading,
             pace: pace.inheriting(from: parent.pace), virtualHost: virtualHost ?? parent.virtualHost,
             surroundings: reader.options.surroundings)
         for checker in checkers {
@@ -63,7 +67,7 @@ struct KeepalivedRealServer {
         var server = ImportedServer(place: place, server: RealServer(address: own))
         ImportServers.take(weight: weight ?? parent.weight, &server)
         ImportServers.take(upper: upper, lower: lower, &server)
-        (forwarding ?? parent.forwarding ?? .standard).leave(port: port, parent.service, &server)
+        way.leave(port: port, isServers: forwarding != nil, parent.service, &server)
         imported = parent.service.listeners.isEmpty ? nil : server
         if imported == nil { remarks = [] }
     }

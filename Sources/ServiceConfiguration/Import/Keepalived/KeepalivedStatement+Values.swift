@@ -2,11 +2,22 @@ internal import LoadBalancing
 
 /// Values of keywords. What keepalived warns of and ignores is an error here: nobody means it.
 extension KeepalivedStatement {
-    func value(_ accepted: String) throws(InvalidValue) -> String {
+    /// The only one, or with `more` the first.
+    func value(_ accepted: String, more: Bool = false) throws(InvalidValue) -> String {
         guard let value = values.first, !value.isEmpty else {
             throw InvalidValue("\(keyword) without its value", accepted: "\(keyword) \(accepted)")
         }
+        if !more { try endsBehind(1) }
         return value
+    }
+
+    /// Further words would be lost.
+    func endsBehind(_ count: Int) throws(InvalidValue) {
+        guard values.count <= count else {
+            throw InvalidValue(
+                "\(keyword): unexpected \(AddressText.quoted(words[count + 1]))",
+                accepted: count == 1 ? "one value" : "\(count) values at most")
+        }
     }
 
     func number(in range: ClosedRange<Int>, called name: String) throws(InvalidValue) -> Int {
@@ -28,6 +39,7 @@ extension KeepalivedStatement {
 
     /// Without a value: true.
     func flag() throws(InvalidValue) -> Bool {
+        try endsBehind(1)
         switch values.first {
         case nil, "true", "on", "yes": return true
         case "false", "off", "no": return false

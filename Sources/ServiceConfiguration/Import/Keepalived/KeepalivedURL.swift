@@ -62,7 +62,7 @@ struct KeepalivedURL {
     }
 
     private static func statuses(_ line: KeepalivedStatement) throws(InvalidValue) -> [String] {
-        _ = try line.value("200-299")
+        _ = try line.value("200-299", more: true)
         var statuses: [String] = []
         for word in line.values {
             let parts = word.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false)

@@ -6,6 +6,8 @@ struct KeepalivedVirtualServer {
     private(set) var service: ImportedService
     private(set) var pace = KeepalivedPace()
     private(set) var forwarding: KeepalivedForwarding?
+    /// Where nobody says any.
+    var standardForwarding: KeepalivedForwarding { .standard(at: statement.place) }
     private(set) var virtualHost: String?
     private(set) var weight = 1
     private(set) var inhibits = false
@@ -118,7 +120,7 @@ struct KeepalivedVirtualServer {
     }
 
     private mutating func takeSorryServer(_ line: KeepalivedStatement) throws(InvalidValue) {
-        guard case .ipv4(let address) = try KeepalivedAddresses.host(try line.value("A.B.C.D [PORT]")) else {
+        guard case .ipv4(let address) = try KeepalivedAddresses.host(try line.value("A.B.C.D [PORT]", more: true)) else {
             service.remark(.left, line.place, "\(line.title): ipvsd's tunnels are IPv4's")
             return
         }
@@ -126,6 +128,7 @@ struct KeepalivedVirtualServer {
             service.remark(.left, line.place, "\(line.title): \(problem)")
             return
         }
+        try line.endsBehind(2)
         sorry = (address, try KeepalivedAddresses.port(line, at: 2), line)
     }
 
@@ -134,7 +137,8 @@ struct KeepalivedVirtualServer {
     private mutating func listen(
         _ transport: TransportProtocol, saysProtocol: Bool, _ reader: KeepalivedImport
     ) throws(InvalidValue) {
-        let target = try statement.value("A.B.C.D [PORT], fwmark N or group NAME")
+        let target = try statement.value("A.B.C.D [PORT], fwmark N or group NAME", more: true)
+        try statement.endsBehind(2)
         // ip_family inet6, or SCTP.
         let isForeign = service.remarks.contains {
             $0.kind == .left && ($0.text.hasPrefix("protocol SCTP") || $0.text.hasPrefix("ip_family"))
@@ -148,18 +152,14 @@ struct KeepalivedVirtualServer {
         }
         switch target {
         case "fwmark":
-            return ImportMarks.listen(to: try ImportNumbers.mark(try operand("N")), false, reader.options, &service)
+            let mark = try ImportNumbers.mark(try operand("N"))
+            return ImportMarks.listen(to: mark, isIPv6: false, at: statement.place, reader.options, &service)
         case "group":
             let name = try operand("NAME")
             guard let group = reader.groups[name] else {
                 throw InvalidValue("there is no virtual_server_group \(name)", accepted: "the name of one")
             }
             group.listen(transport, reader.options, &service)
-            if service.listeners.count > 1 {
-                service.remark(
-                    .note, statement.place, "\(statement.title): one service of \(service.listeners.count) listeners, with "
-                        + "one schedule, persistence and thresholds; keepalived gives each address its own")
-            }
         default:
             guard case .ipv4(let vip) = try KeepalivedAddresses.host(target) else {
                 service.remark(.left, statement.place, "\(statement.title): ipvsd balances IPv4 only")
@@ -196,10 +196,21 @@ struct KeepalivedVirtualServer {
         var whole = self
         whole.service.servers = servers.compactMap(\.imported)
         whole.joinServers()
+        whole.joinListeners()
         whole.joinChecks()
         whole.joinNotices(&reader)
         whole.joinSorryServer()
         reader.file.services.append(whole.service)
+    }
+
+    /// Of a group. Each address with a service of its own would run programs, and count a quorum, once for each.
+    private mutating func joinListeners() {
+        guard service.listeners.count > 1 else { return }
+        let isFelt = service.persistence != nil || service.servers.contains { $0.server.thresholds != nil }
+        service.remark(
+            isFelt ? .changed : .note, statement.place,
+            "\(statement.title): one service of \(service.listeners.count) listeners, with one schedule, persistence and "
+                + "thresholds; keepalived gives each address its own")
     }
 
     private mutating func joinServers() {
@@ -260,7 +271,7 @@ struct KeepalivedVirtualServer {
         guard let (address, port, line) = sorry else { return }
         service.sorryServer = address
         var server = ImportedServer(place: line.place, server: RealServer(address: address))
-        (sorryForwarding ?? forwarding ?? .standard).leave(port: port, service, &server)
+        (sorryForwarding ?? forwarding ?? standardForwarding).leave(port: port, isServers: true, service, &server)
         service.remarks += server.remarks
     }
 }

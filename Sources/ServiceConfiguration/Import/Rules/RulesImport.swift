@@ -11,25 +11,25 @@ struct RulesImport {
     private let names: ImportNames
     private let errors = ImportErrors()
     private var entries: [Entry] = []
-    private var file = ImportedFile(format: .ipvsadm)
+    private var file: ImportedFile
 
-    init(_ options: Import) {
+    init(_ options: Import, name: String) {
         self.options = options
+        file = ImportedFile(name: name)
         names = ImportNames(surroundings: options.surroundings)
     }
 
     static let comments = [
-        "Made by 'ipvsd import' of ipvsadm's rules.",
         "IPVS checks no real servers; ipvsd does, through the tunnel to the VIP (check: auto; none for as it was).",
         "What 'ipvsadm -S' does not print is not here: thresholds (ipvsadm -L --thresholds), time-outs (-L --timeout), "
             + "synchronisation (-L --daemon).",
     ]
 
-    func read(_ text: String, name: String) throws(ConfigurationErrors) -> ImportedFile {
+    func read(_ text: String) throws(ConfigurationErrors) -> ImportedFile {
         var reader = self
-        reader.file.comments = Self.comments
+        reader.file.comments = ["Made by 'ipvsd import' of ipvsadm's rules in \(file.name)."] + Self.comments
         for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
-            let place = SourcePlace(file: name, line: index + 1, order: index)
+            let place = SourcePlace(file: file.name, line: index + 1, order: index)
             reader.errors.attempt(place) { () throws(InvalidValue) in
                 if line.hasPrefix("IP Virtual Server version") {
                     throw InvalidValue("this is what 'ipvsadm -L' prints", accepted: "what 'ipvsadm -S -n' prints")
@@ -142,11 +142,16 @@ struct RulesImport {
                 try listen(text, .udp, &service)
             case .sctp:
                 service.remark(.left, rule.place, "\(service.title): ipvsd has no services of SCTP")
-            case .mark(let text): ImportMarks.listen(to: try ImportNumbers.mark(text), rule.isIPv6, options, &service)
+            case .mark(let text): 
+                let mark = try ImportNumbers.mark(text)
+                ImportMarks.listen(to: mark, isIPv6: rule.isIPv6, at: rule.place, options, &service)
             case nil: break
             }
         }
-        errors.attempt(rule.place) { () throws(InvalidValue) in try schedule(rule, &service) }
+        // Of a service that ipvsd cannot have, what is said of its schedule need only be right.
+        var scheduled = service
+        errors.attempt(rule.place) { () throws(InvalidValue) in try schedule(rule, &scheduled) }
+        if !service.listeners.isEmpty { service = scheduled }
         for server in entry.servers {
             errors.attempt(server.place) { () throws(InvalidValue) in
                 try addServer(server, transport: transport, to: &service)
@@ -220,12 +225,16 @@ struct RulesImport {
         for note in notes { server.remark(.note, note) }
         ImportServers.take(weight: weight, &server)
         ImportServers.take(upper: upper, lower: lower, &server)
+        func way(_ title: String) -> ImportServers.Way {
+            ImportServers.Way(title: title, place: rule.place, isServers: true)
+        }
         switch rule.forwarding {
-        case .gatewaying: ImportServers.leaveGatewaying(rule.saysForwarding ? "-g" : "-g, the default", service, &server)
-        case .masquerading: ImportServers.leaveMasquerading("-m", port: port, service, &server)
+        case .gatewaying:
+            ImportServers.leaveGatewaying(way(rule.saysForwarding ? "-g" : "-g, the default,"), service, &server)
+        case .masquerading: ImportServers.leaveMasquerading(way("-m"), port: port, service, &server)
         case .tunnel:
             if let type = rule.tunnel, type != "ipip" {
-                ImportServers.leaveTunnel("--tun-type \(type)", type: type, service, &server)
+                ImportServers.leaveTunnel(type: type, way("--tun-type \(type)"), service, &server)
             }
         }
         service.servers.append(server)

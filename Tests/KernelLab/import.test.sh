@@ -1,0 +1,124 @@
+#!/bin/bash
+# What ipvsadm and keepalived have put into this kernel's IPVS, beside what `ipvsd import` makes of it.
+# shellcheck source=../Namespaces/harness.sh
+source "$(dirname "$0")/../Namespaces/harness.sh"
+LAB_VIA=nsenter
+
+scenario_up() {
+    modprobe -a ip_vs ip_vs_rr ip_vs_wrr ip_vs_wlc ip_vs_sh ip_vs_mh
+    lab_up
+}
+
+# director COMMAND...   there, where IPVS's table is the namespace's own
+director() { in_ns director "$@"; }
+
+# table   what the kernel has, as `ipvsadm -S -n` prints it, without what ipvsd has no word for
+table() { director ipvsadm -S -n | sed 's/ --tun-type ipip//' | sort; }
+
+# rules FILE   a configuration file of ipvsd's as rules of ipvsadm, to be compared with the kernel's
+rules() { "$PYTHON" "$(dirname "$0")/rules.py" "$1" | sort; }
+
+test_rules_of_ipvsadm_are_carried_over() {
+    director ipvsadm -R <<'RULES'
+-A -t 10.0.0.100:80 -s wlc -p 300 -M 255.255.255.0
+-a -t 10.0.0.100:80 -r 10.0.0.11:80 -i -w 3
+-a -t 10.0.0.100:80 -r 10.0.0.12:80 -i -w 0
+-A -t 10.0.0.100:443 -s sh -b sh-port,sh-fallback
+-a -t 10.0.0.100:443 -r 10.0.0.11:443 -i -w 1
+-A -t 10.0.0.101:8080 -s mh -b mh-port
+-a -t 10.0.0.101:8080 -r 10.0.0.13:8080 -i -w 65535
+-A -u 10.0.0.100:53 -s rr -o
+-a -u 10.0.0.100:53 -r 10.0.0.11:53 -i -w 2
+RULES
+    equal "$(director ipvsadm -S -n | wc -l)" 9 "rules in the kernel"
+    director ipvsadm -S -n | "$IPVSD" import >"$LAB_DIR/imported.yaml" 2>"$LAB_DIR/remarks"
+    equal "$(<"$LAB_DIR/remarks")" "" "remarks"
+    exits 0 "$IPVSD" check "$LAB_DIR/imported.yaml"
+    equal "$(rules "$LAB_DIR/imported.yaml")" "$(table)" "rules"
+    # With names, which are those of here.
+    director ipvsadm -S | "$IPVSD" import - 2>/dev/null >"$LAB_DIR/named.yaml"
+    equal "$(rules "$LAB_DIR/named.yaml")" "$(table)" "rules with names"
+    director ipvsadm -C
+}
+
+test_what_is_foreign_is_named() {
+    director ipvsadm -R <<'RULES'
+-A -t 10.0.0.100:80 -s rr
+-a -t 10.0.0.100:80 -r 10.0.0.11 -g
+-a -t 10.0.0.100:80 -r 10.0.0.12:8080 -m
+-a -t 10.0.0.100:80 -r 10.0.0.13 -i --tun-type gue --tun-port 6080
+-A -f 3 -s rr
+-a -f 3 -r 10.0.0.11 -i
+-A -t [2001:db8::1]:80 -s rr
+-a -t [2001:db8::1]:80 -r [2001:db8::2]:80 -i
+RULES
+    director ipvsadm -S -n >"$LAB_DIR/rules"
+    exits 1 "$IPVSD" import "$LAB_DIR/rules"
+    local line
+    # Of a service that is not carried over its real servers are not spoken of.
+    for line in $(grep -nE -- ' -g | -m | gue |^-A -f|^-A -t \[' "$LAB_DIR/rules" | cut -d: -f1); do
+        matches "$OUTPUT" "^ipvsd: $LAB_DIR/rules:$line: (changed|not carried over): " "what is said of line $line"
+    done
+    equal "$(grep -c '^ipvsd: ' <<<"$OUTPUT")" 5 "remarks"
+    "$IPVSD" import --fwmark 3=10.0.0.101:80 "$LAB_DIR/rules" >"$LAB_DIR/imported.yaml" 2>/dev/null || true
+    exits 0 "$IPVSD" check "$LAB_DIR/imported.yaml"
+    equal "$(rules "$LAB_DIR/imported.yaml" | grep -c -- ' -i -w 1$')" 4 "real servers"
+    director ipvsadm -C
+}
+
+# keepalived fills the kernel's table from the same file that is imported.
+test_a_keepalived_conf_is_what_keepalived_makes_of_it() {
+    cat >"$LAB_DIR/keepalived.conf" <<'CONF'
+virtual_server_group WEB {
+    10.0.0.100 80
+    10.0.0.101-102 80
+}
+virtual_server group WEB {
+    lvs_sched wrr
+    lvs_method TUN
+    protocol TCP
+    persistence_timeout 50
+    persistence_granularity 255.255.255.0
+    real_server 10.0.0.11 80 { weight 3 }
+    real_server 10.0.0.12 80 { }
+}
+virtual_server 10.0.0.103 53 {
+    lb_algo sh
+    sh-port
+    ops
+    lb_kind TUN
+    protocol UDP
+    weight 4
+    real_server 10.0.0.11 53 { }
+    real_server 10.0.0.12 53 { weight 0 }
+}
+CONF
+    spawn director "$LAB_DIR/keepalived.log" keepalived --dont-fork --log-console --check --use-file "$LAB_DIR/keepalived.conf" \
+        --pid "$LAB_DIR/k.pid" --checkers_pid "$LAB_DIR/c.pid"
+    disown "$SPAWNED"
+    wait_until 20 "keepalived's services" has_rules 12
+    "$IPVSD" import "$LAB_DIR/keepalived.conf" >"$LAB_DIR/imported.yaml" 2>/dev/null || true
+    exits 0 "$IPVSD" check "$LAB_DIR/imported.yaml"
+    equal "$(rules "$LAB_DIR/imported.yaml")" "$(table)" "rules"
+    kill "$SPAWNED"
+    wait_until 20 "keepalived to end" ended "$SPAWNED"
+}
+
+has_rules() { (($(director ipvsadm -S -n | wc -l) == $1)); }
+
+test_the_samples_of_keepalived_are_read() {
+    local file code
+    for file in /usr/share/doc/keepalived/samples/keepalived.conf.*; do
+        code=0
+        "$IPVSD" import "$file" >"$LAB_DIR/imported.yaml" 2>"$LAB_DIR/remarks" || code=$?
+        case $code in
+            0 | 1) ;;
+            # Those without a virtual server of IPv4 whose address is known.
+            64) matches "$(tail -n 1 "$LAB_DIR/remarks")" "no service is left" "$file" ;;
+            *) fail "exit code $code of $file: $(<"$LAB_DIR/remarks")" ;;
+        esac
+    done
+    [[ -n ${code:-} && -e $file ]] || fail "there are no samples"
+}
+
+run_tests
