@@ -20,7 +20,8 @@ enum Main {
 /// Everything but the director.
 struct Subcommands: AsyncParsableCommand {
     static let all: [any ParsableCommand.Type] = [
-        Status.self, Connections.self, Drain.self, Undrain.self, Events.self, Metrics.self, Check.self, ImportCommand.self,
+        Status.self, Connections.self, Drain.self, Undrain.self, Events.self, Metrics.self, Check.self,
+        ImportCommand.self,
         Reload.self, Stop.self, Cleanup.self, RealServerSetupCommand.self, DoctorCommand.self, TunnelCommand.self,
     ]
     static let configuration = CommandConfiguration(commandName: "ipvsd", subcommands: all)

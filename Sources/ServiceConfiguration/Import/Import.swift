@@ -88,7 +88,8 @@ public struct Import: Sendable {
             let words = line.split(whereSeparator: \.isWhitespace)
             guard let first = words.first, !"#!".contains(first.prefix(1)) else { continue }
             if first.hasPrefix("-") || first.split(separator: "/").last == "ipvsadm" { return .ipvsadm }
-            if first.first?.isLetter == true || "@$~".contains(first.prefix(1)), text.contains("{") || Self.includes(first)
+            if first.first?.isLetter == true || "@$~".contains(first.prefix(1)),
+                text.contains("{") || Self.includes(first)
             {
                 return line.hasPrefix("IP Virtual Server version") ? .ipvsadm : .keepalived
             }
@@ -98,7 +99,9 @@ public struct Import: Sendable {
                     accepted: accepted)
             ])
         }
-        throw ConfigurationErrors([ConfigurationError(place: name, problem: "there is nothing in it", accepted: accepted)])
+        throw ConfigurationErrors([
+            ConfigurationError(place: name, problem: "there is nothing in it", accepted: accepted)
+        ])
     }
 
     private static func includes(_ word: Substring) -> Bool { word.hasPrefix("include") && word.count <= 8 }

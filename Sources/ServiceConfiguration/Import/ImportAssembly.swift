@@ -33,7 +33,8 @@ enum ImportAssembly {
                 }) {
                     let joined = file.services.remove(at: partner)
                     file.services[index].remark(
-                        .note, joined.place, "\(joined.title): the any-port service of \(service.title) is that of both")
+                        .note, joined.place, "\(joined.title): the any-port service of \(service.title) is that of both"
+                    )
                     file.services[index].remarks += joined.remarks + joined.servers.flatMap(\.remarks)
                 } else if service.listeners.contains(wanted) {
                     file.services[index].listeners.removeAll { $0 == wanted }
@@ -41,7 +42,8 @@ enum ImportAssembly {
                     file.services[index].remark(
                         .changed, service.place,
                         "\(service.title): every port of \(listener.transport == .tcp ? "TCP" : "UDP") only; ipvsd's "
-                            + "any-port service takes \(other == .tcp ? "TCP" : "UDP"), too: name the ports to be exact")
+                            + "any-port service takes \(other == .tcp ? "TCP" : "UDP"), too: name the ports to be exact"
+                    )
                 }
                 file.services[index].listeners[place].transport = nil
                 continue
@@ -89,10 +91,12 @@ enum ImportAssembly {
             service.remarks += server.remarks
         }
         service.servers = kept
-        if let sorry = service.sorryServer, vips.contains(sorry) || kept.contains(where: { $0.server.address == sorry }) {
+        if let sorry = service.sorryServer, vips.contains(sorry) || kept.contains(where: { $0.server.address == sorry })
+        {
             service.sorryServer = nil
             service.remark(
-                .left, service.place, "sorry server \(sorry): it is \(vips.contains(sorry) ? "a VIP" : "a real server")")
+                .left, service.place, "sorry server \(sorry): it is \(vips.contains(sorry) ? "a VIP" : "a real server")"
+            )
         }
         fitQuorum(&service)
     }

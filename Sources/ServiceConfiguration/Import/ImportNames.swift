@@ -34,7 +34,8 @@ struct ImportNames {
         if text.contains(":"), text.allSatisfy({ $0.isHexDigit || ":.%".contains($0) || $0.isLetter }) {
             return .ipv6(text)
         }
-        let isName = text.contains(where: \.isLetter) && text.allSatisfy { $0.isLetter || $0.isNumber || "-._".contains($0) }
+        let isName =
+            text.contains(where: \.isLetter) && text.allSatisfy { $0.isLetter || $0.isNumber || "-._".contains($0) }
         guard isName else {
             throw InvalidValue("\(AddressText.quoted(text)) is no address", accepted: "A.B.C.D, or a host's name")
         }

@@ -39,7 +39,9 @@ struct ImportPrinter {
             comment(remarks)
         }
         lines.append("")
-        if let keeper = file.addressKeeper { lines.append("addresses: false  # \(YAMLText.printable(keeper)) has the VIPs") }
+        if let keeper = file.addressKeeper {
+            lines.append("addresses: false  # \(YAMLText.printable(keeper)) has the VIPs")
+        }
         if let timeouts = file.timeouts {
             func text(_ seconds: Int) -> String { DurationText.format(.seconds(seconds)) }
             lines.append(
@@ -84,7 +86,8 @@ struct ImportPrinter {
         for server in service.servers {
             comment(server.remarks.filter { $0.brief == nil }, "      ")
             let briefs = server.remarks.compactMap(\.brief).joined(separator: "; ")
-            lines.append("      - \(Self.text(server.server))" + (briefs.isEmpty ? "" : "  # \(YAMLText.printable(briefs))"))
+            lines.append(
+                "      - \(Self.text(server.server))" + (briefs.isEmpty ? "" : "  # \(YAMLText.printable(briefs))"))
         }
     }
 

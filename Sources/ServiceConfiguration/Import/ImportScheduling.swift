@@ -25,7 +25,8 @@ enum ImportScheduling {
             if let flag, flag.scheduler == service.scheduler {
                 if !service.flags.contains(flag) { service.flags.append(flag) }
             } else if flag != nil || ["flag-1", "flag-2", "flag-3", "hashed"].contains(word) {
-                service.remark(.note, place, "\(word): it does nothing with the scheduler \(service.scheduler.rawValue)")
+                service.remark(
+                    .note, place, "\(word): it does nothing with the scheduler \(service.scheduler.rawValue)")
             } else {
                 service.remark(.left, place, "scheduler flag \(word): ipvsd has none of this name")
             }
@@ -59,7 +60,8 @@ enum ImportScheduling {
                 length = found
             } else {
                 service.remark(
-                    .left, place, "netmask \(netmask) of the persistence: ipvsd takes 1 to 32 leading bits; each "
+                    .left, place,
+                    "netmask \(netmask) of the persistence: ipvsd takes 1 to 32 leading bits; each "
                         + "client's address stands for itself")
             }
         }
@@ -68,7 +70,8 @@ enum ImportScheduling {
 
     static func leave(engine: String, at place: SourcePlace, _ service: inout ImportedService) {
         service.remark(
-            .left, place, "persistence engine \(engine): ipvsd knows clients by their addresses, and does not look into "
+            .left, place,
+            "persistence engine \(engine): ipvsd knows clients by their addresses, and does not look into "
                 + "packets")
     }
 }

@@ -16,10 +16,13 @@ enum ImportServers {
             if lower > 0 { server.remark(.note, "lower threshold \(lower): it does nothing without an upper one") }
             return
         }
-        if upper > greatest { server.remark(.note, "upper threshold \(upper) becomes \(greatest), which is as good as none") }
+        if upper > greatest {
+            server.remark(.note, "upper threshold \(upper) becomes \(greatest), which is as good as none")
+        }
         let bound = min(upper, greatest)
         if lower > upper {
-            server.remark(.changed, "lower threshold \(lower): it is above the upper one, \(upper), which stands for it")
+            server.remark(
+                .changed, "lower threshold \(lower): it is above the upper one, \(upper), which stands for it")
         }
         server.server.thresholds = ConnectionThresholds(
             upper: UInt32(bound), lower: lower == 0 ? nil : UInt32(min(lower, bound)))
@@ -33,7 +36,9 @@ enum ImportServers {
         let place: SourcePlace
         let isServers: Bool
 
-        func on(_ server: ImportedServer) -> String { isServers ? server.server.address.description : "its real servers" }
+        func on(_ server: ImportedServer) -> String {
+            isServers ? server.server.address.description : "its real servers"
+        }
     }
 
     /// The real server has the VIP already, and answers by itself: it lacks a tunnel only.
@@ -65,6 +70,7 @@ enum ImportServers {
             "\(way.title): ipvsd's tunnel is IPIP: run \(service.setUp) on \(way.on(server)), which has to take protocol 4 "
             + "instead of \(type.uppercased())"
         server.remarks.append(
-            PlacedRemark(.changed, way.place, text, brief: "had a tunnel of \(type.uppercased()): needs realserver-setup"))
+            PlacedRemark(
+                .changed, way.place, text, brief: "had a tunnel of \(type.uppercased()): needs realserver-setup"))
     }
 }

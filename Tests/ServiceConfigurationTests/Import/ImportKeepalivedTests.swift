@@ -40,10 +40,12 @@ struct ImportKeepalivedTests {
         #expect(
             outcome.configuration.services == [
                 VirtualService(
-                    address: web, scheduler: .wrr, otherAddresses: [address("10.0.0.101:443"), address("10.0.0.102:443")],
+                    address: web, scheduler: .wrr,
+                    otherAddresses: [address("10.0.0.101:443"), address("10.0.0.102:443")],
                     servers: [server("10.0.0.11=3"), server("10.0.0.12")]),
                 VirtualService(
-                    address: dns, scheduler: .sh, flags: [.shPort], persistence: Persistence(timeout: 50, prefixLength: 16),
+                    address: dns, scheduler: .sh, flags: [.shPort],
+                    persistence: Persistence(timeout: 50, prefixLength: 16),
                     isOnePacket: true, servers: [server("10.0.0.21=1:1000/800")]),
             ])
         #expect(
@@ -239,7 +241,8 @@ struct ImportKeepalivedTests {
         let outcome = try ImportLab().read(
             Self.service("weight 3", service: "quorum 7\n hysteresis 9"))
         #expect(
-            outcome.configuration.policy(of: address("10.0.0.100:80")).quorum == Quorum.Rule(required: 3, hysteresis: 0))
+            outcome.configuration.policy(of: address("10.0.0.100:80")).quorum == Quorum.Rule(required: 3, hysteresis: 0)
+        )
         #expect(outcome.has("changed: quorum 7, hysteresis 9: 3 and 0"))
     }
 
@@ -305,14 +308,17 @@ struct ImportKeepalivedTests {
     @Test func filesAreIncluded() throws {
         let files = [
             "./conf.d/a.conf": "include b.inc\n", "./conf.d/b.inc": Self.service("TCP_CHECK { }"),
-            "./conf.d/c.conf": "virtual_server 10.0.0.101 80 {\n frob\n lvs_method TUN\n real_server 10.0.0.11 80 { }\n}\n",
+            "./conf.d/c.conf":
+                "virtual_server 10.0.0.101 80 {\n frob\n lvs_method TUN\n real_server 10.0.0.11 80 { }\n}\n",
         ]
         let outcome = try ImportLab(files: files).read("include conf.d/*.conf\nincludea other/*.conf\n")
         #expect(outcome.configuration.services.count == 2)
         #expect(outcome.has("./conf.d/c.conf:2: not carried over: frob"))
         #expect(outcome.text.contains("# ./conf.d/b.inc:1: virtual_server 10.0.0.100 80"))
         #expect(outcome.has("in:2: note: include other/*.conf: there is no such file"))
-        #expect(ImportLab().errors("include x.inc\n").first == "in:1: include x.inc: there is no such file (accepted: a file's path)")
+        #expect(
+            ImportLab().errors("include x.inc\n").first
+                == "in:1: include x.inc: there is no such file (accepted: a file's path)")
         let circle = ImportLab(files: ["./a": "include a\n"]).errors("include a\n")
         #expect(circle.first?.hasPrefix("./a:1: files that include each other") == true)
     }
@@ -323,7 +329,10 @@ struct ImportKeepalivedTests {
         ("{\n}\n", "in:1: neither a rule"),
         ("virtual_server 10.0.0.1 80 {\n delay_loop x\n}\n", "in:2: x is no timer for delay_loop"),
         ("virtual_server 10.0.0.1 80 {\n delay_loop\n}\n", "in:2: delay_loop without its value"),
-        ("virtual_server 10.0.0.1 80 {\n lvs_method NATURAL\n}\n", "in:2: lvs_method NATURAL (accepted: NAT, DR or TUN)"),
+        (
+            "virtual_server 10.0.0.1 80 {\n lvs_method NATURAL\n}\n",
+            "in:2: lvs_method NATURAL (accepted: NAT, DR or TUN)"
+        ),
         ("virtual_server 10.0.0 80 {\n}\n", "in:1: 10.0.0 is no address"),
         ("virtual_server 10.0.0.1 99999 {\n}\n", "in:1: 99999 is no port"),
         ("virtual_server group G {\n}\n", "in:1: there is no virtual_server_group G"),
@@ -333,7 +342,10 @@ struct ImportKeepalivedTests {
         ("virtual_server 10.0.0.1 80 {\n weight 1 quorum 2\n}\n", "in:2: weight: unexpected quorum"),
         ("virtual_server 10.0.0.1 80 {\n protocol GRE\n}\n", "in:2: protocol GRE"),
         ("virtual_server 10.0.0.1 80 {\n real_server 10.0.0.2 80\n}\n", "in:2: real_server without its block"),
-        ("virtual_server 10.0.0.1 80 {\n real_server 10.0.0.2 80 {\n MISC_CHECK { }\n }\n}\n", "in:3: MISC_CHECK without misc_path"),
+        (
+            "virtual_server 10.0.0.1 80 {\n real_server 10.0.0.2 80 {\n MISC_CHECK { }\n }\n}\n",
+            "in:3: MISC_CHECK without misc_path"
+        ),
         ("virtual_server_group G {\n 10.0.0.9-3\n}\n", "in:2: 10.0.0.9-3: the end is before the start"),
         ("~SEQ(A, 1, 3) x { }\n", "in:1: ~SEQ and ~LST are not read"),
         ("global_defs {\n lvs_timeouts tcp\n}\n", "in:2: lvs_timeouts tcp"),

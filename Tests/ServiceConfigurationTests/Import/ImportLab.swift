@@ -29,7 +29,10 @@ struct ImportLab {
         return Import(
             format: format, marks: marks, configurationID: id,
             surroundings: ImportSurroundings(
-                addresses: { ["www.example.org": [IPv4Address("10.0.0.100")!], "rs1": [IPv4Address("10.0.0.11")!]][$0] ?? [] },
+                addresses: {
+                    ["www.example.org": "10.0.0.100", "rs1": "10.0.0.11"][$0].flatMap(IPv4Address.init).map { [$0] }
+                        ?? []
+                },
                 port: { name, transport in name == "http" && transport == .tcp ? 80 : nil },
                 matches: { pattern in
                     pattern.hasSuffix("*.conf")
@@ -56,9 +59,11 @@ struct ImportLab {
 }
 
 func address(_ text: String) -> ServiceAddress {
-    try! AddressText.service(text)
+    guard let address = try? AddressText.service(text) else { preconditionFailure("\(text) is no listener") }
+    return address
 }
 
 func server(_ text: String) -> RealServer {
-    try! AddressText.server(text)
+    guard let server = try? AddressText.server(text) else { preconditionFailure("\(text) is no real server") }
+    return server
 }

@@ -41,7 +41,9 @@ struct ImportProgramsTests {
         #expect(try tell("service-up") == (0, ""))
     }
 
-    @Test(arguments: [(0, 0, ""), (1, 1, ""), (2, 0, "0\n"), (12, 0, "10\n"), (255, 0, "253\n")] as [(Int, Int32, String)])
+    @Test(
+        arguments: [(0, 0, ""), (1, 1, ""), (2, 0, "0\n"), (12, 0, "10\n"), (255, 0, "253\n")] as [(Int, Int32, String)]
+    )
     func anExitCodeIsAWeight(code: Int, expected: Int32, output: String) throws {
         let configuration = try configuration(
             "", "MISC_CHECK {\n misc_path \"/bin/sh -c 'echo 77; exit \(code)'\"\n misc_dynamic\n }")

@@ -28,8 +28,10 @@ struct ImportRobustnessTests {
     @Test func whatIsChanged() {
         var random = SplitMix(state: 2014)
         let pieces: [[UInt8]] = [
-            "{", "}", "\"", "'", "\\", "\n", " ", "!", "#", "$", "${X}", "@x ", "=", ":", "-", "/", "0", "99999999999", "\0",
-            "\u{FEFF}", "é", "\u{2028}", "\t", "10.0.0.100", "[::1]:80", "-p", "-m", "weight 0", "quorum 9", "\u{1}", "%",
+            "{", "}", "\"", "'", "\\", "\n", " ", "!", "#", "$", "${X}", "@x ", "=", ":", "-", "/", "0", "99999999999",
+            "\0",
+            "\u{FEFF}", "é", "\u{2028}", "\t", "10.0.0.100", "[::1]:80", "-p", "-m", "weight 0", "quorum 9", "\u{1}",
+            "%",
         ].map { Array($0.utf8) }
         for text in ImportFixtures.all {
             let bytes = Array(text.utf8)
@@ -40,10 +42,13 @@ struct ImportRobustnessTests {
                     switch Int.random(in: 0..<4, using: &random) {
                     case 0: changed[place] = UInt8.random(in: 0...255, using: &random)
                     case 1: changed.insert(contentsOf: pieces.randomElement(using: &random) ?? [], at: place)
-                    case 2: changed.removeSubrange(place..<min(changed.count, place + Int.random(in: 1...40, using: &random)))
+                    case 2:
+                        changed.removeSubrange(
+                            place..<min(changed.count, place + Int.random(in: 1...40, using: &random)))
                     default:
                         let end = min(changed.count, place + Int.random(in: 1...80, using: &random))
-                        changed.insert(contentsOf: changed[place..<end], at: Int.random(in: 0...changed.count, using: &random))
+                        changed.insert(
+                            contentsOf: changed[place..<end], at: Int.random(in: 0...changed.count, using: &random))
                     }
                     if changed.isEmpty { changed = [10] }
                 }
@@ -55,10 +60,14 @@ struct ImportRobustnessTests {
     /// Lines of both kinds, put together at random: duplicates, wrong places, several services at one address.
     @Test func whatIsMixed() {
         var random = SplitMix(state: 1998)
-        for fixture in [ImportFixtures.rules + ImportFixtures.foreignRules, ImportFixtures.farm + ImportFixtures.foreignKeepalived] {
+        for fixture in [
+            ImportFixtures.rules + ImportFixtures.foreignRules, ImportFixtures.farm + ImportFixtures.foreignKeepalived,
+        ] {
             let lines = fixture.split(separator: "\n").map(String.init)
             for _ in 0..<150 {
-                let chosen = (0..<Int.random(in: 1...30, using: &random)).map { _ in lines.randomElement(using: &random) ?? "" }
+                let chosen = (0..<Int.random(in: 1...30, using: &random)).map { _ in
+                    lines.randomElement(using: &random) ?? ""
+                }
                 judge(chosen.joined(separator: "\n"), ImportLab(format: .ipvsadm))
                 judge(chosen.joined(separator: "\n"), ImportLab(format: .keepalived, id: "x"))
             }

@@ -74,7 +74,8 @@ struct ImportRulesTests {
                 "18 not carried over",
             ])
         let services = outcome.configuration.services
-        #expect(services.map(\.address.description) == ["10.0.0.100:80/tcp", "10.0.0.100:5060/tcp", "10.0.0.102:80/tcp"])
+        #expect(
+            services.map(\.address.description) == ["10.0.0.100:80/tcp", "10.0.0.100:5060/tcp", "10.0.0.102:80/tcp"])
         #expect(services[0].servers == [server("10.0.0.13"), server("10.0.0.14"), server("10.0.0.15")])
         #expect(services[1].persistence == Persistence(timeout: 8796))
         #expect(services[1].servers == [server("10.0.0.11=65535")])

@@ -7,7 +7,8 @@ enum KeepalivedAddresses {
 
     static func host(_ text: String) throws(InvalidValue) -> ImportNames.Host {
         if let address = IPv4Address(text) { return .ipv4(address) }
-        guard text.contains(":"), text.allSatisfy({ $0.isHexDigit || ":.%-/".contains($0) || $0.isLetter || $0.isNumber })
+        guard text.contains(":"),
+            text.allSatisfy({ $0.isHexDigit || ":.%-/".contains($0) || $0.isLetter || $0.isNumber })
         else { throw InvalidValue("\(AddressText.quoted(text)) is no address", accepted: "A.B.C.D") }
         return .ipv6(text)
     }
@@ -23,7 +24,9 @@ enum KeepalivedAddresses {
     static func range(_ text: String) throws(InvalidValue) -> ClosedRange<UInt32>? {
         let accepted = "A.B.C.D, A.B.C.D-E, A.B.C.D-E.F.G.H or A.B.C.D/LENGTH"
         if text.contains(":") { return nil }
-        func bad(_ problem: String) -> InvalidValue { InvalidValue("\(AddressText.quoted(text)): \(problem)", accepted: accepted) }
+        func bad(_ problem: String) -> InvalidValue {
+            InvalidValue("\(AddressText.quoted(text)): \(problem)", accepted: accepted)
+        }
         let separator: Character = text.contains("/") ? "/" : "-"
         let parts = text.split(separator: separator, maxSplits: 1, omittingEmptySubsequences: false)
         guard let first = IPv4Address(String(parts[0])) else { throw bad("no address") }
@@ -79,12 +82,13 @@ struct KeepalivedGroup {
         for (entry, place) in entries {
             switch entry {
             case .ipv6(let text): service.remark(.left, place, "\(text): ipvsd balances IPv4 only")
-            case .mark(let mark, let isIPv6): 
+            case .mark(let mark, let isIPv6):
                 ImportMarks.listen(to: mark, isIPv6: isIPv6, at: place, options, &service)
             case .addresses(let range, let port):
                 guard range.count <= KeepalivedAddresses.mostListeners else {
                     service.remark(
-                        .left, place, "\(range.count) addresses: \(KeepalivedAddresses.mostListeners) at most are "
+                        .left, place,
+                        "\(range.count) addresses: \(KeepalivedAddresses.mostListeners) at most are "
                             + "written out")
                     continue
                 }

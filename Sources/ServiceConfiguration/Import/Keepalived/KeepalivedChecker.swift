@@ -81,7 +81,8 @@ struct KeepalivedChecker {
         case "alpha":
             if try line.flag() {
                 remark(
-                    .changed, line.place, "alpha: ipvsd takes a real server as up until its first check, which it makes at "
+                    .changed, line.place,
+                    "alpha: ipvsd takes a real server as up until its first check, which it makes at "
                         + "once and which counts alone")
             }
         case "warmup", "log_all_failures", "fast_recovery", "tls_compliant":
@@ -110,9 +111,11 @@ struct KeepalivedChecker {
         case .http, .https: try makeHTTP()
         case .file:
             remark(
-                .left, statement.place, "FILE_CHECK: keepalived adds the file's number to the weight; ipvsd's checks of type "
+                .left, statement.place,
+                "FILE_CHECK: keepalived adds the file's number to the weight; ipvsd's checks of type "
                     + "file read the weight itself")
-        case .bfd: remark(.left, statement.place, "BFD_CHECK: ipvsd does not speak BFD; its checks may come every 10 ms")
+        case .bfd:
+            remark(.left, statement.place, "BFD_CHECK: ipvsd does not speak BFD; its checks may come every 10 ms")
         }
     }
 
@@ -147,7 +150,8 @@ struct KeepalivedChecker {
         if let address, address != context.server.description {
             guard context.service.listeners.contains(where: { $0.vip.description == address }) else {
                 remark(
-                    .left, statement.place, "\(statement.keyword) of \(address): ipvsd asks the real server itself, or the VIP "
+                    .left, statement.place,
+                    "\(statement.keyword) of \(address): ipvsd asks the real server itself, or the VIP "
                         + "through its tunnel")
                 return nil
             }
@@ -211,7 +215,9 @@ struct KeepalivedChecker {
         let groups = text.split(whereSeparator: \.isWhitespace)
         guard !groups.isEmpty,
             text.allSatisfy({ $0.isASCII && ($0.isHexDigit || $0.isWhitespace || wildcards && "xX".contains($0)) })
-        else { throw InvalidValue("\(AddressText.quoted(text)) is not hexadecimal", accepted: "digits 0 to 9 and A to F") }
+        else {
+            throw InvalidValue("\(AddressText.quoted(text)) is not hexadecimal", accepted: "digits 0 to 9 and A to F")
+        }
         return groups.map { group in
             let digits = Array(group.lowercased())
             return stride(from: 0, to: digits.count, by: 2).map {
@@ -247,7 +253,8 @@ struct KeepalivedChecker {
         let before = checks.count
         ask(
             .script, at: nil, [ImportedCheck.Field(key: "command", value: .list(command))],
-            standard: KeepalivedPace.Standard(retry: 0, timeout: seconds > 0 ? .seconds(seconds) : loop), isDirect: true)
+            standard: KeepalivedPace.Standard(retry: 0, timeout: seconds > 0 ? .seconds(seconds) : loop), isDirect: true
+        )
         if checks.count > before { programs.append((program, line.place)) }
     }
 
@@ -261,7 +268,8 @@ struct KeepalivedChecker {
             if isWord, rest.hasPrefix(address) {
                 let behind = rest.dropFirst(address.count)
                 let next = behind.first
-                let isEnd = next.map { !$0.isNumber && !($0 == "." && behind.dropFirst().first?.isNumber == true) } ?? true
+                let isEnd =
+                    next.map { !$0.isNumber && !($0 == "." && behind.dropFirst().first?.isNumber == true) } ?? true
                 if isEnd {
                     result += "{server}"
                     rest = behind
@@ -292,7 +300,9 @@ struct KeepalivedChecker {
             if kind == .https, asksByName, let name = sniName ?? host {
                 fields.append(ImportedCheck.Field(key: "server-name", value: .text(name)))
             }
-            fields.append(ImportedCheck.Field(key: "status", value: url.statuses.count == 1 ? .text(url.statuses[0]) : .list(url.statuses)))
+            fields.append(
+                ImportedCheck.Field(
+                    key: "status", value: url.statuses.count == 1 ? .text(url.statuses[0]) : .list(url.statuses)))
             if let regex = url.regex { fields.append(ImportedCheck.Field(key: "body-matches", value: .text(regex))) }
             ask(
                 kind == .https ? .https : .http, at: .tcp, fields,

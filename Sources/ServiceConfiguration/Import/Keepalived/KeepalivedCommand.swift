@@ -5,7 +5,8 @@ enum KeepalivedCommand {
     static func command(of statement: KeepalivedStatement) throws(InvalidValue) -> (command: [String], user: String?) {
         let words = try split(statement.text, escapes: false)
         guard words.count > 1 else {
-            throw InvalidValue("\(statement.keyword) without a program", accepted: "\(statement.keyword) \"/PATH ARGUMENT…\"")
+            throw InvalidValue(
+                "\(statement.keyword) without a program", accepted: "\(statement.keyword) \"/PATH ARGUMENT…\"")
         }
         let command = try split(words[1], escapes: true)
         guard !command.isEmpty else {

@@ -61,7 +61,8 @@ struct KeepalivedImport {
             let name = statement.values.first ?? ""
             remark(
                 .left, place,
-                "vrrp_instance \(name): VRRP stays keepalived's: let it run with this block, and without virtual servers")
+                "vrrp_instance \(name): VRRP stays keepalived's: let it run with this block, and without virtual servers"
+            )
             for block in statement.block ?? [] where block.keyword.hasPrefix("virtual_ipaddress") {
                 for line in block.block ?? [] {
                     let text = String(line.keyword.prefix { $0 != "/" })
@@ -75,9 +76,12 @@ struct KeepalivedImport {
         case "static_ipaddress", "static_routes", "static_rules":
             remark(.left, place, "\(statement.title): this machine's network stays with what else sets it up")
         case "bfd_instance":
-            remark(.left, place, "\(statement.title): ipvsd does not speak BFD; its checks come as often as interval says")
+            remark(
+                .left, place, "\(statement.title): ipvsd does not speak BFD; its checks come as often as interval says")
         case "net_namespace", "net_namespace_ipvs":
-            remark(.changed, place, "\(statement.title): start ipvsd in it: ip netns exec \(statement.values.joined()) ipvsd …")
+            remark(
+                .changed, place,
+                "\(statement.title): start ipvsd in it: ip netns exec \(statement.values.joined()) ipvsd …")
         case "instance", "use_pid_dir", "child_wait_time", "namespace_with_ipsets":
             remark(.note, place, "\(statement.title): keepalived's own")
         default: remark(.left, place, "\(statement.title): unknown to ipvsd import, and to keepalived 2.3")
@@ -88,7 +92,8 @@ struct KeepalivedImport {
     private mutating func takeSSL(_ statement: KeepalivedStatement) {
         for line in statement.block ?? [] {
             switch line.keyword {
-            case "ca": remark(.note, line.place, "SSL ca: keepalived verifies no certificate by it; verify: chain would")
+            case "ca":
+                remark(.note, line.place, "SSL ca: keepalived verifies no certificate by it; verify: chain would")
             case "certificate", "key", "password":
                 remark(.left, line.place, "SSL \(line.keyword): ipvsd's checks show no certificate of their own")
             default: remark(.left, line.place, "SSL \(line.title): unknown to ipvsd import")

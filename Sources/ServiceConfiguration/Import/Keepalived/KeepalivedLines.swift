@@ -105,14 +105,16 @@ struct KeepalivedLines {
     /// The line behind `@ID` or `@^ID`; nil: it is for others.
     private mutating func condition(_ text: String, at place: SourcePlace) -> String? {
         guard text.hasPrefix("@") else { return text }
-        let parts = text.dropFirst().split(maxSplits: 1, omittingEmptySubsequences: false, whereSeparator: \.isWhitespace)
+        let parts = text.dropFirst().split(
+            maxSplits: 1, omittingEmptySubsequences: false, whereSeparator: \.isWhitespace)
         let isNegated = parts[0].hasPrefix("^")
         let id = isNegated ? parts[0].dropFirst() : parts[0]
         let rest = parts.count > 1 ? Self.trimmed(parts[1]) : ""
         guard let own = options.configurationID else {
             remarks.append(
                 PlacedRemark(
-                    .left, place, "'\(rest)': a line \(isNegated ? "but for" : "for") the configuration id \(id); "
+                    .left, place,
+                    "'\(rest)': a line \(isNegated ? "but for" : "for") the configuration id \(id); "
                         + "--config-id says whose is wanted"))
             return nil
         }
@@ -156,7 +158,8 @@ struct KeepalivedLines {
             // Lines of a definition may be conditional, or definitions themselves.
             guard let rest = condition(line, at: place) else { continue }
             if rest != text, try define(rest, at: place) { continue }
-            guard let (range, name) = Self.reference(in: rest, where: { definitions[$0] != nil || $0.hasPrefix("_") }) else {
+            guard let (range, name) = Self.reference(in: rest, where: { definitions[$0] != nil || $0.hasPrefix("_") })
+            else {
                 result.append(rest)
                 continue
             }
@@ -220,7 +223,8 @@ struct KeepalivedLines {
     /// What `include PATTERN` names, and its kin that ask for more of the files.
     private static func included(_ text: String) -> String? {
         let parts = text.split(maxSplits: 1, whereSeparator: \.isWhitespace)
-        guard parts.count == 2, ["include", "includer", "includem", "includew", "includeb", "includea"].contains(parts[0])
+        guard parts.count == 2,
+            ["include", "includer", "includem", "includew", "includeb", "includea"].contains(parts[0])
         else { return nil }
         return trimmed(parts[1])
     }

@@ -14,7 +14,8 @@ struct KeepalivedNotices {
     /// keepalived gives its programs as long as they want; but events of a service wait for each other here.
     static let timeout = Duration.seconds(60)
     private static let events = [
-        "notify_up": "server-up", "notify_down": "server-down", "quorum_up": "quorum-regained", "quorum_down": "quorum-lost",
+        "notify_up": "server-up", "notify_down": "server-down", "quorum_up": "quorum-regained",
+        "quorum_down": "quorum-lost",
     ]
 
     private var notices: [Notice] = []
@@ -25,13 +26,15 @@ struct KeepalivedNotices {
         guard let program = command.first, program.hasPrefix("/"), !command.joined().utf8.contains(0) else {
             remarks.append(
                 PlacedRemark(
-                    .left, statement.place, "\(statement.title): it is no absolute path of a program; ipvsd searches none"))
+                    .left, statement.place,
+                    "\(statement.title): it is no absolute path of a program; ipvsd searches none"))
             return
         }
         if let user {
             remarks.append(
                 PlacedRemark(
-                    .changed, statement.place, "\(statement.keyword) as \(user): ipvsd runs programs as the user that it runs "
+                    .changed, statement.place,
+                    "\(statement.keyword) as \(user): ipvsd runs programs as the user that it runs "
                         + "as itself"))
         }
         guard let event = Self.events[statement.keyword] else { return }
@@ -43,7 +46,9 @@ struct KeepalivedNotices {
         remarks += other.remarks
     }
 
-    var programs: [(path: String, place: SourcePlace)] { notices.compactMap { notice in notice.command.first.map { ($0, notice.place) } } }
+    var programs: [(path: String, place: SourcePlace)] {
+        notices.compactMap { notice in notice.command.first.map { ($0, notice.place) } }
+    }
 
     /// Nil: there are none.
     func notification(of servers: [IPv4Address]) -> ImportedNotification? {
@@ -53,7 +58,10 @@ struct KeepalivedNotices {
             let own = notices.filter { $0.event == event }
             guard let first = own.first else { continue }
             // The same for every server, in one line.
-            if first.server == nil || (own.allSatisfy { $0.command == first.command } && Set(own.map(\.server)).count == Set(servers).count) {
+            if first.server == nil
+                || (own.allSatisfy { $0.command == first.command }
+                    && Set(own.map(\.server)).count == Set(servers).count)
+            {
                 lines.append(Self.line("\"\(event) \"*", first.command))
             } else {
                 var seen: Set<IPv4Address> = []
@@ -74,9 +82,13 @@ struct KeepalivedNotices {
 
     /// In single quotes, where a shell would take a character for something else.
     static func shellWord(_ text: String) -> String {
-        let isPlain = !text.isEmpty && text.utf8.allSatisfy {
-            (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0) || "_./:=,@%+-".utf8.contains($0)
-        }
-        return isPlain ? text : "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+        let isPlain =
+            !text.isEmpty
+            && text.utf8.allSatisfy {
+                (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0)
+                    || "_./:=,@%+-".utf8.contains($0)
+            }
+        return isPlain
+            ? text : "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
     }
 }

@@ -86,7 +86,8 @@ struct KeepalivedRealServer {
             if try line.flag() {
                 remarks.append(
                     PlacedRemark(
-                        .changed, line.place, "alpha: ipvsd takes a real server as up until its first check, which it "
+                        .changed, line.place,
+                        "alpha: ipvsd takes a real server as up until its first check, which it "
                             + "makes at once and which counts alone"))
             }
         case "smtp_alert":

@@ -45,7 +45,8 @@ extension KeepalivedStatement {
         case "false", "off", "no": return false
         case let text?:
             throw InvalidValue(
-                "\(keyword) \(AddressText.quoted(text)): neither yes nor no", accepted: "true, on, yes, false, off or no")
+                "\(keyword) \(AddressText.quoted(text)): neither yes nor no",
+                accepted: "true, on, yes, false, off or no")
         }
     }
 

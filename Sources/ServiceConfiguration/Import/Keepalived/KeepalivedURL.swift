@@ -25,7 +25,8 @@ struct KeepalivedURL {
             case "digest":
                 remarks.append(
                     PlacedRemark(
-                        .left, place, "digest: ipvsd takes no MD5; body-sha256 is that of the body: curl -s URL | sha256sum"))
+                        .left, place,
+                        "digest: ipvsd takes no MD5; body-sha256 is that of the body: curl -s URL | sha256sum"))
             case "regex":
                 let words = try KeepalivedCommand.split(line.text, escapes: true)
                 guard words.count == 2 else {
@@ -37,8 +38,12 @@ struct KeepalivedURL {
                 for word in line.values {
                     if let letter = Self.letters[word] {
                         letters += letter
-                    } else if !["utf", "ucp", "no_auto_possess", "no_start_optimize", "no_dotstar_anchor"].contains(word) {
-                        remarks.append(PlacedRemark(.left, place, "regex_options \(word): ipvsd's expressions have no such option"))
+                    } else if !["utf", "ucp", "no_auto_possess", "no_start_optimize", "no_dotstar_anchor"].contains(
+                        word)
+                    {
+                        remarks.append(
+                            PlacedRemark(.left, place, "regex_options \(word): ipvsd's expressions have no such option")
+                        )
                     }
                 }
             case "regex_min_offset", "regex_max_offset":
@@ -71,7 +76,8 @@ struct KeepalivedURL {
                 statuses.append("\(first)")
                 continue
             }
-            statuses.append("\(first)-\(try ImportNumbers.number(parts[1], in: first...599, called: "end of statuses"))")
+            statuses.append(
+                "\(first)-\(try ImportNumbers.number(parts[1], in: first...599, called: "end of statuses"))")
         }
         return statuses
     }

@@ -78,7 +78,8 @@ struct KeepalivedVirtualServer {
         case "alpha":
             if try line.flag() {
                 service.remark(
-                    .changed, place, "alpha: ipvsd takes a real server as up until its first check, which it makes at "
+                    .changed, place,
+                    "alpha: ipvsd takes a real server as up until its first check, which it makes at "
                         + "once and which counts alone")
             }
         case "omega": service.remark(.changed, place, "omega: the end of the director runs no program of notify")
@@ -87,8 +88,10 @@ struct KeepalivedVirtualServer {
         case "smtp_alert":
             if try line.flag() { service.remark(.left, place, "\(line.title): ipvsd sends no mails; see notify:") }
         case "sorry_server_inhibit":
-            service.remark(.left, place, "sorry_server_inhibit: a sorry server that is not needed gets no new connections; "
-                + "those that it has go on")
+            service.remark(
+                .left, place,
+                "sorry_server_inhibit: a sorry server that is not needed gets no new connections; "
+                    + "those that it has go on")
         case "warmup", "snmp_name": Self.note(line, &service.remarks)
         case "ip_family":
             if try line.value("inet or inet6") == "inet6" {
@@ -120,7 +123,8 @@ struct KeepalivedVirtualServer {
     }
 
     private mutating func takeSorryServer(_ line: KeepalivedStatement) throws(InvalidValue) {
-        guard case .ipv4(let address) = try KeepalivedAddresses.host(try line.value("A.B.C.D [PORT]", more: true)) else {
+        guard case .ipv4(let address) = try KeepalivedAddresses.host(try line.value("A.B.C.D [PORT]", more: true))
+        else {
             service.remark(.left, line.place, "\(line.title): ipvsd's tunnels are IPv4's")
             return
         }
@@ -146,7 +150,8 @@ struct KeepalivedVirtualServer {
         if isForeign { return }
         func operand(_ accepted: String) throws(InvalidValue) -> String {
             guard statement.words.count > 2 else {
-                throw InvalidValue("virtual_server \(target) without its value", accepted: "virtual_server \(target) \(accepted)")
+                throw InvalidValue(
+                    "virtual_server \(target) without its value", accepted: "virtual_server \(target) \(accepted)")
             }
             return statement.words[2]
         }
@@ -181,12 +186,15 @@ struct KeepalivedVirtualServer {
         for (word, place) in flags { ImportScheduling.take(flags: [word], at: place, &service) }
         if let onePacket { ImportScheduling.takeOnePacket(at: onePacket, &service) }
         // keepalived has any-port services, and such with a netmask, persist.
-        if persistence == nil, netmask != nil || service.listeners.contains(where: { $0.port == nil && $0.transport != nil }) {
+        if persistence == nil,
+            netmask != nil || service.listeners.contains(where: { $0.port == nil && $0.transport != nil })
+        {
             persistence = (360, statement.place)
         }
         if let persistence {
             ImportScheduling.take(
-                persistence: persistence.seconds, netmask: netmask?.text, at: netmask?.place ?? persistence.place, &service)
+                persistence: persistence.seconds, netmask: netmask?.text, at: netmask?.place ?? persistence.place,
+                &service)
         }
     }
 
@@ -220,7 +228,8 @@ struct KeepalivedVirtualServer {
         guard !service.inhibits else { return }
         for server in usable where server.inhibits ?? inhibits {
             service.remark(
-                .left, server.place, "inhibit_on_failure: not all real servers of the service have it, and ipvsd has it for "
+                .left, server.place,
+                "inhibit_on_failure: not all real servers of the service have it, and ipvsd has it for "
                     + "services")
         }
     }
@@ -243,7 +252,8 @@ struct KeepalivedVirtualServer {
         } else if usable.contains(where: \.hasCheckers) {
             service.checks = .auto
             service.remark(
-                .changed, service.place, "\(service.title): none of its checks could be carried over; ipvsd's own (check: "
+                .changed, service.place,
+                "\(service.title): none of its checks could be carried over; ipvsd's own (check: "
                     + "auto) stand for them")
         } else {
             service.checks = .none

@@ -121,7 +121,8 @@ struct RulesImport {
             if seconds > Timeouts.range.upperBound {
                 file.remarks.append(
                     PlacedRemark(
-                        .changed, rule.place, "--set: a time-out of \(seconds) s becomes \(Timeouts.range.upperBound) s, "
+                        .changed, rule.place,
+                        "--set: a time-out of \(seconds) s becomes \(Timeouts.range.upperBound) s, "
                             + "the longest"))
             }
         }
@@ -142,7 +143,7 @@ struct RulesImport {
                 try listen(text, .udp, &service)
             case .sctp:
                 service.remark(.left, rule.place, "\(service.title): ipvsd has no services of SCTP")
-            case .mark(let text): 
+            case .mark(let text):
                 let mark = try ImportNumbers.mark(text)
                 ImportMarks.listen(to: mark, isIPv6: rule.isIPv6, at: rule.place, options, &service)
             case nil: break
