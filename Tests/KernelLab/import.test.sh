@@ -4,11 +4,14 @@
 source "$(dirname "$0")/../Namespaces/harness.sh"
 LAB_VIA=nsenter
 
-# IPVS's table is a namespace's own; nothing else of the lab is needed.
+# IPVS's table is a namespace's own; of the rest of the lab only a route to the real servers is needed.
 scenario_up() {
-    modprobe -a ip_vs ip_vs_rr ip_vs_wrr ip_vs_wlc ip_vs_sh ip_vs_mh
+    modprobe -a dummy ip_vs ip_vs_rr ip_vs_wrr ip_vs_wlc ip_vs_sh ip_vs_mh
     LAB_DIR=$(mktemp -d "${TMPDIR:-/tmp}/$LAB.XXXXXX")
     ip netns add "$(ns ipvs)"
+    ip -n "$(ns ipvs)" link add eth0 type dummy
+    ip -n "$(ns ipvs)" link set eth0 up
+    ip -n "$(ns ipvs)" addr add 10.0.0.2/24 dev eth0
 }
 
 big_file() { :; }
