@@ -46,6 +46,7 @@ public struct Import: Sendable {
             case .ipvsadm: try RulesImport(self, name: name).read(text)
             case .keepalived: try KeepalivedImport(self, name: name).read(text)
             }
+        try ImportMarks.check(self, file)
         ImportAssembly.assemble(&file)
         let printed = Self.accepted(&file)
         return Result(format: format, text: printed, remarks: file.allRemarks.map(\.remark))

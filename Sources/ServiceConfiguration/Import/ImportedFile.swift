@@ -39,6 +39,8 @@ struct ImportedService {
     let title: String
     var remarks: [PlacedRemark] = []
     var listeners: [ImportedListener] = []
+    /// That it is known by in the source.
+    var marks: Set<UInt32> = []
     var scheduler = Scheduler.wlc
     var flags: [SchedulerFlag] = []
     var persistence: Persistence?

@@ -93,6 +93,9 @@ struct ImportRulesTests {
         let outcome = try ImportLab(marks: [3: listeners]).read(rules)
         #expect(outcome.configuration.services.map(\.listeners) == [listeners])
         #expect(outcome.isComplete)
+        #expect(
+            ImportLab(marks: [4: listeners]).errors(rules)
+                == ["--fwmark 4: no service of in has this mark (accepted: 3)"])
         let without = try ImportLab().source.read(rules, name: "in")
         #expect(without.text == nil && !without.isComplete)
         #expect(without.remarks.map(\.description).joined().contains("--fwmark 3="))
