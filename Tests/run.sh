@@ -14,7 +14,7 @@ source "$ROOT/examples/build.sh"
 
 # Package.swift makes warnings errors when CI is set.
 export CI=${CI:-1}
-TEST_PACKAGES=(bpftool iperf3 iproute2 iputils-arping iputils-ping ipvsadm jq nftables openssl python3-minimal
+TEST_PACKAGES=(bpftool iperf3 iproute2 iputils-arping iputils-ping ipvsadm jq keepalived nftables openssl python3-minimal
     python3-prometheus-client tcpdump
     qemu-system-x86 kmod cpio xz-utils busybox-static)
 PASSED=0 FAILED=0

@@ -16,6 +16,8 @@ struct Failure: Error, CustomStringConvertible {
         case noPrivilege = 77
         /// Not all could be printed.
         case output = 74
+        /// Of `import` alone: something behaves otherwise than before.
+        case changed = 1
         /// There is no daemon.
         case noDaemon = 3
         /// Of `drain` alone: connections are left at the time-out.

@@ -21,8 +21,8 @@ enum Main {
 struct Subcommands: AsyncParsableCommand {
     static let all: [any ParsableCommand.Type] = [
         Status.self, Connections.self, Explain.self, CaptureCommand.self, Drain.self, Undrain.self, Events.self,
-        Metrics.self, Check.self, Reload.self,
-        Stop.self, Cleanup.self, RealServerSetupCommand.self, DoctorCommand.self, TunnelCommand.self,
+        Metrics.self, Check.self, ImportCommand.self, Reload.self, Stop.self, Cleanup.self,
+        RealServerSetupCommand.self, DoctorCommand.self, TunnelCommand.self,
     ]
     static let configuration = CommandConfiguration(commandName: "ipvsd", subcommands: all)
 }

@@ -9,7 +9,7 @@ IPVSD=$(realpath "$IPVSD")
 results=$(mktemp)
 trap 'rm -f "$results"' EXIT
 
-[ $# -gt 0 ] || set -- packets kernel capture interfaces doctor tunnel walks persist
+[ $# -gt 0 ] || set -- packets kernel capture interfaces doctor tunnel walks persist import
 # A NIC whose driver merges frames, for interfaces.test.sh.
 export GUEST_QEMU="-netdev hubport,id=hub,hubid=0 -device vmxnet3,netdev=hub"
 # For persist.test.sh, which unpacks it inside: installed here, it would be one more who runs this machine's network.
@@ -18,8 +18,13 @@ mkdir -p "$packages"
 (cd "$packages" && { ls ifupdown_*.deb || apt-get -qq download ifupdown; }) >/dev/null 2>&1 ||
     { echo "not ok - apt-get download ifupdown"; exit 1; }
 IFUPDOWN=$(find "$packages" -name 'ifupdown_*.deb' | sort | tail -1)
+# For import.test.sh: its samples, which an installation may be without.
+(cd "$packages" && { ls keepalived_*.deb || apt-get -qq download keepalived; }) >/dev/null 2>&1 ||
+    { echo "not ok - apt-get download keepalived"; exit 1; }
+KEEPALIVED=$(find "$packages" -name 'keepalived_*.deb' | sort | tail -1)
 # The guest knows nothing of this shell's variables.
-GUEST_TIMEOUT=${GUEST_TIMEOUT:-1800} bash "$here/kernel-lab.sh" -- env IPVSD="$IPVSD" IFUPDOWN="$IFUPDOWN" ONLY="${ONLY:-.}" \
+GUEST_TIMEOUT=${GUEST_TIMEOUT:-1800} bash "$here/kernel-lab.sh" -- env IPVSD="$IPVSD" IFUPDOWN="$IFUPDOWN" \
+    KEEPALIVED="$KEEPALIVED" ONLY="${ONLY:-.}" \
     bash "$here/guest.sh" "$@" | tee "$results" || echo "# the guest's exit code: $?"
 
 passed=$(grep -c '^ok - ' "$results" || true)

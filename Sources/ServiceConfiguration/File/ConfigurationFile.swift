@@ -17,10 +17,17 @@ public enum ConfigurationFile {
     }
 
     private static func text(of path: String) throws(ConfigurationErrors) -> String {
-        func refusal(_ problem: String) -> ConfigurationErrors {
-            ConfigurationErrors([ConfigurationError(place: path, problem: problem, accepted: "a file in YAML")])
+        guard let text = String(validating: try bytes(of: path), as: UTF8.self) else {
+            throw refusal(path, "not UTF-8")
         }
-        guard let file = fopen(path, "re") else { throw refusal(String(cString: strerror(errno))) }
+        return text
+    }
+
+    /// Of a file, or of standard input: "-".
+    static func bytes(of path: String) throws(ConfigurationErrors) -> [UInt8] {
+        guard let file = path == "-" ? fdopen(dup(STDIN_FILENO), "r") : fopen(path, "re") else {
+            throw refusal(path, String(cString: strerror(errno)))
+        }
         defer { fclose(file) }
         var bytes: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 65_536)
@@ -29,10 +36,13 @@ public enum ConfigurationFile {
             if count == 0 { break }
             bytes += chunk[..<count]
         }
-        if ferror(file) != 0 { throw refusal(String(cString: strerror(errno))) }
-        guard bytes.count <= longest else { throw refusal("longer than \(longest >> 20) MiB") }
-        guard let text = String(validating: bytes, as: UTF8.self) else { throw refusal("not UTF-8") }
-        return text
+        if ferror(file) != 0 { throw refusal(path, String(cString: strerror(errno))) }
+        guard bytes.count <= longest else { throw refusal(path, "longer than \(longest >> 20) MiB") }
+        return bytes
+    }
+
+    private static func refusal(_ path: String, _ problem: String) -> ConfigurationErrors {
+        ConfigurationErrors([ConfigurationError(place: path, problem: problem, accepted: "a file of text")])
     }
 
     /// `file` is what errors call it. Whether what it names is there is not asked, unless by `files`.

@@ -1,0 +1,118 @@
+internal import LoadBalancing
+
+/// What has to be brought into ipvsd's form whatever format it came from.
+enum ImportAssembly {
+    static func assemble(_ file: inout ImportedFile) {
+        joinAnyPortServices(&file)
+        dropRepeatedListeners(&file)
+        let vips = Set(file.services.flatMap { $0.listeners.map(\.vip) })
+        for index in file.services.indices { judge(&file.services[index], apartFrom: vips) }
+        for index in file.services.indices.reversed() {
+            let service = file.services[index]
+            if service.listeners.isEmpty {
+                file.drop(index, "nothing is left that clients could address")
+            } else if service.servers.isEmpty {
+                file.drop(index, "it has no real server that ipvsd could use, and IPVS would refuse its clients")
+            }
+        }
+    }
+
+    /// IPVS has one any-port service for TCP and one for UDP; ipvsd has one for both.
+    private static func joinAnyPortServices(_ file: inout ImportedFile) {
+        var index = 0
+        while index < file.services.count {
+            let service = file.services[index]
+            if let place = service.listeners.indices.first(where: {
+                service.listeners[$0].port == nil && service.listeners[$0].transport != nil
+            }) {
+                let listener = service.listeners[place]
+                let other = listener.transport == .tcp ? TransportProtocol.udp : .tcp
+                let wanted = ImportedListener(vip: listener.vip, port: nil, transport: other)
+                if let partner = file.services.indices.first(where: {
+                    $0 > index && file.services[$0].listeners == [wanted] && file.services[$0].serves(as: service)
+                }) {
+                    let joined = file.services.remove(at: partner)
+                    file.services[index].remark(
+                        .note, joined.place, "\(joined.title): the any-port service of \(service.title) is that of both"
+                    )
+                    file.services[index].remarks += joined.remarks + joined.servers.flatMap(\.remarks)
+                } else if service.listeners.contains(wanted) {
+                    file.services[index].listeners.removeAll { $0 == wanted }
+                } else {
+                    file.services[index].remark(
+                        .changed, service.place,
+                        "\(service.title): every port of \(listener.transport == .tcp ? "TCP" : "UDP") only; ipvsd's "
+                            + "any-port service takes \(other == .tcp ? "TCP" : "UDP"), too: name the ports to be exact"
+                    )
+                }
+                file.services[index].listeners[place].transport = nil
+                continue
+            }
+            index += 1
+        }
+    }
+
+    private static func dropRepeatedListeners(_ file: inout ImportedFile) {
+        var taken: [ImportedListener: SourcePlace] = [:]
+        for index in file.services.indices {
+            var kept: [ImportedListener] = []
+            for listener in file.services[index].listeners {
+                if let before = taken[listener] {
+                    file.services[index].remark(
+                        .left, file.services[index].place,
+                        "\(file.services[index].title): \(listener) belongs to the service of \(before)")
+                } else {
+                    taken[listener] = file.services[index].place
+                    kept.append(listener)
+                }
+            }
+            file.services[index].listeners = kept
+        }
+    }
+
+    private static func judge(_ service: inout ImportedService, apartFrom vips: Set<IPv4Address>) {
+        var known: Set<IPv4Address> = []
+        var kept: [ImportedServer] = []
+        for var server in service.servers {
+            let address = server.server.address
+            let reason: String? =
+                if vips.contains(address) {
+                    "is a VIP: a director that serves itself is named by another of its own addresses"
+                } else if !known.insert(address).inserted {
+                    "is there already: a real server is one host, whatever its ports"
+                } else {
+                    nil
+                }
+            guard let reason else {
+                kept.append(server)
+                continue
+            }
+            server.remark(.left, "real server \(address): it \(reason)")
+            service.remarks += server.remarks
+        }
+        service.servers = kept
+        if let sorry = service.sorryServer, vips.contains(sorry) || kept.contains(where: { $0.server.address == sorry })
+        {
+            service.sorryServer = nil
+            service.remark(
+                .left, service.place, "sorry server \(sorry): it is \(vips.contains(sorry) ? "a VIP" : "a real server")"
+            )
+        }
+        fitQuorum(&service)
+    }
+
+    /// One that can be reached. keepalived lowers it likewise (validate_check_config).
+    private static func fitQuorum(_ service: inout ImportedService) {
+        guard service.quorum != Quorum.Rule() else { return }
+        let sum = service.servers.reduce(0) { $0 + Int($1.server.weight) }
+        let asked = service.quorum
+        service.quorum.required = max(1, min(asked.required, sum))
+        service.quorum.hysteresis = max(
+            0, min(asked.hysteresis, service.quorum.required - 1, sum - service.quorum.required))
+        guard service.quorum != asked else { return }
+        service.remark(
+            .changed, service.place,
+            "quorum \(asked.required), hysteresis \(asked.hysteresis): \(service.quorum.required) and "
+                + "\(service.quorum.hysteresis), as all weights together are \(sum)")
+    }
+}

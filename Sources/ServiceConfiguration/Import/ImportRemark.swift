@@ -1,0 +1,40 @@
+/// Something that an import did not take over as it was.
+public struct ImportRemark: Hashable, Sendable, CustomStringConvertible {
+    public enum Kind: String, Hashable, Sendable {
+        /// It is not in the configuration, and something behaves otherwise without it.
+        case left = "not carried over"
+        /// It is there in another way, and something behaves otherwise by it.
+        case changed
+        /// It is not there, or otherwise, and nothing depends on it.
+        case note
+    }
+
+    public let kind: Kind
+    /// `FILE:LINE`
+    public let place: String
+    /// What it is, what that means and what to do instead.
+    public let text: String
+
+    public var description: String { "\(place): \(kind.rawValue): \(text)" }
+
+    /// Whether the configuration does not do what the source did.
+    public var changesBehaviour: Bool { kind != .note }
+}
+
+/// One, with the order of its place.
+struct PlacedRemark: Hashable {
+    let kind: ImportRemark.Kind
+    let place: SourcePlace
+    let text: String
+    /// Enough of it where it stands behind a real server; nil: all of it, above.
+    let brief: String?
+
+    init(_ kind: ImportRemark.Kind, _ place: SourcePlace, _ text: String, brief: String? = nil) {
+        self.kind = kind
+        self.place = place
+        self.text = text
+        self.brief = brief
+    }
+
+    var remark: ImportRemark { ImportRemark(kind: kind, place: place.description, text: text) }
+}

@@ -1,0 +1,161 @@
+internal import LoadBalancing
+
+/// What an import makes of its source, before it is text. Every remark stands where it belongs.
+struct ImportedFile {
+    /// The source's own name, without those of files that it includes.
+    let name: String
+    /// Said once for the whole file.
+    var comments: [String] = []
+    var remarks: [PlacedRemark] = []
+    var timeouts: Timeouts?
+    /// Who else puts the VIPs on the director; nil: ipvsd does.
+    var addressKeeper: String?
+    var services: [ImportedService] = []
+
+    /// In the source's order, each once.
+    var allRemarks: [PlacedRemark] {
+        var seen: Set<ImportRemark> = []
+        return (remarks + services.flatMap { $0.remarks + $0.servers.flatMap(\.remarks) })
+            .filter { seen.insert($0.remark).inserted }.enumerated()
+            .sorted { ($0.element.place, $0.offset) < ($1.element.place, $1.offset) }.map(\.element)
+    }
+
+    /// A service that cannot be served: what was said of it is still told.
+    mutating func drop(_ index: Int, _ reason: String) {
+        let service = services.remove(at: index)
+        remarks += service.remarks + service.servers.flatMap(\.remarks)
+        // Where it has been said of the service already, it need not be said again.
+        guard service.listeners.isEmpty, service.remarks.contains(where: { $0.kind == .left }) else {
+            remarks.append(PlacedRemark(.left, service.place, "\(service.title): \(reason)"))
+            return
+        }
+    }
+}
+
+/// One of the source's virtual services.
+struct ImportedService {
+    let place: SourcePlace
+    /// As the source calls it.
+    let title: String
+    var remarks: [PlacedRemark] = []
+    var listeners: [ImportedListener] = []
+    /// That it is known by in the source.
+    var marks: Set<UInt32> = []
+    var scheduler = Scheduler.wlc
+    var flags: [SchedulerFlag] = []
+    var persistence: Persistence?
+    var isOnePacket = false
+    var servers: [ImportedServer] = []
+    var inhibits = false
+    var quorum = Quorum.Rule()
+    var sorryServer: IPv4Address?
+    var checks = ImportedChecks.auto
+    var notify: ImportedNotification?
+
+    init(place: SourcePlace, title: String) {
+        self.place = place
+        self.title = title
+    }
+
+    mutating func remark(_ kind: ImportRemark.Kind, _ place: SourcePlace, _ text: String) {
+        remarks.append(PlacedRemark(kind, place, text))
+    }
+
+    /// Whether it is the same but for its listeners.
+    func serves(as other: ImportedService) -> Bool {
+        scheduler == other.scheduler && flags == other.flags && persistence == other.persistence
+            && isOnePacket == other.isOnePacket && inhibits == other.inhibits && quorum == other.quorum
+            && sorryServer == other.sorryServer && checks == other.checks && notify == other.notify
+            && servers.map(\.server) == other.servers.map(\.server)
+    }
+
+}
+
+/// What clients address: IPVS knows services with all ports of one protocol, ipvsd only of both.
+struct ImportedListener: Hashable, CustomStringConvertible {
+    var vip: IPv4Address
+    /// Nil: every port.
+    var port: UInt16?
+    /// Nil: of an any-port service, both.
+    var transport: TransportProtocol?
+
+    init(vip: IPv4Address, port: UInt16?, transport: TransportProtocol?) {
+        self.vip = vip
+        self.port = port == 0 ? nil : port
+        self.transport = transport
+    }
+
+    init(_ address: ServiceAddress) { self.init(vip: address.vip, port: address.port, transport: address.transport) }
+
+    var description: String {
+        let port = port.map { ":\($0)" } ?? ""
+        return "\(vip)\(port)" + (port.isEmpty ? "" : transport.map { "/\($0.rawValue)" } ?? "")
+    }
+}
+
+struct ImportedServer {
+    let place: SourcePlace
+    var server: RealServer
+    var remarks: [PlacedRemark] = []
+
+    mutating func remark(_ kind: ImportRemark.Kind, _ text: String) {
+        remarks.append(PlacedRemark(kind, place, text))
+    }
+}
+
+/// Words of remarks.
+extension ImportedService {
+    /// The command that gives real servers their tunnel.
+    var setUp: String {
+        var vips: [String] = []
+        for listener in listeners where !vips.contains(listener.vip.description) {
+            vips.append(listener.vip.description)
+            if vips.count > 3 {
+                vips[3] = "…"
+                break
+            }
+        }
+        return "'ipvsd realserver-setup --vip \(vips.isEmpty ? "VIP" : vips.joined(separator: ","))'"
+    }
+
+    /// Where its real servers have to listen, other than at this port; nil: there.
+    func portInstead(of port: UInt16?) -> String? {
+        let ports = Set(listeners.compactMap(\.port))
+        guard let port, !ports.isEmpty, ports != [port] else { return nil }
+        return ports.count == 1 ? "port \(ports.first ?? 0)" : "the VIPs' ports"
+    }
+}
+
+enum ImportedChecks: Equatable {
+    case auto
+    case none
+    case listed([ImportedCheck])
+}
+
+/// A check as the file has it; two real servers have the same where these are equal.
+struct ImportedCheck: Hashable {
+    struct Field: Hashable {
+        var key: String
+        var value: YAMLText.Value
+    }
+
+    var type: CheckSection.Kind
+    var fields: [Field]
+    var isDirect: Bool
+    var pace: CheckPace
+
+    /// What the configuration file's parser has against it.
+    var problem: String? {
+        let text = ImportPrinter.text(self, withPace: true)
+        do {
+            _ = try ConfigurationFile.parse(
+                "services: [{listeners: 192.0.2.1:9, servers: 192.0.2.2, checks: [\(text)]}]", file: "")
+            return nil
+        } catch { return error.errors.first.map { "\($0.problem) (accepted: \($0.accepted))" } }
+    }
+}
+
+struct ImportedNotification: Hashable {
+    var command: [String]
+    var timeout: Duration
+}

@@ -1,0 +1,117 @@
+internal import LoadBalancing
+
+/// What a keepalived.conf says of virtual servers, as services. Keywords, their meaning and defaults are those of
+/// keepalived 2.2 and 2.3 (keepalived.conf(5), keepalived/check).
+struct KeepalivedImport {
+    let options: Import
+    let errors = ImportErrors()
+    var file: ImportedFile
+    var groups: [String: KeepalivedGroup] = [:]
+    private var vrrpAddresses: [IPv4Address: String] = [:]
+    /// Programs are run as the director: keepalived runs them as this one.
+    var scriptUser: KeepalivedStatement?
+
+    init(_ options: Import, name: String) {
+        self.options = options
+        file = ImportedFile(name: name)
+    }
+
+    private static let comments = [
+        "keepalived's defaults are written out: a check every 60 s, 5 s for its answer, one success brings a server up, "
+            + "'retry' failures after the first take it out (fall).",
+        "Checks of a service's own ports, and pings, go through the tunnel to the VIP, as clients do; keepalived asks the "
+            + "real server's own address (via: direct). A time-out is that of the whole check, not of each step.",
+        "Where a script's first line of output is a number, that is its weight.",
+    ]
+
+    func read(_ text: String) throws(ConfigurationErrors) -> ImportedFile {
+        var reader = self
+        let lines = try KeepalivedLines(text, name: file.name, options: options)
+        let statements = try KeepalivedStatement.parse(lines.lines)
+        reader.file.comments = ["Made by 'ipvsd import' of keepalived's \(file.name)."] + Self.comments
+        reader.file.remarks = lines.remarks
+        // A group may stand behind its virtual server.
+        for statement in statements where statement.keyword != "virtual_server" { reader.takeRoot(statement) }
+        for statement in statements where statement.keyword == "virtual_server" {
+            KeepalivedVirtualServer(statement, &reader).add(to: &reader)
+        }
+        reader.leaveAddresses()
+        try reader.errors.check()
+        return reader.file
+    }
+
+    mutating func remark(_ kind: ImportRemark.Kind, _ place: SourcePlace, _ text: String) {
+        file.remarks.append(PlacedRemark(kind, place, text))
+    }
+
+    // MARK: Blocks beside the virtual servers
+
+    private mutating func takeRoot(_ statement: KeepalivedStatement) {
+        let place = statement.place
+        switch statement.keyword {
+        case "virtual_server_group":
+            errors.attempt(place) { () throws(InvalidValue) in
+                let name = try statement.value("NAME { … }")
+                _ = try statement.statements()
+                groups[name] = KeepalivedGroup(statement, errors)
+            }
+        case "global_defs": KeepalivedGlobals.take(statement, &self)
+        case "SSL": takeSSL(statement)
+        case "vrrp_instance":
+            let name = statement.values.first ?? ""
+            remark(
+                .left, place,
+                "vrrp_instance \(name): VRRP stays keepalived's: let it run with this block, and without virtual servers"
+            )
+            for block in statement.block ?? [] where block.keyword.hasPrefix("virtual_ipaddress") {
+                for line in block.block ?? [] {
+                    let text = String(line.keyword.prefix { $0 != "/" })
+                    if let address = IPv4Address(text) { vrrpAddresses[address] = "keepalived's vrrp_instance \(name)" }
+                }
+            }
+        case "vrrp_sync_group", "vrrp_script", "vrrp_track_file", "vrrp_track_process", "garp_group", "track_group",
+            "interface_up_down_delays", "linkbeat_interfaces", "linkbeat_use_polling":
+            remark(.note, place, "\(statement.title): part of VRRP, which stays keepalived's")
+        case "track_file": remark(.note, place, "\(statement.title): nothing of ipvsd's follows such a file")
+        case "static_ipaddress", "static_routes", "static_rules":
+            remark(.left, place, "\(statement.title): this machine's network stays with what else sets it up")
+        case "bfd_instance":
+            remark(
+                .left, place, "\(statement.title): ipvsd does not speak BFD; its checks come as often as interval says")
+        case "net_namespace", "net_namespace_ipvs":
+            remark(
+                .changed, place,
+                "\(statement.title): start ipvsd in it: ip netns exec \(statement.values.joined()) ipvsd …")
+        case "instance", "use_pid_dir", "child_wait_time", "namespace_with_ipsets":
+            remark(.note, place, "\(statement.title): keepalived's own")
+        default: remark(.left, place, "\(statement.title): unknown to ipvsd import, and to keepalived 2.3")
+        }
+    }
+
+    /// keepalived verifies no certificate (SSL_VERIFY_NONE), so that `ca` decides nothing.
+    private mutating func takeSSL(_ statement: KeepalivedStatement) {
+        for line in statement.block ?? [] {
+            switch line.keyword {
+            case "ca":
+                remark(.note, line.place, "SSL ca: keepalived verifies no certificate by it; verify: chain would")
+            case "certificate", "key", "password":
+                remark(.left, line.place, "SSL \(line.keyword): ipvsd's checks show no certificate of their own")
+            default: remark(.left, line.place, "SSL \(line.title): unknown to ipvsd import")
+            }
+        }
+    }
+
+    /// VIPs that VRRP moves are keepalived's to put somewhere: a second director would put them on both.
+    private mutating func leaveAddresses() {
+        let vips = file.services.flatMap { service in service.listeners.map { (service.place, $0.vip) } }
+        guard let keeper = vips.compactMap({ vrrpAddresses[$0.1] }).first else { return }
+        file.addressKeeper = keeper
+        var seen: Set<IPv4Address> = []
+        for (place, vip) in vips where vrrpAddresses[vip] == nil && seen.insert(vip).inserted {
+            remark(
+                .changed, place,
+                "\(vip): by addresses: false, for VRRP's sake, ipvsd does not put it on the director either; "
+                    + "something else has to")
+        }
+    }
+}

@@ -1,0 +1,94 @@
+internal import LoadBalancing
+
+/// Programs that keepalived runs when real servers or the quorum come and go. ipvsd runs one program for all events of a
+/// service: a shell that chooses.
+struct KeepalivedNotices {
+    private struct Notice {
+        var event: String
+        /// Nil: of the service.
+        var server: IPv4Address?
+        var command: [String]
+        var place: SourcePlace
+    }
+
+    /// keepalived gives its programs as long as they want; but events of a service wait for each other here.
+    static let timeout = Duration.seconds(60)
+    private static let events = [
+        "notify_up": "server-up", "notify_down": "server-down", "quorum_up": "quorum-regained",
+        "quorum_down": "quorum-lost",
+    ]
+
+    private var notices: [Notice] = []
+    private(set) var remarks: [PlacedRemark] = []
+
+    mutating func take(_ statement: KeepalivedStatement, of server: IPv4Address?) throws(InvalidValue) {
+        let (command, user) = try KeepalivedCommand.command(of: statement)
+        guard let program = command.first, program.hasPrefix("/"), !command.joined().utf8.contains(0) else {
+            remarks.append(
+                PlacedRemark(
+                    .left, statement.place,
+                    "\(statement.title): it is no absolute path of a program; ipvsd searches none"))
+            return
+        }
+        if let user {
+            remarks.append(
+                PlacedRemark(
+                    .changed, statement.place,
+                    "\(statement.keyword) as \(user): ipvsd runs programs as the user that it runs "
+                        + "as itself"))
+        }
+        guard let event = Self.events[statement.keyword] else { return }
+        notices.append(Notice(event: event, server: server, command: command, place: statement.place))
+    }
+
+    mutating func add(_ other: KeepalivedNotices) {
+        notices += other.notices
+        remarks += other.remarks
+    }
+
+    var programs: [(path: String, place: SourcePlace)] {
+        notices.compactMap { notice in notice.command.first.map { ($0, notice.place) } }
+    }
+
+    /// Nil: there are none.
+    func notification(of servers: [IPv4Address]) -> ImportedNotification? {
+        guard !notices.isEmpty else { return nil }
+        var lines = ["case \"$IPVSD_EVENT $IPVSD_SERVER\" in"]
+        for event in ["server-up", "server-down", "quorum-regained", "quorum-lost"] {
+            let own = notices.filter { $0.event == event }
+            guard let first = own.first else { continue }
+            // The same for every server, in one line.
+            if first.server == nil
+                || (own.allSatisfy { $0.command == first.command }
+                    && Set(own.map(\.server)).count == Set(servers).count)
+            {
+                lines.append(Self.line("\"\(event) \"*", first.command))
+            } else {
+                var seen: Set<IPv4Address> = []
+                for notice in own {
+                    guard let server = notice.server, seen.insert(server).inserted else { continue }
+                    lines.append(Self.line("\"\(event) \(server)\"", notice.command))
+                }
+            }
+        }
+        lines.append("esac")
+        return ImportedNotification(
+            command: ["/bin/sh", "-c", lines.map { $0 + "\n" }.joined()], timeout: Self.timeout)
+    }
+
+    private static func line(_ pattern: String, _ command: [String]) -> String {
+        "\(pattern)) exec \(command.map(shellWord).joined(separator: " ")) ;;"
+    }
+
+    /// In single quotes, where a shell would take a character for something else.
+    static func shellWord(_ text: String) -> String {
+        let isPlain =
+            !text.isEmpty
+            && text.utf8.allSatisfy {
+                (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0)
+                    || "_./:=,@%+-".utf8.contains($0)
+            }
+        return isPlain
+            ? text : "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+    }
+}

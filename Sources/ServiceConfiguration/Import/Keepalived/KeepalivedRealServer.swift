@@ -1,0 +1,101 @@
+internal import LoadBalancing
+
+/// One real_server block.
+struct KeepalivedRealServer {
+    let place: SourcePlace
+    private(set) var address = "?"
+    /// Nil: ipvsd cannot have it.
+    private(set) var imported: ImportedServer?
+    private(set) var inhibits: Bool?
+    private(set) var checks: [ImportedCheck] = []
+    private(set) var hasCheckers = false
+    private(set) var notices = KeepalivedNotices()
+    /// Of checks.
+    private(set) var programs: [(path: String, place: SourcePlace)] = []
+    /// Beside those of the server itself.
+    private(set) var remarks: [PlacedRemark] = []
+
+    private var pace = KeepalivedPace()
+    private var forwarding: KeepalivedForwarding?
+    private var virtualHost: String?
+    private var weight: Int?
+    private var upper = 0
+    private var lower = 0
+
+    init(
+        _ statement: KeepalivedStatement, of parent: KeepalivedVirtualServer, _ reader: inout KeepalivedImport
+    ) throws(InvalidValue) {
+        place = statement.place
+        let block = try statement.statements()
+        let text = try statement.value("A.B.C.D [PORT]", more: true)
+        try statement.endsBehind(2)
+        let port = try KeepalivedAddresses.port(statement, at: 2)
+        address = text
+        var checkers: [KeepalivedStatement] = []
+        for line in block {
+            if KeepalivedChecker.Kind(rawValue: line.keyword) != nil {
+                checkers.append(line)
+            } else {
+                reader.errors.attempt(line.place) { () throws(InvalidValue) in try take(line, server: text) }
+            }
+        }
+        hasCheckers = !checkers.isEmpty
+        guard case .ipv4(let own) = try KeepalivedAddresses.host(text) else {
+            // Of a service that cannot be, it has been said.
+            let isLost = parent.service.listeners.isEmpty
+            remarks = isLost ? [] : [PlacedRemark(.left, place, "\(statement.title): ipvsd's tunnels are IPv4's")]
+            return
+        }
+        let way = forwarding ?? parent.forwarding ?? parent.standardForwarding
+        let context = KeepalivedChecker.Context(
+            server: own, port: port, service: parent.service,
+            isMasquerading: way.isMasquerading,
+            pace: pace.inheriting(from: parent.pace), virtualHost: virtualHost ?? parent.virtualHost,
+            surroundings: reader.options.surroundings)
+        for checker in checkers {
+            reader.errors.attempt(checker.place) { () throws(InvalidValue) in
+                let made = try KeepalivedChecker(checker, context, reader.errors)
+                for check in made.checks where !checks.contains(check) { checks.append(check) }
+                remarks += made.remarks
+                programs += made.programs
+            }
+        }
+        if let problem = ImportNames.unusable(own) {
+            remarks = [PlacedRemark(.left, place, "\(statement.title): \(problem)")]
+            return
+        }
+        var server = ImportedServer(place: place, server: RealServer(address: own))
+        ImportServers.take(weight: weight ?? parent.weight, &server)
+        ImportServers.take(upper: upper, lower: lower, &server)
+        way.leave(port: port, isServers: forwarding != nil, parent.service, &server)
+        imported = parent.service.listeners.isEmpty ? nil : server
+        if imported == nil { remarks = [] }
+    }
+
+    private mutating func take(_ line: KeepalivedStatement, server: String) throws(InvalidValue) {
+        if try pace.take(line) { return }
+        switch line.keyword {
+        case "weight": weight = try ImportNumbers.weight(try line.value("N"))
+        case "lvs_method": forwarding = try KeepalivedForwarding(line)
+        case "uthreshold": upper = try ImportNumbers.threshold(try line.value("N"))
+        case "lthreshold": lower = try ImportNumbers.threshold(try line.value("N"))
+        case "inhibit_on_failure": inhibits = try line.flag()
+        case "virtualhost": virtualHost = try line.value("NAME")
+        case "notify_up", "notify_down": try notices.take(line, of: IPv4Address(server))
+        case "alpha":
+            if try line.flag() {
+                remarks.append(
+                    PlacedRemark(
+                        .changed, line.place,
+                        "alpha: ipvsd takes a real server as up until its first check, which it "
+                            + "makes at once and which counts alone"))
+            }
+        case "smtp_alert":
+            if try line.flag() {
+                remarks.append(PlacedRemark(.left, line.place, "\(line.title): ipvsd sends no mails; see notify:"))
+            }
+        case "warmup", "snmp_name", "log_all_failures": KeepalivedVirtualServer.note(line, &remarks)
+        default: remarks.append(PlacedRemark(.left, line.place, "\(line.title): unknown to ipvsd import"))
+        }
+    }
+}

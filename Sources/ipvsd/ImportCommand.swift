@@ -1,0 +1,99 @@
+import ArgumentParser
+import LoadBalancing
+import ServiceConfiguration
+
+/// `ipvsd import FILE`: a configuration file of what runs kernel IPVS now.
+struct ImportCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "import",
+        abstract: "Make a configuration file of ipvsadm's rules or of a keepalived.conf.",
+        discussion: """
+            The file is printed on standard output, with comments, and is one that 'ipvsd check' takes. Nothing is \
+            lost silently: what could not be carried over, or not as it was, is named on standard error by file and \
+            line, with what that means and what to do instead, and again in a comment where it belongs. Nothing else \
+            is changed, and no privilege is needed.
+
+              ipvsadm -S -n | ipvsd import >ipvsd.yaml
+              ipvsd import /etc/keepalived/keepalived.conf >ipvsd.yaml
+              ipvsd import --fwmark 1=10.0.0.100:80,10.0.0.100:443 rules >ipvsd.yaml
+
+            Lines on standard error say 'not carried over' or 'changed' where something behaves otherwise than before, \
+            and 'note' where nothing does.
+
+            Of ipvsadm: all that -R takes. -S does not print thresholds, time-outs (ipvsadm --set) and the \
+            synchronisation daemon. Real servers of direct routing (-g), masquerading (-m) and other tunnels than IPIP \
+            are carried over, and need 'ipvsd realserver-setup'.
+
+            Of keepalived: virtual servers, their groups and real servers, checkers with all that ipvsd can ask, \
+            notify scripts, quorum, sorry server, lvs_timeouts, include, definitions and @ID lines. A real server's \
+            checkers become its service's, so they have to be the same for all of one. VRRP stays keepalived's; \
+            where it has the VIPs, the file says 'addresses: false'.
+
+            Exit codes: 0 all that matters is carried over, 1 something behaves otherwise (the file is printed all the \
+            same), 64 a syntax error, or nothing that ipvsd could serve (no file is printed), 74 not all could be \
+            printed.
+            """)
+
+    @Argument(help: "What 'ipvsadm -S -n' printed, or a keepalived.conf; - is standard input, as is none.")
+    var file = "-"
+
+    @Option(
+        help: ArgumentHelp(
+            "What it is: ipvsadm or keepalived. Default: seen from its first line.", valueName: "format"))
+    var from: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "The listeners that a firewall mark stands for, which only the firewall's rules tell. Repeats.",
+            valueName: "mark=listener,..."))
+    var fwmark: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "Whose @ID lines of a keepalived.conf count, as keepalived's option -i.", valueName: "id"))
+    var configId: String?
+
+    func run() async throws {
+        let isComplete = try await reporting {
+            let source = try Import(
+                format: format(), marks: marks(), configurationID: configId, surroundings: .present)
+            let result: Import.Result
+            do {
+                result = try source.read(try Import.text(of: file), name: file == "-" ? "<stdin>" : file)
+            } catch let errors as ConfigurationErrors { throw Failure(.badValue, "\(errors)") }
+            for remark in result.remarks { Failure.write("\(remark)") }
+            guard let text = result.text else {
+                throw Failure(
+                    .badValue, "\(file): no service is left (accepted: one of IPv4 with a real server, at least)")
+            }
+            print(text, terminator: "")
+            return result.isComplete
+        }
+        if !isComplete { throw ExitCode(Failure.Code.changed.rawValue) }
+    }
+
+    private func format() throws -> Import.Format? {
+        guard let from else { return nil }
+        guard let format = Import.Format(rawValue: from) else {
+            throw Failure(.badValue, "--from \(from): no such format (accepted: ipvsadm, keepalived)")
+        }
+        return format
+    }
+
+    private func marks() throws -> [UInt32: [ServiceAddress]] {
+        var marks: [UInt32: [ServiceAddress]] = [:]
+        for text in fwmark {
+            let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard parts.count == 2, let mark = UInt32(parts[0]), mark > 0 else {
+                throw Failure(.badValue, "--fwmark \(text): no mark (accepted: N=A.B.C.D:PORT,…, with N from 1 on)")
+            }
+            for listener in parts[1].split(separator: ",", omittingEmptySubsequences: false) {
+                let address = try valid("--fwmark \(text)") { () throws(InvalidValue) in
+                    try AddressText.service(listener)
+                }
+                marks[mark, default: []].append(address)
+            }
+        }
+        return marks
+    }
+}

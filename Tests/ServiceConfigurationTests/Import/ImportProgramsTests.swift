@@ -1,0 +1,59 @@
+import Foundation
+import HealthChecks
+import ServiceConfiguration
+import Testing
+
+/// The shells that stand around keepalived's programs really run them as keepalived does.
+struct ImportProgramsTests {
+    private func run(_ command: [String], _ environment: [String: String] = [:]) throws -> (Int32, String) {
+        let process = Process()
+        let pipe = Pipe()
+        process.executableURL = URL(filePath: command[0])
+        process.arguments = Array(command.dropFirst())
+        process.environment = environment
+        process.standardOutput = pipe
+        try process.run()
+        let output = pipe.fileHandleForReading.readDataToEndOfFile()
+        process.waitUntilExit()
+        return (process.terminationStatus, String(decoding: output, as: UTF8.self))
+    }
+
+    private func configuration(_ service: String, _ server: String) throws -> DirectorConfiguration {
+        try ImportLab().read(ImportKeepalivedTests.service(server, service: service)).configuration
+    }
+
+    @Test func eachEventRunsItsProgram() throws {
+        let configuration = try configuration(
+            """
+            quorum_up "/bin/echo up 'a  b' '\\"c\\"' $HOME it\\'s"
+            quorum_down /bin/false
+            """, "notify_up \"/bin/echo 10.0.0.11 is up\"")
+        let notification = try #require(configuration.notifications[address("10.0.0.100:80")])
+        func tell(_ event: String, _ server: String? = nil) throws -> (Int32, String) {
+            var environment = ["IPVSD_EVENT": event, "IPVSD_SERVICE": "10.0.0.100:80/tcp"]
+            environment["IPVSD_SERVER"] = server
+            return try run(notification.command, environment)
+        }
+        #expect(try tell("quorum-regained") == (0, "up a  b \"c\" $HOME it's\n"))
+        #expect(try tell("quorum-lost").0 == 1)
+        #expect(try tell("server-up", "10.0.0.11") == (0, "10.0.0.11 is up\n"))
+        #expect(try tell("server-down", "10.0.0.11") == (0, ""))
+        #expect(try tell("service-up") == (0, ""))
+    }
+
+    @Test(
+        arguments: [(0, 0, ""), (1, 1, ""), (2, 0, "0\n"), (12, 0, "10\n"), (255, 0, "253\n")] as [(Int, Int32, String)]
+    )
+    func anExitCodeIsAWeight(code: Int, expected: Int32, output: String) throws {
+        let configuration = try configuration(
+            "", "MISC_CHECK {\n misc_path \"/bin/sh -c 'echo 77; exit \(code)'\"\n misc_dynamic\n }")
+        guard case .listed(let checks) = configuration.checks(of: address("10.0.0.100:80")),
+            case .script(let script)? = checks.first?.check
+        else {
+            Issue.record("no script")
+            return
+        }
+        let (status, text) = try run(script.arguments)
+        #expect(status == expected && text == output)
+    }
+}
