@@ -32,9 +32,7 @@ public struct EgressFinder {
     }
 
     /// That packets go by which the kernel fragments after encapsulation.
-    public var fragmentingInterface: UInt32 {
-        maps.settings.pointer(0).load(fromByteOffset: fragmentingOffset, as: UInt32.self)
-    }
+    public var fragmentingInterface: UInt32 { maps.fragmentingInterface }
 
     /// Whether the real server is the director itself.
     public func isLocal(_ server: IPv4Address) -> Bool {
@@ -56,5 +54,3 @@ public struct EgressFinder {
         read = .now
     }
 }
-
-private let fragmentingOffset = MemoryLayout<ipvsd_settings>.offset(of: \.fragmenting_ifindex) ?? 0

@@ -58,7 +58,7 @@ extension XDPDataPlane {
     /// The interface that `setFragmenting` named, as the maps below `directory` say; nil where there are none.
     public static func fragmentingInterface(directory: String) throws(BPFError) -> Int32? {
         try DirectorMaps(directory: directory, writable: false).map {
-            Int32(truncatingIfNeeded: $0.settings.pointer(0).load(fromByteOffset: fragmentingOffset, as: UInt32.self))
+            Int32(truncatingIfNeeded: $0.fragmentingInterface)
         }
     }
 
@@ -113,10 +113,15 @@ extension XDPDataPlane {
     }
 }
 
+extension DirectorMaps {
+    /// 0: none.
+    var fragmentingInterface: UInt32 { settings.pointer(0).load(fromByteOffset: fragmentingOffset, as: UInt32.self) }
+}
+
 let ownMACOffset = MemoryLayout<ipvsd_settings>.offset(of: \.own_mac) ?? 8280
 let timeoutOffset = MemoryLayout<ipvsd_settings>.offset(of: \.timeout) ?? 16
 private let checkAddressOffset = MemoryLayout<ipvsd_settings>.offset(of: \.check_address) ?? 48
 let halfOpenLimitOffset = MemoryLayout<ipvsd_settings>.offset(of: \.half_open_limit) ?? 84
-let fragmentingOffset = MemoryLayout<ipvsd_settings>.offset(of: \.fragmenting_ifindex) ?? 88
+private let fragmentingOffset = MemoryLayout<ipvsd_settings>.offset(of: \.fragmenting_ifindex) ?? 88
 private let fragmentingMACOffset = MemoryLayout<ipvsd_settings>.offset(of: \.fragmenting_mac) ?? 92
 let silentAfterOffset = MemoryLayout<ipvsd_settings>.offset(of: \.silent_after) ?? 80

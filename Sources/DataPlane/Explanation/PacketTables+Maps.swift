@@ -156,8 +156,7 @@ extension PacketTables.Settings {
             },
             silentAfter: row.load(fromByteOffset: silentAfterOffset, as: UInt32.self),
             halfOpenLimit: row.load(fromByteOffset: halfOpenLimitOffset, as: UInt32.self),
-            fragmentingInterface: Int32(
-                truncatingIfNeeded: row.load(fromByteOffset: fragmentingOffset, as: UInt32.self)),
+            fragmentingInterface: Int32(truncatingIfNeeded: maps.fragmentingInterface),
             ownMACs: row.load(fromByteOffset: ownMACOffset, as: UInt64.self) == 0
                 ? [] : Set(macs).sorted { $0.description < $1.description },
             outerSources: hostMask == 0
