@@ -7,9 +7,10 @@ export IPVSD=${IPVSD:-$here/../../.build/release/ipvsd}
 [ -x "$IPVSD" ] || { echo "no program at $IPVSD"; exit 1; }
 IPVSD=$(realpath "$IPVSD")
 results=$(mktemp)
-trap 'rm -f "$results"' EXIT
+built=$(mktemp -d)
+trap 'rm -rf "$results" "$built"' EXIT
 
-[ $# -gt 0 ] || set -- packets kernel interfaces doctor tunnel walks persist
+[ $# -gt 0 ] || set -- packets kernel interfaces doctor tunnel walks persist package
 # A NIC whose driver merges frames, for interfaces.test.sh.
 export GUEST_QEMU="-netdev hubport,id=hub,hubid=0 -device vmxnet3,netdev=hub"
 # For persist.test.sh, which unpacks it inside: installed here, it would be one more who runs this machine's network.
@@ -18,8 +19,21 @@ mkdir -p "$packages"
 (cd "$packages" && { ls ifupdown_*.deb || apt-get -qq download ifupdown; }) >/dev/null 2>&1 ||
     { echo "not ok - apt-get download ifupdown"; exit 1; }
 IFUPDOWN=$(find "$packages" -name 'ifupdown_*.deb' | sort | tail -1)
+
+# For package.test.sh: the package, and one like it of a later version. Not compressed, as unpacking is emulated, too.
+export DPKG_DEB_COMPRESSOR_TYPE=none
+PACKAGE=$built/now.deb PACKAGE_NEXT=$built/next.deb
+make_packages() {
+    bash "$here/../../examples/package.sh" "$built" && mv "$built"/ipvsd_*.deb "$PACKAGE" &&
+        dpkg-deb -R "$PACKAGE" "$built/tree" && sed -i '/^Version:/s/$/+next/' "$built/tree/DEBIAN/control" &&
+        dpkg-deb --root-owner-group -b "$built/tree" "$PACKAGE_NEXT" && rm -r "$built/tree"
+}
+if [[ " $* " == *" package "* ]]; then
+    make_packages >"$built/log" 2>&1 || { echo "not ok - examples/package.sh ($(tail -n 3 "$built/log" | paste -sd'|'))"; exit 1; }
+fi
 # The guest knows nothing of this shell's variables.
-GUEST_TIMEOUT=${GUEST_TIMEOUT:-1800} bash "$here/kernel-lab.sh" -- env IPVSD="$IPVSD" IFUPDOWN="$IFUPDOWN" ONLY="${ONLY:-.}" \
+GUEST_TIMEOUT=${GUEST_TIMEOUT:-1800} bash "$here/kernel-lab.sh" -- env IPVSD="$IPVSD" IFUPDOWN="$IFUPDOWN" \
+    PACKAGE="$PACKAGE" PACKAGE_NEXT="$PACKAGE_NEXT" ONLY="${ONLY:-.}" \
     bash "$here/guest.sh" "$@" | tee "$results" || echo "# the guest's exit code: $?"
 
 passed=$(grep -c '^ok - ' "$results" || true)
