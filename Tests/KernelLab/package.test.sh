@@ -131,7 +131,7 @@ test_an_upgrade_fails_no_request() {
     load | no_failures "requests during the upgrade"
     download_correct one
     matches "$(journal | tail -n 20)" "the data plane goes on forwarding" "the old daemon's last words"
-    not matches "$(journal)" "removed everything" "a removal"
+    not grep -q "removed everything" <(journal) || fail "it has removed the data plane"
     no_complaint
 }
 
