@@ -44,7 +44,18 @@ configure() {
     printf 'services:\n- listeners: %s:80\n  servers: [%s, %s]\n' $VIP $RS1 $RS2 >$CONFIGURATION
 }
 
-state() { m bash -c "$MACHINE_STATE; find /sys/fs/bpf | sort" 2>/dev/null; }
+# Of harness.sh's MACHINE_STATE what a director may change; the guest is slow.
+state() {
+    ip -o -d link show | sed 's/ qlen [0-9]*//; s/state [A-Z]*//' | sort
+    ip -o addr show | sed 's/valid_lft.*//' | sort
+    ip route show table all | sort
+    tc qdisc show dev lan0
+    tc filter show dev lan0 ingress
+    tc filter show dev lan0 egress
+    ethtool -k lan0
+    (cd /proc/sys/net/ipv4/conf && grep . all/* lan0/*)
+    m find /sys/fs/bpf | sort
+}
 
 journal() { m journalctl -u ipvsd -o cat; }
 
@@ -71,6 +82,7 @@ dpkg_do() { exits 0 m dpkg --no-triggers "$@"; }
 
 test_an_installation_starts_nothing() {
     dpkg_do -i "$PACKAGE"
+    m dpkg -L ipvsd >"$LAB_DIR/files"
     equal "$(m ipvsd --version)" "$(dpkg-query -W -f '${Version}' ipvsd)" "the version"
     equal "$(m systemctl show -P ActiveState -P UnitFileState ipvsd | xargs)" "inactive disabled" "the unit"
     exits 0 m systemd-analyze verify ipvsd.service
@@ -92,7 +104,6 @@ test_the_unit_has_a_user_of_its_own() {
     not grep -q '^Uid:[[:space:]]*0' "/proc/$(pgrep -x ipvsd)/status" || fail "it is root's"
     equal "$(m ipvsd status --json | jq -r .xdp.mode)" native "the XDP mode"
     equal "$(fetch 20 | served)" $'rs1 10\nrs2 10' "who serves"
-    exits 0 m ipvsd doctor
     no_complaint
 }
 
@@ -118,7 +129,7 @@ test_an_upgrade_fails_no_request() {
     local pid
     pid=$(main_pid)
     load_start 20
-    download_start one --limit-rate 300k
+    download_start one --limit-rate 500k
     wait_until 10 "some requests" load_has 20
     dpkg_do -i "$PACKAGE_NEXT"
     equal "$(dpkg-query -W -f '${Version}' ipvsd)" "$(dpkg-deb -f "$PACKAGE_NEXT" Version)" "the version"
@@ -155,7 +166,9 @@ test_a_removal_leaves_nothing_in_the_kernel() {
 
 test_a_purge_leaves_the_configuration_alone() {
     dpkg_do -P ipvsd
-    equal "$(m find /etc /usr /lib/systemd /var/lib /run -xdev -name '*ipvsd*' | sort | xargs)" "/etc/ipvsd $CONFIGURATION" "what is left"
+    local file
+    while read -r file; do [ -d "$file" ] || [ ! -e "$file" ] || fail "$file is left"; done <"$LAB_DIR/files"
+    equal "$(m find /etc /var/lib/ipvsd /run/ipvsd -name '*ipvsd*' 2>/dev/null | xargs)" "/etc/ipvsd $CONFIGURATION" "what is left"
     exits 2 getent passwd ipvsd
     power_off
 }
