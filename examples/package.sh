@@ -1,8 +1,8 @@
 #!/bin/bash
 # examples/package.sh [DIRECTORY] - builds the program and makes a package of it: ipvsd_VERSION_ARCH.deb, in DIRECTORY (.).
 #
-# Needs what the build needs (see README.md), and Debian's dpkg-dev; not root. The same commit gives the same bytes with
-# the same tools: times in the package are the commit's, or SOURCE_DATE_EPOCH.
+# Needs what the build needs (see README.md), and Debian's dpkg-dev; not root. The same program gives the same bytes: times in
+# the package are the commit's, or SOURCE_DATE_EPOCH.
 #
 #   IPVSD        a program that is built already
 #   DEBFULLNAME, DEBEMAIL   who makes the package
@@ -12,7 +12,7 @@ export LC_ALL=C TZ=UTC
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=build.sh
 source "$ROOT/examples/build.sh"
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$ROOT" log -1 --format=%ct)}
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(as_invoker git -C "$ROOT" log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
 MAINTAINER="${DEBFULLNAME:-The ipvsd authors} <${DEBEMAIL:-ipvsd@ipvsd.invalid}>"
 
@@ -69,7 +69,7 @@ documents() {
     install -D -m 644 -t "$DOC/examples" "$ROOT/examples/ipvsd.yaml"
     libraries | gzip -9n >"$DOC/libraries.gz"
     printf 'ipvsd (%s) unstable; urgency=medium\n\n  * Of commit %s.\n\n -- %s  %s\n' "$VERSION" \
-        "$(git -C "$ROOT" rev-parse --short=12 HEAD)" "$MAINTAINER" "$(date -R -d "@$SOURCE_DATE_EPOCH")" |
+        "$(as_invoker git -C "$ROOT" rev-parse --short=12 HEAD)" "$MAINTAINER" "$(date -R -d "@$SOURCE_DATE_EPOCH")" |
         gzip -9n >"$DOC/changelog.gz"
     install -D -m 644 "$ROOT/examples/debian/lintian-overrides" "$TREE/usr/share/lintian/overrides/ipvsd"
 }

@@ -1,9 +1,9 @@
-# manual.awk -v os="ipvsd VERSION" - one page of swift-argument-parser's generate-manual in, one for section 8 out: named ipvsd-drain, paragraphs and
-# examples as such, exit codes in the section of that name.
+# manual.awk -v os="ipvsd VERSION" - one page of swift-argument-parser's generate-manual in, one for section 8 out: named
+# ipvsd-drain, paragraphs and examples as such, exit codes in the section of that name.
 
 # Lines that begin with blanks are examples and tables.
 /^  / {
-    if (!literal) print (blank ? ".Pp\n" : "") ".Bd -literal"
+    if (!literal) print ".Bd -literal"
     literal = 1; blank = 0
     gsub(/\\/, "\\e")
     print
@@ -12,7 +12,7 @@
 literal && NF { print ".Ed"; literal = 0; blank = !/^\./ && blank }
 /^$/ { blank = 1; next }
 
-/^Exit codes?:/ || /^Exit codes?: / { exit_codes = substr($0, index($0, ":") + 2); blank = 0; next }
+/^Exit codes?: / { exit_codes = substr($0, index($0, ":") + 2); blank = 0; next }
 /^\.Ex -std/ && exit_codes != "" { print toupper(substr(exit_codes, 1, 1)) substr(exit_codes, 2); next }
 
 /^\.Dt / { root = ($2 == "IPVSD"); gsub(/\./, "-", $2); $0 = ".Dt " $2 " " $3 }
@@ -25,12 +25,17 @@ literal && NF { print ".Ed"; literal = 0; blank = !/^\./ && blank }
 # A subcommand is a choice.
 /^\.Ar "?subcommand"?$/ { $0 = ".Op Ar subcommand" }
 
+/^\.Sh "?SEE ALSO/ && !root { print; print ".Xr ipvsd 8 ,"; sees = 1; next }
+/^\.Sh "?EXIT/ && root { files() }
 /^\.Bl / || /^\.Sh / { blank = 0 }
 { if (blank) print ".Pp"; blank = 0; print }
 
 END {
     if (literal) print ".Ed"
-    if (!root) { print ".Sh \"SEE ALSO\"\n.Xr ipvsd 8"; exit }
+    if (!root && !sees) print ".Sh \"SEE ALSO\"\n.Xr ipvsd 8"
+}
+
+function files() {
     print ".Sh FILES\n.Bl -tag -width 6n"
     print ".It Pa /etc/ipvsd/ipvsd.yaml\nThe configuration that the unit ipvsd.service starts the director with."
     print ".It Pa /usr/share/doc/ipvsd/examples/ipvsd.yaml\nEvery key of it."
