@@ -128,7 +128,7 @@ test_one_that_was_killed_is_started_again() {
 test_an_upgrade_fails_no_request() {
     local pid
     pid=$(main_pid)
-    load_start 20
+    load_start 20 180
     download_start one --limit-rate 500k
     wait_until 10 "some requests" load_has 20
     dpkg_do -i "$PACKAGE_NEXT"
