@@ -16,7 +16,7 @@ source "$ROOT/examples/build.sh"
 export CI=${CI:-1}
 TEST_PACKAGES=(bpftool iperf3 iproute2 iputils-arping iputils-ping ipvsadm jq keepalived nftables openssl python3-minimal
     python3-prometheus-client tcpdump
-    qemu-system-x86 kmod cpio xz-utils busybox-static)
+    qemu-system-x86 kmod cpio xz-utils busybox-static dpkg-dev lintian)
 PASSED=0 FAILED=0
 LOG=$(mktemp)
 trap 'rm -f "$LOG"' EXIT

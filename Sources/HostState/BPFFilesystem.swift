@@ -19,7 +19,8 @@ public enum BPFFilesystem {
 
     /// A path to the machine's bpffs for this process; nil where there is none, or none to be seen.
     public static func find() -> String? {
-        if isMounted(at: root) { return root }
+        // A daemon without privilege is shown its own directory alone, as examples/ipvsd.service does it.
+        if isMounted(at: root) || isMounted(at: root + "/ipvsd") { return root }
         for process in MountNamespace.processes {
             let path = "/proc/\(process)/root\(root)"
             guard isMounted(at: path) else { continue }

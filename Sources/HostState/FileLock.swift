@@ -16,7 +16,7 @@ public final class FileLock {
         }
         try File.makeDirectory(File.parent(of: path))
         while true {
-            let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+            let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
             guard descriptor >= 0 else { throw SystemError("open \(path)") }
             let code = Self.lock(descriptor, wait: wait)
             if code == 0 && Self.isFile(descriptor, at: path) {

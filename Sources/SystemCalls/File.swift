@@ -16,12 +16,12 @@ package enum File {
         }
     }
 
-    /// `flags` besides O_WRONLY, `mode` whatever the umask is. With `synchronized` the contents are on the disk before
+    /// Not through a symbolic link. `flags` besides O_WRONLY, `mode` whatever the umask is. With `synchronized` the contents are on the disk before
     /// this returns.
     package static func write(
         _ contents: [UInt8], to path: String, flags: Int32 = 0, mode: mode_t? = nil, synchronized: Bool = false
     ) throws(SystemError) {
-        let descriptor = open(path, O_WRONLY | O_CLOEXEC | flags, 0o600)
+        let descriptor = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | flags, 0o600)
         guard descriptor >= 0 else { throw SystemError("write \(path)") }
         defer { close(descriptor) }
         if let mode, fchmod(descriptor, mode) != 0 { throw SystemError("write \(path)") }

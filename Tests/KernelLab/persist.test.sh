@@ -5,32 +5,17 @@
 #     the guest 10.0.0.1 wire ------- eth0 10.0.0.11 the machine
 #     its tunnel "lb" plays the director: what it sends to a VIP goes to 10.0.0.11 inside IPIP
 source "$(dirname "$0")/../Namespaces/harness.sh"
+source "$(dirname "$0")/machine.sh"
 VIP2=10.0.0.101 BLUE=10.0.0.200
-# Outlives the lab that a failed test ends.
-RUNNING=/run/persist.machine
-
-# All of it is gone with the guest; on any other machine it would stay.
-[ -n "${KERNEL_LAB:-}" ] || { echo "not ok - persist (to be run by kernel-lab.sh only)"; exit 1; }
 
 scenario_up() {
     LAB_DIR=$(mktemp -d "${TMPDIR:-/tmp}/$LAB.XXXXXX")
-    [ ! -e $RUNNING ] || power_off
+    [ ! -e "$RUNNING" ] || power_off
     rm -rf /etc/ipvsd /etc/network/if-up.d/ipvsd-realserver
     few_services
     run_by_networkd
     printf '%s # the first\n' $VIP >"$LAB_DIR/vips"
     boot
-}
-
-# Of what Debian starts, a machine in a box needs little, and an emulated one is slow.
-few_services() {
-    local unit keep=' systemd-journald.service systemd-sysctl.service dbus.service '
-    rm -rf /etc/systemd/system/*.wants /etc/systemd/network
-    mkdir -p /etc/systemd/network /etc/systemd/system/{multi-user,network-online}.target.wants
-    for unit in /lib/systemd/system/{sysinit,multi-user}.target.wants/* systemd-udevd.service; do
-        unit=${unit##*/}
-        [[ $keep == *" $unit "* ]] || ln -sf /dev/null "/etc/systemd/system/$unit"
-    done
 }
 
 # networkd, and a file of the operator's that has it manage every device.
@@ -53,32 +38,6 @@ run_by_ifupdown() {
     ln -s /lib/systemd/system/networking.service /etc/systemd/system/network-online.target.wants/
 }
 
-# --- the machine -------------------------------------------------------------------------------------
-
-boot() {
-    unshare --pid --fork --mount --net --uts --ipc --cgroup --kill-child bash -c '
-        mount --make-rprivate /
-        mount -t proc proc /proc
-        mount -t sysfs -o ro sysfs /sys
-        mount -t cgroup2 cgroup2 /sys/fs/cgroup
-        mount -t bpf bpf /sys/fs/bpf
-        mount -t tmpfs -o mode=755 tmpfs /run
-        exec env -i container=lab PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd' </dev/null >>"$LAB_DIR/console" 2>&1 &
-    BOX=$!
-    disown "$BOX"
-    wait_until 20 "systemd" is_systemd
-    MACHINE=$(init_of "$BOX")
-    echo "$BOX $MACHINE" >$RUNNING
-    plug_in
-    wait_until 20 "the end of the boot" booted
-    echo "# booted in $((WAITED_MS / 1000)) s, emulated"
-}
-
-# Its only child, as a pid of the guest's.
-init_of() { cut -d' ' -f1 "/proc/$1/task/$1/children"; }
-
-is_systemd() { grep -qx systemd "/proc/$(init_of "$BOX")/comm"; }
-
 plug_in() {
     ip link add wire type veth peer name eth0 netns "$MACHINE"
     ip addr add 10.0.0.1/24 dev wire
@@ -88,22 +47,6 @@ plug_in() {
     sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.wire.rp_filter=0
     ip route replace $VIP dev lb
     ip route replace $VIP2 dev lb
-}
-
-booted() { m systemctl is-system-running | grep -qE '^(running|degraded)$'; }
-
-# m COMMAND...   on the machine
-m() {
-    read -r BOX MACHINE <$RUNNING
-    nsenter --target "$MACHINE" --root --wd --mount --net --pid --uts --ipc --cgroup -- timeout $((10 * LAB_SLOW)) "$@"
-}
-
-power_off() {
-    read -r BOX MACHINE <$RUNNING
-    m systemctl poweroff --no-wall >/dev/null 2>&1 || true
-    wait_until 20 "the machine's end" ended "$BOX"
-    wait_until 5 "its NIC to go" not ip link show wire
-    rm $RUNNING
 }
 
 setup() { m "$IPVSD" realserver-setup "$@"; }
@@ -125,63 +68,6 @@ is_real_server() {
 ours() { find /etc -name '*ipvsd*' ! -path '/etc/ipvsd-lab*' | sort | xargs; }
 
 # --- tests, in this order ----------------------------------------------------------------------------
-
-# The unit of examples/: with its few capabilities it has to do all that a director does. The machine is a container, as far
-# as the director can see without CAP_SYS_PTRACE: so its instance has a name.
-test_the_director_is_a_unit() {
-    local unit=/etc/systemd/system/ipvsd.service pid before
-    # The guest is the real server.
-    ip addr add 10.0.0.150/32 dev lo
-    mkdir -p /etc/ipvsd
-    printf 'services:\n- listeners: 10.0.0.150:80\n  servers: [10.0.0.1]\n  check: ping\n' >/etc/ipvsd/ipvsd.yaml
-    sed -E '/^Exec/s/$/ --instance lab/' "$ROOT/examples/ipvsd.service" >$unit
-    # Where the unit may see it: not below /tmp or a home.
-    install -m 755 "$IPVSD" /usr/local/sbin/ipvsd
-    exits 0 m systemd-analyze verify ipvsd.service
-    equal "$OUTPUT" "" "what systemd-analyze says"
-    before=$(m ip -o addr show)
-    m systemctl daemon-reload
-    m systemctl start ipvsd || fail "not started: $(m journalctl -u ipvsd -o cat | tail -n 5)"
-    (wait_until 10 "the real server to be up" director_says up) || fail "rs: $(m journalctl -u ipvsd -o cat | tail -n 8)"
-    matches "$(m ip -o addr show dev eth0)" "10.0.0.150/32" "the director's addresses"
-    equal "$(m "$IPVSD" status --instance lab --json | jq -r .xdp.mode)" native "the XDP mode"
-    no_complaint
-    exits 0 m systemctl reload ipvsd
-    printf 'services: 5\n' >/etc/ipvsd/ipvsd.yaml
-    exits 1 m systemctl reload ipvsd
-    printf 'services:\n- listeners: 10.0.0.150:80\n  servers: [10.0.0.1]\n  check: ping\n' >/etc/ipvsd/ipvsd.yaml
-    # What the kernel holds when the daemon is killed, the next one takes over.
-    pid=$(m systemctl show -P MainPID ipvsd)
-    m systemctl kill --signal KILL ipvsd
-    wait_until 10 "another daemon" another_than "$pid"
-    wait_until 10 "it to forward" director_says up
-    matches "$(m journalctl -u ipvsd -o cat)" "took over, forwarding" "the journal"
-    exits 0 m systemctl stop ipvsd
-    equal "$(m ip -o addr show)" "$before" "addresses"
-    equal "$(m "$IPVSD" cleanup --instance lab)" "nothing to remove" "what is left"
-    no_complaint
-    # Refused for good.
-    printf 'services: 5\n' >/etc/ipvsd/ipvsd.yaml
-    m systemctl start ipvsd || true
-    wait_until 10 "the end of it" unit_failed
-    rm -r $unit /etc/ipvsd /usr/local/sbin/ipvsd
-    m systemctl daemon-reload
-    m systemctl reset-failed ipvsd 2>/dev/null || true
-    ip addr del 10.0.0.150/32 dev lo
-}
-
-director_says() { m "$IPVSD" status --instance lab --json | jq -e "[.services[].servers[].health] == [\"$1\"]"; }
-
-another_than() { [[ $(m systemctl show -P MainPID ipvsd) =~ ^[1-9] && $(m systemctl show -P MainPID ipvsd) != "$1" ]]; }
-
-unit_failed() { [[ $(m systemctl show -P ExecMainStatus ipvsd) == 64 && $(m systemctl is-failed ipvsd) == failed ]]; }
-
-# Whatever it may not do, it says.
-no_complaint() {
-    local complaints
-    complaints=$(m journalctl -u ipvsd -o cat | grep -iE "warning|not permitted|denied|read-only" || true)
-    equal "$complaints" "" "what it complains of"
-}
 
 test_networkd_is_told_to_leave_it_alone() {
     exits 0 setup --vip-file "$LAB_DIR/vips" --vip $VIP2 --persist --dry-run

@@ -1,0 +1,176 @@
+#!/bin/bash
+# The package, by dpkg on a machine with systemd: installed, configured, started, upgraded under load, removed, purged. The
+# machine is the director, in the guest's own network namespace; clients and real servers are lab.sh's.
+#
+#     client 10.0.0.1, rs1, rs2 ------- switch "near" ------- lan0 10.0.0.2 the machine
+source "$(dirname "$0")/../Namespaces/harness.sh"
+source "$(dirname "$0")/machine.sh"
+# One that has no network of its own sees all that a director on a real machine sees.
+MACHINE_NET=
+CONFIGURATION=/etc/ipvsd/ipvsd.yaml
+
+scenario_up() {
+    [ ! -e "$RUNNING" ] || power_off
+    LAB_DIR=$(mktemp -d "${TMPDIR:-/tmp}/$LAB.XXXXXX")
+    chmod 755 "$LAB_DIR"
+    ip netns add "$(ns switch)"
+    quiet_namespace switch
+    add_bridge near
+    add_host client near 10.0.0.1/24
+    complete_frames client eth0
+    local host
+    for host in rs1=$RS1 rs2=$RS2; do
+        add_host "${host%=*}" near "${host#*=}/24"
+        ip -n "$(ns "${host%=*}")" route add default via 10.0.0.1
+    done
+    realservers_setup rs1 rs2
+    server_start rs1
+    server_start rs2
+    few_services
+    # Containers' images have one, by which packages restart nothing.
+    rm -f /usr/sbin/policy-rc.d
+    boot
+}
+
+plug_in() {
+    ip -n "$(ns switch)" link add machine type veth peer name lan0 netns 1
+    ip -n "$(ns switch)" link set machine master near up
+    receive_redirected machine
+    ip addr add 10.0.0.2/24 dev lan0
+    ip link set lan0 up
+}
+
+configure() {
+    printf 'services:\n- listeners: %s:80\n  servers: [%s, %s]\n' $VIP $RS1 $RS2 >$CONFIGURATION
+}
+
+# Of harness.sh's MACHINE_STATE what a director may change; the guest is slow.
+state() {
+    ip -o -d link show | sed 's/ qlen [0-9]*//; s/state [A-Z]*//' | sort
+    ip -o addr show | sed 's/valid_lft.*//' | sort
+    ip route show table all | sort
+    tc qdisc show dev lan0
+    tc filter show dev lan0 ingress
+    tc filter show dev lan0 egress
+    ethtool -k lan0
+    (cd /proc/sys/net/ipv4/conf && grep . all/* lan0/*)
+    m find /sys/fs/bpf | sort
+}
+
+journal() { m journalctl -u ipvsd -o cat; }
+
+# The program's own, not systemd's.
+last_words() { journal | grep -v '^ipvsd\.service' | tail -n 6; }
+
+is_up() { m ipvsd status --json | jq -e '[.services[].servers[].health] == ["up", "up"]'; }
+
+main_pid() { m systemctl show -P MainPID ipvsd; }
+
+another_than() { [[ $(main_pid) =~ ^[1-9] && $(main_pid) != "$1" ]]; }
+
+unit_failed() { [[ $(m systemctl show -P ExecMainStatus ipvsd) == 64 && $(m systemctl is-failed ipvsd) == failed ]]; }
+
+# Whatever it may not do, it says.
+no_complaint() {
+    equal "$(journal | grep -iE "warning|not permitted|denied|read-only" || true)" "" "what it complains of"
+}
+
+# Triggers would have the guest index the host's manual pages.
+dpkg_do() { exits 0 m dpkg --no-triggers "$@"; }
+
+# --- tests, in this order ----------------------------------------------------------------------------
+
+test_an_installation_starts_nothing() {
+    dpkg_do -i "$PACKAGE"
+    m dpkg -L ipvsd >"$LAB_DIR/files"
+    equal "$(m ipvsd --version)" "$(dpkg-query -W -f '${Version}' ipvsd)" "the version"
+    equal "$(m systemctl show -P ActiveState -P UnitFileState ipvsd | xargs)" "inactive disabled" "the unit"
+    exits 0 m systemd-analyze verify ipvsd.service
+    equal "$OUTPUT" "" "what systemd-analyze says"
+    # shellcheck disable=SC2016 # that shell's
+    exits 0 m bash -c 'source /usr/share/bash-completion/completions/ipvsd; COMP_WORDS=(ipvsd und) COMP_CWORD=1
+        _ipvsd ipvsd und ipvsd; echo "${COMPREPLY[*]}"'
+    equal "$OUTPUT" undrain "what bash completes"
+    [ "$(zcat /usr/share/man/man8/ipvsd-drain.8.gz | grep -c '^\.Sh')" -ge 4 ] || fail "the manual page of ipvsd drain"
+}
+
+test_the_unit_has_a_user_of_its_own() {
+    state >"$LAB_DIR/before"
+    configure
+    exits 0 m systemctl enable ipvsd
+    m systemctl start ipvsd || fail "not started: $(last_words)"
+    (wait_until 10 "the real servers to be up" is_up) || fail "real servers: $(last_words)"
+    matches "$(cat "/proc/$(pgrep -x ipvsd)/status")" '^CapEff:\s*000000c000003000$' "its capabilities"
+    not grep -q '^Uid:[[:space:]]*0' "/proc/$(pgrep -x ipvsd)/status" || fail "it is root's"
+    equal "$(m ipvsd status --json | jq -r .xdp.mode)" native "the XDP mode"
+    equal "$(fetch 20 | served)" $'rs1 10\nrs2 10' "who serves"
+    no_complaint
+}
+
+test_a_reload_tells_its_result() {
+    exits 0 m systemctl reload ipvsd
+    echo 'services: 5' >$CONFIGURATION
+    exits 1 m systemctl reload ipvsd
+    configure
+    equal "$(m systemctl is-active ipvsd)" active "the unit"
+}
+
+# What the kernel holds when the daemon is killed, the next one takes over.
+test_one_that_was_killed_is_started_again() {
+    local pid
+    pid=$(main_pid)
+    m systemctl kill --signal KILL ipvsd
+    wait_until 10 "another daemon" another_than "$pid"
+    wait_until 10 "it to know its real servers" is_up
+    matches "$(journal)" "took over, forwarding" "the journal"
+}
+
+test_an_upgrade_fails_no_request() {
+    local pid
+    pid=$(main_pid)
+    load_start 20 180
+    download_start one --limit-rate 500k
+    wait_until 10 "some requests" load_has 20
+    dpkg_do -i "$PACKAGE_NEXT"
+    equal "$(dpkg-query -W -f '${Version}' ipvsd)" "$(dpkg-deb -f "$PACKAGE_NEXT" Version)" "the version"
+    another_than "$pid" || fail "the old daemon runs still"
+    wait_until 10 "it to know its real servers" is_up
+    local so_far
+    so_far=$(load | wc -l)
+    wait_until 10 "some more requests" load_has $((so_far + 20))
+    load_stop
+    load | no_failures "requests during the upgrade"
+    download_correct one
+    matches "$(journal | tail -n 20)" "the data plane goes on forwarding" "the old daemon's last words"
+    not grep -q "removed everything" <(journal) || fail "it has removed the data plane"
+    no_complaint
+}
+
+test_a_refused_file_ends_the_unit_for_good() {
+    exits 0 m systemctl stop ipvsd
+    equal "$(fetch 1 --max-time 2 | served)" "" "who serves when it is stopped"
+    same_state "$(<"$LAB_DIR/before")" "$(state)"
+    echo 'services: 5' >$CONFIGURATION
+    m systemctl start ipvsd || true
+    wait_until 10 "the end of it" unit_failed
+    configure
+    exits 0 m systemctl start ipvsd
+    wait_until 10 "it to forward" is_up
+}
+
+test_a_removal_leaves_nothing_in_the_kernel() {
+    dpkg_do -r ipvsd
+    same_state "$(<"$LAB_DIR/before")" "$(state)"
+    [ -e $CONFIGURATION ] || fail "the configuration is gone"
+}
+
+test_a_purge_leaves_the_configuration_alone() {
+    dpkg_do -P ipvsd
+    local file
+    while read -r file; do [ -d "$file" ] || [ ! -e "$file" ] || fail "$file is left"; done <"$LAB_DIR/files"
+    equal "$(m find /etc /var/lib/ipvsd /run/ipvsd -name '*ipvsd*' 2>/dev/null | xargs)" "/etc/ipvsd $CONFIGURATION" "what is left"
+    exits 2 getent passwd ipvsd
+    power_off
+}
+
+run_tests
