@@ -20,7 +20,8 @@ main() {
     if [ $# -gt 0 ]; then first=("$@") second=(); fi
     # For persist.test.sh, which unpacks it inside (installed here, it would be one more who runs this machine's network),
     # and for import.test.sh its samples, which an installation may be without.
-    IFUPDOWN=$(debian_package ifupdown) KEEPALIVED=$(debian_package keepalived)
+    IFUPDOWN=$(debian_package ifupdown)
+    KEEPALIVED=$(debian_package keepalived)
     if [[ " ${first[*]} ${second[*]:-} " == *" package "* ]]; then
         make_packages >"$work/log" 2>&1 || {
             echo "not ok - examples/package.sh ($(tail -n 3 "$work/log" | paste -sd'|'))"
