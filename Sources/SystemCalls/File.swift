@@ -16,8 +16,8 @@ package enum File {
         }
     }
 
-    /// Not through a symbolic link. `flags` besides O_WRONLY, `mode` whatever the umask is. With `synchronized` the contents are on the disk before
-    /// this returns.
+    /// Not through a symbolic link. `flags` besides O_WRONLY, `mode` whatever the umask is. With `synchronized` the
+    /// contents are on the disk before this returns.
     package static func write(
         _ contents: [UInt8], to path: String, flags: Int32 = 0, mode: mode_t? = nil, synchronized: Bool = false
     ) throws(SystemError) {
