@@ -96,7 +96,7 @@ Version: $VERSION
 Architecture: $ARCHITECTURE
 Maintainer: $MAINTAINER
 Installed-Size: $(du -sk --apparent-size --exclude DEBIAN "$TREE" | cut -f1)
-Depends: $(dependencies), passwd
+Depends: $(dependencies)
 Section: net
 Priority: optional
 Description: LVS-style IP-tunnel load balancer

@@ -145,7 +145,6 @@ public final class BPFDescriptor: Sendable {
 
     /// Of the map that this is a descriptor of.
     public func maxEntries() throws(BPFError) -> Int { Int(try mapInfo().max_entries) }
-    public func mapID() throws(BPFError) -> UInt32 { try mapInfo().id }
     func mapName() throws(BPFError) -> String {
         withUnsafeBytes(of: try mapInfo().name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
     }

@@ -98,8 +98,15 @@ public struct BPFProgram {
         return TestRun(verdict: options.retval, packet: Array(output.prefix(Int(options.data_size_out))))
     }
 
+    public func id() throws(BPFError) -> UInt32 {
+        var info = bpf_prog_info()
+        var size = UInt32(MemoryLayout<bpf_prog_info>.size)
+        if bpf_obj_get_info_by_fd(descriptor, &info, &size) != 0 { throw BPFError("inspect a program", code: errno) }
+        return info.id
+    }
+
     /// The maps that it uses.
-    public func mapIDs() throws(BPFError) -> Set<UInt32> {
+    private func mapIDs() throws(BPFError) -> Set<UInt32> {
         var ids = [UInt32](repeating: 0, count: 64)
         let code = ids.withUnsafeMutableBufferPointer { buffer -> Int32 in
             var info = bpf_prog_info()
@@ -230,14 +237,6 @@ public struct BPFLink {
     public func interface() throws(BPFError) -> UInt32 { try info().xdp.ifindex }
 
     public func programID() throws(BPFError) -> UInt32 { try info().prog_id }
-
-    /// The maps that the attached program uses.
-    public func mapIDs() throws(BPFError) -> Set<UInt32> {
-        let number = bpf_prog_get_fd_by_id(try info().prog_id)
-        guard number >= 0 else { throw BPFError("open the program of an XDP link", code: errno) }
-        let program = BPFDescriptor(owning: number)
-        return try BPFProgram(owner: program, descriptor: program.number).mapIDs()
-    }
 
     private func info() throws(BPFError) -> bpf_link_info {
         var info = bpf_link_info()

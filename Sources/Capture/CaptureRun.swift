@@ -119,7 +119,9 @@ public struct CaptureRun {
         guard packet.before != nil || packet.after != nil else { return }
         packets += 1
         var counts = counts[packet.ingress] ?? CaptureCounts()
-        var lost = UInt64(packet.lost &- UInt32(truncatingIfNeeded: counts.lost))
+        // CPUs that lose at the same time may hand over their counts in another order.
+        let more = Int32(bitPattern: packet.lost &- UInt32(truncatingIfNeeded: counts.lost))
+        var lost = UInt64(max(more, 0))
         counts.lost += lost
         counts.shown += 1
         self.counts[packet.ingress] = counts

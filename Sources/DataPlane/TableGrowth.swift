@@ -12,18 +12,20 @@ enum TableGrowth {
     static func settle(below directory: String) throws(BPFError) {
         let waiting = DirectorMaps.names.filter { access(DirectorMaps.nextPin($0, below: directory), F_OK) == 0 }
         if waiting.isEmpty { return }
-        var used: Set<UInt32> = []
-        for name in File.list(directory) ?? [] where name.hasPrefix("link-") {
-            if let link = try BPFLink(pinnedAt: "\(directory)/\(name)") { used.formUnion(try link.mapIDs()) }
-        }
+        let isInUse = try isAnotherAttached(below: directory)
         for name in waiting {
-            let next = DirectorMaps.nextPin(name, below: directory)
-            if let map = try BPFDescriptor(pinnedAt: next), used.contains(try map.mapID()) {
-                try publish(name, below: directory)
-            } else {
-                unlink(next)
-            }
+            if isInUse { try publish(name, below: directory) } else { unlink(DirectorMaps.nextPin(name, below: directory)) }
         }
+    }
+
+    /// Whether an interface has another program than the published one: the one with the larger tables, as it is published
+    /// only once those have their names. (Its maps tell it too, but to look a program up takes CAP_SYS_ADMIN.)
+    private static func isAnotherAttached(below directory: String) throws(BPFError) -> Bool {
+        let published = try BPFProgram(pinnedAt: "\(directory)/director")?.id()
+        for name in File.list(directory) ?? [] where name.hasPrefix("link-") {
+            if let link = try BPFLink(pinnedAt: "\(directory)/\(name)"), try link.programID() != published { return true }
+        }
+        return false
     }
 
     /// The larger table is now the table; the flow table before it is kept for the flows that are still there.

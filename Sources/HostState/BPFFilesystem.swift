@@ -19,8 +19,7 @@ public enum BPFFilesystem {
 
     /// A path to the machine's bpffs for this process; nil where there is none, or none to be seen.
     public static func find() -> String? {
-        // A daemon without privilege is shown its own directory alone, as examples/ipvsd.service does it.
-        if isMounted(at: root) || isMounted(at: root + "/ipvsd") { return root }
+        if isMounted(at: root) { return root }
         for process in MountNamespace.processes {
             let path = "/proc/\(process)/root\(root)"
             guard isMounted(at: path) else { continue }

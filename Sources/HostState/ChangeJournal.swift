@@ -27,9 +27,7 @@ public final class ChangeJournal {
     /// Nothing where there is no such file.
     public static func read(path: String) throws -> [Change] {
         guard File.exists(path) else { return [] }
-        let changes = try JournalText.changes(try File.read(path), of: path)
-        try Change.check(changes, of: path)
-        return changes
+        return try JournalText.changes(try File.read(path), of: path)
     }
 
     /// In the order they were made.

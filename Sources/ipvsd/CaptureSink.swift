@@ -7,14 +7,18 @@ final class CaptureSink {
     private let descriptor: Int32
     private let name: String
 
-    /// nil and "-": standard output. A file is made anew, for root's eyes: it holds what clients send.
+    /// nil and "-": standard output. A file is made anew, for root's eyes, also where one was there: it holds what clients
+    /// send.
     init(path: String?) throws {
         guard let path, path != "-" else {
             (descriptor, name) = (STDOUT_FILENO, "standard output")
             return
         }
         (descriptor, name) = (open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600), path)
-        if descriptor < 0 { throw Failure(.output, "\(SystemError("write \(path)", code: errno))") }
+        var status = stat()
+        guard descriptor >= 0, fstat(descriptor, &status) == 0,
+            status.st_mode & S_IFMT != S_IFREG || fchmod(descriptor, 0o600) == 0
+        else { throw Failure(.output, "\(SystemError("write \(path)", code: errno))") }
     }
 
     deinit { if descriptor > STDERR_FILENO { close(descriptor) } }

@@ -28,11 +28,7 @@ struct Drain: AsyncParsableCommand {
             real server, and those after it, also once this one is undrained; connections that it has go on. It may \
             be said later, of a real server that is drained already.
 
-            Where no daemon runs and nothing forwards, the drain is written down for the next start; of services and \
-            quorums nothing is known then.
-
-            Exit codes: 0 drained (with --wait: no connection is left), 3 a data plane forwards without a daemon, or the \
-            daemon does not answer, 4 connections are left at the time-out, 5 refused: a service would lose its quorum \
+            Exit codes: 0 drained (with --wait: no connection is left), 3 no daemon runs, 4 connections are left at the time-out, 5 refused: a service would lose its quorum \
             (--force drains all the same), or undrained by somebody meanwhile, 64 no such real server or service, 71 the \
             kernel refuses the change, or that it be written down: nothing has changed.
             """)
@@ -76,13 +72,7 @@ struct Drain: AsyncParsableCommand {
             let director = try RunningDirector(common)
             let wanted = DrainRequest(
                 server: server, service: service, force: force, movePersistent: movePersistent)
-            let (report, stored) = try await director.drains("drain") {
-                try await $0.drain(wanted)
-            } stored: {
-                try $0.drain(wanted)
-            }
-            // Nothing forwards: there is nothing to wait for.
-            if let stored { return try report.show(stored, isDrained: true, isJSON: json) }
+            let report = try await director.ask { try await $0.drain(wanted) }
             let watch = DrainWatch(wanted: wanted, director: director, isJSON: json)
             try watch.show(report)
             if wait || limit != nil { try await watch.run(from: report, limit: limit) }
@@ -96,10 +86,10 @@ struct Undrain: AsyncParsableCommand {
         abstract: "Give a drained real server new connections again.",
         discussion: """
             Without --service in all services. A service with slow start gives them step by step. Where no daemon runs \
-            and nothing forwards, the drain is taken back for the next start.
+            and nothing forwards, a drain that is written down is taken back for the next start.
 
-            Exit codes: 3 a data plane forwards without a daemon, or the daemon does not answer, 64 no such real server \
-            or service, 71 the kernel refuses the change, or that it be written down: nothing has changed.
+            Exit codes: 3 no daemon runs (and no such drain is written down, or the data plane forwards without it), 64 \
+            no such real server or service, 71 the kernel refuses the change, or that it be written down: nothing has changed.
             """)
 
     @Argument(help: ArgumentHelp("The real server's address.", valueName: "server"))
@@ -118,12 +108,12 @@ struct Undrain: AsyncParsableCommand {
     func run() async throws {
         try await reporting {
             let wanted = DrainRequest(server: server, service: service)
-            let (report, stored) = try await RunningDirector(common).drains("undrain") {
-                try await $0.undrain(wanted)
-            } stored: {
-                try $0.undrain(wanted)
+            let director = try RunningDirector(common)
+            let report: DrainReport
+            do { report = try await director.ask { try await $0.undrain(wanted) } } catch let failure as Failure
+            where failure.code == .noDaemon {
+                return try director.undrainStored(wanted, insteadOf: failure, isJSON: json)
             }
-            if let stored { return try report.show(stored, isDrained: false, isJSON: json) }
             if json { return print(try report.json()) }
             let services = report.services.map(\.service).joined(separator: ", ")
             let place = services.isEmpty ? "" : " in \(services)"

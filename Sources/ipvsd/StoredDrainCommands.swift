@@ -2,42 +2,31 @@ import Control
 import Director
 import HostState
 
-/// `drain` and `undrain` where no director runs: for the next start.
 extension RunningDirector {
-    /// What the daemon says; without one, and without a data plane, what was written down, and where.
-    func drains(
-        _ verb: String, _ body: (ControlClient) async throws -> DrainReport,
-        stored change: (StoredDrains) throws -> DrainReport
-    ) async throws -> (DrainReport, stored: StoredDrains?) {
-        do {
-            return (try await ask(body), nil)
-        } catch let failure as Failure where failure.code == .noDaemon {
-            guard let lock = try FileLock(path: instance.lock) else { throw failure }
-            defer {
-                lock.removeFile()
-                instance.removeRunDirectoryIfEmpty()
-            }
-            guard !Director.hasDataPlane(instance) else {
-                throw Failure(
-                    .noDaemon,
-                    "\(failure), but its data plane forwards, and weights, quorums and sorry servers are a director's business: "
-                        + "start it as before (it takes over, and connections stay), then \(verb); or 'ipvsd cleanup' first"
-                )
-            }
-            let drains = StoredDrains(instance)
-            return (try change(drains), drains)
+    /// The end of a drain that outlived its director, for the next start. `failure`: that there is none to be asked.
+    func undrainStored(_ wanted: DrainRequest, insteadOf failure: Failure, isJSON: Bool) throws {
+        guard let lock = try FileLock(path: instance.lock) else { throw failure }
+        defer {
+            lock.removeFile()
+            instance.removeRunDirectoryIfEmpty()
         }
-    }
-}
-
-extension DrainReport {
-    /// What was written down for the next start.
-    func show(_ stored: StoredDrains, isDrained: Bool, isJSON: Bool) throws {
-        if isJSON { return print(try json()) }
-        let state = isDrained ? "drained\(changed ? "" : " already")" : changed ? "undrained" : "not drained"
-        let then =
-            changed ? "what the next start heeds is in \(stored.path)" : "nothing has changed in \(stored.path)"
-        print("\(server) is \(state): no director runs here, and nothing forwards; \(then)")
+        let drains = StoredDrains(instance)
+        guard !Director.hasDataPlane(instance) else {
+            throw Failure(
+                .noDaemon,
+                "\(failure), but its data plane forwards, and weights, quorums and sorry servers are a director's "
+                    + "business: start it as before (it takes over, and connections stay), then undrain; or "
+                    + "'ipvsd cleanup' first"
+            )
+        }
+        let report = try drains.undrain(wanted)
+        guard report.changed else {
+            throw Failure(.noDaemon, "\(failure); nor is \(report.server) drained in \(drains.path)")
+        }
+        if isJSON { return print(try report.json()) }
+        print(
+            "\(report.server) is undrained: no director runs here, and nothing forwards; what the next start heeds is in "
+                + drains.path)
     }
 }
 

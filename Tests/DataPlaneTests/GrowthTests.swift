@@ -248,18 +248,18 @@ struct GrowthTests {
             try first.plane.attach(interface: one, mode: .native)
             try first.plane.publish()
             let server = try #require(try first.send(flow(1).packet([.syn])))
-            let used = try #require(try BPFLink(pinnedAt: pin)).mapIDs()
+            let used = try #require(try BPFLink(pinnedAt: pin)).programID()
             var met: IPv4Address?
             do {
                 let second = try Lab(directory: directory, capacity: Capacity(connections: 16384))
                 try second.plane.attach(interface: one, mode: .native)
-                #expect(try #require(try BPFLink(pinnedAt: pin)).mapIDs() != used)
+                #expect(try #require(try BPFLink(pinnedAt: pin)).programID() != used)
                 met = try second.send(flow(2).packet([.syn]))
                 #expect(throws: BPFError.self) { try second.plane.attach(interface: 9999, mode: .native) }
                 second.plane.giveBack()
             }
             #expect(!first.plane.maps.isMoving, "every packet would look in a table before this one")
-            #expect(try #require(try BPFLink(pinnedAt: pin)).mapIDs() == used)
+            #expect(try #require(try BPFLink(pinnedAt: pin)).programID() == used)
             #expect(pins(below: directory).isEmpty)
             #expect(try first.send(flow(1).packet([.ack], payload: 10)) == server)
             #expect(try met != nil && first.send(flow(2).packet([.ack], payload: 10)) == met)

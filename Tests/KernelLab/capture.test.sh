@@ -113,7 +113,9 @@ test_every_packet_before_and_after_with_its_end() {
     # All else left, and so is there twice, by its id.
     equal "$(awk '$1 == "frame" && !/dropped/ { n[$4]++ } END { for (id in n) if (n[id] != 2) print id }' <<<"$FRAMES")" "" \
         "packets without a before and an after"
-    equal "$(dumped all "tcp[13] = 2 and dst host $VIP" | wc -l)" 10 "SYNs as tcpdump reads them"
+    # One that was repeated counts once.
+    equal "$(dumped all "tcp[13] = 2 and dst host $VIP" | sed -E 's/.* IP (.*) > .* seq ([0-9]+),.*/\1 \2/; s/^IP (.*) > .* seq ([0-9]+),.*/\1 \2/' |
+        sort -u | wc -l)" 10 "SYNs as tcpdump reads them"
     for server in $RS1 $RS2 $RS3; do
         matches "$(dumped all "ip proto 4 and dst $server")" \
             "IP 10.0.0.2 > $server: IP 10.[09].0.[17].[0-9]+ > $VIP.80: Flags \[S\]" "encapsulated SYNs to $server"

@@ -16,7 +16,7 @@ PACKAGE=$work/now.deb PACKAGE_NEXT=$work/next.deb
 
 main() {
     # Each is about half of the time.
-    local first=(packages kernel interfaces doctor tunnel walks) second=(capture persist package import) beside=
+    local first=(packets kernel interfaces doctor tunnel walks) second=(capture persist package import) beside=
     if [ $# -gt 0 ]; then first=("$@") second=(); fi
     # For persist.test.sh, which unpacks it inside (installed here, it would be one more who runs this machine's network),
     # and for import.test.sh its samples, which an installation may be without.

@@ -233,32 +233,6 @@ struct ChangeJournalTests {
         }
     }
 
-    /// A director without privilege has written it, and root reads it.
-    @Test func aJournalOfAnotherUserNamesNoFilesOfRoot() throws {
-        try withJournal { path in
-            for (change, isTrusted) in [
-                (Change.sysctl(key: "net/ipv4/ip_forward", original: "0"), true),
-                (.sysctl(key: "net/../kernel/modprobe", original: "/x"), false),
-                (.sysctl(key: "kernel/modprobe", original: "/x"), false),
-                (.file(path: "/etc/passwd"), false), (.file(path: "/etc/../root/ipvsd"), false),
-                (.file(path: "/etc/network/if-up.d/ipvsd-realserver"), true), (.pin(path: "/etc/passwd"), false),
-                (.pin(path: "/sys/fs/bpf/../../../etc/passwd"), false), (.pin(path: "/sys/fs/bpf/ipvsd/flows"), true),
-                (.attachment(path: "/etc/passwd"), false), (.link(name: "ipvsd0"), true),
-            ] {
-                unlink(path)
-                try ChangeJournal(path: path).make(change) {}
-                #expect(try ChangeJournal.read(path: path) == [change])
-                #expect(chown(path, 12345, 12345) == 0)
-                if isTrusted {
-                    #expect(try ChangeJournal.read(path: path) == [change])
-                } else {
-                    let error = #expect(throws: SystemError.self, "\(change)") { try ChangeJournal.read(path: path) }
-                    #expect(error?.code == EPERM)
-                }
-            }
-        }
-    }
-
     @Test func damagedJournalIsAnErrorNotAnEmptyOne() throws {
         try withJournal { path in
             _ = try ChangeJournal(path: path)

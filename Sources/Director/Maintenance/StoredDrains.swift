@@ -22,16 +22,6 @@ public struct StoredDrains {
         }
     }
 
-    /// Of services nothing is known here, nor of their quorums: whether there is such a real server the start will see.
-    public func drain(_ request: DrainRequest) throws -> DrainReport {
-        let (server, service) = try Self.meant(request)
-        var wanted = try unchanged { try file.read() }
-        let changed = wanted.drain(
-            server, service: service, since: Date(), movesPersistent: request.movePersistent == true)
-        if changed { try unchanged { try file.write(wanted) } }
-        return Self.report(server, changed: changed)
-    }
-
     public func undrain(_ request: DrainRequest) throws -> DrainReport {
         let (server, service) = try Self.meant(request)
         var wanted = try unchanged { try file.read() }
@@ -46,7 +36,7 @@ public struct StoredDrains {
             )
         }
         if changed { try unchanged { try file.write(wanted) } }
-        return Self.report(server, changed: changed)
+        return DrainReport(server: server.description, changed: changed, isInForce: false, services: [])
     }
 
     private static func meant(_ request: DrainRequest) throws -> (server: IPv4Address, service: ServiceAddress?) {
@@ -69,9 +59,5 @@ public struct StoredDrains {
 
     private func unchanged<Result>(_ body: () throws -> Result) throws -> Result {
         do { return try body() } catch { throw DirectorError(.kernel, "nothing has changed: \(error)") }
-    }
-
-    private static func report(_ server: IPv4Address, changed: Bool) -> DrainReport {
-        DrainReport(server: server.description, changed: changed, isInForce: false, services: [])
     }
 }

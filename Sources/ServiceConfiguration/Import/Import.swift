@@ -88,11 +88,13 @@ public struct Import: Sendable {
         for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
             let words = line.split(whereSeparator: \.isWhitespace)
             guard let first = words.first, !"#!".contains(first.prefix(1)) else { continue }
+            // What it says of itself is no rule, and is told by the parser of rules.
+            if line.hasPrefix("IP Virtual Server version") { return .ipvsadm }
             if first.hasPrefix("-") || first.split(separator: "/").last == "ipvsadm" { return .ipvsadm }
             if first.first?.isLetter == true || "@$~".contains(first.prefix(1)),
                 text.contains("{") || Self.includes(first)
             {
-                return line.hasPrefix("IP Virtual Server version") ? .ipvsadm : .keepalived
+                return .keepalived
             }
             throw ConfigurationErrors([
                 ConfigurationError(

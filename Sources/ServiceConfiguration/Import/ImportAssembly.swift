@@ -111,7 +111,7 @@ enum ImportAssembly {
             0, min(asked.hysteresis, service.quorum.required - 1, sum - service.quorum.required))
         guard service.quorum != asked else { return }
         service.remark(
-            .changed, service.place,
+            .note, service.place,
             "quorum \(asked.required), hysteresis \(asked.hysteresis): \(service.quorum.required) and "
                 + "\(service.quorum.hysteresis), as all weights together are \(sum)")
     }

@@ -240,12 +240,13 @@ struct KeepalivedChecker {
         if let user = values["user"] {
             remark(.changed, user.place, "\(user.title): ipvsd runs programs as the user that it runs as itself")
         }
-        var command = words.map { Self.general($0, context.server) }
+        // What the program prints is nothing to keepalived, and would be a weight.
+        var command = ["/bin/sh", "-c", "exec \"$@\" >/dev/null", "sh"] + words.map { Self.general($0, context.server) }
         if let dynamic = values["misc_dynamic"] {
             // Exit codes from 2 on are weights, two greater than they mean; ipvsd reads a weight from the output.
             let translation =
                 "\"$@\" >/dev/null; code=$?; [ \"$code\" -ge 2 ] || exit \"$code\"; echo \"$((code - 2))\""
-            command = ["/bin/sh", "-c", translation, "sh"] + command
+            command[2] = translation
             remark(.note, dynamic.place, "misc_dynamic: a shell around the program makes a weight of its exit code")
         }
         let seconds = try values["misc_timeout"]?.number(in: 0...4_294, called: "number of seconds") ?? 0
