@@ -17,6 +17,7 @@ export SOURCE_DATE_EPOCH
 MAINTAINER="${DEBFULLNAME:-The ipvsd authors} <${DEBEMAIL:-ipvsd@ipvsd.invalid}>"
 
 main() {
+    [ -d "${1:-.}" ] || { echo "usage: $0 [DIRECTORY]: there is no directory $1" >&2; exit 64; }
     command -v dpkg-shlibdeps strip >/dev/null || { echo "apt install dpkg-dev" >&2; exit 69; }
     find_swift
     [ -n "${IPVSD:-}" ] || { swift_build >&2 && IPVSD=$ROOT/.build/release/ipvsd; }

@@ -34,7 +34,8 @@ struct CaptureCommand: AsyncParsableCommand {
 
     @Option(
         name: [.customShort("w"), .customLong("write")],
-        help: ArgumentHelp("Write pcapng to this file, or with - to standard output.", valueName: "file"))
+        help: ArgumentHelp("Write pcapng to this file, or with - to standard output.", valueName: "file"),
+        completion: .file())
     var file: String?
 
     @Option(name: [.short, .long], help: ArgumentHelp("End after so many packets.", valueName: "n"))

@@ -8,7 +8,7 @@ struct Check: AsyncParsableCommand {
         abstract: "Say what is wrong with a configuration file: all of it, with lines and what is accepted.",
         discussion: "Nothing is changed, and no privilege is needed. Exit codes: 0 it is good, 64 it is not.")
 
-    @Argument(help: "The file, as for --config.")
+    @Argument(help: "The file, as for --config.", completion: .file())
     var file: String
 
     func run() async throws {

@@ -232,7 +232,7 @@ struct DirectorCommand: AsyncParsableCommand {
             """
             Take everything from a file in YAML instead of flags ('ipvsd check FILE' tries it). SIGHUP and 'ipvsd \
             reload' read it again.
-            """, valueName: "file"))
+            """, valueName: "file"), completion: .file())
     var config: String?
 
     @Flag(help: "Take over from the daemon that runs, without losing a packet.")

@@ -63,13 +63,30 @@ struct DoctorCommand: AsyncParsableCommand {
     }
 
     private func claim(_ status: DirectorStatus, _ changes: [Change]?) -> DirectorExaminer.Claim {
-        let servers = status.services.flatMap(\.servers).filter { $0.method == "tunnel" && $0.health != .removed }
-        var seen: Set<IPv4Address> = []
+        var order: [IPv4Address] = []
+        var places: [IPv4Address: [(service: String, downReason: String?)]] = [:]
+        for service in status.services {
+            let name = service.listeners.first.map { "\($0.address)" } ?? ""
+            for server in service.servers where server.method == "tunnel" && server.health != .removed {
+                if places[server.address] == nil { order.append(server.address) }
+                let reason = server.health == .down ? server.reason ?? "its check failed" : nil
+                places[server.address, default: []].append((name, reason))
+            }
+        }
         return DirectorExaminer.Claim(
             isDaemonRunning: status.pid != nil, interfaces: status.xdp.interfaces,
             vips: Set(status.services.flatMap(\.listeners).map(\.vip)).sorted(),
-            servers: servers.filter { seen.insert($0.address).inserted }.map { server in
-                (server.address, server.health == .down ? server.reason ?? "its check failed" : nil)
-            }, changes: changes)
+            servers: order.map { ($0, downReason(in: places[$0] ?? [])) }, changes: changes)
+    }
+
+    /// Of a real server in some services; nil: it is down in none. Where it is not down in all, or for other reasons, the
+    /// services are named.
+    private func downReason(in places: [(service: String, downReason: String?)]) -> String? {
+        let reasons = places.compactMap(\.downReason)
+        guard let first = reasons.first else { return nil }
+        if reasons.count == places.count, reasons.allSatisfy({ $0 == first }) { return first }
+        let named = places.compactMap { place in place.downReason.map { "in \(place.service): \($0)" } }
+        let more = named.count > 4 ? ["and in \(named.count - 4) more services"] : []
+        return (named.prefix(4) + more).joined(separator: "; ")
     }
 }

@@ -44,7 +44,8 @@ struct ExplanationText {
         if decision.reason == "dropped-martian-source" { lines.append("no packet has \(packet.client) as its source") }
         if decision.reason == "dropped-merged-frame" {
             lines.append(
-                "longer than \(decision.ingressMTU) bytes, the interface's MTU: merged by it out of several packets")
+                "longer than \(decision.ingressMTU) bytes, the interface's MTU: merged by it out of several packets"
+                    + (packet.mayBeFragmented ? " (one that comes as fragments is not explained)" : ""))
         }
         if explanation.pid == nil {
             lines.append("no daemon answers: who is out, and why, is known as far as the tables tell")

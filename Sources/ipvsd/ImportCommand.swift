@@ -34,7 +34,9 @@ struct ImportCommand: AsyncParsableCommand {
             printed.
             """)
 
-    @Argument(help: "What 'ipvsadm -S -n' printed, or a keepalived.conf; - is standard input, as is none.")
+    @Argument(
+        help: "What 'ipvsadm -S -n' printed, or a keepalived.conf; - is standard input, as is none.",
+        completion: .file())
     var file = "-"
 
     @Option(

@@ -24,7 +24,16 @@ struct Stop: AsyncParsableCommand {
             let director = try RunningDirector(common)
             let instance = director.instance
             let pid = Daemon.pid(instance)
-            try await director.ask { try await $0.stop(keep: keep) }
+            do { try await director.ask { try await $0.stop(keep: keep) } } catch let failure as Failure
+                where failure.code == .noDaemon
+            {
+                guard try FileLock(path: instance.lock, create: false) != nil, Director.hasDataPlane(instance) else {
+                    throw failure
+                }
+                throw Failure(
+                    .noDaemon,
+                    "\(failure), but its data plane forwards: 'ipvsd cleanup' removes it, a start takes it over")
+            }
             guard let lock = try await Ending(instance: instance, pid: pid).lock() else {
                 return print("stopped; another director, with pid \(Daemon.pid(instance)), runs here now")
             }

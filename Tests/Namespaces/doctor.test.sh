@@ -304,6 +304,22 @@ director_faults() {
 
 director_has() { [[ $(director_faults) == "$1" ]]; }
 
+# One that is up elsewhere, too.
+test_a_server_that_is_down_in_one_service() {
+    realservers_setup rs1 rs2
+    cat >"$LAB_DIR/ipvsd.yaml" <<FILE
+services:
+  - {listeners: "$VIP:80", servers: [$RS1, $RS2]}
+  - {listeners: "$VIP:81", servers: [$RS2, $RS1]}
+FILE
+    director_start --config "$LAB_DIR/ipvsd.yaml"
+    both_down() { [[ $(ipvsd status --json | jq -c '[.services[].servers[].health]') == '["up","up","down","down"]' ]]; }
+    wait_until 10 "both to be down at port 81" both_down
+    exits 1 ipvsd doctor
+    matches "$OUTPUT" "server-down: .* $RS1 is down: in $VIP:81/tcp: .*refused" "rs1"
+    matches "$OUTPUT" "server-down: .* $RS2 is down: in $VIP:81/tcp: .*refused" "rs2"
+}
+
 test_the_directors_faults() {
     realservers_setup rs1 rs2 rs3
     director_start --vip $VIP --backends $RS1,$RS2

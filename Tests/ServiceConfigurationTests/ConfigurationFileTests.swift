@@ -63,7 +63,7 @@ struct ConfigurationFileTests {
                                     minimumValidity: .seconds(14 * 86_400)))),
                         pace: CheckPace(interval: .seconds(10), timeout: .seconds(3))),
                     ServiceCheck(
-                        .script(ScriptCheck(arguments: ["/usr/local/lib/ipvsd/load", "{server}"])), via: .direct,
+                        .script(ScriptCheck(arguments: ["/bin/true", "{server}"])), via: .direct,
                         pace: CheckPace(interval: .seconds(5), timeout: .seconds(2))),
                 ]))
         #expect(configuration.services[2].isOnePacket)

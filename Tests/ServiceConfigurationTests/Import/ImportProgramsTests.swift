@@ -42,7 +42,9 @@ struct ImportProgramsTests {
     }
 
     @Test(
-        arguments: [(0, 0, ""), (1, 1, ""), (2, 0, "0\n"), (12, 0, "10\n"), (255, 0, "253\n")] as [(Int, Int32, String)]
+        arguments: [
+            (0, 0, ""), (1, 1, ""), (2, 0, "0\n"), (12, 0, "10\n"), (255, 0, "253\n"), (127, 1, ""), (139, 1, ""),
+        ] as [(Int, Int32, String)]
     )
     func anExitCodeIsAWeight(code: Int, expected: Int32, output: String) throws {
         let configuration = try configuration(

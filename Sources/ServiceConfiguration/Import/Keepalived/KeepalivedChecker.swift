@@ -241,13 +241,18 @@ struct KeepalivedChecker {
             remark(.changed, user.place, "\(user.title): ipvsd runs programs as the user that it runs as itself")
         }
         // What the program prints is nothing to keepalived, and would be a weight.
-        var command = ["/bin/sh", "-c", "exec \"$@\" >/dev/null", "sh"] + words.map { Self.general($0, context.server) }
+        var command =
+            ["/bin/sh", "-c", "exec \"$@\" >/dev/null", "sh"] + words.map { Self.general($0, context.server) }
         if let dynamic = values["misc_dynamic"] {
-            // Exit codes from 2 on are weights, two greater than they mean; ipvsd reads a weight from the output.
+            // Exit codes from 2 on are weights, two greater than they mean; ipvsd reads a weight from the output. Those from
+            // 126 to 159 are the shell's, of what it could not run, and of what a signal killed.
             let translation =
-                "\"$@\" >/dev/null; code=$?; [ \"$code\" -ge 2 ] || exit \"$code\"; echo \"$((code - 2))\""
+                "\"$@\" >/dev/null; code=$?; case $code in [01]) exit $code ;; 12[6-9]|1[345]?) exit 1 ;; esac; "
+                + "echo \"$((code - 2))\""
             command[2] = translation
-            remark(.note, dynamic.place, "misc_dynamic: a shell around the program makes a weight of its exit code")
+            remark(
+                .note, dynamic.place,
+                "misc_dynamic: a shell around the program makes a weight of its exit code (126 to 159 are failures)")
         }
         let seconds = try values["misc_timeout"]?.number(in: 0...4_294, called: "number of seconds") ?? 0
         let loop = pace.inheriting(from: context.pace).delayLoop ?? .seconds(60)

@@ -268,7 +268,7 @@ struct KeepalivedVirtualServer {
         let scripts = notices.programs + servers.flatMap(\.programs)
         for (program, place) in scripts where reader.options.surroundings.files.problemOfProgram(program) != nil {
             service.remark(
-                .note, place, "there is no program \(program) here: 'ipvsd check' refuses the file until there is")
+                .note, place, "there is no program \(program) here: what asks for it fails until there is")
         }
         service.remarks += notices.remarks
         if let user = reader.scriptUser, !scripts.isEmpty {
