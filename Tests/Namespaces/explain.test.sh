@@ -70,6 +70,7 @@ test_it_says_why_a_real_server_is_out() {
     wait_until 6 "rs3 to be taken out" unhealthy $RS3
     exits 1 ipvsd explain $CLIENT:43000 $VIP:80
     matches "$OUTPUT" "^verdict +answered: ICMP port unreachable from $VIP \(counted as answered-no-server\)" "nobody is left"
+    exits 0 ipvsd undrain $RS2
     server_start rs1
     server_start rs3
 }
