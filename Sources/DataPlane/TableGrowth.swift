@@ -14,7 +14,11 @@ enum TableGrowth {
         if waiting.isEmpty { return }
         let isInUse = try isAnotherAttached(below: directory)
         for name in waiting {
-            if isInUse { try publish(name, below: directory) } else { unlink(DirectorMaps.nextPin(name, below: directory)) }
+            if isInUse {
+                try publish(name, below: directory)
+            } else {
+                unlink(DirectorMaps.nextPin(name, below: directory))
+            }
         }
     }
 
@@ -23,7 +27,9 @@ enum TableGrowth {
     private static func isAnotherAttached(below directory: String) throws(BPFError) -> Bool {
         let published = try BPFProgram(pinnedAt: "\(directory)/director")?.id()
         for name in File.list(directory) ?? [] where name.hasPrefix("link-") {
-            if let link = try BPFLink(pinnedAt: "\(directory)/\(name)"), try link.programID() != published { return true }
+            if let link = try BPFLink(pinnedAt: "\(directory)/\(name)"), try link.programID() != published {
+                return true
+            }
         }
         return false
     }

@@ -111,7 +111,8 @@ struct Undrain: AsyncParsableCommand {
             let director = try RunningDirector(common)
             let report: DrainReport
             do { report = try await director.ask { try await $0.undrain(wanted) } } catch let failure as Failure
-            where failure.code == .noDaemon {
+                where failure.code == .noDaemon
+            {
                 return try director.undrainStored(wanted, insteadOf: failure, isJSON: json)
             }
             if json { return print(try report.json()) }

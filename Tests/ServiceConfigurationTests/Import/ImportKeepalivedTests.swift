@@ -69,7 +69,8 @@ struct ImportKeepalivedTests {
                                 body: [.matches(Pattern("(?i)welcome +back"))])), pace: http),
                     ServiceCheck(
                         .script(
-                            ScriptCheck(arguments: Self.silent + ["/usr/lib/lvs/load", "{server}", "-x", "{server}:80"])),
+                            ScriptCheck(
+                                arguments: Self.silent + ["/usr/lib/lvs/load", "{server}", "-x", "{server}:80"])),
                         via: .direct, pace: Self.pace(6, fast: 1, timeout: 4, fall: 1)),
                 ]))
         #expect(
