@@ -123,17 +123,21 @@ let package = Package(
         .systemLibrary(name: "CLibBPF", pkgConfig: "libbpf", providers: [.apt(["libbpf-dev"])]),
         .systemLibrary(name: "CLibMNL", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
 
-        .testTarget(name: "LoadBalancingTests", dependencies: ["LoadBalancing"], swiftSettings: swiftSettings),
+        // What several test targets need.
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: swiftSettings),
         .testTarget(
-            name: "ServiceConfigurationTests", dependencies: ["HealthChecks", "LoadBalancing", "ServiceConfiguration"],
+            name: "LoadBalancingTests", dependencies: ["LoadBalancing", "TestSupport"], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "ServiceConfigurationTests",
+            dependencies: ["HealthChecks", "LoadBalancing", "ServiceConfiguration", "TestSupport"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "DataPlaneTests",
-            dependencies: ["BPF", "CLinux", "DataPlane", "LoadBalancing", "Netlink", "PacketPrograms"],
+            dependencies: ["BPF", "CLinux", "DataPlane", "LoadBalancing", "Netlink", "PacketPrograms", "TestSupport"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "HealthChecksTests",
-            dependencies: ["CLinux", "HealthChecks", "LoadBalancing"] + protocols,
+            dependencies: ["CLinux", "HealthChecks", "LoadBalancing", "TestSupport"] + protocols,
             swiftSettings: swiftSettings),
         .testTarget(
             name: "RealServerSetupTests",
@@ -147,7 +151,9 @@ let package = Package(
             swiftSettings: swiftSettings),
         .testTarget(
             name: "DirectorTests",
-            dependencies: ["Director", "HealthChecks", "LoadBalancing", "Netlink", "ServiceConfiguration"],
+            dependencies: [
+                "Director", "HealthChecks", "LoadBalancing", "Netlink", "ServiceConfiguration", "TestSupport",
+            ],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "CaptureTests", dependencies: ["Capture", "DataPlane", "LoadBalancing", "PacketPrograms"],

@@ -1,5 +1,6 @@
 import LoadBalancing
 import Netlink
+import TestSupport
 
 @testable import DataPlane
 

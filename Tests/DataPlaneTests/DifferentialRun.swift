@@ -1,6 +1,7 @@
 import BPF
 import LoadBalancing
 import PacketPrograms
+import TestSupport
 
 @testable import DataPlane
 

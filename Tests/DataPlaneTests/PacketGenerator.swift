@@ -1,5 +1,6 @@
 import LoadBalancing
 import Netlink
+import TestSupport
 
 /// Valid, odd and broken packets, of flows that come again and of strangers.
 struct PacketGenerator {

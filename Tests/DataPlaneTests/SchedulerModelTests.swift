@@ -1,5 +1,6 @@
 import LoadBalancing
 import PacketPrograms
+import TestSupport
 import Testing
 
 import BPF

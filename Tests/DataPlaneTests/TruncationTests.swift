@@ -1,5 +1,6 @@
 import DataPlane
 import LoadBalancing
+import TestSupport
 import Testing
 
 /// Every header cut short at every length, by the frame and by the IP header's word.

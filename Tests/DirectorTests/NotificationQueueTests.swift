@@ -1,5 +1,6 @@
 import LoadBalancing
 import ServiceConfiguration
+import TestSupport
 import Testing
 
 @testable import Director
@@ -67,7 +68,7 @@ struct NotificationQueueTests {
 
     /// However events and ends come: bounds hold, and of each service they stay in order.
     @Test func boundsAndOrderHold() {
-        var generator = SplitMix(state: 8)
+        var generator = SplitMix(seed: 8)
         var queue = NotificationQueue(parallelism: 3, perService: 4, total: 10)
         var last: [Int: Int] = [:]
         for sequence in 1...20_000 {

@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import HealthChecks
@@ -105,7 +106,7 @@ struct CheckScheduleTests {
 
     /// Of what comes later nothing is asked before, and nothing is forgotten: against a list that is searched.
     @Test func againstANaiveList() {
-        var random = SplitMix(state: 11)
+        var random = SplitMix(seed: 11)
         for _ in 0..<20 {
             var schedule = CheckSchedule(origin: start)
             var asked: [Int: Int] = [:]

@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import HealthChecks
@@ -93,7 +94,7 @@ struct DNSMessageTests {
                 try DNSMessage.response(Array(whole.prefix(length)))
             }
         }
-        var generator = SplitMix(state: 7)
+        var generator = SplitMix(seed: 7)
         for _ in 0..<20_000 {
             var bytes = whole
             for _ in 0..<3 {

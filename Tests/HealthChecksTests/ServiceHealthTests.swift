@@ -1,4 +1,5 @@
 import LoadBalancing
+import TestSupport
 import Testing
 
 @testable import HealthChecks
@@ -273,7 +274,7 @@ struct ServiceHealthTests {
 
     /// Counts that are kept say what looking at all servers says, and every change of another server's verdict is told.
     @Test func comparisonsAgainstANaiveModel() {
-        var random = SplitMix(state: 22)
+        var random = SplitMix(seed: 22)
         let servers = (1...4).map { IPv4Address(0x0A00_0000 + $0) }
         let ports: [UInt16] = [22, 25, 110]
         for _ in 0..<200 {

@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import LoadBalancing
@@ -34,7 +35,7 @@ struct MaglevTableTests {
     }
 
     @Test func sharesKeepToTheirBounds() {
-        var random = SplitMix(state: 3)
+        var random = SplitMix(seed: 3)
         for _ in 0..<40 {
             let members = (0..<Int.random(in: 1...30, using: &random)).map { _ in
                 (key: random.next(), weight: Int.random(in: 1...65535, using: &random))
@@ -71,7 +72,7 @@ struct MaglevTableTests {
     }
 
     @Test func orderOfMembersDoesNotMatter() {
-        var random = SplitMix(state: 4)
+        var random = SplitMix(seed: 4)
         let members = Self.equalMembers(20).enumerated().map { (key: $1.key, weight: $0 % 4) }
         let keys = MaglevTable.build(members: members, size: 2039).map { members[Int($0)].key }
         for _ in 0..<5 {

@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import LoadBalancing
@@ -24,7 +25,7 @@ struct WeightedRoundRobinTests {
     }
 
     @Test func ringIsThePeriodOfTheKernelsOrder() {
-        var random = SplitMix(state: 1)
+        var random = SplitMix(seed: 1)
         for round in 0..<2000 {
             let largest = [3, 10, 100][round % 3]
             let factor = Int.random(in: 1...4, using: &random)
@@ -44,7 +45,7 @@ struct WeightedRoundRobinTests {
 
     /// The packet program takes the ring's next turns for those of overloaded servers.
     @Test func overloadedServersLoseTheirTurnsAsInTheKernel() {
-        var random = SplitMix(state: 5)
+        var random = SplitMix(seed: 5)
         for _ in 0..<300 {
             let weights = (0..<Int.random(in: 2...8, using: &random)).map { _ in Int.random(in: 0...9, using: &random) }
             let ring = WeightedRoundRobin.ring(weights: weights)
@@ -68,7 +69,7 @@ struct WeightedRoundRobinTests {
     }
 
     @Test func scaledRingKeepsToItsErrorBound() {
-        var random = SplitMix(state: 2)
+        var random = SplitMix(seed: 2)
         for round in 0..<300 {
             let limit = [64, 500, 4096][round % 3]
             let weights = (0..<Int.random(in: 1...60, using: &random)).map { _ in

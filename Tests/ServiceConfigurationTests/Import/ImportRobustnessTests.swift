@@ -1,4 +1,5 @@
 import ServiceConfiguration
+import TestSupport
 import Testing
 
 /// Whatever is read, there is an error that says where, or a configuration that `ipvsd check` takes.
@@ -26,7 +27,7 @@ struct ImportRobustnessTests {
     }
 
     @Test func whatIsChanged() {
-        var random = SplitMix(state: 2014)
+        var random = SplitMix(seed: 2014)
         let pieces: [[UInt8]] = [
             "{", "}", "\"", "'", "\\", "\n", " ", "!", "#", "$", "${X}", "@x ", "=", ":", "-", "/", "0", "99999999999",
             "\0",
@@ -59,7 +60,7 @@ struct ImportRobustnessTests {
 
     /// Lines of both kinds, put together at random: duplicates, wrong places, several services at one address.
     @Test func whatIsMixed() {
-        var random = SplitMix(state: 1998)
+        var random = SplitMix(seed: 1998)
         for fixture in [
             ImportFixtures.rules + ImportFixtures.foreignRules, ImportFixtures.farm + ImportFixtures.foreignKeepalived,
         ] {
