@@ -119,18 +119,27 @@ public struct BPFProgram {
         return Set(ids).subtracting([0])
     }
 
-    /// Its `const volatile` globals, as it was loaded with them; nil where it has none. `Value` has the layout of
-    /// `.rodata`.
-    public func readOnlyData<Value: BitwiseCopyable>(as type: Value.Type) throws(BPFError) -> Value? {
+    /// Its `const volatile` globals, as it was loaded with them: the bytes of `.rodata`, empty where it has none.
+    public func readOnlyData() throws(BPFError) -> [UInt8] {
         for id in try mapIDs() {
             let number = bpf_map_get_fd_by_id(id)
             guard number >= 0 else { throw BPFError("open a map of a program", code: errno) }
             let map = BPFDescriptor(owning: number)
             // libbpf puts the object's name in front.
             guard try map.mapName().hasSuffix(".rodata") else { continue }
-            return try BPFMap<UInt32, Value>(name: ".rodata", descriptor: map).value(for: 0)
+            var key: UInt32 = 0
+            var bytes = [UInt8](repeating: 0, count: try map.valueSize())
+            if bpf_map_lookup_elem(number, &key, &bytes) != 0 { throw BPFError("read .rodata", code: errno) }
+            return bytes
         }
-        return nil
+        return []
+    }
+
+    /// The same as a value of its layout; nil where there is not as much.
+    public func readOnlyData<Value: BitwiseCopyable>(as type: Value.Type) throws(BPFError) -> Value? {
+        let bytes = try readOnlyData()
+        guard bytes.count >= MemoryLayout<Value>.size else { return nil }
+        return bytes.withUnsafeBytes { $0.loadUnaligned(as: type) }
     }
 
     /// Where a tc program of ours sits: the same on every interface, so that cleaning up can name it.

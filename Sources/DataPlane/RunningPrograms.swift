@@ -1,5 +1,4 @@
 public import BPF
-internal import SystemCalls
 
 /// The director's programs that packets pass now. Usually it is one; while programs are swapped, one interface may
 /// already have the next, which is not pinned before all have it.
@@ -10,8 +9,8 @@ public struct RunningPrograms: Equatable, Sendable {
     /// Those whose links are pinned below `directory`.
     public init(directory: String) throws(BPFError) {
         programs = [:]
-        for name in File.list(directory) ?? [] where name.hasPrefix("link-") {
-            guard let link = try BPFLink(pinnedAt: "\(directory)/\(name)") else { continue }
+        for path in XDPDataPlane.linkPins(below: directory) {
+            guard let link = try BPFLink(pinnedAt: path) else { continue }
             let interface = try link.interface()
             // 0: the device is gone.
             if interface != 0 { programs[interface] = try link.programID() }

@@ -26,10 +26,8 @@ enum TableGrowth {
     /// only once those have their names. (Its maps tell it too, but to look a program up takes CAP_SYS_ADMIN.)
     private static func isAnotherAttached(below directory: String) throws(BPFError) -> Bool {
         let published = try BPFProgram(pinnedAt: "\(directory)/director")?.id()
-        for name in File.list(directory) ?? [] where name.hasPrefix("link-") {
-            if let link = try BPFLink(pinnedAt: "\(directory)/\(name)"), try link.programID() != published {
-                return true
-            }
+        for path in XDPDataPlane.linkPins(below: directory) {
+            if let link = try BPFLink(pinnedAt: path), try link.programID() != published { return true }
         }
         return false
     }

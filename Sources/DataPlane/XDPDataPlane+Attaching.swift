@@ -1,10 +1,16 @@
 public import BPF
 internal import Glibc
 internal import PacketPrograms
+internal import SystemCalls
 
 /// The program on the interfaces, and under the names by which others find it.
 extension XDPDataPlane {
     static func linkName(_ interface: Int32) -> String { "link-\(interface)" }
+
+    /// The paths of all that are pinned.
+    public static func linkPins(below directory: String) -> [String] {
+        (File.list(directory) ?? []).filter { $0.hasPrefix("link-") }.sorted().map { "\(directory)/\($0)" }
+    }
 
     public static func linkPin(directory: String, interface: Int32) -> String {
         "\(directory)/\(linkName(interface))"

@@ -38,9 +38,7 @@ extension Director {
     private static func pins(_ instance: InstancePaths) -> [Change] {
         guard let directory = instance.existingBPFDirectory() else { return [] }
         let pins = XDPDataPlane.pins(directory: directory).filter(File.exists).map { Change.pin(path: $0) }
-        let attachments = (File.list(directory) ?? []).filter { $0.hasPrefix("link-") }.sorted().map {
-            Change.attachment(path: "\(directory)/\($0)")
-        }
+        let attachments = XDPDataPlane.linkPins(below: directory).map { Change.attachment(path: $0) }
         return pins + attachments
     }
 

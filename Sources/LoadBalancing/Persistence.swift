@@ -1,6 +1,6 @@
 /// A client's new connections go to the real server of its last one (ipvsadm -p, -M).
 public struct Persistence: Hashable, Sendable {
-    /// IPVS's default (IP_VS_TEMPLATE_TIMEOUT).
+    /// Five minutes; what ipvsadm and keepalived set without a number is six.
     public static let defaultTimeout = 300
     /// What the packet program's stamps can tell: 2 h 26 min, as for every time-out.
     public static let timeouts = 1...8796

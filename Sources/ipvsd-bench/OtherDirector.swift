@@ -24,7 +24,7 @@ final class OtherDirector {
             }
             map = bpf_object__next_map(object, current)
         }
-        let constants = try loaded.constants()
+        let constants = try loaded.readOnlyData()
         if let map = bpf_object__find_map_by_name(object, ".rodata") {
             // The other one may have fewer.
             let code = bpf_map__set_initial_value(
@@ -40,36 +40,4 @@ final class OtherDirector {
     }
 
     deinit { bpf_object__close(object) }
-}
-
-extension BPFProgram {
-    /// The bytes of its .rodata; empty where it has none.
-    fileprivate func constants() throws -> [UInt8] {
-        var identifiers = [UInt32](repeating: 0, count: 64)
-        var info = bpf_prog_info()
-        var size = UInt32(MemoryLayout<bpf_prog_info>.size)
-        info.nr_map_ids = UInt32(identifiers.count)
-        let result = identifiers.withUnsafeMutableBytes { buffer in
-            info.map_ids = UInt64(UInt(bitPattern: buffer.baseAddress))
-            return bpf_obj_get_info_by_fd(descriptor, &info, &size)
-        }
-        guard result == 0 else { throw BPFError("inspect program", code: errno) }
-        for identifier in identifiers.prefix(Int(info.nr_map_ids)) {
-            let map = BPFDescriptor(owning: bpf_map_get_fd_by_id(identifier))
-            var info = bpf_map_info()
-            var size = UInt32(MemoryLayout<bpf_map_info>.size)
-            guard bpf_obj_get_info_by_fd(map.number, &info, &size) == 0 else {
-                throw BPFError("inspect map", code: errno)
-            }
-            let name = withUnsafeBytes(of: info.name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-            guard name.hasSuffix(".rodata") else { continue }
-            var key: UInt32 = 0
-            var value = [UInt8](repeating: 0, count: Int(info.value_size))
-            guard bpf_map_lookup_elem(map.number, &key, &value) == 0 else {
-                throw BPFError("read constants", code: errno)
-            }
-            return value
-        }
-        return []
-    }
 }

@@ -49,9 +49,7 @@ private struct DecisionPath {
     }
 
     /// As long as the limit of answers is not reached.
-    private mutating func answer(_ counter: ipvsd_counter) {
-        end(tables.settings.repliesPerSecond > 0 ? counter : IPVSD_DROPPED_REPLY_LIMIT)
-    }
+    private mutating func answer(_ counter: ipvsd_counter) { end(mayAnswer(counter)) }
 
     private mutating func count(_ event: ipvsd_counter) {
         decision.events.append(PacketCounter.all[Int(event.rawValue)].name)

@@ -53,7 +53,7 @@ extension Director {
     ) throws -> DrainReport {
         try Self.refuseUnawaited("undrain \(request.server)", isAwaited)
         // One that is no longer configured may still be drained.
-        let server = try StoredDrains.address(of: request)
+        let server = try request.address()
         let isForgotten = request.service == nil && overrides.drains.contains { $0.server == server }
         let services = isForgotten ? servicesWith(server) : try find(request).services
         var wanted = overrides
@@ -86,14 +86,14 @@ extension Director {
         guard running?.isForwarding == true else {
             throw DirectorError(.alreadyRunning, "the director is starting or stopping")
         }
-        let server = try StoredDrains.address(of: request)
+        let server = try request.address()
         let services = servicesWith(server)
         guard !services.isEmpty else {
             let known = Set(configuration.services.flatMap { $0.servers.map(\.address) }).sorted()
             throw DirectorError(
                 .badValue, "\(server) is no real server here (accepted: \(Self.list(known.map(\.description))))")
         }
-        guard let listener = try StoredDrains.listener(of: request) else { return (server, services) }
+        guard let listener = try request.listener() else { return (server, services) }
         guard let service = services.first(where: { $0.listeners.contains(listener) }) else {
             let isService = configuration.services.contains { $0.listeners.contains(listener) }
             throw DirectorError(

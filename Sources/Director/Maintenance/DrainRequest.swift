@@ -1,3 +1,6 @@
+internal import LoadBalancing
+internal import ServiceConfiguration
+
 /// What an operator asks about a real server: a drain, its end, or how far it is.
 public struct DrainRequest: Sendable, Hashable, Codable {
     /// The real server's address.
@@ -14,6 +17,20 @@ public struct DrainRequest: Sendable, Hashable, Codable {
         self.service = service
         self.force = force
         self.movePersistent = movePersistent
+    }
+
+    func address() throws -> IPv4Address {
+        do { return try AddressText.address(server) } catch {
+            throw DirectorError(.badValue, "\(ConfigurationError(place: server, error))")
+        }
+    }
+
+    /// The one service that is meant; nil: all.
+    func listener() throws -> ServiceAddress? {
+        guard let service else { return nil }
+        do { return try AddressText.service(service) } catch {
+            throw DirectorError(.badValue, "\(ConfigurationError(place: "service \(service)", error))")
+        }
     }
 }
 

@@ -23,7 +23,7 @@ public struct StoredDrains {
     }
 
     public func undrain(_ request: DrainRequest) throws -> DrainReport {
-        let (server, service) = try Self.meant(request)
+        let (server, service) = (try request.address(), try request.listener())
         var wanted = try unchanged { try file.read() }
         let known = wanted.drains.filter { $0.server == server }
         let changed = wanted.undrain(
@@ -37,24 +37,6 @@ public struct StoredDrains {
         }
         if changed { try unchanged { try file.write(wanted) } }
         return DrainReport(server: server.description, changed: changed, isInForce: false, services: [])
-    }
-
-    private static func meant(_ request: DrainRequest) throws -> (server: IPv4Address, service: ServiceAddress?) {
-        (try address(of: request), try listener(of: request))
-    }
-
-    static func address(of request: DrainRequest) throws -> IPv4Address {
-        do { return try AddressText.address(request.server) } catch {
-            throw DirectorError(.badValue, "\(ConfigurationError(place: request.server, error))")
-        }
-    }
-
-    /// The one service that is meant; nil: all.
-    static func listener(of request: DrainRequest) throws -> ServiceAddress? {
-        guard let text = request.service else { return nil }
-        do { return try AddressText.service(text) } catch {
-            throw DirectorError(.badValue, "\(ConfigurationError(place: "service \(text)", error))")
-        }
     }
 
     private func unchanged<Result>(_ body: () throws -> Result) throws -> Result {

@@ -79,12 +79,7 @@ struct KeepalivedChecker {
         case "bindto", "bind_port", "bind_if", "fwmark":
             remark(.left, line.place, "\(line.title): ipvsd's checks have an address and a mark of their own")
         case "alpha":
-            if try line.flag() {
-                remark(
-                    .changed, line.place,
-                    "alpha: ipvsd takes a real server as up until its first check, which it makes at "
-                        + "once and which counts alone")
-            }
+            if try line.flag() { remark(.changed, line.place, KeepalivedRemarks.alpha) }
         case "warmup", "log_all_failures", "fast_recovery", "tls_compliant":
             KeepalivedVirtualServer.note(line, &remarks)
         case "http_protocol" where kind == .http || kind == .https:

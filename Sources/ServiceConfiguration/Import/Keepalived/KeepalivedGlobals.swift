@@ -48,7 +48,7 @@ enum KeepalivedGlobals {
         case "smtp_alert", "smtp_alert_checker":
             reader.errors.attempt(place) { () throws(InvalidValue) in
                 let isOn = try line.flag()
-                if isOn { reader.remark(.left, place, "\(line.title): ipvsd sends no mails; see notify:") }
+                if isOn { reader.remark(.left, place, KeepalivedRemarks.mails(line)) }
             }
         case "notify_fifo", "notify_fifo_script", "lvs_notify_fifo", "lvs_notify_fifo_script":
             reader.remark(.left, place, "\(line.title): 'ipvsd events --follow --json' tells of every event")

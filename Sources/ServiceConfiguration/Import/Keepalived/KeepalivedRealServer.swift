@@ -84,15 +84,11 @@ struct KeepalivedRealServer {
         case "notify_up", "notify_down": try notices.take(line, of: IPv4Address(server))
         case "alpha":
             if try line.flag() {
-                remarks.append(
-                    PlacedRemark(
-                        .changed, line.place,
-                        "alpha: ipvsd takes a real server as up until its first check, which it "
-                            + "makes at once and which counts alone"))
+                remarks.append(PlacedRemark(.changed, line.place, KeepalivedRemarks.alpha))
             }
         case "smtp_alert":
             if try line.flag() {
-                remarks.append(PlacedRemark(.left, line.place, "\(line.title): ipvsd sends no mails; see notify:"))
+                remarks.append(PlacedRemark(.left, line.place, KeepalivedRemarks.mails(line)))
             }
         case "warmup", "snmp_name", "log_all_failures": KeepalivedVirtualServer.note(line, &remarks)
         default: remarks.append(PlacedRemark(.left, line.place, "\(line.title): unknown to ipvsd import"))

@@ -76,17 +76,12 @@ struct KeepalivedVirtualServer {
         let place = line.place
         switch line.keyword {
         case "alpha":
-            if try line.flag() {
-                service.remark(
-                    .changed, place,
-                    "alpha: ipvsd takes a real server as up until its first check, which it makes at "
-                        + "once and which counts alone")
-            }
+            if try line.flag() { service.remark(.changed, place, KeepalivedRemarks.alpha) }
         case "omega": service.remark(.changed, place, "omega: the end of the director runs no program of notify")
         case "ha_suspend":
             service.remark(.changed, place, "ha_suspend: ipvsd checks real servers also while the VIP is elsewhere")
         case "smtp_alert":
-            if try line.flag() { service.remark(.left, place, "\(line.title): ipvsd sends no mails; see notify:") }
+            if try line.flag() { service.remark(.left, place, KeepalivedRemarks.mails(line)) }
         case "sorry_server_inhibit":
             service.remark(
                 .left, place,
