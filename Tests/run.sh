@@ -1,7 +1,7 @@
 #!/bin/bash
 # Tests/run.sh - installs what is needed, builds, and runs every test there is. Root; Debian 12 or newer.
 #
-#   sudo Tests/run.sh [STAGE...]     format build swift quickstart namespaces kernel bench (all, in this order)
+#   sudo Tests/run.sh [STAGE...]     format build swift quickstart namespaces attacks kernel bench (all, in this order)
 #
 # The last line is "N passed, N failed" over all stages, and the exit code says the same. Nothing may be skipped:
 # a skipped test counts as a failed one.
@@ -75,12 +75,17 @@ run_swift_tests() {
 
 run_quickstart() { "$ROOT/examples/quickstart.sh"; }
 
-run_namespaces() {
+run_namespaces() { run_scenarios "$ROOT/Tests/Namespaces"; }
+
+run_attacks() { run_scenarios "$ROOT/Tests/Attacks"; }
+
+# run_scenarios DIRECTORY   and whether they left anything behind
+run_scenarios() {
     local before after
     before=$(leftovers)
     # The floods come from it.
     as_invoker "$SWIFT" build --package-path "$ROOT" -c release --static-swift-stdlib --product ipvsd-bench &&
-        "$ROOT/Tests/Namespaces/run.sh" || return 1
+        SCENARIOS=$1 "$ROOT/Tests/Namespaces/run.sh" || return 1
     after=$(leftovers)
     if [ "$before" = "$after" ]; then
         echo "ok - no namespace, pin, journal or device is left"
@@ -113,7 +118,7 @@ main() {
     local name
     packages "${BUILD_PACKAGES[@]}" "${LAB_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
     find_swift
-    [ $# -gt 0 ] || set -- format build swift quickstart namespaces kernel bench
+    [ $# -gt 0 ] || set -- format build swift quickstart namespaces attacks kernel bench
     for name; do
         case $name in
             format) stage "swift format" run_format ;;
@@ -121,6 +126,7 @@ main() {
             swift) stage "swift test" run_swift_tests ;;
             quickstart) stage "quick start" run_quickstart ;;
             namespaces) stage "namespaces" run_namespaces ;;
+            attacks) stage "attacks" run_attacks ;;
             kernel) stage "kernel lab" run_kernel ;;
             bench) stage "benchmarks" run_bench ;;
             *)

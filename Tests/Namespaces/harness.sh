@@ -2,7 +2,8 @@
 #
 # A scenario file defines `test_NAME` functions and ends with `run_tests`. They run in the order of the file,
 # each in a subshell under `set -e`, all in one lab; after a failure the lab is made anew, so that one broken
-# thing is reported once. `scenario_up`, where a file defines it, prepares the lab.
+# thing is reported once. `scenario_up`, where a file defines it, prepares the lab. A test of a known fault is named by
+# a `todo` line: its failure is expected, and its success fails the run.
 
 set -euo pipefail
 TESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -187,8 +188,15 @@ usual_servers() {
     for host in rs1 rs2 rs3; do server_start $host; done
 }
 
+# todo TEST WHY   expects the function TEST to fail, for a known fault that is not mended yet
+declare -A KNOWN_FAULTS=()
+todo() { KNOWN_FAULTS[$1]=$2; }
+
 run_tests() {
     local name failed=0
+    for name in "${!KNOWN_FAULTS[@]}"; do
+        declare -F "$name" >/dev/null || { echo "not ok - todo $name (there is no such test)"; failed=1; }
+    done
     [ -x "$IPVSD" ] || { echo "not ok - $(basename "$0") (no program at $IPVSD)"; exit 1; }
     lab_trap
     trap 'lab_down; rm -f "${OWN_BIG:-}"' EXIT
@@ -196,7 +204,12 @@ run_tests() {
     lab_begin
     for name in $(grep -o '^test_[A-Za-z0-9_]*' "$0"); do
         [[ $name =~ ${ONLY:-.} ]] || continue
-        run_test "$name" || { failed=1; lab_down; lab_begin; }
+        run_test "$name" || {
+            [ -n "${KNOWN_FAULTS[$name]:-}" ] || failed=1
+            lab_down
+            lab_begin
+        }
+        [ ! -e "$LAB_DIR/mended" ] || { failed=1; rm -f "$LAB_DIR/mended"; }
     done
     exit $failed
 }
@@ -234,9 +247,16 @@ run_test() {
     )
     code=$?
     set -e
-    if ((code == 0)); then
+    if ((code == 0)) && [ -n "${KNOWN_FAULTS[$1]:-}" ]; then
+        echo "not ok - $title (the known fault is mended: remove its todo line)"
+        touch "$LAB_DIR/mended"
+        return 0
+    elif ((code == 0)); then
         echo "ok - $title # $(($(now_ms) - start)) ms"
         return 0
+    elif [ -n "${KNOWN_FAULTS[$1]:-}" ]; then
+        echo "todo - $title (${KNOWN_FAULTS[$1]}: $(head -c 300 "$REASON"))"
+        return 1
     fi
     echo "not ok - $title ($(head -c 1500 "$REASON"))"
     explain

@@ -1,8 +1,10 @@
 #!/bin/bash
 # Runs the scenarios: Tests/Namespaces/run.sh [NAME...], e.g. `run.sh failover`; ONLY=REGEX picks tests by name.
-# Root; the program is $IPVSD. The last line is "N passed, N failed".
+# Root; the program is $IPVSD. The last line is "N passed, N failed"; `todo` lines are known faults and count as neither.
+#
+#   SCENARIOS   the directory of the scenarios   (this one; Tests/Attacks holds the attacks)
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "${SCENARIOS:-$(dirname "$0")}"
 export LAB_BIG=${LAB_BIG:-$(mktemp -u "${TMPDIR:-/tmp}/ipvsd-big.XXXXXX")}
 results=$(mktemp)
 trap 'rm -f "$results" "$LAB_BIG"' EXIT
