@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <net/if_arp.h>
 #include <netinet/if_ether.h>
@@ -11,6 +12,7 @@
 #include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
 #include <poll.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -47,6 +49,17 @@ static int fail(int descriptor)
 	return -1;
 }
 
+/* Adds the MAC to those that are there, once; how many there are. */
+static int note(const uint8_t mac[6], uint8_t *macs, int count, int capacity)
+{
+	for (int i = 0; i < count; i++)
+		if (memcmp(macs + 6 * i, mac, 6) == 0)
+			return count;
+	if (count < capacity)
+		memcpy(macs + 6 * count++, mac, 6);
+	return count;
+}
+
 int clinux_ask_arp(int interface, const uint8_t mac[6], uint32_t sender, uint32_t target, int timeout_ms,
 		   uint8_t *answers, int capacity)
 {
@@ -55,7 +68,7 @@ int clinux_ask_arp(int interface, const uint8_t mac[6], uint32_t sender, uint32_
 	struct ether_arp question = { .ea_hdr = { htons(ARPHRD_ETHER), htons(ETH_P_IP), 6, 4, htons(ARPOP_REQUEST) } };
 	struct ether_arp answer;
 	int descriptor = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int count = 0, i;
+	int count = 0;
 
 	if (descriptor < 0)
 		return -1;
@@ -75,12 +88,43 @@ int clinux_ask_arp(int interface, const uint8_t mac[6], uint32_t sender, uint32_
 			    answer.ea_hdr.ar_op != htons(ARPOP_REPLY) || memcmp(answer.arp_spa, &target, 4) ||
 			    memcmp(answer.arp_sha, mac, 6) == 0)
 				continue;
-			for (i = 0; i < count; i++)
-				if (memcmp(answers + 6 * i, answer.arp_sha, 6) == 0)
-					break;
-			if (i == count && count < capacity)
-				memcpy(answers + 6 * count++, answer.arp_sha, 6);
+			count = note(answer.arp_sha, answers, count, capacity);
 		}
+	}
+	close(descriptor);
+	return count;
+}
+
+int clinux_watch_tunnels(int interface, int timeout_ms, uint8_t *macs, int capacity)
+{
+	/* Of a frame without its Ethernet header: IPv4 (the kernel has looked at the type) with protocol 4. */
+	struct sock_filter program[] = {
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, SKF_AD_OFF + SKF_AD_PROTOCOL),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 3),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, offsetof(struct ip, ip_p)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_IPIP, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0xffff),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	struct sock_fprog filter = { .len = sizeof(program) / sizeof(program[0]), .filter = program };
+	/* Every protocol: a socket for IPv4 alone sees no more of what a tc program has taken. */
+	struct sockaddr_ll address = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL),
+				       .sll_ifindex = interface }, from;
+	int64_t deadline = now_ms() + timeout_ms;
+	int descriptor = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), count = 0;
+
+	if (descriptor < 0)
+		return -1;
+	if (setsockopt(descriptor, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) ||
+	    bind(descriptor, (struct sockaddr *)&address, sizeof(address)))
+		return fail(descriptor);
+	while (readable_until(descriptor, deadline)) {
+		socklen_t size = sizeof(from);
+		uint8_t byte;
+
+		if (recvfrom(descriptor, &byte, 1, 0, (struct sockaddr *)&from, &size) >= 0 &&
+		    from.sll_pkttype == PACKET_HOST && from.sll_halen == 6)
+			count = note(from.sll_addr, macs, count, capacity);
 	}
 	close(descriptor);
 	return count;

@@ -93,12 +93,14 @@ extension XDPDataPlane {
     /// As many as are looked at.
     public static let maximumOwnMACs = Int(IPVSD_OWN_MACS)
 
-    /// The destinations of frames that are for the director; of no others anything is taken. None: whatever comes is for it.
-    public func setOwnMACs(_ addresses: [MACAddress]) {
+    /// Sets the destinations of frames that are for the director; of no others anything is taken. None: whatever comes is
+    /// for it. `idle`: of macvlans that have no VIP now, as far as there are places left; frames for their services are dropped.
+    public func setOwnMACs(_ addresses: [MACAddress], idle: [MACAddress] = []) {
+        func word(_ address: MACAddress) -> UInt64 { address.bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) } }
+        let words = addresses.isEmpty ? [] : addresses.map(word) + idle.map { ~word($0) }
         for index in 0..<Self.maximumOwnMACs {
             // A place that is left over has the first one again: 00:00:00:00:00:00 is nobody's.
-            let bytes = (index < addresses.count ? addresses[index] : addresses.first)?.bytes ?? []
-            let word = bytes.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+            let word = index < words.count ? words[index] : words.first ?? 0
             clinux_store_u64(maps.settings.pointer(0) + ownMACOffset + 8 * index, word)
         }
     }

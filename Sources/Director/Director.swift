@@ -157,7 +157,7 @@ public actor Director {
         running?.paths.isNative = attachments.contains { $0.modes.first == .native }
         takeOverOverrides()
         try takeOverHealth(from: adopted)
-        describeIngress(try LinkTree())
+        try describeIngress(try LinkTree())
         writeSettings(to: dataPlane)
         if !adopted.services.isEmpty {
             // Nothing of the services has changed where this fails.

@@ -36,10 +36,11 @@ struct ExplanationText {
             return ["the packet program is on no interface: no packet comes to it"]
         }
         var lines = ["XDP \(explanation.xdp.mode ?? "off") on \(explanation.xdp.interfaces.joined(separator: ", "))"]
-        if decision.isUnattended {
-            lines.append("of frames to any host, as no daemon has run for a while")
-        } else if !decision.ownMACs.isEmpty {
+        if !decision.ownMACs.isEmpty {
             lines.append("of frames to \(decision.ownMACs.joined(separator: ", "))")
+            if decision.isUnattended {
+                lines.append("no daemon follows the interface's MAC: recorded connections go on to any other MAC, too")
+            }
         }
         if decision.reason == "dropped-martian-source" { lines.append("no packet has \(packet.client) as its source") }
         if decision.reason == "dropped-merged-frame" {

@@ -45,25 +45,91 @@ struct TraitTests {
     }
 
     private func expectPassed(_ destination: MACAddress, by lab: Lab) throws {
-        let packet = PacketBuilder.ethernet(to: destination).fromClient(to: Standard.main).tcp([.syn])
+        try expectPassed(PacketBuilder.ethernet(to: destination).fromClient(to: Standard.main).tcp([.syn]), by: lab)
+    }
+
+    private func expectPassed(_ packet: PacketBuilder, by lab: Lab) throws {
         let outcome = try lab.run(packet)
         #expect(outcome.verdict == .pass && outcome.moved.isEmpty && outcome.packet == packet.bytes)
     }
 
-    /// Where no daemon follows a change of the MAC.
-    @Test func framesOfAnyHostWithoutDaemon() throws {
+    /// Where no daemon follows a change of the MAC, recorded connections go on. All else may be another host's.
+    @Test(arguments: [TransportProtocol.tcp, .udp])
+    func framesOfOtherHostsWithoutDaemon(transport: TransportProtocol) throws {
         let lab = try Lab(Standard.configuration)
-        func verdict(to destination: MACAddress) throws -> Verdict? {
-            try lab.run(PacketBuilder.ethernet(to: destination).fromClient(to: Standard.main).tcp([.syn])).verdict
-        }
+        lab.stretchTimeouts()
+        var known = FlowKey(
+            client: Standard.client, clientPort: 5000, vip: Standard.main, port: 5353, transport: transport)
+        let packets: [PacketBuilder.TCPFlags] = transport == .tcp ? [[.syn], [.ack], [.ack]] : [[], []]
+        for flags in packets { #expect(try lab.run(known.packet(flags)).verdict == .redirect) }
+        let data = PacketBuilder.TCPFlags.ack
         for age in [0, UInt32(IPVSD_ABSENT_TICKS) - 5] {
             lab.plane.maps.pressure[0].swept = try lab.plane.tick() - age
-            #expect(try verdict(to: mac(9)) == .pass)
+            try expectPassed(known.packet([data], to: mac(9)), by: lab)
         }
         lab.plane.maps.pressure[0].swept = try lab.plane.tick() - UInt32(IPVSD_ABSENT_TICKS)
-        #expect(try verdict(to: mac(9)) == .redirect)
-        #expect(try verdict(to: broadcast) == .pass)
+        let server = try #require(try lab.flow(known)).server
+        // However old its stamp is, which a packet refreshes.
+        try lab.age(known, by: 10_000)
+        for payload in [0, 100] {
+            let outcome = try lab.run(known.packet([data], payload: payload, to: mac(9)))
+            #expect(outcome.verdict == .redirect && outcome.moved == ["received": 1, "forwarded": 1])
+        }
+        let stamp = UInt16(try #require(try lab.entries(of: known).first).pointee.value >> 48)
+        #expect(try lab.now &- stamp < 5)
+        // The same in frames with a tag.
+        let tagged = PacketBuilder.ethernet(to: mac(9)).vlan(5).ipv4(from: known.client, to: known.vip)
+        let packet =
+            transport == .tcp
+            ? tagged.tcp(from: 5000, to: 5353, [.ack]) : tagged.udp(from: 5000, to: 5353).payload(20)
+        #expect(try lab.run(packet).verdict == .redirect)
+        try expectPassed(known.packet([data], to: broadcast), by: lab)
+        // Too big for the path: the client would get an answer.
+        try expectPassed(known.packet([data], payload: 1459, to: mac(9)), by: lab)
+        lab.plane.maps.servers[Int(server)].flags |= UInt16(IPVSD_SERVER_DOWN)
+        try expectPassed(known.packet([data], to: mac(9)), by: lab)
+        lab.plane.maps.servers[Int(server)].flags &= ~UInt16(IPVSD_SERVER_DOWN)
+        if transport == .tcp {
+            try expectPassed(known.packet([.syn], to: mac(9)), by: lab)
+            #expect(try lab.run(known.packet([.fin, .ack], to: mac(9))).verdict == .redirect)
+            #expect(try lab.flow(known)?.state == IPVSD_STATE_FIN_WAIT)
+        }
+        known.clientPort = 5001
+        let first: [PacketBuilder.TCPFlags] = transport == .tcp ? [[.syn], [.ack], [.rst], [.fin, .ack]] : [[]]
+        for flags in first { try expectPassed(known.packet(flags, payload: 8, to: mac(9)), by: lab) }
+        #expect(try lab.flow(known) == nil)
+        try expectPassed(
+            PacketBuilder.ethernet(to: mac(9)).fromClient(to: Standard.main).icmp(type: 8), by: lab)
+        try lab.expectBalance()
     }
+
+    /// The VIP may be about to move to the macvlan: the director's own stack must not answer for it.
+    @Test func framesForMacvlansWithoutAVIP() throws {
+        let lab = try Lab(Standard.configuration)
+        let idle = [mac(1, 9), mac(2, 9)]
+        lab.plane.setOwnMACs([PacketBuilder.director], idle: idle)
+        for destination in idle {
+            let frame = PacketBuilder.ethernet(to: destination)
+            let flow = FlowKey(client: Standard.client, clientPort: 5000, vip: Standard.main, port: 80)
+            for packet in [flow.packet([.syn], to: destination), flow.packet([.ack], to: destination)] {
+                let outcome = try lab.run(packet)
+                #expect(outcome.verdict == .drop && outcome.moved.isEmpty)
+            }
+            // What is for no service goes its way.
+            try expectPassed(frame.fromClient(to: Standard.strict).tcp(from: 5000, to: 9, [.syn]), by: lab)
+            try expectPassed(frame.fromClient(to: Standard.main).icmp(type: 8), by: lab)
+            try expectPassed(
+                PacketBuilder.ethernet(to: complement(destination)).fromClient(to: Standard.main).tcp([.syn]), by: lab)
+        }
+        #expect(try lab.run(PacketBuilder.syn(to: Standard.main)).verdict == .redirect)
+        lab.plane.setOwnMACs([PacketBuilder.director] + idle)
+        for destination in idle {
+            let packet = PacketBuilder.ethernet(to: destination).fromClient(to: Standard.main).tcp([.syn])
+            #expect(try lab.run(packet).verdict == .redirect)
+        }
+    }
+
+    private func complement(_ address: MACAddress) -> MACAddress { MACAddress(address.bytes.map { ~$0 }) ?? .zero }
 
     @Test(arguments: [8, 16, 24])
     func outerSourceByFlow(length: Int) throws {

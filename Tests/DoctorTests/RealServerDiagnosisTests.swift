@@ -45,10 +45,14 @@ struct RealServerDiagnosisTests {
     @Test func oneOwnerOfTheVIPIsTheDirector() {
         let own = MACAddress([2, 0, 0, 0, 0, 2])!
         let other = MACAddress([2, 0, 0, 0, 0, 3])!
-        func faults(_ owners: [MACAddress], director: Set<MACAddress>) -> [Fault] {
+        let router = MACAddress([0, 0, 0x5e, 0, 1, 51])!
+        func faults(
+            _ owners: [MACAddress], director: Set<MACAddress>, tunnellers: Set<MACAddress> = []
+        ) -> [Fault] {
             var facts = RealServerFacts()
             facts.vipOwners = [.init(vip: vip, interface: "eth0", macs: owners)]
             facts.directorMACs = director
+            facts.tunnellers = tunnellers
             return facts.arpFindings().map(\.fault)
         }
         #expect(faults([], director: []).isEmpty)
@@ -56,5 +60,11 @@ struct RealServerDiagnosisTests {
         #expect(faults([own], director: [own]).isEmpty)
         #expect(faults([other], director: [own]) == [.vipAnswered])
         #expect(faults([own, other], director: []) == [.vipAnswered])
+        // The director that was named stands by for another one.
+        #expect(faults([other], director: [own], tunnellers: [other]).isEmpty)
+        #expect(faults([router], director: [own]).isEmpty)
+        // Two that are active are one too many.
+        #expect(faults([own, other], director: [own], tunnellers: [own, other]) == [.vipAnswered])
+        #expect(faults([own, router], director: [own]) == [.vipAnswered])
     }
 }

@@ -66,6 +66,9 @@ int clinux_flush_standard_output(void);
  * are, at most capacity. Addresses in network byte order. */
 int clinux_ask_arp(int interface, const uint8_t mac[6], uint32_t sender, uint32_t target, int timeout_ms,
 		   uint8_t *answers, int capacity);
+/* Waits for IPIP packets to this host on the interface, and collects the MAC addresses that they come from, each once.
+ * Returns how many there are, at most capacity; -1 with errno. */
+int clinux_watch_tunnels(int interface, int timeout_ms, uint8_t *macs, int capacity);
 /* Sends an ICMP echo request of that many bytes, IP header included, with DF whatever the kernel knows of the path, three
  * times within the time-out. 1: answered, 0: not; -1 with errno, EMSGSIZE where the own interface takes no such packet. */
 int clinux_ask_echo(uint32_t target, int size, int timeout_ms);

@@ -145,7 +145,8 @@ extension PacketTables.Settings {
         let row = maps.settings.pointer(0)
         let macs = (0..<Int(IPVSD_OWN_MACS)).compactMap { index in
             let word = row.load(fromByteOffset: ownMACOffset + 8 * index, as: UInt64.self)
-            return MACAddress((0..<6).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) })
+            // The complement stands for a macvlan without a VIP.
+            return word >> 48 != 0 ? nil : MACAddress((0..<6).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) })
         }
         let hostMask = UInt32(bigEndian: constants.outer_mask)
         self.init(

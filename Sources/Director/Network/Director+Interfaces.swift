@@ -136,18 +136,23 @@ extension Director {
     // MARK: What is known of them
 
     /// Tells the packet program what depends on the interfaces.
-    func describeIngress(_ tree: LinkTree) {
+    func describeIngress(_ tree: LinkTree) throws {
         guard let running else { return }
         let links = running.ingress.map(\.link)
         running.dataPlane.setIngressMTU((links + running.ingress.devices).map(\.mtu).max() ?? 1500)
         let isBridged = running.ingress.contains(where: \.isBridged)
-        var own: [MACAddress] = []
         // A bridge's ports have addresses that nobody sends to.
-        for link in isBridged ? links : links + running.ingress.devices {
-            for address in tree.addresses(of: link) where !own.contains(address) { own.append(address) }
-        }
-        let isTooMany = own.count > XDPDataPlane.maximumOwnMACs && !isBridged
-        running.dataPlane.setOwnMACs(isTooMany ? [] : own)
+        let macs = OwnMACs(
+            of: isBridged ? links : links + running.ingress.devices, in: tree,
+            holders: configuration.managesAddress ? nil : try holders(of: configuration.vips))
+        let isTooMany = macs.own.count > XDPDataPlane.maximumOwnMACs && !isBridged
+        // By a bridge another host's frames come, too: they are not dropped.
+        running.dataPlane.setOwnMACs(isTooMany ? [] : macs.own, idle: isBridged ? [] : macs.idle)
+    }
+
+    /// The indices of the interfaces that have one of the addresses.
+    private func holders(of vips: Set<IPv4Address>) throws -> Set<Int32> {
+        Set(try RouteSocket().addresses().filter { vips.contains($0.address) }.map(\.interface))
     }
 
     /// Follows their state: where a cable is back, switches have to learn anew where the VIPs are.
@@ -159,7 +164,7 @@ extension Director {
             running?.ingress[index].link = link
             if link.isUp, link.hasCarrier, !ingress.link.hasCarrier { announce(on: link) }
         }
-        describeIngress(tree)
+        try describeIngress(tree)
     }
 
     /// An interface may have been made anew under its old name (a driver was reloaded, a container's veth replaced),

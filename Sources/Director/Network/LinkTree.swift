@@ -51,10 +51,10 @@ struct LinkTree {
         }
     }
 
-    /// What frames for this machine that come in by the interface have as their destination: its own address, and
-    /// those of macvlans on it, such as keepalived's.
-    func addresses(of link: Link) -> [MACAddress] {
-        ([link] + links.filter { $0.lower == link.index }).compactMap(\.address)
+    /// The devices whose frames come in by the interface: itself, and those on it, such as keepalived's macvlans. A
+    /// macvtap has the MAC of a virtual machine.
+    func receivers(of link: Link) -> [Link] {
+        [link] + links.filter { $0.lower == link.index && $0.kind != "macvtap" }
     }
 
     func isBridged(_ link: Link) -> Bool {

@@ -52,6 +52,7 @@ public struct DirectorExaminer {
         }
         facts.servers = try claim.servers.map { try server($0.address, $0.downReason, links, socket) }
         let addresses = try socket.addresses()
+        let realServers = try macs(of: facts.servers, links, socket)
         for vip in claim.vips {
             let ways = links.filter { link in
                 link.isEthernet && link.isUp && link.name != "ipvsd0" && link.name != "ipvsd1"
@@ -60,10 +61,12 @@ public struct DirectorExaminer {
                     }
             }
             for link in ways {
-                let macs = try question.owners(of: vip, on: link)
                 // Its own other interfaces on the same link are no strangers.
-                facts.vipOwners.append(
-                    (vip, link.name, macs.filter { mac in !links.contains { $0.address == mac } }))
+                var macs = try question.owners(of: vip, on: link).filter { mac in
+                    !links.contains { $0.address == mac }
+                }
+                if macs.count == 1, !isHolder(of: vip, addresses), !realServers.contains(macs[0]) { macs = [] }
+                facts.vipOwners.append((vip, link.name, macs))
             }
             if ways.isEmpty { unchecked.append("who answers ARP for \(vip): no interface has its subnet") }
         }
@@ -151,6 +154,25 @@ public struct DirectorExaminer {
         }
         return DirectorFacts.Server(
             address: address, downReason: downReason, nextHop: hop, interface: link.name, isResolved: isResolved)
+    }
+
+    /// Whether this director has the VIP, or had put it on an interface.
+    private func isHolder(of vip: IPv4Address, _ addresses: [InterfaceAddress]) -> Bool {
+        addresses.contains { $0.address == vip }
+            || claim.changes?.contains { if case .address(_, vip, _, _) = $0 { true } else { false } } ?? false
+    }
+
+    /// What the neighbour tables have for the real servers that are on the link.
+    private func macs(
+        of servers: [DirectorFacts.Server], _ links: [Link], _ socket: RouteSocket
+    ) throws -> Set<MACAddress> {
+        Set(
+            try servers.compactMap { server in
+                guard server.nextHop == server.address,
+                    let link = links.first(where: { $0.name == server.interface })
+                else { return nil }
+                return try socket.neighbour(server.address, on: link.index)?.linkAddress
+            })
     }
 
     private func limits(_ facts: inout DirectorFacts, _ unchecked: inout [String]) throws {

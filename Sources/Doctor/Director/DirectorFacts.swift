@@ -68,7 +68,8 @@ public struct DirectorFacts: Sendable {
 
     public var interfaces: [Interface] = []
     public var servers: [Server] = []
-    /// Others than the director that answer ARP for a VIP, by interface.
+    /// Others than the director that answer ARP for a VIP, by interface. Not the one that answers where this director has no
+    /// VIP, as it stands by, or announces it otherwise.
     public var vipOwners: [(vip: IPv4Address, interface: String, macs: [MACAddress])] = []
     /// VIPs that the director had put on an interface, and that no interface has.
     public var missingVIPs: [(vip: IPv4Address, interface: String)] = []

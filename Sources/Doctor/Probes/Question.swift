@@ -14,11 +14,34 @@ struct Question {
     /// Who on the link answers for the address, other than the interface itself. Nobody's neighbour table changes.
     func owners(of address: IPv4Address, on link: Link) throws(SystemError) -> [MACAddress] {
         guard let own = link.address else { return [] }
-        var answers = [UInt8](repeating: 0, count: 6 * Self.mostAnswers)
-        let count = clinux_ask_arp(
-            link.index, own.bytes, 0, address.bigEndian, timeoutMilliseconds, &answers, Int32(Self.mostAnswers))
-        if count < 0 { throw SystemError("ask by ARP for \(address) on \(link.name)", code: errno) }
-        return (0..<Int(count)).compactMap { MACAddress(Array(answers[6 * $0..<6 * $0 + 6])) }
+        let owners = Self.addresses { answers in
+            clinux_ask_arp(
+                link.index, own.bytes, 0, address.bigEndian, timeoutMilliseconds, answers, Int32(Self.mostAnswers))
+        }
+        guard let owners else { throw SystemError("ask by ARP for \(address) on \(link.name)", code: errno) }
+        return owners
+    }
+
+    /// A little longer than the default interval of a director's checks, which come through the tunnel.
+    private static let watchMilliseconds: Int32 = 1300
+
+    /// The hosts that tunnel to this one now.
+    func tunnellers(on link: Link) throws(SystemError) -> [MACAddress] {
+        let found = Self.addresses { macs in
+            clinux_watch_tunnels(link.index, Self.watchMilliseconds, macs, Int32(Self.mostAnswers))
+        }
+        guard let found else { throw SystemError("watch for IPIP on \(link.name)", code: errno) }
+        return found
+    }
+
+    /// Nil where the call fails.
+    private static func addresses(_ call: (UnsafeMutablePointer<UInt8>) -> Int32) -> [MACAddress]? {
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 6 * mostAnswers) { buffer in
+            guard let base = buffer.baseAddress else { return nil }
+            let count = call(base)
+            guard count >= 0 else { return nil }
+            return (0..<Int(count)).compactMap { MACAddress(Array(buffer[6 * $0..<6 * $0 + 6])) }
+        }
     }
 
     /// Whether an ICMP echo request of that size comes back, unfragmented.

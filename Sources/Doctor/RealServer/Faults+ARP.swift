@@ -48,10 +48,20 @@ extension RealServerFacts {
         keys(of: name, link, to: Int(value) ?? 0).map { .setSysctl("net/ipv4/conf/\($0)/\(name)", to: value) }
     }
 
+    /// Whether the director that was named may stand by for another one, which has the VIP.
+    var mayHaveActiveDirector: Bool {
+        !directorMACs.isEmpty && vipOwners.contains { $0.macs.count == 1 && !directorMACs.contains($0.macs[0]) }
+    }
+
+    /// RFC 9568 section 7.3: only a router has the MAC of a virtual one.
+    private static func isVirtualRouter(_ mac: MACAddress) -> Bool { mac.bytes.starts(with: [0, 0, 0x5e, 0, 1]) }
+
     private func finding(_ owners: VIPOwners) -> Finding? {
         let foreign = owners.macs.filter { !directorMACs.contains($0) }
         // Without the director's name, one answer is taken for its.
         guard directorMACs.isEmpty ? owners.macs.count > 1 : !foreign.isEmpty else { return nil }
+        // The active director of a pair, of which the other one was named.
+        if owners.macs.count == 1, tunnellers.contains(foreign[0]) || Self.isVirtualRouter(foreign[0]) { return nil }
         let list = foreign.map { "\($0)" }.joined(separator: ", ")
         let director = director.map { directorMACs.isEmpty ? "" : ", and \($0) is not there" } ?? ""
         return Finding(

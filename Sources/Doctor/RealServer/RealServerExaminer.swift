@@ -115,6 +115,7 @@ public struct RealServerExaminer {
         guard let way = facts.wayToDirector, !way.isLocal else { return }
         if let link = facts.interface(toward: director) {
             facts.directorMACs = Set(try question.owners(of: director, on: link))
+            if facts.mayHaveActiveDirector { facts.tunnellers = Set(try question.tunnellers(on: link)) }
         }
         let isEchoed = (try? question.isEchoed(by: director, size: 84)) ?? false
         facts.directorAnswers = isEchoed || !facts.directorMACs.isEmpty

@@ -28,6 +28,8 @@ public struct RealServerFacts: Sendable {
     /// Who answers ARP for each VIP, by the interface on whose subnet it is.
     public var vipOwners: [VIPOwners] = []
     public var directorMACs: Set<MACAddress> = []
+    /// Hosts that tunnel to this one: directors. Looked for where a stranger answers for a VIP.
+    public var tunnellers: Set<MACAddress> = []
     /// Nil: not asked.
     public var directorAnswers: Bool?
     /// How large a packet toward the director may be by the own interface and routes; nil: not asked, or no small one is

@@ -7,6 +7,7 @@
 #include "established.h"
 #include "flood.h"
 #include "flows.h"
+#include "foreign.h"
 #include "forward.h"
 #include "fragments.h"
 #include "listeners.h"
@@ -368,8 +369,9 @@ int director(struct xdp_md *ctx)
 		known = find_service(ip->daddr, ((__be16 *)(ip + 1))[1], ip->protocol, &listener);
 	if (!known && !find_service(ip->daddr, 0, 0, &none))
 		return XDP_PASS;
-	if (!is_for_director(ethernet) && !may_have_become_ours(ethernet))
-		return XDP_PASS;
+	if (!is_for_director(ethernet))
+		return on_foreign_frame(ctx, ethernet, packet.l3,
+					known || find_service(ip->daddr, 0, ip->protocol, &none));
 
 	packet.counters = bpf_map_lookup_elem(&counters, &zero);
 	if (!packet.counters)

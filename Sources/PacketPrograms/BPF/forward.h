@@ -85,6 +85,14 @@ static __always_inline int encapsulate(struct packet *packet, const struct ipvsd
 	return 1;
 }
 
+/* With the tags that the path's interface needs. */
+static __always_inline int encapsulate_for(struct packet *packet, const struct ipvsd_path *path)
+{
+	if (!path->tag_length)
+		return encapsulate(packet, path, 0);
+	return path->tag_length == 4 ? encapsulate(packet, path, 4) : encapsulate(packet, path, 8);
+}
+
 /* An encapsulated packet, by its path's interface. */
 static __always_inline int transmit(const struct packet *packet, const struct ipvsd_path *path)
 {
@@ -99,7 +107,7 @@ static __always_inline int forward(struct packet *packet, __u32 server_id)
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
 	struct ipvsd_path *path;
 	__u32 path_id;
-	int is_encapsulated, must_fragment = 0;
+	int must_fragment = 0;
 
 	if (!server)
 		return drop(packet, IPVSD_DROPPED_INTERNAL);
@@ -126,13 +134,7 @@ static __always_inline int forward(struct packet *packet, __u32 server_id)
 		must_fragment = 1;
 	}
 
-	if (!path->tag_length || must_fragment)
-		is_encapsulated = encapsulate(packet, path, 0);
-	else if (path->tag_length == 4)
-		is_encapsulated = encapsulate(packet, path, 4);
-	else
-		is_encapsulated = encapsulate(packet, path, 8);
-	if (!is_encapsulated)
+	if (!(must_fragment ? encapsulate(packet, path, 0) : encapsulate_for(packet, path)))
 		return drop(packet, IPVSD_DROPPED_INTERNAL);
 	count_forwarded(packet, server_id);
 	return must_fragment ? leave_to_kernel(packet) : transmit(packet, path);

@@ -49,13 +49,6 @@ static __always_inline int find_listener(__be32 vip, __be16 port, __u8 protocol,
 	return find_service(vip, port, protocol, found) || find_service(vip, 0, protocol, found);
 }
 
-static __always_inline int may_be_vip(__be32 address)
-{
-	__u32 bit = address * 0x9E3779B1u >> 16;
-
-	return settings.vip_filter[bit >> 6 & 1023] >> (bit & 63) & 1;
-}
-
 /* Frames for other hosts come by, too: on a bridge's port, by a switch that floods, on an interface that is promiscuous.
  * The kernel calls them PACKET_OTHERHOST, and IPVS leaves them alone. No addresses set: whatever comes is for us. */
 static __always_inline int is_for_director(const struct ethhdr *ethernet)
@@ -70,4 +63,17 @@ static __always_inline int is_for_director(const struct ethhdr *ethernet)
 	for (int i = 1; i < IPVSD_OWN_MACS; i++)
 		ours |= !((destination ^ settings.own_mac[i]) << 16);
 	return ours;
+}
+
+/* A macvlan that has no VIP now, such as a VRRP backup's. Its place holds the complement of its MAC: no frame for a host
+ * has that as its destination. */
+static __always_inline int is_for_idle_macvlan(const struct ethhdr *ethernet)
+{
+	__u64 destination = *(const __u64 *)ethernet;
+	int idle = 0;
+
+#pragma unroll
+	for (int i = 1; i < IPVSD_OWN_MACS; i++)
+		idle |= !(~(destination ^ settings.own_mac[i]) << 16);
+	return idle;
 }

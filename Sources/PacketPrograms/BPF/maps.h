@@ -147,6 +147,15 @@ struct {
 	__type(value, __u64);
 } answered_ports SEC(".maps");
 
+/* Interfaces on which the packet program is not, with the VIPs that are looked out for there. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, IPVSD_STRAYS);
+	__type(key, struct ipvsd_stray_key);
+	__type(value, struct ipvsd_stray);
+} strays SEC(".maps");
+
 /* Interfaces that packets may leave by, keyed by ifindex. */
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
@@ -154,3 +163,10 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } egress SEC(".maps");
+
+static __always_inline int may_be_vip(__be32 address)
+{
+	__u32 bit = address * 0x9E3779B1u >> 16;
+
+	return settings.vip_filter[bit >> 6 & 1023] >> (bit & 63) & 1;
+}

@@ -100,12 +100,6 @@ static __always_inline int is_unattended(__u32 now)
 	return pressure.swept && (__s32)(now - pressure.swept) >= IPVSD_ABSENT_TICKS;
 }
 
-/* Nobody follows the interface's MAC, or hears of macvlans on it, where no daemon runs. */
-static __always_inline int may_have_become_ours(const struct ethhdr *ethernet)
-{
-	return !(ethernet->h_dest[0] & 1) && is_unattended(ticks());
-}
-
 static __always_inline void sweep_in_absence(void)
 {
 	__u32 now = ticks(), last = pressure.stepped;

@@ -307,7 +307,8 @@ struct ipvsd_settings {
 	__u32 is_moving; /* flows may still be in `former` */
 	/* Turns away what is for nobody's VIP: bit (vip as __be32 * 0x9E3779B1) >> 16. */
 	__u64 vip_filter[1024];
-	/* The MACs that frames for the director have, the first byte lowest; the first one 0: whatever comes is for it. */
+	/* The MACs that frames for the director have, the first byte lowest; the first one 0: whatever comes is for it.
+	 * The complement of such a word: the MAC of a macvlan that has no VIP now. */
 	__u64 own_mac[IPVSD_OWN_MACS];
 };
 
@@ -318,6 +319,22 @@ struct ipvsd_port {
 	__be16 port;
 	__u16 reserved;
 };
+
+/* Of strays: where packets for a VIP come in past the packet program. */
+struct ipvsd_stray_key {
+	__u32 ifindex;
+	__be32 vip;
+};
+
+struct ipvsd_stray {
+	__u64 packets; /* for a service; the packet programs' own, as is the next */
+	__u64 last;    /* when one came (CLOCK_MONOTONIC, ns) */
+	__u32 flags;   /* IPVSD_STRAY_ */
+	__u32 reserved;
+};
+
+#define IPVSD_STRAY_SILENT 1u /* ARP requests for the VIP get no answer there */
+#define IPVSD_STRAYS 16384
 
 /* What burdens the flow table, as a flood of SYNs does; the packet programs' own. Stamps are 32-bit ticks, 0 for never. */
 struct ipvsd_pressure {
@@ -362,6 +379,8 @@ _Static_assert(sizeof(struct ipvsd_service_key) == 8, "map key layout");
 _Static_assert(sizeof(struct ipvsd_service_value) == 8, "map value layout");
 _Static_assert(sizeof(struct ipvsd_template_key) == 8, "map key layout");
 _Static_assert(sizeof(struct ipvsd_datagram) == 12, "map key layout");
+_Static_assert(sizeof(struct ipvsd_stray_key) == 8, "map key layout");
+_Static_assert(sizeof(struct ipvsd_stray) == 24, "map value layout");
 _Static_assert(sizeof(struct ipvsd_listener_bucket) == 64, "a bucket is a cache line");
 _Static_assert(sizeof(struct ipvsd_service) == 64, "map value layout");
 _Static_assert(sizeof(struct ipvsd_server) == 32, "map value layout");

@@ -1,0 +1,25 @@
+internal import Netlink
+
+/// The MACs to which frames for the director are sent.
+struct OwnMACs {
+    /// Of the interfaces, and of the devices on them.
+    var own: [MACAddress] = []
+    /// Of macvlans on the interfaces that have none of the VIPs now, as keepalived's have on a backup.
+    var idle: [MACAddress] = []
+
+    /// `holders`: the interfaces that have a VIP. Nil: the director itself puts the VIPs on the interfaces, and what comes
+    /// to a device on one of them is for the director.
+    init(of interfaces: [Link], in tree: LinkTree, holders: Set<Int32>?) {
+        for link in interfaces {
+            for receiver in tree.receivers(of: link) {
+                guard let address = receiver.address else { continue }
+                let isOwn =
+                    receiver.kind != "macvlan" || interfaces.contains { $0.index == receiver.index }
+                    || holders?.contains(receiver.index) ?? true
+                if isOwn, !own.contains(address) { own.append(address) }
+                if !isOwn, !idle.contains(address) { idle.append(address) }
+            }
+        }
+        idle.removeAll(where: own.contains)
+    }
+}
