@@ -22,6 +22,7 @@ public enum Fault: String, Sendable, Hashable, CaseIterable {
     case firewallTunnel = "firewall-protocol-4"
     case firewallInvalid = "firewall-ct-invalid"
     case firewallVIP = "firewall-vip"
+    case icmpDropped = "icmp-dropped"
     case serviceNotBound = "service-not-bound"
     case directorUnreachable = "director-unreachable"
     case outerSourceFiltered = "outer-source-filtered"

@@ -17,7 +17,7 @@ struct Machine {
         addresses = try socket.addresses()
         mainRoutes = try socket.routes(table: RouteTable.main)
         ownRoutes = try socket.routes(table: Names.table).filter { $0.protocolID == Names.routeProtocol }
-        ownRules = try socket.rules().filter { $0.table == Names.table && $0.protocolID == Names.routeProtocol }
+        ownRules = try socket.rules().filter(Names.isOurs)
         var found: [String: [(priority: UInt32, handle: UInt32)]] = [:]
         for link in links where link.isEthernet {
             found[link.name] = try socket.filters(interface: link.index, ingress: true)

@@ -1,3 +1,5 @@
+import Netlink
+
 extension RealServerSetup {
     /// The device that unwraps, and holds the VIPs.
     public static var deviceName: String { Names.device }
@@ -20,6 +22,7 @@ enum Names {
     static let rulePriority: UInt32 = 19_800
     /// Our routes' and rules' RTPROT_*: `ip route show table 19800 proto 198`.
     static let routeProtocol: UInt8 = 198
+    static func isOurs(_ rule: Rule) -> Bool { rule.table == table && rule.protocolID == routeProtocol }
     /// The tc filter's; its handle is tunl0's index, so that a filter for a tunl0 that is gone is told apart.
     static let filterPriority: UInt32 = 198
     /// More than that is a router with full tables, where copies would not be right for long.

@@ -73,7 +73,7 @@ public struct RealServerSetup {
             let journal = try ChangeJournal(path: instance.realServerJournal)
             defer { leave(lock, journal, of: instance) }
             try BootSetup.adopt(into: journal)
-            return BootSetup.reloading(journal) { journal.undoAll(report: report) }
+            return try BootSetup.reloading(journal) { try undo(journal.changes, journal, report) }
         }
     }
 
@@ -90,16 +90,46 @@ public struct RealServerSetup {
             try BootSetup.adopt(into: journal)
             let changes = changes(of: vips, among: journal.changes)
             try BootSetup.forget(vips)
-            return BootSetup.isOnly(vips)
-                ? BootSetup.reloading(journal) { undo(changes, journal, report) } : undo(changes, journal, report)
+            return try BootSetup.isOnly(vips)
+                ? BootSetup.reloading(journal) { try undo(changes, journal, report) } : undo(changes, journal, report)
         }
     }
 
     private static func undo(
         _ changes: [Change], _ journal: ChangeJournal, _ report: (Change, (any Error)?) -> Void
-    ) -> Bool {
-        let others = Set(journal.changes).subtracting(changes)
-        return journal.undoAll(except: Array(others), report: report)
+    ) throws -> Bool {
+        var kept = Set(journal.changes).subtracting(changes)
+        let use = try othersUse(of: journal)
+        if let use {
+            for change in changes where change.isOfTunnel && !kept.contains(change) {
+                kept.insert(change)
+                report(change, RealServerSetupError.conflict("\(Names.device) is in use by others: \(use)"))
+            }
+        }
+        return journal.undoAll(except: Array(kept), report: report)
+            && (use == nil || !changes.contains(where: \.isOfTunnel))
+    }
+
+    /// What others have put on tunl0, which its removal would take from them: an address, or a route.
+    private static func othersUse(of journal: ChangeJournal) throws -> String? {
+        let socket = try RouteSocket()
+        guard let tunnel = try socket.link(named: Names.device) else { return nil }
+        let ours = try Set(journal.changes.compactMap(\.vip) + rulesVIPs(socket))
+        if let other = try socket.addresses().first(where: {
+            $0.interface == tunnel.index && !ours.contains($0.address)
+        }) {
+            return "address \(other.address)"
+        }
+        let route = try socket.routes().first { route in
+            route.type == RouteType.unicast && route.table != RouteTable.local
+                && route.protocolID != Names.routeProtocol
+                && ([route.interface] + route.nextHops.map(\.interface)).contains(tunnel.index)
+        }
+        return route.map { "route \($0.destinationDescription)" }
+    }
+
+    private static func rulesVIPs(_ socket: RouteSocket) throws -> [IPv4Address] {
+        try socket.rules().filter(Names.isOurs).compactMap(\.source)
     }
 
     /// What `undo(vips:)` would put back, the latest change first. Changes nothing.
@@ -127,6 +157,22 @@ public struct RealServerSetup {
         return (changes + BootSetup.present().filter { !changes.contains($0) }).reversed()
     }
 
+    /// The VIPs that set-ups have put here, by the journal, by what makes them again at a start and by what is there.
+    /// Other addresses of tunl0 are others'. Changes nothing.
+    public static func knownVIPs(instance: InstancePaths = InstancePaths()) throws -> [IPv4Address] {
+        let journalled = try ChangeJournal.read(path: instance.realServerJournal)
+        return try Set(journalled.compactMap(\.vip) + BootSetup.presentVIPs() + rulesVIPs(RouteSocket())).sorted()
+    }
+
+    /// Interfaces on which set-ups have had tunnelled packets unwrapped by a program. Changes nothing.
+    public static func ingressInterfaces(instance: InstancePaths = InstancePaths()) throws -> [String] {
+        let names = try ChangeJournal.read(path: instance.realServerJournal).compactMap { change -> String? in
+            if case .filter(let name, .ingress, Names.filterPriority, _) = change { name } else { nil }
+        }
+        let present = try RouteSocket().links().map(\.name)
+        return Set(names).intersection(present).sorted()
+    }
+
     private func plan(_ socket: RouteSocket, mayUseKernelTunnel: Bool) throws -> [Step] {
         try Planner(
             vips: vips, mss: mss, interfaces: interfaces, mayUseKernelTunnel: mayUseKernelTunnel,
@@ -150,6 +196,16 @@ extension Change {
     /// That it put on tunl0.
     fileprivate var vip: IPv4Address? {
         if case .address(Names.device, let address, _, _) = self { address } else { nil }
+    }
+
+    /// Made of tunl0 itself, which others may use as well.
+    fileprivate var isOfTunnel: Bool {
+        switch self {
+        case .link(let name), .tun(let name), .linkUp(let name, _): name == Names.device
+        case .sysctl(let key, _): key.hasPrefix("net/ipv4/conf/\(Names.device)/")
+        case .module(let name): name == Names.module
+        default: false
+        }
     }
 
     /// Of these VIPs alone, and not of all that are set up.

@@ -13,8 +13,8 @@ struct DoctorCommand: AsyncParsableCommand {
         commandName: "doctor",
         abstract: "Find and name what keeps this machine from being a director or a real server.",
         discussion: """
-            A machine with the state of a director is examined as one; with --vip, or with a tunl0 that holds \
-            addresses, as a real server; or as both.
+            A machine with the state of a director is examined as one; with --vip, or where realserver-setup has put \
+            VIPs, as a real server; or as both. Other addresses of tunl0 are taken for others'.
 
               ipvsd doctor
               ipvsd doctor --vip 10.0.0.100 --director 10.0.0.2 --port 80
@@ -26,7 +26,7 @@ struct DoctorCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "A virtual IP of this real server. Repeats, or takes commas. Default: what tunl0 holds.",
+            "A virtual IP of this real server. Repeats, or takes commas. Default: those of realserver-setup.",
             valueName: "address"))
     var vip: [String] = []
 
@@ -41,17 +41,27 @@ struct DoctorCommand: AsyncParsableCommand {
             try requireRoot(to: "look at everything")
             let instance = try common.instance()
             let status = try await status(instance)
-            let vips = try named.isEmpty ? RealServerExaminer.presentVIPs() : named
+            let held = try RealServerExaminer.addressesOfTunnel()
+            let known = try RealServerSetup.knownVIPs(instance: instance)
+            let directed = Set(status?.services.flatMap(\.listeners).map(\.vip) ?? []).intersection(held)
+            let vips = named.isEmpty ? directed.union(known).sorted() : named
             if status == nil && vips.isEmpty {
+                let list = held.map { "\($0)" }.joined(separator: ", ")
                 throw Failure(
                     .badValue,
-                    "neither a director's state nor a real server's tunl0 with a VIP is here: say --vip A.B.C.D")
+                    "neither a director's state nor a VIP of realserver-setup is here: say --vip A.B.C.D"
+                        + (held.isEmpty ? "" : " (tunl0 holds \(list), which may be others' addresses)"))
             }
             let isRealServer = !vips.isEmpty
+            let interfaces = try RealServerSetup.ingressInterfaces(instance: instance)
+            var examiner = try doctor.examiner(vips: vips, mss: .auto)
+            examiner.ownVIPs = known
+            examiner.interfaces = interfaces
             let consultation = Consultation(
-                realServer: isRealServer ? try doctor.examiner(vips: vips, mss: .auto) : nil,
+                realServer: isRealServer ? examiner : nil,
                 director: status.map { DirectorExaminer(claim($0, try? ChangeJournal.read(path: instance.journal))) },
-                setup: isRealServer ? RealServerSetup(vips: vips, instance: instance) : nil, options: doctor)
+                setup: isRealServer ? RealServerSetup(vips: vips, interfaces: interfaces, instance: instance) : nil,
+                options: doctor)
             try RealServerSetupCommand.naming { try consultation.run() }
         }
     }

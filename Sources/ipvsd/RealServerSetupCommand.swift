@@ -1,4 +1,5 @@
 import ArgumentParser
+import Doctor
 import HostState
 import LoadBalancing
 import Netlink
@@ -99,11 +100,16 @@ struct RealServerSetupCommand: AsyncParsableCommand {
 
     private func examine(_ instance: InstancePaths) throws {
         let vips = try addresses()
-        let consultation = Consultation(
-            realServer: try doctor.examiner(vips: vips, mss: try policy()),
-            setup: RealServerSetup(vips: vips, mss: try policy(), interfaces: try interfaces(), instance: instance),
-            options: doctor)
+        var examiner = try doctor.examiner(vips: vips, mss: try policy())
+        let named = try interfaces()
         try requireRoot(to: "look at everything")
+        examiner.ownVIPs = try RealServerSetup.knownVIPs(instance: instance)
+        examiner.interfaces = named.isEmpty ? try RealServerSetup.ingressInterfaces(instance: instance) : named
+        let consultation = Consultation(
+            realServer: examiner,
+            setup: RealServerSetup(
+                vips: vips, mss: try policy(), interfaces: examiner.interfaces, instance: instance),
+            options: doctor)
         try consultation.run()
     }
 

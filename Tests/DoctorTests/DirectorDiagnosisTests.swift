@@ -55,6 +55,29 @@ struct DirectorDiagnosisTests {
         #expect(try faults { $0.missingCapabilities = ["CAP_BPF"] } == [.bpfPrivilege])
     }
 
+    /// What the kernel forwards or delivers for it, and XDP does not.
+    @Test func theOwnFilterIsAskedForEachClassOfPackets() throws {
+        let vip = try #require(IPv4Address("10.0.0.100"))
+        func filtered(_ rules: String) throws -> [Finding] {
+            var facts = try healthy()
+            facts.vips = [vip]
+            facts.firewalls = [Firewall(iptables: "*filter\n\(rules)\nCOMMIT\n")]
+            return facts.findings()
+        }
+        let docker =
+            ":FORWARD DROP [0:0]\n-A FORWARD -o docker0 -j ACCEPT\n-A FORWARD -i docker0 -j ACCEPT"
+        #expect(try filtered(docker).map(\.fault) == [.fragmentingBroken])
+        #expect(try filtered(docker)[0].fix == "iptables -t filter -I FORWARD -i ipvsd0 -j ACCEPT")
+        #expect(try filtered(docker + "\n-A FORWARD -i ipvsd0 -j ACCEPT").isEmpty)
+        #expect(try filtered(":INPUT ACCEPT [0:0]\n-A INPUT -i ipvsd0 -j DROP").map(\.fault) == [.checkPathBroken])
+        #expect(try filtered(":INPUT ACCEPT [0:0]\n-A INPUT -i eth0 -j DROP").isEmpty)
+        #expect(
+            try filtered(":INPUT DROP [0:0]\n-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT").isEmpty)
+        #expect(
+            try filtered(":OUTPUT ACCEPT [0:0]\n-A OUTPUT -p icmp -m icmp --icmp-type 8 -j DROP").map(\.fault)
+                == [.checkPathBroken])
+    }
+
     /// Without checks the device is there for fragments alone.
     @Test func withoutChecksNoCheckPathIsBroken() throws {
         let change = { (facts: inout DirectorFacts) in

@@ -73,6 +73,64 @@ struct FirewallTests {
         #expect(drop?.isByState == true)
     }
 
+    private func published(at port: UInt16?, vip: UInt32 = 0x0A00_0064) -> Firewall.Packet {
+        Firewall.Packet(
+            protocolNumber: 6, input: "tunl0", destination: IPv4Address(vip), destinationPort: port, state: "new")
+    }
+
+    @Test func publishedPortsAreTranslations() throws {
+        let docker = """
+            *nat
+            :PREROUTING ACCEPT [0:0]
+            :DOCKER - [0:0]
+            -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+            -A DOCKER -i docker0 -j RETURN
+            -A DOCKER -d 10.0.0.11/32 ! -i docker0 -p tcp -m tcp --dport 53 -j DNAT --to-destination 172.17.0.3:53
+            -A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80
+            COMMIT
+            *filter
+            :INPUT ACCEPT [0:0]
+            COMMIT
+            """
+        let firewall = Firewall(iptables: docker)
+        #expect(firewall.translation(of: published(at: 8080))?.contains("--dport 8080") == true)
+        #expect(firewall.translation(of: published(at: nil))?.contains("--dport 8080") == true)
+        #expect(firewall.translation(of: published(at: 80)) == nil)
+        // That of another address of the host.
+        #expect(firewall.translation(of: published(at: 53)) == nil)
+        #expect(firewall.translation(of: published(at: 53, vip: 0x0A00_000B)) != nil)
+
+        let dnat =
+            #"{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":8080}},{"dnat":{"addr":"172.17.0.2","port":80}}"#
+        let nat = nft([dnat]).replacing(#""type":"filter","hook":"input""#, with: #""type":"nat","hook":"prerouting""#)
+        let rules = try #require(Firewall(nft: nat))
+        #expect(rules.translation(of: published(at: 8080)) == "inet f/i: tcp dport 8080 dnat")
+        #expect(rules.translation(of: published(at: 80)) == nil)
+        // A filter's chain translates nothing.
+        #expect(try #require(Firewall(nft: nft([dnat]))).translation(of: published(at: 8080)) == nil)
+    }
+
+    @Test func typesOfICMPAreToldApart() throws {
+        func echo(_ type: UInt8) -> Firewall.Packet {
+            Firewall.Packet(protocolNumber: 1, input: "tunl0", icmpType: type, state: "new")
+        }
+        let drop =
+            #"{"match":{"op":"==","left":{"payload":{"protocol":"icmp","field":"type"}},"right":"echo-request"}},{"drop":null}"#
+        #expect(try isDropped(nft([drop]), echo(8)))
+        #expect(try !isDropped(nft([drop]), echo(3)))
+        #expect(try !isDropped(nft([drop]), tunnelled()))
+        let accept = """
+            *filter
+            :INPUT DROP [0:0]
+            -A INPUT -p icmp -m icmp --icmp-type 3/4 -j ACCEPT
+            -A INPUT -p icmp -m icmp --icmp-type 0 -j ACCEPT
+            COMMIT
+            """
+        #expect(Firewall(iptables: accept).drop(of: echo(8), at: [.input]) != nil)
+        #expect(Firewall(iptables: accept).drop(of: echo(3), at: [.input]) == nil)
+        #expect(Firewall(iptables: accept).drop(of: echo(0), at: [.input]) == nil)
+    }
+
     @Test func iptables() {
         let text = """
             *filter

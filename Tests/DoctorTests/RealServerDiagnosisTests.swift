@@ -42,6 +42,67 @@ struct RealServerDiagnosisTests {
         #expect(faults(tunnel(up: false, remote: director)).isEmpty)
     }
 
+    private func faults(rules: String, port: UInt16? = nil, sockets: [ListeningSocket] = []) -> [Fault] {
+        var facts = RealServerFacts()
+        facts.vips = [vip]
+        facts.port = port
+        facts.sockets = sockets
+        facts.firewalls = [Firewall(iptables: "*filter\n\(rules)\nCOMMIT\n")]
+        return facts.firewallFindings().map(\.fault)
+    }
+
+    /// A check by ping judges services that no connection can be made to.
+    @Test func droppedPingsMatterWhereTheyAreTheCheck() {
+        let rules = ":INPUT ACCEPT [0:0]\n-A INPUT -p icmp -m icmp --icmp-type 8 -j DROP"
+        let tcp = ListeningSocket(address: nil, port: 53)
+        let udp = ListeningSocket(address: nil, port: 53, isUDP: true)
+        #expect(faults(rules: rules) == [.icmpDropped])
+        #expect(faults(rules: rules, port: 53, sockets: [tcp, udp]).isEmpty)
+        #expect(faults(rules: rules, port: 53, sockets: [udp]) == [.icmpDropped])
+        #expect(faults(rules: rules, port: 80).isEmpty)
+    }
+
+    @Test func everyClassOfPacketsIsAskedFor() {
+        let udp = ListeningSocket(address: nil, port: 53, isUDP: true)
+        let onlyTCP = ":INPUT DROP [0:0]\n-A INPUT -p icmp -j ACCEPT\n-A INPUT -p tcp -j ACCEPT"
+        #expect(faults(rules: onlyTCP, port: 53).isEmpty)
+        #expect(faults(rules: onlyTCP, port: 53, sockets: [udp]) == [.firewallVIP])
+        // "Fragmentation needed" is neither new nor established.
+        let noErrors = ":INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 80 -j ACCEPT"
+        #expect(faults(rules: noErrors, port: 80) == [.icmpDropped])
+        let silent = ":OUTPUT DROP [0:0]\n-A OUTPUT -d 10.0.0.0/8 -j ACCEPT\n-A OUTPUT -p icmp -j ACCEPT"
+        #expect(faults(rules: silent.replacing("-d 10.0.0.0/8", with: "-p udp"), port: 80) == [.firewallVIP])
+        // Whom answers go to is not known.
+        #expect(faults(rules: silent, port: 80).isEmpty)
+    }
+
+    /// The filter's input chain never sees what goes on to a container.
+    @Test func publishedPortsAreNoFault() {
+        var facts = RealServerFacts()
+        facts.vips = [vip]
+        facts.port = 8080
+        func rules(forward: String) -> String {
+            """
+            *nat
+            :PREROUTING ACCEPT [0:0]
+            -A PREROUTING -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80
+            COMMIT
+            *filter
+            :INPUT DROP [0:0]
+            :FORWARD DROP [0:0]
+            -A INPUT -p icmp -j ACCEPT
+            -A FORWARD \(forward) -j ACCEPT
+            COMMIT
+            """
+        }
+        facts.firewalls = [Firewall(iptables: rules(forward: "-d 172.17.0.2/32 -p tcp -m tcp --dport 80"))]
+        #expect((facts.firewallFindings() + facts.serviceFindings()).isEmpty)
+        facts.firewalls = [Firewall(iptables: rules(forward: "-i docker0"))]
+        #expect((facts.firewallFindings() + facts.serviceFindings()).map(\.fault) == [.firewallVIP])
+        facts.port = 80
+        #expect(facts.serviceFindings().map(\.fault) == [.serviceNotBound])
+    }
+
     @Test func oneOwnerOfTheVIPIsTheDirector() {
         let own = MACAddress([2, 0, 0, 0, 0, 2])!
         let other = MACAddress([2, 0, 0, 0, 0, 3])!

@@ -132,6 +132,100 @@ test_the_program_that_unwraps_is_gone() {
     fi
 }
 
+test_an_interface_that_was_left_out() {
+    r link add eth9 type veth peer name eth9-peer
+    r addr add 10.9.0.11/24 dev eth9
+    r link set eth9 up
+    exits 0 setup --vip $VIP --interface eth0
+    finds ""
+    exits 0 rs1 "$IPVSD" doctor
+    exits 0 rs1 "$IPVSD" doctor --fix
+    equal "$(rs1 tc filter show dev eth9 ingress)" "" "programs on eth9"
+    if [[ $(r -d -j link show tunl0 | jq -r '.[0].linkinfo.info_kind') == tun ]]; then
+        matches "$OUTPUT" "^not checked: eth9: realserver-setup left it out" "what is said of eth9"
+        rs1 tc filter del dev eth0 ingress
+        finds decapsulation-program
+        exits 0 rs1 "$IPVSD" doctor --fix
+        equal "$(rs1 tc filter show dev eth9 ingress)" "" "programs on eth9"
+        finds ""
+    fi
+    exits 0 setup --undo
+    r link del eth9
+}
+
+# --- what others have on the machine ---------------------------------------------------------------------
+
+published() { in_ns client curl -sf --max-time $((2 * LAB_SLOW)) "http://$VIP:8080/" >/dev/null; }
+
+# As a container engine does, without a proxy of its own: to rs2, which plays the container.
+test_published_ports_are_served_and_stay_so() {
+    local before
+    exits 0 setup --vip $VIP
+    set_sysctl rs1 net.ipv4.conf.tunl0.forwarding=1 net.ipv4.conf.eth0.forwarding=1
+    rs1 nft -f - <<RULES
+table ip nat {
+    chain pre { type nat hook prerouting priority -100; ip daddr $VIP tcp dport 8080 dnat to $RS2:80; }
+    chain post { type nat hook postrouting priority 100; ip daddr $RS2 masquerade; }
+}
+RULES
+    director_start --vip $VIP --backends $RS1
+    wait_until 10 "the published port" published
+    before=$(machine_state rs1)
+    exits 0 setup --vip $VIP --check --director 10.0.0.2 --port 8080 --fix
+    exits 0 rs1 "$IPVSD" doctor --fix
+    same_state "$before" "$(machine_state rs1)"
+    published || fail "the published port is out after --fix"
+    set_sysctl rs1 net.ipv4.conf.tunl0.forwarding=0
+    not published || fail "the published port needs no forwarding"
+    exits 1 setup --vip $VIP --check --port 8080 --fix
+    matches "$OUTPUT" "^forwarding: port 8080 of $VIP .*dnat.* forwarding is off for tunl0" "the finding"
+    director_stop
+    no_firewall
+    set_sysctl rs1 net.ipv4.conf.eth0.forwarding=0
+    exits 0 setup --undo
+}
+
+# As Calico does: an address of the node's own, and other nodes' networks behind tunl0.
+tunnel_of_others() {
+    r addr add 10.42.0.1/32 dev tunl0
+    r route add 10.42.1.0/26 dev tunl0 proto bird
+    set_sysctl rs1 net.ipv4.conf.tunl0.forwarding=1
+}
+
+test_others_addresses_and_routes_of_tunl0_stay() {
+    local before
+    r tuntap add tunl0 mode tun
+    r link set tunl0 up
+    tunnel_of_others
+    before=$(machine_state rs1)
+    exits 64 rs1 "$IPVSD" doctor --fix
+    matches "$OUTPUT" "tunl0 holds 10.42.0.1, which may be others' addresses" "what doctor says"
+    same_state "$before" "$(machine_state rs1)"
+    exits 0 setup --vip $VIP
+    exits 0 check --fix
+    exits 0 rs1 "$IPVSD" doctor --fix
+    equal "$OUTPUT" "real server: healthy" "what doctor says"
+    equal "$(rs1 sysctl -n net.ipv4.conf.tunl0.forwarding)" 1 "forwarding of tunl0"
+    exits 0 setup --undo
+    same_state "$before" "$(machine_state rs1)"
+    r link del tunl0
+}
+
+test_undo_leaves_a_tunl0_that_others_use() {
+    local before
+    before=$(machine_state rs1)
+    exits 0 setup --vip $VIP
+    tunnel_of_others
+    exits 71 setup --undo
+    matches "$OUTPUT" "cannot put back .*tunl0.*in use by others: address 10.42.0.1" "what undo says"
+    matches "$(r -o addr show dev tunl0)" "10.42.0.1/32" "the address"
+    if r -o addr show dev tunl0 | grep -q "$VIP"; then fail "$VIP stayed"; fi
+    r route del 10.42.1.0/26 dev tunl0
+    r addr del 10.42.0.1/32 dev tunl0
+    exits 0 setup --undo
+    same_state "$before" "$(machine_state rs1)"
+}
+
 # --- what the operator has to mend ------------------------------------------------------------------------
 
 # unmendable FAULTS PLANT UNDO [FLAG...]   named, not touched by --fix, and gone when the cause is
@@ -190,18 +284,34 @@ no_firewall() { rs1 nft flush ruleset; }
 
 test_firewall_drops_protocol_4() { unmendable firewall-protocol-4 drop_ipip no_firewall; }
 drop_ipip() { nft_rule "ip protocol 4 drop"; }
-test_firewall_drops_protocol_4_by_policy() { unmendable firewall-protocol-4 only_tcp no_firewall; }
+test_firewall_drops_protocol_4_by_policy() { unmendable "firewall-protocol-4 icmp-dropped" only_tcp no_firewall; }
 only_tcp() { POLICY=drop nft_rule "tcp dport { 22, 80 } accept"; }
 test_firewall_drops_in_prerouting() { unmendable firewall-protocol-4 drop_early no_firewall; }
 drop_early() { HOOK=prerouting nft_rule "iifname eth0 meta l4proto { 4, 47 } counter drop"; }
 test_firewall_drops_what_is_invalid() { unmendable firewall-ct-invalid drop_invalid no_firewall; }
 drop_invalid() { nft_rule "ct state vmap { established : accept, related : accept, invalid : drop }"; }
-test_firewall_drops_unwrapped_packets() { unmendable firewall-vip drop_inner no_firewall; }
+test_firewall_drops_unwrapped_packets() { unmendable "firewall-vip icmp-dropped" drop_inner no_firewall; }
 drop_inner() { POLICY=drop nft_rule "ip protocol 4 accept; iifname eth0 tcp dport 80 accept"; }
 test_firewall_drops_outer_sources() {
     unmendable outer-source-filtered drop_outer no_firewall --outer-source-prefix 172.16.0.0/16
 }
 drop_outer() { nft_rule "ip protocol 4 ip saddr != 10.0.0.0/24 drop"; }
+
+# By which UDP and any-port services are checked.
+test_a_host_that_drops_ping() {
+    exits 0 setup --vip $VIP
+    nft_rule "icmp type echo-request drop"
+    finds ""
+    exits 1 setup --vip $VIP --check
+    matches "$OUTPUT" "^icmp-dropped: echo requests .* icmp type echo-request drop" "the finding"
+    no_firewall
+    set_sysctl rs1 net.ipv4.icmp_echo_ignore_all=1
+    exits 1 setup --vip $VIP --check
+    matches "$OUTPUT" "^icmp-dropped: icmp_echo_ignore_all is 1" "the finding"
+    set_sysctl rs1 net.ipv4.icmp_echo_ignore_all=0
+    exits 0 setup --vip $VIP --check
+    exits 0 setup --undo
+}
 
 test_a_firewall_that_is_right_is_no_fault() {
     exits 0 setup --vip $VIP
@@ -355,6 +465,26 @@ test_the_directors_faults() {
 
     director_start --vip $VIP --backends $RS1,$RS2 --xdp generic
     wait_until 10 "generic XDP to be named" director_has xdp-generic
+    director_stop
+    local host
+    for host in rs1 rs2 rs3; do in_ns $host "$IPVSD" realserver-setup --undo >/dev/null; done
+}
+
+test_the_directors_own_filter() {
+    realservers_setup rs1 rs2 rs3
+    director_start --vip $VIP --backends $RS1,$RS2
+    wait_until 10 "rs1 to be healthy" healthy $RS1
+    wait_until 10 "a clean bill" director_has ""
+    in_ns director nft 'add table ip f; add chain ip f FORWARD { type filter hook forward priority 0; policy drop; }; add rule ip f FORWARD oifname "docker0" accept'
+    exits 1 ipvsd doctor
+    matches "$OUTPUT" "^fragmenting-broken: .*policy drop of chain ip f/FORWARD" "the finding"
+    matches "$OUTPUT" "fix: nft insert rule ip f FORWARD iifname ipvsd0 accept" "the fix"
+    in_ns director nft insert rule ip f FORWARD iifname ipvsd0 accept
+    equal "$(director_faults)" "" "faults, with the fix"
+    in_ns director nft 'add chain ip f INPUT { type filter hook input priority 0; }; add rule ip f INPUT iifname "ipvsd0" drop'
+    matches "$(director_faults)" "^check-path-broken" "faults, checks dropped"
+    in_ns director nft flush ruleset
+    wait_until 10 "a clean bill" director_has ""
     director_stop
     local host
     for host in rs1 rs2 rs3; do in_ns $host "$IPVSD" realserver-setup --undo >/dev/null; done

@@ -31,7 +31,7 @@ extension DirectorFacts {
                 fix: putBack(
                     "ip addr add \(vip)/32 dev \(interface)",
                     culprit: "systemd-networkd needs KeepConfiguration=static, or Address=\(vip)/32, for \(interface)"))
-        } + checkPathFindings()
+        } + checkPathFindings() + firewallFindings()
     }
 
     private func checkPathFindings() -> [Finding] {

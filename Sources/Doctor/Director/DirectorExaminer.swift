@@ -47,6 +47,8 @@ public struct DirectorExaminer {
         let socket = try RouteSocket()
         let links = try socket.links()
         facts.isDaemonRunning = claim.isDaemonRunning
+        facts.vips = claim.vips
+        facts.firewalls = Firewall.present(&unchecked)
         facts.interfaces = try claim.interfaces.compactMap { name in
             try links.first { $0.name == name }.map { try interface($0, among: links) }
         }

@@ -74,6 +74,8 @@ public struct DirectorFacts: Sendable {
     /// VIPs that the director had put on an interface, and that no interface has.
     public var missingVIPs: [(vip: IPv4Address, interface: String)] = []
     public var checkPath = CheckPath()
+    public var vips: [IPv4Address] = []
+    public var firewalls: [Firewall] = []
     public var isDaemonRunning = true
     /// net.core.bpf_jit_enable; nil: not to be seen from this network namespace.
     public var jit: Int?

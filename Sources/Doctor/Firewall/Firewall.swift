@@ -9,6 +9,8 @@ public struct Firewall: Sendable {
         public var name: String
         /// Nil: only reached by a jump.
         public var hook: Hook?
+        /// Of type nat: its rules may give packets another destination.
+        public var isNAT = false
         public var dropsByPolicy = false
         public var rules: [Rule] = []
     }
@@ -16,6 +18,8 @@ public struct Firewall: Sendable {
     public struct Rule: Sendable {
         public var matches: [Match]
         public var verdict: Verdict?
+        /// Gives the packet another destination (DNAT, REDIRECT).
+        public var translates = false
         /// As the operator finds it.
         public var text: String
     }
@@ -35,6 +39,7 @@ public struct Firewall: Sendable {
             case source([ClosedRange<IPv4Address>])
             case destination([ClosedRange<IPv4Address>])
             case destinationPort([ClosedRange<UInt16>])
+            case icmpType(Set<UInt8>)
             case state(Set<String>)
             case unknown
         }
@@ -52,6 +57,7 @@ public struct Firewall: Sendable {
         public var source: IPv4Address?
         public var destination: IPv4Address?
         public var destinationPort: UInt16?
+        public var icmpType: UInt8?
         /// Conntrack's.
         public var state: String
     }
@@ -86,10 +92,47 @@ public struct Firewall: Sendable {
         /// Nil: the chain's policy.
         public var rule: Rule?
 
+        /// "inet filter input", as nft(8) names the chain.
+        var chain: String {
+            let policy = "policy drop of chain "
+            let key = text.hasPrefix(policy) ? text.dropFirst(policy.count) : text.prefix { $0 != ":" }
+            return key.split(separator: "/").joined(separator: " ")
+        }
+
+        /// The command that lets packets in which come from the device.
+        func accept(from device: String) -> String {
+            let words = chain.split(separator: " ")
+            return words.first == "iptables" && words.count == 3
+                ? "iptables -t \(words[1]) -I \(words[2]) -i \(device) -j ACCEPT"
+                : "nft insert rule \(chain) iifname \(device) accept"
+        }
+
         /// Dropped because of conntrack's state.
         var isByState: Bool {
             rule?.matches.contains { if case .state = $0.condition { true } else { false } } ?? false
         }
+    }
+
+    /// A rule of a nat chain at prerouting that may give the packet another destination; nil where surely none does.
+    public func translation(of packet: Packet) -> String? {
+        baseChains.lazy.filter { chains[$0]?.hook == .prerouting && chains[$0]?.isNAT == true }
+            .compactMap { translation(of: packet, in: $0, depth: 0) }.first
+    }
+
+    private func translation(of packet: Packet, in key: String, depth: Int) -> String? {
+        guard depth <= Self.maximumDepth, let chain = chains[key] else { return nil }
+        for rule in chain.rules {
+            let matches = rule.matches(packet)
+            if matches == false { continue }
+            if rule.translates { return "\(key): \(rule.text)" }
+            switch rule.verdict {
+            case .jump(let target), .goto(let target):
+                if let text = translation(of: packet, in: target, depth: depth + 1) { return text }
+            case .accept, .drop, .return: if matches == true { return nil }
+            case nil: break
+            }
+        }
+        return nil
     }
 
     private enum Outcome {
@@ -150,6 +193,7 @@ extension Firewall.Match {
                 packet.destination.map { address in ranges.contains { $0.contains(address) } }
             case .destinationPort(let ranges):
                 packet.destinationPort.map { port in ranges.contains { $0.contains(port) } }
+            case .icmpType(let types): packet.icmpType.map(types.contains)
             case .state(let states): states.contains(packet.state)
             case .unknown: nil
             }
@@ -180,6 +224,18 @@ extension Firewall {
         case "ah": 51
         case "ipv6-icmp", "icmpv6": 58
         case "sctp": 132
+        default: UInt8(name)
+        }
+    }
+
+    /// Numbers of ICMP types that rules call by name (nft and iptables).
+    static func icmpType(_ name: String) -> UInt8? {
+        switch name.lowercased() {
+        case "echo-reply", "pong": 0
+        case "destination-unreachable": 3
+        case "echo-request", "ping": 8
+        case "time-exceeded", "ttl-exceeded": 11
+        case "parameter-problem": 12
         default: UInt8(name)
         }
     }

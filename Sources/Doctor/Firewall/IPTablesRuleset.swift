@@ -17,7 +17,8 @@ extension Firewall {
                     (
                         key,
                         Chain(
-                            name: key, hook: Hook(rawValue: words[0].lowercased()), dropsByPolicy: words[1] == "DROP")
+                            name: key, hook: Hook(rawValue: words[0].lowercased()), isNAT: table == "nat",
+                            dropsByPolicy: words[1] == "DROP")
                     ))
             }
             if line.hasPrefix("-A ") {
@@ -48,7 +49,7 @@ extension Firewall {
         return words
     }
 
-    private static let knownModules: Set<String> = ["tcp", "udp", "conntrack", "state", "comment", "multiport"]
+    private static let knownModules: Set<String> = ["tcp", "udp", "conntrack", "state", "comment", "multiport", "icmp"]
 
     private static func rule(_ words: [String], table: String, text: String) -> Rule {
         var rule = Rule(matches: [], verdict: nil, text: text)
@@ -68,12 +69,16 @@ extension Firewall {
             case "-s", "--source": condition = network(value()).map { .source([$0]) } ?? .unknown
             case "-d", "--destination": condition = network(value()).map { .destination([$0]) } ?? .unknown
             case "--dport", "--dports", "--destination-port": condition = ports(value())
+            case "--icmp-type":
+                condition = icmp(value())
             case "--ctstate", "--state":
                 condition = .state(Set(value().split(separator: ",").map { $0.lowercased() }))
             case "-m", "--match": condition = knownModules.contains(value()) ? nil : .unknown
             case "--comment": _ = value()
             case "-j", "--jump":
-                rule.verdict = verdict(value(), table: table)
+                let target = value()
+                rule.verdict = verdict(target, table: table)
+                rule.translates = ["DNAT", "REDIRECT"].contains(target)
                 // What follows are the target's own options.
                 rest = []
             case "-g", "--goto":
@@ -106,6 +111,13 @@ extension Firewall {
         guard let address = parts.first.flatMap({ IPv4Address(String($0)) }) else { return nil }
         guard parts.count > 1 else { return address...address }
         return Int(parts[1]).flatMap { range(address, length: $0) }
+    }
+
+    /// "echo-request", "3/4"; of the codes, only that of "fragmentation needed" is asked for.
+    private static func icmp(_ text: String) -> Match.Condition {
+        let parts = text.split(separator: "/")
+        if text == "fragmentation-needed" || text == "3/4" { return .icmpType([3]) }
+        return parts.count == 1 ? icmpType(text).map { .icmpType([$0]) } ?? .unknown : .unknown
     }
 
     /// "80", "80,443", "8000:8999"

@@ -1,3 +1,4 @@
+import HostState
 import LoadBalancing
 
 /// Reads `nft -j list ruleset` (libnftables-json(5)).
@@ -16,6 +17,7 @@ extension Firewall {
                         key,
                         Chain(
                             name: key, hook: chain["hook"]?.string.flatMap(Hook.init),
+                            isNAT: chain["type"]?.string == "nat",
                             dropsByPolicy: chain["policy"]?.string == "drop")
                     ))
             }
@@ -60,14 +62,29 @@ extension Firewall {
                     }
                     if body["data"]?["set"] == nil {
                         // A named map: anything may be in it.
-                        rules.append(Rule(matches: matches + [Match(condition: .unknown)], verdict: .accept, text: ""))
+                        rules.append(
+                            Rule(
+                                matches: matches + [Match(condition: .unknown)], verdict: .accept, translates: true,
+                                text: (texts + ["vmap of a named map"]).joined(separator: " ")))
                     }
                 case "counter", "log", "comment", "mangle", "notrack", "meter", "set", "map": break
-                case "limit", "quota", "ct count", "xt", "connlimit": matches.append(Match(condition: .unknown))
+                case "xt":
+                    // iptables-nft's own: an unknown match, or a target.
+                    guard let target = body["name"]?.string, ["DNAT", "REDIRECT"].contains(target) else {
+                        matches.append(Match(condition: .unknown))
+                        continue
+                    }
+                    rules.append(
+                        Rule(
+                            matches: matches, verdict: .accept, translates: true,
+                            text: (texts + [target]).joined(separator: " ")))
+                case "limit", "quota", "ct count", "connlimit": matches.append(Match(condition: .unknown))
                 default:
                     guard let verdict = verdict(kind, body, table) else { continue }
                     rules.append(
-                        Rule(matches: matches, verdict: verdict, text: (texts + [kind]).joined(separator: " ")))
+                        Rule(
+                            matches: matches, verdict: verdict, translates: ["dnat", "redirect"].contains(kind),
+                            text: (texts + [kind]).joined(separator: " ")))
                 }
             }
         }
@@ -120,8 +137,13 @@ extension Firewall {
             return all(values.map(ports)).map(Match.Condition.destinationPort) ?? .unknown
         case ("udp", "dport"), ("sctp", "dport"):
             return all(values.map(ports)).map(Match.Condition.destinationPort) ?? .unknown
+        case ("icmp", "type"): return all(values.map(icmpType)).map { .icmpType(Set($0)) } ?? .unknown
         default: return .unknown
         }
+    }
+
+    private static func icmpType(_ value: JSON) -> UInt8? {
+        value.number.flatMap { UInt8(exactly: $0) } ?? value.string.flatMap(icmpType)
     }
 
     /// A match on a header is a match on the protocol, too.

@@ -32,7 +32,9 @@ extension RealServerFacts {
                 .vipPrefix,
                 "\(vip) has the prefix length \(entry.prefixLength) on \(name), which draws its whole network there",
                 fix: "ip addr del \(vip)/\(entry.prefixLength) dev \(name) && ip addr add \(vip)/32 dev tunl0",
-                repair: .stepsAndSetUp([.removeAddress(entry, from: name)]))
+                // On any other device it has a purpose that is not ours.
+                repair: [Self.device, "lo"].contains(name)
+                    ? .stepsAndSetUp([.removeAddress(entry, from: name)]) : nil)
         }
     }
 

@@ -17,7 +17,10 @@ extension RealServerFacts {
     }
 
     func forwardingFindings() -> [Finding] {
-        guard let tunnel, sysctls["\(tunnel.name)/forwarding"] ?? 0 != 0 else { return [] }
+        guard let tunnel else { return [] }
+        guard sysctls["\(tunnel.name)/forwarding"] ?? 0 != 0 else { return missingForwardingFindings() }
+        // Somebody's packets go that way: published ports, a tunnel to other hosts' networks.
+        if isForwardingUsed(by: tunnel) { return [] }
         return [
             Finding(
                 .forwarding,
@@ -25,6 +28,27 @@ extension RealServerFacts {
                 fix: "sysctl -w net.ipv4.conf.tunl0.forwarding=0",
                 repair: .steps([.setSysctl("net/ipv4/conf/tunl0/forwarding", to: "0")]))
         ]
+    }
+
+    private func isForwardingUsed(by tunnel: Link) -> Bool {
+        let ours = Set(vips + ownVIPs)
+        return addresses.contains { $0.interface == tunnel.index && !ours.contains($0.address) }
+            || routes.contains { route in
+                route.type == RouteType.unicast && route.table != RouteTable.local
+                    && ([route.interface] + route.nextHops.map(\.interface)).contains(tunnel.index)
+            } || ours.contains { translation(to: $0, port: nil) != nil }
+    }
+
+    /// A service whose packets are given another destination is reached by forwarding alone.
+    private func missingForwardingFindings() -> [Finding] {
+        guard let port else { return [] }
+        return vips.compactMap { vip in
+            guard let rule = translation(to: vip, port: port) else { return nil }
+            return Finding(
+                .forwarding,
+                "port \(port) of \(vip) is given another destination by \(rule), but forwarding is off for tunl0: clients' packets are dropped",
+                fix: "sysctl -w net.ipv4.conf.tunl0.forwarding=1")
+        }
     }
 
     func returnFindings() -> [Finding] {

@@ -6,6 +6,8 @@ extension RealServerFacts {
         vips.compactMap { vip in
             let candidates = sockets.filter { port == nil || $0.port == port }
             if candidates.contains(where: { $0.address == nil || $0.address == vip }) { return nil }
+            // Whatever it goes to may be on another host.
+            if translation(to: vip, port: port) != nil { return nil }
             let elsewhere = Set(candidates.filter { ($0.address?.value ?? 0) >> 24 != 127 }.map(\.description)).sorted()
             let what = port.map { "port \($0)" } ?? "any port"
             return Finding(

@@ -31,13 +31,22 @@ extension RealServerFacts {
             findings.append(Finding(.tunnelDown, "tunl0 is down", fix: "ip link set tunl0 up", repair: .setUp))
         }
         if usesStandIn {
-            findings += lan.filter { !programs.contains($0.name) }.map { link in
+            findings += lan.filter { !programs.contains($0.name) && isIngress($0) }.map { link in
                 Finding(
                     .programMissing, "this kernel has no ipip, and no program on \(link.name) unwraps instead of it",
                     fix: setUpCommand, repair: .setUp)
             }
         }
         return findings
+    }
+
+    /// Whether tunnelled packets are to come in there: the director's way says so, or else realserver-setup.
+    private func isIngress(_ link: Link) -> Bool {
+        if let near = director.flatMap(interface(toward:)) { return near.index == link.index }
+        if let wayToDirector, lan.contains(where: { $0.index == wayToDirector.interface }) {
+            return wayToDirector.interface == link.index
+        }
+        return ingress.isEmpty || ingress.contains(link.name)
     }
 
     /// Where unwrapped packets come out: the kernel hands a packet to the tunnel whose ends fit best, and tunl0 fits worst.

@@ -5,10 +5,12 @@ public struct ListeningSocket: Sendable, Hashable {
     /// Nil: the wildcard address. IPv6's takes IPv4 as well, unless the program forbade it.
     public var address: IPv4Address?
     public var port: UInt16
+    public var isUDP: Bool
 
-    public init(address: IPv4Address?, port: UInt16) {
+    public init(address: IPv4Address?, port: UInt16, isUDP: Bool = false) {
         self.address = address
         self.port = port
+        self.isUDP = isUDP
     }
 
     /// From the text of /proc/net/tcp, tcp6, udp or udp6.
@@ -19,7 +21,7 @@ public struct ListeningSocket: Sendable, Hashable {
             guard words.count > 3, words[3] == (isUDP ? "07" : "0A") else { return nil }
             let parts = words[1].split(separator: ":")
             guard parts.count == 2, let port = UInt16(parts[1], radix: 16) else { return nil }
-            if parts[0].allSatisfy({ $0 == "0" }) { return ListeningSocket(address: nil, port: port) }
+            if parts[0].allSatisfy({ $0 == "0" }) { return ListeningSocket(address: nil, port: port, isUDP: isUDP) }
             var digits = parts[0]
             if digits.count == 32 {
                 // ::ffff:A.B.C.D, in words of host byte order.
@@ -28,7 +30,7 @@ public struct ListeningSocket: Sendable, Hashable {
             }
             // In memory order, printed as a number of host byte order.
             return UInt32(digits, radix: 16).map {
-                ListeningSocket(address: IPv4Address(bigEndian: $0), port: port)
+                ListeningSocket(address: IPv4Address(bigEndian: $0), port: port, isUDP: isUDP)
             }
         }
     }

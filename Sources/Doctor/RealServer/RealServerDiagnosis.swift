@@ -4,11 +4,11 @@ extension RealServerFacts {
         let all =
             interfaceFindings() + tunnelFindings() + secondTunnelFindings() + addressFindings() + filterFindings()
             + arpFindings() + firewallFindings() + directorFindings() + outerSourceFindings() + returnFindings()
-            + segmentFindings() + serviceFindings() + forwardingFindings()
+            + echoFindings() + segmentFindings() + serviceFindings() + forwardingFindings()
         // iptables-nft's rules are in nft's list as well.
         var seen: Set<String> = []
         return all.filter { finding in
-            let isFirewall = [.firewallTunnel, .firewallInvalid, .firewallVIP].contains(finding.fault)
+            let isFirewall = [.firewallTunnel, .firewallInvalid, .firewallVIP, .icmpDropped].contains(finding.fault)
             return seen.insert(isFirewall ? finding.fault.rawValue : finding.fault.rawValue + finding.seen).inserted
         }
     }

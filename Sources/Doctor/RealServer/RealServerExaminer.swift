@@ -7,6 +7,10 @@ import SystemCalls
 /// Gathers what a real server's diagnosis goes by. Reads and asks only.
 public struct RealServerExaminer {
     public var vips: [IPv4Address]
+    /// All that realserver-setup has put here, see `RealServerSetup.knownVIPs`.
+    public var ownVIPs: [IPv4Address] = []
+    /// Interfaces on which it was to have tunnelled packets unwrapped; empty: every one.
+    public var interfaces: [String] = []
     public var director: IPv4Address?
     public var outerSources: IPv4Prefix?
     public var port: UInt16?
@@ -25,13 +29,11 @@ public struct RealServerExaminer {
         self.timeoutMilliseconds = timeoutMilliseconds
     }
 
-    /// The VIPs that this host holds on tunl0, or that its rules are about.
-    public static func presentVIPs() throws -> [IPv4Address] {
+    /// What tunl0 holds, VIPs or others' addresses.
+    public static func addressesOfTunnel() throws -> [IPv4Address] {
         let socket = try RouteSocket()
-        let tunnel = try socket.link(named: RealServerSetup.deviceName)
-        let held = try socket.addresses().filter { $0.interface == tunnel?.index }.map(\.address)
-        let ruled = try socket.rules().filter { $0.table == RealServerSetup.replyTable }.compactMap(\.source)
-        return Set(held + ruled).sorted()
+        guard let tunnel = try socket.link(named: RealServerSetup.deviceName) else { return [] }
+        return try socket.addresses().filter { $0.interface == tunnel.index }.map(\.address)
     }
 
     public func examine() throws -> Report {
@@ -44,6 +46,8 @@ public struct RealServerExaminer {
         let socket = try RouteSocket()
         var facts = RealServerFacts()
         facts.vips = vips
+        facts.ownVIPs = ownVIPs
+        facts.ingress = Set(interfaces)
         facts.director = director
         facts.outerSources = outerSources
         facts.port = port
@@ -69,30 +73,19 @@ public struct RealServerExaminer {
                 if Sysctl.exists(key) { facts.sysctls["\(interface)/\(name)"] = Int(try Sysctl.read(key)) }
             }
         }
-        facts.firewalls = firewalls(&unchecked)
+        let ignoring = "net/ipv4/icmp_echo_ignore_all"
+        facts.ignoresEcho = Sysctl.exists(ignoring) ? try Sysctl.read(ignoring) != "0" : false
+        facts.firewalls = Firewall.present(&unchecked)
         facts.sockets = listeningSockets()
         facts.networkd = Networkd.present()
         try ask(socket, &facts, &unchecked)
-        return facts
-    }
-
-    private func firewalls(_ unchecked: inout [String]) -> [Firewall] {
-        var firewalls: [Firewall] = []
-        do {
-            if let firewall = Firewall(nft: try Command.output("nft", ["-j", "list", "ruleset"])) {
-                firewalls.append(firewall)
-            } else {
-                unchecked.append("the firewall: nft's output is not understood")
+        if facts.usesStandIn, !interfaces.isEmpty {
+            let leftOut = facts.lan.map(\.name).filter { !facts.programs.contains($0) && !interfaces.contains($0) }
+            unchecked += leftOut.map {
+                "\($0): realserver-setup left it out, and tunnelled packets that come in there are not unwrapped"
             }
-        } catch Command.Failure.missing(_) {
-        } catch { unchecked.append("the firewall: \(error)") }
-        for name in ["iptables-save", "iptables-legacy-save"] {
-            if let text = try? Command.output(name, []) { firewalls.append(Firewall(iptables: text)) }
         }
-        if firewalls.isEmpty, unchecked.isEmpty {
-            unchecked.append("the firewall: neither nft nor iptables-save is installed")
-        }
-        return firewalls
+        return facts
     }
 
     private func listeningSockets() -> [ListeningSocket] {

@@ -4,6 +4,8 @@ public import Netlink
 /// All that a real server's diagnosis goes by, gathered once.
 public struct RealServerFacts: Sendable {
     public var vips: [IPv4Address] = []
+    /// All that realserver-setup has put here, those of `vips` that it knows among them.
+    public var ownVIPs: [IPv4Address] = []
     /// That the operator named; nil: unknown.
     public var director: IPv4Address?
     public var outerSources: IPv4Prefix?
@@ -20,8 +22,12 @@ public struct RealServerFacts: Sendable {
     public var tunnels: [Tunnel] = []
     /// Ethernet interfaces on which the program that unwraps is, for the tunl0 that is there.
     public var programs: Set<String> = []
+    /// Interfaces on which realserver-setup was to have tunnelled packets unwrapped; empty: every one.
+    public var ingress: Set<String> = []
     /// The kernel's ipip is loaded, built in or to be loaded.
     public var hasModule = true
+    /// net.ipv4.icmp_echo_ignore_all
+    public var ignoresEcho = false
     /// By key: "all/rp_filter", "tunl0/forwarding".
     public var sysctls: [String: Int] = [:]
 

@@ -64,7 +64,7 @@ extension BootSetup {
     }
 
     /// Has systemd forget what was removed.
-    static func reloading<Result>(_ journal: ChangeJournal, _ body: () -> Result) -> Result {
+    static func reloading<Result>(_ journal: ChangeJournal, _ body: () throws -> Result) rethrows -> Result {
         let files = journal.changes.compactMap { if case .file(let path) = $0 { path } else { nil } }
         let units = files.filter { $0.hasPrefix("/etc/systemd/system/") && $0.hasSuffix(".service") }
             .compactMap { $0.split(separator: "/").last.map(String.init) }
@@ -72,7 +72,7 @@ extension BootSetup {
             // It does nothing at its end; this is for `systemctl status`.
             _ = Program.run("systemctl", ["stop", unit])
         }
-        let result = body()
+        let result = try body()
         if files.contains(where: { $0.hasPrefix("/etc/systemd/") }) { HostManager.reload() }
         return result
     }

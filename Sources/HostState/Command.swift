@@ -1,13 +1,12 @@
 import Glibc
-import HostState
 import SystemCalls
 
 /// Another program's standard output, with a time limit.
-enum Command {
-    enum Failure: Error, CustomStringConvertible {
+package enum Command {
+    package enum Failure: Error, CustomStringConvertible {
         case missing(String)
         case failed(String)
-        var description: String {
+        package var description: String {
             switch self {
             case .missing(let name): "\(name) is not installed"
             case .failed(let reason): reason
@@ -18,7 +17,7 @@ enum Command {
     private static let directories = ["/usr/sbin/", "/sbin/", "/usr/bin/", "/bin/", "/usr/local/sbin/"]
     private static let largestOutput = 64 << 20
 
-    static func output(_ name: String, _ arguments: [String], seconds: Int32 = 10) throws(Failure) -> String {
+    package static func output(_ name: String, _ arguments: [String], seconds: Int32 = 10) throws(Failure) -> String {
         guard let path = directories.lazy.map({ $0 + name }).first(where: File.exists) else { throw .missing(name) }
         var ends: [Int32] = [0, 0]
         guard pipe(&ends) == 0 else { throw .failed("pipe: \(String(cString: strerror(errno)))") }

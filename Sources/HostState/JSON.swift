@@ -1,7 +1,7 @@
 internal import FoundationEssentials
 
 /// Any JSON value.
-enum JSON: Decodable, Sendable {
+package enum JSON: Decodable, Sendable {
     case null
     case bool(Bool)
     case number(Int)
@@ -9,7 +9,7 @@ enum JSON: Decodable, Sendable {
     case array([JSON])
     case object([String: JSON])
 
-    init(from decoder: any Decoder) throws {
+    package init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         if container.decodeNil() {
             self = .null
@@ -29,16 +29,16 @@ enum JSON: Decodable, Sendable {
     }
 
     /// Nil where it is none.
-    init?(_ text: String) {
+    package init?(_ text: String) {
         guard let value = try? JSONDecoder().decode(JSON.self, from: Data(text.utf8)) else { return nil }
         self = value
     }
 
-    subscript(key: String) -> JSON? { if case .object(let members) = self { members[key] } else { nil } }
+    package subscript(key: String) -> JSON? { if case .object(let members) = self { members[key] } else { nil } }
 
     /// In no particular order.
-    var members: [String: JSON] { if case .object(let members) = self { members } else { [:] } }
-    var array: [JSON]? { if case .array(let elements) = self { elements } else { nil } }
-    var string: String? { if case .string(let text) = self { text } else { nil } }
-    var number: Int? { if case .number(let value) = self { value } else { nil } }
+    package var members: [String: JSON] { if case .object(let members) = self { members } else { [:] } }
+    package var array: [JSON]? { if case .array(let elements) = self { elements } else { nil } }
+    package var string: String? { if case .string(let text) = self { text } else { nil } }
+    package var number: Int? { if case .number(let value) = self { value } else { nil } }
 }

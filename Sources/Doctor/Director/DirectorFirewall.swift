@@ -1,0 +1,54 @@
+import LoadBalancing
+
+/// What the director's own packet filter does with packets that the kernel forwards or delivers for it. XDP has taken
+/// all others before any filter sees them.
+extension DirectorFacts {
+    private static let device = "ipvsd0"
+
+    func firewallFindings() -> [Finding] {
+        let dropped = firewalls.compactMap(fragmentFinding).prefix(1)
+        let checks = checkPath.carriesChecks ? firewalls.compactMap(checkFinding).prefix(1) : []
+        return Array(dropped + checks)
+    }
+
+    /// Encapsulated packets that are too long for their way come in on ipvsd0 and are forwarded in fragments.
+    private func fragmentFinding(_ firewall: Firewall) -> Finding? {
+        for server in servers {
+            let packet = Firewall.Packet(
+                protocolNumber: 4, input: Self.device, output: server.interface, destination: server.address,
+                state: "new")
+            guard let drop = firewall.drop(of: packet, at: [.prerouting, .forward]) else { continue }
+            return Finding(
+                .fragmentingBroken,
+                "packets to \(server.address) that are too big for the tunnel and may be fragmented are dropped by \(drop.text)",
+                fix: drop.accept(from: Self.device))
+        }
+        return nil
+    }
+
+    private func checkFinding(_ firewall: Firewall) -> Finding? {
+        for vip in vips {
+            for (number, request, reply): (UInt8, UInt8?, UInt8?) in [(6, nil, nil), (1, 8, 0)] {
+                let asked = Firewall.Packet(
+                    protocolNumber: number, output: Self.device, destination: vip, icmpType: request, state: "new")
+                let answered = Firewall.Packet(
+                    protocolNumber: number, input: Self.device, source: vip, icmpType: reply, state: "established")
+                let what = "health checks by \(number == 6 ? "TCP" : "ICMP echo")"
+                if let drop = firewall.drop(of: asked, at: [.output, .postrouting]) {
+                    return Finding(
+                        .checkPathBroken, "\(what) of \(vip) are dropped by \(drop.text): no answer is ever asked for",
+                        fix:
+                            "nft insert rule \(drop.chain) oifname ipvsd0 accept, or iptables -I OUTPUT -o ipvsd0 -j ACCEPT"
+                    )
+                }
+                if let drop = firewall.drop(of: answered, at: [.prerouting, .input]) {
+                    return Finding(
+                        .checkPathBroken,
+                        "answers to \(what) from \(vip) are dropped by \(drop.text), whatever the real servers do",
+                        fix: drop.accept(from: Self.device))
+                }
+            }
+        }
+        return nil
+    }
+}
