@@ -98,6 +98,7 @@ Architecture: $ARCHITECTURE
 Maintainer: $MAINTAINER
 Installed-Size: $(du -sk --apparent-size --exclude DEBIAN "$TREE" | cut -f1)
 Depends: $(dependencies)
+Recommends: nftables
 Section: net
 Priority: optional
 Description: LVS-style IP-tunnel load balancer

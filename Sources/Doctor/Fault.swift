@@ -28,7 +28,6 @@ public enum Fault: String, Sendable, Hashable, CaseIterable {
     case outerSourceFiltered = "outer-source-filtered"
     case outerSourceLocal = "outer-source-local"
     case networkdAddresses = "networkd-addresses"
-    case networkdRules = "networkd-rules"
 
     // On a director.
     case daemonMissing = "daemon-missing"

@@ -61,6 +61,10 @@ extension Change {
             if ![ENOENT, ENOTEMPTY, EEXIST, EBUSY].contains(errno) { throw SystemError("remove directory \(path)") }
         case .file(let path):
             if unlink(path) != 0, errno != ENOENT { throw SystemError("remove \(path)") }
+        case .netfilterTable(let name):
+            try NFTables.removeTable(name)
+        case .netfilterElement(let table, let set, let address):
+            try NFTables.removeElement("\(address)", from: set, of: table)
         case .pin(let path):
             try unpin(path)
         case .attachment(let path):

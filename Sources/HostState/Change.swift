@@ -32,6 +32,10 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
     case directory(path: String)
     /// A file of the machine's configuration, or a link to one, that we wrote where none was.
     case file(path: String)
+    /// A table of nftables, family ip, that we made.
+    case netfilterTable(name: String)
+    /// An address in a set of such a table.
+    case netfilterElement(table: String, set: String, address: IPv4Address)
     /// A pinned BPF program or map.
     case pin(path: String)
     /// A pinned XDP link, by which a program is attached.
@@ -58,6 +62,9 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
         case .module(let name): "kernel module \(name)"
         case .directory(let path): "directory \(path)"
         case .file(let path): "file \(path)"
+        case .netfilterTable(let name): "table ip \(name) of nftables"
+        case .netfilterElement(let table, let set, let address):
+            "\(address) in set \(set) of nftables' table ip \(table)"
         case .pin(let path): "pin \(path)"
         case .attachment(let path): "XDP attachment \(path)"
         }

@@ -56,13 +56,22 @@ final class Executor {
                 try socket.removeAddress(entry.address, prefixLength: entry.prefixLength, from: entry.interface)
             }
         case .attachProgram(let interface): try attachProgram(to: interface)
-        case .addRoute(let route):
-            try journal.make(.route(route)) { try socket.addRoute(route, replace: true) }
+        case .lowerSegments(let rules):
+            let changes = rules.changes
+            // One transaction makes all of them.
+            try journal.make(changes.map { ($0, $0 == changes.last) }) { isLast in
+                if isLast { try NFTables.run(rules.commands) }
+            }
+        case .removeSegmentRules:
+            for change in journal.changes.reversed() where change.isOfSegmentRules { try journal.undo(change) }
+            try NFTables.removeTable(SegmentRules.table)
+        case .attachSegmentProgram(let vip, let size, let interface):
+            try attachSegmentProgram(for: vip, size: size, to: interface)
+        case .detachSegmentProgram(let program, let interface):
+            try detach(program, from: interface)
         case .removeRoute(let route):
             try socket.removeRoute(route)
             try journal.undo(.route(route))
-        case .addRule(let rule):
-            try journal.make(.rule(rule)) { try socket.addRule(rule) }
         case .removeRule(let rule):
             try socket.removeRule(rule)
             try journal.undo(.rule(rule))
@@ -140,10 +149,47 @@ final class Executor {
             try stale.detach()
             try journal.undo(change(interface, handle: filter.handle))
         }
+        try attach(program, by: hook, to: link, change(interface, handle: hook.handle))
+    }
+
+    private func attach(
+        _ program: BPFProgram, by hook: BPFProgram.TrafficControlHook, to link: Link, _ change: Change
+    ) throws {
         if try !socket.hasClsact(interface: link.index) {
-            try journal.make(.qdisc(interface: interface)) { _ = try hook.createQdisc() }
+            try journal.make(.qdisc(interface: link.name)) { _ = try hook.createQdisc() }
         }
-        try journal.make(change(interface, handle: hook.handle)) { try hook.attach(program) }
+        try journal.make(change) { try hook.attach(program) }
+    }
+
+    /// Layout of the program's constants.
+    private struct SegmentSettings: BitwiseCopyable {
+        var vip: UInt32
+        var size: UInt32
+    }
+
+    private func attachSegmentProgram(for vip: IPv4Address, size: UInt32, to interface: String) throws {
+        guard let link = try socket.link(named: interface) else {
+            throw RealServerSetupError.noInterface("no interface \(interface)")
+        }
+        let object = try BPFObject(.segments)
+        try object.setReadOnlyData(SegmentSettings(vip: vip.bigEndian, size: size))
+        try object.load()
+        let entry = SegmentProgram(vip: vip, size: size)
+        let hook = BPFProgram.TrafficControlHook(
+            interface: link.index, direction: .egress, priority: entry.priority, handle: vip.value)
+        try attach(try object.program(named: "lower_mss"), by: hook, to: link, change(interface, entry))
+    }
+
+    private func detach(_ program: SegmentProgram, from interface: String) throws {
+        guard let link = try socket.link(named: interface) else { return }
+        try BPFProgram.TrafficControlHook(
+            interface: link.index, direction: .egress, priority: program.priority, handle: program.vip.value
+        ).detach()
+        try journal.undo(change(interface, program))
+    }
+
+    private func change(_ interface: String, _ program: SegmentProgram) -> Change {
+        .filter(interface: interface, direction: .egress, priority: program.priority, handle: program.vip.value)
     }
 
     private func change(_ interface: String, handle: UInt32) -> Change {

@@ -3,8 +3,6 @@ import Netlink
 extension RealServerSetup {
     /// The device that unwraps, and holds the VIPs.
     public static var deviceName: String { Names.device }
-    /// The routing table of answers from the VIPs.
-    public static var replyTable: UInt32 { Names.table }
     /// Of the tc filter of the program that unwraps where the kernel has no ipip.
     public static var filterPriority: UInt32 { Names.filterPriority }
     /// Devices that a director on the same machine made for itself.
@@ -17,14 +15,11 @@ enum Names {
     static let module = "ipip"
     /// A director's own, on a machine that is both.
     static let directorDevices: Set<String> = ["ipvsd0", "ipvsd1"]
-    /// The routing table of answers from the VIPs, and the priority of the rules that lead there.
+    /// The routing table to which older versions led answers from the VIPs.
     static let table: UInt32 = 19_800
-    static let rulePriority: UInt32 = 19_800
-    /// Our routes' and rules' RTPROT_*: `ip route show table 19800 proto 198`.
+    /// Their routes' and rules' RTPROT_*: `ip route show table 19800 proto 198`.
     static let routeProtocol: UInt8 = 198
     static func isOurs(_ rule: Rule) -> Bool { rule.table == table && rule.protocolID == routeProtocol }
     /// The tc filter's; its handle is tunl0's index, so that a filter for a tunl0 that is gone is told apart.
     static let filterPriority: UInt32 = 198
-    /// More than that is a router with full tables, where copies would not be right for long.
-    static let maximumRoutes = 4096
 }

@@ -12,6 +12,8 @@ struct Planner {
     /// False once the kernel's ipip turned out not to work.
     let mayUseKernelTunnel: Bool
     let machine: Machine
+    /// Of earlier runs.
+    let knownVIPs: [IPv4Address]
     let bootSetup: BootSetup?
 
     func steps() throws -> [Step] {
@@ -20,7 +22,7 @@ struct Planner {
         // Answering ARP for the VIP, or naming it in requests, would draw its traffic past the director: so first.
         // networkd would take the VIPs away: so it is told before.
         return try (bootSetup?.steps() ?? []) + arpSteps() + deviceSteps(usesStandIn) + filterSteps()
-            + [upStep].compactMap(\.self) + addressSteps() + (usesStandIn ? programSteps() : []) + routeSteps()
+            + [upStep].compactMap(\.self) + addressSteps() + (usesStandIn ? programSteps() : []) + segmentSteps()
     }
 
     /// On the LAN's device the host answers ARP for it, past the director. lo is harmless, and common with LVS.
@@ -94,9 +96,7 @@ struct Planner {
             guard link.isEthernet else { throw .noInterface("\(name) is no Ethernet interface") }
         }
         if !interfaces.isEmpty { return interfaces }
-        let found = machine.links.filter { link in
-            link.isEthernet && link.isUp && machine.addresses.contains { $0.interface == link.index }
-        }.map(\.name)
+        let found = machine.lan.map(\.name)
         if found.isEmpty { throw .noInterface("no Ethernet interface is up and has an IPv4 address") }
         return found
     }
@@ -131,21 +131,67 @@ struct Planner {
         return Step(action: .setSysctl(key: key, value: value), description: "set sysctl \(key) to \(value)")
     }
 
-    // MARK: Routes
+    // MARK: Segment sizes
 
-    private func routeSteps() throws -> [Step] {
-        let replies = ReplyRoutes(policy: mss, machine: machine)
-        let routes = try replies.desired()
-        let rules = replies.desiredRules(for: vips)
-        let isOff = mss == .off
-        let staleRules = isOff ? machine.ownRules : []
-        let staleRoutes = machine.ownRoutes.filter { !routes.contains($0) }
-        return staleRules.map { Step(action: .removeRule($0), description: "remove rule \($0)") }
-            + staleRoutes.map { Step(action: .removeRoute($0), description: "remove \(describe($0))") }
-            + routes.filter { !machine.ownRoutes.contains($0) }
-            .map { Step(action: .addRoute($0), description: "add \(describe($0))") }
-            + rules.filter { !machine.ownRules.contains($0) }
-            .map { Step(action: .addRule($0), description: "add rule \($0)") }
+    private func segmentSteps() throws(RealServerSetupError) -> [Step] {
+        if mss == .off { return removalOfRules + programSteps(for: []) + removalOfCopies }
+        let rules = SegmentRules(vips: allVIPs, limits: limits)
+        let added: [Step]
+        switch machine.segmentRules {
+        case .rules(let present) where present.cover(rules): added = programSteps(for: [])
+        case .none where !NFTables.accepts(rules.commands): added = programSteps(for: rules.vips)
+        case .foreign:
+            throw .conflict("nftables' table ip \(SegmentRules.table) is there, and ipvsd did not make it")
+        case .none, .rules:
+            let sizes = Set(rules.limits.map(\.size)).sorted(by: >).map { "\($0)" }.joined(separator: " or ")
+            let names = rules.vips.sorted().map { "\($0)" }.joined(separator: ", ")
+            let step = Step(
+                action: .lowerSegments(rules),
+                description:
+                    "lower the MSS of answers from \(names) to \(sizes) by nftables' table ip \(SegmentRules.table)")
+            added = [step] + programSteps(for: [])
+        }
+        // What older versions made goes once this works.
+        return added + removalOfCopies
+    }
+
+    private var allVIPs: Set<IPv4Address> { Set(vips + knownVIPs) }
+
+    private var limits: Set<SegmentRules.Limit> {
+        if case .value(let bytes) = mss { return [.init(range: nil, size: Int(bytes))] }
+        return Set(machine.mtus.compactMap(SegmentRules.Limit.init(mtu:)))
+    }
+
+    private var removalOfRules: [Step] {
+        guard case .rules = machine.segmentRules else { return [] }
+        return [Step(action: .removeSegmentRules, description: "remove nftables' table ip \(SegmentRules.table)")]
+    }
+
+    /// From the programs that are there to those of these VIPs.
+    private func programSteps(for wanted: Set<IPv4Address>) -> [Step] {
+        let size: UInt32 = if case .value(let bytes) = mss { bytes } else { 0 }
+        return machine.lan.map(\.name).flatMap { name in
+            allVIPs.sorted().flatMap { vip -> [Step] in
+                let present = machine.segmentPrograms(of: vip, on: name)
+                let isWanted = { (program: SegmentProgram) in wanted.contains(vip) && program.size == size }
+                let stale = present.filter { !isWanted($0) }.map { program in
+                    Step(
+                        action: .detachSegmentProgram(program, interface: name),
+                        description: "detach program lower_mss for \(vip) from egress of \(name)")
+                }
+                guard wanted.contains(vip), !present.contains(where: isWanted) else { return stale }
+                return stale + [
+                    Step(
+                        action: .attachSegmentProgram(vip, size: size, interface: name),
+                        description: "attach program lower_mss for \(vip) to egress of \(name)")
+                ]
+            }
+        }
+    }
+
+    private var removalOfCopies: [Step] {
+        machine.ownRules.map { Step(action: .removeRule($0), description: "remove rule \($0)") }
+            + machine.ownRoutes.map { Step(action: .removeRoute($0), description: "remove \(describe($0))") }
     }
 
     private func describe(_ route: Route) -> String {

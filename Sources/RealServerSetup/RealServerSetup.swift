@@ -129,7 +129,7 @@ public struct RealServerSetup {
     }
 
     private static func rulesVIPs(_ socket: RouteSocket) throws -> [IPv4Address] {
-        try socket.rules().filter(Names.isOurs).compactMap(\.source)
+        try socket.rules().filter(Names.isOurs).compactMap(\.source) + (SegmentRules.present()?.vips ?? [])
     }
 
     /// What `undo(vips:)` would put back, the latest change first. Changes nothing.
@@ -176,7 +176,7 @@ public struct RealServerSetup {
     private func plan(_ socket: RouteSocket, mayUseKernelTunnel: Bool) throws -> [Step] {
         try Planner(
             vips: vips, mss: mss, interfaces: interfaces, mayUseKernelTunnel: mayUseKernelTunnel,
-            machine: Machine(socket), bootSetup: bootSetup
+            machine: Machine(socket), knownVIPs: Self.knownVIPs(instance: instance), bootSetup: bootSetup
         ).steps()
     }
 
@@ -193,9 +193,21 @@ public struct RealServerSetup {
 }
 
 extension Change {
-    /// That it put on tunl0.
+    /// That it put on tunl0, or that its rules are about.
     fileprivate var vip: IPv4Address? {
-        if case .address(Names.device, let address, _, _) = self { address } else { nil }
+        switch self {
+        case .address(Names.device, let address, _, _), .netfilterElement(SegmentRules.table, _, let address): address
+        case .rule(let rule) where rule.table == Names.table: rule.source
+        case .filter(_, .egress, _, let handle): IPv4Address(handle)
+        default: nil
+        }
+    }
+
+    var isOfSegmentRules: Bool {
+        switch self {
+        case .netfilterTable(SegmentRules.table), .netfilterElement(SegmentRules.table, _, _): true
+        default: false
+        }
     }
 
     /// Made of tunl0 itself, which others may use as well.
@@ -209,12 +221,7 @@ extension Change {
     }
 
     /// Of these VIPs alone, and not of all that are set up.
-    fileprivate func isOf(_ vips: [IPv4Address]) -> Bool {
-        switch self {
-        case .rule(let rule): rule.table == Names.table && rule.source.map(vips.contains) == true
-        default: vip.map(vips.contains) == true
-        }
-    }
+    fileprivate func isOf(_ vips: [IPv4Address]) -> Bool { vip.map(vips.contains) == true }
 }
 
 /// Tidies up the run directory where there is nothing to remember.

@@ -17,9 +17,14 @@ public struct Step: Sendable, Hashable, CustomStringConvertible {
         case removeAddress(InterfaceAddress, interface: String)
         /// The program that strips the outer header, on this interface.
         case attachProgram(interface: String)
-        case addRoute(Route)
+        /// Replaces nftables' rules that lower the MSS.
+        case lowerSegments(SegmentRules)
+        case removeSegmentRules
+        /// Where nftables cannot: the program that lowers the MSS, on this interface. Size 0: as its MTU asks for.
+        case attachSegmentProgram(IPv4Address, size: UInt32, interface: String)
+        case detachSegmentProgram(SegmentProgram, interface: String)
+        /// What older versions made: copies of routes, with the MSS, and rules that lead there.
         case removeRoute(Route)
-        case addRule(Rule)
         case removeRule(Rule)
         /// What has all of this made again when the machine starts.
         case write(BootFile)

@@ -43,6 +43,19 @@ test_a_second_tunnel_claims_the_packets() {
     exits 0 setup --undo
 }
 
+test_a_program_lowers_the_mss_where_nftables_cannot() {
+    exits 0 rs1 unshare -m bash -c 'mount --bind /dev/null "$(readlink -f "$(type -P nft)")" && exec "$@"' bash \
+        "$IPVSD" realserver-setup --vip $VIP
+    matches "$(rs1 tc filter show dev eth0 egress)" "lower_mss" "programs at egress"
+    equal "$(real_server_faults)" "" "faults"
+    director_start --vip $VIP --backends $RS1 --check none
+    watch_packet client eth0 "src host $VIP and tcp[tcpflags] = tcp-syn|tcp-ack"
+    no_failures "requests" <<<"$(fetch 1)"
+    matches "$(watched)" "mss 1440[^0-9]" "the SYN-ACK"
+    director_stop
+    exits 0 setup --undo
+}
+
 test_a_NIC_that_merges_frames_is_named() {
     local nic
     nic=$(cd /sys/class/net && for nic in *; do

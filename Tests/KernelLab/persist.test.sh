@@ -7,6 +7,8 @@
 source "$(dirname "$0")/../Namespaces/harness.sh"
 source "$(dirname "$0")/machine.sh"
 VIP2=10.0.0.101 BLUE=10.0.0.200
+UNIT="/etc/systemd/system/ipvsd-realserver.service /etc/systemd/system/multi-user.target.wants/ipvsd-realserver.service"
+UNIT+=" /etc/systemd/system/nftables.service.d/ipvsd-realserver.conf"
 
 scenario_up() {
     LAB_DIR=$(mktemp -d "${TMPDIR:-/tmp}/$LAB.XXXXXX")
@@ -59,10 +61,13 @@ vips() { m ip -o -4 addr show dev tunl0 2>/dev/null | awk '{ print $4 }' | sort 
 is_real_server() {
     equal "$(vips)" "$VIP/32 $VIP2/32" "addresses of tunl0 $1"
     equal "$(m sysctl -n net.ipv4.conf.all.arp_ignore net.ipv4.conf.all.arp_announce | xargs)" "1 2" "ARP $1"
-    matches "$(m ip rule)" "from $VIP2 lookup 19800" "the rules $1"
-    matches "$(m ip route show table 19800)" "default via 10.0.0.1 .*advmss 1440" "the routes $1"
+    lowers_mss || fail "the rules that lower the MSS are missing $1: $(m nft list ruleset)"
     answers $VIP || fail "$VIP does not answer $1"
     answers $VIP2 || fail "$VIP2 does not answer $1"
+}
+
+lowers_mss() {
+    [[ $(m nft list table ip ipvsd 2>/dev/null) == *"{ $VIP, $VIP2 }"*"rt mtu 1441-1460 tcp option maxseg size set 1440"* ]]
 }
 
 ours() { find /etc -name '*ipvsd*' ! -path '/etc/ipvsd-lab*' | sort | xargs; }
@@ -78,12 +83,27 @@ test_networkd_is_told_to_leave_it_alone() {
     matches "$OUTPUT" "write /etc/ipvsd/realserver.vips" "the second run"
     m systemctl restart systemd-networkd
     wait_until 10 "networkd to have eth0" networkd_has_eth0
-    # Without our files this takes the VIPs and the rules.
+    # Without our files this takes the VIPs.
     m networkctl reconfigure tunl0 2>/dev/null || true
     sleep 5
     is_real_server "after networkd has done its work"
     exits 0 setup --vip $VIP --vip $VIP2 --persist
     matches "$OUTPUT" "nothing to change" "the third run"
+}
+
+# Debian's, which flushes all rules before it loads the operator's.
+test_the_mss_outlives_the_packet_filters_reloads() {
+    printf '%s\n' 'flush ruleset' 'table inet operators { chain c { }' '}' >/etc/nftables.conf
+    local verb
+    for verb in start reload restart; do
+        m systemctl "$verb" nftables
+        wait_until 10 "the rules after $verb" lowers_mss
+        matches "$(m nft list tables)" "table inet operators" "the operator's rules after $verb"
+    done
+    m systemctl stop nftables
+    m systemctl start nftables
+    wait_until 10 "the rules after stop and start" lowers_mss
+    is_real_server "after all of them"
 }
 
 networkd_has_eth0() { m networkctl --no-legend list eth0 | grep -q configured; }
@@ -154,7 +174,7 @@ test_ifupdown_calls_a_script() {
     run_by_ifupdown
     boot
     exits 0 setup --vip $VIP,$VIP2 --persist
-    equal "$(ours)" "/etc/ipvsd /etc/network/if-up.d/ipvsd-realserver" "what was written"
+    equal "$(ours)" "/etc/ipvsd /etc/network/if-up.d/ipvsd-realserver $UNIT" "what was written"
     is_real_server "at first"
     power_off
     boot
@@ -173,8 +193,7 @@ test_any_other_host_gets_the_unit_alone() {
     exits 0 m sh -c "rm -f /run/network/ifstate; exec '$IPVSD' realserver-setup --vip $VIP --persist"
     matches "$OUTPUT" "remove /etc/network/if-up.d/ipvsd-realserver" "what was done"
     equal "$(ours)" \
-        "/etc/ipvsd /etc/systemd/system/ipvsd-realserver.service /etc/systemd/system/multi-user.target.wants/ipvsd-realserver.service" \
-        "what was written"
+        "/etc/ipvsd $UNIT" "what was written"
     exits 0 m systemd-analyze verify ipvsd-realserver.service
     equal "$OUTPUT" "" "what systemd-analyze says"
     exits 0 m systemctl start ipvsd-realserver

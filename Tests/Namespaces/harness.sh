@@ -73,6 +73,7 @@ ip -o -d link show | sed "s/ qlen [0-9]*//; s/state [A-Z]*//" | sort
 ip -o addr show | sed "s/valid_lft.*//" | sort
 ip rule show
 ip route show table all | sort
+nft list ruleset
 for device in $(ip -o link show | sed "s/^[0-9]*: \([^:@]*\).*/\1/" | sort); do
     tc qdisc show dev $device
     tc filter show dev $device ingress

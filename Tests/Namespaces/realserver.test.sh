@@ -71,7 +71,7 @@ test_one_of_several_vips_is_undone() {
     one=$(machine_state rs1)
     exits 0 setup --vip 10.0.0.101,10.0.0.102
     both=$(machine_state rs1)
-    matches "$both" "from 10.0.0.101 lookup 19800" "the rules"
+    matches "$both" "elements = \{ $VIP, 10.0.0.101," "the rules"
     # None of these is set up: nothing changes.
     exits 0 setup --undo --vip 10.0.0.103
     matches "$OUTPUT" "nothing to put back" "undo"
@@ -152,6 +152,92 @@ test_mss_off_and_a_number() {
     no_failures "requests" <<<"$(fetch 3)"
     matches "$(watched)" "mss 1300[^0-9]" "the SYN-ACK"
     exits 0 setup --undo
+}
+
+# syn_ack_of SIZE [FILTER]   what a client is told
+syn_ack_of() {
+    watch_packet client eth0 "src host $VIP and tcp[tcpflags] = tcp-syn|tcp-ack${2:+ and $2}"
+    no_failures "requests" <<<"$(fetch 3)"
+    matches "$(watched)" "mss $1[^0-9]" "the SYN-ACK"
+}
+
+r() { ip -n "$(ns rs1)" "$@"; }
+
+# Rules and routes that lead answers from the VIP somewhere, before main is asked.
+test_the_operators_own_routing_of_answers_stays() {
+    local before
+    r rule add from $VIP lookup 100
+    r route add 10.0.0.0/24 dev eth0 table 100 mtu 1300
+    before=$(r rule show; r route show table all)
+    director_start --vip $VIP --backends $RS1 --check none
+    exits 0 setup --vip $VIP
+    equal "$(r rule show; r route show table all | grep -v "local $VIP dev tunl0")" "$before" "rules and routes"
+    syn_ack_of 1240
+    r route flush table 100
+    r rule del from $VIP lookup 100
+    exits 0 setup --undo
+}
+
+test_rules_that_somebody_flushes_are_named_and_restored() {
+    exits 0 setup --vip $VIP
+    director_start --vip $VIP --backends $RS1
+    in_ns rs1 nft flush ruleset
+    syn_ack_of 1460
+    LAB_VIA=nsenter exits 1 in_ns rs1 timeout 20 "$IPVSD" realserver-setup --check --vip $VIP
+    matches "$OUTPUT" "^advmss: " "doctor"
+    exits 0 setup --vip $VIP
+    syn_ack_of 1440
+    exits 0 setup --undo
+}
+
+# rs2 plays the container: its own SYN-ACK, with its own address, leaves rs1 with the VIP.
+test_published_ports_tell_the_lowered_mss() {
+    exits 0 setup --vip $VIP
+    set_sysctl rs1 net.ipv4.conf.tunl0.forwarding=1 net.ipv4.conf.eth0.forwarding=1
+    in_ns rs1 nft -f - <<RULES
+table ip nat {
+    chain pre { type nat hook prerouting priority -100; ip daddr $VIP tcp dport 80 dnat to $RS2:80; }
+    chain post { type nat hook postrouting priority 100; ip daddr $RS2 masquerade; }
+}
+RULES
+    director_start --vip $VIP --backends $RS1 --check none
+    syn_ack_of 1440
+    in_ns rs1 nft delete table ip nat
+    set_sysctl rs1 net.ipv4.conf.eth0.forwarding=0
+    exits 0 setup --undo
+}
+
+# setup_without_nft ARGUMENT...   as on a host where nftables cannot be had
+setup_without_nft() {
+    LAB_VIA=nsenter in_ns rs1 timeout $((20 * LAB_SLOW)) unshare -m bash -c '
+        mount --bind /dev/null "$(readlink -f "$(type -P nft)")" && exec "$0" realserver-setup "$@"' "$IPVSD" "$@"
+}
+
+test_a_program_lowers_the_mss_where_nftables_cannot() {
+    local before applied
+    before=$(machine_state rs1)
+    exits 0 setup_without_nft --vip $VIP,10.0.0.101
+    matches "$OUTPUT" "attach program lower_mss for $VIP to egress of eth0" "the set-up"
+    applied=$(machine_state rs1)
+    exits 0 setup_without_nft --vip $VIP
+    matches "$OUTPUT" "nothing to change" "the second run"
+    same_state "$applied" "$(machine_state rs1)"
+    exits 0 setup_without_nft --vip $VIP --check
+    director_start --vip $VIP --backends $RS1
+    syn_ack_of 1440
+    r link set eth0 mtu 1400
+    syn_ack_of 1340
+    r link set eth0 mtu 1500
+    exits 0 setup_without_nft --vip $VIP --mss 1300
+    syn_ack_of 1300
+    director_stop
+    exits 0 setup_without_nft --undo --vip 10.0.0.101
+    equal "$(in_ns rs1 tc filter show dev eth0 egress | grep -c lower_mss)" 1 "programs that are left"
+    # Nftables is there after all.
+    exits 0 setup --vip $VIP
+    equal "$(in_ns rs1 tc filter show dev eth0 egress)" "" "programs beside nftables"
+    exits 0 setup --undo
+    same_state "$before" "$(machine_state rs1)"
 }
 
 run_tests

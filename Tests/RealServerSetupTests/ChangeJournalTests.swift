@@ -33,7 +33,8 @@ struct ChangeJournalTests {
         .filter(interface: "eth0", direction: .ingress, priority: 1, handle: 2), .mount(path: "/sys/fs/bpf"),
         .module(name: "ipip"), .directory(path: "/x"), .pin(path: "/y"), .attachment(path: "/z"),
         .address(interface: "t1", address: IPv4Address(1), peer: IPv4Address(2), prefixLength: 32),
-        .tunnel(name: "t1"), .file(path: "/etc/x"),
+        .tunnel(name: "t1"), .file(path: "/etc/x"), .netfilterTable(name: "ipvsd"),
+        .netfilterElement(table: "ipvsd", set: "vips", address: IPv4Address(1)),
     ]
 
     /// Of the program before there were peers.

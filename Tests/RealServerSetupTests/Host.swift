@@ -5,6 +5,8 @@ import LoadBalancing
 import Netlink
 import Testing
 
+@testable import RealServerSetup
+
 /// A small real server in a network namespace of the test's own process:
 ///
 ///     (nl-b) ---- nl-a 10.0.0.11/24, default route by 10.0.0.254
@@ -37,6 +39,7 @@ struct Host {
         var sysctls: [String: String]
         var hasClsact: Bool
         var filters: Int
+        var segmentRules: SegmentRules.Presence
     }
 
     func snapshot() throws -> Snapshot {
@@ -51,7 +54,9 @@ struct Host {
             links: try socket.links().map { "\($0.name) \($0.isUp) \($0.mtu)" }, addresses: try socket.addresses(),
             rules: try socket.rules(), routes: Set(try socket.routes()), sysctls: sysctls,
             hasClsact: try socket.hasClsact(interface: interface.index),
-            filters: try socket.filters(interface: interface.index, ingress: true).count)
+            filters: try socket.filters(interface: interface.index, ingress: true).count
+                + socket.filters(interface: interface.index, ingress: false).count,
+            segmentRules: SegmentRules.presence())
     }
 }
 

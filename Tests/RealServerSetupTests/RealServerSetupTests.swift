@@ -2,9 +2,10 @@ import Glibc
 import HostState
 import LoadBalancing
 import Netlink
-import RealServerSetup
 import SystemCalls
 import Testing
+
+@testable import RealServerSetup
 
 /// Each body runs in a process of its own (an exit test) that leaves for a fresh network namespace.
 struct RealServerSetupTests {
@@ -23,10 +24,10 @@ struct RealServerSetupTests {
                     InterfaceAddress(interface: tunnel.index, address: vip, prefixLength: 32)))
             #expect(try Sysctl.read("net/ipv4/conf/all/arp_ignore") == "1")
             #expect(try Sysctl.read("net/ipv4/conf/all/arp_announce") == "2")
-            let routes = try host.socket.routes(table: 19_800)
-            #expect(Set(routes.map(\.destinationDescription)) == ["10.0.0.0/24", "default"])
-            #expect(routes.allSatisfy { $0.advmss == 1440 && $0.protocolID == 198 })
-            #expect(try host.socket.rules().filter { $0.source == vip && $0.table == 19_800 }.count == 1)
+            let rules = try #require(SegmentRules.present())
+            #expect(rules.vips == [vip])
+            #expect(rules.lowered(1460, from: vip, mtu: 1500) == 1440)
+            #expect(try host.socket.rules() == before.rules)
 
             #expect(try setup.plan().isEmpty)
             let applied = try host.snapshot()
@@ -63,7 +64,8 @@ struct RealServerSetupTests {
             try RealServerSetup(vips: [try address("10.0.0.101")]).apply { steps.append($0.description) }
             #expect(
                 steps == [
-                    "add address 10.0.0.101/32 to tunl0", "add rule 19800: from 10.0.0.101/32 lookup 19800",
+                    "add address 10.0.0.101/32 to tunl0",
+                    "lower the MSS of answers from 10.0.0.100, 10.0.0.101 to 1440 by nftables' table ip ipvsd",
                 ])
             #expect(try RealServerSetup.undo { _, _ in })
             #expect(try host.snapshot() == before)
@@ -89,36 +91,97 @@ struct RealServerSetupTests {
         }
     }
 
-    @Test func followsRoutesAndPolicyOnTheNextRun() async {
+    @Test func followsMTUsAndPolicyOnTheNextRun() async {
         await #expect(processExitsWith: .success) {
             let host = try Host()
             let before = try host.snapshot()
             let vip = try address("10.0.0.100")
+            func lowered(_ mtu: UInt32) -> UInt32? { SegmentRules.present()?.lowered(mtu - 40, from: vip, mtu: mtu) }
             try RealServerSetup(vips: [vip], mss: .value(1200)).apply { _ in }
-            #expect(try host.socket.routes(table: 19_800).allSatisfy { $0.advmss == 1200 })
+            #expect(lowered(1500) == 1200)
+            #expect(lowered(9000) == 1200)
 
-            let hop = { (gateway: String, weight: UInt16) in
-                Route.NextHop(
-                    interface: host.interface.index, gateway: IPv4Address(gateway), weight: weight, isOnLink: false)
-            }
-            let multipath = Route(
-                destination: try address("192.0.2.0"), prefixLength: 24,
-                nextHops: [hop("10.0.0.1", 1), hop("10.0.0.2", 9)])
-            try host.socket.addRoute(multipath)
+            let narrow = Route(
+                destination: try address("192.0.2.0"), prefixLength: 24, gateway: try address("10.0.0.1"),
+                interface: host.interface.index, otherMetrics: [2: [0x78, 5, 0, 0]])
+            try host.socket.addRoute(narrow)
             let setup = RealServerSetup(vips: [vip])
             try setup.apply { _ in }
-            let copies = try host.socket.routes(table: 19_800)
-            #expect(copies.count == 3 && copies.allSatisfy { $0.advmss == 1440 })
-            #expect(copies.contains { $0.nextHops == multipath.nextHops })
+            #expect(lowered(1500) == 1440)
+            #expect(lowered(1492) == 1440)
+            #expect(lowered(1400) == 1340)
             #expect(try setup.plan().isEmpty)
 
-            try host.socket.removeRoute(multipath)
-            try setup.apply { _ in }
-            #expect(try host.socket.routes(table: 19_800).count == 2)
+            // A limit that no route needs any more does no harm.
+            try host.socket.removeRoute(narrow)
+            #expect(try setup.plan().isEmpty)
 
             try RealServerSetup(vips: [vip], mss: .off).apply { _ in }
-            #expect(try host.socket.routes(table: 19_800).isEmpty)
+            #expect(SegmentRules.presence() == .none)
+            #expect(try RealServerSetup.undo { _, _ in })
+            #expect(try host.snapshot() == before)
+        }
+    }
+
+    @Test func restoresRulesThatWereFlushedForAllVIPs() async {
+        await #expect(processExitsWith: .success) {
+            let host = try Host()
+            let before = try host.snapshot()
+            let vips = [try address("10.0.0.100"), try address("10.0.0.101")]
+            try RealServerSetup(vips: vips).apply { _ in }
+            let applied = try host.snapshot()
+            for damage in ["flush ruleset", "flush chain ip ipvsd lower", "flush chain ip ipvsd postrouting"] {
+                try NFTables.run(damage)
+                try RealServerSetup(vips: [vips[0]]).apply { _ in }
+                #expect(try host.snapshot() == applied, "\(damage)")
+            }
+            #expect(try RealServerSetup.undo(vips: [vips[1]]) { _, _ in })
+            #expect(SegmentRules.present()?.vips == [vips[0]])
+            try NFTables.run("flush ruleset")
+            #expect(try RealServerSetup.undo { _, _ in })
+            #expect(try host.snapshot() == before)
+        }
+    }
+
+    @Test func aTableOfSomebodyElseIsAConflict() async {
+        await #expect(processExitsWith: .success) {
+            let host = try Host()
+            try NFTables.run("add table ip ipvsd; add chain ip ipvsd mine")
+            let before = try host.snapshot()
+            let setup = RealServerSetup(vips: [try address("10.0.0.100")])
+            let error = #expect(throws: RealServerSetupError.self) { try setup.apply { _ in } }
+            #expect(error?.description.contains("table ip ipvsd is there, and ipvsd did not make it") == true)
+            #expect(try host.snapshot() == before)
+            #expect(!exists(InstancePaths().runDirectory))
+        }
+    }
+
+    /// Copies of routes in a table of their own, and rules that lead there, in the journal or no longer.
+    @Test func whatOlderVersionsMadeGivesWay() async {
+        await #expect(processExitsWith: .success) {
+            let host = try Host()
+            let before = try host.snapshot()
+            let vips = [try address("10.0.0.100"), try address("10.0.0.101")]
+            let rules = vips.map { Rule(priority: 19_800, source: $0, table: 19_800, protocolID: 198) }
+            let copy = Route(
+                destination: IPv4Address(0), prefixLength: 0, table: 19_800, gateway: try address("10.0.0.254"),
+                interface: host.interface.index, advmss: 1440, protocolID: 198)
+            let journal = try ChangeJournal(path: InstancePaths().realServerJournal)
+            try journal.make(.route(copy)) { try host.socket.addRoute(copy) }
+            try journal.make(.rule(rules[0])) { try host.socket.addRule(rules[0]) }
+            try host.socket.addRule(rules[1])
+
+            try RealServerSetup(vips: [vips[0]]).apply { _ in }
             #expect(try host.socket.rules() == before.rules)
+            #expect(try host.socket.routes(table: 19_800).isEmpty)
+            #expect(SegmentRules.present()?.vips == Set(vips))
+            #expect(try RealServerSetup.undo { _, _ in })
+            #expect(try host.snapshot() == before)
+
+            // And what was never touched again is undone as it was made.
+            let another = try ChangeJournal(path: InstancePaths().realServerJournal)
+            try another.make(.route(copy)) { try host.socket.addRoute(copy) }
+            try another.make(.rule(rules[0])) { try host.socket.addRule(rules[0]) }
             #expect(try RealServerSetup.undo { _, _ in })
             #expect(try host.snapshot() == before)
         }

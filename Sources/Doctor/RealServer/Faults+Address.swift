@@ -60,16 +60,6 @@ extension RealServerFacts {
                         fix: "write KeepConfiguration=static below [Network] in \(path), or have it not match tunl0"))
             }
         }
-        let hasRules = rules.contains { $0.table == RealServerSetup.replyTable }
-        if hasRules, networkd.manages("ManageForeignRoutingPolicyRules") ?? true {
-            findings.append(
-                Finding(
-                    .networkdRules,
-                    "systemd-networkd removes routing rules that it did not make, as that of table \(RealServerSetup.replyTable)",
-                    fix:
-                        "write ManageForeignRoutingPolicyRules=no and ManageForeignRoutes=no below [Network] in /etc/systemd/networkd.conf.d/ipvsd.conf"
-                ))
-        }
         return findings
     }
 }

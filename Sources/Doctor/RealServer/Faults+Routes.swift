@@ -83,7 +83,9 @@ extension RealServerFacts {
                         $0.table == table && $0.destination == route.destination
                             && $0.prefixLength == route.prefixLength && ($0.metric ?? 0) == (route.metric ?? 0)
                     }
-                let announced = (copy ?? route).advmss ?? mtu - 40
+                let told = (copy ?? route).advmss ?? mtu - 40
+                if isLoweredByProgram(vip, route) { continue }
+                let announced = segmentRules?.lowered(told, from: vip, mtu: mtu) ?? told
                 if announced <= mtu - 60 { continue }
                 return [
                     Finding(
@@ -94,6 +96,11 @@ extension RealServerFacts {
             }
         }
         return []
+    }
+
+    private func isLoweredByProgram(_ vip: IPv4Address, _ route: Route) -> Bool {
+        let interfaces = ([route.interface].compactMap(\.self) + route.nextHops.map(\.interface)).map(name)
+        return interfaces.allSatisfy { segmentPrograms[$0]?.contains(vip) ?? false }
     }
 
     /// Nil: not by Ethernet.

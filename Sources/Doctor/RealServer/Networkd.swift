@@ -1,15 +1,12 @@
-/// What systemd-networkd would do with what it did not make itself (systemd.network(5), networkd.conf(5)).
+/// What systemd-networkd would do with what it did not make itself (systemd.network(5)).
 public struct Networkd: Sendable {
     public var isRunning: Bool
     /// *.network, in the order in which they are asked: by name.
     public var networks: [(path: String, text: String)]
-    /// networkd.conf and its drop-ins, the last of which wins.
-    public var configuration: [String]
 
-    public init(isRunning: Bool = false, networks: [(path: String, text: String)] = [], configuration: [String] = []) {
+    public init(isRunning: Bool = false, networks: [(path: String, text: String)] = []) {
         self.isRunning = isRunning
         self.networks = networks
-        self.configuration = configuration
     }
 
     /// The file that has networkd manage the device, and what it says.
@@ -25,11 +22,6 @@ public struct Networkd: Sendable {
             if (names.isEmpty || names.contains { Self.matches(device, $0) }) && kindMatches { return (path, settings) }
         }
         return nil
-    }
-
-    /// Nil: the default, which is yes.
-    func manages(_ key: String) -> Bool? {
-        configuration.flatMap { Settings($0).values("Network", key) }.last.map(Settings.isTrue)
     }
 
     /// Shell patterns with `*` and `?`.

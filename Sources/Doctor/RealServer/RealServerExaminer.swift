@@ -56,8 +56,13 @@ public struct RealServerExaminer {
         facts.addresses = try socket.addresses()
         facts.routes = try socket.routes()
         facts.rules = try socket.rules()
+        facts.segmentRules = SegmentRules.present()
         facts.tunnels = try socket.tunnels()
         facts.hasModule = KernelModule.isAvailable("ipip")
+        for link in facts.lan {
+            let handles = try socket.filters(interface: link.index, ingress: false).map(\.handle)
+            facts.segmentPrograms[link.name] = Set(handles.map { IPv4Address($0) })
+        }
         if let tunnel = facts.tunnel {
             for link in facts.lan {
                 let filters = try socket.filters(interface: link.index, ingress: true)
@@ -129,18 +134,16 @@ extension Networkd {
     /// Files of the same name hide each other, the first directory's wins.
     static func present() -> Networkd {
         Networkd(
-            isRunning: File.exists("/run/systemd/netif/state"), networks: files("network", suffix: ".network"),
-            configuration: files("", only: "networkd.conf").map(\.text)
-                + files("networkd.conf.d", suffix: ".conf").map(\.text))
+            isRunning: File.exists("/run/systemd/netif/state"), networks: files("network", suffix: ".network"))
     }
 
     private static func files(
-        _ directory: String, suffix: String = "", only name: String? = nil
+        _ directory: String, suffix: String
     ) -> [(path: String, text: String)] {
         var paths: [String: String] = [:]
         for root in directories.reversed() {
-            let place = directory.isEmpty ? root : "\(root)/\(directory)"
-            for file in name.map({ [$0] }) ?? File.list(place) ?? [] where file.hasSuffix(suffix) {
+            let place = "\(root)/\(directory)"
+            for file in File.list(place) ?? [] where file.hasSuffix(suffix) {
                 if File.exists("\(place)/\(file)") { paths[file] = "\(place)/\(file)" }
             }
         }

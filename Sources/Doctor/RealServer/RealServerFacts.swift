@@ -1,5 +1,6 @@
 public import LoadBalancing
 public import Netlink
+public import RealServerSetup
 
 /// All that a real server's diagnosis goes by, gathered once.
 public struct RealServerFacts: Sendable {
@@ -19,6 +20,10 @@ public struct RealServerFacts: Sendable {
     /// Of all tables.
     public var routes: [Route] = []
     public var rules: [Rule] = []
+    /// That lower the MSS; nil where there are none.
+    public var segmentRules: SegmentRules?
+    /// VIPs for which a program lowers it instead, by interface.
+    public var segmentPrograms: [String: Set<IPv4Address>] = [:]
     public var tunnels: [Tunnel] = []
     /// Ethernet interfaces on which the program that unwraps is, for the tunl0 that is there.
     public var programs: Set<String> = []

@@ -19,9 +19,7 @@ extension BootSetup {
         let steps =
             differing.map { Step(action: .write($0), description: "write \($0.path)") }
             + stale.map { Step(action: .removeFile($0), description: "remove \($0)") }
-        // A restart of networkd, which alone reads it, is the operator's to choose.
-        let later = manager == .networkd ? " (networkd.conf.d: networkd's next start)" : ""
-        let reload = Step(action: .reload, description: "reload systemd's configuration\(later)")
+        let reload = Step(action: .reload, description: "reload systemd's configuration")
         return steps + (steps.isEmpty || !HostManager.hasSystemd ? [] : [reload])
     }
 
@@ -31,7 +29,9 @@ extension BootSetup {
         guard InstancePaths.isInitialNetworkNamespace || namespace != nil else { return [] }
         let paths = paths(namespace: namespace).filter(BootFile.isOurs)
         // Undone last, and only when empty: those that a machine need not have had before.
-        let directories = [vipFile(namespace: namespace), networkdPath].filter(paths.contains).map(File.parent(of:))
+        let directories =
+            [vipFile(namespace: namespace), networkdPath, packetFilterPath].filter(paths.contains)
+            .map(File.parent(of:))
         return directories.map { .directory(path: $0) } + paths.map { .file(path: $0) }
     }
 

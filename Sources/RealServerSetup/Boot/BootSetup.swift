@@ -3,8 +3,7 @@ import HostState
 public import LoadBalancing
 
 /// What has the set-up made again when the machine starts. Whoever runs the host's network calls the same command as
-/// the operator did, with the VIPs out of a file: the routes that the MSS needs are known only when the network is up,
-/// so that no list of addresses and routes could be right.
+/// the operator did, with the VIPs out of a file: interfaces and their MTUs are known only when the network is up.
 public struct BootSetup: Sendable {
     public var manager: HostManager
     /// All that are to be there after a start.
@@ -41,18 +40,19 @@ public struct BootSetup: Sendable {
             text(Self.unitPath(namespace), unitText),
             BootFile(path: Self.wantsPath(namespace), contents: .link(to: Self.unitPath(namespace))),
         ]
+        // nftables.service has to do with the machine's own network alone.
+        let dropIn = namespace == nil ? [text(Self.packetFilterPath, packetFilterText)] : []
         let list = Self.list(of: vips, namespace: namespace)
         return switch manager {
-        case .unit: [list] + unitFiles
-        case .networkd:
-            [list, text(Self.networkPath, networkText), text(Self.networkdPath, networkdText)] + unitFiles
-        case .ifupdown: [list, text(Self.hookPath, hookText, isExecutable: true)]
+        case .unit: [list] + unitFiles + dropIn
+        case .networkd: [list, text(Self.networkPath, networkText)] + unitFiles + dropIn
+        case .ifupdown: [list, text(Self.hookPath, hookText, isExecutable: true)] + unitFiles + dropIn
         }
     }
 
     /// Every path that one of ours may have, whatever it was that ran the host when it was written.
     static func paths(namespace: String?) -> [String] {
-        let shared = namespace == nil ? [networkPath, networkdPath, hookPath] : []
+        let shared = namespace == nil ? [networkPath, networkdPath, hookPath, packetFilterPath] : []
         return [vipFile(namespace: namespace)] + shared + [unitPath(namespace), wantsPath(namespace)]
     }
 
@@ -60,8 +60,10 @@ public struct BootSetup: Sendable {
     private static func wantsPath(_ namespace: String?) -> String {
         "/etc/systemd/system/multi-user.target.wants/\(unit(namespace))"
     }
+    static let packetFilterPath = "/etc/systemd/system/nftables.service.d/\(name).conf"
     // Before any other, as the first that matches counts.
     private static let networkPath = "/etc/systemd/network/00-\(name).network"
+    /// Of older versions, by which networkd left routing rules alone.
     static let networkdPath = "/etc/systemd/networkd.conf.d/\(name).conf"
     private static let hookPath = "/etc/network/if-up.d/\(name)"
 
@@ -87,24 +89,38 @@ public struct BootSetup: Sendable {
 
     /// Retried for as long as it takes, as an interface or a network namespace may come later; not with a bad value (64).
     private var unitText: String {
-        """
-        [Unit]
-        Description=Real server of an IPVS-style director: tunl0 and the virtual IPs\(namespace.map { " in \($0)" } ?? "")
-        Wants=network-online.target
-        After=network-online.target
+        // ifup's script may be at work.
+        let lock = manager == .ifupdown ? "/usr/bin/flock -w 30 \(Self.lockPath) " : ""
+        let run = lock + command.map(Self.unitWord).joined(separator: " ")
+        return """
+            [Unit]
+            Description=Real server of an IPVS-style director: tunl0 and the virtual IPs\(namespace.map { " in \($0)" } ?? "")
+            Wants=network-online.target
+            After=network-online.target
 
-        [Service]
-        Type=oneshot
-        RemainAfterExit=yes
-        ExecStart=\(command.map(Self.unitWord).joined(separator: " "))
-        Restart=on-failure
-        RestartSec=5
-        RestartPreventExitStatus=64
-        \(namespace.map { "NetworkNamespacePath=/run/netns/\($0)\n" } ?? "")
-        [Install]
-        WantedBy=multi-user.target
+            [Service]
+            Type=oneshot
+            RemainAfterExit=yes
+            ExecStart=\(run)
+            Restart=on-failure
+            RestartSec=5
+            RestartPreventExitStatus=64
+            \(namespace.map { "NetworkNamespacePath=/run/netns/\($0)\n" } ?? "")
+            [Install]
+            WantedBy=multi-user.target
 
-        """
+            """
+    }
+
+    private var packetFilterText: String {
+        let restart = "-/bin/systemctl --no-block restart \(Self.unit(namespace))"
+        return """
+            # Its start and its reload flush the rules that lower the MSS.
+            [Service]
+            ExecStartPost=\(restart)
+            ExecReload=\(restart)
+
+            """
     }
 
     /// A word of a command line of systemd.service(5).
@@ -126,25 +142,16 @@ public struct BootSetup: Sendable {
         """
     }
 
-    private var networkdText: String {
-        """
-        # Or it would remove the routes of table \(Names.table) and the rules that lead there, by which answers tell
-        # clients a segment size that leaves room for the tunnel.
-        [Network]
-        ManageForeignRoutes=no
-        ManageForeignRoutingPolicyRules=no
-
-        """
-    }
-
     // MARK: ifupdown
 
-    /// Not a stanza for tunl0: `source interfaces.d/*` stands first, and the routes that the MSS needs come later.
+    private static let lockPath = "/run/lock/\(name)"
+
+    /// Not a stanza for tunl0: `source interfaces.d/*` stands first, and interfaces that come later count, too.
     private var hookText: String {
         """
-        # ifup(8) calls this for each interface that comes up, as routes may be new then.
+        # ifup(8) calls this for each interface that comes up, as its MTU may be new.
         [ "$MODE" = start ] && [ "$IFACE" != lo ] || exit 0
-        exec flock -w 30 /run/lock/\(Self.name) \(command.map(Self.shellWord).joined(separator: " "))
+        exec flock -w 30 \(Self.lockPath) \(command.map(Self.shellWord).joined(separator: " "))
 
         """
     }

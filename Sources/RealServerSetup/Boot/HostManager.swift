@@ -4,9 +4,9 @@ import SystemCalls
 
 /// Who sets up the network when the machine starts, and so by whom a real server's set-up outlives a restart.
 public enum HostManager: String, CaseIterable, Sendable {
-    /// systemd-networkd: our own unit, and networkd told to leave tunl0, our routes and our rules alone.
+    /// systemd-networkd: our own unit, and networkd told to leave tunl0 alone.
     case networkd
-    /// ifup(8): a script that it calls for every interface that comes up.
+    /// ifup(8): a script that it calls for every interface that comes up, and our own unit.
     case ifupdown
     /// systemd under any other manager, or none: our own unit.
     case unit

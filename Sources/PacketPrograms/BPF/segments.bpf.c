@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: (MIT OR GPL-2.0) */
+/* Lowers the MSS in SYN-ACKs from a VIP, where nftables cannot: on tc egress of a real server's NIC, which is after
+ * netfilter has put the VIP into the answers of containers. Everything goes on to the next filter. */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include <stddef.h>
+
+#define FRAGMENT_OFFSET 0x1fff
+#define FLAGS 13       /* the byte in the TCP header */
+#define KNOWN_FLAGS 0x17 /* FIN, SYN, RST, ACK */
+#define SYN_ACK 0x12
+#define OPTIONS_SIZE 40
+#define OPTION_END 0
+#define OPTION_NOP 1
+#define OPTION_MSS 2
+#define MSS_LENGTH 4
+#define OVERHEAD 60 /* two IPv4 headers and a TCP header */
+
+const volatile struct {
+	__be32 vip;
+	__u32 size; /* 0: what the interface's MTU leaves room for */
+} settings;
+
+/* Where the value of the MSS option is; 0: there is none. */
+static __always_inline __u32 find_mss(struct __sk_buff *skb, __u32 at, __u32 end)
+{
+	__u8 kind, length;
+	int i;
+
+	for (i = 0; i < OPTIONS_SIZE; i++) {
+		if (at >= end || bpf_skb_load_bytes(skb, at, &kind, 1) || kind == OPTION_END)
+			return 0;
+		if (kind == OPTION_NOP) {
+			at++;
+			continue;
+		}
+		if (bpf_skb_load_bytes(skb, at + 1, &length, 1) || length < 2)
+			return 0;
+		if (kind == OPTION_MSS)
+			return length == MSS_LENGTH ? at + 2 : 0;
+		at += length;
+	}
+	return 0;
+}
+
+static __always_inline __u32 largest_size(struct __sk_buff *skb)
+{
+	__u32 mtu = 0;
+
+	if (settings.size)
+		return settings.size;
+	if (bpf_check_mtu(skb, 0, &mtu, 0, 0) < 0 || mtu <= OVERHEAD)
+		return 0xffff;
+	return mtu - OVERHEAD;
+}
+
+SEC("tc")
+int lower_mss(struct __sk_buff *skb)
+{
+	__u32 start, at, size;
+	struct tcphdr tcp;
+	struct iphdr ip;
+	__be16 from, to;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+		return TC_ACT_UNSPEC;
+	if (ip.saddr != settings.vip || ip.protocol != IPPROTO_TCP || ip.frag_off & bpf_htons(FRAGMENT_OFFSET))
+		return TC_ACT_UNSPEC;
+	start = ETH_HLEN + ip.ihl * 4;
+	if (bpf_skb_load_bytes(skb, start, &tcp, sizeof(tcp)) || (((__u8 *)&tcp)[FLAGS] & KNOWN_FLAGS) != SYN_ACK)
+		return TC_ACT_UNSPEC;
+
+	at = find_mss(skb, start + sizeof(tcp), start + tcp.doff * 4);
+	size = largest_size(skb);
+	if (!at || bpf_skb_load_bytes(skb, at, &from, sizeof(from)) || bpf_ntohs(from) <= size)
+		return TC_ACT_UNSPEC;
+	to = bpf_htons(size);
+	bpf_skb_store_bytes(skb, at, &to, sizeof(to), 0);
+	/* The sum is one of 16-bit words, and options need not begin with one. */
+	if (at & 1) {
+		from = __builtin_bswap16(from);
+		to = __builtin_bswap16(to);
+	}
+	bpf_l4_csum_replace(skb, start + offsetof(struct tcphdr, check), from, to, sizeof(to));
+	return TC_ACT_UNSPEC;
+}
+
+char _license[] SEC("license") = "Dual MIT/GPL";

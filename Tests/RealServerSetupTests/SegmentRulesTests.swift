@@ -1,0 +1,58 @@
+import HostState
+import LoadBalancing
+import Testing
+
+@testable import RealServerSetup
+
+/// What nft(8) says about the table. That it works: Tests/Namespaces/realserver.test.sh.
+struct SegmentRulesTests {
+    private let vip = IPv4Address(0x0A00_0064)
+
+    private func presence(_ text: String) throws -> SegmentRules.Presence {
+        SegmentRules.presence(try #require(JSON("[\(text)]")?.array))
+    }
+
+    private let set = #"{"set":{"family":"ip","name":"vips","table":"ipvsd","type":"ipv4_addr","elem":["10.0.0.100"]}}"#
+    private let chains =
+        #"{"chain":{"name":"postrouting","hook":"postrouting","prio":101}},{"chain":{"name":"lower","handle":2}}"#
+    private let jump = #"{"rule":{"chain":"postrouting","expr":[{"match":{}},{"jump":{"target":"lower"}}]}}"#
+    private let limit =
+        #"{"rule":{"chain":"lower","expr":[{"match":{"op":"==","left":{"rt":{"key":"mtu"}},"right":{"range":[1441,1460]}}},{"mangle":{"key":{"tcp option":{"name":"maxseg","field":"size"}},"value":1440}}]}}"#
+
+    @Test func whatNFTSaysIsRead() throws {
+        let expected = SegmentRules(vips: [vip], limits: [.init(range: 1441...1460, size: 1440)])
+        #expect(try presence([set, chains, jump, limit].joined(separator: ",")) == .rules(expected))
+        #expect(expected.cover(expected))
+        #expect(SegmentRules.Limit(mtu: 1500) == expected.limits.first)
+        #expect(SegmentRules.Limit(mtu: 65_536) == nil)
+        #expect(SegmentRules.Limit(mtu: 100) == nil)
+    }
+
+    @Test func whatIsDamagedLimitsNothing() throws {
+        let without = SegmentRules(vips: [vip], limits: [])
+        #expect(try presence([set, chains, limit].joined(separator: ",")) == .rules(without))
+        let early = chains.replacing("101", with: "0")
+        #expect(try presence([set, early, jump, limit].joined(separator: ",")) == .rules(without))
+        #expect(try presence([set, chains, jump].joined(separator: ",")) == .rules(without))
+    }
+
+    @Test func othersAreToldApart() throws {
+        #expect(try presence(#"{"chain":{"name":"mine"}}"#) == .foreign)
+        #expect(try presence(#"{"set":{"name":"mine"}}"#) == .foreign)
+    }
+
+    @Test func theSmallestLimitThatAppliesCounts() {
+        let limits = [1500, 1490, 9000].compactMap { SegmentRules.Limit(mtu: $0) }
+        let rules = SegmentRules(vips: [vip], limits: Set(limits))
+        #expect(rules.lowered(1460, from: vip, mtu: 1500) == 1440)
+        #expect(rules.lowered(8960, from: vip, mtu: 9000) == 8940)
+        // Both of 1500 and of 1490 do.
+        #expect(rules.lowered(1450, from: vip, mtu: 1490) == 1430)
+        #expect(rules.lowered(1360, from: vip, mtu: 1400) == 1360)
+        #expect(rules.lowered(1460, from: IPv4Address(1), mtu: 1500) == 1460)
+        let fixed = SegmentRules(vips: [vip], limits: [.init(range: nil, size: 1300)])
+        #expect(fixed.lowered(8960, from: vip, mtu: 9000) == 1300)
+        #expect(!fixed.cover(rules) && !rules.cover(fixed))
+        #expect(rules.cover(SegmentRules(vips: [], limits: [limits[0]])))
+    }
+}
