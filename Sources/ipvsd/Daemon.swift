@@ -89,18 +89,23 @@ struct Daemon {
         } stop: { keepsDataPlane in
             handOver.request(keep: keepsDataPlane)
         }
-        let metrics = [configuration.metricsListen].compactMap(\.self).map {
-            MetricsListener(director: director, address: $0, logger: logger)
+        var services: [any Service] = [
+            DirectorService(director: director), control, ReloadOnHangup(reloader: reloader),
+        ]
+        if let address = configuration.metricsListen {
+            services.append(MetricsListener(director: director, address: address, logger: logger))
         }
         var quiet = logger
         quiet.logLevel = .critical
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
-                services: [
-                    .init(service: DirectorService(director: director)),
-                    .init(service: control),
-                    .init(service: ReloadOnHangup(reloader: reloader)),
-                ] + metrics.map { .init(service: $0) },
+                // A service that fails shuts the others down, it does not cancel them: a cancelled server traps over a
+                // connection that it has accepted and not read from yet (NIOAsyncWriter's deinit).
+                services: services.map {
+                    .init(
+                        service: $0, successTerminationBehavior: .gracefullyShutdownGroup,
+                        failureTerminationBehavior: .gracefullyShutdownGroup)
+                },
                 gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet))
         handOver.onRequest { keepsDataPlane in
             keep.withLock { $0 = keepsDataPlane }
