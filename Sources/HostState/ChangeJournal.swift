@@ -64,12 +64,13 @@ public final class ChangeJournal {
     }
 
     /// Undoes one change, by the original that is journalled, and forgets it. Nothing happens where it is not
-    /// journalled.
+    /// journalled. Where the file cannot be written, a full one for example, it goes on naming what has been undone,
+    /// which does no harm. Only that the file of a journal without entries stays is a failure.
     public func undo(_ change: Change) throws {
         guard let entry = entry(for: change) else { return }
         try entry.undo()
         remove([entry])
-        try write(.init(undone: [entry]))
+        do { try write(.init(undone: [entry])) } catch { if positions.isEmpty { throw error } }
     }
 
     /// Undoes everything, the latest first. What fails is reported, stays in the journal, and stops nothing else.

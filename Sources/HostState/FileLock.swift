@@ -6,19 +6,23 @@ public final class FileLock {
     private let path: String
     private let descriptor: Int32
 
-    /// Nil where another process holds it, unless `wait`. Creates the file and its directories, unless told not to: then
-    /// a file that is not there is nobody's, and the lock holds nothing.
-    public init?(path: String, wait: Bool = false, create: Bool = true) throws(SystemError) {
-        if !create && !File.exists(path) {
-            self.path = path
-            self.descriptor = -1
-            return
-        }
-        try File.makeDirectory(File.parent(of: path))
+    /// The longest time for which `isHeld` keeps a lock on a busy machine.
+    private static let patience = Duration.milliseconds(500)
+
+    /// Nil where another process holds it, unless `wait`. One that only looks whether it is held is waited for. Creates
+    /// the file and its directories.
+    public init?(path: String, wait: Bool = false) throws(SystemError) {
+        var attempts = 0
         while true {
+            try File.makeDirectory(File.parent(of: path))
             let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
-            guard descriptor >= 0 else { throw SystemError("open \(path)") }
-            let code = Self.lock(descriptor, wait: wait)
+            guard descriptor >= 0 else {
+                attempts += 1
+                // Its last holder may remove the directory, too, at any moment.
+                if errno == ENOENT && attempts < 100 { continue }
+                throw SystemError("open \(path)")
+            }
+            let code = Self.lock(descriptor, wait ? LOCK_EX : LOCK_EX | LOCK_NB, patience: Self.patience)
             if code == 0 && Self.isFile(descriptor, at: path) {
                 self.path = path
                 self.descriptor = descriptor
@@ -31,14 +35,34 @@ public final class FileLock {
         }
     }
 
-    deinit { if descriptor >= 0 { close(descriptor) } }
+    deinit { close(descriptor) }
+
+    /// Whether another process holds it. Any number may look at the same time. Creates nothing.
+    public static func isHeld(_ path: String) throws(SystemError) -> Bool {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        guard descriptor >= 0 else {
+            if errno == ENOENT { return false }
+            throw SystemError("open \(path)")
+        }
+        defer { close(descriptor) }
+        let code = lock(descriptor, LOCK_SH | LOCK_NB, patience: .zero)
+        if code != 0 && code != EWOULDBLOCK { throw SystemError("lock \(path)", code: code) }
+        return code != 0
+    }
 
     /// Removes the file, for the last to leave; the lock holds on.
     public func removeFile() { unlink(path) }
 
-    private static func lock(_ descriptor: Int32, wait: Bool) -> Int32 {
-        while flock(descriptor, LOCK_EX | (wait ? 0 : LOCK_NB)) != 0 {
-            if errno != EINTR { return errno }
+    /// 0, or the code of the error: EWOULDBLOCK once the patience is over.
+    private static func lock(_ descriptor: Int32, _ operation: Int32, patience: Duration) -> Int32 {
+        let deadline = ContinuousClock.now + patience
+        while flock(descriptor, operation) != 0 {
+            let code = errno
+            if code == EWOULDBLOCK, ContinuousClock.now < deadline {
+                usleep(5_000)
+            } else if code != EINTR {
+                return code
+            }
         }
         return 0
     }

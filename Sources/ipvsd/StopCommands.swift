@@ -3,6 +3,7 @@ import Control
 import Director
 import Glibc
 import HostState
+import LoadBalancing
 
 /// `ipvsd stop`: ends the daemon.
 struct Stop: AsyncParsableCommand {
@@ -11,7 +12,8 @@ struct Stop: AsyncParsableCommand {
         discussion: """
             Waits until it has ended, for \(Ending.patience.components.seconds) s at most; with thousands of VIPs it takes a while.
 
-            Exit codes: 3 no daemon runs, or it does not answer, 71 it has not ended in that time, 77 no privilege.
+            Exit codes: 3 no daemon runs, or it does not answer, 71 it has not ended in that time, or has ended and left \
+            something, which is named, 77 no privilege.
             """)
 
     @Flag(help: "Leave the data plane forwarding; the next start takes it over.")
@@ -27,7 +29,7 @@ struct Stop: AsyncParsableCommand {
             do { try await director.ask { try await $0.stop(keep: keep) } } catch let failure as Failure
                 where failure.code == .noDaemon
             {
-                guard try FileLock(path: instance.lock, create: false) != nil, Director.hasDataPlane(instance) else {
+                guard try !FileLock.isHeld(instance.lock), Director.hasDataPlane(instance) else {
                     throw failure
                 }
                 throw Failure(
@@ -37,8 +39,17 @@ struct Stop: AsyncParsableCommand {
             guard let lock = try await Ending(instance: instance, pid: pid).lock() else {
                 return print("stopped; another director, with pid \(Daemon.pid(instance)), runs here now")
             }
-            lock.removeFile()
-            instance.removeRunDirectoryIfEmpty()
+            defer {
+                lock.removeFile()
+                instance.removeRunDirectoryIfEmpty()
+            }
+            let left = keep ? [] : try ChangeJournal.read(path: instance.journal)
+            guard left.isEmpty else {
+                throw Failure(
+                    .kernel,
+                    "the director has ended and left in this machine: \(left.reversed().map(\.description).listed); "
+                        + "'ipvsd cleanup' removes it")
+            }
             print(keep ? "stopped; the data plane goes on forwarding" : "stopped")
         }
     }
@@ -64,7 +75,7 @@ struct Cleanup: AsyncParsableCommand {
             try requireRoot()
             let instance = try common.instance()
             if dryRun {
-                guard try FileLock(path: instance.lock, create: false) != nil else { throw isRunning(instance) }
+                guard try !FileLock.isHeld(instance.lock) else { throw isRunning(instance) }
                 let journalled = try ChangeJournal.read(path: instance.journal)
                 let changes = journalled + (try Director.leftovers(instance, besides: journalled))
                 for change in changes.reversed() { print("would remove \(change)") }

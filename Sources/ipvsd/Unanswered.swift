@@ -5,7 +5,7 @@ extension Failure {
     /// What it means that a request got no answer: no daemon is there, or one that does not talk.
     static func unanswered(_ error: any Error, _ instance: InstancePaths) throws -> Failure {
         if let refusal = error as? ControlClient.Refusal { return Failure(.noDaemon, "\(refusal)") }
-        if try FileLock(path: instance.lock, create: false) != nil {
+        if try !FileLock.isHeld(instance.lock) {
             return Failure(.noDaemon, "no director runs here (nobody listens on \(instance.controlSocket))")
         }
         let daemon = "the director (pid \(Daemon.pid(instance)))"

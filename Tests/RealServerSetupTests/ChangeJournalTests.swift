@@ -123,6 +123,33 @@ struct ChangeJournalTests {
         }
     }
 
+    /// As on a full file system, where only a removal succeeds.
+    @Test func whatIsUndoneWithoutBeingWrittenDownIsNoFailure() throws {
+        try withJournal { path in
+            let journal = try ChangeJournal(path: path)
+            let files = ["one", "two", "three"].map { "\(path).\($0)" }
+            for file in files { try journal.make(.file(path: file)) { fclose(fopen(file, "w")) } }
+            // Neither an append nor a new file is possible.
+            #expect(unlink(path) == 0 && mkdir(path + ".new", 0o700) == 0)
+            defer { rmdir(path + ".new") }
+            var failures: [String] = []
+            let isComplete = journal.undoAll { if let error = $1 { failures.append("\($0): \(error)") } }
+            #expect(isComplete && failures == [])
+            #expect(!files.contains(where: exists) && !exists(path))
+        }
+    }
+
+    /// The next run would take it for what there is.
+    @Test func aJournalThatCannotBeRemovedIsAFailure() throws {
+        try withJournal { path in
+            let journal = try ChangeJournal(path: path)
+            try journal.make(.file(path: path + ".file")) {}
+            #expect(unlink(path) == 0 && mkdir(path, 0o700) == 0)
+            defer { rmdir(path) }
+            #expect(!journal.undoAll { _, _ in })
+        }
+    }
+
     /// A kill, or a full disk, in the middle of a write: at any byte.
     @Test func aLineThatWasCutOffWasNeverMade() throws {
         try withJournal { path in

@@ -1,0 +1,76 @@
+import Glibc
+import HostState
+import Testing
+
+/// The lock of an instance, and looks at it.
+struct FileLockTests {
+    private func withPath(_ body: (String) throws -> Void) throws {
+        let directory = "/tmp/ipvsd-lock-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
+        defer {
+            unlink(directory + "/lock")
+            rmdir(directory)
+        }
+        try body(directory + "/lock")
+    }
+
+    @Test func itIsHeldByOne() throws {
+        try withPath { path in
+            #expect(try !FileLock.isHeld(path))
+            #expect(access(path, F_OK) != 0)
+            do {
+                let lock = try #require(try FileLock(path: path))
+                #expect(try FileLock.isHeld(path))
+                #expect(try FileLock(path: path) == nil)
+                withExtendedLifetime(lock) {}
+            }
+            #expect(try !FileLock.isHeld(path))
+            #expect(try FileLock(path: path) != nil)
+        }
+    }
+
+    /// A status look at the moment of a start.
+    @Test func aLookKeepsNobodyFromTakingIt() throws {
+        try withPath { path in
+            _ = try FileLock(path: path)
+            let look = open(path, O_RDONLY | O_CLOEXEC)
+            #expect(flock(look, LOCK_SH | LOCK_NB) == 0)
+            // Another look sees no holder.
+            #expect(try !FileLock.isHeld(path))
+            let end = Ending(descriptor: look)
+            end.start(after: 50_000)
+            let lock = try FileLock(path: path)
+            end.join()
+            #expect(lock != nil)
+        }
+    }
+}
+
+/// Closes a descriptor on a thread of its own.
+private final class Ending {
+    private struct Task {
+        var descriptor: Int32
+        var microseconds: UInt32
+    }
+
+    private let descriptor: Int32
+    private var thread = pthread_t()
+
+    init(descriptor: Int32) { self.descriptor = descriptor }
+
+    func start(after microseconds: UInt32) {
+        let task = UnsafeMutablePointer<Task>.allocate(capacity: 1)
+        task.initialize(to: Task(descriptor: descriptor, microseconds: microseconds))
+        pthread_create(
+            &thread, nil,
+            { argument in
+                if let task = argument?.assumingMemoryBound(to: Task.self) {
+                    usleep(task.pointee.microseconds)
+                    close(task.pointee.descriptor)
+                    task.deallocate()
+                }
+                return nil
+            }, task)
+    }
+
+    func join() { pthread_join(thread, nil) }
+}
