@@ -55,8 +55,3 @@ extension DataPlaneSnapshot.Server {
         effective.standing == .listed ? .listed(weight: effective.weight, tenths: tenths) : effective
     }
 }
-
-extension Scheduler {
-    /// It looks at each real server, in turn.
-    var comparesServers: Bool { [.lc, .wlc, .sed, .nq, .fo, .ovf, .lblc, .lblcr].contains(self) }
-}

@@ -38,10 +38,10 @@ extension XDPDataPlane {
         }
         if existing == nil { maps.schedules[index] = ipvsd_service() }
 
-        guard service.servers.count < Self.maximumServers else {
+        guard service.servers.count <= TableLimits.serversOfAService else {
             throw BPFError(
-                "add service \(service.address) with \(service.servers.count) real servers: \(Self.maximumServers - 1) are "
-                    + "the most", code: ENOSPC)
+                "add service \(service.address) with \(service.servers.count) real servers: "
+                    + "\(TableLimits.serversOfAService) are the most", code: ENOSPC)
         }
         if service.scheduler.comparesServers, service.servers.count > Self.maximumServersOfAService {
             throw BPFError(

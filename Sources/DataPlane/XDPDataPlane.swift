@@ -7,8 +7,7 @@ internal import PacketPrograms
 /// the old state or the new one. Owned by one actor.
 public final class XDPDataPlane {
     public static let maximumServices = 4096
-    public static let maximumServers = 65535
-    public static let maximumServersOfAService = Int(IPVSD_LIST_LIMIT)
+    public static let maximumServersOfAService = TableLimits.comparedServers
     public static let maximumCheckAddresses = Int(IPVSD_CHECK_ADDRESSES)
 
     /// Has the kernel verify the program, and lets it go.

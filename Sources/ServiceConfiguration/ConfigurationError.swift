@@ -1,3 +1,5 @@
+internal import LoadBalancing
+
 /// One thing wrong in what an operator wrote: where, what, and what would be accepted there.
 public struct ConfigurationError: Error, Hashable, CustomStringConvertible {
     /// The flag with its value, such as `--vip 10.0.0.100:0`.
@@ -15,5 +17,6 @@ public struct ConfigurationError: Error, Hashable, CustomStringConvertible {
         self.init(place: place, problem: value.problem, accepted: value.accepted)
     }
 
-    public var description: String { "\(place): \(problem) (accepted: \(accepted))" }
+    /// One line, whatever the values hold that it quotes.
+    public var description: String { "\(place): \(problem) (accepted: \(accepted))".onOneLine }
 }

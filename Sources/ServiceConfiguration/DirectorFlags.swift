@@ -105,6 +105,8 @@ public struct DirectorFlags: Sendable {
                 configuration.notifications[service.address] = NotificationScript(command: [program])
             }
         }
+        findings.judgeSize(of: configuration) { _ in "--backends" }
+        guard findings.errors.isEmpty else { throw ConfigurationErrors(findings.errors) }
         return configuration
     }
 }

@@ -1,3 +1,4 @@
+import LoadBalancing
 import PacketPrograms
 import Testing
 
@@ -28,6 +29,15 @@ struct LayoutTests {
         #expect(MemoryLayout<ipvsd_pressure>.size == 64)
         #expect(MemoryLayout<ipvsd_director_constants>.size == 36)
         #expect(MemoryLayout<ipvsd_check_constants>.size == 12)
+    }
+
+    @Test func limits() {
+        #expect(TableLimits.comparedServers == Int(IPVSD_LIST_LIMIT))
+        #expect(TableLimits.servers == Int(UInt16.max) && TableLimits.listeners == Int(UInt16.max))
+        let vip = IPv4Address(0x0A00_0064)
+        for address in [ServiceAddress(vip: vip), ServiceAddress(vip: vip, port: 1, transport: .udp)] {
+            #expect(address.listenerCount == address.keys.count)
+        }
     }
 
     @Test func strides() {

@@ -132,12 +132,14 @@ public enum ConfigurationFile {
         }
         let vips = Set(sections.flatMap { $0.listeners.map(\.address.vip) })
         var taken: Set<ServiceAddress> = []
+        var places: [ServiceAddress: String] = [:]
         for section in sections {
             for (address, place) in section.listeners where !taken.insert(address).inserted {
                 findings.add(place, "\(address) is given twice", accepted: "each listener once")
             }
             guard let service = section.service(apartFrom: vips, &findings) else { continue }
             configuration.services.append(service)
+            places[service.address] = section.placeOfServers
             if let checks = section.checks(&findings), checks != .policy(configuration.checks) {
                 configuration.serviceChecks[service.address] = checks
             }
@@ -145,6 +147,8 @@ public enum ConfigurationFile {
             let policy = section.policy(of: service, apartFrom: vips, &findings)
             if policy != ServicePolicy() { configuration.policies[service.address] = policy }
         }
+        let place = top["services"]?.place ?? top.place
+        findings.judgeSize(of: configuration) { service in service.flatMap { places[$0.address] } ?? place }
     }
 
     private static func interfaces(_ top: YAMLSection, _ findings: inout Findings) -> [String] {

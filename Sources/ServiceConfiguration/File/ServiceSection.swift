@@ -41,6 +41,8 @@ struct ServiceSection {
         isComplete = !items.isEmpty && listeners.count == items.count
     }
 
+    var placeOfServers: String { section["servers"]?.place ?? section.place }
+
     /// Finds what is wrong with defaults that no service uses.
     static func validate(defaults: YAMLSection, _ findings: inout Findings) {
         _ = scheduler(defaults, &findings)

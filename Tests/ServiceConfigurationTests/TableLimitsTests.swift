@@ -1,0 +1,81 @@
+import LoadBalancing
+import Testing
+
+@testable import ServiceConfiguration
+
+/// What no start can do is an error of the configuration, with its place.
+struct TableLimitsTests {
+    private static func addresses(_ count: Int) -> [IPv4Address] {
+        (0..<count).map { IPv4Address(0x0A01_0000 + UInt32($0)) }
+    }
+
+    private static func file(servers: Int, _ more: String = "") -> [String] {
+        let servers = addresses(servers).map(\.description).joined(separator: ", ")
+        return ConfigurationFileTests.errors(
+            "services:\n- listeners: 10.0.0.100:80\n  servers: [\(servers)]\n\(more)")
+    }
+
+    @Test func schedulersThatCompareTakeAThousand() {
+        #expect(Self.file(servers: 1024) == [])
+        #expect(Self.file(servers: 1025, "  scheduler: rr\n") == [])
+        #expect(
+            Self.file(servers: 1025) == [
+                "f:3: servers: 1025 real servers in a service of scheduler wlc (accepted: 1024 at most; more with rr, wrr, "
+                    + "sh, dh, mh, twos)"
+            ])
+        // The sorry server is in the same list.
+        #expect(
+            Self.file(servers: 1024, "  sorry-server: 10.0.0.99\n").first?.hasPrefix(
+                "f:3: servers: 1025 real servers with the sorry server in a service of scheduler wlc ") == true)
+    }
+
+    @Test func flagsSayItOnceForAllServices() {
+        let servers = Self.addresses(1025).map(\.description).joined(separator: ",")
+        let errors = DirectorFlagsTests.errors(
+            DirectorFlags(vips: ["10.0.0.100:80", "10.0.0.100:443"], backends: [servers]))
+        #expect(errors.count == 1)
+        #expect(errors.first?.hasPrefix("--backends: 1025 real servers in a service of scheduler wlc ") == true)
+    }
+
+    /// The errors of `count` services with so many real servers each, by what they begin with.
+    private static func errors(services count: Int, servers: Int, anyPort: Bool = false) -> [String] {
+        let servers = addresses(servers).map { RealServer(address: $0) }
+        let services = addresses(count).map { vip in
+            VirtualService(
+                address: anyPort ? ServiceAddress(vip: vip) : ServiceAddress(vip: vip, port: 80, transport: .tcp),
+                scheduler: .rr, servers: servers)
+        }
+        var findings = Findings()
+        findings.judgeSize(of: DirectorConfiguration(services: services)) { $0 == nil ? "all" : "one" }
+        return findings.errors.map { "\($0.place): \($0.problem)" }
+    }
+
+    @Test func tablesHoldSixteenBits() {
+        #expect(Self.errors(services: 4369, servers: 15) == [])
+        #expect(
+            Self.errors(services: 4096, servers: 16) == ["all: 65536 real servers, counted once for each service"])
+        #expect(
+            Self.errors(services: 1, servers: 65_535) == ["one: 65535 real servers in a service of scheduler rr"])
+        #expect(Self.errors(services: 32_767, servers: 1, anyPort: true) == [])
+        #expect(
+            Self.errors(services: 32_768, servers: 1, anyPort: true) == [
+                "all: 65536 listeners, where one without a port counts as two"
+            ])
+    }
+}
+
+/// What is quoted from a file or a command line does not reach the terminal raw.
+struct QuotedTextTests {
+    @Test func errorsAreOneLineWithoutControlCharacters() {
+        let file = "services:\n- listeners: \"10.0.0.100:80\\n\\e[2J\"\n  servers: 10.0.0.11\n"
+        let errors = ConfigurationFileTests.errors(file) + ConfigurationFileTests.errors("\"a\\n\\e]0;x\\a\": 1\n")
+        var flags = DirectorFlagsTests.good
+        flags.scheduler = "r\nr\u{9B}"
+        let all = errors + DirectorFlagsTests.errors(flags)
+        #expect(all.count >= 3)
+        for error in all {
+            #expect(!error.unicodeScalars.contains { $0.properties.generalCategory == .control }, "\(error)")
+        }
+        #expect(errors[0].contains(#"10.0.0.100:80\n\u001b[2J"#))
+    }
+}
