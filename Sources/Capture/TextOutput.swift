@@ -1,4 +1,5 @@
 internal import Glibc
+internal import LoadBalancing
 
 /// A line for each frame.
 public struct TextOutput: CaptureOutput {
@@ -11,7 +12,7 @@ public struct TextOutput: CaptureOutput {
         if frame.lost > 0 { lines += "(\(frame.lost) packets before the next one were lost: the buffer was full)\n" }
         if let remark = frame.remark { lines += "(\(remark))\n" }
         let way = frame.direction == .inbound ? "in " : "out"
-        lines += "\(Self.clock(frame.time)) \(way) \(frame.name) \(PacketText.text(frame.frame.bytes))"
+        lines += "\(Self.clock(frame.time)) \(way) \(frame.name.onOneLine) \(PacketText.text(frame.frame.bytes))"
         return Array("\(lines) length \(frame.frame.length): \(frame.packet.fate)\n".utf8)
     }
 

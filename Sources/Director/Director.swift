@@ -188,7 +188,7 @@ public actor Director {
         announce()
         running?.isForwarding = true
         rememberDamping()
-        let names = configuration.services.map(\.address.description).joined(separator: ", ")
+        let names = configuration.services.map(\.address.description).listed
         let devices = try ingress.devices.map { device in
             "\(device.name) (XDP \(try XDPAttachment.of(interface: device.index)?.mode.rawValue ?? "off"))"
         }

@@ -1,3 +1,5 @@
+internal import LoadBalancing
+
 /// The answer to a check.
 public enum CheckVerdict: Hashable, Sendable {
     case passed(Pass)
@@ -17,14 +19,15 @@ public enum CheckVerdict: Hashable, Sendable {
             self.latency = latency
             self.weight = weight
             self.pathMTU = pathMTU
-            self.note = note
+            self.note = note?.onOneLine
         }
     }
 
     public struct Failure: Hashable, Sendable {
         /// How far it came.
         public var stage: CheckStage
-        /// What went wrong, as an operator would say it: "connect: timed out after 0.7 s".
+        /// What went wrong, as an operator would say it: "connect: timed out after 0.7 s". One line, whatever a server
+        /// or a program said.
         public var reason: String
         /// The host itself, or its service, said something: its tunnel works where the check went through it.
         public var hostAnswered: Bool
@@ -37,7 +40,7 @@ public enum CheckVerdict: Hashable, Sendable {
             stage: CheckStage, reason: String, hostAnswered: Bool = false, pathMTU: Int? = nil, isOwn: Bool = false
         ) {
             self.stage = stage
-            self.reason = reason
+            self.reason = reason.onOneLine
             self.hostAnswered = hostAnswered
             self.pathMTU = pathMTU
             self.isOwn = isOwn

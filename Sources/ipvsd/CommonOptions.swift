@@ -24,7 +24,7 @@ struct CommonOptions: ParsableArguments {
     }
 
     func logger() -> Logger {
-        var logger = Logger(label: "ipvsd") { StreamLogHandler.standardError(label: $0) }
+        var logger = Logger(label: "ipvsd") { LineLogHandler(label: $0) }
         logger.logLevel = verbose ? .debug : .info
         return logger
     }

@@ -89,7 +89,7 @@ struct DrainWatch {
     /// In place of the line before.
     private func rewrite(_ report: DrainReport, after elapsed: Duration) {
         let line = Self.remaining(UInt32(report.active), UInt32(report.inactive))
-        print("\r\(report.server): \(line) after \(elapsed.components.seconds) s\u{1B}[K", terminator: "")
+        Swift.print("\r\(report.server): \(line) after \(elapsed.components.seconds) s\u{1B}[K", terminator: "")
         fflush(nil)
     }
 }

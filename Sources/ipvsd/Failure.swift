@@ -3,6 +3,7 @@ import CLinux
 import Director
 import Glibc
 import HostState
+import LoadBalancing
 import ServiceConfiguration
 import SystemCalls
 
@@ -55,7 +56,7 @@ struct Failure: Error, CustomStringConvertible {
 
     /// On standard error, a line for each of the text's.
     static func write(_ text: String) {
-        let bytes = Array(text.split(separator: "\n").map { "ipvsd: \($0)\n" }.joined().utf8)
+        let bytes = Array(text.split(separator: "\n").map { "ipvsd: \($0.onOneLine)\n" }.joined().utf8)
         _ = Glibc.write(STDERR_FILENO, bytes, bytes.count)
     }
 }

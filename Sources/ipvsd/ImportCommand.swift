@@ -68,7 +68,8 @@ struct ImportCommand: AsyncParsableCommand {
                 throw Failure(
                     .badValue, "\(file): no service is left (accepted: one of IPv4 with a real server, at least)")
             }
-            print(text, terminator: "")
+            // A file's text, in which YAML has its own escapes.
+            Swift.print(text, terminator: "")
             return result.isComplete
         }
         if !isComplete { throw ExitCode(Failure.Code.changed.rawValue) }

@@ -47,6 +47,14 @@ struct VerdictTests {
         #expect(judge(.signalled(11), "\u{1B}[1mred") == "killed by signal 11: [1mred")
     }
 
+    /// What a server or a program said goes to terminals, logs and scripts.
+    @Test func whatOthersSaidIsOneLineWithoutControlCharacters() {
+        let said = "no\n\u{1B}[2Jok\u{9B}1m"
+        let shown = #"no\n\u001b[2Jok\u009b1m"#
+        #expect(CheckVerdict.Failure(stage: .answer, reason: said).reason == shown)
+        #expect(CheckVerdict.Pass(latency: .zero, note: said).note == shown)
+    }
+
     @Test func scriptsAndFilesThatCannotBe() {
         for arguments in [[], [""], ["bin/true"], ["/bin/echo", "a\0b"]] {
             #expect(throws: InvalidCheck.self) { try ScriptCheck(arguments: arguments) }

@@ -60,6 +60,8 @@ test_a_thousand_vips_come_and_go() {
     wait_until 10 "the director's end" ended "$DIRECTOR_PID"
     DIRECTOR_PID=
     between "$(wc -l <"$LAB_DIR/director.log")" 1 20 "lines of the log"
+    between "$(awk 'length > most { most = length } END { print most }' "$LAB_DIR/director.log")" 100 1000 \
+        "characters of the log's longest line"
     same_state "$before" "$(machine_state director)"
 }
 

@@ -69,7 +69,7 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
         self.service = service
         self.server = server
         // What others said may be in it; it goes to terminals, logs and environments.
-        self.reason = reason.map { String($0.unicodeScalars.filter { $0.properties.generalCategory != .control }) }
+        self.reason = reason?.onOneLine
         self.since = since
         self.standing = standing
     }

@@ -38,7 +38,7 @@ extension Director {
         let began = ContinuousClock.now
         let services = unsettled
         do { try applyUnsettled() } catch {
-            let names = services.map(\.description).sorted().joined(separator: ", ")
+            let names = services.map(\.description).sorted().listed
             logger.error("apply the health of \(names): \(error)")
             owesServices = true
         }

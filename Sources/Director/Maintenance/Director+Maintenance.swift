@@ -91,7 +91,7 @@ extension Director {
         guard !services.isEmpty else {
             let known = Set(configuration.services.flatMap { $0.servers.map(\.address) }).sorted()
             throw DirectorError(
-                .badValue, "\(server) is no real server here (accepted: \(Self.list(known.map(\.description))))")
+                .badValue, "\(server) is no real server here (accepted: \(known.map(\.description).listed))")
         }
         guard let listener = try request.listener() else { return (server, services) }
         guard let service = services.first(where: { $0.listeners.contains(listener) }) else {
@@ -99,15 +99,9 @@ extension Director {
             throw DirectorError(
                 .badValue,
                 "\(listener) \(isService ? "does not have the real server \(server)" : "is no service here") (accepted: "
-                    + "\(Self.list(services.map(\.address.description))))")
+                    + "\(services.map(\.address.description).listed))")
         }
         return (server, [service])
-    }
-
-    /// A configuration may have thousands.
-    private static func list(_ names: [String]) -> String {
-        let shown = names.prefix(20).joined(separator: ", ")
-        return names.count > 20 ? "\(shown) and \(names.count - 20) others" : shown
     }
 
     private func refuseBelowQuorum(_ server: IPv4Address, in services: [VirtualService]) throws {
@@ -122,7 +116,7 @@ extension Director {
         }
         guard problems.isEmpty else {
             throw DirectorError(
-                .tooFew, "not drained: \(Self.list(problems)) (--force drains \(server) all the same)")
+                .tooFew, "not drained: \(problems.listed) (--force drains \(server) all the same)")
         }
     }
 

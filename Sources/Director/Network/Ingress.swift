@@ -29,7 +29,7 @@ struct Ingress {
             guard let link = tree.link(named: name) else {
                 throw DirectorError(
                     .interface,
-                    "find interface \(name): no such interface (there are: \(tree.names.joined(separator: ", ")))")
+                    "find interface \(name): no such interface (there are: \(tree.names.listed))")
             }
             return try Ingress(link, in: tree)
         }

@@ -1,3 +1,5 @@
+internal import LoadBalancing
+
 /// Something that an import did not take over as it was.
 public struct ImportRemark: Hashable, Sendable, CustomStringConvertible {
     public enum Kind: String, Hashable, Sendable {
@@ -15,7 +17,8 @@ public struct ImportRemark: Hashable, Sendable, CustomStringConvertible {
     /// What it is, what that means and what to do instead.
     public let text: String
 
-    public var description: String { "\(place): \(kind.rawValue): \(text)" }
+    /// One line, whatever the file holds that it quotes.
+    public var description: String { "\(place): \(kind.rawValue): \(text)".onOneLine }
 
     /// Whether the configuration does not do what the source did.
     public var changesBehaviour: Bool { kind != .note }
