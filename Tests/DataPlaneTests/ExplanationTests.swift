@@ -360,6 +360,26 @@ struct ExplanationTests {
         }
     }
 
+    /// Two VIPs would answer each other for ever. What was recorded before the source became a VIP goes on.
+    @Test(arguments: [false, true])
+    func anotherVIPAsSource(isOnePacket: Bool) throws {
+        func datagrams(_ vip: IPv4Address) -> DesiredService {
+            service(.rr, ServiceAddress(vip: vip, port: 80, transport: .udp)) { $0.isOnePacket = isOnePacket }
+        }
+        func packet(from port: UInt16) -> PacketBuilder {
+            FlowKey(client: Standard.strict, clientPort: port, vip: Standard.main, port: 80, transport: .udp).packet()
+        }
+        try apply(datagrams(Standard.main))
+        #expect(try lab.expectExplained(packet(from: 80)).verdict == .forwarded)
+        try lab.apply(
+            Configuration(
+                services: [datagrams(Standard.main), datagrams(Standard.strict)],
+                paths: (1...4).map { Standard.path($0) }))
+        #expect(try lab.expectExplained(packet(from: 80)).verdict == (isOnePacket ? .dropped : .forwarded))
+        #expect(try lab.expectExplained(packet(from: 81)).reason == "dropped-martian-source")
+        try lab.expectBalance()
+    }
+
     @Test func mergedFrames() throws {
         try apply(service(.rr))
         let decision = try lab.expectExplained(flow(1).packet([.ack], payload: 1461))

@@ -79,6 +79,21 @@ extension Fixture {
         .dropped("all hosts as source", ip { $0.source = address("255.255.255.255") }, "dropped-martian-source"),
         .dropped("the VIP as source", ip { $0.source = Standard.main }, "dropped-martian-source"),
         .dropped(
+            "a SYN from another VIP", ip { $0.source = Standard.strict }, "dropped-martian-source"),
+        .dropped(
+            "a datagram from another VIP, as two UDP services would answer each other for ever",
+            .ethernet().ipv4(from: Standard.narrow, to: Standard.main).udp(from: 80, to: 80), "dropped-martian-source"),
+        .dropped(
+            "an ACK from another VIP", .ethernet().ipv4(from: Standard.strict, to: Standard.main).tcp([.ack]),
+            "dropped-martian-source"),
+        .dropped(
+            "a first fragment from another VIP",
+            .ethernet().ipv4(from: Standard.strict, to: Standard.main) { $0.fragment = PacketBuilder.moreFragments }
+                .udp().payload(8), "dropped-martian-source"),
+        .dropped(
+            "an echo request from another VIP",
+            .ethernet().ipv4(from: Standard.strict, to: Standard.main).icmp(type: 8), "dropped-martian-source"),
+        .dropped(
             "an echo request from the VIP", .ethernet().ipv4(from: Standard.main, to: Standard.main).icmp(type: 8),
             "dropped-martian-source"),
         .dropped(

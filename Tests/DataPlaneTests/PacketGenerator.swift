@@ -69,7 +69,7 @@ struct PacketGenerator {
         if chance(1) {
             ip.source = pick([
                 address("0.0.0.0"), address("127.0.0.1"), address("224.0.0.5"), address("255.255.255.255"),
-                address("240.0.0.1"), ip.destination,
+                address("240.0.0.1"), ip.destination, pick(DifferentialPlan.vips),
             ])
         }
         if chance(4) { ip.options = [UInt8](repeating: 1, count: 4 * pick([1, 2, 10])) }

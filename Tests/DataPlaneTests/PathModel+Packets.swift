@@ -183,6 +183,9 @@ extension PathModel {
         }
         let flow = Identity(
             client: packet.client, clientPort: packet.clientPort, port: packet.port, flowID: listener.flowID)
+        if vips.contains(packet.client), flows.find(flow, now: shortNow) == nil {
+            return drop(IPVSD_DROPPED_MARTIAN_SOURCE)
+        }
         touched = [flows.bucket(of: flow), flows.secondBucket(of: flow)]
         return isTCP ? onTCP(packet, listener, flow) : onUDP(packet, listener, flow)
     }
@@ -302,6 +305,7 @@ extension PathModel {
     private mutating func onICMP(_ packet: inout Packet) -> Decision {
         if packet.isLaterFragment || packet.hasMoreFragments { return pass(packet, IPVSD_PASSED_ICMP_OTHER) }
         guard packet.room >= 8 else { return drop(IPVSD_DROPPED_TRUNCATED) }
+        if vips.contains(packet.client) { return drop(IPVSD_DROPPED_MARTIAN_SOURCE) }
         switch packet.frame[packet.l4] {
         case 8: return echoReply(packet)
         case 3, 11, 12: return onICMPError(&packet)

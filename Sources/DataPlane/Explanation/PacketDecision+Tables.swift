@@ -62,6 +62,7 @@ private struct DecisionPath {
         guard let listener = tables.listener else { return .end(IPVSD_PASSED_NO_SERVICE) }
         if packet.length > tables.settings.ingressMTU { return .end(IPVSD_DROPPED_MERGED_FRAME) }
         let hit = tables.find(port: packet.port)
+        if hit == nil, tables.isClientVIP { return .end(IPVSD_DROPPED_MARTIAN_SOURCE) }
         decision.connection = hit.flatMap { connection($0) }
         return packet.transport == .udp ? onUDP(listener, hit) : onTCP(listener, hit)
     }

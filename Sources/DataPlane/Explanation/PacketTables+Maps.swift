@@ -21,9 +21,8 @@ extension PacketTables {
         self.now = now
         settings = Settings(of: maps, constants: constants)
         pressure = Pressure(of: maps)
-        isVIP =
-            try maps.services.value(
-                for: ipvsd_service_key(vip: packet.vip.bigEndian, port: 0, protocol: 0, reserved: 0)) != nil
+        isVIP = try maps.isVIP(packet.vip)
+        isClientVIP = try maps.isVIP(packet.client)
         listener = try Listener(for: packet, of: maps)
         service = nil
         servers = [:]
@@ -92,6 +91,11 @@ extension PacketTables.Service {
 }
 
 extension DirectorMaps {
+    fileprivate func isVIP(_ address: IPv4Address) throws(BPFError) -> Bool {
+        let key = ipvsd_service_key(vip: address.bigEndian, port: 0, protocol: 0, reserved: 0)
+        return try services.value(for: key) != nil
+    }
+
     fileprivate func slot(_ index: Int) -> UInt32 {
         guard index / 4 < slots.count else { return 0 }
         return UInt32(slots.pointer(index / 4).load(fromByteOffset: index % 4 * 2, as: UInt16.self))

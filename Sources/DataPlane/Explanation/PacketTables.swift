@@ -105,6 +105,8 @@ public struct PacketTables: Sendable {
     /// The tick at which all this was so.
     var now: UInt32
     var isVIP: Bool
+    /// The client's address is a VIP, too.
+    var isClientVIP: Bool
     var listener: Listener?
     /// The row that the listener names.
     var service: Service?

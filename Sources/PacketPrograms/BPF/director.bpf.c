@@ -261,8 +261,12 @@ static __always_inline int on_transport(struct packet *packet, void *header, voi
 	if (!locate(packet->client, packet->client_port, packet->port, listener.flow_service, &flow))
 		return ~drop(packet, IPVSD_DROPPED_INTERNAL);
 	hit = find(&flow);
-	if (!hit.entry)
+	if (!hit.entry) {
+		/* The real server's answer would come here as a client's packet, and its answer again: for ever. */
+		if (is_vip(packet->client))
+			return ~drop(packet, IPVSD_DROPPED_MARTIAN_SOURCE);
 		sweep_in_absence();
+	}
 	if (!enter(listener.service, listener.flags, &entry))
 		return ~drop(packet, IPVSD_DROPPED_INTERNAL);
 	if (packet->protocol == IPPROTO_UDP)
@@ -320,6 +324,8 @@ static __always_inline int on_icmp(struct packet *packet, void *header, void *en
 		return ~pass(packet, IPVSD_PASSED_ICMP_OTHER);
 	if ((void *)(icmp + 1) > end || packet->length < packet->header_length + sizeof(*icmp))
 		return ~drop(packet, IPVSD_DROPPED_TRUNCATED);
+	if (is_vip(packet->client))
+		return ~drop(packet, IPVSD_DROPPED_MARTIAN_SOURCE);
 	switch (icmp->type) {
 	case ICMP_ECHO_REQUEST:
 		return ~answer_echo(packet);

@@ -49,6 +49,14 @@ static __always_inline int find_listener(__be32 vip, __be16 port, __u8 protocol,
 	return find_service(vip, port, protocol, found) || find_service(vip, 0, protocol, found);
 }
 
+/* With or without a service that the packet is for. */
+static __always_inline int is_vip(__be32 address)
+{
+	struct ipvsd_service_value found;
+
+	return may_be_vip(address) && find_service(address, 0, 0, &found);
+}
+
 /* Frames for other hosts come by, too: on a bridge's port, by a switch that floods, on an interface that is promiscuous.
  * The kernel calls them PACKET_OTHERHOST, and IPVS leaves them alone. No addresses set: whatever comes is for us. */
 static __always_inline int is_for_director(const struct ethhdr *ethernet)

@@ -262,7 +262,7 @@ enum ipvsd_counter {
 	/* dropped */
 	IPVSD_DROPPED_BAD_HEADER,
 	IPVSD_DROPPED_TRUNCATED,
-	IPVSD_DROPPED_MARTIAN_SOURCE, /* one that no packet can have, or the VIP itself */
+	IPVSD_DROPPED_MARTIAN_SOURCE, /* one that no packet can have, or a VIP */
 	IPVSD_DROPPED_FRAGMENT, /* whose first one was not seen */
 	IPVSD_DROPPED_MERGED_FRAME,
 	IPVSD_DROPPED_TOO_BIG_WITHOUT_DF,
