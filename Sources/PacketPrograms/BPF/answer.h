@@ -11,18 +11,20 @@ struct allowance {
 	__u64 used;
 };
 
+/* By the counter of the answer. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, IPVSD_ANSWERED_TOO_BIG + 1);
 	__type(key, __u32);
 	__type(value, struct allowance);
 } allowances SEC(".maps");
 
-/* At most reply_limit generated replies in each second of each CPU. */
-static __always_inline int may_answer(void)
+/* Allows at most reply_limit answers of a kind in each second of each CPU. Each kind has an allowance of its own: packets
+ * that provoke one kind do not silence another. Echo replies need none, as in the kernel. */
+static __always_inline int may_answer(enum ipvsd_counter kind)
 {
-	__u32 zero = 0;
-	struct allowance *allowance = bpf_map_lookup_elem(&allowances, &zero);
+	__u32 index = kind;
+	struct allowance *allowance = bpf_map_lookup_elem(&allowances, &index);
 	__u64 second = bpf_ktime_get_coarse_ns() / 1000000000;
 
 	if (!allowance)
@@ -87,7 +89,7 @@ static __always_inline int answer_reset(struct packet *packet, const struct tcph
 	void *data, *end;
 	__be32 *tcp;
 
-	if (!may_answer())
+	if (!may_answer(reason))
 		return drop(packet, IPVSD_DROPPED_REPLY_LIMIT);
 	if (bpf_xdp_adjust_tail(packet->ctx, (int)length - (int)packet->frame))
 		return drop(packet, IPVSD_DROPPED_INTERNAL);
@@ -115,7 +117,7 @@ static __always_inline int answer_unreachable(struct packet *packet, __u8 code, 
 	void *data, *end;
 	__u64 sum = 0;
 
-	if (!may_answer())
+	if (!may_answer(reason))
 		return drop(packet, IPVSD_DROPPED_REPLY_LIMIT);
 	if (bpf_xdp_adjust_tail(packet->ctx, (int)(l3 + quoted) - (int)packet->frame) || bpf_xdp_adjust_head(packet->ctx, -28))
 		return drop(packet, IPVSD_DROPPED_INTERNAL);

@@ -360,7 +360,7 @@ struct ipvsd_director_constants {
 	__u32 former_mask;        /* of the smaller one that it took the place of */
 	__u32 listener_shift;     /* 64 less the logarithm of the number of buckets */
 	__u32 answer_by_redirect; /* veth: XDP_TX would be lost there */
-	__u32 reply_limit;        /* generated replies a second and CPU */
+	__u32 reply_limit;        /* generated replies of each kind, a second and CPU */
 	__u32 jiffy;              /* nanoseconds */
 	__u32 several_ingress;    /* a packet may have come in elsewhere than where its XDP_TX would leave */
 	/* The outer source's host part varies by flow: prefix | (hash & mask). Mask 0: the path's own address. */

@@ -1,0 +1,52 @@
+import BPF
+import LoadBalancing
+import PacketPrograms
+import Testing
+
+@testable import DataPlane
+
+/// What strangers can do with packets that nobody asked for.
+@MainActor
+@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+struct AttackTests {
+    private static let web = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
+    private static let names = ServiceAddress(vip: Standard.main, port: 53, transport: .udp)
+    private static let servers = 1...3 as ClosedRange<UInt8>
+
+    private static func configuration(persistence: Persistence? = nil, down: Set<UInt8> = []) -> Configuration {
+        let servers = servers.map { Standard.realServer($0) }
+        return Configuration(
+            services: [
+                VirtualService(address: web, scheduler: .rr, persistence: persistence, servers: servers),
+                VirtualService(address: names, scheduler: .rr, isOnePacket: true, servers: servers),
+            ].map { DesiredService($0, effective: Standard.down(down)) },
+            paths: Self.servers.map { Standard.path($0) })
+    }
+
+    private func flow(_ client: IPv4Address = Standard.client, port: UInt16 = 1000) -> FlowKey {
+        FlowKey(client: client, clientPort: port, vip: Standard.main, port: 80)
+    }
+
+    // MARK: Answers
+
+    /// Whoever provokes answers of one kind does not silence the others.
+    @Test func eachKindOfAnswerHasItsOwnLimit() throws {
+        let lab = try Lab(Self.configuration(), repliesPerSecond: 20)
+        let tooBig = flow(port: 2000).packet([.syn], payload: 1460).bytes
+        let stray = flow(port: 3000).packet([.ack]).bytes
+        var counts: [String: UInt64] = [:]
+        // Less than 20 of each other kind in all.
+        for _ in 0..<10 {
+            for _ in 0..<200 { counts.merge(try lab.run(stray).moved, uniquingKeysWith: +) }
+            #expect(try lab.run(tooBig).moved["answered-too-big"] == 1)
+        }
+        #expect(counts["dropped-reply-limit"] ?? 0 > 0)
+        try lab.apply(Self.configuration(down: [1, 2, 3]))
+        let refused = flow(port: 4000).packet([.syn]).bytes
+        for _ in 0..<10 {
+            for _ in 0..<200 { _ = try lab.run(stray) }
+            #expect(try lab.run(refused).moved["answered-no-server"] == 1)
+        }
+        try lab.expectBalance()
+    }
+}
