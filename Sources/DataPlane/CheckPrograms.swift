@@ -33,6 +33,11 @@ public struct CheckPrograms {
         try Self.hook(interface: device, direction: .egress).attach(object.program(named: "check_egress"))
     }
 
+    /// Drops what comes in on the device from a VIP and answers no check.
+    public func attachAnswers(device: Int32) throws(BPFError) {
+        try Self.hook(interface: device, direction: .ingress).attach(object.program(named: "check_answers"))
+    }
+
     /// Moves answers that come in on this interface to the device.
     public func attachIngress(interface: Int32) throws(BPFError) {
         try Self.hook(interface: interface, direction: .ingress).attach(object.program(named: "check_ingress"))

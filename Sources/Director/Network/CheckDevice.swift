@@ -39,7 +39,9 @@ final class CheckDevice {
         self.peer = peer
         self.journal = journal
         self.programs = checks ? try CheckPrograms(directory: directory, device: link) : nil
-        if checks { try attach(interface: link, direction: .egress) }
+        if checks {
+            for direction in Self.directions { try attach(interface: link, direction: direction) }
+        }
     }
 
     /// All that it takes besides being there. May be repeated.
@@ -59,6 +61,8 @@ final class CheckDevice {
         try socket.addAddress(Self.dummyAddress, prefixLength: 32, to: link.index, scope: RouteScope.host)
     }
 
+    /// The device has a program for what leaves it and one for what comes in.
+    private static let directions: [BPFProgram.TrafficControlHook.Direction] = [.egress, .ingress]
     private static let forwarding = "net/ipv4/conf/\(name)/forwarding"
     private static let sysctls = [
         // Here alone, whatever net.ipv4.ip_forward says.
@@ -100,7 +104,9 @@ final class CheckDevice {
                 $0 == (CheckPrograms.priority, CheckPrograms.handle)
             }
         }
-        if try !isThere(.egress, on: link.index) { missing.append(.program(.egress, interface: link.name)) }
+        for direction in Self.directions where try !isThere(direction, on: link.index) {
+            missing.append(.program(direction, interface: link.name))
+        }
         for interface in listening.sorted().compactMap(tree.link(index:))
         where try !isThere(.ingress, on: interface.index) {
             missing.append(.program(.ingress, interface: interface.name))
@@ -155,10 +161,10 @@ final class CheckDevice {
                 interface: interface.name, direction: direction, priority: CheckPrograms.priority,
                 handle: CheckPrograms.handle)
         ) {
-            if direction == .egress {
-                try programs?.attachEgress(device: interface.index)
-            } else {
-                try programs?.attachIngress(interface: interface.index)
+            switch direction {
+            case .egress: try programs?.attachEgress(device: interface.index)
+            case .ingress where interface.index == link.index: try programs?.attachAnswers(device: interface.index)
+            case .ingress: try programs?.attachIngress(interface: interface.index)
             }
         }
     }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /* Health checks through the tunnel. A check's socket is bound to ipvsd0 and carries its real server in the mark: on
  * the way out of ipvsd0 the packet gets the outer header; the answer from the VIP is moved from the interface it
- * comes in on back into ipvsd0, where alone a packet from a local address is accepted. */
+ * comes in on back into ipvsd0, where alone a packet from a local address is accepted. There a packet goes on only if it
+ * is for a check's socket: rules for the interface that it came in on have not seen it. */
 #include <linux/pkt_cls.h>
 
 #include "maps.h"
@@ -10,6 +11,13 @@
 #define AF_INET 2
 
 const volatile struct ipvsd_check_constants check_constants;
+
+static __always_inline int is_from_vip(const struct iphdr *ip)
+{
+	struct ipvsd_service_key key = { .vip = ip->saddr };
+
+	return bpf_map_lookup_elem(&services, &key) != 0;
+}
 
 SEC("tc")
 int check_egress(struct __sk_buff *skb)
@@ -51,7 +59,6 @@ int check_ingress(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct iphdr *ip = data + sizeof(struct ethhdr);
-	struct ipvsd_service_key key = {};
 	__u8 mac[ETH_ALEN];
 	int ours = 0;
 
@@ -60,8 +67,7 @@ int check_ingress(struct __sk_buff *skb)
 #pragma unroll
 	for (int i = 0; i < IPVSD_CHECK_ADDRESSES; i++)
 		ours |= ip->daddr == settings.check_address[i];
-	key.vip = ip->saddr;
-	if (!ours || !bpf_map_lookup_elem(&services, &key))
+	if (!ours || !is_from_vip(ip))
 		return TC_ACT_UNSPEC;
 	/* Byte by byte: memcpy would drop the volatile, and the compiler take the constant for zero. */
 	for (int i = 0; i < ETH_ALEN; i++)
@@ -69,6 +75,86 @@ int check_ingress(struct __sk_buff *skb)
 	if (bpf_skb_store_bytes(skb, 0, mac, sizeof(mac), 0))
 		return TC_ACT_SHOT;
 	return bpf_redirect(check_constants.check_ifindex, BPF_F_INGRESS);
+}
+
+/* Whether a socket of these ends is bound to ipvsd0, as those of checks are. Not inlined: the verifier takes no instruction
+ * for pointers of both kinds. */
+static __noinline int has_tcp_check(struct __sk_buff *skb, struct bpf_sock_tuple *ends)
+{
+	struct bpf_sock *socket = bpf_skc_lookup_tcp(skb, ends, sizeof(ends->ipv4), BPF_F_CURRENT_NETNS, 0);
+	__u32 device;
+
+	if (!socket)
+		return 0;
+	device = socket->bound_dev_if;
+	bpf_sk_release(socket);
+	return device == check_constants.check_ifindex;
+}
+
+static __noinline int has_udp_check(struct __sk_buff *skb, struct bpf_sock_tuple *ends)
+{
+	struct bpf_sock *socket = bpf_sk_lookup_udp(skb, ends, sizeof(ends->ipv4), BPF_F_CURRENT_NETNS, 0);
+	__u32 device;
+
+	if (!socket)
+		return 0;
+	device = socket->bound_dev_if;
+	bpf_sk_release(socket);
+	return device == check_constants.check_ifindex;
+}
+
+/* Whether a check's socket gets the packet at `offset`, or has sent it where an ICMP error quotes it. */
+static __always_inline int has_check(struct __sk_buff *skb, const struct iphdr *ip, __u32 offset, int is_quoted)
+{
+	struct bpf_sock_tuple ends = {};
+	__be16 ports[2];
+
+	if (bpf_skb_load_bytes(skb, offset + ip->ihl * 4, ports, sizeof(ports)))
+		return 0;
+	ends.ipv4.saddr = is_quoted ? ip->daddr : ip->saddr;
+	ends.ipv4.daddr = is_quoted ? ip->saddr : ip->daddr;
+	ends.ipv4.sport = ports[is_quoted ? 1 : 0];
+	ends.ipv4.dport = ports[is_quoted ? 0 : 1];
+	if (ip->protocol == IPPROTO_TCP)
+		return has_tcp_check(skb, &ends);
+	return ip->protocol == IPPROTO_UDP && has_udp_check(skb, &ends);
+}
+
+/* An echo reply, which goes to raw sockets alone, or an error about a check's packet. */
+static __always_inline int is_icmp_answer(struct __sk_buff *skb, const struct iphdr *ip, __u32 offset)
+{
+	struct icmp_header icmp;
+	struct iphdr quoted;
+
+	offset += ip->ihl * 4;
+	if (bpf_skb_load_bytes(skb, offset, &icmp, sizeof(icmp)))
+		return 0;
+	if (icmp.type == ICMP_ECHO_REPLY)
+		return 1;
+	if (icmp.type != ICMP_UNREACHABLE && icmp.type != ICMP_TIME_EXCEEDED && icmp.type != ICMP_PARAMETER_PROBLEM)
+		return 0;
+	offset += sizeof(icmp);
+	if (bpf_skb_load_bytes(skb, offset, &quoted, sizeof(quoted)) || quoted.saddr != ip->daddr)
+		return 0;
+	return quoted.protocol == IPPROTO_ICMP || has_check(skb, &quoted, offset, 1);
+}
+
+/* What comes in on ipvsd0: answers to checks, and what the packet program has encapsulated and leaves to the kernel. A NIC
+ * would be no place for this: a look-up there does not find a socket that is bound to ipvsd0. */
+SEC("tc")
+int check_answers(struct __sk_buff *skb)
+{
+	const __u32 offset = sizeof(struct ethhdr);
+	struct iphdr ip;
+	int is_answer;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)) || !is_from_vip(&ip))
+		return TC_ACT_UNSPEC;
+	/* A later fragment is of no use without the first one, which has the ports. */
+	if (ip.frag_off & bpf_htons(IP_OFFSET))
+		return TC_ACT_UNSPEC;
+	is_answer = ip.protocol == IPPROTO_ICMP ? is_icmp_answer(skb, &ip, offset) : has_check(skb, &ip, offset, 0);
+	return is_answer ? TC_ACT_UNSPEC : TC_ACT_SHOT;
 }
 
 char _license[] SEC("license") = "Dual MIT/GPL";
