@@ -31,7 +31,8 @@ public enum CheckVerdict: Hashable, Sendable {
         public var reason: String
         /// The host itself, or its service, said something: its tunnel works where the check went through it.
         public var hostAnswered: Bool
-        /// Of a black hole, the largest packet that passes.
+        /// Of a black hole, the largest packet that passes; of a host that answers nothing, the largest one that a router says
+        /// it lets through.
         public var pathMTU: Int?
         /// This machine could not ask, or no longer wanted to know: it says nothing about the real server.
         public var isOwn: Bool
@@ -50,6 +51,14 @@ public enum CheckVerdict: Hashable, Sendable {
     static let cancelled = "cancelled"
 
     public var isPassed: Bool { if case .passed = self { true } else { false } }
+
+    /// The largest packet that passes, as far as it is known.
+    public var pathMTU: Int? {
+        switch self {
+        case .passed(let pass): pass.pathMTU
+        case .failed(let failure): failure.pathMTU
+        }
+    }
 }
 
 /// How far a check came; a stalled peer is named by the stage that it stalls.

@@ -10,6 +10,8 @@ public struct ResolvedRoute: Sendable, Equatable {
     public var source: IPv4Address?
     /// RTAX_MTU: the route's own or a learnt path MTU; nil where the interface's holds.
     public var mtu: UInt32?
+    /// `mtu` is what an ICMP message told the kernel: the route's cache entry expires.
+    public var isMTULearnt: Bool
     /// RTN_LOCAL: the destination is this machine.
     public var isLocal: Bool
     /// RTA_VIA: the next hop has an IPv6 address, which `gateway` cannot say.
@@ -22,19 +24,26 @@ public struct ResolvedRoute: Sendable, Equatable {
         self.interface = interface
         gateway = attributes[RTA_GATEWAY]?.address
         source = attributes[RTA_PREFSRC]?.address
-        mtu = attributes[RTA_METRICS]?.nested[RTAX_MTU]?.u32
+        mtu = Self.mtu(message)
+        isMTULearnt = mtu != nil && attributes[RTA_CACHEINFO]?.structure(rta_cacheinfo.self)?.rta_expires ?? 0 != 0
         isLocal = header.rtm_type == UInt8(RTN_LOCAL)
         hasForeignGateway = attributes[RTA_VIA] != nil
     }
 
+    static func mtu(_ message: Message) -> UInt32? {
+        message.body(rtmsg.self)?.attributes[RTA_METRICS]?.nested[RTAX_MTU]?.u32
+    }
+
+    /// `isOfTable`: the answer is the route as it was configured (RTM_F_FIB_MATCH).
     static func request(
-        to destination: IPv4Address, from source: IPv4Address?, via interface: Int32?
+        to destination: IPv4Address, from source: IPv4Address?, via interface: Int32?, isOfTable: Bool = false
     ) -> MessageBuilder {
         var message = MessageBuilder(RTM_GETROUTE)
         var header = rtmsg()
         header.rtm_family = UInt8(AF_INET)
         header.rtm_dst_len = 32
         header.rtm_src_len = source == nil ? 0 : 32
+        if isOfTable { header.rtm_flags = UInt32(RTM_F_FIB_MATCH) }
         message.append(header)
         message.attribute(RTA_DST, destination)
         if let source { message.attribute(RTA_SRC, source) }

@@ -19,6 +19,12 @@ extension RouteSocket {
         return route
     }
 
+    /// The MTU that the route to a destination was given; nil where it was given none.
+    public func routeMTU(to destination: IPv4Address) throws(NetlinkError) -> UInt32? {
+        let request = ResolvedRoute.request(to: destination, from: nil, via: nil, isOfTable: true)
+        return try self.request(request, "find route to \(destination)").lazy.compactMap(ResolvedRoute.mtu).first
+    }
+
     /// The IPv4 routes of a table, or of all tables.
     public func routes(table: UInt32? = nil) throws(NetlinkError) -> [Route] {
         // ENOENT: a table without routes does not exist.

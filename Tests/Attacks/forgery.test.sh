@@ -1,5 +1,5 @@
 #!/bin/bash
-# Packets that pretend to come from a VIP.
+# Packets that pretend to come from a VIP, and messages that pretend to come from a router.
 source "$(dirname "$0")/../Namespaces/harness.sh"
 LAB_VIA=nsenter
 ATTACKS=$(cd "$(dirname "$0")" && pwd)
@@ -50,5 +50,70 @@ YAML
 }
 
 listens_on_both() { listening director 5000 && grep -q listening "$LAB_DIR/heard"; }
+
+too_big() {
+    in_ns client ip route flush cache
+    in_ns client "$PYTHON" "$TESTS/udp.py" too-big $VIP 5353 "$1"
+}
+
+# No service has the port: the real server says so.
+DELIVERED="mtu 0 from $VIP origin 2 type 3 code 3"
+
+# still_whole WHAT   a datagram of the largest size gets to the real server
+still_whole() { equal "$(too_big 1480)" "$DELIVERED" "a datagram of 1480 bytes, $1"; }
+
+test_forged_messages_lower_no_path_mtu() {
+    director_start --vip $VIP --backends $RS4
+    wait_until 5 "rs4 to be healthy" healthy $RS4
+    # About a connection that there is not, and about a packet of the kernel's own.
+    forge too-big 10.0.0.1 tunnel 552 10.0.0.2 $RS4 10.9.0.1 4000 $VIP 80
+    forge too-big 10.0.0.1 ping 552 10.0.0.2 $RS4
+    wait_until 5 "the kernel to believe it" kernel_believes $RS4
+    # What may be true is looked into.
+    forge too-big 10.0.0.1 tunnel 552 10.0.0.2 $RS4
+    wait_until 5 "the director to look" grep -q "10.0.0.1 says .* $RS4 are too big .*but a ping of 1500 bytes passes" \
+        "$LAB_DIR/director.log"
+    equal "$(director_log | grep -c "says that packets")" 1 "complaints"
+    # By then the kernel's routes have been looked at, too.
+    wait_until 5 "a look at the pieces" looked_again
+    still_whole "after forged messages"
+    director_stop
+}
+kernel_believes() { in_ns director ip route get "$1" | grep -q "mtu 552"; }
+looked_again() {
+    ip -n "$(ns director)" addr del 192.0.0.8/32 dev ipvsd0
+    wait_until 3 "ipvsd0 to be whole" grep -q "restored address 192.0.0.8" "$LAB_DIR/director.log"
+}
+
+# Between the director and rs1 there is nobody who could say so.
+test_forged_messages_about_a_real_server_on_the_link() {
+    director_start --vip $VIP --backends $RS1,$RS4 --scheduler rr
+    wait_until 5 "rs4 to be healthy" healthy $RS4
+    forge too-big 10.0.0.1 tunnel 552 10.0.0.2 $RS1
+    forge too-big 10.0.0.1 tunnel 552 10.0.0.2 $RS4
+    wait_until 5 "the director to look" grep -q "$RS4 are too big" "$LAB_DIR/director.log"
+    equal "$(director_log | grep -c "$RS1 are too big")" 0 "complaints about rs1"
+    still_whole "by the first real server"
+    still_whole "by the other"
+    director_stop
+}
+
+# Where hosts drop pings, a router's word about the director's own probe has to do.
+test_a_true_message_about_a_host_that_drops_pings() {
+    director_start --vip $VIP --backends $RS4 --check tcp:80
+    wait_until 5 "rs4 to be healthy" healthy $RS4
+    in_ns rs4 nft 'add table ip quiet; add chain ip quiet in { type filter hook input priority 0; };
+        add rule ip quiet in icmp type echo-request drop'
+    forge too-big 10.0.0.1 tunnel 552 10.0.0.2 $RS4
+    wait_until 10 "the director to give up" grep -q "no ping shows whether they are" "$LAB_DIR/director.log"
+    still_whole "where nothing is known"
+    ip -n "$(ns router)" link set eth1 mtu 1400
+    wait_until 15 "the client to be told what the router told" told 1380
+    ip -n "$(ns router)" link set eth1 mtu 1500
+    in_ns rs4 nft delete table ip quiet
+    in_ns client ip route flush cache
+    director_stop
+}
+told() { [[ $(too_big 1480) == "mtu $1 from $VIP origin 2 type 3 code 4" ]]; }
 
 run_tests

@@ -49,4 +49,34 @@ struct AttackTests {
         }
         try lab.expectBalance()
     }
+
+    // MARK: Path MTUs
+
+    /// What somebody says of a flow's packets counts only where the flow is recorded, or need not be.
+    @Test func recordedFlowsConfirmWhatIsSaidOfThem() throws {
+        let lab = try Lab(Self.configuration())
+        func mayHaveSent(_ flow: FlowKey, to server: IPv4Address) throws -> Bool {
+            try lab.plane.mayHaveSent(
+                ExplainedPacket(
+                    client: flow.client, clientPort: flow.clientPort, vip: flow.vip, port: flow.port,
+                    transport: flow.transport), to: server)
+        }
+        let server = try #require(try lab.send(flow().packet([.syn])))
+        for number in Self.servers {
+            let other = Standard.server(number)
+            #expect(try mayHaveSent(flow(), to: other) == (other == server))
+            #expect(try !mayHaveSent(flow(port: 1001), to: other))
+        }
+        var elsewhere = flow()
+        elsewhere.port = 81
+        #expect(try !mayHaveSent(elsewhere, to: server))
+        elsewhere.vip = Standard.strict
+        #expect(try !mayHaveSent(elsewhere, to: server))
+        // Of a service without records nobody can tell.
+        let datagram = FlowKey(client: Standard.client, clientPort: 9, vip: Standard.main, port: 53, transport: .udp)
+        #expect(try mayHaveSent(datagram, to: server))
+        lab.stretchTimeouts()
+        try lab.age(flow(), by: 32_001)
+        #expect(try !mayHaveSent(flow(), to: server))
+    }
 }

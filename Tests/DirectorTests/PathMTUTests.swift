@@ -8,17 +8,18 @@ struct PathMTUTests {
     private static let director = IPv4Address(0x0A00_0002)
     private static let server = IPv4Address(0x0A00_010B)
     private static let vip = IPv4Address(0x0A00_0064)
+    private static let client = IPv4Address(0xC000_0207)
     private static let router = IPv4Address(0x0A00_00FE)
 
     /// Type 3 code 4 as Linux sends it, quoting an IPIP packet of ours with 1,500 bytes.
     private static func message(
-        mtu: UInt16 = 1400, type: UInt8 = 3, code: UInt8 = 4, protocolNumber: UInt8 = 4, options: Int = 0,
-        quoting count: Int = 28, _ damage: (inout [UInt8]) -> Void = { _ in },
+        mtu: UInt16 = 1400, type: UInt8 = 3, code: UInt8 = 4, protocolNumber: UInt8 = 4, transport: UInt8 = 6,
+        options: Int = 0, quoting count: Int = 28, _ damage: (inout [UInt8]) -> Void = { _ in },
         sent: (inout [UInt8]) -> Void = { _ in }
     ) -> [UInt8] {
         var quoted: [UInt8] = [0x45, 0, 0x05, 0xDC, 0, 0, 0x40, 0, 63, protocolNumber, 0, 0]
         quoted += bytes(director) + bytes(server) + [0x45, 0, 0x05, 0xC8, 0x12, 0x34, 0x40, 0]
-        quoted += [64, 6, 0, 0] + bytes(router) + bytes(vip) + [0x80, 0, 0, 80]
+        quoted += [64, transport, 0, 0] + bytes(client) + bytes(vip) + [0x80, 0, 0, 80, 0, 1, 2, 3]
         sent(&quoted)
         var icmp: [UInt8] = [type, code, 0, 0, 0, 0, UInt8(mtu >> 8), UInt8(mtu & 255)] + quoted.prefix(count)
         var sum = stride(from: 0, to: icmp.count - 1, by: 2).reduce(UInt32(0)) {
@@ -79,52 +80,112 @@ struct PathMTUTests {
         }
     }
 
-    private func error(mtu: UInt16) throws -> FragmentationNeeded {
-        try #require(FragmentationNeeded(packet: Self.message(mtu: mtu)))
+    @Test(arguments: [28, 40, 47, 48])
+    func theFlowIsReadWhereItIsQuoted(count: Int) throws {
+        let error = try #require(FragmentationNeeded(packet: Self.message(quoting: count)))
+        let ends = FragmentationNeeded.FlowEnds(
+            transport: .tcp, client: Self.client, clientPort: 0x8000, vip: Self.vip, port: 80)
+        #expect(error.content == (count < 48 ? .unknown : .flow(ends)))
     }
 
-    /// (told, present, learnt)
+    @Test func packetsWithoutPortsAreOfNoFlow() throws {
+        let ping = try #require(FragmentationNeeded(packet: Self.message(transport: 1, quoting: 48)))
+        #expect(ping.content == .other)
+        let fragment = Self.message(quoting: 48, sent: { $0[27] = 1 })
+        #expect(try #require(FragmentationNeeded(packet: fragment)).content == .other)
+    }
+
+    // MARK: What is made of it
+
+    private let start = ContinuousClock.now
+
+    /// (told, present, whether it is looked into)
     @Test(
         arguments: [
-            (1400, 1500, 1400), (1499, 1500, 1499), (1400, 1300, nil), (1400, 1400, nil),
-            // No lower than the kernel goes, whoever says it.
-            (552, 1500, 552), (551, 1500, 552), (68, 1500, 552), (1, 1500, 552), (68, 552, nil), (68, 500, nil),
-            // Routers older than RFC 1191: the next plateau below.
-            (0, 1500, 1492), (0, 1492, 1006), (0, 1007, 1006), (0, 1006, 552), (0, 552, nil),
-        ] as [(UInt16, UInt32, UInt32?)])
-    func onlyDownAndNotBelowTheFloor(told: UInt16, present: UInt32, learnt: UInt32?) throws {
+            (1400, 1500, true), (1499, 1500, true), (1500, 1500, false), (1400, 1300, false),
+            // Routers older than RFC 1191 name none.
+            (0, 1500, true), (0, 553, true),
+            // It goes no lower.
+            (68, 552, false), (0, 500, false),
+        ] as [(UInt32, UInt32, Bool)])
+    func whatWouldBeNewsIsLookedInto(told: UInt32, present: UInt32, mayProbe: Bool) {
+        #expect(LearntPathMTUs().mayProbe(Self.server, told: told, present: present) == mayProbe)
+    }
+
+    /// (the largest packet that passed, present, learnt)
+    @Test(
+        arguments: [
+            (1400, 1500, 1400), (1499, 1500, 1499), (1500, 1500, nil), (nil, 1500, nil), (1400, 1400, nil),
+            // No lower than the kernel goes.
+            (552, 1500, 552), (551, 1500, 552), (68, 1500, 552), (68, 552, nil),
+        ] as [(UInt32?, UInt32, UInt32?)])
+    func whatPassesIsLearnt(passing: UInt32?, present: UInt32, learnt: UInt32?) {
         var mtus = LearntPathMTUs()
-        #expect(mtus.learn(try error(mtu: told), present: present) == learnt)
+        mtus.beginProbe(Self.server)
+        #expect(mtus.endProbe(Self.server, passing: passing, present: present) == learnt)
         #expect(mtus.mtu(to: Self.server) == learnt)
         #expect(mtus.mtu(to: Self.director) == nil)
     }
 
-    @Test func theFloorIsTheKernels() throws {
+    /// However many messages come.
+    @Test func probesOfAPathKeepTheirDistance() {
+        var mtus = LearntPathMTUs()
+        func mayProbe(_ server: IPv4Address, _ time: Duration) -> Bool {
+            mtus.mayProbe(server, told: 552, present: 1500, at: start + time)
+        }
+        mtus.beginProbe(Self.server)
+        #expect(!mayProbe(Self.server, .seconds(60)))
+        #expect(mayProbe(Self.router, .zero))
+        _ = mtus.endProbe(Self.server, passing: 1500, present: 1500, at: start)
+        #expect(!mayProbe(Self.server, .milliseconds(1999)))
+        #expect(mayProbe(Self.server, .seconds(2)))
+    }
+
+    @Test func fewPathsAreProbedAtATime() {
+        var mtus = LearntPathMTUs()
+        let servers = (1...5).map { IPv4Address(0x0A00_0100 + $0) }
+        for server in servers.dropLast() {
+            #expect(mtus.mayProbe(server, told: 552, present: 1500))
+            mtus.beginProbe(server)
+        }
+        #expect(!mtus.mayProbe(servers[4], told: 552, present: 1500))
+        _ = mtus.endProbe(servers[0], present: 1500)
+        #expect(mtus.mayProbe(servers[4], told: 552, present: 1500))
+    }
+
+    @Test func complaintsAreRare() {
+        var mtus = LearntPathMTUs()
+        let times = [0, 599, 600, 700].filter { mtus.mayComplain(of: Self.server, at: start + .seconds($0)) }
+        #expect(times == [0, 600])
+        let ofAnother = mtus.mayComplain(of: Self.router, at: start)
+        #expect(ofAnother)
+    }
+
+    @Test func theFloorIsTheKernels() {
         var mtus = LearntPathMTUs(floor: 1000)
-        #expect(mtus.learn(try error(mtu: 600), present: 1500) == 1000)
+        #expect(mtus.endProbe(Self.server, passing: 600, present: 1500) == 1000)
         #expect(LearntPathMTUs.kernelFloor >= 68)
     }
 
-    @Test func agesTenMinutesAfterItWentDown() throws {
+    @Test func agesTenMinutesAfterItWentDown() {
         var mtus = LearntPathMTUs()
-        let start = ContinuousClock.now
-        #expect(mtus.learn(try error(mtu: 1400), present: 1500, at: start) == 1400)
-        // Said again, it is no news and no younger.
-        #expect(mtus.learn(try error(mtu: 1400), present: 1400, at: start + .seconds(300)) == nil)
+        #expect(mtus.endProbe(Self.server, passing: 1400, present: 1500, at: start) == 1400)
+        // Found again, it is no news and no younger.
+        #expect(mtus.endProbe(Self.server, passing: 1400, present: 1400, at: start + .seconds(300)) == nil)
         #expect(mtus.mtu(to: Self.server, at: start + .seconds(599)) == 1400)
         #expect(mtus.mtu(to: Self.server, at: start + .seconds(600)) == nil)
-        #expect(mtus.learn(try error(mtu: 1300), present: 1400, at: start + .seconds(500)) == 1300)
+        #expect(mtus.endProbe(Self.server, passing: 1300, present: 1400, at: start + .seconds(500)) == 1300)
         #expect(mtus.mtu(to: Self.server, at: start + .seconds(1099)) == 1300)
         #expect(mtus.mtu(to: Self.server, at: start + .seconds(1100)) == nil)
     }
 
-    @Test func removedServersAreForgotten() throws {
+    @Test func removedServersAreForgotten() {
         var mtus = LearntPathMTUs()
-        let start = ContinuousClock.now
-        #expect(mtus.learn(try error(mtu: 1400), present: 1500, at: start) == 1400)
+        #expect(mtus.endProbe(Self.server, passing: 1400, present: 1500, at: start) == 1400)
         mtus.forget(except: [Self.server], at: start)
         #expect(mtus.mtu(to: Self.server, at: start) == 1400)
         mtus.forget(except: [], at: start)
         #expect(mtus.mtu(to: Self.server, at: start) == nil)
+        #expect(mtus.mayProbe(Self.server, told: 552, present: 1500, at: start))
     }
 }

@@ -21,12 +21,12 @@ struct PathMTUTests {
             }
         }
         Issue.record("no end")
-        return (.unreachable, 200)
+        return (.unreachable(told: nil), 200)
     }
 
     @Test func everyPath() {
         #expect(walk(full: 1480, mtu: 9000) == (.passes(1480, told: false), 1))
-        #expect(walk(full: 1480, mtu: 0).0 == .unreachable && walk(full: 1480, mtu: 67).0 == .unreachable)
+        for mtu in [0, 67] { #expect(walk(full: 1480, mtu: mtu).0 == .unreachable(told: nil)) }
         for mtu in 68..<1480 {
             let silent = walk(full: 1480, mtu: mtu)
             #expect(silent.0 == .passes(mtu, told: false) && silent.sent <= 40, "\(mtu)")
@@ -37,7 +37,7 @@ struct PathMTUTests {
             #expect(walk(full: 1480, mtu: mtu) { $0 }.0 == .passes(mtu, told: true), "\(mtu)")
         }
         #expect(walk(full: 68, mtu: 68).0 == .passes(68, told: false))
-        #expect(walk(full: 68, mtu: 67).0 == .unreachable)
+        #expect(walk(full: 68, mtu: 67).0 == .unreachable(told: nil))
     }
 
     /// A router that names a limit which larger packets than are let through: the rest vanishes.
@@ -49,6 +49,17 @@ struct PathMTUTests {
             action = size <= 1400 ? search.answered() : search.silent()
         }
         #expect(action == .end(.passes(1400, told: false)))
+    }
+
+    /// The host drops echo requests: what a router said is all that is known.
+    @Test func silentHostBehindARouter() {
+        var search = PathMTUSearch(full: 1480)
+        var action = search.told(limit: 1400)
+        for _ in 0..<100 {
+            guard case .send = action else { break }
+            action = search.silent()
+        }
+        #expect(action == .end(.unreachable(told: 1400)))
     }
 
     /// One lost packet is not a small MTU.

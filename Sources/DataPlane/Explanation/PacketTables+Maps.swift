@@ -1,5 +1,5 @@
 public import BPF
-internal import LoadBalancing
+public import LoadBalancing
 internal import Netlink
 internal import PacketPrograms
 
@@ -18,19 +18,8 @@ extension PacketTables {
     init(
         for packet: ExplainedPacket, of maps: DirectorMaps, constants: ipvsd_director_constants, now: UInt32
     ) throws(BPFError) {
-        self.now = now
-        settings = Settings(of: maps, constants: constants)
-        pressure = Pressure(of: maps)
-        isVIP = try maps.isVIP(packet.vip)
-        isClientVIP = try maps.isVIP(packet.client)
-        listener = try Listener(for: packet, of: maps)
-        service = nil
-        servers = [:]
-        guard let listener else { return }
-        let key =
-            UInt64(packet.client.bigEndian) << 32 | UInt64(packet.clientPort.bigEndian) << 16 | UInt64(listener.flowID)
-        let places = Places(key: key, seed: settings.seed, maps: maps)
-        self.places = places
+        try self.init(recordOf: packet, in: maps, constants: constants, now: now)
+        guard let listener, let places else { return }
         let service = try Service(index: listener.service, of: maps)
         self.service = service
         if listener.has(IPVSD_SERVICE_PERSISTENT) {
@@ -43,6 +32,38 @@ extension PacketTables {
         ids.formUnion(([places.first, places.second] + places.former).joined().map { $0.server })
         if let template { ids.insert(template.server) }
         for id in ids where id != 0 && id < maps.servers.count { servers[id] = Server(id: id, of: maps) }
+    }
+}
+
+extension PacketTables {
+    /// Reads the flow's record alone, without its service and real servers.
+    fileprivate init(
+        recordOf packet: ExplainedPacket, in maps: DirectorMaps, constants: ipvsd_director_constants, now: UInt32
+    ) throws(BPFError) {
+        self.now = now
+        settings = Settings(of: maps, constants: constants)
+        pressure = Pressure(of: maps)
+        isVIP = try maps.isVIP(packet.vip)
+        isClientVIP = try maps.isVIP(packet.client)
+        listener = try Listener(for: packet, of: maps)
+        service = nil
+        servers = [:]
+        guard let listener else { return }
+        let key =
+            UInt64(packet.client.bigEndian) << 32 | UInt64(packet.clientPort.bigEndian) << 16 | UInt64(listener.flowID)
+        places = Places(key: key, seed: settings.seed, maps: maps)
+    }
+}
+
+extension XDPDataPlane {
+    /// Returns whether packets of this flow go to this real server: it is recorded so, or may go on without a record.
+    public func mayHaveSent(_ packet: ExplainedPacket, to server: IPv4Address) throws(BPFError) -> Bool {
+        let tables = try PacketTables(recordOf: packet, in: maps, constants: constants, now: tick())
+        guard let listener = tables.listener else { return false }
+        guard let hit = tables.find(port: packet.port) else {
+            return listener.has(IPVSD_SERVICE_ONE_PACKET) || tables.hasOverflowed || tables.hasBeenFlooded
+        }
+        return IPv4Address(bigEndian: maps.servers[Int(hit.entry.server)].address) == server
     }
 }
 

@@ -9,8 +9,27 @@ struct FragmentationNeeded: Sendable, Equatable {
     var length: UInt32
     /// Of the packet inside, where so much is quoted.
     var innerDestination: IPv4Address?
+    var content = Content.unknown
     /// Of the next hop; 0 from routers that do not say it.
     var mtu: UInt32
+
+    /// The flow of the packet inside, as far as it is quoted.
+    enum Content: Sendable, Equatable {
+        /// Less than the ports is quoted.
+        case unknown
+        case flow(FlowEnds)
+        /// A packet without ports.
+        case other
+    }
+
+    /// A client's end and the VIP's.
+    struct FlowEnds: Sendable, Equatable {
+        var transport: TransportProtocol
+        var client: IPv4Address
+        var clientPort: UInt16
+        var vip: IPv4Address
+        var port: UInt16
+    }
 
     /// `packet`: as a raw socket delivers it, before the kernel has looked at its checksum. Nil where it is something
     /// else, not whole, or about a packet that no director sent: without DF, small enough, or, as far as it is quoted,
@@ -31,9 +50,21 @@ struct FragmentationNeeded: Sendable, Equatable {
         source = Self.address(quoted, 12)
         destination = Self.address(quoted, 16)
         innerDestination = inner.count >= 20 ? Self.address(inner, 16) : nil
+        content = Self.content(of: inner)
         self.length = UInt32(length)
         mtu = UInt32(Self.word(packet, header + 6))
         guard mtu < self.length else { return nil }
+    }
+
+    private static func content(of inner: [UInt8]) -> Content {
+        guard let header = headerLength(inner[...]), inner.count >= header + 8 else { return .unknown }
+        guard let transport = TransportProtocol.allCases.first(where: { $0.number == inner[9] }),
+            word(inner, 6) & 0x1FFF == 0
+        else { return .other }
+        return .flow(
+            FlowEnds(
+                transport: transport, client: address(inner, 12), clientPort: word(inner, header),
+                vip: address(inner, 16), port: word(inner, header + 2)))
     }
 
     private static func headerLength(_ packet: ArraySlice<UInt8>) -> Int? {

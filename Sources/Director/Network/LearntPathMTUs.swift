@@ -1,14 +1,16 @@
 internal import HostState
 internal import LoadBalancing
 
-/// What routers inside the tunnels have said of the path MTUs to real servers (RFC 1191).
+/// Path MTUs to real servers that routers told of (RFC 1191) and probes have confirmed.
 struct LearntPathMTUs {
     /// RFC 1191 section 6.3: ten minutes after it went down a path MTU may be tried anew.
     static let lifetime: Duration = .seconds(600)
-    /// The kernel's own floor (net.ipv4.route.min_pmtu): whoever forges such a message can have clients told no less.
+    /// The kernel's own floor (net.ipv4.route.min_pmtu).
     static let standardFloor: UInt32 = 552
-    /// Section 7.1, without those that are above what a director's interfaces have, or below the floor.
-    private static let plateaus: [UInt32] = [8166, 4352, 2002, 1492, 1006]
+    /// The least time between two probes of a path: strangers can cause them.
+    static let pause: Duration = .seconds(2)
+    /// The largest number of paths that are probed at a time.
+    static let concurrentProbes = 4
 
     private let floor: UInt32
 
@@ -18,6 +20,12 @@ struct LearntPathMTUs {
     }
 
     private var entries: [IPv4Address: Entry] = [:]
+    /// Real servers whose paths are being probed.
+    private var probed: Set<IPv4Address> = []
+    /// The times before which paths are not probed again.
+    private var next: [IPv4Address: ContinuousClock.Instant] = [:]
+    /// The times until which the log does not contradict routers again.
+    private var silentUntil: [IPv4Address: ContinuousClock.Instant] = [:]
 
     /// Of this network namespace; kernels before 5.18 show it in the first one only.
     static var kernelFloor: UInt32 {
@@ -33,19 +41,40 @@ struct LearntPathMTUs {
         entries[server].flatMap { now < $0.until ? $0.mtu : nil }
     }
 
-    /// Takes a router's word where it is plausible, and returns what it made of it: the path MTU only ever goes down
-    /// by it, and not below the floor (ip_rt_update_pmtu). `present`: of the path to the real server that the packet was for.
-    mutating func learn(
-        _ error: FragmentationNeeded, present: UInt32, at now: ContinuousClock.Instant = .now
+    /// Returns whether a message that names this MTU (0: none) would be news, and the path may be probed now. `present` is
+    /// the path's MTU.
+    func mayProbe(
+        _ server: IPv4Address, told mtu: UInt32, present: UInt32, at now: ContinuousClock.Instant = .now
+    ) -> Bool {
+        mtu < present && present > floor && !probed.contains(server) && probed.count < Self.concurrentProbes
+            && next[server].map { now >= $0 } ?? true
+    }
+
+    mutating func beginProbe(_ server: IPv4Address) { probed.insert(server) }
+
+    /// Returns the path MTU where it goes down. `passing` is the largest packet that passed, nil where that is not known.
+    mutating func endProbe(
+        _ server: IPv4Address, passing: UInt32? = nil, present: UInt32, at now: ContinuousClock.Instant = .now
     ) -> UInt32? {
-        let told = error.mtu != 0 ? error.mtu : Self.plateaus.first { $0 < min(error.length, present) } ?? 0
-        let mtu = max(told, floor)
+        probed.remove(server)
+        next[server] = now + Self.pause
+        guard let passing else { return nil }
+        let mtu = max(passing, floor)
         guard mtu < present else { return nil }
-        entries[error.destination] = Entry(mtu: mtu, until: now + Self.lifetime)
+        entries[server] = Entry(mtu: mtu, until: now + Self.lifetime)
         return mtu
+    }
+
+    /// Returns whether it is time to log that routers are not believed.
+    mutating func mayComplain(of server: IPv4Address, at now: ContinuousClock.Instant = .now) -> Bool {
+        guard silentUntil[server].map({ now >= $0 }) ?? true else { return false }
+        silentUntil[server] = now + Self.lifetime
+        return true
     }
 
     mutating func forget(except servers: Set<IPv4Address>, at now: ContinuousClock.Instant = .now) {
         entries = entries.filter { servers.contains($0.key) && now < $0.value.until }
+        next = next.filter { servers.contains($0.key) && now < $0.value }
+        silentUntil = silentUntil.filter { servers.contains($0.key) && now < $0.value }
     }
 }

@@ -54,10 +54,19 @@ final class PathFinder {
             return .found(
                 Path(
                     source: source, destination: server, interface: exit.device.index, routeInterface: link.index,
-                    tags: exit.tags, sourceMAC: mac, nextHopMAC: nextHopMAC, mtu: route.mtu ?? link.mtu,
+                    tags: exit.tags, sourceMAC: mac, nextHopMAC: nextHopMAC,
+                    mtu: try mtu(of: route, to: server) ?? link.mtu,
                     transmits: transmitting.contains(exit.device.index)))
         }
     }
+
+    /// Not what the kernel was told of the path: anybody can tell it. RouterErrors hears the same.
+    private func mtu(of route: ResolvedRoute, to server: IPv4Address) throws -> UInt32? {
+        route.isMTULearnt ? try socket.routeMTU(to: server) : route.mtu
+    }
+
+    /// Whether there are routers on the way that may find a packet too big.
+    func isRouted(_ server: IPv4Address) throws -> Bool { try socket.route(to: server)?.gateway != nil }
 
     private struct Exit {
         var device: Link

@@ -12,7 +12,8 @@ final class MTUProbe: ChannelInboundHandler {
     private let destination: SocketAddress
     private let wait: TimeAmount
     private var search: PathMTUSearch
-    private var sequence: UInt16 = 0
+    /// Random, as the identifier: whoever makes up an answer has 32 bits to guess.
+    private var sequence = UInt16.random(in: .min ... .max)
     private var size = 0
     private var timer: Scheduled<Void>?
 
@@ -75,8 +76,10 @@ final class MTUProbe: ChannelInboundHandler {
 
     private func end(_ result: PathMTUSearch.Result) {
         switch result {
-        case .unreachable:
-            progress.fail("answer: none, not even to a packet of \(MTUCheck.least) bytes")
+        case .unreachable(let limit):
+            progress.pathMTU = limit
+            let told = limit.map { "; a router lets through packets of up to \($0) bytes" } ?? ""
+            progress.fail("answer: none, not even to a packet of \(MTUCheck.least) bytes\(told)")
         case .passes(let size, told: _) where size == full:
             progress.pass(pathMTU: size)
         case .passes(let size, told: true):

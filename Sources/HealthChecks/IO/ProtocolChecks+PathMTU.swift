@@ -5,11 +5,15 @@ internal import NIOPosix
 
 /// Checks of the largest packet that passes.
 extension ProtocolChecks {
+    /// ICMP_FILTER of SOL_RAW: bit n keeps type n away.
+    private static let icmpFilter = ChannelOptions.socket(SocketOptionLevel(255), SocketOptionName(1))
+    private static func letting(type: UInt32) -> SocketOptionValue { SocketOptionValue(bitPattern: ~(1 << type)) }
+
     func probe(_ check: MTUCheck, by way: Check.Way, deadline: Duration, progress: CheckProgress) {
         let bound = NIOLoopBound(progress, eventLoop: progress.eventLoop)
         let echo = EchoRequest(identifier: .random(in: .min ... .max), destination: way.destination)
         // A socket that is bound to the tunnel's device hears no router.
-        let listener = NIORawSocketBootstrap(group: progress.eventLoop).channelInitializer { channel in
+        var listener = NIORawSocketBootstrap(group: progress.eventLoop).channelInitializer { channel in
             channel.eventLoop.makeCompletedFuture {
                 try channel.pipeline.syncOperations.addHandler(ErrorListener())
             }
@@ -24,6 +28,9 @@ extension ProtocolChecks {
         // IP_MTU_DISCOVER = IP_PMTUDISC_PROBE: DF, and what the kernel remembers of the path does not matter.
         bootstrap = bootstrap.channelOption(
             ChannelOptions.socket(SocketOptionLevel(IPPROTO_IP), SocketOptionName(IP_MTU_DISCOVER)), value: 3)
+        // Each socket receives its own kind of message alone, however many others come.
+        bootstrap = bootstrap.channelOption(Self.icmpFilter, value: Self.letting(type: 0))
+        listener = listener.channelOption(Self.icmpFilter, value: Self.letting(type: 3))
         let sender = bootstrap.bind(host: (way.source ?? IPv4Address(0)).description, ipProtocol: .icmp)
         let ears = listener.bind(host: "0.0.0.0", ipProtocol: .icmp)
         for opened in [sender, ears] { opened.whenFailure { bound.value.fail(by: $0) } }

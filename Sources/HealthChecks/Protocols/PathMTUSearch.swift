@@ -9,7 +9,8 @@ struct PathMTUSearch: Hashable {
         /// The largest that passes. `told`: somebody said that larger ones do not; else they vanish, unless it is all
         /// that was asked for.
         case passes(Int, told: Bool)
-        case unreachable
+        /// Nobody answers. `told`: the largest packet that a router lets through, where one named it.
+        case unreachable(told: Int?)
     }
 
     static let tries = 3
@@ -19,6 +20,7 @@ struct PathMTUSearch: Hashable {
     private var lower = 0
     private var upper: Int
     private var isUpperTold = false
+    private var limit: Int?
     private var size: Int
     private var silences = 0
 
@@ -49,13 +51,14 @@ struct PathMTUSearch: Hashable {
         isUpperTold = true
         if let limit, limit < size, limit > lower, limit >= MTUCheck.least {
             upper = limit + 1
+            self.limit = limit
             return ask(limit)
         }
         return next()
     }
 
     private mutating func next() -> Action {
-        if lower == 0 { return upper <= MTUCheck.least ? .end(.unreachable) : ask(MTUCheck.least) }
+        if lower == 0 { return upper <= MTUCheck.least ? .end(.unreachable(told: limit)) : ask(MTUCheck.least) }
         guard upper - lower > 1 else { return .end(.passes(lower, told: isUpperTold)) }
         return ask((lower + upper) / 2)
     }
