@@ -79,4 +79,60 @@ struct AttackTests {
         try lab.age(flow(), by: 32_001)
         #expect(try !mayHaveSent(flow(), to: server))
     }
+
+    // MARK: Persistence
+
+    /// Templates of clients whose connections carried data.
+    private func settle(_ clients: [IPv4Address], in lab: Lab) throws -> [IPv4Address] {
+        try clients.map { client in
+            let connection = flow(client)
+            let server = try #require(try lab.send(connection.packet([.syn])))
+            try lab.send(connection.packet([.ack]))
+            #expect(try lab.send(connection.packet([.ack], payload: 100)) == server)
+            return server
+        }
+    }
+
+    private let clients = (1...20).map { IPv4Address(0x0A01_0000 + $0) }
+
+    /// A SYN to a quiet server, and once more, without anybody who answers the server.
+    @Test func spoofedSYNsMoveNoPersistentClient() throws {
+        let lab = try Lab(Self.configuration(persistence: Persistence(timeout: 600)))
+        lab.plane.setSilentAfter(1)
+        let servers = try settle(clients, in: lab)
+        var moved = 0
+        for (client, server) in zip(clients, servers) {
+            let id = Int(try lab.serverID(Self.web, server))
+            lab.plane.maps.loads[id].completed = UInt32(try lab.now &- UInt16(IPVSD_SILENT_TICKS))
+            for _ in 0..<2 { try lab.send(flow(client, port: 2000).packet([.syn])) }
+            if try lab.send(flow(client, port: 3000).packet([.syn])) != server { moved += 1 }
+        }
+        withKnownIssue("a template moves before any handshake completes") { #expect(moved == 0) }
+    }
+
+    /// More handshakes than there is room for templates, each of a client that does not exist.
+    @Test(arguments: [false, true])
+    func spoofedHandshakesEvictNoTemplate(withData: Bool) throws {
+        var capacity = Capacity(connections: 16384)
+        capacity.templates = 1024
+        let lab = try withPinDirectory { try Lab(directory: $0, capacity: capacity) }
+        try lab.apply(Self.configuration(persistence: Persistence(timeout: 600)))
+        let servers = try settle(clients, in: lab)
+        var frames = [flow().packet([.syn]).bytes, flow().packet([.ack]).bytes]
+        if withData { frames.append(flow().packet([.ack], payload: 1).bytes) }
+        for number in 0..<4096 as Range<UInt32> {
+            for frame in frames {
+                var frame = frame
+                frame.replaceSubrange(26..<30, with: big(0x0B00_0000 + number))
+                try lab.send(frame)
+            }
+        }
+        // In another order, in which the ring would not name the same servers.
+        let present = try zip(clients, servers).reversed().map { client, server in
+            try lab.send(flow(client, port: 3000).packet([.syn])) == server
+        }
+        withKnownIssue("a full table of templates evicts those of idle clients") {
+            #expect(present.allSatisfy { $0 })
+        }
+    }
 }
