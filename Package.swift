@@ -76,7 +76,6 @@ let package = Package(
                 "BPF", "CLinux", "DataPlane", "HealthChecks", "HostState", "LoadBalancing", "Netlink",
                 "ServiceConfiguration", "SystemCalls",
                 .product(name: "Logging", package: "swift-log"),
-                .product(name: "NIOPosix", package: "swift-nio"),
             ],
             swiftSettings: swiftSettings),
         .target(
@@ -89,7 +88,7 @@ let package = Package(
             swiftSettings: swiftSettings),
         .target(
             name: "HealthChecks",
-            dependencies: ["CLinux", "LoadBalancing"] + protocols,
+            dependencies: ["CLibPCRE2", "CLinux", "LoadBalancing"] + protocols,
             swiftSettings: swiftSettings),
         .target(
             name: "DataPlane",
@@ -122,6 +121,7 @@ let package = Package(
         .target(name: "CLinux"),
         .systemLibrary(name: "CLibBPF", pkgConfig: "libbpf", providers: [.apt(["libbpf-dev"])]),
         .systemLibrary(name: "CLibMNL", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
+        .systemLibrary(name: "CLibPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
 
         // What several test targets need.
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: swiftSettings),

@@ -35,7 +35,7 @@ apt_install() {
 }
 
 # What the build needs besides a Swift toolchain, whose clang and llvm-objcopy compile the packet programs.
-BUILD_PACKAGES=(libbpf-dev libmnl-dev linux-libc-dev pkg-config git ca-certificates)
+BUILD_PACKAGES=(libbpf-dev libmnl-dev libpcre2-dev linux-libc-dev pkg-config git ca-certificates)
 
 # What the lab's hosts run.
 LAB_PACKAGES=(iproute2 ethtool nginx-light curl procps util-linux kmod)

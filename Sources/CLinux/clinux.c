@@ -315,3 +315,8 @@ uint64_t clinux_effective_capabilities(void)
 		return 0;
 	return data[0].effective | (uint64_t)data[1].effective << 32;
 }
+
+int clinux_contains(const void *bytes, size_t count, const void *part, size_t part_count)
+{
+	return memmem(bytes, count, part, part_count) != NULL;
+}

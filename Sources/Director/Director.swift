@@ -7,7 +7,6 @@ internal import HealthChecks
 public import HostState
 internal import LoadBalancing
 public import Logging
-internal import NIOPosix
 internal import Netlink
 public import ServiceConfiguration
 internal import SystemCalls
@@ -21,7 +20,7 @@ public actor Director {
     var configuration: DirectorConfiguration
     let instance: InstancePaths
     let logger: Logger
-    let checker = Checker(group: MultiThreadedEventLoopGroup.singleton)
+    let checker = Checker()
     var running: Running?
     /// Of each service by its address.
     var states: [ServiceAddress: ServiceState] = [:]

@@ -1,5 +1,6 @@
 public import LoadBalancing
 public import NIOCore
+internal import NIOPosix
 
 /// Asks real servers. Every question gets one answer, at its time-out at the latest, whatever the peer does, and leaves
 /// nothing behind.
@@ -17,13 +18,19 @@ public struct Checker: Sendable {
         public var beside: IPv4Address?
         /// From the moment at which it goes out.
         public var timeout: Duration
+        /// Whose it is: what it takes of this machine, it takes in turns with others'.
+        public var service: ServiceAddress?
 
-        public init(id: UInt64, check: Check, way: Check.Way, beside: IPv4Address? = nil, timeout: Duration) {
+        public init(
+            id: UInt64, check: Check, way: Check.Way, beside: IPv4Address? = nil, timeout: Duration,
+            service: ServiceAddress? = nil
+        ) {
             self.id = id
             self.check = check
             self.way = way
             self.beside = beside
             self.timeout = timeout
+            self.service = service
         }
     }
 
@@ -38,6 +45,11 @@ public struct Checker: Sendable {
 
     private let group: any EventLoopGroup
     private let protocols: ProtocolChecks
+
+    /// Apart from NIO's own singleton, on whose event loops the control socket is served.
+    private static let ownGroup = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
+
+    public init() { self.init(group: Self.ownGroup) }
 
     public init(group: any EventLoopGroup) {
         self.group = group
@@ -97,7 +109,9 @@ public struct Checker: Sendable {
         case .tcp(let check): ask(.tcp(port: check.port))
         default:
             inbox.begin(name) { completion in
-                protocols.begin(question.check, by: way, deadline: question.timeout) { verdict, latency in
+                protocols.begin(
+                    question.check, of: question.service, by: way, deadline: question.timeout
+                ) { verdict, latency in
                     completion(Answer(id: name, way: way, verdict: verdict, latency: latency))
                 }
             }

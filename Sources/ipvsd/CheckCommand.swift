@@ -15,6 +15,7 @@ struct Check: AsyncParsableCommand {
         try await reporting {
             let configuration: DirectorConfiguration
             do { configuration = try ConfigurationFile.read(file) } catch { throw Failure(.badValue, "\(error)") }
+            for note in configuration.notes { print("note: \(note)") }
             let servers = configuration.services.reduce(0) { $0 + $1.servers.count }
             print("\(file) is good: services: \(configuration.services.count), real servers: \(servers)")
         }

@@ -197,6 +197,35 @@ struct ConfigurationFileTests {
         #expect(errors.count == 1 && errors.first?.hasPrefix(start) == true, "\(errors)")
     }
 
+    @Test func expressionsOfAnotherMeaningAreNamed() throws {
+        func notes(_ pattern: String) throws -> [String] {
+            try ConfigurationFile.parse(
+                """
+                services:
+                - listeners: 10.0.0.100:80
+                  servers: [10.0.0.11]
+                  checks: [{type: http, path: /up, body-matches: '\(pattern)'}, {type: tcp}]
+                """, file: "f"
+            ).notes
+        }
+        #expect(try notes("welcome +back").isEmpty)
+        #expect(
+            try notes("^ok$") == [
+                "10.0.0.100:80/tcp: http:80/up: body-matches ^ok$ is read by PCRE2 since 0.2, and may mean something else: "
+                    + "$ matches before a last LF, too"
+            ])
+        #expect(try notes("[a[b]]").count == 1)
+    }
+
+    @Test(arguments: [1500, 100_000])
+    func nestedBracketsAreAnError(depth: Int) {
+        let pattern = String(repeating: "[", count: depth) + "a" + String(repeating: "]", count: depth)
+        let errors = Self.errors(
+            "services:\n- listeners: 10.0.0.100:80\n  servers: [10.0.0.11]\n"
+                + "  checks: [{type: http, body-matches: '\(pattern)'}]")
+        #expect(errors.count == 1 && errors.first?.contains("\(depth) nested [, 250 at most") == true, "\(errors)")
+    }
+
     /// Of each kind the shortest and a full one.
     @Test(arguments: [
         ("{type: ping}", Check.echo(EchoCheck())), ("{type: tcp}", .tcp(TCPCheck(port: 80))),

@@ -79,3 +79,5 @@ uint64_t clinux_effective_capabilities(void);
 int clinux_get_feature(const char *interface, const char *name);
 /* Switches it; -1 with errno, ENOTSUP where the device did not follow. */
 int clinux_set_feature(const char *interface, const char *name, int on);
+/* memmem(3): whether the part is among the bytes, in linear time. */
+int clinux_contains(const void *bytes, size_t count, const void *part, size_t part_count);

@@ -17,7 +17,7 @@ extension Director {
         return way(of: round, for: first).map { way in
             Checker.Question(
                 id: UInt64(id), check: round.probe.check.addressed(to: round.server), way: way,
-                beside: isAskedBeside(active) ? round.server : nil, timeout: round.timeout)
+                beside: isAskedBeside(active) ? round.server : nil, timeout: round.timeout, service: first.service)
         }
     }
 

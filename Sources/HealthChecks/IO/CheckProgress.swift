@@ -1,4 +1,5 @@
 internal import Glibc
+internal import LoadBalancing
 internal import NIOCore
 
 /// One check on its way: how far it came, and its verdict, which is given once and at the deadline at the latest. Lives on
@@ -13,6 +14,8 @@ final class CheckProgress {
     var pathMTU: Int?
     /// What reaching the deadline means, where it is no failure.
     var silence: Outcome?
+    /// What this machine lacks at the deadline, where that is why there is no answer.
+    private var want: (() -> String?)?
     /// Ends whatever is under way, without waiting for any peer.
     var hangUp: (() -> Void)?
     private(set) var isOver = false
@@ -20,16 +23,19 @@ final class CheckProgress {
     private var isPeerDone = false
 
     let eventLoop: any EventLoop
+    /// Whose check it is.
+    let service: ServiceAddress?
     private let timeout: Duration
     private let began: NIODeadline
     private let completion: (CheckVerdict, Duration) -> Void
     private var deadline: Scheduled<Void>?
 
     init(
-        stage: CheckStage, began: NIODeadline, timeout: Duration, eventLoop: any EventLoop,
-        completion: @escaping (CheckVerdict, Duration) -> Void
+        stage: CheckStage, service: ServiceAddress? = nil, began: NIODeadline, timeout: Duration,
+        eventLoop: any EventLoop, completion: @escaping (CheckVerdict, Duration) -> Void
     ) {
         self.stage = stage
+        self.service = service
         self.began = began
         self.timeout = timeout
         self.eventLoop = eventLoop
@@ -38,6 +44,10 @@ final class CheckProgress {
     }
 
     private func expire() {
+        if let problem = want?() {
+            isOwn = true
+            return end(.failed(OwnShortage.reason(problem)))
+        }
         end(silence ?? .failed("\(stage): timed out after \(timeout.seconds)"))
     }
 
@@ -91,9 +101,29 @@ final class CheckProgress {
         hangUp?()
     }
 
+    /// Has threads do work that has no place on an event loop. `lack` is what this machine lacked where the deadline comes
+    /// first, and the check was not asked: before the work is done, or only before it has begun.
+    func run<Key, Result: Sendable>(
+        on threads: WorkThreads<Key>, _ key: Key, lack: String, untilBegun: Bool = false,
+        _ work: @escaping @Sendable () -> Result, completion: @escaping @Sendable (CheckProgress, Result) -> Void
+    ) {
+        let eventLoop = eventLoop
+        let bound = NIOLoopBound(self, eventLoop: eventLoop)
+        let ticket = threads.run(key) {
+            let result = work()
+            eventLoop.execute {
+                bound.value.want = nil
+                completion(bound.value, result)
+            }
+        }
+        want = { untilBegun && ticket.hasBegun ? nil : lack }
+        hangUp = { threads.withdraw(ticket) }
+    }
+
     private func end(_ result: CheckVerdict) {
         guard !isOver else { return }
         isOver = true
+        want = nil
         deadline?.cancel()
         deadline = nil
         releasePeer()

@@ -55,14 +55,13 @@ extension ProtocolChecks {
         guard let tls else {
             return connect(to: port, by: way, tls: nil, context: nil, progress: progress, layers: layers)
         }
-        let bound = NIOLoopBound(progress, eventLoop: progress.eventLoop)
-        contexts.context(for: tls, protocols: layers.protocols, eventLoop: progress.eventLoop).whenComplete { result in
+        contexts.context(for: tls, protocols: layers.protocols, progress: progress) { progress, result in
             switch result {
             case .success(let context):
-                self.connect(to: port, by: way, tls: tls, context: context, progress: bound.value, layers: layers)
+                self.connect(to: port, by: way, tls: tls, context: context, progress: progress, layers: layers)
             case .failure(let error):
                 // Nobody was asked yet: trust roots cannot be read, or hold no certificate.
-                bound.value.failForWant(of: CheckErrorText.text(error))
+                progress.failForWant(of: CheckErrorText.text(error))
             }
         }
     }

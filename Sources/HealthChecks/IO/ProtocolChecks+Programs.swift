@@ -1,8 +1,10 @@
 internal import NIOCore
-internal import NIOPosix
 
 /// What this machine itself says of a real server: its programs and files.
 extension ProtocolChecks {
+    /// By path. A file system may stall, and then costs a thread for each of its files, no more.
+    private static let files = WorkThreads<String>(limit: 4096)
+
     func run(_ check: ScriptCheck, by way: Check.Way, deadline: Duration, progress: CheckProgress) {
         let bound = NIOLoopBound(progress, eventLoop: progress.eventLoop)
         let environment = ScriptEnvironment.variables(check, by: way, timeout: deadline)
@@ -20,23 +22,20 @@ extension ProtocolChecks {
     }
 
     func read(_ check: FileCheck, progress: CheckProgress) {
-        let bound = NIOLoopBound(progress, eventLoop: progress.eventLoop)
         progress.stage = .read
-        // A file system may stall.
-        NIOThreadPool.singleton.runIfActive(eventLoop: progress.eventLoop) { try FileReader.read(check.path) }
-            .whenComplete { result in
-                switch result {
-                case .success(let bytes):
-                    let text = String(decoding: bytes, as: UTF8.self)
-                    if let weight = WeightText.parse(text) {
-                        bound.value.pass(weight: weight)
-                    } else {
-                        let quoted = UDPDialogue.quoted(Array(bytes.prefix { $0 != 10 }))
-                        bound.value.fail("\(check.path): \(quoted) is no weight, 0 to 65535")
-                    }
-                case .failure(let error):
-                    bound.value.fail((error as? ScriptFailure)?.reason ?? "\(error)")
+        progress.run(on: Self.files, check.path, lack: "\(check.path) was not read in time") {
+            Result { () throws(ScriptFailure) in try FileReader.read(check.path) }
+        } completion: { progress, result in
+            switch result {
+            case .success(let bytes):
+                if let weight = WeightText.parse(String(decoding: bytes, as: UTF8.self)) {
+                    progress.pass(weight: weight)
+                } else {
+                    let quoted = UDPDialogue.quoted(Array(bytes.prefix { $0 != 10 }))
+                    progress.fail("\(check.path): \(quoted) is no weight, 0 to 65535")
                 }
+            case .failure(let failure): progress.fail(failure.reason)
             }
+        }
     }
 }

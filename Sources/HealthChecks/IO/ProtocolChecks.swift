@@ -1,3 +1,4 @@
+internal import LoadBalancing
 internal import NIOCore
 
 /// Asks what takes a channel, a program or a file: every check but connects and echoes, one at a time.
@@ -12,7 +13,7 @@ struct ProtocolChecks: Sendable {
 
     /// `completion` is called once, on an event loop, never before this returns.
     func begin(
-        _ check: Check, by way: Check.Way, deadline: Duration,
+        _ check: Check, of service: ServiceAddress?, by way: Check.Way, deadline: Duration,
         completion: @escaping @Sendable (CheckVerdict, Duration) -> Void
     ) -> Cancellation {
         let eventLoop = group.next()
@@ -21,7 +22,8 @@ struct ProtocolChecks: Sendable {
         // Before there can be a cancellation to hear of: an event loop keeps the order.
         eventLoop.execute {
             let progress = CheckProgress(
-                stage: .start, began: began, timeout: deadline, eventLoop: eventLoop, completion: completion)
+                stage: .start, service: service, began: began, timeout: deadline, eventLoop: eventLoop,
+                completion: completion)
             box.value = progress
             start(check, by: way, deadline: deadline, progress: progress)
         }

@@ -1,8 +1,10 @@
+internal import LoadBalancing
 internal import NIOCore
-internal import NIOPosix
 
 /// Puts a response's parts before its judge.
 final class ResponseHandling {
+    private static let searches = WorkThreads<SearchTurn>(limit: 2)
+
     private let progress: CheckProgress
     private var judge: any HTTPJudge
 
@@ -18,22 +20,29 @@ final class ResponseHandling {
         switch step {
         case .wait: break
         case .end(let outcome): progress.end(outcome)
-        case .search(let text, let patterns): search(text, for: patterns)
+        case .search(let body, let patterns): search(body, for: patterns)
         }
     }
 
-    /// In a thread of its own: an event loop has other checks to serve.
-    private func search(_ text: String, for patterns: [Pattern]) {
+    private func search(_ body: [UInt8], for patterns: [Pattern]) {
         progress.releasePeer()
-        let bound = NIOLoopBound(progress, eventLoop: progress.eventLoop)
-        NIOThreadPool.singleton.runIfActive(eventLoop: progress.eventLoop) {
-            patterns.first { !$0.isFound(in: text) }
-        }.whenComplete { result in
+        let turn = SearchTurn(service: progress.service, patterns: patterns)
+        progress.run(on: Self.searches, turn, lack: "no thread was free to search the body", untilBegun: true) {
+            Pattern.search(body, for: patterns)
+        } completion: { progress, result in
             switch result {
-            case .success(nil): bound.value.pass()
-            case .success(let pattern?): bound.value.end(.failed("body does not match /\(pattern)/"))
-            case .failure(let error): bound.value.end(.failed("body match: \(error)"))
+            case .found: progress.pass()
+            case .lacks(let pattern): progress.end(.failed("body does not match /\(pattern)/"))
+            case .tooCostly(let pattern):
+                let limit = SearchTime.limit.nanoseconds / 1_000_000
+                progress.end(.failed("body match: the search for /\(pattern)/ takes more than \(limit) ms"))
             }
         }
     }
+}
+
+/// Whose search it is: one check's searches are made one at a time, however many real servers it has.
+struct SearchTurn: Hashable {
+    var service: ServiceAddress?
+    var patterns: [Pattern]
 }

@@ -1,24 +1,103 @@
-internal import _StringProcessing
-
-/// A regular expression in Swift's syntax (that of PCRE, by and large), known to be one. It is searched for by Unicode
-/// scalars, so that CR LF is two.
-///
-/// Swift's engine backtracks, and a search cannot be interrupted: a check ends at its deadline all the same, but the
-/// search goes on in the thread that is there for such ones.
+/// A regular expression of PCRE2 (pcre2pattern(3)), known to be one. It is searched for among bytes, as keepalived does
+/// it; among Unicode's characters where the expression has others than ASCII's, or begins with `(*UTF)`.
 public struct Pattern: Hashable, Sendable, CustomStringConvertible {
     public let description: String
+    private let expression: Expression
 
     public init(_ description: String) throws(InvalidCheck) {
+        let depth = ClassScan(description).depth
+        guard depth <= Expression.nestLimit else {
+            throw InvalidCheck(
+                "\"\(description.prefix(40))…\" is no regular expression: \(depth) nested [, \(Expression.nestLimit) at most"
+            )
+        }
         self.description = description
-        do {
-            _ = try Regex(description)
-        } catch {
-            throw InvalidCheck("\"\(description)\" is no regular expression: \(error)")
+        do { expression = try Expression(description) } catch {
+            throw InvalidCheck("\"\(description.prefix(200))\" is no regular expression: \(error.reason)")
         }
     }
 
-    func isFound(in text: String) -> Bool {
-        guard let regex = try? Regex(description).matchingSemantics(.unicodeScalar) else { return false }
-        return text.firstMatch(of: regex) != nil
+    public static func == (one: Pattern, other: Pattern) -> Bool { one.description == other.description }
+
+    public func hash(into hasher: inout Hasher) { hasher.combine(description) }
+
+    /// What one check's search comes to, whose expressions share `SearchTime.limit`.
+    enum Search: Equatable {
+        case found
+        case lacks(Pattern)
+        /// The search for this one was given up.
+        case tooCostly(Pattern)
+    }
+
+    /// Searches the body for each of the patterns.
+    static func search(_ body: [UInt8], for patterns: [Pattern]) -> Search {
+        var time = SearchTime()
+        for pattern in patterns {
+            switch pattern.expression.search(body, within: &time) {
+            case .found: continue
+            case .absent: return .lacks(pattern)
+            case .tooCostly: return .tooCostly(pattern)
+            }
+        }
+        return .found
+    }
+
+    /// In what the expression may mean something else than it did in Swift's Regex, which ipvsd 0.1 searched by.
+    public var changes: [String] {
+        let scan = ClassScan(description)
+        var changes: [String] = []
+        if scan.hasSets { changes.append("in a class, [, &&, -- and ~~ are characters") }
+        if scan.hasLineEnds {
+            changes.append(
+                scan.isMultiline ? "lines end at LF alone: \\r?$ ends one of CR LF" : "$ matches before a last LF, too")
+        }
+        if scan.hasCharacterTypes, description.utf8.allSatisfy({ $0 < 128 }), !description.hasPrefix("(*UTF)(*UCP)") {
+            changes.append("\\w, \\d, \\s and \\b know ASCII alone, unless (*UTF)(*UCP) is put before it")
+        }
+        return changes
+    }
+}
+
+/// What an expression has that PCRE2 and Swift's Regex read differently.
+private struct ClassScan {
+    /// How deep classes are nested in Swift's reading.
+    private(set) var depth = 0
+    private(set) var hasSets = false
+    private(set) var hasLineEnds = false
+    private(set) var isMultiline = false
+    private(set) var hasCharacterTypes = false
+
+    init(_ expression: String) {
+        let bytes = Array(expression.utf8)
+        var (level, place) = (0, 0)
+        func follows(_ text: String) -> Bool { bytes[place...].starts(with: text.utf8) }
+        while place < bytes.count {
+            let byte = bytes[place]
+            if follows("\\Q") {
+                while place < bytes.count, !follows("\\E") { place += 1 }
+            } else if byte == UInt8(ascii: "\\") {
+                place += 1
+                if place < bytes.count, "wWdDsSbB".utf8.contains(bytes[place]) { hasCharacterTypes = true }
+            } else if byte == UInt8(ascii: "[") {
+                if level > 0, follows("[:") {
+                    while place < bytes.count, !follows(":]") { place += 1 }
+                } else {
+                    if level > 0 { hasSets = true }
+                    level += 1
+                    depth = max(depth, level)
+                    // A bracket that comes first is a character of the class.
+                    if follows("[^]") { place += 2 } else if follows("[]") { place += 1 }
+                }
+            } else if level > 0 {
+                if byte == UInt8(ascii: "]") { level -= 1 }
+                if follows("&&") || follows("--") || follows("~~") { hasSets = true }
+            } else if byte == UInt8(ascii: "$") {
+                hasLineEnds = true
+            } else if follows("(?") {
+                let letters = bytes[(place + 2)...].prefix { (97...122).contains($0) }
+                if letters.contains(UInt8(ascii: "m")) { isMultiline = true }
+            }
+            place += 1
+        }
     }
 }

@@ -1,3 +1,5 @@
+internal import CLinux
+
 /// A part of a response, whichever version of HTTP brought it. Names of fields are in lower case.
 enum HTTPEvent: Hashable {
     case head(status: Int, fields: [HTTPCheck.Field])
@@ -9,8 +11,8 @@ enum HTTPEvent: Hashable {
 enum HTTPStep: Hashable {
     case wait
     case end(Outcome)
-    /// It passes if all of these are found; which may take a while.
-    case search(String, [Pattern])
+    /// It passes if all of these are found in the body; which may take a while.
+    case search([UInt8], [Pattern])
 }
 
 /// Judges a response as it comes in.
@@ -68,7 +70,7 @@ struct HTTPResponseJudge: HTTPJudge {
         }
         guard !patterns.isEmpty else { return .end(.passed) }
         stage = .bodyMatch
-        return .search(String(decoding: body, as: UTF8.self), patterns)
+        return .search(body, patterns)
     }
 
     private static func hex(_ bytes: [UInt8]) -> String { DNSRecordData(hex: bytes[...]).text }
@@ -79,13 +81,6 @@ struct HTTPResponseJudge: HTTPJudge {
 }
 
 extension [UInt8] {
-    func contains(_ part: [UInt8]) -> Bool {
-        guard let first = part.first else { return true }
-        var start = startIndex
-        while let found = self[start...].firstIndex(of: first), count - found >= part.count {
-            if self[found..<found + part.count].elementsEqual(part) { return true }
-            start = found + 1
-        }
-        return false
-    }
+    /// In linear time, whatever the two are.
+    func contains(_ part: [UInt8]) -> Bool { clinux_contains(self, count, part, part.count) != 0 }
 }

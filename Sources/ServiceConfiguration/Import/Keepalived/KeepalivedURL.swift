@@ -6,15 +6,19 @@ struct KeepalivedURL {
     private(set) var virtualHost: String?
     /// keepalived's default since 2.0.
     private(set) var statuses = ["200-299"]
-    /// In ipvsd's syntax.
+    /// With its options in front.
     private(set) var regex: String?
 
     /// PCRE's options that have a letter.
-    private static let letters = ["caseless": "i", "multiline": "m", "dotall": "s", "extended": "x"]
+    private static let letters = [
+        "caseless": "i", "multiline": "m", "dotall": "s", "extended": "x", "dupnames": "J", "ungreedy": "U",
+    ]
+    /// Those that stand at the beginning of an expression.
+    private static let verbs = ["utf": "(*UTF)", "ucp": "(*UCP)"]
 
     init(_ statement: KeepalivedStatement, _ remarks: inout [PlacedRemark]) throws(InvalidValue) {
         var pattern: (text: String, place: SourcePlace)?
-        var letters = ""
+        var (letters, verbs) = ("", "")
         var isReversed = false
         for line in try statement.statements() {
             let place = line.place
@@ -38,7 +42,9 @@ struct KeepalivedURL {
                 for word in line.values {
                     if let letter = Self.letters[word] {
                         letters += letter
-                    } else if !["utf", "ucp", "no_auto_possess", "no_start_optimize", "no_dotstar_anchor"].contains(
+                    } else if let verb = Self.verbs[word] {
+                        verbs += verb
+                    } else if !["no_auto_possess", "no_start_optimize", "no_dotstar_anchor"].contains(
                         word)
                     {
                         remarks.append(
@@ -59,7 +65,7 @@ struct KeepalivedURL {
             remarks.append(
                 PlacedRemark(.left, place, "regex_no_match: ipvsd has no check that fails where a body matches"))
         } else {
-            let whole = letters.isEmpty ? text : "(?\(String(Set(letters).sorted())))\(text)"
+            let whole = verbs + (letters.isEmpty ? "" : "(?\(String(Set(letters).sorted())))") + text
             do {
                 regex = try Pattern(whole).description
             } catch { remarks.append(PlacedRemark(.left, place, "regex: \(error)")) }

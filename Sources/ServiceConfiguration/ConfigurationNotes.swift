@@ -1,0 +1,20 @@
+internal import HealthChecks
+internal import LoadBalancing
+
+extension DirectorConfiguration {
+    /// What an operator should know of a configuration that is good.
+    public var notes: [String] {
+        services.map(\.address).flatMap { service -> [String] in
+            guard case .listed(let checks) = checks(of: service) else { return [] }
+            return checks.flatMap { check -> [String] in
+                guard case .http(let http) = check.check else { return [] }
+                return http.body.compactMap { expectation in
+                    guard case .matches(let pattern) = expectation, !pattern.changes.isEmpty else { return nil }
+                    let expression = AddressText.quoted(pattern.description)
+                    return "\(service): \(check.check): body-matches \(expression) is read by PCRE2 since 0.2, "
+                        + "and may mean something else: \(pattern.changes.joined(separator: "; "))"
+                }
+            }
+        }
+    }
+}

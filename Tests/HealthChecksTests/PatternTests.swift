@@ -1,0 +1,103 @@
+import Testing
+
+@testable import HealthChecks
+
+/// Regular expressions: what they mean, what is refused, and that no search takes long.
+struct PatternTests {
+    private static func finds(_ pattern: String, _ text: String) throws -> Bool {
+        Pattern.search(Array(text.utf8), for: [try Pattern(pattern)]) == .found
+    }
+
+    @Test func meaningsAreThoseOfPCRE2() throws {
+        #expect(try Self.finds("^ok [0-9]+$", "ok 12") && !Self.finds("^ok [0-9]+$", "ok x"))
+        #expect(try Self.finds("a\\s\nb", "a\r\nb") && Self.finds("(?i)HEALTHY", "is healthy."))
+        #expect(try Self.finds("^ok$", "ok\n") && !Self.finds("^ok$", "ok\n\n"))
+        #expect(try !Self.finds("(?m)^ok$", "ok\r\n") && Self.finds("(?m)^ok\r?$", "ok\r\n"))
+        #expect(try Self.finds("[a&&b]", "&") && Self.finds("[[a]]", "a]"))
+        #expect(try Self.finds("", "") && Self.finds("^$", "") && !Self.finds("a", ""))
+        // Bytes, unless the expression has other characters itself, or asks for UTF.
+        #expect(try Self.finds("^caf..$", "café") && !Self.finds("(*UTF)^caf..$", "café"))
+        #expect(try Self.finds("^caf[éà]$", "café") && Self.finds("^É|(?i)É", "é"))
+        #expect(try !Self.finds("é\\b", "éa") && Self.finds("(*UTF)(*UCP)^\\w$", "é"))
+        let latin = Array("ok caf".utf8) + [0xE9, 0x20] + Array("fin".utf8)
+        #expect(Pattern.search(latin, for: [try Pattern("(*UTF)fin$"), try Pattern("^ok")]) == .found)
+    }
+
+    @Test func everyPatternHasToBeFound() throws {
+        let (one, two, none) = (try Pattern("a"), try Pattern("b"), try Pattern("c"))
+        #expect(Pattern.search(Array("ab".utf8), for: [one, two]) == .found)
+        #expect(Pattern.search(Array("ab".utf8), for: [one, none, two]) == .lacks(none))
+        let same = try Pattern("a")
+        #expect(one == same && one != two && Set([one, same, two]).count == 2)
+    }
+
+    @Test(arguments: [
+        ("(", "missing closing parenthesis, at byte 1"), ("[a", "missing terminating ]"),
+        ("\\u{e9}", "not support"), ("a{2}{3}++*", "nothing to repeat|quantifier"),
+        (String(repeating: "(", count: 300) + String(repeating: ")", count: 300), "too deeply nested"),
+        (String(repeating: "[", count: 1500) + "a" + String(repeating: "]", count: 1500), "1500 nested [, 250 at most"),
+        (String(repeating: "[", count: 100_000), "100000 nested ["),
+        ("((a{1,1000}){1,1000}){1,1000}", "too large"),
+    ])
+    func refusals(expression: String, reason: String) {
+        do {
+            _ = try Pattern(expression)
+            Issue.record("accepted")
+        } catch {
+            #expect(reason.split(separator: "|").contains { error.description.contains($0) }, "\(error)")
+            #expect(error.description.count < 400)
+        }
+    }
+
+    /// Each would take seconds to ages; the limit is 50 ms of processor time, and the bound here is for a loaded machine.
+    @Test(arguments: [
+        ("^(\\w+\\s?)*$", String(repeating: "a", count: 40) + "!"),
+        ("^(a+)+$", String(repeating: "a", count: 65_535) + "b"),
+        ("(\\w+\\s?)*$", String(repeating: "a", count: 65_535) + "!"),
+        ("x*+[yz]", String(repeating: "x", count: 65_535) + "!"),
+        ("(?=(x+x+)+y)[xz]", String(repeating: "x", count: 65_535)),
+        ("(x{1,30000})\\1[yz]", String(repeating: "x", count: 65_535)),
+        ("^((x|xx)(?1)?)+[yz]", String(repeating: "x", count: 1000)),
+        ("(*NO_AUTO_POSSESS)(*NO_START_OPT)(|x|x)*[yz]", String(repeating: "x", count: 65_535)),
+        ("(*UTF)(\\w|é)*$", String(repeating: "é", count: 30_000) + "!"),
+    ])
+    func noSearchTakesLong(expression: String, text: String) throws {
+        let pattern = try Pattern(expression)
+        let clock = ContinuousClock()
+        let took = clock.measure {
+            #expect(Pattern.search(Array(text.utf8), for: [pattern]) == .tooCostly(pattern))
+        }
+        #expect(took < .seconds(5), "\(took)")
+    }
+
+    /// All of one check together.
+    @Test func manyCostlyPatternsAreNoMoreThanOne() throws {
+        let costly = try (0..<100).map { try Pattern("^(a+)+$|\(String(repeating: "b?", count: $0))") }
+        let fine = try Pattern("!")
+        let text = Array((String(repeating: "a", count: 40) + "!").utf8)
+        let took = ContinuousClock().measure {
+            _ = Pattern.search(text, for: costly.map { $0 } + [fine])
+        }
+        #expect(took < .seconds(3), "\(took)")
+    }
+
+    /// What is usual stays far below the limits.
+    @Test(arguments: ["(\\w|\\s)*!", "(?s).*!$", "welcome +back|!", "(?:.)*!", "([^!]*)!"])
+    func usualExpressionsPass(expression: String) throws {
+        let text = String(repeating: "a page of words ", count: 4095) + "!"
+        #expect(try Self.finds(expression, text))
+    }
+
+    @Test(
+        arguments: [
+            ("^ok", []), ("welcome +back", []), ("[[:alpha:]]+", []), ("\\Qa$[[\\E", []), ("[]a]", []), ("[^]a]", []),
+            ("ok$", ["$"]), ("(?m)^ok$", ["lines"]), ("(?im)ok$", ["lines"]), ("\\$", []), ("[$]", []),
+            ("[a[b]]", ["class"]), ("[a&&b]", ["class"]), ("[a--b]", ["class"]), ("[\\w~~b]", ["class", "ASCII"]),
+            ("\\bok\\d", ["ASCII"]), ("(*UTF)(*UCP)\\w", []), ("é\\w", []), ("ok\\d$", ["$", "ASCII"]),
+        ] as [(String, [String])])
+    func changesAreNamed(expression: String, words: [String]) throws {
+        let changes = try Pattern(expression).changes
+        #expect(changes.count == words.count, "\(changes)")
+        for (change, word) in zip(changes, words) { #expect(change.contains(word), "\(change)") }
+    }
+}
