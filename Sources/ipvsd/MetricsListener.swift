@@ -16,10 +16,10 @@ struct MetricsListener: Service {
     func run() async throws {
         var problem = ""
         while !Task.isCancelled, !Task.isShuttingDownGracefully {
-            let application = ControlServer.metricsApplication(
-                director: director, address: address.address.description, port: Int(address.port), logger: logger)
+            let server = MetricsServer(
+                director: director, address: address.address.description, port: Int(address.port))
             // It ends by itself at a graceful shutdown.
-            do { try await application.run() } catch {
+            do { try await server.run() } catch {
                 if "\(error)" != problem { logger.error("serve metrics on \(address): \(error)") }
                 problem = "\(error)"
             }

@@ -5,7 +5,7 @@ import Testing
 
 /// However many ask, it is gathered once.
 struct SharedTextTests {
-    private static func ask(_ shared: SharedText, times: Int) async -> Set<String?> {
+    private static func ask(_ shared: SharedText<String>, times: Int) async -> Set<String?> {
         await withTaskGroup(of: String?.self) { group in
             for _ in 0..<times { group.addTask { (try? await shared.text()) ?? nil } }
             return await group.reduce(into: []) { $0.insert($1) }

@@ -1,16 +1,16 @@
 /// A text that is gathered once for all who ask within `lifetime` of it, and never twice at a time.
-actor SharedText {
+actor SharedText<Text: Sendable> {
     private let lifetime: Duration
-    private let gather: @Sendable () async throws -> String?
-    private var gathering: Task<String?, any Error>?
-    private var kept: (text: String?, since: ContinuousClock.Instant)?
+    private let gather: @Sendable () async throws -> Text?
+    private var gathering: Task<Text?, any Error>?
+    private var kept: (text: Text?, since: ContinuousClock.Instant)?
 
-    init(lifetime: Duration, gather: @escaping @Sendable () async throws -> String?) {
+    init(lifetime: Duration, gather: @escaping @Sendable () async throws -> Text?) {
         self.lifetime = lifetime
         self.gather = gather
     }
 
-    func text() async throws -> String? {
+    func text() async throws -> Text? {
         if let gathering { return try await gathering.value }
         if let kept, kept.since.duration(to: .now) < lifetime { return kept.text }
         // A task of its own: whoever asked first may go away.

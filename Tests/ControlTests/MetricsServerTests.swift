@@ -1,0 +1,179 @@
+import Glibc
+import Testing
+
+@testable import Control
+
+/// Metrics for strangers: what they get, and how little they can take.
+struct MetricsServerTests {
+    /// With a server whose text is `size` bytes long.
+    private func serve(
+        size: Int = 100, limits: MetricsServer.Limits = .init(), _ body: (UInt16) async throws -> Void
+    ) async throws {
+        let text = String(repeating: "m", count: size)
+        let server = MetricsServer(address: "127.0.0.1", port: 0, limits: limits) { text }
+        let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
+        let running = Task { try await server.run { continuation.yield($0) } }
+        var iterator = ports.makeAsyncIterator()
+        let port = await iterator.next()
+        defer { running.cancel() }
+        try await body(UInt16(try #require(port)))
+        running.cancel()
+        try? await running.value
+    }
+
+    private func get(_ path: String = "/metrics", method: String = "GET", _ fields: String = "") -> String {
+        "\(method) \(path) HTTP/1.1\r\nHost: x\r\n\(fields)\r\n"
+    }
+
+    @Test func answers() async throws {
+        try await serve { port in
+            let client = try Client(port)
+            try client.send(get())
+            var answer = try await client.read { $0.hasSuffix("mmm") }
+            #expect(answer.hasPrefix("HTTP/1.1 200 OK\r\n") && answer.contains("Content-Length: 100\r\n"))
+            #expect(answer.contains("Content-Type: text/plain; version=0.0.4") && !answer.contains("Connection: close"))
+            // The connection stays; HEAD has no body.
+            try client.send(get(method: "HEAD"))
+            answer = try await client.read { $0.hasSuffix("\r\n\r\n") }
+            #expect(answer.contains(" 200 OK\r\n") && answer.contains("Content-Length: 100\r\n"))
+            try client.send(get("/metrics?x=1", "Connection: close\r\n"))
+            answer = try await client.readToEnd()
+            #expect(answer.contains(" 200 OK\r\n") && answer.hasSuffix("mmm"))
+            #expect(answer.contains("Connection: close\r\n"))
+            for (request, status) in [
+                (get("/"), "404"), (get("/metricsx"), "404"),
+                (get(method: "POST", "Content-Length: 3\r\n") + "abc", "405"),
+                (get(method: "BREW"), "405"), ("nonsense\r\n\r\n", "400"),
+            ] {
+                let client = try Client(port)
+                try client.send(request)
+                let answer = try await client.readToEnd()
+                #expect(answer.hasPrefix("HTTP/1.1 \(status) "), "\(request): \(answer)")
+            }
+        }
+    }
+
+    /// However many requests come at once, few are answered, one after another.
+    @Test func pipelinedRequestsAreBounded() async throws {
+        var limits = MetricsServer.Limits()
+        limits.answers = 5
+        try await serve(limits: limits) { port in
+            let client = try Client(port)
+            try client.send(String(repeating: get(), count: 400))
+            let answer = try await client.readToEnd()
+            let answers = answer.components(of: "HTTP/1.1 200 OK")
+            #expect((5..<100).contains(answers), "\(answers)")
+            #expect(answer.components(of: "HTTP/1.1 429 ") == 1)
+        }
+    }
+
+    @Test func connectionsAreBounded() async throws {
+        var limits = MetricsServer.Limits()
+        limits.connections = 8
+        try await serve(limits: limits) { port in
+            var clients = try (0..<8).map { _ in try Client(port) }
+            for client in clients {
+                try client.send(get(method: "HEAD"))
+                _ = try await client.read { $0.hasSuffix("\r\n\r\n") }
+            }
+            #expect(try await Client(port).readToEnd() == "")
+            clients.removeLast()
+            // One that has gone makes room.
+            var answer = ""
+            for _ in 0..<1000 where answer.isEmpty {
+                let client = try Client(port)
+                try client.send(get("/metrics", "Connection: close\r\n"))
+                answer = try await client.readToEnd()
+            }
+            #expect(answer.hasSuffix("mmm"))
+        }
+    }
+
+    /// Who does not read, or does not finish asking, is not waited for, and keeps nobody else's answer back.
+    @Test func idlersAreDropped() async throws {
+        var limits = MetricsServer.Limits()
+        (limits.exchange, limits.rest) = (.milliseconds(300), .milliseconds(300))
+        try await serve(size: 8 << 20, limits: limits) { port in
+            let deaf = try Client(port)
+            try deaf.send(String(repeating: get(), count: 60))
+            let slow = try Client(port)
+            try slow.send("GET /met")
+            let silent = try Client(port)
+            let client = try Client(port)
+            try client.send(get("/metrics", "Connection: close\r\n"))
+            #expect(try await client.readToEnd().utf8.count > 8 << 20)
+            #expect(try await slow.readToEnd() == "")
+            #expect(try await silent.readToEnd() == "")
+            // What the kernel had taken by then, and no more: one answer and a part.
+            #expect(try await deaf.readToEnd().utf8.count < 60 * (8 << 20))
+        }
+    }
+}
+
+/// A client that never blocks a thread.
+private final class Client {
+    struct Failure: Error { var operation: String, code = errno }
+
+    private let socket: Int32
+
+    init(_ port: UInt16) throws {
+        socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        let code = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        guard code == 0 else { throw Failure(operation: "connect") }
+        _ = fcntl(socket, F_SETFL, O_NONBLOCK)
+    }
+
+    deinit { close(socket) }
+
+    /// Small enough for the socket's buffer.
+    func send(_ text: String) throws {
+        let bytes = Array(text.utf8)
+        guard Glibc.send(socket, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count else {
+            throw Failure(operation: "send")
+        }
+    }
+
+    func readToEnd() async throws -> String { try await read { _ in false } }
+
+    /// Until it is enough, or the other side ends the connection; 30 s at most.
+    func read(until isEnough: (String) -> Bool) async throws -> String {
+        var bytes: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        let end = ContinuousClock.now + .seconds(30)
+        while ContinuousClock.now < end {
+            let count = recv(socket, &buffer, buffer.count, 0)
+            if count > 0 {
+                bytes += buffer.prefix(count)
+                if bytes.count < 1 << 20, isEnough(String(decoding: bytes, as: UTF8.self)) { break }
+            } else if count == 0 || (errno != EAGAIN && errno != EINTR) {
+                break
+            } else {
+                try await Task.sleep(for: .milliseconds(1))
+            }
+        }
+        if ContinuousClock.now >= end { throw Failure(operation: "read", code: ETIMEDOUT) }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}
+
+extension String {
+    /// How often the part occurs.
+    fileprivate func components(of part: String) -> Int {
+        var (count, rest) = (0, Array(utf8)[...])
+        let part = Array(part.utf8)
+        while let start = rest.firstIndex(of: part[0]) {
+            rest = rest[start...]
+            if rest.starts(with: part) { count += 1 }
+            rest = rest.dropFirst()
+        }
+        return count
+    }
+}
