@@ -22,7 +22,8 @@ public enum ControlServer {
         reload: @escaping @Sendable (_ isAwaited: @Sendable () -> Bool) async -> Result<String, ReloadRefusal>,
         stop: @escaping @Sendable (_ keep: Bool) async -> Void
     ) -> some ApplicationProtocol {
-        let router = Router(context: ControlContext.self)
+        // HEAD as GET, without the body.
+        let router = Router(context: ControlContext.self, options: .autoGenerateHeadEndpoints)
         router.add(middleware: OnlyWhileAwaited())
         router.get("/status") { _, _ -> Response in
             guard let status = try await director.status() else { throw HTTPError(.serviceUnavailable) }

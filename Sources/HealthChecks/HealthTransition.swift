@@ -5,6 +5,8 @@ public enum HealthTransition: Hashable, Sendable {
     /// It gets new connections again, or what slow start gives it of them.
     case serverUp(IPv4Address)
     case serverDown(IPv4Address, reason: String?)
+    /// It serves, but counts for nothing: the check that nobody asked for has passed on no server.
+    case serverUnproven(IPv4Address, reason: String?)
     /// It passes its checks again, but has fallen too often, and has to stay good for so long.
     case serverHeld(IPv4Address, for: Duration)
     /// Its checks ask for another weight.

@@ -10,8 +10,10 @@ public struct ServiceHealth: Sendable {
     public struct Verdict: Sendable, Equatable {
         public var isUp: Bool
         public var isProven: Bool
-        /// Why it is down.
+        /// Why it is down, or nothing speaks for it.
         public var reason: String?
+        /// False where its failures prove nothing, and nothing speaks for it either: see `implied`.
+        public var counts = true
     }
 
     /// How many results in a row make a verdict.
@@ -29,6 +31,8 @@ public struct ServiceHealth: Sendable {
     private static let patience = (unconfirmed: 3, confirmed: 60)
 
     private let required: Set<Probe>
+    /// Those of them that nobody asked for, and that no server has passed yet: hosts may drop them all.
+    private var unanswered: Set<Probe>
     /// In a fixed order, so that of several failures the same one is told.
     private let requiredInOrder: [Probe]
     private var learnt: Set<Probe> = []
@@ -41,12 +45,14 @@ public struct ServiceHealth: Sendable {
     private var steady: [Probe: Int] = [:]
 
     /// `initiallyDown`: servers that the last daemon had taken out, and that have to prove themselves. `answered`: the
-    /// learnt ports that had answered on each server by then.
+    /// learnt ports that had answered on each server by then. `implied`: the required probes that nobody asked for; they
+    /// take no server out before one has passed them.
     public init(
-        required: Set<Probe>, rise: Int, fall: Int, paces: [Probe: Pace] = [:],
+        required: Set<Probe>, implied: Set<Probe> = [], rise: Int, fall: Int, paces: [Probe: Pace] = [:],
         initiallyDown: Set<IPv4Address> = [], answered: [IPv4Address: Set<UInt16>] = [:]
     ) {
         self.required = required
+        unanswered = implied
         requiredInOrder = required.map { ($0.description, $0) }.sorted { $0.0 < $1.0 }.map(\.1)
         pace = Pace(rise: rise, fall: fall)
         self.paces = paces
@@ -118,6 +124,7 @@ public struct ServiceHealth: Sendable {
         let pace = paces[probe] ?? pace
         probes[server, default: [:]][probe, default: fresh].record(result, rise: pace.rise, fall: pace.fall)
         if initiallyDown.contains(server), debts(of: server).isEmpty { initiallyDown.remove(server) }
+        if result.isSuccess, unanswered.remove(probe) != nil { return true }
         guard learnt.contains(probe), wasSteady != probes[server]?[probe]?.isSteadilyUp else { return false }
         return count(wasSteady ? -1 : 1, of: probe)
     }
@@ -140,7 +147,8 @@ public struct ServiceHealth: Sendable {
 
     public func verdict(of server: IPv4Address) -> Verdict {
         let own = probes[server] ?? [:]
-        if let failed = requiredInOrder.first(where: { own[$0]?.verdict == .down }) {
+        let failures = requiredInOrder.filter { own[$0]?.verdict == .down }
+        if let failed = failures.first(where: { !unanswered.contains($0) }) {
             return Verdict(isUp: false, isProven: true, reason: own[failed]?.failure)
         }
         for (probe, health) in own where health.verdict == .down && health.hasAnswered && learnt.contains(probe) {
@@ -152,7 +160,8 @@ public struct ServiceHealth: Sendable {
             return Verdict(isUp: false, isProven: false, reason: reason ?? "was down when this daemon took over")
         }
         let isProven = !required.isEmpty && required.allSatisfy { own[$0]?.verdict == .up }
-        return Verdict(isUp: true, isProven: isProven, reason: nil)
+        let silent = failures.first.flatMap { own[$0]?.failure }
+        return Verdict(isUp: true, isProven: isProven, reason: silent, counts: failures.isEmpty)
     }
 
     /// What a server that was down still has to answer: all that it must, and all that it had.

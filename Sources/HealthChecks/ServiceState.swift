@@ -11,7 +11,7 @@ public struct ServiceState: Sendable {
         public fileprivate(set) var condition: EffectiveWeight.Condition
         /// When it went up or down.
         public fileprivate(set) var since: Instant
-        /// Why it is down.
+        /// Why it is down, or unproven.
         public fileprivate(set) var reason: String?
         /// It is good, and held out until then.
         public fileprivate(set) var heldUntil: Instant?
@@ -48,6 +48,8 @@ public struct ServiceState: Sendable {
     private var totalWeight = 0
     /// How many of the servers are up.
     public private(set) var numberUp = 0
+    /// How many of them serve and do not count.
+    private var servingUnproven = 0
     /// Those that time alone changes.
     private var starting: Set<IPv4Address> = []
     private var held: Set<IPv4Address> = []
@@ -84,7 +86,9 @@ public struct ServiceState: Sendable {
     // MARK: What it says
 
     /// The sorry server has the place of the real servers.
-    public var isReplaced: Bool { policy.sorryServer != nil && !quorum.isUp }
+    public var isReplaced: Bool {
+        policy.sorryServer != nil && !quorum.isUp && servingUnproven == 0
+    }
 
     /// Of a service that has just begun: what it lacks from the first.
     public var beginnings: [HealthTransition] {
@@ -112,7 +116,9 @@ public struct ServiceState: Sendable {
 
     /// Whether the service would still have its quorum without these servers, of which some may be out anyway.
     public func keepsQuorum(without drained: Set<IPv4Address>) -> Bool {
-        quorum.holds(at: usableWeight - drained.reduce(0) { $0 + Int(servers[$1]?.condition.usable ?? 0) })
+        // Unproven ones serve as the others do.
+        quorum.holds(
+            at: servers.reduce(0) { $0 + (drained.contains($1.key) ? 0 : Int($1.value.condition.serving)) })
     }
 
     // MARK: What it is told
@@ -234,7 +240,10 @@ public struct ServiceState: Sendable {
     private mutating func settle(_ address: IPv4Address, at now: Instant, _ changes: inout Changes) {
         guard let server = servers[address] else { return }
         let verdict = health.verdict(of: address)
-        if verdict.isUp { followWeight(of: address, &changes) }
+        if verdict.isUp {
+            followWeight(of: address, &changes)
+            followProof(of: address, verdict, &changes)
+        }
         switch (server.isGood, verdict.isUp) {
         case (true, false):
             servers[address]?.isGood = false
@@ -266,9 +275,22 @@ public struct ServiceState: Sendable {
         changes.hasNewWeights = true
     }
 
+    private mutating func followProof(
+        of address: IPv4Address, _ verdict: ServiceHealth.Verdict, _ changes: inout Changes
+    ) {
+        guard servers[address]?.condition.isCounted != verdict.counts else { return }
+        change(address) {
+            $0.condition.isCounted = verdict.counts
+            $0.reason = verdict.reason
+        }
+        if !verdict.counts { changes.transitions.append(.serverUnproven(address, reason: verdict.reason)) }
+        changes.hasNewWeights = true
+    }
+
     private mutating func takeOut(_ address: IPv4Address, at now: Instant, reason: String?, _ changes: inout Changes) {
         change(address) {
             $0.condition.isUp = false
+            $0.condition.isCounted = true
             $0.since = now
         }
         endSlowStart(address)
@@ -359,5 +381,6 @@ public struct ServiceState: Sendable {
         if server.condition.usable > 0 { usableCount += sign }
         totalWeight += sign * server.potential
         if server.condition.isUp { numberUp += sign }
+        if server.condition.serving > server.condition.usable { servingUnproven += sign }
     }
 }

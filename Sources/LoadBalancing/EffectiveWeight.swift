@@ -11,6 +11,8 @@ public struct EffectiveWeight: Hashable, Sendable {
         public var isDrained: Bool
         /// How far its slow start is.
         public var tenths: Int
+        /// False where nothing speaks for it, and it serves all the same.
+        public var isCounted = true
 
         public init(
             configured: UInt16, isUp: Bool = true, asked: UInt16? = nil, isDrained: Bool = false,
@@ -23,8 +25,11 @@ public struct EffectiveWeight: Hashable, Sendable {
             self.tenths = tenths
         }
 
-        /// What it counts toward its service's quorum: slow start or not.
-        public var usable: UInt16 { isUp && !isDrained ? asked ?? configured : 0 }
+        /// The weight by which it serves, slow start or not.
+        public var serving: UInt16 { isUp && !isDrained ? asked ?? configured : 0 }
+
+        /// What it counts toward its service's quorum.
+        public var usable: UInt16 { isCounted ? serving : 0 }
     }
 
     /// How the schedulers have the server.

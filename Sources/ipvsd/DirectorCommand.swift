@@ -92,7 +92,8 @@ struct DirectorCommand: AsyncParsableCommand {
         help: ArgumentHelp(
             """
             auto, tcp[:PORT], ping or none. Checks go through the tunnel to the VIP. auto: a connect to the service's \
-            port; for every port, a ping and a connect to the ports that clients use.
+            port; for a UDP port, a ping (hosts may drop it: until one has answered, real servers serve as unproven and \
+            do not count toward the quorum); for every port, a ping and a connect to the ports that clients use.
             """, valueName: "kind"))
     var check = "auto"
 

@@ -43,6 +43,29 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: one).isUp)
     }
 
+    /// A ping that nobody asked for: hosts may drop it.
+    @Test func impliedProbesProveNothingUntilOneHasPassed() {
+        var health = ServiceHealth(required: [.ping], implied: [.ping], rise: 2, fall: 2)
+        #expect(health.verdict(of: one) == .init(isUp: true, isProven: false, reason: nil))
+        for _ in 0..<5 {
+            health.record(.failure("silent"), of: .ping, on: one)
+            let changesOthers = health.record(.failure("silent"), of: .ping, on: two)
+            #expect(!changesOthers)
+        }
+        #expect(health.verdict(of: one) == .init(isUp: true, isProven: false, reason: "silent", counts: false))
+        // One that answers shows that pings pass: the others do not answer for another reason.
+        var changesOthers = health.record(.success, of: .ping, on: two)
+        #expect(changesOthers)
+        #expect(health.verdict(of: one) == .init(isUp: false, isProven: true, reason: "silent"))
+        #expect(!health.verdict(of: two).isUp, "it was down, and rises by two")
+        changesOthers = health.record(.success, of: .ping, on: two)
+        #expect(!changesOthers)
+        #expect(health.verdict(of: two) == .init(isUp: true, isProven: true, reason: nil))
+        // For good.
+        for _ in 0..<2 { health.record(.failure("silent"), of: .ping, on: two) }
+        #expect(health.verdict(of: two) == .init(isUp: false, isProven: true, reason: "silent"))
+    }
+
     @Test func noProbesProveNothing() {
         #expect(health([]).verdict(of: one) == .init(isUp: true, isProven: false, reason: nil))
     }

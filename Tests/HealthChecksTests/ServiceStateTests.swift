@@ -77,6 +77,29 @@ struct ServiceStateTests {
         #expect(state.usableWeight == 2)
     }
 
+    /// Servers whose implied ping has passed nowhere serve, and count for nothing.
+    @Test func unprovenServersServeAndDoNotCount() {
+        var state = ServiceState(
+            servers: [one, two].map { RealServer(address: $0, weight: 1) }, policy: ServicePolicy(sorryServer: sorry),
+            health: ServiceHealth(required: [.ping], implied: [.ping], rise: 1, fall: 1), at: start)
+        func ping(_ server: IPv4Address, _ result: ProbeResult, _ second: Double) -> [HealthTransition] {
+            state.record(result, of: .ping, on: server, at: at(second)).transitions
+        }
+        #expect(state.usableWeight == 2 && state.quorum.isUp)
+        #expect(ping(one, .failure("silent"), 1) == [.serverUnproven(one, reason: "silent")])
+        #expect(state.usableWeight == 1 && state.servers[one]?.reason == "silent")
+        #expect(
+            ping(two, .failure("silent"), 1) == [.serverUnproven(two, reason: "silent"), .quorumLost(weight: 0)])
+        #expect(ping(two, .failure("silent"), 2).isEmpty)
+        // They serve by their weights, and the sorry server does not; one of them may be drained.
+        #expect(state.effectiveWeight(of: one) == .listed(weight: 1) && !state.isReplaced && state.numberUp == 2)
+        #expect(state.keepsQuorum(without: [one]) && !state.keepsQuorum(without: [one, two]))
+        #expect(
+            ping(two, .success, 3) == [.serverDown(one, reason: "silent"), .quorumRegained(weight: 1)])
+        #expect(state.effectiveWeight(of: one)?.standing == .down && state.servers[two]?.reason == nil)
+        #expect(ping(two, .failure("gone"), 4).contains(.sorryServer(sorry, serves: true)) && state.isReplaced)
+    }
+
     // MARK: Slow start
 
     @Test func sharesGrowInTenSteps() {
@@ -467,6 +490,7 @@ struct ServiceStateTests {
                     case .sorryServer(_, let serves): sorryServes = serves
                     case .serverHeld(let server, let time):
                         #expect(isUp[server] == false && time <= (policy.flapDamping ?? .zero) * 4)
+                    case .serverUnproven: Issue.record("every check is asked for")
                     case .weight(let server, let weight, _):
                         #expect(weight == asked[server] ?? weights[servers.firstIndex(of: server) ?? 0])
                     }

@@ -286,6 +286,36 @@ test_a_reload_may_end_all_checks_and_begin_them_again() {
     ip -n "$(ns rs2)" link set tunl0 up
 }
 
+ignore_pings() { in_ns "$1" sysctl -qw net.ipv4.icmp_echo_ignore_all="$2"; }
+
+test_udp_servers_that_drop_pings_serve_unproven() {
+    local host pids=()
+    for host in rs1 rs2; do
+        ignore_pings $host 1
+        spawn $host "$LAB_DIR/$host.udp" "$PYTHON" "$TESTS/udp.py" serve $host 5353
+        pids+=("$SPAWNED")
+        disown "$SPAWNED"
+    done
+    config <<FILE
+services: [{listeners: "$VIP:5353/udp", scheduler: rr, servers: [$RS1, $RS2], inhibit: no}]
+FILE
+    start
+    says "notice.*$VIP:5353/udp: 'auto' checks UDP by a ping" || fail "the log says nothing of the ping"
+    for host in $RS1 $RS2; do
+        wait_until 5 "$host to be unproven" says "warning.*real server $host of .* serves unproven.*ping"
+    done
+    equal "$(ipvsd status --json | jq -c '.services[0] | [.quorum.up, (.servers[] | .health, .effectiveWeight)]')" \
+        '[false,"unproven",1,"unproven",1]' "the quorum, health and weights"
+    equal "$(in_ns client "$PYTHON" "$TESTS/udp.py" ask $VIP 5353 10 | sort | uniq -c | xargs)" "5 rs1 5 rs2" "who answers"
+    # Pings pass, then: who still answers none is out.
+    ignore_pings rs2 0
+    proven $RS2
+    wait_until 6 "rs1 to be taken out" unhealthy $RS1
+    ignore_pings rs1 0
+    proven $RS1
+    kill "${pids[@]}"
+}
+
 # A ca-file that is there, and does not hold what it should, says nothing about a real server.
 test_what_the_director_itself_lacks_takes_nobody_out() {
     local reason

@@ -197,6 +197,14 @@ struct ConfigurationFileTests {
         #expect(errors.count == 1 && errors.first?.hasPrefix(start) == true, "\(errors)")
     }
 
+    /// YAML 1.1's words, as keepalived's and other files have them.
+    @Test(arguments: [("yes", true), ("on", true), ("True", true), ("no", false), ("off", false), ("FALSE", false)])
+    func flagsInOtherWords(word: String, value: Bool) throws {
+        let file = try ConfigurationFile.parse(
+            "services:\n- listeners: 10.0.0.100:80\n  servers: [10.0.0.11]\n  inhibit: \(word)", file: "f")
+        #expect(file.policy(of: file.services[0].address).inhibits == value)
+    }
+
     @Test func expressionsOfAnotherMeaningAreNamed() throws {
         func notes(_ pattern: String) throws -> [String] {
             try ConfigurationFile.parse(

@@ -8,6 +8,8 @@ final class MetricsHandler: ChannelInboundHandler {
 
     private let desk: MetricsDesk
     private var isAdmitted = false
+    /// Nothing more is read: the connection ends behind the answer under way.
+    private var isEnding = false
     private var request: HTTPRequestHead?
     private var limit: Scheduled<Void>?
 
@@ -29,7 +31,7 @@ final class MetricsHandler: ChannelInboundHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard isAdmitted else { return }
+        guard isAdmitted, !isEnding else { return }
         switch unwrapInboundIn(data) {
         case .head(let head):
             request = head
@@ -74,6 +76,7 @@ final class MetricsHandler: ChannelInboundHandler {
         context: ChannelHandlerContext
     ) {
         let stays = status == .ok && request.isKeepAlive
+        isEnding = !stays
         var headers: HTTPHeaders = ["Server": "ipvsd", "Content-Length": "\(body.readableBytes)"]
         if status == .ok { headers.add(name: "Content-Type", value: MetricsText.contentType) }
         if status == .methodNotAllowed { headers.add(name: "Allow", value: "GET, HEAD") }

@@ -22,7 +22,7 @@ extension Director {
         case .serverDown(let server, let reason): tell(.serverDown, of: service, server: server, reason: reason)
         case .serverHeld(let server, let time):
             tell(.serverDamped, of: service, server: server, reason: "held out for \(Self.rounded(time))")
-        case .weight: break
+        case .weight, .serverUnproven: break
         case .quorumLost: tell(.quorumLost, of: service)
         case .quorumRegained: tell(.quorumRegained, of: service)
         case .sorryServer(let server, let serves):

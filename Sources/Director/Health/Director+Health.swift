@@ -20,8 +20,16 @@ extension Director {
     ) throws -> ServiceHealth {
         switch configuration.checks(of: service.address) {
         case .policy(let policy):
+            let required = Self.required(service, policy.kind)
+            // Nobody asked for it, and a host may drop every ping. An any-port service has its learnt ports besides.
+            let isImplied = policy.kind == .auto && required == [.ping] && !service.address.isAnyPort
+            if isImplied {
+                logger.notice(
+                    "\(service.address): 'auto' checks UDP by a ping; real servers are unproven until one answers (a check of type udp or dns asks the service)"
+                )
+            }
             return ServiceHealth(
-                required: Self.required(service, policy.kind), rise: policy.rise, fall: policy.fall,
+                required: required, implied: isImplied ? required : [], rise: policy.rise, fall: policy.fall,
                 initiallyDown: policy.kind == .none ? [] : initiallyDown,
                 answered: isAutomatic(service.address)
                     ? try running?.dataPlane.answeredPorts(of: service.address) ?? [:] : [:])

@@ -79,6 +79,10 @@ extension Director {
                 let end = state.isReplaced ? "" : ": clients get ICMP port unreachable"
                 logger.critical("no real server is left for \(service)\(end)")
             }
+        case .serverUnproven(let server, let reason):
+            logger.warning(
+                "real server \(server) of \(service) serves unproven, and does not count toward the quorum: \(reason ?? "no reason known"); no real server has answered yet"
+            )
         case .serverHeld(let server, let time):
             logger.warning(
                 "real server \(server) of \(service) passes its checks again, but fell too often: held out for \(Self.rounded(time)), if it stays good; \(left)"

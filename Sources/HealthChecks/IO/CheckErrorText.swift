@@ -1,6 +1,5 @@
 internal import Glibc
 internal import NIOCore
-internal import NIOHTTP1
 internal import NIOHTTP2
 internal import NIOPosix
 internal import NIOSSL
@@ -27,10 +26,6 @@ enum CheckErrorText {
             return "the certificate names neither the server nor its address"
         case let error as NIOSSLExtraError:
             return error.description
-        case HTTPParserError.invalidEOFState:
-            return closed
-        case let error as HTTPParserError:
-            return "no HTTP/1.1 response (\(error))"
         case let error as NIOHTTP2Errors.StreamClosed:
             return "stream reset by the server (\(error.errorCode))"
         case ChannelError.ioOnClosedChannel, ChannelError.alreadyClosed, ChannelError.inputClosed, ChannelError.eof:

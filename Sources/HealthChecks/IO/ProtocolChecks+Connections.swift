@@ -1,7 +1,6 @@
 internal import Glibc
 internal import LoadBalancing
 internal import NIOCore
-internal import NIOHTTP1
 internal import NIOHTTP2
 internal import NIOPosix
 internal import NIOSSL
@@ -31,16 +30,20 @@ extension ProtocolChecks {
             case .http11:
                 protocols = ["http/1.1"]
                 add = { progress, pipeline in
-                    try pipeline.addHandler(HTTPRequestEncoder())
-                    try pipeline.addHandler(
-                        ByteToMessageHandler(HTTPResponseDecoder(leftOverBytesStrategy: .dropBytes)))
                     try pipeline.addHandler(HTTP1Handler(progress: progress, request: request, judge: judge))
                 }
             case .http2:
                 protocols = ["h2"]
                 add = { progress, pipeline in
+                    var configuration = NIOHTTP2Handler.ConnectionConfiguration()
+                    // No less than by HTTP/1.1.
+                    configuration.initialSettings = [
+                        HTTP2Setting(parameter: .maxConcurrentStreams, value: 100),
+                        HTTP2Setting(parameter: .maxHeaderListSize, value: HTTP1ResponseReader.mostHeadBytes),
+                    ]
+                    configuration.maximumSequentialContinuationFrames = 32
                     let multiplexer = try pipeline.configureHTTP2Pipeline(
-                        mode: .client, connectionConfiguration: .init(), streamConfiguration: .init()
+                        mode: .client, connectionConfiguration: configuration, streamConfiguration: .init()
                     ) { $0.close() }
                     try pipeline.addHandler(
                         HTTP2Opener(progress: progress, multiplexer: multiplexer, request: request, judge: judge))

@@ -8,6 +8,12 @@ struct HTTPRequest: Hashable {
     var path: String
     var fields: [HTTPCheck.Field]
     var body: [UInt8] = []
+
+    /// As HTTP/1.1 has it, which no request with a body goes by.
+    var http1Head: [UInt8] {
+        let lines = ["\(method) \(path) HTTP/1.1", "Host: \(authority)"] + fields.map { "\($0.name): \($0.value)" }
+        return Array(lines.map { $0 + "\r\n" }.joined().utf8) + [13, 10]
+    }
 }
 
 extension HTTPCheck {

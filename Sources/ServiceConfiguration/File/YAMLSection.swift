@@ -100,9 +100,10 @@ struct YAMLSection {
 
     func flag(_ key: String, _ findings: inout Findings) -> Bool? {
         value(key, &findings) { text throws(InvalidValue) in
-            switch text {
-            case "true": true
-            case "false": false
+            // YAML 1.1's words.
+            switch text.lowercased() {
+            case "true", "yes", "on": true
+            case "false", "no", "off": false
             default: throw InvalidValue("neither yes nor no", accepted: "true or false")
             }
         }
