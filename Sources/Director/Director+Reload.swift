@@ -123,6 +123,7 @@ extension Director {
         rememberDamping()
         // Real servers come and go without a transition of their own.
         for service in configuration.services { tellWhetherItServes(service.address) }
+        tellStarts()
         do { try dropProgramsOfChecks() } catch { logger.error("remove the programs of checks: \(error)") }
         if wanted.vips != old.0.vips { announce() }
         followRounds()

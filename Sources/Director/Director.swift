@@ -67,6 +67,8 @@ public actor Director {
     var lastTold: [Aspect: Date] = [:]
     /// Services that have no real server for new connections, as was told.
     var withoutServer: Set<ServiceAddress> = []
+    /// Services whose state at their start has been told, or is going to be.
+    var begun: Set<ServiceAddress> = []
     var upkeep = Upkeep()
     var openEvents = OpenEvents()
     /// They are to be written.

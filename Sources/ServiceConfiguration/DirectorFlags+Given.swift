@@ -22,7 +22,7 @@ extension DirectorFlags {
             name(\.sorryServer, "--sorry-server"),
             name(\.rise, "--rise"), name(\.fall, "--fall"), name(\.noSYNWatch, "--no-syn-watch"),
             name(\.noAddress, "--no-address"), name(\.outerSourcePrefix, "--outer-source-prefix"),
-            name(\.notify, "--notify"),
+            name(\.notify, "--notify"), name(\.notifyAtStart, "--notify-at-start"),
             name(\.metricsListen, "--metrics-listen"),
         ].compactMap(\.self)
     }

@@ -43,6 +43,7 @@ public struct DirectorFlags: Sendable {
     public var outerSourcePrefix: String?
     /// A program's absolute path.
     public var notify: String?
+    public var notifyAtStart = false
     public var metricsListen: String?
 
     public init(vips: [String] = [], backends: [String] = []) {
@@ -80,6 +81,9 @@ public struct DirectorFlags: Sendable {
         let program = value(notify, flag: "--notify", &findings) { text throws(InvalidValue) in
             try files.program(try NotificationScript.program(text))
         }
+        if notifyAtStart, notify == nil {
+            findings.add("--notify-at-start", "no program is told", accepted: "with --notify")
+        }
         let metricsListen = value(metricsListen, flag: "--metrics-listen", &findings, ListenAddress.init(parsing:))
         let policy = policy(scheduler, servers: servers, vips: Set(addresses.map(\.vip)), &findings)
         guard findings.errors.isEmpty, !addresses.isEmpty, let scheduler, let onServerLoss, let xdp, let checks else {
@@ -102,7 +106,8 @@ public struct DirectorFlags: Sendable {
             timeouts: timeouts, halfOpenLimit: halfOpenLimit, metricsListen: metricsListen)
         if let program {
             for service in configuration.services {
-                configuration.notifications[service.address] = NotificationScript(command: [program])
+                configuration.notifications[service.address] = NotificationScript(
+                    command: [program], tellsAtStart: notifyAtStart)
             }
         }
         findings.judgeSize(of: configuration) { _ in "--backends" }

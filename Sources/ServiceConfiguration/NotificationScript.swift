@@ -4,12 +4,15 @@ public struct NotificationScript: Hashable, Sendable {
     public var command: [String]
     /// After which it is killed, with its process group.
     public var timeout: Duration
+    /// Whether it is also told how the service is at its start, once the first checks have ended.
+    public var tellsAtStart: Bool
 
     public static let defaultTimeout = Duration.seconds(10)
 
-    public init(command: [String], timeout: Duration = Self.defaultTimeout) {
+    public init(command: [String], timeout: Duration = Self.defaultTimeout, tellsAtStart: Bool = false) {
         self.command = command
         self.timeout = timeout
+        self.tellsAtStart = tellsAtStart
     }
 
     /// The path of a program, as it was typed.

@@ -220,6 +220,13 @@ struct DirectorCommand: AsyncParsableCommand {
             """, valueName: "path"))
     var notify: String?
 
+    @Flag(
+        help: """
+            Run the program of --notify also at the start, once the first checks have ended, for each real server and \
+            service that is up then, or was down before; with IPVSD_AT_START=yes in its environment.
+            """)
+    var notifyAtStart = false
+
     @Option(
         help: ArgumentHelp(
             """
@@ -279,6 +286,7 @@ struct DirectorCommand: AsyncParsableCommand {
         flags.noAddress = noAddress
         flags.outerSourcePrefix = outerSourcePrefix
         flags.notify = notify
+        flags.notifyAtStart = notifyAtStart
         flags.metricsListen = metricsListen
         let wanted: DirectorConfiguration
         do {

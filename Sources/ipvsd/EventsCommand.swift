@@ -29,7 +29,8 @@ struct Events: AsyncParsableCommand {
 
             A program that is told of events (--notify, or notify: in the configuration file) has the same in \
             IPVSD_SEQUENCE, IPVSD_TIME, IPVSD_EVENT, IPVSD_SERVICE, IPVSD_SERVER, IPVSD_REASON, IPVSD_SINCE, IPVSD_UP, \
-            IPVSD_TOTAL, IPVSD_WEIGHT and IPVSD_QUORUM; what is not known is not set. It is executed as it is, without a \
+            IPVSD_TOTAL, IPVSD_WEIGHT and IPVSD_QUORUM; what is not known is not set. With --notify-at-start (at-start: \
+            true) it is also told what is up at the start, with IPVSD_AT_START=yes. It is executed as it is, without a \
             shell, one event of a service after another, and killed with its process group after its time-out (10 s).
 
               ipvsd events --follow --json | jq 'select(.event == "server-down")'

@@ -47,6 +47,19 @@ test_a_script_is_told_of_a_server_that_dies_and_comes_back() {
     matches "$(director_log)" "tell of server-down of .*: 0 arguments, /, /dev/null, [4-5] descriptors" "its output in the log"
 }
 
+test_a_script_is_told_how_a_service_begins() {
+    teller
+    start --notify "$LAB_DIR/tell" --notify-at-start
+    wait_until 8 "the script to be told of the service" told "^service-up $SERVICE/tcp - 2/2 2/1\$"
+    equal "$(cut -d' ' -f1,3 "$LAB_DIR/told" | xargs)" "server-up $RS1 server-up $RS2 quorum-regained - service-up -" "what is told"
+    matches "$(<"$LAB_DIR/told.service-up")" "^IPVSD_AT_START=yes" "the mark of the start"
+    server_kill rs2
+    wait_until 6 "the script to be told of a change" told "^server-down $SERVICE/tcp $RS2 1/2 1/1\$"
+    equal "$(grep -c AT_START "$LAB_DIR/told.server-down")" 0 "marks of the start in a change"
+    server_start rs2
+    wait_until 10 "rs2 to be back" healthy $RS2
+}
+
 test_a_script_of_the_configuration_file_has_arguments_and_no_shell() {
     script args <<'SCRIPT'
 printf '[%s]' "$@" "$IPVSD_EVENT" >"$DIR/args.told"

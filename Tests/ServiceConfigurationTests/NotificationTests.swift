@@ -20,6 +20,9 @@ struct NotificationTests {
         #expect(
             try Self.script("  notify: {command: [/bin/tell, x], timeout: 2s}")
                 == NotificationScript(command: ["/bin/tell", "x"], timeout: .seconds(2)))
+        #expect(
+            try Self.script("  notify: {command: /bin/tell, at-start: true}")
+                == NotificationScript(command: ["/bin/tell"], tellsAtStart: true))
         let defaults = "defaults: {notify: /bin/all}\n" + Self.services
         #expect(
             try ConfigurationFileTests.parse(defaults).notifications[Self.address]
@@ -37,7 +40,7 @@ struct NotificationTests {
             "f:4: notify: an empty list (accepted: /path/of/a/program, a list of it and its arguments, or none)"
         ),
         ("notify: {timeout: 1s}", "f:4: notify: there is no command (accepted: command: [/path, ARGUMENT])"),
-        ("notify: {command: /x, wait: 1s}", "f:4: wait: unknown key (accepted: command, timeout)"),
+        ("notify: {command: /x, wait: 1s}", "f:4: wait: unknown key (accepted: command, timeout, at-start)"),
         ("notify: {command: /x, timeout: 0s}", "f:4: timeout 0s: out of range (accepted: 10ms to 1h)"),
         (
             "notify: [[a]]",
@@ -119,5 +122,15 @@ struct NotificationTests {
         #expect(
             try ConfigurationFileTests.parse("metrics-listen: 0.0.0.0:9104\n" + Self.services).metricsListen?.port
                 == 9104)
+    }
+
+    @Test func theStartIsToldToAProgram() throws {
+        var flags = DirectorFlags(vips: ["10.0.0.100:80"], backends: ["10.0.0.11"])
+        flags.notifyAtStart = true
+        let errors = #expect(throws: ConfigurationErrors.self) { try flags.configuration() }
+        #expect(
+            errors?.errors.map(\.description) == ["--notify-at-start: no program is told (accepted: with --notify)"])
+        flags.notify = "/bin/tell"
+        #expect(try flags.configuration().notifications.values.map(\.tellsAtStart) == [true])
     }
 }

@@ -34,7 +34,7 @@ extension Director {
     /// `since` where it is known better than by what was told before.
     func tell(
         _ kind: DirectorEvent.Kind, of service: ServiceAddress, server: IPv4Address? = nil, reason: String? = nil,
-        since: Date? = nil
+        since: Date? = nil, isStart: Bool = false
     ) {
         var event = DirectorEvent(
             kind: kind, service: service, server: server, reason: reason, standing: standing(of: service))
@@ -45,7 +45,7 @@ extension Director {
         }
         event = events.append(event)
         if openEvents.take(event) { rememberOpenEvents() }
-        if let script = configuration.notifications[service] { notifier.tell(event, to: script) }
+        if let script = configuration.notifications[service] { notifier.tell(event, to: script, isStart: isStart) }
     }
 
     /// At the start, once the data plane has it: what the services lack, whoever told it before; and what they were told
@@ -57,16 +57,44 @@ extension Director {
             for transition in states[service]?.beginnings ?? [] { self.transition(transition, of: service) }
             tellWhetherItServes(service)
         }
-        // Until the first checks have ended, a service only seems to be usable.
         for (service, events) in Dictionary(grouping: former, by: \.service) {
-            guard let time = firstVerdict(of: service) else {
-                tellEnds(of: events)
-                continue
-            }
-            Task {
-                try await Task.sleep(for: time)
-                tellEnds(of: events)
-            }
+            afterFirstVerdict(of: service) { $0.tellEnds(of: events) }
+        }
+        tellStarts()
+    }
+
+    /// Tells those who asked for it how services are that begin: at the daemon's start, and with a reload that brings them.
+    func tellStarts() {
+        for service in configuration.services.map(\.address)
+        where configuration.notifications[service]?.tellsAtStart == true && begun.insert(service).inserted {
+            afterFirstVerdict(of: service) { $0.tellStart(of: service) }
+        }
+    }
+
+    /// What has been told since the start is not told again.
+    private func tellStart(of service: ServiceAddress) {
+        guard let state = states[service] else { return }
+        func tellFirst(_ kind: DirectorEvent.Kind, of server: IPv4Address? = nil, reason: String? = nil) {
+            guard let aspect = kind.aspect,
+                lastTold[Aspect(kind: aspect, service: service, server: server)] == nil
+            else { return }
+            tell(kind, of: service, server: server, reason: reason, isStart: true)
+        }
+        for (address, server) in state.servers.sorted(by: { $0.key < $1.key }) {
+            tellFirst(server.condition.isUp ? .serverUp : .serverDown, of: address, reason: server.reason)
+        }
+        if state.quorum.isUp { tellFirst(.quorumRegained) }
+        if state.usableWeight > 0 { tellFirst(.serviceUp) }
+    }
+
+    /// Until the first checks have ended, a service only seems to be usable.
+    private func afterFirstVerdict(
+        of service: ServiceAddress, _ body: @escaping @Sendable (isolated Director) -> Void
+    ) {
+        guard let time = firstVerdict(of: service) else { return body(self) }
+        Task {
+            try await Task.sleep(for: time)
+            body(self)
         }
     }
 
@@ -139,6 +167,7 @@ extension Director {
             } ?? false
         }
         withoutServer = withoutServer.filter { states[$0] != nil }
+        begun = begun.filter { states[$0] != nil }
         emptied = emptied.filter { states[$0]?.numberUp == 0 }
         keepOpenEvents { states[$0.service] == nil ? nil : $0.service }
         for (service, statistics) in checkStatistics {

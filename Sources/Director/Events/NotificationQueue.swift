@@ -7,6 +7,8 @@ struct NotificationQueue {
     struct Item: Sendable, Hashable {
         var event: DirectorEvent
         var notification: NotificationScript
+        /// Whether the event tells how something is at the start, instead of a change.
+        var isStart = false
     }
 
     let parallelism: Int

@@ -20,10 +20,11 @@ final class Notifier: Sendable {
 
     var counts: DirectorMetrics.Scripts { state.withLock(\.counts) }
 
-    func tell(_ event: DirectorEvent, to notification: NotificationScript) {
+    func tell(_ event: DirectorEvent, to notification: NotificationScript, isStart: Bool) {
         let (dropped, number) = state.withLock { state -> (NotificationQueue.Item?, UInt64) in
             guard !state.isStopped else { return (nil, 0) }
-            let dropped = state.queue.add(.init(event: event, notification: notification))
+            let dropped = state.queue.add(
+                .init(event: event, notification: notification, isStart: isStart))
             if dropped != nil { state.counts.dropped += 1 }
             return (dropped, state.counts.dropped)
         }
@@ -60,10 +61,11 @@ final class Notifier: Sendable {
     }
 
     private static func program(for item: NotificationQueue.Item) -> ProgramRun {
-        ProgramRun(
-            arguments: item.notification.command,
-            environment: item.event.environment.merging(["PATH": ProgramRun.path]) { own, _ in own },
-            deadline: item.notification.timeout)
+        var environment = item.event.environment
+        environment["PATH"] = ProgramRun.path
+        if item.isStart { environment["IPVSD_AT_START"] = "yes" }
+        return ProgramRun(
+            arguments: item.notification.command, environment: environment, deadline: item.notification.timeout)
     }
 
     private func ended(_ item: NotificationQueue.Item, _ ending: ProgramRun.Ending) {

@@ -1,7 +1,7 @@
 internal import Yams
 
 /// The program of a configuration file that is told of a service's events: `notify: /path`, `notify: [/path, ARGUMENT]`,
-/// `notify: {command: [/path, ARGUMENT], timeout: 10s}`, or `notify: none` where the defaults have one.
+/// `notify: {command: [/path, ARGUMENT], timeout: 10s, at-start: true}`, or `notify: none` where the defaults have one.
 enum NotifySection {
     static let key = "notify"
     private static let accepted = "/path/of/a/program, a list of it and its arguments, or none"
@@ -11,14 +11,15 @@ enum NotifySection {
         guard item.node.mapping != nil else {
             return command(section, key, &findings).map { NotificationScript(command: $0) }
         }
-        guard let own = section.section(key, keys: ["command", "timeout"], &findings) else { return nil }
+        guard let own = section.section(key, keys: ["command", "timeout", "at-start"], &findings) else { return nil }
         guard own.has("command") else {
             findings.add(item.place, "there is no command", accepted: "command: [/path, ARGUMENT]")
             return nil
         }
         let timeout = own.has("timeout") ? own.duration("timeout", &findings) : NotificationScript.defaultTimeout
+        let tellsAtStart = own.flag("at-start", &findings) ?? false
         guard let command = command(own, "command", &findings), let timeout else { return nil }
-        return NotificationScript(command: command, timeout: timeout)
+        return NotificationScript(command: command, timeout: timeout, tellsAtStart: tellsAtStart)
     }
 
     /// Nil for none, and after an error.
