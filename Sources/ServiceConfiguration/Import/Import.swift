@@ -85,13 +85,15 @@ public struct Import: Sendable {
 
     private func recognised(_ text: String, name: String) throws(ConfigurationErrors) -> Format {
         let accepted = "what 'ipvsadm -S -n' prints, or a keepalived.conf; --from ipvsadm|keepalived says which"
-        for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
-            let words = line.split(whereSeparator: \.isWhitespace)
-            guard let first = words.first, !"#!".contains(first.prefix(1)) else { continue }
+        // Of a byte order mark nothing follows.
+        let scalars = text.unicodeScalars.drop { $0 == "\u{FEFF}" }
+        for (index, line) in scalars.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+            let first = String(line.drop(while: ASCIIText.isSpace).prefix { !ASCIIText.isSpace($0) })
+            guard let scalar = first.unicodeScalars.first, scalar != "#", scalar != "!" else { continue }
             // What it says of itself is no rule, and is told by the parser of rules.
-            if line.hasPrefix("IP Virtual Server version") { return .ipvsadm }
-            if first.hasPrefix("-") || first.split(separator: "/").last == "ipvsadm" { return .ipvsadm }
-            if first.first?.isLetter == true || "@$~".contains(first.prefix(1)),
+            if String(line).hasPrefix("IP Virtual Server version") { return .ipvsadm }
+            if scalar == "-" || first.split(separator: "/").last == "ipvsadm" { return .ipvsadm }
+            if scalar.properties.isAlphabetic || "@$~".unicodeScalars.contains(scalar),
                 text.contains("{") || Self.includes(first)
             {
                 return .keepalived
@@ -107,5 +109,5 @@ public struct Import: Sendable {
         ])
     }
 
-    private static func includes(_ word: Substring) -> Bool { word.hasPrefix("include") && word.count <= 8 }
+    private static func includes(_ word: String) -> Bool { word.hasPrefix("include") && word.count <= 8 }
 }

@@ -3,7 +3,11 @@ final class ImportErrors {
     private(set) var errors: [(place: SourcePlace, error: ConfigurationError)] = []
 
     func attempt(_ place: SourcePlace, _ body: () throws(InvalidValue) -> Void) {
-        do { try body() } catch { errors.append((place, ConfigurationError(place: "\(place)", error))) }
+        do { try body() } catch { add(place, error) }
+    }
+
+    func add(_ place: SourcePlace, _ error: InvalidValue) {
+        errors.append((place, ConfigurationError(place: "\(place)", error)))
     }
 
     /// In the source's order.

@@ -67,9 +67,11 @@ struct ImportNames {
 
     /// 10.0.0.1 and the like: what a director can send to.
     static func unusable(_ address: IPv4Address) -> String? {
-        if address.value >> 24 == 127 {
+        if isLoopback(address) {
             return "a director that serves itself is named by another of its own addresses"
         }
         return address.isUnicast ? nil : "it is no host's address"
     }
+
+    static func isLoopback(_ address: IPv4Address) -> Bool { address.value >> 24 == 127 }
 }

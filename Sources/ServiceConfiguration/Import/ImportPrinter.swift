@@ -20,8 +20,7 @@ struct ImportPrinter {
     }
 
     private mutating func comment(_ remarks: [PlacedRemark], _ indent: String = "") {
-        var seen: Set<PlacedRemark> = []
-        for remark in remarks where seen.insert(remark).inserted {
+        for remark in PlacedRemark.joined(remarks) {
             comment("\(text(remark.place)): \(remark.kind.rawValue): \(remark.text)", indent)
         }
     }
@@ -40,7 +39,7 @@ struct ImportPrinter {
         }
         lines.append("")
         if let keeper = file.addressKeeper {
-            lines.append("addresses: false  # \(YAMLText.printable(keeper)) has the VIPs")
+            lines.append("addresses: false  # \(YAMLText.printable(keeper))")
         }
         if let timeouts = file.timeouts {
             func text(_ seconds: Int) -> String { DurationText.format(.seconds(seconds)) }
@@ -132,6 +131,7 @@ struct ImportPrinter {
     private mutating func add(_ notify: ImportedNotification) {
         lines.append("    notify:")
         lines.append("      timeout: \(DurationText.format(notify.timeout))")
+        if notify.tellsAtStart { lines.append("      at-start: true") }
         lines.append("      command:")
         for word in notify.command {
             guard YAMLText.isLiteral(word) else {

@@ -39,5 +39,28 @@ struct PlacedRemark: Hashable {
         self.brief = brief
     }
 
+    /// The remarks, each told once: of those that say the same, the first names the places of the others.
+    static func joined(_ remarks: [PlacedRemark]) -> [PlacedRemark] {
+        struct Saying: Hashable {
+            let kind: ImportRemark.Kind
+            let text: String
+            let brief: String?
+        }
+        var places: [Saying: [SourcePlace]] = [:]
+        var sayings: [Saying] = []
+        for remark in remarks {
+            let saying = Saying(kind: remark.kind, text: remark.text, brief: remark.brief)
+            if places[saying] == nil { sayings.append(saying) }
+            if places[saying]?.contains(remark.place) != true { places[saying, default: []].append(remark.place) }
+        }
+        return sayings.compactMap { saying in
+            guard let all = places[saying]?.sorted(), let first = all.first else { return nil }
+            let others = all.dropFirst().prefix(5).map { $0.file == first.file ? "\($0.line)" : "\($0)" }
+            let more = all.count > 6 ? " and \(all.count - 6) more" : ""
+            let also = others.isEmpty ? "" : " (also \(others.joined(separator: ", "))\(more))"
+            return PlacedRemark(saying.kind, first, saying.text + also, brief: saying.brief)
+        }
+    }
+
     var remark: ImportRemark { ImportRemark(kind: kind, place: place.description, text: text) }
 }

@@ -8,15 +8,13 @@ struct ImportedFile {
     var comments: [String] = []
     var remarks: [PlacedRemark] = []
     var timeouts: Timeouts?
-    /// Who else puts the VIPs on the director; nil: ipvsd does.
+    /// Why ipvsd is not to put the VIPs on the director; nil: it is.
     var addressKeeper: String?
     var services: [ImportedService] = []
 
     /// In the source's order, each once.
     var allRemarks: [PlacedRemark] {
-        var seen: Set<ImportRemark> = []
-        return (remarks + services.flatMap { $0.remarks + $0.servers.flatMap(\.remarks) })
-            .filter { seen.insert($0.remark).inserted }.enumerated()
+        PlacedRemark.joined(remarks + services.flatMap { $0.remarks + $0.servers.flatMap(\.remarks) }).enumerated()
             .sorted { ($0.element.place, $0.offset) < ($1.element.place, $1.offset) }.map(\.element)
     }
 
@@ -120,9 +118,10 @@ extension ImportedService {
 
     /// Where its real servers have to listen, other than at this port; nil: there.
     func portInstead(of port: UInt16?) -> String? {
-        let ports = Set(listeners.compactMap(\.port))
-        guard let port, !ports.isEmpty, ports != [port] else { return nil }
-        return ports.count == 1 ? "port \(ports.first ?? 0)" : "the VIPs' ports"
+        let ports = Set(listeners.map(\.port))
+        guard let port, let first = ports.first, ports != [port] else { return nil }
+        guard ports.count == 1 else { return "the VIPs' ports" }
+        return first.map { "port \($0)" } ?? "the ports that clients ask for"
     }
 }
 
@@ -158,4 +157,5 @@ struct ImportedCheck: Hashable {
 struct ImportedNotification: Hashable {
     var command: [String]
     var timeout: Duration
+    var tellsAtStart = false
 }

@@ -41,6 +41,42 @@ struct ImportProgramsTests {
         #expect(try tell("service-up") == (0, ""))
     }
 
+    /// keepalived runs quorum_up at its start, but notify_up only for what it took as down, or where it is told to.
+    @Test(
+        arguments: [
+            ("", "", ["quorum"]), ("rs_init_notifies", "", ["quorum", "10.0.0.11", "10.0.0.12"]),
+            ("", "alpha", ["quorum", "10.0.0.11"]), ("rs_init_notifies no", "", ["quorum"]),
+        ])
+    func whatRunsAtTheStart(global: String, first: String, told: [String]) throws {
+        let servers = [("10.0.0.11", first), ("10.0.0.12", "")].map { address, line in
+            "real_server \(address) 80 {\n \(line)\n TCP_CHECK { }\n notify_up \"/bin/echo \(address)\"\n}\n"
+        }
+        let outcome = try ImportLab().read(
+            "global_defs {\n \(global)\n}\nvirtual_server 10.0.0.100 80 {\n lvs_method TUN\n protocol TCP\n"
+                + " quorum_up \"/bin/echo quorum\"\n" + servers.joined() + "}\n")
+        let notification = try #require(outcome.configuration.notifications[address("10.0.0.100:80")])
+        #expect(notification.tellsAtStart)
+        func tell(_ isStart: Bool) throws -> [String] {
+            let events = [("quorum-regained", ""), ("server-up", "10.0.0.11"), ("server-up", "10.0.0.12")]
+            return try events.map { event, server in
+                var environment = ["IPVSD_EVENT": event, "IPVSD_SERVER": server]
+                if isStart { environment["IPVSD_AT_START"] = "yes" }
+                return try run(notification.command, environment).1.filter { $0 != "\n" }
+            }.filter { !$0.isEmpty }
+        }
+        #expect(try tell(true) == told)
+        #expect(try tell(false) == ["quorum", "10.0.0.11", "10.0.0.12"])
+    }
+
+    @Test func withoutProgramsOfTheStartNothingIsTold() throws {
+        let text = try ImportLab().read(ImportKeepalivedTests.service("notify_up \"/bin/echo x\"")).text
+        #expect(!text.contains("at-start") && !text.contains("AT_START"))
+        let alpha = try ImportLab().read(
+            ImportKeepalivedTests.service("notify_up \"/bin/echo x\"\n alpha\n TCP_CHECK { }")
+        ).text
+        #expect(alpha.contains("at-start: true") && !alpha.contains("AT_START"))
+    }
+
     @Test(
         arguments: [
             (0, 0, ""), (1, 1, ""), (2, 0, "0\n"), (12, 0, "10\n"), (255, 0, "253\n"), (127, 1, ""), (139, 1, ""),

@@ -7,8 +7,8 @@ enum KeepalivedAddresses {
 
     static func host(_ text: String) throws(InvalidValue) -> ImportNames.Host {
         if let address = IPv4Address(text) { return .ipv4(address) }
-        guard text.contains(":"),
-            text.allSatisfy({ $0.isHexDigit || ":.%-/".contains($0) || $0.isLetter || $0.isNumber })
+        guard text.utf8.contains(58),
+            text.unicodeScalars.allSatisfy({ ASCIIText.isNamePart($0) || ":.%-/".unicodeScalars.contains($0) })
         else { throw InvalidValue("\(AddressText.quoted(text)) is no address", accepted: "A.B.C.D") }
         return .ipv6(text)
     }
@@ -16,7 +16,7 @@ enum KeepalivedAddresses {
     /// Nil: 0, or none.
     static func port(_ statement: KeepalivedStatement, at index: Int) throws(InvalidValue) -> UInt16? {
         guard statement.words.count > index else { return nil }
-        let port = try ImportNumbers.number(statement.words[index], in: 0...65_535, called: "port")
+        let port = try statement.number(statement.words[index], in: 0...65_535, called: "port")
         return port == 0 ? nil : UInt16(port)
     }
 
@@ -62,12 +62,14 @@ struct KeepalivedGroup {
 
     var entries: [(entry: Entry, place: SourcePlace)] = []
 
-    init(_ statement: KeepalivedStatement, _ errors: ImportErrors) {
-        for line in statement.block ?? [] {
-            errors.attempt(line.place) { () throws(InvalidValue) in
+    init(_ statement: KeepalivedStatement) {
+        for line in statement.statements {
+            line.attempt { () throws(InvalidValue) in
                 if line.keyword == "fwmark" {
-                    let mark = try ImportNumbers.mark(try line.value("N", more: true))
-                    entries.append((.mark(mark, isIPv6: line.words.count > 2 && line.words[2] == "inet6"), line.place))
+                    let mark = try line.number(
+                        try line.value("N", more: true), in: 1...4_294_967_295, called: "firewall mark")
+                    entries.append(
+                        (.mark(UInt32(mark), isIPv6: line.words.count > 2 && line.words[2] == "inet6"), line.place))
                 } else if let range = try KeepalivedAddresses.range(line.keyword) {
                     entries.append((.addresses(range, port: try KeepalivedAddresses.port(line, at: 1)), line.place))
                 } else {

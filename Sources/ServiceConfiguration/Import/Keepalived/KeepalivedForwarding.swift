@@ -1,3 +1,5 @@
+internal import LoadBalancing
+
 /// lvs_method, or lb_kind: `NAT`, `DR` or `TUN [type ipip|gue|gre …]`.
 struct KeepalivedForwarding {
     enum Way {
@@ -18,12 +20,41 @@ struct KeepalivedForwarding {
         case "NAT": way = .masquerading
         case "DR": way = .gatewaying
         case "TUN":
-            let words = Array(statement.values)
-            let type = words.firstIndex(of: "type").flatMap { words.indices.contains($0 + 1) ? words[$0 + 1] : nil }
-            way = .tunnel(type: type ?? "ipip")
+            way = .tunnel(type: try Self.tunnelType(statement))
         case let other:
             throw InvalidValue("\(statement.keyword) \(AddressText.quoted(other))", accepted: "NAT, DR or TUN")
         }
+    }
+
+    /// Of `TUN [type ipip|gue|gre] [port N] [csum|nocsum|remcsum]`, which keepalived ignores as a whole where a word is wrong.
+    private static func tunnelType(_ statement: KeepalivedStatement) throws(InvalidValue) -> String {
+        func invalid(_ problem: String) -> InvalidValue {
+            InvalidValue(
+                "\(statement.title): \(problem)", accepted: "TUN type ipip, TUN type gue port N, or TUN type gre")
+        }
+        var type = "ipip"
+        var port = 0
+        var checksum: String?
+        var rest = statement.values.dropFirst()
+        while let word = rest.popFirst() {
+            switch word {
+            case "type":
+                guard let next = rest.popFirst(), ["ipip", "gue", "gre"].contains(next) else {
+                    throw invalid("no type of a tunnel")
+                }
+                type = next
+            case "port":
+                guard let next = rest.popFirst() else { throw invalid("no port") }
+                port = try statement.number(next, in: 1...65_535, called: "port", isExact: true)
+            case "nocsum", "csum", "remcsum": checksum = word == "nocsum" ? nil : word
+            default: throw invalid("unknown \(AddressText.quoted(word))")
+            }
+        }
+        guard (type == "gue") == (port != 0) else { throw invalid("a port is of gue, and gue has one") }
+        guard checksum == nil || type == "gue" || type == "gre" && checksum == "csum" else {
+            throw invalid("\(type) has no \(checksum ?? "")")
+        }
+        return type
     }
 
     private init(way: Way, title: String, place: SourcePlace) {

@@ -2,41 +2,19 @@ internal import LoadBalancing
 
 /// keepalived's global_defs: little of it is about virtual servers.
 enum KeepalivedGlobals {
-    private static let own: Set<String> = [
-        "router_id", "smtp_server", "smtp_helo_name", "smtp_connect_timeout", "notification_email_from",
-        "dynamic_interfaces", "no_email_faults", "no_checker_emails", "default_interface", "disable_local_igmp",
-        "process_names", "process_name", "use_symlink_paths", "set_supplementary_groups", "max_auto_priority",
-        "min_auto_priority_delay", "log_unknown_vrids", "umask", "random_seed", "reload_check_config",
-        "reload_time_file",
-        "reload_repeat", "reload_file", "include_check", "config_save_dir", "tmp_config_directory", "data_use_instance",
-        "json_version", "iproute_usr_dir", "iproute_etc_dir", "state_dump_file", "stats_dump_file", "json_dump_file",
-        "rs_init_notifies", "enable_script_security", "checker_log_all_failures", "lvs_flush", "lvs_flush_on_stop",
-        "lvs_flush_onstop", "v3_checksum_as_v2", "smtp_alert_vrrp", "enable_traps", "vmac_prefix", "vmac_addr_prefix",
-        "lvs_process_name", "nftables_counters", "use_pid_dir", "instance", "child_wait_time",
-    ]
-    private static let ownPrefixes = [
-        "vrrp_", "bfd_", "snmp_", "enable_snmp_", "dbus_", "enable_dbus", "nftables", "process_",
-        "checker_", "lvs_netlink_", "startup_script_timeout", "shutdown_script_timeout",
-    ]
-
     static func take(_ statement: KeepalivedStatement, _ reader: inout KeepalivedImport) {
         var kept: [String] = []
-        for line in statement.block ?? [] {
-            if isOwn(line.keyword) { kept.append(line.keyword) } else { take(line: line, &reader) }
-        }
+        for line in statement.statements where !take(line: line, &reader) { kept.append(line.keyword) }
         guard !kept.isEmpty else { return }
         reader.remark(.note, statement.place, "global_defs: keepalived's own: \(kept.joined(separator: ", "))")
     }
 
-    private static func isOwn(_ keyword: String) -> Bool {
-        own.contains(keyword) || ownPrefixes.contains(where: keyword.hasPrefix)
-    }
-
-    private static func take(line: KeepalivedStatement, _ reader: inout KeepalivedImport) {
+    /// False: it says nothing of virtual servers.
+    private static func take(line: KeepalivedStatement, _ reader: inout KeepalivedImport) -> Bool {
         let place = line.place
         switch line.keyword {
         case "lvs_timeouts":
-            reader.errors.attempt(place) { () throws(InvalidValue) in try takeTimeouts(line, &reader) }
+            line.attempt { () throws(InvalidValue) in try takeTimeouts(line, &reader) }
         case "lvs_sync_daemon":
             reader.remark(
                 .left, place,
@@ -46,7 +24,7 @@ enum KeepalivedGlobals {
             reader.remark(
                 .left, place, "notification_email: ipvsd sends no mails; a program at notify: is told of every event")
         case "smtp_alert", "smtp_alert_checker":
-            reader.errors.attempt(place) { () throws(InvalidValue) in
+            line.attempt { () throws(InvalidValue) in
                 let isOn = try line.flag()
                 if isOn { reader.remark(.left, place, KeepalivedRemarks.mails(line)) }
             }
@@ -55,11 +33,11 @@ enum KeepalivedGlobals {
         case "script_user": reader.scriptUser = line
         case "startup_script", "shutdown_script":
             reader.remark(.left, place, "\(line.title): ExecStartPre= and ExecStopPost= of the unit run programs")
-        case "net_namespace", "net_namespace_ipvs":
-            reader.remark(
-                .changed, place, "\(line.title): start ipvsd in it: ip netns exec \(line.values.joined()) ipvsd …")
-        default: reader.remark(.left, place, "\(line.title): unknown to ipvsd import")
+        case "rs_init_notifies":
+            line.attempt { () throws(InvalidValue) in reader.tellsServersAtStart = try line.flag() }
+        default: return false
         }
+        return true
     }
 
     /// `lvs_timeouts [tcp SECONDS] [tcpfin SECONDS] [udp SECONDS]`; 0 leaves one as it is.
@@ -70,16 +48,19 @@ enum KeepalivedGlobals {
         var rest = line.values
         while let name = rest.popFirst() {
             let paths: [String: WritableKeyPath<Timeouts, Int>] = ["tcp": \.tcp, "tcpfin": \.tcpFin, "udp": \.udp]
-            guard let path = paths[name], let text = rest.popFirst() else {
-                throw InvalidValue("lvs_timeouts \(name)", accepted: "lvs_timeouts tcp N tcpfin N udp N, in seconds")
-            }
-            let seconds = try ImportNumbers.seconds(text)
-            guard seconds > 0 else { continue }
-            timeouts[keyPath: path] = min(seconds, Timeouts.range.upperBound)
-            if seconds > Timeouts.range.upperBound {
-                reader.remark(
-                    .changed, line.place,
-                    "lvs_timeouts \(name) \(seconds) becomes \(Timeouts.range.upperBound), the longest")
+            line.attempt { () throws(InvalidValue) in
+                guard let path = paths[name], let text = rest.popFirst() else {
+                    throw InvalidValue(
+                        "lvs_timeouts \(name)", accepted: "lvs_timeouts tcp N tcpfin N udp N, in seconds")
+                }
+                let seconds = try line.number(text, in: 0...2_678_400, called: "number of seconds", isExact: true)
+                guard seconds > 0 else { return }
+                timeouts[keyPath: path] = min(seconds, Timeouts.range.upperBound)
+                if seconds > Timeouts.range.upperBound {
+                    reader.remark(
+                        .changed, line.place,
+                        "lvs_timeouts \(name) \(seconds) becomes \(Timeouts.range.upperBound), the longest")
+                }
             }
         }
         reader.file.timeouts = timeouts

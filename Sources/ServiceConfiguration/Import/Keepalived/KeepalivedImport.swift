@@ -1,13 +1,19 @@
 internal import LoadBalancing
 
 /// What a keepalived.conf says of virtual servers, as services. Keywords, their meaning and defaults are those of
-/// keepalived 2.2 and 2.3 (keepalived.conf(5), keepalived/check).
+/// keepalived 2.2.7 to 2.4 (keepalived.conf(5), keepalived/check).
 struct KeepalivedImport {
     let options: Import
-    let errors = ImportErrors()
+    private let notes = KeepalivedNotes()
     var file: ImportedFile
     var groups: [String: KeepalivedGroup] = [:]
     private var vrrpAddresses: [IPv4Address: String] = [:]
+    /// The first of VRRP's.
+    private var instance: String?
+    /// Where a program that puts a VIP on the director is named.
+    var programs: [IPv4Address: SourcePlace] = [:]
+    /// Whether notify_up is run at the start for real servers that no check has seen yet (rs_init_notifies).
+    var tellsServersAtStart = false
     /// Programs are run as the director: keepalived runs them as this one.
     var scriptUser: KeepalivedStatement?
 
@@ -27,16 +33,22 @@ struct KeepalivedImport {
     func read(_ text: String) throws(ConfigurationErrors) -> ImportedFile {
         var reader = self
         let lines = try KeepalivedLines(text, name: file.name, options: options)
-        let statements = try KeepalivedStatement.parse(lines.lines)
+        let parsed = try KeepalivedStatement.parse(lines.lines, notes)
         reader.file.comments = ["Made by 'ipvsd import' of keepalived's \(file.name)."] + Self.comments
         reader.file.remarks = lines.remarks
+        let isVirtualServer = { (statement: KeepalivedStatement) in statement.keyword == "virtual_server" }
+        // Those of virtual servers follow one by one, so that what is said of each stands there.
+        let (others, services) = (parsed.filter { !isVirtualServer($0) }, parsed.filter(isVirtualServer))
         // A group may stand behind its virtual server.
-        for statement in statements where statement.keyword != "virtual_server" { reader.takeRoot(statement) }
-        for statement in statements where statement.keyword == "virtual_server" {
-            KeepalivedVirtualServer(statement, &reader).add(to: &reader)
+        for statement in KeepalivedKeywords.root.known(others) { reader.takeRoot(statement) }
+        reader.file.remarks += notes.take()
+        for service in services {
+            for statement in KeepalivedKeywords.root.known([service]) {
+                KeepalivedVirtualServer(statement, &reader).add(to: &reader)
+            }
         }
         reader.leaveAddresses()
-        try reader.errors.check()
+        try notes.errors.check()
         return reader.file
     }
 
@@ -50,10 +62,9 @@ struct KeepalivedImport {
         let place = statement.place
         switch statement.keyword {
         case "virtual_server_group":
-            errors.attempt(place) { () throws(InvalidValue) in
-                let name = try statement.value("NAME { … }")
-                _ = try statement.statements()
-                groups[name] = KeepalivedGroup(statement, errors)
+            statement.attempt { () throws(InvalidValue) in
+                let name = try statement.value("NAME { … }", more: true)
+                groups[name] = KeepalivedGroup(statement)
             }
         case "global_defs": KeepalivedGlobals.take(statement, &self)
         case "SSL": takeSSL(statement)
@@ -63,10 +74,12 @@ struct KeepalivedImport {
                 .left, place,
                 "vrrp_instance \(name): VRRP stays keepalived's: let it run with this block, and without virtual servers"
             )
+            let instance = "keepalived's vrrp_instance \(name)"
+            self.instance = self.instance ?? instance
             for block in statement.block ?? [] where block.keyword.hasPrefix("virtual_ipaddress") {
                 for line in block.block ?? [] {
                     let text = String(line.keyword.prefix { $0 != "/" })
-                    if let address = IPv4Address(text) { vrrpAddresses[address] = "keepalived's vrrp_instance \(name)" }
+                    if let address = IPv4Address(text) { vrrpAddresses[address] = instance }
                 }
             }
         case "vrrp_sync_group", "vrrp_script", "vrrp_track_file", "vrrp_track_process", "garp_group", "track_group",
@@ -82,9 +95,7 @@ struct KeepalivedImport {
             remark(
                 .changed, place,
                 "\(statement.title): start ipvsd in it: ip netns exec \(statement.values.joined()) ipvsd …")
-        case "instance", "use_pid_dir", "child_wait_time", "namespace_with_ipsets":
-            remark(.note, place, "\(statement.title): keepalived's own")
-        default: remark(.left, place, "\(statement.title): unknown to ipvsd import, and to keepalived 2.3")
+        default: remark(.note, place, "\(statement.title): keepalived's own")
         }
     }
 
@@ -94,24 +105,34 @@ struct KeepalivedImport {
             switch line.keyword {
             case "ca":
                 remark(.note, line.place, "SSL ca: keepalived verifies no certificate by it; verify: chain would")
-            case "certificate", "key", "password":
-                remark(.left, line.place, "SSL \(line.keyword): ipvsd's checks show no certificate of their own")
-            default: remark(.left, line.place, "SSL \(line.title): unknown to ipvsd import")
+            default: remark(.left, line.place, "SSL \(line.keyword): ipvsd's checks show no certificate of their own")
             }
         }
     }
 
-    /// VIPs that VRRP moves are keepalived's to put somewhere: a second director would put them on both.
+    /// VIPs that something else puts on the director: ipvsd would put them on both directors, or put back what a program
+    /// takes away.
     private mutating func leaveAddresses() {
         let vips = file.services.flatMap { service in service.listeners.map { (service.place, $0.vip) } }
-        guard let keeper = vips.compactMap({ vrrpAddresses[$0.1] }).first else { return }
-        file.addressKeeper = keeper
+        let other: String
+        if let instance = vips.compactMap({ vrrpAddresses[$0.1] }).first {
+            file.addressKeeper = "\(instance) has the VIPs"
+            other = "by addresses: false, for VRRP's sake, ipvsd does not put it on the director either"
+        } else if let program = programs.min(by: { $0.value < $1.value })?.value {
+            file.addressKeeper = "a program has the VIPs (line \(program.line))"
+            other = "by addresses: false, for the sake of other VIPs, ipvsd does not put it on the director either"
+        } else if let instance {
+            file.addressKeeper = "\(instance) means a second director, which would have the VIPs, too"
+            other =
+                "\(instance) does not have it, but means a second director: ipvsd does not put it on this one "
+                + "(addresses: false)"
+        } else {
+            return
+        }
         var seen: Set<IPv4Address> = []
-        for (place, vip) in vips where vrrpAddresses[vip] == nil && seen.insert(vip).inserted {
-            remark(
-                .changed, place,
-                "\(vip): by addresses: false, for VRRP's sake, ipvsd does not put it on the director either; "
-                    + "something else has to")
+        for (place, vip) in vips
+        where vrrpAddresses[vip] == nil && programs[vip] == nil && seen.insert(vip).inserted {
+            remark(.changed, place, "\(vip): \(other); something else has to")
         }
     }
 }

@@ -9,6 +9,7 @@ struct KeepalivedLines {
     /// As keepalived's MAXBUF; what definitions grow to may not be longer either.
     private static let longestLine = 8192
     private static let mostLines = 1_000_000
+    private static let mostSteps = 200_000
     private static let deepest = 32
 
     private let options: Import
@@ -26,42 +27,98 @@ struct KeepalivedLines {
     }
 
     private mutating func read(_ text: String, file: String, depth: Int) throws(ConfigurationErrors) {
-        for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
+        // As fgets(3), which knows no other end of a line.
+        for (index, bytes) in text.utf8.split(separator: 10, omittingEmptySubsequences: false).enumerated() {
             order += 1
             let place = SourcePlace(file: file, line: index + 1, order: order)
-            guard line.utf8.count <= Self.longestLine else {
-                throw Self.error(place, "a line of \(line.utf8.count) bytes", accepted: "\(Self.longestLine) at most")
+            guard bytes.count <= Self.longestLine else {
+                throw Self.error(place, "a line of \(bytes.count) bytes", accepted: "\(Self.longestLine) at most")
             }
-            try take(try Self.withoutComment(line, at: place), at: place, depth: depth)
+            if bytes.contains(0) {
+                remark(.note, place, "a line with a NUL: keepalived ignores it")
+                continue
+            }
+            var line = Substring(bytes).unicodeScalars
+            while line.last == "\r" { line.removeLast() }
+            if index == 0, line.first == "\u{FEFF}" {
+                remark(.note, place, "a byte order mark: keepalived takes it for a part of the first word")
+            }
+            try take(withoutComment(line, at: place), at: place, depth: depth)
         }
     }
 
+    private mutating func remark(_ kind: ImportRemark.Kind, _ place: SourcePlace, _ text: String) {
+        remarks.append(PlacedRemark(kind, place, text))
+    }
+
+    /// Takes a line, and in its place the lines that its definitions and repetitions make of it.
     private mutating func take(_ text: String, at place: SourcePlace, depth: Int) throws(ConfigurationErrors) {
-        if let name = open {
-            let goesOn = text.hasSuffix("\\")
-            let line = Self.trimmed(goesOn ? text.dropLast() : text[...])
-            if !line.isEmpty { definitions[name, default: []].append(line) }
-            if !goesOn { open = nil }
-            return
+        var waiting = [text]
+        var steps = 0
+        while let line = waiting.popLast() {
+            steps += 1
+            guard steps <= Self.mostSteps, waiting.count <= Self.mostSteps else { throw Self.endless(place) }
+            if let name = open {
+                goOn(name, line)
+                continue
+            }
+            guard let rest = condition(line, at: place), !define(rest) else { continue }
+            if KeepalivedRepetition.isOne(rest) {
+                waiting += try repetition(of: rest, at: place).reversed()
+                continue
+            }
+            guard reference(in: rest) != nil else {
+                try finish(rest, at: place, depth: depth)
+                continue
+            }
+            // What replaces a definition is looked at again, also for comments.
+            let filled = try replaced(rest, at: place)
+            waiting += filled.dropFirst().reversed()
+            waiting.append(withoutComment(filled[0].unicodeScalars[...], at: place))
         }
-        guard let text = condition(text, at: place) else { return }
-        if try define(text, at: place) { return }
-        for line in try filled(text, at: place) { try finish(line, at: place, depth: depth) }
+    }
+
+    /// The lines that one becomes with its definitions filled in; a repetition is taken apart before what is behind it.
+    private func replaced(_ text: String, at place: SourcePlace) throws(ConfigurationErrors) -> [String] {
+        var lines = [text]
+        var steps = 0
+        while !KeepalivedRepetition.isOne(lines[0]), let (range, name) = reference(in: lines[0]) {
+            steps += 1
+            guard steps <= 1000, lines[0].utf8.count <= Self.longestLine else { throw Self.endless(place) }
+            let value = try value(of: name, at: place)
+            let first = "\(lines[0][..<range.lowerBound])\(value.first ?? "")\(lines[0][range.upperBound...])"
+            lines = [first] + value.dropFirst() + lines.dropFirst()
+        }
+        return lines
+    }
+
+    private mutating func repetition(of text: String, at place: SourcePlace) throws(ConfigurationErrors) -> [String] {
+        let repetition: KeepalivedRepetition
+        do {
+            repetition = try KeepalivedRepetition(text) { text throws(InvalidValue) in try filled(text) }
+        } catch {
+            remark(.note, place, "\(text): \(error.problem): keepalived ignores it, too")
+            return []
+        }
+        guard !repetition.isTooLong else {
+            throw Self.error(place, "too many values", accepted: "\(KeepalivedRepetition.most) at most")
+        }
+        return repetition.lines
     }
 
     private mutating func finish(_ text: String, at place: SourcePlace, depth: Int) throws(ConfigurationErrors) {
         guard !text.isEmpty else { return }
-        guard !text.unicodeScalars.contains("\u{FFFD}") else {
-            throw Self.error(place, "bytes that are not UTF-8", accepted: "other encodings in comments only")
+        if let (pattern, isRequired) = Self.included(text) {
+            return try include(pattern, isRequired: isRequired, at: place, depth: depth)
         }
-        if text.hasPrefix("~") {
-            throw Self.error(place, "~SEQ and ~LST are not read", accepted: "the lines that they stand for")
-        }
-        if let pattern = Self.included(text) { return try include(pattern, at: place, depth: depth) }
         guard lines.count < Self.mostLines else {
             throw Self.error(place, "more lines than anybody writes", accepted: "\(Self.mostLines) at most")
         }
         lines.append(Line(place: place, text: text))
+    }
+
+    private static func endless(_ place: SourcePlace) -> ConfigurationErrors {
+        error(place, "definitions that grow without end", accepted: "lines of \(longestLine) bytes at most")
     }
 
     static func error(_ place: SourcePlace, _ problem: String, accepted: String) -> ConfigurationErrors {
@@ -70,52 +127,42 @@ struct KeepalivedLines {
 
     // MARK: Comments
 
-    /// From "!" or "#" outside of double quotes to the end; a backslash before them takes their meaning away.
-    private static func withoutComment(
-        _ line: Substring, at place: SourcePlace
-    ) throws(ConfigurationErrors) -> String {
-        var result = ""
+    /// Cuts off what follows "!" or "#" outside of double quotes; a backslash before them takes their meaning away (decomment).
+    private mutating func withoutComment(_ line: Substring.UnicodeScalarView, at place: SourcePlace) -> String {
+        var result = Substring.UnicodeScalarView()
         var isQuoted = false
         var isEscaped = false
-        for character in line {
+        for scalar in line {
             if isEscaped {
-                if !isQuoted, character == "#" || character == "!" { result.removeLast() }
+                if !isQuoted, scalar == "#" || scalar == "!" { result.removeLast() }
                 isEscaped = false
-            } else if character == "\\" {
+            } else if scalar == "\\" {
                 isEscaped = true
-            } else if character == "\"" {
+            } else if scalar == "\"" {
                 isQuoted.toggle()
-            } else if !isQuoted, character == "#" || character == "!" {
+            } else if !isQuoted, scalar == "#" || scalar == "!" {
                 break
             }
-            result.append(character)
+            result.append(scalar)
         }
-        guard !isQuoted else { throw error(place, "a quotation does not end", accepted: "\"…\" on one line") }
-        return trimmed(result[...])
-    }
-
-    private static func trimmed(_ text: Substring) -> String {
-        var rest = text.drop(while: \.isWhitespace)
-        while rest.last?.isWhitespace == true { rest.removeLast() }
-        return String(rest)
+        if isQuoted { remark(.note, place, "a quotation does not end: keepalived leaves it out") }
+        return ASCIIText.trimmed(result)
     }
 
     // MARK: Conditions
 
     /// The line behind `@ID` or `@^ID`; nil: it is for others.
     private mutating func condition(_ text: String, at place: SourcePlace) -> String? {
-        guard text.hasPrefix("@") else { return text }
-        let parts = text.dropFirst().split(
-            maxSplits: 1, omittingEmptySubsequences: false, whereSeparator: \.isWhitespace)
-        let isNegated = parts[0].hasPrefix("^")
-        let id = isNegated ? parts[0].dropFirst() : parts[0]
-        let rest = parts.count > 1 ? Self.trimmed(parts[1]) : ""
+        guard text.unicodeScalars.first == "@" else { return text }
+        let scalars = text.unicodeScalars.dropFirst()
+        let isNegated = scalars.first == "^"
+        let id = String(scalars.dropFirst(isNegated ? 1 : 0).prefix { !ASCIIText.isBlank($0) })
+        let rest = ASCIIText.trimmed(scalars.drop { !ASCIIText.isBlank($0) })
         guard let own = options.configurationID else {
-            remarks.append(
-                PlacedRemark(
-                    .left, place,
-                    "'\(rest)': a line \(isNegated ? "but for" : "for") the configuration id \(id); "
-                        + "--config-id says whose is wanted"))
+            remark(
+                .left, place,
+                "'\(rest)': a line \(isNegated ? "but for" : "for") the configuration id \(id); "
+                    + "--config-id says whose is wanted")
             return nil
         }
         return (own == id) != isNegated ? rest : nil
@@ -123,88 +170,68 @@ struct KeepalivedLines {
 
     // MARK: Definitions
 
-    private mutating func define(_ text: String, at place: SourcePlace) throws(ConfigurationErrors) -> Bool {
-        guard text.hasPrefix("$"), let sign = text.firstIndex(of: "=") else { return false }
-        let name = String(text[text.index(after: text.startIndex)..<sign])
-        guard Self.isName(name) else { return false }
-        let value = Self.trimmed(text[text.index(after: sign)...])
-        guard value.hasSuffix("\\") else {
-            definitions[name] = [value]
-            return true
-        }
-        let first = Self.trimmed(value.dropLast())
-        definitions[name] = first.isEmpty ? [] : [first]
-        open = name
+    private mutating func define(_ text: String) -> Bool {
+        guard text.unicodeScalars.first == "$", let sign = text.unicodeScalars.firstIndex(of: "=") else { return false }
+        let name = String(text.unicodeScalars[..<sign].dropFirst())
+        guard ASCIIText.isName(name) else { return false }
+        definitions[name] = []
+        goOn(name, String(text.unicodeScalars[sign...].dropFirst()))
+        if open == nil, definitions[name] == [] { definitions[name] = [""] }
         return true
     }
 
-    private static func isName(_ text: some StringProtocol) -> Bool {
-        guard let first = text.first, first.isASCII, first.isLetter || first == "_" else { return false }
-        return text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_") }
+    /// Adds a line to a definition, which goes on behind a backslash.
+    private mutating func goOn(_ name: String, _ text: String) {
+        var line = text.unicodeScalars[...]
+        open = line.last == "\\" ? name : nil
+        if open != nil { line.removeLast() }
+        let trimmed = ASCIIText.trimmed(line)
+        if !trimmed.isEmpty { definitions[name, default: []].append(trimmed) }
     }
 
-    /// The lines that one becomes. What is not defined stays as it is.
-    private mutating func filled(_ text: String, at place: SourcePlace) throws(ConfigurationErrors) -> [String] {
-        guard text.contains("$"), !definitions.isEmpty || text.contains("${_") else { return [text] }
-        var result: [String] = []
-        var waiting = [text]
-        var steps = 0
-        while let line = waiting.popLast() {
-            steps += 1
-            guard line.utf8.count <= Self.longestLine, steps <= 10_000 else {
-                throw Self.error(
-                    place, "definitions that grow without end", accepted: "lines of \(Self.longestLine) bytes at most")
-            }
-            // Lines of a definition may be conditional, or definitions themselves.
-            guard let rest = condition(line, at: place) else { continue }
-            if rest != text, try define(rest, at: place) { continue }
-            guard let (range, name) = Self.reference(in: rest, where: { definitions[$0] != nil || $0.hasPrefix("_") })
-            else {
-                result.append(rest)
+    /// `${NAME}`, or `$NAME` before a blank, a comma, a parenthesis or the end; what is not defined stays as it is. One of
+    /// several lines is replaced only where the line ends behind it.
+    private func reference(in text: String) -> (Range<String.Index>, String)? {
+        let scalars = text.unicodeScalars
+        var start = scalars.startIndex
+        while let sign = scalars[start...].firstIndex(of: "$") {
+            start = scalars.index(after: sign)
+            let isBraced = scalars[start...].first == "{"
+            let name = scalars[start...].dropFirst(isBraced ? 1 : 0).prefix(while: ASCIIText.isNamePart)
+            var end = name.endIndex
+            if isBraced {
+                guard let brace = scalars[end...].firstIndex(of: "}") else { continue }
+                end = scalars.index(after: brace)
+            } else if let next = scalars[end...].first, !ASCIIText.isBlank(next), next != ",", next != ")" {
                 continue
             }
-            let value = try value(of: name, at: place)
-            if value.count > 1, range != rest.startIndex..<rest.endIndex {
-                throw Self.error(
-                    place, "$\(name) has several lines", accepted: "$\(name) as the whole line")
-            }
-            // What replaces it is looked at again.
-            waiting += (value.isEmpty ? [""] : value).reversed()
-                .map { "\(rest[..<range.lowerBound])\($0)\(rest[range.upperBound...])" }
-        }
-        return result
-    }
-
-    /// `${NAME}`, or `$NAME` before white space, a comma, a parenthesis or the end.
-    private static func reference(
-        in text: String, where isKnown: (String) -> Bool
-    ) -> (Range<String.Index>, String)? {
-        var start = text.startIndex
-        while let sign = text[start...].firstIndex(of: "$") {
-            start = text.index(after: sign)
-            let rest = text[start...]
-            if rest.hasPrefix("{") {
-                guard let end = rest.firstIndex(of: "}") else { continue }
-                let name = String(rest[rest.index(after: rest.startIndex)..<end])
-                let word = String(name.prefix { !$0.isWhitespace })
-                if isName(word), isKnown(word) { return (sign..<text.index(after: end), word) }
-            } else {
-                let name = rest.prefix { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_") }
-                let next = text[name.endIndex...].first
-                if isName(name), isKnown(String(name)), !name.hasPrefix("_"),
-                    next.map({ $0.isWhitespace || $0 == "," || $0 == ")" }) ?? true
-                {
-                    return (sign..<name.endIndex, String(name))
-                }
-            }
+            let text = String(name)
+            let count = definitions[text]?.count ?? (Self.predefined.contains(text) ? 1 : nil)
+            if ASCIIText.isName(text), let count, count == 1 || end == scalars.endIndex { return (sign..<end, text) }
         }
         return nil
+    }
+
+    /// The text with its definitions of one line filled in.
+    private func filled(_ text: String) throws(InvalidValue) -> String {
+        var text = text
+        var steps = 0
+        while let (range, name) = reference(in: text) {
+            steps += 1
+            guard let value = definitions[name], value.count == 1, steps < 100 else {
+                throw InvalidValue("no number in $\(name)", accepted: "a definition of one line")
+            }
+            text = "\(text[..<range.lowerBound])\(value[0])\(text[range.upperBound...])"
+        }
+        return text
     }
 
     private func value(of name: String, at place: SourcePlace) throws(ConfigurationErrors) -> [String] {
         if let lines = definitions[name] { return lines }
         return [try predefined(name, at: place)]
     }
+
+    private static let predefined: Set = ["_PWD", "_INSTANCE", "_RANDOM", "_ENV", "_HASH", "_BANG"]
 
     private func predefined(_ name: String, at place: SourcePlace) throws(ConfigurationErrors) -> String {
         switch name {
@@ -220,13 +247,17 @@ struct KeepalivedLines {
 
     // MARK: Other files
 
-    /// What `include PATTERN` names, and its kin that ask for more of the files.
-    private static func included(_ text: String) -> String? {
-        let parts = text.split(maxSplits: 1, whereSeparator: \.isWhitespace)
-        guard parts.count == 2,
-            ["include", "includer", "includem", "includew", "includeb", "includea"].contains(parts[0])
-        else { return nil }
-        return trimmed(parts[1])
+    /// What `include PATTERN` names, and whether keepalived ends where a kin of it, as `includea`, finds no file.
+    private static func included(_ text: String) -> (pattern: String, isRequired: Bool)? {
+        guard ASCIIText.starts(text, with: "include") else { return nil }
+        var rest = text.unicodeScalars.dropFirst(7)
+        var kind: Unicode.Scalar?
+        if let first = rest.first, "rmwba".unicodeScalars.contains(first) {
+            kind = first
+            rest.removeFirst()
+        }
+        guard let space = rest.first, ASCIIText.isSpace(space) else { return nil }
+        return (ASCIIText.trimmed(rest.dropFirst()), kind != nil)
     }
 
     private static func directory(of file: String) -> String {
@@ -234,22 +265,27 @@ struct KeepalivedLines {
         return slash == file.startIndex ? "/" : String(file[..<slash])
     }
 
-    private mutating func include(_ pattern: String, at place: SourcePlace, depth: Int) throws(ConfigurationErrors) {
+    private mutating func include(
+        _ pattern: String, isRequired: Bool, at place: SourcePlace, depth: Int
+    ) throws(ConfigurationErrors) {
         guard depth < Self.deepest else {
             throw Self.error(place, "files that include each other", accepted: "\(Self.deepest) levels at most")
         }
-        let bare = pattern.filter { $0 != "\"" }
-        let path = bare.hasPrefix("/") ? bare : "\(Self.directory(of: place.file))/\(bare)"
+        let path = ASCIIText.starts(pattern, with: "/") ? pattern : "\(Self.directory(of: place.file))/\(pattern)"
         let files = options.surroundings.matches(path).filter { !$0.hasSuffix("/") }
         if files.isEmpty {
-            guard bare.contains(where: { "*?[{".contains($0) }) else {
-                throw Self.error(place, "include \(bare): there is no such file", accepted: "a file's path")
+            let isPattern = pattern.contains { "*?[{".contains($0) }
+            guard isPattern || !isRequired else {
+                throw Self.error(place, "include \(pattern): there is no such file", accepted: "a file's path")
             }
-            remarks.append(PlacedRemark(.note, place, "include \(bare): there is no such file"))
+            remark(
+                isPattern ? .note : .left, place,
+                "include \(pattern): there is no such file\(isPattern ? "" : " here; keepalived goes on without it, too")"
+            )
         }
         for file in files {
             guard let text = options.surroundings.text(file) else {
-                throw Self.error(place, "include \(bare): \(file) cannot be read", accepted: "files of text")
+                throw Self.error(place, "include \(pattern): \(file) cannot be read", accepted: "files of text")
             }
             try read(text, file: file, depth: depth + 1)
         }

@@ -23,11 +23,10 @@ struct KeepalivedNotices {
 
     mutating func take(_ statement: KeepalivedStatement, of server: IPv4Address?) throws(InvalidValue) {
         let (command, user) = try KeepalivedCommand.command(of: statement)
-        guard let program = command.first, program.hasPrefix("/"), !command.joined().utf8.contains(0) else {
+        guard let program = command.first, KeepalivedCommand.isProgram(program), !command.joined().utf8.contains(0)
+        else {
             remarks.append(
-                PlacedRemark(
-                    .left, statement.place,
-                    "\(statement.title): it is no absolute path of a program; ipvsd searches none"))
+                PlacedRemark(.left, statement.place, "\(statement.title): \(KeepalivedCommand.noProgram)"))
             return
         }
         if let user {
@@ -50,10 +49,27 @@ struct KeepalivedNotices {
         notices.compactMap { notice in notice.command.first.map { ($0, notice.place) } }
     }
 
-    /// Nil: there are none.
-    func notification(of servers: [IPv4Address]) -> ImportedNotification? {
+    /// Programs of the quorum that may have to do with the VIP: what only writes to a log has not.
+    var quorumPrograms: [(command: [String], place: SourcePlace)] {
+        notices.filter { notice in
+            notice.server == nil && !["logger", "echo"].contains(notice.command[0].split(separator: "/").last)
+        }.map { ($0.command, $0.place) }
+    }
+
+    /// Nil: there are none. keepalived runs quorum_up at its start, but notify_up for the servers of `told` alone.
+    func notification(of servers: [IPv4Address], told: Set<IPv4Address>) -> ImportedNotification? {
         guard !notices.isEmpty else { return nil }
-        var lines = ["case \"$IPVSD_EVENT $IPVSD_SERVER\" in"]
+        let upwards = notices.filter { $0.event == "server-up" }.compactMap(\.server)
+        let untold = upwards.filter { !told.contains($0) }
+        let tellsAtStart = notices.contains { $0.event == "quorum-regained" } || untold.count < upwards.count
+        var lines: [String] = []
+        if tellsAtStart, !untold.isEmpty {
+            let patterns =
+                untold.count == upwards.count
+                ? "\"yes server-up \"*" : untold.map { "\"yes server-up \($0)\"" }.joined(separator: "|")
+            lines.append("case \"$IPVSD_AT_START $IPVSD_EVENT $IPVSD_SERVER\" in \(patterns)) exit 0 ;; esac")
+        }
+        lines.append("case \"$IPVSD_EVENT $IPVSD_SERVER\" in")
         for event in ["server-up", "server-down", "quorum-regained", "quorum-lost"] {
             let own = notices.filter { $0.event == event }
             guard let first = own.first else { continue }
@@ -73,7 +89,8 @@ struct KeepalivedNotices {
         }
         lines.append("esac")
         return ImportedNotification(
-            command: ["/bin/sh", "-c", lines.map { $0 + "\n" }.joined()], timeout: Self.timeout)
+            command: ["/bin/sh", "-c", lines.map { $0 + "\n" }.joined()], timeout: Self.timeout,
+            tellsAtStart: tellsAtStart)
     }
 
     private static func line(_ pattern: String, _ command: [String]) -> String {

@@ -14,13 +14,15 @@ struct KeepalivedPace: Equatable {
         var timeout: Duration?
     }
 
-    /// False: the keyword is none of these.
-    mutating func take(_ statement: KeepalivedStatement) throws(InvalidValue) -> Bool {
+    /// False: the keyword is none of these. Only a checker may do without retries.
+    mutating func take(_ statement: KeepalivedStatement, isChecker: Bool = false) throws(InvalidValue) -> Bool {
         switch statement.keyword {
-        case "delay_loop": delayLoop = try statement.timer()
-        case "connect_timeout": connectTimeout = try statement.timer()
-        case "retry", "nb_get_retry": retry = try statement.number(in: 0...4_294_967_295, called: "number of retries")
-        case "delay_before_retry": delayBeforeRetry = try statement.timer()
+        case "delay_loop": delayLoop = try statement.timer(from: 1)
+        case "connect_timeout": connectTimeout = try statement.timer(from: 1, to: 4_294_967_295)
+        case "retry", "nb_get_retry":
+            retry = try statement.number(
+                in: (isChecker ? 0 : 1)...4_294_967_295, called: "number of retries", isExact: !isChecker)
+        case "delay_before_retry": delayBeforeRetry = try statement.timer(from: 0)
         default: return false
         }
         return true

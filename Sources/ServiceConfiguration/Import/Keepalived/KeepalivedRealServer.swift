@@ -8,7 +8,10 @@ struct KeepalivedRealServer {
     private(set) var imported: ImportedServer?
     private(set) var inhibits: Bool?
     private(set) var checks: [ImportedCheck] = []
+    /// Whether keepalived asks it something.
     private(set) var hasCheckers = false
+    /// Whether keepalived takes it as down until a check has passed (alpha).
+    private(set) var startsDown = false
     private(set) var notices = KeepalivedNotices()
     /// Of checks.
     private(set) var programs: [(path: String, place: SourcePlace)] = []
@@ -19,6 +22,7 @@ struct KeepalivedRealServer {
     private var forwarding: KeepalivedForwarding?
     private var virtualHost: String?
     private var weight: Int?
+    private var isAlpha: Bool?
     private var upper = 0
     private var lower = 0
 
@@ -26,21 +30,20 @@ struct KeepalivedRealServer {
         _ statement: KeepalivedStatement, of parent: KeepalivedVirtualServer, _ reader: inout KeepalivedImport
     ) throws(InvalidValue) {
         place = statement.place
-        let block = try statement.statements()
         let text = try statement.value("A.B.C.D [PORT]", more: true)
-        try statement.endsBehind(2)
+        statement.endsBehind(2)
         let port = try KeepalivedAddresses.port(statement, at: 2)
+        let host = try KeepalivedAddresses.host(text)
         address = text
-        var checkers: [KeepalivedStatement] = []
-        for line in block {
-            if KeepalivedChecker.Kind(rawValue: line.keyword) != nil {
-                checkers.append(line)
+        var checkers: [(kind: KeepalivedChecker.Kind, statement: KeepalivedStatement)] = []
+        for line in statement.statements {
+            if let kind = KeepalivedChecker.Kind(rawValue: line.keyword) {
+                checkers.append((kind, line))
             } else {
-                reader.errors.attempt(line.place) { () throws(InvalidValue) in try take(line, server: text) }
+                line.attempt { () throws(InvalidValue) in try take(line, server: text) }
             }
         }
-        hasCheckers = !checkers.isEmpty
-        guard case .ipv4(let own) = try KeepalivedAddresses.host(text) else {
+        guard case .ipv4(let own) = host else {
             // Of a service that cannot be, it has been said.
             let isLost = parent.service.listeners.isEmpty
             remarks = isLost ? [] : [PlacedRemark(.left, place, "\(statement.title): ipvsd's tunnels are IPv4's")]
@@ -52,12 +55,14 @@ struct KeepalivedRealServer {
             isMasquerading: way.isMasquerading,
             pace: pace.inheriting(from: parent.pace), virtualHost: virtualHost ?? parent.virtualHost,
             surroundings: reader.options.surroundings)
-        for checker in checkers {
-            reader.errors.attempt(checker.place) { () throws(InvalidValue) in
-                let made = try KeepalivedChecker(checker, context, reader.errors)
+        for (kind, checker) in checkers {
+            checker.attempt { () throws(InvalidValue) in
+                let made = try KeepalivedChecker(checker, kind, context)
                 for check in made.checks where !checks.contains(check) { checks.append(check) }
                 remarks += made.remarks
                 programs += made.programs
+                hasCheckers = true
+                startsDown = startsDown || made.values.startsDown ?? isAlpha ?? parent.startsDown
             }
         }
         if let problem = ImportNames.unusable(own) {
@@ -75,23 +80,22 @@ struct KeepalivedRealServer {
     private mutating func take(_ line: KeepalivedStatement, server: String) throws(InvalidValue) {
         if try pace.take(line) { return }
         switch line.keyword {
-        case "weight": weight = try ImportNumbers.weight(try line.value("N"))
+        case "weight": weight = try line.number(in: 0...2_147_483_647, called: "weight")
         case "lvs_method": forwarding = try KeepalivedForwarding(line)
-        case "uthreshold": upper = try ImportNumbers.threshold(try line.value("N"))
-        case "lthreshold": lower = try ImportNumbers.threshold(try line.value("N"))
+        case "uthreshold": upper = try line.number(in: 0...4_294_967_295, called: "threshold")
+        case "lthreshold": lower = try line.number(in: 0...4_294_967_295, called: "threshold")
         case "inhibit_on_failure": inhibits = try line.flag()
-        case "virtualhost": virtualHost = try line.value("NAME")
+        case "virtualhost": virtualHost = line.name() ?? virtualHost
         case "notify_up", "notify_down": try notices.take(line, of: IPv4Address(server))
         case "alpha":
-            if try line.flag() {
-                remarks.append(PlacedRemark(.changed, line.place, KeepalivedRemarks.alpha))
-            }
+            let flag = try line.flag()
+            isAlpha = flag
+            if flag { remarks.append(PlacedRemark(.changed, line.place, KeepalivedRemarks.alpha)) }
         case "smtp_alert":
             if try line.flag() {
                 remarks.append(PlacedRemark(.left, line.place, KeepalivedRemarks.mails(line)))
             }
-        case "warmup", "snmp_name", "log_all_failures": KeepalivedVirtualServer.note(line, &remarks)
-        default: remarks.append(PlacedRemark(.left, line.place, "\(line.title): unknown to ipvsd import"))
+        default: KeepalivedVirtualServer.note(line, &remarks)
         }
     }
 }

@@ -6,12 +6,15 @@ struct KeepalivedStatement {
     /// Without the quotes around them; never empty.
     let words: [String]
     var block: [KeepalivedStatement]?
+    let notes: KeepalivedNotes
 
     var keyword: String { words[0] }
     var values: ArraySlice<String> { words.dropFirst() }
 
     /// What lines say, nested as their braces are.
-    static func parse(_ lines: [KeepalivedLines.Line]) throws(ConfigurationErrors) -> [KeepalivedStatement] {
+    static func parse(
+        _ lines: [KeepalivedLines.Line], _ notes: KeepalivedNotes
+    ) throws(ConfigurationErrors) -> [KeepalivedStatement] {
         var levels: [[KeepalivedStatement]] = [[]]
         for line in lines {
             for piece in pieces(of: line.text) {
@@ -26,7 +29,8 @@ struct KeepalivedStatement {
                     levels.append([])
                 case "}":
                     guard levels.count > 1 else {
-                        throw KeepalivedLines.error(line.place, "} without its {", accepted: "as many } as {")
+                        notes.add(.note, line.place, "} without its {: keepalived ignores it, too")
+                        continue
                     }
                     let block = levels.removeLast()
                     levels[levels.count - 1][levels[levels.count - 1].count - 1].block = block
@@ -34,7 +38,7 @@ struct KeepalivedStatement {
                     let words = words(of: piece)
                     guard !words.isEmpty else { continue }
                     levels[levels.count - 1].append(
-                        KeepalivedStatement(place: line.place, text: piece, words: words, block: nil))
+                        KeepalivedStatement(place: line.place, text: piece, words: words, block: nil, notes: notes))
                 }
             }
         }
@@ -50,34 +54,35 @@ struct KeepalivedStatement {
     /// Braces outside of double quotes, and what is between them.
     private static func pieces(of text: String) -> [String] {
         var pieces: [String] = []
-        var piece = ""
+        var piece = Substring.UnicodeScalarView()
         var isQuoted = false
-        for character in text {
-            if character == "\"" { isQuoted.toggle() }
-            guard !isQuoted, character == "{" || character == "}" else {
-                piece.append(character)
+        for scalar in text.unicodeScalars {
+            if scalar == "\"" { isQuoted.toggle() }
+            guard !isQuoted, scalar == "{" || scalar == "}" else {
+                piece.append(scalar)
                 continue
             }
-            pieces.append(piece)
-            pieces.append(String(character))
-            piece = ""
+            pieces.append(String(piece))
+            pieces.append(String(scalar))
+            piece = Substring.UnicodeScalarView()
         }
-        return (pieces + [piece]).filter { !$0.allSatisfy(\.isWhitespace) }
+        return (pieces + [String(piece)]).filter { !$0.unicodeScalars.allSatisfy(ASCIIText.isSpace) }
     }
 
-    /// Words between white space; one in double quotes is one, too (alloc_strvec_r).
+    /// Words between white space; one in double quotes is one, too. What an unmatched quote begins is lost (alloc_strvec_r).
     private static func words(of text: String) -> [String] {
         var words: [String] = []
-        var rest = text[...]
+        var rest = text.unicodeScalars[...]
         while true {
-            rest = rest.drop(while: \.isWhitespace)
+            rest = rest.drop(while: ASCIIText.isSpace)
             guard let first = rest.first else { return words }
             if first == "\"" {
                 let word = rest.dropFirst().prefix { $0 != "\"" }
+                guard word.endIndex != rest.endIndex else { return words }
                 words.append(String(word))
                 rest = rest[word.endIndex...].dropFirst()
             } else {
-                let word = rest.prefix { !$0.isWhitespace && $0 != "\"" }
+                let word = rest.prefix { !ASCIIText.isSpace($0) && $0 != "\"" }
                 words.append(String(word))
                 rest = rest[word.endIndex...]
             }

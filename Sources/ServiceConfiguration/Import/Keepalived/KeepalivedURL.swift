@@ -9,55 +9,24 @@ struct KeepalivedURL {
     /// With its options in front.
     private(set) var regex: String?
 
+    private var pattern: (text: String, place: SourcePlace)?
+    private var patternOptions: Set<String> = []
+    private var patternVerbs: Set<String> = []
+    private var isReversed = false
+    private var namesStatuses = false
+
     /// PCRE's options that have a letter.
     private static let letters = [
         "caseless": "i", "multiline": "m", "dotall": "s", "extended": "x", "dupnames": "J", "ungreedy": "U",
     ]
     /// Those that stand at the beginning of an expression.
     private static let verbs = ["utf": "(*UTF)", "ucp": "(*UCP)"]
+    /// Those that change nothing here.
+    private static let idle = ["no_auto_possess", "no_start_optimize", "no_dotstar_anchor"]
 
     init(_ statement: KeepalivedStatement, _ remarks: inout [PlacedRemark]) throws(InvalidValue) {
-        var pattern: (text: String, place: SourcePlace)?
-        var (letters, verbs) = ("", "")
-        var isReversed = false
-        for line in try statement.statements() {
-            let place = line.place
-            switch line.keyword {
-            case "path": path = try line.value("/PATH")
-            case "virtualhost": virtualHost = try line.value("NAME")
-            case "status_code": statuses = try Self.statuses(line)
-            case "digest":
-                remarks.append(
-                    PlacedRemark(
-                        .left, place,
-                        "digest: ipvsd takes no MD5; body-sha256 is that of the body: curl -s URL | sha256sum"))
-            case "regex":
-                let words = try KeepalivedCommand.split(line.text, escapes: true)
-                guard words.count == 2 else {
-                    throw InvalidValue("regex is one word", accepted: "regex PATTERN, in quotes where it has spaces")
-                }
-                pattern = (words[1], place)
-            case "regex_no_match": isReversed = true
-            case "regex_options":
-                for word in line.values {
-                    if let letter = Self.letters[word] {
-                        letters += letter
-                    } else if let verb = Self.verbs[word] {
-                        verbs += verb
-                    } else if !["no_auto_possess", "no_start_optimize", "no_dotstar_anchor"].contains(
-                        word)
-                    {
-                        remarks.append(
-                            PlacedRemark(.left, place, "regex_options \(word): ipvsd's expressions have no such option")
-                        )
-                    }
-                }
-            case "regex_min_offset", "regex_max_offset":
-                remarks.append(PlacedRemark(.left, place, "\(line.title): ipvsd searches the whole body"))
-            case "regex_stack": remarks.append(PlacedRemark(.note, place, "regex_stack: ipvsd's expressions have none"))
-            case "tls_compliant": KeepalivedVirtualServer.note(line, &remarks)
-            default: remarks.append(PlacedRemark(.left, place, "\(line.title): unknown to ipvsd import"))
-            }
+        for line in statement.statements {
+            line.attempt { () throws(InvalidValue) in try take(line, &remarks) }
         }
         guard !path.isEmpty else { throw InvalidValue("url without path", accepted: "path /…") }
         guard let (text, place) = pattern else { return }
@@ -65,26 +34,60 @@ struct KeepalivedURL {
             remarks.append(
                 PlacedRemark(.left, place, "regex_no_match: ipvsd has no check that fails where a body matches"))
         } else {
-            let whole = verbs + (letters.isEmpty ? "" : "(?\(String(Set(letters).sorted())))") + text
+            let letters = patternOptions.isEmpty ? "" : "(?\(patternOptions.sorted().joined()))"
+            let whole = patternVerbs.sorted().joined() + letters + text
             do {
                 regex = try Pattern(whole).description
             } catch { remarks.append(PlacedRemark(.left, place, "regex: \(error)")) }
         }
     }
 
-    private static func statuses(_ line: KeepalivedStatement) throws(InvalidValue) -> [String] {
-        _ = try line.value("200-299", more: true)
-        var statuses: [String] = []
-        for word in line.values {
-            let parts = word.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false)
-            let first = try ImportNumbers.number(parts[0], in: 100...599, called: "status")
-            guard parts.count > 1 else {
-                statuses.append("\(first)")
-                continue
+    private mutating func take(
+        _ line: KeepalivedStatement, _ remarks: inout [PlacedRemark]
+    ) throws(InvalidValue) {
+        let place = line.place
+        switch line.keyword {
+        case "path": path = try line.value("/PATH")
+        case "virtualhost": virtualHost = line.name() ?? virtualHost
+        case "status_code":
+            for word in line.values { line.attempt { () throws(InvalidValue) in try take(status: word) } }
+        case "digest":
+            remarks.append(
+                PlacedRemark(
+                    .left, place,
+                    "digest: ipvsd takes no MD5; body-sha256 is that of the body: curl -s URL | sha256sum"))
+        case "regex":
+            let words = try KeepalivedCommand.split(line.text, escapes: true)
+            guard words.count == 2 else {
+                throw InvalidValue("regex is one word", accepted: "regex PATTERN, in quotes where it has spaces")
             }
-            statuses.append(
-                "\(first)-\(try ImportNumbers.number(parts[1], in: first...599, called: "end of statuses"))")
+            pattern = (words[1], place)
+        case "regex_no_match": isReversed = true
+        case "regex_options":
+            for word in line.values {
+                if let letter = Self.letters[word] {
+                    patternOptions.insert(letter)
+                } else if let verb = Self.verbs[word] {
+                    patternVerbs.insert(verb)
+                } else if !Self.idle.contains(word) {
+                    remarks.append(
+                        PlacedRemark(.left, place, "regex_options \(word): ipvsd's expressions have no such option"))
+                }
+            }
+        case "regex_min_offset", "regex_max_offset":
+            remarks.append(PlacedRemark(.left, place, "\(line.title): ipvsd searches the whole body"))
+        case "regex_stack": remarks.append(PlacedRemark(.note, place, "regex_stack: ipvsd's expressions have none"))
+        default: KeepalivedVirtualServer.note(line, &remarks)
         }
-        return statuses
+    }
+
+    /// Adds `200` or `200-299`; the first takes the place of the default.
+    private mutating func take(status word: String) throws(InvalidValue) {
+        let parts = word.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false)
+        let first = try ImportNumbers.number(parts[0], in: 100...599, called: "status")
+        let last =
+            parts.count > 1 ? try ImportNumbers.number(parts[1], in: first...599, called: "end of statuses") : first
+        statuses = (namesStatuses ? statuses : []) + [first == last ? "\(first)" : "\(first)-\(last)"]
+        namesStatuses = true
     }
 }

@@ -11,7 +11,13 @@ struct KeepalivedVirtualServer {
     private(set) var virtualHost: String?
     private(set) var weight = 1
     private(set) var inhibits = false
-    private var transport = TransportProtocol.udp
+    private(set) var startsDown = false
+    /// Nil: none is named.
+    private var transport: TransportProtocol?
+    /// Whether keepalived passes it over as a whole.
+    private var isIgnored = true
+    /// SCTP, or IPv6.
+    private var isForeign = false
     private var persistence: (seconds: Int, place: SourcePlace)?
     private var netmask: (text: String, place: SourcePlace)?
     private var flags: [(word: String, place: SourcePlace)] = []
@@ -24,20 +30,17 @@ struct KeepalivedVirtualServer {
     init(_ statement: KeepalivedStatement, _ reader: inout KeepalivedImport) {
         self.statement = statement
         service = ImportedService(place: statement.place, title: statement.title)
-        var saysProtocol = false
-        for line in statement.block ?? [] where line.keyword != "real_server" {
-            saysProtocol = saysProtocol || line.keyword == "protocol"
-            reader.errors.attempt(line.place) { () throws(InvalidValue) in try take(line) }
+        for line in statement.statements where line.keyword != "real_server" {
+            line.attempt { () throws(InvalidValue) in try take(line) }
         }
-        let transport = transport
-        reader.errors.attempt(statement.place) { () throws(InvalidValue) in
-            _ = try statement.statements()
-            try listen(transport, saysProtocol: saysProtocol, reader)
+        statement.attempt { () throws(InvalidValue) in
+            try listen(reader)
+            isIgnored = false
         }
         schedule()
         // Of a service that cannot be, the blocks inside need not be spoken of, but have to be right.
-        for block in statement.block ?? [] where block.keyword == "real_server" {
-            reader.errors.attempt(block.place) { () throws(InvalidValue) in
+        for block in statement.statements where block.keyword == "real_server" {
+            block.attempt { () throws(InvalidValue) in
                 servers.append(try KeepalivedRealServer(block, of: self, &reader))
             }
         }
@@ -55,15 +58,20 @@ struct KeepalivedVirtualServer {
             flags.append((line.keyword, place))
         case "ops": onePacket = place
         case "persistence_timeout":
-            let seconds = line.values.isEmpty ? 360 : try ImportNumbers.seconds(try line.value("SECONDS"))
+            let seconds =
+                line.values.isEmpty
+                ? 360 : try line.number(in: 1...2_678_400, called: "number of seconds", isExact: true)
             persistence = (seconds, place)
-        case "persistence_granularity": netmask = (try line.value("NETMASK"), place)
+        case "persistence_granularity": netmask = (try Self.netmask(line), place)
         case "persistence_engine": ImportScheduling.leave(engine: try line.value("NAME"), at: place, &service)
         case "protocol": try takeProtocol(line)
-        case "virtualhost": virtualHost = try line.value("NAME")
-        case "weight": weight = try ImportNumbers.weight(try line.value("N"))
-        case "inhibit_on_failure": inhibits = try line.flag()
-        case "quorum": service.quorum.required = try line.number(in: 1...4_294_967_295, called: "quorum")
+        case "virtualhost": virtualHost = line.name() ?? virtualHost
+        case "weight": weight = try line.number(in: 1...2_147_483_647, called: "weight")
+        case "inhibit_on_failure": inhibits = isOn(line)
+        case "quorum":
+            // Where it is none, it is 1.
+            service.quorum.required = 1
+            service.quorum.required = try line.number(in: 1...4_294_967_295, called: "quorum")
         case "hysteresis": service.quorum.hysteresis = try line.number(in: 0...4_294_967_295, called: "hysteresis")
         case "sorry_server": try takeSorryServer(line)
         case "sorry_server_lvs_method": sorryForwarding = try KeepalivedForwarding(line)
@@ -76,7 +84,8 @@ struct KeepalivedVirtualServer {
         let place = line.place
         switch line.keyword {
         case "alpha":
-            if try line.flag() { service.remark(.changed, place, KeepalivedRemarks.alpha) }
+            startsDown = isOn(line)
+            service.remark(.changed, place, KeepalivedRemarks.alpha)
         case "omega": service.remark(.changed, place, "omega: the end of the director runs no program of notify")
         case "ha_suspend":
             service.remark(.changed, place, "ha_suspend: ipvsd checks real servers also while the VIP is elsewhere")
@@ -87,13 +96,32 @@ struct KeepalivedVirtualServer {
                 .left, place,
                 "sorry_server_inhibit: a sorry server that is not needed gets no new connections; "
                     + "those that it has go on")
-        case "warmup", "snmp_name": Self.note(line, &service.remarks)
         case "ip_family":
-            if try line.value("inet or inet6") == "inet6" {
-                service.remark(.left, place, "ip_family inet6: ipvsd balances IPv4 only")
+            let family = try line.value("inet or inet6")
+            guard ["inet", "inet6"].contains(family) else {
+                throw InvalidValue("ip_family \(AddressText.quoted(family))", accepted: "inet or inet6")
             }
-        default: service.remark(.left, place, "\(line.title): unknown to ipvsd import")
+            guard family == "inet6" else { return }
+            isForeign = true
+            service.remark(.left, place, "ip_family inet6: ipvsd balances IPv4 only")
+        default: Self.note(line, &service.remarks)
         }
+    }
+
+    /// True: a virtual server's own flags have no value, and are on whatever stands behind them.
+    private func isOn(_ line: KeepalivedStatement) -> Bool {
+        line.endsBehind(0)
+        return true
+    }
+
+    /// The netmask in full: keepalived reads the parts that are missing as inet_aton(3) does, so that 24 is 0.0.0.24.
+    private static func netmask(_ line: KeepalivedStatement) throws(InvalidValue) -> String {
+        let text = try line.value("NETMASK")
+        if IPv4Address(text) != nil { return text }
+        guard let last = UInt32(text), text.utf8.allSatisfy({ (48...57).contains($0) }) else {
+            throw InvalidValue("\(AddressText.quoted(text)) is no netmask", accepted: "A.B.C.D")
+        }
+        return IPv4Address(last).description
     }
 
     /// What ipvsd does otherwise, or need not know.
@@ -112,47 +140,50 @@ struct KeepalivedVirtualServer {
         switch try line.value("TCP, UDP or SCTP").uppercased() {
         case "TCP": transport = .tcp
         case "UDP": transport = .udp
-        case "SCTP": service.remark(.left, line.place, "protocol SCTP: ipvsd has no services of it")
+        case "SCTP":
+            isForeign = true
+            service.remark(.left, line.place, "protocol SCTP: ipvsd has no services of it")
         case let other: throw InvalidValue("protocol \(AddressText.quoted(other))", accepted: "TCP, UDP or SCTP")
         }
     }
 
     private mutating func takeSorryServer(_ line: KeepalivedStatement) throws(InvalidValue) {
-        guard case .ipv4(let address) = try KeepalivedAddresses.host(try line.value("A.B.C.D [PORT]", more: true))
-        else {
+        let host = try KeepalivedAddresses.host(try line.value("A.B.C.D [PORT]", more: true))
+        let port = try KeepalivedAddresses.port(line, at: 2)
+        line.endsBehind(2)
+        guard case .ipv4(let address) = host else {
             service.remark(.left, line.place, "\(line.title): ipvsd's tunnels are IPv4's")
             return
         }
         if let problem = ImportNames.unusable(address) {
-            service.remark(.left, line.place, "\(line.title): \(problem)")
+            let instead = "; write sorry-server: with such an address, or with that of another host"
+            let isDirector = ImportNames.isLoopback(address)
+            service.remark(.left, line.place, "\(line.title): \(problem)\(isDirector ? instead : "")")
             return
         }
-        try line.endsBehind(2)
-        sorry = (address, try KeepalivedAddresses.port(line, at: 2), line)
+        sorry = (address, port, line)
     }
 
     // MARK: Where it is found
 
-    private mutating func listen(
-        _ transport: TransportProtocol, saysProtocol: Bool, _ reader: KeepalivedImport
-    ) throws(InvalidValue) {
+    private mutating func listen(_ reader: KeepalivedImport) throws(InvalidValue) {
         let target = try statement.value("A.B.C.D [PORT], fwmark N or group NAME", more: true)
-        try statement.endsBehind(2)
-        // ip_family inet6, or SCTP.
-        let isForeign = service.remarks.contains {
-            $0.kind == .left && ($0.text.hasPrefix("protocol SCTP") || $0.text.hasPrefix("ip_family"))
-        }
+        statement.endsBehind(2)
         if isForeign { return }
+        let transport = transport ?? .udp
         func operand(_ accepted: String) throws(InvalidValue) -> String {
             guard statement.words.count > 2 else {
-                throw InvalidValue(
+                let error = InvalidValue(
                     "virtual_server \(target) without its value", accepted: "virtual_server \(target) \(accepted)")
+                statement.notes.errors.add(statement.place, error)
+                throw error
             }
             return statement.words[2]
         }
         switch target {
         case "fwmark":
-            let mark = try ImportNumbers.mark(try operand("N"))
+            let mark = UInt32(
+                try statement.number(try operand("N"), in: 1...4_294_967_295, called: "firewall mark"))
             return ImportMarks.listen(to: mark, isIPv6: false, at: statement.place, reader.options, &service)
         case "group":
             let name = try operand("NAME")
@@ -172,7 +203,7 @@ struct KeepalivedVirtualServer {
             let port = try KeepalivedAddresses.port(statement, at: 2)
             service.listeners = [ImportedListener(vip: vip, port: port, transport: transport)]
         }
-        if !saysProtocol {
+        if self.transport == nil {
             service.remark(.note, statement.place, "\(statement.title): no protocol: UDP, as keepalived takes it")
         }
     }
@@ -196,7 +227,13 @@ struct KeepalivedVirtualServer {
     // MARK: The whole
 
     func add(to reader: inout KeepalivedImport) {
+        let notes = statement.notes.take()
+        guard !isIgnored else {
+            reader.file.remarks += notes.filter { $0.place == statement.place }
+            return
+        }
         var whole = self
+        whole.service.remarks += notes
         whole.service.servers = servers.compactMap(\.imported)
         whole.joinServers()
         whole.joinListeners()
@@ -259,9 +296,15 @@ struct KeepalivedVirtualServer {
 
     private mutating func joinNotices(_ reader: inout KeepalivedImport) {
         for server in servers where server.imported != nil { notices.add(server.notices) }
-        service.notify = notices.notification(of: servers.compactMap { $0.imported?.server.address })
+        let usable = servers.filter { $0.imported != nil }
+        service.notify = notices.notification(
+            of: usable.compactMap { $0.imported?.server.address },
+            told: Set(
+                usable.filter { $0.startsDown || reader.tellsServersAtStart }.compactMap { $0.imported?.server.address }
+            ))
+        leaveAddresses(&reader)
         let scripts = notices.programs + servers.flatMap(\.programs)
-        for (program, place) in scripts where reader.options.surroundings.files.problemOfProgram(program) != nil {
+        for (program, place) in scripts where !KeepalivedCommand.isThere(program, reader.options.surroundings.files) {
             service.remark(
                 .note, place, "there is no program \(program) here: what asks for it fails until there is")
         }
@@ -270,6 +313,29 @@ struct KeepalivedVirtualServer {
             reader.scriptUser = nil
             reader.remark(.changed, user.place, "\(user.title): ipvsd runs programs as the user that it runs as itself")
         }
+    }
+
+    /// A program of the quorum may put the VIP on the director, or announce it; where it names the VIP, it does.
+    private mutating func leaveAddresses(_ reader: inout KeepalivedImport) {
+        let programs = notices.quorumPrograms
+        guard let first = programs.first else { return }
+        let vips = Set(service.listeners.map(\.vip))
+        for (command, place) in programs {
+            let named = vips.filter { vip in
+                command.contains { KeepalivedCommand.replacing(vip, with: "", in: $0) != $0 }
+            }
+            guard !named.isEmpty else { continue }
+            for vip in named { reader.programs[vip] = min(reader.programs[vip] ?? place, place) }
+            service.remark(
+                .changed, place,
+                "\(command[0]) names the VIP: ipvsd leaves the VIP to it (addresses: false); write addresses: true where "
+                    + "it only tells of the VIP")
+        }
+        guard vips.isDisjoint(with: reader.programs.keys) else { return }
+        service.remark(
+            .changed, first.place,
+            "\(first.command[0]): ipvsd has the VIP on the director while it runs, whatever the quorum is; write "
+                + "addresses: false where the program puts it there")
     }
 
     private mutating func joinSorryServer() {

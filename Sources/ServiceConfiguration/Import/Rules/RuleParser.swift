@@ -49,9 +49,10 @@ struct RuleParser {
     /// Nil: the line is empty, or a comment. It may begin with "ipvsadm".
     static func rule(_ line: some StringProtocol, place: SourcePlace) throws(InvalidValue) -> Rule? {
         var words: [String] = []
-        for word in line.split(whereSeparator: \.isWhitespace) {
-            if word.hasPrefix("#") { break }
-            words.append(String(word))
+        // By ASCII alone, as ipvsadm: a no-break space is a part of a word.
+        for word in line.unicodeScalars.split(whereSeparator: ASCIIText.isSpace) {
+            if word.first == "#" { break }
+            words.append(String(String.UnicodeScalarView(word)))
         }
         if words.first?.split(separator: "/").last == "ipvsadm" { words.removeFirst() }
         guard !words.isEmpty else { return nil }

@@ -28,7 +28,8 @@ struct RulesImport {
     func read(_ text: String) throws(ConfigurationErrors) -> ImportedFile {
         var reader = self
         reader.file.comments = ["Made by 'ipvsd import' of ipvsadm's rules in \(file.name)."] + Self.comments
-        for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
+        let lines = text.utf8.split(separator: 10, omittingEmptySubsequences: false).map { Substring($0) }
+        for (index, line) in lines.enumerated() {
             let place = SourcePlace(file: file.name, line: index + 1, order: index)
             reader.errors.attempt(place) { () throws(InvalidValue) in
                 if line.hasPrefix("IP Virtual Server version") {
