@@ -52,7 +52,10 @@ extension Director {
         } else if wanted.interfaces.isEmpty, let vip = wanted.services.first?.address.vip {
             let present = running?.ingress.map(\.link.name) ?? []
             let found = try Ingress.find([], vip: vip).map(\.link.name)
-            if found != present { refuse("interfaces", Self.list(present), "\(Self.list(found)), where \(vip) is") }
+            // One of several uplinks may be down just now.
+            if !Set(found).isSubset(of: present) {
+                refuse("interfaces", Self.list(present), "\(Self.list(found)), where \(vip) is")
+            }
         }
         if wanted.metricsListen != configuration.metricsListen {
             func name(_ address: ListenAddress?) -> String { address?.description ?? "nowhere" }

@@ -169,4 +169,50 @@ test_the_directors_interface_deleted_and_made_anew() {
     equal "$left" "" "left by the director"
 }
 
+# --- several default routes ---------------------------------------------------------------------------------
+
+d() { ip -n "$(ns director)" "$@"; }
+
+# The VIP is in nobody's subnet. Clients' packets come in by any of the next hops.
+test_a_default_route_of_several_next_hops() {
+    local far_vip=192.0.2.100 how
+    in_ns rs1 "$IPVSD" realserver-setup --vip $VIP --vip $far_vip >/dev/null 2>&1
+    ip -n "$(ns client)" route add $far_vip via 10.0.0.2
+    d route del 10.0.1.0/24
+    d addr add 10.0.1.2/24 dev eth1
+    cat >"$LAB_DIR/far.yaml" <<YAML
+services:
+  - listeners: $far_vip
+    servers: $RS1
+YAML
+    for how in multipath nexthops; do
+        d route del default
+        several_next_hops $how
+        director_start --config "$LAB_DIR/far.yaml"
+        equal "$(ipvsd status --json | jq -r '.xdp.interfaces | sort | join(" ")')" "eth0 eth1" "interfaces, $how"
+        equal "$(VIP=$far_vip fetch 10 | served)" "rs1 10" "who served, $how"
+        # One of them is withdrawn.
+        d route replace default via 10.0.0.1
+        exits 0 ipvsd reload
+        director_stop
+    done
+    d nexthop flush >/dev/null
+    d route replace default via 10.0.0.1
+    d addr del 10.0.1.2/24 dev eth1
+    d route replace 10.0.1.0/24 via 10.0.0.254
+    ip -n "$(ns client)" route del $far_vip
+}
+
+several_next_hops() {
+    case $1 in
+        multipath) d route add default nexthop via 10.0.0.1 dev eth0 nexthop via 10.0.1.254 dev eth1 ;;
+        nexthops)
+            d nexthop add id 1 via 10.0.0.1 dev eth0
+            d nexthop add id 2 via 10.0.1.254 dev eth1
+            d nexthop add id 3 group 1/2
+            d route add default nhid 3
+            ;;
+    esac
+}
+
 run_tests

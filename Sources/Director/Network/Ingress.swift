@@ -21,10 +21,10 @@ struct Ingress {
         isBridged = tree.isBridged(link)
     }
 
-    /// The interfaces named, or else the one of the VIP's subnet, or of the default route.
+    /// The interfaces named, or else the one of the VIP's subnet, or those of the default route's next hops.
     static func find(_ names: [String], vip: IPv4Address) throws -> [Ingress] {
         let tree = try LinkTree()
-        if names.isEmpty { return [try Ingress(standard(vip: vip, tree), in: tree)] }
+        if names.isEmpty { return try standard(vip: vip, tree).map { try Ingress($0, in: tree) } }
         return try names.map { name in
             guard let link = tree.link(named: name) else {
                 throw DirectorError(
@@ -35,19 +35,29 @@ struct Ingress {
         }
     }
 
-    private static func standard(vip: IPv4Address, _ tree: LinkTree) throws -> Link {
+    private static func standard(vip: IPv4Address, _ tree: LinkTree) throws -> [Link] {
         let socket = try RouteSocket()
         let subnet = try socket.addresses().filter { $0.prefixLength < 32 && $0.contains(vip) }
             .max { $0.prefixLength < $1.prefixLength }
-        let index =
-            try subnet?.interface ?? socket.routes(table: RouteTable.main).first { $0.prefixLength == 0 }?.interface
-        guard let link = index.flatMap(tree.link(index:)) else {
+        let links = try (subnet.map { [$0.interface] } ?? defaultInterfaces(socket)).compactMap(tree.link(index:))
+        if links.isEmpty {
             throw DirectorError(
                 .interface,
                 "find the interface for \(vip): no interface has its subnet and there is no default route; say --interface"
             )
         }
-        return link
+        return links
+    }
+
+    /// Returns the interfaces of the default route that the kernel prefers: clients' packets may come in by each of its
+    /// next hops.
+    private static func defaultInterfaces(_ socket: RouteSocket) throws -> [Int32] {
+        let route = try socket.routes(table: RouteTable.main).first {
+            $0.prefixLength == 0 && $0.type == RouteType.unicast
+        }
+        guard let route else { return [] }
+        var seen: Set<Int32> = []
+        return (route.interface.map { [$0] } ?? route.nextHops.map(\.interface)).filter { seen.insert($0).inserted }
     }
 }
 
