@@ -23,10 +23,14 @@ extension XDPDataPlane {
         writeFilter(vips: Set(wanted.map(\.vip)))
     }
 
-    /// Makes services that are there already so.
+    /// Makes services that are there already so. One that is refused keeps no other from following.
     public func update(_ services: [DesiredService]) throws(BPFError) {
         defer { takenFlowIDs = nil }
-        for service in services { _ = try apply(service, besides: []) }
+        var failure: BPFError?
+        for service in services {
+            do { _ = try apply(service, besides: []) } catch { failure = failure ?? error }
+        }
+        if let failure { throw failure }
     }
 
     /// The service's row: that of one of its listeners, unless another service has it.

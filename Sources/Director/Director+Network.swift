@@ -36,36 +36,45 @@ extension Director {
     }
 
     /// Follows routes, neighbours and links; `atMost`: of so many real servers, each in its turn.
-    func refreshPaths(atMost limit: Int = .max) throws {
+    func refreshPaths(atMost limit: Int = .max) {
         guard let current = running else { return }
         // First: frames for a MAC that the packet program does not know yet are lost.
-        try refreshIngress()
+        attempt("follow the interfaces") { try refreshIngress() }
         // Removed real servers, too: their connections go on.
         let servers = current.dataPlane.serverAddresses.union(configuration.serverAddresses)
-        for server in nextServers(of: servers, atMost: limit) {
-            switch try way(to: server, by: current.paths) {
-            case .found(let path) where path.isLocal:
-                try current.dataPlane.setPath(path, to: server)
-            case .found(var path):
-                if let mtu = pathMTUs.mtu(to: server) { path.mtu = min(path.mtu, mtu) }
-                if unreachable.removeValue(forKey: server) != nil { logger.notice("\(server) is reachable again") }
-                try current.dataPlane.setPath(path, to: server)
-                try listen(on: path.routeInterface)
-            case .none(let reason):
-                try current.dataPlane.setPath(nil, to: server)
-                if unreachable.updateValue(reason, forKey: server) != reason {
-                    logger.warning("no way to \(server): \(reason)")
-                }
-            }
+        followRoutes(to: nextServers(of: servers, atMost: limit))
+        let paths = servers.compactMap { current.dataPlane.path(to: $0) }.filter { !$0.isLocal }
+        for interface in Set(paths.map(\.routeInterface)).subtracting(current.listening) {
+            attempt("take in answers to checks on \(Self.name(ofInterface: interface))") { try listen(on: interface) }
         }
-        let paths = servers.compactMap { current.dataPlane.path(to: $0) }
-        let sources = Set(paths.filter { !$0.isLocal }.map(\.source))
+        let sources = Set(paths.map(\.source))
         if sources.count > XDPDataPlane.maximumCheckAddresses, running?.checkDevice.takesChecks == true {
             logger.error(
                 "checks leave from \(sources.count) addresses; answers are taken in for \(XDPDataPlane.maximumCheckAddresses)"
             )
         }
         current.dataPlane.setCheckAddresses(sources.sorted())
+    }
+
+    /// Looks up the ways to real servers. One whose route cannot be looked up keeps the way that it has, and keeps no other
+    /// from being followed.
+    func followRoutes(to servers: [IPv4Address]) {
+        guard let current = running else { return }
+        for server in servers {
+            attempt("follow the route to \(server)") {
+                switch try way(to: server, by: current.paths) {
+                case .found(var path):
+                    if !path.isLocal, let mtu = pathMTUs.mtu(to: server) { path.mtu = min(path.mtu, mtu) }
+                    if unreachable.removeValue(forKey: server) != nil { logger.notice("\(server) is reachable again") }
+                    try current.dataPlane.setPath(path, to: server)
+                case .none(let reason):
+                    try current.dataPlane.setPath(nil, to: server)
+                    if unreachable.updateValue(reason, forKey: server) != reason {
+                        logger.warning("no way to \(server): \(reason)")
+                    }
+                }
+            }
+        }
     }
 
     private func nextServers(of servers: Set<IPv4Address>, atMost limit: Int) -> [IPv4Address] {
@@ -75,6 +84,10 @@ extension Director {
         let next = (0..<limit).map { sorted[(first + $0) % sorted.count] }
         lastLookedUp = next.last ?? lastLookedUp
         return next
+    }
+
+    private static func name(ofInterface index: Int32) -> String {
+        (try? RouteSocket().link(index: index))?.name ?? "interface \(index)"
     }
 
     func listen(on interface: Int32) throws {
@@ -111,7 +124,7 @@ extension Director {
         }
         for await _ in events {
             let began = ContinuousClock.now
-            do { try refreshPaths() } catch { logger.error("follow the network: \(error)") }
+            refreshPaths()
             // Bursts become one refresh, and thousands of real servers leave time for the checks.
             let took = began.duration(to: .now)
             try? await Task.sleep(for: max(.milliseconds(20), took * 4))
@@ -121,20 +134,17 @@ extension Director {
     /// Every second.
     func keepHouse() async {
         while !Task.isCancelled {
-            do { try keepPieces() } catch { logger.error("keep what the director put into this machine: \(error)") }
-            do {
-                try stayAttached()
-                if owesServices {
-                    try applyServices()
-                    owesServices = false
-                }
-                // What changes is told by `followNetwork`: this is for what is not.
-                try refreshPaths(atMost: 100)
-                try learnPorts()
-                if let servers = running?.dataPlane.serverAddresses { pathMTUs.forget(except: servers) }
-            } catch {
-                logger.error("\(error)")
+            attempt("keep what the director put into this machine") { try keepPieces() }
+            attempt("stay attached to the interfaces") { try stayAttached() }
+            attempt("apply the services") {
+                guard owesServices else { return }
+                try applyServices()
+                owesServices = false
             }
+            // What changes is told by `followNetwork`: this is for what is not.
+            refreshPaths(atMost: 100)
+            attempt("learn the ports that clients use") { try learnPorts() }
+            if let servers = running?.dataPlane.serverAddresses { pathMTUs.forget(except: servers) }
             try? await Task.sleep(for: .seconds(1))
         }
     }
@@ -142,17 +152,17 @@ extension Director {
     func learnPorts() throws {
         guard let dataPlane = running?.dataPlane else { return }
         var hasNewQuestions = false
-        for (address, ports) in try dataPlane.learntPorts() where isAutomatic(address) {
+        defer { if hasNewQuestions { followRounds() } }
+        try dataPlane.learntPorts().filter { isAutomatic($0.key) }.forEachDespiteErrors { address, ports in
             let asked = states[address]?.health.questions
             // Recent ones first; but a client who pokes at closed ports all the time must not keep a real one waiting
             // for ever.
             guard let (forgotten, changes) = states[address]?.learn(ports: ports.prefix(4) + ports.shuffled(), at: .now)
-            else { continue }
+            else { return }
             follow(changes, of: address)
             if states[address]?.health.questions != asked { hasNewQuestions = true }
             for port in forgotten { checkStatistics[address]?[.tcp(port: port)] = nil }
             try dataPlane.forgetLearntPorts(forgotten, of: address)
         }
-        if hasNewQuestions { followRounds() }
     }
 }

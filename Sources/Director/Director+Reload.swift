@@ -80,7 +80,8 @@ extension Director {
         while let current = running {
             var isComplete = true
             for server in wanted.serverAddresses.subtracting(current.dataPlane.serverAddresses) {
-                if case .found(let path) = try current.paths.path(to: server), !path.isLocal, path.nextHopMAC == nil {
+                // A route that cannot be looked up is named where it is followed.
+                if case .found(let path)? = try? current.paths.path(to: server), !path.isLocal, path.nextHopMAC == nil {
                     isComplete = false
                 }
             }
@@ -101,10 +102,11 @@ extension Director {
             try makeRoom(insteadOf: old.0)
             if let dataPlane = running?.dataPlane {
                 writeSettings(to: dataPlane)
-                try prepare(serversOf: wanted, in: dataPlane)
+                // Their ways are known by the time the new real servers are.
+                followRoutes(to: wanted.serverAddresses.subtracting(dataPlane.serverAddresses).sorted())
             }
             try applyServices()
-            try refreshPaths()
+            refreshPaths()
             if let journal = running?.journal { try placeAddresses(journal: journal) }
         } catch {
             (configuration, states) = old
@@ -113,7 +115,7 @@ extension Director {
             if let dataPlane = running?.dataPlane { writeSettings(to: dataPlane) }
             do {
                 try applyServices()
-                try refreshPaths()
+                refreshPaths()
                 if let journal = running?.journal { try placeAddresses(journal: journal) }
             } catch {
                 logger.error("go back to the configuration before: \(error)")
@@ -133,14 +135,6 @@ extension Director {
         let summary = Self.summary(from: old.0, to: wanted)
         logger.notice("reloaded: \(summary)")
         return summary
-    }
-
-    /// A way that is known by the time the real server is.
-    private func prepare(serversOf wanted: DirectorConfiguration, in dataPlane: XDPDataPlane) throws {
-        guard let paths = running?.paths else { return }
-        for server in wanted.serverAddresses.subtracting(dataPlane.serverAddresses).sorted() {
-            if case .found(let path) = try way(to: server, by: paths) { try dataPlane.setPath(path, to: server) }
-        }
     }
 
     /// What is known of real servers that stay, stays; one that is down is down under other checks, too, until these
@@ -226,10 +220,10 @@ extension Director {
     /// Where nothing is checked any more.
     private func dropProgramsOfChecks() throws {
         guard let current = running, !current.checkDevice.takesChecks else { return }
-        for change in current.journal.changes.reversed() {
+        try current.journal.changes.reversed().forEachDespiteErrors { change in
             switch change {
             case .filter, .qdisc: try current.journal.undo(change)
-            default: continue
+            default: return
             }
         }
     }

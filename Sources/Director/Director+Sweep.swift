@@ -12,7 +12,9 @@ extension Director {
     func keepSwept() async {
         while !Task.isCancelled {
             let began = ContinuousClock.now
-            do { try await sweepOn { !$0.isSwept(since: began) } } catch { logger.error("\(error)") }
+            var failure: (any Error)?
+            do { try await sweepOn { !$0.isSwept(since: began) } } catch { failure = error }
+            attempt("sweep the flow table") { if let failure { throw failure } }
             try? await ContinuousClock().sleep(until: began + Self.sweepPeriod)
         }
     }

@@ -70,6 +70,8 @@ public actor Director {
     /// Services whose state at their start has been told, or is going to be.
     var begun: Set<ServiceAddress> = []
     var upkeep = Upkeep()
+    /// Errors of what is done again and again.
+    var repeatedErrors = RepeatedErrors<String>()
     var openEvents = OpenEvents()
     /// They are to be written.
     var remembersSoon = false
@@ -164,7 +166,7 @@ public actor Director {
             // Nothing of the services has changed where this fails.
             try attach(dataPlane, to: attachments)
             // A new real server gets no packet before there is a way to it.
-            try refreshPaths()
+            refreshPaths()
         }
         do {
             try applyServices()
@@ -173,18 +175,18 @@ public actor Director {
             if !adopted.services.isEmpty { try? dataPlane.apply(adopted.services.map(DesiredService.init)) }
             throw error
         }
-        try refreshPaths()
+        refreshPaths()
         // A first packet would otherwise be lost to an ARP that is still out.
         let deadline = ContinuousClock.now + .milliseconds(300)
         while try dataPlane.snapshot().services.contains(where: { $0.servers.contains { !$0.hasNextHop } }),
             ContinuousClock.now < deadline
         {
             try await Task.sleep(for: .milliseconds(10))
-            try refreshPaths()
+            refreshPaths()
         }
         if adopted.services.isEmpty { try attach(dataPlane, to: attachments) }
-        try refreshPaths()
-        try dropWhatIsNoLongerWanted(journal, attachments: attachments, offloads: offloads)
+        refreshPaths()
+        dropWhatIsNoLongerWanted(journal, attachments: attachments, offloads: offloads)
         try placeAddresses(journal: journal)
         announce()
         running?.isForwarding = true

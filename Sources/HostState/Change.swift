@@ -17,7 +17,7 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
     case linkUp(name: String, wasUp: Bool)
     case route(Route)
     case rule(Rule)
-    case neighbour(address: IPv4Address, interface: String)
+    case neighbour(address: NextHopAddress, interface: String)
     /// A feature of a device, by its name in `ethtool -k`, that was on and that we turned off.
     case offload(interface: String, feature: String)
     /// A clsact qdisc that we created.

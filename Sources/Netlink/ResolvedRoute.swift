@@ -5,7 +5,7 @@ public import LoadBalancing
 public struct ResolvedRoute: Sendable, Equatable {
     public var interface: Int32
     /// Nil where the destination is on the link.
-    public var gateway: IPv4Address?
+    public var gateway: NextHopAddress?
     /// The address that a packet without a source address would get.
     public var source: IPv4Address?
     /// RTAX_MTU: the route's own or a learnt path MTU; nil where the interface's holds.
@@ -14,20 +14,22 @@ public struct ResolvedRoute: Sendable, Equatable {
     public var isMTULearnt: Bool
     /// RTN_LOCAL: the destination is this machine.
     public var isLocal: Bool
-    /// RTA_VIA: the next hop has an IPv6 address, which `gateway` cannot say.
-    var hasForeignGateway: Bool
 
+    /// Nil for other messages, and for a gateway of another family than IPv4 and IPv6.
     init?(_ message: Message) {
         guard message.type == RTM_NEWROUTE, let (header, attributes) = message.body(rtmsg.self),
             header.rtm_family == UInt8(AF_INET), let interface = attributes[RTA_OIF]?.i32
         else { return nil }
         self.interface = interface
-        gateway = attributes[RTA_GATEWAY]?.address
+        gateway = attributes[RTA_GATEWAY]?.address.map(NextHopAddress.v4)
+        if let via = attributes[RTA_VIA] {
+            guard let address = NextHopAddress(via: via) else { return nil }
+            gateway = address
+        }
         source = attributes[RTA_PREFSRC]?.address
         mtu = Self.mtu(message)
         isMTULearnt = mtu != nil && attributes[RTA_CACHEINFO]?.structure(rta_cacheinfo.self)?.rta_expires ?? 0 != 0
         isLocal = header.rtm_type == UInt8(RTN_LOCAL)
-        hasForeignGateway = attributes[RTA_VIA] != nil
     }
 
     static func mtu(_ message: Message) -> UInt32? {

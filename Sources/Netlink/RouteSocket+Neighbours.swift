@@ -1,5 +1,4 @@
 import Glibc
-public import LoadBalancing
 
 extension RouteSocket {
     /// The IPv4 neighbours on all interfaces.
@@ -8,7 +7,7 @@ extension RouteSocket {
     }
 
     /// Nil where the kernel has no entry.
-    public func neighbour(_ address: IPv4Address, on interface: Int32) throws(NetlinkError) -> Neighbour? {
+    public func neighbour(_ address: NextHopAddress, on interface: Int32) throws(NetlinkError) -> Neighbour? {
         try request(
             Neighbour.getRequest(address, on: interface), unless: [ENOENT],
             "look up neighbour \(address) on \(name(of: interface))"
@@ -18,7 +17,7 @@ extension RouteSocket {
     /// Has the kernel resolve the address and keep it resolved (NTF_EXT_MANAGED; before 5.16 resolve it once). An
     /// administrator's permanent entry stays as it is, since this request would make it expire. False: nothing to do.
     @discardableResult
-    public func manageNeighbour(_ address: IPv4Address, on interface: Int32) throws(NetlinkError) -> Bool {
+    public func manageNeighbour(_ address: NextHopAddress, on interface: Int32) throws(NetlinkError) -> Bool {
         if let present = try neighbour(address, on: interface), present.isStatic { return false }
         try request(
             Neighbour.manageRequest(address, on: interface),
@@ -28,7 +27,7 @@ extension RouteSocket {
 
     /// False: it was not there.
     @discardableResult
-    public func removeNeighbour(_ address: IPv4Address, on interface: Int32) throws(NetlinkError) -> Bool {
+    public func removeNeighbour(_ address: NextHopAddress, on interface: Int32) throws(NetlinkError) -> Bool {
         try change(
             Neighbour.removeRequest(address, on: interface), unless: [ENOENT, ENODEV, ENXIO],
             "remove neighbour \(address) from \(name(of: interface))")

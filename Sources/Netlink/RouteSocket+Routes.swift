@@ -7,16 +7,11 @@ extension RouteSocket {
     public func route(
         to destination: IPv4Address, from source: IPv4Address? = nil, via interface: Int32? = nil
     ) throws(NetlinkError) -> ResolvedRoute? {
-        let operation = "find route to \(destination)"
         let request = ResolvedRoute.request(to: destination, from: source, via: interface)
         // EACCES is a prohibit route, EINVAL a blackhole one, ENODEV an interface that went away.
         let unreachable = [ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL, ENODEV]
-        let answers = try self.request(request, unless: unreachable, operation)
-        guard let route = answers?.lazy.compactMap(ResolvedRoute.init).first else { return nil }
-        if route.hasForeignGateway {
-            throw NetlinkError(operation, code: EAFNOSUPPORT, detail: "its gateway has an IPv6 address")
-        }
-        return route
+        return try self.request(request, unless: unreachable, "find route to \(destination)")?
+            .lazy.compactMap(ResolvedRoute.init).first
     }
 
     /// The MTU that the route to a destination was given; nil where it was given none.

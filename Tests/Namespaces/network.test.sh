@@ -169,9 +169,77 @@ test_the_directors_interface_deleted_and_made_anew() {
     equal "$left" "" "left by the director"
 }
 
-# --- several default routes ---------------------------------------------------------------------------------
+# --- gateways with IPv6 addresses, and routes that cannot be followed -------------------------------------
 
 d() { ip -n "$(ns director)" "$@"; }
+
+# BGP unnumbered: the next hop of an IPv4 route is the router's link-local address (RFC 5549).
+test_a_gateway_with_an_IPv6_address() {
+    ipv6_link director fe80::2
+    ipv6_link router fe80::fe
+    # As routers do: they announce another MAC address.
+    set_sysctl router net.ipv6.conf.eth0.ndisc_notify=1
+    d route replace 10.0.1.0/24 via inet6 fe80::fe dev eth0
+    director_start --vip $VIP --backends $RS1,$RS4 --scheduler rr
+    wait_served 5 "rs1 10 rs4 10" "by a gateway with an IPv6 address"
+    wait_until 5 "rs4 to be healthy" healthy $RS4
+    exits 0 ipvsd doctor
+    download_start unnumbered
+    download_correct unnumbered
+    local old
+    old=$(ip -n "$(ns router)" -j link show eth0 | jq -r '.[0].address')
+    ip -n "$(ns router)" link set eth0 address 02:00:00:00:fe:fe
+    wait_served 10 "rs1 10 rs4 10" "by the gateway with another MAC"
+    ip -n "$(ns router)" link set eth0 address "$old"
+    wait_served 10 "rs1 10 rs4 10" "by the gateway with its first MAC"
+    # One that nobody has keeps no other real server from being followed, and no director from starting.
+    d route replace $RS3 via inet6 fe80::dead dev eth0
+    director_stop
+    equal "$(d -6 neigh show | grep -c managed)" 0 "neighbours left"
+    director_start --vip $VIP --backends $RS1,$RS3 --scheduler rr
+    wait_served 5 "rs1 20" "beside one without a way"
+    exits 1 ipvsd doctor
+    matches "$OUTPUT" "neighbour-unresolved: fe80::dead, the gateway to $RS3, does not answer neighbour discovery" "the doctor"
+    director_stop
+    d route del $RS3
+    d route replace 10.0.1.0/24 via 10.0.0.254
+    set_sysctl director net.ipv6.conf.eth0.disable_ipv6=1
+    set_sysctl router net.ipv6.conf.eth0.disable_ipv6=1
+}
+
+ipv6_link() { # HOST ADDRESS
+    set_sysctl "$1" net.ipv6.conf.eth0.disable_ipv6=0
+    ip -n "$(ns "$1")" addr add "$2/64" dev eth0 nodad
+}
+
+# The journal that has to name a new next hop cannot be written. The first in order fails; the others are followed.
+test_a_route_that_cannot_be_followed_keeps_no_other() {
+    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
+    wait_served 3 "rs1 10 rs2 10" "before"
+    local directory old
+    directory=$(run_directory)
+    mount --bind "$directory" "$directory"
+    # shellcheck disable=SC2064 # as it is now
+    trap "umount '$directory' 2>/dev/null || true" EXIT
+    mount -o remount,bind,ro "$directory"
+    d route replace $RS1 via 10.0.0.77
+    wait_until 5 "the error" grep -q "follow the route to $RS1: .*Read-only" "$LAB_DIR/director.log"
+    old=$(ip -n "$(ns rs2)" -j link show eth0 | jq -r '.[0].address')
+    ip -n "$(ns rs2)" link set eth0 address 02:00:00:00:12:34
+    wait_until 20 "rs2's new MAC address to be learnt" followed rs2
+    # The journal's file, then the one that is to take its place.
+    between "$(grep -c "follow the route to $RS1" "$LAB_DIR/director.log")" 1 2 "lines about the error"
+    umount "$directory"
+    wait_until 5 "the end of the error" grep -q "follow the route to $RS1: no error any more" "$LAB_DIR/director.log"
+    d route del $RS1
+    ip -n "$(ns rs2)" link set eth0 address "$old"
+    wait_served 20 "rs1 10 rs2 10" "after"
+}
+
+# followed HOST   whether a request that is scheduled to it is answered by it
+followed() { fetch 4 | grep -q "$1\$"; }
+
+# --- several default routes ---------------------------------------------------------------------------------
 
 # The VIP is in nobody's subnet. Clients' packets come in by any of the next hops.
 test_a_default_route_of_several_next_hops() {

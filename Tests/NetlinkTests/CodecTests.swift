@@ -110,7 +110,7 @@ struct CodecTests {
     }
 
     @Test func neighbourIsManaged() throws {
-        let address = try #require(IPv4Address("10.0.0.11"))
+        let address = NextHopAddress.v4(try #require(IPv4Address("10.0.0.11")))
         #expect(
             Neighbour.manageRequest(address, on: 4).finished(sequence: 3)
                 == hex(
@@ -120,6 +120,41 @@ struct CodecTests {
                     0800 0100 0a00000b                     ; NDA_DST
                     0800 0f00 01000000                     ; NDA_FLAGS_EXT: NTF_EXT_MANAGED
                     """))
+    }
+
+    @Test func neighbourWithAnIPv6AddressIsManaged() throws {
+        let address = NextHopAddress.v6(try #require(IPv6Address("fe80::fc:1")))
+        #expect(
+            Neighbour.manageRequest(address, on: 4).finished(sequence: 3)
+                == hex(
+                    """
+                    38000000 1c00 0105 03000000 00000000               ; RTM_NEWNEIGH, REQUEST|REPLACE|CREATE
+                    0a 00 0000 04000000 0000 01 00                     ; AF_INET6, interface 4, NUD_NONE, NTF_USE
+                    1400 0100 fe80000000000000 0000000000fc0001        ; NDA_DST
+                    0800 0f00 01000000                                 ; NDA_FLAGS_EXT: NTF_EXT_MANAGED
+                    """))
+    }
+
+    /// RFC 5549: the gateway of an IPv4 route by RTA_VIA.
+    @Test func gatewayWithAnIPv6AddressIsRead() throws {
+        func route(via: String) -> ResolvedRoute? {
+            let bytes = hex(
+                """
+                4a000000 1800 0000 03000000 39300000               ; RTM_NEWROUTE
+                02 20 00 00 fe 00 00 01 00000000                   ; AF_INET, /32, main, unicast
+                0800 0100 09090909                                 ; RTA_DST
+                0800 0400 03000000                                 ; RTA_OIF
+                0800 0700 0a000002                                 ; RTA_PREFSRC
+                1600 1200 \(via)                                   ; RTA_VIA
+                """)
+            return Message.split(bytes).compactMap(ResolvedRoute.init).first
+        }
+        let found = try #require(route(via: "0a00 fe80000000000000 0000000000fc0001"))
+        #expect(found.gateway == .v6(try #require(IPv6Address("fe80::fc:1"))))
+        #expect(found.gateway?.description == "fe80::fc:1")
+        #expect(found.interface == 3 && found.source == IPv4Address("10.0.0.2"))
+        // A gateway of a family that is not known is no way, and not a destination on the link.
+        #expect(route(via: "0700 fe80000000000000 0000000000fc0001") == nil)
     }
 
     @Test func neighbourIsRead() throws {

@@ -65,7 +65,7 @@ struct NamespaceTests {
             let standard = Route(destination: IPv4Address(0), prefixLength: 0, gateway: gateway, interface: index)
             try socket.addRoute(standard, replace: false)
             #expect(throws: NetlinkError.self) { try socket.addRoute(standard, replace: false) }
-            #expect(try socket.route(to: far)?.gateway == gateway)
+            #expect(try socket.route(to: far)?.gateway == .v4(gateway))
             #expect(try socket.routes(table: RouteTable.main).contains(standard))
 
             let table: UInt32 = 19_800
@@ -100,7 +100,7 @@ struct NamespaceTests {
                 try socket.setUp(true, interface: try #require(try socket.link(named: name)).index)
             }
             try socket.addAddress(try #require(IPv4Address("10.0.0.1")), prefixLength: 24, to: index)
-            let address = try #require(IPv4Address("10.0.0.11"))
+            let address = NextHopAddress.v4(try #require(IPv4Address("10.0.0.11")))
             #expect(try socket.neighbour(address, on: index) == nil)
             #expect(try socket.manageNeighbour(address, on: index))
             #expect(try socket.manageNeighbour(address, on: index))
@@ -109,6 +109,25 @@ struct NamespaceTests {
             #expect(try socket.removeNeighbour(address, on: index))
             #expect(try !socket.removeNeighbour(address, on: index))
             #expect(try socket.neighbour(address, on: index) == nil)
+        }
+    }
+
+    @Test func neighboursWithIPv6AddressesAreManaged() async {
+        await #expect(processExitsWith: .success) {
+            try #require(clinux_unshare_network() == 0)
+            let socket = try RouteSocket()
+            try socket.createVeth(name: "nl-a", peer: "nl-b")
+            let index = try #require(try socket.link(named: "nl-a")).index
+            for name in ["nl-a", "nl-b"] {
+                try socket.setUp(true, interface: try #require(try socket.link(named: name)).index)
+            }
+            let address = NextHopAddress.v6(try #require(IPv6Address("fe80::fc:1")))
+            #expect(try socket.neighbour(address, on: index) == nil)
+            #expect(try socket.manageNeighbour(address, on: index))
+            let neighbour = try #require(try socket.neighbour(address, on: index))
+            #expect(neighbour.address == address && neighbour.isManaged && !neighbour.isUsable)
+            #expect(try socket.removeNeighbour(address, on: index))
+            #expect(try !socket.removeNeighbour(address, on: index))
         }
     }
 

@@ -28,7 +28,7 @@ struct ChangeJournalTests {
         .tun(name: "tunl0"), .linkUp(name: "tunl0", wasUp: false),
         .route(Route(destination: IPv4Address(0), prefixLength: 0, advmss: 1440, otherMetrics: [2: [1, 0, 0, 0]])),
         .rule(Rule(priority: 1, source: nil, table: 2, protocolID: 3)),
-        .neighbour(address: IPv4Address(1), interface: "eth0"), .offload(interface: "eth0", feature: "rx-lro"),
+        .neighbour(address: .v4(IPv4Address(1)), interface: "eth0"), .offload(interface: "eth0", feature: "rx-lro"),
         .qdisc(interface: "eth0"),
         .filter(interface: "eth0", direction: .ingress, priority: 1, handle: 2), .mount(path: "/sys/fs/bpf"),
         .module(name: "ipip"), .directory(path: "/x"), .pin(path: "/y"), .attachment(path: "/z"),
@@ -70,6 +70,19 @@ struct ChangeJournalTests {
             for change in Self.everyKind { try journal.make(change) {} }
             #expect(try ChangeJournal.read(path: path) == Self.everyKind)
             #expect(try ChangeJournal(path: path).changes == Self.everyKind)
+        }
+    }
+
+    /// IPv4 addresses stand there as they always have.
+    @Test func neighboursOfBothFamiliesSurviveTheFile() throws {
+        try withJournal { path in
+            let near = Change.neighbour(address: .v4(try #require(IPv4Address("10.0.0.1"))), interface: "eth0")
+            let far = Change.neighbour(address: .v6(try #require(IPv6Address("fe80::1"))), interface: "eth0")
+            let journal = try ChangeJournal(path: path)
+            for change in [near, far] { try journal.make(change) {} }
+            #expect(try ChangeJournal.read(path: path) == [near, far])
+            let text = String(decoding: try Self.file(path), as: UTF8.self)
+            #expect(text.contains("\"10.0.0.1\"") && text.contains("\"fe80::1\""))
         }
     }
 

@@ -55,7 +55,7 @@ extension Director {
                 let dataPlane = running?.dataPlane,
                 let id = dataPlane.serverID(service: target.service, server: target.server)
             else { continue }
-            do { try dataPlane.setAnsweredPorts(ports, of: id) } catch { logger.error("\(error)") }
+            attempt("note the ports that \(target.server) answers") { try dataPlane.setAnsweredPorts(ports, of: id) }
         }
     }
 }

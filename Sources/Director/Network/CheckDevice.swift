@@ -46,19 +46,23 @@ final class CheckDevice {
 
     /// All that it takes besides being there. May be repeated.
     private static func setUp(_ link: Link, _ peer: Link, by socket: RouteSocket) throws {
+        var steps: [() throws -> Void] = []
         for end in [link, peer] {
             // Nothing of IPv6's own goes out of it. Where the kernel has no IPv6 there is no such key.
             try? Sysctl.write("net/ipv6/conf/\(end.name)/disable_ipv6", "1")
             // Next hops are the business of the program behind it.
-            try socket.setARP(false, interface: end.index)
-            try socket.setMTU(Self.mtu, interface: end.index)
-            try socket.setUp(true, interface: end.index)
+            steps.append { try socket.setARP(false, interface: end.index) }
+            steps.append { try socket.setMTU(Self.mtu, interface: end.index) }
+            steps.append { try socket.setUp(true, interface: end.index) }
         }
         // The outer header would hide an unfinished checksum from the driver.
         _ = clinux_disable_transmit_checksum(Self.name)
         _ = clinux_enable_gro(Self.name)
-        for (key, value) in Self.sysctls { try Sysctl.write(key, value) }
-        try socket.addAddress(Self.dummyAddress, prefixLength: 32, to: link.index, scope: RouteScope.host)
+        for (key, value) in Self.sysctls { steps.append { try Sysctl.write(key, value) } }
+        steps.append {
+            try socket.addAddress(Self.dummyAddress, prefixLength: 32, to: link.index, scope: RouteScope.host)
+        }
+        try steps.forEachDespiteErrors { try $0() }
     }
 
     /// The device has a program for what leaves it and one for what comes in.
@@ -83,7 +87,8 @@ final class CheckDevice {
 
     // MARK: What others take away
 
-    /// What of it is no longer as it was made. `listening`: the interfaces on which answers are taken in.
+    /// What of it is no longer as it was made, or cannot be looked at. `listening`: the interfaces on which answers are taken
+    /// in.
     func missing(in tree: LinkTree, _ addresses: [InterfaceAddress], listening: Set<Int32>) throws -> [Piece] {
         guard let ends = ends(in: tree) else { return [.checkDevice] }
         var missing: [Piece] = []
@@ -96,19 +101,18 @@ final class CheckDevice {
         if !addresses.contains(where: { $0.interface == link.index && $0.address == Self.dummyAddress }) {
             missing.append(.address(Self.dummyAddress, interface: link.name))
         }
-        for (key, value) in Self.sysctls where try Sysctl.read(key) != value { missing.append(.sysctl(key)) }
+        for (key, value) in Self.sysctls where (try? Sysctl.read(key)) != value { missing.append(.sysctl(key)) }
         guard takesChecks else { return missing }
         let socket = try RouteSocket()
-        func isThere(_ direction: BPFProgram.TrafficControlHook.Direction, on interface: Int32) throws -> Bool {
-            try socket.filters(interface: interface, ingress: direction == .ingress).contains {
-                $0 == (CheckPrograms.priority, CheckPrograms.handle)
-            }
+        func isThere(_ direction: BPFProgram.TrafficControlHook.Direction, on interface: Int32) -> Bool {
+            let filters = (try? socket.filters(interface: interface, ingress: direction == .ingress)) ?? []
+            return filters.contains { $0 == (CheckPrograms.priority, CheckPrograms.handle) }
         }
-        for direction in Self.directions where try !isThere(direction, on: link.index) {
+        for direction in Self.directions where !isThere(direction, on: link.index) {
             missing.append(.program(direction, interface: link.name))
         }
         for interface in listening.sorted().compactMap(tree.link(index:))
-        where try !isThere(.ingress, on: interface.index) {
+        where !isThere(.ingress, on: interface.index) {
             missing.append(.program(.ingress, interface: interface.name))
         }
         return missing
@@ -138,12 +142,12 @@ final class CheckDevice {
             return false
         }
         if missing.contains(Self.ownMAC) { return false }
-        try Self.setUp(link, peer, by: socket)
-        for piece in missing {
-            if case .program(let direction, let name) = piece, let interface = tree.link(named: name) {
-                try attach(interface: interface, direction: direction)
-            }
+        var steps: [() throws -> Void] = [{ try Self.setUp(self.link, self.peer, by: socket) }]
+        for case .program(let direction, let name) in missing {
+            guard let interface = tree.link(named: name) else { continue }
+            steps.append { try self.attach(interface: interface, direction: direction) }
         }
+        try steps.forEachDespiteErrors { try $0() }
         return true
     }
 

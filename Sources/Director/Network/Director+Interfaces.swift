@@ -22,26 +22,29 @@ extension Director {
     static func attachments(
         _ configuration: DirectorConfiguration, ingress: [Ingress], directory: String
     ) throws -> [Attachment] {
-        let hasVeth = ingress.hasVeth
-        return try ingress.devices.map { device in
-            let pin = XDPDataPlane.linkPin(directory: directory, interface: device.index)
-            let present = try XDPAttachment.of(interface: device.index)
-            if let present, try BPFLink(pinnedAt: pin)?.interface() != UInt32(device.index) {
-                throw DirectorError(
-                    .interface,
-                    "attach director to \(device.name): Device or resource busy (another XDP program: id "
-                        + "\(present.programID))")
-            }
-            let modes: [XDPMode] =
-                switch configuration.xdp {
-                case .native: [.native]
-                case .generic: [.generic]
-                // A veth's generic hook would see merged frames of 64 KB; so would a bond's.
-                case .auto where device.kind == "veth" || (device.kind == "bond" && hasVeth): [.native]
-                case .auto: present?.mode == .generic ? [.generic] : [.native, .generic]
-                }
-            return Attachment(device: device, modes: modes, pin: pin)
+        try ingress.devices.map { try attachment(configuration, device: $0, of: ingress, directory: directory) }
+    }
+
+    private static func attachment(
+        _ configuration: DirectorConfiguration, device: Link, of ingress: [Ingress], directory: String
+    ) throws -> Attachment {
+        let pin = XDPDataPlane.linkPin(directory: directory, interface: device.index)
+        let present = try XDPAttachment.of(interface: device.index)
+        if let present, try BPFLink(pinnedAt: pin)?.interface() != UInt32(device.index) {
+            throw DirectorError(
+                .interface,
+                "attach director to \(device.name): Device or resource busy (another XDP program: id "
+                    + "\(present.programID))")
         }
+        let modes: [XDPMode] =
+            switch configuration.xdp {
+            case .native: [.native]
+            case .generic: [.generic]
+            // A veth's generic hook would see merged frames of 64 KB; so would a bond's.
+            case .auto where device.kind == "veth" || (device.kind == "bond" && ingress.hasVeth): [.native]
+            case .auto: present?.mode == .generic ? [.generic] : [.native, .generic]
+            }
+        return Attachment(device: device, modes: modes, pin: pin)
     }
 
     func attach(_ dataPlane: XDPDataPlane, to attachments: [Attachment]) throws {
@@ -176,7 +179,7 @@ extension Director {
             tree.link(named: known.link.name).flatMap { try? Ingress($0, in: tree) } ?? known
         }
         let present = ingress.devices.filter { tree.link(index: $0.index) != nil }
-        let missing = try present.filter { try !current.dataPlane.isAttached(interface: $0.index) }
+        let missing = present.filter { (try? current.dataPlane.isAttached(interface: $0.index)) != true }
         let gone = current.ingress.devices.filter { device in
             tree.link(index: device.index) != nil && !ingress.devices.contains { $0.index == device.index }
         }
@@ -189,21 +192,29 @@ extension Director {
         running?.paths.transmitting = ingress.transmitting
         for device in gone {
             logger.notice("\(device.name) is no longer part of an interface for clients: detaching the director")
-            try current.journal.undo(
-                .attachment(path: XDPDataPlane.linkPin(directory: directory, interface: device.index)))
-            current.dataPlane.forgetAttachment(interface: device.index)
+            attempt("detach the director from \(device.name)") {
+                current.dataPlane.forgetAttachment(interface: device.index)
+                try current.journal.undo(
+                    .attachment(path: XDPDataPlane.linkPin(directory: directory, interface: device.index)))
+            }
         }
         guard !missing.isEmpty || isRemade else { return }
-        running?.listening = []
         _ = try turnOffloadsOff(of: ingress, journal: current.journal)
-        let attachments = try Self.attachments(configuration, ingress: ingress, directory: directory)
-        for attachment in attachments where missing.contains(where: { $0.index == attachment.device.index }) {
-            logger.warning("the director is not attached to \(attachment.device.name): attaching it")
-            try current.journal.make(.attachment(path: attachment.pin)) {}
-            try attach(current.dataPlane, to: attachment)
+        var isAttached = false
+        for device in missing {
+            attempt("attach the director to \(device.name) again") {
+                let attachment = try Self.attachment(
+                    configuration, device: device, of: ingress, directory: directory)
+                try current.journal.make(.attachment(path: attachment.pin)) {}
+                try attach(current.dataPlane, to: attachment)
+                logger.warning("the director was not attached to \(device.name): it is again")
+                isAttached = true
+            }
         }
+        guard isAttached || isRemade else { return }
+        running?.listening = []
         // With a description of the interfaces.
-        try refreshPaths()
+        refreshPaths()
         try placeAddresses(journal: current.journal)
         announce()
     }
@@ -217,21 +228,25 @@ extension Director {
         let addresses = try socket.addresses()
         var homes: [IPv4Address: Link] = [:]
         for vip in configuration.vips { homes[vip] = ingress.home(of: vip, addresses) }
+        var failures: [any Error] = []
         for change in journal.changes {
             if case .address(let interface, let address, _, _) = change,
                 !configuration.managesAddress || homes[address]?.name != interface
             {
-                try journal.undo(change)
+                do { try journal.undo(change) } catch { failures.append(error) }
             }
         }
-        guard configuration.managesAddress else { return }
-        let present = Set(try socket.addresses().map(\.address))
-        let missing = homes.filter { !present.contains($0.key) }.sorted { $0.key < $1.key }
-        try journal.make(
-            missing.map { (.address(interface: $1.name, address: $0, prefixLength: 32), ($0, $1)) }
-        ) { vip, link in
-            try socket.addAddress(vip, prefixLength: 32, to: link.index)
+        if configuration.managesAddress {
+            let present = Set(try socket.addresses().map(\.address))
+            let missing = homes.filter { !present.contains($0.key) }.sorted { $0.key < $1.key }
+            try journal.make(
+                missing.map { (.address(interface: $1.name, address: $0, prefixLength: 32), ($0, $1)) }
+            ) { vip, link in
+                // One that fails stays in the journal: it is tried again as one that was taken away.
+                do { try socket.addAddress(vip, prefixLength: 32, to: link.index) } catch { failures.append(error) }
+            }
         }
+        if let failure = failures.first { throw failure }
     }
 
     func announce() {
@@ -254,19 +269,18 @@ extension Director {
     /// What the daemon before this one had put elsewhere, or for checks that are now off.
     func dropWhatIsNoLongerWanted(
         _ journal: ChangeJournal, attachments: [Attachment], offloads: Set<Change>
-    ) throws {
+    ) {
         let pins = Set(attachments.compactMap { $0.pin.split(separator: "/").last })
+        let wanted = offloads.union(running?.keptApart ?? [])
         for change in journal.changes.reversed() {
-            switch change {
-            case .attachment(let path):
-                if let pin = path.split(separator: "/").last, !pins.contains(pin) { try journal.undo(change) }
-            case .offload:
-                let wanted = offloads.union(running?.keptApart ?? [])
-                if !wanted.contains(change) { try journal.undo(change) }
-            case .filter, .qdisc:
-                if running?.checkDevice.takesChecks == false { try journal.undo(change) }
-            default: continue
-            }
+            let isWanted =
+                switch change {
+                case .attachment(let path): path.split(separator: "/").last.map(pins.contains) ?? true
+                case .offload: wanted.contains(change)
+                case .filter, .qdisc: running?.checkDevice.takesChecks != false
+                default: true
+                }
+            if !isWanted { attempt("undo \(change)") { try journal.undo(change) } }
         }
     }
 }

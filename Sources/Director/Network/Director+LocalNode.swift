@@ -26,7 +26,9 @@ extension Director {
     static func refuseEveryPortOfThisDirector(_ configuration: DirectorConfiguration) throws {
         let socket = try RouteSocket()
         for server in configuration.serverAddresses.sorted() {
-            guard let service = opensEveryPort(server, configuration), try socket.route(to: server)?.isLocal == true
+            // A route that cannot be looked up is named where it is followed.
+            guard let service = opensEveryPort(server, configuration),
+                (try? socket.route(to: server))?.isLocal == true
             else { continue }
             throw DirectorError(.badValue, "--backends \(server): " + reason(server, service))
         }

@@ -76,7 +76,7 @@ extension Director {
         if let mtu = pathMTUs.endProbe(server, passing: passing, present: present) {
             logger.notice(
                 "the path MTU to \(server) is \(mtu): larger packets do not pass, as \(error.router) says")
-            do { try refreshPaths() } catch { logger.error("follow the network: \(error)") }
+            refreshPaths()
             return
         }
         if case .failed(let failure) = verdict, failure.isOwn { return }

@@ -38,7 +38,7 @@ extension Director {
         do {
             // The directory may have gone with them, and bpffs itself.
             _ = try instance.bpfDirectory(journal: current.journal)
-            for name in missing {
+            try missing.forEachDespiteErrors { name in
                 let path = "\(current.dataPlane.directory)/\(name)"
                 let change: Change = name.hasPrefix("link-") ? .attachment(path: path) : .pin(path: path)
                 try current.journal.make(change) { try current.dataPlane.restorePin(name) }
@@ -104,9 +104,17 @@ extension Director {
             if try !current.checkDevice.restore(missing, in: tree) { try remakeCheckDevice(tree) }
             told(missing) { _ in { _ in true } }
         } catch {
-            for piece in missing { failed(piece, error) }
+            // Others may be there again all the same.
+            let left = Set((try? leftMissing(of: current)) ?? missing)
+            for piece in left { failed(piece, error) }
+            told(missing.filter { !left.contains($0) }) { _ in { _ in true } }
         }
         if missing.contains(where: CheckDevice.takesPartInChecks) { upkeep.pathWasBroken = .now }
+    }
+
+    private func leftMissing(of current: Running) throws -> [Piece] {
+        try current.checkDevice.missing(
+            in: try LinkTree(), try RouteSocket().addresses(), listening: current.listening)
     }
 
     private func remakeCheckDevice(_ tree: LinkTree) throws {
@@ -115,7 +123,7 @@ extension Director {
             throw DirectorError(.kernel, "find the data plane's maps on bpffs: they are gone")
         }
         try useCheckDevice(below: directory, checks: current.checkDevice.takesChecks)
-        for index in current.listening { try listen(on: index) }
+        try current.listening.forEachDespiteErrors { try listen(on: $0) }
     }
 
     // MARK: What is said

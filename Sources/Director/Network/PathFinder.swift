@@ -34,7 +34,8 @@ final class PathFinder {
         case none(String)
     }
 
-    /// The way to a real server: its route's interface, and the MAC of the gateway or of the server itself.
+    /// The way to a real server: its route's interface, and the MAC of the gateway or of the server itself. A gateway may
+    /// have an IPv6 address (RFC 5549): the frame is the same.
     func path(to server: IPv4Address) throws -> Result {
         guard let route = try socket.route(to: server) else { return .none("no route to \(server)") }
         if route.isLocal { return .found(.local(server, interface: route.interface)) }
@@ -44,7 +45,7 @@ final class PathFinder {
         guard link.isEthernet, let mac = link.address else {
             return .none("the route to \(server) leaves by \(link.name), which is no Ethernet interface")
         }
-        let nextHop = route.gateway ?? server
+        let nextHop = route.gateway ?? .v4(server)
         try manage(nextHop, on: link)
         let neighbour = try socket.neighbour(nextHop, on: link.index)
         let nextHopMAC = neighbour.flatMap { $0.isUsable ? $0.linkAddress : nil }
@@ -118,7 +119,7 @@ final class PathFinder {
     }
 
     /// Asks for the entry where there is none that the kernel keeps by itself. One that we ask for is ours to remove.
-    private func manage(_ address: IPv4Address, on link: Link) throws {
+    private func manage(_ address: NextHopAddress, on link: Link) throws {
         guard link.isUp, link.hasCarrier else { return }
         if let present = try socket.neighbour(address, on: link.index) {
             if present.isManaged || present.state & permanent != 0 { return }
@@ -131,12 +132,12 @@ final class PathFinder {
     private let permanent: UInt16 = 0x80
 
     /// Broadcasts for the next hop's MAC. A silent real server may have got another one, and the kernel would believe
-    /// the old one for most of a minute.
+    /// the old one for most of a minute. A gateway with an IPv6 address is a router, which announces another one.
     func askAgain(_ server: IPv4Address) {
         guard let route = try? socket.route(to: server), let source = route.source,
+            case .v4(let nextHop) = route.gateway ?? .v4(server),
             let link = try? socket.link(index: route.interface), link.isEthernet, let mac = link.address
         else { return }
-        let nextHop = route.gateway ?? server
         _ = clinux_request_arp(link.index, mac.bytes, source.bigEndian, nextHop.bigEndian)
     }
 }

@@ -15,12 +15,12 @@ struct Restorations {
     }
 
     private var pasts: [Piece: Past] = [:]
-    /// Why a piece could not be put back, as was said.
-    private var failures: [Piece: (reason: String, said: ContinuousClock.Instant)] = [:]
+    /// Why a piece could not be put back.
+    private var failures = RepeatedErrors<Piece>()
 
     /// The piece is there again. Nil: nothing is to be said.
     mutating func restored(_ piece: Piece, at now: ContinuousClock.Instant) -> Word? {
-        failures[piece] = nil
+        _ = failures.settle(piece)
         // Those that are of no more interest: a machine's interfaces come and go.
         pasts = pasts.filter { $0.value.last.duration(to: now) < Self.quiet }
         guard let past = pasts.updateValue(Past(last: now, isContested: true), forKey: piece) else {
@@ -32,8 +32,6 @@ struct Restorations {
 
     /// True where it is to be said: the first time, where the reason is another one, and after a while again.
     mutating func failed(_ piece: Piece, _ reason: String, at now: ContinuousClock.Instant) -> Bool {
-        if let past = failures[piece], past.reason == reason, past.said.duration(to: now) < Self.quiet { return false }
-        failures[piece] = (reason, now)
-        return true
+        failures.isNews(piece, reason, at: now)
     }
 }

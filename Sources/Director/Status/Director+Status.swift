@@ -95,7 +95,7 @@ extension Director {
             let maps = try DirectorMaps(directory: directory, writable: false)
         else { return nil }
         let interfaces = try RouteSocket().links().map(\.index).filter {
-            try BPFLink(pinnedAt: XDPDataPlane.linkPin(directory: directory, interface: $0)) != nil
+            (try? BPFLink(pinnedAt: XDPDataPlane.linkPin(directory: directory, interface: $0))) != nil
         }
         let snapshot = try DataPlaneSnapshot(of: maps, now: XDPDataPlane.tick(below: directory) ?? 0)
         var status = DirectorStatus(snapshot: snapshot, pid: nil, xdp: try xdp(interfaces))
@@ -118,9 +118,10 @@ extension Director {
 
     static func xdp(_ interfaces: [Int32]) throws -> DirectorStatus.XDP {
         let socket = try RouteSocket()
-        let links = try interfaces.compactMap { try socket.link(index: $0) }
+        // One that goes just now is not listed, and the others are.
+        let links = interfaces.compactMap { try? socket.link(index: $0) }
         return DirectorStatus.XDP(
-            mode: try interfaces.lazy.compactMap { try XDPAttachment.of(interface: $0)?.mode.rawValue }.first,
+            mode: interfaces.lazy.compactMap { (try? XDPAttachment.of(interface: $0))?.mode.rawValue }.first,
             interfaces: links.map(\.name),
             transmitErrors: Dictionary(
                 links.map { ($0.name, $0.transmitErrors + $0.transmitDropped) }, uniquingKeysWith: { one, _ in one }))

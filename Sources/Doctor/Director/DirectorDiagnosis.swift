@@ -1,3 +1,5 @@
+internal import Netlink
+
 /// What is wrong with a director. Facts in, findings out.
 extension DirectorFacts {
     public func findings() -> [Finding] {
@@ -118,12 +120,18 @@ extension DirectorFacts {
                     .noRoute, "there is no route to the real server \(server.address)",
                     fix: "ip route add \(server.address) via GATEWAY"))
         } else if !server.isResolved, let interface = server.interface {
-            let hop = server.nextHop ?? server.address
-            let which = hop == server.address ? "the real server \(hop)" : "\(hop), the gateway to \(server.address),"
+            let hop = server.nextHop ?? .v4(server.address)
+            let which =
+                hop == .v4(server.address)
+                ? "the real server \(hop)" : "\(hop), the gateway to \(server.address),"
+            let (how, command) =
+                if case .v4 = hop { ("ARP", "arping -I \(interface) \(hop)") } else {
+                    ("neighbour discovery", "ping \(hop)%\(interface)")
+                }
             findings.append(
                 Finding(
-                    .neighbourUnresolved, "\(which) does not answer ARP on \(interface)",
-                    fix: "look at cable, VLAN and address of \(hop); arping -I \(interface) \(hop)"))
+                    .neighbourUnresolved, "\(which) does not answer \(how) on \(interface)",
+                    fix: "look at cable, VLAN and address of \(hop); \(command)"))
         }
         if let reason = server.downReason {
             findings.append(

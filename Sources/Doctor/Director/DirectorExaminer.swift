@@ -43,16 +43,22 @@ public struct DirectorExaminer {
 
     public func examine() throws -> Report {
         var facts = DirectorFacts()
-        var unchecked: [String] = []
+        let unchecked = Unchecked()
         let socket = try RouteSocket()
         let links = try socket.links()
         facts.isDaemonRunning = claim.isDaemonRunning
         facts.vips = claim.vips
-        facts.firewalls = Firewall.present(&unchecked)
-        facts.interfaces = try claim.interfaces.compactMap { name in
-            try links.first { $0.name == name }.map { try interface($0, among: links) }
+        facts.firewalls = Firewall.present(unchecked)
+        facts.interfaces = claim.interfaces.compactMap { name in
+            links.first { $0.name == name }.flatMap { link in
+                unchecked.look("interface \(name)") { try interface(link, among: links) }
+            }
         }
-        facts.servers = try claim.servers.map { try server($0.address, $0.downReason, links, socket) }
+        facts.servers = claim.servers.map { claimed in
+            unchecked.look("the way to the real server \(claimed.address)") {
+                try server(claimed.address, claimed.downReason, links, socket)
+            } ?? .init(address: claimed.address, downReason: claimed.downReason, interface: "unknown")
+        }
         let addresses = try socket.addresses()
         let realServers = try macs(of: facts.servers, links, socket)
         for vip in claim.vips {
@@ -63,23 +69,28 @@ public struct DirectorExaminer {
                     }
             }
             for link in ways {
-                // Its own other interfaces on the same link are no strangers.
-                var macs = try question.owners(of: vip, on: link).filter { mac in
-                    !links.contains { $0.address == mac }
+                let owners = unchecked.look("who answers ARP for \(vip) on \(link.name)") {
+                    try question.owners(of: vip, on: link)
                 }
+                guard let owners else { continue }
+                // Its own other interfaces on the same link are no strangers.
+                var macs = owners.filter { mac in !links.contains { $0.address == mac } }
                 if macs.count == 1, !isHolder(of: vip, addresses), !realServers.contains(macs[0]) { macs = [] }
                 facts.vipOwners.append((vip, link.name, macs))
             }
-            if ways.isEmpty { unchecked.append("who answers ARP for \(vip): no interface has its subnet") }
+            if ways.isEmpty { unchecked.add("who answers ARP for \(vip): no interface has its subnet") }
         }
         if let changes = claim.changes {
             facts.missingVIPs = Self.missingVIPs(changes, addresses)
-            facts.checkPath = try checkPath(changes, links, addresses, socket)
+            facts.checkPath =
+                unchecked.look("the path of checks") {
+                    try checkPath(changes, links, addresses, socket, unchecked)
+                } ?? .init()
         } else {
-            unchecked.append("what the director had put into this machine: its journal cannot be read")
+            unchecked.add("what the director had put into this machine: its journal cannot be read")
         }
-        try limits(&facts, &unchecked)
-        return Report(side: .director, findings: facts.findings(), unchecked: unchecked)
+        unchecked.look("the kernel's settings and limits") { try limits(&facts, unchecked) }
+        return Report(side: .director, findings: facts.findings(), unchecked: unchecked.reasons)
     }
 
     // MARK: What the director had put into the machine
@@ -96,7 +107,8 @@ public struct DirectorExaminer {
     }
 
     private func checkPath(
-        _ changes: [Change], _ links: [Link], _ addresses: [InterfaceAddress], _ socket: RouteSocket
+        _ changes: [Change], _ links: [Link], _ addresses: [InterfaceAddress], _ socket: RouteSocket,
+        _ unchecked: Unchecked
     ) throws -> DirectorFacts.CheckPath {
         var path = DirectorFacts.CheckPath()
         path.carriesChecks = changes.contains { if case .filter = $0 { true } else { false } }
@@ -113,8 +125,10 @@ public struct DirectorExaminer {
         }
         for case .filter(let name, let direction, let priority, let handle) in changes {
             guard let link = links.first(where: { $0.name == name }) else { continue }
-            let present = try socket.filters(interface: link.index, ingress: direction == .ingress)
-            if !present.contains(where: { $0 == (priority, handle) }) {
+            let present = unchecked.look("the tc programs on \(name)") {
+                try socket.filters(interface: link.index, ingress: direction == .ingress)
+            }
+            if let present, !present.contains(where: { $0 == (priority, handle) }) {
                 path.missing.append("no \(direction) program of checks is on \(name)")
             }
         }
@@ -147,15 +161,20 @@ public struct DirectorExaminer {
         else {
             return DirectorFacts.Server(address: address, downReason: downReason, interface: nil, isResolved: false)
         }
-        let hop = route.gateway ?? address
+        let hop = route.gateway ?? .v4(address)
         var isResolved = route.isLocal || !link.isEthernet || link.noARP
         if !isResolved {
-            // The table alone may be old: it is asked now; behind a proxy or a static entry the table counts.
-            isResolved = try !question.owners(of: hop, on: link).isEmpty
-            if !isResolved, let entry = try socket.neighbour(hop, on: link.index) { isResolved = entry.isStatic }
+            let entry = try socket.neighbour(hop, on: link.index)
+            if case .v4(let asked) = hop {
+                // The table alone may be old: it is asked now; behind a proxy or a static entry the table counts.
+                isResolved = try !question.owners(of: asked, on: link).isEmpty || entry?.isStatic == true
+            } else {
+                isResolved = entry?.isUsable == true
+            }
         }
         return DirectorFacts.Server(
-            address: address, downReason: downReason, nextHop: hop, interface: link.name, isResolved: isResolved)
+            address: address, downReason: downReason, source: route.isLocal ? nil : route.source, nextHop: hop,
+            interface: link.name, isResolved: isResolved)
     }
 
     /// Whether this director has the VIP, or had put it on an interface.
@@ -170,17 +189,17 @@ public struct DirectorExaminer {
     ) throws -> Set<MACAddress> {
         Set(
             try servers.compactMap { server in
-                guard server.nextHop == server.address,
+                guard server.nextHop == .v4(server.address),
                     let link = links.first(where: { $0.name == server.interface })
                 else { return nil }
-                return try socket.neighbour(server.address, on: link.index)?.linkAddress
+                return try socket.neighbour(.v4(server.address), on: link.index)?.linkAddress
             })
     }
 
-    private func limits(_ facts: inout DirectorFacts, _ unchecked: inout [String]) throws {
+    private func limits(_ facts: inout DirectorFacts, _ unchecked: Unchecked) throws {
         let jit = "net/core/bpf_jit_enable"
         facts.jit = Sysctl.exists(jit) ? Int(try Sysctl.read(jit)) : nil
-        if facts.jit == nil { unchecked.append("net.core.bpf_jit_enable: not to be seen from this network namespace") }
+        if facts.jit == nil { unchecked.add("net.core.bpf_jit_enable: not to be seen from this network namespace") }
         let unprivileged = "kernel/unprivileged_bpf_disabled"
         if Sysctl.exists(unprivileged) { facts.unprivilegedDisabled = Int(try Sysctl.read(unprivileged)) }
         facts.hasBPFFilesystem = BPFFilesystem.find() != nil

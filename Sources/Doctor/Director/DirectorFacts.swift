@@ -33,14 +33,13 @@ public struct DirectorFacts: Sendable {
         /// What the director says about it, where it is down.
         public var downReason: String?
         /// The gateway, or the server itself.
-        public var nextHop: IPv4Address?
+        public var nextHop: NextHopAddress?
         /// Nil: there is no route.
         public var interface: String?
         public var isResolved: Bool
 
         public init(
-            address: IPv4Address, downReason: String? = nil, nextHop: IPv4Address? = nil, interface: String? = "eth0",
-            isResolved: Bool = true
+            address: IPv4Address, downReason: String? = nil, nextHop: NextHopAddress? = nil, interface: String? = "eth0", isResolved: Bool = true
         ) {
             self.address = address
             self.downReason = downReason

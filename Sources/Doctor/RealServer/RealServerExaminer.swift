@@ -37,12 +37,12 @@ public struct RealServerExaminer {
     }
 
     public func examine() throws -> Report {
-        var unchecked: [String] = []
-        let facts = try gather(&unchecked)
-        return Report(side: .realServer, findings: facts.findings(), unchecked: unchecked)
+        let unchecked = Unchecked()
+        let facts = try gather(unchecked)
+        return Report(side: .realServer, findings: facts.findings(), unchecked: unchecked.reasons)
     }
 
-    private func gather(_ unchecked: inout [String]) throws -> RealServerFacts {
+    private func gather(_ unchecked: Unchecked) throws -> RealServerFacts {
         let socket = try RouteSocket()
         var facts = RealServerFacts()
         facts.vips = vips
@@ -65,11 +65,13 @@ public struct RealServerExaminer {
         }
         if let tunnel = facts.tunnel {
             for link in facts.lan {
-                let filters = try socket.filters(interface: link.index, ingress: true)
-                let isThere = filters.contains {
-                    $0.priority == RealServerSetup.filterPriority && $0.handle == UInt32(bitPattern: tunnel.index)
-                }
-                if isThere { facts.programs.insert(link.name) }
+                do {
+                    let filters = try socket.filters(interface: link.index, ingress: true)
+                    let isThere = filters.contains {
+                        $0.priority == RealServerSetup.filterPriority && $0.handle == UInt32(bitPattern: tunnel.index)
+                    }
+                    if isThere { facts.programs.insert(link.name) }
+                } catch { unchecked.add("the tc programs on \(link.name): \(error)") }
             }
         }
         for interface in ["all", RealServerSetup.deviceName] + facts.lan.map(\.name) + facts.tunnels.map(\.name) {
@@ -80,14 +82,15 @@ public struct RealServerExaminer {
         }
         let ignoring = "net/ipv4/icmp_echo_ignore_all"
         facts.ignoresEcho = Sysctl.exists(ignoring) ? try Sysctl.read(ignoring) != "0" : false
-        facts.firewalls = Firewall.present(&unchecked)
+        facts.firewalls = Firewall.present(unchecked)
         facts.sockets = listeningSockets()
         facts.networkd = Networkd.present()
-        try ask(socket, &facts, &unchecked)
+        try ask(socket, &facts, unchecked)
         if facts.usesStandIn, !interfaces.isEmpty {
             let leftOut = facts.lan.map(\.name).filter { !facts.programs.contains($0) && !interfaces.contains($0) }
-            unchecked += leftOut.map {
-                "\($0): realserver-setup left it out, and tunnelled packets that come in there are not unwrapped"
+            for name in leftOut {
+                unchecked.add(
+                    "\(name): realserver-setup left it out, and tunnelled packets that come in there are not unwrapped")
             }
         }
         return facts
@@ -100,12 +103,14 @@ public struct RealServerExaminer {
         }
     }
 
-    private func ask(_ socket: RouteSocket, _ facts: inout RealServerFacts, _ unchecked: inout [String]) throws {
+    private func ask(_ socket: RouteSocket, _ facts: inout RealServerFacts, _ unchecked: Unchecked) throws {
         let question = Question(timeoutMilliseconds: timeoutMilliseconds)
         for vip in vips {
             guard let link = facts.interface(toward: vip) else { continue }
-            facts.vipOwners.append(
-                .init(vip: vip, interface: link.name, macs: try question.owners(of: vip, on: link)))
+            do {
+                facts.vipOwners.append(
+                    .init(vip: vip, interface: link.name, macs: try question.owners(of: vip, on: link)))
+            } catch { unchecked.add("who answers ARP for \(vip) on \(link.name): \(error)") }
         }
         if let outerSources { facts.wayToOuterSources = try socket.route(to: outerSources.address) }
         guard let director else { return }
@@ -119,7 +124,7 @@ public struct RealServerExaminer {
         facts.directorAnswers = isEchoed || !facts.directorMACs.isEmpty
         guard isEchoed else {
             if facts.directorAnswers == true {
-                unchecked.append("the path's MTU: \(director) does not answer ICMP echo")
+                unchecked.add("the path's MTU: \(director) does not answer ICMP echo")
             }
             return
         }

@@ -1,0 +1,47 @@
+internal import Logging
+
+/// Errors that were logged, by what they are about: work that is tried again every second must not fill the log.
+struct RepeatedErrors<Subject: Hashable> {
+    /// An error that goes on for so long is logged again.
+    static var quiet: Duration { .seconds(600) }
+
+    private var logged: [Subject: (reason: String, at: ContinuousClock.Instant)] = [:]
+
+    /// Returns true where the error is to be logged: the first time, with another reason, and after a while again.
+    mutating func isNews(_ subject: Subject, _ reason: String, at now: ContinuousClock.Instant) -> Bool {
+        if let past = logged[subject], past.reason == reason, past.at.duration(to: now) < Self.quiet { return false }
+        // Subjects come and go: those that would be news again need no place.
+        logged = logged.filter { $0.value.at.duration(to: now) < Self.quiet }
+        logged[subject] = (reason, now)
+        return true
+    }
+
+    /// Forgets the subject, which is in order. Returns true where an error was logged about it.
+    mutating func settle(_ subject: @autoclosure () -> Subject) -> Bool {
+        !logged.isEmpty && logged.removeValue(forKey: subject()) != nil
+    }
+}
+
+extension Director {
+    /// Does one of several pieces of work. Its error keeps no other from being done, and is logged once while it stays the
+    /// same.
+    func attempt(_ work: @autoclosure () -> String, _ body: () throws -> Void) {
+        do {
+            try body()
+            if repeatedErrors.settle(work()) { logger.notice("\(work()): no error any more") }
+        } catch {
+            if repeatedErrors.isNews(work(), "\(error)", at: .now) { logger.error("\(work()): \(error)") }
+        }
+    }
+}
+
+extension Sequence {
+    /// Goes through all elements, whichever fail, and throws the first error then.
+    func forEachDespiteErrors(_ body: (Element) throws -> Void) throws {
+        var first: (any Error)?
+        for element in self {
+            do { try body(element) } catch { first = first ?? error }
+        }
+        if let first { throw first }
+    }
+}
