@@ -60,9 +60,10 @@ extension Director {
     /// from being followed.
     func followRoutes(to servers: [IPv4Address]) {
         guard let current = running else { return }
+        let vips = configuration.vips
         for server in servers {
             attempt("follow the route to \(server)") {
-                switch try way(to: server, by: current.paths) {
+                switch try way(to: server, by: current.paths, vips: vips) {
                 case .found(var path):
                     if !path.isLocal, let mtu = pathMTUs.mtu(to: server) { path.mtu = min(path.mtu, mtu) }
                     if unreachable.removeValue(forKey: server) != nil { logger.notice("\(server) is reachable again") }

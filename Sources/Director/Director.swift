@@ -197,6 +197,7 @@ public actor Director {
         }
         logger.notice(
             "\(adopted.services.isEmpty ? "" : "took over, ")forwarding \(names) on \(devices.joined(separator: ", "))")
+        warnOfVIPsAmongOuterSources()
         tellWhatBegins()
     }
 

@@ -36,6 +36,7 @@ public enum Fault: String, Sendable, Hashable, CaseIterable {
     case mergedFrames = "merged-frames"
     case noRoute = "no-route"
     case neighbourUnresolved = "neighbour-unresolved"
+    case outerSourceVIP = "outer-source-vip"
     case vipConflict = "vip-conflict"
     case serverDown = "server-down"
     case checkPathBroken = "check-path-broken"

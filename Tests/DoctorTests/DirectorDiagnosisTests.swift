@@ -33,6 +33,16 @@ struct DirectorDiagnosisTests {
         #expect(try faults { $0.isDaemonRunning = false } == [.daemonMissing])
         #expect(try faults { $0.servers[0].isResolved = false } == [.neighbourUnresolved])
         #expect(try faults { $0.servers[0].interface = nil } == [.noRoute])
+        #expect(
+            try faults {
+                $0.vips = [vip]
+                $0.servers[0].source = vip
+            } == [.outerSourceVIP])
+        #expect(
+            try faults {
+                $0.vips = [vip]
+                $0.servers[0].source = IPv4Address("10.0.0.2")
+            }.isEmpty)
         #expect(try faults { $0.servers[0].downReason = "refused" } == [.serverDown])
         #expect(try faults { $0.vipOwners = [(vip, "eth0", [mac])] } == [.vipConflict])
         #expect(try faults { $0.vipOwners = [(vip, "eth0", [])] }.isEmpty)

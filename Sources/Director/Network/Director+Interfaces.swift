@@ -237,13 +237,15 @@ extension Director {
             }
         }
         if configuration.managesAddress {
-            let present = Set(try socket.addresses().map(\.address))
+            let (present, hasOtherSources) = try VIPScope.settle(
+                homes, journal: journal, by: socket, refuge: running?.checkDevice.peer)
+            if hasOtherSources { refreshPaths() }
             let missing = homes.filter { !present.contains($0.key) }.sorted { $0.key < $1.key }
             try journal.make(
                 missing.map { (.address(interface: $1.name, address: $0, prefixLength: 32), ($0, $1)) }
             ) { vip, link in
                 // One that fails stays in the journal: it is tried again as one that was taken away.
-                do { try socket.addAddress(vip, prefixLength: 32, to: link.index) } catch { failures.append(error) }
+                do { try VIPScope.place(vip, on: link, by: socket) } catch { failures.append(error) }
             }
         }
         if let failure = failures.first { throw failure }

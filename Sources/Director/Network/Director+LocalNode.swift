@@ -34,12 +34,19 @@ extension Director {
         }
     }
 
-    /// The way to a real server; one whose address this machine got later on is reached no more where it opens all.
-    func way(to server: IPv4Address, by paths: PathFinder) throws -> PathFinder.Result {
+    /// The way to a real server; one whose address this machine got later on is reached no more where it opens all. No
+    /// tunnelled packet leaves from one of the `vips`, of all services.
+    func way(to server: IPv4Address, by paths: PathFinder, vips: Set<IPv4Address>) throws -> PathFinder.Result {
         let result = try paths.path(to: server)
-        guard case .found(let path) = result, path.isLocal, let service = Self.opensEveryPort(server, configuration)
-        else { return result }
-        return .none(Self.reason(server, service))
+        guard case .found(let path) = result else { return result }
+        if path.isLocal {
+            guard let service = Self.opensEveryPort(server, configuration) else { return result }
+            return .none(Self.reason(server, service))
+        }
+        guard vips.contains(path.source) else { return result }
+        return .none(
+            "the kernel chooses \(path.source), a VIP, as the source of packets to \(server), and real servers drop what "
+                + "comes from an address of their own (give this machine another address, or the route a 'src')")
     }
 
     /// Where a check of a local node goes: to the VIP where this machine has it, as clients' packets do.

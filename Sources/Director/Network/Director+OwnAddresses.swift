@@ -1,5 +1,6 @@
 internal import HostState
 internal import LoadBalancing
+internal import Logging
 internal import Netlink
 internal import ServiceConfiguration
 
@@ -29,6 +30,17 @@ extension Director {
                     + "port all that comes for it would go to the real servers: this machine's sshd and all else that "
                     + "listens there would be cut off (accepted: ports, as \(entry.address):80, or a VIP of its own)")
         }
+    }
+
+    /// Names VIPs that `--outer-source-prefix` makes the outer source of some flows.
+    func warnOfVIPsAmongOuterSources() {
+        guard let prefix = configuration.outerSources else { return }
+        let vips = configuration.vips.filter(prefix.contains).sorted()
+        if vips.isEmpty { return }
+        let names = vips.map(\.description).joined(separator: ", ")
+        logger.warning(
+            "outer-source-prefix \(prefix) has \(names) in it: flows with a VIP as their outer source are lost at the real servers"
+        )
     }
 
     /// Whether what this machine sends to a real server leaves from the address, whoever put it there.

@@ -61,7 +61,7 @@ extension Director {
             let piece = Piece.address(vip, interface: link.name)
             do {
                 try current.journal.make(.address(interface: link.name, address: vip, prefixLength: 32)) {
-                    try socket.addAddress(vip, prefixLength: 32, to: link.index)
+                    try VIPScope.place(vip, on: link, by: socket)
                 }
                 restored.append(piece)
             } catch { failed(piece, error) }

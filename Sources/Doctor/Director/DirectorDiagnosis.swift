@@ -31,8 +31,10 @@ extension DirectorFacts {
                 .vipMissing,
                 "\(vip), which the director had put on \(interface), is no address of this machine any more: nobody answers ARP for it",
                 fix: putBack(
-                    "ip addr add \(vip)/32 dev \(interface)",
-                    culprit: "systemd-networkd needs KeepConfiguration=static, or Address=\(vip)/32, for \(interface)"))
+                    "ip addr add \(vip)/32 dev \(interface) scope host",
+                    culprit:
+                        "systemd-networkd needs KeepConfiguration=static, or Address=\(vip)/32 with Scope=host, for \(interface)"
+                ))
         } + checkPathFindings() + firewallFindings()
     }
 
@@ -132,6 +134,14 @@ extension DirectorFacts {
                 Finding(
                     .neighbourUnresolved, "\(which) does not answer \(how) on \(interface)",
                     fix: "look at cable, VLAN and address of \(hop); \(command)"))
+        }
+        if let source = server.source, vips.contains(source) {
+            findings.append(
+                Finding(
+                    .outerSourceVIP,
+                    "the kernel chooses \(source), a VIP, as the source of packets to the real server \(server.address), "
+                        + "which would drop them: nothing is sent there",
+                    fix: "give this machine another address, or the route a source: ip route change … src ADDRESS"))
         }
         if let reason = server.downReason {
             findings.append(

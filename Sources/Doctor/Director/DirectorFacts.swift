@@ -32,6 +32,8 @@ public struct DirectorFacts: Sendable {
         public var address: IPv4Address
         /// What the director says about it, where it is down.
         public var downReason: String?
+        /// The source address of tunnelled packets to it; nil: there are none, or it is not known.
+        public var source: IPv4Address?
         /// The gateway, or the server itself.
         public var nextHop: NextHopAddress?
         /// Nil: there is no route.
@@ -39,10 +41,12 @@ public struct DirectorFacts: Sendable {
         public var isResolved: Bool
 
         public init(
-            address: IPv4Address, downReason: String? = nil, nextHop: NextHopAddress? = nil, interface: String? = "eth0", isResolved: Bool = true
+            address: IPv4Address, downReason: String? = nil, source: IPv4Address? = nil,
+            nextHop: NextHopAddress? = nil, interface: String? = "eth0", isResolved: Bool = true
         ) {
             self.address = address
             self.downReason = downReason
+            self.source = source
             self.nextHop = nextHop
             self.interface = interface
             self.isResolved = isResolved

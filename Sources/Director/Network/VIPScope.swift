@@ -1,0 +1,52 @@
+internal import HostState
+internal import LoadBalancing
+internal import Netlink
+
+/// The scope of VIPs on their interface, which is `host`. The kernel answers ARP for such addresses, and routing daemons see
+/// them, but the kernel never chooses one as the source of this machine's own packets (inet_select_addr). It chooses one of
+/// scope `link` for destinations on the link, and one of scope `global` wherever the own address is a /32, on `lo`, or added
+/// later.
+enum VIPScope {
+    /// Returns `link` where arp_ignore is 3: the kernel answers ARP for no address of scope `host` then.
+    static func wanted(on link: Link) -> UInt8 {
+        let values = ["all", link.name].compactMap { try? Sysctl.read("net/ipv4/conf/\($0)/arp_ignore") }
+        return values.max() == "3" ? RouteScope.link : RouteScope.host
+    }
+
+    static func place(_ vip: IPv4Address, on link: Link, by socket: RouteSocket) throws {
+        try socket.addAddress(vip, prefixLength: 32, to: link.index, scope: wanted(on: link))
+    }
+
+    /// Puts VIPs that are in the journal with another scope, as earlier versions placed them, on their interfaces anew: a
+    /// scope does not change in place. Returns the addresses that this machine has elsewhere than on `refuge`, and whether
+    /// some had another scope: the kernel may choose other sources then.
+    static func settle(
+        _ homes: [IPv4Address: Link], journal: ChangeJournal, by socket: RouteSocket, refuge: Link?
+    ) throws -> (present: Set<IPv4Address>, hasChanged: Bool) {
+        let present = try socket.addresses()
+        // A daemon that was killed in `replace` left them there.
+        for entry in present where entry.interface == refuge?.index && homes[entry.address] != nil {
+            try socket.removeAddress(entry.address, prefixLength: 32, from: entry.interface)
+        }
+        var hasChanged = false
+        for entry in present where entry.prefixLength == 32 {
+            guard let home = homes[entry.address], home.index == entry.interface, entry.scope != wanted(on: home),
+                journal.entry(for: .address(interface: home.name, address: entry.address, prefixLength: 32)) != nil
+            else { continue }
+            try replace(entry.address, on: home, by: socket, refuge: refuge)
+            hasChanged = true
+        }
+        return (Set(present.filter { $0.interface != refuge?.index }.map(\.address)), hasChanged)
+    }
+
+    /// Deletes and adds a VIP. It is on `refuge` meanwhile and so stays local: what is for the machine's own sockets is not
+    /// lost. `refuge` is not the device of checks, whose sockets would then reach this machine.
+    private static func replace(_ vip: IPv4Address, on link: Link, by socket: RouteSocket, refuge: Link?) throws {
+        if let refuge {
+            try socket.addAddress(vip, prefixLength: 32, to: refuge.index, scope: RouteScope.host)
+        }
+        try socket.removeAddress(vip, prefixLength: 32, from: link.index)
+        try place(vip, on: link, by: socket)
+        if let refuge { try socket.removeAddress(vip, prefixLength: 32, from: refuge.index) }
+    }
+}
