@@ -45,6 +45,25 @@ everything_works() { # DEVICE that the program sits on
     in_ns client ip route flush cache
 }
 
+todo test_a_NIC_in_a_VRF "routes are looked up in the main table"
+
+# Its routes are in the VRF's table. It serves, or it is refused by the VRF's name.
+test_a_NIC_in_a_VRF() {
+    d link add vrf0 type vrf table 10 || fail "no VRF device"
+    d link set vrf0 up
+    d link set eth0 master vrf0
+    d addr add 10.0.0.2/24 dev eth0
+    d route add default via 10.0.0.1 vrf vrf0
+    director_spawn director --vip $VIP --backends $RS1
+    DIRECTOR_PID=$SPAWNED
+    wait_until 2 "rs1 to serve, or a refusal that names the VRF" serves_or_refuses
+    if ended "$DIRECTOR_PID"; then DIRECTOR_PID=; else director_stop; fi
+    d link del vrf0
+    d addr flush dev eth0
+}
+
+serves_or_refuses() { serves "rs1 10" || { ended "$DIRECTOR_PID" && grep -q vrf0 "$LAB_DIR/director.log"; }; }
+
 test_a_VLAN_device() {
     s link add link director name director.100 type vlan id 100
     s link set director nomaster

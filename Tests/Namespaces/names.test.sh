@@ -1,0 +1,73 @@
+#!/bin/bash
+# Interfaces that are renamed, or go by other names. These are known faults: the journal and what looks after the director's
+# pieces know interfaces by name.
+source "$(dirname "$0")/harness.sh"
+LAB_VIA=nsenter
+
+todo test_a_stop_after_a_renaming_leaves_nothing "the journal knows interfaces by name"
+todo test_a_cleanup_after_a_renaming_leaves_nothing "the journal knows interfaces by name"
+todo test_the_vip_is_put_back_on_a_renamed_interface "upkeep knows interfaces by name"
+todo test_an_undo_after_a_renaming_leaves_nothing "the journal knows interfaces by name"
+todo test_an_interface_is_found_by_its_altname "altnames are not asked for"
+
+scenario_up() { lab_up; }
+
+# rename HOST FROM TO   Older kernels rename an interface only while it is down, and its routes go with that.
+rename() {
+    local host
+    host=$(ns "$1")
+    ip -n "$host" link set "$2" down
+    ip -n "$host" link set "$2" name "$3"
+    ip -n "$host" link set "$3" up
+    ip -n "$host" route replace default via 10.0.0.1
+}
+
+has_vip() { ip -n "$(ns director)" -o addr show dev wan0 | grep -qF "$VIP/32"; }
+
+test_a_stop_after_a_renaming_leaves_nothing() {
+    local before
+    before=$(machine_state director)
+    director_start --vip $VIP --backends $RS1
+    rename director eth0 wan0
+    director_stop
+    rename director wan0 eth0
+    same_state "$before" "$(machine_state director)"
+}
+
+test_a_cleanup_after_a_renaming_leaves_nothing() {
+    local before
+    before=$(machine_state director)
+    director_start --vip $VIP --backends $RS1
+    director_kill
+    rename director eth0 wan0
+    exits 0 ipvsd cleanup
+    rename director wan0 eth0
+    same_state "$before" "$(machine_state director)"
+}
+
+test_the_vip_is_put_back_on_a_renamed_interface() {
+    director_start --vip $VIP --backends $RS1
+    rename director eth0 wan0
+    ip -n "$(ns director)" addr del $VIP/32 dev wan0
+    wait_until 3 "the VIP to be put back" has_vip
+    director_stop
+    rename director wan0 eth0
+}
+
+test_an_undo_after_a_renaming_leaves_nothing() {
+    local before
+    before=$(machine_state rs1)
+    realservers_setup rs1
+    rename rs1 eth0 wan0
+    exits 0 in_ns rs1 "$IPVSD" realserver-setup --undo
+    rename rs1 wan0 eth0
+    same_state "$before" "$(machine_state rs1)"
+}
+
+test_an_interface_is_found_by_its_altname() {
+    ip -n "$(ns director)" link property add dev eth0 altname enp5s0f0np0
+    director_start --vip $VIP --backends $RS1 --interface enp5s0f0np0
+    director_stop
+}
+
+run_tests
