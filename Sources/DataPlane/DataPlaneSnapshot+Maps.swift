@@ -15,6 +15,7 @@ extension DataPlaneSnapshot {
             // An any-port service has two keys.
             if !service.listeners.contains(address) { service.configured.otherAddresses.append(address) }
             if flags & IPVSD_SERVICE_ONE_PACKET != 0 { service.configured.isOnePacket = true }
+            if flags & IPVSD_SERVICE_FINISHES != 0 { service.configured.onServerRemoval = .finish }
             services[value.service] = service
         }
         for index in services.keys { services[index]?.configured.sortListeners() }
@@ -71,7 +72,8 @@ extension DataPlaneSnapshot.Server {
             configured: RealServer(
                 address: IPv4Address(bigEndian: row.address), weight: row.configured_weight, thresholds: row.thresholds),
             effective: row.effective, isRemoved: row.isRemoved,
-            movesPersistent: UInt32(row.flags) & IPVSD_SERVER_MOVES != 0, tenths: row.tenths,
+            movesPersistent: UInt32(row.flags) & IPVSD_SERVER_MOVES != 0,
+            movesDatagrams: UInt32(row.flags) & IPVSD_SERVER_MOVES_DATAGRAMS != 0, tenths: row.tenths,
             isOverloaded: row.isOverloaded(by: load),
             active: load.active, inactive: load.inactive,
             connections: total.connections, packets: total.packets, bytes: total.bytes,

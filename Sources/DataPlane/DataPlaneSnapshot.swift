@@ -8,10 +8,12 @@ public struct DataPlaneSnapshot: Sendable {
         public var configured: RealServer
         /// Its weight is the one that the schedulers use, in which a slow start is.
         public var effective: EffectiveWeight
-        /// No longer configured; its connections go on.
+        /// No longer configured; its TCP connections go on.
         public var isRemoved: Bool
         /// Its persistent clients go elsewhere with their next connection.
         public var movesPersistent = false
+        /// The wait for its drain has ended: datagrams leave it.
+        public var movesDatagrams = false
         /// Of its share: less than all while it starts slowly.
         public var tenths = SlowStart.whole
         /// Gets no new connections, because of its thresholds.

@@ -6,6 +6,7 @@ public struct DesiredService: Sendable, Hashable {
         public var configured: RealServer
         public var effective: EffectiveWeight
         public var movesPersistent: Bool
+        public var movesDatagrams: Bool
 
         public var address: IPv4Address { configured.address }
         var weight: UInt16 { effective.weight }
@@ -17,6 +18,8 @@ public struct DesiredService: Sendable, Hashable {
     /// Real servers whose persistent clients go elsewhere with their next connection: as with IPVS's
     /// expire_quiescent_template=1.
     public var movesPersistent: Set<IPv4Address> = []
+    /// Real servers that datagrams leave, as they leave one that is removed: see `ServerRemoval`.
+    public var movesDatagrams: Set<IPv4Address> = []
     /// Its tables need room for parts of weights.
     public var startsSlowly: Bool
     /// Its weights are the schedulers' own already, with slow starts in them: they were read back.
@@ -38,6 +41,7 @@ public struct DesiredService: Sendable, Hashable {
                 service.present.map { ($0.address, $0.effectiveWithSlowStart) }, uniquingKeysWith: { one, _ in one }))
         hasSchedulerWeights = true
         movesPersistent = Set(service.present.filter(\.movesPersistent).map(\.address))
+        movesDatagrams = Set(service.present.filter(\.movesDatagrams).map(\.address))
     }
 
     /// In the order of the configuration.
@@ -45,7 +49,8 @@ public struct DesiredService: Sendable, Hashable {
         configured.servers.map {
             Server(
                 configured: $0, effective: effective[$0.address] ?? .listed(weight: $0.weight),
-                movesPersistent: movesPersistent.contains($0.address))
+                movesPersistent: movesPersistent.contains($0.address),
+                movesDatagrams: movesDatagrams.contains($0.address))
         }
     }
 }

@@ -5,6 +5,7 @@ internal import PacketPrograms
 extension DesiredService.Server {
     var flags: UInt32 {
         effective.standing.flags | (movesPersistent ? IPVSD_SERVER_MOVES : 0)
+            | (movesDatagrams ? IPVSD_SERVER_MOVES_DATAGRAMS : 0)
             | UInt32(SlowStart.whole - effective.tenths) << UInt32(IPVSD_SERVER_WITHHELD_SHIFT)
     }
 }

@@ -7,7 +7,10 @@ extension VirtualService {
         var flags = onServerLoss.flags
         if listener.isAnyPort { flags |= IPVSD_SERVICE_ANY_PORT }
         if persistence != nil { flags |= IPVSD_SERVICE_PERSISTENT }
-        if isOnePacket, transport == .udp { flags |= IPVSD_SERVICE_ONE_PACKET }
+        if transport == .udp {
+            if isOnePacket { flags |= IPVSD_SERVICE_ONE_PACKET }
+            if onServerRemoval == .finish { flags |= IPVSD_SERVICE_FINISHES }
+        }
         return UInt16(flags)
     }
 }

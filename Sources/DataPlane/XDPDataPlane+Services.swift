@@ -6,8 +6,8 @@ internal import PacketPrograms
 
 /// Services, real servers and the ways to them: rows before what names them, and each swap a single word.
 extension XDPDataPlane {
-    /// Makes the packet program's services these, and no others. Connections of a real server that is no longer
-    /// named go on until they end.
+    /// Makes the packet program's services these, and no others. TCP connections of a real server that is no longer
+    /// named go on until they end; its datagrams do as `ServerRemoval` says.
     public func apply(_ desired: [DesiredService]) throws(BPFError) {
         defer { takenFlowIDs = nil }
         let before = Set(services.values)

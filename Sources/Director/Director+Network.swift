@@ -26,6 +26,9 @@ extension Director {
                 if overrides.movesPersistent(server.address, in: service) {
                     desired.movesPersistent.insert(server.address)
                 }
+                if overrides.movesDatagrams(server.address, in: service) {
+                    desired.movesDatagrams.insert(server.address)
+                }
             }
             if let sorry = policy.sorryServer {
                 desired.configured.servers.append(RealServer(address: sorry))

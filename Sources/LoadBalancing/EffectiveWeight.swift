@@ -38,8 +38,8 @@ public struct EffectiveWeight: Hashable, Sendable {
         case listed
         /// It is out. What becomes of its connections says `ServerLoss`.
         case down
-        /// In no table, and persistent clients leave it; but its connections go on. So are a sorry server that is not
-        /// needed, and the real servers whose place it has.
+        /// In no table, and persistent clients leave it; its TCP connections go on, and its datagrams do as
+        /// `ServerRemoval` says. So are a sorry server that is not needed, and the real servers whose place it has.
         case standby
     }
 

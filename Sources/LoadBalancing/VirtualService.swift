@@ -6,6 +6,7 @@ public struct VirtualService: Hashable, Sendable {
     public var scheduler: Scheduler
     public var flags: Set<SchedulerFlag>
     public var onServerLoss: ServerLoss
+    public var onServerRemoval: ServerRemoval
     public var persistence: Persistence?
     /// Every UDP datagram is scheduled by itself, and none is remembered.
     public var isOnePacket: Bool
@@ -16,7 +17,8 @@ public struct VirtualService: Hashable, Sendable {
 
     public init(
         address: ServiceAddress, scheduler: Scheduler, flags: Set<SchedulerFlag> = [],
-        onServerLoss: ServerLoss = .keep, persistence: Persistence? = nil, isOnePacket: Bool = false,
+        onServerLoss: ServerLoss = .keep, onServerRemoval: ServerRemoval = .move, persistence: Persistence? = nil,
+        isOnePacket: Bool = false,
         otherAddresses: [ServiceAddress] = [], maglevSize: Int? = nil, servers: [RealServer]
     ) {
         self.address = address
@@ -26,6 +28,7 @@ public struct VirtualService: Hashable, Sendable {
         self.scheduler = scheduler
         self.flags = flags
         self.onServerLoss = onServerLoss
+        self.onServerRemoval = onServerRemoval
         self.maglevSize = maglevSize
         self.servers = servers
     }

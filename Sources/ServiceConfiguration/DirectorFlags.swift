@@ -14,6 +14,7 @@ public struct DirectorFlags: Sendable {
     public var lowerThreshold: String?
     public var maglevSize: String?
     public var onServerLoss = "keep"
+    public var onServerRemoval = "move"
     public var oneService = false
     public var persistent: String?
     public var persistentNetmask: String?
@@ -62,6 +63,8 @@ public struct DirectorFlags: Sendable {
             try AddressText.maglevSize(text, servers: servers.count)
         }
         let onServerLoss: ServerLoss? = choice(onServerLoss, flag: "--on-server-loss", name: "way", &findings)
+        let onServerRemoval: ServerRemoval? = choice(
+            onServerRemoval, flag: "--on-server-removal", name: "way", &findings)
         let interfaces = interfaceNames(&findings)
         let outerSources = value(
             outerSourcePrefix, flag: "--outer-source-prefix", &findings, AddressText.outerSources)
@@ -86,7 +89,9 @@ public struct DirectorFlags: Sendable {
         }
         let metricsListen = value(metricsListen, flag: "--metrics-listen", &findings, ListenAddress.init(parsing:))
         let policy = policy(scheduler, servers: servers, vips: Set(addresses.map(\.vip)), &findings)
-        guard findings.errors.isEmpty, !addresses.isEmpty, let scheduler, let onServerLoss, let xdp, let checks else {
+        guard findings.errors.isEmpty, !addresses.isEmpty, let scheduler, let onServerLoss, let onServerRemoval,
+            let xdp, let checks
+        else {
             throw ConfigurationErrors(findings.errors)
         }
         let groups = oneService ? [addresses] : addresses.map { [$0] }
@@ -94,8 +99,8 @@ public struct DirectorFlags: Sendable {
             services: groups.map {
                 VirtualService(
                     address: $0[0], scheduler: scheduler, flags: flags, onServerLoss: onServerLoss,
-                    persistence: persistence, isOnePacket: onePacket, otherAddresses: Array($0.dropFirst()),
-                    maglevSize: maglevSize, servers: servers)
+                    onServerRemoval: onServerRemoval, persistence: persistence, isOnePacket: onePacket,
+                    otherAddresses: Array($0.dropFirst()), maglevSize: maglevSize, servers: servers)
             },
             interfaces: interfaces, xdp: xdp, checks: checks,
             policies: policy == ServicePolicy()

@@ -123,6 +123,15 @@ struct DirectorCommand: AsyncParsableCommand {
             """, valueName: "way"))
     var onServerLoss = "keep"
 
+    @Option(
+        help: ArgumentHelp(
+            """
+            Datagram flows of a real server that was removed: move them to the other real servers at once, or let \
+            each finish there within one --udp-timeout. The same holds for a sorry server that is no longer needed, \
+            and at the end of 'drain --timeout'.
+            """, valueName: "way"))
+    var onServerRemoval = "move"
+
     @Flag(help: "A real server that is down gets weight 0, instead of being taken out: its connections go on.")
     var inhibit = false
 
@@ -260,6 +269,7 @@ struct DirectorCommand: AsyncParsableCommand {
         flags.lowerThreshold = lowerThreshold
         flags.maglevSize = maglevSize
         flags.onServerLoss = onServerLoss
+        flags.onServerRemoval = onServerRemoval
         flags.oneService = oneService
         flags.persistent = persistent
         flags.persistentNetmask = persistentNetmask

@@ -19,8 +19,9 @@ struct Drain: AsyncParsableCommand {
 
             With --wait or --timeout it shows what remains and returns 0 when no connection does, active or inactive: \
             one that is closing is forgotten two minutes after its last packet, one of UDP after five (--tcp-fin-timeout \
-            and --udp-timeout of the director). At the time-out the real server stays drained and keeps its \
-            connections; so it does when this command is interrupted.
+            and --udp-timeout of the director). At the time-out the real server stays drained and keeps its TCP \
+            connections, while datagrams leave it as the service's --on-server-removal says: a sender of datagrams \
+            would otherwise stay for ever. When this command is interrupted, all stay.
 
             Clients of a persistent service keep coming back to their real server, as with IPVS by default, as long as \
             they do so within the persistence's time: its sessions end as they would, and the drain may never do. With \
@@ -43,7 +44,9 @@ struct Drain: AsyncParsableCommand {
     var service: String?
 
     @Option(
-        help: ArgumentHelp("Wait until no connection is left, and no longer than so long.", valueName: "duration"))
+        help: ArgumentHelp(
+            "Wait until no connection is left, and no longer than so long; then datagrams leave it.",
+            valueName: "duration"))
     var timeout: String?
 
     @Flag(help: "Wait until no connection is left.")

@@ -42,10 +42,13 @@ struct DrainWatch {
         while shown.active + shown.inactive > 0 || !shown.isInForce {
             if let limit, clock.now - began >= limit {
                 if isTerminal { say("") }
+                var moving = wanted
+                moving.moveDatagrams = true
+                _ = try await director.ask { try await $0.drain(moving) }
                 throw Failure(
                     .connectionsLeft,
                     "\(shown.server): \(Self.remaining(UInt32(shown.active), UInt32(shown.inactive))) after "
-                        + "\(DurationText.format(limit)); it stays drained and keeps them"
+                        + "\(DurationText.format(limit)); it stays drained, TCP connections stay, datagrams leave it"
                         + (shown.isInForce ? "" : "; the kernel still refuses the drain"))
             }
             let rest = limit.map { max($0 - (clock.now - began), .zero) } ?? Self.period

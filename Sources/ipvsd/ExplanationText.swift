@@ -71,6 +71,7 @@ struct ExplanationText {
         }
         if service.isOnePacket { words.append("one-packet scheduling") }
         if service.onServerLoss != .keep { words.append("on server loss \(service.onServerLoss.rawValue)") }
+        if service.onServerRemoval != .move { words.append("on server removal \(service.onServerRemoval.rawValue)") }
         let kind = service.listener.isAnyPort ? "\(service.listener.vip), all ports" : "\(service.listener)"
         var lines = ["\(kind): \(words.joined(separator: ", "))"]
         let others = service.listeners.filter { $0 != service.listener }
@@ -108,13 +109,15 @@ struct ExplanationText {
         switch connection.serverStanding {
         case .up: break
         case .down: lines.append("\(server) is down")
-        case .standby: lines.append("\(server) stands by: its connections go on")
-        case .removed: lines.append("\(server) is no longer configured: its connections go on")
+        case .drained: lines.append("\(server) is drained, and the wait has ended: datagrams leave it")
+        case .standby: lines.append("\(server) stands by: its TCP connections go on")
+        case .removed: lines.append("\(server) is no longer configured: its TCP connections go on")
         }
         switch connection.fate {
         case .kept: break
         case .reusedPorts: lines.append("it is closing, and its client's ports are used again: scheduled anew")
         case .serverLost: lines.append("its real server is lost: scheduled anew")
+        case .finishing: lines.append("it is no longer refreshed: when it expires, its client is scheduled anew")
         case .serverSilent: lines.append("\(server) answers no SYNs: another one is looked for")
         case .reset: lines.append("its real server is lost: it is forgotten, and the client gets a RST")
         }

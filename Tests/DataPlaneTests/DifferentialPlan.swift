@@ -83,6 +83,7 @@ struct DifferentialPlan {
         var service = VirtualService(
             address: address, scheduler: scheduler, flags: Set(flags),
             onServerLoss: ServerLoss.allCases.randomElement(using: &random) ?? .keep,
+            onServerRemoval: ServerRemoval.allCases.randomElement(using: &random) ?? .move,
             persistence: chance(30) ? persistence : nil, isOnePacket: chance(30), otherAddresses: others,
             maglevSize: 251, servers: [])
         for number in Self.numbers where chance(35) { service.servers.append(server(number)) }
@@ -139,18 +140,20 @@ struct DifferentialPlan {
     private mutating func changeServers(of index: Int) {
         var (servers, effective) = (services[index].configured.servers, services[index].effective)
         let position = servers.indices.randomElement(using: &random)
-        switch (Int.random(in: 0..<8, using: &random), position) {
+        switch (Int.random(in: 0..<9, using: &random), position) {
         case (0, let position?):
             let address = servers.remove(at: position).address
             effective[address] = nil
             services[index].movesPersistent.remove(address)
+            services[index].movesDatagrams.remove(address)
         case (1...2, let position?):
             let address = servers[position].address
-            effective[address] = effective[address] == nil ? .down : nil
+            effective[address] = effective[address] == nil ? chance(30) ? .standby : .down : nil
         case (3, let position?): servers[position].thresholds = chance(40) ? nil : thresholds()
         case (4, let position?): servers[position].weight = .random(in: 0...5, using: &random)
         case (5, _): servers.shuffle(using: &random)
         case (6, let position?): services[index].movesPersistent.formSymmetricDifference([servers[position].address])
+        case (7, let position?): services[index].movesDatagrams.formSymmetricDifference([servers[position].address])
         default:
             let number = UInt8.random(in: Self.numbers, using: &random)
             if !servers.contains(where: { $0.address == Standard.server(number) }) { servers.append(server(number)) }

@@ -116,7 +116,8 @@ final class DifferentialRun {
                     let place = PathModel.ListenerKey(vip: listener.vip, port: listener.port ?? 0, transport: transport)
                     model.listeners[place] = PathModel.Listener(
                         service: row, flowID: value.flow_service, isAnyPort: listener.isAnyPort,
-                        isOnePacket: service.isOnePacket && transport == .udp)
+                        isOnePacket: service.isOnePacket && transport == .udp,
+                        finishes: service.onServerRemoval == .finish && transport == .udp)
                 }
             }
         }

@@ -195,6 +195,38 @@ struct ExplanationTests {
         }
     }
 
+    @Test(arguments: ServerRemoval.allCases, [false, true])
+    func datagramsOfServersThatAreLeft(_ removal: ServerRemoval, _ isPersistent: Bool) throws {
+        let dns = ServiceAddress(vip: Standard.main, port: 80, transport: .udp)
+        let kept = Standard.server(4)
+        var desired = service(.rr, dns) {
+            $0.onServerRemoval = removal
+            $0.persistence = isPersistent ? Persistence(timeout: 300) : nil
+            $0.servers.append(Standard.realServer(4))
+        }
+        try apply(desired)
+        for number in 0..<12 { for _ in 0..<2 { try lab.expectExplained(flow(number, .udp).packet()) } }
+        // Removed, standby, and at the end of the wait for a drain.
+        desired.configured.servers.removeFirst()
+        desired.effective = [Standard.server(2): .standby, Standard.server(3): .listed(weight: 0)]
+        desired.movesDatagrams = [Standard.server(3)]
+        try apply(desired)
+        var standings: Set<PacketDecision.Connection.ServerStanding> = []
+        for number in 0..<12 {
+            let decision = try lab.expectExplained(flow(number, .udp).packet())
+            let connection = try #require(decision.connection)
+            standings.insert(connection.serverStanding)
+            let isLeft = connection.server != kept
+            #expect(connection.fate == (isLeft ? removal == .move ? .serverLost : .finishing : .kept))
+            #expect(decision.server == (removal == .move ? kept : connection.server))
+            // A new flow of the same client.
+            var other = flow(number, .udp)
+            other.clientPort = 60000
+            #expect(try lab.expectExplained(other.packet()).server == kept)
+        }
+        #expect(standings == [.removed, .standby, .drained, .up])
+    }
+
     @Test func anyPort() throws {
         try apply(service(.wlc, ServiceAddress(vip: Standard.main)))
         for number in 0..<5 {

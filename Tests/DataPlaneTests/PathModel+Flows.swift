@@ -57,7 +57,7 @@ extension PathModel {
     /// For a new connection.
     mutating func schedule(_ row: Int, _ packet: Packet) -> UInt32? {
         guard services[row]?.desired.configured.persistence != nil else { return choose(row, packet) }
-        if let id = template(row, packet.client, isNew: true) { return id }
+        if let id = template(row, packet.client, ofNew: packet) { return id }
         guard let id = choose(row, packet) else { return nil }
         keepTemplate(row, packet.client, id)
         return id
@@ -121,14 +121,14 @@ extension PathModel {
         return TemplateKey(service: row, client: IPv4Address(client.value & netmask))
     }
 
-    /// The client's server, if that is still one, and its time is not over; for a new connection not one whose clients
+    /// The client's server, if that is still one, and its time is not over; for a new flow's packet not one whose clients
     /// move.
-    mutating func template(_ row: Int, _ client: IPv4Address, isNew: Bool = false) -> UInt32? {
+    mutating func template(_ row: Int, _ client: IPv4Address, ofNew packet: Packet? = nil) -> UInt32? {
         let key = templateKey(row, client)
         guard let template = templates[key], let persistence = services[row]?.desired.configured.persistence,
             Int32(bitPattern: now &- template.stamp) <= XDPDataPlane.ticks(seconds: persistence.timeout),
             let server = servers[template.server], server.service == row, !server.isDown, !server.isRemoved,
-            !(isNew && server.movesPersistent)
+            packet == nil || !(server.movesPersistent || server.movesDatagrams && packet?.protocolNumber == 17)
         else { return nil }
         templates[key]?.stamp = now
         return template.server

@@ -198,9 +198,11 @@ extension PathModel {
         }
         let place = flows.find(flow, now: shortNow)
         if let place, let entry = flows[place] {
-            if !(servers[entry.server]?.isDown ?? false) {
-                keepUp(place, listener, packet.client, .udp)
-                return .server(entry.server)
+            let holder = servers[entry.server]
+            if !(holder?.isDown ?? false) {
+                let isLeft = holder?.isRemoved ?? false || holder?.movesDatagrams ?? false
+                if !isLeft { keepUp(place, listener, packet.client, .udp) }
+                if !isLeft || listener.finishes { return .server(entry.server) }
             }
             count(IPVSD_EVENT_RESCHEDULED)
         }

@@ -21,6 +21,8 @@ struct PathModel {
         var flowID: UInt16
         var isAnyPort: Bool
         var isOnePacket: Bool
+        /// Datagrams of a real server that was removed stay there for one time-out.
+        var finishes: Bool
     }
 
     struct Service {
@@ -46,8 +48,10 @@ struct PathModel {
         var service: Int
         var number: UInt8
         var isDown = false
+        /// Or it stands by.
         var isRemoved = false
         var movesPersistent = false
+        var movesDatagrams = false
         /// SYNs since a handshake completed, and the tick of that.
         var unanswered: UInt32 = 0
         var completed: UInt32 = 0
@@ -135,7 +139,7 @@ struct PathModel {
         service.scheduler.configure(
             zip(servers, numbers).map { server, number in
                 SchedulerModel.Server(
-                    number: number, weight: server.configured.weight, isDown: server.effective == .down,
+                    number: number, weight: server.configured.weight, isDown: server.effective.standing != .listed,
                     thresholds: server.configured.thresholds)
             })
         let ignoresWeight = configured.scheduler == .rr || configured.scheduler == .lc
@@ -144,7 +148,7 @@ struct PathModel {
                 (key: UInt64($0.address.value), weight: ignoresWeight ? min(Int($0.weight), 1) : Int($0.weight))
             }, size: size
         ).map { numbers[Int($0)] }
-        let present = servers.indices.filter { servers[$0].effective != .down }
+        let present = servers.indices.filter { servers[$0].effective.standing == .listed }
         service.sourceHash = SourceHash.buckets(weights: present.map { Int(servers[$0].weight) }).map {
             $0.map { numbers[present[$0]] }
         }
@@ -153,14 +157,15 @@ struct PathModel {
             guard let id = ids[number] else { continue }
             var row = self.servers[id] ?? Server(service: row, number: number)
             row.isDown = server.effective == .down
-            row.isRemoved = false
+            row.isRemoved = server.effective == .standby
             row.movesPersistent = server.movesPersistent
+            row.movesDatagrams = server.movesDatagrams
             self.servers[id] = row
         }
         for (id, server) in self.servers where server.service == row && ids[server.number] != id { remove(id) }
     }
 
-    /// No longer configured; its connections go on.
+    /// No longer configured; its TCP connections go on.
     mutating func remove(_ id: UInt32) {
         servers[id]?.isRemoved = true
         servers[id]?.isDown = false

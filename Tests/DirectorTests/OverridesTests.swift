@@ -75,6 +75,19 @@ struct OverridesTests {
         #expect(!overrides.movesPersistent(Self.one, in: Self.web))
     }
 
+    @Test func datagramsMayBeToldToMoveLater() {
+        var overrides = Overrides()
+        _ = overrides.drain(Self.one, service: nil, since: Self.now, movesPersistent: true)
+        #expect(!overrides.movesDatagrams(Self.one, in: Self.web))
+        #expect(overrides.drain(Self.one, service: nil, since: Self.now + 9, movesDatagrams: true) == true)
+        #expect(overrides.movesDatagrams(Self.one, in: Self.web) && overrides.movesPersistent(Self.one, in: Self.web))
+        #expect(!overrides.movesDatagrams(Self.two, in: Self.web))
+        #expect(overrides.drain(Self.one, service: nil, since: Self.now + 9, movesDatagrams: true) == false)
+        #expect(overrides.drain(of: Self.one, in: Self.web)?.since == Self.now)
+        _ = overrides.undrain(Self.one, service: nil)
+        #expect(!overrides.movesDatagrams(Self.one, in: Self.web))
+    }
+
     // MARK: The file
 
     private static func inDirectory(_ body: (OverridesFile) throws -> Void) throws {

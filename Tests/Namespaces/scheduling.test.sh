@@ -234,6 +234,66 @@ test_timeouts_are_as_asked() {
     wait_until 12 "the flow to expire" no_connections
 }
 
+# datagrams COUNT   of one flow, whenever they are sent; who answers them
+datagrams() { in_ns client "$PYTHON" "$TESTS/udp.py" repeat $VIP 5353 "$1" 40000 | uniq -c | awk '{ print $2, $1 }' | xargs; }
+
+address_of() { local name=${1^^}; echo "${!name}"; }
+
+# log_service [WITHOUT [WAY [TIMEOUT]]]   writes a configuration without that real server; what becomes of its datagrams
+log_service() {
+    local host servers=()
+    for host in rs1 rs2 rs3; do [[ $host == "${1:-}" ]] || servers+=("$(address_of $host)"); done
+    cat >"$LAB_DIR/ipvsd.yaml" <<END
+timeouts: {udp: ${3:-5m}}
+defaults: {check: ping${2:+, on-server-removal: $2}}
+services: [{listeners: "$VIP:5353/udp", scheduler: rr, servers: [$(IFS=,; echo "${servers[*]}")]}]
+END
+}
+
+# A sender that never pauses for as long as the time-out, as those of logs.
+test_datagrams_leave_a_removed_server() {
+    local mine
+    log_service
+    director_start --config "$LAB_DIR/ipvsd.yaml"
+    mine=$(datagrams 3)
+    matches "$mine" '^rs[123] 3$' "who answers the datagrams of one flow"
+    log_service "${mine% 3}"
+    exits 0 ipvsd reload
+    matches "$(datagrams 3)" '^rs[123] 3$' "who answers after the reload"
+    [[ $(datagrams 3) != "$mine" ]] || fail "$mine, although it is no longer configured"
+}
+
+test_datagrams_may_finish_on_a_removed_server() {
+    local mine
+    log_service none finish 4s
+    director_start --config "$LAB_DIR/ipvsd.yaml"
+    mine=$(datagrams 3)
+    log_service "${mine% 3}" finish 4s
+    exits 0 ipvsd reload
+    equal "$(datagrams 3)" "$mine" "who answers after the reload"
+    another_answers() { [[ $(datagrams 1) != "${mine% 3} 1" ]]; }
+    wait_until 20 "the datagrams to leave ${mine% 3}" another_answers
+    matches "$(datagrams 3)" '^rs[123] 3$' "who answers then"
+}
+
+test_datagrams_leave_a_drained_server_when_the_wait_has_ended() {
+    local mine address
+    log_service
+    director_start --config "$LAB_DIR/ipvsd.yaml"
+    mine=$(datagrams 3)
+    address=$(address_of "${mine% 3}")
+    exits 0 ipvsd drain "$address"
+    equal "$(datagrams 3)" "$mine" "who answers once it is drained"
+    exits 4 ipvsd drain "$address" --timeout 1s
+    matches "$OUTPUT" "after 1s; it stays drained, TCP connections stay, datagrams leave it" "drain"
+    matches "$(datagrams 3)" '^rs[123] 3$' "who answers when the wait has ended"
+    [[ $(datagrams 3) != "$mine" ]] || fail "$mine, although the wait has ended"
+    matches "$(director_log)" "datagram flows of real server $address of $VIP:5353/udp move" "the log"
+    # A daemon that is started later goes on with it.
+    equal "$(jq -c '[.drains[].movesDatagrams]' "$(run_directory)/overrides.json")" "[true]" "what is written down"
+    exits 0 ipvsd undrain "$address"
+}
+
 no_connections() { [[ $(ipvsd connections --count) == 0 ]]; }
 
 run_tests

@@ -3,7 +3,7 @@
     udp.py serve NAME PORT              answers every datagram with "NAME ", from the address it was sent to, and what
                                         came, or of a long one its digest
     udp.py ask VIP PORT COUNT [FIRST]   COUNT datagrams; with FIRST each from the next client address; prints who answered
-    udp.py repeat VIP PORT COUNT        COUNT datagrams of one flow; prints who answered each
+    udp.py repeat VIP PORT COUNT [FROM] COUNT datagrams of one flow, from that port; prints who answered each
     udp.py large VIP PORT BYTES COUNT   COUNT datagrams of BYTES (payload) that may be fragmented; prints who got all of each
     udp.py too-big VIP PORT BYTES       one datagram of BYTES (IP length) with DF; prints the MTU and sender of the ICMP error
 """
@@ -54,9 +54,10 @@ def ask(vip, port, count, first=None):
         client.close()
 
 
-def repeat(vip, port, count):
+def repeat(vip, port, count, source=0):
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     client.settimeout(3)
+    client.bind(("", int(source)))
     client.connect((vip, int(port)))
     for number in range(int(count)):
         client.send(b"%d" % number)

@@ -79,6 +79,7 @@ struct ConfigurationFileTests {
         (flags.oneService, flags.persistent, flags.persistentNetmask) = (true, "5m", "24")
         (flags.checkInterval, flags.checkTimeout, flags.rise, flags.fall) = ("2s", "1s", "3", "4")
         (flags.interfaces, flags.xdp, flags.onServerLoss) = (["eth0,eth1"], "generic", "reset")
+        flags.onServerRemoval = "finish"
         (flags.connections, flags.tcpTimeout, flags.udpTimeout) = ("1000", "10m", "10s")
         (flags.halfOpenLimit, flags.noAddress, flags.noSYNWatch) = ("7", true, true)
         flags.outerSourcePrefix = "172.16.0.0/16"
@@ -93,7 +94,8 @@ struct ConfigurationFileTests {
             half-open-limit: 7
             outer-source-prefix: 172.16.0.0/16
             timeouts: {tcp: 10m, udp: 10s}
-            defaults: {interval: 2s, fast-interval: 0.5s, timeout: 1s, rise: 3, fall: 4, on-server-loss: reset}
+            defaults: {interval: 2s, fast-interval: 0.5s, timeout: 1s, rise: 3, fall: 4, on-server-loss: reset,
+              on-server-removal: finish}
             services:
               - listeners: [10.0.0.100:80, 10.0.0.100:443]
                 scheduler: mh

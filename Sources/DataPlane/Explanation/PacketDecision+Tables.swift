@@ -75,7 +75,12 @@ private struct DecisionPath {
             return choose(.onePacket).map { .server($0) } ?? .noServer
         }
         guard let hit else { return begin(choose(.newConnection), over: nil) }
-        if !serverHas(hit.entry.server, IPVSD_SERVER_DOWN) { return .server(hit.entry.server) }
+        let (holder, isLost) = (hit.entry.server, serverHas(hit.entry.server, IPVSD_SERVER_DOWN))
+        if !isLost, !serverHas(holder, IPVSD_SERVER_LEFT) { return .server(holder) }
+        if !isLost, listener.has(IPVSD_SERVICE_FINISHES) {
+            decision.connection?.fate = .finishing
+            return .server(holder)
+        }
         count(IPVSD_EVENT_RESCHEDULED)
         decision.connection?.fate = .serverLost
         return begin(choose(.serverLost), over: hit)
@@ -241,7 +246,7 @@ private struct DecisionPath {
             persistence: persistence ? XDPDataPlane.seconds(ticks: Int(service.row.persistence)) : nil,
             persistencePrefixLength: persistence ? service.netmask.nonzeroBitCount : nil,
             isOnePacket: listener.has(IPVSD_SERVICE_ONE_PACKET), onServerLoss: ServerLoss(flags: listener.flags),
-            index: listener.service)
+            onServerRemoval: listener.has(IPVSD_SERVICE_FINISHES) ? .finish : .move, index: listener.service)
         if persistence { decision.template = tables.template.map { template($0, service) } }
         let (slots, maglev) = (Self.places(service.slots), Self.places(service.maglev))
         decision.candidates = tables.servers.values
@@ -277,7 +282,9 @@ private struct DecisionPath {
 
     private func standing(_ server: PacketTables.Server?) -> PacketDecision.Connection.ServerStanding {
         switch server {
-        case let server? where !server.has(IPVSD_SERVER_REMOVED): server.has(IPVSD_SERVER_DOWN) ? .down : .up
+        case let server? where server.has(IPVSD_SERVER_DOWN): .down
+        case let server? where !server.has(IPVSD_SERVER_LEFT): .up
+        case let server? where !server.has(IPVSD_SERVER_REMOVED): .drained
         case let server? where !server.row.isRemoved: .standby
         default: .removed
         }
@@ -290,7 +297,8 @@ private struct DecisionPath {
         switch server {
         case _ where left < 0: standing = .expired
         case let server? where server.has(IPVSD_SERVER_DOWN): standing = .serverDown
-        case let server? where server.has(IPVSD_SERVER_MOVES): standing = .serverMoves
+        case let server? where server.has(PacketTables.left(by: packet.transport) & ~PacketTables.out):
+            standing = .serverMoves
         case _ where tables.serverOfTemplate(refusing: PacketTables.out) != nil: standing = .heeded
         default: standing = .serverRemoved
         }

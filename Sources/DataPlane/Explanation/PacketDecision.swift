@@ -30,12 +30,13 @@ public struct PacketDecision: Sendable, Encodable {
         public var persistencePrefixLength: Int?
         public var isOnePacket: Bool
         public var onServerLoss: ServerLoss
+        public var onServerRemoval: ServerRemoval
         /// The data plane's number of it.
         public var index: UInt32
 
         private enum CodingKeys: String, CodingKey {
             case listener, listeners, scheduler, comparesBy, schedulerFlags, persistence, persistencePrefixLength
-            case onePacket, onServerLoss, index
+            case onePacket, onServerLoss, onServerRemoval, index
         }
 
         /// Addresses as `10.0.0.100:80/tcp`.
@@ -50,6 +51,7 @@ public struct PacketDecision: Sendable, Encodable {
             try container.encodeIfPresent(persistencePrefixLength, forKey: .persistencePrefixLength)
             try container.encode(isOnePacket, forKey: .onePacket)
             try container.encode(onServerLoss, forKey: .onServerLoss)
+            try container.encode(onServerRemoval, forKey: .onServerRemoval)
             try container.encode(index, forKey: .index)
         }
     }
@@ -62,8 +64,10 @@ public struct PacketDecision: Sendable, Encodable {
             case kept
             /// It is closing, and a SYN uses its ports again.
             case reusedPorts = "ports-reused"
-            /// Its real server is down, or no longer there.
+            /// Its real server is down, no longer there, or one that datagrams leave.
             case serverLost = "server-lost"
+            /// The packet goes where it says, but its real server is no longer in use: nothing refreshes it.
+            case finishing
             /// Its real server answers no SYNs.
             case serverSilent = "server-silent"
             /// Its real server is down, and the client is told so.
@@ -73,9 +77,11 @@ public struct PacketDecision: Sendable, Encodable {
         /// How its real server is.
         public enum ServerStanding: String, Sendable, Encodable {
             case up, down
+            /// The wait for its drain has ended: datagrams leave it.
+            case drained
             /// Configured, but neither it nor its persistent clients get new connections now: see `EffectiveWeight`.
             case standby
-            /// No longer configured; its connections go on.
+            /// No longer configured; its TCP connections go on.
             case removed
         }
 

@@ -55,7 +55,7 @@ extension PacketTables {
 
     /// For a new connection: `choose_new` of persistence.h.
     func choose(_ packet: ExplainedPacket, isPersistent: Bool) -> ServerChoice {
-        if isPersistent, let id = serverOfTemplate(refusing: Self.out | IPVSD_SERVER_MOVES) {
+        if isPersistent, let id = serverOfTemplate(refusing: Self.left(by: packet.transport)) {
             return choice(.template, id)
         }
         return schedule(client: packet.client, clientPort: packet.clientPort)
@@ -227,6 +227,11 @@ extension PacketTables {
     // MARK: Persistence
 
     static let out = IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED
+
+    /// Flags of the real servers whose templates do not count for a new flow.
+    static func left(by transport: TransportProtocol) -> UInt32 {
+        out | IPVSD_SERVER_MOVES | (transport == .udp ? IPVSD_SERVER_MOVES_DATAGRAMS : 0)
+    }
 
     /// The template's server, if its time is not over, and the server is none of the refused: `by_template` of
     /// persistence.h.

@@ -27,7 +27,7 @@ extension Director {
     }
 
     /// Gives the real server no new connections, until it is undrained. Of a server that is drained already nothing
-    /// changes, but that its persistent clients may be told to move.
+    /// changes, but that its persistent clients or datagrams may be told to move.
     public func drain(
         _ request: DrainRequest, while isAwaited: @Sendable () -> Bool = { true }
     ) throws -> DrainReport {
@@ -35,12 +35,20 @@ extension Director {
         let (server, services) = try find(request)
         let affected = services.filter { overrides.drain(of: server, in: $0) == nil }
         let moves = request.movePersistent == true
-        let moved = moves ? services.filter { !overrides.movesPersistent(server, in: $0) } : []
-        if request.service != nil, affected.isEmpty, moved.isEmpty { return report(server, services, changed: false) }
+        let movesDatagrams = request.moveDatagrams == true
+        let moved = Moved(
+            persistent: moves ? services.filter { !overrides.movesPersistent(server, in: $0) } : [],
+            datagrams: movesDatagrams ? services.filter { !overrides.movesDatagrams(server, in: $0) } : [])
+        if request.service != nil, affected.isEmpty, moved.services.isEmpty {
+            return report(server, services, changed: false)
+        }
         if request.force != true { try refuseBelowQuorum(server, in: affected) }
         var wanted = overrides
         let service = request.service == nil ? nil : services[0].address
-        guard wanted.drain(server, service: service, since: Date(), movesPersistent: moves) else {
+        guard
+            wanted.drain(
+                server, service: service, since: Date(), movesPersistent: moves, movesDatagrams: movesDatagrams)
+        else {
             return report(server, services, changed: false)
         }
         try change(to: wanted, of: server, in: affected, moved: moved, .drained)
@@ -124,10 +132,17 @@ extension Director {
 
     private enum Turn: String { case drained, undrained }
 
+    /// Services in which something leaves the real server from now on.
+    private struct Moved {
+        var persistent: [VirtualService] = []
+        var datagrams: [VirtualService] = []
+
+        var services: [VirtualService] { persistent + datagrams }
+    }
+
     /// All of it, or nothing. On the disk first: what an operator was told holds through a crash.
-    /// `moved`: services whose persistent clients move from now on.
     private func change(
-        to wanted: Overrides, of server: IPv4Address, in services: [VirtualService], moved: [VirtualService] = [],
+        to wanted: Overrides, of server: IPv4Address, in services: [VirtualService], moved: Moved = Moved(),
         _ turn: Turn
     ) throws {
         // What has changed besides is not to be taken back with this.
@@ -138,9 +153,9 @@ extension Director {
         }
         overrides = wanted
         for service in services { followDrains(of: service) }
-        unsettled.formUnion(moved.map(\.address))
+        unsettled.formUnion(moved.services.map(\.address))
         do { try applyUnsettled() } catch {
-            takeBack(to: before, of: services + moved)
+            takeBack(to: before, of: services + moved.services)
             throw DirectorError(.kernel, "\(server) is not \(turn), the data plane refuses: \(error)")
         }
         for service in services {
@@ -149,8 +164,12 @@ extension Director {
             tell(
                 turn == .drained ? .serverDrained : .serverUndrained, of: service.address, server: server, since: since)
         }
-        for service in moved where service.persistence != nil {
+        for service in moved.persistent where service.persistence != nil {
             logger.notice("persistent clients of real server \(server) of \(service.address) move")
+        }
+        for service in moved.datagrams where service.listeners.contains(where: { $0.transport != .tcp }) {
+            let way = service.onServerRemoval == .move ? "move" : "are no longer refreshed"
+            logger.notice("datagram flows of real server \(server) of \(service.address) \(way)")
         }
         tellUntold()
         for service in services { tellWhetherItServes(service.address) }

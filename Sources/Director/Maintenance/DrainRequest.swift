@@ -11,6 +11,8 @@ public struct DrainRequest: Sendable, Hashable, Codable {
     public var force: Bool?
     /// Its persistent clients are to go elsewhere with their next connection.
     public var movePersistent: Bool?
+    /// Datagrams are to leave it, as they leave one that is removed.
+    public var moveDatagrams: Bool?
 
     public init(server: String, service: String? = nil, force: Bool? = nil, movePersistent: Bool? = nil) {
         self.server = server

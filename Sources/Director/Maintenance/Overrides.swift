@@ -12,6 +12,8 @@ public struct Overrides: Sendable, Hashable, Codable {
         public var since: Date
         /// Its persistent clients go elsewhere with their next connection.
         var movesPersistent: Bool?
+        /// Datagrams leave it.
+        var movesDatagrams: Bool?
 
         /// Also where the service has got another listener as its first one.
         func holds(for server: IPv4Address, in service: VirtualService) -> Bool {
@@ -48,21 +50,27 @@ public struct Overrides: Sendable, Hashable, Codable {
         drains.contains { $0.movesPersistent == true && $0.holds(for: server, in: service) }
     }
 
-    /// False where the same was said already. `since` is kept in whole seconds. Persistent clients that move now do so
-    /// also where they stayed until now; the other way the drain has to end first.
+    public func movesDatagrams(_ server: IPv4Address, in service: VirtualService) -> Bool {
+        drains.contains { $0.movesDatagrams == true && $0.holds(for: server, in: service) }
+    }
+
+    /// False where the same was said already. `since` is kept in whole seconds. Persistent clients and datagrams that move
+    /// now do so also where they stayed until now; the other way the drain has to end first.
     public mutating func drain(
-        _ server: IPv4Address, service: ServiceAddress?, since: Date, movesPersistent: Bool = false
+        _ server: IPv4Address, service: ServiceAddress?, since: Date, movesPersistent: Bool = false,
+        movesDatagrams: Bool = false
     ) -> Bool {
         if let index = drains.firstIndex(where: { $0.server == server && $0.service == service }) {
-            guard movesPersistent, drains[index].movesPersistent != true else { return false }
-            drains[index].movesPersistent = true
-            return true
+            let before = drains[index]
+            if movesPersistent { drains[index].movesPersistent = true }
+            if movesDatagrams { drains[index].movesDatagrams = true }
+            return drains[index] != before
         }
         let seconds = since.timeIntervalSince1970.rounded(.down)
         drains.append(
             Drain(
                 server: server, service: service, since: Date(timeIntervalSince1970: seconds),
-                movesPersistent: movesPersistent ? true : nil))
+                movesPersistent: movesPersistent ? true : nil, movesDatagrams: movesDatagrams ? true : nil))
         return true
     }
 

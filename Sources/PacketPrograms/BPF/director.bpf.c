@@ -101,20 +101,23 @@ static __always_inline void count_completed(const struct flow_reference *flow, _
 static __always_inline int on_udp(struct packet *packet, const struct service_entry *entry, struct flow_reference *flow,
 				  struct flow_entry hit)
 {
-	__u32 server;
+	__u32 server = hit.entry ? server_of(hit.value) : 0;
 
 	if (entry->flags & IPVSD_SERVICE_ONE_PACKET) {
-		server = select_server(entry, packet->client, packet->client_port);
+		server = select_server(entry, packet->client, packet->client_port, LEFT_BY_DATAGRAMS);
 		count_connection(server);
 		return server;
 	}
-	if (hit.entry && !server_has(server_of(hit.value), IPVSD_SERVER_DOWN)) {
+	if (server && !server_has(server, IPVSD_SERVER_DOWN | IPVSD_SERVER_LEFT)) {
 		keep_up(packet, entry, flow, hit, IPVSD_STATE_UDP);
-		return server_of(hit.value);
+		return server;
 	}
-	if (hit.entry)
+	/* An entry that is not refreshed ends, however long its client goes on. */
+	if (server && entry->flags & IPVSD_SERVICE_FINISHES && !server_has(server, IPVSD_SERVER_DOWN))
+		return server;
+	if (server)
 		count(packet, IPVSD_EVENT_RESCHEDULED);
-	server = select_server(entry, packet->client, packet->client_port);
+	server = select_server(entry, packet->client, packet->client_port, LEFT_BY_DATAGRAMS);
 	return begin(packet, entry, flow, hit, server, IPVSD_STATE_ONE_DATAGRAM);
 }
 
@@ -217,7 +220,7 @@ static __always_inline int on_tcp(struct packet *packet, const struct service_en
 
 schedule:
 	if (!server)
-		server = select_server(entry, packet->client, packet->client_port);
+		server = select_server(entry, packet->client, packet->client_port, LEFT_BY_CONNECTIONS);
 	server = begin(packet, entry, flow, hit, server, state);
 	if (opens)
 		count_unanswered(server);

@@ -61,7 +61,7 @@ static __always_inline const struct ipvsd_path *plain_path(const struct packet *
 	const struct ipvsd_path *path;
 	__u32 path_id;
 
-	if (!server || (packet->protocol == IPPROTO_UDP && server->flags & IPVSD_SERVER_DOWN))
+	if (!server || (packet->protocol == IPPROTO_UDP && server->flags & (IPVSD_SERVER_DOWN | IPVSD_SERVER_LEFT)))
 		return 0;
 	path_id = *(const volatile __u32 *)&server->path;
 	path = bpf_map_lookup_elem(&paths, &path_id);

@@ -28,6 +28,9 @@ static __always_inline int enter(__u32 id, __u32 flags, struct service_entry *en
  * too much for it. Scalars alone go in: the stack of a call comes on top of its caller's, and 512 bytes are all. */
 
 #define OUT (IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED)
+/* Flags of the real servers whose templates do not count for a new connection, and for datagrams. */
+#define LEFT_BY_CONNECTIONS (OUT | IPVSD_SERVER_MOVES)
+#define LEFT_BY_DATAGRAMS (LEFT_BY_CONNECTIONS | IPVSD_SERVER_MOVES_DATAGRAMS)
 
 /* The server of the client's template, 0 where there is none, or it is one of `refused`. */
 __noinline int by_template(__u32 id, __be32 client, __u32 refused)
@@ -67,7 +70,8 @@ __noinline int keep_template(__u32 id, __be32 client, __u32 server)
 	return server;
 }
 
-__noinline int choose_new(__u32 id, __u32 flags, __be32 client, __u32 client_port)
+/* `left`: LEFT_BY_ */
+__noinline int choose_new(__u32 id, __u32 flags, __be32 client, __u32 client_port, __u32 left)
 {
 	struct ipvsd_service *service = bpf_map_lookup_elem(&schedules, &id);
 	__u32 server;
@@ -76,7 +80,7 @@ __noinline int choose_new(__u32 id, __u32 flags, __be32 client, __u32 client_por
 		return 0;
 	if (!(flags & IPVSD_SERVICE_PERSISTENT))
 		return choose(service, client, client_port);
-	server = by_template(id, client, OUT | IPVSD_SERVER_MOVES);
+	server = by_template(id, client, left);
 	if (!server) {
 		server = choose(service, client, client_port);
 		if (server)
@@ -127,7 +131,8 @@ __noinline int choose_besides(__u32 id, __be32 client, __u32 client_port, __u32 
 }
 
 /* The server of a new connection. The turn of a server that is available, which is what most get, takes no call. */
-static __always_inline __u32 select_server(const struct service_entry *entry, __be32 client, __be16 client_port)
+static __always_inline __u32 select_server(const struct service_entry *entry, __be32 client, __be16 client_port,
+					   __u32 left)
 {
 	struct slice ring = slice_of(*(volatile __u64 *)&entry->service->schedule);
 	__u32 position, id;
@@ -137,7 +142,7 @@ static __always_inline __u32 select_server(const struct service_entry *entry, __
 		id = slot(ring.first + position);
 		return is_available(id) ? id : pass_turn(entry->id, position) & 0xffff;
 	}
-	return choose_new(entry->id, entry->flags, client, client_port) & 0xffff;
+	return choose_new(entry->id, entry->flags, client, client_port, left) & 0xffff;
 }
 
 /* The server of a packet without a connection. */
@@ -151,7 +156,8 @@ static __always_inline __u32 rederive_server(const struct service_entry *entry, 
 static __always_inline __u32 select_other(const struct service_entry *entry, __be32 client, __be16 client_port,
 					  __u32 silent)
 {
-	__u32 other = choose_new(entry->id, entry->flags & ~IPVSD_SERVICE_PERSISTENT, client, client_port) & 0xffff;
+	__u32 other = choose_new(entry->id, entry->flags & ~IPVSD_SERVICE_PERSISTENT, client, client_port,
+				 LEFT_BY_CONNECTIONS) & 0xffff;
 
 	if (other == silent)
 		other = choose_besides(entry->id, client, client_port, silent) & 0xffff;

@@ -91,6 +91,9 @@ struct ipvsd_service_value {
 #define IPVSD_SERVICE_PERSISTENT 8u
 /* Every datagram is scheduled by itself, and none is remembered (ipvsadm -o). */
 #define IPVSD_SERVICE_ONE_PACKET 16u
+/* Datagrams of recorded flows go on to a real server that they are to leave (IPVSD_SERVER_LEFT), and their entries are
+ * not refreshed. Without it they are scheduled anew. */
+#define IPVSD_SERVICE_FINISHES 32u
 
 /* `services` once more, as an array, which is searched without a call: the words of a key and of its value. A search
  * of the key's bucket, the upper bits of key * 0x9E3779B97F4A7C15, ends at an entry that was never used (key 0); where the
@@ -203,9 +206,11 @@ struct ipvsd_server {
 
 #define IPVSD_SERVER_USED 1u
 #define IPVSD_SERVER_DOWN 2u    /* SYNs and datagrams of its flows are scheduled anew */
-#define IPVSD_SERVER_REMOVED 4u /* no longer configured; its flows go on */
+#define IPVSD_SERVER_REMOVED 4u /* no longer configured; its TCP connections go on, datagrams leave it */
 #define IPVSD_SERVER_STANDBY 8u /* beside REMOVED: configured all the same, and not in use now */
 #define IPVSD_SERVER_MOVES 16u  /* persistent clients go elsewhere with their next connection */
+#define IPVSD_SERVER_MOVES_DATAGRAMS 32u /* the wait for its drain has ended: datagrams leave it */
+#define IPVSD_SERVER_LEFT (IPVSD_SERVER_REMOVED | IPVSD_SERVER_MOVES_DATAGRAMS)
 /* And, the control plane's own, so many tenths of its share that slow start keeps from it: 0 to 9. */
 #define IPVSD_SERVER_WITHHELD_SHIFT 12
 

@@ -6,8 +6,9 @@ struct ServiceSection {
     /// What `defaults` may say for all services.
     static let defaultKeys =
         [
-            "scheduler", "sched-flags", "maglev-size", "persistence", "one-packet", "on-server-loss", "weight",
-            "upper-threshold", "lower-threshold", "servers", "check", "checks", "via", NotifySection.key,
+            "scheduler", "sched-flags", "maglev-size", "persistence", "one-packet", "on-server-loss",
+            "on-server-removal", "weight", "upper-threshold", "lower-threshold", "servers", "check", "checks", "via",
+            NotifySection.key,
         ] + PolicySection.keys + PaceSection.keys
     static let keys = ["listeners"] + defaultKeys
     private static let serverKeys = ["address", "weight", "upper-threshold", "lower-threshold"]
@@ -47,6 +48,7 @@ struct ServiceSection {
     static func validate(defaults: YAMLSection, _ findings: inout Findings) {
         _ = scheduler(defaults, &findings)
         let _: ServerLoss? = defaults.choice("on-server-loss", called: "way", &findings)
+        let _: ServerRemoval? = defaults.choice("on-server-removal", called: "way", &findings)
         _ = weight(defaults, &findings)
         _ = thresholds(defaults, &findings)
         _ = persistence(defaults, &findings)
@@ -72,10 +74,11 @@ struct ServiceSection {
         let flags = flags(of: scheduler, &findings)
         let persistence = Self.persistence(section, &findings)
         let loss: ServerLoss? = section.choice("on-server-loss", called: "way", &findings)
+        let removal: ServerRemoval? = section.choice("on-server-removal", called: "way", &findings)
         guard isComplete, let first = listeners.first else { return nil }
         return VirtualService(
             address: first.address, scheduler: scheduler, flags: flags, onServerLoss: loss ?? .keep,
-            persistence: persistence, isOnePacket: isOnePacket,
+            onServerRemoval: removal ?? .move, persistence: persistence, isOnePacket: isOnePacket,
             otherAddresses: listeners.dropFirst().map(\.address), maglevSize: size, servers: servers)
     }
 
