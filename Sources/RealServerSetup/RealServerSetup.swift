@@ -63,8 +63,8 @@ public struct RealServerSetup {
         }
     }
 
-    /// Puts back what every earlier `apply` changed, the latest first. True if all of it could be; what could not
-    /// stays in the journal for another try.
+    /// Puts back what every earlier `apply` changed, the latest first. True if all of it could be. What could not
+    /// stays in the journal for another try, and so does a tunl0 that others use, which is no failure.
     public static func undo(
         instance: InstancePaths = InstancePaths(), report: (Change, (any Error)?) -> Void
     ) throws -> Bool {
@@ -99,15 +99,14 @@ public struct RealServerSetup {
         _ changes: [Change], _ journal: ChangeJournal, _ report: (Change, (any Error)?) -> Void
     ) throws -> Bool {
         var kept = Set(journal.changes).subtracting(changes)
-        let use = try othersUse(of: journal)
-        if let use {
+        // What others use stays in the journal, and is no failure.
+        if let use = try othersUse(of: journal) {
             for change in changes where change.isOfTunnel && !kept.contains(change) {
                 kept.insert(change)
                 report(change, RealServerSetupError.conflict("\(Names.device) is in use by others: \(use)"))
             }
         }
         return journal.undoAll(except: Array(kept), report: report)
-            && (use == nil || !changes.contains(where: \.isOfTunnel))
     }
 
     /// What others have put on tunl0, which its removal would take from them: an address, or a route.
@@ -121,8 +120,9 @@ public struct RealServerSetup {
             return "address \(other.address)"
         }
         let route = try socket.routes().first { route in
+            // The kernel's own (2) come with addresses.
             route.type == RouteType.unicast && route.table != RouteTable.local
-                && route.protocolID != Names.routeProtocol
+                && ![Names.routeProtocol, 2].contains(route.protocolID)
                 && ([route.interface] + route.nextHops.map(\.interface)).contains(tunnel.index)
         }
         return route.map { "route \($0.destinationDescription)" }

@@ -34,7 +34,8 @@ extension RealServerFacts {
         let ours = Set(vips + ownVIPs)
         return addresses.contains { $0.interface == tunnel.index && !ours.contains($0.address) }
             || routes.contains { route in
-                route.type == RouteType.unicast && route.table != RouteTable.local
+                // The kernel's own (2) come with addresses.
+                route.type == RouteType.unicast && route.table != RouteTable.local && route.protocolID != 2
                     && ([route.interface] + route.nextHops.map(\.interface)).contains(tunnel.index)
             } || ours.contains { translation(to: $0, port: nil) != nil }
     }
@@ -90,13 +91,15 @@ extension RealServerFacts {
                 return [
                     Finding(
                         .announcedMSS,
-                        "answers from \(vip) by the route \(route.destinationDescription) tell clients to send segments of \(announced) bytes, which do not fit the tunnel: at most \(mtu - 60) do",
+                        "answers from \(vip) by the route \(route.destinationDescription) tell clients to send segments of \(announced) bytes, which do not fit the tunnel: at most \(mtu - 60) do\(missingRules)",
                         fix: setUpCommand, repair: .setUp)
                 ]
             }
         }
         return []
     }
+
+    private var missingRules: String { segmentRules == nil ? "; nftables' table ip ipvsd is missing" : "" }
 
     private func isLoweredByProgram(_ vip: IPv4Address, _ route: Route) -> Bool {
         let interfaces = ([route.interface].compactMap(\.self) + route.nextHops.map(\.interface)).map(name)
