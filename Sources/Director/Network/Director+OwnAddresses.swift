@@ -37,7 +37,7 @@ extension Director {
         guard let prefix = configuration.outerSources else { return }
         let vips = configuration.vips.filter(prefix.contains).sorted()
         if vips.isEmpty { return }
-        let names = vips.map(\.description).joined(separator: ", ")
+        let names = vips.map(\.description).listed
         logger.warning(
             "outer-source-prefix \(prefix) has \(names) in it: flows with a VIP as their outer source are lost at the real servers"
         )
