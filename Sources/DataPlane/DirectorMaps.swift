@@ -10,7 +10,7 @@ public final class DirectorMaps: Sendable {
     static let names = [
         "settings", "services", "listeners", "schedules", "slots", "servers", "loads", "paths", "statistics", "carried",
         "counters", "flows", "former", "overflows", "pressure", "templates", "fragments", "learnt_ports",
-        "answered_ports", "egress",
+        "answered_ports", "strays", "egress",
     ]
 
     let services: BPFMap<ipvsd_service_key, ipvsd_service_value>
@@ -19,6 +19,8 @@ public final class DirectorMaps: Sendable {
     let counters: BPFMap<UInt32, ipvsd_counters>
     let learntPorts: BPFMap<ipvsd_port, UInt64>
     let answeredPorts: BPFMap<ipvsd_port, UInt64>
+    /// Nil where the data plane is an older one.
+    let strays: BPFMap<ipvsd_stray_key, ipvsd_stray>?
     let egress: BPFMap<UInt32, UInt32>
     let settings: MappedArray<ipvsd_settings>
     let listeners: ListenerTable
@@ -66,6 +68,7 @@ public final class DirectorMaps: Sendable {
         counters = try pinned("counters", UInt32.self, ipvsd_counters.self)
         learntPorts = try pinned("learnt_ports", ipvsd_port.self, UInt64.self)
         answeredPorts = try pinned("answered_ports", ipvsd_port.self, UInt64.self)
+        strays = try BPFMap(name: "strays", pinnedAt: "\(directory)/strays")
         egress = try pinned("egress", UInt32.self, UInt32.self)
         listeners = ListenerTable(buckets: try array("listeners", ipvsd_listener_bucket.self))
         schedules = try array("schedules", ipvsd_service.self)
@@ -133,7 +136,8 @@ extension BPFObject {
             let path = access(next, F_OK) == 0 ? next : "\(directory)/\(name)"
             guard let pinned = try BPFDescriptor(pinnedAt: path) else {
                 // A daemon may have been killed in the moment in which it is made anew; only the packet program needs it.
-                if name == "former" { continue }
+                // An older data plane has no strays.
+                if name == "former" || name == "strays" { continue }
                 throw BPFError("open map \(name) below \(directory)", code: ENOENT)
             }
             try reuse(descriptor: pinned.number, forMap: name)

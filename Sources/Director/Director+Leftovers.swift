@@ -53,16 +53,23 @@ extension Director {
             let sides = try [BPFProgram.TrafficControlHook.Direction.ingress, .egress].map {
                 ($0, try socket.filters(interface: link.index, ingress: $0 == .ingress))
             }
-            let own = (priority: CheckPrograms.priority, handle: CheckPrograms.handle)
-            let filters = sides.filter { $0.1.contains { $0 == own } }.map {
-                Change.filter(interface: link.name, direction: $0.0, priority: own.priority, handle: own.handle)
+            let filters = sides.flatMap { direction, present in
+                present.filter(isOurs).map {
+                    Change.filter(
+                        interface: link.name, direction: direction, priority: $0.priority, handle: $0.handle)
+                }
             }
             guard !filters.isEmpty else { continue }
             // One that has nothing else on it: nobody would have made it for themselves.
-            if sides.allSatisfy({ $0.1.allSatisfy { $0 == own } }) { found.append(.qdisc(interface: link.name)) }
+            if sides.allSatisfy({ $0.1.allSatisfy(isOurs) }) { found.append(.qdisc(interface: link.name)) }
             found += filters
         }
         return found
+    }
+
+    private static func isOurs(_ filter: (priority: UInt32, handle: UInt32)) -> Bool {
+        filter == (CheckPrograms.priority, CheckPrograms.handle)
+            || filter == (StrayProgram.priority, StrayProgram.handle)
     }
 
     /// Whether the pair, or what is left without it, is of this instance: by its maps, which name the device; without any,

@@ -47,7 +47,7 @@ extension Director {
         let servers = current.dataPlane.serverAddresses.union(configuration.serverAddresses)
         followRoutes(to: nextServers(of: servers, atMost: limit))
         let paths = servers.compactMap { current.dataPlane.path(to: $0) }.filter { !$0.isLocal }
-        for interface in Set(paths.map(\.routeInterface)).subtracting(current.listening) {
+        for interface in interfacesOfAnswers.union(paths.map(\.routeInterface)).subtracting(current.listening) {
             attempt("take in answers to checks on \(Self.name(ofInterface: interface))") { try listen(on: interface) }
         }
         let sources = Set(paths.map(\.source))

@@ -51,9 +51,9 @@ extension Director {
             refuse("interfaces", Self.list(configuration.interfaces), Self.list(wanted.interfaces))
         } else if wanted.interfaces.isEmpty, let vip = wanted.services.first?.address.vip {
             let present = running?.ingress.map(\.link.name) ?? []
-            let found = try Ingress.find([], vip: vip).map(\.link.name)
-            // One of several uplinks may be down just now.
-            if !Set(found).isSubset(of: present) {
+            let found = try Ingress.find([], vips: [vip]).map(\.link.name)
+            // One of several may be down just now, or have come since the start.
+            if Set(found).isDisjoint(with: present) {
                 refuse("interfaces", Self.list(present), "\(Self.list(found)), where \(vip) is")
             }
         }
@@ -107,6 +107,8 @@ extension Director {
             }
             try applyServices()
             refreshPaths()
+            try watchElsewhere()
+            try warnOfSubnetsElsewhere()
             if let journal = running?.journal { try placeAddresses(journal: journal) }
         } catch {
             (configuration, states) = old
@@ -116,6 +118,7 @@ extension Director {
             do {
                 try applyServices()
                 refreshPaths()
+                try watchElsewhere()
                 if let journal = running?.journal { try placeAddresses(journal: journal) }
             } catch {
                 logger.error("go back to the configuration before: \(error)")
@@ -199,6 +202,7 @@ extension Director {
         if needsTables || configuration.asksAnything != old.asksAnything {
             try useCheckDevice(below: directory, checks: configuration.asksAnything)
         }
+        if needsTables { running?.elsewhere = try Elsewhere(directory: directory, journal: current.journal) }
     }
 
     /// The one that is there, or a new one; from then on the packet program knows of it.
@@ -221,12 +225,7 @@ extension Director {
     /// Where nothing is checked any more.
     private func dropProgramsOfChecks() throws {
         guard let current = running, !current.checkDevice.takesChecks else { return }
-        try current.journal.changes.reversed().forEachDespiteErrors { change in
-            switch change {
-            case .filter, .qdisc: try current.journal.undo(change)
-            default: return
-            }
-        }
+        try current.journal.undoPrograms(priority: CheckPrograms.priority)
     }
 
     private static func summary(from old: DirectorConfiguration, to new: DirectorConfiguration) -> String {

@@ -87,6 +87,7 @@ public actor Director {
         var ingress: [Ingress]
         var paths: PathFinder
         var checkDevice: CheckDevice
+        var elsewhere: Elsewhere
         var listening: Set<Int32> = []
         /// Where GRO would merge frames before the program sees them.
         var keptApart: Set<Change> = []
@@ -136,8 +137,8 @@ public actor Director {
 
     /// In the order of what may fail: the services of a data plane that is taken over change last.
     func start(journal: ChangeJournal) async throws {
-        guard let vip = configuration.services.first?.address.vip else { return }
-        let ingress = try Ingress.find(configuration.interfaces, vip: vip)
+        if configuration.services.isEmpty { return }
+        let ingress = try Ingress.find(configuration)
         try Self.refuseEveryPortOfThisDirector(configuration)
         try Self.refuseAddressesOfThisMachine(configuration, journal: journal.changes)
         let (directory, _, note) = try instance.bpfDirectory(journal: journal)
@@ -156,7 +157,7 @@ public actor Director {
         running = Running(
             dataPlane: dataPlane, journal: journal, ingress: ingress,
             paths: try PathFinder(journal: journal, transmitting: ingress.transmitting), checkDevice: device,
-            capacity: capacity)
+            elsewhere: try Elsewhere(directory: directory, journal: journal), capacity: capacity)
         running?.paths.isNative = attachments.contains { $0.modes.first == .native }
         takeOverOverrides()
         try takeOverHealth(from: adopted)
@@ -187,6 +188,9 @@ public actor Director {
         if adopted.services.isEmpty { try attach(dataPlane, to: attachments) }
         refreshPaths()
         dropWhatIsNoLongerWanted(journal, attachments: attachments, offloads: offloads)
+        // Before the addresses, for which ARP would be answered.
+        try watchElsewhere()
+        try warnOfSubnetsElsewhere()
         try placeAddresses(journal: journal)
         announce()
         running?.isForwarding = true
@@ -222,8 +226,8 @@ public actor Director {
     public static func preflight(_ configuration: DirectorConfiguration, instance: InstancePaths) throws {
         silenceLibbpf()
         do {
-            guard let vip = configuration.services.first?.address.vip else { return }
-            let ingress = try Ingress.find(configuration.interfaces, vip: vip)
+            if configuration.services.isEmpty { return }
+            let ingress = try Ingress.find(configuration)
             try refuseEveryPortOfThisDirector(configuration)
             try refuseAddressesOfThisMachine(configuration, journal: ChangeJournal.read(path: instance.journal))
             _ = try attachments(configuration, ingress: ingress, directory: instance.existingBPFDirectory() ?? "")

@@ -34,6 +34,7 @@ public enum Fault: String, Sendable, Hashable, CaseIterable {
     case programNotAttached = "xdp-missing"
     case genericXDP = "xdp-generic"
     case mergedFrames = "merged-frames"
+    case strayPackets = "stray-packets"
     case noRoute = "no-route"
     case neighbourUnresolved = "neighbour-unresolved"
     case outerSourceVIP = "outer-source-vip"

@@ -3,7 +3,7 @@ public import LoadBalancing
 /// All that an operator asks of a director: the one value that flags and files become.
 public struct DirectorConfiguration: Equatable, Sendable {
     public var services: [VirtualService]
-    /// Where clients' packets come in. None: the interface of the VIP's subnet, or else of the default route.
+    /// Where clients' packets come in. None: those of the VIPs' subnets, or else of the default route.
     public var interfaces: [String]
     public var xdp: XDPPreference
     /// Of services that `serviceChecks` does not name.

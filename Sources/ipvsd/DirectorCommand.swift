@@ -80,8 +80,8 @@ struct DirectorCommand: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             """
-            Where clients' packets come in: NICs, bonds, bridges, VLAN devices. Repeats, or takes commas. Default: where \
-            the VIP's subnet, else the default route is.
+            Where clients' packets come in: NICs, bonds, bridges, VLAN devices. Repeats, or takes commas. Default: all \
+            interfaces of the VIPs' subnets, else the default route's.
             """, valueName: "names"))
     var interface: [String] = []
 

@@ -1,7 +1,9 @@
 import ArgumentParser
 import Control
+import DataPlane
 import Director
 import Doctor
+import FoundationEssentials
 import HostState
 import LoadBalancing
 import RealServerSetup
@@ -86,7 +88,19 @@ struct DoctorCommand: AsyncParsableCommand {
         return DirectorExaminer.Claim(
             isDaemonRunning: status.pid != nil, interfaces: status.xdp.interfaces,
             vips: Set(status.services.flatMap(\.listeners).map(\.vip)).sorted(),
-            servers: order.map { ($0, downReason(in: places[$0] ?? [])) }, changes: changes)
+            servers: order.map { ($0, downReason(in: places[$0] ?? [])) }, strays: strays(status),
+            strayPriority: StrayProgram.priority, changes: changes)
+    }
+
+    /// Of the last ten minutes: older ones may be of another set-up.
+    private func strays(_ status: DirectorStatus) -> [DirectorFacts.Stray] {
+        (status.strays ?? []).compactMap { stray in
+            guard let last = try? Date(stray.last, strategy: .iso8601), last > Date(timeIntervalSinceNow: -600) else {
+                return nil
+            }
+            return DirectorFacts.Stray(
+                interface: stray.interface, vip: stray.vip, packets: stray.packets, last: stray.last)
+        }
     }
 
     /// Of a real server in some services; nil: it is down in none. Where it is not down in all, or for other reasons, the

@@ -52,6 +52,11 @@ enum StatusTable {
         for (name, errors) in status.xdp.transmitErrors.sorted(by: { $0.key < $1.key }) where errors > 0 {
             lines.append("  the driver of \(name) failed to send \(errors)")
         }
+        for stray in status.strays ?? [] {
+            lines.append(
+                "  \(stray.packets) packets for \(stray.vip) came in by \(stray.interface), where the XDP program is not, the last at \(stray.last)"
+            )
+        }
         return lines.joined(separator: "\n")
     }
 

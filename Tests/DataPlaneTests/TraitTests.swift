@@ -118,8 +118,6 @@ struct TraitTests {
             // What is for no service goes its way.
             try expectPassed(frame.fromClient(to: Standard.strict).tcp(from: 5000, to: 9, [.syn]), by: lab)
             try expectPassed(frame.fromClient(to: Standard.main).icmp(type: 8), by: lab)
-            try expectPassed(
-                PacketBuilder.ethernet(to: complement(destination)).fromClient(to: Standard.main).tcp([.syn]), by: lab)
         }
         #expect(try lab.run(PacketBuilder.syn(to: Standard.main)).verdict == .redirect)
         lab.plane.setOwnMACs([PacketBuilder.director] + idle)
@@ -128,8 +126,6 @@ struct TraitTests {
             #expect(try lab.run(packet).verdict == .redirect)
         }
     }
-
-    private func complement(_ address: MACAddress) -> MACAddress { MACAddress(address.bytes.map { ~$0 }) ?? .zero }
 
     @Test(arguments: [8, 16, 24])
     func outerSourceByFlow(length: Int) throws {

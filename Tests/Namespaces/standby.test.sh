@@ -47,7 +47,8 @@ test_a_macvlan_is_the_directors_only_while_it_has_a_VIP() {
     director_start --vip $VIP:80 --backends $RS1,$RS2 --scheduler wlc --no-address
     macvlan_up
     before=$(received)
-    watch_packet director eth0 "ether dst $VIRTUAL and tcp port 45000"
+    # On the way to the director: its own taps come behind the packet program.
+    watch_packet switch director "ether dst $VIRTUAL and tcp port 45000"
     local arrived=$TCPDUMP
     watch_packet client eth0 "tcp src port 80 and tcp[tcpflags] & tcp-rst != 0"
     stray_ack

@@ -34,6 +34,12 @@ extension DirectorMetrics {
         }
         text.begin("ipvsd_packet_events_total", .counter, "What happened to packets besides their verdicts.")
         for (name, count) in status.events.sorted(by: { $0.key < $1.key }) { text.add([("event", name)], count) }
+        text.begin(
+            "ipvsd_stray_packets_total", .counter,
+            "Packets for a service that came in by an interface where the XDP program is not.")
+        for stray in status.strays ?? [] {
+            text.add([("interface", stray.interface), ("vip", stray.vip.description)], stray.packets)
+        }
         text.begin("ipvsd_half_open_connections", .gauge, "Connections whose handshake has not completed.")
         text.add(status.halfOpen.now)
         text.begin(

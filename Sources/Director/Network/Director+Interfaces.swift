@@ -31,10 +31,11 @@ extension Director {
         let pin = XDPDataPlane.linkPin(directory: directory, interface: device.index)
         let present = try XDPAttachment.of(interface: device.index)
         if let present, try BPFLink(pinnedAt: pin)?.interface() != UInt32(device.index) {
+            let advice = configuration.interfaces.isEmpty && ingress.count > 1 ? "; --interface leaves others out" : ""
             throw DirectorError(
                 .interface,
                 "attach director to \(device.name): Device or resource busy (another XDP program: id "
-                    + "\(present.programID))")
+                    + "\(present.programID))\(advice)")
         }
         let modes: [XDPMode] =
             switch configuration.xdp {
@@ -145,17 +146,19 @@ extension Director {
         running.dataPlane.setIngressMTU((links + running.ingress.devices).map(\.mtu).max() ?? 1500)
         let isBridged = running.ingress.contains(where: \.isBridged)
         // A bridge's ports have addresses that nobody sends to.
+        let addresses = configuration.managesAddress ? [] : try RouteSocket().addresses()
+        let vips = configuration.vips
+        let holders = addresses.filter { vips.contains($0.address) }.map(\.interface)
         let macs = OwnMACs(
             of: isBridged ? links : links + running.ingress.devices, in: tree,
-            holders: configuration.managesAddress ? nil : try holders(of: configuration.vips))
+            holders: configuration.managesAddress ? nil : Set(holders))
         let isTooMany = macs.own.count > XDPDataPlane.maximumOwnMACs && !isBridged
         // By a bridge another host's frames come, too: they are not dropped.
         running.dataPlane.setOwnMACs(isTooMany ? [] : macs.own, idle: isBridged ? [] : macs.idle)
-    }
-
-    /// The indices of the interfaces that have one of the addresses.
-    private func holders(of vips: Set<IPv4Address>) throws -> Set<Int32> {
-        Set(try RouteSocket().addresses().filter { vips.contains($0.address) }.map(\.interface))
+        // Who else moves a VIP here does so at any moment.
+        if !configuration.managesAddress, running.isForwarding {
+            try setStrayPlaces(Elsewhere.links(running.ingress, in: tree), tree, addresses)
+        }
     }
 
     /// Follows their state: where a cable is back, switches have to learn anew where the VIPs are.
@@ -279,10 +282,12 @@ extension Director {
                 switch change {
                 case .attachment(let path): path.split(separator: "/").last.map(pins.contains) ?? true
                 case .offload: wanted.contains(change)
-                case .filter, .qdisc: running?.checkDevice.takesChecks != false
                 default: true
                 }
             if !isWanted { attempt("undo \(change)") { try journal.undo(change) } }
+        }
+        if running?.checkDevice.takesChecks == false {
+            attempt("remove the programs of checks") { try journal.undoPrograms(priority: CheckPrograms.priority) }
         }
     }
 }

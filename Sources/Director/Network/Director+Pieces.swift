@@ -14,6 +14,8 @@ extension Director {
         var pathWasBroken: ContinuousClock.Instant?
         /// The check path is not looked at before then, whatever fails.
         var looksNext = ContinuousClock.now
+        /// When packets that came in past the packet program were spoken of last.
+        var straysTold: [StrayPlace: ContinuousClock.Instant] = [:]
     }
 
     /// Every second.
@@ -25,6 +27,7 @@ extension Director {
         let addresses = try socket.addresses()
         keepCheckPath(tree, addresses)
         keepAddresses(tree, addresses, by: socket)
+        watchElsewhere(tree, addresses)
     }
 
     // MARK: Pins
@@ -129,7 +132,7 @@ extension Director {
     // MARK: What is said
 
     /// `concerns`: which of the pieces a service needs.
-    private func told(_ pieces: [Piece], concerns: (VirtualService) -> (Piece) -> Bool) {
+    func told(_ pieces: [Piece], concerns: (VirtualService) -> (Piece) -> Bool) {
         let now = ContinuousClock.now
         var news: [(piece: Piece, text: String)] = []
         for piece in pieces {
@@ -150,7 +153,7 @@ extension Director {
         }
     }
 
-    private func failed(_ piece: Piece, _ error: any Error) {
+    func failed(_ piece: Piece, _ error: any Error) {
         if upkeep.restorations.failed(piece, "\(error)", at: .now) { logger.error("restore \(piece): \(error)") }
     }
 }

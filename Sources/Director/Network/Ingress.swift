@@ -1,5 +1,6 @@
 internal import LoadBalancing
 internal import Netlink
+internal import ServiceConfiguration
 
 /// Where clients' packets come in: the interface with the addresses, and the devices on which the packet program sits.
 struct Ingress {
@@ -21,10 +22,18 @@ struct Ingress {
         isBridged = tree.isBridged(link)
     }
 
-    /// The interfaces named, or else the one of the VIP's subnet, or those of the default route's next hops.
-    static func find(_ names: [String], vip: IPv4Address) throws -> [Ingress] {
+    static func find(_ configuration: DirectorConfiguration) throws -> [Ingress] {
+        // The first VIP's interface comes first: VIPs without a subnet go there.
+        let first = configuration.services.first?.address.vip
+        let others = configuration.vips.filter { $0 != first }.sorted()
+        return try find(configuration.interfaces, vips: [first].compactMap(\.self) + others)
+    }
+
+    /// The interfaces named, or else those of the VIPs' subnets; where the first has none, those of the default route's
+    /// next hops.
+    static func find(_ names: [String], vips: [IPv4Address]) throws -> [Ingress] {
         let tree = try LinkTree()
-        if names.isEmpty { return try standard(vip: vip, tree).map { try Ingress($0, in: tree) } }
+        if names.isEmpty { return try standard(vips, tree) }
         return try names.map { name in
             guard let link = tree.link(named: name) else {
                 throw DirectorError(
@@ -35,18 +44,37 @@ struct Ingress {
         }
     }
 
-    private static func standard(vip: IPv4Address, _ tree: LinkTree) throws -> [Link] {
+    /// What cannot be attached to is left out, unless nothing is left.
+    private static func standard(_ vips: [IPv4Address], _ tree: LinkTree) throws -> [Ingress] {
         let socket = try RouteSocket()
-        let subnet = try socket.addresses().filter { $0.prefixLength < 32 && $0.contains(vip) }
-            .max { $0.prefixLength < $1.prefixLength }
-        let links = try (subnet.map { [$0.interface] } ?? defaultInterfaces(socket)).compactMap(tree.link(index:))
-        if links.isEmpty {
+        let addresses = try socket.addresses()
+        var links = vips.map { Self.links(ofSubnetOf: $0, addresses, tree) }
+        if links.first?.isEmpty == true { links[0] = try defaultInterfaces(socket).compactMap(tree.link(index:)) }
+        let found = links.flatMap(\.self).unique.map { link in Result { try Ingress(link, in: tree) } }
+        guard let first = found.first else {
             throw DirectorError(
                 .interface,
-                "find the interface for \(vip): no interface has its subnet and there is no default route; say --interface"
+                "find the interface for \(vips.first?.description ?? "no VIP"): no interface has its subnet and there is no default route; say --interface"
             )
         }
-        return links
+        let usable = found.compactMap { try? $0.get() }
+        return usable.isEmpty ? [try first.get()] : usable
+    }
+
+    /// Clients in the VIP's subnet may come by each of its interfaces. Of those that sit on one another, frames come by
+    /// the lowest.
+    private static func links(
+        ofSubnetOf vip: IPv4Address, _ addresses: [InterfaceAddress], _ tree: LinkTree
+    ) -> [Link] {
+        let around = addresses.filter { $0.prefixLength < 32 && $0.contains(vip) }
+        let longest = around.map(\.prefixLength).max()
+        let indices = Set(around.filter { $0.prefixLength == longest }.map(\.interface))
+        let links = tree.all.filter { indices.contains($0.index) && !$0.isLoopback }
+        let lowest = links.filter { link in
+            !tree.isReached(link, by: Set(links.map(\.index)).subtracting([link.index]))
+        }
+        let ethernet = lowest.filter(\.isEthernet)
+        return ethernet.isEmpty ? lowest : ethernet
     }
 
     /// Returns the interfaces of the default route that the kernel prefers: clients' packets may come in by each of its
@@ -63,8 +91,8 @@ struct Ingress {
 
 extension [Ingress] {
     /// Each once.
-    var devices: [Link] { unique(flatMap(\.devices)) }
-    var members: [Link] { unique(flatMap(\.members)) }
+    var devices: [Link] { flatMap(\.devices).unique }
+    var members: [Link] { flatMap(\.members).unique }
 
     /// XDP_TX is lost on a veth, so that answers leave by redirect.
     var hasVeth: Bool { members.contains { $0.kind == "veth" } }
@@ -72,18 +100,23 @@ extension [Ingress] {
     /// Where a packet can go out of the device that it came in by.
     var transmitting: Set<Int32> { hasVeth ? [] : Set(devices.map(\.index)) }
 
-    private func unique(_ links: [Link]) -> [Link] {
-        var seen: Set<Int32> = []
-        return links.filter { seen.insert($0.index).inserted }
-    }
-
-    /// Where a VIP goes: to the interface of its subnet, else to the first.
+    /// Where a VIP goes: to the first interface of its subnet, else to the first.
     func home(of vip: IPv4Address, _ addresses: [InterfaceAddress]) -> Link? {
         let links = map(\.link)
         let subnet = addresses.filter { entry in
             entry.prefixLength < 32 && entry.contains(vip) && links.contains { $0.index == entry.interface }
-        }.max { $0.prefixLength < $1.prefixLength }
-        return links.first { $0.index == subnet?.interface } ?? links.first
+        }
+        let longest = subnet.map(\.prefixLength).max()
+        let homes = Set(subnet.filter { $0.prefixLength == longest }.map(\.interface))
+        return links.first { homes.contains($0.index) } ?? links.first
+    }
+}
+
+extension [Link] {
+    /// Each once.
+    fileprivate var unique: [Link] {
+        var seen: Set<Int32> = []
+        return filter { seen.insert($0.index).inserted }
     }
 }
 

@@ -41,6 +41,22 @@ struct LinkTree {
     /// Where the frames of such a device come in: itself, or the members of a bond.
     func members(of device: Link) -> [Link] { device.kind == "bond" ? ports(of: device) : [device] }
 
+    /// Whether the interface's frames come by one of these first: it is one, sits on one, or has one as a port or member.
+    func isReached(_ link: Link, by devices: Set<Int32>, depth: Int = 8) -> Bool {
+        if devices.contains(link.index) { return true }
+        guard depth > 0 else { return false }
+        // What a tunnel's device carries is something else below it.
+        let sits = ["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"].contains(link.kind ?? "")
+        let below = ports(of: link) + (sits ? [link.lower.flatMap(self.link(index:))].compactMap(\.self) : [])
+        return below.contains { isReached($0, by: devices, depth: depth - 1) }
+    }
+
+    /// Whether packets reach the machine's own stack by this interface, and not by one that it is a part of.
+    func isWhole(_ link: Link) -> Bool {
+        guard let master = link.master else { return true }
+        return self.link(index: master)?.kind == "vrf"
+    }
+
     private func ports(of master: Link) -> [Link] { links.filter { $0.master == master.index } }
 
     /// Whether a VLAN device has one of these below it: then tags tell where a frame belongs.

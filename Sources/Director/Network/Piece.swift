@@ -14,6 +14,10 @@ enum Piece: Hashable, CustomStringConvertible {
     case sysctl(String)
     /// The tc program that carries checks, with the clsact qdisc that it needs.
     case program(BPFProgram.TrafficControlHook.Direction, interface: String)
+    /// The tc program on an interface that the packet program is not on.
+    case strayProgram(interface: String)
+    /// What that program is told.
+    case strayPlaces
 
     var description: String {
         switch self {
@@ -24,6 +28,8 @@ enum Piece: Hashable, CustomStringConvertible {
         case .pins(let names): "\(names.count == 1 ? "pin" : "pins") \(names.joined(separator: ", "))"
         case .state(let state, let device): "\(state) of \(device)"
         case .sysctl(let key): "sysctl \(key.map { $0 == "/" ? "." : "\($0)" }.joined())"
+        case .strayProgram(let interface): "program for stray packets on \(interface)"
+        case .strayPlaces: "list of interfaces and VIPs of stray packets"
         case .program(let direction, let interface): "\(direction) program of checks on \(interface)"
         }
     }

@@ -27,6 +27,7 @@ extension Director {
         var status = DirectorStatus(
             snapshot: try running.dataPlane.snapshot(), pid: getpid(),
             xdp: try Self.xdp(running.ingress.devices.map(\.index)))
+        status.strays = try Self.strays(running.dataPlane.strayPackets())
         let byListener = Dictionary(
             configuration.services.flatMap { service in service.listeners.map { ($0, service) } },
             uniquingKeysWith: { one, _ in one })
@@ -99,6 +100,7 @@ extension Director {
         }
         let snapshot = try DataPlaneSnapshot(of: maps, now: XDPDataPlane.tick(below: directory) ?? 0)
         var status = DirectorStatus(snapshot: snapshot, pid: nil, xdp: try xdp(interfaces))
+        status.strays = try strays(maps.strayPackets())
         do {
             let overrides = try OverridesFile(path: instance.overrides).read()
             for (index, service) in snapshot.services.enumerated() {
@@ -114,6 +116,18 @@ extension Director {
     public static func flows(instance: InstancePaths) throws -> FlowScan? {
         silenceLibbpf()
         return try instance.existingBPFDirectory().flatMap { try FlowScan(directory: $0) }
+    }
+
+    private static func strays(_ packets: [StrayPlace: StrayPackets]) throws -> [DirectorStatus.Stray] {
+        let socket = try RouteSocket()
+        return try packets.sorted { ($0.key.interface, $0.key.vip) < ($1.key.interface, $1.key.vip) }
+            .compactMap { place, packets in
+                try socket.link(index: place.interface).map { link in
+                    let last = Date(timeIntervalSinceNow: -(packets.age / .seconds(1)))
+                    return DirectorStatus.Stray(
+                        interface: link.name, vip: place.vip, packets: packets.count, last: last.formatted(.iso8601))
+                }
+            }
     }
 
     static func xdp(_ interfaces: [Int32]) throws -> DirectorStatus.XDP {

@@ -147,6 +147,15 @@ public struct DirectorStatus: Codable, Sendable {
         public var transmitErrors: [String: UInt64]
     }
 
+    /// Packets for a service that came in by an interface that the packet program is not on.
+    public struct Stray: Codable, Sendable {
+        public var interface: String
+        public var vip: IPv4Address
+        public var packets: UInt64
+        /// When the last one came, ISO 8601.
+        public var last: String
+    }
+
     /// The daemon's; nil where none runs and the pinned maps were read.
     @OrNull public var pid: Int32?
     public var services: [Service]
@@ -162,6 +171,8 @@ public struct DirectorStatus: Codable, Sendable {
     /// Entries of the flow table; half of them are at ease.
     public var flowTableSize: Int
     public var xdp: XDP
+    /// Nil where an older daemon does not tell.
+    public var strays: [Stray]? = []
 
     /// UTF-8, keys sorted.
     public func json() throws -> [UInt8] {

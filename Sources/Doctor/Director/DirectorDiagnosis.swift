@@ -3,7 +3,8 @@ internal import Netlink
 /// What is wrong with a director. Facts in, findings out.
 extension DirectorFacts {
     public func findings() -> [Finding] {
-        limitFindings() + daemonFindings() + ownFindings() + interfaces.flatMap(findings) + servers.flatMap(findings)
+        limitFindings() + daemonFindings() + ownFindings() + interfaces.flatMap(findings) + strayFindings()
+            + servers.flatMap(findings)
             + vipOwners.filter { !$0.macs.isEmpty }.map { vip, interface, macs in
                 Finding(
                     .vipConflict,
@@ -102,6 +103,25 @@ extension DirectorFacts {
                     }.joined(separator: "; ")))
         }
         return findings
+    }
+
+    private func strayFindings() -> [Finding] {
+        let names = interfaces.map(\.name).joined(separator: ",")
+        return strays.map { stray in
+            Finding(
+                .strayPackets,
+                "\(stray.packets) packets for \(stray.vip) came in by \(stray.interface), where the XDP program is not, the last at \(stray.last): this machine's own stack has them, and no real server gets them",
+                fix:
+                    "start ipvsd with --interface \(names),\(stray.interface), or have neighbours and routers forget the MAC of \(stray.interface) for \(stray.vip)"
+            )
+        }
+            + unwatchedInterfaces.map { interface in
+                Finding(
+                    .strayPackets,
+                    "no program for stray packets is on \(interface), where the XDP program is not: it answers ARP for the VIPs",
+                    fix: putBack(nil, culprit: "whoever removes the clsact qdisc of \(interface) has to leave it alone")
+                )
+            }
     }
 
     private func whyGeneric(_ interface: Interface) -> String {

@@ -14,17 +14,23 @@ public struct DirectorExaminer {
         public var vips: [IPv4Address]
         /// Those that are tunnelled to; with the reason where one is down.
         public var servers: [(address: IPv4Address, downReason: String?)]
+        public var strays: [DirectorFacts.Stray]
+        /// Of the tc programs for them.
+        public var strayPriority: UInt32
         /// What its journal says that it has put into the machine; nil: it cannot be read.
         public var changes: [Change]?
 
         public init(
             isDaemonRunning: Bool, interfaces: [String], vips: [IPv4Address],
-            servers: [(address: IPv4Address, downReason: String?)], changes: [Change]?
+            servers: [(address: IPv4Address, downReason: String?)], strays: [DirectorFacts.Stray],
+            strayPriority: UInt32, changes: [Change]?
         ) {
             self.isDaemonRunning = isDaemonRunning
             self.interfaces = interfaces
             self.vips = vips
             self.servers = servers
+            self.strays = strays
+            self.strayPriority = strayPriority
             self.changes = changes
         }
     }
@@ -48,6 +54,7 @@ public struct DirectorExaminer {
         let links = try socket.links()
         facts.isDaemonRunning = claim.isDaemonRunning
         facts.vips = claim.vips
+        facts.strays = claim.strays
         facts.firewalls = Firewall.present(unchecked)
         facts.interfaces = claim.interfaces.compactMap { name in
             links.first { $0.name == name }.flatMap { link in
@@ -82,10 +89,15 @@ public struct DirectorExaminer {
         }
         if let changes = claim.changes {
             facts.missingVIPs = Self.missingVIPs(changes, addresses)
+            let isStray = { (change: Change) in
+                if case .filter(_, _, claim.strayPriority, _) = change { true } else { false }
+            }
             facts.checkPath =
                 unchecked.look("the path of checks") {
-                    try checkPath(changes, links, addresses, socket, unchecked)
+                    try checkPath(changes.filter { !isStray($0) }, links, addresses, socket, unchecked)
                 } ?? .init()
+            facts.unwatchedInterfaces = Self.missingPrograms(changes.filter(isStray), links, socket, unchecked)
+                .map(\.interface)
         } else {
             unchecked.add("what the director had put into this machine: its journal cannot be read")
         }
@@ -123,20 +135,28 @@ public struct DirectorExaminer {
         if !addresses.contains(where: { $0.interface == device.index }) {
             path.missing.append("ipvsd0 has no address, for which its rp_filter drops everything")
         }
-        for case .filter(let name, let direction, let priority, let handle) in changes {
-            guard let link = links.first(where: { $0.name == name }) else { continue }
-            let present = unchecked.look("the tc programs on \(name)") {
-                try socket.filters(interface: link.index, ingress: direction == .ingress)
-            }
-            if let present, !present.contains(where: { $0 == (priority, handle) }) {
-                path.missing.append("no \(direction) program of checks is on \(name)")
-            }
+        path.missing += Self.missingPrograms(changes, links, socket, unchecked).map { name, direction in
+            "no \(direction) program of checks is on \(name)"
         }
         func value(_ key: String) throws -> Int { Int(try Sysctl.read("net/ipv4/conf/\(key)")) ?? 0 }
         path.reversePathFilter = max(try value("all/rp_filter"), try value("ipvsd0/rp_filter"))
         path.acceptsLocal = try value("ipvsd0/accept_local") != 0
         path.forwards = try value("ipvsd0/forwarding") != 0
         return path
+    }
+
+    private static func missingPrograms(
+        _ changes: [Change], _ links: [Link], _ socket: RouteSocket, _ unchecked: Unchecked
+    ) -> [(interface: String, direction: BPFProgram.TrafficControlHook.Direction)] {
+        changes.compactMap { change in
+            guard case .filter(let name, let direction, let priority, let handle) = change,
+                let link = links.first(where: { $0.name == name }),
+                let present = unchecked.look(
+                    "the tc programs on \(name)",
+                    { try socket.filters(interface: link.index, ingress: direction == .ingress) })
+            else { return nil }
+            return present.contains { $0 == (priority, handle) } ? nil : (name, direction)
+        }
     }
 
     private func interface(_ link: Link, among links: [Link]) throws -> DirectorFacts.Interface {

@@ -69,6 +69,21 @@ public struct DirectorFacts: Sendable {
         public init() {}
     }
 
+    public struct Stray: Sendable {
+        public var interface: String
+        public var vip: IPv4Address
+        public var packets: UInt64
+        /// When the last one came.
+        public var last: String
+
+        public init(interface: String, vip: IPv4Address, packets: UInt64, last: String) {
+            self.interface = interface
+            self.vip = vip
+            self.packets = packets
+            self.last = last
+        }
+    }
+
     public var interfaces: [Interface] = []
     public var servers: [Server] = []
     /// Others than the director that answer ARP for a VIP, by interface. Not the one that answers where this director has no
@@ -76,6 +91,10 @@ public struct DirectorFacts: Sendable {
     public var vipOwners: [(vip: IPv4Address, interface: String, macs: [MACAddress])] = []
     /// VIPs that the director had put on an interface, and that no interface has.
     public var missingVIPs: [(vip: IPv4Address, interface: String)] = []
+    /// Packets for a VIP that came in lately by an interface that the packet program is not on.
+    public var strays: [Stray] = []
+    /// Such interfaces without the director's tc program, which answer ARP for the VIPs.
+    public var unwatchedInterfaces: [String] = []
     public var checkPath = CheckPath()
     public var vips: [IPv4Address] = []
     public var firewalls: [Firewall] = []

@@ -1,0 +1,95 @@
+public import BPF
+internal import CLinux
+internal import Glibc
+public import LoadBalancing
+internal import PacketPrograms
+
+/// The tc program for interfaces that the packet program is not on. It shares the director's pinned maps.
+public struct StrayProgram {
+    private let object: BPFObject
+
+    public static let priority: UInt32 = 0x1b51
+    public static let handle: UInt32 = 1
+
+    public init(directory: String) throws(BPFError) {
+        object = try BPFObject(.stray)
+        try object.reuseDirectorMaps(below: directory)
+        try object.load()
+    }
+
+    /// Puts the program on the interface, in place of an earlier one.
+    public func attach(interface: Int32) throws(BPFError) {
+        try BPFProgram.TrafficControlHook(
+            interface: interface, direction: .ingress, priority: Self.priority, handle: Self.handle
+        ).attach(object.program(named: "stray"))
+    }
+}
+
+/// An interface and a VIP for which packets may come in there past the packet program.
+public struct StrayPlace: Hashable, Sendable {
+    public var interface: Int32
+    public var vip: IPv4Address
+
+    public init(interface: Int32, vip: IPv4Address) {
+        self.interface = interface
+        self.vip = vip
+    }
+}
+
+/// Packets for a service that came in past the packet program.
+public struct StrayPackets: Equatable, Sendable {
+    public var count: UInt64
+    /// How long ago the last one came.
+    public var age: Duration
+}
+
+extension XDPDataPlane {
+    /// Has packets for the VIPs counted at these places and no others. True: ARP requests for the VIP get no answer there.
+    public func setStrayPlaces(_ places: [StrayPlace: Bool]) throws(BPFError) {
+        guard let strays = maps.strays else { return }
+        let present = try strays.entries()
+        for (key, value) in present {
+            let isSilent = places[StrayPlace(key)]
+            if isSilent == nil { try strays.remove(key) }
+            guard let flags = isSilent.map(ipvsd_stray.flags), flags != value.flags else { continue }
+            var value = value
+            value.flags = flags
+            try strays.update(value, for: key)
+        }
+        let known = Set(present.map { StrayPlace($0.key) })
+        for (place, isSilent) in places where !known.contains(place) {
+            _ = try strays.insert(
+                ipvsd_stray(packets: 0, last: 0, flags: ipvsd_stray.flags(isSilent), reserved: 0),
+                for: ipvsd_stray_key(ifindex: UInt32(place.interface), vip: place.vip.bigEndian))
+        }
+    }
+
+    /// Those of which there are any.
+    public func strayPackets() throws(BPFError) -> [StrayPlace: StrayPackets] { try maps.strayPackets() }
+}
+
+extension DirectorMaps {
+    /// Those of which there are any.
+    public func strayPackets() throws(BPFError) -> [StrayPlace: StrayPackets] {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        let now = UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+        var found: [StrayPlace: StrayPackets] = [:]
+        for (key, value) in try strays?.entries() ?? [] where value.packets > 0 {
+            // One may have come since.
+            let age = Int64(now > value.last ? now - value.last : 0)
+            found[StrayPlace(key)] = StrayPackets(count: value.packets, age: .nanoseconds(age))
+        }
+        return found
+    }
+}
+
+extension StrayPlace {
+    fileprivate init(_ key: ipvsd_stray_key) {
+        self.init(interface: Int32(truncatingIfNeeded: key.ifindex), vip: IPv4Address(bigEndian: key.vip))
+    }
+}
+
+extension ipvsd_stray {
+    fileprivate static func flags(_ isSilent: Bool) -> UInt32 { isSilent ? UInt32(IPVSD_STRAY_SILENT) : 0 }
+}

@@ -1,0 +1,131 @@
+#!/bin/bash
+# Two interfaces of the director in one LAN: ARP gives clients either MAC. By default the director takes both. Where
+# --interface leaves one out, nobody learns its MAC from now on, and what comes in there all the same is named.
+source "$(dirname "$0")/harness.sh"
+LAB_VIA=nsenter
+
+scenario_up() {
+    lab_up
+    add_nic director eth1 near
+    receive_redirected director-eth1
+    usual_servers
+    # The director's own address, which checks leave from, is answered for by both, too.
+    ip -n "$(ns rs1)" neigh replace 10.0.0.2 lladdr "$(mac eth1)" dev eth0 nud permanent
+}
+
+d() { ip -n "$(ns director)" "$@"; }
+mac() { d -j link show "$1" | jq -r '.[0].address'; }
+client_sends_to() { ip -n "$(ns client)" neigh replace $VIP lladdr "$1" dev eth0 nud permanent; }
+client_forgets() { ip -n "$(ns client)" neigh del $VIP dev eth0; }
+ask() { in_ns client curl -s -o /dev/null --max-time $((5 * LAB_SLOW)) -w '%{http_code}' "http://$VIP/"; }
+strays() { ipvsd status --json | jq -r '[.strays[] | "\(.interface) \(.vip)"] | join(" ")'; }
+has_guard() { in_ns director tc filter show dev "$1" ingress | grep -q " stray"; }
+
+# answers INTERFACE   whether the director answers ARP for the VIP there, to one who asks that interface alone
+answers() {
+    in_ns client "$PYTHON" -c '
+import socket, sys, time
+interface, target, vip = sys.argv[1:]
+mac = bytes.fromhex(target.replace(":", ""))
+packet = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+packet.bind((interface, 0))
+own = packet.getsockname()[4]
+body = bytes.fromhex("0001080006040001") + own + socket.inet_aton("10.0.0.1") + bytes(6) + socket.inet_aton(vip)
+packet.send(mac + own + bytes.fromhex("0806") + body)
+packet.settimeout(1)
+end = time.monotonic() + 1
+while time.monotonic() < end:
+    try: frame = packet.recv(2048)
+    except TimeoutError: break
+    if frame[20:22] == b"\0\2" and frame[22:28] == mac and frame[28:32] == socket.inet_aton(vip): sys.exit(0)
+sys.exit(1)' eth0 "$(mac "$1")" $VIP
+}
+
+test_all_interfaces_of_the_subnet_are_taken() {
+    local before device
+    d addr add 10.0.0.3/24 dev eth1
+    before=$(machine_state director)
+    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
+    equal "$(ipvsd status --json | jq -r '.xdp.interfaces | sort | join(" ")')" "eth0 eth1" "interfaces"
+    for device in eth0 eth1; do
+        client_sends_to "$(mac $device)"
+        no_failures "by $device" <<<"$(fetch 10)"
+    done
+    client_forgets
+    equal "$(strays)" "" "stray packets"
+    director_stop
+    same_state "$before" "$(machine_state director)"
+    d addr del 10.0.0.3/24 dev eth1
+}
+
+test_an_interface_that_is_left_out() {
+    local before
+    d addr add 10.0.0.3/24 dev eth1
+    before=$(machine_state director)
+    director_start --vip $VIP:80 --backends $RS1,$RS2 --interface eth0
+    wait_until 5 "rs1 to be healthy" healthy $RS1
+    ! answers eth1 || fail "eth1 answers ARP for the VIP"
+    answers eth0 || fail "eth0 does not answer ARP for the VIP"
+    equal "$(ask)" 200 "a request"
+    exits 0 ipvsd doctor
+    equal "$(strays)" "" "stray packets, before there are any"
+    # One who knew the MAC from before. What is for no service is none of it.
+    client_sends_to "$(mac eth1)"
+    exits 7 in_ns client curl -s --max-time 5 http://$VIP:8080/
+    equal "$(strays)" "" "stray packets, of no service"
+    exits 7 ask
+    equal "$(strays)" "eth1 $VIP" "stray packets"
+    exits 1 ipvsd doctor
+    matches "$OUTPUT" "^stray-packets: [0-9]+ packets for $VIP came in by eth1" "the finding"
+    matches "$(ipvsd status)" "packets for $VIP came in by eth1" "status"
+    matches "$(ipvsd metrics)" 'ipvsd_stray_packets_total\{interface="eth1",vip="10.0.0.100"\} [1-9]' "metrics"
+    wait_until 5 "the log to name them" logged "packets for $VIP come in by eth1"
+    client_forgets
+    # Somebody takes the program away.
+    in_ns director tc qdisc del dev eth1 clsact
+    wait_until 5 "it to be put back" has_guard eth1
+    director_kill
+    ! answers eth1 || fail "eth1 answers ARP for the VIP without a daemon"
+    equal "$(strays)" "eth1 $VIP" "stray packets, without a daemon"
+    in_ns director tc qdisc del dev eth1 clsact
+    exits 1 ipvsd doctor
+    matches "$OUTPUT" "^stray-packets: no program for stray packets is on eth1" "the finding, without a daemon"
+    # The next daemon takes both.
+    director_start --vip $VIP:80 --backends $RS1,$RS2
+    ! has_guard eth1 || fail "the program for stray packets is on eth1 beside the director's"
+    director_stop
+    same_state "$before" "$(machine_state director)"
+    d addr del 10.0.0.3/24 dev eth1
+}
+logged() { director_log | grep -q "$1"; }
+
+# Also what comes after the start, and has no address; and without its journal all of it is found.
+test_an_interface_that_comes_later_and_a_lost_journal() {
+    local before
+    before=$(machine_state director)
+    director_start --vip $VIP --backends $RS1 --interface eth0
+    has_guard eth1 || fail "no program for stray packets is on eth1, which has no address"
+    d link add late type veth peer name late2
+    wait_until 5 "the program on an interface that came later" has_guard late
+    d link del late
+    director_kill
+    rm "$(run_directory)/journal"
+    exits 0 ipvsd cleanup
+    d addr del $VIP/32 dev eth0
+    same_state "$before" "$(machine_state director)"
+}
+
+# Somebody else has the VIP here or there.
+test_the_VIP_of_another_program() {
+    director_start --vip $VIP --backends $RS1 --interface eth0 --no-address
+    d addr add $VIP/32 dev eth0
+    wait_until 5 "eth1 to be silent" not answers eth1
+    answers eth0 || fail "eth0 does not answer ARP for the VIP"
+    d addr del $VIP/32 dev eth0
+    d addr add $VIP/32 dev eth1
+    wait_until 5 "eth1 to answer, where the VIP is" answers eth1
+    d addr del $VIP/32 dev eth1
+    director_stop
+}
+
+run_tests
