@@ -3,7 +3,7 @@
 source "$(dirname "$0")/../Namespaces/harness.sh"
 LAB_VIA=nsenter
 
-# start_with [FLAG...] <<FILE   the configuration file
+# start_with <<FILE   the configuration file
 start_with() {
     cat >"$LAB_DIR/ipvsd.yaml"
     director_start --config "$LAB_DIR/ipvsd.yaml"

@@ -93,7 +93,8 @@ struct PatternTests {
             ("^ok", []), ("welcome +back", []), ("[[:alpha:]]+", []), ("\\Qa$[[\\E", []), ("[]a]", []), ("[^]a]", []),
             ("ok$", ["$"]), ("(?m)^ok$", ["lines"]), ("(?im)ok$", ["lines"]), ("\\$", []), ("[$]", []),
             ("[a[b]]", ["class"]), ("[a&&b]", ["class"]), ("[+--b]", ["class"]), ("[\\w~~b]", ["class", "ASCII"]),
-            ("\\bok\\d", ["ASCII"]), ("(*UTF)(*UCP)\\w", []), ("é\\w", []), ("ok\\d$", ["$", "ASCII"]),
+            ("\\bok\\d", ["ASCII"]), ("(*UTF)(*UCP)\\w", []), ("(*UCP)(*UTF)\\w", []), ("é\\w", []),
+            ("ok\\d$", ["$", "ASCII"]),
         ] as [(String, [String])])
     func changesAreNamed(expression: String, words: [String]) throws {
         let changes = try Pattern(expression).changes

@@ -51,7 +51,7 @@ public struct Pattern: Hashable, Sendable, CustomStringConvertible {
             changes.append(
                 scan.isMultiline ? "lines end at LF alone: \\r?$ ends one of CR LF" : "$ matches before a last LF, too")
         }
-        if scan.hasCharacterTypes, description.utf8.allSatisfy({ $0 < 128 }), !description.hasPrefix("(*UTF)(*UCP)") {
+        if scan.hasCharacterTypes, description.utf8.allSatisfy({ $0 < 128 }), !description.contains("(*UCP)") {
             changes.append("\\w, \\d, \\s and \\b know ASCII alone, unless (*UTF)(*UCP) is put before it")
         }
         return changes
