@@ -116,9 +116,18 @@ public struct ServiceState: Sendable {
 
     /// Whether the service would still have its quorum without these servers, of which some may be out anyway.
     public func keepsQuorum(without drained: Set<IPv4Address>) -> Bool {
-        // Unproven ones serve as the others do.
-        quorum.holds(
-            at: servers.reduce(0) { $0 + (drained.contains($1.key) ? 0 : Int($1.value.condition.serving)) })
+        quorum.holds(at: servingWeight(without: drained))
+    }
+
+    /// The weight that a drain of the server leaves; nil where the server serves nothing, or the service keeps its quorum.
+    public func shortfall(without server: IPv4Address) -> Int? {
+        guard let own = servers[server]?.condition.serving, own > 0, !keepsQuorum(without: [server]) else { return nil }
+        return servingWeight(without: [server])
+    }
+
+    /// Unproven servers serve as the others do.
+    private func servingWeight(without drained: Set<IPv4Address>) -> Int {
+        servers.reduce(0) { $0 + (drained.contains($1.key) ? 0 : Int($1.value.condition.serving)) }
     }
 
     // MARK: What it is told

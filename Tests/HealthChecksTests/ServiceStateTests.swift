@@ -94,6 +94,10 @@ struct ServiceStateTests {
         // They serve by their weights, and the sorry server does not; one of them may be drained.
         #expect(state.effectiveWeight(of: one) == .listed(weight: 1) && !state.isReplaced && state.numberUp == 2)
         #expect(state.keepsQuorum(without: [one]) && !state.keepsQuorum(without: [one, two]))
+        var drained = state
+        #expect(drained.shortfall(without: one) == nil)
+        _ = drained.setDrained([one], at: at(3))
+        #expect(drained.shortfall(without: two) == 0 && drained.shortfall(without: one) == nil)
         #expect(
             ping(two, .success, 3) == [.serverDown(one, reason: "silent"), .quorumRegained(weight: 1)])
         #expect(state.effectiveWeight(of: one)?.standing == .down && state.servers[two]?.reason == nil)

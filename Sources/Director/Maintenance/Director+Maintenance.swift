@@ -114,13 +114,11 @@ extension Director {
 
     private func refuseBelowQuorum(_ server: IPv4Address, in services: [VirtualService]) throws {
         let problems = services.compactMap { service -> String? in
-            guard let state = states[service.address], let own = state.servers[server]?.condition.usable, own > 0,
-                !state.keepsQuorum(without: [server])
-            else { return nil }
+            guard let state = states[service.address], let left = state.shortfall(without: server) else { return nil }
             let quorum = state.quorum
             return quorum.isUp
-                ? "\(service.address) would be left with a usable weight of \(state.usableWeight - Int(own)), and it loses its quorum below \(quorum.rule.lostBelow)"
-                : "\(service.address) has no quorum: its usable weight is \(state.usableWeight), and \(quorum.rule.regainedAt) is needed"
+                ? "\(service.address) would be left with a usable weight of \(left), and it loses its quorum below \(quorum.rule.lostBelow)"
+                : "\(service.address) has no quorum: real servers that serve would be left with a weight of \(left), and \(quorum.rule.regainedAt) is needed"
         }
         guard problems.isEmpty else {
             throw DirectorError(
