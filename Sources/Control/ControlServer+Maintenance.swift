@@ -43,7 +43,7 @@ extension ControlServer {
         let status: HTTPResponse.Status =
             switch error.kind {
             case .badValue: .badRequest
-            case .tooFew: .conflict
+            case .tooFew, .notDrained: .conflict
             case .alreadyRunning: .serviceUnavailable
             default: .internalServerError
             }

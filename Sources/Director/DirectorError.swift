@@ -14,6 +14,8 @@ public struct DirectorError: Error, Codable, CustomStringConvertible {
         case badValue
         /// A service would be left with less than its quorum.
         case tooFew
+        /// A real server is no longer drained.
+        case notDrained
     }
 
     public let kind: Kind

@@ -43,7 +43,7 @@ struct DrainWatch {
             if let limit, clock.now - began >= limit {
                 if isTerminal { say("") }
                 var moving = wanted
-                moving.moveDatagrams = true
+                (moving.moveDatagrams, moving.onlyIfDrained) = (true, true)
                 _ = try await director.ask { try await $0.drain(moving) }
                 throw Failure(
                     .connectionsLeft,

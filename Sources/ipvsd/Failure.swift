@@ -43,7 +43,7 @@ struct Failure: Error, CustomStringConvertible {
             case .alreadyRunning: .alreadyRunning
             case .noPrivilege: .noPrivilege
             case .badValue: .badValue
-            case .tooFew: .notDrained
+            case .tooFew, .notDrained: .notDrained
             }
         self.init(code, error.description)
     }

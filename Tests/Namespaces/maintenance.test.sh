@@ -64,6 +64,12 @@ test_a_time_out_leaves_the_connections_and_the_drain() {
     exits 0 ipvsd undrain $RS2
     exits 0 ipvsd undrain $RS2
     matches "$OUTPUT" "not drained" "a second undrain"
+    # What the end of the time-out asks does not take an undrain back.
+    exits 0 in_ns director curl -s -w ' %{http_code}' --unix-socket "$(run_directory)/control.sock" http://ipvsd/drain \
+        -d "{\"server\":\"$RS2\",\"moveDatagrams\":true,\"onlyIfDrained\":true}"
+    matches "$OUTPUT" "$RS2 is no longer drained: .* 409$" "a drain of an undrained server"
+    exits 0 ipvsd undrain $RS2
+    matches "$OUTPUT" "not drained" "an undrain after it"
 }
 
 test_a_quorum_is_not_broken_by_hand() {

@@ -33,6 +33,9 @@ extension Director {
     ) throws -> DrainReport {
         try Self.refuseUnawaited("drain \(request.server)", isAwaited)
         let (server, services) = try find(request)
+        if request.onlyIfDrained == true, services.contains(where: { overrides.drain(of: server, in: $0) == nil }) {
+            throw DirectorError(.notDrained, "\(server) is no longer drained: somebody has undrained it")
+        }
         let affected = services.filter { overrides.drain(of: server, in: $0) == nil }
         let moves = request.movePersistent == true
         let movesDatagrams = request.moveDatagrams == true

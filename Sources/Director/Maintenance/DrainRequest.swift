@@ -13,6 +13,8 @@ public struct DrainRequest: Sendable, Hashable, Codable {
     public var movePersistent: Bool?
     /// Datagrams are to leave it, as they leave one that is removed.
     public var moveDatagrams: Bool?
+    /// Refused where the real server is not drained by now.
+    public var onlyIfDrained: Bool?
 
     public init(server: String, service: String? = nil, force: Bool? = nil, movePersistent: Bool? = nil) {
         self.server = server
