@@ -114,9 +114,10 @@ struct WorkThreadsTests {
             }
             for case .failed(let failure) in verdicts {
                 let isTold =
-                    failure.reason == "body match: the search for /\(costly)/ takes more than 50 ms"
-                    || failure.isOwn && failure.reason.contains("no thread was free to search the body")
-                    || failure.reason.contains("timed out")
+                    failure.reason.contains("the search for /\(costly)/ takes too much time or memory")
+                    || failure.isOwn && failure.reason.contains("no thread searched the body in time")
+                    // A loaded machine may bring the response too late, but no search is the real server's failure.
+                    || failure.stage != .bodyMatch && failure.reason.contains("timed out")
                 #expect(isTold, "\(failure)")
             }
             #expect(verdicts.allSatisfy { !$0.isPassed } && verdicts.count == 40)

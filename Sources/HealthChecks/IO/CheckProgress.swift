@@ -15,7 +15,7 @@ final class CheckProgress {
     /// What reaching the deadline means, where it is no failure.
     var silence: Outcome?
     /// What this machine lacks at the deadline, where that is why there is no answer.
-    private var want: (() -> String?)?
+    private var want: String?
     /// Ends whatever is under way, without waiting for any peer.
     var hangUp: (() -> Void)?
     private(set) var isOver = false
@@ -44,10 +44,7 @@ final class CheckProgress {
     }
 
     private func expire() {
-        if let problem = want?() {
-            isOwn = true
-            return end(.failed(OwnShortage.reason(problem)))
-        }
+        if let want { return endForWant(of: want) }
         end(silence ?? .failed("\(stage): timed out after \(timeout.seconds)"))
     }
 
@@ -70,8 +67,13 @@ final class CheckProgress {
 
     /// What this machine lacks that asking takes.
     func failForWant(of problem: String) {
+        if !isPeerDone { endForWant(of: problem) }
+    }
+
+    /// The same, whatever the peer has said.
+    func endForWant(of problem: String) {
         isOwn = true
-        fail(OwnShortage.reason(problem))
+        end(.failed(OwnShortage.reason(problem)))
     }
 
     /// What an operation of the present stage failed by.
@@ -102,9 +104,9 @@ final class CheckProgress {
     }
 
     /// Has threads do work that has no place on an event loop. `lack` is what this machine lacked where the deadline comes
-    /// first, and the check was not asked: before the work is done, or only before it has begun.
+    /// before the work is done, and the check was not asked.
     func run<Key, Result: Sendable>(
-        on threads: WorkThreads<Key>, _ key: Key, lack: String, untilBegun: Bool = false,
+        on threads: WorkThreads<Key>, _ key: Key, lack: String,
         _ work: @escaping @Sendable () -> Result, completion: @escaping @Sendable (CheckProgress, Result) -> Void
     ) {
         let eventLoop = eventLoop
@@ -116,7 +118,7 @@ final class CheckProgress {
                 completion(bound.value, result)
             }
         }
-        want = { untilBegun && ticket.hasBegun ? nil : lack }
+        want = lack
         hangUp = { threads.withdraw(ticket) }
     }
 

@@ -27,15 +27,18 @@ final class ResponseHandling {
     private func search(_ body: [UInt8], for patterns: [Pattern]) {
         progress.releasePeer()
         let turn = SearchTurn(service: progress.service, patterns: patterns)
-        progress.run(on: Self.searches, turn, lack: "no thread was free to search the body", untilBegun: true) {
+        // A search ends by itself: one that has no result by the deadline had too little of this machine.
+        progress.run(on: Self.searches, turn, lack: "no thread searched the body in time") {
             Pattern.search(body, for: patterns)
         } completion: { progress, result in
             switch result {
             case .found: progress.pass()
             case .lacks(let pattern): progress.end(.failed("body does not match /\(pattern)/"))
             case .tooCostly(let pattern):
-                let limit = SearchTime.limit.nanoseconds / 1_000_000
-                progress.end(.failed("body match: the search for /\(pattern)/ takes more than \(limit) ms"))
+                let limit = "\(SearchTime.limit.nanoseconds / 1_000_000) ms, \(Expression.heapLimit >> 10) MiB"
+                progress.end(
+                    .failed("body match: the search for /\(pattern)/ takes too much time or memory (\(limit) at most)"))
+            case .noMemory: progress.endForWant(of: "no memory to search the body")
             }
         }
     }

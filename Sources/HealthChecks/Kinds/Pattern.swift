@@ -27,6 +27,7 @@ public struct Pattern: Hashable, Sendable, CustomStringConvertible {
         case lacks(Pattern)
         /// The search for this one was given up.
         case tooCostly(Pattern)
+        case noMemory
     }
 
     /// Searches the body for each of the patterns.
@@ -37,6 +38,7 @@ public struct Pattern: Hashable, Sendable, CustomStringConvertible {
             case .found: continue
             case .absent: return .lacks(pattern)
             case .tooCostly: return .tooCostly(pattern)
+            case .noMemory: return .noMemory
             }
         }
         return .found

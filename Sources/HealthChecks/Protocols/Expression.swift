@@ -5,7 +5,11 @@ internal import Glibc
 final class Expression: Sendable {
     struct Invalid: Error { var reason: String }
 
-    enum Finding { case found, absent, tooCostly }
+    enum Finding {
+        case found, absent, tooCostly
+        /// This machine has no memory for it.
+        case noMemory
+    }
 
     /// Parentheses in one another; PCRE2's own default.
     static let nestLimit = 250
@@ -14,7 +18,7 @@ final class Expression: Sendable {
     /// Of those, in one another; each takes some 100 bytes of the heap.
     private static let depthLimit: UInt32 = 300_000
     /// In KiB. A group that is repeated for each byte of a 64 KiB body takes 20 MiB.
-    private static let heapLimit: UInt32 = 32 << 10
+    static let heapLimit: UInt32 = 32 << 10
 
     /// Never written to after it was made: `pcre2_match` takes it as a constant.
     private nonisolated(unsafe) let code: OpaquePointer
@@ -41,9 +45,9 @@ final class Expression: Sendable {
     deinit { pcre2_code_free_8(code) }
 
     func search(_ body: [UInt8], within time: inout SearchTime) -> Finding {
-        guard let context = pcre2_match_context_create_8(nil) else { return .tooCostly }
+        guard let context = pcre2_match_context_create_8(nil) else { return .noMemory }
         defer { pcre2_match_context_free_8(context) }
-        guard let result = pcre2_match_data_create_8(1, nil) else { return .tooCostly }
+        guard let result = pcre2_match_data_create_8(1, nil) else { return .noMemory }
         defer { pcre2_match_data_free_8(result) }
         pcre2_set_match_limit_8(context, Self.matchLimit)
         pcre2_set_depth_limit_8(context, Self.depthLimit)
@@ -63,6 +67,7 @@ final class Expression: Sendable {
         switch outcome {
         case 0...: return .found
         case PCRE2_ERROR_NOMATCH: return .absent
+        case PCRE2_ERROR_NOMEMORY: return .noMemory
         default: return .tooCostly
         }
     }
