@@ -46,11 +46,15 @@ public struct ServiceHealth: Sendable {
 
     /// `initiallyDown`: servers that the last daemon had taken out, and that have to prove themselves. `answered`: the
     /// learnt ports that had answered on each server by then. `implied`: the required probes that nobody asked for; they
-    /// take no server out before one has passed them.
+    /// take no server out before one has passed them. Where there are no others, and all of `servers` are initially down,
+    /// that proves nothing either: hosts that drop a ping could not prove themselves by it.
     public init(
         required: Set<Probe>, implied: Set<Probe> = [], rise: Int, fall: Int, paces: [Probe: Pace] = [:],
-        initiallyDown: Set<IPv4Address> = [], answered: [IPv4Address: Set<UInt16>] = [:]
+        servers: Set<IPv4Address> = [], initiallyDown: Set<IPv4Address> = [],
+        answered: [IPv4Address: Set<UInt16>] = [:]
     ) {
+        let provesNothing = !implied.isEmpty && implied == required && initiallyDown.isSuperset(of: servers)
+        let initiallyDown = provesNothing ? [] : initiallyDown
         self.required = required
         unanswered = implied
         requiredInOrder = required.map { ($0.description, $0) }.sorted { $0.0 < $1.0 }.map(\.1)

@@ -249,10 +249,7 @@ public struct ServiceState: Sendable {
     private mutating func settle(_ address: IPv4Address, at now: Instant, _ changes: inout Changes) {
         guard let server = servers[address] else { return }
         let verdict = health.verdict(of: address)
-        if verdict.isUp {
-            followWeight(of: address, &changes)
-            followProof(of: address, verdict, &changes)
-        }
+        if verdict.isUp { followWeight(of: address, &changes) }
         switch (server.isGood, verdict.isUp) {
         case (true, false):
             servers[address]?.isGood = false
@@ -272,6 +269,7 @@ public struct ServiceState: Sendable {
         case (false, false):
             if server.reason != verdict.reason { servers[address]?.reason = verdict.reason }
         }
+        if verdict.isUp { followProof(of: address, verdict, &changes) }
     }
 
     private mutating func followWeight(of address: IPv4Address, _ changes: inout Changes) {
@@ -287,7 +285,9 @@ public struct ServiceState: Sendable {
     private mutating func followProof(
         of address: IPv4Address, _ verdict: ServiceHealth.Verdict, _ changes: inout Changes
     ) {
-        guard servers[address]?.condition.isCounted != verdict.counts else { return }
+        guard let server = servers[address], server.condition.isUp, server.condition.isCounted != verdict.counts else {
+            return
+        }
         change(address) {
             $0.condition.isCounted = verdict.counts
             $0.reason = verdict.reason

@@ -104,6 +104,26 @@ struct ServiceStateTests {
         #expect(ping(two, .failure("gone"), 4).contains(.sorryServer(sorry, serves: true)) && state.isReplaced)
     }
 
+    /// The last daemon had taken them all out for a ping that nobody asked for: they come back without it.
+    @Test func serversThatAnImpliedPingTookOutServe() {
+        func state(down: Set<IPv4Address>) -> ServiceState {
+            ServiceState(
+                servers: [one, two].map { RealServer(address: $0, weight: 1) }, policy: ServicePolicy(),
+                health: ServiceHealth(
+                    required: [.ping], implied: [.ping], rise: 2, fall: 2, servers: [one, two], initiallyDown: down),
+                down: down, at: start)
+        }
+        var all = state(down: [one, two])
+        let told = all.record(.failure("silent"), of: .ping, on: one, at: at(1)).transitions
+        #expect(told == [.serverUp(one), .serverUnproven(one, reason: "silent")])
+        #expect(all.effectiveWeight(of: one) == .listed(weight: 1) && all.usableWeight == 0)
+        #expect(all.servers[one]?.reason == "silent")
+        // One that was not taken out speaks against that.
+        var some = state(down: [one])
+        #expect(some.record(.failure("silent"), of: .ping, on: one, at: at(1)).transitions.isEmpty)
+        #expect(some.effectiveWeight(of: one)?.standing == .down)
+    }
+
     // MARK: Slow start
 
     @Test func sharesGrowInTenSteps() {

@@ -30,7 +30,7 @@ extension Director {
             }
             return ServiceHealth(
                 required: required, implied: isImplied ? required : [], rise: policy.rise, fall: policy.fall,
-                initiallyDown: policy.kind == .none ? [] : initiallyDown,
+                servers: Set(service.servers.map(\.address)), initiallyDown: policy.kind == .none ? [] : initiallyDown,
                 answered: isAutomatic(service.address)
                     ? try running?.dataPlane.answeredPorts(of: service.address) ?? [:] : [:])
         case .listed(let checks):
