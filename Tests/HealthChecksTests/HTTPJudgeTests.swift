@@ -119,5 +119,10 @@ struct HTTPJudgeTests {
         let pattern = try Pattern("^ok [0-9]+$")
         let check = HTTPCheck(port: 80, body: [.matches(pattern)])
         #expect(judge(check, response(200, "ok 1")) == .search(Array("ok 1".utf8), [pattern]))
+        // One search, however much comes after what is searched.
+        var judge = HTTPResponseJudge(HTTPCheck(port: 80, body: [.matches(pattern)], bodyLimit: 2))
+        #expect(judge.receive(.head(status: 200, fields: [])) == .wait)
+        #expect(judge.receive(.body(Array("ok 1".utf8))) == .search(Array("ok".utf8), [pattern]))
+        #expect(judge.receive(.body([0x31])) == .wait && judge.receive(.end) == .wait)
     }
 }

@@ -27,6 +27,8 @@ struct HTTPResponseJudge: HTTPJudge {
     private let check: HTTPCheck
     private var body: [UInt8] = []
     private var digest: SHA256?
+    /// What follows of the response changes nothing.
+    private var hasConcluded = false
 
     init(_ check: HTTPCheck) {
         self.check = check
@@ -34,6 +36,7 @@ struct HTTPResponseJudge: HTTPJudge {
     }
 
     mutating func receive(_ event: HTTPEvent) -> HTTPStep {
+        guard !hasConcluded else { return .wait }
         switch event {
         case .head(let status, _):
             guard (200...).contains(status) || status == 101 else { return .wait }
@@ -54,6 +57,7 @@ struct HTTPResponseJudge: HTTPJudge {
     }
 
     private mutating func conclude() -> HTTPStep {
+        hasConcluded = true
         var patterns: [Pattern] = []
         for expectation in check.body {
             switch expectation {
