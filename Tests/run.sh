@@ -77,15 +77,17 @@ run_quickstart() { "$ROOT/examples/quickstart.sh"; }
 
 run_namespaces() { run_scenarios "$ROOT/Tests/Namespaces"; }
 
-run_attacks() { run_scenarios "$ROOT/Tests/Attacks"; }
+# Floods of a director that no longer keeps up would go on and on.
+run_attacks() { run_scenarios "$ROOT/Tests/Attacks" timeout --kill-after 1m 20m; }
 
-# run_scenarios DIRECTORY   and whether they left anything behind
+# run_scenarios DIRECTORY [COMMAND...]   by way of that command, and whether they left anything behind
 run_scenarios() {
-    local before after
+    local before after directory=$1
+    shift
     before=$(leftovers)
     # The floods come from it.
     as_invoker "$SWIFT" build --package-path "$ROOT" -c release --static-swift-stdlib --product ipvsd-bench &&
-        SCENARIOS=$1 "$ROOT/Tests/Namespaces/run.sh" || return 1
+        SCENARIOS=$directory "$@" "$ROOT/Tests/Namespaces/run.sh" || return 1
     after=$(leftovers)
     if [ "$before" = "$after" ]; then
         echo "ok - no namespace, pin, journal or device is left"

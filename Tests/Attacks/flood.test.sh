@@ -20,11 +20,14 @@ flood() {
 
 # Three downloads, which go on while the flood does, and new connections all the time.
 withstand() {
-    local name lines
+    local name lines end
     for name in one two three; do download_start $name --limit-rate 4m; done
     flood "$@"
-    lines=
-    while ! ended "$FLOOD"; do lines+=$(fetch 20)$'\n'; done
+    lines= end=$((SECONDS + 300))
+    while ! ended "$FLOOD"; do
+        ((SECONDS < end)) || fail "the flood goes on after 300 s: $(tail -n 1 "$LAB_DIR/flood")"
+        lines+=$(fetch 20)$'\n'
+    done
     matches "$(<"$LAB_DIR/flood")" "packets, .* forwarded" "the flood"
     echo "# $(tail -n 1 "$LAB_DIR/flood"); $(grep -c . <<<"$lines") requests meanwhile"
     no_failures "new connections in the flood" <<<"$(grep . <<<"$lines")"
