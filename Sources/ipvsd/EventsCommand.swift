@@ -21,9 +21,9 @@ struct Events: AsyncParsableCommand {
               server    the real server; null of the service's own events
               reason    of what went down, as in the log
               since     since when it had been otherwise
-              up        real servers that get new connections now
+              up        real servers that count as usable now
               total     real servers that are configured
-              weight    the sum of the weights of those that get new connections
+              weight    the sum of their weights
               quorum    the weight that the service is to have at least
             {"missed":N} instead says that the N events before the next one are no longer kept: the reader was too slow.
 

@@ -60,6 +60,25 @@ test_a_script_is_told_how_a_service_begins() {
     wait_until 10 "rs2 to be back" healthy $RS2
 }
 
+# Real servers that drop the ping that nobody asked for serve; nobody is told that they are up.
+test_unproven_real_servers_are_not_told_to_be_up_at_the_start() {
+    local host udp=$VIP:5353/udp
+    teller
+    for host in rs1 rs2; do in_ns $host sysctl -qw net.ipv4.icmp_echo_ignore_all=1; done
+    start --vip $udp --notify "$LAB_DIR/tell" --notify-at-start
+    wait_until 8 "the script to be told of the service" told "^service-up $SERVICE/tcp - 2/2 2/1\$"
+    wait_until 8 "the script to be told of the other" told "^service-down $udp - 0/2 0/1\$"
+    # What is told of one service keeps its order, so that all of the start is told before this.
+    exits 0 ipvsd drain $RS1 --service $udp
+    wait_until 5 "the script to be told of a drain" told "^server-drained $udp $RS1 "
+    equal "$(grep -cE "^(server|service)-up $udp" "$LAB_DIR/told" || true)" 0 "what is told to be up without a proof"
+    # They serve, and the last one is not to be drained by mistake.
+    exits 5 ipvsd drain $RS2 --service $udp
+    matches "$OUTPUT" "$udp has no quorum: .* weight of 0, and 1 is needed .*--force" "the refusal"
+    exits 0 ipvsd undrain $RS1 --service $udp
+    for host in rs1 rs2; do in_ns $host sysctl -qw net.ipv4.icmp_echo_ignore_all=0; done
+}
+
 test_a_script_of_the_configuration_file_has_arguments_and_no_shell() {
     script args <<'SCRIPT'
 printf '[%s]' "$@" "$IPVSD_EVENT" >"$DIR/args.told"

@@ -80,7 +80,7 @@ extension Director {
             else { return }
             tell(kind, of: service, server: server, reason: reason, isStart: true)
         }
-        for (address, server) in state.servers.sorted(by: { $0.key < $1.key }) {
+        for (address, server) in state.servers.sorted(by: { $0.key < $1.key }) where server.condition.isCounted {
             tellFirst(server.condition.isUp ? .serverUp : .serverDown, of: address, reason: server.reason)
         }
         if state.quorum.isUp { tellFirst(.quorumRegained) }
