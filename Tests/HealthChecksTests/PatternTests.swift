@@ -90,11 +90,14 @@ struct PatternTests {
 
     @Test(
         arguments: [
-            ("^ok", []), ("welcome +back", []), ("[[:alpha:]]+", []), ("\\Qa$[[\\E", []), ("[]a]", []), ("[^]a]", []),
+            ("^ok", []), ("welcome +back", []), ("[[:alpha:]]+", ["ASCII"]), ("\\Qa$[[\\E", []), ("[]a]", []),
+            ("[^]a]", []),
             ("ok$", ["$"]), ("(?m)^ok$", ["lines"]), ("(?im)ok$", ["lines"]), ("\\$", []), ("[$]", []),
             ("[a[b]]", ["class"]), ("[a&&b]", ["class"]), ("[+--b]", ["class"]), ("[\\w~~b]", ["class", "ASCII"]),
             ("\\bok\\d", ["ASCII"]), ("(*UTF)(*UCP)\\w", []), ("(*UCP)(*UTF)\\w", []), ("é\\w", []),
-            ("ok\\d$", ["$", "ASCII"]),
+            ("ok\\d$", ["$", "ASCII"]), ("[[:alpha:]$]", ["ASCII"]), ("[[:^digit:]a[b]]", ["class", "ASCII"]),
+            ("[[:]a]", ["class"]), ("(*UTF)(*UCP)[[:alpha:]]$", ["$"]),
+            ("a.c", ["CR"]), ("(?s)a.c", []), ("[.]\\.", []), ("^.*$", ["$", "CR"]),
         ] as [(String, [String])])
     func changesAreNamed(expression: String, words: [String]) throws {
         let changes = try Pattern(expression).changes

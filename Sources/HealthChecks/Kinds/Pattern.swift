@@ -53,8 +53,9 @@ public struct Pattern: Hashable, Sendable, CustomStringConvertible {
             changes.append(
                 scan.isMultiline ? "lines end at LF alone: \\r?$ ends one of CR LF" : "$ matches before a last LF, too")
         }
+        if scan.hasDots, !scan.isSingleLine { changes.append(". also matches CR") }
         if scan.hasCharacterTypes, description.utf8.allSatisfy({ $0 < 128 }), !description.contains("(*UCP)") {
-            changes.append("\\w, \\d, \\s and \\b know ASCII alone, unless (*UTF)(*UCP) is put before it")
+            changes.append("\\w, \\d, \\s, \\b and [:alpha:] know ASCII alone, unless (*UTF)(*UCP) is put before it")
         }
         return changes
     }
@@ -67,6 +68,8 @@ private struct ClassScan {
     private(set) var hasSets = false
     private(set) var hasLineEnds = false
     private(set) var isMultiline = false
+    private(set) var hasDots = false
+    private(set) var isSingleLine = false
     private(set) var hasCharacterTypes = false
 
     init(_ expression: String) {
@@ -81,8 +84,9 @@ private struct ClassScan {
                 place += 1
                 if place < bytes.count, "wWdDsSbB".utf8.contains(bytes[place]) { hasCharacterTypes = true }
             } else if byte == UInt8(ascii: "[") {
-                if level > 0, follows("[:") {
-                    while place < bytes.count, !follows(":]") { place += 1 }
+                if level > 0, let end = Self.endOfPOSIXClass(in: bytes, at: place) {
+                    hasCharacterTypes = true
+                    place = end
                 } else {
                     if level > 0 { hasSets = true }
                     level += 1
@@ -95,11 +99,23 @@ private struct ClassScan {
                 if follows("&&") || follows("--") || follows("~~") { hasSets = true }
             } else if byte == UInt8(ascii: "$") {
                 hasLineEnds = true
+            } else if byte == UInt8(ascii: ".") {
+                hasDots = true
             } else if follows("(?") {
                 let letters = bytes[(place + 2)...].prefix { (97...122).contains($0) }
                 if letters.contains(UInt8(ascii: "m")) { isMultiline = true }
+                if letters.contains(UInt8(ascii: "s")) { isSingleLine = true }
             }
             place += 1
         }
+    }
+
+    /// The last bracket of one such as `[:alpha:]`.
+    private static func endOfPOSIXClass(in bytes: [UInt8], at place: Int) -> Int? {
+        guard bytes[place...].starts(with: "[:".utf8),
+            let end = bytes[(place + 2)...].firstIndex(of: UInt8(ascii: "]")), end > place + 2,
+            bytes[end - 1] == UInt8(ascii: ":")
+        else { return nil }
+        return end
     }
 }
