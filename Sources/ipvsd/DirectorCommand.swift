@@ -231,8 +231,9 @@ struct DirectorCommand: AsyncParsableCommand {
 
     @Flag(
         help: """
-            Run the program of --notify also at the start, once the first checks have ended, for each real server and \
-            service that is up then, or was down before; with IPVSD_AT_START=yes in its environment.
+            Tell the program of --notify also how a service begins, at the daemon's start and after a reload that adds the \
+            service, once the first checks have ended: of each real server that is not unproven whether it is up or down, \
+            and of the quorum and the service where they are up; with IPVSD_AT_START=yes in its environment.
             """)
     var notifyAtStart = false
 

@@ -30,7 +30,9 @@ struct Events: AsyncParsableCommand {
             A program that is told of events (--notify, or notify: in the configuration file) has the same in \
             IPVSD_SEQUENCE, IPVSD_TIME, IPVSD_EVENT, IPVSD_SERVICE, IPVSD_SERVER, IPVSD_REASON, IPVSD_SINCE, IPVSD_UP, \
             IPVSD_TOTAL, IPVSD_WEIGHT and IPVSD_QUORUM; what is not known is not set. With --notify-at-start (at-start: \
-            true) it is also told what is up at the start, with IPVSD_AT_START=yes. It is executed as it is, without a \
+            true) it is also told how a service begins, at the daemon's start and after a reload that adds the service, once \
+            the first checks have ended: of each real server that is not unproven whether it is up or down, and of the \
+            quorum and the service where they are up, with IPVSD_AT_START=yes. It is executed as it is, without a \
             shell, one event of a service after another, and killed with its process group after its time-out (10 s).
 
               ipvsd events --follow --json | jq 'select(.event == "server-down")'
