@@ -72,6 +72,17 @@ struct ImportAsKeepalivedTests {
             ])
     }
 
+    /// keepalived searches bytes, unless it is told otherwise.
+    @Test(arguments: [
+        ("regex caf.é", true), ("regex cafe", false), ("regex caf.é\n regex_options utf", false),
+        ("regex (*UTF)é", false),
+    ])
+    func expressionsWithLettersBeyondASCIIChange(lines: String, isNamed: Bool) throws {
+        let outcome = try read("HTTP_GET {\n url {\n path /\n \(lines)\n }\n }")
+        let named = outcome.remarks.filter { $0.description.contains("changed: regex: with letters beyond ASCII") }
+        #expect(named.count == (isNamed ? 1 : 0), "\(outcome.remarks)")
+    }
+
     // MARK: Ports of masqueraded real servers
 
     @Test(arguments: ["TCP_CHECK { }", "TCP_CHECK { connect_port 8080 }"])

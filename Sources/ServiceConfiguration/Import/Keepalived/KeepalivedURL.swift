@@ -38,6 +38,13 @@ struct KeepalivedURL {
             let whole = patternVerbs.sorted().joined() + letters + text
             do {
                 regex = try Pattern(whole).description
+                if !text.utf8.allSatisfy({ $0 < 128 }), !patternVerbs.contains("(*UTF)"), !text.hasPrefix("(*UTF)") {
+                    remarks.append(
+                        PlacedRemark(
+                            .changed, place,
+                            "regex: with letters beyond ASCII ipvsd searches for characters; keepalived without "
+                                + "'regex_options utf' searches for bytes"))
+                }
             } catch { remarks.append(PlacedRemark(.left, place, "regex: \(error)")) }
         }
     }
