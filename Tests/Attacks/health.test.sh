@@ -59,12 +59,12 @@ test_spoofed_syns_and_a_blip_take_nobody_out() {
 
 forwarded_more_than() { (($(ipvsd status --json | jq .forwarded) > $1)); }
 
-# A tool that serves one client at a time, and lets two more wait.
+# A tool that serves one client at a time, and lets as many more wait as its argument says, and one.
 TOOL='import socket, sys
 listener = socket.socket()
 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 listener.bind(("0.0.0.0", 9000))
-listener.listen(1)
+listener.listen(int(sys.argv[1]))
 while True:
     client = listener.accept()[0]
     try:
@@ -85,9 +85,11 @@ time.sleep(60)'
 todo test_idle_connections_to_a_learnt_port_take_nobody_out "a learnt port that is silent counts as one that refuses" \
     '^bad news of servers whose other ports answer: '
 test_idle_connections_to_a_learnt_port_take_nobody_out() {
-    local host
+    local host room=1
     for host in rs1 rs2 rs3; do
-        spawn $host "$LAB_DIR/tool" "$PYTHON" -c "$TOOL"
+        # One has room for checks, by which the others are judged.
+        [ $host != rs3 ] || room=100
+        spawn $host "$LAB_DIR/tool" "$PYTHON" -c "$TOOL" $room
         disown "$SPAWNED"
         wait_until 5 "the tool on $host" listening $host 9000
     done
