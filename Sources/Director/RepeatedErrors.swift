@@ -6,14 +6,21 @@ struct RepeatedErrors<Subject: Hashable> {
     static var quiet: Duration { .seconds(600) }
 
     private var logged: [Subject: (reason: String, at: ContinuousClock.Instant)] = [:]
+    private var pruned: ContinuousClock.Instant?
 
     /// Returns true where the error is to be logged: the first time, with another reason, and after a while again.
     mutating func isNews(_ subject: Subject, _ reason: String, at now: ContinuousClock.Instant) -> Bool {
         if let past = logged[subject], past.reason == reason, past.at.duration(to: now) < Self.quiet { return false }
-        // Subjects come and go: those that would be news again need no place.
-        logged = logged.filter { $0.value.at.duration(to: now) < Self.quiet }
+        prune(at: now)
         logged[subject] = (reason, now)
         return true
+    }
+
+    /// Subjects come and go: those that would be news again need no place. At most once a second, as thousands may fail in a row.
+    private mutating func prune(at now: ContinuousClock.Instant) {
+        if let pruned, pruned.duration(to: now) < .seconds(1) { return }
+        pruned = now
+        logged = logged.filter { $0.value.at.duration(to: now) < Self.quiet }
     }
 
     /// Forgets the subject, which is in order. Returns true where an error was logged about it.

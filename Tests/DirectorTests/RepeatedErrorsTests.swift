@@ -32,6 +32,14 @@ struct RepeatedErrorsTests {
         #expect(!log.isNews("the route", "no device", 3))
     }
 
+    /// What went through all others for each of them took minutes.
+    @Test func thousandsOfErrorsAtATimeAreNoMatter() {
+        let log = Log()
+        let began = ContinuousClock.now
+        #expect((0..<20_000).allSatisfy { log.isNews("the route to \($0)", "refused", 0) })
+        #expect(began.duration(to: .now) < .seconds(10))
+    }
+
     @Test func anErrorAfterTheEndOfTheLastOneIsNews() {
         let log = Log()
         #expect(!log.settle("the route"))
