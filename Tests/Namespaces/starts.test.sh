@@ -78,18 +78,23 @@ test_an_end_under_polls_is_in_good_order() {
     same_state "$before" "$(machine_state director)"
 }
 
-# A look at the lock, for as long as one may take on a busy machine.
+# look_at LOCK   Holds it shared from now on, for as long as a look may take on a busy machine.
+look_at() {
+    exec 9<"$1"
+    flock -s 9
+    sleep 0.3 &
+    exec 9<&-
+}
+
 test_a_start_waits_for_a_look_at_its_lock() {
     local lock
     lock=$(run_directory)/lock
     mkdir -p "${lock%/*}"
     touch "$lock"
-    flock -s "$lock" sleep 0.2 &
-    wait_until 5 "the lock to be looked at" not flock -n "$lock" true
+    look_at "$lock"
     exits 3 ipvsd status
     matches "$OUTPUT" "no director runs" "a status look beside the other one"
-    flock -s "$lock" sleep 0.2 &
-    wait_until 5 "the lock to be looked at" not flock -n "$lock" true
+    look_at "$lock"
     director_start "${FLAGS[@]}"
     director_stop
 }
