@@ -9,10 +9,11 @@ struct BootSetupTests {
     private let vips = [IPv4Address(0x0A00_0064), IPv4Address(0x0A00_0065)]
 
     private func files(
-        _ manager: HostManager, arguments: [String] = [], namespace: String? = nil
+        _ manager: HostManager, arguments: [String] = [], namespace: String? = nil, hasSystemd: Bool = true
     ) -> [String: BootFile.Contents] {
-        let setup = BootSetup(
+        var setup = BootSetup(
             manager: manager, vips: vips, program: "/usr/sbin/ipvsd", arguments: arguments, namespace: namespace)
+        setup.hasSystemd = hasSystemd
         return Dictionary(uniqueKeysWithValues: setup.files.map { ($0.path, $0.contents) })
     }
 
@@ -100,6 +101,11 @@ struct BootSetupTests {
         // One of the two waits for the other.
         let unit = self.text(files["/etc/systemd/system/ipvsd-realserver.service"])
         #expect(unit.contains("\nExecStart=/usr/bin/\(command) "))
+    }
+
+    @Test func ifupdownAloneGetsNothingOfSystemd() {
+        let files = files(.ifupdown, hasSystemd: false)
+        #expect(files.keys.sorted() == ["/etc/ipvsd/realserver.vips", "/etc/network/if-up.d/ipvsd-realserver"])
     }
 
     @Test func wordsAreQuoted() {

@@ -14,6 +14,8 @@ public struct BootSetup: Sendable {
     public var arguments: [String]
     /// A name in /run/netns; nil: the machine's own network namespace.
     public var namespace: String?
+    /// Without it ifup's script does all.
+    var hasSystemd = HostManager.hasSystemd
 
     public init(
         manager: HostManager, vips: [IPv4Address], program: String, arguments: [String] = [], namespace: String? = nil
@@ -46,7 +48,8 @@ public struct BootSetup: Sendable {
         return switch manager {
         case .unit: [list] + unitFiles + dropIn
         case .networkd: [list, text(Self.networkPath, networkText)] + unitFiles + dropIn
-        case .ifupdown: [list, text(Self.hookPath, hookText, isExecutable: true)] + unitFiles + dropIn
+        case .ifupdown:
+            [list, text(Self.hookPath, hookText, isExecutable: true)] + (hasSystemd ? unitFiles + dropIn : [])
         }
     }
 
