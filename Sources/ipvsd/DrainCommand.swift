@@ -45,7 +45,7 @@ struct Drain: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Wait until no connection is left, and no longer than so long; then datagrams leave it.",
+            "Wait until no connection is left, and no longer than so long; then datagrams follow --on-server-removal.",
             valueName: "duration"))
     var timeout: String?
 

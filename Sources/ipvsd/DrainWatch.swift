@@ -44,11 +44,19 @@ struct DrainWatch {
                 if isTerminal { say("") }
                 var moving = wanted
                 (moving.moveDatagrams, moving.onlyIfDrained) = (true, true)
-                _ = try await director.ask { try await $0.drain(moving) }
+                while true {
+                    do {
+                        _ = try await director.ask { try await $0.drain(moving) }
+                        break
+                    } catch {
+                        guard Self.isAbsence(error), clock.now - heard < Self.patience else { throw error }
+                        try await clock.sleep(for: Self.period)
+                    }
+                }
                 throw Failure(
                     .connectionsLeft,
                     "\(shown.server): \(Self.remaining(UInt32(shown.active), UInt32(shown.inactive))) after "
-                        + "\(DurationText.format(limit)); it stays drained, TCP connections stay, datagrams leave it"
+                        + "\(DurationText.format(limit)); it stays drained and keeps its TCP connections; its datagrams follow --on-server-removal"
                         + (shown.isInForce ? "" : "; the kernel still refuses the drain"))
             }
             let rest = limit.map { max($0 - (clock.now - began), .zero) } ?? Self.period

@@ -285,7 +285,7 @@ test_datagrams_leave_a_drained_server_when_the_wait_has_ended() {
     exits 0 ipvsd drain "$address"
     equal "$(datagrams 3)" "$mine" "who answers once it is drained"
     exits 4 ipvsd drain "$address" --timeout 1s
-    matches "$OUTPUT" "after 1s; it stays drained, TCP connections stay, datagrams leave it" "drain"
+    matches "$OUTPUT" "after 1s; it stays drained and keeps its TCP connections; its datagrams follow --on-server-removal" "drain"
     matches "$(datagrams 3)" '^rs[123] 3$' "who answers when the wait has ended"
     [[ $(datagrams 3) != "$mine" ]] || fail "$mine, although the wait has ended"
     matches "$(director_log)" "datagram flows of real server $address of $VIP:5353/udp move" "the log"
