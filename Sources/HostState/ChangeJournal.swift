@@ -64,17 +64,17 @@ public final class ChangeJournal {
     }
 
     /// Undoes one change, by the original that is journalled, and forgets it. Nothing happens where it is not
-    /// journalled. Where the file cannot be written, a full one for example, it goes on naming what has been undone,
-    /// which does no harm. Only that the file of a journal without entries stays is a failure.
+    /// journalled. Where the file cannot be written, the change is undone all the same, and that is the error.
     public func undo(_ change: Change) throws {
         guard let entry = entry(for: change) else { return }
         try entry.undo()
         remove([entry])
-        do { try write(.init(undone: [entry])) } catch { if positions.isEmpty { throw error } }
+        try write(.init(undone: [entry]))
     }
 
     /// Undoes everything, the latest first. What fails is reported, stays in the journal, and stops nothing else.
-    /// True if all was undone; then the file is gone.
+    /// True if all was undone; then the file is gone. On a full file system only its removal succeeds: one that names what
+    /// has been undone is a failure at the end alone.
     public func undoAll(report: (Change, (any Error)?) -> Void) -> Bool {
         undoAll(except: [], report: report)
     }
@@ -83,16 +83,24 @@ public final class ChangeJournal {
     public func undoAll(except earlier: [Change], report: (Change, (any Error)?) -> Void) -> Bool {
         let earlier = Set(earlier)
         var complete = true
+        /// What the file still names, and why.
+        var unwritten: (changes: [Change], error: any Error)?
         for change in changes.reversed() where !earlier.contains(change) {
-            do {
-                try undo(change)
-                report(change, nil)
-            } catch {
+            do { try change.undo() } catch {
                 report(change, error)
                 complete = false
+                continue
             }
+            remove([change])
+            let undone = (unwritten?.changes ?? []) + [change]
+            do {
+                try write(.init(undone: [change]))
+                unwritten = nil
+                for change in undone { report(change, nil) }
+            } catch { unwritten = (undone, error) }
         }
-        return complete
+        for change in unwritten?.changes ?? [] { report(change, unwritten?.error) }
+        return complete && unwritten == nil
     }
 
     // MARK: In memory

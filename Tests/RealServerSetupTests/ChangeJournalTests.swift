@@ -152,6 +152,55 @@ struct ChangeJournalTests {
         }
     }
 
+    @Test func aSingleOneThatIsUndoneWithoutBeingWrittenDownIsAFailure() throws {
+        try withJournal { path in
+            let journal = try ChangeJournal(path: path)
+            let files = ["one", "two"].map { "\(path).\($0)" }
+            for file in files { try journal.make(.file(path: file)) { fclose(fopen(file, "w")) } }
+            try Self.withoutRoom(path) {
+                #expect(throws: SystemError.self) { try journal.undo(.file(path: files[0])) }
+                #expect(!exists(files[0]))
+                let named = try ChangeJournal.read(path: path)
+                #expect(named.count == 2)
+            }
+            // The next record tells of it, too.
+            try journal.make(.link(name: "a")) {}
+            #expect(try ChangeJournal.read(path: path) == [.file(path: files[1]), .link(name: "a")])
+            unlink(files[1])
+        }
+    }
+
+    @Test func aFileThatGoesOnNamingWhatIsUndoneIsAFailureAtTheEnd() throws {
+        try withJournal { path in
+            let journal = try ChangeJournal(path: path)
+            let files = ["one", "two", "three"].map { "\(path).\($0)" }
+            for file in files { try journal.make(.file(path: file)) { fclose(fopen(file, "w")) } }
+            try Self.withoutRoom(path) {
+                var failures: [Change] = []
+                let isComplete = journal.undoAll(except: [.file(path: files[0])]) {
+                    if $1 != nil { failures.append($0) }
+                }
+                #expect(!isComplete && failures == [.file(path: files[2]), .file(path: files[1])])
+                #expect(!exists(files[1]) && !exists(files[2]) && exists(files[0]))
+            }
+            #expect(journal.undoAll { _, _ in } && !exists(path))
+        }
+    }
+
+    /// Neither an append nor a new file is possible, though what is there can be read and removed.
+    private static func withoutRoom(_ path: String, _ body: () throws -> Void) throws {
+        let directory = path + ".new"
+        let kept = path + ".kept"
+        // O_NOFOLLOW refuses the link.
+        #expect(rename(path, kept) == 0 && symlink(kept, path) == 0 && mkdir(directory, 0o700) == 0)
+        defer {
+            rmdir(directory)
+            unlink(path)
+            rename(kept, path)
+        }
+        try body()
+    }
+
     /// The next run would take it for what there is.
     @Test func aJournalThatCannotBeRemovedIsAFailure() throws {
         try withJournal { path in
