@@ -3,11 +3,31 @@ package import SystemCalls
 
 /// nftables of this network namespace, through nft(8). Tables of family ip alone.
 package enum NFTables {
-    /// What is in the table, as `nft -j list table` gives it; nil where it is not there, or nft is not.
-    package static func contents(of table: String) -> [JSON]? {
-        guard let text = try? Command.output("nft", ["-j", "list", "table", "ip", table]) else { return nil }
-        return JSON(text)?["nftables"]?.array
+    /// What is in the table, as `nft -j list table` gives it; nil where it is not there, or nft or the kernel's nf_tables is not.
+    package static func contents(of table: String) throws(SystemError) -> [JSON]? {
+        let text: String
+        do { text = try Command.output("nft", ["-j", "list", "table", "ip", table]) } catch {
+            if isAbsence(error) { return nil }
+            throw SystemError("list nftables' table ip \(table)", code: EIO, detail: "\(error)")
+        }
+        guard let contents = JSON(text)?["nftables"]?.array else {
+            throw SystemError("list nftables' table ip \(table)", code: EPROTO, detail: "nft gave no JSON of it")
+        }
+        return contents
     }
+
+    /// Whether nft says that there is no such table, or can be none.
+    package static func isAbsence(_ failure: Command.Failure) -> Bool {
+        switch failure {
+        case .missing: true
+        case .failed(let reason): absences.contains(where: reason.contains)
+        }
+    }
+
+    /// ENOENT; EOPNOTSUPP, EPROTONOSUPPORT and EAFNOSUPPORT of a kernel without nf_tables.
+    private static let absences = [
+        "No such file or directory", "Operation not supported", "rotocol not supported",
+    ]
 
     /// Makes all changes in one transaction, or none.
     package static func run(_ commands: String) throws(SystemError) {
@@ -27,7 +47,7 @@ package enum NFTables {
     }
 
     static func removeElement(_ element: String, from set: String, of table: String) throws(SystemError) {
-        let sets = contents(of: table)?.compactMap { $0["set"] }.filter { $0["name"]?.string == set } ?? []
+        let sets = try contents(of: table)?.compactMap { $0["set"] }.filter { $0["name"]?.string == set } ?? []
         guard sets.contains(where: { ($0["elem"]?.array ?? []).contains { $0.string == element } }) else { return }
         try run("delete element ip \(table) \(set) { \(element) }")
     }

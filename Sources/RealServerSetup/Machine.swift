@@ -15,13 +15,13 @@ struct Machine {
     /// Programs that lower the MSS, by interface. Others' filters may be among them.
     private let egressFilters: [String: [(priority: UInt32, handle: UInt32)]]
 
-    init(_ socket: RouteSocket) throws(NetlinkError) {
+    init(_ socket: RouteSocket) throws {
         // A director's own device carries checks, no clients' packets.
         links = try socket.links().filter { !Names.directorDevices.contains($0.name) }
         addresses = try socket.addresses()
         routes = try socket.routes()
         ownRoutes = routes.filter { $0.table == Names.table && $0.protocolID == Names.routeProtocol }
-        segmentRules = SegmentRules.presence()
+        segmentRules = try SegmentRules.presence()
         ownRules = try socket.rules().filter(Names.isOurs)
         var found: [String: [(priority: UInt32, handle: UInt32)]] = [:]
         var egress = found

@@ -129,7 +129,7 @@ public struct RealServerSetup {
     }
 
     private static func rulesVIPs(_ socket: RouteSocket) throws -> [IPv4Address] {
-        try socket.rules().filter(Names.isOurs).compactMap(\.source) + (SegmentRules.present()?.vips ?? [])
+        try socket.rules().filter(Names.isOurs).compactMap(\.source) + (try SegmentRules.present()?.vips ?? [])
     }
 
     /// What `undo(vips:)` would put back, the latest change first. Changes nothing.

@@ -42,9 +42,11 @@ public struct SegmentRules: Sendable, Hashable {
     var limits: Set<Limit>
 
     /// Those that are in the kernel; nil where there are none.
-    public static func present() -> SegmentRules? { if case .rules(let rules) = presence() { rules } else { nil } }
+    public static func present() throws -> SegmentRules? {
+        if case .rules(let rules) = try presence() { rules } else { nil }
+    }
 
-    static func presence() -> Presence { NFTables.contents(of: table).map(presence) ?? .none }
+    static func presence() throws -> Presence { try NFTables.contents(of: table).map(presence) ?? .none }
 
     /// What is left of a table that somebody has changed limits nothing.
     static func presence(_ contents: [JSON]) -> Presence {

@@ -56,7 +56,7 @@ struct Host {
             hasClsact: try socket.hasClsact(interface: interface.index),
             filters: try socket.filters(interface: interface.index, ingress: true).count
                 + socket.filters(interface: interface.index, ingress: false).count,
-            segmentRules: SegmentRules.presence())
+            segmentRules: try SegmentRules.presence())
     }
 }
 

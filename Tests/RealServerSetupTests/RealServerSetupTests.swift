@@ -24,7 +24,7 @@ struct RealServerSetupTests {
                     InterfaceAddress(interface: tunnel.index, address: vip, prefixLength: 32)))
             #expect(try Sysctl.read("net/ipv4/conf/all/arp_ignore") == "1")
             #expect(try Sysctl.read("net/ipv4/conf/all/arp_announce") == "2")
-            let rules = try #require(SegmentRules.present())
+            let rules = try #require(try SegmentRules.present())
             #expect(rules.vips == [vip])
             #expect(rules.lowered(1460, from: vip, mtu: 1500) == 1440)
             #expect(try host.socket.rules() == before.rules)
@@ -96,7 +96,9 @@ struct RealServerSetupTests {
             let host = try Host()
             let before = try host.snapshot()
             let vip = try address("10.0.0.100")
-            func lowered(_ mtu: UInt32) -> UInt32? { SegmentRules.present()?.lowered(mtu - 40, from: vip, mtu: mtu) }
+            func lowered(_ mtu: UInt32) -> UInt32? {
+                (try? SegmentRules.present())?.lowered(mtu - 40, from: vip, mtu: mtu)
+            }
             try RealServerSetup(vips: [vip], mss: .value(1200)).apply { _ in }
             #expect(lowered(1500) == 1200)
             #expect(lowered(9000) == 1200)
@@ -117,7 +119,7 @@ struct RealServerSetupTests {
             #expect(try setup.plan().isEmpty)
 
             try RealServerSetup(vips: [vip], mss: .off).apply { _ in }
-            #expect(SegmentRules.presence() == .none)
+            #expect(try SegmentRules.presence() == .none)
             #expect(try RealServerSetup.undo { _, _ in })
             #expect(try host.snapshot() == before)
         }
@@ -136,7 +138,7 @@ struct RealServerSetupTests {
                 #expect(try host.snapshot() == applied, "\(damage)")
             }
             #expect(try RealServerSetup.undo(vips: [vips[1]]) { _, _ in })
-            #expect(SegmentRules.present()?.vips == [vips[0]])
+            #expect(try SegmentRules.present()?.vips == [vips[0]])
             try NFTables.run("flush ruleset")
             #expect(try RealServerSetup.undo { _, _ in })
             #expect(try host.snapshot() == before)
@@ -174,7 +176,7 @@ struct RealServerSetupTests {
             try RealServerSetup(vips: [vips[0]]).apply { _ in }
             #expect(try host.socket.rules() == before.rules)
             #expect(try host.socket.routes(table: 19_800).isEmpty)
-            #expect(SegmentRules.present()?.vips == Set(vips))
+            #expect(try SegmentRules.present()?.vips == Set(vips))
             #expect(try RealServerSetup.undo { _, _ in })
             #expect(try host.snapshot() == before)
 

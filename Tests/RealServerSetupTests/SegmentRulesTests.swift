@@ -8,6 +8,27 @@ import Testing
 struct SegmentRulesTests {
     private let vip = IPv4Address(0x0A00_0064)
 
+    @Test func aTableThatCannotBeListedIsNotAbsent() {
+        #expect(NFTables.isAbsence(.missing("nft")))
+        for reason in [
+            "nft failed (status 1): Error: No such file or directory",
+            "nft failed (status 1): netlink: Error: cache initialization failed: Operation not supported",
+        ] { #expect(NFTables.isAbsence(.failed(reason)), "\(reason)") }
+        for reason in [
+            "nft gave no answer within 10 s", "nft failed (status 9)",
+            "nft failed (status 1): Error: cache initialization failed: Operation not permitted",
+        ] { #expect(!NFTables.isAbsence(.failed(reason)), "\(reason)") }
+    }
+
+    @Test func whyACommandFailedIsTold() throws {
+        let failure = #expect(throws: Command.Failure.self) {
+            try Command.output("sh", ["-c", "echo no room >&2; echo at all >&2; exit 3"])
+        }
+        #expect("\(try #require(failure))" == "sh failed (status 3): no room")
+        // More than a pipe holds.
+        #expect(try Command.output("sh", ["-c", "head -c 200000 /dev/zero >&2; echo done"]) == "done\n")
+    }
+
     private func presence(_ text: String) throws -> SegmentRules.Presence {
         SegmentRules.presence(try #require(JSON("[\(text)]")?.array))
     }

@@ -125,6 +125,7 @@ extension RealServerFacts {
             ]
         }
         guard wayToDirector != nil else {
+            if unseenWays.contains(director) { return [] }
             return [
                 Finding(
                     .directorUnreachable, "there is no route to the director \(director)",
@@ -162,7 +163,7 @@ extension RealServerFacts {
                     "the director's packets come in on \(near.name), but the way back to \(director) is \(name(wayToDirector.interface))",
                     near))
         }
-        if let outerSources {
+        if let outerSources, !unseenWays.contains(outerSources.address) {
             let ingress = near ?? wayToDirector.flatMap { way in lan.first { $0.index == way.interface } }
             if let ingress {
                 let filter = larger("rp_filter", of: ingress.name)

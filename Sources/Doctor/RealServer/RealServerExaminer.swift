@@ -56,12 +56,18 @@ public struct RealServerExaminer {
         facts.addresses = try socket.addresses()
         facts.routes = try socket.routes()
         facts.rules = try socket.rules()
-        facts.segmentRules = SegmentRules.present()
+        let hasSeenRules: Void? = unchecked.look("the rules that lower the MSS") {
+            facts.segmentRules = try SegmentRules.present()
+        }
+        if hasSeenRules == nil { facts.wantsMSS = false }
         facts.tunnels = try socket.tunnels()
         facts.hasModule = KernelModule.isAvailable("ipip")
         for link in facts.lan {
-            let handles = try socket.filters(interface: link.index, ingress: false).map(\.handle)
-            facts.segmentPrograms[link.name] = Set(handles.map { IPv4Address($0) })
+            let handles = unchecked.look("the programs that lower the MSS on \(link.name)") {
+                try socket.filters(interface: link.index, ingress: false).map(\.handle)
+            }
+            // What is not seen may be there.
+            facts.segmentPrograms[link.name] = handles.map { Set($0.map { IPv4Address($0) }) } ?? Set(vips)
         }
         if let tunnel = facts.tunnel {
             for link in facts.lan {
@@ -71,21 +77,27 @@ public struct RealServerExaminer {
                         $0.priority == RealServerSetup.filterPriority && $0.handle == UInt32(bitPattern: tunnel.index)
                     }
                     if isThere { facts.programs.insert(link.name) }
-                } catch { unchecked.add("the tc programs on \(link.name): \(error)") }
+                } catch {
+                    unchecked.add("the tc programs on \(link.name): \(error)")
+                    facts.programs.insert(link.name)
+                }
             }
         }
         for interface in ["all", RealServerSetup.deviceName] + facts.lan.map(\.name) + facts.tunnels.map(\.name) {
             for name in ["rp_filter", "arp_ignore", "arp_announce", "forwarding"] {
                 let key = "net/ipv4/conf/\(interface)/\(name)"
-                if Sysctl.exists(key) { facts.sysctls["\(interface)/\(name)"] = Int(try Sysctl.read(key)) }
+                guard Sysctl.exists(key) else { continue }
+                unchecked.look("sysctl \(key)") { facts.sysctls["\(interface)/\(name)"] = Int(try Sysctl.read(key)) }
             }
         }
         let ignoring = "net/ipv4/icmp_echo_ignore_all"
-        facts.ignoresEcho = Sysctl.exists(ignoring) ? try Sysctl.read(ignoring) != "0" : false
+        if Sysctl.exists(ignoring) {
+            unchecked.look("sysctl \(ignoring)") { facts.ignoresEcho = try Sysctl.read(ignoring) != "0" }
+        }
         facts.firewalls = Firewall.present(unchecked)
         facts.sockets = listeningSockets()
         facts.networkd = Networkd.present()
-        try ask(socket, &facts, unchecked)
+        ask(socket, &facts, unchecked)
         if facts.usesStandIn, !interfaces.isEmpty {
             let leftOut = facts.lan.map(\.name).filter { !facts.programs.contains($0) && !interfaces.contains($0) }
             for name in leftOut {
@@ -103,25 +115,42 @@ public struct RealServerExaminer {
         }
     }
 
-    private func ask(_ socket: RouteSocket, _ facts: inout RealServerFacts, _ unchecked: Unchecked) throws {
+    private func ask(_ socket: RouteSocket, _ facts: inout RealServerFacts, _ unchecked: Unchecked) {
         let question = Question(timeoutMilliseconds: timeoutMilliseconds)
         for vip in vips {
             guard let link = facts.interface(toward: vip) else { continue }
-            do {
+            unchecked.look("who answers ARP for \(vip) on \(link.name)") {
                 facts.vipOwners.append(
                     .init(vip: vip, interface: link.name, macs: try question.owners(of: vip, on: link)))
-            } catch { unchecked.add("who answers ARP for \(vip) on \(link.name): \(error)") }
+            }
         }
-        if let outerSources { facts.wayToOuterSources = try socket.route(to: outerSources.address) }
+        if let outerSources {
+            let hasSeenWay: Void? = unchecked.look("the route to \(outerSources.address)") {
+                facts.wayToOuterSources = try socket.route(to: outerSources.address)
+            }
+            if hasSeenWay == nil { facts.unseenWays.insert(outerSources.address) }
+        }
         guard let director else { return }
-        facts.wayToDirector = try socket.route(to: director)
+        let hasSeenWay: Void? = unchecked.look("the route to the director \(director)") {
+            facts.wayToDirector = try socket.route(to: director)
+        }
+        if hasSeenWay == nil { facts.unseenWays.insert(director) }
         guard let way = facts.wayToDirector, !way.isLocal else { return }
+        var hasSeenAll = true
         if let link = facts.interface(toward: director) {
-            facts.directorMACs = Set(try question.owners(of: director, on: link))
-            if facts.mayHaveActiveDirector { facts.tunnellers = Set(try question.tunnellers(on: link)) }
+            let macs = unchecked.look("who answers ARP for \(director) on \(link.name)") {
+                try question.owners(of: director, on: link)
+            }
+            facts.directorMACs = Set(macs ?? [])
+            hasSeenAll = macs != nil
+            if facts.mayHaveActiveDirector {
+                unchecked.look("who tunnels to this host on \(link.name)") {
+                    facts.tunnellers = Set(try question.tunnellers(on: link))
+                }
+            }
         }
         let isEchoed = (try? question.isEchoed(by: director, size: 84)) ?? false
-        facts.directorAnswers = isEchoed || !facts.directorMACs.isEmpty
+        facts.directorAnswers = isEchoed || !facts.directorMACs.isEmpty ? true : hasSeenAll ? false : nil
         guard isEchoed else {
             if facts.directorAnswers == true {
                 unchecked.add("the path's MTU: \(director) does not answer ICMP echo")

@@ -49,6 +49,8 @@ public struct RealServerFacts: Sendable {
     /// The way to the director and to outer sources; nil where there is none.
     public var wayToDirector: ResolvedRoute?
     public var wayToOuterSources: ResolvedRoute?
+    /// Addresses whose way could not be looked at.
+    public var unseenWays: Set<IPv4Address> = []
 
     public var firewalls: [Firewall] = []
     public var sockets: [ListeningSocket] = []
