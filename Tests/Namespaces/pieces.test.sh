@@ -71,6 +71,11 @@ test_the_vip_is_put_back() {
         take_vip
         wait_until 3 "the VIP to be back, the $round. time" has_vip
     done
+    # Of a daemon that was killed while it changed the scope.
+    d addr add $VIP/32 dev ipvsd1 scope host
+    take_vip
+    wait_until 3 "the VIP to be back, which ipvsd1 had" has_vip
+    [[ $(d -o addr show dev ipvsd1) != *$VIP* ]] || fail "ipvsd1 has the VIP, too"
     equal "$(director_log | grep -c "restored address $VIP/32 on eth0")" 2 "lines about the VIP"
     matches "$(director_log)" "restored address $VIP/32 on eth0 again, .*: something else keeps it from staying" "the log"
     equal "$(restored | wc -l)" 2 "events about the VIP"

@@ -57,7 +57,10 @@ extension Director {
         // Just those that it put there: another holder, such as keepalived, takes its own away when it likes.
         var homes: [IPv4Address: String] = [:]
         for case .address(let interface, let vip, _, _) in current.journal.changes { homes[vip] = interface }
-        let missing = configuration.vips.intersection(homes.keys).subtracting(addresses.map(\.address))
+        // One that a replacement of its scope has left there is nowhere else.
+        let refuge = current.checkDevice.peer.index
+        let present = addresses.filter { $0.interface != refuge }.map(\.address)
+        let missing = configuration.vips.intersection(homes.keys).subtracting(present)
         var restored: [Piece] = []
         for vip in missing.sorted() {
             guard let link = homes[vip].flatMap(tree.link(named:)) else { continue }

@@ -33,7 +33,7 @@ enum VIPScope {
             guard let home = homes[entry.address], home.index == entry.interface, entry.scope != wanted(on: home),
                 journal.entry(for: .address(interface: home.name, address: entry.address, prefixLength: 32)) != nil
             else { continue }
-            try replace(entry.address, on: home, by: socket, refuge: refuge)
+            try replace(entry, on: home, by: socket, refuge: refuge)
             hasChanged = true
         }
         return (Set(present.filter { $0.interface != refuge?.index }.map(\.address)), hasChanged)
@@ -41,12 +41,22 @@ enum VIPScope {
 
     /// Deletes and adds a VIP. It is on `refuge` meanwhile and so stays local: what is for the machine's own sockets is not
     /// lost. `refuge` is not the device of checks, whose sockets would then reach this machine.
-    private static func replace(_ vip: IPv4Address, on link: Link, by socket: RouteSocket, refuge: Link?) throws {
+    /// Where that fails, the VIP has its former scope again; where that fails, too, it stays on `refuge`.
+    private static func replace(
+        _ entry: InterfaceAddress, on link: Link, by socket: RouteSocket, refuge: Link?
+    ) throws {
+        let vip = entry.address
         if let refuge {
             try socket.addAddress(vip, prefixLength: 32, to: refuge.index, scope: RouteScope.host)
         }
-        try socket.removeAddress(vip, prefixLength: 32, from: link.index)
-        try place(vip, on: link, by: socket)
+        do {
+            try socket.removeAddress(vip, prefixLength: 32, from: link.index)
+            try place(vip, on: link, by: socket)
+        } catch {
+            try socket.addAddress(vip, prefixLength: 32, to: link.index, scope: entry.scope)
+            if let refuge { try socket.removeAddress(vip, prefixLength: 32, from: refuge.index) }
+            throw error
+        }
         if let refuge { try socket.removeAddress(vip, prefixLength: 32, from: refuge.index) }
     }
 }
