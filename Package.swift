@@ -151,7 +151,7 @@ let package = Package(
         .testTarget(
             name: "DirectorTests",
             dependencies: [
-                "Director", "HealthChecks", "LoadBalancing", "Netlink", "ServiceConfiguration", "TestSupport",
+                "BPF", "Director", "HealthChecks", "LoadBalancing", "Netlink", "ServiceConfiguration", "TestSupport",
             ],
             swiftSettings: swiftSettings),
         .testTarget(

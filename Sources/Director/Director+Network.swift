@@ -47,7 +47,9 @@ extension Director {
         let servers = current.dataPlane.serverAddresses.union(configuration.serverAddresses)
         followRoutes(to: nextServers(of: servers, atMost: limit))
         let paths = servers.compactMap { current.dataPlane.path(to: $0) }.filter { !$0.isLocal }
-        for interface in interfacesOfAnswers.union(paths.map(\.routeInterface)).subtracting(current.listening) {
+        attempt("forget the programs of checks on interfaces that are gone") { try forgetInterfacesThatAreGone() }
+        let listening = running?.listening ?? []
+        for interface in interfacesOfAnswers.union(paths.map(\.routeInterface)).subtracting(listening) {
             attempt("take in answers to checks on \(Self.name(ofInterface: interface))") { try listen(on: interface) }
         }
         let sources = Set(paths.map(\.source))
@@ -100,6 +102,19 @@ extension Director {
         guard let link = try RouteSocket().link(index: interface) else { return }
         try device.listen(on: link)
         running?.listening.insert(interface)
+    }
+
+    /// Interfaces of containers come and go, each with a program of checks.
+    private func forgetInterfacesThatAreGone() throws {
+        guard let current = running else { return }
+        let tree = try LinkTree()
+        running?.listening.formIntersection(tree.all.map(\.index))
+        // ipvsd0 is made anew where it is gone.
+        let gone = current.journal.interfacesOfPrograms(priority: CheckPrograms.priority)
+            .subtracting(tree.all.map(\.name) + [CheckDevice.name])
+        try gone.sorted().forEachDespiteErrors {
+            try current.journal.undoPrograms(priority: CheckPrograms.priority, on: $0)
+        }
     }
 
     // MARK: Running

@@ -1,3 +1,4 @@
+import BPF
 import LoadBalancing
 import Testing
 
@@ -44,6 +45,15 @@ struct RestorationsTests {
         // Put back meanwhile: the next failure is a new one.
         _ = restorations.restored(vip, at: at(603))
         #expect(isSaid(vip, "no device", 604))
+    }
+
+    /// A container's interface has the program, too, and checks do not need it there.
+    @Test func whatChecksCannotDoWithout() {
+        let takesPart = { CheckDevice.takesPartInChecks($0, answering: ["eth0"]) }
+        #expect(takesPart(.program(.ingress, interface: "eth0")))
+        #expect(takesPart(.program(.egress, interface: "ipvsd0")) && takesPart(.program(.ingress, interface: "ipvsd0")))
+        #expect(!takesPart(.program(.ingress, interface: "cali1")))
+        #expect(takesPart(.checkDevice) && !takesPart(other))
     }
 
     @Test func namesAreThoseThatOperatorsKnow() {

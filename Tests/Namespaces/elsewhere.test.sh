@@ -107,13 +107,23 @@ test_an_interface_that_comes_later_and_a_lost_journal() {
     has_guard eth1 || fail "no program for stray packets is on eth1, which has no address"
     d link add late type veth peer name late2
     wait_until 5 "the program on an interface that came later" has_guard late
+    wait_until 5 "the program of checks there" has_check late
+    # Answers to checks come by others: no real server is blamed, and nothing is broken.
     d link del late
+    wait_until 5 "the journal to forget it" forgotten late
     director_kill
+    in_ns director tc filter del dev eth1 ingress pref 6992
+    exits 1 ipvsd doctor
+    [[ $OUTPUT != *check-path-broken* ]] || fail "the doctor misses a program where no answer comes: $OUTPUT"
     rm "$(run_directory)/journal"
     exits 0 ipvsd cleanup
     d addr del $VIP/32 dev eth0
     same_state "$before" "$(machine_state director)"
 }
+
+has_check() { in_ns director tc filter show dev "$1" ingress | grep -q check_ingress; }
+# The qdisc is undone after the last program.
+forgotten() { grep "\"$1\"" "$(run_directory)/journal" | grep qdisc | tail -1 | grep -q '"undone":\[{'; }
 
 # Somebody else has the VIP here or there.
 test_the_VIP_of_another_program() {

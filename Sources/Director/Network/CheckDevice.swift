@@ -87,9 +87,11 @@ final class CheckDevice {
 
     // MARK: What others take away
 
-    /// What of it is no longer as it was made, or cannot be looked at. `listening`: the interfaces on which answers are taken
-    /// in.
-    func missing(in tree: LinkTree, _ addresses: [InterfaceAddress], listening: Set<Int32>) throws -> [Piece] {
+    /// What of it is no longer as it was made. `listening`: the interfaces on which answers are taken in. `unseen` is told of
+    /// what cannot be looked at.
+    func missing(
+        in tree: LinkTree, _ addresses: [InterfaceAddress], listening: Set<Int32>, unseen: (Piece, any Error) -> Void
+    ) throws -> [Piece] {
         guard let ends = ends(in: tree) else { return [.checkDevice] }
         var missing: [Piece] = []
         for end in ends {
@@ -104,16 +106,17 @@ final class CheckDevice {
         for (key, value) in Self.sysctls where (try? Sysctl.read(key)) != value { missing.append(.sysctl(key)) }
         guard takesChecks else { return missing }
         let socket = try RouteSocket()
-        func isThere(_ direction: BPFProgram.TrafficControlHook.Direction, on interface: Int32) -> Bool {
-            let filters = (try? socket.filters(interface: interface, ingress: direction == .ingress)) ?? []
-            return filters.contains { $0 == (CheckPrograms.priority, CheckPrograms.handle) }
+        let listeners = listening.sorted().compactMap(tree.link(index:)).map {
+            ($0, BPFProgram.TrafficControlHook.Direction.ingress)
         }
-        for direction in Self.directions where !isThere(direction, on: link.index) {
-            missing.append(.program(direction, interface: link.name))
-        }
-        for interface in listening.sorted().compactMap(tree.link(index:))
-        where !isThere(.ingress, on: interface.index) {
-            missing.append(.program(.ingress, interface: interface.name))
+        for (interface, direction) in Self.directions.map({ (link, $0) }) + listeners {
+            let piece = Piece.program(direction, interface: interface.name)
+            do {
+                let filters = try socket.filters(interface: interface.index, ingress: direction == .ingress)
+                if !filters.contains(where: { $0 == (CheckPrograms.priority, CheckPrograms.handle) }) {
+                    missing.append(piece)
+                }
+            } catch { unseen(piece, error) }
         }
         return missing
     }
@@ -126,8 +129,12 @@ final class CheckDevice {
         return ends.count == 2 ? ends : nil
     }
 
-    /// Not what is there for fragments alone.
-    static func takesPartInChecks(_ piece: Piece) -> Bool { piece != .sysctl(forwarding) }
+    /// Whether checks cannot do without the piece: not what is there for fragments alone, nor what takes in answers where none
+    /// is expected. `answering`: the interfaces by which answers come.
+    static func takesPartInChecks(_ piece: Piece, answering: Set<String>) -> Bool {
+        if case .program(_, let interface) = piece { return interface == name || answering.contains(interface) }
+        return piece != .sysctl(forwarding)
+    }
 
     private static let ownMAC = Piece.state("MAC address", of: name)
 

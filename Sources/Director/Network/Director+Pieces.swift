@@ -69,6 +69,7 @@ extension Director {
                 try current.journal.make(.address(interface: link.name, address: vip, prefixLength: 32)) {
                     try VIPScope.place(vip, on: link, by: socket)
                 }
+                try socket.removeAddress(vip, prefixLength: 32, from: refuge)
                 restored.append(piece)
             } catch { failed(piece, error) }
         }
@@ -101,7 +102,8 @@ extension Director {
         guard let current = running else { return }
         let missing: [Piece]
         do {
-            missing = try current.checkDevice.missing(in: tree, addresses, listening: current.listening)
+            missing = try current.checkDevice.missing(
+                in: tree, addresses, listening: current.listening, unseen: failed)
             if missing.isEmpty { return }
         } catch {
             return failed(.checkDevice, error)
@@ -115,12 +117,23 @@ extension Director {
             for piece in left { failed(piece, error) }
             told(missing.filter { !left.contains($0) }) { _ in { _ in true } }
         }
-        if missing.contains(where: CheckDevice.takesPartInChecks) { upkeep.pathWasBroken = .now }
+        let answering = interfacesOfExpectedAnswers(tree)
+        if missing.contains(where: { CheckDevice.takesPartInChecks($0, answering: answering) }) {
+            upkeep.pathWasBroken = .now
+        }
+    }
+
+    /// Those of the routes to real servers, and those of the VIPs.
+    private func interfacesOfExpectedAnswers(_ tree: LinkTree) -> Set<String> {
+        guard let current = running else { return [] }
+        let servers = current.dataPlane.serverAddresses.union(configuration.serverAddresses)
+        let routed = servers.compactMap { current.dataPlane.path(to: $0)?.routeInterface }
+        return Set((routed + current.ingress.map(\.link.index)).compactMap { tree.link(index: $0)?.name })
     }
 
     private func leftMissing(of current: Running) throws -> [Piece] {
         try current.checkDevice.missing(
-            in: try LinkTree(), try RouteSocket().addresses(), listening: current.listening)
+            in: try LinkTree(), try RouteSocket().addresses(), listening: current.listening, unseen: { _, _ in })
     }
 
     private func remakeCheckDevice(_ tree: LinkTree) throws {

@@ -94,7 +94,10 @@ public struct DirectorExaminer {
             }
             facts.checkPath =
                 unchecked.look("the path of checks") {
-                    try checkPath(changes.filter { !isStray($0) }, links, addresses, socket, unchecked)
+                    let answering = Self.interfacesOfAnswers(claim, changes, facts.servers)
+                    return try checkPath(
+                        changes.filter { !isStray($0) && Self.takesPart($0, answering) }, links, addresses, socket,
+                        unchecked)
                 } ?? .init()
             facts.unwatchedInterfaces = Self.missingPrograms(changes.filter(isStray), links, socket, unchecked)
                 .map(\.interface)
@@ -116,6 +119,19 @@ public struct DirectorExaminer {
             else { return nil }
             return (vip, interface)
         }
+    }
+
+    /// By which answers to checks come: ipvsd0 and the interfaces of real servers' routes and of the VIPs. Others have the
+    /// program for answers that come by another way, and miss nothing without it.
+    static func interfacesOfAnswers(
+        _ claim: Claim, _ changes: [Change], _ servers: [DirectorFacts.Server]
+    ) -> Set<String> {
+        let homes = changes.compactMap { if case .address(let interface, _, _, _) = $0 { interface } else { nil } }
+        return Set(claim.interfaces + homes + servers.compactMap(\.interface) + ["ipvsd0"])
+    }
+
+    static func takesPart(_ change: Change, _ interfaces: Set<String>) -> Bool {
+        if case .filter(let interface, _, _, _) = change { interfaces.contains(interface) } else { true }
     }
 
     private func checkPath(
