@@ -35,6 +35,12 @@ struct DirectorDiagnosisTests {
         #expect(try faults { $0.servers[0].interface = nil } == [.noRoute])
         #expect(
             try faults {
+                $0.servers[0].interface = nil
+                $0.servers[0].isWayKnown = false
+                $0.servers[0].downReason = "refused"
+            } == [.serverDown])
+        #expect(
+            try faults {
                 $0.vips = [vip]
                 $0.servers[0].source = vip
             } == [.outerSourceVIP])

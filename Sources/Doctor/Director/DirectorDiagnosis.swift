@@ -136,7 +136,7 @@ extension DirectorFacts {
 
     private func findings(of server: Server) -> [Finding] {
         var findings: [Finding] = []
-        if server.interface == nil {
+        if server.isWayKnown, server.interface == nil {
             findings.append(
                 Finding(
                     .noRoute, "there is no route to the real server \(server.address)",

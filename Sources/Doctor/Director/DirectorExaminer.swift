@@ -64,10 +64,10 @@ public struct DirectorExaminer {
         facts.servers = claim.servers.map { claimed in
             unchecked.look("the way to the real server \(claimed.address)") {
                 try server(claimed.address, claimed.downReason, links, socket)
-            } ?? .init(address: claimed.address, downReason: claimed.downReason, interface: "unknown")
+            } ?? .init(address: claimed.address, downReason: claimed.downReason, interface: nil, isWayKnown: false)
         }
         let addresses = try socket.addresses()
-        let realServers = try macs(of: facts.servers, links, socket)
+        let realServers = macs(of: facts.servers, links, socket, unchecked)
         for vip in claim.vips {
             let ways = links.filter { link in
                 link.isEthernet && link.isUp && link.name != "ipvsd0" && link.name != "ipvsd1"
@@ -221,14 +221,16 @@ public struct DirectorExaminer {
 
     /// What the neighbour tables have for the real servers that are on the link.
     private func macs(
-        of servers: [DirectorFacts.Server], _ links: [Link], _ socket: RouteSocket
-    ) throws -> Set<MACAddress> {
+        of servers: [DirectorFacts.Server], _ links: [Link], _ socket: RouteSocket, _ unchecked: Unchecked
+    ) -> Set<MACAddress> {
         Set(
-            try servers.compactMap { server in
+            servers.compactMap { server in
                 guard server.nextHop == .v4(server.address),
                     let link = links.first(where: { $0.name == server.interface })
                 else { return nil }
-                return try socket.neighbour(.v4(server.address), on: link.index)?.linkAddress
+                return unchecked.look("the neighbour entry of the real server \(server.address)") {
+                    try socket.neighbour(.v4(server.address), on: link.index)?.linkAddress
+                } ?? nil
             })
     }
 

@@ -39,10 +39,13 @@ public struct DirectorFacts: Sendable {
         /// Nil: there is no route.
         public var interface: String?
         public var isResolved: Bool
+        /// False: the way could not be looked at, and is not known.
+        public var isWayKnown: Bool
 
         public init(
             address: IPv4Address, downReason: String? = nil, source: IPv4Address? = nil,
-            nextHop: NextHopAddress? = nil, interface: String? = "eth0", isResolved: Bool = true
+            nextHop: NextHopAddress? = nil, interface: String? = "eth0", isResolved: Bool = true,
+            isWayKnown: Bool = true
         ) {
             self.address = address
             self.downReason = downReason
@@ -50,6 +53,7 @@ public struct DirectorFacts: Sendable {
             self.nextHop = nextHop
             self.interface = interface
             self.isResolved = isResolved
+            self.isWayKnown = isWayKnown
         }
     }
 
