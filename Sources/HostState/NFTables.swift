@@ -20,7 +20,8 @@ package enum NFTables {
     package static func isAbsence(_ failure: Command.Failure) -> Bool {
         switch failure {
         case .missing: true
-        case .failed(let reason): absences.contains(where: reason.contains)
+        // One that cannot be started is as good as missing.
+        case .failed(let reason): reason.hasPrefix("nft: ") || absences.contains(where: reason.contains)
         }
     }
 
