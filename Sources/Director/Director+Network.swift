@@ -122,6 +122,7 @@ extension Director {
     /// Checks, follows the network and sweeps, until cancelled.
     public func run() async {
         await withDiscardingTaskGroup { group in
+            group.addTask { await self.followInterfaces() }
             group.addTask { await self.followNetwork() }
             group.addTask { await self.keepHouse() }
             group.addTask { await self.keepSwept() }
@@ -133,6 +134,18 @@ extension Director {
         }
         isRunning = false
         notifier.stop()
+    }
+
+    /// Does not wait for routes: where a VIP has moved to a macvlan, its clients' frames are lost until this is known.
+    func followInterfaces() async {
+        // `followNetwork` logs the error.
+        guard let events = try? NetworkChanges.events(of: [.link, .address]) else { return }
+        for await _ in events {
+            let began = ContinuousClock.now
+            attempt("follow the interfaces") { try refreshIngress() }
+            // Bursts leave half of the time for all else.
+            try? await Task.sleep(for: began.duration(to: .now))
+        }
     }
 
     func followNetwork() async {

@@ -89,6 +89,14 @@ struct TraitTests {
         lab.plane.maps.servers[Int(server)].flags |= UInt16(IPVSD_SERVER_DOWN)
         try expectPassed(known.packet([data], to: mac(9)), by: lab)
         lab.plane.maps.servers[Int(server)].flags &= ~UInt16(IPVSD_SERVER_DOWN)
+        // Datagrams leave a real server that was removed, connections stay.
+        lab.plane.maps.servers[Int(server)].flags |= UInt16(IPVSD_SERVER_REMOVED)
+        if transport == .udp {
+            try expectPassed(known.packet([], to: mac(9)), by: lab)
+        } else {
+            #expect(try lab.run(known.packet([.ack], to: mac(9))).verdict == .redirect)
+        }
+        lab.plane.maps.servers[Int(server)].flags &= ~UInt16(IPVSD_SERVER_REMOVED)
         if transport == .tcp {
             try expectPassed(known.packet([.syn], to: mac(9)), by: lab)
             #expect(try lab.run(known.packet([.fin, .ack], to: mac(9))).verdict == .redirect)
@@ -113,7 +121,7 @@ struct TraitTests {
             let flow = FlowKey(client: Standard.client, clientPort: 5000, vip: Standard.main, port: 80)
             for packet in [flow.packet([.syn], to: destination), flow.packet([.ack], to: destination)] {
                 let outcome = try lab.run(packet)
-                #expect(outcome.verdict == .drop && outcome.moved.isEmpty)
+                #expect(outcome.verdict == .drop && outcome.moved == ["received": 1, "dropped-no-next-hop": 1])
             }
             // What is for no service goes its way.
             try expectPassed(frame.fromClient(to: Standard.strict).tcp(from: 5000, to: 9, [.syn]), by: lab)

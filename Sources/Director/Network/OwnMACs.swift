@@ -4,7 +4,7 @@ internal import Netlink
 struct OwnMACs {
     /// Of the interfaces, and of the devices on them.
     var own: [MACAddress] = []
-    /// Of macvlans on the interfaces that have none of the VIPs now, as keepalived's have on a backup.
+    /// Of macvlans on the interfaces where neither of the two has one of the VIPs now, as on keepalived's backup.
     var idle: [MACAddress] = []
 
     /// `holders`: the interfaces that have a VIP. Nil: the director itself puts the VIPs on the interfaces, and what comes
@@ -15,7 +15,7 @@ struct OwnMACs {
                 guard let address = receiver.address else { continue }
                 let isOwn =
                     receiver.kind != "macvlan" || interfaces.contains { $0.index == receiver.index }
-                    || holders?.contains(receiver.index) ?? true
+                    || holders.map { !$0.isDisjoint(with: [receiver.index, link.index]) } ?? true
                 if isOwn, !own.contains(address) { own.append(address) }
                 if !isOwn, !idle.contains(address) { idle.append(address) }
             }

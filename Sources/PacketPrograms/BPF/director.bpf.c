@@ -379,8 +379,7 @@ int director(struct xdp_md *ctx)
 	if (!known && !find_service(ip->daddr, 0, 0, &none))
 		return XDP_PASS;
 	if (!is_for_director(ethernet))
-		return on_foreign_frame(ctx, ethernet, packet.l3,
-					known || find_service(ip->daddr, 0, ip->protocol, &none));
+		return on_foreign_frame(&packet, ethernet, known || find_service(ip->daddr, 0, ip->protocol, &none));
 
 	packet.counters = bpf_map_lookup_elem(&counters, &zero);
 	if (!packet.counters)

@@ -10,14 +10,15 @@
 #include "persistence.h"
 #include "sweep.h"
 
-/* The path of a packet of that length; none where the packet would be answered or left to the kernel. */
-static __always_inline const struct ipvsd_path *whole_path(__u32 server_id, __u32 length)
+/* The path of a packet of that length; none where the packet would be answered or left to the kernel, or where the server
+ * has one of the flags. */
+static __always_inline const struct ipvsd_path *whole_path(__u32 server_id, __u32 length, __u32 refused)
 {
 	const struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
 	const struct ipvsd_path *path;
 	__u32 path_id;
 
-	if (!server || server->flags & IPVSD_SERVER_DOWN)
+	if (!server || server->flags & refused)
 		return 0;
 	path_id = *(const volatile __u32 *)&server->path;
 	path = bpf_map_lookup_elem(&paths, &path_id);
@@ -54,7 +55,10 @@ __noinline int recorded_server(struct xdp_md *ctx, __u32 l3)
 	    !locate(ip->saddr, udp->source, udp->dest, listener.flow_service, &flow))
 		return 0;
 	hit = find(&flow);
-	if (!hit.entry || !whole_path(server_of(hit.value), length))
+	/* Datagrams leave a server that was removed or drained: they would be scheduled anew. */
+	if (!hit.entry || !whole_path(server_of(hit.value), length,
+				      ip->protocol == IPPROTO_UDP ? IPVSD_SERVER_DOWN | IPVSD_SERVER_LEFT
+								  : IPVSD_SERVER_DOWN))
 		return 0;
 	if (ip->protocol == IPPROTO_TCP) {
 		__u32 headers;
@@ -90,7 +94,7 @@ __noinline int send_on(struct xdp_md *ctx, __u32 l3, __u32 server_id)
 	packet.client_port = ((struct udphdr *)(ip + 1))->source;
 	packet.tos = ip->tos;
 	packet.fragment = ip->frag_off;
-	path = whole_path(server_id, packet.length);
+	path = whole_path(server_id, packet.length, IPVSD_SERVER_DOWN);
 	packet.counters = path ? bpf_map_lookup_elem(&counters, &zero) : 0;
 	if (!packet.counters)
 		return XDP_PASS;
@@ -104,12 +108,20 @@ __noinline int send_on(struct xdp_md *ctx, __u32 l3, __u32 server_id)
 /* Without a daemon nobody follows the interface's MAC: one that became the director's since then keeps its connections.
  * A frame for a macvlan that has no VIP is nobody else's. Dropped, its client sends it again: where the VIP has moved to
  * the macvlan a moment ago, the daemon hears of it, but the director's own stack would reset the connection. */
-static __always_inline int on_foreign_frame(struct xdp_md *ctx, const struct ethhdr *ethernet, __u32 l3, int is_for_service)
+static __always_inline int on_foreign_frame(struct packet *packet, const struct ethhdr *ethernet, int is_for_service)
 {
-	int verdict = is_for_service && is_for_idle_macvlan(ethernet) ? XDP_DROP : XDP_PASS;
-	__u32 server = 0;
+	int is_idle = is_for_service && is_for_idle_macvlan(ethernet);
+	__u32 server = 0, zero = 0;
 
 	if (!(ethernet->h_dest[0] & 1) && is_unattended(ticks()))
-		server = recorded_server(ctx, l3) & 0xffff;
-	return server ? send_on(ctx, l3, server) : verdict;
+		server = recorded_server(packet->ctx, packet->l3) & 0xffff;
+	if (server)
+		return send_on(packet->ctx, packet->l3, server);
+	if (!is_idle)
+		return XDP_PASS;
+	packet->counters = bpf_map_lookup_elem(&counters, &zero);
+	if (!packet->counters)
+		return XDP_DROP;
+	count(packet, IPVSD_RECEIVED);
+	return drop(packet, IPVSD_DROPPED_NO_NEXT_HOP);
 }
