@@ -151,7 +151,8 @@ let package = Package(
         .testTarget(
             name: "DirectorTests",
             dependencies: [
-                "BPF", "Director", "HealthChecks", "LoadBalancing", "Netlink", "ServiceConfiguration", "TestSupport",
+                "BPF", "DataPlane", "Director", "HealthChecks", "LoadBalancing", "Netlink", "ServiceConfiguration",
+                "TestSupport",
             ],
             swiftSettings: swiftSettings),
         .testTarget(

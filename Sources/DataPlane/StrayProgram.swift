@@ -44,9 +44,13 @@ public struct StrayPackets: Equatable, Sendable {
 }
 
 extension XDPDataPlane {
+    /// As many as there is room for.
+    public static let maximumStrayPlaces = Int(IPVSD_STRAYS)
+
     /// Has packets for the VIPs counted at these places and no others. True: ARP requests for the VIP get no answer there.
-    public func setStrayPlaces(_ places: [StrayPlace: Bool]) throws(BPFError) {
-        guard let strays = maps.strays else { return }
+    /// Returns how many places are left out for lack of room.
+    public func setStrayPlaces(_ places: [StrayPlace: Bool]) throws(BPFError) -> Int {
+        guard let strays = maps.strays else { return 0 }
         let present = try strays.entries()
         for (key, value) in present {
             let isSilent = places[StrayPlace(key)]
@@ -57,11 +61,20 @@ extension XDPDataPlane {
             try strays.update(value, for: key)
         }
         let known = Set(present.map { StrayPlace($0.key) })
-        for (place, isSilent) in places where !known.contains(place) {
-            _ = try strays.insert(
-                ipvsd_stray(packets: 0, last: 0, flags: ipvsd_stray.flags(isSilent), reserved: 0),
-                for: ipvsd_stray_key(ifindex: UInt32(place.interface), vip: place.vip.bigEndian))
+        // Silence matters more than a count, and the same ones have a place each time.
+        let missing = places.filter { !known.contains($0.key) }.sorted {
+            ($0.value ? 0 : 1, $0.key.interface, $0.key.vip) < ($1.value ? 0 : 1, $1.key.interface, $1.key.vip)
         }
+        var leftOut = 0
+        for (place, isSilent) in missing {
+            let value = ipvsd_stray(packets: 0, last: 0, flags: ipvsd_stray.flags(isSilent), reserved: 0)
+            let key = ipvsd_stray_key(ifindex: UInt32(place.interface), vip: place.vip.bigEndian)
+            do { _ = try strays.insert(value, for: key) } catch {
+                guard error.code == E2BIG else { throw error }
+                leftOut += 1
+            }
+        }
+        return leftOut
     }
 
     /// Those of which there are any.

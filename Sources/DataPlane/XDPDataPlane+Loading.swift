@@ -1,4 +1,5 @@
 internal import BPF
+internal import CLinux
 internal import Glibc
 internal import LoadBalancing
 internal import PacketPrograms

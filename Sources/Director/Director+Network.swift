@@ -109,6 +109,8 @@ extension Director {
         guard let current = running else { return }
         let tree = try LinkTree()
         running?.listening.formIntersection(tree.all.map(\.index))
+        // An interface that was renamed is still there.
+        if let (_, error) = current.elsewhere.followNames(tree.all).first { throw error }
         // ipvsd0 is made anew where it is gone.
         let gone = current.journal.interfacesOfPrograms(priority: CheckPrograms.priority)
             .subtracting(tree.all.map(\.name) + [CheckDevice.name])

@@ -138,7 +138,9 @@ public actor Director {
     /// In the order of what may fail: the services of a data plane that is taken over change last.
     func start(journal: ChangeJournal) async throws {
         if configuration.services.isEmpty { return }
-        let ingress = try Ingress.find(configuration)
+        let ingress = try Self.ingress(configuration, directory: instance.existingBPFDirectory() ?? "") {
+            logger.warning("\($0)")
+        }
         try Self.refuseEveryPortOfThisDirector(configuration)
         try Self.refuseAddressesOfThisMachine(configuration, journal: journal.changes)
         let (directory, _, note) = try instance.bpfDirectory(journal: journal)
@@ -227,10 +229,11 @@ public actor Director {
         silenceLibbpf()
         do {
             if configuration.services.isEmpty { return }
-            let ingress = try Ingress.find(configuration)
+            let directory = instance.existingBPFDirectory() ?? ""
+            let ingress = try Self.ingress(configuration, directory: directory)
             try refuseEveryPortOfThisDirector(configuration)
             try refuseAddressesOfThisMachine(configuration, journal: ChangeJournal.read(path: instance.journal))
-            _ = try attachments(configuration, ingress: ingress, directory: instance.existingBPFDirectory() ?? "")
+            _ = try attachments(configuration, ingress: ingress, directory: directory)
             try XDPDataPlane.tryLoading()
         } catch {
             throw DirectorError(error)

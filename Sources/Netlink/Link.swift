@@ -32,7 +32,9 @@ public struct Link: Sendable, Equatable {
     public var transmitDropped: UInt64
 
     public var isEthernet: Bool { hardwareType == UInt16(ARPHRD_ETHER) && !isLoopback }
+}
 
+extension Link {
     init?(_ message: Message) {
         guard message.type == RTM_NEWLINK, let (header, attributes) = message.body(ifinfomsg.self),
             let name = attributes[IFLA_IFNAME]?.string

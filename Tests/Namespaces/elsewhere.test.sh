@@ -25,20 +25,21 @@ has_guard() { in_ns director tc filter show dev "$1" ingress | grep -q " stray";
 answers() {
     in_ns client "$PYTHON" -c '
 import socket, sys, time
-interface, target, vip = sys.argv[1:]
+interface, target, vip = sys.argv[1:4]
 mac = bytes.fromhex(target.replace(":", ""))
 packet = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
 packet.bind((interface, 0))
 own = packet.getsockname()[4]
 body = bytes.fromhex("0001080006040001") + own + socket.inet_aton("10.0.0.1") + bytes(6) + socket.inet_aton(vip)
 packet.send(mac + own + bytes.fromhex("0806") + body)
-packet.settimeout(1)
-end = time.monotonic() + 1
+patience = float(sys.argv[4])
+packet.settimeout(patience)
+end = time.monotonic() + patience
 while time.monotonic() < end:
     try: frame = packet.recv(2048)
     except TimeoutError: break
     if frame[20:22] == b"\0\2" and frame[22:28] == mac and frame[28:32] == socket.inet_aton(vip): sys.exit(0)
-sys.exit(1)' eth0 "$(mac "$1")" $VIP
+sys.exit(1)' eth0 "$(mac "$1")" $VIP "$LAB_SLOW"
 }
 
 test_all_interfaces_of_the_subnet_are_taken() {
@@ -65,7 +66,7 @@ test_an_interface_that_is_left_out() {
     director_start --vip $VIP:80 --backends $RS1,$RS2 --interface eth0
     wait_until 5 "rs1 to be healthy" healthy $RS1
     ! answers eth1 || fail "eth1 answers ARP for the VIP"
-    answers eth0 || fail "eth0 does not answer ARP for the VIP"
+    wait_until 5 "eth0 to answer ARP for the VIP" answers eth0
     equal "$(ask)" 200 "a request"
     exits 0 ipvsd doctor
     equal "$(strays)" "" "stray packets, before there are any"
@@ -106,12 +107,14 @@ test_an_interface_that_comes_later_and_a_lost_journal() {
     director_start --vip $VIP --backends $RS1 --interface eth0
     has_guard eth1 || fail "no program for stray packets is on eth1, which has no address"
     d link add late type veth peer name late2
+    d link set late up
     wait_until 5 "the program on an interface that came later" has_guard late
     wait_until 5 "the program of checks there" has_check late
-    # Answers to checks come by others: no real server is blamed, and nothing is broken.
+    ! has_guard late2 || fail "the program is on an interface that is down"
     d link del late
     wait_until 5 "the journal to forget it" forgotten late
     director_kill
+    # Answers to checks come by others: no real server is blamed, and nothing is broken.
     in_ns director tc filter del dev eth1 ingress pref 6992
     exits 1 ipvsd doctor
     [[ $OUTPUT != *check-path-broken* ]] || fail "the doctor misses a program where no answer comes: $OUTPUT"
@@ -125,12 +128,54 @@ has_check() { in_ns director tc filter show dev "$1" ingress | grep -q check_ing
 # The qdisc is undone after the last program.
 forgotten() { grep "\"$1\"" "$(run_directory)/journal" | grep qdisc | tail -1 | grep -q '"undone":\[{'; }
 
+# The stop knows its name.
+test_an_interface_that_is_renamed() {
+    local before
+    before=$(machine_state director)
+    director_start --vip $VIP --backends $RS1 --interface eth0
+    has_guard eth1 || fail "no program for stray packets is on eth1"
+    d link set eth1 down
+    d link set eth1 name lan1
+    d link set lan1 up
+    wait_until 5 "the journal to name the interface anew" grep -q lan1 "$(run_directory)/journal"
+    director_stop
+    ! has_guard lan1 || fail "the program for stray packets is left on lan1"
+    d link set lan1 down
+    d link set lan1 name eth1
+    d link set eth1 up
+    same_state "$before" "$(machine_state director)"
+}
+
+# The frames for it come by eth0 first.
+test_a_macvlan_is_the_directors_interface() {
+    d link add link eth0 name mac0 type macvlan mode bridge
+    d link set mac0 up
+    director_start --vip $VIP --backends $RS1 --interface mac0
+    has_guard eth1 || fail "no program for stray packets is on eth1"
+    ! has_guard eth0 || fail "the program for stray packets is below the director's interface"
+    director_stop
+    d link del mac0
+}
+
+# Without --interface it is one of those that are left out.
+test_another_XDP_program_on_one_of_the_interfaces() {
+    d addr add 10.0.0.3/24 dev eth1
+    other_xdp_program director eth1
+    director_start --vip $VIP --backends $RS1,$RS2
+    equal "$(ipvsd status --json | jq -r '.xdp.interfaces | join(" ")')" eth0 "interfaces"
+    logged "eth1 is left out, as another XDP program (id [0-9]*) is on it" || fail "nothing says why eth1 is left out"
+    has_guard eth1 || fail "no program for stray packets is on eth1"
+    director_stop
+    d link set dev eth1 xdp off
+    d addr del 10.0.0.3/24 dev eth1
+}
+
 # Somebody else has the VIP here or there.
 test_the_VIP_of_another_program() {
     director_start --vip $VIP --backends $RS1 --interface eth0 --no-address
     d addr add $VIP/32 dev eth0
     wait_until 5 "eth1 to be silent" not answers eth1
-    answers eth0 || fail "eth0 does not answer ARP for the VIP"
+    wait_until 5 "eth0 to answer ARP for the VIP" answers eth0
     d addr del $VIP/32 dev eth0
     d addr add $VIP/32 dev eth1
     wait_until 5 "eth1 to answer, where the VIP is" answers eth1

@@ -85,6 +85,16 @@ cookie=$('"$PYTHON"' -c "'"$NETNS_COOKIE"'")
 find /sys/fs/bpf/ipvsd/netns-$cookie /run/ipvsd/netns-$cookie | sort
 true'
 
+# other_xdp_program HOST INTERFACE   one that passes all
+other_xdp_program() {
+    local object=$LAB_DIR/pass.o clang
+    clang=$(command -v clang || ls /opt/swift/usr/bin/clang 2>/dev/null) || fail "no clang"
+    echo '__attribute__((section("xdp"), used)) int pass(void *context) { return 2; }
+          __attribute__((section("license"), used)) char _license[] = "GPL";' |
+        "$clang" -target bpf -O2 -g -x c -c -o "$object" -
+    ip -n "$(ns "$1")" link set dev "$2" xdp obj "$object" sec xdp
+}
+
 # --- what the director says -------------------------------------------------------------------------
 
 director_log() { cat "$LAB_DIR/director.log"; }

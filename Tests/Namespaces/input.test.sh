@@ -149,12 +149,7 @@ test_a_missing_interface() {
 }
 
 test_another_xdp_program_in_place() {
-    local object=$LAB_DIR/pass.o clang
-    clang=$(command -v clang || ls /opt/swift/usr/bin/clang 2>/dev/null) || fail "no clang"
-    echo '__attribute__((section("xdp"), used)) int pass(void *context) { return 2; }
-          __attribute__((section("license"), used)) char _license[] = "GPL";' |
-        "$clang" -target bpf -O2 -g -x c -c -o "$object" -
-    ip -n "$(ns director)" link set dev eth0 xdp obj "$object" sec xdp
+    other_xdp_program director eth0
     refused 69 "XDP program" --vip $VIP --backends $RS1
     matches "$OUTPUT" "eth0" "the message"
     matches "$(ip -n "$(ns director)" -d link show eth0)" "prog/xdp" "the other program, still there"

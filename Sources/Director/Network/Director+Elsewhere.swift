@@ -15,27 +15,33 @@ extension Director {
         let links = Elsewhere.links(current.ingress, in: tree)
         do {
             var restored: [Piece] = []
-            for (link, outcome) in try current.elsewhere.cover(links) {
-                let piece = Piece.strayProgram(interface: link.name)
+            for (interface, outcome) in try current.elsewhere.cover(links) {
+                let piece = Piece.strayProgram(interface: interface)
                 switch outcome {
                 case .restored: restored.append(piece)
                 case .failed(let error): failed(piece, error)
                 }
             }
             told(restored) { _ in { _ in true } }
-            try setStrayPlaces(links, tree, addresses)
+            if let failure = try setStrayPlaces(links, addresses) { failed(.strayPlaces, failure) }
             try tellOfStrays(tree)
         } catch { failed(.strayPlaces, error) }
     }
 
-    /// Where packets for the VIPs are looked out for, as the machine's addresses are now.
-    func setStrayPlaces(_ links: [Link], _ tree: LinkTree, _ addresses: [InterfaceAddress]) throws {
-        guard let current = running else { return }
+    /// Where packets for the VIPs are looked out for, as the machine's addresses are now. Returns what is wrong where some
+    /// places are not looked at.
+    @discardableResult
+    func setStrayPlaces(_ links: [Link], _ addresses: [InterfaceAddress]) throws -> DirectorError? {
+        guard let current = running else { return nil }
         let places = Elsewhere.places(
-            links, vips: configuration.vips, isOurs: configuration.managesAddress, ingress: current.ingress, in: tree,
-            addresses: addresses
+            links, vips: configuration.vips, isOurs: configuration.managesAddress, addresses: addresses
         ) { (try? Sysctl.read("net/ipv4/conf/\($0.name)/forwarding")) == "1" }
-        try current.dataPlane.setStrayPlaces(places)
+        let left = try current.dataPlane.setStrayPlaces(places)
+        guard left > 0 else { return nil }
+        return DirectorError(
+            .kernel,
+            "it has room for \(XDPDataPlane.maximumStrayPlaces) pairs of interface and VIP: \(left) are left out, where ARP is answered and packets are not counted"
+        )
     }
 
     private func tellOfStrays(_ tree: LinkTree) throws {
@@ -54,7 +60,7 @@ extension Director {
     /// checks leave from.
     var interfacesOfAnswers: Set<Int32> {
         guard let ingress = running?.ingress, let tree = try? LinkTree() else { return [] }
-        return Set((ingress.map(\.link) + Elsewhere.links(ingress, in: tree)).map(\.index))
+        return Set((ingress.map(\.link) + Elsewhere.others(ingress, in: tree).filter(\.isUp)).map(\.index))
     }
 
     /// VIPs whose subnet is on interfaces alone that the packet program is not on.

@@ -18,6 +18,35 @@ extension Director {
         var pin: String
     }
 
+    /// Where clients' packets are to come in. An interface that nobody named is left out where another program sits,
+    /// unless nothing is left.
+    static func ingress(
+        _ configuration: DirectorConfiguration, directory: String, leftOut: (String) -> Void = { _ in }
+    ) throws -> [Ingress] {
+        let found = try Ingress.find(configuration)
+        guard configuration.interfaces.isEmpty else { return found }
+        let programs = try found.map { ingress in
+            try ingress.devices.compactMap { device in
+                try otherProgram(on: device, directory: directory).map { (device, $0) }
+            }.first
+        }
+        let free = zip(found, programs).filter { $1 == nil }.map(\.0)
+        guard !free.isEmpty else { return found }
+        for (ingress, program) in zip(found, programs) {
+            guard let (device, id) = program else { continue }
+            let place = device.index == ingress.link.index ? "it" : device.name
+            leftOut("\(ingress.link.name) is left out, as another XDP program (id \(id)) is on \(place)")
+        }
+        return free
+    }
+
+    /// The id of an XDP program that is not this director's.
+    private static func otherProgram(on device: Link, directory: String) throws -> UInt32? {
+        guard let present = try XDPAttachment.of(interface: device.index) else { return nil }
+        let pin = XDPDataPlane.linkPin(directory: directory, interface: device.index)
+        return try BPFLink(pinnedAt: pin)?.interface() == UInt32(device.index) ? nil : present.programID
+    }
+
     /// Refuses where another program sits.
     static func attachments(
         _ configuration: DirectorConfiguration, ingress: [Ingress], directory: String
@@ -29,14 +58,12 @@ extension Director {
         _ configuration: DirectorConfiguration, device: Link, of ingress: [Ingress], directory: String
     ) throws -> Attachment {
         let pin = XDPDataPlane.linkPin(directory: directory, interface: device.index)
-        let present = try XDPAttachment.of(interface: device.index)
-        if let present, try BPFLink(pinnedAt: pin)?.interface() != UInt32(device.index) {
-            let advice = configuration.interfaces.isEmpty && ingress.count > 1 ? "; --interface leaves others out" : ""
+        if let other = try otherProgram(on: device, directory: directory) {
             throw DirectorError(
                 .interface,
-                "attach director to \(device.name): Device or resource busy (another XDP program: id "
-                    + "\(present.programID))\(advice)")
+                "attach director to \(device.name): Device or resource busy (another XDP program: id \(other))")
         }
+        let present = try XDPAttachment.of(interface: device.index)
         let modes: [XDPMode] =
             switch configuration.xdp {
             case .native: [.native]
@@ -157,7 +184,7 @@ extension Director {
         running.dataPlane.setOwnMACs(isTooMany ? [] : macs.own, idle: isBridged ? [] : macs.idle)
         // Who else moves a VIP here does so at any moment.
         if !configuration.managesAddress, running.isForwarding {
-            try setStrayPlaces(Elsewhere.links(running.ingress, in: tree), tree, addresses)
+            try setStrayPlaces(Elsewhere.links(running.ingress, in: tree), addresses)
         }
     }
 

@@ -8,16 +8,23 @@ internal import Netlink
 final class Elsewhere {
     private let program: StrayProgram
     private let journal: ChangeJournal
-    /// Interfaces that this process has put the program on.
-    private var attached: Set<Int32> = []
+    /// Interfaces that this process has put the program on, by the names that the journal has.
+    private var attached: [Int32: String] = [:]
 
     init(directory: String, journal: ChangeJournal) throws {
         program = try StrayProgram(directory: directory)
         self.journal = journal
     }
 
-    /// Those of the tree.
+    /// Those of the tree on which the stray program belongs. It would see what comes to an interface of the director that
+    /// sits on its own, such as a macvlan, and keep the ARP requests from there.
     static func links(_ ingress: [Ingress], in tree: LinkTree) -> [Link] {
+        let taken = devices(ingress).compactMap(tree.link(index:))
+        return others(ingress, in: tree).filter { link in !taken.contains { tree.isReached($0, by: [link.index]) } }
+    }
+
+    /// All by which packets reach the machine's own stack past the packet program.
+    static func others(_ ingress: [Ingress], in tree: LinkTree) -> [Link] {
         let taken = devices(ingress)
         return tree.all.filter { link in
             link.isEthernet && !link.noARP && tree.isWhole(link)
@@ -33,17 +40,16 @@ final class Elsewhere {
     /// director puts the VIPs on interfaces. `forwards`: the machine is a router for what comes in by the link; a VIP that
     /// it does not have may be another director's.
     static func places(
-        _ links: [Link], vips: Set<IPv4Address>, isOurs: Bool, ingress: [Ingress], in tree: LinkTree,
-        addresses: [InterfaceAddress], forwards: (Link) -> Bool
+        _ links: [Link], vips: Set<IPv4Address>, isOurs: Bool, addresses: [InterfaceAddress], forwards: (Link) -> Bool
     ) -> [StrayPlace: Bool] {
-        let taken = devices(ingress)
         let holders = Dictionary(grouping: addresses.filter { vips.contains($0.address) }, by: \.address)
-            .mapValues { $0.compactMap { tree.link(index: $0.interface) } }
+            .mapValues { Set($0.map(\.interface)) }
+        let watched = Set(links.map(\.index))
         let routed = Set(links.filter(forwards).map(\.index))
         var places: [StrayPlace: Bool] = [:]
         for vip in vips {
             // Somebody else wants it answered for on one of these.
-            let isKept = holders[vip]?.contains { $0.isEthernet && !tree.isReached($0, by: taken) } ?? false
+            let isKept = holders[vip].map { !$0.isDisjoint(with: watched) } ?? false
             let isLocal = isOurs || holders[vip] != nil
             for link in links where isLocal || !routed.contains(link.index) {
                 places[StrayPlace(interface: link.index, vip: vip)] = isLocal && !isKept
@@ -59,22 +65,41 @@ final class Elsewhere {
         case failed(any Error)
     }
 
-    /// Puts the program on all of these, and takes it off all others.
-    func cover(_ links: [Link]) throws -> [(link: Link, outcome: Outcome)] {
+    /// Puts the program on all of these that are up, and takes it off all others. What fails on one keeps no other from it.
+    func cover(_ links: [Link]) throws -> [(interface: String, outcome: Outcome)] {
         let socket = try RouteSocket()
-        let names = Set(links.map(\.name))
-        let former = journal.interfacesOfPrograms(priority: StrayProgram.priority).subtracting(names)
-        try former.sorted().forEachDespiteErrors {
-            try journal.undoPrograms(priority: StrayProgram.priority, on: $0)
+        var outcomes: [(interface: String, outcome: Outcome)] = []
+        var names = Set(links.map(\.name))
+        attached = attached.filter { entry in links.contains { $0.index == entry.key } }
+        for (link, error) in followNames(links) {
+            if let former = attached[link.index] { names.insert(former) }
+            outcomes.append((link.name, .failed(error)))
         }
-        attached.formIntersection(links.map(\.index))
-        return links.compactMap { link in
+        for name in journal.interfacesOfPrograms(priority: StrayProgram.priority).subtracting(names).sorted() {
+            do { try journal.undoPrograms(priority: StrayProgram.priority, on: name) } catch {
+                outcomes.append((name, .failed(error)))
+            }
+        }
+        for link in links where link.isUp {
             do {
-                let wasAttached = attached.contains(link.index)
-                if wasAttached, try isThere(on: link, socket) { return nil }
+                let wasAttached = attached[link.index] != nil
+                if wasAttached, try isThere(on: link, socket) { continue }
                 try attach(to: link, socket)
-                return wasAttached ? (link, .restored) : nil
-            } catch { return (link, .failed(error)) }
+                if wasAttached { outcomes.append((link.name, .restored)) }
+            } catch { outcomes.append((link.name, .failed(error))) }
+        }
+        return outcomes
+    }
+
+    /// Has the journal name interfaces as they are called now. Returns those for which it cannot be written.
+    func followNames(_ links: [Link]) -> [(link: Link, error: any Error)] {
+        links.compactMap { link in
+            guard let former = attached[link.index], former != link.name else { return nil }
+            do {
+                try journal.renamePrograms(from: former, to: link.name)
+                attached[link.index] = link.name
+                return nil
+            } catch { return (link, error) }
         }
     }
 
@@ -95,7 +120,7 @@ final class Elsewhere {
         ) {
             try program.attach(interface: link.index)
         }
-        attached.insert(link.index)
+        attached[link.index] = link.name
     }
 }
 
@@ -106,6 +131,19 @@ extension ChangeJournal {
             changes.compactMap { change in
                 if case .filter(let interface, _, priority, _) = change { interface } else { nil }
             })
+    }
+
+    /// Has the tc programs of an interface, and the qdisc that was made for them, undone under its new name, too.
+    func renamePrograms(from former: String, to name: String) throws {
+        let renamed: [Change] = changes.compactMap { change in
+            switch change {
+            case .filter(former, let direction, let priority, let handle):
+                .filter(interface: name, direction: direction, priority: priority, handle: handle)
+            case .qdisc(former): .qdisc(interface: name)
+            default: nil
+            }
+        }
+        try make(renamed.map { ($0, ()) }) { _ in }
     }
 
     /// Takes the tc programs of that priority off an interface, nil: off all, with qdiscs that were made for them.
