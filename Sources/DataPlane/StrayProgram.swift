@@ -77,12 +77,12 @@ extension XDPDataPlane {
         return leftOut
     }
 
-    /// Those of which there are any.
+    /// The places where packets have come in, and how many.
     public func strayPackets() throws(BPFError) -> [StrayPlace: StrayPackets] { try maps.strayPackets() }
 }
 
 extension DirectorMaps {
-    /// Those of which there are any.
+    /// The places where packets have come in, and how many.
     public func strayPackets() throws(BPFError) -> [StrayPlace: StrayPackets] {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)

@@ -3,6 +3,7 @@
 public enum ServerRemoval: String, CaseIterable, Sendable, Codable {
     /// The next datagram of a flow is scheduled anew.
     case move
-    /// They stay, but are no longer refreshed: each ends within one UDP time-out, however long its client goes on.
+    /// Datagrams stay, but the entries of their flows are no longer refreshed. Each flow ends within one UDP time-out,
+    /// however long its client goes on.
     case finish
 }

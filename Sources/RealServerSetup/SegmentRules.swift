@@ -41,7 +41,7 @@ public struct SegmentRules: Sendable, Hashable {
     public internal(set) var vips: Set<IPv4Address>
     var limits: Set<Limit>
 
-    /// Those that are in the kernel; nil where there are none.
+    /// The rules that are in the kernel; nil where there are none.
     public static func present() throws -> SegmentRules? {
         if case .rules(let rules) = try presence() { rules } else { nil }
     }

@@ -36,7 +36,7 @@ final class MetricsHandler: ChannelInboundHandler {
         case .head(let head):
             request = head
             allow(desk.limits.exchange, context: context)
-        // Of no use, and not kept.
+        // The body of a request is not used, and not kept.
         case .body: break
         case .end:
             guard let request else { return }

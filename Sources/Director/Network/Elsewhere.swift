@@ -16,7 +16,7 @@ final class Elsewhere {
         self.journal = journal
     }
 
-    /// Those of the tree on which the stray program belongs. It would see what comes to an interface of the director that
+    /// The links on which the stray program belongs. The program would see what comes to an interface of the director that
     /// sits on its own, such as a macvlan, and keep the ARP requests from there.
     static func links(_ ingress: [Ingress], in tree: LinkTree) -> [Link] {
         let taken = devices(ingress).compactMap(tree.link(index:))

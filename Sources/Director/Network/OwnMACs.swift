@@ -2,9 +2,9 @@ internal import Netlink
 
 /// The MACs to which frames for the director are sent.
 struct OwnMACs {
-    /// Of the interfaces, and of the devices on them.
+    /// MACs of the interfaces, and of the devices on them.
     var own: [MACAddress] = []
-    /// Of macvlans on the interfaces where neither of the two has one of the VIPs now, as on keepalived's backup.
+    /// MACs of macvlans on the interfaces where neither of the two has one of the VIPs now, as on keepalived's backup.
     var idle: [MACAddress] = []
 
     /// `holders`: the interfaces that have a VIP. Nil: the director itself puts the VIPs on the interfaces, and what comes

@@ -15,9 +15,9 @@ final class Expression: Sendable {
     static let nestLimit = 250
     /// Calls of the library's match() from one place in the body: 34 ns each, 50 ms in all.
     private static let matchLimit: UInt32 = 1_500_000
-    /// Of those, in one another; each takes some 100 bytes of the heap.
+    /// Nested calls of match(); each takes some 100 bytes of the heap.
     private static let depthLimit: UInt32 = 300_000
-    /// In KiB. A group that is repeated for each byte of a 64 KiB body takes 20 MiB.
+    /// The heap of a search, in KiB. A group that is repeated for each byte of a 64 KiB body takes 20 MiB.
     static let heapLimit: UInt32 = 32 << 10
 
     /// Never written to after it was made: `pcre2_match` takes it as a constant.

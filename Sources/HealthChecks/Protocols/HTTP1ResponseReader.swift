@@ -7,7 +7,7 @@ struct HTTP1ResponseReader {
         init(_ reason: String) { self.reason = reason }
     }
 
-    /// Of all heads and trailers together, as curl has it.
+    /// The most bytes of all heads and trailers together, as in curl.
     static let mostHeadBytes = 300 << 10
     private static let longestChunkLine = 16 << 10
 

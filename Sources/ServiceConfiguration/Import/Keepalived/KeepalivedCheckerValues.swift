@@ -2,7 +2,7 @@ internal import LoadBalancing
 
 /// What the lines of a checker's block say.
 struct KeepalivedCheckerValues {
-    /// Of a UDP_CHECK: what has to come back.
+    /// The answer that a UDP_CHECK requires.
     enum Reply {
         case none
         case any

@@ -120,7 +120,7 @@ struct KeepalivedKeywords: Sendable {
             KeepalivedKeywords("BFD_CHECK", lines: ["name", "alpha"]),
         ])
 
-    /// Of checkers that connect (install_checker_common_keywords).
+    /// Keywords of checkers that connect (install_checker_common_keywords).
     private static let connection = [
         "connect_ip", "connect_port", "bindto", "bind_port", "bind_if", "connect_timeout", "fwmark",
     ]
