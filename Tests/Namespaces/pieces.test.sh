@@ -187,11 +187,16 @@ test_somebody_who_keeps_taking_the_check_path_away() {
     finish
 }
 
+stranger_takes_name() {
+    d -batch - <<<$'link del ipvsd0\nlink add ipvsd0 type veth peer name stranger' && d link show dev stranger
+}
+
 # It cannot be put back: then nothing is asked, and nobody is down.
 test_a_strangers_ipvsd0_is_no_real_servers_fault() {
     begin
     local seen
-    d -batch - <<<$'link del ipvsd0\nlink add ipvsd0 type veth peer name stranger'
+    # The director may be quicker with a new ipvsd0.
+    wait_until 5 "a stranger's ipvsd0" stranger_takes_name
     wait_until 5 "the failure to be told" grep -q "restore device ipvsd0.*find ipvsd0 and its peer ipvsd1" "$LAB_DIR/director.log"
     seen=$(load | wc -l)
     wait_until 15 "five more seconds of requests" load_has $((seen + 200))
