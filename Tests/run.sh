@@ -1,7 +1,7 @@
 #!/bin/bash
 # Tests/run.sh - installs what is needed, builds, and runs every test there is. Root; Debian 12 or newer.
 #
-#   sudo Tests/run.sh [STAGE...]     format build swift quickstart namespaces attacks kernel bench (all, in this order)
+#   sudo Tests/run.sh [STAGE...]     format build quickstart namespaces attacks swift kernel bench (all, in this order)
 #
 # The last line is "N passed, N failed" over all stages, and the exit code says the same. Nothing may be skipped:
 # a skipped test counts as a failed one.
@@ -19,7 +19,9 @@ TEST_PACKAGES=(bpftool iperf3 iproute2 iputils-arping iputils-ping ipvsadm jq ke
     qemu-system-x86 kmod cpio xz-utils busybox-static dpkg-dev lintian)
 PASSED=0 FAILED=0
 LOG=$(mktemp)
-trap 'rm -f "$LOG"' EXIT
+BESIDE_LOG=$(mktemp)
+BUILT='' BESIDE=''
+trap 'stop_beside; rm -f "$LOG" "$BESIDE_LOG"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
@@ -59,23 +61,55 @@ run_format() {
 run_build() {
     local log code=0
     log=$(mktemp)
-    swift_build 2>&1 | tee "$log" || code=$?
+    build_release 2>&1 | tee "$log" || code=$?
     # C targets and the plugin's programs know nothing of the Swift setting. Dependencies' warnings are theirs.
     if grep -E "^($ROOT/)?(Sources|Tests)/[^:]*:[0-9]+.*warning:" "$log"; then code=1; fi
     rm -f "$log"
     return $code
 }
 
-# Built as whoever called sudo, run as root: they load packet programs.
+# The program, and the one from which floods and figures come.
+build_release() {
+    swift_build && as_invoker "$SWIFT" build --package-path "$ROOT" -c release --static-swift-stdlib --product ipvsd-bench
+}
+
+# Where the build stage has not run. SwiftPM builds one thing at a time: this would wait for the tests' build.
+need_release() { [ -n "$BUILT" ] || build_release; }
+
+# Built as the caller of sudo, run as root: they load packet programs.
 run_swift_tests() {
     cd "$ROOT"
     mount_bpffs
-    as_invoker "$SWIFT" build --build-tests && "$SWIFT" test --skip-build --disable-xctest --no-parallel
+    build_tests && "$SWIFT" test --skip-build --disable-xctest --no-parallel
+}
+
+build_tests() { as_invoker "$SWIFT" build --package-path "$ROOT" --build-tests; }
+
+# Scenarios wait most of the time. The build of the Swift tests takes what they leave of the processors.
+build_tests_beside() {
+    [ -n "$BUILT" ] && [ -z "$BESIDE" ] || return 0
+    (
+        chrt --idle --pid 0 "$BASHPID"
+        build_tests
+    ) >"$BESIDE_LOG" 2>&1 &
+    BESIDE=$!
+}
+
+# The stage that needs the tests builds what is missing, and so shows what was wrong.
+await_beside() {
+    [ -n "$BESIDE" ] || return 0
+    wait "$BESIDE" || tail -n 5 "$BESIDE_LOG"
+    BESIDE=
+}
+
+stop_beside() {
+    [ -n "$BESIDE" ] || return 0
+    pkill -P "$BESIDE" || true
 }
 
 run_quickstart() { "$ROOT/examples/quickstart.sh"; }
 
-run_namespaces() { run_scenarios "$ROOT/Tests/Namespaces"; }
+run_namespaces() { JOBS=2 run_scenarios "$ROOT/Tests/Namespaces"; }
 
 # Floods of a director that no longer keeps up would go on and on.
 run_attacks() { run_scenarios "$ROOT/Tests/Attacks" timeout --kill-after 1m 20m; }
@@ -85,9 +119,7 @@ run_scenarios() {
     local before after directory=$1
     shift
     before=$(leftovers)
-    # The floods come from it.
-    as_invoker "$SWIFT" build --package-path "$ROOT" -c release --static-swift-stdlib --product ipvsd-bench &&
-        SCENARIOS=$directory "$@" "$ROOT/Tests/Namespaces/run.sh" || return 1
+    need_release && SCENARIOS=$directory "$@" "$ROOT/Tests/Namespaces/run.sh" || return 1
     after=$(leftovers)
     if [ "$before" = "$after" ]; then
         echo "ok - no namespace, pin, journal or device is left"
@@ -103,33 +135,37 @@ leftovers() {
     ip -o link show | awk '/ipvsd|tunl0/ { print $2 }'
 }
 
-run_kernel() {
-    # The packet programs' tests run there once more.
-    as_invoker "$SWIFT" build --package-path "$ROOT" --build-tests && "$ROOT/Tests/KernelLab/run.sh"
-}
+# The packet programs' tests run there once more.
+run_kernel() { need_release && build_tests && "$ROOT/Tests/KernelLab/run.sh"; }
 
-run_bench() {
-    local product
-    for product in ipvsd ipvsd-bench; do
-        as_invoker "$SWIFT" build --package-path "$ROOT" -c release --static-swift-stdlib --product $product || return 1
-    done
-    "$ROOT/Tests/Benchmarks/run.sh"
-}
+run_bench() { need_release && "$ROOT/Tests/Benchmarks/run.sh"; }
 
 main() {
     local name
     packages "${BUILD_PACKAGES[@]}" "${LAB_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
     find_swift
-    [ $# -gt 0 ] || set -- format build swift quickstart namespaces attacks kernel bench
+    [ $# -gt 0 ] || set -- format build quickstart namespaces attacks swift kernel bench
     for name; do
         case $name in
             format) stage "swift format" run_format ;;
-            build) stage "build" run_build ;;
-            swift) stage "swift test" run_swift_tests ;;
+            build)
+                stage "build" run_build
+                BUILT=1
+                ;;
             quickstart) stage "quick start" run_quickstart ;;
-            namespaces) stage "namespaces" run_namespaces ;;
+            namespaces)
+                build_tests_beside
+                stage "namespaces" run_namespaces
+                ;;
             attacks) stage "attacks" run_attacks ;;
-            kernel) stage "kernel lab" run_kernel ;;
+            swift)
+                await_beside
+                stage "swift test" run_swift_tests
+                ;;
+            kernel)
+                await_beside
+                stage "kernel lab" run_kernel
+                ;;
             bench) stage "benchmarks" run_bench ;;
             *)
                 echo "no such stage: $name" >&2

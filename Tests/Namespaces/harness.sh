@@ -117,9 +117,12 @@ big_file() {
     LAB_BIG=${LAB_BIG:-$OWN_BIG}
     LAB_BIG_BYTES=${LAB_BIG_BYTES:-104857600}
     export LAB_BIG LAB_BIG_BYTES
-    [ -e "$LAB_BIG" ] || "$PYTHON" -c 'import random, sys
+    # Whole at once, as scenarios run side by side.
+    [ -e "$LAB_BIG" ] || "$PYTHON" -c 'import os, random, sys
 random.seed(2003)
-open(sys.argv[1], "wb").write(random.randbytes(int(sys.argv[2])))' "$LAB_BIG" "$LAB_BIG_BYTES"
+part = f"{sys.argv[1]}.{os.getpid()}"
+open(part, "wb").write(random.randbytes(int(sys.argv[2])))
+os.rename(part, sys.argv[1])' "$LAB_BIG" "$LAB_BIG_BYTES"
     BIG_SHA256=$(sha256sum <"$LAB_BIG")
     [[ $LAB_BIG_BYTES != 104857600 ]] || equal "${BIG_SHA256%% *}" "$BIG_100M_SHA256" "sha256 of the generated file"
 }

@@ -3,25 +3,64 @@
 # Root; the program is $IPVSD. The last line is "N passed, N failed"; `todo` lines are known faults and count as neither.
 #
 #   SCENARIOS   the directory of the scenarios   (this one; Tests/Attacks holds the attacks)
+#   JOBS        scenario files run side by side  (1; each has a lab of its own)
 set -euo pipefail
 cd "${SCENARIOS:-$(dirname "$0")}"
+JOBS=${JOBS:-1}
+# These measure times, or look at directories that all directors of the machine share.
+ALONE=(failover network)
 export LAB_BIG=${LAB_BIG:-$(mktemp -u "${TMPDIR:-/tmp}/ipvsd-big.XXXXXX")}
-results=$(mktemp)
-trap 'rm -f "$results" "$LAB_BIG"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+work=$(mktemp -d)
+trap 'rm -rf "$work" "$LAB_BIG"' EXIT
+trap 'stop; exit 130' INT
+trap 'stop; exit 143' TERM HUP
 
-scenarios=("$@")
-[ $# -gt 0 ] || scenarios=(*.test.sh)
-for scenario in "${scenarios[@]}"; do
-    scenario=${scenario%.test.sh}
-    echo "== $scenario"
-    # A scenario that ends without a word must not count as a success.
-    bash "$scenario.test.sh" 2>&1 | tee -a "$results" || grep -q '^not ok' "$results" ||
-        echo "not ok - $scenario (it ended early)" | tee -a "$results"
-done
+stop() {
+    local pid
+    for pid in $(jobs -p); do kill "$pid" 2>/dev/null || true; done
+    wait
+}
 
-passed=$(grep -c '^ok - ' "$results" || true)
-failed=$(grep -c '^not ok - ' "$results" || true)
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ] && [ "$passed" != 0 ]
+# One that ends without a word must not count as a success.
+must_have_spoken() { grep -q '^not ok' "$work/$1.output" || echo "not ok - $1 (it ended early)" | tee -a "$work/$1.output"; }
+
+run() {
+    echo "== $1"
+    bash "$1.test.sh" 2>&1 | tee "$work/$1.output" || must_have_spoken "$1"
+}
+
+# run_beside SCENARIO   in the background, as soon as there is room for one more job; its output is shown at its end
+run_beside() {
+    while (($(jobs -rp | wc -l) >= JOBS)); do wait -n || true; done
+    (
+        bash "$1.test.sh" >"$work/$1.output" 2>&1 &
+        scenario=$!
+        # The scenario removes its lab.
+        trap 'kill "$scenario"; wait "$scenario"; exit 143' TERM
+        wait "$scenario" || must_have_spoken "$1" >/dev/null
+        flock 9
+        echo "== $1"
+        cat "$work/$1.output"
+    ) 9>>"$work/lock" &
+}
+
+is_alone() { ((JOBS == 1)) || [[ " ${ALONE[*]} " == *" $1 "* ]]; }
+
+main() {
+    local scenario all=("$@")
+    if [ $# = 0 ]; then
+        # The longest files first, so that the jobs end together.
+        for scenario in $(ls -S ./*.test.sh); do all+=("$(basename "$scenario")"); done
+    fi
+    all=("${all[@]%.test.sh}")
+    for scenario in "${all[@]}"; do if is_alone "$scenario"; then run "$scenario"; fi; done
+    for scenario in "${all[@]}"; do is_alone "$scenario" || run_beside "$scenario"; done
+    wait
+    cat "$work"/*.output >"$work/all"
+    passed=$(grep -c '^ok - ' "$work/all" || true)
+    failed=$(grep -c '^not ok - ' "$work/all" || true)
+    echo "$passed passed, $failed failed"
+    [ "$failed" = 0 ] && [ "$passed" != 0 ]
+}
+
+main "$@"
