@@ -160,6 +160,17 @@ let package = Package(
             swiftSettings: swiftSettings),
         .testTarget(
             name: "ControlTests", dependencies: ["Control", "Director", "HealthChecks"], swiftSettings: swiftSettings),
+        // What users type and parse, compared with the files in Snapshots.
+        .testTarget(
+            name: "ContractTests",
+            dependencies: [
+                "BPF", "Capture", "Control", "DataPlane", "Director", "Doctor", "HealthChecks", "HostState",
+                "LoadBalancing", "Netlink", "RealServerSetup", "ServiceConfiguration", "TunnelSetup", "ipvsd",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Yams", package: "Yams"),
+            ], exclude: ["Fixtures", "Snapshots"], swiftSettings: swiftSettings),
         .testTarget(
             name: "NetlinkTests", dependencies: ["CLinux", "LoadBalancing", "Netlink", "SystemCalls"],
             swiftSettings: swiftSettings),

@@ -3,7 +3,7 @@ import CLinux
 import Glibc
 
 /// How an XDP program is attached: by the driver, or behind it by the network stack.
-public enum XDPMode: String, Sendable, Codable {
+public enum XDPMode: String, Sendable, Codable, CaseIterable {
     case native, generic
 
     var flags: UInt32 {

@@ -22,6 +22,23 @@ public enum ControlServer {
         reload: @escaping @Sendable (_ isAwaited: @Sendable () -> Bool) async -> Result<String, ReloadRefusal>,
         stop: @escaping @Sendable (_ keep: Bool) async -> Void
     ) -> some ApplicationProtocol {
+        let router = router(director: director, reload: reload, stop: stop)
+        // The lock is ours: a socket that is there belongs to nobody.
+        unlink(socket)
+        var quiet = logger
+        quiet.logLevel = .critical
+        return Application(
+            router: router, server: .http1(configuration: .init(additionalChannelHandlers: [ConnectionDeadline()])),
+            configuration: .init(address: .unixDomainSocket(path: socket), serverName: "ipvsd"),
+            logger: quiet)
+    }
+
+    /// Makes the routes of the API, without a socket.
+    static func router(
+        director: Director,
+        reload: @escaping @Sendable (_ isAwaited: @Sendable () -> Bool) async -> Result<String, ReloadRefusal>,
+        stop: @escaping @Sendable (_ keep: Bool) async -> Void
+    ) -> Router<ControlContext> {
         // HEAD as GET, without the body.
         let router = Router(context: ControlContext.self, options: .autoGenerateHeadEndpoints)
         router.add(middleware: OnlyWhileAwaited())
@@ -42,14 +59,7 @@ public enum ControlServer {
         addMaintenance(to: router, director: director)
         addEvents(to: router, director: director)
         addMetrics(to: router, director: director)
-        // The lock is ours: a socket that is there belongs to nobody.
-        unlink(socket)
-        var quiet = logger
-        quiet.logLevel = .critical
-        return Application(
-            router: router, server: .http1(configuration: .init(additionalChannelHandlers: [ConnectionDeadline()])),
-            configuration: .init(address: .unixDomainSocket(path: socket), serverName: "ipvsd"),
-            logger: quiet)
+        return router
     }
 
     static func json(_ bytes: some Sequence<UInt8>, status: HTTPResponse.Status = .ok) -> Response {

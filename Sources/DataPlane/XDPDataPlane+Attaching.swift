@@ -20,8 +20,11 @@ extension XDPDataPlane {
     public static func pins(directory: String) -> [String] {
         DirectorMaps.names.map { "\(directory)/\($0)" }
             + Capacity().sizes.keys.sorted().map { DirectorMaps.nextPin($0, below: directory) }
-            + ["\(directory)/director", tickPin(directory: directory)]
+            + [programPin(directory: directory), tickPin(directory: directory)]
     }
+
+    /// The path of the packet program, for tools that look for it.
+    static func programPin(directory: String) -> String { "\(directory)/director" }
 
     /// The program that tells the tick, for whoever reads the flow table.
     static func tickPin(directory: String) -> String { "\(directory)/tick" }
@@ -51,7 +54,9 @@ extension XDPDataPlane {
     /// whose tables are smaller where these have grown. Without one, nothing happens: what was attached is the caller's to
     /// take off.
     public func giveBack() {
-        guard let published = try? BPFProgram(pinnedAt: "\(directory)/director"), !links.isEmpty else { return }
+        guard let published = try? BPFProgram(pinnedAt: Self.programPin(directory: directory)), !links.isEmpty else {
+            return
+        }
         for (interface, link) in links where (try? link.update(to: published)) != nil { links[interface] = nil }
         // One that keeps it goes on with these tables, and finds in the former ones what is not in them.
         guard let growth, links.isEmpty else { return }
@@ -82,7 +87,7 @@ extension XDPDataPlane {
                 for link in links.values { try link.update(to: program()) }
             }
         }
-        try replacePin("\(directory)/director", by: program())
+        try replacePin(Self.programPin(directory: directory), by: program())
         try replacePin(Self.tickPin(directory: directory), by: object.program(named: "tick"))
     }
 

@@ -3,7 +3,7 @@ internal import SystemCalls
 
 /// Why a director cannot run, or does not do what it is asked, by what the operator can do about it.
 public struct DirectorError: Error, Codable, CustomStringConvertible {
-    public enum Kind: String, Sendable, Codable {
+    public enum Kind: String, Sendable, Codable, CaseIterable {
         /// An interface is missing, or has another XDP program.
         case interface
         /// The kernel refuses.

@@ -2,7 +2,7 @@ internal import FoundationEssentials
 
 /// What a look at one machine brought to light.
 public struct Report: Sendable {
-    public enum Side: String, Sendable, Codable {
+    public enum Side: String, Sendable, Codable, CaseIterable {
         case realServer = "realserver"
         case director
     }

@@ -62,7 +62,7 @@ public enum CheckVerdict: Hashable, Sendable {
 }
 
 /// How far a check came; a stalled peer is named by the stage that it stalls.
-public enum CheckStage: String, Hashable, Sendable, CustomStringConvertible {
+public enum CheckStage: String, Hashable, Sendable, CaseIterable, CustomStringConvertible {
     case start
     case connect
     case handshake = "TLS handshake"

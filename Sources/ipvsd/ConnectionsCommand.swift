@@ -55,10 +55,10 @@ struct Connections: AsyncParsableCommand {
             }
             flows.forEach { flow in
                 guard filter.matches(flow) else { return }
-                if !count { print(json ? (number == 0 ? "" : ",") + object(flow) : line(flow)) }
+                if !count { print(json ? (number == 0 ? "" : ",") + Self.json(flow) : line(flow)) }
                 number += 1
             }
-            if count { print(json ? "{\"count\":\(number)}" : "\(number)") } else if json { print("]") }
+            if count { print(json ? Self.json(count: number) : "\(number)") } else if json { print("]") }
         }
     }
 
@@ -73,8 +73,10 @@ struct Connections: AsyncParsableCommand {
         ].joined(separator: " ")
     }
 
-    /// Addresses, numbers and names need no escapes.
-    private func object(_ flow: Flow) -> String {
+    static func json(count: Int) -> String { "{\"count\":\(count)}" }
+
+    /// An object for one connection. Addresses, numbers and names need no escapes.
+    static func json(_ flow: Flow) -> String {
         let seconds = flow.remaining.components.seconds
         return """
             {"protocol":"\(flow.transport.rawValue)","client":"\(flow.client)","clientPort":\(flow.clientPort),\

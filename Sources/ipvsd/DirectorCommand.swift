@@ -263,6 +263,15 @@ struct DirectorCommand: AsyncParsableCommand {
     }
 
     private func direct() async throws {
+        let wanted = try directorConfiguration()
+        let instance = try common.instance()
+        let logger = common.logger()
+        let daemon = try await Daemon.claim(instance, replacing: replace ? wanted : nil)
+        try await daemon.run(wanted, file: config, logger: logger)
+    }
+
+    /// Makes the configuration, from the flags or from the file of --config.
+    func directorConfiguration() throws -> DirectorConfiguration {
         var flags = DirectorFlags(vips: vip, backends: backends)
         flags.scheduler = scheduler
         flags.schedulerFlags = schedFlags
@@ -299,7 +308,6 @@ struct DirectorCommand: AsyncParsableCommand {
         flags.notify = notify
         flags.notifyAtStart = notifyAtStart
         flags.metricsListen = metricsListen
-        let wanted: DirectorConfiguration
         do {
             if let config {
                 let given = flags.given
@@ -309,15 +317,9 @@ struct DirectorCommand: AsyncParsableCommand {
                         "\(given.joined(separator: ", ")): cannot be beside --config (accepted: --replace, --instance and "
                             + "--verbose; all else is in the file)")
                 }
-                wanted = try ConfigurationFile.read(config)
-            } else {
-                wanted = try flags.configuration(files: .present)
+                return try ConfigurationFile.read(config)
             }
+            return try flags.configuration(files: .present)
         } catch let errors as ConfigurationErrors { throw Failure(.badValue, "\(errors)") }
-
-        let instance = try common.instance()
-        let logger = common.logger()
-        let daemon = try await Daemon.claim(instance, replacing: replace ? wanted : nil)
-        try await daemon.run(wanted, file: config, logger: logger)
     }
 }

@@ -73,7 +73,7 @@ struct Events: AsyncParsableCommand {
         }
     }
 
-    private static func json(_ line: EventLine) -> String {
+    static func json(_ line: EventLine) -> String {
         switch line {
         case .event(_, let json): json
         case .missed(let count): "{\"missed\":\(count)}"

@@ -9,7 +9,7 @@ import SystemCalls
 
 /// A failed command: a line for each error on standard error, and an exit code of sysexits.h.
 struct Failure: Error, CustomStringConvertible {
-    enum Code: Int32 {
+    enum Code: Int32, CaseIterable {
         case badValue = 64
         case interface = 69
         case kernel = 71

@@ -3,7 +3,7 @@ public import LoadBalancing
 /// What the director would do with a packet, and why. Parts are nil, and left out of the JSON, where the packet does not
 /// come so far.
 public struct PacketDecision: Sendable, Encodable {
-    public enum Verdict: String, Sendable, Encodable {
+    public enum Verdict: String, Sendable, Encodable, CaseIterable {
         /// For nobody's VIP: left to the director's own stack, and not counted.
         case ignored
         /// To a real server.
@@ -59,7 +59,7 @@ public struct PacketDecision: Sendable, Encodable {
     /// The entry of the flow table that the packet finds.
     public struct Connection: Sendable, Encodable {
         /// What becomes of it.
-        public enum Fate: String, Sendable, Encodable {
+        public enum Fate: String, Sendable, Encodable, CaseIterable {
             /// The packet goes where it says.
             case kept
             /// It is closing, and a SYN uses its ports again.
@@ -75,7 +75,7 @@ public struct PacketDecision: Sendable, Encodable {
         }
 
         /// How its real server is.
-        public enum ServerStanding: String, Sendable, Encodable {
+        public enum ServerStanding: String, Sendable, Encodable, CaseIterable {
             case up, down
             /// The wait for its drain has ended: datagrams leave it.
             case drained
@@ -113,7 +113,7 @@ public struct PacketDecision: Sendable, Encodable {
 
     /// A client's (network's) real server in a persistent service.
     public struct Template: Sendable, Encodable {
-        public enum Standing: String, Sendable, Encodable {
+        public enum Standing: String, Sendable, Encodable, CaseIterable {
             case heeded, expired
             case serverDown = "server-down"
             case serverRemoved = "server-removed"
@@ -132,7 +132,7 @@ public struct PacketDecision: Sendable, Encodable {
 
     /// A choice of a real server, and its occasion.
     public struct Choice: Sendable, Encodable {
-        public enum Occasion: String, Sendable, Encodable {
+        public enum Occasion: String, Sendable, Encodable, CaseIterable {
             case newConnection = "new-connection"
             /// Each datagram is scheduled by itself.
             case onePacket = "one-packet"
@@ -153,7 +153,7 @@ public struct PacketDecision: Sendable, Encodable {
     }
 
     /// Why a packet without a connection may be of one that was not recorded.
-    public enum Forgetting: String, Sendable, Encodable {
+    public enum Forgetting: String, Sendable, Encodable, CaseIterable {
         /// Its scheduler makes the same choice on every director.
         case hashBased = "hash-based"
         /// A flow of its bucket found no room, less than TCP's time-out ago.
@@ -163,7 +163,7 @@ public struct PacketDecision: Sendable, Encodable {
     }
 
     /// What becomes of the flow table.
-    public enum Recording: String, Sendable, Encodable {
+    public enum Recording: String, Sendable, Encodable, CaseIterable {
         /// A free entry is taken.
         case recorded
         /// The connection's own entry is written anew.

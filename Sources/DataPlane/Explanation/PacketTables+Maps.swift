@@ -9,7 +9,7 @@ extension PacketTables {
     public init?(for packet: ExplainedPacket, directory: String) throws(BPFError) {
         guard let maps = try DirectorMaps(directory: directory, writable: false),
             let now = try XDPDataPlane.tick(below: directory),
-            let constants = try BPFProgram(pinnedAt: "\(directory)/director")?
+            let constants = try BPFProgram(pinnedAt: XDPDataPlane.programPin(directory: directory))?
                 .readOnlyData(as: ipvsd_director_constants.self)
         else { return nil }
         self = try PacketTables(for: packet, of: maps, constants: constants, now: now)

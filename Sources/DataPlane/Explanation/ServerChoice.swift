@@ -4,7 +4,7 @@ internal import PacketPrograms
 /// How a real server is chosen, and which: nothing takes a turn by being asked.
 public struct ServerChoice: Sendable, Hashable, Encodable {
     /// By what the packet program chooses.
-    public enum Method: String, Sendable, Encodable {
+    public enum Method: String, Sendable, Encodable, CaseIterable {
         /// The client's template, in a persistent service.
         case template
         /// Whose turn it is in a ring: every new connection of the service takes one.

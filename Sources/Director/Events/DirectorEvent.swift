@@ -136,8 +136,8 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
         return Array(try encoder.encode(self))
     }
 
-    /// What scripts are told, besides PATH.
-    public var environment: [String: String] {
+    /// Makes the variables of a notify program, except PATH. `isStart`: the event tells how a service begins.
+    public func environment(isStart: Bool = false) -> [String: String] {
         var variables = [
             "IPVSD_EVENT": kind.rawValue,
             "IPVSD_SEQUENCE": "\(sequence)",
@@ -151,6 +151,7 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
         if let server { variables["IPVSD_SERVER"] = server.description }
         if let reason { variables["IPVSD_REASON"] = reason }
         if let since { variables["IPVSD_SINCE"] = Self.text(of: since) }
+        if isStart { variables["IPVSD_AT_START"] = "yes" }
         return variables
     }
 }

@@ -61,9 +61,8 @@ final class Notifier: Sendable {
     }
 
     private static func program(for item: NotificationQueue.Item) -> ProgramRun {
-        var environment = item.event.environment
+        var environment = item.event.environment(isStart: item.isStart)
         environment["PATH"] = ProgramRun.path
-        if item.isStart { environment["IPVSD_AT_START"] = "yes" }
         return ProgramRun(
             arguments: item.notification.command, environment: environment, deadline: item.notification.timeout)
     }

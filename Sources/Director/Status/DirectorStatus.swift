@@ -6,7 +6,7 @@ public import LoadBalancing
 /// The director's table, as `ipvsd status --json` prints it.
 public struct DirectorStatus: Codable, Sendable {
     public struct Server: Codable, Sendable {
-        public enum Health: String, Codable, Sendable {
+        public enum Health: String, Codable, Sendable, CaseIterable {
             case up, down
             /// Taken as up until the first check says otherwise; the end of it where checks are off.
             case unproven

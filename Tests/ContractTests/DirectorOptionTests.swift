@@ -1,0 +1,44 @@
+import ArgumentParser
+import LoadBalancing
+import ServiceConfiguration
+import Testing
+
+@testable import ipvsd
+
+/// The command line and the configuration file say the same.
+struct DirectorOptionTests {
+    private func configuration(_ arguments: [String]) throws -> DirectorConfiguration {
+        try #require(try DirectorCommand.parseAsRoot(arguments) as? DirectorCommand).directorConfiguration()
+    }
+
+    /// The same configuration, with checks and policies said of each service.
+    private func normalized(_ configuration: DirectorConfiguration) -> DirectorConfiguration {
+        var normalized = configuration
+        normalized.checks = CheckPolicy()
+        for service in configuration.services.map(\.address) {
+            normalized.serviceChecks[service] = configuration.checks(of: service)
+            normalized.policies[service] = configuration.policy(of: service)
+        }
+        return normalized
+    }
+
+    @Test("a flag and the key of the file give the same configuration", arguments: DirectorOption.all)
+    func flagAndKeyAgree(option: DirectorOption) throws {
+        let ofFlags = normalized(try configuration(option.commandLine))
+        let ofFile = normalized(try ConfigurationFile.parse(option.file, file: "file"))
+        #expect(ofFlags == ofFile)
+    }
+
+    @Test("each option of the table changes the configuration", arguments: DirectorOption.all)
+    func optionHasEffect(option: DirectorOption) throws {
+        var plain = DirectorOption(flag: "", arguments: [])
+        if option.flag != "--vip" { plain.vips = option.vips }
+        if option.flag != "--backends" { plain.backends = option.backends }
+        #expect(try normalized(configuration(option.commandLine)) != normalized(configuration(plain.commandLine)))
+    }
+
+    @Test("the table has every flag that says something of the configuration")
+    func tableIsComplete() throws {
+        #expect(DirectorOption.all.map(\.flag).sorted() == (try DirectorOption.names().sorted()))
+    }
+}
