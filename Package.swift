@@ -109,7 +109,7 @@ let package = Package(
             swiftSettings: swiftSettings),
         .target(
             name: "Netlink", dependencies: ["CLibMNL", "LoadBalancing", "SystemCalls"], swiftSettings: swiftSettings),
-        .target(name: "LoadBalancing", swiftSettings: swiftSettings),
+        .target(name: "LoadBalancing", dependencies: ["PacketPrograms"], swiftSettings: swiftSettings),
 
         // libbpf, and the programs that the plugin compiles out of PacketPrograms and embeds.
         .target(

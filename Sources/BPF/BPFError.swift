@@ -23,5 +23,5 @@ public func silenceLibbpf() {
 /// The size that an options structure claims: up to its last field that we know. Padding behind it may hold anything,
 /// and libbpf refuses what is not zero.
 func size<Options, Field>(through last: KeyPath<Options, Field>) -> Int {
-    (MemoryLayout<Options>.offset(of: last) ?? 0) + MemoryLayout<Field>.size
+    MemoryLayout<Options>.offset(ofStored: last) + MemoryLayout<Field>.size
 }

@@ -1,5 +1,6 @@
 import CLibBPF
 import Glibc
+import SystemCalls
 
 /// A typed view of a map. `Key` and `Value` have the layout of the shared header; values of per-CPU maps are one
 /// CPU's.
@@ -161,6 +162,17 @@ public final class MappedArray<Value: BitwiseCopyable>: @unchecked Sendable {
     public func pointer(_ index: Int) -> UnsafeMutableRawPointer {
         precondition(index >= 0 && index < count, "index \(index) of \(count)")
         return base + index * stride
+    }
+
+    /// A field of an element, in place; of a field that is an array, its first element.
+    public func field<Field, Element>(
+        _ field: KeyPath<Value, Field>, of index: Int = 0, as type: Element.Type
+    ) -> UnsafeMutablePointer<Element> {
+        (pointer(index) + MemoryLayout<Value>.offset(ofStored: field)).assumingMemoryBound(to: type)
+    }
+
+    public func field<Field>(_ field: KeyPath<Value, Field>, of index: Int = 0) -> UnsafeMutablePointer<Field> {
+        self.field(field, of: index, as: Field.self)
     }
 
     public subscript(index: Int) -> Value {

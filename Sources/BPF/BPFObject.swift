@@ -5,6 +5,8 @@ import Glibc
 public final class BPFObject {
     private let object: OpaquePointer
     private let name: String
+    /// By the names in the object file. libbpf gives a map that it reuses the name of the map in the kernel.
+    private let maps: [String: OpaquePointer]
     private let log: UnsafeMutablePointer<CChar>
     /// Kernels before 6.4 keep the log's beginning, and fail where it does not fit. Memory that is not written to
     /// costs nothing.
@@ -30,6 +32,7 @@ public final class BPFObject {
             throw BPFError("open BPF object \(name)", code: code)
         }
         self.object = opened
+        maps = Self.maps(of: opened)
         self.name = name
         self.log = log
     }
@@ -107,15 +110,23 @@ public final class BPFObject {
     }
 
     private func handle(ofMap map: String) throws(BPFError) -> OpaquePointer {
-        // libbpf names .rodata and its like with the object's name in front, and finds them by the section's. A
-        // variable that is a map of its own is in the section .data.NAME.
-        guard
-            let handle = bpf_object__find_map_by_name(object, map)
-                ?? bpf_object__find_map_by_name(object, ".data.\(map)")
-        else {
-            throw BPFError("find map \(map)", code: ENOENT)
-        }
+        // A variable that is a map of its own is in the section .data.NAME.
+        guard let handle = maps[map] ?? maps[".data.\(map)"] else { throw BPFError("find map \(map)", code: ENOENT) }
         return handle
+    }
+
+    private static func maps(of object: OpaquePointer) -> [String: OpaquePointer] {
+        var maps: [String: OpaquePointer] = [:]
+        var map = bpf_object__next_map(object, nil)
+        while let handle = map {
+            // The section's name, where the map is one: `bpf_map__name` would have the object's in front.
+            if let name = bpf_map__name(handle).map({ String(cString: $0) }) {
+                let section = name.firstIndex(of: ".").map { String(name[$0...]) }
+                maps[section ?? name] = handle
+            }
+            map = bpf_object__next_map(object, handle)
+        }
+        return maps
     }
 }
 

@@ -44,6 +44,8 @@ public final class Tap {
     private var watched: ContinuousClock.Instant
 
     private static let function = "director"
+    private static let entry = "capture_entry"
+    private static let exit = "capture_exit"
     private static let sharedMaps = ["ring", "losses"]
     private static let typeInformation = "/sys/kernel/btf/vmlinux"
 
@@ -125,16 +127,16 @@ public final class Tap {
         do throws(BPFError) {
             let object = try BPFObject(.capture)
             try object.setReadOnlyData(row)
-            for name in ["enter", "leave"] { try object.setTarget(program, function: function, ofProgram: name) }
-            for (name, pinned) in [("director_settings", "settings"), ("director_counters", "counters")] {
-                guard let map = try BPFDescriptor(pinnedAt: "\(directory)/\(pinned)") else { return nil }
+            for name in [entry, exit] { try object.setTarget(program, function: function, ofProgram: name) }
+            for (name, shared) in [("director_settings", SharedMap.settings), ("director_counters", .counters)] {
+                guard let map = try BPFDescriptor(pinnedAt: shared.pin(below: directory)) else { return nil }
                 try object.reuse(descriptor: map.number, forMap: name)
             }
             for (name, descriptor) in shared { try object.reuse(descriptor: descriptor.number, forMap: name) }
             try object.load()
             // Whoever is seen to enter shall be seen to leave.
-            let leave = try object.program(named: "leave").attachTracing()
-            return Attachment(object: object, links: [leave, try object.program(named: "enter").attachTracing()])
+            let atExit = try object.program(named: exit).attachTracing()
+            return Attachment(object: object, links: [atExit, try object.program(named: entry).attachTracing()])
         } catch {
             throw refusal(error)
         }

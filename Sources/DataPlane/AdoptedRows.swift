@@ -23,7 +23,7 @@ struct AdoptedRows {
         for service in try DataPlaneSnapshot(of: maps, now: 0).services {
             for listener in service.listeners { services[listener] = Int(service.index) }
             primaryAddresses[Int(service.index)] = service.address
-            let row = maps.schedules[Int(service.index)]
+            let row = maps.services[Int(service.index)]
             usedSlices += [XDPDataPlane.slice(of: row.schedule), XDPDataPlane.slice(of: row.maglev)]
         }
         for id in maps.usedServers {
@@ -31,10 +31,10 @@ struct AdoptedRows {
             let address = IPv4Address(bigEndian: row.address)
             usedServers.insert(id)
             serverIDs[Int(row.service), address] = id
-            if row.path != 0 {
-                usedPaths.insert(Int(row.path))
-                pathIDs[address] = Int(row.path)
-                paths[address] = Path(row: maps.paths[Int(row.path)])
+            if row.next_hop != 0 {
+                usedPaths.insert(Int(row.next_hop))
+                pathIDs[address] = Int(row.next_hop)
+                paths[address] = Path(row: maps.nextHops[Int(row.next_hop)])
             }
         }
     }

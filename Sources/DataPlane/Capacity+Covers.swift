@@ -2,7 +2,7 @@
 extension Capacity {
     /// Whether no table of the other one would be larger.
     public func covers(_ other: Capacity) -> Bool {
-        other.sizes.allSatisfy { name, size in (sizes[name] ?? 0) >= size }
+        other.sizes.allSatisfy { map, size in (sizes[map] ?? 0) >= size }
     }
 
     /// Large enough for either.

@@ -1,4 +1,5 @@
 public import LoadBalancing
+internal import PacketPrograms
 
 /// How much the tables have room for. They follow the configuration: a small one takes little memory.
 public struct Capacity: Sendable, Hashable {
@@ -21,7 +22,7 @@ public struct Capacity: Sendable, Hashable {
         let listeners = services.flatMap(\.configured.listeners)
         let servers = services.reduce(0) { $0 + $1.configured.servers.count }
         let slots = services.map(\.slots)
-        flowBuckets = Self.powerOfTwo(atLeast: 2 * connections / 8, minimum: 1024)
+        flowBuckets = Self.powerOfTwo(atLeast: 2 * connections / Int(IPVSD_WAYS), minimum: Int(IPVSD_SWEEP_BUCKETS))
         // An any-port service takes two, and its VIP one.
         listenerBuckets = Self.powerOfTwo(atLeast: 3 * listeners.count / 2, minimum: 64)
         self.services = Self.powerOfTwo(atLeast: 2 * services.count, minimum: 64)
@@ -42,14 +43,9 @@ public struct Capacity: Sendable, Hashable {
         return power
     }
 
-    /// Of the maps whose size is not in the shared header.
-    var sizes: [String: Int] {
-        [
-            "services": 4 * listenerBuckets, "listeners": listenerBuckets, "schedules": services,
-            "slots": slotGroups, "servers": servers, "loads": servers, "statistics": servers, "carried": servers,
-            "paths": 2 * servers, "flows": flowBuckets, "overflows": flowBuckets / 32, "former": 1,
-            "templates": templates,
-        ]
+    /// The entries of the maps that follow the configuration.
+    var sizes: [PinnedMap: Int] {
+        Dictionary(uniqueKeysWithValues: MapCatalogue.all.compactMap { map in map.size.map { (map, $0(self)) } })
     }
 }
 

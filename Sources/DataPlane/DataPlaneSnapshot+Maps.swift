@@ -7,8 +7,8 @@ extension DataPlaneSnapshot {
     /// `now`: the 32-bit tick.
     public init(of maps: DirectorMaps, now: UInt32) throws(BPFError) {
         var services: [UInt32: Service] = [:]
-        for key in try maps.services.keys() {
-            guard key.protocol != 0, let value = try maps.services.value(for: key) else { continue }
+        for key in try maps.listeners.keys() {
+            guard key.protocol != 0, let value = try maps.listeners.value(for: key) else { continue }
             let flags = UInt32(value.flags)
             let address = ServiceAddress(key: key)
             guard var service = services[value.service] ?? Service(of: maps, listener: address, value) else { continue }
@@ -34,8 +34,8 @@ extension DataPlaneSnapshot {
 
 extension DataPlaneSnapshot.Service {
     /// Without its real servers; nil where the row's scheduler is not known.
-    fileprivate init?(of maps: DirectorMaps, listener: ServiceAddress, _ value: ipvsd_service_value) {
-        let row = maps.schedules[Int(value.service)]
+    fileprivate init?(of maps: DirectorMaps, listener: ServiceAddress, _ value: ipvsd_listener_value) {
+        let row = maps.services[Int(value.service)]
         guard let scheduler = Scheduler(packedName: row.name) else { return nil }
         let maglevSize = XDPDataPlane.slice(of: row.maglev).size
         self.init(
@@ -64,8 +64,8 @@ extension VirtualService {
 
 extension DataPlaneSnapshot.Server {
     fileprivate init(id: UInt32, row: ipvsd_server, maps: DirectorMaps) throws(BPFError) {
-        let load = maps.loads[Int(id)]
-        let path = maps.paths[Int(row.path)]
+        let load = maps.connectionCounts[Int(id)]
+        let path = maps.nextHops[Int(row.next_hop)]
         let total = try maps.statistics(of: id)
         self.init(
             id: id,
@@ -78,21 +78,21 @@ extension DataPlaneSnapshot.Server {
             active: load.active, inactive: load.inactive,
             connections: total.connections, packets: total.packets, bytes: total.bytes,
             source: path.ifindex == 0 ? nil : IPv4Address(bigEndian: path.source),
-            hasNextHop: path.flags & (IPVSD_PATH_RESOLVED | IPVSD_PATH_LOCAL) != 0,
-            isLocal: path.flags & IPVSD_PATH_LOCAL != 0)
+            hasNextHop: path.flags & (IPVSD_NEXT_HOP_RESOLVED | IPVSD_NEXT_HOP_LOCAL) != 0,
+            isLocal: path.flags & IPVSD_NEXT_HOP_LOCAL != 0)
     }
 }
 
 extension DataPlaneSnapshot.Flood {
     fileprivate init(of maps: DirectorMaps, now: UInt32) {
-        let pressure = maps.pressure[0]
+        let pressure = maps.tableLoad[0]
         func ago(_ stamp: UInt32) -> Double? {
             stamp == 0 ? nil : Double(UInt64(now &- stamp) << UInt64(IPVSD_TICK_SHIFT)) / 1e9
         }
         self.init(
             // A count may be taken down a moment before it is put up.
             halfOpen: UInt32(max(Int32(bitPattern: pressure.half_open), 0)),
-            limit: maps.settings.pointer(0).load(fromByteOffset: halfOpenLimitOffset, as: UInt32.self),
+            limit: maps.settings.field(\.half_open_limit).pointee,
             last: ago(pressure.last), since: ago(pressure.since))
     }
 }

@@ -36,19 +36,18 @@ public struct EgressFinder {
 
     /// Whether the real server is the director itself.
     public func isLocal(_ server: IPv4Address) -> Bool {
-        (0..<maps.paths.count).contains { index in
-            let way = maps.paths[index]
-            return way.destination == server.bigEndian && way.flags & IPVSD_PATH_LOCAL != 0
+        (0..<maps.nextHops.count).contains { index in
+            let way = maps.nextHops[index]
+            return way.destination == server.bigEndian && way.flags & IPVSD_NEXT_HOP_LOCAL != 0
         }
     }
 
     private mutating func readWays() {
         interfaces = [:]
-        for index in 0..<maps.paths.count {
-            let way = maps.paths[index]
+        for index in 0..<maps.nextHops.count {
+            let way = maps.nextHops[index]
             guard way.ifindex != 0 else { continue }
-            let macs =
-                withUnsafeBytes(of: way.mac_first8) { Array($0) } + withUnsafeBytes(of: way.mac_last4) { Array($0) }
+            let macs = withUnsafeBytes(of: way.eth_addrs) { Array($0) }
             interfaces[Mark(macs: macs, server: way.destination)] = way.ifindex
         }
         read = .now

@@ -1,23 +1,54 @@
-internal import LoadBalancing
+internal import BPF
+internal import CLinux
+internal import PacketPrograms
+internal import SystemCalls
 
-/// Where a flow belongs in the flow table, as flows.h has it.
+/// Where a flow belongs in the flow table.
 struct FlowHome {
-    /// struct ipvsd_flow's
+    /// The key of `ipvsd_flow`.
     let key: UInt64
+    let hash: UInt64
     let bucket: Int
     /// Where it goes when its bucket has no room.
     let second: Int
-    /// The first way of the half to try first: 0 or 4.
+    /// The first way of the half to try first.
     let half: Int
-    /// What its entries have besides the key, as two keys may be alike for a moment: 12 bits.
-    let tag: UInt64
 
     init(key: UInt64, seed: UInt64, buckets: Int) {
         self.key = key
-        let hash = PacketHash.mix(key ^ seed)
-        bucket = Int(hash & UInt64(buckets - 1))
-        second = Int(hash >> 25 & UInt64(buckets - 1))
-        half = Int(hash >> 49 & 4)
-        tag = hash >> 52
+        let mask = UInt32(buckets - 1)
+        hash = ipvsd_flow_hash(key, seed)
+        bucket = Int(ipvsd_flow_bucket(hash, mask))
+        second = Int(ipvsd_flow_second_bucket(hash, mask))
+        half = Int(ipvsd_flow_half(hash))
     }
 }
+
+/// An entry in the memory of the flow table, which packets change meanwhile.
+typealias FlowEntry = UnsafeMutablePointer<ipvsd_flow>
+
+extension FlowEntry {
+    private var key: UnsafeMutableRawPointer { UnsafeMutableRawPointer(self) + keyOffset }
+    private var value: UnsafeMutableRawPointer { UnsafeMutableRawPointer(self) + valueOffset }
+
+    func loadKey() -> UInt64 { clinux_load_u64(key) }
+    func loadValue() -> UInt64 { clinux_load_u64(value) }
+    func storeKey(_ word: UInt64) { clinux_store_u64(key, word) }
+    /// False where the value is no longer `old`.
+    func swapValue(_ old: UInt64, for new: UInt64) -> Bool { clinux_compare_and_swap_u64(value, old, new) == 1 }
+
+    /// Key and value that belong together; a value of 0 where there is no flow, or it is just changing.
+    func load() -> ipvsd_flow {
+        // The key is stored after the value: read again, both belong together.
+        let value = loadValue()
+        let key = loadKey()
+        return ipvsd_flow(key: key, value: loadValue() == value ? value : 0)
+    }
+}
+
+extension MappedArray<ipvsd_bucket> {
+    func entries(ofBucket index: Int) -> FlowEntry { field(\.way, of: index, as: ipvsd_flow.self) }
+}
+
+private let keyOffset = MemoryLayout<ipvsd_flow>.offset(ofStored: \.key)
+private let valueOffset = MemoryLayout<ipvsd_flow>.offset(ofStored: \.value)

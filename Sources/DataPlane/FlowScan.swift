@@ -30,6 +30,8 @@ public struct FlowScan {
     private let maps: DirectorMaps
     private let services: [UInt16: (address: ServiceAddress, transport: TransportProtocol)]
     private let servers: [IPv4Address?]
+    /// By state.
+    private let timeouts: [UInt16]
     private let now: UInt16
 
     /// Nil where there is no data plane below `directory`.
@@ -39,9 +41,10 @@ public struct FlowScan {
         else { return nil }
         self.maps = maps
         now = UInt16(truncatingIfNeeded: tick)
+        timeouts = maps.timeouts
         var services: [UInt16: (ServiceAddress, TransportProtocol)] = [:]
-        for key in try maps.services.keys() {
-            guard let value = try maps.services.value(for: key),
+        for key in try maps.listeners.keys() {
+            guard let value = try maps.listeners.value(for: key),
                 let transport = TransportProtocol.allCases.first(where: { $0.number == key.protocol })
             else { continue }
             services[value.flow_service] = (ServiceAddress(key: key), transport)
@@ -56,37 +59,29 @@ public struct FlowScan {
     /// Calls `body` for every flow that has not expired. Flows come and go meanwhile: one may be missed, none is made
     /// up.
     public func forEach(_ body: (Flow) throws -> Void) rethrows {
-        for table in [maps.flows] + (maps.isMoving ? [maps.former].compactMap(\.self) : []) {
-            for bucket in 0..<table.count { try forEach(in: table.pointer(bucket), body) }
+        for table in [maps.flows] + (maps.isMigrating ? [maps.oldFlows].compactMap(\.self) : []) {
+            for bucket in 0..<table.count {
+                let entries = table.entries(ofBucket: bucket)
+                for way in 0..<Int(IPVSD_WAYS) {
+                    if let flow = flow((entries + way).load()) { try body(flow) }
+                }
+            }
         }
     }
 
-    private func forEach(in bucket: UnsafeMutableRawPointer, _ body: (Flow) throws -> Void) rethrows {
-        let entries = UnsafeRawPointer(bucket)
-        for way in 0..<Int(IPVSD_WAYS) {
-            let entry = entries + way * MemoryLayout<ipvsd_flow>.stride
-            let value = entry.load(fromByteOffset: 8, as: UInt64.self)
-            if value == 0 { continue }
-            let key = entry.load(as: UInt64.self)
-            // The key is stored after the value: read again, both belong together.
-            guard entry.load(fromByteOffset: 8, as: UInt64.self) == value else { continue }
-            if let flow = flow(key: key, value: value) { try body(flow) }
-        }
-    }
-
-    private func flow(key: UInt64, value: UInt64) -> Flow? {
-        let state = Int(value >> 12 & 0xF)
-        let timeout = maps.settings.pointer(0).load(fromByteOffset: timeoutOffset + 2 * state, as: UInt16.self)
-        let age = now &- UInt16(truncatingIfNeeded: value >> 48)
-        // A stamp may be a tick ahead of what was read as now.
-        let idle = age > 0x8000 ? 0 : age
-        guard idle <= timeout, let service = services[UInt16(truncatingIfNeeded: key)],
-            let server = servers[Int(value >> 16 & 0xFFFF) % servers.count], let name = Flow.State(rawState: state)
+    private func flow(_ entry: ipvsd_flow) -> Flow? {
+        if entry.value == 0 { return nil }
+        let state = ipvsd_flow_state(entry.value)
+        let timeout = timeouts[Int(state)]
+        let idle = ipvsd_stamp_age(ipvsd_flow_stamp(entry.value), now)
+        guard idle <= timeout, let service = services[ipvsd_flow_service(entry.key)],
+            let server = servers[Int(ipvsd_flow_server(entry.value)) % servers.count],
+            let name = Flow.State(rawState: Int(state))
         else { return nil }
         return Flow(
-            transport: service.transport, client: IPv4Address(bigEndian: UInt32(key >> 32)),
-            clientPort: UInt16(bigEndian: UInt16(truncatingIfNeeded: key >> 16)), vip: service.address.vip,
-            port: UInt16(bigEndian: UInt16(truncatingIfNeeded: value >> 32)), server: server, state: name,
+            transport: service.transport, client: IPv4Address(bigEndian: ipvsd_flow_client(entry.key)),
+            clientPort: UInt16(bigEndian: ipvsd_flow_client_port(entry.key)), vip: service.address.vip,
+            port: UInt16(bigEndian: ipvsd_flow_port(entry.value)), server: server, state: name,
             remaining: .nanoseconds(Int64(timeout - idle) << Int64(IPVSD_TICK_SHIFT)))
     }
 }
@@ -111,10 +106,9 @@ extension DirectorMaps {
     var flowIDsInUse: Set<UInt16> {
         var ids: Set<UInt16> = []
         for bucket in 0..<flows.count {
-            let entries = UnsafeRawPointer(flows.pointer(bucket))
-            for offset in stride(from: 0, to: MemoryLayout<ipvsd_bucket>.size, by: MemoryLayout<ipvsd_flow>.stride)
-            where entries.load(fromByteOffset: offset + 8, as: UInt64.self) != 0 {
-                ids.insert(UInt16(truncatingIfNeeded: entries.load(fromByteOffset: offset, as: UInt64.self)))
+            let entries = flows.entries(ofBucket: bucket)
+            for way in 0..<Int(IPVSD_WAYS) where (entries + way).loadValue() != 0 {
+                ids.insert(ipvsd_flow_service((entries + way).loadKey()))
             }
         }
         return ids

@@ -51,27 +51,30 @@ public struct Path: Sendable, Hashable {
 }
 
 extension Path {
-    var row: ipvsd_path {
-        let bytes = (nextHopMAC?.bytes ?? [0, 0, 0, 0, 0, 0]) + sourceMAC.bytes
-        let words = bytes.withUnsafeBytes {
-            ($0.loadUnaligned(as: UInt64.self), $0.loadUnaligned(fromByteOffset: 8, as: UInt32.self))
+    var row: ipvsd_next_hop {
+        var row = ipvsd_next_hop()
+        withUnsafeMutableBytes(of: &row.eth_addrs) {
+            $0.copyBytes(from: (nextHopMAC?.bytes ?? [0, 0, 0, 0, 0, 0]) + sourceMAC.bytes)
         }
-        let flags =
-            (nextHopMAC == nil ? 0 : IPVSD_PATH_RESOLVED) | (transmits ? IPVSD_PATH_TRANSMIT : 0)
-            | (isLocal ? IPVSD_PATH_LOCAL : 0)
-        let wireTags = tags.enumerated().reduce(UInt64(0)) { word, tag in
+        row.ifindex = UInt32(interface)
+        row.source = source.bigEndian
+        row.destination = destination.bigEndian
+        row.mtu = mtu
+        row.flags =
+            (nextHopMAC == nil ? 0 : IPVSD_NEXT_HOP_RESOLVED) | (transmits ? IPVSD_NEXT_HOP_TRANSMIT : 0)
+            | (isLocal ? IPVSD_NEXT_HOP_LOCAL : 0)
+        row.tags = tags.enumerated().reduce(UInt64(0)) { word, tag in
             let bytes = UInt32(tag.element.protocolID.bigEndian) | UInt32(tag.element.id.bigEndian) << 16
             return word | UInt64(bytes) << UInt64(32 * tag.offset)
         }
-        return ipvsd_path(
-            mac_first8: words.0, mac_last4: words.1, ifindex: UInt32(interface), source: source.bigEndian,
-            destination: destination.bigEndian, mtu: mtu, flags: flags, tags: wireTags,
-            tag_length: UInt32(4 * tags.count), route_ifindex: UInt32(routeInterface), reserved: (0, 0, 0, 0))
+        row.tag_length = UInt32(4 * tags.count)
+        row.route_ifindex = UInt32(routeInterface)
+        return row
     }
 
     /// Nil for a row that was never filled.
-    init?(row: ipvsd_path) {
-        let bytes = withUnsafeBytes(of: row.mac_first8) { Array($0) } + withUnsafeBytes(of: row.mac_last4) { Array($0) }
+    init?(row: ipvsd_next_hop) {
+        let bytes = withUnsafeBytes(of: row.eth_addrs) { Array($0) }
         guard row.ifindex != 0, let sourceMAC = MACAddress(Array(bytes[6...])) else { return nil }
         let tags = (0..<min(Int(row.tag_length / 4), Self.maximumTags)).map { index in
             let bytes = UInt32(truncatingIfNeeded: row.tags >> UInt64(32 * index))
@@ -79,12 +82,12 @@ extension Path {
                 protocolID: UInt16(bigEndian: UInt16(truncatingIfNeeded: bytes)),
                 id: UInt16(bigEndian: UInt16(bytes >> 16)))
         }
-        let resolved = row.flags & IPVSD_PATH_RESOLVED != 0
+        let resolved = row.flags & IPVSD_NEXT_HOP_RESOLVED != 0
         self.init(
             source: IPv4Address(bigEndian: row.source), destination: IPv4Address(bigEndian: row.destination),
             interface: Int32(row.ifindex), routeInterface: Int32(row.route_ifindex), tags: tags, sourceMAC: sourceMAC,
             nextHopMAC: resolved ? MACAddress(Array(bytes[..<6])) : nil, mtu: row.mtu,
-            transmits: row.flags & IPVSD_PATH_TRANSMIT != 0)
-        isLocal = row.flags & IPVSD_PATH_LOCAL != 0
+            transmits: row.flags & IPVSD_NEXT_HOP_TRANSMIT != 0)
+        isLocal = row.flags & IPVSD_NEXT_HOP_LOCAL != 0
     }
 }

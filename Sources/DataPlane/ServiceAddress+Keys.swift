@@ -3,7 +3,7 @@ internal import PacketPrograms
 
 /// What the packet program looks up.
 extension ServiceAddress {
-    init(key: ipvsd_service_key) {
+    init(key: ipvsd_listener_key) {
         let vip = IPv4Address(bigEndian: key.vip)
         let transport = TransportProtocol.allCases.first { $0.number == key.protocol }
         if key.port != 0, let transport {
@@ -14,9 +14,9 @@ extension ServiceAddress {
     }
 
     /// One for each protocol.
-    var keys: [(key: ipvsd_service_key, transport: TransportProtocol)] {
+    var keys: [(key: ipvsd_listener_key, transport: TransportProtocol)] {
         (transport.map { [$0] } ?? TransportProtocol.allCases).map { transport in
-            let key = ipvsd_service_key(
+            let key = ipvsd_listener_key(
                 vip: vip.bigEndian, port: (port ?? 0).bigEndian, protocol: transport.number, reserved: 0)
             return (key, transport)
         }

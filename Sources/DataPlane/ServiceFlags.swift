@@ -30,7 +30,7 @@ extension ServerLoss {
 /// The upper byte of a schedule's word.
 extension SchedulerFlag {
     static func flags(of scheduler: Scheduler, word: UInt64) -> Set<SchedulerFlag> {
-        Set(allCases.filter { $0.scheduler == scheduler && UInt32(word >> 56) & $0.bit != 0 })
+        Set(allCases.filter { $0.scheduler == scheduler && ipvsd_slice_flags(word) & $0.bit != 0 })
     }
 
     var bit: UInt32 {

@@ -10,14 +10,14 @@ internal import SystemCalls
 enum TableGrowth {
     /// Settles what a daemon left that was killed while tables grew: the larger ones are in use, or they are not.
     static func settle(below directory: String) throws(BPFError) {
-        let waiting = DirectorMaps.names.filter { access(DirectorMaps.nextPin($0, below: directory), F_OK) == 0 }
+        let waiting = MapCatalogue.all.filter { access($0.nextPin(below: directory), F_OK) == 0 }
         if waiting.isEmpty { return }
         let isInUse = try isAnotherAttached(below: directory)
-        for name in waiting {
+        for map in waiting {
             if isInUse {
-                try publish(name, below: directory)
+                try publish(map, below: directory)
             } else {
-                unlink(DirectorMaps.nextPin(name, below: directory))
+                unlink(map.nextPin(below: directory))
             }
         }
     }
@@ -33,45 +33,30 @@ enum TableGrowth {
     }
 
     /// The larger table is now the table; the flow table before it is kept for the flows that are still there.
-    static func publish(_ name: String, below directory: String) throws(BPFError) {
-        let path = "\(directory)/\(name)"
-        if name == "flows" { try move(path, to: "\(directory)/former") }
-        try move(DirectorMaps.nextPin(name, below: directory), to: path)
+    static func publish(_ map: PinnedMap, below directory: String) throws(BPFError) {
+        let path = map.pin(below: directory)
+        if map == MapCatalogue.flows.map { try move(path, to: MapCatalogue.oldFlows.map.pin(below: directory)) }
+        try move(map.nextPin(below: directory), to: path)
     }
 
     private static func move(_ path: String, to other: String) throws(BPFError) {
         if rename(path, other) != 0, errno != ENOENT { throw BPFError("rename \(path) to \(other)", code: errno) }
     }
 
-    /// What only the control plane writes to, and a first copy of the rest.
-    static func copy(_ names: Set<String>, from old: DirectorMaps, to new: DirectorMaps) throws(BPFError) {
-        func copyAll<Value>(_ old: MappedArray<Value>, _ new: MappedArray<Value>) {
-            memcpy(new.pointer(0), old.pointer(0), old.count * old.stride)
-        }
-        func copyAll<Key, Value>(_ old: BPFMap<Key, Value>, _ new: BPFMap<Key, Value>) throws(BPFError) {
-            for (key, value) in try old.entries() { try new.update(value, for: key) }
-        }
-        for name in names {
-            switch name {
-            case "services": try copyAll(old.services, new.services)
-            case "listeners":
-                for key in try old.services.keys() {
-                    if let value = try old.services.value(for: key) { new.listeners.set(value, for: key) }
-                }
-            case "schedules": copyAll(old.schedules, new.schedules)
-            case "slots": copyAll(old.slots, new.slots)
-            case "servers": copyAll(old.servers, new.servers)
-            case "paths": copyAll(old.paths, new.paths)
-            case "carried": copyAll(old.carried, new.carried)
-            case "overflows": copyOverflows(from: old, to: new)
-            case "templates": try copyAll(old.templates, new.templates)
-            default: break
-            }
-        }
+    static func copyRows<Row>(_ old: MappedArray<Row>, _ new: MappedArray<Row>) {
+        memcpy(new.pointer(0), old.pointer(0), old.count * old.stride)
+    }
+
+    static func copyRows<Key, Value>(_ old: BPFMap<Key, Value>, _ new: BPFMap<Key, Value>) throws(BPFError) {
+        for (key, value) in try old.entries() { try new.update(value, for: key) }
+    }
+
+    static func fillListenerCache(of new: DirectorMaps, from old: DirectorMaps) throws(BPFError) {
+        for (key, value) in try old.listeners.entries() { new.listenerCache.set(value, for: key) }
     }
 
     /// A flow's bucket in the larger table has the number of its bucket in the smaller one in its lower bits.
-    private static func copyOverflows(from old: DirectorMaps, to new: DirectorMaps) {
+    static func copyOverflows(from old: DirectorMaps, to new: DirectorMaps) {
         for index in 0..<old.overflows.count {
             var stamps = old.overflows[index]
             // Moved flows are spilled anew, or not.
@@ -82,53 +67,33 @@ enum TableGrowth {
         }
     }
 
-    /// What packets added to the old counts since they were copied. `copied` are the loads as they were then.
-    static func followCounts(
-        _ names: Set<String>, from old: DirectorMaps, since copied: [ipvsd_load], to new: DirectorMaps
-    )
-        throws(BPFError)
-    {
-        if names.contains("loads") {
-            for (index, before) in copied.enumerated() {
-                let now = old.loads[index]
-                let load = new.loads.pointer(index)
-                clinux_add_u32(load, now.active &- before.active)
-                clinux_add_u32(load + 4, now.inactive &- before.inactive)
-            }
-        }
-        if names.contains("statistics") {
-            for index in 0..<old.statistics.maxEntries { new.carried[index] = try old.statistics(of: UInt32(index)) }
+    /// Adds what packets counted in the old table since it was copied. `copied`: the counts as they were then.
+    static func addCounts(from old: DirectorMaps, since copied: [ipvsd_conn_counts], to new: DirectorMaps) {
+        for (index, before) in copied.enumerated() {
+            let now = old.connectionCounts[index]
+            clinux_add_u32(new.connectionCounts.field(\.active, of: index), now.active &- before.active)
+            clinux_add_u32(new.connectionCounts.field(\.inactive, of: index), now.inactive &- before.inactive)
         }
     }
 
-    /// What packets of the program before have set since these tables were copied: marks of full buckets, and templates of
-    /// persistent clients. `copied`: the tick of the copy; nil: it is not known.
-    static func followMarks(
-        _ names: Set<String>, from old: DirectorMaps, since copied: UInt32?, to new: DirectorMaps
-    ) throws(BPFError) {
-        if names.contains("overflows") { followOverflows(from: old, to: new) }
-        if names.contains("templates") { try followTemplates(from: old, since: copied, to: new) }
-    }
-
-    /// Of two stamps the later one.
-    private static func followOverflows(from old: DirectorMaps, to new: DirectorMaps) {
+    /// Keeps the later of two stamps.
+    static func followOverflows(from old: DirectorMaps, to new: DirectorMaps) {
         for index in 0..<old.overflows.count {
-            for bucket in 0..<32 {
-                let stamp = old.overflows.pointer(index).load(fromByteOffset: 2 * bucket, as: UInt16.self)
+            let stamps = old.overflows.field(\.stamp, of: index, as: UInt16.self)
+            for bucket in 0..<Int(IPVSD_OVERFLOW_BUCKETS) {
+                let stamp = stamps[bucket]
                 if stamp == 0 { continue }
                 for other in stride(from: index, to: new.overflows.count, by: old.overflows.count) {
-                    let place = new.overflows.pointer(other) + 2 * bucket
-                    let present = place.load(as: UInt16.self)
-                    if present == 0 || Int16(bitPattern: stamp &- present) > 0 {
-                        place.storeBytes(of: stamp, as: UInt16.self)
-                    }
+                    let place = new.overflows.field(\.stamp, of: other, as: UInt16.self) + bucket
+                    if place.pointee == 0 || Int16(bitPattern: stamp &- place.pointee) > 0 { place.pointee = stamp }
                 }
             }
         }
     }
 
-    /// A client that has come back since, by the new program, has a later template there.
-    private static func followTemplates(
+    /// A client that has come back since, by the new program, has a later template there. `copied`: the tick of the copy;
+    /// nil: it is not known.
+    static func followTemplates(
         from old: DirectorMaps, since copied: UInt32?, to new: DirectorMaps
     ) throws(BPFError) {
         for (key, template) in try old.templates.entries() {
@@ -140,42 +105,41 @@ enum TableGrowth {
     }
 
     /// Moves every flow to the table of `maps`. Whoever looks for one finds it in at least one of the tables.
-    static func moveFlows(from former: MappedArray<ipvsd_bucket>, to maps: DirectorMaps, now: UInt16?) {
-        let seed = maps.settings.pointer(0).load(fromByteOffset: seedOffset, as: UInt64.self)
-        for index in 0..<former.count {
-            let bucket = former.pointer(index)
-            for way in 0..<Int(IPVSD_WAYS) { move(bucket + way * flowSize, to: maps, seed: seed, now: now) }
+    static func moveFlows(from old: MappedArray<ipvsd_bucket>, to maps: DirectorMaps, now: UInt16?) {
+        let seed = maps.settings.field(\.seed).pointee
+        for index in 0..<old.count {
+            let bucket = old.entries(ofBucket: index)
+            for way in 0..<Int(IPVSD_WAYS) { move(bucket + way, to: maps, seed: seed, now: now) }
         }
     }
 
-    private static func move(_ entry: UnsafeMutableRawPointer, to maps: DirectorMaps, seed: UInt64, now: UInt16?) {
+    private static func move(_ entry: FlowEntry, to maps: DirectorMaps, seed: UInt64, now: UInt16?) {
         // A packet may change it meanwhile. It does so a few times in a second at most.
         while true {
-            let value = clinux_load_u64(entry + 8)
+            let value = entry.loadValue()
             if value == 0 { return }
-            let key = clinux_load_u64(entry)
-            let place = insert(key: key, value: value, into: maps, seed: seed, now: now)
-            if clinux_compare_and_swap_u64(entry + 8, value, 0) == 1 {
-                if place == nil { maps.forgetLoad(of: value) }
+            let place = insert(key: entry.loadKey(), value: value, into: maps, seed: seed, now: now)
+            if entry.swapValue(value, for: 0) {
+                if place == nil { maps.countConnection(of: value, -1) }
                 return
             }
             // Changed since: not this copy. A packet that found it has made it a connection of its own.
-            if let place, clinux_compare_and_swap_u64(place + 8, value, 0) == 0 { maps.countLoad(of: value, 1) }
+            if let place, !place.swapValue(value, for: 0) { maps.countConnection(of: value, 1) }
         }
     }
 
     /// Where it went; nil if there is no room in its bucket and its second one.
     private static func insert(
         key: UInt64, value: UInt64, into maps: DirectorMaps, seed: UInt64, now: UInt16?
-    ) -> UnsafeMutableRawPointer? {
+    ) -> FlowEntry? {
         let home = FlowHome(key: key, seed: seed, buckets: maps.flows.count)
+        let identity = IPVSD_FLOW_IDENTITY_MASK | IPVSD_FLOW_SERVER_MASK
         for index in [home.bucket, home.second] {
             for way in 0..<Int(IPVSD_WAYS) {
-                let place = maps.flows.pointer(index) + way * flowSize
-                let seen = clinux_load_u64(place + 8)
+                let place = maps.flows.entries(ofBucket: index) + way
+                let seen = place.loadValue()
                 // The copy of a daemon that was killed before it cleared the original, which is the one that counts.
-                if seen != 0, (seen ^ value) & identityMask == 0, clinux_load_u64(place) == key,
-                    clinux_compare_and_swap_u64(place + 8, seen, value) == 1
+                if seen != 0, (seen ^ value) & identity == 0, place.loadKey() == key, place.swapValue(seen, for: value)
                 {
                     return place
                 }
@@ -183,14 +147,14 @@ enum TableGrowth {
         }
         for index in [home.bucket, home.second] {
             // Never older than the flow, nor than a mark that is there.
-            let stamp = UInt16(value >> 48)
+            let stamp = ipvsd_flow_stamp(value)
             if index == home.second {
                 maps.markSpilled(home.bucket, stamp: now.map { stamp &- $0 < 0x8000 ? stamp : $0 } ?? stamp)
             }
             for way in 0..<Int(IPVSD_WAYS) {
-                let place = maps.flows.pointer(index) + (way ^ home.half) * flowSize
-                if clinux_compare_and_swap_u64(place + 8, 0, value) == 1 {
-                    clinux_store_u64(place, key)
+                let place = maps.flows.entries(ofBucket: index) + (way ^ home.half)
+                if place.swapValue(0, for: value) {
+                    place.storeKey(key)
                     return place
                 }
             }
@@ -200,27 +164,19 @@ enum TableGrowth {
 }
 
 extension DirectorMaps {
-    func forgetLoad(of value: UInt64) { countLoad(of: value, -1) }
-
     /// A flow of the bucket is about to be in its second one; flows.h's mark_spilled.
     func markSpilled(_ bucket: Int, stamp: UInt16) {
-        let offset = spilledOffset + bucket % 32 * 2
-        overflows.pointer(bucket / 32).storeBytes(of: max(stamp, 1), toByteOffset: offset, as: UInt16.self)
+        let (row, place) = (ipvsd_overflow_row(UInt32(bucket)), ipvsd_overflow_place(UInt32(bucket)))
+        overflows.field(\.spilled, of: Int(row), as: UInt16.self)[Int(place)] = ipvsd_stamp_of_now(stamp)
     }
 
     /// One connection more or less, as flows.h counts them.
-    func countLoad(of value: UInt64, _ difference: Int32) {
-        let server = Int(value >> 16 & 0xFFFF)
-        let state = ipvsd_state(rawValue: UInt32(value >> 12 & 0xF))
-        if state == IPVSD_STATE_SYN_RECV { clinux_add_u32(pressure.pointer(0), UInt32(bitPattern: difference)) }
-        guard server < loads.count else { return }
-        let isActive = [IPVSD_STATE_SYN_RECV, IPVSD_STATE_ESTABLISHED, IPVSD_STATE_BARE_ACK].contains(state)
-        clinux_add_u32(loads.pointer(server) + (isActive ? 0 : 4), UInt32(bitPattern: difference))
+    func countConnection(of value: UInt64, _ difference: Int32) {
+        let (server, state) = (Int(ipvsd_flow_server(value)), ipvsd_flow_state(value))
+        let difference = UInt32(bitPattern: difference)
+        if state == IPVSD_STATE_SYN_RECV.rawValue { clinux_add_u32(tableLoad.field(\.half_open), difference) }
+        guard server < connectionCounts.count else { return }
+        let isActive = ipvsd_state_is_active(state) != 0
+        clinux_add_u32(connectionCounts.field(isActive ? \.active : \.inactive, of: server), difference)
     }
 }
-
-/// Destination port, server and tag of a flow's value.
-private let identityMask: UInt64 = 0x0000_FFFF_FFFF_0FFF
-private let flowSize = MemoryLayout<ipvsd_flow>.stride
-private let seedOffset = MemoryLayout<ipvsd_settings>.offset(of: \.seed) ?? 8
-private let spilledOffset = MemoryLayout<ipvsd_overflow>.offset(of: \.spilled) ?? 64

@@ -18,8 +18,8 @@ extension XDPDataPlane {
 
     /// Every map and program that is pinned, in the order it is made.
     public static func pins(directory: String) -> [String] {
-        DirectorMaps.names.map { "\(directory)/\($0)" }
-            + Capacity().sizes.keys.sorted().map { DirectorMaps.nextPin($0, below: directory) }
+        MapCatalogue.all.map { $0.pin(below: directory) }
+            + MapCatalogue.all.filter { $0.size != nil }.map { $0.nextPin(below: directory) }
             + [programPin(directory: directory), tickPin(directory: directory)]
     }
 
@@ -58,12 +58,13 @@ extension XDPDataPlane {
             return
         }
         for (interface, link) in links where (try? link.update(to: published)) != nil { links[interface] = nil }
-        // One that keeps it goes on with these tables, and finds in the former ones what is not in them.
+        // One that keeps it goes on with these tables, and finds in the old ones what is not in them.
         guard let growth, links.isEmpty else { return }
         usleep(UInt32(RowAllocator.grace / .microseconds(1)))
-        try? TableGrowth.followCounts(
-            growth.names.intersection(["loads"]), from: maps, since: growth.copiedLoads, to: growth.old)
-        if growth.names.contains("flows") {
+        if growth.grown.contains(MapCatalogue.connectionCounts.map) {
+            TableGrowth.addCounts(from: maps, since: growth.copiedCounts, to: growth.old)
+        }
+        if growth.grown.contains(MapCatalogue.flows.map) {
             TableGrowth.moveFlows(
                 from: maps.flows, to: growth.old, now: (try? tick()).map { UInt16(truncatingIfNeeded: $0) })
         }
@@ -73,16 +74,15 @@ extension XDPDataPlane {
     /// have grown. That takes a moment; packets pass meanwhile.
     public func publish() throws(BPFError) {
         if let growth {
-            for name in growth.names { try TableGrowth.publish(name, below: directory) }
+            for map in growth.grown { try TableGrowth.publish(map, below: directory) }
             self.growth = nil
             // Until the last packet of the old program is through.
             usleep(UInt32(RowAllocator.grace / .microseconds(1)))
-            try TableGrowth.followCounts(growth.names, from: growth.old, since: growth.copiedLoads, to: maps)
-            try TableGrowth.followMarks(growth.names, from: growth.old, since: growth.copied, to: maps)
-            if maps.isMoving {
+            for map in growth.grown { try map.growth.follow?(growth, maps) }
+            if maps.isMigrating {
                 TableGrowth.moveFlows(from: growth.old.flows, to: maps, now: UInt16(truncatingIfNeeded: try tick()))
-                Self.forgetFormer(maps, below: directory)
-                // Without the former table, which only this program still holds.
+                Self.forgetOldFlows(maps, below: directory)
+                // Without the old table, which only this program still holds.
                 object = try Self.load(below: directory, sizes: Capacity.least.sizes, constants: constants).object
                 for link in links.values { try link.update(to: program()) }
             }
@@ -93,16 +93,16 @@ extension XDPDataPlane {
 
     /// What a daemon left that was killed while it moved flows, or after the last one.
     static func finishMove(of maps: DirectorMaps, below directory: String) throws(BPFError) {
-        if maps.isMoving, let former = maps.former {
+        if maps.isMigrating, let old = maps.oldFlows {
             let now = try tick(below: directory).map { UInt16(truncatingIfNeeded: $0) }
-            TableGrowth.moveFlows(from: former, to: maps, now: now)
+            TableGrowth.moveFlows(from: old, to: maps, now: now)
         }
-        if maps.isMoving || (maps.former?.count ?? 0) > 1 { forgetFormer(maps, below: directory) }
+        if maps.isMigrating || (maps.oldFlows?.count ?? 0) > 1 { forgetOldFlows(maps, below: directory) }
     }
 
-    private static func forgetFormer(_ maps: DirectorMaps, below directory: String) {
-        maps.isMoving = false
-        unlink("\(directory)/former")
+    private static func forgetOldFlows(_ maps: DirectorMaps, below directory: String) {
+        maps.isMigrating = false
+        unlink(MapCatalogue.oldFlows.map.pin(below: directory))
     }
 
     private func replacePin(_ path: String, by program: BPFProgram) throws(BPFError) {

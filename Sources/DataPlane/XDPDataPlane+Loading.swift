@@ -11,7 +11,7 @@ extension XDPDataPlane {
         answersByRedirect: Bool, repliesPerSecond: UInt32, traits: PacketTraits
     ) -> ipvsd_director_constants {
         ipvsd_director_constants(
-            bucket_mask: 0, former_mask: 0, listener_shift: 0, answer_by_redirect: answersByRedirect ? 1 : 0,
+            bucket_mask: 0, old_bucket_mask: 0, listener_shift: 0, answer_by_redirect: answersByRedirect ? 1 : 0,
             reply_limit: repliesPerSecond, jiffy: jiffy,
             several_ingress: traits.hasSeveralIngress ? 1 : 0,
             outer_prefix: traits.outerSources?.address.bigEndian ?? 0,
@@ -25,41 +25,41 @@ extension XDPDataPlane {
         return UInt32(resolution.tv_nsec)
     }
 
-    /// The object, loaded, and the names of the tables that it has anew and larger.
+    /// The object, loaded, and the maps that it has anew and larger.
     static func load(
-        below directory: String, sizes: [String: Int], constants: ipvsd_director_constants
-    ) throws(BPFError) -> (object: BPFObject, grown: Set<String>) {
+        below directory: String, sizes: [PinnedMap: Int], constants: ipvsd_director_constants
+    ) throws(BPFError) -> (object: BPFObject, grown: Set<PinnedMap>) {
+        let (flows, oldFlows) = (MapCatalogue.flows.map, MapCatalogue.oldFlows.map)
         let object = try BPFObject(.director)
-        var grown: Set<String> = []
+        var grown: Set<PinnedMap> = []
         var former: BPFDescriptor?
         // Never smaller than they are.
         var chosen = sizes
-        for (name, wanted) in sizes {
-            let pinned = try BPFDescriptor(pinnedAt: "\(directory)/\(name)")
+        for (map, wanted) in sizes {
+            let pinned = try BPFDescriptor(pinnedAt: map.pin(below: directory))
             let present = try pinned?.maxEntries() ?? 0
-            chosen[name] = max(wanted, present)
-            try object.setMaxEntries(max(wanted, present), ofMap: name)
+            chosen[map] = max(wanted, present)
+            try object.setMaxEntries(max(wanted, present), ofMap: map.name)
             if let pinned, present < wanted {
-                grown.insert(name)
-                if name == "flows" { former = pinned }
+                grown.insert(map)
+                if map == flows { former = pinned }
             }
         }
-        for name in DirectorMaps.names where !(name == "former" && grown.contains("flows")) {
-            let path = grown.contains(name) ? DirectorMaps.nextPin(name, below: directory) : "\(directory)/\(name)"
+        for map in MapCatalogue.all where !(map == oldFlows && former != nil) {
+            let path = grown.contains(map) ? map.nextPin(below: directory) : map.pin(below: directory)
             // libbpf takes a pinned devmap for another one: the kernel adds BPF_F_RDONLY_PROG to its flags.
-            if name == "egress", let pinned = try BPFDescriptor(pinnedAt: path) {
-                try object.reuse(descriptor: pinned.number, forMap: name)
+            if map == MapCatalogue.egress.map, let pinned = try BPFDescriptor(pinnedAt: path) {
+                try object.reuse(descriptor: pinned.number, forMap: map.name)
             } else {
-                try object.setPinPath(path, ofMap: name)
+                try object.setPinPath(path, ofMap: map.name)
             }
         }
+        if let former { try object.reuse(descriptor: former.number, forMap: oldFlows.name) }
         var constants = constants
-        constants.bucket_mask = UInt32((chosen["flows"] ?? 1) - 1)
-        constants.former_mask = UInt32((try former?.maxEntries() ?? 1) - 1)
-        constants.listener_shift = UInt32(64 - (chosen["listeners"] ?? 1).trailingZeroBitCount)
+        constants.bucket_mask = UInt32((chosen[flows] ?? 1) - 1)
+        constants.old_bucket_mask = UInt32((try former?.maxEntries() ?? 1) - 1)
+        constants.listener_shift = UInt32(64 - (chosen[MapCatalogue.listenerCache.map] ?? 1).trailingZeroBitCount)
         try object.setReadOnlyData(constants)
-        // Last: libbpf takes over the name of what it reuses, too, and would find "flows" twice.
-        if let former { try object.reuse(descriptor: former.number, forMap: "former") }
         try object.load()
         return (object, grown)
     }

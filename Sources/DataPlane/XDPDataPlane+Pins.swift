@@ -6,7 +6,7 @@ internal import SystemCalls
 extension XDPDataPlane {
     /// The names, below `directory`, of what is held and no longer pinned.
     public var missingPins: [String] {
-        let names = DirectorMaps.names + ["director", "tick"]
+        let names = MapCatalogue.all.map(\.pin) + ["director", "tick"]
         let attachments = links.filter { !File.exists(linkPath($0.key)) && isAlive($0.value, on: $0.key) }
         return names.filter { !File.exists("\(directory)/\($0)") } + attachments.keys.sorted().map(Self.linkName)
     }
@@ -14,8 +14,8 @@ extension XDPDataPlane {
     /// Pins one of `missingPins` again.
     public func restorePin(_ name: String) throws(BPFError) {
         let path = "\(directory)/\(name)"
-        if DirectorMaps.names.contains(name) {
-            try object.pin(map: name, at: path)
+        if let map = MapCatalogue.all.first(where: { $0.pin == name }) {
+            try object.pin(map: map.name, at: path)
         } else if let link = links.first(where: { Self.linkName($0.key) == name })?.value {
             try link.pin(at: path)
         } else {

@@ -13,7 +13,7 @@ extension XDPDataPlane {
         var flags: UInt32 = 0
 
         /// The byte above a slice.
-        var scheduler: UInt64 { UInt64(kind.rawValue | flags) }
+        var scheduler: UInt32 { kind.rawValue | flags }
     }
 
     func schedule(_ service: DesiredService) -> Schedule {
@@ -96,10 +96,9 @@ extension XDPDataPlane {
         let source = maglevSource(service, ids: ids)
         let maglev = source == maglevSources[index] ? nil : slots(of: source, service)
 
-        let row = maps.schedules[index]
-        let name = maps.schedules.pointer(index) + nameOffset
+        let row = maps.services[index]
         if row.name != service.configured.scheduler.packedName { forgetLocality(ofService: index) }
-        clinux_store_u64(name, service.configured.scheduler.packedName)
+        clinux_store_u64(maps.services.field(\.name, of: index), service.configured.scheduler.packedName)
         let scheduleWord = try place(schedule, scheduler: plan.scheduler, over: row.schedule)
         var maglevWord = row.maglev
         do {
@@ -108,8 +107,8 @@ extension XDPDataPlane {
             if scheduleWord != row.schedule { slices.release(Self.slice(of: scheduleWord)) }
             throw error
         }
-        clinux_store_u64(maps.schedules.pointer(index), scheduleWord)
-        clinux_store_u64(maps.schedules.pointer(index) + 8, maglevWord)
+        clinux_store_u64(maps.services.field(\.schedule, of: index), scheduleWord)
+        clinux_store_u64(maps.services.field(\.maglev, of: index), maglevWord)
         maglevSources[index] = source
         if scheduleWord != row.schedule { slices.release(Self.slice(of: row.schedule)) }
         if maglevWord != row.maglev { slices.release(Self.slice(of: row.maglev)) }
@@ -117,35 +116,33 @@ extension XDPDataPlane {
 
     /// What lblc and lblcr remember.
     private func forgetLocality(ofService index: Int) {
-        let row = maps.schedules.pointer(index)
-        for offset in [localityOffset, localityOffset + 8] { clinux_store_u64(row + offset, 0) }
-        for id in serverIDs.ofService(index).values {
-            maps.servers.pointer(id).storeBytes(of: 0, toByteOffset: joinedOffset, as: UInt32.self)
+        for field in [\ipvsd_service.cached, \.emptied, \.changed, \.used] {
+            maps.services.field(field, of: index).pointee = 0
         }
+        for id in serverIDs.ofService(index).values { maps.servers.field(\.joined, of: id).pointee = 0 }
     }
 
     /// Before another server takes the row.
     func forgetLocality(ofServer id: Int, service index: Int) {
-        let row = maps.schedules[index]
+        let row = maps.services[index]
         guard row.name == Scheduler.lblc.packedName, row.cached == UInt32(id) else { return }
-        maps.schedules.pointer(index).storeBytes(of: 0, toByteOffset: localityOffset, as: UInt32.self)
+        maps.services.field(\.cached, of: index).pointee = 0
     }
 
     /// Writes the entries to a fresh slice, unless `current` holds just these; the word that names the slice.
-    func place(_ entries: [UInt16], scheduler: UInt64, over current: UInt64) throws(BPFError) -> UInt64 {
+    func place(_ entries: [UInt16], scheduler: UInt32, over current: UInt64) throws(BPFError) -> UInt64 {
         func word(_ slice: SliceAllocator.Slice) -> UInt64 {
-            scheduler << 56 | UInt64(slice.size) << 32 | UInt64(slice.first)
+            ipvsd_slice(UInt32(slice.first), UInt32(slice.size), scheduler)
         }
         let old = Self.slice(of: current)
         if old.size == entries.count, word(old) == current,
-            (0..<old.size).allSatisfy({ slot(old.first + $0) == entries[$0] })
+            (0..<old.size).allSatisfy({ maps.slot(old.first + $0).pointee == entries[$0] })
         {
             return current
         }
         let slice = try allocateSlice(size: entries.count)
         for (offset, entry) in entries.enumerated() {
-            let index = slice.first + offset
-            maps.slots.pointer(index / 4).storeBytes(of: entry, toByteOffset: index % 4 * 2, as: UInt16.self)
+            maps.slot(slice.first + offset).pointee = entry
         }
         return word(slice)
     }
@@ -158,15 +155,13 @@ extension XDPDataPlane {
         throw BPFError("find room for \(size) slots", code: ENOSPC)
     }
 
-    func slot(_ index: Int) -> UInt16 {
-        maps.slots.pointer(index / 4).load(fromByteOffset: index % 4 * 2, as: UInt16.self)
-    }
-
     static func slice(of word: UInt64) -> SliceAllocator.Slice {
-        SliceAllocator.Slice(first: Int(UInt32(truncatingIfNeeded: word)), size: Int(word >> 32 & 0xFFFFFF))
+        SliceAllocator.Slice(first: Int(ipvsd_slice_first(word)), size: Int(ipvsd_slice_size(word)))
     }
 }
 
-private let nameOffset = MemoryLayout<ipvsd_service>.offset(of: \.name) ?? 24
-private let localityOffset = MemoryLayout<ipvsd_service>.offset(of: \.cached) ?? 32
-private let joinedOffset = MemoryLayout<ipvsd_server>.offset(of: \.joined) ?? 28
+extension DirectorMaps {
+    func slot(_ index: Int) -> UnsafeMutablePointer<UInt16> {
+        slots.field(\.server, of: index / Int(IPVSD_SLOT_GROUP), as: UInt16.self) + index % Int(IPVSD_SLOT_GROUP)
+    }
+}

@@ -38,9 +38,9 @@ extension XDPDataPlane {
         let service = desired.configured
         let existing = service.listeners.lazy.compactMap { self.services[$0] }.first { !claimed.contains($0) }
         guard let index = existing ?? serviceRows.allocate() else {
-            throw BPFError("add service \(service.address): all \(maps.schedules.count - 1) are in use", code: ENOSPC)
+            throw BPFError("add service \(service.address): all \(maps.services.count - 1) are in use", code: ENOSPC)
         }
-        if existing == nil { maps.schedules[index] = ipvsd_service() }
+        if existing == nil { maps.services[index] = ipvsd_service() }
 
         guard service.servers.count <= TableLimits.serversOfAService else {
             throw BPFError(
@@ -65,14 +65,14 @@ extension XDPDataPlane {
         }
         for listener in service.listeners {
             for (key, transport) in listener.keys {
-                let value = ipvsd_service_value(
+                let value = ipvsd_listener_value(
                     service: UInt32(index), flow_service: try flowID(of: key),
                     flags: service.flags(ofListener: listener, transport: transport))
                 try listen(value, for: key)
             }
             services[listener] = index
             primaryAddresses[index] = service.address
-            try listen(ipvsd_service_value(), for: vipKey(listener.vip))
+            try listen(ipvsd_listener_value(), for: vipKey(listener.vip))
         }
         return index
     }
@@ -81,13 +81,13 @@ extension XDPDataPlane {
         let ticks = persistence.map { Self.ticks(seconds: $0.timeout) } ?? 0
         let netmask = (persistence?.netmask ?? .max).bigEndian
         clinux_store_u64(
-            maps.schedules.pointer(index) + persistenceOffset, UInt64(ticks) | UInt64(netmask) << 32)
+            maps.services.field(\.persistence, of: index), ipvsd_persistence_word(ticks, netmask))
     }
 
     /// By which the flow table tells listeners apart. A listener keeps its own; one that was another listener's is
     /// free again when no flow has it.
-    private func flowID(of key: ipvsd_service_key) throws(BPFError) -> UInt16 {
-        if let value = try maps.services.value(for: key) { return value.flow_service }
+    private func flowID(of key: ipvsd_listener_key) throws(BPFError) -> UInt16 {
+        if let value = try maps.listeners.value(for: key) { return value.flow_service }
         var taken = if let takenFlowIDs { takenFlowIDs } else { try flowIDsInUse() }
         guard let id = (1...UInt16.max).first(where: { !taken.contains($0) }) else {
             throw BPFError("add a listener: all \(UInt16.max) are in use", code: ENOSPC)
@@ -99,33 +99,34 @@ extension XDPDataPlane {
 
     private func flowIDsInUse() throws(BPFError) -> Set<UInt16> {
         var used: Set<UInt16> = [0]
-        for key in try maps.services.keys() {
-            if let value = try maps.services.value(for: key) { used.insert(value.flow_service) }
+        for key in try maps.listeners.keys() {
+            if let value = try maps.listeners.value(for: key) { used.insert(value.flow_service) }
         }
-        if (1..<maps.loads.count).contains(where: { maps.loads[$0].active != 0 || maps.loads[$0].inactive != 0 }) {
+        if (1..<maps.connectionCounts.count).contains(where: {
+            maps.connectionCounts[$0].active != 0 || maps.connectionCounts[$0].inactive != 0
+        }) {
             used.formUnion(maps.flowIDsInUse)
         }
         return used
     }
 
-    /// In this order, and `stopListening` in the other: what is in `services` is what a daemon that adopts the maps
+    /// In this order, and `stopListening` in the other: what is in `listeners` is what a daemon that adopts the maps
     /// knows of, and takes away or writes again.
-    func listen(_ value: ipvsd_service_value, for key: ipvsd_service_key) throws(BPFError) {
-        try maps.services.update(value, for: key)
-        maps.listeners.set(value, for: key)
+    func listen(_ value: ipvsd_listener_value, for key: ipvsd_listener_key) throws(BPFError) {
+        try maps.listeners.update(value, for: key)
+        maps.listenerCache.set(value, for: key)
     }
 
-    func stopListening(_ key: ipvsd_service_key) throws(BPFError) {
-        maps.listeners.remove(key)
-        try maps.services.remove(key)
+    func stopListening(_ key: ipvsd_listener_key) throws(BPFError) {
+        maps.listenerCache.remove(key)
+        try maps.listeners.remove(key)
     }
 
     func write(_ server: DesiredService.Server, weight: UInt16, service: Int) throws(BPFError) -> Int {
         let flags = server.flags
         if let id = serverIDs[service, server.address] {
             idleSince[id] = nil
-            maps.servers.pointer(id).storeBytes(
-                of: server.configured.weight, toByteOffset: configuredWeightOffset, as: UInt16.self)
+            maps.servers.field(\.configured_weight, of: id).pointee = server.configured.weight
             writeThresholds(server.configured.thresholds, of: id)
             writeWord(id, weight: weight, flags: flags)
             return id
@@ -135,9 +136,9 @@ extension XDPDataPlane {
         }
         try maps.statistics.clear(UInt32(id))
         maps.carried[id] = ipvsd_statistics()
-        maps.loads[id] = ipvsd_load()
+        maps.connectionCounts[id] = ipvsd_conn_counts()
         maps.servers[id] = ipvsd_server(
-            path: UInt32(pathIDs[server.address] ?? 0), weight: weight, flags: UInt16(flags),
+            next_hop: UInt32(pathIDs[server.address] ?? 0), weight: weight, flags: UInt16(flags),
             address: server.address.bigEndian, service: UInt16(service), configured_weight: server.configured.weight,
             upper_threshold: server.configured.thresholds?.upper ?? 0,
             lower_threshold: server.configured.thresholds?.effectiveLower ?? 0, overloaded: 0, joined: 0)
@@ -147,18 +148,18 @@ extension XDPDataPlane {
 
     /// Stores path, weight and flags at once. `path` nil: as it is.
     func writeWord(_ id: Int, path: UInt32? = nil, weight: UInt16, flags: UInt32) {
-        let path = path ?? maps.servers[id].path
+        let path = path ?? maps.servers[id].next_hop
         downSince[id] = flags & UInt32(IPVSD_SERVER_DOWN) == 0 ? nil : downSince[id] ?? .now
-        clinux_store_u64(maps.servers.pointer(id), UInt64(path) | UInt64(weight) << 32 | UInt64(flags) << 48)
+        clinux_store_u64(maps.servers.field(\.next_hop, of: id), ipvsd_server_word(path, weight, UInt16(flags)))
     }
 
     private func remove(_ index: Int) throws(BPFError) {
         primaryAddresses[index] = nil
         for key in try maps.learntPorts.keys() where Int(key.id) == index { try maps.learntPorts.remove(key) }
-        let row = maps.schedules[index]
+        let row = maps.services[index]
         maglevSources[index] = nil
-        clinux_store_u64(maps.schedules.pointer(index), 0)
-        clinux_store_u64(maps.schedules.pointer(index) + 8, 0)
+        clinux_store_u64(maps.services.field(\.schedule, of: index), 0)
+        clinux_store_u64(maps.services.field(\.maglev, of: index), 0)
         slices.release(Self.slice(of: row.schedule))
         slices.release(Self.slice(of: row.maglev))
         for id in serverIDs.ofService(index).values {
@@ -171,7 +172,7 @@ extension XDPDataPlane {
     func releaseIdleRows() {
         for (service, address, id) in serverIDs.all
         where maps.servers[id].isRemoved {
-            let load = maps.loads[id]
+            let load = maps.connectionCounts[id]
             guard load.active == 0, load.inactive == 0 else {
                 idleSince[id] = nil
                 continue
@@ -187,7 +188,7 @@ extension XDPDataPlane {
             serverIDs[service, address] = nil
         }
         let live = Set(services.values).union(serverIDs.services)
-        for index in 1..<maps.schedules.count where !live.contains(index) { serviceRows.release(index) }
+        for index in 1..<maps.services.count where !live.contains(index) { serviceRows.release(index) }
         let addresses = serverAddresses
         for (address, row) in pathIDs where !addresses.contains(address) {
             pathRows.release(row)
@@ -197,17 +198,14 @@ extension XDPDataPlane {
     }
 
     func writeFilter(vips: Set<IPv4Address>) {
-        var words = [UInt64](repeating: 0, count: 1024)
-        for vip in vips {
-            let bit = Int((vip.bigEndian &* 0x9E37_79B1) >> 16)
-            words[bit >> 6] |= 1 << UInt64(bit & 63)
-        }
-        let filter = maps.settings.pointer(0) + filterOffset
-        for (index, word) in words.enumerated() { clinux_store_u64(filter + 8 * index, word) }
+        var words = [UInt64](repeating: 0, count: Int(IPVSD_FILTER_WORDS))
+        for vip in vips { ipvsd_filter_set(&words, vip.bigEndian) }
+        let filter = maps.settings.field(\.vip_filter, as: UInt64.self)
+        for (index, word) in words.enumerated() { clinux_store_u64(filter + index, word) }
     }
 
-    func vipKey(_ vip: IPv4Address) -> ipvsd_service_key {
-        ipvsd_service_key(vip: vip.bigEndian, port: 0, protocol: 0, reserved: 0)
+    func vipKey(_ vip: IPv4Address) -> ipvsd_listener_key {
+        ipvsd_listener_key(vip: vip.bigEndian, port: 0, protocol: 0, reserved: 0)
     }
 
     /// The real server's id, by which its checks are marked.
@@ -225,7 +223,7 @@ extension XDPDataPlane {
         if let path {
             guard let allocated = pathRows.allocate() else { throw BPFError("find room for a path", code: ENOSPC) }
             row = allocated
-            maps.paths[row] = path.row
+            maps.nextHops[row] = path.row
             if !path.isLocal { try maps.egress.update(UInt32(path.interface), for: UInt32(path.interface)) }
         }
         for id in serverIDs.ofAddress(address) {
@@ -237,7 +235,3 @@ extension XDPDataPlane {
         paths[address] = path
     }
 }
-
-private let configuredWeightOffset = MemoryLayout<ipvsd_server>.offset(of: \.configured_weight) ?? 14
-private let persistenceOffset = MemoryLayout<ipvsd_service>.offset(of: \.persistence) ?? 32
-private let filterOffset = MemoryLayout<ipvsd_settings>.offset(of: \.vip_filter) ?? 88

@@ -10,24 +10,23 @@ extension XDPDataPlane {
     func writeThresholds(_ thresholds: ConnectionThresholds?, of id: Int) {
         let row = maps.servers[id]
         guard row.thresholdWord != ipvsd_server.word(of: thresholds) else { return }
-        let load = maps.loads[id]
+        let load = maps.connectionCounts[id]
         let isRaised = thresholds.map { $0.upper > row.upper_threshold } ?? true
         let wasOverloaded = row.isOverloaded(by: load) && !isRaised
         let isOverloaded =
             thresholds?.areExceeded(by: load.active &+ load.inactive, wasOverloaded: wasOverloaded) ?? false
-        maps.servers.pointer(id).storeBytes(
-            of: isOverloaded ? 1 : 0, toByteOffset: overloadedOffset, as: UInt32.self)
-        clinux_store_u64(maps.servers.pointer(id) + thresholdsOffset, ipvsd_server.word(of: thresholds))
+        maps.servers.field(\.overloaded, of: id).pointee = isOverloaded ? 1 : 0
+        clinux_store_u64(maps.servers.field(\.upper_threshold, of: id), ipvsd_server.word(of: thresholds))
     }
 }
 
 extension ipvsd_server {
     /// upper_threshold and lower_threshold.
     static func word(of thresholds: ConnectionThresholds?) -> UInt64 {
-        thresholds.map { UInt64($0.upper) | UInt64($0.effectiveLower) << 32 } ?? 0
+        thresholds.map { ipvsd_threshold_word($0.upper, $0.effectiveLower) } ?? 0
     }
 
-    var thresholdWord: UInt64 { UInt64(upper_threshold) | UInt64(lower_threshold) << 32 }
+    var thresholdWord: UInt64 { ipvsd_threshold_word(upper_threshold, lower_threshold) }
 
     /// The lower one is nil where it is what an absent one would be.
     var thresholds: ConnectionThresholds? {
@@ -40,10 +39,7 @@ extension ipvsd_server {
     }
 
     /// As the packet program judges it.
-    func isOverloaded(by load: ipvsd_load) -> Bool {
+    func isOverloaded(by load: ipvsd_conn_counts) -> Bool {
         thresholds?.areExceeded(by: load.active &+ load.inactive, wasOverloaded: overloaded != 0) ?? false
     }
 }
-
-private let thresholdsOffset = MemoryLayout<ipvsd_server>.offset(of: \.upper_threshold) ?? 16
-private let overloadedOffset = MemoryLayout<ipvsd_server>.offset(of: \.overloaded) ?? 24

@@ -83,12 +83,12 @@ public final class XDPDataPlane {
         serverIDs = rows.serverIDs
         paths = rows.paths
         pathIDs = rows.pathIDs
-        serviceRows = RowAllocator(count: maps.schedules.count, used: rows.usedServices)
+        serviceRows = RowAllocator(count: maps.services.count, used: rows.usedServices)
         serverRows = RowAllocator(count: maps.servers.count, used: rows.usedServers)
-        pathRows = RowAllocator(count: maps.paths.count, used: rows.usedPaths)
-        slices = SliceAllocator(capacity: maps.slots.count * 4, used: rows.usedSlices)
+        pathRows = RowAllocator(count: maps.nextHops.count, used: rows.usedPaths)
+        slices = SliceAllocator(capacity: maps.slots.count * Int(IPVSD_SLOT_GROUP), used: rows.usedSlices)
 
-        if maps.settings.pointer(0).load(as: UInt32.self) == 0 { initializeSettings() }
+        if maps.settings.field(\.abi_version).pointee == 0 { initializeSettings() }
         // Rows of a service that the last daemon was taking away when it was killed.
         let live = Set(services.values)
         for (service, _, id) in serverIDs.all where !live.contains(service) {
@@ -98,7 +98,7 @@ public final class XDPDataPlane {
 
     deinit {
         guard growth != nil else { return }
-        if links.isEmpty { maps.isMoving = false }
+        if links.isEmpty { maps.isMigrating = false }
         // What a program uses already keeps its name.
         try? TableGrowth.settle(below: directory)
     }

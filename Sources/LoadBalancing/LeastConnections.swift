@@ -1,3 +1,5 @@
+internal import PacketPrograms
+
 /// The lc and wlc schedulers' choice: the reference that the packet program's choice is tested against.
 public enum LeastConnections {
     /// A real server as the scheduler sees it.
@@ -76,7 +78,7 @@ public enum LeastConnections {
         var (draw, index) = (draw, 0)
         for attempt in 0...8 where !ring.isEmpty {
             if attempt > 0 { draw = PacketHash.mix(draw &+ 1) }
-            index = Int(((draw & 0xFFFF_FFFF) * UInt64(ring.count)) >> 32)
+            index = Int(ipvsd_scale(UInt32(truncatingIfNeeded: draw), UInt32(ring.count)))
             if servers[ring[index]].isAvailable { return ring[index] }
         }
         return ring.indices.lazy.map { ring[(index + $0) % ring.count] }.first { servers[$0].isAvailable }

@@ -1,3 +1,5 @@
+internal import PacketPrograms
+
 /// Maglev consistent hashing: a table from a packet's hash to a server that every director builds alike.
 ///
 /// Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4. Each member
@@ -71,18 +73,10 @@ public enum MaglevTable {
     }
 
     /// A packet's hash. To hash by source address alone, pass port 0.
-    ///
-    /// The packet program computes the same: address and port in host byte order as address << 16 | port, mixed, of
-    /// which the low 32 bits count.
-    public static func hash(client: IPv4Address, port: UInt16) -> UInt32 {
-        UInt32(truncatingIfNeeded: PacketHash.mix(UInt64(client.value) << 16 | UInt64(port)))
-    }
+    public static func hash(client: IPv4Address, port: UInt16) -> UInt32 { ipvsd_maglev_hash(client.value, port) }
 
-    /// The slot of a hash: hash * size / 2^32, which needs no division (Lemire, "Fast Random Integer Generation in an
-    /// Interval", 2019).
-    public static func slot(of hash: UInt32, size: Int) -> Int {
-        Int((UInt64(hash) * UInt64(size)) >> 32)
-    }
+    /// The slot of a hash.
+    public static func slot(of hash: UInt32, size: Int) -> Int { Int(ipvsd_scale(hash, UInt32(size))) }
 
     /// The output function of SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014),
     /// increment included. Directors of all versions must agree on it.

@@ -1,11 +1,13 @@
+internal import PacketPrograms
+
 /// The tables of the sh and dh schedulers (ip_vs_sh.c, ip_vs_dh.c).
 public enum SourceHash {
     /// IP_VS_SH_TAB_SIZE and IP_VS_DH_TAB_SIZE.
     public static let size = 256
 
-    /// The bucket of a client: hash_32 (linux/hash.h) of address plus port, its upper 8 bits. Port 0 without sh-port.
+    /// The bucket of a client. Port 0 without sh-port.
     public static func bucket(client: IPv4Address, port: UInt16) -> Int {
-        Int(((client.value &+ UInt32(port)) &* 0x61C8_8647) >> 24)
+        Int(ipvsd_sh_bucket(client.value &+ UInt32(port)))
     }
 
     /// For each bucket an index into `weights`. Servers fill buckets in list order, each as many as its weight before

@@ -1,7 +1,9 @@
+internal import PacketPrograms
+
 /// What the tables of the packet program hold at most, on every machine.
 public enum TableLimits {
     /// Real servers among which lc and its like compare loads for each new connection.
-    public static let comparedServers = 1024
+    public static let comparedServers = Int(IPVSD_LIST_LIMIT)
     /// Real servers of all services, counted once for each service: 16 bits number them, from 1 on.
     public static let servers = 65_535
     /// A Maglev table has one more value.

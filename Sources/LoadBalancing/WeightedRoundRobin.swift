@@ -1,10 +1,12 @@
+internal import PacketPrograms
+
 /// The order in which the rr and wrr schedulers visit servers, laid out as a ring that a counter walks.
 ///
 /// Kernel IPVS computes each step from a mark (ip_vs_wrr.c: `cw`, `mw`, `di`). Its order is periodic, so the period
 /// can be tabulated and the packet path reads one entry.
 public enum WeightedRoundRobin {
     /// A ring of more slots would cost more memory than exactness is worth.
-    public static let longestRing = 4096
+    public static let longestRing = Int(IPVSD_RING_LIMIT)
 
     /// One period of ip_vs_wrr_schedule's order from a new service on: indices into `weights`.
     ///

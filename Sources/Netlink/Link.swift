@@ -1,4 +1,5 @@
 internal import CLibMNL
+internal import SystemCalls
 
 /// A network device (RTM_NEWLINK, `ifinfomsg`).
 public struct Link: Sendable, Equatable {
@@ -62,7 +63,7 @@ extension Link {
         // Younger kernels append counters: read what is there, not the whole structure.
         let statistics = attributes[IFLA_STATS64]
         func counter(_ field: KeyPath<rtnl_link_stats64, __u64>) -> UInt64 {
-            guard let offset = MemoryLayout<rtnl_link_stats64>.offset(of: field) else { return 0 }
+            let offset = MemoryLayout<rtnl_link_stats64>.offset(ofStored: field)
             return statistics?.dropFirst(offset).structure(UInt64.self) ?? 0
         }
         transmitErrors = counter(\.tx_errors)

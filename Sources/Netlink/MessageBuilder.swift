@@ -1,5 +1,6 @@
 internal import CLibMNL
 import LoadBalancing
+internal import SystemCalls
 
 /// Writes one netlink message: `nlmsghdr`, the family's own header, attributes (`nlattr`, padded to 4 bytes). Integers
 /// are in host byte order unless a method says otherwise; addresses go in as on the wire.
@@ -47,12 +48,11 @@ struct MessageBuilder: Sendable, Equatable {
     /// The finished message: `nlmsg_seq` as given, `nlmsg_pid` 0, which the kernel reads as the sender's own.
     func finished(sequence: UInt32, flags: Int32 = 0) -> [UInt8] {
         var copy = self
-        copy.store(UInt32(bytes.count), at: MemoryLayout<nlmsghdr>.offset(of: \.nlmsg_len) ?? 0)
-        copy.store(sequence, at: MemoryLayout<nlmsghdr>.offset(of: \.nlmsg_seq) ?? 0)
-        if let offset = MemoryLayout<nlmsghdr>.offset(of: \.nlmsg_flags) {
-            let own = bytes.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: offset, as: UInt16.self) }
-            copy.store(own | UInt16(flags), at: offset)
-        }
+        copy.store(UInt32(bytes.count), at: MemoryLayout<nlmsghdr>.offset(ofStored: \.nlmsg_len))
+        copy.store(sequence, at: MemoryLayout<nlmsghdr>.offset(ofStored: \.nlmsg_seq))
+        let offset = MemoryLayout<nlmsghdr>.offset(ofStored: \.nlmsg_flags)
+        let own = bytes.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: offset, as: UInt16.self) }
+        copy.store(own | UInt16(flags), at: offset)
         return copy.bytes
     }
 

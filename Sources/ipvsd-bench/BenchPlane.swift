@@ -25,7 +25,7 @@ final class BenchPlane {
         plane = try XDPDataPlane(
             directory: pins.path, capacity: Capacity(connections: connections, services: services),
             answersByRedirect: false)
-        flows = try pins.map("flows", Bucket.self).memory(writable: true)
+        flows = try pins.map(.flows, Bucket.self).memory(writable: true)
         try plane.apply(services)
         guard let sourceMAC, let nextHop = MACAddress([2, 0, 0, 0, 0, 2]) else { throw Failure("no MAC address") }
         for server in Set(services.flatMap(\.servers).map(\.address)) {

@@ -2,6 +2,7 @@ import BPF
 import CLibBPF
 import CLinux
 import Glibc
+import SystemCalls
 
 /// `struct sequence` of bench_packets.bpf.c.
 struct PacketSequence: BitwiseCopyable {
@@ -32,7 +33,7 @@ extension BPFProgram {
     func run(packet: [UInt8], times count: Int) throws(BPFError) -> RepeatedRun {
         var output = [UInt8](repeating: 0, count: packet.count + 64)
         var options = bpf_test_run_opts()
-        options.sz = MemoryLayout<bpf_test_run_opts>.offset(of: \.flags) ?? 0
+        options.sz = MemoryLayout<bpf_test_run_opts>.offset(ofStored: \.flags)
         options.repeat = Int32(count)
         var time: UInt64 = 0
         let code = packet.withUnsafeBytes { input in

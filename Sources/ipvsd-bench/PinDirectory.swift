@@ -1,4 +1,5 @@
 import BPF
+import DataPlane
 import Glibc
 import SystemCalls
 
@@ -15,11 +16,12 @@ final class PinDirectory {
         }
     }
 
-    func map<Value>(_ name: String, _: Value.Type) throws -> BPFMap<UInt32, Value> {
-        guard let map = try BPFMap<UInt32, Value>(name: name, pinnedAt: "\(path)/\(name)") else {
-            throw Failure("no map \(name) below \(path)")
+    func map<Value>(_ map: SharedMap, _: Value.Type) throws -> BPFMap<UInt32, Value> {
+        let pin = map.pin(below: path)
+        guard let opened = try BPFMap<UInt32, Value>(name: "\(map)", pinnedAt: pin) else {
+            throw Failure("no map \(pin)")
         }
-        return map
+        return opened
     }
 
     /// Maps live on without their pins, as long as they are open.

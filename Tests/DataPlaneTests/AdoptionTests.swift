@@ -39,8 +39,8 @@ struct AdoptionTests {
             }
             let maps = lab.plane.maps
             tables = [
-                "settings": bytes(maps.settings), "schedules": bytes(maps.schedules), "slots": bytes(maps.slots),
-                "servers": bytes(maps.servers), "paths": bytes(maps.paths), "loads": bytes(maps.loads),
+                "settings": bytes(maps.settings), "schedules": bytes(maps.services), "slots": bytes(maps.slots),
+                "servers": bytes(maps.servers), "paths": bytes(maps.nextHops), "loads": bytes(maps.connectionCounts),
             ]
         }
 
@@ -125,7 +125,7 @@ struct AdoptionTests {
             let server = try second.serverID(Self.weighted, Standard.server(2))
             #expect(after.changes(from: before, row: MemoryLayout<ipvsd_server>.stride, in: "servers") == [Int(server)])
             let row = second.plane.maps.servers[Int(server)]
-            #expect(row.weight == 5 && row.configured_weight == 5 && row.path != 0)
+            #expect(row.weight == 5 && row.configured_weight == 5 && row.next_hop != 0)
             for table in ["settings", "paths", "loads"] {
                 #expect(after.tables[table] == before.tables[table], "\(table)")
             }
@@ -213,9 +213,9 @@ struct AdoptionTests {
     @Test func rowsWithoutAServiceAreReleased() throws {
         try withTwoDaemons { first, makeSecond in
             let service = try #require(try first.plane.snapshot().services.first { $0.address == Self.weighted })
-            let key = ipvsd_service_key(
+            let key = ipvsd_listener_key(
                 vip: Standard.strict.bigEndian, port: UInt16(80).bigEndian, protocol: 6, reserved: 0)
-            try #require(try first.plane.maps.services.remove(key))
+            try #require(try first.plane.maps.listeners.remove(key))
             let second = try makeSecond()
             var configuration = Self.configuration()
             configuration.services.removeLast()
@@ -230,19 +230,22 @@ struct AdoptionTests {
     /// A path's row is replaced, never rewritten.
     @Test func pathsMoveToNewRows() throws {
         try withTwoDaemons { first, makeSecond in
-            let old = first.plane.maps.servers[Int(try first.serverID(Self.web, Standard.server(1)))].path
+            let old = first.plane.maps.servers[Int(try first.serverID(Self.web, Standard.server(1)))].next_hop
             let second = try makeSecond()
             let path = Standard.path(1) { ($0.mtu, $0.nextHopMAC) = (1400, mac(77)) }
-            let before = second.plane.maps.paths[Int(old)]
+            let before = second.plane.maps.nextHops[Int(old)]
             try second.plane.setPath(path, to: path.destination)
             for service in [Self.web, Self.hashed, Self.weighted] {
-                let row = second.plane.maps.servers[Int(try second.serverID(service, path.destination))].path
+                let row = second.plane.maps.servers[Int(try second.serverID(service, path.destination))].next_hop
                 #expect(row != old && row != 0)
-                #expect(second.plane.maps.paths[Int(row)].mtu == 1400)
+                #expect(second.plane.maps.nextHops[Int(row)].mtu == 1400)
             }
-            #expect(second.plane.maps.paths[Int(old)].mac_first8 == before.mac_first8)
+            let after = second.plane.maps.nextHops[Int(old)]
+            #expect(
+                withUnsafeBytes(of: after.eth_addrs) { Array($0) }
+                    == withUnsafeBytes(of: before.eth_addrs) { Array($0) })
             try second.plane.setPath(nil, to: path.destination)
-            #expect(second.plane.maps.servers[Int(try second.serverID(Self.web, path.destination))].path == 0)
+            #expect(second.plane.maps.servers[Int(try second.serverID(Self.web, path.destination))].next_hop == 0)
         }
     }
 

@@ -103,7 +103,7 @@ struct AttackTests {
         var moved = 0
         for (client, server) in zip(clients, servers) {
             let id = Int(try lab.serverID(Self.web, server))
-            lab.plane.maps.loads[id].completed = UInt32(try lab.now &- UInt16(IPVSD_SILENT_TICKS))
+            lab.plane.maps.connectionCounts[id].completed = UInt32(try lab.now &- UInt16(IPVSD_SILENT_TICKS))
             for _ in 0..<2 { try lab.send(flow(client, port: 2000).packet([.syn])) }
             if try lab.send(flow(client, port: 3000).packet([.syn])) != server { moved += 1 }
         }

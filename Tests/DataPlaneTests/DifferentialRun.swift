@@ -112,7 +112,7 @@ final class DifferentialRun {
             model.configure(desired, row: row, isNew: before[service.address] == nil, ids: ids)
             for listener in service.listeners {
                 for (key, transport) in listener.keys {
-                    guard let value = try plane.maps.services.value(for: key) else { continue }
+                    guard let value = try plane.maps.listeners.value(for: key) else { continue }
                     let place = PathModel.ListenerKey(vip: listener.vip, port: listener.port ?? 0, transport: transport)
                     model.listeners[place] = PathModel.Listener(
                         service: row, flowID: value.flow_service, isAnyPort: listener.isAnyPort,
@@ -140,7 +140,7 @@ final class DifferentialRun {
             let before = try lab.plane.tick()
             try lab.plane.sweep()
             // The next one may be late; packets are not to sweep meanwhile.
-            lab.plane.maps.pressure[0].swept = 0
+            lab.plane.maps.tableLoad[0].last_daemon_gc = 0
             guard try lab.plane.tick() == before else { continue }
             model.sweep(now: before)
             let present = Set(lab.plane.serverIDs.all.map(\.id))
@@ -182,7 +182,7 @@ final class DifferentialRun {
         for id in model.servers.keys.sorted() where Bool.random(using: &random) {
             let completed = UInt32(now &- .random(in: 0...4, using: &random))
             model.servers[id]?.completed = completed
-            lab.plane.maps.loads[Int(id)].completed = completed
+            lab.plane.maps.connectionCounts[Int(id)].completed = completed
         }
     }
 
@@ -348,8 +348,10 @@ final class DifferentialRun {
             let found = UInt16(truncatingIfNeeded: ways[place.way].value >> 48)
             if found != stamp, found &- stamp == 1 || stamp &- found == 1 { model.flows[place]?.stamp = found }
         }
-        for id in model.servers.keys { model.servers[id]?.completed = lab.plane.maps.loads[Int(id)].completed }
-        if model.flooded != nil { model.flooded = lab.plane.maps.pressure[0].last }
+        for id in model.servers.keys {
+            model.servers[id]?.completed = lab.plane.maps.connectionCounts[Int(id)].completed
+        }
+        if model.flooded != nil { model.flooded = lab.plane.maps.tableLoad[0].last }
         for key in model.templates.keys {
             let row = ipvsd_template_key(client: key.client.bigEndian, service: UInt32(key.service))
             guard let found = try lab.plane.maps.templates.value(for: row) else { continue }
@@ -361,12 +363,12 @@ final class DifferentialRun {
         for bucket in 0..<plan.traits.buckets {
             if let text = compareBucket(bucket) { throw Difference(description: "checkpoint: \(text)") }
         }
-        let pressure = lab.plane.maps.pressure[0]
+        let pressure = lab.plane.maps.tableLoad[0]
         guard pressure.half_open == UInt32(model.halfOpen) else {
             throw Difference(description: "checkpoint: \(pressure.half_open) half-open; by the model \(model.halfOpen)")
         }
         for (id, server) in model.servers {
-            let load = lab.plane.maps.loads[Int(id)], counts = model.counts(of: id)
+            let load = lab.plane.maps.connectionCounts[Int(id)], counts = model.counts(of: id)
             let found = [load.active, load.inactive, load.unanswered]
             let wanted = [counts?.active ?? 0, counts?.inactive ?? 0, server.unanswered]
             guard found == wanted else {

@@ -132,14 +132,14 @@ extension Lab {
         func bytes<Value: BitwiseCopyable>(of values: [Value]) -> [UInt8] { values.withUnsafeBytes { Array($0) } }
         let maps = plane.maps
         var contents = [
-            "settings": bytes(maps.settings), "listeners": bytes(maps.listeners.buckets),
-            "schedules": bytes(maps.schedules), "slots": bytes(maps.slots), "servers": bytes(maps.servers),
-            "loads": bytes(maps.loads), "paths": bytes(maps.paths), "flows": bytes(maps.flows),
-            "overflows": bytes(maps.overflows), "pressure": bytes(maps.pressure), "carried": bytes(maps.carried),
+            "settings": bytes(maps.settings), "listeners": bytes(maps.listenerCache.buckets),
+            "schedules": bytes(maps.services), "slots": bytes(maps.slots), "servers": bytes(maps.servers),
+            "loads": bytes(maps.connectionCounts), "paths": bytes(maps.nextHops), "flows": bytes(maps.flows),
+            "overflows": bytes(maps.overflows), "pressure": bytes(maps.tableLoad), "carried": bytes(maps.carried),
             "counters": bytes(of: try maps.counters.values(for: 0)),
         ]
         contents["statistics"] = try maps.usedServers.flatMap { bytes(of: try maps.statistics.values(for: UInt32($0))) }
-        contents["services"] = try maps.services.entries().flatMap { bytes(of: [$0.key]) + bytes(of: [$0.value]) }
+        contents["services"] = try maps.listeners.entries().flatMap { bytes(of: [$0.key]) + bytes(of: [$0.value]) }
         contents["templates"] = try maps.templates.entries().flatMap { bytes(of: [$0.key]) + bytes(of: [$0.value]) }
         contents["learnt_ports"] = try maps.learntPorts.entries().flatMap {
             bytes(of: [$0.key]) + bytes(of: [$0.value])

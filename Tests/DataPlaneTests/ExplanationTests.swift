@@ -170,7 +170,7 @@ struct ExplanationTests {
         lab.plane.setSilentAfter(3)
         for _ in 0..<3 { try lab.expectExplained(flow(1).packet([.syn])) }
         let id = try lab.serverID(Self.web, Standard.server(1))
-        lab.plane.maps.loads[Int(id)].completed = UInt32(try lab.now &- 50)
+        lab.plane.maps.connectionCounts[Int(id)].completed = UInt32(try lab.now &- 50)
         let decision = try lab.expectExplained(flow(1).packet([.syn]))
         // fo names the same: the Maglev table another, or nobody else.
         #expect(decision.connection?.fate == .serverSilent || decision.events.isEmpty)
@@ -314,11 +314,12 @@ struct ExplanationTests {
             var capacity = Capacity.small
             capacity.flowBuckets = 4096
             let second = try Lab(directory: directory, capacity: capacity)
-            for name in try #require(second.plane.growth).names {
-                try TableGrowth.publish(name, below: directory)
+            for map in try #require(second.plane.growth).grown {
+                try TableGrowth.publish(map, below: directory)
             }
             let maps = try #require(try DirectorMaps(directory: directory, writable: false))
-            #expect(maps.isMoving && maps.flows.count == 4096 && maps.former?.count == first.plane.maps.flows.count)
+            #expect(
+                maps.isMigrating && maps.flows.count == 4096 && maps.oldFlows?.count == first.plane.maps.flows.count)
             for number in 0..<40 {
                 let frame = flow(number).packet(number % 2 == 0 ? [.syn] : [.ack]).bytes
                 let packet = try #require(ExplainedPacket(frame))

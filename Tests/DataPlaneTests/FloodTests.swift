@@ -44,7 +44,7 @@ struct FloodTests {
     private func expectExactCounts() throws {
         #expect(lab.loads() == lab.recount())
         try lab.expectBalance()
-        #expect(Int(lab.plane.maps.pressure[0].half_open) == halfOpen)
+        #expect(Int(lab.plane.maps.tableLoad[0].half_open) == halfOpen)
     }
 
     /// Counted from the table.
@@ -85,7 +85,7 @@ struct FloodTests {
                     == ["received": 1, "forwarded": 1, "rederived-without-connection": 1])
         }
         #expect(lab.recount() == before)
-        let pressure = lab.plane.maps.pressure[0]
+        let pressure = lab.plane.maps.tableLoad[0]
         #expect(pressure.since != 0 && pressure.last &- pressure.since < 1000)
         try expectExactCounts()
     }
@@ -134,6 +134,6 @@ struct FloodTests {
         lab.plane.setHalfOpenLimit(0)
         for number in 0..<1000 { try lab.send(spoofed(number).packet([.syn])) }
         #expect(halfOpen > 900)
-        #expect(lab.plane.maps.pressure[0].last == 0)
+        #expect(lab.plane.maps.tableLoad[0].last == 0)
     }
 }

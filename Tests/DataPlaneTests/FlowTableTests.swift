@@ -353,23 +353,23 @@ struct FlowTableTests {
         let now = try lab.plane.tick()
         // There never was one; one swept a moment ago.
         for swept in [0, now &- UInt32(IPVSD_ABSENT_TICKS) + 5] {
-            lab.plane.maps.pressure[0].swept = swept
+            lab.plane.maps.tableLoad[0].last_daemon_gc = swept
             try lab.send(client(300, .tcp).packet([.syn]))
             #expect(present() >= 200)
         }
-        lab.plane.maps.pressure[0].swept = now &- UInt32(IPVSD_ABSENT_TICKS)
+        lab.plane.maps.tableLoad[0].last_daemon_gc = now &- UInt32(IPVSD_ABSENT_TICKS)
         // A step has fewer buckets than the table.
         for _ in 0..<50 where present() > 1 {
-            lab.plane.maps.pressure[0].stepped = 0
+            lab.plane.maps.tableLoad[0].last_inline_gc = 0
             try lab.send(client(300, .tcp).packet([.ack]))
             try lab.send(client(301, .tcp).packet([.ack]))
         }
         #expect(present() == 1)
-        #expect(lab.plane.maps.pressure[0].half_open == 0)
+        #expect(lab.plane.maps.tableLoad[0].half_open == 0)
         try expectExactCounts()
         // The daemon is back.
         try lab.plane.sweep()
-        #expect(try lab.plane.tick() &- lab.plane.maps.pressure[0].swept <= 2)
+        #expect(try lab.plane.tick() &- lab.plane.maps.tableLoad[0].last_daemon_gc <= 2)
     }
 
     /// A handshake with a server that went down will not complete, and is not to count when the server is back.

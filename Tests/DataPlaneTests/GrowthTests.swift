@@ -41,19 +41,20 @@ struct GrowthTests {
     }
 
     private func pins(below directory: String) -> [String] {
-        DirectorMaps.names.map { DirectorMaps.nextPin($0, below: directory) }.filter { access($0, F_OK) == 0 }
+        MapCatalogue.all.map { $0.nextPin(below: directory) }.filter { access($0, F_OK) == 0 }
     }
 
     @Test func tablesFollowTheConfiguration() throws {
         let none = Capacity(connections: 1)
-        #expect(none.sizes["flows"] == 1024 && none.sizes["servers"] == 256)
-        let memory = none.sizes.reduce(0) { sum, table in
-            sum + table.value
-                * (["flows": 128, "slots": 8, "listeners": 64, "schedules": 64, "paths": 32][table.key] ?? 32)
-        }
+        #expect(none.sizes[MapCatalogue.flows.map] == 1024 && none.sizes[MapCatalogue.servers.map] == 256)
+        let rows = [
+            MapCatalogue.flows.map: 128, MapCatalogue.slots.map: 8, MapCatalogue.listenerCache.map: 64,
+            MapCatalogue.services.map: 64, MapCatalogue.nextHops.map: 64,
+        ]
+        let memory = none.sizes.reduce(0) { sum, table in sum + table.value * (rows[table.key] ?? 32) }
         #expect(memory < 1 << 20)
         let most = Capacity(connections: ConnectionLimits.maximumConnections)
-        #expect(most.sizes["flows"] == 1 << 23)
+        #expect(most.sizes[MapCatalogue.flows.map] == 1 << 23)
     }
 
     /// 4,096 services with 65,520 real servers in all: each has its own, and a packet for it goes there.
@@ -110,7 +111,7 @@ struct GrowthTests {
             let capacity = Capacity(connections: 16384, services: Self.services(40))
             let second = try Lab(directory: directory, capacity: capacity)
             #expect(second.plane.maps.flows.count > first.plane.maps.flows.count)
-            #expect(second.plane.maps.isMoving)
+            #expect(second.plane.maps.isMigrating)
             // A packet of the old program between the copies.
             let late = flow(5000)
             let lateServer = try #require(try first.send(late.packet([.syn])))
@@ -121,7 +122,7 @@ struct GrowthTests {
             #expect(try second.send(late.packet([.ack])) == lateServer)
 
             try second.plane.publish()
-            #expect(!second.plane.maps.isMoving)
+            #expect(!second.plane.maps.isMigrating)
             #expect(pins(below: directory).isEmpty)
             let third = try Lab(directory: directory, capacity: Self.small)
             #expect(third.plane.maps.flows.count == second.plane.maps.flows.count)
@@ -258,7 +259,7 @@ struct GrowthTests {
                 #expect(throws: BPFError.self) { try second.plane.attach(interface: 9999, mode: .native) }
                 second.plane.giveBack()
             }
-            #expect(!first.plane.maps.isMoving, "every packet would look in a table before this one")
+            #expect(!first.plane.maps.isMigrating, "every packet would look in a table before this one")
             #expect(try #require(try BPFLink(pinnedAt: pin)).programID() == used)
             #expect(pins(below: directory).isEmpty)
             #expect(try first.send(flow(1).packet([.ack], payload: 10)) == server)
@@ -278,7 +279,7 @@ struct GrowthTests {
             for flow in flows { try lab.age(flow, by: lab.timeout(IPVSD_STATE_SYN_RECV) + 2) }
             try lab.plane.sweep()
             #expect(lab.recount().isEmpty && lab.loads().isEmpty)
-            #expect(lab.plane.maps.pressure[0].half_open == 0)
+            #expect(lab.plane.maps.tableLoad[0].half_open == 0)
         }
     }
 }

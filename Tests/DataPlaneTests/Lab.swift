@@ -27,7 +27,7 @@ func withPinDirectory<Result>(_ body: (String) throws -> Result) throws -> Resul
     let directory = "/sys/fs/bpf/ipvsd-test-\(String(UInt64.random(in: .min ... .max), radix: 36))"
     try #require(mkdir(directory, 0o700) == 0, "make \(directory): \(String(cString: strerror(errno)))")
     defer {
-        for pin in DirectorMaps.names + ["director", "tick"] { unlink("\(directory)/\(pin)") }
+        for pin in MapCatalogue.all.map(\.pin) + ["director", "tick"] { unlink("\(directory)/\(pin)") }
         #expect(rmdir(directory) == 0, "\(directory) held more than the director's maps")
     }
     return try body(directory)
@@ -142,18 +142,20 @@ final class Lab {
     /// Forgets all flows, as a fresh table would not know them.
     func forgetFlows() {
         memset(plane.maps.flows.pointer(0), 0, plane.maps.flows.count * plane.maps.flows.stride)
-        memset(plane.maps.loads.pointer(0), 0, plane.maps.loads.count * plane.maps.loads.stride)
-        plane.maps.pressure[0] = ipvsd_pressure()
+        memset(
+            plane.maps.connectionCounts.pointer(0), 0,
+            plane.maps.connectionCounts.count * plane.maps.connectionCounts.stride)
+        plane.maps.tableLoad[0] = ipvsd_table_load()
     }
 
     func key(of flow: FlowKey) throws -> UInt64 {
-        let services = plane.maps.services
+        let services = plane.maps.listeners
         let number = flow.transport.number
         let exact = try services.value(
-            for: ipvsd_service_key(
+            for: ipvsd_listener_key(
                 vip: flow.vip.bigEndian, port: flow.port.bigEndian, protocol: number, reserved: 0))
         let anyPort = try services.value(
-            for: ipvsd_service_key(vip: flow.vip.bigEndian, port: 0, protocol: number, reserved: 0))
+            for: ipvsd_listener_key(vip: flow.vip.bigEndian, port: 0, protocol: number, reserved: 0))
         let service = try #require(exact ?? anyPort)
         return UInt64(flow.client.bigEndian) << 32 | UInt64(flow.clientPort.bigEndian) << 16
             | UInt64(service.flow_service)
@@ -188,7 +190,7 @@ final class Lab {
             entry.pointee.key = 1
             entry.pointee.value =
                 UInt64(try now) << 48 | UInt64(server) << 16 | UInt64(IPVSD_STATE_ESTABLISHED.rawValue) << 12
-            plane.maps.loads[Int(server)].count(IPVSD_STATE_ESTABLISHED, 1)
+            plane.maps.connectionCounts[Int(server)].count(IPVSD_STATE_ESTABLISHED, 1)
         }
     }
 
@@ -215,10 +217,10 @@ final class Lab {
         let server = Int(value >> 16 & 0xFFFF)
         let old = ipvsd_state(rawValue: UInt32(value >> 12 & 0xF))
         entry.pointee.value = value & ~(0xF << 12) | UInt64(state.rawValue) << 12
-        plane.maps.loads[server].count(old, -1)
-        plane.maps.loads[server].count(state, 1)
+        plane.maps.connectionCounts[server].count(old, -1)
+        plane.maps.connectionCounts[server].count(state, 1)
         for (kind, difference) in [(old, UInt32.max), (state, 1)] where kind == IPVSD_STATE_SYN_RECV {
-            plane.maps.pressure[0].half_open &+= difference
+            plane.maps.tableLoad[0].half_open &+= difference
         }
     }
 
@@ -239,8 +241,8 @@ final class Lab {
     /// What the packet programs have counted.
     func loads() -> [UInt32: Load] {
         var loads: [UInt32: Load] = [:]
-        for id in 1..<plane.maps.loads.count {
-            let load = plane.maps.loads[id]
+        for id in 1..<plane.maps.connectionCounts.count {
+            let load = plane.maps.connectionCounts[id]
             if load.active != 0 || load.inactive != 0 {
                 loads[UInt32(id)] = Load(
                     active: Int32(bitPattern: load.active), inactive: Int32(bitPattern: load.inactive))
@@ -297,7 +299,7 @@ extension ipvsd_state {
     }
 }
 
-extension ipvsd_load {
+extension ipvsd_conn_counts {
     mutating func count(_ state: ipvsd_state, _ difference: Int32) {
         if state.isActive {
             active &+= UInt32(bitPattern: difference)

@@ -180,10 +180,9 @@ struct SchedulerModelTests {
     /// Now and then a day passes for lblc and lblcr.
     private func passTime(_ model: inout SchedulerModel, _ random: inout SplitMix) throws {
         let index = Int(try #require(lab.plane.services[service]))
-        let row = lab.plane.maps.schedules[index]
-        func store(_ value: UInt32, at field: PartialKeyPath<ipvsd_service>) {
-            let offset = MemoryLayout<ipvsd_service>.offset(of: field) ?? 0
-            lab.plane.maps.schedules.pointer(index).storeBytes(of: value, toByteOffset: offset, as: UInt32.self)
+        let row = lab.plane.maps.services[index]
+        func store(_ value: UInt32, at field: KeyPath<ipvsd_service, UInt32>) {
+            lab.plane.maps.services.field(field, of: index).pointee = value
         }
         switch Int.random(in: 0..<8, using: &random) {
         case 0...2:

@@ -147,7 +147,7 @@ struct SchedulerTests {
         case .ovf: return LeastConnections.overflow(loads)
         case .twos:
             let index = try #require(try lab.plane.snapshot().services.first).index
-            var draw = lab.plane.maps.schedules[Int(index)].cursor + 1
+            var draw = lab.plane.maps.services[Int(index)].cursor + 1
             for _ in 0..<2 {
                 draw ^= draw >> 32
                 draw &*= 0xD6E8_FEB8_6659_FD93
@@ -217,10 +217,10 @@ struct SchedulerTests {
         let ids = try addresses.map { Int(try lab.serverID(service, $0)) }
         for turn in 0..<50 {
             let loads = servers.indices.map { index in
-                var load = ipvsd_load()
+                var load = ipvsd_conn_counts()
                 load.active = UInt32.random(in: 1...80, using: &random)
                 load.inactive = UInt32.random(in: 0...80, using: &random)
-                lab.plane.maps.loads[ids[index]] = load
+                lab.plane.maps.connectionCounts[ids[index]] = load
                 let (weight, connections) = (servers[index].weight, load.active + load.inactive)
                 // One that was chosen before has the flag of that time, unless it was below since.
                 lab.plane.maps.servers[ids[index]].overloaded = 0

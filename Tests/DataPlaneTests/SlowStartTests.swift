@@ -128,13 +128,13 @@ struct SlowStartTests {
         try apply(scheduler, weights: weights, tenths: 3)
         let found = try lab.plane.snapshot()
         let index = try #require(lab.plane.services[service])
-        let kind = lab.plane.maps.schedules[index].schedule >> 56
+        let kind = lab.plane.maps.services[index].schedule >> 56
         try apply(scheduler, weights: weights, tenths: 10)
         try lab.plane.apply(found.services.map(DesiredService.init))
         let now = try lab.plane.snapshot()
         #expect(now.services[0].servers.filter { $0.tenths == 3 }.map(\.address) == [Standard.server(3)])
         #expect(now.services[0].servers.map(\.effective) == found.services[0].servers.map(\.effective))
-        #expect(lab.plane.maps.schedules[index].schedule >> 56 == kind)
+        #expect(lab.plane.maps.services[index].schedule >> 56 == kind)
         let counts = try open(0..<2100)
         let share = Double(counts[Standard.server(3)] ?? 0) / 2100
         #expect(abs(share - (scheduler == .sh ? 0.1 : 3.0 / 23)) < ([.sh, .mh].contains(scheduler) ? 0.05 : 0.01))

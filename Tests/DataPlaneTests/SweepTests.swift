@@ -52,7 +52,7 @@ struct SweepTests {
             #expect(lab.loads() == lab.recount())
         }
         #expect(lab.plane.isSwept(since: began) && left.last == 0)
-        #expect(lab.plane.maps.pressure[0].half_open == 0)
+        #expect(lab.plane.maps.tableLoad[0].half_open == 0)
     }
 
     @Test func aPassThatHasBegunIsNotOneFromNowOn() throws {

@@ -18,7 +18,7 @@ struct TraitTests {
         #expect(try lab.run(frame).verdict == .transmit)
         #expect(try lab.run(frame, ingress: 1).verdict == Verdict.transmit.rawValue)
         let row = try #require(lab.plane.pathIDs[Standard.server(7)])
-        lab.plane.maps.paths[row].ifindex = 4711
+        lab.plane.maps.nextHops[row].ifindex = 4711
         #expect(try lab.run(frame, ingress: 1).verdict != Verdict.transmit.rawValue)
     }
 
@@ -64,10 +64,10 @@ struct TraitTests {
         for flags in packets { #expect(try lab.run(known.packet(flags)).verdict == .redirect) }
         let data = PacketBuilder.TCPFlags.ack
         for age in [0, UInt32(IPVSD_ABSENT_TICKS) - 5] {
-            lab.plane.maps.pressure[0].swept = try lab.plane.tick() - age
+            lab.plane.maps.tableLoad[0].last_daemon_gc = try lab.plane.tick() - age
             try expectPassed(known.packet([data], to: mac(9)), by: lab)
         }
-        lab.plane.maps.pressure[0].swept = try lab.plane.tick() - UInt32(IPVSD_ABSENT_TICKS)
+        lab.plane.maps.tableLoad[0].last_daemon_gc = try lab.plane.tick() - UInt32(IPVSD_ABSENT_TICKS)
         let server = try #require(try lab.flow(known)).server
         // However old its stamp is, which a packet refreshes.
         try lab.age(known, by: 10_000)

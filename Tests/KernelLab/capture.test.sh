@@ -46,7 +46,7 @@ tells_losses() {
 }
 
 # What traces, by the names in capture.bpf.c.
-tracing() { bpftool prog show | grep -E ': tracing +name (enter|leave) ' || true; }
+tracing() { bpftool prog show | grep -E ': tracing +name capture_(entry|exit) ' || true; }
 
 no_tracing() { [[ -z $(tracing) ]]; }
 

@@ -293,7 +293,7 @@ test_what_the_data_plane_refuses_changes_nothing() {
     before=$(who_is_drained)
     freeze_services
     exits 71 ipvsd drain $RS2
-    matches "$OUTPUT" "^ipvsd: $RS2 is not drained, the data plane refuses: .*services.*Operation not permitted" "the refusal"
+    matches "$OUTPUT" "^ipvsd: $RS2 is not drained, the data plane refuses: .*map listeners: Operation not permitted" "the refusal"
     equal "$(who_is_drained)" "$before" "what is drained after the refusal"
     equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves after a refused drain"
     [[ $(ipvsd events --json --last 10) != *drained* ]] || fail "a drain is told: $(ipvsd events --json --last 10)"

@@ -166,7 +166,7 @@ private struct DecisionPath {
         return choice.id
     }
 
-    /// `begin` of director.bpf.c: where there is no room, what every director would choose needs none.
+    /// `new_conn` of director.bpf.c: where there is no room, what every director would choose needs none.
     private mutating func begin(_ id: UInt32?, over hit: PacketTables.Hit?) -> Fate {
         guard let id else { return .noServer }
         guard !record(over: hit) else { return .server(id) }
@@ -219,7 +219,7 @@ private struct DecisionPath {
         end(IPVSD_FORWARDED)
     }
 
-    private static let encapsulation = 20
+    private static let encapsulation = Int(IPVSD_ENCAPSULATION)
 
     private func way(_ path: Path) -> PacketDecision.Way {
         let source = tables.settings.outerSources?.outerSource(client: packet.client, clientPort: packet.clientPort)

@@ -49,8 +49,7 @@ extension PacketTables {
         service = nil
         servers = [:]
         guard let listener else { return }
-        let key =
-            UInt64(packet.client.bigEndian) << 32 | UInt64(packet.clientPort.bigEndian) << 16 | UInt64(listener.flowID)
+        let key = ipvsd_flow_key(packet.client.bigEndian, packet.clientPort.bigEndian, listener.flowID)
         places = Places(key: key, seed: settings.seed, maps: maps)
     }
 }
@@ -71,9 +70,9 @@ extension PacketTables.Listener {
     /// The exact one, or that of all ports.
     fileprivate init?(for packet: ExplainedPacket, of maps: DirectorMaps) throws(BPFError) {
         for port in [packet.port, 0] {
-            let key = ipvsd_service_key(
+            let key = ipvsd_listener_key(
                 vip: packet.vip.bigEndian, port: port.bigEndian, protocol: packet.transport.number, reserved: 0)
-            guard let value = try maps.services.value(for: key) else { continue }
+            guard let value = try maps.listeners.value(for: key) else { continue }
             self.init(
                 address: ServiceAddress(key: key), service: value.service, flowID: value.flow_service,
                 flags: UInt32(value.flags))
@@ -86,19 +85,19 @@ extension PacketTables.Listener {
 extension PacketTables.Service {
     fileprivate init(index: UInt32, of maps: DirectorMaps) throws(BPFError) {
         var listeners: Set<ServiceAddress> = []
-        for (key, value) in try maps.services.entries() where key.protocol != 0 && value.service == index {
+        for (key, value) in try maps.listeners.entries() where key.protocol != 0 && value.service == index {
             listeners.insert(ServiceAddress(key: key))
         }
         func slots(_ word: UInt64) -> [UInt32] {
             let slice = XDPDataPlane.slice(of: word)
-            return (slice.first..<slice.first + slice.size).map { maps.slot($0) }
+            return (slice.first..<slice.first + slice.size).map { maps.slotValue($0) }
         }
         // A slice that gave way to another rests before it is used again: long enough to be read, but for a process
         // that was stopped meanwhile.
-        var row = maps.schedules[Int(index)]
+        var row = maps.services[Int(index)]
         var tables = (slots(row.schedule), slots(row.maglev))
         for _ in 0..<3 {
-            let again = maps.schedules[Int(index)]
+            let again = maps.services[Int(index)]
             if (again.schedule, again.maglev) == (row.schedule, row.maglev) { break }
             row = again
             tables = (slots(row.schedule), slots(row.maglev))
@@ -113,13 +112,12 @@ extension PacketTables.Service {
 
 extension DirectorMaps {
     fileprivate func isVIP(_ address: IPv4Address) throws(BPFError) -> Bool {
-        let key = ipvsd_service_key(vip: address.bigEndian, port: 0, protocol: 0, reserved: 0)
-        return try services.value(for: key) != nil
+        let key = ipvsd_listener_key(vip: address.bigEndian, port: 0, protocol: 0, reserved: 0)
+        return try listeners.value(for: key) != nil
     }
 
-    fileprivate func slot(_ index: Int) -> UInt32 {
-        guard index / 4 < slots.count else { return 0 }
-        return UInt32(slots.pointer(index / 4).load(fromByteOffset: index % 4 * 2, as: UInt16.self))
+    fileprivate func slotValue(_ index: Int) -> UInt32 {
+        index / Int(IPVSD_SLOT_GROUP) < slots.count ? UInt32(slot(index).pointee) : 0
     }
 }
 
@@ -127,8 +125,8 @@ extension PacketTables.Server {
     fileprivate init(id: UInt32, of maps: DirectorMaps) {
         let row = maps.servers[Int(id)]
         self.init(
-            id: id, row: row, load: maps.loads[Int(id)],
-            path: Int(row.path) < maps.paths.count ? Path(row: maps.paths[Int(row.path)]) : nil)
+            id: id, row: row, load: maps.connectionCounts[Int(id)],
+            path: Int(row.next_hop) < maps.nextHops.count ? Path(row: maps.nextHops[Int(row.next_hop)]) : nil)
     }
 }
 
@@ -136,54 +134,51 @@ extension PacketTables.Places {
     fileprivate init(key: UInt64, seed: UInt64, maps: DirectorMaps) {
         let home = FlowHome(key: key, seed: seed, buckets: maps.flows.count)
         func entries(_ table: MappedArray<ipvsd_bucket>, _ bucket: Int) -> [Entry] {
-            let entries = UnsafeRawPointer(table.pointer(bucket))
+            let entries = table.entries(ofBucket: bucket)
             return (0..<Int(IPVSD_WAYS)).map { way in
-                let entry = entries + (home.half ^ way) * MemoryLayout<ipvsd_flow>.stride
-                // The key is stored after the value: read again, both belong together.
-                let value = entry.load(fromByteOffset: 8, as: UInt64.self)
-                let key = entry.load(as: UInt64.self)
-                return Entry(key: key, value: entry.load(fromByteOffset: 8, as: UInt64.self) == value ? value : 0)
+                let entry = (entries + (home.half ^ way)).load()
+                return Entry(key: entry.key, value: entry.value)
             }
         }
         var former: [[Entry]] = []
-        if maps.isMoving, let table = maps.former {
+        if maps.isMigrating, let table = maps.oldFlows {
             let home = FlowHome(key: key, seed: seed, buckets: table.count)
             former = [entries(table, home.bucket), entries(table, home.second)]
         }
-        let stamps = UnsafeRawPointer(maps.overflows.pointer(home.bucket / 32)) + home.bucket % 32 * 2
+        let row = Int(ipvsd_overflow_row(UInt32(home.bucket)))
+        let place = Int(ipvsd_overflow_place(UInt32(home.bucket)))
         self.init(
             home: home, first: entries(maps.flows, home.bucket), second: entries(maps.flows, home.second),
-            former: former, hasSpilled: stamps.load(fromByteOffset: spilledOffset, as: UInt16.self) != 0,
-            overflowStamp: stamps.load(as: UInt16.self))
+            former: former, hasSpilled: maps.overflows.field(\.spilled, of: row, as: UInt16.self)[place] != 0,
+            overflowStamp: maps.overflows.field(\.stamp, of: row, as: UInt16.self)[place])
     }
 }
 
 extension PacketTables.Pressure {
     fileprivate init(of maps: DirectorMaps) {
-        let row = maps.pressure[0]
-        self.init(halfOpen: Int32(bitPattern: row.half_open), last: row.last, swept: row.swept)
+        let row = maps.tableLoad[0]
+        self.init(halfOpen: Int32(bitPattern: row.half_open), last: row.last, swept: row.last_daemon_gc)
     }
 }
 
 extension PacketTables.Settings {
     fileprivate init(of maps: DirectorMaps, constants: ipvsd_director_constants) {
-        let row = maps.settings.pointer(0)
+        let row = maps.settings
+        let ownMACs = row.field(\.own_mac, as: UInt64.self)
         let macs = (0..<Int(IPVSD_OWN_MACS)).compactMap { index in
-            let word = row.load(fromByteOffset: ownMACOffset + 8 * index, as: UInt64.self)
+            let word = ownMACs[index]
             // The complement stands for a macvlan without a VIP.
             return word >> 48 != 0 ? nil : MACAddress((0..<6).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) })
         }
         let hostMask = UInt32(bigEndian: constants.outer_mask)
         self.init(
-            ingressMTU: Int(row.load(fromByteOffset: 4, as: UInt32.self)),
-            seed: row.load(fromByteOffset: 8, as: UInt64.self),
-            timeouts: (0..<Int(IPVSD_STATE_MAX.rawValue)).map {
-                row.load(fromByteOffset: timeoutOffset + 2 * $0, as: UInt16.self)
-            },
-            silentAfter: row.load(fromByteOffset: silentAfterOffset, as: UInt32.self),
-            halfOpenLimit: row.load(fromByteOffset: halfOpenLimitOffset, as: UInt32.self),
+            ingressMTU: Int(row.field(\.ingress_mtu).pointee),
+            seed: row.field(\.seed).pointee,
+            timeouts: maps.timeouts,
+            silentAfter: row.field(\.silent_after).pointee,
+            halfOpenLimit: row.field(\.half_open_limit).pointee,
             fragmentingInterface: Int32(truncatingIfNeeded: maps.fragmentingInterface),
-            ownMACs: row.load(fromByteOffset: ownMACOffset, as: UInt64.self) == 0
+            ownMACs: ownMACs[0] == 0
                 ? [] : Set(macs).sorted { $0.description < $1.description },
             outerSources: hostMask == 0
                 ? nil
@@ -192,5 +187,3 @@ extension PacketTables.Settings {
             repliesPerSecond: constants.reply_limit)
     }
 }
-
-private let spilledOffset = MemoryLayout<ipvsd_overflow>.offset(of: \.spilled) ?? 64

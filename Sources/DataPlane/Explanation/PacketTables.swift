@@ -25,11 +25,11 @@ public struct PacketTables: Sendable {
         var maglev: [UInt32]
 
         /// IPVSD_SCHEDULER_
-        var kind: UInt32 { UInt32(row.schedule >> 56) & ~(IPVSD_SCHEDULER_BY_PORT | IPVSD_SCHEDULER_FALLBACK) }
-        var isByPort: Bool { UInt32(row.schedule >> 56) & IPVSD_SCHEDULER_BY_PORT != 0 }
-        var fallsBack: Bool { UInt32(row.schedule >> 56) & IPVSD_SCHEDULER_FALLBACK != 0 }
+        var kind: UInt32 { ipvsd_slice_scheduler(row.schedule) }
+        var isByPort: Bool { ipvsd_slice_flags(row.schedule) & IPVSD_SCHEDULER_BY_PORT != 0 }
+        var fallsBack: Bool { ipvsd_slice_flags(row.schedule) & IPVSD_SCHEDULER_FALLBACK != 0 }
         /// Every director makes the same choice for a client.
-        var isHashBased: Bool { kind >= IPVSD_SCHEDULER_SH.rawValue }
+        var isHashBased: Bool { ipvsd_scheduler_is_hash(kind) }
         var comparesBy: Scheduler? {
             switch kind {
             case IPVSD_SCHEDULER_TWOS.rawValue: .twos
@@ -50,7 +50,7 @@ public struct PacketTables: Sendable {
     struct Server: Sendable {
         var id: UInt32
         var row: ipvsd_server
-        var load: ipvsd_load
+        var load: ipvsd_conn_counts
         var path: Path?
 
         var address: IPv4Address { IPv4Address(bigEndian: row.address) }

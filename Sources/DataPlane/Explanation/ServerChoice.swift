@@ -53,7 +53,7 @@ extension PacketTables {
         return ServerChoice(method: method, server: id.flatMap { servers[$0]?.address }, id: id)
     }
 
-    /// For a new connection: `choose_new` of persistence.h.
+    /// For a new connection: `choose_new` of schedule.h.
     func choose(_ packet: ExplainedPacket, isPersistent: Bool) -> ServerChoice {
         if isPersistent, let id = serverOfTemplate(refusing: Self.left(by: packet.transport)) {
             return choice(.template, id)
@@ -61,7 +61,7 @@ extension PacketTables {
         return schedule(client: packet.client, clientPort: packet.clientPort)
     }
 
-    /// For a packet without a connection, by what every director knows: `choose_again` of persistence.h.
+    /// For a packet without a connection, by what every director knows: `reselect_stateless` of schedule.h.
     /// `templateNames`: the server that the client's template would have been given just before.
     func rederive(_ packet: ExplainedPacket, isPersistent: Bool, templateNames given: UInt32? = nil) -> ServerChoice {
         guard let service else { return choice(.maglev, nil) }
@@ -75,8 +75,8 @@ extension PacketTables {
             : maglev(packet.client, packet.clientPort)
     }
 
-    /// Another server than the silent one; nil where there is none that takes new connections: `select_other` of
-    /// persistence.h.
+    /// Another server than the silent one; nil where there is none that takes new connections: `select_excluding` of
+    /// schedule.h.
     func chooseOther(_ packet: ExplainedPacket, than silent: UInt32) -> ServerChoice? {
         var other = schedule(client: packet.client, clientPort: packet.clientPort)
         for step in 1...2 as ClosedRange<UInt16> where other.id == silent {
@@ -103,7 +103,7 @@ extension PacketTables {
     // MARK: Rings
 
     /// A walk over a table ends after so many places.
-    private static let longestWalk = 4096
+    private static let longestWalk = Int(IPVSD_RING_LIMIT)
 
     /// From a place on and around, the first server that is available.
     private func walk(_ method: ServerChoice.Method, _ table: [UInt32], from slot: Int) -> ServerChoice {
@@ -226,11 +226,11 @@ extension PacketTables {
 
     // MARK: Persistence
 
-    static let out = IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED
+    static let out = IPVSD_SERVER_OUT
 
     /// Flags of the real servers whose templates do not count for a new flow.
     static func left(by transport: TransportProtocol) -> UInt32 {
-        out | IPVSD_SERVER_MOVES | (transport == .udp ? IPVSD_SERVER_MOVES_DATAGRAMS : 0)
+        transport == .udp ? IPVSD_SERVER_LEFT_BY_DATAGRAMS : IPVSD_SERVER_LEFT_BY_CONNECTIONS
     }
 
     /// The template's server, if its time is not over, and the server is none of the refused: `by_template` of

@@ -1,11 +1,13 @@
-// SPDX-License-Identifier: MIT OR GPL-2.0
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
 /* `ipvsd capture`: programs that the kernel runs before and after the director's (BPF_TRACE_FENTRY, BPF_TRACE_FEXIT), while
  * somebody captures. They see the frame as it came in and as it leaves, the verdict, and what was counted, by which the
  * packet's end is known. The director itself is as always. */
 #include "ipvsd_capture.h"
+#include "map_types.h"
 #include "packet.h"
 
 #include <bpf/bpf_tracing.h>
+#include <stddef.h>
 
 /* Of the kernel's own structures what is read here; the loader finds where it is. */
 struct net_device {
@@ -25,20 +27,8 @@ struct xdp_buff {
 const volatile struct ipvsd_capture_filter filter;
 
 /* The director's own maps. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct ipvsd_settings);
-} director_settings SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct ipvsd_counters);
-} director_counters SEC(".maps");
+MMAP_ARRAY(director_settings, struct ipvsd_settings);
+PERCPU_ARRAY(director_counters, struct ipvsd_counters, 1);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -46,15 +36,13 @@ struct {
 } ring SEC(".maps");
 
 /* Of each ingress interface, by ifindex: packets that found no room in the ring. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__type(key, __u32);
-	__type(value, __u64);
-} losses SEC(".maps");
+HASH(losses, __u32, __u64, 1024, 0);
 
+#define IP_MAX_LEN 60 /* with options */
 /* As far as a filter looks: two tags, IP with options, ICMP, and IP with options and ports again. */
-#define HEAD (14 + 8 + 60 + 8 + 60 + 4)
+#define HEAD                                                                                                           \
+	(sizeof(struct ethhdr) + VLAN_TAGS * sizeof(struct vlan_tag) + IP_MAX_LEN + sizeof(struct icmp_header) +       \
+	 IP_MAX_LEN + 2 * sizeof(__be16))
 
 /* The packet that is in the director on this CPU. */
 struct passage {
@@ -65,12 +53,7 @@ struct passage {
 	__u8 bytes[2 * IPVSD_CAPTURE_SNAPLEN];
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct passage);
-} passages SEC(".maps");
+PERCPU_ARRAY(passages, struct passage, 1);
 
 /* Where a filter may find what it asks for. Ports 0: there are none to be seen. */
 struct flow {
@@ -81,12 +64,12 @@ struct flow {
 	__u8 protocol;
 };
 
-static __always_inline int may_be_vip(__be32 address)
+static __always_inline bool may_be_vip(__be32 address)
 {
-	__u32 zero = 0, bit = address * 0x9E3779B1u >> 16;
+	__u32 zero = 0;
 	struct ipvsd_settings *settings = bpf_map_lookup_elem(&director_settings, &zero);
 
-	return settings && settings->vip_filter[bit >> 6 & 1023] >> (bit & 63) & 1;
+	return settings && ipvsd_filter_has(settings->vip_filter, address);
 }
 
 /* Bytes of the head, 0 where the frame has none. */
@@ -112,7 +95,7 @@ static __always_inline __u32 find_ip(const struct passage *passage, __u32 size)
 	__be16 type = head_u16(passage, at - 2, size);
 
 #pragma unroll
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < VLAN_TAGS; i++) {
 		if (is_vlan(type)) {
 			at += sizeof(struct vlan_tag);
 			type = head_u16(passage, at - 2, size);
@@ -121,7 +104,13 @@ static __always_inline __u32 find_ip(const struct passage *passage, __u32 size)
 	return type == bpf_htons(ETH_P_IP) && at + sizeof(struct iphdr) <= size ? at : 0;
 }
 
-static __always_inline int has_ports(__u8 protocol)
+/* Of the IP header there. */
+static __always_inline __u32 header_length(const struct passage *passage, __u32 ip, __u32 size)
+{
+	return (head_u8(passage, ip, size) & 15) * 4;
+}
+
+static __always_inline bool has_ports(__u8 protocol)
 {
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
 }
@@ -129,20 +118,20 @@ static __always_inline int has_ports(__u8 protocol)
 static __always_inline struct flow flow_at(const struct passage *passage, __u32 ip, __u32 size)
 {
 	struct flow flow = {
-		.client = head_u32(passage, ip + 12, size),
-		.vip = head_u32(passage, ip + 16, size),
-		.protocol = head_u8(passage, ip + 9, size),
+		.client = head_u32(passage, ip + offsetof(struct iphdr, saddr), size),
+		.vip = head_u32(passage, ip + offsetof(struct iphdr, daddr), size),
+		.protocol = head_u8(passage, ip + offsetof(struct iphdr, protocol), size),
 	};
-	__u32 l4 = ip + (head_u8(passage, ip, size) & 15) * 4;
+	__u32 l4 = ip + header_length(passage, ip, size);
 
-	if (has_ports(flow.protocol) && !(head_u16(passage, ip + 6, size) & bpf_htons(IP_OFFSET))) {
+	if (has_ports(flow.protocol) && !(head_u16(passage, ip + offsetof(struct iphdr, frag_off), size) & bpf_htons(IP_OFFSET))) {
 		flow.client_port = head_u16(passage, l4, size);
 		flow.port = head_u16(passage, l4 + 2, size);
 	}
 	return flow;
 }
 
-static __always_inline int is_wanted(const struct flow *flow)
+static __always_inline bool is_wanted(const struct flow *flow)
 {
 	return (flow->client & filter.client_mask) == filter.client && (!filter.vip || filter.vip == flow->vip) &&
 	       (!filter.protocol || filter.protocol == flow->protocol) &&
@@ -152,14 +141,14 @@ static __always_inline int is_wanted(const struct flow *flow)
 }
 
 /* An ICMP error is its sender's, and the flow's that it quotes. */
-static __always_inline int is_wanted_error(const struct passage *passage, __u32 ip, __u32 size)
+static __always_inline bool is_wanted_error(const struct passage *passage, __u32 ip, __u32 size)
 {
-	__u32 icmp = ip + (head_u8(passage, ip, size) & 15) * 4;
+	__u32 icmp = ip + header_length(passage, ip, size);
 	__u8 type = head_u8(passage, icmp, size);
 	struct flow reply, flow;
 
 	if (type != ICMP_UNREACHABLE && type != ICMP_TIME_EXCEEDED && type != ICMP_PARAMETER_PROBLEM)
-		return 0;
+		return false;
 	reply = flow_at(passage, icmp + sizeof(struct icmp_header), size);
 	flow = (struct flow){
 		.client = reply.vip,
@@ -180,7 +169,7 @@ static __always_inline int is_wanted_error(const struct passage *passage, __u32 
 	} while (0)
 
 SEC("fentry/director")
-int BPF_PROG(enter, struct xdp_buff *xdp)
+int BPF_PROG(capture_entry, struct xdp_buff *xdp)
 {
 	void *data = xdp->data;
 	__u64 length = (__u64)xdp->data_end - (__u64)data, size = length;
@@ -248,15 +237,15 @@ static __always_inline void lose(__u32 interface)
 		__sync_fetch_and_add(count, 1);
 }
 
-static __always_inline int is_for_wanted_server(const struct ipvsd_captured *captured)
+static __always_inline bool is_for_wanted_server(const struct ipvsd_captured *captured)
 {
 	if (!filter.server || filter.server == captured->server)
-		return 1;
+		return true;
 	return filter.server_is_local && captured->verdict == XDP_PASS && captured->counters >> IPVSD_FORWARDED & 1;
 }
 
 SEC("fexit/director")
-int BPF_PROG(leave, struct xdp_buff *xdp, int verdict)
+int BPF_PROG(capture_exit, struct xdp_buff *xdp, int verdict)
 {
 	void *data = xdp->data;
 	__u32 zero = 0, ip;
@@ -293,7 +282,7 @@ int BPF_PROG(leave, struct xdp_buff *xdp, int verdict)
 			if (bpf_probe_read_kernel(passage->head, size, data))
 				return 0;
 			ip = find_ip(passage, size);
-			captured->server = ip ? head_u32(passage, ip + 16, size) : 0;
+			captured->server = ip ? head_u32(passage, ip + offsetof(struct iphdr, daddr), size) : 0;
 		}
 		if (filter.directions & IPVSD_CAPTURE_OUT) {
 			after = length < filter.snaplen ? length : filter.snaplen;

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT OR GPL-2.0
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
 /* Health checks through the tunnel. A check's socket is bound to ipvsd0 and carries its real server in the mark: on
  * the way out of ipvsd0 the packet gets the outer header; the answer from the VIP is moved from the interface it
  * comes in on back into ipvsd0, where alone a packet from a local address is accepted. There a packet goes on only if it
@@ -12,11 +12,11 @@
 
 const volatile struct ipvsd_check_constants check_constants;
 
-static __always_inline int is_from_vip(const struct iphdr *ip)
+static __always_inline bool is_from_vip(const struct iphdr *ip)
 {
-	struct ipvsd_service_key key = { .vip = ip->saddr };
+	struct ipvsd_listener_key key = { .vip = ip->saddr };
 
-	return bpf_map_lookup_elem(&services, &key) != 0;
+	return bpf_map_lookup_elem(&listeners, &key) != NULL;
 }
 
 SEC("tc")
@@ -24,9 +24,9 @@ int check_egress(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct iphdr *inner = data + sizeof(struct ethhdr);
-	__u32 server_id = skb->mark & ~IPVSD_CHECK_MARK_MASK, path_id, length;
+	__u32 server_id = skb->mark & ~IPVSD_CHECK_MARK_MASK, hop_id, length;
 	struct ipvsd_server *server;
-	struct ipvsd_path *path;
+	struct ipvsd_next_hop *hop;
 	__u32 outer[5];
 	__be16 fragment;
 	__u8 tos;
@@ -37,21 +37,21 @@ int check_egress(struct __sk_buff *skb)
 	server = bpf_map_lookup_elem(&servers, &server_id);
 	if (!server)
 		return TC_ACT_SHOT;
-	path_id = *(volatile __u32 *)&server->path;
-	path = bpf_map_lookup_elem(&paths, &path_id);
-	if (!path || !path->route_ifindex)
+	hop_id = *(volatile __u32 *)&server->next_hop;
+	hop = bpf_map_lookup_elem(&next_hops, &hop_id);
+	if (!hop || !hop->route_ifindex)
 		return TC_ACT_SHOT;
 	length = bpf_ntohs(inner->tot_len) + sizeof(outer);
 	tos = inner->tos;
 	fragment = inner->frag_off & bpf_htons(IP_DF);
 	write_ip(outer, tos, length, fragment ? 0 : bpf_htons(bpf_get_prandom_u32() | 1), fragment, IPPROTO_IPIP,
-		 path->source, path->destination);
+		 hop->source, hop->destination);
 	if (bpf_skb_adjust_room(skb, sizeof(outer), BPF_ADJ_ROOM_MAC,
 				BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_NO_CSUM_RESET) ||
 	    bpf_skb_store_bytes(skb, sizeof(struct ethhdr), outer, sizeof(outer), 0))
 		return TC_ACT_SHOT;
 	/* The kernel finds the next hop, behind a router too, and asks for its MAC. */
-	return bpf_redirect_neigh(path->route_ifindex, 0, 0, 0);
+	return bpf_redirect_neigh(hop->route_ifindex, 0, 0, 0);
 }
 
 SEC("tc")
@@ -60,7 +60,7 @@ int check_ingress(struct __sk_buff *skb)
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct iphdr *ip = data + sizeof(struct ethhdr);
 	__u8 mac[ETH_ALEN];
-	int ours = 0;
+	bool ours = false;
 
 	if (skb->protocol != bpf_htons(ETH_P_IP) || (void *)(ip + 1) > end)
 		return TC_ACT_UNSPEC;
@@ -79,38 +79,38 @@ int check_ingress(struct __sk_buff *skb)
 
 /* Whether a socket of these ends is bound to ipvsd0, as those of checks are. Not inlined: the verifier takes no instruction
  * for pointers of both kinds. */
-static __noinline int has_tcp_check(struct __sk_buff *skb, struct bpf_sock_tuple *ends)
+static __noinline bool has_tcp_check(struct __sk_buff *skb, struct bpf_sock_tuple *ends)
 {
 	struct bpf_sock *socket = bpf_skc_lookup_tcp(skb, ends, sizeof(ends->ipv4), BPF_F_CURRENT_NETNS, 0);
 	__u32 device;
 
 	if (!socket)
-		return 0;
+		return false;
 	device = socket->bound_dev_if;
 	bpf_sk_release(socket);
 	return device == check_constants.check_ifindex;
 }
 
-static __noinline int has_udp_check(struct __sk_buff *skb, struct bpf_sock_tuple *ends)
+static __noinline bool has_udp_check(struct __sk_buff *skb, struct bpf_sock_tuple *ends)
 {
 	struct bpf_sock *socket = bpf_sk_lookup_udp(skb, ends, sizeof(ends->ipv4), BPF_F_CURRENT_NETNS, 0);
 	__u32 device;
 
 	if (!socket)
-		return 0;
+		return false;
 	device = socket->bound_dev_if;
 	bpf_sk_release(socket);
 	return device == check_constants.check_ifindex;
 }
 
 /* Whether a check's socket gets the packet at `offset`, or has sent it where an ICMP error quotes it. */
-static __always_inline int has_check(struct __sk_buff *skb, const struct iphdr *ip, __u32 offset, int is_quoted)
+static __always_inline bool has_check(struct __sk_buff *skb, const struct iphdr *ip, __u32 offset, bool is_quoted)
 {
 	struct bpf_sock_tuple ends = {};
 	__be16 ports[2];
 
 	if (bpf_skb_load_bytes(skb, offset + ip->ihl * 4, ports, sizeof(ports)))
-		return 0;
+		return false;
 	ends.ipv4.saddr = is_quoted ? ip->daddr : ip->saddr;
 	ends.ipv4.daddr = is_quoted ? ip->saddr : ip->daddr;
 	ends.ipv4.sport = ports[is_quoted ? 1 : 0];
@@ -121,22 +121,22 @@ static __always_inline int has_check(struct __sk_buff *skb, const struct iphdr *
 }
 
 /* An echo reply, which goes to raw sockets alone, or an error about a check's packet. */
-static __always_inline int is_icmp_answer(struct __sk_buff *skb, const struct iphdr *ip, __u32 offset)
+static __always_inline bool is_icmp_answer(struct __sk_buff *skb, const struct iphdr *ip, __u32 offset)
 {
 	struct icmp_header icmp;
 	struct iphdr quoted;
 
 	offset += ip->ihl * 4;
 	if (bpf_skb_load_bytes(skb, offset, &icmp, sizeof(icmp)))
-		return 0;
+		return false;
 	if (icmp.type == ICMP_ECHO_REPLY)
-		return 1;
+		return true;
 	if (icmp.type != ICMP_UNREACHABLE && icmp.type != ICMP_TIME_EXCEEDED && icmp.type != ICMP_PARAMETER_PROBLEM)
-		return 0;
+		return false;
 	offset += sizeof(icmp);
 	if (bpf_skb_load_bytes(skb, offset, &quoted, sizeof(quoted)) || quoted.saddr != ip->daddr)
-		return 0;
-	return quoted.protocol == IPPROTO_ICMP || has_check(skb, &quoted, offset, 1);
+		return false;
+	return quoted.protocol == IPPROTO_ICMP || has_check(skb, &quoted, offset, true);
 }
 
 /* What comes in on ipvsd0: answers to checks, and what the packet program has encapsulated and leaves to the kernel. A NIC
@@ -146,14 +146,14 @@ int check_answers(struct __sk_buff *skb)
 {
 	const __u32 offset = sizeof(struct ethhdr);
 	struct iphdr ip;
-	int is_answer;
+	bool is_answer;
 
 	if (skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)) || !is_from_vip(&ip))
 		return TC_ACT_UNSPEC;
 	/* A later fragment is of no use without the first one, which has the ports. */
 	if (ip.frag_off & bpf_htons(IP_OFFSET))
 		return TC_ACT_UNSPEC;
-	is_answer = ip.protocol == IPPROTO_ICMP ? is_icmp_answer(skb, &ip, offset) : has_check(skb, &ip, offset, 0);
+	is_answer = ip.protocol == IPPROTO_ICMP ? is_icmp_answer(skb, &ip, offset) : has_check(skb, &ip, offset, false);
 	return is_answer ? TC_ACT_UNSPEC : TC_ACT_SHOT;
 }
 

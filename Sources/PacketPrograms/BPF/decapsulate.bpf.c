@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: (MIT OR GPL-2.0) */
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
 /* What the kernel's ipip device does on receipt, for kernels without it: on tc ingress of a real server's NIC, takes
  * the outer header off an IPIP packet (RFC 2003) and lets the inner one arrive on tunl0, a TUN device that holds the
  * VIP. Everything else goes on to the next filter as it came. */
@@ -10,6 +10,7 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #define FRAGMENT 0x3fff /* more fragments, or an offset */
@@ -23,7 +24,7 @@ const volatile __u32 tunl0_ifindex;
 
 /* Whether the outer destination is this machine: a router passes on other machines' tunnels. Without forwarding the
  * kernel looks nothing up, and what is not for this machine would be dropped anyway. */
-static __always_inline int is_local(struct __sk_buff *skb, const struct iphdr *outer)
+static __always_inline bool is_local(struct __sk_buff *skb, const struct iphdr *outer)
 {
 	struct bpf_fib_lookup route = {
 		.family = 2 /* AF_INET */,

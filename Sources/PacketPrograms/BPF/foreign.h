@@ -1,28 +1,29 @@
-/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* Frames whose MAC is none of the director's. Another host's are left alone: whoever answered them would break that host's
  * connections. */
 #pragma once
 
+#include "fastpath.h"
 #include "flows.h"
 #include "forward.h"
 #include "listeners.h"
 #include "packet.h"
-#include "persistence.h"
+#include "schedule.h"
 #include "sweep.h"
 
-/* The path of a packet of that length; none where the packet would be answered or left to the kernel, or where the server
- * has one of the flags. */
-static __always_inline const struct ipvsd_path *whole_path(__u32 server_id, __u32 length, __u32 refused)
+/* The next hop of a packet of that length; none where the packet would be answered or left to the kernel, or where the
+ * server has one of the flags. */
+static __always_inline const struct ipvsd_next_hop *whole_next_hop(__u32 server_id, __u32 length, __u32 refused)
 {
 	const struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
-	const struct ipvsd_path *path;
-	__u32 path_id;
+	const struct ipvsd_next_hop *hop;
+	__u32 hop_id;
 
 	if (!server || server->flags & refused)
-		return 0;
-	path_id = *(const volatile __u32 *)&server->path;
-	path = bpf_map_lookup_elem(&paths, &path_id);
-	return path && path->flags & IPVSD_PATH_RESOLVED && length + ENCAPSULATION <= path->mtu ? path : 0;
+		return NULL;
+	hop_id = *(const volatile __u32 *)&server->next_hop;
+	hop = bpf_map_lookup_elem(&next_hops, &hop_id);
+	return hop && hop->flags & IPVSD_NEXT_HOP_RESOLVED && length + IPVSD_ENCAPSULATION <= hop->mtu ? hop : NULL;
 }
 
 /* Two global functions, which are verified by themselves, and whose stacks do not add up. */
@@ -32,7 +33,7 @@ static __always_inline const struct ipvsd_path *whole_path(__u32 server_id, __u3
 __noinline int recorded_server(struct xdp_md *ctx, __u32 l3)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct ipvsd_service_value listener;
+	struct ipvsd_listener_value listener;
 	__u32 state = IPVSD_STATE_UDP, length;
 	struct service_entry entry;
 	struct flow_reference flow;
@@ -41,22 +42,22 @@ __noinline int recorded_server(struct xdp_md *ctx, __u32 l3)
 	struct udphdr *udp;
 	struct iphdr *ip;
 
-	if (l3 > sizeof(struct ethhdr) + 2 * sizeof(struct vlan_tag))
+	if (l3 > LINK_LEN)
 		return 0;
 	ip = data + l3;
 	tcp = (void *)(ip + 1);
 	udp = (void *)(ip + 1);
-	if ((void *)(udp + 1) > end || *(__u8 *)ip != 0x45 || ip->frag_off & ~bpf_htons(IP_DF))
+	if ((void *)(udp + 1) > end || *(__u8 *)ip != IP_PLAIN || ip->frag_off & ~bpf_htons(IP_DF))
 		return 0;
 	length = bpf_ntohs(ip->tot_len);
 	if (length < sizeof(*ip) + sizeof(*udp) || length + l3 > frame_length(data, end) ||
 	    length > settings.ingress_mtu || !find_listener(ip->daddr, udp->dest, ip->protocol, &listener) ||
-	    !enter(listener.service, listener.flags, &entry) ||
+	    !lookup_service(listener.service, listener.flags, &entry) ||
 	    !locate(ip->saddr, udp->source, udp->dest, listener.flow_service, &flow))
 		return 0;
 	hit = find(&flow);
 	/* Datagrams leave a server that was removed or drained: they would be scheduled anew. */
-	if (!hit.entry || !whole_path(server_of(hit.value), length,
+	if (!hit.entry || !whole_next_hop(ipvsd_flow_server(hit.value), length,
 				      ip->protocol == IPPROTO_UDP ? IPVSD_SERVER_DOWN | IPVSD_SERVER_LEFT
 								  : IPVSD_SERVER_DOWN))
 		return 0;
@@ -66,13 +67,13 @@ __noinline int recorded_server(struct xdp_md *ctx, __u32 l3)
 		if ((void *)(tcp + 1) > end)
 			return 0;
 		headers = sizeof(*ip) + tcp->doff * 4u;
-		if (tcp->doff < 5 || headers > length || (tcp->syn && !tcp->ack))
+		if (tcp->doff < TCP_MIN_DOFF || headers > length || (tcp->syn && !tcp->ack))
 			return 0;
-		state = next_state(state_of(hit.value), tcp, length > headers);
+		state = next_state(ipvsd_flow_state(hit.value), tcp, length > headers);
 	}
 	if (refresh(&flow, hit, state, longest_lag(&entry)) && entry.flags & IPVSD_SERVICE_PERSISTENT)
-		by_template(entry.id, ip->saddr, OUT);
-	return server_of(hit.value);
+		by_template(entry.id, ip->saddr, IPVSD_SERVER_OUT);
+	return ipvsd_flow_server(hit.value);
 }
 
 /* Sends the packet, which recorded_server has looked at; the verdict. */
@@ -80,40 +81,37 @@ __noinline int send_on(struct xdp_md *ctx, __u32 l3, __u32 server_id)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet packet = { .ctx = ctx, .l3 = l3 };
-	const struct ipvsd_path *path;
+	const struct ipvsd_next_hop *hop;
 	struct iphdr *ip;
 	__u32 zero = 0;
 
-	if (l3 > sizeof(struct ethhdr) + 2 * sizeof(struct vlan_tag))
+	if (l3 > LINK_LEN)
 		return XDP_PASS;
 	ip = data + l3;
 	if ((void *)(ip + 1) + sizeof(struct udphdr) > end)
 		return XDP_PASS;
-	packet.length = bpf_ntohs(ip->tot_len);
-	packet.client = ip->saddr;
+	read_ipv4(&packet, ip);
 	packet.client_port = ((struct udphdr *)(ip + 1))->source;
-	packet.tos = ip->tos;
-	packet.fragment = ip->frag_off;
-	path = whole_path(server_id, packet.length, IPVSD_SERVER_DOWN);
-	packet.counters = path ? bpf_map_lookup_elem(&counters, &zero) : 0;
+	hop = whole_next_hop(server_id, packet.tot_len, IPVSD_SERVER_DOWN);
+	packet.counters = hop ? bpf_map_lookup_elem(&counters, &zero) : NULL;
 	if (!packet.counters)
 		return XDP_PASS;
 	count(&packet, IPVSD_RECEIVED);
-	if (!encapsulate_for(&packet, path))
+	if (!encapsulate_for(&packet, hop))
 		return drop(&packet, IPVSD_DROPPED_INTERNAL);
 	count_forwarded(&packet, server_id);
-	return transmit(&packet, path);
+	return transmit(&packet, hop);
 }
 
 /* Without a daemon nobody follows the interface's MAC: one that became the director's since then keeps its connections.
  * A frame for a macvlan that has no VIP is nobody else's. Dropped, its client sends it again: where the VIP has moved to
  * the macvlan a moment ago, the daemon hears of it, but the director's own stack would reset the connection. */
-static __always_inline int on_foreign_frame(struct packet *packet, const struct ethhdr *ethernet, int is_for_service)
+static __always_inline int on_foreign_frame(struct packet *packet, const struct ethhdr *ethernet, bool is_for_service)
 {
-	int is_idle = is_for_service && is_for_idle_macvlan(ethernet);
+	bool is_idle = is_for_service && is_for_idle_macvlan(ethernet);
 	__u32 server = 0, zero = 0;
 
-	if (!(ethernet->h_dest[0] & 1) && is_unattended(ticks()))
+	if (!(ethernet->h_dest[0] & 1) && daemon_absent(ticks()))
 		server = recorded_server(packet->ctx, packet->l3) & 0xffff;
 	if (server)
 		return send_on(packet->ctx, packet->l3, server);

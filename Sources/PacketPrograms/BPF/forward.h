@@ -1,21 +1,20 @@
-/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* Encapsulation (RFC 2003) toward a real server, and sending. */
 #pragma once
 
-#include "answer.h"
+#include "constants.h"
+#include "icmp_rst.h"
 #include "maps.h"
 #include "packet.h"
-
-#define ENCAPSULATION 20
 
 /* Outer datagrams without DF need identifiers that differ; 0 is left out, some stacks take it for "none". */
 static __u32 identifier;
 
-static __always_inline __be16 outer_id(__be16 fragment)
+static __always_inline __be16 outer_id(__be16 frag_off)
 {
 	__u16 id;
 
-	if (fragment & bpf_htons(IP_DF))
+	if (frag_off & bpf_htons(IP_DF))
 		return 0;
 	id = __sync_fetch_and_add(&identifier, 1);
 	return bpf_htons(id ? id : 1);
@@ -35,17 +34,12 @@ static __always_inline int leave_to_kernel(const struct packet *packet)
 
 /* One address for each real server, or by option one that varies from flow to flow, so that a real server's NIC
  * spreads them over its queues. */
-static __always_inline __be32 outer_source(const struct packet *packet, const struct ipvsd_path *path)
+static __always_inline __be32 outer_source(const struct packet *packet, const struct ipvsd_next_hop *hop)
 {
-	__u32 hash;
-
 	if (!constants.outer_mask)
-		return path->source;
-	hash = (packet->client ^ (__u32)packet->client_port * 0x9E3779B1u) * 0x85EBCA6Bu;
-	hash ^= hash >> 15;
-	hash *= 0xC2B2AE35u;
-	hash ^= hash >> 16;
-	return constants.outer_prefix | (hash & constants.outer_mask);
+		return hop->source;
+	return constants.outer_prefix |
+	       (ipvsd_outer_host(packet->client, packet->client_port) & constants.outer_mask);
 }
 
 static __always_inline void count_forwarded(struct packet *packet, __u32 server_id)
@@ -54,88 +48,90 @@ static __always_inline void count_forwarded(struct packet *packet, __u32 server_
 
 	if (total) {
 		total->packets++;
-		total->bytes += packet->length;
+		total->bytes += packet->tot_len;
 	}
 	count(packet, IPVSD_FORWARDED);
 }
 
 /* The new Ethernet header stands before the outer IP header; tags of the way in stay behind. tag_length has to be a
  * constant: the verifier forgets how much of a packet was checked when something variable is added. */
-static __always_inline int encapsulate(struct packet *packet, const struct ipvsd_path *path, __u32 tag_length)
+static __always_inline bool encapsulate(struct packet *packet, const struct ipvsd_next_hop *hop, __u32 tag_length)
 {
 	const __u32 header = sizeof(struct ethhdr) + tag_length;
 	void *data, *end;
 
-	if (bpf_xdp_adjust_head(packet->ctx, (int)packet->l3 - (int)(header + ENCAPSULATION)))
-		return 0;
+	if (bpf_xdp_adjust_head(packet->ctx, (int)packet->l3 - (int)(header + IPVSD_ENCAPSULATION)))
+		return false;
 	data = (void *)(long)packet->ctx->data;
 	end = (void *)(long)packet->ctx->data_end;
-	if (data + header + ENCAPSULATION > end)
-		return 0;
-	*(__u64 *)data = path->mac_first8;
-	*(__u32 *)(data + 8) = path->mac_last4;
+	if (data + header + IPVSD_ENCAPSULATION > end)
+		return false;
+	/* In words: a copy of bytes would be one. */
+	*(__u64 *)data = *(const __u64 *)&hop->eth_addrs[0];
+	*(__u32 *)(data + sizeof(__u64)) = *(const __u32 *)&hop->eth_addrs[sizeof(__u64)];
 	if (tag_length)
-		*(__u32 *)(data + 12) = path->tags;
-	if (tag_length > 4)
-		*(__u32 *)(data + 16) = path->tags >> 32;
+		*(__u32 *)(data + sizeof(hop->eth_addrs)) = hop->tags;
+	if (tag_length > sizeof(struct vlan_tag))
+		*(__u32 *)(data + sizeof(hop->eth_addrs) + sizeof(struct vlan_tag)) = hop->tags >> 32;
 	*(__be16 *)(data + header - 2) = bpf_htons(ETH_P_IP);
 	/* DSCP and ECN are copied whole: RFC 6040's normal mode. */
-	write_ip(data + header, packet->tos, packet->length + ENCAPSULATION, outer_id(packet->fragment),
-		 packet->fragment & bpf_htons(IP_DF), IPPROTO_IPIP, outer_source(packet, path), path->destination);
-	return 1;
+	write_ip(data + header, packet->tos, packet->tot_len + IPVSD_ENCAPSULATION, outer_id(packet->frag_off),
+		 packet->frag_off & bpf_htons(IP_DF), IPPROTO_IPIP, outer_source(packet, hop), hop->destination);
+	return true;
 }
 
-/* With the tags that the path's interface needs. */
-static __always_inline int encapsulate_for(struct packet *packet, const struct ipvsd_path *path)
+/* With the tags that the next hop's interface needs. */
+static __always_inline bool encapsulate_for(struct packet *packet, const struct ipvsd_next_hop *hop)
 {
-	if (!path->tag_length)
-		return encapsulate(packet, path, 0);
-	return path->tag_length == 4 ? encapsulate(packet, path, 4) : encapsulate(packet, path, 8);
+	if (!hop->tag_length)
+		return encapsulate(packet, hop, 0);
+	return hop->tag_length == sizeof(struct vlan_tag) ? encapsulate(packet, hop, sizeof(struct vlan_tag))
+							  : encapsulate(packet, hop, 2 * sizeof(struct vlan_tag));
 }
 
-/* An encapsulated packet, by its path's interface. */
-static __always_inline int transmit(const struct packet *packet, const struct ipvsd_path *path)
+/* An encapsulated packet, by its next hop's interface. */
+static __always_inline int transmit(const struct packet *packet, const struct ipvsd_next_hop *hop)
 {
-	if (path->flags & IPVSD_PATH_TRANSMIT &&
-	    (!constants.several_ingress || packet->ctx->ingress_ifindex == path->ifindex))
+	if (hop->flags & IPVSD_NEXT_HOP_TRANSMIT &&
+	    (!constants.several_ingress || packet->ctx->ingress_ifindex == hop->ifindex))
 		return XDP_TX;
-	return bpf_redirect_map(&egress, path->ifindex, 0);
+	return bpf_redirect_map(&egress, hop->ifindex, 0);
 }
 
 static __always_inline int forward(struct packet *packet, __u32 server_id)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
-	struct ipvsd_path *path;
-	__u32 path_id;
-	int must_fragment = 0;
+	struct ipvsd_next_hop *hop;
+	__u32 hop_id;
+	bool must_fragment = false;
 
 	if (!server)
 		return drop(packet, IPVSD_DROPPED_INTERNAL);
-	path_id = *(volatile __u32 *)&server->path;
-	path = bpf_map_lookup_elem(&paths, &path_id);
-	if (!path)
+	hop_id = *(volatile __u32 *)&server->next_hop;
+	hop = bpf_map_lookup_elem(&next_hops, &hop_id);
+	if (!hop)
 		return drop(packet, IPVSD_DROPPED_NO_NEXT_HOP);
-	if (!(path->flags & IPVSD_PATH_RESOLVED)) {
-		if (!(path->flags & IPVSD_PATH_LOCAL))
+	if (!(hop->flags & IPVSD_NEXT_HOP_RESOLVED)) {
+		if (!(hop->flags & IPVSD_NEXT_HOP_LOCAL))
 			return drop(packet, IPVSD_DROPPED_NO_NEXT_HOP);
 		count_forwarded(packet, server_id);
 		return XDP_PASS;
 	}
 
-	if (packet->length + ENCAPSULATION > path->mtu) {
+	if (packet->tot_len + IPVSD_ENCAPSULATION > hop->mtu) {
 		if (packet->is_icmp_error)
 			return drop(packet, IPVSD_DROPPED_TOO_BIG_ICMP_ERROR);
-		if (packet->fragment & bpf_htons(IP_DF))
-			return answer_unreachable(packet, ICMP_FRAGMENTATION_NEEDED, path->mtu - ENCAPSULATION,
+		if (packet->frag_off & bpf_htons(IP_DF))
+			return answer_unreachable(packet, ICMP_FRAGMENTATION_NEEDED, hop->mtu - IPVSD_ENCAPSULATION,
 						  IPVSD_ANSWERED_TOO_BIG);
 		if (!settings.fragmenting_ifindex)
 			return drop(packet, IPVSD_DROPPED_TOO_BIG_WITHOUT_DF);
 		count(packet, IPVSD_EVENT_FRAGMENTED);
-		must_fragment = 1;
+		must_fragment = true;
 	}
 
-	if (!(must_fragment ? encapsulate(packet, path, 0) : encapsulate_for(packet, path)))
+	if (!(must_fragment ? encapsulate(packet, hop, 0) : encapsulate_for(packet, hop)))
 		return drop(packet, IPVSD_DROPPED_INTERNAL);
 	count_forwarded(packet, server_id);
-	return must_fragment ? leave_to_kernel(packet) : transmit(packet, path);
+	return must_fragment ? leave_to_kernel(packet) : transmit(packet, hop);
 }

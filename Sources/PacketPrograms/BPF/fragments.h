@@ -1,14 +1,14 @@
-/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* Fragments of a datagram follow the first one, which alone has the ports. They stay fragments: the real server puts
  * them together. */
 #pragma once
 
-#include "flows.h"
+#include "constants.h"
 #include "maps.h"
 #include "packet.h"
 
 /* In place of a server: the first one was passed to the director's own stack. */
-#define PASSED 0xffffffff
+#define FRAGMENT_PASSED 0xffffffff
 
 static __always_inline struct ipvsd_datagram datagram_of(const struct packet *packet)
 {
@@ -17,11 +17,15 @@ static __always_inline struct ipvsd_datagram datagram_of(const struct packet *pa
 	};
 }
 
-static __always_inline void note_first_fragment(const struct packet *packet, __u32 server)
+static __always_inline void note_first_fragment(const struct packet *packet, struct verdict verdict)
 {
 	struct ipvsd_datagram datagram = datagram_of(packet);
-	struct ipvsd_fragments known = { .server = server, .stamp = ticks() };
+	struct ipvsd_fragments known = { .server = verdict.server, .stamp = ticks() };
 
+	if (verdict.action == XDP_PASS)
+		known.server = FRAGMENT_PASSED;
+	if (!known.server)
+		return;
 	bpf_map_update_elem(&fragments, &datagram, &known, BPF_ANY);
 }
 

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* Whose a packet is: nobody's VIP, a VIP, a service. */
 #pragma once
 
@@ -6,29 +6,28 @@
 #include "packet.h"
 
 union service_value {
-	struct ipvsd_service_value value;
+	struct ipvsd_listener_value value;
 	__u64 word;
 };
 
 /* Whether there is such a service, and what it is. */
-static __always_inline int find_service(__be32 vip, __be16 port, __u8 protocol, struct ipvsd_service_value *found)
+static __always_inline bool find_service(__be32 vip, __be16 port, __u8 protocol, struct ipvsd_listener_value *found)
 {
-	/* struct ipvsd_service_key, put together in a register: what was stored in parts is slow to load whole. */
-	__u64 wanted = vip | (__u64)port << 32 | (__u64)protocol << 48;
-	__u32 index = wanted * 0x9E3779B97F4A7C15ull >> constants.listener_shift;
-	struct ipvsd_listener_bucket *bucket = bpf_map_lookup_elem(&listeners, &index);
-	struct ipvsd_service_value *slow;
+	__u64 wanted = ipvsd_listener_word(vip, port, protocol);
+	__u32 index = ipvsd_listener_index(wanted, constants.listener_shift);
+	struct ipvsd_listener_bucket *bucket = bpf_map_lookup_elem(&listener_cache, &index);
+	struct ipvsd_listener_value *slow;
 
 	if (!bucket)
-		return 0;
+		return false;
 #pragma unroll
 	for (int i = 0; i < IPVSD_LISTENER_WAYS; i++) {
-		volatile struct ipvsd_listener *entry = &bucket->way[i];
+		volatile struct ipvsd_cached_listener *entry = &bucket->way[i];
 		__u64 key = entry->key;
 		union service_value value;
 
 		if (!key)
-			return 0;
+			return false;
 		if (key != wanted)
 			continue;
 		value.word = entry->value;
@@ -36,37 +35,37 @@ static __always_inline int find_service(__be32 vip, __be16 port, __u8 protocol, 
 		if (entry->key != wanted)
 			continue;
 		*found = value.value;
-		return 1;
+		return true;
 	}
-	slow = bpf_map_lookup_elem(&services, &wanted);
+	slow = bpf_map_lookup_elem(&listeners, &wanted);
 	if (slow)
 		*found = *slow;
-	return slow != 0;
+	return slow != NULL;
 }
 
-static __always_inline int find_listener(__be32 vip, __be16 port, __u8 protocol, struct ipvsd_service_value *found)
+static __always_inline bool find_listener(__be32 vip, __be16 port, __u8 protocol, struct ipvsd_listener_value *found)
 {
 	return find_service(vip, port, protocol, found) || find_service(vip, 0, protocol, found);
 }
 
 /* With or without a service that the packet is for. */
-static __always_inline int is_vip(__be32 address)
+static __always_inline bool is_vip(__be32 address)
 {
-	struct ipvsd_service_value found;
+	struct ipvsd_listener_value found;
 
 	return may_be_vip(address) && find_service(address, 0, 0, &found);
 }
 
 /* Frames for other hosts come by, too: on a bridge's port, by a switch that floods, on an interface that is promiscuous.
  * The kernel calls them PACKET_OTHERHOST, and IPVS leaves them alone. No addresses set: whatever comes is for us. */
-static __always_inline int is_for_director(const struct ethhdr *ethernet)
+static __always_inline bool is_for_director(const struct ethhdr *ethernet)
 {
 	/* With two bytes of the source, which are shifted out. */
 	__u64 destination = *(const __u64 *)ethernet;
-	int ours = !settings.own_mac[0];
+	bool ours = !settings.own_mac[0];
 
 	if (!((destination ^ settings.own_mac[0]) << 16))
-		return 1;
+		return true;
 #pragma unroll
 	for (int i = 1; i < IPVSD_OWN_MACS; i++)
 		ours |= !((destination ^ settings.own_mac[i]) << 16);
@@ -75,10 +74,10 @@ static __always_inline int is_for_director(const struct ethhdr *ethernet)
 
 /* A macvlan that has no VIP now, such as a VRRP backup's. Its place holds the complement of its MAC: no frame for a host
  * has that as its destination. */
-static __always_inline int is_for_idle_macvlan(const struct ethhdr *ethernet)
+static __always_inline bool is_for_idle_macvlan(const struct ethhdr *ethernet)
 {
 	__u64 destination = *(const __u64 *)ethernet;
-	int idle = 0;
+	bool idle = false;
 
 #pragma unroll
 	for (int i = 1; i < IPVSD_OWN_MACS; i++)

@@ -1,12 +1,12 @@
-/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* lblc and lblcr: locality-based least connections. IPVS keys them on the destination, which for a service is its VIP:
  * so the service has one server (lblc), or one set of servers that grows under load and shrinks in a day (lblcr). */
 #pragma once
 
-#include "answer.h"
+#include "constants.h"
 #include "maps.h"
-#include "overload.h"
 #include "tables.h"
+#include "thresholds.h"
 
 /* Server ids, 0 for none so far. Their loads are looked up again for each comparison: the stack is short. */
 struct locality {
@@ -17,7 +17,7 @@ struct locality {
 	__u32 size;
 	__u32 emptied;
 	__u16 members;
-	__u16 has_idle; /* one with less than half as many active connections as its weight */
+	bool has_idle;  /* one with less than half as many active connections as its weight */
 };
 
 /* Less than 0: server `one` has less overhead for its weight than `other`. */
@@ -25,19 +25,19 @@ static __always_inline int compare_overhead(__u32 one, __u32 other)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &one);
 	struct ipvsd_server *second = bpf_map_lookup_elem(&servers, &other);
-	struct ipvsd_load *load = bpf_map_lookup_elem(&loads, &one);
-	struct ipvsd_load *second_load = bpf_map_lookup_elem(&loads, &other);
+	struct ipvsd_conn_counts *counts = bpf_map_lookup_elem(&conn_counts, &one);
+	struct ipvsd_conn_counts *second_counts = bpf_map_lookup_elem(&conn_counts, &other);
 	__u64 mine, its;
 
-	if (!server || !second || !load || !second_load)
+	if (!server || !second || !counts || !second_counts)
 		return 0;
-	mine = overhead_of(load) * second->weight;
-	its = overhead_of(second_load) * server->weight;
+	mine = overhead_of(counts) * second->weight;
+	its = overhead_of(second_counts) * server->weight;
 	return mine < its ? -1 : mine > its;
 }
 
 /* IPVS's set has the one that joined last first. */
-static __always_inline int joined_after(__u32 joined, __u32 other)
+static __always_inline bool joined_after(__u32 joined, __u32 other)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &other);
 
@@ -47,7 +47,7 @@ static __always_inline int joined_after(__u32 joined, __u32 other)
 static long consider_locality(void *map, const __u32 *turn, __u8 *value, struct locality *locality)
 {
 	struct ipvsd_server *server;
-	struct ipvsd_load *load;
+	struct ipvsd_conn_counts *counts;
 	__u32 id, joined;
 	int order;
 
@@ -55,22 +55,22 @@ static long consider_locality(void *map, const __u32 *turn, __u8 *value, struct 
 		return 1;
 	id = slot(locality->first + *turn);
 	server = bpf_map_lookup_elem(&servers, &id);
-	load = bpf_map_lookup_elem(&loads, &id);
-	if (!server || !load)
+	counts = bpf_map_lookup_elem(&conn_counts, &id);
+	if (!server || !counts)
 		return 0;
 	joined = server->joined > locality->emptied ? server->joined : 0;
 	if (joined)
 		locality->members++;
 	if (!server->weight)
 		return 0;
-	if ((__u64)load->active * 2 < server->weight)
-		locality->has_idle = 1;
+	if ((__u64)counts->active * 2 < server->weight)
+		locality->has_idle = true;
 	if (joined) {
 		order = locality->most ? compare_overhead(id, locality->most) : 1;
 		if (order > 0 || (!order && joined_after(joined, locality->most)))
 			locality->most = id;
 	}
-	if (is_overloaded(server, load))
+	if (is_overloaded(server, counts))
 		return 0;
 	if (joined) {
 		order = locality->member ? compare_overhead(id, locality->member) : -1;
@@ -83,12 +83,12 @@ static long consider_locality(void *map, const __u32 *turn, __u8 *value, struct 
 }
 
 /* More active connections than its weight, where another server is half idle. */
-static __always_inline int is_crowded(const struct locality *locality, __u32 server_id)
+static __always_inline bool is_crowded(const struct locality *locality, __u32 server_id)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
-	struct ipvsd_load *load = bpf_map_lookup_elem(&loads, &server_id);
+	struct ipvsd_conn_counts *counts = bpf_map_lookup_elem(&conn_counts, &server_id);
 
-	return locality->has_idle && server && load && load->active > server->weight;
+	return locality->has_idle && server && counts && counts->active > server->weight;
 }
 
 /* ip_vs_lblc.c; but the threshold counts for the VIP's server, too, which IPVS leaves out: it would get all of the
@@ -133,13 +133,13 @@ static __always_inline __u32 by_locality(struct ipvsd_service *service, struct s
 {
 	__u32 now = bpf_jiffies64() * constants.jiffy >> IPVSD_LOCALITY_SHIFT;
 	struct locality locality = {
-		.least = nothing_yet,
-		.member = nothing_yet,
-		.most = nothing_yet,
+		.least = opaque_zero,
+		.member = opaque_zero,
+		.most = opaque_zero,
 		.first = list.first,
 		.size = list.size,
-		.members = nothing_yet,
-		.has_idle = nothing_yet,
+		.members = opaque_zero,
+		.has_idle = opaque_zero,
 	};
 
 	/* What nobody has asked for in a day, IPVS forgets. */
@@ -152,7 +152,7 @@ static __always_inline __u32 by_locality(struct ipvsd_service *service, struct s
 	if (service->used != now)
 		service->used = now;
 	locality.emptied = service->emptied;
-	bpf_for_each_map_elem(&turns, consider_locality, &locality, 0);
+	bpf_for_each_map_elem(&loop_iterations, consider_locality, &locality, 0);
 	return list.scheduler == IPVSD_SCHEDULER_LBLC ? by_cached(service, &locality)
 						      : by_set(service, &locality, now);
 }

@@ -1,162 +1,63 @@
-/* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* The maps; whoever loads them says how large those of one entry are to be. Look-ups in plain arrays are inlined by the
- * verifier. A call costs 20 ns and more where the processor's returns are mitigated, so that a packet of a connection
- * makes none. */
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* The maps that outlive the daemon. Where an entry count is 1, the daemon says how many there are to be. Look-ups in plain
+ * arrays are inlined by the verifier. A call costs 20 ns and more where the processor's returns are mitigated, so that a
+ * packet of a connection makes none.
+ *
+ * "daemon" stands for the control plane, "director" for the packet program with its sweep, "checks" for check.bpf.c. */
 #pragma once
 
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
+#include <stdbool.h>
 
-#include "ipvsd_abi.h"
+#include "ipvsd_words.h"
+#include "map_types.h"
 
-/* Variables, and so read without a look-up; to the control plane maps like the others. */
+/* Variables, and so read without a look-up; to the daemon maps like the others. */
+
+/* Written by the daemon, read by all programs. */
 struct ipvsd_settings settings SEC(".data.settings");
-struct ipvsd_pressure pressure SEC(".data.pressure");
+/* Written and read by the director; read by the daemon. */
+struct ipvsd_table_load table_load SEC(".data.table_load");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1);
-	__type(key, struct ipvsd_service_key);
-	__type(value, struct ipvsd_service_value);
-} services SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct ipvsd_listener_bucket);
-} listeners SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct ipvsd_service);
-} schedules SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct ipvsd_slots);
-} slots SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct ipvsd_server);
-} servers SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct ipvsd_load);
-} loads SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct ipvsd_path);
-} paths SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct ipvsd_statistics);
-} statistics SEC(".maps");
-
-/* What the statistics were before their table grew. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct ipvsd_statistics);
-} carried SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct ipvsd_counters);
-} counters SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct ipvsd_bucket);
-} flows SEC(".maps");
-
-/* The smaller table before it, while flows are moved. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct ipvsd_bucket);
-} former SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct ipvsd_overflow);
-} overflows SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1);
-	__type(key, struct ipvsd_template_key);
-	__type(value, struct ipvsd_template);
-} templates SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, IPVSD_FRAGMENTED);
-	__type(key, struct ipvsd_datagram);
-	__type(value, struct ipvsd_fragments);
-} fragments SEC(".maps");
-
-/* Ports of any-port services on which a client's handshake was seen to complete. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, IPVSD_LEARNT_PORTS);
-	__type(key, struct ipvsd_port);
-	__type(value, __u64);
-} learnt_ports SEC(".maps");
-
-/* Learnt ports that have answered a check, for the daemon that comes after. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, IPVSD_ANSWERED_PORTS);
-	__type(key, struct ipvsd_port);
-	__type(value, __u64);
-} answered_ports SEC(".maps");
-
-/* Interfaces on which the packet program is not, with the VIPs that are looked out for there. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, IPVSD_STRAYS);
-	__type(key, struct ipvsd_stray_key);
-	__type(value, struct ipvsd_stray);
-} strays SEC(".maps");
-
-/* Interfaces that packets may leave by, keyed by ifindex. */
+/* VIP, port and protocol to a service. Written by the daemon; read by checks and the stray program, and by the director
+ * where listener_cache has no room. */
+HASH(listeners, struct ipvsd_listener_key, struct ipvsd_listener_value, 1, 0);
+/* The same, as buckets that are searched without a call. Written by the daemon, read by the director. */
+MMAP_ARRAY(listener_cache, struct ipvsd_listener_bucket);
+/* Written by the daemon, but for the cursor and what lblc and lblcr remember; read by the director. */
+MMAP_ARRAY(services, struct ipvsd_service);
+/* The schedulers' tables. Written by the daemon, read by the director. */
+MMAP_ARRAY(slots, struct ipvsd_slots);
+/* Written by the daemon, but for the packet programs' own fields; read by the director and checks. */
+MMAP_ARRAY(servers, struct ipvsd_server);
+/* By server id. Written by the director, and by the daemon for a new row; read by both. */
+MMAP_ARRAY(conn_counts, struct ipvsd_conn_counts);
+/* Written by the daemon, read by the director and checks. */
+MMAP_ARRAY(next_hops, struct ipvsd_next_hop);
+/* By server id. Written by the director, read by the daemon. */
+PERCPU_ARRAY(statistics, struct ipvsd_statistics, 1);
+/* What the statistics were before their table grew. The daemon's own. */
+MMAP_ARRAY(carried, struct ipvsd_statistics);
+/* Written by the director, read by the daemon and captures. */
+PERCPU_ARRAY(counters, struct ipvsd_counters, 1);
+/* Written and read by the director; read by the daemon, which writes where the table grows. */
+MMAP_ARRAY(flows, struct ipvsd_bucket);
+/* The smaller table before it, while flows are moved. Written and read by both. */
+MMAP_ARRAY(old_flows, struct ipvsd_bucket);
+/* Marks of the flow table's buckets. Written and read as it is. */
+MMAP_ARRAY(overflows, struct ipvsd_overflow);
+/* Written and read by the director; copied by the daemon where the table grows. */
+LRU_HASH(templates, struct ipvsd_template_key, struct ipvsd_template, 1);
+/* The director's own. */
+LRU_HASH(fragments, struct ipvsd_datagram, struct ipvsd_fragments, IPVSD_FRAGMENTED);
+/* Ports of any-port services on which a client's handshake was seen to complete. Written by the director; read, and
+ * forgotten, by the daemon. */
+HASH(learnt_ports, struct ipvsd_port, __u64, IPVSD_LEARNT_PORTS, 0);
+/* Learnt ports that have answered a check. The daemon's own, for the daemon that comes after. */
+HASH(answered_ports, struct ipvsd_port, __u64, IPVSD_ANSWERED_PORTS, BPF_F_NO_PREALLOC);
+/* Interfaces on which the director is not, with the VIPs that are looked out for there. Written by the daemon, counted in
+ * by the stray program. */
+HASH(strays, struct ipvsd_stray_key, struct ipvsd_stray, IPVSD_STRAYS, BPF_F_NO_PREALLOC);
+/* Interfaces that packets may leave by, keyed by ifindex. Written by the daemon, read by the director. */
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
 	__uint(max_entries, 256);
@@ -164,9 +65,7 @@ struct {
 	__type(value, __u32);
 } egress SEC(".maps");
 
-static __always_inline int may_be_vip(__be32 address)
+static __always_inline bool may_be_vip(__be32 address)
 {
-	__u32 bit = address * 0x9E3779B1u >> 16;
-
-	return settings.vip_filter[bit >> 6 & 1023] >> (bit & 63) & 1;
+	return ipvsd_filter_has(settings.vip_filter, address);
 }

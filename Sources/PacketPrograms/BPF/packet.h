@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* Headers, checksums and the counted ends of a packet's way. */
 #pragma once
 
@@ -10,12 +10,17 @@
 #include <linux/udp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+#include <stdbool.h>
 
-#include "ipvsd_abi.h"
+#include "ipvsd_words.h"
 
 #define IP_DF 0x4000
 #define IP_MF 0x2000
 #define IP_OFFSET 0x1fff
+#define IP_PLAIN 0x45 /* the first byte: version 4, no options */
+#define IP_LEN 20     /* without options */
+#define PORTS_LEN 8   /* of a transport header, what ICMP errors quote (RFC 792) */
+#define VLAN_TAGS 2   /* that a frame may have */
 
 /* linux/icmp.h does not compile for this target. */
 struct icmp_header {
@@ -43,20 +48,38 @@ struct vlan_tag {
 struct packet {
 	struct xdp_md *ctx;
 	struct ipvsd_counters *counters;
-	__u32 frame;         /* length of the whole frame */
+	__u32 frame_len;     /* of the whole frame */
 	__u32 l3;            /* offset of the IP header: 14, 18 or 22 */
 	__u32 header_length; /* of IP, in bytes */
-	__u32 length;        /* IP's total length */
+	__u32 tot_len;       /* of IP */
 	__be32 client;
 	__be32 vip;
 	__be16 client_port;
 	__be16 port;
 	__u8 protocol;
 	__u8 tos;
-	__be16 fragment;  /* IP's flags and offset */
-	__be16 id;        /* IP's identification */
-	__u8 is_icmp_error;
+	__be16 frag_off; /* IP's flags and offset */
+	__be16 id;       /* IP's identification */
+	bool is_icmp_error;
 };
+
+/* What becomes of a packet: it goes to a real server, or an XDP action ends it here. */
+struct verdict {
+	int action;   /* XDP_, or TO_SERVER */
+	__u32 server; /* the id; 0: there is no server */
+};
+
+#define TO_SERVER (-1)
+
+static __always_inline struct verdict to_server(__u32 server)
+{
+	return (struct verdict){ .action = TO_SERVER, .server = server };
+}
+
+static __always_inline struct verdict end_by(int action)
+{
+	return (struct verdict){ .action = action };
+}
 
 /* In 64 bits: the verifier allows no other difference of packet pointers, and the compiler would make one. */
 static __always_inline __u64 frame_length(const void *data, const void *data_end)
@@ -73,14 +96,27 @@ static __always_inline __be16 ether_type(const struct ethhdr *ethernet)
 	return *(const __be16 *)((const void *)ethernet + 12);
 }
 
-static __always_inline int is_vlan(__be16 protocol)
+static __always_inline bool is_vlan(__be16 protocol)
 {
 	return protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD);
 }
 
+/* Reads what an IPv4 header says of its packet. */
+static __always_inline void read_ipv4(struct packet *packet, const struct iphdr *ip)
+{
+	packet->header_length = ip->ihl * 4;
+	packet->tot_len = bpf_ntohs(ip->tot_len);
+	packet->client = ip->saddr;
+	packet->vip = ip->daddr;
+	packet->protocol = ip->protocol;
+	packet->tos = ip->tos;
+	packet->frag_off = ip->frag_off;
+	packet->id = ip->id;
+}
+
 /* RFC 1122 section 3.2.1.3, RFC 1812 section 5.3.7: no packet has such a source; an answer would go to many, or back
  * to us. 240/4 is in use here and there, and Linux takes it. */
-static __always_inline int is_martian(__be32 source)
+static __always_inline bool is_martian(__be32 source)
 {
 	__u8 network = bpf_ntohl(source) >> 24;
 
@@ -97,13 +133,13 @@ static __always_inline __u16 fold(__u64 sum)
 }
 
 /* Writes a 20-byte IPv4 header, checksum included. */
-static __always_inline void write_ip(void *at, __u8 tos, __u32 length, __be16 id, __be16 fragment, __u8 protocol,
+static __always_inline void write_ip(void *at, __u8 tos, __u32 length, __be16 id, __be16 frag_off, __u8 protocol,
 				     __be32 source, __be32 destination)
 {
 	__u32 *word = at;
-	__u32 first = bpf_htonl(0x45000000 | (__u32)tos << 16 | (length & 0xffff));
-	__u32 second = (__u32)fragment << 16 | id;
-	__u32 third = bpf_htonl(64u << 24 | (__u32)protocol << 16);
+	__u32 first = bpf_htonl((__u32)IP_PLAIN << 24 | (__u32)tos << 16 | (length & 0xffff));
+	__u32 second = (__u32)frag_off << 16 | id;
+	__u32 third = bpf_htonl((__u32)IPDEFTTL << 24 | (__u32)protocol << 16);
 	__u64 sum = (__u64)first + second + third + source + destination;
 	/* Below 5 * 2^32: its 16-bit words are 0x20002 together at most, and folded once 0x10000. */
 	__u32 folded = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);

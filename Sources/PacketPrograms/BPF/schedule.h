@@ -1,17 +1,17 @@
-/* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* Schedulers: a server id for a new flow, 0 where there is none. */
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Schedulers, and what a packet asks of them: a server id for a new flow, 0 where there is none. */
 #pragma once
 
-#include "flows.h"
 #include "locality.h"
 #include "maps.h"
-#include "overload.h"
+#include "persistence.h"
 #include "tables.h"
+#include "thresholds.h"
 
 /* ip_vs_rr.c, ip_vs_wrr.c: who is overloaded loses the turn to the next. Where all are, no turn is taken. */
 static __always_inline __u32 after_turn(struct ipvsd_service *service, struct slice ring, __u32 position)
 {
-	struct walk walk = walk_from(ring, position, 1);
+	struct walk walk = walk_from(ring, position, true);
 
 	__sync_fetch_and_add(&service->cursor, walk.chosen ? (__u64)walk.passed - 1 : -1ull);
 	return walk.chosen;
@@ -39,45 +39,45 @@ struct search {
 };
 
 /* True where the candidate has less overhead for its weight than the one chosen so far. */
-static __always_inline int has_less(const struct search *search, __u64 overhead, __u32 weight)
+static __always_inline bool has_less(const struct search *search, __u64 overhead, __u32 weight)
 {
 	return !search->chosen || search->overhead * weight > overhead * search->weight;
 }
 
-/* One real server's turn. 1 ends the search. */
-static __always_inline int consider(struct search *search, __u32 position)
+/* One real server's turn. True ends the search. */
+static __always_inline bool consider(struct search *search, __u32 position)
 {
 	struct ipvsd_server *server;
-	struct ipvsd_load *load;
+	struct ipvsd_conn_counts *counts;
 	__u32 id, weight;
 	__u64 overhead;
-	int better;
+	bool better;
 
 	if (position >= search->size)
-		return 1;
+		return true;
 	id = slot(search->first + position);
 	server = bpf_map_lookup_elem(&servers, &id);
-	load = bpf_map_lookup_elem(&loads, &id);
-	if (!server || !load || !server->weight || is_overloaded(server, load))
-		return 0;
+	counts = bpf_map_lookup_elem(&conn_counts, &id);
+	if (!server || !counts || !server->weight || is_overloaded(server, counts))
+		return false;
 	weight = search->scheduler == IPVSD_SCHEDULER_LC ? 1 : server->weight;
-	overhead = overhead_of(load);
+	overhead = overhead_of(counts);
 	switch (search->scheduler) {
 	case IPVSD_SCHEDULER_FO: /* ip_vs_fo.c */
 		search->chosen = id;
-		return 1;
+		return true;
 	case IPVSD_SCHEDULER_NQ: /* ip_vs_nq.c: an idle one at once, else as sed */
-		if (!load->active) {
+		if (!counts->active) {
 			search->chosen = id;
-			return 1;
+			return true;
 		}
-		/* fall through */
+		__attribute__((fallthrough));
 	case IPVSD_SCHEDULER_SED: /* ip_vs_sed.c: what the load would be with the new connection */
-		overhead = (__u64)load->active + 1;
+		overhead = (__u64)counts->active + 1;
 		better = has_less(search, overhead, weight);
 		break;
 	case IPVSD_SCHEDULER_OVF: /* ip_vs_ovf.c: the heaviest that is not over its weight */
-		better = load->active <= weight && (!search->chosen || weight > search->weight);
+		better = counts->active <= weight && (!search->chosen || weight > search->weight);
 		break;
 	default: /* ip_vs_lc.c, ip_vs_wlc.c */
 		better = has_less(search, overhead, weight);
@@ -87,7 +87,7 @@ static __always_inline int consider(struct search *search, __u32 position)
 		search->overhead = overhead;
 		search->weight = weight;
 	}
-	return 0;
+	return false;
 }
 
 #define COMPARISONS 8 /* in one turn: the call of a callback costs more than a comparison */
@@ -104,15 +104,15 @@ static long consider_some(void *map, const __u32 *turn, __u8 *value, struct sear
 static __always_inline __u32 by_search(struct slice list)
 {
 	struct search search = {
-		.overhead = nothing_yet,
-		.weight = nothing_yet,
-		.chosen = nothing_yet,
+		.overhead = opaque_zero,
+		.weight = opaque_zero,
+		.chosen = opaque_zero,
 		.first = list.first,
 		.size = list.size,
 		.scheduler = list.scheduler,
 	};
 
-	bpf_for_each_map_elem(&turns, consider_some, &search, 0);
+	bpf_for_each_map_elem(&loop_iterations, consider_some, &search, 0);
 	return search.chosen;
 }
 
@@ -122,41 +122,41 @@ static __always_inline __u32 by_search(struct slice list)
  * one in the ring has to do. */
 static __always_inline __u32 draw_slot(struct slice ring, __u64 draw)
 {
-	__u32 index = (__u32)((draw & 0xffffffff) * ring.size >> 32);
+	__u32 index = ipvsd_scale(draw, ring.size);
 	__u32 id = slot(ring.first + index);
 
 	for (int i = 0; i < REDRAWS && !is_available(id); i++) {
-		draw = mix(draw + 1);
-		index = (__u32)((draw & 0xffffffff) * ring.size >> 32);
+		draw = ipvsd_mix(draw + 1);
+		index = ipvsd_scale(draw, ring.size);
 		id = slot(ring.first + index);
 	}
-	return is_available(id) ? id : walk_from(ring, index, 1).chosen;
+	return is_available(id) ? id : walk_from(ring, index, true).chosen;
 }
 
 /* ip_vs_twos.c: of two servers, drawn by weight, the second only if it has less overhead for its weight. The draw is
  * a hash of the service's cursor, so that a model can follow it. */
 static __always_inline __u32 by_two_choices(struct ipvsd_service *service, struct slice ring)
 {
-	__u64 draw = mix(__sync_fetch_and_add(&service->cursor, 1) + 1);
+	__u64 draw = ipvsd_mix(__sync_fetch_and_add(&service->cursor, 1) + 1);
 	__u32 one = draw_slot(ring, draw);
 	__u32 other = draw_slot(ring, draw >> 32);
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &one);
 	struct ipvsd_server *second = bpf_map_lookup_elem(&servers, &other);
-	struct ipvsd_load *load = bpf_map_lookup_elem(&loads, &one);
-	struct ipvsd_load *second_load = bpf_map_lookup_elem(&loads, &other);
+	struct ipvsd_conn_counts *counts = bpf_map_lookup_elem(&conn_counts, &one);
+	struct ipvsd_conn_counts *second_counts = bpf_map_lookup_elem(&conn_counts, &other);
 
-	if (!server || !second || !load || !second_load)
+	if (!server || !second || !counts || !second_counts)
 		return one;
-	return second->weight * overhead_of(load) > server->weight * overhead_of(second_load) ? other : one;
+	return second->weight * overhead_of(counts) > server->weight * overhead_of(second_counts) ? other : one;
 }
 
-/* ip_vs_sh.c: hash_32 of address plus port, to 8 bits. Without fallback the table has no server of weight 0; with it,
+/* ip_vs_sh.c. Without fallback the table has no server of weight 0; with it,
  * the walk starts at twice the bucket, since ip_vs_sh_get_fallback adds the bucket to the offset and to the hash. */
 static __always_inline __u32 by_source_hash(struct slice table, __be32 client, __be16 client_port,
-					    __u32 heeds_thresholds)
+					    bool heeds_thresholds)
 {
 	__u32 key = bpf_ntohl(client) + (table.by_port ? bpf_ntohs(client_port) : 0);
-	__u32 bucket = key * 0x61C88647u >> 24;
+	__u32 bucket = ipvsd_sh_bucket(key);
 	__u32 id = slot(table.first + bucket);
 
 	if (!(heeds_thresholds && is_over_threshold(id)) && (!table.falls_back || has_weight(id)))
@@ -166,7 +166,7 @@ static __always_inline __u32 by_source_hash(struct slice table, __be32 client, _
 
 /* Where ip_vs_mh.c's fallback hashes anew, ours takes the slots that follow: as random, in a Maglev table. */
 static __always_inline __u32 by_maglev_hash(const struct ipvsd_service *service, struct slice list, __be32 client,
-					    __be16 client_port, __u32 heeds_thresholds)
+					    __be16 client_port, bool heeds_thresholds)
 {
 	struct slice table = slice_of(*(volatile const __u64 *)&service->maglev);
 	__u32 index = maglev_slot(table, client, list.by_port ? client_port : 0), id;
@@ -176,28 +176,27 @@ static __always_inline __u32 by_maglev_hash(const struct ipvsd_service *service,
 	id = slot(table.first + index);
 	if (!heeds_thresholds || !is_over_threshold(id))
 		return id;
-	return list.falls_back ? walk_from(table, index, 1).chosen : 0;
+	return list.falls_back ? walk_from(table, index, true).chosen : 0;
 }
 
 static __always_inline __u32 choose_by_hash(const struct ipvsd_service *service, struct slice list, __be32 client,
-					    __be16 client_port, __u32 heeds_thresholds)
+					    __be16 client_port, bool heeds_thresholds)
 {
 	if (list.scheduler == IPVSD_SCHEDULER_MH)
 		return by_maglev_hash(service, list, client, client_port, heeds_thresholds);
 	return list.size ? by_source_hash(list, client, client_port, heeds_thresholds) : 0;
 }
 
-/* Every director makes the same choice for a client: packets without a connection need no memory. */
-static __always_inline int is_hash_based(const struct ipvsd_service *service)
+static __always_inline bool is_hash_based(const struct ipvsd_service *service)
 {
-	return slice_of(service->schedule).scheduler >= IPVSD_SCHEDULER_SH;
+	return ipvsd_scheduler_is_hash(ipvsd_slice_scheduler(service->schedule));
 }
 
 static __always_inline __u32 choose(struct ipvsd_service *service, __be32 client, __be16 client_port)
 {
 	struct slice list = slice_of(*(volatile __u64 *)&service->schedule);
-	if (list.scheduler >= IPVSD_SCHEDULER_SH)
-		return choose_by_hash(service, list, client, client_port, 1);
+	if (ipvsd_scheduler_is_hash(list.scheduler))
+		return choose_by_hash(service, list, client, client_port, true);
 	if (!list.size)
 		return 0;
 	switch (list.scheduler) {
@@ -214,10 +213,131 @@ static __always_inline __u32 choose(struct ipvsd_service *service, __be32 client
 
 /* The server that any director names for a packet without a connection. No threshold counts: the connection may be an
  * old one, of which this director knows nothing. */
-static __always_inline __u32 rederive(struct ipvsd_service *service, __be32 client, __be16 client_port)
+static __always_inline __u32 choose_stateless(struct ipvsd_service *service, __be32 client, __be16 client_port)
 {
 	struct slice list = slice_of(*(volatile __u64 *)&service->schedule);
-	if (list.scheduler >= IPVSD_SCHEDULER_SH)
-		return choose_by_hash(service, list, client, client_port, 0);
+	if (ipvsd_scheduler_is_hash(list.scheduler))
+		return choose_by_hash(service, list, client, client_port, false);
 	return by_maglev(service, client, client_port);
+}
+
+/* What a packet found at its destination. */
+struct service_entry {
+	struct ipvsd_service *service;
+	__u32 id;
+	__u32 flags; /* IPVSD_SERVICE_ */
+};
+
+static __always_inline bool lookup_service(__u32 id, __u32 flags, struct service_entry *entry)
+{
+	entry->id = id;
+	entry->flags = flags;
+	entry->service = bpf_map_lookup_elem(&services, &id);
+	return entry->service != NULL;
+}
+
+/* Global functions, as in persistence.h. */
+
+/* `left`: IPVSD_SERVER_LEFT_BY_ */
+__noinline int choose_new(__u32 id, __u32 flags, __be32 client, __u32 client_port, __u32 left)
+{
+	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);
+	__u32 server;
+
+	if (!service)
+		return 0;
+	if (!(flags & IPVSD_SERVICE_PERSISTENT))
+		return choose(service, client, client_port);
+	server = by_template(id, client, left);
+	if (!server) {
+		server = choose(service, client, client_port);
+		if (server)
+			keep_template(id, client, server);
+	}
+	return server;
+}
+
+/* Of a ring, who comes after a server that takes no new connections. */
+__noinline int pass_turn(__u32 id, __u32 position)
+{
+	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);
+	struct slice ring;
+
+	if (!service)
+		return 0;
+	ring = slice_of(*(volatile __u64 *)&service->schedule);
+	return ring.size ? after_turn(service, ring, position) : 0;
+}
+
+/* Without memory, the same for all connections of a persistent client. Who moves does so with a new connection: this may be
+ * one that goes on. */
+__noinline int reselect_stateless(__u32 id, __u32 flags, __be32 client, __u32 client_port)
+{
+	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);
+	__u32 server;
+
+	if (!service)
+		return 0;
+	if (!(flags & IPVSD_SERVICE_PERSISTENT))
+		return choose_stateless(service, client, client_port);
+	server = by_template(id, client, IPVSD_SERVER_OUT);
+	return server ? server : by_maglev(service, client & service->netmask, 0);
+}
+
+/* Another one than the silent server out of the Maglev table; 0 where two tries find none. */
+__noinline int maglev_excluding(__u32 id, __be32 client, __u32 client_port, __u32 silent)
+{
+	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);
+	__u32 other;
+
+	if (!service)
+		return 0;
+	other = by_maglev(service, client, client_port + 1);
+	if (other == silent)
+		other = by_maglev(service, client, client_port + 2);
+	return other == silent ? 0 : other;
+}
+
+/* The server of a new connection. The turn of a server that is available, which is what most get, takes no call. */
+static __always_inline __u32 select_server(const struct service_entry *entry, __be32 client, __be16 client_port,
+					   __u32 left)
+{
+	struct slice ring = slice_of(*(volatile __u64 *)&entry->service->schedule);
+	__u32 position, id;
+
+	if (ring.scheduler == IPVSD_SCHEDULER_RING && ring.size && !(entry->flags & IPVSD_SERVICE_PERSISTENT)) {
+		position = take_turn(entry->service, ring);
+		id = slot(ring.first + position);
+		return is_available(id) ? id : pass_turn(entry->id, position) & 0xffff;
+	}
+	return choose_new(entry->id, entry->flags, client, client_port, left) & 0xffff;
+}
+
+/* The server of a packet without a connection. */
+static __always_inline __u32 stateless_server(const struct service_entry *entry, __be32 client, __be16 client_port)
+{
+	return reselect_stateless(entry->id, entry->flags, client, client_port) & 0xffff;
+}
+
+/* Another server than the silent one, 0 where there is none: the scheduler may name the same again, and a hash always
+ * does. */
+static __always_inline __u32 select_excluding(const struct service_entry *entry, __be32 client, __be16 client_port,
+					  __u32 silent)
+{
+	__u32 other = choose_new(entry->id, entry->flags & ~IPVSD_SERVICE_PERSISTENT, client, client_port,
+				 IPVSD_SERVER_LEFT_BY_CONNECTIONS) & 0xffff;
+
+	if (other == silent)
+		other = maglev_excluding(entry->id, client, client_port, silent) & 0xffff;
+	if (!other || is_over_threshold(other))
+		return 0;
+	if (entry->flags & IPVSD_SERVICE_PERSISTENT)
+		keep_template(entry->id, client, other);
+	return other;
+}
+
+/* How far the stamp of a flow may lag: its packets keep the template, too. */
+static __always_inline __u32 longest_lag(const struct service_entry *entry)
+{
+	return entry->flags & IPVSD_SERVICE_PERSISTENT ? entry->service->persistence >> 3 : 0xffff;
 }

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: (MIT OR GPL-2.0) */
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
 /* Lowers the MSS in SYN-ACKs from a VIP, where nftables cannot: on tc egress of a real server's NIC, which is after
  * netfilter has put the VIP into the answers of containers. Everything goes on to the next filter. */
 #include <linux/bpf.h>
@@ -9,6 +9,7 @@
 #include <linux/tcp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #define FRAGMENT_OFFSET 0x1fff

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT OR GPL-2.0
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
 /* What comes in for a VIP by an interface that the packet program is not on. By default a Linux host answers ARP for all of
  * its addresses on all of its interfaces: there those requests are left unanswered. Packets for a service are counted, and
  * go on to the director's own stack as they came. */
@@ -34,14 +34,14 @@ static __always_inline int on_arp(struct __sk_buff *skb)
 	return stray && stray->flags & IPVSD_STRAY_SILENT ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
-static __always_inline int is_service(__be32 vip, __be16 port, __u8 protocol)
+static __always_inline bool is_service(__be32 vip, __be16 port, __u8 protocol)
 {
-	struct ipvsd_service_key key = { .vip = vip, .port = port, .protocol = protocol };
+	struct ipvsd_listener_key key = { .vip = vip, .port = port, .protocol = protocol };
 
-	if (bpf_map_lookup_elem(&services, &key))
-		return 1;
+	if (bpf_map_lookup_elem(&listeners, &key))
+		return true;
 	key.port = 0;
-	return bpf_map_lookup_elem(&services, &key) != 0;
+	return bpf_map_lookup_elem(&listeners, &key) != NULL;
 }
 
 static __always_inline void on_ip(struct __sk_buff *skb)

@@ -1,10 +1,11 @@
-/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* The sweep frees what expired, and forgets overflows that are too long ago. The daemon runs it. Where none does,
  * connections would count for ever, against thresholds and as half-open: then packets of new flows do it. */
 #pragma once
 
 #include "flows.h"
 #include "tables.h"
+#include "thresholds.h"
 
 struct sweep_context {
 	__u32 first;
@@ -14,10 +15,10 @@ struct sweep_context {
 
 /* A handshake that a dead server left open will not complete; a retransmitted SYN is scheduled anew. Until it expired
  * it would count as active, and keep new flows from the server when it is back. */
-static __always_inline int is_abandoned(__u64 value, __u16 now)
+static __always_inline bool is_abandoned(__u64 value, __u16 now)
 {
-	return state_of(value) == IPVSD_STATE_SYN_RECV && age_of(value, now) >= IPVSD_ABANDONED_TICKS &&
-	       server_has(server_of(value), IPVSD_SERVER_DOWN);
+	return ipvsd_flow_state(value) == IPVSD_STATE_SYN_RECV && age_of(value, now) >= IPVSD_ABANDONED_TICKS &&
+	       server_has(ipvsd_flow_server(value), IPVSD_SERVER_DOWN);
 }
 
 /* The sweep goes on where its last run stopped: a whole pass in one run would keep the CPU from its packets. */
@@ -26,12 +27,12 @@ static __u32 sweep_position;
 /* Two marks at a time, unless another CPU has set one of them anew: what that one stands for would not be found. */
 static __always_inline void forget_marks(__u32 *marks, __u16 now, __u32 longest)
 {
-	for (int i = 0; i < 16; i++) {
+	for (int i = 0; i < IPVSD_OVERFLOW_BUCKETS / 2; i++) {
 		__u32 seen = *(volatile __u32 *)&marks[i], kept = seen;
 
-		if (age_of_stamp(seen, now) > longest)
+		if (ipvsd_stamp_age(seen, now) > longest)
 			kept &= 0xffff0000;
-		if (age_of_stamp(seen >> 16, now) > longest)
+		if (ipvsd_stamp_age(seen >> 16, now) > longest)
 			kept &= 0xffff;
 		if (kept != seen)
 			__sync_val_compare_and_swap(&marks[i], seen, kept);
@@ -65,8 +66,8 @@ static long sweep_bucket(void *map, const __u32 *turn, void *value, struct sweep
 
 	if (!bucket)
 		return 1;
-	if (!(index & 31))
-		forget_overflow(index >> 5, context);
+	if (!ipvsd_overflow_place(index))
+		forget_overflow(ipvsd_overflow_row(index), context);
 #pragma unroll
 	for (int i = 0; i < IPVSD_WAYS; i++) {
 		struct ipvsd_flow *entry = &bucket->way[i];
@@ -74,7 +75,7 @@ static long sweep_bucket(void *map, const __u32 *turn, void *value, struct sweep
 
 		if (value && (is_expired(value, context->now) || is_abandoned(value, context->now)) &&
 		    __sync_val_compare_and_swap(&entry->value, value, 0) == value)
-			count_load(server_of(value), state_of(value), -1);
+			count_conn(ipvsd_flow_server(value), ipvsd_flow_state(value), -1);
 	}
 	return 0;
 }
@@ -83,29 +84,31 @@ static __always_inline void sweep_some(void)
 {
 	struct sweep_context context = { .first = sweep_position, .now = ticks(), .longest = longest_timeout() };
 
-	bpf_for_each_map_elem(&turns, sweep_bucket, &context, 0);
+	bpf_for_each_map_elem(&loop_iterations, sweep_bucket, &context, 0);
 	sweep_position = (context.first + IPVSD_SWEEP_BUCKETS) & constants.bucket_mask;
 }
+
+#define RUNS_OF_A_STEP 4
 
 /* Global: see find_second. */
 __noinline int sweep_step(void)
 {
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < RUNS_OF_A_STEP; i++)
 		sweep_some();
 	return 0;
 }
 
-static __always_inline int is_unattended(__u32 now)
+static __always_inline bool daemon_absent(__u32 now)
 {
-	return pressure.swept && (__s32)(now - pressure.swept) >= IPVSD_ABSENT_TICKS;
+	return table_load.last_daemon_gc && (__s32)(now - table_load.last_daemon_gc) >= IPVSD_ABSENT_TICKS;
 }
 
-static __always_inline void sweep_in_absence(void)
+static __always_inline void gc_without_daemon(void)
 {
-	__u32 now = ticks(), last = pressure.stepped;
+	__u32 now = ticks(), last = table_load.last_inline_gc;
 
-	if (last == now || !is_unattended(now))
+	if (last == now || !daemon_absent(now))
 		return;
-	if (__sync_val_compare_and_swap(&pressure.stepped, last, now) == last)
+	if (__sync_val_compare_and_swap(&table_load.last_inline_gc, last, now) == last)
 		sweep_step();
 }

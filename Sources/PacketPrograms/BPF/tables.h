@@ -1,46 +1,42 @@
-/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* The tables of the schedulers: slices of the slots, and ways through them. */
 #pragma once
 
-#include "flows.h"
 #include "maps.h"
-#include "overload.h"
+#include "packet.h"
+#include "thresholds.h"
 
 struct slice {
 	__u32 first;
 	__u32 size;
 	__u32 scheduler;
-	__u32 by_port;
-	__u32 falls_back;
+	__u32 by_port;    /* IPVSD_SCHEDULER_BY_PORT or 0 */
+	__u32 falls_back; /* IPVSD_SCHEDULER_FALLBACK or 0 */
 };
-
-#define SCHEDULER_FLAGS (IPVSD_SCHEDULER_BY_PORT | IPVSD_SCHEDULER_FALLBACK)
 
 static __always_inline struct slice slice_of(__u64 word)
 {
 	return (struct slice){
-		.first = word,
-		.size = word >> 32 & 0xffffff,
-		.scheduler = word >> 56 & ~SCHEDULER_FLAGS,
-		.by_port = word >> 56 & IPVSD_SCHEDULER_BY_PORT,
-		.falls_back = word >> 56 & IPVSD_SCHEDULER_FALLBACK,
+		.first = ipvsd_slice_first(word),
+		.size = ipvsd_slice_size(word),
+		.scheduler = ipvsd_slice_scheduler(word),
+		.by_port = ipvsd_slice_flags(word) & IPVSD_SCHEDULER_BY_PORT,
+		.falls_back = ipvsd_slice_flags(word) & IPVSD_SCHEDULER_FALLBACK,
 	};
 }
 
 static __always_inline __u32 slot(__u32 index)
 {
-	__u32 group = index >> 2;
-	struct ipvsd_slots *four = bpf_map_lookup_elem(&slots, &group);
+	__u32 row = index / IPVSD_SLOT_GROUP;
+	struct ipvsd_slots *group = bpf_map_lookup_elem(&slots, &row);
 
-	return four ? four->server[index & 3] : 0;
+	return group ? group->server[index % IPVSD_SLOT_GROUP] : 0;
 }
 
-/* The same on every director, and as LoadBalancing.MaglevTable has it. port 0: by address alone. */
+/* The same on every director. Port 0: by the address alone. */
 static __always_inline __u32 maglev_slot(struct slice table, __be32 client, __be16 client_port)
 {
-	__u64 hash = mix((__u64)bpf_ntohl(client) << 16 | bpf_ntohs(client_port));
-
-	return (__u32)((hash & 0xffffffff) * table.size >> 32);
+	return ipvsd_scale(ipvsd_maglev_hash(bpf_ntohl(client), bpf_ntohs(client_port)), table.size);
 }
 
 static __always_inline __u32 by_maglev(const struct ipvsd_service *service, __be32 client, __be16 client_port)
@@ -52,26 +48,30 @@ static __always_inline __u32 by_maglev(const struct ipvsd_service *service, __be
 	return slot(table.first + maglev_slot(table, client, client_port));
 }
 
-/* Gives a loop its turns: bpf_loop is not in every kernel that we support (5.17), and the verifier of 6.1 gives up on a
- * plain loop of this length. */
+/* For loops by bpf_for_each_map_elem, a call of the callback for each element. bpf_loop is not in every kernel that we support
+ * (5.17), and the verifier of 6.1 gives up on a plain loop of this length. Never read or written. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, IPVSD_LIST_LIMIT); /* also IPVSD_SWEEP_BUCKETS */
 	__type(key, __u32);
 	__type(value, __u8);
-} turns SEC(".maps");
+} loop_iterations SEC(".maps");
+
+_Static_assert(IPVSD_LIST_LIMIT == IPVSD_SWEEP_BUCKETS, "one map gives both loops their iterations");
 
 /* 0, which the verifier does not know. What a callback writes must not begin as a constant: kernels before 6.7 look at a
  * callback only as its first call finds things, and cut off the branches that this call does not take. */
-static volatile __u32 nothing_yet;
+static volatile __u32 opaque_zero;
 
 /* ip_vs_dest_conn_overhead */
-static __always_inline __u64 overhead_of(const struct ipvsd_load *load)
+static __always_inline __u64 overhead_of(const struct ipvsd_conn_counts *counts)
 {
-	return ((__u64)load->active << 8) + load->inactive;
+	return ((__u64)counts->active << 8) + counts->inactive;
 }
 
-#define WALK_STEP 4 /* slots in one turn of a walk: 4,096 in all, as many as a ring has at most */
+#define WALK_STEP 4 /* slots in one turn of a walk */
+
+_Static_assert(WALK_STEP * IPVSD_LIST_LIMIT >= IPVSD_RING_LIMIT, "a walk sees all of a ring");
 
 struct walk {
 	__u32 first;
@@ -79,7 +79,7 @@ struct walk {
 	__u32 from;
 	__u32 passed;
 	__u32 chosen;
-	__u32 heeds_thresholds;
+	bool heeds_thresholds;
 };
 
 static long walk_on(void *map, const __u32 *turn, __u8 *value, struct walk *walk)
@@ -100,17 +100,17 @@ static long walk_on(void *map, const __u32 *turn, __u8 *value, struct walk *walk
 }
 
 /* The first server that is available, from a slot on and around. */
-static __always_inline struct walk walk_from(struct slice table, __u32 from, __u32 heeds_thresholds)
+static __always_inline struct walk walk_from(struct slice table, __u32 from, bool heeds_thresholds)
 {
 	struct walk walk = {
 		.first = table.first,
 		.size = table.size,
 		.from = from,
-		.passed = nothing_yet,
-		.chosen = nothing_yet,
+		.passed = opaque_zero,
+		.chosen = opaque_zero,
 		.heeds_thresholds = heeds_thresholds,
 	};
 
-	bpf_for_each_map_elem(&turns, walk_on, &walk, 0);
+	bpf_for_each_map_elem(&loop_iterations, walk_on, &walk, 0);
 	return walk;
 }

@@ -1,17 +1,20 @@
-/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* The layouts that the packet programs and the control plane share. Fields named `__be` are in network byte order,
- * all others in the host's. Index and id 0 mean "not set" everywhere, so that a zeroed row is safe. What captures are told
- * and tell is in ipvsd_capture.h. */
+ * all others in the host's. Index and id 0 mean "not set" everywhere, so that a zeroed row is safe. ipvsd_words.h has the
+ * fields of words, ipvsd_hash.h the hashes, ipvsd_capture.h what the capture programs read and write. */
 #pragma once
 
 #include <linux/types.h>
 
+#include "ipvsd_hash.h"
+
 /* Bumped by every change to a layout below. A daemon adopts only what has its own version. */
 #define IPVSD_ABI_VERSION 3
 
-/* How many services, real servers, ways, slots and flows there is room for is told when the programs are loaded: the
- * tables follow the configuration. Flow and listener buckets are powers of two. */
-#define IPVSD_WAYS 8
+/* The tables of services, real servers, next hops, slots and flows follow the configuration: the daemon sizes them when it
+ * loads the programs. Flow and listener buckets are powers of two. */
+#define IPVSD_WAYS 8                 /* entries of a bucket, as in a set-associative cache */
+#define IPVSD_HALF 4                 /* ways of half a bucket, which is a cache line */
 #define IPVSD_LEARNT_PORTS 1024
 #define IPVSD_ANSWERED_PORTS 16384
 #define IPVSD_FRAGMENTED 16384       /* datagrams whose fragments are on their way */
@@ -19,9 +22,12 @@
 #define IPVSD_CHECK_ADDRESSES 8
 #define IPVSD_OWN_MACS 8
 #define IPVSD_LIST_LIMIT 1024        /* real servers that lc and its like compare */
+#define IPVSD_RING_LIMIT 4096        /* slots of a ring */
+#define IPVSD_ENCAPSULATION 20       /* bytes of the outer header */
 
 /* A tick of flow stamps is 2^28 ns, 0.27 s. Time-outs are at most 32,767 ticks: 2 h 26 min. */
 #define IPVSD_TICK_SHIFT 28
+#define IPVSD_TIMEOUT_LIMIT 32767
 /* A second: a handshake with a server that is down, and in which nothing happened for so long, is over. */
 #define IPVSD_ABANDONED_TICKS 4
 
@@ -31,8 +37,7 @@
 
 /* ---- Flow table ---- */
 
-/* key: client address __be32 << 32 | client port __be16 << 16 | flow service id.
- * value: stamp (ticks) << 48 | destination port __be16 << 32 | server id << 16 | state << 12 | tag; 0 is free. */
+/* Words: ipvsd_flow_key and ipvsd_flow_value have their fields. A value of 0 is free. */
 struct ipvsd_flow {
 	__u64 key;
 	__u64 value;
@@ -44,11 +49,13 @@ struct ipvsd_bucket {
 	struct ipvsd_flow way[IPVSD_WAYS];
 };
 
-/* For each of 32 buckets the tick (never 0), 0 for never or too long ago, at which a flow last found no room, and at which
+/* For each of IPVSD_OVERFLOW_BUCKETS buckets the tick (never 0), 0 for never or too long ago, at which a flow last found no room, and at which
  * one of its flows was last recorded in, or refreshed in, its second bucket. */
+#define IPVSD_OVERFLOW_BUCKETS 32
+
 struct ipvsd_overflow {
-	__u16 stamp[32];
-	__u16 spilled[32];
+	__u16 stamp[IPVSD_OVERFLOW_BUCKETS];
+	__u16 spilled[IPVSD_OVERFLOW_BUCKETS];
 };
 
 /* States of IPVS's input-only table (ip_vs_proto_tcp.c), since replies are not seen. */
@@ -69,7 +76,7 @@ enum ipvsd_state {
 /* ---- Services ---- */
 
 /* port and protocol 0: the VIP itself. port 0 with a protocol: its any-port service. */
-struct ipvsd_service_key {
+struct ipvsd_listener_key {
 	__be32 vip;
 	__be16 port;
 	__u8 protocol;
@@ -77,7 +84,7 @@ struct ipvsd_service_key {
 };
 
 /* flow_service keeps TCP and UDP of an any-port service apart in the flow table. */
-struct ipvsd_service_value {
+struct ipvsd_listener_value {
 	__u32 service;
 	__u16 flow_service;
 	__u16 flags; /* IPVSD_SERVICE_ */
@@ -95,10 +102,10 @@ struct ipvsd_service_value {
  * not refreshed. Without it they are scheduled anew. */
 #define IPVSD_SERVICE_FINISHES 32u
 
-/* `services` once more, as an array, which is searched without a call: the words of a key and of its value. A search
- * of the key's bucket, the upper bits of key * 0x9E3779B97F4A7C15, ends at an entry that was never used (key 0); where the
- * bucket is full of others, `services` has the answer. Entries are filled value first, key last. */
-struct ipvsd_listener {
+/* The listeners once more, in an array, which is searched without a call: the words of a key and of its value. A search
+ * of the key's bucket, ipvsd_listener_bucket, ends at an entry that was never used (key 0); where the bucket is full of
+ * others, the map of listeners has the answer. Entries are filled value first, key last. */
+struct ipvsd_cached_listener {
 	__u64 key;
 	__u64 value;
 };
@@ -107,7 +114,7 @@ struct ipvsd_listener {
 #define IPVSD_LISTENER_REMOVED (~0ull)
 
 struct ipvsd_listener_bucket {
-	struct ipvsd_listener way[IPVSD_LISTENER_WAYS];
+	struct ipvsd_cached_listener way[IPVSD_LISTENER_WAYS];
 };
 
 enum ipvsd_scheduler {
@@ -129,8 +136,8 @@ enum ipvsd_scheduler {
 #define IPVSD_SCHEDULER_BY_PORT 0x80u  /* sh-port, mh-port: by the client's port too */
 #define IPVSD_SCHEDULER_FALLBACK 0x40u /* sh-fallback, mh-fallback: past a server that takes no new connections */
 
-/* schedule and maglev are slices of the slots, each swapped by one 64-bit store:
- * scheduler << 56 | size << 32 | first slot. maglev's scheduler bits are 0. */
+/* schedule and maglev are slices of the slots (ipvsd_slice), each swapped by one 64-bit store. maglev's scheduler bits
+ * are 0. */
 struct ipvsd_service {
 	__u64 schedule;
 	__u64 maglev;
@@ -180,16 +187,18 @@ struct ipvsd_fragments {
 /* No handshake completed for that many ticks either, before a server counts as silent. */
 #define IPVSD_SILENT_TICKS 2
 
-/* Four slots; a slot is a server id. */
+#define IPVSD_SLOT_GROUP 4
+
+/* A slot is a server id. */
 struct ipvsd_slots {
-	__u16 server[4];
+	__u16 server[IPVSD_SLOT_GROUP];
 };
 
 /* ---- Real servers: one row for each real server of each service (ip_vs_dest) ---- */
 
 /* The first eight bytes are one word, written by one store. */
 struct ipvsd_server {
-	__u32 path;
+	__u32 next_hop;
 	__u16 weight; /* effective */
 	__u16 flags;  /* IPVSD_SERVER_ */
 	/* What follows is the control plane's own, for adoption; templates are held against `service`, too. */
@@ -211,35 +220,38 @@ struct ipvsd_server {
 #define IPVSD_SERVER_MOVES 16u  /* persistent clients go elsewhere with their next connection */
 #define IPVSD_SERVER_MOVES_DATAGRAMS 32u /* the wait for its drain has ended: datagrams leave it */
 #define IPVSD_SERVER_LEFT (IPVSD_SERVER_REMOVED | IPVSD_SERVER_MOVES_DATAGRAMS)
+#define IPVSD_SERVER_OUT (IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED)
+/* Flags of the real servers whose templates do not count for a new connection, and for datagrams. */
+#define IPVSD_SERVER_LEFT_BY_CONNECTIONS (IPVSD_SERVER_OUT | IPVSD_SERVER_MOVES)
+#define IPVSD_SERVER_LEFT_BY_DATAGRAMS (IPVSD_SERVER_LEFT_BY_CONNECTIONS | IPVSD_SERVER_MOVES_DATAGRAMS)
 /* And, the control plane's own, so many tenths of its share that slow start keeps from it: 0 to 9. */
 #define IPVSD_SERVER_WITHHELD_SHIFT 12
 
-/* Active and inactive connections, as IPVS counts them; shared by all CPUs, the packet programs' own. */
-struct ipvsd_load {
+/* Connections of a real server, active and inactive as IPVS counts them; shared by all CPUs, the packet programs' own. */
+struct ipvsd_conn_counts {
 	__u32 active;
 	__u32 inactive;
 	__u32 unanswered; /* SYNs since a handshake completed */
 	__u32 completed;  /* the tick of that handshake */
 };
 
-/* A way to a real server: a cache line. Rows are immutable while a server names them: 12 bytes of MAC would tear. */
-struct ipvsd_path {
-	__u64 mac_first8; /* destination MAC and the first 2 bytes of the source's */
-	__u32 mac_last4;
+/* How a real server is reached: a cache line. Rows are immutable while a server names them: 12 bytes of MAC would tear. */
+struct ipvsd_next_hop {
+	__u8 eth_addrs[12]; /* the destination's MAC, then the source's */
 	__u32 ifindex; /* that frames leave by: below a VLAN device, a port of a bridge */
 	__be32 source;
 	__be32 destination;
 	__u32 mtu;   /* of the outer packet, IP header included */
-	__u32 flags; /* IPVSD_PATH_ */
+	__u32 flags; /* IPVSD_NEXT_HOP_ */
 	__u64 tags;  /* the bytes between MACs and type: TPID, TCI, and perhaps another such pair */
 	__u32 tag_length; /* of them: 0, 4 or 8 */
 	__u32 route_ifindex; /* the interface that the route names: of checks, whose frames the kernel builds */
 	__u32 reserved[4];
 };
 
-#define IPVSD_PATH_RESOLVED 1u /* the next hop's MAC is known */
-#define IPVSD_PATH_TRANSMIT 2u /* leaves by XDP_TX where it came in by ifindex; otherwise by redirect */
-#define IPVSD_PATH_LOCAL 4u    /* the director itself (IPVS's localnode); never RESOLVED */
+#define IPVSD_NEXT_HOP_RESOLVED 1u /* the next hop's MAC is known */
+#define IPVSD_NEXT_HOP_TRANSMIT 2u /* leaves by XDP_TX where it came in by ifindex; otherwise by redirect */
+#define IPVSD_NEXT_HOP_LOCAL 4u    /* the director itself (IPVS's localnode); never RESOLVED */
 
 /* ---- Counters, one set for each CPU ---- */
 
@@ -306,13 +318,12 @@ struct ipvsd_settings {
 	__u32 silent_after;
 	/* While so many connections are half-open, new ones are not recorded. 0: any number may be. */
 	__u32 half_open_limit;
-	/* Where encapsulated packets go that are too big for their way and may be fragmented, and its peer's MAC. */
+	/* Where encapsulated packets go that exceed their next hop's MTU and may be fragmented, and its peer's MAC. */
 	__u32 fragmenting_ifindex;
 	__u8 fragmenting_mac[8];
-	__u32 is_moving; /* flows may still be in `former` */
-	/* Turns away what is for nobody's VIP: bit (vip as __be32 * 0x9E3779B1) >> 16. */
-	__u64 vip_filter[1024];
-	/* The MACs that frames for the director have, the first byte lowest; the first one 0: whatever comes is for it.
+	__u32 is_migrating; /* flows may still be in old_flows */
+	__u64 vip_filter[IPVSD_FILTER_WORDS]; /* ipvsd_filter_has; turns away what is for nobody's VIP */
+	/* The MACs that frames for the director have (ipvsd_mac_word); the first one 0: whatever comes is for it.
 	 * The complement of such a word: the MAC of a macvlan that has no VIP now. */
 	__u64 own_mac[IPVSD_OWN_MACS];
 };
@@ -342,13 +353,13 @@ struct ipvsd_stray {
 #define IPVSD_STRAYS 16384
 
 /* What burdens the flow table, as a flood of SYNs does; the packet programs' own. Stamps are 32-bit ticks, 0 for never. */
-struct ipvsd_pressure {
+struct ipvsd_table_load {
 	__u32 half_open; /* connections in SYN_RECV */
 	__u32 since;     /* the limit was first reached, in the flood of `last` */
 	__u32 last;      /* it was last reached */
 	/* Without a daemon, packets of new flows sweep: a part in each tick. */
-	__u32 swept;   /* when the daemon last did */
-	__u32 stepped; /* when packets last did */
+	__u32 last_daemon_gc; /* when the daemon last did */
+	__u32 last_inline_gc; /* when packets last did */
 	__u32 reserved[11];
 };
 
@@ -362,7 +373,7 @@ struct ipvsd_pressure {
 
 struct ipvsd_director_constants {
 	__u32 bucket_mask;        /* of the flow table */
-	__u32 former_mask;        /* of the smaller one that it took the place of */
+	__u32 old_bucket_mask;    /* of the smaller one that it took the place of */
 	__u32 listener_shift;     /* 64 less the logarithm of the number of buckets */
 	__u32 answer_by_redirect; /* veth: XDP_TX would be lost there */
 	__u32 reply_limit;        /* generated replies of each kind, a second and CPU */
@@ -379,9 +390,9 @@ struct ipvsd_check_constants {
 };
 
 _Static_assert(sizeof(struct ipvsd_bucket) == 128, "a bucket is two cache lines");
-_Static_assert(sizeof(struct ipvsd_pressure) == 64, "counts that all CPUs write to have a cache line of their own");
-_Static_assert(sizeof(struct ipvsd_service_key) == 8, "map key layout");
-_Static_assert(sizeof(struct ipvsd_service_value) == 8, "map value layout");
+_Static_assert(sizeof(struct ipvsd_table_load) == 64, "counts that all CPUs write to have a cache line of their own");
+_Static_assert(sizeof(struct ipvsd_listener_key) == 8, "map key layout");
+_Static_assert(sizeof(struct ipvsd_listener_value) == 8, "map value layout");
 _Static_assert(sizeof(struct ipvsd_template_key) == 8, "map key layout");
 _Static_assert(sizeof(struct ipvsd_datagram) == 12, "map key layout");
 _Static_assert(sizeof(struct ipvsd_stray_key) == 8, "map key layout");
@@ -389,6 +400,6 @@ _Static_assert(sizeof(struct ipvsd_stray) == 24, "map value layout");
 _Static_assert(sizeof(struct ipvsd_listener_bucket) == 64, "a bucket is a cache line");
 _Static_assert(sizeof(struct ipvsd_service) == 64, "map value layout");
 _Static_assert(sizeof(struct ipvsd_server) == 32, "map value layout");
-_Static_assert(sizeof(struct ipvsd_path) == 64, "a path is a cache line");
+_Static_assert(sizeof(struct ipvsd_next_hop) == 64, "a next hop is a cache line");
 _Static_assert(sizeof(struct ipvsd_director_constants) == 36, ".rodata layout");
 _Static_assert(sizeof(struct ipvsd_check_constants) == 12, ".rodata layout");

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* What the capture programs are told, and what they hand over. Fields named `__be` are in network byte order. Nothing of
  * it outlives the process that captures. */
 #pragma once

@@ -1,34 +1,39 @@
-/* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* Replies that the packet program makes itself, from the VIP, back where the packet came from. */
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Replies that the packet program makes itself, from the VIP, back where the packet came from: ICMP and TCP resets. */
 #pragma once
 
+#include "constants.h"
+#include "maps.h"
 #include "packet.h"
 
-const volatile struct ipvsd_director_constants constants;
+#define NANOSECONDS 1000000000 /* in a second */
+#define RST_LEN 40             /* IP and TCP without options */
+#define ICMP_ERROR_LEN (IP_LEN + sizeof(struct icmp_header))
+#define ICMP_SUMMED (8 + 60 + PORTS_LEN) /* bytes at most: the ICMP header and what it quotes */
+#define DSCP_MASK 0xfc
+#define LINK_LEN (sizeof(struct ethhdr) + VLAN_TAGS * sizeof(struct vlan_tag))
+/* Of a TCP header: its length of five words, and the flags, as the upper half of its fourth word. */
+#define RST_ACKNOWLEDGED 0x5004u
+#define RST_AND_ACK 0x5014u
 
 struct allowance {
 	__u64 since;
 	__u64 used;
 };
 
-/* By the counter of the answer. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, IPVSD_ANSWERED_TOO_BIG + 1);
-	__type(key, __u32);
-	__type(value, struct allowance);
-} allowances SEC(".maps");
+/* By the counter of the answer. Written and read by the director. */
+PERCPU_ARRAY(allowances, struct allowance, IPVSD_ANSWERED_TOO_BIG + 1);
 
 /* Allows at most reply_limit answers of a kind in each second of each CPU. Each kind has an allowance of its own: packets
  * that provoke one kind do not silence another. Echo replies need none, as in the kernel. */
-static __always_inline int may_answer(enum ipvsd_counter kind)
+static __always_inline bool may_answer(enum ipvsd_counter kind)
 {
 	__u32 index = kind;
 	struct allowance *allowance = bpf_map_lookup_elem(&allowances, &index);
-	__u64 second = bpf_ktime_get_coarse_ns() / 1000000000;
+	__u64 second = bpf_ktime_get_coarse_ns() / NANOSECONDS;
 
 	if (!allowance)
-		return 0;
+		return false;
 	if (allowance->since != second) {
 		allowance->since = second;
 		allowance->used = 0;
@@ -64,10 +69,10 @@ static __always_inline int answer_echo(struct packet *packet)
 		return drop(packet, IPVSD_DROPPED_INTERNAL);
 	swap_macs(data);
 	/* RFC 1624: HC' = ~(~HC + ~m + m'), for the word of TTL and protocol. */
-	checksum = (__u16)~ip->check + (__u16)~bpf_htons((__u16)ip->ttl << 8) + bpf_htons(64 << 8);
+	checksum = (__u16)~ip->check + (__u16)~bpf_htons((__u16)ip->ttl << 8) + bpf_htons(IPDEFTTL << 8);
 	checksum = (checksum & 0xffff) + (checksum >> 16);
 	ip->check = ~((checksum & 0xffff) + (checksum >> 16));
-	ip->ttl = 64;
+	ip->ttl = IPDEFTTL;
 	ip->saddr = packet->vip;
 	ip->daddr = packet->client;
 	icmp->type = ICMP_ECHO_REPLY;
@@ -81,59 +86,59 @@ static __always_inline int answer_echo(struct packet *packet)
 static __always_inline int answer_reset(struct packet *packet, const struct tcphdr *received,
 					enum ipvsd_counter reason)
 {
-	__u32 length = packet->l3 + 40;
+	__u32 length = packet->l3 + RST_LEN;
 	__be32 sequence = received->ack ? received->ack_seq : 0;
-	__u32 occupied = packet->length - packet->header_length - received->doff * 4 + received->syn + received->fin;
+	__u32 occupied = packet->tot_len - packet->header_length - received->doff * 4 + received->syn + received->fin;
 	__be32 acknowledged = received->ack ? 0 : bpf_htonl(bpf_ntohl(received->seq) + occupied);
-	__u32 flags = received->ack ? 0x5004 : 0x5014; /* five words; RST, or RST and ACK */
+	__u32 flags = received->ack ? RST_ACKNOWLEDGED : RST_AND_ACK;
 	void *data, *end;
 	__be32 *tcp;
 
 	if (!may_answer(reason))
 		return drop(packet, IPVSD_DROPPED_REPLY_LIMIT);
-	if (bpf_xdp_adjust_tail(packet->ctx, (int)length - (int)packet->frame))
+	if (bpf_xdp_adjust_tail(packet->ctx, (int)length - (int)packet->frame_len))
 		return drop(packet, IPVSD_DROPPED_INTERNAL);
 	data = (void *)(long)packet->ctx->data;
 	end = (void *)(long)packet->ctx->data_end;
-	tcp = data + packet->l3 + 20;
+	tcp = data + packet->l3 + IP_LEN;
 	if (data + sizeof(struct ethhdr) > end || (void *)(tcp + 5) > end)
 		return drop(packet, IPVSD_DROPPED_INTERNAL);
 	swap_macs(data);
-	write_ip((void *)tcp - 20, 0, 40, 0, bpf_htons(IP_DF), IPPROTO_TCP, packet->vip, packet->client);
+	write_ip((void *)tcp - IP_LEN, 0, RST_LEN, 0, bpf_htons(IP_DF), IPPROTO_TCP, packet->vip, packet->client);
 	tcp[0] = (__u32)packet->client_port << 16 | packet->port;
 	tcp[1] = sequence;
 	tcp[2] = acknowledged;
 	tcp[3] = bpf_htonl(flags << 16);
 	tcp[4] = fold((__u64)tcp[0] + sequence + acknowledged + tcp[3] + packet->vip + packet->client +
-		      bpf_htonl(IPPROTO_TCP << 16 | 20));
+		      bpf_htonl(IPPROTO_TCP << 16 | (RST_LEN - IP_LEN)));
 	return send_back(packet, reason);
 }
 
 /* An ICMP "unreachable" that quotes the IP header and 8 bytes (RFC 792). mtu is for code 4, else 0. */
 static __always_inline int answer_unreachable(struct packet *packet, __u8 code, __u32 mtu, enum ipvsd_counter reason)
 {
-	__u32 quoted = packet->header_length + 8, l3 = packet->l3;
+	__u32 quoted = packet->header_length + PORTS_LEN, l3 = packet->l3;
 	struct icmp_header *icmp;
 	void *data, *end;
 	__u64 sum = 0;
 
 	if (!may_answer(reason))
 		return drop(packet, IPVSD_DROPPED_REPLY_LIMIT);
-	if (bpf_xdp_adjust_tail(packet->ctx, (int)(l3 + quoted) - (int)packet->frame) || bpf_xdp_adjust_head(packet->ctx, -28))
+	if (bpf_xdp_adjust_tail(packet->ctx, (int)(l3 + quoted) - (int)packet->frame_len) || bpf_xdp_adjust_head(packet->ctx, -(int)ICMP_ERROR_LEN))
 		return drop(packet, IPVSD_DROPPED_INTERNAL);
 	data = (void *)(long)packet->ctx->data;
 	end = (void *)(long)packet->ctx->data_end;
-	if (data + 28 + 22 > end)
+	if (data + ICMP_ERROR_LEN + LINK_LEN > end)
 		return drop(packet, IPVSD_DROPPED_INTERNAL);
-	__builtin_memcpy(data, data + 28, 22); /* Ethernet with up to two tags */
+	__builtin_memcpy(data, data + ICMP_ERROR_LEN, LINK_LEN);
 	swap_macs(data);
-	icmp = data + l3 + 20;
+	icmp = data + l3 + IP_LEN;
 	if ((void *)(icmp + 1) > end)
 		return drop(packet, IPVSD_DROPPED_INTERNAL);
-	write_ip((void *)icmp - 20, packet->tos & 0xfc, 28 + quoted, 0, bpf_htons(IP_DF), IPPROTO_ICMP, packet->vip,
+	write_ip((void *)icmp - IP_LEN, packet->tos & DSCP_MASK, ICMP_ERROR_LEN + quoted, 0, bpf_htons(IP_DF), IPPROTO_ICMP, packet->vip,
 		 packet->client);
 	*icmp = (struct icmp_header){ .type = ICMP_UNREACHABLE, .code = code, .mtu = bpf_htons(mtu) };
-	for (int i = 0; i < (8 + 60 + 8) / 2; i++) {
+	for (int i = 0; i < ICMP_SUMMED / 2; i++) {
 		__u16 *word = (__u16 *)icmp + i;
 
 		if ((void *)(word + 1) > end)

@@ -1,0 +1,105 @@
+internal import BPF
+internal import PacketPrograms
+
+/// A pinned map of the packet programs, and what loading, growth and adoption have to know of it.
+///
+/// A data plane of another layout is refused. How a row of the version before becomes one of this will be said here, beside
+/// `growth`.
+struct PinnedMap: Sendable {
+    /// The number of entries that a map is made with.
+    typealias Size = @Sendable (Capacity) -> Int
+
+    /// The name in maps.h.
+    let name: String
+    /// The file's name below the data plane's directory. It is the map's name in layout 3, whatever its name is now: a daemon
+    /// finds the maps of an older one there, and an older one finds those of this.
+    let pin: String
+    /// Nil: maps.h says it, for all configurations.
+    let size: Size?
+    let growth: GrowthRule
+    /// A data plane may be without it: an older one, or one in the moment in which the map is made anew.
+    let isOptional: Bool
+
+    func pin(below directory: String) -> String { "\(directory)/\(pin)" }
+
+    /// The path of a larger map that waits to take the place of the one in use. (bpffs takes no dot in a name.)
+    func nextPin(below directory: String) -> String { "\(directory)/\(pin)-next" }
+}
+
+extension PinnedMap: Hashable {
+    static func == (one: PinnedMap, other: PinnedMap) -> Bool { one.name == other.name }
+    func hash(into hasher: inout Hasher) { hasher.combine(name) }
+}
+
+/// A map with the types of its rows.
+struct MapDefinition<Key: BitwiseCopyable, Value: BitwiseCopyable>: Sendable {
+    let map: PinnedMap
+
+    init(
+        _ name: String, pin: String? = nil, size: PinnedMap.Size? = nil, growth: GrowthRule = .startsEmpty,
+        isOptional: Bool = false
+    ) {
+        map = PinnedMap(name: name, pin: pin ?? name, size: size, growth: growth, isOptional: isOptional)
+    }
+}
+
+/// All pinned maps, each with its name, key, value, size, and what its rows become when it grows.
+enum MapCatalogue {
+    static let settings = MapDefinition<UInt32, ipvsd_settings>("settings")
+    static let listeners = MapDefinition<ipvsd_listener_key, ipvsd_listener_value>(
+        "listeners", pin: "services", size: { Int(IPVSD_LISTENER_WAYS) * $0.listenerBuckets },
+        growth: .copied { old, new throws(BPFError) in try TableGrowth.copyRows(old.listeners, new.listeners) })
+    static let listenerCache = MapDefinition<UInt32, ipvsd_listener_bucket>(
+        "listener_cache", pin: "listeners", size: { $0.listenerBuckets },
+        growth: .copied { old, new throws(BPFError) in try TableGrowth.fillListenerCache(of: new, from: old) })
+    static let services = MapDefinition<UInt32, ipvsd_service>(
+        "services", pin: "schedules", size: { $0.services },
+        growth: .copied { TableGrowth.copyRows($0.services, $1.services) })
+    static let slots = MapDefinition<UInt32, ipvsd_slots>(
+        "slots", size: { $0.slotGroups }, growth: .copied { TableGrowth.copyRows($0.slots, $1.slots) })
+    static let servers = MapDefinition<UInt32, ipvsd_server>(
+        "servers", size: { $0.servers }, growth: .copied { TableGrowth.copyRows($0.servers, $1.servers) })
+    static let connectionCounts = MapDefinition<UInt32, ipvsd_conn_counts>(
+        "conn_counts", pin: "loads", size: { $0.servers }, growth: .connectionCounts)
+    static let nextHops = MapDefinition<UInt32, ipvsd_next_hop>(
+        "next_hops", pin: "paths", size: { 2 * $0.servers },
+        growth: .copied { TableGrowth.copyRows($0.nextHops, $1.nextHops) })
+    static let statistics = MapDefinition<UInt32, ipvsd_statistics>(
+        "statistics", size: { $0.servers }, growth: .statistics)
+    static let carried = MapDefinition<UInt32, ipvsd_statistics>(
+        "carried", size: { $0.servers }, growth: .copied { TableGrowth.copyRows($0.carried, $1.carried) })
+    static let counters = MapDefinition<UInt32, ipvsd_counters>("counters")
+    static let flows = MapDefinition<UInt32, ipvsd_bucket>("flows", size: { $0.flowBuckets }, growth: .flows)
+    /// The smaller flow table before `flows`, whose pin it has taken over, while flows are moved.
+    static let oldFlows = MapDefinition<UInt32, ipvsd_bucket>(
+        "old_flows", pin: "former", size: { _ in 1 }, isOptional: true)
+    static let overflows = MapDefinition<UInt32, ipvsd_overflow>(
+        "overflows", size: { $0.flowBuckets / Int(IPVSD_OVERFLOW_BUCKETS) }, growth: .overflows)
+    static let tableLoad = MapDefinition<UInt32, ipvsd_table_load>("table_load", pin: "pressure")
+    static let templates = MapDefinition<ipvsd_template_key, ipvsd_template>(
+        "templates", size: { $0.templates }, growth: .templates)
+    static let fragments = MapDefinition<ipvsd_datagram, ipvsd_fragments>("fragments")
+    static let learntPorts = MapDefinition<ipvsd_port, UInt64>("learnt_ports")
+    static let answeredPorts = MapDefinition<ipvsd_port, UInt64>("answered_ports")
+    static let strays = MapDefinition<ipvsd_stray_key, ipvsd_stray>("strays", isOptional: true)
+    static let egress = MapDefinition<UInt32, UInt32>("egress")
+
+    static let all: [PinnedMap] = [
+        settings.map, listeners.map, listenerCache.map, services.map, slots.map, servers.map, connectionCounts.map,
+        nextHops.map, statistics.map, carried.map, counters.map, flows.map, oldFlows.map, overflows.map, tableLoad.map,
+        templates.map, fragments.map, learntPorts.map, answeredPorts.map, strays.map, egress.map,
+    ]
+}
+
+/// The maps that programs of other targets share with the packet programs.
+public enum SharedMap: Sendable {
+    case settings, counters, flows
+
+    public func pin(below directory: String) -> String {
+        switch self {
+        case .settings: MapCatalogue.settings.map.pin(below: directory)
+        case .counters: MapCatalogue.counters.map.pin(below: directory)
+        case .flows: MapCatalogue.flows.map.pin(below: directory)
+        }
+    }
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* What the director is loaded with: the verifier takes constants for known, and leaves out branches that they decide. */
+#pragma once
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "ipvsd_words.h"
+
+const volatile struct ipvsd_director_constants constants;
+
+/* Jiffies are read without a call; a clock, even the coarse one, takes a call. Flow stamps are the lower 16 bits. */
+static __always_inline __u32 ticks(void)
+{
+	return bpf_jiffies64() * constants.jiffy >> IPVSD_TICK_SHIFT;
+}

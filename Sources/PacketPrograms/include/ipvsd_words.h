@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* The words of the tables that hold several fields, so that one store or compare-and-swap changes them together. */
+#pragma once
+
+#include "ipvsd_abi.h"
+#include "ipvsd_hash.h"
+
+/* ---- Flow table ---- */
+
+/* key: client address __be32 << 32 | client port __be16 << 16 | flow service id. */
+IPVSD_INLINE __u64 ipvsd_flow_key(__be32 client, __be16 client_port, __u16 flow_service)
+{
+	return (__u64)client << 32 | (__u64)client_port << 16 | flow_service;
+}
+
+IPVSD_INLINE __be32 ipvsd_flow_client(__u64 key) { return key >> 32; }
+IPVSD_INLINE __be16 ipvsd_flow_client_port(__u64 key) { return key >> 16 & 0xffff; }
+IPVSD_INLINE __u16 ipvsd_flow_service(__u64 key) { return key & 0xffff; }
+
+/* value: stamp (ticks) << 48 | destination port __be16 << 32 | server id << 16 | state << 12 | tag; 0 is free. */
+#define IPVSD_FLOW_STAMP_SHIFT 48
+#define IPVSD_FLOW_PORT_SHIFT 32
+#define IPVSD_FLOW_SERVER_SHIFT 16
+#define IPVSD_FLOW_STATE_SHIFT 12
+#define IPVSD_FLOW_STAMP_MASK 0xffff000000000000ull
+#define IPVSD_FLOW_PORT_MASK 0x0000ffff00000000ull
+#define IPVSD_FLOW_SERVER_MASK 0x00000000ffff0000ull
+#define IPVSD_FLOW_STATE_MASK 0x000000000000f000ull
+#define IPVSD_FLOW_TAG_MASK 0x0000000000000fffull
+/* What has to be equal for a hit, besides the key. */
+#define IPVSD_FLOW_IDENTITY_MASK (IPVSD_FLOW_PORT_MASK | IPVSD_FLOW_TAG_MASK)
+
+IPVSD_INLINE __u16 ipvsd_flow_stamp(__u64 value) { return value >> IPVSD_FLOW_STAMP_SHIFT; }
+IPVSD_INLINE __be16 ipvsd_flow_port(__u64 value) { return value >> IPVSD_FLOW_PORT_SHIFT & 0xffff; }
+IPVSD_INLINE __u32 ipvsd_flow_server(__u64 value) { return value >> IPVSD_FLOW_SERVER_SHIFT & 0xffff; }
+IPVSD_INLINE __u32 ipvsd_flow_state(__u64 value) { return value >> IPVSD_FLOW_STATE_SHIFT & 0xf; }
+
+/* Destination port and tag, at their places in the value. The tag is the hash's upper bits. */
+IPVSD_INLINE __u64 ipvsd_flow_identity(__be16 port, __u64 hash)
+{
+	return (__u64)port << IPVSD_FLOW_PORT_SHIFT | (hash >> 52 & IPVSD_FLOW_TAG_MASK);
+}
+
+IPVSD_INLINE __u64 ipvsd_flow_with_state(__u64 value, __u32 state, __u16 now)
+{
+	return (value & ~(IPVSD_FLOW_STATE_MASK | IPVSD_FLOW_STAMP_MASK)) | (__u64)state << IPVSD_FLOW_STATE_SHIFT |
+	       (__u64)now << IPVSD_FLOW_STAMP_SHIFT;
+}
+
+IPVSD_INLINE __u64 ipvsd_flow_value(__u64 identity, __u32 server, __u32 state, __u16 now)
+{
+	return ipvsd_flow_with_state(identity | (__u64)server << IPVSD_FLOW_SERVER_SHIFT, state, now);
+}
+
+/* Where a flow belongs. Of the hash of key ^ seed the lower bits name its bucket, those from 25 on its second bucket,
+ * and bit 51 the half of either that it tries first: slot 0 or IPVSD_HALF. `mask`: the number of buckets less one. */
+IPVSD_INLINE __u64 ipvsd_flow_hash(__u64 key, __u64 seed) { return ipvsd_mix(key ^ seed); }
+IPVSD_INLINE __u32 ipvsd_flow_bucket(__u64 hash, __u32 mask) { return hash & mask; }
+IPVSD_INLINE __u32 ipvsd_flow_second_bucket(__u64 hash, __u32 mask) { return hash >> 25 & mask; }
+IPVSD_INLINE __u32 ipvsd_flow_half(__u64 hash) { return hash >> 49 & IPVSD_HALF; }
+
+/* Another CPU's stamp may be that many ticks ahead of a `now` that was read before. */
+#define IPVSD_STAMP_AHEAD 16
+
+IPVSD_INLINE __u16 ipvsd_stamp_age(__u16 stamp, __u16 now)
+{
+	__u16 age = now - stamp;
+
+	return age > 0xffff - IPVSD_STAMP_AHEAD ? 0 : age;
+}
+
+/* The stamp 0 stands for "never". */
+IPVSD_INLINE __u16 ipvsd_stamp_of_now(__u16 now) { return now ? now : 1; }
+
+/* Row and place of a bucket's marks in struct ipvsd_overflow. */
+IPVSD_INLINE __u32 ipvsd_overflow_row(__u32 bucket) { return bucket / IPVSD_OVERFLOW_BUCKETS; }
+IPVSD_INLINE __u32 ipvsd_overflow_place(__u32 bucket) { return bucket % IPVSD_OVERFLOW_BUCKETS; }
+
+/* IPVS's tcp_state_active_table. */
+IPVSD_INLINE int ipvsd_state_is_active(__u32 state)
+{
+	return state == IPVSD_STATE_SYN_RECV || state == IPVSD_STATE_ESTABLISHED || state == IPVSD_STATE_BARE_ACK;
+}
+
+IPVSD_INLINE int ipvsd_state_is_closing(__u32 state)
+{
+	return state == IPVSD_STATE_FIN_WAIT || state == IPVSD_STATE_TIME_WAIT || state == IPVSD_STATE_CLOSE;
+}
+
+/* How willingly an entry gives way to a new flow. Entries younger than IPVSD_YOUNG_TICKS stay: the key of a fresh one
+ * may not be there yet. Without the last two a spoofed datagram, or SYN and ACK, would hold its entry for minutes. */
+enum ipvsd_eviction_rank {
+	IPVSD_RANK_NEVER,
+	IPVSD_RANK_BARE_ACK,
+	IPVSD_RANK_ONE_DATAGRAM,
+	IPVSD_RANK_CLOSED,
+	IPVSD_RANK_HALF_OPEN,
+	IPVSD_RANK_FREE, /* or expired: no flow is lost */
+};
+
+#define IPVSD_YOUNG_TICKS 2
+
+/* The rank of an entry that has neither expired nor is free. */
+IPVSD_INLINE __u32 ipvsd_flow_rank(__u64 value, __u16 now)
+{
+	if (ipvsd_stamp_age(ipvsd_flow_stamp(value), now) < IPVSD_YOUNG_TICKS)
+		return IPVSD_RANK_NEVER;
+	switch (ipvsd_flow_state(value)) {
+	case IPVSD_STATE_SYN_RECV:
+		return IPVSD_RANK_HALF_OPEN;
+	case IPVSD_STATE_TIME_WAIT:
+	case IPVSD_STATE_CLOSE:
+		return IPVSD_RANK_CLOSED;
+	case IPVSD_STATE_ONE_DATAGRAM:
+		return IPVSD_RANK_ONE_DATAGRAM;
+	case IPVSD_STATE_BARE_ACK:
+		return IPVSD_RANK_BARE_ACK;
+	}
+	return IPVSD_RANK_NEVER;
+}
+
+/* ---- Slices of the slots: scheduler and its flags << 56 | size << 32 | first slot ---- */
+
+#define IPVSD_SLICE_SCHEDULER_SHIFT 56
+#define IPVSD_SLICE_SIZE_SHIFT 32
+#define IPVSD_SLICE_SIZE_MASK 0xffffffu
+#define IPVSD_SCHEDULER_FLAGS (IPVSD_SCHEDULER_BY_PORT | IPVSD_SCHEDULER_FALLBACK)
+
+IPVSD_INLINE __u64 ipvsd_slice(__u32 first, __u32 size, __u32 scheduler)
+{
+	return (__u64)scheduler << IPVSD_SLICE_SCHEDULER_SHIFT | (__u64)size << IPVSD_SLICE_SIZE_SHIFT | first;
+}
+
+IPVSD_INLINE __u32 ipvsd_slice_first(__u64 slice) { return slice; }
+IPVSD_INLINE __u32 ipvsd_slice_size(__u64 slice) { return slice >> IPVSD_SLICE_SIZE_SHIFT & IPVSD_SLICE_SIZE_MASK; }
+IPVSD_INLINE __u32 ipvsd_slice_flags(__u64 slice)
+{
+	return slice >> IPVSD_SLICE_SCHEDULER_SHIFT & IPVSD_SCHEDULER_FLAGS;
+}
+IPVSD_INLINE __u32 ipvsd_slice_scheduler(__u64 slice)
+{
+	return slice >> IPVSD_SLICE_SCHEDULER_SHIFT & ~IPVSD_SCHEDULER_FLAGS;
+}
+
+/* Every director makes the same choice for a client: packets without a connection need no memory. */
+IPVSD_INLINE _Bool ipvsd_scheduler_is_hash(__u32 scheduler) { return scheduler >= IPVSD_SCHEDULER_SH; }
+
+/* ---- Words of rows ---- */
+
+/* The first eight bytes of struct ipvsd_server. */
+IPVSD_INLINE __u64 ipvsd_server_word(__u32 path, __u16 weight, __u16 flags)
+{
+	return path | (__u64)weight << 32 | (__u64)flags << 48;
+}
+
+/* upper_threshold and lower_threshold of struct ipvsd_server. */
+IPVSD_INLINE __u64 ipvsd_threshold_word(__u32 upper, __u32 lower) { return upper | (__u64)lower << 32; }
+
+/* persistence and netmask of struct ipvsd_service. */
+IPVSD_INLINE __u64 ipvsd_persistence_word(__u32 ticks, __be32 netmask) { return ticks | (__u64)netmask << 32; }
+
+/* A MAC in own_mac of struct ipvsd_settings: the first byte lowest. The complement stands for a macvlan without a VIP. */
+IPVSD_INLINE __u64 ipvsd_mac_word(const __u8 *mac)
+{
+	return mac[0] | (__u64)mac[1] << 8 | (__u64)mac[2] << 16 | (__u64)mac[3] << 24 | (__u64)mac[4] << 32 |
+	       (__u64)mac[5] << 40;
+}
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "fields of words are told by shifts, and rows by their bytes");
