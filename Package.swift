@@ -55,7 +55,7 @@ let package = Package(
                 "BPF", "CLibBPF", "CLinux", "Capture", "DataPlane", "LoadBalancing", "Netlink", "SystemCalls",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
-            swiftSettings: swiftSettings),
+            exclude: ["BPF"], swiftSettings: swiftSettings, plugins: ["EmbedBPF"]),
         .target(
             name: "Control",
             dependencies: [

@@ -1,8 +1,8 @@
 import Foundation
 import PackagePlugin
 
-/// Compiles every `BPF/*.bpf.c` of the C targets that a target depends on, and generates for each a Swift file that
-/// holds the object.
+/// Compiles every `BPF/*.bpf.c` of a target, or, where it has none, of the C targets that it depends on, and generates for
+/// each a Swift file that holds the object.
 @main
 struct EmbedBPF: BuildToolPlugin {
     func createBuildCommands(context: PluginContext, target: Target) throws -> [Command] {
@@ -10,13 +10,13 @@ struct EmbedBPF: BuildToolPlugin {
         let objcopy = try context.tool(named: "llvm-objcopy")
         let embed = try context.tool(named: "bpf-embed")
         let cTargets = target.recursiveTargetDependencies.compactMap { $0 as? ClangSourceModuleTarget }
-        let programs = try cTargets.map { $0.directoryURL.appending(path: "BPF") }
-            .filter { FileManager.default.fileExists(atPath: $0.path) }
-            .flatMap(contents)
-        let headerDirectories = cTargets.compactMap(\.publicHeadersDirectoryURL)
+        let shared = programDirectories(of: cTargets)
+        let own = programDirectories(of: [target])
+        let programs = try (own.isEmpty ? shared : own).flatMap(contents)
+        let headerDirectories = cTargets.compactMap(\.publicHeadersDirectoryURL) + shared
 
         // SwiftPM reads no depfile, so every header has to be named as an input.
-        let headers = try programs.filter { $0.pathExtension == "h" } + headerDirectories.flatMap(contents)
+        let headers = try (headerDirectories + own).flatMap(contents).filter { $0.pathExtension == "h" }
 
         var flags = [
             "-target", "bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu17", "-Wall", "-Wextra", "-Wno-unused-parameter",
@@ -28,13 +28,24 @@ struct EmbedBPF: BuildToolPlugin {
         return programs.filter { $0.lastPathComponent.hasSuffix(".bpf.c") }.map { source in
             let name = String(source.lastPathComponent.dropLast(".bpf.c".count))
             let output = context.pluginWorkDirectoryURL.appending(path: "\(name).bpf.swift")
+            let imported = target.name == Self.module ? "" : "public import \(Self.module)"
             return .buildCommand(
                 displayName: "Compiling BPF \(source.lastPathComponent)",
                 executable: embed.url,
-                arguments: [output.path, name, clang.url.path, objcopy.url.path] + flags + ["-c", source.path],
+                arguments: [output.path, name, imported, clang.url.path, objcopy.url.path] + flags + [
+                    "-c", source.path,
+                ],
                 inputFiles: [source] + headers,
                 outputFiles: [output])
         }
+    }
+
+    /// The module of `EmbeddedObject`.
+    private static let module = "BPF"
+
+    private func programDirectories(of targets: [any Target]) -> [URL] {
+        targets.map { $0.directoryURL.appending(path: "BPF") }
+            .filter { FileManager.default.fileExists(atPath: $0.path) }
     }
 
     private func contents(of directory: URL) throws -> [URL] {

@@ -1,8 +1,8 @@
 import Foundation
 
-// bpf-embed OUTPUT.swift NAME CLANG OBJCOPY CLANG-ARGUMENT...
+// bpf-embed OUTPUT.swift NAME IMPORT CLANG OBJCOPY CLANG-ARGUMENT...
 //
-// Compiles one BPF program and writes it as a Swift file. All steps share one build command,
+// Compiles one BPF program and writes it as a Swift file, which begins with the line IMPORT. All steps share one build command,
 // because SwiftPM would copy a declared `.o` output into a resource bundle. The object goes in
 // as a hexadecimal StaticString: the type checker needs 10 s for a 64 KiB array literal.
 
@@ -16,12 +16,12 @@ func run(_ executable: String, _ arguments: [String]) throws {
 }
 
 let arguments = CommandLine.arguments
-guard arguments.count > 5 else { exit(64) }
+guard arguments.count > 6 else { exit(64) }
 let output = URL(fileURLWithPath: arguments[1])
 let object = output.deletingPathExtension().appendingPathExtension("o")
 
-try run(arguments[3], Array(arguments[5...]) + ["-o", object.path])
-try run(arguments[4], ["--strip-debug", object.path])
+try run(arguments[4], Array(arguments[6...]) + ["-o", object.path])
+try run(arguments[5], ["--strip-debug", object.path])
 
 let digits = Array("0123456789abcdef".utf8)
 var hex: [UInt8] = []
@@ -30,6 +30,8 @@ for byte in try Data(contentsOf: object) {
     hex.append(digits[Int(byte & 15)])
 }
 let text = """
+    \(arguments[3])
+
     extension EmbeddedObject {
         public static let \(arguments[2]) = EmbeddedObject(name: "\(arguments[2])", hex: "\(String(decoding: hex, as: UTF8.self))")
     }

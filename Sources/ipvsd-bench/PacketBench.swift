@@ -46,8 +46,8 @@ final class PacketBench {
 
         harness = try BPFObject(.bench_packets)
         for name in ["measured", "sequences"] { try harness.setPinPath("\(pins.path)/\(name)", ofMap: name) }
-        try harness.setMaxEntries(tables.flowBuckets, ofMap: "flows")
-        try harness.setPinPath("\(pins.path)/flows", ofMap: "flows")
+        try harness.setMaxEntries(tables.flowBuckets, ofMap: "director_flows")
+        try harness.setPinPath(SharedMap.flows.pin(below: pins.path), ofMap: "director_flows")
         try harness.load()
         nextPacket = try harness.program(named: "next_packet")
         slot = try pins.map("measured", UInt32.self)

@@ -16,12 +16,19 @@ final class PinDirectory {
         }
     }
 
+    /// A map of the data plane.
     func map<Value>(_ map: SharedMap, _: Value.Type) throws -> BPFMap<UInt32, Value> {
-        let pin = map.pin(below: path)
-        guard let opened = try BPFMap<UInt32, Value>(name: "\(map)", pinnedAt: pin) else {
-            throw Failure("no map \(pin)")
-        }
-        return opened
+        try open("\(map)", at: map.pin(below: path))
+    }
+
+    /// A map of the benchmark's own.
+    func map<Value>(_ name: String, _: Value.Type) throws -> BPFMap<UInt32, Value> {
+        try open(name, at: "\(path)/\(name)")
+    }
+
+    private func open<Value>(_ name: String, at pin: String) throws -> BPFMap<UInt32, Value> {
+        guard let map = try BPFMap<UInt32, Value>(name: name, pinnedAt: pin) else { throw Failure("no map \(pin)") }
+        return map
     }
 
     /// Maps live on without their pins, as long as they are open.

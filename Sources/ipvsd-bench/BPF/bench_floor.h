@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* What ipvsd is measured beside: the least that carries a packet to a real server. No tables, no state, no counters. */
 #pragma once
 

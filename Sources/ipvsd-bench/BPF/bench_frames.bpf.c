@@ -1,8 +1,9 @@
-// SPDX-License-Identifier: MIT OR GPL-2.0
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
 /* What `ipvsd-bench frames` needs: frames that go through a veth pair for real, from a test run with live frames
  * (BPF_F_TEST_XDP_LIVE_FRAMES) on one end to the program that is measured on the other, and back to where they are
  * counted. The kernel uses pages again as they came back, so that every header is written each time. */
 #include "bench_floor.h"
+#include "map_types.h"
 
 #include <linux/pkt_cls.h>
 
@@ -19,13 +20,7 @@ struct frame_state {
 	__u64 frame[FRAME_WORDS];
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct frame_state);
-} frames SEC(".maps");
+MMAP_ARRAY(frames, struct frame_state);
 
 static __always_inline struct frame_state *get_state(void)
 {
@@ -60,17 +55,17 @@ int generate(struct xdp_md *ctx)
 }
 
 /* IPv4 only: a veth also carries what its own stack says of itself. */
-static __always_inline int arrive(void *data, void *end)
+static __always_inline bool arrive(void *data, void *end)
 {
 	struct ethhdr *ethernet = data;
 	struct iphdr *ip = data + sizeof(*ethernet);
 	struct frame_state *state = get_state();
 
 	if (!state || (void *)(ip + 1) > end || ethernet->h_proto != bpf_htons(ETH_P_IP))
-		return 0;
+		return false;
 	state->arrived++;
 	state->encapsulated += ip->protocol == IPPROTO_IPIP;
-	return 1;
+	return true;
 }
 
 /* The end of the way; on the far end it is the harness alone. */

@@ -1,7 +1,8 @@
-// SPDX-License-Identifier: MIT OR GPL-2.0
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
 /* What `ipvsd-bench packets` needs: with `repeat` a test run gives a program the packet as the last run left it. So
  * next_packet restores it, makes it another client's, and calls the program that is measured. */
 #include "bench_floor.h"
+#include "map_types.h"
 #include "packet.h"
 
 #define PORT 80
@@ -25,22 +26,10 @@ struct sequence {
 	__u64 macs;         /* the destination's, and the first two bytes of the source's */
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sequence);
-} sequences SEC(".maps");
+MMAP_ARRAY(sequences, struct sequence);
 
-/* The director's; as many entries as it has. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct ipvsd_bucket);
-} flows SEC(".maps");
+/* The director's flow table, of as many entries as it has there. */
+MMAP_ARRAY(director_flows, struct ipvsd_bucket);
 
 SEC("xdp")
 int next_packet(struct xdp_md *ctx)
@@ -105,9 +94,9 @@ int bare_encapsulation_with_bucket(struct xdp_md *ctx)
 	sequence = bpf_map_lookup_elem(&sequences, &index);
 	if (!sequence || (void *)(ip + 1) + sizeof(__be16) > end)
 		return XDP_PASS;
-	hash = ((__u64)ip->saddr << 16 | *(__be16 *)(ip + 1)) * 0x9E3779B97F4A7C15ull;
+	hash = ((__u64)ip->saddr << 16 | *(__be16 *)(ip + 1)) * IPVSD_GOLDEN_RATIO_64;
 	index = hash >> 32 & sequence->bucket_mask;
-	bucket = bpf_map_lookup_elem(&flows, &index);
+	bucket = bpf_map_lookup_elem(&director_flows, &index);
 	if (!bucket)
 		return XDP_PASS;
 	return encapsulate_bare(ctx, bucket->way[0].value == ~0ull);
