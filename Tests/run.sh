@@ -14,7 +14,7 @@ source "$ROOT/examples/build.sh"
 
 # Package.swift makes warnings errors when CI is set.
 export CI=${CI:-1}
-TEST_PACKAGES=(bpftool iperf3 iproute2 iputils-arping iputils-ping ipvsadm jq keepalived nftables openssl python3-minimal
+TEST_PACKAGES=(bpftool clang-format iperf3 iproute2 iputils-arping iputils-ping ipvsadm jq keepalived nftables openssl python3-minimal
     python3-prometheus-client tcpdump
     qemu-system-x86 kmod cpio xz-utils busybox-static dpkg-dev lintian)
 PASSED=0 FAILED=0
@@ -55,7 +55,8 @@ count() {
 
 run_format() {
     cd "$ROOT"
-    as_invoker "$SWIFT" format lint --strict --recursive --parallel Sources Tests Package.swift
+    as_invoker "$SWIFT" format lint --strict --recursive --parallel Sources Tests Package.swift &&
+        find Sources Tests \( -name '*.c' -o -name '*.h' \) -print0 | xargs -0 clang-format --dry-run -Werror
 }
 
 run_build() {
