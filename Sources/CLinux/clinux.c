@@ -39,10 +39,7 @@ int clinux_stay_on_cpu(int cpu)
 	return sched_setaffinity(0, sizeof(set), &set);
 }
 
-int clinux_current_cpu(void)
-{
-	return sched_getcpu();
-}
+int clinux_current_cpu(void) { return sched_getcpu(); }
 
 int clinux_leave_cpu(void)
 {
@@ -111,7 +108,6 @@ static int in_mount_namespace(pid_t process, int (*action)(const char *), const 
 			return errno;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : ECHILD;
 }
-
 
 int clinux_mount_bpffs_for(pid_t process, const char *path)
 {
@@ -257,8 +253,9 @@ int clinux_set_feature(const char *interface, const char *name, int on)
 
 static int send_arp_request(int descriptor, int interface, const uint8_t mac[6], uint32_t sender, uint32_t target)
 {
-	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ARP), .sll_ifindex = interface,
-				  .sll_halen = 6 };
+	struct sockaddr_ll to = {
+		.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ARP), .sll_ifindex = interface, .sll_halen = 6
+	};
 	struct ether_arp arp = { .ea_hdr = { htons(ARPHRD_ETHER), htons(ETH_P_IP), 6, 4, htons(ARPOP_REQUEST) } };
 
 	memset(to.sll_addr, 0xff, 6);

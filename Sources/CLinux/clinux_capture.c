@@ -12,7 +12,9 @@
 int clinux_packet_socket(int interface, int timeout_ms)
 {
 	/* A socket for one protocol would come after the bridge, which takes the frames of its ports. */
-	struct sockaddr_ll address = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = interface };
+	struct sockaddr_ll address = { .sll_family = AF_PACKET,
+				       .sll_protocol = htons(ETH_P_ALL),
+				       .sll_ifindex = interface };
 	struct timeval limit = { timeout_ms / 1000, timeout_ms % 1000 * 1000 };
 	int descriptor = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 	int room = 32 << 20, code;

@@ -30,8 +30,8 @@ int clinux_spawn(char *const argv[], char *const envp[], int output, int error, 
 	sigemptyset(&none);
 	sigfillset(&all);
 	if (!code)
-		code = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF |
-								     POSIX_SPAWN_SETSIGMASK);
+		code = posix_spawnattr_setflags(&attributes,
+						POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
 	if (!code)
 		code = posix_spawnattr_setpgroup(&attributes, 0);
 	if (!code)

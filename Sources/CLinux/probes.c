@@ -63,8 +63,9 @@ static int note(const uint8_t mac[6], uint8_t *macs, int count, int capacity)
 int clinux_ask_arp(int interface, const uint8_t mac[6], uint32_t sender, uint32_t target, int timeout_ms,
 		   uint8_t *answers, int capacity)
 {
-	struct sockaddr_ll address = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ARP),
-				       .sll_ifindex = interface, .sll_halen = 6 };
+	struct sockaddr_ll address = {
+		.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ARP), .sll_ifindex = interface, .sll_halen = 6
+	};
 	struct ether_arp question = { .ea_hdr = { htons(ARPHRD_ETHER), htons(ETH_P_IP), 6, 4, htons(ARPOP_REQUEST) } };
 	struct ether_arp answer;
 	int descriptor = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -81,7 +82,8 @@ int clinux_ask_arp(int interface, const uint8_t mac[6], uint32_t sender, uint32_
 	for (int round = 0; round < QUESTIONS; round++) {
 		int64_t deadline = now_ms() + timeout_ms / QUESTIONS;
 
-		if (sendto(descriptor, &question, sizeof(question), 0, (struct sockaddr *)&address, sizeof(address)) < 0)
+		if (sendto(descriptor, &question, sizeof(question), 0, (struct sockaddr *)&address, sizeof(address)) <
+		    0)
 			return fail(descriptor);
 		while (readable_until(descriptor, deadline)) {
 			if (recv(descriptor, &answer, sizeof(answer), 0) < (ssize_t)sizeof(answer) ||
@@ -108,8 +110,10 @@ int clinux_watch_tunnels(int interface, int timeout_ms, uint8_t *macs, int capac
 	};
 	struct sock_fprog filter = { .len = sizeof(program) / sizeof(program[0]), .filter = program };
 	/* Every protocol: a socket for IPv4 alone sees no more of what a tc program has taken. */
-	struct sockaddr_ll address = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL),
-				       .sll_ifindex = interface }, from;
+	struct sockaddr_ll address = { .sll_family = AF_PACKET,
+				       .sll_protocol = htons(ETH_P_ALL),
+				       .sll_ifindex = interface },
+			   from;
 	int64_t deadline = now_ms() + timeout_ms;
 	int descriptor = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), count = 0;
 
@@ -167,14 +171,16 @@ int clinux_ask_echo(uint32_t target, int size, int timeout_ms)
 		header.checksum = checksum(question, body);
 		memcpy(question, &header, sizeof(header));
 		/* A neighbour that does not answer ARP is told as EHOSTUNREACH by the second question. */
-		if (sendto(descriptor, question, body, 0, (struct sockaddr *)&to, sizeof(to)) < 0 && errno != EHOSTUNREACH)
+		if (sendto(descriptor, question, body, 0, (struct sockaddr *)&to, sizeof(to)) < 0 &&
+		    errno != EHOSTUNREACH)
 			return fail(descriptor);
 		while (readable_until(descriptor, deadline)) {
 			ssize_t count = recv(descriptor, answer, sizeof(answer), 0);
 			const struct ip *ip = (const struct ip *)answer;
 			const struct icmphdr *icmp = (const struct icmphdr *)(answer + 4 * (answer[0] & 15));
 
-			if (count < (ssize_t)(sizeof(*ip) + sizeof(*icmp)) || count < 4 * (answer[0] & 15) + (ssize_t)sizeof(*icmp))
+			if (count < (ssize_t)(sizeof(*ip) + sizeof(*icmp)) ||
+			    count < 4 * (answer[0] & 15) + (ssize_t)sizeof(*icmp))
 				continue;
 			if (ip->ip_src.s_addr == target && icmp->type == ICMP_ECHOREPLY &&
 			    icmp->un.echo.id == header.un.echo.id) {

@@ -42,7 +42,8 @@ static inline uint64_t clinux_load_u64(const void *address)
 /* 1 if the value was `expected`, and is `wanted` now. */
 static inline int clinux_compare_and_swap_u64(void *address, uint64_t expected, uint64_t wanted)
 {
-	return __atomic_compare_exchange_n((uint64_t *)address, &expected, wanted, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+	return __atomic_compare_exchange_n((uint64_t *)address, &expected, wanted, 0, __ATOMIC_ACQ_REL,
+					   __ATOMIC_ACQUIRE);
 }
 static inline void clinux_add_u32(void *address, uint32_t difference)
 {

@@ -110,10 +110,7 @@ static __always_inline __u32 header_length(const struct passage *passage, __u32 
 	return (head_u8(passage, ip, size) & 15) * 4;
 }
 
-static __always_inline bool has_ports(__u8 protocol)
-{
-	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
-}
+static __always_inline bool has_ports(__u8 protocol) { return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP; }
 
 static __always_inline struct flow flow_at(const struct passage *passage, __u32 ip, __u32 size)
 {
@@ -124,7 +121,8 @@ static __always_inline struct flow flow_at(const struct passage *passage, __u32 
 	};
 	__u32 l4 = ip + header_length(passage, ip, size);
 
-	if (has_ports(flow.protocol) && !(head_u16(passage, ip + offsetof(struct iphdr, frag_off), size) & bpf_htons(IP_OFFSET))) {
+	if (has_ports(flow.protocol) &&
+	    !(head_u16(passage, ip + offsetof(struct iphdr, frag_off), size) & bpf_htons(IP_OFFSET))) {
 		flow.client_port = head_u16(passage, l4, size);
 		flow.port = head_u16(passage, l4 + 2, size);
 	}

@@ -148,7 +148,8 @@ int check_answers(struct __sk_buff *skb)
 	struct iphdr ip;
 	bool is_answer;
 
-	if (skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)) || !is_from_vip(&ip))
+	if (skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)) ||
+	    !is_from_vip(&ip))
 		return TC_ACT_UNSPEC;
 	/* A later fragment is of no use without the first one, which has the ports. */
 	if (ip.frag_off & bpf_htons(IP_OFFSET))

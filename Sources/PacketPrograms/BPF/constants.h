@@ -10,7 +10,4 @@
 const volatile struct ipvsd_director_constants constants;
 
 /* Jiffies are read without a call; a clock, even the coarse one, takes a call. Flow stamps are the lower 16 bits. */
-static __always_inline __u32 ticks(void)
-{
-	return bpf_jiffies64() * constants.jiffy >> IPVSD_TICK_SHIFT;
-}
+static __always_inline __u32 ticks(void) { return bpf_jiffies64() * constants.jiffy >> IPVSD_TICK_SHIFT; }

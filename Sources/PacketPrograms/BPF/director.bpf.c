@@ -27,8 +27,8 @@ static __always_inline void count_connection(__u32 server_id)
 /* Records a flow toward a server that was chosen for it. Where the table has no room, what every director would
  * choose takes its place, so that no packet needs memory. 0: there is no server. */
 static __always_inline __u32 new_conn(struct packet *packet, const struct service_entry *entry,
-				   const struct flow_reference *flow, struct flow_entry previous, __u32 server,
-				   __u32 state)
+				      const struct flow_reference *flow, struct flow_entry previous, __u32 server,
+				      __u32 state)
 {
 	enum recorded recorded;
 
@@ -50,7 +50,7 @@ static __always_inline __u32 new_conn(struct packet *packet, const struct servic
 
 /* The flow's packets keep the client's template, too. */
 static __always_inline void refresh_conn(const struct packet *packet, const struct service_entry *entry,
-				    const struct flow_reference *flow, struct flow_entry hit, __u32 state)
+					 const struct flow_reference *flow, struct flow_entry hit, __u32 state)
 {
 	if (refresh(flow, hit, state, longest_lag(entry)) && entry->flags & IPVSD_SERVICE_PERSISTENT)
 		by_template(entry->id, packet->client, IPVSD_SERVER_OUT);
@@ -95,8 +95,8 @@ static __always_inline void count_completed(const struct flow_reference *flow, _
 	counts->completed = flow->now;
 }
 
-static __always_inline struct verdict on_udp(struct packet *packet, const struct service_entry *entry, struct flow_reference *flow,
-				  struct flow_entry hit)
+static __always_inline struct verdict on_udp(struct packet *packet, const struct service_entry *entry,
+					     struct flow_reference *flow, struct flow_entry hit)
 {
 	__u32 server = hit.entry ? ipvsd_flow_server(hit.value) : 0;
 
@@ -125,13 +125,14 @@ static __always_inline bool carries_data(const struct packet *packet, const stru
 
 /* Whether a packet without a connection is one of a connection that has no entry. */
 static __always_inline bool may_be_unrecorded(const struct packet *packet, const struct service_entry *entry,
-					     const struct flow_reference *flow)
+					      const struct flow_reference *flow)
 {
 	return is_hash_based(entry->service) || has_overflowed(flow) || has_been_flooded();
 }
 
-static __always_inline struct verdict on_tcp_without_connection(struct packet *packet, const struct service_entry *entry,
-						     struct flow_reference *flow, const struct tcphdr *tcp)
+static __always_inline struct verdict on_tcp_without_connection(struct packet *packet,
+								const struct service_entry *entry,
+								struct flow_reference *flow, const struct tcphdr *tcp)
 {
 	bool carries = carries_data(packet, tcp);
 	__u32 server;
@@ -165,19 +166,22 @@ static __always_inline struct verdict on_syn_in_flood(struct packet *packet, con
 static __always_inline __u32 other_than_silent(const struct packet *packet, const struct service_entry *entry,
 					       const struct flow_reference *flow, __u32 server)
 {
-	return is_silent(packet, flow, server) ? select_excluding(entry, packet->client, packet->client_port, server) : 0;
+	return is_silent(packet, flow, server) ? select_excluding(entry, packet->client, packet->client_port, server)
+					       : 0;
 }
 
 /* Whether a recorded connection is scheduled anew, in which state, and to which server where one is chosen already.
  * `next`: the state that the packet moves the connection to. */
 static __always_inline bool is_rescheduled(struct packet *packet, const struct service_entry *entry,
 					   const struct flow_reference *flow, struct flow_entry hit,
-					   const struct tcphdr *tcp, bool opens, __u32 next, __u32 *state, __u32 *server)
+					   const struct tcphdr *tcp, bool opens, __u32 next, __u32 *state,
+					   __u32 *server)
 {
 	__u32 current = ipvsd_flow_state(hit.value), holder = ipvsd_flow_server(hit.value);
 
 	/* A client that reuses a port, or whose server is gone, need not wait for a time-out. */
-	if (opens && (ipvsd_state_is_closing(current) || server_has(holder, IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED))) {
+	if (opens &&
+	    (ipvsd_state_is_closing(current) || server_has(holder, IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED))) {
 		count(packet, IPVSD_EVENT_RESCHEDULED);
 		return true;
 	}
@@ -196,7 +200,8 @@ static __always_inline bool is_rescheduled(struct packet *packet, const struct s
 }
 
 static __always_inline struct verdict on_tcp(struct packet *packet, const struct service_entry *entry,
-					     struct flow_reference *flow, struct flow_entry hit, const struct tcphdr *tcp)
+					     struct flow_reference *flow, struct flow_entry hit,
+					     const struct tcphdr *tcp)
 {
 	bool opens = tcp->syn && !tcp->ack && !tcp->rst;
 	__u32 state = IPVSD_STATE_SYN_RECV, server = 0;
@@ -210,7 +215,8 @@ static __always_inline struct verdict on_tcp(struct packet *packet, const struct
 		__u32 next = next_state(current, tcp, carries_data(packet, tcp));
 
 		/* The connection will not go on, and its client is told so. */
-		if (!opens && entry->flags & IPVSD_SERVICE_RESETS && !tcp->rst && server_has(holder, IPVSD_SERVER_DOWN)) {
+		if (!opens && entry->flags & IPVSD_SERVICE_RESETS && !tcp->rst &&
+		    server_has(holder, IPVSD_SERVER_DOWN)) {
 			forget(hit);
 			return end_by(answer_reset(packet, tcp, IPVSD_ANSWERED_SERVER_LOST));
 		}
@@ -245,7 +251,7 @@ static __always_inline struct verdict on_later_fragment(struct packet *packet)
 
 /* `known`: the listener was found already. */
 static __always_inline struct verdict on_transport(struct packet *packet, void *header, void *end, bool known,
-					struct ipvsd_listener_value listener)
+						   struct ipvsd_listener_value listener)
 {
 	struct tcphdr *tcp = header;
 	struct udphdr *udp = header;
@@ -301,7 +307,8 @@ static __always_inline struct verdict on_icmp_error(struct packet *packet, struc
 	struct quoted_ports *ports;
 	__u32 server;
 
-	if ((void *)(quoted + 1) > end || quoted->version != 4 || quoted->ihl < IP_LEN / 4 || quoted->saddr != packet->vip)
+	if ((void *)(quoted + 1) > end || quoted->version != 4 || quoted->ihl < IP_LEN / 4 ||
+	    quoted->saddr != packet->vip)
 		return end_by(drop(packet, IPVSD_DROPPED_ICMP_MALFORMED));
 	if (quoted->protocol != IPPROTO_TCP && quoted->protocol != IPPROTO_UDP)
 		return end_by(pass(packet, IPVSD_PASSED_ICMP_OTHER));
@@ -311,8 +318,8 @@ static __always_inline struct verdict on_icmp_error(struct packet *packet, struc
 		return end_by(drop(packet, IPVSD_DROPPED_ICMP_MALFORMED));
 	if (!find_listener(packet->vip, ports->source, quoted->protocol, &listener))
 		return end_by(pass(packet, IPVSD_PASSED_NO_SERVICE));
-	if (!lookup_service(listener.service, listener.flags, &entry) || !locate(quoted->daddr, ports->destination, ports->source,
-						 listener.flow_service, &flow))
+	if (!lookup_service(listener.service, listener.flags, &entry) ||
+	    !locate(quoted->daddr, ports->destination, ports->source, listener.flow_service, &flow))
 		return end_by(drop(packet, IPVSD_DROPPED_INTERNAL));
 	hit = find(&flow);
 	if (hit.entry)
@@ -385,7 +392,8 @@ int director(struct xdp_md *ctx)
 		return XDP_PASS;
 	/* What is for a service is for a VIP, and most packets are. */
 	if (*(__u8 *)ip == IP_PLAIN && !(ip->frag_off & bpf_htons(IP_OFFSET)) &&
-	    (ip->protocol == IPPROTO_TCP || ip->protocol == IPPROTO_UDP) && (void *)(ip + 1) + 2 * sizeof(__be16) <= end)
+	    (ip->protocol == IPPROTO_TCP || ip->protocol == IPPROTO_UDP) &&
+	    (void *)(ip + 1) + 2 * sizeof(__be16) <= end)
 		known = find_service(ip->daddr, ((__be16 *)(ip + 1))[1], ip->protocol, &listener);
 	if (!known && !find_service(ip->daddr, 0, 0, &none))
 		return XDP_PASS;
@@ -436,9 +444,6 @@ int sweep(struct xdp_md *ctx)
 
 /* The tick, as the return value: for the daemon, since no clock of its own shows it. */
 SEC("xdp")
-int tick(struct xdp_md *ctx)
-{
-	return ticks();
-}
+int tick(struct xdp_md *ctx) { return ticks(); }
 
 char _license[] SEC("license") = "Dual MIT/GPL";

@@ -28,8 +28,7 @@ static __always_inline bool is_plain(const struct packet *packet, const struct t
 		return packet->tot_len >= sizeof(struct iphdr) + sizeof(struct udphdr);
 	return packet->protocol == IPPROTO_TCP &&
 	       (((const __u8 *)tcp)[TCP_FLAGS] & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK)) == TCP_ACK &&
-	       tcp->doff >= TCP_MIN_DOFF &&
-	       sizeof(struct iphdr) + tcp->doff * 4u <= packet->tot_len;
+	       tcp->doff >= TCP_MIN_DOFF && sizeof(struct iphdr) + tcp->doff * 4u <= packet->tot_len;
 }
 
 /* The real server's id, 0 where there is no such connection, or its stamp has to be refreshed. */
@@ -53,7 +52,8 @@ static __always_inline __u32 established_server(const struct packet *packet, __u
 		if (*(volatile __u64 *)&ways[i].key != flow.key)
 			continue;
 		value = *(volatile __u64 *)&ways[i].value;
-		if ((value & (IPVSD_FLOW_IDENTITY_MASK | IPVSD_FLOW_STATE_MASK)) == wanted && is_younger(value, flow.now, freshness))
+		if ((value & (IPVSD_FLOW_IDENTITY_MASK | IPVSD_FLOW_STATE_MASK)) == wanted &&
+		    is_younger(value, flow.now, freshness))
 			return ipvsd_flow_server(value);
 	}
 	return 0;

@@ -34,10 +34,7 @@ static __always_inline bool is_younger(__u64 value, __u16 now, __u32 age)
 	return (__u16)(now - ipvsd_flow_stamp(value) + IPVSD_STAMP_AHEAD) <= age + IPVSD_STAMP_AHEAD;
 }
 
-static __always_inline __u16 age_of(__u64 value, __u16 now)
-{
-	return ipvsd_stamp_age(ipvsd_flow_stamp(value), now);
-}
+static __always_inline __u16 age_of(__u64 value, __u16 now) { return ipvsd_stamp_age(ipvsd_flow_stamp(value), now); }
 
 static __always_inline bool is_expired(__u64 value, __u16 now)
 {
@@ -98,7 +95,7 @@ static __always_inline __u32 second_bucket_of(__u64 hash)
 }
 
 static __always_inline bool locate(__be32 client, __be16 client_port, __be16 port, __u16 flow_service,
-				  struct flow_reference *flow)
+				   struct flow_reference *flow)
 {
 	__u32 index; /* not in the structure: what a call is given by address is kept in memory, all of it */
 
@@ -163,8 +160,7 @@ __noinline int find_in_old(__u64 key, __u64 identity, __u32 index)
 	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&old_flows, &index);
 	__u64 value;
 
-	return bucket ? find_in_bucket(key, identity, ticks(), bucket, ipvsd_flow_half(hash_of(key)), &value)
-		      : NO_WAY;
+	return bucket ? find_in_bucket(key, identity, ticks(), bucket, ipvsd_flow_half(hash_of(key)), &value) : NO_WAY;
 }
 
 /* The entry at a way that one of these two found, unless it has just been moved or given away. */
@@ -188,7 +184,8 @@ static __always_inline struct flow_entry entry_at(struct ipvsd_bucket *bucket, _
 
 static __always_inline struct flow_entry find_migrating(const struct flow_reference *flow)
 {
-	__u32 index = ipvsd_flow_bucket(flow->hash, constants.old_bucket_mask), way = find_in_old(flow->key, flow->identity, index);
+	__u32 index = ipvsd_flow_bucket(flow->hash, constants.old_bucket_mask),
+	      way = find_in_old(flow->key, flow->identity, index);
 	struct flow_entry hit = entry_at(bpf_map_lookup_elem(&old_flows, &index), way, flow->identity, NO_WAY);
 
 	if (hit.entry)
@@ -261,8 +258,8 @@ static __always_inline bool is_fresh(__u64 value, __u16 now, __u32 longest_lag)
 
 /* Refreshes the stamp, and moves the state on: one retry, since another CPU may refresh at the same time. True
  * where it was refreshed. */
-static __always_inline bool refresh(const struct flow_reference *flow,
-				   struct flow_entry hit, __u32 state, __u32 longest_lag)
+static __always_inline bool refresh(const struct flow_reference *flow, struct flow_entry hit, __u32 state,
+				    __u32 longest_lag)
 {
 	__u64 value = hit.value;
 
@@ -285,7 +282,9 @@ static __always_inline bool refresh(const struct flow_reference *flow,
 			}
 			return true;
 		}
-		if (state == ipvsd_flow_state(hit.value) || (seen & ~(IPVSD_FLOW_STAMP_MASK | IPVSD_FLOW_STATE_MASK)) != (value & ~(IPVSD_FLOW_STAMP_MASK | IPVSD_FLOW_STATE_MASK)))
+		if (state == ipvsd_flow_state(hit.value) ||
+		    (seen & ~(IPVSD_FLOW_STAMP_MASK | IPVSD_FLOW_STATE_MASK)) !=
+			    (value & ~(IPVSD_FLOW_STAMP_MASK | IPVSD_FLOW_STATE_MASK)))
 			return false; /* only a stamp, or no longer this flow */
 		value = seen;
 	}

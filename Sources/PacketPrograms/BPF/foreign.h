@@ -57,9 +57,9 @@ __noinline int recorded_server(struct xdp_md *ctx, __u32 l3)
 		return 0;
 	hit = find(&flow);
 	/* Datagrams leave a server that was removed or drained: they would be scheduled anew. */
-	if (!hit.entry || !whole_next_hop(ipvsd_flow_server(hit.value), length,
-				      ip->protocol == IPPROTO_UDP ? IPVSD_SERVER_DOWN | IPVSD_SERVER_LEFT
-								  : IPVSD_SERVER_DOWN))
+	if (!hit.entry ||
+	    !whole_next_hop(ipvsd_flow_server(hit.value), length,
+			    ip->protocol == IPPROTO_UDP ? IPVSD_SERVER_DOWN | IPVSD_SERVER_LEFT : IPVSD_SERVER_DOWN))
 		return 0;
 	if (ip->protocol == IPPROTO_TCP) {
 		__u32 headers;

@@ -38,8 +38,7 @@ static __always_inline __be32 outer_source(const struct packet *packet, const st
 {
 	if (!constants.outer_mask)
 		return hop->source;
-	return constants.outer_prefix |
-	       (ipvsd_outer_host(packet->client, packet->client_port) & constants.outer_mask);
+	return constants.outer_prefix | (ipvsd_outer_host(packet->client, packet->client_port) & constants.outer_mask);
 }
 
 static __always_inline void count_forwarded(struct packet *packet, __u32 server_id)

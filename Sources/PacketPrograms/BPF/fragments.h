@@ -13,7 +13,10 @@
 static __always_inline struct ipvsd_datagram datagram_of(const struct packet *packet)
 {
 	return (struct ipvsd_datagram){
-		.source = packet->client, .destination = packet->vip, .id = packet->id, .protocol = packet->protocol,
+		.source = packet->client,
+		.destination = packet->vip,
+		.id = packet->id,
+		.protocol = packet->protocol,
 	};
 }
 

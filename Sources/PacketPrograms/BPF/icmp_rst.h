@@ -83,8 +83,7 @@ static __always_inline int answer_echo(struct packet *packet)
 }
 
 /* RFC 9293 section 3.5.2: the reset takes its number from the ACK field, or acknowledges what came. */
-static __always_inline int answer_reset(struct packet *packet, const struct tcphdr *received,
-					enum ipvsd_counter reason)
+static __always_inline int answer_reset(struct packet *packet, const struct tcphdr *received, enum ipvsd_counter reason)
 {
 	__u32 length = packet->l3 + RST_LEN;
 	__be32 sequence = received->ack ? received->ack_seq : 0;
@@ -124,7 +123,8 @@ static __always_inline int answer_unreachable(struct packet *packet, __u8 code, 
 
 	if (!may_answer(reason))
 		return drop(packet, IPVSD_DROPPED_REPLY_LIMIT);
-	if (bpf_xdp_adjust_tail(packet->ctx, (int)(l3 + quoted) - (int)packet->frame_len) || bpf_xdp_adjust_head(packet->ctx, -(int)ICMP_ERROR_LEN))
+	if (bpf_xdp_adjust_tail(packet->ctx, (int)(l3 + quoted) - (int)packet->frame_len) ||
+	    bpf_xdp_adjust_head(packet->ctx, -(int)ICMP_ERROR_LEN))
 		return drop(packet, IPVSD_DROPPED_INTERNAL);
 	data = (void *)(long)packet->ctx->data;
 	end = (void *)(long)packet->ctx->data_end;
@@ -135,8 +135,8 @@ static __always_inline int answer_unreachable(struct packet *packet, __u8 code, 
 	icmp = data + l3 + IP_LEN;
 	if ((void *)(icmp + 1) > end)
 		return drop(packet, IPVSD_DROPPED_INTERNAL);
-	write_ip((void *)icmp - IP_LEN, packet->tos & DSCP_MASK, ICMP_ERROR_LEN + quoted, 0, bpf_htons(IP_DF), IPPROTO_ICMP, packet->vip,
-		 packet->client);
+	write_ip((void *)icmp - IP_LEN, packet->tos & DSCP_MASK, ICMP_ERROR_LEN + quoted, 0, bpf_htons(IP_DF),
+		 IPPROTO_ICMP, packet->vip, packet->client);
 	*icmp = (struct icmp_header){ .type = ICMP_UNREACHABLE, .code = code, .mtu = bpf_htons(mtu) };
 	for (int i = 0; i < ICMP_SUMMED / 2; i++) {
 		__u16 *word = (__u16 *)icmp + i;

@@ -17,7 +17,7 @@ struct locality {
 	__u32 size;
 	__u32 emptied;
 	__u16 members;
-	bool has_idle;  /* one with less than half as many active connections as its weight */
+	bool has_idle; /* one with less than half as many active connections as its weight */
 };
 
 /* Less than 0: server `one` has less overhead for its weight than `other`. */
@@ -153,6 +153,5 @@ static __always_inline __u32 by_locality(struct ipvsd_service *service, struct s
 		service->used = now;
 	locality.emptied = service->emptied;
 	bpf_for_each_map_elem(&loop_iterations, consider_locality, &locality, 0);
-	return list.scheduler == IPVSD_SCHEDULER_LBLC ? by_cached(service, &locality)
-						      : by_set(service, &locality, now);
+	return list.scheduler == IPVSD_SCHEDULER_LBLC ? by_cached(service, &locality) : by_set(service, &locality, now);
 }

@@ -65,7 +65,4 @@ struct {
 	__type(value, __u32);
 } egress SEC(".maps");
 
-static __always_inline bool may_be_vip(__be32 address)
-{
-	return ipvsd_filter_has(settings.vip_filter, address);
-}
+static __always_inline bool may_be_vip(__be32 address) { return ipvsd_filter_has(settings.vip_filter, address); }

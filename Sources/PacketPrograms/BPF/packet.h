@@ -76,10 +76,7 @@ static __always_inline struct verdict to_server(__u32 server)
 	return (struct verdict){ .action = TO_SERVER, .server = server };
 }
 
-static __always_inline struct verdict end_by(int action)
-{
-	return (struct verdict){ .action = action };
-}
+static __always_inline struct verdict end_by(int action) { return (struct verdict){ .action = action }; }
 
 /* In 64 bits: the verifier allows no other difference of packet pointers, and the compiler would make one. */
 static __always_inline __u64 frame_length(const void *data, const void *data_end)

@@ -28,8 +28,7 @@ __noinline int by_template(__u32 id, __be32 client, __u32 refused)
 	server_id = template->server;
 	server = bpf_map_lookup_elem(&servers, &server_id);
 	/* The row may be nobody's by now, or another service's. */
-	if (!server || server->service != id ||
-	    (server->flags & (IPVSD_SERVER_USED | refused)) != IPVSD_SERVER_USED)
+	if (!server || server->service != id || (server->flags & (IPVSD_SERVER_USED | refused)) != IPVSD_SERVER_USED)
 		return 0;
 	template->stamp = now;
 	return server_id;

@@ -322,10 +322,11 @@ static __always_inline __u32 stateless_server(const struct service_entry *entry,
 /* Another server than the silent one, 0 where there is none: the scheduler may name the same again, and a hash always
  * does. */
 static __always_inline __u32 select_excluding(const struct service_entry *entry, __be32 client, __be16 client_port,
-					  __u32 silent)
+					      __u32 silent)
 {
 	__u32 other = choose_new(entry->id, entry->flags & ~IPVSD_SERVICE_PERSISTENT, client, client_port,
-				 IPVSD_SERVER_LEFT_BY_CONNECTIONS) & 0xffff;
+				 IPVSD_SERVER_LEFT_BY_CONNECTIONS) &
+		      0xffff;
 
 	if (other == silent)
 		other = maglev_excluding(entry->id, client, client_port, silent) & 0xffff;

@@ -13,7 +13,7 @@
 #include <stddef.h>
 
 #define FRAGMENT_OFFSET 0x1fff
-#define FLAGS 13       /* the byte in the TCP header */
+#define FLAGS 13         /* the byte in the TCP header */
 #define KNOWN_FLAGS 0x17 /* FIN, SYN, RST, ACK */
 #define SYN_ACK 0x12
 #define OPTIONS_SIZE 40

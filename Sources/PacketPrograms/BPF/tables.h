@@ -71,7 +71,7 @@ static __always_inline __u64 overhead_of(const struct ipvsd_conn_counts *counts)
 
 #define WALK_STEP 4 /* slots in one turn of a walk */
 
-_Static_assert(WALK_STEP * IPVSD_LIST_LIMIT >= IPVSD_RING_LIMIT, "a walk sees all of a ring");
+_Static_assert(WALK_STEP *IPVSD_LIST_LIMIT >= IPVSD_RING_LIMIT, "a walk sees all of a ring");
 
 struct walk {
 	__u32 first;

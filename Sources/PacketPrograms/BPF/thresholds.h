@@ -9,9 +9,8 @@ static __always_inline bool is_overloaded(const struct ipvsd_server *server, con
 {
 	__u32 connections = counts->active + counts->inactive;
 
-	return server->upper_threshold &&
-	       (connections >= server->upper_threshold ||
-		(server->overloaded && connections >= server->lower_threshold));
+	return server->upper_threshold && (connections >= server->upper_threshold ||
+					   (server->overloaded && connections >= server->lower_threshold));
 }
 
 /* A connection was added. Between two additions connections only end, so that this and `is_overloaded` together miss

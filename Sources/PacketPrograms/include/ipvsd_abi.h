@@ -13,17 +13,17 @@
 
 /* The tables of services, real servers, next hops, slots and flows follow the configuration: the daemon sizes them when it
  * loads the programs. Flow and listener buckets are powers of two. */
-#define IPVSD_WAYS 8                 /* entries of a bucket, as in a set-associative cache */
-#define IPVSD_HALF 4                 /* ways of half a bucket, which is a cache line */
+#define IPVSD_WAYS 8 /* entries of a bucket, as in a set-associative cache */
+#define IPVSD_HALF 4 /* ways of half a bucket, which is a cache line */
 #define IPVSD_LEARNT_PORTS 1024
 #define IPVSD_ANSWERED_PORTS 16384
-#define IPVSD_FRAGMENTED 16384       /* datagrams whose fragments are on their way */
-#define IPVSD_SWEEP_BUCKETS 1024     /* in one run of the sweep: the smallest flow table */
+#define IPVSD_FRAGMENTED 16384   /* datagrams whose fragments are on their way */
+#define IPVSD_SWEEP_BUCKETS 1024 /* in one run of the sweep: the smallest flow table */
 #define IPVSD_CHECK_ADDRESSES 8
 #define IPVSD_OWN_MACS 8
-#define IPVSD_LIST_LIMIT 1024        /* real servers that lc and its like compare */
-#define IPVSD_RING_LIMIT 4096        /* slots of a ring */
-#define IPVSD_ENCAPSULATION 20       /* bytes of the outer header */
+#define IPVSD_LIST_LIMIT 1024  /* real servers that lc and its like compare */
+#define IPVSD_RING_LIMIT 4096  /* slots of a ring */
+#define IPVSD_ENCAPSULATION 20 /* bytes of the outer header */
 
 /* A tick of flow stamps is 2^28 ns, 0.27 s. Time-outs are at most 32,767 ticks: 2 h 26 min. */
 #define IPVSD_TICK_SHIFT 28
@@ -141,8 +141,8 @@ enum ipvsd_scheduler {
 struct ipvsd_service {
 	__u64 schedule;
 	__u64 maglev;
-	__u64 cursor; /* of the ring; the packet programs' own */
-	__u64 name;   /* of the scheduler, in ASCII; the control plane's own, for adoption */
+	__u64 cursor;      /* of the ring; the packet programs' own */
+	__u64 name;        /* of the scheduler, in ASCII; the control plane's own, for adoption */
 	__u32 persistence; /* ticks */
 	__be32 netmask;    /* of persistence: clients that differ in its zero bits are one */
 	/* Of lblc and lblcr, the packet programs' own. Times are in 2^IPVSD_LOCALITY_SHIFT ns. */
@@ -214,10 +214,10 @@ struct ipvsd_server {
 };
 
 #define IPVSD_SERVER_USED 1u
-#define IPVSD_SERVER_DOWN 2u    /* SYNs and datagrams of its flows are scheduled anew */
-#define IPVSD_SERVER_REMOVED 4u /* no longer configured; its TCP connections go on, datagrams leave it */
-#define IPVSD_SERVER_STANDBY 8u /* beside REMOVED: configured all the same, and not in use now */
-#define IPVSD_SERVER_MOVES 16u  /* persistent clients go elsewhere with their next connection */
+#define IPVSD_SERVER_DOWN 2u             /* SYNs and datagrams of its flows are scheduled anew */
+#define IPVSD_SERVER_REMOVED 4u          /* no longer configured; its TCP connections go on, datagrams leave it */
+#define IPVSD_SERVER_STANDBY 8u          /* beside REMOVED: configured all the same, and not in use now */
+#define IPVSD_SERVER_MOVES 16u           /* persistent clients go elsewhere with their next connection */
 #define IPVSD_SERVER_MOVES_DATAGRAMS 32u /* the wait for its drain has ended: datagrams leave it */
 #define IPVSD_SERVER_LEFT (IPVSD_SERVER_REMOVED | IPVSD_SERVER_MOVES_DATAGRAMS)
 #define IPVSD_SERVER_OUT (IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED)
@@ -238,13 +238,13 @@ struct ipvsd_conn_counts {
 /* How a real server is reached: a cache line. Rows are immutable while a server names them: 12 bytes of MAC would tear. */
 struct ipvsd_next_hop {
 	__u8 eth_addrs[12]; /* the destination's MAC, then the source's */
-	__u32 ifindex; /* that frames leave by: below a VLAN device, a port of a bridge */
+	__u32 ifindex;      /* that frames leave by: below a VLAN device, a port of a bridge */
 	__be32 source;
 	__be32 destination;
-	__u32 mtu;   /* of the outer packet, IP header included */
-	__u32 flags; /* IPVSD_NEXT_HOP_ */
-	__u64 tags;  /* the bytes between MACs and type: TPID, TCI, and perhaps another such pair */
-	__u32 tag_length; /* of them: 0, 4 or 8 */
+	__u32 mtu;           /* of the outer packet, IP header included */
+	__u32 flags;         /* IPVSD_NEXT_HOP_ */
+	__u64 tags;          /* the bytes between MACs and type: TPID, TCI, and perhaps another such pair */
+	__u32 tag_length;    /* of them: 0, 4 or 8 */
 	__u32 route_ifindex; /* the interface that the route names: of checks, whose frames the kernel builds */
 	__u32 reserved[4];
 };
@@ -280,7 +280,7 @@ enum ipvsd_counter {
 	IPVSD_DROPPED_BAD_HEADER,
 	IPVSD_DROPPED_TRUNCATED,
 	IPVSD_DROPPED_MARTIAN_SOURCE, /* one that no packet can have, or a VIP */
-	IPVSD_DROPPED_FRAGMENT, /* whose first one was not seen */
+	IPVSD_DROPPED_FRAGMENT,       /* whose first one was not seen */
 	IPVSD_DROPPED_MERGED_FRAME,
 	IPVSD_DROPPED_TOO_BIG_WITHOUT_DF,
 	IPVSD_DROPPED_TOO_BIG_ICMP_ERROR,
@@ -311,7 +311,7 @@ struct ipvsd_counters {
 struct ipvsd_settings {
 	__u32 abi_version;
 	__u32 ingress_mtu;
-	__u64 seed; /* of the flow table's hash: secret, or a client could fill a bucket */
+	__u64 seed;                     /* of the flow table's hash: secret, or a client could fill a bucket */
 	__u16 timeout[IPVSD_STATE_MAX]; /* ticks */
 	__be32 check_address[IPVSD_CHECK_ADDRESSES];
 	/* A server with that many unanswered SYNs is silent: a SYN repeated to it is scheduled anew. 0: none ever is. */
@@ -321,7 +321,7 @@ struct ipvsd_settings {
 	/* Where encapsulated packets go that exceed their next hop's MTU and may be fragmented, and its peer's MAC. */
 	__u32 fragmenting_ifindex;
 	__u8 fragmenting_mac[8];
-	__u32 is_migrating; /* flows may still be in old_flows */
+	__u32 is_migrating;                   /* flows may still be in old_flows */
 	__u64 vip_filter[IPVSD_FILTER_WORDS]; /* ipvsd_filter_has; turns away what is for nobody's VIP */
 	/* The MACs that frames for the director have (ipvsd_mac_word); the first one 0: whatever comes is for it.
 	 * The complement of such a word: the MAC of a macvlan that has no VIP now. */

@@ -24,24 +24,15 @@ IPVSD_INLINE __u64 ipvsd_mix(__u64 x)
 
 /* `hash` * `size` / 2^32: an index below `size` without a division (Lemire, "Fast Random Integer Generation in an
  * Interval", 2019). */
-IPVSD_INLINE __u32 ipvsd_scale(__u32 hash, __u32 size)
-{
-	return (__u32)((__u64)hash * size >> 32);
-}
+IPVSD_INLINE __u32 ipvsd_scale(__u32 hash, __u32 size) { return (__u32)((__u64)hash * size >> 32); }
 
 /* The hash of a client for a Maglev table, the same on every director. Address and port are in the host's byte order.
  * Port 0: by the address alone. */
-IPVSD_INLINE __u32 ipvsd_maglev_hash(__u32 client, __u16 port)
-{
-	return (__u32)ipvsd_mix((__u64)client << 16 | port);
-}
+IPVSD_INLINE __u32 ipvsd_maglev_hash(__u32 client, __u16 port) { return (__u32)ipvsd_mix((__u64)client << 16 | port); }
 
 /* The bucket of a client in sh's table: hash_32 of linux/hash.h with 8 bits, as in ip_vs_sh.c. `key` is address plus
  * port in the host's byte order. */
-IPVSD_INLINE __u32 ipvsd_sh_bucket(__u32 key)
-{
-	return key * 0x61C88647u >> 24;
-}
+IPVSD_INLINE __u32 ipvsd_sh_bucket(__u32 key) { return key * 0x61C88647u >> 24; }
 
 /* The host part of the outer source of a flow's packets, before the mask. */
 IPVSD_INLINE __u32 ipvsd_outer_host(__be32 client, __be16 client_port)
@@ -58,15 +49,9 @@ IPVSD_INLINE __u32 ipvsd_outer_host(__be32 client, __be16 client_port)
 
 #define IPVSD_FILTER_WORDS 1024
 
-IPVSD_INLINE __u32 ipvsd_filter_bit(__be32 vip)
-{
-	return vip * IPVSD_GOLDEN_RATIO_32 >> 16;
-}
+IPVSD_INLINE __u32 ipvsd_filter_bit(__be32 vip) { return vip * IPVSD_GOLDEN_RATIO_32 >> 16; }
 
-IPVSD_INLINE __u32 ipvsd_filter_word(__be32 vip)
-{
-	return ipvsd_filter_bit(vip) >> 6 & (IPVSD_FILTER_WORDS - 1);
-}
+IPVSD_INLINE __u32 ipvsd_filter_word(__be32 vip) { return ipvsd_filter_bit(vip) >> 6 & (IPVSD_FILTER_WORDS - 1); }
 
 /* Whether `address` may be a VIP. False: it is none. */
 IPVSD_INLINE __u64 ipvsd_filter_has(const __u64 *filter, __be32 address)
@@ -88,7 +73,4 @@ IPVSD_INLINE __u64 ipvsd_listener_word(__be32 vip, __be16 port, __u8 protocol)
 }
 
 /* `shift`: 64 less the logarithm of the number of buckets. */
-IPVSD_INLINE __u32 ipvsd_listener_index(__u64 word, __u32 shift)
-{
-	return word * IPVSD_GOLDEN_RATIO_64 >> shift;
-}
+IPVSD_INLINE __u32 ipvsd_listener_index(__u64 word, __u32 shift) { return word * IPVSD_GOLDEN_RATIO_64 >> shift; }

@@ -166,4 +166,5 @@ IPVSD_INLINE __u64 ipvsd_mac_word(const __u8 *mac)
 	       (__u64)mac[5] << 40;
 }
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "fields of words are told by shifts, and rows by their bytes");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+	       "fields of words are told by shifts, and rows by their bytes");

@@ -11,8 +11,8 @@
 
 /* As FrameState.swift has it. One CPU's. */
 struct frame_state {
-	__u64 flow;         /* of the next frame */
-	__u64 flows;        /* then the first one again */
+	__u64 flow;  /* of the next frame */
+	__u64 flows; /* then the first one again */
 	__u64 sent;
 	__u64 arrived;
 	__u64 encapsulated; /* of those that arrived */
@@ -84,10 +84,7 @@ int sink_stack(struct __sk_buff *skb)
 }
 
 SEC("xdp")
-int to_stack(struct xdp_md *ctx)
-{
-	return XDP_PASS;
-}
+int to_stack(struct xdp_md *ctx) { return XDP_PASS; }
 
 /* The least that sends a frame back. */
 SEC("xdp")
@@ -106,9 +103,6 @@ int reflector(struct xdp_md *ctx)
 }
 
 SEC("xdp")
-int bare_encapsulation(struct xdp_md *ctx)
-{
-	return encapsulate_bare(ctx, 0);
-}
+int bare_encapsulation(struct xdp_md *ctx) { return encapsulate_bare(ctx, 0); }
 
 char _license[] SEC("license") = "Dual MIT/GPL";

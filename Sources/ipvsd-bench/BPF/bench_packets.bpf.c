@@ -68,16 +68,10 @@ int next_packet(struct xdp_md *ctx)
 
 /* The harness alone. */
 SEC("xdp")
-int nothing(struct xdp_md *ctx)
-{
-	return XDP_PASS;
-}
+int nothing(struct xdp_md *ctx) { return XDP_PASS; }
 
 SEC("xdp")
-int bare_encapsulation(struct xdp_md *ctx)
-{
-	return encapsulate_bare(ctx, 0);
-}
+int bare_encapsulation(struct xdp_md *ctx) { return encapsulate_bare(ctx, 0); }
 
 /* The same, and what no flow table can do without: one bucket of the director's own, as far from the last one as a
  * hash has it, and a header that depends on what is read there. */
