@@ -47,8 +47,12 @@ extension FlowEntry {
 }
 
 extension MappedArray<ipvsd_bucket> {
-    func entries(ofBucket index: Int) -> FlowEntry { field(\.way, of: index, as: ipvsd_flow.self) }
+    func entries(ofBucket index: Int) -> FlowEntry {
+        (pointer(index) + wayOffset).assumingMemoryBound(to: ipvsd_flow.self)
+    }
 }
 
+// Looked up once: there may be millions of entries.
+private let wayOffset = MemoryLayout<ipvsd_bucket>.offset(ofStored: \.way)
 private let keyOffset = MemoryLayout<ipvsd_flow>.offset(ofStored: \.key)
 private let valueOffset = MemoryLayout<ipvsd_flow>.offset(ofStored: \.value)

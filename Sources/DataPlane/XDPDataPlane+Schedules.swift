@@ -3,6 +3,7 @@ internal import CLinux
 internal import Glibc
 internal import LoadBalancing
 internal import PacketPrograms
+internal import SystemCalls
 
 /// The tables that schedulers look servers up in, built aside and swapped.
 extension XDPDataPlane {
@@ -162,6 +163,10 @@ extension XDPDataPlane {
 
 extension DirectorMaps {
     func slot(_ index: Int) -> UnsafeMutablePointer<UInt16> {
-        slots.field(\.server, of: index / Int(IPVSD_SLOT_GROUP), as: UInt16.self) + index % Int(IPVSD_SLOT_GROUP)
+        let group = slots.pointer(index / Int(IPVSD_SLOT_GROUP)) + groupOffset
+        return group.assumingMemoryBound(to: UInt16.self) + index % Int(IPVSD_SLOT_GROUP)
     }
 }
+
+// Looked up once: a service may have 100,000 slots.
+private let groupOffset = MemoryLayout<ipvsd_slots>.offset(ofStored: \.server)

@@ -73,10 +73,10 @@ public enum LeastConnections {
         return isLess ? other : one
     }
 
-    /// Draws again, up to eight times, where a server is not available; then takes the next in the ring that is.
+    /// Draws again, a few times, where a server is not available; then takes the next in the ring that is.
     private static func draw(_ draw: UInt64, from ring: [Int], of servers: [Load]) -> Int? {
         var (draw, index) = (draw, 0)
-        for attempt in 0...8 where !ring.isEmpty {
+        for attempt in 0...Int(IPVSD_REDRAWS) where !ring.isEmpty {
             if attempt > 0 { draw = PacketHash.mix(draw &+ 1) }
             index = Int(ipvsd_scale(UInt32(truncatingIfNeeded: draw), UInt32(ring.count)))
             if servers[ring[index]].isAvailable { return ring[index] }

@@ -17,7 +17,7 @@ struct locality {
 	__u32 size;
 	__u32 emptied;
 	__u16 members;
-	bool has_idle; /* one with less than half as many active connections as its weight */
+	__u16 has_idle; /* one with less than half as many active connections as its weight */
 };
 
 /* Less than 0: server `one` has less overhead for its weight than `other`. */
@@ -64,7 +64,7 @@ static long consider_locality(void *map, const __u32 *turn, __u8 *value, struct 
 	if (!server->weight)
 		return 0;
 	if ((__u64)counts->active * 2 < server->weight)
-		locality->has_idle = true;
+		locality->has_idle = 1;
 	if (joined) {
 		order = locality->most ? compare_overhead(id, locality->most) : 1;
 		if (order > 0 || (!order && joined_after(joined, locality->most)))

@@ -116,8 +116,6 @@ static __always_inline __u32 by_search(struct slice list)
 	return search.chosen;
 }
 
-#define REDRAWS 8
-
 /* IPVS draws among those that are available. Redrawing gives them the same chances; where chance finds none, the next
  * one in the ring has to do. */
 static __always_inline __u32 draw_slot(struct slice ring, __u64 draw)
@@ -125,7 +123,7 @@ static __always_inline __u32 draw_slot(struct slice ring, __u64 draw)
 	__u32 index = ipvsd_scale(draw, ring.size);
 	__u32 id = slot(ring.first + index);
 
-	for (int i = 0; i < REDRAWS && !is_available(id); i++) {
+	for (int i = 0; i < IPVSD_REDRAWS && !is_available(id); i++) {
 		draw = ipvsd_mix(draw + 1);
 		index = ipvsd_scale(draw, ring.size);
 		id = slot(ring.first + index);

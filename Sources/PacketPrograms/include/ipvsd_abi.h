@@ -23,6 +23,7 @@
 #define IPVSD_OWN_MACS 8
 #define IPVSD_LIST_LIMIT 1024  /* real servers that lc and its like compare */
 #define IPVSD_RING_LIMIT 4096  /* slots of a ring */
+#define IPVSD_REDRAWS 8        /* of twos, for a real server that is available */
 #define IPVSD_ENCAPSULATION 20 /* bytes of the outer header */
 
 /* A tick of flow stamps is 2^28 ns, 0.27 s. Time-outs are at most 32,767 ticks: 2 h 26 min. */
