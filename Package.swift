@@ -128,7 +128,10 @@ let package = Package(
             name: "LoadBalancingTests", dependencies: ["LoadBalancing", "TestSupport"], swiftSettings: swiftSettings),
         .testTarget(
             name: "ServiceConfigurationTests",
-            dependencies: ["HealthChecks", "LoadBalancing", "ServiceConfiguration", "TestSupport"],
+            dependencies: [
+                "HealthChecks", "LoadBalancing", "ServiceConfiguration", "TestSupport",
+                .product(name: "Yams", package: "Yams"),
+            ],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "DataPlaneTests",

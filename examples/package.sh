@@ -31,6 +31,7 @@ main() {
     install -D -m 644 "$ROOT/examples/ipvsd.service" "$TREE/lib/systemd/system/ipvsd.service"
     install -d "$TREE/etc/ipvsd"
     manual
+    file_documents
     completions
     documents
     control
@@ -44,11 +45,19 @@ manual() {
     mkdir "$WORK/pages" && install -d "$TREE/usr/share/man/man8"
     "$ROOT/.build/debug/generate-manual" --multi-page --section 8 --date "$(date -d "@$SOURCE_DATE_EPOCH" +%F)" \
         --output-directory "$WORK/pages" "$IPVSD"
-    rm "$WORK/pages/ipvsd.help.8"
+    rm "$WORK"/pages/ipvsd.{help,documentation}.8
     for page in "$WORK"/pages/*.8; do
         name=${page##*/} name=${name%.8}
         awk -v os="ipvsd $VERSION" -f "$ROOT/examples/debian/manual.awk" "$page" | gzip -9n >"$TREE/usr/share/man/man8/${name//./-}.8.gz"
     done
+}
+
+# ipvsd.yaml(5) and the file's JSON Schema, out of the program's table of options.
+file_documents() {
+    install -d "$TREE/usr/share/man/man5" "$TREE/usr/share/ipvsd"
+    "$IPVSD" documentation file-manual --date "$(date -d "@$SOURCE_DATE_EPOCH" '+%B %-d, %Y')" |
+        gzip -9n >"$TREE/usr/share/man/man5/ipvsd.yaml.5.gz"
+    "$IPVSD" documentation schema >"$TREE/usr/share/ipvsd/ipvsd.schema.json"
 }
 
 completions() {

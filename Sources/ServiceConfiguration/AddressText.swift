@@ -36,55 +36,42 @@ public enum AddressText {
         return (address, try port(text[text.index(after: colon)...]))
     }
 
-    /// `A.B.C.D` with weight 1, `A.B.C.D=WEIGHT`, or with thresholds instead of `defaults`,
-    /// `A.B.C.D=WEIGHT:UPPER[/LOWER]`.
-    public static func server(
-        _ text: some StringProtocol, defaults: ConnectionThresholds? = nil
-    ) throws(InvalidValue) -> RealServer {
-        guard let sign = text.firstIndex(of: "=") else {
-            return RealServer(address: try address(text, accepted: servers), thresholds: defaults)
-        }
-        let address = try address(text[..<sign], accepted: servers)
-        let parts = text[text.index(after: sign)...].split(
-            separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
-        let weight = UInt16(try number(parts[0], in: 0...65535, problem: "weight \(quoted(parts[0])) is no weight"))
-        guard parts.count > 1 else { return RealServer(address: address, weight: weight, thresholds: defaults) }
-        let bounds = parts[1].split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
-        return RealServer(
-            address: address, weight: weight,
-            thresholds: try thresholds(upper: bounds[0], lower: bounds.count > 1 ? bounds[1] : nil))
+    /// `A.B.C.D` with weight 1, `A.B.C.D=WEIGHT`, or `A.B.C.D=WEIGHT:UPPER[/LOWER]`.
+    public static func server(_ text: some StringProtocol) throws(InvalidValue) -> RealServer {
+        try WrittenServer(parsing: text).server()
     }
 
     /// As `ipvsadm -x` and `-y` take them: an upper one of 0 is none, a lower one of 0 is three quarters of the upper.
-    static func thresholds(
-        upper: some StringProtocol, lower: (some StringProtocol)?
-    ) throws(InvalidValue) -> ConnectionThresholds? {
-        let upper = try number(upper, in: thresholds, problem: "\(quoted(upper)) is no upper threshold")
-        guard let lower else { return upper == 0 ? nil : ConnectionThresholds(upper: UInt32(upper)) }
-        let value = try number(lower, in: thresholds, problem: "\(quoted(lower)) is no lower threshold")
-        guard value <= upper else {
-            throw InvalidValue("the lower threshold, \(value), is above the upper one", accepted: "0 to \(upper)")
+    static func thresholds(upper: Int, lower: Int?) throws(InvalidValue) -> ConnectionThresholds? {
+        if let lower, lower > upper {
+            throw InvalidValue("the lower threshold, \(lower), is above the upper one", accepted: "0 to \(upper)")
         }
-        return upper == 0 ? nil : ConnectionThresholds(upper: UInt32(upper), lower: value == 0 ? nil : UInt32(value))
+        guard upper > 0 else { return nil }
+        return ConnectionThresholds(upper: UInt32(upper), lower: lower.flatMap { $0 == 0 ? nil : UInt32($0) })
     }
 
-    /// The size of a Maglev table for that many real servers.
-    static func maglevSize(_ text: String, servers: Int) throws(InvalidValue) -> Int {
+    static let maglevSizes =
+        "a prime from \(MaglevTable.acceptedSizes.lowerBound) to \(MaglevTable.acceptedSizes.upperBound)"
+
+    /// The size of a Maglev table.
+    static func maglevSize(_ text: String) throws(InvalidValue) -> Int {
         let sizes = MaglevTable.acceptedSizes
-        let primes = "a prime from \(sizes.lowerBound) to \(sizes.upperBound)"
         guard let size = Int(text), text.utf8.allSatisfy({ (48...57).contains($0) }), sizes.contains(size) else {
-            throw InvalidValue("no size of a Maglev table", accepted: primes)
+            throw InvalidValue("no size of a Maglev table", accepted: maglevSizes)
         }
         guard MaglevTable.isPrime(size) else {
             let nearest = MaglevTable.nearestSizes(to: size).map(String.init).joined(separator: " or ")
-            throw InvalidValue("no prime", accepted: "\(primes); the nearest: \(nearest)")
-        }
-        guard size >= servers else {
-            throw InvalidValue(
-                "smaller than the number of real servers",
-                accepted: "\(primes) that is not below \(servers); 100 times as much shares evenly")
+            throw InvalidValue("no prime", accepted: "\(maglevSizes); the nearest: \(nearest)")
         }
         return size
+    }
+
+    /// Refuses a Maglev table that has no slot for each real server.
+    static func maglevSize(_ size: Int, servers: Int) throws(InvalidValue) {
+        guard size < servers else { return }
+        throw InvalidValue(
+            "smaller than the number of real servers",
+            accepted: "\(maglevSizes) that is not below \(servers); 100 times as much shares evenly")
     }
 
     /// An IPv4 address that a host can have; `accepted` is the form of the whole value that holds it.
@@ -145,9 +132,11 @@ public enum AddressText {
         UInt16(try number(text, in: 1...65535, problem: "port \(quoted(text)) is no port"))
     }
 
+    static let netmasks = "1 to 32, or a netmask such as 255.255.255.0"
+
     /// `24`, `/24` or `255.255.255.0`: from 1 to 32 leading bits.
     static func prefixLength(_ text: some StringProtocol) throws(InvalidValue) -> Int {
-        let accepted = "1 to 32, or a netmask such as 255.255.255.0"
+        let accepted = netmasks
         if let mask = IPv4Address(String(text)) {
             let length = mask.value.leadingZeroBitCount == 0 ? (~mask.value).leadingZeroBitCount : 0
             guard length > 0, mask.value == UInt32.max << UInt32(32 - length) else {

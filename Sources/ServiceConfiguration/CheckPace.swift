@@ -28,15 +28,12 @@ public struct CheckPace: Hashable, Sendable {
         .milliseconds(max(10, DurationText.milliseconds(interval) * 3 / 10))
     }
 
-    /// A time-out, or a faster interval.
-    static func duration(_ text: String, within interval: Duration) throws(InvalidValue) -> Duration {
-        let duration = try DurationText.parse(text)
-        guard duration <= interval else {
-            let shortest = DurationText.format(DurationText.accepted.lowerBound)
-            throw InvalidValue(
-                "longer than the check interval",
-                accepted: "\(shortest) to the interval, \(DurationText.format(interval))")
-        }
-        return duration
+    /// Refuses a time-out or a faster interval that is longer than the interval.
+    static func validate(_ duration: Duration, within interval: Duration) throws(InvalidValue) {
+        guard duration > interval else { return }
+        let shortest = DurationText.format(DurationText.accepted.lowerBound)
+        throw InvalidValue(
+            "longer than the check interval",
+            accepted: "\(shortest) to the interval, \(DurationText.format(interval))")
     }
 }

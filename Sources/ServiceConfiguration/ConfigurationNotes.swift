@@ -11,7 +11,8 @@ extension DirectorConfiguration {
                 return http.body.compactMap { expectation in
                     guard case .matches(let pattern) = expectation, !pattern.changes.isEmpty else { return nil }
                     let expression = AddressText.quoted(pattern.description)
-                    return "\(service): \(check.check): body-matches \(expression) is read by PCRE2 since 0.2, "
+                    return
+                        "\(service): \(check.check): \(Options.bodyMatches.keyName) \(expression) is read by PCRE2 since 0.2, "
                         + "and may mean something else: \(pattern.changes.joined(separator: "; "))"
                 }
             }

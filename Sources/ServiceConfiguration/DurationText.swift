@@ -10,7 +10,7 @@ public enum DurationText {
     public static func parse(
         _ text: some StringProtocol, in range: ClosedRange<Duration> = accepted
     ) throws(InvalidValue) -> Duration {
-        let bounds = "\(format(range.lowerBound)) to \(format(range.upperBound))"
+        let bounds = self.text(of: range)
         let number = text.prefix { $0.isASCII && $0.isNumber || $0 == "." }
         let parts = number.split(separator: ".", omittingEmptySubsequences: false)
         guard (1...2).contains(parts.count), parts.allSatisfy({ !$0.isEmpty }) else {
@@ -40,6 +40,11 @@ public enum DurationText {
         let total = milliseconds(duration)
         guard total != 0, let unit = units.first(where: { total.isMultiple(of: $0.1) }) else { return "\(total)ms" }
         return "\(total / unit.1)\(unit.0)"
+    }
+
+    /// A range in words.
+    static func text(of range: ClosedRange<Duration>) -> String {
+        "\(format(range.lowerBound)) to \(format(range.upperBound))"
     }
 
     static func milliseconds(_ duration: Duration) -> Int {

@@ -18,10 +18,10 @@ struct Drain: AsyncParsableCommand {
               ipvsd drain 10.0.0.11 --service 10.0.0.100:80 --timeout 5m
 
             With --wait or --timeout it shows what remains and returns 0 when no connection does, active or inactive: \
-            one that is closing is forgotten two minutes after its last packet, one of UDP after five (--tcp-fin-timeout \
-            and --udp-timeout of the director). At the time-out the real server stays drained and keeps its TCP \
-            connections, while datagrams leave it as the service's --on-server-removal says: a sender of datagrams \
-            would otherwise stay for ever. When this command is interrupted, all stay.
+            one that is closing is forgotten two minutes after its last packet, one of UDP after five \
+            (\(Options.tcpFinTimeout.flagName) and \(Options.udpTimeout.flagName) of the director). At the time-out the real server stays drained and keeps its TCP \
+            connections, while datagrams leave it as the service's \(Options.onServerRemoval.flagName) says: a sender of \
+            datagrams would otherwise stay for ever. When this command is interrupted, all stay.
 
             Clients of a persistent service keep coming back to their real server, as with IPVS by default, as long as \
             they do so within the persistence's time: its sessions end as they would, and the drain may never do. With \
@@ -45,7 +45,8 @@ struct Drain: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Wait until no connection is left, and no longer than so long; then datagrams follow --on-server-removal.",
+            "Wait until no connection is left, and no longer than so long; then datagrams follow "
+                + "\(Options.onServerRemoval.flagName).",
             valueName: "duration"))
     var timeout: String?
 

@@ -56,7 +56,8 @@ struct DrainWatch {
                 throw Failure(
                     .connectionsLeft,
                     "\(shown.server): \(Self.remaining(UInt32(shown.active), UInt32(shown.inactive))) after "
-                        + "\(DurationText.format(limit)); it stays drained and keeps its TCP connections; its datagrams follow --on-server-removal"
+                        + "\(DurationText.format(limit)); it stays drained and keeps its TCP connections; its datagrams follow "
+                        + Options.onServerRemoval.flagName
                         + (shown.isInForce ? "" : "; the kernel still refuses the drain"))
             }
             let rest = limit.map { max($0 - (clock.now - began), .zero) } ?? Self.period

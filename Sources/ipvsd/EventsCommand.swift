@@ -27,10 +27,10 @@ struct Events: AsyncParsableCommand {
               quorum    the weight that the service is to have at least
             {"missed":N} instead says that the N events before the next one are no longer kept: the reader was too slow.
 
-            A program that is told of events (--notify, or notify: in the configuration file) has the same in \
+            A program that is told of events (\(Options.notify.flagName), or \(Options.notifyMapping.keyName): in the configuration file) has the same in \
             IPVSD_SEQUENCE, IPVSD_TIME, IPVSD_EVENT, IPVSD_SERVICE, IPVSD_SERVER, IPVSD_REASON, IPVSD_SINCE, IPVSD_UP, \
-            IPVSD_TOTAL, IPVSD_WEIGHT and IPVSD_QUORUM; what is not known is not set. With --notify-at-start (at-start: \
-            true) it is also told how a service begins, at the daemon's start and after a reload that adds the service, once \
+            IPVSD_TOTAL, IPVSD_WEIGHT and IPVSD_QUORUM; what is not known is not set. With \(Options.notifyAtStart.flagName) \
+            (\(Options.notifyAtStart.keyName): true) it is also told how a service begins, at the daemon's start and after a reload that adds the service, once \
             the first checks have ended: of each real server that is not unproven whether it is up or down, and of the \
             quorum and the service where they are up, with IPVSD_AT_START=yes. It is executed as it is, without a \
             shell, one event of a service after another, and killed with its process group after its time-out (10 s).

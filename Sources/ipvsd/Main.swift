@@ -22,7 +22,7 @@ struct Subcommands: AsyncParsableCommand {
     static let all: [any ParsableCommand.Type] = [
         Status.self, Connections.self, Explain.self, CaptureCommand.self, Drain.self, Undrain.self, Events.self,
         Metrics.self, Check.self, ImportCommand.self, Reload.self, Stop.self, Cleanup.self,
-        RealServerSetupCommand.self, DoctorCommand.self, TunnelCommand.self,
+        RealServerSetupCommand.self, DoctorCommand.self, TunnelCommand.self, DocumentationCommand.self,
     ]
     static let configuration = CommandConfiguration(commandName: "ipvsd", subcommands: all)
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Control
+import ServiceConfiguration
 
 /// `ipvsd metrics`: what Prometheus would read.
 struct Metrics: AsyncParsableCommand {
@@ -7,7 +8,8 @@ struct Metrics: AsyncParsableCommand {
         abstract: "Print the director's metrics in Prometheus's text format.",
         discussion: """
             The same is served on the control socket (curl --unix-socket /run/ipvsd/control.sock http://ipvsd/metrics), \
-            and over TCP where the director was started with --metrics-listen, or has metrics-listen in its file.
+            and over TCP where the director was started with \(Options.metricsListen.flagName), or has \(Options.metricsListen.keyName) in its \
+            file.
 
             Exit code 3: no daemon runs.
             """)

@@ -41,6 +41,17 @@ test_bad_values_of_every_flag() {
     refused 64 "nonsense" realserver-setup --vip nonsense
 }
 
+test_flags_beside_a_file() {
+    local BEFORE
+    BEFORE=$(machine_state director)
+    refused 64 "^ipvsd: --vip, --inhibit, --no-address: cannot be beside --config" \
+        --config "$LAB_DIR/none.yaml" --no-address --inhibit --vip $VIP
+    # Values that are the defaults were typed, too.
+    refused 64 "^ipvsd: --scheduler, --rise, --xdp: cannot be beside --config" \
+        --xdp auto --rise 2 --scheduler wlc --config "$LAB_DIR/none.yaml"
+    refused 64 "none.yaml: No such file" --config "$LAB_DIR/none.yaml" --replace --verbose
+}
+
 test_bad_values_of_capture() {
     local BEFORE
     BEFORE=$(machine_state director)

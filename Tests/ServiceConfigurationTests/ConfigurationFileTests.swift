@@ -73,18 +73,30 @@ struct ConfigurationFileTests {
     }
 
     @Test func flagsAndFileMakeTheSame() throws {
-        var flags = DirectorFlags(
+        var flags = TypedFlags(
             vips: ["10.0.0.100:80,10.0.0.100:443"], backends: ["10.0.0.11=3:100/50,10.0.0.12"])
-        (flags.scheduler, flags.schedulerFlags, flags.maglevSize) = ("mh", ["mh-port"], "65537")
-        (flags.oneService, flags.persistent, flags.persistentNetmask) = (true, "5m", "24")
-        (flags.checkInterval, flags.checkTimeout, flags.rise, flags.fall) = ("2s", "1s", "3", "4")
-        (flags.interfaces, flags.xdp, flags.onServerLoss) = (["eth0,eth1"], "generic", "reset")
-        flags.onServerRemoval = "finish"
-        (flags.connections, flags.tcpTimeout, flags.udpTimeout) = ("1000", "10m", "10s")
-        (flags.halfOpenLimit, flags.noAddress, flags.noSYNWatch) = ("7", true, true)
-        flags.outerSourcePrefix = "172.16.0.0/16"
-        (flags.inhibit, flags.slowStart, flags.flapDamping) = (true, "30s", "1m")
-        (flags.quorum, flags.sorryServer, flags.checkFastInterval) = ("3/1", "10.0.0.99", "0.5s")
+        (flags[Options.scheduler], flags[each: Options.schedulerFlags], flags[Options.maglevSize]) = (
+            "mh", ["mh-port"], "65537"
+        )
+        (flags[typed: Options.oneService], flags[Options.persistent], flags[Options.persistentNetmask]) = (
+            true, "5m", "24"
+        )
+        (flags[Options.checkInterval], flags[Options.checkTimeout], flags[Options.rise], flags[Options.fall]) = (
+            "2s", "1s", "3", "4"
+        )
+        (flags[each: Options.interfaces], flags[Options.xdp], flags[Options.onServerLoss]) = (
+            ["eth0,eth1"], "generic", "reset"
+        )
+        flags[Options.onServerRemoval] = "finish"
+        (flags[Options.connections], flags[Options.tcpTimeout], flags[Options.udpTimeout]) = ("1000", "10m", "10s")
+        (flags[Options.halfOpenLimit], flags[typed: Options.addresses], flags[typed: Options.synWatch]) = (
+            "7", true, true
+        )
+        flags[Options.outerSources] = "172.16.0.0/16"
+        (flags[typed: Options.inhibit], flags[Options.slowStart], flags[Options.flapDamping]) = (true, "30s", "1m")
+        (flags[Options.quorum], flags[Options.sorryServer], flags[Options.checkFastInterval]) = (
+            "3/1", "10.0.0.99", "0.5s"
+        )
         let file = """
             interfaces: [eth0, eth1]
             xdp: generic
@@ -356,9 +368,9 @@ struct ConfigurationFileTests {
     }
 
     @Test func flagsBesideAFileAreNamed() {
-        var flags = DirectorFlags(vips: ["10.0.0.100"])
-        (flags.xdp, flags.noAddress) = ("native", true)
-        #expect(flags.given == ["--vip", "--xdp", "--no-address"])
-        #expect(DirectorFlags().given.isEmpty)
+        var flags = TypedFlags(vips: ["10.0.0.100"])
+        (flags[Options.xdp], flags[typed: Options.addresses]) = ("native", true)
+        #expect(flags.flags.names == ["--vip", "--xdp", "--no-address"])
+        #expect(TypedFlags().flags.names.isEmpty)
     }
 }

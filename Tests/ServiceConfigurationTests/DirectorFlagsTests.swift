@@ -4,10 +4,10 @@ import Testing
 
 /// Good and bad values of every flag, and the texts of errors.
 struct DirectorFlagsTests {
-    static let good = DirectorFlags(vips: ["10.0.0.100"], backends: ["10.0.0.11,10.0.0.12"])
+    static let good = TypedFlags(vips: ["10.0.0.100"], backends: ["10.0.0.11,10.0.0.12"])
 
     /// The texts of the errors of `flags`, none if they are right.
-    static func errors(_ flags: DirectorFlags) -> [String] {
+    static func errors(_ flags: TypedFlags) -> [String] {
         do {
             _ = try flags.configuration()
             return []
@@ -47,7 +47,7 @@ struct DirectorFlagsTests {
     ])
     func goodVIPs(vips: [String], services: [String]) throws {
         var flags = Self.good
-        flags.vips = vips
+        flags[each: Options.listeners] = vips
         let configuration = try flags.configuration()
         #expect(configuration.services.map(\.address.description) == services)
         #expect(Set(configuration.services.map(\.servers)).count == 1)
@@ -89,7 +89,7 @@ struct DirectorFlagsTests {
     ])
     func badVIPs(value: String, error: String) {
         var flags = Self.good
-        flags.vips = [value]
+        flags[each: Options.listeners] = [value]
         #expect(Self.errors(flags) == ["--vip " + error])
     }
 
@@ -101,7 +101,7 @@ struct DirectorFlagsTests {
         ] as [([String], [(String, UInt16)])])
     func goodBackends(backends: [String], servers: [(String, UInt16)]) throws {
         var flags = Self.good
-        flags.backends = backends
+        flags[each: Options.servers] = backends
         let configuration = try flags.configuration()
         let expected = try servers.map { RealServer(address: try Self.address($0.0), weight: $0.1) }
         #expect(configuration.services.map(\.servers) == [expected])
@@ -131,13 +131,13 @@ struct DirectorFlagsTests {
     ])
     func badBackends(value: String, error: String) {
         var flags = Self.good
-        flags.backends = [value]
+        flags[each: Options.servers] = [value]
         #expect(Self.errors(flags) == ["--backends " + error])
     }
 
     @Test func missingFlags() {
         #expect(
-            Self.errors(DirectorFlags()) == [
+            Self.errors(TypedFlags()) == [
                 "--vip: missing (accepted: \(Self.vipForms))",
                 "--backends: missing (accepted: \(Self.backendForms))",
             ])
@@ -146,17 +146,17 @@ struct DirectorFlagsTests {
     @Test func enumerations() throws {
         for scheduler in Scheduler.allCases {
             var flags = Self.good
-            flags.scheduler = scheduler.rawValue
+            flags[Options.scheduler] = scheduler.rawValue
             #expect(try flags.configuration().services.map(\.scheduler) == [scheduler])
         }
         for xdp in XDPPreference.allCases {
             var flags = Self.good
-            flags.xdp = xdp.rawValue
+            flags[Options.xdp] = xdp.rawValue
             #expect(try flags.configuration().xdp == xdp)
         }
         var flags = Self.good
-        flags.scheduler = "fastest"
-        flags.xdp = ""
+        flags[Options.scheduler] = "fastest"
+        flags[Options.xdp] = ""
         #expect(
             Self.errors(flags) == [
                 "--scheduler fastest: unknown scheduler (accepted: rr, wrr, lc, wlc, sed, nq, sh, dh, mh, fo, ovf, twos, lblc, lblcr)",
@@ -167,22 +167,22 @@ struct DirectorFlagsTests {
     @Test(arguments: ["eth0", "enp0s31f6", "a", "bond0.100", "fifteen_bytes_1", "wlan@1"])
     func goodInterfaces(name: String) throws {
         var flags = Self.good
-        flags.interfaces = [name]
+        flags[each: Options.interfaces] = [name]
         #expect(try flags.configuration().interfaces == [name])
     }
 
     @Test func severalInterfaces() throws {
         var flags = Self.good
-        flags.interfaces = ["eth0, eth1", "bond0.100"]
+        flags[each: Options.interfaces] = ["eth0, eth1", "bond0.100"]
         #expect(try flags.configuration().interfaces == ["eth0", "eth1", "bond0.100"])
-        flags.interfaces.append("eth1")
+        flags[each: Options.interfaces].append("eth1")
         #expect(Self.errors(flags) == ["--interface eth1: eth1 is given twice (accepted: each interface once)"])
     }
 
     @Test(arguments: [("172.16.0.0/16", 16), ("10.0.0.0/8", 8), ("192.0.2.0/24", 24)])
     func goodOuterSources(text: String, length: Int) throws {
         var flags = Self.good
-        flags.outerSourcePrefix = text
+        flags[Options.outerSources] = text
         let prefix = try #require(try flags.configuration().outerSources)
         #expect(prefix.description == text && prefix.length == length)
         #expect(prefix.contains(prefix.address) && prefix.contains(IPv4Address(prefix.address.value | prefix.hostMask)))
@@ -197,7 +197,7 @@ struct DirectorFlagsTests {
     ])
     func badOuterSources(text: String, problem: String) throws {
         var flags = Self.good
-        flags.outerSourcePrefix = text
+        flags[Options.outerSources] = text
         let error = try #require(Self.errors(flags).first)
         #expect(error.hasPrefix("--outer-source-prefix \(text): \(problem) (accepted: "))
     }
@@ -215,7 +215,7 @@ struct DirectorFlagsTests {
     ])
     func badInterfaces(name: String, error: String) {
         var flags = Self.good
-        flags.interfaces = [name]
+        flags[each: Options.interfaces] = [name]
         #expect(
             Self.errors(flags) == ["--interface \(error) (accepted: 1 to 15 bytes without space, slash and colon)"])
     }
@@ -230,8 +230,8 @@ struct DirectorFlagsTests {
         ] as [(String, String, CheckPolicy.Kind)])
     func goodChecks(vip: String, check: String, kind: CheckPolicy.Kind) throws {
         var flags = Self.good
-        flags.vips = [vip]
-        flags.check = check
+        flags[each: Options.listeners] = [vip]
+        flags[Options.check] = check
         #expect(try flags.configuration().checks.kind == kind)
         #expect(kind.description == check)
     }
@@ -246,20 +246,24 @@ struct DirectorFlagsTests {
     ])
     func badChecks(check: String, error: String) {
         var flags = Self.good
-        flags.vips = ["10.0.0.101:80", "10.0.0.100"]
-        flags.check = check
+        flags[each: Options.listeners] = ["10.0.0.101:80", "10.0.0.100"]
+        flags[Options.check] = check
         #expect(Self.errors(flags) == ["--check " + error])
     }
 
     @Test func checkTimes() throws {
         var flags = Self.good
-        (flags.checkInterval, flags.checkTimeout, flags.rise, flags.fall) = ("2s", "2s", "1", "100")
+        (flags[Options.checkInterval], flags[Options.checkTimeout], flags[Options.rise], flags[Options.fall]) = (
+            "2s", "2s", "1", "100"
+        )
         let checks = try flags.configuration().checks
         #expect(checks.interval == .seconds(2))
         #expect(checks.timeout == .seconds(2))
         #expect(checks.rise == 1)
         #expect(checks.fall == 100)
-        (flags.checkInterval, flags.checkTimeout, flags.rise, flags.fall) = ("1", "1d", "0", "101")
+        (flags[Options.checkInterval], flags[Options.checkTimeout], flags[Options.rise], flags[Options.fall]) = (
+            "1", "1d", "0", "101"
+        )
         #expect(
             Self.errors(flags) == [
                 "--check-interval 1: no unit (accepted: 10ms to 1h, in ms, s, m or h)",
@@ -267,7 +271,9 @@ struct DirectorFlagsTests {
                 "--rise 0: no number of checks (accepted: 1 to 100)",
                 "--fall 101: no number of checks (accepted: 1 to 100)",
             ])
-        (flags.checkInterval, flags.checkTimeout, flags.rise, flags.fall) = ("1s", "1001ms", "", "two")
+        (flags[Options.checkInterval], flags[Options.checkTimeout], flags[Options.rise], flags[Options.fall]) = (
+            "1s", "1001ms", "", "two"
+        )
         #expect(
             Self.errors(flags) == [
                 "--check-timeout 1001ms: longer than the check interval (accepted: 10ms to the interval, 1s)",
@@ -278,19 +284,21 @@ struct DirectorFlagsTests {
 
     @Test func thresholdsOfAllAndOfOne() throws {
         var flags = Self.good
-        flags.backends = ["10.0.0.11=3:100/50,10.0.0.12=2:80", "10.0.0.13=1:0,10.0.0.14=5,10.0.0.15,10.0.0.16=1:9/0"]
+        flags[each: Options.servers] = [
+            "10.0.0.11=3:100/50,10.0.0.12=2:80", "10.0.0.13=1:0,10.0.0.14=5,10.0.0.15,10.0.0.16=1:9/0",
+        ]
         func thresholds() throws -> [ConnectionThresholds?] {
             try #require(try flags.configuration().services.first).servers.map(\.thresholds)
         }
         let own = ConnectionThresholds(upper: 100, lower: 50)
         let short = ConnectionThresholds(upper: 9)
         #expect(try thresholds() == [own, ConnectionThresholds(upper: 80), nil, nil, nil, short])
-        flags.upperThreshold = "500"
+        flags[Options.upperThreshold] = "500"
         let all = ConnectionThresholds(upper: 500)
         #expect(try thresholds() == [own, ConnectionThresholds(upper: 80), nil, all, all, short])
-        flags.lowerThreshold = "400"
+        flags[Options.lowerThreshold] = "400"
         #expect(try thresholds()[3] == ConnectionThresholds(upper: 500, lower: 400))
-        (flags.upperThreshold, flags.lowerThreshold) = ("0", "0")
+        (flags[Options.upperThreshold], flags[Options.lowerThreshold]) = ("0", "0")
         #expect(try thresholds()[3] == nil)
     }
 
@@ -303,23 +311,23 @@ struct DirectorFlagsTests {
     ])
     func badThresholds(value: String, error: String) {
         var flags = Self.good
-        flags.backends = [value]
+        flags[each: Options.servers] = [value]
         #expect(Self.errors(flags) == ["--backends \(value): \(error)"])
     }
 
     @Test func badThresholdFlags() {
         var flags = Self.good
-        flags.lowerThreshold = "5"
+        flags[Options.lowerThreshold] = "5"
         #expect(
             Self.errors(flags) == [
                 "--l-threshold 5: there is no upper threshold (accepted: with --u-threshold only)"
             ])
-        flags.upperThreshold = "4"
+        flags[Options.upperThreshold] = "4"
         #expect(
             Self.errors(flags) == [
                 "--u-threshold 4 --l-threshold 5: the lower threshold, 5, is above the upper one (accepted: 0 to 4)"
             ])
-        (flags.upperThreshold, flags.lowerThreshold) = ("many", nil)
+        (flags[Options.upperThreshold], flags[Options.lowerThreshold]) = ("many", nil)
         #expect(
             Self.errors(flags) == ["--u-threshold many: many is no upper threshold (accepted: 0 to 999999999)"])
     }
@@ -328,7 +336,7 @@ struct DirectorFlagsTests {
         var flags = Self.good
         #expect(try flags.configuration().services.first?.maglevSize == nil)
         for size in ["251", "65537", "655373"] {
-            flags.maglevSize = size
+            flags[Options.maglevSize] = size
             #expect(try flags.configuration().services.first?.maglevSize == Int(size))
         }
         let primes = "a prime from 251 to 655373"
@@ -340,11 +348,11 @@ struct DirectorFlagsTests {
             ("+251", "no size of a Maglev table (accepted: \(primes))"),
             ("big", "no size of a Maglev table (accepted: \(primes))"),
         ] {
-            flags.maglevSize = size
+            flags[Options.maglevSize] = size
             #expect(Self.errors(flags) == ["--maglev-size \(size): \(error)"])
         }
-        flags.maglevSize = "251"
-        flags.backends = (1...252).map { "10.0.1.\($0)" }
+        flags[Options.maglevSize] = "251"
+        flags[each: Options.servers] = (1...252).map { "10.0.1.\($0)" }
         #expect(
             Self.errors(flags) == [
                 "--maglev-size 251: smaller than the number of real servers (accepted: \(primes) that is not below 252; "
@@ -354,19 +362,19 @@ struct DirectorFlagsTests {
 
     @Test func addressIsLeftAloneOnRequest() throws {
         var flags = Self.good
-        flags.noAddress = true
+        flags[typed: Options.addresses] = true
         #expect(try flags.configuration().managesAddress == false)
     }
 
     @Test func allErrorsAreReportedAtOnce() {
-        var flags = DirectorFlags(
+        var flags = TypedFlags(
             vips: ["10.0.0.100:0,10.0.0.101", "x"], backends: ["10.0.0.101=70000", "10.0.0.101"])
-        flags.scheduler = "random"
-        flags.interfaces = ["/dev/eth0"]
-        flags.xdp = "skb"
-        flags.check = "tcp"
-        flags.checkInterval = "0s"
-        flags.rise = "-1"
+        flags[Options.scheduler] = "random"
+        flags[each: Options.interfaces] = ["/dev/eth0"]
+        flags[Options.xdp] = "skb"
+        flags[Options.check] = "tcp"
+        flags[Options.checkInterval] = "0s"
+        flags[Options.rise] = "-1"
         let errors = Self.errors(flags)
         let places = errors.map { $0.split(separator: ": ")[0] }
         #expect(

@@ -82,10 +82,10 @@ struct NotificationTests {
             Self.services + "  notify: /bin/true\n  checks:\n  - {type: script, command: [/bin/true]}\n"
             + "  - {type: tls, ca-file: /etc/passwd}\n"
         #expect(try ConfigurationFile.parse(text, file: "f", files: .present).services.count == 1)
-        var flags = DirectorFlags(vips: ["10.0.0.100:80"], backends: ["10.0.0.11"])
-        flags.notify = "/bin/true"
+        var flags = TypedFlags(vips: ["10.0.0.100:80"], backends: ["10.0.0.11"])
+        flags[Options.notify] = "/bin/true"
         #expect(try flags.configuration(files: .present).notifications.count == 1)
-        flags.notify = "/nonexistent/tell"
+        flags[Options.notify] = "/nonexistent/tell"
         let errors = #expect(throws: ConfigurationErrors.self) { try flags.configuration(files: .present) }
         #expect(errors?.errors.first?.place == "--notify /nonexistent/tell")
     }
@@ -95,16 +95,16 @@ struct NotificationTests {
     }
 
     @Test func flags() throws {
-        var flags = DirectorFlags(vips: ["10.0.0.100:80,10.0.0.101"], backends: ["10.0.0.11"])
-        flags.notify = "/bin/tell"
-        flags.metricsListen = "127.0.0.1:9104"
+        var flags = TypedFlags(vips: ["10.0.0.100:80,10.0.0.101"], backends: ["10.0.0.11"])
+        flags[Options.notify] = "/bin/tell"
+        flags[Options.metricsListen] = "127.0.0.1:9104"
         let configuration = try flags.configuration()
         #expect(configuration.notifications.count == 2)
         #expect(configuration.notifications[Self.address] == NotificationScript(command: ["/bin/tell"]))
         #expect(configuration.metricsListen?.description == "127.0.0.1:9104")
-        #expect(flags.given == ["--vip", "--backends", "--notify", "--metrics-listen"])
-        flags.notify = "tell"
-        flags.metricsListen = "9104"
+        #expect(flags.flags.names == ["--vip", "--backends", "--notify", "--metrics-listen"])
+        flags[Options.notify] = "tell"
+        flags[Options.metricsListen] = "9104"
         #expect(throws: ConfigurationErrors.self) { try flags.configuration() }
     }
 
@@ -125,12 +125,12 @@ struct NotificationTests {
     }
 
     @Test func theStartIsToldToAProgram() throws {
-        var flags = DirectorFlags(vips: ["10.0.0.100:80"], backends: ["10.0.0.11"])
-        flags.notifyAtStart = true
+        var flags = TypedFlags(vips: ["10.0.0.100:80"], backends: ["10.0.0.11"])
+        flags[typed: Options.notifyAtStart] = true
         let errors = #expect(throws: ConfigurationErrors.self) { try flags.configuration() }
         #expect(
             errors?.errors.map(\.description) == ["--notify-at-start: no program is told (accepted: with --notify)"])
-        flags.notify = "/bin/tell"
+        flags[Options.notify] = "/bin/tell"
         #expect(try flags.configuration().notifications.values.map(\.tellsAtStart) == [true])
     }
 }

@@ -32,7 +32,7 @@ struct TableLimitsTests {
     @Test func flagsSayItOnceForAllServices() {
         let servers = Self.addresses(1025).map(\.description).joined(separator: ",")
         let errors = DirectorFlagsTests.errors(
-            DirectorFlags(vips: ["10.0.0.100:80", "10.0.0.100:443"], backends: [servers]))
+            TypedFlags(vips: ["10.0.0.100:80", "10.0.0.100:443"], backends: [servers]))
         #expect(errors.count == 1)
         #expect(errors.first?.hasPrefix("--backends: 1025 real servers in a service of scheduler wlc ") == true)
     }
@@ -70,7 +70,7 @@ struct QuotedTextTests {
         let file = "services:\n- listeners: \"10.0.0.100:80\\n\\e[2J\"\n  servers: 10.0.0.11\n"
         let errors = ConfigurationFileTests.errors(file) + ConfigurationFileTests.errors("\"a\\n\\e]0;x\\a\": 1\n")
         var flags = DirectorFlagsTests.good
-        flags.scheduler = "r\nr\u{9B}"
+        flags[Options.scheduler] = "r\nr\u{9B}"
         let all = errors + DirectorFlagsTests.errors(flags)
         #expect(all.count >= 3)
         for error in all {

@@ -21,11 +21,12 @@ literal && NF { print ".Ed"; literal = 0; blank = !/^\./ && blank }
 /^\.Nm$/ && typed != "" { $0 = typed }
 /^\.Os/ { $0 = ".Os \"" os "\"" }
 /^\.Nd / { gsub(/"|\.$/, ""); sub(/\."?$/, "") }
-/^\.Xr / { gsub(/\./, "-", $2); if ($2 == "ipvsd-help") next }
+/^\.Xr / { gsub(/\./, "-", $2); if ($2 ~ /^ipvsd-(help|documentation)$/) next }
 # A subcommand is a choice.
 /^\.Ar "?subcommand"?$/ { $0 = ".Op Ar subcommand" }
 
 /^\.Sh "?SEE ALSO/ && !root { print; print ".Xr ipvsd 8 ,"; sees = 1; next }
+/^\.Sh "?SEE ALSO/ && root { print; print ".Xr ipvsd.yaml 5 ,"; next }
 /^\.Sh "?EXIT/ && root { files() }
 /^\.Bl / || /^\.Sh / { blank = 0 }
 { if (blank) print ".Pp"; blank = 0; print }
@@ -38,7 +39,8 @@ END {
 function files() {
     print ".Sh FILES\n.Bl -tag -width 6n"
     print ".It Pa /etc/ipvsd/ipvsd.yaml\nThe configuration that the unit ipvsd.service starts the director with."
-    print ".It Pa /usr/share/doc/ipvsd/examples/ipvsd.yaml\nEvery key of it."
+    print ".It Pa /usr/share/doc/ipvsd/examples/ipvsd.yaml\nAn example of it; its keys are in\n.Xr ipvsd.yaml 5 ."
+    print ".It Pa /usr/share/ipvsd/ipvsd.schema.json\nIts JSON Schema, for editors."
     print ".It Pa /etc/default/ipvsd\nOPTIONS=... for the unit: --instance and --verbose."
     print ".It Pa /run/ipvsd\nThe control socket, and the journals of what was changed in the machine."
     print ".It Pa /var/lib/ipvsd\nDrains, which outlive a restart of the machine."

@@ -1,136 +1,151 @@
 internal import HealthChecks
 internal import LoadBalancing
 
-/// Makes a check of what a configuration file says of it.
+/// Makes a check of its mapping in a configuration file.
 struct CheckMaker {
     let section: YAMLSection
-    let kind: CheckSection.Kind
-    let place: String
+    let type: CheckType
     let listeners: [ServiceAddress]
 
     func check(_ findings: inout Findings) -> Check? {
-        switch kind {
+        switch type {
         case .ping: return .echo(EchoCheck())
-        case .mtu: return mtu(&findings).map(Check.mtu)
+        case .mtu:
+            let size = section.setting(of: Options.mtuSize, &findings)
+            return (try? MTUCheck(size: size)).map(Check.mtu)
         case .tcp: return port(.tcp, &findings).map { .tcp(TCPCheck(port: $0)) }
         case .tls:
-            let options = TLSSection.options(section, &findings)
+            let options = tlsOptions(&findings)
             return port(.tcp, &findings).map { .tls(TLSCheck(port: $0, options: options)) }
         case .http, .https:
-            let tls = kind == .https ? TLSSection.options(section, &findings) : nil
-            return port(.tcp, &findings).map { .http(HTTPSection.check(section, port: $0, tls: tls, &findings)) }
+            let tls = type == .https ? tlsOptions(&findings) : nil
+            return port(.tcp, &findings).map { .http(http(port: $0, tls: tls, &findings)) }
         case .grpc: return grpc(&findings)
         case .smtp:
-            let helo = section.text("helo", &findings)
-            guard var check = port(.tcp, standard: 25, &findings).map({ SMTPCheck(port: $0) }) else { return nil }
-            if let helo { check.helo = helo }
-            return .smtp(check)
+            let helo = section.setting(of: Options.helo, &findings)
+            return port(.tcp, standard: 25, &findings).map { .smtp(SMTPCheck(port: $0, helo: helo)) }
         case .dns: return dns(&findings).map(Check.dns)
         case .udp: return udp(&findings).map(Check.udp)
         case .script: return script(&findings).map(Check.script)
         case .file:
-            return required("path", accepted: "an absolute path", &findings) { text throws(InvalidCheck) in
+            return required(Options.filePath, &findings) { text throws(InvalidCheck) in
                 .file(try FileCheck(path: text))
             }
         }
     }
 
-    /// The check's own, or else the service's first of the protocol.
+    /// Returns the check's own port, or else the service's first of the protocol.
     private func port(
         _ transport: TransportProtocol, standard: UInt16? = nil, _ findings: inout Findings
     ) -> UInt16? {
-        if section.has("port") {
-            return section.value("port", &findings) { text throws(InvalidValue) in try AddressText.port(text) }
-        }
+        if section.has(Options.port) { return section.value(of: Options.port, &findings) }
         if let port = listeners.first(where: { $0.transport == transport })?.port ?? standard { return port }
-        findings.add(place, "the service has no \(transport.rawValue) port", accepted: "port: 1 to 65535")
+        findings.add(
+            section.place, "the service has no \(transport.rawValue) port",
+            accepted: "\(Options.port.keyName): \(Options.port.accepted)")
         return nil
     }
 
-    /// A value that has to be there, or nil after the error.
-    private func required<Value>(
-        _ key: String, accepted: String, _ findings: inout Findings, _ body: (String) throws(InvalidCheck) -> Value
-    ) -> Value? {
-        guard let item = section[key] else {
-            findings.add(place, "a check of type \(kind.rawValue) without \(key)", accepted: "\(key): \(accepted)")
+    /// Returns what `body` makes of a value that has to be there, or nil after the error.
+    private func required<Result>(
+        _ option: DirectorOption<String>, _ findings: inout Findings,
+        _ body: (String) throws(InvalidCheck) -> Result
+    ) -> Result? {
+        guard let item = section.item(of: option) else {
+            findings.add(
+                section.place, "a check of type \(type.rawValue) without \(option.keyName)",
+                accepted: "\(option.keyName): \(option.accepted)")
             return nil
         }
-        return item.value(&findings) { text throws(InvalidValue) in
-            do { return try body(text) } catch { throw InvalidValue("\(error)", accepted: accepted) }
+        return findings.attempt(item.place) { () throws(InvalidValue) in
+            let text = try item.value.get()
+            do { return try body(text) } catch { throw InvalidValue("\(error)", accepted: option.accepted) }
         }
     }
 
-    private func mtu(_ findings: inout Findings) -> MTUCheck? {
-        guard section.has("size") else { return try? MTUCheck() }
-        let size = section.number("size", in: 68...65_535, problem: "no size of a packet", &findings)
-        return size.flatMap { try? MTUCheck(size: $0) }
+    // MARK: HTTP
+
+    private func http(port: UInt16, tls: TLSOptions?, _ findings: inout Findings) -> HTTPCheck {
+        var check = HTTPCheck(port: port, tls: tls)
+        section.read(Options.httpMethod, into: &check.method, &findings)
+        section.read(Options.httpPath, into: &check.path, &findings)
+        section.read(Options.httpHost, into: &check.host, &findings)
+        check.fields = section.texts(of: Options.httpHeaders, &findings).map { HTTPCheck.Field($0.key, $0.value) }
+        section.read(Options.httpVersion, into: &check.version, &findings)
+        let status = section.values(of: Options.httpStatus, &findings)
+        if !status.isEmpty { check.status = status }
+        check.body = section.values(of: Options.bodyContains, &findings).map { .contains($0) }
+        check.body += section.values(of: Options.bodyMatches, &findings).map { .matches($0) }
+        if let digest = section.value(of: Options.bodyDigest, &findings) { check.body.append(.sha256(digest)) }
+        section.read(Options.bodyLimit, into: &check.bodyLimit, &findings)
+        return check
+    }
+
+    // MARK: TLS and gRPC
+
+    private func tlsOptions(_ findings: inout Findings) -> TLSOptions {
+        var options = TLSOptions()
+        section.read(Options.serverName, into: &options.serverName, &findings)
+        section.read(Options.verification, into: &options.verification, &findings)
+        let files = findings.files
+        let file = section.value(of: Options.trustRoots, &findings) { path throws(InvalidValue) in
+            _ = try files.text(path)
+        }
+        if let file { options.trustRoots = .file(file) }
+        options.minimumValidity = section.value(of: Options.validDays, &findings).map { .seconds($0 * 86_400) }
+        return options
     }
 
     private func grpc(_ findings: inout Findings) -> Check? {
-        let hasOptions = TLSSection.keys.contains(where: section.has)
-        let tls = section.flag("tls", &findings) ?? hasOptions
-        if !tls, hasOptions, let item = section["tls"] {
-            findings.add(item.described, "there are options of TLS", accepted: "true, or none of them")
+        let hasOptions = Options.tls.contains(where: section.has)
+        let tls = section.value(of: Options.grpcTLS, &findings) ?? hasOptions
+        if !tls, hasOptions, section.has(Options.grpcTLS) {
+            findings.add(
+                section.place(of: Options.grpcTLS), "there are options of TLS", accepted: "true, or none of them")
         }
-        let options = tls ? TLSSection.options(section, &findings) : nil
-        let service = section.text("service", &findings) ?? ""
-        let authority = section.text("authority", &findings)
+        let options = tls ? tlsOptions(&findings) : nil
+        let service = section.value(of: Options.grpcService, &findings) ?? ""
+        let authority = section.value(of: Options.grpcAuthority, &findings)
         return port(.tcp, &findings)
             .map { .grpc(GRPCHealthCheck(port: $0, service: service, authority: authority, tls: options)) }
     }
 
+    // MARK: DNS and UDP
+
     private func dns(_ findings: inout Findings) -> DNSCheck? {
-        let transport: DNSCheck.Transport = section.choice("transport", called: "transport", &findings) ?? .udp
+        let transport = section.setting(of: Options.dnsTransport, &findings)
         let type =
-            section.has("record")
-            ? section.value("record", &findings) { text throws(InvalidValue) in
-                guard let type = DNSRecordType(text) else {
-                    throw InvalidValue(
-                        "unknown type of record", accepted: "A, AAAA, CNAME, MX, NS, SRV, TXT, …, or TYPE65")
-                }
-                return type
-            } : DNSRecordType(code: 1)
+            section.has(Options.dnsRecord)
+            ? section.value(of: Options.dnsRecord, &findings) : Options.dnsRecord.standard
         guard let type else { return nil }
-        let question = required("name", accepted: "a domain name", &findings) { text throws(InvalidCheck) in
+        let question = required(Options.dnsName, &findings) { text throws(InvalidCheck) in
             try DNSQuestion(name: text, type: type)
         }
-        var codes: Set<UInt8> = []
-        for item in section.list("codes") ?? [] {
-            let code = item.value(&findings) { text throws(InvalidValue) in
-                try AddressText.number(text, in: 0...15, problem: "no response code")
-            }
-            if let code { codes.insert(UInt8(code)) }
-        }
-        var records: Set<DNSRecordData> = []
-        for item in section.list("answers") ?? [] {
-            let record = item.value(&findings) { text throws(InvalidValue) in
+        let codes = Set(section.values(of: Options.dnsCodes, &findings).map(UInt8.init))
+        let records = (section.list(of: Options.dnsAnswers, &findings) ?? []).compactMap { item in
+            findings.attempt(item.place) { () throws(InvalidValue) in
+                let text = try item.value.get()
                 do { return try DNSRecordData(text, type: type) } catch {
                     throw InvalidValue("\(error)", accepted: "data of a \(type) record")
                 }
             }
-            if let record { records.insert(record) }
         }
         let port = port(transport == .udp ? .udp : .tcp, standard: 53, &findings)
         guard let question, let port else { return nil }
         return DNSCheck(
             port: port, transport: transport, question: question, responseCodes: codes.isEmpty ? [0] : codes,
-            records: records)
+            records: Set(records))
     }
 
     private func udp(_ findings: inout Findings) -> UDPCheck? {
-        func bytes(_ key: String) -> [UInt8]? {
-            if section.has("\(key)-hex"), let item = section[key] {
-                findings.add(item.place, "there is \(key)-hex, too", accepted: "\(key) or \(key)-hex")
-            }
-            return section.value("\(key)-hex", &findings, Self.hex)
-                ?? section.text(key, &findings).map { Array($0.utf8) }
-        }
-        let payload = bytes("payload") ?? []
-        let equals = bytes("reply")
-        let begins = bytes("reply-begins")
-        let silence = section.flag("silence", &findings) ?? false
+        let payload = bytes(Options.payload, Options.payloadHex, &findings) ?? []
+        let equals = bytes(Options.reply, Options.replyHex, &findings)
+        let begins = bytes(Options.replyBegins, Options.replyBeginsHex, &findings)
+        let silence = section.setting(of: Options.silence, &findings)
         if [equals != nil, begins != nil, silence].filter(\.self).count > 1 {
-            findings.add(place, "more than one reply is asked for", accepted: "reply, reply-begins or silence")
+            let keys = [Options.reply.keyName, Options.replyBegins.keyName].joined(separator: ", ")
+            findings.add(
+                section.place, "more than one reply is asked for", accepted: "\(keys) or \(Options.silence.keyName)")
         }
         let reply: UDPCheck.Reply =
             if let equals { .equals(equals) } else if let begins { .startsWith(begins) } else if silence {
@@ -139,30 +154,37 @@ struct CheckMaker {
         return port(.udp, &findings).map { UDPCheck(port: $0, payload: payload, reply: reply) }
     }
 
-    static func hex(_ text: String) throws(InvalidValue) -> [UInt8] {
-        let digits = Array(text.utf8)
-        guard digits.count % 2 == 0, text.allSatisfy({ $0.isASCII && $0.isHexDigit }) else {
-            throw InvalidValue("no bytes in hexadecimal", accepted: "two digits for each byte")
+    /// Returns bytes that are written as text or in hexadecimal.
+    private func bytes(
+        _ text: DirectorOption<String>, _ hexadecimal: DirectorOption<[UInt8]>, _ findings: inout Findings
+    ) -> [UInt8]? {
+        if section.has(text), section.has(hexadecimal), let item = section[text] {
+            findings.add(
+                item.place, "there is \(hexadecimal.keyName), too",
+                accepted: "\(text.keyName) or \(hexadecimal.keyName)")
         }
-        return stride(from: 0, to: digits.count, by: 2).compactMap {
-            UInt8(String(decoding: digits[$0..<$0 + 2], as: UTF8.self), radix: 16)
-        }
+        return section.value(of: hexadecimal, &findings) ?? section.value(of: text, &findings).map { Array($0.utf8) }
     }
 
+    // MARK: Scripts
+
     private func script(_ findings: inout Findings) -> ScriptCheck? {
-        guard let items = section.list("command") else {
-            findings.add(place, "a script without command", accepted: "command: [/absolute/path, ARGUMENT…]")
+        let accepted = "[/absolute/path, ARGUMENT…]"
+        guard section.has(Options.command) else {
+            let key = Options.command.keyName
+            findings.add(section.place, "a script without \(key)", accepted: "\(key): \(accepted)")
             return nil
         }
-        let arguments = items.compactMap { $0.text(&findings) }
-        let environment = Dictionary(section.texts("environment", &findings), uniquingKeysWith: { one, _ in one })
+        let arguments = section.values(of: Options.command, &findings)
+        let environment = Dictionary(
+            section.texts(of: Options.environment, &findings), uniquingKeysWith: { one, _ in one })
         let files = findings.files
-        return findings.attempt(section["command"]?.described ?? place) { () throws(InvalidValue) in
+        return findings.attempt(section.place(of: Options.command)) { () throws(InvalidValue) in
             let check: ScriptCheck
             do { check = try ScriptCheck(arguments: arguments, environment: environment) } catch {
-                throw InvalidValue("\(error)", accepted: "[/absolute/path, ARGUMENT…]")
+                throw InvalidValue("\(error)", accepted: accepted)
             }
-            // What differs from real server to real server is seen when it is asked.
+            // A program whose path depends on the real server is checked when it is run.
             if let program = arguments.first, !program.contains("{server}") { _ = try files.program(program) }
             return check
         }

@@ -4,10 +4,6 @@ internal import Yams
 
 /// The configuration file, in YAML: the same value as flags make, with checks of every kind, and services that differ.
 public enum ConfigurationFile {
-    static let keys = [
-        "interfaces", "xdp", "addresses", "syn-watch", "outer-source-prefix", "connections", "half-open-limit",
-        "timeouts", "metrics-listen", "defaults", "services",
-    ]
     /// Far more than 4,096 services need.
     private static let longest = 64 << 20
 
@@ -61,15 +57,15 @@ public enum ConfigurationFile {
         var findings = Findings(files: files)
         if let second {
             findings.add(
-                YAMLSection.place("the file", line: second.mark?.line, file: file), "a second document begins here",
+                YAMLItem.place("the file", line: second.mark?.line, file: file), "a second document begins here",
                 accepted: "one, without --- between its lines")
         }
-        let start = YAMLSection.place("the file", line: 1, file: file)
+        let start = YAMLItem.place("the file", line: 1, file: file)
         guard let root else {
-            findings.add(start, "it is empty", accepted: keys.joined(separator: ", "))
+            findings.add(start, "it is empty", accepted: Options.keys(of: .file).joined(separator: ", "))
             throw ConfigurationErrors(findings.errors)
         }
-        let configuration = YAMLSection(root, place: start, file: file, keys: keys, &findings)
+        let configuration = YAMLSection(root, .file, place: start, file: file, &findings)
             .flatMap { self.configuration($0, &findings) }
         guard findings.errors.isEmpty, let configuration else {
             throw ConfigurationErrors(sorted(findings.errors, file: file))
@@ -81,33 +77,9 @@ public enum ConfigurationFile {
         _ top: YAMLSection, _ findings: inout Findings
     ) -> DirectorConfiguration? {
         var configuration = DirectorConfiguration(services: [])
-        configuration.interfaces = interfaces(top, &findings)
-        configuration.xdp = top.choice("xdp", called: "mode", &findings) ?? .auto
-        configuration.managesAddress = top.flag("addresses", &findings) ?? true
-        configuration.watchesSYNs = top.flag("syn-watch", &findings) ?? true
-        configuration.outerSources = top.value("outer-source-prefix", &findings) { text throws(InvalidValue) in
-            try AddressText.outerSources(text)
-        }
-        configuration.connections =
-            top.number(
-                "connections", in: 1...ConnectionLimits.maximumConnections, problem: "no number of connections",
-                &findings) ?? configuration.connections
-        configuration.halfOpenLimit = top.number(
-            "half-open-limit", in: 0...Int(Int32.max), problem: "no number of connections", &findings)
-        configuration.metricsListen = top.value("metrics-listen", &findings) { text throws(InvalidValue) in
-            try ListenAddress(parsing: text)
-        }
-        if let timeouts = top.section("timeouts", keys: ["tcp", "tcp-fin", "udp"], &findings) {
-            func take(_ key: String, into path: WritableKeyPath<Timeouts, Int>) {
-                guard let value = timeouts.seconds(key, in: Timeouts.range, &findings) else { return }
-                configuration.timeouts[keyPath: path] = value
-            }
-            take("tcp", into: \.tcp)
-            take("tcp-fin", into: \.tcpFin)
-            take("udp", into: \.udp)
-        }
-        let defaults = top.section("defaults", keys: ServiceSection.defaultKeys, &findings)
-        let pace = defaults.map { PaceSection($0, &findings) }
+        top.readSettings(into: &configuration, &findings)
+        let defaults = top.mapping(Options.defaults, &findings)
+        let pace = defaults.map { CheckPaceReading($0, &findings) }
         if let defaults { ServiceSection.validate(defaults: defaults, &findings) }
         if let pace { configuration.checks = CheckPolicy(pace: pace.pace) }
         addServices(top, defaults: defaults, pace: pace, to: &configuration, &findings)
@@ -115,56 +87,29 @@ public enum ConfigurationFile {
     }
 
     private static func addServices(
-        _ top: YAMLSection, defaults: YAMLSection?, pace: PaceSection?, to configuration: inout DirectorConfiguration,
-        _ findings: inout Findings
+        _ top: YAMLSection, defaults: YAMLSection?, pace: CheckPaceReading?,
+        to configuration: inout DirectorConfiguration, _ findings: inout Findings
     ) {
-        guard let items = top.list("services"), !items.isEmpty else {
-            findings.add(
-                top["services"]?.place ?? top.place, "there are no services", accepted: "services: with one at least")
+        let key = Options.serviceList.keyName
+        let place = top[Options.serviceList]?.place ?? top.place
+        guard let items = top.items(of: Options.serviceList), !items.isEmpty else {
+            findings.add(place, "there are no \(key)", accepted: "\(key): with one at least")
             return
         }
-        var sections: [ServiceSection] = []
-        for item in items {
-            let section = YAMLSection(
-                item.node, place: item.place, file: top.file, keys: ServiceSection.keys, &findings)
-            guard let section else { continue }
-            sections.append(ServiceSection(section, defaults: defaults, pace: pace, &findings))
+        let sections = items.compactMap { item in
+            YAMLSection(item.node, .service, place: item.place, file: top.file, &findings).map {
+                ServiceSection($0, defaults: defaults, pace: pace, &findings)
+            }
         }
-        let vips = Set(sections.flatMap { $0.listeners.map(\.address.vip) })
+        let vips = Set(sections.flatMap { $0.listeners.compactMap { try? $0.value.get().vip } })
         var taken: Set<ServiceAddress> = []
         var places: [ServiceAddress: String] = [:]
         for section in sections {
-            for (address, place) in section.listeners where !taken.insert(address).inserted {
-                findings.add(place, "\(address) is given twice", accepted: "each listener once")
-            }
-            guard let service = section.service(apartFrom: vips, &findings) else { continue }
-            configuration.services.append(service)
-            places[service.address] = section.placeOfServers
-            if let checks = section.checks(&findings), checks != .policy(configuration.checks) {
-                configuration.serviceChecks[service.address] = checks
-            }
-            configuration.notifications[service.address] = section.notification(&findings)
-            let policy = section.policy(of: service, apartFrom: vips, &findings)
-            if policy != ServicePolicy() { configuration.policies[service.address] = policy }
+            _ = findings.unique(section.listeners, YAMLSection.listenerName, taken: &taken)
+            guard let added = section.add(to: &configuration, vips: vips, &findings) else { continue }
+            places[added.address] = added.placeOfServers
         }
-        let place = top["services"]?.place ?? top.place
         findings.judgeSize(of: configuration) { service in service.flatMap { places[$0.address] } ?? place }
-    }
-
-    private static func interfaces(_ top: YAMLSection, _ findings: inout Findings) -> [String] {
-        var names: [String] = []
-        for item in top.list("interfaces") ?? [] {
-            let name = item.value(&findings) { text throws(InvalidValue) in
-                try InterfaceName.validate(text)
-                return text
-            }
-            guard let name else { continue }
-            if names.contains(name) {
-                findings.add(item.described, "\(name) is given twice", accepted: "each interface once")
-            }
-            names.append(name)
-        }
-        return names
     }
 
     private static func syntaxError(_ error: any Error, file: String) -> ConfigurationError {
@@ -177,7 +122,7 @@ public enum ConfigurationFile {
             at(mark.line, problem)
         case .duplicatedKeysInMapping(let keys, let context):
             ConfigurationError(
-                place: YAMLSection.place(keys.joined(separator: ", "), line: context.mark.line, file: file),
+                place: YAMLItem.place(keys.joined(separator: ", "), line: context.mark.line, file: file),
                 problem: "given twice in one mapping", accepted: "each key once")
         case .reader(let problem, _, _, _): at(1, problem)
         default: at(1, "\(error)")

@@ -1,134 +1,173 @@
+internal import LoadBalancing
 internal import Yams
 
-/// A mapping of a configuration file: values by key, and where they stand. What it does not have is looked for in
-/// `defaults`.
+/// A mapping of a configuration file: values by key, and where they stand. A service's mapping inherits from the defaults.
 struct YAMLSection {
     let file: String
     let place: String
+    private let section: FileSection
+    /// Items by their key, and those of a mapping within by both keys, as in `timeouts.tcp`.
     private var items: [String: YAMLItem] = [:]
+    private var inherited: Set<String> = []
 
-    /// Nil, after the error, where the node is no mapping. Keys beside `keys` are errors; `problem` says what is wrong with
-    /// one, where that is known better.
+    /// Reads the mapping, with the keys that `section`, or a check of the type, can have. Nil, after the error, where the node
+    /// is no mapping.
     init?(
-        _ node: Node, place: String, file: String, keys: [String], problem: (_ key: String) -> String? = { _ in nil },
+        _ node: Node, _ section: FileSection, type: CheckType? = nil, place: String, file: String,
         _ findings: inout Findings
     ) {
         self.file = file
         self.place = place
+        self.section = section
+        let options = type.map(Options.options(of:)) ?? Options.options(of: section)
+        let keys = options.map(\.keyName).uniqued()
         guard let mapping = node.mapping else {
             findings.add(place, "no mapping", accepted: keys.joined(separator: ", "))
             return nil
         }
         for (key, value) in mapping {
             let name = key.scalar?.string ?? ""
-            let place = Self.place(name, line: key.mark?.line, file: file)
-            guard keys.contains(name) else {
-                findings.add(place, problem(name) ?? "unknown key", accepted: keys.joined(separator: ", "))
+            let item = YAMLItem(key: name, file: file, line: key.mark?.line, node: value)
+            guard let option = options.first(where: { $0.keyName == name }) else {
+                let isOfOthers = Options.options(of: section).contains { $0.keyName == name }
+                let problem = type.flatMap { isOfOthers ? "not of a check of type \($0.rawValue)" : nil }
+                findings.add(item.place, problem ?? "unknown key", accepted: keys.joined(separator: ", "))
                 continue
             }
-            items[name] = YAMLItem(place: place, node: value)
+            items[name] = item
+            if let key = option.key, let holds = key.holds, !option.isList, holds != .defaults {
+                addMapping(item, key, holds, &findings)
+            }
         }
     }
 
-    private init(file: String, place: String, items: [String: YAMLItem]) {
-        self.file = file
-        self.place = place
-        self.items = items
+    /// Adds the items of a mapping within, or the value that stands for it.
+    private mutating func addMapping(
+        _ item: YAMLItem, _ key: FileKey, _ holds: FileSection, _ findings: inout Findings
+    ) {
+        let shorthand = Options.options(of: holds).first { $0.keyName == key.shorthand }
+        if let shorthand, item.node.scalar != nil || (item.node.sequence != nil && shorthand.isList) {
+            items["\(key.name).\(shorthand.keyName)"] = item
+            return
+        }
+        let inner = YAMLSection(item.node, holds, place: item.place, file: file, &findings)
+        for (name, value) in inner?.items ?? [:] { items["\(key.name).\(name)"] = value }
     }
 
-    static func place(_ key: String, line: Int?, file: String) -> String { "\(file):\(line ?? 1): \(key)" }
-
-    /// With the defaults' values for keys that it lacks, save for `apart`.
-    func inheriting(from defaults: YAMLSection?, apart: Set<String> = []) -> YAMLSection {
+    /// Returns the section with the defaults' values for keys that it lacks, save for `apart`.
+    func inheriting(from defaults: YAMLSection?, apart: [any DeclaredOption] = []) -> YAMLSection {
         guard let defaults else { return self }
-        let inherited = defaults.items.filter { !apart.contains($0.key) }
-        return YAMLSection(file: file, place: place, items: items.merging(inherited) { own, _ in own })
+        let apart = Set(apart.map(\.keyName))
+        var section = self
+        for (path, item) in defaults.items {
+            let root = String(path.prefix { $0 != "." })
+            guard items[root] == nil, !apart.contains(root) else { continue }
+            section.items[path] = item
+            section.inherited.insert(path)
+        }
+        return section
     }
 
-    func has(_ key: String) -> Bool { items[key] != nil }
-
-    subscript(key: String) -> YAMLItem? { items[key] }
-
-    func value<Value>(
-        _ key: String, _ findings: inout Findings, _ body: (String) throws(InvalidValue) -> Value
-    ) -> Value? {
-        items[key]?.value(&findings, body)
+    private func path(of option: any DeclaredOption) -> String {
+        guard let mapping = Options.mapping(around: option, in: section) else { return option.keyName }
+        return "\(mapping.name).\(option.keyName)"
     }
 
-    func text(_ key: String, _ findings: inout Findings) -> String? { items[key]?.text(&findings) }
+    subscript(option: any DeclaredOption) -> YAMLItem? { items[path(of: option)] }
 
-    func section(_ key: String, keys: [String], _ findings: inout Findings) -> YAMLSection? {
-        items[key].flatMap { YAMLSection($0.node, place: $0.place, file: file, keys: keys, &findings) }
+    /// Returns the items of a list, or the single value that stands for a list of one; nil where there is neither.
+    func items(of option: any DeclaredOption) -> [YAMLItem]? { self[option]?.items }
+
+    func mapping(_ option: FileMapping, _ findings: inout Findings) -> YAMLSection? {
+        guard let item = self[option], let holds = option.key?.holds else { return nil }
+        return YAMLSection(item.node, holds, place: item.place, file: file, &findings)
     }
 
-    /// The items of a list, or the single value that stands for a list of one; nil where there is neither.
-    func list(_ key: String) -> [YAMLItem]? {
-        guard let item = items[key] else { return nil }
-        guard let sequence = item.node.sequence else { return [item] }
-        return sequence.map { YAMLItem(place: Self.place(key, line: $0.mark?.line, file: file), node: $0) }
-    }
-
-    /// Texts by their keys, of a mapping whose keys are free.
-    func texts(_ key: String, _ findings: inout Findings) -> [(key: String, value: String)] {
-        guard let item = items[key] else { return [] }
+    /// Returns texts by their keys, of a mapping whose keys are free.
+    func texts(of option: FileTexts, _ findings: inout Findings) -> [(key: String, value: String)] {
+        guard let item = self[option] else { return [] }
         guard let mapping = item.node.mapping else {
-            findings.add(item.described, "no mapping", accepted: "KEY: VALUE lines")
+            findings.add(item.described, "no mapping", accepted: option.accepted)
             return []
         }
         return mapping.compactMap { name, value in
             guard let name = name.scalar?.string, let text = value.scalar?.string else {
-                let place = Self.place(key, line: value.mark?.line, file: file)
-                findings.add(place, "no text", accepted: "KEY: VALUE lines")
+                let place = YAMLItem.place(item.key, line: value.mark?.line, file: file)
+                findings.add(place, "no text", accepted: option.accepted)
                 return nil
             }
             return (name, text)
         }
     }
 
-    // MARK: Kinds of values
+    /// Notes bad values, also of keys that no service inherits.
+    func noteBadValues(_ findings: inout Findings) {
+        for option in Options.options(of: section) where has(option) && option.key?.holds == nil {
+            (option as? any ParsedOption)?.noteBadValues(in: self, &findings)
+        }
+    }
+}
 
-    func choice<Choice: CaseIterable & RawRepresentable<String>>(
-        _ key: String, called name: String, _ findings: inout Findings
-    ) -> Choice? {
-        value(key, &findings) { text throws(InvalidValue) in
-            guard let choice = Choice(rawValue: text) else {
-                throw InvalidValue("unknown \(name)", accepted: AddressText.choices(of: Choice.self))
-            }
-            return choice
+extension YAMLSection: OptionSource {
+    static var listenerName: String { "listener" }
+
+    func item<Value>(of option: DirectorOption<Value>) -> SourceItem<Value>? { self[option]?.value(of: option) }
+
+    func list<Value>(of option: DirectorOption<Value>, _ findings: inout Findings) -> [SourceItem<Value>]? {
+        guard let items = items(of: option), !items.isEmpty else { return nil }
+        return items.map { $0.value(of: option) }
+    }
+
+    /// A real server is a value, or a mapping.
+    func writtenServers(_ findings: inout Findings) -> [SourceItem<WrittenServer>]? {
+        guard let items = items(of: Options.servers), !items.isEmpty else { return nil }
+        return items.compactMap { item in
+            guard item.node.scalar == nil else { return item.value(of: Options.servers) }
+            let own = YAMLSection(item.node, .server, place: item.place, file: file, &findings)
+            return own?.writtenServer(&findings).map { SourceItem(place: item.place, value: .success($0)) }
         }
     }
 
-    func flag(_ key: String, _ findings: inout Findings) -> Bool? {
-        value(key, &findings) { text throws(InvalidValue) in
-            // YAML 1.1's words.
-            switch text.lowercased() {
-            case "true", "yes", "on": true
-            case "false", "no", "off": false
-            default: throw InvalidValue("neither yes nor no", accepted: "true or false")
-            }
+    private func writtenServer(_ findings: inout Findings) -> WrittenServer? {
+        guard has(Options.serverAddress) else {
+            findings.add(
+                place, "a real server without \(Options.serverAddress.keyName)",
+                accepted: "\(Options.serverAddress.keyName): \(Options.serverAddress.accepted)")
+            return nil
         }
+        let address = value(of: Options.serverAddress, &findings)
+        let weight = value(of: Options.weight, &findings).map(UInt16.init)
+        let hasThresholds = has(Options.upperThreshold) || has(Options.lowerThreshold)
+        let thresholds = hasThresholds ? ConnectionThresholds??.some(thresholds(&findings)) : nil
+        return address.map { WrittenServer(address: $0, weight: weight, thresholds: thresholds) }
     }
 
-    func number(
-        _ key: String, in range: ClosedRange<Int>, problem: String, _ findings: inout Findings
-    ) -> Int? {
-        value(key, &findings) { text throws(InvalidValue) in
-            try AddressText.number(text, in: range, problem: problem)
-        }
+    func has(_ option: any DeclaredOption) -> Bool { self[option] != nil }
+
+    func hasMapping(around option: any DeclaredOption) -> Bool {
+        Options.mapping(around: option, in: section).map { items[$0.name] != nil } ?? false
     }
 
-    func duration(_ key: String, _ findings: inout Findings) -> Duration? {
-        value(key, &findings) { text throws(InvalidValue) in try DurationText.parse(text) }
+    func isInherited(_ option: any DeclaredOption) -> Bool { inherited.contains(path(of: option)) }
+
+    /// The first of them is enough.
+    func place(of options: any DeclaredOption...) -> String {
+        options.lazy.compactMap { self[$0]?.described }.first ?? place
     }
 
-    func seconds(_ key: String, in range: ClosedRange<Int>, _ findings: inout Findings) -> Int? {
-        value(key, &findings) { text throws(InvalidValue) in
-            let duration = try DurationText.parse(
-                text, in: .seconds(range.lowerBound) ... .seconds(range.upperBound))
-            guard duration.components.attoseconds == 0 else {
-                throw InvalidValue("finer than a second", accepted: "whole seconds")
-            }
-            return Int(duration.components.seconds)
-        }
+    func name(of option: any DeclaredOption) -> String { option.keyName }
+
+    func noteMissing(_ option: any DeclaredOption, _ findings: inout Findings) {
+        let keys = (option.key?.holds).map { Options.keys(of: $0).prefix(2).map { "\($0):" } } ?? []
+        let accepted = option.accepted + (keys.isEmpty ? "" : ", or \(keys.joined(separator: " and "))")
+        findings.add(place, "no \(option.keyName)", accepted: "\(option.keyName): \(accepted)")
+    }
+}
+
+extension [String] {
+    /// The texts, each where it is first.
+    fileprivate func uniqued() -> [String] {
+        var seen: Set<String> = []
+        return filter { seen.insert($0).inserted }
     }
 }

@@ -1,3 +1,4 @@
+internal import HealthChecks
 internal import LoadBalancing
 
 /// Writes what was imported as a configuration file.
@@ -39,14 +40,16 @@ struct ImportPrinter {
         }
         lines.append("")
         if let keeper = file.addressKeeper {
-            lines.append("addresses: false  # \(YAMLText.printable(keeper))")
+            lines.append("\(Self.field(Options.addresses, false))  # \(YAMLText.printable(keeper))")
         }
         if let timeouts = file.timeouts {
-            func text(_ seconds: Int) -> String { DurationText.format(.seconds(seconds)) }
-            lines.append(
-                "timeouts: {tcp: \(text(timeouts.tcp)), tcp-fin: \(text(timeouts.tcpFin)), udp: \(text(timeouts.udp))}")
+            let fields = [
+                Self.field(Options.tcpTimeout, timeouts.tcp), Self.field(Options.tcpFinTimeout, timeouts.tcpFin),
+                Self.field(Options.udpTimeout, timeouts.udp),
+            ]
+            lines.append(Self.line(Options.timeouts, Self.mapping(fields)))
         }
-        lines.append("services:")
+        lines.append(Self.line(Options.serviceList))
     }
 
     private mutating func add(_ service: ImportedService) {
@@ -61,78 +64,100 @@ struct ImportPrinter {
         var texts: Set<String> = []
         comment(shared.filter { texts.insert($0.text).inserted }, "  ")
         let listeners = service.listeners.map(\.description)
-        lines.append(
-            "  - listeners: \(listeners.count == 1 ? listeners[0] : "[\(listeners.joined(separator: ", "))]")")
-        add("scheduler", service.scheduler.rawValue)
-        if !service.flags.isEmpty { add("sched-flags", .list(service.flags.map(\.rawValue))) }
-        if let persistence = service.persistence {
-            let timeout = DurationText.format(.seconds(persistence.timeout))
-            lines.append(
-                persistence.prefixLength == 32
-                    ? "    persistence: \(timeout)"
-                    : "    persistence: {timeout: \(timeout), netmask: \(persistence.prefixLength)}")
+        let list = listeners.count == 1 ? listeners[0] : "[\(listeners.joined(separator: ", "))]"
+        lines.append("  - \(Self.line(Options.listeners, list))")
+        add(Options.scheduler, service.scheduler)
+        if !service.flags.isEmpty {
+            add(Options.schedulerFlags, .list(service.flags.map(Options.schedulerFlags.syntax.format)))
         }
-        if service.isOnePacket { add("one-packet", "true") }
-        if service.inhibits { add("inhibit", "true") }
+        if let persistence = service.persistence { add(persistence) }
+        if service.isOnePacket { add(Options.onePacket, true) }
+        if service.inhibits { add(Options.inhibit, true) }
         if service.quorum != Quorum.Rule() {
-            add("quorum", "\(service.quorum.required)")
-            if service.quorum.hysteresis != 0 { add("hysteresis", "\(service.quorum.hysteresis)") }
+            add(Options.quorum, Quorum.Rule(required: service.quorum.required))
+            if service.quorum.hysteresis != 0 { add(Options.hysteresis, "\(service.quorum.hysteresis)") }
         }
-        if let sorry = service.sorryServer { add("sorry-server", sorry.description) }
+        if let sorry = service.sorryServer { add(Options.sorryServer, sorry) }
         add(service.checks)
         if let notify = service.notify { add(notify) }
-        lines.append("    servers:")
+        lines.append("    \(Self.line(Options.servers))")
         for server in service.servers {
             comment(server.remarks.filter { $0.brief == nil }, "      ")
             let briefs = server.remarks.compactMap(\.brief).joined(separator: "; ")
             lines.append(
-                "      - \(Self.text(server.server))" + (briefs.isEmpty ? "" : "  # \(YAMLText.printable(briefs))"))
+                "      - \(Options.servers.syntax.format(WrittenServer(server.server)))"
+                    + (briefs.isEmpty ? "" : "  # \(YAMLText.printable(briefs))"))
         }
     }
 
-    private mutating func add(_ key: String, _ value: String) { add(key, .text(value)) }
+    // MARK: Keys and values
 
-    private mutating func add(_ key: String, _ value: YAMLText.Value) {
-        lines.append("    \(key): \(YAMLText.value(value))")
+    private mutating func add<Value>(_ option: DirectorOption<Value>, _ value: Value) {
+        lines.append("    \(Self.field(option, value))")
+    }
+
+    private mutating func add(_ option: any DeclaredOption, _ value: YAMLText.Value) {
+        lines.append("    \(Self.line(option, YAMLText.value(value)))")
+    }
+
+    static func field<Value>(_ option: DirectorOption<Value>, _ value: Value) -> String {
+        line(option, YAMLText.scalar(option.syntax.format(value)))
+    }
+
+    /// A key, and behind it a value, unless that is in the next lines.
+    private static func line(_ option: any DeclaredOption, _ value: String = "") -> String {
+        "\(option.keyName):" + (value.isEmpty ? "" : " \(value)")
+    }
+
+    private static func mapping(_ fields: [String]) -> String { "{\(fields.joined(separator: ", "))}" }
+
+    // MARK: Parts of a service
+
+    private mutating func add(_ persistence: Persistence) {
+        let timeout = Options.persistent.syntax.format(persistence.timeout)
+        let whole = Self.mapping([
+            Self.field(Options.persistent, persistence.timeout),
+            Self.field(Options.persistentNetmask, persistence.prefixLength),
+        ])
+        let isPlain = persistence.prefixLength == Options.persistentNetmask.standard
+        lines.append("    \(Self.line(Options.persistenceMapping, isPlain ? timeout : whole))")
     }
 
     private mutating func add(_ checks: ImportedChecks) {
         guard case .listed(let checks) = checks, let first = checks.first else {
-            add("check", checks == .none ? "none" : "auto")
+            add(Options.check, checks == .none ? .none : .auto)
             return
         }
         // A pace that all have is the service's.
         let isOne = checks.allSatisfy { $0.pace == first.pace }
-        if isOne {
-            for (key, value) in Self.fields(first.pace) { add(key, value) }
-        }
-        lines.append("    checks:")
+        if isOne { lines += Self.fields(first.pace).map { "    \($0)" } }
+        lines.append("    \(Self.line(Options.checkList))")
         for check in checks {
             lines.append("      - \(Self.text(check, withPace: !isOne))")
         }
     }
 
     static func text(_ check: ImportedCheck, withPace: Bool) -> String {
-        var fields = ["type: \(check.type.rawValue)"]
+        var fields = [field(Options.checkType, check.type)]
         fields += check.fields.map { "\($0.key): \(YAMLText.value($0.value))" }
-        if check.isDirect { fields.append("via: direct") }
-        if withPace { fields += Self.fields(check.pace).map { "\($0): \($1)" } }
-        return "{\(fields.joined(separator: ", "))}"
+        if check.isDirect { fields.append(field(Options.via, .direct)) }
+        if withPace { fields += Self.fields(check.pace) }
+        return mapping(fields)
     }
 
     /// In the order in which the file's parser judges them.
-    private static func fields(_ pace: CheckPace) -> [(String, String)] {
+    private static func fields(_ pace: CheckPace) -> [String] {
         [
-            ("interval", DurationText.format(pace.interval)), ("fast-interval", DurationText.format(pace.fastInterval)),
-            ("timeout", DurationText.format(pace.timeout)), ("rise", "\(pace.rise)"), ("fall", "\(pace.fall)"),
+            field(Options.checkInterval, pace.interval), field(Options.checkFastInterval, pace.fastInterval),
+            field(Options.checkTimeout, pace.timeout), field(Options.rise, pace.rise), field(Options.fall, pace.fall),
         ]
     }
 
     private mutating func add(_ notify: ImportedNotification) {
-        lines.append("    notify:")
-        lines.append("      timeout: \(DurationText.format(notify.timeout))")
-        if notify.tellsAtStart { lines.append("      at-start: true") }
-        lines.append("      command:")
+        lines.append("    \(Self.line(Options.notifyMapping))")
+        lines.append("      \(Self.field(Options.notifyTimeout, notify.timeout))")
+        if notify.tellsAtStart { lines.append("      \(Self.field(Options.notifyAtStart, true))") }
+        lines.append("      \(Self.line(Options.notify))")
         for word in notify.command {
             guard YAMLText.isLiteral(word) else {
                 lines.append("        - \(YAMLText.scalar(word))")
@@ -141,13 +166,5 @@ struct ImportPrinter {
             lines.append("        - |")
             lines += word.split(separator: "\n").map { "          \($0)" }
         }
-    }
-
-    private static func text(_ server: RealServer) -> String {
-        var text = "\(server.address)=\(server.weight)"
-        if let thresholds = server.thresholds {
-            text += ":\(thresholds.upper)" + (thresholds.lower.map { "/\($0)" } ?? "")
-        }
-        return text
     }
 }

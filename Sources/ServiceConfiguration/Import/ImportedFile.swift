@@ -136,9 +136,14 @@ struct ImportedCheck: Hashable {
     struct Field: Hashable {
         var key: String
         var value: YAMLText.Value
+
+        init(_ option: any DeclaredOption, _ value: YAMLText.Value) {
+            key = option.keyName
+            self.value = value
+        }
     }
 
-    var type: CheckSection.Kind
+    var type: CheckType
     var fields: [Field]
     var isDirect: Bool
     var pace: CheckPace
@@ -148,7 +153,12 @@ struct ImportedCheck: Hashable {
         let text = ImportPrinter.text(self, withPace: true)
         do {
             _ = try ConfigurationFile.parse(
-                "services: [{listeners: 192.0.2.1:9, servers: 192.0.2.2, checks: [\(text)]}]", file: "")
+                """
+                \(Options.serviceList.keyName):
+                - \(Options.listeners.keyName): 192.0.2.1:9
+                  \(Options.servers.keyName): 192.0.2.2
+                  \(Options.checkList.keyName): [\(text)]
+                """, file: "")
             return nil
         } catch { return error.errors.first.map { "\($0.problem) (accepted: \($0.accepted))" } }
     }

@@ -55,7 +55,7 @@ struct KeepalivedChecker {
         case .ping: ask(.ping, at: nil)
         case .smtp:
             let helo = values.helo ?? "smtpchecker.keepalived.org"
-            ask(.smtp, at: .tcp, [ImportedCheck.Field(key: "helo", value: .text(helo))])
+            ask(.smtp, at: .tcp, [ImportedCheck.Field(Options.helo, .text(helo))])
         case .dns: makeDNS()
         case .udp: makeUDP()
         case .misc: try makeScript()
@@ -73,7 +73,7 @@ struct KeepalivedChecker {
 
     /// Adds a check, if it can be asked where it is to be, and its parser takes it.
     private mutating func ask(
-        _ type: CheckSection.Kind, at transport: TransportProtocol?, _ fields: [ImportedCheck.Field] = [],
+        _ type: CheckType, at transport: TransportProtocol?, _ fields: [ImportedCheck.Field] = [],
         standard: KeepalivedPace.Standard = KeepalivedPace.Standard(), isDirect: Bool? = nil
     ) {
         var all = fields
@@ -81,7 +81,7 @@ struct KeepalivedChecker {
         if type != .script {
             guard let target = target(transport) else { return }
             isDirect = target.isDirect
-            if let port = target.port { all.insert(ImportedCheck.Field(key: "port", value: .text("\(port)")), at: 0) }
+            if let port = target.port { all.insert(ImportedCheck.Field(Options.port, .text("\(port)")), at: 0) }
         }
         var told: [PlacedRemark] = []
         let pace = values.pace.inheriting(from: context.pace).pace(standard) {
@@ -133,22 +133,22 @@ struct KeepalivedChecker {
         ask(
             .dns, at: .udp,
             [
-                ImportedCheck.Field(key: "name", value: .text(values.recordName ?? ".")),
-                ImportedCheck.Field(key: "record", value: .text(values.recordType)),
+                ImportedCheck.Field(Options.dnsName, .text(values.recordName ?? ".")),
+                ImportedCheck.Field(Options.dnsRecord, .text(values.recordType)),
             ], standard: KeepalivedPace.Standard(retry: 3, delayBeforeRetry: nil))
     }
 
     private mutating func makeUDP() {
         var fields: [ImportedCheck.Field] = []
         if let payload = values.payload {
-            fields.append(ImportedCheck.Field(key: "payload-hex", value: .text(payload)))
+            fields.append(ImportedCheck.Field(Options.payloadHex, .text(payload)))
         } else {
             remark(.note, statement.place, "UDP_CHECK: an empty datagram is sent, where keepalived sends a random one")
         }
         switch values.reply {
-        case .none: fields.append(ImportedCheck.Field(key: "silence", value: .text("true")))
+        case .none: fields.append(ImportedCheck.Field(Options.silence, .text("true")))
         case .any: break
-        case .beginning(let hex): fields.append(ImportedCheck.Field(key: "reply-begins-hex", value: .text(hex)))
+        case .beginning(let hex): fields.append(ImportedCheck.Field(Options.replyBeginsHex, .text(hex)))
         }
         ask(.udp, at: .udp, fields)
     }
@@ -185,7 +185,7 @@ struct KeepalivedChecker {
         let loop = values.pace.inheriting(from: context.pace).delayLoop ?? .seconds(60)
         let before = checks.count
         ask(
-            .script, at: nil, [ImportedCheck.Field(key: "command", value: .list(command))],
+            .script, at: nil, [ImportedCheck.Field(Options.command, .list(command))],
             standard: KeepalivedPace.Standard(retry: 0, timeout: seconds > 0 ? .seconds(seconds) : loop), isDirect: true
         )
         if checks.count > before { programs.append((program, line.place)) }
@@ -199,15 +199,15 @@ struct KeepalivedChecker {
         }
         for url in values.urls {
             let host = url.virtualHost ?? values.virtualHost ?? context.virtualHost
-            var fields = [ImportedCheck.Field(key: "path", value: .text(url.path))]
-            if let host { fields.append(ImportedCheck.Field(key: "host", value: .text(host))) }
+            var fields = [ImportedCheck.Field(Options.httpPath, .text(url.path))]
+            if let host { fields.append(ImportedCheck.Field(Options.httpHost, .text(host))) }
             if isTLS, values.asksByName == true, let name = values.serverName ?? host {
-                fields.append(ImportedCheck.Field(key: "server-name", value: .text(name)))
+                fields.append(ImportedCheck.Field(Options.serverName, .text(name)))
             }
             fields.append(
                 ImportedCheck.Field(
-                    key: "status", value: url.statuses.count == 1 ? .text(url.statuses[0]) : .list(url.statuses)))
-            if let regex = url.regex { fields.append(ImportedCheck.Field(key: "body-matches", value: .text(regex))) }
+                    Options.httpStatus, url.statuses.count == 1 ? .text(url.statuses[0]) : .list(url.statuses)))
+            if let regex = url.regex { fields.append(ImportedCheck.Field(Options.bodyMatches, .text(regex))) }
             ask(
                 isTLS ? .https : .http, at: .tcp, fields,
                 standard: KeepalivedPace.Standard(delayBeforeRetry: .seconds(3)))

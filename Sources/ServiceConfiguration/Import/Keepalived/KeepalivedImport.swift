@@ -117,15 +117,19 @@ struct KeepalivedImport {
         let other: String
         if let instance = vips.compactMap({ vrrpAddresses[$0.1] }).first {
             file.addressKeeper = "\(instance) has the VIPs"
-            other = "by addresses: false, for VRRP's sake, ipvsd does not put it on the director either"
+            other =
+                "by \(ImportPrinter.field(Options.addresses, false)), for VRRP's sake, ipvsd does not put it on the "
+                + "director either"
         } else if let program = programs.min(by: { $0.value < $1.value })?.value {
             file.addressKeeper = "a program has the VIPs (line \(program.line))"
-            other = "by addresses: false, for the sake of other VIPs, ipvsd does not put it on the director either"
+            other =
+                "by \(ImportPrinter.field(Options.addresses, false)), for the sake of other VIPs, ipvsd does not put it on "
+                + "the director either"
         } else if let instance {
             file.addressKeeper = "\(instance) means a second director, which would have the VIPs, too"
             other =
                 "\(instance) does not have it, but means a second director: ipvsd does not put it on this one "
-                + "(addresses: false)"
+                + "(\(ImportPrinter.field(Options.addresses, false)))"
         } else {
             return
         }

@@ -62,7 +62,8 @@ struct KeepalivedURL {
             remarks.append(
                 PlacedRemark(
                     .left, place,
-                    "digest: ipvsd takes no MD5; body-sha256 is that of the body: curl -s URL | sha256sum"))
+                    "digest: ipvsd takes no MD5; \(Options.bodyDigest.keyName) is that of the body: curl -s URL | sha256sum"
+                ))
         case "regex":
             let words = try KeepalivedCommand.split(line.text, escapes: true)
             guard words.count == 2 else {

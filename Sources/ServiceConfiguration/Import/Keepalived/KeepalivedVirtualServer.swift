@@ -156,7 +156,7 @@ struct KeepalivedVirtualServer {
             return
         }
         if let problem = ImportNames.unusable(address) {
-            let instead = "; write sorry-server: with such an address, or with that of another host"
+            let instead = "; write \(Options.sorryServer.keyName): with such an address, or with that of another host"
             let isDirector = ImportNames.isLoopback(address)
             service.remark(.left, line.place, "\(line.title): \(problem)\(isDirector ? instead : "")")
             return
@@ -285,12 +285,13 @@ struct KeepalivedVirtualServer {
             service.checks = .auto
             service.remark(
                 .changed, service.place,
-                "\(service.title): none of its checks could be carried over; ipvsd's own (check: "
-                    + "auto) stand for them")
+                "\(service.title): none of its checks could be carried over; ipvsd's own "
+                    + "(\(ImportPrinter.field(Options.check, .auto))) stand for them")
         } else {
             service.checks = .none
             service.remark(
-                .note, service.place, "\(service.title): keepalived checks nothing here; check: auto would")
+                .note, service.place,
+                "\(service.title): keepalived checks nothing here; \(ImportPrinter.field(Options.check, .auto)) would")
         }
     }
 
@@ -328,14 +329,14 @@ struct KeepalivedVirtualServer {
             for vip in named { reader.programs[vip] = min(reader.programs[vip] ?? place, place) }
             service.remark(
                 .changed, place,
-                "\(command[0]) names the VIP: ipvsd leaves the VIP to it (addresses: false); write addresses: true where "
+                "\(command[0]) names the VIP: ipvsd leaves the VIP to it (\(ImportPrinter.field(Options.addresses, false))); write \(ImportPrinter.field(Options.addresses, true)) where "
                     + "it only tells of the VIP")
         }
         guard vips.isDisjoint(with: reader.programs.keys) else { return }
         service.remark(
             .changed, first.place,
             "\(first.command[0]): ipvsd has the VIP on the director while it runs, whatever the quorum is; write "
-                + "addresses: false where the program puts it there")
+                + "\(ImportPrinter.field(Options.addresses, false)) where the program puts it there")
     }
 
     private mutating func joinSorryServer() {

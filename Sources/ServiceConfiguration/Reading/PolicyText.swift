@@ -1,26 +1,26 @@
 internal import LoadBalancing
 
-/// What flags and files say of a service's policy.
+/// Values of a service's policy, and what speaks against them.
 enum PolicyText {
     static let quorums = 1...999_999_999
-    static let noQuorum = "no sum of weights"
+    static let durations: ClosedRange<Duration> = .seconds(1) ... .seconds(3600)
 
-    /// Nil: off.
+    /// Parses a duration; nil: off.
     static func duration(_ text: String) throws(InvalidValue) -> Duration? {
-        text == "off" ? nil : try DurationText.parse(text, in: .seconds(1) ... .seconds(3600))
+        text == "off" ? nil : try DurationText.parse(text, in: durations)
     }
 
-    /// Less than the quorum, as in keepalived.
+    /// Parses a hysteresis, which is less than the quorum, as in keepalived.
     static func hysteresis(_ text: String, quorum: Int) throws(InvalidValue) -> Int {
         try AddressText.number(text, in: 0...(quorum - 1), problem: "no hysteresis for a quorum of \(quorum)")
     }
 
-    /// `N` or `N/HYSTERESIS`.
-    static func rule(_ text: String, servers: [RealServer]) throws(InvalidValue) -> Quorum.Rule {
+    /// Parses `N` or `N/HYSTERESIS`.
+    static func rule(_ text: String) throws(InvalidValue) -> Quorum.Rule {
         let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
-        var rule = Quorum.Rule(required: try AddressText.number(parts[0], in: quorums, problem: noQuorum))
+        var rule = Quorum.Rule(
+            required: try AddressText.number(parts[0], in: quorums, problem: "no sum of weights"))
         if parts.count > 1 { rule.hysteresis = try hysteresis(String(parts[1]), quorum: rule.required) }
-        try quorum(rule, of: servers)
         return rule
     }
 
@@ -41,7 +41,7 @@ enum PolicyText {
         }
     }
 
-    /// Checks may ask for other weights; but what is configured has to do.
+    /// Refuses a quorum that the configured weights cannot reach. Checks may set other weights.
     static func quorum(_ rule: Quorum.Rule, of servers: [RealServer]) throws(InvalidValue) {
         let sum = servers.reduce(0) { $0 + Int($1.weight) }
         guard rule.regainedAt > sum else { return }

@@ -1,0 +1,47 @@
+/// A JSON document with the members of objects in their order.
+enum JSONValue: Sendable {
+    case string(String)
+    case number(Int)
+    case decimal(Double)
+    case bool(Bool)
+    case array([JSONValue])
+    case object([(name: String, value: JSONValue)])
+
+    /// The document's text, indented by two spaces a level.
+    func text(indent: String = "") -> String {
+        let inner = indent + "  "
+        return switch self {
+        case .string(let text): Self.quoted(text)
+        case .number(let number): "\(number)"
+        case .decimal(let number): "\(number)"
+        case .bool(let value): "\(value)"
+        case .array(let values):
+            values.isEmpty ? "[]" : "[" + values.map { $0.text(indent: indent) }.joined(separator: ", ") + "]"
+        case .object(let members):
+            members.isEmpty
+                ? "{}"
+                : "{\n"
+                    + members.map { "\(inner)\(Self.quoted($0.name)): \($0.value.text(indent: inner))" }
+                    .joined(separator: ",\n") + "\n\(indent)}"
+        }
+    }
+
+    private static func quoted(_ text: String) -> String {
+        var result = "\""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\"": result += "\\\""
+            case "\\": result += "\\\\"
+            case "\n": result += "\\n"
+            default: result.unicodeScalars.append(scalar)
+            }
+        }
+        return result + "\""
+    }
+}
+
+extension JSONValue: ExpressibleByStringLiteral, ExpressibleByDictionaryLiteral {
+    init(stringLiteral value: String) { self = .string(value) }
+
+    init(dictionaryLiteral elements: (String, JSONValue)...) { self = .object(elements.map { ($0.0, $0.1) }) }
+}

@@ -1,0 +1,208 @@
+/// An option of the director, declared once: its flag, its key in the configuration file, its value, default and help.
+public struct DirectorOption<Value: Sendable>: DeclaredOption {
+    public let flag: OptionFlag?
+    public let key: FileKey?
+    public let help: OptionHelp
+    public let syntax: ValueSyntax<Value>
+    /// The value where none is given; nil: it depends on other values, or there is none.
+    public let standard: Value?
+    public let isList: Bool
+
+    /// A flag and a key of the same name, or of the names that differ.
+    init(
+        _ name: String? = nil, flag: OptionFlag? = nil, key: String? = nil, in sections: [FileSection] = [],
+        of types: [CheckType] = [], list: Bool = false, holds: FileSection? = nil, _ syntax: ValueSyntax<Value>,
+        standard: Value? = nil, help: OptionHelp
+    ) {
+        self.flag = name.flatMap { name in flag?.named(name) } ?? flag
+        self.key = (key ?? name).map { FileKey(name: $0, sections: sections, types: types, holds: holds) }
+        self.syntax = syntax
+        self.standard = standard
+        isList = list
+        var help = help
+        help.standard = help.standard ?? standard.map(syntax.format)
+        self.help = help
+    }
+
+    public var accepted: String { syntax.accepted }
+}
+
+/// An option whose value is a text, or a list of texts.
+protocol ParsedOption: DeclaredOption {
+    /// The JSON Schema of one value.
+    var schema: JSONValue { get }
+
+    /// Notes what is wrong with the value that a mapping of the file has.
+    func noteBadValues(in section: YAMLSection, _ findings: inout Findings)
+}
+
+extension DirectorOption: ParsedOption {
+    var schema: JSONValue { syntax.schema }
+
+    func noteBadValues(in section: YAMLSection, _ findings: inout Findings) {
+        if isList { _ = section.values(of: self, &findings) } else { _ = section.value(of: self, &findings) }
+    }
+}
+
+/// What help texts, manual pages, the schema and errors need to know of an option, whatever its value is.
+public protocol DeclaredOption: Sendable {
+    /// Nil: the command line does not have it.
+    var flag: OptionFlag? { get }
+    /// Nil: the file does not have it.
+    var key: FileKey? { get }
+    var help: OptionHelp { get }
+    /// The accepted values, in words.
+    var accepted: String { get }
+    /// Several values are accepted: a repeated flag, or a list.
+    var isList: Bool { get }
+}
+
+extension DeclaredOption {
+    /// The option's only name: its key with the first section that has it, or its flag.
+    var identity: String { key.map { "\($0.sections.first?.rawValue ?? "").\($0.name).\($0.types)" } ?? flagName }
+
+    /// `--slow-start`; empty where there is no flag.
+    public var flagName: String { flag.map { "--\($0.name)" } ?? "" }
+
+    /// `slow-start`; empty where there is no key.
+    public var keyName: String { key?.name ?? "" }
+
+    /// The flag's text in `--help`, with the default in ArgumentParser's manner.
+    public var flagHelp: String {
+        [
+            help.text, flag?.repeats == true ? "Repeats, or takes commas." : nil, help.term.map { "(\($0))" },
+            flag?.valueName == nil ? nil : help.standard.map { "(default: \($0))" },
+        ].compactMap(\.self).joined(separator: " ")
+    }
+}
+
+/// An option's texts.
+public struct OptionHelp: Sendable, ExpressibleByStringLiteral, ExpressibleByStringInterpolation {
+    var text: String
+    /// What the key means, where the flag says the opposite or has another form.
+    var keyText: String?
+    /// The default, in words.
+    var standard: String?
+    /// The name that ipvsadm or keepalived has for it.
+    var term: String?
+
+    init(_ text: String, key keyText: String? = nil, standard: String? = nil, term: String? = nil) {
+        self.text = text
+        self.keyText = keyText
+        self.standard = standard
+        self.term = term
+    }
+
+    public init(stringLiteral text: String) { self.init(text) }
+
+    /// What the key means.
+    var fileText: String { keyText ?? text }
+}
+
+/// An option's form on the command line.
+public struct OptionFlag: Sendable {
+    /// Without its dashes.
+    public private(set) var name: String
+    public let short: Character?
+    /// The placeholder of its value in help texts; nil: it has no value.
+    public let valueName: String?
+    /// It can be given several times, and each value can be several, separated by commas.
+    public let repeats: Bool
+    /// The value that a flag without one stands for.
+    public let presence: Bool
+    public let topic: OptionTopic
+
+    /// A flag with a value; without a name it has the key's.
+    static func value(
+        _ topic: OptionTopic, _ valueName: String, name: String = "", short: Character? = nil, repeats: Bool = false
+    ) -> OptionFlag {
+        OptionFlag(
+            name: name, short: short, valueName: valueName, repeats: repeats, presence: true, topic: topic)
+    }
+
+    /// A flag without a value, which stands for `value`.
+    static func presence(_ topic: OptionTopic, _ name: String = "", means value: Bool = true) -> OptionFlag {
+        OptionFlag(name: name, short: nil, valueName: nil, repeats: false, presence: value, topic: topic)
+    }
+
+    fileprivate func named(_ name: String) -> OptionFlag {
+        var flag = self
+        if flag.name.isEmpty { flag.name = name }
+        return flag
+    }
+}
+
+/// The groups of flags in help texts.
+public enum OptionTopic: String, CaseIterable, Sendable {
+    case services = "Virtual services and real servers"
+    case scheduling = "Scheduling"
+    case checks = "Health checks"
+    case recovery = "Failure and recovery"
+    case network = "Network"
+    case connections = "Connections"
+    case events = "Events and metrics"
+}
+
+/// An option's place in the configuration file.
+public struct FileKey: Hashable, Sendable {
+    public let name: String
+    let sections: [FileSection]
+    /// The types of checks that have it; empty: all.
+    let types: [CheckType]
+    /// The keys of its value, which can be a mapping; nil: it cannot.
+    var holds: FileSection?
+    /// The key of that mapping whose value can stand for the whole mapping.
+    var shorthand: String?
+}
+
+/// The mappings of the configuration file.
+enum FileSection: String, CaseIterable, Sendable {
+    case file
+    case timeouts
+    case defaults
+    case service = "services"
+    case persistence
+    case server = "servers"
+    case notify
+    case check = "checks"
+}
+
+/// A key of the configuration file whose value is a mapping, or a list of them.
+public struct FileMapping: DeclaredOption {
+    public let key: FileKey?
+    public let help: OptionHelp
+    public let isList: Bool
+    private let holds: FileSection
+
+    public var flag: OptionFlag? { nil }
+
+    init(
+        _ name: String, in sections: [FileSection], list: Bool = false, holds: FileSection,
+        shorthand: (any DeclaredOption)? = nil, help: OptionHelp
+    ) {
+        key = FileKey(name: name, sections: sections, types: [], holds: holds, shorthand: shorthand?.keyName)
+        self.help = help
+        isList = list
+        self.holds = holds
+    }
+
+    public var accepted: String {
+        let mapping = "a mapping of \(Options.keys(of: holds).joined(separator: ", "))"
+        return (key?.shorthand).map { "\($0) alone, or \(mapping)" } ?? mapping
+    }
+}
+
+/// A key of the configuration file whose value is a mapping with keys of the operator's own.
+struct FileTexts: DeclaredOption {
+    let key: FileKey?
+    let help: OptionHelp
+
+    var flag: OptionFlag? { nil }
+    var isList: Bool { false }
+    var accepted: String { "KEY: VALUE lines" }
+
+    init(_ name: String, of types: [CheckType], help: OptionHelp) {
+        key = FileKey(name: name, sections: [.check], types: types)
+        self.help = help
+    }
+}

@@ -1,0 +1,186 @@
+internal import LoadBalancing
+
+/// What makes a service of options, from flags and from the file alike.
+extension OptionSource {
+    /// Returns the listeners with their places, and whether all of them are good.
+    func listeners(
+        _ findings: inout Findings
+    ) -> (listeners: [SourceItem<ServiceAddress>], areAll: Bool) {
+        guard let items = list(of: Options.listeners, &findings) else {
+            noteMissing(Options.listeners, &findings)
+            return ([], false)
+        }
+        let good = items.filter { item in findings.attempt(item.place, item.value.get) != nil }
+        return (good, !items.isEmpty && good.count == items.count)
+    }
+
+    /// Returns the service; nil without a listener. `areAll` says that no listener is missing because it was bad.
+    func service(
+        listeners: [ServiceAddress], areAll: Bool, apartFrom vips: Set<IPv4Address>, _ findings: inout Findings
+    ) -> VirtualService? {
+        let servers = servers(apartFrom: vips, &findings)
+        let scheduler = setting(of: Options.scheduler, &findings)
+        let isKnown = !has(Options.scheduler) || isGood(Options.scheduler)
+        let flags = flags(of: isKnown ? scheduler : nil, &findings)
+        let maglevSize = value(of: Options.maglevSize, &findings) { size throws(InvalidValue) in
+            try AddressText.maglevSize(size, servers: servers.count)
+        }
+        let persistence = persistence(&findings)
+        // All else is judged also where every listener was bad.
+        let address = listeners.first ?? ServiceAddress(vip: IPv4Address(0))
+        var service = VirtualService(
+            address: address, scheduler: scheduler, flags: flags, persistence: persistence,
+            otherAddresses: Array(listeners.dropFirst()), maglevSize: maglevSize, servers: servers)
+        read(Options.serviceSettings, into: &service, &findings)
+        if service.isOnePacket, areAll, !listeners.contains(where: { $0.transport != .tcp }) {
+            findings.add(
+                place(of: Options.onePacket), "no \(Self.listenerName) takes UDP",
+                accepted: "with an address/udp or one without a port")
+        }
+        return listeners.isEmpty ? nil : service
+    }
+
+    private func isGood<Value>(_ option: DirectorOption<Value>) -> Bool {
+        if case .success = item(of: option)?.value { true } else { false }
+    }
+
+    /// Returns the scheduler flags; nil: a bad scheduler, of which they are not judged.
+    private func flags(of scheduler: Scheduler?, _ findings: inout Findings) -> Set<SchedulerFlag> {
+        let flags = (list(of: Options.schedulerFlags, &findings) ?? []).compactMap { item in
+            findings.attempt(item.place) { () throws(InvalidValue) in
+                let flag = try item.value.get()
+                guard let scheduler, flag.scheduler != scheduler else { return flag }
+                throw InvalidValue(
+                    "the scheduler is \(scheduler.rawValue)", accepted: "with \(flag.scheduler.rawValue) only")
+            }
+        }
+        return Set(flags)
+    }
+
+    func persistence(_ findings: inout Findings) -> Persistence? {
+        let timeout = value(of: Options.persistent, &findings)
+        let length = setting(of: Options.persistentNetmask, &findings)
+        if has(Options.persistent) { return timeout.map { Persistence(timeout: $0, prefixLength: length) } }
+        // A mapping of the file has a default time-out.
+        if hasMapping(around: Options.persistent) { return Persistence(prefixLength: length) }
+        if has(Options.persistentNetmask) {
+            findings.add(
+                name(of: Options.persistentNetmask), "the service is not persistent",
+                accepted: "with \(name(of: Options.persistent))")
+        }
+        return nil
+    }
+
+    // MARK: Real servers
+
+    func thresholds(_ findings: inout Findings) -> ConnectionThresholds? {
+        guard has(Options.upperThreshold) else {
+            if has(Options.lowerThreshold) {
+                findings.add(
+                    place(of: Options.lowerThreshold), "there is no upper threshold",
+                    accepted: "with \(name(of: Options.upperThreshold)) only")
+            }
+            return nil
+        }
+        let upper = value(of: Options.upperThreshold, &findings)
+        let lower = value(of: Options.lowerThreshold, &findings)
+        guard let upper else { return nil }
+        return findings.attempt(place(of: Options.upperThreshold, Options.lowerThreshold)) { () throws(InvalidValue) in
+            try AddressText.thresholds(upper: upper, lower: lower)
+        } ?? nil
+    }
+
+    private func servers(apartFrom vips: Set<IPv4Address>, _ findings: inout Findings) -> [RealServer] {
+        let weight = value(of: Options.weight, &findings).map(UInt16.init)
+        let thresholds = thresholds(&findings)
+        guard let items = writtenServers(&findings) else {
+            noteMissing(Options.servers, &findings)
+            return []
+        }
+        var servers: [RealServer] = []
+        var known: Set<IPv4Address> = []
+        for item in items {
+            guard let written = findings.attempt(item.place, item.value.get) else { continue }
+            let server = written.server(weight: weight, thresholds: thresholds)
+            if vips.contains(server.address) {
+                findings.add(item.place, "\(server.address) is a VIP", accepted: "the real servers' own addresses")
+            }
+            if known.insert(server.address).inserted {
+                servers.append(server)
+            } else {
+                findings.add(item.place, "\(server.address) is given twice", accepted: "each real server once")
+            }
+        }
+        return servers
+    }
+
+    // MARK: Policy and notification
+
+    /// Returns the policy; without a service it is not judged together with the service's other options.
+    func policy(
+        of service: VirtualService?, apartFrom vips: Set<IPv4Address>, _ findings: inout Findings
+    ) -> ServicePolicy {
+        var policy = ServicePolicy()
+        read(Options.policySettings, into: &policy, &findings)
+        let slowStart = value(of: Options.slowStart, &findings) { duration throws(InvalidValue) in
+            // The defaults' slow start holds for the services that have shares.
+            guard duration != nil, let service, !isInherited(Options.slowStart) else { return }
+            try PolicyText.slowStart(of: service.scheduler)
+        }
+        policy.slowStart = service?.scheduler.hasShares == false ? nil : slowStart ?? nil
+        let hysteresis = value(of: Options.hysteresis, &findings) { text throws(InvalidValue) in
+            _ = try PolicyText.hysteresis(text, quorum: policy.quorum.required)
+        }
+        if let hysteresis = hysteresis.flatMap({ Int($0) }) { policy.quorum.hysteresis = hysteresis }
+        if let service, isGood(Options.quorum) {
+            findings.attempt(place(of: Options.quorum)) { () throws(InvalidValue) in
+                try PolicyText.quorum(policy.quorum, of: service.servers)
+            }
+        }
+        policy.sorryServer = value(of: Options.sorryServer, &findings) { server throws(InvalidValue) in
+            guard let service else { return }
+            try PolicyText.sorryServer(server, apartFrom: service.servers, vips: vips)
+        }
+        return policy
+    }
+
+    func notification(_ findings: inout Findings) -> NotificationScript? {
+        let timeout = setting(of: Options.notifyTimeout, &findings)
+        let tellsAtStart = value(of: Options.notifyAtStart, &findings) ?? false
+        guard has(Options.notify) else {
+            if hasMapping(around: Options.notify) {
+                let key = name(of: Options.notify)
+                findings.add(
+                    place(of: Options.notifyMapping), "there is no \(key)", accepted: "\(key): [/path, ARGUMENT]")
+            } else if tellsAtStart {
+                findings.add(
+                    place(of: Options.notifyAtStart), "no program is told",
+                    accepted: "with \(name(of: Options.notify))")
+            }
+            return nil
+        }
+        guard let command = notifyCommand(&findings) else { return nil }
+        return NotificationScript(command: command, timeout: timeout, tellsAtStart: tellsAtStart)
+    }
+
+    /// Returns the program and its arguments; nil: none, or after an error.
+    private func notifyCommand(_ findings: inout Findings) -> [String]? {
+        let accepted = Options.notify.accepted
+        guard let items = list(of: Options.notify, &findings), let first = items.first else {
+            findings.add(place(of: Options.notify), "an empty list", accepted: accepted)
+            return nil
+        }
+        let words = items.compactMap { findings.attempt($0.place, $0.value.get) }
+        guard words.count == items.count, words != ["none"] else { return nil }
+        let files = findings.files
+        let program = findings.attempt(first.place) { () throws(InvalidValue) in
+            try files.program(try NotificationScript.program(words[0]))
+        }
+        guard program != nil else { return nil }
+        if words.contains(where: { $0.utf8.contains(0) }) {
+            findings.add(first.place, "an argument has a NUL", accepted: accepted)
+            return nil
+        }
+        return words
+    }
+}
