@@ -134,7 +134,6 @@ extension Director {
         tellStarts()
         do { try dropProgramsOfChecks() } catch { logger.error("remove the programs of checks: \(error)") }
         if wanted.vips != old.0.vips { announce() }
-        if wanted.vips != old.0.vips || wanted.outerSources != old.0.outerSources { warnOfVIPsAmongOuterSources() }
         followRounds()
         let summary = Self.summary(from: old.0, to: wanted)
         logger.notice("reloaded: \(summary)")

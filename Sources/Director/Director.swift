@@ -203,7 +203,6 @@ public actor Director {
         }
         logger.notice(
             "\(adopted.services.isEmpty ? "" : "took over, ")forwarding \(names) on \(devices.joined(separator: ", "))")
-        warnOfVIPsAmongOuterSources()
         tellWhatBegins()
     }
 

@@ -1,6 +1,16 @@
 internal import LoadBalancing
 
 extension Findings {
+    /// Notes a VIP among the outer sources: real servers, which have the VIP, drop packets that come from it.
+    mutating func judgeOuterSources(of configuration: DirectorConfiguration, place: String) {
+        guard let prefix = configuration.outerSources, let vip = configuration.vips.filter(prefix.contains).min() else {
+            return
+        }
+        add(
+            place, "\(vip), a VIP, is in it, and real servers drop what comes from it",
+            accepted: "a prefix without VIPs")
+    }
+
     /// Adds what the packet program's tables cannot hold. No other refusal of a start depends on the configuration alone.
     mutating func judgeSize(of configuration: DirectorConfiguration, place: (VirtualService?) -> String) {
         var servers = 0

@@ -179,7 +179,7 @@ struct DirectorFlagsTests {
         #expect(Self.errors(flags) == ["--interface eth1: eth1 is given twice (accepted: each interface once)"])
     }
 
-    @Test(arguments: [("172.16.0.0/16", 16), ("10.0.0.0/8", 8), ("192.0.2.0/24", 24)])
+    @Test(arguments: [("172.16.0.0/16", 16), ("11.0.0.0/8", 8), ("192.0.2.0/24", 24)])
     func goodOuterSources(text: String, length: Int) throws {
         var flags = Self.good
         flags[Options.outerSources] = text
@@ -194,6 +194,7 @@ struct DirectorFlagsTests {
         ("172.16.0.0/7", "7 is no length for it"), ("172.16.0.0/", "'' is no length for it"),
         ("172.16.0.1/16", "172.16.0.1 has bits behind the prefix of 16"), ("x/16", "x is no IPv4 address"),
         ("224.0.0.0/8", "224.0.0.0 is a multicast address"),
+        ("10.0.0.0/24", "10.0.0.100, a VIP, is in it, and real servers drop what comes from it"),
     ])
     func badOuterSources(text: String, problem: String) throws {
         var flags = Self.good

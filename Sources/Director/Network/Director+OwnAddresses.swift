@@ -32,17 +32,6 @@ extension Director {
         }
     }
 
-    /// Names VIPs that `--outer-source-prefix` makes the outer source of some flows.
-    func warnOfVIPsAmongOuterSources() {
-        guard let prefix = configuration.outerSources else { return }
-        let vips = configuration.vips.filter(prefix.contains).sorted()
-        if vips.isEmpty { return }
-        let names = vips.map(\.description).listed
-        logger.warning(
-            "outer-source-prefix \(prefix) has \(names) in it: flows with a VIP as their outer source are lost at the real servers"
-        )
-    }
-
     /// Whether what this machine sends to a real server leaves from the address, whoever put it there.
     private static func speaks(
         from address: IPv4Address, _ configuration: DirectorConfiguration, _ socket: RouteSocket

@@ -83,6 +83,7 @@ public enum ConfigurationFile {
         if let defaults { ServiceSection.validate(defaults: defaults, &findings) }
         if let pace { configuration.checks = CheckPolicy(pace: pace.pace) }
         addServices(top, defaults: defaults, pace: pace, to: &configuration, &findings)
+        findings.judgeOuterSources(of: configuration, place: top.place(of: Options.outerSources))
         return configuration.services.isEmpty ? nil : configuration
     }
 

@@ -106,6 +106,7 @@ public struct DirectorFlags: Sendable {
             service.otherAddresses = Array(group.dropFirst())
             configuration.add(service, .policy(configuration.checks), policy, notification)
         }
+        findings.judgeOuterSources(of: configuration, place: place(of: Options.outerSources))
         findings.judgeSize(of: configuration) { _ in Options.servers.flagName }
         guard findings.errors.isEmpty else { throw ConfigurationErrors(findings.errors) }
         return configuration
