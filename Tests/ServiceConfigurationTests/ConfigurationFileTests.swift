@@ -219,6 +219,25 @@ struct ConfigurationFileTests {
         #expect(file.policy(of: file.services[0].address).inhibits == value)
     }
 
+    @Test("all errors are told at once, whatever else is wrong with the service")
+    func errorsBesideErrors() {
+        let errors = Self.errors(
+            """
+            outer-source-prefix: 10.0.0.0/24
+            services:
+            - listeners: [10.0.0.100:80800]
+              servers: [10.0.0.11]
+              checks: [{type: htp}, {type: http, status: 2000, port: 99999}, {type: tcp}]
+              notify: nowhere
+            - listeners: [10.0.0.100:80]
+              servers: [10.0.0.11]
+            """)
+        for key in ["outer-source-prefix 10.0.0.0/24", "80800", "htp", "2000", "99999", "nowhere"] {
+            #expect(errors.count { $0.contains(key) } == 1, "\(key) in \(errors)")
+        }
+        #expect(errors.count == 6)
+    }
+
     @Test func expressionsOfAnotherMeaningAreNamed() throws {
         func notes(_ pattern: String) throws -> [String] {
             try ConfigurationFile.parse(
@@ -233,7 +252,7 @@ struct ConfigurationFileTests {
         #expect(try notes("welcome +back").isEmpty)
         #expect(
             try notes("^ok$") == [
-                "10.0.0.100:80/tcp: http:80/up: body-matches ^ok$ is read by PCRE2 since 0.2, and may mean something else: "
+                "10.0.0.100:80/tcp: http:80/up: body-matches ^ok$ is read by PCRE2, as grep -P does, and may mean something else: "
                     + "$ matches before a last LF, too"
             ])
         #expect(try notes("[a[b]]").count == 1)

@@ -5,7 +5,8 @@ internal import LoadBalancing
 struct CheckMaker {
     let section: YAMLSection
     let type: CheckType
-    let listeners: [ServiceAddress]
+    /// The service's; nil where one of them is bad.
+    let listeners: [ServiceAddress]?
 
     func check(_ findings: inout Findings) -> Check? {
         switch type {
@@ -19,7 +20,10 @@ struct CheckMaker {
             return port(.tcp, &findings).map { .tls(TLSCheck(port: $0, options: options)) }
         case .http, .https:
             let tls = type == .https ? tlsOptions(&findings) : nil
-            return port(.tcp, &findings).map { .http(http(port: $0, tls: tls, &findings)) }
+            // Without a port, too, so that every error is found.
+            let port = port(.tcp, &findings)
+            let check = http(port: port ?? 0, tls: tls, &findings)
+            return port.map { _ in .http(check) }
         case .grpc: return grpc(&findings)
         case .smtp:
             let helo = section.setting(of: Options.helo, &findings)
@@ -39,6 +43,7 @@ struct CheckMaker {
         _ transport: TransportProtocol, standard: UInt16? = nil, _ findings: inout Findings
     ) -> UInt16? {
         if section.has(Options.port) { return section.value(of: Options.port, &findings) }
+        guard let listeners else { return nil }
         if let port = listeners.first(where: { $0.transport == transport })?.port ?? standard { return port }
         findings.add(
             section.place, "the service has no \(transport.rawValue) port",

@@ -4,14 +4,14 @@ internal import Yams
 
 /// The checks of one of a configuration file's services.
 enum CheckSection {
-    /// `check: auto`, or `checks:` with a list; nil after an error.
+    /// `check: auto`, or `checks:` with a list; nil after an error. `listeners`: nil where one of them is bad.
     static func checks(
-        _ section: YAMLSection, pace: CheckPaceReading, listeners: [ServiceAddress], _ findings: inout Findings
+        _ section: YAMLSection, pace: CheckPaceReading, listeners: [ServiceAddress]?, _ findings: inout Findings
     ) -> ServiceChecks? {
         let via = section.setting(of: Options.via, &findings)
         guard let items = section.items(of: Options.checkList) else {
             // The service's check goes to its first listener.
-            return section.checkKind(listeners: listeners.prefix(1), &findings)
+            return section.checkKind(listeners: (listeners ?? []).prefix(1), &findings)
                 .map { .policy(CheckPolicy(kind: $0, pace: pace.pace)) }
         }
         let (check, list) = (Options.check.keyName, Options.checkList.keyName)
@@ -34,7 +34,7 @@ enum CheckSection {
     }
 
     private static func one(
-        _ item: YAMLItem, pace: CheckPaceReading, via: Check.Via, listeners: [ServiceAddress],
+        _ item: YAMLItem, pace: CheckPaceReading, via: Check.Via, listeners: [ServiceAddress]?,
         _ findings: inout Findings
     ) -> ServiceCheck? {
         let type = Options.checkType

@@ -28,10 +28,11 @@ struct ServiceSection {
         let addresses = listeners.compactMap { try? $0.value.get() }
         let service = section.service(
             listeners: addresses, areAll: areAll, apartFrom: vips, &findings)
-        guard areAll, let service else { return nil }
-        let checks = CheckSection.checks(section, pace: pace, listeners: addresses, &findings)
+        // All is read, so that every error is found.
+        let checks = CheckSection.checks(section, pace: pace, listeners: areAll ? addresses : nil, &findings)
         let notification = section.notification(&findings)
         let policy = section.policy(of: service, apartFrom: vips, &findings)
+        guard areAll, let service else { return nil }
         configuration.add(service, checks, policy, notification)
         return (service.address, section[Options.servers]?.place ?? section.place)
     }
