@@ -12,7 +12,7 @@ extension DirectorConfiguration {
                     guard case .matches(let pattern) = expectation, !pattern.changes.isEmpty else { return nil }
                     let expression = AddressText.quoted(pattern.description)
                     return
-                        "\(service): \(check.check): \(Options.bodyMatches.keyName) \(expression) is read by PCRE2 since 0.2, "
+                        "\(service): \(check.check): \(Options.bodyMatches.keyName) \(expression) is read by PCRE2, as grep -P does, "
                         + "and may mean something else: \(pattern.changes.joined(separator: "; "))"
                 }
             }
