@@ -23,10 +23,11 @@ struct Consultation {
         if options.fix, let setup {
             // A device that one repair creates may have inherited what the next one mends.
             for _ in 0..<Self.rounds where reports.flatMap(\.findings).contains(where: { $0.repair != nil }) {
-                try reports.flatMap(\.findings).repair(with: setup) { step in
-                    repaired.append("\(step)")
-                    if !options.json { print("mended: \(step)") }
-                }
+                // A repair that fails takes its steps back.
+                var steps: [String] = []
+                try reports.flatMap(\.findings).repair(with: setup) { steps.append("\($0)") }
+                repaired += steps
+                if !options.json { steps.forEach { print("mended: \($0)") } }
                 reports = try examine()
             }
         }

@@ -45,8 +45,12 @@ struct DoctorCommand: AsyncParsableCommand {
             let status = try await status(instance)
             let held = try RealServerExaminer.addressesOfTunnel()
             let known = try RealServerSetup.knownVIPs(instance: instance)
-            let directed = Set(status?.services.flatMap(\.listeners).map(\.vip) ?? []).intersection(held)
-            let vips = named.isEmpty ? directed.union(known).sorted() : named
+            let directed = Set(status?.services.flatMap(\.listeners).map(\.vip) ?? [])
+            // A VIP that only the director has here makes this machine no real server.
+            let vips =
+                named.isEmpty
+                ? directed.intersection(held).union(known).sorted()
+                : named.filter { !directed.contains($0) || held.contains($0) || known.contains($0) }
             if status == nil && vips.isEmpty {
                 let list = held.map { "\($0)" }.joined(separator: ", ")
                 throw Failure(
