@@ -66,7 +66,8 @@ struct Events: AsyncParsableCommand {
             try await director.ask { client in
                 try await client.events(follows: follow, last: last, service: service, server: server) { line in
                     print(json ? Self.json(line) : Self.text(line))
-                    fflush(nil)
+                    // A reader such as head(1) that has seen enough is no failure.
+                    if fflush(nil) != 0, errno == EPIPE { throw ExitCode.success }
                 }
             }
             if follow { throw Failure(.noDaemon, "the director has ended") }

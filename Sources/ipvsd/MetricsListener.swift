@@ -20,7 +20,9 @@ struct MetricsListener: Service {
                 director: director, address: address.address.description, port: Int(address.port))
             // It ends by itself at a graceful shutdown.
             do { try await server.run() } catch {
-                if "\(error)" != problem { logger.error("serve metrics on \(address): \(error)") }
+                if "\(error)" != problem {
+                    logger.error("serve metrics on \(address), tried again every \(Self.pause): \(error)")
+                }
                 problem = "\(error)"
             }
             try? await cancelWhenGracefulShutdown { try await Task.sleep(for: Self.pause) }

@@ -1,3 +1,4 @@
+import ArgumentParser
 import Control
 import Director
 import HostState
@@ -21,6 +22,8 @@ struct RunningDirector {
             throw error
         } catch let error as Failure {
             throw error
+        } catch let code as ExitCode {
+            throw code
         } catch {
             throw try Failure.unanswered(error, instance)
         }
