@@ -27,6 +27,7 @@ extension Director {
             try refuseWhatNeedsAStart(wanted)
             try Self.refuseEveryPortOfThisDirector(wanted)
             try Self.refuseAddressesOfThisMachine(wanted, journal: before.journal.changes)
+            try Self.refuseOuterSources(wanted.vips.subtracting(configuration.vips), of: wanted)
             try await resolve(serversOf: wanted)
             guard running?.isForwarding == true else {
                 throw DirectorError(.alreadyRunning, "reload: the director is stopping")

@@ -130,6 +130,22 @@ addr add $VIP/32 dev eth0"
     kill -9 "$(<"$LAB_DIR/director/nginx.pid")"
 }
 
+test_a_reload_whose_vip_is_the_outer_source_is_refused() {
+    local file=$LAB_DIR/reloaded.yaml service="{listeners: $VIP:80, servers: [$RS1]}"
+    no_own
+    own subnet
+    echo "services: [$service]" >"$file"
+    director_start --config "$file"
+    wait_until 5 "rs1 to be healthy" healthy $RS1
+    echo "services: [$service, {listeners: $OWN:25, servers: [$RS2]}]" >"$file"
+    exits 64 ipvsd reload
+    matches "$OUTPUT" "$OWN: .*$RS1 leaves from it" "the refusal"
+    equal "$(ipvsd status --json | jq '.services | length')" 1 "services"
+    healthy $RS1 || fail "rs1 is not healthy"
+    wait_until 5 "rs1 to serve" rs1_serves
+    director_stop
+}
+
 # Another holder of the VIP, as keepalived is, puts it there as an address like any other.
 test_an_outer_source_that_is_a_vip_is_refused_by_name() {
     no_own

@@ -40,6 +40,21 @@ extension Director {
         return try socket.route(to: server)?.source == address
     }
 
+    /// A tunnel never leaves from a VIP: one that is this machine's source now would leave real servers without a way.
+    static func refuseOuterSources(_ vips: Set<IPv4Address>, of configuration: DirectorConfiguration) throws {
+        if vips.isEmpty { return }
+        let socket = try RouteSocket()
+        for server in configuration.serverAddresses.sorted() {
+            guard let source = try? socket.route(to: server)?.source, vips.contains(source), source != server else {
+                continue
+            }
+            throw DirectorError(
+                .badValue,
+                "\(source): what this machine sends to real server \(server) leaves from it, which is not possible "
+                    + "for a VIP (accepted: another VIP, or first a route to \(server) with another 'src')")
+        }
+    }
+
     /// The first and the last address of a subnet are no host's.
     private static func refuseEndOfSubnet(
         _ flag: String, _ address: IPv4Address, _ addresses: [InterfaceAddress]
