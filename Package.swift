@@ -41,8 +41,8 @@ let package = Package(
         .executableTarget(
             name: "ipvsd",
             dependencies: [
-                "CLinux", "Capture", "Control", "DataPlane", "Director", "Doctor", "HostState", "LoadBalancing",
-                "Netlink", "RealServerSetup", "ServiceConfiguration", "SystemCalls", "TunnelSetup",
+                "BPF", "CLinux", "Capture", "Control", "DataPlane", "Director", "Doctor", "HostState", "LoadBalancing",
+                "Netlink", "RealServerSetup", "ServiceConfiguration", "SystemCalls", "TunnelSetup", "XDPDataPlane",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -53,6 +53,7 @@ let package = Package(
             name: "ipvsd-bench",
             dependencies: [
                 "BPF", "CLibBPF", "CLinux", "Capture", "DataPlane", "LoadBalancing", "Netlink", "SystemCalls",
+                "XDPDataPlane",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             exclude: ["BPF"], swiftSettings: swiftSettings, plugins: ["EmbedBPF"]),
@@ -72,14 +73,16 @@ let package = Package(
         .target(
             name: "Director",
             dependencies: [
-                "BPF", "CLinux", "DataPlane", "HealthChecks", "HostState", "LoadBalancing", "Netlink",
-                "ServiceConfiguration", "SystemCalls",
+                "CLinux", "DataPlane", "HealthChecks", "HostState", "LoadBalancing", "Netlink", "ServiceConfiguration",
+                "SystemCalls",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "Capture",
-            dependencies: ["BPF", "CLinux", "DataPlane", "LoadBalancing", "PacketPrograms", "SystemCalls"],
+            dependencies: [
+                "BPF", "CLinux", "DataPlane", "LoadBalancing", "PacketPrograms", "SystemCalls", "XDPDataPlane",
+            ],
             swiftSettings: swiftSettings),
         .target(
             name: "ServiceConfiguration",
@@ -90,9 +93,13 @@ let package = Package(
             dependencies: ["CLibPCRE2", "CLinux", "LoadBalancing"] + protocols,
             swiftSettings: swiftSettings),
         .target(
-            name: "DataPlane",
-            dependencies: ["BPF", "CLinux", "LoadBalancing", "Netlink", "PacketPrograms", "SystemCalls"],
+            name: "XDPDataPlane",
+            dependencies: [
+                "BPF", "CLinux", "DataPlane", "HostState", "LoadBalancing", "Netlink", "PacketPrograms", "SystemCalls",
+                .product(name: "Logging", package: "swift-log"),
+            ],
             swiftSettings: swiftSettings),
+        .target(name: "DataPlane", dependencies: ["LoadBalancing", "Netlink"], swiftSettings: swiftSettings),
         .target(
             name: "Doctor",
             dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink", "RealServerSetup", "SystemCalls"],
@@ -105,7 +112,11 @@ let package = Package(
             name: "TunnelSetup", dependencies: ["HostState", "LoadBalancing", "Netlink", "SystemCalls"],
             swiftSettings: swiftSettings),
         .target(
-            name: "HostState", dependencies: ["BPF", "CLinux", "LoadBalancing", "Netlink", "SystemCalls"],
+            name: "HostState",
+            dependencies: [
+                "BPF", "CLinux", "LoadBalancing", "Netlink", "SystemCalls",
+                .product(name: "Logging", package: "swift-log"),
+            ],
             swiftSettings: swiftSettings),
         .target(
             name: "Netlink", dependencies: ["CLibMNL", "LoadBalancing", "SystemCalls"], swiftSettings: swiftSettings),
@@ -134,8 +145,11 @@ let package = Package(
             ],
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "DataPlaneTests",
-            dependencies: ["BPF", "CLinux", "DataPlane", "LoadBalancing", "Netlink", "PacketPrograms", "TestSupport"],
+            name: "XDPDataPlaneTests",
+            dependencies: [
+                "BPF", "CLinux", "DataPlane", "LoadBalancing", "Netlink", "PacketPrograms", "TestSupport",
+                "XDPDataPlane",
+            ],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "HealthChecksTests",
@@ -154,12 +168,13 @@ let package = Package(
         .testTarget(
             name: "DirectorTests",
             dependencies: [
-                "BPF", "DataPlane", "Director", "HealthChecks", "LoadBalancing", "Netlink", "ServiceConfiguration",
-                "TestSupport",
+                "DataPlane", "Director", "HealthChecks", "HostState", "LoadBalancing", "Netlink",
+                "ServiceConfiguration", "TestSupport", .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "CaptureTests", dependencies: ["Capture", "DataPlane", "LoadBalancing", "PacketPrograms"],
+            name: "CaptureTests",
+            dependencies: ["Capture", "DataPlane", "LoadBalancing", "PacketPrograms", "XDPDataPlane"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "ControlTests", dependencies: ["Control", "Director", "HealthChecks"], swiftSettings: swiftSettings),
@@ -168,7 +183,8 @@ let package = Package(
             name: "ContractTests",
             dependencies: [
                 "BPF", "Capture", "Control", "DataPlane", "Director", "Doctor", "HealthChecks", "HostState",
-                "LoadBalancing", "Netlink", "RealServerSetup", "ServiceConfiguration", "TunnelSetup", "ipvsd",
+                "LoadBalancing", "Netlink", "RealServerSetup", "ServiceConfiguration", "TunnelSetup", "XDPDataPlane",
+                "ipvsd",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),

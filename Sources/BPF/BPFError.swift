@@ -8,6 +8,8 @@ public struct BPFError: KernelError {
     /// The verifier's telling line, where there is one.
     public var detail: String?
 
+    public var isRefusedToRoot: Bool { true }
+
     public init(_ operation: String, code: Int32, detail: String? = nil) {
         self.operation = operation
         self.code = code

@@ -1,6 +1,7 @@
 public import DataPlane
 public import LoadBalancing
 internal import PacketPrograms
+internal import XDPDataPlane
 
 /// Which packets are captured: those that fit all that is said. It is the packet programs that look.
 public struct CaptureFilter: Sendable {

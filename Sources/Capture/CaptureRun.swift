@@ -1,6 +1,6 @@
-internal import DataPlane
 internal import Glibc
 internal import LoadBalancing
+internal import XDPDataPlane
 
 /// Packets from the tap to the output, until there is an end.
 public struct CaptureRun {

@@ -1,6 +1,7 @@
 public import DataPlane
 public import LoadBalancing
 internal import PacketPrograms
+internal import XDPDataPlane
 
 /// A packet that the director had, and what became of it.
 public struct CapturedPacket: Sendable {

@@ -1,10 +1,10 @@
 internal import BPF
 internal import CLinux
-internal import DataPlane
 internal import Glibc
 internal import LoadBalancing
 internal import PacketPrograms
 internal import SystemCalls
+internal import XDPDataPlane
 
 /// The capture programs around the director's (fentry and fexit). They are there as long as this is, whatever ends the
 /// process: nothing of them is pinned.

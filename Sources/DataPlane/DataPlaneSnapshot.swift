@@ -1,6 +1,6 @@
 public import LoadBalancing
 
-/// What the maps say at a moment, with or without a daemon.
+/// The services of a data plane at a moment, with or without a daemon.
 public struct DataPlaneSnapshot: Sendable {
     public struct Server: Sendable {
         public var id: UInt32
@@ -30,6 +30,30 @@ public struct DataPlaneSnapshot: Sendable {
         /// It is the director itself.
         public var isLocal: Bool
 
+        public init(
+            id: UInt32, configured: RealServer, effective: EffectiveWeight, isRemoved: Bool,
+            movesPersistent: Bool = false, movesDatagrams: Bool = false, tenths: Int = SlowStart.whole,
+            isOverloaded: Bool = false, active: UInt32 = 0, inactive: UInt32 = 0, connections: UInt64 = 0,
+            packets: UInt64 = 0, bytes: UInt64 = 0, source: IPv4Address? = nil, hasNextHop: Bool, isLocal: Bool = false
+        ) {
+            self.id = id
+            self.configured = configured
+            self.effective = effective
+            self.isRemoved = isRemoved
+            self.movesPersistent = movesPersistent
+            self.movesDatagrams = movesDatagrams
+            self.tenths = tenths
+            self.isOverloaded = isOverloaded
+            self.active = active
+            self.inactive = inactive
+            self.connections = connections
+            self.packets = packets
+            self.bytes = bytes
+            self.source = source
+            self.hasNextHop = hasNextHop
+            self.isLocal = isLocal
+        }
+
         public var address: IPv4Address { configured.address }
         public var isDown: Bool { effective.standing == .down }
         /// Configured, but in no table now; its connections go on.
@@ -38,11 +62,17 @@ public struct DataPlaneSnapshot: Sendable {
 
     public struct Service: Sendable {
         public var index: UInt32
-        /// As far as the maps tell: its listeners are in order of address, port and protocol, its real servers in that
+        /// As far as the data plane tells: its listeners are in order of address, port and protocol, its real servers in that
         /// of their ids. The Maglev table's size is the one that it has; nil where no server is available.
         public var configured: VirtualService
         /// Also those that are removed.
         public var servers: [Server]
+
+        public init(index: UInt32, configured: VirtualService, servers: [Server]) {
+            self.index = index
+            self.configured = configured
+            self.servers = servers
+        }
 
         public var address: ServiceAddress { configured.address }
         public var listeners: [ServiceAddress] { configured.listeners }
@@ -66,11 +96,31 @@ public struct DataPlaneSnapshot: Sendable {
         /// Seconds ago: the limit was reached last, and first in the same flood.
         public var last: Double?
         public var since: Double?
+
+        public init(halfOpen: UInt32, limit: UInt32, last: Double? = nil, since: Double? = nil) {
+            self.halfOpen = halfOpen
+            self.limit = limit
+            self.last = last
+            self.since = since
+        }
     }
 
     public var services: [Service]
     public var flood: Flood
     public var flowTableSize: Int
+    /// The counters that the data plane has, in its order.
+    public var counterKinds: [PacketCounter]
     /// By `PacketCounter.name`.
     public var counters: [String: UInt64]
+
+    public init(
+        services: [Service], flood: Flood, flowTableSize: Int, counterKinds: [PacketCounter],
+        counters: [String: UInt64]
+    ) {
+        self.services = services
+        self.flood = flood
+        self.flowTableSize = flowTableSize
+        self.counterKinds = counterKinds
+        self.counters = counters
+    }
 }

@@ -1,15 +1,15 @@
-internal import LoadBalancing
+public import LoadBalancing
 
 /// The weights that the schedulers go by.
 extension DesiredService {
     /// A real server with a weight has but a part of its share now.
-    var isStartingSlowly: Bool {
+    public var isStartingSlowly: Bool {
         configured.scheduler.hasShares && servers.contains { $0.effective.tenths < SlowStart.whole && $0.weight > 0 }
     }
 
     /// The servers' own. While one starts slowly, as many times larger as it takes to tell its part, and equal for
     /// schedulers that know no weights. sh, which lays its buckets out by weights, has parts of buckets instead.
-    var schedulerWeights: [UInt16] {
+    public var schedulerWeights: [UInt16] {
         let scheduler = configured.scheduler
         let servers = servers
         let weights = servers.map(\.weight)
@@ -23,7 +23,7 @@ extension DesiredService {
 
     /// The scheduler whose choice goes by these weights: lc's goes by none, and nq gives an idle server every new
     /// connection, which one that comes back is.
-    var schedulerNow: Scheduler {
+    public var schedulerNow: Scheduler {
         switch configured.scheduler {
         case .lc where isStartingSlowly: .wlc
         case .nq where isStartingSlowly: .sed
@@ -35,5 +35,5 @@ extension DesiredService {
 
 extension Scheduler {
     /// But for weight 0.
-    var ignoresWeights: Bool { self == .rr || self == .lc }
+    public var ignoresWeights: Bool { self == .rr || self == .lc }
 }

@@ -1,6 +1,6 @@
 public import LoadBalancing
 
-/// A service as the packet program is to have it: what is configured, and what health says of its real servers.
+/// A service as the data plane is to have it: what is configured, and what health says of its real servers.
 public struct DesiredService: Sendable, Hashable {
     public struct Server: Sendable, Hashable {
         public var configured: RealServer
@@ -9,7 +9,7 @@ public struct DesiredService: Sendable, Hashable {
         public var movesDatagrams: Bool
 
         public var address: IPv4Address { configured.address }
-        var weight: UInt16 { effective.weight }
+        public var weight: UInt16 { effective.weight }
     }
 
     public var configured: VirtualService

@@ -1,4 +1,3 @@
-internal import BPF
 internal import DataPlane
 internal import FoundationEssentials
 internal import HealthChecks
@@ -41,24 +40,17 @@ extension Director {
     /// Follows routes, neighbours and links; `atMost`: of so many real servers, each in its turn.
     func refreshPaths(atMost limit: Int = .max) {
         guard let current = running else { return }
-        // First: frames for a MAC that the packet program does not know yet are lost.
-        attempt("follow the interfaces") { try refreshIngress() }
+        // First: frames for a MAC that the data plane does not know yet are lost.
+        attempt("follow the interfaces") { try refreshInterfaces() }
         // Removed real servers, too: their connections go on.
         let servers = current.dataPlane.serverAddresses.union(configuration.serverAddresses)
         followRoutes(to: nextServers(of: servers, atMost: limit))
-        let paths = servers.compactMap { current.dataPlane.path(to: $0) }.filter { !$0.isLocal }
-        attempt("forget the programs of checks on interfaces that are gone") { try forgetInterfacesThatAreGone() }
-        let listening = running?.listening ?? []
-        for interface in interfacesOfAnswers.union(paths.map(\.routeInterface)).subtracting(listening) {
-            attempt("take in answers to checks on \(Self.name(ofInterface: interface))") { try listen(on: interface) }
-        }
-        let sources = Set(paths.map(\.source))
-        if sources.count > XDPDataPlane.maximumCheckAddresses, running?.checkDevice.takesChecks == true {
-            logger.error(
-                "checks leave from \(sources.count) addresses; answers are taken in for \(XDPDataPlane.maximumCheckAddresses)"
-            )
-        }
-        current.dataPlane.setCheckAddresses(sources.sorted())
+        current.dataPlane.followRoutes()
+    }
+
+    /// Follows the interfaces' state: where a cable is back, switches have to learn anew where the VIPs are.
+    func refreshInterfaces() throws {
+        for link in try running?.dataPlane.followInterfaces() ?? [] { announce(on: link) }
     }
 
     /// Looks up the ways to real servers. One whose route cannot be looked up keeps the way that it has, and keeps no other
@@ -68,16 +60,23 @@ extension Director {
         let vips = configuration.vips
         for server in servers {
             attempt("follow the route to \(server)") {
-                switch try way(to: server, by: current.paths, vips: vips) {
-                case .found(var path):
-                    if !path.isLocal, let mtu = pathMTUs.mtu(to: server) { path.mtu = min(path.mtu, mtu) }
-                    if unreachable.removeValue(forKey: server) != nil { logger.notice("\(server) is reachable again") }
-                    try current.dataPlane.setPath(path, to: server)
-                case .none(let reason):
-                    try current.dataPlane.setPath(nil, to: server)
-                    if unreachable.updateValue(reason, forKey: server) != reason {
-                        logger.warning("no way to \(server): \(reason)")
+                let refusal: String?
+                switch try way(to: server, journal: current.journal, vips: vips) {
+                case .found(var route, let link):
+                    if !route.isLocal, let mtu = pathMTUs.mtu(to: server, at: clock.now) {
+                        route.mtu = min(route.mtu, mtu)
                     }
+                    refusal = try current.dataPlane.setRoute(route, by: link, to: server)
+                case .none(let reason):
+                    _ = try current.dataPlane.setRoute(nil, by: nil, to: server)
+                    refusal = reason
+                }
+                if let refusal {
+                    if unreachable.updateValue(refusal, forKey: server) != refusal {
+                        logger.warning("no way to \(server): \(refusal)")
+                    }
+                } else if unreachable.removeValue(forKey: server) != nil {
+                    logger.notice("\(server) is reachable again")
                 }
             }
         }
@@ -90,33 +89,6 @@ extension Director {
         let next = (0..<limit).map { sorted[(first + $0) % sorted.count] }
         lastLookedUp = next.last ?? lastLookedUp
         return next
-    }
-
-    private static func name(ofInterface index: Int32) -> String {
-        (try? RouteSocket().link(index: index))?.name ?? "interface \(index)"
-    }
-
-    func listen(on interface: Int32) throws {
-        guard let device = running?.checkDevice, device.takesChecks, running?.listening.contains(interface) == false
-        else { return }
-        guard let link = try RouteSocket().link(index: interface) else { return }
-        try device.listen(on: link)
-        running?.listening.insert(interface)
-    }
-
-    /// Interfaces of containers come and go, each with a program of checks.
-    private func forgetInterfacesThatAreGone() throws {
-        guard let current = running else { return }
-        let tree = try LinkTree()
-        running?.listening.formIntersection(tree.all.map(\.index))
-        // An interface that was renamed is still there.
-        if let (_, error) = current.elsewhere.followNames(tree.all).first { throw error }
-        // ipvsd0 is made anew where it is gone.
-        let gone = current.journal.interfacesOfPrograms(priority: CheckPrograms.priority)
-            .subtracting(tree.all.map(\.name) + [CheckDevice.name])
-        try gone.sorted().forEachDespiteErrors {
-            try current.journal.undoPrograms(priority: CheckPrograms.priority, on: $0)
-        }
     }
 
     // MARK: Running
@@ -141,35 +113,35 @@ extension Director {
     /// Does not wait for routes: where a VIP has moved to a macvlan, its clients' frames are lost until this is known.
     func followInterfaces() async {
         // `followNetwork` logs the error.
-        guard let events = try? NetworkChanges.events(of: [.link, .address]) else { return }
+        guard let events = try? network.changes(of: [.link, .address]) else { return }
         for await _ in events {
-            let began = ContinuousClock.now
-            attempt("follow the interfaces") { try refreshIngress() }
+            let began = clock.now
+            attempt("follow the interfaces") { try refreshInterfaces() }
             // Bursts leave half of the time for all else.
-            try? await Task.sleep(for: began.duration(to: .now))
+            try? await clock.sleep(for: began.duration(to: clock.now))
         }
     }
 
     func followNetwork() async {
         let events: AsyncStream<Void>
-        do { events = try NetworkChanges.events() } catch {
+        do { events = try network.changes(of: Set(RouteMonitor.Kind.allCases)) } catch {
             logger.error("\(error): routes and neighbours are followed every second only")
             return
         }
         for await _ in events {
-            let began = ContinuousClock.now
+            let began = clock.now
             refreshPaths()
             // Bursts become one refresh, and thousands of real servers leave time for the checks.
-            let took = began.duration(to: .now)
-            try? await Task.sleep(for: max(.milliseconds(20), took * 4))
+            let took = began.duration(to: clock.now)
+            try? await clock.sleep(for: max(.milliseconds(20), took * 4))
         }
     }
 
     /// Every second.
     func keepHouse() async {
         while !Task.isCancelled {
-            attempt("keep what the director put into this machine") { try keepPieces() }
-            attempt("stay attached to the interfaces") { try stayAttached() }
+            attempt("keep what the director put into this machine") { try repair() }
+            attempt("stay attached to the interfaces") { try rejoinInterfaces() }
             attempt("apply the services") {
                 guard owesServices else { return }
                 try applyServices()
@@ -178,8 +150,8 @@ extension Director {
             // What changes is told by `followNetwork`: this is for what is not.
             refreshPaths(atMost: 100)
             attempt("learn the ports that clients use") { try learnPorts() }
-            if let servers = running?.dataPlane.serverAddresses { pathMTUs.forget(except: servers) }
-            try? await Task.sleep(for: .seconds(1))
+            if let servers = running?.dataPlane.serverAddresses { pathMTUs.forget(except: servers, at: clock.now) }
+            try? await clock.sleep(for: .seconds(1))
         }
     }
 
@@ -191,7 +163,9 @@ extension Director {
             let asked = states[address]?.health.questions
             // Recent ones first; but a client who pokes at closed ports all the time must not keep a real one waiting
             // for ever.
-            guard let (forgotten, changes) = states[address]?.learn(ports: ports.prefix(4) + ports.shuffled(), at: .now)
+            guard
+                let (forgotten, changes) = states[address]?.learn(
+                    ports: ports.prefix(4) + ports.shuffled(), at: clock.now)
             else { return }
             follow(changes, of: address)
             if states[address]?.health.questions != asked { hasNewQuestions = true }

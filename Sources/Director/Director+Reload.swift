@@ -1,6 +1,4 @@
-internal import BPF
 internal import DataPlane
-internal import FoundationEssentials
 internal import HealthChecks
 internal import HostState
 internal import LoadBalancing
@@ -16,7 +14,7 @@ extension Director {
         _ wanted: DirectorConfiguration, while isAwaited: @Sendable () -> Bool = { true }
     ) async throws -> String {
         // One after another: the last one asked for is the one that stays. Each ends within its own bounds.
-        while isReloading { try await Task.sleep(for: .milliseconds(10)) }
+        while isReloading { try await clock.sleep(for: .milliseconds(10)) }
         try Self.refuseUnawaited("reload", isAwaited)
         isReloading = true
         defer { isReloading = false }
@@ -25,9 +23,9 @@ extension Director {
         }
         do {
             try refuseWhatNeedsAStart(wanted)
-            try Self.refuseEveryPortOfThisDirector(wanted)
-            try Self.refuseAddressesOfThisMachine(wanted, journal: before.journal.changes)
-            try Self.refuseOuterSources(wanted.vips.subtracting(configuration.vips), of: wanted)
+            try Self.refuseEveryPortOfThisDirector(wanted, network)
+            try Self.refuseAddressesOfThisMachine(wanted, journal: before.journal.changes, network)
+            try Self.refuseOuterSources(wanted.vips.subtracting(configuration.vips), of: wanted, network)
             try await resolve(serversOf: wanted)
             guard running?.isForwarding == true else {
                 throw DirectorError(.alreadyRunning, "reload: the director is stopping")
@@ -51,11 +49,9 @@ extension Director {
         if wanted.interfaces != configuration.interfaces {
             refuse("interfaces", Self.list(configuration.interfaces), Self.list(wanted.interfaces))
         } else if wanted.interfaces.isEmpty, let vip = wanted.services.first?.address.vip {
-            let present = running?.ingress.map(\.link.name) ?? []
-            let found = try Ingress.find([], vips: [vip]).map(\.link.name)
-            // One of several may be down just now, or have come since the start.
-            if Set(found).isDisjoint(with: present) {
-                refuse("interfaces", Self.list(present), "\(Self.list(found)), where \(vip) is")
+            if let dataPlane = running?.dataPlane, let found = try dataPlane.otherInterfaces(for: vip) {
+                refuse(
+                    "interfaces", Self.list(dataPlane.interfaces.map(\.name)), "\(Self.list(found)), where \(vip) is")
             }
         }
         if wanted.metricsListen != configuration.metricsListen {
@@ -77,17 +73,19 @@ extension Director {
 
     /// New real servers' next hops are asked for before the first packet needs them.
     private func resolve(serversOf wanted: DirectorConfiguration) async throws {
-        let deadline = ContinuousClock.now + .milliseconds(300)
+        let deadline = clock.now + .milliseconds(300)
         while let current = running {
             var isComplete = true
             for server in wanted.serverAddresses.subtracting(current.dataPlane.serverAddresses) {
                 // A route that cannot be looked up is named where it is followed.
-                if case .found(let path)? = try? current.paths.path(to: server), !path.isLocal, path.nextHopMAC == nil {
+                if case .found(let route, let link?)? = try? paths.path(to: server, journal: current.journal),
+                    link.isEthernet, route.nextHopMAC == nil
+                {
                     isComplete = false
                 }
             }
-            if isComplete || ContinuousClock.now >= deadline { return }
-            try await Task.sleep(for: .milliseconds(10))
+            if isComplete || clock.now >= deadline { return }
+            try await clock.sleep(for: .milliseconds(10))
         }
     }
 
@@ -100,26 +98,25 @@ extension Director {
         var told: [(ServiceAddress, HealthTransition)] = []
         do {
             told = try followHealth(from: old.0)
-            try makeRoom(insteadOf: old.0)
+            try makeRoom()
             if let dataPlane = running?.dataPlane {
-                writeSettings(to: dataPlane)
+                dataPlane.setLimits(limits)
                 // Their ways are known by the time the new real servers are.
                 followRoutes(to: wanted.serverAddresses.subtracting(dataPlane.serverAddresses).sorted())
             }
             try applyServices()
             refreshPaths()
-            try watchElsewhere()
-            try warnOfSubnetsElsewhere()
+            try running?.dataPlane.completeChange()
             if let journal = running?.journal { try placeAddresses(journal: journal) }
         } catch {
             (configuration, states) = old
-            // Programs and the check device, too, as far as the refused configuration had others.
-            do { try makeRoom(insteadOf: wanted) } catch { logger.error("go back to the programs before: \(error)") }
-            if let dataPlane = running?.dataPlane { writeSettings(to: dataPlane) }
+            // The data plane, too, as far as the refused configuration wants another one.
+            do { try makeRoom() } catch { logger.error("go back to the programs before: \(error)") }
+            running?.dataPlane.setLimits(limits)
             do {
                 try applyServices()
                 refreshPaths()
-                try watchElsewhere()
+                try running?.dataPlane.completeChange()
                 if let journal = running?.journal { try placeAddresses(journal: journal) }
             } catch {
                 logger.error("go back to the configuration before: \(error)")
@@ -133,7 +130,6 @@ extension Director {
         // Real servers come and go without a transition of their own.
         for service in configuration.services { tellWhetherItServes(service.address) }
         tellStarts()
-        do { try dropProgramsOfChecks() } catch { logger.error("remove the programs of checks: \(error)") }
         if wanted.vips != old.0.vips { announce() }
         followRounds()
         let summary = Self.summary(from: old.0, to: wanted)
@@ -157,7 +153,7 @@ extension Director {
             else {
                 let fresh = ServiceState(
                     servers: service.servers, policy: policy, health: try freshHealth(of: service, initiallyDown: []),
-                    drained: drained(of: service), at: .now)
+                    drained: drained(of: service), at: clock.now)
                 told += fresh.beginnings.map { (address, $0) }
                 states[address] = fresh
                 continue
@@ -170,9 +166,9 @@ extension Director {
             let changes = state.reconfigure(
                 servers: service.servers, policy: policy,
                 health: asksTheSame ? nil : try freshHealth(of: service, initiallyDown: asks ? down : []),
-                asks: asks, at: .now)
+                asks: asks, at: clock.now)
             told += changes.transitions.map { (address, $0) }
-            told += state.setDrained(drained(of: service), at: .now).transitions.map { (address, $0) }
+            told += state.setDrained(drained(of: service), at: clock.now).transitions.map { (address, $0) }
             states[address] = state
         }
         self.states = states
@@ -180,60 +176,19 @@ extension Director {
         return told
     }
 
-    /// Where tables have become too small, or the packet program has to be made anew: in this process what a daemon
-    /// does that takes over from another one.
-    private func makeRoom(insteadOf old: DirectorConfiguration) throws {
-        // What is made anew takes over what is pinned.
-        keepPins()
-        guard let current = running, let directory = instance.existingBPFDirectory() else { return }
-        let capacity = Capacity(connections: configuration.connections, services: desiredServices)
-        let needsTables = !current.capacity.covers(capacity)
-        let needsProgram = needsTables || configuration.outerSources != old.outerSources
-        if needsProgram {
-            let attachments = try Self.attachments(configuration, ingress: current.ingress, directory: directory)
-            let dataPlane = try Self.dataPlane(
-                configuration, directory: directory, capacity: capacity.joined(with: current.capacity),
-                ingress: current.ingress, attachments: attachments.count)
-            try attach(dataPlane, to: attachments)
-            running?.dataPlane = dataPlane
-            running?.capacity = capacity.joined(with: current.capacity)
-        }
-        // The programs that carry checks have the tables' descriptors.
-        if needsTables || configuration.asksAnything != old.asksAnything {
-            try useCheckDevice(below: directory, checks: configuration.asksAnything)
-        }
-        if needsTables { running?.elsewhere = try Elsewhere(directory: directory, journal: current.journal) }
-    }
-
-    /// The one that is there, or a new one; from then on the packet program knows of it.
-    static func checkDevice(
-        below directory: String, journal: ChangeJournal, checks: Bool, for dataPlane: XDPDataPlane
-    ) throws -> CheckDevice {
-        let device = try CheckDevice(directory: directory, journal: journal, checks: checks)
-        if let mac = device.link.address { try dataPlane.setFragmenting(interface: device.peer.index, peer: mac) }
-        return device
-    }
-
-    func useCheckDevice(below directory: String, checks: Bool) throws {
-        guard let current = running else { return }
-        running?.checkDevice = try Self.checkDevice(
-            below: directory, journal: current.journal, checks: checks, for: current.dataPlane)
-        // The programs there move answers to the device that was.
-        running?.listening = []
-    }
-
-    /// Where nothing is checked any more.
-    private func dropProgramsOfChecks() throws {
-        guard let current = running, !current.checkDevice.takesChecks else { return }
-        try current.journal.undoPrograms(priority: CheckPrograms.priority)
+    private func makeRoom() throws {
+        guard let dataPlane = running?.dataPlane else { return }
+        // What is made anew takes over what is stored.
+        tell(dataPlane.repairStored())
+        try dataPlane.prepare(for: demand)
     }
 
     private static func summary(from old: DirectorConfiguration, to new: DirectorConfiguration) -> String {
         if old == new { return "nothing changed" }
-        func pairs(_ configuration: DirectorConfiguration) -> Set<Target> {
+        func pairs(_ configuration: DirectorConfiguration) -> Set<ServiceMember> {
             Set(
                 configuration.services.flatMap { service in
-                    service.servers.map { Target(service: service.address, server: $0.address) }
+                    service.servers.map { ServiceMember(service: service.address, server: $0.address) }
                 })
         }
         let services = (Set(old.services.map(\.address)), Set(new.services.map(\.address)))

@@ -1,4 +1,3 @@
-internal import BPF
 internal import DataPlane
 internal import HealthChecks
 internal import Logging
@@ -11,11 +10,11 @@ extension Director {
     /// A pass begins every five seconds.
     func keepSwept() async {
         while !Task.isCancelled {
-            let began = ContinuousClock.now
+            let began = clock.now
             var failure: (any Error)?
             do { try await sweepOn { !$0.isSwept(since: began) } } catch { failure = error }
             attempt("sweep the flow table") { if let failure { throw failure } }
-            try? await ContinuousClock().sleep(until: began + Self.sweepPeriod)
+            try? await clock.sleep(until: began + Self.sweepPeriod)
         }
     }
 
@@ -34,17 +33,16 @@ extension Director {
         while mayHoldAbandoned(dataPlane) { try dataPlane.sweep(for: .seconds(1)) }
     }
 
-    private func mayHoldAbandoned(_ dataPlane: XDPDataPlane) -> Bool {
+    private func mayHoldAbandoned(_ dataPlane: any DataPlane) -> Bool {
         untold.contains { service, transition in
-            guard case .serverUp(let server) = transition, let since = states[service]?.servers[server]?.since,
-                let id = dataPlane.serverID(service: service, server: server)
+            guard case .serverUp(let server) = transition, let since = states[service]?.servers[server]?.since
             else { return false }
-            return dataPlane.mayHoldAbandoned(server: id, until: since)
+            return dataPlane.mayHoldAbandoned(ServiceMember(service: service, server: server), until: since)
         }
     }
 
     /// The data plane may be another one after each part.
-    private func sweepOn(while isOwed: (XDPDataPlane) -> Bool) async throws {
+    private func sweepOn(while isOwed: (any DataPlane) -> Bool) async throws {
         while !Task.isCancelled, let dataPlane = running?.dataPlane, isOwed(dataPlane) {
             try dataPlane.sweep(for: Self.sweepPart)
             await Task.yield()

@@ -1,5 +1,3 @@
-internal import BPF
-internal import CLinux
 internal import DataPlane
 internal import FoundationEssentials
 internal import Glibc
@@ -20,7 +18,10 @@ public actor Director {
     var configuration: DirectorConfiguration
     let instance: InstancePaths
     let logger: Logger
-    let checker = Checker()
+    let dataPlanes: any DataPlaneProvider
+    let network: any Network
+    let checker: any HealthChecker
+    let clock: any DirectorClock
     var running: Running?
     /// Of each service by its address.
     var states: [ServiceAddress: ServiceState] = [:]
@@ -36,21 +37,21 @@ public actor Director {
     /// Services of which it was said that no real server is left.
     var emptied: Set<ServiceAddress> = []
     /// Not before then the next time.
-    var settledAt = ContinuousClock.now
+    var settledAt: ContinuousClock.Instant
     /// Being checked out of turn.
-    var underSuspicion: Set<Target> = []
-    /// Real servers with unanswered SYNs, by their ids, and how many, when they were last looked at.
-    var silentBefore: [UInt32: UInt32] = [:]
+    var underSuspicion: Set<ServiceMember> = []
+    /// Real servers with unanswered SYNs, and how many, when they were last looked at.
+    var silentBefore: [ServiceMember: UInt32] = [:]
     /// What is asked over and over between the begin and the end of `run()`, and when.
-    var rounds = Rounds(origin: .now)
+    var rounds: Rounds
     /// Where their answers come.
     var inbox: Checker.Inbox?
     var isRunning = false
     /// Until the next round is due.
     var rest: Task<Void, Never>?
-    var restsUntil = ContinuousClock.now
+    var restsUntil: ContinuousClock.Instant
     /// No round begins before then.
-    var beginsNext = ContinuousClock.now
+    var beginsNext: ContinuousClock.Instant
     var isReloading = false
     var pathMTUs = LearntPathMTUs(floor: LearntPathMTUs.kernelFloor)
     /// The data plane refused the last change, which is tried again.
@@ -69,9 +70,9 @@ public actor Director {
     var withoutServer: Set<ServiceAddress> = []
     /// Services whose state at their start has been told, or is going to be.
     var begun: Set<ServiceAddress> = []
-    var upkeep = Upkeep()
-    /// Errors of what is done again and again.
-    var repeatedErrors = RepeatedErrors<String>()
+    var upkeep: Upkeep
+    /// What is done again and again, and may fail.
+    let work: RepeatedWork
     var openEvents = OpenEvents()
     /// They are to be written.
     var remembersSoon = false
@@ -82,18 +83,9 @@ public actor Director {
 
     /// What a start makes and a stop takes away.
     struct Running {
-        var dataPlane: XDPDataPlane
+        var dataPlane: any DataPlane
         var journal: ChangeJournal
-        var ingress: [Ingress]
-        var paths: PathFinder
-        var checkDevice: CheckDevice
-        var elsewhere: Elsewhere
-        var listening: Set<Int32> = []
-        /// Where GRO would merge frames before the program sees them.
-        var keptApart: Set<Change> = []
         var isForwarding = false
-        /// At least so much the tables have room for.
-        var capacity: Capacity
     }
 
     /// SYNs in a row without a completed handshake that make a real server silent. At 30 % loss of a healthy one's
@@ -102,26 +94,48 @@ public actor Director {
     /// So many trigger a check at once.
     static let suspiciousAfter: UInt32 = 2
 
-    public init(configuration: DirectorConfiguration, instance: InstancePaths, logger: Logger) {
+    public init(
+        configuration: DirectorConfiguration, instance: InstancePaths, logger: Logger, dataPlanes: any DataPlaneProvider
+    ) {
+        self.init(
+            configuration: configuration, instance: instance, logger: logger,
+            environment: DirectorEnvironment(dataPlanes: dataPlanes))
+    }
+
+    init(
+        configuration: DirectorConfiguration, instance: InstancePaths, logger: Logger,
+        environment: DirectorEnvironment
+    ) {
         self.configuration = configuration
         self.instance = instance
         self.logger = logger
+        dataPlanes = environment.dataPlanes
+        network = environment.network
+        checker = environment.checker
+        let clock = environment.clock
+        self.clock = clock
         notifier = Notifier(logger: logger)
+        work = RepeatedWork(logger: logger) { clock.now }
+        settledAt = clock.now
+        restsUntil = clock.now
+        beginsNext = clock.now
+        rounds = Rounds(origin: clock.now)
+        upkeep = Upkeep(looksNext: clock.now)
     }
+
+    /// Does one of several pieces of work, whose error keeps no other from being done.
+    func attempt(_ name: @autoclosure () -> String, _ body: () throws -> Void) { work.attempt(name(), body) }
 
     // MARK: Start and stop
 
     /// Puts everything in place, or takes over what the last daemon left. A failure leaves the machine as it was.
     public func start() async throws {
-        guard clinux_effective_capabilities() >> 12 & 1 == 1 else {
-            throw DirectorError(.noPrivilege, "run as a director: CAP_NET_ADMIN is missing; start it as root")
-        }
-        silenceLibbpf()
+        try network.requirePrivilege()
         let journal: ChangeJournal
         do {
             journal = try Self.journal(instance)
             // What forwards, forwards on whatever becomes of this start.
-            _ = try Self.remember(instance, in: journal, logger: logger)
+            _ = try Self.remember(instance, in: journal, dataPlanes: dataPlanes, logger: logger)
         } catch { throw DirectorError(error) }
         let inherited = journal.changes
         do {
@@ -138,36 +152,18 @@ public actor Director {
     /// In the order of what may fail: the services of a data plane that is taken over change last.
     func start(journal: ChangeJournal) async throws {
         if configuration.services.isEmpty { return }
-        let ingress = try Self.ingress(configuration, directory: instance.existingBPFDirectory() ?? "") {
-            logger.warning("\($0)")
-        }
-        try Self.refuseEveryPortOfThisDirector(configuration)
-        try Self.refuseAddressesOfThisMachine(configuration, journal: journal.changes)
-        let (directory, _, note) = try instance.bpfDirectory(journal: journal)
-        if let note { logger.warning("\(note)") }
-        let attachments = try Self.attachments(configuration, ingress: ingress, directory: directory)
-        for pin in XDPDataPlane.pins(directory: directory) { try journal.make(.pin(path: pin)) {} }
-        // Before the program, and restored after it: some drivers refuse the one beside the other.
-        let offloads = try turnOffloadsOff(of: ingress, journal: journal)
-        for attachment in attachments { try journal.make(.attachment(path: attachment.pin)) {} }
-        let capacity = Capacity(connections: configuration.connections, services: desiredServices)
-        let dataPlane = try Self.dataPlane(
-            configuration, directory: directory, capacity: capacity, ingress: ingress, attachments: attachments.count)
+        try Self.refuseEveryPortOfThisDirector(configuration, network)
+        try Self.refuseAddressesOfThisMachine(configuration, journal: journal.changes, network)
+        let dataPlane = try dataPlanes.open(
+            configuration, demand: demand, instance: instance, journal: journal, logger: logger)
         let adopted = try dataPlane.snapshot()
-        let device = try Self.checkDevice(
-            below: directory, journal: journal, checks: configuration.asksAnything, for: dataPlane)
-        running = Running(
-            dataPlane: dataPlane, journal: journal, ingress: ingress,
-            paths: try PathFinder(journal: journal, transmitting: ingress.transmitting), checkDevice: device,
-            elsewhere: try Elsewhere(directory: directory, journal: journal), capacity: capacity)
-        running?.paths.isNative = attachments.contains { $0.modes.first == .native }
+        running = Running(dataPlane: dataPlane, journal: journal)
         takeOverOverrides()
         try takeOverHealth(from: adopted)
-        try describeIngress(try LinkTree())
-        writeSettings(to: dataPlane)
+        dataPlane.setLimits(limits)
         if !adopted.services.isEmpty {
             // Nothing of the services has changed where this fails.
-            try attach(dataPlane, to: attachments)
+            try dataPlane.startForwarding()
             // A new real server gets no packet before there is a way to it.
             refreshPaths()
         }
@@ -180,60 +176,55 @@ public actor Director {
         }
         refreshPaths()
         // A first packet would otherwise be lost to an ARP that is still out.
-        let deadline = ContinuousClock.now + .milliseconds(300)
+        let deadline = clock.now + .milliseconds(300)
         while try dataPlane.snapshot().services.contains(where: { $0.servers.contains { !$0.hasNextHop } }),
-            ContinuousClock.now < deadline
+            clock.now < deadline
         {
-            try await Task.sleep(for: .milliseconds(10))
+            try await clock.sleep(for: .milliseconds(10))
             refreshPaths()
         }
-        if adopted.services.isEmpty { try attach(dataPlane, to: attachments) }
+        if adopted.services.isEmpty { try dataPlane.startForwarding() }
         refreshPaths()
-        dropWhatIsNoLongerWanted(journal, attachments: attachments, offloads: offloads)
         // Before the addresses, for which ARP would be answered.
-        try watchElsewhere()
-        try warnOfSubnetsElsewhere()
+        try dataPlane.completeStart()
         try placeAddresses(journal: journal)
         announce()
         running?.isForwarding = true
         rememberDamping()
         let names = configuration.services.map(\.address.description).listed
-        let devices = try ingress.devices.map { device in
-            "\(device.name) (XDP \(try XDPAttachment.of(interface: device.index)?.mode.rawValue ?? "off"))"
-        }
+        let devices = try dataPlane.describedInterfaces()
         logger.notice(
             "\(adopted.services.isEmpty ? "" : "took over, ")forwarding \(names) on \(devices.joined(separator: ", "))")
         tellWhatBegins()
     }
 
-    static func dataPlane(
-        _ configuration: DirectorConfiguration, directory: String, capacity: Capacity, ingress: [Ingress],
-        attachments: Int
-    ) throws -> XDPDataPlane {
-        let isBridged = ingress.contains(where: \.isBridged)
-        return try XDPDataPlane(
-            directory: directory, capacity: capacity, answersByRedirect: ingress.hasVeth,
-            traits: PacketTraits(
-                hasSeveralIngress: attachments > 1 || isBridged, outerSources: configuration.outerSources))
+    var demand: DataPlaneDemand { Self.demand(of: configuration, services: desiredServices) }
+
+    private static func demand(of configuration: DirectorConfiguration, services: [DesiredService]) -> DataPlaneDemand {
+        DataPlaneDemand(
+            services: services, connections: configuration.connections, outerSources: configuration.outerSources,
+            managesAddress: configuration.managesAddress, carriesChecks: configuration.asksAnything)
     }
 
-    func writeSettings(to dataPlane: XDPDataPlane) {
-        dataPlane.setTimeouts(configuration.timeouts)
-        dataPlane.setHalfOpenLimit(configuration.halfOpenLimit.map(UInt32.init) ?? dataPlane.defaultHalfOpenLimit)
-        dataPlane.setSilentAfter(configuration.watchesSYNs ? Self.silentAfter : 0)
+    var limits: DataPlaneLimits {
+        DataPlaneLimits(
+            timeouts: configuration.timeouts, halfOpen: configuration.halfOpenLimit.map(UInt32.init),
+            silentAfter: configuration.watchesSYNs ? Self.silentAfter : 0)
     }
 
     /// What a start would fail for, without changing anything: asked before a running daemon is told to go.
-    public static func preflight(_ configuration: DirectorConfiguration, instance: InstancePaths) throws {
-        silenceLibbpf()
+    public static func preflight(
+        _ configuration: DirectorConfiguration, instance: InstancePaths, dataPlanes: any DataPlaneProvider
+    ) throws {
+        let network = KernelNetwork()
         do {
             if configuration.services.isEmpty { return }
-            let directory = instance.existingBPFDirectory() ?? ""
-            let ingress = try Self.ingress(configuration, directory: directory)
-            try refuseEveryPortOfThisDirector(configuration)
-            try refuseAddressesOfThisMachine(configuration, journal: ChangeJournal.read(path: instance.journal))
-            _ = try attachments(configuration, ingress: ingress, directory: directory)
-            try XDPDataPlane.tryLoading()
+            try refuseEveryPortOfThisDirector(configuration, network)
+            try refuseAddressesOfThisMachine(
+                configuration, journal: ChangeJournal.read(path: instance.journal), network)
+            let services = configuration.services.map { DesiredService($0) }
+            try dataPlanes.preflight(
+                configuration, demand: demand(of: configuration, services: services), instance: instance)
         } catch {
             throw DirectorError(error)
         }
@@ -245,15 +236,19 @@ public actor Director {
         writeWhatOutlivesDaemon()
         guard let running else { return true }
         self.running = nil
-        return Self.undo(running.journal, instance: instance, logger: logger)
+        return Self.undo(running.journal, instance: instance, dataPlanes: dataPlanes, logger: logger)
     }
 
     /// Removes what a director left, without one running. Nil where there was nothing.
-    public static func cleanup(instance: InstancePaths, logger: Logger) throws -> Bool? {
+    public static func cleanup(
+        instance: InstancePaths, dataPlanes: any DataPlaneProvider, logger: Logger
+    ) throws -> Bool? {
         let journal = try journal(instance)
-        let inDoubt = try remember(instance, in: journal, logger: logger) ? addressesInDoubt(instance) : []
+        let inDoubt =
+            try remember(instance, in: journal, dataPlanes: dataPlanes, logger: logger)
+            ? addressesInDoubt(instance, dataPlanes: dataPlanes) : []
         if journal.changes.isEmpty { return nil }
-        let complete = undo(journal, instance: instance, logger: logger)
+        let complete = undo(journal, instance: instance, dataPlanes: dataPlanes, logger: logger)
         if !inDoubt.isEmpty {
             logger.warning(
                 "the journal was lost: whether VIPs that are still here are the director's own is not known: \(inDoubt.joined(separator: "; "))"
@@ -273,7 +268,9 @@ public actor Director {
         }
     }
 
-    static func undo(_ journal: ChangeJournal, instance: InstancePaths, logger: Logger) -> Bool {
+    private static func undo(
+        _ journal: ChangeJournal, instance: InstancePaths, dataPlanes: any DataPlaneProvider, logger: Logger
+    ) -> Bool {
         let complete = journal.undoAll { change, failure in
             if let failure { logger.error("remove \(change): \(failure)") } else { logger.debug("removed \(change)") }
         }
@@ -281,7 +278,37 @@ public actor Director {
         if instance.stateDirectory == instance.runDirectory { unlink(instance.openEvents) }
         unlink(instance.damping)
         // Whoever made the directory that instances share, the last one to leave removes it.
-        instance.removeBPFDirectoryIfEmpty()
+        dataPlanes.removeEmptyPlaces(instance)
         return complete
+    }
+
+    // MARK: Leftovers
+
+    /// Journals what a director left, as far as that can be known without its journal: then a start does not take away
+    /// what forwards, and a cleanup finds it.
+    private static func remember(
+        _ instance: InstancePaths, in journal: ChangeJournal, dataPlanes: any DataPlaneProvider, logger: Logger
+    ) throws -> Bool {
+        let found = try dataPlanes.leftovers(instance, besides: journal.changes)
+        guard !found.isEmpty else { return false }
+        logger.warning(
+            "a director left what \(instance.journal) does not name: \(found.map(\.description).joined(separator: ", "))"
+        )
+        for change in found { try journal.make(change) {} }
+        return true
+    }
+
+    /// VIPs of the stored services that are still on an interface: without a journal nobody knows who put them there.
+    private static func addressesInDoubt(
+        _ instance: InstancePaths, dataPlanes: any DataPlaneProvider
+    ) -> [String] {
+        let network = KernelNetwork()
+        guard let stored = try? dataPlanes.stored(instance), let links = try? network.tree(),
+            let addresses = try? network.addresses()
+        else { return [] }
+        let vips = Set(stored.snapshot.services.flatMap(\.listeners).map(\.vip))
+        return addresses.filter { vips.contains($0.address) && $0.prefixLength == 32 }.compactMap { entry in
+            links.link(index: entry.interface).map { "ip addr del \(entry.address)/32 dev \($0.name)" }
+        }
     }
 }

@@ -1,4 +1,4 @@
-internal import BPF
+internal import DataPlane
 internal import SystemCalls
 
 /// Why a director cannot run, or does not do what it is asked, by what the operator can do about it.
@@ -30,9 +30,12 @@ public struct DirectorError: Error, Codable, CustomStringConvertible {
     public init(_ error: any Error) {
         switch error {
         case let error as DirectorError: self = error
-        // bpf(2) answers EPERM to root, too: in a container, and while the kernel is locked down.
-        case is BPFError: self.init(.kernel, "\(error)")
-        case let error as any KernelError where error.isMissingPrivilege:
+        case let error as DataPlaneError:
+            switch error.kind {
+            case .interface: self.init(.interface, "\(error)")
+            case .kernel: self.init(.kernel, "\(error)")
+            }
+        case let error as any KernelError where error.isMissingPrivilege && !error.isRefusedToRoot:
             self.init(.noPrivilege, "\(error) (run as root)")
         default: self.init(.kernel, "\(error)")
         }

@@ -41,6 +41,13 @@ public struct Checker: Sendable {
         public var verdict: CheckVerdict
         /// From the start of the question to its verdict.
         public var latency: Duration
+
+        public init(id: UInt64, way: Check.Way, verdict: CheckVerdict, latency: Duration) {
+            self.id = id
+            self.way = way
+            self.verdict = verdict
+            self.latency = latency
+        }
     }
 
     private let group: any EventLoopGroup

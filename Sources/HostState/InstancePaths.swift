@@ -22,6 +22,13 @@ public struct InstancePaths: Sendable, Hashable {
             override == nil && instance != nil ? runDirectory : "/var/lib/ipvsd" + (instance.map { "/" + $0 } ?? "")
     }
 
+    /// With all state below one directory, as tests have it.
+    init(directory: String) {
+        instance = nil
+        runDirectory = directory
+        stateDirectory = directory
+    }
+
     private static let base = "/run/ipvsd"
 
     public static func isValid(name: String) -> Bool {

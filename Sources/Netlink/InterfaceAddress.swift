@@ -68,3 +68,11 @@ public enum RouteScope {
     public static let link: UInt8 = 253
     public static let host: UInt8 = 254
 }
+
+extension InterfaceAddress {
+    /// Whether the address is in the network behind this one.
+    public func contains(_ other: IPv4Address) -> Bool {
+        let mask = prefixLength == 0 ? 0 : UInt32.max << UInt32(32 - prefixLength)
+        return address.value & mask == other.value & mask
+    }
+}

@@ -18,7 +18,9 @@ public struct Neighbour: Sendable, Equatable {
 
     /// An administrator's entry, which needs no resolving.
     public var isStatic: Bool { state & UInt16(NUD_PERMANENT | NUD_NOARP) != 0 }
+}
 
+extension Neighbour {
     init?(_ message: Message) {
         guard message.type == RTM_NEWNEIGH, let (header, attributes) = message.body(ndmsg.self),
             let address = attributes[NDA_DST].flatMap({ NextHopAddress(family: header.ndm_family, $0) })

@@ -14,7 +14,9 @@ public struct ResolvedRoute: Sendable, Equatable {
     public var isMTULearnt: Bool
     /// RTN_LOCAL: the destination is this machine.
     public var isLocal: Bool
+}
 
+extension ResolvedRoute {
     /// Nil for other messages, and for a gateway of another family than IPv4 and IPv6.
     init?(_ message: Message) {
         guard message.type == RTM_NEWROUTE, let (header, attributes) = message.body(rtmsg.self),

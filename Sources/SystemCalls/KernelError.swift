@@ -8,12 +8,17 @@ public protocol KernelError: Error, Equatable, CustomStringConvertible {
     var code: Int32 { get }
     /// What was said besides, if anything was.
     var detail: String? { get }
+    /// The kernel refuses such operations to root, too, in a container or while it is locked down: EPERM does not tell
+    /// that privilege is missing.
+    var isRefusedToRoot: Bool { get }
 }
 
 extension KernelError {
     public var description: String {
         "\(operation): \(String(cString: strerror(code)))" + (detail.map { " (\($0))" } ?? "")
     }
+
+    public var isRefusedToRoot: Bool { false }
 
     /// The kernel says "not you".
     public var isMissingPrivilege: Bool { code == EPERM || code == EACCES }

@@ -3,6 +3,7 @@ import DataPlane
 import Glibc
 import LoadBalancing
 import Netlink
+import XDPDataPlane
 
 /// The director's program and its tables, attached to nothing.
 final class BenchPlane {

@@ -1,10 +1,10 @@
 import BPF
 import CLinux
 import Capture
-import DataPlane
 import Glibc
 import LoadBalancing
 import Netlink
+import XDPDataPlane
 
 /// A veth pair in a network namespace of this process's own. Frames leave the near end, meet at the far end what is
 /// measured, come back and are counted. All of it happens on one CPU.

@@ -3,6 +3,7 @@ import DataPlane
 import Glibc
 import LoadBalancing
 import Netlink
+import XDPDataPlane
 
 /// The measured programs and the tables that they share.
 final class PacketBench {

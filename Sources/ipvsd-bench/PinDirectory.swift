@@ -1,7 +1,7 @@
 import BPF
-import DataPlane
 import Glibc
 import SystemCalls
+import XDPDataPlane
 
 /// A directory on bpffs through which objects share maps while they are loaded.
 final class PinDirectory {

@@ -2,6 +2,7 @@ import ArgumentParser
 import BPF
 import DataPlane
 import LoadBalancing
+import XDPDataPlane
 
 /// `ipvsd-bench scale`: what many services, real servers and flows cost.
 struct ScaleCommand: ParsableCommand {

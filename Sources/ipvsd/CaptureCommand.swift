@@ -6,6 +6,7 @@ import Glibc
 import HostState
 import LoadBalancing
 import ServiceConfiguration
+import XDPDataPlane
 
 /// `ipvsd capture`: the director's packets, as they come in and as they leave.
 struct CaptureCommand: AsyncParsableCommand {

@@ -1,9 +1,8 @@
 import ArgumentParser
-import DataPlane
-import Director
 import Glibc
 import LoadBalancing
 import ServiceConfiguration
+import XDPDataPlane
 
 /// `ipvsd connections`: the flow table.
 struct Connections: AsyncParsableCommand {
@@ -46,7 +45,7 @@ struct Connections: AsyncParsableCommand {
         try await reporting {
             try requireRoot()
             let filter = try filter()
-            guard let flows = try Director.flows(instance: common.instance()) else {
+            guard let flows = try XDPHost.flows(common.instance()) else {
                 throw Failure(.noDaemon, "no director runs here, and there is no data plane")
             }
             var number = 0

@@ -24,7 +24,7 @@ struct Daemon {
         guard let wanted else {
             throw Failure(.alreadyRunning, "already running with pid \(pid) (--replace takes over)")
         }
-        try Director.preflight(wanted, instance: instance)
+        try Director.preflight(wanted, instance: instance, dataPlanes: XDPDataPlanes())
         if let daemon = try await askToHandOver(instance, pid: pid) { return daemon }
         guard let lock = try await Ending(instance: instance, pid: pid).lock() else {
             throw Failure(.alreadyRunning, "pid \(Self.pid(instance)) has taken over from pid \(pid) meanwhile")
@@ -80,7 +80,8 @@ struct Daemon {
     /// refused.
     func run(_ configuration: DirectorConfiguration, file: String?, logger: Logger) async throws {
         try writePID()
-        let director = Director(configuration: configuration, instance: instance, logger: logger)
+        let director = Director(
+            configuration: configuration, instance: instance, logger: logger, dataPlanes: XDPDataPlanes())
         let reloader = Reloader(director: director, file: file, logger: logger)
         let keep = Mutex(false)
         let handOver = HandOver()

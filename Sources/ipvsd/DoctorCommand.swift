@@ -1,6 +1,5 @@
 import ArgumentParser
 import Control
-import DataPlane
 import Director
 import Doctor
 import FoundationEssentials
@@ -8,6 +7,7 @@ import HostState
 import LoadBalancing
 import RealServerSetup
 import ServiceConfiguration
+import XDPDataPlane
 
 /// `ipvsd doctor`: says what is wrong with this machine, whichever side it is.
 struct DoctorCommand: AsyncParsableCommand {
@@ -75,7 +75,7 @@ struct DoctorCommand: AsyncParsableCommand {
     private func status(_ instance: InstancePaths) async throws -> DirectorStatus? {
         do {
             return try await ControlClient(socket: instance.controlSocket, timeoutSeconds: 3).status()
-        } catch { return try Director.pinnedStatus(instance: instance)?.status }
+        } catch { return try Director.storedStatus(instance: instance, dataPlanes: XDPDataPlanes())?.status }
     }
 
     private func claim(_ status: DirectorStatus, _ changes: [Change]?) -> DirectorExaminer.Claim {

@@ -1,10 +1,10 @@
 import ArgumentParser
 import Control
-import DataPlane
 import Director
 import HostState
 import LoadBalancing
 import ServiceConfiguration
+import XDPDataPlane
 
 /// `ipvsd explain`: what becomes of a packet.
 struct Explain: AsyncParsableCommand {
@@ -71,7 +71,7 @@ struct Explain: AsyncParsableCommand {
             let instance = try common.instance()
             // Before the tables are read, as what they say ages sooner.
             guard let status = try await status(of: instance),
-                let (decision, egress) = try Director.decision(on: packet, instance: instance)
+                let (decision, egress) = try XDPHost.decision(on: packet, instance)
             else { throw Failure(.noDaemon, "no director runs here, and there is no data plane") }
             let explanation = Explanation(of: packet, decision: decision, status: status, egress: egress)
             if json {
@@ -89,7 +89,7 @@ struct Explain: AsyncParsableCommand {
         do {
             return try await ControlClient(socket: instance.controlSocket, timeoutSeconds: 3).status()
         } catch {
-            return try Director.pinnedStatus(instance: instance)?.status
+            return try Director.storedStatus(instance: instance, dataPlanes: XDPDataPlanes())?.status
         }
     }
 

@@ -1,6 +1,6 @@
-import DataPlane
 import Director
 import LoadBalancing
+import XDPDataPlane
 
 /// Who is chosen, and how the real servers compare.
 extension ExplanationText {

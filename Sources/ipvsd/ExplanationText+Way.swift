@@ -1,6 +1,6 @@
-import DataPlane
 import Director
 import LoadBalancing
+import XDPDataPlane
 
 /// How the packet leaves, and its end.
 extension ExplanationText {

@@ -1,6 +1,6 @@
-import DataPlane
 import Director
 import LoadBalancing
+import XDPDataPlane
 
 /// What `ipvsd explain` prints for people: in the packet's order, a line or a few for each thing it comes to.
 struct ExplanationText {

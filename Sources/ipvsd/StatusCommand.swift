@@ -26,7 +26,10 @@ struct Status: AsyncParsableCommand {
                 throw Failure(.noDaemon, "\(refusal)")
             } catch {
                 let why = try Failure.unanswered(error, instance).description
-                guard let (status, problem) = try Director.pinnedStatus(instance: instance) else {
+                guard
+                    let (status, problem) = try Director.storedStatus(
+                        instance: instance, dataPlanes: XDPDataPlanes())
+                else {
                     throw Failure(.noDaemon, "\(why); there is no data plane")
                 }
                 try show(status)

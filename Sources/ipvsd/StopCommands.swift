@@ -29,7 +29,7 @@ struct Stop: AsyncParsableCommand {
             do { try await director.ask { try await $0.stop(keep: keep) } } catch let failure as Failure
                 where failure.code == .noDaemon
             {
-                guard try !FileLock.isHeld(instance.lock), Director.hasDataPlane(instance) else {
+                guard try !FileLock.isHeld(instance.lock), XDPDataPlanes().isPresent(instance) else {
                     throw failure
                 }
                 throw Failure(
@@ -77,7 +77,7 @@ struct Cleanup: AsyncParsableCommand {
             if dryRun {
                 guard try !FileLock.isHeld(instance.lock) else { throw isRunning(instance) }
                 let journalled = try ChangeJournal.read(path: instance.journal)
-                let changes = journalled + (try Director.leftovers(instance, besides: journalled))
+                let changes = journalled + (try XDPDataPlanes().leftovers(instance, besides: journalled))
                 for change in changes.reversed() { print("would remove \(change)") }
                 if changes.isEmpty { print("nothing to remove") }
                 return showKeptDrains(instance)
@@ -89,7 +89,8 @@ struct Cleanup: AsyncParsableCommand {
                 lock.removeFile()
                 instance.removeRunDirectoryIfEmpty()
             }
-            let isComplete = try Director.cleanup(instance: instance, logger: common.logger())
+            let isComplete = try Director.cleanup(
+                instance: instance, dataPlanes: XDPDataPlanes(), logger: common.logger())
             if isComplete != false { print(isComplete == nil ? "nothing to remove" : "removed everything") }
             showKeptDrains(instance)
             if isComplete == false { throw Failure(.kernel, "not everything could be removed") }

@@ -11,7 +11,7 @@ extension RunningDirector {
             instance.removeRunDirectoryIfEmpty()
         }
         let drains = StoredDrains(instance)
-        guard !Director.hasDataPlane(instance) else {
+        guard !XDPDataPlanes().isPresent(instance) else {
             throw Failure(
                 .noDaemon,
                 "\(failure), but its data plane forwards, and weights, quorums and sorry servers are a director's "

@@ -2,6 +2,7 @@ import DataPlane
 import LoadBalancing
 import PacketPrograms
 import Testing
+import XDPDataPlane
 
 @testable import Capture
 

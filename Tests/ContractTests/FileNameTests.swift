@@ -1,3 +1,4 @@
+import DataPlane
 import Hummingbird
 import LoadBalancing
 import Logging
@@ -5,9 +6,10 @@ import ServiceConfiguration
 import Testing
 
 @testable import Control
-@testable import DataPlane
 @testable import Director
 @testable import HostState
+@testable import XDPDataPlane
+@testable import ipvsd
 
 /// Names of files, of the pinned program and of the API's resources.
 struct FileNameTests {
@@ -24,7 +26,7 @@ struct FileNameTests {
     @Test func resourcesOfControlSocket() throws {
         let director = Director(
             configuration: DirectorConfiguration(services: []), instance: InstancePaths(name: "NAME"),
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, dataPlanes: XDPDataPlanes())
         let router = ControlServer.router(
             director: director, reload: { _ in .failure(ReloadRefusal(code: 64, message: "")) }, stop: { _ in })
         try Snapshot.expect(router.routes.map { "\($0.method) \($0.path)" }.sorted(), in: "control-api.txt")

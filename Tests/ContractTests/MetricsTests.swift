@@ -1,11 +1,12 @@
+import DataPlane
 import FoundationEssentials
 import HealthChecks
 import LoadBalancing
 import Testing
 
 @testable import Control
-@testable import DataPlane
 @testable import Director
+@testable import XDPDataPlane
 
 /// Names, types and labels of metrics. The wording of HELP is free.
 struct MetricsTests {

@@ -6,6 +6,7 @@ import LoadBalancing
 import RealServerSetup
 import ServiceConfiguration
 import Testing
+import XDPDataPlane
 
 @testable import Director
 @testable import HealthChecks

@@ -1,11 +1,13 @@
+import DataPlane
 import FoundationEssentials
 import LoadBalancing
 import Testing
 
-@testable import DataPlane
 @testable import Director
 @testable import Netlink
 @testable import TunnelSetup
+@testable import XDPDataPlane
+@testable import ipvsd
 
 /// Values of what is printed in JSON: one with every field, and one with as few as possible.
 struct Samples<Value> {

@@ -1,3 +1,4 @@
+import DataPlane
 import LoadBalancing
 import Testing
 
@@ -83,7 +84,7 @@ struct PathMTUTests {
     @Test(arguments: [28, 40, 47, 48])
     func theFlowIsReadWhereItIsQuoted(count: Int) throws {
         let error = try #require(FragmentationNeeded(packet: Self.message(quoting: count)))
-        let ends = FragmentationNeeded.FlowEnds(
+        let ends = FlowEnds(
             transport: .tcp, client: Self.client, clientPort: 0x8000, vip: Self.vip, port: 80)
         #expect(error.content == (count < 48 ? .unknown : .flow(ends)))
     }

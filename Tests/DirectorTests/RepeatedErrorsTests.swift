@@ -1,6 +1,6 @@
 import Testing
 
-@testable import Director
+@testable import HostState
 
 /// Work that fails every second is spoken of once.
 struct RepeatedErrorsTests {

@@ -1,5 +1,4 @@
-import BPF
-import LoadBalancing
+import DataPlane
 import Testing
 
 @testable import Director
@@ -7,12 +6,12 @@ import Testing
 /// What is said of pieces that go missing: somebody who keeps taking one away is named once.
 struct RestorationsTests {
     private let start = ContinuousClock.now
-    private let vip = Piece.address(IPv4Address(0x0A00_0064), interface: "eth0")
-    private let other = Piece.sysctl("net/ipv4/conf/ipvsd0/forwarding")
+    private let vip = ManagedResource("address 10.0.0.100/32 on eth0")
+    private let other = ManagedResource("sysctl net.ipv4.conf.ipvsd0.forwarding")
 
     private func at(_ seconds: Int) -> ContinuousClock.Instant { start + .seconds(seconds) }
 
-    @Test func thePieceThatGoesEverySecondIsSpokenOfTwice() {
+    @Test func theManagedResourceThatGoesEverySecondIsSpokenOfTwice() {
         var restorations = Restorations()
         let words = (0..<1000).map { restorations.restored(vip, at: at($0)) }
         #expect(words[0] == .restored)
@@ -33,8 +32,8 @@ struct RestorationsTests {
 
     @Test func aFailureIsSaidOnceUntilItIsAnotherOneOrOld() {
         var restorations = Restorations()
-        func isSaid(_ piece: Piece, _ reason: String, _ second: Int) -> Bool {
-            restorations.failed(piece, reason, at: at(second))
+        func isSaid(_ resource: ManagedResource, _ reason: String, _ second: Int) -> Bool {
+            restorations.failed(resource, reason, at: at(second))
         }
         #expect(isSaid(vip, "refused", 0))
         #expect(!isSaid(vip, "refused", 1))
@@ -45,20 +44,5 @@ struct RestorationsTests {
         // Put back meanwhile: the next failure is a new one.
         _ = restorations.restored(vip, at: at(603))
         #expect(isSaid(vip, "no device", 604))
-    }
-
-    /// A container's interface has the program, too, and checks do not need it there.
-    @Test func whatChecksCannotDoWithout() {
-        let takesPart = { CheckDevice.takesPartInChecks($0, answering: ["eth0"]) }
-        #expect(takesPart(.program(.ingress, interface: "eth0")))
-        #expect(takesPart(.program(.egress, interface: "ipvsd0")) && takesPart(.program(.ingress, interface: "ipvsd0")))
-        #expect(!takesPart(.program(.ingress, interface: "cali1")))
-        #expect(takesPart(.checkDevice) && !takesPart(other))
-    }
-
-    @Test func namesAreThoseThatOperatorsKnow() {
-        #expect("\(vip)" == "address 10.0.0.100/32 on eth0")
-        #expect("\(other)" == "sysctl net.ipv4.conf.ipvsd0.forwarding")
-        #expect("\(Piece.checkDevice)" == "device ipvsd0 (with its peer ipvsd1)")
     }
 }

@@ -1,3 +1,4 @@
+import DataPlane
 import HealthChecks
 import LoadBalancing
 import ServiceConfiguration
@@ -11,8 +12,8 @@ struct RoundsTests {
     private let server = IPv4Address(0x0A00_000B)
     private let start = ContinuousClock.now
 
-    private func target(_ port: UInt16, _ server: UInt32 = 0x0A00_000B) -> Target {
-        Target(service: ServiceAddress(vip: vip, port: port, transport: .tcp), server: IPv4Address(server))
+    private func target(_ port: UInt16, _ server: UInt32 = 0x0A00_000B) -> ServiceMember {
+        ServiceMember(service: ServiceAddress(vip: vip, port: port, transport: .tcp), server: IPv4Address(server))
     }
 
     private func policy(_ kind: CheckPolicy.Kind, questions: Set<Probe>) -> [Round] {
@@ -44,7 +45,9 @@ struct RoundsTests {
 
     @Test func whoAsksTheSameSharesIt() {
         var rounds = Rounds(origin: start)
-        func follow(_ wanted: [(Round, Target)]) -> (gone: Set<Int>, hasNew: Bool) { rounds.follow(wanted, at: start) }
+        func follow(_ wanted: [(Round, ServiceMember)]) -> (gone: Set<Int>, hasNew: Bool) {
+            rounds.follow(wanted, at: start)
+        }
         let round = policy(.tcp(port: 8080), questions: [.tcp(port: 8080)])[0]
         #expect(rounds.follow([(round, target(80)), (round, target(443))], at: start) == ([], true))
         #expect(rounds.ids.count == 1)
@@ -68,7 +71,7 @@ struct RoundsTests {
 
     @Test func newOnesBeginInTheOrderGiven() {
         var rounds = Rounds(origin: start)
-        let wanted = (1...20).map { number -> (round: Round, target: Target) in
+        let wanted = (1...20).map { number -> (round: Round, target: ServiceMember) in
             var round = policy(.ping, questions: [.ping])[0]
             round.server = IPv4Address(0x0A00_0000 + UInt32(21 - number))
             return (round, target(80, round.server.value))

@@ -93,7 +93,7 @@ extension Director {
     ) {
         guard let time = firstVerdict(of: service) else { return body(self) }
         Task {
-            try await Task.sleep(for: time)
+            try await clock.sleep(for: time)
             body(self)
         }
     }

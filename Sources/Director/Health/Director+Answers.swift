@@ -21,7 +21,7 @@ extension Director {
         case .failed(let failure):
             let reason = "\(active.round.probe) \(answer.way): \(failure.reason)"
             record(.failure(reason), latency: answer.latency, of: active)
-            if !failure.hostAnswered { running?.paths.askAgain(active.round.server) }
+            if !failure.hostAnswered { paths.askAgain(active.round.server) }
         }
     }
 
@@ -32,9 +32,9 @@ extension Director {
 
     /// The verdict on a real server stays what it was, for want of an answer. Said once a minute at most.
     private func tellShortage(_ reason: String) {
-        shortagesTold = shortagesTold.filter { $0.value.duration(to: .now) < .seconds(60) }
+        shortagesTold = shortagesTold.filter { $0.value.duration(to: clock.now) < .seconds(60) }
         guard shortagesTold[reason] == nil else { return }
-        shortagesTold[reason] = .now
+        shortagesTold[reason] = clock.now
         logger.error("health checks: \(reason)")
     }
 
@@ -49,13 +49,14 @@ extension Director {
             }
             let known = states[target.service]?.health.answeredPorts(of: target.server)
             let changes = states[target.service]?.record(
-                result, of: probe, on: target.server, weight: weight, at: .now)
+                result, of: probe, on: target.server, weight: weight, at: clock.now)
             if let changes { follow(changes, of: target.service) }
             guard let ports = states[target.service]?.health.answeredPorts(of: target.server), ports != known,
-                let dataPlane = running?.dataPlane,
-                let id = dataPlane.serverID(service: target.service, server: target.server)
+                let dataPlane = running?.dataPlane
             else { continue }
-            attempt("note the ports that \(target.server) answers") { try dataPlane.setAnsweredPorts(ports, of: id) }
+            attempt("note the ports that \(target.server) answers") {
+                try dataPlane.setAnsweredPorts(ports, of: target)
+            }
         }
     }
 }

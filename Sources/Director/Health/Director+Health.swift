@@ -71,7 +71,7 @@ extension Director {
                 down: down, drained: drained(of: service),
                 starting: Dictionary(starting.map { ($0.address, $0.tenths) }, uniquingKeysWith: { one, _ in one }),
                 damping: damping[address] ?? [:],
-                hadQuorum: policy.sorryServer.map { adopted?.spared($0) ?? false } ?? false, at: .now)
+                hadQuorum: policy.sorryServer.map { adopted?.spared($0) ?? false } ?? false, at: clock.now)
         }
     }
 }

@@ -36,12 +36,12 @@ extension Director {
         }
     }
 
-    private func way(of round: Round, for target: Target) -> Result<Check.Way, NoWay> {
-        guard let running, running.checkDevice.takesChecks,
-            let id = running.dataPlane.serverID(service: target.service, server: target.server)
-        else { return .failure(NoWay(reason: "the director is stopping")) }
+    private func way(of round: Round, for target: ServiceMember) -> Result<Check.Way, NoWay> {
+        guard let dataPlane = running?.dataPlane, let socket = dataPlane.checkSocket(for: target) else {
+            return .failure(NoWay(reason: "the director is stopping"))
+        }
         // As `refreshPaths` last found it: asking the kernel would cost more than the check.
-        guard let path = running.dataPlane.path(to: target.server) else {
+        guard let path = dataPlane.route(to: target.server) else {
             return .failure(NoWay(reason: unreachable[target.server] ?? "no way to \(target.server) is known yet"))
         }
         guard let vip = round.vip else { return .success(.direct(target.server)) }
@@ -49,8 +49,6 @@ extension Director {
             return .success(.direct((try? localDestination(vip: vip, server: target.server)) ?? target.server))
         }
         return .success(
-            .tunnel(
-                vip: vip, mark: XDPDataPlane.checkMark(server: id), device: running.checkDevice.link.index,
-                source: path.source))
+            .tunnel(vip: vip, mark: socket.mark, device: socket.device, source: path.source))
     }
 }

@@ -1,3 +1,4 @@
+internal import DataPlane
 internal import HealthChecks
 internal import LoadBalancing
 internal import ServiceConfiguration
@@ -7,17 +8,17 @@ extension Director {
     /// Makes the rounds those of the configuration, and of what was learnt.
     func followRounds() {
         guard isRunning else { return }
-        var wanted: [(round: Round, target: Target)] = []
+        var wanted: [(round: Round, target: ServiceMember)] = []
         for service in configuration.services {
             let checks = configuration.checks(of: service.address)
             let questions = states[service.address]?.health.questions ?? []
             for server in service.servers.map(\.address) {
-                let target = Target(service: service.address, server: server)
+                let target = ServiceMember(service: service.address, server: server)
                 wanted += Round.all(of: server, vip: service.address.vip, checks: checks, questions: questions)
                     .map { ($0, target) }
             }
         }
-        let (gone, hasNew) = rounds.follow(wanted, at: .now)
+        let (gone, hasNew) = rounds.follow(wanted, at: clock.now)
         for id in gone { notAsked[id] = nil }
         cancel(gone)
         if hasNew { rest?.cancel() }
@@ -30,9 +31,9 @@ extension Director {
         await withDiscardingTaskGroup { group in
             group.addTask { for await some in answers { await self.take(some) } }
             while !Task.isCancelled {
-                begin(rounds.takeDue(at: .now))
+                begin(rounds.takeDue(at: clock.now))
                 // Thousands a second are begun some at a time.
-                beginsNext = .now + .milliseconds(4)
+                beginsNext = clock.now + .milliseconds(4)
                 await rest(until: max(rounds.nextDue ?? beginsNext + .seconds(1), beginsNext))
             }
             group.cancelAll()
@@ -67,7 +68,7 @@ extension Director {
         let isInTransition = active.targets.contains {
             states[$0.service]?.health.isInTransition(active.round.probe, of: $0.server) ?? false
         }
-        rounds.finish(id, isInTransition: isInTransition, at: .now)
+        rounds.finish(id, isInTransition: isInTransition, at: clock.now)
         if let due = rounds.nextDue, max(due, beginsNext) < restsUntil { rest?.cancel() }
     }
 
@@ -77,7 +78,7 @@ extension Director {
     }
 
     private func rest(until end: ContinuousClock.Instant) async {
-        let rest = Task { _ = try? await ContinuousClock().sleep(until: end) }
+        let rest = Task { [clock] in _ = try? await clock.sleep(until: end) }
         self.rest = rest
         restsUntil = end
         await withTaskCancellationHandler {

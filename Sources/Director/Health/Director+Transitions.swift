@@ -24,7 +24,7 @@ extension Director {
         settlesSoon = true
         let earliest = settledAt
         Task {
-            try? await ContinuousClock().sleep(until: earliest)
+            try? await clock.sleep(until: earliest)
             await sweepForThoseThatComeBack()
             settle()
         }
@@ -35,7 +35,7 @@ extension Director {
     func settle() {
         settlesSoon = false
         guard !unsettled.isEmpty || !untold.isEmpty else { return }
-        let began = ContinuousClock.now
+        let began = clock.now
         let services = unsettled
         do { try applyUnsettled() } catch {
             let names = services.map(\.description).sorted().listed
@@ -43,8 +43,8 @@ extension Director {
             owesServices = true
         }
         tellUntold()
-        let took = began.duration(to: .now)
-        settledAt = ContinuousClock.now + max(.milliseconds(5), took * 2)
+        let took = began.duration(to: clock.now)
+        settledAt = clock.now + max(.milliseconds(5), took * 2)
     }
 
     /// Whoever calls has what became of it told.

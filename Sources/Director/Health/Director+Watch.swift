@@ -11,33 +11,35 @@ extension Director {
         while !Task.isCancelled {
             // Their addresses alone: a state that the loop held would be copied to be changed.
             for address in states.filter(\.value.isTimed).map(\.key) {
-                if let changes = states[address]?.advance(to: .now) { follow(changes, of: address) }
+                if let changes = states[address]?.advance(to: clock.now) { follow(changes, of: address) }
             }
             if configuration.watchesSYNs, let dataPlane = running?.dataPlane { suspectSilent(dataPlane) }
-            try? await Task.sleep(for: .milliseconds(100))
+            try? await clock.sleep(for: .milliseconds(100))
         }
     }
 
-    private func suspectSilent(_ dataPlane: XDPDataPlane) {
+    private func suspectSilent(_ dataPlane: any DataPlane) {
         let silent = dataPlane.unansweredSYNs(atLeast: Self.suspiciousAfter)
         let before = silentBefore
         silentBefore = silent
-        for (id, unanswered) in silent where before[id] != unanswered {
-            guard let (service, server) = dataPlane.server(id: id) else { continue }
-            let target = Target(service: service, server: server)
+        for (target, unanswered) in silent where before[target] != unanswered {
             let asked = rounds.ids(of: target)
-            guard states[service]?.servers[server]?.condition.isUp == true, !asked.isEmpty,
-                underSuspicion.insert(target).inserted
-            else { continue }
+            guard isUp(target), !asked.isEmpty, underSuspicion.insert(target).inserted else { continue }
             Task {
-                for _ in 0..<fall(of: service) where states[service]?.servers[server]?.condition.isUp == true {
+                for _ in 0..<fall(of: target.service) where isUp(target) {
                     // A handshake that completed meanwhile says more than a check's answer that was lost.
-                    guard dataPlane.unansweredSYNs(server: id) >= Self.suspiciousAfter else { break }
+                    guard let dataPlane = running?.dataPlane,
+                        dataPlane.unansweredSYNs(of: target) >= Self.suspiciousAfter
+                    else { break }
                     for id in asked { await askOutOfTurn(id) }
                 }
                 underSuspicion.remove(target)
             }
         }
+    }
+
+    private func isUp(_ target: ServiceMember) -> Bool {
+        states[target.service]?.servers[target.server]?.condition.isUp == true
     }
 
     private func askOutOfTurn(_ id: Int) async {

@@ -1,11 +1,6 @@
+internal import DataPlane
 internal import HealthChecks
 internal import LoadBalancing
-
-/// A service's real server.
-struct Target: Hashable {
-    var service: ServiceAddress
-    var server: IPv4Address
-}
 
 /// All that is asked over and over, who wants to know, and what is next. It has no clock: whoever calls says what time
 /// it is.
@@ -13,11 +8,11 @@ struct Rounds {
     struct Active {
         var round: Round
         /// Who wants to know; never empty.
-        var targets: [Target]
+        var targets: [ServiceMember]
     }
 
     private var active: [Int: Active] = [:]
-    private var ofTarget: [Target: [Int]] = [:]
+    private var ofTarget: [ServiceMember: [Int]] = [:]
     private var last = 0
     private var schedule: CheckSchedule
 
@@ -27,16 +22,16 @@ struct Rounds {
     subscript(id: Int) -> Active? { active[id] }
 
     /// Of the real server as this service's.
-    func ids(of target: Target) -> [Int] { ofTarget[target] ?? [] }
+    func ids(of target: ServiceMember) -> [Int] { ofTarget[target] ?? [] }
 
     var ids: Set<Int> { Set(active.keys) }
 
     /// Makes them those that are wanted, new ones in this order. What stays is not disturbed. `gone`: the ids of those
     /// that nobody wants any more.
     mutating func follow(
-        _ wanted: [(round: Round, target: Target)], at now: ContinuousClock.Instant
+        _ wanted: [(round: Round, target: ServiceMember)], at now: ContinuousClock.Instant
     ) -> (gone: Set<Int>, hasNew: Bool) {
-        var targets: [Round: [Target]] = [:]
+        var targets: [Round: [ServiceMember]] = [:]
         var order: [Round] = []
         for (round, target) in wanted {
             if targets[round] == nil { order.append(round) }

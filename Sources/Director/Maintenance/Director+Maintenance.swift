@@ -195,7 +195,7 @@ extension Director {
 
     /// Has the service's weights follow what is drained.
     func followDrains(of service: VirtualService) {
-        if let changes = states[service.address]?.setDrained(drained(of: service), at: .now) {
+        if let changes = states[service.address]?.setDrained(drained(of: service), at: clock.now) {
             follow(changes, of: service.address)
         }
     }
@@ -208,7 +208,8 @@ extension Director {
         DrainReport(
             server: server.description, changed: changed, isInForce: !owesServices,
             services: services.map { service in
-                let load = running?.dataPlane.load(of: server, service: service.address)
+                let load = running?.dataPlane.load(
+                    of: ServiceMember(service: service.address, server: server))
                 return DrainReport.Service(
                     service: service.address.description,
                     drained: overrides.drain(of: server, in: service)?.since.formatted(.iso8601),

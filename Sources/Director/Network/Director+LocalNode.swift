@@ -1,10 +1,13 @@
 internal import DataPlane
+internal import HostState
 internal import LoadBalancing
 internal import Netlink
 internal import ServiceConfiguration
 
 /// The director itself as a real server, which IPVS calls a local node: packets for it go up its own stack.
 extension Director {
+    var paths: PathFinder { PathFinder(network: network) }
+
     /// A local node of a VIP with all ports would open every port of this machine to its clients, sshd's too.
     private static func opensEveryPort(
         _ server: IPv4Address, _ configuration: DirectorConfiguration
@@ -23,12 +26,13 @@ extension Director {
             + "too (accepted: VIPs with ports, as \(service.vip):80)"
     }
 
-    static func refuseEveryPortOfThisDirector(_ configuration: DirectorConfiguration) throws {
-        let socket = try RouteSocket()
+    static func refuseEveryPortOfThisDirector(
+        _ configuration: DirectorConfiguration, _ network: any Network
+    ) throws {
         for server in configuration.serverAddresses.sorted() {
             // A route that cannot be looked up is named where it is followed.
             guard let service = opensEveryPort(server, configuration),
-                (try? socket.route(to: server))?.isLocal == true
+                (try? network.route(to: server))?.isLocal == true
             else { continue }
             throw DirectorError(.badValue, "--backends \(server): " + reason(server, service))
         }
@@ -36,9 +40,11 @@ extension Director {
 
     /// The way to a real server; one whose address this machine got later on is reached no more where it opens all. No
     /// tunnelled packet leaves from one of the `vips`, of all services.
-    func way(to server: IPv4Address, by paths: PathFinder, vips: Set<IPv4Address>) throws -> PathFinder.Result {
-        let result = try paths.path(to: server)
-        guard case .found(let path) = result else { return result }
+    func way(
+        to server: IPv4Address, journal: ChangeJournal, vips: Set<IPv4Address>
+    ) throws -> PathFinder.Result {
+        let result = try paths.path(to: server, journal: journal)
+        guard case .found(let path, _) = result else { return result }
         if path.isLocal {
             guard let service = Self.opensEveryPort(server, configuration) else { return result }
             return .none(Self.reason(server, service))
@@ -51,6 +57,6 @@ extension Director {
 
     /// Where a check of a local node goes: to the VIP where this machine has it, as clients' packets do.
     func localDestination(vip: IPv4Address, server: IPv4Address) throws -> IPv4Address {
-        try RouteSocket().route(to: vip)?.isLocal == true ? vip : server
+        try network.route(to: vip)?.isLocal == true ? vip : server
     }
 }

@@ -8,10 +8,9 @@ internal import ServiceConfiguration
 extension Director {
     /// `journal`: of this instance, whose VIPs an earlier start put where they are.
     static func refuseAddressesOfThisMachine(
-        _ configuration: DirectorConfiguration, journal: [Change]
+        _ configuration: DirectorConfiguration, journal: [Change], _ network: any Network
     ) throws {
-        let socket = try RouteSocket()
-        let addresses = try socket.addresses()
+        let addresses = try network.addresses()
         for vip in configuration.vips.sorted() { try refuseEndOfSubnet("--vip", vip, addresses) }
         for server in configuration.serverAddresses.sorted() { try refuseEndOfSubnet("--backends", server, addresses) }
         let put = Set(
@@ -21,9 +20,9 @@ extension Director {
         let everyPort = Set(configuration.services.flatMap(\.listeners).filter(\.isAnyPort).map(\.vip))
         for entry in addresses where everyPort.contains(entry.address) && !put.contains(entry.address) {
             guard
-                try entry.isOwn && configuration.managesAddress || speaks(from: entry.address, configuration, socket)
+                try entry.isOwn && configuration.managesAddress || speaks(from: entry.address, configuration, network)
             else { continue }
-            let name = try socket.link(index: entry.interface)?.name ?? "an interface"
+            let name = try network.link(index: entry.interface)?.name ?? "an interface"
             throw DirectorError(
                 .badValue,
                 "--vip \(entry.address): \(name) has it already, as \(entry.address)/\(entry.prefixLength), and with every "
@@ -34,18 +33,19 @@ extension Director {
 
     /// Whether what this machine sends to a real server leaves from the address, whoever put it there.
     private static func speaks(
-        from address: IPv4Address, _ configuration: DirectorConfiguration, _ socket: RouteSocket
+        from address: IPv4Address, _ configuration: DirectorConfiguration, _ network: any Network
     ) throws -> Bool {
         guard let server = configuration.serverAddresses.min() else { return false }
-        return try socket.route(to: server)?.source == address
+        return try network.route(to: server)?.source == address
     }
 
     /// A tunnel never leaves from a VIP: one that is this machine's source now would leave real servers without a way.
-    static func refuseOuterSources(_ vips: Set<IPv4Address>, of configuration: DirectorConfiguration) throws {
+    static func refuseOuterSources(
+        _ vips: Set<IPv4Address>, of configuration: DirectorConfiguration, _ network: any Network
+    ) throws {
         if vips.isEmpty { return }
-        let socket = try RouteSocket()
         for server in configuration.serverAddresses.sorted() {
-            guard let source = try? socket.route(to: server)?.source, vips.contains(source), source != server else {
+            guard let source = try? network.route(to: server)?.source, vips.contains(source), source != server else {
                 continue
             }
             throw DirectorError(

@@ -15,7 +15,7 @@ extension Director {
 
     func followPathMTUs() async {
         let errors: AsyncStream<FragmentationNeeded>
-        do { errors = try RouterErrors.events() } catch {
+        do { errors = try network.routerErrors() } catch {
             logger.error("\(error): path MTUs inside the tunnels are not learnt")
             return
         }
@@ -31,31 +31,28 @@ extension Director {
     /// the director can have sent by a path through routers, and, as far as it is quoted, about a recorded flow.
     private func beginProbe(for error: FragmentationNeeded) -> UInt32? {
         let server = error.destination
-        guard let current = running, let path = current.dataPlane.path(to: server), !path.isLocal,
+        guard let current = running, let path = current.dataPlane.route(to: server), !path.isLocal,
             error.source == path.source || configuration.outerSources?.contains(error.source) == true,
             error.innerDestination.map(configuration.vips.contains) ?? true,
-            pathMTUs.mayProbe(server, told: error.mtu, present: path.mtu)
+            pathMTUs.mayProbe(server, told: error.mtu, present: path.mtu, at: clock.now)
         else { return nil }
         do {
             guard try isConfirmed(error, by: current.dataPlane) else { return nil }
             pathMTUs.beginProbe(server)
-            if try current.paths.isRouted(server) { return path.mtu }
+            if try paths.isRouted(server) { return path.mtu }
         } catch {
             logger.debug("look into the path MTU to \(server): \(error)")
         }
-        _ = pathMTUs.endProbe(server, present: path.mtu)
+        _ = pathMTUs.endProbe(server, present: path.mtu, at: clock.now)
         return nil
     }
 
-    private func isConfirmed(_ error: FragmentationNeeded, by dataPlane: XDPDataPlane) throws -> Bool {
+    private func isConfirmed(_ error: FragmentationNeeded, by dataPlane: any DataPlane) throws -> Bool {
         switch error.content {
         case .unknown: true
         case .other: false
         case .flow(let ends):
-            try dataPlane.mayHaveSent(
-                ExplainedPacket(
-                    client: ends.client, clientPort: ends.clientPort, vip: ends.vip, port: ends.port,
-                    transport: ends.transport), to: error.destination)
+            try dataPlane.mayHaveSent(ends, to: error.destination)
         }
     }
 
@@ -71,16 +68,16 @@ extension Director {
         } catch {
             verdict = .failed(CheckVerdict.Failure(stage: .start, reason: "\(error)", isOwn: true))
         }
-        let present = running?.dataPlane.path(to: server)?.mtu ?? size
+        let present = running?.dataPlane.route(to: server)?.mtu ?? size
         let passing = verdict.pathMTU.map { UInt32($0) }
-        if let mtu = pathMTUs.endProbe(server, passing: passing, present: present) {
+        if let mtu = pathMTUs.endProbe(server, passing: passing, present: present, at: clock.now) {
             logger.notice(
                 "the path MTU to \(server) is \(mtu): larger packets do not pass, as \(error.router) says")
             refreshPaths()
             return
         }
         if case .failed(let failure) = verdict, failure.isOwn { return }
-        guard pathMTUs.mayComplain(of: server) else { return }
+        guard pathMTUs.mayComplain(of: server, at: clock.now) else { return }
         let claim = "\(error.router) says that packets to \(server) are too big (MTU \(error.mtu))"
         if passing == nil {
             logger.warning("\(claim), and no ping shows whether they are: the path MTU stays \(present)")

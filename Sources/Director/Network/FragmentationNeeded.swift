@@ -1,3 +1,4 @@
+internal import DataPlane
 internal import LoadBalancing
 
 /// A router's word that a tunnelled packet of ours is too big (ICMP type 3 code 4, RFC 792 and RFC 1191 section 4).
@@ -20,15 +21,6 @@ struct FragmentationNeeded: Sendable, Equatable {
         case flow(FlowEnds)
         /// A packet without ports.
         case other
-    }
-
-    /// A client's end and the VIP's.
-    struct FlowEnds: Sendable, Equatable {
-        var transport: TransportProtocol
-        var client: IPv4Address
-        var clientPort: UInt16
-        var vip: IPv4Address
-        var port: UInt16
     }
 
     /// `packet`: as a raw socket delivers it, before the kernel has looked at its checksum. Nil where it is something

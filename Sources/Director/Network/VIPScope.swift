@@ -8,32 +8,33 @@ internal import Netlink
 /// later.
 enum VIPScope {
     /// Returns `link` where arp_ignore is 3: the kernel answers ARP for no address of scope `host` then.
-    static func wanted(on link: Link) -> UInt8 {
-        let values = ["all", link.name].compactMap { try? Sysctl.read("net/ipv4/conf/\($0)/arp_ignore") }
+    static func wanted(on link: Link, in network: any Network) -> UInt8 {
+        let values = ["all", link.name].compactMap { network.parameter("conf/\($0)/arp_ignore") }
         return values.max() == "3" ? RouteScope.link : RouteScope.host
     }
 
-    static func place(_ vip: IPv4Address, on link: Link, by socket: RouteSocket) throws {
-        try socket.addAddress(vip, prefixLength: 32, to: link.index, scope: wanted(on: link))
+    static func place(_ vip: IPv4Address, on link: Link, in network: any Network) throws {
+        try network.addAddress(vip, on: link.index, scope: wanted(on: link, in: network))
     }
 
     /// Puts VIPs that are in the journal with another scope, as earlier versions placed them, on their interfaces anew: a
     /// scope does not change in place. Returns the addresses that this machine has elsewhere than on `refuge`, and whether
     /// some had another scope: the kernel may choose other sources then.
     static func settle(
-        _ homes: [IPv4Address: Link], journal: ChangeJournal, by socket: RouteSocket, refuge: Link?
+        _ homes: [IPv4Address: Link], journal: ChangeJournal, in network: any Network, refuge: Link?
     ) throws -> (present: Set<IPv4Address>, hasChanged: Bool) {
-        let present = try socket.addresses()
+        let present = try network.addresses()
         // A daemon that was killed in `replace` left them there.
         for entry in present where entry.interface == refuge?.index && homes[entry.address] != nil {
-            try socket.removeAddress(entry.address, prefixLength: 32, from: entry.interface)
+            try network.removeAddress(entry.address, from: entry.interface)
         }
         var hasChanged = false
         for entry in present where entry.prefixLength == 32 {
-            guard let home = homes[entry.address], home.index == entry.interface, entry.scope != wanted(on: home),
+            guard let home = homes[entry.address], home.index == entry.interface,
+                entry.scope != wanted(on: home, in: network),
                 journal.entry(for: .address(interface: home.name, address: entry.address, prefixLength: 32)) != nil
             else { continue }
-            try replace(entry, on: home, by: socket, refuge: refuge)
+            try replace(entry, on: home, in: network, refuge: refuge)
             hasChanged = true
         }
         return (Set(present.filter { $0.interface != refuge?.index }.map(\.address)), hasChanged)
@@ -43,20 +44,30 @@ enum VIPScope {
     /// lost. `refuge` is not the device of checks, whose sockets would then reach this machine.
     /// Where that fails, the VIP has its former scope again; where that fails, too, it stays on `refuge`.
     private static func replace(
-        _ entry: InterfaceAddress, on link: Link, by socket: RouteSocket, refuge: Link?
+        _ entry: InterfaceAddress, on link: Link, in network: any Network, refuge: Link?
     ) throws {
         let vip = entry.address
         if let refuge {
-            try socket.addAddress(vip, prefixLength: 32, to: refuge.index, scope: RouteScope.host)
+            try network.addAddress(vip, on: refuge.index, scope: RouteScope.host)
         }
         do {
-            try socket.removeAddress(vip, prefixLength: 32, from: link.index)
-            try place(vip, on: link, by: socket)
+            try network.removeAddress(vip, from: link.index)
+            try place(vip, on: link, in: network)
         } catch {
-            try socket.addAddress(vip, prefixLength: 32, to: link.index, scope: entry.scope)
-            if let refuge { try socket.removeAddress(vip, prefixLength: 32, from: refuge.index) }
+            try network.addAddress(vip, on: link.index, scope: entry.scope)
+            if let refuge { try network.removeAddress(vip, from: refuge.index) }
             throw error
         }
-        if let refuge { try socket.removeAddress(vip, prefixLength: 32, from: refuge.index) }
+        if let refuge { try network.removeAddress(vip, from: refuge.index) }
+    }
+
+    /// Where a VIP goes: to the first interface of its subnet, else to the first.
+    static func home(of vip: IPv4Address, among links: [Link], _ addresses: [InterfaceAddress]) -> Link? {
+        let subnet = addresses.filter { entry in
+            entry.prefixLength < 32 && entry.contains(vip) && links.contains { $0.index == entry.interface }
+        }
+        let longest = subnet.map(\.prefixLength).max()
+        let homes = Set(subnet.filter { $0.prefixLength == longest }.map(\.interface))
+        return links.first { homes.contains($0.index) } ?? links.first
     }
 }

@@ -1,5 +1,4 @@
-internal import BPF
-public import DataPlane
+internal import DataPlane
 internal import FoundationEssentials
 internal import Glibc
 internal import HealthChecks
@@ -23,11 +22,11 @@ extension Director {
     /// As it is now. Nil until started.
     func describe() throws -> DirectorStatus? {
         guard let running, running.isForwarding else { return nil }
-        let now = ContinuousClock.now
+        let now = clock.now
         var status = DirectorStatus(
             snapshot: try running.dataPlane.snapshot(), pid: getpid(),
-            xdp: try Self.xdp(running.ingress.devices.map(\.index)))
-        status.strays = try Self.strays(running.dataPlane.strayPackets())
+            interfaces: try running.dataPlane.interfaceReport())
+        status.strays = try Self.strays(running.dataPlane.strayPackets(), network)
         let byListener = Dictionary(
             configuration.services.flatMap { service in service.listeners.map { ($0, service) } },
             uniquingKeysWith: { one, _ in one })
@@ -73,7 +72,7 @@ extension Director {
         }
         let verdict = state.health.verdict(of: server.address)
         server.since = date(known.since)
-        server.reason = known.reason ?? reasonNotAsked(Target(service: service, server: server.address))
+        server.reason = known.reason ?? reasonNotAsked(ServiceMember(service: service, server: server.address))
         server.health = !known.condition.isUp ? .down : verdict.isProven ? .up : .unproven
         server.effectiveWeight = state.effectiveWeight(of: server.address)?.shown
         server.heldUntil = date(known.heldUntil)
@@ -82,28 +81,21 @@ extension Director {
     }
 
     /// Where the director itself cannot ask: what is known of the server is old.
-    private func reasonNotAsked(_ target: Target) -> String? {
+    private func reasonNotAsked(_ target: ServiceMember) -> String? {
         rounds.ids(of: target).lazy.compactMap { self.notAsked[$0] }.first
     }
 
-    /// What the pinned maps and the file of overrides say, without a daemon; nil where there is no data plane.
+    /// What the stored data plane and the file of overrides say, without a daemon; nil where there is no data plane.
     /// `problem`: why it does not tell who is drained.
-    public static func pinnedStatus(
-        instance: InstancePaths
+    public static func storedStatus(
+        instance: InstancePaths, dataPlanes: any DataPlaneProvider
     ) throws -> (status: DirectorStatus, problem: String?)? {
-        silenceLibbpf()
-        guard let directory = instance.existingBPFDirectory(),
-            let maps = try DirectorMaps(directory: directory, writable: false)
-        else { return nil }
-        let interfaces = try RouteSocket().links().map(\.index).filter {
-            (try? BPFLink(pinnedAt: XDPDataPlane.linkPin(directory: directory, interface: $0))) != nil
-        }
-        let snapshot = try DataPlaneSnapshot(of: maps, now: XDPDataPlane.tick(below: directory) ?? 0)
-        var status = DirectorStatus(snapshot: snapshot, pid: nil, xdp: try xdp(interfaces))
-        status.strays = try strays(maps.strayPackets())
+        guard let stored = try dataPlanes.stored(instance) else { return nil }
+        var status = DirectorStatus(snapshot: stored.snapshot, pid: nil, interfaces: stored.interfaces)
+        status.strays = try strays(stored.strays, KernelNetwork())
         do {
             let overrides = try OverridesFile(path: instance.overrides).read()
-            for (index, service) in snapshot.services.enumerated() {
+            for (index, service) in stored.snapshot.services.enumerated() {
                 status.services[index].tell(overrides, of: service.configured)
             }
             return (status, nil)
@@ -112,33 +104,17 @@ extension Director {
         }
     }
 
-    /// The flow table, with or without a daemon; nil where there is no data plane.
-    public static func flows(instance: InstancePaths) throws -> FlowScan? {
-        silenceLibbpf()
-        return try instance.existingBPFDirectory().flatMap { try FlowScan(directory: $0) }
-    }
-
-    private static func strays(_ packets: [StrayPlace: StrayPackets]) throws -> [DirectorStatus.Stray] {
-        let socket = try RouteSocket()
-        return try packets.sorted { ($0.key.interface, $0.key.vip) < ($1.key.interface, $1.key.vip) }
+    private static func strays(
+        _ packets: [StrayPlace: StrayPackets], _ network: any Network
+    ) throws -> [DirectorStatus.Stray] {
+        try packets.sorted { ($0.key.interface, $0.key.vip) < ($1.key.interface, $1.key.vip) }
             .compactMap { place, packets in
-                try socket.link(index: place.interface).map { link in
+                try network.link(index: place.interface).map { link in
                     let last = Date(timeIntervalSinceNow: -(packets.age / .seconds(1)))
                     return DirectorStatus.Stray(
                         interface: link.name, vip: place.vip, packets: packets.count, last: last.formatted(.iso8601))
                 }
             }
-    }
-
-    static func xdp(_ interfaces: [Int32]) throws -> DirectorStatus.XDP {
-        let socket = try RouteSocket()
-        // One that goes just now is not listed, and the others are.
-        let links = interfaces.compactMap { try? socket.link(index: $0) }
-        return DirectorStatus.XDP(
-            mode: interfaces.lazy.compactMap { (try? XDPAttachment.of(interface: $0))?.mode.rawValue }.first,
-            interfaces: links.map(\.name),
-            transmitErrors: Dictionary(
-                links.map { ($0.name, $0.transmitErrors + $0.transmitDropped) }, uniquingKeysWith: { one, _ in one }))
     }
 }
 

@@ -181,9 +181,9 @@ public struct DirectorStatus: Codable, Sendable {
         return Array(try encoder.encode(self))
     }
 
-    init(snapshot: DataPlaneSnapshot, pid: Int32?, xdp: XDP) {
+    init(snapshot: DataPlaneSnapshot, pid: Int32?, interfaces: InterfaceReport) {
         self.pid = pid
-        self.xdp = xdp
+        xdp = XDP(mode: interfaces.mode, interfaces: interfaces.names, transmitErrors: interfaces.transmitErrors)
         flowTableSize = snapshot.flowTableSize
         let flood = snapshot.flood
         halfOpen = HalfOpen(
@@ -194,7 +194,7 @@ public struct DirectorStatus: Codable, Sendable {
         forwarded = snapshot.counters["forwarded"] ?? 0
         reasons = [:]
         events = [:]
-        for counter in PacketCounter.all {
+        for counter in snapshot.counterKinds {
             switch counter.group {
             case .received, .forwarded: break
             case .passed, .answered, .dropped: reasons[counter.name] = snapshot.counters[counter.name]

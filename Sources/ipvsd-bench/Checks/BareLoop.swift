@@ -1,7 +1,7 @@
 import CLinux
-import DataPlane
 import Glibc
 import LoadBalancing
+import XDPDataPlane
 
 /// What the checks cost at the very least: connects through the tunnel at fixed times, one thread, an epoll, and nothing that
 /// is remembered of any of them.

@@ -1,0 +1,115 @@
+internal import CLinux
+internal import Glibc
+internal import HostState
+internal import LoadBalancing
+internal import Netlink
+internal import Synchronization
+internal import SystemCalls
+
+/// The machine's network, as the director asks of it.
+protocol Network: Sendable {
+    /// Throws where this process may not change it.
+    func requirePrivilege() throws
+
+    func links() throws -> [Link]
+    func link(index: Int32) throws -> Link?
+    func addresses() throws -> [InterfaceAddress]
+    func addAddress(_ address: IPv4Address, on interface: Int32, scope: UInt8) throws
+    func removeAddress(_ address: IPv4Address, from interface: Int32) throws
+
+    func route(to destination: IPv4Address) throws -> ResolvedRoute?
+    /// The MTU of the route itself, without what the kernel was told of the path.
+    func routeMTU(to destination: IPv4Address) throws -> UInt32?
+    func neighbour(_ address: NextHopAddress, on interface: Int32) throws -> Neighbour?
+    /// Has the kernel keep the neighbour resolved.
+    func manageNeighbour(_ address: NextHopAddress, on interface: Int32) throws
+
+    /// A kernel parameter below net/ipv4; nil where it cannot be read.
+    func parameter(_ key: String) -> String?
+
+    /// Sends gratuitous ARP for the addresses. Returns how many were sent, and why no more.
+    func announce(_ addresses: [IPv4Address], on link: Link) -> (sent: Int, error: String?)
+    /// Broadcasts a request for the MAC of a neighbour.
+    func requestNeighbour(_ address: IPv4Address, from source: IPv4Address, on link: Link)
+
+    /// An element for one or more changes of these kinds.
+    func changes(of kinds: Set<RouteMonitor.Kind>) throws -> AsyncStream<Void>
+    /// What routers say of packets that were too big.
+    func routerErrors() throws -> AsyncStream<FragmentationNeeded>
+}
+
+extension Network {
+    func tree() throws -> LinkList { LinkList(try links()) }
+}
+
+/// The links of a moment.
+struct LinkList {
+    let all: [Link]
+
+    init(_ links: [Link]) { all = links }
+
+    func link(named name: String) -> Link? { all.first { $0.name == name } }
+    func link(index: Int32) -> Link? { all.first { $0.index == index } }
+}
+
+/// The network of the kernel's that this process is in.
+final class KernelNetwork: Network {
+    /// One for all requests, made with the first.
+    private let socket = Mutex<RouteSocket?>(nil)
+
+    private func ask<Answer: Sendable>(_ body: (RouteSocket) throws -> Answer) throws -> Answer {
+        try socket.withLock { socket in
+            let open = try socket ?? RouteSocket()
+            socket = open
+            return try body(open)
+        }
+    }
+
+    func requirePrivilege() throws {
+        guard clinux_effective_capabilities() >> 12 & 1 == 1 else {
+            throw DirectorError(.noPrivilege, "run as a director: CAP_NET_ADMIN is missing; start it as root")
+        }
+    }
+
+    func links() throws -> [Link] { try ask { try $0.links() } }
+    func link(index: Int32) throws -> Link? { try ask { try $0.link(index: index) } }
+    func addresses() throws -> [InterfaceAddress] { try ask { try $0.addresses() } }
+
+    func addAddress(_ address: IPv4Address, on interface: Int32, scope: UInt8) throws {
+        try ask { _ = try $0.addAddress(address, prefixLength: 32, to: interface, scope: scope) }
+    }
+
+    func removeAddress(_ address: IPv4Address, from interface: Int32) throws {
+        try ask { _ = try $0.removeAddress(address, prefixLength: 32, from: interface) }
+    }
+
+    func route(to destination: IPv4Address) throws -> ResolvedRoute? { try ask { try $0.route(to: destination) } }
+    func routeMTU(to destination: IPv4Address) throws -> UInt32? { try ask { try $0.routeMTU(to: destination) } }
+
+    func neighbour(_ address: NextHopAddress, on interface: Int32) throws -> Neighbour? {
+        try ask { try $0.neighbour(address, on: interface) }
+    }
+
+    func manageNeighbour(_ address: NextHopAddress, on interface: Int32) throws {
+        try ask { _ = try $0.manageNeighbour(address, on: interface) }
+    }
+
+    func parameter(_ key: String) -> String? { try? Sysctl.read("net/ipv4/\(key)") }
+
+    func announce(_ addresses: [IPv4Address], on link: Link) -> (sent: Int, error: String?) {
+        guard let mac = link.address else { return (addresses.count, nil) }
+        let sent = Int(clinux_announce(link.index, mac.bytes, addresses.map(\.bigEndian), Int32(addresses.count)))
+        return (sent, sent < addresses.count ? String(cString: strerror(errno)) : nil)
+    }
+
+    func requestNeighbour(_ address: IPv4Address, from source: IPv4Address, on link: Link) {
+        guard let mac = link.address else { return }
+        _ = clinux_request_arp(link.index, mac.bytes, source.bigEndian, address.bigEndian)
+    }
+
+    func changes(of kinds: Set<RouteMonitor.Kind>) throws -> AsyncStream<Void> {
+        try NetworkChanges.events(of: kinds)
+    }
+
+    func routerErrors() throws -> AsyncStream<FragmentationNeeded> { try RouterErrors.events() }
+}

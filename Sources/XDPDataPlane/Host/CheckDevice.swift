@@ -1,0 +1,183 @@
+internal import BPF
+internal import CLinux
+internal import DataPlane
+internal import HostState
+internal import LoadBalancing
+internal import Netlink
+
+/// ipvsd0, through which health checks enter the tunnel. Its peer, ipvsd1, gives it a carrier, and takes what the
+/// packet program has encapsulated and found too big for its way: coming in on ipvsd0, the kernel forwards and fragments it.
+final class CheckDevice {
+    static let name = "ipvsd0"
+    static let peerName = "ipvsd1"
+    /// The largest packet there is.
+    private static let mtu: UInt32 = 65535
+    /// 192.0.0.8, the IPv4 dummy address of RFC 7600: nobody's.
+    private static let dummyAddress = IPv4Address(0xC000_0008)
+
+    let link: Link
+    let peer: Link
+    private let programs: CheckPrograms?
+    private let journal: ChangeJournal
+
+    /// Makes the device, or takes the one that is there.
+    init(directory: String, journal: ChangeJournal, checks: Bool) throws {
+        let socket = try RouteSocket()
+        if try socket.link(named: Self.name) != nil, journal.entry(for: .link(name: Self.name)) == nil {
+            throw DataPlaneError(
+                .interface, "create \(Self.name): there is a device of that name already, which is not this director's")
+        }
+        try journal.make(.link(name: Self.name)) {
+            if try socket.link(named: Self.name) == nil { try socket.createVeth(name: Self.name, peer: Self.peerName) }
+        }
+        guard let link = try socket.link(named: Self.name), let peer = try socket.link(named: Self.peerName) else {
+            throw DataPlaneError(.kernel, "find \(Self.name) and its peer \(Self.peerName)")
+        }
+        try Self.setUp(link, peer, by: socket)
+
+        self.link = link
+        self.peer = peer
+        self.journal = journal
+        self.programs = checks ? try CheckPrograms(directory: directory, device: link) : nil
+        if checks {
+            for direction in Self.directions { try attach(interface: link, direction: direction) }
+        }
+    }
+
+    /// All that it takes besides being there. May be repeated.
+    private static func setUp(_ link: Link, _ peer: Link, by socket: RouteSocket) throws {
+        var steps: [() throws -> Void] = []
+        for end in [link, peer] {
+            // Nothing of IPv6's own goes out of it. Where the kernel has no IPv6 there is no such key.
+            try? Sysctl.write("net/ipv6/conf/\(end.name)/disable_ipv6", "1")
+            // Next hops are the business of the program behind it.
+            steps.append { try socket.setARP(false, interface: end.index) }
+            steps.append { try socket.setMTU(Self.mtu, interface: end.index) }
+            steps.append { try socket.setUp(true, interface: end.index) }
+        }
+        // The outer header would hide an unfinished checksum from the driver.
+        _ = clinux_disable_transmit_checksum(Self.name)
+        _ = clinux_enable_gro(Self.name)
+        for (key, value) in Self.sysctls { steps.append { try Sysctl.write(key, value) } }
+        steps.append {
+            try socket.addAddress(Self.dummyAddress, prefixLength: 32, to: link.index, scope: RouteScope.host)
+        }
+        try steps.forEachDespiteErrors { try $0() }
+    }
+
+    /// The device has a program for what leaves it and one for what comes in.
+    private static let directions: [BPFProgram.TrafficControlHook.Direction] = [.egress, .ingress]
+    private static let forwarding = "net/ipv4/conf/\(name)/forwarding"
+    private static let sysctls = [
+        // Here alone, whatever net.ipv4.ip_forward says.
+        (forwarding, "1"),
+        // Answers come from the VIP, which may be an address of this director.
+        ("net/ipv4/conf/\(name)/accept_local", "1"),
+        // Loose, which wins over a strict filter for all interfaces; it lets in only what comes to a device that has
+        // an address (fib_validate_source).
+        ("net/ipv4/conf/\(name)/rp_filter", "2"),
+    ]
+
+    var takesChecks: Bool { programs != nil }
+
+    /// Whether a pair was made by a director, as far as that can be seen.
+    static func looksLikeOne(_ link: Link, _ peer: Link) -> Bool {
+        [link, peer].allSatisfy { $0.kind == "veth" && $0.noARP && $0.mtu == mtu }
+    }
+
+    // MARK: What others take away
+
+    /// What of it is no longer as it was made. `listening`: the interfaces on which answers are taken in. `unseen` is told of
+    /// what cannot be looked at.
+    func missing(
+        in tree: LinkTree, _ addresses: [InterfaceAddress], listening: Set<Int32>,
+        unseen: (XDPResource, any Error) -> Void
+    ) throws -> [XDPResource] {
+        guard let ends = ends(in: tree) else { return [.checkDevice] }
+        var missing: [XDPResource] = []
+        for end in ends {
+            if !end.isUp { missing.append(.state("UP", of: end.name)) }
+            if !end.noARP { missing.append(.state("NOARP", of: end.name)) }
+            if end.mtu != Self.mtu { missing.append(.state("MTU", of: end.name)) }
+        }
+        if ends[0].address != link.address { missing.append(Self.ownMAC) }
+        if !addresses.contains(where: { $0.interface == link.index && $0.address == Self.dummyAddress }) {
+            missing.append(.address(Self.dummyAddress, interface: link.name))
+        }
+        for (key, value) in Self.sysctls where (try? Sysctl.read(key)) != value { missing.append(.sysctl(key)) }
+        guard takesChecks else { return missing }
+        let socket = try RouteSocket()
+        let listeners = listening.sorted().compactMap(tree.link(index:)).map {
+            ($0, BPFProgram.TrafficControlHook.Direction.ingress)
+        }
+        for (interface, direction) in Self.directions.map({ (link, $0) }) + listeners {
+            let resource = XDPResource.program(direction, interface: interface.name)
+            do {
+                let filters = try socket.filters(interface: interface.index, ingress: direction == .ingress)
+                if !filters.contains(where: { $0 == (CheckPrograms.priority, CheckPrograms.handle) }) {
+                    missing.append(resource)
+                }
+            } catch { unseen(resource, error) }
+        }
+        return missing
+    }
+
+    /// Those that were made, under their names.
+    private func ends(in tree: LinkTree) -> [Link]? {
+        let ends = [link, peer].compactMap { made in
+            tree.link(index: made.index).flatMap { $0.name == made.name ? $0 : nil }
+        }
+        return ends.count == 2 ? ends : nil
+    }
+
+    /// Whether checks cannot do without the resource: not what is there for fragments alone, nor what takes in answers where none
+    /// is expected. `answering`: the interfaces by which answers come.
+    static func takesPartInChecks(_ resource: XDPResource, answering: Set<String>) -> Bool {
+        if case .program(_, let interface) = resource { return interface == name || answering.contains(interface) }
+        return resource != .sysctl(forwarding)
+    }
+
+    private static let ownMAC = XDPResource.state("MAC address", of: name)
+
+    /// Puts those back. False where they are of the devices themselves, or constants of the programs: then all is to be made
+    /// anew, for which the rest of the pair is out of the way.
+    func restore(_ missing: [XDPResource], in tree: LinkTree) throws -> Bool {
+        let socket = try RouteSocket()
+        if missing.contains(.checkDevice) {
+            for end in [link, peer] where tree.link(index: end.index)?.kind == "veth" {
+                try socket.deleteLink(index: end.index)
+            }
+            return false
+        }
+        if missing.contains(Self.ownMAC) { return false }
+        var steps: [() throws -> Void] = [{ try Self.setUp(self.link, self.peer, by: socket) }]
+        for case .program(let direction, let name) in missing {
+            guard let interface = tree.link(named: name) else { continue }
+            steps.append { try self.attach(interface: interface, direction: direction) }
+        }
+        try steps.forEachDespiteErrors { try $0() }
+        return true
+    }
+
+    /// Takes in the answers that arrive on an interface.
+    func listen(on interface: Link) throws {
+        try attach(interface: interface, direction: .ingress)
+    }
+
+    private func attach(interface: Link, direction: BPFProgram.TrafficControlHook.Direction) throws {
+        let hook = CheckPrograms.hook(interface: interface.index, direction: direction)
+        let hadQdisc = try RouteSocket().hasClsact(interface: interface.index)
+        if !hadQdisc { try journal.make(.qdisc(interface: interface.name)) { _ = try hook.createQdisc() } }
+        try journal.make(
+            .filter(
+                interface: interface.name, direction: direction, priority: CheckPrograms.priority,
+                handle: CheckPrograms.handle)
+        ) {
+            switch direction {
+            case .egress: try programs?.attachEgress(device: interface.index)
+            case .ingress where interface.index == link.index: try programs?.attachAnswers(device: interface.index)
+            case .ingress: try programs?.attachIngress(interface: interface.index)
+            }
+        }
+    }
+}

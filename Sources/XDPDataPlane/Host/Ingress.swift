@@ -1,0 +1,103 @@
+internal import DataPlane
+internal import LoadBalancing
+internal import Netlink
+
+/// Where clients' packets come in: the interface with the addresses, and the devices on which the packet program sits.
+struct Ingress {
+    var link: Link
+    /// Frames come by these first; not the same as `link` where that is a VLAN device or a bridge.
+    var devices: [Link]
+    /// Below those: what a bond has, else the devices themselves.
+    var members: [Link]
+    /// Frames of other hosts come by, too.
+    var isBridged: Bool
+
+    init(_ link: Link, in tree: LinkTree) throws(DataPlaneError) {
+        self.link = link
+        devices = try tree.devices(of: link)
+        guard !devices.isEmpty else {
+            throw DataPlaneError(.interface, "attach director to \(link.name): the bridge has no port")
+        }
+        members = devices.flatMap(tree.members)
+        isBridged = tree.isBridged(link)
+    }
+
+    /// The interfaces named, or else those of the VIPs' subnets; where the first has none, those of the default route's
+    /// next hops.
+    static func find(_ names: [String], vips: [IPv4Address]) throws -> [Ingress] {
+        let tree = try LinkTree()
+        if names.isEmpty { return try standard(vips, tree) }
+        return try names.map { name in
+            guard let link = tree.link(named: name) else {
+                throw DataPlaneError(
+                    .interface,
+                    "find interface \(name): no such interface (there are: \(tree.names.listed))")
+            }
+            return try Ingress(link, in: tree)
+        }
+    }
+
+    /// What cannot be attached to is left out, unless nothing is left.
+    private static func standard(_ vips: [IPv4Address], _ tree: LinkTree) throws -> [Ingress] {
+        let socket = try RouteSocket()
+        let addresses = try socket.addresses()
+        var links = vips.map { Self.links(ofSubnetOf: $0, addresses, tree) }
+        if links.first?.isEmpty == true { links[0] = try defaultInterfaces(socket).compactMap(tree.link(index:)) }
+        let found = links.flatMap(\.self).unique.map { link in Result { try Ingress(link, in: tree) } }
+        guard let first = found.first else {
+            throw DataPlaneError(
+                .interface,
+                "find the interface for \(vips.first?.description ?? "no VIP"): no interface has its subnet and there is no default route; say --interface"
+            )
+        }
+        let usable = found.compactMap { try? $0.get() }
+        return usable.isEmpty ? [try first.get()] : usable
+    }
+
+    /// Clients in the VIP's subnet may come by each of its interfaces. Of those that sit on one another, frames come by
+    /// the lowest.
+    private static func links(
+        ofSubnetOf vip: IPv4Address, _ addresses: [InterfaceAddress], _ tree: LinkTree
+    ) -> [Link] {
+        let around = addresses.filter { $0.prefixLength < 32 && $0.contains(vip) }
+        let longest = around.map(\.prefixLength).max()
+        let indices = Set(around.filter { $0.prefixLength == longest }.map(\.interface))
+        let links = tree.all.filter { indices.contains($0.index) && !$0.isLoopback }
+        let lowest = links.filter { link in
+            !tree.isReached(link, by: Set(links.map(\.index)).subtracting([link.index]))
+        }
+        let ethernet = lowest.filter(\.isEthernet)
+        return ethernet.isEmpty ? lowest : ethernet
+    }
+
+    /// Returns the interfaces of the default route that the kernel prefers: clients' packets may come in by each of its
+    /// next hops.
+    private static func defaultInterfaces(_ socket: RouteSocket) throws -> [Int32] {
+        let route = try socket.routes(table: RouteTable.main).first {
+            $0.prefixLength == 0 && $0.type == RouteType.unicast
+        }
+        guard let route else { return [] }
+        var seen: Set<Int32> = []
+        return (route.interface.map { [$0] } ?? route.nextHops.map(\.interface)).filter { seen.insert($0).inserted }
+    }
+}
+
+extension [Ingress] {
+    /// Each once.
+    var devices: [Link] { flatMap(\.devices).unique }
+    var members: [Link] { flatMap(\.members).unique }
+
+    /// XDP_TX is lost on a veth, so that answers leave by redirect.
+    var hasVeth: Bool { members.contains { $0.kind == "veth" } }
+
+    /// Where a packet can go out of the device that it came in by.
+    var transmitting: Set<Int32> { hasVeth ? [] : Set(devices.map(\.index)) }
+}
+
+extension [Link] {
+    /// Each once.
+    fileprivate var unique: [Link] {
+        var seen: Set<Int32> = []
+        return filter { seen.insert($0.index).inserted }
+    }
+}

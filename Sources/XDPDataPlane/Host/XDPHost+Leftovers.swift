@@ -1,0 +1,112 @@
+internal import BPF
+public import DataPlane
+public import HostState
+internal import Netlink
+internal import SystemCalls
+
+/// What a director left, as far as it can be known without its journal: then a start does not take away what forwards,
+/// and a cleanup finds it.
+extension XDPHost {
+    /// Of this instance, and not among the `changes` that its journal holds.
+    public static func leftovers(_ instance: InstancePaths, besides changes: [Change]) throws -> [Change] {
+        let pins = pins(instance)
+        let forgotten = pins.map(\.canonical).filter { !changes.contains($0) }
+        let directory = instance.existingBPFDirectory().map { Change.directory(path: $0).canonical }
+        var found = forgotten.isEmpty ? [] : [directory].compactMap(\.self).filter { !changes.contains($0) } + forgotten
+        // Whoever journalled the device journalled the programs, too.
+        if !changes.contains(.link(name: CheckDevice.name)) { found += try devices(instance, hasPins: !pins.isEmpty) }
+        return found
+    }
+
+    /// Whether something of this instance may forward, with or without a daemon.
+    public static func hasDataPlane(_ instance: InstancePaths) -> Bool { !pins(instance).isEmpty }
+
+    private static func pins(_ instance: InstancePaths) -> [Change] {
+        guard let directory = instance.existingBPFDirectory() else { return [] }
+        let pins = XDPDataPlane.pins(directory: directory).filter(File.exists).map { Change.pin(path: $0) }
+        let attachments = XDPDataPlane.linkPins(below: directory).map { Change.attachment(path: $0) }
+        return pins + attachments
+    }
+
+    /// ipvsd0 and the programs that carry checks: there is one of each in a network namespace.
+    private static func devices(_ instance: InstancePaths, hasPins: Bool) throws -> [Change] {
+        let tree = try LinkTree()
+        let device = tree.link(named: CheckDevice.name)
+        guard isOurs(instance, device: device, in: tree, hasPins: hasPins) else { return [] }
+        var found: [Change] = device == nil ? [] : [.link(name: CheckDevice.name)]
+        let socket = try RouteSocket()
+        for link in tree.all {
+            let sides = try [BPFProgram.TrafficControlHook.Direction.ingress, .egress].map {
+                ($0, try socket.filters(interface: link.index, ingress: $0 == .ingress))
+            }
+            let filters = sides.flatMap { direction, present in
+                present.filter(isOurs).map {
+                    Change.filter(
+                        interface: link.name, direction: direction, priority: $0.priority, handle: $0.handle)
+                }
+            }
+            guard !filters.isEmpty else { continue }
+            // One that has nothing else on it: nobody would have made it for themselves.
+            if sides.allSatisfy({ $0.1.allSatisfy(isOurs) }) { found.append(.qdisc(interface: link.name)) }
+            found += filters
+        }
+        return found
+    }
+
+    private static func isOurs(_ filter: (priority: UInt32, handle: UInt32)) -> Bool {
+        filter == (CheckPrograms.priority, CheckPrograms.handle)
+            || filter == (StrayProgram.priority, StrayProgram.handle)
+    }
+
+    /// Whether the pair, or what is left without it, is of this instance: by its maps, which name the device; without any,
+    /// by the pair's looks, unless another instance that may be here has one in its journal.
+    private static func isOurs(
+        _ instance: InstancePaths, device: Link?, in tree: LinkTree, hasPins: Bool
+    ) -> Bool {
+        guard let device else { return hasPins }
+        guard device.kind == "veth", let peer = tree.link(named: CheckDevice.peerName) else { return false }
+        if hasPins {
+            let directory = instance.existingBPFDirectory() ?? ""
+            return (try? XDPDataPlane.fragmentingInterface(directory: directory)) == peer.index
+        }
+        let isElsewhere = instance.journalsBeside.contains { path in
+            (try? ChangeJournal.read(path: path))?.contains(.link(name: CheckDevice.name)) ?? true
+        }
+        return !isElsewhere && CheckDevice.looksLikeOne(device, peer)
+    }
+
+    // MARK: The pinned maps
+
+    /// What the pinned maps say, without a daemon; nil where there is no data plane.
+    public static func stored(_ instance: InstancePaths) throws -> StoredDataPlane? {
+        silenceLibbpf()
+        guard let directory = instance.existingBPFDirectory(),
+            let maps = try DirectorMaps(directory: directory, writable: false)
+        else { return nil }
+        let interfaces = try RouteSocket().links().map(\.index).filter {
+            (try? BPFLink(pinnedAt: XDPDataPlane.linkPin(directory: directory, interface: $0))) != nil
+        }
+        return StoredDataPlane(
+            snapshot: try DataPlaneSnapshot(of: maps, now: XDPDataPlane.tick(below: directory) ?? 0),
+            interfaces: try report(interfaces), strays: try maps.strayPackets())
+    }
+
+    /// The flow table, with or without a daemon; nil where there is no data plane.
+    public static func flows(_ instance: InstancePaths) throws -> FlowScan? {
+        silenceLibbpf()
+        return try instance.existingBPFDirectory().flatMap { try FlowScan(directory: $0) }
+    }
+
+    /// What the data plane would do with the packet now, with or without a daemon; nil where there is none. Nothing of it
+    /// is changed. `egress`: the name of the interface by which the packet would leave.
+    public static func decision(
+        on packet: ExplainedPacket, _ instance: InstancePaths
+    ) throws -> (decision: PacketDecision, egress: String?)? {
+        silenceLibbpf()
+        guard let directory = instance.existingBPFDirectory(),
+            let tables = try PacketTables(for: packet, directory: directory)
+        else { return nil }
+        let decision = PacketDecision(on: packet, by: tables)
+        return (decision, try decision.way.flatMap { try RouteSocket().link(index: $0.interface)?.name })
+    }
+}

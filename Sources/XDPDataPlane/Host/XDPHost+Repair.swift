@@ -1,0 +1,98 @@
+public import DataPlane
+internal import HostState
+internal import LoadBalancing
+internal import Netlink
+
+/// Puts back what somebody takes away.
+extension XDPHost {
+    public func repair() -> [Repairs] {
+        var all = [repairStored()]
+        do {
+            let tree = try LinkTree()
+            let addresses = try RouteSocket().addresses()
+            all.append(repairCheckPath(tree, addresses))
+            all.append(watchElsewhere(tree, addresses))
+        } catch { all.append(Self.failure(.checkDevice, error)) }
+        return all
+    }
+
+    private static func failure(_ resource: XDPResource, _ error: any Error) -> Repairs {
+        var repairs = Repairs()
+        repairs.failed = [(resource.managed, error)]
+        return repairs
+    }
+
+    /// What was pinned goes on without its pin, but only as long as this process does.
+    public func repairStored() -> Repairs {
+        var repairs = Repairs()
+        let missing = tables.missingPins
+        guard !missing.isEmpty else { return repairs }
+        let resource = XDPResource.pins(missing).managed
+        do {
+            // The directory may have gone with them, and bpffs itself.
+            _ = try setup.instance.bpfDirectory(journal: journal)
+            try missing.forEachDespiteErrors { name in
+                let path = "\(tables.directory)/\(name)"
+                let change: Change = name.hasPrefix("link-") ? .attachment(path: path) : .pin(path: path)
+                try journal.make(change) { try tables.restorePin(name) }
+            }
+            repairs.restored = [resource]
+        } catch { repairs.failed = [(resource, error)] }
+        return repairs
+    }
+
+    // MARK: The check path
+
+    public func repairCheckPath() -> Repairs {
+        do { return repairCheckPath(try LinkTree(), try RouteSocket().addresses()) } catch {
+            return Self.failure(.checkDevice, error)
+        }
+    }
+
+    private func repairCheckPath(_ tree: LinkTree, _ addresses: [InterfaceAddress]) -> Repairs {
+        var repairs = Repairs()
+        let missing: [XDPResource]
+        do {
+            missing = try checkDevice.missing(in: tree, addresses, listening: listening) {
+                repairs.failed.append(($0.managed, $1))
+            }
+            if missing.isEmpty { return repairs }
+        } catch {
+            repairs.failed.append((XDPResource.checkDevice.managed, error))
+            return repairs
+        }
+        do {
+            if try !checkDevice.restore(missing, in: tree) { try remakeCheckDevice() }
+            repairs.restored = missing.map(\.managed)
+        } catch {
+            // Others may be there again all the same.
+            let left = Set((try? leftMissing()) ?? missing)
+            repairs.failed += left.map { ($0.managed, error) }
+            repairs.restored = missing.filter { !left.contains($0) }.map(\.managed)
+        }
+        let answering = interfacesOfExpectedAnswers(tree)
+        repairs.disturbedChecks = missing.contains { CheckDevice.takesPartInChecks($0, answering: answering) }
+        return repairs
+    }
+
+    /// Those of the routes to real servers, and those of the VIPs.
+    private func interfacesOfExpectedAnswers(_ tree: LinkTree) -> Set<String> {
+        let servers = tables.serverAddresses.union(demandedServers)
+        let routed = servers.compactMap { tables.path(to: $0)?.routeInterface }
+        return Set((routed + ingress.map(\.link.index)).compactMap { tree.link(index: $0)?.name })
+    }
+
+    private func leftMissing() throws -> [XDPResource] {
+        try checkDevice.missing(
+            in: try LinkTree(), try RouteSocket().addresses(), listening: listening, unseen: { _, _ in })
+    }
+
+    private func remakeCheckDevice() throws {
+        guard let directory = setup.instance.existingBPFDirectory() else {
+            throw DataPlaneError(.kernel, "find the data plane's maps on bpffs: they are gone")
+        }
+        let listened = listening
+        try useCheckDevice(below: directory, checks: checkDevice.takesChecks)
+        try listened.forEachDespiteErrors { try listen(on: $0) }
+    }
+}

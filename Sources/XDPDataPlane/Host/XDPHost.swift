@@ -1,0 +1,258 @@
+public import BPF
+public import DataPlane
+public import HostState
+public import LoadBalancing
+public import Logging
+public import Netlink
+
+/// The XDP data plane of a machine: the packet program and its maps, the interfaces that it is attached to, the device
+/// of checks, and the programs beside it. All that it changes in the machine is in the director's journal.
+public final class XDPHost {
+    /// What an XDP data plane is made with.
+    public struct Setup {
+        /// Where clients' packets come in. None: the interfaces of the VIPs' subnets, or else of the default route.
+        public var interfaces: [String]
+        /// Nil: native where the driver has it, else generic.
+        public var mode: XDPMode?
+        public var instance: InstancePaths
+
+        public init(interfaces: [String], mode: XDPMode?, instance: InstancePaths) {
+            self.interfaces = interfaces
+            self.mode = mode
+            self.instance = instance
+        }
+    }
+
+    let setup: Setup
+    let journal: ChangeJournal
+    let logger: Logger
+    let work: RepeatedWork
+    /// Where all is pinned, as a path of this process.
+    let directory: String
+    var demand: DataPlaneDemand
+    /// The packet program and its maps; others, once the tables have grown.
+    var tables: XDPDataPlane
+    /// The tables have room for this at least.
+    var capacity: Capacity
+    /// That the packet program was loaded with.
+    var programOuterSources: IPv4Prefix?
+    var ingress: [Ingress]
+    var attachments: [Attachment]
+    /// Offloads that are to stay off.
+    var offloads: Set<Change>
+    /// Those of a bond's members, where GRO would merge frames before the program sees them.
+    var keptApart: Set<Change> = []
+    var exits: ExitFinder
+    var checkDevice: CheckDevice
+    /// Interfaces on which answers to checks are taken in.
+    var listening: Set<Int32> = []
+    var elsewhere: Elsewhere
+    /// When packets that came in past the packet program were logged last.
+    var straysLogged: [StrayPlace: ContinuousClock.Instant] = [:]
+    /// The start is complete: who else moves a VIP here does so at any moment.
+    var isComplete = false
+
+    /// Loads the packet program beside what an earlier director left, whose tables it takes over. Nothing is attached
+    /// yet. A failure leaves in the journal what the caller undoes.
+    public init(_ setup: Setup, demand: DataPlaneDemand, journal: ChangeJournal, logger: Logger) throws {
+        silenceLibbpf()
+        let vips = Self.inOrder(demand)
+        let ingress = try Self.ingress(setup, vips: vips, directory: setup.instance.existingBPFDirectory() ?? "") {
+            logger.warning("\($0)")
+        }
+        let (directory, _, note) = try setup.instance.bpfDirectory(journal: journal)
+        if let note { logger.warning("\(note)") }
+        let attachments = try Self.attachments(setup, ingress: ingress, directory: directory)
+        for pin in XDPDataPlane.pins(directory: directory) { try journal.make(.pin(path: pin)) {} }
+        // Before the program, and restored after it: some drivers refuse the one beside the other.
+        let offloads = try Self.turnOffloadsOff(of: ingress, journal: journal, logger: logger)
+        for attachment in attachments { try journal.make(.attachment(path: attachment.pin)) {} }
+        let capacity = Capacity(connections: demand.connections, services: demand.services)
+        let tables = try Self.tables(
+            demand, directory: directory, capacity: capacity, ingress: ingress, attachments: attachments.count)
+        let device = try Self.checkDevice(
+            below: directory, journal: journal, checks: demand.carriesChecks, for: tables)
+        let exits = try ExitFinder(transmitting: ingress.transmitting)
+        exits.isNative = attachments.contains { $0.modes.first == .native }
+        let elsewhere = try Elsewhere(directory: directory, journal: journal)
+
+        self.setup = setup
+        self.journal = journal
+        self.logger = logger
+        work = RepeatedWork(logger: logger)
+        self.directory = directory
+        self.demand = demand
+        self.tables = tables
+        self.capacity = capacity
+        programOuterSources = demand.outerSources
+        self.ingress = ingress
+        self.attachments = attachments
+        self.offloads = offloads
+        self.exits = exits
+        checkDevice = device
+        self.elsewhere = elsewhere
+        try describeIngress(try LinkTree())
+    }
+
+    /// Refuses what a start would fail for, without changing anything.
+    public static func preflight(_ setup: Setup, demand: DataPlaneDemand) throws {
+        silenceLibbpf()
+        let directory = setup.instance.existingBPFDirectory() ?? ""
+        let ingress = try Self.ingress(setup, vips: inOrder(demand), directory: directory)
+        _ = try attachments(setup, ingress: ingress, directory: directory)
+        try XDPDataPlane.tryLoading()
+    }
+
+    /// The first VIP's interface comes first: VIPs without a subnet go there.
+    private static func inOrder(_ demand: DataPlaneDemand) -> [IPv4Address] {
+        let first = demand.services.first?.configured.address.vip
+        return [first].compactMap(\.self) + demand.vips.filter { $0 != first }.sorted()
+    }
+
+    private static func tables(
+        _ demand: DataPlaneDemand, directory: String, capacity: Capacity, ingress: [Ingress], attachments: Int
+    ) throws -> XDPDataPlane {
+        let isBridged = ingress.contains(where: \.isBridged)
+        return try XDPDataPlane(
+            directory: directory, capacity: capacity, answersByRedirect: ingress.hasVeth,
+            traits: PacketTraits(
+                hasSeveralIngress: attachments > 1 || isBridged, outerSources: demand.outerSources))
+    }
+
+    /// The device that is there, or a new one; from then on the packet program knows of it.
+    private static func checkDevice(
+        below directory: String, journal: ChangeJournal, checks: Bool, for tables: XDPDataPlane
+    ) throws -> CheckDevice {
+        let device = try CheckDevice(directory: directory, journal: journal, checks: checks)
+        if let mac = device.link.address { try tables.setFragmenting(interface: device.peer.index, peer: mac) }
+        return device
+    }
+
+    func useCheckDevice(below directory: String, checks: Bool) throws {
+        checkDevice = try Self.checkDevice(below: directory, journal: journal, checks: checks, for: tables)
+        // The programs there move answers to the device that was.
+        listening = []
+    }
+}
+
+// MARK: Life
+
+extension XDPHost: DataPlane {
+    public func startForwarding() throws { try attach(tables, to: attachments) }
+
+    public func completeStart() throws {
+        dropUnwanted()
+        watchElsewhere(try LinkTree(), try RouteSocket().addresses())
+        try warnOfSubnetsElsewhere()
+        isComplete = true
+    }
+
+    /// Where tables have become too small, or the packet program has to be made anew, this process does what a daemon
+    /// does that takes over from another one.
+    public func prepare(for demand: DataPlaneDemand) throws {
+        self.demand = demand
+        guard let directory = setup.instance.existingBPFDirectory() else { return }
+        let wanted = Capacity(connections: demand.connections, services: demand.services)
+        let needsTables = !capacity.covers(wanted)
+        if needsTables || demand.outerSources != programOuterSources {
+            let attachments = try Self.attachments(setup, ingress: ingress, directory: directory)
+            let joined = wanted.joined(with: capacity)
+            let tables = try Self.tables(
+                demand, directory: directory, capacity: joined, ingress: ingress, attachments: attachments.count)
+            try attach(tables, to: attachments)
+            self.attachments = attachments
+            self.tables = tables
+            capacity = joined
+            programOuterSources = demand.outerSources
+        }
+        // The programs that carry checks have the tables' descriptors.
+        if needsTables || demand.carriesChecks != checkDevice.takesChecks {
+            try useCheckDevice(below: directory, checks: demand.carriesChecks)
+        }
+        if needsTables { elsewhere = try Elsewhere(directory: directory, journal: journal) }
+    }
+
+    public func completeChange() throws {
+        if !checkDevice.takesChecks {
+            do { try journal.undoPrograms(priority: CheckPrograms.priority) } catch {
+                logger.error("remove the programs of checks: \(error)")
+            }
+        }
+        watchElsewhere(try LinkTree(), try RouteSocket().addresses())
+        try warnOfSubnetsElsewhere()
+    }
+
+    public var refuge: Link? { checkDevice.peer }
+
+    // MARK: The tables
+
+    public func apply(_ services: [DesiredService]) throws { try tables.apply(services) }
+    public func update(_ services: [DesiredService]) throws { try tables.update(services) }
+    public func snapshot() throws -> DataPlaneSnapshot { try tables.snapshot() }
+
+    public func setLimits(_ limits: DataPlaneLimits) {
+        tables.setTimeouts(limits.timeouts)
+        tables.setHalfOpenLimit(limits.halfOpen ?? tables.defaultHalfOpenLimit)
+        tables.setSilentAfter(limits.silentAfter)
+    }
+
+    public var serverAddresses: Set<IPv4Address> { tables.serverAddresses }
+
+    public func load(of member: ServiceMember) -> (active: UInt32, inactive: UInt32)? {
+        tables.load(of: member.server, service: member.service)
+    }
+
+    private func id(of member: ServiceMember) -> UInt32? {
+        tables.serverID(service: member.service, server: member.server)
+    }
+
+    public func unansweredSYNs(atLeast least: UInt32) -> [ServiceMember: UInt32] {
+        var found: [ServiceMember: UInt32] = [:]
+        for (id, unanswered) in tables.unansweredSYNs(atLeast: least) {
+            guard let (service, server) = tables.server(id: id) else { continue }
+            found[ServiceMember(service: service, server: server)] = unanswered
+        }
+        return found
+    }
+
+    public func unansweredSYNs(of member: ServiceMember) -> UInt32 {
+        id(of: member).map { tables.unansweredSYNs(server: $0) } ?? 0
+    }
+
+    public func learntPorts() throws -> [ServiceAddress: [UInt16]] { try tables.learntPorts() }
+
+    public func forgetLearntPorts(_ ports: Set<UInt16>, of service: ServiceAddress) throws {
+        try tables.forgetLearntPorts(ports, of: service)
+    }
+
+    public func answeredPorts(of service: ServiceAddress) throws -> [IPv4Address: Set<UInt16>] {
+        try tables.answeredPorts(of: service)
+    }
+
+    public func setAnsweredPorts(_ ports: Set<UInt16>, of member: ServiceMember) throws {
+        if let id = id(of: member) { try tables.setAnsweredPorts(ports, of: id) }
+    }
+
+    public func mayHaveSent(_ flow: FlowEnds, to server: IPv4Address) throws -> Bool {
+        try tables.mayHaveSent(
+            ExplainedPacket(
+                client: flow.client, clientPort: flow.clientPort, vip: flow.vip, port: flow.port,
+                transport: flow.transport), to: server)
+    }
+
+    public func strayPackets() throws -> [StrayPlace: StrayPackets] { try tables.strayPackets() }
+
+    public func checkSocket(for member: ServiceMember) -> CheckSocket? {
+        guard checkDevice.takesChecks, let id = id(of: member) else { return nil }
+        return CheckSocket(mark: XDPDataPlane.checkMark(server: id), device: checkDevice.link.index)
+    }
+
+    public func sweep(for time: Duration) throws { try tables.sweep(for: time) }
+    public func isSwept(since start: ContinuousClock.Instant) -> Bool { tables.isSwept(since: start) }
+
+    public func mayHoldAbandoned(_ member: ServiceMember, until end: ContinuousClock.Instant) -> Bool {
+        id(of: member).map { tables.mayHoldAbandoned(server: $0, until: end) } ?? false
+    }
+
+    public var tableUse: [(name: String, size: Int, used: Int)] { tables.tableUse }
+}

@@ -1,0 +1,238 @@
+public import BPF
+internal import CLinux
+public import DataPlane
+internal import Glibc
+public import LoadBalancing
+internal import PacketPrograms
+
+/// Services, real servers and the ways to them: rows before what names them, and each swap a single word.
+extension XDPDataPlane {
+    /// Makes the packet program's services these, and no others. TCP connections of a real server that is no longer
+    /// named go on until they end; its datagrams do as `ServerRemoval` says.
+    public func apply(_ desired: [DesiredService]) throws(BPFError) {
+        defer { takenFlowIDs = nil }
+        let before = Set(services.values)
+        var claimed: Set<Int> = []
+        for service in desired { claimed.insert(try apply(service, besides: claimed)) }
+        let wanted = Set(desired.flatMap(\.configured.listeners))
+        for (address, _) in services where !wanted.contains(address) {
+            services[address] = nil
+            for (key, _) in address.keys { try stopListening(key) }
+            if !services.keys.contains(where: { $0.vip == address.vip }) { try stopListening(vipKey(address.vip)) }
+        }
+        for index in before.subtracting(claimed) { try remove(index) }
+        writeFilter(vips: Set(wanted.map(\.vip)))
+    }
+
+    /// Makes services that are there already so. One that is refused keeps no other from following.
+    public func update(_ services: [DesiredService]) throws(BPFError) {
+        defer { takenFlowIDs = nil }
+        var failure: BPFError?
+        for service in services {
+            do { _ = try apply(service, besides: []) } catch { failure = failure ?? error }
+        }
+        if let failure { throw failure }
+    }
+
+    /// The service's row: that of one of its listeners, unless another service has it.
+    private func apply(_ desired: DesiredService, besides claimed: Set<Int>) throws(BPFError) -> Int {
+        let service = desired.configured
+        let existing = service.listeners.lazy.compactMap { self.services[$0] }.first { !claimed.contains($0) }
+        guard let index = existing ?? serviceRows.allocate() else {
+            throw BPFError("add service \(service.address): all \(maps.services.count - 1) are in use", code: ENOSPC)
+        }
+        if existing == nil { maps.services[index] = ipvsd_service() }
+
+        guard service.servers.count <= TableLimits.serversOfAService else {
+            throw BPFError(
+                "add service \(service.address) with \(service.servers.count) real servers: "
+                    + "\(TableLimits.serversOfAService) are the most", code: ENOSPC)
+        }
+        if service.scheduler.comparesServers, service.servers.count > Self.maximumServersOfAService {
+            throw BPFError(
+                "add service \(service.address): \(service.scheduler.rawValue) compares "
+                    + "\(Self.maximumServersOfAService) real servers at most", code: E2BIG)
+        }
+        // Rows before the slots that name them.
+        var ids: [UInt16] = []
+        for (server, weight) in zip(desired.servers, desired.schedulerWeights) {
+            ids.append(UInt16(try write(server, weight: weight, service: index)))
+        }
+        try swapSlices(desired, index: index, ids: ids)
+        setPersistence(service.persistence, index: index)
+        let named = Set(service.servers.map(\.address))
+        for (address, id) in serverIDs.ofService(index) where !named.contains(address) {
+            writeWord(id, weight: 0, flags: IPVSD_SERVER_USED | IPVSD_SERVER_REMOVED)
+        }
+        for listener in service.listeners {
+            for (key, transport) in listener.keys {
+                let value = ipvsd_listener_value(
+                    service: UInt32(index), flow_service: try flowID(of: key),
+                    flags: service.flags(ofListener: listener, transport: transport))
+                try listen(value, for: key)
+            }
+            services[listener] = index
+            primaryAddresses[index] = service.address
+            try listen(ipvsd_listener_value(), for: vipKey(listener.vip))
+        }
+        return index
+    }
+
+    private func setPersistence(_ persistence: Persistence?, index: Int) {
+        let ticks = persistence.map { Self.ticks(seconds: $0.timeout) } ?? 0
+        let netmask = (persistence?.netmask ?? .max).bigEndian
+        clinux_store_u64(
+            maps.services.field(\.persistence, of: index), ipvsd_persistence_word(ticks, netmask))
+    }
+
+    /// By which the flow table tells listeners apart. A listener keeps its own; one that was another listener's is
+    /// free again when no flow has it.
+    private func flowID(of key: ipvsd_listener_key) throws(BPFError) -> UInt16 {
+        if let value = try maps.listeners.value(for: key) { return value.flow_service }
+        var taken = if let takenFlowIDs { takenFlowIDs } else { try flowIDsInUse() }
+        guard let id = (1...UInt16.max).first(where: { !taken.contains($0) }) else {
+            throw BPFError("add a listener: all \(UInt16.max) are in use", code: ENOSPC)
+        }
+        taken.insert(id)
+        takenFlowIDs = taken
+        return id
+    }
+
+    private func flowIDsInUse() throws(BPFError) -> Set<UInt16> {
+        var used: Set<UInt16> = [0]
+        for key in try maps.listeners.keys() {
+            if let value = try maps.listeners.value(for: key) { used.insert(value.flow_service) }
+        }
+        if (1..<maps.connectionCounts.count).contains(where: {
+            maps.connectionCounts[$0].active != 0 || maps.connectionCounts[$0].inactive != 0
+        }) {
+            used.formUnion(maps.flowIDsInUse)
+        }
+        return used
+    }
+
+    /// In this order, and `stopListening` in the other: what is in `listeners` is what a daemon that adopts the maps
+    /// knows of, and takes away or writes again.
+    func listen(_ value: ipvsd_listener_value, for key: ipvsd_listener_key) throws(BPFError) {
+        try maps.listeners.update(value, for: key)
+        maps.listenerCache.set(value, for: key)
+    }
+
+    func stopListening(_ key: ipvsd_listener_key) throws(BPFError) {
+        maps.listenerCache.remove(key)
+        try maps.listeners.remove(key)
+    }
+
+    func write(_ server: DesiredService.Server, weight: UInt16, service: Int) throws(BPFError) -> Int {
+        let flags = server.flags
+        if let id = serverIDs[service, server.address] {
+            idleSince[id] = nil
+            maps.servers.field(\.configured_weight, of: id).pointee = server.configured.weight
+            writeThresholds(server.configured.thresholds, of: id)
+            writeWord(id, weight: weight, flags: flags)
+            return id
+        }
+        guard let id = serverRows.allocate() else {
+            throw BPFError("add real server \(server.address): all \(maps.servers.count - 1) are in use", code: ENOSPC)
+        }
+        try maps.statistics.clear(UInt32(id))
+        maps.carried[id] = ipvsd_statistics()
+        maps.connectionCounts[id] = ipvsd_conn_counts()
+        maps.servers[id] = ipvsd_server(
+            next_hop: UInt32(pathIDs[server.address] ?? 0), weight: weight, flags: UInt16(flags),
+            address: server.address.bigEndian, service: UInt16(service), configured_weight: server.configured.weight,
+            upper_threshold: server.configured.thresholds?.upper ?? 0,
+            lower_threshold: server.configured.thresholds?.effectiveLower ?? 0, overloaded: 0, joined: 0)
+        serverIDs[service, server.address] = id
+        return id
+    }
+
+    /// Stores path, weight and flags at once. `path` nil: as it is.
+    func writeWord(_ id: Int, path: UInt32? = nil, weight: UInt16, flags: UInt32) {
+        let path = path ?? maps.servers[id].next_hop
+        downSince[id] = flags & UInt32(IPVSD_SERVER_DOWN) == 0 ? nil : downSince[id] ?? .now
+        clinux_store_u64(maps.servers.field(\.next_hop, of: id), ipvsd_server_word(path, weight, UInt16(flags)))
+    }
+
+    private func remove(_ index: Int) throws(BPFError) {
+        primaryAddresses[index] = nil
+        for key in try maps.learntPorts.keys() where Int(key.id) == index { try maps.learntPorts.remove(key) }
+        let row = maps.services[index]
+        maglevSources[index] = nil
+        clinux_store_u64(maps.services.field(\.schedule, of: index), 0)
+        clinux_store_u64(maps.services.field(\.maglev, of: index), 0)
+        slices.release(Self.slice(of: row.schedule))
+        slices.release(Self.slice(of: row.maglev))
+        for id in serverIDs.ofService(index).values {
+            writeWord(id, weight: 0, flags: IPVSD_SERVER_USED | IPVSD_SERVER_REMOVED)
+        }
+    }
+
+    /// Gives back the rows of removed real servers that no connection has held for two whole sweeps (a packet may be
+    /// about to record one), and of services without any.
+    func releaseIdleRows() {
+        for (service, address, id) in serverIDs.all
+        where maps.servers[id].isRemoved {
+            let load = maps.connectionCounts[id]
+            guard load.active == 0, load.inactive == 0 else {
+                idleSince[id] = nil
+                continue
+            }
+            let since = idleSince[id] ?? sweeps
+            idleSince[id] = since
+            guard sweeps >= since + 2 else { continue }
+            idleSince[id] = nil
+            writeWord(id, path: 0, weight: 0, flags: 0)
+            forgetLocality(ofServer: id, service: service)
+            try? setAnsweredPorts([], of: UInt32(id))
+            serverRows.release(id)
+            serverIDs[service, address] = nil
+        }
+        let live = Set(services.values).union(serverIDs.services)
+        for index in 1..<maps.services.count where !live.contains(index) { serviceRows.release(index) }
+        let addresses = serverAddresses
+        for (address, row) in pathIDs where !addresses.contains(address) {
+            pathRows.release(row)
+            pathIDs[address] = nil
+            paths[address] = nil
+        }
+    }
+
+    func writeFilter(vips: Set<IPv4Address>) {
+        var words = [UInt64](repeating: 0, count: Int(IPVSD_FILTER_WORDS))
+        for vip in vips { ipvsd_filter_set(&words, vip.bigEndian) }
+        let filter = maps.settings.field(\.vip_filter, as: UInt64.self)
+        for (index, word) in words.enumerated() { clinux_store_u64(filter + index, word) }
+    }
+
+    func vipKey(_ vip: IPv4Address) -> ipvsd_listener_key {
+        ipvsd_listener_key(vip: vip.bigEndian, port: 0, protocol: 0, reserved: 0)
+    }
+
+    /// The real server's id, by which its checks are marked.
+    public func serverID(service: ServiceAddress, server: IPv4Address) -> UInt32? {
+        services[service].flatMap { serverIDs[$0, server] }.map(UInt32.init)
+    }
+
+    /// How a real server is reached now.
+    public func path(to address: IPv4Address) -> Path? { paths[address] }
+
+    /// Says how a real server is reached; nil: there is no way now.
+    public func setPath(_ path: Path?, to address: IPv4Address) throws(BPFError) {
+        guard paths[address] != path || (path != nil && pathIDs[address] == nil) else { return }
+        var row = 0
+        if let path {
+            guard let allocated = pathRows.allocate() else { throw BPFError("find room for a path", code: ENOSPC) }
+            row = allocated
+            maps.nextHops[row] = path.row
+            if !path.isLocal { try maps.egress.update(UInt32(path.interface), for: UInt32(path.interface)) }
+        }
+        for id in serverIDs.ofAddress(address) {
+            let server = maps.servers[id]
+            writeWord(id, path: UInt32(row), weight: server.weight, flags: UInt32(server.flags))
+        }
+        if let old = pathIDs[address] { pathRows.release(old) }
+        pathIDs[address] = row == 0 ? nil : row
+        paths[address] = path
+    }
+}

@@ -1,0 +1,129 @@
+public import BPF
+public import DataPlane
+internal import Glibc
+public import LoadBalancing
+internal import PacketPrograms
+
+/// The packet program and its tables. Tables are built aside and swapped in single words, so that every packet sees
+/// the old state or the new one. Owned by one actor.
+public final class XDPDataPlane {
+    public static let maximumServices = 4096
+    public static let maximumServersOfAService = TableLimits.comparedServers
+    public static let maximumCheckAddresses = Int(IPVSD_CHECK_ADDRESSES)
+
+    /// Has the kernel verify the program, and lets it go.
+    public static func tryLoading() throws(BPFError) { try BPFObject(.director).load() }
+
+    /// The low bits of a check socket's mark are the real server's id.
+    public static func checkMark(server: UInt32) -> UInt32 { UInt32(IPVSD_CHECK_MARK) | server }
+
+    public let maps: DirectorMaps
+    /// Where all is pinned, as a path of this process.
+    public let directory: String
+    let constants: ipvsd_director_constants
+    var object: BPFObject
+    /// What grew since the last daemon, and is not in use before `publish()`.
+    var growth: Growth?
+    /// Of the interfaces to which this program was attached, held: an attachment ends with its last reference, and somebody
+    /// may remove the pin.
+    var links: [Int32: BPFLink] = [:]
+    /// The row of each listener's service.
+    var services: [ServiceAddress: Int]
+    /// By row: the address that a service is called by.
+    var primaryAddresses: [Int: ServiceAddress]
+    var serviceRows: RowAllocator
+    var serverIDs: ServerIDs
+    var serverRows: RowAllocator
+    var pathRows: RowAllocator
+    var slices: SliceAllocator
+    /// What each service's Maglev table was last made of.
+    var maglevSources: [Int: MaglevSource] = [:]
+    var paths: [IPv4Address: Path]
+    /// The path row of each real server's address.
+    var pathIDs: [IPv4Address: Int]
+
+    /// While services change: the ids by which listeners and flows go, so that the flow table is read but once.
+    var takenFlowIDs: Set<UInt16>?
+
+    var sweepPass = SweepPass()
+    var sweeps = 0
+    /// Of rows that say that their real server is down: since when, as far as this process knows.
+    var downSince: [Int: ContinuousClock.Instant] = [:]
+    /// The number of sweeps at which a removed real server was first seen without connections.
+    var idleSince: [Int: Int] = [:]
+
+    /// Loads the program beside what is pinned below `directory`, whose tables it takes over, or anew. Tables that are
+    /// too small for the capacity are replaced by larger ones. Nothing is attached yet. `answersByRedirect`: an
+    /// ingress interface is a veth.
+    public init(
+        directory: String, capacity: Capacity = Capacity(), answersByRedirect: Bool, repliesPerSecond: UInt32 = 1000,
+        traits: PacketTraits = PacketTraits()
+    ) throws(BPFError) {
+        try TableGrowth.settle(below: directory)
+        // Refuses another layout before libbpf does with less to say.
+        _ = try DirectorMaps(directory: directory, writable: false)
+        self.directory = directory
+        constants = Self.constants(
+            answersByRedirect: answersByRedirect, repliesPerSecond: repliesPerSecond, traits: traits)
+        let old = try DirectorMaps(directory: directory, writable: true)
+        if let old { try Self.finishMove(of: old, below: directory) }
+        var capacity = capacity
+        if let old { capacity.makeRoom(besides: old.usedServers.count) }
+        let loaded = try Self.load(below: directory, sizes: capacity.sizes, constants: constants)
+        object = loaded.object
+        guard let maps = try DirectorMaps(directory: directory, grown: loaded.grown, writable: true) else {
+            throw BPFError("open the maps below \(directory)", code: ENOENT)
+        }
+        self.maps = maps
+        if let old, !loaded.grown.isEmpty {
+            growth = try Growth(of: loaded.grown, from: old, to: maps, now: Self.tick(below: directory))
+        }
+        let rows = try AdoptedRows(of: maps)
+        services = rows.services
+        primaryAddresses = rows.primaryAddresses
+        serverIDs = rows.serverIDs
+        paths = rows.paths
+        pathIDs = rows.pathIDs
+        serviceRows = RowAllocator(count: maps.services.count, used: rows.usedServices)
+        serverRows = RowAllocator(count: maps.servers.count, used: rows.usedServers)
+        pathRows = RowAllocator(count: maps.nextHops.count, used: rows.usedPaths)
+        slices = SliceAllocator(capacity: maps.slots.count * Int(IPVSD_SLOT_GROUP), used: rows.usedSlices)
+
+        if maps.settings.field(\.abi_version).pointee == 0 { initializeSettings() }
+        // Rows of a service that the last daemon was taking away when it was killed.
+        let live = Set(services.values)
+        for (service, _, id) in serverIDs.all where !live.contains(service) {
+            writeWord(id, weight: 0, flags: IPVSD_SERVER_USED | IPVSD_SERVER_REMOVED)
+        }
+    }
+
+    deinit {
+        guard growth != nil else { return }
+        if links.isEmpty { maps.isMigrating = false }
+        // What a program uses already keeps its name.
+        try? TableGrowth.settle(below: directory)
+    }
+
+    /// The packet program, for test runs.
+    public func program() throws(BPFError) -> BPFProgram { try object.program(named: "director") }
+
+    func sweepProgram() throws(BPFError) -> BPFProgram { try object.program(named: "sweep") }
+
+    // MARK: Housekeeping
+
+    /// The tick that flows are stamped with now.
+    public func tick() throws(BPFError) -> UInt32 {
+        try object.program(named: "tick").testRun(packet: [UInt8](repeating: 0, count: 64)).verdict
+    }
+
+    /// The same by the pinned program, without a daemon; nil where there is none.
+    public static func tick(below directory: String) throws(BPFError) -> UInt32? {
+        try BPFProgram(pinnedAt: tickPin(directory: directory))?
+            .testRun(packet: [UInt8](repeating: 0, count: 64)).verdict
+    }
+
+    /// Of every real server that a row is kept for, also removed ones whose connections go on.
+    public var serverAddresses: Set<IPv4Address> { serverIDs.addresses }
+
+    public func snapshot() throws(BPFError) -> DataPlaneSnapshot { try DataPlaneSnapshot(of: maps, now: tick()) }
+}

@@ -1,0 +1,198 @@
+import DataPlane
+import HealthChecks
+import LoadBalancing
+import ServiceConfiguration
+import Testing
+
+@testable import Director
+
+/// A director as a whole, without a kernel: verdicts, drains and changes of the network come in, weights and events go out.
+struct DirectorTests {
+    private let lab = DirectorLab()
+    private let service = DirectorLab.service
+    private let first = DirectorLab.servers[0]
+    private let second = DirectorLab.servers[1]
+
+    @Test("a killed real server leaves the tables, and its event is told")
+    func killedServer() async throws {
+        try await lab.run { director in
+            #expect(lab.plane.isForwarding)
+            #expect(lab.plane.weight(first, of: service) == 1)
+            lab.checker.kill(first)
+            try await lab.wait(for: director, "the killed real server is out") {
+                lab.plane.weight(first, of: service) == nil
+            }
+            #expect(lab.plane.weight(second, of: service) == 1)
+            try await lab.wait(for: director, "the event is told") {
+                lab.events(of: director).contains("server-down \(first)")
+            }
+        }
+    }
+
+    @Test("a service loses all real servers, and has them again")
+    func allServersLost() async throws {
+        try await lab.run { director in
+            for server in DirectorLab.servers { lab.checker.kill(server) }
+            try await lab.wait(for: director, "the service is down") {
+                lab.events(of: director).contains("service-down")
+            }
+            #expect(DirectorLab.servers.allSatisfy { lab.plane.weight($0, of: service) == nil })
+            for server in DirectorLab.servers { lab.checker.revive(server) }
+            try await lab.wait(for: director, "both are back") {
+                DirectorLab.servers.allSatisfy { lab.plane.weight($0, of: service) == 1 }
+            }
+            let events = lab.events(of: director)
+            #expect(events.contains("service-up"))
+            #expect(events.contains("server-up \(first)"))
+            #expect(events.contains("server-up \(second)"))
+        }
+    }
+
+    @Test("a sorry server serves while the quorum is lost")
+    func sorryServer() async throws {
+        let sorry = IPv4Address(0x0A00_0063)
+        let policy = ServicePolicy(quorum: Quorum.Rule(required: 2), sorryServer: sorry)
+        try await lab.run(DirectorLab.configuration(policy: policy)) { director in
+            #expect(lab.plane.weight(sorry, of: service) == nil)
+            lab.checker.kill(second)
+            try await lab.wait(for: director, "the sorry server serves") {
+                lab.plane.weight(sorry, of: service) == 1
+            }
+            #expect(lab.plane.weight(first, of: service) == nil)
+            lab.checker.revive(second)
+            try await lab.wait(for: director, "the real servers serve") {
+                lab.plane.weight(first, of: service) == 1 && lab.plane.weight(second, of: service) == 1
+            }
+            #expect(lab.plane.weight(sorry, of: service) == nil)
+            let told = lab.events(of: director).filter { $0.hasPrefix("quorum") || $0.hasPrefix("sorry") }
+            let wanted = ["quorum-lost", "sorry-server-in \(sorry)", "quorum-regained", "sorry-server-out \(sorry)"]
+            #expect(told == wanted)
+        }
+    }
+
+    @Test("a drain that comes during a reload holds after it")
+    func drainDuringReload() async throws {
+        try await lab.run { director in
+            let third = IPv4Address(0x0A00_000D)
+            // The reload waits for the next hop of a new real server.
+            lab.network.silence(third)
+            let servers = (DirectorLab.servers + [third]).map { RealServer(address: $0) }
+            let reload = Task { try await director.reload(DirectorLab.configuration(servers: servers)) }
+            try await lab.pass(.milliseconds(50), for: director)
+            #expect(lab.plane.weight(third, of: service) == nil, "the reload waits")
+            let report = try await director.drain(DrainRequest(server: "\(first)"))
+            #expect(report.changed)
+            #expect(lab.plane.weight(first, of: service) == 0)
+            try await lab.wait(for: director, "the reload has ended") { lab.plane.weight(third, of: service) == 1 }
+            #expect(try await reload.value == "real servers added: 1")
+            #expect(lab.plane.weight(first, of: service) == 0)
+            #expect(lab.events(of: director).contains("server-drained \(first)"))
+        }
+    }
+
+    @Test("an update that the data plane refuses is tried again")
+    func refusedUpdate() async throws {
+        try await lab.run { director in
+            lab.plane.refuse(1)
+            lab.checker.kill(first)
+            try await lab.wait(for: director, "the event is told") {
+                lab.events(of: director).contains("server-down \(first)")
+            }
+            #expect(lab.plane.weight(first, of: service) == 1, "the update was refused")
+            try await lab.wait(for: director, "the update is made") { lab.plane.weight(first, of: service) == nil }
+        }
+    }
+
+    @Test("a drain that the data plane refuses changes nothing")
+    func refusedDrain() async throws {
+        try await lab.run { director in
+            lab.plane.refuse(1)
+            await #expect(throws: DirectorError.self) {
+                try await director.drain(DrainRequest(server: "\(first)"))
+            }
+            #expect(lab.plane.weight(first, of: service) == 1)
+            #expect(!lab.events(of: director).contains("server-drained \(first)"))
+            try await lab.pass(.seconds(2), for: director)
+            #expect(lab.plane.weight(first, of: service) == 1)
+        }
+    }
+
+    @Test("a reload that the data plane refuses leaves what was")
+    func refusedReload() async throws {
+        try await lab.run { director in
+            lab.plane.refuse(1)
+            let wanted = DirectorLab.configuration(servers: [RealServer(address: second, weight: 3)])
+            await #expect(throws: DirectorError.self) { try await director.reload(wanted) }
+            #expect(lab.plane.weight(first, of: service) == 1)
+            #expect(lab.plane.weight(second, of: service) == 1)
+        }
+    }
+
+    @Test("a director that takes over keeps out who was out, and who was drained")
+    func takeover() async throws {
+        try await lab.run { director in
+            lab.checker.kill(first)
+            try await lab.wait(for: director, "the killed real server is out") {
+                lab.plane.weight(first, of: service) == nil
+            }
+            _ = try await director.drain(DrainRequest(server: "\(second)", force: true))
+        }
+        try await lab.run { director in
+            #expect(lab.plane.weight(first, of: service) == nil)
+            #expect(lab.plane.weight(second, of: service) == 0)
+            lab.checker.revive(first)
+            try await lab.wait(for: director, "it is back") { lab.plane.weight(first, of: service) == 1 }
+            _ = try await director.undrain(DrainRequest(server: "\(second)"))
+            #expect(lab.plane.weight(second, of: service) == 1)
+        }
+    }
+
+    @Test("a slow start goes on over a reload")
+    func slowStartOverReload() async throws {
+        let policy = ServicePolicy(slowStart: .seconds(10))
+        try await lab.run(DirectorLab.configuration(policy: policy)) { director in
+            lab.checker.kill(first)
+            try await lab.wait(for: director, "the killed real server is out") {
+                lab.plane.weight(first, of: service) == nil
+            }
+            lab.checker.revive(first)
+            try await lab.wait(for: director, "it is half back") { lab.plane.tenths(first, of: service) == 5 }
+            let servers = [(first, 1), (second, 2)].map { RealServer(address: $0, weight: $1) }
+            _ = try await director.reload(DirectorLab.configuration(servers: servers, policy: policy))
+            #expect(lab.plane.weight(second, of: service) == 2)
+            #expect(lab.plane.tenths(first, of: service) == 5)
+            try await lab.wait(for: director, "it has its whole share") {
+                lab.plane.tenths(first, of: service) == SlowStart.whole
+            }
+        }
+    }
+
+    @Test("a link that comes back is told of the VIPs")
+    func linkComesBack() async throws {
+        try await lab.run(DirectorLab.configuration(managesAddress: true)) { director in
+            #expect(lab.network.takeAnnounced() == [DirectorLab.vip])
+            lab.network.setCarrier(false)
+            try await lab.pass(.milliseconds(100), for: director)
+            #expect(lab.network.takeAnnounced().isEmpty)
+            lab.network.setCarrier(true)
+            try await lab.wait(for: director, "the VIP is announced") {
+                lab.network.takeAnnounced() == [DirectorLab.vip]
+            }
+        }
+    }
+
+    @Test("a real server that comes back waits for a sweep of what it left half-open")
+    func sweepBeforeReturn() async throws {
+        try await lab.run { director in
+            lab.checker.kill(first)
+            try await lab.wait(for: director, "the killed real server is out") {
+                lab.plane.weight(first, of: service) == nil
+            }
+            let member = ServiceMember(service: service, server: first)
+            lab.plane.abandonConnections(of: member)
+            lab.checker.revive(first)
+            try await lab.wait(for: director, "it is back") { lab.plane.weight(first, of: service) == 1 }
+            #expect(!lab.plane.mayHoldAbandoned(member, until: lab.clock.now))
+        }
+    }
+}

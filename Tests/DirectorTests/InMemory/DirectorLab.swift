@@ -1,0 +1,97 @@
+import DataPlane
+import Foundation
+import HealthChecks
+import LoadBalancing
+import Logging
+import ServiceConfiguration
+import Testing
+
+@testable import Director
+@testable import HostState
+
+/// A director on a data plane, a network, a checker and a clock that are in memory. No privilege is needed.
+final class DirectorLab: Sendable {
+    static let vip = IPv4Address(0x0A00_0064)
+    static let service = ServiceAddress(vip: vip, port: 80, transport: .tcp)
+    static let servers = [IPv4Address(0x0A00_000B), IPv4Address(0x0A00_000C)]
+
+    let clock = ManualClock()
+    let network = MemoryNetwork()
+    let plane: MemoryDataPlane
+    let checker: MemoryChecker
+    private let directory: String
+
+    init() {
+        let plane = MemoryDataPlane(network: network, clock: clock)
+        self.plane = plane
+        checker = MemoryChecker { plane.server(ofMark: $0) }
+        directory = NSTemporaryDirectory() + "/director-lab-\(UUID().uuidString)"
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: directory) }
+
+    /// One service with both real servers, which is checked by connects.
+    static func configuration(
+        servers: [RealServer] = servers.map { RealServer(address: $0) }, policy: ServicePolicy = ServicePolicy(),
+        managesAddress: Bool = false
+    ) -> DirectorConfiguration {
+        DirectorConfiguration(
+            services: [VirtualService(address: service, scheduler: .wlc, servers: servers)],
+            checks: CheckPolicy(kind: .tcp(port: 80)), policies: [service: policy], managesAddress: managesAddress)
+    }
+
+    /// Starts a director, gives it to `body` while it runs, and ends it as a daemon ends that leaves its data plane.
+    func run(
+        _ configuration: DirectorConfiguration = configuration(), _ body: (Director) async throws -> Void
+    ) async throws {
+        let director = Director(
+            configuration: configuration, instance: InstancePaths(directory: directory),
+            logger: Logger(label: "lab") { _ in SwiftLogNoOpLogHandler() },
+            environment: DirectorEnvironment(
+                dataPlanes: MemoryDataPlanes(plane: plane), network: network, checker: checker, clock: clock))
+        try await director.start()
+        let run = Task { await director.run() }
+        do { try await body(director) } catch {
+            run.cancel()
+            await run.value
+            throw error
+        }
+        run.cancel()
+        await run.value
+        await director.writeWhatOutlivesDaemon()
+    }
+
+    /// Moves the clock on, in steps of 10 ms, until it is so. Fails after a minute of that clock.
+    func wait(
+        for director: Director, _ comment: Comment, sourceLocation: SourceLocation = #_sourceLocation,
+        until isSo: () async throws -> Bool
+    ) async throws {
+        for _ in 0..<6000 {
+            if try await isSo() { return }
+            try await pass(.milliseconds(10), for: director)
+        }
+        Issue.record(comment, sourceLocation: sourceLocation)
+    }
+
+    /// Lets that much time of the director's clock pass.
+    func pass(_ time: Duration, for director: Director) async throws {
+        var left = time
+        while left > .zero {
+            let step = min(left, .milliseconds(10))
+            left -= step
+            clock.advance(by: step)
+            // Whoever was woken has its turns on the actor before this.
+            for _ in 0..<8 {
+                await Task.yield()
+                _ = await director.isRunning
+            }
+        }
+    }
+
+    /// The names of the events, the oldest first, each with its real server.
+    func events(of director: Director) -> [String] {
+        director.events.read(after: 0).events.map { event in
+            ([event.kind.rawValue] + [event.server?.description].compactMap(\.self)).joined(separator: " ")
+        }
+    }
+}

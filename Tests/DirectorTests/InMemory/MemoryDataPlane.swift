@@ -1,0 +1,246 @@
+import DataPlane
+import HostState
+import LoadBalancing
+import Logging
+import Netlink
+import ServiceConfiguration
+import Synchronization
+
+@testable import Director
+
+/// A data plane that forwards nothing, and remembers what it was told. It outlives directors, as the kernel's does.
+final class MemoryDataPlane: DataPlane, Sendable {
+    struct Refusal: Error, CustomStringConvertible { let description = "no room" }
+
+    private struct State {
+        var services: [DesiredService] = []
+        var ids: [ServiceMember: UInt32] = [:]
+        var routes: [IPv4Address: ServerRoute] = [:]
+        var limits: DataPlaneLimits?
+        var isForwarding = false
+        var link = MemoryNetwork.link
+        var refusals = 0
+        var updates = 0
+        var swept: ContinuousClock.Instant?
+        var abandoned: Set<ServiceMember> = []
+        var unanswered: [ServiceMember: UInt32] = [:]
+        var active: [ServiceMember: UInt32] = [:]
+    }
+
+    private let state = Mutex(State())
+    private let network: MemoryNetwork
+    private let clock: any DirectorClock
+
+    init(network: MemoryNetwork, clock: any DirectorClock) {
+        self.network = network
+        self.clock = clock
+    }
+
+    // MARK: For tests
+
+    /// What new connections of the service count the real server for; nil where it is in no table.
+    func weight(_ server: IPv4Address, of service: ServiceAddress) -> UInt16? {
+        effective(server, of: service).flatMap { $0.standing == .listed ? $0.weight : nil }
+    }
+
+    func tenths(_ server: IPv4Address, of service: ServiceAddress) -> Int? {
+        effective(server, of: service)?.tenths
+    }
+
+    private func effective(_ server: IPv4Address, of service: ServiceAddress) -> EffectiveWeight? {
+        state.withLock { state in
+            state.services.first { $0.configured.address == service }?.servers.first { $0.address == server }?
+                .effective
+        }
+    }
+
+    var isForwarding: Bool { state.withLock(\.isForwarding) }
+
+    /// Refuses so many changes of services that come next.
+    func refuse(_ count: Int) { state.withLock { $0.refusals = count } }
+
+    /// The number of changes of services that were made.
+    var updates: Int { state.withLock(\.updates) }
+
+    func server(ofMark mark: UInt32) -> IPv4Address? {
+        state.withLock { state in state.ids.first { $0.value == mark }?.key.server }
+    }
+
+    /// Has the real server hold half-open connections that died with it, until the next sweep.
+    func abandonConnections(of member: ServiceMember) { state.withLock { _ = $0.abandoned.insert(member) } }
+
+    func setUnansweredSYNs(_ count: UInt32, of member: ServiceMember) {
+        state.withLock { $0.unanswered[member] = count }
+    }
+
+    // MARK: Life
+
+    func startForwarding() throws { state.withLock { $0.isForwarding = true } }
+    func completeStart() throws {}
+    func prepare(for demand: DataPlaneDemand) throws {}
+    func completeChange() throws {}
+
+    // MARK: Services
+
+    private func permitChange(_ state: inout State) throws {
+        if state.refusals > 0 {
+            state.refusals -= 1
+            throw Refusal()
+        }
+        state.updates += 1
+    }
+
+    func apply(_ services: [DesiredService]) throws {
+        try state.withLock { state in
+            try permitChange(&state)
+            state.services = services
+            number(services, &state)
+        }
+    }
+
+    func update(_ services: [DesiredService]) throws {
+        guard !services.isEmpty else { return }
+        try state.withLock { state in
+            try permitChange(&state)
+            for service in services {
+                state.services.removeAll { $0.configured.address == service.configured.address }
+            }
+            state.services += services
+            number(services, &state)
+        }
+    }
+
+    private func number(_ services: [DesiredService], _ state: inout State) {
+        for service in services {
+            for server in service.servers {
+                let member = ServiceMember(service: service.configured.address, server: server.address)
+                if state.ids[member] == nil { state.ids[member] = UInt32(state.ids.count + 1) }
+            }
+        }
+    }
+
+    func snapshot() throws -> DataPlaneSnapshot {
+        state.withLock { state in
+            let services = state.services.enumerated().map { index, service in
+                DataPlaneSnapshot.Service(
+                    index: UInt32(index + 1), configured: service.configured,
+                    servers: service.servers.map { server in
+                        let member = ServiceMember(service: service.configured.address, server: server.address)
+                        return DataPlaneSnapshot.Server(
+                            id: state.ids[member] ?? 0, configured: server.configured, effective: server.effective,
+                            isRemoved: false, tenths: server.effective.tenths,
+                            active: state.active[member] ?? 0,
+                            hasNextHop: state.routes[server.address]?.nextHopMAC != nil)
+                    })
+            }
+            return DataPlaneSnapshot(
+                services: services, flood: .init(halfOpen: 0, limit: 0), flowTableSize: 1024, counterKinds: [],
+                counters: [:])
+        }
+    }
+
+    func setLimits(_ limits: DataPlaneLimits) { state.withLock { $0.limits = limits } }
+
+    // MARK: Real servers
+
+    var serverAddresses: Set<IPv4Address> { state.withLock { Set($0.ids.keys.map(\.server)) } }
+
+    func load(of member: ServiceMember) -> (active: UInt32, inactive: UInt32)? {
+        state.withLock { $0.ids[member] == nil ? nil : ($0.active[member] ?? 0, 0) }
+    }
+
+    func unansweredSYNs(atLeast least: UInt32) -> [ServiceMember: UInt32] {
+        state.withLock { $0.unanswered.filter { $0.value >= least } }
+    }
+
+    func unansweredSYNs(of member: ServiceMember) -> UInt32 { state.withLock { $0.unanswered[member] ?? 0 } }
+
+    func learntPorts() -> [ServiceAddress: [UInt16]] { [:] }
+    func forgetLearntPorts(_ ports: Set<UInt16>, of service: ServiceAddress) {}
+    func answeredPorts(of service: ServiceAddress) -> [IPv4Address: Set<UInt16>] { [:] }
+    func setAnsweredPorts(_ ports: Set<UInt16>, of member: ServiceMember) {}
+
+    // MARK: Next hops
+
+    func route(to server: IPv4Address) -> ServerRoute? { state.withLock { $0.routes[server] } }
+
+    func setRoute(_ route: ServerRoute?, by link: Link?, to server: IPv4Address) -> String? {
+        state.withLock { $0.routes[server] = route }
+        return nil
+    }
+
+    func followRoutes() {}
+    func mayHaveSent(_ flow: FlowEnds, to server: IPv4Address) -> Bool { true }
+
+    // MARK: Interfaces
+
+    var interfaces: [Link] { [state.withLock(\.link)] }
+    func describedInterfaces() -> [String] { interfaces.map(\.name) }
+
+    func interfaceReport() -> InterfaceReport {
+        InterfaceReport(mode: "memory", names: interfaces.map(\.name), transmitErrors: [:])
+    }
+
+    func followInterfaces() -> [Link] {
+        guard let now = network.link(index: MemoryNetwork.link.index) else { return [] }
+        return state.withLock { state in
+            defer { state.link = now }
+            return now.hasCarrier && !state.link.hasCarrier ? [now] : []
+        }
+    }
+
+    func rejoinInterfaces() -> Bool { false }
+    func otherInterfaces(for vip: IPv4Address) -> [String]? { nil }
+    var refuge: Link? { nil }
+    func strayPackets() -> [StrayPlace: StrayPackets] { [:] }
+
+    // MARK: Checks
+
+    func checkSocket(for member: ServiceMember) -> CheckSocket? {
+        state.withLock { $0.ids[member] }.map { CheckSocket(mark: $0, device: 8) }
+    }
+
+    func repairCheckPath() -> Repairs { Repairs() }
+
+    // MARK: Housekeeping
+
+    func repair() -> [Repairs] { [] }
+    func repairStored() -> Repairs { Repairs() }
+
+    func sweep(for time: Duration) {
+        let now = clock.now
+        state.withLock { state in
+            state.swept = now
+            state.abandoned = []
+        }
+    }
+
+    func isSwept(since start: ContinuousClock.Instant) -> Bool {
+        state.withLock { $0.swept.map { $0 >= start } ?? false }
+    }
+
+    func mayHoldAbandoned(_ member: ServiceMember, until end: ContinuousClock.Instant) -> Bool {
+        state.withLock { $0.abandoned.contains(member) }
+    }
+
+    var tableUse: [(name: String, size: Int, used: Int)] { [] }
+}
+
+/// Hands the one data plane to each director that starts.
+struct MemoryDataPlanes: DataPlaneProvider {
+    let plane: MemoryDataPlane
+
+    func preflight(
+        _ configuration: DirectorConfiguration, demand: DataPlaneDemand, instance: InstancePaths
+    ) throws {}
+
+    func open(
+        _ configuration: DirectorConfiguration, demand: DataPlaneDemand, instance: InstancePaths,
+        journal: ChangeJournal, logger: Logger
+    ) throws -> any DataPlane { plane }
+
+    func leftovers(_ instance: InstancePaths, besides changes: [Change]) throws -> [Change] { [] }
+    func isPresent(_ instance: InstancePaths) -> Bool { plane.isForwarding }
+    func stored(_ instance: InstancePaths) throws -> StoredDataPlane? { nil }
+    func removeEmptyPlaces(_ instance: InstancePaths) {}
+}

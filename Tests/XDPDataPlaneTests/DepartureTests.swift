@@ -1,0 +1,161 @@
+import BPF
+import DataPlane
+import LoadBalancing
+import PacketPrograms
+import Testing
+
+@testable import XDPDataPlane
+
+/// What becomes of the datagrams of a real server that is no longer in use: UDP has no FIN with which its flows would end.
+@MainActor
+@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+struct DepartureTests {
+    enum Departure: CaseIterable, Sendable {
+        case removed
+        /// A sorry server that is no longer needed, or a real server whose place it has.
+        case standby
+        /// The wait for its drain has ended.
+        case drained
+    }
+
+    private static let log = ServiceAddress(vip: Standard.main, port: 514, transport: .udp)
+    private static let web = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
+    private static let shared = Swift.Result { try Lab(configuration()) }
+    private let lab: Lab
+
+    init() throws {
+        lab = try Self.shared.get()
+        try lab.apply(Self.configuration())
+        lab.forgetFlows()
+        for key in try lab.plane.maps.templates.keys() { try lab.plane.maps.templates.remove(key) }
+    }
+
+    /// Three real servers behind a port of UDP and one of TCP, which are one service.
+    private static func configuration(
+        _ departure: Departure? = nil, of leaving: IPv4Address? = nil,
+        _ adjust: (inout VirtualService) -> Void = { _ in }
+    ) -> Configuration {
+        var service = VirtualService(
+            address: log, scheduler: .rr, otherAddresses: [web],
+            servers: (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0) })
+        adjust(&service)
+        if departure == .removed { service.servers.removeAll { $0.address == leaving } }
+        var desired = DesiredService(service)
+        if let leaving, departure == .standby { desired.effective[leaving] = .standby }
+        if let leaving, departure == .drained {
+            desired.effective[leaving] = .listed(weight: 0)
+            desired.movesDatagrams = [leaving]
+        }
+        return Configuration(
+            services: [desired], paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) })
+    }
+
+    private func flow(_ client: String, _ port: UInt16, to listener: ServiceAddress = log) -> FlowKey {
+        FlowKey(
+            client: address(client), clientPort: port, vip: listener.vip, port: listener.port ?? 0,
+            transport: listener.transport ?? .udp)
+    }
+
+    private func send(_ flow: FlowKey) throws -> IPv4Address {
+        let packet = flow.transport == .udp ? flow.packet(payload: 20) : flow.packet([.ack], payload: 20)
+        return try #require(try lab.send(packet))
+    }
+
+    private func open(_ flow: FlowKey) throws -> IPv4Address {
+        let server = try #require(try lab.send(flow.packet([.syn])))
+        #expect(try lab.send(flow.packet([.ack])) == server)
+        return server
+    }
+
+    @Test(arguments: Departure.allCases) func datagramsMoveAtOnce(_ departure: Departure) throws {
+        let datagrams = flow("192.0.2.1", 5000)
+        let first = try send(datagrams)
+        for _ in 0..<3 { #expect(try send(datagrams) == first) }
+        let connections = (0..<3 as Range<UInt16>).map { flow("192.0.2.2", 6000 + $0, to: Self.web) }
+        let holders = try connections.map(open)
+        #expect(holders.contains(first))
+        try lab.apply(Self.configuration(departure, of: first))
+        let outcome = try lab.run(datagrams.packet(payload: 20))
+        #expect(outcome.moved == ["received": 1, "forwarded": 1, "rescheduled": 1])
+        let second = IPv4Address(word32(outcome.packet, 30))
+        #expect(second != first)
+        for _ in 0..<3 { #expect(try send(datagrams) == second) }
+        for (connection, holder) in zip(connections, holders) { #expect(try send(connection) == holder) }
+        // In use again: nothing goes back.
+        try lab.apply(Self.configuration())
+        #expect(try send(datagrams) == second)
+        #expect(lab.loads() == lab.recount())
+        try lab.expectBalance()
+    }
+
+    @Test(arguments: Departure.allCases) func datagramsMayFinish(_ departure: Departure) throws {
+        func finish(_ service: inout VirtualService) { service.onServerRemoval = .finish }
+        let datagrams = flow("192.0.2.1", 5000)
+        let first = try send(datagrams)
+        for _ in 0..<3 { #expect(try send(datagrams) == first) }
+        try lab.apply(Self.configuration(departure, of: first, finish))
+        let age = lab.timeout(IPVSD_STATE_UDP) - 100
+        try lab.age(datagrams, by: age)
+        for _ in 0..<3 { #expect(try send(datagrams) == first) }
+        let entry = try #require(try lab.entries(of: datagrams).first)
+        #expect(try lab.now &- UInt16(entry.pointee.value >> 48) >= age, "a datagram has refreshed the entry")
+        try lab.age(datagrams, by: lab.timeout(IPVSD_STATE_UDP) + 1)
+        let second = try send(datagrams)
+        #expect(second != first)
+        for _ in 0..<3 { #expect(try send(datagrams) == second) }
+        #expect(lab.loads() == lab.recount())
+        try lab.expectBalance()
+    }
+
+    /// Who is down finishes nothing.
+    @Test func datagramsOfAServerThatIsDownMoveInAnyCase() throws {
+        let datagrams = flow("192.0.2.1", 5000)
+        let first = try send(datagrams)
+        var configuration = Self.configuration(.drained, of: first) { $0.onServerRemoval = .finish }
+        configuration.services[0].effective[first] = .down
+        try lab.apply(configuration)
+        #expect(try send(datagrams) != first)
+    }
+
+    @Test(arguments: Departure.allCases, ServerRemoval.allCases)
+    func templatesFollow(_ departure: Departure, _ removal: ServerRemoval) throws {
+        func adjust(_ service: inout VirtualService) {
+            service.persistence = Persistence(timeout: 60)
+            service.onServerRemoval = removal
+        }
+        try lab.apply(Self.configuration(nil, adjust))
+        let (one, other) = (flow("192.0.2.1", 5000), flow("192.0.2.1", 5001))
+        let first = try send(one)
+        #expect(try send(other) == first)
+        try lab.apply(Self.configuration(departure, of: first, adjust))
+        let second = try send(flow("192.0.2.1", 5002))
+        #expect(second != first)
+        #expect(try send(one) == (removal == .move ? second : first))
+        #expect(try send(other) == (removal == .move ? second : first))
+        #expect(try send(flow("192.0.2.1", 5003)) == second)
+        #expect(try open(flow("192.0.2.1", 5004, to: Self.web)) == second)
+    }
+
+    /// A client without datagrams keeps its template, as with any drain that does not move persistent clients.
+    @Test func aDrainThatMovesDatagramsMovesNoConnection() throws {
+        func persist(_ service: inout VirtualService) { service.persistence = Persistence(timeout: 60) }
+        try lab.apply(Self.configuration(nil, persist))
+        let first = try open(flow("192.0.2.1", 5000, to: Self.web))
+        try lab.apply(Self.configuration(.drained, of: first, persist))
+        #expect(try open(flow("192.0.2.1", 5001, to: Self.web)) == first)
+        let second = try send(flow("192.0.2.1", 5002))
+        #expect(second != first)
+        #expect(try open(flow("192.0.2.1", 5003, to: Self.web)) == second)
+    }
+
+    /// What a daemon that adopts the tables has to know is in them.
+    @Test func theTablesTellWhatIsLeft() throws {
+        let leaving = Standard.server(2)
+        let configuration = Self.configuration(.drained, of: leaving) { $0.onServerRemoval = .finish }
+        try lab.apply(configuration)
+        var service = try #require(try lab.plane.snapshot().services.first)
+        service.configured.servers.sort { $0.address < $1.address }
+        #expect(service.configured.onServerRemoval == .finish)
+        #expect(DesiredService(service).servers == configuration.services[0].servers)
+    }
+}

@@ -1,0 +1,454 @@
+import BPF
+import DataPlane
+import LoadBalancing
+import PacketPrograms
+import Testing
+
+@testable import XDPDataPlane
+
+/// What `ipvsd explain` says of a packet, and what then becomes of it.
+@MainActor
+@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+struct ExplanationTests {
+    private let lab: Lab
+    private static let web = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
+
+    init() throws {
+        lab = try withPinDirectory { try Lab(directory: $0, capacity: .small) }
+        lab.stretchTimeouts()
+    }
+
+    private func service(
+        _ scheduler: Scheduler, _ address: ServiceAddress = web, _ adjust: (inout VirtualService) -> Void = { _ in }
+    ) -> DesiredService {
+        var service = VirtualService(
+            address: address, scheduler: scheduler, maglevSize: 251,
+            servers: [Standard.realServer(1, weight: 3), Standard.realServer(2, weight: 2), Standard.realServer(3)])
+        adjust(&service)
+        return DesiredService(service)
+    }
+
+    private func apply(_ service: DesiredService, _ paths: [Path] = (1...4).map { Standard.path($0) }) throws {
+        try lab.apply(Configuration(services: [service], paths: paths))
+    }
+
+    private func flow(_ number: Int, _ transport: TransportProtocol = .tcp) -> FlowKey {
+        FlowKey(
+            client: IPv4Address(0x0B00_0000 + UInt32(number) &* 2_654_435 % 0x10_0000),
+            clientPort: UInt16(1024 + number % 50000), vip: Standard.main, port: 80, transport: transport)
+    }
+
+    private func open(_ flow: FlowKey) throws {
+        try lab.expectExplained(flow.packet([.syn]))
+        try lab.expectExplained(flow.packet([.ack]))
+    }
+
+    // MARK: Schedulers
+
+    nonisolated private static let flags: [Scheduler: [Set<SchedulerFlag>]] = [
+        .sh: [[], [.shPort], [.shFallback], [.shPort, .shFallback]], .mh: [[], [.mhPort, .mhFallback]],
+    ]
+
+    /// New connections, later packets of them and of nobody's, while servers fill up, fall and are drained.
+    @Test(arguments: Scheduler.allCases) func schedulers(_ scheduler: Scheduler) throws {
+        for flags in Self.flags[scheduler] ?? [[]] {
+            var desired = service(scheduler) {
+                $0.flags = flags
+                $0.servers.append(
+                    RealServer(
+                        address: Standard.server(4), weight: 2, thresholds: ConnectionThresholds(upper: 6)))
+            }
+            try apply(desired)
+            var chosen: Set<IPv4Address> = []
+            for number in 0..<20 {
+                let decision = try lab.expectExplained(flow(number).packet([.syn]))
+                if let server = decision.server { chosen.insert(server) }
+                // Some refuse rather than pass over a server that is full.
+                #expect(decision.choices.count == 1 && decision.recording == (decision.server == nil ? nil : .recorded))
+                if number % 3 == 0 { try lab.expectExplained(flow(number).packet([.ack])) }
+                if number % 7 == 0 { try lab.expectExplained(flow(number).packet([.fin, .ack], payload: 20)) }
+                if number % 5 == 0 { try lab.expectExplained(flow(number + 1000).packet([.ack], payload: 9)) }
+            }
+            if scheduler != .dh && scheduler != .lblc && scheduler != .fo { #expect(chosen.count > 1) }
+            desired.effective = [Standard.server(1): .down, Standard.server(2): .listed(weight: 0)]
+            try apply(desired)
+            for number in 14..<26 {
+                let decision = try lab.expectExplained(flow(number).packet([.syn]))
+                #expect(decision.server != Standard.server(1))
+            }
+            desired.effective[Standard.server(3)] = .listed(weight: 1, tenths: 3)
+            try apply(desired)
+            for number in 40..<46 { try lab.expectExplained(flow(number).packet([.syn])) }
+            desired.effective = Dictionary(uniqueKeysWithValues: (1...4).map { (Standard.server($0), .down) })
+            try apply(desired)
+            let decision = try lab.expectExplained(flow(99).packet([.syn]))
+            #expect(decision.reason == "answered-no-server" && decision.server == nil)
+            try lab.apply(Configuration(services: [], paths: []))
+            lab.forgetFlows()
+        }
+    }
+
+    /// Who compares, sees what the table shows.
+    @Test func candidatesAreThoseOfTheService() throws {
+        try apply(service(.wlc))
+        for number in 0..<12 { try open(flow(number)) }
+        let decision = try lab.expectExplained(flow(12).packet([.syn]))
+        #expect(decision.candidates.map(\.server) == (1...3).map { Standard.server($0) })
+        #expect(decision.candidates.map(\.active) == [6, 4, 2])
+        #expect(decision.candidates.map(\.schedulerWeight) == [3, 2, 1])
+        #expect(decision.service?.scheduler == .wlc && decision.service?.listener == Self.web)
+        #expect(decision.choices.first?.choice.method == .comparison)
+    }
+
+    /// While a server starts slowly, lc compares by weights.
+    @Test func slowStart() throws {
+        var desired = service(.lc)
+        try apply(desired)
+        #expect(try lab.expectExplained(flow(1).packet([.syn])).service?.comparesBy == .lc)
+        desired.effective = [Standard.server(1): .listed(weight: 3, tenths: 4)]
+        try apply(desired)
+        let decision = try lab.expectExplained(flow(2).packet([.syn]))
+        #expect(decision.service?.scheduler == .lc && decision.service?.comparesBy == .wlc)
+        #expect(decision.candidates.map(\.schedulerWeight) == [4, 10, 10])
+    }
+
+    // MARK: Connections
+
+    @Test func aConnectionIsToldWithItsAge() throws {
+        try apply(service(.rr))
+        try open(flow(1))
+        try lab.age(flow(1), by: 100)
+        let decision = try lab.expectExplained(flow(1).packet([.ack], payload: 5))
+        let connection = try #require(decision.connection)
+        #expect(connection.state == .established && connection.isBare && connection.fate == .kept)
+        #expect(connection.serverStanding == .up)
+        #expect(abs(connection.idle - 100 * 0.268) < 1 && connection.remaining > 8000)
+        #expect(decision.recording == nil && decision.choices.isEmpty && decision.server == connection.server)
+        let stranger = try lab.expectExplained(flow(2).packet([.ack]))
+        #expect(stranger.reason == "answered-no-connection" && stranger.connection == nil)
+        try lab.expectExplained(flow(2).packet([.rst]))
+    }
+
+    @Test(arguments: ServerLoss.allCases) func aServerIsLost(_ loss: ServerLoss) throws {
+        var desired = service(.rr) { $0.onServerLoss = loss }
+        try apply(desired)
+        for number in 0..<6 { try open(flow(number)) }
+        desired.effective = [Standard.server(1): .down]
+        try apply(desired)
+        var fates: Set<PacketDecision.Connection.Fate> = []
+        for number in 0..<6 {
+            let decision = try lab.expectExplained(flow(number).packet(number % 2 == 0 ? [.ack] : [.rst]))
+            if let fate = decision.connection?.fate { fates.insert(fate) }
+            try lab.expectExplained(flow(number).packet([.syn]))
+        }
+        let expected: [ServerLoss: PacketDecision.Connection.Fate] = [.reset: .reset, .rehash: .serverLost]
+        #expect(fates.contains(expected[loss] ?? .kept))
+    }
+
+    @Test func portsAreUsedAgain() throws {
+        try apply(service(.rr))
+        try open(flow(1))
+        try lab.expectExplained(flow(1).packet([.fin, .ack]))
+        let decision = try lab.expectExplained(flow(1).packet([.syn]))
+        #expect(decision.connection?.fate == .reusedPorts && decision.recording == .renewed)
+    }
+
+    @Test func aServerIsRemoved() throws {
+        try apply(service(.rr))
+        for number in 0..<3 { try open(flow(number)) }
+        try apply(service(.rr) { $0.servers.removeFirst() })
+        var removed = 0
+        for number in 0..<3 {
+            let decision = try lab.expectExplained(flow(number).packet([.ack]))
+            if decision.connection?.serverStanding == .removed { removed += 1 }
+            try lab.expectExplained(flow(number).packet([.syn]))
+        }
+        #expect(removed == 1)
+    }
+
+    @Test func aServerIsSilent() throws {
+        try apply(service(.fo))
+        lab.plane.setSilentAfter(3)
+        for _ in 0..<3 { try lab.expectExplained(flow(1).packet([.syn])) }
+        let id = try lab.serverID(Self.web, Standard.server(1))
+        lab.plane.maps.connectionCounts[Int(id)].completed = UInt32(try lab.now &- 50)
+        let decision = try lab.expectExplained(flow(1).packet([.syn]))
+        // fo names the same: the Maglev table another, or nobody else.
+        #expect(decision.connection?.fate == .serverSilent || decision.events.isEmpty)
+        for number in 2..<12 {
+            try lab.expectExplained(flow(number).packet([.syn]))
+            try lab.expectExplained(flow(number).packet([.syn]))
+        }
+        let totals = try lab.plane.maps.counterTotals()
+        #expect((totals["rescheduled-from-silent-server"] ?? 0) > 0)
+    }
+
+    @Test(arguments: [false, true]) func datagrams(_ isOnePacket: Bool) throws {
+        let dns = ServiceAddress(vip: Standard.main, port: 80, transport: .udp)
+        var desired = service(.wrr, dns) { $0.isOnePacket = isOnePacket }
+        try apply(desired)
+        for number in 0..<10 { for _ in 0..<2 { try lab.expectExplained(flow(number, .udp).packet()) } }
+        desired.effective = [Standard.server(1): .down]
+        try apply(desired)
+        for number in 0..<10 {
+            let decision = try lab.expectExplained(flow(number, .udp).packet())
+            #expect(decision.server != Standard.server(1))
+        }
+    }
+
+    @Test(arguments: ServerRemoval.allCases, [false, true])
+    func datagramsOfServersThatAreLeft(_ removal: ServerRemoval, _ isPersistent: Bool) throws {
+        let dns = ServiceAddress(vip: Standard.main, port: 80, transport: .udp)
+        let kept = Standard.server(4)
+        var desired = service(.rr, dns) {
+            $0.onServerRemoval = removal
+            $0.persistence = isPersistent ? Persistence(timeout: 300) : nil
+            $0.servers.append(Standard.realServer(4))
+        }
+        try apply(desired)
+        for number in 0..<12 { for _ in 0..<2 { try lab.expectExplained(flow(number, .udp).packet()) } }
+        // Removed, standby, and at the end of the wait for a drain.
+        desired.configured.servers.removeFirst()
+        desired.effective = [Standard.server(2): .standby, Standard.server(3): .listed(weight: 0)]
+        desired.movesDatagrams = [Standard.server(3)]
+        try apply(desired)
+        var standings: Set<PacketDecision.Connection.ServerStanding> = []
+        for number in 0..<12 {
+            let decision = try lab.expectExplained(flow(number, .udp).packet())
+            let connection = try #require(decision.connection)
+            standings.insert(connection.serverStanding)
+            let isLeft = connection.server != kept
+            #expect(connection.fate == (isLeft ? removal == .move ? .serverLost : .finishing : .kept))
+            #expect(decision.server == (removal == .move ? kept : connection.server))
+            // A new flow of the same client.
+            var other = flow(number, .udp)
+            other.clientPort = 60000
+            #expect(try lab.expectExplained(other.packet()).server == kept)
+        }
+        #expect(standings == [.removed, .standby, .drained, .up])
+    }
+
+    @Test func anyPort() throws {
+        try apply(service(.wlc, ServiceAddress(vip: Standard.main)))
+        for number in 0..<5 {
+            let decision = try lab.expectExplained(flow(number).packet([.syn]))
+            #expect(decision.service?.listener == ServiceAddress(vip: Standard.main))
+            try lab.expectExplained(flow(number, .udp).packet())
+            try lab.expectExplained(flow(number).packet([.ack]))
+        }
+    }
+
+    // MARK: Persistence
+
+    @Test(arguments: [32, 24]) func persistence(_ prefixLength: Int) throws {
+        var desired = service(.rr) { $0.persistence = Persistence(timeout: 300, prefixLength: prefixLength) }
+        try apply(desired)
+        let clients = (0..<6).map { flow(37 * $0) }
+        for client in clients { try open(client) }
+        func again(_ port: UInt16) throws -> [PacketDecision] {
+            try clients.map {
+                var flow = $0
+                flow.clientPort = port
+                flow.client.value ^= prefixLength == 24 ? 1 : 0
+                return try lab.expectExplained(flow.packet([.syn]))
+            }
+        }
+        #expect(try again(2000).allSatisfy { $0.template?.standing == .heeded })
+        desired.effective = [Standard.server(1): .listed(weight: 0)]
+        try apply(desired)
+        #expect(try again(2001).contains { $0.server == Standard.server(1) })
+        desired.movesPersistent = [Standard.server(1)]
+        try apply(desired)
+        #expect(try again(2002).contains { $0.template?.standing == .serverMoves })
+        desired.effective = [Standard.server(2): .down]
+        try apply(desired)
+        #expect(try again(2003).contains { $0.template?.standing == .serverDown })
+        for (key, template) in try lab.plane.maps.templates.entries() {
+            try lab.plane.maps.templates.update(
+                ipvsd_template(server: template.server, stamp: template.stamp &- 2000), for: key)
+        }
+        #expect(try again(2004).contains { $0.template?.standing == .expired })
+    }
+
+    // MARK: Pressure
+
+    @Test func aFloodIsTold() throws {
+        try apply(service(.rr))
+        lab.plane.setHalfOpenLimit(10)
+        for number in 0..<10 { try lab.expectExplained(flow(number).packet([.syn])) }
+        for number in 10..<20 {
+            let decision = try lab.expectExplained(flow(number).packet([.syn]))
+            #expect(decision.events == ["unrecorded-in-flood"] && decision.choices.first?.occasion == .flood)
+            #expect(try lab.expectExplained(flow(number).packet([.ack])).forgettings == [.flood])
+            try lab.expectExplained(flow(number).packet([.ack], payload: 10))
+        }
+    }
+
+    /// Buckets fill up: with half-open connections that give way, and with established ones, which do not.
+    @Test(arguments: [false, true]) func theTableIsFull(_ areEstablished: Bool) throws {
+        try apply(service(.rr))
+        lab.plane.setHalfOpenLimit(0)
+        for bucket in 0..<lab.plane.maps.flows.count {
+            let ways = lab.plane.maps.flows.pointer(bucket).assumingMemoryBound(to: ipvsd_flow.self)
+            for way in 0..<Int(IPVSD_WAYS) where way != bucket % 16 {
+                let state = areEstablished ? IPVSD_STATE_ESTABLISHED : IPVSD_STATE_SYN_RECV
+                ways[way] = ipvsd_flow(
+                    key: 1, value: UInt64(try lab.now &- 10) << 48 | 1 << 16 | UInt64(state.rawValue) << 12)
+            }
+        }
+        var recordings: Set<PacketDecision.Recording> = []
+        for number in 0..<60 {
+            let decision = try lab.expectExplained(flow(number).packet([.syn]))
+            if let recording = decision.recording { recordings.insert(recording) }
+            try lab.expectExplained(flow(number).packet([.ack]))
+        }
+        #expect(recordings.contains(.recorded) && recordings.contains(areEstablished ? .noRoom : .evicting))
+    }
+
+    /// While flows are moved to a larger table, those that are still in the smaller one are found there.
+    @Test func theTableGrows() throws {
+        try withPinDirectory { directory in
+            let first = try Lab(directory: directory, capacity: .small)
+            first.stretchTimeouts()
+            try first.apply(Configuration(services: [service(.rr)], paths: (1...3).map { Standard.path($0) }))
+            for number in 0..<20 { try first.send(flow(number).packet([.syn])) }
+            var capacity = Capacity.small
+            capacity.flowBuckets = 4096
+            let second = try Lab(directory: directory, capacity: capacity)
+            for map in try #require(second.plane.growth).grown {
+                try TableGrowth.publish(map, below: directory)
+            }
+            let maps = try #require(try DirectorMaps(directory: directory, writable: false))
+            #expect(
+                maps.isMigrating && maps.flows.count == 4096 && maps.oldFlows?.count == first.plane.maps.flows.count)
+            for number in 0..<40 {
+                let frame = flow(number).packet(number % 2 == 0 ? [.syn] : [.ack]).bytes
+                let packet = try #require(ExplainedPacket(frame))
+                let decision = PacketDecision(
+                    on: packet,
+                    by: try PacketTables(
+                        for: packet, of: maps, constants: second.plane.constants, now: try second.plane.tick()))
+                let outcome = try second.run(frame)
+                let difference = decision.difference(from: outcome.verdict, outcome.packet, moved: outcome.moved)
+                #expect(difference == nil, "flow \(number)")
+                #expect(decision.connection?.isInFormerTable == (number < 20 ? true : nil))
+            }
+        }
+    }
+
+    // MARK: Ways
+
+    @Test func ways() throws {
+        try lab.apply(Standard.configuration)
+        for vip in [
+            Standard.main, Standard.empty, Standard.quiesced, Standard.unresolved, Standard.unrouted,
+            Standard.transmitting, Standard.tagged, Standard.doublyTagged, Standard.taggedTransmitting, Standard.local,
+            Standard.down, Standard.strict, address("203.0.113.200"),
+        ] {
+            for port in [80, 81] as [UInt16] {
+                for size in [0, 1000, 1500] {
+                    let flow = FlowKey(client: Standard.client, clientPort: 4000, vip: vip, port: port)
+                    try lab.expectExplained(flow.packet([.syn], payload: size))
+                }
+            }
+        }
+    }
+
+    @Test(arguments: [false, true]) func tooBig(_ mayFragment: Bool) throws {
+        try lab.apply(Standard.configuration)
+        if mayFragment { try lab.plane.setFragmenting(interface: 1, peer: mac(77)) }
+        for (vip, size) in [(Standard.narrow, 980), (Standard.narrow, 981), (Standard.taggedTransmitting, 1200)] {
+            for fragment in [PacketBuilder.dontFragment, 0] {
+                let packet = PacketBuilder.ethernet().ipv4(from: Standard.client, to: vip) { $0.fragment = fragment }
+                    .udp(from: 4000, to: 99).payload(size - 28)
+                let decision = try lab.expectExplained(packet)
+                let reasons =
+                    size <= 980 || (fragment == 0 && mayFragment)
+                    ? "forwarded" : fragment == 0 ? "dropped-too-big-without-df" : "answered-too-big"
+                #expect(decision.reason == reasons && decision.way?.largest == 980)
+                #expect(decision.way?.isFragmented == (size > 980 && fragment == 0 && mayFragment))
+            }
+        }
+    }
+
+    @Test func theOuterSourceVaries() throws {
+        let prefix = try #require(IPv4Prefix(address("172.16.0.0"), length: 16))
+        let lab = try withPinDirectory {
+            try Lab(directory: $0, capacity: .small, traits: PacketTraits(outerSources: prefix))
+        }
+        try lab.apply(Configuration(services: [service(.rr)], paths: (1...3).map { Standard.path($0) }))
+        var sources: Set<IPv4Address> = []
+        for number in 0..<20 {
+            let decision = try lab.expectExplained(flow(number).packet([.syn]))
+            if let source = decision.way?.source { sources.insert(source) }
+        }
+        #expect(sources.count > 10 && sources.allSatisfy(prefix.contains))
+    }
+
+    @Test func sources() throws {
+        try apply(service(.rr))
+        for client in ["127.0.0.1", "224.0.0.5", "255.255.255.255", "0.0.0.7", "240.0.0.1", "198.51.100.10"] {
+            let flow = FlowKey(client: address(client), clientPort: 4000, vip: Standard.main, port: 80)
+            let decision = try lab.expectExplained(flow.packet([.syn]))
+            #expect((decision.reason == "dropped-martian-source") == (client != "240.0.0.1"))
+        }
+    }
+
+    /// Two VIPs would answer each other for ever. What was recorded before the source became a VIP goes on.
+    @Test(arguments: [false, true])
+    func anotherVIPAsSource(isOnePacket: Bool) throws {
+        func datagrams(_ vip: IPv4Address) -> DesiredService {
+            service(.rr, ServiceAddress(vip: vip, port: 80, transport: .udp)) { $0.isOnePacket = isOnePacket }
+        }
+        func packet(from port: UInt16) -> PacketBuilder {
+            FlowKey(client: Standard.strict, clientPort: port, vip: Standard.main, port: 80, transport: .udp).packet()
+        }
+        try apply(datagrams(Standard.main))
+        #expect(try lab.expectExplained(packet(from: 80)).verdict == .forwarded)
+        try lab.apply(
+            Configuration(
+                services: [datagrams(Standard.main), datagrams(Standard.strict)],
+                paths: (1...4).map { Standard.path($0) }))
+        #expect(try lab.expectExplained(packet(from: 80)).verdict == (isOnePacket ? .dropped : .forwarded))
+        #expect(try lab.expectExplained(packet(from: 81)).reason == "dropped-martian-source")
+        try lab.expectBalance()
+    }
+
+    @Test func mergedFrames() throws {
+        try apply(service(.rr))
+        let decision = try lab.expectExplained(flow(1).packet([.ack], payload: 1461))
+        #expect(decision.reason == "dropped-merged-frame")
+    }
+
+    /// What the director is not allowed to answer, it drops.
+    @Test func noAnswersAreAllowed() throws {
+        let lab = try withPinDirectory {
+            try Lab(directory: $0, capacity: .small, repliesPerSecond: 0)
+        }
+        try lab.apply(Configuration(services: [service(.rr)], paths: []))
+        #expect(try lab.expectExplained(flow(1).packet([.ack])).reason == "dropped-reply-limit")
+    }
+
+    /// What is read without a daemon is what the program was loaded with.
+    @Test func constantsAreReadFromTheProgram() throws {
+        let prefix = try #require(IPv4Prefix(address("172.16.0.0"), length: 16))
+        let lab = try withPinDirectory {
+            try Lab(
+                directory: $0, capacity: .small, repliesPerSecond: 77,
+                traits: PacketTraits(outerSources: prefix))
+        }
+        let read = try #require(try lab.plane.program().readOnlyData(as: ipvsd_director_constants.self))
+        #expect(read.reply_limit == 77 && read.outer_prefix == prefix.address.bigEndian)
+        #expect(read.outer_mask == prefix.hostMask.bigEndian && read.jiffy == lab.plane.constants.jiffy)
+        #expect(Int(read.bucket_mask) == lab.plane.maps.flows.count - 1)
+    }
+}
+
+extension Capacity {
+    /// So that every byte may be compared before and after each packet.
+    fileprivate static let small = {
+        var capacity = Capacity(connections: 2048)
+        capacity.templates = 4096
+        return capacity
+    }()
+}

@@ -1,0 +1,701 @@
+import BPF
+import DataPlane
+import LoadBalancing
+import PacketPrograms
+import Testing
+
+@testable import XDPDataPlane
+
+/// Connections: who has them, in which state, for how long, and what is done when there is no room.
+@MainActor
+@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+struct FlowTableTests {
+    private static let shared = Swift.Result { try Lab(configuration()) }
+    private let lab: Lab
+
+    private static let web = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
+    private static let any = ServiceAddress(vip: Standard.strict)
+
+    /// Three real servers by rr behind a port of TCP, the same three behind any port of another VIP.
+    private static func configuration(down: Set<UInt8> = [], onLoss: ServerLoss = .keep) -> Configuration {
+        let servers = (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0) }
+        return Configuration(
+            services: [web, any].map {
+                DesiredService(
+                    VirtualService(address: $0, scheduler: .rr, onServerLoss: onLoss, servers: servers),
+                    effective: Standard.down(down))
+            },
+            paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) })
+    }
+
+    init() throws {
+        lab = try Self.shared.get()
+        try lab.apply(Self.configuration())
+        lab.forgetFlows()
+    }
+
+    private func client(_ number: UInt16, _ transport: TransportProtocol = .tcp) -> FlowKey {
+        FlowKey(
+            client: Standard.client, clientPort: 1000 + number,
+            vip: transport == .tcp ? Standard.main : Standard.strict,
+            port: transport == .tcp ? 80 : 53, transport: transport)
+    }
+
+    /// The counts are what the table holds.
+    private func expectExactCounts(sourceLocation: SourceLocation = #_sourceLocation) throws {
+        #expect(lab.loads() == lab.recount(), sourceLocation: sourceLocation)
+        try lab.expectBalance(sourceLocation: sourceLocation)
+    }
+
+    // MARK: Affinity
+
+    @Test func packetsOfAFlowGoToItsServer() throws {
+        let flows = (0..<60).map { client($0, $0 % 2 == 0 ? .tcp : .udp) }
+        let first = try flows.map { try #require(try lab.send($0.packet([.syn]))) }
+        #expect(Set(first).count == 3)
+        for _ in 0..<3 {
+            for (flow, server) in zip(flows, first) {
+                #expect(try lab.send(flow.packet([.ack], payload: 10)) == server)
+            }
+        }
+        try expectExactCounts()
+    }
+
+    /// Client address, client port, service, protocol and destination port each tell flows apart.
+    @Test func flowsAreToldApart() throws {
+        var flows = [client(0)]
+        flows.append(FlowKey(client: address("192.0.2.8"), clientPort: 1000, vip: Standard.main, port: 80))
+        flows.append(client(1))
+        for port in [80, 81, 82] as [UInt16] {
+            for transport in TransportProtocol.allCases {
+                flows.append(
+                    FlowKey(
+                        client: Standard.client, clientPort: 1000, vip: Standard.strict, port: port,
+                        transport: transport))
+            }
+        }
+        for flow in flows {
+            let outcome = try lab.run(flow.packet([.syn]))
+            #expect(outcome.moved == ["received": 1, "forwarded": 1])
+        }
+        for flow in flows { #expect(try lab.flow(flow) != nil) }
+        #expect(lab.recount().values.reduce(0) { $0 + $1.active + $1.inactive } == Int32(flows.count))
+        try expectExactCounts()
+    }
+
+    @Test func statisticsCountTheInnerPacket() throws {
+        func totals() throws -> (connections: UInt64, packets: UInt64, bytes: UInt64) {
+            let service = try #require(try lab.plane.snapshot().services.first { $0.address == Self.web })
+            return service.servers.reduce((0, 0, 0)) {
+                ($0.0 + $1.connections, $0.1 + $1.packets, $0.2 + $1.bytes)
+            }
+        }
+        let before = try totals()
+        try lab.send(client(0).packet([.syn]).padded())
+        try lab.send(client(0).packet([.ack], payload: 1001))
+        try lab.send(client(1).packet([.syn]))
+        let after = try totals()
+        #expect(after.connections - before.connections == 2)
+        #expect(after.packets - before.packets == 3)
+        #expect(after.bytes - before.bytes == 40 + 1041 + 40)
+    }
+
+    @Test func anyPortServicesLearnPorts() throws {
+        func connect(port: UInt16, answering flags: PacketBuilder.TCPFlags) throws {
+            let flow = FlowKey(client: Standard.client, clientPort: 2000, vip: Standard.strict, port: port)
+            try lab.send(flow.packet([.syn]))
+            try lab.send(flow.packet(flags))
+        }
+        try connect(port: 22, answering: [.ack])
+        try connect(port: 23, answering: [.syn])
+        try connect(port: 24, answering: [.fin])
+        try connect(port: 25, answering: [.rst])
+        try lab.send(client(3).packet([.syn]))
+        try lab.send(client(3).packet([.ack]))
+        #expect(try lab.plane.learntPorts() == [Self.any: [22]])
+    }
+
+    // MARK: States
+
+    struct Transition: Sendable, CustomTestStringConvertible {
+        var state: ipvsd_state
+        var flags: PacketBuilder.TCPFlags
+        var next: ipvsd_state
+        var testDescription: String { "state \(state.rawValue), flags \(flags.rawValue): \(next.rawValue)" }
+    }
+
+    /// tcp_states, INPUT-ONLY, of ip_vs_proto_tcp.c. A SYN in the last three states is scheduled anew here.
+    nonisolated private static let transitions: [Transition] = {
+        let states = [
+            IPVSD_STATE_ESTABLISHED, IPVSD_STATE_SYN_RECV, IPVSD_STATE_FIN_WAIT, IPVSD_STATE_TIME_WAIT,
+            IPVSD_STATE_CLOSE, IPVSD_STATE_BARE_ACK,
+        ]
+        let (es, sr, fw, tw, cl, ba) = (states[0], states[1], states[2], states[3], states[4], states[5])
+        let table: [([PacketBuilder.TCPFlags], [ipvsd_state])] = [
+            // A single ACK is taken for ESTABLISHED, but under a name of its own until more comes.
+            ([[.syn]], [es, sr, sr, sr, sr, es]),
+            ([[.syn, .ack]], [es, sr, sr, sr, sr, es]),
+            ([[.fin], [.fin, .ack]], [fw, tw, fw, tw, cl, fw]),
+            ([[.ack], [.ack, .psh]], [es, ba, fw, tw, cl, es]),
+            ([[.rst], [.rst, .ack], [.rst, .syn], [.rst, .fin]], [cl, sr, cl, cl, cl, cl]),
+            // tcp_state_idx: -1, and so CLOSE.
+            ([[], [.psh]], [cl, cl, cl, cl, cl, cl]),
+        ]
+        return table.flatMap { flags, nexts in
+            flags.flatMap { flags in zip(states, nexts).map { Transition(state: $0, flags: flags, next: $1) } }
+        }
+    }()
+
+    @Test(arguments: transitions)
+    func transition(_ transition: Transition) throws {
+        let flow = client(0)
+        let server = try #require(try lab.send(flow.packet([.syn])))
+        try lab.force(flow, into: transition.state)
+        let outcome = try lab.run(flow.packet(transition.flags))
+        let id = try lab.serverID(Self.web, IPv4Address(word32(outcome.packet, 30)))
+        #expect(try lab.flow(flow) == Lab.Flow(server: id, state: transition.next))
+        let isAnew = transition.flags == [.syn] && !transition.state.isActive
+        #expect(outcome.moved["rescheduled"] == (isAnew ? 1 : nil))
+        if !isAnew { #expect(id == (try lab.serverID(Self.web, server))) }
+        #expect(
+            lab.loads() == [
+                id: Lab.Load(active: transition.next.isActive ? 1 : 0, inactive: transition.next.isActive ? 0 : 1)
+            ])
+        try expectExactCounts()
+    }
+
+    @Test func aConnectionsLife() throws {
+        let flow = client(0)
+        let server = try lab.serverID(Self.web, try #require(try lab.send(flow.packet([.syn]))))
+        let steps: [(PacketBuilder.TCPFlags, ipvsd_state)] = [
+            ([.syn], IPVSD_STATE_SYN_RECV), ([.ack], IPVSD_STATE_BARE_ACK), ([.ack, .psh], IPVSD_STATE_ESTABLISHED),
+            ([.fin, .ack], IPVSD_STATE_FIN_WAIT), ([.ack], IPVSD_STATE_FIN_WAIT), ([.rst], IPVSD_STATE_CLOSE),
+            ([.syn], IPVSD_STATE_SYN_RECV),
+        ]
+        for (flags, state) in steps {
+            try lab.send(flow.packet(flags))
+            #expect(try lab.flow(flow)?.state == state)
+            try expectExactCounts()
+        }
+        // The last SYN went to the next server of the ring.
+        #expect(try lab.flow(flow)?.server != server)
+        #expect(lab.loads().count == 1)
+    }
+
+    @Test func datagramsAreInactive() throws {
+        let flow = client(0, .udp)
+        try lab.send(flow.packet(payload: 4))
+        let entry = try #require(try lab.flow(flow))
+        #expect(entry.state == IPVSD_STATE_ONE_DATAGRAM)
+        try lab.send(flow.packet(payload: 4))
+        #expect(try lab.flow(flow)?.state == IPVSD_STATE_UDP)
+        #expect(lab.loads() == [entry.server: Lab.Load(active: 0, inactive: 1)])
+        try expectExactCounts()
+    }
+
+    // MARK: Servers that are down
+
+    @Test(arguments: TransportProtocol.allCases)
+    func newFlowsLeaveAServerThatIsDown(_ transport: TransportProtocol) throws {
+        let flow = client(0, transport)
+        let service = transport == .tcp ? Self.web : Self.any
+        let first = try #require(try lab.send(flow.packet([.syn])))
+        try lab.apply(Self.configuration(down: [UInt8(truncatingIfNeeded: first.value)]))
+
+        let outcome = try lab.run(flow.packet([.syn]))
+        #expect(outcome.moved == ["received": 1, "forwarded": 1, "rescheduled": 1])
+        let second = IPv4Address(word32(outcome.packet, 30))
+        #expect(second != first)
+        #expect(try lab.flow(flow)?.server == (try lab.serverID(service, second)))
+        #expect(lab.loads().keys.sorted() == [try lab.serverID(service, second)])
+        #expect(try lab.send(flow.packet([.ack])) == second)
+        try expectExactCounts()
+
+        // It comes back: nothing moves.
+        try lab.apply(Self.configuration())
+        #expect(try lab.send(flow.packet([.ack])) == second)
+    }
+
+    @Test func connectionsStayWithAServerThatIsDown() throws {
+        let flow = client(0)
+        let server = try #require(try lab.send(flow.packet([.syn])))
+        try lab.send(flow.packet([.ack]))
+        try lab.apply(Self.configuration(down: [UInt8(truncatingIfNeeded: server.value)]))
+        let outcome = try lab.run(flow.packet([.ack, .psh], payload: 5))
+        #expect(outcome.moved == ["received": 1, "forwarded": 1])
+        #expect(IPv4Address(word32(outcome.packet, 30)) == server)
+    }
+
+    @Test func aLostServersConnectionsAreReset() throws {
+        let flow = client(0)
+        let server = try #require(try lab.send(flow.packet([.syn])))
+        try lab.send(flow.packet([.ack]))
+        try lab.apply(Self.configuration(onLoss: .reset))
+        #expect(try lab.send(flow.packet([.ack])) == server)
+        try lab.apply(Self.configuration(down: [UInt8(truncatingIfNeeded: server.value)], onLoss: .reset))
+        // The client's own reset is not answered, but goes where it belongs.
+        let outcome = try lab.run(flow.packet([.ack, .psh], payload: 5))
+        #expect(outcome.moved == ["received": 1, "answered-server-lost": 1])
+        // RST from the VIP: protocol 6 behind one IP header, flags 0x04.
+        #expect(outcome.packet.count == 54 && outcome.packet[23] == 6 && outcome.packet[47] == 0x04)
+        #expect(try lab.flow(flow) == nil)
+        #expect(try lab.run(flow.packet([.ack])).moved == ["received": 1, "answered-no-connection": 1])
+        try expectExactCounts()
+    }
+
+    @Test func aLostServersConnectionsAreRehashed() throws {
+        let flow = client(0)
+        let server = try #require(try lab.send(flow.packet([.syn])))
+        for _ in 0..<2 { try lab.send(flow.packet([.ack])) }
+        try lab.apply(Self.configuration(down: [UInt8(truncatingIfNeeded: server.value)], onLoss: .rehash))
+        let outcome = try lab.run(flow.packet([.ack]))
+        #expect(outcome.moved == ["received": 1, "forwarded": 1, "rescheduled": 1])
+        let other = IPv4Address(word32(outcome.packet, 30))
+        #expect(other != server)
+        let entry = Lab.Flow(server: try lab.serverID(Self.web, other), state: IPVSD_STATE_ESTABLISHED)
+        #expect(try lab.flow(flow) == entry)
+        try expectExactCounts()
+    }
+
+    @Test func allServersDownLeaveTheFlowAlone() throws {
+        let flow = client(0)
+        try lab.send(flow.packet([.syn]))
+        let entry = try lab.flow(flow)
+        try lab.apply(Self.configuration(down: [1, 2, 3]))
+        let outcome = try lab.run(flow.packet([.syn]))
+        #expect(outcome.moved == ["received": 1, "answered-no-server": 1, "rescheduled": 1])
+        #expect(try lab.flow(flow) == entry)
+        try expectExactCounts()
+    }
+
+    // MARK: Age
+
+    nonisolated private static let agingStates = [
+        IPVSD_STATE_SYN_RECV, IPVSD_STATE_ESTABLISHED, IPVSD_STATE_FIN_WAIT, IPVSD_STATE_TIME_WAIT, IPVSD_STATE_CLOSE,
+    ]
+
+    /// ip_vs_proto_tcp.c's and ip_vs_proto_udp.c's, in ticks of 2^28 ns.
+    @Test func timeouts() {
+        let seconds: [(ipvsd_state, UInt64)] = [
+            (IPVSD_STATE_SYN_RECV, 60), (IPVSD_STATE_ESTABLISHED, 900), (IPVSD_STATE_FIN_WAIT, 120),
+            (IPVSD_STATE_TIME_WAIT, 120), (IPVSD_STATE_CLOSE, 10), (IPVSD_STATE_UDP, 300),
+            (IPVSD_STATE_BARE_ACK, 900), (IPVSD_STATE_ONE_DATAGRAM, 300),
+        ]
+        for (state, seconds) in seconds {
+            // A tick is 268,435,456 ns.
+            let difference = Double(seconds) - Double(lab.timeout(state)) * 0.268435456
+            #expect((0..<0.27).contains(difference), "\(state): \(lab.timeout(state)) ticks")
+        }
+    }
+
+    @Test(arguments: agingStates)
+    func expiredConnectionsAreNotHit(_ state: ipvsd_state) throws {
+        let flow = client(0)
+        let server = try #require(try lab.send(flow.packet([.syn])))
+        try lab.force(flow, into: state)
+        // Two ticks may pass while this runs.
+        try lab.age(flow, by: lab.timeout(state) - 2)
+        #expect(try lab.send(flow.packet([.ack])) == server)
+        try lab.force(flow, into: state)
+        try lab.age(flow, by: lab.timeout(state) + 1)
+        #expect(try lab.run(flow.packet([.ack])).moved == ["received": 1, "answered-no-connection": 1])
+        #expect(try lab.run(flow.packet([.rst])).moved == ["received": 1, "dropped-reset-without-connection": 1])
+
+        // A SYN is a new flow, and the row of the old one is free for it.
+        #expect(try lab.run(flow.packet([.syn])).moved == ["received": 1, "forwarded": 1])
+        #expect(try lab.flow(flow)?.state == IPVSD_STATE_SYN_RECV)
+        try expectExactCounts()
+    }
+
+    @Test func expiredDatagramsAreScheduledAnew() throws {
+        let flow = client(0, .udp)
+        let server = try #require(try lab.send(flow.packet(payload: 1)))
+        try lab.age(flow, by: lab.timeout(IPVSD_STATE_UDP) - 2)
+        #expect(try lab.send(flow.packet(payload: 1)) == server)
+        try lab.age(flow, by: lab.timeout(IPVSD_STATE_UDP) + 1)
+        let outcome = try lab.run(flow.packet(payload: 1))
+        #expect(outcome.moved == ["received": 1, "forwarded": 1])
+        #expect(IPv4Address(word32(outcome.packet, 30)) != server)
+        try expectExactCounts()
+    }
+
+    @Test func packetsRefreshTheStamp() throws {
+        let flow = client(0)
+        try lab.send(flow.packet([.syn]))
+        try lab.send(flow.packet([.ack]))
+        try lab.age(flow, by: 1000)
+        try lab.send(flow.packet([.ack]))
+        let entry = try #require(try lab.entries(of: flow).first)
+        #expect(try lab.now &- UInt16(entry.pointee.value >> 48) <= 1)
+    }
+
+    @Test func sweepFreesWhatExpired() throws {
+        let flows = (0..<200).map { client($0, $0 % 3 == 0 ? .udp : .tcp) }
+        for flow in flows { try lab.send(flow.packet([.syn])) }
+        for (index, flow) in flows.enumerated() where index % 3 != 0 {
+            try lab.force(flow, into: Self.agingStates[index % Self.agingStates.count])
+        }
+        for (index, flow) in flows.enumerated() {
+            let state = try #require(try lab.flow(flow)).state
+            try lab.age(flow, by: index % 2 == 0 ? lab.timeout(state) + 1 : lab.timeout(state) - 3)
+        }
+        try lab.plane.sweep()
+        for (index, flow) in flows.enumerated() { #expect((try lab.flow(flow) == nil) == (index % 2 == 0), "\(index)") }
+        #expect(lab.recount().values.reduce(0) { $0 + $1.active + $1.inactive } == 100)
+        try expectExactCounts()
+    }
+
+    /// Where the daemon is dead, packets of new flows sweep in its place, a part of the table in a tick.
+    @Test func packetsSweepWithoutDaemon() throws {
+        let flows = (0..<200).map { client($0, .tcp) }
+        for flow in flows { try lab.send(flow.packet([.syn])) }
+        for flow in flows { try lab.age(flow, by: lab.timeout(IPVSD_STATE_SYN_RECV) + 1) }
+        func present() -> Int { lab.recount().values.reduce(0) { $0 + Int($1.active) } }
+        let now = try lab.plane.tick()
+        // There never was one; one swept a moment ago.
+        for swept in [0, now &- UInt32(IPVSD_ABSENT_TICKS) + 5] {
+            lab.plane.maps.tableLoad[0].last_daemon_gc = swept
+            try lab.send(client(300, .tcp).packet([.syn]))
+            #expect(present() >= 200)
+        }
+        lab.plane.maps.tableLoad[0].last_daemon_gc = now &- UInt32(IPVSD_ABSENT_TICKS)
+        // A step has fewer buckets than the table.
+        for _ in 0..<50 where present() > 1 {
+            lab.plane.maps.tableLoad[0].last_inline_gc = 0
+            try lab.send(client(300, .tcp).packet([.ack]))
+            try lab.send(client(301, .tcp).packet([.ack]))
+        }
+        #expect(present() == 1)
+        #expect(lab.plane.maps.tableLoad[0].half_open == 0)
+        try expectExactCounts()
+        // The daemon is back.
+        try lab.plane.sweep()
+        #expect(try lab.plane.tick() &- lab.plane.maps.tableLoad[0].last_daemon_gc <= 2)
+    }
+
+    /// A handshake with a server that went down will not complete, and is not to count when the server is back.
+    @Test func sweepFreesWhatADeadServerLeftHalfOpen() throws {
+        let flows = (0..<9).map { client($0) }
+        for flow in flows { try lab.send(flow.packet([.syn])) }
+        for flow in flows[3..<6] { try lab.send(flow.packet([.ack])) }
+        for flow in flows[..<6] { try lab.age(flow, by: 20) }
+        try lab.plane.sweep()
+        for flow in flows { #expect(try lab.flow(flow) != nil) }
+
+        try lab.apply(Self.configuration(down: [1, 2, 3]))
+        try lab.plane.sweep()
+        #expect(try flows.map { try lab.flow($0) != nil } == [false, false, false] + Array(repeating: true, count: 6))
+        try expectExactCounts()
+    }
+
+    // MARK: Full buckets
+
+    private static var crowd: [FlowKey] = []
+    private let ways = Int(IPVSD_WAYS)
+
+    /// Clients whose flows share a bucket, and find no room in their second ones.
+    private func crowd(_ count: Int, secondBucketsAreFull: Bool = true) throws -> [FlowKey] {
+        // Found once: the table's seed stays.
+        if Self.crowd.isEmpty { Self.crowd = try findCrowd(20) }
+        let flows = Array(Self.crowd.prefix(count))
+        if secondBucketsAreFull { for flow in flows { try lab.fillSecondBucket(of: flow) } }
+        return flows
+    }
+
+    private func findCrowd(_ count: Int) throws -> [FlowKey] {
+        let base = try lab.key(of: client(0)) & 0xFFFF
+        let bucket = lab.home(ofKey: try lab.key(of: client(0))).bucket
+        var flows: [FlowKey] = []
+        for number in 0..<UInt32(64 * lab.plane.maps.flows.count) where flows.count < count {
+            let address = IPv4Address(0x0B00_0000 + number >> 4)
+            let port = UInt16(2000 + number & 15)
+            let key = UInt64(address.bigEndian) << 32 | UInt64(port.bigEndian) << 16 | base
+            let home = lab.home(ofKey: key)
+            if home.bucket == bucket, home.second != bucket {
+                flows.append(FlowKey(client: address, clientPort: port, vip: Standard.main, port: 80))
+            }
+        }
+        try #require(flows.count == count)
+        return flows
+    }
+
+    /// Which server every director names for this client.
+    private func maglev(_ flow: FlowKey) -> IPv4Address {
+        let servers = (1...3 as ClosedRange<UInt8>).map { Standard.server($0) }
+        let size = MaglevTable.size(forServers: 3, minimum: 4093)
+        let table = MaglevTable.build(members: servers.map { (UInt64($0.value), 1) }, size: size)
+        let hash = MaglevTable.hash(client: flow.client, port: flow.clientPort)
+        return servers[Int(table[MaglevTable.slot(of: hash, size: size)])]
+    }
+
+    private func forgetOverflows() throws {
+        for index in 0..<lab.plane.maps.overflows.count { lab.plane.maps.overflows[index] = ipvsd_overflow() }
+    }
+
+    /// In the second bucket a connection goes on, in every state, and the sweep reaches it.
+    @Test func aFullBucketHasASecondOne() throws {
+        try forgetOverflows()
+        defer { try? forgetOverflows() }
+        lab.forgetFlows()
+        let flows = try crowd(ways + 2, secondBucketsAreFull: false)
+        for flow in flows { #expect(try lab.run(flow.packet([.syn])).moved == ["received": 1, "forwarded": 1]) }
+        for spilled in flows.suffix(2) {
+            let server = try #require(try lab.flow(spilled)).server
+            for flags in [[.ack], [.ack, .psh], [.fin, .ack]] as [PacketBuilder.TCPFlags] {
+                #expect(try lab.run(spilled.packet(flags)).moved == ["received": 1, "forwarded": 1])
+            }
+            #expect(try lab.flow(spilled) == Lab.Flow(server: server, state: IPVSD_STATE_FIN_WAIT))
+            try expectExactCounts()
+        }
+        // Room in the first one: who is in the second one stays there, and a new flow does not look there.
+        try lab.age(flows[0], by: lab.timeout(IPVSD_STATE_SYN_RECV) + 1)
+        try lab.plane.sweep()
+        #expect(try lab.flow(flows[0]) == nil)
+        #expect(try lab.run(flows[ways].packet([.ack])).moved == ["received": 1, "forwarded": 1])
+        try lab.age(flows[ways], by: lab.timeout(IPVSD_STATE_FIN_WAIT) + 1)
+        try lab.plane.sweep()
+        #expect(try lab.flow(flows[ways]) == nil)
+        try expectExactCounts()
+    }
+
+    /// Where many flows are in second buckets, every one that was recorded is found again, and once.
+    @Test func everyFlowOfAFullTableIsFound() throws {
+        var capacity = Capacity.roomy
+        capacity.flowBuckets = 64
+        let lab = try withPinDirectory { try Lab(directory: $0, capacity: capacity) }
+        try lab.apply(Self.configuration())
+        lab.plane.setHalfOpenLimit(0)
+        let flows = (0..<400).map {
+            FlowKey(
+                client: IPv4Address(0x0B00_0000 + UInt32($0) * 7919), clientPort: 4000, vip: Standard.main, port: 80)
+        }
+        var recorded: [FlowKey] = []
+        for flow in flows {
+            let moved = try lab.run(flow.packet([.syn])).moved
+            if moved == ["received": 1, "forwarded": 1] { recorded.append(flow) }
+        }
+        // Of 512 entries: without second buckets some 340 would have found one.
+        #expect(recorded.count > 380)
+        for flow in recorded {
+            #expect(try lab.run(flow.packet([.ack], payload: 1)).moved == ["received": 1, "forwarded": 1])
+        }
+        #expect(lab.recount() == lab.loads())
+    }
+
+    /// The mark that sends packets there lasts as long as anything that is there.
+    @Test func spillsAreForgottenWithTheirFlows() throws {
+        try forgetOverflows()
+        defer { try? forgetOverflows() }
+        lab.forgetFlows()
+        let flows = try crowd(ways + 1, secondBucketsAreFull: false)
+        for flow in flows { try lab.send(flow.packet([.syn])) }
+        let spilled = flows[ways], bucket = lab.home(ofKey: try lab.key(of: spilled)).bucket
+        let longest = (0..<16).map { lab.timeout(ipvsd_state(rawValue: $0)) }.max() ?? 0
+        func mark(_ stamp: UInt16) { lab.plane.maps.markSpilled(bucket, stamp: stamp) }
+        func isMarked() -> Bool {
+            withUnsafeBytes(of: lab.plane.maps.overflows[bucket / 32]) {
+                $0.load(fromByteOffset: 64 + bucket % 32 * 2, as: UInt16.self) != 0
+            }
+        }
+        #expect(isMarked())
+        mark(try lab.now &- (longest - 3))
+        try lab.plane.sweep()
+        #expect(isMarked())
+        // What refreshes the flow refreshes the mark.
+        try lab.age(spilled, by: lab.timeout(IPVSD_STATE_SYN_RECV) - 2)
+        try lab.send(spilled.packet([.syn]))
+        try lab.plane.sweep()
+        #expect(try isMarked() && lab.flow(spilled) != nil)
+        mark(try lab.now &- (longest + 2))
+        try lab.plane.sweep()
+        #expect(!isMarked())
+    }
+
+    @Test func aFullBucketFallsBackToMaglev() throws {
+        try forgetOverflows()
+        defer { try? forgetOverflows() }
+        let flows = try crowd(ways + 4)
+        let stranger = try lab.run(flows[ways + 3].packet([.ack]))
+        #expect(stranger.moved == ["received": 1, "answered-no-connection": 1])
+        for flow in flows.prefix(ways) { #expect(try lab.run(flow.packet([.syn])).moved["forwarded"] == 1) }
+        let before = lab.recount()
+        for flow in flows[ways..<(ways + 3)] {
+            let opening = try lab.run(flow.packet([.syn]))
+            #expect(opening.moved == ["received": 1, "forwarded": 1, "flow-table-full": 1])
+            #expect(IPv4Address(word32(opening.packet, 30)) == maglev(flow))
+            #expect(try lab.flow(flow) == nil)
+            for flags in [[.ack], [.ack, .psh], [.fin, .ack], [.rst]] as [PacketBuilder.TCPFlags] {
+                let later = try lab.run(flow.packet(flags))
+                #expect(later.moved == ["received": 1, "forwarded": 1, "rederived-without-connection": 1])
+                #expect(IPv4Address(word32(later.packet, 30)) == maglev(flow))
+            }
+        }
+        #expect(lab.recount() == before)
+        // Any packet without connection in this bucket may be one of those.
+        #expect(try lab.run(flows[ways + 3].packet([.ack])).moved["rederived-without-connection"] == 1)
+        for flow in flows.prefix(ways) { #expect(try lab.run(flow.packet([.ack])).moved["forwarded"] == 1) }
+        try expectExactCounts()
+
+        // With room again, the rederived connection is recorded, at its server; by data no less willing to give way.
+        try lab.force(flows[0], into: IPVSD_STATE_TIME_WAIT)
+        try lab.age(flows[0], by: 3)
+        let outcome = try lab.run(flows[ways].packet([.ack], payload: 10))
+        #expect(
+            outcome.moved == [
+                "received": 1, "forwarded": 1, "rederived-without-connection": 1, "flow-evicted": 1,
+            ])
+        let entry = try #require(try lab.flow(flows[ways]))
+        #expect(entry == Lab.Flow(server: try lab.serverID(Self.web, maglev(flows[ways])), state: IPVSD_STATE_BARE_ACK))
+        try lab.send(flows[ways].packet([.ack]))
+        #expect(try lab.flow(flows[ways])?.state == IPVSD_STATE_ESTABLISHED)
+        #expect(try lab.run(flows[ways].packet([.ack])).moved == ["received": 1, "forwarded": 1])
+        try expectExactCounts()
+    }
+
+    @Test func anICMPErrorOfAnOverflowedBucketIsRederived() throws {
+        try forgetOverflows()
+        defer { try? forgetOverflows() }
+        let flows = try crowd(ways + 1)
+        for flow in flows { try lab.send(flow.packet([.syn])) }
+        let quote = PacketBuilder.ethernet().ipv4(from: Standard.main, to: flows[ways].client)
+            .tcp(from: 80, to: flows[ways].clientPort, [.ack]).ipPacket
+        let error = PacketBuilder.ethernet().ipv4(from: address("192.0.2.254"), to: Standard.main)
+            .icmp(type: 3, code: 4, word: 1400).payload(quote)
+        #expect(try lab.send(error) == maglev(flows[ways]))
+        try expectExactCounts()
+    }
+
+    /// An overflow is remembered for as long as a connection may live, and the sweep forgets it.
+    @Test func overflowsAreForgotten() throws {
+        try forgetOverflows()
+        defer { try? forgetOverflows() }
+        let flows = try crowd(ways + 2)
+        for flow in flows.prefix(ways + 1) { try lab.send(flow.packet([.syn])) }
+        let bucket = lab.home(ofKey: try lab.key(of: flows[0])).bucket
+        func mark(_ stamp: UInt16) throws {
+            var overflow = ipvsd_overflow()
+            withUnsafeMutableBytes(of: &overflow) {
+                $0.storeBytes(of: stamp, toByteOffset: bucket % 32 * 2, as: UInt16.self)
+            }
+            lab.plane.maps.overflows[bucket / 32] = overflow
+        }
+        func stamp() throws -> UInt16 {
+            let overflow = lab.plane.maps.overflows[bucket / 32]
+            return withUnsafeBytes(of: overflow) { $0.load(fromByteOffset: bucket % 32 * 2, as: UInt16.self) }
+        }
+        #expect(try lab.now &- stamp() <= 2)
+        let lifetime = lab.timeout(IPVSD_STATE_ESTABLISHED)
+        try mark(lab.now &- (lifetime - 3))
+        try lab.plane.sweep()
+        #expect(try stamp() != 0)
+        #expect(try lab.run(flows[ways + 1].packet([.ack])).moved["rederived-without-connection"] == 1)
+        try mark(lab.now &- (lifetime + 1))
+        #expect(try lab.run(flows[ways + 1].packet([.ack])).moved["answered-no-connection"] == 1)
+        try lab.plane.sweep()
+        #expect(try stamp() == 0)
+    }
+
+    @Test func halfOpenEntriesGiveWayFirst() throws {
+        for closing in [IPVSD_STATE_TIME_WAIT, IPVSD_STATE_CLOSE] {
+            try giveWay([IPVSD_STATE_ESTABLISHED, closing, IPVSD_STATE_SYN_RECV, IPVSD_STATE_UDP], [2, 1])
+        }
+    }
+
+    @Test func madeUpFlowsGiveWayLast() throws {
+        try giveWay(
+            [IPVSD_STATE_BARE_ACK, IPVSD_STATE_UDP, IPVSD_STATE_ONE_DATAGRAM, IPVSD_STATE_SYN_RECV], [3, 2, 0])
+        try giveWay([IPVSD_STATE_BARE_ACK, IPVSD_STATE_CLOSE, IPVSD_STATE_FIN_WAIT, IPVSD_STATE_ESTABLISHED], [1, 0])
+    }
+
+    /// Four flows of one bucket, in these states, the others established; newcomers take the places of these of them, in
+    /// this order.
+    private func giveWay(_ states: [ipvsd_state], _ victims: [Int]) throws {
+        defer { try? forgetOverflows() }
+        lab.forgetFlows()
+        let flows = try crowd(ways + 4)
+        for flow in flows.prefix(ways) { try lab.send(flow.packet([.syn])) }
+        for (flow, state) in zip(flows, states + [ipvsd_state](repeating: IPVSD_STATE_ESTABLISHED, count: ways - 4)) {
+            try lab.force(flow, into: state)
+            try lab.age(flow, by: 3)
+        }
+        for (turn, victim) in victims.enumerated() {
+            let newcomer = flows[ways + turn]
+            #expect(try lab.run(newcomer.packet([.syn])).moved == ["received": 1, "forwarded": 1, "flow-evicted": 1])
+            #expect(try lab.flow(flows[victim]) == nil, "\(victim)")
+            #expect(try lab.flow(newcomer) != nil)
+            try expectExactCounts()
+            // On a slow machine it would be the next to go.
+            try lab.force(newcomer, into: IPVSD_STATE_ESTABLISHED)
+        }
+        for index in 0..<ways where !victims.contains(index) { #expect(try lab.flow(flows[index]) != nil) }
+    }
+
+    @Test func expiredEntriesGiveWayBeforeHalfOpenOnes() throws {
+        let flows = try crowd(ways + 1)
+        for flow in flows.prefix(ways) {
+            try lab.send(flow.packet([.syn]))
+            try lab.age(flow, by: 3)
+        }
+        try lab.force(flows[3], into: IPVSD_STATE_ESTABLISHED)
+        try lab.age(flows[3], by: lab.timeout(IPVSD_STATE_ESTABLISHED) + 1)
+        #expect(try lab.run(flows[ways].packet([.syn])).moved == ["received": 1, "forwarded": 1])
+        #expect(try lab.flow(flows[3]) == nil)
+        try expectExactCounts()
+    }
+
+    /// However old, and whatever comes.
+    @Test func establishedConnectionsStay() throws {
+        defer { try? forgetOverflows() }
+        let flows = try crowd(ways + 8)
+        for flow in flows.prefix(ways) {
+            try lab.send(flow.packet([.syn]))
+            for _ in 0..<2 { try lab.send(flow.packet([.ack])) }
+            try lab.age(flow, by: lab.timeout(IPVSD_STATE_ESTABLISHED) - 10)
+        }
+        let before = try flows.prefix(ways).map { try lab.flow($0) }
+        for flow in flows[ways...] { #expect(try lab.run(flow.packet([.syn])).moved["flow-table-full"] == 1) }
+        #expect(try flows.prefix(ways).map { try lab.flow($0) } == before)
+        try expectExactCounts()
+    }
+
+    /// A fresh entry's key may not be there yet.
+    @Test func freshEntriesStay() throws {
+        defer { try? forgetOverflows() }
+        let flows = try crowd(ways + 1)
+        for flow in flows.prefix(ways) { try lab.send(flow.packet([.syn])) }
+        for flow in flows.prefix(ways) { try lab.age(flow, by: 0) }
+        #expect(try lab.run(flows[ways].packet([.syn])).moved["flow-table-full"] == 1)
+        try expectExactCounts()
+    }
+
+    // MARK: Replies
+
+    /// A limit holds for each second and CPU.
+    @Test func repliesAreLimited() throws {
+        let none = try Lab(Self.configuration(), repliesPerSecond: 0)
+        let dropped = ["received": 1, "dropped-reply-limit": 1] as [String: UInt64]
+        #expect(try none.run(client(0).packet([.ack])).moved == dropped)
+        try none.apply(Self.configuration(down: [1, 2, 3]))
+        let refused = try none.run(client(0).packet([.syn]))
+        #expect(refused.moved == dropped && refused.verdict == .drop)
+        #expect(try none.run(.ethernet().fromClient(to: Standard.main).icmp(type: 8)).moved["answered-echo"] == 1)
+        try none.expectBalance()
+
+        let some = try Lab(Self.configuration(), repliesPerSecond: 20)
+        var counts: [String: UInt64] = [:]
+        for _ in 0..<2000 { counts.merge(try some.run(client(0).packet([.ack])).moved, uniquingKeysWith: +) }
+        let answered = counts["answered-no-connection"] ?? 0
+        // 2,000 packets take less than three seconds, on no more than 64 CPUs.
+        #expect(answered >= 20 && answered <= 20 * 3 * 64 && answered < 2000)
+        #expect(counts["dropped-reply-limit"] == 2000 - answered)
+        try some.expectBalance()
+    }
+
+    @Test func repliesLeaveByTheirIngress() throws {
+        let redirecting = try Lab(Self.configuration(), answersByRedirect: true)
+        let ack = client(0).packet([.ack]).bytes
+        #expect(try redirecting.run(ack, ingress: 1).verdict == Verdict.redirect.rawValue)
+        #expect(try lab.run(ack, ingress: 1).verdict == Verdict.transmit.rawValue)
+        #expect(try redirecting.run(ack, ingress: 1).packet == (try lab.run(ack, ingress: 1).packet))
+    }
+}

@@ -1,0 +1,286 @@
+import BPF
+import CLinux
+import DataPlane
+import Glibc
+import LoadBalancing
+import Netlink
+import PacketPrograms
+import Testing
+
+@testable import XDPDataPlane
+
+/// Tables that grow, as a daemon's successor that is asked for more lets them.
+@MainActor
+@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+struct GrowthTests {
+    private static let web = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
+
+    private static func services(_ count: UInt16 = 1) -> [DesiredService] {
+        (0..<count).map { number in
+            DesiredService(
+                VirtualService(
+                    address: ServiceAddress(vip: Standard.main, port: 80 + number, transport: .tcp), scheduler: .rr,
+                    servers: (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0) }))
+        }
+    }
+
+    private static func configuration(services count: UInt16 = 1) -> Configuration {
+        Configuration(
+            services: services(count), paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) })
+    }
+
+    private static let small = Capacity(connections: 2048, services: services())
+
+    private func flow(_ number: Int) -> FlowKey {
+        FlowKey(
+            client: IPv4Address(0xC633_6400 + UInt32(number / 50000)), clientPort: UInt16(1000 + number % 50000),
+            vip: Standard.main, port: 80)
+    }
+
+    private func forwarded(_ lab: Lab) throws -> UInt64 {
+        try lab.plane.snapshot().services[0].servers.reduce(0) { $0 + $1.packets }
+    }
+
+    private func pins(below directory: String) -> [String] {
+        MapCatalogue.all.map { $0.nextPin(below: directory) }.filter { access($0, F_OK) == 0 }
+    }
+
+    @Test func tablesFollowTheConfiguration() throws {
+        let none = Capacity(connections: 1)
+        #expect(none.sizes[MapCatalogue.flows.map] == 1024 && none.sizes[MapCatalogue.servers.map] == 256)
+        let rows = [
+            MapCatalogue.flows.map: 128, MapCatalogue.slots.map: 8, MapCatalogue.listenerCache.map: 64,
+            MapCatalogue.services.map: 64, MapCatalogue.nextHops.map: 64,
+        ]
+        let memory = none.sizes.reduce(0) { sum, table in sum + table.value * (rows[table.key] ?? 32) }
+        #expect(memory < 1 << 20)
+        let most = Capacity(connections: ConnectionLimits.maximumConnections)
+        #expect(most.sizes[MapCatalogue.flows.map] == 1 << 23)
+    }
+
+    /// 4,096 services with 65,520 real servers in all: each has its own, and a packet for it goes there.
+    @Test func asManyServicesAndServersAsThereMayBe() throws {
+        let count: UInt16 = 4096
+        let path = Standard.path(1)
+        let services = (0..<count).map { number in
+            DesiredService(
+                VirtualService(
+                    address: ServiceAddress(vip: Standard.main, port: 1 + number, transport: .tcp), scheduler: .rr,
+                    maglevSize: 251,
+                    servers: (1...(number == 0 ? 15 : 16)).map {
+                        RealServer(address: IPv4Address(0x0A00_0000 + UInt32(number) << 8 + UInt32($0)))
+                    }))
+        }
+        try withPinDirectory { directory in
+            let lab = try Lab(directory: directory, capacity: Capacity(connections: 2048, services: services))
+            try lab.plane.apply(services)
+            lab.plane.setIngressMTU(1500)
+            for number in stride(from: 0, to: count, by: 97) {
+                for server in services[Int(number)].servers {
+                    var way = path
+                    way.destination = server.address
+                    try lab.plane.setPath(way, to: server.address)
+                }
+                let flows = (0..<4).map {
+                    FlowKey(client: Standard.client, clientPort: 1000 + $0, vip: Standard.main, port: 1 + number)
+                }
+                let wanted = Set(services[Int(number)].servers.map(\.address))
+                let met = try flows.map {
+                    let outcome = try lab.run($0.packet([.syn]))
+                    try #require(outcome.moved == ["received": 1, "forwarded": 1], "service \(number)")
+                    return IPv4Address(word32(outcome.packet, 30))
+                }
+                #expect(Set(met).count == 4 && wanted.isSuperset(of: met))
+            }
+            #expect(try lab.plane.snapshot().services.reduce(0) { $0 + $1.servers.count } == 65535)
+        }
+    }
+
+    /// Every connection goes on at its server, before, while and after the table grows; the counts stay exact.
+    @Test func growingKeepsEveryConnection() throws {
+        try withPinDirectory { directory in
+            let first = try Lab(directory: directory, capacity: Self.small)
+            try first.apply(Self.configuration())
+            try first.plane.publish()
+            let flows = (0..<1500).map(flow)
+            let servers = try flows.map { try #require(try first.send($0.packet([.syn]))) }
+            for flow in flows.prefix(700) { try first.send(flow.packet([.ack], payload: 10)) }
+            let loads = first.loads()
+            #expect(loads == first.recount())
+            let packets = try forwarded(first)
+
+            let capacity = Capacity(connections: 16384, services: Self.services(40))
+            let second = try Lab(directory: directory, capacity: capacity)
+            #expect(second.plane.maps.flows.count > first.plane.maps.flows.count)
+            #expect(second.plane.maps.isMigrating)
+            // A packet of the old program between the copies.
+            let late = flow(5000)
+            let lateServer = try #require(try first.send(late.packet([.syn])))
+            // The new program finds connections where they were.
+            for (flow, server) in zip(flows, servers).prefix(100) {
+                #expect(try second.send(flow.packet([.ack], payload: 10)) == server)
+            }
+            #expect(try second.send(late.packet([.ack])) == lateServer)
+
+            try second.plane.publish()
+            #expect(!second.plane.maps.isMigrating)
+            #expect(pins(below: directory).isEmpty)
+            let third = try Lab(directory: directory, capacity: Self.small)
+            #expect(third.plane.maps.flows.count == second.plane.maps.flows.count)
+            for (flow, server) in zip(flows, servers) {
+                #expect(try third.send(flow.packet([.ack], payload: 10)) == server)
+            }
+            #expect(third.loads() == third.recount())
+            #expect(third.recount().values.reduce(0) { $0 + $1.active } == 1501)
+            #expect(try forwarded(third) == packets + 100 + 2 + 1500)
+            try third.apply(Self.configuration(services: 40))
+            #expect(try third.plane.snapshot().services.count == 40)
+            #expect(try third.send(flows[0].packet([.ack])) == servers[0])
+        }
+    }
+
+    private static func persistent(connections: Int, templates: Int) -> (configuration: Configuration, Capacity) {
+        var configuration = configuration()
+        configuration.services[0].configured.persistence = Persistence(timeout: 300)
+        var capacity = Capacity(connections: connections, services: configuration.services)
+        capacity.templates = templates
+        return (configuration, capacity)
+    }
+
+    private func client(_ number: Int, port: UInt16) -> FlowKey {
+        FlowKey(
+            client: IPv4Address(0xC633_6500 + UInt32(number)), clientPort: port, vip: Standard.main, port: 80)
+    }
+
+    /// Between the copy and the new program's turn, packets go by the old one.
+    @Test func clientsThatComeMeanwhileKeepTheirServer() throws {
+        let (configuration, capacity) = Self.persistent(connections: 2048, templates: 4096)
+        try withPinDirectory { directory in
+            let first = try Lab(directory: directory, capacity: capacity)
+            try first.apply(configuration)
+            try first.plane.publish()
+            var servers = try (0..<5).map { try #require(try first.send(client($0, port: 1000).packet([.syn]))) }
+
+            let larger = Self.persistent(connections: 4096, templates: 8192).1
+            let second = try Lab(directory: directory, capacity: larger)
+            #expect(second.plane.maps.templates.maxEntries == 8192)
+            servers += try (5..<15).map { try #require(try first.send(client($0, port: 1000).packet([.syn]))) }
+            // One that comes back by the new program before the other's are there: there its server is another one.
+            let early = client(14, port: 1001)
+            let elsewhere = try #require(try second.send(early.packet([.syn])))
+            let row = try #require(second.plane.services[Self.web])
+            let key = ipvsd_template_key(client: early.client.bigEndian, service: UInt32(row))
+            var template = try #require(try second.plane.maps.templates.value(for: key))
+            template.stamp &+= 1
+            try second.plane.maps.templates.update(template, for: key)
+            servers[14] = elsewhere
+
+            try second.plane.publish()
+            for (number, server) in servers.enumerated() {
+                #expect(try second.send(client(number, port: 1002).packet([.syn])) == server, "client \(number)")
+            }
+            #expect(try second.plane.maps.templates.entries().count == 15)
+        }
+    }
+
+    /// A connection that found no room then has no entry, and goes on all the same.
+    @Test func connectionsThatFindNoRoomMeanwhileGoOn() throws {
+        var capacity = Self.small
+        capacity.flowBuckets = 32
+        try withPinDirectory { directory in
+            let first = try Lab(directory: directory, capacity: capacity)
+            try first.apply(Self.configuration())
+            first.plane.setHalfOpenLimit(0)
+            try first.plane.publish()
+            let second = try Lab(directory: directory, capacity: Self.small)
+            #expect(second.plane.maps.flows.count == 1024)
+            var unrecorded: [FlowKey: IPv4Address] = [:]
+            for flow in (0..<400).map(flow) {
+                let outcome = try first.run(flow.packet([.syn]))
+                if outcome.moved["flow-table-full"] != nil {
+                    unrecorded[flow] = IPv4Address(word32(outcome.packet, 30))
+                } else {
+                    try first.send(flow.packet([.ack], payload: 1))
+                }
+            }
+            #expect(unrecorded.count > 20)
+            try second.plane.publish()
+            for (flow, server) in unrecorded {
+                #expect(try second.send(flow.packet([.ack], payload: 1)) == server)
+            }
+            #expect(second.loads() == second.recount())
+        }
+    }
+
+    /// A successor that is never attached leaves everything as it was.
+    @Test func growthThatIsGivenUp() throws {
+        try withPinDirectory { directory in
+            let first = try Lab(directory: directory, capacity: Self.small)
+            try first.apply(Self.configuration())
+            let server = try #require(try first.send(flow(1).packet([.syn])))
+            do {
+                let second = try Lab(directory: directory, capacity: Capacity(connections: 16384))
+                #expect(!pins(below: directory).isEmpty)
+                _ = second
+            }
+            #expect(pins(below: directory).isEmpty)
+            let third = try Lab(directory: directory, capacity: Self.small)
+            #expect(third.plane.maps.flows.count == first.plane.maps.flows.count)
+            #expect(try third.send(flow(1).packet([.ack])) == server)
+        }
+    }
+
+    /// One of two interfaces refuses: the other gets the program before back, with what came meanwhile, and whose tables stay.
+    @Test func growthThatOneInterfaceRefuses() async {
+        await #expect(processExitsWith: .success) {
+            try await MainActor.run { try Self().growThatOneInterfaceRefuses() }
+        }
+    }
+
+    private func growThatOneInterfaceRefuses() throws {
+        try #require(clinux_unshare_network() == 0)
+        let socket = try RouteSocket()
+        try socket.createVeth(name: "one", peer: "other")
+        let one = try #require(try socket.link(named: "one")).index
+        try withPinDirectory { directory in
+            let pin = XDPDataPlane.linkPin(directory: directory, interface: one)
+            defer { unlink(pin) }
+            let first = try Lab(directory: directory, capacity: Self.small)
+            try first.apply(Self.configuration())
+            try first.plane.attach(interface: one, mode: .native)
+            try first.plane.publish()
+            let server = try #require(try first.send(flow(1).packet([.syn])))
+            let used = try #require(try BPFLink(pinnedAt: pin)).programID()
+            var met: IPv4Address?
+            do {
+                let second = try Lab(directory: directory, capacity: Capacity(connections: 16384))
+                try second.plane.attach(interface: one, mode: .native)
+                #expect(try #require(try BPFLink(pinnedAt: pin)).programID() != used)
+                met = try second.send(flow(2).packet([.syn]))
+                #expect(throws: BPFError.self) { try second.plane.attach(interface: 9999, mode: .native) }
+                second.plane.giveBack()
+            }
+            #expect(!first.plane.maps.isMigrating, "every packet would look in a table before this one")
+            #expect(try #require(try BPFLink(pinnedAt: pin)).programID() == used)
+            #expect(pins(below: directory).isEmpty)
+            #expect(try first.send(flow(1).packet([.ack], payload: 10)) == server)
+            #expect(try met != nil && first.send(flow(2).packet([.ack], payload: 10)) == met)
+            #expect(first.loads() == first.recount())
+            #expect(first.recount().values.reduce(0) { $0 + $1.active } == 2)
+        }
+    }
+
+    /// The sweep reaches every bucket of a table of another size.
+    @Test func theSweepSeesAllOfAGrownTable() throws {
+        try withPinDirectory { directory in
+            let lab = try Lab(directory: directory, capacity: Capacity(connections: 16384, services: Self.services()))
+            try lab.apply(Self.configuration())
+            let flows = (0..<3000).map(flow)
+            for flow in flows { try lab.send(flow.packet([.syn])) }
+            for flow in flows { try lab.age(flow, by: lab.timeout(IPVSD_STATE_SYN_RECV) + 2) }
+            try lab.plane.sweep()
+            #expect(lab.recount().isEmpty && lab.loads().isEmpty)
+            #expect(lab.plane.maps.tableLoad[0].half_open == 0)
+        }
+    }
+}

@@ -1,0 +1,220 @@
+import DataPlane
+import LoadBalancing
+import Netlink
+
+@testable import XDPDataPlane
+
+/// The packet path by its rules, with dictionaries for maps and no BPF: what becomes of a packet, and what is remembered
+/// of it. Ids of services, listeners and real servers are the control plane's.
+struct PathModel {
+    typealias State = FlowTableModel.State
+    typealias Identity = FlowTableModel.Identity
+
+    struct ListenerKey: Hashable {
+        var vip: IPv4Address
+        /// 0: any.
+        var port: UInt16
+        var transport: TransportProtocol
+    }
+
+    struct Listener: Hashable {
+        var service: Int
+        var flowID: UInt16
+        var isAnyPort: Bool
+        var isOnePacket: Bool
+        /// Datagrams of a real server that was removed stay there for one time-out.
+        var finishes: Bool
+    }
+
+    struct Service {
+        var desired: DesiredService
+        var scheduler: SchedulerModel
+        /// By number.
+        var ids: [UInt8: UInt32] = [:]
+        /// Numbers of real servers.
+        var maglev: [UInt8] = []
+        var sourceHash: [UInt8?] = []
+
+        /// Every director makes the same choice for a client.
+        var isHashBased: Bool {
+            switch desired.configured.scheduler {
+            case .mh: true
+            case .sh: desired.servers.contains { $0.weight > 0 }
+            default: false
+            }
+        }
+    }
+
+    struct Server {
+        var service: Int
+        var number: UInt8
+        var isDown = false
+        /// Or it stands by.
+        var isRemoved = false
+        var movesPersistent = false
+        var movesDatagrams = false
+        /// SYNs since a handshake completed, and the tick of that.
+        var unanswered: UInt32 = 0
+        var completed: UInt32 = 0
+        var connections: UInt64 = 0
+        var packets: UInt64 = 0
+        var bytes: UInt64 = 0
+    }
+
+    struct TemplateKey: Hashable {
+        var service: Int
+        var client: IPv4Address
+    }
+
+    struct Template {
+        var server: UInt32
+        var stamp: UInt32
+    }
+
+    struct Datagram: Hashable {
+        var source: IPv4Address
+        var destination: IPv4Address
+        var id: UInt16
+        var protocolNumber: UInt8
+    }
+
+    struct Fragments {
+        /// Nil: the director's own stack.
+        var server: UInt32?
+        var stamp: UInt32
+    }
+
+    struct Settings {
+        var ingressMTU = 1500
+        var halfOpenLimit = 0
+        var silentAfter: UInt32 = 0
+        /// Where what is too big goes, if it may be fragmented.
+        var fragmentingPeer: MACAddress?
+        var answersByRedirect = false
+        /// Whether any reply is allowed.
+        var mayAnswer = true
+        /// Frames for others are none of ours; nil: there are none.
+        var ownMACs: [MACAddress]?
+        var outerSources: IPv4Prefix?
+    }
+
+    var settings = Settings()
+    var listeners: [ListenerKey: Listener] = [:]
+    var vips: Set<IPv4Address> = []
+    var services: [Int: Service] = [:]
+    var servers: [UInt32: Server] = [:]
+    var paths: [IPv4Address: Path] = [:]
+    var flows: FlowTableModel
+    var templates: [TemplateKey: Template] = [:]
+    var fragments: [Datagram: Fragments] = [:]
+    var learntPorts: [Int: Set<UInt16>] = [:]
+    var halfOpen = 0
+    /// The tick at which the limit of half-open connections was last reached.
+    var flooded: UInt32?
+
+    var now: UInt32 = 0
+    /// By the number of the counter.
+    var moved: [UInt64] = []
+    /// The bucket that the last packet's flow belongs in.
+    var touched: Set<Int> = []
+
+    init(seed: UInt64, bucketCount: Int) { flows = FlowTableModel(seed: seed, bucketCount: bucketCount) }
+
+    var shortNow: UInt16 { UInt16(truncatingIfNeeded: now) }
+
+    // MARK: Configuration
+
+    /// A service as it is from now on; `isNew`: its row has no history.
+    mutating func configure(_ desired: DesiredService, row: Int, isNew: Bool, ids: [UInt8: UInt32]) {
+        let (configured, servers) = (desired.configured, desired.servers)
+        let size = configured.maglevSize ?? MaglevTable.size(forServers: servers.count)
+        var service =
+            (isNew ? nil : services[row])
+            ?? Service(
+                desired: desired,
+                scheduler: SchedulerModel(
+                    configured.scheduler, configured.flags, vip: configured.address.vip, maglevSize: size))
+        service.desired = desired
+        service.ids = ids
+        let numbers = servers.map { UInt8(truncatingIfNeeded: $0.address.value) }
+        service.scheduler.configure(
+            zip(servers, numbers).map { server, number in
+                SchedulerModel.Server(
+                    number: number, weight: server.configured.weight, isDown: server.effective.standing != .listed,
+                    thresholds: server.configured.thresholds)
+            })
+        let ignoresWeight = configured.scheduler == .rr || configured.scheduler == .lc
+        service.maglev = MaglevTable.build(
+            members: servers.map {
+                (key: UInt64($0.address.value), weight: ignoresWeight ? min(Int($0.weight), 1) : Int($0.weight))
+            }, size: size
+        ).map { numbers[Int($0)] }
+        let present = servers.indices.filter { servers[$0].effective.standing == .listed }
+        service.sourceHash = SourceHash.buckets(weights: present.map { Int(servers[$0].weight) }).map {
+            $0.map { numbers[present[$0]] }
+        }
+        services[row] = service
+        for (server, number) in zip(servers, numbers) {
+            guard let id = ids[number] else { continue }
+            var row = self.servers[id] ?? Server(service: row, number: number)
+            row.isDown = server.effective == .down
+            row.isRemoved = server.effective == .standby
+            row.movesPersistent = server.movesPersistent
+            row.movesDatagrams = server.movesDatagrams
+            self.servers[id] = row
+        }
+        for (id, server) in self.servers where server.service == row && ids[server.number] != id { remove(id) }
+    }
+
+    /// No longer configured; its TCP connections go on.
+    mutating func remove(_ id: UInt32) {
+        servers[id]?.isRemoved = true
+        servers[id]?.isDown = false
+    }
+
+    mutating func forget(_ id: UInt32) {
+        guard let server = servers.removeValue(forKey: id) else { return }
+        services[server.service]?.scheduler.forget(server.number)
+    }
+
+    // MARK: Time
+
+    /// Frees what expired, and what handshakes a dead server left open.
+    mutating func sweep(now: UInt32) {
+        self.now = now
+        for place in flows.places {
+            guard let entry = flows[place] else { continue }
+            let isAbandoned =
+                entry.state == .synReceived && entry.age(shortNow) >= 4 && servers[entry.server]?.isDown ?? false
+            if flows.isExpired(entry, now: shortNow) || isAbandoned { put(nil, at: place) }
+        }
+    }
+
+    // MARK: Connections
+
+    /// Writes an entry, and counts what goes and what comes.
+    mutating func put(_ entry: FlowTableModel.Entry?, at place: FlowTableModel.Place) {
+        if let old = flows[place], let entry, old.server == entry.server, old.identity == entry.identity {
+            let active = (entry.state.isActive ? 1 : 0) - (old.state.isActive ? 1 : 0)
+            adjust(entry.server, active: active, inactive: -active)
+        } else {
+            if let old = flows[place] {
+                adjust(old.server, active: old.state.isActive ? -1 : 0, inactive: old.state.isActive ? 0 : -1)
+            }
+            if let entry {
+                adjust(entry.server, active: entry.state.isActive ? 1 : 0, inactive: entry.state.isActive ? 0 : 1)
+            }
+        }
+        halfOpen += (entry?.state == .synReceived ? 1 : 0) - (flows[place]?.state == .synReceived ? 1 : 0)
+        flows[place] = entry
+    }
+
+    private mutating func adjust(_ id: UInt32, active: Int, inactive: Int) {
+        guard let server = servers[id] else { return }
+        services[server.service]?.scheduler.adjust(server.number, active: active, inactive: inactive)
+    }
+
+    func counts(of id: UInt32) -> SchedulerModel.Counts? {
+        servers[id].flatMap { server in services[server.service]?.scheduler.counts[Int(server.number)] }
+    }
+}

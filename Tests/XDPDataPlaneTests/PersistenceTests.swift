@@ -1,0 +1,245 @@
+import BPF
+import DataPlane
+import LoadBalancing
+import PacketPrograms
+import Testing
+
+@testable import XDPDataPlane
+
+/// Persistence, one-packet scheduling, and services of several listeners.
+@MainActor
+@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+struct PersistenceTests {
+    private static let shared = Swift.Result { try Lab(configuration()) }
+    private let lab: Lab
+
+    private static let web = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
+    private static let secure = ServiceAddress(vip: Standard.main, port: 443, transport: .tcp)
+    private static let elsewhere = ServiceAddress(vip: Standard.strict, port: 80, transport: .tcp)
+    private static let names = ServiceAddress(vip: Standard.empty, port: 53, transport: .udp)
+
+    private static func configuration(
+        down: Set<UInt8> = [], weights: [UInt16] = [1, 1, 1], moving: UInt8? = nil, scheduler: Scheduler = .rr,
+        persistence: Persistence? = Persistence(timeout: 60)
+    ) -> Configuration {
+        let servers = (1...3 as ClosedRange<UInt8>).map {
+            Standard.realServer($0, weight: weights[Int($0) - 1])
+        }
+        return Configuration(
+            services: [
+                VirtualService(
+                    address: web, scheduler: scheduler, persistence: persistence, otherAddresses: [secure, elsewhere],
+                    servers: servers),
+                VirtualService(address: names, scheduler: .rr, isOnePacket: true, servers: servers),
+            ].map {
+                var desired = DesiredService($0, effective: Standard.down(down))
+                if let moving { desired.movesPersistent = [Standard.server(moving)] }
+                return desired
+            },
+            paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) })
+    }
+
+    init() throws {
+        lab = try Self.shared.get()
+        try lab.apply(Self.configuration())
+        lab.forgetFlows()
+        for key in try lab.plane.maps.templates.keys() { try lab.plane.maps.templates.remove(key) }
+    }
+
+    private func flow(_ client: String, _ port: UInt16, to listener: ServiceAddress = web) -> FlowKey {
+        FlowKey(
+            client: address(client), clientPort: port, vip: listener.vip, port: listener.port ?? 80,
+            transport: listener.transport ?? .tcp)
+    }
+
+    private func server(_ flow: FlowKey) throws -> IPv4Address { try #require(try lab.send(flow.packet([.syn]))) }
+
+    /// Makes every template look as if it was last used that many seconds ago.
+    private func age(by seconds: Int) throws {
+        let templates = lab.plane.maps.templates
+        for key in try templates.keys() {
+            var template = try #require(try templates.value(for: key))
+            template.stamp &-= XDPDataPlane.ticks(seconds: seconds)
+            try templates.update(template, for: key)
+        }
+    }
+
+    @Test func aClientStaysOnEveryListener() throws {
+        for client in 1...6 {
+            let first = try server(flow("192.0.2.\(client)", 1000))
+            for port in 1001...1005 as ClosedRange<UInt16> {
+                for listener in [Self.web, Self.secure, Self.elsewhere] {
+                    #expect(try server(flow("192.0.2.\(client)", port, to: listener)) == first)
+                }
+            }
+        }
+        #expect(lab.loads().count == 3)
+        #expect(lab.loads() == lab.recount())
+    }
+
+    /// Connections to the same port of two VIPs of a service are two.
+    @Test func listenersKeepTheirFlowsApart() throws {
+        try lab.send(flow("192.0.2.1", 1000).packet([.syn]))
+        #expect(
+            try lab.run(flow("192.0.2.1", 1000, to: Self.elsewhere).packet([.ack])).moved
+                == ["received": 1, "answered-no-connection": 1])
+        try lab.send(flow("192.0.2.1", 1000, to: Self.elsewhere).packet([.syn]))
+        #expect(lab.recount().values.reduce(0) { $0 + $1.active } == 2)
+    }
+
+    @Test func theTimeoutEnds() throws {
+        let first = try server(flow("192.0.2.1", 1000))
+        try age(by: 50)
+        #expect(try server(flow("192.0.2.1", 1001)) == first)
+        try age(by: 50)
+        #expect(try server(flow("192.0.2.1", 1002)) == first)
+        try age(by: 62)
+        let others = try (1003...1005 as ClosedRange<UInt16>).map { port in
+            try age(by: 62)
+            return try server(flow("192.0.2.1", port))
+        }
+        #expect(Set(others).count == 3)
+    }
+
+    /// A connection in use keeps the template.
+    @Test func packetsKeepTheTemplate() throws {
+        let connection = flow("192.0.2.1", 1000)
+        let first = try server(connection)
+        try lab.send(connection.packet([.ack]))
+        try age(by: 50)
+        try lab.age(connection, by: UInt16(XDPDataPlane.ticks(seconds: 50)))
+        try lab.send(connection.packet([.ack], payload: 1))
+        try age(by: 50)
+        #expect(try server(flow("192.0.2.1", 1001)) == first)
+    }
+
+    @Test func theNetmaskMakesNeighboursOne() throws {
+        try lab.apply(Self.configuration(persistence: Persistence(timeout: 60, prefixLength: 24)))
+        let first = try server(flow("192.0.2.1", 1000))
+        for host in 2...9 { #expect(try server(flow("192.0.2.\(host)", 1000)) == first) }
+        let others = try (3...5).map { try server(flow("192.0.\($0).1", 1000)) }
+        #expect(Set(others).count == 3)
+    }
+
+    /// As IPVS with expire_quiescent_template=0: weight 0 keeps its clients, a server that is out loses them.
+    @Test func aQuiescedServerKeepsItsClientsAndOneThatIsOutDoesNot() throws {
+        let first = try server(flow("192.0.2.1", 1000))
+        let number = UInt8(truncatingIfNeeded: first.value)
+        var weights: [UInt16] = [1, 1, 1]
+        weights[Int(number) - 1] = 0
+        try lab.apply(Self.configuration(weights: weights))
+        #expect(try server(flow("192.0.2.1", 1001)) == first)
+        try lab.apply(Self.configuration(down: [number]))
+        let second = try server(flow("192.0.2.1", 1002))
+        #expect(second != first)
+        try lab.apply(Self.configuration())
+        #expect(try server(flow("192.0.2.1", 1003)) == second)
+    }
+
+    /// As IPVS with expire_quiescent_template=1: new connections go elsewhere, and what there is goes on.
+    @Test func theClientsOfADrainedServerMayMove() throws {
+        let connection = flow("192.0.2.1", 1000)
+        let first = try server(connection)
+        let number = UInt8(truncatingIfNeeded: first.value)
+        try lab.send(connection.packet([.ack]))
+        var weights: [UInt16] = [1, 1, 1]
+        weights[Int(number) - 1] = 0
+        try lab.apply(Self.configuration(weights: weights))
+        #expect(try server(flow("192.0.2.1", 1001)) == first)
+        try lab.apply(Self.configuration(weights: weights, moving: number))
+        #expect(
+            try lab.plane.snapshot().services.allSatisfy { service in
+                service.servers.allSatisfy { $0.movesPersistent == ($0.address == first) }
+            })
+        #expect(try lab.send(connection.packet([.ack], payload: 1)) == first)
+        let second = try server(flow("192.0.2.1", 1002))
+        #expect(second != first)
+        // The same one on every listener, and for whoever has no template yet one of the same two.
+        for listener in [Self.web, Self.secure, Self.elsewhere] {
+            #expect(try server(flow("192.0.2.1", 1003, to: listener)) == second)
+            #expect(try server(flow("192.0.2.9", 1003, to: listener)) != first)
+        }
+        #expect(try lab.send(connection.packet([.ack], payload: 1)) == first)
+        #expect(try server(flow("192.0.2.1", 1004)) == second)
+        // Back in service: the client stays where it has gone.
+        try lab.apply(Self.configuration())
+        #expect(try server(flow("192.0.2.1", 1005)) == second)
+        #expect(lab.loads() == lab.recount())
+    }
+
+    /// Where a connection has no entry, its packets cannot be told from a new one's but by their flags.
+    @Test func aConnectionWithoutEntryDoesNotMove() throws {
+        try lab.apply(Self.configuration(scheduler: .mh))
+        let connection = flow("192.0.2.1", 1000)
+        let first = try server(connection)
+        let number = UInt8(truncatingIfNeeded: first.value)
+        lab.forgetFlows()
+        var weights: [UInt16] = [1, 1, 1]
+        weights[Int(number) - 1] = 0
+        try lab.apply(Self.configuration(weights: weights, moving: number, scheduler: .mh))
+        #expect(try lab.send(connection.packet([.ack], payload: 1)) == first)
+        #expect(try server(flow("192.0.2.1", 1001)) != first)
+    }
+
+    /// Its row is free, or another service's: the client's template names nobody any more.
+    @Test func aServerThatIsGoneLosesItsClients() throws {
+        let first = try server(flow("192.0.2.1", 1000))
+        let gone = try lab.serverID(Self.web, first)
+        lab.forgetFlows()
+        var configuration = Self.configuration()
+        configuration.services[0].configured.servers.removeAll { $0.address == first }
+        try lab.apply(configuration)
+        for _ in 0..<4 { try lab.plane.sweep() }
+        #expect(!lab.plane.serverIDs.all.contains { $0.id == Int(gone) })
+        #expect(try server(flow("192.0.2.1", 1001)) != first)
+        #expect(lab.loads()[gone] == nil)
+    }
+
+    @Test func onePacketSchedulingRemembersNothing() throws {
+        let datagram = flow("192.0.2.1", 5000, to: Self.names)
+        let servers = try (0..<6).map { _ in try #require(try lab.send(datagram.packet(payload: 30))) }
+        #expect(servers.prefix(3) == servers.suffix(3) && Set(servers).count == 3)
+        #expect(lab.recount().isEmpty && lab.loads().isEmpty)
+        let service = try #require(try lab.plane.snapshot().services.first { $0.address == Self.names })
+        #expect(service.configured.isOnePacket)
+        #expect(service.servers.allSatisfy { $0.connections >= 2 })
+        try lab.expectBalance()
+    }
+
+    /// What a daemon that adopts the tables has to know of a service is in them.
+    @Test func theTablesTellWhatAServiceIs() throws {
+        var configuration = Self.configuration(
+            down: [2], weights: [4, 1, 7], persistence: Persistence(timeout: 300, prefixLength: 20))
+        configuration.services[0].configured.onServerLoss = .rehash
+        configuration.services[0].configured.scheduler = .sh
+        configuration.services[0].configured.flags = [.shPort]
+        configuration.services[0].configured.maglevSize = 1021
+        configuration.services[0].configured.servers[2].thresholds = ConnectionThresholds(upper: 100, lower: 50)
+        let desired = configuration.services[0]
+        try lab.apply(configuration)
+        var service = try #require(
+            try lab.plane.snapshot().services.first { $0.listeners.contains(Self.web) })
+        // Rows may have been taken before.
+        service.configured.servers.sort { $0.address < $1.address }
+        #expect(service.configured == desired.configured)
+        #expect(DesiredService(service).servers == desired.servers)
+    }
+
+    /// A listener that moves to another service takes its connections along.
+    @Test func aListenerMoves() throws {
+        let connection = flow("192.0.2.1", 1000, to: Self.secure)
+        let first = try server(connection)
+        let old = Self.configuration()
+        var services = old.services
+        services[0].configured.otherAddresses = [Self.elsewhere]
+        services.append(
+            DesiredService(
+                VirtualService(address: Self.secure, scheduler: .rr, servers: services[0].configured.servers)))
+        try lab.apply(Configuration(services: services, paths: old.paths))
+        #expect(try lab.send(connection.packet([.ack])) == first)
+        #expect(try lab.plane.snapshot().services.count == 3)
+        try lab.apply(old)
+        #expect(try lab.send(connection.packet([.ack])) == first)
+        #expect(try lab.plane.snapshot().services.count == 2)
+    }
+}

@@ -1,0 +1,26 @@
+import BPF
+import LoadBalancing
+import Testing
+
+@testable import XDPDataPlane
+
+/// What the data plane keeps in the machine.
+struct ResourceTests {
+    private let other = XDPResource.sysctl("net/ipv4/conf/ipvsd0/forwarding")
+
+    /// A container's interface has the program, too, and checks do not need it there.
+    @Test func whatChecksCannotDoWithout() {
+        let takesPart = { CheckDevice.takesPartInChecks($0, answering: ["eth0"]) }
+        #expect(takesPart(.program(.ingress, interface: "eth0")))
+        #expect(takesPart(.program(.egress, interface: "ipvsd0")) && takesPart(.program(.ingress, interface: "ipvsd0")))
+        #expect(!takesPart(.program(.ingress, interface: "cali1")))
+        #expect(takesPart(.checkDevice) && !takesPart(other))
+    }
+
+    @Test func namesAreThoseThatOperatorsKnow() {
+        let dummy = XDPResource.address(IPv4Address(0xC000_0008), interface: "ipvsd0")
+        #expect("\(dummy)" == "address 192.0.0.8/32 on ipvsd0")
+        #expect("\(other)" == "sysctl net.ipv4.conf.ipvsd0.forwarding")
+        #expect("\(XDPResource.checkDevice)" == "device ipvsd0 (with its peer ipvsd1)")
+    }
+}

@@ -1,0 +1,192 @@
+import BPF
+import DataPlane
+import LoadBalancing
+import PacketPrograms
+import Testing
+
+@testable import XDPDataPlane
+
+/// Parts of shares, and servers on standby, as the packet program has them.
+@MainActor
+@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+struct SlowStartTests {
+    private static let shared = Swift.Result { try Lab(Configuration(services: [], paths: [])) }
+    private let lab: Lab
+    private let service = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
+
+    init() throws {
+        lab = try Self.shared.get()
+        try lab.apply(Configuration(services: [], paths: []))
+        lab.forgetFlows()
+        try lab.plane.sweep()
+    }
+
+    private func flow(_ number: Int) -> FlowKey {
+        FlowKey(
+            client: IPv4Address(0x0B00_0000 + UInt32(number) &* 2_654_435 % 0x10_0000),
+            clientPort: UInt16(1024 + number % 50000), vip: Standard.main, port: 80)
+    }
+
+    /// Servers 1 to 3 of these weights, the third of which has so many tenths of its share.
+    private func apply(
+        _ scheduler: Scheduler, weights: [UInt16] = [2, 2, 2], tenths: Int = 10, standby: Set<UInt8> = [],
+        flags: Set<SchedulerFlag> = [], persistence: Persistence? = nil
+    ) throws {
+        let servers = (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0, weight: weights[Int($0) - 1]) }
+        var desired = DesiredService(
+            VirtualService(
+                address: service, scheduler: scheduler, flags: flags, persistence: persistence, servers: servers),
+            effective: [Standard.server(3): .listed(weight: weights[2], tenths: tenths)], startsSlowly: true)
+        for number in standby { desired.effective[Standard.server(number)] = .standby }
+        try lab.apply(Configuration(services: [desired], paths: (1...3).map { Standard.path($0) }))
+    }
+
+    private func open(_ flows: Range<Int>) throws -> [IPv4Address: Int] {
+        var counts: [IPv4Address: Int] = [:]
+        for number in flows {
+            if let server = try lab.send(flow(number).packet([.syn])) { counts[server, default: 0] += 1 }
+        }
+        return counts
+    }
+
+    private nonisolated static let sharing = Scheduler.allCases.filter(\.hasShares)
+
+    /// Connections that stay open; lc and the like compare them, so that each step begins with none.
+    @Test(arguments: sharing, [1, 3, 5, 9, 10])
+    func theShareIsThePart(_ scheduler: Scheduler, tenths: Int) throws {
+        // Names weights to the schedulers that know them, and unequal ones that those without must not see.
+        let weights: [UInt16] = scheduler.ignoresWeights ? [7, 1, 3] : [2, 2, 2]
+        try apply(scheduler, weights: weights, tenths: tenths)
+        let counts = try open(0..<2100)
+        #expect(counts.values.reduce(0, +) == 2100)
+        let share = Double(counts[Standard.server(3)] ?? 0) / 2100
+        // sh gives what is not the third's to whom it would be without it.
+        let expected = scheduler == .sh ? Double(tenths) / 30 : Double(tenths) / Double(20 + tenths)
+        let tolerance = [.sh, .mh].contains(scheduler) ? 0.05 : 0.01
+        #expect(abs(share - expected) < tolerance, "\(share), expected \(expected)")
+        // The other two are equal.
+        let others = (counts[Standard.server(1)] ?? 0) - (counts[Standard.server(2)] ?? 0)
+        #expect(abs(others) < ([.sh, .mh].contains(scheduler) ? 250 : 25), "\(counts)")
+    }
+
+    /// From step to step nobody but the slow starter gets more of the clients that hashes name.
+    @Test(arguments: [Scheduler.sh, .mh])
+    func hashesMoveClientsOnlyToTheSlowStarter(_ scheduler: Scheduler) throws {
+        var before: [Int: IPv4Address] = [:]
+        var moved = 0
+        for tenths in 1...10 {
+            lab.forgetFlows()
+            try apply(scheduler, tenths: tenths, flags: scheduler == .sh ? [.shPort] : [.mhPort])
+            for number in 0..<500 {
+                let server = try #require(try lab.send(flow(number).packet([.syn])))
+                if let old = before[number], old != server, server != Standard.server(3) { moved += 1 }
+                before[number] = server
+            }
+        }
+        // Maglev itself moves a few: those that the newcomer pushes out of their first choice.
+        #expect(moved <= (scheduler == .sh ? 0 : 75), "\(moved) of 4,500")
+    }
+
+    @Test(arguments: sharing)
+    func connectionsStayWhileTheShareGrows(_ scheduler: Scheduler) throws {
+        try apply(scheduler, tenths: 1)
+        var servers: [Int: IPv4Address] = [:]
+        for number in 0..<200 { servers[number] = try lab.send(flow(number).packet([.syn])) }
+        for tenths in 2...10 {
+            try apply(scheduler, tenths: tenths)
+            for number in 0..<200 { #expect(try lab.send(flow(number).packet([.ack])) == servers[number]) }
+        }
+    }
+
+    @Test(arguments: Scheduler.allCases.filter { !$0.hasShares })
+    func whoHasNoSharesDoesNotWait(_ scheduler: Scheduler) throws {
+        func rows() -> [UInt16] {
+            (1...3).compactMap { lab.plane.serverID(service: service, server: Standard.server($0)) }
+                .map { lab.plane.maps.servers[Int($0)].weight }
+        }
+        try apply(scheduler, weights: [1, 2, 3], tenths: 1)
+        #expect(rows() == [1, 2, 3])
+        let slow = try open(0..<20)
+        lab.forgetFlows()
+        try lab.apply(Configuration(services: [], paths: []))
+        try apply(scheduler, weights: [1, 2, 3], tenths: 10)
+        #expect(try open(0..<20) == slow)
+    }
+
+    /// The largest weights leave no room to multiply; they are fine enough.
+    @Test func largeWeightsStillHaveParts() throws {
+        try apply(.wrr, weights: [65535, 65535, 65535], tenths: 1)
+        let ids = (1...3).compactMap { lab.plane.serverID(service: service, server: Standard.server($0)) }
+        #expect(ids.map { lab.plane.maps.servers[Int($0)].weight } == [65535, 65535, 6553])
+        try apply(.wrr, weights: [1, 65535, 0], tenths: 1)
+        #expect(ids.map { lab.plane.maps.servers[Int($0)].weight } == [1, 65535, 0])
+    }
+
+    /// A director whose take-over fails leaves them to the next one as it has found them.
+    @Test(arguments: sharing)
+    func goingBackKeepsSlowStarts(_ scheduler: Scheduler) throws {
+        let weights: [UInt16] = scheduler.ignoresWeights ? [7, 1, 3] : [2, 2, 2]
+        try apply(scheduler, weights: weights, tenths: 3)
+        let found = try lab.plane.snapshot()
+        let index = try #require(lab.plane.services[service])
+        let kind = lab.plane.maps.services[index].schedule >> 56
+        try apply(scheduler, weights: weights, tenths: 10)
+        try lab.plane.apply(found.services.map(DesiredService.init))
+        let now = try lab.plane.snapshot()
+        #expect(now.services[0].servers.filter { $0.tenths == 3 }.map(\.address) == [Standard.server(3)])
+        #expect(now.services[0].servers.map(\.effective) == found.services[0].servers.map(\.effective))
+        #expect(lab.plane.maps.services[index].schedule >> 56 == kind)
+        let counts = try open(0..<2100)
+        let share = Double(counts[Standard.server(3)] ?? 0) / 2100
+        #expect(abs(share - (scheduler == .sh ? 0.1 : 3.0 / 23)) < ([.sh, .mh].contains(scheduler) ? 0.05 : 0.01))
+    }
+
+    // MARK: Standby
+
+    @Test(arguments: Scheduler.allCases)
+    func standbyServersGetNothingNewAndKeepWhatTheyHave(_ scheduler: Scheduler) throws {
+        // ovf takes no more connections than that.
+        let weights: [UInt16] = [500, 500, 500]
+        try apply(scheduler, weights: weights)
+        var servers: [Int: IPv4Address] = [:]
+        for number in 0..<60 {
+            servers[number] = try lab.send(flow(number).packet([.syn]))
+            _ = try lab.send(flow(number).packet([.ack]))
+        }
+        try apply(scheduler, weights: weights, standby: [1, 2])
+        for number in 0..<60 { #expect(try lab.send(flow(number).packet([.ack])) == servers[number]) }
+        let counts = try open(1000..<1200)
+        #expect(counts == [Standard.server(3): 200], "\(counts)")
+        // Idle or not, its row stays its own.
+        lab.forgetFlows()
+        let id = lab.plane.serverID(service: service, server: Standard.server(1))
+        for _ in 0..<4 { try lab.plane.sweep() }
+        #expect(lab.plane.serverID(service: service, server: Standard.server(1)) == id)
+        #expect(lab.plane.path(to: Standard.server(1)) != nil)
+        try apply(scheduler, weights: weights, standby: [3])
+        #expect(try open(2000..<2200)[Standard.server(3)] == nil)
+    }
+
+    @Test func persistentClientsLeaveAServerOnStandby() throws {
+        let persistence = Persistence(timeout: 300)
+        try apply(.rr, standby: [2, 3], persistence: persistence)
+        #expect(try lab.send(flow(1).packet([.syn])) == Standard.server(1))
+        try apply(.rr, persistence: persistence)
+        var again = flow(1)
+        again.clientPort += 1
+        #expect(try lab.send(again.packet([.syn])) == Standard.server(1))
+        try apply(.rr, standby: [1, 3], persistence: persistence)
+        again.clientPort += 1
+        #expect(try lab.send(again.packet([.syn])) == Standard.server(2))
+    }
+
+    @Test func snapshotsKnowStandby() throws {
+        try apply(.wlc, standby: [2])
+        let snapshot = try lab.plane.snapshot()
+        let servers = try #require(snapshot.services.first).servers.sorted { $0.address < $1.address }
+        #expect(servers.map(\.isStandby) == [false, true, false] && servers.allSatisfy { !$0.isRemoved })
+        // And a director that goes back to them makes them so again.
+        try lab.plane.apply(snapshot.services.map(DesiredService.init))
+        #expect(try open(0..<20)[Standard.server(2)] == nil)
+    }
+}

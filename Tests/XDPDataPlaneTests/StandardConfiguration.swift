@@ -1,0 +1,117 @@
+import DataPlane
+import LoadBalancing
+import Netlink
+import XDPDataPlane
+
+/// An address of a test: a slip of the pen is a programmer's error.
+func address(_ text: String) -> IPv4Address {
+    guard let address = IPv4Address(text) else { preconditionFailure("\(text) is no address") }
+    return address
+}
+
+/// Clients, VIPs and real servers of the fixtures. One real server behind each service, so that a fixture knows where
+/// its packet goes.
+enum Standard {
+    static let client = address("192.0.2.7")
+    static let clientPort: UInt16 = 40000
+
+    /// Port 80 of TCP and of UDP, and all other ports.
+    static let main = address("198.51.100.10")
+    /// Port 80 of TCP and no other.
+    static let strict = address("198.51.100.20")
+    /// Without real servers.
+    static let empty = address("198.51.100.30")
+    /// All real servers have weight 0.
+    static let quiesced = address("198.51.100.40")
+    /// The next hop's MAC is not known.
+    static let unresolved = address("198.51.100.50")
+    /// No route.
+    static let unrouted = address("198.51.100.60")
+    /// Leaves by XDP_TX.
+    static let transmitting = address("198.51.100.70")
+    /// A path MTU of 1,000.
+    static let narrow = address("198.51.100.80")
+    /// Port 80 by Maglev.
+    static let hashed = address("198.51.100.90")
+    /// The only real server is down.
+    static let down = address("198.51.100.100")
+
+    /// Behind an 802.1Q device.
+    static let tagged = address("198.51.100.110")
+    /// Behind an 802.1Q device on an 802.1ad one.
+    static let doublyTagged = address("198.51.100.120")
+    /// A tagged way by XDP_TX, with a path MTU of 1,000.
+    static let taggedTransmitting = address("198.51.100.130")
+    /// The director itself is the real server.
+    static let local = address("198.51.100.140")
+
+    static let web = path(1)
+    static let datagrams = path(2)
+    static let anyPort = path(3)
+    static let viaTransmit = path(7) { $0.transmits = true }
+    static let viaNarrow = path(8) { $0.mtu = 1000 }
+    static let byHash = path(9)
+    static let viaTag = path(10) { $0.tags = [VLANTag(id: 100)] }
+    static let viaTwoTags = path(11) { $0.tags = [VLANTag(protocolID: 0x88A8, id: 7), VLANTag(id: 4094)] }
+    static let viaTagTransmit = path(12) { ($0.tags, $0.transmits, $0.mtu) = ([VLANTag(id: 1)], true, 1000) }
+    static let viaStack = Path.local(server(13), interface: 1)
+
+    /// The way to real server 10.0.0.`number`.
+    static func path(_ number: UInt8, _ adjust: (inout Path) -> Void = { _ in }) -> Path {
+        var path = Path(
+            source: address("203.0.113.\(number)"), destination: server(number), interface: 1,
+            sourceMAC: mac(number, 1), nextHopMAC: mac(number, 2), mtu: 1500, transmits: false)
+        adjust(&path)
+        return path
+    }
+
+    static func server(_ number: UInt8) -> IPv4Address { address("10.0.0.\(number)") }
+
+    static func realServer(_ number: UInt8, weight: UInt16 = 1) -> RealServer {
+        RealServer(address: server(number), weight: weight)
+    }
+
+    static func down(_ numbers: Set<UInt8>) -> [IPv4Address: EffectiveWeight] {
+        Dictionary(uniqueKeysWithValues: numbers.map { (server($0), .down) })
+    }
+
+    private static func http(
+        _ vip: IPv4Address, _ servers: [RealServer], by scheduler: Scheduler = .rr, down numbers: Set<UInt8> = []
+    ) -> DesiredService {
+        DesiredService(
+            VirtualService(
+                address: ServiceAddress(vip: vip, port: 80, transport: .tcp), scheduler: scheduler, servers: servers),
+            effective: down(numbers))
+    }
+
+    private static func anyPort(_ vip: IPv4Address, _ servers: [RealServer]) -> DesiredService {
+        DesiredService(VirtualService(address: ServiceAddress(vip: vip), scheduler: .rr, servers: servers))
+    }
+
+    static let configuration = Configuration(
+        services: [
+            http(main, [realServer(1)]),
+            DesiredService(
+                VirtualService(
+                    address: ServiceAddress(vip: main, port: 80, transport: .udp), scheduler: .rr,
+                    servers: [realServer(2)])),
+            anyPort(main, [realServer(3)]),
+            http(strict, [realServer(1)]),
+            anyPort(empty, []),
+            http(quiesced, [realServer(1, weight: 0), realServer(2, weight: 0)], by: .wrr),
+            anyPort(unresolved, [realServer(5)]),
+            http(unrouted, [realServer(6)]),
+            anyPort(transmitting, [realServer(7)]),
+            anyPort(narrow, [realServer(8)]),
+            http(hashed, [realServer(9)], by: .mh),
+            anyPort(tagged, [realServer(10)]),
+            anyPort(doublyTagged, [realServer(11)]),
+            anyPort(taggedTransmitting, [realServer(12)]),
+            anyPort(local, [realServer(13)]),
+            http(down, [realServer(1)], by: .wlc, down: [1]),
+        ],
+        paths: [
+            web, datagrams, anyPort, path(5) { $0.nextHopMAC = nil }, viaTransmit, viaNarrow, byHash, viaTag,
+            viaTwoTags, viaTagTransmit, viaStack,
+        ])
+}

@@ -1,0 +1,114 @@
+import BPF
+import DataPlane
+import LoadBalancing
+import PacketPrograms
+import Testing
+
+@testable import XDPDataPlane
+
+/// The sweep in parts: it sees the whole table, and what follows from a whole pass follows from the parts of one.
+@MainActor
+@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+struct SweepTests {
+    private static let web = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
+    private static let runs = 4
+    private let lab: Lab
+
+    private static func configuration(_ numbers: [UInt8] = [1, 2, 3], down: Set<UInt8> = []) -> Configuration {
+        let servers = numbers.map { Standard.realServer($0) }
+        return Configuration(
+            services: [
+                DesiredService(
+                    VirtualService(address: web, scheduler: .rr, servers: servers), effective: Standard.down(down))
+            ],
+            paths: numbers.map { Standard.path($0) })
+    }
+
+    init() throws {
+        lab = try withPinDirectory {
+            try Lab(directory: $0, capacity: Capacity(connections: 16384, services: Self.configuration().services))
+        }
+        try #require(lab.plane.maps.flows.count == Self.runs * Int(IPVSD_SWEEP_BUCKETS))
+        try lab.apply(Self.configuration())
+    }
+
+    private func flow(_ number: Int) -> FlowKey {
+        FlowKey(client: Standard.client, clientPort: UInt16(1000 + number), vip: Standard.main, port: 80)
+    }
+
+    /// One run of the packet program.
+    private func sweepOn() throws { try lab.plane.sweep(for: .zero) }
+
+    @Test func partsAreAPass() throws {
+        let flows = (0..<2000).map(flow)
+        for flow in flows { try lab.send(flow.packet([.syn])) }
+        for flow in flows { try lab.age(flow, by: lab.timeout(IPVSD_STATE_SYN_RECV) + 2) }
+        let began = ContinuousClock.now
+        var left = [2000]
+        for part in 1...Self.runs {
+            #expect(!lab.plane.isSwept(since: began))
+            try sweepOn()
+            left.append(Int(lab.recount().values.reduce(0) { $0 + $1.active }))
+            #expect(left[part] < left[part - 1])
+            #expect(lab.loads() == lab.recount())
+        }
+        #expect(lab.plane.isSwept(since: began) && left.last == 0)
+        #expect(lab.plane.maps.tableLoad[0].half_open == 0)
+    }
+
+    @Test func aPassThatHasBegunIsNotOneFromNowOn() throws {
+        try sweepOn()
+        let now = ContinuousClock.now
+        for _ in 1..<Self.runs { try sweepOn() }
+        for _ in 1...Self.runs {
+            #expect(!lab.plane.isSwept(since: now))
+            try sweepOn()
+        }
+        #expect(lab.plane.isSwept(since: now))
+        // A whole one takes the place of one that has begun.
+        try sweepOn()
+        let later = ContinuousClock.now
+        try lab.plane.sweep()
+        #expect(lab.plane.isSwept(since: later))
+        for _ in 1..<Self.runs { try sweepOn() }
+        let last = ContinuousClock.now
+        for _ in 1...Self.runs { try sweepOn() }
+        #expect(!lab.plane.isSwept(since: last))
+    }
+
+    /// As `releaseIdleRows` promises: two whole passes after the one that found it idle.
+    @Test func partsReleaseNothingEarly() throws {
+        let gone = try lab.serverID(Self.web, Standard.server(3))
+        try lab.apply(Self.configuration([1, 2]))
+        for _ in 1..<(3 * Self.runs) {
+            try sweepOn()
+            #expect(lab.plane.serverIDs.all.contains { $0.id == Int(gone) })
+        }
+        try sweepOn()
+        #expect(!lab.plane.serverIDs.all.contains { $0.id == Int(gone) })
+    }
+
+    /// Who was down through a pass that saw all it had left half-open abandoned need not wait for another one.
+    @Test func whoWasDownLongEnoughHasNothingHalfOpen() throws {
+        let id = try lab.serverID(Self.web, Standard.server(1))
+        func mayHold(until end: ContinuousClock.Instant) -> Bool { lab.plane.mayHoldAbandoned(server: id, until: end) }
+        let never = ContinuousClock.now + .seconds(3600)
+        for number in 0..<3 { try lab.send(flow(number).packet([.syn])) }
+        #expect(!mayHold(until: never), "it is up")
+        try lab.apply(Self.configuration(down: [1]))
+        let fell = ContinuousClock.now
+        #expect(mayHold(until: never) && mayHold(until: fell))
+        try lab.plane.sweep()
+        #expect(!mayHold(until: fell), "this pass began later")
+        #expect(mayHold(until: never), "it began before anything was abandoned")
+        #expect(lab.loads()[id]?.active == 1)
+        while mayHold(until: never), fell.duration(to: .now) < .seconds(30) { try sweepOn() }
+        #expect(!mayHold(until: never) && fell.duration(to: .now) > .milliseconds(1073))
+        #expect(lab.loads()[id] == nil && lab.loads().count == 2)
+        try lab.apply(Self.configuration())
+        #expect(!mayHold(until: never))
+        // It falls once more.
+        try lab.apply(Self.configuration(down: [1]))
+        #expect(mayHold(until: never))
+    }
+}
