@@ -102,4 +102,12 @@ public enum SharedMap: Sendable {
         case .flows: MapCatalogue.flows.map.pin(below: directory)
         }
     }
+
+    /// The pin of a map of a director's object file. `names` are those of all its maps: an object of before the maps were
+    /// renamed has no listener_cache, and its maps have the names of their pins.
+    public static func pin(of name: String, among names: Set<String>, below directory: String) -> String {
+        let isRenamed = names.contains(MapCatalogue.listenerCache.map.name)
+        let map = isRenamed ? MapCatalogue.all.first { $0.name == name } : nil
+        return map?.pin(below: directory) ?? "\(directory)/\(name)"
+    }
 }

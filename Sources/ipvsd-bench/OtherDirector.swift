@@ -1,6 +1,7 @@
 import BPF
 import CLibBPF
 import Glibc
+import XDPDataPlane
 
 /// The director of another BPF object file, with the maps that are pinned below a directory and the constants of a
 /// loaded director.
@@ -11,18 +12,20 @@ final class OtherDirector {
     init(file: String, pins directory: String, constantsOf loaded: BPFProgram) throws {
         guard let object = bpf_object__open_file(file, nil) else { throw BPFError("open \(file)", code: errno) }
         self.object = object
-        var map = bpf_object__next_map(object, nil)
-        while let current = map {
-            // A variable that is a map of its own is in the section .data.NAME, and pinned as NAME. The sections of all
-            // other variables and constants are an object's own.
-            let name = String(cString: bpf_map__name(current))
+        var maps: [(name: String, map: OpaquePointer)] = []
+        while let map = bpf_object__next_map(object, maps.last?.map) {
+            maps.append((String(cString: bpf_map__name(map)), map))
+        }
+        let names = Set(maps.map(\.name))
+        for (name, map) in maps {
+            // A variable that is a map of its own is in the section .data.NAME. The sections of all other variables and
+            // constants are an object's own.
             let isVariable = name.hasPrefix(".data.")
-            let path = "\(directory)/\(isVariable ? String(name.dropFirst(6)) : name)"
-            if isVariable || !bpf_map__is_internal(current), let pinned = try BPFDescriptor(pinnedAt: path) {
-                let code = bpf_map__reuse_fd(current, pinned.number)
+            let path = SharedMap.pin(of: isVariable ? String(name.dropFirst(6)) : name, among: names, below: directory)
+            if isVariable || !bpf_map__is_internal(map), let pinned = try BPFDescriptor(pinnedAt: path) {
+                let code = bpf_map__reuse_fd(map, pinned.number)
                 if code != 0 { throw BPFError("share \(path)", code: -code) }
             }
-            map = bpf_object__next_map(object, current)
         }
         let constants = try loaded.readOnlyData()
         if let map = bpf_object__find_map_by_name(object, ".rodata") {
