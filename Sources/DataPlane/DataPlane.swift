@@ -75,10 +75,10 @@ public protocol DataPlane: AnyObject {
 
     // MARK: Interfaces
 
-    /// Those by which clients' packets come in, the first of the configuration first.
+    /// The interfaces by which clients' packets come in, in the order of the configuration.
     var interfaces: [Link] { get }
 
-    /// Those interfaces for the log, as "eth0 (XDP native)".
+    /// Returns the names of `interfaces` for the log, as "eth0 (XDP native)".
     func describedInterfaces() throws -> [String]
 
     func interfaceReport() throws -> InterfaceReport

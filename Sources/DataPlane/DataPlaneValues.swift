@@ -65,7 +65,7 @@ public struct ServerRoute: Sendable, Hashable {
     public var sourceMAC: MACAddress?
     /// Nil while the next hop has not answered.
     public var nextHopMAC: MACAddress?
-    /// Of the outer packet.
+    /// The size limit of the outer packet, in bytes.
     public var mtu: UInt32
     /// The real server is the director itself.
     public var isLocal: Bool
@@ -110,7 +110,7 @@ public struct FlowEnds: Sendable, Equatable {
     }
 }
 
-/// What a socket needs for its packets to take the way of the clients' packets to one real server.
+/// The settings of a socket whose packets go the way of the clients' packets to one real server.
 public struct CheckSocket: Sendable, Hashable {
     public var mark: UInt32
     /// The device to which it is bound.
@@ -144,7 +144,7 @@ public struct ManagedResource: Sendable, Hashable, CustomStringConvertible {
     public init(_ description: String) { self.description = description }
 }
 
-/// What was missing, and what became of it.
+/// Resources that were missing, and the result of their repair.
 public struct Repairs {
     public var restored: [ManagedResource] = []
     public var failed: [(resource: ManagedResource, error: any Error)] = []
@@ -172,7 +172,7 @@ public struct DataPlaneError: Error, CustomStringConvertible {
     }
 }
 
-/// What is left of a data plane, as any process can read it.
+/// The stored state of a data plane, which any process can read.
 public struct StoredDataPlane: Sendable {
     public var snapshot: DataPlaneSnapshot
     public var interfaces: InterfaceReport

@@ -30,7 +30,7 @@ public protocol DataPlaneProvider: Sendable {
     func removeEmptyPlaces(_ instance: InstancePaths)
 }
 
-/// What a director works with: the seams at which tests put something else.
+/// The parts around a director that tests replace.
 struct DirectorEnvironment: Sendable {
     var dataPlanes: any DataPlaneProvider
     var network: any Network = KernelNetwork()
@@ -38,7 +38,7 @@ struct DirectorEnvironment: Sendable {
     var clock: any DirectorClock = SystemClock()
 }
 
-/// What asks real servers.
+/// The checker of real servers.
 protocol HealthChecker: Sendable {
     /// Never waits. No two questions that are out for the same inbox have the same id.
     func ask(_ questions: [Checker.Question], answersTo inbox: Checker.Inbox)
@@ -50,7 +50,7 @@ protocol HealthChecker: Sendable {
 
 extension Checker: HealthChecker {}
 
-/// What time it is for the director.
+/// The director's clock.
 protocol DirectorClock: Sendable {
     var now: ContinuousClock.Instant { get }
     func sleep(until deadline: ContinuousClock.Instant) async throws

@@ -15,7 +15,7 @@ public struct Path: Sendable, Hashable {
     public var sourceMAC: MACAddress
     /// Nil while the next hop has not answered.
     public var nextHopMAC: MACAddress?
-    /// Of the outer packet.
+    /// The size limit of the outer packet, in bytes.
     public var mtu: UInt32
     /// Leaves by XDP_TX where it came in by `interface`; otherwise by redirect.
     public var transmits: Bool

@@ -72,7 +72,7 @@ while True:
     except OSError: pass
     client.close()'
 
-# A connection that finds no room is left: a check that came between has taken it.
+# A connect() that times out is ignored: a check holds the last place in the backlog.
 IDLE='import socket, sys, time
 held = []
 for number in range(8):

@@ -104,7 +104,7 @@ static __always_inline __u32 find_ip(const struct passage *passage, __u32 size)
 	return type == bpf_htons(ETH_P_IP) && at + sizeof(struct iphdr) <= size ? at : 0;
 }
 
-/* Of the IP header there. */
+/* Returns the length of an IP header, in bytes. */
 static __always_inline __u32 header_length(const struct passage *passage, __u32 ip, __u32 size)
 {
 	return (head_u8(passage, ip, size) & 15) * 4;

@@ -35,7 +35,7 @@ MMAP_ARRAY(conn_counts, struct ipvsd_conn_counts);
 MMAP_ARRAY(next_hops, struct ipvsd_next_hop);
 /* By server id. Written by the director, read by the daemon. */
 PERCPU_ARRAY(statistics, struct ipvsd_statistics, 1);
-/* What the statistics were before their table grew. The daemon's own. */
+/* The statistics from before their table grew. Written and read by the daemon alone. */
 MMAP_ARRAY(carried, struct ipvsd_statistics);
 /* Written by the director, read by the daemon and captures. */
 PERCPU_ARRAY(counters, struct ipvsd_counters, 1);

@@ -63,7 +63,7 @@ struct packet {
 	bool is_icmp_error;
 };
 
-/* What becomes of a packet: it goes to a real server, or an XDP action ends it here. */
+/* The fate of a packet: it goes to a real server, or an XDP action ends it here. */
 struct verdict {
 	int action;   /* XDP_, or TO_SERVER */
 	__u32 server; /* the id; 0: there is no server */

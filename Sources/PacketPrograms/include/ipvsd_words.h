@@ -27,7 +27,7 @@ IPVSD_INLINE __u16 ipvsd_flow_service(__u64 key) { return key & 0xffff; }
 #define IPVSD_FLOW_SERVER_MASK 0x00000000ffff0000ull
 #define IPVSD_FLOW_STATE_MASK 0x000000000000f000ull
 #define IPVSD_FLOW_TAG_MASK 0x0000000000000fffull
-/* What has to be equal for a hit, besides the key. */
+/* The bits of a value that must be equal for a hit, besides the key. */
 #define IPVSD_FLOW_IDENTITY_MASK (IPVSD_FLOW_PORT_MASK | IPVSD_FLOW_TAG_MASK)
 
 IPVSD_INLINE __u16 ipvsd_flow_stamp(__u64 value) { return value >> IPVSD_FLOW_STAMP_SHIFT; }
