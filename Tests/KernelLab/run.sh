@@ -16,7 +16,7 @@ PACKAGE=$work/now.deb PACKAGE_NEXT=$work/next.deb
 
 main() {
     # Each is about half of the time.
-    local first=(packets kernel interfaces doctor tunnel walks) second=(capture persist package import) beside=
+    local first=(packets kernel interfaces doctor) second=(capture persist package import tunnel walks) beside=
     if [ $# -gt 0 ]; then first=("$@") second=(); fi
     # For persist.test.sh, which unpacks it inside (installed here, it would be one more who runs this machine's network),
     # and for import.test.sh its samples, which an installation may be without.
@@ -41,7 +41,7 @@ main() {
 
 # guest NAME...   The guest knows nothing of this shell's variables.
 guest() {
-    GUEST_TIMEOUT=${GUEST_TIMEOUT:-1800} bash "$here/kernel-lab.sh" -- env IPVSD="$IPVSD" IFUPDOWN="$IFUPDOWN" \
+    GUEST_TIMEOUT=${GUEST_TIMEOUT:-2400} bash "$here/kernel-lab.sh" -- env IPVSD="$IPVSD" IFUPDOWN="$IFUPDOWN" \
         KEEPALIVED="$KEEPALIVED" PACKAGE="$PACKAGE" PACKAGE_NEXT="$PACKAGE_NEXT" ONLY="${ONLY:-.}" \
         bash "$here/guest.sh" "$@" || echo "# the guest's exit code: $?"
 }
