@@ -15,21 +15,20 @@ extension Director {
 
     var desiredServices: [DesiredService] { desiredServices { _ in true } }
 
-    func desiredServices(where isWanted: (VirtualService) -> Bool) -> [DesiredService] {
+    func desiredServices(where isWanted: (ConfiguredService) -> Bool) -> [DesiredService] {
         configuration.services.filter(isWanted).map { service in
             let state = states[service.address]
-            let policy = configuration.policy(of: service.address)
-            var desired = DesiredService(service, startsSlowly: policy.slowStart != nil)
+            var desired = DesiredService(service.forwarding, startsSlowly: service.policy.slowStart != nil)
             for server in service.servers {
                 desired.effective[server.address] = state?.effectiveWeight(of: server.address)
-                if overrides.movesPersistent(server.address, in: service) {
+                if overrides.movesPersistent(server.address, in: service.forwarding) {
                     desired.movesPersistent.insert(server.address)
                 }
-                if overrides.movesDatagrams(server.address, in: service) {
+                if overrides.movesDatagrams(server.address, in: service.forwarding) {
                     desired.movesDatagrams.insert(server.address)
                 }
             }
-            if let sorry = policy.sorryServer {
+            if let sorry = service.policy.sorryServer {
                 desired.configured.servers.append(RealServer(address: sorry))
                 desired.effective[sorry] = .sorryServer(serves: state?.isReplaced ?? false)
             }

@@ -147,24 +147,24 @@ extension Director {
             uniquingKeysWith: { one, _ in one })
         for service in configuration.services {
             let address = service.address
-            let policy = configuration.policy(of: address)
             guard let former = service.listeners.lazy.compactMap({ formers[$0] }).first,
                 var state = self.states[former.address]
             else {
                 let fresh = ServiceState(
-                    servers: service.servers, policy: policy, health: try freshHealth(of: service, initiallyDown: []),
-                    drained: drained(of: service), at: clock.now)
+                    servers: service.servers, policy: service.policy,
+                    health: try freshHealth(of: service, initiallyDown: []), drained: drained(of: service),
+                    at: clock.now)
                 told += fresh.beginnings.map { (address, $0) }
                 states[address] = fresh
                 continue
             }
-            let asks = configuration.checks(of: address).asks
+            let asks = service.checks.asks
             let asksTheSame =
                 former.address == address && former.listeners == service.listeners
-                && configuration.checks(of: address) == old.checks(of: address)
+                && service.checks == former.checks
             let down = Set(service.servers.map(\.address).filter { state.servers[$0]?.isGood == false })
             let changes = state.reconfigure(
-                servers: service.servers, policy: policy,
+                servers: service.servers, policy: service.policy,
                 health: asksTheSame ? nil : try freshHealth(of: service, initiallyDown: asks ? down : []),
                 asks: asks, at: clock.now)
             told += changes.transitions.map { (address, $0) }

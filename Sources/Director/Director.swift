@@ -222,7 +222,7 @@ public actor Director {
             try refuseEveryPortOfThisDirector(configuration, network)
             try refuseAddressesOfThisMachine(
                 configuration, journal: ChangeJournal.read(path: instance.journal), network)
-            let services = configuration.services.map { DesiredService($0) }
+            let services = configuration.services.map { DesiredService($0.forwarding) }
             try dataPlanes.preflight(
                 configuration, demand: demand(of: configuration, services: services), instance: instance)
         } catch {

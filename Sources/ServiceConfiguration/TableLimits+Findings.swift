@@ -12,22 +12,22 @@ extension Findings {
     }
 
     /// Adds what the packet program's tables cannot hold. No other refusal of a start depends on the configuration alone.
-    mutating func judgeSize(of configuration: DirectorConfiguration, place: (VirtualService?) -> String) {
+    mutating func judgeSize(of configuration: DirectorConfiguration, place: (ConfiguredService?) -> String) {
         var servers = 0
         var listeners = 0
         var places: Set<String> = []
         for service in configuration.services {
-            let hasSorryServer = configuration.policy(of: service.address).sorryServer != nil
+            let hasSorryServer = service.policy.sorryServer != nil
             let count = service.servers.count + (hasSorryServer ? 1 : 0)
             servers += count
             listeners += service.listeners.reduce(0) { $0 + $1.listenerCount }
-            let compares = service.scheduler.comparesServers
+            let compares = service.forwarding.scheduler.comparesServers
             let most = compares ? TableLimits.comparedServers : TableLimits.serversOfAService
             guard count > most, places.insert(place(service)).inserted else { continue }
             add(
                 place(service),
                 "\(count) real servers\(hasSorryServer ? " with the sorry server" : "") in a service of scheduler "
-                    + service.scheduler.rawValue,
+                    + service.forwarding.scheduler.rawValue,
                 accepted: "\(most) at most" + (compares ? "; more with \(Self.schedulersOfMany)" : ""))
         }
         if servers > TableLimits.servers {

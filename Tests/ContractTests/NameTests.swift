@@ -66,7 +66,7 @@ struct NameTests {
     @Test func namesOfChecks() throws {
         let configuration = try ConfigurationFile.parse(try Snapshot.fixture("every-key.yaml"), file: "every-key.yaml")
         let service = try #require(configuration.services.first).address
-        guard case .listed(let checks) = configuration.checks(of: service) else {
+        guard case .listed(let checks) = configuration[service]?.checks else {
             Issue.record("the first service of every-key.yaml lists no checks")
             return
         }

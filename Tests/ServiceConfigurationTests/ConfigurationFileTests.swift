@@ -30,8 +30,9 @@ struct ConfigurationFileTests {
         #expect(configuration.halfOpenLimit == 100_000)
         let web = configuration.services[1]
         #expect(web.listeners.map(\.description) == ["10.0.0.101:80/tcp", "10.0.0.101:443/tcp"])
-        #expect(web.scheduler == .mh && web.flags == [.mhPort, .mhFallback] && web.maglevSize == 65537)
-        #expect(web.persistence == Persistence(timeout: 300, prefixLength: 24))
+        #expect(web.forwarding.scheduler == .mh && web.forwarding.flags == [.mhPort, .mhFallback])
+        #expect(web.forwarding.maglevSize == 65537)
+        #expect(web.forwarding.persistence == Persistence(timeout: 300, prefixLength: 24))
         #expect(
             web.servers == [
                 RealServer(address: IPv4Address("10.0.0.11")!),
@@ -42,12 +43,12 @@ struct ConfigurationFileTests {
                     address: IPv4Address("10.0.0.13")!, weight: 2, thresholds: ConnectionThresholds(upper: 500)),
             ])
         #expect(
-            configuration.policy(of: web.address)
+            web.policy
                 == ServicePolicy(
                     inhibits: true, slowStart: .seconds(30), flapDamping: .seconds(60),
                     quorum: Quorum.Rule(required: 3, hysteresis: 1), sorryServer: IPv4Address("10.0.0.99")))
         #expect(
-            try configuration.checks(of: web.address)
+            try web.checks
                 == .listed([
                     ServiceCheck(
                         .http(
@@ -66,9 +67,9 @@ struct ConfigurationFileTests {
                         .script(ScriptCheck(arguments: ["/bin/true", "{server}"])), via: .direct,
                         pace: CheckPace(interval: .seconds(5), timeout: .seconds(2))),
                 ]))
-        #expect(configuration.services[2].isOnePacket)
+        #expect(configuration.services[2].forwarding.isOnePacket)
         let mail = configuration.services[3]
-        #expect(configuration.checks(of: mail.address) == .policy(CheckPolicy(kind: .tcp(port: nil))))
+        #expect(mail.checks == .policy(CheckPolicy(kind: .tcp(port: nil))))
         #expect(mail.servers.count == 2)
     }
 
@@ -216,7 +217,7 @@ struct ConfigurationFileTests {
     func flagsInOtherWords(word: String, value: Bool) throws {
         let file = try ConfigurationFile.parse(
             "services:\n- listeners: 10.0.0.100:80\n  servers: [10.0.0.11]\n  inhibit: \(word)", file: "f")
-        #expect(file.policy(of: file.services[0].address).inhibits == value)
+        #expect(file.services[0].policy.inhibits == value)
     }
 
     @Test("all errors are told at once, whatever else is wrong with the service")
@@ -291,7 +292,7 @@ struct ConfigurationFileTests {
     ])
     func kinds(text: String, check: Check) throws {
         let configuration = try Self.parse(Self.service + "  checks: [\(text)]")
-        #expect(configuration.checks(of: Self.address) == .listed([ServiceCheck(check)]))
+        #expect(configuration[Self.address]?.checks == .listed([ServiceCheck(check)]))
     }
 
     @Test(arguments: [
@@ -340,7 +341,7 @@ struct ConfigurationFileTests {
               - {listeners: "10.0.0.100:81", scheduler: fo, quorum: 1}
               - {listeners: "10.0.0.100:82", quorum: 1}
             """)
-        let policies = configuration.services.map { configuration.policy(of: $0.address) }
+        let policies = configuration.services.map(\.policy)
         #expect(
             policies[0]
                 == ServicePolicy(flapDamping: .seconds(60), quorum: Quorum.Rule(required: 2, hysteresis: 1)))
@@ -358,7 +359,7 @@ struct ConfigurationFileTests {
               - {listeners: "10.0.0.100:82", interval: 10s, fast-interval: 2s}
             """)
         let fast = configuration.services.map { service -> Duration? in
-            guard case .policy(let policy) = configuration.checks(of: service.address) else { return nil }
+            guard case .policy(let policy) = service.checks else { return nil }
             return policy.fastInterval
         }
         #expect(fast == [.seconds(1), .seconds(3), .seconds(2)])
@@ -367,7 +368,7 @@ struct ConfigurationFileTests {
     @Test func aShorterIntervalShortensAnInheritedTimeout() throws {
         let configuration = try Self.parse(Self.service + "  interval: 0.2s")
         #expect(
-            configuration.checks(of: Self.address)
+            configuration[Self.address]?.checks
                 == .policy(
                     CheckPolicy(pace: CheckPace(interval: .milliseconds(200), timeout: .milliseconds(200)))))
     }

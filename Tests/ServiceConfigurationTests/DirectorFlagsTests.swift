@@ -16,6 +16,12 @@ struct DirectorFlagsTests {
         }
     }
 
+    /// The checks of the first service, where they are one policy.
+    static func policy(_ flags: TypedFlags) throws -> CheckPolicy? {
+        guard case .policy(let policy) = try flags.configuration().services.first?.checks else { return nil }
+        return policy
+    }
+
     static func address(_ text: String) throws -> IPv4Address { try #require(IPv4Address(text)) }
 
     @Test func shortestCommandLine() throws {
@@ -28,12 +34,15 @@ struct DirectorFlagsTests {
         #expect(
             configuration
                 == DirectorConfiguration(
-                    services: [VirtualService(address: address, scheduler: .wlc, servers: servers)], interfaces: [],
-                    xdp: .auto,
-                    checks: CheckPolicy(
-                        kind: .auto,
-                        pace: CheckPace(interval: .seconds(1), timeout: .milliseconds(700), rise: 2, fall: 2)),
-                    managesAddress: true))
+                    services: [
+                        ConfiguredService(
+                            VirtualService(address: address, scheduler: .wlc, servers: servers),
+                            checks: .policy(
+                                CheckPolicy(
+                                    kind: .auto,
+                                    pace: CheckPace(
+                                        interval: .seconds(1), timeout: .milliseconds(700), rise: 2, fall: 2))))
+                    ], interfaces: [], xdp: .auto, managesAddress: true))
     }
 
     @Test(arguments: [
@@ -147,7 +156,7 @@ struct DirectorFlagsTests {
         for scheduler in Scheduler.allCases {
             var flags = Self.good
             flags[Options.scheduler] = scheduler.rawValue
-            #expect(try flags.configuration().services.map(\.scheduler) == [scheduler])
+            #expect(try flags.configuration().services.map(\.forwarding.scheduler) == [scheduler])
         }
         for xdp in XDPPreference.allCases {
             var flags = Self.good
@@ -233,7 +242,7 @@ struct DirectorFlagsTests {
         var flags = Self.good
         flags[each: Options.listeners] = [vip]
         flags[Options.check] = check
-        #expect(try flags.configuration().checks.kind == kind)
+        #expect(try Self.policy(flags)?.kind == kind)
         #expect(kind.description == check)
     }
 
@@ -257,7 +266,7 @@ struct DirectorFlagsTests {
         (flags[Options.checkInterval], flags[Options.checkTimeout], flags[Options.rise], flags[Options.fall]) = (
             "2s", "2s", "1", "100"
         )
-        let checks = try flags.configuration().checks
+        let checks = try #require(try Self.policy(flags))
         #expect(checks.interval == .seconds(2))
         #expect(checks.timeout == .seconds(2))
         #expect(checks.rise == 1)
@@ -335,10 +344,10 @@ struct DirectorFlagsTests {
 
     @Test func maglevSize() throws {
         var flags = Self.good
-        #expect(try flags.configuration().services.first?.maglevSize == nil)
+        #expect(try flags.configuration().services.first?.forwarding.maglevSize == nil)
         for size in ["251", "65537", "655373"] {
             flags[Options.maglevSize] = size
-            #expect(try flags.configuration().services.first?.maglevSize == Int(size))
+            #expect(try flags.configuration().services.first?.forwarding.maglevSize == Int(size))
         }
         let primes = "a prime from 251 to 655373"
         for (size, error) in [

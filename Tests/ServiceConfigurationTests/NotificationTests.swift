@@ -8,7 +8,7 @@ struct NotificationTests {
     private static let address = ConfigurationFileTests.address
 
     private static func script(_ text: String) throws -> NotificationScript? {
-        try ConfigurationFileTests.parse(services + text).notifications[address]
+        try ConfigurationFileTests.parse(services + text)[address]?.notification
     }
 
     @Test func formsOfAFile() throws {
@@ -25,11 +25,11 @@ struct NotificationTests {
                 == NotificationScript(command: ["/bin/tell"], tellsAtStart: true))
         let defaults = "defaults: {notify: /bin/all}\n" + Self.services
         #expect(
-            try ConfigurationFileTests.parse(defaults).notifications[Self.address]
+            try ConfigurationFileTests.parse(defaults)[Self.address]?.notification
                 == NotificationScript(command: ["/bin/all"]))
-        #expect(try ConfigurationFileTests.parse(defaults + "  notify: none").notifications.isEmpty)
+        #expect(try ConfigurationFileTests.parse(defaults + "  notify: none")[Self.address]?.notification == nil)
         #expect(
-            try ConfigurationFileTests.parse(defaults + "  notify: /bin/own").notifications[Self.address]
+            try ConfigurationFileTests.parse(defaults + "  notify: /bin/own")[Self.address]?.notification
                 == NotificationScript(command: ["/bin/own"]))
     }
 
@@ -84,7 +84,7 @@ struct NotificationTests {
         #expect(try ConfigurationFile.parse(text, file: "f", files: .present).services.count == 1)
         var flags = TypedFlags(vips: ["10.0.0.100:80"], backends: ["10.0.0.11"])
         flags[Options.notify] = "/bin/true"
-        #expect(try flags.configuration(files: .present).notifications.count == 1)
+        #expect(try flags.configuration(files: .present).services.map { $0.notification != nil } == [true])
         flags[Options.notify] = "/nonexistent/tell"
         let errors = #expect(throws: ConfigurationErrors.self) { try flags.configuration(files: .present) }
         #expect(errors?.errors.first?.place == "--notify /nonexistent/tell")
@@ -99,8 +99,8 @@ struct NotificationTests {
         flags[Options.notify] = "/bin/tell"
         flags[Options.metricsListen] = "127.0.0.1:9104"
         let configuration = try flags.configuration()
-        #expect(configuration.notifications.count == 2)
-        #expect(configuration.notifications[Self.address] == NotificationScript(command: ["/bin/tell"]))
+        #expect(configuration.services.map { $0.notification != nil } == [true, true])
+        #expect(configuration[Self.address]?.notification == NotificationScript(command: ["/bin/tell"]))
         #expect(configuration.metricsListen?.description == "127.0.0.1:9104")
         #expect(flags.flags.names == ["--vip", "--backends", "--notify", "--metrics-listen"])
         flags[Options.notify] = "tell"
@@ -131,6 +131,6 @@ struct NotificationTests {
         #expect(
             errors?.errors.map(\.description) == ["--notify-at-start: no program is told (accepted: with --notify)"])
         flags[Options.notify] = "/bin/tell"
-        #expect(try flags.configuration().notifications.values.map(\.tellsAtStart) == [true])
+        #expect(try flags.configuration().services.map(\.notification?.tellsAtStart) == [true])
     }
 }

@@ -79,22 +79,12 @@ struct OptionsTests {
         return (lines + ["services: [{\(service.joined(separator: ", "))}]"]).joined(separator: "\n")
     }
 
-    /// The same with every service's checks in its own name.
-    private static func resolved(_ configuration: DirectorConfiguration) -> DirectorConfiguration {
-        var resolved = configuration
-        for service in configuration.services {
-            resolved.serviceChecks[service.address] = configuration.checks(of: service.address)
-        }
-        resolved.checks = CheckPolicy()
-        return resolved
-    }
-
     @Test("a flag and its key make the same configuration, and another one than without them", arguments: samples)
     func flagAndKey(sample: Sample) throws {
         let all = Self.needed + sample.all
         let flags = try DirectorFlags(all.map(\.given)).configuration()
         let file = try ConfigurationFile.parse(Self.file(all), file: "f")
-        #expect(Self.resolved(flags) == Self.resolved(file))
+        #expect(flags == file)
         let without = try DirectorFlags((Self.needed + sample.beside).map(\.given)).configuration()
         #expect(flags != without)
     }
@@ -129,7 +119,7 @@ struct OptionsTests {
     func shorterInterval() throws {
         var flags = DirectorFlagsTests.good
         flags[Options.checkInterval] = "0.2s"
-        #expect(try flags.configuration().checks.timeout == .milliseconds(200))
+        #expect(try DirectorFlagsTests.policy(flags)?.timeout == .milliseconds(200))
         flags[Options.checkTimeout] = "0.7s"
         #expect(
             DirectorFlagsTests.errors(flags) == [

@@ -41,9 +41,10 @@ struct TableLimitsTests {
     private static func errors(services count: Int, servers: Int, anyPort: Bool = false) -> [String] {
         let servers = addresses(servers).map { RealServer(address: $0) }
         let services = addresses(count).map { vip in
-            VirtualService(
-                address: anyPort ? ServiceAddress(vip: vip) : ServiceAddress(vip: vip, port: 80, transport: .tcp),
-                scheduler: .rr, servers: servers)
+            ConfiguredService(
+                VirtualService(
+                    address: anyPort ? ServiceAddress(vip: vip) : ServiceAddress(vip: vip, port: 80, transport: .tcp),
+                    scheduler: .rr, servers: servers))
         }
         var findings = Findings()
         findings.judgeSize(of: DirectorConfiguration(services: services)) { $0 == nil ? "all" : "one" }

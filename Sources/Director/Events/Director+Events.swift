@@ -45,7 +45,7 @@ extension Director {
         }
         event = events.append(event)
         if openEvents.take(event) { rememberOpenEvents() }
-        if let script = configuration.notifications[service] { notifier.tell(event, to: script, isStart: isStart) }
+        if let script = configuration[service]?.notification { notifier.tell(event, to: script, isStart: isStart) }
     }
 
     /// At the start, once the data plane has it: what the services lack, whoever told it before; and what they were told
@@ -65,9 +65,9 @@ extension Director {
 
     /// Tells those who asked for it how services are that begin: at the daemon's start, and with a reload that brings them.
     func tellStarts() {
-        for service in configuration.services.map(\.address)
-        where configuration.notifications[service]?.tellsAtStart == true && begun.insert(service).inserted {
-            afterFirstVerdict(of: service) { $0.tellStart(of: service) }
+        for service in configuration.services
+        where service.notification?.tellsAtStart == true && begun.insert(service.address).inserted {
+            afterFirstVerdict(of: service.address) { [address = service.address] in $0.tellStart(of: address) }
         }
     }
 
@@ -109,7 +109,8 @@ extension Director {
     /// By when the checks that begin now have verdicts; nil: nothing is asked.
     private func firstVerdict(of service: ServiceAddress) -> Duration? {
         let timeout: Duration
-        switch configuration.checks(of: service) {
+        switch configuration[service]?.checks {
+        case nil: return nil
         case .policy(let policy) where policy.kind == .none: return nil
         case .policy(let policy): timeout = policy.timeout
         case .listed(let checks): timeout = checks.map(\.timeout).max() ?? .zero

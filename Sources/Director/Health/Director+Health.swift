@@ -7,7 +7,7 @@ internal import ServiceConfiguration
 /// What is known of real servers where a service begins, or its checks do.
 extension Director {
     func isAutomatic(_ address: ServiceAddress) -> Bool {
-        if case .policy(let policy) = configuration.checks(of: address) {
+        if case .policy(let policy) = configuration[address]?.checks {
             policy.kind == .auto && address.isAnyPort
         } else {
             false
@@ -16,9 +16,9 @@ extension Director {
 
     /// Health of which nothing is known but what is out.
     func freshHealth(
-        of service: VirtualService, initiallyDown: Set<IPv4Address>
+        of service: ConfiguredService, initiallyDown: Set<IPv4Address>
     ) throws -> ServiceHealth {
-        switch configuration.checks(of: service.address) {
+        switch service.checks {
         case .policy(let policy):
             let required = Self.required(service, policy.kind)
             // Nobody asked for it, and a host may drop every ping. An any-port service has its learnt ports besides.
@@ -43,7 +43,7 @@ extension Director {
     }
 
     /// What has to answer on every real server of the service: in automatic checks each port that it has.
-    private static func required(_ service: VirtualService, _ kind: CheckPolicy.Kind) -> Set<Probe> {
+    private static func required(_ service: ConfiguredService, _ kind: CheckPolicy.Kind) -> Set<Probe> {
         switch kind {
         case .none: return []
         case .ping: return [.ping]
@@ -61,17 +61,14 @@ extension Director {
         for service in configuration.services {
             let address = service.address
             let adopted = snapshot.services.first { $0.listeners.contains(address) }
-            let down =
-                configuration.checks(of: address).asks
-                ? Set(adopted?.servers.filter(\.isDown).map(\.address) ?? []) : []
+            let down = service.checks.asks ? Set(adopted?.servers.filter(\.isDown).map(\.address) ?? []) : []
             let starting = (adopted?.servers ?? []).filter { $0.tenths < SlowStart.whole }
-            let policy = configuration.policy(of: address)
             states[address] = ServiceState(
-                servers: service.servers, policy: policy, health: try freshHealth(of: service, initiallyDown: down),
-                down: down, drained: drained(of: service),
+                servers: service.servers, policy: service.policy,
+                health: try freshHealth(of: service, initiallyDown: down), down: down, drained: drained(of: service),
                 starting: Dictionary(starting.map { ($0.address, $0.tenths) }, uniquingKeysWith: { one, _ in one }),
                 damping: damping[address] ?? [:],
-                hadQuorum: policy.sorryServer.map { adopted?.spared($0) ?? false } ?? false, at: clock.now)
+                hadQuorum: service.policy.sorryServer.map { adopted?.spared($0) ?? false } ?? false, at: clock.now)
         }
     }
 }

@@ -10,11 +10,10 @@ extension Director {
         guard isRunning else { return }
         var wanted: [(round: Round, target: ServiceMember)] = []
         for service in configuration.services {
-            let checks = configuration.checks(of: service.address)
             let questions = states[service.address]?.health.questions ?? []
             for server in service.servers.map(\.address) {
                 let target = ServiceMember(service: service.address, server: server)
-                wanted += Round.all(of: server, vip: service.address.vip, checks: checks, questions: questions)
+                wanted += Round.all(of: server, vip: service.address.vip, checks: service.checks, questions: questions)
                     .map { ($0, target) }
             }
         }

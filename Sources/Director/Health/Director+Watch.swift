@@ -51,7 +51,8 @@ extension Director {
 
     /// The most failures in a row that any of the service's checks needs for a verdict.
     private func fall(of service: ServiceAddress) -> Int {
-        switch configuration.checks(of: service) {
+        switch configuration[service]?.checks {
+        case nil: 0
         case .policy(let policy): policy.fall
         case .listed(let checks): checks.map(\.fall).max() ?? 0
         }

@@ -17,7 +17,7 @@ extension Director {
         self.overrides = overrides
         for drain in overrides.drains {
             let isKnown = configuration.services.contains { service in
-                service.servers.contains { drain.holds(for: $0.address, in: service) }
+                service.servers.contains { drain.holds(for: $0.address, in: service.forwarding) }
             }
             let place = drain.service.map { " of \($0)" } ?? ""
             logger.notice(
@@ -33,15 +33,15 @@ extension Director {
     ) throws -> DrainReport {
         try Self.refuseUnawaited("drain \(request.server)", isAwaited)
         let (server, services) = try find(request)
-        if request.onlyIfDrained == true, services.contains(where: { overrides.drain(of: server, in: $0) == nil }) {
+        let affected = services.filter { overrides.drain(of: server, in: $0.forwarding) == nil }
+        if request.onlyIfDrained == true, !affected.isEmpty {
             throw DirectorError(.notDrained, "\(server) is no longer drained: somebody has undrained it")
         }
-        let affected = services.filter { overrides.drain(of: server, in: $0) == nil }
         let moves = request.movePersistent == true
         let movesDatagrams = request.moveDatagrams == true
         let moved = Moved(
-            persistent: moves ? services.filter { !overrides.movesPersistent(server, in: $0) } : [],
-            datagrams: movesDatagrams ? services.filter { !overrides.movesDatagrams(server, in: $0) } : [])
+            persistent: moves ? services.filter { !overrides.movesPersistent(server, in: $0.forwarding) } : [],
+            datagrams: movesDatagrams ? services.filter { !overrides.movesDatagrams(server, in: $0.forwarding) } : [])
         if request.service != nil, affected.isEmpty, moved.services.isEmpty {
             return report(server, services, changed: false)
         }
@@ -68,15 +68,15 @@ extension Director {
         let isForgotten = request.service == nil && overrides.drains.contains { $0.server == server }
         let services = isForgotten ? servicesWith(server) : try find(request).services
         var wanted = overrides
-        let isNews = wanted.undrain(server, service: request.service == nil ? nil : services[0])
-        if request.service != nil, let all = wanted.drain(of: server, in: services[0]) {
+        let isNews = wanted.undrain(server, service: request.service == nil ? nil : services[0].forwarding)
+        if request.service != nil, let all = wanted.drain(of: server, in: services[0].forwarding) {
             throw DirectorError(
                 .badValue,
                 "undrain \(server): it is drained in all services since \(all.since.formatted(.iso8601)) (accepted: "
                     + "undrain it without --service; then drain it where it is to stay so)")
         }
         guard isNews else { return report(server, services, changed: false) }
-        let affected = services.filter { overrides.drain(of: server, in: $0) != nil }
+        let affected = services.filter { overrides.drain(of: server, in: $0.forwarding) != nil }
         try change(to: wanted, of: server, in: affected, .undrained)
         return report(server, services, changed: true)
     }
@@ -89,11 +89,11 @@ extension Director {
 
     // MARK: What is meant
 
-    private func servicesWith(_ server: IPv4Address) -> [VirtualService] {
+    private func servicesWith(_ server: IPv4Address) -> [ConfiguredService] {
         configuration.services.filter { $0.servers.contains { $0.address == server } }
     }
 
-    private func find(_ request: DrainRequest) throws -> (server: IPv4Address, services: [VirtualService]) {
+    private func find(_ request: DrainRequest) throws -> (server: IPv4Address, services: [ConfiguredService]) {
         guard running?.isForwarding == true else {
             throw DirectorError(.alreadyRunning, "the director is starting or stopping")
         }
@@ -115,7 +115,7 @@ extension Director {
         return (server, [service])
     }
 
-    private func refuseBelowQuorum(_ server: IPv4Address, in services: [VirtualService]) throws {
+    private func refuseBelowQuorum(_ server: IPv4Address, in services: [ConfiguredService]) throws {
         let problems = services.compactMap { service -> String? in
             guard let state = states[service.address], let left = state.shortfall(without: server) else { return nil }
             let quorum = state.quorum
@@ -135,15 +135,15 @@ extension Director {
 
     /// Services in which something leaves the real server from now on.
     private struct Moved {
-        var persistent: [VirtualService] = []
-        var datagrams: [VirtualService] = []
+        var persistent: [ConfiguredService] = []
+        var datagrams: [ConfiguredService] = []
 
-        var services: [VirtualService] { persistent + datagrams }
+        var services: [ConfiguredService] { persistent + datagrams }
     }
 
     /// All of it, or nothing. On the disk first: what an operator was told holds through a crash.
     private func change(
-        to wanted: Overrides, of server: IPv4Address, in services: [VirtualService], moved: Moved = Moved(),
+        to wanted: Overrides, of server: IPv4Address, in services: [ConfiguredService], moved: Moved = Moved(),
         _ turn: Turn
     ) throws {
         // What has changed besides is not to be taken back with this.
@@ -160,16 +160,16 @@ extension Director {
             throw DirectorError(.kernel, "\(server) is not \(turn), the data plane refuses: \(error)")
         }
         for service in services {
-            let since = before.0.drain(of: server, in: service)?.since
+            let since = before.0.drain(of: server, in: service.forwarding)?.since
             logger.notice("real server \(server) of \(service.address) is \(turn)")
             tell(
                 turn == .drained ? .serverDrained : .serverUndrained, of: service.address, server: server, since: since)
         }
-        for service in moved.persistent where service.persistence != nil {
+        for service in moved.persistent where service.forwarding.persistence != nil {
             logger.notice("persistent clients of real server \(server) of \(service.address) move")
         }
         for service in moved.datagrams where service.listeners.contains(where: { $0.transport != .tcp }) {
-            let way = service.onServerRemoval == .move ? "move" : "are no longer refreshed"
+            let way = service.forwarding.onServerRemoval == .move ? "move" : "are no longer refreshed"
             logger.notice("datagram flows of real server \(server) of \(service.address) \(way)")
         }
         tellUntold()
@@ -177,7 +177,7 @@ extension Director {
     }
 
     private func takeBack(
-        to before: (overrides: Overrides, states: [ServiceAddress: ServiceState]), of services: [VirtualService]
+        to before: (overrides: Overrides, states: [ServiceAddress: ServiceState]), of services: [ConfiguredService]
     ) {
         (overrides, states) = before
         (unsettled, untold) = ([], [])
@@ -194,17 +194,17 @@ extension Director {
     }
 
     /// Has the service's weights follow what is drained.
-    func followDrains(of service: VirtualService) {
+    func followDrains(of service: ConfiguredService) {
         if let changes = states[service.address]?.setDrained(drained(of: service), at: clock.now) {
             follow(changes, of: service.address)
         }
     }
 
-    func drained(of service: VirtualService) -> Set<IPv4Address> {
-        Set(service.servers.map(\.address).filter { overrides.drain(of: $0, in: service) != nil })
+    func drained(of service: ConfiguredService) -> Set<IPv4Address> {
+        Set(service.servers.map(\.address).filter { overrides.drain(of: $0, in: service.forwarding) != nil })
     }
 
-    private func report(_ server: IPv4Address, _ services: [VirtualService], changed: Bool) -> DrainReport {
+    private func report(_ server: IPv4Address, _ services: [ConfiguredService], changed: Bool) -> DrainReport {
         DrainReport(
             server: server.description, changed: changed, isInForce: !owesServices,
             services: services.map { service in
@@ -212,9 +212,10 @@ extension Director {
                     of: ServiceMember(service: service.address, server: server))
                 return DrainReport.Service(
                     service: service.address.description,
-                    drained: overrides.drain(of: server, in: service)?.since.formatted(.iso8601),
-                    active: load?.active ?? 0, inactive: load?.inactive ?? 0, persistence: service.persistence?.timeout,
-                    movesPersistent: overrides.movesPersistent(server, in: service))
+                    drained: overrides.drain(of: server, in: service.forwarding)?.since.formatted(.iso8601),
+                    active: load?.active ?? 0, inactive: load?.inactive ?? 0,
+                    persistence: service.forwarding.persistence?.timeout,
+                    movesPersistent: overrides.movesPersistent(server, in: service.forwarding))
             })
     }
 }

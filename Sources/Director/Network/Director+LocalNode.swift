@@ -16,7 +16,7 @@ extension Director {
         configuration.services.lazy.filter { service in
             service.listeners.contains(where: \.isAnyPort)
                 && (service.servers.contains { $0.address == server }
-                    || configuration.policy(of: service.address).sorryServer == server)
+                    || service.policy.sorryServer == server)
         }
         .first?.listeners.first(where: \.isAnyPort)
     }

@@ -56,7 +56,7 @@ extension Director {
     }
 
     /// `needed`: the resources that a service needs.
-    func tellRestored(_ resources: [ManagedResource], needed: (VirtualService) -> Set<ManagedResource>) {
+    func tellRestored(_ resources: [ManagedResource], needed: (ConfiguredService) -> Set<ManagedResource>) {
         let now = clock.now
         var news: [(resource: ManagedResource, text: String)] = []
         for resource in resources {

@@ -36,8 +36,7 @@ extension Director {
             let address = configured.address
             status.services[serviceIndex].listeners = configured.listeners.map(DirectorStatus.Listener.init)
             // In the order of the configuration.
-            let policy = configuration.policy(of: address)
-            let inOrder = configured.servers.map(\.address) + [policy.sorryServer].compactMap(\.self)
+            let inOrder = configured.servers.map(\.address) + [configured.policy.sorryServer].compactMap(\.self)
             let order = Dictionary(zip(inOrder, inOrder.indices), uniquingKeysWith: { one, _ in one })
             status.services[serviceIndex].servers.sort {
                 order[$0.address, default: .max] < order[$1.address, default: .max]
@@ -46,7 +45,7 @@ extension Director {
                 let server = status.services[serviceIndex].servers[index]
                 status.services[serviceIndex].servers[index] = described(server, of: address, at: now)
             }
-            status.services[serviceIndex].tell(overrides, of: configured)
+            status.services[serviceIndex].tell(overrides, of: configured.forwarding)
             if let state = states[address] {
                 status.services[serviceIndex].quorum = DirectorStatus.Quorum(state)
             }

@@ -76,12 +76,11 @@ public enum ConfigurationFile {
     private static func configuration(
         _ top: YAMLSection, _ findings: inout Findings
     ) -> DirectorConfiguration? {
-        var configuration = DirectorConfiguration(services: [])
+        var configuration = DirectorConfiguration()
         top.readSettings(into: &configuration, &findings)
         let defaults = top.mapping(Options.defaults, &findings)
         let pace = defaults.map { CheckPaceReading($0, &findings) }
         if let defaults { ServiceSection.validate(defaults: defaults, &findings) }
-        if let pace { configuration.checks = CheckPolicy(pace: pace.pace) }
         addServices(top, defaults: defaults, pace: pace, to: &configuration, &findings)
         findings.judgeOuterSources(of: configuration, place: top.place(of: Options.outerSources))
         return configuration.services.isEmpty ? nil : configuration
@@ -107,8 +106,9 @@ public enum ConfigurationFile {
         var places: [ServiceAddress: String] = [:]
         for section in sections {
             _ = findings.unique(section.listeners, YAMLSection.listenerName, taken: &taken)
-            guard let added = section.add(to: &configuration, vips: vips, &findings) else { continue }
-            places[added.address] = added.placeOfServers
+            guard let (service, placeOfServers) = section.service(vips: vips, &findings) else { continue }
+            configuration.services.append(service)
+            places[service.address] = placeOfServers
         }
         findings.judgeSize(of: configuration) { service in service.flatMap { places[$0.address] } ?? place }
     }

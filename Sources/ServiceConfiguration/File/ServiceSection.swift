@@ -21,10 +21,11 @@ struct ServiceSection {
         (listeners, areAll) = section.listeners(&findings)
     }
 
-    /// Adds the service to a configuration; `vips` are those of all services.
-    func add(
-        to configuration: inout DirectorConfiguration, vips: Set<IPv4Address>, _ findings: inout Findings
-    ) -> (address: ServiceAddress, placeOfServers: String)? {
+    /// Returns the service, and the place where its real servers are named; nil after an error. `vips` are those of all
+    /// services.
+    func service(
+        vips: Set<IPv4Address>, _ findings: inout Findings
+    ) -> (service: ConfiguredService, placeOfServers: String)? {
         let addresses = listeners.compactMap { try? $0.value.get() }
         let service = section.service(
             listeners: addresses, areAll: areAll, apartFrom: vips, &findings)
@@ -32,9 +33,11 @@ struct ServiceSection {
         let checks = CheckSection.checks(section, pace: pace, listeners: areAll ? addresses : nil, &findings)
         let notification = section.notification(&findings)
         let policy = section.policy(of: service, apartFrom: vips, &findings)
-        guard areAll, let service else { return nil }
-        configuration.add(service, checks, policy, notification)
-        return (service.address, section[Options.servers]?.place ?? section.place)
+        guard areAll, let service, let checks else { return nil }
+        return (
+            ConfiguredService(service, checks: checks, policy: policy, notification: notification),
+            section[Options.servers]?.place ?? section.place
+        )
     }
 
     /// Notes what is wrong with defaults, also where no service inherits it.

@@ -90,21 +90,23 @@ public struct DirectorFlags: Sendable {
         let addresses = findings.unique(listeners, Self.listenerName)
         let vips = Set(addresses.map(\.vip))
         let service = service(listeners: addresses, areAll: areAll, apartFrom: vips, &findings)
-        var configuration = DirectorConfiguration(services: [])
+        var configuration = DirectorConfiguration()
         readSettings(into: &configuration, &findings)
         let kind = checkKind(listeners: addresses, &findings)
         let pace = CheckPaceReading(self, &findings).pace
-        if let kind { configuration.checks = CheckPolicy(kind: kind, pace: pace) }
         let notification = notification(&findings)
         let policy = policy(of: service, apartFrom: vips, &findings)
-        guard findings.errors.isEmpty, let service else { throw ConfigurationErrors(findings.errors) }
+        guard findings.errors.isEmpty, let service, let kind else { throw ConfigurationErrors(findings.errors) }
         let isOne = value(of: Options.oneService, &findings) ?? false
         let groups = isOne ? [addresses] : addresses.map { [$0] }
         for group in groups {
             var service = service
             service.address = group[0]
             service.otherAddresses = Array(group.dropFirst())
-            configuration.add(service, .policy(configuration.checks), policy, notification)
+            configuration.services.append(
+                ConfiguredService(
+                    service, checks: .policy(CheckPolicy(kind: kind, pace: pace)), policy: policy,
+                    notification: notification))
         }
         findings.judgeOuterSources(of: configuration, place: place(of: Options.outerSources))
         findings.judgeSize(of: configuration) { _ in Options.servers.flagName }

@@ -15,7 +15,7 @@ extension Options {
         Setting(metricsListen, \.metricsListen),
     ]
 
-    private static let standard = DirectorConfiguration(services: [])
+    private static let standard = DirectorConfiguration()
 
     // MARK: Network
 

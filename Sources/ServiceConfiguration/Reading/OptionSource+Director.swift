@@ -91,16 +91,3 @@ extension Findings {
         return addresses
     }
 }
-
-extension DirectorConfiguration {
-    /// Adds a service, with what differs from the plain one.
-    mutating func add(
-        _ service: VirtualService, _ checks: ServiceChecks?, _ policy: ServicePolicy,
-        _ notification: NotificationScript?
-    ) {
-        services.append(service)
-        if let checks, checks != .policy(self.checks) { serviceChecks[service.address] = checks }
-        if policy != ServicePolicy() { policies[service.address] = policy }
-        notifications[service.address] = notification
-    }
-}

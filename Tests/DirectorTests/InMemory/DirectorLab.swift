@@ -36,8 +36,11 @@ final class DirectorLab: Sendable {
         managesAddress: Bool = false
     ) -> DirectorConfiguration {
         DirectorConfiguration(
-            services: [VirtualService(address: service, scheduler: .wlc, servers: servers)],
-            checks: CheckPolicy(kind: .tcp(port: 80)), policies: [service: policy], managesAddress: managesAddress)
+            services: [
+                ConfiguredService(
+                    VirtualService(address: service, scheduler: .wlc, servers: servers),
+                    checks: .policy(CheckPolicy(kind: .tcp(port: 80))), policy: policy)
+            ], managesAddress: managesAddress)
     }
 
     /// Starts a director, gives it to `body` while it runs, and ends it as a daemon ends that leaves its data plane.

@@ -14,7 +14,7 @@ struct ImportAsKeepalivedTests {
 
     private func pace(_ server: String, service: String = "") throws -> CheckPace? {
         let outcome = try read(server, service: service)
-        guard case .listed(let checks) = outcome.configuration.checks(of: address("10.0.0.100:80")) else { return nil }
+        guard case .listed(let checks) = outcome.configuration[address("10.0.0.100:80")]?.checks else { return nil }
         return checks.first?.pace
     }
 
@@ -91,7 +91,7 @@ struct ImportAsKeepalivedTests {
             "virtual_server 10.0.0.100 80 {\n protocol TCP\n lvs_method NAT\n real_server 10.0.0.11 8080 {\n \(checker)\n }\n}"
         )
         #expect(
-            outcome.configuration.checks(of: address("10.0.0.100:80"))
+            outcome.configuration[address("10.0.0.100:80")]?.checks
                 == .listed([ServiceCheck(.tcp(TCPCheck(port: 80)), pace: Base.pace(60, fast: 1))]))
         #expect(outcome.has("has to listen at port 80, where it was port 8080"))
     }
@@ -101,7 +101,7 @@ struct ImportAsKeepalivedTests {
             "virtual_server 10.0.0.100 80 {\n protocol TCP\n real_server 10.0.0.11 8080 {\n TCP_CHECK { connect_port 9000 }\n }\n}"
         )
         #expect(
-            outcome.configuration.checks(of: address("10.0.0.100:80"))
+            outcome.configuration[address("10.0.0.100:80")]?.checks
                 == .listed([ServiceCheck(.tcp(TCPCheck(port: 9000)), via: .direct, pace: Base.pace(60, fast: 1))]))
     }
 
@@ -141,9 +141,9 @@ struct ImportAsKeepalivedTests {
         #expect(outcome.has("in:5: note: "))
         #expect(outcome.has(note) && outcome.has("keepalived ignores it, too"), "\(outcome.remarks)")
         #expect(outcome.configuration.services[0].servers == [server("10.0.0.11")])
-        #expect(outcome.configuration.services[0].persistence == nil)
+        #expect(outcome.configuration.services[0].forwarding.persistence == nil)
         #expect(try self.pace("TCP_CHECK { }", service: line) == pace)
-        #expect(outcome.configuration.policy(of: address("10.0.0.100:80")).quorum == Quorum.Rule())
+        #expect(outcome.configuration[address("10.0.0.100:80")]?.policy.quorum == Quorum.Rule())
     }
 
     @Test func valuesOfRealServersAndCheckers() throws {
@@ -215,9 +215,9 @@ struct ImportAsKeepalivedTests {
         #expect(outcome.has("in:6: note: alpha 1: neither yes nor no"))
         let service = outcome.configuration.services[0]
         // The flag is on, whatever stands behind it.
-        #expect(outcome.configuration.policy(of: service.address).inhibits)
+        #expect(service.policy.inhibits)
         #expect(
-            try outcome.configuration.checks(of: service.address)
+            try service.checks
                 == .listed([
                     ServiceCheck(
                         .script(
@@ -235,7 +235,7 @@ struct ImportAsKeepalivedTests {
     @Test func netmasksWithoutAllTheirPartsAreNoPrefixes() throws {
         let outcome = try read("weight 1", service: "persistence_granularity 24")
         #expect(outcome.has("not carried over: netmask 0.0.0.24"))
-        #expect(outcome.configuration.services[0].persistence == Persistence(timeout: 360))
+        #expect(outcome.configuration.services[0].forwarding.persistence == Persistence(timeout: 360))
     }
 
     @Test func whatIsSaidOftenIsToldOnce() throws {

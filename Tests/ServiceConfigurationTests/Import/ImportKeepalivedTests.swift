@@ -8,7 +8,7 @@ struct ImportKeepalivedTests {
     /// Of a virtual server with one real server, whose checker this is.
     static func checks(_ checker: String, service: String = "") throws -> ServiceChecks {
         let outcome = try ImportLab().read(Self.service(checker, service: service))
-        return outcome.configuration.checks(of: outcome.configuration.services[0].address)
+        return outcome.configuration.services[0].checks
     }
 
     static func service(_ checker: String, service: String = "", rest: String = "") -> String {
@@ -38,7 +38,7 @@ struct ImportKeepalivedTests {
         let web = address("10.0.0.100:80")
         let dns = address("10.0.0.104:53/udp")
         #expect(
-            outcome.configuration.services == [
+            outcome.configuration.services.map(\.forwarding) == [
                 VirtualService(
                     address: web, scheduler: .wrr,
                     otherAddresses: [address("10.0.0.101:443"), address("10.0.0.102:443")],
@@ -49,13 +49,13 @@ struct ImportKeepalivedTests {
                     isOnePacket: true, servers: [server("10.0.0.21=1:1000/800")]),
             ])
         #expect(
-            outcome.configuration.policy(of: web)
+            outcome.configuration[web]?.policy
                 == ServicePolicy(
                     inhibits: true, quorum: Quorum.Rule(required: 2, hysteresis: 1),
                     sorryServer: IPv4Address("10.0.0.99")))
         let http = Self.pace(6, fast: 3, timeout: 3, fall: 3)
         #expect(
-            try outcome.configuration.checks(of: web)
+            try outcome.configuration[web]?.checks
                 == .listed([
                     ServiceCheck(
                         .http(
@@ -74,7 +74,7 @@ struct ImportKeepalivedTests {
                         via: .direct, pace: Self.pace(6, fast: 1, timeout: 4, fall: 1)),
                 ]))
         #expect(
-            try outcome.configuration.checks(of: dns)
+            try outcome.configuration[dns]?.checks
                 == .listed([
                     ServiceCheck(
                         .dns(DNSCheck(question: DNSQuestion(name: "www.example.org", type: DNSRecordType(code: 1)))),
@@ -84,9 +84,9 @@ struct ImportKeepalivedTests {
         #expect(outcome.configuration.timeouts.tcp == 1800 && outcome.configuration.timeouts.tcpFin == 60)
         #expect(outcome.configuration.timeouts.udp == 120)
         #expect(outcome.isComplete && outcome.marks == ["2 note", "11 note"])
-        #expect(outcome.configuration.notifications[dns] == nil)
-        #expect(outcome.configuration.notifications[web]?.timeout == .seconds(60))
-        #expect(outcome.configuration.notifications[web]?.tellsAtStart == true)
+        #expect(outcome.configuration[dns]?.notification == nil)
+        #expect(outcome.configuration[web]?.notification?.timeout == .seconds(60))
+        #expect(outcome.configuration[web]?.notification?.tellsAtStart == true)
         #expect(outcome.configuration.managesAddress)
     }
 
@@ -107,7 +107,7 @@ struct ImportKeepalivedTests {
         #expect(!outcome.configuration.managesAddress)
         // Of masqueraded servers the VIP's port is asked, since clients will be there.
         #expect(
-            outcome.configuration.checks(of: service.address)
+            service.checks
                 == .listed([ServiceCheck(.tcp(TCPCheck(port: 80)), pace: Self.pace(60, fast: 1))]))
     }
 
@@ -240,14 +240,14 @@ struct ImportKeepalivedTests {
             """)
         #expect(later.configuration.services[0].servers == [server("10.0.0.11=4")])
         #expect(
-            later.configuration.checks(of: address("10.0.0.100:80"))
+            later.configuration[address("10.0.0.100:80")]?.checks
                 == .listed([ServiceCheck(.tcp(TCPCheck(port: 80)), pace: Self.pace(7, fast: 1))]))
     }
 
     @Test func aTimeOutLongerThanTheLoopIsKept() throws {
         let outcome = try ImportLab().read(Self.service("TCP_CHECK { }", service: "delay_loop 2"))
         #expect(
-            outcome.configuration.checks(of: address("10.0.0.100:80"))
+            outcome.configuration[address("10.0.0.100:80")]?.checks
                 == .listed([ServiceCheck(.tcp(TCPCheck(port: 80)), pace: Self.pace(5, fast: 1))]))
         #expect(outcome.has("note: TCP_CHECK: checks come every 5s"))
         let long = try ImportLab().read(Self.service("TCP_CHECK { }", service: "delay_loop 7200\n retry 200"))
@@ -262,7 +262,7 @@ struct ImportKeepalivedTests {
             "virtual_server 10.0.0.100 80 {\n lvs_method TUN\n protocol TCP\n"
                 + realServer(11, 81) + realServer(12, 80) + realServer(13, 80) + "}\n")
         #expect(
-            outcome.configuration.checks(of: address("10.0.0.100:80"))
+            outcome.configuration[address("10.0.0.100:80")]?.checks
                 == .listed([ServiceCheck(.tcp(TCPCheck(port: 80)), pace: Self.pace(60, fast: 1))]))
         #expect(outcome.marks == ["4 changed"])
         #expect(outcome.has("its checks are not those of 10.0.0.12 (in:7)"))
@@ -275,7 +275,7 @@ struct ImportKeepalivedTests {
         let outcome = try ImportLab().read(
             Self.service("weight 3", service: "quorum 7\n hysteresis 9"))
         #expect(
-            outcome.configuration.policy(of: address("10.0.0.100:80")).quorum == Quorum.Rule(required: 3, hysteresis: 0)
+            outcome.configuration[address("10.0.0.100:80")]?.policy.quorum == Quorum.Rule(required: 3, hysteresis: 0)
         )
         #expect(outcome.has("note: quorum 7, hysteresis 9: 3 and 0"))
     }
@@ -299,7 +299,7 @@ struct ImportKeepalivedTests {
                 "10.0.0.8:53/udp", "10.0.0.9:53/udp", "10.0.0.10:53/udp", "10.0.0.11:53/udp", "10.0.0.20", "10.0.0.21",
                 "10.0.0.30:80/tcp",
             ])
-        #expect(outcome.configuration.services[0].persistence == Persistence(timeout: 360))
+        #expect(outcome.configuration.services[0].forwarding.persistence == Persistence(timeout: 360))
         #expect(outcome.has("in:9: not carried over: 2001:db8::1: ipvsd balances IPv4 only"))
         #expect(outcome.has("no protocol: UDP, as keepalived takes it"))
     }

@@ -28,7 +28,7 @@ struct ImportProgramsTests {
             quorum_up "/bin/echo up 'a  b' '\\"c\\"' $HOME it\\'s"
             quorum_down /bin/false
             """, "notify_up \"/bin/echo 10.0.0.11 is up\"")
-        let notification = try #require(configuration.notifications[address("10.0.0.100:80")])
+        let notification = try #require(configuration[address("10.0.0.100:80")]?.notification)
         func tell(_ event: String, _ server: String? = nil) throws -> (Int32, String) {
             var environment = ["IPVSD_EVENT": event, "IPVSD_SERVICE": "10.0.0.100:80/tcp"]
             environment["IPVSD_SERVER"] = server
@@ -54,7 +54,7 @@ struct ImportProgramsTests {
         let outcome = try ImportLab().read(
             "global_defs {\n \(global)\n}\nvirtual_server 10.0.0.100 80 {\n lvs_method TUN\n protocol TCP\n"
                 + " quorum_up \"/bin/echo quorum\"\n" + servers.joined() + "}\n")
-        let notification = try #require(outcome.configuration.notifications[address("10.0.0.100:80")])
+        let notification = try #require(outcome.configuration[address("10.0.0.100:80")]?.notification)
         #expect(notification.tellsAtStart)
         func tell(_ isStart: Bool) throws -> [String] {
             let events = [("quorum-regained", ""), ("server-up", "10.0.0.11"), ("server-up", "10.0.0.12")]
@@ -85,7 +85,7 @@ struct ImportProgramsTests {
     func anExitCodeIsAWeight(code: Int, expected: Int32, output: String) throws {
         let configuration = try configuration(
             "", "MISC_CHECK {\n misc_path \"/bin/sh -c 'echo 77; exit \(code)'\"\n misc_dynamic\n }")
-        guard case .listed(let checks) = configuration.checks(of: address("10.0.0.100:80")),
+        guard case .listed(let checks) = configuration[address("10.0.0.100:80")]?.checks,
             case .script(let script)? = checks.first?.check
         else {
             Issue.record("no script")

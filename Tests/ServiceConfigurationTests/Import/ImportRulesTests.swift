@@ -7,7 +7,7 @@ struct ImportRulesTests {
     @Test func whatIpvsdKnowsIsCarriedOver() throws {
         let outcome = try ImportLab().read(ImportFixtures.rules)
         #expect(
-            outcome.configuration.services == [
+            outcome.configuration.services.map(\.forwarding) == [
                 VirtualService(
                     address: address("10.0.0.100:80"), scheduler: .wlc,
                     persistence: Persistence(timeout: 300, prefixLength: 24),
@@ -24,7 +24,7 @@ struct ImportRulesTests {
             ])
         #expect(outcome.marks == ["11 note"])
         #expect(outcome.isComplete)
-        #expect(outcome.configuration.checks(of: address("10.0.0.100:80")) == .policy(CheckPolicy()))
+        #expect(outcome.configuration[address("10.0.0.100:80")]?.checks == .policy(CheckPolicy()))
         #expect(outcome.configuration.managesAddress)
     }
 
@@ -77,9 +77,9 @@ struct ImportRulesTests {
         #expect(
             services.map(\.address.description) == ["10.0.0.100:80/tcp", "10.0.0.100:5060/tcp", "10.0.0.102:80/tcp"])
         #expect(services[0].servers == [server("10.0.0.13"), server("10.0.0.14"), server("10.0.0.15")])
-        #expect(services[1].persistence == Persistence(timeout: 8796))
+        #expect(services[1].forwarding.persistence == Persistence(timeout: 8796))
         #expect(services[1].servers == [server("10.0.0.11=65535")])
-        #expect(services[2].scheduler == .wlc)
+        #expect(services[2].forwarding.scheduler == .wlc)
         // In the file, too.
         for remark in outcome.remarks where remark.kind == .left {
             let line = remark.place.split(separator: ":").last ?? ""
@@ -105,7 +105,7 @@ struct ImportRulesTests {
         let outcome = try ImportLab().read(
             "-A -t www.example.org:http -s rr\n-a -t www.example.org:http -r rs1:http -i -w 1 --tun-type ipip\n")
         #expect(
-            outcome.configuration.services == [
+            outcome.configuration.services.map(\.forwarding) == [
                 VirtualService(address: address("10.0.0.100:80"), scheduler: .rr, servers: [server("10.0.0.11")])
             ])
         #expect(outcome.isComplete && outcome.marks == ["1 note", "2 note"])
@@ -146,7 +146,7 @@ struct ImportRulesTests {
             ipvsadm --set 1800 0 9000
             """)
         #expect(
-            outcome.configuration.services == [
+            outcome.configuration.services.map(\.forwarding) == [
                 VirtualService(
                     address: address("10.0.0.100:80"), scheduler: .rr, persistence: Persistence(timeout: 360),
                     servers: [server("10.0.0.11"), server("10.0.0.12=7:10")]),
