@@ -29,6 +29,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser.git", exact: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections.git", exact: "1.6.0"),
         .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-http2.git", exact: "1.46.0"),
@@ -75,6 +76,7 @@ let package = Package(
             dependencies: [
                 "CLinux", "DataPlane", "HealthChecks", "HostState", "LoadBalancing", "Netlink", "ServiceConfiguration",
                 "SystemCalls",
+                .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swiftSettings),
@@ -90,7 +92,11 @@ let package = Package(
             swiftSettings: swiftSettings),
         .target(
             name: "HealthChecks",
-            dependencies: ["CLibPCRE2", "CLinux", "LoadBalancing"] + protocols,
+            dependencies: [
+                "CLibPCRE2", "CLinux", "LoadBalancing",
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "HeapModule", package: "swift-collections"),
+            ] + protocols,
             swiftSettings: swiftSettings),
         .target(
             name: "XDPDataPlane",

@@ -1,3 +1,5 @@
+internal import HeapModule
+
 /// When to ask what, over and over. It has no clock: whoever calls says what time it is.
 ///
 /// Each question has a phase of its own in its interval, so that thousands of them come evenly. The first round does not
@@ -30,15 +32,17 @@ public struct CheckSchedule: Sendable {
         var began: Instant
     }
 
-    private struct Turn {
+    private struct Turn: Comparable {
         var due: Instant
         var key: Int
+
+        static func < (one: Turn, other: Turn) -> Bool { one.due < other.due }
     }
 
     private let origin: Instant
     private var entries: [Int: Entry] = [:]
-    /// A binary heap. Turns that are no longer their question's `due` are passed over.
-    private var turns: [Turn] = []
+    /// Turns that are no longer their question's `due` are passed over.
+    private var turns = Heap<Turn>()
     private var added = 0
 
     public init(origin: Instant) { self.origin = origin }
@@ -60,8 +64,8 @@ public struct CheckSchedule: Sendable {
     /// What to ask now. It is asked until `finish`.
     public mutating func takeDue(at now: Instant) -> [Int] {
         var keys: [Int] = []
-        while let first = turns.first, first.due <= now || entries[first.key]?.due != first.due {
-            removeFirst()
+        while let first = turns.min, first.due <= now || entries[first.key]?.due != first.due {
+            turns.removeMin()
             guard first.due <= now, entries[first.key]?.due == first.due else { continue }
             entries[first.key]?.due = nil
             entries[first.key]?.began = now
@@ -80,7 +84,7 @@ public struct CheckSchedule: Sendable {
 
     /// When the next question is due; nil where all are being asked, or there are none. A time at which nothing is to
     /// be asked any more may be among them.
-    public var nextDue: Instant? { turns.first?.due }
+    public var nextDue: Instant? { turns.min?.due }
 
     /// The first time in its phase that is later than this.
     private func turn(of entry: Entry, after now: Instant) -> Instant {
@@ -90,32 +94,8 @@ public struct CheckSchedule: Sendable {
         return next > now ? next : next + interval
     }
 
-    // MARK: The heap
-
     private mutating func plan(_ key: Int, at due: Instant) {
         entries[key]?.due = due
-        turns.append(Turn(due: due, key: key))
-        var place = turns.count - 1
-        while place > 0, turns[place].due < turns[(place - 1) / 2].due {
-            turns.swapAt(place, (place - 1) / 2)
-            place = (place - 1) / 2
-        }
-    }
-
-    private mutating func removeFirst() {
-        let last = turns.removeLast()
-        guard !turns.isEmpty else { return }
-        turns[0] = last
-        var place = 0
-        while true {
-            var least = place
-            for child in [2 * place + 1, 2 * place + 2] where child < turns.count && turns[child].due < turns[least].due
-            {
-                least = child
-            }
-            guard least != place else { return }
-            turns.swapAt(place, least)
-            place = least
-        }
+        turns.insert(Turn(due: due, key: key))
     }
 }

@@ -248,19 +248,6 @@ struct ProbeLoopTests {
         }
     }
 
-    @Test func deadlinesComeInOrder() {
-        var deadlines = Deadlines()
-        var slots = Slots<Int>()
-        let times = (0..<500).map { _ in UInt64.random(in: 0..<100) }
-        for time in times { deadlines.insert(.init(time: time, slot: slots.insert(0))) }
-        var drained: [UInt64] = []
-        while let first = deadlines.first {
-            drained.append(first.time)
-            deadlines.removeFirst()
-        }
-        #expect(drained == times.sorted())
-    }
-
     @Test func aSlotNamesOneTenantOnly() {
         var slots = Slots<String>()
         let first = slots.insert("first")

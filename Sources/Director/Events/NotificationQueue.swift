@@ -1,3 +1,4 @@
+internal import DequeModule
 internal import LoadBalancing
 internal import ServiceConfiguration
 
@@ -16,11 +17,11 @@ struct NotificationQueue {
     let perService: Int
     let total: Int
 
-    private var waiting: [ServiceAddress: [Item]] = [:]
+    private var waiting: [ServiceAddress: Deque<Item>] = [:]
     private(set) var waitingCount = 0
     private(set) var running: Set<ServiceAddress> = []
     /// Services whose turn it is, in the order in which they came to wait.
-    private var turns: [ServiceAddress] = []
+    private var turns: Deque<ServiceAddress> = []
 
     init(parallelism: Int = 8, perService: Int = 64, total: Int = 4096) {
         self.parallelism = parallelism

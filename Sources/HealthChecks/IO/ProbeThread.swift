@@ -1,5 +1,7 @@
 internal import CLinux
+internal import DequeModule
 internal import Glibc
+internal import HeapModule
 internal import LoadBalancing
 
 /// The thread of a `ProbeLoop`: everything here happens on it.
@@ -22,6 +24,15 @@ final class ProbeThread {
         var deadline: UInt64 { since + submission.question.timeout.nanoseconds }
     }
 
+    /// The end of the wait for an answer.
+    private struct Deadline: Comparable {
+        /// Nanoseconds of the monotonic clock.
+        var time: UInt64
+        var slot: Slot
+
+        static func < (one: Deadline, other: Deadline) -> Bool { one.time < other.time }
+    }
+
     /// Between two attempts, in nanoseconds.
     private static let retryPeriod = UInt64(20_000_000)
     /// At one attempt, so that nobody else waits for long.
@@ -40,11 +51,10 @@ final class ProbeThread {
     private let connectionLimit: Int
     private var connections = 0
     private var slots = Slots<Pending>()
-    private var deadlines = Deadlines()
+    private var deadlines = Heap<Deadline>()
     private var echoes: EchoSockets
-    /// Have not gone out yet, for want of room; from `firstWaiting` on.
-    private var waiting: [ProbeLoop.Submission] = []
-    private var firstWaiting = 0
+    /// Questions that have not gone out yet, for want of room.
+    private var waiting: Deque<ProbeLoop.Submission> = []
     private var held: [Held] = []
     private var retriesAt = UInt64(0)
     private var answers: [(inbox: any ProbeLoop.Inbox, answer: ProbeLoop.Answer)] = []
@@ -73,7 +83,7 @@ final class ProbeThread {
 
     /// Milliseconds until the next deadline or attempt, rounded up; -1: none.
     private func sleep() -> Int32 {
-        guard let time = [deadlines.first?.time, held.isEmpty ? nil : retriesAt].compactMap(\.self).min() else {
+        guard let time = [deadlines.min?.time, held.isEmpty ? nil : retriesAt].compactMap(\.self).min() else {
             return -1
         }
         let now = Self.now()
@@ -89,8 +99,7 @@ final class ProbeThread {
     // MARK: Out
 
     private func begin() {
-        while firstWaiting < waiting.count, connections < connectionLimit {
-            let submission = waiting[firstWaiting]
+        while let submission = waiting.first, connections < connectionLimit {
             let now = Self.now()
             if let code = begin(submission, now: now) {
                 // One that ends makes room.
@@ -99,9 +108,8 @@ final class ProbeThread {
                 if held.isEmpty { retriesAt = now + Self.retryPeriod }
                 held.append(Held(submission: submission, since: now, code: code))
             }
-            firstWaiting += 1
+            waiting.removeFirst()
         }
-        forgetBegun()
     }
 
     /// Those held go out, or end at their deadline without anything known about the peer.
@@ -137,21 +145,9 @@ final class ProbeThread {
         if code != 0 {
             finish(slot, OwnShortage.codes.contains(code) ? .notAsked(code) : .failed(code))
         } else {
-            deadlines.insert(Deadlines.Entry(time: now + question.timeout.nanoseconds, slot: slot))
+            deadlines.insert(Deadline(time: now + question.timeout.nanoseconds, slot: slot))
         }
         return nil
-    }
-
-    /// Not at every step, since it moves all the others.
-    private func forgetBegun() {
-        if firstWaiting == waiting.count {
-            waiting.removeAll(keepingCapacity: waiting.capacity <= 4096)
-        } else if firstWaiting >= 4096 {
-            waiting.removeFirst(firstWaiting)
-        } else {
-            return
-        }
-        firstWaiting = 0
     }
 
     /// 0, or an errno.
@@ -205,17 +201,16 @@ final class ProbeThread {
     /// Looks at all that there is: it is rare, and questions need not be found by their ids otherwise.
     private func cancel(_ cancellation: ProbeLoop.Cancellation) {
         for slot in slots.all(where: { cancellation.covers($0.submission) }) { finish(slot, .cancelled) }
-        let notBegun = waiting[firstWaiting...] + held.map(\.submission)
+        let notBegun = waiting + held.map(\.submission)
         for submission in notBegun where cancellation.covers(submission) { answer(submission, .cancelled, latency: 0) }
-        waiting = waiting[firstWaiting...].filter { !cancellation.covers($0) }
-        firstWaiting = 0
+        waiting.removeAll { cancellation.covers($0) }
         held.removeAll { cancellation.covers($0.submission) }
     }
 
     private func expire() {
         let now = Self.now()
-        while let deadline = deadlines.first, deadline.time <= now {
-            deadlines.removeFirst()
+        while let deadline = deadlines.min, deadline.time <= now {
+            deadlines.removeMin()
             // It may have been answered long ago.
             finish(deadline.slot, .timedOut)
         }

@@ -1,3 +1,4 @@
+internal import DequeModule
 internal import Synchronization
 
 /// Threads for what may stall or take long and so has no place on an event loop: `limit` at most, which end when there
@@ -25,9 +26,9 @@ final class WorkThreads<Key: Hashable & Sendable>: Sendable {
 
     private struct Queues {
         /// In the order in which they came.
-        var waiting: [Key: [Ticket]] = [:]
+        var waiting: [Key: Deque<Ticket>] = [:]
         /// Keys whose turn it will be: those with waiting work, of which none is being done.
-        var turns: [Key] = []
+        var turns: Deque<Key> = []
         var busy: Set<Key> = []
         var threads = 0
     }
