@@ -53,8 +53,8 @@ let package = Package(
         .executableTarget(
             name: "ipvsd-bench",
             dependencies: [
-                "BPF", "CLibBPF", "CLinux", "Capture", "DataPlane", "LoadBalancing", "Netlink", "SystemCalls",
-                "XDPDataPlane",
+                "BPF", "CLibBPF", "CLinux", "Capture", "DataPlane", "LoadBalancing", "Netlink", "Processes",
+                "SystemCalls", "XDPDataPlane",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             exclude: ["BPF"], swiftSettings: swiftSettings, plugins: ["EmbedBPF"]),
@@ -93,7 +93,7 @@ let package = Package(
         .target(
             name: "HealthChecks",
             dependencies: [
-                "CLibPCRE2", "CLinux", "LoadBalancing",
+                "CLibPCRE2", "CLinux", "LoadBalancing", "Processes",
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "HeapModule", package: "swift-collections"),
             ] + protocols,
@@ -120,7 +120,7 @@ let package = Package(
         .target(
             name: "HostState",
             dependencies: [
-                "BPF", "CLinux", "LoadBalancing", "Netlink", "SystemCalls",
+                "BPF", "CLinux", "LoadBalancing", "Netlink", "Processes", "SystemCalls",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swiftSettings),
@@ -132,6 +132,7 @@ let package = Package(
         .target(
             name: "BPF", dependencies: ["CLibBPF", "CLinux", "PacketPrograms", "SystemCalls"],
             swiftSettings: swiftSettings, plugins: ["EmbedBPF"]),
+        .target(name: "Processes", dependencies: ["CLinux", "SystemCalls"], swiftSettings: swiftSettings),
         .target(name: "SystemCalls", swiftSettings: swiftSettings),
         .target(name: "PacketPrograms", exclude: ["BPF"]),
         .target(name: "CLinux"),
@@ -159,8 +160,10 @@ let package = Package(
             swiftSettings: swiftSettings),
         .testTarget(
             name: "HealthChecksTests",
-            dependencies: ["CLinux", "HealthChecks", "LoadBalancing", "TestSupport"] + protocols,
+            dependencies: ["CLinux", "HealthChecks", "LoadBalancing", "Processes", "TestSupport"] + protocols,
             swiftSettings: swiftSettings),
+        .testTarget(
+            name: "ProcessesTests", dependencies: ["Processes", "SystemCalls"], swiftSettings: swiftSettings),
         .testTarget(
             name: "RealServerSetupTests",
             dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink", "RealServerSetup", "SystemCalls"],

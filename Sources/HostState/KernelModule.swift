@@ -50,5 +50,5 @@ public enum KernelModule {
         }
     }
 
-    private static func run(_ arguments: [String]) -> Int32 { Program.run("modprobe", arguments) }
+    private static func run(_ arguments: [String]) -> Int32 { Command.status("modprobe", arguments) }
 }

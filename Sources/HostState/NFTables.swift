@@ -21,7 +21,7 @@ package enum NFTables {
         switch failure {
         case .missing: true
         // One that cannot be started is as good as missing.
-        case .failed(let reason): reason.hasPrefix("nft: ") || absences.contains(where: reason.contains)
+        case .failed(let reason): reason.hasPrefix("start ") || absences.contains(where: reason.contains)
         }
     }
 

@@ -1,29 +1,22 @@
 import Glibc
+import Processes
 
 /// Programs of others that set things up, where that is not what is measured.
 enum Tool {
     /// Runs a shell script; throws unless every command of it succeeds.
     static func run(_ script: String) throws {
-        let words: [String] = ["sh", "-ec", script]
-        var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
-        arguments.append(nil)
-        defer { for argument in arguments { free(argument) } }
-        var child: pid_t = 0
-        let code = posix_spawn(&child, "/bin/sh", nil, nil, &arguments, environ)
-        guard code == 0 else { throw Failure("start /bin/sh: \(String(cString: strerror(code)))") }
-        var status: Int32 = 0
-        while waitpid(child, &status, 0) < 0 && errno == EINTR {}
-        guard status == 0 else { throw Failure("a command of this script failed:\n\(script)") }
+        let shell = ChildProcess(["/bin/sh", "-ec", script], streams: .kept(limit: 16384))
+        let outcome = try shell.run()
+        guard outcome.ending == .exited(0) else {
+            let errors = String(decoding: outcome.errors, as: UTF8.self)
+            throw Failure("a command of this script failed:\n\(script)\n\(errors)")
+        }
     }
 
     /// What a program prints; empty where it cannot be started.
     static func output(_ words: [String]) -> String {
-        let quoted = words.map { "'\($0)'" }.joined(separator: " ")
-        guard let pipe = popen("\(quoted) 2>/dev/null", "r") else { return "" }
-        defer { pclose(pipe) }
-        var bytes: [UInt8] = []
-        while case let byte = fgetc(pipe), byte != EOF { bytes.append(UInt8(truncatingIfNeeded: byte)) }
-        return String(decoding: bytes, as: UTF8.self)
+        let program = ChildProcess(["/usr/bin/env"] + words, streams: .kept(limit: 64 << 20))
+        return (try? program.run()).map { String(decoding: $0.output, as: UTF8.self) } ?? ""
     }
 
     /// A file, such as of /proc; nil where it cannot be read.

@@ -1,4 +1,5 @@
 import LoadBalancing
+import Processes
 import Testing
 
 @testable import HealthChecks
@@ -31,9 +32,9 @@ struct VerdictTests {
     }
 
     @Test func scripts() {
-        func judge(_ ending: ScriptResult.Ending, _ output: String = "", _ errors: String = "") -> String {
-            let result = ScriptResult(ending: ending, output: Array(output.utf8), errors: Array(errors.utf8))
-            switch result.judgement {
+        func judge(_ ending: ChildProcess.Ending, _ output: String = "", _ errors: String = "") -> String {
+            let outcome = ChildProcess.Outcome(ending: ending, output: Array(output.utf8), errors: Array(errors.utf8))
+            switch outcome.judgement {
             case .success(let weight): return weight.map { "weight \($0)" } ?? "passed"
             case .failure(let failure): return failure.reason
             }

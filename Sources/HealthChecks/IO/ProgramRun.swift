@@ -1,6 +1,6 @@
 internal import NIOCore
 internal import NIOPosix
-internal import Synchronization
+internal import Processes
 
 /// One run of a program outside of checks, until its deadline: executed as it is, without a shell, in a process group
 /// of its own, with standard input from /dev/null and no descriptor of the daemon. When it ends, or at the deadline,
@@ -19,50 +19,39 @@ package final class ProgramRun: Sendable {
         package var timedOut: Bool
     }
 
-    private let arguments: [String]
-    private let environment: [String: String]
+    private let process: ChildProcess
     private let deadline: Duration
-    private let run = ScriptRun()
-    private let isLate = Mutex(false)
 
     package init(arguments: [String], environment: [String: String], deadline: Duration) {
-        self.arguments = arguments
-        self.environment = environment
+        process = .script(arguments, environment: environment)
         self.deadline = deadline
     }
 
     /// Returns at once; `completion` is called once, on a thread that must not be kept.
     package func run(completion: @escaping @Sendable (Ending) -> Void) {
         let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
-        let limit = TimeAmount.nanoseconds(Int64(deadline / .nanoseconds(1)))
-        let timer = eventLoop.scheduleTask(in: limit) {
-            self.isLate.withLock { $0 = true }
-            self.run.kill()
-        }
-        run.start(arguments: arguments, environment: environment, eventLoop: eventLoop) { result in
-            timer.cancel()
+        process.start(deadline: deadline, eventLoop: eventLoop) { result in
             // Also where there was no thread for it: never on the caller's stack.
             eventLoop.execute { completion(self.ending(result)) }
         }
     }
 
-    package func kill() { run.kill() }
+    package func kill() { process.kill() }
 
-    private func ending(_ result: Result<ScriptResult, ScriptFailure>) -> Ending {
-        let isLate = isLate.withLock(\.self)
+    private func ending(_ result: Result<ChildProcess.Outcome, ScriptFailure>) -> Ending {
         switch result {
-        case .failure(let failure): return Ending(lines: [], failure: failure.reason, timedOut: isLate)
-        case .success(let result):
+        case .failure(let failure): return Ending(lines: [], failure: failure.reason, timedOut: false)
+        case .success(let outcome):
             let failure: String? =
-                switch result.ending {
-                case _ where isLate: "killed after \(deadline)"
+                switch outcome.ending {
+                case _ where outcome.isLate: "killed after \(deadline)"
                 case .exited(0): nil
                 case .exited(let code): "exit code \(code)"
                 case .signalled(let signal): "killed by signal \(signal)"
                 }
             return Ending(
-                lines: Array([result.output, result.errors].flatMap(Self.lines).prefix(Self.kept)), failure: failure,
-                timedOut: isLate)
+                lines: Array([outcome.output, outcome.errors].flatMap(Self.lines).prefix(Self.kept)), failure: failure,
+                timedOut: outcome.isLate)
         }
     }
 

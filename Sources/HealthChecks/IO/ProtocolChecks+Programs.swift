@@ -1,4 +1,5 @@
 internal import NIOCore
+internal import Processes
 
 /// What this machine itself says of a real server: its programs and files.
 extension ProtocolChecks {
@@ -8,10 +9,10 @@ extension ProtocolChecks {
     func run(_ check: ScriptCheck, by way: Check.Way, deadline: Duration, progress: CheckProgress) {
         let bound = NIOLoopBound(progress, eventLoop: progress.eventLoop)
         let environment = ScriptEnvironment.variables(check, by: way, timeout: deadline)
-        let run = ScriptRun()
+        let process = ChildProcess.script(check.arguments, environment: environment)
         progress.stage = .run
-        progress.hangUp = { run.kill() }
-        run.start(arguments: check.arguments, environment: environment, eventLoop: progress.eventLoop) { result in
+        progress.hangUp = { process.kill() }
+        process.start(eventLoop: progress.eventLoop) { result in
             // That it cannot be started says nothing about the real server.
             if case .failure = result { bound.value.isOwn = true }
             switch result.flatMap(\.judgement) {

@@ -70,7 +70,7 @@ extension BootSetup {
             .compactMap { $0.split(separator: "/").last.map(String.init) }
         for unit in Set(units) where File.exists("/run/systemd/system") {
             // It does nothing at its end; this is for `systemctl status`.
-            _ = Program.run("systemctl", ["stop", unit])
+            _ = Command.status("systemctl", ["stop", unit])
         }
         let result = try body()
         if files.contains(where: { $0.hasPrefix("/etc/systemd/") }) { HostManager.reload() }
@@ -82,7 +82,7 @@ extension HostManager {
     /// Has systemd and networkd read their files, where they run; they do so at their next start anyway.
     static func reload() {
         guard hasSystemd else { return }
-        _ = Program.run("systemctl", ["daemon-reload"])
-        if File.exists("/run/systemd/netif/state") { _ = Program.run("networkctl", ["reload"]) }
+        _ = Command.status("systemctl", ["daemon-reload"])
+        if File.exists("/run/systemd/netif/state") { _ = Command.status("networkctl", ["reload"]) }
     }
 }

@@ -1,5 +1,5 @@
-import CLinux
 import Glibc
+import Processes
 import Synchronization
 
 /// A program in a network namespace, whose lines are kept with the time at which they came.
@@ -10,71 +10,61 @@ final class LabProcess: Sendable {
         var text: String
     }
 
-    private let pid: pid_t
-    private let kept = Mutex<[Line]>([])
-    private let hasEnded = Atomic(false)
-
-    init(namespace: String, _ command: [String]) throws {
-        var ends: [Int32] = [-1, -1]
-        guard pipe(&ends) == 0 else { throw Failure("make a pipe: \(errorText())") }
-        let words = ["/usr/bin/env", "nsenter", "--net=/run/netns/\(namespace)", "--"] + command
-        var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
-        arguments.append(nil)
-        defer { for argument in arguments { free(argument) } }
-        var process: pid_t = 0
-        // In a process group of its own: a Ctrl-C is for the bench, which then ends what it started.
-        let code = clinux_spawn(&arguments, environ, ends[1], ends[1], &process)
-        close(ends[1])
-        pid = process
-        guard code == 0 else {
-            close(ends[0])
-            throw Failure("start \(words.joined(separator: " ")): \(String(cString: strerror(code)))")
+    private final class Transcript: Sendable {
+        struct Contents {
+            var lines: [Line] = []
+            /// The last line, until its end comes.
+            var rest: [UInt8] = []
+            /// The program has ended.
+            var isOver = false
         }
-        let reader = ends[0]
-        _ = try NamespaceThread(namespace: namespace) { [weak self] in Self.read(reader) { self?.keep($0) } }
-    }
 
-    var lines: [Line] { kept.withLock { $0 } }
-    var text: String { lines.map(\.text).joined(separator: "\n") }
+        let contents = Mutex(Contents())
 
-    private func keep(_ line: String) {
-        let line = Line(time: nanoseconds(), text: line)
-        kept.withLock { $0.append(line) }
-    }
-
-    private static func read(_ descriptor: Int32, _ line: (String) -> Void) {
-        defer { close(descriptor) }
-        var bytes = [UInt8](repeating: 0, count: 4096)
-        var rest: [UInt8] = []
-        while true {
-            let count = Glibc.read(descriptor, &bytes, bytes.count)
-            if count < 0 && errno == EINTR { continue }
-            guard count > 0 else { return }
-            rest += bytes.prefix(count)
-            while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
-                line(String(decoding: rest[..<end], as: UTF8.self))
-                rest.removeSubrange(...end)
+        func take(_ bytes: ArraySlice<UInt8>) {
+            contents.withLock { contents in
+                contents.rest += bytes
+                while let end = contents.rest.firstIndex(of: UInt8(ascii: "\n")) {
+                    let text = String(decoding: contents.rest[..<end], as: UTF8.self)
+                    contents.lines.append(Line(time: nanoseconds(), text: text))
+                    contents.rest.removeSubrange(...end)
+                }
             }
         }
     }
 
+    /// In a process group of its own: a Ctrl-C is for the bench, which then ends what it started.
+    private let process: ChildProcess
+    private let transcript: Transcript
+
+    init(namespace: String, _ command: [String]) throws {
+        let transcript = Transcript()
+        let process = ChildProcess(["/usr/bin/env"] + command, streams: .handed { transcript.take($0) })
+        (self.transcript, self.process) = (transcript, process)
+        _ = try NamespaceThread(namespace: namespace) {
+            do { _ = try process.run() } catch { transcript.take(Array("\(error)\n".utf8)[...]) }
+            transcript.contents.withLock { $0.isOver = true }
+        }
+    }
+
+    var lines: [Line] { transcript.contents.withLock(\.lines) }
+    var text: String { lines.map(\.text).joined(separator: "\n") }
+
     /// User and system time of all its threads, in seconds (proc(5), stat).
     func cpuTime() throws -> Double {
-        guard let text = Tool.text("/proc/\(pid)/stat"), let end = text.lastIndex(of: ")") else {
-            throw Failure("read /proc/\(pid)/stat")
-        }
+        let path = "\(directory)/stat"
+        guard let text = Tool.text(path), let end = text.lastIndex(of: ")") else { throw Failure("read \(path)") }
         let fields = text[end...].split(separator: " ")
         guard fields.count > 13, let user = Double(fields[12]), let system = Double(fields[13]) else {
-            throw Failure("read /proc/\(pid)/stat")
+            throw Failure("read \(path)")
         }
         return (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
     }
 
     /// Bytes that are resident; of the mappings of what `path` names alone, where that is given (proc(5), smaps).
     func residentMemory(of path: String? = nil) throws -> Int {
-        guard let text = Tool.text("/proc/\(pid)/smaps"), !text.isEmpty else {
-            throw Failure("read /proc/\(pid)/smaps")
-        }
+        let mappings = "\(directory)/smaps"
+        guard let text = Tool.text(mappings), !text.isEmpty else { throw Failure("read \(mappings)") }
         var kilobytes = 0
         var counts = false
         for line in text.split(separator: "\n") {
@@ -89,20 +79,18 @@ final class LabProcess: Sendable {
         return kilobytes * 1024
     }
 
-    func kill(_ signal: Int32 = SIGKILL) { Glibc.kill(pid, signal) }
+    /// Of proc(5).
+    private var directory: String { "/proc/\(process.identifier.map(String.init) ?? "of a program that has ended")" }
 
-    /// Asks it to end, and makes it after `seconds`. Its exit status, as of wait(2).
-    @discardableResult
-    func end(seconds: Int = 20) -> Int32 {
-        guard !hasEnded.exchange(true, ordering: .relaxed) else { return 0 }
-        kill(SIGTERM)
-        var status: Int32 = 0
-        for _ in 0..<(seconds * 100) {
-            if waitpid(pid, &status, WNOHANG) == pid { return status }
-            usleep(10_000)
-        }
+    func kill() { process.kill() }
+
+    /// Asks it to end, and makes it after `seconds`.
+    func end(seconds: Int = 20) {
+        process.terminate()
+        for _ in 0..<(seconds * 100) where !isOver { usleep(10_000) }
         kill()
-        waitpid(pid, &status, 0)
-        return status
+        for _ in 0..<1000 where !isOver { usleep(10_000) }
     }
+
+    private var isOver: Bool { transcript.contents.withLock(\.isOver) }
 }

@@ -1,15 +1,7 @@
-/// What a program left behind.
-struct ScriptResult: Hashable {
-    enum Ending: Hashable {
-        case exited(Int32)
-        case signalled(Int32)
-    }
+internal import Processes
 
-    var ending: Ending
-    var output: [UInt8]
-    var errors: [UInt8]
-
-    /// The weight that it asks for, or why it fails.
+extension ChildProcess.Outcome {
+    /// The weight that a check's program asks for, or why the check fails.
     var judgement: Result<Int?, ScriptFailure> {
         let first = Self.firstLine(output)
         switch ending {
