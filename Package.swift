@@ -53,8 +53,8 @@ let package = Package(
         .executableTarget(
             name: "ipvsd-bench",
             dependencies: [
-                "BPF", "CLibBPF", "CLinux", "Capture", "DataPlane", "LoadBalancing", "Netlink", "Processes",
-                "SystemCalls", "XDPDataPlane",
+                "BPF", "CLibBPF", "CLinux", "Capture", "DataPlane", "LoadBalancing", "Netlink", "Packets",
+                "Processes", "SystemCalls", "XDPDataPlane",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             exclude: ["BPF"], swiftSettings: swiftSettings, plugins: ["EmbedBPF"]),
@@ -83,7 +83,8 @@ let package = Package(
         .target(
             name: "Capture",
             dependencies: [
-                "BPF", "CLinux", "DataPlane", "LoadBalancing", "PacketPrograms", "SystemCalls", "XDPDataPlane",
+                "BPF", "CLinux", "DataPlane", "LoadBalancing", "PacketPrograms", "Packets", "SystemCalls",
+                "XDPDataPlane",
             ],
             swiftSettings: swiftSettings),
         .target(
@@ -93,7 +94,7 @@ let package = Package(
         .target(
             name: "HealthChecks",
             dependencies: [
-                "CLibPCRE2", "CLinux", "LoadBalancing", "Processes",
+                "CLibPCRE2", "CLinux", "LoadBalancing", "Packets", "Processes",
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "HeapModule", package: "swift-collections"),
             ] + protocols,
@@ -126,6 +127,7 @@ let package = Package(
             swiftSettings: swiftSettings),
         .target(
             name: "Netlink", dependencies: ["CLibMNL", "LoadBalancing", "SystemCalls"], swiftSettings: swiftSettings),
+        .target(name: "Packets", dependencies: ["CLinux", "LoadBalancing"], swiftSettings: swiftSettings),
         .target(name: "LoadBalancing", dependencies: ["PacketPrograms"], swiftSettings: swiftSettings),
 
         // libbpf, and the programs that the plugin compiles out of PacketPrograms and embeds.
@@ -151,6 +153,8 @@ let package = Package(
                 .product(name: "Yams", package: "Yams"),
             ],
             swiftSettings: swiftSettings),
+        .testTarget(
+            name: "PacketsTests", dependencies: ["LoadBalancing", "Packets"], swiftSettings: swiftSettings),
         .testTarget(
             name: "XDPDataPlaneTests",
             dependencies: [

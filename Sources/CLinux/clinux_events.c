@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "clinux_events.h"
+#include "clinux_checksum.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -78,11 +79,8 @@ int clinux_send_echo(int descriptor, uint32_t destination, uint32_t mark, uint16
 		char room[CMSG_SPACE(sizeof(mark))];
 	} control = { 0 };
 	struct msghdr message = { .msg_name = &to, .msg_namelen = sizeof(to), .msg_iov = &bytes, .msg_iovlen = 1 };
-	uint32_t sum = (ICMP_ECHO << 8) + identifier + sequence;
 
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	echo.checksum = htons((uint16_t)~sum);
+	echo.checksum = htons(clinux_checksum(&echo, sizeof(echo)));
 	if (mark) {
 		message.msg_control = &control;
 		message.msg_controllen = sizeof(control);

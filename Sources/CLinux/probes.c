@@ -134,16 +134,6 @@ int clinux_watch_tunnels(int interface, int timeout_ms, uint8_t *macs, int capac
 	return count;
 }
 
-static uint16_t checksum(const uint8_t *bytes, int size)
-{
-	uint32_t sum = 0;
-
-	for (int i = 0; i < size; i += 2)
-		sum += bytes[i] << 8 | (i + 1 < size ? bytes[i + 1] : 0);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return htons(~((sum & 0xffff) + (sum >> 16)));
-}
-
 int clinux_ask_echo(uint32_t target, int size, int timeout_ms)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr = { target } };
@@ -168,7 +158,7 @@ int clinux_ask_echo(uint32_t target, int size, int timeout_ms)
 		header.un.echo.sequence = htons(round);
 		header.checksum = 0;
 		memcpy(question, &header, sizeof(header));
-		header.checksum = checksum(question, body);
+		header.checksum = htons(clinux_checksum(question, body));
 		memcpy(question, &header, sizeof(header));
 		/* A neighbour that does not answer ARP is told as EHOSTUNREACH by the second question. */
 		if (sendto(descriptor, question, body, 0, (struct sockaddr *)&to, sizeof(to)) < 0 &&

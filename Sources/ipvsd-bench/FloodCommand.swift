@@ -3,6 +3,7 @@ import BPF
 import Glibc
 import LoadBalancing
 import Netlink
+import Packets
 
 /// `ipvsd-bench flood`: SYNs of made-up clients, for a director that is at work.
 struct FloodCommand: ParsableCommand {
@@ -64,8 +65,8 @@ struct FloodCommand: ParsableCommand {
                     flow: UInt64(1 << 28 + sent), flows: 0, frame: UInt64(packet.count), portMask: 0, bucketMask: 0,
                     macs: 0x0002 << 48 | destination)
                 let run = try generator.run(packet: packet, times: times)
-                // The last one's 20 bytes are still there.
-                forwarded += sequence[0].encapsulated + (run.packet.count == packet.count + 20 ? 1 : 0)
+                // The last one's outer header is still there.
+                forwarded += sequence[0].encapsulated + (run.packet.count == packet.count + IPv4.length ? 1 : 0)
                 time += run.cpuTime
             }
             sent += times

@@ -4,6 +4,7 @@ import Capture
 import Glibc
 import LoadBalancing
 import Netlink
+import Packets
 import XDPDataPlane
 
 /// A veth pair in a network namespace of this process's own. Frames leave the near end, meet at the far end what is
@@ -228,7 +229,7 @@ extension PacketKind {
     /// The packet with another destination.
     func packet(_ packet: [UInt8], to destination: IPv4Address) -> [UInt8] {
         var packet = packet
-        withUnsafeBytes(of: destination.bigEndian) { packet.replaceSubrange(30..<34, with: $0) }
+        packet[Self.packetOffset...].write(destination, at: IPv4.destination)
         return packet
     }
 }

@@ -1,6 +1,7 @@
 import Glibc
 import LoadBalancing
 import Netlink
+import Packets
 
 /// `struct frame_state` of bench_frames.bpf.c.
 struct FrameState: BitwiseCopyable {
@@ -17,15 +18,14 @@ struct FrameState: BitwiseCopyable {
     /// A 64-byte frame from any client.
     init(_ packet: [UInt8], from source: MACAddress, to destination: MACAddress, first: UInt64, flows: Int) {
         var bytes = packet
-        bytes.replaceSubrange(0..<12, with: destination.bytes + source.bytes)
+        bytes.replaceSubrange(Ethernet.addresses, with: destination.bytes + source.bytes)
         flow = first
         self.flows = UInt64(flows)
         bytes.withUnsafeBytes { raw in
             for index in 0..<8 { frame[index] = raw.loadUnaligned(fromByteOffset: 8 * index, as: UInt64.self) }
-            // All but the checksum itself and the client, which the program adds.
-            for offset in [14, 18, 22, 30] {
-                checksum += UInt64(raw.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
-            }
         }
+        // The checksum and the client, which the program adds, are 0.
+        let header = bytes[Ethernet.length...].prefix(IPv4.length)
+        checksum = UInt64((~InternetChecksum.of(header)).bigEndian)
     }
 }

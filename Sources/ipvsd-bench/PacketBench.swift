@@ -3,6 +3,7 @@ import DataPlane
 import Glibc
 import LoadBalancing
 import Netlink
+import Packets
 import XDPDataPlane
 
 /// The measured programs and the tables that they share.
@@ -201,13 +202,11 @@ final class PacketBench {
         }
         let seen = sequence[0]
         var inner = kind.packet
-        withUnsafeBytes(of: UInt32(0x0A00_0000 + lastFlow >> 14).bigEndian) { inner.replaceSubrange(26..<30, with: $0) }
-        withUnsafeBytes(of: UInt16(1024 + lastFlow & 0x3FFF).bigEndian) { inner.replaceSubrange(34..<36, with: $0) }
+        inner[PacketKind.packetOffset...].write(IPv4Address(UInt32(0x0A00_0000 + lastFlow >> 14)), at: IPv4.source)
+        let port = PacketKind.port + UInt16(truncatingIfNeeded: lastFlow) & UInt16(kind.ports - 1)
+        inner[PacketKind.transportOffset...].write(UInt16(1024 + lastFlow & 0x3FFF), at: Ports.source)
+        inner[PacketKind.transportOffset...].write(port, at: Ports.destination)
         try expect("the number of packets", seen.packets, UInt64(times))
-        withUnsafeBytes(of: (PacketKind.port + UInt16(truncatingIfNeeded: lastFlow) & UInt16(kind.ports - 1)).bigEndian)
-        {
-            inner.replaceSubrange(36..<38, with: $0)
-        }
         switch program.role {
         case .harness:
             try expect("the verdict", run.verdict, PacketKind.Outcome.passed.rawValue)
@@ -219,10 +218,12 @@ final class PacketBench {
         case .floor, .rival, .director:
             let outcome = program.role == .director ? kind.outcome : .transmitted
             try expect("the verdict", run.verdict, outcome.rawValue)
-            // The last one's 20 bytes are still there.
+            // The last one's outer header is still there.
             try expect("the number of encapsulated packets", seen.encapsulated, UInt64(times - 1))
-            try expect("the inner packet", Array(run.packet.dropFirst(34)), Array(inner.dropFirst(14)))
-            try expect("the outer protocol", run.packet[23], 4)
+            let outer = run.packet.dropFirst(PacketKind.packetOffset)
+            let sent = inner.dropFirst(PacketKind.packetOffset)
+            try expect("the inner packet", IPv4.payload(of: outer) ?? [], sent)
+            try expect("the outer protocol", outer[IPv4.protocolNumber], IPProtocol.ipip)
         }
     }
 

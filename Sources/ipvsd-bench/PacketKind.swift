@@ -1,4 +1,5 @@
 import LoadBalancing
+import Packets
 
 /// The packets of one row of the report.
 struct PacketKind: Sendable {
@@ -54,28 +55,40 @@ struct PacketKind: Sendable {
         return transport == .udp ? [datagram, datagram] : [segment([.syn]), segment([.ack])]
     }
 
-    private struct Flags: OptionSet {
-        let rawValue: UInt8
-        static let syn = Flags(rawValue: 0x02)
-        static let ack = Flags(rawValue: 0x10)
+    /// Where headers of the frames begin.
+    static let packetOffset = Ethernet.length
+    static let transportOffset = packetOffset + IPv4.length
+
+    private func segment(_ flags: TCP.Flags) -> [UInt8] {
+        frame { header in
+            header.write(1, at: TCP.sequence)
+            header.write(1, at: TCP.acknowledgement)
+            header.write(UInt8((TCP.length / 4) << 4), at: TCP.dataOffset)
+            header.write(flags, at: TCP.flags)
+            header.write(0xFFFF, at: TCP.window)
+        }
     }
 
-    private func segment(_ flags: Flags) -> [UInt8] {
-        frame(Self.words(0, Self.port) + [0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags.rawValue] + Self.words(0xFFFF, 0, 0))
+    private var datagram: [UInt8] {
+        frame { header in header.write(UInt16(header.count), at: UDP.totalLength) }
     }
 
-    private var datagram: [UInt8] { frame(Self.words(0, Self.port, 30, 0)) }
-
-    /// 64 bytes. next_packet writes client, client port and Ethernet header; nobody reads the checksums.
-    private func frame(_ transportHeader: [UInt8]) -> [UInt8] {
-        let ethernet: [UInt8] = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0]
-        let destination = withUnsafeBytes(of: vip.bigEndian) { Array($0) }
-        let ip = Self.words(0x4500, 50, 0, 0x4000, 61 << 8 | UInt16(transport.number), 0, 0, 0) + destination
-        let frame = ethernet + ip + transportHeader
-        return frame + [UInt8](repeating: 0, count: 64 - frame.count)
-    }
-
-    private static func words(_ words: UInt16...) -> [UInt8] {
-        words.flatMap { [UInt8($0 >> 8), UInt8(truncatingIfNeeded: $0)] }
+    /// 64 bytes. next_packet writes client, client port and Ethernet header; nobody reads the checksums. `fill` is handed the
+    /// bytes behind the IP header.
+    private func frame(_ fill: (inout ArraySlice<UInt8>) -> Void) -> [UInt8] {
+        var frame = [UInt8](repeating: 0, count: 64)
+        frame.replaceSubrange(Ethernet.addresses, with: [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1])
+        frame.write(Ethernet.ipv4, at: Ethernet.type)
+        var packet = frame[Self.packetOffset...]
+        packet.write(0x45, at: IPv4.versionAndLength)
+        packet.write(UInt16(packet.count), at: IPv4.totalLength)
+        packet.write(IPv4.dontFragment, at: IPv4.fragment)
+        packet.write(61, at: IPv4.timeToLive)
+        packet.write(transport.number, at: IPv4.protocolNumber)
+        packet.write(vip, at: IPv4.destination)
+        packet[Self.transportOffset...].write(Self.port, at: Ports.destination)
+        fill(&packet[Self.transportOffset...])
+        frame[Self.packetOffset...] = packet
+        return frame
     }
 }

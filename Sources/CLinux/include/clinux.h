@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include "clinux_capture.h"
+#include "clinux_checksum.h"
 #include "clinux_events.h"
 #include "clinux_process.h"
 

@@ -2,6 +2,7 @@ import CLinux
 import Glibc
 import LoadBalancing
 import Netlink
+import Packets
 import Synchronization
 
 /// Sees on the switch which real server each of the client's packets is tunnelled to. (Checks are the director's packets.)
@@ -44,21 +45,21 @@ final class PacketWatch: Sendable {
         while !isOver.load(ordering: .relaxed) {
             let count = clinux_receive_frame(descriptor, &frame, frame.count)
             if count < 0 { return }
-            if count >= 74 { take(frame) }
+            if count > 0 { take(frame.prefix(Int(count))) }
         }
     }
 
-    /// Ethernet, IPv4 without options around IPv4 without options around TCP.
-    private func take(_ frame: [UInt8]) {
-        func u16(_ offset: Int) -> UInt16 { UInt16(frame[offset]) << 8 | UInt16(frame[offset + 1]) }
-        func u32(_ offset: Int) -> UInt32 { UInt32(u16(offset)) << 16 | UInt32(u16(offset + 2)) }
-        guard u16(12) == 0x0800, frame[14] == 0x45, frame[23] == 4, frame[34] == 0x45, frame[43] == 6,
-            u32(46) == client.value
+    /// Ethernet, IPv4 around IPv4 around TCP.
+    private func take(_ frame: ArraySlice<UInt8>) {
+        let outer = frame.dropFirst(Ethernet.length)
+        guard frame[Ethernet.type] == Ethernet.ipv4, outer[IPv4.protocolNumber] == IPProtocol.ipip,
+            let inner = IPv4.payload(of: outer), inner[IPv4.protocolNumber] == IPProtocol.tcp,
+            inner[IPv4.source] == client, let segment = IPv4.payload(of: inner),
+            let server = outer[IPv4.destination], let port = segment[Ports.source],
+            let sequence = segment[TCP.sequence], let flags = segment[TCP.flags]
         else { return }
-        let server = IPv4Address(u32(30))
         let now = nanoseconds()
-        let isSYN = frame[67] & 0x12 == 0x02
-        let (port, sequence) = (u16(54), u32(58))
+        let isSYN = flags.isDisjoint(with: .ack) && flags.contains(.syn)
         seen.withLock { seen in
             seen.lastPacket[server] = now
             guard isSYN else { return }

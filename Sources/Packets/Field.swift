@@ -1,0 +1,60 @@
+package import LoadBalancing
+
+/// A number in a header, in network byte order.
+package struct Field<Value: FieldValue>: Sendable {
+    /// From the header's first byte on.
+    package let offset: Int
+
+    package init(_ offset: Int) { self.offset = offset }
+
+    static var size: Int { Value.Number.bitWidth / 8 }
+}
+
+/// What a field may hold: as wide as `Number`.
+package protocol FieldValue: Sendable {
+    associatedtype Number: FixedWidthInteger & UnsignedInteger
+
+    /// In host byte order.
+    var number: Number { get }
+    init(number: Number)
+}
+
+extension UInt8: FieldValue {
+    package var number: UInt8 { self }
+    package init(number: UInt8) { self = number }
+}
+
+extension UInt16: FieldValue {
+    package var number: UInt16 { self }
+    package init(number: UInt16) { self = number }
+}
+
+extension UInt32: FieldValue {
+    package var number: UInt32 { self }
+    package init(number: UInt32) { self = number }
+}
+
+extension IPv4Address: FieldValue {
+    package var number: UInt32 { value }
+    package init(number: UInt32) { self.init(number) }
+}
+
+extension RandomAccessCollection where Element == UInt8, Index == Int {
+    /// The field of the header that the bytes begin with; nil where the bytes end before the field does.
+    package subscript<Value>(field: Field<Value>) -> Value? {
+        let (start, size) = (startIndex + field.offset, Field<Value>.size)
+        guard start + size <= endIndex else { return nil }
+        return Value(number: self[start..<start + size].reduce(0) { $0 << 8 | Value.Number($1) })
+    }
+}
+
+extension MutableCollection where Self: RandomAccessCollection, Element == UInt8, Index == Int {
+    /// Writes a field of the header that the bytes begin with. Traps where the bytes end before the field does.
+    package mutating func write<Value>(_ value: Value, at field: Field<Value>) {
+        var rest = value.number
+        for index in (0..<Field<Value>.size).reversed() {
+            self[startIndex + field.offset + index] = UInt8(truncatingIfNeeded: rest)
+            rest >>= 8
+        }
+    }
+}
