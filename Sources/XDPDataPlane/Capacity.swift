@@ -22,23 +22,18 @@ public struct Capacity: Sendable, Hashable {
         precondition(connections <= ConnectionLimits.maximumConnections)
         let listeners = services.flatMap(\.configured.listeners)
         let servers = services.reduce(0) { $0 + $1.configured.servers.count }
-        let slots = services.map(\.slots)
+        let slots = services.map { $0.sliceSizes.reduce(8, +) }
         flowBuckets = Self.powerOfTwo(atLeast: 2 * connections / Int(IPVSD_WAYS), minimum: Int(IPVSD_SWEEP_BUCKETS))
         // An any-port service takes two, and its VIP one.
         listenerBuckets = Self.powerOfTwo(atLeast: 3 * listeners.count / 2, minimum: 64)
-        self.services = Self.powerOfTwo(atLeast: 2 * services.count, minimum: 64)
-        self.servers = min(Self.powerOfTwo(atLeast: 2 * servers, minimum: 256), 1 << 16)
+        self.services = min(Self.powerOfTwo(atLeast: 2 * services.count, minimum: 64), Self.mostRows)
+        self.servers = min(Self.powerOfTwo(atLeast: 2 * servers, minimum: 256), Self.mostRows)
         slotGroups = Self.powerOfTwo(atLeast: (slots.reduce(0, +) + (slots.max() ?? 0)) / 2, minimum: 1 << 14)
         templates = services.contains { $0.configured.persistence != nil } ? max(1 << 16, flowBuckets) : 1
     }
 
-    /// Rows of real servers that connections hold, configured or not, are there besides.
-    mutating func makeRoom(besides held: Int) {
-        servers = min(Self.powerOfTwo(atLeast: held + servers / 2 + 1, minimum: servers), 1 << 16)
-    }
-
     /// `minimum` is a power of two.
-    private static func powerOfTwo(atLeast number: Int, minimum: Int) -> Int {
+    static func powerOfTwo(atLeast number: Int, minimum: Int) -> Int {
         var power = minimum
         while power < number { power *= 2 }
         return power
@@ -51,8 +46,8 @@ public struct Capacity: Sendable, Hashable {
 }
 
 extension DesiredService {
-    /// About how many slots its tables take.
-    fileprivate var slots: Int {
+    /// The slots that its schedule and its Maglev table take, or a little more.
+    var sliceSizes: [Int] {
         let (scheduler, servers) = (configured.scheduler, configured.servers)
         let weights = servers.map { scheduler.ignoresWeights ? 1 : Int($0.weight) }
         let sum = weights.reduce(0, +) * (startsSlowly ? SlowStart.whole : 1)
@@ -62,6 +57,6 @@ extension DesiredService {
             case .rr where startsSlowly: max(servers.count, min(WeightedRoundRobin.longestRing, sum))
             default: max(servers.count, 256)
             }
-        return schedule + (configured.maglevSize ?? MaglevTable.size(forServers: servers.count, minimum: 4093)) + 8
+        return [schedule, configured.maglevSize ?? MaglevTable.size(forServers: servers.count, minimum: 4093)]
     }
 }

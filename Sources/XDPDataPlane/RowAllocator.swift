@@ -15,6 +15,11 @@ struct RowAllocator {
 
     var usedCount: Int { used.count }
 
+    /// Rows that are in use or still rest.
+    func heldCount(now: ContinuousClock.Instant = .now) -> Int {
+        used.count + resting.count { now - $0.since < Self.grace }
+    }
+
     /// Nil where the table is full.
     mutating func allocate(now: ContinuousClock.Instant = .now) -> Int? {
         while let first = resting.first, now - first.since >= Self.grace {

@@ -1,3 +1,5 @@
+internal import PacketPrograms
+
 /// Hands out slices of the slots, in whole groups of four. First fit; a freed slice rests like a freed row.
 struct SliceAllocator {
     struct Slice: Hashable {
@@ -8,7 +10,7 @@ struct SliceAllocator {
         var end: Int { first + (size + 3) / 4 * 4 }
     }
 
-    private let capacity: Int
+    private var capacity: Int
     /// In their order; those that rest among them.
     private var occupied: [Slice]
     private var resting: [(slice: Slice, since: ContinuousClock.Instant)] = []
@@ -20,6 +22,20 @@ struct SliceAllocator {
     init(capacity: Int, used: [Slice] = []) {
         self.capacity = capacity
         self.occupied = used.filter { $0.size > 0 }.sorted { $0.first < $1.first }
+    }
+
+    init(groups: Int, used: [Slice] = []) {
+        self.init(capacity: groups * Int(IPVSD_SLOT_GROUP), used: used)
+    }
+
+    /// Whether slices of these sizes fit, in this order, into a table of so many groups besides what is occupied.
+    func hasRoom(for sizes: [Int], groups: Int, now: ContinuousClock.Instant = .now) -> Bool {
+        let capacity = groups * Int(IPVSD_SLOT_GROUP)
+        let end = sizes.reduce(occupied.last?.end ?? firstGap) { Slice(first: $0, size: $1).end }
+        if end <= capacity { return true }
+        var trial = self
+        trial.capacity = capacity
+        return sizes.allSatisfy { trial.allocate(size: $0, now: now) != nil }
     }
 
     /// In slots, with the rest of each group.

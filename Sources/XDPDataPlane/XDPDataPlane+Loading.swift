@@ -32,6 +32,7 @@ extension XDPDataPlane {
         let (flows, oldFlows) = (MapCatalogue.flows.map, MapCatalogue.oldFlows.map)
         let object = try BPFObject(.director)
         var grown: Set<PinnedMap> = []
+        var growing: [String] = []
         var former: BPFDescriptor?
         // Never smaller than they are.
         var chosen = sizes
@@ -42,6 +43,7 @@ extension XDPDataPlane {
             try object.setMaxEntries(max(wanted, present), ofMap: map.name)
             if let pinned, present < wanted {
                 grown.insert(map)
+                growing.append("\(map.name) has \(present) rows, \(wanted) are wanted")
                 if map == flows { former = pinned }
             }
         }
@@ -60,7 +62,12 @@ extension XDPDataPlane {
         constants.old_bucket_mask = UInt32((try former?.maxEntries() ?? 1) - 1)
         constants.listener_shift = UInt32(64 - (chosen[MapCatalogue.listenerCache.map] ?? 1).trailingZeroBitCount)
         try object.setReadOnlyData(constants)
-        try object.load()
+        do { try object.load() } catch {
+            guard error.code == ENOMEM, !growing.isEmpty else { throw error }
+            throw BPFError(
+                "load tables that are larger (\(growing.sorted().joined(separator: ", "))): free memory, or name fewer new "
+                    + "services and real servers at once", code: ENOMEM)
+        }
         return (object, grown)
     }
 }

@@ -11,6 +11,8 @@ extension XDPDataPlane {
     /// named go on until they end; its datagrams do as `ServerRemoval` says.
     public func apply(_ desired: [DesiredService]) throws(BPFError) {
         defer { takenFlowIDs = nil }
+        for service in desired { try refuse(service.configured) }
+        try requireRoom(for: desired)
         let before = Set(services.values)
         var claimed: Set<Int> = []
         for service in desired { claimed.insert(try apply(service, besides: claimed)) }
@@ -34,15 +36,20 @@ extension XDPDataPlane {
         if let failure { throw failure }
     }
 
-    /// The service's row: that of one of its listeners, unless another service has it.
-    private func apply(_ desired: DesiredService, besides claimed: Set<Int>) throws(BPFError) -> Int {
-        let service = desired.configured
-        let existing = service.listeners.lazy.compactMap { self.services[$0] }.first { !claimed.contains($0) }
-        guard let index = existing ?? serviceRows.allocate() else {
-            throw BPFError("add service \(service.address): all \(maps.services.count - 1) are in use", code: ENOSPC)
+    /// Before anything has changed: no reload is half done for want of rows.
+    private func requireRoom(for desired: [DesiredService]) throws(BPFError) {
+        func refusal() -> BPFError? {
+            let demand = heldRows.demand(of: desired)
+            return demand.services.refusal(most: maps.services.count - 1)
+                ?? demand.servers.refusal(most: maps.servers.count - 1)
         }
-        if existing == nil { maps.services[index] = ipvsd_service() }
+        guard refusal() != nil else { return }
+        // Rows at rest may be all that is missing.
+        usleep(UInt32(RowAllocator.grace / .microseconds(1)))
+        if let refusal = refusal() { throw refusal }
+    }
 
+    private func refuse(_ service: VirtualService) throws(BPFError) {
         guard service.servers.count <= TableLimits.serversOfAService else {
             throw BPFError(
                 "add service \(service.address) with \(service.servers.count) real servers: "
@@ -53,26 +60,51 @@ extension XDPDataPlane {
                 "add service \(service.address): \(service.scheduler.rawValue) compares "
                     + "\(Self.maximumServersOfAService) real servers at most", code: E2BIG)
         }
-        // Rows before the slots that name them.
-        var ids: [UInt16] = []
-        for (server, weight) in zip(desired.servers, desired.schedulerWeights) {
-            ids.append(UInt16(try write(server, weight: weight, service: index)))
+    }
+
+    /// The service's row. A failure before packets could see them leaves no row in use that was not before.
+    private func apply(_ desired: DesiredService, besides claimed: Set<Int>) throws(BPFError) -> Int {
+        let service = desired.configured
+        try refuse(service)
+        let keys = service.listeners.flatMap(\.keys).map(\.key)
+        var flowIDs: [UInt16] = []
+        for key in keys { flowIDs.append(try flowID(of: key)) }
+        let existing = services.row(of: service, besides: claimed)
+        guard let index = existing ?? serviceRows.allocate() else {
+            throw BPFError("add service \(service.address): all \(maps.services.count - 1) are in use", code: ENOSPC)
         }
-        try swapSlices(desired, index: index, ids: ids)
+        if existing == nil { maps.services[index] = ipvsd_service() }
+        let present = serverIDs.ofService(index)
+        do {
+            // Rows before the slots that name them.
+            var ids: [UInt16] = []
+            for (server, weight) in zip(desired.servers, desired.schedulerWeights) {
+                ids.append(UInt16(try write(server, weight: weight, service: index)))
+            }
+            try swapSlices(desired, index: index, ids: ids)
+        } catch {
+            for (address, id) in serverIDs.ofService(index) where present[address] == nil {
+                release(server: id, address, service: index)
+            }
+            if existing == nil { serviceRows.release(index) }
+            throw error
+        }
         setPersistence(service.persistence, index: index)
         let named = Set(service.servers.map(\.address))
         for (address, id) in serverIDs.ofService(index) where !named.contains(address) {
             writeWord(id, weight: 0, flags: IPVSD_SERVER_USED | IPVSD_SERVER_REMOVED)
         }
+        var ids = flowIDs[...]
+        primaryAddresses[index] = service.address
         for listener in service.listeners {
+            // A refused one is taken away with those that were not.
+            services[listener] = index
             for (key, transport) in listener.keys {
                 let value = ipvsd_listener_value(
-                    service: UInt32(index), flow_service: try flowID(of: key),
+                    service: UInt32(index), flow_service: ids.removeFirst(),
                     flags: service.flags(ofListener: listener, transport: transport))
                 try listen(value, for: key)
             }
-            services[listener] = index
-            primaryAddresses[index] = service.address
             try listen(ipvsd_listener_value(), for: vipKey(listener.vip))
         }
         return index
@@ -135,7 +167,10 @@ extension XDPDataPlane {
         guard let id = serverRows.allocate() else {
             throw BPFError("add real server \(server.address): all \(maps.servers.count - 1) are in use", code: ENOSPC)
         }
-        try maps.statistics.clear(UInt32(id))
+        do { try maps.statistics.clear(UInt32(id)) } catch {
+            serverRows.release(id)
+            throw error
+        }
         maps.carried[id] = ipvsd_statistics()
         maps.connectionCounts[id] = ipvsd_conn_counts()
         maps.servers[id] = ipvsd_server(
@@ -182,11 +217,7 @@ extension XDPDataPlane {
             idleSince[id] = since
             guard sweeps >= since + 2 else { continue }
             idleSince[id] = nil
-            writeWord(id, path: 0, weight: 0, flags: 0)
-            forgetLocality(ofServer: id, service: service)
-            try? setAnsweredPorts([], of: UInt32(id))
-            serverRows.release(id)
-            serverIDs[service, address] = nil
+            release(server: id, address, service: service)
         }
         let live = Set(services.values).union(serverIDs.services)
         for index in 1..<maps.services.count where !live.contains(index) { serviceRows.release(index) }
@@ -196,6 +227,15 @@ extension XDPDataPlane {
             pathIDs[address] = nil
             paths[address] = nil
         }
+    }
+
+    /// Gives back the row of a real server that no packet goes to.
+    private func release(server id: Int, _ address: IPv4Address, service: Int) {
+        writeWord(id, path: 0, weight: 0, flags: 0)
+        forgetLocality(ofServer: id, service: service)
+        try? setAnsweredPorts([], of: UInt32(id))
+        serverRows.release(id)
+        serverIDs[service, address] = nil
     }
 
     func writeFilter(vips: Set<IPv4Address>) {
@@ -222,8 +262,7 @@ extension XDPDataPlane {
         guard paths[address] != path || (path != nil && pathIDs[address] == nil) else { return }
         var row = 0
         if let path {
-            guard let allocated = pathRows.allocate() else { throw BPFError("find room for a path", code: ENOSPC) }
-            row = allocated
+            row = try allocatePath()
             maps.nextHops[row] = path.row
             if !path.isLocal { try maps.egress.update(UInt32(path.interface), for: UInt32(path.interface)) }
         }
@@ -234,5 +273,13 @@ extension XDPDataPlane {
         if let old = pathIDs[address] { pathRows.release(old) }
         pathIDs[address] = row == 0 ? nil : row
         paths[address] = path
+    }
+
+    /// After many changes in a row all rows may be at rest: then waits until they have rested.
+    private func allocatePath() throws(BPFError) -> Int {
+        if let row = pathRows.allocate() { return row }
+        usleep(UInt32(RowAllocator.grace / .microseconds(1)))
+        if let row = pathRows.allocate() { return row }
+        throw BPFError("find room for a path: all \(maps.nextHops.count - 1) are in use", code: ENOSPC)
     }
 }

@@ -53,11 +53,11 @@ public final class XDPDataPlane {
     var idleSince: [Int: Int] = [:]
 
     /// Loads the program beside what is pinned below `directory`, whose tables it takes over, or anew. Tables that are
-    /// too small for the capacity are replaced by larger ones. Nothing is attached yet. `answersByRedirect`: an
-    /// ingress interface is a veth.
+    /// too small for the capacity, or for these services beside what they hold, are replaced by larger ones. Nothing is
+    /// attached yet. `answersByRedirect`: an ingress interface is a veth.
     public init(
-        directory: String, capacity: Capacity = Capacity(), answersByRedirect: Bool, repliesPerSecond: UInt32 = 1000,
-        traits: PacketTraits = PacketTraits()
+        directory: String, capacity: Capacity = Capacity(), services desired: [DesiredService] = [],
+        answersByRedirect: Bool, repliesPerSecond: UInt32 = 1000, traits: PacketTraits = PacketTraits()
     ) throws(BPFError) {
         try TableGrowth.settle(below: directory)
         // Refuses another layout before libbpf does with less to say.
@@ -68,7 +68,11 @@ public final class XDPDataPlane {
         let old = try DirectorMaps(directory: directory, writable: true)
         if let old { try Self.finishMove(of: old, below: directory) }
         var capacity = capacity
-        if let old { capacity.makeRoom(besides: old.usedServers.count) }
+        if let old {
+            capacity = capacity.joined(with: Capacity(of: old))
+            let held = HeldRows(try AdoptedRows(of: old), slotGroups: old.slots.count)
+            try capacity.makeRoom(for: held.demand(of: desired))
+        }
         let loaded = try Self.load(below: directory, sizes: capacity.sizes, constants: constants)
         object = loaded.object
         guard let maps = try DirectorMaps(directory: directory, grown: loaded.grown, writable: true) else {
@@ -87,7 +91,7 @@ public final class XDPDataPlane {
         serviceRows = RowAllocator(count: maps.services.count, used: rows.usedServices)
         serverRows = RowAllocator(count: maps.servers.count, used: rows.usedServers)
         pathRows = RowAllocator(count: maps.nextHops.count, used: rows.usedPaths)
-        slices = SliceAllocator(capacity: maps.slots.count * Int(IPVSD_SLOT_GROUP), used: rows.usedSlices)
+        slices = SliceAllocator(groups: maps.slots.count, used: rows.usedSlices)
 
         if maps.settings.field(\.abi_version).pointee == 0 { initializeSettings() }
         // Rows of a service that the last daemon was taking away when it was killed.

@@ -54,12 +54,12 @@ final class Lab {
     private(set) var paths: [IPv4Address: Path] = [:]
 
     init(
-        directory: String, capacity: Capacity = .roomy, answersByRedirect: Bool = false,
-        repliesPerSecond: UInt32 = 1_000_000, traits: PacketTraits = PacketTraits()
+        directory: String, capacity: Capacity = .roomy, services: [DesiredService] = [],
+        answersByRedirect: Bool = false, repliesPerSecond: UInt32 = 1_000_000, traits: PacketTraits = PacketTraits()
     ) throws {
         silenceLibbpf()
         plane = try XDPDataPlane(
-            directory: directory, capacity: capacity, answersByRedirect: answersByRedirect,
+            directory: directory, capacity: capacity, services: services, answersByRedirect: answersByRedirect,
             repliesPerSecond: repliesPerSecond, traits: traits)
         program = try plane.program()
         plane.setOwnMACs([PacketBuilder.director])

@@ -32,8 +32,6 @@ public final class XDPHost {
     var demand: DataPlaneDemand
     /// The packet program and its maps; others, once the tables have grown.
     var tables: XDPDataPlane
-    /// The tables have room for this at least.
-    var capacity: Capacity
     /// That the packet program was loaded with.
     var programOuterSources: IPv4Prefix?
     var ingress: [Ingress]
@@ -67,9 +65,8 @@ public final class XDPHost {
         // Before the program, and restored after it: some drivers refuse the one beside the other.
         let offloads = try Self.turnOffloadsOff(of: ingress, journal: journal, logger: logger)
         for attachment in attachments { try journal.make(.attachment(path: attachment.pin)) {} }
-        let capacity = Capacity(connections: demand.connections, services: demand.services)
         let tables = try Self.tables(
-            demand, directory: directory, capacity: capacity, ingress: ingress, attachments: attachments.count)
+            demand, directory: directory, ingress: ingress, attachments: attachments.count)
         let device = try Self.checkDevice(
             below: directory, journal: journal, checks: demand.carriesChecks, for: tables)
         let exits = try ExitFinder(transmitting: ingress.transmitting)
@@ -83,7 +80,6 @@ public final class XDPHost {
         self.directory = directory
         self.demand = demand
         self.tables = tables
-        self.capacity = capacity
         programOuterSources = demand.outerSources
         self.ingress = ingress
         self.attachments = attachments
@@ -110,11 +106,13 @@ public final class XDPHost {
     }
 
     private static func tables(
-        _ demand: DataPlaneDemand, directory: String, capacity: Capacity, ingress: [Ingress], attachments: Int
+        _ demand: DataPlaneDemand, directory: String, ingress: [Ingress], attachments: Int
     ) throws -> XDPDataPlane {
         let isBridged = ingress.contains(where: \.isBridged)
         return try XDPDataPlane(
-            directory: directory, capacity: capacity, answersByRedirect: ingress.hasVeth,
+            directory: directory,
+            capacity: Capacity(connections: demand.connections, services: demand.services), services: demand.services,
+            answersByRedirect: ingress.hasVeth,
             traits: PacketTraits(
                 hasSeveralIngress: attachments > 1 || isBridged, outerSources: demand.outerSources))
     }
@@ -147,22 +145,19 @@ extension XDPHost: DataPlane {
         isComplete = true
     }
 
-    /// Where tables have become too small, or the packet program has to be made anew, this process does what a daemon
+    /// Where tables have become too small for what they hold and what is wanted, or the packet program has to be made anew, this process does what a daemon
     /// does that takes over from another one.
     public func prepare(for demand: DataPlaneDemand) throws {
         self.demand = demand
         guard let directory = setup.instance.existingBPFDirectory() else { return }
-        let wanted = Capacity(connections: demand.connections, services: demand.services)
-        let needsTables = !capacity.covers(wanted)
+        let needsTables = try !tables.hasRoom(connections: demand.connections, services: demand.services)
         if needsTables || demand.outerSources != programOuterSources {
             let attachments = try Self.attachments(setup, ingress: ingress, directory: directory)
-            let joined = wanted.joined(with: capacity)
             let tables = try Self.tables(
-                demand, directory: directory, capacity: joined, ingress: ingress, attachments: attachments.count)
+                demand, directory: directory, ingress: ingress, attachments: attachments.count)
             try attach(tables, to: attachments)
             self.attachments = attachments
             self.tables = tables
-            capacity = joined
             programOuterSources = demand.outerSources
         }
         // The programs that carry checks have the tables' descriptors.
