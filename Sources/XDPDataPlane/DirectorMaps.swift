@@ -24,6 +24,9 @@ public final class DirectorMaps: Sendable {
     let servers: MappedArray<ipvsd_server>
     let connectionCounts: MappedArray<ipvsd_conn_counts>
     let nextHops: MappedArray<ipvsd_next_hop>
+    /// Nil, as is the next, where the data plane is an older one.
+    let outerIDs: MappedArray<UInt32>?
+    let idBlocks: BPFMap<UInt32, UInt32>?
     let flows: MappedArray<ipvsd_bucket>
     /// The flow table before this one, while `isMigrating`; nil for the moment in which it is made anew.
     let oldFlows: MappedArray<ipvsd_bucket>?
@@ -73,6 +76,8 @@ public final class DirectorMaps: Sendable {
         servers = try array(MapCatalogue.servers)
         connectionCounts = try array(MapCatalogue.connectionCounts)
         nextHops = try array(MapCatalogue.nextHops)
+        outerIDs = try present(MapCatalogue.outerIDs)?.memory(writable: writable)
+        idBlocks = try present(MapCatalogue.idBlocks)
         flows = try array(MapCatalogue.flows)
         oldFlows = try present(MapCatalogue.oldFlows)?.memory(writable: writable)
         overflows = try array(MapCatalogue.overflows)

@@ -47,6 +47,13 @@ struct GrowthRule: Sendable {
             TableGrowth.addCounts(from: growth.old, since: growth.copiedCounts, to: maps)
         })
 
+    /// The program before may go on giving out numbers after the copy.
+    static let outerIDs = GrowthRule(
+        copy: { growth, maps throws(BPFError) in
+            guard let old = growth.old.outerIDs, let new = maps.outerIDs else { return }
+            for row in 0..<old.count where old[row] != 0 { new[row] = old[row] &+ IPVSD_ID_LEAD }
+        })
+
     /// A larger map of all CPUs begins at zero. What the old one has counted is carried besides.
     static let statistics = GrowthRule(
         follow: { growth, maps throws(BPFError) in

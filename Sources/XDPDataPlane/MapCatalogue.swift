@@ -64,6 +64,9 @@ enum MapCatalogue {
     static let nextHops = MapDefinition<UInt32, ipvsd_next_hop>(
         "next_hops", pin: "paths", size: { 2 * $0.servers },
         growth: .copied { TableGrowth.copyRows($0.nextHops, $1.nextHops) })
+    static let outerIDs = MapDefinition<UInt32, UInt32>(
+        "outer_ids", size: { 2 * $0.servers }, growth: .outerIDs, isOptional: true)
+    static let idBlocks = MapDefinition<UInt32, UInt32>("id_blocks", size: { 2 * $0.servers }, isOptional: true)
     static let statistics = MapDefinition<UInt32, ipvsd_statistics>(
         "statistics", size: { $0.servers }, growth: .statistics)
     static let carried = MapDefinition<UInt32, ipvsd_statistics>(
@@ -88,6 +91,7 @@ enum MapCatalogue {
         settings.map, listeners.map, listenerCache.map, services.map, slots.map, servers.map, connectionCounts.map,
         nextHops.map, statistics.map, carried.map, counters.map, flows.map, oldFlows.map, overflows.map, tableLoad.map,
         templates.map, fragments.map, learntPorts.map, answeredPorts.map, strays.map, egress.map,
+        outerIDs.map, idBlocks.map,
     ]
 }
 

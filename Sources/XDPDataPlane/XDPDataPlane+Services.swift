@@ -227,6 +227,7 @@ extension XDPDataPlane {
             pathIDs[address] = nil
             paths[address] = nil
         }
+        outerIDsOfLostPaths = outerIDsOfLostPaths.filter { addresses.contains($0.key) }
     }
 
     /// Gives back the row of a real server that no packet goes to.
@@ -263,14 +264,23 @@ extension XDPDataPlane {
         var row = 0
         if let path {
             row = try allocatePath()
-            maps.nextHops[row] = path.row
-            if !path.isLocal { try maps.egress.update(UInt32(path.interface), for: UInt32(path.interface)) }
+            do {
+                maps.nextHops[row] = path.row
+                if !path.isLocal { try maps.egress.update(UInt32(path.interface), for: UInt32(path.interface)) }
+                try beginOuterIDs(ofPath: row, to: address)
+            } catch {
+                pathRows.release(row)
+                throw error
+            }
         }
         for id in serverIDs.ofAddress(address) {
             let server = maps.servers[id]
             writeWord(id, path: UInt32(row), weight: server.weight, flags: UInt32(server.flags))
         }
-        if let old = pathIDs[address] { pathRows.release(old) }
+        if let old = pathIDs[address] {
+            if path == nil { keepOuterIDs(ofPath: old, to: address) }
+            pathRows.release(old)
+        }
         pathIDs[address] = row == 0 ? nil : row
         paths[address] = path
     }

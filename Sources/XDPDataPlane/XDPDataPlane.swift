@@ -41,6 +41,8 @@ public final class XDPDataPlane {
     var paths: [IPv4Address: Path]
     /// The path row of each real server's address.
     var pathIDs: [IPv4Address: Int]
+    /// Of real servers to which there is no way now: where their outer packets' numbers were.
+    var outerIDsOfLostPaths: [IPv4Address: UInt32] = [:]
 
     /// While services change: the ids by which listeners and flows go, so that the flow table is read but once.
     var takenFlowIDs: Set<UInt16>?
@@ -94,6 +96,7 @@ public final class XDPDataPlane {
         slices = SliceAllocator(groups: maps.slots.count, used: rows.usedSlices)
 
         if maps.settings.field(\.abi_version).pointee == 0 { initializeSettings() }
+        beginMissingOuterIDs()
         // Rows of a service that the last daemon was taking away when it was killed.
         let live = Set(services.values)
         for (service, _, id) in serverIDs.all where !live.contains(service) {

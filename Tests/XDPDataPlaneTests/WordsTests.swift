@@ -102,7 +102,7 @@ struct WordsTests {
             MapCatalogue.all.map(\.pin) == [
                 "settings", "services", "listeners", "schedules", "slots", "servers", "loads", "paths", "statistics",
                 "carried", "counters", "flows", "former", "overflows", "pressure", "templates", "fragments",
-                "learnt_ports", "answered_ports", "strays", "egress",
+                "learnt_ports", "answered_ports", "strays", "egress", "outer_ids", "id_blocks",
             ])
         #expect(Set(MapCatalogue.all.map(\.name)).count == MapCatalogue.all.count)
     }

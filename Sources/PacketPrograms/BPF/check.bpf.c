@@ -6,6 +6,7 @@
 #include <linux/pkt_cls.h>
 
 #include "maps.h"
+#include "outer_id.h"
 #include "packet.h"
 
 #define AF_INET 2
@@ -44,8 +45,8 @@ int check_egress(struct __sk_buff *skb)
 	length = bpf_ntohs(inner->tot_len) + sizeof(outer);
 	tos = inner->tos;
 	fragment = inner->frag_off & bpf_htons(IP_DF);
-	write_ip(outer, tos, length, fragment ? 0 : bpf_htons(bpf_get_prandom_u32() | 1), fragment, IPPROTO_IPIP,
-		 hop->source, hop->destination);
+	write_ip(outer, tos, length, fragment ? 0 : next_outer_id(hop_id), fragment, IPPROTO_IPIP, hop->source,
+		 hop->destination);
 	if (bpf_skb_adjust_room(skb, sizeof(outer), BPF_ADJ_ROOM_MAC,
 				BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_NO_CSUM_RESET) ||
 	    bpf_skb_store_bytes(skb, sizeof(struct ethhdr), outer, sizeof(outer), 0))

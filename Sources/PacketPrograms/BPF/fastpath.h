@@ -108,7 +108,7 @@ static __always_inline bool on_established(struct xdp_md *ctx, void *data, void 
 	if (!packet.counters)
 		return false;
 	count(&packet, IPVSD_RECEIVED);
-	if (encapsulate(&packet, hop, 0)) {
+	if (encapsulate(&packet, server, hop, 0)) {
 		count_forwarded(&packet, server);
 		*verdict = transmit(&packet, hop);
 	} else {

@@ -97,7 +97,7 @@ __noinline int send_on(struct xdp_md *ctx, __u32 l3, __u32 server_id)
 	if (!packet.counters)
 		return XDP_PASS;
 	count(&packet, IPVSD_RECEIVED);
-	if (!encapsulate_for(&packet, hop))
+	if (!encapsulate_for(&packet, server_id, hop))
 		return drop(&packet, IPVSD_DROPPED_INTERNAL);
 	count_forwarded(&packet, server_id);
 	return transmit(&packet, hop);

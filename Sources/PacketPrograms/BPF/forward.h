@@ -5,20 +5,8 @@
 #include "constants.h"
 #include "icmp_rst.h"
 #include "maps.h"
+#include "outer_id.h"
 #include "packet.h"
-
-/* Outer datagrams without DF need identifiers that differ; 0 is left out, some stacks take it for "none". */
-static __u32 identifier;
-
-static __always_inline __be16 outer_id(__be16 frag_off)
-{
-	__u16 id;
-
-	if (frag_off & bpf_htons(IP_DF))
-		return 0;
-	id = __sync_fetch_and_add(&identifier, 1);
-	return bpf_htons(id ? id : 1);
-}
 
 /* By way of a device of ours, from which the kernel forwards, and fragments, what comes in. */
 static __always_inline int leave_to_kernel(const struct packet *packet)
@@ -54,7 +42,8 @@ static __always_inline void count_forwarded(struct packet *packet, __u32 server_
 
 /* The new Ethernet header stands before the outer IP header; tags of the way in stay behind. tag_length has to be a
  * constant: the verifier forgets how much of a packet was checked when something variable is added. */
-static __always_inline bool encapsulate(struct packet *packet, const struct ipvsd_next_hop *hop, __u32 tag_length)
+static __always_inline bool encapsulate(struct packet *packet, __u32 server_id, const struct ipvsd_next_hop *hop,
+					__u32 tag_length)
 {
 	const __u32 header = sizeof(struct ethhdr) + tag_length;
 	void *data, *end;
@@ -74,18 +63,21 @@ static __always_inline bool encapsulate(struct packet *packet, const struct ipvs
 		*(__u32 *)(data + sizeof(hop->eth_addrs) + sizeof(struct vlan_tag)) = hop->tags >> 32;
 	*(__be16 *)(data + header - 2) = bpf_htons(ETH_P_IP);
 	/* DSCP and ECN are copied whole: RFC 6040's normal mode. */
-	write_ip(data + header, packet->tos, packet->tot_len + IPVSD_ENCAPSULATION, outer_id(packet->frag_off),
+	write_ip(data + header, packet->tos, packet->tot_len + IPVSD_ENCAPSULATION, 0,
 		 packet->frag_off & bpf_htons(IP_DF), IPPROTO_IPIP, outer_source(packet, hop), hop->destination);
+	if (!(packet->frag_off & bpf_htons(IP_DF)))
+		set_outer_id(data + header, server_id);
 	return true;
 }
 
 /* With the tags that the next hop's interface needs. */
-static __always_inline bool encapsulate_for(struct packet *packet, const struct ipvsd_next_hop *hop)
+static __always_inline bool encapsulate_for(struct packet *packet, __u32 server_id, const struct ipvsd_next_hop *hop)
 {
 	if (!hop->tag_length)
-		return encapsulate(packet, hop, 0);
-	return hop->tag_length == sizeof(struct vlan_tag) ? encapsulate(packet, hop, sizeof(struct vlan_tag))
-							  : encapsulate(packet, hop, 2 * sizeof(struct vlan_tag));
+		return encapsulate(packet, server_id, hop, 0);
+	return hop->tag_length == sizeof(struct vlan_tag)
+		       ? encapsulate(packet, server_id, hop, sizeof(struct vlan_tag))
+		       : encapsulate(packet, server_id, hop, 2 * sizeof(struct vlan_tag));
 }
 
 /* An encapsulated packet, by its next hop's interface. */
@@ -129,7 +121,7 @@ static __always_inline int forward(struct packet *packet, __u32 server_id)
 		must_fragment = true;
 	}
 
-	if (!(must_fragment ? encapsulate(packet, hop, 0) : encapsulate_for(packet, hop)))
+	if (!(must_fragment ? encapsulate(packet, server_id, hop, 0) : encapsulate_for(packet, server_id, hop)))
 		return drop(packet, IPVSD_DROPPED_INTERNAL);
 	count_forwarded(packet, server_id);
 	return must_fragment ? leave_to_kernel(packet) : transmit(packet, hop);

@@ -33,6 +33,12 @@ MMAP_ARRAY(servers, struct ipvsd_server);
 MMAP_ARRAY(conn_counts, struct ipvsd_conn_counts);
 /* Written by the daemon, read by the director and checks. */
 MMAP_ARRAY(next_hops, struct ipvsd_next_hop);
+/* By next hop: the number after those that were given out for outer packets (ipvsd_ids.h). Written by director and checks,
+ * and by the daemon for a new row. */
+MMAP_ARRAY(outer_ids, __u32);
+/* By next hop: the next number of the CPU's block; a multiple of IPVSD_ID_BLOCK where that is used up. Written and read by
+ * director and checks, and cleared by the daemon for a new row. */
+PERCPU_ARRAY(id_blocks, __u32, 1);
 /* By server id. Written by the director, read by the daemon. */
 PERCPU_ARRAY(statistics, struct ipvsd_statistics, 1);
 /* The statistics from before their table grew. Written and read by the daemon alone. */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* The layouts that the packet programs and the control plane share. Fields named `__be` are in network byte order,
  * all others in the host's. Index and id 0 mean "not set" everywhere, so that a zeroed row is safe. ipvsd_words.h has the
- * fields of words, ipvsd_hash.h the hashes, ipvsd_capture.h what the capture programs read and write. */
+ * fields of words, ipvsd_hash.h the hashes, ipvsd_ids.h the numbers of outer packets, ipvsd_capture.h what the capture
+ * programs read and write. */
 #pragma once
 
 #include <linux/types.h>
 
 #include "ipvsd_hash.h"
+#include "ipvsd_ids.h"
 
 /* Bumped by every change to a layout below. A daemon adopts only what has its own version. */
 #define IPVSD_ABI_VERSION 3

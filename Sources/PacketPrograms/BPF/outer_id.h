@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* The identification of an outer packet without DF: ipvsd_ids.h. */
+#pragma once
+
+#include "ipvsd_ids.h"
+#include "maps.h"
+#include "packet.h"
+
+/* Never 0. */
+static __always_inline __be16 next_outer_id(__u32 hop_id)
+{
+	__u32 *counter = bpf_map_lookup_elem(&outer_ids, &hop_id);
+	__u32 *next = bpf_map_lookup_elem(&id_blocks, &hop_id);
+	__u32 number;
+
+	/* Both have a row for each next hop. */
+	if (!counter || !next)
+		return bpf_htons(bpf_get_prandom_u32() | 1);
+	number = *next;
+	if (number % IPVSD_ID_BLOCK == 0 || *(volatile __u32 *)counter - number > IPVSD_ID_REACH)
+		number = __sync_fetch_and_add(counter, IPVSD_ID_BLOCK);
+	if (!(number & 0xffff))
+		number++;
+	*next = number + 1;
+	return bpf_htons(number & 0xffff);
+}
+
+/* Gives a header, written with identification 0, the next one of the real server's next hop. Apart from write_ip, so that
+ * packets with DF do not pay for the registers that a call takes. */
+static __always_inline void set_outer_id(struct iphdr *outer, __u32 server_id)
+{
+	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
+	__be16 id = next_outer_id(server ? *(volatile __u32 *)&server->next_hop : 0);
+	/* RFC 1624: ~(~checksum + id). */
+	__u32 sum = (__u16)~outer->check + id;
+
+	outer->id = id;
+	outer->check = ~((sum & 0xffff) + (sum >> 16));
+}
