@@ -31,8 +31,19 @@ public struct Link: Sendable, Equatable {
     /// Of IFLA_STATS64.
     public var transmitErrors: UInt64
     public var transmitDropped: UInt64
+    /// Other names of the device (IFLA_ALT_IFNAME), of up to 127 bytes.
+    public var alternativeNames: [String] = []
+    /// The address that the hardware came with (IFLA_PERM_ADDRESS); nil where the driver knows none.
+    public var permanentAddress: MACAddress?
 
     public var isEthernet: Bool { hardwareType == UInt16(ARPHRD_ETHER) && !isLoopback }
+}
+
+extension [Link] {
+    /// The link of that name, or else the one that has it among its other names.
+    public func called(_ name: String) -> Link? {
+        first { $0.name == name } ?? first { $0.alternativeNames.contains(name) }
+    }
 }
 
 extension Link {
@@ -68,6 +79,9 @@ extension Link {
         }
         transmitErrors = counter(\.tx_errors)
         transmitDropped = counter(\.tx_dropped)
+        let names = attributes[IFLA_PROP_LIST]?.nested.filter { $0.type == IFLA_ALT_IFNAME }
+        alternativeNames = names?.map { $0.payload.string } ?? []
+        permanentAddress = attributes[IFLA_PERM_ADDRESS]?.macAddress
     }
 }
 

@@ -9,6 +9,14 @@ public struct MACAddress: Hashable, Sendable, BitwiseCopyable, CustomStringConve
         value = bytes.reduce(0) { $0 << 8 | UInt64($1) }
     }
 
+    /// Nil where the text is not of the form of `description`.
+    public init?(_ text: String) {
+        let octets = text.split(separator: ":", omittingEmptySubsequences: false)
+        let bytes = octets.compactMap { $0.count == 2 ? UInt8($0, radix: 16) : nil }
+        guard octets.count == bytes.count else { return nil }
+        self.init(bytes)
+    }
+
     private init(value: UInt64) { self.value = value }
 
     /// Nobody's: 00:00:00:00:00:00.

@@ -36,6 +36,27 @@ struct CodecTests {
                     """))
     }
 
+    /// As `ip link property add dev eth0 altname enp5s0f0np0` has the kernel tell of it.
+    @Test func otherNamesAndTheHardwaresAddressAreRead() throws {
+        let links = Message.split(
+            hex(
+                """
+                50000000 1000 0000 07000000 00000000   ; RTM_NEWLINK
+                00 00 0100 04000000 00000000 00000000  ; ifinfomsg: Ethernet, interface 4
+                0900 0300 65746830 00 000000           ; IFLA_IFNAME "eth0"
+                1800 3480                              ; IFLA_PROP_LIST
+                  1000 3500 656e703573306630 6e703000  ;   IFLA_ALT_IFNAME "enp5s0f0np0"
+                  0400 3600                            ;   another property
+                0a00 3600 020000000005 0000            ; IFLA_PERM_ADDRESS
+                """)
+        ).compactMap(Link.init)
+        let link = try #require(links.first)
+        #expect(link.alternativeNames == ["enp5s0f0np0"] && links.called("enp5s0f0np0") == link)
+        #expect(links.called("eth0") == link && links.called("enp5s0f0np1") == nil)
+        #expect(link.permanentAddress == MACAddress("02:00:00:00:00:05") && link.address == nil)
+        #expect(MACAddress("02:00:00:00:00") == nil && MACAddress("02:00:00:00:00:5") == nil)
+    }
+
     @Test func tunnelIsCreated() throws {
         let local = IPv4Address(0xC000_0201)
         let remote = IPv4Address(0xC633_6401)
