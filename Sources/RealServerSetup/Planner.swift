@@ -89,13 +89,13 @@ struct Planner {
     }
 
     private func ingressInterfaces() throws(RealServerSetupError) -> [String] {
+        var named: [String] = []
         for name in interfaces {
-            guard let link = machine.links.first(where: { $0.name == name }) else {
-                throw .noInterface("no interface \(name)")
-            }
+            guard let link = machine.links.called(name) else { throw .noInterface("no interface \(name)") }
             guard link.isEthernet else { throw .noInterface("\(name) is no Ethernet interface") }
+            if !named.contains(link.name) { named.append(link.name) }
         }
-        if !interfaces.isEmpty { return interfaces }
+        if !interfaces.isEmpty { return named }
         let found = machine.lan.map(\.name)
         if found.isEmpty { throw .noInterface("no Ethernet interface is up and has an IPv4 address") }
         return found

@@ -1,11 +1,17 @@
 /// The names that a network interface can have, as the kernel's dev_valid_name decides.
 public enum InterfaceName {
-    /// The bytes of a name; the kernel's IFNAMSIZ, 16, counts a terminating zero too.
-    public static let maximumLength = 15
+    /// The bytes of the name that a device is made with; the kernel's IFNAMSIZ, 16, counts a terminating zero too.
+    private static let maximumLengthOfNew = 15
+    /// The bytes of any name: a device may have other ones (altname), for which the kernel's ALTIFNAMSIZ is 128.
+    private static let maximumLength = 127
 
-    static let accepted = "1 to \(maximumLength) bytes without space, slash and colon"
+    static let accepted = names(upTo: maximumLength)
 
-    public static func validate(_ name: String) throws(InvalidValue) {
+    private static func names(upTo length: Int) -> String { "1 to \(length) bytes without space, slash and colon" }
+
+    /// `isNew`: a device is to be made with the name.
+    public static func validate(_ name: String, isNew: Bool = false) throws(InvalidValue) {
+        let maximumLength = isNew ? maximumLengthOfNew : maximumLength
         let problem: String? =
             if name.isEmpty {
                 "the name is empty"
@@ -19,6 +25,6 @@ public enum InterfaceName {
                 nil
             }
         guard let problem else { return }
-        throw InvalidValue(problem, accepted: accepted)
+        throw InvalidValue(problem, accepted: names(upTo: maximumLength))
     }
 }

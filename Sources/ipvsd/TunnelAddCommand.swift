@@ -62,7 +62,7 @@ struct TunnelAddCommand: AsyncParsableCommand {
     }
 
     private func tunnel() throws -> PointToPoint {
-        try valid("tunnel \(name)") { () throws(InvalidValue) in try InterfaceName.validate(name) }
+        try valid("tunnel \(name)") { () throws(InvalidValue) in try InterfaceName.validate(name, isNew: true) }
         if name == TunnelSetup.fallbackName {
             throw Failure(.badValue, "tunnel \(name): the kernel's own, which has no ends (accepted: another name)")
         }

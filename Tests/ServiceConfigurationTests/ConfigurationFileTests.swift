@@ -149,7 +149,7 @@ struct ConfigurationFileTests {
             """
         let errors = Self.errors(text)
         let expected = [
-            "f:1: interfaces 'a b': the name has a space, slash or colon (accepted: 1 to 15 bytes without space, slash and colon)",
+            "f:1: interfaces 'a b': the name has a space, slash or colon (accepted: 1 to 127 bytes without space, slash and colon)",
             "f:2: xdpp: unknown key (accepted: interfaces, xdp, addresses, syn-watch, outer-source-prefix, connections, "
                 + "half-open-limit, timeouts, metrics-listen, defaults, services)",
             "f:4: scheduler wlx: unknown scheduler (accepted: \(Scheduler.allCases.map(\.rawValue).joined(separator: ", ")))",

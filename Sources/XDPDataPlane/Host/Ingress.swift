@@ -27,14 +27,15 @@ struct Ingress {
     static func find(_ names: [String], vips: [IPv4Address]) throws -> [Ingress] {
         let tree = try LinkTree()
         if names.isEmpty { return try standard(vips, tree) }
-        return try names.map { name in
+        let links = try names.map { name throws(DataPlaneError) in
             guard let link = tree.link(named: name) else {
                 throw DataPlaneError(
                     .interface,
                     "find interface \(name): no such interface (there are: \(tree.names.listed))")
             }
-            return try Ingress(link, in: tree)
+            return link
         }
+        return try links.unique.map { try Ingress($0, in: tree) }
     }
 
     /// What cannot be attached to is left out, unless nothing is left.

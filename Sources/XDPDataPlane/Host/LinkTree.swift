@@ -9,7 +9,8 @@ struct LinkTree {
 
     init(_ links: [Link]) { self.links = links }
 
-    func link(named name: String) -> Link? { links.first { $0.name == name } }
+    /// By its name, or else by one of its other names.
+    func link(named name: String) -> Link? { links.called(name) }
 
     func link(index: Int32) -> Link? { links.first { $0.index == index } }
 
