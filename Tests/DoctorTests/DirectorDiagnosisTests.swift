@@ -30,6 +30,7 @@ struct DirectorDiagnosisTests {
         #expect(try faults { $0.interfaces[0].mode = "generic" } == [.genericXDP])
         #expect(try faults { $0.interfaces[0].merging = ["lro of eth0"] } == [.mergedFrames])
         #expect(try faults { $0.interfaces[0].mergingBelow = ["gro of eth1"] }.isEmpty)
+        #expect(try faults { $0.interfaces[0].vrf = "red" } == [.noRoute])
         #expect(try faults { $0.isDaemonRunning = false } == [.daemonMissing])
         #expect(try faults { $0.servers[0].isResolved = false } == [.neighbourUnresolved])
         #expect(try faults { $0.servers[0].interface = nil } == [.noRoute])

@@ -45,9 +45,6 @@ everything_works() { # DEVICE that the program sits on
     in_ns client ip route flush cache
 }
 
-todo test_a_NIC_in_a_VRF "routes are looked up in the main table" \
-    'in vain: rs1 to serve, or a refusal that names the VRF$'
-
 # Its routes are in the VRF's table. It serves, or it is refused by the VRF's name.
 test_a_NIC_in_a_VRF() {
     d link add vrf0 type vrf table 10 || fail "no VRF device"

@@ -91,6 +91,13 @@ extension DirectorFacts {
                     fix: "mend the reason, then start ipvsd with --xdp native, which names what the driver refuses"))
         default: break
         }
+        if let vrf = interface.vrf {
+            findings.append(
+                Finding(
+                    .noRoute,
+                    "\(interface.name) is part of the VRF \(vrf), and routes to real servers are looked up outside of it",
+                    fix: "ip link set \(interface.name) nomaster, and have its routes in the main table"))
+        }
         let merging = interface.merging + (interface.mode == "generic" ? interface.mergingBelow : [])
         if !merging.isEmpty {
             findings.append(

@@ -181,7 +181,8 @@ public struct DirectorExaminer {
             name: link.name, kind: link.kind, mtu: link.mtu,
             mode: try XDPAttachment.of(interface: link.index)?.mode.rawValue,
             merging: try features(Self.merging, of: link),
-            mergingBelow: try below.flatMap { try features(Self.mergingBelow, of: $0) })
+            mergingBelow: try below.flatMap { try features(Self.mergingBelow, of: $0) },
+            vrf: links.first { $0.index == link.master && $0.kind == "vrf" }?.name)
     }
 
     /// "lro of eth0"

@@ -14,10 +14,12 @@ public struct DirectorFacts: Sendable {
         public var merging: [String]
         /// The same, of the devices below.
         public var mergingBelow: [String]
+        /// The VRF that it is a part of.
+        public var vrf: String?
 
         public init(
             name: String, kind: String? = nil, mtu: UInt32 = 1500, mode: String? = "native", merging: [String] = [],
-            mergingBelow: [String] = []
+            mergingBelow: [String] = [], vrf: String? = nil
         ) {
             self.name = name
             self.kind = kind
@@ -25,6 +27,7 @@ public struct DirectorFacts: Sendable {
             self.mode = mode
             self.merging = merging
             self.mergingBelow = mergingBelow
+            self.vrf = vrf
         }
     }
 

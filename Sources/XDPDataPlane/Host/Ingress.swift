@@ -14,6 +14,13 @@ struct Ingress {
 
     init(_ link: Link, in tree: LinkTree) throws(DataPlaneError) {
         self.link = link
+        // Routes and neighbours are looked up outside of VRFs.
+        if let vrf = tree.vrf(of: link) {
+            throw DataPlaneError(
+                .interface,
+                "attach director to \(link.name): it is part of the VRF \(vrf.name), and real servers are reached by routes outside of VRFs (accepted: an interface of no VRF; 'ip link set \(link.name) nomaster' takes it out)"
+            )
+        }
         devices = try tree.devices(of: link)
         guard !devices.isEmpty else {
             throw DataPlaneError(.interface, "attach director to \(link.name): the bridge has no port")

@@ -55,9 +55,11 @@ struct LinkTree {
 
     /// Whether packets reach the machine's own stack by this interface, and not by one that it is a part of.
     func isWhole(_ link: Link) -> Bool {
-        guard let master = link.master else { return true }
-        return self.link(index: master)?.kind == "vrf"
+        link.master == nil || vrf(of: link) != nil
     }
+
+    /// The VRF that the interface is a part of.
+    func vrf(of link: Link) -> Link? { link.master.flatMap(self.link(index:)).flatMap { $0.kind == "vrf" ? $0 : nil } }
 
     private func ports(of master: Link) -> [Link] { links.filter { $0.master == master.index } }
 
