@@ -134,6 +134,7 @@ public actor Director {
         let journal: ChangeJournal
         do {
             journal = try Self.journal(instance)
+            try journal.follow(network.links())
             // What forwards, forwards on whatever becomes of this start.
             _ = try Self.remember(instance, in: journal, dataPlanes: dataPlanes, logger: logger)
         } catch { throw DirectorError(error) }

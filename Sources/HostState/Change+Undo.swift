@@ -7,7 +7,8 @@ extension Change {
     /// Puts back what was there. What is gone already, with its interface or by another hand, is success.
     func undo() throws {
         switch self {
-        case .sysctl(let key, let original):
+        case .sysctl(var key, let original, let interface):
+            if let interface, let link = try interface.find(by: RouteSocket()) { key = Sysctl.key(key, of: link.name) }
             if Sysctl.exists(key) { try Sysctl.write(key, original) }
         case .address(let interface, let address, let peer, let prefixLength):
             try withLink(interface) {
@@ -80,8 +81,8 @@ extension Change {
         throw SystemError("remove \(path)")
     }
 
-    private func withLink(_ name: String, _ body: (RouteSocket, Link) throws -> Void) throws {
+    private func withLink(_ interface: Interface, _ body: (RouteSocket, Link) throws -> Void) throws {
         let socket = try RouteSocket()
-        if let link = try socket.link(named: name) { try body(socket, link) }
+        if let link = try interface.find(by: socket) { try body(socket, link) }
     }
 }

@@ -4,26 +4,27 @@ public import Netlink
 
 /// One change to the machine, with what it takes to undo it.
 public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
-    case sysctl(key: String, original: String)
-    case address(interface: String, address: IPv4Address, peer: IPv4Address? = nil, prefixLength: UInt8)
+    /// `interface`: the one that the key names, where it names one.
+    case sysctl(key: String, original: String, interface: Interface? = nil)
+    case address(interface: Interface, address: IPv4Address, peer: IPv4Address? = nil, prefixLength: UInt8)
     /// An address that was there and that we took away.
-    case addressRemoved(interface: String, address: IPv4Address, prefixLength: UInt8, scope: UInt8)
+    case addressRemoved(interface: Interface, address: IPv4Address, prefixLength: UInt8, scope: UInt8)
     /// A device that we created.
-    case link(name: String)
+    case link(name: Interface)
     /// A point-to-point tunnel that we created. One of another kind that has the name by now is not undone.
-    case tunnel(name: String)
+    case tunnel(name: Interface)
     /// A TUN device that outlives its descriptor.
-    case tun(name: String)
-    case linkUp(name: String, wasUp: Bool)
+    case tun(name: Interface)
+    case linkUp(name: Interface, wasUp: Bool)
     case route(Route)
     case rule(Rule)
-    case neighbour(address: NextHopAddress, interface: String)
+    case neighbour(address: NextHopAddress, interface: Interface)
     /// A feature of a device, by its name in `ethtool -k`, that was on and that we turned off.
-    case offload(interface: String, feature: String)
+    case offload(interface: Interface, feature: String)
     /// A clsact qdisc that we created.
-    case qdisc(interface: String)
+    case qdisc(interface: Interface)
     case filter(
-        interface: String, direction: BPFProgram.TrafficControlHook.Direction, priority: UInt32, handle: UInt32)
+        interface: Interface, direction: BPFProgram.TrafficControlHook.Direction, priority: UInt32, handle: UInt32)
     /// A bpffs. Undone only while it is empty.
     case mount(path: String)
     /// A kernel module that we loaded. Undone only while nobody uses it.
@@ -43,7 +44,7 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
 
     public var description: String {
         switch self {
-        case .sysctl(let key, let original): "sysctl \(key), originally \(original)"
+        case .sysctl(let key, let original, _): "sysctl \(key), originally \(original)"
         case .address(let interface, let address, let peer, let prefixLength):
             "address \(address)\(peer.map { " peer \($0)" } ?? "")/\(prefixLength) on \(interface)"
         case .addressRemoved(let interface, let address, let prefixLength, _):
@@ -72,10 +73,23 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
 
     /// What it is about, the same for all changes of one thing: the first of them to be journalled knows what was there
     /// originally.
+    /// An interface has its index there, and no name.
     var subject: Change {
+        let change = withoutOriginal
+        guard let interface, let index = interface.index else { return change }
+        return change.on(Interface(name: "", index: index, address: interface.address))
+    }
+
+    /// Whether both are about the same thing.
+    public func isAboutSame(as other: Change) -> Bool { ChangeList([self]).entry(for: other) != nil }
+
+    /// The same with the interface's name alone.
+    var subjectByName: Change { interface.map { withoutOriginal.on(Interface(named: $0.name)) } ?? withoutOriginal }
+
+    private var withoutOriginal: Change {
         switch self {
-        case .sysctl(let key, _): .sysctl(key: key, original: "")
-        case .linkUp(let name, _): .linkUp(name: name, wasUp: false)
+        case .sysctl(let key, _, let interface): .sysctl(key: key, original: "", interface: interface)
+        case .linkUp(let device, _): .linkUp(name: device, wasUp: false)
         default: self
         }
     }

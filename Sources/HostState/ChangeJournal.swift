@@ -1,5 +1,6 @@
 internal import FoundationEssentials
 import Glibc
+public import Netlink
 import SystemCalls
 
 /// Everything that was changed on the machine, kept in a file so that any later process can put it back. An entry is
@@ -8,20 +9,19 @@ import SystemCalls
 /// while using one.
 public final class ChangeJournal {
     private let path: String
-    /// In the order they were made; nil: undone.
-    private var slots: [Change?] = []
-    /// Where each is, by its subject.
-    private var positions: [Change: Int] = [:]
+    private var list: ChangeList
     /// Whether the file's end is known to be the end of a line.
     private var mayAppend = false
     /// Changes that the file tells of, those that were undone counted twice.
     private var told = 0
+    /// Whether entries name interfaces otherwise than the file does.
+    private var owesNames = false
 
     /// Goes on with the journal that is there. Creates the directory (0700), not the file.
     public init(path: String) throws {
         try File.makeDirectory(File.parent(of: path))
         self.path = path
-        _ = add(try Self.read(path: path))
+        list = ChangeList(try Self.read(path: path))
     }
 
     /// Nothing where there is no such file.
@@ -31,7 +31,7 @@ public final class ChangeJournal {
     }
 
     /// In the order they were made.
-    public var changes: [Change] { slots.compactMap(\.self) }
+    public var changes: [Change] { list.changes }
 
     /// Makes a change. If something about the same thing is journalled already, that stays, as it holds the original;
     /// otherwise an `apply` that fails takes its entry back.
@@ -42,16 +42,16 @@ public final class ChangeJournal {
     /// Makes changes, each of something else, one after another, after all of them have been written down at once. Where
     /// `apply` fails, what it has done until then stays.
     public func make<Detail>(_ wanted: [(Change, Detail)], _ apply: (Detail) throws -> Void) throws {
-        let added = add(wanted.map(\.0.canonical))
-        do { try write(.init(made: added)) } catch {
-            remove(added)
+        let (added, moved) = list.add(wanted.map(\.0.canonical))
+        do { try write(.init(made: added + moved)) } catch {
+            list.remove(added)
             throw error
         }
         for (index, (_, detail)) in wanted.enumerated() {
             do { try apply(detail) } catch {
                 let rest = Set(wanted[index...].map(\.0.canonical))
                 let unmade = added.filter(rest.contains)
-                remove(unmade)
+                list.remove(unmade)
                 try? write(.init(undone: unmade))
                 throw error
             }
@@ -59,8 +59,17 @@ public final class ChangeJournal {
     }
 
     /// The entry about the same thing as `change`, if there is one.
-    public func entry(for change: Change) -> Change? {
-        positions[change.canonical.subject].flatMap { slots[$0] }
+    public func entry(for change: Change) -> Change? { list.entry(for: change.canonical) }
+
+    /// Has the entries name their interfaces as these are called now, given all `links` of this network namespace. An entry
+    /// that has a name alone, of an earlier version or about a device that was just made, is about the device of that name
+    /// from then on; so is one whose device is gone.
+    public func follow(_ links: [Link]) throws {
+        let (moved, dropped) = list.follow(links)
+        guard list.count > 0, owesNames || !moved.isEmpty else { return }
+        owesNames = true
+        if moved.isEmpty { try writeAnew() } else { try write(.init(made: moved, undone: dropped)) }
+        owesNames = false
     }
 
     /// Undoes one change, by the original that is journalled, and forgets it. Nothing happens where it is not
@@ -68,7 +77,7 @@ public final class ChangeJournal {
     public func undo(_ change: Change) throws {
         guard let entry = entry(for: change) else { return }
         try entry.undo()
-        remove([entry])
+        list.remove([entry])
         try write(.init(undone: [entry]))
     }
 
@@ -81,17 +90,17 @@ public final class ChangeJournal {
 
     /// The same but for `earlier`: takes back what one run did, given the `changes` from before it.
     public func undoAll(except earlier: [Change], report: (Change, (any Error)?) -> Void) -> Bool {
-        let earlier = Set(earlier)
+        let earlier = ChangeList(earlier)
         var complete = true
         /// What the file still names, and why.
         var unwritten: (changes: [Change], error: any Error)?
-        for change in changes.reversed() where !earlier.contains(change) {
+        for change in changes.reversed() where earlier.entry(for: change) == nil {
             do { try change.undo() } catch {
                 report(change, error)
                 complete = false
                 continue
             }
-            remove([change])
+            list.remove([change])
             let undone = (unwritten?.changes ?? []) + [change]
             do {
                 try write(.init(undone: [change]))
@@ -103,34 +112,16 @@ public final class ChangeJournal {
         return complete && unwritten == nil
     }
 
-    // MARK: In memory
-
-    /// Those about something new.
-    private func add(_ changes: [Change]) -> [Change] {
-        changes.filter { change in
-            guard positions[change.subject] == nil else { return false }
-            positions[change.subject] = slots.count
-            slots.append(change)
-            return true
-        }
-    }
-
-    private func remove(_ changes: [Change]) {
-        for change in changes {
-            if let position = positions.removeValue(forKey: change.subject) { slots[position] = nil }
-        }
-    }
-
     // MARK: In the file
 
     private func write(_ record: JournalText.Record) throws(SystemError) {
-        if positions.isEmpty {
+        if list.count == 0 {
             mayAppend = false
             return try File.remove(path)
         }
         if record.isEmpty { return }
         told += record.count
-        guard mayAppend, told <= 2 * positions.count + 1000, File.exists(path) else { return try writeAnew() }
+        guard mayAppend, told <= 2 * list.count + 1000, File.exists(path) else { return try writeAnew() }
         mayAppend = false
         // A removal that a power cut forgets is undone once more, as what is gone already is no failure.
         try File.write(
@@ -140,12 +131,10 @@ public final class ChangeJournal {
 
     /// The file is replaced whole.
     private func writeAnew() throws(SystemError) {
-        let changes = changes
-        slots = changes
-        positions = Dictionary(uniqueKeysWithValues: changes.enumerated().map { ($1.subject, $0) })
+        list = ChangeList(list.changes)
         mayAppend = false
-        try File.replace(path, with: try JournalText.file(of: changes))
-        told = slots.count
+        try File.replace(path, with: try JournalText.file(of: list.changes))
+        told = list.count
         mayAppend = true
     }
 }

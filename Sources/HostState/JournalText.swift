@@ -1,13 +1,21 @@
 internal import FoundationEssentials
 import Glibc
+import Netlink
 import SystemCalls
 
 /// What a journal's file says: a line of JSON with the version, and one for each record.
 enum JournalText {
-    /// Changes about to be made, or undone.
+    /// Changes about to be made, or undone. One that is made once more has learnt its interface's index, or present name.
     struct Record: Codable {
         var made: [Change] = []
         var undone: [Change] = []
+        /// What is known of the interfaces besides their names. Earlier versions go by the names.
+        var interfaces: [String: Device]?
+
+        struct Device: Codable {
+            var index: Int32
+            var address: String?
+        }
 
         var count: Int { made.count + undone.count }
         var isEmpty: Bool { count == 0 }
@@ -29,7 +37,46 @@ enum JournalText {
         try encode(Head(version: version)) + line(Record(made: changes))
     }
 
-    static func line(_ record: Record) throws(SystemError) -> [UInt8] { try encode(record) }
+    /// One line, or more where a name stands for several interfaces.
+    static func line(_ record: Record) throws(SystemError) -> [UInt8] {
+        var text: [UInt8] = []
+        for part in parts(of: record) { text += try encode(part) }
+        return text
+    }
+
+    /// In each of them a name stands for one interface.
+    private static func parts(of record: Record) -> [Record] {
+        var parts = [Record()]
+        var named: [String: Change.Interface] = [:]
+        func add(_ change: Change, to list: WritableKeyPath<Record, [Change]>) {
+            if let interface = change.interface {
+                if let other = named[interface.name], other != interface {
+                    parts.append(Record())
+                    named = [:]
+                }
+                named[interface.name] = interface
+                if let index = interface.index {
+                    let device = Record.Device(index: index, address: interface.address?.description)
+                    parts[parts.count - 1].interfaces = parts[parts.count - 1].interfaces ?? [:]
+                    parts[parts.count - 1].interfaces?[interface.name] = device
+                }
+            }
+            parts[parts.count - 1][keyPath: list].append(change)
+        }
+        for change in record.undone { add(change, to: \.undone) }
+        for change in record.made { add(change, to: \.made) }
+        return parts
+    }
+
+    private static func identified(_ changes: [Change], by devices: [String: Record.Device]?) -> [Change] {
+        guard let devices else { return changes }
+        return changes.map { change in
+            guard let interface = change.interface, let device = devices[interface.name] else { return change }
+            return change.on(
+                Change.Interface(
+                    name: interface.name, index: device.index, address: device.address.flatMap { MACAddress($0) }))
+        }
+    }
 
     /// In the order they were made. A line without an end is one whose changes were never made.
     static func changes(_ bytes: [UInt8], of path: String) throws -> [Change] {
@@ -41,19 +88,13 @@ enum JournalText {
                 return whole.changes
             }
             try accept(head.version, version, path)
-            var changes: [Change?] = []
-            var positions: [Change: Int] = [:]
+            var list = ChangeList()
             for line in lines {
                 let record = try decode(Record.self, line)
-                for change in record.undone {
-                    if let position = positions.removeValue(forKey: change) { changes[position] = nil }
-                }
-                for change in record.made where positions[change] == nil {
-                    positions[change] = changes.count
-                    changes.append(change)
-                }
+                list.remove(identified(record.undone, by: record.interfaces))
+                list.add(identified(record.made, by: record.interfaces))
             }
-            return changes.compactMap(\.self)
+            return list.changes
         } catch let error as DecodingError {
             throw SystemError("read \(path)", code: EPROTO, detail: "\(error)")
         }

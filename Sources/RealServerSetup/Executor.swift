@@ -31,27 +31,30 @@ final class Executor {
             }
         case .createTunnel: try createTunnel()
         case .createTUN:
-            try journal.make(.tun(name: Names.device)) {
+            try journal.make(.tun(name: .init(named: Names.device))) {
                 if clinux_persist_tun(Names.device, 1) != 0 {
                     throw SystemError("create TUN device \(Names.device)", code: errno)
                 }
             }
+            try journal.follow(socket.links())
         case .setSysctl(let key, let value):
             try journal.make(.sysctl(key: key, original: try Sysctl.read(key))) { try Sysctl.write(key, value) }
+            try journal.follow(socket.links())
         case .setUp:
             let tunnel = try tunnel()
-            try journal.make(.linkUp(name: tunnel.name, wasUp: tunnel.isUp)) {
+            try journal.make(.linkUp(name: .init(tunnel), wasUp: tunnel.isUp)) {
                 try socket.setUp(true, interface: tunnel.index)
             }
         case .addAddress(let vip):
             let tunnel = try tunnel()
-            try journal.make(.address(interface: tunnel.name, address: vip, prefixLength: 32)) {
+            try journal.make(.address(interface: .init(tunnel), address: vip, prefixLength: 32)) {
                 try socket.addAddress(vip, prefixLength: 32, to: tunnel.index)
             }
         case .removeAddress(let entry, let interface):
+            let place = try socket.link(index: entry.interface).map(Change.Interface.init) ?? .init(named: interface)
             try journal.make(
                 .addressRemoved(
-                    interface: interface, address: entry.address, prefixLength: entry.prefixLength, scope: entry.scope)
+                    interface: place, address: entry.address, prefixLength: entry.prefixLength, scope: entry.scope)
             ) {
                 try socket.removeAddress(entry.address, prefixLength: entry.prefixLength, from: entry.interface)
             }
@@ -118,7 +121,7 @@ final class Executor {
     private func createTunnel() throws {
         if try socket.link(named: Names.device) != nil { return }
         do {
-            try journal.make(.link(name: Names.device)) {
+            try journal.make(.link(name: .init(named: Names.device))) {
                 try socket.createLink(name: Names.device, kind: Names.module)
             }
         } catch let error as NetlinkError {
@@ -126,6 +129,7 @@ final class Executor {
             // EEXIST: the request itself had the kernel load the module.
             if error.code != EEXIST { throw error }
         }
+        try journal.follow(socket.links())
     }
 
     private func attachProgram(to interface: String) throws {
@@ -147,16 +151,16 @@ final class Executor {
             var stale = hook
             stale.handle = filter.handle
             try stale.detach()
-            try journal.undo(change(interface, handle: filter.handle))
+            try journal.undo(change(link, handle: filter.handle))
         }
-        try attach(program, by: hook, to: link, change(interface, handle: hook.handle))
+        try attach(program, by: hook, to: link, change(link, handle: hook.handle))
     }
 
     private func attach(
         _ program: BPFProgram, by hook: BPFProgram.TrafficControlHook, to link: Link, _ change: Change
     ) throws {
         if try !socket.hasClsact(interface: link.index) {
-            try journal.make(.qdisc(interface: link.name)) { _ = try hook.createQdisc() }
+            try journal.make(.qdisc(interface: .init(link))) { _ = try hook.createQdisc() }
         }
         try journal.make(change) { try hook.attach(program) }
     }
@@ -177,7 +181,7 @@ final class Executor {
         let entry = SegmentProgram(vip: vip, size: size)
         let hook = BPFProgram.TrafficControlHook(
             interface: link.index, direction: .egress, priority: entry.priority, handle: vip.value)
-        try attach(try object.program(named: "lower_mss"), by: hook, to: link, change(interface, entry))
+        try attach(try object.program(named: "lower_mss"), by: hook, to: link, change(link, entry))
     }
 
     private func detach(_ program: SegmentProgram, from interface: String) throws {
@@ -185,15 +189,15 @@ final class Executor {
         try BPFProgram.TrafficControlHook(
             interface: link.index, direction: .egress, priority: program.priority, handle: program.vip.value
         ).detach()
-        try journal.undo(change(interface, program))
+        try journal.undo(change(link, program))
     }
 
-    private func change(_ interface: String, _ program: SegmentProgram) -> Change {
-        .filter(interface: interface, direction: .egress, priority: program.priority, handle: program.vip.value)
+    private func change(_ link: Link, _ program: SegmentProgram) -> Change {
+        .filter(interface: .init(link), direction: .egress, priority: program.priority, handle: program.vip.value)
     }
 
-    private func change(_ interface: String, handle: UInt32) -> Change {
-        .filter(interface: interface, direction: .ingress, priority: Names.filterPriority, handle: handle)
+    private func change(_ link: Link, handle: UInt32) -> Change {
+        .filter(interface: .init(link), direction: .ingress, priority: Names.filterPriority, handle: handle)
     }
 
     private func tunnel() throws -> Link {

@@ -45,6 +45,7 @@ public struct RealServerSetup {
             let journal = try ChangeJournal(path: instance.realServerJournal)
             defer { leave(lock, journal, of: instance) }
             try BootSetup.adopt(into: journal)
+            try journal.follow(socket.links())
             let before = journal.changes
             let executor = Executor(socket: socket, journal: journal)
             do {
@@ -166,11 +167,12 @@ public struct RealServerSetup {
 
     /// Interfaces on which set-ups have had tunnelled packets unwrapped by a program. Changes nothing.
     public static func ingressInterfaces(instance: InstancePaths = InstancePaths()) throws -> [String] {
+        let links = try RouteSocket().links()
         let names = try ChangeJournal.read(path: instance.realServerJournal).compactMap { change -> String? in
-            if case .filter(let name, .ingress, Names.filterPriority, _) = change { name } else { nil }
+            guard case .filter(let place, .ingress, Names.filterPriority, _) = change else { return nil }
+            return place.find(among: links)?.name
         }
-        let present = try RouteSocket().links().map(\.name)
-        return Set(names).intersection(present).sorted()
+        return Set(names).sorted()
     }
 
     private func plan(_ socket: RouteSocket, mayUseKernelTunnel: Bool) throws -> [Step] {
@@ -196,7 +198,8 @@ extension Change {
     /// That it put on tunl0, or that its rules are about.
     fileprivate var vip: IPv4Address? {
         switch self {
-        case .address(Names.device, let address, _, _), .netfilterElement(SegmentRules.table, _, let address): address
+        case .address(let place, let address, _, _) where place.name == Names.device: address
+        case .netfilterElement(SegmentRules.table, _, let address): address
         case .rule(let rule) where rule.table == Names.table: rule.source
         case .filter(_, .egress, _, let handle): IPv4Address(handle)
         default: nil
@@ -213,8 +216,8 @@ extension Change {
     /// Made of tunl0 itself, which others may use as well.
     fileprivate var isOfTunnel: Bool {
         switch self {
-        case .link(let name), .tun(let name), .linkUp(let name, _): name == Names.device
-        case .sysctl(let key, _): key.hasPrefix("net/ipv4/conf/\(Names.device)/")
+        case .link(let device), .tun(let device), .linkUp(let device, _): device.name == Names.device
+        case .sysctl(let key, _, _): key.hasPrefix("net/ipv4/conf/\(Names.device)/")
         case .module(let name): name == Names.module
         default: false
         }

@@ -60,38 +60,41 @@ public struct TunnelSetup {
                 throw Self.noModule
             }
         case .create(let name, let local, let remote, let ttl, let mtu):
-            try journal.make(.tunnel(name: name)) {
+            try journal.make(.tunnel(name: .init(named: name))) {
                 do {
                     try socket.createTunnel(name: name, local: local, remote: remote, ttl: ttl, mtu: mtu)
                 } catch let error as NetlinkError {
                     throw error.code == EOPNOTSUPP ? Self.noModule : error
                 }
             }
+            try journal.follow(socket.links())
         case .addAddress(let address, let name):
             // It goes with a tunnel of ours; on one of the operator's it is ours alone.
+            let device = try device(name, socket)
             let change = Change.address(
-                interface: name, address: address.own, peer: address.peer, prefixLength: address.prefixLength)
-            try journaling(change, unlessOwn: name, journal) {
+                interface: .init(device), address: address.own, peer: address.peer, prefixLength: address.prefixLength)
+            try journaling(change, unlessOwn: device, journal) {
                 try socket.addAddress(
-                    address.own, peer: address.peer, prefixLength: address.prefixLength, to: index(name, socket))
+                    address.own, peer: address.peer, prefixLength: address.prefixLength, to: device.index)
             }
         case .setUp(let name):
-            try journaling(.linkUp(name: name, wasUp: false), unlessOwn: name, journal) {
-                try socket.setUp(true, interface: index(name, socket))
+            let device = try device(name, socket)
+            try journaling(.linkUp(name: .init(device), wasUp: false), unlessOwn: device, journal) {
+                try socket.setUp(true, interface: device.index)
             }
         }
     }
 
     private func journaling(
-        _ change: Change, unlessOwn name: String, _ journal: ChangeJournal, _ apply: () throws -> Void
+        _ change: Change, unlessOwn device: Link, _ journal: ChangeJournal, _ apply: () throws -> Void
     ) throws {
-        if journal.entry(for: .tunnel(name: name)) != nil { return try apply() }
+        if journal.entry(for: .tunnel(name: .init(device))) != nil { return try apply() }
         try journal.make(change, apply)
     }
 
-    private func index(_ name: String, _ socket: RouteSocket) throws -> Int32 {
+    private func device(_ name: String, _ socket: RouteSocket) throws -> Link {
         guard let link = try socket.link(named: name) else { throw TunnelError.notFound("no device \(name)") }
-        return link.index
+        return link
     }
 
     private static var noModule: any Error {
@@ -113,7 +116,7 @@ public struct TunnelSetup {
             if journal.entry(for: change) != nil {
                 try journal.undo(change)
             } else {
-                try socket.deleteLink(index: index(name, socket))
+                try socket.deleteLink(index: device(name, socket).index)
             }
             report(change)
             try leave(name, journal, report)
@@ -143,14 +146,15 @@ public struct TunnelSetup {
                 "\(name) is the kernel's own, which no tunnel's deletion removes ('ipvsd realserver-setup --undo' takes the VIPs from it)"
             )
         }
-        return .tunnel(name: name)
+        return .tunnel(name: .init(link))
     }
 
     /// Entries about a device that has gone say nothing any more, nor does the module's without tunnels of ours.
     private func leave(_ name: String, _ journal: ChangeJournal, _ report: (Change) -> Void) throws {
         for change in journal.changes.reversed() {
             switch change {
-            case .address(name, _, _, _), .linkUp(name, _): try journal.undo(change)
+            case .address(let device, _, _, _) where device.name == name: try journal.undo(change)
+            case .linkUp(let device, _) where device.name == name: try journal.undo(change)
             default: break
             }
         }
@@ -197,7 +201,9 @@ public struct TunnelSetup {
                     instance.removeRunDirectoryIfEmpty()
                 }
             }
-            return try body(journal, RouteSocket())
+            let socket = try RouteSocket()
+            try journal.follow(socket.links())
+            return try body(journal, socket)
         }
     }
 }

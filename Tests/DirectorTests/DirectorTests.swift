@@ -1,6 +1,7 @@
 import DataPlane
 import HealthChecks
 import LoadBalancing
+import Netlink
 import ServiceConfiguration
 import Testing
 
@@ -193,6 +194,25 @@ struct DirectorTests {
             lab.checker.revive(first)
             try await lab.wait(for: director, "it is back") { lab.plane.weight(first, of: service) == 1 }
             #expect(!lab.plane.mayHoldAbandoned(member, until: lab.clock.now))
+        }
+    }
+
+    @Test("a VIP is put back on an interface that was renamed")
+    func renamedInterface() async throws {
+        try await lab.run(DirectorLab.configuration(managesAddress: true)) { director in
+            let vip = DirectorLab.vip
+            let index = MemoryNetwork.link.index
+            #expect(lab.network.addresses().contains { $0.address == vip && $0.interface == index })
+            lab.network.rename("wan0")
+            lab.network.removeAddress(vip, from: index)
+            try await lab.wait(for: director, "the VIP is back") {
+                lab.network.addresses().contains { $0.address == vip && $0.interface == index }
+            }
+            try await lab.wait(for: director, "the event names the interface") {
+                director.events.read(after: 0).events.contains {
+                    $0.kind == .restored && $0.reason == "address \(vip)/32 on wan0"
+                }
+            }
         }
     }
 }

@@ -1,19 +1,7 @@
 #!/bin/bash
-# Interfaces that are renamed, or go by other names. These are known faults: the journal and what looks after the director's
-# pieces know interfaces by name.
+# Interfaces that are renamed, or go by other names.
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
-
-todo test_a_stop_after_a_renaming_leaves_nothing "the journal knows interfaces by name" \
-    '^left in the machine: .*10\.0\.0\.100/32'
-todo test_a_cleanup_after_a_renaming_leaves_nothing "the journal knows interfaces by name" \
-    '^left in the machine: .*10\.0\.0\.100/32'
-todo test_the_vip_is_put_back_on_a_renamed_interface "upkeep knows interfaces by name" \
-    'in vain: the VIP to be put back$'
-todo test_an_undo_after_a_renaming_leaves_nothing "the journal knows interfaces by name" \
-    '^left in the machine: .*decapsulate'
-todo test_an_interface_is_found_by_its_altname "altnames are not asked for" \
-    'find interface enp5s0f0np0: no such interface'
 
 scenario_up() { lab_up; }
 

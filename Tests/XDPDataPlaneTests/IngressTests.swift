@@ -44,4 +44,11 @@ struct IngressTests {
         #expect(tree.link(named: "eth1")?.index == 2)
         #expect(tree.link(named: "enp5s0f0np1") == nil)
     }
+
+    @Test("an interface goes by its present name")
+    func renamed() throws {
+        let ingress = try Ingress(Self.link(1, "eth0"), in: LinkTree([Self.link(1, "eth0")]))
+        let now = ingress.following(LinkTree([Self.link(1, "wan0"), Self.link(2, "eth0")]))
+        #expect(([now.link] + now.devices + now.members).map(\.name) == ["wan0", "wan0", "wan0"])
+    }
 }

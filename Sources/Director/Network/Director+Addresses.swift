@@ -16,7 +16,8 @@ extension Director {
         var failures: [any Error] = []
         for change in journal.changes {
             if case .address(let interface, let address, _, _) = change,
-                !configuration.managesAddress || homes[address]?.name != interface
+                !configuration.managesAddress
+                    || homes[address].map({ Change.Interface($0).isSame(as: interface) }) != true
             {
                 do { try journal.undo(change) } catch { failures.append(error) }
             }
@@ -27,7 +28,7 @@ extension Director {
             if hasOtherSources { refreshPaths() }
             let missing = homes.filter { !present.contains($0.key) }.sorted { $0.key < $1.key }
             try journal.make(
-                missing.map { (.address(interface: $1.name, address: $0, prefixLength: 32), ($0, $1)) }
+                missing.map { (.address(interface: .init($1), address: $0, prefixLength: 32), ($0, $1)) }
             ) { vip, link in
                 // One that fails stays in the journal: it is tried again as one that was taken away.
                 do { try VIPScope.place(vip, on: link, in: network) } catch { failures.append(error) }
@@ -55,20 +56,20 @@ extension Director {
     func keepAddresses() throws {
         guard configuration.managesAddress, let current = running else { return }
         // Just those that it put there: another holder, such as keepalived, takes its own away when it likes.
-        var homes: [IPv4Address: String] = [:]
+        var homes: [IPv4Address: Change.Interface] = [:]
         for case .address(let interface, let vip, _, _) in current.journal.changes { homes[vip] = interface }
         // One that a replacement of its scope has left there is nowhere else.
         let refuge = current.dataPlane.refuge?.index
         let present = try network.addresses().filter { $0.interface != refuge }.map(\.address)
         let missing = configuration.vips.intersection(homes.keys).subtracting(present)
         guard !missing.isEmpty else { return }
-        let links = try network.tree()
+        let links = try network.links()
         var restored: [(vip: IPv4Address, resource: ManagedResource)] = []
         for vip in missing.sorted() {
-            guard let link = homes[vip].flatMap(links.link(named:)) else { continue }
+            guard let link = homes[vip]?.find(among: links) else { continue }
             let resource = ManagedResource("address \(vip)/32 on \(link.name)")
             do {
-                try current.journal.make(.address(interface: link.name, address: vip, prefixLength: 32)) {
+                try current.journal.make(.address(interface: .init(link), address: vip, prefixLength: 32)) {
                     try VIPScope.place(vip, on: link, in: network)
                 }
                 if let refuge { try network.removeAddress(vip, from: refuge) }

@@ -1,5 +1,6 @@
 internal import DataPlane
 internal import HealthChecks
+internal import HostState
 internal import LoadBalancing
 internal import Logging
 internal import ServiceConfiguration
@@ -18,6 +19,7 @@ extension Director {
     /// Every second.
     func repair() throws {
         guard let running, running.isForwarding else { return }
+        attempt("follow the names of interfaces") { try running.journal.follow(network.links()) }
         for repairs in running.dataPlane.repair() { tell(repairs) }
         try keepAddresses()
     }

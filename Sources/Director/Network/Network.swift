@@ -48,7 +48,6 @@ struct LinkList {
 
     init(_ links: [Link]) { all = links }
 
-    func link(named name: String) -> Link? { all.first { $0.name == name } }
     func link(index: Int32) -> Link? { all.first { $0.index == index } }
 }
 

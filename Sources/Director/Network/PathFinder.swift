@@ -49,7 +49,7 @@ struct PathFinder {
         if let present = try network.neighbour(address, on: link.index) {
             if present.isManaged || present.state & Self.permanent != 0 { return }
         }
-        try journal.make(.neighbour(address: address, interface: link.name)) {
+        try journal.make(.neighbour(address: address, interface: .init(link))) {
             try network.manageNeighbour(address, on: link.index)
         }
     }

@@ -32,7 +32,7 @@ enum VIPScope {
         for entry in present where entry.prefixLength == 32 {
             guard let home = homes[entry.address], home.index == entry.interface,
                 entry.scope != wanted(on: home, in: network),
-                journal.entry(for: .address(interface: home.name, address: entry.address, prefixLength: 32)) != nil
+                journal.entry(for: .address(interface: .init(home), address: entry.address, prefixLength: 32)) != nil
             else { continue }
             try replace(entry, on: home, in: network, refuge: refuge)
             hasChanged = true

@@ -88,15 +88,16 @@ public struct DirectorExaminer {
             if ways.isEmpty { unchecked.add("who answers ARP for \(vip): no interface has its subnet") }
         }
         if let changes = claim.changes {
-            facts.missingVIPs = Self.missingVIPs(changes, addresses)
+            facts.missingVIPs = Self.missingVIPs(changes, links, addresses)
             let isStray = { (change: Change) in
                 if case .filter(_, _, claim.strayPriority, _) = change { true } else { false }
             }
             facts.checkPath =
                 unchecked.look("the path of checks") {
-                    let answering = Self.interfacesOfAnswers(claim, changes, facts.servers)
+                    let answering = Self.interfacesOfAnswers(claim, changes, links, facts.servers)
                     return try checkPath(
-                        changes.filter { !isStray($0) && Self.takesPart($0, answering) }, links, addresses, socket,
+                        changes.filter { !isStray($0) && Self.takesPart($0, links, answering) }, links, addresses,
+                        socket,
                         unchecked)
                 } ?? .init()
             facts.unwatchedInterfaces = Self.missingPrograms(changes.filter(isStray), links, socket, unchecked)
@@ -111,27 +112,34 @@ public struct DirectorExaminer {
     // MARK: What the director had put into the machine
 
     private static func missingVIPs(
-        _ changes: [Change], _ addresses: [InterfaceAddress]
+        _ changes: [Change], _ links: [Link], _ addresses: [InterfaceAddress]
     ) -> [(vip: IPv4Address, interface: String)] {
         changes.compactMap { change in
             guard case .address(let interface, let vip, _, _) = change,
                 !addresses.contains(where: { $0.address == vip })
             else { return nil }
-            return (vip, interface)
+            return (vip, name(of: interface, links))
         }
+    }
+
+    /// As it is called now.
+    private static func name(of interface: Change.Interface, _ links: [Link]) -> String {
+        interface.find(among: links)?.name ?? interface.name
     }
 
     /// By which answers to checks come: ipvsd0 and the interfaces of real servers' routes and of the VIPs. Others have the
     /// program for answers that come by another way, and miss nothing without it.
-    static func interfacesOfAnswers(
-        _ claim: Claim, _ changes: [Change], _ servers: [DirectorFacts.Server]
+    private static func interfacesOfAnswers(
+        _ claim: Claim, _ changes: [Change], _ links: [Link], _ servers: [DirectorFacts.Server]
     ) -> Set<String> {
-        let homes = changes.compactMap { if case .address(let interface, _, _, _) = $0 { interface } else { nil } }
+        let homes = changes.compactMap { change in
+            if case .address(let interface, _, _, _) = change { name(of: interface, links) } else { nil }
+        }
         return Set(claim.interfaces + homes + servers.compactMap(\.interface) + ["ipvsd0"])
     }
 
-    static func takesPart(_ change: Change, _ interfaces: Set<String>) -> Bool {
-        if case .filter(let interface, _, _, _) = change { interfaces.contains(interface) } else { true }
+    private static func takesPart(_ change: Change, _ links: [Link], _ interfaces: Set<String>) -> Bool {
+        if case .filter(let place, _, _, _) = change { interfaces.contains(name(of: place, links)) } else { true }
     }
 
     private func checkPath(
@@ -165,13 +173,13 @@ public struct DirectorExaminer {
         _ changes: [Change], _ links: [Link], _ socket: RouteSocket, _ unchecked: Unchecked
     ) -> [(interface: String, direction: BPFProgram.TrafficControlHook.Direction)] {
         changes.compactMap { change in
-            guard case .filter(let name, let direction, let priority, let handle) = change,
-                let link = links.first(where: { $0.name == name }),
+            guard case .filter(let place, let direction, let priority, let handle) = change,
+                let link = place.find(among: links),
                 let present = unchecked.look(
-                    "the tc programs on \(name)",
+                    "the tc programs on \(link.name)",
                     { try socket.filters(interface: link.index, ingress: direction == .ingress) })
             else { return nil }
-            return present.contains { $0 == (priority, handle) } ? nil : (name, direction)
+            return present.contains { $0 == (priority, handle) } ? nil : (link.name, direction)
         }
     }
 

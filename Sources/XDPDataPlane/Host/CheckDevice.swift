@@ -23,13 +23,14 @@ final class CheckDevice {
     /// Makes the device, or takes the one that is there.
     init(directory: String, journal: ChangeJournal, checks: Bool) throws {
         let socket = try RouteSocket()
-        if try socket.link(named: Self.name) != nil, journal.entry(for: .link(name: Self.name)) == nil {
+        if try socket.link(named: Self.name) != nil, journal.entry(for: Self.change) == nil {
             throw DataPlaneError(
                 .interface, "create \(Self.name): there is a device of that name already, which is not this director's")
         }
-        try journal.make(.link(name: Self.name)) {
+        try journal.make(Self.change) {
             if try socket.link(named: Self.name) == nil { try socket.createVeth(name: Self.name, peer: Self.peerName) }
         }
+        try journal.follow(try socket.links())
         guard let link = try socket.link(named: Self.name), let peer = try socket.link(named: Self.peerName) else {
             throw DataPlaneError(.kernel, "find \(Self.name) and its peer \(Self.peerName)")
         }
@@ -43,6 +44,8 @@ final class CheckDevice {
             for direction in Self.directions { try attach(interface: link, direction: direction) }
         }
     }
+
+    static var change: Change { .link(name: Change.Interface(named: name)) }
 
     /// All that it takes besides being there. May be repeated.
     private static func setUp(_ link: Link, _ peer: Link, by socket: RouteSocket) throws {
@@ -167,10 +170,11 @@ final class CheckDevice {
     private func attach(interface: Link, direction: BPFProgram.TrafficControlHook.Direction) throws {
         let hook = CheckPrograms.hook(interface: interface.index, direction: direction)
         let hadQdisc = try RouteSocket().hasClsact(interface: interface.index)
-        if !hadQdisc { try journal.make(.qdisc(interface: interface.name)) { _ = try hook.createQdisc() } }
+        let place = Change.Interface(interface)
+        if !hadQdisc { try journal.make(.qdisc(interface: place)) { _ = try hook.createQdisc() } }
         try journal.make(
             .filter(
-                interface: interface.name, direction: direction, priority: CheckPrograms.priority,
+                interface: place, direction: direction, priority: CheckPrograms.priority,
                 handle: CheckPrograms.handle)
         ) {
             switch direction {

@@ -8,8 +8,8 @@ internal import Netlink
 final class Elsewhere {
     private let program: StrayProgram
     private let journal: ChangeJournal
-    /// Interfaces that this process has put the program on, by the names that the journal has.
-    private var attached: [Int32: String] = [:]
+    /// Interfaces that this process has put the program on.
+    private var attached: Set<Int32> = []
 
     init(directory: String, journal: ChangeJournal) throws {
         program = try StrayProgram(directory: directory)
@@ -69,38 +69,22 @@ final class Elsewhere {
     func cover(_ links: [Link]) throws -> [(interface: String, outcome: Outcome)] {
         let socket = try RouteSocket()
         var outcomes: [(interface: String, outcome: Outcome)] = []
-        var names = Set(links.map(\.name))
-        attached = attached.filter { entry in links.contains { $0.index == entry.key } }
-        for (link, error) in followNames(links) {
-            if let former = attached[link.index] { names.insert(former) }
-            outcomes.append((link.name, .failed(error)))
-        }
-        for name in journal.interfacesOfPrograms(priority: StrayProgram.priority).subtracting(names).sorted() {
-            do { try journal.undoPrograms(priority: StrayProgram.priority, on: name) } catch {
-                outcomes.append((name, .failed(error)))
+        attached.formIntersection(links.map(\.index))
+        for interface in journal.interfacesOfPrograms(priority: StrayProgram.priority)
+        where interface.find(among: links) == nil {
+            do { try journal.undoPrograms(priority: StrayProgram.priority, on: interface) } catch {
+                outcomes.append((interface.name, .failed(error)))
             }
         }
         for link in links where link.isUp {
             do {
-                let wasAttached = attached[link.index] != nil
+                let wasAttached = attached.contains(link.index)
                 if wasAttached, try isThere(on: link, socket) { continue }
                 try attach(to: link, socket)
                 if wasAttached { outcomes.append((link.name, .restored)) }
             } catch { outcomes.append((link.name, .failed(error))) }
         }
         return outcomes
-    }
-
-    /// Has the journal name interfaces as they are called now. Returns those for which it cannot be written.
-    func followNames(_ links: [Link]) -> [(link: Link, error: any Error)] {
-        links.compactMap { link in
-            guard let former = attached[link.index], former != link.name else { return nil }
-            do {
-                try journal.renamePrograms(from: former, to: link.name)
-                attached[link.index] = link.name
-                return nil
-            } catch { return (link, error) }
-        }
     }
 
     private func isThere(on link: Link, _ socket: RouteSocket) throws -> Bool {
@@ -112,47 +96,37 @@ final class Elsewhere {
     private func attach(to link: Link, _ socket: RouteSocket) throws {
         let hook = BPFProgram.TrafficControlHook(
             interface: link.index, direction: .ingress, priority: StrayProgram.priority, handle: StrayProgram.handle)
+        let place = Change.Interface(link)
         if try !socket.hasClsact(interface: link.index) {
-            try journal.make(.qdisc(interface: link.name)) { _ = try hook.createQdisc() }
+            try journal.make(.qdisc(interface: place)) { _ = try hook.createQdisc() }
         }
         try journal.make(
-            .filter(interface: link.name, direction: .ingress, priority: hook.priority, handle: hook.handle)
+            .filter(interface: place, direction: .ingress, priority: hook.priority, handle: hook.handle)
         ) {
             try program.attach(interface: link.index)
         }
-        attached[link.index] = link.name
+        attached.insert(link.index)
     }
 }
 
 extension ChangeJournal {
-    /// The interfaces on which tc programs of that priority were put.
-    func interfacesOfPrograms(priority: UInt32) -> Set<String> {
-        Set(
-            changes.compactMap { change in
-                if case .filter(let interface, _, priority, _) = change { interface } else { nil }
-            })
-    }
-
-    /// Has the tc programs of an interface, and the qdisc that was made for them, undone under its new name, too.
-    func renamePrograms(from former: String, to name: String) throws {
-        let renamed: [Change] = changes.compactMap { change in
-            switch change {
-            case .filter(former, let direction, let priority, let handle):
-                .filter(interface: name, direction: direction, priority: priority, handle: handle)
-            case .qdisc(former): .qdisc(interface: name)
-            default: nil
-            }
+    /// The interfaces on which tc programs of that priority were put, in the order of their names.
+    func interfacesOfPrograms(priority: UInt32) -> [Change.Interface] {
+        let found = changes.compactMap { change in
+            if case .filter(let interface, _, priority, _) = change { interface } else { nil }
         }
-        try make(renamed.map { ($0, ()) }) { _ in }
+        return Set(found).sorted { $0.name < $1.name }
     }
 
     /// Takes the tc programs of that priority off an interface, nil: off all, with qdiscs that were made for them.
-    func undoPrograms(priority: UInt32, on interface: String? = nil) throws {
+    func undoPrograms(priority: UInt32, on interface: Change.Interface? = nil) throws {
         try changes.reversed().forEachDespiteErrors { change in
-            guard case .filter(let name, _, priority, _) = change, interface == nil || name == interface else { return }
+            guard case .filter(let place, _, priority, _) = change, interface == nil || place == interface else {
+                return
+            }
             try undo(change)
-            let isInUse = changes.contains { if case .filter(name, _, _, _) = $0 { true } else { false } }
-            if !isInUse { try undo(.qdisc(interface: name)) }
+            let isInUse = changes.contains { if case .filter(place, _, _, _) = $0 { true } else { false } }
+            if !isInUse { try undo(.qdisc(interface: place)) }
         }
     }
 }

@@ -29,6 +29,15 @@ struct Ingress {
         isBridged = tree.isBridged(link)
     }
 
+    /// With the devices as they are called now.
+    func following(_ tree: LinkTree) -> Ingress {
+        var ingress = self
+        ingress.link = tree.link(index: link.index) ?? link
+        ingress.devices = devices.map { tree.link(index: $0.index) ?? $0 }
+        ingress.members = members.map { tree.link(index: $0.index) ?? $0 }
+        return ingress
+    }
+
     /// The interfaces named, or else those of the VIPs' subnets; where the first has none, those of the default route's
     /// next hops.
     static func find(_ names: [String], vips: [IPv4Address]) throws -> [Ingress] {

@@ -126,7 +126,7 @@ extension XDPHost {
     private func keepFramesApart(below device: Link) throws {
         for member in try LinkTree().members(of: device) where member.index != device.index {
             Self.turnOff("rx-gro", of: member, journal: journal, logger: logger)
-            keptApart.insert(.offload(interface: member.name, feature: "rx-gro"))
+            keptApart.insert(.offload(interface: .init(member), feature: "rx-gro"))
         }
     }
 
@@ -143,7 +143,7 @@ extension XDPHost {
         for member in ingress.members {
             for feature in features {
                 turnOff(feature, of: member, journal: journal, logger: logger)
-                off.insert(.offload(interface: member.name, feature: feature))
+                off.insert(.offload(interface: .init(member), feature: feature))
             }
         }
         return off
@@ -152,7 +152,7 @@ extension XDPHost {
     private static func turnOff(_ feature: String, of link: Link, journal: ChangeJournal, logger: Logger) {
         do {
             guard try Offload.isOn(feature, of: link.name) == true else { return }
-            try journal.make(.offload(interface: link.name, feature: feature)) {
+            try journal.make(.offload(interface: .init(link), feature: feature)) {
                 try Offload.set(feature, of: link.name, on: false)
             }
         } catch {
@@ -184,9 +184,9 @@ extension XDPHost {
     }
 
     public func otherInterfaces(for vip: IPv4Address) throws -> [String]? {
-        let found = try Ingress.find([], vips: [vip]).map(\.link.name)
+        let found = try Ingress.find([], vips: [vip]).map(\.link)
         // One of several may be down just now, or have come since the start.
-        return Set(found).isDisjoint(with: ingress.map(\.link.name)) ? found : nil
+        return Set(found.map(\.index)).isDisjoint(with: ingress.map(\.link.index)) ? found.map(\.name) : nil
     }
 
     /// Tells the packet program what depends on the interfaces.
@@ -213,7 +213,7 @@ extension XDPHost {
         var regained: [Link] = []
         for (index, known) in ingress.enumerated() {
             guard let link = tree.link(index: known.link.index) else { continue }
-            ingress[index].link = link
+            ingress[index] = known.following(tree)
             if link.isUp, link.hasCarrier, !known.link.hasCarrier { regained.append(link) }
         }
         try describeIngress(tree)
@@ -226,7 +226,7 @@ extension XDPHost {
         let tree = try LinkTree()
         let former = self.ingress
         let ingress = former.map { known in
-            tree.link(named: known.link.name).flatMap { try? Ingress($0, in: tree) } ?? known
+            Change.Interface(known.link).find(among: tree.all).flatMap { try? Ingress($0, in: tree) } ?? known
         }
         let present = ingress.devices.filter { tree.link(index: $0.index) != nil }
         let missing = present.filter { (try? tables.isAttached(interface: $0.index)) != true }
@@ -275,7 +275,7 @@ extension XDPHost {
             let isWanted =
                 switch change {
                 case .attachment(let path): path.split(separator: "/").last.map(pins.contains) ?? true
-                case .offload: wanted.contains(change)
+                case .offload: wanted.contains { $0.isAboutSame(as: change) }
                 default: true
                 }
             if !isWanted { work.attempt("undo \(change)") { try journal.undo(change) } }

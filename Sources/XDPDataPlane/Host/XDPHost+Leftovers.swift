@@ -14,8 +14,12 @@ extension XDPHost {
         let directory = instance.existingBPFDirectory().map { Change.directory(path: $0).canonical }
         var found = forgotten.isEmpty ? [] : [directory].compactMap(\.self).filter { !changes.contains($0) } + forgotten
         // Whoever journalled the device journalled the programs, too.
-        if !changes.contains(.link(name: CheckDevice.name)) { found += try devices(instance, hasPins: !pins.isEmpty) }
+        if !namesCheckDevice(changes) { found += try devices(instance, hasPins: !pins.isEmpty) }
         return found
+    }
+
+    private static func namesCheckDevice(_ changes: [Change]) -> Bool {
+        changes.contains { if case .link(let device) = $0 { device.name == CheckDevice.name } else { false } }
     }
 
     /// Whether something of this instance may forward, with or without a daemon.
@@ -33,7 +37,7 @@ extension XDPHost {
         let tree = try LinkTree()
         let device = tree.link(named: CheckDevice.name)
         guard isOurs(instance, device: device, in: tree, hasPins: hasPins) else { return [] }
-        var found: [Change] = device == nil ? [] : [.link(name: CheckDevice.name)]
+        var found: [Change] = device.map { [.link(name: .init($0))] } ?? []
         let socket = try RouteSocket()
         for link in tree.all {
             let sides = try [BPFProgram.TrafficControlHook.Direction.ingress, .egress].map {
@@ -42,12 +46,12 @@ extension XDPHost {
             let filters = sides.flatMap { direction, present in
                 present.filter(isOurs).map {
                     Change.filter(
-                        interface: link.name, direction: direction, priority: $0.priority, handle: $0.handle)
+                        interface: .init(link), direction: direction, priority: $0.priority, handle: $0.handle)
                 }
             }
             guard !filters.isEmpty else { continue }
             // One that has nothing else on it: nobody would have made it for themselves.
-            if sides.allSatisfy({ $0.1.allSatisfy(isOurs) }) { found.append(.qdisc(interface: link.name)) }
+            if sides.allSatisfy({ $0.1.allSatisfy(isOurs) }) { found.append(.qdisc(interface: .init(link))) }
             found += filters
         }
         return found
@@ -70,7 +74,7 @@ extension XDPHost {
             return (try? XDPDataPlane.fragmentingInterface(directory: directory)) == peer.index
         }
         let isElsewhere = instance.journalsBeside.contains { path in
-            (try? ChangeJournal.read(path: path))?.contains(.link(name: CheckDevice.name)) ?? true
+            (try? ChangeJournal.read(path: path)).map(namesCheckDevice) ?? true
         }
         return !isElsewhere && CheckDevice.looksLikeOne(device, peer)
     }

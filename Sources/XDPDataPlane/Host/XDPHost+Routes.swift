@@ -75,14 +75,10 @@ extension XDPHost {
     private func forgetInterfacesThatAreGone() throws {
         let tree = try LinkTree()
         listening.formIntersection(tree.all.map(\.index))
-        // An interface that was renamed is still there.
-        if let (_, error) = elsewhere.followNames(tree.all).first { throw error }
         // ipvsd0 is made anew where it is gone.
         let gone = journal.interfacesOfPrograms(priority: CheckPrograms.priority)
-            .subtracting(tree.all.map(\.name) + [CheckDevice.name])
-        try gone.sorted().forEachDespiteErrors {
-            try journal.undoPrograms(priority: CheckPrograms.priority, on: $0)
-        }
+            .filter { $0.name != CheckDevice.name && $0.find(among: tree.all) == nil }
+        try gone.forEachDespiteErrors { try journal.undoPrograms(priority: CheckPrograms.priority, on: $0) }
     }
 }
 

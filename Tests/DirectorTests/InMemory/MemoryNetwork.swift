@@ -39,6 +39,10 @@ final class MemoryNetwork: Network {
         change { $0.link.hasCarrier = hasCarrier }
     }
 
+    func rename(_ name: String) {
+        change { $0.link.name = name }
+    }
+
     func silence(_ server: IPv4Address) {
         change { $0.silent.insert(server) }
     }

@@ -1,0 +1,109 @@
+import Netlink
+
+/// Changes in the order in which they were made, each about something else.
+struct ChangeList {
+    /// Nil: undone.
+    private var slots: [Change?] = []
+    /// Where each is, by its subject; one of an interface by the interface's name, too.
+    private var positions: [Change: Int] = [:]
+    /// Those that the changes are about, with the number of changes.
+    private var interfaces: [Change.Interface: Int] = [:]
+    private(set) var count = 0
+
+    init(_ changes: [Change] = []) { add(changes) }
+
+    var changes: [Change] { slots.compactMap(\.self) }
+
+    /// The entry about the same thing. Where the interface of one of the two is known by its name alone, names decide.
+    func entry(for change: Change) -> Change? { position(of: change).flatMap { slots[$0] } }
+
+    private func position(of change: Change) -> Int? {
+        if let position = positions[change.subject] { return position }
+        guard let position = positions[change.subjectByName], slots[position]?.interface?.index == nil else {
+            return nil
+        }
+        return position
+    }
+
+    /// Adds those about something new. Of another one the entry stays, as it holds the original, but it learns which
+    /// interface it is about. Returns the changes that are `new`, and the entries that have learnt that.
+    @discardableResult
+    mutating func add(_ changes: [Change]) -> (new: [Change], moved: [Change]) {
+        var new: [Change] = []
+        var moved: [Change] = []
+        for change in changes {
+            if let position = position(of: change) {
+                if let entry = move(position, to: change.interface) { moved.append(entry) }
+            } else {
+                slots.append(change)
+                enter(change, at: slots.count - 1)
+                new.append(change)
+            }
+        }
+        return (new, moved)
+    }
+
+    mutating func remove(_ changes: [Change]) {
+        for change in changes {
+            guard let position = position(of: change), let entry = slots[position] else { continue }
+            forget(entry, at: position)
+            slots[position] = nil
+        }
+    }
+
+    /// Has the changes name their interfaces as these are called now. Returns those that have `moved` by that, and those that
+    /// are `dropped`: their device is gone, and the one that has its name has the same change, at the end where it is new.
+    mutating func follow(_ links: [Link]) -> (moved: [Change], dropped: [Change]) {
+        let present: [Change.Interface: Change.Interface] = interfaces.keys.reduce(into: [:]) { present, interface in
+            present[interface] = interface.find(among: links).map { Change.Interface($0) }
+        }
+        if present.allSatisfy({ $0.key == $0.value }) { return ([], []) }
+        var moved: [Change] = []
+        var dropped: [Change] = []
+        for position in slots.indices {
+            guard let entry = slots[position], let former = entry.interface, let interface = present[former] else {
+                continue
+            }
+            guard former.index != nil, !former.isSame(as: interface) else {
+                if let entry = move(position, to: interface) { moved.append(entry) }
+                continue
+            }
+            remove([entry])
+            dropped.append(entry)
+            let successor = entry.on(interface)
+            add([successor])
+            moved.append(successor)
+        }
+        return (moved, dropped)
+    }
+
+    /// Nil where nothing changes.
+    private mutating func move(_ position: Int, to interface: Change.Interface?) -> Change? {
+        guard let interface, interface.index != nil, let entry = slots[position], entry.interface != interface else {
+            return nil
+        }
+        let moved = entry.on(interface)
+        forget(entry, at: position)
+        slots[position] = moved
+        enter(moved, at: position)
+        return moved
+    }
+
+    private mutating func enter(_ change: Change, at position: Int) {
+        positions[change.subjectByName] = position
+        positions[change.subject] = position
+        if let interface = change.interface { interfaces[interface, default: 0] += 1 }
+        count += 1
+    }
+
+    private mutating func forget(_ change: Change, at position: Int) {
+        // Another interface may have got the name since.
+        for subject in [change.subject, change.subjectByName] where positions[subject] == position {
+            positions[subject] = nil
+        }
+        if let interface = change.interface, let uses = interfaces[interface] {
+            interfaces[interface] = uses > 1 ? uses - 1 : nil
+        }
+        count -= 1
+    }
+}
