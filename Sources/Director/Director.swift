@@ -219,6 +219,7 @@ public actor Director {
     ) throws {
         let network = KernelNetwork()
         do {
+            try network.requirePrivilege()
             if configuration.services.isEmpty { return }
             try refuseEveryPortOfThisDirector(configuration, network)
             try refuseAddressesOfThisMachine(

@@ -35,6 +35,9 @@ public struct Link: Sendable, Equatable {
     public var alternativeNames: [String] = []
     /// The address that the hardware came with (IFLA_PERM_ADDRESS); nil where the driver knows none.
     public var permanentAddress: MACAddress?
+    /// Of a veth: the index of its other end, and the kernel's id of that one's network namespace where it is another.
+    public var peer: Int32?
+    public var peerNamespace: Int32?
 
     public var isEthernet: Bool { hardwareType == UInt16(ARPHRD_ETHER) && !isLoopback }
 }
@@ -57,6 +60,8 @@ extension Link {
         let kind = info?[IFLA_INFO_KIND]?.string
         let data = info?[IFLA_INFO_DATA]?.nested
         self.kind = kind
+        peer = kind == "veth" ? attributes[IFLA_LINK]?.i32 : nil
+        peerNamespace = kind == "veth" ? attributes[IFLA_LINK_NETNSID]?.i32 : nil
         lower = kind == "veth" || attributes[IFLA_LINK_NETNSID] != nil ? nil : attributes[IFLA_LINK]?.i32
         if kind == "vlan", let id = data?[IFLA_VLAN_ID]?.u16 {
             let protocolID = data?[IFLA_VLAN_PROTOCOL]?.u16.map(UInt16.init(bigEndian:))
@@ -94,10 +99,11 @@ extension Link {
         return header
     }
 
-    static func getRequest(index: Int32 = 0, name: String? = nil) -> MessageBuilder {
+    static func getRequest(index: Int32 = 0, name: String? = nil, namespace: Int32? = nil) -> MessageBuilder {
         var message = MessageBuilder(RTM_GETLINK)
         message.append(header(index: index))
         if let name { message.attribute(IFLA_IFNAME, name) }
+        if let namespace { message.attribute(IFLA_IF_NETNSID, namespace) }
         return message
     }
 

@@ -19,6 +19,12 @@ extension RouteSocket {
         return try link(Link.getRequest(index: index), "interface \(index)")
     }
 
+    /// The other end of a veth, in whatever network namespace; nil where there is none, or none that may be asked.
+    public func peer(of link: Link) -> Link? {
+        guard let peer = link.peer, peer > 0 else { return nil }
+        return try? self.link(Link.getRequest(index: peer, namespace: link.peerNamespace), "peer of \(link.name)")
+    }
+
     private func link(_ request: MessageBuilder, _ subject: String) throws(NetlinkError) -> Link? {
         try self.request(request, unless: [ENODEV], "look up \(subject)")?.lazy.compactMap(Link.init).first
     }

@@ -24,7 +24,11 @@ struct Daemon {
         guard let wanted else {
             throw Failure(.alreadyRunning, "already running with pid \(pid) (--replace takes over)")
         }
-        try Director.preflight(wanted, instance: instance, dataPlanes: XDPDataPlanes())
+        do { try Director.preflight(wanted, instance: instance, dataPlanes: XDPDataPlanes()) } catch {
+            let error = DirectorError(error)
+            throw Failure(
+                DirectorError(error.kind, "\(error); pid \(pid) is not replaced, and goes on as it was"))
+        }
         if let daemon = try await askToHandOver(instance, pid: pid) { return daemon }
         guard let lock = try await Ending(instance: instance, pid: pid).lock() else {
             throw Failure(.alreadyRunning, "pid \(Self.pid(instance)) has taken over from pid \(pid) meanwhile")

@@ -103,24 +103,6 @@ extension XDPHost {
         preconditionFailure("an attachment has a mode")
     }
 
-    /// Drivers have whole frames in one page for native XDP: for a veth those that its peer sends, with 256 bytes before
-    /// and a skb_shared_info behind (veth_xdp_set); others take a little more or less.
-    private static let largestMTU: UInt32 = 3506
-
-    private static func command(_ device: Link) -> String { "'ip link set dev \(device.name) mtu \(largestMTU)'" }
-
-    private static func advice(_ error: BPFError, _ device: Link, _ mode: XDPMode) -> String {
-        guard mode == .native, [ERANGE, EINVAL, EOPNOTSUPP].contains(error.code) else { return "" }
-        if device.kind == "veth" {
-            guard error.code == ERANGE else { return "" }
-            return "; the MTU of its peer (here it is \(device.mtu)) is too large for native XDP, where a frame has to "
-                + "fit into a page: \(largestMTU) is the largest; at both ends: \(command(device))"
-        }
-        guard device.mtu > largestMTU else { return "" }
-        return "; its MTU of \(device.mtu) is too large for native XDP, where a frame has to fit into a page: at most "
-            + "about \(largestMTU), which a veth takes; \(command(device)), or --xdp generic, which is slower"
-    }
-
     /// A bond's generic hook comes after its members have merged frames (GRO). A device that has the hook itself
     /// merges none (netif_elide_gro).
     private func keepFramesApart(below device: Link) throws {

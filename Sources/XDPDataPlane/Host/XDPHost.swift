@@ -95,7 +95,10 @@ public final class XDPHost {
         silenceLibbpf()
         let directory = setup.instance.existingBPFDirectory() ?? ""
         let ingress = try Self.ingress(setup, vips: inOrder(demand), directory: directory)
-        _ = try attachments(setup, ingress: ingress, directory: directory)
+        let tree = try LinkTree()
+        for attachment in try attachments(setup, ingress: ingress, directory: directory) {
+            try refuseLargeMTU(of: attachment, in: tree)
+        }
         try XDPDataPlane.tryLoading()
     }
 

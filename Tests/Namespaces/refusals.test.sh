@@ -1,0 +1,33 @@
+#!/bin/bash
+# What is refused beside a director that runs: take-overs, second directors and reloads. Each says why, in the words of
+# whoever wrote the value, and the director goes on as it was.
+source "$(dirname "$0")/harness.sh"
+LAB_VIA=nsenter
+
+scenario_up() { lab_up; }
+
+FLAGS=(--vip $VIP:80 --backends $RS1,$RS2 --check none)
+
+still_there() { equal "$(ipvsd status --json | jq .pid)" "$DIRECTOR_PID" "the daemon's pid"; }
+
+test_a_take_over_without_the_capability_is_refused_first() {
+    director_start "${FLAGS[@]}"
+    exits 77 in_ns director setpriv --bounding-set -net_admin "$IPVSD" "${FLAGS[@]}" --replace
+    matches "$OUTPUT" "CAP_NET_ADMIN.*pid $DIRECTOR_PID is not replaced, and goes on" "the message"
+    still_there
+    director_stop
+}
+
+# A veth's peer may have any MTU while XDP is generic.
+test_a_take_over_in_native_mode_that_the_mtu_forbids_is_refused_first() {
+    director_start "${FLAGS[@]}" --xdp generic
+    ip -n "$(ns switch)" link set dev director mtu 9000
+    exits 71 ipvsd "${FLAGS[@]}" --xdp native --replace
+    matches "$OUTPUT" "eth0 .*the MTU of its peer is 9000, .*pid $DIRECTOR_PID is not replaced" "the message"
+    still_there
+    equal "$(ipvsd status --json | jq -r .xdp.mode)" generic "XDP mode"
+    ip -n "$(ns switch)" link set dev director mtu 1500
+    director_stop
+}
+
+run_tests
