@@ -82,6 +82,14 @@ public struct InstancePaths: Sendable, Hashable {
         return [shared, ownBPFMount + pinSuffix].lazy.compactMap(\.self).first(where: File.exists)
     }
 
+    /// The directories on bpffs of all instances of this machine, by their names.
+    public static var bpfDirectories: [(instance: String?, path: String)] {
+        guard let shared = BPFFilesystem.find().map({ $0 + "/ipvsd" }) else { return [] }
+        var found: [(instance: String?, path: String)] = [(nil, shared)]
+        for name in (File.list(shared) ?? []).sorted() { found.append((name, "\(shared)/\(name)")) }
+        return found
+    }
+
     /// The instance's directory on bpffs, made where it is missing, and bpffs mounted where it is missing. With a
     /// `journal` all that is in it before it happens. `path` holds for this process only; `note` is for the operator.
     public func bpfDirectory(

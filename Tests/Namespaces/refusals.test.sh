@@ -30,4 +30,11 @@ test_a_take_over_in_native_mode_that_the_mtu_forbids_is_refused_first() {
     director_stop
 }
 
+test_a_second_director_is_told_whose_program_is_on_the_interface() {
+    director_start "${FLAGS[@]}"
+    exits 69 ipvsd --instance blue --vip 10.0.0.101 --backends $RS1
+    matches "$OUTPUT" "eth0: .*another XDP program: id [0-9]+, of ipvsd without --instance" "the message"
+    director_stop
+}
+
 run_tests

@@ -33,7 +33,9 @@ extension XDPHost {
         for (ingress, program) in zip(found, programs) {
             guard let (device, id) = program else { continue }
             let place = device.index == ingress.link.index ? "it" : device.name
-            leftOut("\(ingress.link.name) is left out, as another XDP program (id \(id)) is on \(place)")
+            leftOut(
+                "\(ingress.link.name) is left out, as another XDP program (id \(id)\(owner(of: id, on: device))) is on \(place)"
+            )
         }
         return free
     }
@@ -43,6 +45,18 @@ extension XDPHost {
         guard let present = try XDPAttachment.of(interface: device.index) else { return nil }
         let pin = XDPDataPlane.linkPin(directory: directory, interface: device.index)
         return try BPFLink(pinnedAt: pin)?.interface() == UInt32(device.index) ? nil : present.programID
+    }
+
+    /// ", of ipvsd …" where another instance's pins show that the program is its own.
+    private static func owner(of program: UInt32, on device: Link) -> String {
+        let found = InstancePaths.bpfDirectories.first { _, directory in
+            let pin = XDPDataPlane.linkPin(directory: directory, interface: device.index)
+            return (try? BPFLink(pinnedAt: pin)?.programID()) == program
+        }
+        guard let found else { return "" }
+        // One that has no name has its network namespace's, or none.
+        guard let name = found.instance, !name.hasPrefix("netns-") else { return ", of ipvsd without --instance" }
+        return ", of ipvsd --instance \(name)"
     }
 
     /// Refuses where another program sits.
@@ -55,9 +69,10 @@ extension XDPHost {
     ) throws -> Attachment {
         let pin = XDPDataPlane.linkPin(directory: directory, interface: device.index)
         if let other = try otherProgram(on: device, directory: directory) {
+            let program = "id \(other)\(owner(of: other, on: device))"
             throw DataPlaneError(
                 .interface,
-                "attach director to \(device.name): Device or resource busy (another XDP program: id \(other))")
+                "attach director to \(device.name): Device or resource busy (another XDP program: \(program))")
         }
         let present = try XDPAttachment.of(interface: device.index)
         let modes: [XDPMode] =
