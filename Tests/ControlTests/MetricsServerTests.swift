@@ -53,6 +53,25 @@ struct MetricsServerTests {
         }
     }
 
+    @Test("an address that cannot be listened on is an error that says why and what to do")
+    func unbound() async throws {
+        func refusal(_ address: String, _ port: Int) async -> String? {
+            let server = MetricsServer(address: address, port: port) { nil }
+            let error = await #expect(throws: MetricsServer.Unbound.self) { try await server.run() }
+            return error?.description
+        }
+        try await serve { port in
+            let taken = await refusal("127.0.0.1", Int(port))
+            #expect(
+                taken
+                    == "port \(port) is in use there ('ss -ltnp sport = :\(port)' says by whom; accepted: one that is free)"
+            )
+        }
+        // TEST-NET-1 of RFC 5737: nobody's.
+        let foreign = await refusal("192.0.2.1", 0)
+        #expect(foreign?.hasPrefix("192.0.2.1 is no address of this machine (accepted: ") == true)
+    }
+
     /// However many requests come at once, few are answered, one after another.
     @Test func pipelinedRequestsAreBounded() async throws {
         var limits = MetricsServer.Limits()

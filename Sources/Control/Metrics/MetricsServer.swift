@@ -1,4 +1,5 @@
 public import Director
+internal import Glibc
 internal import NIOCore
 internal import NIOHTTP1
 internal import NIOPosix
@@ -7,6 +8,25 @@ internal import ServiceLifecycle
 /// `GET` and `HEAD /metrics` over TCP, for whoever reaches the address. Strangers get an event loop, connections and
 /// answers of their own, so many and no more: what they do delays no health check and no answer on the control socket.
 public struct MetricsServer: Sendable {
+    /// Why nothing can listen there, and what to do about it.
+    struct Unbound: Error, CustomStringConvertible {
+        var address: String
+        var port: Int
+        var code: Int32
+
+        var description: String {
+            switch code {
+            case EADDRINUSE:
+                "port \(port) is in use there ('ss -ltnp sport = :\(port)' says by whom; accepted: one that is free)"
+            case EADDRNOTAVAIL:
+                "\(address) is no address of this machine (accepted: one of those that 'ip addr' lists, or 0.0.0.0 for all of them)"
+            case EACCES:
+                "port \(port) takes CAP_NET_BIND_SERVICE (accepted: 1024 to 65535, or any port with that capability)"
+            default: String(cString: strerror(code))
+            }
+        }
+    }
+
     struct Limits: Sendable {
         var connections = 64
         /// Answers with metrics that are begun within a second, by all connections.
@@ -54,7 +74,7 @@ public struct MetricsServer: Sendable {
     private func serve(on eventLoop: any EventLoop, started: @Sendable (Int) -> Void) async throws {
         let (limits, text) = (limits, text)
         let desk = NIOLoopBoundBox.makeBoxSendingValue(MetricsDesk(limits: limits, text: text), eventLoop: eventLoop)
-        let server = try await ServerBootstrap(group: eventLoop)
+        let bootstrap = ServerBootstrap(group: eventLoop)
             .serverChannelOption(.backlog, value: 64)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelInitializer { channel in
@@ -63,7 +83,10 @@ public struct MetricsServer: Sendable {
                     try channel.pipeline.syncOperations.addHandler(MetricsHandler(desk: desk.value))
                 }
             }
-            .bind(host: address, port: port).get()
+        let server: any Channel
+        do { server = try await bootstrap.bind(host: address, port: port).get() } catch let error as IOError {
+            throw Unbound(address: address, port: port, code: error.errnoCode)
+        }
         started(server.localAddress?.port ?? port)
         try await withGracefulShutdownHandler {
             try await withTaskCancellationHandler {
