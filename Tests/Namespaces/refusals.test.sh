@@ -37,4 +37,13 @@ test_a_second_director_is_told_whose_program_is_on_the_interface() {
     director_stop
 }
 
+test_a_mistyped_subcommand_is_recognized() {
+    exits 64 ipvsd statsu
+    matches "$OUTPUT" "^ipvsd: 'statsu' is no subcommand \(did you mean 'status'\?\)$" "the message"
+    exits 64 ipvsd realserver-steup --vip $VIP
+    matches "$OUTPUT" "did you mean 'realserver-setup'" "the message"
+    exits 64 ipvsd nothing-like-it
+    matches "$OUTPUT" "Unexpected argument 'nothing-like-it'" "the parser's own message"
+}
+
 run_tests
