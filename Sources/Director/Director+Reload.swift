@@ -132,7 +132,7 @@ extension Director {
         tellStarts()
         if wanted.vips != old.0.vips { announce() }
         followRounds()
-        let summary = Self.summary(from: old.0, to: wanted)
+        let summary = ReloadSummary.text(from: old.0, to: wanted)
         logger.notice("reloaded: \(summary)")
         return summary
     }
@@ -181,25 +181,5 @@ extension Director {
         // What is made anew takes over what is stored.
         tell(dataPlane.repairStored())
         try dataPlane.prepare(for: demand)
-    }
-
-    private static func summary(from old: DirectorConfiguration, to new: DirectorConfiguration) -> String {
-        if old == new { return "nothing changed" }
-        func pairs(_ configuration: DirectorConfiguration) -> Set<ServiceMember> {
-            Set(
-                configuration.services.flatMap { service in
-                    service.servers.map { ServiceMember(service: service.address, server: $0.address) }
-                })
-        }
-        let services = (Set(old.services.map(\.address)), Set(new.services.map(\.address)))
-        let servers = (pairs(old), pairs(new))
-        let counts = [
-            (services.1.subtracting(services.0).count, "services added"),
-            (services.0.subtracting(services.1).count, "services removed"),
-            (servers.1.subtracting(servers.0).count, "real servers added"),
-            (servers.0.subtracting(servers.1).count, "real servers removed"),
-        ]
-        let changes = counts.filter { $0.0 > 0 }.map { "\($0.1): \($0.0)" }
-        return changes.isEmpty ? "settings changed" : changes.joined(separator: ", ")
     }
 }
