@@ -20,6 +20,8 @@ public struct DirectorConfiguration: Equatable, Sendable {
     public var halfOpenLimit: Int?
     /// Where metrics are served over TCP, besides the control socket; nil: nowhere.
     public var metricsListen: ListenAddress?
+    /// Where its addresses were written.
+    public var places = WrittenPlaces()
 
     public init(
         services: [ConfiguredService] = [], interfaces: [String] = [], xdp: XDPPreference = .auto,

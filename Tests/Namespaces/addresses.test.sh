@@ -139,7 +139,7 @@ test_a_reload_whose_vip_is_the_outer_source_is_refused() {
     wait_until 5 "rs1 to be healthy" healthy $RS1
     echo "services: [$service, {listeners: $OWN:25, servers: [$RS2]}]" >"$file"
     exits 64 ipvsd reload
-    matches "$OUTPUT" "$OWN: .*$RS1 leaves from it" "the refusal"
+    matches "$OUTPUT" "reloaded.yaml:1: listeners $OWN:25: .*$RS1 leaves from it" "the refusal"
     equal "$(ipvsd status --json | jq '.services | length')" 1 "services"
     healthy $RS1 || fail "rs1 is not healthy"
     wait_until 5 "rs1 to serve" rs1_serves

@@ -37,6 +37,20 @@ test_a_second_director_is_told_whose_program_is_on_the_interface() {
     director_stop
 }
 
+test_a_reload_names_the_line_of_what_it_refuses() {
+    local file=$LAB_DIR/director.yaml
+    printf 'services:\n- listeners: %s:80\n  check: none\n  servers: [%s]\n' $VIP $RS1 >"$file"
+    director_start --config "$file"
+    printf -- '- listeners: [10.0.0.101:80,\n    10.0.0.255:80]\n  check: none\n  servers: [%s]\n' $RS1 >>"$file"
+    exits 64 ipvsd reload
+    matches "$OUTPUT" "director.yaml:6: listeners 10.0.0.255:80: the broadcast address of 10.0.0.0/24" "the VIP"
+    sed -i 's/10.0.0.255:80/10.0.0.102:80/; $s/.*/  servers:\n  - {address: 10.0.0.0, weight: 2}/' "$file"
+    exits 64 ipvsd reload
+    matches "$OUTPUT" "director.yaml:9: servers 10.0.0.0: the network address of 10.0.0.0/24" "the real server"
+    still_there
+    director_stop
+}
+
 test_a_mistyped_subcommand_is_recognized() {
     exits 64 ipvsd statsu
     matches "$OUTPUT" "^ipvsd: 'statsu' is no subcommand \(did you mean 'status'\?\)$" "the message"

@@ -34,7 +34,7 @@ extension Director {
             guard let service = opensEveryPort(server, configuration),
                 (try? network.route(to: server))?.isLocal == true
             else { continue }
-            throw DirectorError(.badValue, "--backends \(server): " + reason(server, service))
+            throw DirectorError(.badValue, "\(configuration.places.ofServer(server)): " + reason(server, service))
         }
     }
 

@@ -11,8 +11,11 @@ extension Director {
         _ configuration: DirectorConfiguration, journal: [Change], _ network: any Network
     ) throws {
         let addresses = try network.addresses()
-        for vip in configuration.vips.sorted() { try refuseEndOfSubnet("--vip", vip, addresses) }
-        for server in configuration.serverAddresses.sorted() { try refuseEndOfSubnet("--backends", server, addresses) }
+        let places = configuration.places
+        for vip in configuration.vips.sorted() { try refuseEndOfSubnet(vip, places.ofVIP(vip), addresses) }
+        for server in configuration.serverAddresses.sorted() {
+            try refuseEndOfSubnet(server, places.ofServer(server), addresses)
+        }
         let put = Set(
             journal.compactMap { change -> IPv4Address? in
                 if case .address(_, let address, _, _) = change { address } else { nil }
@@ -25,7 +28,7 @@ extension Director {
             let name = try network.link(index: entry.interface)?.name ?? "an interface"
             throw DirectorError(
                 .badValue,
-                "--vip \(entry.address): \(name) has it already, as \(entry.address)/\(entry.prefixLength), and with every "
+                "\(places.ofVIP(entry.address)): \(name) has it already, as \(entry.address)/\(entry.prefixLength), and with every "
                     + "port all that comes for it would go to the real servers: this machine's sshd and all else that "
                     + "listens there would be cut off (accepted: ports, as \(entry.address):80, or a VIP of its own)")
         }
@@ -50,14 +53,14 @@ extension Director {
             }
             throw DirectorError(
                 .badValue,
-                "\(source): what this machine sends to real server \(server) leaves from it, which is not possible "
+                "\(configuration.places.ofVIP(source)): what this machine sends to real server \(server) leaves from it, which is not possible "
                     + "for a VIP (accepted: another VIP, or first a route to \(server) with another 'src')")
         }
     }
 
     /// The first and the last address of a subnet are no host's.
     private static func refuseEndOfSubnet(
-        _ flag: String, _ address: IPv4Address, _ addresses: [InterfaceAddress]
+        _ address: IPv4Address, _ place: String, _ addresses: [InterfaceAddress]
     ) throws {
         for entry in addresses where entry.prefixLength < 31 && entry.peer == nil && entry.contains(address) {
             let host = UInt32.max >> UInt32(entry.prefixLength)
@@ -69,7 +72,7 @@ extension Director {
             }
             throw DirectorError(
                 .badValue,
-                "\(flag) \(address): the \(kind) address of \(IPv4Address(address.value & ~host))/\(entry.prefixLength), "
+                "\(place): the \(kind) address of \(IPv4Address(address.value & ~host))/\(entry.prefixLength), "
                     + "which this machine is in (accepted: a host's address)")
         }
     }

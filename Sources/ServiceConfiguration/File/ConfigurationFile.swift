@@ -108,6 +108,7 @@ public enum ConfigurationFile {
             _ = findings.unique(section.listeners, YAMLSection.listenerName, taken: &taken)
             guard let (service, placeOfServers) = section.service(vips: vips, &findings) else { continue }
             configuration.services.append(service)
+            section.note(&configuration.places, sorryServer: service.policy.sorryServer)
             places[service.address] = placeOfServers
         }
         findings.judgeSize(of: configuration) { service in service.flatMap { places[$0.address] } ?? place }

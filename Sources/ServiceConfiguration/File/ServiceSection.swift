@@ -40,6 +40,17 @@ struct ServiceSection {
         )
     }
 
+    /// Notes where the service's addresses were written.
+    func note(_ places: inout WrittenPlaces, sorryServer: IPv4Address?) {
+        for item in listeners { if let vip = try? item.value.get().vip { places.note(vip: vip, item.place) } }
+        // What is wrong with them has been found.
+        var findings = Findings()
+        for item in section.writtenServers(&findings) ?? [] {
+            if let server = try? item.value.get().address { places.note(server: server, item.place) }
+        }
+        if let sorryServer { places.note(server: sorryServer, section.place(of: Options.sorryServer)) }
+    }
+
     /// Notes what is wrong with defaults, also where no service inherits it.
     static func validate(defaults: YAMLSection, _ findings: inout Findings) {
         defaults.noteBadValues(&findings)

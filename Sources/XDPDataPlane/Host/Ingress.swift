@@ -64,7 +64,7 @@ struct Ingress {
         guard let first = found.first else {
             throw DataPlaneError(
                 .interface,
-                "find the interface for \(vips.first?.description ?? "no VIP"): no interface has its subnet and there is no default route; say --interface"
+                "find the interface for \(vips.first?.description ?? "no VIP"): no interface has its subnet and there is no default route (accepted: --interface, or interfaces in the file)"
             )
         }
         let usable = found.compactMap { try? $0.get() }
