@@ -46,7 +46,7 @@ extension Director {
     private func refuseWhatNeedsAStart(_ wanted: DirectorConfiguration) throws {
         var refused: [String] = []
         func refuse(_ key: String, _ now: String, _ then: String) { refused.append("\(key) (\(now), now \(then))") }
-        if wanted.interfaces != configuration.interfaces {
+        if try wanted.interfaces != configuration.interfaces && !areThose(wanted.interfaces) {
             refuse("interfaces", Self.list(configuration.interfaces), Self.list(wanted.interfaces))
         } else if wanted.interfaces.isEmpty, let vip = wanted.services.first?.address.vip {
             if let dataPlane = running?.dataPlane, let found = try dataPlane.otherInterfaces(for: vip) {
@@ -65,6 +65,15 @@ extension Director {
                 "\(refused.joined(separator: ", ")): cannot change in a director that runs; start another with --replace"
             )
         }
+    }
+
+    /// Whether these are names of the interfaces that the director has by other names, as after a renaming.
+    private func areThose(_ names: [String]) throws -> Bool {
+        guard !names.isEmpty, !configuration.interfaces.isEmpty, let present = running?.dataPlane.interfaces else {
+            return false
+        }
+        let links = try network.links()
+        return Set(names.map { links.called($0)?.index }) == Set(present.map { Optional($0.index) })
     }
 
     private static func list(_ names: [String]) -> String {

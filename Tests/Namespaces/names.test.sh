@@ -63,4 +63,20 @@ test_an_interface_is_found_by_its_altname() {
     director_stop
 }
 
+# The file names the interface as it is called now; the director has had it under another name.
+test_a_reload_takes_the_new_name() {
+    local file=$LAB_DIR/named.yaml
+    printf 'interfaces: eth0\nservices:\n- {listeners: %s, servers: %s, check: none}\n' $VIP $RS1 >"$file"
+    director_start --config "$file"
+    rename director eth0 wan0
+    sed -i 's/eth0/wan0/' "$file"
+    exits 0 ipvsd reload
+    matches "$OUTPUT" "reloaded: settings changed" "what it says"
+    sed -i 's/wan0/eth1/' "$file"
+    exits 64 ipvsd reload
+    matches "$OUTPUT" "interfaces .wan0, now eth1.: cannot change" "what it says"
+    director_stop
+    rename director wan0 eth0
+}
+
 run_tests
