@@ -119,27 +119,26 @@ public struct BPFProgram {
         return Set(ids).subtracting([0])
     }
 
-    /// Its `const volatile` globals, as it was loaded with them: the bytes of `.rodata`, empty where it has none.
-    public func readOnlyData() throws(BPFError) -> [UInt8] {
+    /// The map of a section of its object file that holds variables, such as `.rodata`; nil where it has none. Needs
+    /// CAP_SYS_ADMIN.
+    public func map(ofSection section: String) throws(BPFError) -> BPFDescriptor? {
         for id in try mapIDs() {
             let number = bpf_map_get_fd_by_id(id)
             guard number >= 0 else { throw BPFError("open a map of a program", code: errno) }
             let map = BPFDescriptor(owning: number)
-            // libbpf puts the object's name in front.
-            guard try map.mapName().hasSuffix(".rodata") else { continue }
-            var key: UInt32 = 0
-            var bytes = [UInt8](repeating: 0, count: try map.valueSize())
-            if bpf_map_lookup_elem(number, &key, &bytes) != 0 { throw BPFError("read .rodata", code: errno) }
-            return bytes
+            // libbpf may put the object's name in front.
+            if try map.mapName().hasSuffix(section) { return map }
         }
-        return []
+        return nil
     }
 
-    /// The same as a value of its layout; nil where there is not as much.
-    public func readOnlyData<Value: BitwiseCopyable>(as type: Value.Type) throws(BPFError) -> Value? {
-        let bytes = try readOnlyData()
-        guard bytes.count >= MemoryLayout<Value>.size else { return nil }
-        return bytes.withUnsafeBytes { $0.loadUnaligned(as: type) }
+    /// Its `const volatile` globals, as it was loaded with them: the bytes of `.rodata`, empty where it has none.
+    public func readOnlyData() throws(BPFError) -> [UInt8] {
+        guard let map = try map(ofSection: ".rodata") else { return [] }
+        var key: UInt32 = 0
+        var bytes = [UInt8](repeating: 0, count: try map.valueSize())
+        if bpf_map_lookup_elem(map.number, &key, &bytes) != 0 { throw BPFError("read .rodata", code: errno) }
+        return bytes
     }
 
     /// Where a tc program of ours sits: the same on every interface, so that cleaning up can name it.

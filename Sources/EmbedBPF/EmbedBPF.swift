@@ -15,7 +15,7 @@ struct EmbedBPF: BuildToolPlugin {
         let programs = try (own.isEmpty ? shared : own).flatMap(contents)
         let headerDirectories = cTargets.compactMap(\.publicHeadersDirectoryURL) + shared
 
-        // SwiftPM reads no depfile, so every header has to be named as an input.
+        // SwiftPM reads no depfile, so every header, and every program that another may include, has to be named as an input.
         let headers = try (headerDirectories + own).flatMap(contents).filter { $0.pathExtension == "h" }
 
         var flags = [
@@ -35,7 +35,7 @@ struct EmbedBPF: BuildToolPlugin {
                 arguments: [output.path, name, imported, clang.url.path, objcopy.url.path] + flags + [
                     "-c", source.path,
                 ],
-                inputFiles: [source] + headers,
+                inputFiles: programs + headers,
                 outputFiles: [output])
         }
     }

@@ -35,6 +35,20 @@ public final class FileLock {
         }
     }
 
+    /// Locks a directory. Creates nothing. Nil where another process holds it for longer than the patience.
+    public init?(directory: String) throws(SystemError) {
+        let descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw SystemError("open \(directory)") }
+        let code = Self.lock(descriptor, LOCK_EX | LOCK_NB, patience: Self.patience)
+        guard code == 0 else {
+            close(descriptor)
+            if code == EWOULDBLOCK { return nil }
+            throw SystemError("lock \(directory)", code: code)
+        }
+        self.path = directory
+        self.descriptor = descriptor
+    }
+
     deinit { close(descriptor) }
 
     /// Whether another process holds it. Any number may look at the same time. Creates nothing.

@@ -20,7 +20,7 @@ extension XDPDataPlane {
     public static func pins(directory: String) -> [String] {
         MapCatalogue.all.map { $0.pin(below: directory) }
             + MapCatalogue.all.filter { $0.size != nil }.map { $0.nextPin(below: directory) }
-            + [programPin(directory: directory), tickPin(directory: directory)]
+            + [programPin(directory: directory), tickPin(directory: directory), explainingPin(directory: directory)]
     }
 
     /// The path of the packet program, for tools that look for it.
@@ -28,6 +28,9 @@ extension XDPDataPlane {
 
     /// The program that tells the tick, for whoever reads the flow table.
     static func tickPin(directory: String) -> String { "\(directory)/tick" }
+
+    /// The path of the program that says what becomes of a packet.
+    static func explainingPin(directory: String) -> String { "\(directory)/\(ExplainingProgram.name)" }
 
     func linkPath(_ interface: Int32) -> String { Self.linkPin(directory: directory, interface: interface) }
 
@@ -83,12 +86,15 @@ extension XDPDataPlane {
                 TableGrowth.moveFlows(from: growth.old.flows, to: maps, now: UInt16(truncatingIfNeeded: try tick()))
                 Self.forgetOldFlows(maps, below: directory)
                 // Without the old table, which only this program still holds.
-                object = try Self.load(below: directory, sizes: Capacity.least.sizes, constants: constants).object
+                let loaded = try Self.load(below: directory, sizes: Capacity.least.sizes, constants: constants)
+                (object, explainingObject) = (loaded.object, loaded.explainingObject)
                 for link in links.values { try link.update(to: program()) }
             }
         }
         try replacePin(Self.programPin(directory: directory), by: program())
         try replacePin(Self.tickPin(directory: directory), by: object.program(named: "tick"))
+        try replacePin(
+            Self.explainingPin(directory: directory), by: ExplainingProgram.program(of: explainingObject))
     }
 
     /// What a daemon left that was killed while it moved flows, or after the last one.

@@ -25,10 +25,10 @@ extension XDPDataPlane {
         return UInt32(resolution.tv_nsec)
     }
 
-    /// The object, loaded, and the maps that it has anew and larger.
+    /// The objects, loaded over the same maps, and the maps that they have anew and larger.
     static func load(
         below directory: String, sizes: [PinnedMap: Int], constants: ipvsd_director_constants
-    ) throws(BPFError) -> (object: BPFObject, grown: Set<PinnedMap>) {
+    ) throws(BPFError) -> (object: BPFObject, explainingObject: BPFObject, grown: Set<PinnedMap>) {
         let (flows, oldFlows) = (MapCatalogue.flows.map, MapCatalogue.oldFlows.map)
         let object = try BPFObject(.director)
         var grown: Set<PinnedMap> = []
@@ -68,6 +68,6 @@ extension XDPDataPlane {
                 "load tables that are larger (\(growing.sorted().joined(separator: ", "))): free memory, or name fewer new "
                     + "services and real servers at once", code: ENOMEM)
         }
-        return (object, grown)
+        return (object, try ExplainingProgram.load(beside: object, constants: constants), grown)
     }
 }

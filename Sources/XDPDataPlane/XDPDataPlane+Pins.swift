@@ -6,7 +6,7 @@ internal import SystemCalls
 extension XDPDataPlane {
     /// The names, below `directory`, of what is held and no longer pinned.
     public var missingPins: [String] {
-        let names = MapCatalogue.all.map(\.pin) + ["director", "tick"]
+        let names = MapCatalogue.all.map(\.pin) + ["director", "tick", ExplainingProgram.name]
         let attachments = links.filter { !File.exists(linkPath($0.key)) && isAlive($0.value, on: $0.key) }
         return names.filter { !File.exists("\(directory)/\($0)") } + attachments.keys.sorted().map(Self.linkName)
     }
@@ -18,6 +18,8 @@ extension XDPDataPlane {
             try object.pin(map: map.name, at: path)
         } else if let link = links.first(where: { Self.linkName($0.key) == name })?.value {
             try link.pin(at: path)
+        } else if name == ExplainingProgram.name {
+            try ExplainingProgram.program(of: explainingObject).pin(at: path)
         } else {
             try object.program(named: name).pin(at: path)
         }

@@ -22,6 +22,8 @@ public final class XDPDataPlane {
     public let directory: String
     let constants: ipvsd_director_constants
     var object: BPFObject
+    /// Of the program that explains what the one of `object` does.
+    var explainingObject: BPFObject
     /// What grew since the last daemon, and is not in use before `publish()`.
     var growth: Growth?
     /// Of the interfaces to which this program was attached, held: an attachment ends with its last reference, and somebody
@@ -77,6 +79,7 @@ public final class XDPDataPlane {
         }
         let loaded = try Self.load(below: directory, sizes: capacity.sizes, constants: constants)
         object = loaded.object
+        explainingObject = loaded.explainingObject
         guard let maps = try DirectorMaps(directory: directory, grown: loaded.grown, writable: true) else {
             throw BPFError("open the maps below \(directory)", code: ENOENT)
         }

@@ -11,10 +11,10 @@ struct Explain: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Say what the director would do with a packet, and why.",
         discussion: """
-            Reads the kernel's tables, also where no daemon runs, and changes nothing: no connection is recorded, nothing is \
-            counted, no scheduler's turn is taken. It says whose packet it is, the connection that it finds, who is chosen \
-            for it and how the real servers compare, the outer header, and how it leaves. A daemon that runs is asked why real \
-            servers are out.
+            Runs the packet program over the kernel's tables, compiled to say what it would do, also where no daemon runs. \
+            Nothing is changed: no connection is recorded, nothing is counted, no scheduler's turn is taken. It says whose \
+            packet it is, the connection that it finds, who is chosen for it and how the real servers compare, the outer \
+            header, and how it leaves. A daemon that runs is asked why real servers are out.
 
               ipvsd explain 192.0.2.7:41234 10.0.0.100:80          a client's first packet
               ipvsd explain 192.0.2.7:41234 10.0.0.100:80 --ack    a later one

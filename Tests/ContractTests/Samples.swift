@@ -110,7 +110,7 @@ enum Sample {
             PacketDecision.Choice(
                 occasion: .newConnection,
                 choice: ServerChoice(
-                    method: .maglev, slot: slot, slots: slot, server: server, id: slot.map(UInt32.init)))
+                    method: .maglev, slot: slot, slots: slot, server: server))
         }
         func way(_ nextHop: String?) -> PacketDecision.Way {
             PacketDecision.Way(

@@ -100,4 +100,42 @@ test_what_is_not_forwarded() {
     matches "$OUTPUT" "accepted: 40 to 65535" "a length"
 }
 
+# answer NUMBER   of the client with that number: whom it is given
+answer() { ipvsd explain 10.1.0.$1:46000 $VIP:80 --json | jq -r .server; }
+
+test_those_who_ask_at_once_get_their_own_answers() {
+    local i alone jobs=()
+    director_start --vip $VIP:80 --backends $RS1,$RS2,$RS3 --scheduler mh
+    alone=$(for i in {1..12}; do answer "$i"; done)
+    equal "$(sort -u <<<"$alone" | wc -l)" 3 "real servers that are named"
+    for i in {1..12}; do
+        answer "$i" >"$LAB_DIR/answer$i" &
+        jobs+=($!)
+    done
+    wait "${jobs[@]}"
+    equal "$(for i in {1..12}; do cat "$LAB_DIR/answer$i"; done)" "$alone" "the same answers at once"
+    director_stop
+}
+
+# writes PROGRAM   the instructions of the pinned program that write to maps by themselves or by a call
+writes() {
+    bpftool prog dump xlated pinned "$(pin_directory)/$1" |
+        grep -oE 'lock |atomic|xchg|call [a-z_]*(update|delete|push|pop)_elem' | sort -u | paste -sd' '
+}
+
+map_id() { bpftool -j map show pinned "$(pin_directory)/$1" | jq .id; }
+
+test_the_program_that_explains_writes_nothing() {
+    director_start --vip $VIP:80 --backends $RS1 --scheduler rr
+    matches "$(writes director)" "atomic|lock|xchg" "what the forwarding program writes by"
+    matches "$(writes director)" "update_elem" "what the forwarding program calls"
+    equal "$(writes explain)" "" "what the explaining program writes by"
+    # It reads the tables of the program that forwards.
+    equal "$(bpftool -j prog show pinned "$(pin_directory)/explain" | jq --argjson table "$(map_id flows)" \
+        '.map_ids | index($table) != null')" true "whether it has the flow table"
+    director_kill
+    exits 0 ipvsd cleanup
+    equal "$(ls "$(pin_directory)" 2>/dev/null)" "" "what cleanup leaves pinned"
+}
+
 run_tests

@@ -1,5 +1,6 @@
 import Glibc
 import HostState
+import SystemCalls
 import Testing
 
 /// The lock of an instance, and looks at it.
@@ -26,6 +27,19 @@ struct FileLockTests {
             #expect(try !FileLock.isHeld(path))
             #expect(try FileLock(path: path) != nil)
         }
+    }
+
+    @Test func aDirectoryIsHeldByOne() throws {
+        let directory = "/tmp/ipvsd-lock-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
+        #expect(throws: SystemError.self) { try FileLock(directory: directory) }
+        try #require(mkdir(directory, 0o700) == 0)
+        defer { rmdir(directory) }
+        do {
+            let lock = try #require(try FileLock(directory: directory))
+            #expect(try FileLock(directory: directory) == nil)
+            withExtendedLifetime(lock) {}
+        }
+        #expect(try FileLock(directory: directory) != nil)
     }
 
     /// A status look at the moment of a start.

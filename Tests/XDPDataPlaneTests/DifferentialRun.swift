@@ -226,7 +226,7 @@ final class DifferentialRun {
         guard Int.random(in: 0..<16, using: &asking) == 0, let packet = ExplainedPacket(frame) else { return nil }
         questions += 1
         let now = try lab.plane.tick()
-        return (try lab.explain(packet, now: now), now)
+        return (try lab.plane.decision(on: packet), now)
     }
 
     private func send(_ frame: [UInt8]) throws {

@@ -100,11 +100,6 @@ extension ExplainedPacket {
 }
 
 extension Lab {
-    func explain(_ packet: ExplainedPacket, now: UInt32) throws -> PacketDecision {
-        PacketDecision(
-            on: packet, by: try PacketTables(for: packet, of: plane.maps, constants: plane.constants, now: now))
-    }
-
     /// Asks what becomes of the packet, looks that nothing is changed by that, sends it, and compares.
     @discardableResult
     func expectExplained(
@@ -114,7 +109,7 @@ extension Lab {
         let packet = try #require(ExplainedPacket(frame), "\(annotated(frame))", sourceLocation: sourceLocation)
         let contents = try contents()
         let now = try plane.tick()
-        let decision = try explain(packet, now: now)
+        let decision = try plane.decision(on: packet)
         let changed = try self.contents().filter { contents[$0.key] != $0.value }.keys.sorted()
         #expect(changed.isEmpty, "asking changed \(changed)", sourceLocation: sourceLocation)
         let outcome = try run(frame)
@@ -126,7 +121,7 @@ extension Lab {
     }
 
     /// Every byte of every map.
-    private func contents() throws -> [String: [UInt8]] {
+    func contents() throws -> [String: [UInt8]] {
         func bytes<Value>(_ array: MappedArray<Value>) -> [UInt8] {
             Array(UnsafeRawBufferPointer(start: array.pointer(0), count: array.count * array.stride))
         }

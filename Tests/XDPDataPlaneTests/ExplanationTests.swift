@@ -1,5 +1,6 @@
 import BPF
 import DataPlane
+import Glibc
 import LoadBalancing
 import PacketPrograms
 import Testing
@@ -324,10 +325,7 @@ struct ExplanationTests {
             for number in 0..<40 {
                 let frame = flow(number).packet(number % 2 == 0 ? [.syn] : [.ack]).bytes
                 let packet = try #require(ExplainedPacket(frame))
-                let decision = PacketDecision(
-                    on: packet,
-                    by: try PacketTables(
-                        for: packet, of: maps, constants: second.plane.constants, now: try second.plane.tick()))
+                let decision = try second.plane.decision(on: packet)
                 let outcome = try second.run(frame)
                 let difference = decision.difference(from: outcome.verdict, outcome.packet, moved: outcome.moved)
                 #expect(difference == nil, "flow \(number)")
@@ -429,18 +427,89 @@ struct ExplanationTests {
         #expect(try lab.expectExplained(flow(1).packet([.ack])).reason == "dropped-reply-limit")
     }
 
-    /// What is read without a daemon is what the program was loaded with.
-    @Test func constantsAreReadFromTheProgram() throws {
-        let prefix = try #require(IPv4Prefix(address("172.16.0.0"), length: 16))
-        let lab = try withPinDirectory {
-            try Lab(
-                directory: $0, capacity: .small, repliesPerSecond: 77,
-                traits: PacketTraits(outerSources: prefix))
+    // MARK: The program
+
+    /// Without a daemon the pinned program answers, for the tables that forward; also after they have grown.
+    @Test func thePinnedProgramExplains() throws {
+        try withPinDirectory { directory in
+            let packet = try #require(ExplainedPacket(flow(1).packet([.ack]).bytes))
+            #expect(try XDPDataPlane.decision(on: packet, below: directory) == nil)
+            let first = try Lab(directory: directory, capacity: .small)
+            try first.apply(Configuration(services: [service(.rr)], paths: (1...3).map { Standard.path($0) }))
+            try first.plane.publish()
+            for flags in [.syn, .ack] as [PacketBuilder.TCPFlags] { try first.send(flow(1).packet(flags)) }
+            let decision = try #require(try XDPDataPlane.decision(on: packet, below: directory))
+            let connection = try #require(decision.connection)
+            #expect(decision.verdict == .forwarded && connection.server == decision.server)
+
+            var capacity = Capacity.small
+            capacity.flowBuckets = 4096
+            let second = try Lab(directory: directory, capacity: capacity)
+            // Until it is published, the one before forwards.
+            #expect(try XDPDataPlane.decision(on: packet, below: directory)?.connection?.bucket == connection.bucket)
+            try second.plane.publish()
+            let after = try #require(try XDPDataPlane.decision(on: packet, below: directory))
+            #expect(after.connection?.bucket == second.home(ofKey: try second.key(of: flow(1))).bucket)
+            #expect(after.server == decision.server && after.connection?.isInFormerTable == false)
         }
-        let read = try #require(try lab.plane.program().readOnlyData(as: ipvsd_director_constants.self))
-        #expect(read.reply_limit == 77 && read.outer_prefix == prefix.address.bigEndian)
-        #expect(read.outer_mask == prefix.hostMask.bigEndian && read.jiffy == lab.plane.constants.jiffy)
-        #expect(Int(read.bucket_mask) == lab.plane.maps.flows.count - 1)
+    }
+
+    /// A director from before this program: whoever asks is told so.
+    @Test func anOlderDirectorExplainsNothing() throws {
+        try withPinDirectory { directory in
+            let lab = try Lab(directory: directory, capacity: .small)
+            try lab.plane.publish()
+            unlink(XDPDataPlane.explainingPin(directory: directory))
+            let packet = try #require(ExplainedPacket(flow(1).packet([.syn]).bytes))
+            #expect {
+                try XDPDataPlane.decision(on: packet, below: directory)
+            } throws: {
+                "\($0)".contains("an older director loaded it")
+            }
+            #expect(lab.plane.missingPins == [ExplainingProgram.name])
+            try lab.plane.restorePin(ExplainingProgram.name)
+            #expect(try XDPDataPlane.decision(on: packet, below: directory)?.verdict == .ignored)
+        }
+    }
+
+    /// Answers to every scheduler's packets, in every state of their flows, leave every byte of every map as it was.
+    @Test func tenThousandAnswersChangeNothing() throws {
+        let schedulers = Scheduler.allCases
+        let vips = schedulers.indices.map { IPv4Address(0xC633_6400 + UInt32($0)) }
+        let services = zip(schedulers, vips).flatMap { scheduler, vip in
+            [TransportProtocol.tcp, .udp].map { transport in
+                service(scheduler, ServiceAddress(vip: vip, port: 80, transport: transport)) {
+                    $0.persistence = vip.value % 3 == 0 ? Persistence(timeout: 300) : nil
+                    $0.isOnePacket = transport == .udp && vip.value % 4 == 0
+                    $0.servers[0].thresholds = ConnectionThresholds(upper: 4)
+                }
+            }
+        }
+        try lab.apply(Configuration(services: services, paths: (1...2).map { Standard.path($0) }))
+        lab.plane.setSilentAfter(2)
+        func flow(_ number: Int) -> FlowKey {
+            FlowKey(
+                client: IPv4Address(0x0B00_0000 + UInt32(number)), clientPort: UInt16(1024 + number),
+                vip: vips[number % vips.count], port: 80, transport: number % 2 == 0 ? .tcp : .udp)
+        }
+        for number in 0..<200 {
+            for flags in [[.syn], number % 3 == 0 ? [.ack] : [.syn]] as [PacketBuilder.TCPFlags] {
+                try lab.send(flow(number).packet(flags))
+            }
+        }
+        let before = try lab.contents()
+        var verdicts: Set<PacketDecision.Verdict> = []
+        for number in 0..<10_000 {
+            let flow = flow(number % 400)
+            let packet = ExplainedPacket(
+                client: flow.client, clientPort: flow.clientPort, vip: flow.vip, port: flow.port,
+                transport: flow.transport, segment: ExplainedPacket.Segment.allCases[number / 400 % 4],
+                length: [60, 1500, 1499][number / 1600 % 3], mayBeFragmented: number % 7 == 0)
+            verdicts.insert(try lab.plane.decision(on: packet).verdict)
+        }
+        #expect(verdicts.isSuperset(of: [.forwarded, .answered, .dropped]))
+        let after = try lab.contents()
+        #expect(after.filter { before[$0.key] != $0.value }.keys.sorted() == [])
     }
 }
 

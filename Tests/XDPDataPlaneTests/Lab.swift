@@ -28,7 +28,8 @@ func withPinDirectory<Result>(_ body: (String) throws -> Result) throws -> Resul
     let directory = "/sys/fs/bpf/ipvsd-test-\(String(UInt64.random(in: .min ... .max), radix: 36))"
     try #require(mkdir(directory, 0o700) == 0, "make \(directory): \(String(cString: strerror(errno)))")
     defer {
-        for pin in MapCatalogue.all.map(\.pin) + ["director", "tick"] { unlink("\(directory)/\(pin)") }
+        let programs = ["director", "tick", ExplainingProgram.name]
+        for pin in MapCatalogue.all.map(\.pin) + programs { unlink("\(directory)/\(pin)") }
         #expect(rmdir(directory) == 0, "\(directory) held more than the director's maps")
     }
     return try body(directory)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "flows.h"
+#include "trace.h"
 
 static __always_inline __u32 eviction_rank(__u64 value, __u16 now)
 {
@@ -17,7 +18,7 @@ static __always_inline void mark_overflow(__u32 bucket_index, __u16 now)
 	struct ipvsd_overflow *overflow = overflows_of(bucket_index);
 
 	if (overflow)
-		overflow->stamp[ipvsd_overflow_place(bucket_index)] = ipvsd_stamp_of_now(now);
+		WRITE(overflow->stamp[ipvsd_overflow_place(bucket_index)] = ipvsd_stamp_of_now(now));
 }
 
 /* A place for a flow, as one number, since it goes through a call: a way, and the rank of what is there. */
@@ -86,9 +87,9 @@ static __always_inline int replace(__u64 key, __u64 value, __u64 seen, __u64 has
 		if (eviction_rank(seen, now) != rank)
 			return 0;
 	}
-	if (__sync_val_compare_and_swap(&entry->value, seen, value) != seen)
+	if (COMPARE_AND_SWAP(&entry->value, seen, value) != seen)
 		return 0;
-	entry->key = key;
+	WRITE(entry->key = key);
 	count_conn(ipvsd_flow_server(value), ipvsd_flow_state(value), 1);
 	if (seen)
 		count_conn(ipvsd_flow_server(seen), ipvsd_flow_state(seen), -1);
@@ -140,9 +141,9 @@ static __always_inline int record_in_half(const struct flow_reference *flow, __u
 			return 0;
 		if (seen)
 			continue;
-		if (__sync_val_compare_and_swap(&ways[i].value, 0, value))
+		if (COMPARE_AND_SWAP(&ways[i].value, 0, value))
 			return 0;
-		ways[i].key = flow->key;
+		WRITE(ways[i].key = flow->key);
 		count_conn(ipvsd_flow_server(value), ipvsd_flow_state(value), 1);
 		return RECORDED;
 	}
@@ -152,8 +153,20 @@ static __always_inline int record_in_half(const struct flow_reference *flow, __u
 /* Frees the entry, unless another CPU changed it. */
 static __always_inline void forget(struct flow_entry hit)
 {
-	if (__sync_val_compare_and_swap(&hit.entry->value, hit.value, 0) == hit.value)
+	if (COMPARE_AND_SWAP(&hit.entry->value, hit.value, 0) == hit.value)
 		count_conn(ipvsd_flow_server(hit.value), ipvsd_flow_state(hit.value), -1);
+}
+
+static __always_inline void trace_recording(int recorded, struct flow_entry previous)
+{
+	if (!recorded)
+		TRACE(trace.recording = IPVSD_RECORDING_NO_ROOM);
+	else if (previous.entry && previous.way != NO_WAY)
+		TRACE(trace.recording = IPVSD_RECORDING_RENEWED);
+	else if (recorded == RECORDED_BY_EVICTION)
+		TRACE(trace.recording = IPVSD_RECORDING_EVICTING);
+	else
+		TRACE(trace.recording = IPVSD_RECORDING_RECORDED);
 }
 
 /* Records the flow in place of `previous`, else of the readiest entry of its two buckets. False: there was no room. */
@@ -170,6 +183,7 @@ static __always_inline int record(struct packet *packet, const struct flow_refer
 		recorded = record_flow(flow->key, value, previous.value, previous.way);
 	if (recorded == RECORDED_BY_EVICTION)
 		count(packet, IPVSD_EVENT_FLOW_EVICTED);
+	TRACE(trace_recording(recorded, previous));
 	return recorded;
 }
 

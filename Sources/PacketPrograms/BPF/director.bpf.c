@@ -15,13 +15,14 @@
 #include "persistence.h"
 #include "schedule.h"
 #include "sweep.h"
+#include "trace.h"
 
 static __always_inline void count_connection(__u32 server_id)
 {
 	struct ipvsd_statistics *total = bpf_map_lookup_elem(&statistics, &server_id);
 
 	if (total)
-		total->connections++;
+		WRITE(total->connections++);
 }
 
 /* Records a flow toward a server that was chosen for it. Where the table has no room, what every director would
@@ -41,6 +42,8 @@ static __always_inline __u32 new_conn(struct packet *packet, const struct servic
 		count(packet, IPVSD_EVENT_FLOW_TABLE_FULL);
 		mark_overflow(flow->bucket_index, flow->now);
 		server = stateless_server(entry, packet->client, packet->client_port);
+		TRACE(trace.occasion = IPVSD_OCCASION_NO_ROOM);
+		trace_choice(server);
 	}
 	/* Without an entry every datagram would seem to be a new connection. */
 	if (recorded || packet->protocol == IPPROTO_TCP)
@@ -62,9 +65,9 @@ static __always_inline void learn_port(const struct packet *packet, const struct
 	__u64 now = bpf_ktime_get_coarse_ns(), *last = bpf_map_lookup_elem(&learnt_ports, &key);
 
 	if (last)
-		*last = now;
+		WRITE(*last = now);
 	else
-		bpf_map_update_elem(&learnt_ports, &key, &now, BPF_NOEXIST);
+		WRITE(bpf_map_update_elem(&learnt_ports, &key, &now, BPF_NOEXIST));
 }
 
 /* A dead server's silence: clients' SYNs, and no ACK that completes a handshake. */
@@ -81,7 +84,7 @@ static __always_inline void count_unanswered(__u32 server_id)
 	struct ipvsd_conn_counts *counts = bpf_map_lookup_elem(&conn_counts, &server_id);
 
 	if (counts)
-		__sync_fetch_and_add(&counts->unanswered, 1);
+		WRITE(__sync_fetch_and_add(&counts->unanswered, 1));
 }
 
 static __always_inline void count_completed(const struct flow_reference *flow, __u32 server_id)
@@ -91,8 +94,8 @@ static __always_inline void count_completed(const struct flow_reference *flow, _
 	if (!counts)
 		return;
 	if (counts->unanswered)
-		counts->unanswered = 0;
-	counts->completed = flow->now;
+		WRITE(counts->unanswered = 0);
+	WRITE(counts->completed = flow->now);
 }
 
 static __always_inline struct verdict on_udp(struct packet *packet, const struct service_entry *entry,
@@ -101,7 +104,12 @@ static __always_inline struct verdict on_udp(struct packet *packet, const struct
 	__u32 server = hit.entry ? ipvsd_flow_server(hit.value) : 0;
 
 	if (entry->flags & IPVSD_SERVICE_ONE_PACKET) {
+		/* No entry is asked for, and none is kept. */
+		TRACE(trace.flow_value = 0);
+		TRACE(trace.recording = IPVSD_RECORDING_NONE);
+		TRACE(trace.occasion = IPVSD_OCCASION_ONE_PACKET);
 		server = select_server(entry, packet->client, packet->client_port, IPVSD_SERVER_LEFT_BY_DATAGRAMS);
+		trace_choice(server);
 		count_connection(server);
 		return to_server(server);
 	}
@@ -110,11 +118,16 @@ static __always_inline struct verdict on_udp(struct packet *packet, const struct
 		return to_server(server);
 	}
 	/* An entry that is not refreshed ends, however long its client goes on. */
-	if (server && entry->flags & IPVSD_SERVICE_FINISHES && !server_has(server, IPVSD_SERVER_DOWN))
+	if (server && entry->flags & IPVSD_SERVICE_FINISHES && !server_has(server, IPVSD_SERVER_DOWN)) {
+		TRACE(trace.fate = IPVSD_FATE_FINISHING);
 		return to_server(server);
-	if (server)
+	}
+	if (server) {
 		count(packet, IPVSD_EVENT_RESCHEDULED);
+		trace_rescheduled(IPVSD_FATE_SERVER_LOST, IPVSD_OCCASION_SERVER_LOST);
+	}
 	server = select_server(entry, packet->client, packet->client_port, IPVSD_SERVER_LEFT_BY_DATAGRAMS);
+	trace_choice(server);
 	return to_server(new_conn(packet, entry, flow, hit, server, IPVSD_STATE_ONE_DATAGRAM));
 }
 
@@ -130,6 +143,13 @@ static __always_inline bool may_be_unrecorded(const struct packet *packet, const
 	return is_hash_based(entry->service) || has_overflowed(flow) || has_been_flooded();
 }
 
+static __always_inline void trace_forgettings(const struct service_entry *entry, const struct flow_reference *flow)
+{
+	TRACE(if (is_hash_based(entry->service)) trace.forgettings |= IPVSD_FORGETTING_HASH_BASED);
+	TRACE(if (has_overflowed(flow)) trace.forgettings |= IPVSD_FORGETTING_NO_ROOM);
+	TRACE(if (has_been_flooded()) trace.forgettings |= IPVSD_FORGETTING_FLOOD);
+}
+
 static __always_inline struct verdict on_tcp_without_connection(struct packet *packet,
 								const struct service_entry *entry,
 								struct flow_reference *flow, const struct tcphdr *tcp)
@@ -141,8 +161,11 @@ static __always_inline struct verdict on_tcp_without_connection(struct packet *p
 		return end_by(tcp->rst ? drop(packet, IPVSD_DROPPED_RESET_WITHOUT_CONNECTION)
 				       : answer_reset(packet, tcp, IPVSD_ANSWERED_NO_CONNECTION));
 	server = stateless_server(entry, packet->client, packet->client_port);
+	TRACE(trace.occasion = IPVSD_OCCASION_UNKNOWN_CONNECTION);
+	trace_choice(server);
 	if (server) {
 		count(packet, IPVSD_EVENT_REDERIVED);
+		TRACE(trace.recording = IPVSD_RECORDING_NONE);
 		/* Whoever made up a SYN can make up an ACK, and data: until another packet comes, it gives way. */
 		if ((carries || !is_flooded()) &&
 		    record(packet, flow, NO_ENTRY, server, next_state(IPVSD_STATE_NONE, tcp, 0)))
@@ -158,6 +181,9 @@ static __always_inline struct verdict on_syn_in_flood(struct packet *packet, con
 	note_flood();
 	count(packet, IPVSD_EVENT_UNRECORDED);
 	server = stateless_server(entry, packet->client, packet->client_port);
+	TRACE(trace.occasion = IPVSD_OCCASION_FLOOD);
+	TRACE(trace.recording = IPVSD_RECORDING_NONE);
+	trace_choice(server);
 	count_connection(server);
 	return to_server(server);
 }
@@ -183,16 +209,24 @@ static __always_inline bool is_rescheduled(struct packet *packet, const struct s
 	if (opens &&
 	    (ipvsd_state_is_closing(current) || server_has(holder, IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED))) {
 		count(packet, IPVSD_EVENT_RESCHEDULED);
+		if (ipvsd_state_is_closing(current))
+			trace_rescheduled(IPVSD_FATE_REUSED_PORTS, IPVSD_OCCASION_REUSED_PORTS);
+		else
+			trace_rescheduled(IPVSD_FATE_SERVER_LOST, IPVSD_OCCASION_SERVER_LOST);
 		return true;
 	}
 	if (opens && current == IPVSD_STATE_SYN_RECV) {
 		*server = other_than_silent(packet, entry, flow, holder);
-		if (*server)
+		if (*server) {
 			count(packet, IPVSD_EVENT_RESCHEDULED_SILENT);
+			trace_rescheduled(IPVSD_FATE_SERVER_SILENT, IPVSD_OCCASION_SERVER_SILENT);
+			trace_choice(*server);
+		}
 		return *server != 0;
 	}
 	if (entry->flags & IPVSD_SERVICE_REHASHES && !tcp->rst && server_has(holder, IPVSD_SERVER_DOWN)) {
 		count(packet, IPVSD_EVENT_RESCHEDULED);
+		trace_rescheduled(IPVSD_FATE_SERVER_LOST, IPVSD_OCCASION_SERVER_LOST);
 		*state = next;
 		return true;
 	}
@@ -218,6 +252,7 @@ static __always_inline struct verdict on_tcp(struct packet *packet, const struct
 		if (!opens && entry->flags & IPVSD_SERVICE_RESETS && !tcp->rst &&
 		    server_has(holder, IPVSD_SERVER_DOWN)) {
 			forget(hit);
+			TRACE(trace.fate = IPVSD_FATE_RESET);
 			return end_by(answer_reset(packet, tcp, IPVSD_ANSWERED_SERVER_LOST));
 		}
 		if (!is_rescheduled(packet, entry, flow, hit, tcp, opens, next, &state, &server)) {
@@ -230,8 +265,10 @@ static __always_inline struct verdict on_tcp(struct packet *packet, const struct
 			return to_server(holder);
 		}
 	}
-	if (!server)
+	if (!server) {
 		server = select_server(entry, packet->client, packet->client_port, IPVSD_SERVER_LEFT_BY_CONNECTIONS);
+		trace_choice(server);
+	}
 	server = new_conn(packet, entry, flow, hit, server, state);
 	if (opens)
 		count_unanswered(server);
@@ -277,6 +314,7 @@ static __always_inline struct verdict on_transport(struct packet *packet, void *
 	if (!locate(packet->client, packet->client_port, packet->port, listener.flow_service, &flow))
 		return end_by(drop(packet, IPVSD_DROPPED_INTERNAL));
 	hit = find(&flow);
+	TRACE(trace_hit(&flow, hit));
 	if (!hit.entry) {
 		/* The real server's answer would come here as a client's packet, and its answer again: for ever. */
 		if (is_vip(packet->client))
@@ -285,6 +323,8 @@ static __always_inline struct verdict on_transport(struct packet *packet, void *
 	}
 	if (!lookup_service(listener.service, listener.flags, &entry))
 		return end_by(drop(packet, IPVSD_DROPPED_INTERNAL));
+	if (!hit.entry)
+		trace_forgettings(&entry, &flow);
 	if (packet->protocol == IPPROTO_UDP)
 		return on_udp(packet, &entry, &flow, hit);
 	return on_tcp(packet, &entry, &flow, hit, tcp);
@@ -357,8 +397,23 @@ static __always_inline struct verdict on_icmp(struct packet *packet, void *heade
 	return end_by(pass(packet, IPVSD_PASSED_ICMP_OTHER));
 }
 
-SEC("xdp")
-int director(struct xdp_md *ctx)
+/* Whose packet it is, and which real server its client has: told of every packet, however its way ends. */
+static __always_inline void trace_service(const struct packet *packet, const struct iphdr *ip, const void *end)
+{
+	const __be16 *ports = (const void *)(ip + 1);
+	struct ipvsd_listener_value listener;
+	__u32 left =
+		packet->protocol == IPPROTO_UDP ? IPVSD_SERVER_LEFT_BY_DATAGRAMS : IPVSD_SERVER_LEFT_BY_CONNECTIONS;
+
+	if (!EXPLAINS || (const void *)(ports + 2) > end ||
+	    !find_listener(packet->vip, ports[1], packet->protocol, &listener))
+		return;
+	trace_listener(&listener);
+	if (listener.flags & IPVSD_SERVICE_PERSISTENT && by_template(listener.service, packet->client, left))
+		TRACE(trace.is_template_heeded = 1);
+}
+
+static __always_inline int direct(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ethhdr *ethernet = data;
@@ -406,6 +461,7 @@ int director(struct xdp_md *ctx)
 	count(&packet, IPVSD_RECEIVED);
 	packet.frame_len = frame_length(data, end);
 	read_ipv4(&packet, ip);
+	trace_service(&packet, ip, end);
 	if (ip->version != 4 || packet.header_length < sizeof(*ip) || packet.tot_len < packet.header_length)
 		return drop(&packet, IPVSD_DROPPED_BAD_HEADER);
 	if ((void *)ip + packet.header_length > end || packet.tot_len + packet.l3 > packet.frame_len)
@@ -434,10 +490,15 @@ int director(struct xdp_md *ctx)
 	return forward(&packet, verdict.server);
 }
 
+#ifndef IPVSD_EXPLAIN
+
+SEC("xdp")
+int director(struct xdp_md *ctx) { return direct(ctx); }
+
 SEC("xdp")
 int sweep(struct xdp_md *ctx)
 {
-	table_load.last_daemon_gc = ticks();
+	WRITE(table_load.last_daemon_gc = ticks());
 	sweep_some();
 	return XDP_PASS;
 }
@@ -445,5 +506,7 @@ int sweep(struct xdp_md *ctx)
 /* The tick, as the return value: for the daemon, since no clock of its own shows it. */
 SEC("xdp")
 int tick(struct xdp_md *ctx) { return ticks(); }
+
+#endif
 
 char _license[] SEC("license") = "Dual MIT/GPL";

@@ -8,6 +8,7 @@
 #include "forward.h"
 #include "listeners.h"
 #include "packet.h"
+#include "trace.h"
 
 /* RFC 9293 section 3.1. */
 #define TCP_FLAGS 13 /* the byte of the header */
@@ -53,8 +54,10 @@ static __always_inline __u32 established_server(const struct packet *packet, __u
 			continue;
 		value = *(volatile __u64 *)&ways[i].value;
 		if ((value & (IPVSD_FLOW_IDENTITY_MASK | IPVSD_FLOW_STATE_MASK)) == wanted &&
-		    is_younger(value, flow.now, freshness))
+		    is_younger(value, flow.now, freshness)) {
+			TRACE(trace_flow(&flow, value, flow.half + i, IPVSD_PLACE_FIRST_BUCKET));
 			return ipvsd_flow_server(value);
+		}
 	}
 	return 0;
 }
@@ -68,6 +71,7 @@ static __always_inline const struct ipvsd_next_hop *plain_next_hop(const struct 
 	if (!server || (packet->protocol == IPPROTO_UDP && server->flags & (IPVSD_SERVER_DOWN | IPVSD_SERVER_LEFT)))
 		return NULL;
 	hop_id = *(const volatile __u32 *)&server->next_hop;
+	TRACE(trace.next_hop = hop_id);
 	hop = bpf_map_lookup_elem(&next_hops, &hop_id);
 	return hop && hop->flags & IPVSD_NEXT_HOP_RESOLVED && !hop->tag_length &&
 			       packet->tot_len + IPVSD_ENCAPSULATION <= hop->mtu
@@ -108,6 +112,8 @@ static __always_inline bool on_established(struct xdp_md *ctx, void *data, void 
 	if (!packet.counters)
 		return false;
 	count(&packet, IPVSD_RECEIVED);
+	trace_listener(&listener);
+	trace_server(&packet, server);
 	if (encapsulate(&packet, server, hop, 0)) {
 		count_forwarded(&packet, server);
 		*verdict = transmit(&packet, hop);

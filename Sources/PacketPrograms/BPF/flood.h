@@ -5,6 +5,7 @@
 
 #include "constants.h"
 #include "maps.h"
+#include "trace.h"
 
 static __always_inline bool is_flooded(void)
 {
@@ -19,8 +20,8 @@ static __always_inline void note_flood(void)
 	if (table_load.last == now)
 		return;
 	if (!table_load.last || now - table_load.last > IPVSD_FLOOD_GAP)
-		table_load.since = now;
-	table_load.last = now;
+		WRITE(table_load.since = now);
+	WRITE(table_load.last = now);
 }
 
 /* Whether connections without an entry may have begun in a flood and go on. */

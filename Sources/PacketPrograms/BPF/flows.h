@@ -7,6 +7,7 @@
 #include "constants.h"
 #include "maps.h"
 #include "packet.h"
+#include "trace.h"
 
 struct flow_reference {
 	__u64 key;
@@ -44,7 +45,7 @@ static __always_inline bool is_expired(__u64 value, __u16 now)
 static __always_inline void count_half_open(__u32 state, __s32 difference)
 {
 	if (state == IPVSD_STATE_SYN_RECV)
-		__sync_fetch_and_add(&table_load.half_open, difference);
+		WRITE(__sync_fetch_and_add(&table_load.half_open, difference));
 }
 
 static __always_inline void count_conn(__u32 server, __u32 state, __s32 difference)
@@ -55,9 +56,9 @@ static __always_inline void count_conn(__u32 server, __u32 state, __s32 differen
 	if (!counts)
 		return;
 	if (ipvsd_state_is_active(state))
-		__sync_fetch_and_add(&counts->active, difference);
+		WRITE(__sync_fetch_and_add(&counts->active, difference));
 	else
-		__sync_fetch_and_add(&counts->inactive, difference);
+		WRITE(__sync_fetch_and_add(&counts->inactive, difference));
 }
 
 /* IPVS's input-only tcp_states (ip_vs_proto_tcp.c), by the flags in its order of precedence: rst, syn, fin, ack. */
@@ -173,6 +174,7 @@ static __always_inline struct flow_entry entry_at(struct ipvsd_bucket *bucket, _
 		return hit;
 	/* For the verifier: before 6.7 it forgets what was checked of a number that the compiler keeps on the stack. */
 	asm volatile("%0 &= %1" : "+r"(way) : "i"(IPVSD_WAYS - 1));
+	TRACE(trace.flow_way = way);
 	value = *(volatile __u64 *)&bucket->way[way].value;
 	if (value && (value & IPVSD_FLOW_IDENTITY_MASK) == identity) {
 		hit.entry = &bucket->way[way];
@@ -216,7 +218,7 @@ static __always_inline void mark_spilled(__u32 bucket_index, __u16 now)
 	struct ipvsd_overflow *overflow = overflows_of(bucket_index);
 
 	if (overflow)
-		overflow->spilled[ipvsd_overflow_place(bucket_index)] = ipvsd_stamp_of_now(now);
+		WRITE(overflow->spilled[ipvsd_overflow_place(bucket_index)] = ipvsd_stamp_of_now(now));
 }
 
 static __always_inline struct flow_entry find(const struct flow_reference *flow)
@@ -245,6 +247,30 @@ static __always_inline struct flow_entry find(const struct flow_reference *flow)
 	return entry_at(bpf_map_lookup_elem(&flows, &index), way, flow->identity, way | SECOND_BUCKET);
 }
 
+/* `way`: of the bucket that it is in. */
+static __always_inline void trace_flow(const struct flow_reference *flow, __u64 value, __u32 way,
+				       enum ipvsd_flow_place place)
+{
+	TRACE(trace.flow_value = value);
+	TRACE(trace.flow_way = way);
+	TRACE(trace.flow_place = place);
+	TRACE(trace.is_in_own_half = (way & IPVSD_HALF) == flow->half);
+	TRACE(trace.flow_bucket =
+		      place == IPVSD_PLACE_SECOND_BUCKET ? second_bucket_of(flow->hash) : flow->bucket_index);
+}
+
+/* What `find` found. */
+static __always_inline void trace_hit(const struct flow_reference *flow, struct flow_entry hit)
+{
+	if (!hit.entry)
+		return;
+	if (hit.way == NO_WAY)
+		TRACE(trace_flow(flow, hit.value, trace.flow_way, IPVSD_PLACE_OLD_TABLE));
+	else
+		trace_flow(flow, hit.value, hit.way & (IPVSD_WAYS - 1),
+			   hit.way & SECOND_BUCKET ? IPVSD_PLACE_SECOND_BUCKET : IPVSD_PLACE_FIRST_BUCKET);
+}
+
 #define LAG_SHIFT 5
 
 /* A stamp may lag by 1/32 of the time-out: a compare-and-swap on nearly every packet, as many slow flows would have it,
@@ -269,8 +295,7 @@ static __always_inline bool refresh(const struct flow_reference *flow, struct fl
 		mark_spilled(flow->bucket_index, flow->now);
 #pragma unroll
 	for (int attempt = 0; attempt < 2; attempt++) {
-		__u64 seen = __sync_val_compare_and_swap(&hit.entry->value, value,
-							 ipvsd_flow_with_state(value, state, flow->now));
+		__u64 seen = COMPARE_AND_SWAP(&hit.entry->value, value, ipvsd_flow_with_state(value, state, flow->now));
 
 		if (seen == value) {
 			if (ipvsd_state_is_active(ipvsd_flow_state(value)) != ipvsd_state_is_active(state)) {

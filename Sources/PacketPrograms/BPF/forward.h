@@ -7,6 +7,7 @@
 #include "maps.h"
 #include "outer_id.h"
 #include "packet.h"
+#include "trace.h"
 
 /* By way of a device of ours, from which the kernel forwards, and fragments, what comes in. */
 static __always_inline int leave_to_kernel(const struct packet *packet)
@@ -20,13 +21,25 @@ static __always_inline int leave_to_kernel(const struct packet *packet)
 	return bpf_redirect_map(&egress, settings.fragmenting_ifindex, 0);
 }
 
+static __always_inline __be32 varied_source(const struct packet *packet)
+{
+	return constants.outer_prefix | (ipvsd_outer_host(packet->client, packet->client_port) & constants.outer_mask);
+}
+
 /* One address for each real server, or by option one that varies from flow to flow, so that a real server's NIC
  * spreads them over its queues. */
 static __always_inline __be32 outer_source(const struct packet *packet, const struct ipvsd_next_hop *hop)
 {
 	if (!constants.outer_mask)
 		return hop->source;
-	return constants.outer_prefix | (ipvsd_outer_host(packet->client, packet->client_port) & constants.outer_mask);
+	return varied_source(packet);
+}
+
+/* Where a packet goes, whether or not it fits there. */
+static __always_inline void trace_server(const struct packet *packet, __u32 server_id)
+{
+	TRACE(trace.server = server_id);
+	TRACE(if (constants.outer_mask) trace.outer_source = varied_source(packet));
 }
 
 static __always_inline void count_forwarded(struct packet *packet, __u32 server_id)
@@ -34,8 +47,8 @@ static __always_inline void count_forwarded(struct packet *packet, __u32 server_
 	struct ipvsd_statistics *total = bpf_map_lookup_elem(&statistics, &server_id);
 
 	if (total) {
-		total->packets++;
-		total->bytes += packet->tot_len;
+		WRITE(total->packets++);
+		WRITE(total->bytes += packet->tot_len);
 	}
 	count(packet, IPVSD_FORWARDED);
 }
@@ -98,7 +111,9 @@ static __always_inline int forward(struct packet *packet, __u32 server_id)
 
 	if (!server)
 		return drop(packet, IPVSD_DROPPED_INTERNAL);
+	trace_server(packet, server_id);
 	hop_id = *(volatile __u32 *)&server->next_hop;
+	TRACE(trace.next_hop = hop_id);
 	hop = bpf_map_lookup_elem(&next_hops, &hop_id);
 	if (!hop)
 		return drop(packet, IPVSD_DROPPED_NO_NEXT_HOP);

@@ -6,6 +6,7 @@
 #include "constants.h"
 #include "maps.h"
 #include "packet.h"
+#include "trace.h"
 
 /* In place of a server: the first one was passed to the director's own stack. */
 #define FRAGMENT_PASSED 0xffffffff
@@ -29,7 +30,7 @@ static __always_inline void note_first_fragment(const struct packet *packet, str
 		known.server = FRAGMENT_PASSED;
 	if (!known.server)
 		return;
-	bpf_map_update_elem(&fragments, &datagram, &known, BPF_ANY);
+	WRITE(bpf_map_update_elem(&fragments, &datagram, &known, BPF_ANY));
 }
 
 /* 0 where the first one was not seen in time. */

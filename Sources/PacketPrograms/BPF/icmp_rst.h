@@ -5,6 +5,7 @@
 #include "constants.h"
 #include "maps.h"
 #include "packet.h"
+#include "trace.h"
 
 #define NANOSECONDS 1000000000 /* in a second */
 #define RST_LEN 40             /* IP and TCP without options */
@@ -34,6 +35,9 @@ static __always_inline bool may_answer(enum ipvsd_counter kind)
 
 	if (!allowance)
 		return false;
+	/* The limit is taken not to be reached. */
+	if (EXPLAINS)
+		return constants.reply_limit;
 	if (allowance->since != second) {
 		allowance->since = second;
 		allowance->used = 0;
@@ -82,6 +86,17 @@ static __always_inline int answer_echo(struct packet *packet)
 	return send_back(packet, IPVSD_ANSWERED_ECHO);
 }
 
+/* Cuts the frame to that length. 0: done. */
+static __always_inline int cut(const struct packet *packet, __u32 length)
+{
+	struct xdp_md *ctx = packet->ctx;
+	__u32 present = packet->frame_len;
+
+	if (EXPLAINS)
+		present = present_length((void *)(long)ctx->data, (void *)(long)ctx->data_end);
+	return bpf_xdp_adjust_tail(ctx, (int)length - (int)present);
+}
+
 /* RFC 9293 section 3.5.2: the reset takes its number from the ACK field, or acknowledges what came. */
 static __always_inline int answer_reset(struct packet *packet, const struct tcphdr *received, enum ipvsd_counter reason)
 {
@@ -95,7 +110,7 @@ static __always_inline int answer_reset(struct packet *packet, const struct tcph
 
 	if (!may_answer(reason))
 		return drop(packet, IPVSD_DROPPED_REPLY_LIMIT);
-	if (bpf_xdp_adjust_tail(packet->ctx, (int)length - (int)packet->frame_len))
+	if (cut(packet, length))
 		return drop(packet, IPVSD_DROPPED_INTERNAL);
 	data = (void *)(long)packet->ctx->data;
 	end = (void *)(long)packet->ctx->data_end;
@@ -123,8 +138,7 @@ static __always_inline int answer_unreachable(struct packet *packet, __u8 code, 
 
 	if (!may_answer(reason))
 		return drop(packet, IPVSD_DROPPED_REPLY_LIMIT);
-	if (bpf_xdp_adjust_tail(packet->ctx, (int)(l3 + quoted) - (int)packet->frame_len) ||
-	    bpf_xdp_adjust_head(packet->ctx, -(int)ICMP_ERROR_LEN))
+	if (cut(packet, l3 + quoted) || bpf_xdp_adjust_head(packet->ctx, -(int)ICMP_ERROR_LEN))
 		return drop(packet, IPVSD_DROPPED_INTERNAL);
 	data = (void *)(long)packet->ctx->data;
 	end = (void *)(long)packet->ctx->data_end;

@@ -4,6 +4,7 @@
 
 #include "maps.h"
 #include "packet.h"
+#include "trace.h"
 
 union service_value {
 	struct ipvsd_listener_value value;
@@ -46,6 +47,12 @@ static __always_inline bool find_service(__be32 vip, __be16 port, __u8 protocol,
 static __always_inline bool find_listener(__be32 vip, __be16 port, __u8 protocol, struct ipvsd_listener_value *found)
 {
 	return find_service(vip, port, protocol, found) || find_service(vip, 0, protocol, found);
+}
+
+static __always_inline void trace_listener(const struct ipvsd_listener_value *listener)
+{
+	TRACE(trace.service = listener->service);
+	TRACE(trace.service_flags = listener->flags);
 }
 
 /* With or without a service that the packet is for. */

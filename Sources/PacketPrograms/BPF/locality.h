@@ -7,6 +7,7 @@
 #include "maps.h"
 #include "tables.h"
 #include "thresholds.h"
+#include "trace.h"
 
 /* Server ids, 0 for none so far. Their loads are looked up again for each comparison: the stack is short. */
 struct locality {
@@ -93,14 +94,12 @@ static __always_inline bool is_crowded(const struct locality *locality, __u32 se
 
 /* ip_vs_lblc.c; but the threshold counts for the VIP's server, too, which IPVS leaves out: it would get all of the
  * new connections. */
-static __always_inline __u32 by_cached(struct ipvsd_service *service, const struct locality *locality)
+static __always_inline __u32 by_cached(struct ipvsd_service *service, const struct locality *locality, __u32 cached)
 {
-	__u32 cached = service->cached;
-
 	if (is_available(cached) && !is_crowded(locality, cached))
 		return cached;
 	if (locality->least)
-		service->cached = locality->least;
+		WRITE(service->cached = locality->least);
 	return locality->least;
 }
 
@@ -112,19 +111,19 @@ static __always_inline __u32 by_set(struct ipvsd_service *service, const struct 
 	struct ipvsd_server *server;
 
 	if (locality->members > 1 && now - changed > IPVSD_LOCALITY_EXPIRATION && locality->most &&
-	    __sync_val_compare_and_swap(&service->changed, changed, now) == changed) {
+	    COMPARE_AND_SWAP(&service->changed, changed, now) == changed) {
 		server_id = locality->most;
 		server = bpf_map_lookup_elem(&servers, &server_id);
 		if (server)
-			server->joined = 0;
+			WRITE(server->joined = 0);
 	}
 	if (locality->member && !is_crowded(locality, locality->member))
 		return locality->member;
 	server_id = locality->least;
 	server = bpf_map_lookup_elem(&servers, &server_id);
 	if (server_id && server && server->joined <= service->emptied) {
-		server->joined = __sync_fetch_and_add(&service->cached, 1) + 1;
-		service->changed = now;
+		WRITE(server->joined = __sync_fetch_and_add(&service->cached, 1) + 1);
+		WRITE(service->changed = now);
 	}
 	return server_id;
 }
@@ -132,6 +131,7 @@ static __always_inline __u32 by_set(struct ipvsd_service *service, const struct 
 static __always_inline __u32 by_locality(struct ipvsd_service *service, struct slice list)
 {
 	__u32 now = bpf_jiffies64() * constants.jiffy >> IPVSD_LOCALITY_SHIFT;
+	__u32 cached, emptied;
 	struct locality locality = {
 		.least = opaque_zero,
 		.member = opaque_zero,
@@ -142,16 +142,22 @@ static __always_inline __u32 by_locality(struct ipvsd_service *service, struct s
 		.has_idle = opaque_zero,
 	};
 
+	cached = service->cached;
+	emptied = service->emptied;
 	/* What nobody has asked for in a day, IPVS forgets. */
 	if (now - service->used > IPVSD_LOCALITY_EXPIRATION) {
-		if (list.scheduler == IPVSD_SCHEDULER_LBLC)
-			service->cached = 0;
-		else
-			service->emptied = service->cached;
+		if (list.scheduler == IPVSD_SCHEDULER_LBLC) {
+			cached = 0;
+			WRITE(service->cached = 0);
+		} else {
+			emptied = cached;
+			WRITE(service->emptied = cached);
+		}
 	}
 	if (service->used != now)
-		service->used = now;
-	locality.emptied = service->emptied;
+		WRITE(service->used = now);
+	locality.emptied = emptied;
 	bpf_for_each_map_elem(&loop_iterations, consider_locality, &locality, 0);
-	return list.scheduler == IPVSD_SCHEDULER_LBLC ? by_cached(service, &locality) : by_set(service, &locality, now);
+	return list.scheduler == IPVSD_SCHEDULER_LBLC ? by_cached(service, &locality, cached)
+						      : by_set(service, &locality, now);
 }

@@ -5,6 +5,7 @@
 #include "ipvsd_ids.h"
 #include "maps.h"
 #include "packet.h"
+#include "trace.h"
 
 /* Never 0. */
 static __always_inline __be16 next_outer_id(__u32 hop_id)
@@ -18,10 +19,10 @@ static __always_inline __be16 next_outer_id(__u32 hop_id)
 		return bpf_htons(bpf_get_prandom_u32() | 1);
 	number = *next;
 	if (number % IPVSD_ID_BLOCK == 0 || *(volatile __u32 *)counter - number > IPVSD_ID_REACH)
-		number = __sync_fetch_and_add(counter, IPVSD_ID_BLOCK);
+		number = FETCH_AND_ADD(counter, IPVSD_ID_BLOCK);
 	if (!(number & 0xffff))
 		number++;
-	*next = number + 1;
+	WRITE(*next = number + 1);
 	return bpf_htons(number & 0xffff);
 }
 

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 #include "ipvsd_words.h"
+#include "trace.h"
 
 #define IP_DF 0x4000
 #define IP_MF 0x2000
@@ -21,6 +22,7 @@
 #define IP_LEN 20     /* without options */
 #define PORTS_LEN 8   /* of a transport header, what ICMP errors quote (RFC 792) */
 #define VLAN_TAGS 2   /* that a frame may have */
+#define LONGEST_FRAME (0xffff + sizeof(struct ethhdr) + VLAN_TAGS * sizeof(struct vlan_tag))
 
 /* linux/icmp.h does not compile for this target. */
 struct icmp_header {
@@ -79,12 +81,18 @@ static __always_inline struct verdict to_server(__u32 server)
 static __always_inline struct verdict end_by(int action) { return (struct verdict){ .action = action }; }
 
 /* In 64 bits: the verifier allows no other difference of packet pointers, and the compiler would make one. */
-static __always_inline __u64 frame_length(const void *data, const void *data_end)
+static __always_inline __u64 present_length(const void *data, const void *data_end)
 {
 	__u64 start = (__u64)data, end = (__u64)data_end;
 
 	asm volatile("%0 -= %1" : "+r"(end) : "r"(start));
 	return end;
+}
+
+/* Of the whole frame. The explaining program has but the headers, and takes the frame to be as long as they say. */
+static __always_inline __u64 frame_length(const void *data, const void *data_end)
+{
+	return EXPLAINS ? LONGEST_FRAME : present_length(data, data_end);
 }
 
 /* The header is declared packed: its fields would be loaded byte by byte. */
@@ -154,7 +162,8 @@ static __always_inline void write_ip(void *at, __u8 tos, __u32 length, __be16 id
 
 static __always_inline void count(struct packet *packet, enum ipvsd_counter counter)
 {
-	packet->counters->count[counter]++;
+	WRITE(packet->counters->count[counter]++);
+	TRACE(trace.counted = trace.counted << 8 | (counter + 1));
 }
 
 static __always_inline int drop(struct packet *packet, enum ipvsd_counter reason)

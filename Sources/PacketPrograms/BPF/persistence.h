@@ -6,9 +6,19 @@
 
 #include "constants.h"
 #include "maps.h"
+#include "trace.h"
 
 /* What follows are global functions, which the verifier takes by themselves: at each of their calls again they would be
  * too much for it. Scalars alone go in: the stack of a call comes on top of its caller's, and 512 bytes are all. */
+
+static __always_inline bool is_template_kept(__be32 client)
+{
+#ifdef IPVSD_EXPLAIN
+	return trace.template_kept.server && trace.template_client == client;
+#else
+	return false;
+#endif
+}
 
 /* The server of the client's template, 0 where there is none, or it is one of `refused`. */
 __noinline int by_template(__u32 id, __be32 client, __u32 refused)
@@ -23,14 +33,21 @@ __noinline int by_template(__u32 id, __be32 client, __u32 refused)
 		return 0;
 	key.client = client & service->netmask;
 	template = bpf_map_lookup_elem(&templates, &key);
-	if (!template || (__s32)(now - template->stamp) > (__s32)service->persistence)
-		return 0;
-	server_id = template->server;
+	TRACE(if (template) trace.template_found = *template);
+	if (is_template_kept(key.client)) {
+		/* The forwarding program finds the one that this packet left a moment ago. */
+		TRACE(server_id = trace.template_kept.server);
+	} else {
+		if (!template || (__s32)(now - template->stamp) > (__s32)service->persistence)
+			return 0;
+		server_id = template->server;
+	}
 	server = bpf_map_lookup_elem(&servers, &server_id);
 	/* The row may be nobody's by now, or another service's. */
 	if (!server || server->service != id || (server->flags & (IPVSD_SERVER_USED | refused)) != IPVSD_SERVER_USED)
 		return 0;
-	template->stamp = now;
+	WRITE(template->stamp = now);
+	trace_method(IPVSD_METHOD_TEMPLATE, 0);
 	return server_id;
 }
 
@@ -43,6 +60,8 @@ __noinline int keep_template(__u32 id, __be32 client, __u32 server)
 	if (!service)
 		return 0;
 	key.client = client & service->netmask;
-	bpf_map_update_elem(&templates, &key, &template, BPF_ANY);
+	WRITE(bpf_map_update_elem(&templates, &key, &template, BPF_ANY));
+	TRACE(trace.template_kept = template);
+	TRACE(trace.template_client = key.client);
 	return server;
 }

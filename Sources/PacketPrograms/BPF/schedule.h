@@ -7,19 +7,25 @@
 #include "persistence.h"
 #include "tables.h"
 #include "thresholds.h"
+#include "trace.h"
 
 /* ip_vs_rr.c, ip_vs_wrr.c: who is overloaded loses the turn to the next. Where all are, no turn is taken. */
 static __always_inline __u32 after_turn(struct ipvsd_service *service, struct slice ring, __u32 position)
 {
 	struct walk walk = walk_from(ring, position, true);
 
-	__sync_fetch_and_add(&service->cursor, walk.chosen ? (__u64)walk.passed - 1 : -1ull);
+	trace_passed(walk.chosen ? walk.passed - 1 : walk.passed);
+	WRITE(__sync_fetch_and_add(&service->cursor, walk.chosen ? (__u64)walk.passed - 1 : -1ull));
 	return walk.chosen;
 }
 
 static __always_inline __u32 take_turn(struct ipvsd_service *service, struct slice ring)
 {
-	return __sync_fetch_and_add(&service->cursor, 1) % ring.size;
+	__u32 position = FETCH_AND_ADD(&service->cursor, 1) % ring.size;
+
+	trace_method(IPVSD_METHOD_SCHEDULER, ring.scheduler);
+	trace_slot(position, ring.size, false);
+	return position;
 }
 
 static __always_inline __u32 by_turn(struct ipvsd_service *service, struct slice ring)
@@ -135,7 +141,7 @@ static __always_inline __u32 draw_slot(struct slice ring, __u64 draw)
  * a hash of the service's cursor, so that a model can follow it. */
 static __always_inline __u32 by_two_choices(struct ipvsd_service *service, struct slice ring)
 {
-	__u64 draw = ipvsd_mix(__sync_fetch_and_add(&service->cursor, 1) + 1);
+	__u64 draw = ipvsd_mix(FETCH_AND_ADD(&service->cursor, 1) + 1);
 	__u32 one = draw_slot(ring, draw);
 	__u32 other = draw_slot(ring, draw >> 32);
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &one);
@@ -143,6 +149,7 @@ static __always_inline __u32 by_two_choices(struct ipvsd_service *service, struc
 	struct ipvsd_conn_counts *counts = bpf_map_lookup_elem(&conn_counts, &one);
 	struct ipvsd_conn_counts *second_counts = bpf_map_lookup_elem(&conn_counts, &other);
 
+	trace_slot(IPVSD_NO_SLOT, ring.size, false);
 	if (!server || !second || !counts || !second_counts)
 		return one;
 	return second->weight * overhead_of(counts) > server->weight * overhead_of(second_counts) ? other : one;
@@ -157,8 +164,10 @@ static __always_inline __u32 by_source_hash(struct slice table, __be32 client, _
 	__u32 bucket = ipvsd_sh_bucket(key);
 	__u32 id = slot(table.first + bucket);
 
+	trace_slot(bucket, table.size, table.by_port);
 	if (!(heeds_thresholds && is_over_threshold(id)) && (!table.falls_back || has_weight(id)))
 		return id;
+	trace_passed(1);
 	return table.falls_back ? walk_from(table, 2 * bucket, heeds_thresholds).chosen : 0;
 }
 
@@ -171,15 +180,18 @@ static __always_inline __u32 by_maglev_hash(const struct ipvsd_service *service,
 
 	if (!table.size)
 		return 0;
+	trace_slot(index, table.size, list.by_port);
 	id = slot(table.first + index);
 	if (!heeds_thresholds || !is_over_threshold(id))
 		return id;
+	trace_passed(1);
 	return list.falls_back ? walk_from(table, index, true).chosen : 0;
 }
 
 static __always_inline __u32 choose_by_hash(const struct ipvsd_service *service, struct slice list, __be32 client,
 					    __be16 client_port, bool heeds_thresholds)
 {
+	trace_method(IPVSD_METHOD_SCHEDULER, list.scheduler);
 	if (list.scheduler == IPVSD_SCHEDULER_MH)
 		return by_maglev_hash(service, list, client, client_port, heeds_thresholds);
 	return list.size ? by_source_hash(list, client, client_port, heeds_thresholds) : 0;
@@ -195,6 +207,7 @@ static __always_inline __u32 choose(struct ipvsd_service *service, __be32 client
 	struct slice list = slice_of(*(volatile __u64 *)&service->schedule);
 	if (ipvsd_scheduler_is_hash(list.scheduler))
 		return choose_by_hash(service, list, client, client_port, true);
+	trace_method(IPVSD_METHOD_SCHEDULER, list.scheduler);
 	if (!list.size)
 		return 0;
 	switch (list.scheduler) {

@@ -6,6 +6,7 @@
 #include "flows.h"
 #include "tables.h"
 #include "thresholds.h"
+#include "trace.h"
 
 struct sweep_context {
 	__u32 first;
@@ -35,7 +36,7 @@ static __always_inline void forget_marks(__u32 *marks, __u16 now, __u32 longest)
 		if (ipvsd_stamp_age(seen >> 16, now) > longest)
 			kept &= 0xffff;
 		if (kept != seen)
-			__sync_val_compare_and_swap(&marks[i], seen, kept);
+			WRITE(__sync_val_compare_and_swap(&marks[i], seen, kept));
 	}
 }
 
@@ -74,7 +75,7 @@ static long sweep_bucket(void *map, const __u32 *turn, void *value, struct sweep
 		__u64 value = *(volatile __u64 *)&entry->value;
 
 		if (value && (is_expired(value, context->now) || is_abandoned(value, context->now)) &&
-		    __sync_val_compare_and_swap(&entry->value, value, 0) == value)
+		    COMPARE_AND_SWAP(&entry->value, value, 0) == value)
 			count_conn(ipvsd_flow_server(value), ipvsd_flow_state(value), -1);
 	}
 	return 0;
@@ -107,8 +108,9 @@ static __always_inline void gc_without_daemon(void)
 {
 	__u32 now = ticks(), last = table_load.last_inline_gc;
 
-	if (last == now || !daemon_absent(now))
+	/* Without writes a sweep frees nothing. */
+	if (EXPLAINS || last == now || !daemon_absent(now))
 		return;
-	if (__sync_val_compare_and_swap(&table_load.last_inline_gc, last, now) == last)
+	if (COMPARE_AND_SWAP(&table_load.last_inline_gc, last, now) == last)
 		sweep_step();
 }

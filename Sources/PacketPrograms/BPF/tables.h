@@ -5,6 +5,7 @@
 #include "maps.h"
 #include "packet.h"
 #include "thresholds.h"
+#include "trace.h"
 
 struct slice {
 	__u32 first;
@@ -42,10 +43,14 @@ static __always_inline __u32 maglev_slot(struct slice table, __be32 client, __be
 static __always_inline __u32 by_maglev(const struct ipvsd_service *service, __be32 client, __be16 client_port)
 {
 	struct slice table = slice_of(*(volatile const __u64 *)&service->maglev);
+	__u32 index;
 
+	trace_method(IPVSD_METHOD_MAGLEV, 0);
 	if (!table.size)
 		return 0;
-	return slot(table.first + maglev_slot(table, client, client_port));
+	index = maglev_slot(table, client, client_port);
+	trace_slot(index, table.size, client_port);
+	return slot(table.first + index);
 }
 
 /* For loops by bpf_for_each_map_elem, a call of the callback for each element. bpf_loop is not in every kernel that we support

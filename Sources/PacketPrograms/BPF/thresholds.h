@@ -4,6 +4,7 @@
 #pragma once
 
 #include "maps.h"
+#include "trace.h"
 
 static __always_inline bool is_overloaded(const struct ipvsd_server *server, const struct ipvsd_conn_counts *counts)
 {
@@ -28,9 +29,9 @@ static __always_inline void note_connection(__u32 server_id)
 		return;
 	connections = counts->active + counts->inactive;
 	if (connections >= server->upper_threshold)
-		server->overloaded = 1;
+		WRITE(server->overloaded = 1);
 	else if (connections <= server->lower_threshold && server->overloaded)
-		server->overloaded = 0; /* it was below before this one */
+		WRITE(server->overloaded = 0); /* it was below before this one */
 }
 
 static __always_inline bool exceeds_threshold(const struct ipvsd_server *server, __u32 server_id)

@@ -48,12 +48,4 @@ public struct ExplainedPacket: Sendable, Hashable, Encodable {
 
     /// The headers alone.
     public static func shortest(_ transport: TransportProtocol) -> Int { transport == .tcp ? 40 : 28 }
-
-    var opens: Bool { segment == .syn }
-    var carriesData: Bool { segment != .syn && length > Self.shortest(transport) }
-
-    /// RFC 1122 section 3.2.1.3, RFC 1812 section 5.3.7, and the VIP itself: `is_martian` of packet.h.
-    var hasMartianSource: Bool {
-        [0, 127].contains(client.value >> 24) || client.value >> 28 == 14 || client.value == .max || client == vip
-    }
 }

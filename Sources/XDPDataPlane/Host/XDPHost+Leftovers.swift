@@ -108,9 +108,16 @@ extension XDPHost {
     ) throws -> (decision: PacketDecision, egress: String?)? {
         silenceLibbpf()
         guard let directory = instance.existingBPFDirectory(),
-            let tables = try PacketTables(for: packet, directory: directory)
+            let decision = try explaining(below: directory, { try XDPDataPlane.decision(on: packet, below: directory) })
         else { return nil }
-        let decision = PacketDecision(on: packet, by: tables)
         return (decision, try decision.way.flatMap { try RouteSocket().link(index: $0.interface)?.name })
+    }
+
+    /// Runs `body` while no other process explains a packet.
+    static func explaining<Result>(below directory: String, _ body: () throws -> Result) throws -> Result {
+        guard let lock = try FileLock(directory: directory) else {
+            throw DataPlaneError(.kernel, "explain a packet: another process has been explaining one for too long")
+        }
+        return try withExtendedLifetime(lock, body)
     }
 }

@@ -232,10 +232,9 @@ extension XDPHost: DataPlane {
     }
 
     public func mayHaveSent(_ flow: FlowEnds, to server: IPv4Address) throws -> Bool {
-        try tables.mayHaveSent(
-            ExplainedPacket(
-                client: flow.client, clientPort: flow.clientPort, vip: flow.vip, port: flow.port,
-                transport: flow.transport), to: server)
+        let packet = ExplainedPacket(
+            client: flow.client, clientPort: flow.clientPort, vip: flow.vip, port: flow.port, transport: flow.transport)
+        return try Self.explaining(below: directory) { try tables.mayHaveSent(packet, to: server) }
     }
 
     public func strayPackets() throws -> [StrayPlace: StrayPackets] { try tables.strayPackets() }

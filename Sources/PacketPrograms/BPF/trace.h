@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* The packet program is compiled twice: to forward, and to explain. Every write to a map is made by one of the macros
+ * here. The explaining program has none, and goes on as if it had succeeded. Instead it writes what it decides to a
+ * variable of its own. The forwarding program has no trace. */
+#pragma once
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <stdbool.h>
+
+#include "ipvsd_trace.h"
+
+#ifdef IPVSD_EXPLAIN
+
+#define EXPLAINS true
+
+/* Written by the explaining program, read by whoever runs it. */
+struct ipvsd_trace trace SEC(".data.trace");
+
+#define TRACE(statement)                                                                                               \
+	do {                                                                                                           \
+		statement;                                                                                             \
+	} while (0)
+
+#else
+
+#define EXPLAINS false
+
+#define TRACE(statement)                                                                                               \
+	do {                                                                                                           \
+	} while (0)
+
+#endif
+
+#define WRITE(statement)                                                                                               \
+	do {                                                                                                           \
+		if (!EXPLAINS) {                                                                                       \
+			statement;                                                                                     \
+		}                                                                                                      \
+	} while (0)
+
+/* The value before. */
+#define FETCH_AND_ADD(place, amount)                                                                                   \
+	(EXPLAINS ? *(volatile __typeof__(*(place)) *)(place) : __sync_fetch_and_add(place, amount))
+
+#define COMPARE_AND_SWAP(place, old, new) (EXPLAINS ? (old) : __sync_val_compare_and_swap(place, old, new))
+
+/* ---- Choices of real servers. The parts of one are traced before the choice itself. ---- */
+
+#define TRACED_CHOICE trace.choice[trace.choices & (IPVSD_CHOICES - 1)]
+
+static __always_inline void trace_method(enum ipvsd_method method, __u32 scheduler)
+{
+	TRACE(TRACED_CHOICE.method = method);
+	TRACE(TRACED_CHOICE.scheduler = scheduler);
+}
+
+static __always_inline void trace_slot(__u32 slot, __u32 slots, bool by_port)
+{
+	TRACE(TRACED_CHOICE.slot = slot);
+	TRACE(TRACED_CHOICE.slots = slots);
+	TRACE(TRACED_CHOICE.by_port = by_port);
+	TRACE(TRACED_CHOICE.passed = 0);
+}
+
+static __always_inline void trace_passed(__u32 passed) { TRACE(TRACED_CHOICE.passed = passed); }
+
+/* `server` 0: there is none. */
+static __always_inline void trace_choice(__u32 server)
+{
+	TRACE(TRACED_CHOICE.server = server);
+	TRACE(TRACED_CHOICE.occasion = trace.occasion);
+	TRACE(trace.choices++);
+}
+
+/* The flow that was found gets a server anew. */
+static __always_inline void trace_rescheduled(enum ipvsd_fate fate, enum ipvsd_occasion occasion)
+{
+	TRACE(trace.fate = fate);
+	TRACE(trace.occasion = occasion);
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* What the explaining program says of a packet: its decisions, each where it is made. */
+#pragma once
+
+#include "ipvsd_abi.h"
+
+/* Why a real server is chosen. */
+enum ipvsd_occasion {
+	IPVSD_OCCASION_NEW_CONNECTION,
+	IPVSD_OCCASION_ONE_PACKET,
+	IPVSD_OCCASION_REUSED_PORTS,
+	IPVSD_OCCASION_SERVER_LOST,
+	IPVSD_OCCASION_SERVER_SILENT,
+	IPVSD_OCCASION_UNKNOWN_CONNECTION,
+	IPVSD_OCCASION_FLOOD,
+	IPVSD_OCCASION_NO_ROOM,
+};
+
+/* What becomes of the recorded flow that the packet is of. */
+enum ipvsd_fate {
+	IPVSD_FATE_KEPT,
+	IPVSD_FATE_REUSED_PORTS,
+	IPVSD_FATE_SERVER_LOST,
+	IPVSD_FATE_SERVER_SILENT,
+	IPVSD_FATE_FINISHING,
+	IPVSD_FATE_RESET,
+};
+
+/* The part of the flow table that a flow is in. */
+enum ipvsd_flow_place {
+	IPVSD_PLACE_FIRST_BUCKET,
+	IPVSD_PLACE_SECOND_BUCKET,
+	IPVSD_PLACE_OLD_TABLE,
+};
+
+/* What becomes of the flow table. */
+enum ipvsd_recording {
+	IPVSD_RECORDING_UNASKED,
+	IPVSD_RECORDING_NONE, /* by the service's or the flood's rule */
+	IPVSD_RECORDING_RECORDED,
+	IPVSD_RECORDING_RENEWED, /* in place of the flow's own entry */
+	IPVSD_RECORDING_EVICTING,
+	IPVSD_RECORDING_NO_ROOM,
+};
+
+enum ipvsd_method {
+	IPVSD_METHOD_SCHEDULER, /* of the service */
+	IPVSD_METHOD_TEMPLATE,
+	IPVSD_METHOD_MAGLEV,
+};
+
+/* A packet without a connection may be of one that was not recorded: of these reasons those that hold. */
+#define IPVSD_FORGETTING_HASH_BASED 1u
+#define IPVSD_FORGETTING_NO_ROOM 2u
+#define IPVSD_FORGETTING_FLOOD 4u
+
+#define IPVSD_NO_SLOT 0xffffffffu
+
+struct ipvsd_choice {
+	__u32 server; /* 0: there is none */
+	__u32 slot;   /* that is looked at first, or IPVSD_NO_SLOT */
+	__u32 slots;  /* of the table; 0: none is looked into */
+	__u32 passed; /* slots whose servers take no new connections */
+	__u8 occasion;
+	__u8 method;
+	__u8 scheduler; /* IPVSD_SCHEDULER_, for IPVSD_METHOD_SCHEDULER */
+	__u8 by_port;   /* the client's port counts for the hash */
+};
+
+#define IPVSD_CHOICES 2
+
+/* Ids are 0 where the packet does not come so far. */
+struct ipvsd_trace {
+	__u64 counted;                             /* the counters, each plus 1 in a byte, the last one lowest */
+	__u64 flow_value;                          /* of the entry that was found */
+	struct ipvsd_template template_found;      /* of a persistent service's client */
+	struct ipvsd_template template_kept;       /* that the packet would leave, of template_client */
+	struct ipvsd_choice choice[IPVSD_CHOICES]; /* in their order; the last one counts */
+	__u32 choices;
+	__u32 tick;
+	__u32 service;
+	__u32 service_flags; /* IPVSD_SERVICE_ */
+	__u32 flow_bucket;
+	__u32 server; /* that the packet goes to */
+	__u32 next_hop;
+	__be32 outer_source; /* one that varies by the flow */
+	__be32 template_client;
+	__u8 flow_way;
+	__u8 flow_place;
+	__u8 is_in_own_half;
+	__u8 fate;
+	__u8 occasion; /* of the next choice */
+	__u8 recording;
+	__u8 forgettings;        /* IPVSD_FORGETTING_, of a packet without a connection */
+	__u8 is_template_heeded; /* for a new connection */
+	__u8 is_unattended;      /* no daemon sweeps the flow table */
+	__u8 reserved[3];
+};
+
+_Static_assert(sizeof(struct ipvsd_choice) == 20, "map value layout");
+_Static_assert(sizeof(struct ipvsd_trace) == 120, "map value layout");

@@ -1,0 +1,84 @@
+internal import BPF
+internal import LoadBalancing
+internal import Netlink
+internal import PacketPrograms
+
+/// The packet program that says what it would do with a packet, over the maps of the one that forwards. It has one trace:
+/// no two runs may be at the same time.
+struct ExplainingProgram {
+    private let program: BPFProgram
+    private let trace: BPFMap<UInt32, ipvsd_trace>
+
+    /// Of the program, and of its pin.
+    static let name = "explain"
+
+    /// Loads it over the maps of the loaded packet program, with the same constants.
+    static func load(
+        beside director: BPFObject, constants: ipvsd_director_constants
+    ) throws(BPFError) -> BPFObject {
+        let object = try BPFObject(.explain)
+        for map in MapCatalogue.all {
+            let shared = try director.descriptor(ofMap: map.name)
+            try object.reuse(descriptor: shared.number, forMap: map.name)
+        }
+        try object.setReadOnlyData(constants)
+        try object.load()
+        return object
+    }
+
+    static func program(of object: BPFObject) throws(BPFError) -> BPFProgram { try object.program(named: name) }
+
+    init(of object: BPFObject) throws(BPFError) {
+        program = try Self.program(of: object)
+        trace = try BPFMap(name: "trace", descriptor: object.descriptor(ofMap: "trace"))
+    }
+
+    /// The pinned one; nil where there is none. Throws where its trace has another layout.
+    init?(pinnedAt path: String) throws(BPFError) {
+        guard let program = try BPFProgram(pinnedAt: path), let map = try program.map(ofSection: ".data.trace") else {
+            return nil
+        }
+        self.program = program
+        trace = try BPFMap(name: "trace", descriptor: map)
+    }
+
+    /// What becomes of the packet as a frame to that MAC. `ingress`: the index of the interface by which it comes in; nil:
+    /// any.
+    func trace(of packet: ExplainedPacket, to mac: MACAddress, ingress: UInt32? = nil) throws(BPFError) -> ipvsd_trace {
+        _ = try program.testRun(packet: packet.headers(to: mac), ingress: ingress)
+        guard let trace = try trace.value(for: 0) else { throw BPFError("read the trace of a packet", code: 0) }
+        return trace
+    }
+}
+
+extension ExplainedPacket {
+    /// A frame that has the headers alone, padded to Ethernet's minimum. What is after them makes no difference.
+    fileprivate func headers(to mac: MACAddress) -> [UInt8] {
+        func big(_ value: UInt16) -> [UInt8] { [UInt8(value >> 8), UInt8(truncatingIfNeeded: value)] }
+        func big(_ address: IPv4Address) -> [UInt8] {
+            [UInt16(address.value >> 16), UInt16(truncatingIfNeeded: address.value)].flatMap(big)
+        }
+        var bytes = mac.bytes + Self.sender + big(0x0800)
+        bytes += [0x45, 0] + big(UInt16(length)) + [0, 0] + big(mayBeFragmented ? 0 : 0x4000)
+        bytes += [64, transport.number, 0, 0] + big(client) + big(vip)
+        bytes += big(clientPort) + big(port)
+        switch transport {
+        case .tcp: bytes += [0, 0, 0, 1, 0, 0, 0, 1, 5 << 4, flags] + big(65535) + [0, 0, 0, 0]
+        case .udp: bytes += big(UInt16(length - 20)) + [0, 0]
+        }
+        return bytes + [UInt8](repeating: 0, count: max(0, 60 - bytes.count))
+    }
+
+    /// A MAC that is administered locally.
+    private static let sender: [UInt8] = [2, 0, 0, 0, 0, 1]
+
+    /// RFC 9293 section 3.1.
+    private var flags: UInt8 {
+        switch segment {
+        case .syn: 0x02
+        case .fin: 0x11
+        case .rst: 0x04
+        case .ack, nil: 0x10
+        }
+    }
+}
