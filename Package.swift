@@ -143,7 +143,9 @@ let package = Package(
         .systemLibrary(name: "CLibPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
 
         // What several test targets need.
-        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: swiftSettings),
+        .target(
+            name: "TestSupport", dependencies: ["LoadBalancing", "PacketPrograms"], path: "Tests/TestSupport",
+            swiftSettings: swiftSettings),
         .testTarget(
             name: "LoadBalancingTests", dependencies: ["LoadBalancing", "TestSupport"], swiftSettings: swiftSettings),
         .testTarget(

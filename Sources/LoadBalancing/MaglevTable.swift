@@ -1,5 +1,3 @@
-internal import PacketPrograms
-
 /// Maglev consistent hashing: a table from a packet's hash to a server that every director builds alike.
 ///
 /// Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4. Each member
@@ -71,12 +69,6 @@ public enum MaglevTable {
             initialized = size
         }
     }
-
-    /// A packet's hash. To hash by source address alone, pass port 0.
-    public static func hash(client: IPv4Address, port: UInt16) -> UInt32 { ipvsd_maglev_hash(client.value, port) }
-
-    /// The slot of a hash.
-    public static func slot(of hash: UInt32, size: Int) -> Int { Int(ipvsd_scale(hash, UInt32(size))) }
 
     /// The output function of SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014),
     /// increment included. Directors of all versions must agree on it.

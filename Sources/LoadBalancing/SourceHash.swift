@@ -1,14 +1,7 @@
-internal import PacketPrograms
-
 /// The tables of the sh and dh schedulers (ip_vs_sh.c, ip_vs_dh.c).
 public enum SourceHash {
     /// IP_VS_SH_TAB_SIZE and IP_VS_DH_TAB_SIZE.
     public static let size = 256
-
-    /// The bucket of a client. Port 0 without sh-port.
-    public static func bucket(client: IPv4Address, port: UInt16) -> Int {
-        Int(ipvsd_sh_bucket(client.value &+ UInt32(port)))
-    }
 
     /// For each bucket an index into `weights`. Servers fill buckets in list order, each as many as its weight before
     /// the next has its turn, and one of weight 0 has one (ip_vs_sh_reassign).
@@ -43,21 +36,6 @@ public enum SourceHash {
             passed[server] += 1
             return rank < tenths[server] ? server : others[bucket]
         }
-    }
-
-    /// The server for a bucket's clients, nil where they are refused: the bucket's own, if it is available, else none,
-    /// or with `fallback` that of the first bucket that ip_vs_sh_get_fallback comes to.
-    public static func server(
-        ofBucket bucket: Int, in buckets: [Int?], fallback: Bool, isAvailable: (Int) -> Bool
-    ) -> Int? {
-        guard let own = buckets[bucket] else { return nil }
-        if isAvailable(own) { return own }
-        guard fallback else { return nil }
-        // The kernel adds the bucket to the walk's offset and to the hash: it starts at twice the bucket.
-        for offset in 0..<size {
-            if let other = buckets[(2 * bucket + offset) % size], isAvailable(other) { return other }
-        }
-        return nil
     }
 
     /// dh: the server of a VIP; nil where that one has weight 0. Servers fill the buckets in turn, whatever their

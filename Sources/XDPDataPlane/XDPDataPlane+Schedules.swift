@@ -36,7 +36,7 @@ extension XDPDataPlane {
         case .ovf: return Schedule(entries: list, kind: IPVSD_SCHEDULER_OVF)
         case .lblc: return Schedule(entries: list, kind: IPVSD_SCHEDULER_LBLC)
         case .lblcr: return Schedule(entries: list, kind: IPVSD_SCHEDULER_LBLCR)
-        case .fo: return Schedule(entries: LeastConnections.failover(weights: weights), kind: IPVSD_SCHEDULER_FO)
+        case .fo: return Schedule(entries: Failover.order(weights: weights), kind: IPVSD_SCHEDULER_FO)
         case .dh:
             return hashed(service, Schedule(entries: [], kind: IPVSD_SCHEDULER_RING)) { weights, _ in
                 [SourceHash.server(ofVIP: service.configured.address.vip, weights: weights)]

@@ -1,4 +1,5 @@
 import LoadBalancing
+import TestSupport
 import Testing
 
 /// lc and wlc choices, with their ties, by hand from ip_vs_lc.c and ip_vs_wlc.c.
@@ -85,8 +86,8 @@ struct OtherSchedulersTests {
     }
 
     @Test func failoverTakesTheHeaviest() {
-        #expect(LeastConnections.failover(weights: [1, 9, 0, 9, 3]) == [1, 3, 4, 0])
-        #expect(LeastConnections.failover(weights: [0, 0]) == [])
+        #expect(Failover.order(weights: [1, 9, 0, 9, 3]) == [1, 3, 4, 0])
+        #expect(Failover.order(weights: [0, 0]) == [])
     }
 
     @Test func whoIsOverloadedIsPassedOver() {

@@ -1,5 +1,6 @@
 import DataPlane
 import LoadBalancing
+import TestSupport
 
 @testable import XDPDataPlane
 

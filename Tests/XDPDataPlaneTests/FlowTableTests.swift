@@ -2,6 +2,7 @@ import BPF
 import DataPlane
 import LoadBalancing
 import PacketPrograms
+import TestSupport
 import Testing
 
 @testable import XDPDataPlane

@@ -2,6 +2,7 @@ import DataPlane
 import LoadBalancing
 import Netlink
 import PacketPrograms
+import TestSupport
 
 @testable import XDPDataPlane
 

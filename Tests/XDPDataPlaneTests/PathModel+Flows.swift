@@ -1,6 +1,7 @@
 import DataPlane
 import LoadBalancing
 import PacketPrograms
+import TestSupport
 
 @testable import XDPDataPlane
 

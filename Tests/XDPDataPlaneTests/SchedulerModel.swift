@@ -1,5 +1,6 @@
 import DataPlane
 import LoadBalancing
+import TestSupport
 
 @testable import XDPDataPlane
 
@@ -61,7 +62,7 @@ struct SchedulerModel {
         switch scheduler {
         case .rr: ring = WeightedRoundRobin.evenRing(weights: weights)
         case .wrr, .twos: ring = WeightedRoundRobin.ring(weights: weights)
-        case .fo: preference = LeastConnections.failover(weights: weights)
+        case .fo: preference = Failover.order(weights: weights)
         case .dh: byVIP = SourceHash.server(ofVIP: vip, weights: present.map { weights[$0] }).map { present[$0] }
         case .sh:
             buckets = SourceHash.buckets(weights: present.map { weights[$0] }).map { $0.map { present[$0] } }

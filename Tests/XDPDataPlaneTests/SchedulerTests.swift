@@ -1,13 +1,13 @@
+import BPF
 import DataPlane
 import LoadBalancing
 import PacketPrograms
 import TestSupport
 import Testing
 
-import BPF
 @testable import XDPDataPlane
 
-/// The packet program's choices against LoadBalancing's.
+/// The packet program's choices against those of TestSupport.
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct SchedulerTests {
@@ -232,7 +232,7 @@ struct SchedulerTests {
             }
             let expected =
                 scheduler == .fo
-                ? LeastConnections.failover(weights: loads.map { Int($0.weight) }).first { loads[$0].isAvailable }
+                ? Failover.order(weights: loads.map { Int($0.weight) }).first { loads[$0].isAvailable }
                 : try choice(scheduler, loads)
             try #require(try lab.send(flow(turn).packet([.syn])) == expected.map { addresses[$0] }, "turn \(turn)")
         }

@@ -1,6 +1,6 @@
 internal import PacketPrograms
 
-/// The lc and wlc schedulers' choice: the reference that the packet program's choice is tested against.
+/// The choices of lc and its like, and of twos: the reference that the packet program's are tested against.
 public enum LeastConnections {
     /// A real server as the scheduler sees it.
     public struct Load: Hashable, Sendable {
@@ -54,12 +54,6 @@ public enum LeastConnections {
         return open.max { (servers[$0].weight, $1) < (servers[$1].weight, $0) }
     }
 
-    /// fo: the order of preference, in which the first that is available is chosen: by weight, the first of equals
-    /// first (ip_vs_fo_schedule).
-    public static func failover(weights: [Int]) -> [Int] {
-        weights.indices.filter { weights[$0] > 0 }.sorted { (weights[$1], $0) < (weights[$0], $1) }
-    }
-
     /// twos: `ring` holds each server as often as its weight says, `draw` is 64 random bits: its lower half draws the
     /// first server, its upper half the second, which wins if it has less overhead for its weight
     /// (ip_vs_twos_schedule).
@@ -77,7 +71,7 @@ public enum LeastConnections {
     private static func draw(_ draw: UInt64, from ring: [Int], of servers: [Load]) -> Int? {
         var (draw, index) = (draw, 0)
         for attempt in 0...Int(IPVSD_REDRAWS) where !ring.isEmpty {
-            if attempt > 0 { draw = PacketHash.mix(draw &+ 1) }
+            if attempt > 0 { draw = ipvsd_mix(draw &+ 1) }
             index = Int(ipvsd_scale(UInt32(truncatingIfNeeded: draw), UInt32(ring.count)))
             if servers[ring[index]].isAvailable { return ring[index] }
         }
