@@ -9,33 +9,6 @@ internal import ServiceConfiguration
 
 /// One desired state, out of the configuration, health and the network; and following what changes there.
 extension Director {
-    func applyServices() throws {
-        try running?.dataPlane.apply(desiredServices)
-    }
-
-    var desiredServices: [DesiredService] { desiredServices { _ in true } }
-
-    func desiredServices(where isWanted: (ConfiguredService) -> Bool) -> [DesiredService] {
-        configuration.services.filter(isWanted).map { service in
-            let state = states[service.address]
-            var desired = DesiredService(service.forwarding, startsSlowly: service.policy.slowStart != nil)
-            for server in service.servers {
-                desired.effective[server.address] = state?.effectiveWeight(of: server.address)
-                if overrides.movesPersistent(server.address, in: service.forwarding) {
-                    desired.movesPersistent.insert(server.address)
-                }
-                if overrides.movesDatagrams(server.address, in: service.forwarding) {
-                    desired.movesDatagrams.insert(server.address)
-                }
-            }
-            if let sorry = service.policy.sorryServer {
-                desired.configured.servers.append(RealServer(address: sorry))
-                desired.effective[sorry] = .sorryServer(serves: state?.isReplaced ?? false)
-            }
-            return desired
-        }
-    }
-
     /// Follows routes, neighbours and links; `atMost`: of so many real servers, each in its turn.
     func refreshPaths(atMost limit: Int = .max) {
         guard let current = running else { return }
@@ -141,11 +114,7 @@ extension Director {
         while !Task.isCancelled {
             attempt("keep what the director put into this machine") { try repair() }
             attempt("stay attached to the interfaces") { try rejoinInterfaces() }
-            attempt("apply the services") {
-                guard owesServices else { return }
-                try applyServices()
-                owesServices = false
-            }
+            attempt("apply the services") { try applyOwedServices() }
             // What changes is told by `followNetwork`: this is for what is not.
             refreshPaths(atMost: 100)
             attempt("learn the ports that clients use") { try learnPorts() }

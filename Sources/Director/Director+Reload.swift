@@ -100,8 +100,8 @@ extension Director {
 
     /// Nothing else happens in between: there is no await.
     private func change(to wanted: DirectorConfiguration) throws -> String {
-        // What has changed and is not applied yet is, with the rest.
-        settle()
+        // If the reload is refused, earlier changes stay in force.
+        applyPending()
         let old = (configuration, states)
         configuration = wanted
         var told: [(ServiceAddress, HealthTransition)] = []
@@ -129,7 +129,7 @@ extension Director {
                 if let journal = running?.journal { try placeAddresses(journal: journal) }
             } catch {
                 logger.error("go back to the configuration before: \(error)")
-                owesServices = true
+                applier.noteRefusal()
             }
             throw error
         }

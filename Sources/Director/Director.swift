@@ -25,19 +25,13 @@ public actor Director {
     var running: Running?
     /// Of each service by its address.
     var states: [ServiceAddress: ServiceState] = [:]
-    /// Services whose weights the data plane does not have yet, and what became of their health meanwhile.
-    var unsettled: Set<ServiceAddress> = []
-    var untold: [(ServiceAddress, HealthTransition)] = []
-    var settlesSoon = false
-    /// So many changes that are to settle wait for the sweep, since a real server comes back.
-    var waitingForSweep = 0
+    /// Changes that the data plane does not have yet.
+    var applier: Applier
     /// What this machine itself could not ask the last time, by the rounds' ids, and why; and when each reason was said.
     var notAsked: [Int: String] = [:]
     var shortagesTold: [String: ContinuousClock.Instant] = [:]
     /// Services of which it was said that no real server is left.
     var emptied: Set<ServiceAddress> = []
-    /// Not before then the next time.
-    var settledAt: ContinuousClock.Instant
     /// Being checked out of turn.
     var underSuspicion: Set<ServiceMember> = []
     /// Real servers with unanswered SYNs, and how many, when they were last looked at.
@@ -54,8 +48,6 @@ public actor Director {
     var beginsNext: ContinuousClock.Instant
     var isReloading = false
     var pathMTUs = LearntPathMTUs(floor: LearntPathMTUs.kernelFloor)
-    /// The data plane refused the last change, which is tried again.
-    var owesServices = false
     /// The real server whose way was looked up last, in turn.
     var lastLookedUp = IPv4Address(0)
     /// Real servers to which there is no way, and why.
@@ -116,7 +108,7 @@ public actor Director {
         self.clock = clock
         notifier = Notifier(logger: logger)
         work = RepeatedWork(logger: logger) { clock.now }
-        settledAt = clock.now
+        applier = Applier(at: clock.now)
         restsUntil = clock.now
         beginsNext = clock.now
         rounds = Rounds(origin: clock.now)

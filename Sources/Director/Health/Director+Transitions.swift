@@ -4,63 +4,8 @@ internal import LoadBalancing
 internal import Logging
 internal import ServiceConfiguration
 
-/// The data plane follows what has changed in the health of services, and the log tells it.
+/// The log and events tell what has changed in the health of services.
 extension Director {
-    /// Has the data plane follow soon, and the transitions told once it has.
-    func follow(_ changes: ServiceState.Changes, of service: ServiceAddress) {
-        if changes.hasNewDamping { rememberDamping() }
-        guard changes.hasNewWeights || !changes.transitions.isEmpty else { return }
-        if changes.hasNewWeights { unsettled.insert(service) }
-        untold += changes.transitions.map { (service, $0) }
-        if settlesSoon {
-            // One that is out must not wait as those do that come back.
-            if waitingForSweep > 0,
-                changes.transitions.contains(where: { if case .serverDown = $0 { true } else { false } })
-            {
-                settle()
-            }
-            return
-        }
-        settlesSoon = true
-        let earliest = settledAt
-        Task {
-            try? await clock.sleep(until: earliest)
-            await sweepForThoseThatComeBack()
-            settle()
-        }
-    }
-
-    /// Makes the data plane follow what has changed, and tells it. Changes in quick succession become one, so that
-    /// thousands of real servers that come back cost a few changes of the tables, not thousands.
-    func settle() {
-        settlesSoon = false
-        guard !unsettled.isEmpty || !untold.isEmpty else { return }
-        let began = clock.now
-        let services = unsettled
-        do { try applyUnsettled() } catch {
-            let names = services.map(\.description).sorted().listed
-            logger.error("apply the health of \(names): \(error)")
-            owesServices = true
-        }
-        tellUntold()
-        let took = began.duration(to: clock.now)
-        settledAt = clock.now + max(.milliseconds(5), took * 2)
-    }
-
-    /// Whoever calls has what became of it told.
-    func applyUnsettled() throws {
-        let services = unsettled
-        unsettled = []
-        try sweepAtOnceForThoseThatComeBack()
-        try running?.dataPlane.update(desiredServices { services.contains($0.address) })
-    }
-
-    func tellUntold() {
-        let transitions = untold
-        untold = []
-        for (service, transition) in transitions { self.transition(transition, of: service) }
-    }
-
     /// Every change of a service's health comes through here, once the data plane has followed it.
     func transition(_ transition: HealthTransition, of service: ServiceAddress) {
         guard let state = states[service] else { return }

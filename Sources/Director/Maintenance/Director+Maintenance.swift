@@ -146,16 +146,17 @@ extension Director {
         to wanted: Overrides, of server: IPv4Address, in services: [ConfiguredService], moved: Moved = Moved(),
         _ turn: Turn
     ) throws {
-        // What has changed besides is not to be taken back with this.
-        settle()
+        // If this change is refused, earlier ones stay in force.
+        applyPending()
         let before = (overrides, states)
         do { try overridesFile.write(wanted) } catch {
             throw DirectorError(.kernel, "\(server) is not \(turn), nothing has changed: \(error)")
         }
         overrides = wanted
         for service in services { followDrains(of: service) }
-        unsettled.formUnion(moved.services.map(\.address))
-        do { try applyUnsettled() } catch {
+        applier.add(moved.services.map(\.address))
+        let batch = applier.take()
+        do { try apply(batch) } catch {
             takeBack(to: before, of: services + moved.services)
             throw DirectorError(.kernel, "\(server) is not \(turn), the data plane refuses: \(error)")
         }
@@ -172,7 +173,7 @@ extension Director {
             let way = service.forwarding.onServerRemoval == .move ? "move" : "are no longer refreshed"
             logger.notice("datagram flows of real server \(server) of \(service.address) \(way)")
         }
-        tellUntold()
+        tell(batch)
         for service in services { tellWhetherItServes(service.address) }
     }
 
@@ -180,7 +181,6 @@ extension Director {
         to before: (overrides: Overrides, states: [ServiceAddress: ServiceState]), of services: [ConfiguredService]
     ) {
         (overrides, states) = before
-        (unsettled, untold) = ([], [])
         do { try overridesFile.write(overrides) } catch {
             logger.error("take back what is in \(instance.overrides): \(error)")
         }
@@ -188,7 +188,7 @@ extension Director {
         for service in services {
             do { try running?.dataPlane.update(desiredServices { $0.address == service.address }) } catch {
                 logger.error("go back to the weights of \(service.address): \(error)")
-                owesServices = true
+                applier.noteRefusal()
             }
         }
     }
@@ -206,7 +206,7 @@ extension Director {
 
     private func report(_ server: IPv4Address, _ services: [ConfiguredService], changed: Bool) -> DrainReport {
         DrainReport(
-            server: server.description, changed: changed, isInForce: !owesServices,
+            server: server.description, changed: changed, isInForce: !applier.owesServices,
             services: services.map { service in
                 let load = running?.dataPlane.load(
                     of: ServiceMember(service: service.address, server: server))

@@ -11,11 +11,8 @@ internal import ServiceConfiguration
 extension Director {
     /// Nil until started.
     public func status() async throws -> DirectorStatus? {
-        // What is told is what clients get.
-        if running?.isForwarding == true, !unsettled.isEmpty || !untold.isEmpty {
-            await sweepForThoseThatComeBack()
-            settle()
-        }
+        // The status says what clients get.
+        if running?.isForwarding == true { await hurryPending() }
         return try describe()
     }
 

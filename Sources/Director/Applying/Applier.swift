@@ -1,0 +1,127 @@
+internal import DataPlane
+internal import HealthChecks
+internal import LoadBalancing
+
+/// Collects what has changed in the health of services until the data plane is made to follow, and says when that is to
+/// happen. It has no clock: the caller says what time it is.
+///
+/// Changes in quick succession become one update of the data plane, so that thousands of real servers that come back cost
+/// a few changes of the tables, not thousands. A real server that comes back also waits for the sweep of the flow table;
+/// one that goes down never waits for that sweep.
+struct Applier {
+    typealias Instant = ContinuousClock.Instant
+
+    /// The changes that one update of the data plane brings into force.
+    struct Batch {
+        /// Services whose weights the data plane does not have yet.
+        fileprivate(set) var services: Set<ServiceAddress> = []
+        /// Real servers that come back, and since when each of them is up.
+        fileprivate(set) var returning: [ServiceMember: Instant] = [:]
+        /// Transitions to tell after the update, in this order.
+        fileprivate(set) var transitions: [(service: ServiceAddress, transition: HealthTransition)] = []
+
+        var isEmpty: Bool { services.isEmpty && transitions.isEmpty }
+    }
+
+    /// Names the wait for one update. When the update is made before the wait ends, the turn is no longer valid.
+    struct Turn: Equatable { fileprivate var number = 0 }
+
+    /// What the caller has to do after a change.
+    enum Step: Equatable {
+        /// Nothing: an update is under way that includes the change.
+        case nothing
+        /// Sleep until this time, then call `beginSweep(in:)`.
+        case wait(Turn, until: Instant)
+        /// Make the update now.
+        case apply
+    }
+
+    private enum Phase { case idle, waiting, sweeping }
+
+    /// No update follows the one before sooner than this.
+    static let shortestPause = Duration.milliseconds(5)
+
+    /// The changes that wait for an update.
+    private(set) var pending = Batch()
+    /// The data plane refused an update, which has to be tried again.
+    private(set) var owesServices = false
+    private var phase = Phase.idle
+    private var turn = Turn()
+    /// The next update is not made before this time.
+    private var earliest: Instant
+
+    init(at now: Instant) { earliest = now }
+
+    // MARK: Changes come in
+
+    /// Takes the changes of one service's health.
+    mutating func note(_ changes: ServiceState.Changes, of service: ServiceAddress, at now: Instant) -> Step {
+        guard changes.hasNewWeights || !changes.transitions.isEmpty else { return .nothing }
+        if changes.hasNewWeights { pending.services.insert(service) }
+        var isUrgent = false
+        for transition in changes.transitions {
+            pending.transitions.append((service, transition))
+            switch transition {
+            case .serverUp(let server):
+                pending.returning[ServiceMember(service: service, server: server)] = now
+            case .serverDown(let server, _):
+                pending.returning[ServiceMember(service: service, server: server)] = nil
+                isUrgent = true
+            default: break
+            }
+        }
+        switch phase {
+        case .idle:
+            phase = .waiting
+            return .wait(turn, until: max(now, earliest))
+        case .waiting: return .nothing
+        case .sweeping: return isUrgent ? .apply : .nothing
+        }
+    }
+
+    /// Adds services whose settings have changed, right before `take()`.
+    mutating func add(_ services: some Sequence<ServiceAddress>) { pending.services.formUnion(services) }
+
+    // MARK: The wait for an update
+
+    /// Ends the pause between two updates. Returns whether the sweep for `pending.returning` is to begin; false when the
+    /// update has been made meanwhile.
+    mutating func beginSweep(in turn: Turn) -> Bool {
+        guard turn == self.turn, phase == .waiting else { return false }
+        phase = .sweeping
+        return true
+    }
+
+    /// Ends the pause at once, for a caller that needs to see the update. Returns the turn whose sweep the caller makes;
+    /// nil when nothing is pending.
+    mutating func hurry() -> Turn? {
+        guard phase != .idle else { return nil }
+        phase = .sweeping
+        return turn
+    }
+
+    /// Returns whether the update is to be made now that the sweep has ended; false when it has been made meanwhile.
+    func isDue(after turn: Turn) -> Bool { turn == self.turn && phase == .sweeping }
+
+    /// Takes all that is pending, for an update now. The wait for an update ends.
+    mutating func take() -> Batch {
+        defer { pending = Batch() }
+        phase = .idle
+        turn.number += 1
+        return pending
+    }
+
+    // MARK: What became of updates
+
+    /// Notes an update that has been tried between these times. After a long one, the next one comes later: half of the
+    /// time at least is left for all else.
+    mutating func noteUpdate(from began: Instant, to ended: Instant) {
+        earliest = ended + max(Self.shortestPause, began.duration(to: ended) * 2)
+    }
+
+    /// Notes that the data plane refused a change: all services have to be applied again.
+    mutating func noteRefusal() { owesServices = true }
+
+    /// Notes that the data plane has all services as they are wanted.
+    mutating func noteAllApplied() { owesServices = false }
+}
