@@ -75,7 +75,7 @@ extension Director {
             group.addTask { await self.followPathMTUs() }
             group.addTask { await self.watchTime() }
             isRunning = true
-            followRounds()
+            updateRounds()
             group.addTask { await self.runRounds() }
         }
         isRunning = false
@@ -120,25 +120,6 @@ extension Director {
             attempt("learn the ports that clients use") { try learnPorts() }
             if let servers = running?.dataPlane.serverAddresses { pathMTUs.forget(except: servers, at: clock.now) }
             try? await clock.sleep(for: .seconds(1))
-        }
-    }
-
-    func learnPorts() throws {
-        guard let dataPlane = running?.dataPlane else { return }
-        var hasNewQuestions = false
-        defer { if hasNewQuestions { followRounds() } }
-        try dataPlane.learntPorts().filter { isAutomatic($0.key) }.forEachDespiteErrors { address, ports in
-            let asked = states[address]?.health.questions
-            // Recent ones first; but a client who pokes at closed ports all the time must not keep a real one waiting
-            // for ever.
-            guard
-                let (forgotten, changes) = states[address]?.learn(
-                    ports: ports.prefix(4) + ports.shuffled(), at: clock.now)
-            else { return }
-            follow(changes, of: address)
-            if states[address]?.health.questions != asked { hasNewQuestions = true }
-            for port in forgotten { checkStatistics[address]?[.tcp(port: port)] = nil }
-            try dataPlane.forgetLearntPorts(forgotten, of: address)
         }
     }
 }

@@ -102,11 +102,11 @@ extension Director {
     private func change(to wanted: DirectorConfiguration) throws -> String {
         // If the reload is refused, earlier changes stay in force.
         applyPending()
-        let old = (configuration, states)
+        let old = (configuration, health)
         configuration = wanted
-        var told: [(ServiceAddress, HealthTransition)] = []
+        var told: Reconfiguration.Transitions = []
         do {
-            told = try followHealth(from: old.0)
+            told = try followHealth(from: old.0, to: wanted)
             try makeRoom()
             if let dataPlane = running?.dataPlane {
                 dataPlane.setLimits(limits)
@@ -118,7 +118,7 @@ extension Director {
             try running?.dataPlane.completeChange()
             if let journal = running?.journal { try placeAddresses(journal: journal) }
         } catch {
-            (configuration, states) = old
+            (configuration, health) = old
             // The data plane, too, as far as the refused configuration wants another one.
             do { try makeRoom() } catch { logger.error("go back to the programs before: \(error)") }
             running?.dataPlane.setLimits(limits)
@@ -135,54 +135,15 @@ extension Director {
         }
         for (service, transition) in told { self.transition(transition, of: service) }
         forgetWhatIsGone()
-        rememberDamping()
+        saveDampingSoon()
         // Real servers come and go without a transition of their own.
         for service in configuration.services { tellWhetherItServes(service.address) }
         tellStarts()
         if wanted.vips != old.0.vips { announce() }
-        followRounds()
+        updateRounds()
         let summary = ReloadSummary.text(from: old.0, to: wanted)
         logger.notice("reloaded: \(summary)")
         return summary
-    }
-
-    /// What is known of real servers that stay, stays; one that is down is down under other checks, too, until these
-    /// say otherwise. The transitions are to be told when all has been applied.
-    private func followHealth(from old: DirectorConfiguration) throws -> [(ServiceAddress, HealthTransition)] {
-        var states: [ServiceAddress: ServiceState] = [:]
-        var told: [(ServiceAddress, HealthTransition)] = []
-        let formers = Dictionary(
-            old.services.flatMap { service in service.listeners.map { ($0, service) } },
-            uniquingKeysWith: { one, _ in one })
-        for service in configuration.services {
-            let address = service.address
-            guard let former = service.listeners.lazy.compactMap({ formers[$0] }).first,
-                var state = self.states[former.address]
-            else {
-                let fresh = ServiceState(
-                    servers: service.servers, policy: service.policy,
-                    health: try freshHealth(of: service, initiallyDown: []), drained: drained(of: service),
-                    at: clock.now)
-                told += fresh.beginnings.map { (address, $0) }
-                states[address] = fresh
-                continue
-            }
-            let asks = service.checks.asks
-            let asksTheSame =
-                former.address == address && former.listeners == service.listeners
-                && service.checks == former.checks
-            let down = Set(service.servers.map(\.address).filter { state.servers[$0]?.isGood == false })
-            let changes = state.reconfigure(
-                servers: service.servers, policy: service.policy,
-                health: asksTheSame ? nil : try freshHealth(of: service, initiallyDown: asks ? down : []),
-                asks: asks, at: clock.now)
-            told += changes.transitions.map { (address, $0) }
-            told += state.setDrained(drained(of: service), at: clock.now).transitions.map { (address, $0) }
-            states[address] = state
-        }
-        self.states = states
-        underSuspicion = underSuspicion.filter { states[$0.service]?.servers[$0.server] != nil }
-        return told
     }
 
     private func makeRoom() throws {

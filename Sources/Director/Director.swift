@@ -23,28 +23,19 @@ public actor Director {
     let checker: any HealthChecker
     let clock: any DirectorClock
     var running: Running?
-    /// Of each service by its address.
-    var states: [ServiceAddress: ServiceState] = [:]
+    var health: HealthSupervisor
     /// Changes that the data plane does not have yet.
     var applier: Applier
-    /// What this machine itself could not ask the last time, by the rounds' ids, and why; and when each reason was said.
-    var notAsked: [Int: String] = [:]
-    var shortagesTold: [String: ContinuousClock.Instant] = [:]
     /// Services of which it was said that no real server is left.
     var emptied: Set<ServiceAddress> = []
-    /// Being checked out of turn.
-    var underSuspicion: Set<ServiceMember> = []
-    /// Real servers with unanswered SYNs, and how many, when they were last looked at.
-    var silentBefore: [ServiceMember: UInt32] = [:]
-    /// What is asked over and over between the begin and the end of `run()`, and when.
-    var rounds: Rounds
-    /// Where their answers come.
+    /// Takes the answers of the rounds' checks; nil while none is asked.
     var inbox: Checker.Inbox?
+    /// `run()` has begun and has not ended.
     var isRunning = false
-    /// Until the next round is due.
+    /// The sleep until the next round is due.
     var rest: Task<Void, Never>?
     var restsUntil: ContinuousClock.Instant
-    /// No round begins before then.
+    /// No round begins before this time.
     var beginsNext: ContinuousClock.Instant
     var isReloading = false
     var pathMTUs = LearntPathMTUs(floor: LearntPathMTUs.kernelFloor)
@@ -68,9 +59,6 @@ public actor Director {
     var openEvents = OpenEvents()
     /// They are to be written.
     var remembersSoon = false
-    /// What flap damping holds against real servers is to be written.
-    var remembersDamping = false
-    var checkStatistics: [ServiceAddress: [Probe: CheckStatistics]] = [:]
     let started = Date()
 
     /// What a start makes and a stop takes away.
@@ -111,7 +99,7 @@ public actor Director {
         applier = Applier(at: clock.now)
         restsUntil = clock.now
         beginsNext = clock.now
-        rounds = Rounds(origin: clock.now)
+        health = HealthSupervisor(at: clock.now)
         upkeep = Upkeep(looksNext: clock.now)
     }
 
@@ -183,7 +171,7 @@ public actor Director {
         try placeAddresses(journal: journal)
         announce()
         running?.isForwarding = true
-        rememberDamping()
+        saveDampingSoon()
         let names = configuration.services.map(\.address.description).listed
         let devices = try dataPlane.describedInterfaces()
         logger.notice(

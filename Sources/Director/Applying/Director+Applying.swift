@@ -24,7 +24,7 @@ extension Director {
 
     func desiredServices(where isWanted: (ConfiguredService) -> Bool) -> [DesiredService] {
         configuration.services.filter(isWanted).map { service in
-            let state = states[service.address]
+            let state = health[service.address]
             var desired = DesiredService(service.forwarding, startsSlowly: service.policy.slowStart != nil)
             for server in service.servers {
                 desired.effective[server.address] = state?.effectiveWeight(of: server.address)
@@ -47,7 +47,7 @@ extension Director {
 
     /// Has the data plane follow the changes soon, and the transitions told after that.
     func follow(_ changes: ServiceState.Changes, of service: ServiceAddress) {
-        if changes.hasNewDamping { rememberDamping() }
+        if changes.hasNewDamping { saveDampingSoon() }
         switch applier.note(changes, of: service, at: clock.now) {
         case .nothing: break
         case .apply: applyPending()

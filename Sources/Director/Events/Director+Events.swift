@@ -54,7 +54,7 @@ extension Director {
         takeOverOpenEvents()
         let former = openEvents.events
         for service in configuration.services.map(\.address) {
-            for transition in states[service]?.beginnings ?? [] { self.transition(transition, of: service) }
+            for transition in health[service]?.beginnings ?? [] { self.transition(transition, of: service) }
             tellWhetherItServes(service)
         }
         for (service, events) in Dictionary(grouping: former, by: \.service) {
@@ -73,7 +73,7 @@ extension Director {
 
     /// What has been told since the start is not told again.
     private func tellStart(of service: ServiceAddress) {
-        guard let state = states[service] else { return }
+        guard let state = health[service] else { return }
         func tellFirst(_ kind: DirectorEvent.Kind, of server: IPv4Address? = nil, reason: String? = nil) {
             guard let aspect = kind.aspect,
                 lastTold[Aspect(kind: aspect, service: service, server: server)] == nil
@@ -144,7 +144,7 @@ extension Director {
 
     /// What has not been written yet.
     public func writeWhatOutlivesDaemon() {
-        writeDamping()
+        saveDamping()
         guard remembersSoon else { return }
         remembersSoon = false
         do { try openEventsFile.write(openEvents) } catch { logger.error("\(error)") }
@@ -152,7 +152,7 @@ extension Director {
 
     /// Once it has lost its last real server that gets new connections, or has one again.
     func tellWhetherItServes(_ service: ServiceAddress) {
-        guard let state = states[service] else { return }
+        guard let state = health[service] else { return }
         if state.usableWeight == 0, withoutServer.insert(service).inserted {
             tell(.serviceDown, of: service)
         } else if state.usableWeight > 0, withoutServer.remove(service) != nil {
@@ -160,26 +160,21 @@ extension Director {
         }
     }
 
-    /// Of services, real servers and checks that are no longer configured.
+    /// Forgets what was told of services and real servers that are no longer configured.
     func forgetWhatIsGone() {
         lastTold = lastTold.filter { aspect, _ in
-            states[aspect.service].map { state in
+            health[aspect.service].map { state in
                 aspect.server.map { state.servers[$0] != nil || state.policy.sorryServer == $0 } ?? true
             } ?? false
         }
-        withoutServer = withoutServer.filter { states[$0] != nil }
-        begun = begun.filter { states[$0] != nil }
-        emptied = emptied.filter { states[$0]?.numberUp == 0 }
-        keepOpenEvents { states[$0.service] == nil ? nil : $0.service }
-        for (service, statistics) in checkStatistics {
-            checkStatistics[service] = states[service].map { state in
-                statistics.filter { state.health.asks($0.key) }
-            }
-        }
+        withoutServer = withoutServer.filter { health[$0] != nil }
+        begun = begun.filter { health[$0] != nil }
+        emptied = emptied.filter { health[$0]?.numberUp == 0 }
+        keepOpenEvents { health[$0.service] == nil ? nil : $0.service }
     }
 
     func standing(of service: ServiceAddress) -> DirectorEvent.Standing {
-        guard let state = states[service] else { return .init(up: 0, total: 0, weight: 0, quorum: 0) }
+        guard let state = health[service] else { return .init(up: 0, total: 0, weight: 0, quorum: 0) }
         return .init(
             up: state.usableCount, total: state.servers.count, weight: state.usableWeight,
             quorum: state.quorum.rule.required)

@@ -1,62 +1,64 @@
 internal import DataPlane
 internal import HealthChecks
+internal import HostState
 internal import LoadBalancing
 internal import Logging
+internal import ServiceConfiguration
 
-/// What an answer tells, and who takes note of it.
+/// What comes in about the health of real servers: answers of checks, ports that clients use, and time.
 extension Director {
-    /// Has each service that wants to know take note of it.
+    /// Has each service that wants to know take note of the answer.
     func take(_ answer: Checker.Answer) {
-        // What was no longer to be asked when the answer came.
-        let id = Int(answer.id)
-        guard let active = rounds[id] else { return }
-        notAsked[id] = nil
-        switch answer.verdict {
-        case .passed(let pass):
-            record(.success, weight: pass.weight.map { UInt16(clamping: $0) }, latency: answer.latency, of: active)
-        case .failed(let failure) where failure.isOwn:
-            notAsked[id] = "\(active.round.probe) \(answer.way): \(failure.reason)"
-            tellShortage(failure.reason)
-        case .failed(let failure) where !failure.hostAnswered && isOwnFault(active.round): break
-        case .failed(let failure):
-            let reason = "\(active.round.probe) \(answer.way): \(failure.reason)"
-            record(.failure(reason), latency: answer.latency, of: active)
-            if !failure.hostAnswered { paths.askAgain(active.round.server) }
+        if case .failed(let failure) = answer.verdict, !failure.isOwn, !failure.hostAnswered,
+            let round = health.round(Int(answer.id)), isOwnFault(round)
+        {
+            return health.passOver(answer)
+        }
+        follow(health.take(answer, at: clock.now))
+    }
+
+    /// Nothing was asked, for want of a way.
+    func take(_ none: NoWay, of id: Int) {
+        follow(health.noteNoWay(id, none.reason, at: clock.now))
+    }
+
+    private func follow(_ findings: HealthSupervisor.Findings) {
+        if let shortage = findings.shortage { logger.error("health checks: \(shortage)") }
+        for (service, changes) in findings.changes { follow(changes, of: service) }
+        if let dataPlane = running?.dataPlane {
+            for (member, ports) in findings.answeredPorts {
+                attempt("note the ports that \(member.server) answers") {
+                    try dataPlane.setAnsweredPorts(ports, of: member)
+                }
+            }
+        }
+        if let host = findings.silentHost { paths.askAgain(host) }
+    }
+
+    /// Learns the ports of any-port services that clients use. Called every second.
+    func learnPorts() throws {
+        guard let dataPlane = running?.dataPlane else { return }
+        var hasNewQuestions = false
+        defer { if hasNewQuestions { updateRounds() } }
+        let learnt = try dataPlane.learntPorts().filter { configuration[$0.key]?.learnsPorts == true }
+        try learnt.forEachDespiteErrors { service, ports in
+            // Recent ports come first; but a client that tries closed ports all the time must not keep a real one
+            // waiting for ever.
+            let ordered = Array(ports.prefix(4)) + ports.shuffled()
+            guard let learning = health.learn(ordered, of: service, at: clock.now) else { return }
+            follow(learning.changes, of: service)
+            if learning.hasNewQuestions { hasNewQuestions = true }
+            try dataPlane.forgetLearntPorts(learning.forgotten, of: service)
         }
     }
 
-    /// Nothing was asked.
-    func take(_ none: NoWay, of id: Int) {
-        if let active = rounds[id] { record(.failure(none.reason), of: active) }
-    }
-
-    /// The verdict on a real server stays what it was, for want of an answer. Said once a minute at most.
-    private func tellShortage(_ reason: String) {
-        shortagesTold = shortagesTold.filter { $0.value.duration(to: clock.now) < .seconds(60) }
-        guard shortagesTold[reason] == nil else { return }
-        shortagesTold[reason] = clock.now
-        logger.error("health checks: \(reason)")
-    }
-
-    /// `latency`: nil where nothing was asked.
-    private func record(
-        _ result: ProbeResult, weight: UInt16? = nil, latency: Duration? = nil, of active: Rounds.Active
-    ) {
-        let probe = active.round.probe
-        for target in active.targets {
-            if let latency {
-                recordCheck(probe, on: target.service, isSuccess: result.isSuccess, latency: latency)
-            }
-            let known = states[target.service]?.health.answeredPorts(of: target.server)
-            let changes = states[target.service]?.record(
-                result, of: probe, on: target.server, weight: weight, at: clock.now)
-            if let changes { follow(changes, of: target.service) }
-            guard let ports = states[target.service]?.health.answeredPorts(of: target.server), ports != known,
-                let dataPlane = running?.dataPlane
-            else { continue }
-            attempt("note the ports that \(target.server) answers") {
-                try dataPlane.setAnsweredPorts(ports, of: target)
-            }
+    /// Follows what time alone changes, ten times a second, and has real servers checked whose clients' SYNs stay
+    /// unanswered.
+    func watchTime() async {
+        while !Task.isCancelled {
+            for (service, changes) in health.advance(to: clock.now) { follow(changes, of: service) }
+            if configuration.watchesSYNs, let dataPlane = running?.dataPlane { suspectSilent(dataPlane) }
+            try? await clock.sleep(for: .milliseconds(100))
         }
     }
 }

@@ -1,24 +1,11 @@
-internal import DataPlane
 internal import HealthChecks
-internal import LoadBalancing
-internal import ServiceConfiguration
 
-/// Real servers are asked in rounds, as long as the director runs.
+/// The loop that asks real servers in rounds, as long as the director runs.
 extension Director {
     /// Makes the rounds those of the configuration, and of what was learnt.
-    func followRounds() {
+    func updateRounds() {
         guard isRunning else { return }
-        var wanted: [(round: Round, target: ServiceMember)] = []
-        for service in configuration.services {
-            let questions = states[service.address]?.health.questions ?? []
-            for server in service.servers.map(\.address) {
-                let target = ServiceMember(service: service.address, server: server)
-                wanted += Round.all(of: server, vip: service.address.vip, checks: service.checks, questions: questions)
-                    .map { ($0, target) }
-            }
-        }
-        let (gone, hasNew) = rounds.follow(wanted, at: clock.now)
-        for id in gone { notAsked[id] = nil }
+        let (gone, hasNew) = health.updateRounds(for: configuration, at: clock.now)
         cancel(gone)
         if hasNew { rest?.cancel() }
     }
@@ -30,14 +17,14 @@ extension Director {
         await withDiscardingTaskGroup { group in
             group.addTask { for await some in answers { await self.take(some) } }
             while !Task.isCancelled {
-                begin(rounds.takeDue(at: clock.now))
+                begin(health.takeDue(at: clock.now))
                 // Thousands a second are begun some at a time.
                 beginsNext = clock.now + .milliseconds(4)
-                await rest(until: max(rounds.nextDue ?? beginsNext + .seconds(1), beginsNext))
+                await rest(until: max(health.nextDue ?? beginsNext + .seconds(1), beginsNext))
             }
             group.cancelAll()
         }
-        cancel(rounds.ids)
+        cancel(health.roundIDs)
         inbox = nil
     }
 
@@ -63,12 +50,8 @@ extension Director {
     }
 
     private func finish(_ id: Int) {
-        guard let active = rounds[id] else { return }
-        let isInTransition = active.targets.contains {
-            states[$0.service]?.health.isInTransition(active.round.probe, of: $0.server) ?? false
-        }
-        rounds.finish(id, isInTransition: isInTransition, at: clock.now)
-        if let due = rounds.nextDue, max(due, beginsNext) < restsUntil { rest?.cancel() }
+        health.finish(id, at: clock.now)
+        if let due = health.nextDue, max(due, beginsNext) < restsUntil { rest?.cancel() }
     }
 
     private func cancel(_ ids: Set<Int>) {
@@ -76,6 +59,7 @@ extension Director {
         checker.cancel(Set(ids.map(UInt64.init)), answersTo: inbox)
     }
 
+    /// Sleeps until then, or until `rest` is cancelled because something is due sooner.
     private func rest(until end: ContinuousClock.Instant) async {
         let rest = Task { [clock] in _ = try? await clock.sleep(until: end) }
         self.rest = rest

@@ -8,7 +8,7 @@ internal import ServiceConfiguration
 extension Director {
     /// Every change of a service's health comes through here, once the data plane has followed it.
     func transition(_ transition: HealthTransition, of service: ServiceAddress) {
-        guard let state = states[service] else { return }
+        guard let state = health[service] else { return }
         tell(transition, of: service)
         let left = "\(state.numberUp) of \(state.servers.count) left"
         switch transition {

@@ -117,7 +117,7 @@ extension Director {
 
     private func refuseBelowQuorum(_ server: IPv4Address, in services: [ConfiguredService]) throws {
         let problems = services.compactMap { service -> String? in
-            guard let state = states[service.address], let left = state.shortfall(without: server) else { return nil }
+            guard let state = health[service.address], let left = state.shortfall(without: server) else { return nil }
             let quorum = state.quorum
             return quorum.isUp
                 ? "\(service.address) would be left with a usable weight of \(left), and it loses its quorum below \(quorum.rule.lostBelow)"
@@ -148,7 +148,7 @@ extension Director {
     ) throws {
         // If this change is refused, earlier ones stay in force.
         applyPending()
-        let before = (overrides, states)
+        let before = (overrides, health)
         do { try overridesFile.write(wanted) } catch {
             throw DirectorError(.kernel, "\(server) is not \(turn), nothing has changed: \(error)")
         }
@@ -178,9 +178,9 @@ extension Director {
     }
 
     private func takeBack(
-        to before: (overrides: Overrides, states: [ServiceAddress: ServiceState]), of services: [ConfiguredService]
+        to before: (overrides: Overrides, health: HealthSupervisor), of services: [ConfiguredService]
     ) {
-        (overrides, states) = before
+        (overrides, health) = before
         do { try overridesFile.write(overrides) } catch {
             logger.error("take back what is in \(instance.overrides): \(error)")
         }
@@ -195,13 +195,10 @@ extension Director {
 
     /// Has the service's weights follow what is drained.
     func followDrains(of service: ConfiguredService) {
-        if let changes = states[service.address]?.setDrained(drained(of: service), at: clock.now) {
+        let drained = overrides.drained(of: service.forwarding)
+        if let changes = health.setDrained(drained, of: service.address, at: clock.now) {
             follow(changes, of: service.address)
         }
-    }
-
-    func drained(of service: ConfiguredService) -> Set<IPv4Address> {
-        Set(service.servers.map(\.address).filter { overrides.drain(of: $0, in: service.forwarding) != nil })
     }
 
     private func report(_ server: IPv4Address, _ services: [ConfiguredService], changed: Bool) -> DrainReport {

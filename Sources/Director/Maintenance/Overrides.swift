@@ -46,6 +46,11 @@ public struct Overrides: Sendable, Hashable, Codable {
         drains.filter { $0.holds(for: server, in: service) }.min { $0.since < $1.since }
     }
 
+    /// The service's real servers that are drained.
+    public func drained(of service: VirtualService) -> Set<IPv4Address> {
+        Set(service.servers.map(\.address).filter { drain(of: $0, in: service) != nil })
+    }
+
     public func movesPersistent(_ server: IPv4Address, in service: VirtualService) -> Bool {
         drains.contains { $0.movesPersistent == true && $0.holds(for: server, in: service) }
     }

@@ -9,7 +9,7 @@ extension Director {
     /// Nil until started. Changes nothing, whoever asks.
     public func metrics() throws -> DirectorMetrics? {
         guard let status = try describe(), let dataPlane = running?.dataPlane else { return nil }
-        let checks = checkStatistics.flatMap { service, statistics in
+        let checks = health.record.statistics.flatMap { service, statistics in
             // Checks that differ in what they expect alone have one name.
             Dictionary(statistics.map { ($0.key.name, $0.value) }, uniquingKeysWith: { $0.joined(with: $1) })
                 .map { DirectorMetrics.Check(service: service, name: $0.key, statistics: $0.value) }
@@ -24,11 +24,6 @@ extension Director {
             started: started)
     }
 
-    func recordCheck(_ probe: Probe, on service: ServiceAddress, isSuccess: Bool, latency: Duration) {
-        guard states[service]?.health.asks(probe) == true else { return }
-        checkStatistics[service, default: [:]][probe, default: CheckStatistics()]
-            .record(isSuccess: isSuccess, latency: latency)
-    }
 }
 
 extension Probe {

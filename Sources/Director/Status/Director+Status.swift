@@ -43,7 +43,7 @@ extension Director {
                 status.services[serviceIndex].servers[index] = described(server, of: address, at: now)
             }
             status.services[serviceIndex].tell(overrides, of: configured.forwarding)
-            if let state = states[address] {
+            if let state = health[address] {
                 status.services[serviceIndex].quorum = DirectorStatus.Quorum(state)
             }
         }
@@ -54,7 +54,7 @@ extension Director {
     private func described(
         _ server: DirectorStatus.Server, of service: ServiceAddress, at now: ContinuousClock.Instant
     ) -> DirectorStatus.Server {
-        guard server.health != .removed, let state = states[service] else { return server }
+        guard server.health != .removed, let state = health[service] else { return server }
         var server = server
         if server.address == state.policy.sorryServer {
             server.isSorryServer = true
@@ -68,17 +68,13 @@ extension Director {
         }
         let verdict = state.health.verdict(of: server.address)
         server.since = date(known.since)
-        server.reason = known.reason ?? reasonNotAsked(ServiceMember(service: service, server: server.address))
+        let member = ServiceMember(service: service, server: server.address)
+        server.reason = known.reason ?? health.reasonNotAsked(member)
         server.health = !known.condition.isUp ? .down : verdict.isProven ? .up : .unproven
         server.effectiveWeight = state.effectiveWeight(of: server.address)?.shown
         server.heldUntil = date(known.heldUntil)
         server.wholeShareAt = date(state.wholeShare(of: server.address))
         return server
-    }
-
-    /// Where the director itself cannot ask: what is known of the server is old.
-    private func reasonNotAsked(_ target: ServiceMember) -> String? {
-        rounds.ids(of: target).lazy.compactMap { self.notAsked[$0] }.first
     }
 
     /// What the stored data plane and the file of overrides say, without a daemon; nil where there is no data plane.
