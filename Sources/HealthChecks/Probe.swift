@@ -20,6 +20,8 @@ public enum ProbeResult: Sendable, Equatable {
     case success
     /// What went wrong, as an operator would say it.
     case failure(String)
+    /// Nobody answered, not even with a refusal; what went wrong, as an operator would say it.
+    case silence(String)
 
     public var isSuccess: Bool { self == .success }
 }

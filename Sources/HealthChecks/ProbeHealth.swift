@@ -10,6 +10,9 @@ public struct ProbeHealth: Sendable, Equatable {
     public private(set) var hasAnswered: Bool
     /// Results since the last success.
     public private(set) var fruitless = 0
+    /// What speaks against it is silence alone: nobody has answered since it was up, or for the last `fall` results.
+    public private(set) var isSilent = false
+    private var silences = 0
     private var streak = 0
 
     public init(verdict: Verdict = .unproven, hasAnswered: Bool = false) {
@@ -39,8 +42,17 @@ public struct ProbeHealth: Sendable, Equatable {
             failure = nil
             hasAnswered = true
             fruitless = 0
+            silences = 0
             if verdict == .unproven || (verdict == .down && streak >= rise) { verdict = .up }
-        case .failure(let reason):
+            if verdict == .up { isSilent = false }
+        case .failure(let reason), .silence(let reason):
+            if case .silence = result {
+                silences += 1
+                if silences >= fall || (failure == nil && verdict != .down) { isSilent = true }
+            } else {
+                silences = 0
+                isSilent = false
+            }
             streak = failure == nil ? 1 : streak + 1
             failure = reason
             fruitless += 1

@@ -6,6 +6,9 @@ public import LoadBalancing
 /// comparison: a server is out when a port that had answered on it stops answering there while it answers on another
 /// one. (Not simply "answers elsewhere": a client could then take servers out by finding a port that only one of them
 /// has open.)
+///
+/// A learnt port that is only silent, while its server answers another probe, takes it out neither: a client that holds
+/// idle connections can fill the backlog of a port. Learnt ports together take out half of the servers at most.
 public struct ServiceHealth: Sendable {
     public struct Verdict: Sendable, Equatable {
         public var isUp: Bool
@@ -43,6 +46,8 @@ public struct ServiceHealth: Sendable {
     private var initiallyDown: Set<IPv4Address>
     /// On how many servers each learnt port answers steadily.
     private var steady: [Probe: Int] = [:]
+    /// Servers against which nothing speaks but a learnt port, in the order in which it began to.
+    private var accused: [IPv4Address] = []
 
     /// `initiallyDown`: servers that the last daemon had taken out, and that have to prove themselves. `answered`: the
     /// learnt ports that had answered on each server by then. `implied`: the required probes that nobody asked for; they
@@ -97,6 +102,7 @@ public struct ServiceHealth: Sendable {
             for server in probes.keys { probes[server]?[probe] = nil }
             forgotten.insert(check.port)
         }
+        if !forgotten.isEmpty { accuseAll() }
         return forgotten
     }
 
@@ -115,6 +121,9 @@ public struct ServiceHealth: Sendable {
         !(probes[server]?[probe]?.isSteadilyUp ?? false)
     }
 
+    /// How many failures of the probe in a row make a verdict.
+    public func fall(of probe: Probe) -> Int { (paces[probe] ?? pace).fall }
+
     /// The verdict of the probe may change soon: it is worth asking again before its time.
     public func isInTransition(_ probe: Probe, of server: IPv4Address) -> Bool {
         probes[server]?[probe]?.isInTransition ?? false
@@ -124,13 +133,21 @@ public struct ServiceHealth: Sendable {
     @discardableResult
     public mutating func record(_ result: ProbeResult, of probe: Probe, on server: IPv4Address) -> Bool {
         let wasSteady = probes[server]?[probe]?.isSteadilyUp ?? false
+        let outBefore = outByLearntPorts
         let fresh = ProbeHealth(verdict: initiallyDown.contains(server) ? .down : .unproven)
         let pace = paces[probe] ?? pace
         probes[server, default: [:]][probe, default: fresh].record(result, rise: pace.rise, fall: pace.fall)
         if initiallyDown.contains(server), debts(of: server).isEmpty { initiallyDown.remove(server) }
         if result.isSuccess, unanswered.remove(probe) != nil { return true }
-        guard learnt.contains(probe), wasSteady != probes[server]?[probe]?.isSteadilyUp else { return false }
-        return count(wasSteady ? -1 : 1, of: probe)
+        guard !learnt.isEmpty else { return false }
+        if learnt.contains(probe), wasSteady != probes[server]?[probe]?.isSteadilyUp,
+            count(wasSteady ? -1 : 1, of: probe)
+        {
+            accuseAll()
+            return true
+        }
+        accuse(server)
+        return outByLearntPorts != outBefore
     }
 
     /// True where it was the first server that answers, or the last one.
@@ -147,7 +164,46 @@ public struct ServiceHealth: Sendable {
         }
         probes[server] = nil
         initiallyDown.remove(server)
+        if !learnt.isEmpty { accuseAll() }
     }
+
+    // MARK: Learnt ports
+
+    /// The servers that learnt ports take out.
+    private var outByLearntPorts: ArraySlice<IPv4Address> { accused.prefix(probes.count / 2) }
+
+    private mutating func accuseAll() {
+        accused.removeAll { probes[$0] == nil }
+        for server in probes.keys.sorted() { accuse(server) }
+    }
+
+    /// Sees whether learnt ports speak against the server.
+    private mutating func accuse(_ server: IPv4Address) {
+        let own = probes[server] ?? [:]
+        let isAccused = !required.contains { own[$0]?.verdict == .down } && fallenLearntPort(of: server) != nil
+        let place = accused.firstIndex(of: server)
+        if isAccused, place == nil { accused.append(server) }
+        if !isAccused, let place { accused.remove(at: place) }
+    }
+
+    /// The health of a learnt port that speaks against the server; nil where none does.
+    private func fallenLearntPort(of server: IPv4Address) -> ProbeHealth? {
+        let own = probes[server] ?? [:]
+        let failed = own.filter { probe, health in
+            // While others answer there; it is not among them itself.
+            health.verdict == .down && health.hasAnswered && learnt.contains(probe) && steady[probe, default: 0] > 0
+                && !isExcused(probe, own)
+        }
+        return failed.min { $0.key.description < $1.key.description }?.value
+    }
+
+    /// Whether the learnt port is only silent, while the server answers something else.
+    private func isExcused(_ probe: Probe, _ own: [Probe: ProbeHealth]) -> Bool {
+        learnt.contains(probe) && own[probe]?.isSilent == true
+            && own.contains { $0.key != probe && $0.value.verdict == .up }
+    }
+
+    // MARK: Verdicts
 
     public func verdict(of server: IPv4Address) -> Verdict {
         let own = probes[server] ?? [:]
@@ -155,9 +211,8 @@ public struct ServiceHealth: Sendable {
         if let failed = failures.first(where: { !unanswered.contains($0) }) {
             return Verdict(isUp: false, isProven: true, reason: own[failed]?.failure)
         }
-        for (probe, health) in own where health.verdict == .down && health.hasAnswered && learnt.contains(probe) {
-            // It is not among them itself.
-            if steady[probe, default: 0] > 0 { return Verdict(isUp: false, isProven: true, reason: health.failure) }
+        if !accused.isEmpty, outByLearntPorts.contains(server) {
+            return Verdict(isUp: false, isProven: true, reason: fallenLearntPort(of: server)?.failure)
         }
         if initiallyDown.contains(server) {
             let reason = debts(of: server).lazy.compactMap { own[$0]?.failure }.first
@@ -173,6 +228,7 @@ public struct ServiceHealth: Sendable {
         let own = probes[server] ?? [:]
         return questions.filter { probe in
             (required.contains(probe) || own[probe]?.hasAnswered == true) && own[probe]?.verdict != .up
+                && !isExcused(probe, own)
         }
     }
 }

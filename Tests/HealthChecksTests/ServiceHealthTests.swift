@@ -304,23 +304,33 @@ struct ServiceHealthTests {
             var health = health([])
             health.learn(ports: ports)
             var model: [IPv4Address: [UInt16: ProbeHealth]] = [:]
-            func isUp(_ server: IPv4Address) -> Bool {
-                !ports.contains { port in
+            var accused: [IPv4Address] = []
+            func isAccused(_ server: IPv4Address) -> Bool {
+                ports.contains { port in
                     guard let own = model[server]?[port], own.verdict == .down, own.hasAnswered else { return false }
+                    if own.isSilent, ports.contains(where: { model[server]?[$0]?.verdict == .up }) { return false }
                     return servers.contains { $0 != server && model[$0]?[port]?.isSteadilyUp == true }
                 }
             }
+            func follow() {
+                accused.removeAll { !isAccused($0) }
+                accused += servers.filter { isAccused($0) && !accused.contains($0) }
+            }
+            func isUp(_ server: IPv4Address) -> Bool { !accused.prefix(model.count / 2).contains(server) }
             for _ in 0..<100 {
                 let before = servers.map(isUp)
                 let server = servers.randomElement(using: &random) ?? one
                 if Int.random(in: 0..<20, using: &random) == 0 {
                     health.remove(server)
                     model[server] = nil
+                    follow()
                 } else {
                     let port = ports.randomElement(using: &random) ?? 22
-                    let result: ProbeResult = Bool.random(using: &random) ? .success : .failure("no")
+                    let results: [ProbeResult] = [.success, .success, .failure("no"), .silence("nothing")]
+                    let result = results.randomElement(using: &random) ?? .success
                     model[server, default: [:]][port, default: ProbeHealth()].record(result, rise: 2, fall: 2)
                     let others = health.record(result, of: .tcp(port: port), on: server)
+                    follow()
                     for (other, was) in zip(servers, before) where other != server && isUp(other) != was {
                         #expect(others, "a change elsewhere that nobody was told")
                     }
@@ -334,5 +344,79 @@ struct ServiceHealthTests {
         var health = health([.ping], answered: [one: Set(1...5), two: Set(5...8)])
         health.learn(ports: [22])
         #expect(health.questions == tcp(1...8).union([.ping]))
+    }
+
+    // MARK: Learnt ports that are only silent
+
+    /// Ping and port 22 have answered on each of the servers.
+    private func learntHealth(_ servers: [IPv4Address]) -> ServiceHealth {
+        var health = health([.ping])
+        health.learn(ports: [22, 25])
+        for server in servers {
+            for probe in [.ping, shell] { health.record(.success, of: probe, on: server) }
+        }
+        return health
+    }
+
+    /// Idle connections fill the backlog of a tool that serves one client at a time.
+    @Test func aSilentPortOfAServerThatAnswersIsNoFault() {
+        var health = learntHealth([one, two])
+        for _ in 0..<9 { health.record(.silence("timed out"), of: shell, on: one) }
+        #expect(health.verdict(of: one) == .init(isUp: true, isProven: true, reason: nil))
+        // The first answer does not bring the port back yet, and is no fault either.
+        health.record(.success, of: shell, on: one)
+        #expect(health.verdict(of: one).isUp)
+        // One that refuses is a fault at once: it has failed often enough.
+        health.record(.failure("refused"), of: shell, on: one)
+        #expect(health.verdict(of: one) == .init(isUp: false, isProven: true, reason: "refused"))
+        // One silence may be a lost packet.
+        health.record(.silence("timed out"), of: shell, on: one)
+        #expect(!health.verdict(of: one).isUp)
+        health.record(.silence("timed out"), of: shell, on: one)
+        #expect(health.verdict(of: one).isUp)
+    }
+
+    @Test func aSilentPortOfASilentServerIsAFault() {
+        var health = learntHealth([one, two])
+        for _ in 0..<2 { health.record(.silence("timed out"), of: .ping, on: one) }
+        #expect(health.verdict(of: one) == .init(isUp: false, isProven: true, reason: "timed out"))
+        // Where nothing is required, the port is all that there is.
+        var alone = self.health([])
+        alone.learn(ports: [22, 25])
+        for server in [one, two] { alone.record(.success, of: shell, on: server) }
+        for _ in 0..<2 { alone.record(.silence("timed out"), of: shell, on: one) }
+        #expect(!alone.verdict(of: one).isUp)
+        alone.record(.success, of: .tcp(port: 25), on: one)
+        #expect(alone.verdict(of: one).isUp, "another learnt port answers")
+    }
+
+    @Test func takenOverServersDoNotOweASilentPort() {
+        var health = health([.ping], down: [one], answered: [one: [22], two: [22]])
+        for _ in 0..<2 {
+            health.record(.success, of: shell, on: two)
+            health.record(.silence("timed out"), of: shell, on: one)
+            #expect(!health.verdict(of: one).isUp)
+            health.record(.success, of: .ping, on: one)
+        }
+        #expect(health.verdict(of: one).isUp)
+    }
+
+    @Test func learntPortsTakeOutHalfOfTheServersAtMost() {
+        let servers = (1...5).map { IPv4Address(0x0A00_0000 + $0) }
+        var health = learntHealth(servers)
+        for server in servers.dropLast() {
+            for _ in 0..<2 { health.record(.failure("refused"), of: shell, on: server) }
+        }
+        func out() -> [IPv4Address] { servers.filter { !health.verdict(of: $0).isUp } }
+        #expect(out() == [servers[0], servers[1]])
+        // One that comes back makes room for the next.
+        health.record(.success, of: shell, on: servers[0])
+        #expect(out() == [servers[0], servers[1]])
+        let changesOthers = health.record(.success, of: shell, on: servers[0])
+        #expect(changesOthers)
+        #expect(out() == [servers[1], servers[2]])
+        // Those that fail what they must answer are no part of the half.
+        for _ in 0..<2 { health.record(.silence("timed out"), of: .ping, on: servers[1]) }
+        #expect(out() == [servers[1], servers[2], servers[3]])
     }
 }

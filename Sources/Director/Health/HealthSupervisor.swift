@@ -42,10 +42,7 @@ struct HealthSupervisor {
     private var states: [ServiceAddress: ServiceState] = [:]
     private var rounds: Rounds
     private(set) var record = CheckRecord()
-    /// Members that are checked out of turn.
-    private var underSuspicion: Set<ServiceMember> = []
-    /// Unanswered SYNs of each member when they were last looked at.
-    private var silentBefore: [ServiceMember: UInt32] = [:]
+    private var outOfTurn = OutOfTurnChecks()
     /// What flap damping holds against real servers differs from what was saved.
     private var hasUnsavedDamping = false
 
@@ -119,6 +116,7 @@ struct HealthSupervisor {
         }
         let (gone, hasNew) = rounds.follow(wanted, at: now)
         record.forget(gone)
+        outOfTurn.forget(gone)
         return (gone, hasNew)
     }
 
@@ -139,8 +137,13 @@ struct HealthSupervisor {
             if record.noteNotAsked(id, reason, shortage: failure.reason, at: now) { findings.shortage = failure.reason }
         case .failed(let failure):
             let reason = "\(active.round.probe) \(answer.way): \(failure.reason)"
-            note(.failure(reason), latency: answer.latency, of: active, at: now, &findings)
-            if !failure.hostAnswered { findings.silentHost = active.round.server }
+            let result: ProbeResult = failure.hostAnswered ? .failure(reason) : .silence(reason)
+            note(result, latency: answer.latency, of: active, at: now, &findings)
+            if failure.hostAnswered {
+                rounds.noteRefused(id, at: now)
+            } else {
+                findings.silentHost = active.round.server
+            }
         }
         return findings
     }
@@ -207,21 +210,49 @@ struct HealthSupervisor {
         states[service]?.setDrained(drained, at: now)
     }
 
-    /// Takes the numbers of SYNs that members have not answered. Returns those that are to be checked out of turn from now
-    /// on, until `endSuspicion(of:)`.
-    mutating func suspect(_ unanswered: [ServiceMember: UInt32]) -> [(member: ServiceMember, rounds: [Int])] {
-        let before = silentBefore
-        silentBefore = unanswered
-        var suspects: [(member: ServiceMember, rounds: [Int])] = []
-        for (member, count) in unanswered where before[member] != count {
-            let asked = rounds.ids(of: member)
-            guard isUp(member), !asked.isEmpty, underSuspicion.insert(member).inserted else { continue }
-            suspects.append((member, asked))
+    // MARK: Checks out of turn
+
+    /// Takes the numbers of SYNs that members have not answered. Returns the rounds that are asked out of turn from now
+    /// on, as `nextOutOfTurn` says. Only connects and pings are: other checks keep their pace.
+    mutating func suspect(_ unanswered: [ServiceMember: UInt32], at now: Instant) -> [Int] {
+        var begun: [Int] = []
+        for member in outOfTurn.suspects(unanswered) where isUp(member) {
+            for id in rounds.ids(of: member) {
+                guard let active = rounds[id], active.round.probe.check.isBare else { continue }
+                let begins = outOfTurn.begin(
+                    id, for: member, unanswered: unanswered[member] ?? 0, fall: fall(of: active),
+                    interval: active.round.pace.fastInterval, at: now)
+                if begins { begun.append(id) }
+            }
         }
-        return suspects
+        return begun
     }
 
-    mutating func endSuspicion(of member: ServiceMember) { underSuspicion.remove(member) }
+    /// The most failures in a row that anybody who wants to know needs for a verdict.
+    private func fall(of active: Rounds.Active) -> Int {
+        active.targets.compactMap { states[$0.service]?.health.fall(of: active.round.probe) }.max() ?? 0
+    }
+
+    /// Returns when the round is to be asked out of turn, unless handshakes with the member complete again; nil when it is
+    /// no longer asked out of turn.
+    func nextOutOfTurn(_ id: Int) -> (member: ServiceMember, time: Instant)? {
+        guard let (member, earliest) = outOfTurn.next(id), isUp(member), let active = rounds[id] else { return nil }
+        let last = [active.asked, active.refused].compactMap(\.self).max()
+        return (member, max(earliest, last.map { $0 + OutOfTurnChecks.distance } ?? earliest))
+    }
+
+    /// Notes that the round is asked out of turn.
+    mutating func noteAsked(_ id: Int, at now: Instant) { rounds.noteAsked(id, at: now) }
+
+    /// Notes what a question out of turn has brought, after `take`.
+    mutating func noteOutOfTurn(_ id: Int, _ verdict: CheckVerdict) {
+        if verdict.isPassed { outOfTurn.end(id) } else { outOfTurn.noteFailure(id) }
+    }
+
+    /// Handshakes with the member complete again. That delays checks out of turn, and no others.
+    mutating func postponeOutOfTurn(_ id: Int, at now: Instant) { outOfTurn.postpone(id, at: now) }
+
+    mutating func endOutOfTurn(_ id: Int) { outOfTurn.end(id) }
 
     // MARK: Configurations
 
@@ -242,7 +273,6 @@ struct HealthSupervisor {
     mutating func follow(_ change: Reconfiguration) -> Reconfiguration.Transitions {
         let (states, transitions) = change.states(from: states)
         self.states = states
-        underSuspicion = underSuspicion.filter { states[$0.service]?.servers[$0.server] != nil }
         forgetUnaskedChecks()
         return transitions
     }

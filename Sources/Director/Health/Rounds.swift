@@ -5,10 +5,16 @@ internal import LoadBalancing
 /// All that is asked over and over, who wants to know, and what is next. It has no clock: whoever calls says what time
 /// it is.
 struct Rounds {
+    typealias Instant = ContinuousClock.Instant
+
     struct Active {
         var round: Round
         /// Who wants to know; never empty.
         var targets: [ServiceMember]
+        /// When it was asked last, in its turn or out of turn.
+        fileprivate(set) var asked: Instant?
+        /// When the host last said no.
+        fileprivate(set) var refused: Instant?
     }
 
     private var active: [Int: Active] = [:]
@@ -16,7 +22,7 @@ struct Rounds {
     private var last = 0
     private var schedule: CheckSchedule
 
-    init(origin: ContinuousClock.Instant) { schedule = CheckSchedule(origin: origin) }
+    init(origin: Instant) { schedule = CheckSchedule(origin: origin) }
 
     /// Nil where nobody wants to know any more. Ids are not used again.
     subscript(id: Int) -> Active? { active[id] }
@@ -29,7 +35,7 @@ struct Rounds {
     /// Makes them those that are wanted, new ones in this order. What stays is not disturbed. `gone`: the ids of those
     /// that nobody wants any more.
     mutating func follow(
-        _ wanted: [(round: Round, target: ServiceMember)], at now: ContinuousClock.Instant
+        _ wanted: [(round: Round, target: ServiceMember)], at now: Instant
     ) -> (gone: Set<Int>, hasNew: Bool) {
         var targets: [Round: [ServiceMember]] = [:]
         var order: [Round] = []
@@ -51,7 +57,7 @@ struct Rounds {
                 last = id
                 added.append((id, round.pace))
             }
-            active[id] = Active(round: round, targets: targets[round] ?? [])
+            active[id, default: Active(round: round, targets: [])].targets = targets[round] ?? []
             for target in targets[round] ?? [] { ofTarget[target, default: []].append(id) }
         }
         schedule.add(added, at: now)
@@ -60,11 +66,21 @@ struct Rounds {
 
     // MARK: Their turns
 
-    mutating func takeDue(at now: ContinuousClock.Instant) -> [Int] { schedule.takeDue(at: now) }
+    mutating func takeDue(at now: Instant) -> [Int] {
+        let due = schedule.takeDue(at: now)
+        for id in due { noteAsked(id, at: now) }
+        return due
+    }
 
-    mutating func finish(_ id: Int, isInTransition: Bool, at now: ContinuousClock.Instant) {
+    mutating func finish(_ id: Int, isInTransition: Bool, at now: Instant) {
         schedule.finish(id, isInTransition: isInTransition, at: now)
     }
 
-    var nextDue: ContinuousClock.Instant? { schedule.nextDue }
+    var nextDue: Instant? { schedule.nextDue }
+
+    // MARK: When they were asked
+
+    mutating func noteAsked(_ id: Int, at now: Instant) { active[id]?.asked = now }
+
+    mutating func noteRefused(_ id: Int, at now: Instant) { active[id]?.refused = now }
 }

@@ -189,4 +189,60 @@ struct HealthSupervisorTests {
         let same = Reconfiguration(old: new, new: new, answered: [:], overrides: Overrides(), now: at(3000))
         #expect(same.servicesWithFreshHealth().isEmpty)
     }
+
+    // MARK: Checks out of turn
+
+    @Test("unanswered SYNs have connects asked out of turn, at least 100 ms apart")
+    func outOfTurn() throws {
+        var health = supervisor(configuration(web, servers: [one, two]))
+        let member = ServiceMember(service: web, server: one)
+        let asked = rounds(&health, at: at(1000))
+        let begun = health.suspect([member: 2], at: at(1020))
+        #expect(begun == [asked[0]])
+        let id = asked[0]
+        // It has been asked in its turn just now.
+        #expect(health.nextOutOfTurn(id)?.time == at(1100))
+        health.noteAsked(id, at: at(1100))
+        // A server that stays silent lets the time-out pass, and is asked again at once.
+        _ = health.take(answer(id, passed), at: at(1101))
+        _ = health.take(answer(id, silent), at: at(1800))
+        health.noteOutOfTurn(id, silent)
+        #expect(health.nextOutOfTurn(id)?.time == at(1200))
+        // One that refuses is not.
+        health.noteAsked(id, at: at(1800))
+        _ = health.take(answer(id, refused), at: at(1801))
+        #expect(!health.isUp(member))
+        #expect(health.nextOutOfTurn(id) == nil, "it is out")
+    }
+
+    @Test("a refusal is not followed by another question within 100 ms")
+    func distance() {
+        var health = supervisor(configuration(web, servers: [one, two]))
+        let member = ServiceMember(service: web, server: one)
+        let asked = rounds(&health, at: at(1000))
+        for id in asked { _ = health.take(answer(id, passed), at: at(1001)) }
+        #expect(health.suspect([member: 2], at: at(2000)) == [asked[0]])
+        #expect(health.nextOutOfTurn(asked[0])?.time == at(2000))
+        health.noteAsked(asked[0], at: at(2000))
+        _ = health.take(answer(asked[0], refused), at: at(2090))
+        health.noteOutOfTurn(asked[0], refused)
+        #expect(health.isUp(member))
+        #expect(health.nextOutOfTurn(asked[0])?.time == at(2190))
+        health.noteOutOfTurn(asked[0], passed)
+        #expect(health.nextOutOfTurn(asked[0]) == nil)
+        // The fast interval, of 300 ms, is not over.
+        #expect(health.suspect([member: 9], at: at(2299)).isEmpty)
+        #expect(health.suspect([member: 9], at: at(2300)) == [asked[0]])
+    }
+
+    @Test("checks that speak a protocol keep their pace")
+    func protocols() {
+        var configuration = configuration(web, servers: [one])
+        configuration.services[0].checks = .listed([
+            ServiceCheck(.http(HTTPCheck(port: 80))), ServiceCheck(.echo(EchoCheck())),
+        ])
+        var health = supervisor(configuration)
+        let begun = health.suspect([ServiceMember(service: web, server: one): 5], at: at(1000))
+        #expect(begun.compactMap { health.round($0)?.probe } == [.ping])
+    }
 }

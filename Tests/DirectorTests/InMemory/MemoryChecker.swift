@@ -8,6 +8,9 @@ import Synchronization
 final class MemoryChecker: HealthChecker {
     private struct State {
         var dead: Set<IPv4Address> = []
+        /// Ports on which real servers do not answer, and those that they refuse.
+        var silentPorts: [IPv4Address: Set<UInt16>] = [:]
+        var closedPorts: [IPv4Address: Set<UInt16>] = [:]
         var asked: [IPv4Address: Int] = [:]
     }
 
@@ -19,6 +22,17 @@ final class MemoryChecker: HealthChecker {
 
     func kill(_ server: IPv4Address) { state.withLock { _ = $0.dead.insert(server) } }
     func revive(_ server: IPv4Address) { state.withLock { _ = $0.dead.remove(server) } }
+
+    func silence(port: UInt16, of server: IPv4Address) {
+        state.withLock { _ = $0.silentPorts[server, default: []].insert(port) }
+    }
+
+    func close(port: UInt16, of server: IPv4Address) {
+        state.withLock { state in
+            state.silentPorts[server]?.remove(port)
+            state.closedPorts[server, default: []].insert(port)
+        }
+    }
 
     /// How often the real server was asked.
     func asked(_ server: IPv4Address) -> Int { state.withLock { $0.asked[server] ?? 0 } }
@@ -37,15 +51,18 @@ final class MemoryChecker: HealthChecker {
             case .tunnel(_, let mark, _, _): server(mark)
             case .direct(let server): server
             }
-        let isAlive = state.withLock { state in
-            guard let asked else { return false }
+        let port: UInt16? = if case .tcp(let check) = question.check { check.port } else { nil }
+        let refused = CheckVerdict.failed(
+            .init(stage: .connect, reason: "connect: connection refused", hostAnswered: true))
+        let verdict = state.withLock { state -> CheckVerdict in
+            guard let asked else { return refused }
             state.asked[asked, default: 0] += 1
-            return !state.dead.contains(asked)
+            if let port, state.silentPorts[asked]?.contains(port) == true {
+                return .failed(.init(stage: .connect, reason: "connect: timed out"))
+            }
+            if let port, state.closedPorts[asked]?.contains(port) == true { return refused }
+            return state.dead.contains(asked) ? refused : .passed(.init(latency: .milliseconds(1)))
         }
-        let verdict: CheckVerdict =
-            isAlive
-            ? .passed(.init(latency: .milliseconds(1)))
-            : .failed(.init(stage: .connect, reason: "connect: connection refused", hostAnswered: true))
         return Checker.Answer(id: question.id, way: question.way, verdict: verdict, latency: .milliseconds(1))
     }
 }

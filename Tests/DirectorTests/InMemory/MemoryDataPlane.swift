@@ -25,6 +25,7 @@ final class MemoryDataPlane: DataPlane, Sendable {
         var abandoned: Set<ServiceMember> = []
         var unanswered: [ServiceMember: UInt32] = [:]
         var active: [ServiceMember: UInt32] = [:]
+        var learnt: [ServiceAddress: [UInt16]] = [:]
     }
 
     private let state = Mutex(State())
@@ -71,6 +72,11 @@ final class MemoryDataPlane: DataPlane, Sendable {
 
     func setUnansweredSYNs(_ count: UInt32, of member: ServiceMember) {
         state.withLock { $0.unanswered[member] = count }
+    }
+
+    /// Has clients use these ports of an any-port service.
+    func setLearntPorts(_ ports: [UInt16], of service: ServiceAddress) {
+        state.withLock { $0.learnt[service] = ports }
     }
 
     // MARK: Life
@@ -155,7 +161,7 @@ final class MemoryDataPlane: DataPlane, Sendable {
 
     func unansweredSYNs(of member: ServiceMember) -> UInt32 { state.withLock { $0.unanswered[member] ?? 0 } }
 
-    func learntPorts() -> [ServiceAddress: [UInt16]] { [:] }
+    func learntPorts() -> [ServiceAddress: [UInt16]] { state.withLock(\.learnt) }
     func forgetLearntPorts(_ ports: Set<UInt16>, of service: ServiceAddress) {}
     func answeredPorts(of service: ServiceAddress) -> [IPv4Address: Set<UInt16>] { [:] }
     func setAnsweredPorts(_ ports: Set<UInt16>, of member: ServiceMember) {}
