@@ -12,7 +12,7 @@ internal import SystemCalls
 /// The running director: what is configured, what health says and what routes say become one desired state, which
 /// the data plane is made to have.
 public actor Director {
-    /// Of the program.
+    /// The program's version.
     public static let version = "0.1.0"
 
     var configuration: DirectorConfiguration
@@ -26,8 +26,6 @@ public actor Director {
     var health: HealthSupervisor
     /// Changes that the data plane does not have yet.
     var applier: Applier
-    /// Services of which it was said that no real server is left.
-    var emptied: Set<ServiceAddress> = []
     /// Takes the answers of the rounds' checks; nil while none is asked.
     var inbox: Checker.Inbox?
     /// `run()` has begun and has not ended.
@@ -39,7 +37,7 @@ public actor Director {
     var beginsNext: ContinuousClock.Instant
     var isReloading = false
     var pathMTUs = LearntPathMTUs(floor: LearntPathMTUs.kernelFloor)
-    /// The real server whose way was looked up last, in turn.
+    /// The real server whose way was looked up last: each has its turn.
     var lastLookedUp = IPv4Address(0)
     /// Real servers to which there is no way, and why.
     var unreachable: [IPv4Address: String] = [:]
@@ -47,19 +45,10 @@ public actor Director {
     var overrides = Overrides()
     public nonisolated let events = EventLog()
     let notifier: Notifier
-    /// When events were told last that a later one may undo.
-    var lastTold: [Aspect: Date] = [:]
-    /// Services that have no real server for new connections, as was told.
-    var withoutServer: Set<ServiceAddress> = []
-    /// Services whose state at their start has been told, or is going to be.
-    var begun: Set<ServiceAddress> = []
+    var publisher = EventPublisher(started: Date())
     var upkeep: Upkeep
-    /// What is done again and again, and may fail.
+    /// Work that is repeated and may fail, and whose errors are not logged each time.
     let work: RepeatedWork
-    var openEvents = OpenEvents()
-    /// They are to be written.
-    var remembersSoon = false
-    let started = Date()
 
     /// What a start makes and a stop takes away.
     struct Running {
@@ -71,7 +60,7 @@ public actor Director {
     /// SYNs in a row without a completed handshake that make a real server silent. At 30 % loss of a healthy one's
     /// answers four in a row are one in a hundred, and they have to fill half a second besides.
     static let silentAfter: UInt32 = 4
-    /// So many trigger a check at once.
+    /// So many unanswered SYNs start checks out of turn.
     static let suspiciousAfter: UInt32 = 2
 
     public init(
@@ -130,7 +119,7 @@ public actor Director {
         }
     }
 
-    /// In the order of what may fail: the services of a data plane that is taken over change last.
+    /// Starts in the order of what may fail: the services of a data plane that is taken over change last.
     func start(journal: ChangeJournal) async throws {
         if configuration.services.isEmpty { return }
         try Self.refuseEveryPortOfThisDirector(configuration, network)

@@ -5,17 +5,8 @@ internal import LoadBalancing
 internal import Logging
 internal import ServiceConfiguration
 
-/// What happens is told: to whoever follows, and to the service's program.
+/// Events are told to those who follow, and to the service's program.
 extension Director {
-    /// What two events are of that undo each other.
-    struct Aspect: Hashable {
-        enum Kind { case health, drain, service, quorum, sorryServer }
-
-        var kind: Kind
-        var service: ServiceAddress
-        var server: IPv4Address?
-    }
-
     func tell(_ transition: HealthTransition, of service: ServiceAddress) {
         switch transition {
         case .serverUp(let server): tell(.serverUp, of: service, server: server)
@@ -31,28 +22,44 @@ extension Director {
         tellWhetherItServes(service)
     }
 
-    /// `since` where it is known better than by what was told before.
+    /// `since`: since when it had been otherwise, where that is known better than by what was told before.
     func tell(
         _ kind: DirectorEvent.Kind, of service: ServiceAddress, server: IPv4Address? = nil, reason: String? = nil,
         since: Date? = nil, isStart: Bool = false
     ) {
-        var event = DirectorEvent(
+        let undated = DirectorEvent(
             kind: kind, service: service, server: server, reason: reason, standing: standing(of: service))
-        if let aspect = kind.aspect {
-            let former = lastTold.updateValue(
-                event.time, forKey: Aspect(kind: aspect, service: service, server: server))
-            event.since = since ?? former ?? started
-        }
-        event = events.append(event)
-        if openEvents.take(event) { rememberOpenEvents() }
+        let event = events.append(publisher.dated(undated, since: since))
+        if publisher.note(event) { saveOpenEventsSoon() }
         if let script = configuration[service]?.notification { notifier.tell(event, to: script, isStart: isStart) }
     }
 
-    /// At the start, once the data plane has it: what the services lack, whoever told it before; and what they were told
-    /// to lack by the last daemon, and have again.
+    /// Tells when a service has lost its last real server that gets new connections, or has one again.
+    func tellWhetherItServes(_ service: ServiceAddress) {
+        guard let state = health[service] else { return }
+        if let kind = publisher.serving(service, usableWeight: state.usableWeight) { tell(kind, of: service) }
+    }
+
+    func standing(of service: ServiceAddress) -> DirectorEvent.Standing {
+        guard let state = health[service] else { return .init(up: 0, total: 0, weight: 0, quorum: 0) }
+        return .init(
+            up: state.usableCount, total: state.servers.count, weight: state.usableWeight,
+            quorum: state.quorum.rule.required)
+    }
+
+    /// Forgets what was told of services and real servers that are no longer configured.
+    func forgetWhatIsGone() {
+        let health = health
+        if publisher.keep({ health[$0] }) { saveOpenEventsSoon() }
+    }
+
+    // MARK: How services begin
+
+    /// Tells what the services lack at the start of the daemon, whoever told it before, once the data plane has it. What the
+    /// last daemon told that they lack, and they have again, is told later.
     func tellWhatBegins() {
         takeOverOpenEvents()
-        let former = openEvents.events
+        let former = publisher.open.events
         for service in configuration.services.map(\.address) {
             for transition in health[service]?.beginnings ?? [] { self.transition(transition, of: service) }
             tellWhetherItServes(service)
@@ -66,7 +73,7 @@ extension Director {
     /// Tells those who asked for it how services are that begin: at the daemon's start, and with a reload that brings them.
     func tellStarts() {
         for service in configuration.services
-        where service.notification?.tellsAtStart == true && begun.insert(service.address).inserted {
+        where service.notification?.tellsAtStart == true && publisher.begins(service.address) {
             afterFirstVerdict(of: service.address) { [address = service.address] in $0.tellStart(of: address) }
         }
     }
@@ -75,9 +82,7 @@ extension Director {
     private func tellStart(of service: ServiceAddress) {
         guard let state = health[service] else { return }
         func tellFirst(_ kind: DirectorEvent.Kind, of server: IPv4Address? = nil, reason: String? = nil) {
-            guard let aspect = kind.aspect,
-                lastTold[Aspect(kind: aspect, service: service, server: server)] == nil
-            else { return }
+            if publisher.hasTold(kind, of: service, server: server) { return }
             tell(kind, of: service, server: server, reason: reason, isStart: true)
         }
         for (address, server) in state.servers.sorted(by: { $0.key < $1.key }) where server.condition.isCounted {
@@ -98,15 +103,15 @@ extension Director {
         }
     }
 
-    /// Of those that have not been told again, and so have another time.
+    /// Tells the ends of those events that have not been told again: these would have another time.
     private func tellEnds(of events: [DirectorEvent]) {
-        for event in events where openEvents.events.contains(event) {
+        for event in events where publisher.open.events.contains(event) {
             guard let end = event.kind.end else { continue }
             tell(end, of: event.service, server: event.server, since: event.time)
         }
     }
 
-    /// By when the checks that begin now have verdicts; nil: nothing is asked.
+    /// Returns how long the checks that begin now take to their verdicts; nil when nothing is asked.
     private func firstVerdict(of service: ServiceAddress) -> Duration? {
         let timeout: Duration
         switch configuration[service]?.checks {
@@ -125,62 +130,29 @@ extension Director {
     private func takeOverOpenEvents() {
         let (open, problem) = openEventsFile.read()
         if let problem { logger.error("\(problem)") }
-        openEvents = open
-        keepOpenEvents { event in
-            configuration.services.first { $0.listeners.contains(event.service) }?.address
+        let services = configuration.services
+        let hasChanged = publisher.takeOver(open) { event in
+            services.first { $0.listeners.contains(event.service) }?.address
         }
+        if hasChanged { saveOpenEventsSoon() }
     }
 
-    private func keepOpenEvents(_ address: (DirectorEvent) -> ServiceAddress?) {
-        if openEvents.keep(address) { rememberOpenEvents() }
-    }
-
-    /// Once for all that is told at a time.
-    private func rememberOpenEvents() {
-        guard !remembersSoon, running != nil else { return }
-        remembersSoon = true
+    /// Has open events saved soon: once for all that is told at a time.
+    private func saveOpenEventsSoon() {
+        guard running != nil, publisher.noteUnsaved() else { return }
         Task { writeWhatOutlivesDaemon() }
     }
 
-    /// What has not been written yet.
+    /// Writes what has not been written yet.
     public func writeWhatOutlivesDaemon() {
         saveDamping()
-        guard remembersSoon else { return }
-        remembersSoon = false
-        do { try openEventsFile.write(openEvents) } catch { logger.error("\(error)") }
+        guard let open = publisher.takeUnsaved() else { return }
+        do { try openEventsFile.write(open) } catch { logger.error("\(error)") }
     }
 
-    /// Once it has lost its last real server that gets new connections, or has one again.
-    func tellWhetherItServes(_ service: ServiceAddress) {
-        guard let state = health[service] else { return }
-        if state.usableWeight == 0, withoutServer.insert(service).inserted {
-            tell(.serviceDown, of: service)
-        } else if state.usableWeight > 0, withoutServer.remove(service) != nil {
-            tell(.serviceUp, of: service)
-        }
-    }
+    // MARK: Who follows
 
-    /// Forgets what was told of services and real servers that are no longer configured.
-    func forgetWhatIsGone() {
-        lastTold = lastTold.filter { aspect, _ in
-            health[aspect.service].map { state in
-                aspect.server.map { state.servers[$0] != nil || state.policy.sorryServer == $0 } ?? true
-            } ?? false
-        }
-        withoutServer = withoutServer.filter { health[$0] != nil }
-        begun = begun.filter { health[$0] != nil }
-        emptied = emptied.filter { health[$0]?.numberUp == 0 }
-        keepOpenEvents { health[$0.service] == nil ? nil : $0.service }
-    }
-
-    func standing(of service: ServiceAddress) -> DirectorEvent.Standing {
-        guard let state = health[service] else { return .init(up: 0, total: 0, weight: 0, quorum: 0) }
-        return .init(
-            up: state.usableCount, total: state.servers.count, weight: state.usableWeight,
-            quorum: state.quorum.rule.required)
-    }
-
-    /// Of what an operator types; nil is any. A service may be called by any of its listeners.
+    /// The filter that an operator types; nil is any. A service may be called by any of its listeners.
     public func eventFilter(service: String?, server: String?) throws -> EventRing.Filter {
         func valid<Value>(_ place: String, _ body: () throws(InvalidValue) -> Value) throws -> Value {
             do { return try body() } catch {
@@ -198,20 +170,5 @@ extension Director {
             filter.server = try valid("server \(server)") { () throws(InvalidValue) in try AddressText.address(server) }
         }
         return filter
-    }
-}
-
-extension DirectorEvent.Kind {
-    /// Nil: what it tells has no opposite.
-    fileprivate var aspect: Director.Aspect.Kind? {
-        switch self {
-        case .serverUp, .serverDown: .health
-        case .serverDamped: nil
-        case .serverDrained, .serverUndrained: .drain
-        case .serviceDown, .serviceUp: .service
-        case .quorumLost, .quorumRegained: .quorum
-        case .sorryServerIn, .sorryServerOut: .sorryServer
-        case .restored: nil
-        }
     }
 }

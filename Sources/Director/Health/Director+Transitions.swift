@@ -13,14 +13,11 @@ extension Director {
         let left = "\(state.numberUp) of \(state.servers.count) left"
         switch transition {
         case .serverUp(let server):
-            emptied.remove(service)
+            publisher.noteUp(of: service)
             logger.notice("real server \(server) of \(service) is up; \(left)")
         case .serverDown(let server, let reason):
             logger.warning("real server \(server) of \(service) is down: \(reason ?? "no reason known"); \(left)")
-            // Once, where many fall at a time.
-            if state.numberUp > 0 {
-                emptied.remove(service)
-            } else if emptied.insert(service).inserted {
+            if publisher.noteDown(of: service, numberUp: state.numberUp) {
                 let end = state.isReplaced ? "" : ": clients get ICMP port unreachable"
                 logger.critical("no real server is left for \(service)\(end)")
             }

@@ -21,7 +21,7 @@ extension Director {
             scripts: notifier.counts, events: events.counts,
             tables: [.init(name: "connections", size: status.flowTableSize, used: flows)]
                 + dataPlane.tableUse.map { .init(name: $0.name, size: $0.size, used: $0.used) },
-            started: started)
+            started: publisher.started)
     }
 
 }
