@@ -8,16 +8,15 @@ public import ServiceConfiguration
 
 /// Another configuration for a director that runs: all of it, or nothing.
 extension Director {
-    /// What changed, in a line. An error leaves everything as it was. `isAwaited`: nothing is begun for somebody who has
-    /// gone.
+    /// Goes over to the wanted configuration. Returns what changed, in a line. An error leaves everything as it was.
+    /// `isAwaited`: nothing is begun for somebody who has gone.
     public func reload(
         _ wanted: DirectorConfiguration, while isAwaited: @Sendable () -> Bool = { true }
     ) async throws -> String {
         // One after another: the last one asked for is the one that stays. Each ends within its own bounds.
-        while isReloading { try await clock.sleep(for: .milliseconds(10)) }
+        await withCheckedContinuation { reloads.enter($0) }
+        defer { reloads.leave() }
         try Self.refuseUnawaited("reload", isAwaited)
-        isReloading = true
-        defer { isReloading = false }
         guard let before = running, before.isForwarding else {
             throw DirectorError(.alreadyRunning, "reload: the director is starting or stopping")
         }
@@ -98,7 +97,7 @@ extension Director {
         }
     }
 
-    /// Nothing else happens in between: there is no await.
+    /// Makes the change. There is no await in it, so that nothing else happens in between.
     private func change(to wanted: DirectorConfiguration) throws -> String {
         // If the reload is refused, earlier changes stay in force.
         applyPending()

@@ -35,7 +35,8 @@ public actor Director {
     var restsUntil: ContinuousClock.Instant
     /// No round begins before this time.
     var beginsNext: ContinuousClock.Instant
-    var isReloading = false
+    /// Reloads, which are made one after another.
+    var reloads = WaitingLine()
     var pathMTUs = LearntPathMTUs(floor: LearntPathMTUs.kernelFloor)
     /// The real server whose way was looked up last: each has its turn.
     var lastLookedUp = IPv4Address(0)
