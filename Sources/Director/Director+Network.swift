@@ -7,14 +7,14 @@ internal import Logging
 internal import Netlink
 internal import ServiceConfiguration
 
-/// One desired state, out of the configuration, health and the network; and following what changes there.
+/// Follows the network, and runs what the director does over and over.
 extension Director {
-    /// Follows routes, neighbours and links; `atMost`: of so many real servers, each in its turn.
+    /// Follows routes, neighbours and links. `limit`: at most so many real servers are looked up, each in its turn.
     func refreshPaths(atMost limit: Int = .max) {
         guard let current = running else { return }
-        // First: frames for a MAC that the data plane does not know yet are lost.
+        // Interfaces come first: frames for a MAC that the data plane does not know yet are lost.
         attempt("follow the interfaces") { try refreshInterfaces() }
-        // Removed real servers, too: their connections go on.
+        // Removed real servers are followed, too: their connections go on.
         let servers = current.dataPlane.serverAddresses.union(configuration.serverAddresses)
         followRoutes(to: nextServers(of: servers, atMost: limit))
         current.dataPlane.followRoutes()
@@ -82,7 +82,7 @@ extension Director {
         notifier.stop()
     }
 
-    /// Does not wait for routes: where a VIP has moved to a macvlan, its clients' frames are lost until this is known.
+    /// Follows the interfaces without waiting for routes: where a VIP has moved to a macvlan, its clients' frames are lost until this is known.
     func followInterfaces() async {
         // `followNetwork` logs the error.
         guard let events = try? network.changes(of: [.link, .address]) else { return }
@@ -94,6 +94,7 @@ extension Director {
         }
     }
 
+    /// Follows routes, neighbours and links as the kernel tells of their changes.
     func followNetwork() async {
         let events: AsyncStream<Void>
         do { events = try network.changes(of: Set(RouteMonitor.Kind.allCases)) } catch {
@@ -109,13 +110,13 @@ extension Director {
         }
     }
 
-    /// Every second.
+    /// Does every second what nobody tells of, and tries again what has failed, until cancelled.
     func keepHouse() async {
         while !Task.isCancelled {
             attempt("keep what the director put into this machine") { try repair() }
             attempt("stay attached to the interfaces") { try rejoinInterfaces() }
             attempt("apply the services") { try applyOwedServices() }
-            // What changes is told by `followNetwork`: this is for what is not.
+            // `followNetwork` follows the changes that the kernel tells; this finds the others.
             refreshPaths(atMost: 100)
             attempt("learn the ports that clients use") { try learnPorts() }
             if let servers = running?.dataPlane.serverAddresses { pathMTUs.forget(except: servers, at: clock.now) }

@@ -27,7 +27,7 @@ struct Rounds {
     /// Nil where nobody wants to know any more. Ids are not used again.
     subscript(id: Int) -> Active? { active[id] }
 
-    /// Of the real server as this service's.
+    /// The rounds of the real server as a member of the service.
     func ids(of target: ServiceMember) -> [Int] { ofTarget[target] ?? [] }
 
     var ids: Set<Int> { Set(active.keys) }

@@ -10,7 +10,7 @@ internal import ServiceConfiguration
 extension Director {
     private var overridesFile: OverridesFile { OverridesFile(path: instance.overrides) }
 
-    /// What the last daemon knew of.
+    /// Takes over the drains that the last daemon knew of.
     func takeOverOverrides() {
         let (overrides, problem) = overridesFile.takeOver()
         if let problem { logger.error("\(problem)") }
@@ -81,7 +81,7 @@ extension Director {
         return report(server, services, changed: true)
     }
 
-    /// How far a drain is.
+    /// Returns how far a drain is.
     public func drainReport(_ request: DrainRequest) throws -> DrainReport {
         let (server, services) = try find(request)
         return report(server, services, changed: false)
@@ -141,7 +141,7 @@ extension Director {
         var services: [ConfiguredService] { persistent + datagrams }
     }
 
-    /// All of it, or nothing. On the disk first: what an operator was told holds through a crash.
+    /// Makes the whole change, or none of it. The disk has it first: what an operator was told holds through a crash.
     private func change(
         to wanted: Overrides, of server: IPv4Address, in services: [ConfiguredService], moved: Moved = Moved(),
         _ turn: Turn
@@ -184,7 +184,7 @@ extension Director {
         do { try overridesFile.write(overrides) } catch {
             logger.error("take back what is in \(instance.overrides): \(error)")
         }
-        // Each by itself: where one is refused, too, the others go back all the same.
+        // Each service goes back by itself: one that is refused, too, does not keep the others.
         for service in services {
             do { try running?.dataPlane.update(desiredServices { $0.address == service.address }) } catch {
                 logger.error("go back to the weights of \(service.address): \(error)")

@@ -21,7 +21,7 @@ public struct Overrides: Sendable, Hashable, Codable {
         }
     }
 
-    /// Of the file's format.
+    /// The version of the file's format.
     static let version = 1
 
     private var version = Self.version
@@ -41,7 +41,7 @@ public struct Overrides: Sendable, Hashable, Codable {
 
     public var isEmpty: Bool { drains.isEmpty }
 
-    /// The oldest that holds for the real server in the service.
+    /// The oldest drain that holds for the real server in the service.
     public func drain(of server: IPv4Address, in service: VirtualService) -> Drain? {
         drains.filter { $0.holds(for: server, in: service) }.min { $0.since < $1.since }
     }
@@ -59,7 +59,7 @@ public struct Overrides: Sendable, Hashable, Codable {
         drains.contains { $0.movesDatagrams == true && $0.holds(for: server, in: service) }
     }
 
-    /// False where the same was said already. `since` is kept in whole seconds. Persistent clients and datagrams that move
+    /// Returns false where the same was said already. `since` is kept in whole seconds. Persistent clients and datagrams that move
     /// now do so also where they stayed until now; the other way the drain has to end first.
     public mutating func drain(
         _ server: IPv4Address, service: ServiceAddress?, since: Date, movesPersistent: Bool = false,
@@ -79,7 +79,8 @@ public struct Overrides: Sendable, Hashable, Codable {
         return true
     }
 
-    /// Without a service all that was said of the real server. False where nothing was.
+    /// Takes back the drain of the service; without a service, all drains of the real server. Returns false where there was
+    /// none.
     public mutating func undrain(_ server: IPv4Address, service: VirtualService?) -> Bool {
         let before = drains.count
         drains.removeAll { drain in

@@ -6,7 +6,7 @@ internal import ServiceConfiguration
 
 /// What monitoring asks for.
 extension Director {
-    /// Nil until started. Changes nothing, whoever asks.
+    /// Returns nil until the director has started. Changes nothing.
     public func metrics() throws -> DirectorMetrics? {
         guard let status = try describe(), let dataPlane = running?.dataPlane else { return nil }
         let checks = health.record.statistics.flatMap { service, statistics in
@@ -27,7 +27,7 @@ extension Director {
 }
 
 extension Probe {
-    /// Of a series of measurements.
+    /// The name of a series of measurements.
     fileprivate var name: String {
         via == .tunnel ? description : "\(self) \(via.rawValue)"
     }

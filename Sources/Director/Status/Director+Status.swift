@@ -9,14 +9,14 @@ internal import ServiceConfiguration
 
 /// What `ipvsd status` shows.
 extension Director {
-    /// Nil until started.
+    /// Returns nil until the director has started.
     public func status() async throws -> DirectorStatus? {
         // The status says what clients get.
         if running?.isForwarding == true { await hurryPending() }
         return try describe()
     }
 
-    /// As it is now. Nil until started.
+    /// Describes the director as it is now. Returns nil until it has started.
     func describe() throws -> DirectorStatus? {
         guard let running, running.isForwarding else { return nil }
         let now = clock.now
@@ -50,7 +50,7 @@ extension Director {
         return status
     }
 
-    /// With what the maps do not know.
+    /// Adds what the data plane does not know of the server.
     private func described(
         _ server: DirectorStatus.Server, of service: ServiceAddress, at now: ContinuousClock.Instant
     ) -> DirectorStatus.Server {
@@ -111,7 +111,7 @@ extension Director {
 }
 
 extension DirectorStatus.Service {
-    /// Who is drained, in the service as the overrides know it.
+    /// Says who is drained in the service, as the overrides know it.
     fileprivate mutating func tell(_ overrides: Overrides, of service: VirtualService) {
         for index in servers.indices {
             servers[index].drained =
