@@ -103,6 +103,11 @@ public protocol DataPlane: AnyObject {
     /// By which socket a check reaches a real server as clients' packets do; nil: there is none.
     func checkSocket(for member: ServiceMember) -> CheckSocket?
 
+    /// The packets of a real server's checks through the tunnel, as counted where only the machine's own packet filters are
+    /// between the count and the checks' sockets; nil: they are not counted. `begins`: a question is about to go out, from which
+    /// on they are.
+    func checkTraffic(of member: ServiceMember, by transport: CheckTransport, begins: Bool) -> CheckTraffic?
+
     /// Puts back what checks go through, where somebody took it away.
     func repairCheckPath() -> Repairs
 

@@ -122,6 +122,30 @@ public struct CheckSocket: Sendable, Hashable {
     }
 }
 
+/// What carries the question of a check and its answer.
+public enum CheckTransport: Sendable, Hashable {
+    case tcp(port: UInt16)
+    case udp(port: UInt16)
+    /// An ICMP echo request.
+    case echo
+}
+
+/// The packets of all checks of one real server by one transport. The counts wrap around.
+public struct CheckTraffic: Sendable, Hashable {
+    /// SYNs, datagrams and echo requests that left by the check device.
+    public var sent: UInt32
+    /// Answers to SYNs and echo requests that came in on it while they were waited for. Datagrams are not counted.
+    public var answered: UInt32
+    /// `answered` when one of the sockets last acknowledged something; nil of transports that acknowledge nothing.
+    public var heard: UInt32?
+
+    public init(sent: UInt32, answered: UInt32, heard: UInt32?) {
+        self.sent = sent
+        self.answered = answered
+        self.heard = heard
+    }
+}
+
 /// The interfaces by which clients' packets come in, for `ipvsd status`.
 public struct InterfaceReport: Sendable, Hashable {
     /// How packets are taken; nil where none are.

@@ -10,9 +10,11 @@ public struct ProbeHealth: Sendable, Equatable {
     public private(set) var hasAnswered: Bool
     /// Results since the last success.
     public private(set) var fruitless = 0
-    /// What speaks against it is silence alone: nobody has answered since it was up, or for the last `fall` results.
+    /// What speaks against it is silence alone: nobody has answered since it was up.
     public private(set) var isSilent = false
     private var silences = 0
+    /// It has refused since it was up: silence after that is no better.
+    private var hasRefused = false
     private var streak = 0
 
     public init(verdict: Verdict = .unproven, hasAnswered: Bool = false) {
@@ -44,14 +46,18 @@ public struct ProbeHealth: Sendable, Equatable {
             fruitless = 0
             silences = 0
             if verdict == .unproven || (verdict == .down && streak >= rise) { verdict = .up }
-            if verdict == .up { isSilent = false }
+            if verdict == .up {
+                isSilent = false
+                hasRefused = false
+            }
         case .failure(let reason), .silence(let reason):
             if case .silence = result {
                 silences += 1
-                if silences >= fall || (failure == nil && verdict != .down) { isSilent = true }
+                if !hasRefused, silences >= fall || (failure == nil && verdict != .down) { isSilent = true }
             } else {
                 silences = 0
                 isSilent = false
+                hasRefused = true
             }
             streak = failure == nil ? 1 : streak + 1
             failure = reason

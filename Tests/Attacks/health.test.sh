@@ -114,11 +114,10 @@ of_port_9000() {
         '/^ipvsd_checks_total.*check="tcp:9000"/ && index($0, want) { n += $NF } END { print n + 0 }'
 }
 
-# A filter that an operator has loaded; what checks send goes out, and the answers come in.
+# Filters that an operator has loaded: of the answers to checks, and of what checks send.
 FILTER='table ip operator { chain input { type filter hook input priority 0; iifname "ipvsd0" drop; }; }'
+OUTPUT_FILTER='table ip operator { chain output { type filter hook output priority 0; oifname "ipvsd0" drop; }; }'
 
-todo test_a_filter_of_the_director_takes_nobody_out "answers that the director's own filter drops count against real servers" \
-    '^bad news behind the director.s own filter: '
 test_a_filter_of_the_director_takes_nobody_out() {
     begin --vip $VIP:80 "${FAST[@]}"
     in_ns director nft "$FILTER"
@@ -126,6 +125,27 @@ test_a_filter_of_the_director_takes_nobody_out() {
     equal "$(bad_news)" "" "bad news behind the director's own filter"
     matches "$(ipvsd events --json | jq -r .event)" "check-path-in-doubt" "the events"
     no_failures "behind the director's own filter" <<<"$(fetch 60)"
+    in_ns director nft delete table ip operator
+    # What was told comes to an end with the filter.
+    server_kill rs1
+    wait_until 8 "a dead real server to be out" unhealthy $RS1
+    server_start rs1
+}
+
+test_a_filter_of_what_checks_send_takes_nobody_out() {
+    begin --vip $VIP:80 "${FAST[@]}"
+    in_ns director nft "$OUTPUT_FILTER"
+    wait_until 8 "a verdict" judged
+    equal "$(bad_news)" "" "bad news behind the director's own filter"
+    matches "$(ipvsd events --json | jq -r .reason)" "drops its packets before they leave" "the events"
+    in_ns director nft delete table ip operator
+}
+
+test_a_filter_of_the_director_takes_nobody_out_by_ping() {
+    begin --vip $VIP:80 "${FAST[@]}" --check ping
+    in_ns director nft "$FILTER"
+    wait_until 8 "a verdict" judged
+    equal "$(bad_news)" "" "bad news behind the director's own filter"
     in_ns director nft delete table ip operator
 }
 

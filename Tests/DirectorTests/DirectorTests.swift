@@ -30,6 +30,31 @@ struct DirectorTests {
         }
     }
 
+    @Test(
+        "a packet filter of the director's machine takes no real server out",
+        arguments: [MemoryDataPlane.PacketFilter.questions, .answers])
+    func ownPacketFilter(filter: MemoryDataPlane.PacketFilter) async throws {
+        try await lab.run { director in
+            lab.plane.setFilter(filter)
+            try await lab.wait(for: director, "the doubt is told") {
+                lab.events(of: director).contains("check-path-in-doubt")
+            }
+            let asked = lab.checker.asked(first)
+            try await lab.wait(for: director, "more checks than a verdict takes") {
+                lab.checker.asked(first) > asked + 5
+            }
+            #expect(DirectorLab.servers.allSatisfy { lab.plane.weight($0, of: service) == 1 })
+            #expect(lab.events(of: director).filter { $0 == "check-path-in-doubt" }.count == 1)
+            // Behind no filter a real server that is dead is out.
+            lab.plane.setFilter(nil)
+            lab.checker.kill(first)
+            try await lab.wait(for: director, "the killed real server is out") {
+                lab.plane.weight(first, of: service) == nil
+            }
+            #expect(lab.plane.weight(second, of: service) == 1)
+        }
+    }
+
     @Test("a service loses all real servers, and has them again")
     func allServersLost() async throws {
         try await lab.run { director in

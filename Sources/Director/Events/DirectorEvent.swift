@@ -21,6 +21,8 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
         /// The sorry server takes the service's new connections, or no longer.
         case sorryServerIn = "sorry-server-in"
         case sorryServerOut = "sorry-server-out"
+        /// Checks fail by the director's own fault: its machine drops their packets. Its real servers stay as they are.
+        case checkPathInDoubt = "check-path-in-doubt"
         /// Something that the director had put into its machine, and that the service needs, was missing, and is put back.
         case restored
     }

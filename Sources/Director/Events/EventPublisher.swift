@@ -123,7 +123,7 @@ extension DirectorEvent.Kind {
         case .serviceDown, .serviceUp: .service
         case .quorumLost, .quorumRegained: .quorum
         case .sorryServerIn, .sorryServerOut: .sorryServer
-        case .restored: nil
+        case .checkPathInDoubt, .restored: nil
         }
     }
 }

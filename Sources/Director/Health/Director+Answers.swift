@@ -8,13 +8,30 @@ internal import ServiceConfiguration
 /// What comes in about the health of real servers: answers of checks, ports that clients use, and time.
 extension Director {
     /// Has each service that wants to know take note of the answer.
-    func take(_ answer: Checker.Answer) {
-        if case .failed(let failure) = answer.verdict, !failure.isOwn, !failure.hostAnswered,
-            let round = health.round(Int(answer.id)), isOwnFault(round)
-        {
-            return health.passOver(answer)
+    func take(_ answer: Checker.Answer, isOutOfTurn: Bool = false) {
+        let before = health.doubts.end(.init(round: Int(answer.id), isOutOfTurn: isOutOfTurn))
+        if case .failed(let failure) = answer.verdict, !failure.isOwn {
+            if !failure.hostAnswered, let round = health.round(Int(answer.id)), isOwnFault(round) {
+                return health.passOver(answer)
+            }
+            if let before, let doubt = doubt(of: answer, failure, before: before) {
+                return follow(health.passOver(answer, in: doubt, at: clock.now))
+            }
         }
         follow(health.take(answer, at: clock.now))
+    }
+
+    /// Returns why the failure is this machine's own; nil when nothing proves that.
+    private func doubt(
+        of answer: Checker.Answer, _ failure: CheckVerdict.Failure, before: CheckTraffic
+    ) -> CheckPathDoubt? {
+        let id = Int(answer.id)
+        guard let inquiry = health.inquiry(id), let after = traffic(of: inquiry, by: answer.way, begins: false),
+            let doubt = CheckPathDoubt(from: before, to: after, failure, isShared: health.sharesTransport(id))
+        else { return nil }
+        // A server whose answers have wrong checksums is of no use to clients either.
+        if doubt == .answerLost, health.doubts.hasChecksumErrors(network.checksumErrors()) { return nil }
+        return doubt
     }
 
     /// Nothing was asked, for want of a way.
@@ -24,6 +41,7 @@ extension Director {
 
     private func follow(_ findings: HealthSupervisor.Findings) {
         if let shortage = findings.shortage { logger.error("health checks: \(shortage)") }
+        for (service, reason) in findings.inDoubt { tell(.checkPathInDoubt, of: service, reason: reason) }
         for (service, changes) in findings.changes { follow(changes, of: service) }
         if let dataPlane = running?.dataPlane {
             for (member, ports) in findings.answeredPorts {

@@ -22,11 +22,11 @@ extension Director {
                 health.postponeOutOfTurn(id, at: clock.now)
                 continue
             }
-            switch question(of: id) {
+            switch question(of: id, isOutOfTurn: true) {
             case .success(let question):
                 health.noteAsked(id, at: clock.now)
                 let answer = await checker.ask(question)
-                take(answer)
+                take(answer, isOutOfTurn: true)
                 health.noteOutOfTurn(id, answer.verdict)
             case .failure(let none):
                 take(none, of: id)

@@ -18,6 +18,8 @@ struct HealthSupervisor {
         var silentHost: IPv4Address?
         /// This machine lacks something that it needs to ask, and the log has not said so of late.
         var shortage: String?
+        /// Services whose checks have begun to fail by this machine's own fault, with what is known of it.
+        var inDoubt: [(service: ServiceAddress, reason: String)] = []
     }
 
     /// What a round asks, and for whom.
@@ -43,6 +45,7 @@ struct HealthSupervisor {
     private var rounds: Rounds
     private(set) var record = CheckRecord()
     private var outOfTurn = OutOfTurnChecks()
+    var doubts = CheckDoubts()
     /// What flap damping holds against real servers differs from what was saved.
     private var hasUnsavedDamping = false
 
@@ -117,6 +120,7 @@ struct HealthSupervisor {
         let (gone, hasNew) = rounds.follow(wanted, at: now)
         record.forget(gone)
         outOfTurn.forget(gone)
+        doubts.forget(gone)
         return (gone, hasNew)
     }
 
@@ -128,6 +132,7 @@ struct HealthSupervisor {
         let id = Int(answer.id)
         guard let active = rounds[id] else { return findings }
         record.noteAsked(id)
+        doubts.dispel(id, of: active.targets.lazy.map(\.service))
         switch answer.verdict {
         case .passed(let pass):
             let weight = pass.weight.map { UInt16(clamping: $0) }
@@ -150,6 +155,25 @@ struct HealthSupervisor {
 
     /// Passes over an answer that the director itself has spoilt: it says nothing of the real server.
     mutating func passOver(_ answer: Checker.Answer) { record.noteAsked(Int(answer.id)) }
+
+    /// Passes over a failure for which there is proof that this machine's own packet filters are to blame.
+    mutating func passOver(_ answer: Checker.Answer, in doubt: CheckPathDoubt, at now: Instant) -> Findings {
+        var findings = Findings()
+        let id = Int(answer.id)
+        guard let active = rounds[id] else { return findings }
+        let reason = "\(active.round.probe) \(answer.way): \(doubt)"
+        if record.noteNotAsked(id, reason, shortage: "\(doubt)", at: now) { findings.shortage = reason }
+        findings.inDoubt = doubts.note(id, of: Set(active.targets.map(\.service)), at: now).map { ($0, reason) }
+        return findings
+    }
+
+    /// Whether the packets of another round's checks are counted with those of this one.
+    func sharesTransport(_ id: Int) -> Bool {
+        guard let active = rounds[id], let transport = active.round.probe.check.transport else { return false }
+        return active.targets.flatMap(rounds.ids).contains {
+            $0 != id && rounds[$0]?.round.probe.check.transport == transport
+        }
+    }
 
     /// Takes note that there is no way to ask, which counts as a failure.
     mutating func noteNoWay(_ id: Int, _ reason: String, at now: Instant) -> Findings {
@@ -274,6 +298,7 @@ struct HealthSupervisor {
         let (states, transitions) = change.states(from: states)
         self.states = states
         forgetUnaskedChecks()
+        doubts.keep { states[$0] != nil }
         return transitions
     }
 

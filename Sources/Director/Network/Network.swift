@@ -24,6 +24,9 @@ protocol Network: Sendable {
     /// Has the kernel keep the neighbour resolved.
     func manageNeighbour(_ address: NextHopAddress, on interface: Int32) throws
 
+    /// TCP segments and ICMP messages with a wrong checksum, as the kernel has counted them; nil where it does not say.
+    func checksumErrors() -> UInt64?
+
     /// A kernel parameter below net/ipv4; nil where it cannot be read.
     func parameter(_ key: String) -> String?
 
@@ -91,6 +94,11 @@ final class KernelNetwork: Network {
 
     func manageNeighbour(_ address: NextHopAddress, on interface: Int32) throws {
         try ask { _ = try $0.manageNeighbour(address, on: interface) }
+    }
+
+    func checksumErrors() -> UInt64? {
+        guard let text = try? File.read("/proc/self/net/snmp") else { return nil }
+        return ProtocolCounters(text).sum(of: "InCsumErrors", in: ["Tcp", "Icmp"])
     }
 
     func parameter(_ key: String) -> String? { try? Sysctl.read("net/ipv4/\(key)") }

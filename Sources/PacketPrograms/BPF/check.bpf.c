@@ -5,6 +5,7 @@
  * is for a check's socket: rules for the interface that it came in on have not seen it. */
 #include <linux/pkt_cls.h>
 
+#include "check_traffic.h"
 #include "maps.h"
 #include "outer_id.h"
 #include "packet.h"
@@ -28,13 +29,15 @@ int check_egress(struct __sk_buff *skb)
 	__u32 server_id = skb->mark & ~IPVSD_CHECK_MARK_MASK, hop_id, length;
 	struct ipvsd_server *server;
 	struct ipvsd_next_hop *hop;
+	struct iphdr ip;
 	__u32 outer[5];
 	__be16 fragment;
-	__u8 tos;
 
 	if ((skb->mark & IPVSD_CHECK_MARK_MASK) != IPVSD_CHECK_MARK || skb->protocol != bpf_htons(ETH_P_IP) ||
 	    (void *)(inner + 1) > end)
 		return TC_ACT_SHOT;
+	ip = *inner;
+	count_question(skb, &ip, sizeof(struct ethhdr), server_id);
 	server = bpf_map_lookup_elem(&servers, &server_id);
 	if (!server)
 		return TC_ACT_SHOT;
@@ -42,10 +45,9 @@ int check_egress(struct __sk_buff *skb)
 	hop = bpf_map_lookup_elem(&next_hops, &hop_id);
 	if (!hop || !hop->route_ifindex)
 		return TC_ACT_SHOT;
-	length = bpf_ntohs(inner->tot_len) + sizeof(outer);
-	tos = inner->tos;
-	fragment = inner->frag_off & bpf_htons(IP_DF);
-	write_ip(outer, tos, length, fragment ? 0 : next_outer_id(hop_id), fragment, IPPROTO_IPIP, hop->source,
+	length = bpf_ntohs(ip.tot_len) + sizeof(outer);
+	fragment = ip.frag_off & bpf_htons(IP_DF);
+	write_ip(outer, ip.tos, length, fragment ? 0 : next_outer_id(hop_id), fragment, IPPROTO_IPIP, hop->source,
 		 hop->destination);
 	if (bpf_skb_adjust_room(skb, sizeof(outer), BPF_ADJ_ROOM_MAC,
 				BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_NO_CSUM_RESET) ||
@@ -78,46 +80,73 @@ int check_ingress(struct __sk_buff *skb)
 	return bpf_redirect(check_constants.check_ifindex, BPF_F_INGRESS);
 }
 
-/* Whether a socket of these ends is bound to ipvsd0, as those of checks are. Not inlined: the verifier takes no instruction
- * for pointers of both kinds. */
-static __noinline bool has_tcp_check(struct __sk_buff *skb, struct bpf_sock_tuple *ends)
+/* Counts what a socket gets that waits for the answer to its SYN. The number that is acknowledged has to be its own, which a
+ * stranger would have to guess (RFC 9293 section 3.10.7.3). Until then snd_una is the SYN's number; snd_nxt may not be set yet
+ * where an answer comes at once. */
+static __always_inline void count_answer(struct bpf_sock *found, __be16 port, __u32 acknowledged)
+{
+	struct bpf_sock *socket = bpf_sk_fullsock(found);
+	struct bpf_tcp_sock *tcp = bpf_tcp_sock(found);
+
+	if (socket && tcp && socket->state == BPF_TCP_SYN_SENT && acknowledged == tcp->snd_una + 1)
+		count_tcp_answer(socket->mark, port);
+}
+
+/* Whether a socket of these ends is bound to ipvsd0, as those of checks are. `acknowledged`: the number that its peer
+ * acknowledges, in the host's byte order; 0: nothing is counted. Not inlined: the verifier takes no instruction for pointers
+ * of both kinds. */
+static __noinline bool has_tcp_check(struct __sk_buff *skb, struct bpf_sock_tuple *ends, __u32 acknowledged)
 {
 	struct bpf_sock *socket = bpf_skc_lookup_tcp(skb, ends, sizeof(ends->ipv4), BPF_F_CURRENT_NETNS, 0);
-	__u32 device;
+	bool is_check;
 
 	if (!socket)
 		return false;
-	device = socket->bound_dev_if;
+	is_check = socket->bound_dev_if == check_constants.check_ifindex;
+	if (is_check && acknowledged)
+		count_answer(socket, ends->ipv4.sport, acknowledged);
 	bpf_sk_release(socket);
-	return device == check_constants.check_ifindex;
+	return is_check;
 }
 
 static __noinline bool has_udp_check(struct __sk_buff *skb, struct bpf_sock_tuple *ends)
 {
 	struct bpf_sock *socket = bpf_sk_lookup_udp(skb, ends, sizeof(ends->ipv4), BPF_F_CURRENT_NETNS, 0);
-	__u32 device;
+	bool is_check;
 
 	if (!socket)
 		return false;
-	device = socket->bound_dev_if;
+	is_check = socket->bound_dev_if == check_constants.check_ifindex;
 	bpf_sk_release(socket);
-	return device == check_constants.check_ifindex;
+	return is_check;
 }
 
-/* Whether a check's socket gets the packet at `offset`, or has sent it where an ICMP error quotes it. */
+/* The number that the answer to a SYN acknowledges, in the host's byte order; 0: it is no such answer. A reset is none, since no
+ * socket acknowledges it. */
+static __always_inline __u32 acknowledged_by(struct __sk_buff *skb, __u32 offset)
+{
+	struct tcphdr tcp;
+
+	if (bpf_skb_load_bytes(skb, offset, &tcp, sizeof(tcp)) || !tcp.syn || !tcp.ack)
+		return 0;
+	return bpf_ntohl(tcp.ack_seq);
+}
+
+/* Whether a check's socket gets the packet at `offset`, which is counted, or has sent it where an ICMP error quotes it. */
 static __always_inline bool has_check(struct __sk_buff *skb, const struct iphdr *ip, __u32 offset, bool is_quoted)
 {
 	struct bpf_sock_tuple ends = {};
 	__be16 ports[2];
 
-	if (bpf_skb_load_bytes(skb, offset + ip->ihl * 4, ports, sizeof(ports)))
+	offset += ip->ihl * 4;
+	if (bpf_skb_load_bytes(skb, offset, ports, sizeof(ports)))
 		return false;
 	ends.ipv4.saddr = is_quoted ? ip->daddr : ip->saddr;
 	ends.ipv4.daddr = is_quoted ? ip->saddr : ip->daddr;
 	ends.ipv4.sport = ports[is_quoted ? 1 : 0];
 	ends.ipv4.dport = ports[is_quoted ? 0 : 1];
 	if (ip->protocol == IPPROTO_TCP)
-		return has_tcp_check(skb, &ends);
+		return has_tcp_check(skb, &ends, is_quoted ? 0 : acknowledged_by(skb, offset));
 	return ip->protocol == IPPROTO_UDP && has_udp_check(skb, &ends);
 }
 
@@ -130,8 +159,10 @@ static __always_inline bool is_icmp_answer(struct __sk_buff *skb, const struct i
 	offset += ip->ihl * 4;
 	if (bpf_skb_load_bytes(skb, offset, &icmp, sizeof(icmp)))
 		return false;
-	if (icmp.type == ICMP_ECHO_REPLY)
+	if (icmp.type == ICMP_ECHO_REPLY) {
+		count_echo_reply(&icmp);
 		return true;
+	}
 	if (icmp.type != ICMP_UNREACHABLE && icmp.type != ICMP_TIME_EXCEEDED && icmp.type != ICMP_PARAMETER_PROBLEM)
 		return false;
 	offset += sizeof(icmp);

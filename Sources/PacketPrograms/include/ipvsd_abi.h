@@ -2,7 +2,7 @@
 /* The layouts that the packet programs and the control plane share. Fields named `__be` are in network byte order,
  * all others in the host's. Index and id 0 mean "not set" everywhere, so that a zeroed row is safe. ipvsd_words.h has the
  * fields of words, ipvsd_hash.h the hashes, ipvsd_ids.h the numbers of outer packets, ipvsd_capture.h what the capture
- * programs read and write. */
+ * programs read and write, ipvsd_checks.h what the check programs count. */
 #pragma once
 
 #include <linux/types.h>

@@ -20,8 +20,8 @@ final class CheckDevice {
     private let programs: CheckPrograms?
     private let journal: ChangeJournal
 
-    /// Makes the device, or takes the one that is there.
-    init(directory: String, journal: ChangeJournal, checks: Bool) throws {
+    /// Makes the device, or takes the one that is there. `servers`: the rows of the table of real servers.
+    init(directory: String, journal: ChangeJournal, checks: Bool, servers: Int) throws {
         let socket = try RouteSocket()
         if try socket.link(named: Self.name) != nil, journal.entry(for: Self.change) == nil {
             throw DataPlaneError(
@@ -39,7 +39,7 @@ final class CheckDevice {
         self.link = link
         self.peer = peer
         self.journal = journal
-        self.programs = checks ? try CheckPrograms(directory: directory, device: link) : nil
+        self.programs = checks ? try CheckPrograms(directory: directory, device: link, servers: servers) : nil
         if checks {
             for direction in Self.directions { try attach(interface: link, direction: direction) }
         }
@@ -82,6 +82,11 @@ final class CheckDevice {
     ]
 
     var takesChecks: Bool { programs != nil }
+
+    /// The counts of a real server's checks; nil where they cannot be read, or no checks are carried.
+    func traffic(server id: UInt32, by transport: CheckTransport, begins: Bool) -> CheckTraffic? {
+        try? programs?.traffic(server: id, by: transport, begins: begins)
+    }
 
     /// Whether a pair was made by a director, as far as that can be seen.
     static func looksLikeOne(_ link: Link, _ peer: Link) -> Bool {

@@ -124,7 +124,8 @@ public final class XDPHost {
     private static func checkDevice(
         below directory: String, journal: ChangeJournal, checks: Bool, for tables: XDPDataPlane
     ) throws -> CheckDevice {
-        let device = try CheckDevice(directory: directory, journal: journal, checks: checks)
+        let device = try CheckDevice(
+            directory: directory, journal: journal, checks: checks, servers: Capacity(of: tables.maps).servers)
         if let mac = device.link.address { try tables.setFragmenting(interface: device.peer.index, peer: mac) }
         return device
     }
@@ -242,6 +243,12 @@ extension XDPHost: DataPlane {
     public func checkSocket(for member: ServiceMember) -> CheckSocket? {
         guard checkDevice.takesChecks, let id = id(of: member) else { return nil }
         return CheckSocket(mark: XDPDataPlane.checkMark(server: id), device: checkDevice.link.index)
+    }
+
+    public func checkTraffic(
+        of member: ServiceMember, by transport: CheckTransport, begins: Bool
+    ) -> CheckTraffic? {
+        id(of: member).flatMap { checkDevice.traffic(server: $0, by: transport, begins: begins) }
     }
 
     public func sweep(for time: Duration) throws { try tables.sweep(for: time) }

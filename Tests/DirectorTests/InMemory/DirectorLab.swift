@@ -24,7 +24,7 @@ final class DirectorLab: Sendable {
     init() {
         let plane = MemoryDataPlane(network: network, clock: clock)
         self.plane = plane
-        checker = MemoryChecker { plane.server(ofMark: $0) }
+        checker = MemoryChecker(plane: plane)
         directory = NSTemporaryDirectory() + "/director-lab-\(UUID().uuidString)"
     }
 
@@ -83,11 +83,12 @@ final class DirectorLab: Sendable {
             let step = min(left, .milliseconds(10))
             left -= step
             clock.advance(by: step)
-            // Whoever was woken has its turns on the actor before this.
-            for _ in 0..<8 {
+            // Whoever was woken has its turns on the actor before this, also where other processes have the processors.
+            for _ in 0..<4 {
                 await Task.yield()
                 _ = await director.isRunning
             }
+            try await Task.sleep(for: .microseconds(50))
         }
     }
 

@@ -4,7 +4,7 @@ import Synchronization
 
 @testable import Director
 
-/// Answers checks at once, by what a test says of the real servers.
+/// Answers checks at once, by what a test says of the real servers and of the packet filters in between.
 final class MemoryChecker: HealthChecker {
     private struct State {
         var dead: Set<IPv4Address> = []
@@ -15,10 +15,9 @@ final class MemoryChecker: HealthChecker {
     }
 
     private let state = Mutex(State())
-    /// The real server behind a check's mark.
-    private let server: @Sendable (UInt32) -> IPv4Address?
+    private let plane: MemoryDataPlane
 
-    init(server: @escaping @Sendable (UInt32) -> IPv4Address?) { self.server = server }
+    init(plane: MemoryDataPlane) { self.plane = plane }
 
     func kill(_ server: IPv4Address) { state.withLock { _ = $0.dead.insert(server) } }
     func revive(_ server: IPv4Address) { state.withLock { _ = $0.dead.remove(server) } }
@@ -48,13 +47,13 @@ final class MemoryChecker: HealthChecker {
     private func answer(_ question: Checker.Question) -> Checker.Answer {
         let asked: IPv4Address? =
             switch question.way {
-            case .tunnel(_, let mark, _, _): server(mark)
+            case .tunnel(_, let mark, _, _): plane.server(ofMark: mark)
             case .direct(let server): server
             }
         let port: UInt16? = if case .tcp(let check) = question.check { check.port } else { nil }
         let refused = CheckVerdict.failed(
             .init(stage: .connect, reason: "connect: connection refused", hostAnswered: true))
-        let verdict = state.withLock { state -> CheckVerdict in
+        var verdict = state.withLock { state -> CheckVerdict in
             guard let asked else { return refused }
             state.asked[asked, default: 0] += 1
             if let port, state.silentPorts[asked]?.contains(port) == true {
@@ -63,6 +62,12 @@ final class MemoryChecker: HealthChecker {
             if let port, state.closedPorts[asked]?.contains(port) == true { return refused }
             return state.dead.contains(asked) ? refused : .passed(.init(latency: .milliseconds(1)))
         }
-        return Checker.Answer(id: question.id, way: question.way, verdict: verdict, latency: .milliseconds(1))
+        // Silence is no answer; a refusal is one.
+        var isAnswered = true
+        if case .failed(let failure) = verdict { isAnswered = failure.hostAnswered }
+        if case .tunnel(_, let mark, _, _) = question.way, !plane.carryCheck(mark: mark, isAnswered: isAnswered) {
+            verdict = .failed(.init(stage: .connect, reason: "connect: timed out"))
+        }
+        return Checker.Answer(id: question.id, way: question.way, verdict: verdict, latency: .zero)
     }
 }

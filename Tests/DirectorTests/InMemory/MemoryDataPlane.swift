@@ -23,6 +23,8 @@ final class MemoryDataPlane: DataPlane, Sendable {
         var updates = 0
         var swept: ContinuousClock.Instant?
         var abandoned: Set<ServiceMember> = []
+        var filter: PacketFilter?
+        var checkTraffic: [ServiceMember: CheckTraffic] = [:]
         var unanswered: [ServiceMember: UInt32] = [:]
         var active: [ServiceMember: UInt32] = [:]
         var learnt: [ServiceAddress: [UInt16]] = [:]
@@ -204,6 +206,32 @@ final class MemoryDataPlane: DataPlane, Sendable {
 
     func checkSocket(for member: ServiceMember) -> CheckSocket? {
         state.withLock { $0.ids[member] }.map { CheckSocket(mark: $0, device: 8) }
+    }
+
+    /// What a packet filter of the director's machine drops of each check.
+    enum PacketFilter { case questions, answers }
+
+    func setFilter(_ filter: PacketFilter?) { state.withLock { $0.filter = filter } }
+
+    /// The counts of a real server's checks, by any transport.
+    func checkTraffic(of member: ServiceMember, by transport: CheckTransport, begins: Bool) -> CheckTraffic? {
+        state.withLock { $0.checkTraffic[member] ?? CheckTraffic(sent: 0, answered: 0, heard: 0) }
+    }
+
+    /// Counts the packets of a check with this mark. Returns whether its socket gets an answer.
+    func carryCheck(mark: UInt32, isAnswered: Bool) -> Bool {
+        state.withLock { state in
+            guard let member = state.ids.first(where: { $0.value == mark })?.key, state.filter != .questions else {
+                return false
+            }
+            var traffic = state.checkTraffic[member] ?? CheckTraffic(sent: 0, answered: 0, heard: 0)
+            traffic.sent += 1
+            if isAnswered { traffic.answered += 1 }
+            let isHeard = isAnswered && state.filter == nil
+            if isHeard { traffic.heard = traffic.answered }
+            state.checkTraffic[member] = traffic
+            return isHeard
+        }
     }
 
     func repairCheckPath() -> Repairs { Repairs() }

@@ -89,6 +89,7 @@ final class MemoryNetwork: Network {
 
     func manageNeighbour(_ address: NextHopAddress, on interface: Int32) {}
 
+    func checksumErrors() -> UInt64? { nil }
     func parameter(_ key: String) -> String? { nil }
 
     func announce(_ addresses: [IPv4Address], on link: Link) -> (sent: Int, error: String?) {
