@@ -18,6 +18,7 @@ extension Director {
         let servers = current.dataPlane.serverAddresses.union(configuration.serverAddresses)
         followRoutes(to: nextServers(of: servers, atMost: limit))
         current.dataPlane.followRoutes()
+        isLocalVIP = [:]
     }
 
     /// Follows the interfaces' state: where a cable is back, switches have to learn anew where the VIPs are.

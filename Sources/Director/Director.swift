@@ -42,6 +42,8 @@ public actor Director {
     var lastLookedUp = IPv4Address(0)
     /// Real servers to which there is no way, and why.
     var unreachable: [IPv4Address: String] = [:]
+    /// Whether this machine has the VIP, of those that local nodes were asked for since `refreshPaths`.
+    var isLocalVIP: [IPv4Address: Bool] = [:]
     /// What operators changed by hand.
     var overrides = Overrides()
     public nonisolated let events = EventLog()

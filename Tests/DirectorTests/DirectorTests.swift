@@ -242,6 +242,25 @@ struct DirectorTests {
         }
     }
 
+    @Test("a local node is asked at the VIP while the machine has it, and the kernel is not asked for each check")
+    func localNode() async throws {
+        var configuration = DirectorLab.configuration(servers: [RealServer(address: MemoryNetwork.own)])
+        let pace = CheckPace(interval: .milliseconds(100), timeout: .milliseconds(100))
+        configuration.services[0].checks = .policy(CheckPolicy(kind: .tcp(port: 80), pace: pace))
+        lab.network.makeLocal([MemoryNetwork.own, DirectorLab.vip])
+        try await lab.run(configuration) { director in
+            try await lab.pass(.seconds(3), for: director)
+            #expect(lab.checker.asked(DirectorLab.vip) > 20)
+            #expect(lab.checker.asked(MemoryNetwork.own) == 0)
+            #expect(lab.network.lookups(of: DirectorLab.vip) < 10)
+            lab.network.makeLocal([MemoryNetwork.own])
+            let before = lab.checker.asked(DirectorLab.vip)
+            try await lab.pass(.seconds(1), for: director)
+            #expect(lab.checker.asked(DirectorLab.vip) - before <= 1)
+            #expect(lab.checker.asked(MemoryNetwork.own) > 5)
+        }
+    }
+
     // MARK: What strangers send
 
     /// Checks whose turn does not come while a test runs.

@@ -39,7 +39,7 @@ extension Director {
         }
         guard let vip = round.vip else { return .success(.direct(member.server)) }
         if path.isLocal {
-            return .success(.direct((try? localDestination(vip: vip, server: member.server)) ?? member.server))
+            return .success(.direct(localDestination(vip: vip, server: member.server)))
         }
         return .success(
             .tunnel(vip: vip, mark: socket.mark, device: socket.device, source: path.source))

@@ -138,7 +138,8 @@ final class MemoryDataPlane: DataPlane, Sendable {
                             id: state.ids[member] ?? 0, configured: server.configured, effective: server.effective,
                             isRemoved: false, tenths: server.effective.tenths,
                             active: state.active[member] ?? 0,
-                            hasNextHop: state.routes[server.address]?.nextHopMAC != nil)
+                            hasNextHop: state.routes[server.address].map { $0.isLocal || $0.nextHopMAC != nil } ?? false
+                        )
                     })
             }
             return DataPlaneSnapshot(

@@ -11,6 +11,10 @@ final class MemoryNetwork: Network {
         var addresses: [InterfaceAddress]
         /// Real servers that answer no ARP.
         var silent: Set<IPv4Address> = []
+        /// Addresses whose packets the machine takes itself.
+        var local: Set<IPv4Address> = []
+        /// How often the route to each address was looked up.
+        var lookups: [IPv4Address: Int] = [:]
         var announced: [IPv4Address] = []
         var followers: [AsyncStream<Void>.Continuation] = []
     }
@@ -47,6 +51,13 @@ final class MemoryNetwork: Network {
         change { $0.silent.insert(server) }
     }
 
+    /// Has the machine take packets to these addresses itself.
+    func makeLocal(_ addresses: Set<IPv4Address>) {
+        change { $0.local = addresses }
+    }
+
+    func lookups(of address: IPv4Address) -> Int { state.withLock { $0.lookups[address] ?? 0 } }
+
     private func change(_ body: (inout State) -> Void) {
         let followers = state.withLock { state in
             body(&state)
@@ -75,7 +86,12 @@ final class MemoryNetwork: Network {
     }
 
     func route(to destination: IPv4Address) -> ResolvedRoute? {
-        ResolvedRoute(interface: 7, gateway: nil, source: Self.own, mtu: nil, isMTULearnt: false, isLocal: false)
+        let isLocal = state.withLock { state in
+            state.lookups[destination, default: 0] += 1
+            return state.local.contains(destination)
+        }
+        return ResolvedRoute(
+            interface: 7, gateway: nil, source: Self.own, mtu: nil, isMTULearnt: false, isLocal: isLocal)
     }
 
     func routeMTU(to destination: IPv4Address) -> UInt32? { nil }
