@@ -37,15 +37,22 @@ extension Change {
             return try socket.link(named: name)
         }
 
-        /// The kernel gives no index twice, but a device that comes from another network namespace may keep its own.
+        /// The kernel gives no index twice, but a device that comes from another network namespace may keep its own. Nothing
+        /// but the name tells devices without an address apart then.
         private func isStill(_ link: Link) -> Bool {
-            link.index == index && (link.name == name || (link.permanentAddress ?? link.address) == address)
+            guard link.index == index else { return false }
+            return link.name == name || (address != nil && (link.permanentAddress ?? link.address) == address)
         }
 
         /// Whether both are one device. One of the two may be known by its name alone.
         public func isSame(as other: Interface) -> Bool {
             if index == nil || other.index == nil { return name == other.name }
-            return index == other.index && address == other.address
+            return identity == other.identity
+        }
+
+        /// The same for one device under all its names, where anything but the name tells it apart.
+        var identity: Interface {
+            index == nil || address == nil ? self : Interface(name: "", index: index, address: address)
         }
     }
 

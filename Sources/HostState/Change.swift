@@ -73,12 +73,8 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
 
     /// What it is about, the same for all changes of one thing: the first of them to be journalled knows what was there
     /// originally.
-    /// An interface has its index there, and no name.
-    var subject: Change {
-        let change = withoutOriginal
-        guard let interface, let index = interface.index else { return change }
-        return change.on(Interface(name: "", index: index, address: interface.address))
-    }
+    /// An interface has its identity there.
+    var subject: Change { interface.map { withoutOriginal.on($0.identity) } ?? withoutOriginal }
 
     /// Whether both are about the same thing.
     public func isAboutSame(as other: Change) -> Bool { ChangeList([self]).entry(for: other) != nil }

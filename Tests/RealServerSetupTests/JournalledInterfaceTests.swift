@@ -17,6 +17,13 @@ struct JournalledInterfaceTests {
             tag: nil, filtersVLANs: false, noARP: false, transmitErrors: 0, transmitDropped: 0)
     }
 
+    /// A TUN device, or a tunnel.
+    private static func plain(_ index: Int32, _ name: String) -> Link {
+        var link = link(index, name)
+        link.address = nil
+        return link
+    }
+
     private static let eth0 = link(2, "eth0")
     private static let vip = IPv4Address(0x0A00_0064)
 
@@ -177,6 +184,26 @@ struct JournalledInterfaceTests {
         #expect(place.find(among: [Self.link(2, "eth0", mac: 9)])?.index == 2)
         #expect(place.find(among: [Self.link(2, "wan0"), new])?.name == "wan0")
         #expect(!place.isSame(as: .init(stranger)) && place.isSame(as: "eth0"))
+    }
+
+    @Test("a device without an address that got the index of another one is not taken for it")
+    func indexOfAnotherWithoutAddress() throws {
+        let tunnel = Self.plain(5, "tunl0")
+        let place = Change.Interface(tunnel)
+        let stranger = Self.plain(5, "wg0")
+        let new = Self.plain(9, "tunl0")
+        #expect(place.find(among: [stranger]) == nil && place.find(among: [tunnel]) == tunnel)
+        #expect(place.find(among: [stranger, new]) == new)
+        #expect(!place.isSame(as: .init(stranger)) && place.isSame(as: .init(tunnel)))
+        try withJournal { path in
+            let journal = try ChangeJournal(path: path)
+            try journal.make(.linkUp(name: place, wasUp: true)) {}
+            try journal.follow([stranger])
+            #expect(journal.changes == [.linkUp(name: place, wasUp: true)])
+            #expect(journal.entry(for: .linkUp(name: .init(stranger), wasUp: false)) == nil)
+            try journal.follow([stranger, new])
+            #expect(try ChangeJournal.read(path: path) == [.linkUp(name: .init(new), wasUp: true)])
+        }
     }
 
     @Test("the hardware's address counts where another one is set")
