@@ -113,7 +113,7 @@ public struct RealServerSetup {
     /// What others have put on tunl0, which its removal would take from them: an address, or a route.
     private static func othersUse(of journal: ChangeJournal) throws -> String? {
         let socket = try RouteSocket()
-        guard let tunnel = try socket.link(named: Names.device) else { return nil }
+        guard let tunnel = try tunnel(of: journal, among: socket.links()) else { return nil }
         let ours = try Set(journal.changes.compactMap(\.vip) + rulesVIPs(socket))
         if let other = try socket.addresses().first(where: {
             $0.interface == tunnel.index && !ours.contains($0.address)
@@ -127,6 +127,14 @@ public struct RealServerSetup {
                 && ([route.interface] + route.nextHops.map(\.interface)).contains(tunnel.index)
         }
         return route.map { "route \($0.destinationDescription)" }
+    }
+
+    /// The device that the journal is about. One that was renamed is still unloaded with its module.
+    private static func tunnel(of journal: ChangeJournal, among links: [Link]) -> Link? {
+        let places = journal.changes.filter(\.isOfTunnel).compactMap(\.interface)
+        let place = places.first { $0.index != nil } ?? .init(named: Names.device)
+        return place.find(among: links)
+            ?? links.first { $0.index == place.index && [Names.module, "tun"].contains($0.kind) }
     }
 
     private static func rulesVIPs(_ socket: RouteSocket) throws -> [IPv4Address] {

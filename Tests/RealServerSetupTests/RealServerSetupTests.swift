@@ -205,6 +205,32 @@ struct RealServerSetupTests {
         }
     }
 
+    @Test("an undo leaves a tunnel that others use, under its new name, too")
+    func keepsARenamedTunnelInUse() async {
+        await #expect(processExitsWith: .success) {
+            let host = try Host()
+            try RealServerSetup(vips: [try address("10.0.0.100")]).apply { _ in }
+            let tunnel = try #require(try host.socket.link(named: "tunl0"))
+            func rename(_ from: String, _ to: String) throws {
+                try host.socket.setUp(false, interface: tunnel.index)
+                #expect(Command.status("ip", ["link", "set", from, "name", to]) == 0)
+                try host.socket.setUp(true, interface: tunnel.index)
+            }
+            try rename("tunl0", "nl-t")
+            let other = try address("10.42.0.1")
+            try host.socket.addAddress(other, prefixLength: 32, to: tunnel.index)
+            var kept: [String] = []
+            #expect(try RealServerSetup.undo { if let error = $1 { kept.append("\(error)") } })
+            #expect(!kept.isEmpty && kept.allSatisfy { $0.contains("in use by others: address 10.42.0.1") })
+            #expect(try host.socket.addresses().contains { $0.address == other && $0.interface == tunnel.index })
+
+            try rename("nl-t", "tunl0")
+            #expect(Command.status("ip", ["address", "flush", "dev", "tunl0"]) == 0)
+            #expect(try RealServerSetup.undo { _, _ in })
+            #expect(!exists(InstancePaths().runDirectory))
+        }
+    }
+
     @Test func leavesNothingWhenItFails() async {
         await #expect(processExitsWith: .success) {
             let host = try Host()
