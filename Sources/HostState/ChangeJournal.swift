@@ -43,7 +43,7 @@ public final class ChangeJournal {
     /// `apply` fails, what it has done until then stays.
     public func make<Detail>(_ wanted: [(Change, Detail)], _ apply: (Detail) throws -> Void) throws {
         let (added, moved) = list.add(wanted.map(\.0.canonical))
-        do { try write(.init(made: added + moved)) } catch {
+        do { try write(.init(made: added + moved.entries), former: moved.former) } catch {
             list.remove(added)
             throw error
         }
@@ -66,9 +66,13 @@ public final class ChangeJournal {
     /// from then on; so is one whose device is gone.
     public func follow(_ links: [Link]) throws {
         let (moved, dropped) = list.follow(links)
-        guard list.count > 0, owesNames || !moved.isEmpty else { return }
+        guard list.count > 0, owesNames || !moved.entries.isEmpty else { return }
         owesNames = true
-        if moved.isEmpty { try writeAnew() } else { try write(.init(made: moved, undone: dropped)) }
+        if moved.entries.isEmpty {
+            try writeAnew()
+        } else {
+            try write(.init(made: moved.entries, undone: dropped), former: moved.former)
+        }
         owesNames = false
     }
 
@@ -114,18 +118,19 @@ public final class ChangeJournal {
 
     // MARK: In the file
 
-    private func write(_ record: JournalText.Record) throws(SystemError) {
+    /// `former`: what the record has made under another name of its interface, as it was.
+    private func write(_ record: JournalText.Record, former: [Change] = []) throws(SystemError) {
         if list.count == 0 {
             mayAppend = false
             return try File.remove(path)
         }
         if record.isEmpty { return }
-        told += record.count
+        told += record.count + former.count
         guard mayAppend, told <= 2 * list.count + 1000, File.exists(path) else { return try writeAnew() }
         mayAppend = false
         // A removal that a power cut forgets is undone once more, as what is gone already is no failure.
-        try File.write(
-            try JournalText.line(record), to: path, flags: O_APPEND, synchronized: !record.made.isEmpty)
+        let text = try JournalText.former(former) + JournalText.line(record)
+        try File.write(text, to: path, flags: O_APPEND, synchronized: !record.made.isEmpty)
         mayAppend = true
     }
 

@@ -10,6 +10,13 @@ struct ChangeList {
     private var interfaces: [Change.Interface: Int] = [:]
     private(set) var count = 0
 
+    /// Entries that name their interfaces otherwise than before.
+    struct Moves {
+        var entries: [Change] = []
+        /// Those of them whose interfaces have other names now, as they were.
+        var former: [Change] = []
+    }
+
     init(_ changes: [Change] = []) { add(changes) }
 
     var changes: [Change] { slots.compactMap(\.self) }
@@ -28,12 +35,12 @@ struct ChangeList {
     /// Adds those about something new. Of another one the entry stays, as it holds the original, but it learns which
     /// interface it is about. Returns the changes that are `new`, and the entries that have learnt that.
     @discardableResult
-    mutating func add(_ changes: [Change]) -> (new: [Change], moved: [Change]) {
+    mutating func add(_ changes: [Change]) -> (new: [Change], moved: Moves) {
         var new: [Change] = []
-        var moved: [Change] = []
+        var moved = Moves()
         for change in changes {
             if let position = position(of: change) {
-                if let entry = move(position, to: change.interface) { moved.append(entry) }
+                move(position, to: change.interface, &moved)
             } else {
                 slots.append(change)
                 enter(change, at: slots.count - 1)
@@ -53,40 +60,40 @@ struct ChangeList {
 
     /// Has the changes name their interfaces as these are called now. Returns those that have `moved` by that, and those that
     /// are `dropped`: their device is gone, and the one that has its name has the same change, at the end where it is new.
-    mutating func follow(_ links: [Link]) -> (moved: [Change], dropped: [Change]) {
+    mutating func follow(_ links: [Link]) -> (moved: Moves, dropped: [Change]) {
         let present: [Change.Interface: Change.Interface] = interfaces.keys.reduce(into: [:]) { present, interface in
             present[interface] = interface.find(among: links).map { Change.Interface($0) }
         }
-        if present.allSatisfy({ $0.key == $0.value }) { return ([], []) }
-        var moved: [Change] = []
+        if present.allSatisfy({ $0.key == $0.value }) { return (Moves(), []) }
+        var moved = Moves()
         var dropped: [Change] = []
         for position in slots.indices {
             guard let entry = slots[position], let former = entry.interface, let interface = present[former] else {
                 continue
             }
             guard former.index != nil, !former.isSame(as: interface) else {
-                if let entry = move(position, to: interface) { moved.append(entry) }
+                move(position, to: interface, &moved)
                 continue
             }
             remove([entry])
             dropped.append(entry)
             let successor = entry.on(interface)
-            add([successor])
-            moved.append(successor)
+            moved.former += add([successor]).moved.former
+            moved.entries.append(successor)
         }
         return (moved, dropped)
     }
 
-    /// Nil where nothing changes.
-    private mutating func move(_ position: Int, to interface: Change.Interface?) -> Change? {
-        guard let interface, interface.index != nil, let entry = slots[position], entry.interface != interface else {
-            return nil
+    private mutating func move(_ position: Int, to interface: Change.Interface?, _ moved: inout Moves) {
+        guard let interface, interface.index != nil, let former = slots[position], former.interface != interface else {
+            return
         }
-        let moved = entry.on(interface)
-        forget(entry, at: position)
-        slots[position] = moved
-        enter(moved, at: position)
-        return moved
+        let entry = former.on(interface)
+        forget(former, at: position)
+        slots[position] = entry
+        enter(entry, at: position)
+        moved.entries.append(entry)
+        if former.interface?.name != interface.name { moved.former.append(former) }
     }
 
     private mutating func enter(_ change: Change, at position: Int) {

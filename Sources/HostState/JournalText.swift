@@ -11,6 +11,9 @@ enum JournalText {
         var undone: [Change] = []
         /// What is known of the interfaces besides their names. Earlier versions go by the names.
         var interfaces: [String: Device]?
+        /// True of a line that is for earlier versions alone, which know entries by their interfaces' names: what is undone
+        /// in it is made under another name by the lines after it.
+        var renames: Bool?
 
         struct Device: Codable {
             var index: Int32
@@ -37,6 +40,11 @@ enum JournalText {
         try encode(Head(version: version)) + line(Record(made: changes))
     }
 
+    /// Nothing where no changes are given.
+    static func former(_ changes: [Change]) throws(SystemError) -> [UInt8] {
+        changes.isEmpty ? [] : try line(Record(undone: changes, renames: true))
+    }
+
     /// One line, or more where a name stands for several interfaces.
     static func line(_ record: Record) throws(SystemError) -> [UInt8] {
         var text: [UInt8] = []
@@ -46,12 +54,13 @@ enum JournalText {
 
     /// In each of them a name stands for one interface.
     private static func parts(of record: Record) -> [Record] {
-        var parts = [Record()]
+        let empty = Record(renames: record.renames)
+        var parts = [empty]
         var named: [String: Change.Interface] = [:]
         func add(_ change: Change, to list: WritableKeyPath<Record, [Change]>) {
             if let interface = change.interface {
                 if let other = named[interface.name], other != interface {
-                    parts.append(Record())
+                    parts.append(empty)
                     named = [:]
                 }
                 named[interface.name] = interface
@@ -91,6 +100,7 @@ enum JournalText {
             var list = ChangeList()
             for line in lines {
                 let record = try decode(Record.self, line)
+                if record.renames == true { continue }
                 list.remove(identified(record.undone, by: record.interfaces))
                 list.add(identified(record.made, by: record.interfaces))
             }

@@ -155,6 +155,33 @@ struct JournalledInterfaceTests {
         }
     }
 
+    /// They know an entry by its name, and leave out what they do not know.
+    @Test("earlier versions see an interface's entries under its new name alone")
+    func earlierVersionsFollow() throws {
+        try withJournal { path in
+            let journal = try ChangeJournal(path: path)
+            try journal.make(.qdisc(interface: .init(Self.eth0))) {}
+            try journal.make(.pin(path: "/none/pin")) {}
+            let renamed = Self.link(2, "wan0")
+            try journal.follow([renamed, Self.link(3, "eth0")])
+            #expect(
+                try Self.text(path).split(separator: "\n").suffix(2) == [
+                    #"{"interfaces":{"eth0":{"address":"02:00:00:00:00:02","index":2}},"made":[],"renames":true,"#
+                        + #""undone":[{"qdisc":{"interface":"eth0"}}]}"#,
+                    #"{"interfaces":{"wan0":{"address":"02:00:00:00:00:02","index":2}},"#
+                        + #""made":[{"qdisc":{"interface":"wan0"}}],"undone":[]}"#,
+                ])
+            // In the order they were made, for this version.
+            #expect(try ChangeJournal.read(path: path) == [.qdisc(interface: .init(renamed)), .pin(path: "/none/pin")])
+            // By a change alone, too.
+            let again = Self.link(2, "wan1")
+            try journal.make(.qdisc(interface: .init(again))) {}
+            let line = try #require(try Self.text(path).split(separator: "\n").dropLast().last)
+            #expect(line.hasSuffix(#""renames":true,"undone":[{"qdisc":{"interface":"wan0"}}]}"#))
+            #expect(try ChangeJournal.read(path: path) == journal.changes)
+        }
+    }
+
     @Test("a device that was made anew under its old name has the changes of the old one")
     func madeAnew() throws {
         try withJournal { path in
