@@ -32,6 +32,11 @@ extension Change {
             links.first(where: isStill) ?? links.first { $0.name == name }
         }
 
+        /// The same for links by their index and by their name.
+        func find(byIndex: [Int32: Link], byName: [String: Link]) -> Link? {
+            index.flatMap { byIndex[$0] }.flatMap { isStill($0) ? $0 : nil } ?? byName[name]
+        }
+
         func find(by socket: RouteSocket) throws(NetlinkError) -> Link? {
             if let index, let link = try socket.link(index: index), isStill(link) { return link }
             return try socket.link(named: name)

@@ -61,8 +61,11 @@ struct ChangeList {
     /// Has the changes name their interfaces as these are called now. Returns those that have `moved` by that, and those that
     /// are `dropped`: their device is gone, and the one that has its name has the same change, at the end where it is new.
     mutating func follow(_ links: [Link]) -> (moved: Moves, dropped: [Change]) {
+        if interfaces.isEmpty { return (Moves(), []) }
+        let byIndex = Dictionary(links.map { ($0.index, $0) }) { first, _ in first }
+        let byName = Dictionary(links.map { ($0.name, $0) }) { first, _ in first }
         let present: [Change.Interface: Change.Interface] = interfaces.keys.reduce(into: [:]) { present, interface in
-            present[interface] = interface.find(among: links).map { Change.Interface($0) }
+            present[interface] = interface.find(byIndex: byIndex, byName: byName).map { Change.Interface($0) }
         }
         if present.allSatisfy({ $0.key == $0.value }) { return (Moves(), []) }
         var moved = Moves()
