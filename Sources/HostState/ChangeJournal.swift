@@ -45,6 +45,7 @@ public final class ChangeJournal {
         let (added, moved) = list.add(wanted.map(\.0.canonical))
         do { try write(.init(made: added + moved.entries), former: moved.former) } catch {
             list.remove(added)
+            if !moved.entries.isEmpty { owesNames = true }
             throw error
         }
         for (index, (_, detail)) in wanted.enumerated() {
