@@ -242,6 +242,20 @@ struct DirectorTests {
         }
     }
 
+    /// Only a VIP that has stayed in the journal is put back.
+    @Test("a reload keeps a VIP on an interface that has another MAC address by now")
+    func otherMACAddress() async throws {
+        try await lab.run(DirectorLab.configuration(managesAddress: true)) { director in
+            lab.network.setMAC(try #require(MACAddress("02:00:00:00:00:09")))
+            let servers = [RealServer(address: DirectorLab.servers[0])]
+            _ = try await director.reload(DirectorLab.configuration(servers: servers, managesAddress: true))
+            lab.network.removeAddress(DirectorLab.vip, from: MemoryNetwork.link.index)
+            try await lab.wait(for: director, "the VIP is back") {
+                lab.network.addresses().contains { $0.address == DirectorLab.vip }
+            }
+        }
+    }
+
     @Test("a local node is asked at the VIP while the machine has it, and the kernel is not asked for each check")
     func localNode() async throws {
         var configuration = DirectorLab.configuration(servers: [RealServer(address: MemoryNetwork.own)])

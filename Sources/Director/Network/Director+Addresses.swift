@@ -11,8 +11,12 @@ extension Director {
     func placeAddresses(journal: ChangeJournal) throws {
         guard let dataPlane = running?.dataPlane else { return }
         let addresses = try network.addresses()
+        // Both as they are now: the MAC address of a bridge or a bond may have changed.
+        let links = try network.links()
+        followNames(in: journal, links)
+        let interfaces = dataPlane.interfaces.map { known in links.first { $0.index == known.index } ?? known }
         var homes: [IPv4Address: Link] = [:]
-        for vip in configuration.vips { homes[vip] = VIPScope.home(of: vip, among: dataPlane.interfaces, addresses) }
+        for vip in configuration.vips { homes[vip] = VIPScope.home(of: vip, among: interfaces, addresses) }
         var failures: [any Error] = []
         for change in journal.changes {
             if case .address(let interface, let address, _, _) = change,

@@ -3,6 +3,7 @@ internal import HealthChecks
 internal import HostState
 internal import LoadBalancing
 internal import Logging
+internal import Netlink
 internal import ServiceConfiguration
 
 /// The director keeps what it put into the machine: what somebody takes away is put back, and told.
@@ -19,9 +20,14 @@ extension Director {
     /// Every second.
     func repair() throws {
         guard let running, running.isForwarding else { return }
-        attempt("follow the names of interfaces") { try running.journal.follow(network.links()) }
+        attempt("list the interfaces") { followNames(in: running.journal, try network.links()) }
         for repairs in running.dataPlane.repair() { tell(repairs) }
         try keepAddresses()
+    }
+
+    /// Where the file cannot be written, the journal itself has the names.
+    func followNames(in journal: ChangeJournal, _ links: [Link]) {
+        attempt("follow the names of interfaces") { try journal.follow(links) }
     }
 
     /// Takes an interface that was made anew under its old name.

@@ -47,6 +47,10 @@ final class MemoryNetwork: Network {
         change { $0.link.name = name }
     }
 
+    func setMAC(_ address: MACAddress) {
+        change { $0.link.address = address }
+    }
+
     func silence(_ server: IPv4Address) {
         change { $0.silent.insert(server) }
     }
