@@ -14,6 +14,7 @@
 #include "packet.h"
 #include "persistence.h"
 #include "schedule.h"
+#include "silence.h"
 #include "sweep.h"
 #include "trace.h"
 
@@ -68,34 +69,6 @@ static __always_inline void learn_port(const struct packet *packet, const struct
 		WRITE(*last = now);
 	else
 		WRITE(bpf_map_update_elem(&learnt_ports, &key, &now, BPF_NOEXIST));
-}
-
-/* A dead server's silence: clients' SYNs, and no ACK that completes a handshake. */
-static __always_inline bool is_silent(const struct packet *packet, const struct flow_reference *flow, __u32 server_id)
-{
-	struct ipvsd_conn_counts *counts = bpf_map_lookup_elem(&conn_counts, &server_id);
-
-	return counts && settings.silent_after && counts->unanswered >= settings.silent_after &&
-	       (__u16)(flow->now - counts->completed) >= IPVSD_SILENT_TICKS;
-}
-
-static __always_inline void count_unanswered(__u32 server_id)
-{
-	struct ipvsd_conn_counts *counts = bpf_map_lookup_elem(&conn_counts, &server_id);
-
-	if (counts)
-		WRITE(__sync_fetch_and_add(&counts->unanswered, 1));
-}
-
-static __always_inline void count_completed(const struct flow_reference *flow, __u32 server_id)
-{
-	struct ipvsd_conn_counts *counts = bpf_map_lookup_elem(&conn_counts, &server_id);
-
-	if (!counts)
-		return;
-	if (counts->unanswered)
-		WRITE(counts->unanswered = 0);
-	WRITE(counts->completed = flow->now);
 }
 
 static __always_inline struct verdict on_udp(struct packet *packet, const struct service_entry *entry,
@@ -186,14 +159,6 @@ static __always_inline struct verdict on_syn_in_flood(struct packet *packet, con
 	trace_choice(server);
 	count_connection(server);
 	return to_server(server);
-}
-
-/* Another server for a SYN that is repeated to a silent one, 0 where there is none or nobody is silent. */
-static __always_inline __u32 other_than_silent(const struct packet *packet, const struct service_entry *entry,
-					       const struct flow_reference *flow, __u32 server)
-{
-	return is_silent(packet, flow, server) ? select_excluding(entry, packet->client, packet->client_port, server)
-					       : 0;
 }
 
 /* Whether a recorded connection is scheduled anew, in which state, and to which server where one is chosen already.
