@@ -15,7 +15,7 @@
 
 /* Written by the daemon, read by all programs. */
 struct ipvsd_settings settings SEC(".data.settings");
-/* Written and read by the director; read by the daemon. */
+/* Written and read by the director; read by the daemon, which adds to half_open where it moves flows. */
 struct ipvsd_table_load table_load SEC(".data.table_load");
 
 /* VIP, port and protocol to a service. Written by the daemon; read by checks and the stray program, and by the director
@@ -23,13 +23,16 @@ struct ipvsd_table_load table_load SEC(".data.table_load");
 HASH(listeners, struct ipvsd_listener_key, struct ipvsd_listener_value, 1, 0);
 /* The same, as buckets that are searched without a call. Written by the daemon, read by the director. */
 MMAP_ARRAY(listener_cache, struct ipvsd_listener_bucket);
-/* Written by the daemon, but for the cursor and what lblc and lblcr remember; read by the director. */
+/* Written by the daemon, but for the cursor and what lblc and lblcr remember, which the daemon only clears; read by the
+ * director. */
 MMAP_ARRAY(services, struct ipvsd_service);
 /* The schedulers' tables. Written by the daemon, read by the director. */
 MMAP_ARRAY(slots, struct ipvsd_slots);
-/* Written by the daemon, but for the packet programs' own fields; read by the director and checks. */
+/* Written by the daemon, but for the packet programs' own fields, of which the daemon clears what lblcr remembers; read by
+ * the director and checks. */
 MMAP_ARRAY(servers, struct ipvsd_server);
-/* By server id. Written by the director, and by the daemon for a new row; read by both. */
+/* By server id. Written by the director, and by the daemon for a new row, where it moves flows, and where the table grows;
+ * read by both. */
 MMAP_ARRAY(conn_counts, struct ipvsd_conn_counts);
 /* Written by the daemon, read by the director and checks. */
 MMAP_ARRAY(next_hops, struct ipvsd_next_hop);

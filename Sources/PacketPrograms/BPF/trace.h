@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* The packet program is compiled twice: to forward, and to explain. Every write to a map is made by one of the macros
- * here. The explaining program has none, and goes on as if it had succeeded. Instead it writes what it decides to a
+ * here, or stands after a return of the explaining program, as in may_answer(). The explaining program makes none, and goes
+ * on as if it had succeeded. Instead it writes what it decides to a
  * variable of its own. The forwarding program has no trace. */
 #pragma once
 
