@@ -51,7 +51,7 @@ struct GrowthRule: Sendable {
     static let outerIDs = GrowthRule(
         copy: { growth, maps throws(BPFError) in
             guard let old = growth.old.outerIDs, let new = maps.outerIDs else { return }
-            for row in 0..<old.count where old[row] != 0 { new[row] = old[row] &+ IPVSD_ID_LEAD }
+            for row in 0..<old.count where old[row] != 0 { new[row] = old[row] &+ IPVSD_ID_GROWTH_LEAD }
         })
 
     /// A larger map of all CPUs begins at zero. What the old one has counted is carried besides.

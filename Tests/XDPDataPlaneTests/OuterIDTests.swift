@@ -159,8 +159,8 @@ struct OuterIDTests {
             larger.servers = 512
             let second = try Lab(directory: directory, capacity: larger)
             #expect(second.plane.maps.outerIDs?.count == 1024)
-            // The last by the program before.
-            try send(1000, in: first, to: &sequence)
+            // The last by the program before, as many as a busy path has.
+            try send(10_000, in: first, to: &sequence)
             try second.plane.publish()
             try send(20_000, in: second, to: &sequence)
             let third = try Lab(directory: directory, capacity: Self.small)

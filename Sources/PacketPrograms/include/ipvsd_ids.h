@@ -9,7 +9,7 @@
  * None is used again within 32,768 packets to one destination: where the counter is more than IPVSD_ID_REACH ahead of
  * a CPU's next number, this CPU takes another block. Between a number and the one 65,536 later the counter thus gives out
  * more than 49,152. At worst a CPU loses three blocks of them, so that 32,768 are left for 86 CPUs that take turns in
- * the worst order. A path that changes costs IPVSD_ID_LEAD of them.
+ * the worst order. A path that changes costs IPVSD_ID_LEAD of them, a table that grows IPVSD_ID_GROWTH_LEAD.
  *
  * More than that 16 bits do not give (RFC 6864 section 4.3, RFC 4963): Linux waits 30 s for fragments
  * (net.ipv4.ipfrag_time), so that identifications may meet from 1,092 packets without DF a second to one destination on.
@@ -22,3 +22,7 @@
 /* The numbers of a next hop's new row begin so far ahead of those of the row before: as many packets may still go by
  * that one. A multiple of IPVSD_ID_BLOCK, as every counter is. */
 #define IPVSD_ID_LEAD 4096u
+
+/* The same where the table grows: the program before goes on from the copy of every row until the last interface has the
+ * new one. A multiple of IPVSD_ID_BLOCK, too. */
+#define IPVSD_ID_GROWTH_LEAD 16384u
