@@ -93,8 +93,12 @@ extension XDPDataPlane {
         }
         try replacePin(Self.programPin(directory: directory), by: program())
         try replacePin(Self.tickPin(directory: directory), by: object.program(named: "tick"))
-        try replacePin(
-            Self.explainingPin(directory: directory), by: ExplainingProgram.program(of: explainingObject))
+        let explainingPin = Self.explainingPin(directory: directory)
+        switch explainingObject {
+        case .success(let object): try replacePin(explainingPin, by: ExplainingProgram.program(of: object))
+        // The last daemon's would go on explaining by the last daemon's tables.
+        case .failure: unlink(explainingPin)
+        }
     }
 
     /// What a daemon left that was killed while it moved flows, or after the last one.

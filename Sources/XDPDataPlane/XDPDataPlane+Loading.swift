@@ -25,10 +25,19 @@ extension XDPDataPlane {
         return UInt32(resolution.tv_nsec)
     }
 
+    /// Forwarding does not depend on it: a refusal is kept for those who ask for an explanation.
+    private static func explainingObject(
+        beside object: BPFObject, constants: ipvsd_director_constants
+    ) -> Result<BPFObject, BPFError> {
+        do throws(BPFError) {
+            return .success(try ExplainingProgram.load(beside: object, constants: constants))
+        } catch { return .failure(error) }
+    }
+
     /// The objects, loaded over the same maps, and the maps that they have anew and larger.
     static func load(
         below directory: String, sizes: [PinnedMap: Int], constants: ipvsd_director_constants
-    ) throws(BPFError) -> (object: BPFObject, explainingObject: BPFObject, grown: Set<PinnedMap>) {
+    ) throws(BPFError) -> (object: BPFObject, explainingObject: Result<BPFObject, BPFError>, grown: Set<PinnedMap>) {
         let (flows, oldFlows) = (MapCatalogue.flows.map, MapCatalogue.oldFlows.map)
         let object = try BPFObject(.director)
         var grown: Set<PinnedMap> = []
@@ -68,6 +77,6 @@ extension XDPDataPlane {
                 "load tables that are larger (\(growing.sorted().joined(separator: ", "))): free memory, or name fewer new "
                     + "services and real servers at once", code: ENOMEM)
         }
-        return (object, try ExplainingProgram.load(beside: object, constants: constants), grown)
+        return (object, explainingObject(beside: object, constants: constants), grown)
     }
 }

@@ -6,7 +6,8 @@ internal import SystemCalls
 extension XDPDataPlane {
     /// The names, below `directory`, of what is held and no longer pinned.
     public var missingPins: [String] {
-        let names = MapCatalogue.all.map(\.pin) + ["director", "tick", ExplainingProgram.name]
+        let explaining = explainingRefusal == nil ? [ExplainingProgram.name] : []
+        let names = MapCatalogue.all.map(\.pin) + ["director", "tick"] + explaining
         let attachments = links.filter { !File.exists(linkPath($0.key)) && isAlive($0.value, on: $0.key) }
         return names.filter { !File.exists("\(directory)/\($0)") } + attachments.keys.sorted().map(Self.linkName)
     }
@@ -19,7 +20,7 @@ extension XDPDataPlane {
         } else if let link = links.first(where: { Self.linkName($0.key) == name })?.value {
             try link.pin(at: path)
         } else if name == ExplainingProgram.name {
-            try ExplainingProgram.program(of: explainingObject).pin(at: path)
+            try ExplainingProgram.program(of: explainingObject.get()).pin(at: path)
         } else {
             try object.program(named: name).pin(at: path)
         }

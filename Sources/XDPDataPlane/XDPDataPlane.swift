@@ -11,8 +11,11 @@ public final class XDPDataPlane {
     public static let maximumServersOfAService = TableLimits.comparedServers
     public static let maximumCheckAddresses = Int(IPVSD_CHECK_ADDRESSES)
 
-    /// Has the kernel verify the program, and lets it go.
-    public static func tryLoading() throws(BPFError) { try BPFObject(.director).load() }
+    /// Has the kernel verify the packet program, and with `checks` those that carry checks, and lets them go.
+    public static func tryLoading(checks: Bool) throws(BPFError) {
+        try BPFObject(.director).load()
+        if checks { try BPFObject(.check).load() }
+    }
 
     /// The low bits of a check socket's mark are the real server's id.
     public static func checkMark(server: UInt32) -> UInt32 { UInt32(IPVSD_CHECK_MARK) | server }
@@ -22,8 +25,8 @@ public final class XDPDataPlane {
     public let directory: String
     let constants: ipvsd_director_constants
     var object: BPFObject
-    /// Of the program that explains what the one of `object` does.
-    var explainingObject: BPFObject
+    /// Of the program that explains what the one of `object` does, or why the kernel refused it.
+    var explainingObject: Result<BPFObject, BPFError>
     /// What grew since the last daemon, and is not in use before `publish()`.
     var growth: Growth?
     /// Of the interfaces to which this program was attached, held: an attachment ends with its last reference, and somebody

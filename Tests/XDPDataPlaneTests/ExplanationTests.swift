@@ -454,24 +454,6 @@ struct ExplanationTests {
         }
     }
 
-    /// A director from before this program: whoever asks is told so.
-    @Test func anOlderDirectorExplainsNothing() throws {
-        try withPinDirectory { directory in
-            let lab = try Lab(directory: directory, capacity: .small)
-            try lab.plane.publish()
-            unlink(XDPDataPlane.explainingPin(directory: directory))
-            let packet = try #require(ExplainedPacket(flow(1).packet([.syn]).bytes))
-            #expect {
-                try XDPDataPlane.decision(on: packet, below: directory)
-            } throws: {
-                "\($0)".contains("an older director loaded it")
-            }
-            #expect(lab.plane.missingPins == [ExplainingProgram.name])
-            try lab.plane.restorePin(ExplainingProgram.name)
-            #expect(try XDPDataPlane.decision(on: packet, below: directory)?.verdict == .ignored)
-        }
-    }
-
     /// Answers to every scheduler's packets, in every state of their flows, leave every byte of every map as it was.
     @Test func tenThousandAnswersChangeNothing() throws {
         let schedulers = Scheduler.allCases

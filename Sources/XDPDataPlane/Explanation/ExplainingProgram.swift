@@ -26,6 +26,9 @@ struct ExplainingProgram {
         return object
     }
 
+    /// Has the kernel verify it, and lets it go.
+    static func tryLoading() throws(BPFError) { try BPFObject(.explain).load() }
+
     static func program(of object: BPFObject) throws(BPFError) -> BPFProgram { try object.program(named: name) }
 
     init(of object: BPFObject) throws(BPFError) {

@@ -15,13 +15,30 @@ extension XDPDataPlane {
             try BPFProgram(pinnedAt: programPin(directory: directory)) != nil
         else { return nil }
         guard let program = try ExplainingProgram(pinnedAt: explainingPin(directory: directory)) else {
-            throw BPFError(
-                "explain a packet by the data plane below \(directory): an older director loaded it; one of this version, "
-                    + "started in its place, brings the program that explains", code: ENOENT)
+            throw explanationIsMissing(below: directory)
         }
         let ingress = try RunningPrograms(directory: directory).interfaces.first
         let trace = try program.trace(of: packet, to: maps.ownMACs.first ?? .zero, ingress: ingress)
         return try PacketDecision(on: packet, by: trace, of: maps)
+    }
+
+    /// Why no pinned program explains what the data plane does: the kernel refuses it now, or did so then, or the director
+    /// does not know it.
+    private static func explanationIsMissing(below directory: String) -> BPFError {
+        let operation = "explain a packet by the data plane below \(directory)"
+        do throws(BPFError) { try ExplainingProgram.tryLoading() } catch {
+            return BPFError(
+                "\(operation): the kernel refuses the program that explains: \(error.operation)", code: error.code,
+                detail: error.detail)
+        }
+        return BPFError(
+            "\(operation): an older director loaded it, or the kernel refused the program that explains then, as the "
+                + "director's log says; one of this version, started in its place, brings that program", code: ENOENT)
+    }
+
+    /// Why this data plane has no program that explains; nil: it has one.
+    public var explainingRefusal: BPFError? {
+        if case .failure(let error) = explainingObject { error } else { nil }
     }
 
     /// The same by this data plane's own programs.
@@ -30,12 +47,14 @@ extension XDPDataPlane {
     }
 
     private func trace(of packet: ExplainedPacket) throws(BPFError) -> ipvsd_trace {
-        try ExplainingProgram(of: explainingObject).trace(of: packet, to: maps.ownMACs.first ?? .zero)
+        try ExplainingProgram(of: explainingObject.get()).trace(of: packet, to: maps.ownMACs.first ?? .zero)
     }
 
-    /// Returns whether packets of this flow go to this real server: it is recorded so, or may go on without a record. Nobody
-    /// else may run the program meanwhile.
+    /// Returns whether packets of this flow go to this real server: it is recorded so, or may go on without a record. True
+    /// where no program can tell: the answer allows a probe, and not to probe may leave a path MTU unknown. Nobody else may
+    /// run the program meanwhile.
     public func mayHaveSent(_ packet: ExplainedPacket, to server: IPv4Address) throws(BPFError) -> Bool {
+        if explainingRefusal != nil { return true }
         var packet = packet
         if packet.transport == .tcp { packet.segment = .ack }
         let trace = try trace(of: packet)

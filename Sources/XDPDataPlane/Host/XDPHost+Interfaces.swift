@@ -92,6 +92,9 @@ extension XDPHost {
             throw error
         }
         do { try tables.publish() } catch { throw DataPlaneError(.kernel, "publish the data plane: \(error)") }
+        if let refusal = tables.explainingRefusal {
+            logger.warning("`ipvsd explain` cannot tell what becomes of packets, which go on as before: \(refusal)")
+        }
         exits.isNative = modes.contains(.native)
     }
 

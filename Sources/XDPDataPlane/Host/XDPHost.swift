@@ -99,7 +99,7 @@ public final class XDPHost {
         for attachment in try attachments(setup, ingress: ingress, directory: directory) {
             try refuseLargeMTU(of: attachment, in: tree)
         }
-        try XDPDataPlane.tryLoading()
+        try XDPDataPlane.tryLoading(checks: demand.carriesChecks)
     }
 
     /// The first VIP's interface comes first: VIPs without a subnet go there.

@@ -1,0 +1,65 @@
+import BPF
+import DataPlane
+import Glibc
+import LoadBalancing
+import Testing
+
+@testable import XDPDataPlane
+
+/// Directors without a program that explains, or with one that is not theirs.
+@MainActor
+@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+struct ExplanationRefusalTests {
+    private static let small = Capacity(connections: 2048)
+    private let flow = FlowKey(client: Standard.client, clientPort: 1024, vip: Standard.main, port: 80)
+
+    private var packet: ExplainedPacket {
+        get throws { try #require(ExplainedPacket(flow.packet([.syn]).bytes)) }
+    }
+
+    /// A director from before this program: whoever asks is told so.
+    @Test func anOlderDirectorExplainsNothing() throws {
+        try withPinDirectory { directory in
+            let lab = try Lab(directory: directory, capacity: Self.small)
+            try lab.plane.publish()
+            unlink(XDPDataPlane.explainingPin(directory: directory))
+            #expect {
+                try XDPDataPlane.decision(on: packet, below: directory)
+            } throws: {
+                "\($0)".contains("an older director loaded it")
+            }
+            #expect(lab.plane.missingPins == [ExplainingProgram.name])
+            try lab.plane.restorePin(ExplainingProgram.name)
+            #expect(try XDPDataPlane.decision(on: packet, below: directory)?.verdict == .ignored)
+        }
+    }
+
+    /// All goes on without a program that the kernel refuses: its pin is gone, and whoever may have sent a packet did.
+    @Test func aRefusedProgramStopsNothing() throws {
+        try withPinDirectory { directory in
+            let lab = try Lab(directory: directory, capacity: Self.small)
+            let address = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
+            let service = VirtualService(address: address, scheduler: .rr, servers: [Standard.realServer(1)])
+            try lab.apply(Configuration(services: [DesiredService(service)], paths: [Standard.path(1)]))
+            try lab.plane.publish()
+            #expect(try !lab.plane.mayHaveSent(packet, to: Standard.server(1)))
+            lab.plane.explainingObject = .failure(BPFError("load BPF object explain", code: EINVAL))
+            try lab.plane.publish()
+            #expect(access(XDPDataPlane.explainingPin(directory: directory), F_OK) != 0)
+            #expect(lab.plane.missingPins.isEmpty)
+            #expect(try lab.plane.mayHaveSent(packet, to: Standard.server(1)))
+            #expect(throws: BPFError.self) { try lab.plane.decision(on: packet) }
+            #expect {
+                try XDPDataPlane.decision(on: packet, below: directory)
+            } throws: {
+                "\($0)".contains("the kernel refused the program that explains")
+            }
+            #expect(try lab.send(flow.packet([.syn])) == Standard.server(1))
+        }
+    }
+
+    @Test(arguments: [false, true]) func theKernelTakesThePrograms(checks: Bool) throws {
+        silenceLibbpf()
+        try XDPDataPlane.tryLoading(checks: checks)
+    }
+}
