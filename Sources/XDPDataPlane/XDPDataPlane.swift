@@ -80,6 +80,14 @@ public final class XDPDataPlane {
             let held = HeldRows(try AdoptedRows(of: old), slotGroups: old.slots.count)
             try capacity.makeRoom(for: held.demand(of: desired))
         }
+        // Without `deinit`, which a failed start does not run.
+        var isMade = false
+        defer {
+            if !isMade {
+                old?.isMigrating = false
+                try? TableGrowth.settle(below: directory)
+            }
+        }
         let loaded = try Self.load(below: directory, sizes: capacity.sizes, constants: constants)
         object = loaded.object
         explainingObject = loaded.explainingObject
@@ -108,6 +116,7 @@ public final class XDPDataPlane {
         for (service, _, id) in serverIDs.all where !live.contains(service) {
             writeWord(id, weight: 0, flags: IPVSD_SERVER_USED | IPVSD_SERVER_REMOVED)
         }
+        isMade = true
     }
 
     deinit {

@@ -230,6 +230,52 @@ struct GrowthTests {
         }
     }
 
+    /// However far a start gets that runs out of descriptors, it leaves no larger tables behind. The last one has too few for
+    /// the program that explains, and goes on without it.
+    @Test func growthThatFails() async {
+        await #expect(processExitsWith: .success) {
+            try await MainActor.run { try Self().growWithFewDescriptors() }
+        }
+    }
+
+    private func growWithFewDescriptors() throws {
+        try withPinDirectory { directory in
+            let first = try Lab(directory: directory, capacity: Self.small)
+            try first.apply(Self.configuration())
+            try first.plane.publish()
+            let server = try #require(try first.send(flow(1).packet([.syn])))
+            let lowest = dup(0)
+            close(lowest)
+            var limits = rlimit()
+            try #require(getrlimit(__rlimit_resource_t(__RLIMIT_OFILE.rawValue), &limits) == 0)
+            func limit(_ descriptors: rlim_t) throws {
+                var few = limits
+                few.rlim_cur = descriptors
+                try #require(setrlimit(__rlimit_resource_t(__RLIMIT_OFILE.rawValue), &few) == 0)
+            }
+            var second: Lab?
+            var failures: [String] = []
+            for spare in 20..<300 as Range<rlim_t> where second == nil {
+                try limit(rlim_t(lowest) + spare)
+                do {
+                    second = try Lab(directory: directory, capacity: Capacity(connections: 16384))
+                } catch let error as BPFError { failures.append(error.operation) }
+                try limit(limits.rlim_cur)
+                if second == nil {
+                    #expect(pins(below: directory).isEmpty, "\(failures)")
+                    #expect(!first.plane.maps.isMigrating, "\(failures)")
+                }
+            }
+            let loads = try #require(failures.lastIndex { $0.contains("BPF object director") }, "\(failures)")
+            #expect(loads < failures.count - 1, "none failed once it had loaded: \(failures)")
+            let plane = try #require(second?.plane)
+            #expect(plane.explainingRefusal?.code == EMFILE, "\(failures)")
+            try plane.publish()
+            #expect(plane.explainingRefusal == nil)
+            #expect(try second?.send(flow(1).packet([.ack])) == server)
+        }
+    }
+
     /// One of two interfaces refuses: the other gets the program before back, with what came meanwhile, and whose tables stay.
     @Test func growthThatOneInterfaceRefuses() async {
         await #expect(processExitsWith: .success) {
