@@ -156,6 +156,7 @@ public final class BPFDescriptor: Sendable {
 
     /// Of the map that this is a descriptor of.
     public func maxEntries() throws(BPFError) -> Int { Int(try mapInfo().max_entries) }
+    func mapID() throws(BPFError) -> UInt32 { try mapInfo().id }
     func valueSize() throws(BPFError) -> Int { Int(try mapInfo().value_size) }
     func mapName() throws(BPFError) -> String {
         withUnsafeBytes(of: try mapInfo().name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }

@@ -119,6 +119,9 @@ public struct BPFProgram {
         return Set(ids).subtracting([0])
     }
 
+    /// Whether it uses the map.
+    public func uses(map: BPFDescriptor) throws(BPFError) -> Bool { try mapIDs().contains(map.mapID()) }
+
     /// The map of a section of its object file that holds variables, such as `.rodata`; nil where it has none. Needs
     /// CAP_SYS_ADMIN.
     public func map(ofSection section: String) throws(BPFError) -> BPFDescriptor? {

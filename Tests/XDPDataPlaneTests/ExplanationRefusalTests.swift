@@ -34,6 +34,25 @@ struct ExplanationRefusalTests {
         }
     }
 
+    /// The tables of the director that forwards are not those of the program that explains.
+    @Test func aProgramOfOtherTablesExplainsNothing() throws {
+        try withPinDirectory { directory in
+            let first = try Lab(directory: directory, capacity: Self.small)
+            let second = try Lab(directory: directory, capacity: Capacity(connections: 1 << 16))
+            try #require(first.plane.maps.flows.count < second.plane.maps.flows.count)
+            try second.plane.publish()
+            #expect(try XDPDataPlane.decision(on: packet, below: directory)?.verdict == .ignored)
+            let pin = XDPDataPlane.explainingPin(directory: directory)
+            try #require(unlink(pin) == 0)
+            try ExplainingProgram.program(of: first.plane.explainingObject.get()).pin(at: pin)
+            #expect {
+                try XDPDataPlane.decision(on: packet, below: directory)
+            } throws: {
+                "\($0)".contains("an older director loaded it")
+            }
+        }
+    }
+
     /// All goes on without a program that the kernel refuses: its pin is gone, and whoever may have sent a packet did.
     @Test func aRefusedProgramStopsNothing() throws {
         try withPinDirectory { directory in

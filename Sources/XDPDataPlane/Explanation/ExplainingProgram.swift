@@ -45,6 +45,9 @@ struct ExplainingProgram {
         trace = try BPFMap(name: "trace", descriptor: map)
     }
 
+    /// Whether it looks at that map.
+    func uses(map: BPFDescriptor) throws(BPFError) -> Bool { try program.uses(map: map) }
+
     /// What becomes of the packet as a frame to that MAC. `ingress`: the index of the interface by which it comes in; nil:
     /// any.
     func trace(of packet: ExplainedPacket, to mac: MACAddress, ingress: UInt32? = nil) throws(BPFError) -> ipvsd_trace {

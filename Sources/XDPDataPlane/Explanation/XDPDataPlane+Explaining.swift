@@ -14,16 +14,17 @@ extension XDPDataPlane {
         guard let maps = try DirectorMaps(directory: directory, writable: false),
             try BPFProgram(pinnedAt: programPin(directory: directory)) != nil
         else { return nil }
-        guard let program = try ExplainingProgram(pinnedAt: explainingPin(directory: directory)) else {
-            throw explanationIsMissing(below: directory)
-        }
+        guard let program = try ExplainingProgram(pinnedAt: explainingPin(directory: directory)),
+            let flows = try BPFDescriptor(pinnedAt: MapCatalogue.flows.map.pin(below: directory)),
+            try program.uses(map: flows)
+        else { throw explanationIsMissing(below: directory) }
         let ingress = try RunningPrograms(directory: directory).interfaces.first
         let trace = try program.trace(of: packet, to: maps.ownMACs.first ?? .zero, ingress: ingress)
         return try PacketDecision(on: packet, by: trace, of: maps)
     }
 
     /// Why no pinned program explains what the data plane does: the kernel refuses it now, or did so then, or the director
-    /// does not know it.
+    /// does not know it. One that an older director left pinned has other tables than this director.
     private static func explanationIsMissing(below directory: String) -> BPFError {
         let operation = "explain a packet by the data plane below \(directory)"
         do throws(BPFError) { try ExplainingProgram.tryLoading() } catch {
