@@ -85,7 +85,8 @@ public final class XDPDataPlane {
         defer {
             if !isMade {
                 old?.isMigrating = false
-                try? TableGrowth.settle(below: directory)
+                // None is in use yet. To settle would take descriptors, which may be what is missing.
+                for map in MapCatalogue.all { unlink(map.nextPin(below: directory)) }
             }
         }
         let loaded = try Self.load(below: directory, sizes: capacity.sizes, constants: constants)
