@@ -11,18 +11,22 @@ extension Change {
         /// The hardware's address, or else the one that is set; nil where the device has none. It tells whether the index
         /// has become another device's.
         public let address: MACAddress?
+        /// The kernel's kind of a device without an address, such as ipip or tun, which tells the same; else nil.
+        public let kind: String?
 
-        init(name: String, index: Int32?, address: MACAddress?) {
+        init(name: String, index: Int32? = nil, address: MACAddress? = nil, kind: String? = nil) {
             self.name = name
             self.index = index
             self.address = address
+            self.kind = kind
         }
 
         public init(_ link: Link) {
-            self.init(name: link.name, index: link.index, address: link.permanentAddress ?? link.address)
+            let address = link.permanentAddress ?? link.address
+            self.init(name: link.name, index: link.index, address: address, kind: address == nil ? link.kind : nil)
         }
 
-        public init(named name: String) { self.init(name: name, index: nil, address: nil) }
+        public init(named name: String) { self.init(name: name) }
         public init(stringLiteral name: String) { self.init(named: name) }
 
         public var description: String { name }
@@ -42,12 +46,14 @@ extension Change {
             return try socket.link(named: name)
         }
 
-        /// The kernel gives no index twice, but a device that comes from another network namespace may keep its own. Nothing
-        /// but the name tells devices without an address apart then.
+        /// The kernel gives no index twice, but a device that comes from another network namespace may keep its own.
         private func isStill(_ link: Link) -> Bool {
             guard link.index == index else { return false }
-            return link.name == name || (address != nil && (link.permanentAddress ?? link.address) == address)
+            return link.name == name || isIdentified && identity == Interface(link).identity
         }
+
+        /// Something besides its name tells the device apart.
+        private var isIdentified: Bool { index != nil && (address != nil || kind != nil) }
 
         /// Whether both are one device. One of the two may be known by its name alone.
         public func isSame(as other: Interface) -> Bool {
@@ -57,7 +63,7 @@ extension Change {
 
         /// The same for one device under all its names, where anything but the name tells it apart.
         var identity: Interface {
-            index == nil || address == nil ? self : Interface(name: "", index: index, address: address)
+            isIdentified ? Interface(name: "", index: index, address: address, kind: kind) : self
         }
     }
 

@@ -18,6 +18,7 @@ enum JournalText {
         struct Device: Codable {
             var index: Int32
             var address: String?
+            var kind: String?
         }
 
         var count: Int { made.count + undone.count }
@@ -65,7 +66,8 @@ enum JournalText {
                 }
                 named[interface.name] = interface
                 if let index = interface.index {
-                    let device = Record.Device(index: index, address: interface.address?.description)
+                    let device = Record.Device(
+                        index: index, address: interface.address?.description, kind: interface.kind)
                     parts[parts.count - 1].interfaces = parts[parts.count - 1].interfaces ?? [:]
                     parts[parts.count - 1].interfaces?[interface.name] = device
                 }
@@ -83,7 +85,8 @@ enum JournalText {
             guard let interface = change.interface, let device = devices[interface.name] else { return change }
             return change.on(
                 Change.Interface(
-                    name: interface.name, index: device.index, address: device.address.flatMap { MACAddress($0) }))
+                    name: interface.name, index: device.index, address: device.address.flatMap { MACAddress($0) },
+                    kind: device.kind))
         }
     }
 

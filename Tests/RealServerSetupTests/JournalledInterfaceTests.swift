@@ -233,6 +233,25 @@ struct JournalledInterfaceTests {
         }
     }
 
+    @Test("a tunnel that was renamed is found, and a device of another kind with its index is not")
+    func kindOfATunnel() throws {
+        var tunnel = Self.plain(5, "tunl0")
+        tunnel.kind = "ipip"
+        var renamed = Self.plain(5, "tunnel")
+        renamed.kind = "ipip"
+        var stranger = Self.plain(5, "wg0")
+        stranger.kind = "wireguard"
+        let place = Change.Interface(tunnel)
+        #expect(place.find(among: [renamed]) == renamed && place.find(among: [stranger]) == nil)
+        #expect(place.isSame(as: .init(renamed)) && !place.isSame(as: .init(stranger)))
+        try withJournal { path in
+            let journal = try ChangeJournal(path: path)
+            try journal.make(.linkUp(name: place, wasUp: true)) {}
+            try journal.follow([renamed])
+            #expect(try ChangeJournal.read(path: path) == [.linkUp(name: .init(renamed), wasUp: true)])
+        }
+    }
+
     @Test("the hardware's address counts where another one is set")
     func hardwareAddress() {
         var member = Self.eth0
