@@ -1,5 +1,6 @@
 import ArgumentParser
 import CLinux
+import DataPlane
 import Director
 import Glibc
 import HostState
@@ -72,7 +73,9 @@ func reporting<Result>(_ body: () async throws -> Result) async throws -> Result
         throw failure.report()
     } catch let error as DirectorError {
         throw Failure(error).report()
-    } catch let error as SystemError {
+    } catch let error as any KernelError {
+        throw Failure(DirectorError(error)).report()
+    } catch let error as DataPlaneError {
         throw Failure(DirectorError(error)).report()
     }
 }
