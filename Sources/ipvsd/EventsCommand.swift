@@ -19,7 +19,7 @@ struct Events: AsyncParsableCommand {
               event     see above
               service   the service's first listener
               server    the real server; null of the service's own events
-              reason    of what went down, as in the log
+              reason    why, as in the log: of what went down, is held out, is in doubt or was put back
               since     since when it had been otherwise
               up        real servers that count as usable now
               total     real servers that are configured
