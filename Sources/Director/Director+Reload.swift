@@ -46,18 +46,21 @@ extension Director {
         var refused: [String] = []
         func refuse(_ key: String, _ now: String, _ then: String) { refused.append("\(key) (\(now), now \(then))") }
         if try wanted.interfaces != configuration.interfaces && !areThose(wanted.interfaces) {
-            refuse("interfaces", Self.list(configuration.interfaces), Self.list(wanted.interfaces))
+            refuse(Options.interfaces.keyName, Self.list(configuration.interfaces), Self.list(wanted.interfaces))
         } else if wanted.interfaces.isEmpty, let vip = wanted.services.first?.address.vip {
             if let dataPlane = running?.dataPlane, let found = try dataPlane.otherInterfaces(for: vip) {
                 refuse(
-                    "interfaces", Self.list(dataPlane.interfaces.map(\.name)), "\(Self.list(found)), where \(vip) is")
+                    Options.interfaces.keyName, Self.list(dataPlane.interfaces.map(\.name)),
+                    "\(Self.list(found)), where \(vip) is")
             }
         }
         if wanted.metricsListen != configuration.metricsListen {
             func name(_ address: ListenAddress?) -> String { address?.description ?? "nowhere" }
-            refuse("metrics-listen", name(configuration.metricsListen), name(wanted.metricsListen))
+            refuse(Options.metricsListen.keyName, name(configuration.metricsListen), name(wanted.metricsListen))
         }
-        if wanted.xdp != configuration.xdp { refuse("xdp", configuration.xdp.rawValue, wanted.xdp.rawValue) }
+        if wanted.xdp != configuration.xdp {
+            refuse(Options.xdp.keyName, configuration.xdp.rawValue, wanted.xdp.rawValue)
+        }
         guard refused.isEmpty else {
             throw DirectorError(
                 .badValue,
