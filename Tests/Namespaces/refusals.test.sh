@@ -18,6 +18,11 @@ test_a_take_over_without_the_capability_is_refused_first() {
     director_stop
 }
 
+test_a_start_without_the_capability_for_programs_is_refused() {
+    exits 77 in_ns director setpriv --bounding-set -bpf,-sys_admin "$IPVSD" "${FLAGS[@]}"
+    matches "$OUTPUT" "CAP_BPF is missing" "the message"
+}
+
 # A veth's peer may have any MTU while XDP is generic.
 test_a_take_over_in_native_mode_that_the_mtu_forbids_is_refused_first() {
     director_start "${FLAGS[@]}" --xdp generic

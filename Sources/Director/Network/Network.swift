@@ -68,8 +68,12 @@ final class KernelNetwork: Network {
     }
 
     func requirePrivilege() throws {
-        guard clinux_effective_capabilities() >> 12 & 1 == 1 else {
-            throw DirectorError(.noPrivilege, "run as a director: CAP_NET_ADMIN is missing; start it as root")
+        let held = clinux_effective_capabilities()
+        // CAP_SYS_ADMIN does for CAP_BPF, which is younger (capabilities(7)).
+        for (name, bits) in [("CAP_NET_ADMIN", [12]), ("CAP_BPF", [39, 21])] {
+            guard bits.contains(where: { held >> $0 & 1 == 1 }) else {
+                throw DirectorError(.noPrivilege, "run as a director: \(name) is missing; start it as root")
+            }
         }
     }
 
