@@ -8,7 +8,7 @@ package enum NFTables {
         let text: String
         do { text = try Command.output("nft", ["-j", "list", "table", "ip", table]) } catch {
             if isAbsence(error) { return nil }
-            throw SystemError("list nftables' table ip \(table)", code: EIO, detail: "\(error)")
+            throw systemError("list nftables' table ip \(table)", error)
         }
         guard let contents = JSON(text)?["nftables"]?.array else {
             throw SystemError("list nftables' table ip \(table)", code: EPROTO, detail: "nft gave no JSON of it")
@@ -33,8 +33,15 @@ package enum NFTables {
     /// Makes all changes in one transaction, or none.
     package static func run(_ commands: String) throws(SystemError) {
         do { _ = try Command.output("nft", [commands]) } catch {
-            throw SystemError("change nftables", code: EIO, detail: "\(error)")
+            throw systemError("change nftables", error)
         }
+    }
+
+    /// EPERM where nft lacks the privilege, else EIO.
+    private static func systemError(_ operation: String, _ failure: Command.Failure) -> SystemError {
+        let reason = "\(failure)"
+        let isMissingPrivilege = reason.contains("Operation not permitted")
+        return SystemError(operation, code: isMissingPrivilege ? EPERM : EIO, detail: reason)
     }
 
     /// Whether nft and the kernel would make these changes.
