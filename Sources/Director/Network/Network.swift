@@ -68,12 +68,9 @@ final class KernelNetwork: Network {
     }
 
     func requirePrivilege() throws {
-        let held = clinux_effective_capabilities()
-        // CAP_SYS_ADMIN does for CAP_BPF, which is younger (capabilities(7)).
-        for (name, bits) in [("CAP_NET_ADMIN", [12]), ("CAP_BPF", [39, 21])] {
-            guard bits.contains(where: { held >> $0 & 1 == 1 }) else {
-                throw DirectorError(.noPrivilege, "run as a director: \(name) is missing; start it as root")
-            }
+        for capability in [Capability.netAdmin, .bpf] where !capability.isHeld {
+            throw DirectorError(
+                .noPrivilege, "run as a director: \(capability.rawValue) is missing; start it as root")
         }
     }
 

@@ -1,5 +1,4 @@
 import BPF
-internal import CLinux
 import Glibc
 public import HostState
 public import LoadBalancing
@@ -262,11 +261,6 @@ public struct DirectorExaminer {
             let numbers = release.split { !$0.isNumber }.prefix(2).compactMap { Int($0) }
             if numbers.count == 2 { facts.kernel = (numbers[0], numbers[1]) }
         }
-        let held = clinux_effective_capabilities()
-        // CAP_SYS_ADMIN does for CAP_BPF, which is younger (capabilities(7)).
-        let needed: [(name: String, bits: [UInt64])] = [
-            ("CAP_BPF", [39, 21]), ("CAP_NET_ADMIN", [12]), ("CAP_NET_RAW", [13]),
-        ]
-        facts.missingCapabilities = needed.filter { _, bits in !bits.contains { held >> $0 & 1 == 1 } }.map(\.name)
+        facts.missingCapabilities = Capability.allCases.filter { !$0.isHeld }.map(\.rawValue)
     }
 }
