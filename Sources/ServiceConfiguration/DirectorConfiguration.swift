@@ -45,6 +45,13 @@ public struct DirectorConfiguration: Equatable, Sendable {
     /// The addresses of all listeners.
     public var vips: Set<IPv4Address> { Set(services.flatMap(\.listeners).map(\.vip)) }
 
+    /// Each service by all of its listeners.
+    public var servicesByListener: [ServiceAddress: ConfiguredService] {
+        Dictionary(
+            services.flatMap { service in service.listeners.map { ($0, service) } },
+            uniquingKeysWith: { first, _ in first })
+    }
+
     /// The service whose first listener this is.
     public subscript(address: ServiceAddress) -> ConfiguredService? { services.first { $0.address == address } }
 

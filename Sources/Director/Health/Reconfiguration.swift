@@ -21,9 +21,7 @@ struct Reconfiguration {
     ) -> (states: [ServiceAddress: ServiceState], transitions: Transitions) {
         var states: [ServiceAddress: ServiceState] = [:]
         var transitions: Transitions = []
-        let formers = Dictionary(
-            old.services.flatMap { service in service.listeners.map { ($0, service) } },
-            uniquingKeysWith: { one, _ in one })
+        let formers = old.servicesByListener
         for service in new.services {
             let address = service.address
             guard let former = service.listeners.lazy.compactMap({ formers[$0] }).first,
@@ -52,9 +50,7 @@ struct Reconfiguration {
 
     /// The services whose checks begin anew.
     func servicesWithFreshHealth() -> [ConfiguredService] {
-        let formers = Dictionary(
-            old.services.flatMap { service in service.listeners.map { ($0, service) } },
-            uniquingKeysWith: { one, _ in one })
+        let formers = old.servicesByListener
         return new.services.filter { service in
             guard let former = service.listeners.lazy.compactMap({ formers[$0] }).first else { return true }
             return !asksTheSame(service, former)

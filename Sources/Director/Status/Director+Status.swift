@@ -24,9 +24,7 @@ extension Director {
             snapshot: try running.dataPlane.snapshot(), pid: getpid(),
             interfaces: try running.dataPlane.interfaceReport())
         status.strays = try Self.strays(running.dataPlane.strayPackets(), network)
-        let byListener = Dictionary(
-            configuration.services.flatMap { service in service.listeners.map { ($0, service) } },
-            uniquingKeysWith: { one, _ in one })
+        let byListener = configuration.servicesByListener
         for serviceIndex in status.services.indices {
             let service = status.services[serviceIndex]
             guard let configured = service.listeners.lazy.compactMap({ byListener[$0.address] }).first else { continue }
