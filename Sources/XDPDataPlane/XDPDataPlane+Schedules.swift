@@ -171,3 +171,29 @@ extension DirectorMaps {
 
 // Looked up once: a service may have 100,000 slots.
 private let groupOffset = MemoryLayout<ipvsd_slots>.offset(ofStored: \.server)
+
+/// The upper byte of a schedule's word.
+extension SchedulerFlag {
+    static func flags(of scheduler: Scheduler, word: UInt64) -> Set<SchedulerFlag> {
+        Set(allCases.filter { $0.scheduler == scheduler && ipvsd_slice_flags(word) & $0.bit != 0 })
+    }
+
+    var bit: UInt32 {
+        switch self {
+        case .shPort, .mhPort: IPVSD_SCHEDULER_BY_PORT
+        case .shFallback, .mhFallback: IPVSD_SCHEDULER_FALLBACK
+        }
+    }
+}
+
+extension Scheduler {
+    /// Up to eight ASCII characters in a word, the first in the lowest byte.
+    var packedName: UInt64 {
+        rawValue.utf8.reversed().reduce(0) { $0 << 8 | UInt64($1) }
+    }
+
+    init?(packedName: UInt64) {
+        guard let scheduler = Scheduler.allCases.first(where: { $0.packedName == packedName }) else { return nil }
+        self = scheduler
+    }
+}

@@ -1,7 +1,56 @@
 internal import BPF
 internal import CLinux
+internal import LoadBalancing
 internal import PacketPrograms
 internal import SystemCalls
+
+/// What the packet program looks up.
+extension ServiceAddress {
+    init(key: ipvsd_listener_key) {
+        let vip = IPv4Address(bigEndian: key.vip)
+        let transport = TransportProtocol.allCases.first { $0.number == key.protocol }
+        if key.port != 0, let transport {
+            self.init(vip: vip, port: UInt16(bigEndian: key.port), transport: transport)
+        } else {
+            self.init(vip: vip)
+        }
+    }
+
+    /// One for each protocol.
+    var keys: [(key: ipvsd_listener_key, transport: TransportProtocol)] {
+        (transport.map { [$0] } ?? TransportProtocol.allCases).map { transport in
+            let key = ipvsd_listener_key(
+                vip: vip.bigEndian, port: (port ?? 0).bigEndian, protocol: transport.number, reserved: 0)
+            return (key, transport)
+        }
+    }
+}
+
+/// What a listener says of its service, in its flags.
+extension VirtualService {
+    func flags(ofListener listener: ServiceAddress, transport: TransportProtocol) -> UInt16 {
+        var flags = onServerLoss.flags
+        if listener.isAnyPort { flags |= IPVSD_SERVICE_ANY_PORT }
+        if persistence != nil { flags |= IPVSD_SERVICE_PERSISTENT }
+        if transport == .udp {
+            if isOnePacket { flags |= IPVSD_SERVICE_ONE_PACKET }
+            if onServerRemoval == .finish { flags |= IPVSD_SERVICE_FINISHES }
+        }
+        return UInt16(flags)
+    }
+}
+
+extension ServerLoss {
+    init(flags: UInt32) { self = Self.allCases.first { $0.flags != 0 && flags & $0.flags != 0 } ?? .keep }
+
+    fileprivate var flags: UInt32 {
+        switch self {
+        case .keep: 0
+        case .reset: IPVSD_SERVICE_RESETS
+        case .rehash: IPVSD_SERVICE_REHASHES
+        }
+    }
+}
 
 /// The listeners once more, in the array that the packet program searches first. Packets read it while it changes: an
 /// entry's value is written before its key.
