@@ -28,7 +28,7 @@ static __always_inline __u32 place_at(__u32 way, __u32 rank) { return way | rank
 static __always_inline __u32 way_of(__u32 place) { return place & ((1 << PLACE_RANK_SHIFT) - 1); }
 static __always_inline __u32 rank_of(__u32 place) { return place >> PLACE_RANK_SHIFT; }
 
-/* The way that gives way most willingly, from `half` on. Global functions: see find_second. */
+/* The way that gives way most willingly, from `half` on. Global functions: see find_in_flows. */
 __noinline int choose_way(__u32 index, __u32 half, __u32 now)
 {
 	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&flows, &index);

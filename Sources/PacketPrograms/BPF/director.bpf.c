@@ -276,7 +276,7 @@ static __always_inline struct verdict on_transport(struct packet *packet, void *
 		if (tcp->doff < TCP_MIN_DOFF || tcp->doff * 4u > room)
 			return end_by(drop(packet, IPVSD_DROPPED_BAD_HEADER));
 	}
-	if (!locate(packet->client, packet->client_port, packet->port, listener.flow_service, &flow))
+	if (!locate(packet->client, packet->client_port, packet->port, &listener, &flow))
 		return end_by(drop(packet, IPVSD_DROPPED_INTERNAL));
 	hit = find(&flow);
 	TRACE(trace_hit(&flow, hit));
@@ -324,7 +324,7 @@ static __always_inline struct verdict on_icmp_error(struct packet *packet, struc
 	if (!find_listener(packet->vip, ports->source, quoted->protocol, &listener))
 		return end_by(pass(packet, IPVSD_PASSED_NO_SERVICE));
 	if (!lookup_service(listener.service, listener.flags, &entry) ||
-	    !locate(quoted->daddr, ports->destination, ports->source, listener.flow_service, &flow))
+	    !locate(quoted->daddr, ports->destination, ports->source, &listener, &flow))
 		return end_by(drop(packet, IPVSD_DROPPED_INTERNAL));
 	hit = find(&flow);
 	if (hit.entry)

@@ -33,7 +33,8 @@ static __always_inline bool is_plain(const struct packet *packet, const struct t
 }
 
 /* The real server's id, 0 where there is no such connection, or its stamp has to be refreshed. */
-static __always_inline __u32 established_server(const struct packet *packet, __u16 flow_service)
+static __always_inline __u32 established_server(const struct packet *packet,
+						const struct ipvsd_listener_value *listener)
 {
 	const __u32 state = packet->protocol == IPPROTO_TCP ? IPVSD_STATE_ESTABLISHED : IPVSD_STATE_UDP;
 	const __u32 freshness = settings.timeout[state] >> LAG_SHIFT;
@@ -41,7 +42,7 @@ static __always_inline __u32 established_server(const struct packet *packet, __u
 	struct ipvsd_flow *ways;
 	__u64 wanted;
 
-	if (!locate(packet->client, packet->client_port, packet->port, flow_service, &flow))
+	if (!locate(packet->client, packet->client_port, packet->port, listener, &flow))
 		return 0;
 	wanted = flow.identity | (__u64)state << IPVSD_FLOW_STATE_SHIFT;
 	BOUND_HALF(flow.half);
@@ -106,7 +107,7 @@ static __always_inline bool on_established(struct xdp_md *ctx, void *data, void 
 	    !is_plain(&packet, tcp) || !find_listener(packet.vip, packet.port, packet.protocol, &listener) ||
 	    listener.flags & NOT_PLAIN_SERVICE)
 		return false;
-	server = established_server(&packet, listener.flow_service);
+	server = established_server(&packet, &listener);
 	hop = server ? plain_next_hop(&packet, server) : NULL;
 	packet.counters = hop ? bpf_map_lookup_elem(&counters, &zero) : NULL;
 	if (!packet.counters)

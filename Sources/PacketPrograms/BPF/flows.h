@@ -95,12 +95,12 @@ static __always_inline __u32 second_bucket_of(__u64 hash)
 	return ipvsd_flow_second_bucket(hash, constants.bucket_mask);
 }
 
-static __always_inline bool locate(__be32 client, __be16 client_port, __be16 port, __u16 flow_service,
-				   struct flow_reference *flow)
+static __always_inline bool locate(__be32 client, __be16 client_port, __be16 port,
+				   const struct ipvsd_listener_value *listener, struct flow_reference *flow)
 {
 	__u32 index; /* not in the structure: what a call is given by address is kept in memory, all of it */
 
-	flow->key = ipvsd_flow_key(client, client_port, flow_service);
+	flow->key = ipvsd_flow_key(client, client_port, listener->flow_service);
 	flow->hash = hash_of(flow->key);
 	flow->identity = ipvsd_flow_identity(port, flow->hash);
 	index = flow->bucket_index = bucket_of(flow->hash);
@@ -144,16 +144,15 @@ static __always_inline __u32 find_in_bucket(__u64 key, __u64 identity, __u16 now
 	return way != NO_WAY ? way : find_in_half(key, identity, now, bucket, half ^ IPVSD_HALF, found);
 }
 
-/* What is rarely needed: the way of a flow in its second bucket, or, while the table grows, in the old table, where
- * the daemon has not moved it yet. Global functions are verified once, not once for every call; whatever comes out of
+/* What is rarely needed: the way of a flow in a bucket that is not its first, or, while the table grows, in the old table,
+ * where the daemon has not moved it yet. Global functions are verified once, not once for every call; whatever comes out of
  * them is one state and not many. Scalars alone go in: the stack of a call comes on top of its caller's. */
-__noinline int find_second(__u64 key, __u64 identity)
+__noinline int find_in_flows(__u64 key, __u64 identity, __u32 index)
 {
-	__u64 hash = hash_of(key), value;
-	__u32 index = second_bucket_of(hash);
 	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&flows, &index);
+	__u64 value;
 
-	return bucket ? find_in_bucket(key, identity, ticks(), bucket, ipvsd_flow_half(hash), &value) : NO_WAY;
+	return bucket ? find_in_bucket(key, identity, ticks(), bucket, ipvsd_flow_half(hash_of(key)), &value) : NO_WAY;
 }
 
 __noinline int find_in_old(__u64 key, __u64 identity, __u32 index)
@@ -243,7 +242,7 @@ static __always_inline struct flow_entry find(const struct flow_reference *flow)
 	if (!has_spilled(flow->bucket_index))
 		return hit;
 	index = second_bucket_of(flow->hash);
-	way = find_second(flow->key, flow->identity);
+	way = find_in_flows(flow->key, flow->identity, index);
 	return entry_at(bpf_map_lookup_elem(&flows, &index), way, flow->identity, way | SECOND_BUCKET);
 }
 

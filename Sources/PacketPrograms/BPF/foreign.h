@@ -53,7 +53,7 @@ __noinline int recorded_server(struct xdp_md *ctx, __u32 l3)
 	if (length < sizeof(*ip) + sizeof(*udp) || length + l3 > frame_length(data, end) ||
 	    length > settings.ingress_mtu || !find_listener(ip->daddr, udp->dest, ip->protocol, &listener) ||
 	    !lookup_service(listener.service, listener.flags, &entry) ||
-	    !locate(ip->saddr, udp->source, udp->dest, listener.flow_service, &flow))
+	    !locate(ip->saddr, udp->source, udp->dest, &listener, &flow))
 		return 0;
 	hit = find(&flow);
 	/* Datagrams leave a server that was removed or drained: they would be scheduled anew. */

@@ -91,7 +91,7 @@ static __always_inline void sweep_some(void)
 
 #define RUNS_OF_A_STEP 4
 
-/* Global: see find_second. */
+/* Global: see find_in_flows. */
 __noinline int sweep_step(void)
 {
 	for (int i = 0; i < RUNS_OF_A_STEP; i++)
