@@ -107,7 +107,7 @@ public final class DirectorMaps: Sendable {
         var totals = [UInt64](repeating: 0, count: Int(IPVSD_COUNTERS.rawValue))
         for cpu in try counters.values(for: 0) {
             withUnsafeBytes(of: cpu) { raw in
-                for (index, value) in raw.bindMemory(to: UInt64.self).enumerated() { totals[index] &+= value }
+                for (index, value) in zip(totals.indices, raw.bindMemory(to: UInt64.self)) { totals[index] &+= value }
             }
         }
         return Dictionary(uniqueKeysWithValues: PacketCounter.all.map { ($0.name, totals[$0.index]) })

@@ -50,6 +50,12 @@ extension MappedArray<ipvsd_bucket> {
     func entries(ofBucket index: Int) -> FlowEntry {
         (pointer(index) + wayOffset).assumingMemoryBound(to: ipvsd_flow.self)
     }
+
+    /// The bucket's entries, one after the other.
+    func ways(ofBucket index: Int) -> some Sequence<FlowEntry> {
+        let entries = entries(ofBucket: index)
+        return (0..<Int(IPVSD_WAYS)).lazy.map { entries + $0 }
+    }
 }
 
 // Looked up once: there may be millions of entries.

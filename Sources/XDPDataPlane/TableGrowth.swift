@@ -2,7 +2,6 @@ internal import BPF
 internal import CLinux
 internal import Glibc
 internal import PacketPrograms
-internal import SystemCalls
 
 /// Tables that became too small give way to larger ones while packets pass. What is in them is copied, the program
 /// with the larger ones takes the place of the one before, and what changed meanwhile follows. Only flows can not
@@ -104,79 +103,11 @@ enum TableGrowth {
         }
     }
 
-    /// Moves every flow to the table of `maps`. Whoever looks for one finds it in at least one of the tables.
+    /// Moves every flow to the table of `maps`.
     static func moveFlows(from old: MappedArray<ipvsd_bucket>, to maps: DirectorMaps, now: UInt16?) {
-        let seed = maps.settings.field(\.seed).pointee
+        var move = FlowMove(to: maps, now: now)
         for index in 0..<old.count {
-            let bucket = old.entries(ofBucket: index)
-            for way in 0..<Int(IPVSD_WAYS) { move(bucket + way, to: maps, seed: seed, now: now) }
+            for entry in old.ways(ofBucket: index) { move.move(entry) { key, _ in key } }
         }
-    }
-
-    private static func move(_ entry: FlowEntry, to maps: DirectorMaps, seed: UInt64, now: UInt16?) {
-        // A packet may change it meanwhile. It does so a few times in a second at most.
-        while true {
-            let value = entry.loadValue()
-            if value == 0 { return }
-            let place = insert(key: entry.loadKey(), value: value, into: maps, seed: seed, now: now)
-            if entry.swapValue(value, for: 0) {
-                if place == nil { maps.countConnection(of: value, -1) }
-                return
-            }
-            // Changed since: not this copy. A packet that found it has made it a connection of its own.
-            if let place, !place.swapValue(value, for: 0) { maps.countConnection(of: value, 1) }
-        }
-    }
-
-    /// Where it went; nil if there is no room in its bucket and its second one.
-    private static func insert(
-        key: UInt64, value: UInt64, into maps: DirectorMaps, seed: UInt64, now: UInt16?
-    ) -> FlowEntry? {
-        let home = FlowHome(key: key, seed: seed, buckets: maps.flows.count)
-        let identity = IPVSD_FLOW_IDENTITY_MASK | IPVSD_FLOW_SERVER_MASK
-        for index in [home.bucket, home.second] {
-            for way in 0..<Int(IPVSD_WAYS) {
-                let place = maps.flows.entries(ofBucket: index) + way
-                let seen = place.loadValue()
-                // The copy of a daemon that was killed before it cleared the original, which is the one that counts.
-                if seen != 0, (seen ^ value) & identity == 0, place.loadKey() == key, place.swapValue(seen, for: value)
-                {
-                    return place
-                }
-            }
-        }
-        for index in [home.bucket, home.second] {
-            // Never older than the flow, nor than a mark that is there.
-            let stamp = ipvsd_flow_stamp(value)
-            if index == home.second {
-                maps.markSpilled(home.bucket, stamp: now.map { stamp &- $0 < 0x8000 ? stamp : $0 } ?? stamp)
-            }
-            for way in 0..<Int(IPVSD_WAYS) {
-                let place = maps.flows.entries(ofBucket: index) + (way ^ home.half)
-                if place.swapValue(0, for: value) {
-                    place.storeKey(key)
-                    return place
-                }
-            }
-        }
-        return nil
-    }
-}
-
-extension DirectorMaps {
-    /// A flow of the bucket is about to be in its second one; flows.h's mark_spilled.
-    func markSpilled(_ bucket: Int, stamp: UInt16) {
-        let (row, place) = (ipvsd_overflow_row(UInt32(bucket)), ipvsd_overflow_place(UInt32(bucket)))
-        overflows.field(\.spilled, of: Int(row), as: UInt16.self)[Int(place)] = ipvsd_stamp_of_now(stamp)
-    }
-
-    /// One connection more or less, as flows.h counts them.
-    func countConnection(of value: UInt64, _ difference: Int32) {
-        let (server, state) = (Int(ipvsd_flow_server(value)), ipvsd_flow_state(value))
-        let difference = UInt32(bitPattern: difference)
-        if state == IPVSD_STATE_SYN_RECV.rawValue { clinux_add_u32(tableLoad.field(\.half_open), difference) }
-        guard server < connectionCounts.count else { return }
-        let isActive = ipvsd_state_is_active(state) != 0
-        clinux_add_u32(connectionCounts.field(isActive ? \.active : \.inactive, of: server), difference)
     }
 }

@@ -1,0 +1,114 @@
+internal import BPF
+internal import CLinux
+internal import PacketPrograms
+
+/// Moves flows to their places in a flow table while packets pass. Whoever looks for one where it was, and then where it goes,
+/// finds it in at least one of the two.
+struct FlowMove {
+    /// How an entry is treated that another connection's flow has left under the key of the one that is moved.
+    enum Twins {
+        case stay, giveWay
+        /// The moved one is dropped.
+        case prevail
+    }
+
+    private let maps: DirectorMaps
+    private let seed: UInt64
+    /// The tick; nil: it is not known.
+    private let now: UInt16?
+    private let twins: Twins
+    /// The next entry of the same connection may be the copy of a daemon that was killed before it cleared the original: the
+    /// original is the one that counts.
+    var expectsCopy = true
+
+    init(to maps: DirectorMaps, now: UInt16?, twins: Twins = .stay) {
+        self.maps = maps
+        self.now = now
+        self.twins = twins
+        seed = maps.settings.field(\.seed).pointee
+    }
+
+    private enum Place {
+        case entry(FlowEntry)
+        case noRoom
+        case taken
+    }
+
+    /// Moves the flow of the entry. `newKey`: by key and value, the key under which it is found from now on; nil: it stays.
+    mutating func move(_ entry: FlowEntry, to newKey: (_ key: UInt64, _ value: UInt64) -> UInt64?) {
+        // A packet may change it meanwhile. It does so a few times in a second at most.
+        while true {
+            let value = entry.loadValue()
+            guard value != 0, let key = newKey(entry.loadKey(), value) else { return }
+            let home = FlowHome(key: key, seed: seed, buckets: maps.flows.count)
+            let moved = value & ~UInt64(IPVSD_FLOW_TAG_MASK) | ipvsd_flow_identity(0, home.hash)
+            let place = insert(moved, at: home)
+            if entry.swapValue(value, for: 0) {
+                if case .entry = place { return }
+                maps.countConnection(of: value, -1)
+                if case .noRoom = place { maps.markOverflow(home.bucket, stamp: now ?? ipvsd_flow_stamp(value)) }
+                return
+            }
+            // Changed since: not this copy. A packet that found it has made it a connection of its own.
+            if case .entry(let copy) = place, !copy.swapValue(moved, for: 0) { maps.countConnection(of: moved, 1) }
+        }
+    }
+
+    private mutating func insert(_ value: UInt64, at home: FlowHome) -> Place {
+        for index in [home.bucket, home.second] {
+            for place in maps.flows.ways(ofBucket: index) {
+                let seen = place.loadValue()
+                guard seen != 0, (seen ^ value) & IPVSD_FLOW_IDENTITY_MASK == 0, place.loadKey() == home.key else {
+                    continue
+                }
+                if expectsCopy, (seen ^ value) & IPVSD_FLOW_SERVER_MASK == 0, place.swapValue(seen, for: value) {
+                    return .entry(place)
+                }
+                switch twins {
+                case .stay: continue
+                case .giveWay: if place.swapValue(seen, for: 0) { maps.countConnection(of: seen, -1) }
+                case .prevail: return .taken
+                }
+            }
+        }
+        for index in [home.bucket, home.second] {
+            // Never older than the flow, nor than a mark that is there.
+            let stamp = ipvsd_flow_stamp(value)
+            if index == home.second {
+                maps.markSpilled(home.bucket, stamp: now.map { stamp &- $0 < 0x8000 ? stamp : $0 } ?? stamp)
+            }
+            for way in 0..<Int(IPVSD_WAYS) {
+                let place = maps.flows.entries(ofBucket: index) + (way ^ home.half)
+                if place.swapValue(0, for: value) {
+                    place.storeKey(home.key)
+                    return .entry(place)
+                }
+            }
+        }
+        return .noRoom
+    }
+}
+
+extension DirectorMaps {
+    /// A flow of the bucket is about to be in its second one; flows.h's mark_spilled.
+    func markSpilled(_ bucket: Int, stamp: UInt16) {
+        let (row, place) = (ipvsd_overflow_row(UInt32(bucket)), ipvsd_overflow_place(UInt32(bucket)))
+        overflows.field(\.spilled, of: Int(row), as: UInt16.self)[Int(place)] = ipvsd_stamp_of_now(stamp)
+    }
+
+    /// One connection more or less, as flows.h counts them.
+    func countConnection(of value: UInt64, _ difference: Int32) {
+        let (server, state) = (Int(ipvsd_flow_server(value)), ipvsd_flow_state(value))
+        let difference = UInt32(bitPattern: difference)
+        if state == IPVSD_STATE_SYN_RECV.rawValue { clinux_add_u32(tableLoad.field(\.half_open), difference) }
+        guard server < connectionCounts.count else { return }
+        let isActive = ipvsd_state_is_active(state) != 0
+        clinux_add_u32(connectionCounts.field(isActive ? \.active : \.inactive, of: server), difference)
+    }
+
+    /// A flow of the bucket has no entry; conn_insert.h's mark_overflow.
+    func markOverflow(_ bucket: Int, stamp: UInt16) {
+        let (row, place) = (ipvsd_overflow_row(UInt32(bucket)), ipvsd_overflow_place(UInt32(bucket)))
+        overflows.field(\.stamp, of: Int(row), as: UInt16.self)[Int(place)] = ipvsd_stamp_of_now(stamp)
+    }
+}
