@@ -75,6 +75,7 @@ extension Director {
             group.addTask { await self.keepSwept() }
             group.addTask { await self.followPathMTUs() }
             group.addTask { await self.watchTime() }
+            group.addTask { await self.watchSYNs() }
             isRunning = true
             updateRounds()
             group.addTask { await self.runRounds() }

@@ -70,12 +70,10 @@ extension Director {
         }
     }
 
-    /// Follows what time alone changes, ten times a second, and has real servers checked whose clients' SYNs stay
-    /// unanswered.
+    /// Follows what time alone changes, ten times a second.
     func watchTime() async {
         while !Task.isCancelled {
             for (service, changes) in health.advance(to: clock.now) { follow(changes, of: service) }
-            if configuration.watchesSYNs, let dataPlane = running?.dataPlane { suspectSilent(dataPlane) }
             try? await clock.sleep(for: .milliseconds(100))
         }
     }

@@ -4,8 +4,19 @@ internal import LoadBalancing
 
 /// Checks out of turn: real servers whose clients' SYNs no ACK follows are checked before their turn.
 extension Director {
-    /// Begins what `OutOfTurnChecks` allows. Called ten times a second.
-    func suspectSilent(_ dataPlane: any DataPlane) {
+    /// The time in which a client's second unanswered SYN is noticed.
+    private static let suspicionPeriod = Duration.milliseconds(20)
+
+    /// Has real servers checked whose clients' SYNs stay unanswered, until cancelled.
+    func watchSYNs() async {
+        while !Task.isCancelled {
+            if configuration.watchesSYNs, let dataPlane = running?.dataPlane { suspectSilent(dataPlane) }
+            try? await clock.sleep(for: Self.suspicionPeriod)
+        }
+    }
+
+    /// Begins what `OutOfTurnChecks` allows.
+    private func suspectSilent(_ dataPlane: any DataPlane) {
         let unanswered = dataPlane.unansweredSYNs(atLeast: Self.suspiciousAfter)
         for id in health.suspect(unanswered, at: clock.now) { Task { await askOutOfTurn(id) } }
     }

@@ -261,12 +261,13 @@ struct HealthSupervisor {
     /// no longer asked out of turn.
     func nextOutOfTurn(_ id: Int) -> (member: ServiceMember, time: Instant)? {
         guard let (member, earliest) = outOfTurn.next(id), isUp(member), let active = rounds[id] else { return nil }
+        // A short disturbance must not meet the question of its turn and this one.
         let last = [active.asked, active.refused].compactMap(\.self).max()
         return (member, max(earliest, last.map { $0 + OutOfTurnChecks.distance } ?? earliest))
     }
 
     /// Notes that the round is asked out of turn.
-    mutating func noteAsked(_ id: Int, at now: Instant) { rounds.noteAsked(id, at: now) }
+    mutating func noteAsked(_ id: Int, at now: Instant) { outOfTurn.noteAsked(id, at: now) }
 
     /// Notes what a question out of turn has brought, after `take`.
     mutating func noteOutOfTurn(_ id: Int, _ verdict: CheckVerdict) {

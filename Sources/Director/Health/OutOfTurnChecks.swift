@@ -4,12 +4,13 @@ internal import DataPlane
 /// the caller says what time it is.
 ///
 /// Anybody can send SYNs that stay unanswered, or feign handshakes, from addresses that are not theirs. So a round is
-/// checked out of turn in one series of questions at most in each fast interval. The series ends with the first answer that
-/// passes, and its failures are so far apart that a short disturbance is not all of them.
+/// checked out of turn in one series of questions at most in each fast interval. The series begins at once and ends with
+/// the first answer that passes. Its failures are so far apart that a short disturbance is not all of them: a refusal is
+/// followed by a pause, and silence lasts as long as the check's time-out.
 struct OutOfTurnChecks {
     typealias Instant = ContinuousClock.Instant
 
-    /// Questions of a round that fails are at least so far apart.
+    /// No question follows a refusal, or a question that is still out or was silent, sooner than this.
     static let distance = Duration.milliseconds(100)
 
     private struct Series {
@@ -56,6 +57,9 @@ struct OutOfTurnChecks {
         if now >= current.end { series[round]?.left = 0 }
         series[round]?.earliest = now + Self.distance
     }
+
+    /// A question goes out. Time-outs may be shorter than the distance.
+    mutating func noteAsked(_ round: Int, at now: Instant) { series[round]?.earliest = now + Self.distance }
 
     /// A question has failed.
     mutating func noteFailure(_ round: Int) {

@@ -11,7 +11,7 @@ struct Rounds {
         var round: Round
         /// Who wants to know; never empty.
         var targets: [ServiceMember]
-        /// When it was asked last, in its turn or out of turn.
+        /// When it was asked in its turn; nil when that is answered.
         fileprivate(set) var asked: Instant?
         /// When the host last said no.
         fileprivate(set) var refused: Instant?
@@ -68,19 +68,16 @@ struct Rounds {
 
     mutating func takeDue(at now: Instant) -> [Int] {
         let due = schedule.takeDue(at: now)
-        for id in due { noteAsked(id, at: now) }
+        for id in due { active[id]?.asked = now }
         return due
     }
 
     mutating func finish(_ id: Int, isInTransition: Bool, at now: Instant) {
+        active[id]?.asked = nil
         schedule.finish(id, isInTransition: isInTransition, at: now)
     }
 
     var nextDue: Instant? { schedule.nextDue }
-
-    // MARK: When they were asked
-
-    mutating func noteAsked(_ id: Int, at now: Instant) { active[id]?.asked = now }
 
     mutating func noteRefused(_ id: Int, at now: Instant) { active[id]?.refused = now }
 }

@@ -200,14 +200,16 @@ struct HealthSupervisorTests {
         let begun = health.suspect([member: 2], at: at(1020))
         #expect(begun == [asked[0]])
         let id = asked[0]
-        // It has been asked in its turn just now.
+        // The question of its turn is still out.
         #expect(health.nextOutOfTurn(id)?.time == at(1100))
-        health.noteAsked(id, at: at(1100))
+        _ = health.take(answer(id, passed), at: at(1030))
+        health.finish(id, at: at(1030))
+        #expect(health.nextOutOfTurn(id)?.time == at(1020), "it begins at once")
+        health.noteAsked(id, at: at(1030))
         // A server that stays silent lets the time-out pass, and is asked again at once.
-        _ = health.take(answer(id, passed), at: at(1101))
-        _ = health.take(answer(id, silent), at: at(1800))
+        _ = health.take(answer(id, silent), at: at(1730))
         health.noteOutOfTurn(id, silent)
-        #expect(health.nextOutOfTurn(id)?.time == at(1200))
+        #expect(try #require(health.nextOutOfTurn(id)).time <= at(1730))
         // One that refuses is not.
         health.noteAsked(id, at: at(1800))
         _ = health.take(answer(id, refused), at: at(1801))
@@ -215,12 +217,28 @@ struct HealthSupervisorTests {
         #expect(health.nextOutOfTurn(id) == nil, "it is out")
     }
 
+    @Test("silence that is shorter than 100 ms is not followed by another question sooner")
+    func shortTimeout() {
+        var health = supervisor(configuration(web, servers: [one]))
+        let id = rounds(&health, at: at(1000))[0]
+        _ = health.take(answer(id, passed), at: at(1001))
+        health.finish(id, at: at(1001))
+        #expect(health.suspect([ServiceMember(service: web, server: one): 2], at: at(2000)) == [id])
+        health.noteAsked(id, at: at(2000))
+        _ = health.take(answer(id, silent), at: at(2010))
+        health.noteOutOfTurn(id, silent)
+        #expect(health.nextOutOfTurn(id)?.time == at(2100))
+    }
+
     @Test("a refusal is not followed by another question within 100 ms")
     func distance() {
         var health = supervisor(configuration(web, servers: [one, two]))
         let member = ServiceMember(service: web, server: one)
         let asked = rounds(&health, at: at(1000))
-        for id in asked { _ = health.take(answer(id, passed), at: at(1001)) }
+        for id in asked {
+            _ = health.take(answer(id, passed), at: at(1001))
+            health.finish(id, at: at(1001))
+        }
         #expect(health.suspect([member: 2], at: at(2000)) == [asked[0]])
         #expect(health.nextOutOfTurn(asked[0])?.time == at(2000))
         health.noteAsked(asked[0], at: at(2000))
