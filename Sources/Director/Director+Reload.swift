@@ -100,40 +100,18 @@ extension Director {
         }
     }
 
-    /// Makes the change. There is no await in it, so that nothing else happens in between.
     private func change(to wanted: DirectorConfiguration) throws -> String {
-        // If the reload is refused, earlier changes stay in force.
-        applyPending()
-        let old = (configuration, health)
-        configuration = wanted
-        var told: Reconfiguration.Transitions = []
-        do {
-            told = try followHealth(from: old.0, to: wanted)
+        let former = configuration
+        let told = try revise {
+            setConfiguration(wanted)
+            let told = try followHealth(from: former, to: wanted)
             try makeRoom()
-            if let dataPlane = running?.dataPlane {
-                dataPlane.setLimits(limits)
-                // Their ways are known by the time the new real servers are.
-                followRoutes(to: wanted.serverAddresses.subtracting(dataPlane.serverAddresses).sorted())
-            }
-            try applyServices()
-            refreshPaths()
-            try running?.dataPlane.completeChange()
-            if let journal = running?.journal { try placeAddresses(journal: journal) }
-        } catch {
-            (configuration, health) = old
-            // The data plane, too, as far as the refused configuration wants another one.
+            try followConfiguration()
+            return told
+        } orElse: {
+            // What was is applied as far as that is possible.
             do { try makeRoom() } catch { logger.error("go back to the programs before: \(error)") }
-            running?.dataPlane.setLimits(limits)
-            do {
-                try applyServices()
-                refreshPaths()
-                try running?.dataPlane.completeChange()
-                if let journal = running?.journal { try placeAddresses(journal: journal) }
-            } catch {
-                logger.error("go back to the configuration before: \(error)")
-                applier.noteRefusal()
-            }
-            throw error
+            try followConfiguration()
         }
         for (service, transition) in told { self.transition(transition, of: service) }
         forgetWhatIsGone()
@@ -141,9 +119,9 @@ extension Director {
         // Real servers come and go without a transition of their own.
         for service in configuration.services { tellWhetherItServes(service.address) }
         tellStarts()
-        if wanted.vips != old.0.vips { announce() }
+        if wanted.vips != former.vips { announce() }
         updateRounds()
-        let summary = ReloadSummary.text(from: old.0, to: wanted)
+        let summary = ReloadSummary.text(from: former, to: wanted)
         logger.notice("reloaded: \(summary)")
         return summary
     }
@@ -153,5 +131,17 @@ extension Director {
         // What is made anew takes over what is stored.
         tell(dataPlane.repairStored())
         try dataPlane.prepare(for: demand)
+    }
+
+    /// Has the data plane and the VIPs follow the configuration and the health, as they are now.
+    private func followConfiguration() throws {
+        guard let current = running else { return }
+        current.dataPlane.setLimits(limits)
+        // The ways to new real servers are known by the time these are.
+        followRoutes(to: configuration.serverAddresses.subtracting(current.dataPlane.serverAddresses).sorted())
+        try applyServices()
+        refreshPaths()
+        try current.dataPlane.completeChange()
+        try placeAddresses(journal: current.journal)
     }
 }

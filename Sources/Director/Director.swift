@@ -26,26 +26,13 @@ public actor Director {
     var health: HealthSupervisor
     /// Changes that the data plane does not have yet.
     var applier: Applier
-    /// Takes the answers of the rounds' checks; nil while none is asked.
-    var inbox: Checker.Inbox?
-    /// `run()` has begun and has not ended.
-    var isRunning = false
-    /// The sleep until the next round is due.
-    var rest: Task<Void, Never>?
-    var restsUntil: ContinuousClock.Instant
-    /// No round begins before this time.
-    var beginsNext: ContinuousClock.Instant
+    var checkLoop = CheckLoop()
     /// Reloads, which are made one after another.
     var reloads = WaitingLine()
     var pathMTUs = LearntPathMTUs(floor: LearntPathMTUs.kernelFloor)
-    /// The real server whose way was looked up last: each has its turn.
-    var lastLookedUp = IPv4Address(0)
-    /// Real servers to which there is no way, and why.
-    var unreachable: [IPv4Address: String] = [:]
-    /// Whether this machine has the VIP, of those that local nodes were asked for since `refreshPaths`.
-    var isLocalVIP: [IPv4Address: Bool] = [:]
+    var ways = KnownWays()
     /// What operators changed by hand.
-    var overrides = Overrides()
+    var maintenance: Maintenance
     public nonisolated let events = EventLog()
     let notifier: Notifier
     var publisher = EventPublisher(started: Date())
@@ -89,8 +76,7 @@ public actor Director {
         notifier = Notifier(logger: logger)
         work = RepeatedWork(logger: logger) { clock.now }
         applier = Applier(at: clock.now)
-        restsUntil = clock.now
-        beginsNext = clock.now
+        maintenance = Maintenance(path: instance.overrides)
         health = HealthSupervisor(at: clock.now)
         upkeep = Upkeep(looksNext: clock.now)
     }

@@ -20,6 +20,9 @@ extension Director {
         applier.noteAllApplied()
     }
 
+    /// Has all services applied again soon, after the data plane has refused what they are to be.
+    func oweServices() { applier.noteRefusal() }
+
     var desiredServices: [DesiredService] { desiredServices { _ in true } }
 
     func desiredServices(where isWanted: (ConfiguredService) -> Bool) -> [DesiredService] {
@@ -28,10 +31,10 @@ extension Director {
             var desired = DesiredService(service.forwarding, startsSlowly: service.policy.slowStart != nil)
             for server in service.servers {
                 desired.effective[server.address] = state?.effectiveWeight(of: server.address)
-                if overrides.movesPersistent(server.address, in: service.forwarding) {
+                if maintenance.overrides.movesPersistent(server.address, in: service.forwarding) {
                     desired.movesPersistent.insert(server.address)
                 }
-                if overrides.movesDatagrams(server.address, in: service.forwarding) {
+                if maintenance.overrides.movesDatagrams(server.address, in: service.forwarding) {
                     desired.movesDatagrams.insert(server.address)
                 }
             }
@@ -77,16 +80,28 @@ extension Director {
         do { try apply(batch) } catch {
             let names = batch.services.map(\.description).sorted().listed
             logger.error("apply the health of \(names): \(error)")
-            applier.noteRefusal()
+            oweServices()
         }
         tell(batch)
         applier.noteUpdate(from: began, to: clock.now)
     }
 
-    /// Makes the data plane follow the batch. The caller tells its transitions.
-    func apply(_ batch: Applier.Batch) throws {
+    /// Makes the data plane follow these services and all that is pending. The caller tells the batch.
+    func applyNow(with services: Set<ServiceAddress>) throws -> Applier.Batch {
+        applier.add(services)
+        let batch = applier.take()
+        try apply(batch)
+        return batch
+    }
+
+    private func apply(_ batch: Applier.Batch) throws {
         try sweepAtOnce(for: batch.returning)
-        try running?.dataPlane.update(desiredServices { batch.services.contains($0.address) })
+        try update(batch.services)
+    }
+
+    /// Gives the data plane these services as they are wanted now.
+    func update(_ services: Set<ServiceAddress>) throws {
+        try running?.dataPlane.update(desiredServices { services.contains($0.address) })
     }
 
     func tell(_ batch: Applier.Batch) {

@@ -49,8 +49,8 @@ extension Director {
 
     /// Forgets what was told of services and real servers that are no longer configured.
     func forgetWhatIsGone() {
-        let health = health
-        if publisher.keep({ health[$0] }) { saveOpenEventsSoon() }
+        let known = health
+        if publisher.keep({ known[$0] }) { saveOpenEventsSoon() }
     }
 
     // MARK: How services begin

@@ -5,7 +5,7 @@ internal import LoadBalancing
 internal import Logging
 internal import ServiceConfiguration
 
-/// The health of services at a start, and when their configuration changes.
+/// The health of services: at a start, when their configuration or their drains change, and as time passes.
 extension Director {
     func takeOverHealth(from found: DataPlaneSnapshot) throws {
         let answered = try answeredPorts(for: configuration)
@@ -13,7 +13,8 @@ extension Director {
         if let problem { logger.error("\(problem)") }
         for service in configuration.services { logImpliedPing(of: service) }
         health.begin(
-            configuration, found: found, damping: damping, answered: answered, overrides: overrides, at: clock.now)
+            configuration, found: found, damping: damping, answered: answered, overrides: maintenance.overrides,
+            at: clock.now)
     }
 
     /// Returns the transitions to tell once all has been applied.
@@ -21,10 +22,13 @@ extension Director {
         from old: DirectorConfiguration, to new: DirectorConfiguration
     ) throws -> Reconfiguration.Transitions {
         let change = Reconfiguration(
-            old: old, new: new, answered: try answeredPorts(for: new), overrides: overrides, now: clock.now)
+            old: old, new: new, answered: try answeredPorts(for: new), overrides: maintenance.overrides, now: clock.now)
         for service in change.servicesWithFreshHealth() { logImpliedPing(of: service) }
         return health.follow(change)
     }
+
+    /// Makes health what it was before a change that is refused.
+    func restoreHealth(_ former: HealthSupervisor) { health = former }
 
     /// Returns the learnt ports that have answered by now, of each service that learns ports.
     private func answeredPorts(
@@ -43,6 +47,41 @@ extension Director {
         logger.notice(
             "\(service.address): 'auto' checks UDP by a ping; real servers are unproven until one answers (a check of type udp or dns asks the service)"
         )
+    }
+
+    // MARK: Time, clients and operators
+
+    /// Follows what time alone changes, ten times a second, until cancelled.
+    func watchTime() async {
+        while !Task.isCancelled {
+            for (service, changes) in health.advance(to: clock.now) { follow(changes, of: service) }
+            try? await clock.sleep(for: .milliseconds(100))
+        }
+    }
+
+    /// Learns the ports of any-port services that clients use. Called every second.
+    func learnPorts() throws {
+        guard let dataPlane = running?.dataPlane else { return }
+        var hasNewQuestions = false
+        defer { if hasNewQuestions { updateRounds() } }
+        let learnt = try dataPlane.learntPorts().filter { configuration[$0.key]?.learnsPorts == true }
+        try learnt.forEachDespiteErrors { service, ports in
+            // Recent ports come first; but a client that tries closed ports all the time must not keep a real one
+            // waiting for ever.
+            let ordered = Array(ports.prefix(4)) + ports.shuffled()
+            guard let learning = health.learn(ordered, of: service, at: clock.now) else { return }
+            follow(learning.changes, of: service)
+            if learning.hasNewQuestions { hasNewQuestions = true }
+            try dataPlane.forgetLearntPorts(learning.forgotten, of: service)
+        }
+    }
+
+    /// Has the service's weights follow what is drained.
+    func followDrains(of service: ConfiguredService) {
+        let drained = maintenance.overrides.drained(of: service.forwarding)
+        if let changes = health.setDrained(drained, of: service.address, at: clock.now) {
+            follow(changes, of: service.address)
+        }
     }
 
     // MARK: Damping that outlives the daemon, but no stop

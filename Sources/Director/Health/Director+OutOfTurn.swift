@@ -1,6 +1,7 @@
 internal import DataPlane
 internal import HealthChecks
 internal import LoadBalancing
+internal import ServiceConfiguration
 
 /// Checks out of turn: real servers whose clients' SYNs no ACK follows are checked before their turn.
 extension Director {
@@ -35,7 +36,6 @@ extension Director {
             }
             switch question(of: id, isOutOfTurn: true) {
             case .success(let question):
-                health.noteAsked(id, at: clock.now)
                 let answer = await checker.ask(question)
                 take(answer, isOutOfTurn: true)
                 health.noteOutOfTurn(id, answer.verdict)

@@ -45,7 +45,7 @@ struct HealthSupervisor {
     private var rounds: Rounds
     private(set) var record = CheckRecord()
     private var outOfTurn = OutOfTurnChecks()
-    var doubts = CheckDoubts()
+    private var doubts = CheckDoubts()
     /// What flap damping holds against real servers differs from what was saved.
     private var hasUnsavedDamping = false
 
@@ -104,10 +104,8 @@ struct HealthSupervisor {
     }
 
     /// Makes the rounds those of the configuration and of the ports learnt. Returns the ids of those that nobody wants any
-    /// more, and whether there are new ones.
-    mutating func updateRounds(
-        for configuration: DirectorConfiguration, at now: Instant
-    ) -> (gone: Set<Int>, hasNew: Bool) {
+    /// more.
+    mutating func updateRounds(for configuration: DirectorConfiguration, at now: Instant) -> Set<Int> {
         var wanted: [(round: Round, target: ServiceMember)] = []
         for service in configuration.services {
             let questions = states[service.address]?.health.questions ?? []
@@ -117,14 +115,25 @@ struct HealthSupervisor {
                     .map { ($0, target) }
             }
         }
-        let (gone, hasNew) = rounds.follow(wanted, at: now)
+        let gone = rounds.follow(wanted, at: now)
         record.forget(gone)
         outOfTurn.forget(gone)
         doubts.forget(gone)
-        return (gone, hasNew)
+        return gone
     }
 
-    // MARK: Answers
+    // MARK: Questions and answers
+
+    /// Notes that the round is asked. `before`: what had been counted of such checks; nil: nothing is known.
+    mutating func noteAsked(_ id: Int, isOutOfTurn: Bool = false, before: CheckTraffic? = nil, at now: Instant) {
+        doubts.begin(.init(round: id, isOutOfTurn: isOutOfTurn), before: before)
+        if isOutOfTurn { outOfTurn.noteAsked(id, at: now) }
+    }
+
+    /// Notes that the round is answered. Returns what had been counted before it was asked.
+    mutating func noteAnswered(_ id: Int, isOutOfTurn: Bool) -> CheckTraffic? {
+        doubts.end(.init(round: id, isOutOfTurn: isOutOfTurn))
+    }
 
     /// Takes an answer. One to a round that nobody wants any more brings nothing.
     mutating func take(_ answer: Checker.Answer, at now: Instant) -> Findings {
@@ -167,8 +176,20 @@ struct HealthSupervisor {
         return findings
     }
 
+    /// Returns why the failure is this machine's own, by what was counted before the question and after the failure; nil
+    /// when nothing proves that. `checksumErrors`: packets with a wrong checksum, as the kernel counts them.
+    mutating func doubt(
+        _ id: Int, _ failure: CheckVerdict.Failure, from before: CheckTraffic, to after: CheckTraffic,
+        checksumErrors: () -> UInt64?
+    ) -> CheckPathDoubt? {
+        let doubt = CheckPathDoubt(from: before, to: after, failure, isShared: sharesTransport(id))
+        // A server whose answers have wrong checksums is of no use to clients either.
+        if doubt == .answerLost, doubts.hasChecksumErrors(checksumErrors()) { return nil }
+        return doubt
+    }
+
     /// Whether the packets of another round's checks are counted with those of this one.
-    func sharesTransport(_ id: Int) -> Bool {
+    private func sharesTransport(_ id: Int) -> Bool {
         guard let active = rounds[id], let transport = active.round.probe.check.transport else { return false }
         return active.targets.flatMap(rounds.ids).contains {
             $0 != id && rounds[$0]?.round.probe.check.transport == transport
@@ -265,9 +286,6 @@ struct HealthSupervisor {
         let last = [active.asked, active.refused].compactMap(\.self).max()
         return (member, max(earliest, last.map { $0 + OutOfTurnChecks.distance } ?? earliest))
     }
-
-    /// Notes that the round is asked out of turn.
-    mutating func noteAsked(_ id: Int, at now: Instant) { outOfTurn.noteAsked(id, at: now) }
 
     /// Notes what a question out of turn has brought, after `take`.
     mutating func noteOutOfTurn(_ id: Int, _ verdict: CheckVerdict) {

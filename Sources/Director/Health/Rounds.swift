@@ -32,11 +32,9 @@ struct Rounds {
 
     var ids: Set<Int> { Set(active.keys) }
 
-    /// Makes them those that are wanted, new ones in this order. What stays is not disturbed. `gone`: the ids of those
+    /// Makes them those that are wanted, new ones in this order. What stays is not disturbed. Returns the ids of those
     /// that nobody wants any more.
-    mutating func follow(
-        _ wanted: [(round: Round, target: ServiceMember)], at now: Instant
-    ) -> (gone: Set<Int>, hasNew: Bool) {
+    mutating func follow(_ wanted: [(round: Round, target: ServiceMember)], at now: Instant) -> Set<Int> {
         var targets: [Round: [ServiceMember]] = [:]
         var order: [Round] = []
         for (round, target) in wanted {
@@ -61,7 +59,7 @@ struct Rounds {
             for target in targets[round] ?? [] { ofTarget[target, default: []].append(id) }
         }
         schedule.add(added, at: now)
-        return (gone, !added.isEmpty)
+        return gone
     }
 
     // MARK: Their turns

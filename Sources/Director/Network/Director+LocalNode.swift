@@ -54,13 +54,4 @@ extension Director {
             "the kernel chooses \(path.source), a VIP, as the source of packets to \(server), and real servers drop what "
                 + "comes from an address of their own (give this machine another address, or the route a 'src')")
     }
-
-    /// Where a check of a local node goes: to the VIP where this machine has it, as clients' packets do. The kernel is asked
-    /// once after each change of the network, not for each check.
-    func localDestination(vip: IPv4Address, server: IPv4Address) -> IPv4Address {
-        if let isLocal = isLocalVIP[vip] { return isLocal ? vip : server }
-        guard let route = try? network.route(to: vip) else { return server }
-        isLocalVIP[vip] = route.isLocal
-        return route.isLocal ? vip : server
-    }
 }

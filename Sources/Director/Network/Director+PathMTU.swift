@@ -13,6 +13,11 @@ extension Director {
     /// A size is given up after three silences of a fortieth of it.
     private static let probeTimeout: Duration = .seconds(10)
 
+    /// Forgets path MTUs of real servers that are gone, and those that have become old.
+    func forgetPathMTUs() {
+        if let servers = running?.dataPlane.serverAddresses { pathMTUs.forget(except: servers, at: clock.now) }
+    }
+
     func followPathMTUs() async {
         let errors: AsyncStream<FragmentationNeeded>
         do { errors = try network.routerErrors() } catch {

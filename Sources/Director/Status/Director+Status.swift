@@ -40,7 +40,7 @@ extension Director {
                 let server = status.services[serviceIndex].servers[index]
                 status.services[serviceIndex].servers[index] = described(server, of: address, at: now)
             }
-            status.services[serviceIndex].tell(overrides, of: configured.forwarding)
+            status.services[serviceIndex].tell(maintenance.overrides, of: configured.forwarding)
             if let state = health[address] {
                 status.services[serviceIndex].quorum = DirectorStatus.Quorum(state)
             }

@@ -86,7 +86,7 @@ final class DirectorLab: Sendable {
             // Whoever was woken has its turns on the actor before this, also where other processes have the processors.
             for _ in 0..<4 {
                 await Task.yield()
-                _ = await director.isRunning
+                _ = await director.limits
             }
             try await Task.sleep(for: .microseconds(50))
         }

@@ -1,13 +1,11 @@
 internal import DataPlane
-internal import FoundationEssentials
-internal import HealthChecks
 internal import HostState
 internal import LoadBalancing
 internal import Logging
 internal import Netlink
 internal import ServiceConfiguration
 
-/// Follows the network, and runs what the director does over and over.
+/// The director follows interfaces, and the ways to real servers.
 extension Director {
     /// Follows routes, neighbours and links. `limit`: at most so many real servers are looked up, each in its turn.
     func refreshPaths(atMost limit: Int = .max) {
@@ -16,13 +14,13 @@ extension Director {
         attempt("follow the interfaces") { try refreshInterfaces() }
         // Removed real servers are followed, too: their connections go on.
         let servers = current.dataPlane.serverAddresses.union(configuration.serverAddresses)
-        followRoutes(to: nextServers(of: servers, atMost: limit))
+        followRoutes(to: ways.next(of: servers, atMost: limit))
         current.dataPlane.followRoutes()
-        isLocalVIP = [:]
+        ways.forgetLocalVIPs()
     }
 
     /// Follows the interfaces' state: where a cable is back, switches have to learn anew where the VIPs are.
-    func refreshInterfaces() throws {
+    private func refreshInterfaces() throws {
         for link in try running?.dataPlane.followInterfaces() ?? [] { announce(on: link) }
     }
 
@@ -44,45 +42,22 @@ extension Director {
                     _ = try current.dataPlane.setRoute(nil, by: nil, to: server)
                     refusal = reason
                 }
-                if let refusal {
-                    if unreachable.updateValue(refusal, forKey: server) != refusal {
-                        logger.warning("no way to \(server): \(refusal)")
-                    }
-                } else if unreachable.removeValue(forKey: server) != nil {
-                    logger.notice("\(server) is reachable again")
+                switch ways.note(refusal, of: server) {
+                case nil: break
+                case .lost(let reason)?: logger.warning("no way to \(server): \(reason)")
+                case .found?: logger.notice("\(server) is reachable again")
                 }
             }
         }
     }
 
-    private func nextServers(of servers: Set<IPv4Address>, atMost limit: Int) -> [IPv4Address] {
-        let sorted = servers.sorted()
-        guard sorted.count > limit else { return sorted }
-        let first = sorted.firstIndex { $0 > lastLookedUp } ?? 0
-        let next = (0..<limit).map { sorted[(first + $0) % sorted.count] }
-        lastLookedUp = next.last ?? lastLookedUp
-        return next
+    /// Where a check of a local node goes: to the VIP where this machine has it, as clients' packets do.
+    func localDestination(vip: IPv4Address, server: IPv4Address) -> IPv4Address {
+        let isLocal = ways.isLocal(vip) { (try? network.route(to: vip))?.isLocal }
+        return isLocal == true ? vip : server
     }
 
-    // MARK: Running
-
-    /// Checks, follows the network and sweeps, until cancelled.
-    public func run() async {
-        await withDiscardingTaskGroup { group in
-            group.addTask { await self.followInterfaces() }
-            group.addTask { await self.followNetwork() }
-            group.addTask { await self.keepHouse() }
-            group.addTask { await self.keepSwept() }
-            group.addTask { await self.followPathMTUs() }
-            group.addTask { await self.watchTime() }
-            group.addTask { await self.watchSYNs() }
-            isRunning = true
-            updateRounds()
-            group.addTask { await self.runRounds() }
-        }
-        isRunning = false
-        notifier.stop()
-    }
+    // MARK: Changes that the kernel tells
 
     /// Follows the interfaces without waiting for routes: where a VIP has moved to a macvlan, its clients' frames are lost until this is known.
     func followInterfaces() async {
@@ -109,20 +84,6 @@ extension Director {
             // Bursts become one refresh, and thousands of real servers leave time for the checks.
             let took = began.duration(to: clock.now)
             try? await clock.sleep(for: max(.milliseconds(20), took * 4))
-        }
-    }
-
-    /// Does every second what nobody tells of, and tries again what has failed, until cancelled.
-    func keepHouse() async {
-        while !Task.isCancelled {
-            attempt("keep what the director put into this machine") { try repair() }
-            attempt("stay attached to the interfaces") { try rejoinInterfaces() }
-            attempt("apply the services") { try applyOwedServices() }
-            // `followNetwork` follows the changes that the kernel tells; this finds the others.
-            refreshPaths(atMost: 100)
-            attempt("learn the ports that clients use") { try learnPorts() }
-            if let servers = running?.dataPlane.serverAddresses { pathMTUs.forget(except: servers, at: clock.now) }
-            try? await clock.sleep(for: .seconds(1))
         }
     }
 }
