@@ -146,6 +146,10 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["LoadBalancing", "PacketPrograms"], path: "Tests/TestSupport",
             swiftSettings: swiftSettings),
+        // A data plane of commit 77b5f52, over which today's starts.
+        .target(
+            name: "Layout3", dependencies: ["BPF", "PacketPrograms", "SystemCalls"], path: "Tests/Fixtures/layout-3",
+            exclude: ["BPF", "programs"], swiftSettings: swiftSettings, plugins: ["EmbedBPF"]),
         .testTarget(
             name: "LoadBalancingTests", dependencies: ["LoadBalancing", "TestSupport"], swiftSettings: swiftSettings),
         .testTarget(
@@ -160,8 +164,8 @@ let package = Package(
         .testTarget(
             name: "XDPDataPlaneTests",
             dependencies: [
-                "BPF", "CLinux", "DataPlane", "LoadBalancing", "Netlink", "PacketPrograms", "TestSupport",
-                "XDPDataPlane",
+                "BPF", "CLibBPF", "CLinux", "DataPlane", "Layout3", "LoadBalancing", "Netlink", "PacketPrograms",
+                "TestSupport", "XDPDataPlane",
             ],
             swiftSettings: swiftSettings),
         .testTarget(

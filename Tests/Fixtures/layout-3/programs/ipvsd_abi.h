@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* The layouts that the packet programs and the control plane share. Fields named `__be` are in network byte order,
+ * all others in the host's. Index and id 0 mean "not set" everywhere, so that a zeroed row is safe. What captures are told
+ * and tell is in ipvsd_capture.h. */
+#pragma once
+
+#include <linux/types.h>
+
+/* Bumped by every change to a layout below. A daemon adopts only what has its own version. */
+#define IPVSD_ABI_VERSION 3
+
+/* How many services, real servers, ways, slots and flows there is room for is told when the programs are loaded: the
+ * tables follow the configuration. Flow and listener buckets are powers of two. */
+#define IPVSD_WAYS 8
+#define IPVSD_LEARNT_PORTS 1024
+#define IPVSD_ANSWERED_PORTS 16384
+#define IPVSD_FRAGMENTED 16384       /* datagrams whose fragments are on their way */
+#define IPVSD_SWEEP_BUCKETS 1024     /* in one run of the sweep: the smallest flow table */
+#define IPVSD_CHECK_ADDRESSES 8
+#define IPVSD_OWN_MACS 8
+#define IPVSD_LIST_LIMIT 1024        /* real servers that lc and its like compare */
+
+/* A tick of flow stamps is 2^28 ns, 0.27 s. Time-outs are at most 32,767 ticks: 2 h 26 min. */
+#define IPVSD_TICK_SHIFT 28
+/* A second: a handshake with a server that is down, and in which nothing happened for so long, is over. */
+#define IPVSD_ABANDONED_TICKS 4
+
+/* Marks of check sockets: IPVSD_CHECK_MARK | server id. */
+#define IPVSD_CHECK_MARK 0x6b700000u
+#define IPVSD_CHECK_MARK_MASK 0xffff0000u
+
+/* ---- Flow table ---- */
+
+/* key: client address __be32 << 32 | client port __be16 << 16 | flow service id.
+ * value: stamp (ticks) << 48 | destination port __be16 << 32 | server id << 16 | state << 12 | tag; 0 is free. */
+struct ipvsd_flow {
+	__u64 key;
+	__u64 value;
+};
+
+/* Two cache lines, which processors fetch together. A flow is in the half that its hash names, or, where that one had
+ * no room, in the other, or, where the bucket had none, in a second bucket that its hash names. */
+struct ipvsd_bucket {
+	struct ipvsd_flow way[IPVSD_WAYS];
+};
+
+/* For each of 32 buckets the tick (never 0), 0 for never or too long ago, at which a flow last found no room, and at which
+ * one of its flows was last recorded in, or refreshed in, its second bucket. */
+struct ipvsd_overflow {
+	__u16 stamp[32];
+	__u16 spilled[32];
+};
+
+/* States of IPVS's input-only table (ip_vs_proto_tcp.c), since replies are not seen. */
+enum ipvsd_state {
+	IPVSD_STATE_NONE,
+	IPVSD_STATE_SYN_RECV,
+	IPVSD_STATE_ESTABLISHED,
+	IPVSD_STATE_FIN_WAIT,
+	IPVSD_STATE_TIME_WAIT,
+	IPVSD_STATE_CLOSE,
+	IPVSD_STATE_UDP,
+	/* As ESTABLISHED and UDP, but of flows that may be made up: a single ACK without data, a single datagram. */
+	IPVSD_STATE_BARE_ACK,
+	IPVSD_STATE_ONE_DATAGRAM,
+	IPVSD_STATE_MAX = 16,
+};
+
+/* ---- Services ---- */
+
+/* port and protocol 0: the VIP itself. port 0 with a protocol: its any-port service. */
+struct ipvsd_service_key {
+	__be32 vip;
+	__be16 port;
+	__u8 protocol;
+	__u8 reserved;
+};
+
+/* flow_service keeps TCP and UDP of an any-port service apart in the flow table. */
+struct ipvsd_service_value {
+	__u32 service;
+	__u16 flow_service;
+	__u16 flags; /* IPVSD_SERVICE_ */
+};
+
+#define IPVSD_SERVICE_ANY_PORT 1u
+/* What becomes of a TCP connection whose real server is down; without either it is kept. */
+#define IPVSD_SERVICE_RESETS 2u
+#define IPVSD_SERVICE_REHASHES 4u
+/* A client's new connections go where its last one went (ipvsadm -p). */
+#define IPVSD_SERVICE_PERSISTENT 8u
+/* Every datagram is scheduled by itself, and none is remembered (ipvsadm -o). */
+#define IPVSD_SERVICE_ONE_PACKET 16u
+
+/* `services` once more, as an array, which is searched without a call: the words of a key and of its value. A search
+ * of the key's bucket, the upper bits of key * 0x9E3779B97F4A7C15, ends at an entry that was never used (key 0); where the
+ * bucket is full of others, `services` has the answer. Entries are filled value first, key last. */
+struct ipvsd_listener {
+	__u64 key;
+	__u64 value;
+};
+
+#define IPVSD_LISTENER_WAYS 4
+#define IPVSD_LISTENER_REMOVED (~0ull)
+
+struct ipvsd_listener_bucket {
+	struct ipvsd_listener way[IPVSD_LISTENER_WAYS];
+};
+
+enum ipvsd_scheduler {
+	IPVSD_SCHEDULER_NONE,
+	IPVSD_SCHEDULER_RING, /* rr, wrr, dh: slots in turn */
+	IPVSD_SCHEDULER_TWOS, /* two random slots of the ring */
+	IPVSD_SCHEDULER_LC,   /* from here to LBLCR the slots are the list of real servers */
+	IPVSD_SCHEDULER_WLC,
+	IPVSD_SCHEDULER_SED,
+	IPVSD_SCHEDULER_NQ,
+	IPVSD_SCHEDULER_OVF,
+	IPVSD_SCHEDULER_FO, /* the list has the highest weight first */
+	IPVSD_SCHEDULER_LBLC,
+	IPVSD_SCHEDULER_LBLCR,
+	IPVSD_SCHEDULER_SH, /* 256 slots, by the client's address */
+	IPVSD_SCHEDULER_MH, /* the Maglev table, by the client's address */
+};
+
+#define IPVSD_SCHEDULER_BY_PORT 0x80u  /* sh-port, mh-port: by the client's port too */
+#define IPVSD_SCHEDULER_FALLBACK 0x40u /* sh-fallback, mh-fallback: past a server that takes no new connections */
+
+/* schedule and maglev are slices of the slots, each swapped by one 64-bit store:
+ * scheduler << 56 | size << 32 | first slot. maglev's scheduler bits are 0. */
+struct ipvsd_service {
+	__u64 schedule;
+	__u64 maglev;
+	__u64 cursor; /* of the ring; the packet programs' own */
+	__u64 name;   /* of the scheduler, in ASCII; the control plane's own, for adoption */
+	__u32 persistence; /* ticks */
+	__be32 netmask;    /* of persistence: clients that differ in its zero bits are one */
+	/* Of lblc and lblcr, the packet programs' own. Times are in 2^IPVSD_LOCALITY_SHIFT ns. */
+	__u32 cached;  /* lblc: the VIP's server. lblcr: the number under which the last server joined the VIP's set */
+	__u32 emptied; /* lblcr: who joined under a number up to this one is no longer in the set */
+	__u32 changed; /* lblcr: when the set last changed */
+	__u32 used;    /* when a server was last looked for */
+	__u64 reserved;
+};
+
+#define IPVSD_LOCALITY_SHIFT 32
+/* A day: sysctl_lblc_expiration and sysctl_lblcr_expiration. */
+#define IPVSD_LOCALITY_EXPIRATION 20117u
+
+/* Of templates: a client's (network's) real server in a persistent service. */
+struct ipvsd_template_key {
+	__be32 client;
+	__u32 service;
+};
+
+struct ipvsd_template {
+	__u32 server;
+	__u32 stamp; /* tick at which it was last used */
+};
+
+/* Of fragments: RFC 791's identification of a datagram. */
+struct ipvsd_datagram {
+	__be32 source;
+	__be32 destination;
+	__be16 id;
+	__u8 protocol;
+	__u8 reserved;
+};
+
+struct ipvsd_fragments {
+	__u32 server;
+	__u32 stamp; /* tick of the first one */
+};
+
+#define IPVSD_FRAGMENT_TICKS 112 /* 30 s, as net.ipv4.ipfrag_time */
+
+/* No handshake completed for that many ticks either, before a server counts as silent. */
+#define IPVSD_SILENT_TICKS 2
+
+/* Four slots; a slot is a server id. */
+struct ipvsd_slots {
+	__u16 server[4];
+};
+
+/* ---- Real servers: one row for each real server of each service (ip_vs_dest) ---- */
+
+/* The first eight bytes are one word, written by one store. */
+struct ipvsd_server {
+	__u32 path;
+	__u16 weight; /* effective */
+	__u16 flags;  /* IPVSD_SERVER_ */
+	/* What follows is the control plane's own, for adoption; templates are held against `service`, too. */
+	__be32 address;
+	__u16 service;
+	__u16 configured_weight;
+	/* The next eight are one word, too. Connections, active and inactive; upper 0: no thresholds. */
+	__u32 upper_threshold;
+	__u32 lower_threshold; /* never 0 where upper is not */
+	/* The packet programs' own. */
+	__u32 overloaded; /* the upper threshold was reached, and since then no connection came below the lower */
+	__u32 joined;     /* the number under which it joined the set of lblcr; 0: never */
+};
+
+#define IPVSD_SERVER_USED 1u
+#define IPVSD_SERVER_DOWN 2u    /* SYNs and datagrams of its flows are scheduled anew */
+#define IPVSD_SERVER_REMOVED 4u /* no longer configured; its flows go on */
+#define IPVSD_SERVER_STANDBY 8u /* beside REMOVED: configured all the same, and not in use now */
+#define IPVSD_SERVER_MOVES 16u  /* persistent clients go elsewhere with their next connection */
+/* And, the control plane's own, so many tenths of its share that slow start keeps from it: 0 to 9. */
+#define IPVSD_SERVER_WITHHELD_SHIFT 12
+
+/* Active and inactive connections, as IPVS counts them; shared by all CPUs, the packet programs' own. */
+struct ipvsd_load {
+	__u32 active;
+	__u32 inactive;
+	__u32 unanswered; /* SYNs since a handshake completed */
+	__u32 completed;  /* the tick of that handshake */
+};
+
+/* A way to a real server: a cache line. Rows are immutable while a server names them: 12 bytes of MAC would tear. */
+struct ipvsd_path {
+	__u64 mac_first8; /* destination MAC and the first 2 bytes of the source's */
+	__u32 mac_last4;
+	__u32 ifindex; /* that frames leave by: below a VLAN device, a port of a bridge */
+	__be32 source;
+	__be32 destination;
+	__u32 mtu;   /* of the outer packet, IP header included */
+	__u32 flags; /* IPVSD_PATH_ */
+	__u64 tags;  /* the bytes between MACs and type: TPID, TCI, and perhaps another such pair */
+	__u32 tag_length; /* of them: 0, 4 or 8 */
+	__u32 route_ifindex; /* the interface that the route names: of checks, whose frames the kernel builds */
+	__u32 reserved[4];
+};
+
+#define IPVSD_PATH_RESOLVED 1u /* the next hop's MAC is known */
+#define IPVSD_PATH_TRANSMIT 2u /* leaves by XDP_TX where it came in by ifindex; otherwise by redirect */
+#define IPVSD_PATH_LOCAL 4u    /* the director itself (IPVS's localnode); never RESOLVED */
+
+/* ---- Counters, one set for each CPU ---- */
+
+struct ipvsd_statistics {
+	__u64 connections;
+	__u64 packets;
+	__u64 bytes; /* inner IP length */
+};
+
+/* received = forwarded + passed + answered + dropped, compared when quiet. The order of the groups is the control
+ * plane's way to tell them apart. */
+enum ipvsd_counter {
+	IPVSD_RECEIVED,
+	IPVSD_FORWARDED, /* handed to the driver */
+	/* passed to the director's own stack */
+	IPVSD_PASSED_NO_SERVICE,
+	IPVSD_PASSED_UNKNOWN_PROTOCOL,
+	IPVSD_PASSED_ICMP_OTHER,
+	/* answered by the packet program */
+	IPVSD_ANSWERED_ECHO,
+	IPVSD_ANSWERED_NO_CONNECTION, /* by RST */
+	IPVSD_ANSWERED_SERVER_LOST,   /* by RST */
+	IPVSD_ANSWERED_NO_SERVER,     /* by ICMP port unreachable */
+	IPVSD_ANSWERED_TOO_BIG,       /* by ICMP fragmentation needed */
+	/* dropped */
+	IPVSD_DROPPED_BAD_HEADER,
+	IPVSD_DROPPED_TRUNCATED,
+	IPVSD_DROPPED_MARTIAN_SOURCE, /* one that no packet can have, or the VIP itself */
+	IPVSD_DROPPED_FRAGMENT, /* whose first one was not seen */
+	IPVSD_DROPPED_MERGED_FRAME,
+	IPVSD_DROPPED_TOO_BIG_WITHOUT_DF,
+	IPVSD_DROPPED_TOO_BIG_ICMP_ERROR,
+	IPVSD_DROPPED_NO_NEXT_HOP,
+	IPVSD_DROPPED_RESET_WITHOUT_CONNECTION,
+	IPVSD_DROPPED_ICMP_WITHOUT_CONNECTION,
+	IPVSD_DROPPED_ICMP_MALFORMED,
+	IPVSD_DROPPED_REPLY_LIMIT,
+	IPVSD_DROPPED_INTERNAL,
+	/* events: packets that also counted above */
+	IPVSD_EVENT_FLOW_TABLE_FULL,
+	IPVSD_EVENT_FLOW_EVICTED,
+	IPVSD_EVENT_REDERIVED, /* by Maglev, without a connection */
+	IPVSD_EVENT_RESCHEDULED,
+	IPVSD_EVENT_RESCHEDULED_SILENT,
+	IPVSD_EVENT_ICMP_RELAYED,
+	IPVSD_EVENT_UNRECORDED, /* SYNs while too many connections were half-open */
+	IPVSD_EVENT_FRAGMENTED, /* left to the kernel, to be fragmented after encapsulation */
+	IPVSD_COUNTERS,
+};
+
+struct ipvsd_counters {
+	__u64 count[IPVSD_COUNTERS];
+};
+
+/* ---- One row of settings that outlives the daemon ---- */
+
+struct ipvsd_settings {
+	__u32 abi_version;
+	__u32 ingress_mtu;
+	__u64 seed; /* of the flow table's hash: secret, or a client could fill a bucket */
+	__u16 timeout[IPVSD_STATE_MAX]; /* ticks */
+	__be32 check_address[IPVSD_CHECK_ADDRESSES];
+	/* A server with that many unanswered SYNs is silent: a SYN repeated to it is scheduled anew. 0: none ever is. */
+	__u32 silent_after;
+	/* While so many connections are half-open, new ones are not recorded. 0: any number may be. */
+	__u32 half_open_limit;
+	/* Where encapsulated packets go that are too big for their way and may be fragmented, and its peer's MAC. */
+	__u32 fragmenting_ifindex;
+	__u8 fragmenting_mac[8];
+	__u32 is_moving; /* flows may still be in `former` */
+	/* Turns away what is for nobody's VIP: bit (vip as __be32 * 0x9E3779B1) >> 16. */
+	__u64 vip_filter[1024];
+	/* The MACs that frames for the director have, the first byte lowest; the first one 0: whatever comes is for it. */
+	__u64 own_mac[IPVSD_OWN_MACS];
+};
+
+/* Of learnt_ports, whose value is the time (CLOCK_MONOTONIC, ns) of the last handshake: id is the service. Of
+ * answered_ports, the control plane's own: id is the real server. */
+struct ipvsd_port {
+	__u32 id;
+	__be16 port;
+	__u16 reserved;
+};
+
+/* What burdens the flow table, as a flood of SYNs does; the packet programs' own. Stamps are 32-bit ticks, 0 for never. */
+struct ipvsd_pressure {
+	__u32 half_open; /* connections in SYN_RECV */
+	__u32 since;     /* the limit was first reached, in the flood of `last` */
+	__u32 last;      /* it was last reached */
+	/* Without a daemon, packets of new flows sweep: a part in each tick. */
+	__u32 swept;   /* when the daemon last did */
+	__u32 stepped; /* when packets last did */
+	__u32 reserved[11];
+};
+
+/* A daemon sweeps more often: 16 s. */
+#define IPVSD_ABSENT_TICKS 60
+
+/* Floods farther apart are two. */
+#define IPVSD_FLOOD_GAP 37 /* 10 s */
+
+/* ---- .rodata of the programs ---- */
+
+struct ipvsd_director_constants {
+	__u32 bucket_mask;        /* of the flow table */
+	__u32 former_mask;        /* of the smaller one that it took the place of */
+	__u32 listener_shift;     /* 64 less the logarithm of the number of buckets */
+	__u32 answer_by_redirect; /* veth: XDP_TX would be lost there */
+	__u32 reply_limit;        /* generated replies a second and CPU */
+	__u32 jiffy;              /* nanoseconds */
+	__u32 several_ingress;    /* a packet may have come in elsewhere than where its XDP_TX would leave */
+	/* The outer source's host part varies by flow: prefix | (hash & mask). Mask 0: the path's own address. */
+	__be32 outer_prefix;
+	__be32 outer_mask;
+};
+
+struct ipvsd_check_constants {
+	__u32 check_ifindex; /* of ipvsd0 */
+	__u8 check_mac[8];   /* its MAC, in the first six */
+};
+
+_Static_assert(sizeof(struct ipvsd_bucket) == 128, "a bucket is two cache lines");
+_Static_assert(sizeof(struct ipvsd_pressure) == 64, "counts that all CPUs write to have a cache line of their own");
+_Static_assert(sizeof(struct ipvsd_service_key) == 8, "map key layout");
+_Static_assert(sizeof(struct ipvsd_service_value) == 8, "map value layout");
+_Static_assert(sizeof(struct ipvsd_template_key) == 8, "map key layout");
+_Static_assert(sizeof(struct ipvsd_datagram) == 12, "map key layout");
+_Static_assert(sizeof(struct ipvsd_listener_bucket) == 64, "a bucket is a cache line");
+_Static_assert(sizeof(struct ipvsd_service) == 64, "map value layout");
+_Static_assert(sizeof(struct ipvsd_server) == 32, "map value layout");
+_Static_assert(sizeof(struct ipvsd_path) == 64, "a path is a cache line");
+_Static_assert(sizeof(struct ipvsd_director_constants) == 36, ".rodata layout");
+_Static_assert(sizeof(struct ipvsd_check_constants) == 12, ".rodata layout");
