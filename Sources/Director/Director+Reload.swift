@@ -22,9 +22,8 @@ extension Director {
         }
         do {
             try refuseWhatNeedsAStart(wanted)
-            try Self.refuseEveryPortOfThisDirector(wanted, network)
-            try Self.refuseAddressesOfThisMachine(wanted, journal: before.journal.changes, network)
-            try Self.refuseOuterSources(wanted.vips.subtracting(configuration.vips), of: wanted, network)
+            try AddressRefusals.refuse(wanted, journal: before.journal.changes, network)
+            try AddressRefusals.refuseOuterSources(wanted.vips.subtracting(configuration.vips), of: wanted, network)
             try await resolve(serversOf: wanted)
             guard running?.isForwarding == true else {
                 throw DirectorError(.alreadyRunning, "reload: the director is stopping")
@@ -86,16 +85,8 @@ extension Director {
     private func resolve(serversOf wanted: DirectorConfiguration) async throws {
         let deadline = clock.now + .milliseconds(300)
         while let current = running {
-            var isComplete = true
-            for server in wanted.serverAddresses.subtracting(current.dataPlane.serverAddresses) {
-                // A route that cannot be looked up is named where it is followed.
-                if case .found(let route, let link?)? = try? paths.path(to: server, journal: current.journal),
-                    link.isEthernet, route.nextHopMAC == nil
-                {
-                    isComplete = false
-                }
-            }
-            if isComplete || clock.now >= deadline { return }
+            let new = wanted.serverAddresses.subtracting(current.dataPlane.serverAddresses)
+            if nextHops.areResolved(new, journal: current.journal) || clock.now >= deadline { return }
             try await clock.sleep(for: .milliseconds(10))
         }
     }
@@ -138,7 +129,7 @@ extension Director {
         guard let current = running else { return }
         current.dataPlane.setLimits(limits)
         // The ways to new real servers are known by the time these are.
-        followRoutes(to: configuration.serverAddresses.subtracting(current.dataPlane.serverAddresses).sorted())
+        followRoutes(to: configuration.serverAddresses.subtracting(current.dataPlane.serverAddresses))
         try applyServices()
         refreshPaths()
         try current.dataPlane.completeChange()

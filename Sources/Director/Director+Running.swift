@@ -26,7 +26,7 @@ extension Director {
             // `followNetwork` follows the changes that the kernel tells; this finds the others.
             refreshPaths(atMost: 100)
             attempt("learn the ports that clients use") { try learnPorts() }
-            forgetPathMTUs()
+            forgetPaths()
             try? await clock.sleep(for: .seconds(1))
         }
     }

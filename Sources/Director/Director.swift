@@ -29,14 +29,15 @@ public actor Director {
     var checkLoop = CheckLoop()
     /// Reloads, which are made one after another.
     var reloads = WaitingLine()
-    var pathMTUs = LearntPathMTUs(floor: LearntPathMTUs.kernelFloor)
-    var ways = KnownWays()
+    /// How real servers are reached.
+    var nextHops: NextHops
+    /// What is known of the repairs of what the director put into the machine.
+    var resources: ManagedResources
     /// What operators changed by hand.
     var maintenance: Maintenance
     public nonisolated let events = EventLog()
     let notifier: Notifier
     var publisher = EventPublisher(started: Date())
-    var upkeep: Upkeep
     /// Work that is repeated and may fail, and whose errors are not logged each time.
     let work: RepeatedWork
 
@@ -78,7 +79,9 @@ public actor Director {
         applier = Applier(at: clock.now)
         maintenance = Maintenance(path: instance.overrides)
         health = HealthSupervisor(at: clock.now)
-        upkeep = Upkeep(looksNext: clock.now)
+        nextHops = NextHops(
+            network: environment.network, pathMTUs: LearntPathMTUs(floor: LearntPathMTUs.kernelFloor))
+        resources = ManagedResources(at: clock.now)
     }
 
     /// Does one of several pieces of work, whose error keeps no other from being done.
@@ -111,8 +114,7 @@ public actor Director {
     /// Starts in the order of what may fail: the services of a data plane that is taken over change last.
     func start(journal: ChangeJournal) async throws {
         if configuration.services.isEmpty { return }
-        try Self.refuseEveryPortOfThisDirector(configuration, network)
-        try Self.refuseAddressesOfThisMachine(configuration, journal: journal.changes, network)
+        try AddressRefusals.refuse(configuration, journal: journal.changes, network)
         let dataPlane = try dataPlanes.open(
             configuration, demand: demand, instance: instance, journal: journal, logger: logger)
         let adopted = try dataPlane.snapshot()
@@ -179,8 +181,7 @@ public actor Director {
         do {
             try network.requirePrivilege()
             if configuration.services.isEmpty { return }
-            try refuseEveryPortOfThisDirector(configuration, network)
-            try refuseAddressesOfThisMachine(
+            try AddressRefusals.refuse(
                 configuration, journal: ChangeJournal.read(path: instance.journal), network)
             let services = configuration.services.map { DesiredService($0.forwarding) }
             try dataPlanes.preflight(

@@ -55,6 +55,24 @@ struct DirectorTests {
         }
     }
 
+    @Test("a check path that somebody keeps taking away takes no real server out")
+    func missingCheckPath() async throws {
+        try await lab.run { director in
+            lab.plane.breakCheckPath(true)
+            lab.checker.silence(port: 80, of: first)
+            let asked = lab.checker.asked(first)
+            try await lab.wait(for: director, "more checks than a verdict takes") {
+                lab.checker.asked(first) > asked + 5
+            }
+            #expect(lab.plane.weight(first, of: service) == 1)
+            #expect(lab.events(of: director) == ["restored", "restored"], "the second one says that it goes again")
+            lab.plane.breakCheckPath(false)
+            try await lab.wait(for: director, "the silent real server is out") {
+                lab.plane.weight(first, of: service) == nil
+            }
+        }
+    }
+
     @Test("a service loses all real servers, and has them again")
     func allServersLost() async throws {
         try await lab.run { director in

@@ -110,8 +110,7 @@ extension Director {
         }
         // As `refreshPaths` last found it: asking the kernel would cost more than the check.
         guard let path = dataPlane.route(to: member.server) else {
-            let reason = ways.refusal(of: member.server) ?? "no way to \(member.server) is known yet"
-            return .failure(NoWay(reason: reason))
+            return .failure(NoWay(reason: nextHops.reasonOfNoWay(to: member.server)))
         }
         guard let vip = round.vip else { return .success(.direct(member.server)) }
         if path.isLocal {
@@ -158,6 +157,6 @@ extension Director {
                 }
             }
         }
-        if let host = findings.silentHost { paths.askAgain(host) }
+        if let host = findings.silentHost { nextHops.askAgain(host) }
     }
 }

@@ -23,7 +23,9 @@ struct FragmentationNeeded: Sendable, Equatable {
         /// A packet without ports.
         case other
     }
+}
 
+extension FragmentationNeeded {
     /// `packet`: as a raw socket delivers it, before the kernel has looked at its checksum. Nil where it is something
     /// else, not whole, or about a packet that no director sent: without DF, small enough, or, as far as it is quoted,
     /// with no IPv4 packet of the right length in it.

@@ -52,12 +52,17 @@ struct LearntPathMTUs {
 
     mutating func beginProbe(_ server: IPv4Address) { probed.insert(server) }
 
+    /// Has the path left alone for a while.
+    mutating func postponeProbe(_ server: IPv4Address, at now: ContinuousClock.Instant = .now) {
+        next[server] = now + Self.pause
+    }
+
     /// Returns the path MTU where it goes down. `passing` is the largest packet that passed, nil where that is not known.
     mutating func endProbe(
         _ server: IPv4Address, passing: UInt32? = nil, present: UInt32, at now: ContinuousClock.Instant = .now
     ) -> UInt32? {
         probed.remove(server)
-        next[server] = now + Self.pause
+        postponeProbe(server, at: now)
         guard let passing else { return nil }
         let mtu = max(passing, floor)
         guard mtu < present else { return nil }

@@ -20,6 +20,11 @@ final class MemoryDataPlane: DataPlane, Sendable {
         var isForwarding = false
         var link = MemoryNetwork.link
         var refusals = 0
+        /// Why packets cannot go to these real servers.
+        var refusedRoutes: [IPv4Address: String] = [:]
+        var unrecorded = false
+        /// The check path is missing, each time that it is looked at.
+        var lacksCheckPath = false
         var updates = 0
         var swept: ContinuousClock.Instant?
         var abandoned: Set<ServiceMember> = []
@@ -61,6 +66,15 @@ final class MemoryDataPlane: DataPlane, Sendable {
 
     /// Refuses so many changes of services that come next.
     func refuse(_ count: Int) { state.withLock { $0.refusals = count } }
+
+    /// Refuses routes to these real servers, and no others.
+    func refuseRoutes(_ reasons: [IPv4Address: String]) { state.withLock { $0.refusedRoutes = reasons } }
+
+    /// Has no flow be recorded.
+    func forgetFlows() { state.withLock { $0.unrecorded = true } }
+
+    /// Takes the check path away whenever it is put back.
+    func breakCheckPath(_ isBroken: Bool) { state.withLock { $0.lacksCheckPath = isBroken } }
 
     /// The number of changes of services that were made.
     var updates: Int { state.withLock(\.updates) }
@@ -174,12 +188,15 @@ final class MemoryDataPlane: DataPlane, Sendable {
     func route(to server: IPv4Address) -> ServerRoute? { state.withLock { $0.routes[server] } }
 
     func setRoute(_ route: ServerRoute?, by link: Link?, to server: IPv4Address) -> String? {
-        state.withLock { $0.routes[server] = route }
-        return nil
+        state.withLock { state in
+            let refusal = route == nil ? nil : state.refusedRoutes[server]
+            state.routes[server] = refusal == nil ? route : nil
+            return refusal
+        }
     }
 
     func followRoutes() {}
-    func mayHaveSent(_ flow: FlowEnds, to server: IPv4Address) -> Bool { true }
+    func mayHaveSent(_ flow: FlowEnds, to server: IPv4Address) -> Bool { state.withLock { !$0.unrecorded } }
 
     // MARK: Interfaces
 
@@ -235,7 +252,13 @@ final class MemoryDataPlane: DataPlane, Sendable {
         }
     }
 
-    func repairCheckPath() -> Repairs { Repairs() }
+    func repairCheckPath() -> Repairs {
+        var repairs = Repairs()
+        guard state.withLock(\.lacksCheckPath) else { return repairs }
+        repairs.restored = [ManagedResource("the device of checks")]
+        repairs.disturbedChecks = true
+        return repairs
+    }
 
     // MARK: Housekeeping
 

@@ -13,6 +13,13 @@ final class MemoryNetwork: Network {
         var silent: Set<IPv4Address> = []
         /// Addresses whose packets the machine takes itself.
         var local: Set<IPv4Address> = []
+        /// Routes to addresses that are not on the link; nil: there is none.
+        var routes: [IPv4Address: ResolvedRoute?] = [:]
+        /// Addresses whose look-up of a route fails, and those that no interface takes.
+        var failing: Set<IPv4Address> = []
+        var refused: Set<IPv4Address> = []
+        /// Gratuitous ARP is sent for so many addresses at most.
+        var sendable = Int.max
         /// How often the route to each address was looked up.
         var lookups: [IPv4Address: Int] = [:]
         var announced: [IPv4Address] = []
@@ -20,6 +27,9 @@ final class MemoryNetwork: Network {
     }
 
     static let own = IPv4Address(0x0A00_0002)
+    static let router = IPv4Address(0x0A00_00FE)
+
+    struct Refusal: Error, CustomStringConvertible { let description: String }
 
     static let link = Link(
         index: 7, name: "lab0", kind: nil, mtu: 1500, isUp: true, hasCarrier: true, isLoopback: false,
@@ -60,6 +70,26 @@ final class MemoryNetwork: Network {
         change { $0.local = addresses }
     }
 
+    /// Has packets to the address go by this route; nil: there is none.
+    func setRoute(_ route: ResolvedRoute?, to address: IPv4Address) {
+        change { $0.routes[address] = .some(route) }
+    }
+
+    /// A route by the router, or over the link.
+    static func route(isRouted: Bool = true, source: IPv4Address = own, mtu: UInt32? = nil) -> ResolvedRoute {
+        ResolvedRoute(
+            interface: 7, gateway: isRouted ? .v4(router) : nil, source: source, mtu: mtu, isMTULearnt: false,
+            isLocal: false)
+    }
+
+    /// Has the look-ups of routes to these addresses fail, and no other.
+    func failLookups(of addresses: Set<IPv4Address>) { change { $0.failing = addresses } }
+
+    /// Has these addresses be refused on interfaces, and no other.
+    func refuseAddresses(_ addresses: Set<IPv4Address>) { state.withLock { $0.refused = addresses } }
+
+    func limitAnnouncements(to count: Int) { state.withLock { $0.sendable = count } }
+
     func lookups(of address: IPv4Address) -> Int { state.withLock { $0.lookups[address] ?? 0 } }
 
     private func change(_ body: (inout State) -> Void) {
@@ -78,8 +108,9 @@ final class MemoryNetwork: Network {
     func link(index: Int32) -> Link? { links().first { $0.index == index } }
     func addresses() -> [InterfaceAddress] { state.withLock(\.addresses) }
 
-    func addAddress(_ address: IPv4Address, on interface: Int32, scope: UInt8) {
-        state.withLock {
+    func addAddress(_ address: IPv4Address, on interface: Int32, scope: UInt8) throws {
+        try state.withLock {
+            if $0.refused.contains(address) { throw Refusal(description: "refused") }
             $0.addresses.append(
                 InterfaceAddress(interface: interface, address: address, prefixLength: 32, scope: scope))
         }
@@ -89,13 +120,15 @@ final class MemoryNetwork: Network {
         state.withLock { $0.addresses.removeAll { $0.address == address && $0.interface == interface } }
     }
 
-    func route(to destination: IPv4Address) -> ResolvedRoute? {
-        let isLocal = state.withLock { state in
+    func route(to destination: IPv4Address) throws -> ResolvedRoute? {
+        try state.withLock { state in
             state.lookups[destination, default: 0] += 1
-            return state.local.contains(destination)
+            if state.failing.contains(destination) { throw Refusal(description: "no buffer space") }
+            if let route = state.routes[destination] { return route }
+            return ResolvedRoute(
+                interface: 7, gateway: nil, source: Self.own, mtu: nil, isMTULearnt: false,
+                isLocal: state.local.contains(destination))
         }
-        return ResolvedRoute(
-            interface: 7, gateway: nil, source: Self.own, mtu: nil, isMTULearnt: false, isLocal: isLocal)
     }
 
     func routeMTU(to destination: IPv4Address) -> UInt32? { nil }
@@ -113,8 +146,11 @@ final class MemoryNetwork: Network {
     func parameter(_ key: String) -> String? { nil }
 
     func announce(_ addresses: [IPv4Address], on link: Link) -> (sent: Int, error: String?) {
-        state.withLock { $0.announced += addresses }
-        return (addresses.count, nil)
+        state.withLock { state in
+            let sent = addresses.prefix(state.sendable)
+            state.announced += sent
+            return (sent.count, sent.count < addresses.count ? "no buffer space" : nil)
+        }
     }
 
     func requestNeighbour(_ address: IPv4Address, from source: IPv4Address, on link: Link) {}

@@ -1,15 +1,15 @@
 internal import HostState
 internal import LoadBalancing
-internal import Logging
 internal import Netlink
 internal import ServiceConfiguration
 
-/// Addresses that cannot be VIPs or real servers here, as this machine's interfaces have them.
-extension Director {
+/// Refuses addresses that cannot be VIPs or real servers on this machine, as its interfaces and routes are.
+enum AddressRefusals {
     /// `journal`: of this instance, whose VIPs an earlier start put where they are.
-    static func refuseAddressesOfThisMachine(
+    static func refuse(
         _ configuration: DirectorConfiguration, journal: [Change], _ network: any Network
     ) throws {
+        try refuseEveryPortOfThisDirector(configuration, network)
         let addresses = try network.addresses()
         let places = configuration.places
         for vip in configuration.vips.sorted() { try refuseEndOfSubnet(vip, places.ofVIP(vip), addresses) }
@@ -57,6 +57,36 @@ extension Director {
                     + "for a VIP (accepted: another VIP, or first a route to \(server) with another 'src')")
         }
     }
+
+    // MARK: Local nodes
+
+    /// Refuses the director itself as a real server, which IPVS calls a local node, where a service has every port.
+    private static func refuseEveryPortOfThisDirector(
+        _ configuration: DirectorConfiguration, _ network: any Network
+    ) throws {
+        for server in configuration.serverAddresses.sorted() {
+            // A route that cannot be looked up is named where it is followed.
+            guard let reason = reasonAgainstLocalNode(server, of: configuration),
+                (try? network.route(to: server))?.isLocal == true
+            else { continue }
+            throw DirectorError(.badValue, "\(configuration.places.ofServer(server)): \(reason)")
+        }
+    }
+
+    /// Returns why the real server cannot be a local node; nil: it can. A local node of a VIP with all ports would open
+    /// every port of this machine to its clients, sshd's too.
+    static func reasonAgainstLocalNode(_ server: IPv4Address, of configuration: DirectorConfiguration) -> String? {
+        // Most services have no such listener, which is soon seen; their real servers may be thousands.
+        let services = configuration.services.lazy.filter { service in
+            service.listeners.contains(where: \.isAnyPort)
+                && (service.servers.contains { $0.address == server } || service.policy.sorryServer == server)
+        }
+        guard let listener = services.first?.listeners.first(where: \.isAnyPort) else { return nil }
+        return "\(server) is this director, and \(listener) has every port: clients would reach all that listens here, "
+            + "sshd too (accepted: VIPs with ports, as \(listener.vip):80)"
+    }
+
+    // MARK: Subnets
 
     /// The first and the last address of a subnet are no host's.
     private static func refuseEndOfSubnet(

@@ -1,0 +1,216 @@
+internal import DataPlane
+internal import HealthChecks
+internal import HostState
+internal import LoadBalancing
+internal import Logging
+internal import Netlink
+internal import ServiceConfiguration
+
+/// Follows the routes to real servers, and gives each next hop to the data plane. It has no clock: the caller says what
+/// time it is.
+struct NextHops {
+    typealias Instant = ContinuousClock.Instant
+
+    /// The result of a probe of a path MTU.
+    struct Learning {
+        /// The path MTU went down: the routes are to be followed again.
+        var isLearnt = false
+        var findings = NetworkFindings()
+    }
+
+    private let network: any Network
+    private var pathMTUs: LearntPathMTUs
+    /// The real server whose route was looked up last: each has its turn.
+    private var lastLookedUp = IPv4Address(0)
+    /// Real servers to which there is no way, and why.
+    private var unreachable: [IPv4Address: String] = [:]
+    /// Look-ups that failed.
+    private var failures = RepeatedErrors<IPv4Address>()
+    /// Whether this machine has the VIP, of those that local nodes were asked for since the routes were followed last.
+    private var isLocalVIP: [IPv4Address: Bool] = [:]
+
+    init(network: any Network, pathMTUs: LearntPathMTUs = LearntPathMTUs()) {
+        self.network = network
+        self.pathMTUs = pathMTUs
+    }
+
+    private var paths: PathFinder { PathFinder(network: network) }
+
+    // MARK: Routes
+
+    /// Follows the routes to all real servers, or to `limit` of them, each in its turn. Removed real servers are followed,
+    /// too: their connections go on.
+    mutating func followAll(
+        atMost limit: Int = .max, for configuration: DirectorConfiguration, on dataPlane: any DataPlane,
+        journal: ChangeJournal, at now: Instant
+    ) -> NetworkFindings {
+        let servers = dataPlane.serverAddresses.union(configuration.serverAddresses)
+        let next = turn(of: servers, atMost: limit)
+        let findings = follow(next, for: configuration, on: dataPlane, journal: journal, at: now)
+        dataPlane.followRoutes()
+        isLocalVIP = [:]
+        return findings
+    }
+
+    /// Follows the routes to these real servers. One whose route cannot be looked up keeps the next hop that it has, and
+    /// keeps no other from being followed.
+    mutating func follow(
+        _ servers: [IPv4Address], for configuration: DirectorConfiguration, on dataPlane: any DataPlane,
+        journal: ChangeJournal, at now: Instant
+    ) -> NetworkFindings {
+        var findings = NetworkFindings()
+        let vips = configuration.vips
+        for server in servers {
+            do {
+                let refusal: String?
+                switch try path(to: server, for: configuration, vips: vips, journal: journal) {
+                case .found(var route, let link):
+                    if !route.isLocal, let mtu = pathMTUs.mtu(to: server, at: now) { route.mtu = min(route.mtu, mtu) }
+                    refusal = try dataPlane.setRoute(route, by: link, to: server)
+                case .none(let reason):
+                    _ = try dataPlane.setRoute(nil, by: nil, to: server)
+                    refusal = reason
+                }
+                note(refusal, of: server, in: &findings)
+                if failures.settle(server) { findings.log(.notice, "\(Self.work(on: server)): no error any more") }
+            } catch {
+                guard failures.isNews(server, "\(error)", at: now) else { continue }
+                findings.log(.error, "\(Self.work(on: server)): \(error)")
+            }
+        }
+        return findings
+    }
+
+    private static func work(on server: IPv4Address) -> String { "follow the route to \(server)" }
+
+    /// Notes why there is no way to the real server; nil: there is one.
+    private mutating func note(_ refusal: String?, of server: IPv4Address, in findings: inout NetworkFindings) {
+        if let refusal {
+            if unreachable.updateValue(refusal, forKey: server) != refusal {
+                findings.log(.warning, "no way to \(server): \(refusal)")
+            }
+        } else if unreachable.removeValue(forKey: server) != nil {
+            findings.log(.notice, "\(server) is reachable again")
+        }
+    }
+
+    /// Returns the real servers whose turn it is, those after the last ones first.
+    private mutating func turn(of servers: Set<IPv4Address>, atMost limit: Int) -> [IPv4Address] {
+        let sorted = servers.sorted()
+        guard sorted.count > limit else { return sorted }
+        let first = sorted.firstIndex { $0 > lastLookedUp } ?? 0
+        let next = (0..<limit).map { sorted[(first + $0) % sorted.count] }
+        lastLookedUp = next.last ?? lastLookedUp
+        return next
+    }
+
+    /// Finds the path to a real server, but for two cases. A local node of a service with every port would open all of this
+    /// machine's ports. No tunnelled packet leaves from one of the `vips`, which are those of all services.
+    private func path(
+        to server: IPv4Address, for configuration: DirectorConfiguration, vips: Set<IPv4Address>, journal: ChangeJournal
+    ) throws -> PathFinder.Result {
+        let result = try paths.path(to: server, journal: journal)
+        guard case .found(let path, _) = result else { return result }
+        if path.isLocal {
+            return AddressRefusals.reasonAgainstLocalNode(server, of: configuration).map { .none($0) } ?? result
+        }
+        guard vips.contains(path.source) else { return result }
+        return .none(
+            "the kernel chooses \(path.source), a VIP, as the source of packets to \(server), and real servers drop what "
+                + "comes from an address of their own (give this machine another address, or the route a 'src')")
+    }
+
+    /// Whether the next hops of these real servers have answered. Asks for those that have not. A route that cannot be looked
+    /// up is named where it is followed.
+    func areResolved(_ servers: Set<IPv4Address>, journal: ChangeJournal) -> Bool {
+        var areResolved = true
+        for server in servers {
+            if case .found(let route, let link?)? = try? paths.path(to: server, journal: journal), link.isEthernet,
+                route.nextHopMAC == nil
+            {
+                areResolved = false
+            }
+        }
+        return areResolved
+    }
+
+    /// Broadcasts for the MAC of the next hop to a silent real server.
+    func askAgain(_ server: IPv4Address) { paths.askAgain(server) }
+
+    /// Returns why there is no way to the real server, as it was found last.
+    func reasonOfNoWay(to server: IPv4Address) -> String { unreachable[server] ?? "no way to \(server) is known yet" }
+
+    /// Returns where a check of a local node goes: to the VIP where this machine has it, as clients' packets do. The kernel
+    /// is asked once after each change of the network, not for each check.
+    mutating func localDestination(vip: IPv4Address, server: IPv4Address) -> IPv4Address {
+        if let isLocal = isLocalVIP[vip] { return isLocal ? vip : server }
+        guard let route = try? network.route(to: vip) else { return server }
+        isLocalVIP[vip] = route.isLocal
+        return route.isLocal ? vip : server
+    }
+
+    /// Forgets what has expired, and all other real servers than these.
+    mutating func forget(except servers: Set<IPv4Address>, at now: Instant) {
+        pathMTUs.forget(except: servers, at: now)
+        unreachable = unreachable.filter { servers.contains($0.key) }
+    }
+
+    // MARK: Path MTUs
+
+    /// Returns the size of packet to probe with; nil where the message is not looked into. It has to be about a packet that
+    /// the director can have sent by a path through routers, and, as far as it is quoted, about a recorded flow.
+    mutating func beginProbe(
+        for error: FragmentationNeeded, of configuration: DirectorConfiguration, on dataPlane: any DataPlane,
+        at now: Instant
+    ) throws -> UInt32? {
+        let server = error.destination
+        guard let path = dataPlane.route(to: server), !path.isLocal,
+            error.source == path.source || configuration.outerSources?.contains(error.source) == true,
+            error.innerDestination.map(configuration.vips.contains) ?? true,
+            pathMTUs.mayProbe(server, told: error.mtu, present: path.mtu, at: now)
+        else { return nil }
+        do {
+            guard try Self.isConfirmed(error, by: dataPlane) else { return nil }
+            guard try paths.isRouted(server) else {
+                pathMTUs.postponeProbe(server, at: now)
+                return nil
+            }
+        } catch {
+            pathMTUs.postponeProbe(server, at: now)
+            throw error
+        }
+        pathMTUs.beginProbe(server)
+        return path.mtu
+    }
+
+    private static func isConfirmed(_ error: FragmentationNeeded, by dataPlane: any DataPlane) throws -> Bool {
+        switch error.content {
+        case .unknown: true
+        case .other: false
+        case .flow(let ends):
+            try dataPlane.mayHaveSent(ends, to: error.destination)
+        }
+    }
+
+    /// Believes the verdict of the probe with packets of `size`. `present`: the path's MTU now.
+    mutating func endProbe(
+        for error: FragmentationNeeded, size: UInt32, present: UInt32, _ verdict: CheckVerdict, at now: Instant
+    ) -> Learning {
+        let server = error.destination
+        var learning = Learning()
+        let passing = verdict.pathMTU.map { UInt32($0) }
+        if let mtu = pathMTUs.endProbe(server, passing: passing, present: present, at: now) {
+            learning.isLearnt = true
+            learning.findings.log(
+                .notice, "the path MTU to \(server) is \(mtu): larger packets do not pass, as \(error.router) says")
+            return learning
+        }
+        if case .failed(let failure) = verdict, failure.isOwn { return learning }
+        guard pathMTUs.mayComplain(of: server, at: now) else { return learning }
+        let claim = "\(error.router) says that packets to \(server) are too big (MTU \(error.mtu))"
+        let answer =
+            passing == nil ? "and no ping shows whether they are" : "but a ping of \(size) bytes passes"
+        learning.findings.log(.warning, "\(claim), \(answer): the path MTU stays \(present)")
+        return learning
+    }
+}

@@ -1,0 +1,101 @@
+internal import DataPlane
+internal import HostState
+internal import LoadBalancing
+internal import Logging
+internal import Netlink
+internal import ServiceConfiguration
+
+/// Has the VIPs on this machine's interfaces, and announces them. The journal knows which of them the director put there.
+struct VIPAddresses {
+    /// VIPs that somebody took away, and the result of their repair.
+    struct Repairs {
+        var restored: [(vip: IPv4Address, resource: ManagedResource)] = []
+        var failed: [(resource: ManagedResource, error: any Error)] = []
+    }
+
+    /// The result of a change of the addresses.
+    struct Placement {
+        /// The kernel may choose other sources for packets to real servers.
+        var hasOtherSources = false
+        /// What failed first. All else was done.
+        var failure: (any Error)?
+    }
+
+    let network: any Network
+
+    /// Puts the VIPs on the interfaces, and takes off those that an earlier configuration had put there. `links`: of the
+    /// machine as they are now, as the MAC address of a bridge or a bond may have changed.
+    func place(
+        for configuration: DirectorConfiguration, on dataPlane: any DataPlane, links: [Link], journal: ChangeJournal
+    ) throws -> Placement {
+        let addresses = try network.addresses()
+        let interfaces = dataPlane.interfaces.map { known in links.first { $0.index == known.index } ?? known }
+        var homes: [IPv4Address: Link] = [:]
+        for vip in configuration.vips { homes[vip] = VIPScope.home(of: vip, among: interfaces, addresses) }
+        var failures: [any Error] = []
+        for change in journal.changes {
+            if case .address(let interface, let address, _, _) = change,
+                !configuration.managesAddress
+                    || homes[address].map({ Change.Interface($0).isSame(as: interface) }) != true
+            {
+                do { try journal.undo(change) } catch { failures.append(error) }
+            }
+        }
+        guard configuration.managesAddress else { return Placement(failure: failures.first) }
+        let (present, hasOtherSources) = try VIPScope.settle(
+            homes, journal: journal, in: network, refuge: dataPlane.refuge)
+        let missing = homes.filter { !present.contains($0.key) }.sorted { $0.key < $1.key }
+        do {
+            try journal.make(
+                missing.map { (.address(interface: .init($1), address: $0, prefixLength: 32), ($0, $1)) }
+            ) { vip, link in
+                // One that fails stays in the journal: it is tried again as one that was taken away.
+                do { try VIPScope.place(vip, on: link, in: network) } catch { failures.append(error) }
+            }
+        } catch { failures.insert(error, at: 0) }
+        return Placement(hasOtherSources: hasOtherSources, failure: failures.first)
+    }
+
+    /// Puts back VIPs that somebody took away. Just those that the director put there: another holder, such as keepalived,
+    /// takes its own away when it likes.
+    func restore(
+        for configuration: DirectorConfiguration, on dataPlane: any DataPlane, journal: ChangeJournal
+    ) throws -> Repairs {
+        var repairs = Repairs()
+        guard configuration.managesAddress else { return repairs }
+        var homes: [IPv4Address: Change.Interface] = [:]
+        for case .address(let interface, let vip, _, _) in journal.changes { homes[vip] = interface }
+        // One that a replacement of its scope has left there is nowhere else.
+        let refuge = dataPlane.refuge?.index
+        let present = try network.addresses().filter { $0.interface != refuge }.map(\.address)
+        let missing = configuration.vips.intersection(homes.keys).subtracting(present)
+        guard !missing.isEmpty else { return repairs }
+        let links = try network.links()
+        for vip in missing.sorted() {
+            guard let link = homes[vip]?.find(among: links) else { continue }
+            let resource = ManagedResource("address \(vip)/32 on \(link.name)")
+            do {
+                try journal.make(.address(interface: .init(link), address: vip, prefixLength: 32)) {
+                    try VIPScope.place(vip, on: link, in: network)
+                }
+                if let refuge { try network.removeAddress(vip, from: refuge) }
+                repairs.restored.append((vip, resource))
+            } catch { repairs.failed.append((resource, error)) }
+        }
+        return repairs
+    }
+
+    /// Sends gratuitous ARP, by which neighbours that knew another holder of a VIP learn of this one.
+    func announce(for configuration: DirectorConfiguration, on links: [Link]) -> NetworkFindings {
+        var findings = NetworkFindings()
+        guard configuration.managesAddress else { return findings }
+        let vips = configuration.vips.sorted()
+        for link in links where link.address != nil {
+            let (sent, error) = network.announce(vips, on: link)
+            guard sent < vips.count else { continue }
+            let rest = vips.count - sent > 1 ? " and \(vips.count - sent - 1) more" : ""
+            findings.log(.warning, "announce \(vips[sent])\(rest) on \(link.name): \(error ?? "no reason known")")
+        }
+        return findings
+    }
+}
