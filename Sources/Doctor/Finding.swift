@@ -1,21 +1,24 @@
+public import HostState
 public import RealServerSetup
 
 /// One thing that is wrong with a machine.
 public struct Finding: Sendable, Hashable {
     public var fault: Fault
-    /// What was seen, with the values.
+    /// The observation, with the values.
     public var seen: String
-    /// What mends it, in one line: a command where there is one.
+    /// The remedy in one line: a command where there is one.
     public var fix: String
     public var repair: Repair?
 
-    /// What `--fix` does about it. All of it is journalled, so that `realserver-setup --undo` takes it back.
-    public enum Repair: Sendable, Hashable {
-        /// What realserver-setup does.
-        case setUp
-        case steps([Step])
-        /// Both, the steps first.
-        case stepsAndSetUp([Step])
+    /// The remedy of `--fix`. All of it is journalled, so that `realserver-setup --undo` takes it back.
+    public struct Repair: Sendable, Hashable {
+        var steps: [Step] = []
+        /// The steps are followed by all that realserver-setup does.
+        var needsSetUp = false
+
+        public static let setUp = Repair(needsSetUp: true)
+        static func steps(_ steps: [Step]) -> Repair { Repair(steps: steps) }
+        static func stepsAndSetUp(_ steps: [Step]) -> Repair { Repair(steps: steps, needsSetUp: true) }
     }
 
     init(_ fault: Fault, _ seen: String, fix: String, repair: Repair? = nil) {
@@ -30,18 +33,9 @@ extension [Finding] {
     /// Mends what may be mended, reporting each step.
     public func repair(with setup: RealServerSetup, report: (Step) -> Void) throws {
         let repairs = compactMap(\.repair)
-        var steps: [Step] = []
-        var needsSetUp = false
-        for repair in repairs {
-            switch repair {
-            case .setUp: needsSetUp = true
-            case .steps(let more): steps += more.filter { !steps.contains($0) }
-            case .stepsAndSetUp(let more):
-                steps += more.filter { !steps.contains($0) }
-                needsSetUp = true
-            }
-        }
         if repairs.isEmpty { return }
-        try setup.apply(corrections: steps, alone: !needsSetUp, report: report)
+        var steps: [Step] = []
+        for step in repairs.flatMap(\.steps) where !steps.contains(step) { steps.append(step) }
+        try setup.apply(corrections: steps, alone: !repairs.contains(where: \.needsSetUp), report: report)
     }
 }

@@ -35,27 +35,20 @@ public final class ChangeJournal {
 
     /// Makes a change. If something about the same thing is journalled already, that stays, as it holds the original;
     /// otherwise an `apply` that fails takes its entry back.
-    public func make(_ change: Change, _ apply: () throws -> Void) throws {
-        try make([(change, ())]) { try apply() }
-    }
+    public func make(_ change: Change, _ apply: () throws -> Void) throws { try make([change], apply) }
 
-    /// Makes changes, each of something else, one after another, after all of them have been written down at once. Where
-    /// `apply` fails, what it has done until then stays.
-    public func make<Detail>(_ wanted: [(Change, Detail)], _ apply: (Detail) throws -> Void) throws {
-        let (added, moved) = list.add(wanted.map(\.0.canonical))
+    /// The same for changes, each of something else, that `apply` makes together. They are written down at once.
+    public func make(_ wanted: [Change], _ apply: () throws -> Void) throws {
+        let (added, moved) = list.add(wanted.map(\.canonical))
         do { try write(.init(made: added + moved.entries), former: moved.former) } catch {
             list.remove(added)
             if !moved.entries.isEmpty { owesNames = true }
             throw error
         }
-        for (index, (_, detail)) in wanted.enumerated() {
-            do { try apply(detail) } catch {
-                let rest = Set(wanted[index...].map(\.0.canonical))
-                let unmade = added.filter(rest.contains)
-                list.remove(unmade)
-                try? write(.init(undone: unmade))
-                throw error
-            }
+        do { try apply() } catch {
+            list.remove(added)
+            try? write(.init(undone: added))
+            throw error
         }
     }
 
@@ -86,18 +79,13 @@ public final class ChangeJournal {
         try write(.init(undone: [entry]))
     }
 
-    /// Undoes everything, the latest first. What fails is reported, stays in the journal, and stops nothing else.
-    /// True if all was undone; then the file is gone. On a full file system only its removal succeeds: one that names what
-    /// has been undone is a failure at the end alone.
-    public func undoAll(report: (Change, (any Error)?) -> Void) -> Bool {
-        undoAll(except: [], report: report)
-    }
-
-    /// The same but for `earlier`: takes back what one run did, given the `changes` from before it.
-    public func undoAll(except earlier: [Change], report: (Change, (any Error)?) -> Void) -> Bool {
+    /// Undoes everything but the `earlier` changes, the latest first. What fails is reported, stays in the journal, and
+    /// stops nothing else. True if all was undone; where nothing is left, the file is gone. On a full file system only its
+    /// removal succeeds: one that names what has been undone is a failure at the end alone.
+    public func undoAll(except earlier: [Change] = [], report: (Change, (any Error)?) -> Void) -> Bool {
         let earlier = ChangeList(earlier)
         var complete = true
-        /// What the file still names, and why.
+        /// Changes that the file still names though they are undone, and the reason.
         var unwritten: (changes: [Change], error: any Error)?
         for change in changes.reversed() where earlier.entry(for: change) == nil {
             do { try change.undo() } catch {

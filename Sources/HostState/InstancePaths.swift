@@ -9,7 +9,7 @@ public struct InstancePaths: Sendable, Hashable {
     public let instance: String?
     /// /run/ipvsd[/INSTANCE]
     public let runDirectory: String
-    /// What outlives a reboot: /var/lib/ipvsd[/NAME]. Of an instance without a name in a network namespace the run
+    /// State that outlives a reboot: /var/lib/ipvsd[/NAME]. For an instance without a name in a network namespace the run
     /// directory: it ends with its namespace, whose cookie the next boot may give to another one.
     public let stateDirectory: String
 
@@ -49,15 +49,15 @@ public struct InstancePaths: Sendable, Hashable {
     public var lock: String { runDirectory + "/lock" }
     public var controlSocket: String { runDirectory + "/control.sock" }
     public var pidFile: String { runDirectory + "/pid" }
-    /// What operators changed by hand.
+    /// Changes that operators made by hand.
     public var overrides: String { stateDirectory + "/overrides.json" }
-    /// What services were told to lack.
+    /// Events that began and have not ended.
     public var openEvents: String { stateDirectory + "/open-events.json" }
 
-    /// What flap damping holds against real servers.
+    /// Penalties of flap damping.
     public var damping: String { runDirectory + "/damping.json" }
 
-    /// Of directors that may be in the same network namespace under another name.
+    /// Journals of directors that may be in the same network namespace under another name.
     public var journalsBeside: [String] {
         let named = (File.list(Self.base) ?? []).filter { !$0.hasPrefix("netns-") }.map { Self.base + "/\($0)" }
         return ([InstancePaths().runDirectory] + named).filter { $0 != runDirectory }.map { $0 + "/journal" }.filter(
@@ -74,6 +74,22 @@ public struct InstancePaths: Sendable, Hashable {
     /// Removes the run directory and the one above it, where nothing is left in them.
     public func removeRunDirectoryIfEmpty() {
         if rmdir(runDirectory) == 0 && instance != nil { rmdir(Self.base) }
+    }
+
+    /// Has `body` change the machine by a journal, under a lock in the run directory. `busy`: the error where another
+    /// process holds the lock. Tidies up where the journal has nothing to remember.
+    public func changing<Result>(
+        journal path: String, lock name: String, busy: any Error, _ body: (ChangeJournal) throws -> Result
+    ) throws -> Result {
+        guard let lock = try FileLock(path: "\(runDirectory)/\(name)") else { throw busy }
+        let journal = try ChangeJournal(path: path)
+        defer {
+            if journal.changes.isEmpty {
+                lock.removeFile()
+                removeRunDirectoryIfEmpty()
+            }
+        }
+        return try body(journal)
     }
 
     /// The instance's directory on bpffs, for reading: nil where there is none. Changes nothing.

@@ -12,17 +12,19 @@ struct Planner {
     /// False once the kernel's ipip turned out not to work.
     let mayUseKernelTunnel: Bool
     let machine: Machine
-    /// Of earlier runs.
+    /// VIPs of earlier runs.
     let knownVIPs: [IPv4Address]
     let bootSetup: BootSetup?
 
-    func steps() throws -> [Step] {
+    func plan() throws -> Plan {
         try refuseAddressesOfOtherDevices()
         let usesStandIn = try usesStandIn()
         // Answering ARP for the VIP, or naming it in requests, would draw its traffic past the director: so first.
         // networkd would take the VIPs away: so it is told before.
-        return try (bootSetup?.steps() ?? []) + arpSteps() + deviceSteps(usesStandIn) + filterSteps()
-            + [upStep].compactMap(\.self) + addressSteps() + (usesStandIn ? programSteps() : []) + segmentSteps()
+        return try Plan(
+            (bootSetup?.steps() ?? []) + arpSteps() + deviceSteps(usesStandIn) + filterSteps()
+                + (machine.tunnel?.isUp == true ? [] : [.setUp(Names.device)]) + addressSteps()
+                + (usesStandIn ? programSteps() : []) + segmentSteps())
     }
 
     /// On the LAN's device the host answers ARP for it, past the director. lo is harmless, and common with LVS.
@@ -60,32 +62,19 @@ struct Planner {
 
     private func deviceSteps(_ usesStandIn: Bool) -> [Step] {
         if machine.tunnel != nil { return [] }
-        if usesStandIn {
-            let description = "create \(Names.device) (TUN device, as this kernel has no ipip)"
-            return [Step(action: .createTUN, description: description)]
-        }
-        let load = Step(action: .loadModule(Names.module), description: "load kernel module \(Names.module)")
-        let create = Step(action: .createTunnel, description: "create \(Names.device) (kernel ipip)")
-        return KernelModule.isPresent(Names.module) ? [create] : [load, create]
-    }
-
-    private var upStep: Step? {
-        machine.tunnel?.isUp == true ? nil : Step(action: .setUp, description: "set \(Names.device) up")
+        if usesStandIn { return [.createTUN] }
+        return KernelModule.isPresent(Names.module) ? [.createTunnel] : [.loadTunnelModule, .createTunnel]
     }
 
     private func addressSteps() -> [Step] {
         vips.filter { vip in !(machine.tunnel.map { machine.hasAddress(vip, on: $0) } ?? false) }
-            .map { Step(action: .addAddress($0), description: "add address \($0)/32 to \(Names.device)") }
+            .map { .addAddress($0, to: Names.device) }
     }
 
     private func programSteps() throws -> [Step] {
         try ingressInterfaces().filter { name in
             !(machine.tunnel.map { machine.hasProgram(on: name, for: $0) } ?? false)
-        }.map {
-            Step(
-                action: .attachProgram(interface: $0),
-                description: "attach program decapsulate to ingress of \($0)")
-        }
+        }.map { .attachProgram(to: $0) }
     }
 
     private func ingressInterfaces() throws(RealServerSetupError) -> [String] {
@@ -128,7 +117,7 @@ struct Planner {
     ) throws(SystemError) -> Step? {
         let key = "net/ipv4/conf/\(interface)/\(name)"
         if Sysctl.exists(key), accepted.contains(try Sysctl.read(key)) { return nil }
-        return Step(action: .setSysctl(key: key, value: value), description: "set sysctl \(key) to \(value)")
+        return .setSysctl(key, to: value)
     }
 
     // MARK: Segment sizes
@@ -143,13 +132,7 @@ struct Planner {
         case .foreign:
             throw .conflict("nftables' table ip \(SegmentRules.table) is there, and ipvsd did not make it")
         case .none, .rules:
-            let sizes = Set(rules.limits.map(\.size)).sorted(by: >).map { "\($0)" }.joined(separator: " or ")
-            let names = rules.vips.sorted().map { "\($0)" }.joined(separator: ", ")
-            let step = Step(
-                action: .lowerSegments(rules),
-                description:
-                    "lower the MSS of answers from \(names) to \(sizes) by nftables' table ip \(SegmentRules.table)")
-            added = [step] + programSteps(for: [])
+            added = [.lowerSegments(rules)] + programSteps(for: [])
         }
         // What older versions made goes once this works.
         return added + removalOfCopies
@@ -164,7 +147,7 @@ struct Planner {
 
     private var removalOfRules: [Step] {
         guard case .rules = machine.segmentRules else { return [] }
-        return [Step(action: .removeSegmentRules, description: "remove nftables' table ip \(SegmentRules.table)")]
+        return [.removeSegmentRules]
     }
 
     /// From the programs that are there to those of these VIPs.
@@ -174,24 +157,15 @@ struct Planner {
             allVIPs.sorted().flatMap { vip -> [Step] in
                 let present = machine.segmentPrograms(of: vip, on: name)
                 let isWanted = { (program: SegmentProgram) in wanted.contains(vip) && program.size == size }
-                let stale = present.filter { !isWanted($0) }.map { program in
-                    Step(
-                        action: .detachSegmentProgram(program, interface: name),
-                        description: "detach program lower_mss for \(vip) from egress of \(name)")
-                }
+                let stale = present.filter { !isWanted($0) }.map { Step.detach($0, from: name) }
                 guard wanted.contains(vip), !present.contains(where: isWanted) else { return stale }
-                return stale + [
-                    Step(
-                        action: .attachSegmentProgram(vip, size: size, interface: name),
-                        description: "attach program lower_mss for \(vip) to egress of \(name)")
-                ]
+                return stale + [.attach(SegmentProgram(vip: vip, size: size), to: name)]
             }
         }
     }
 
     private var removalOfCopies: [Step] {
-        machine.ownRules.map { Step(action: .removeRule($0), description: "remove rule \($0)") }
-            + machine.ownRoutes.map { Step(action: .removeRoute($0), description: "remove \(describe($0))") }
+        machine.ownRules.map { .remove($0) } + machine.ownRoutes.map { .remove($0, named: describe($0)) }
     }
 
     private func describe(_ route: Route) -> String {

@@ -27,38 +27,31 @@ public struct RealServerSetup {
         self.bootSetup = bootSetup
     }
 
-    /// What differs from the present state, in the order in which `apply` would change it; empty when nothing does.
-    /// Changes nothing.
-    public func plan() throws -> [Step] {
-        try namingPrivilege { try plan(RouteSocket(), mayUseKernelTunnel: true) }
+    /// Compares this machine with the real server. Changes nothing.
+    public func plan() throws -> Plan {
+        try namingPrivilege { try plan(mayUseKernelTunnel: true) }
     }
 
     /// Makes it so, reporting each step when it is done. On failure what this run did is taken back. `corrections`
     /// are made before the rest of the plan is; `alone`, instead of it.
-    public func apply(
-        corrections: [Step] = [], alone: Bool = false, report: (Step) -> Void
-    ) throws {
-        try namingPrivilege {
-            silenceLibbpf()
-            guard let lock = try FileLock(path: Self.lock(of: instance)) else { throw Self.isBusy }
-            let socket = try RouteSocket()
-            let journal = try ChangeJournal(path: instance.realServerJournal)
-            defer { leave(lock, journal, of: instance) }
-            try BootSetup.adopt(into: journal)
-            try journal.follow(socket.links())
-            let before = journal.changes
-            let executor = Executor(socket: socket, journal: journal)
+    public func apply(corrections: [Step] = [], alone: Bool = false, report: (Step) -> Void) throws {
+        silenceLibbpf()
+        try Self.changing(instance) { journal in
+            try journal.follow(RouteSocket().links())
+            let former = bootSetup.map { BootSetup.paths(namespace: $0.namespace).compactMap(BootFile.present) } ?? []
             do {
-                try run(corrections, executor, report)
-                if alone { return }
-                do {
-                    try run(plan(socket, mayUseKernelTunnel: true), executor, report)
-                } catch is Executor.NoKernelTunnel {
-                    try run(plan(socket, mayUseKernelTunnel: false), executor, report)
+                try journal.revertingOnFailure {
+                    try Plan(corrections).make(journal: journal, report: report)
+                    if alone { return }
+                    do {
+                        try plan(mayUseKernelTunnel: true).make(journal: journal, report: report)
+                    } catch is NoKernelTunnel {
+                        // What was made stays, and the plan goes on from there.
+                        try plan(mayUseKernelTunnel: false).make(journal: journal, report: report)
+                    }
                 }
             } catch {
-                _ = journal.undoAll(except: before) { _, _ in }
-                executor.restoreFiles()
+                BootFile.restore(former, journal)
                 throw error
             }
         }
@@ -69,12 +62,8 @@ public struct RealServerSetup {
     public static func undo(
         instance: InstancePaths = InstancePaths(), report: (Change, (any Error)?) -> Void
     ) throws -> Bool {
-        try namingPrivilege {
-            guard let lock = try FileLock(path: lock(of: instance)) else { throw isBusy }
-            let journal = try ChangeJournal(path: instance.realServerJournal)
-            defer { leave(lock, journal, of: instance) }
-            try BootSetup.adopt(into: journal)
-            return try BootSetup.reloading(journal) { try undo(journal.changes, journal, report) }
+        try changing(instance) { journal in
+            try BootSetup.reloading(journal) { try undo(journal.changes, journal, report) }
         }
     }
 
@@ -84,15 +73,24 @@ public struct RealServerSetup {
         vips: [IPv4Address], instance: InstancePaths = InstancePaths(), report: (Change, (any Error)?) -> Void
     ) throws -> Bool {
         guard try !leavesNothing(vips, instance) else { return try undo(instance: instance, report: report) }
-        return try namingPrivilege {
-            guard let lock = try FileLock(path: lock(of: instance)) else { throw isBusy }
-            let journal = try ChangeJournal(path: instance.realServerJournal)
-            defer { leave(lock, journal, of: instance) }
-            try BootSetup.adopt(into: journal)
+        return try changing(instance) { journal in
             let changes = changes(of: vips, among: journal.changes)
             try BootSetup.forget(vips)
             return try BootSetup.isOnly(vips)
                 ? BootSetup.reloading(journal) { try undo(changes, journal, report) } : undo(changes, journal, report)
+        }
+    }
+
+    /// Has `body` work by the journal, which also names files from before a restart of the machine.
+    private static func changing<Result>(
+        _ instance: InstancePaths, _ body: (ChangeJournal) throws -> Result
+    ) throws -> Result {
+        try namingPrivilege {
+            let busy = RealServerSetupError.busy("another realserver-setup is at work here")
+            return try instance.changing(journal: instance.realServerJournal, lock: "realserver.lock", busy: busy) {
+                try BootSetup.adopt(into: $0)
+                return try body($0)
+            }
         }
     }
 
@@ -110,7 +108,7 @@ public struct RealServerSetup {
         return journal.undoAll(except: Array(kept), report: report)
     }
 
-    /// What others have put on tunl0, which its removal would take from them: an address, or a route.
+    /// An address or a route of others on tunl0, which its removal would take from them.
     private static func othersUse(of journal: ChangeJournal) throws -> String? {
         let socket = try RouteSocket()
         guard let tunnel = try tunnel(of: journal, among: socket.links()) else { return nil }
@@ -141,13 +139,13 @@ public struct RealServerSetup {
         try socket.rules().filter(Names.isOurs).compactMap(\.source) + (try SegmentRules.present()?.vips ?? [])
     }
 
-    /// What `undo(vips:)` would put back, the latest change first. Changes nothing.
+    /// Changes that `undo(vips:)` would put back, the latest first. Changes nothing.
     public static func undoable(vips: [IPv4Address], instance: InstancePaths = InstancePaths()) throws -> [Change] {
         let all = try undoable(instance: instance)
         return try leavesNothing(vips, instance) ? all : changes(of: vips, among: all)
     }
 
-    /// What is of these VIPs alone; what makes them again at a start, too, where it makes no others.
+    /// Changes for these VIPs alone. Files for the machine's start are among them where they name no others.
     private static func changes(of vips: [IPv4Address], among changes: [Change]) -> [Change] {
         let boot = BootSetup.isOnly(vips) ? BootSetup.present() : []
         return changes.filter { $0.isOf(vips) || boot.contains($0) }
@@ -160,7 +158,7 @@ public struct RealServerSetup {
         return !present.isEmpty && present.isSubset(of: vips)
     }
 
-    /// What `undo` would put back, the latest change first. Changes nothing.
+    /// Changes that `undo` would put back, the latest first. Changes nothing.
     public static func undoable(instance: InstancePaths = InstancePaths()) throws -> [Change] {
         let changes = try ChangeJournal.read(path: instance.realServerJournal)
         return (changes + BootSetup.present().filter { !changes.contains($0) }).reversed()
@@ -183,27 +181,16 @@ public struct RealServerSetup {
         return Set(names).sorted()
     }
 
-    private func plan(_ socket: RouteSocket, mayUseKernelTunnel: Bool) throws -> [Step] {
+    private func plan(mayUseKernelTunnel: Bool) throws -> Plan {
         try Planner(
             vips: vips, mss: mss, interfaces: interfaces, mayUseKernelTunnel: mayUseKernelTunnel,
-            machine: Machine(socket), knownVIPs: Self.knownVIPs(instance: instance), bootSetup: bootSetup
-        ).steps()
+            machine: Machine(RouteSocket()), knownVIPs: Self.knownVIPs(instance: instance), bootSetup: bootSetup
+        ).plan()
     }
-
-    private func run(_ steps: [Step], _ executor: Executor, _ report: (Step) -> Void) throws {
-        for step in steps {
-            try executor.make(step)
-            report(step)
-        }
-    }
-
-    private static func lock(of instance: InstancePaths) -> String { instance.runDirectory + "/realserver.lock" }
-
-    private static var isBusy: RealServerSetupError { .busy("another realserver-setup is at work here") }
 }
 
 extension Change {
-    /// That it put on tunl0, or that its rules are about.
+    /// The VIP that the change put on tunl0, or that its rules are about.
     fileprivate var vip: IPv4Address? {
         switch self {
         case .address(let place, let address, _, _) where place.name == Names.device: address
@@ -231,15 +218,8 @@ extension Change {
         }
     }
 
-    /// Of these VIPs alone, and not of all that are set up.
+    /// Whether the change is for these VIPs alone.
     fileprivate func isOf(_ vips: [IPv4Address]) -> Bool { vip.map(vips.contains) == true }
-}
-
-/// Tidies up the run directory where there is nothing to remember.
-private func leave(_ lock: FileLock, _ journal: ChangeJournal, of instance: InstancePaths) {
-    guard journal.changes.isEmpty else { return }
-    lock.removeFile()
-    instance.removeRunDirectoryIfEmpty()
 }
 
 /// Turns every way in which the kernel says "not you" into the one error that the caller tells apart.

@@ -6,7 +6,7 @@ public import Netlink
 public struct ListedTunnel: Sendable {
     public let tunnel: Tunnel
     public let link: Link
-    /// What it is bound to.
+    /// The device that the tunnel is bound to.
     public let lower: Link?
     public let addresses: [InterfaceAddress]
 
@@ -25,12 +25,8 @@ public struct ListedTunnel: Sendable {
                 "    ipip remote \(end(tunnel.remote)) local \(end(tunnel.local)) "
                     + "ttl \(PointToPoint.describe(ttl: tunnel.ttl)) "
                     + (tunnel.discoversPathMTU ? "pmtudisc" : "nopmtudisc"),
-            ] + addresses.map { "    inet \(Self.address($0))" }
+            ] + addresses.map { "    inet \(PointToPoint.Address($0))" }
         return lines.joined(separator: "\n")
-    }
-
-    private static func address(_ entry: InterfaceAddress) -> PointToPoint.Address {
-        PointToPoint.Address(own: entry.address, peer: entry.peer, prefixLength: entry.prefixLength)
     }
 }
 

@@ -1,17 +1,18 @@
 public import LoadBalancing
+import Netlink
 
 /// A tunnel as the operator wants it. What is nil is left as the kernel has it.
 public struct PointToPoint: Sendable, Hashable {
     public var name: String
     public var local: IPv4Address
     public var remote: IPv4Address
-    /// Of the outer header; 0: the inner one's.
+    /// The TTL of the outer header; 0: the inner one's.
     public var ttl: UInt8?
     /// Bytes of an inner packet.
     public var mtu: UInt32?
     public var address: Address?
 
-    /// Of the tunnel device itself.
+    /// An address of the tunnel device itself.
     public struct Address: Sendable, Hashable, CustomStringConvertible {
         public var own: IPv4Address
         /// The far end's, which the prefix length is then of.
@@ -22,6 +23,10 @@ public struct PointToPoint: Sendable, Hashable {
             self.own = own
             self.peer = peer
             self.prefixLength = prefixLength
+        }
+
+        init(_ entry: InterfaceAddress) {
+            self.init(own: entry.address, peer: entry.peer, prefixLength: entry.prefixLength)
         }
 
         /// As ip(8) writes it.

@@ -14,97 +14,36 @@ public struct TunnelSetup {
 
     public init(instance: InstancePaths = InstancePaths()) { self.instance = instance }
 
+    /// The kernel's kind of such a device, which is the name of its module, too.
+    static let kind = "ipip"
+
     // MARK: Add
 
-    /// What `add` would do. Changes nothing.
-    public func plan(_ tunnel: PointToPoint) throws(TunnelError) -> TunnelPlan {
+    /// Compares this machine with one that has the tunnel. Changes nothing.
+    public func plan(_ tunnel: PointToPoint) throws(TunnelError) -> Plan {
         try TunnelError.naming {
             let plan = try plan(tunnel, RouteSocket())
-            if plan.steps.contains(.loadModule), !KernelModule.isAvailable(TunnelStep.module) { throw Self.noModule }
+            if plan.steps.contains(.loadTunnelModule), !KernelModule.isAvailable(Self.kind) {
+                throw TunnelError.noModule
+            }
             return plan
         }
     }
 
     /// Makes it so, reporting each step when it is done. On failure what this call did is taken back.
-    public func add(
-        _ tunnel: PointToPoint, report: (TunnelStep) -> Void
-    ) throws(TunnelError) -> TunnelPlan {
+    public func add(_ tunnel: PointToPoint, report: (Step) -> Void) throws(TunnelError) -> Plan {
         try changing { journal, socket in
-            let before = journal.changes
-            do {
-                let plan = try plan(tunnel, socket)
-                for step in plan.steps {
-                    try make(step, journal, socket)
-                    report(step)
-                }
-                return plan
-            } catch {
-                _ = journal.undoAll(except: before) { _, _ in }
-                throw error
-            }
+            let plan = try plan(tunnel, socket)
+            try plan.apply(journal: journal, report: report)
+            return plan
         }
     }
 
-    private func plan(_ tunnel: PointToPoint, _ socket: RouteSocket) throws -> TunnelPlan {
-        try TunnelPlan(
-            tunnel, links: socket.links(), tunnels: socket.tunnels(), addresses: socket.addresses(),
-            hasModule: KernelModule.isPresent(TunnelStep.module))
-    }
-
-    private func make(_ step: TunnelStep, _ journal: ChangeJournal, _ socket: RouteSocket) throws {
-        switch step {
-        case .loadModule:
-            do {
-                try journal.make(.module(name: TunnelStep.module)) { try KernelModule.load(TunnelStep.module) }
-            } catch is SystemError {
-                throw Self.noModule
-            }
-        case .create(let name, let local, let remote, let ttl, let mtu):
-            try journal.make(.tunnel(name: .init(named: name))) {
-                do {
-                    try socket.createTunnel(name: name, local: local, remote: remote, ttl: ttl, mtu: mtu)
-                } catch let error as NetlinkError {
-                    throw error.code == EOPNOTSUPP ? Self.noModule : error
-                }
-            }
-            try journal.follow(socket.links())
-        case .addAddress(let address, let name):
-            // It goes with a tunnel of ours; on one of the operator's it is ours alone.
-            let device = try device(name, socket)
-            let change = Change.address(
-                interface: .init(device), address: address.own, peer: address.peer, prefixLength: address.prefixLength)
-            try journaling(change, unlessOwn: device, journal) {
-                try socket.addAddress(
-                    address.own, peer: address.peer, prefixLength: address.prefixLength, to: device.index)
-            }
-        case .setUp(let name):
-            let device = try device(name, socket)
-            try journaling(.linkUp(name: .init(device), wasUp: false), unlessOwn: device, journal) {
-                try socket.setUp(true, interface: device.index)
-            }
-        }
-    }
-
-    private func journaling(
-        _ change: Change, unlessOwn device: Link, _ journal: ChangeJournal, _ apply: () throws -> Void
-    ) throws {
-        if journal.entry(for: .tunnel(name: .init(device))) != nil { return try apply() }
-        try journal.make(change, apply)
-    }
-
-    private func device(_ name: String, _ socket: RouteSocket) throws -> Link {
-        guard let link = try socket.link(named: name) else { throw TunnelError.notFound("no device \(name)") }
-        return link
-    }
-
-    private static var noModule: any Error {
-        var system = utsname()
-        let release =
-            uname(&system) == 0
-            ? withUnsafeBytes(of: system.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) } : "?"
-        return TunnelError.kernel(
-            "this kernel (\(release)) has no IPIP tunnels: modprobe finds no module \(TunnelStep.module) "
-                + "(CONFIG_NET_IPIP), and no stand-in is made for point-to-point tunnels")
+    private func plan(_ tunnel: PointToPoint, _ socket: RouteSocket) throws -> Plan {
+        try Planner(
+            desired: tunnel, links: socket.links(), tunnels: socket.tunnels(), addresses: socket.addresses(),
+            hasModule: KernelModule.isPresent(Self.kind)
+        ).plan()
     }
 
     // MARK: Delete
@@ -113,11 +52,7 @@ public struct TunnelSetup {
     public func delete(_ name: String, report: (Change) -> Void) throws(TunnelError) {
         try changing { journal, socket in
             let change = try deletion(of: name, socket)
-            if journal.entry(for: change) != nil {
-                try journal.undo(change)
-            } else {
-                try socket.deleteLink(index: device(name, socket).index)
-            }
+            try journal.make([.undo(change)])
             report(change)
             try leave(name, journal, report)
         }
@@ -128,7 +63,7 @@ public struct TunnelSetup {
         try changing { journal, _ in journal.undoAll(report: report) }
     }
 
-    /// What `delete`, or without a name `deleteAll`, would undo. Changes nothing.
+    /// Changes that `delete`, or without a name `deleteAll`, would undo. Changes nothing.
     public func deletions(_ name: String?) throws(TunnelError) -> [Change] {
         try TunnelError.naming {
             if let name { return [try deletion(of: name, RouteSocket())] }
@@ -138,7 +73,7 @@ public struct TunnelSetup {
 
     private func deletion(of name: String, _ socket: RouteSocket) throws -> Change {
         guard let link = try socket.link(named: name) else { throw TunnelError.notFound("no tunnel \(name)") }
-        guard link.kind == TunnelStep.module else {
+        guard link.kind == Self.kind else {
             throw TunnelError.refused("\(name) is no IPIP tunnel, but \(link.kind ?? "a hardware device")")
         }
         guard name != Self.fallbackName else {
@@ -173,7 +108,7 @@ public struct TunnelSetup {
             let socket = try RouteSocket()
             let links = try socket.links()
             let addresses = try socket.addresses()
-            let found = try socket.tunnels().filter { $0.kind == TunnelStep.module && (name ?? $0.name) == $0.name }
+            let found = try socket.tunnels().filter { $0.kind == Self.kind && (name ?? $0.name) == $0.name }
             if let name, found.isEmpty { throw TunnelError.notFound("no IPIP tunnel \(name)") }
             return found.compactMap { tunnel in
                 guard let link = links.first(where: { $0.index == tunnel.interface }) else { return nil }
@@ -191,19 +126,45 @@ public struct TunnelSetup {
         _ body: (ChangeJournal, RouteSocket) throws -> Result
     ) throws(TunnelError) -> Result {
         try TunnelError.naming {
-            guard let lock = try FileLock(path: instance.runDirectory + "/tunnels.lock") else {
-                throw TunnelError.busy("another 'ipvsd tunnel' is at work here")
+            let busy = TunnelError.busy("another 'ipvsd tunnel' is at work here")
+            return try instance.changing(journal: instance.tunnelJournal, lock: "tunnels.lock", busy: busy) { journal in
+                let socket = try RouteSocket()
+                try journal.follow(socket.links())
+                return try body(journal, socket)
             }
-            let journal = try ChangeJournal(path: instance.tunnelJournal)
-            defer {
-                if journal.changes.isEmpty {
-                    lock.removeFile()
-                    instance.removeRunDirectoryIfEmpty()
-                }
-            }
-            let socket = try RouteSocket()
-            try journal.follow(socket.links())
-            return try body(journal, socket)
         }
+    }
+}
+
+extension Step {
+    static let loadTunnelModule = Step.loadModule(TunnelSetup.kind, orElse: TunnelError.noModule)
+
+    static func create(_ tunnel: PointToPoint) -> Step {
+        let ttl = tunnel.ttl ?? 0
+        return Step(
+            "create ipip device \(tunnel.name) local \(tunnel.local) remote \(tunnel.remote) "
+                + "ttl \(PointToPoint.describe(ttl: ttl))" + (tunnel.mtu.map { " mtu \($0)" } ?? "")
+        ) { _, socket in
+            [
+                .make([.tunnel(name: .init(named: tunnel.name))]) {
+                    do throws(NetlinkError) {
+                        try socket.createTunnel(
+                            name: tunnel.name, local: tunnel.local, remote: tunnel.remote, ttl: ttl, mtu: tunnel.mtu)
+                    } catch { throw error.code == EOPNOTSUPP ? TunnelError.noModule : error as any Error }
+                }
+            ]
+        }
+    }
+}
+
+extension TunnelError {
+    static var noModule: TunnelError {
+        var system = utsname()
+        let release =
+            uname(&system) == 0
+            ? withUnsafeBytes(of: system.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) } : "?"
+        return .kernel(
+            "this kernel (\(release)) has no IPIP tunnels: modprobe finds no module \(TunnelSetup.kind) "
+                + "(CONFIG_NET_IPIP), and no stand-in is made for point-to-point tunnels")
     }
 }

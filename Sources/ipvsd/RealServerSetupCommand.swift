@@ -113,7 +113,7 @@ struct RealServerSetupCommand: AsyncParsableCommand {
         try consultation.run()
     }
 
-    /// Of all VIPs, or of those that are named.
+    /// Undoes the set-up of all VIPs, or of those that are named.
     private func putBack(_ instance: InstancePaths) throws {
         let isForAll = vip.isEmpty && vipFile.isEmpty
         let vips = isForAll ? [] : try addresses()
@@ -144,20 +144,19 @@ struct RealServerSetupCommand: AsyncParsableCommand {
         let setup = RealServerSetup(
             vips: vips, mss: try policy(), interfaces: try interfaces(), instance: instance,
             bootSetup: try persistOption?.bootSetup(vips, arguments: bootArguments))
-        var count = 0
+        var isChanged = false
         if dryRun {
-            for step in try setup.plan() {
-                count += 1
-                print("would \(step)")
-                for line in step.fileText?.split(separator: "\n") ?? [] { print("    \(line)") }
+            for line in try setup.plan().preview {
+                isChanged = true
+                print(line)
             }
         } else {
             try setup.apply { step in
-                count += 1
+                isChanged = true
                 print(step)
             }
         }
-        if count == 0 { print("nothing to change: this machine is set up") }
+        if !isChanged { print("nothing to change: this machine is set up") }
     }
 
     private var persistOption: PersistOption? {
@@ -167,7 +166,7 @@ struct RealServerSetupCommand: AsyncParsableCommand {
         }
     }
 
-    /// What a later run of this command has to be told besides the VIPs.
+    /// Arguments of a later run of this command, besides the VIPs.
     private var bootArguments: [String] {
         (mss == "auto" ? [] : ["--mss", mss]) + interface.flatMap { ["--interface", $0] }
             + (common.instanceName.map { ["--instance", $0] } ?? [])

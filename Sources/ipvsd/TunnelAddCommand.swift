@@ -1,4 +1,5 @@
 import ArgumentParser
+import HostState
 import LoadBalancing
 import ServiceConfiguration
 import TunnelSetup
@@ -54,8 +55,8 @@ struct TunnelAddCommand: AsyncParsableCommand {
                 let plan =
                     try dryRun
                     ? setup.plan(tunnel) : setup.add(tunnel) { print($0) }
-                if dryRun { for step in plan.steps { print("would \(step)") } }
-                if plan.steps.isEmpty { print("nothing to change: \(name) is there already") }
+                if dryRun { for line in plan.preview { print(line) } }
+                if plan.isEmpty { print("nothing to change: \(name) is there already") }
                 for note in plan.notes { print("note: \(note)") }
             }
         }

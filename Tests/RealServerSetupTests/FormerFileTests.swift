@@ -1,11 +1,10 @@
 import Glibc
 import HostState
-import Netlink
 import Testing
 
 @testable import RealServerSetup
 
-/// What an earlier run wrote stands there again after a run that failed.
+/// Files of an earlier run stand there again after a run that failed.
 struct FormerFileTests {
     private let directory = "/tmp/nl-former-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
 
@@ -31,19 +30,22 @@ struct FormerFileTests {
             rmdir(directory)
         }
 
-        let executor = Executor(socket: try RouteSocket(), journal: journal)
+        let former = earlier.compactMap { BootFile.present(at: $0.path) }
         let changed = [
             file("list", "10.0.0.101\n"), file("hook", "exit 1\n", isExecutable: true), file("new", "y\n"),
             link(to: "-b.service"), file("list", "10.0.0.102\n"),
         ]
-        for file in changed { try executor.make(Step(action: .write(file), description: "")) }
-        try executor.make(Step(action: .removeFile("\(directory)/stale"), description: ""))
-        for file in changed.dropFirst() { #expect(file.isWritten, "\(file.path)") }
-        #expect(!exists("\(directory)/stale"))
-
-        // As `apply` does where a step fails.
-        #expect(journal.undoAll(except: before) { _, _ in })
-        executor.restoreFiles()
+        struct Failure: Error {}
+        let failing = Step("fail") { _, _ in
+            for file in changed.dropFirst() { #expect(file.isWritten, "\(file.path)") }
+            #expect(!exists("\(directory)/stale"))
+            throw Failure()
+        }
+        #expect(throws: Failure.self) {
+            try Plan(changed.map { .write($0) } + [.removeFile("\(directory)/stale"), failing])
+                .apply(journal: journal) { _ in }
+        }
+        BootFile.restore(former, journal)
         for file in earlier { #expect(file.isWritten, "\(file.path)") }
         #expect(access("\(directory)/hook", X_OK) == 0)
         #expect(!exists("\(directory)/new"))

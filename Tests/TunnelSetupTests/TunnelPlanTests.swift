@@ -1,10 +1,11 @@
+import HostState
 import LoadBalancing
 import Testing
 
 @testable import Netlink
 @testable import TunnelSetup
 
-/// What there is against what is wanted. The kernel's own ipip is asked in Tests/KernelLab/tunnel.test.sh.
+/// The machine against the tunnel that is wanted. The kernel's own ipip is asked in Tests/KernelLab/tunnel.test.sh.
 struct TunnelPlanTests {
     private let local = IPv4Address(0xC000_0201)  // 192.0.2.1
     private let remote = IPv4Address(0xC633_6401)  // 198.51.100.1
@@ -23,11 +24,12 @@ struct TunnelPlanTests {
     private func plan(
         _ wanted: PointToPoint, links: [Link] = [], tunnels: [Tunnel] = [], addresses: [InterfaceAddress] = [],
         hasModule: Bool = true
-    ) throws -> TunnelPlan {
-        try TunnelPlan(
-            wanted, links: links, tunnels: tunnels,
+    ) throws -> Plan {
+        try Planner(
+            desired: wanted, links: links, tunnels: tunnels,
             addresses: addresses + [InterfaceAddress(interface: 2, address: local, prefixLength: 24)],
-            hasModule: hasModule)
+            hasModule: hasModule
+        ).plan()
     }
 
     private func tunnel(isUp: Bool = true, ttl: UInt8 = 0, remote: IPv4Address? = nil) -> Tunnel {
@@ -63,8 +65,8 @@ struct TunnelPlanTests {
         let address = PointToPoint.Address(own: own, prefixLength: 30)
         let wanted = PointToPoint(name: "t1", local: local, remote: remote, address: address)
         #expect(
-            try plan(wanted, links: links, tunnels: [tunnel(isUp: false)]).steps == [
-                .addAddress(address, name: "t1"), .setUp(name: "t1"),
+            try plan(wanted, links: links, tunnels: [tunnel(isUp: false)]).steps.map(\.description) == [
+                "add address 10.255.0.1/30 to t1", "set t1 up",
             ])
     }
 

@@ -46,11 +46,12 @@ struct VIPAddresses {
             homes, journal: journal, in: network, refuge: dataPlane.refuge)
         let missing = homes.filter { !present.contains($0.key) }.sorted { $0.key < $1.key }
         do {
-            try journal.make(
-                missing.map { (.address(interface: .init($1), address: $0, prefixLength: 32), ($0, $1)) }
-            ) { vip, link in
+            let changes = missing.map { Change.address(interface: .init($1), address: $0, prefixLength: 32) }
+            try journal.make(changes) {
                 // One that fails stays in the journal: it is tried again as one that was taken away.
-                do { try VIPScope.place(vip, on: link, in: network) } catch { failures.append(error) }
+                for (vip, link) in missing {
+                    do { try VIPScope.place(vip, on: link, in: network) } catch { failures.append(error) }
+                }
             }
         } catch { failures.insert(error, at: 0) }
         return Placement(hasOtherSources: hasOtherSources, failure: failures.first)

@@ -1,6 +1,6 @@
+import HostState
 import LoadBalancing
 import Netlink
-import RealServerSetup
 
 /// Who answers ARP for the VIPs, and who names them in requests.
 extension RealServerFacts {

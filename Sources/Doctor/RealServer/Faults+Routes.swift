@@ -1,3 +1,4 @@
+import HostState
 import LoadBalancing
 import Netlink
 import RealServerSetup

@@ -45,6 +45,13 @@ public struct BootFile: Sendable, Hashable {
         }
     }
 
+    /// Puts back files of earlier runs, which a run that failed wrote over or removed: the journal has no contents.
+    static func restore(_ former: [BootFile], _ journal: ChangeJournal) {
+        let lost = former.filter { !$0.isWritten }
+        for file in lost { try? journal.make(.file(path: file.path)) { try file.write() } }
+        if !lost.isEmpty { HostManager.reload() }
+    }
+
     var isWritten: Bool {
         switch contents {
         case .text(let text, _): File.link(path) == nil && (try? File.read(path)) == Array(text.utf8)

@@ -4,7 +4,7 @@ import LoadBalancing
 import SystemCalls
 
 extension BootSetup {
-    /// What differs from the present state. A file of somebody else's in the place of one of ours is a conflict.
+    /// The files that differ from the present ones. A file of somebody else's in the place of one of ours is a conflict.
     func steps() throws(RealServerSetupError) -> [Step] {
         let differing = files.filter { !$0.isWritten }
         for file in differing where (File.exists(file.path) || File.link(file.path) != nil) {
@@ -16,14 +16,11 @@ extension BootSetup {
         let stale = Self.paths(namespace: namespace).filter { path in
             !files.contains { $0.path == path } && BootFile.isOurs(path)
         }
-        let steps =
-            differing.map { Step(action: .write($0), description: "write \($0.path)") }
-            + stale.map { Step(action: .removeFile($0), description: "remove \($0)") }
-        let reload = Step(action: .reload, description: "reload systemd's configuration")
-        return steps + (steps.isEmpty || !HostManager.hasSystemd ? [] : [reload])
+        let steps = differing.map { Step.write($0) } + stale.map { .removeFile($0) }
+        return steps + (steps.isEmpty || !HostManager.hasSystemd ? [] : [.reload])
     }
 
-    /// What earlier runs wrote, for this network namespace. A restart of the machine leaves files and loses the journal.
+    /// Files of earlier runs, for this network namespace. A restart of the machine leaves files and loses the journal.
     static func present() -> [Change] {
         let namespace = InstancePaths.isInitialNetworkNamespace ? nil : InstancePaths.networkNamespaceName
         guard InstancePaths.isInitialNetworkNamespace || namespace != nil else { return [] }
@@ -35,7 +32,7 @@ extension BootSetup {
         return directories.map { .directory(path: $0) } + paths.map { .file(path: $0) }
     }
 
-    /// Those that are to be there after a start.
+    /// VIPs that are to be there after a start.
     static func presentVIPs() -> [IPv4Address] { presentList?.vips ?? [] }
 
     /// Whether those are some of these, and no others.

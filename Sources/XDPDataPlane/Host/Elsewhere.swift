@@ -58,7 +58,7 @@ final class Elsewhere {
         return places
     }
 
-    /// What became of the program on an interface.
+    /// The result of an attempt to put the program on an interface.
     enum Outcome {
         /// Somebody had taken it off, and it is there again.
         case restored
@@ -96,15 +96,8 @@ final class Elsewhere {
     private func attach(to link: Link, _ socket: RouteSocket) throws {
         let hook = BPFProgram.TrafficControlHook(
             interface: link.index, direction: .ingress, priority: StrayProgram.priority, handle: StrayProgram.handle)
-        let place = Change.Interface(link)
-        if try !socket.hasClsact(interface: link.index) {
-            try journal.make(.qdisc(interface: place)) { _ = try hook.createQdisc() }
-        }
         try journal.make(
-            .filter(interface: place, direction: .ingress, priority: hook.priority, handle: hook.handle)
-        ) {
-            try program.attach(interface: link.index)
-        }
+            Step.Part.program(hook, on: link, socket) { [program] in try program.attach(interface: link.index) })
         attached.insert(link.index)
     }
 }
