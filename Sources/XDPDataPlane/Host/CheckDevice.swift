@@ -47,25 +47,51 @@ final class CheckDevice {
 
     static var change: Change { .link(name: Change.Interface(named: name)) }
 
-    /// All that it takes besides being there. May be repeated.
+    /// A property of the pair: how it is made, at first and where somebody has changed it, and how it is looked at.
+    private typealias Requirement = (
+        resource: XDPResource, make: (RouteSocket) throws -> Void, isMet: (LinkTree, [InterfaceAddress]) -> Bool
+    )
+
+    private static func requirements(of link: Link, _ peer: Link) -> [Requirement] {
+        let states = [link, peer].flatMap { end -> [Requirement] in
+            let present = { (tree: LinkTree) in tree.link(index: end.index) }
+            return [
+                (
+                    .state("UP", of: end.name), { try $0.setUp(true, interface: end.index) },
+                    { tree, _ in present(tree)?.isUp == true }
+                ),
+                // Next hops are the business of the program behind it.
+                (
+                    .state("NOARP", of: end.name), { try $0.setARP(false, interface: end.index) },
+                    { tree, _ in present(tree)?.noARP == true }
+                ),
+                (
+                    .state("MTU", of: end.name), { try $0.setMTU(mtu, interface: end.index) },
+                    { tree, _ in present(tree)?.mtu == mtu }
+                ),
+            ]
+        }
+        // It comes with the device: `restore` has it made anew.
+        let mac: Requirement = (ownMAC, { _ in }, { tree, _ in tree.link(index: link.index)?.address == link.address })
+        let address: Requirement = (
+            .address(dummyAddress, interface: link.name),
+            { try $0.addAddress(dummyAddress, prefixLength: 32, to: link.index, scope: RouteScope.host) },
+            { _, all in all.contains { $0.interface == link.index && $0.address == dummyAddress } }
+        )
+        let parameters = sysctls.map { key, value -> Requirement in
+            (.sysctl(key), { _ in try Sysctl.write(key, value) }, { _, _ in (try? Sysctl.read(key)) == value })
+        }
+        return states + [mac, address] + parameters
+    }
+
+    /// Makes all that it takes besides being there. May be repeated.
     private static func setUp(_ link: Link, _ peer: Link, by socket: RouteSocket) throws {
-        var steps: [() throws -> Void] = []
-        for end in [link, peer] {
-            // Nothing of IPv6's own goes out of it. Where the kernel has no IPv6 there is no such key.
-            try? Sysctl.write("net/ipv6/conf/\(end.name)/disable_ipv6", "1")
-            // Next hops are the business of the program behind it.
-            steps.append { try socket.setARP(false, interface: end.index) }
-            steps.append { try socket.setMTU(Self.mtu, interface: end.index) }
-            steps.append { try socket.setUp(true, interface: end.index) }
-        }
+        // Nothing of IPv6's own goes out of it. Where the kernel has no IPv6 there is no such key.
+        for end in [link, peer] { try? Sysctl.write("net/ipv6/conf/\(end.name)/disable_ipv6", "1") }
         // The outer header would hide an unfinished checksum from the driver.
-        _ = clinux_disable_transmit_checksum(Self.name)
-        _ = clinux_enable_gro(Self.name)
-        for (key, value) in Self.sysctls { steps.append { try Sysctl.write(key, value) } }
-        steps.append {
-            try socket.addAddress(Self.dummyAddress, prefixLength: 32, to: link.index, scope: RouteScope.host)
-        }
-        try steps.forEachDespiteErrors { try $0() }
+        _ = clinux_disable_transmit_checksum(name)
+        _ = clinux_enable_gro(name)
+        try requirements(of: link, peer).forEachDespiteErrors { try $0.make(socket) }
     }
 
     /// The device has a program for what leaves it and one for what comes in.
@@ -95,24 +121,14 @@ final class CheckDevice {
 
     // MARK: What others take away
 
-    /// What of it is no longer as it was made. `listening`: the interfaces on which answers are taken in. `unseen` is told of
+    /// Resources that are no longer as they were made. `listening`: the interfaces on which answers are taken in. `unseen` is told of
     /// what cannot be looked at.
     func missing(
         in tree: LinkTree, _ addresses: [InterfaceAddress], listening: Set<Int32>,
         unseen: (XDPResource, any Error) -> Void
     ) throws -> [XDPResource] {
-        guard let ends = ends(in: tree) else { return [.checkDevice] }
-        var missing: [XDPResource] = []
-        for end in ends {
-            if !end.isUp { missing.append(.state("UP", of: end.name)) }
-            if !end.noARP { missing.append(.state("NOARP", of: end.name)) }
-            if end.mtu != Self.mtu { missing.append(.state("MTU", of: end.name)) }
-        }
-        if ends[0].address != link.address { missing.append(Self.ownMAC) }
-        if !addresses.contains(where: { $0.interface == link.index && $0.address == Self.dummyAddress }) {
-            missing.append(.address(Self.dummyAddress, interface: link.name))
-        }
-        for (key, value) in Self.sysctls where (try? Sysctl.read(key)) != value { missing.append(.sysctl(key)) }
+        guard isWhole(in: tree) else { return [.checkDevice] }
+        var missing = Self.requirements(of: link, peer).filter { !$0.isMet(tree, addresses) }.map(\.resource)
         guard takesChecks else { return missing }
         let socket = try RouteSocket()
         let listeners = listening.sorted().compactMap(tree.link(index:)).map {
@@ -130,12 +146,9 @@ final class CheckDevice {
         return missing
     }
 
-    /// Those that were made, under their names.
-    private func ends(in tree: LinkTree) -> [Link]? {
-        let ends = [link, peer].compactMap { made in
-            tree.link(index: made.index).flatMap { $0.name == made.name ? $0 : nil }
-        }
-        return ends.count == 2 ? ends : nil
+    /// Whether both ends are those that were made, under their names.
+    private func isWhole(in tree: LinkTree) -> Bool {
+        [link, peer].allSatisfy { tree.link(index: $0.index)?.name == $0.name }
     }
 
     /// Whether checks cannot do without the resource: not what is there for fragments alone, nor what takes in answers where none
@@ -174,19 +187,13 @@ final class CheckDevice {
 
     private func attach(interface: Link, direction: BPFProgram.TrafficControlHook.Direction) throws {
         let hook = CheckPrograms.hook(interface: interface.index, direction: direction)
-        let hadQdisc = try RouteSocket().hasClsact(interface: interface.index)
-        let place = Change.Interface(interface)
-        if !hadQdisc { try journal.make(.qdisc(interface: place)) { _ = try hook.createQdisc() } }
         try journal.make(
-            .filter(
-                interface: place, direction: direction, priority: CheckPrograms.priority,
-                handle: CheckPrograms.handle)
-        ) {
-            switch direction {
-            case .egress: try programs?.attachEgress(device: interface.index)
-            case .ingress where interface.index == link.index: try programs?.attachAnswers(device: interface.index)
-            case .ingress: try programs?.attachIngress(interface: interface.index)
-            }
-        }
+            Step.Part.program(hook, on: interface, RouteSocket()) { [programs, link] in
+                switch direction {
+                case .egress: try programs?.attachEgress(device: interface.index)
+                case .ingress where interface.index == link.index: try programs?.attachAnswers(device: interface.index)
+                case .ingress: try programs?.attachIngress(interface: interface.index)
+                }
+            })
     }
 }
