@@ -196,7 +196,16 @@ let package = Package(
             dependencies: ["Capture", "DataPlane", "LoadBalancing", "PacketPrograms", "XDPDataPlane"],
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "ControlTests", dependencies: ["Control", "Director", "HealthChecks"], swiftSettings: swiftSettings),
+            name: "ControlTests",
+            dependencies: [
+                "Control", "DataPlane", "Director", "HealthChecks", "HostState", "LoadBalancing",
+                "ServiceConfiguration",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ], swiftSettings: swiftSettings),
         // What users type and parse, compared with the files in Snapshots.
         .testTarget(
             name: "ContractTests",

@@ -2,7 +2,14 @@ public import Director
 internal import FoundationEssentials
 internal import NIOCore
 internal import NIOHTTP1
-internal import NIOPosix
+
+/// A line of the event stream.
+public enum EventLine: Sendable {
+    /// An event, with the line as it came.
+    case event(DirectorEvent, json: String)
+    /// The number of events before the next one that are no longer kept.
+    case missed(UInt64)
+}
 
 /// Talks to the daemon over its Unix socket.
 public struct ControlClient: Sendable {
@@ -10,7 +17,7 @@ public struct ControlClient: Sendable {
     public struct Refusal: Error, CustomStringConvertible {
         public let status: UInt
         let body: [UInt8]
-        /// What the director says of it, where it does.
+        /// The director's reason, where the body has one.
         public var directorError: DirectorError? { try? JSONDecoder().decode(DirectorError.self, from: Data(body)) }
         public var description: String { status == 503 ? "the director is still starting" : "HTTP status \(status)" }
     }
@@ -18,23 +25,39 @@ public struct ControlClient: Sendable {
     /// The daemon said nothing in time.
     public struct Silence: Error {
         public let seconds: Int64
-        /// What was asked is void with the connection: see `ControlContext`.
+        /// The request is void with the connection: see `ControlContext`.
         public let isVoid: Bool
     }
 
-    let socket: String
-    let timeout: TimeAmount
+    /// The daemon went away before the end of its answer.
+    public struct Cut: Error {}
+
+    /// The answer, or a line of the event stream, is larger than any that a director gives.
+    public struct TooLarge: Error, CustomStringConvertible {
+        let limit: Int
+        public var description: String { "an answer of more than \(limit) bytes" }
+    }
+
+    private let socket: String
+    private let timeout: Duration
+    /// Bytes of an answer, or of a line of the event stream.
+    private let limit: Int
 
     public init(socket: String, timeoutSeconds: Int64 = 5) {
+        self.init(socket: socket, timeout: .seconds(timeoutSeconds))
+    }
+
+    init(socket: String, timeout: Duration, limit: Int = 256 << 20) {
         self.socket = socket
-        self.timeout = .seconds(timeoutSeconds)
+        self.timeout = timeout
+        self.limit = limit
     }
 
     public func status() async throws -> DirectorStatus {
         try JSONDecoder().decode(DirectorStatus.self, from: Data(try await request(.GET, "/status")))
     }
 
-    /// What changed.
+    /// Has the daemon read its configuration file again. Returns a summary of the changes.
     public func reload() async throws -> String {
         let answer: [UInt8]
         do { answer = try await request(.POST, "/reload") } catch let refusal as Refusal where refusal.status == 409 {
@@ -68,7 +91,7 @@ public struct ControlClient: Sendable {
         } catch let refusal as Refusal { throw refusal.directorError ?? refusal }
     }
 
-    /// Of what is there; every byte that is not a letter or a digit is escaped.
+    /// The query of the items that have values. Every byte that is not a letter or a digit is escaped.
     static func query(_ items: [(name: String, value: String?)]) -> String {
         items.compactMap { name, value in
             value.map { value in
@@ -86,67 +109,62 @@ public struct ControlClient: Sendable {
     }
 
     private func request(_ method: HTTPMethod, _ uri: String, body: [UInt8] = []) async throws -> [UInt8] {
-        let eventLoop = MultiThreadedEventLoopGroup.singleton.any()
-        let answer = eventLoop.makePromise(of: [UInt8].self)
-        let channel: any Channel
-        do {
-            channel = try await ClientBootstrap(group: eventLoop).connectTimeout(timeout)
-                .channelInitializer { channel in
-                    channel.eventLoop.makeCompletedFuture {
-                        try channel.pipeline.syncOperations.addHTTPClientHandlers()
-                        try channel.pipeline.syncOperations.addHandler(AnswerHandler(answer))
-                    }
-                }
-                .connect(unixDomainSocketPath: socket).get()
-        } catch {
-            answer.fail(error)
-            throw error
+        let connection = ControlConnection(socket: socket, first: timeout, later: timeout)
+        return try await connection.request(method, uri, body: body) { head, body in
+            let bytes = try await collect(body)
+            if head.status != .ok { throw Refusal(status: head.status.code, body: bytes) }
+            return bytes
         }
-        let silence = Silence(seconds: timeout.nanoseconds / 1_000_000_000, isVoid: method == .POST)
-        let deadline = eventLoop.scheduleTask(in: timeout) { answer.fail(silence) }
-        defer { deadline.cancel() }
-        let head = HTTPRequestHead(
-            version: .http1_1, method: method, uri: uri,
-            headers: ["Host": "ipvsd", "Connection": "close", "Content-Length": "\(body.count)"])
-        channel.write(HTTPClientRequestPart.head(head), promise: nil)
-        if !body.isEmpty {
-            channel.write(HTTPClientRequestPart.body(.byteBuffer(ByteBuffer(bytes: body))), promise: nil)
-        }
-        channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
-        let result: [UInt8]
-        do { result = try await answer.futureResult.get() } catch {
-            try? await channel.close().get()
-            throw error
-        }
-        try? await channel.close().get()
-        return result
     }
-}
 
-/// Collects one response's body.
-private final class AnswerHandler: ChannelInboundHandler {
-    typealias InboundIn = HTTPClientResponsePart
+    private func collect(_ body: ControlConnection.Body) async throws -> [UInt8] {
+        var bytes: [UInt8] = []
+        for try await chunk in body {
+            bytes += chunk.readableBytesView
+            if bytes.count > limit { throw TooLarge(limit: limit) }
+        }
+        return bytes
+    }
 
-    private let answer: EventLoopPromise<[UInt8]>
-    private var status: HTTPResponseStatus = .ok
-    private var body: [UInt8] = []
+    // MARK: Events
 
-    init(_ answer: EventLoopPromise<[UInt8]>) { self.answer = answer }
-
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        switch unwrapInboundIn(data) {
-        case .head(let head): status = head.status
-        case .body(let part): body += part.readableBytesView
-        case .end:
-            if status == .ok {
-                answer.succeed(body)
-            } else {
-                answer.fail(ControlClient.Refusal(status: status.code, body: body))
+    /// Calls `body` for each event, oldest first, and does not read on before it returns. `last`: at most so many of
+    /// those that are kept. Without `follows` it returns behind the newest one, else when the daemon ends. Throws
+    /// `Silence` where the daemon does not answer.
+    public func events(
+        follows: Bool, last: Int, service: String?, server: String?, _ body: (EventLine) throws -> Void
+    ) async throws {
+        let query = Self.query([
+            ("follow", "\(follows)"), ("last", "\(last)"), ("service", service), ("server", server),
+        ])
+        // Three of the server's signs of life.
+        let connection = ControlConnection(socket: socket, first: timeout, later: ControlServer.silence * 3)
+        try await connection.request(.GET, "/events?" + query) { head, chunks in
+            guard head.status == .ok else {
+                let refusal = Refusal(status: head.status.code, body: try await collect(chunks))
+                throw refusal.directorError ?? refusal
+            }
+            var rest = ByteBuffer()
+            for try await var chunk in chunks {
+                rest.writeBuffer(&chunk)
+                while let end = rest.readableBytesView.firstIndex(of: 10),
+                    let line = rest.readBytes(length: end - rest.readerIndex)
+                {
+                    rest.moveReaderIndex(forwardBy: 1)
+                    if !line.isEmpty { try body(try Self.line(line)) }
+                }
+                rest.discardReadBytes()
+                if rest.readableBytes > limit { throw TooLarge(limit: limit) }
             }
         }
     }
 
-    func channelInactive(context: ChannelHandlerContext) { answer.fail(ChannelError.eof) }
+    private struct Missed: Decodable { var missed: UInt64 }
 
-    func errorCaught(context: ChannelHandlerContext, error: any Error) { answer.fail(error) }
+    private static func line(_ bytes: [UInt8]) throws -> EventLine {
+        if let gap = try? JSONDecoder().decode(Missed.self, from: Data(bytes)) { return .missed(gap.missed) }
+        return .event(
+            try JSONDecoder().decode(DirectorEvent.self, from: Data(bytes)),
+            json: String(decoding: bytes, as: UTF8.self))
+    }
 }

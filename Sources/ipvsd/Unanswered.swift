@@ -2,13 +2,14 @@ import Control
 import HostState
 
 extension Failure {
-    /// What it means that a request got no answer: no daemon is there, or one that does not talk.
+    /// The meaning of a request without an answer: no daemon is there, or one that does not talk.
     static func unanswered(_ error: any Error, _ instance: InstancePaths) throws -> Failure {
         if let refusal = error as? ControlClient.Refusal { return Failure(.noDaemon, "\(refusal)") }
         if try !FileLock.isHeld(instance.lock) {
             return Failure(.noDaemon, "no director runs here (nobody listens on \(instance.controlSocket))")
         }
         let daemon = "the director (pid \(Daemon.pid(instance)))"
+        if let tooLarge = error as? ControlClient.TooLarge { return Failure(.noDaemon, "\(daemon) gives \(tooLarge)") }
         guard let silence = error as? ControlClient.Silence else {
             return Failure(.noDaemon, "\(daemon) is starting or ending, and takes no requests")
         }
