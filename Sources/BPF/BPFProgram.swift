@@ -98,11 +98,29 @@ public struct BPFProgram {
         return TestRun(verdict: options.retval, packet: Array(output.prefix(Int(options.data_size_out))))
     }
 
-    public func id() throws(BPFError) -> UInt32 {
+    /// Runs a program of type syscall once (BPF_PROG_TEST_RUN): the context gives it its arguments, and holds its results
+    /// afterwards.
+    public func run<Context: BitwiseCopyable>(on context: inout Context) throws(BPFError) {
+        var options = bpf_test_run_opts()
+        options.sz = size(through: \bpf_test_run_opts.duration)
+        options.ctx_size_in = UInt32(MemoryLayout<Context>.size)
+        let result = withUnsafeMutableBytes(of: &context) { bytes in
+            options.ctx_in = UnsafeRawPointer(bytes.baseAddress)
+            return bpf_prog_test_run_opts(descriptor, &options) == 0 ? 0 : errno
+        }
+        if result != 0 { throw BPFError("run a program", code: result) }
+    }
+
+    public func id() throws(BPFError) -> UInt32 { try info().id }
+
+    /// Whether its context is its caller's own structure, as `run(on:)` gives it, and not a packet.
+    public func hasOwnContext() throws(BPFError) -> Bool { try info().type == BPF_PROG_TYPE_SYSCALL.rawValue }
+
+    private func info() throws(BPFError) -> bpf_prog_info {
         var info = bpf_prog_info()
         var size = UInt32(MemoryLayout<bpf_prog_info>.size)
         if bpf_obj_get_info_by_fd(descriptor, &info, &size) != 0 { throw BPFError("inspect a program", code: errno) }
-        return info.id
+        return info
     }
 
     /// The maps that it uses.

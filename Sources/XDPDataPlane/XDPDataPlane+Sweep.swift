@@ -3,20 +3,19 @@ internal import PacketPrograms
 
 /// A pass of the sweep over the whole flow table, in runs that go on one where the other stopped.
 struct SweepPass {
-    var remaining = 0
+    /// The bucket that the next run begins with; 0: it begins a pass.
+    var next = 0
     var began = ContinuousClock.now
     /// When the last complete one began.
     var completeSince: ContinuousClock.Instant?
 }
 
-/// The sweep frees expired flows, then the rows that this makes idle: in many short runs, as one would keep a CPU from its
-/// packets; and in parts, as one would keep the director from everything else.
+/// The sweep frees expired flows, then the rows that this makes idle: in many short runs, as one would keep a CPU from
+/// other tasks; and in parts, as one would keep the director from everything else.
 extension XDPDataPlane {
-    private var runsOfAPass: Int { max(1, maps.flows.count / Int(IPVSD_SWEEP_BUCKETS)) }
-
     /// A whole pass at once.
     public func sweep() throws(BPFError) {
-        sweepPass.remaining = 0
+        sweepPass.next = 0
         let start = ContinuousClock.now
         while !isSwept(since: start) { try sweep(for: .seconds(1)) }
     }
@@ -25,17 +24,14 @@ extension XDPDataPlane {
     /// pass.
     public func sweep(for time: Duration) throws(BPFError) {
         let program = try sweepProgram()
-        let packet = [UInt8](repeating: 0, count: 64)
         let start = ContinuousClock.now
-        if sweepPass.remaining == 0 {
-            sweepPass.remaining = runsOfAPass
-            sweepPass.began = start
-        }
+        if sweepPass.next == 0 { sweepPass.began = start }
         repeat {
-            _ = try program.testRun(packet: packet)
-            sweepPass.remaining -= 1
-        } while sweepPass.remaining > 0 && ContinuousClock.now - start < time
-        guard sweepPass.remaining == 0 else { return }
+            var run = ipvsd_sweep_run(first: UInt32(sweepPass.next))
+            try program.run(on: &run)
+            sweepPass.next = (sweepPass.next + Int(IPVSD_SWEEP_BUCKETS)) % maps.flows.count
+        } while sweepPass.next != 0 && ContinuousClock.now - start < time
+        guard sweepPass.next == 0 else { return }
         sweepPass.completeSince = sweepPass.began
         sweeps += 1
         releaseIdleRows()

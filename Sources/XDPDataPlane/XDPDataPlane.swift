@@ -136,13 +136,23 @@ public final class XDPDataPlane {
 
     /// The tick that flows are stamped with now.
     public func tick() throws(BPFError) -> UInt32 {
-        try object.program(named: "tick").testRun(packet: [UInt8](repeating: 0, count: 64)).verdict
+        try Self.tick(by: object.program(named: "tick"))
     }
 
     /// The same by the pinned program, without a daemon; nil where there is none.
     public static func tick(below directory: String) throws(BPFError) -> UInt32? {
-        try BPFProgram(pinnedAt: tickPin(directory: directory))?
-            .testRun(packet: [UInt8](repeating: 0, count: 64)).verdict
+        guard let program = try BPFProgram(pinnedAt: tickPin(directory: directory)) else { return nil }
+        return try tick(by: program)
+    }
+
+    /// The tick by a program of this daemon or of an older one, whose program is a packet program: its verdict is the tick.
+    private static func tick(by program: BPFProgram) throws(BPFError) -> UInt32 {
+        guard try program.hasOwnContext() else {
+            return try program.testRun(packet: [UInt8](repeating: 0, count: 64)).verdict
+        }
+        var run = ipvsd_tick_run()
+        try program.run(on: &run)
+        return run.tick
     }
 
     /// Of every real server that a row is kept for, also removed ones whose connections go on.

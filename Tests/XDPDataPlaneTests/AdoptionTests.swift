@@ -250,6 +250,23 @@ struct AdoptionTests {
         }
     }
 
+    @Test("a daemon starts over an older one's tick program, which is a packet program, and replaces it")
+    func olderTickProgram() throws {
+        try withTwoDaemons { first, makeSecond in
+            let directory = first.plane.directory
+            let pin = XDPDataPlane.tickPin(directory: directory)
+            try first.plane.program().pin(at: pin)
+            #expect(try XDPDataPlane.tick(below: directory) == Verdict.pass.rawValue)
+            let second = try makeSecond()
+            try second.plane.publish()
+            #expect(try BPFProgram(pinnedAt: pin)?.hasOwnContext() == true)
+            let before = try second.plane.tick()
+            let tick = try #require(try XDPDataPlane.tick(below: directory))
+            let after = try second.plane.tick()
+            #expect(before != 0 && before <= tick && tick <= after)
+        }
+    }
+
     @Test func anotherLayoutIsRefused() throws {
         try withTwoDaemons { first, makeSecond in
             first.plane.maps.settings.pointer(0).storeBytes(of: UInt32(IPVSD_ABI_VERSION + 1), as: UInt32.self)

@@ -460,17 +460,23 @@ static __always_inline int direct(struct xdp_md *ctx)
 SEC("xdp")
 int director(struct xdp_md *ctx) { return direct(ctx); }
 
-SEC("xdp")
-int sweep(struct xdp_md *ctx)
+/* The daemon runs the next two itself. Softirqs stay on meanwhile: packets do not wait for the sweep. Programs of this type
+ * are sleepable, which before 6.1 may use arrays and preallocated hashes only. */
+SEC("syscall")
+int sweep(struct ipvsd_sweep_run *run)
 {
 	WRITE(table_load.last_daemon_gc = ticks());
-	sweep_some();
-	return XDP_PASS;
+	sweep_from(run->first);
+	return 0;
 }
 
-/* The tick, as the return value: for the daemon, since no clock of its own shows it. */
-SEC("xdp")
-int tick(struct xdp_md *ctx) { return ticks(); }
+/* No clock of the daemon's own shows the tick. */
+SEC("syscall")
+int tick(struct ipvsd_tick_run *run)
+{
+	run->tick = ticks();
+	return 0;
+}
 
 #endif
 

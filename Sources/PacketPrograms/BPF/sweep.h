@@ -22,9 +22,6 @@ static __always_inline bool is_abandoned(__u64 value, __u16 now)
 	       server_has(ipvsd_flow_server(value), IPVSD_SERVER_DOWN);
 }
 
-/* The sweep goes on where its last run stopped: a whole pass in one run would keep the CPU from its packets. */
-static __u32 sweep_position;
-
 /* Two marks at a time, unless another CPU has set one of them anew: what that one stands for would not be found. */
 static __always_inline void forget_marks(__u32 *marks, __u16 now, __u32 longest)
 {
@@ -81,21 +78,28 @@ static long sweep_bucket(void *map, const __u32 *turn, void *value, struct sweep
 	return 0;
 }
 
-static __always_inline void sweep_some(void)
+/* One run, of IPVSD_SWEEP_BUCKETS buckets: a whole pass would keep the CPU from everything else. */
+static __always_inline void sweep_from(__u32 first)
 {
-	struct sweep_context context = { .first = sweep_position, .now = ticks(), .longest = longest_timeout() };
+	struct sweep_context context = { .first = first, .now = ticks(), .longest = longest_timeout() };
 
 	bpf_for_each_map_elem(&loop_iterations, sweep_bucket, &context, 0);
-	sweep_position = (context.first + IPVSD_SWEEP_BUCKETS) & constants.bucket_mask;
 }
 
 #define RUNS_OF_A_STEP 4
 
+/* The sweep of packets goes on where its last step stopped. */
+static __u32 step_position;
+
 /* Global: see find_in_flows. */
 __noinline int sweep_step(void)
 {
-	for (int i = 0; i < RUNS_OF_A_STEP; i++)
-		sweep_some();
+	for (int i = 0; i < RUNS_OF_A_STEP; i++) {
+		__u32 first = step_position;
+
+		sweep_from(first);
+		step_position = (first + IPVSD_SWEEP_BUCKETS) & constants.bucket_mask;
+	}
 	return 0;
 }
 

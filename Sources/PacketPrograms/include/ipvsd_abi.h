@@ -392,6 +392,16 @@ struct ipvsd_check_constants {
 	__u8 check_mac[8];   /* its MAC, in the first six */
 };
 
+/* ---- Contexts of the programs that the daemon runs itself: arguments and results ---- */
+
+struct ipvsd_sweep_run {
+	__u32 first; /* argument: the first of IPVSD_SWEEP_BUCKETS buckets */
+};
+
+struct ipvsd_tick_run {
+	__u32 tick; /* result: the tick that flows are stamped with now */
+};
+
 _Static_assert(sizeof(struct ipvsd_bucket) == 128, "a bucket is two cache lines");
 _Static_assert(sizeof(struct ipvsd_table_load) == 64, "counts that all CPUs write to have a cache line of their own");
 _Static_assert(sizeof(struct ipvsd_listener_key) == 8, "map key layout");
