@@ -67,8 +67,8 @@ enum recorded {
 	RECORDED_BY_EVICTION,
 };
 
-/* Writes the flow where `seen` is. 0: that is no longer there. */
-static __always_inline int replace(__u64 key, __u64 value, __u64 seen, __u64 hash, __u32 way, __u32 rank)
+/* Writes the flow where `seen` is, unless that is no longer there. */
+static __always_inline enum recorded replace(__u64 key, __u64 value, __u64 seen, __u64 hash, __u32 way, __u32 rank)
 {
 	__u32 index = way & SECOND_BUCKET ? second_bucket_of(hash) : bucket_of(hash);
 	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&flows, &index);
@@ -77,7 +77,7 @@ static __always_inline int replace(__u64 key, __u64 value, __u64 seen, __u64 has
 	__u64 evicted;
 
 	if (!bucket)
-		return 0;
+		return NOT_RECORDED;
 	if (way & SECOND_BUCKET)
 		mark_spilled(bucket_of(hash), now);
 	entry = &bucket->way[way & (IPVSD_WAYS - 1)];
@@ -85,10 +85,10 @@ static __always_inline int replace(__u64 key, __u64 value, __u64 seen, __u64 has
 	if (rank) {
 		seen = *(volatile __u64 *)&entry->value;
 		if (eviction_rank(seen, now) != rank)
-			return 0;
+			return NOT_RECORDED;
 	}
 	if (COMPARE_AND_SWAP(&entry->value, seen, value) != seen)
-		return 0;
+		return NOT_RECORDED;
 	WRITE(entry->key = key);
 	count_conn(ipvsd_flow_server(value), ipvsd_flow_state(value), 1);
 	if (seen)
@@ -100,15 +100,15 @@ static __always_inline int replace(__u64 key, __u64 value, __u64 seen, __u64 has
 	return RECORDED_BY_EVICTION;
 }
 
-/* In place of `seen` at `way`, or, with NO_WAY, where there is room; another CPU may be faster once. 0: there was no
- * room. */
+/* In place of `seen` at `way`, or, with NO_WAY, where there is room; another CPU may be faster once. Returns an
+ * enum recorded. */
 __noinline int record_flow(__u64 key, __u64 value, __u64 seen, __u32 way)
 {
 	__u64 hash = hash_of(key);
 	__u32 rank = 0;
 
 	for (int attempt = 0; attempt < 2; attempt++) {
-		int recorded;
+		enum recorded recorded;
 
 		if (attempt || way >= NO_WAY) {
 			__u32 place = choose_place(hash, ipvsd_flow_stamp(value));
@@ -116,17 +116,17 @@ __noinline int record_flow(__u64 key, __u64 value, __u64 seen, __u32 way)
 			way = way_of(place);
 			rank = rank_of(place);
 			if (!rank)
-				return 0;
+				return NOT_RECORDED;
 		}
 		recorded = replace(key, value, seen, hash, way, rank);
 		if (recorded)
 			return recorded;
 	}
-	return 0;
+	return NOT_RECORDED;
 }
 
 /* As record_flow has it where the flow's own half has a free way, as most have: without a call. */
-static __always_inline int record_in_half(const struct flow_reference *flow, __u64 value)
+static __always_inline enum recorded record_in_half(const struct flow_reference *flow, __u64 value)
 {
 	struct ipvsd_flow *ways;
 	__u32 half = flow->half;
@@ -138,16 +138,16 @@ static __always_inline int record_in_half(const struct flow_reference *flow, __u
 		__u64 seen = *(volatile __u64 *)&ways[i].value;
 
 		if (seen && is_expired(seen, flow->now))
-			return 0;
+			return NOT_RECORDED;
 		if (seen)
 			continue;
 		if (COMPARE_AND_SWAP(&ways[i].value, 0, value))
-			return 0;
+			return NOT_RECORDED;
 		WRITE(ways[i].key = flow->key);
 		count_conn(ipvsd_flow_server(value), ipvsd_flow_state(value), 1);
 		return RECORDED;
 	}
-	return 0;
+	return NOT_RECORDED;
 }
 
 /* Frees the entry, unless another CPU changed it. */
@@ -157,7 +157,7 @@ static __always_inline void forget(struct flow_entry hit)
 		count_conn(ipvsd_flow_server(hit.value), ipvsd_flow_state(hit.value), -1);
 }
 
-static __always_inline void trace_recording(int recorded, struct flow_entry previous)
+static __always_inline void trace_recording(enum recorded recorded, struct flow_entry previous)
 {
 	if (!recorded)
 		TRACE(trace.recording = IPVSD_RECORDING_NO_ROOM);
@@ -169,16 +169,16 @@ static __always_inline void trace_recording(int recorded, struct flow_entry prev
 		TRACE(trace.recording = IPVSD_RECORDING_RECORDED);
 }
 
-/* Records the flow in place of `previous`, else of the readiest entry of its two buckets. False: there was no room. */
-static __always_inline int record(struct packet *packet, const struct flow_reference *flow, struct flow_entry previous,
-				  __u32 server, __u32 state)
+/* Records the flow in place of `previous`, else of the readiest entry of its two buckets. */
+static __always_inline enum recorded record(struct packet *packet, const struct flow_reference *flow,
+					    struct flow_entry previous, __u32 server, __u32 state)
 {
 	__u64 value = ipvsd_flow_value(flow->identity, server, state, flow->now);
-	int recorded;
+	enum recorded recorded;
 
 	if (previous.entry && previous.way == NO_WAY)
 		forget(previous);
-	recorded = previous.value ? 0 : record_in_half(flow, value);
+	recorded = previous.value ? NOT_RECORDED : record_in_half(flow, value);
 	if (!recorded)
 		recorded = record_flow(flow->key, value, previous.value, previous.way);
 	if (recorded == RECORDED_BY_EVICTION)
