@@ -34,7 +34,8 @@ IPVSD_INLINE __u32 ipvsd_maglev_hash(__u32 client, __u16 port) { return (__u32)i
  * port in the host's byte order. */
 IPVSD_INLINE __u32 ipvsd_sh_bucket(__u32 key) { return key * 0x61C88647u >> 24; }
 
-/* The host part of the outer source of a flow's packets, before the mask. */
+/* The host part of the outer source of a flow's packets, before the mask. Its multipliers are those of MurmurHash3's
+ * 32-bit finalizer. */
 IPVSD_INLINE __u32 ipvsd_outer_host(__be32 client, __be16 client_port)
 {
 	__u32 hash = (client ^ (__u32)client_port * IPVSD_GOLDEN_RATIO_32) * 0x85EBCA6Bu;

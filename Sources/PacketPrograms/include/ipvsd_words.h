@@ -35,10 +35,15 @@ IPVSD_INLINE __be16 ipvsd_flow_port(__u64 value) { return value >> IPVSD_FLOW_PO
 IPVSD_INLINE __u32 ipvsd_flow_server(__u64 value) { return value >> IPVSD_FLOW_SERVER_SHIFT & 0xffff; }
 IPVSD_INLINE __u32 ipvsd_flow_state(__u64 value) { return value >> IPVSD_FLOW_STATE_SHIFT & 0xf; }
 
-/* Destination port and tag, at their places in the value. The tag is the hash's upper bits. */
+/* The bits of a flow's hash. The lower ones name its bucket. */
+#define IPVSD_HASH_SECOND_SHIFT 25 /* from here on: the second bucket */
+#define IPVSD_HASH_HALF_SHIFT 49   /* bit 51: the half, 0 or IPVSD_HALF */
+#define IPVSD_HASH_TAG_SHIFT 52    /* the uppermost: the tag */
+
+/* Destination port and tag, at their places in the value. */
 IPVSD_INLINE __u64 ipvsd_flow_identity(__be16 port, __u64 hash)
 {
-	return (__u64)port << IPVSD_FLOW_PORT_SHIFT | (hash >> 52 & IPVSD_FLOW_TAG_MASK);
+	return (__u64)port << IPVSD_FLOW_PORT_SHIFT | (hash >> IPVSD_HASH_TAG_SHIFT & IPVSD_FLOW_TAG_MASK);
 }
 
 IPVSD_INLINE __u64 ipvsd_flow_with_state(__u64 value, __u32 state, __u16 now)
@@ -52,12 +57,12 @@ IPVSD_INLINE __u64 ipvsd_flow_value(__u64 identity, __u32 server, __u32 state, _
 	return ipvsd_flow_with_state(identity | (__u64)server << IPVSD_FLOW_SERVER_SHIFT, state, now);
 }
 
-/* Where a flow belongs. Of the hash of key ^ seed the lower bits name its bucket, those from 25 on its second bucket,
- * and bit 51 the half of either that it tries first: slot 0 or IPVSD_HALF. `mask`: the number of buckets less one. */
+/* Where a flow belongs: its bucket, its second one, and the first way of the half of either that it tries first. `mask`:
+ * the number of buckets less one. */
 IPVSD_INLINE __u64 ipvsd_flow_hash(__u64 key, __u64 seed) { return ipvsd_mix(key ^ seed); }
 IPVSD_INLINE __u32 ipvsd_flow_bucket(__u64 hash, __u32 mask) { return hash & mask; }
-IPVSD_INLINE __u32 ipvsd_flow_second_bucket(__u64 hash, __u32 mask) { return hash >> 25 & mask; }
-IPVSD_INLINE __u32 ipvsd_flow_half(__u64 hash) { return hash >> 49 & IPVSD_HALF; }
+IPVSD_INLINE __u32 ipvsd_flow_second_bucket(__u64 hash, __u32 mask) { return hash >> IPVSD_HASH_SECOND_SHIFT & mask; }
+IPVSD_INLINE __u32 ipvsd_flow_half(__u64 hash) { return hash >> IPVSD_HASH_HALF_SHIFT & IPVSD_HALF; }
 
 /* Another CPU's stamp may be that many ticks ahead of a `now` that was read before. */
 #define IPVSD_STAMP_AHEAD 16
