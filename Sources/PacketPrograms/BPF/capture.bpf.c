@@ -26,19 +26,19 @@ struct xdp_buff {
 
 const volatile struct ipvsd_capture_filter filter;
 
-/* The director's own maps. */
+/* The director's own maps: its settings, written by its daemon, and its counters, written by itself. Read here. */
 MMAP_ARRAY(director_settings, struct ipvsd_settings);
 PERCPU_ARRAY(director_counters, struct ipvsd_counters, 1);
 
+/* Captured packets. Written here, read by `ipvsd capture`. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 23);
 } ring SEC(".maps");
 
-/* Of each ingress interface, by ifindex: packets that found no room in the ring. */
+/* Packets that found no room in the ring, by the ifindex of their ingress interface. Written and read here. */
 HASH(losses, __u32, __u64, 1024, 0);
 
-#define IP_MAX_LEN 60 /* with options */
 /* As far as a filter looks: two tags, IP with options, ICMP, and IP with options and ports again. */
 #define HEAD                                                                                                           \
 	(sizeof(struct ethhdr) + VLAN_TAGS * sizeof(struct vlan_tag) + IP_MAX_LEN + sizeof(struct icmp_header) +       \
@@ -53,6 +53,7 @@ struct passage {
 	__u8 bytes[2 * IPVSD_CAPTURE_SNAPLEN];
 };
 
+/* Written and read here. */
 PERCPU_ARRAY(passages, struct passage, 1);
 
 /* Where a filter may find what it asks for. Ports 0: there are none to be seen. */
@@ -92,13 +93,13 @@ static __always_inline __u8 head_u8(const struct passage *passage, __u32 at, __u
 static __always_inline __u32 find_ip(const struct passage *passage, __u32 size)
 {
 	__u32 at = sizeof(struct ethhdr);
-	__be16 type = head_u16(passage, at - 2, size);
+	__be16 type = head_u16(passage, at - sizeof(type), size);
 
 #pragma unroll
 	for (int i = 0; i < VLAN_TAGS; i++) {
 		if (is_vlan(type)) {
 			at += sizeof(struct vlan_tag);
-			type = head_u16(passage, at - 2, size);
+			type = head_u16(passage, at - sizeof(type), size);
 		}
 	}
 	return type == bpf_htons(ETH_P_IP) && at + sizeof(struct iphdr) <= size ? at : 0;
@@ -107,7 +108,7 @@ static __always_inline __u32 find_ip(const struct passage *passage, __u32 size)
 /* Returns the length of an IP header, in bytes. */
 static __always_inline __u32 header_length(const struct passage *passage, __u32 ip, __u32 size)
 {
-	return (head_u8(passage, ip, size) & 15) * 4;
+	return (head_u8(passage, ip, size) & IP_IHL) * 4;
 }
 
 static __always_inline bool has_ports(__u8 protocol) { return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP; }
@@ -124,7 +125,7 @@ static __always_inline struct flow flow_at(const struct passage *passage, __u32 
 	if (has_ports(flow.protocol) &&
 	    !(head_u16(passage, ip + offsetof(struct iphdr, frag_off), size) & bpf_htons(IP_OFFSET))) {
 		flow.client_port = head_u16(passage, l4, size);
-		flow.port = head_u16(passage, l4 + 2, size);
+		flow.port = head_u16(passage, l4 + offsetof(struct udphdr, dest), size);
 	}
 	return flow;
 }

@@ -2,18 +2,12 @@
 /* What the kernel's ipip device does on receipt, for kernels without it: on tc ingress of a real server's NIC, takes
  * the outer header off an IPIP packet (RFC 2003) and lets the inner one arrive on tunl0, a TUN device that holds the
  * VIP. Everything else goes on to the next filter as it came. */
-#include <linux/bpf.h>
-#include <linux/if_ether.h>
 #include <linux/if_packet.h>
-#include <linux/in.h>
-#include <linux/ip.h>
 #include <linux/pkt_cls.h>
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
-#include <stdbool.h>
 #include <stddef.h>
 
-#define FRAGMENT 0x3fff /* more fragments, or an offset */
+#include "packet.h"
+
 #define ECN 3
 #define NOT_ECT 0
 #define ECT_1 1
@@ -49,7 +43,7 @@ static __always_inline int decapsulated_ecn(__u8 outer, __u8 inner)
 
 /* Writes the second byte of the header at offset; false: impossible. The header's sum stays zero, so that a checksum
  * of the whole packet, which the NIC may have given, stays right too. */
-static __always_inline int set_tos(struct __sk_buff *skb, __u32 offset, const struct iphdr *ip, __u8 tos)
+static __always_inline bool set_tos(struct __sk_buff *skb, __u32 offset, const struct iphdr *ip, __u8 tos)
 {
 	__u16 first = *(const __u8 *)ip; /* version and header length */
 	__u16 from = bpf_htons(first << 8 | ip->tos), to = bpf_htons(first << 8 | tos);
@@ -72,11 +66,11 @@ int decapsulate(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	/* Fragments of an outer packet have to be put together first, which only the stack can. */
 	outer_size = outer.ihl * 4;
-	if (outer.version != 4 || outer_size < sizeof(outer) || outer.frag_off & bpf_htons(FRAGMENT))
+	if (outer.version != 4 || outer_size < sizeof(outer) || outer.frag_off & bpf_htons(IP_MF | IP_OFFSET))
 		return TC_ACT_UNSPEC;
 	inner_offset = ETH_HLEN + outer_size;
-	if (bpf_skb_load_bytes(skb, inner_offset, &inner, sizeof(inner)) || inner.version != 4 || inner.ihl < 5 ||
-	    bpf_ntohs(outer.tot_len) < outer_size + bpf_ntohs(inner.tot_len))
+	if (bpf_skb_load_bytes(skb, inner_offset, &inner, sizeof(inner)) || inner.version != 4 ||
+	    inner.ihl < IP_LEN / 4 || bpf_ntohs(outer.tot_len) < outer_size + bpf_ntohs(inner.tot_len))
 		return TC_ACT_UNSPEC;
 	if (!is_local(skb, &outer))
 		return TC_ACT_UNSPEC;

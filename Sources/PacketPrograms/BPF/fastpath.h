@@ -10,14 +10,6 @@
 #include "packet.h"
 #include "trace.h"
 
-/* RFC 9293 section 3.1. */
-#define TCP_FLAGS 13 /* the byte of the header */
-#define TCP_FIN 0x01
-#define TCP_SYN 0x02
-#define TCP_RST 0x04
-#define TCP_ACK 0x10
-#define TCP_MIN_DOFF 5
-
 /* Services whose packets take the general way. */
 #define NOT_PLAIN_SERVICE                                                                                              \
 	(IPVSD_SERVICE_RESETS | IPVSD_SERVICE_REHASHES | IPVSD_SERVICE_PERSISTENT | IPVSD_SERVICE_ONE_PACKET)

@@ -8,14 +8,15 @@
 #include "trace.h"
 
 #define NANOSECONDS 1000000000 /* in a second */
-#define RST_LEN 40             /* IP and TCP without options */
+#define RST_LEN (IP_LEN + TCP_MIN_DOFF * sizeof(__u32))
 #define ICMP_ERROR_LEN (IP_LEN + sizeof(struct icmp_header))
-#define ICMP_SUMMED (8 + 60 + PORTS_LEN) /* bytes at most: the ICMP header and what it quotes */
+/* Bytes at most of an ICMP header and what it quotes. */
+#define ICMP_SUMMED (sizeof(struct icmp_header) + IP_MAX_LEN + PORTS_LEN)
 #define DSCP_MASK 0xfc
 #define LINK_LEN (sizeof(struct ethhdr) + VLAN_TAGS * sizeof(struct vlan_tag))
-/* Of a TCP header: its length of five words, and the flags, as the upper half of its fourth word. */
-#define RST_ACKNOWLEDGED 0x5004u
-#define RST_AND_ACK 0x5014u
+/* The upper half of a TCP header's fourth word: its length in words, and its flags. */
+#define RST_ACKNOWLEDGED (TCP_MIN_DOFF << 12 | TCP_RST)
+#define RST_AND_ACK (RST_ACKNOWLEDGED | TCP_ACK)
 
 struct allowance {
 	__u64 since;
@@ -115,7 +116,7 @@ static __always_inline int answer_reset(struct packet *packet, const struct tcph
 	data = (void *)(long)packet->ctx->data;
 	end = (void *)(long)packet->ctx->data_end;
 	tcp = data + packet->l3 + IP_LEN;
-	if (data + sizeof(struct ethhdr) > end || (void *)(tcp + 5) > end)
+	if (data + sizeof(struct ethhdr) > end || (void *)(tcp + TCP_MIN_DOFF) > end)
 		return drop(packet, IPVSD_DROPPED_INTERNAL);
 	swap_macs(data);
 	write_ip((void *)tcp - IP_LEN, 0, RST_LEN, 0, bpf_htons(IP_DF), IPPROTO_TCP, packet->vip, packet->client);
@@ -152,7 +153,7 @@ static __always_inline int answer_unreachable(struct packet *packet, __u8 code, 
 	write_ip((void *)icmp - IP_LEN, packet->tos & DSCP_MASK, ICMP_ERROR_LEN + quoted, 0, bpf_htons(IP_DF),
 		 IPPROTO_ICMP, packet->vip, packet->client);
 	*icmp = (struct icmp_header){ .type = ICMP_UNREACHABLE, .code = code, .mtu = bpf_htons(mtu) };
-	for (int i = 0; i < ICMP_SUMMED / 2; i++) {
+	for (__u32 i = 0; i < ICMP_SUMMED / 2; i++) {
 		__u16 *word = (__u16 *)icmp + i;
 
 		if ((void *)(word + 1) > end)

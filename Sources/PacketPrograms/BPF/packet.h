@@ -18,10 +18,19 @@
 #define IP_DF 0x4000
 #define IP_MF 0x2000
 #define IP_OFFSET 0x1fff
+#define IP_IHL 0x0f   /* of the first byte: words of the header */
 #define IP_PLAIN 0x45 /* the first byte: version 4, no options */
 #define IP_LEN 20     /* without options */
+#define IP_MAX_LEN 60 /* with options */
 #define PORTS_LEN 8   /* of a transport header, what ICMP errors quote (RFC 792) */
-#define VLAN_TAGS 2   /* that a frame may have */
+/* RFC 9293 section 3.1. */
+#define TCP_FLAGS 13 /* the byte of the header */
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+#define TCP_MIN_DOFF 5 /* words of a header without options */
+#define VLAN_TAGS 2    /* that a frame may have */
 #define LONGEST_FRAME (0xffff + sizeof(struct ethhdr) + VLAN_TAGS * sizeof(struct vlan_tag))
 
 /* linux/icmp.h does not compile for this target. */
@@ -98,7 +107,7 @@ static __always_inline __u64 frame_length(const void *data, const void *data_end
 /* The header is declared packed: its fields would be loaded byte by byte. */
 static __always_inline __be16 ether_type(const struct ethhdr *ethernet)
 {
-	return *(const __be16 *)((const void *)ethernet + 12);
+	return *(const __be16 *)((const void *)ethernet + 2 * ETH_ALEN);
 }
 
 static __always_inline bool is_vlan(__be16 protocol)

@@ -1,27 +1,18 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /* Lowers the MSS in SYN-ACKs from a VIP, where nftables cannot: on tc egress of a real server's NIC, which is after
  * netfilter has put the VIP into the answers of containers. Everything goes on to the next filter. */
-#include <linux/bpf.h>
-#include <linux/if_ether.h>
-#include <linux/in.h>
-#include <linux/ip.h>
 #include <linux/pkt_cls.h>
-#include <linux/tcp.h>
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
-#include <stdbool.h>
 #include <stddef.h>
 
-#define FRAGMENT_OFFSET 0x1fff
-#define FLAGS 13         /* the byte in the TCP header */
-#define KNOWN_FLAGS 0x17 /* FIN, SYN, RST, ACK */
-#define SYN_ACK 0x12
+#include "packet.h"
+
+#define KNOWN_FLAGS (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK)
 #define OPTIONS_SIZE 40
 #define OPTION_END 0
 #define OPTION_NOP 1
 #define OPTION_MSS 2
 #define MSS_LENGTH 4
-#define OVERHEAD 60 /* two IPv4 headers and a TCP header */
+#define OVERHEAD (2 * IP_LEN + TCP_MIN_DOFF * sizeof(__u32)) /* two IPv4 headers and a TCP header */
 
 const volatile struct {
 	__be32 vip;
@@ -71,10 +62,11 @@ int lower_mss(struct __sk_buff *skb)
 
 	if (skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
 		return TC_ACT_UNSPEC;
-	if (ip.saddr != settings.vip || ip.protocol != IPPROTO_TCP || ip.frag_off & bpf_htons(FRAGMENT_OFFSET))
+	if (ip.saddr != settings.vip || ip.protocol != IPPROTO_TCP || ip.frag_off & bpf_htons(IP_OFFSET))
 		return TC_ACT_UNSPEC;
 	start = ETH_HLEN + ip.ihl * 4;
-	if (bpf_skb_load_bytes(skb, start, &tcp, sizeof(tcp)) || (((__u8 *)&tcp)[FLAGS] & KNOWN_FLAGS) != SYN_ACK)
+	if (bpf_skb_load_bytes(skb, start, &tcp, sizeof(tcp)) ||
+	    (((__u8 *)&tcp)[TCP_FLAGS] & KNOWN_FLAGS) != (TCP_SYN | TCP_ACK))
 		return TC_ACT_UNSPEC;
 
 	at = find_mss(skb, start + sizeof(tcp), start + tcp.doff * 4);

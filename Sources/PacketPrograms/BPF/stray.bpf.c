@@ -4,6 +4,7 @@
  * go on to the director's own stack as they came. */
 #include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
+#include <stddef.h>
 
 #include "maps.h"
 #include "packet.h"
@@ -55,8 +56,8 @@ static __always_inline void on_ip(struct __sk_buff *skb)
 	    (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP))
 		return;
 	stray = stray_of(skb, ip->daddr);
-	/* Either protocol's destination. */
-	if (!stray || bpf_skb_load_bytes(skb, ETH_HLEN + ip->ihl * 4 + 2, &port, sizeof(port)) ||
+	if (!stray ||
+	    bpf_skb_load_bytes(skb, ETH_HLEN + ip->ihl * 4 + offsetof(struct udphdr, dest), &port, sizeof(port)) ||
 	    !is_service(ip->daddr, port, ip->protocol))
 		return;
 	__sync_fetch_and_add(&stray->packets, 1);
