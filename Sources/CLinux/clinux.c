@@ -2,7 +2,6 @@
 #include "clinux.h"
 
 #include <arpa/inet.h>
-#include <linux/capability.h>
 #include <linux/if_packet.h>
 #include <net/if_arp.h>
 #include <netinet/if_ether.h>

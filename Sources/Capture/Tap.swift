@@ -158,7 +158,7 @@ public final class Tap {
 
     private static func requirePrivilege() throws(CaptureError) {
         // It comes with CAP_BPF and CAP_PERFMON; those alone do not find out which programs run.
-        let isAdministrator = clinux_effective_capabilities() >> 21 & 1 == 1
+        let isAdministrator = clinux_effective_capabilities() >> UInt64(CAP_SYS_ADMIN) & 1 == 1
         if !isAdministrator {
             throw CaptureError(
                 .noPrivilege, "capture needs CAP_SYS_ADMIN, to find and to trace the director's program (run as root)")

@@ -2,6 +2,7 @@
  * set on failure. _GNU_SOURCE stays in the .c file: in a header it would give libc types a second layout, and clang
  * then refuses to merge the modules. */
 #pragma once
+#include <linux/capability.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include "clinux_capture.h"
@@ -74,7 +75,7 @@ int clinux_watch_tunnels(int interface, int timeout_ms, uint8_t *macs, int capac
 /* Sends an ICMP echo request of that many bytes, IP header included, with DF whatever the kernel knows of the path, three
  * times within the time-out. 1: answered, 0: not; -1 with errno, EMSGSIZE where the own interface takes no such packet. */
 int clinux_ask_echo(uint32_t target, int size, int timeout_ms);
-/* The effective capabilities of this process, bit n for capability n. */
+/* The effective capabilities of this process, bit n for the capability whose number is n (linux/capability.h). */
 uint64_t clinux_effective_capabilities(void);
 /* A feature of a network device, by its name in `ethtool -k`'s long form ("rx-lro"): 1 on, 0 off; -1 with ENOTSUP where
  * the device has none of that name or it cannot be changed. */
