@@ -171,5 +171,14 @@ IPVSD_INLINE __u64 ipvsd_mac_word(const __u8 *mac)
 	       (__u64)mac[5] << 40;
 }
 
+IPVSD_INLINE _Bool ipvsd_mac_is_complement(__u64 word) { return word >> 48; }
+
+/* The six bytes of a MAC whose word is no complement. */
+IPVSD_INLINE void ipvsd_mac_bytes(__u64 word, __u8 *mac)
+{
+	for (int i = 0; i < 6; i++)
+		mac[i] = word >> 8 * i;
+}
+
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 	       "fields of words are told by shifts, and rows by their bytes");

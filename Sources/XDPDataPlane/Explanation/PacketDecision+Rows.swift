@@ -104,10 +104,11 @@ extension DirectorMaps {
     var ownMACs: [MACAddress] {
         let words = settings.field(\.own_mac, as: UInt64.self)
         guard words[0] != 0 else { return [] }
-        let present = (0..<Int(IPVSD_OWN_MACS)).compactMap { index in
-            let word = words[index]
-            // The complement stands for a macvlan without a VIP.
-            return word >> 48 != 0 ? nil : MACAddress((0..<6).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) })
+        let present = (0..<Int(IPVSD_OWN_MACS)).compactMap { index -> MACAddress? in
+            if ipvsd_mac_is_complement(words[index]) { return nil }
+            var bytes = [UInt8](repeating: 0, count: 6)
+            ipvsd_mac_bytes(words[index], &bytes)
+            return MACAddress(bytes)
         }
         return Set(present).sorted { $0.description < $1.description }
     }
