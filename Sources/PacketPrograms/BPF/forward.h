@@ -44,7 +44,7 @@ static __always_inline void trace_server(const struct packet *packet, __u32 serv
 
 static __always_inline void count_forwarded(struct packet *packet, __u32 server_id)
 {
-	struct ipvsd_statistics *total = bpf_map_lookup_elem(&statistics, &server_id);
+	struct ipvsd_statistics *total = packet->total ? packet->total : bpf_map_lookup_elem(&statistics, &server_id);
 
 	if (total) {
 		WRITE(total->packets++);

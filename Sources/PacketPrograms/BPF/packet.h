@@ -59,10 +59,11 @@ struct vlan_tag {
 struct packet {
 	struct xdp_md *ctx;
 	struct ipvsd_counters *counters;
-	__u32 frame_len;     /* of the whole frame */
-	__u32 l3;            /* offset of the IP header: 14, 18 or 22 */
-	__u32 header_length; /* of IP, in bytes */
-	__u32 tot_len;       /* of IP */
+	struct ipvsd_statistics *total; /* its real server's, where it began a connection */
+	__u32 frame_len;                /* of the whole frame */
+	__u32 l3;                       /* offset of the IP header: 14, 18 or 22 */
+	__u32 header_length;            /* of IP, in bytes */
+	__u32 tot_len;                  /* of IP */
 	__be32 client;
 	__be32 vip;
 	__be16 client_port;
