@@ -109,7 +109,10 @@ let package = Package(
         .target(name: "DataPlane", dependencies: ["LoadBalancing", "Netlink"], swiftSettings: swiftSettings),
         .target(
             name: "Doctor",
-            dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink", "RealServerSetup", "SystemCalls"],
+            dependencies: [
+                "BPF", "CLinux", "HostState", "LoadBalancing", "Netlink", "RealServerSetup", "ServiceConfiguration",
+                "SystemCalls",
+            ],
             swiftSettings: swiftSettings),
         .target(
             name: "RealServerSetup",

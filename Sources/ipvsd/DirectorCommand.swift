@@ -3,7 +3,7 @@ import Director
 import LoadBalancing
 import ServiceConfiguration
 
-/// `ipvsd --vip … --backends …`: the director, in the foreground.
+/// `ipvsd` without a subcommand: the director, in the foreground.
 struct DirectorCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "ipvsd",
@@ -13,11 +13,7 @@ struct DirectorCommand: AsyncParsableCommand {
             to a real server, and sends the packets there inside IPIP (RFC 2003). The real servers, set up by \
             'ipvsd realserver-setup', answer the clients directly.
 
-              ipvsd --vip 10.0.0.100 --backends 10.0.0.11,10.0.0.12
-              ipvsd --vip 10.0.0.100:80 --backends 10.0.0.11=3,10.0.0.12 --scheduler wrr
-              ipvsd --vip 10.0.0.100:80 --backends 10.0.0.11=1:1000/800,10.0.0.12 -x 500
-              ipvsd --vip 10.0.0.100:53/udp --backends 10.0.0.11,10.0.0.12 --check ping
-              ipvsd --config /etc/ipvsd/ipvsd.yaml
+            \(examples)
 
             Schedulers:
             \(Scheduler.allCases.map { "  \($0.rawValue.padded(to: 6))\($0.summary)" }.joined(separator: "\n"))
@@ -27,6 +23,17 @@ struct DirectorCommand: AsyncParsableCommand {
             """,
         version: Director.version,
         subcommands: Subcommands.all)
+
+    private static var examples: String {
+        let (vip, servers) = (Options.listeners.flagName, Options.servers.flagName)
+        return """
+              ipvsd \(vip) 10.0.0.100 \(servers) 10.0.0.11,10.0.0.12
+              ipvsd \(vip) 10.0.0.100:80 \(servers) 10.0.0.11=3,10.0.0.12 \(Options.scheduler.argument(.wrr))
+              ipvsd \(vip) 10.0.0.100:80 \(servers) 10.0.0.11=1:1000/800,10.0.0.12 -x 500
+              ipvsd \(vip) 10.0.0.100:53/udp \(servers) 10.0.0.11,10.0.0.12 \(Options.check.flagName) ping
+              ipvsd --config /etc/ipvsd/ipvsd.yaml
+            """
+    }
 
     @OptionGroup var options: DirectorOptions
 

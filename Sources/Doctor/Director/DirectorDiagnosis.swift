@@ -1,4 +1,5 @@
 internal import Netlink
+internal import ServiceConfiguration
 
 /// What is wrong with a director. Facts in, findings out.
 extension DirectorFacts {
@@ -87,8 +88,10 @@ extension DirectorFacts {
             findings.append(
                 Finding(
                     .genericXDP,
-                    "XDP is generic on \(interface.name), after the kernel has copied the packet: \(whyGeneric(interface))",
-                    fix: "mend the reason, then start ipvsd with --xdp native, which names what the driver refuses"))
+                    "XDP is generic on \(interface.name), after the kernel has copied the packet: "
+                        + whyGeneric(interface),
+                    fix: "mend the reason, then start ipvsd with \(Options.xdp.argument(.native)), which names what "
+                        + "the driver refuses"))
         default: break
         }
         if let vrf = interface.vrf {
@@ -119,7 +122,7 @@ extension DirectorFacts {
                 .strayPackets,
                 "\(stray.packets) packets for \(stray.vip) came in by \(stray.interface), where the XDP program is not, the last at \(stray.last): this machine's own stack has them, and no real server gets them",
                 fix:
-                    "start ipvsd with --interface \(names),\(stray.interface), or have neighbours and routers forget the MAC of \(stray.interface) for \(stray.vip)"
+                    "start ipvsd with \(Options.interfaces.flagName) \(names),\(stray.interface), or have neighbours and routers forget the MAC of \(stray.interface) for \(stray.vip)"
             )
         }
             + unwatchedInterfaces.map { interface in
@@ -134,10 +137,11 @@ extension DirectorFacts {
     private func whyGeneric(_ interface: Interface) -> String {
         if !interface.merging.isEmpty { return "\(interface.merging[0]) is on, which drivers refuse together with it" }
         if interface.mtu > 3500 { return "the MTU is \(interface.mtu), more than a page holds in most drivers" }
+        let flag = Options.xdp.argument(.generic)
         switch interface.kind {
-        case nil: return "the driver has no native XDP (ethtool -i \(interface.name)), or --xdp generic was asked for"
-        case "veth"?, "tun"?: return "--xdp generic was asked for, as \(interface.kind ?? "") has native XDP"
-        case let kind?: return "\(kind) devices have no native XDP in every mode, or --xdp generic was asked for"
+        case nil: return "the driver has no native XDP (ethtool -i \(interface.name)), or \(flag) was asked for"
+        case "veth"?, "tun"?: return "\(flag) was asked for, as \(interface.kind ?? "") has native XDP"
+        case let kind?: return "\(kind) devices have no native XDP in every mode, or \(flag) was asked for"
         }
     }
 

@@ -1,5 +1,6 @@
 import LoadBalancing
 import Netlink
+import ServiceConfiguration
 
 /// What the packet filter would do with the director's and the clients' packets.
 extension RealServerFacts {
@@ -165,7 +166,8 @@ extension RealServerFacts {
             Finding(
                 .icmpDropped,
                 "icmp_echo_ignore_all is 1: echo requests, the default check of UDP and any-port services, get no answer",
-                fix: "sysctl -w net.ipv4.icmp_echo_ignore_all=0, or tell the director another --check")
+                fix: "sysctl -w net.ipv4.icmp_echo_ignore_all=0, or tell the director another "
+                    + Options.check.flagName)
         ]
     }
 

@@ -25,6 +25,9 @@ public struct DirectorOption<Value: Sendable>: DeclaredOption {
     }
 
     public var accepted: String { syntax.accepted }
+
+    /// The flag with a value, such as `--xdp native`.
+    public func argument(_ value: Value) -> String { "\(flagName) \(syntax.format(value))" }
 }
 
 /// An option whose value is a text, or a list of texts.

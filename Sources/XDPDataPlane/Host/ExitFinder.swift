@@ -58,7 +58,7 @@ final class ExitFinder {
                 return .failure(
                     NoExit(
                         reason: "and \(exit.device.name), a \(kind ?? "device"), takes no packets from native XDP; "
-                            + "--xdp generic would do"))
+                            + "the XDP mode generic would do"))
             default: return .success(exit)
             }
         }

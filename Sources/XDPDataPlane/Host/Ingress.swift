@@ -64,7 +64,8 @@ struct Ingress {
         guard let first = found.first else {
             throw DataPlaneError(
                 .interface,
-                "find the interface for \(vips.first?.description ?? "no VIP"): no interface has its subnet and there is no default route (accepted: --interface, or interfaces in the file)"
+                "find the interface for \(vips.first?.description ?? "no VIP"): no interface has its subnet and there is no "
+                    + "default route (the interfaces can be named)"
             )
         }
         let usable = found.compactMap { try? $0.get() }

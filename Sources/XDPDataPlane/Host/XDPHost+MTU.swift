@@ -32,7 +32,7 @@ extension XDPHost {
         }
         guard device.mtu > largestMTU else { return "" }
         return "; its MTU of \(device.mtu) is too large for native XDP, where a frame has to fit into a page: at most "
-            + "about \(largestMTU), which a veth takes; \(command(device)), or --xdp generic, which is slower"
+            + "about \(largestMTU), which a veth takes; \(command(device)), or the XDP mode generic, which is slower"
     }
 
     private static func tooLarge(_ veth: Link) -> String {
