@@ -2,6 +2,7 @@
 /* Whose a packet is: nobody's VIP, a VIP, a service. */
 #pragma once
 
+#include "constants.h"
 #include "maps.h"
 #include "packet.h"
 #include "trace.h"
