@@ -114,26 +114,6 @@ struct DirectorTests {
         }
     }
 
-    @Test("a drain that comes during a reload holds after it")
-    func drainDuringReload() async throws {
-        try await lab.run { director in
-            let third = IPv4Address(0x0A00_000D)
-            // The reload waits for the next hop of a new real server.
-            lab.network.silence(third)
-            let servers = (DirectorLab.servers + [third]).map { RealServer(address: $0) }
-            let reload = Task { try await director.reload(DirectorLab.configuration(servers: servers)) }
-            try await lab.pass(.milliseconds(50), for: director)
-            #expect(lab.plane.weight(third, of: service) == nil, "the reload waits")
-            let report = try await director.drain(DrainRequest(server: "\(first)"))
-            #expect(report.changed)
-            #expect(lab.plane.weight(first, of: service) == 0)
-            try await lab.wait(for: director, "the reload has ended") { lab.plane.weight(third, of: service) == 1 }
-            #expect(try await reload.value == "real servers added: 1")
-            #expect(lab.plane.weight(first, of: service) == 0)
-            #expect(lab.events(of: director).contains("server-drained \(first)"))
-        }
-    }
-
     @Test("an update that the data plane refuses is tried again")
     func refusedUpdate() async throws {
         try await lab.run { director in
@@ -144,71 +124,6 @@ struct DirectorTests {
             }
             #expect(lab.plane.weight(first, of: service) == 1, "the update was refused")
             try await lab.wait(for: director, "the update is made") { lab.plane.weight(first, of: service) == nil }
-        }
-    }
-
-    @Test("a drain that the data plane refuses changes nothing")
-    func refusedDrain() async throws {
-        try await lab.run { director in
-            lab.plane.refuse(1)
-            await #expect(throws: DirectorError.self) {
-                try await director.drain(DrainRequest(server: "\(first)"))
-            }
-            #expect(lab.plane.weight(first, of: service) == 1)
-            #expect(!lab.events(of: director).contains("server-drained \(first)"))
-            try await lab.pass(.seconds(2), for: director)
-            #expect(lab.plane.weight(first, of: service) == 1)
-        }
-    }
-
-    @Test("a reload that the data plane refuses leaves what was")
-    func refusedReload() async throws {
-        try await lab.run { director in
-            lab.plane.refuse(1)
-            let wanted = DirectorLab.configuration(servers: [RealServer(address: second, weight: 3)])
-            await #expect(throws: DirectorError.self) { try await director.reload(wanted) }
-            #expect(lab.plane.weight(first, of: service) == 1)
-            #expect(lab.plane.weight(second, of: service) == 1)
-        }
-    }
-
-    @Test("a director that takes over keeps out who was out, and who was drained")
-    func takeover() async throws {
-        try await lab.run { director in
-            lab.checker.kill(first)
-            try await lab.wait(for: director, "the killed real server is out") {
-                lab.plane.weight(first, of: service) == nil
-            }
-            _ = try await director.drain(DrainRequest(server: "\(second)", force: true))
-        }
-        try await lab.run { director in
-            #expect(lab.plane.weight(first, of: service) == nil)
-            #expect(lab.plane.weight(second, of: service) == 0)
-            lab.checker.revive(first)
-            try await lab.wait(for: director, "it is back") { lab.plane.weight(first, of: service) == 1 }
-            _ = try await director.undrain(DrainRequest(server: "\(second)"))
-            #expect(lab.plane.weight(second, of: service) == 1)
-        }
-    }
-
-    @Test("a slow start goes on over a reload")
-    func slowStartOverReload() async throws {
-        let policy = ServicePolicy(slowStart: .seconds(10))
-        try await lab.run(DirectorLab.configuration(policy: policy)) { director in
-            lab.checker.kill(first)
-            try await lab.wait(for: director, "the killed real server is out") {
-                lab.plane.weight(first, of: service) == nil
-            }
-            lab.checker.revive(first)
-            try await lab.wait(for: director, "it is half back") { (lab.plane.tenths(first, of: service) ?? 0) >= 5 }
-            let share = lab.plane.tenths(first, of: service)
-            let servers = [(first, 1), (second, 2)].map { RealServer(address: $0, weight: $1) }
-            _ = try await director.reload(DirectorLab.configuration(servers: servers, policy: policy))
-            #expect(lab.plane.weight(second, of: service) == 2)
-            #expect(lab.plane.tenths(first, of: service) == share)
-            try await lab.wait(for: director, "it has its whole share") {
-                lab.plane.tenths(first, of: service) == SlowStart.whole
-            }
         }
     }
 

@@ -120,21 +120,6 @@ test_connections_of_a_lost_server_are_reset_on_request() {
     wait_until 10 "rs2 to be back" healthy $RS2
 }
 
-test_every_server_dead_is_refused_and_recovers() {
-    director_start --vip $VIP:80 --backends $RS1,$RS2
-    no_failures "before" <<<"$(fetch 10)"
-    server_kill rs1
-    server_kill rs2
-    wait_until 6 "rs1 to be taken out" unhealthy $RS1
-    wait_until 6 "rs2 to be taken out" unhealthy $RS2
-    exits 7 in_ns client curl -s --max-time 5 http://$VIP/
-    server_start rs1
-    server_start rs2
-    wait_until 15 "rs1 to be back" healthy $RS1
-    wait_until 15 "rs2 to be back" healthy $RS2
-    no_failures "after" <<<"$(fetch 20)"
-}
-
 test_check_none_and_check_ping_leave_a_dead_process_in() {
     # Without the watch on SYNs: a client that uses a port again would be served by the other server.
     director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr --no-syn-watch --check ping \
@@ -170,15 +155,6 @@ stays_in() {
     done
     between $samples 3 100000 "$3: samples of the status"
     equal "$refused" "$samples" "$3: pairs of requests of which one was refused"
-}
-
-test_check_of_a_port_with_its_own_pace() {
-    director_start --vip $VIP --backends $RS1,$RS2 --check tcp:8080 --check-interval 0.2s --check-timeout 0.2s --fall 3 --rise 1
-    wait_until 5 "rs2 to be healthy" healthy $RS2
-    server_kill rs2
-    wait_until 2 "rs2 to be taken out" unhealthy $RS2
-    server_start rs2
-    wait_until 5 "rs2 to be back" healthy $RS2
 }
 
 # A client can complete a handshake with a port that nobody has: a SYN, and an ACK after it. Such ports must not take

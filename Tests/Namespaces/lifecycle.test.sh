@@ -210,41 +210,6 @@ test_ip_netns_exec_and_nsenter_see_the_same_director() {
     done
 }
 
-# What the last daemon had taken out stays out, though it answers a ping.
-test_a_dead_server_stays_out_through_a_restart_and_a_take_over() {
-    local flags=(--vip $VIP --backends $BACKENDS --scheduler rr) old
-    director_start "${flags[@]}"
-    load_start 40
-    wait_until 10 "100 requests" load_has 100
-    no_failures "before" <<<"$(load)"
-    server_kill rs2
-    wait_until 6 "rs2 to be taken out" unhealthy $RS2
-    load_stop
-
-    load_start 20
-    director_kill
-    director_start "${flags[@]}"
-    stays_out "after a kill and a start"
-    old=$DIRECTOR_PID
-    director_spawn director "${flags[@]}" --replace
-    DIRECTOR_PID=$SPAWNED
-    wait_until 10 "the old director's end" ended "$old"
-    wait_until 10 "the new director" director_ready "$DIRECTOR_PID"
-    stays_out "after --replace"
-    load_stop
-
-    server_start rs2
-    wait_until 15 "rs2 to be back" healthy $RS2
-    equal "$(fetch 30 | served | xargs)" "rs1 10 rs2 10 rs3 10" "who served 30 requests"
-}
-
-# stays_out WHAT   rs2, through 60 more requests of the load of 20 a second
-stays_out() {
-    wait_until 20 "60 requests $1" load_has $(($(load | wc -l) + 60))
-    no_failures "$1" <<<"$(load)"
-    unhealthy $RS2 || fail "$1: rs2 is $(server_status $RS2 health)"
-}
-
 test_a_take_over_that_cannot_work_leaves_the_running_daemon_alone() {
     director_start --vip $VIP:80 --backends $BACKENDS --check-interval 0.3s --check-timeout 0.3s
     load_start 40

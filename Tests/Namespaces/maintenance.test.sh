@@ -85,17 +85,6 @@ test_a_quorum_is_not_broken_by_hand() {
     no_failures "after undrain" <<<"$(fetch 10)"
 }
 
-test_the_quorum_of_the_configuration_counts() {
-    director_start "${FLAGS[@]}" --backends $RS1,$RS2,$RS3=2 --quorum 2
-    exits 0 ipvsd drain $RS1
-    exits 5 ipvsd drain $RS3
-    matches "$OUTPUT" "usable weight of 1, and it loses its quorum below 2" "the refusal"
-    exits 0 ipvsd drain $RS2
-    equal "$(fetch 6 | served)" "rs3 6" "who serves"
-    exits 0 ipvsd undrain $RS1
-    exits 0 ipvsd undrain $RS2
-}
-
 # As IPVS's do, unless it is told otherwise (expire_quiescent_template).
 test_persistent_clients_keep_coming_to_a_drained_server() {
     local mine other
@@ -141,24 +130,6 @@ test_persistent_clients_move_where_the_drain_says_so() {
     equal "$({ fetch 2 --interface 10.9.0.20; fetch 2 --interface 10.9.0.21; } | served | xargs)" "rs1 2 rs2 2" "new clients"
 }
 
-# A configuration that comes later knows of the drain, too.
-test_a_reload_keeps_the_drain() {
-    local servers
-    for servers in "$RS1, $RS2" "$RS1, $RS3" "$RS1, $RS2, $RS3"; do
-        echo "services: [{listeners: '$SERVICE', scheduler: rr, servers: [$servers]}]" >"$LAB_DIR/ipvsd.yaml"
-        if [[ -z ${DIRECTOR_PID:-} ]]; then
-            director_start --config "$LAB_DIR/ipvsd.yaml"
-            exits 0 ipvsd drain $RS2
-        else
-            exits 0 ipvsd reload
-        fi
-        equal "$(fetch 12 | served | grep -c rs2 || true)" 0 "requests of the drained one, with $servers"
-    done
-    drained $RS2 || fail "rs2 is not drained: $(ipvsd status)"
-    exits 0 ipvsd undrain $RS2
-    equal "$(fetch 12 | served | xargs)" "rs1 4 rs2 4 rs3 4" "who serves at the end"
-}
-
 # Whoever waits goes on waiting.
 test_a_wait_lasts_through_a_restart_of_the_daemon() {
     local drain code=0
@@ -177,20 +148,6 @@ test_a_wait_lasts_through_a_restart_of_the_daemon() {
     equal "$(jq -r .changed "$LAB_DIR/restart" | head -n 1)" true "what it said first"
     equal "$(tail -n 1 "$LAB_DIR/restart" | jq '.services[0].active + .services[0].inactive')" 0 "what it said last"
     exits 0 ipvsd undrain $RS2
-}
-
-# Also where the other one is down, though it is configured.
-test_a_server_that_is_down_counts_for_no_quorum() {
-    director_start "${FLAGS[@]}" --backends $RS1,$RS2
-    server_kill rs1
-    wait_until 6 "rs1 to be taken out" unhealthy $RS1
-    exits 5 ipvsd drain $RS2
-    exits 0 ipvsd drain $RS1
-    server_start rs1
-    wait_until 10 "rs1 to pass its checks" healthy $RS1
-    equal "$(fetch 10 | served)" "rs2 10" "who serves while rs1 is up and drained"
-    exits 0 ipvsd undrain $RS1
-    equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves"
 }
 
 test_a_drain_survives_kill_and_restart_and_take_over() {
@@ -311,19 +268,6 @@ test_what_the_data_plane_refuses_changes_nothing() {
     director_stop
     director_start --vip "$VIP:80,$VIP:8080" --scheduler rr --backends $RS1,$RS2
     exits 0 ipvsd undrain $RS2
-}
-
-test_one_service_of_several() {
-    director_start --vip "$VIP:80,$VIP:8080" --scheduler rr --backends $RS1,$RS2
-    exits 0 ipvsd drain $RS2 --service $VIP:8080
-    equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves the other service"
-    equal "$(LAB_VIA=nsenter in_ns client curl -s "http://$VIP:8080/?[1-6]" | sort -u)" rs1 "who serves this one"
-    exits 0 ipvsd drain $RS2
-    equal "$(fetch 10 | served)" "rs1 10" "who serves once all are drained"
-    exits 64 ipvsd undrain $RS2 --service $VIP:80
-    matches "$OUTPUT" "drained in all services since" "undrain of one service"
-    exits 0 ipvsd undrain $RS2
-    equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves at the end"
 }
 
 # Where nothing forwards, what is written down changes at once, and the next start heeds it.

@@ -51,8 +51,9 @@ final class MemoryDataPlane: DataPlane, Sendable {
         effective(server, of: service).flatMap { $0.standing == .listed ? $0.weight : nil }
     }
 
+    /// The tenths of its share that the real server has; nil where it is in no table.
     func tenths(_ server: IPv4Address, of service: ServiceAddress) -> Int? {
-        effective(server, of: service)?.tenths
+        effective(server, of: service).flatMap { $0.standing == .listed ? $0.tenths : nil }
     }
 
     private func effective(_ server: IPv4Address, of service: ServiceAddress) -> EffectiveWeight? {
