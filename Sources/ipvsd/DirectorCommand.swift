@@ -77,3 +77,156 @@ struct DirectorCommand: AsyncParsableCommand {
         } catch let errors as ConfigurationErrors { throw Failure(.badValue, "\(errors)") }
     }
 }
+
+// MARK: Flags
+
+/// The director's flags, but those of the daemon itself, in the groups of `--help`.
+struct DirectorOptions: ParsableArguments {
+    @OptionGroup(title: OptionTopic.services.rawValue) var services: ServiceFlags
+    @OptionGroup(title: OptionTopic.scheduling.rawValue) var scheduling: SchedulingFlags
+    @OptionGroup(title: OptionTopic.checks.rawValue) var checks: CheckFlags
+    @OptionGroup(title: OptionTopic.recovery.rawValue) var recovery: RecoveryFlags
+    @OptionGroup(title: OptionTopic.network.rawValue) var network: NetworkFlags
+    @OptionGroup(title: OptionTopic.connections.rawValue) var connections: ConnectionFlags
+    @OptionGroup(title: OptionTopic.events.rawValue) var events: EventFlags
+
+    var flags: DirectorFlags { DirectorFlags(givenOptions()) }
+}
+
+struct ServiceFlags: ParsableArguments {
+    @Option(each: Options.listeners) var vip
+    @Option(each: Options.servers) var backends
+    @Flag(Options.oneService) var oneService
+    @Option(Options.upperThreshold) var uThreshold
+    @Option(Options.lowerThreshold) var lThreshold
+}
+
+struct SchedulingFlags: ParsableArguments {
+    @Option(Options.scheduler) var scheduler
+    @Option(each: Options.schedulerFlags) var schedFlags
+    @Option(Options.maglevSize) var maglevSize
+    @Option(Options.persistent) var persistent
+    @Option(Options.persistentNetmask) var persistentNetmask
+    @Flag(Options.onePacket) var onePacket
+}
+
+struct CheckFlags: ParsableArguments {
+    @Option(Options.check) var check
+    @Option(Options.checkInterval) var checkInterval
+    @Option(Options.checkFastInterval) var checkFastInterval
+    @Option(Options.checkTimeout) var checkTimeout
+    @Option(Options.rise) var rise
+    @Option(Options.fall) var fall
+    @Flag(Options.synWatch) var noSynWatch
+}
+
+struct RecoveryFlags: ParsableArguments {
+    @Option(Options.onServerLoss) var onServerLoss
+    @Option(Options.onServerRemoval) var onServerRemoval
+    @Flag(Options.inhibit) var inhibit
+    @Option(Options.slowStart) var slowStart
+    @Option(Options.flapDamping) var flapDamping
+    @Option(Options.quorum) var quorum
+    @Option(Options.sorryServer) var sorryServer
+}
+
+struct NetworkFlags: ParsableArguments {
+    @Option(each: Options.interfaces) var interface
+    @Option(Options.xdp) var xdp
+    @Flag(Options.addresses) var noAddress
+    @Option(Options.outerSources) var outerSourcePrefix
+}
+
+struct ConnectionFlags: ParsableArguments {
+    @Option(Options.connections) var connections
+    @Option(Options.tcpTimeout) var tcpTimeout
+    @Option(Options.tcpFinTimeout) var tcpFinTimeout
+    @Option(Options.udpTimeout) var udpTimeout
+    @Option(Options.halfOpenLimit) var halfOpenLimit
+}
+
+struct EventFlags: ParsableArguments {
+    @Option(Options.notify) var notify
+    @Flag(Options.notifyAtStart) var notifyAtStart
+    @Option(Options.metricsListen) var metricsListen
+}
+
+// MARK: ArgumentParser's property wrappers of the declarations in `Options`
+
+extension Option {
+    /// A value. A bad one is kept, so that all bad values are reported together.
+    init<Parsed>(_ option: DirectorOption<Parsed>) where Value == Given<Parsed>? {
+        self.init(
+            wrappedValue: nil, name: .declared(option), help: .declared(option), transform: { Given(option, $0) })
+    }
+
+    /// The values of a flag that repeats.
+    init<Parsed>(each option: DirectorOption<Parsed>) where Value == [Given<Parsed>] {
+        self.init(
+            wrappedValue: [], name: .declared(option), help: .declared(option), transform: { Given(option, $0) })
+    }
+}
+
+extension Flag where Value == Bool {
+    /// A flag without a value. The property is named as the flag is.
+    init(_ option: DirectorOption<Bool>) {
+        self.init(wrappedValue: false, name: .declared(option), help: .declared(option))
+    }
+}
+
+extension NameSpecification {
+    fileprivate static func declared(_ option: any DeclaredOption) -> NameSpecification {
+        guard let flag = option.flag else { preconditionFailure("an option without a flag") }
+        let short = flag.short.map { [NameSpecification.Element.customShort($0)] } ?? []
+        return NameSpecification(short + [.customLong(flag.name)])
+    }
+}
+
+extension ArgumentHelp {
+    fileprivate static func declared(_ option: any DeclaredOption) -> ArgumentHelp {
+        ArgumentHelp(option.flagHelp, valueName: option.flag?.valueName)
+    }
+}
+
+// MARK: What was typed
+
+extension ParsableArguments {
+    /// The declared options that were typed, also those of groups within.
+    func givenOptions() -> [any GivenOption] {
+        Mirror(reflecting: self).children.flatMap { child -> [any GivenOption] in
+            switch child.value {
+            case let option as any GivenHolder: option.given
+            case let flag as Flag<Bool>: flag.wrappedValue ? [GivenPresence(flag: flagName(child.label ?? ""))] : []
+            case let group as any GroupHolder: group.arguments.givenOptions()
+            default: []
+            }
+        }
+    }
+
+    /// The flag of a wrapped property's storage: `_onePacket` has `one-packet`.
+    private func flagName(_ label: String) -> String {
+        label.dropFirst().map { $0.isUppercase ? "-\($0.lowercased())" : "\($0)" }.joined()
+    }
+}
+
+private protocol GivenHolder {
+    var given: [any GivenOption] { get }
+}
+
+extension Option: GivenHolder {
+    fileprivate var given: [any GivenOption] {
+        switch wrappedValue {
+        case let one as any GivenOption: [one]
+        case let several as [any GivenOption]: several
+        default: []
+        }
+    }
+}
+
+private protocol GroupHolder {
+    var arguments: any ParsableArguments { get }
+}
+
+extension OptionGroup: GroupHolder {
+    fileprivate var arguments: any ParsableArguments { wrappedValue }
+}
