@@ -42,8 +42,9 @@ let package = Package(
         .executableTarget(
             name: "ipvsd",
             dependencies: [
-                "BPF", "CLinux", "Capture", "Control", "DataPlane", "Director", "Doctor", "HostState", "LoadBalancing",
-                "Netlink", "RealServerSetup", "ServiceConfiguration", "SystemCalls", "TunnelSetup", "XDPDataPlane",
+                "Addresses", "BPF", "CLinux", "Capture", "Control", "DataPlane", "Director", "Doctor", "HostState",
+                "LoadBalancing", "Netlink", "RealServerSetup", "ServiceConfiguration", "SystemCalls", "TunnelSetup",
+                "XDPDataPlane",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -53,7 +54,7 @@ let package = Package(
         .executableTarget(
             name: "ipvsd-bench",
             dependencies: [
-                "BPF", "CLibBPF", "CLinux", "Capture", "DataPlane", "LoadBalancing", "Netlink", "Packets",
+                "Addresses", "BPF", "CLibBPF", "CLinux", "Capture", "DataPlane", "LoadBalancing", "Netlink", "Packets",
                 "Processes", "SystemCalls", "XDPDataPlane",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -61,7 +62,7 @@ let package = Package(
         .target(
             name: "Control",
             dependencies: [
-                "Director", "HealthChecks", "LoadBalancing",
+                "Addresses", "Director", "HealthChecks", "LoadBalancing",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
@@ -74,8 +75,8 @@ let package = Package(
         .target(
             name: "Director",
             dependencies: [
-                "CLinux", "DataPlane", "HealthChecks", "HostState", "LoadBalancing", "Netlink", "ServiceConfiguration",
-                "SystemCalls",
+                "Addresses", "CLinux", "DataPlane", "HealthChecks", "HostState", "LoadBalancing", "Netlink",
+                "ServiceConfiguration", "SystemCalls",
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -83,18 +84,18 @@ let package = Package(
         .target(
             name: "Capture",
             dependencies: [
-                "BPF", "CLinux", "DataPlane", "LoadBalancing", "PacketPrograms", "Packets", "SystemCalls",
+                "Addresses", "BPF", "CLinux", "DataPlane", "LoadBalancing", "PacketPrograms", "Packets", "SystemCalls",
                 "XDPDataPlane",
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "ServiceConfiguration",
-            dependencies: ["HealthChecks", "LoadBalancing", .product(name: "Yams", package: "Yams")],
+            dependencies: ["Addresses", "HealthChecks", "LoadBalancing", .product(name: "Yams", package: "Yams")],
             swiftSettings: swiftSettings),
         .target(
             name: "HealthChecks",
             dependencies: [
-                "CLibPCRE2", "CLinux", "LoadBalancing", "Packets", "Processes",
+                "Addresses", "CLibPCRE2", "CLinux", "LoadBalancing", "Packets", "Processes",
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "HeapModule", package: "swift-collections"),
             ] + protocols,
@@ -102,42 +103,45 @@ let package = Package(
         .target(
             name: "XDPDataPlane",
             dependencies: [
-                "BPF", "CLinux", "DataPlane", "HostState", "LoadBalancing", "Netlink", "PacketPrograms", "SystemCalls",
+                "Addresses", "BPF", "CLinux", "DataPlane", "HostState", "LoadBalancing", "Netlink", "PacketPrograms",
+                "SystemCalls",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swiftSettings),
-        .target(name: "DataPlane", dependencies: ["LoadBalancing", "Netlink"], swiftSettings: swiftSettings),
+        .target(
+            name: "DataPlane", dependencies: ["Addresses", "LoadBalancing", "Netlink"], swiftSettings: swiftSettings),
         .target(
             name: "Doctor",
             dependencies: [
-                "BPF", "CLinux", "HostState", "LoadBalancing", "Netlink", "RealServerSetup", "ServiceConfiguration",
+                "Addresses", "BPF", "CLinux", "HostState", "Netlink", "RealServerSetup", "ServiceConfiguration",
                 "SystemCalls",
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "RealServerSetup",
-            dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink", "SystemCalls"],
+            dependencies: ["Addresses", "BPF", "CLinux", "HostState", "Netlink", "SystemCalls"],
             swiftSettings: swiftSettings),
         .target(
-            name: "TunnelSetup", dependencies: ["HostState", "LoadBalancing", "Netlink", "SystemCalls"],
+            name: "TunnelSetup", dependencies: ["Addresses", "HostState", "Netlink", "SystemCalls"],
             swiftSettings: swiftSettings),
         .target(
             name: "HostState",
             dependencies: [
-                "BPF", "CLinux", "LoadBalancing", "Netlink", "Processes", "SystemCalls",
+                "Addresses", "BPF", "CLinux", "Netlink", "Processes", "SystemCalls",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swiftSettings),
         .target(
-            name: "Netlink", dependencies: ["CLibMNL", "LoadBalancing", "SystemCalls"], swiftSettings: swiftSettings),
-        .target(name: "Packets", dependencies: ["CLinux", "LoadBalancing"], swiftSettings: swiftSettings),
-        .target(name: "LoadBalancing", dependencies: ["PacketPrograms"], swiftSettings: swiftSettings),
+            name: "Netlink", dependencies: ["Addresses", "CLibMNL", "SystemCalls"], swiftSettings: swiftSettings),
+        .target(name: "Packets", dependencies: ["Addresses", "CLinux"], swiftSettings: swiftSettings),
+        .target(name: "LoadBalancing", dependencies: ["Addresses", "PacketPrograms"], swiftSettings: swiftSettings),
 
         // libbpf, and the programs that the plugin compiles out of PacketPrograms and embeds.
         .target(
             name: "BPF", dependencies: ["CLibBPF", "CLinux", "PacketPrograms", "SystemCalls"],
             swiftSettings: swiftSettings, plugins: ["EmbedBPF"]),
         .target(name: "Processes", dependencies: ["CLinux", "SystemCalls"], swiftSettings: swiftSettings),
+        .target(name: "Addresses", swiftSettings: swiftSettings),
         .target(name: "SystemCalls", swiftSettings: swiftSettings),
         .target(name: "PacketPrograms", exclude: ["BPF"]),
         .target(name: "CLinux"),
@@ -147,61 +151,64 @@ let package = Package(
 
         // What several test targets need.
         .target(
-            name: "TestSupport", dependencies: ["LoadBalancing", "PacketPrograms"], path: "Tests/TestSupport",
-            swiftSettings: swiftSettings),
+            name: "TestSupport", dependencies: ["Addresses", "LoadBalancing", "PacketPrograms"],
+            path: "Tests/TestSupport", swiftSettings: swiftSettings),
         // A data plane of commit 77b5f52, over which today's starts.
         .target(
             name: "Layout3", dependencies: ["BPF", "PacketPrograms", "SystemCalls"], path: "Tests/Fixtures/layout-3",
             exclude: ["BPF", "programs"], swiftSettings: swiftSettings, plugins: ["EmbedBPF"]),
+        .testTarget(name: "AddressesTests", dependencies: ["Addresses"], swiftSettings: swiftSettings),
         .testTarget(
-            name: "LoadBalancingTests", dependencies: ["LoadBalancing", "TestSupport"], swiftSettings: swiftSettings),
+            name: "LoadBalancingTests", dependencies: ["Addresses", "LoadBalancing", "TestSupport"],
+            swiftSettings: swiftSettings),
         .testTarget(
             name: "ServiceConfigurationTests",
             dependencies: [
-                "HealthChecks", "LoadBalancing", "ServiceConfiguration", "TestSupport",
+                "Addresses", "HealthChecks", "LoadBalancing", "ServiceConfiguration", "TestSupport",
                 .product(name: "Yams", package: "Yams"),
             ],
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "PacketsTests", dependencies: ["LoadBalancing", "Packets"], swiftSettings: swiftSettings),
+            name: "PacketsTests", dependencies: ["Addresses", "Packets"], swiftSettings: swiftSettings),
         .testTarget(
             name: "XDPDataPlaneTests",
             dependencies: [
-                "BPF", "CLibBPF", "CLinux", "DataPlane", "Layout3", "LoadBalancing", "Netlink", "PacketPrograms",
-                "TestSupport", "XDPDataPlane",
+                "Addresses", "BPF", "CLibBPF", "CLinux", "DataPlane", "Layout3", "LoadBalancing", "Netlink",
+                "PacketPrograms", "TestSupport", "XDPDataPlane",
             ],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "HealthChecksTests",
-            dependencies: ["CLinux", "HealthChecks", "LoadBalancing", "Processes", "TestSupport"] + protocols,
+            dependencies: ["Addresses", "CLinux", "HealthChecks", "LoadBalancing", "Processes", "TestSupport"]
+                + protocols,
             swiftSettings: swiftSettings),
         .testTarget(
             name: "ProcessesTests", dependencies: ["Processes", "SystemCalls"], swiftSettings: swiftSettings),
         .testTarget(
             name: "RealServerSetupTests",
-            dependencies: ["BPF", "CLinux", "HostState", "LoadBalancing", "Netlink", "RealServerSetup", "SystemCalls"],
+            dependencies: ["Addresses", "BPF", "CLinux", "HostState", "Netlink", "RealServerSetup", "SystemCalls"],
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "TunnelSetupTests", dependencies: ["CLinux", "HostState", "LoadBalancing", "Netlink", "TunnelSetup"],
+            name: "TunnelSetupTests", dependencies: ["Addresses", "CLinux", "HostState", "Netlink", "TunnelSetup"],
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "DoctorTests", dependencies: ["Doctor", "LoadBalancing", "Netlink", "RealServerSetup"],
+            name: "DoctorTests", dependencies: ["Addresses", "Doctor", "Netlink", "RealServerSetup"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "DirectorTests",
             dependencies: [
-                "DataPlane", "Director", "HealthChecks", "HostState", "LoadBalancing", "Netlink",
+                "Addresses", "DataPlane", "Director", "HealthChecks", "HostState", "LoadBalancing", "Netlink",
                 "ServiceConfiguration", "TestSupport", .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "CaptureTests",
-            dependencies: ["Capture", "DataPlane", "LoadBalancing", "PacketPrograms", "XDPDataPlane"],
+            dependencies: ["Addresses", "Capture", "DataPlane", "LoadBalancing", "PacketPrograms", "XDPDataPlane"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "ControlTests",
             dependencies: [
-                "Control", "DataPlane", "Director", "HealthChecks", "HostState", "LoadBalancing",
+                "Addresses", "Control", "DataPlane", "Director", "HealthChecks", "HostState", "LoadBalancing",
                 "ServiceConfiguration",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
@@ -213,16 +220,16 @@ let package = Package(
         .testTarget(
             name: "ContractTests",
             dependencies: [
-                "BPF", "Capture", "Control", "DataPlane", "Director", "Doctor", "HealthChecks", "HostState",
-                "LoadBalancing", "Netlink", "RealServerSetup", "ServiceConfiguration", "TunnelSetup", "XDPDataPlane",
-                "ipvsd",
+                "Addresses", "BPF", "Capture", "Control", "DataPlane", "Director", "Doctor", "HealthChecks",
+                "HostState", "LoadBalancing", "Netlink", "RealServerSetup", "ServiceConfiguration", "TunnelSetup",
+                "XDPDataPlane", "ipvsd",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
             ], exclude: ["Fixtures", "Snapshots"], swiftSettings: swiftSettings),
         .testTarget(
-            name: "NetlinkTests", dependencies: ["CLinux", "LoadBalancing", "Netlink", "SystemCalls"],
+            name: "NetlinkTests", dependencies: ["Addresses", "CLinux", "Netlink", "SystemCalls"],
             swiftSettings: swiftSettings),
 
         .plugin(

@@ -1,3 +1,4 @@
+public import Addresses
 public import DataPlane
 public import LoadBalancing
 internal import PacketPrograms

@@ -1,5 +1,6 @@
+public import Addresses
 public import DataPlane
-public import LoadBalancing
+import LoadBalancing
 internal import PacketPrograms
 internal import XDPDataPlane
 

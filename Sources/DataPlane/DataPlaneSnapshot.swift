@@ -1,3 +1,4 @@
+public import Addresses
 public import LoadBalancing
 
 /// The services of a data plane at a moment, with or without a daemon.

@@ -1,5 +1,6 @@
+public import Addresses
 public import LoadBalancing
-public import Netlink
+import Netlink
 
 /// A real server of a service.
 public struct ServiceMember: Sendable, Hashable {

@@ -1,3 +1,4 @@
+public import Addresses
 public import LoadBalancing
 
 /// A service as the data plane is to have it: what is configured, and what health says of its real servers.

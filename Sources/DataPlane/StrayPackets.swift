@@ -1,4 +1,5 @@
-public import LoadBalancing
+public import Addresses
+import LoadBalancing
 
 /// An interface and a VIP for which packets may come in there past the data plane.
 public struct StrayPlace: Hashable, Sendable {

@@ -1,4 +1,4 @@
-internal import LoadBalancing
+internal import Addresses
 
 /// One check by both ways: clients' way decides, the other one tells which half is broken.
 enum BothWays {

@@ -1,4 +1,4 @@
-public import LoadBalancing
+public import Addresses
 
 extension Check {
     /// With the real server's address for "{server}" in a file's path and a script's arguments.

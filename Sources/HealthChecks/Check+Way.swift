@@ -1,4 +1,4 @@
-public import LoadBalancing
+public import Addresses
 
 extension Check {
     /// The way of a question: to the VIP through the tunnel, or to the server's own address.

@@ -1,4 +1,4 @@
-internal import LoadBalancing
+internal import Addresses
 internal import NIOCore
 internal import Packets
 

@@ -1,4 +1,4 @@
-public import LoadBalancing
+public import Addresses
 
 /// What changed in the health of a service. Every change goes through `Director.transition`.
 public enum HealthTransition: Hashable, Sendable {

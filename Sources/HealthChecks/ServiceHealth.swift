@@ -1,4 +1,5 @@
-public import LoadBalancing
+public import Addresses
+import LoadBalancing
 
 /// The health of a service's real servers, out of their probes' results.
 ///

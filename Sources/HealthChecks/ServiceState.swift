@@ -1,3 +1,4 @@
+public import Addresses
 public import LoadBalancing
 
 /// A service's real servers over time: results of checks in, transitions and effective weights out. It has no clock:

@@ -1,5 +1,5 @@
+public import Addresses
 public import BPF
-public import LoadBalancing
 public import Netlink
 
 /// One change to the machine, with what it takes to undo it.

@@ -1,3 +1,4 @@
+internal import Addresses
 internal import FoundationEssentials
 import Glibc
 import Netlink

@@ -1,7 +1,7 @@
+public import Addresses
 public import BPF
-public import LoadBalancing
-public import Netlink
 import Glibc
+public import Netlink
 import SystemCalls
 
 /// One difference between the machine as it is and the machine as it is to be.

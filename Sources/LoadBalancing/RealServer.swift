@@ -1,3 +1,5 @@
+public import Addresses
+
 /// A server behind a virtual service, as the operator states it.
 public struct RealServer: Hashable, Sendable {
     public var address: IPv4Address

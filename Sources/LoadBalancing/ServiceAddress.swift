@@ -1,3 +1,5 @@
+public import Addresses
+
 /// What a client addresses: a virtual IP with one port of one protocol, or with all ports of both.
 ///
 /// Port and transport are both set or both nil; a nil pair is an any-port service, which takes whatever no service

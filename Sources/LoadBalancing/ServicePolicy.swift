@@ -1,3 +1,5 @@
+public import Addresses
+
 /// How a service takes its real servers out and back.
 public struct ServicePolicy: Hashable, Sendable {
     /// A real server that is down gets weight 0, instead of being taken out: its connections go on.

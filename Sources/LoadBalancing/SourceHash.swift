@@ -1,3 +1,5 @@
+public import Addresses
+
 /// The tables of the sh and dh schedulers (ip_vs_sh.c, ip_vs_dh.c).
 public enum SourceHash {
     /// IP_VS_SH_TAB_SIZE and IP_VS_DH_TAB_SIZE.

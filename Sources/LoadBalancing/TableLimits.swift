@@ -1,3 +1,4 @@
+import Addresses
 internal import PacketPrograms
 
 /// What the tables of the packet program hold at most, on every machine.

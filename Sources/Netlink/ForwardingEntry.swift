@@ -1,3 +1,4 @@
+internal import Addresses
 internal import CLibMNL
 
 /// What a bridge has learnt of a MAC address: the port that it is behind (RTM_NEWNEIGH of AF_BRIDGE, `ndmsg`).

@@ -1,5 +1,5 @@
+public import Addresses
 internal import CLibMNL
-public import LoadBalancing
 
 /// An IPv4 address of an interface (RTM_NEWADDR, `ifaddrmsg`).
 public struct InterfaceAddress: Sendable, Hashable, Codable {

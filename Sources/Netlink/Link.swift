@@ -1,3 +1,4 @@
+public import Addresses
 internal import CLibMNL
 internal import SystemCalls
 

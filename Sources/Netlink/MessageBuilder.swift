@@ -1,5 +1,5 @@
+internal import Addresses
 internal import CLibMNL
-import LoadBalancing
 internal import SystemCalls
 
 /// Writes one netlink message: `nlmsghdr`, the family's own header, attributes (`nlattr`, padded to 4 bytes). Integers

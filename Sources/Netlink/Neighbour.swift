@@ -1,3 +1,4 @@
+public import Addresses
 internal import CLibMNL
 
 /// What the kernel knows about an address on a link (RTM_NEWNEIGH, `ndmsg`).

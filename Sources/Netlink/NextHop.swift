@@ -1,5 +1,5 @@
+internal import Addresses
 internal import CLibMNL
-import LoadBalancing
 
 extension Route.NextHop {
     /// `struct rtnexthop`s, each followed by its attributes and padded to 4 bytes; `rtnh_len` covers both.

@@ -1,6 +1,6 @@
+public import Addresses
 internal import CLibMNL
 import Glibc
-public import LoadBalancing
 
 /// The address of the neighbour that IPv4 packets go to next: a real server, or a gateway, which may have an IPv6 address
 /// alone (RFC 5549).

@@ -1,5 +1,5 @@
+internal import Addresses
 internal import CLibMNL
-import LoadBalancing
 
 /// Received bytes, read with bounds: a value that is cut short is nil.
 struct Payload {

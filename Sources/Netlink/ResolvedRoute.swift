@@ -1,5 +1,5 @@
+public import Addresses
 internal import CLibMNL
-public import LoadBalancing
 
 /// The way that the kernel would send a packet (`ip route get`).
 public struct ResolvedRoute: Sendable, Equatable {

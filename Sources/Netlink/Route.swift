@@ -1,5 +1,5 @@
+public import Addresses
 internal import CLibMNL
-public import LoadBalancing
 
 /// An IPv4 route of a routing table (RTM_NEWROUTE, `rtmsg`).
 public struct Route: Sendable, Hashable, Codable {

@@ -1,5 +1,5 @@
+public import Addresses
 import Glibc
-public import LoadBalancing
 
 extension RouteSocket {
     /// The IPv4 addresses of all interfaces.

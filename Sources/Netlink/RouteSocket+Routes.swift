@@ -1,5 +1,5 @@
+public import Addresses
 import Glibc
-public import LoadBalancing
 
 extension RouteSocket {
     /// The way that the kernel would take, `interface` forcing the outgoing one; nil where the destination is

@@ -1,5 +1,5 @@
+public import Addresses
 internal import CLibMNL
-public import LoadBalancing
 
 /// An IPv4 routing rule (RTM_NEWRULE, `fib_rule_hdr`) that looks up a table.
 public struct Rule: Sendable, Hashable, Codable, CustomStringConvertible {

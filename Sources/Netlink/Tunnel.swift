@@ -1,5 +1,5 @@
+public import Addresses
 internal import CLibMNL
-public import LoadBalancing
 
 /// A device that takes packets of protocol 4: "ipip", or "sit" where it does not keep to IPv6.
 public struct Tunnel: Sendable, Hashable {

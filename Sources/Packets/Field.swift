@@ -1,4 +1,4 @@
-package import LoadBalancing
+public import Addresses
 
 /// A number in a header, in network byte order.
 package struct Field<Value: FieldValue>: Sendable {

@@ -1,4 +1,4 @@
-package import LoadBalancing
+package import Addresses
 
 /// An IPv4 header (RFC 791).
 package enum IPv4 {

@@ -1,5 +1,5 @@
+import Addresses
 import HostState
-import LoadBalancing
 import Netlink
 
 /// What a real server's set-up looks at, read at one moment.

@@ -1,5 +1,5 @@
+import Addresses
 import HostState
-import LoadBalancing
 import Netlink
 import SystemCalls
 

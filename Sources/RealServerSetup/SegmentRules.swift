@@ -1,5 +1,5 @@
+public import Addresses
 import HostState
-public import LoadBalancing
 
 /// nftables' rules that lower the MSS in SYN-ACKs from the VIPs: `nft list table ip ipvsd`. The director adds 20 bytes
 /// to what clients send. The rules come after srcnat, so that answers of containers have the VIP as their source, too.

@@ -1,8 +1,8 @@
+import Addresses
 import BPF
 import CLinux
 import Glibc
 import HostState
-import LoadBalancing
 import Netlink
 import SystemCalls
 

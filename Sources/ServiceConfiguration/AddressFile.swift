@@ -1,4 +1,4 @@
-public import LoadBalancing
+public import Addresses
 
 /// A file of addresses: one a line, `#` begins a comment.
 public enum AddressFile {

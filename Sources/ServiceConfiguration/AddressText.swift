@@ -1,3 +1,4 @@
+public import Addresses
 public import LoadBalancing
 
 /// Addresses, ports and weights as operators write them on the command line and in files.

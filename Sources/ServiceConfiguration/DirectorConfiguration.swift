@@ -1,3 +1,4 @@
+public import Addresses
 public import LoadBalancing
 
 /// All that an operator asks of a director: the one value that flags and files become.

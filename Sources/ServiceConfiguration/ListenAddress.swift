@@ -1,4 +1,5 @@
-public import LoadBalancing
+public import Addresses
+import LoadBalancing
 
 /// Where a socket listens.
 public struct ListenAddress: Hashable, Sendable, CustomStringConvertible {

@@ -1,4 +1,4 @@
-public import LoadBalancing
+public import Addresses
 
 /// Where an operator wrote addresses, for errors that only the machine's state shows: `ipvsd.yaml:4: listeners 10.0.0.100`.
 /// Two values are equal always: a configuration is the same wherever it was written.

@@ -1,5 +1,5 @@
+internal import Addresses
 internal import FoundationEssentials
-import LoadBalancing
 public import Netlink
 
 /// An IPIP tunnel of this machine, for people and for programs.

@@ -1,5 +1,5 @@
+import Addresses
 import HostState
-import LoadBalancing
 import Netlink
 
 /// Compares the machine with a tunnel that it shall have. What the operator has not said is not compared, so that

@@ -1,4 +1,4 @@
-public import LoadBalancing
+public import Addresses
 import Netlink
 
 /// A tunnel as the operator wants it. What is nil is left as the kernel has it.

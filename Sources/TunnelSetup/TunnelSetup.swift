@@ -1,6 +1,6 @@
+import Addresses
 import Glibc
 public import HostState
-import LoadBalancing
 import Netlink
 import SystemCalls
 

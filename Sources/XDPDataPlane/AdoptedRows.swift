@@ -1,3 +1,4 @@
+internal import Addresses
 internal import BPF
 internal import DataPlane
 internal import LoadBalancing

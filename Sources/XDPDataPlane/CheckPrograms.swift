@@ -1,3 +1,4 @@
+internal import Addresses
 public import BPF
 public import DataPlane
 internal import Glibc

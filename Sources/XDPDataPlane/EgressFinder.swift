@@ -1,5 +1,6 @@
+public import Addresses
 internal import BPF
-public import LoadBalancing
+import LoadBalancing
 internal import PacketPrograms
 
 /// By which interface an encapsulated frame leaves: what the ways say that the packet program takes, read in place.

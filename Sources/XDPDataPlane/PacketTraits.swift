@@ -1,4 +1,4 @@
-public import LoadBalancing
+public import Addresses
 
 /// What the packet program is loaded with, so that it asks nothing that is known beforehand.
 public struct PacketTraits: Sendable {

@@ -1,4 +1,5 @@
-public import LoadBalancing
+public import Addresses
+import LoadBalancing
 public import Netlink
 internal import PacketPrograms
 

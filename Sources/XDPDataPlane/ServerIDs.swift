@@ -1,4 +1,4 @@
-internal import LoadBalancing
+internal import Addresses
 
 /// The rows of the real servers, found by service and by address: either may have thousands.
 struct ServerIDs {

@@ -1,3 +1,4 @@
+internal import Addresses
 public import BPF
 internal import CLinux
 public import DataPlane

@@ -1,5 +1,5 @@
+internal import Addresses
 internal import BPF
-internal import LoadBalancing
 internal import PacketPrograms
 
 /// The numbers that outer packets are identified by, which each path's row gives out: ipvsd_ids.h.

@@ -1,3 +1,4 @@
+public import Addresses
 public import BPF
 internal import CLinux
 public import DataPlane

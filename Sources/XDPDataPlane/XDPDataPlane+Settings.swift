@@ -1,7 +1,8 @@
+public import Addresses
 public import BPF
 internal import CLinux
 public import LoadBalancing
-public import Netlink
+internal import Netlink
 internal import PacketPrograms
 
 /// The one row of settings.

@@ -1,3 +1,4 @@
+public import Addresses
 internal import BPF
 public import LoadBalancing
 internal import PacketPrograms

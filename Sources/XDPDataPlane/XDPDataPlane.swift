@@ -1,7 +1,8 @@
+public import Addresses
 public import BPF
 public import DataPlane
 internal import Glibc
-public import LoadBalancing
+internal import LoadBalancing
 internal import PacketPrograms
 
 /// The packet program and its tables. Tables are built aside and swapped in single words, so that every packet sees

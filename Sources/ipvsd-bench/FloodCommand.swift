@@ -1,7 +1,7 @@
+import Addresses
 import ArgumentParser
 import BPF
 import Glibc
-import LoadBalancing
 import Netlink
 import Packets
 

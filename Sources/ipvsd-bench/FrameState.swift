@@ -1,5 +1,5 @@
+import Addresses
 import Glibc
-import LoadBalancing
 import Netlink
 import Packets
 

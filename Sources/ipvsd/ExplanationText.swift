@@ -1,3 +1,4 @@
+import Addresses
 import Director
 import LoadBalancing
 import XDPDataPlane

@@ -1,5 +1,5 @@
+import Addresses
 import HostState
-import LoadBalancing
 import RealServerSetup
 import ServiceConfiguration
 import SystemCalls

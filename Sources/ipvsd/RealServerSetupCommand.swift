@@ -1,7 +1,7 @@
+import Addresses
 import ArgumentParser
 import Doctor
 import HostState
-import LoadBalancing
 import Netlink
 import RealServerSetup
 import ServiceConfiguration

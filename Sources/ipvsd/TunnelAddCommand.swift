@@ -1,6 +1,6 @@
+import Addresses
 import ArgumentParser
 import HostState
-import LoadBalancing
 import ServiceConfiguration
 import TunnelSetup
 

@@ -1,3 +1,4 @@
+import Addresses
 import BPF
 import Capture
 import DataPlane

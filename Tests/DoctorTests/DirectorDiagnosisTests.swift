@@ -1,5 +1,5 @@
+import Addresses
 import Foundation
-import LoadBalancing
 import Netlink
 import Testing
 

@@ -1,4 +1,4 @@
-import LoadBalancing
+import Addresses
 import Testing
 
 @testable import Doctor

@@ -1,6 +1,6 @@
+import Addresses
 import CLinux
 import Glibc
-import LoadBalancing
 import NIOCore
 import NIOPosix
 import Testing

@@ -1,6 +1,6 @@
+import Addresses
 import CLinux
 import Glibc
-import LoadBalancing
 import SystemCalls
 import Testing
 

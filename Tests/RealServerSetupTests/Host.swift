@@ -1,7 +1,7 @@
+import Addresses
 import CLinux
 import Glibc
 import HostState
-import LoadBalancing
 import Netlink
 import Testing
 

@@ -1,8 +1,8 @@
+import Addresses
 import BPF
 import CLinux
 import Foundation
 import Glibc
-import LoadBalancing
 import Testing
 
 @testable import HostState

@@ -1,6 +1,6 @@
+import Addresses
 import CLinux
 import HostState
-import LoadBalancing
 import Netlink
 import Testing
 import TunnelSetup

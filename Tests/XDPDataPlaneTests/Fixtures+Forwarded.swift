@@ -1,3 +1,4 @@
+import Addresses
 import LoadBalancing
 
 /// What packets the fixtures are made of.

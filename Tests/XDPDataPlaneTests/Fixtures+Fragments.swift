@@ -1,3 +1,4 @@
+import Addresses
 import LoadBalancing
 
 /// Fragments (RFC 791 section 3.2) of a datagram go where its first one went, and stay fragments.

@@ -1,3 +1,4 @@
+import Addresses
 import LoadBalancing
 
 /// ICMP errors about replies, which quote what a real server sent from the VIP to the client.

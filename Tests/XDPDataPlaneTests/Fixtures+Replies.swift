@@ -1,3 +1,4 @@
+import Addresses
 import LoadBalancing
 
 /// Packets that the program answers itself.

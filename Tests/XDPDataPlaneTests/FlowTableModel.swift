@@ -1,5 +1,5 @@
+import Addresses
 import DataPlane
-import LoadBalancing
 import TestSupport
 
 @testable import XDPDataPlane

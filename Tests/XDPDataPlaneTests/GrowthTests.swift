@@ -1,3 +1,4 @@
+import Addresses
 import BPF
 import CLinux
 import DataPlane

@@ -1,5 +1,5 @@
+import Addresses
 import DataPlane
-import LoadBalancing
 import Testing
 
 @testable import Netlink

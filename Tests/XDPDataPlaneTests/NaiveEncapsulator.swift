@@ -1,3 +1,4 @@
+import Addresses
 import DataPlane
 import LoadBalancing
 import Netlink

@@ -1,3 +1,4 @@
+import Addresses
 import BPF
 import DataPlane
 import LoadBalancing

@@ -1,4 +1,4 @@
-import LoadBalancing
+import Addresses
 import Netlink
 
 /// A frame as annotated hexadecimal text, a line a header, for failed expectations.

@@ -1,5 +1,5 @@
+import Addresses
 import BPF
-import LoadBalancing
 import Testing
 
 @testable import XDPDataPlane

@@ -1,6 +1,6 @@
+import Addresses
 import BPF
 import DataPlane
-import LoadBalancing
 import PacketPrograms
 import Testing
 

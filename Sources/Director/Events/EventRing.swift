@@ -1,3 +1,4 @@
+public import Addresses
 public import LoadBalancing
 
 /// The last events, each with its number. A reader that fell behind is told how many it missed.

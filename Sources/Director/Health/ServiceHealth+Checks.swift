@@ -1,3 +1,4 @@
+internal import Addresses
 internal import HealthChecks
 internal import LoadBalancing
 internal import ServiceConfiguration

@@ -1,3 +1,4 @@
+internal import Addresses
 internal import DataPlane
 internal import FoundationEssentials
 internal import HealthChecks

@@ -1,3 +1,4 @@
+internal import Addresses
 internal import FoundationEssentials
 public import HostState
 internal import LoadBalancing

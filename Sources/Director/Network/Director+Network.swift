@@ -1,10 +1,11 @@
+internal import Addresses
 internal import DataPlane
 internal import HealthChecks
 internal import HostState
 internal import LoadBalancing
 internal import Logging
-internal import Netlink
 internal import NIOPosix
+internal import Netlink
 internal import ServiceConfiguration
 
 /// The order in which the director follows its network. `NextHops`, `VIPAddresses` and `ManagedResources` decide, and return

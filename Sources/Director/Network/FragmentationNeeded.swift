@@ -1,5 +1,5 @@
+internal import Addresses
 internal import DataPlane
-internal import LoadBalancing
 internal import Packets
 
 /// A router's word that a tunnelled packet of ours is too big (ICMP type 3 code 4, RFC 792 and RFC 1191 section 4).

@@ -1,5 +1,5 @@
+internal import Addresses
 internal import HostState
-internal import LoadBalancing
 
 /// Path MTUs to real servers that routers told of (RFC 1191) and probes have confirmed.
 struct LearntPathMTUs {

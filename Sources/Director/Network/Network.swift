@@ -1,7 +1,7 @@
+internal import Addresses
 internal import CLinux
 internal import Glibc
 internal import HostState
-internal import LoadBalancing
 internal import Netlink
 internal import Synchronization
 internal import SystemCalls

@@ -1,7 +1,7 @@
+internal import Addresses
 internal import DataPlane
 internal import HealthChecks
 internal import HostState
-internal import LoadBalancing
 internal import Logging
 internal import Netlink
 internal import ServiceConfiguration

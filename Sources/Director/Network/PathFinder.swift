@@ -1,6 +1,6 @@
+internal import Addresses
 internal import DataPlane
 internal import HostState
-internal import LoadBalancing
 internal import Netlink
 
 /// Finds the ways to real servers by the kernel's routes and neighbours, and has the kernel keep the next hops resolved.

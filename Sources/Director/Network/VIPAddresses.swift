@@ -1,6 +1,6 @@
+internal import Addresses
 internal import DataPlane
 internal import HostState
-internal import LoadBalancing
 internal import Logging
 internal import Netlink
 internal import ServiceConfiguration

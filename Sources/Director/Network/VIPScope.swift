@@ -1,3 +1,4 @@
+internal import Addresses
 internal import HostState
 internal import LoadBalancing
 internal import Netlink

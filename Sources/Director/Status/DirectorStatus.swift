@@ -1,3 +1,4 @@
+public import Addresses
 internal import DataPlane
 internal import FoundationEssentials
 internal import HealthChecks

@@ -1,7 +1,7 @@
+public import Addresses
 import BPF
 import Glibc
 public import HostState
-public import LoadBalancing
 import Netlink
 
 /// Gathers what a director's diagnosis goes by. Reads and asks only.

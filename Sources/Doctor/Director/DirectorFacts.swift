@@ -1,4 +1,4 @@
-public import LoadBalancing
+public import Addresses
 public import Netlink
 
 /// All that a director's diagnosis goes by, gathered once.

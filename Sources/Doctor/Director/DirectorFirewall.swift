@@ -1,4 +1,4 @@
-import LoadBalancing
+import Addresses
 
 /// What the director's own packet filter does with packets that the kernel forwards or delivers for it. XDP has taken
 /// all others before any filter sees them.

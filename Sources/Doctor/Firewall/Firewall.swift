@@ -1,4 +1,4 @@
-public import LoadBalancing
+public import Addresses
 
 /// A packet filter's rules, as far as it takes to say what becomes of one packet. What is not understood makes a match
 /// unknown, and an unknown one neither drops nor accepts for certain: the doctor names only what is sure.

@@ -1,4 +1,4 @@
-import LoadBalancing
+import Addresses
 
 /// Reads iptables-save(8).
 extension Firewall {

@@ -1,5 +1,5 @@
+import Addresses
 import HostState
-import LoadBalancing
 
 /// Reads `nft -j list ruleset` (libnftables-json(5)).
 extension Firewall {

@@ -1,7 +1,7 @@
+internal import Addresses
 internal import CLinux
 import Glibc
 import HostState
-import LoadBalancing
 import Netlink
 import SystemCalls
 

@@ -1,5 +1,5 @@
+import Addresses
 import HostState
-import LoadBalancing
 import Netlink
 
 /// Who answers ARP for the VIPs, and who names them in requests.

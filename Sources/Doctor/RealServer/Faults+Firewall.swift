@@ -1,4 +1,4 @@
-import LoadBalancing
+import Addresses
 import Netlink
 import ServiceConfiguration
 

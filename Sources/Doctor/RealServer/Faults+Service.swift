@@ -1,4 +1,4 @@
-import LoadBalancing
+import Addresses
 
 /// Whether anybody listens where clients' packets arrive.
 extension RealServerFacts {

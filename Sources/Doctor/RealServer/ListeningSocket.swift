@@ -1,4 +1,4 @@
-public import LoadBalancing
+public import Addresses
 
 /// A socket that clients can reach: a TCP one that listens, a UDP one that is bound (proc_pid_net(5)).
 public struct ListeningSocket: Sendable, Hashable {

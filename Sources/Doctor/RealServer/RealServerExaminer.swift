@@ -1,5 +1,5 @@
+public import Addresses
 import HostState
-public import LoadBalancing
 import Netlink
 public import RealServerSetup
 import SystemCalls

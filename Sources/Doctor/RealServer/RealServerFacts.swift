@@ -1,4 +1,4 @@
-public import LoadBalancing
+public import Addresses
 public import Netlink
 public import RealServerSetup
 

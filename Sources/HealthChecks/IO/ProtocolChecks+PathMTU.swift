@@ -1,5 +1,5 @@
+internal import Addresses
 internal import Glibc
-internal import LoadBalancing
 internal import NIOCore
 internal import NIOPosix
 

@@ -1,3 +1,4 @@
+internal import Addresses
 internal import LoadBalancing
 
 /// What a script is told; the names are documented at `ScriptCheck`.

@@ -1,5 +1,5 @@
+internal import Addresses
 internal import Glibc
-internal import LoadBalancing
 
 /// A record's data in the form that is compared: an address, a name in lower case without its final dot, "10 mail.example"
 /// (MX), "0 5 443 host.example" (SRV), the joined strings of a TXT, and hexadecimal digits for all other types.

@@ -1,5 +1,5 @@
+internal import Addresses
 internal import Glibc
-internal import LoadBalancing
 
 /// DNS messages (RFC 1035 section 4): a query written, a response read.
 enum DNSMessage {

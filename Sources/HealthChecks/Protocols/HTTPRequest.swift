@@ -1,4 +1,4 @@
-internal import LoadBalancing
+internal import Addresses
 
 /// A request, apart from the version of HTTP that carries it. Names of fields are in lower case.
 struct HTTPRequest: Hashable {

@@ -1,6 +1,6 @@
+import Addresses
 import Glibc
 import HostState
-import LoadBalancing
 import SystemCalls
 
 extension BootSetup {

@@ -1,6 +1,6 @@
+public import Addresses
 import Glibc
 import HostState
-public import LoadBalancing
 
 /// What has the set-up made again when the machine starts. Whoever runs the host's network calls the same command as
 /// the operator did, with the VIPs out of a file: interfaces and their MTUs are known only when the network is up.

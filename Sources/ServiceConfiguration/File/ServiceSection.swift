@@ -1,3 +1,4 @@
+internal import Addresses
 internal import LoadBalancing
 
 /// One of a configuration file's services.

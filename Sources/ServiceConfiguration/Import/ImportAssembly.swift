@@ -1,3 +1,4 @@
+internal import Addresses
 internal import LoadBalancing
 
 /// What has to be brought into ipvsd's form whatever format it came from.

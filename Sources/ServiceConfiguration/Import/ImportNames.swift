@@ -1,3 +1,4 @@
+internal import Addresses
 internal import LoadBalancing
 
 /// Hosts and ports as ipvsadm and keepalived write them, with names where somebody did.

@@ -1,3 +1,4 @@
+internal import Addresses
 internal import LoadBalancing
 
 /// How connections are spread: IPVS's words for it, whoever wrote them.

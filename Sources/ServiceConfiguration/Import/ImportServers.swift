@@ -1,3 +1,4 @@
+internal import Addresses
 internal import LoadBalancing
 
 /// What is said of a real server, in the words of IPVS.

@@ -1,5 +1,6 @@
+public import Addresses
 internal import Glibc
-public import LoadBalancing
+import LoadBalancing
 
 /// What an import asks of the machine that it runs on.
 public struct ImportSurroundings: Sendable {

@@ -1,3 +1,4 @@
+internal import Addresses
 internal import LoadBalancing
 
 /// What an import makes of its source, before it is text. Every remark stands where it belongs.

@@ -1,4 +1,5 @@
-public import LoadBalancing
+public import Addresses
+import LoadBalancing
 
 /// The options of the director itself.
 extension Options {

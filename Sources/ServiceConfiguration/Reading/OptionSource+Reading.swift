@@ -1,3 +1,4 @@
+internal import Addresses
 internal import LoadBalancing
 
 /// Services are made of options, from flags and from the file alike.

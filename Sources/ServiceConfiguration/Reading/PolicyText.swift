@@ -1,3 +1,4 @@
+internal import Addresses
 internal import LoadBalancing
 
 /// Values of a service's policy, and what speaks against them.

@@ -1,3 +1,4 @@
+internal import Addresses
 internal import LoadBalancing
 
 /// A real server as it was written: what it does not say of itself, its service may say of all.

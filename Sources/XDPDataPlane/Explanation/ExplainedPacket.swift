@@ -1,4 +1,5 @@
-public import LoadBalancing
+public import Addresses
+import LoadBalancing
 
 /// A packet that somebody asks about: whole, in IPv4 and TCP or UDP headers of 20 and 8 bytes, but for a SYN's options.
 public struct ExplainedPacket: Sendable, Hashable, Encodable {

@@ -1,3 +1,4 @@
+public import Addresses
 public import LoadBalancing
 
 /// What the director would do with a packet, and why. Parts are nil, and left out of the JSON, where the packet does not

@@ -1,4 +1,5 @@
-public import LoadBalancing
+public import Addresses
+import LoadBalancing
 internal import PacketPrograms
 
 /// How a real server is chosen, and which: nothing takes a turn by being asked.

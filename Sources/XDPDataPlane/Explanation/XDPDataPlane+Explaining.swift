@@ -1,6 +1,7 @@
+public import Addresses
 public import BPF
 internal import Glibc
-public import LoadBalancing
+import LoadBalancing
 internal import Netlink
 internal import PacketPrograms
 

@@ -1,8 +1,8 @@
+internal import Addresses
 internal import BPF
 internal import CLinux
 internal import DataPlane
 internal import HostState
-internal import LoadBalancing
 internal import Netlink
 
 /// ipvsd0, through which health checks enter the tunnel. Its peer, ipvsd1, gives it a carrier, and takes what the

@@ -1,7 +1,7 @@
+internal import Addresses
 internal import BPF
 internal import DataPlane
 internal import HostState
-internal import LoadBalancing
 internal import Netlink
 
 /// The interfaces that the packet program is not on. What comes in there for a VIP reaches this machine's own stack.

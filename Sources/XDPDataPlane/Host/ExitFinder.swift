@@ -1,3 +1,4 @@
+internal import Addresses
 internal import Netlink
 
 /// Finds the device by which frames leave, below the interface that a route names.

@@ -1,3 +1,4 @@
+internal import Addresses
 internal import Netlink
 
 /// The MACs to which frames for the director are sent.

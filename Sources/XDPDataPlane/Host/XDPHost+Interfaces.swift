@@ -1,8 +1,8 @@
+public import Addresses
 internal import BPF
 public import DataPlane
 internal import Glibc
 internal import HostState
-public import LoadBalancing
 internal import Logging
 public import Netlink
 

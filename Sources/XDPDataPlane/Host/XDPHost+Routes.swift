@@ -1,7 +1,8 @@
+public import Addresses
 internal import BPF
 public import DataPlane
 internal import HostState
-public import LoadBalancing
+import LoadBalancing
 internal import Logging
 public import Netlink
 

@@ -1,3 +1,4 @@
+public import Addresses
 public import BPF
 public import DataPlane
 public import HostState

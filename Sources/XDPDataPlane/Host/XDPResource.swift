@@ -1,6 +1,6 @@
+internal import Addresses
 internal import BPF
 internal import DataPlane
-internal import LoadBalancing
 
 /// Something that the XDP data plane has put into its machine and goes on needing there, by the name that log and events
 /// use.

@@ -1,5 +1,5 @@
+import Addresses
 import HealthChecks
-import LoadBalancing
 import Testing
 
 @testable import Director

@@ -1,3 +1,4 @@
+import Addresses
 import HealthChecks
 import LoadBalancing
 import ServiceConfiguration

@@ -1,3 +1,4 @@
+internal import Addresses
 internal import LoadBalancing
 
 /// Addresses and ranges of a keepalived.conf, which are never names.

@@ -1,5 +1,5 @@
+internal import Addresses
 internal import HealthChecks
-internal import LoadBalancing
 
 /// Command lines and regular expressions of a keepalived.conf, which have quotes and escapes like a shell's
 /// (alloc_strvec_quoted_escaped in lib/parser.c).

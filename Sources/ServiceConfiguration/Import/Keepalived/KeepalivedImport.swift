@@ -1,3 +1,4 @@
+internal import Addresses
 internal import LoadBalancing
 
 /// What a keepalived.conf says of virtual servers, as services. Keywords, their meaning and defaults are those of

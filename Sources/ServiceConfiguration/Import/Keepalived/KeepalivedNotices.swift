@@ -1,3 +1,4 @@
+internal import Addresses
 internal import LoadBalancing
 
 /// Programs that keepalived runs when real servers or the quorum come and go. ipvsd runs one program for all events of a

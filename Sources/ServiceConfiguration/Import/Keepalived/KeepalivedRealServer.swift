@@ -1,3 +1,4 @@
+internal import Addresses
 internal import LoadBalancing
 
 /// One real_server block.

@@ -1,3 +1,4 @@
+internal import Addresses
 internal import LoadBalancing
 
 /// One virtual_server block. What its lines say comes first, since it holds for real servers that stand before them.

@@ -1,3 +1,4 @@
+internal import Addresses
 internal import LoadBalancing
 
 /// What a list of ipvsadm's commands leaves in the kernel, as services.

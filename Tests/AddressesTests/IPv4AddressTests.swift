@@ -1,4 +1,4 @@
-import LoadBalancing
+import Addresses
 import Testing
 
 /// Dotted decimal in its strict form, byte order, and which addresses can be a host's.
