@@ -13,12 +13,14 @@ extension DataPlaneSnapshot {
             guard key.protocol != 0, let value = try maps.listeners.value(for: key) else { continue }
             let flags = UInt32(value.flags)
             let address = ServiceAddress(key: key)
-            guard var service = services[value.service] ?? Service(of: maps, listener: address, value) else { continue }
+            guard var service = services[UInt32(value.service)] ?? Service(of: maps, listener: address, value) else {
+                continue
+            }
             // An any-port service has two keys.
             if !service.listeners.contains(address) { service.configured.otherAddresses.append(address) }
             if flags & IPVSD_SERVICE_ONE_PACKET != 0 { service.configured.isOnePacket = true }
             if flags & IPVSD_SERVICE_FINISHES != 0 { service.configured.onServerRemoval = .finish }
-            services[value.service] = service
+            services[UInt32(value.service)] = service
         }
         for index in services.keys { services[index]?.configured.sortListeners() }
         for id in maps.usedServers {
@@ -41,7 +43,7 @@ extension DataPlaneSnapshot.Service {
         guard let scheduler = Scheduler(packedName: row.name) else { return nil }
         let maglevSize = XDPDataPlane.slice(of: row.maglev).size
         self.init(
-            index: value.service,
+            index: UInt32(value.service),
             configured: VirtualService(
                 address: listener, scheduler: scheduler, flags: SchedulerFlag.flags(of: scheduler, word: row.schedule),
                 onServerLoss: ServerLoss(flags: UInt32(value.flags)), persistence: maps.persistence(ofService: value),

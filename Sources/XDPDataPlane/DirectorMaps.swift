@@ -3,6 +3,7 @@ internal import DataPlane
 internal import Glibc
 internal import LoadBalancing
 internal import PacketPrograms
+internal import SystemCalls
 
 /// The maps of the packet programs, pinned in one directory, with their array maps in memory.
 ///
@@ -11,7 +12,14 @@ public final class DirectorMaps: Sendable {
     let listeners: BPFMap<ipvsd_listener_key, ipvsd_listener_value>
     let statistics: BPFMap<UInt32, ipvsd_statistics>
     let carried: MappedArray<ipvsd_statistics>
-    let counters: BPFMap<UInt32, ipvsd_counters>
+    /// Of the layout that the maps have: `IPVSD_OLDEST_ABI_VERSION` and later.
+    let layout: UInt32
+    /// Nil in layout 3, as is the next.
+    let counters: BPFMap<UInt32, ipvsd_counters>?
+    /// What was counted in the layout before.
+    let carriedCounters: MappedArray<ipvsd_counters>?
+    /// Those of layout 3, which still count in its place while the data plane is carried over.
+    let countersOfLayout3: BPFMap<UInt32, ipvsd_counters_3>?
     let learntPorts: BPFMap<ipvsd_port, UInt64>
     let answeredPorts: BPFMap<ipvsd_port, UInt64>
     /// Nil where the data plane is an older one.
@@ -34,17 +42,27 @@ public final class DirectorMaps: Sendable {
     let tableLoad: MappedArray<ipvsd_table_load>
     let templates: BPFMap<ipvsd_template_key, ipvsd_template>
 
+    /// Opens what is pinned below `directory`; nil where there is no data plane. A reader also takes one of an older layout, that
+    /// no daemon has carried over yet.
     public convenience init?(directory: String, writable: Bool) throws(BPFError) {
-        try self.init(directory: directory, grown: [], writable: writable)
+        try self.init(
+            directory: directory, oldest: UInt32(writable ? IPVSD_ABI_VERSION : IPVSD_OLDEST_ABI_VERSION),
+            writable: writable)
     }
 
-    /// Opens what is pinned below `directory`, of the `grown` ones the new tables; nil where there is no data plane.
-    /// Throws where it has another layout.
-    init?(directory: String, grown: Set<PinnedMap>, writable: Bool) throws(BPFError) {
+    /// The maps at `places`; nil: where they are now. Throws where their layout is older than `oldest`, or newer than this
+    /// version's.
+    init?(
+        directory: String, places: PinPlaces? = nil, oldest: UInt32 = UInt32(IPVSD_ABI_VERSION), writable: Bool
+    ) throws(BPFError) {
+        let places = places ?? PinPlaces.present(below: directory)
         func present<Key, Value>(_ definition: MapDefinition<Key, Value>) throws(BPFError) -> BPFMap<Key, Value>? {
-            let map = definition.map
-            let path = grown.contains(map) ? map.nextPin(below: directory) : map.pin(below: directory)
-            return try BPFMap<Key, Value>(name: map.name, pinnedAt: path)
+            let (map, path) = (definition.map, places.path(of: definition.map, below: directory))
+            if let opened = try BPFMap<Key, Value>(name: map.name, pinnedAt: path) { return opened }
+            // It may have taken its pin just now.
+            let pin = map.pin(below: directory)
+            guard case .claimed = places, path != pin else { return nil }
+            return try BPFMap<Key, Value>(name: map.name, pinnedAt: pin)
         }
         func pinned<Key, Value>(_ definition: MapDefinition<Key, Value>) throws(BPFError) -> BPFMap<Key, Value> {
             guard let map = try present(definition) else { throw definition.map.isMissing(below: directory) }
@@ -57,15 +75,27 @@ public final class DirectorMaps: Sendable {
         settings = try array(MapCatalogue.settings)
         // A zero version: loaded by a daemon that did not live to fill it in.
         let version = settings.field(\.abi_version).pointee
-        guard version == UInt32(IPVSD_ABI_VERSION) || version == 0 else {
-            throw BPFError(
-                "use the data plane below \(directory): its layout is version \(version), mine is \(IPVSD_ABI_VERSION); "
-                    + "'ipvsd cleanup' removes it", code: EPROTO)
+        guard version == 0 || (oldest...UInt32(IPVSD_ABI_VERSION)).contains(version) else {
+            throw Self.refusal(of: version, below: directory)
         }
+        layout = places.layout ?? (version == 0 ? UInt32(IPVSD_ABI_VERSION) : version)
         listeners = try pinned(MapCatalogue.listeners)
         statistics = try pinned(MapCatalogue.statistics)
         carried = try array(MapCatalogue.carried)
-        counters = try pinned(MapCatalogue.counters)
+        if layout == 3 {
+            (counters, carriedCounters) = (nil, nil)
+        } else {
+            counters = try pinned(MapCatalogue.counters)
+            carriedCounters = try present(MapCatalogue.carriedCounters)?.memory(writable: writable)
+        }
+        let pin = MapCatalogue.counters.map.pin(below: directory)
+        let mayBeSuperseded = places.path(of: MapCatalogue.counters.map, below: directory) != pin
+        do throws(BPFError) {
+            countersOfLayout3 = layout == 3 || mayBeSuperseded ? try BPFMap(name: "counters", pinnedAt: pin) : nil
+        } catch  where mayBeSuperseded && error.code == EINVAL {
+            // The new ones have taken the pin just now.
+            countersOfLayout3 = nil
+        }
         learntPorts = try pinned(MapCatalogue.learntPorts)
         answeredPorts = try pinned(MapCatalogue.answeredPorts)
         strays = try present(MapCatalogue.strays)
@@ -83,6 +113,22 @@ public final class DirectorMaps: Sendable {
         overflows = try array(MapCatalogue.overflows)
         tableLoad = try array(MapCatalogue.tableLoad)
         templates = try pinned(MapCatalogue.templates)
+    }
+
+    private static func refusal(of version: UInt32, below directory: String) -> BPFError {
+        let remedy =
+            (UInt32(IPVSD_OLDEST_ABI_VERSION)..<UInt32(IPVSD_ABI_VERSION)).contains(version)
+            ? "the next start of ipvsd carries it over" : "'ipvsd cleanup' removes it"
+        return BPFError(
+            "use the data plane below \(directory): its layout is version \(version), mine is \(IPVSD_ABI_VERSION); "
+                + remedy, code: EPROTO)
+    }
+
+    /// The version of the layout; nil where there is no data plane.
+    static func version(below directory: String) throws(BPFError) -> UInt32? {
+        let map = MapCatalogue.settings.map
+        return try BPFMap<UInt32, ipvsd_settings>(name: map.name, pinnedAt: map.pin(below: directory))?
+            .value(for: 0)?.abi_version
     }
 
     /// Flows may still be in `oldFlows`.
@@ -104,13 +150,20 @@ public final class DirectorMaps: Sendable {
 
     /// By `PacketCounter.name`.
     public func counterTotals() throws(BPFError) -> [String: UInt64] {
-        var totals = [UInt64](repeating: 0, count: Int(IPVSD_COUNTERS.rawValue))
-        for cpu in try counters.values(for: 0) {
-            withUnsafeBytes(of: cpu) { raw in
-                for (index, value) in zip(totals.indices, raw.bindMemory(to: UInt64.self)) { totals[index] &+= value }
-            }
+        let sums = try counterSums()
+        return Dictionary(uniqueKeysWithValues: PacketCounter.all.map { ($0.name, sums[$0.index]) })
+    }
+
+    /// By `ipvsd_counter`: of all CPUs, with what was counted in the layout before.
+    func counterSums() throws(BPFError) -> [UInt64] {
+        var sums = [UInt64](repeating: 0, count: Int(IPVSD_COUNTER_ROOM))
+        try counters?.addWords(to: &sums)
+        if let countersOfLayout3 {
+            try countersOfLayout3.addWords(to: &sums)
+        } else if let carried = carriedCounters?.field(\.count, as: UInt64.self) {
+            for index in sums.indices { sums[index] &+= carried[index] }
         }
-        return Dictionary(uniqueKeysWithValues: PacketCounter.all.map { ($0.name, totals[$0.index]) })
+        return sums
     }
 
     func persistence(ofService value: ipvsd_listener_value) -> Persistence? {
@@ -123,13 +176,25 @@ public final class DirectorMaps: Sendable {
     }
 }
 
+extension BPFMap where Key == UInt32 {
+    /// Adds the words that each CPU has in the first row.
+    fileprivate func addWords(to sums: inout [UInt64]) throws(BPFError) {
+        for cpu in try values(for: 0) {
+            withUnsafeBytes(of: cpu) { raw in
+                for (index, word) in zip(sums.indices, raw.bindMemory(to: UInt64.self)) { sums[index] &+= word }
+            }
+        }
+    }
+}
+
 extension BPFObject {
     /// Uses the maps that are pinned there. Before `load()`.
     func reuseDirectorMaps(below directory: String) throws(BPFError) {
+        let places = PinPlaces.present(below: directory)
         for map in MapCatalogue.all {
             // A larger table that is not published yet will be the table.
             let next = map.nextPin(below: directory)
-            let path = access(next, F_OK) == 0 ? next : map.pin(below: directory)
+            let path = File.exists(next) ? next : places.path(of: map, below: directory)
             guard let pinned = try BPFDescriptor(pinnedAt: path) else {
                 if map.isOptional { continue }
                 throw map.isMissing(below: directory)

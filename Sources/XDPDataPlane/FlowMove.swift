@@ -34,20 +34,22 @@ struct FlowMove {
         case taken
     }
 
-    /// Moves the flow of the entry. `newKey`: by key and value, the key under which it is found from now on; nil: it stays.
-    mutating func move(_ entry: FlowEntry, to newKey: (_ key: UInt64, _ value: UInt64) -> UInt64?) {
+    /// Moves the flow of the entry. `newKey`: by key and value, the key under which it is found from now on; nil: it stays. True
+    /// where it is no longer in the entry.
+    @discardableResult
+    mutating func move(_ entry: FlowEntry, to newKey: (_ key: UInt64, _ value: UInt64) -> UInt64?) -> Bool {
         // A packet may change it meanwhile. It does so a few times in a second at most.
         while true {
             let value = entry.loadValue()
-            guard value != 0, let key = newKey(entry.loadKey(), value) else { return }
+            guard value != 0, let key = newKey(entry.loadKey(), value) else { return false }
             let home = FlowHome(key: key, seed: seed, buckets: maps.flows.count)
             let moved = value & ~UInt64(IPVSD_FLOW_TAG_MASK) | ipvsd_flow_identity(0, home.hash)
             let place = insert(moved, at: home)
             if entry.swapValue(value, for: 0) {
-                if case .entry = place { return }
+                if case .entry = place { return true }
                 maps.countConnection(of: value, -1)
                 if case .noRoom = place { maps.markOverflow(home.bucket, stamp: now ?? ipvsd_flow_stamp(value)) }
-                return
+                return true
             }
             // Changed since: not this copy. A packet that found it has made it a connection of its own.
             if case .entry(let copy) = place, !copy.swapValue(moved, for: 0) { maps.countConnection(of: moved, 1) }

@@ -29,7 +29,9 @@ public struct Flow: Sendable {
 /// Reads the flow table in place, with or without a daemon.
 public struct FlowScan {
     private let maps: DirectorMaps
-    private let services: [UInt16: (address: ServiceAddress, transport: TransportProtocol)]
+    /// By the number in a flow's key, which is that of a VIP and a protocol.
+    private let destinations: [UInt16: (vip: UInt32, transport: TransportProtocol)]
+    private let listeners: Set<UInt64>
     private let servers: [IPv4Address?]
     /// By state.
     private let timeouts: [UInt16]
@@ -43,14 +45,18 @@ public struct FlowScan {
         self.maps = maps
         now = UInt16(truncatingIfNeeded: tick)
         timeouts = maps.timeouts
-        var services: [UInt16: (ServiceAddress, TransportProtocol)] = [:]
-        for key in try maps.listeners.keys() {
-            guard let value = try maps.listeners.value(for: key),
-                let transport = TransportProtocol.allCases.first(where: { $0.number == key.protocol })
-            else { continue }
-            services[value.flow_service] = (ServiceAddress(key: key), transport)
+        var destinations: [UInt16: (UInt32, TransportProtocol)] = [:]
+        var listeners: Set<UInt64> = []
+        for (key, value) in try maps.listeners.entries() {
+            guard let transport = TransportProtocol.allCases.first(where: { $0.number == key.protocol }) else {
+                continue
+            }
+            for number in [value.destination, value.former] where number != 0 {
+                destinations[number] = (key.vip, transport)
+            }
+            listeners.insert(ipvsd_listener_word(key.vip, key.port, key.protocol))
         }
-        self.services = services
+        (self.destinations, self.listeners) = (destinations, listeners)
         servers = (0..<maps.servers.count).map { id in
             let row = maps.servers[id]
             return row.flags & UInt16(IPVSD_SERVER_USED) == 0 ? nil : IPv4Address(bigEndian: row.address)
@@ -75,15 +81,21 @@ public struct FlowScan {
         let state = ipvsd_flow_state(entry.value)
         let timeout = timeouts[Int(state)]
         let idle = ipvsd_stamp_age(ipvsd_flow_stamp(entry.value), now)
-        guard idle <= timeout, let service = services[ipvsd_flow_service(entry.key)],
+        guard idle <= timeout, let (vip, transport) = destinations[ipvsd_flow_destination(entry.key)],
+            hasListener(vip: vip, port: ipvsd_flow_port(entry.value), transport: transport),
             let server = servers[Int(ipvsd_flow_server(entry.value)) % servers.count],
             let name = Flow.State(rawState: Int(state))
         else { return nil }
         return Flow(
-            transport: service.transport, client: IPv4Address(bigEndian: ipvsd_flow_client(entry.key)),
-            clientPort: UInt16(bigEndian: ipvsd_flow_client_port(entry.key)), vip: service.address.vip,
+            transport: transport, client: IPv4Address(bigEndian: ipvsd_flow_client(entry.key)),
+            clientPort: UInt16(bigEndian: ipvsd_flow_client_port(entry.key)), vip: IPv4Address(bigEndian: vip),
             port: UInt16(bigEndian: ipvsd_flow_port(entry.value)), server: server, state: name,
             remaining: .nanoseconds(Int64(timeout - idle) << Int64(IPVSD_TICK_SHIFT)))
+    }
+
+    /// The port may no longer be listened on. `vip` and `port`: in network byte order.
+    private func hasListener(vip: UInt32, port: UInt16, transport: TransportProtocol) -> Bool {
+        [port, 0].contains { listeners.contains(ipvsd_listener_word(vip, $0, transport.number)) }
     }
 }
 
@@ -99,19 +111,5 @@ extension Flow.State {
         case IPVSD_STATE_UDP.rawValue, IPVSD_STATE_ONE_DATAGRAM.rawValue: self = .udp
         default: return nil
         }
-    }
-}
-
-extension DirectorMaps {
-    /// The listeners that flows in the table are of, expired or not.
-    var flowIDsInUse: Set<UInt16> {
-        var ids: Set<UInt16> = []
-        for bucket in 0..<flows.count {
-            let entries = flows.entries(ofBucket: bucket)
-            for way in 0..<Int(IPVSD_WAYS) where (entries + way).loadValue() != 0 {
-                ids.insert(ipvsd_flow_service((entries + way).loadKey()))
-            }
-        }
-        return ids
     }
 }

@@ -1,10 +1,7 @@
 internal import BPF
 internal import PacketPrograms
 
-/// A pinned map of the packet programs, and what loading, growth and adoption have to know of it.
-///
-/// A data plane of another layout is refused. How a row of the version before becomes one of this will be said here, beside
-/// `growth`.
+/// A pinned map of the packet programs, and what loading, growth, migration and adoption have to know of it.
 struct PinnedMap: Sendable {
     /// The number of entries that a map is made with.
     typealias Size = @Sendable (Capacity) -> Int
@@ -17,6 +14,7 @@ struct PinnedMap: Sendable {
     /// Nil: maps.h says it, for all configurations.
     let size: Size?
     let growth: GrowthRule
+    let migration: MigrationRule
     /// A data plane may be without it: an older one, or one in the moment in which the map is made anew.
     let isOptional: Bool
 
@@ -24,6 +22,9 @@ struct PinnedMap: Sendable {
 
     /// The path of a larger map that waits to take the place of the one in use. (bpffs takes no dot in a name.)
     func nextPin(below directory: String) -> String { "\(directory)/\(pin)-next" }
+
+    /// The path that the map has while the data plane is carried over to this layout.
+    func waitingPin(below directory: String) -> String { LayoutMigration.waitingPin(pin(below: directory)) }
 }
 
 extension PinnedMap: Hashable {
@@ -37,21 +38,28 @@ struct MapDefinition<Key: BitwiseCopyable, Value: BitwiseCopyable>: Sendable {
 
     init(
         _ name: String, pin: String? = nil, size: PinnedMap.Size? = nil, growth: GrowthRule = .startsEmpty,
-        isOptional: Bool = false
+        migration: MigrationRule = .kept, isOptional: Bool = false
     ) {
-        map = PinnedMap(name: name, pin: pin ?? name, size: size, growth: growth, isOptional: isOptional)
+        map = PinnedMap(
+            name: name, pin: pin ?? name, size: size, growth: growth, migration: migration, isOptional: isOptional)
     }
 }
 
-/// All pinned maps, each with its name, key, value, size, and what its rows become when it grows.
+/// All pinned maps, each with its name, key, value, size, and what its rows become when it grows and when the layout changes.
 enum MapCatalogue {
     static let settings = MapDefinition<UInt32, ipvsd_settings>("settings")
     static let listeners = MapDefinition<ipvsd_listener_key, ipvsd_listener_value>(
         "listeners", pin: "services", size: { Int(IPVSD_LISTENER_WAYS) * $0.listenerBuckets },
-        growth: .copied { old, new throws(BPFError) in try TableGrowth.copyRows(old.listeners, new.listeners) })
+        growth: .copied { old, new throws(BPFError) in try TableGrowth.copyRows(old.listeners, new.listeners) },
+        migration: .anew(copy: { old, new throws(BPFError) in
+            for (key, value) in Layout4.rows(of: try old.listeners.entries()) {
+                try new.listeners.update(value, for: key)
+            }
+        }))
     static let listenerCache = MapDefinition<UInt32, ipvsd_listener_bucket>(
         "listener_cache", pin: "listeners", size: { $0.listenerBuckets },
-        growth: .copied { old, new throws(BPFError) in try TableGrowth.fillListenerCache(of: new, from: old) })
+        growth: .copied { old, new throws(BPFError) in try TableGrowth.fillListenerCache(of: new, from: old) },
+        migration: .anew(copy: { _, new throws(BPFError) in try TableGrowth.fillListenerCache(of: new, from: new) }))
     static let services = MapDefinition<UInt32, ipvsd_service>(
         "services", pin: "schedules", size: { $0.services },
         growth: .copied { TableGrowth.copyRows($0.services, $1.services) })
@@ -71,7 +79,15 @@ enum MapCatalogue {
         "statistics", size: { $0.servers }, growth: .statistics)
     static let carried = MapDefinition<UInt32, ipvsd_statistics>(
         "carried", size: { $0.servers }, growth: .copied { TableGrowth.copyRows($0.carried, $1.carried) })
-    static let counters = MapDefinition<UInt32, ipvsd_counters>("counters")
+    static let counters = MapDefinition<UInt32, ipvsd_counters>("counters", migration: .anew())
+    /// What `counters` had counted in the layout before: a map of all CPUs begins at zero.
+    static let carriedCounters = MapDefinition<UInt32, ipvsd_counters>(
+        "carried_counters",
+        migration: .anew(follow: { old, new throws(BPFError) in
+            let sums = try old.counterSums()
+            guard let words = new.carriedCounters?.field(\.count, as: UInt64.self) else { return }
+            for (index, sum) in sums.enumerated() { words[index] = sum }
+        }), isOptional: true)
     static let flows = MapDefinition<UInt32, ipvsd_bucket>("flows", size: { $0.flowBuckets }, growth: .flows)
     /// The smaller flow table before `flows`, whose pin it has taken over, while flows are moved.
     static let oldFlows = MapDefinition<UInt32, ipvsd_bucket>(
@@ -91,7 +107,7 @@ enum MapCatalogue {
         settings.map, listeners.map, listenerCache.map, services.map, slots.map, servers.map, connectionCounts.map,
         nextHops.map, statistics.map, carried.map, counters.map, flows.map, oldFlows.map, overflows.map, tableLoad.map,
         templates.map, fragments.map, learntPorts.map, answeredPorts.map, strays.map, egress.map,
-        outerIDs.map, idBlocks.map,
+        outerIDs.map, idBlocks.map, carriedCounters.map,
     ]
 }
 
@@ -102,7 +118,7 @@ public enum SharedMap: Sendable {
     public func pin(below directory: String) -> String {
         switch self {
         case .settings: MapCatalogue.settings.map.pin(below: directory)
-        case .counters: MapCatalogue.counters.map.pin(below: directory)
+        case .counters: PinPlaces.present(below: directory).path(of: MapCatalogue.counters.map, below: directory)
         case .flows: MapCatalogue.flows.map.pin(below: directory)
         }
     }

@@ -21,6 +21,7 @@ extension XDPDataPlane {
         MapCatalogue.all.map { $0.pin(below: directory) }
             + MapCatalogue.all.filter { $0.size != nil }.map { $0.nextPin(below: directory) }
             + [programPin(directory: directory), tickPin(directory: directory), explainingPin(directory: directory)]
+            + LayoutMigration.pins(below: directory)
     }
 
     /// The path of the packet program, for tools that look for it.

@@ -16,7 +16,7 @@ extension XDPDataPlane {
             reply_limit: repliesPerSecond, jiffy: jiffy,
             several_ingress: traits.hasSeveralIngress ? 1 : 0,
             outer_prefix: traits.outerSources?.address.bigEndian ?? 0,
-            outer_mask: (traits.outerSources?.hostMask ?? 0).bigEndian)
+            outer_mask: (traits.outerSources?.hostMask ?? 0).bigEndian, is_rekeying: 0)
     }
 
     /// Nanoseconds between two ticks of the kernel's timer: what its coarse clocks count in.
@@ -35,9 +35,11 @@ extension XDPDataPlane {
         } catch { return .failure(error) }
     }
 
-    /// The objects, loaded over the same maps, and the maps that they have anew and larger.
+    /// The objects, loaded over the same maps, and the maps that they have anew and larger. `places`: where maps are that no larger
+    /// one is made for.
     static func load(
-        below directory: String, sizes: [PinnedMap: Int], constants: ipvsd_director_constants
+        below directory: String, sizes: [PinnedMap: Int], constants: ipvsd_director_constants,
+        places: PinPlaces = .pinned
     ) throws(BPFError) -> (object: BPFObject, explainingObject: Result<BPFObject, BPFError>, grown: Set<PinnedMap>) {
         let (flows, oldFlows) = (MapCatalogue.flows.map, MapCatalogue.oldFlows.map)
         let object = try BPFObject(.director)
@@ -47,7 +49,7 @@ extension XDPDataPlane {
         // Never smaller than they are.
         var chosen = sizes
         for (map, wanted) in sizes {
-            let pinned = try BPFDescriptor(pinnedAt: map.pin(below: directory))
+            let pinned = try BPFDescriptor(pinnedAt: places.path(of: map, below: directory))
             let present = try pinned?.maxEntries() ?? 0
             chosen[map] = max(wanted, present)
             try object.setMaxEntries(max(wanted, present), ofMap: map.name)
@@ -58,7 +60,7 @@ extension XDPDataPlane {
             }
         }
         for map in MapCatalogue.all where !(map == oldFlows && former != nil) {
-            let path = grown.contains(map) ? map.nextPin(below: directory) : map.pin(below: directory)
+            let path = grown.contains(map) ? map.nextPin(below: directory) : places.path(of: map, below: directory)
             // libbpf takes a pinned devmap for another one: the kernel adds BPF_F_RDONLY_PROG to its flags.
             if map == MapCatalogue.egress.map, let pinned = try BPFDescriptor(pinnedAt: path) {
                 try object.reuse(descriptor: pinned.number, forMap: map.name)

@@ -11,7 +11,7 @@ extension XDPDataPlane {
     /// Makes the packet program's services these, and no others. TCP connections of a real server that is no longer
     /// named go on until they end; its datagrams do as `ServerRemoval` says.
     public func apply(_ desired: [DesiredService]) throws(BPFError) {
-        defer { takenFlowIDs = nil }
+        defer { destinations = nil }
         for service in desired { try refuse(service.configured) }
         try requireRoom(for: desired)
         let before = Set(services.values)
@@ -29,7 +29,7 @@ extension XDPDataPlane {
 
     /// Makes services that are there already so. One that is refused keeps no other from following.
     public func update(_ services: [DesiredService]) throws(BPFError) {
-        defer { takenFlowIDs = nil }
+        defer { destinations = nil }
         var failure: BPFError?
         for service in services {
             do { _ = try apply(service, besides: []) } catch { failure = failure ?? error }
@@ -68,8 +68,8 @@ extension XDPDataPlane {
         let service = desired.configured
         try refuse(service)
         let keys = service.listeners.flatMap(\.keys).map(\.key)
-        var flowIDs: [UInt16] = []
-        for key in keys { flowIDs.append(try flowID(of: key)) }
+        var destinations: [UInt16] = []
+        for key in keys { destinations.append(try destination(of: key)) }
         let existing = services.row(of: service, besides: claimed)
         guard let index = existing ?? serviceRows.allocate() else {
             throw BPFError("add service \(service.address): all \(maps.services.count - 1) are in use", code: ENOSPC)
@@ -95,14 +95,14 @@ extension XDPDataPlane {
         for (address, id) in serverIDs.ofService(index) where !named.contains(address) {
             writeWord(id, weight: 0, flags: IPVSD_SERVER_USED | IPVSD_SERVER_REMOVED)
         }
-        var ids = flowIDs[...]
+        var numbers = destinations[...]
         primaryAddresses[index] = service.address
         for listener in service.listeners {
             // A refused one is taken away with those that were not.
             services[listener] = index
             for (key, transport) in listener.keys {
                 let value = ipvsd_listener_value(
-                    service: UInt32(index), flow_service: ids.removeFirst(),
+                    service: UInt16(index), former: 0, destination: numbers.removeFirst(),
                     flags: service.flags(ofListener: listener, transport: transport))
                 try listen(value, for: key)
             }
@@ -118,30 +118,13 @@ extension XDPDataPlane {
             maps.services.field(\.persistence, of: index), ipvsd_persistence_word(ticks, netmask))
     }
 
-    /// By which the flow table tells listeners apart. A listener keeps its own; one that was another listener's is
-    /// free again when no flow has it.
-    private func flowID(of key: ipvsd_listener_key) throws(BPFError) -> UInt16 {
-        if let value = try maps.listeners.value(for: key) { return value.flow_service }
-        var taken = if let takenFlowIDs { takenFlowIDs } else { try flowIDsInUse() }
-        guard let id = (1...UInt16.max).first(where: { !taken.contains($0) }) else {
-            throw BPFError("add a listener: all \(UInt16.max) are in use", code: ENOSPC)
-        }
-        taken.insert(id)
-        takenFlowIDs = taken
-        return id
-    }
-
-    private func flowIDsInUse() throws(BPFError) -> Set<UInt16> {
-        var used: Set<UInt16> = [0]
-        for key in try maps.listeners.keys() {
-            if let value = try maps.listeners.value(for: key) { used.insert(value.flow_service) }
-        }
-        if (1..<maps.connectionCounts.count).contains(where: {
-            maps.connectionCounts[$0].active != 0 || maps.connectionCounts[$0].inactive != 0
-        }) {
-            used.formUnion(maps.flowIDsInUse)
-        }
-        return used
+    /// The number that the listener's flows have in their keys.
+    private func destination(of key: ipvsd_listener_key) throws(BPFError) -> UInt16 {
+        if let value = try maps.listeners.value(for: key) { return value.destination }
+        var destinations = if let destinations { destinations } else { try Destinations(of: maps) }
+        let number = try destinations.number(of: key, in: maps)
+        self.destinations = destinations
+        return number
     }
 
     /// In this order, and `stopListening` in the other: what is in `listeners` is what a daemon that adopts the maps

@@ -50,8 +50,8 @@ public final class XDPDataPlane {
     /// Of real servers to which there is no way now: where their outer packets' numbers were.
     var outerIDsOfLostPaths: [IPv4Address: UInt32] = [:]
 
-    /// While services change: the ids by which listeners and flows go, so that the flow table is read but once.
-    var takenFlowIDs: Set<UInt16>?
+    /// While services change, so that the tables are read but once.
+    var destinations: Destinations?
 
     var sweepPass = SweepPass()
     var sweeps = 0
@@ -60,19 +60,21 @@ public final class XDPDataPlane {
     /// The number of sweeps at which a removed real server was first seen without connections.
     var idleSince: [Int: Int] = [:]
 
-    /// Loads the program beside what is pinned below `directory`, whose tables it takes over, or anew. Tables that are
+    /// Loads the program beside what is pinned below `directory`, whose tables it takes over, or anew. A data plane of an older
+    /// layout is carried over to this one first, on the interfaces where it is. Tables that are
     /// too small for the capacity, or for these services beside what they hold, are replaced by larger ones. Nothing is
     /// attached yet. `answersByRedirect`: an ingress interface is a veth.
     public init(
         directory: String, capacity: Capacity = Capacity(), services desired: [DesiredService] = [],
         answersByRedirect: Bool, repliesPerSecond: UInt32 = 1000, traits: PacketTraits = PacketTraits()
     ) throws(BPFError) {
-        try TableGrowth.settle(below: directory)
-        // Refuses another layout before libbpf does with less to say.
-        _ = try DirectorMaps(directory: directory, writable: false)
         self.directory = directory
         constants = Self.constants(
             answersByRedirect: answersByRedirect, repliesPerSecond: repliesPerSecond, traits: traits)
+        try TableGrowth.settle(below: directory)
+        try LayoutMigration.settle(below: directory)
+        // Refuses an unknown layout before libbpf does with less to say.
+        try LayoutMigration(below: directory, constants: constants)?.run()
         let old = try DirectorMaps(directory: directory, writable: true)
         if let old { try Self.finishMove(of: old, below: directory) }
         var capacity = capacity
@@ -93,7 +95,7 @@ public final class XDPDataPlane {
         let loaded = try Self.load(below: directory, sizes: capacity.sizes, constants: constants)
         object = loaded.object
         explainingObject = loaded.explainingObject
-        guard let maps = try DirectorMaps(directory: directory, grown: loaded.grown, writable: true) else {
+        guard let maps = try DirectorMaps(directory: directory, places: .grown(loaded.grown), writable: true) else {
             throw BPFError("open the maps below \(directory)", code: ENOENT)
         }
         self.maps = maps

@@ -117,7 +117,7 @@ final class DifferentialRun {
                     guard let value = try plane.maps.listeners.value(for: key) else { continue }
                     let place = PathModel.ListenerKey(vip: listener.vip, port: listener.port ?? 0, transport: transport)
                     model.listeners[place] = PathModel.Listener(
-                        service: row, flowID: value.flow_service, isAnyPort: listener.isAnyPort,
+                        service: row, flowID: value.destination, isAnyPort: listener.isAnyPort,
                         isOnePacket: service.isOnePacket && transport == .udp,
                         finishes: service.onServerRemoval == .finish && transport == .udp)
                 }
@@ -213,13 +213,7 @@ final class DifferentialRun {
     // MARK: Packets
 
     private func readCounters() throws -> [UInt64] {
-        var totals = [UInt64](repeating: 0, count: Int(IPVSD_COUNTERS.rawValue))
-        for cpu in try lab.plane.maps.counters.values(for: 0) {
-            withUnsafeBytes(of: cpu) { raw in
-                for index in totals.indices { totals[index] &+= raw.load(fromByteOffset: 8 * index, as: UInt64.self) }
-            }
-        }
-        return totals
+        Array(try lab.plane.maps.counterSums().prefix(Int(IPVSD_COUNTERS.rawValue)))
     }
 
     /// What is said of the packet before it is sent; of some, since to ask takes longer than to send.

@@ -133,7 +133,7 @@ extension Lab {
             "schedules": bytes(maps.services), "slots": bytes(maps.slots), "servers": bytes(maps.servers),
             "loads": bytes(maps.connectionCounts), "paths": bytes(maps.nextHops), "flows": bytes(maps.flows),
             "overflows": bytes(maps.overflows), "pressure": bytes(maps.tableLoad), "carried": bytes(maps.carried),
-            "counters": bytes(of: try maps.counters.values(for: 0)),
+            "counters": bytes(of: try maps.counters?.values(for: 0) ?? []),
         ]
         contents["statistics"] = try maps.usedServers.flatMap { bytes(of: try maps.statistics.values(for: UInt32($0))) }
         contents["services"] = try maps.listeners.entries().flatMap { bytes(of: [$0.key]) + bytes(of: [$0.value]) }

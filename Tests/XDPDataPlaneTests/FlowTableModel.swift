@@ -36,7 +36,7 @@ struct FlowTableModel {
         var client: IPv4Address
         var clientPort: UInt16
         var port: UInt16
-        /// The listener's.
+        /// The number of VIP and protocol.
         var flowID: UInt16
 
         var key: UInt64 {

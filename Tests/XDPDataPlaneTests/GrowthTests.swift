@@ -82,8 +82,11 @@ struct GrowthTests {
                     way.destination = server.address
                     try lab.plane.setPath(way, to: server.address)
                 }
+                // Flows from one port of a client to ports of one VIP share two buckets.
                 let flows = (0..<4).map {
-                    FlowKey(client: Standard.client, clientPort: 1000 + $0, vip: Standard.main, port: 1 + number)
+                    FlowKey(
+                        client: Standard.client, clientPort: 1000 + 4 * number + $0, vip: Standard.main,
+                        port: 1 + number)
                 }
                 let wanted = Set(services[Int(number)].servers.map(\.address))
                 let met = try flows.map {

@@ -161,7 +161,7 @@ final class Lab {
             for: ipvsd_listener_key(vip: flow.vip.bigEndian, port: 0, protocol: number, reserved: 0))
         let service = try #require(exact ?? anyPort)
         return UInt64(flow.client.bigEndian) << 32 | UInt64(flow.clientPort.bigEndian) << 16
-            | UInt64(service.flow_service)
+            | UInt64(service.destination)
     }
 
     func home(ofKey key: UInt64) -> FlowHome { FlowHome(key: key, seed: seed, buckets: plane.maps.flows.count) }

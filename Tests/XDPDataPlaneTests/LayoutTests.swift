@@ -21,7 +21,8 @@ struct LayoutTests {
         #expect(MemoryLayout<ipvsd_conn_counts>.size == 16)
         #expect(MemoryLayout<ipvsd_next_hop>.size == 64)
         #expect(MemoryLayout<ipvsd_statistics>.size == 24)
-        #expect(MemoryLayout<ipvsd_counters>.size == 8 * Int(IPVSD_COUNTERS.rawValue))
+        #expect(MemoryLayout<ipvsd_counters>.size == 8 * Int(IPVSD_COUNTER_ROOM))
+        #expect(MemoryLayout<ipvsd_counters_3>.size == 248)
         #expect(MemoryLayout<ipvsd_settings>.size == 8360)
         #expect(MemoryLayout<ipvsd_port>.size == 8)
         #expect(MemoryLayout<ipvsd_template_key>.size == 8)
@@ -29,7 +30,7 @@ struct LayoutTests {
         #expect(MemoryLayout<ipvsd_datagram>.size == 12)
         #expect(MemoryLayout<ipvsd_fragments>.size == 8)
         #expect(MemoryLayout<ipvsd_table_load>.size == 64)
-        #expect(MemoryLayout<ipvsd_director_constants>.size == 36)
+        #expect(MemoryLayout<ipvsd_director_constants>.size == 40)
         #expect(MemoryLayout<ipvsd_check_constants>.size == 12)
     }
 
@@ -54,7 +55,8 @@ struct LayoutTests {
         #expect(MemoryLayout<ipvsd_flow>.offset(of: \.value) == 8)
         #expect(MemoryLayout<ipvsd_listener_key>.offset(of: \.port) == 4)
         #expect(MemoryLayout<ipvsd_listener_key>.offset(of: \.protocol) == 6)
-        #expect(MemoryLayout<ipvsd_listener_value>.offset(of: \.flow_service) == 4)
+        #expect(MemoryLayout<ipvsd_listener_value>.offset(of: \.former) == 2)
+        #expect(MemoryLayout<ipvsd_listener_value>.offset(of: \.destination) == 4)
         #expect(MemoryLayout<ipvsd_listener_value>.offset(of: \.flags) == 6)
         #expect(MemoryLayout<ipvsd_service>.offset(of: \.maglev) == 8)
         #expect(MemoryLayout<ipvsd_service>.offset(of: \.cursor) == 16)

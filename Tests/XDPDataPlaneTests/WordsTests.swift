@@ -45,7 +45,8 @@ struct WordsTests {
         let key = ipvsd_flow_key(0xA1A2_A3A4, 0xB1B2, 0xC1C2)
         #expect(ipvsd_flow_client(key) == 0xA1A2_A3A4)
         #expect(ipvsd_flow_client_port(key) == 0xB1B2)
-        #expect(ipvsd_flow_service(key) == 0xC1C2)
+        #expect(ipvsd_flow_destination(key) == 0xC1C2)
+        #expect(ipvsd_flow_key_with(key, 0xD1D2) == 0xA1A2_A3A4_B1B2_D1D2)
         let value = ipvsd_flow_value(0x1234_0000_0ABC, 0x5678, IPVSD_STATE_TIME_WAIT.rawValue, 0x9ABC)
         #expect(value == 0x9ABC_1234_5678_4ABC)
         #expect(ipvsd_flow_stamp(value) == 0x9ABC)
@@ -99,14 +100,15 @@ struct WordsTests {
         #expect(word(key, at: \.vip) == ipvsd_listener_word(vip, UInt16(80).bigEndian, 6))
     }
 
-    /// A daemon of layout 3 finds the maps by these names, whatever they are called in the packet programs.
-    @Test func pinsOfLayout3() {
-        #expect(IPVSD_ABI_VERSION == 3)
+    /// A daemon of layout 3 finds the maps by these names, whatever they are called in the packet programs. Those of layout 4
+    /// are at the end.
+    @Test func pinsOfLayout4() {
+        #expect(IPVSD_ABI_VERSION == 4)
         #expect(
             MapCatalogue.all.map(\.pin) == [
                 "settings", "services", "listeners", "schedules", "slots", "servers", "loads", "paths", "statistics",
                 "carried", "counters", "flows", "former", "overflows", "pressure", "templates", "fragments",
-                "learnt_ports", "answered_ports", "strays", "egress", "outer_ids", "id_blocks",
+                "learnt_ports", "answered_ports", "strays", "egress", "outer_ids", "id_blocks", "carried_counters",
             ])
         #expect(Set(MapCatalogue.all.map(\.name)).count == MapCatalogue.all.count)
     }

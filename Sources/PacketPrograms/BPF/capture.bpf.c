@@ -47,7 +47,7 @@ HASH(losses, __u32, __u64, 1024, 0);
 /* The packet that is in the director on this CPU. */
 struct passage {
 	__u64 context; /* of the packet that the rest is about; another one may come in between in a test run */
-	struct ipvsd_counters counters;
+	__u64 counted[IPVSD_COUNTERS];
 	__u8 head[256];
 	struct ipvsd_captured captured;
 	__u8 bytes[2 * IPVSD_CAPTURE_SNAPLEN];
@@ -204,7 +204,7 @@ int BPF_PROG(capture_entry, struct xdp_buff *xdp)
 		if (!bpf_probe_read_kernel(passage->bytes, size, data))
 			passage->captured.before_captured = size;
 	}
-	passage->counters = *counters;
+	__builtin_memcpy(passage->counted, counters->count, sizeof(passage->counted));
 	passage->context = (__u64)ctx[0];
 	return 0;
 }
@@ -216,7 +216,7 @@ static __always_inline __u64 counted(const struct passage *passage, const struct
 
 #pragma unroll
 	for (int i = 0; i < IPVSD_COUNTERS; i++) {
-		__u64 negative = passage->counters.count[i] - counters->count[i];
+		__u64 negative = passage->counted[i] - counters->count[i];
 
 		asm volatile("" : "+r"(negative));
 		bits |= negative >> 63 << i;

@@ -278,7 +278,7 @@ static __always_inline struct verdict on_transport(struct packet *packet, void *
 	}
 	if (!locate(packet->client, packet->client_port, packet->port, &listener, &flow))
 		return end_by(drop(packet, IPVSD_DROPPED_INTERNAL));
-	hit = find(&flow);
+	hit = find(&flow, &listener);
 	TRACE(trace_hit(&flow, hit));
 	if (!hit.entry) {
 		/* The real server's answer would come here as a client's packet, and its answer again: for ever. */
@@ -326,7 +326,7 @@ static __always_inline struct verdict on_icmp_error(struct packet *packet, struc
 	if (!lookup_service(listener.service, listener.flags, &entry) ||
 	    !locate(quoted->daddr, ports->destination, ports->source, &listener, &flow))
 		return end_by(drop(packet, IPVSD_DROPPED_INTERNAL));
-	hit = find(&flow);
+	hit = find(&flow, &listener);
 	if (hit.entry)
 		server = ipvsd_flow_server(hit.value);
 	else if (may_be_unrecorded(packet, &entry, &flow))

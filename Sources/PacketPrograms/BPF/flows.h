@@ -27,7 +27,7 @@ struct flow_entry {
 };
 
 #define SECOND_BUCKET IPVSD_WAYS
-#define NO_WAY (2 * IPVSD_WAYS) /* also for one in the old table */
+#define NO_WAY (2 * IPVSD_WAYS) /* also for one in the old table, or with its former key */
 #define NO_ENTRY ((struct flow_entry){ .way = NO_WAY })
 
 static __always_inline bool is_younger(__u64 value, __u16 now, __u32 age)
@@ -100,7 +100,7 @@ static __always_inline bool locate(__be32 client, __be16 client_port, __be16 por
 {
 	__u32 index; /* not in the structure: what a call is given by address is kept in memory, all of it */
 
-	flow->key = ipvsd_flow_key(client, client_port, listener->flow_service);
+	flow->key = ipvsd_flow_key(client, client_port, listener->destination);
 	flow->hash = hash_of(flow->key);
 	flow->identity = ipvsd_flow_identity(port, flow->hash);
 	index = flow->bucket_index = bucket_of(flow->hash);
@@ -144,9 +144,9 @@ static __always_inline __u32 find_in_bucket(__u64 key, __u64 identity, __u16 now
 	return way != NO_WAY ? way : find_in_half(key, identity, now, bucket, half ^ IPVSD_HALF, found);
 }
 
-/* What is rarely needed: the way of a flow in a bucket that is not its first, or, while the table grows, in the old table,
- * where the daemon has not moved it yet. Global functions are verified once, not once for every call; whatever comes out of
- * them is one state and not many. Scalars alone go in: the stack of a call comes on top of its caller's. */
+/* What is rarely needed: the way of a flow in a bucket that is not its first, and its place while flows are moved: bucket and
+ * way in one number, NO_PLACE where it has none. Global functions are verified once, not once for every call; whatever comes
+ * out of them is one state and not many. Scalars alone go in: the stack of a call comes on top of its caller's. */
 __noinline int find_in_flows(__u64 key, __u64 identity, __u32 index)
 {
 	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&flows, &index);
@@ -155,7 +155,27 @@ __noinline int find_in_flows(__u64 key, __u64 identity, __u32 index)
 	return bucket ? find_in_bucket(key, identity, ticks(), bucket, ipvsd_flow_half(hash_of(key)), &value) : NO_WAY;
 }
 
-__noinline int find_in_old(__u64 key, __u64 identity, __u32 index)
+#define PLACE_WAY_SHIFT 3
+#define NO_PLACE (-1)
+
+static __always_inline int place_of(__u32 index, __u32 way)
+{
+	return way < IPVSD_WAYS ? (int)(index << PLACE_WAY_SHIFT | way) : NO_PLACE;
+}
+
+/* By its former key, while layouts change. */
+__noinline int find_by_former_key(__u64 key, __u64 identity)
+{
+	__u64 hash = hash_of(key);
+	__u32 index = bucket_of(hash), way = find_in_flows(key, identity, index);
+
+	if (way < IPVSD_WAYS)
+		return place_of(index, way);
+	index = second_bucket_of(hash);
+	return place_of(index, find_in_flows(key, identity, index));
+}
+
+static __always_inline __u32 way_in_old(__u64 key, __u64 identity, __u32 index)
 {
 	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&old_flows, &index);
 	__u64 value;
@@ -163,7 +183,19 @@ __noinline int find_in_old(__u64 key, __u64 identity, __u32 index)
 	return bucket ? find_in_bucket(key, identity, ticks(), bucket, ipvsd_flow_half(hash_of(key)), &value) : NO_WAY;
 }
 
-/* The entry at a way that one of these two found, unless it has just been moved or given away. */
+/* In the old table, while the table grows. */
+__noinline int find_in_old(__u64 key, __u64 identity)
+{
+	__u64 hash = hash_of(key);
+	__u32 index = ipvsd_flow_bucket(hash, constants.old_bucket_mask), way = way_in_old(key, identity, index);
+
+	if (way < IPVSD_WAYS)
+		return place_of(index, way);
+	index = ipvsd_flow_second_bucket(hash, constants.old_bucket_mask);
+	return place_of(index, way_in_old(key, identity, index));
+}
+
+/* The entry at a way that one of these found, unless it has just been moved or given away. */
 static __always_inline struct flow_entry entry_at(struct ipvsd_bucket *bucket, __u32 way, __u64 identity, __u32 place)
 {
 	struct flow_entry hit = NO_ENTRY;
@@ -183,17 +215,29 @@ static __always_inline struct flow_entry entry_at(struct ipvsd_bucket *bucket, _
 	return hit;
 }
 
-static __always_inline struct flow_entry find_migrating(const struct flow_reference *flow)
+/* Where the daemon has not moved it yet. Its former number is asked of the listener here, and not kept beside the key: ordinary
+ * packets would pay for it. */
+static __always_inline struct flow_entry find_unmoved(const struct flow_reference *flow,
+						      const struct ipvsd_listener_value *listener)
 {
-	__u32 index = ipvsd_flow_bucket(flow->hash, constants.old_bucket_mask),
-	      way = find_in_old(flow->key, flow->identity, index);
-	struct flow_entry hit = entry_at(bpf_map_lookup_elem(&old_flows, &index), way, flow->identity, NO_WAY);
+	__u64 key, identity = flow->identity;
+	__u32 index;
+	int place;
 
-	if (hit.entry)
-		return hit;
-	index = ipvsd_flow_second_bucket(flow->hash, constants.old_bucket_mask);
-	way = find_in_old(flow->key, flow->identity, index);
-	return entry_at(bpf_map_lookup_elem(&old_flows, &index), way, flow->identity, NO_WAY);
+	if (!constants.is_rekeying) {
+		place = find_in_old(flow->key, identity);
+		index = (__u32)place >> PLACE_WAY_SHIFT;
+		return entry_at(place < 0 ? NULL : bpf_map_lookup_elem(&old_flows, &index), place & (IPVSD_WAYS - 1),
+				identity, NO_WAY);
+	}
+	if (!listener->former)
+		return NO_ENTRY;
+	key = ipvsd_flow_key_with(flow->key, listener->former);
+	identity = ipvsd_flow_identity(identity >> IPVSD_FLOW_PORT_SHIFT, hash_of(key));
+	place = find_by_former_key(key, identity);
+	index = (__u32)place >> PLACE_WAY_SHIFT;
+	return entry_at(place < 0 ? NULL : bpf_map_lookup_elem(&flows, &index), place & (IPVSD_WAYS - 1), identity,
+			NO_WAY);
 }
 
 static __always_inline struct ipvsd_overflow *overflows_of(__u32 bucket_index)
@@ -220,7 +264,8 @@ static __always_inline void mark_spilled(__u32 bucket_index, __u16 now)
 		WRITE(overflow->spilled[ipvsd_overflow_place(bucket_index)] = ipvsd_stamp_of_now(now));
 }
 
-static __always_inline struct flow_entry find(const struct flow_reference *flow)
+static __always_inline struct flow_entry find(const struct flow_reference *flow,
+					      const struct ipvsd_listener_value *listener)
 {
 	struct flow_entry hit = NO_ENTRY;
 	__u64 value = 0;
@@ -228,7 +273,7 @@ static __always_inline struct flow_entry find(const struct flow_reference *flow)
 
 	/* In the order in which they are moved, so that one of the two has it. */
 	if (settings.is_migrating) {
-		hit = find_migrating(flow);
+		hit = find_unmoved(flow, listener);
 		if (hit.entry)
 			return hit;
 	}

@@ -55,7 +55,7 @@ __noinline int recorded_server(struct xdp_md *ctx, __u32 l3)
 	    !lookup_service(listener.service, listener.flags, &entry) ||
 	    !locate(ip->saddr, udp->source, udp->dest, &listener, &flow))
 		return 0;
-	hit = find(&flow);
+	hit = find(&flow, &listener);
 	/* Datagrams leave a server that was removed or drained: they would be scheduled anew. */
 	if (!hit.entry ||
 	    !whole_next_hop(ipvsd_flow_server(hit.value), length,

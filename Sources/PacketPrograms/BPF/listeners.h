@@ -18,7 +18,7 @@ static __always_inline bool find_service(__be32 vip, __be16 port, __u8 protocol,
 	__u64 wanted = ipvsd_listener_word(vip, port, protocol);
 	__u32 index = ipvsd_listener_index(wanted, constants.listener_shift);
 	struct ipvsd_listener_bucket *bucket = bpf_map_lookup_elem(&listener_cache, &index);
-	struct ipvsd_listener_value *slow;
+	union service_value *slow;
 
 	if (!bucket)
 		return false;
@@ -41,7 +41,7 @@ static __always_inline bool find_service(__be32 vip, __be16 port, __u8 protocol,
 	}
 	slow = bpf_map_lookup_elem(&listeners, &wanted);
 	if (slow)
-		*found = *slow;
+		*found = (union service_value){ .word = slow->word }.value;
 	return slow != NULL;
 }
 

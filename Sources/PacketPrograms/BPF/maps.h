@@ -48,6 +48,8 @@ PERCPU_ARRAY(statistics, struct ipvsd_statistics, 1);
 MMAP_ARRAY(carried, struct ipvsd_statistics);
 /* Written by the director, read by the daemon and captures. */
 PERCPU_ARRAY(counters, struct ipvsd_counters, 1);
+/* What the counters of the layout before had counted. Written and read by the daemon alone. */
+MMAP_ARRAY(carried_counters, struct ipvsd_counters);
 /* Written and read by the director; read by the daemon, which writes where the table grows. */
 MMAP_ARRAY(flows, struct ipvsd_bucket);
 /* The smaller table before it, while flows are moved. Written and read by both. */

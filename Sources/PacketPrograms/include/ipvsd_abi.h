@@ -2,7 +2,7 @@
 /* The layouts that the packet programs and the control plane share. Fields named `__be` are in network byte order,
  * all others in the host's. Index and id 0 mean "not set" everywhere, so that a zeroed row is safe. ipvsd_words.h has the
  * fields of words, ipvsd_hash.h the hashes, ipvsd_ids.h the numbers of outer packets, ipvsd_capture.h what the capture
- * programs read and write, ipvsd_checks.h what the check programs count. */
+ * programs read and write, ipvsd_checks.h what the check programs count, ipvsd_layout_3.h what layout 3 had otherwise. */
 #pragma once
 
 #include <linux/types.h>
@@ -10,8 +10,11 @@
 #include "ipvsd_hash.h"
 #include "ipvsd_ids.h"
 
-/* Bumped by every change to a layout below. A daemon adopts only what has its own version. */
-#define IPVSD_ABI_VERSION 3
+/* Raised by every change to a layout below. A daemon carries the data plane of an older version over (LayoutMigration.swift),
+ * and refuses that of a newer one. */
+#define IPVSD_ABI_VERSION 4
+/* The oldest version that it carries over. */
+#define IPVSD_OLDEST_ABI_VERSION 3
 
 /* The tables of services, real servers, next hops, slots and flows follow the configuration: the daemon sizes them when it
  * loads the programs. Flow and listener buckets are powers of two. */
@@ -86,10 +89,12 @@ struct ipvsd_listener_key {
 	__u8 reserved;
 };
 
-/* flow_service keeps TCP and UDP of an any-port service apart in the flow table. */
+/* destination is the number of the VIP and the protocol, which all their listeners share: flows outlive the naming of their
+ * port beside an any-port service. */
 struct ipvsd_listener_value {
-	__u32 service;
-	__u16 flow_service;
+	__u16 service;
+	__u16 former; /* by which layout 3 knew its flows, while they are moved (is_rekeying), and where it is another one; else 0 */
+	__u16 destination;
 	__u16 flags; /* IPVSD_SERVICE_ */
 };
 
@@ -305,8 +310,11 @@ enum ipvsd_counter {
 	IPVSD_COUNTERS,
 };
 
+/* With room for more, which then need no other layout. */
+#define IPVSD_COUNTER_ROOM 64
+
 struct ipvsd_counters {
-	__u64 count[IPVSD_COUNTERS];
+	__u64 count[IPVSD_COUNTER_ROOM];
 };
 
 /* ---- One row of settings that outlives the daemon ---- */
@@ -324,7 +332,7 @@ struct ipvsd_settings {
 	/* Where encapsulated packets go that exceed their next hop's MTU and may be fragmented, and its peer's MAC. */
 	__u32 fragmenting_ifindex;
 	__u8 fragmenting_mac[8];
-	__u32 is_migrating;                   /* flows may still be in old_flows */
+	__u32 is_migrating;                   /* flows may still be in old_flows, or have their former keys */
 	__u64 vip_filter[IPVSD_FILTER_WORDS]; /* ipvsd_filter_has; turns away what is for nobody's VIP */
 	/* The MACs that frames for the director have (ipvsd_mac_word); the first one 0: whatever comes is for it.
 	 * The complement of such a word: the MAC of a macvlan that has no VIP now. */
@@ -385,6 +393,7 @@ struct ipvsd_director_constants {
 	/* The outer source's host part varies by flow: prefix | (hash & mask). Mask 0: the path's own address. */
 	__be32 outer_prefix;
 	__be32 outer_mask;
+	__u32 is_rekeying; /* while flows are moved (is_migrating), they may have the key of layout 3 */
 };
 
 struct ipvsd_check_constants {
@@ -410,9 +419,10 @@ _Static_assert(sizeof(struct ipvsd_template_key) == 8, "map key layout");
 _Static_assert(sizeof(struct ipvsd_datagram) == 12, "map key layout");
 _Static_assert(sizeof(struct ipvsd_stray_key) == 8, "map key layout");
 _Static_assert(sizeof(struct ipvsd_stray) == 24, "map value layout");
+_Static_assert(IPVSD_COUNTERS <= IPVSD_COUNTER_ROOM, "there is room for all counters");
 _Static_assert(sizeof(struct ipvsd_listener_bucket) == 64, "a bucket is a cache line");
 _Static_assert(sizeof(struct ipvsd_service) == 64, "map value layout");
 _Static_assert(sizeof(struct ipvsd_server) == 32, "map value layout");
 _Static_assert(sizeof(struct ipvsd_next_hop) == 64, "a next hop is a cache line");
-_Static_assert(sizeof(struct ipvsd_director_constants) == 36, ".rodata layout");
+_Static_assert(sizeof(struct ipvsd_director_constants) == 40, ".rodata layout");
 _Static_assert(sizeof(struct ipvsd_check_constants) == 12, ".rodata layout");

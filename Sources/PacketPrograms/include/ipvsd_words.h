@@ -7,15 +7,16 @@
 
 /* ---- Flow table ---- */
 
-/* key: client address __be32 << 32 | client port __be16 << 16 | flow service id. */
-IPVSD_INLINE __u64 ipvsd_flow_key(__be32 client, __be16 client_port, __u16 flow_service)
+/* key: client address __be32 << 32 | client port __be16 << 16 | number of the VIP and the protocol (ipvsd_listener_value). */
+IPVSD_INLINE __u64 ipvsd_flow_key(__be32 client, __be16 client_port, __u16 destination)
 {
-	return (__u64)client << 32 | (__u64)client_port << 16 | flow_service;
+	return (__u64)client << 32 | (__u64)client_port << 16 | destination;
 }
 
 IPVSD_INLINE __be32 ipvsd_flow_client(__u64 key) { return key >> 32; }
 IPVSD_INLINE __be16 ipvsd_flow_client_port(__u64 key) { return key >> 16 & 0xffff; }
-IPVSD_INLINE __u16 ipvsd_flow_service(__u64 key) { return key & 0xffff; }
+IPVSD_INLINE __u16 ipvsd_flow_destination(__u64 key) { return key & 0xffff; }
+IPVSD_INLINE __u64 ipvsd_flow_key_with(__u64 key, __u16 destination) { return (key & ~0xffffull) | destination; }
 
 /* value: stamp (ticks) << 48 | destination port __be16 << 32 | server id << 16 | state << 12 | tag; 0 is free. */
 #define IPVSD_FLOW_STAMP_SHIFT 48

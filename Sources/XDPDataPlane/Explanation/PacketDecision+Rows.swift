@@ -12,7 +12,8 @@ extension PacketDecision.Service {
         let isPersistent = flags & IPVSD_SERVICE_PERSISTENT != 0
         let scheduler = Scheduler(packedName: row.name)
         var listeners: Set<ServiceAddress> = []
-        for (key, value) in try maps.listeners.entries() where key.protocol != 0 && value.service == trace.service {
+        for (key, value) in try maps.listeners.entries()
+        where key.protocol != 0 && UInt32(value.service) == trace.service {
             listeners.insert(ServiceAddress(key: key))
         }
         self.init(

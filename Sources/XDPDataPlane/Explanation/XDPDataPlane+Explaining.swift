@@ -15,13 +15,26 @@ extension XDPDataPlane {
         guard let maps = try DirectorMaps(directory: directory, writable: false),
             try BPFProgram(pinnedAt: programPin(directory: directory)) != nil
         else { return nil }
-        guard let program = try ExplainingProgram(pinnedAt: explainingPin(directory: directory)),
-            let flows = try BPFDescriptor(pinnedAt: MapCatalogue.flows.map.pin(below: directory)),
-            try program.uses(map: flows)
+        let places = PinPlaces.present(below: directory)
+        let path = places.path(ofProgram: explainingPin(directory: directory))
+        guard let program = try ExplainingProgram(pinnedAt: path), try readsTables(program, below: directory, places)
         else { throw explanationIsMissing(below: directory) }
         let ingress = try RunningPrograms(directory: directory).interfaces.first
         let trace = try program.trace(of: packet, to: maps.ownMACs.first ?? .zero, ingress: ingress)
         return try PacketDecision(on: packet, by: trace, of: maps)
+    }
+
+    /// Whether the program reads the tables of the data plane: growth makes another flow table, a change of the layout other
+    /// listeners.
+    private static func readsTables(
+        _ program: ExplainingProgram, below directory: String, _ places: PinPlaces
+    ) throws(BPFError) -> Bool {
+        for map in [MapCatalogue.flows.map, MapCatalogue.listenerCache.map] {
+            guard let pinned = try BPFDescriptor(pinnedAt: places.path(of: map, below: directory)),
+                try program.uses(map: pinned)
+            else { return false }
+        }
+        return true
     }
 
     /// Why no pinned program explains what the data plane does: the kernel refuses it now, or did so then, or the director

@@ -1,0 +1,168 @@
+internal import BPF
+internal import Glibc
+internal import PacketPrograms
+internal import SystemCalls
+
+/// What a daemon left that was killed while it carried a data plane over, and the steps from the swap on, which ask for
+/// nothing but what is pinned, and may be done twice.
+extension LayoutMigration {
+    /// The name that a map or a program has while it waits to take the pin of the one before. A daemon of layout 3 makes nothing
+    /// of such names.
+    static func waitingPin(_ pin: String) -> String { "\(pin)-\(IPVSD_ABI_VERSION)" }
+
+    private static func waitingProgram(below directory: String) -> String {
+        waitingPin(XDPDataPlane.programPin(directory: directory))
+    }
+
+    private static var mapsMadeAnew: [PinnedMap] { MapCatalogue.all.filter(\.migration.isAnew) }
+
+    /// The paths of all that may wait. The packet program comes first: what is left without it is of no use.
+    static func pins(below directory: String) -> [String] {
+        [waitingProgram(below: directory)] + mapsMadeAnew.map { $0.waitingPin(below: directory) }
+            + [XDPDataPlane.tickPin, XDPDataPlane.explainingPin].map { waitingPin($0(directory)) }
+    }
+
+    /// Goes on, where packets may have gone by the new program, else back.
+    static func settle(below directory: String) throws(BPFError) {
+        let version = try DirectorMaps.version(below: directory)
+        if version == 0, XDPDataPlane.linkPins(below: directory).isEmpty {
+            // A daemon died before it had filled in anything, perhaps one of another layout.
+            for pin in XDPDataPlane.pins(directory: directory) { unlink(pin) }
+            return
+        }
+        let isClaimed = version == UInt32(IPVSD_ABI_VERSION)
+        if !pins(below: directory).contains(where: File.exists) {
+            if isClaimed { try finishMove(below: directory) }
+        } else if !isClaimed {
+            unlinkWaiting(below: directory)
+        } else if try isInUse(below: directory) {
+            if !isPublishing(below: directory) {
+                try swap(below: directory)
+                let oldest = UInt32(IPVSD_OLDEST_ABI_VERSION)
+                if let old = try DirectorMaps(
+                    directory: directory, places: .before, oldest: oldest, writable: true),
+                    let new = try DirectorMaps(directory: directory, places: .waiting, writable: true)
+                {
+                    try follow(from: old, to: new, below: directory)
+                }
+            }
+            try publish(below: directory)
+            try finishMove(below: directory)
+        } else if let maps = try DirectorMaps(directory: directory, places: .waiting, writable: true) {
+            try goBack(of: maps, below: directory)
+        }
+    }
+
+    private static func isInUse(below directory: String) throws(BPFError) -> Bool {
+        if isPublishing(below: directory) { return true }
+        guard let program = try BPFProgram(pinnedAt: waitingProgram(below: directory))?.id() else { return false }
+        return try !links(with: program, below: directory).isEmpty
+    }
+
+    /// The first map has taken its pin.
+    private static func isPublishing(below directory: String) -> Bool {
+        File.exists(waitingProgram(below: directory))
+            && !File.exists(MapCatalogue.listeners.map.waitingPin(below: directory))
+    }
+
+    /// The attachments of that program to devices that are there.
+    private static func links(with program: UInt32, below directory: String) throws(BPFError) -> [BPFLink] {
+        var links: [BPFLink] = []
+        for path in XDPDataPlane.linkPins(below: directory) {
+            if let link = try BPFLink(pinnedAt: path), try link.interface() != 0, try link.programID() == program {
+                links.append(link)
+            }
+        }
+        return links
+    }
+
+    static func swap(below directory: String) throws(BPFError) {
+        let path = waitingProgram(below: directory)
+        guard let program = try BPFProgram(pinnedAt: path) else { throw BPFError("open \(path)", code: ENOENT) }
+        for path in XDPDataPlane.linkPins(below: directory) {
+            if let link = try BPFLink(pinnedAt: path), try link.interface() != 0 { try link.update(to: program) }
+        }
+    }
+
+    static func follow(from old: DirectorMaps, to new: DirectorMaps, below directory: String) throws(BPFError) {
+        func follow() throws(BPFError) {
+            try new.spreadOverflowMarks(now: now(below: directory))
+            for map in mapsMadeAnew {
+                if case .anew(_, let follow?) = map.migration { try follow(old, new) }
+            }
+        }
+        try follow()
+        usleep(UInt32(RowAllocator.grace / .microseconds(1)))
+        try follow()
+    }
+
+    static func publish(below directory: String) throws(BPFError) {
+        let explaining = XDPDataPlane.explainingPin(directory: directory)
+        // The kernel refused the new one: the one before would go on explaining by other tables.
+        if !isPublishing(below: directory), !File.exists(waitingPin(explaining)) { unlink(explaining) }
+        let pins =
+            mapsMadeAnew.map { $0.pin(below: directory) }
+            + [XDPDataPlane.tickPin(directory: directory), explaining, XDPDataPlane.programPin(directory: directory)]
+        for pin in pins {
+            if rename(waitingPin(pin), pin) != 0, errno != ENOENT {
+                throw BPFError("rename \(waitingPin(pin)) to \(pin)", code: errno)
+            }
+        }
+    }
+
+    static func move(below directory: String, isResumed: Bool = false) throws(BPFError) {
+        guard let maps = try DirectorMaps(directory: directory, places: .pinned, writable: true) else { return }
+        var rekeying = try FlowRekeying(maps, now: now(below: directory), isResumed: isResumed)
+        rekeying.move()
+    }
+
+    static func finish(below directory: String) throws(BPFError) {
+        guard let maps = try DirectorMaps(directory: directory, places: .pinned, writable: true) else { return }
+        for (key, value) in try maps.listeners.entries() where value.former != 0 {
+            var value = value
+            value.former = 0
+            try maps.listeners.update(value, for: key)
+            maps.listenerCache.set(value, for: key)
+        }
+        maps.isMigrating = false
+    }
+
+    /// Flows are still to be moved where a listener has a former number.
+    private static func finishMove(below directory: String) throws(BPFError) {
+        guard let maps = try DirectorMaps(directory: directory, places: .pinned, writable: true), maps.isMigrating,
+            try FlowRekeying(maps, now: nil).isNeeded
+        else { return }
+        try move(below: directory, isResumed: true)
+        try finish(below: directory)
+    }
+
+    static func now(below directory: String) throws(BPFError) -> UInt16? {
+        try XDPDataPlane.tick(below: directory).map { UInt16(truncatingIfNeeded: $0) }
+    }
+
+    /// The program before forwards again alone, and finds the flows that the new one has recorded. What that one has counted of packets
+    /// is lost. `maps`: the new ones.
+    static func goBack(of maps: DirectorMaps, below directory: String) throws(BPFError) {
+        if let program = try BPFProgram(pinnedAt: waitingProgram(below: directory))?.id() {
+            let links = try links(with: program, below: directory)
+            let path = XDPDataPlane.programPin(directory: directory)
+            if !links.isEmpty {
+                guard let published = try BPFProgram(pinnedAt: path) else {
+                    throw BPFError("open \(path)", code: ENOENT)
+                }
+                for link in links { try link.update(to: published) }
+                usleep(UInt32(RowAllocator.grace / .microseconds(1)))
+            }
+        }
+        try maps.spreadOverflowMarks(now: now(below: directory))
+        var rekeying = try FlowRekeying(maps, .back, now: now(below: directory), isResumed: true)
+        rekeying.move()
+        maps.isMigrating = false
+        maps.settings.field(\.abi_version).pointee = UInt32(IPVSD_ABI_VERSION) - 1
+        unlinkWaiting(below: directory)
+    }
+
+    static func unlinkWaiting(below directory: String) {
+        for pin in pins(below: directory) { unlink(pin) }
+    }
+}
