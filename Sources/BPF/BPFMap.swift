@@ -101,7 +101,7 @@ public struct BPFMap<Key: BitwiseCopyable, Value: BitwiseCopyable>: Sendable {
         /// The kernel's: the bucket to go on with.
         var position: UInt32?
         while true {
-            let batch = try self.batch(from: position, room: room)
+            let batch = try self.batch(after: position, room: room)
             entries += batch.entries
             position = batch.next
             // No room for all of a bucket.
@@ -110,8 +110,10 @@ public struct BPFMap<Key: BitwiseCopyable, Value: BitwiseCopyable>: Sendable {
         }
     }
 
-    private func batch(
-        from position: UInt32?, room: Int
+    /// Up to `room` entries of a hash map, and where the next batch goes on. `position`: that of the batch before; nil: the
+    /// first one. Empty and not the last where `room` is less than a bucket holds.
+    public func batch(
+        after position: UInt32?, room: Int
     ) throws(BPFError) -> (entries: [(key: Key, value: Value)], next: UInt32?, isLast: Bool) {
         let keys = UnsafeMutablePointer<Key>.allocate(capacity: room)
         let values = UnsafeMutablePointer<Value>.allocate(capacity: room)

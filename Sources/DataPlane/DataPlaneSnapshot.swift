@@ -106,8 +106,24 @@ public struct DataPlaneSnapshot: Sendable {
         }
     }
 
+    /// Persistent clients' templates that nothing evicts.
+    public struct Templates: Sendable {
+        public var used: UInt32
+        public var limit: UInt32
+        /// Seconds ago: a client last found no room; nil: not since some was made.
+        public var full: Double?
+
+        public init(used: UInt32, limit: UInt32, full: Double? = nil) {
+            self.used = used
+            self.limit = limit
+            self.full = full
+        }
+    }
+
     public var services: [Service]
     public var flood: Flood
+    /// Nil where no service is persistent.
+    public var templates: Templates?
     public var flowTableSize: Int
     /// The counters that the data plane has, in its order.
     public var counterKinds: [PacketCounter]
@@ -115,11 +131,12 @@ public struct DataPlaneSnapshot: Sendable {
     public var counters: [String: UInt64]
 
     public init(
-        services: [Service], flood: Flood, flowTableSize: Int, counterKinds: [PacketCounter],
-        counters: [String: UInt64]
+        services: [Service], flood: Flood, templates: Templates? = nil, flowTableSize: Int,
+        counterKinds: [PacketCounter], counters: [String: UInt64]
     ) {
         self.services = services
         self.flood = flood
+        self.templates = templates
         self.flowTableSize = flowTableSize
         self.counterKinds = counterKinds
         self.counters = counters

@@ -31,8 +31,9 @@ extension DataPlaneSnapshot {
         self.init(
             services: services.values.sorted {
                 ($0.address.vip, $0.address.port ?? 0, $0.index) < ($1.address.vip, $1.address.port ?? 0, $1.index)
-            }, flood: Flood(of: maps, now: now), flowTableSize: maps.flows.count * Int(IPVSD_WAYS),
-            counterKinds: PacketCounter.all, counters: try maps.counterTotals())
+            }, flood: Flood(of: maps, now: now), templates: Templates(of: maps, now: now),
+            flowTableSize: maps.flows.count * Int(IPVSD_WAYS), counterKinds: PacketCounter.all,
+            counters: try maps.counterTotals())
     }
 }
 
@@ -90,13 +91,23 @@ extension DataPlaneSnapshot.Server {
 extension DataPlaneSnapshot.Flood {
     fileprivate init(of maps: DirectorMaps, now: UInt32) {
         let pressure = maps.tableLoad[0]
-        func ago(_ stamp: UInt32) -> Double? {
-            stamp == 0 ? nil : Double(UInt64(now &- stamp) << UInt64(IPVSD_TICK_SHIFT)) / 1e9
-        }
         self.init(
             // A count may be taken down a moment before it is put up.
             halfOpen: UInt32(max(Int32(bitPattern: pressure.half_open), 0)),
             limit: maps.settings.field(\.half_open_limit).pointee,
-            last: ago(pressure.last), since: ago(pressure.since))
+            last: secondsAgo(pressure.last, now: now), since: secondsAgo(pressure.since, now: now))
     }
+}
+
+extension DataPlaneSnapshot.Templates {
+    fileprivate init?(of maps: DirectorMaps, now: UInt32) {
+        guard let use = maps.templateUse else { return nil }
+        let full = maps.tableLoad.field(\.templates_full).pointee
+        self.init(used: use.used, limit: use.limit, full: secondsAgo(full, now: now))
+    }
+}
+
+/// Nil for a stamp that was never set.
+private func secondsAgo(_ stamp: UInt32, now: UInt32) -> Double? {
+    stamp == 0 ? nil : Double(UInt64(now &- stamp) << UInt64(IPVSD_TICK_SHIFT)) / 1e9
 }

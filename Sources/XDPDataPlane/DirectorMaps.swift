@@ -41,6 +41,8 @@ public final class DirectorMaps: Sendable {
     let overflows: MappedArray<ipvsd_overflow>
     let tableLoad: MappedArray<ipvsd_table_load>
     let templates: BPFMap<ipvsd_template_key, ipvsd_template>
+    /// Nil where the data plane is an older one.
+    let confirmedTemplates: BPFMap<ipvsd_template_key, ipvsd_template>?
 
     /// Opens what is pinned below `directory`; nil where there is no data plane. A reader also takes one of an older layout, that
     /// no daemon has carried over yet.
@@ -113,6 +115,7 @@ public final class DirectorMaps: Sendable {
         overflows = try array(MapCatalogue.overflows)
         tableLoad = try array(MapCatalogue.tableLoad)
         templates = try pinned(MapCatalogue.templates)
+        confirmedTemplates = try present(MapCatalogue.confirmedTemplates)
     }
 
     private static func refusal(of version: UInt32, below directory: String) -> BPFError {

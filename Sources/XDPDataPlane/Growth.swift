@@ -70,12 +70,18 @@ struct GrowthRule: Sendable {
         copy: { growth, maps throws(BPFError) in TableGrowth.copyOverflows(from: growth.old, to: maps) },
         follow: { growth, maps throws(BPFError) in TableGrowth.followOverflows(from: growth.old, to: maps) })
 
-    /// Templates of persistent clients.
-    static let templates = GrowthRule(
-        copy: { growth, maps throws(BPFError) in
-            try TableGrowth.copyRows(growth.old.templates, maps.templates)
-        },
-        follow: { growth, maps throws(BPFError) in
-            try TableGrowth.followTemplates(from: growth.old, since: growth.copied, to: maps)
-        })
+    /// Templates of persistent clients, in the map that `templates` names.
+    static func templates(
+        in templates: @escaping @Sendable (DirectorMaps) -> BPFMap<ipvsd_template_key, ipvsd_template>?
+    ) -> GrowthRule {
+        GrowthRule(
+            copy: { growth, maps throws(BPFError) in
+                guard let old = templates(growth.old), let new = templates(maps) else { return }
+                try TableGrowth.copyRows(old, new)
+            },
+            follow: { growth, maps throws(BPFError) in
+                guard let old = templates(growth.old), let new = templates(maps) else { return }
+                try TableGrowth.followTemplates(from: old, since: growth.copied, to: new)
+            })
+    }
 }

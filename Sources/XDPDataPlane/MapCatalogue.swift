@@ -96,7 +96,15 @@ enum MapCatalogue {
         "overflows", size: { $0.flowBuckets / Int(IPVSD_OVERFLOW_BUCKETS) }, growth: .overflows)
     static let tableLoad = MapDefinition<UInt32, ipvsd_table_load>("table_load", pin: "pressure")
     static let templates = MapDefinition<ipvsd_template_key, ipvsd_template>(
-        "templates", size: { $0.templates }, growth: .templates)
+        "templates", size: { $0.templates }, growth: .templates { $0.templates })
+    static let confirmedTemplates = MapDefinition<ipvsd_template_key, ipvsd_template>(
+        "confirmed_templates", pin: "confirmed", size: { $0.templates }, growth: .templates { $0.confirmedTemplates },
+        migration: .anew(copy: confirmAll, follow: confirmAll), isOptional: true)
+    /// Confirms all templates of layout 3, which does not tell the clients that have proven themselves from the others.
+    private static let confirmAll: MigrationRule.Step = { old, new throws(BPFError) in
+        guard let confirmed = new.confirmedTemplates else { return }
+        try TableGrowth.followTemplates(from: old.templates, since: nil, to: confirmed)
+    }
     static let fragments = MapDefinition<ipvsd_datagram, ipvsd_fragments>("fragments")
     static let learntPorts = MapDefinition<ipvsd_port, UInt64>("learnt_ports")
     static let answeredPorts = MapDefinition<ipvsd_port, UInt64>("answered_ports")
@@ -107,7 +115,7 @@ enum MapCatalogue {
         settings.map, listeners.map, listenerCache.map, services.map, slots.map, servers.map, connectionCounts.map,
         nextHops.map, statistics.map, carried.map, counters.map, flows.map, oldFlows.map, overflows.map, tableLoad.map,
         templates.map, fragments.map, learntPorts.map, answeredPorts.map, strays.map, egress.map,
-        outerIDs.map, idBlocks.map, carriedCounters.map,
+        outerIDs.map, idBlocks.map, carriedCounters.map, confirmedTemplates.map,
     ]
 }
 

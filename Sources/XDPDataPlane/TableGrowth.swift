@@ -93,13 +93,14 @@ enum TableGrowth {
     /// A client that has come back since, by the new program, has a later template there. `copied`: the tick of the copy;
     /// nil: it is not known.
     static func followTemplates(
-        from old: DirectorMaps, since copied: UInt32?, to new: DirectorMaps
+        from old: BPFMap<ipvsd_template_key, ipvsd_template>, since copied: UInt32?,
+        to new: BPFMap<ipvsd_template_key, ipvsd_template>
     ) throws(BPFError) {
-        for (key, template) in try old.templates.entries() {
+        for (key, template) in try old.entries() {
             if let copied, Int32(bitPattern: template.stamp &- copied) < 0 { continue }
-            if try new.templates.insert(template, for: key) { continue }
-            guard let present = try new.templates.value(for: key) else { continue }
-            if Int32(bitPattern: template.stamp &- present.stamp) > 0 { try new.templates.update(template, for: key) }
+            if try new.insert(template, for: key) { continue }
+            guard let present = try new.value(for: key) else { continue }
+            if Int32(bitPattern: template.stamp &- present.stamp) > 0 { try new.update(template, for: key) }
         }
     }
 

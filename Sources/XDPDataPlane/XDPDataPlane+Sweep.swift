@@ -1,21 +1,25 @@
 public import BPF
 internal import PacketPrograms
 
-/// A pass of the sweep over the whole flow table, in runs that go on one where the other stopped.
+/// A pass of the sweep over the whole flow table and all confirmed templates, in runs that go on one where the other
+/// stopped.
 struct SweepPass {
-    /// The bucket that the next run begins with; 0: it begins a pass.
-    var next = 0
+    /// The bucket that the next run over the flow table begins with; nil: that part of the pass is over.
+    var next: Int?
+    /// Nil: that part of the pass is over.
+    var templates: TemplatePass?
     var began = ContinuousClock.now
+    var isRunning: Bool { next != nil || templates != nil }
     /// When the last complete one began.
     var completeSince: ContinuousClock.Instant?
 }
 
-/// The sweep frees expired flows, then the rows that this makes idle: in many short runs, as one would keep a CPU from
-/// other tasks; and in parts, as one would keep the director from everything else.
+/// The sweep frees expired flows and templates, then the rows that this makes idle: in many short runs, as one would keep a
+/// CPU from other tasks; and in parts, as one would keep the director from everything else.
 extension XDPDataPlane {
     /// A whole pass at once.
     public func sweep() throws(BPFError) {
-        sweepPass.next = 0
+        (sweepPass.next, sweepPass.templates) = (nil, nil)
         let start = ContinuousClock.now
         while !isSwept(since: start) { try sweep(for: .seconds(1)) }
     }
@@ -25,13 +29,22 @@ extension XDPDataPlane {
     public func sweep(for time: Duration) throws(BPFError) {
         let program = try sweepProgram()
         let start = ContinuousClock.now
-        if sweepPass.next == 0 { sweepPass.began = start }
+        if !sweepPass.isRunning {
+            sweepPass.next = 0
+            sweepPass.templates = maps.confirmedTemplates == nil ? nil : TemplatePass()
+            sweepPass.began = start
+        }
         repeat {
-            var run = ipvsd_sweep_run(first: UInt32(sweepPass.next))
-            try program.run(on: &run)
-            sweepPass.next = (sweepPass.next + Int(IPVSD_SWEEP_BUCKETS)) % maps.flows.count
-        } while sweepPass.next != 0 && ContinuousClock.now - start < time
-        guard sweepPass.next == 0 else { return }
+            if let first = sweepPass.next {
+                var run = ipvsd_sweep_run(first: UInt32(first))
+                try program.run(on: &run)
+                let next = first + Int(IPVSD_SWEEP_BUCKETS)
+                sweepPass.next = next < maps.flows.count ? next : nil
+            } else {
+                try freeSomeTemplates()
+            }
+        } while sweepPass.isRunning && ContinuousClock.now - start < time
+        guard !sweepPass.isRunning else { return }
         sweepPass.completeSince = sweepPass.began
         sweeps += 1
         releaseIdleRows()

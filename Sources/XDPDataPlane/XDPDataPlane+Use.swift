@@ -12,7 +12,7 @@ extension XDPDataPlane {
             ("servers", maps.servers.count - 1, serverRows.usedCount),
             ("paths", maps.nextHops.count - 1, pathRows.usedCount),
             ("slots", Int(IPVSD_SLOT_GROUP) * (maps.slots.count - 1), slices.usedCount),
-        ]
+        ] + (maps.templateUse.map { [("templates", Int($0.limit), Int($0.used))] } ?? [])
     }
 
     /// Connections of a real server of the service that has this listener; nil where there is no such.

@@ -104,7 +104,7 @@ struct ExplanationText {
         ]
         if connection.isBare {
             lines.append(
-                "it is known by a single \(packet.transport == .tcp ? "ACK without data" : "datagram"), and gives way "
+                "it is known by \(packet.transport == .tcp ? "ACKs without data" : "a single datagram") alone, and gives way "
                     + "to others")
         }
         switch connection.serverStanding {
@@ -127,7 +127,12 @@ struct ExplanationText {
 
     private var template: [String] {
         guard let service = decision.service, service.persistence != nil else { return [] }
-        guard let template = decision.template else { return ["none: the client's next real server becomes its own"] }
+        let noRoom = "no room for more: the Maglev table names one real server for all of the client's connections"
+        guard let template = decision.template else {
+            return [
+                "none: " + (decision.lacksRoomForTemplate ? noRoom : "the client's next real server becomes its own")
+            ]
+        }
         let owner = "\(template.client)/\(template.prefixLength)"
         let server = template.server.map(\.description) ?? "a real server that is gone"
         let outcome =
@@ -139,6 +144,8 @@ struct ExplanationText {
             case .serverMoves: "whose clients go elsewhere with their next connection"
             }
         return ["\(owner) is with \(server), \(outcome)"]
+            + (template.isConfirmed ? [] : ["it is known by a first packet alone, and gives way to others"])
+            + (decision.lacksRoomForTemplate ? [noRoom] : [])
     }
 
     private var flowTable: [String] {

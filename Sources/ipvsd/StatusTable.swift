@@ -49,6 +49,11 @@ enum StatusTable {
                 "  half-open connections reached their limit of \(status.halfOpen.limit), first at \(since), last at "
                     + "\(last); now there are \(status.halfOpen.now)")
         }
+        if let templates = status.templates, let last = templates.reachedLast {
+            lines.append(
+                "  templates of persistent clients reached their limit of \(templates.limit), last at \(last); now there are "
+                    + "\(templates.now)")
+        }
         lines.append("XDP \(status.xdp.mode ?? "off") on \(status.xdp.interfaces.joined(separator: ", "))")
         for (name, errors) in status.xdp.transmitErrors.sorted(by: { $0.key < $1.key }) where errors > 0 {
             lines.append("  the driver of \(name) failed to send \(errors)")

@@ -105,7 +105,8 @@ enum Sample {
         }
         func template(_ server: IPv4Address?) throws -> PacketDecision.Template {
             PacketDecision.Template(
-                client: try address("192.0.2.0"), prefixLength: 24, server: server, remaining: 1.5, standing: .heeded)
+                client: try address("192.0.2.0"), prefixLength: 24, server: server, remaining: 1.5, standing: .heeded,
+                isConfirmed: true)
         }
         func choice(_ server: IPv4Address?, _ slot: Int?) -> PacketDecision.Choice {
             PacketDecision.Choice(

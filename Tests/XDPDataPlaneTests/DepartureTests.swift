@@ -28,7 +28,9 @@ struct DepartureTests {
         lab = try Self.shared.get()
         try lab.apply(Self.configuration())
         lab.forgetFlows()
-        for key in try lab.plane.maps.templates.keys() { try lab.plane.maps.templates.remove(key) }
+        for map in [lab.plane.maps.templates, try #require(lab.plane.maps.confirmedTemplates)] {
+            for key in try map.keys() { try map.remove(key) }
+        }
     }
 
     /// Three real servers behind a port of UDP and one of TCP, which are one service.

@@ -145,8 +145,16 @@ final class DifferentialRun {
             lab.plane.maps.tableLoad[0].last_daemon_gc = 0
             guard try lab.plane.tick() == before else { continue }
             model.sweep(now: before)
+            let services = lab.plane.maps.services
+            model.sweepTemplates { services[$0].persistence }
             let present = Set(lab.plane.serverIDs.all.map(\.id))
             for id in model.servers.keys where !present.contains(Int(id)) { model.forget(id) }
+            // A sweep that did not fit may have freed a real server's row, and the next one its templates.
+            for (key, template) in model.confirmedTemplates where model.servers[template.server] == nil {
+                if try lab.plane.maps.confirmedTemplates?.value(for: row(of: key)) == nil {
+                    model.confirmedTemplates[key] = nil
+                }
+            }
             return
         }
         throw Difference(description: "no sweep of 100 fits in a tick")
@@ -200,13 +208,13 @@ final class DifferentialRun {
             let age = [timeout, timeout, timeout / 32, 2].randomElement(using: &random) ?? timeout
             store(stamp: UInt16(truncatingIfNeeded: now) &- (age &+ edge &- 1), at: place)
         }
-        for (key, template) in model.templates where key.client == flow.client {
-            guard let persistence = model.services[key.service]?.desired.configured.persistence else { continue }
-            let stamp = now &- (XDPDataPlane.ticks(seconds: persistence.timeout) &+ UInt32(edge) &- 1)
-            model.templates[key]?.stamp = stamp
-            try lab.plane.maps.templates.update(
-                ipvsd_template(server: template.server, stamp: stamp),
-                for: ipvsd_template_key(client: key.client.bigEndian, service: UInt32(key.service)))
+        for (templates, map) in templateMaps {
+            for (key, template) in model[keyPath: templates] where key.client == flow.client {
+                guard let persistence = model.services[key.service]?.desired.configured.persistence else { continue }
+                let stamp = now &- (XDPDataPlane.ticks(seconds: persistence.timeout) &+ UInt32(edge) &- 1)
+                model[keyPath: templates][key]?.stamp = stamp
+                try map.update(ipvsd_template(server: template.server, stamp: stamp), for: row(of: key))
+            }
         }
     }
 
@@ -348,11 +356,25 @@ final class DifferentialRun {
             model.servers[id]?.completed = lab.plane.maps.connectionCounts[Int(id)].completed
         }
         if model.flooded != nil { model.flooded = lab.plane.maps.tableLoad[0].last }
-        for key in model.templates.keys {
-            let row = ipvsd_template_key(client: key.client.bigEndian, service: UInt32(key.service))
-            guard let found = try lab.plane.maps.templates.value(for: row) else { continue }
-            model.templates[key]?.stamp = found.stamp
+        for (templates, map) in templateMaps {
+            for key in model[keyPath: templates].keys {
+                guard let found = try map.value(for: row(of: key)) else { continue }
+                model[keyPath: templates][key]?.stamp = found.stamp
+            }
         }
+        if model.templatesFull != nil { model.templatesFull = lab.plane.maps.tableLoad[0].templates_full }
+    }
+
+    private typealias Templates = WritableKeyPath<PathModel, [PathModel.TemplateKey: PathModel.Template]>
+
+    /// Those of the model, and those of the packet program.
+    private var templateMaps: [(Templates, BPFMap<ipvsd_template_key, ipvsd_template>)] {
+        let maps = lab.plane.maps
+        return [(\.templates, maps.templates)] + (maps.confirmedTemplates.map { [(\.confirmedTemplates, $0)] } ?? [])
+    }
+
+    private func row(of key: PathModel.TemplateKey) -> ipvsd_template_key {
+        ipvsd_template_key(client: key.client.bigEndian, service: UInt32(key.service))
     }
 
     private func compareAll() throws {
@@ -381,14 +403,21 @@ final class DifferentialRun {
                         "checkpoint: server \(id): connections, packets, bytes \(sums); by the model \(expected)")
             }
         }
-        for (key, template) in model.templates {
-            let row = ipvsd_template_key(client: key.client.bigEndian, service: UInt32(key.service))
-            let found = try lab.plane.maps.templates.value(for: row)
-            guard found?.server == template.server, found?.stamp == template.stamp else {
-                throw Difference(
-                    description:
-                        "checkpoint: template of \(key): \(String(describing: found)); by the model \(template)")
+        for (templates, map) in templateMaps {
+            for (key, template) in model[keyPath: templates] {
+                let found = try map.value(for: row(of: key))
+                guard found?.server == template.server, found?.stamp == template.stamp else {
+                    throw Difference(
+                        description:
+                            "checkpoint: template of \(key): \(String(describing: found)); by the model \(template)")
+                }
             }
+        }
+        let confirmed = try lab.plane.maps.confirmedTemplates?.keys().count
+        guard confirmed == model.confirmedTemplates.count else {
+            throw Difference(
+                description: "checkpoint: \(confirmed ?? 0) confirmed templates; by the model "
+                    + "\(model.confirmedTemplates.count)")
         }
         var learnt: [Int: Set<UInt16>] = [:]
         for key in try lab.plane.maps.learntPorts.keys() {

@@ -138,6 +138,9 @@ extension Lab {
         contents["statistics"] = try maps.usedServers.flatMap { bytes(of: try maps.statistics.values(for: UInt32($0))) }
         contents["services"] = try maps.listeners.entries().flatMap { bytes(of: [$0.key]) + bytes(of: [$0.value]) }
         contents["templates"] = try maps.templates.entries().flatMap { bytes(of: [$0.key]) + bytes(of: [$0.value]) }
+        contents["confirmed"] = try maps.confirmedTemplates?.entries().flatMap {
+            bytes(of: [$0.key]) + bytes(of: [$0.value])
+        }
         contents["learnt_ports"] = try maps.learntPorts.entries().flatMap {
             bytes(of: [$0.key]) + bytes(of: [$0.value])
         }

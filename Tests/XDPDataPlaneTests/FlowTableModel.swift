@@ -15,10 +15,12 @@ struct FlowTableModel {
         var isClosing: Bool { [.finWait, .timeWait, .closed].contains(self) }
 
         /// IPVS's input-only table. What is known of a connection by an ACK without data may be made up.
-        func next(_ flags: PacketBuilder.TCPFlags, carriesData: Bool) -> State {
+        /// `needsData`: in a persistent service a packet without data is no more than another ACK.
+        func next(_ flags: PacketBuilder.TCPFlags, carriesData: Bool, needsData: Bool) -> State {
             if flags.contains(.rst) { return self == .synReceived ? self : .closed }
-            let state = self == .bareACK ? .established : self
-            if flags.contains(.syn) { return state == .established ? .established : .synReceived }
+            let goesOn = carriesData || flags.contains(.fin) || !needsData
+            let state = self == .bareACK && goesOn ? .established : self
+            if flags.contains(.syn) { return [.established, .bareACK].contains(state) ? state : .synReceived }
             if flags.contains(.fin) {
                 return switch state {
                 case .established, .finWait: .finWait

@@ -28,7 +28,10 @@ extension PathModel {
     }
 
     /// The flow's stamp, which may lag by 1/32 of its time-out, and with it the client's template.
-    mutating func keepUp(_ place: FlowTableModel.Place, _ listener: Listener, _ client: IPv4Address, _ state: State) {
+    mutating func keepUp(
+        _ place: FlowTableModel.Place, _ listener: Listener, _ client: IPv4Address, _ state: State, proves: Bool,
+        _ departure: Departure
+    ) {
         guard var entry = flows[place] else { return }
         var lag = UInt32(flows.timeout(state) / 32)
         let persistence = services[listener.service]?.desired.configured.persistence
@@ -37,7 +40,9 @@ extension PathModel {
         entry.state = state
         entry.stamp = shortNow
         put(entry, at: place)
-        if persistence != nil { _ = template(listener.service, client) }
+        if persistence != nil {
+            keepUpTemplate(listener.service, client, proven: proves ? entry.server : nil, departure)
+        }
     }
 
     /// Whether a packet without a connection may be one of a connection that has no entry.
@@ -59,10 +64,19 @@ extension PathModel {
 
     /// For a new connection.
     mutating func schedule(_ row: Int, _ packet: Packet) -> UInt32? {
-        guard services[row]?.desired.configured.persistence != nil else { return choose(row, packet) }
-        if let id = template(row, packet.client, ofNew: packet) { return id }
+        guard let service = services[row], let persistence = service.desired.configured.persistence else {
+            return choose(row, packet)
+        }
+        let departure: Departure = packet.protocolNumber == 17 ? .datagrams : .connections
+        if let (id, isConfirmed) = template(row, packet.client, departure) {
+            if !isConfirmed, departure == .datagrams { _ = confirm(row, packet.client, id, departure) }
+            return id
+        }
+        if lacksRoomForTemplates {
+            return maglev(service, IPv4Address(packet.client.value & persistence.netmask), port: 0)
+        }
         guard let id = choose(row, packet) else { return nil }
-        keepTemplate(row, packet.client, id)
+        keepTemplate(row, packet.client, id, renews: true)
         return id
     }
 
@@ -78,7 +92,7 @@ extension PathModel {
         guard let service = services[row] else { return nil }
         let flags = service.desired.configured.flags
         if let persistence = service.desired.configured.persistence {
-            return template(row, client)
+            return template(row, client, .none)?.id
                 ?? maglev(service, IPv4Address(client.value & persistence.netmask), port: 0)
         }
         guard service.isHashBased else { return maglev(service, client, port: port) }
@@ -113,7 +127,9 @@ extension PathModel {
         }
         guard let other, other != silent, let counts = counts(of: other) else { return nil }
         if counts.thresholds != nil, counts.isOverloaded { return nil }
-        if service.desired.configured.persistence != nil { keepTemplate(row, packet.client, other) }
+        if service.desired.configured.persistence != nil {
+            keepTemplate(row, packet.client, other, renews: false)
+        }
         return other
     }
 
@@ -124,20 +140,73 @@ extension PathModel {
         return TemplateKey(service: row, client: IPv4Address(client.value & netmask))
     }
 
-    /// The client's server, if that is still one, and its time is not over; for a new flow's packet not one whose clients
-    /// move.
-    mutating func template(_ row: Int, _ client: IPv4Address, ofNew packet: Packet? = nil) -> UInt32? {
-        let key = templateKey(row, client)
-        guard let template = templates[key], let persistence = services[row]?.desired.configured.persistence,
+    private func takesClients(_ id: UInt32, of row: Int, _ departure: Departure) -> Bool {
+        guard let server = servers[id], server.service == row, !server.isDown, !server.isRemoved else { return false }
+        return switch departure {
+        case .none: true
+        case .connections: !server.movesPersistent
+        case .datagrams: !server.movesPersistent && !server.movesDatagrams
+        }
+    }
+
+    /// Nil where its time is over, or its server takes no such client.
+    private func server(of template: Template?, _ row: Int, _ departure: Departure) -> UInt32? {
+        guard let template, let persistence = services[row]?.desired.configured.persistence,
             Int32(bitPattern: now &- template.stamp) <= XDPDataPlane.ticks(seconds: persistence.timeout),
-            let server = servers[template.server], server.service == row, !server.isDown, !server.isRemoved,
-            packet == nil || !(server.movesPersistent || server.movesDatagrams && packet?.protocolNumber == 17)
+            takesClients(template.server, of: row, departure)
         else { return nil }
-        templates[key]?.stamp = now
         return template.server
     }
 
-    mutating func keepTemplate(_ row: Int, _ client: IPv4Address, _ id: UInt32) {
-        templates[templateKey(row, client)] = Template(server: id, stamp: now)
+    /// The client's server. The confirmed template comes first.
+    mutating func template(
+        _ row: Int, _ client: IPv4Address, _ departure: Departure
+    ) -> (id: UInt32, isConfirmed: Bool)? {
+        let key = templateKey(row, client)
+        if let id = server(of: confirmedTemplates[key], row, departure) {
+            confirmedTemplates[key]?.stamp = now
+            return (id, true)
+        }
+        guard let id = server(of: templates[key], row, departure) else { return nil }
+        templates[key]?.stamp = now
+        return (id, false)
+    }
+
+    /// `renews`: a confirmed one, which does not count, becomes this one.
+    private mutating func keepTemplate(_ row: Int, _ client: IPv4Address, _ id: UInt32, renews: Bool) {
+        let (key, template) = (templateKey(row, client), Template(server: id, stamp: now))
+        if renews, confirmedTemplates[key] != nil {
+            confirmedTemplates[key] = template
+        } else {
+            templates[key] = template
+        }
+    }
+
+    private var lacksRoomForTemplates: Bool {
+        templatesFull.map { Int32(bitPattern: now &- $0) <= Int32(IPVSD_FULL_TICKS) } ?? false
+    }
+
+    /// A packet of a flow keeps the client's template; where it proves that the client goes on, that is confirmed.
+    private mutating func keepUpTemplate(
+        _ row: Int, _ client: IPv4Address, proven: UInt32?, _ departure: Departure
+    ) {
+        if let proven, confirm(row, client, proven, departure) { return }
+        _ = template(row, client, .none)
+    }
+
+    private mutating func confirm(_ row: Int, _ client: IPv4Address, _ id: UInt32, _ departure: Departure) -> Bool {
+        let key = templateKey(row, client)
+        if server(of: confirmedTemplates[key], row, departure) != nil {
+            confirmedTemplates[key]?.stamp = now
+            return true
+        }
+        guard takesClients(id, of: row, departure) else { return false }
+        let hasRoom = confirmedTemplates.count < mostConfirmedTemplates && !lacksRoomForTemplates
+        if hasRoom || confirmedTemplates[key] != nil {
+            confirmedTemplates[key] = Template(server: id, stamp: now)
+            return true
+        }
+        if !lacksRoomForTemplates { templatesFull = now }
+        return false
     }
 }

@@ -203,7 +203,7 @@ extension PathModel {
             let holder = servers[entry.server]
             if !(holder?.isDown ?? false) {
                 let isLeft = holder?.isRemoved ?? false || holder?.movesDatagrams ?? false
-                if !isLeft { keepUp(place, listener, packet.client, .udp) }
+                if !isLeft { keepUp(place, listener, packet.client, .udp, proves: true, .datagrams) }
                 if !isLeft || listener.finishes { return .server(entry.server) }
             }
             count(IPVSD_EVENT_RESCHEDULED)
@@ -218,7 +218,8 @@ extension PathModel {
             return open(packet, listener, flow, over: nil, on: schedule(listener.service, packet))
         }
         let holder = servers[entry.server]
-        let next = entry.state.next(packet.flags, carriesData: packet.carriesData)
+        let needsData = services[listener.service]?.desired.configured.persistence != nil
+        let next = entry.state.next(packet.flags, carriesData: packet.carriesData, needsData: needsData)
         let isLost = holder?.isDown ?? false
         if packet.opens {
             if entry.state.isClosing || isLost || holder?.isRemoved ?? false {
@@ -250,7 +251,8 @@ extension PathModel {
             servers[entry.server]?.completed = tick
             if listener.isAnyPort { learntPorts[listener.service, default: []].insert(packet.port) }
         }
-        keepUp(place, listener, packet.client, next)
+        let proves = packet.carriesData && packet.flags.intersection([.ack, .syn, .rst]) == .ack
+        keepUp(place, listener, packet.client, next, proves: proves, .connections)
         return .server(entry.server)
     }
 
@@ -288,7 +290,7 @@ extension PathModel {
         guard let id = rederive(listener.service, packet.client, packet.clientPort) else { return .noServer }
         count(IPVSD_EVENT_REDERIVED)
         if packet.carriesData || !isFlooded {
-            let state = State.none.next(packet.flags, carriesData: false)
+            let state = State.none.next(packet.flags, carriesData: false, needsData: false)
             _ = record(flow, over: nil, id, state)
         }
         return .server(id)

@@ -72,6 +72,11 @@ struct PathModel {
         var stamp: UInt32
     }
 
+    /// Whose clients go elsewhere, besides those of a real server that is out.
+    enum Departure {
+        case none, connections, datagrams
+    }
+
     struct Datagram: Hashable {
         var source: IPv4Address
         var destination: IPv4Address
@@ -107,6 +112,11 @@ struct PathModel {
     var paths: [IPv4Address: Path] = [:]
     var flows: FlowTableModel
     var templates: [TemplateKey: Template] = [:]
+    /// Of clients that were seen to go on.
+    var confirmedTemplates: [TemplateKey: Template] = [:]
+    var mostConfirmedTemplates = Int.max
+    /// The tick at which one last found no room.
+    var templatesFull: UInt32?
     var fragments: [Datagram: Fragments] = [:]
     var learntPorts: [Int: Set<UInt16>] = [:]
     var halfOpen = 0
@@ -189,6 +199,17 @@ struct PathModel {
                 entry.state == .synReceived && entry.age(shortNow) >= 4 && servers[entry.server]?.isDown ?? false
             if flows.isExpired(entry, now: shortNow) || isAbandoned { put(nil, at: place) }
         }
+    }
+
+    /// Frees the confirmed templates that count no more.
+    mutating func sweepTemplates(persistence: (_ row: Int) -> UInt32) {
+        let before = confirmedTemplates.count
+        confirmedTemplates = confirmedTemplates.filter { key, template in
+            let ticks = persistence(key.service)
+            return ticks > 0 && Int32(bitPattern: now &- template.stamp) <= Int32(ticks)
+                && servers[template.server]?.service == key.service
+        }
+        if confirmedTemplates.count < before { templatesFull = nil }
     }
 
     // MARK: Connections

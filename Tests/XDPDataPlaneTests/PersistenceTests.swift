@@ -44,7 +44,7 @@ struct PersistenceTests {
         lab = try Self.shared.get()
         try lab.apply(Self.configuration())
         lab.forgetFlows()
-        for key in try lab.plane.maps.templates.keys() { try lab.plane.maps.templates.remove(key) }
+        for map in try maps() { for key in try map.keys() { try map.remove(key) } }
     }
 
     private func flow(_ client: String, _ port: UInt16, to listener: ServiceAddress = web) -> FlowKey {
@@ -57,13 +57,20 @@ struct PersistenceTests {
 
     /// Makes every template look as if it was last used that many seconds ago.
     private func age(by seconds: Int) throws {
-        let templates = lab.plane.maps.templates
-        for key in try templates.keys() {
-            var template = try #require(try templates.value(for: key))
-            template.stamp &-= XDPDataPlane.ticks(seconds: seconds)
-            try templates.update(template, for: key)
+        for templates in try maps() {
+            for key in try templates.keys() {
+                var template = try #require(try templates.value(for: key))
+                template.stamp &-= XDPDataPlane.ticks(seconds: seconds)
+                try templates.update(template, for: key)
+            }
         }
     }
+
+    private func maps() throws -> [BPFMap<ipvsd_template_key, ipvsd_template>] {
+        [lab.plane.maps.templates, try #require(lab.plane.maps.confirmedTemplates)]
+    }
+
+    private func confirmed() throws -> Int { try #require(lab.plane.maps.confirmedTemplates).keys().count }
 
     @Test func aClientStaysOnEveryListener() throws {
         for client in 1...6 {
@@ -194,6 +201,110 @@ struct PersistenceTests {
         #expect(!lab.plane.serverIDs.all.contains { $0.id == Int(gone) })
         #expect(try server(flow("192.0.2.1", 1001)) != first)
         #expect(lab.loads()[gone] == nil)
+    }
+
+    // MARK: Proof
+
+    @Test("a client is confirmed by data, also where its server speaks first")
+    func dataConfirms() throws {
+        let connection = flow("192.0.2.1", 1000)
+        let first = try server(connection)
+        for _ in 0..<3 { try lab.send(connection.packet([.ack])) }
+        #expect(try confirmed() == 0)
+        #expect(try lab.send(connection.packet([.rst], payload: 1)) == first)
+        #expect(try confirmed() == 0)
+        let other = flow("192.0.2.1", 1001)
+        #expect(try server(other) == first)
+        for _ in 0..<3 { try lab.send(other.packet([.ack])) }
+        #expect(try lab.send(other.packet([.ack], payload: 1)) == first)
+        #expect(try confirmed() == 1)
+        #expect(lab.loads() == lab.recount())
+    }
+
+    @Test("connections that a client opens at once go to one server")
+    func parallelConnections() throws {
+        let flows = (1000...1005 as ClosedRange<UInt16>).map { flow("192.0.2.1", $0) }
+        let servers = try flows.map { try server($0) }
+        #expect(Set(servers).count == 1)
+        for flow in flows {
+            try lab.send(flow.packet([.ack]))
+            #expect(try lab.send(flow.packet([.ack], payload: 1)) == servers[0])
+        }
+        #expect(try confirmed() == 1)
+    }
+
+    @Test("a confirmed client whose server is out stays with the one that it gets")
+    func confirmedClientsMoveWhereTheServerIsOut() throws {
+        let connection = flow("192.0.2.1", 1000)
+        let first = try server(connection)
+        try lab.send(connection.packet([.ack], payload: 1))
+        try lab.apply(Self.configuration(down: [UInt8(truncatingIfNeeded: first.value)]))
+        let second = try server(flow("192.0.2.1", 1001))
+        #expect(second != first)
+        try lab.apply(Self.configuration())
+        #expect(try server(flow("192.0.2.1", 1002)) == second)
+        #expect(try confirmed() == 1)
+    }
+
+    @Test("the sweep frees the templates that are over")
+    func expiredTemplatesAreFreed() throws {
+        for client in 1...10 {
+            try lab.send(flow("192.0.2.\(client)", 1000).packet([.syn]))
+            try lab.send(flow("192.0.2.\(client)", 1000).packet([.ack], payload: 1))
+        }
+        try lab.plane.sweep()
+        #expect(try lab.plane.snapshot().templates?.used == 10)
+        #expect(lab.plane.tableUse.contains { $0.name == "templates" && $0.used == 10 })
+        try age(by: 61)
+        _ = try server(flow("192.0.2.1", 1001))
+        lab.plane.maps.tableLoad[0].templates_full = try lab.plane.tick()
+        try lab.plane.sweep()
+        #expect(try confirmed() == 1)
+        #expect(try lab.plane.snapshot().templates?.used == 1)
+        #expect(try lab.plane.snapshot().templates?.full == nil)
+    }
+
+    @Test("newcomers go by the Maglev table while there is no room for templates")
+    func aFullTableSendsNewcomersByMaglev() throws {
+        let service = ServiceAddress(vip: Standard.main, port: 80, transport: .udp)
+        var configuration = Self.configuration()
+        configuration.services[0].configured.otherAddresses.append(service)
+        var capacity = Capacity(connections: 1)
+        capacity.templates = 4
+        let lab = try withPinDirectory { try Lab(directory: $0, capacity: capacity) }
+        try lab.apply(configuration)
+        func connect(_ number: Int, _ port: UInt16) throws -> IPv4Address? {
+            let connection = flow("192.0.2.\(number)", port)
+            let server = try lab.send(connection.packet([.syn]))
+            #expect(try lab.send(connection.packet([.ack], payload: 1)) == server)
+            return server
+        }
+        let servers = try (1...4).map { try connect($0, 1000) }
+        _ = try connect(5, 1000)
+        #expect(try lab.plane.snapshot().templates?.full != nil)
+        for number in 6...25 {
+            let datagram = flow("192.0.2.\(number)", 1000, to: service)
+            let server = try lab.send(datagram.packet(payload: 1))
+            #expect(try connect(number, 1001) == server)
+            #expect(try connect(number, 1002) == server)
+        }
+        #expect(try (1...4).map { try connect($0, 1001) } == servers)
+    }
+
+    @Test("a UDP client is confirmed by its second datagram")
+    func datagramsConfirm() throws {
+        let listener = ServiceAddress(vip: Standard.main, port: 80, transport: .udp)
+        var configuration = Self.configuration()
+        configuration.services[0].configured.otherAddresses.append(listener)
+        try lab.apply(configuration)
+        let (one, other) = (flow("192.0.2.1", 1000, to: listener), flow("192.0.2.2", 1000, to: listener))
+        let server = try lab.send(one.packet(payload: 1))
+        let second = try lab.send(other.packet(payload: 1))
+        #expect(try confirmed() == 0)
+        #expect(try lab.send(one.packet(payload: 1)) == server)
+        #expect(try confirmed() == 1)
+        #expect(try lab.send(flow("192.0.2.2", 1001, to: listener).packet(payload: 1)) == second)
+        #expect(try confirmed() == 2)
     }
 
     @Test func onePacketSchedulingRemembersNothing() throws {

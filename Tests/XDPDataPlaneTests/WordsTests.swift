@@ -109,6 +109,7 @@ struct WordsTests {
                 "settings", "services", "listeners", "schedules", "slots", "servers", "loads", "paths", "statistics",
                 "carried", "counters", "flows", "former", "overflows", "pressure", "templates", "fragments",
                 "learnt_ports", "answered_ports", "strays", "egress", "outer_ids", "id_blocks", "carried_counters",
+                "confirmed",
             ])
         #expect(Set(MapCatalogue.all.map(\.name)).count == MapCatalogue.all.count)
     }

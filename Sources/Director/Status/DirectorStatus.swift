@@ -140,6 +140,16 @@ public struct DirectorStatus: Codable, Sendable {
         @OrNull public var reachedSince: String? = nil
     }
 
+    /// Persistent clients whose real servers no flood of made-up clients takes from them.
+    public struct Templates: Codable, Sendable {
+        /// As of the last sweep.
+        public var now: UInt32
+        /// At so many, newcomers' real servers are named by the Maglev table.
+        public var limit: UInt32
+        /// When a client last found no room, ISO 8601; nil: not since some was made.
+        @OrNull public var reachedLast: String? = nil
+    }
+
     public struct XDP: Codable, Sendable {
         /// "native" or "generic"; nil where nothing is attached.
         @OrNull public var mode: String? = nil
@@ -169,6 +179,8 @@ public struct DirectorStatus: Codable, Sendable {
     /// Counted besides the above.
     public var events: [String: UInt64]
     public var halfOpen: HalfOpen
+    /// Nil where no service is persistent, or an older daemon does not tell.
+    public var templates: Templates? = nil
     /// Entries of the flow table; half of them are at ease.
     public var flowTableSize: Int
     public var xdp: XDP
@@ -191,6 +203,11 @@ public struct DirectorStatus: Codable, Sendable {
             now: flood.halfOpen, limit: flood.limit,
             reachedLast: flood.last.map { Date(timeIntervalSinceNow: -$0).formatted(.iso8601) },
             reachedSince: flood.since.map { Date(timeIntervalSinceNow: -$0).formatted(.iso8601) })
+        templates = snapshot.templates.map { templates in
+            Templates(
+                now: templates.used, limit: templates.limit,
+                reachedLast: templates.full.map { Date(timeIntervalSinceNow: -$0).formatted(.iso8601) })
+        }
         received = snapshot.counters["received"] ?? 0
         forwarded = snapshot.counters["forwarded"] ?? 0
         reasons = [:]

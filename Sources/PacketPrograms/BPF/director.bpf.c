@@ -52,12 +52,13 @@ static __always_inline __u32 new_conn(struct packet *packet, const struct servic
 	return server;
 }
 
-/* The flow's packets keep the client's template, too. */
+/* The flow's packets keep the client's template, too. `proves`: the client goes on. */
 static __always_inline void refresh_conn(const struct packet *packet, const struct service_entry *entry,
-					 const struct flow_reference *flow, struct flow_entry hit, __u32 state)
+					 const struct flow_reference *flow, struct flow_entry hit, __u32 state,
+					 bool proves, __u32 left)
 {
 	if (refresh(flow, hit, state, longest_lag(entry)) && entry->flags & IPVSD_SERVICE_PERSISTENT)
-		by_template(entry->id, packet->client, IPVSD_SERVER_OUT);
+		keep_up_template(entry->id, packet->client, proves ? ipvsd_flow_server(hit.value) : 0, left);
 }
 
 static __always_inline void learn_port(const struct packet *packet, const struct service_entry *entry)
@@ -87,7 +88,7 @@ static __always_inline struct verdict on_udp(struct packet *packet, const struct
 		return to_server(server);
 	}
 	if (server && !server_has(server, IPVSD_SERVER_DOWN | IPVSD_SERVER_LEFT)) {
-		refresh_conn(packet, entry, flow, hit, IPVSD_STATE_UDP);
+		refresh_conn(packet, entry, flow, hit, IPVSD_STATE_UDP, true, IPVSD_SERVER_LEFT_BY_DATAGRAMS);
 		return to_server(server);
 	}
 	/* An entry that is not refreshed ends, however long its client goes on. */
@@ -141,7 +142,7 @@ static __always_inline struct verdict on_tcp_without_connection(struct packet *p
 		TRACE(trace.recording = IPVSD_RECORDING_NONE);
 		/* Whoever made up a SYN can make up an ACK, and data: until another packet comes, it gives way. */
 		if ((carries || !is_flooded()) &&
-		    record(packet, flow, NO_ENTRY, server, next_state(IPVSD_STATE_NONE, tcp, 0)))
+		    record(packet, flow, NO_ENTRY, server, next_state(IPVSD_STATE_NONE, tcp, false, false)))
 			note_connection(server);
 	}
 	return to_server(server);
@@ -211,7 +212,8 @@ static __always_inline struct verdict on_tcp(struct packet *packet, const struct
 		return on_syn_in_flood(packet, entry);
 	if (hit.entry) {
 		__u32 current = ipvsd_flow_state(hit.value), holder = ipvsd_flow_server(hit.value);
-		__u32 next = next_state(current, tcp, carries_data(packet, tcp));
+		bool carries = carries_data(packet, tcp);
+		__u32 next = next_state(current, tcp, carries, entry->flags & IPVSD_SERVICE_PERSISTENT);
 
 		/* The connection will not go on, and its client is told so. */
 		if (!opens && entry->flags & IPVSD_SERVICE_RESETS && !tcp->rst &&
@@ -226,7 +228,8 @@ static __always_inline struct verdict on_tcp(struct packet *packet, const struct
 				if (entry->flags & IPVSD_SERVICE_ANY_PORT)
 					learn_port(packet, entry);
 			}
-			refresh_conn(packet, entry, flow, hit, next);
+			refresh_conn(packet, entry, flow, hit, next, proves_client(tcp, carries),
+				     IPVSD_SERVER_LEFT_BY_CONNECTIONS);
 			return to_server(holder);
 		}
 	}

@@ -61,15 +61,16 @@ static __always_inline void count_conn(__u32 server, __u32 state, __s32 differen
 		WRITE(__sync_fetch_and_add(&counts->inactive, difference));
 }
 
-/* IPVS's input-only tcp_states (ip_vs_proto_tcp.c), by the flags in its order of precedence: rst, syn, fin, ack. */
-static __always_inline __u32 next_state(__u32 state, const struct tcphdr *tcp, bool carries_data)
+/* IPVS's input-only tcp_states (ip_vs_proto_tcp.c), by the flags in its order of precedence: rst, syn, fin, ack.
+ * `needs_data`: without data a bare ACK stays one. */
+static __always_inline __u32 next_state(__u32 state, const struct tcphdr *tcp, bool carries_data, bool needs_data)
 {
 	if (tcp->rst)
 		return state == IPVSD_STATE_SYN_RECV ? IPVSD_STATE_SYN_RECV : IPVSD_STATE_CLOSE;
-	if (state == IPVSD_STATE_BARE_ACK)
+	if (state == IPVSD_STATE_BARE_ACK && (carries_data || tcp->fin || !needs_data))
 		state = IPVSD_STATE_ESTABLISHED;
 	if (tcp->syn)
-		return state == IPVSD_STATE_ESTABLISHED ? IPVSD_STATE_ESTABLISHED : IPVSD_STATE_SYN_RECV;
+		return state == IPVSD_STATE_ESTABLISHED || state == IPVSD_STATE_BARE_ACK ? state : IPVSD_STATE_SYN_RECV;
 	if (tcp->fin) {
 		switch (state) {
 		case IPVSD_STATE_ESTABLISHED:
@@ -86,6 +87,12 @@ static __always_inline __u32 next_state(__u32 state, const struct tcphdr *tcp, b
 	if (state == IPVSD_STATE_NONE || state == IPVSD_STATE_SYN_RECV)
 		return carries_data ? IPVSD_STATE_ESTABLISHED : IPVSD_STATE_BARE_ACK;
 	return state;
+}
+
+/* Whether the packet proves that the client of a recorded connection goes on: it carries data, and opens nothing. */
+static __always_inline bool proves_client(const struct tcphdr *tcp, bool carries_data)
+{
+	return carries_data && tcp->ack && !tcp->syn && !tcp->rst;
 }
 
 static __always_inline __u64 hash_of(__u64 key) { return ipvsd_flow_hash(key, settings.seed); }

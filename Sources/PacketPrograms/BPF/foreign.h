@@ -34,7 +34,7 @@ __noinline int recorded_server(struct xdp_md *ctx, __u32 l3)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ipvsd_listener_value listener;
-	__u32 state = IPVSD_STATE_UDP, length;
+	__u32 state = IPVSD_STATE_UDP, left = IPVSD_SERVER_LEFT_BY_DATAGRAMS, proven, length;
 	struct service_entry entry;
 	struct flow_reference flow;
 	struct flow_entry hit;
@@ -61,6 +61,7 @@ __noinline int recorded_server(struct xdp_md *ctx, __u32 l3)
 	    !whole_next_hop(ipvsd_flow_server(hit.value), length,
 			    ip->protocol == IPPROTO_UDP ? IPVSD_SERVER_DOWN | IPVSD_SERVER_LEFT : IPVSD_SERVER_DOWN))
 		return 0;
+	proven = ipvsd_flow_server(hit.value);
 	if (ip->protocol == IPPROTO_TCP) {
 		__u32 headers;
 
@@ -69,10 +70,14 @@ __noinline int recorded_server(struct xdp_md *ctx, __u32 l3)
 		headers = sizeof(*ip) + tcp->doff * 4u;
 		if (tcp->doff < TCP_MIN_DOFF || headers > length || (tcp->syn && !tcp->ack))
 			return 0;
-		state = next_state(ipvsd_flow_state(hit.value), tcp, length > headers);
+		state = next_state(ipvsd_flow_state(hit.value), tcp, length > headers,
+				   entry.flags & IPVSD_SERVICE_PERSISTENT);
+		left = IPVSD_SERVER_LEFT_BY_CONNECTIONS;
+		if (!proves_client(tcp, length > headers))
+			proven = 0;
 	}
 	if (refresh(&flow, hit, state, longest_lag(&entry)) && entry.flags & IPVSD_SERVICE_PERSISTENT)
-		by_template(entry.id, ip->saddr, IPVSD_SERVER_OUT);
+		keep_up_template(entry.id, ip->saddr, proven, left);
 	return ipvsd_flow_server(hit.value);
 }
 

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* Persistent services (ipvsadm -p): a client's new connections go where its last one went. As in IPVS with its
  * default expire_quiescent_template=0, also to a real server of weight 0, but not to one that is out; a server that
- * MOVES is as with expire_quiescent_template=1. */
+ * MOVES is as with expire_quiescent_template=1.
+ *
+ * Two maps. The first packet of a client makes a row of `templates`, where the row that was not used for the longest time
+ * gives way. A packet of the client that proves that it goes on makes one of `confirmed_templates`, where no row gives way:
+ * a flood of made-up clients takes no proven client's server. */
 #pragma once
 
 #include "constants.h"
@@ -11,14 +15,43 @@
 /* What follows are global functions, which the verifier takes by themselves: at each of their calls again they would be
  * too much for it. Scalars alone go in: the stack of a call comes on top of its caller's, and 512 bytes are all. */
 
-static __always_inline bool is_template_kept(__be32 client)
+/* Whether the real server takes this service's clients. The row may be nobody's by now, or another service's. */
+static __always_inline bool takes_clients(__u32 server_id, __u32 id, __u32 refused)
+{
+	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
+
+	return server && server->service == id && (server->flags & (IPVSD_SERVER_USED | refused)) == IPVSD_SERVER_USED;
+}
+
+/* The server of a template; 0 where its time is over, or the server has one of the flags `refused`. */
+static __always_inline __u32 template_server(const struct ipvsd_template *template, const struct ipvsd_service *service,
+					     __u32 id, __u32 refused)
+{
+	__u32 server_id = template->server;
+
+	if ((__s32)(ticks() - template->stamp) > (__s32)service->persistence)
+		return 0;
+	return takes_clients(server_id, id, refused) ? server_id : 0;
+}
+
+/* What the forwarding program finds is the template that this packet left a moment ago. */
+static __always_inline bool finds_kept_template(__be32 client, bool has_confirmed)
 {
 #ifdef IPVSD_EXPLAIN
-	return trace.template_kept.server && trace.template_client == client;
+	return trace.template_kept.server && trace.template_client == client &&
+	       (trace.is_template_renewed || !has_confirmed);
 #else
 	return false;
 #endif
 }
+
+static __always_inline void trace_template(const struct ipvsd_template *template, bool is_confirmed)
+{
+	TRACE(if (template) trace.template_found = *template);
+	TRACE(if (template) trace.is_template_confirmed = is_confirmed);
+}
+
+#define UNCONFIRMED 0x10000 /* beside the server's id */
 
 /* The server of the client's template, 0 where there is none, or it is one of `refused`. */
 __noinline int by_template(__u32 id, __be32 client, __u32 refused)
@@ -26,32 +59,38 @@ __noinline int by_template(__u32 id, __be32 client, __u32 refused)
 	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);
 	struct ipvsd_template_key key = { .service = id };
 	struct ipvsd_template *template;
-	struct ipvsd_server *server;
-	__u32 now = ticks(), server_id;
+	__u32 server, unconfirmed = 0;
+	bool is_first = true;
 
 	if (!service)
 		return 0;
+	TRACE(is_first = !trace.template_found.server);
 	key.client = client & service->netmask;
-	template = bpf_map_lookup_elem(&templates, &key);
-	TRACE(if (template) trace.template_found = *template);
-	if (is_template_kept(key.client)) {
-		/* The forwarding program finds the one that this packet left a moment ago. */
-		TRACE(server_id = trace.template_kept.server);
-	} else {
-		if (!template || (__s32)(now - template->stamp) > (__s32)service->persistence)
+	template = bpf_map_lookup_elem(&confirmed_templates, &key);
+	server = template ? template_server(template, service, id, refused) : 0;
+	if (is_first)
+		trace_template(template, true);
+	if (finds_kept_template(key.client, server)) {
+		TRACE(server = trace.template_kept.server);
+		if (!takes_clients(server, id, refused))
 			return 0;
-		server_id = template->server;
+	} else if (!server) {
+		template = bpf_map_lookup_elem(&templates, &key);
+		if (is_first)
+			trace_template(template, false);
+		server = template ? template_server(template, service, id, refused) : 0;
+		unconfirmed = UNCONFIRMED;
 	}
-	server = bpf_map_lookup_elem(&servers, &server_id);
-	/* The row may be nobody's by now, or another service's. */
-	if (!server || server->service != id || (server->flags & (IPVSD_SERVER_USED | refused)) != IPVSD_SERVER_USED)
+	if (!server)
 		return 0;
-	WRITE(template->stamp = now);
+	if (template)
+		WRITE(template->stamp = ticks());
 	trace_method(IPVSD_METHOD_TEMPLATE, 0);
-	return server_id;
+	return server | unconfirmed;
 }
 
-__noinline int keep_template(__u32 id, __be32 client, __u32 server)
+/* `renews`: the client's confirmed template, if it has one, does not count for the packet, and becomes this one. */
+__noinline int keep_template(__u32 id, __be32 client, __u32 server, __u32 renews)
 {
 	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);
 	struct ipvsd_template_key key = { .service = id };
@@ -60,8 +99,53 @@ __noinline int keep_template(__u32 id, __be32 client, __u32 server)
 	if (!service)
 		return 0;
 	key.client = client & service->netmask;
-	WRITE(bpf_map_update_elem(&templates, &key, &template, BPF_ANY));
+	if (!renews || UPDATE(&confirmed_templates, &key, &template, BPF_EXIST))
+		WRITE(bpf_map_update_elem(&templates, &key, &template, BPF_ANY));
 	TRACE(trace.template_kept = template);
 	TRACE(trace.template_client = key.client);
+	TRACE(trace.is_template_renewed = renews);
 	return server;
+}
+
+/* Whether a proven client found no room lately. Then newcomers get no template: the Maglev table names the same real server
+ * for all of a client's connections. */
+static __always_inline bool lacks_room_for_templates(void)
+{
+	return table_load.templates_full && (__s32)(ticks() - table_load.templates_full) <= IPVSD_FULL_TICKS;
+}
+
+/* A client of this server goes on. Where it has a confirmed template that counts, it keeps that one. 0: it has none, for
+ * want of room, or as the server has one of the flags `left`. */
+__noinline int confirm_template(__u32 id, __be32 client, __u32 server, __u32 left)
+{
+	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);
+	struct ipvsd_template_key key = { .service = id };
+	struct ipvsd_template made = { .server = server, .stamp = ticks() }, *template;
+	bool lacks_room = lacks_room_for_templates();
+
+	if (!service)
+		return 0;
+	key.client = client & service->netmask;
+	template = bpf_map_lookup_elem(&confirmed_templates, &key);
+	if (template && template_server(template, service, id, left)) {
+		WRITE(template->stamp = made.stamp);
+		return 1;
+	}
+	if (!takes_clients(server, id, left))
+		return 0;
+	/* To look for room takes long where there is none. */
+	if (!UPDATE(&confirmed_templates, &key, &made, lacks_room ? BPF_EXIST : BPF_ANY))
+		return 1;
+	if (!lacks_room)
+		WRITE(table_load.templates_full = made.stamp);
+	return 0;
+}
+
+/* The packet of a flow keeps the client's template. `proven`: the server of a client that goes on; 0: nothing is proven.
+ * `left`: IPVSD_SERVER_LEFT_BY_ */
+__noinline int keep_up_template(__u32 id, __be32 client, __u32 proven, __u32 left)
+{
+	if (proven && confirm_template(id, client, proven, left))
+		return 1;
+	return by_template(id, client, IPVSD_SERVER_OUT) != 0;
 }

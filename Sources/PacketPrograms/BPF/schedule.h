@@ -260,11 +260,18 @@ __noinline int choose_new(__u32 id, __u32 flags, __be32 client, __u32 client_por
 	if (!(flags & IPVSD_SERVICE_PERSISTENT))
 		return choose(service, client, client_port);
 	server = by_template(id, client, left);
-	if (!server) {
-		server = choose(service, client, client_port);
-		if (server)
-			keep_template(id, client, server);
+	/* A datagram of a client that sent one before. */
+	if (server & UNCONFIRMED && left == IPVSD_SERVER_LEFT_BY_DATAGRAMS)
+		confirm_template(id, client, server & 0xffff, left);
+	if (server)
+		return server & 0xffff;
+	if (lacks_room_for_templates()) {
+		TRACE(trace.lacks_room_for_template = 1);
+		return by_maglev(service, client & service->netmask, 0);
 	}
+	server = choose(service, client, client_port);
+	if (server)
+		keep_template(id, client, server, 1);
 	return server;
 }
 
@@ -291,7 +298,7 @@ __noinline int reselect_stateless(__u32 id, __u32 flags, __be32 client, __u32 cl
 		return 0;
 	if (!(flags & IPVSD_SERVICE_PERSISTENT))
 		return choose_stateless(service, client, client_port);
-	server = by_template(id, client, IPVSD_SERVER_OUT);
+	server = by_template(id, client, IPVSD_SERVER_OUT) & 0xffff;
 	return server ? server : by_maglev(service, client & service->netmask, 0);
 }
 
@@ -344,7 +351,7 @@ static __always_inline __u32 select_excluding(const struct service_entry *entry,
 	if (!other || is_over_threshold(other))
 		return 0;
 	if (entry->flags & IPVSD_SERVICE_PERSISTENT)
-		keep_template(entry->id, client, other);
+		keep_template(entry->id, client, other, 0);
 	return other;
 }
 

@@ -44,6 +44,9 @@ struct ipvsd_trace trace SEC(".data.trace");
 #define FETCH_AND_ADD(place, amount)                                                                                   \
 	(EXPLAINS ? *(volatile __typeof__(*(place)) *)(place) : __sync_fetch_and_add(place, amount))
 
+/* 0 where it succeeds. */
+#define UPDATE(map, key, value, flags) (EXPLAINS ? 0 : bpf_map_update_elem(map, key, value, flags))
+
 #define COMPARE_AND_SWAP(place, old, new) (EXPLAINS ? (old) : __sync_val_compare_and_swap(place, old, new))
 
 /* ---- Choices of real servers. The parts of one are traced before the choice itself. ---- */

@@ -165,7 +165,7 @@ struct ipvsd_service {
 /* A day: sysctl_lblc_expiration and sysctl_lblcr_expiration. */
 #define IPVSD_LOCALITY_EXPIRATION 20117u
 
-/* Of templates: a client's (network's) real server in a persistent service. */
+/* Of templates and confirmed_templates: a client's (network's) real server in a persistent service. */
 struct ipvsd_template_key {
 	__be32 client;
 	__u32 service;
@@ -371,11 +371,16 @@ struct ipvsd_table_load {
 	/* Without a daemon, packets of new flows sweep: a part in each tick. */
 	__u32 last_daemon_gc; /* when the daemon last did */
 	__u32 last_inline_gc; /* when packets last did */
-	__u32 reserved[11];
+	__u32 templates_full; /* when a client last found no room in confirmed_templates; cleared by the daemon */
+	__u32 templates_used; /* rows there when the daemon last looked; the daemon's own */
+	__u32 reserved[9];
 };
 
 /* A daemon sweeps more often: 16 s. */
 #define IPVSD_ABSENT_TICKS 60
+
+/* Confirmed templates that found no room are not tried anew for so long: 16 s. */
+#define IPVSD_FULL_TICKS 60
 
 /* Floods farther apart are two. */
 #define IPVSD_FLOOD_GAP 37 /* 10 s */

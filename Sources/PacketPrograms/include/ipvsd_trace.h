@@ -91,10 +91,12 @@ struct ipvsd_trace {
 	__u8 fate;
 	__u8 occasion; /* of the next choice */
 	__u8 recording;
-	__u8 forgettings;        /* IPVSD_FORGETTING_, of a packet without a connection */
-	__u8 is_template_heeded; /* for a new connection */
-	__u8 is_unattended;      /* no daemon sweeps the flow table */
-	__u8 reserved[3];
+	__u8 forgettings;             /* IPVSD_FORGETTING_, of a packet without a connection */
+	__u8 is_template_heeded;      /* for a new connection */
+	__u8 is_unattended;           /* no daemon sweeps the flow table */
+	__u8 is_template_confirmed;   /* the one that is found */
+	__u8 is_template_renewed;     /* the one that is kept takes the place of a confirmed one */
+	__u8 lacks_room_for_template; /* so the client gets none */
 };
 
 _Static_assert(sizeof(struct ipvsd_choice) == 20, "map value layout");

@@ -23,6 +23,7 @@ extension PacketDecision {
         guard trace.service != 0 else { return }
         service = try Service(packet, trace, of: maps)
         template = Template(packet, trace, of: maps)
+        lacksRoomForTemplate = trace.lacks_room_for_template != 0
         candidates = Candidate.all(ofService: trace.service, of: maps)
     }
 
@@ -139,7 +140,8 @@ extension PacketDecision.Template {
         }
         self.init(
             client: IPv4Address(packet.client.value & netmask), prefixLength: netmask.nonzeroBitCount,
-            server: maps.address(ofServer: found.server), remaining: seconds(max(left, 0)), standing: standing)
+            server: maps.address(ofServer: found.server), remaining: seconds(max(left, 0)), standing: standing,
+            isConfirmed: trace.is_template_confirmed != 0)
     }
 }
 

@@ -87,7 +87,8 @@ public struct PacketDecision: Sendable, Encodable {
         }
 
         public var state: Flow.State
-        /// A single ACK without data, or a single datagram: such entries give way to others.
+        /// A single ACK without data (in a persistent service any number), or a single datagram: such entries give way to
+        /// others.
         public var isBare: Bool
         public var server: IPv4Address?
         public var serverStanding: ServerStanding
@@ -129,6 +130,13 @@ public struct PacketDecision: Sendable, Encodable {
         public var remaining: Double
         /// For a new connection.
         public var standing: Standing
+        /// The client was seen to go on: no other client's template takes its place.
+        public var isConfirmed: Bool
+
+        enum CodingKeys: String, CodingKey {
+            case client, prefixLength, server, remaining, standing
+            case isConfirmed = "confirmed"
+        }
     }
 
     /// A choice of a real server, and its occasion.
@@ -240,6 +248,8 @@ public struct PacketDecision: Sendable, Encodable {
     public var service: Service?
     public var connection: Connection?
     public var template: Template?
+    /// The client has none that counts, and gets none, as there is no room for confirmed ones.
+    public var lacksRoomForTemplate = false
     /// In the order in which they are made: the last one counts.
     public var choices: [Choice] = []
     public var forgettings: [Forgetting] = []
@@ -261,7 +271,7 @@ public struct PacketDecision: Sendable, Encodable {
     enum CodingKeys: String, CodingKey {
         case verdict, reason, events, server, service, connection, template, choices, forgettings, candidates,
             recording, way
-        case halfOpen, halfOpenLimit
+        case lacksRoomForTemplate, halfOpen, halfOpenLimit
         case isUnattended = "unattended"
         case ingressMTU, ownMACs
     }
