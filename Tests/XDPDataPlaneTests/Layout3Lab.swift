@@ -29,6 +29,7 @@ final class Layout3Lab {
         plane = try Layout3Plane(replacing: directory, flowIDs: flowIDs)
         program = try plane.program()
         self.directory = directory
+        lab.stretchTimeouts()
     }
 
     /// The real server that an encapsulated packet is sent to; nil where the packet was not encapsulated.
@@ -83,4 +84,58 @@ func encapsulated(_ run: BPFProgram.TestRun) throws -> IPv4Address? {
         run.packet.count >= 54, run.packet[23] == 4
     else { return nil }
     return IPv4Address(word32(run.packet, 30))
+}
+
+// MARK: Rows of the flow table
+
+extension Layout3Lab {
+    /// Whether the flow's key names its VIP and protocol already.
+    func isFirst(_ flow: FlowKey) throws -> Bool { try key(of: flow) == destinationKey(of: flow) }
+
+    /// The flow's key in layout 4: with the lowest id of the listeners of its VIP and protocol.
+    func destinationKey(of flow: FlowKey) throws -> UInt64 {
+        let address = Self.listener(flow, port: 0)
+        let ids = plane.flowIDs.filter { $0.key & ~(0xFFFF << 32) == address }.map(\.value)
+        return try key(of: flow) & ~0xFFFF | UInt64(try #require(ids.min()))
+    }
+
+    /// Writes an established connection of that key, and counts it.
+    func place(_ key: UInt64, port: UInt16, server: UInt32) throws {
+        let home = lab.home(ofKey: key)
+        let entry = try #require(lab.places(ofKey: key).first { $0.pointee.value == 0 })
+        entry.pointee.key = key
+        entry.pointee.value = ipvsd_flow_value(
+            ipvsd_flow_identity(port.bigEndian, home.hash), server, UInt32(IPVSD_STATE_ESTABLISHED.rawValue),
+            try lab.now)
+        lab.plane.maps.connectionCounts[Int(server)].count(IPVSD_STATE_ESTABLISHED, 1)
+    }
+
+    /// Leaves no room where the key's flow belongs: connections of another service, which keep their keys. `both`: nor in
+    /// its second bucket.
+    func fill(bucketsOfKey key: UInt64, both: Bool = true) throws {
+        let flow = MigrationLab.flow(0, port: 53, .udp, vip: Standard.strict)
+        let other = try #require(plane.flowIDs[Self.listener(flow)])
+        let server = try lab.serverID(MigrationLab.names, Standard.server(1))
+        let home = lab.home(ofKey: key)
+        for bucket in both ? [home.bucket, home.second] : [home.bucket] {
+            let first = lab.plane.maps.flows.entries(ofBucket: bucket)
+            for way in 0..<Int(IPVSD_WAYS) where first[way].value == 0 {
+                first[way].key = ipvsd_flow_key(UInt32(bucket), UInt16(way), other)
+                first[way].value = ipvsd_flow_value(
+                    ipvsd_flow_identity(53, 0), server, UInt32(IPVSD_STATE_ESTABLISHED.rawValue), try lab.now)
+                lab.plane.maps.connectionCounts[Int(server)].count(IPVSD_STATE_ESTABLISHED, 1)
+            }
+        }
+    }
+
+    /// The states of all flows.
+    func flowStates() -> [ipvsd_state] {
+        let flows = lab.plane.maps.flows
+        return (0..<flows.count).flatMap { bucket in
+            (0..<Int(IPVSD_WAYS)).compactMap { way in
+                let value = flows.entries(ofBucket: bucket)[way].value
+                return value == 0 ? nil : ipvsd_state(rawValue: ipvsd_flow_state(value))
+            }
+        }
+    }
 }

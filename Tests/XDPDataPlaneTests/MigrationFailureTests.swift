@@ -1,0 +1,390 @@
+import Addresses
+import BPF
+import CLibBPF
+import CLinux
+import DataPlane
+import Glibc
+import Layout3
+import LoadBalancing
+import Netlink
+import PacketPrograms
+import Testing
+
+@testable import XDPDataPlane
+
+/// Migrations that end where they should not. Each runs in a network namespace of its own, on two interfaces.
+@MainActor
+@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+struct MigrationFailureTests {
+    /// A data plane of layout 3 on interfaces, with flows.
+    @MainActor private struct Stage {
+        let old: Layout3Lab
+        let interfaces: [Int32]
+        var flows = HomedFlows()
+
+        var directory: String { old.directory }
+
+        /// The programs on the interfaces.
+        func attached() throws -> [BPFProgram] {
+            try interfaces.map { interface in
+                let pin = XDPDataPlane.linkPin(directory: directory, interface: interface)
+                let link = try #require(try BPFLink(pinnedAt: pin))
+                return try #require(try BPFProgram(id: link.programID()))
+            }
+        }
+
+        func version() -> UInt32 {
+            old.lab.plane.maps.settings.pointer(0).load(as: UInt32.self)
+        }
+
+        func migration() throws -> LayoutMigration? {
+            try LayoutMigration(below: directory, constants: MigrationLab.constants)
+        }
+
+        /// Runs the steps up to this one in a daemon that dies then.
+        func die(after step: LayoutMigration.Step) throws {
+            try migration()?.run(through: step)
+        }
+
+        /// Expects a start to carry all over and to leave nothing of the migration behind.
+        func expectToStart(_ comment: String) throws {
+            let new = try Lab(directory: directory)
+            for interface in interfaces { try new.plane.attach(interface: interface, mode: .native) }
+            try new.plane.publish()
+            #expect(version() == UInt32(IPVSD_ABI_VERSION), "\(comment)")
+            #expect(waiting.isEmpty, "\(comment): \(waiting)")
+            #expect(!new.plane.maps.isMigrating, "\(comment)")
+            for program in try attached() { try flows.expectKept(by: program, "\(comment), after the start") }
+            #expect(new.loads() == new.recount(), "\(comment)")
+            #expect(new.recount().values.reduce(0) { $0 + $1.active + $1.inactive } == flows.homes.count, "\(comment)")
+            #expect(new.plane.missingPins.isEmpty, "\(comment)")
+        }
+
+        /// The pins that only a migration has.
+        var waiting: [String] { LayoutMigration.pins(below: directory).filter { access($0, F_OK) == 0 } }
+    }
+
+    private struct Interfaces {
+        let indices: [Int32]
+
+        init() throws {
+            try #require(clinux_unshare_network() == 0)
+            let socket = try RouteSocket()
+            indices = try ["one", "two"].map { name in
+                try socket.createVeth(name: name, peer: "\(name)-peer")
+                return try #require(try socket.link(named: name)).index
+            }
+        }
+    }
+
+    private func withStage(
+        on interfaces: [Int32], flows count: Int = 12, capacity: Capacity = .roomy, _ body: (inout Stage) throws -> Void
+    ) throws {
+        try withPinDirectory { directory in
+            defer {
+                // A test that starts nothing at its end leaves them; `expectToStart` finds none.
+                for pin in LayoutMigration.pins(below: directory) { unlink(pin) }
+                for interface in interfaces {
+                    let pin = XDPDataPlane.linkPin(directory: directory, interface: interface)
+                    try? BPFLink(pinnedAt: pin)?.detach()
+                    unlink(pin)
+                }
+            }
+            let old = try Layout3Lab(
+                directory: directory, capacity: capacity, MigrationLab.configuration, attached: interfaces)
+            var stage = Stage(old: old, interfaces: interfaces)
+            try stage.flows.begin(MigrationLab.mixed(count), by: old.plane.program())
+            try body(&stage)
+        }
+    }
+
+    // MARK: Deaths
+
+    @Test("a death after any step leaves a data plane that forwards, and the next start carries it over")
+    func killedAfterEachStep() async {
+        await #expect(processExitsWith: .success) { try await MainActor.run { try Self().dieAfterEachStep() } }
+    }
+
+    private func dieAfterEachStep() throws {
+        let interfaces = try Interfaces().indices
+        for step in LayoutMigration.Step.allCases {
+            try withStage(on: interfaces) { stage in
+                try stage.die(after: step)
+                let programs = try stage.attached()
+                #expect(stage.version() == (step < .claim ? 3 : 4), "\(step)")
+                for program in programs { try stage.flows.expectKept(by: program, "killed after \(step)") }
+                // Without a daemon flows begin and go on.
+                try stage.flows.begin(MigrationLab.mixed(5, from: 100), by: programs[0])
+                for program in programs { try stage.flows.expectKept(by: program, "later, killed after \(step)") }
+                try stage.expectToStart("killed after \(step)")
+            }
+        }
+    }
+
+    @Test("two deaths in a row, after any step each, leave what one does")
+    func killedTwice() async {
+        await #expect(processExitsWith: .success) { try await MainActor.run { try Self().dieTwice() } }
+    }
+
+    private func dieTwice() throws {
+        let interfaces = try Interfaces().indices
+        var least = Capacity.roomy
+        (least.flowBuckets, least.slotGroups, least.listenerBuckets) = (1024, 1 << 15, 256)
+        let steps = LayoutMigration.Step.allCases
+        for (index, first) in steps.enumerated() {
+            // Each step is once the first one and once the second one.
+            let second = steps[(index + 3) % steps.count]
+            try withStage(on: interfaces, flows: 3, capacity: least) { stage in
+                try stage.die(after: first)
+                try stage.flows.begin(MigrationLab.mixed(2, from: 100), by: try stage.attached()[1])
+                try LayoutMigration.settle(below: stage.directory)
+                let comment = "killed after \(first), and after \(second)"
+                for program in try stage.attached() { try stage.flows.expectKept(by: program, "settled, \(comment)") }
+                try stage.die(after: second)
+                for program in try stage.attached() { try stage.flows.expectKept(by: program, comment) }
+                try stage.expectToStart(comment)
+            }
+        }
+    }
+
+    /// Steps 5 and 7 change several names and links one after another: a death between two of them.
+    @Test("a death between the two interfaces, or between two names, is like one before or after")
+    func killedWithinAStep() async {
+        await #expect(processExitsWith: .success) { try await MainActor.run { try Self().dieWithinAStep() } }
+    }
+
+    private func dieWithinAStep() throws {
+        let interfaces = try Interfaces().indices
+        for interface in interfaces {
+            try withStage(on: interfaces) { stage in
+                try stage.die(after: .claim)
+                let program = try #require(try BPFProgram(pinnedAt: "\(stage.directory)/director-4"))
+                let pin = XDPDataPlane.linkPin(directory: stage.directory, interface: interface)
+                try #require(try BPFLink(pinnedAt: pin)).update(to: program)
+                for program in try stage.attached() { try stage.flows.expectKept(by: program, "one of two swapped") }
+                // The old program does not know the new key that flows of a second listener begin with here.
+                try stage.flows.begin(MigrationLab.mixed(5, from: 100), by: program)
+                try stage.flows.expectKept(by: program, "begun by the new program of two")
+                try stage.expectToStart("one of two swapped")
+            }
+        }
+        let names = try withPinDirectory { directory in LayoutMigration.pins(below: directory) }
+        for count in [1, 3, names.count - 1] {
+            try withStage(on: interfaces) { stage in
+                try stage.die(after: .follow)
+                // The packet program comes last.
+                let pins = LayoutMigration.pins(below: stage.directory)
+                for pin in (pins.dropFirst() + pins.prefix(1)).prefix(count) where access(pin, F_OK) == 0 {
+                    #expect(rename(pin, String(pin.dropLast(2))) == 0, "\(pin)")
+                }
+                try stage.flows.begin(MigrationLab.mixed(2, from: 100), by: try stage.attached()[0])
+                try stage.expectToStart("\(count) names published")
+            }
+        }
+    }
+
+    // MARK: Refusals
+
+    @Test("where one of two interfaces refuses, the other goes back, with the flows that the new program began")
+    func oneInterfaceRefuses() async {
+        await #expect(processExitsWith: .success) { try await MainActor.run { try Self().refuseByOneInterface() } }
+    }
+
+    private func refuseByOneInterface() throws {
+        let interfaces = try Interfaces().indices
+        try withStage(on: [interfaces[0]], flows: 40) { stage in
+            let used = try stage.attached()[0].id()
+            // A program of another attach type does not give way to one of ours.
+            let refusing = try BPFLink.ofPassingProgram(interface: interfaces[1])
+            let pin = XDPDataPlane.linkPin(directory: stage.directory, interface: interfaces[1])
+            try refusing.pin(at: pin)
+            defer { unlink(pin) }
+            do {
+                let migration = try #require(try stage.migration())
+                try migration.run(through: .claim)
+                try stage.flows.begin(MigrationLab.mixed(20, from: 100), by: migration.program())
+                #expect(throws: BPFError.self) { try migration.run() }
+            }
+            #expect(stage.version() == 3)
+            #expect(!stage.old.lab.plane.maps.isMigrating)
+            #expect(stage.waiting.isEmpty, "\(stage.waiting)")
+            #expect(try stage.attached()[0].id() == used)
+            try stage.flows.expectKept(by: stage.old.plane.program(), "back at layout 3")
+            #expect(stage.old.lab.loads() == stage.old.lab.recount())
+            #expect(stage.old.flowStates().count == stage.flows.homes.count)
+            #expect(throws: BPFError.self) { try Lab(directory: stage.directory) }
+            try stage.flows.expectKept(by: stage.old.plane.program(), "back at layout 3 once more")
+            try refusing.detach()
+            unlink(pin)
+            try stage.expectToStart("no interface refuses any more")
+        }
+    }
+
+    @Test("a start with too few descriptors leaves the plane of layout 3 as it was")
+    func fewDescriptors() async {
+        await #expect(processExitsWith: .success) { try await MainActor.run { try Self().migrateWithFewDescriptors() } }
+    }
+
+    private func migrateWithFewDescriptors() throws {
+        let interfaces = try Interfaces().indices
+        try withStage(on: interfaces) { stage in
+            let lowest = dup(0)
+            close(lowest)
+            var limits = rlimit()
+            try #require(getrlimit(__rlimit_resource_t(__RLIMIT_OFILE.rawValue), &limits) == 0)
+            func limit(_ descriptors: rlim_t) throws {
+                var few = limits
+                few.rlim_cur = descriptors
+                try #require(setrlimit(__rlimit_resource_t(__RLIMIT_OFILE.rawValue), &few) == 0)
+            }
+            let programs = try stage.attached().map { try $0.id() }
+            var failures: [String] = []
+            var isDone = false
+            for spare in 5..<300 as Range<rlim_t> where !isDone {
+                try limit(rlim_t(lowest) + spare)
+                do {
+                    try stage.die(after: .finish)
+                    isDone = true
+                } catch let error as BPFError { failures.append(error.operation) }
+                try limit(limits.rlim_cur)
+                guard !isDone else { break }
+                // Before it was claimed, or forward again.
+                try LayoutMigration.settle(below: stage.directory)
+                if stage.version() == 3 {
+                    #expect(stage.waiting.isEmpty, "\(failures.last ?? ""): \(stage.waiting)")
+                    #expect(try stage.attached().map { try $0.id() } == programs, "\(failures.last ?? "")")
+                }
+                for program in try stage.attached() {
+                    try stage.flows.expectKept(by: program, "\(failures.last ?? "")")
+                }
+            }
+            #expect(isDone && failures.count > 3, "\(failures)")
+            try stage.expectToStart("with enough descriptors")
+        }
+    }
+
+    // MARK: Others that look at it
+
+    /// It reads the first word of the pin `settings`, which is 3 for a plane that it takes over. Before that, it settles what is
+    /// pinned under names that end in -next.
+    @Test(
+        "an older daemon takes the plane over until it is claimed, and refuses it from then on with forwarding untouched"
+    )
+    func anOlderDaemonRefusesFromTheClaimOn() async {
+        await #expect(processExitsWith: .success) { try await MainActor.run { try Self().startAnOlderDaemon() } }
+    }
+
+    private func startAnOlderDaemon() throws {
+        let interfaces = try Interfaces().indices
+        for step in LayoutMigration.Step.allCases {
+            try withStage(on: interfaces) { stage in
+                try stage.die(after: step)
+                let pins = try #require(XDPDataPlane.everyPin(below: stage.directory))
+                #expect(!pins.contains { $0.hasSuffix("-next") }, "\(step): \(pins)")
+                let settings: BPFMap<UInt32, ipvsd_settings> = try #require(
+                    try BPFMap(name: "settings", pinnedAt: "\(stage.directory)/settings"))
+                let version = try #require(try settings.value(for: 0)).abi_version
+                #expect(version == (step < .claim ? 3 : 4), "\(step)")
+                if step < .claim {
+                    let missing = Set(Layout3Plane.sharedMaps + Layout3Plane.ownMaps + ["director", "tick"])
+                        .subtracting(pins)
+                    #expect(missing.isEmpty, "\(step)")
+                    #expect(
+                        try stage.attached().allSatisfy { try $0.id() == stage.old.plane.program().id() }, "\(step)")
+                }
+            }
+        }
+    }
+
+    @Test("today's daemon refuses the next layout, and leaves the programs on the interfaces")
+    func theNextLayoutIsRefused() async {
+        await #expect(processExitsWith: .success) { try await MainActor.run { try Self().meetTheNextLayout() } }
+    }
+
+    private func meetTheNextLayout() throws {
+        let interfaces = try Interfaces().indices
+        try withStage(on: interfaces) { stage in
+            try stage.expectToStart("first")
+            let (pins, programs) = (
+                XDPDataPlane.everyPin(below: stage.directory), try stage.attached().map { try $0.id() }
+            )
+            let version = stage.old.lab.plane.maps.settings.pointer(0)
+            version.storeBytes(of: UInt32(IPVSD_ABI_VERSION) + 1, as: UInt32.self)
+            let error = #expect(throws: BPFError.self) { try Lab(directory: stage.directory) }
+            #expect(error?.code == EPROTO)
+            #expect(XDPDataPlane.everyPin(below: stage.directory) == pins)
+            #expect(try stage.attached().map { try $0.id() } == programs)
+            for program in try stage.attached() { try stage.flows.expectKept(by: program) }
+            version.storeBytes(of: UInt32(IPVSD_ABI_VERSION), as: UInt32.self)
+        }
+    }
+
+    @Test("flows are listed and packets are explained at every step")
+    func explainAndFlowsAtEachStep() async {
+        await #expect(processExitsWith: .success) { try await MainActor.run { try Self().lookAtEachStep() } }
+    }
+
+    private func lookAtEachStep() throws {
+        let interfaces = try Interfaces().indices
+        for step in LayoutMigration.Step.allCases {
+            try withStage(on: interfaces, flows: 30) { stage in
+                try stage.die(after: step)
+                let scan = try #require(try FlowScan(directory: stage.directory), "\(step)")
+                var listed: [FlowKey: IPv4Address] = [:]
+                scan.forEach { flow in
+                    let key = FlowKey(
+                        client: flow.client, clientPort: flow.clientPort, vip: flow.vip, port: flow.port,
+                        transport: flow.transport)
+                    #expect(listed[key] == nil, "\(step): \(key) is listed twice")
+                    listed[key] = flow.server
+                }
+                #expect(
+                    listed == Dictionary(uniqueKeysWithValues: stage.flows.homes.map { ($0.flow, $0.server) }),
+                    "\(step)")
+                // Programs of layout 3 do not explain themselves.
+                guard step >= .swap else { return }
+                for (flow, server) in stage.flows.homes {
+                    let frame = flow.packet([.ack], payload: 10).bytes
+                    let packet = try #require(ExplainedPacket(frame))
+                    let decision = try XDPDataPlane.decision(on: packet, below: stage.directory)
+                    #expect(decision?.server == server, "\(step): \(flow)")
+                }
+            }
+        }
+    }
+}
+
+extension XDPDataPlane {
+    /// All names in the directory, in order.
+    fileprivate static func everyPin(below directory: String) -> [String]? {
+        guard let stream = opendir(directory) else { return nil }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if !name.hasPrefix(".") { names.append(name) }
+        }
+        return names.sorted()
+    }
+}
+
+extension BPFLink {
+    /// A program that passes every packet, loaded without an attach type.
+    fileprivate static func ofPassingProgram(interface: Int32) throws -> BPFLink {
+        // r0 = XDP_PASS; exit
+        let code: [UInt64] = [0x0000_0002_0000_00B7, 0x0000_0000_0000_0095]
+        let number = code.withUnsafeBytes { raw in
+            bpf_prog_load(
+                BPF_PROG_TYPE_XDP, "pass", "GPL", raw.assumingMemoryBound(to: bpf_insn.self).baseAddress, code.count,
+                nil)
+        }
+        try #require(number >= 0)
+        defer { close(number) }
+        let path = "/sys/fs/bpf/ipvsd-pass-\(getpid())"
+        try #require(bpf_obj_pin(number, path) == 0)
+        defer { unlink(path) }
+        return try #require(try BPFProgram(pinnedAt: path)).attachXDP(interface: interface, mode: .native)
+    }
+}
