@@ -158,6 +158,9 @@ let package = Package(
             name: "Layout3", dependencies: ["BPF", "PacketPrograms", "SystemCalls"], path: "Tests/Fixtures/layout-3",
             exclude: ["BPF", "programs"], swiftSettings: swiftSettings, plugins: ["EmbedBPF"]),
         .testTarget(name: "AddressesTests", dependencies: ["Addresses"], swiftSettings: swiftSettings),
+        .executableTarget(
+            name: "layout-3-writer", dependencies: ["BPF", "Layout3"], path: "Tests/Layout3Writer",
+            swiftSettings: swiftSettings),
         .testTarget(
             name: "LoadBalancingTests", dependencies: ["Addresses", "LoadBalancing", "TestSupport"],
             swiftSettings: swiftSettings),

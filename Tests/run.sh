@@ -69,9 +69,13 @@ run_build() {
     return $code
 }
 
-# The program, and the one from which floods and figures come.
+# The program, the one from which floods and figures come, and the one that makes a data plane of layout 3.
 build_release() {
-    swift_build && as_invoker "$SWIFT" build --package-path "$ROOT" -c release --static-swift-stdlib --product ipvsd-bench
+    swift_build || return
+    local product
+    for product in ipvsd-bench layout-3-writer; do
+        as_invoker "$SWIFT" build --package-path "$ROOT" -c release --static-swift-stdlib --product $product || return
+    done
 }
 
 # Where the build stage has not run. SwiftPM builds one thing at a time: this would wait for the tests' build.
