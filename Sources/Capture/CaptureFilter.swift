@@ -15,12 +15,12 @@ public struct CaptureFilter: Sendable {
     }
 
     /// Also the client of the connection that an ICMP error is about.
-    public var client: IPv4Prefix?
+    public var client: IPPrefix?
     public var clientPort: UInt16?
     /// With its port and protocol, where it has one.
     public var vip: ServiceAddress?
     /// Those that are forwarded to it.
-    public var server: IPv4Address?
+    public var server: IPAddress?
     /// Those that counted one of these; all, where there is none.
     public var counters: Set<PacketCounter> = []
     public var direction = Direction.both
@@ -33,21 +33,22 @@ public struct CaptureFilter: Sendable {
 }
 
 extension CaptureFilter {
-    /// `serverIsLocal`: it is the director itself.
-    func row(serverIsLocal: Bool) -> ipvsd_capture_filter {
+    /// `serverIsLocal`: it is the director itself. IPv6, of which no packet is captured, is refused.
+    func row(serverIsLocal: Bool) throws(WrongFamily) -> ipvsd_capture_filter {
         var row = ipvsd_capture_filter()
         for counter in counters { row.counters |= 1 << UInt64(counter.index) }
         if let client {
-            row.client = client.address.bigEndian
-            row.client_mask = (~client.hostMask).bigEndian
+            guard let prefix = client.v4 else { throw WrongFamily(client.address, accepted: .v4) }
+            row.client = prefix.address.bigEndian
+            row.client_mask = (~prefix.hostMask).bigEndian
         }
         row.client_port = clientPort?.bigEndian ?? 0
         if let vip {
-            row.vip = vip.vip.bigEndian
+            row.vip = try vip.vip.asIPv4().bigEndian
             row.port = vip.port?.bigEndian ?? 0
             row.protocol = vip.transport?.number ?? 0
         }
-        row.server = server?.bigEndian ?? 0
+        if let server { row.server = try server.asIPv4().bigEndian }
         row.server_is_local = serverIsLocal ? 1 : 0
         if direction != .out { row.directions |= UInt8(IPVSD_CAPTURE_IN) }
         if direction != .in { row.directions |= UInt8(IPVSD_CAPTURE_OUT) }

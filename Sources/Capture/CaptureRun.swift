@@ -1,3 +1,4 @@
+internal import Addresses
 internal import Glibc
 internal import LoadBalancing
 internal import XDPDataPlane
@@ -140,7 +141,7 @@ public struct CaptureRun {
 
     /// XDP_TX and answers leave by the interface that the packet came in on.
     private mutating func egress(of packet: CapturedPacket, _ frame: CapturedPacket.Frame) -> UInt32 {
-        guard packet.isRedirected, let server = packet.server else { return packet.ingress }
+        guard packet.isRedirected, let server = packet.server?.v4 else { return packet.ingress }
         if packet.isFragmented { return finder?.fragmentingInterface ?? 0 }
         return finder?.interface(macs: frame.bytes.prefix(12), server: server) ?? 0
     }

@@ -31,13 +31,13 @@ public struct CapturedPacket: Sendable {
     /// What it counted.
     public var counters: [PacketCounter]
     /// To which it was forwarded encapsulated.
-    public var server: IPv4Address?
+    public var server: IPAddress?
     /// Packets of its interface that found no room in the ring so far, modulo 2^32.
     public var lost: UInt32
 
     public init(
         ingress: UInt32, verdict: UInt32, before: Frame?, after: Frame?, counters: [PacketCounter],
-        server: IPv4Address?, lost: UInt32
+        server: IPAddress?, lost: UInt32
     ) {
         self.ingress = ingress
         self.verdict = verdict
@@ -64,7 +64,7 @@ public struct CapturedPacket: Sendable {
                 : Frame(
                     bytes: Array(bytes.dropFirst(first).prefix(second)), length: head.after_length, time: head.left),
             counters: PacketCounter.all.filter { head.counters >> UInt64($0.index) & 1 == 1 },
-            server: head.server == 0 ? nil : IPv4Address(bigEndian: head.server), lost: head.lost)
+            server: head.server == 0 ? nil : .v4(IPv4Address(bigEndian: head.server)), lost: head.lost)
     }
 
     /// XDP_REDIRECT: it leaves by an interface of which the verdict says nothing.

@@ -1,3 +1,4 @@
+internal import Addresses
 internal import BPF
 internal import CLinux
 internal import Glibc
@@ -53,9 +54,9 @@ public final class Tap {
     public init(directory: String, filter: CaptureFilter) throws {
         silenceLibbpf()
         try Self.requirePrivilege()
-        let row = filter.row(
+        let row = try filter.row(
             serverIsLocal: try filter.server.map {
-                try EgressFinder(directory: directory)?.isLocal($0) ?? false
+                try EgressFinder(directory: directory)?.isLocal(try $0.asIPv4()) ?? false
             } ?? false)
         let running = try RunningPrograms(directory: directory)
         var attachments: [UInt32: Attachment] = [:]

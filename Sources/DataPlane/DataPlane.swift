@@ -37,7 +37,7 @@ public protocol DataPlane: AnyObject {
     // MARK: Real servers
 
     /// The addresses of all real servers that something is kept for, also of removed ones whose connections go on.
-    var serverAddresses: Set<IPv4Address> { get }
+    var serverAddresses: Set<IPAddress> { get }
 
     /// The connections of a real server; nil where there is no such server.
     func load(of member: ServiceMember) -> (active: UInt32, inactive: UInt32)?
@@ -54,7 +54,7 @@ public protocol DataPlane: AnyObject {
     func forgetLearntPorts(_ ports: Set<UInt16>, of service: ServiceAddress) throws
 
     /// The ports that have answered checks on a service's real servers; kept for the next director.
-    func answeredPorts(of service: ServiceAddress) throws -> [IPv4Address: Set<UInt16>]
+    func answeredPorts(of service: ServiceAddress) throws -> [IPAddress: Set<UInt16>]
 
     /// Nothing happens where there is no such real server.
     func setAnsweredPorts(_ ports: Set<UInt16>, of member: ServiceMember) throws
@@ -62,17 +62,17 @@ public protocol DataPlane: AnyObject {
     // MARK: Next hops
 
     /// How a real server is reached now; nil: it is not.
-    func route(to server: IPv4Address) -> ServerRoute?
+    func route(to server: IPAddress) -> ServerRoute?
 
     /// Says how a real server is reached, and which link the route names; nil: there is no way now. Returns why packets
     /// cannot go that way, where they cannot: then there is no way.
-    func setRoute(_ route: ServerRoute?, by link: Link?, to server: IPv4Address) throws -> String?
+    func setRoute(_ route: ServerRoute?, by link: Link?, to server: IPAddress) throws -> String?
 
     /// Follows the routes as they were set last, with what depends on them, such as where answers to checks come in.
     func followRoutes()
 
     /// Whether packets of this flow go to this real server: it is recorded so, or may go on without a record.
-    func mayHaveSent(_ flow: FlowEnds, to server: IPv4Address) throws -> Bool
+    func mayHaveSent(_ flow: FlowEnds, to server: IPAddress) throws -> Bool
 
     // MARK: Interfaces
 
@@ -91,7 +91,7 @@ public protocol DataPlane: AnyObject {
     func rejoinInterfaces() throws -> Bool
 
     /// The names of the interfaces where the VIP's packets would come in, if these are none of `interfaces`.
-    func otherInterfaces(for vip: IPv4Address) throws -> [String]?
+    func otherInterfaces(for vip: IPAddress) throws -> [String]?
 
     /// A device of the data plane's own on which a VIP may stay while it is moved.
     var refuge: Link? { get }

@@ -26,7 +26,7 @@ public struct DataPlaneSnapshot: Sendable {
         /// Inner IP length.
         public var bytes: UInt64
         /// The outer packet's source, where the way is known.
-        public var source: IPv4Address?
+        public var source: IPAddress?
         public var hasNextHop: Bool
         /// It is the director itself.
         public var isLocal: Bool
@@ -35,7 +35,7 @@ public struct DataPlaneSnapshot: Sendable {
             id: UInt32, configured: RealServer, effective: EffectiveWeight, isRemoved: Bool,
             movesPersistent: Bool = false, movesDatagrams: Bool = false, tenths: Int = SlowStart.whole,
             isOverloaded: Bool = false, active: UInt32 = 0, inactive: UInt32 = 0, connections: UInt64 = 0,
-            packets: UInt64 = 0, bytes: UInt64 = 0, source: IPv4Address? = nil, hasNextHop: Bool, isLocal: Bool = false
+            packets: UInt64 = 0, bytes: UInt64 = 0, source: IPAddress? = nil, hasNextHop: Bool, isLocal: Bool = false
         ) {
             self.id = id
             self.configured = configured
@@ -55,7 +55,7 @@ public struct DataPlaneSnapshot: Sendable {
             self.isLocal = isLocal
         }
 
-        public var address: IPv4Address { configured.address }
+        public var address: IPAddress { configured.address }
         public var isDown: Bool { effective.standing == .down }
         /// Configured, but in no table now; its connections go on.
         public var isStandby: Bool { !isRemoved && effective.standing == .standby }
@@ -81,7 +81,7 @@ public struct DataPlaneSnapshot: Sendable {
 
         /// The server stood by, and others served: it was a sorry server that was not needed. A real server whose place
         /// a sorry server had stands by, too, but so do the others.
-        public func spared(_ server: IPv4Address) -> Bool {
+        public func spared(_ server: IPAddress) -> Bool {
             let present = present
             return present.contains { $0.address == server && $0.isStandby }
                 && present.contains { !$0.isDown && !$0.isStandby }

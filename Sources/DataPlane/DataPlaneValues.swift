@@ -5,9 +5,9 @@ import Netlink
 /// A real server of a service.
 public struct ServiceMember: Sendable, Hashable {
     public var service: ServiceAddress
-    public var server: IPv4Address
+    public var server: IPAddress
 
-    public init(service: ServiceAddress, server: IPv4Address) {
+    public init(service: ServiceAddress, server: IPAddress) {
         self.service = service
         self.server = server
     }
@@ -19,14 +19,14 @@ public struct DataPlaneDemand: Sendable, Hashable {
     /// Connections for which there is room at ease.
     public var connections: Int
     /// The outer source of tunnelled packets varies in this prefix by the flow; nil: it is the director's own address.
-    public var outerSources: IPv4Prefix?
+    public var outerSources: IPPrefix?
     /// Whether the director puts the VIPs on interfaces.
     public var managesAddress: Bool
     /// Whether real servers are checked by the way that clients' packets take.
     public var carriesChecks: Bool
 
     public init(
-        services: [DesiredService], connections: Int, outerSources: IPv4Prefix?, managesAddress: Bool,
+        services: [DesiredService], connections: Int, outerSources: IPPrefix?, managesAddress: Bool,
         carriesChecks: Bool
     ) {
         self.services = services
@@ -36,7 +36,7 @@ public struct DataPlaneDemand: Sendable, Hashable {
         self.carriesChecks = carriesChecks
     }
 
-    public var vips: Set<IPv4Address> { Set(services.flatMap(\.configured.listeners).map(\.vip)) }
+    public var vips: Set<IPAddress> { Set(services.flatMap(\.configured.listeners).map(\.vip)) }
 }
 
 /// Limits that hold for all services.
@@ -58,8 +58,8 @@ public struct DataPlaneLimits: Sendable, Hashable {
 /// How packets get to a real server, as routes and neighbours say.
 public struct ServerRoute: Sendable, Hashable {
     /// The outer source address.
-    public var source: IPv4Address
-    public var server: IPv4Address
+    public var source: IPAddress
+    public var server: IPAddress
     /// The interface that the route names.
     public var interface: Int32
     /// Nil where that interface has none.
@@ -72,7 +72,7 @@ public struct ServerRoute: Sendable, Hashable {
     public var isLocal: Bool
 
     public init(
-        source: IPv4Address, server: IPv4Address, interface: Int32, sourceMAC: MACAddress?, nextHopMAC: MACAddress?,
+        source: IPAddress, server: IPAddress, interface: Int32, sourceMAC: MACAddress?, nextHopMAC: MACAddress?,
         mtu: UInt32, isLocal: Bool = false
     ) {
         self.source = source
@@ -85,7 +85,7 @@ public struct ServerRoute: Sendable, Hashable {
     }
 
     /// To the director itself, by one of its own addresses.
-    public static func local(_ address: IPv4Address, interface: Int32) -> ServerRoute {
+    public static func local(_ address: IPAddress, interface: Int32) -> ServerRoute {
         ServerRoute(
             source: address, server: address, interface: interface, sourceMAC: nil, nextHopMAC: nil, mtu: 65535,
             isLocal: true)
@@ -95,13 +95,13 @@ public struct ServerRoute: Sendable, Hashable {
 /// The two ends of a flow, as the client knows it.
 public struct FlowEnds: Sendable, Equatable {
     public var transport: TransportProtocol
-    public var client: IPv4Address
+    public var client: IPAddress
     public var clientPort: UInt16
-    public var vip: IPv4Address
+    public var vip: IPAddress
     public var port: UInt16
 
     public init(
-        transport: TransportProtocol, client: IPv4Address, clientPort: UInt16, vip: IPv4Address, port: UInt16
+        transport: TransportProtocol, client: IPAddress, clientPort: UInt16, vip: IPAddress, port: UInt16
     ) {
         self.transport = transport
         self.client = client

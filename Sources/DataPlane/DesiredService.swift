@@ -9,25 +9,25 @@ public struct DesiredService: Sendable, Hashable {
         public var movesPersistent: Bool
         public var movesDatagrams: Bool
 
-        public var address: IPv4Address { configured.address }
+        public var address: IPAddress { configured.address }
         public var weight: UInt16 { effective.weight }
     }
 
     public var configured: VirtualService
     /// By real server; one that is not named here counts for its configured weight.
-    public var effective: [IPv4Address: EffectiveWeight]
+    public var effective: [IPAddress: EffectiveWeight]
     /// Real servers whose persistent clients go elsewhere with their next connection: as with IPVS's
     /// expire_quiescent_template=1.
-    public var movesPersistent: Set<IPv4Address> = []
+    public var movesPersistent: Set<IPAddress> = []
     /// Real servers that datagrams leave, as they leave one that is removed: see `ServerRemoval`.
-    public var movesDatagrams: Set<IPv4Address> = []
+    public var movesDatagrams: Set<IPAddress> = []
     /// Its tables need room for parts of weights.
     public var startsSlowly: Bool
     /// Its weights are the schedulers' own already, with slow starts in them: they were read back.
     private(set) var hasSchedulerWeights = false
 
     public init(
-        _ configured: VirtualService, effective: [IPv4Address: EffectiveWeight] = [:], startsSlowly: Bool = false
+        _ configured: VirtualService, effective: [IPAddress: EffectiveWeight] = [:], startsSlowly: Bool = false
     ) {
         self.configured = configured
         self.effective = effective

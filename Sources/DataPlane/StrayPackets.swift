@@ -4,9 +4,9 @@ import LoadBalancing
 /// An interface and a VIP for which packets may come in there past the data plane.
 public struct StrayPlace: Hashable, Sendable {
     public var interface: Int32
-    public var vip: IPv4Address
+    public var vip: IPAddress
 
-    public init(interface: Int32, vip: IPv4Address) {
+    public init(interface: Int32, vip: IPAddress) {
         self.interface = interface
         self.vip = vip
     }

@@ -2,7 +2,7 @@ internal import Addresses
 
 /// One check by both ways: clients' way decides, the other one tells which half is broken.
 enum BothWays {
-    static func verdict(tunnel: CheckVerdict, direct: CheckVerdict, server: IPv4Address) -> CheckVerdict {
+    static func verdict(tunnel: CheckVerdict, direct: CheckVerdict, server: IPAddress) -> CheckVerdict {
         switch (tunnel, direct) {
         case (.passed, .passed):
             return tunnel

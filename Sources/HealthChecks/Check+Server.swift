@@ -2,7 +2,7 @@ public import Addresses
 
 extension Check {
     /// With the real server's address for "{server}" in a file's path and a script's arguments.
-    public func addressed(to server: IPv4Address) -> Check {
+    public func addressed(to server: IPAddress) -> Check {
         switch self {
         case .file(var check):
             check.path = Self.filled(check.path, server)
@@ -14,7 +14,7 @@ extension Check {
         }
     }
 
-    private static func filled(_ text: String, _ server: IPv4Address) -> String {
+    private static func filled(_ text: String, _ server: IPAddress) -> String {
         text.split(separator: "{server}", omittingEmptySubsequences: false).joined(separator: server.description)
     }
 }

@@ -9,7 +9,7 @@ extension Checker {
         enum Part: UInt64, CaseIterable { case only, tunnel, direct }
 
         private struct Pair {
-            var server: IPv4Address
+            var server: IPAddress
             /// The one that came first, and which it is.
             var first: (part: Part?, answer: Answer)?
         }
@@ -32,7 +32,7 @@ extension Checker {
         /// Of a part, among all that are out.
         static func name(of id: UInt64, _ part: Part) -> UInt64 { id << 2 | part.rawValue }
 
-        func expectTwo(_ id: UInt64, server: IPv4Address) { out.withLock { $0.pairs[id] = Pair(server: server) } }
+        func expectTwo(_ id: UInt64, server: IPAddress) { out.withLock { $0.pairs[id] = Pair(server: server) } }
 
         /// `body` begins a check, whose answer comes later, on another thread.
         func begin(

@@ -16,14 +16,14 @@ public struct Checker: Sendable {
         public var way: Check.Way
         /// The real server's own address, where it is asked there, too, at the same time: the tunnel's answer counts, and
         /// the other one tells which half is broken. It says nothing where the way is no tunnel.
-        public var beside: IPv4Address?
+        public var beside: IPAddress?
         /// From the moment at which it goes out.
         public var timeout: Duration
         /// Whose it is: what it takes of this machine, it takes in turns with others'.
         public var service: ServiceAddress?
 
         public init(
-            id: UInt64, check: Check, way: Check.Way, beside: IPv4Address? = nil, timeout: Duration,
+            id: UInt64, check: Check, way: Check.Way, beside: IPAddress? = nil, timeout: Duration,
             service: ServiceAddress? = nil
         ) {
             self.id = id

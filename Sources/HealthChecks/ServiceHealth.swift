@@ -43,12 +43,12 @@ public struct ServiceHealth: Sendable {
     private let pace: Pace
     /// Of probes that have one of their own.
     private let paces: [Probe: Pace]
-    private var probes: [IPv4Address: [Probe: ProbeHealth]] = [:]
-    private var initiallyDown: Set<IPv4Address>
+    private var probes: [IPAddress: [Probe: ProbeHealth]] = [:]
+    private var initiallyDown: Set<IPAddress>
     /// On how many servers each learnt port answers steadily.
     private var steady: [Probe: Int] = [:]
     /// Servers against which nothing speaks but a learnt port, in the order in which it began to.
-    private var accused: [IPv4Address] = []
+    private var accused: [IPAddress] = []
 
     /// `initiallyDown`: servers that the last daemon had taken out, and that have to prove themselves. `answered`: the
     /// learnt ports that had answered on each server by then. `implied`: the required probes that nobody asked for; they
@@ -56,8 +56,8 @@ public struct ServiceHealth: Sendable {
     /// that proves nothing either: hosts that drop a ping could not prove themselves by it.
     public init(
         required: Set<Probe>, implied: Set<Probe> = [], rise: Int, fall: Int, paces: [Probe: Pace] = [:],
-        servers: Set<IPv4Address> = [], initiallyDown: Set<IPv4Address> = [],
-        answered: [IPv4Address: Set<UInt16>] = [:]
+        servers: Set<IPAddress> = [], initiallyDown: Set<IPAddress> = [],
+        answered: [IPAddress: Set<UInt16>] = [:]
     ) {
         let provesNothing = !implied.isEmpty && implied == required && initiallyDown.isSuperset(of: servers)
         let initiallyDown = provesNothing ? [] : initiallyDown
@@ -108,7 +108,7 @@ public struct ServiceHealth: Sendable {
     }
 
     /// The learnt ports that have answered on the server.
-    public func answeredPorts(of server: IPv4Address) -> Set<UInt16> {
+    public func answeredPorts(of server: IPAddress) -> Set<UInt16> {
         guard !learnt.isEmpty else { return [] }
         return Set(
             (probes[server] ?? [:]).compactMap { probe, health in
@@ -118,7 +118,7 @@ public struct ServiceHealth: Sendable {
     }
 
     /// True where the next failure, or success, of the probe may change the verdict.
-    public func isUndecided(_ probe: Probe, of server: IPv4Address) -> Bool {
+    public func isUndecided(_ probe: Probe, of server: IPAddress) -> Bool {
         !(probes[server]?[probe]?.isSteadilyUp ?? false)
     }
 
@@ -126,13 +126,13 @@ public struct ServiceHealth: Sendable {
     public func fall(of probe: Probe) -> Int { (paces[probe] ?? pace).fall }
 
     /// The verdict of the probe may change soon: it is worth asking again before its time.
-    public func isInTransition(_ probe: Probe, of server: IPv4Address) -> Bool {
+    public func isInTransition(_ probe: Probe, of server: IPAddress) -> Bool {
         probes[server]?[probe]?.isInTransition ?? false
     }
 
     /// True where other servers' verdicts may have changed, too.
     @discardableResult
-    public mutating func record(_ result: ProbeResult, of probe: Probe, on server: IPv4Address) -> Bool {
+    public mutating func record(_ result: ProbeResult, of probe: Probe, on server: IPAddress) -> Bool {
         let wasSteady = probes[server]?[probe]?.isSteadilyUp ?? false
         let outBefore = outByLearntPorts
         let fresh = ProbeHealth(verdict: initiallyDown.contains(server) ? .down : .unproven)
@@ -159,7 +159,7 @@ public struct ServiceHealth: Sendable {
     }
 
     /// Knows nothing of the server any more.
-    public mutating func remove(_ server: IPv4Address) {
+    public mutating func remove(_ server: IPAddress) {
         for (probe, health) in probes[server] ?? [:] where health.isSteadilyUp && learnt.contains(probe) {
             _ = count(-1, of: probe)
         }
@@ -171,7 +171,7 @@ public struct ServiceHealth: Sendable {
     // MARK: Learnt ports
 
     /// The servers that learnt ports take out.
-    private var outByLearntPorts: ArraySlice<IPv4Address> { accused.prefix(probes.count / 2) }
+    private var outByLearntPorts: ArraySlice<IPAddress> { accused.prefix(probes.count / 2) }
 
     private mutating func accuseAll() {
         accused.removeAll { probes[$0] == nil }
@@ -179,7 +179,7 @@ public struct ServiceHealth: Sendable {
     }
 
     /// Sees whether learnt ports speak against the server.
-    private mutating func accuse(_ server: IPv4Address) {
+    private mutating func accuse(_ server: IPAddress) {
         let own = probes[server] ?? [:]
         let isAccused = !required.contains { own[$0]?.verdict == .down } && fallenLearntPort(of: server) != nil
         let place = accused.firstIndex(of: server)
@@ -188,7 +188,7 @@ public struct ServiceHealth: Sendable {
     }
 
     /// The health of a learnt port that speaks against the server; nil where none does.
-    private func fallenLearntPort(of server: IPv4Address) -> ProbeHealth? {
+    private func fallenLearntPort(of server: IPAddress) -> ProbeHealth? {
         let own = probes[server] ?? [:]
         let failed = own.filter { probe, health in
             // While others answer there; it is not among them itself.
@@ -206,7 +206,7 @@ public struct ServiceHealth: Sendable {
 
     // MARK: Verdicts
 
-    public func verdict(of server: IPv4Address) -> Verdict {
+    public func verdict(of server: IPAddress) -> Verdict {
         let own = probes[server] ?? [:]
         let failures = requiredInOrder.filter { own[$0]?.verdict == .down }
         if let failed = failures.first(where: { !unanswered.contains($0) }) {
@@ -225,7 +225,7 @@ public struct ServiceHealth: Sendable {
     }
 
     /// What a server that was down still has to answer: all that it must, and all that it had.
-    private func debts(of server: IPv4Address) -> [Probe] {
+    private func debts(of server: IPAddress) -> [Probe] {
         let own = probes[server] ?? [:]
         return questions.filter { probe in
             (required.contains(probe) || own[probe]?.hasAnswered == true) && own[probe]?.verdict != .up

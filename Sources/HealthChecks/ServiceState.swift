@@ -40,7 +40,7 @@ public struct ServiceState: Sendable {
     public private(set) var health: ServiceHealth
     public private(set) var policy: ServicePolicy
     public private(set) var quorum: Quorum
-    public private(set) var servers: [IPv4Address: Server] = [:]
+    public private(set) var servers: [IPAddress: Server] = [:]
     /// Of servers that are up and not drained: what the quorum is judged by.
     public private(set) var usableWeight = 0
     /// How many they are that have a weight.
@@ -52,18 +52,18 @@ public struct ServiceState: Sendable {
     /// How many of them serve and do not count.
     private var servingUnproven = 0
     /// Those that time alone changes.
-    private var starting: Set<IPv4Address> = []
-    private var held: Set<IPv4Address> = []
+    private var starting: Set<IPAddress> = []
+    private var held: Set<IPAddress> = []
     /// The sorry server, while it has the place of the real servers.
-    private var servingSorry: IPv4Address?
+    private var servingSorry: IPAddress?
 
     /// A service that begins. Servers count as up until their first check, without slow start, but for those in `down`.
     /// Of the last daemon's: `starting`, who started slowly, and how many tenths of its share it had; `damping`;
     /// `hadQuorum`: the service is known to have had its quorum, and loses it as one that runs.
     public init(
-        servers: [RealServer], policy: ServicePolicy, health: ServiceHealth, down: Set<IPv4Address> = [],
-        drained: Set<IPv4Address> = [], starting: [IPv4Address: Int] = [:],
-        damping: [IPv4Address: FlapDamping] = [:], hadQuorum: Bool = false, at now: Instant
+        servers: [RealServer], policy: ServicePolicy, health: ServiceHealth, down: Set<IPAddress> = [],
+        drained: Set<IPAddress> = [], starting: [IPAddress: Int] = [:],
+        damping: [IPAddress: FlapDamping] = [:], hadQuorum: Bool = false, at now: Instant
     ) {
         self.health = health
         self.policy = policy
@@ -98,9 +98,9 @@ public struct ServiceState: Sendable {
     }
 
     /// What flap damping holds against servers.
-    public var damping: [IPv4Address: FlapDamping] { servers.mapValues(\.damping).filter { !$0.value.isClean } }
+    public var damping: [IPAddress: FlapDamping] { servers.mapValues(\.damping).filter { !$0.value.isClean } }
 
-    public func effectiveWeight(of server: IPv4Address) -> EffectiveWeight? {
+    public func effectiveWeight(of server: IPAddress) -> EffectiveWeight? {
         servers[server].map {
             EffectiveWeight(of: $0.condition, inhibits: policy.inhibits, isReplaced: isReplaced)
         }
@@ -110,24 +110,24 @@ public struct ServiceState: Sendable {
     public var isTimed: Bool { !starting.isEmpty || !held.isEmpty }
 
     /// When a server that starts slowly has its whole share.
-    public func wholeShare(of server: IPv4Address) -> Instant? {
+    public func wholeShare(of server: IPAddress) -> Instant? {
         guard let slowStart = policy.slowStart else { return nil }
         return servers[server]?.slowSince.map { $0 + slowStart }
     }
 
     /// Whether the service would still have its quorum without these servers, of which some may be out anyway.
-    public func keepsQuorum(without drained: Set<IPv4Address>) -> Bool {
+    public func keepsQuorum(without drained: Set<IPAddress>) -> Bool {
         quorum.holds(at: servingWeight(without: drained))
     }
 
     /// The weight that a drain of the server leaves; nil where the server serves nothing, or the service keeps its quorum.
-    public func shortfall(without server: IPv4Address) -> Int? {
+    public func shortfall(without server: IPAddress) -> Int? {
         guard let own = servers[server]?.condition.serving, own > 0, !keepsQuorum(without: [server]) else { return nil }
         return servingWeight(without: [server])
     }
 
     /// Unproven servers serve as the others do.
-    private func servingWeight(without drained: Set<IPv4Address>) -> Int {
+    private func servingWeight(without drained: Set<IPAddress>) -> Int {
         servers.reduce(0) { $0 + (drained.contains($1.key) ? 0 : Int($1.value.condition.serving)) }
     }
 
@@ -135,7 +135,7 @@ public struct ServiceState: Sendable {
 
     /// `weight`: what the check asks for, where it passed.
     public mutating func record(
-        _ result: ProbeResult, of probe: Probe, on server: IPv4Address, weight: UInt16? = nil, at now: Instant
+        _ result: ProbeResult, of probe: Probe, on server: IPAddress, weight: UInt16? = nil, at now: Instant
     ) -> Changes {
         var changes = Changes()
         guard servers[server] != nil, health.asks(probe) else { return changes }
@@ -160,7 +160,7 @@ public struct ServiceState: Sendable {
         return changes
     }
 
-    private mutating func growShare(of address: IPv4Address, at now: Instant, _ changes: inout Changes) {
+    private mutating func growShare(of address: IPAddress, at now: Instant, _ changes: inout Changes) {
         guard let slowStart = policy.slowStart, let server = servers[address], let since = server.slowSince else {
             starting.remove(address)
             return
@@ -173,7 +173,7 @@ public struct ServiceState: Sendable {
     }
 
     /// By hand: these get no new connections, and no others.
-    public mutating func setDrained(_ drained: Set<IPv4Address>, at now: Instant) -> Changes {
+    public mutating func setDrained(_ drained: Set<IPAddress>, at now: Instant) -> Changes {
         var changes = Changes()
         for (address, server) in servers where server.condition.isDrained != drained.contains(address) {
             change(address) { $0.condition.isDrained.toggle() }
@@ -247,7 +247,7 @@ public struct ServiceState: Sendable {
     // MARK: How it judges
 
     /// Makes the server follow its checks' verdict.
-    private mutating func settle(_ address: IPv4Address, at now: Instant, _ changes: inout Changes) {
+    private mutating func settle(_ address: IPAddress, at now: Instant, _ changes: inout Changes) {
         guard let server = servers[address] else { return }
         let verdict = health.verdict(of: address)
         if verdict.isUp { followWeight(of: address, &changes) }
@@ -273,7 +273,7 @@ public struct ServiceState: Sendable {
         if verdict.isUp { followProof(of: address, verdict, &changes) }
     }
 
-    private mutating func followWeight(of address: IPv4Address, _ changes: inout Changes) {
+    private mutating func followWeight(of address: IPAddress, _ changes: inout Changes) {
         guard let server = servers[address] else { return }
         let weight = server.askedWeights.values.min()
         guard weight != server.condition.asked else { return }
@@ -284,7 +284,7 @@ public struct ServiceState: Sendable {
     }
 
     private mutating func followProof(
-        of address: IPv4Address, _ verdict: ServiceHealth.Verdict, _ changes: inout Changes
+        of address: IPAddress, _ verdict: ServiceHealth.Verdict, _ changes: inout Changes
     ) {
         guard let server = servers[address], server.condition.isUp, server.condition.isCounted != verdict.counts else {
             return
@@ -297,7 +297,7 @@ public struct ServiceState: Sendable {
         changes.hasNewWeights = true
     }
 
-    private mutating func takeOut(_ address: IPv4Address, at now: Instant, reason: String?, _ changes: inout Changes) {
+    private mutating func takeOut(_ address: IPAddress, at now: Instant, reason: String?, _ changes: inout Changes) {
         change(address) {
             $0.condition.isUp = false
             $0.condition.isCounted = true
@@ -309,7 +309,7 @@ public struct ServiceState: Sendable {
     }
 
     /// Unless damping holds it out, and the service can do without it.
-    private mutating func bringBack(_ address: IPv4Address, at now: Instant, _ changes: inout Changes) {
+    private mutating func bringBack(_ address: IPAddress, at now: Instant, _ changes: inout Changes) {
         if let halfLife = policy.flapDamping, canSpare, let server = servers[address],
             let end = server.damping.heldUntil(at: now, halfLife: halfLife)
         {
@@ -335,7 +335,7 @@ public struct ServiceState: Sendable {
         changes.hasNewWeights = true
     }
 
-    private mutating func startSlowly(_ address: IPv4Address, from tenths: Int = 1, at now: Instant) {
+    private mutating func startSlowly(_ address: IPAddress, from tenths: Int = 1, at now: Instant) {
         // A drained one begins when it is undrained.
         guard let slowStart = policy.slowStart, servers[address]?.condition.isDrained == false else {
             return endSlowStart(address)
@@ -345,7 +345,7 @@ public struct ServiceState: Sendable {
         starting.insert(address)
     }
 
-    private mutating func endSlowStart(_ address: IPv4Address) {
+    private mutating func endSlowStart(_ address: IPAddress) {
         servers[address]?.slowSince = nil
         servers[address]?.condition.tenths = SlowStart.whole
         starting.remove(address)
@@ -377,7 +377,7 @@ public struct ServiceState: Sendable {
 
     // MARK: Sums
 
-    private mutating func change(_ address: IPv4Address, _ body: (inout Server) -> Void) {
+    private mutating func change(_ address: IPAddress, _ body: (inout Server) -> Void) {
         guard var server = servers[address] else { return }
         count(address, -1)
         body(&server)
@@ -385,7 +385,7 @@ public struct ServiceState: Sendable {
         count(address, 1)
     }
 
-    private mutating func count(_ address: IPv4Address, _ sign: Int) {
+    private mutating func count(_ address: IPAddress, _ sign: Int) {
         guard let server = servers[address] else { return }
         usableWeight += sign * Int(server.condition.usable)
         if server.condition.usable > 0 { usableCount += sign }

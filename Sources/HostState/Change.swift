@@ -6,9 +6,9 @@ public import Netlink
 public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
     /// `interface`: the one that the key names, where it names one.
     case sysctl(key: String, original: String, interface: Interface? = nil)
-    case address(interface: Interface, address: IPv4Address, peer: IPv4Address? = nil, prefixLength: UInt8)
+    case address(interface: Interface, address: IPAddress, peer: IPAddress? = nil, prefixLength: UInt8)
     /// An address that was there and that we took away.
-    case addressRemoved(interface: Interface, address: IPv4Address, prefixLength: UInt8, scope: UInt8)
+    case addressRemoved(interface: Interface, address: IPAddress, prefixLength: UInt8, scope: UInt8)
     /// A device that we created.
     case link(name: Interface)
     /// A point-to-point tunnel that we created. One of another kind that has the name by now is not undone.
@@ -18,7 +18,7 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
     case linkUp(name: Interface, wasUp: Bool)
     case route(Route)
     case rule(Rule)
-    case neighbour(address: NextHopAddress, interface: Interface)
+    case neighbour(address: IPAddress, interface: Interface)
     /// A feature of a device, by its name in `ethtool -k`, that was on and that we turned off.
     case offload(interface: Interface, feature: String)
     /// A clsact qdisc that we created.
@@ -36,7 +36,7 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
     /// A table of nftables, family ip, that we made.
     case netfilterTable(name: String)
     /// An address in a set of such a table.
-    case netfilterElement(table: String, set: String, address: IPv4Address)
+    case netfilterElement(table: String, set: String, address: IPAddress)
     /// A pinned BPF program or map.
     case pin(path: String)
     /// A pinned XDP link, by which a program is attached.

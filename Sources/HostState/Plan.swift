@@ -125,7 +125,7 @@ extension Step {
     }
 
     public static func addAddress(
-        _ address: IPv4Address, peer: IPv4Address? = nil, prefixLength: UInt8 = 32, to device: String
+        _ address: IPAddress, peer: IPAddress? = nil, prefixLength: UInt8 = 32, to device: String
     ) -> Step {
         Step("add address \(address)\(peer.map { " peer \($0)" } ?? "")/\(prefixLength) to \(device)") {
             journal, socket in

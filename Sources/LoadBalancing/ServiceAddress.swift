@@ -5,19 +5,19 @@ public import Addresses
 /// Port and transport are both set or both nil; a nil pair is an any-port service, which takes whatever no service
 /// with a port on the same VIP takes.
 public struct ServiceAddress: Hashable, Sendable, Codable, CustomStringConvertible {
-    public var vip: IPv4Address
+    public var vip: IPAddress
     /// 1 to 65,535 in host byte order.
     public let port: UInt16?
     public let transport: TransportProtocol?
 
     /// An any-port service.
-    public init(vip: IPv4Address) {
+    public init(vip: IPAddress) {
         self.vip = vip
         self.port = nil
         self.transport = nil
     }
 
-    public init(vip: IPv4Address, port: UInt16, transport: TransportProtocol) {
+    public init(vip: IPAddress, port: UInt16, transport: TransportProtocol) {
         precondition(port != 0, "port 0 is no port")
         self.vip = vip
         self.port = port
@@ -26,7 +26,7 @@ public struct ServiceAddress: Hashable, Sendable, Codable, CustomStringConvertib
 
     public init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
-        let vip = try container.decode(IPv4Address.self, forKey: .vip)
+        let vip = try container.decode(IPAddress.self, forKey: .vip)
         let port = try container.decodeIfPresent(UInt16.self, forKey: .port)
         let transport = try container.decodeIfPresent(TransportProtocol.self, forKey: .transport)
         switch (port, transport) {
@@ -42,9 +42,9 @@ public struct ServiceAddress: Hashable, Sendable, Codable, CustomStringConvertib
 
     public var isAnyPort: Bool { port == nil }
 
-    /// `10.0.0.100` or `10.0.0.100:80/tcp`: what `--vip` takes.
+    /// `10.0.0.100` or `10.0.0.100:80/tcp`: what `--vip` takes. With a port, IPv6 is in brackets.
     public var description: String {
         guard let port, let transport else { return vip.description }
-        return "\(vip):\(port)/\(transport.rawValue)"
+        return "\(vip.family == .v6 ? "[\(vip)]" : "\(vip)"):\(port)/\(transport.rawValue)"
     }
 }

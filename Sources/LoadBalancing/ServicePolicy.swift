@@ -10,11 +10,11 @@ public struct ServicePolicy: Hashable, Sendable {
     public var flapDamping: Duration?
     public var quorum: Quorum.Rule
     /// Serves while the quorum is lost. It is not checked.
-    public var sorryServer: IPv4Address?
+    public var sorryServer: IPAddress?
 
     public init(
         inhibits: Bool = false, slowStart: Duration? = nil, flapDamping: Duration? = nil,
-        quorum: Quorum.Rule = Quorum.Rule(), sorryServer: IPv4Address? = nil
+        quorum: Quorum.Rule = Quorum.Rule(), sorryServer: IPAddress? = nil
     ) {
         self.inhibits = inhibits
         self.slowStart = slowStart

@@ -42,9 +42,15 @@ public enum SourceHash {
 
     /// dh: the server of a VIP; nil where that one has weight 0. Servers fill the buckets in turn, whatever their
     /// weights (ip_vs_dh_reassign), and the bucket is the address times 2,654,435,761, its lower 8 bits.
-    public static func server(ofVIP vip: IPv4Address, weights: [Int]) -> Int? {
+    public static func server(ofVIP vip: IPAddress, weights: [Int]) -> Int? {
         guard !weights.isEmpty else { return nil }
-        let bucket = Int((UInt64(vip.value) * 2_654_435_761) & UInt64(size - 1))
+        let folded =
+            switch vip {
+            case .v4(let address): address.value
+            case .v6(let address):
+                [address.high, address.low].reduce(0) { $0 ^ UInt32($1 >> 32) ^ UInt32(truncatingIfNeeded: $1) }
+            }
+        let bucket = Int((UInt64(folded) * 2_654_435_761) & UInt64(size - 1))
         let server = bucket % weights.count
         return weights[server] > 0 ? server : nil
     }

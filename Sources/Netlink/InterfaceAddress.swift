@@ -1,13 +1,13 @@
 public import Addresses
 internal import CLibMNL
 
-/// An IPv4 address of an interface (RTM_NEWADDR, `ifaddrmsg`).
+/// An address of an interface (RTM_NEWADDR, `ifaddrmsg`).
 public struct InterfaceAddress: Sendable, Hashable, Codable {
     public var interface: Int32
     /// IFA_LOCAL: on a point-to-point interface the own address, not the peer's.
-    public var address: IPv4Address
+    public var address: IPAddress
     /// IFA_ADDRESS, where it is another: the far end of a point-to-point interface, which the prefix length is of.
-    public var peer: IPv4Address?
+    public var peer: IPAddress?
     public var prefixLength: UInt8
     /// RT_SCOPE_*, see `RouteScope`.
     public var scope: UInt8
@@ -15,7 +15,7 @@ public struct InterfaceAddress: Sendable, Hashable, Codable {
     public var isSecondary = false
 
     public init(
-        interface: Int32, address: IPv4Address, peer: IPv4Address? = nil, prefixLength: UInt8,
+        interface: Int32, address: IPAddress, peer: IPAddress? = nil, prefixLength: UInt8,
         scope: UInt8 = RouteScope.universe
     ) {
         self.interface = interface
@@ -51,7 +51,7 @@ public struct InterfaceAddress: Sendable, Hashable, Codable {
     private func request(_ builder: MessageBuilder) -> MessageBuilder {
         var message = builder
         var header = ifaddrmsg()
-        header.ifa_family = UInt8(AF_INET)
+        header.ifa_family = address.addressFamily
         header.ifa_prefixlen = prefixLength
         header.ifa_scope = scope
         header.ifa_index = UInt32(bitPattern: interface)
@@ -71,8 +71,7 @@ public enum RouteScope {
 
 extension InterfaceAddress {
     /// Whether the address is in the network behind this one.
-    public func contains(_ other: IPv4Address) -> Bool {
-        let mask = prefixLength == 0 ? 0 : UInt32.max << UInt32(32 - prefixLength)
-        return address.value & mask == other.value & mask
+    public func contains(_ other: IPAddress) -> Bool {
+        IPPrefix(around: address, length: Int(prefixLength))?.contains(other) ?? false
     }
 }

@@ -32,7 +32,7 @@ struct MessageBuilder: Sendable, Equatable {
         attribute(type, withUnsafeBytes(of: value) { Array($0) })
     }
 
-    mutating func attribute(_ type: some AttributeType, _ address: IPv4Address) { attribute(type, address.bigEndian) }
+    mutating func attribute(_ type: some AttributeType, _ address: IPAddress) { attribute(type, address.bytes) }
 
     /// NUL-terminated.
     mutating func attribute(_ type: some AttributeType, _ string: String) { attribute(type, Array(string.utf8) + [0]) }

@@ -4,7 +4,7 @@ internal import CLibMNL
 /// What the kernel knows about an address on a link (RTM_NEWNEIGH, `ndmsg`).
 public struct Neighbour: Sendable, Equatable {
     public var interface: Int32
-    public var address: NextHopAddress
+    public var address: IPAddress
     public var linkAddress: MACAddress?
     /// NUD_*, one bit.
     public var state: UInt16
@@ -24,7 +24,7 @@ public struct Neighbour: Sendable, Equatable {
 extension Neighbour {
     init?(_ message: Message) {
         guard message.type == RTM_NEWNEIGH, let (header, attributes) = message.body(ndmsg.self),
-            let address = attributes[NDA_DST].flatMap({ NextHopAddress(family: header.ndm_family, $0) })
+            let address = attributes[NDA_DST].flatMap({ IPAddress(family: header.ndm_family, $0) })
         else { return nil }
         interface = header.ndm_ifindex
         self.address = address
@@ -42,28 +42,28 @@ extension Neighbour {
         return message
     }
 
-    static func getRequest(_ address: NextHopAddress, on interface: Int32) -> MessageBuilder {
+    static func getRequest(_ address: IPAddress, on interface: Int32) -> MessageBuilder {
         request(MessageBuilder(RTM_GETNEIGH), address, on: interface)
     }
 
     /// Kernels before 5.16 ignore NDA_FLAGS_EXT and follow NTF_USE: they resolve it now, as if it were used.
-    static func manageRequest(_ address: NextHopAddress, on interface: Int32) -> MessageBuilder {
+    static func manageRequest(_ address: IPAddress, on interface: Int32) -> MessageBuilder {
         let builder = MessageBuilder(RTM_NEWNEIGH, flags: NLM_F_CREATE | NLM_F_REPLACE)
         var message = request(builder, address, on: interface, flags: UInt8(NTF_USE))
         message.attribute(NDA_FLAGS_EXT, UInt32(NTF_EXT_MANAGED))
         return message
     }
 
-    static func removeRequest(_ address: NextHopAddress, on interface: Int32) -> MessageBuilder {
+    static func removeRequest(_ address: IPAddress, on interface: Int32) -> MessageBuilder {
         request(MessageBuilder(RTM_DELNEIGH), address, on: interface)
     }
 
     private static func request(
-        _ builder: MessageBuilder, _ address: NextHopAddress, on interface: Int32, flags: UInt8 = 0
+        _ builder: MessageBuilder, _ address: IPAddress, on interface: Int32, flags: UInt8 = 0
     ) -> MessageBuilder {
         var message = builder
         var header = ndmsg()
-        header.ndm_family = address.family
+        header.ndm_family = address.addressFamily
         header.ndm_ifindex = interface
         header.ndm_flags = flags
         message.append(header)

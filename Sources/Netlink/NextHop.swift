@@ -23,7 +23,8 @@ extension Route.NextHop {
 
 extension MessageBuilder {
     mutating func append(nextHop: Route.NextHop) {
-        let size = MemoryLayout<rtnexthop>.size + (nextHop.gateway == nil ? 0 : MemoryLayout<nlattr>.size + 4)
+        let gatewaySize = nextHop.gateway.map { MemoryLayout<nlattr>.size + $0.bytes.count } ?? 0
+        let size = MemoryLayout<rtnexthop>.size + gatewaySize
         append(
             rtnexthop(
                 rtnh_len: UInt16(size), rtnh_flags: nextHop.isOnLink ? UInt8(RTNH_F_ONLINK) : 0,

@@ -21,7 +21,7 @@ struct Payload {
     var u32: UInt32? { structure(UInt32.self) }
     /// Host byte order, as interface indices are.
     var i32: Int32? { structure(Int32.self) }
-    var address: IPv4Address? { bytes.count == 4 ? u32.map(IPv4Address.init(bigEndian:)) : nil }
+    var address: IPAddress? { IPAddress(bytes: bytes) }
     var macAddress: MACAddress? { MACAddress(Array(bytes)) }
     /// Up to the NUL, which some senders leave out.
     var string: String { String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self) }

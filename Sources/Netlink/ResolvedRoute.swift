@@ -5,9 +5,9 @@ internal import CLibMNL
 public struct ResolvedRoute: Sendable, Equatable {
     public var interface: Int32
     /// Nil where the destination is on the link.
-    public var gateway: NextHopAddress?
+    public var gateway: IPAddress?
     /// The address that a packet without a source address would get.
-    public var source: IPv4Address?
+    public var source: IPAddress?
     /// RTAX_MTU: the route's own or a learnt path MTU; nil where the interface's holds.
     public var mtu: UInt32?
     /// `mtu` is what an ICMP message told the kernel: the route's cache entry expires.
@@ -17,15 +17,15 @@ public struct ResolvedRoute: Sendable, Equatable {
 }
 
 extension ResolvedRoute {
-    /// Nil for other messages, and for a gateway of another family than IPv4 and IPv6.
+    /// Nil for other messages, and for other families than IPv4 and IPv6.
     init?(_ message: Message) {
         guard message.type == RTM_NEWROUTE, let (header, attributes) = message.body(rtmsg.self),
-            header.rtm_family == UInt8(AF_INET), let interface = attributes[RTA_OIF]?.i32
+            [AF_INET, AF_INET6].contains(Int32(header.rtm_family)), let interface = attributes[RTA_OIF]?.i32
         else { return nil }
         self.interface = interface
-        gateway = attributes[RTA_GATEWAY]?.address.map(NextHopAddress.v4)
+        gateway = attributes[RTA_GATEWAY]?.address
         if let via = attributes[RTA_VIA] {
-            guard let address = NextHopAddress(via: via) else { return nil }
+            guard let address = IPAddress(via: via) else { return nil }
             gateway = address
         }
         source = attributes[RTA_PREFSRC]?.address
@@ -40,13 +40,13 @@ extension ResolvedRoute {
 
     /// `isOfTable`: the answer is the route as it was configured (RTM_F_FIB_MATCH).
     static func request(
-        to destination: IPv4Address, from source: IPv4Address?, via interface: Int32?, isOfTable: Bool = false
+        to destination: IPAddress, from source: IPAddress?, via interface: Int32?, isOfTable: Bool = false
     ) -> MessageBuilder {
         var message = MessageBuilder(RTM_GETROUTE)
         var header = rtmsg()
-        header.rtm_family = UInt8(AF_INET)
-        header.rtm_dst_len = 32
-        header.rtm_src_len = source == nil ? 0 : 32
+        header.rtm_family = destination.addressFamily
+        header.rtm_dst_len = UInt8(destination.family.bitWidth)
+        header.rtm_src_len = source.map { UInt8($0.family.bitWidth) } ?? 0
         if isOfTable { header.rtm_flags = UInt32(RTM_F_FIB_MATCH) }
         message.append(header)
         message.attribute(RTA_DST, destination)

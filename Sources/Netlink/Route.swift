@@ -1,17 +1,17 @@
 public import Addresses
 internal import CLibMNL
 
-/// An IPv4 route of a routing table (RTM_NEWROUTE, `rtmsg`).
+/// A route of a routing table (RTM_NEWROUTE, `rtmsg`).
 public struct Route: Sendable, Hashable, Codable {
-    /// 0.0.0.0 with prefix length 0 is the default route.
-    public var destination: IPv4Address
+    /// 0.0.0.0 or :: with prefix length 0 is the default route.
+    public var destination: IPAddress
     public var prefixLength: UInt8
     public var table: UInt32
-    public var gateway: IPv4Address?
+    public var gateway: IPAddress?
     /// Nil where there is none (unreachable, blackhole) or several next hops.
     public var interface: Int32?
     /// RTA_PREFSRC.
-    public var source: IPv4Address?
+    public var source: IPAddress?
     /// RTAX_ADVMSS: the largest TCP segment that is announced to the other side.
     public var advmss: UInt32?
     /// The other attributes of RTA_METRICS (RTAX_*), as the kernel has them, so that a copy keeps them.
@@ -35,12 +35,12 @@ public struct Route: Sendable, Hashable, Codable {
     /// One of several next hops (`rtnexthop`).
     public struct NextHop: Sendable, Hashable, Codable {
         public var interface: Int32
-        public var gateway: IPv4Address?
+        public var gateway: IPAddress?
         /// 1 to 256.
         public var weight: UInt16
         public var isOnLink: Bool
 
-        public init(interface: Int32, gateway: IPv4Address?, weight: UInt16 = 1, isOnLink: Bool = false) {
+        public init(interface: Int32, gateway: IPAddress?, weight: UInt16 = 1, isOnLink: Bool = false) {
             self.interface = interface
             self.gateway = gateway
             self.weight = weight
@@ -49,8 +49,8 @@ public struct Route: Sendable, Hashable, Codable {
     }
 
     public init(
-        destination: IPv4Address, prefixLength: UInt8, table: UInt32 = RouteTable.main, gateway: IPv4Address? = nil,
-        interface: Int32? = nil, source: IPv4Address? = nil, advmss: UInt32? = nil,
+        destination: IPAddress, prefixLength: UInt8, table: UInt32 = RouteTable.main, gateway: IPAddress? = nil,
+        interface: Int32? = nil, source: IPAddress? = nil, advmss: UInt32? = nil,
         otherMetrics: [UInt16: [UInt8]] = [:], scope: UInt8 = RouteScope.universe, type: UInt8 = RouteType.unicast,
         protocolID: UInt8 = 4, metric: UInt32? = nil, isOnLink: Bool = false, nextHops: [NextHop] = []
     ) {
@@ -81,7 +81,7 @@ public struct Route: Sendable, Hashable, Codable {
         guard message.type == RTM_NEWROUTE, let (header, attributes) = message.body(rtmsg.self),
             header.rtm_family == UInt8(AF_INET), header.rtm_flags & UInt32(RTM_F_CLONED) == 0
         else { return nil }
-        destination = attributes[RTA_DST]?.address ?? IPv4Address(0)
+        destination = attributes[RTA_DST]?.address ?? .v4(IPv4Address(0))
         prefixLength = header.rtm_dst_len
         table = attributes[RTA_TABLE]?.u32 ?? UInt32(header.rtm_table)
         gateway = attributes[RTA_GATEWAY]?.address
@@ -120,7 +120,7 @@ public struct Route: Sendable, Hashable, Codable {
     private func request(_ builder: MessageBuilder) -> MessageBuilder {
         var message = builder
         var header = rtmsg()
-        header.rtm_family = UInt8(AF_INET)
+        header.rtm_family = destination.addressFamily
         header.rtm_dst_len = prefixLength
         // The byte in the header is what old kernels had; RTA_TABLE overrides it.
         header.rtm_table = table < 256 ? UInt8(table) : UInt8(RT_TABLE_UNSPEC.rawValue)

@@ -10,7 +10,7 @@ extension RouteSocket {
     /// False: it was there.
     @discardableResult
     public func addAddress(
-        _ address: IPv4Address, peer: IPv4Address? = nil, prefixLength: UInt8, to interface: Int32,
+        _ address: IPAddress, peer: IPAddress? = nil, prefixLength: UInt8, to interface: Int32,
         scope: UInt8 = RouteScope.universe
     ) throws(NetlinkError) -> Bool {
         let entry = InterfaceAddress(
@@ -22,7 +22,7 @@ extension RouteSocket {
     /// False: it was not there.
     @discardableResult
     public func removeAddress(
-        _ address: IPv4Address, peer: IPv4Address? = nil, prefixLength: UInt8, from interface: Int32
+        _ address: IPAddress, peer: IPAddress? = nil, prefixLength: UInt8, from interface: Int32
     ) throws(NetlinkError) -> Bool {
         let entry = InterfaceAddress(interface: interface, address: address, peer: peer, prefixLength: prefixLength)
         return try change(

@@ -5,7 +5,7 @@ extension RouteSocket {
     /// The way that the kernel would take, `interface` forcing the outgoing one; nil where the destination is
     /// unreachable.
     public func route(
-        to destination: IPv4Address, from source: IPv4Address? = nil, via interface: Int32? = nil
+        to destination: IPAddress, from source: IPAddress? = nil, via interface: Int32? = nil
     ) throws(NetlinkError) -> ResolvedRoute? {
         let request = ResolvedRoute.request(to: destination, from: source, via: interface)
         // EACCES is a prohibit route, EINVAL a blackhole one, ENODEV an interface that went away.
@@ -15,7 +15,7 @@ extension RouteSocket {
     }
 
     /// The MTU that the route to a destination was given; nil where it was given none.
-    public func routeMTU(to destination: IPv4Address) throws(NetlinkError) -> UInt32? {
+    public func routeMTU(to destination: IPAddress) throws(NetlinkError) -> UInt32? {
         let request = ResolvedRoute.request(to: destination, from: nil, via: nil, isOfTable: true)
         return try self.request(request, "find route to \(destination)").lazy.compactMap(ResolvedRoute.mtu).first
     }

@@ -1,19 +1,19 @@
 public import Addresses
 internal import CLibMNL
 
-/// An IPv4 routing rule (RTM_NEWRULE, `fib_rule_hdr`) that looks up a table.
+/// A routing rule (RTM_NEWRULE, `fib_rule_hdr`) that looks up a table.
 public struct Rule: Sendable, Hashable, Codable, CustomStringConvertible {
     /// The lowest is asked first; 0 is the local table's, 32766 main's.
     public var priority: UInt32
     /// Nil: any.
-    public var source: IPv4Address?
+    public var source: IPAddress?
     public var sourcePrefixLength: UInt8
     public var table: UInt32
     /// RTPROT_*: who made it.
     public var protocolID: UInt8
 
     public init(
-        priority: UInt32, source: IPv4Address?, sourcePrefixLength: UInt8 = 32, table: UInt32, protocolID: UInt8
+        priority: UInt32, source: IPAddress?, sourcePrefixLength: UInt8 = 32, table: UInt32, protocolID: UInt8
     ) {
         self.priority = priority
         self.source = source
@@ -52,7 +52,7 @@ public struct Rule: Sendable, Hashable, Codable, CustomStringConvertible {
     private func request(_ builder: MessageBuilder) -> MessageBuilder {
         var message = builder
         var header = fib_rule_hdr()
-        header.family = UInt8(AF_INET)
+        header.family = source?.addressFamily ?? UInt8(AF_INET)
         header.src_len = sourcePrefixLength
         header.table = table < 256 ? UInt8(table) : 0
         header.action = UInt8(FR_ACT_TO_TBL)

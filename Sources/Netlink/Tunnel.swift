@@ -47,7 +47,7 @@ public struct Tunnel: Sendable, Hashable {
         // 0: any protocol, 4: IPv4, 41: IPv6, 137: MPLS.
         let carried = data?[IFLA_IPTUN_PROTO]?.bytes.first ?? (kind == "sit" ? 41 : 4)
         guard carried == 0 || carried == 4 else { return nil }
-        let end = { (address: IPv4Address?) in address == IPv4Address(0) ? nil : address }
+        let end = { (address: IPAddress?) in address.flatMap { $0.isUnspecified ? nil : $0.v4 } }
         let lower = data?[IFLA_IPTUN_LINK]?.i32
         self.init(
             interface: header.ifi_index, name: name, kind: kind, isUp: header.ifi_flags & IFF_UP.rawValue != 0,
@@ -63,8 +63,8 @@ public struct Tunnel: Sendable, Hashable {
         name: String, local: IPv4Address, remote: IPv4Address, ttl: UInt8, mtu: UInt32?
     ) -> MessageBuilder {
         var message = Link.createRequest(name: name, kind: "ipip") { data in
-            data.attribute(IFLA_IPTUN_LOCAL, local)
-            data.attribute(IFLA_IPTUN_REMOTE, remote)
+            data.attribute(IFLA_IPTUN_LOCAL, .v4(local))
+            data.attribute(IFLA_IPTUN_REMOTE, .v4(remote))
             data.attribute(IFLA_IPTUN_TTL, ttl)
             data.attribute(IFLA_IPTUN_PMTUDISC, UInt8(1))
         }

@@ -43,7 +43,7 @@ struct Machine {
 
     func link(index: Int32) -> Link? { links.first { $0.index == index } }
 
-    func hasAddress(_ address: IPv4Address, on link: Link) -> Bool {
+    func hasAddress(_ address: IPAddress, on link: Link) -> Bool {
         addresses.contains { $0.interface == link.index && $0.address == address }
     }
 

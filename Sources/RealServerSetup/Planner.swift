@@ -5,7 +5,7 @@ import SystemCalls
 
 /// Compares the machine with the real server that it shall be. Reads only.
 struct Planner {
-    let vips: [IPv4Address]
+    let vips: [IPAddress]
     let mss: MSSPolicy
     /// Where tunnelled packets come in; empty: every Ethernet interface that is up and has an IPv4 address.
     let interfaces: [String]
@@ -13,7 +13,7 @@ struct Planner {
     let mayUseKernelTunnel: Bool
     let machine: Machine
     /// VIPs of earlier runs.
-    let knownVIPs: [IPv4Address]
+    let knownVIPs: [IPAddress]
     let bootSetup: BootSetup?
 
     func plan() throws -> Plan {
@@ -138,7 +138,7 @@ struct Planner {
         return added + removalOfCopies
     }
 
-    private var allVIPs: Set<IPv4Address> { Set(vips + knownVIPs) }
+    private var allVIPs: Set<IPAddress> { Set(vips + knownVIPs) }
 
     private var limits: Set<SegmentRules.Limit> {
         if case .value(let bytes) = mss { return [.init(range: nil, size: Int(bytes))] }
@@ -151,14 +151,14 @@ struct Planner {
     }
 
     /// From the programs that are there to those of these VIPs.
-    private func programSteps(for wanted: Set<IPv4Address>) -> [Step] {
+    private func programSteps(for wanted: Set<IPAddress>) -> [Step] {
         let size: UInt32 = if case .value(let bytes) = mss { bytes } else { 0 }
         return machine.lan.map(\.name).flatMap { name in
-            allVIPs.sorted().flatMap { vip -> [Step] in
+            allVIPs.compactMap(\.v4).sorted().flatMap { vip -> [Step] in
                 let present = machine.segmentPrograms(of: vip, on: name)
-                let isWanted = { (program: SegmentProgram) in wanted.contains(vip) && program.size == size }
+                let isWanted = { (program: SegmentProgram) in wanted.contains(.v4(vip)) && program.size == size }
                 let stale = present.filter { !isWanted($0) }.map { Step.detach($0, from: name) }
-                guard wanted.contains(vip), !present.contains(where: isWanted) else { return stale }
+                guard wanted.contains(.v4(vip)), !present.contains(where: isWanted) else { return stale }
                 return stale + [.attach(SegmentProgram(vip: vip, size: size), to: name)]
             }
         }

@@ -8,7 +8,7 @@ import SystemCalls
 /// Makes this machine (this network namespace) a real server: tunl0 that unwraps IPIP and holds the VIPs, silence
 /// about them on the LAN, a reverse-path filter that lets clients in, and an MSS that leaves room for the tunnel.
 public struct RealServerSetup {
-    private let vips: [IPv4Address]
+    private let vips: [IPAddress]
     private let mss: MSSPolicy
     private let interfaces: [String]
     private let instance: InstancePaths
@@ -17,7 +17,7 @@ public struct RealServerSetup {
     /// `interfaces` matter only where the kernel has no ipip: those on which tunnelled packets come in, by default
     /// every Ethernet interface that is up and has an IPv4 address. With `bootSetup` it outlives a restart.
     public init(
-        vips: [IPv4Address], mss: MSSPolicy = .auto, interfaces: [String] = [],
+        vips: [IPAddress], mss: MSSPolicy = .auto, interfaces: [String] = [],
         instance: InstancePaths = InstancePaths(), bootSetup: BootSetup? = nil
     ) {
         self.vips = vips.reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
@@ -70,7 +70,7 @@ public struct RealServerSetup {
     /// The same for some VIPs only: their addresses, the rules by which their answers find the MSS, and their lines in
     /// what makes it all again at a start. With the last of them everything goes.
     public static func undo(
-        vips: [IPv4Address], instance: InstancePaths = InstancePaths(), report: (Change, (any Error)?) -> Void
+        vips: [IPAddress], instance: InstancePaths = InstancePaths(), report: (Change, (any Error)?) -> Void
     ) throws -> Bool {
         guard try !leavesNothing(vips, instance) else { return try undo(instance: instance, report: report) }
         return try changing(instance) { journal in
@@ -135,24 +135,24 @@ public struct RealServerSetup {
             ?? links.first { $0.index == place.index && [Names.module, "tun"].contains($0.kind) }
     }
 
-    private static func rulesVIPs(_ socket: RouteSocket) throws -> [IPv4Address] {
+    private static func rulesVIPs(_ socket: RouteSocket) throws -> [IPAddress] {
         try socket.rules().filter(Names.isOurs).compactMap(\.source) + (try SegmentRules.present()?.vips ?? [])
     }
 
     /// Changes that `undo(vips:)` would put back, the latest first. Changes nothing.
-    public static func undoable(vips: [IPv4Address], instance: InstancePaths = InstancePaths()) throws -> [Change] {
+    public static func undoable(vips: [IPAddress], instance: InstancePaths = InstancePaths()) throws -> [Change] {
         let all = try undoable(instance: instance)
         return try leavesNothing(vips, instance) ? all : changes(of: vips, among: all)
     }
 
     /// Changes for these VIPs alone. Files for the machine's start are among them where they name no others.
-    private static func changes(of vips: [IPv4Address], among changes: [Change]) -> [Change] {
+    private static func changes(of vips: [IPAddress], among changes: [Change]) -> [Change] {
         let boot = BootSetup.isOnly(vips) ? BootSetup.present() : []
         return changes.filter { $0.isOf(vips) || boot.contains($0) }
     }
 
     /// Whether some of them are set up here, and no others.
-    private static func leavesNothing(_ vips: [IPv4Address], _ instance: InstancePaths) throws -> Bool {
+    private static func leavesNothing(_ vips: [IPAddress], _ instance: InstancePaths) throws -> Bool {
         let journalled = try ChangeJournal.read(path: instance.realServerJournal).compactMap(\.vip)
         let present = Set(journalled + BootSetup.presentVIPs())
         return !present.isEmpty && present.isSubset(of: vips)
@@ -166,7 +166,7 @@ public struct RealServerSetup {
 
     /// The VIPs that set-ups have put here, by the journal, by what makes them again at a start and by what is there.
     /// Other addresses of tunl0 are others'. Changes nothing.
-    public static func knownVIPs(instance: InstancePaths = InstancePaths()) throws -> [IPv4Address] {
+    public static func knownVIPs(instance: InstancePaths = InstancePaths()) throws -> [IPAddress] {
         let journalled = try ChangeJournal.read(path: instance.realServerJournal)
         return try Set(journalled.compactMap(\.vip) + BootSetup.presentVIPs() + rulesVIPs(RouteSocket())).sorted()
     }
@@ -191,12 +191,12 @@ public struct RealServerSetup {
 
 extension Change {
     /// The VIP that the change put on tunl0, or that its rules are about.
-    fileprivate var vip: IPv4Address? {
+    fileprivate var vip: IPAddress? {
         switch self {
         case .address(let place, let address, _, _) where place.name == Names.device: address
         case .netfilterElement(SegmentRules.table, _, let address): address
         case .rule(let rule) where rule.table == Names.table: rule.source
-        case .filter(_, .egress, _, let handle): IPv4Address(handle)
+        case .filter(_, .egress, _, let handle): IPAddress(handle)
         default: nil
         }
     }
@@ -219,7 +219,7 @@ extension Change {
     }
 
     /// Whether the change is for these VIPs alone.
-    fileprivate func isOf(_ vips: [IPv4Address]) -> Bool { vip.map(vips.contains) == true }
+    fileprivate func isOf(_ vips: [IPAddress]) -> Bool { vip.map(vips.contains) == true }
 }
 
 /// Turns every way in which the kernel says "not you" into the one error that the caller tells apart.

@@ -38,7 +38,7 @@ public struct SegmentRules: Sendable, Hashable {
     /// One after srcnat.
     private static let priority = 101
 
-    public internal(set) var vips: Set<IPv4Address>
+    public internal(set) var vips: Set<IPAddress>
     var limits: Set<Limit>
 
     /// The rules that are in the kernel; nil where there are none.
@@ -56,7 +56,7 @@ public struct SegmentRules: Sendable, Hashable {
         for entry in contents {
             if let set = entry["set"] {
                 guard set["name"]?.string == Self.set else { return .foreign }
-                rules.vips.formUnion((set["elem"]?.array ?? []).compactMap { $0.string.flatMap { IPv4Address($0) } })
+                rules.vips.formUnion((set["elem"]?.array ?? []).compactMap { $0.string.flatMap(IPAddress.init) })
             } else if let chain = entry["chain"], let name = chain["name"]?.string {
                 guard [hook, lowering].contains(name) else { return .foreign }
                 if name == hook { isHooked = chain["hook"]?.string == hook && chain["prio"]?.number == priority }
@@ -89,7 +89,7 @@ public struct SegmentRules: Sendable, Hashable {
     }
 
     /// What becomes of the segment size that the VIP's answers tell by a route of that MTU.
-    public func lowered(_ size: UInt32, from vip: IPv4Address, mtu: UInt32) -> UInt32 {
+    public func lowered(_ size: UInt32, from vip: IPAddress, mtu: UInt32) -> UInt32 {
         guard vips.contains(vip) else { return size }
         let allowed = Int(mtu) - 40
         let sizes = limits.filter { $0.range?.contains(allowed) ?? true }.map { UInt32($0.size) }

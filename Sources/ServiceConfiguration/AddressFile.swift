@@ -3,8 +3,8 @@ public import Addresses
 /// A file of addresses: one a line, `#` begins a comment.
 public enum AddressFile {
     /// In the file's order, each once. `name` is for the errors, which tell of every bad line.
-    public static func addresses(_ text: String, name: String) throws(ConfigurationErrors) -> [IPv4Address] {
-        var addresses: [IPv4Address] = []
+    public static func addresses(_ text: String, name: String) throws(ConfigurationErrors) -> [IPAddress] {
+        var addresses: [IPAddress] = []
         var errors: [ConfigurationError] = []
         // A line may end by CR LF, one character of Swift's.
         for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {

@@ -26,15 +26,12 @@ public enum AddressText {
     /// `A.B.C.D:PORT`, where packets come from: any address that one can say.
     public static func source(
         _ text: some StringProtocol
-    ) throws(InvalidValue) -> (address: IPv4Address, port: UInt16) {
+    ) throws(InvalidValue) -> (address: IPAddress, port: UInt16) {
         let accepted = "A.B.C.D:PORT"
         guard let colon = text.lastIndex(of: ":") else {
             throw InvalidValue("\(quoted(text)) has no port", accepted: accepted)
         }
-        guard let address = IPv4Address(String(text[..<colon])) else {
-            throw InvalidValue("\(quoted(text[..<colon])) is no IPv4 address", accepted: accepted)
-        }
-        return (address, try port(text[text.index(after: colon)...]))
+        return (.v4(try ipv4(text[..<colon], accepted: accepted)), try port(text[text.index(after: colon)...]))
     }
 
     /// `A.B.C.D` with weight 1, `A.B.C.D=WEIGHT`, or `A.B.C.D=WEIGHT:UPPER[/LOWER]`.
@@ -78,10 +75,8 @@ public enum AddressText {
     /// An IPv4 address that a host can have; `accepted` is the form of the whole value that holds it.
     public static func address(
         _ text: some StringProtocol, accepted: String = "A.B.C.D"
-    ) throws(InvalidValue) -> IPv4Address {
-        guard let address = IPv4Address(String(text)) else {
-            throw InvalidValue("\(quoted(text)) is no IPv4 address", accepted: accepted)
-        }
+    ) throws(InvalidValue) -> IPAddress {
+        let address = try ipv4(text, accepted: accepted)
         guard address.isUnicast else {
             let kind =
                 switch address.value >> 24 {
@@ -93,29 +88,39 @@ public enum AddressText {
             throw InvalidValue(
                 "\(text) is \(kind)", accepted: "a host's address: 1.0.0.0 to 223.255.255.255 except 127.0.0.0/8")
         }
-        return address
+        return .v4(address)
+    }
+
+    /// Any IPv4 address. One of IPv6, also in brackets, is refused as such: the data plane does not forward it.
+    private static func ipv4(_ text: some StringProtocol, accepted: String) throws(InvalidValue) -> IPv4Address {
+        let isBracketed = text.first == "[" && text.contains("]")
+        let bare = isBracketed ? String(text.dropFirst().prefix { $0 != "]" }) : String(text)
+        guard let address = IPAddress(bare), !isBracketed || address.family == .v6 else {
+            throw InvalidValue("\(quoted(text)) is no IPv4 address", accepted: accepted)
+        }
+        do throws(WrongFamily) { return try address.asIPv4() } catch {
+            throw InvalidValue("\(error)", accepted: accepted)
+        }
     }
 
     /// A packet's source, whatever it may be: `A.B.C.D`, `A.B.C.D:PORT` or `A.B.C.D/LENGTH`.
     public static func client(
         _ text: some StringProtocol
-    ) throws(InvalidValue) -> (prefix: IPv4Prefix, port: UInt16?) {
+    ) throws(InvalidValue) -> (prefix: IPPrefix, port: UInt16?) {
         let accepted = "A.B.C.D, A.B.C.D:PORT or A.B.C.D/LENGTH"
         let end = text.firstIndex { $0 == ":" || $0 == "/" } ?? text.endIndex
-        guard let address = IPv4Address(String(text[..<end])) else {
-            throw InvalidValue("\(quoted(text[..<end])) is no IPv4 address", accepted: accepted)
-        }
+        let address = IPAddress.v4(try ipv4(text[..<end], accepted: accepted))
         let rest = text[end...].dropFirst()
         let hasLength = text[end...].first == "/"
         let length = hasLength ? try number(rest, in: 1...32, problem: "\(quoted(rest)) is no length for it") : 32
-        guard let prefix = IPv4Prefix(address, length: length) else {
+        guard let prefix = IPPrefix(address, length: length) else {
             throw InvalidValue("\(address) has bits behind the prefix of \(length)", accepted: accepted)
         }
         return (prefix, hasLength || end == text.endIndex ? nil : try port(rest))
     }
 
     /// `A.B.C.D/LENGTH`, large enough to tell flows apart, and small enough for a private network.
-    static func outerSources(_ text: some StringProtocol) throws(InvalidValue) -> IPv4Prefix {
+    static func outerSources(_ text: some StringProtocol) throws(InvalidValue) -> IPPrefix {
         let accepted = "A.B.C.D/LENGTH with a length from 8 to 24, as 172.16.0.0/16"
         guard let slash = text.firstIndex(of: "/") else {
             throw InvalidValue("the prefix has no length", accepted: accepted)
@@ -123,7 +128,7 @@ public enum AddressText {
         let address = try address(text[..<slash], accepted: accepted)
         let lengthText = text[text.index(after: slash)...]
         let length = try number(lengthText, in: 8...24, problem: "\(quoted(lengthText)) is no length for it")
-        guard let prefix = IPv4Prefix(address, length: length) else {
+        guard let prefix = IPPrefix(address, length: length) else {
             throw InvalidValue("\(address) has bits behind the prefix of \(length)", accepted: accepted)
         }
         return prefix

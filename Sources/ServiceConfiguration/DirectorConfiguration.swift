@@ -12,7 +12,7 @@ public struct DirectorConfiguration: Equatable, Sendable {
     /// Whether the director puts the VIPs on itself and announces them.
     public var managesAddress: Bool
     /// The outer source of tunnelled packets varies in this prefix by the flow; nil: it is the director's own address.
-    public var outerSources: IPv4Prefix?
+    public var outerSources: IPPrefix?
     /// For so many the flow table has room at ease.
     public var connections: Int
     public var timeouts: Timeouts
@@ -27,7 +27,7 @@ public struct DirectorConfiguration: Equatable, Sendable {
     public init(
         services: [ConfiguredService] = [], interfaces: [String] = [], xdp: XDPPreference = .auto,
         watchesSYNs: Bool = true,
-        managesAddress: Bool = true, outerSources: IPv4Prefix? = nil,
+        managesAddress: Bool = true, outerSources: IPPrefix? = nil,
         connections: Int = ConnectionLimits.defaultConnections, timeouts: Timeouts = Timeouts(),
         halfOpenLimit: Int? = nil, metricsListen: ListenAddress? = nil
     ) {
@@ -44,7 +44,7 @@ public struct DirectorConfiguration: Equatable, Sendable {
     }
 
     /// The addresses of all listeners.
-    public var vips: Set<IPv4Address> { Set(services.flatMap(\.listeners).map(\.vip)) }
+    public var vips: Set<IPAddress> { Set(services.flatMap(\.listeners).map(\.vip)) }
 
     /// Each service by all of its listeners.
     public var servicesByListener: [ServiceAddress: ConfiguredService] {
@@ -57,7 +57,7 @@ public struct DirectorConfiguration: Equatable, Sendable {
     public subscript(address: ServiceAddress) -> ConfiguredService? { services.first { $0.address == address } }
 
     /// The addresses of all real servers and sorry servers.
-    public var serverAddresses: Set<IPv4Address> {
+    public var serverAddresses: Set<IPAddress> {
         Set(services.flatMap { $0.servers.map(\.address) }).union(services.compactMap(\.policy.sorryServer))
     }
 

@@ -3,7 +3,7 @@ import LoadBalancing
 
 /// Where a socket listens.
 public struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
-    public var address: IPv4Address
+    public var address: IPAddress
     public var port: UInt16
 
     /// `A.B.C.D:PORT`: an address of this machine, 127.0.0.1 or 0.0.0.0.
@@ -14,7 +14,7 @@ public struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
         guard let address = IPv4Address(String(parts[0])), address.value >> 24 < 224 else {
             throw InvalidValue("\(AddressText.quoted(parts[0])) is no address to listen on", accepted: accepted)
         }
-        self.address = address
+        self.address = .v4(address)
         port = try AddressText.port(parts[1])
     }
 

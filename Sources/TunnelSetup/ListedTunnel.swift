@@ -41,8 +41,8 @@ extension [ListedTunnel] {
 /// An end that may be any is left out, as is the TTL that is inherited.
 private struct EncodedTunnel: Encodable {
     struct Address: Encodable {
-        var address: IPv4Address
-        var peer: IPv4Address?
+        var address: IPAddress
+        var peer: IPAddress?
         var prefixLength: UInt8
     }
 

@@ -71,7 +71,7 @@ struct Planner {
 
     private var notes: [String] {
         var notes: [String] = []
-        if !addresses.contains(where: { $0.address == desired.local }) {
+        if !addresses.contains(where: { $0.address == .v4(desired.local) }) {
             notes.append("\(desired.local) is no address of this machine: nothing will arrive by \(desired.name)")
         }
         // The kernel asks the tunnel with both ends first (ip_tunnel_lookup), tunl0 last.

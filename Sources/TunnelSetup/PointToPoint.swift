@@ -14,12 +14,12 @@ public struct PointToPoint: Sendable, Hashable {
 
     /// An address of the tunnel device itself.
     public struct Address: Sendable, Hashable, CustomStringConvertible {
-        public var own: IPv4Address
+        public var own: IPAddress
         /// The far end's, which the prefix length is then of.
-        public var peer: IPv4Address?
+        public var peer: IPAddress?
         public var prefixLength: UInt8
 
-        public init(own: IPv4Address, peer: IPv4Address? = nil, prefixLength: UInt8 = 32) {
+        public init(own: IPAddress, peer: IPAddress? = nil, prefixLength: UInt8 = 32) {
             self.own = own
             self.peer = peer
             self.prefixLength = prefixLength

@@ -75,14 +75,15 @@ extension DataPlaneSnapshot.Server {
         self.init(
             id: id,
             configured: RealServer(
-                address: IPv4Address(bigEndian: row.address), weight: row.configured_weight, thresholds: row.thresholds),
+                address: .v4(IPv4Address(bigEndian: row.address)), weight: row.configured_weight,
+                thresholds: row.thresholds),
             effective: row.effective, isRemoved: row.isRemoved,
             movesPersistent: UInt32(row.flags) & IPVSD_SERVER_MOVES != 0,
             movesDatagrams: UInt32(row.flags) & IPVSD_SERVER_MOVES_DATAGRAMS != 0, tenths: row.tenths,
             isOverloaded: row.isOverloaded(by: load),
             active: load.active, inactive: load.inactive,
             connections: total.connections, packets: total.packets, bytes: total.bytes,
-            source: path.ifindex == 0 ? nil : IPv4Address(bigEndian: path.source),
+            source: path.ifindex == 0 ? nil : .v4(IPv4Address(bigEndian: path.source)),
             hasNextHop: path.flags & (IPVSD_NEXT_HOP_RESOLVED | IPVSD_NEXT_HOP_LOCAL) != 0,
             isLocal: path.flags & IPVSD_NEXT_HOP_LOCAL != 0)
     }

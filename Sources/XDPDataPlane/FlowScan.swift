@@ -16,11 +16,11 @@ public struct Flow: Sendable {
     }
 
     public var transport: TransportProtocol
-    public var client: IPv4Address
+    public var client: IPAddress
     public var clientPort: UInt16
-    public var vip: IPv4Address
+    public var vip: IPAddress
     public var port: UInt16
-    public var server: IPv4Address
+    public var server: IPAddress
     public var state: State
     /// Until it expires, if no packet comes.
     public var remaining: Duration
@@ -32,7 +32,7 @@ public struct FlowScan {
     /// By the number in a flow's key, which is that of a VIP and a protocol.
     private let destinations: [UInt16: (vip: UInt32, transport: TransportProtocol)]
     private let listeners: Set<UInt64>
-    private let servers: [IPv4Address?]
+    private let servers: [IPAddress?]
     /// By state.
     private let timeouts: [UInt16]
     private let now: UInt16
@@ -59,7 +59,7 @@ public struct FlowScan {
         (self.destinations, self.listeners) = (destinations, listeners)
         servers = (0..<maps.servers.count).map { id in
             let row = maps.servers[id]
-            return row.flags & UInt16(IPVSD_SERVER_USED) == 0 ? nil : IPv4Address(bigEndian: row.address)
+            return row.flags & UInt16(IPVSD_SERVER_USED) == 0 ? nil : .v4(IPv4Address(bigEndian: row.address))
         }
     }
 
@@ -87,8 +87,8 @@ public struct FlowScan {
             let name = Flow.State(rawState: Int(state))
         else { return nil }
         return Flow(
-            transport: transport, client: IPv4Address(bigEndian: ipvsd_flow_client(entry.key)),
-            clientPort: UInt16(bigEndian: ipvsd_flow_client_port(entry.key)), vip: IPv4Address(bigEndian: vip),
+            transport: transport, client: .v4(IPv4Address(bigEndian: ipvsd_flow_client(entry.key))),
+            clientPort: UInt16(bigEndian: ipvsd_flow_client_port(entry.key)), vip: .v4(IPv4Address(bigEndian: vip)),
             port: UInt16(bigEndian: ipvsd_flow_port(entry.value)), server: server, state: name,
             remaining: .nanoseconds(Int64(timeout - idle) << Int64(IPVSD_TICK_SHIFT)))
     }

@@ -33,7 +33,7 @@ struct HeldRows {
                 services.wanted += 1
             }
             let present = row.map { serverIDs.ofService($0) } ?? [:]
-            for address in Set(service.servers.map(\.address)) {
+            for address in Set(service.servers.compactMap(\.address.v4)) {
                 if present[address] == nil { servers.wanted += 1 } else { servers.kept += 1 }
                 addresses.insert(address)
             }
@@ -67,7 +67,7 @@ extension [ServiceAddress: Int] {
 
 extension Set<ServiceAddress> {
     /// The number of the keys by which packets find them, with those of their VIPs.
-    fileprivate var keyCount: Int { reduce(0) { $0 + $1.listenerCount } + Set<IPv4Address>(map(\.vip)).count }
+    fileprivate var keyCount: Int { reduce(0) { $0 + $1.listenerCount } + Set<IPAddress>(map(\.vip)).count }
 }
 
 extension HeldRows {

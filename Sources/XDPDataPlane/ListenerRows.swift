@@ -1,6 +1,7 @@
 internal import Addresses
 internal import BPF
 internal import CLinux
+internal import Glibc
 internal import LoadBalancing
 internal import PacketPrograms
 internal import SystemCalls
@@ -8,7 +9,7 @@ internal import SystemCalls
 /// What the packet program looks up.
 extension ServiceAddress {
     init(key: ipvsd_listener_key) {
-        let vip = IPv4Address(bigEndian: key.vip)
+        let vip = IPAddress.v4(IPv4Address(bigEndian: key.vip))
         let transport = TransportProtocol.allCases.first { $0.number == key.protocol }
         if key.port != 0, let transport {
             self.init(vip: vip, port: UInt16(bigEndian: key.port), transport: transport)
@@ -17,12 +18,22 @@ extension ServiceAddress {
         }
     }
 
-    /// One for each protocol.
+    /// One for each protocol. IPv6 has none: such a service is refused.
     var keys: [(key: ipvsd_listener_key, transport: TransportProtocol)] {
-        (transport.map { [$0] } ?? TransportProtocol.allCases).map { transport in
+        guard let vip = vip.v4 else { return [] }
+        return (transport.map { [$0] } ?? TransportProtocol.allCases).map { transport in
             let key = ipvsd_listener_key(
                 vip: vip.bigEndian, port: (port ?? 0).bigEndian, protocol: transport.number, reserved: 0)
             return (key, transport)
+        }
+    }
+}
+
+extension IPAddress {
+    /// Returns the address as the maps have it. IPv6 is refused.
+    func inMaps() throws(BPFError) -> IPv4Address {
+        do throws(WrongFamily) { return try asIPv4() } catch {
+            throw BPFError("put an address into the packet program's maps: \(error)", code: EAFNOSUPPORT)
         }
     }
 }

@@ -52,7 +52,7 @@ extension XDPDataPlane {
         var leftOut = 0
         for (place, isSilent) in missing {
             let value = ipvsd_stray(packets: 0, last: 0, flags: ipvsd_stray.flags(isSilent), reserved: 0)
-            let key = ipvsd_stray_key(ifindex: UInt32(place.interface), vip: place.vip.bigEndian)
+            let key = ipvsd_stray_key(ifindex: UInt32(place.interface), vip: try place.vip.inMaps().bigEndian)
             do { _ = try strays.insert(value, for: key) } catch {
                 guard error.code == E2BIG else { throw error }
                 leftOut += 1
@@ -83,7 +83,7 @@ extension DirectorMaps {
 
 extension StrayPlace {
     fileprivate init(_ key: ipvsd_stray_key) {
-        self.init(interface: Int32(truncatingIfNeeded: key.ifindex), vip: IPv4Address(bigEndian: key.vip))
+        self.init(interface: Int32(truncatingIfNeeded: key.ifindex), vip: .v4(IPv4Address(bigEndian: key.vip)))
     }
 }
 

@@ -88,7 +88,7 @@ extension XDPDataPlane {
 
     private func slots(of source: MaglevSource, _ service: DesiredService) -> [UInt16] {
         let members = zip(service.configured.servers, source.weights).map {
-            (key: UInt64($0.address.value), weight: $1)
+            (key: $0.address.v4.map { UInt64($0.value) } ?? 0, weight: $1)
         }
         return MaglevTable.build(members: members, size: source.size).map { source.servers[Int($0)] }
     }

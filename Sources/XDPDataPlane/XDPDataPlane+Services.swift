@@ -21,7 +21,9 @@ extension XDPDataPlane {
         for (address, _) in services where !wanted.contains(address) {
             services[address] = nil
             for (key, _) in address.keys { try stopListening(key) }
-            if !services.keys.contains(where: { $0.vip == address.vip }) { try stopListening(vipKey(address.vip)) }
+            if !services.keys.contains(where: { $0.vip == address.vip }), let key = vipKey(address.vip) {
+                try stopListening(key)
+            }
         }
         for index in before.subtracting(claimed) { try remove(index) }
         writeFilter(vips: Set(wanted.map(\.vip)))
@@ -51,6 +53,8 @@ extension XDPDataPlane {
     }
 
     private func refuse(_ service: VirtualService) throws(BPFError) {
+        for listener in service.listeners { _ = try listener.vip.inMaps() }
+        for server in service.servers { _ = try server.address.inMaps() }
         guard service.servers.count <= TableLimits.serversOfAService else {
             throw BPFError(
                 "add service \(service.address) with \(service.servers.count) real servers: "
@@ -91,7 +95,7 @@ extension XDPDataPlane {
             throw error
         }
         setPersistence(service.persistence, index: index)
-        let named = Set(service.servers.map(\.address))
+        let named = Set(service.servers.compactMap(\.address.v4))
         for (address, id) in serverIDs.ofService(index) where !named.contains(address) {
             writeWord(id, weight: 0, flags: IPVSD_SERVER_USED | IPVSD_SERVER_REMOVED)
         }
@@ -106,7 +110,7 @@ extension XDPDataPlane {
                     flags: service.flags(ofListener: listener, transport: transport))
                 try listen(value, for: key)
             }
-            try listen(ipvsd_listener_value(), for: vipKey(listener.vip))
+            if let key = vipKey(listener.vip) { try listen(ipvsd_listener_value(), for: key) }
         }
         return index
     }
@@ -141,7 +145,8 @@ extension XDPDataPlane {
 
     func write(_ server: DesiredService.Server, weight: UInt16, service: Int) throws(BPFError) -> Int {
         let flags = server.flags
-        if let id = serverIDs[service, server.address] {
+        let address = try server.address.inMaps()
+        if let id = serverIDs[service, address] {
             idleSince[id] = nil
             maps.servers.field(\.configured_weight, of: id).pointee = server.configured.weight
             writeThresholds(server.configured.thresholds, of: id)
@@ -149,7 +154,7 @@ extension XDPDataPlane {
             return id
         }
         guard let id = serverRows.allocate() else {
-            throw BPFError("add real server \(server.address): all \(maps.servers.count - 1) are in use", code: ENOSPC)
+            throw BPFError("add real server \(address): all \(maps.servers.count - 1) are in use", code: ENOSPC)
         }
         do { try maps.statistics.clear(UInt32(id)) } catch {
             serverRows.release(id)
@@ -158,11 +163,11 @@ extension XDPDataPlane {
         maps.carried[id] = ipvsd_statistics()
         maps.connectionCounts[id] = ipvsd_conn_counts()
         maps.servers[id] = ipvsd_server(
-            next_hop: UInt32(pathIDs[server.address] ?? 0), weight: weight, flags: UInt16(flags),
-            address: server.address.bigEndian, service: UInt16(service), configured_weight: server.configured.weight,
+            next_hop: UInt32(pathIDs[address] ?? 0), weight: weight, flags: UInt16(flags),
+            address: address.bigEndian, service: UInt16(service), configured_weight: server.configured.weight,
             upper_threshold: server.configured.thresholds?.upper ?? 0,
             lower_threshold: server.configured.thresholds?.effectiveLower ?? 0, overloaded: 0, joined: 0)
-        serverIDs[service, server.address] = id
+        serverIDs[service, address] = id
         return id
     }
 
@@ -223,15 +228,15 @@ extension XDPDataPlane {
         serverIDs[service, address] = nil
     }
 
-    func writeFilter(vips: Set<IPv4Address>) {
+    func writeFilter(vips: Set<IPAddress>) {
         var words = [UInt64](repeating: 0, count: Int(IPVSD_FILTER_WORDS))
-        for vip in vips { ipvsd_filter_set(&words, vip.bigEndian) }
+        for vip in vips.compactMap(\.v4) { ipvsd_filter_set(&words, vip.bigEndian) }
         let filter = maps.settings.field(\.vip_filter, as: UInt64.self)
         for (index, word) in words.enumerated() { clinux_store_u64(filter + index, word) }
     }
 
-    func vipKey(_ vip: IPv4Address) -> ipvsd_listener_key {
-        ipvsd_listener_key(vip: vip.bigEndian, port: 0, protocol: 0, reserved: 0)
+    func vipKey(_ vip: IPAddress) -> ipvsd_listener_key? {
+        vip.v4.map { ipvsd_listener_key(vip: $0.bigEndian, port: 0, protocol: 0, reserved: 0) }
     }
 
     /// The real server's id, by which its checks are marked.

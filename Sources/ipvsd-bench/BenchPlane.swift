@@ -30,7 +30,7 @@ final class BenchPlane {
         flows = try pins.map(.flows, Bucket.self).memory(writable: true)
         try plane.apply(services)
         guard let sourceMAC, let nextHop = MACAddress([2, 0, 0, 0, 0, 2]) else { throw Failure("no MAC address") }
-        for server in Set(services.flatMap(\.servers).map(\.address)) {
+        for server in Set(services.flatMap(\.servers).compactMap(\.address.v4)) {
             try plane.setPath(
                 Path(
                     source: Self.source, destination: server, interface: interface, sourceMAC: sourceMAC,
@@ -60,8 +60,8 @@ final class BenchPlane {
     ) -> DesiredService {
         DesiredService(
             VirtualService(
-                address: ServiceAddress(vip: vip, port: port, transport: transport), scheduler: scheduler,
-                servers: (1...UInt32(servers)).map { RealServer(address: IPv4Address(network + $0)) }))
+                address: ServiceAddress(vip: .v4(vip), port: port, transport: transport), scheduler: scheduler,
+                servers: (1...UInt32(servers)).map { RealServer(address: .v4(IPv4Address(network + $0))) }))
     }
 
     var flowBuckets: Int { flows.count }

@@ -140,7 +140,7 @@ final class FrameBench {
     private func capture(_ subject: FrameSubject) throws -> Tap? {
         guard [FrameSubject].captures.contains(subject) else { return nil }
         var filter = CaptureFilter()
-        if subject == .capturedNone { filter.client = IPv4Prefix(IPv4Address(0xC633_6401), length: 32) }
+        if subject == .capturedNone { filter.client = IPPrefix(.v4(IPv4Address(0xC633_6401)), length: 32) }
         return try Tap(directory: pins.path, filter: filter)
     }
 

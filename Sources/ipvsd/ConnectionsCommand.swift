@@ -86,9 +86,9 @@ struct Connections: AsyncParsableCommand {
     }
 
     private struct Filter {
-        var client: IPv4Address?
+        var client: IPAddress?
         var service: ServiceAddress?
-        var server: IPv4Address?
+        var server: IPAddress?
         var state: Flow.State?
 
         func matches(_ flow: Flow) -> Bool {
@@ -103,7 +103,7 @@ struct Connections: AsyncParsableCommand {
     }
 
     private func filter() throws -> Filter {
-        func address(_ flag: String, _ text: String?) throws -> IPv4Address? {
+        func address(_ flag: String, _ text: String?) throws -> IPAddress? {
             guard let text else { return nil }
             return try valid("\(flag) \(text)") { () throws(InvalidValue) in try AddressText.address(text) }
         }

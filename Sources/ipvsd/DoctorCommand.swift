@@ -80,8 +80,8 @@ struct DoctorCommand: AsyncParsableCommand {
     }
 
     private func claim(_ status: DirectorStatus, _ changes: [Change]?) -> DirectorExaminer.Claim {
-        var order: [IPv4Address] = []
-        var places: [IPv4Address: [(service: String, downReason: String?)]] = [:]
+        var order: [IPAddress] = []
+        var places: [IPAddress: [(service: String, downReason: String?)]] = [:]
         for service in status.services {
             let name = service.listeners.first.map { "\($0.address)" } ?? ""
             for server in service.servers where server.method == "tunnel" && server.health != .removed {

@@ -28,7 +28,7 @@ struct DoctorOptions: ParsableArguments {
     @Flag(help: "Mend what a check finds and may be mended; realserver-setup --undo takes it back.")
     var fix = false
 
-    func examiner(vips: [IPv4Address], mss: MSSPolicy) throws -> RealServerExaminer {
+    func examiner(vips: [IPAddress], mss: MSSPolicy) throws -> RealServerExaminer {
         RealServerExaminer(
             vips: vips,
             director: try director.map { text in
@@ -40,10 +40,10 @@ struct DoctorOptions: ParsableArguments {
             }, mss: mss)
     }
 
-    private func prefix(_ text: String) throws -> IPv4Prefix {
+    private func prefix(_ text: String) throws -> IPPrefix {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 2, let address = IPv4Address(String(parts[0])), let length = Int(parts[1]),
-            (8...24).contains(length), let prefix = IPv4Prefix(address, length: length)
+            (8...24).contains(length), let prefix = IPPrefix(.v4(address), length: length)
         else {
             throw Failure(
                 .badValue,

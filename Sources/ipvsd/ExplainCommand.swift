@@ -111,7 +111,8 @@ struct Explain: AsyncParsableCommand {
             )
         }
         return ExplainedPacket(
-            client: source.address, clientPort: source.port, vip: service.vip, port: port, transport: transport,
+            client: try source.address.asIPv4(), clientPort: source.port, vip: try service.vip.asIPv4(), port: port,
+            transport: transport,
             segment: segment.flatMap { ExplainedPacket.Segment(rawValue: $0.rawValue) } ?? .syn, length: length,
             mayBeFragmented: fragmentable)
     }

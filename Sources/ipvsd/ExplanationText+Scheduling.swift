@@ -61,14 +61,16 @@ extension ExplanationText {
     /// The real servers, in the manner of `ipvsd status`.
     private var table: [String] {
         let cost = cost
-        let candidates = Dictionary(decision.candidates.map { ($0.server, $0) }, uniquingKeysWith: { one, _ in one })
+        let candidates = Dictionary(
+            decision.candidates.map { (IPAddress.v4($0.server), $0) }, uniquingKeysWith: { one, _ in one })
         let titles = ["", "RealServer", "Weight", "ActiveConn", "InActConn"]
         var rows = [titles + (cost == nil ? [] : ["Cost"]) + ["Health"]]
         for server in explanation.servers where server.health != .removed {
             let candidate = candidates[server.address]
             rows.append(
                 [
-                    server.address == decision.server ? "->" : "", "\(server.address)", StatusTable.weight(server),
+                    server.address == decision.server.map(IPAddress.v4) ? "->" : "", "\(server.address)",
+                    StatusTable.weight(server),
                     "\(candidate?.active ?? server.active)", "\(candidate?.inactive ?? server.inactive)",
                 ] + (cost.map { [candidate.flatMap($0) ?? "-"] } ?? []) + [StatusTable.health(server)])
         }

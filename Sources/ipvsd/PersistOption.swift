@@ -21,7 +21,7 @@ struct PersistOption {
     }
 
     /// With the VIPs that are to be there after a start already.
-    func bootSetup(_ vips: [IPv4Address], arguments: [String]) throws -> BootSetup {
+    func bootSetup(_ vips: [IPAddress], arguments: [String]) throws -> BootSetup {
         let (manager, namespace) = try place()
         guard let program = File.link("/proc/self/exe") else {
             throw Failure(.kernel, "--persist: /proc is not mounted, so that this program's path is unknown")
@@ -64,7 +64,7 @@ struct PersistOption {
         return (.unit, namespace)
     }
 
-    static func addresses(file: String) throws -> [IPv4Address] {
+    static func addresses(file: String) throws -> [IPAddress] {
         let text = String(decoding: try read(file), as: UTF8.self)
         do { return try AddressFile.addresses(text, name: file) } catch { throw Failure(.badValue, "\(error)") }
     }

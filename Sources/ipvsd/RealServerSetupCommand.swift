@@ -172,13 +172,13 @@ struct RealServerSetupCommand: AsyncParsableCommand {
             + (common.instanceName.map { ["--instance", $0] } ?? [])
     }
 
-    private func addresses() throws -> [IPv4Address] {
+    private func addresses() throws -> [IPAddress] {
         let addresses = try Self.addresses(vip) + vipFile.flatMap { try PersistOption.addresses(file: $0) }
         if addresses.isEmpty { throw Failure(.badValue, "--vip: none given (accepted: A.B.C.D)") }
         return addresses
     }
 
-    static func addresses(_ values: [String]) throws -> [IPv4Address] {
+    static func addresses(_ values: [String]) throws -> [IPAddress] {
         try values.flatMap { $0.split(separator: ",", omittingEmptySubsequences: false) }.map { text in
             try valid("--vip \(text)") { () throws(InvalidValue) in try AddressText.address(text) }
         }

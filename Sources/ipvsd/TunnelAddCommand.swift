@@ -77,17 +77,17 @@ struct TunnelAddCommand: AsyncParsableCommand {
     }
 
     private func host(_ flag: String, _ text: String) throws -> IPv4Address {
-        try valid("\(flag) \(text)") { () throws(InvalidValue) in try AddressText.address(text) }
+        try valid("\(flag) \(text)") { () throws(InvalidValue) in try AddressText.address(text) }.asIPv4()
     }
 
     private func own() throws -> PointToPoint.Address? {
-        let peer = try self.peer.map { try host("--peer", $0) }
+        let peer = try self.peer.map { IPAddress.v4(try host("--peer", $0)) }
         guard let text = address else {
             if let peer { throw Failure(.badValue, "--peer \(peer): without --address (accepted: beside --address)") }
             return nil
         }
         let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
-        let own = try host("--address", String(parts[0]))
+        let own = IPAddress.v4(try host("--address", String(parts[0])))
         guard parts.count > 1 else { return PointToPoint.Address(own: own, peer: peer) }
         guard let length = UInt8(parts[1]), (1...32).contains(length), peer == nil || length == 32 else {
             let accepted = peer == nil ? "1 to 32" : "32 beside --peer"

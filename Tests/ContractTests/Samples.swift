@@ -19,7 +19,8 @@ struct Samples<Value> {
 }
 
 enum Sample {
-    static func address(_ text: String) throws -> IPv4Address { try #require(IPv4Address(text)) }
+    static func address(_ text: String) throws -> IPAddress { try #require(IPAddress(text)) }
+    static func ipv4(_ text: String) throws -> IPv4Address { try #require(IPv4Address(text)) }
 
     private static func decode<Value: Decodable>(_ text: String, as type: Value.Type = Value.self) throws -> Value {
         try JSONDecoder().decode(type, from: Data(text.utf8))
@@ -75,7 +76,7 @@ enum Sample {
     }
 
     static func explanation() throws -> Samples<Explanation> {
-        let (client, vip) = (try address("192.0.2.7"), try address("10.0.0.100"))
+        let (client, vip) = (try ipv4("192.0.2.7"), try ipv4("10.0.0.100"))
         func packet(_ transport: TransportProtocol) -> ExplainedPacket {
             ExplainedPacket(client: client, clientPort: 41234, vip: vip, port: 80, transport: transport)
         }
@@ -87,8 +88,8 @@ enum Sample {
     }
 
     private static func decision() throws -> Samples<PacketDecision> {
-        let server = try address("10.0.0.11")
-        let vip = try address("10.0.0.100")
+        let server = try ipv4("10.0.0.11")
+        let vip = try ipv4("10.0.0.100")
         func service(
             _ listener: ServiceAddress, _ scheduler: Scheduler?, _ number: Int?
         ) -> PacketDecision.Service {
@@ -105,7 +106,7 @@ enum Sample {
         }
         func template(_ server: IPv4Address?) throws -> PacketDecision.Template {
             PacketDecision.Template(
-                client: try address("192.0.2.0"), prefixLength: 24, server: server, remaining: 1.5, standing: .heeded,
+                client: try ipv4("192.0.2.0"), prefixLength: 24, server: server, remaining: 1.5, standing: .heeded,
                 isConfirmed: true)
         }
         func choice(_ server: IPv4Address?, _ slot: Int?) -> PacketDecision.Choice {
@@ -125,7 +126,7 @@ enum Sample {
         filled.reason = "forwarded"
         filled.events = ["rescheduled"]
         filled.server = server
-        filled.service = service(ServiceAddress(vip: vip, port: 80, transport: .tcp), .mh, 24)
+        filled.service = service(ServiceAddress(vip: .v4(vip), port: 80, transport: .tcp), .mh, 24)
         filled.connection = connection(server)
         filled.template = try template(server)
         filled.choices = [choice(server, 1)]
@@ -141,7 +142,7 @@ enum Sample {
         filled.ownMACs = ["02:00:00:00:00:01"]
         // A second value of each part, which lacks what it may lack.
         var bare = PacketDecision()
-        bare.service = service(ServiceAddress(vip: vip), nil, nil)
+        bare.service = service(ServiceAddress(vip: .v4(vip)), nil, nil)
         bare.connection = connection(nil)
         bare.template = try template(nil)
         bare.choices = [choice(nil, nil)]
@@ -163,7 +164,8 @@ enum Sample {
         return Samples(
             filled: ListedTunnel(
                 tunnel: Tunnel(
-                    interface: 2, name: "t", kind: "ipip", isUp: true, local: local, remote: remote, ttl: 64, lower: 3),
+                    interface: 2, name: "t", kind: "ipip", isUp: true, local: local.v4, remote: remote.v4, ttl: 64,
+                    lower: 3),
                 link: link("t"), lower: link("eth0"), addresses: [peered]),
             bare: ListedTunnel(
                 tunnel: Tunnel(interface: 2, name: "t", kind: "ipip", isUp: true), link: link("t"), lower: nil,

@@ -59,8 +59,8 @@ struct ControlClientTests {
 
     private func event(_ server: UInt32, reason: String? = nil) -> DirectorEvent {
         DirectorEvent(
-            kind: .serverDown, service: ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 80, transport: .tcp),
-            server: IPv4Address(server), reason: reason, standing: .init(up: 1, total: 2, weight: 1, quorum: 1))
+            kind: .serverDown, service: ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp),
+            server: IPAddress(server), reason: reason, standing: .init(up: 1, total: 2, weight: 1, quorum: 1))
     }
 
     // MARK: Answers
@@ -88,7 +88,7 @@ struct ControlClientTests {
             var seen: [UInt32] = []
             try await client.events(follows: false, last: 2, service: nil, server: nil) { line in
                 if case .event(let event, let json) = line {
-                    seen.append(event.server?.value ?? 0)
+                    seen.append(event.server?.v4?.value ?? 0)
                     #expect(json.contains("server-down"))
                 }
             }
@@ -96,7 +96,7 @@ struct ControlClientTests {
             seen = []
             try await client.events(follows: true, last: 1, service: nil, server: nil) { line in
                 guard case .event(let event, _) = line else { return }
-                seen.append(event.server?.value ?? 0)
+                seen.append(event.server?.v4?.value ?? 0)
                 if seen.count < 3 { director.events.append(self.event(3 + UInt32(seen.count))) }
                 if seen.count == 3 { Task { await group.triggerGracefulShutdown() } }
             }

@@ -95,7 +95,7 @@ struct DirectorTests {
 
     @Test("a sorry server serves while the quorum is lost")
     func sorryServer() async throws {
-        let sorry = IPv4Address(0x0A00_0063)
+        let sorry = IPAddress(0x0A00_0063)
         let policy = ServicePolicy(quorum: Quorum.Rule(required: 2), sorryServer: sorry)
         try await lab.run(DirectorLab.configuration(policy: policy)) { director in
             #expect(lab.plane.weight(sorry, of: service) == nil)

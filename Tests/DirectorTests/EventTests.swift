@@ -8,11 +8,11 @@ import Testing
 
 /// Events: their numbers, what a slow reader misses, and how they are written.
 struct EventTests {
-    private static let service = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 80, transport: .tcp)
-    private static let server = IPv4Address(0x0A00_000B)
+    private static let service = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp)
+    private static let server = IPAddress(0x0A00_000B)
 
     static func event(
-        _ kind: DirectorEvent.Kind = .serverDown, service: ServiceAddress = service, server: IPv4Address? = server
+        _ kind: DirectorEvent.Kind = .serverDown, service: ServiceAddress = service, server: IPAddress? = server
     ) -> DirectorEvent {
         DirectorEvent(
             time: Date(timeIntervalSince1970: 1_700_000_000.25), kind: kind, service: service, server: server,
@@ -44,14 +44,14 @@ struct EventTests {
 
     @Test func theLastOnesAreThoseThatTheFilterAdmits() {
         var ring = EventRing(capacity: 10)
-        let other = ServiceAddress(vip: IPv4Address(0x0A00_0065), port: 25, transport: .tcp)
+        let other = ServiceAddress(vip: IPAddress(0x0A00_0065), port: 25, transport: .tcp)
         for index in 0..<8 { ring.append(Self.event(service: index.isMultiple(of: 2) ? Self.service : other)) }
         let filter = EventRing.Filter(service: Self.service)
         let start = ring.start(ofLast: 2, filter: filter)
         #expect(ring.read(after: start, filter: filter).events.map(\.sequence) == [5, 7])
         #expect(ring.start(ofLast: 0) == 8)
         #expect(ring.read(after: ring.start(ofLast: 100)).events.count == 8)
-        #expect(ring.read(after: 0, filter: .init(server: IPv4Address(0x0A00_000C))).events.isEmpty)
+        #expect(ring.read(after: 0, filter: .init(server: IPAddress(0x0A00_000C))).events.isEmpty)
     }
 
     @Test(.timeLimit(.minutes(1))) func aFollowerIsToldAndReadsWhatCame() async {

@@ -9,7 +9,7 @@ import Testing
 /// Which script runs when.
 struct NotificationQueueTests {
     private static func service(_ number: Int) -> ServiceAddress {
-        ServiceAddress(vip: IPv4Address(0x0A00_0064), port: UInt16(number), transport: .tcp)
+        ServiceAddress(vip: IPAddress(0x0A00_0064), port: UInt16(number), transport: .tcp)
     }
 
     private static func item(_ service: Int, _ sequence: Int) -> NotificationQueue.Item {

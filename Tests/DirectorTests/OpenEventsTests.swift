@@ -8,12 +8,12 @@ import Testing
 
 /// What was told and not taken back, and the file that remembers it.
 struct OpenEventsTests {
-    private static let web = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 80, transport: .tcp)
-    private static let mail = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 25, transport: .tcp)
-    private static let sorry = IPv4Address(0x0A00_0009)
+    private static let web = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp)
+    private static let mail = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 25, transport: .tcp)
+    private static let sorry = IPAddress(0x0A00_0009)
 
     private static func event(
-        _ kind: DirectorEvent.Kind, _ service: ServiceAddress = web, server: IPv4Address? = nil, at seconds: Double = 1
+        _ kind: DirectorEvent.Kind, _ service: ServiceAddress = web, server: IPAddress? = nil, at seconds: Double = 1
     ) -> DirectorEvent {
         DirectorEvent(
             sequence: UInt64(seconds), time: Date(timeIntervalSince1970: seconds), kind: kind, service: service,
@@ -37,7 +37,7 @@ struct OpenEventsTests {
         #expect(open.events.count == 4 && open.events.last == Self.event(.serviceDown, at: 2))
         #expect(take(Self.event(.serviceUp)))
         #expect(!take(Self.event(.serviceUp)))
-        #expect(!take(Self.event(.sorryServerOut, server: IPv4Address(0x0A00_0008))))
+        #expect(!take(Self.event(.sorryServerOut, server: IPAddress(0x0A00_0008))))
         #expect(take(Self.event(.sorryServerOut, server: Self.sorry)))
         #expect(open.events == [Self.event(.quorumLost), Self.event(.serviceDown, Self.mail)])
     }

@@ -13,7 +13,7 @@ struct ReloadTests {
     private let service = DirectorLab.service
     private let first = DirectorLab.servers[0]
     private let second = DirectorLab.servers[1]
-    private let third = IPv4Address(0x0A00_000D)
+    private let third = IPAddress(0x0A00_000D)
 
     @Test("a reload that the data plane refuses leaves what was")
     func refusedReload() async throws {
@@ -50,7 +50,7 @@ struct ReloadTests {
     @Test("reloads tell what they take and bring, and forget who is gone")
     func events() async throws {
         func configuration(
-            _ servers: [IPv4Address], quorum: Int = 1, kind: CheckPolicy.Kind = .tcp(port: 80)
+            _ servers: [IPAddress], quorum: Int = 1, kind: CheckPolicy.Kind = .tcp(port: 80)
         ) -> DirectorConfiguration {
             var configuration = DirectorLab.configuration(
                 servers: servers.map { RealServer(address: $0) },

@@ -13,7 +13,7 @@ struct TakeoverTests {
     private let service = DirectorLab.service
     private let first = DirectorLab.servers[0]
     private let second = DirectorLab.servers[1]
-    private let third = IPv4Address(0x0A00_000D)
+    private let third = IPAddress(0x0A00_000D)
 
     @Test("a director that takes over keeps out who was out, and who was drained")
     func takeover() async throws {
@@ -144,7 +144,7 @@ struct TakeoverTests {
 
     @Test("a director tells once what a service has again since the last one")
     func regained() async throws {
-        func configuration(_ server: IPv4Address) -> DirectorConfiguration {
+        func configuration(_ server: IPAddress) -> DirectorConfiguration {
             DirectorLab.configuration(
                 servers: [RealServer(address: server)], policy: ServicePolicy(sorryServer: third))
         }

@@ -10,7 +10,7 @@ struct DirectorDiagnosisTests {
     private func healthy() throws -> DirectorFacts {
         var facts = DirectorFacts()
         facts.interfaces = [.init(name: "eth0")]
-        facts.servers = [.init(address: try #require(IPv4Address("10.0.0.11")))]
+        facts.servers = [.init(address: try #require(IPAddress("10.0.0.11")))]
         facts.jit = 1
         return facts
     }
@@ -24,7 +24,7 @@ struct DirectorDiagnosisTests {
     @Test func healthyIsClean() throws { #expect(try faults { _ in }.isEmpty) }
 
     @Test func eachFaultIsNamed() throws {
-        let vip = try #require(IPv4Address("10.0.0.100"))
+        let vip = try #require(IPAddress("10.0.0.100"))
         let mac = try #require(MACAddress([2, 0, 0, 0, 0, 1]))
         #expect(try faults { $0.interfaces[0].mode = nil } == [.programNotAttached])
         #expect(try faults { $0.interfaces[0].mode = "generic" } == [.genericXDP])
@@ -48,7 +48,7 @@ struct DirectorDiagnosisTests {
         #expect(
             try faults {
                 $0.vips = [vip]
-                $0.servers[0].source = IPv4Address("10.0.0.2")
+                $0.servers[0].source = IPAddress("10.0.0.2")
             }.isEmpty)
         #expect(try faults { $0.servers[0].downReason = "refused" } == [.serverDown])
         #expect(try faults { $0.vipOwners = [(vip, "eth0", [mac])] } == [.vipConflict])
@@ -77,7 +77,7 @@ struct DirectorDiagnosisTests {
 
     /// What the kernel forwards or delivers for it, and XDP does not.
     @Test func theOwnFilterIsAskedForEachClassOfPackets() throws {
-        let vip = try #require(IPv4Address("10.0.0.100"))
+        let vip = try #require(IPAddress("10.0.0.100"))
         func filtered(_ rules: String) throws -> [Finding] {
             var facts = try healthy()
             facts.vips = [vip]
@@ -111,7 +111,7 @@ struct DirectorDiagnosisTests {
     /// Who puts a piece back depends on who is there to do it.
     @Test func theFixOfAMissingPieceNamesWhoPutsItBack() throws {
         var facts = try healthy()
-        facts.missingVIPs = [(try #require(IPv4Address("10.0.0.100")), "eth0")]
+        facts.missingVIPs = [(try #require(IPAddress("10.0.0.100")), "eth0")]
         facts.checkPath.forwards = false
         #expect(facts.findings().allSatisfy { $0.fix.contains("every second") })
         #expect(facts.findings()[0].fix.contains("KeepConfiguration=static"))

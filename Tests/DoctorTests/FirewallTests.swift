@@ -21,8 +21,8 @@ struct FirewallTests {
 
     private func tunnelled(from source: String? = nil) -> Firewall.Packet {
         Firewall.Packet(
-            protocolNumber: 4, input: "eth0", source: source.flatMap { IPv4Address($0) },
-            destination: IPv4Address("10.0.0.11"), state: "new")
+            protocolNumber: 4, input: "eth0", source: source.flatMap { IPAddress($0) },
+            destination: IPAddress("10.0.0.11"), state: "new")
     }
 
     private func isDropped(_ text: String, _ packet: Firewall.Packet) throws -> Bool {
@@ -75,7 +75,7 @@ struct FirewallTests {
 
     private func published(at port: UInt16?, vip: UInt32 = 0x0A00_0064) -> Firewall.Packet {
         Firewall.Packet(
-            protocolNumber: 6, input: "tunl0", destination: IPv4Address(vip), destinationPort: port, state: "new")
+            protocolNumber: 6, input: "tunl0", destination: IPAddress(vip), destinationPort: port, state: "new")
     }
 
     @Test func publishedPortsAreTranslations() throws {

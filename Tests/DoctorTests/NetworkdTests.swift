@@ -31,7 +31,7 @@ struct NetworkdTests {
         #expect(
             ListeningSocket.parse(tcp, isUDP: false) == [
                 ListeningSocket(address: nil, port: 80),
-                ListeningSocket(address: IPv4Address("10.0.0.11"), port: 443),
+                ListeningSocket(address: IPAddress("10.0.0.11"), port: 443),
             ])
         let six =
             header + "   0: 00000000000000000000000000000000:0050 0:0 0A\n"
@@ -39,7 +39,7 @@ struct NetworkdTests {
         #expect(
             ListeningSocket.parse(six, isUDP: false) == [
                 ListeningSocket(address: nil, port: 80),
-                ListeningSocket(address: IPv4Address("10.0.0.11"), port: 81),
+                ListeningSocket(address: IPAddress("10.0.0.11"), port: 81),
             ])
         #expect(
             ListeningSocket.parse(header + " 0: 00000000:0035 0:0 07\n", isUDP: true)

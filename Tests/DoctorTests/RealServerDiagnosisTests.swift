@@ -6,8 +6,8 @@ import Testing
 
 /// Faults that need the kernel's ipip or another host: the others are planted in Tests/Namespaces/doctor.test.sh.
 struct RealServerDiagnosisTests {
-    private let vip = IPv4Address(0x0A00_0064)
-    private let director = IPv4Address(0x0A00_0002)
+    private let vip = IPAddress(0x0A00_0064)
+    private let director = IPAddress(0x0A00_0002)
 
     @Test func nothingAtAllIsNoRealServer() {
         var facts = RealServerFacts()
@@ -22,14 +22,14 @@ struct RealServerDiagnosisTests {
             var facts = RealServerFacts()
             facts.sysctls["ipip1/rp_filter"] = filter
             facts.director = director
-            facts.addresses = [InterfaceAddress(interface: 2, address: IPv4Address(0x0A00_000B), prefixLength: 24)]
+            facts.addresses = [InterfaceAddress(interface: 2, address: IPAddress(0x0A00_000B), prefixLength: 24)]
             facts.tunnels = [Tunnel(interface: 3, name: "tunl0", kind: "ipip", isUp: true), tunnel]
             return facts.secondTunnelFindings().map(\.fault)
         }
-        func tunnel(up: Bool = true, local: UInt32? = nil, remote: IPv4Address? = nil) -> Tunnel {
+        func tunnel(up: Bool = true, local: UInt32? = nil, remote: IPAddress? = nil) -> Tunnel {
             Tunnel(
                 interface: 4, name: "ipip1", kind: "ipip", isUp: up, local: local.map { IPv4Address($0) },
-                remote: remote)
+                remote: remote?.v4)
         }
         #expect(faults(tunnel(remote: director)) == [.secondTunnel])
         #expect(faults(tunnel(local: 0x0A00_000B, remote: director)) == [.secondTunnel])

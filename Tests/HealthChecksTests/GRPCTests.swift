@@ -18,7 +18,7 @@ struct GRPCTests {
     }
 
     @Test func request() {
-        let address = IPv4Address(0x0A00_0001)
+        let address = IPAddress(0x0A00_0001)
         let whole = GRPCHealthCheck(port: 50051).request(to: address)
         #expect(whole.body == [0, 0, 0, 0, 0] && whole.authority == "10.0.0.1:50051" && whole.method == "POST")
         #expect(whole.path == "/grpc.health.v1.Health/Check" && whole.fields.contains(.init("te", "trailers")))

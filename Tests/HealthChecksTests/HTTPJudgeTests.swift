@@ -7,7 +7,7 @@ import Testing
 
 /// What requests say and how responses are judged.
 struct HTTPJudgeTests {
-    private let address = IPv4Address(0x0A00_0001)
+    private let address = IPAddress(0x0A00_0001)
 
     private func judge(_ check: HTTPCheck, _ events: [HTTPEvent]) -> HTTPStep {
         var judge = HTTPResponseJudge(check)

@@ -134,7 +134,7 @@ struct LoopbackTests {
         let port = UInt16(server.localAddress?.port ?? 0)
         let check = HTTPCheck(port: port, path: "/up?x=1", host: "w.example", fields: [.init("X-Check", "ipvsd")])
         // Through the tunnel's kind of socket, with a source address of the caller's choice.
-        let way = Loopback.way(to: Loopback.address, mark: 1, source: IPv4Address(0x7F00_0002))
+        let way = Loopback.way(to: Loopback.address, mark: 1, source: IPAddress(0x7F00_0002))
         #expect(await run(.http(check), by: way).isPassed)
         try await server.close().get()
         #expect(
@@ -249,7 +249,7 @@ struct LoopbackTests {
     /// A TLS server that is not NIO's.
     @Test func opensslServer() async throws {
         let certificates = try TestCertificates.shared.get()
-        let (address, port) = (IPv4Address(0x7F00_0004), UInt16(4433))
+        let (address, port) = (IPAddress(0x7F00_0004), UInt16(4433))
         let command =
             "cd \(certificates.directory) && exec openssl s_server -accept \(address):\(port) -www "
             + "-cert server30.pem -key server.key -quiet"
@@ -355,7 +355,7 @@ struct LoopbackTests {
             reason(
                 try await verdict(
                     "echo $IPVSD_VIA $IPVSD_ADDRESS $IPVSD_MARK $IPVSD_SOURCE; exit 1",
-                    by: Loopback.way(to: Loopback.address, mark: 9, source: IPv4Address(0x7F00_0002))))
+                    by: Loopback.way(to: Loopback.address, mark: 9, source: IPAddress(0x7F00_0002))))
                 == "exit code 1: tunnel 127.0.0.1 9 127.0.0.2")
         // Nothing of the daemon's gets in: standard descriptors, and the one that ls opens.
         #expect(weight(try await verdict("ls /proc/self/fd | wc -l")) == 4)
@@ -425,7 +425,7 @@ struct LoopbackTests {
     /// Both ways at once; the tunnel's is a blackhole here.
     @Test func bothWays() async throws {
         func verdict(
-            _ check: Check, by way: Check.Way, beside server: IPv4Address, timeout: Duration
+            _ check: Check, by way: Check.Way, beside server: IPAddress, timeout: Duration
         ) async -> CheckVerdict {
             let question = Checker.Question(id: 0, check: check, way: way, beside: server, timeout: timeout)
             return await checker.ask(question).verdict

@@ -143,8 +143,8 @@ struct PathMTUTests {
             let checker = Checker(group: group)
             // The tunnel's kind of socket: bound to a device and marked.
             let way = Check.Way.tunnel(
-                vip: IPv4Address(0x0A09_0103), mark: 1, device: Int32(if_nametoindex("veth0")),
-                source: IPv4Address(0x0A09_0001))
+                vip: IPAddress(0x0A09_0103), mark: 1, device: Int32(if_nametoindex("veth0")),
+                source: IPAddress(0x0A09_0001))
             func run(_ size: Int) async throws -> CheckVerdict {
                 await checker.run(.mtu(try MTUCheck(size: size)), by: way, deadline: .seconds(20))
             }

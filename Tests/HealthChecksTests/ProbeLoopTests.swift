@@ -132,7 +132,7 @@ struct ProbeLoopTests {
             let inbox = ProbeLoopTests.Collector(continuation: continuation)
             // Of the first hundred four have a port, and the others wait for one. Of the rest 196 have a descriptor.
             let silent = (0..<1000).map { id in
-                let way = Loopback.way(to: IPv4Address(0xC000_0201 + UInt32(id < 100 ? 0 : id)), mark: 1)
+                let way = Loopback.way(to: IPAddress(0xC000_0201 + UInt32(id < 100 ? 0 : id)), mark: 1)
                 return ProbeLoopTests.question(UInt64(id), .tcp(port: 9), way, timeout: .seconds(600))
             }
             ProbeLoop.shared.ask(silent, answersTo: inbox)

@@ -7,13 +7,13 @@ import Testing
 
 /// Required and learnt probes, and what the last daemon left.
 struct ServiceHealthTests {
-    private let one = IPv4Address(0x0A00_0001)
-    private let two = IPv4Address(0x0A00_0002)
+    private let one = IPAddress(0x0A00_0001)
+    private let two = IPAddress(0x0A00_0002)
     private let web = Probe.tcp(port: 80)
     private let shell = Probe.tcp(port: 22)
 
     private func health(
-        _ required: Set<Probe>, down: Set<IPv4Address> = [], answered: [IPv4Address: Set<UInt16>] = [:]
+        _ required: Set<Probe>, down: Set<IPAddress> = [], answered: [IPAddress: Set<UInt16>] = [:]
     ) -> ServiceHealth {
         ServiceHealth(required: required, rise: 2, fall: 2, initiallyDown: down, answered: answered)
     }
@@ -299,14 +299,14 @@ struct ServiceHealthTests {
     /// Counts that are kept say what looking at all servers says, and every change of another server's verdict is told.
     @Test func comparisonsAgainstANaiveModel() {
         var random = SplitMix(seed: 22)
-        let servers = (1...4).map { IPv4Address(0x0A00_0000 + $0) }
+        let servers = (1...4).map { IPAddress(0x0A00_0000 + $0) }
         let ports: [UInt16] = [22, 25, 110]
         for _ in 0..<200 {
             var health = health([])
             health.learn(ports: ports)
-            var model: [IPv4Address: [UInt16: ProbeHealth]] = [:]
-            var accused: [IPv4Address] = []
-            func isAccused(_ server: IPv4Address) -> Bool {
+            var model: [IPAddress: [UInt16: ProbeHealth]] = [:]
+            var accused: [IPAddress] = []
+            func isAccused(_ server: IPAddress) -> Bool {
                 ports.contains { port in
                     guard let own = model[server]?[port], own.verdict == .down, own.hasAnswered else { return false }
                     if own.isSilent, ports.contains(where: { model[server]?[$0]?.verdict == .up }) { return false }
@@ -317,7 +317,7 @@ struct ServiceHealthTests {
                 accused.removeAll { !isAccused($0) }
                 accused += servers.filter { isAccused($0) && !accused.contains($0) }
             }
-            func isUp(_ server: IPv4Address) -> Bool { !accused.prefix(model.count / 2).contains(server) }
+            func isUp(_ server: IPAddress) -> Bool { !accused.prefix(model.count / 2).contains(server) }
             for _ in 0..<100 {
                 let before = servers.map(isUp)
                 let server = servers.randomElement(using: &random) ?? one
@@ -350,7 +350,7 @@ struct ServiceHealthTests {
     // MARK: Learnt ports that are only silent
 
     /// Ping and port 22 have answered on each of the servers.
-    private func learntHealth(_ servers: [IPv4Address]) -> ServiceHealth {
+    private func learntHealth(_ servers: [IPAddress]) -> ServiceHealth {
         var health = health([.ping])
         health.learn(ports: [22, 25])
         for server in servers {
@@ -401,12 +401,12 @@ struct ServiceHealthTests {
     }
 
     @Test func learntPortsTakeOutHalfOfTheServersAtMost() {
-        let servers = (1...5).map { IPv4Address(0x0A00_0000 + $0) }
+        let servers = (1...5).map { IPAddress(0x0A00_0000 + $0) }
         var health = learntHealth(servers)
         for server in servers.dropLast() {
             for _ in 0..<2 { health.record(.failure("refused"), of: shell, on: server) }
         }
-        func out() -> [IPv4Address] { servers.filter { !health.verdict(of: $0).isUp } }
+        func out() -> [IPAddress] { servers.filter { !health.verdict(of: $0).isUp } }
         #expect(out() == [servers[0], servers[1]])
         // One that comes back makes room for the next.
         health.record(.success, of: shell, on: servers[0])

@@ -8,10 +8,10 @@ import Testing
 
 /// Real servers over time, by a clock that the tests turn.
 struct ServiceStateTests {
-    let one = IPv4Address(0x0A00_0001)
-    let two = IPv4Address(0x0A00_0002)
-    let three = IPv4Address(0x0A00_0003)
-    let sorry = IPv4Address(0x0A00_0063)
+    let one = IPAddress(0x0A00_0001)
+    let two = IPAddress(0x0A00_0002)
+    let three = IPAddress(0x0A00_0003)
+    let sorry = IPAddress(0x0A00_0063)
     private let start = ContinuousClock.now
     private let web = Probe.tcp(port: 80)
 
@@ -19,18 +19,18 @@ struct ServiceStateTests {
 
     /// One success brings a server up, one failure takes it down.
     private func state(
-        _ policy: ServicePolicy, weights: [UInt16] = [1, 1, 1], down: Set<IPv4Address> = []
+        _ policy: ServicePolicy, weights: [UInt16] = [1, 1, 1], down: Set<IPAddress> = []
     ) -> ServiceState {
         ServiceState(
             servers: zip([one, two, three], weights).map { RealServer(address: $0, weight: $1) }, policy: policy,
             health: ServiceHealth(required: [web], rise: 1, fall: 1, initiallyDown: down), down: down, at: start)
     }
 
-    private func fail(_ server: IPv4Address, _ state: inout ServiceState, _ seconds: Double) -> [HealthTransition] {
+    private func fail(_ server: IPAddress, _ state: inout ServiceState, _ seconds: Double) -> [HealthTransition] {
         state.record(.failure("refused"), of: web, on: server, at: at(seconds)).transitions
     }
 
-    private func pass(_ server: IPv4Address, _ state: inout ServiceState, _ seconds: Double) -> [HealthTransition] {
+    private func pass(_ server: IPAddress, _ state: inout ServiceState, _ seconds: Double) -> [HealthTransition] {
         state.record(.success, of: web, on: server, at: at(seconds)).transitions
     }
 
@@ -83,7 +83,7 @@ struct ServiceStateTests {
         var state = ServiceState(
             servers: [one, two].map { RealServer(address: $0, weight: 1) }, policy: ServicePolicy(sorryServer: sorry),
             health: ServiceHealth(required: [.ping], implied: [.ping], rise: 1, fall: 1), at: start)
-        func ping(_ server: IPv4Address, _ result: ProbeResult, _ second: Double) -> [HealthTransition] {
+        func ping(_ server: IPAddress, _ result: ProbeResult, _ second: Double) -> [HealthTransition] {
             state.record(result, of: .ping, on: server, at: at(second)).transitions
         }
         #expect(state.usableWeight == 2 && state.quorum.isUp)
@@ -107,7 +107,7 @@ struct ServiceStateTests {
 
     /// The last daemon had taken them all out for a ping that nobody asked for: they come back without it.
     @Test func serversThatAnImpliedPingTookOutServe() {
-        func state(down: Set<IPv4Address>) -> ServiceState {
+        func state(down: Set<IPAddress>) -> ServiceState {
             ServiceState(
                 servers: [one, two].map { RealServer(address: $0, weight: 1) }, policy: ServicePolicy(),
                 health: ServiceHealth(
@@ -308,7 +308,7 @@ struct ServiceStateTests {
 
     /// What was inherited holds for the servers of now, not of then.
     @Test func anInheritedQuorumIsJudgedAnew() {
-        func inherited(_ required: Int, hadQuorum: Bool, drained: Set<IPv4Address> = []) -> ServiceState {
+        func inherited(_ required: Int, hadQuorum: Bool, drained: Set<IPAddress> = []) -> ServiceState {
             ServiceState(
                 servers: [one, two].map { RealServer(address: $0) },
                 policy: ServicePolicy(quorum: Quorum.Rule(required: required), sorryServer: sorry),
@@ -355,12 +355,12 @@ struct ServiceStateTests {
 
     /// By what was written down, as after a kill -9.
     @Test func aDaemonThatTakesOverKnowsOfFalls() throws {
-        func takenOver(_ former: ServiceState, down: Set<IPv4Address>, _ seconds: Double) throws -> ServiceState {
+        func takenOver(_ former: ServiceState, down: Set<IPAddress>, _ seconds: Double) throws -> ServiceState {
             let written = try JSONEncoder().encode(former.damping)
             return ServiceState(
                 servers: [one, two, three].map { RealServer(address: $0) }, policy: former.policy,
                 health: ServiceHealth(required: [web], rise: 1, fall: 1, initiallyDown: down), down: down,
-                damping: try JSONDecoder().decode([IPv4Address: FlapDamping].self, from: written), at: at(seconds))
+                damping: try JSONDecoder().decode([IPAddress: FlapDamping].self, from: written), at: at(seconds))
         }
         var first = state(damped)
         #expect(first.damping.isEmpty)
@@ -442,7 +442,7 @@ struct ServiceStateTests {
     /// A result touches its own server, not its thousands of neighbours.
     @Test func resultsCostTheSameWithTenThousandServers() {
         func cost(servers count: UInt32) -> Duration {
-            let addresses = (0..<count).map { IPv4Address(0x0A00_0000 + $0) }
+            let addresses = (0..<count).map { IPAddress(0x0A00_0000 + $0) }
             var state = ServiceState(
                 servers: addresses.map { RealServer(address: $0) },
                 policy: ServicePolicy(flapDamping: .seconds(1), quorum: Quorum.Rule(required: 1)),
@@ -480,8 +480,8 @@ struct ServiceStateTests {
             let weights = (0..<3).map { _ in UInt16.random(in: 0...3, using: &random) }
             var state = state(policy, weights: weights)
             var isUp = Dictionary(uniqueKeysWithValues: servers.map { ($0, true) })
-            var asked: [IPv4Address: UInt16] = [:]
-            var drained: Set<IPv4Address> = []
+            var asked: [IPAddress: UInt16] = [:]
+            var drained: Set<IPAddress> = []
             let whole = weights.reduce(0) { $0 + Int($1) }
             var hadQuorum = whole >= policy.quorum.required + policy.quorum.hysteresis
             var sorryServes = policy.sorryServer != nil && !hadQuorum

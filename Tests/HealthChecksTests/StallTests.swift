@@ -231,16 +231,16 @@ extension Checker {
 
 /// Ways on the loopback device.
 enum Loopback {
-    static let address = IPv4Address(0x7F00_0001)
+    static let address = IPAddress(0x7F00_0001)
     /// 127.0.0.3, where no test has a server: every port refuses.
-    static let closed = IPv4Address(0x7F00_0003)
+    static let closed = IPAddress(0x7F00_0003)
 
     static let noDevice = Check.Way.tunnel(vip: address, mark: 1, device: .max, source: address)
 
     /// TEST-NET-1, on lo: what goes there is nobody's. Takes the options of the tunnel's way, and so its privilege.
-    static var blackhole: Check.Way { way(to: IPv4Address(0xC000_0201), mark: 1) }
+    static var blackhole: Check.Way { way(to: IPAddress(0xC000_0201), mark: 1) }
 
-    static func way(to address: IPv4Address, mark: UInt32, source: IPv4Address = Self.address) -> Check.Way {
+    static func way(to address: IPAddress, mark: UInt32, source: IPAddress = Self.address) -> Check.Way {
         .tunnel(vip: address, mark: mark, device: Int32(if_nametoindex("lo")), source: source)
     }
 }

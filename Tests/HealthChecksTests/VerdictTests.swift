@@ -6,7 +6,7 @@ import Testing
 
 /// The small judges: certificates, scripts, weights, datagrams, and the two ways together.
 struct VerdictTests {
-    private let server = IPv4Address(0x0A00_0001)
+    private let server = IPAddress(0x0A00_0001)
 
     @Test func certificates() {
         let validity = CertificateValidity(from: 1_000, until: 1_000_000)

@@ -150,6 +150,9 @@ struct OtherSchedulersTests {
         // hash_32(0x0A000001, 8) = 0x0A000001 * 0x61C88647 mod 2^32, its upper 8 bits.
         #expect(SourceHash.bucket(client: IPv4Address(0x0A00_0001), port: 0) == 0x27)
         // 10.0.0.100 * 2654435761, its lower 8 bits: 0x64 * 0xB1 mod 256 = 0x24.
-        #expect(SourceHash.server(ofVIP: IPv4Address(0x0A00_0064), weights: [1, 1, 1, 1, 1]) == 0x24 % 5)
+        #expect(SourceHash.server(ofVIP: IPAddress(0x0A00_0064), weights: [1, 1, 1, 1, 1]) == 0x24 % 5)
+        // The four words of an IPv6 address are combined by XOR: here 0x65 and 0x01.
+        let far = IPAddress.v6(IPv6Address(high: 0x65 << 32, low: 0x01))
+        #expect(SourceHash.server(ofVIP: far, weights: [1, 1, 1, 1, 1]) == 0x24 % 5)
     }
 }

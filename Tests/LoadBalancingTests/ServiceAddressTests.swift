@@ -4,7 +4,7 @@ import Testing
 
 /// Service addresses as text, and the protocols' numbers.
 struct ServiceAddressTests {
-    let vip = IPv4Address(0x0a00_0064)
+    let vip = IPAddress(0x0a00_0064)
 
     @Test func descriptionIsWhatTheFlagTakes() {
         #expect(ServiceAddress(vip: vip).description == "10.0.0.100")

@@ -7,7 +7,7 @@ import Testing
 /// Messages as the kernel reads and writes them, on a little-endian machine.
 struct CodecTests {
     @Test func addressIsAdded() throws {
-        let address = try #require(IPv4Address("10.0.0.100"))
+        let address = try #require(IPAddress("10.0.0.100"))
         let entry = InterfaceAddress(interface: 4, address: address, prefixLength: 32)
         #expect(
             entry.addRequest.finished(sequence: 7, flags: 4)
@@ -88,14 +88,14 @@ struct CodecTests {
 
     @Test func addressWithPeerSurvivesTheRoundTrip() {
         let entry = InterfaceAddress(
-            interface: 4, address: IPv4Address(0x0AFF_0001), peer: IPv4Address(0x0AFF_0002), prefixLength: 32)
+            interface: 4, address: IPAddress(0x0AFF_0001), peer: IPAddress(0x0AFF_0002), prefixLength: 32)
         #expect(Message.split(entry.addRequest.finished(sequence: 1)).compactMap(InterfaceAddress.init) == [entry])
     }
 
     @Test func routeWithMSSAndGateway() throws {
         let route = Route(
-            destination: try #require(IPv4Address("10.1.0.0")), prefixLength: 16, table: 19_800,
-            gateway: IPv4Address("10.0.0.1"), interface: 3, advmss: 1440, protocolID: 198)
+            destination: try #require(IPAddress("10.1.0.0")), prefixLength: 16, table: 19_800,
+            gateway: IPAddress("10.0.0.1"), interface: 3, advmss: 1440, protocolID: 198)
         let bytes = route.addRequest(replace: true).finished(sequence: 2)
         #expect(
             bytes
@@ -115,23 +115,40 @@ struct CodecTests {
     @Test func multipathRouteSurvivesTheRoundTrip() throws {
         let hop = { (interface: Int32, gateway: String?, weight: UInt16) in
             Route.NextHop(
-                interface: interface, gateway: gateway.flatMap(IPv4Address.init), weight: weight, isOnLink: false)
+                interface: interface, gateway: gateway.flatMap(IPAddress.init), weight: weight, isOnLink: false)
         }
         let route = Route(
-            destination: IPv4Address(0), prefixLength: 0, nextHops: [hop(3, "10.0.0.1", 1), hop(4, nil, 256)])
+            destination: IPAddress(0), prefixLength: 0, nextHops: [hop(3, "10.0.0.1", 1), hop(4, nil, 256)])
         let bytes = route.addRequest(replace: false).finished(sequence: 2)
         #expect(Message.split(bytes).compactMap(Route.init) == [route])
     }
 
     @Test func ruleSurvivesTheRoundTrip() throws {
-        let rule = Rule(priority: 19_800, source: IPv4Address("10.0.0.100"), table: 19_800, protocolID: 198)
+        let rule = Rule(priority: 19_800, source: IPAddress("10.0.0.100"), table: 19_800, protocolID: 198)
         let bytes = rule.addRequest.finished(sequence: 9)
         #expect(Message.split(bytes).compactMap(Rule.init) == [rule])
         #expect(rule.description == "19800: from 10.0.0.100/32 lookup 19800")
     }
 
+    @Test("requests about IPv6 say so in their header")
+    func familyOfRequests() throws {
+        let far = try #require(IPAddress("2001:db8::1"))
+        let router = try #require(IPAddress("fe80::1"))
+        let route = Route(destination: far, prefixLength: 128, gateway: router, interface: 3)
+        let messages = [
+            route.addRequest(replace: false), InterfaceAddress(interface: 3, address: far, prefixLength: 64).addRequest,
+            Rule(priority: 1, source: far, sourcePrefixLength: 128, table: 2, protocolID: 4).addRequest,
+            ResolvedRoute.request(to: far, from: nil, via: 3),
+        ].map { $0.finished(sequence: 1) }
+        // AF_INET6, which is the first byte after the header of 16.
+        #expect(messages.map { $0[16] } == [10, 10, 10, 10])
+        for message in messages {
+            #expect(message.indices.contains { message[$0...].starts(with: far.bytes) })
+        }
+    }
+
     @Test func neighbourIsManaged() throws {
-        let address = NextHopAddress.v4(try #require(IPv4Address("10.0.0.11")))
+        let address = try #require(IPAddress("10.0.0.11"))
         #expect(
             Neighbour.manageRequest(address, on: 4).finished(sequence: 3)
                 == hex(
@@ -144,7 +161,7 @@ struct CodecTests {
     }
 
     @Test func neighbourWithAnIPv6AddressIsManaged() throws {
-        let address = NextHopAddress.v6(try #require(IPv6Address("fe80::fc:1")))
+        let address = IPAddress.v6(try #require(IPv6Address("fe80::fc:1")))
         #expect(
             Neighbour.manageRequest(address, on: 4).finished(sequence: 3)
                 == hex(
@@ -173,7 +190,7 @@ struct CodecTests {
         let found = try #require(route(via: "0a00 fe80000000000000 0000000000fc0001"))
         #expect(found.gateway == .v6(try #require(IPv6Address("fe80::fc:1"))))
         #expect(found.gateway?.description == "fe80::fc:1")
-        #expect(found.interface == 3 && found.source == IPv4Address("10.0.0.2"))
+        #expect(found.interface == 3 && found.source == IPAddress("10.0.0.2"))
         // A gateway of a family that is not known is no way, and not a destination on the link.
         #expect(route(via: "0700 fe80000000000000 0000000000fc0001") == nil)
     }

@@ -28,7 +28,7 @@ struct NamespaceTests {
             let changed = try #require(try socket.link(index: a.index))
             #expect(changed.isUp && changed.hasCarrier && changed.noARP && changed.mtu == 1400)
 
-            let address = try #require(IPv4Address("10.0.0.100"))
+            let address = try #require(IPAddress("10.0.0.100"))
             #expect(try socket.addAddress(address, prefixLength: 32, to: a.index))
             #expect(try !socket.addAddress(address, prefixLength: 32, to: a.index))
             let entry = InterfaceAddress(interface: a.index, address: address, prefixLength: 32)
@@ -48,10 +48,10 @@ struct NamespaceTests {
             let socket = try RouteSocket()
             try socket.createVeth(name: "nl-a", peer: "nl-b")
             let index = try #require(try socket.link(named: "nl-a")).index
-            let own = try #require(IPv4Address("10.0.0.1"))
-            let gateway = try #require(IPv4Address("10.0.0.254"))
-            let far = try #require(IPv4Address("192.0.2.1"))
-            let near = try #require(IPv4Address("10.0.0.9"))
+            let own = try #require(IPAddress("10.0.0.1"))
+            let gateway = try #require(IPAddress("10.0.0.254"))
+            let far = try #require(IPAddress("192.0.2.1"))
+            let near = try #require(IPAddress("10.0.0.9"))
             for name in ["nl-a", "nl-b", "lo"] {
                 try socket.setUp(true, interface: try #require(try socket.link(named: name)).index)
             }
@@ -62,10 +62,10 @@ struct NamespaceTests {
             #expect(onLink.interface == index && onLink.gateway == nil && onLink.source == own && !onLink.isLocal)
             #expect(try #require(try socket.route(to: own)).isLocal)
 
-            let standard = Route(destination: IPv4Address(0), prefixLength: 0, gateway: gateway, interface: index)
+            let standard = Route(destination: IPAddress(0), prefixLength: 0, gateway: gateway, interface: index)
             try socket.addRoute(standard, replace: false)
             #expect(throws: NetlinkError.self) { try socket.addRoute(standard, replace: false) }
-            #expect(try socket.route(to: far)?.gateway == .v4(gateway))
+            #expect(try socket.route(to: far)?.gateway == gateway)
             #expect(try socket.routes(table: RouteTable.main).contains(standard))
 
             let table: UInt32 = 19_800
@@ -99,8 +99,8 @@ struct NamespaceTests {
             for name in ["nl-a", "nl-b"] {
                 try socket.setUp(true, interface: try #require(try socket.link(named: name)).index)
             }
-            try socket.addAddress(try #require(IPv4Address("10.0.0.1")), prefixLength: 24, to: index)
-            let address = NextHopAddress.v4(try #require(IPv4Address("10.0.0.11")))
+            try socket.addAddress(try #require(IPAddress("10.0.0.1")), prefixLength: 24, to: index)
+            let address = try #require(IPAddress("10.0.0.11"))
             #expect(try socket.neighbour(address, on: index) == nil)
             #expect(try socket.manageNeighbour(address, on: index))
             #expect(try socket.manageNeighbour(address, on: index))
@@ -121,7 +121,7 @@ struct NamespaceTests {
             for name in ["nl-a", "nl-b"] {
                 try socket.setUp(true, interface: try #require(try socket.link(named: name)).index)
             }
-            let address = NextHopAddress.v6(try #require(IPv6Address("fe80::fc:1")))
+            let address = IPAddress.v6(try #require(IPv6Address("fe80::fc:1")))
             #expect(try socket.neighbour(address, on: index) == nil)
             #expect(try socket.manageNeighbour(address, on: index))
             let neighbour = try #require(try socket.neighbour(address, on: index))
@@ -142,7 +142,7 @@ struct NamespaceTests {
             let index = try #require(try socket.link(named: "nl-a")).index
             try socket.setUp(true, interface: index)
             _ = try monitor.drain()
-            let address = try #require(IPv4Address("10.0.0.1"))
+            let address = try #require(IPAddress("10.0.0.1"))
             try socket.addAddress(address, prefixLength: 24, to: index)
             var ready = pollfd(fd: monitor.descriptor, events: Int16(POLLIN), revents: 0)
             #expect(poll(&ready, 1, 1000) == 1)
@@ -178,7 +178,7 @@ struct NamespaceTests {
             for number in 0..<2000 {
                 try socket.addRoute(
                     Route(
-                        destination: IPv4Address(0x0A00_0000 + UInt32(number)), prefixLength: 32,
+                        destination: IPAddress(0x0A00_0000 + UInt32(number)), prefixLength: 32,
                         interface: loopback, scope: RouteScope.link))
             }
             #expect(try socket.routes(table: RouteTable.main).count == 2000)

@@ -6,7 +6,7 @@ import Testing
 
 /// What is written, for whom. That it works after a restart: Tests/KernelLab/persist.test.sh.
 struct BootSetupTests {
-    private let vips = [IPv4Address(0x0A00_0064), IPv4Address(0x0A00_0065)]
+    private let vips = [IPAddress(0x0A00_0064), IPAddress(0x0A00_0065)]
 
     private func files(
         _ manager: HostManager, arguments: [String] = [], namespace: String? = nil, hasSystemd: Bool = true

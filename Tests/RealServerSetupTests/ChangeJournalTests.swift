@@ -24,17 +24,17 @@ struct ChangeJournalTests {
 
     private static let everyKind: [Change] = [
         .sysctl(key: "net/ipv4/conf/eth0.10/rp_filter", original: "1"),
-        .address(interface: "eth0", address: IPv4Address(0x0A00_0064), prefixLength: 32), .link(name: "a"),
+        .address(interface: "eth0", address: IPAddress(0x0A00_0064), prefixLength: 32), .link(name: "a"),
         .tun(name: "tunl0"), .linkUp(name: "tunl0", wasUp: false),
-        .route(Route(destination: IPv4Address(0), prefixLength: 0, advmss: 1440, otherMetrics: [2: [1, 0, 0, 0]])),
+        .route(Route(destination: IPAddress(0), prefixLength: 0, advmss: 1440, otherMetrics: [2: [1, 0, 0, 0]])),
         .rule(Rule(priority: 1, source: nil, table: 2, protocolID: 3)),
-        .neighbour(address: .v4(IPv4Address(1)), interface: "eth0"), .offload(interface: "eth0", feature: "rx-lro"),
+        .neighbour(address: IPAddress(1), interface: "eth0"), .offload(interface: "eth0", feature: "rx-lro"),
         .qdisc(interface: "eth0"),
         .filter(interface: "eth0", direction: .ingress, priority: 1, handle: 2), .mount(path: "/sys/fs/bpf"),
         .module(name: "ipip"), .directory(path: "/x"), .pin(path: "/y"), .attachment(path: "/z"),
-        .address(interface: "t1", address: IPv4Address(1), peer: IPv4Address(2), prefixLength: 32),
+        .address(interface: "t1", address: IPAddress(1), peer: IPAddress(2), prefixLength: 32),
         .tunnel(name: "t1"), .file(path: "/etc/x"), .netfilterTable(name: "ipvsd"),
-        .netfilterElement(table: "ipvsd", set: "vips", address: IPv4Address(1)),
+        .netfilterElement(table: "ipvsd", set: "vips", address: IPAddress(1)),
     ]
 
     /// A journal from before there were peers.
@@ -46,7 +46,7 @@ struct ChangeJournalTests {
                   {"address": {"interface": "eth0", "address": "10.0.0.100", "prefixLength": 32}}]}
                 """
             Self.write(text.utf8, path)
-            let first = Change.address(interface: "eth0", address: IPv4Address(0x0A00_0064), prefixLength: 32)
+            let first = Change.address(interface: "eth0", address: IPAddress(0x0A00_0064), prefixLength: 32)
             #expect(try ChangeJournal.read(path: path) == [first])
             try ChangeJournal(path: path).make(.link(name: "b")) {}
             #expect(try ChangeJournal.read(path: path) == [first, .link(name: "b")])
@@ -76,7 +76,7 @@ struct ChangeJournalTests {
     /// IPv4 addresses stand there as they always have.
     @Test func neighboursOfBothFamiliesSurviveTheFile() throws {
         try withJournal { path in
-            let near = Change.neighbour(address: .v4(try #require(IPv4Address("10.0.0.1"))), interface: "eth0")
+            let near = Change.neighbour(address: try #require(IPAddress("10.0.0.1")), interface: "eth0")
             let far = Change.neighbour(address: .v6(try #require(IPv6Address("fe80::1"))), interface: "eth0")
             let journal = try ChangeJournal(path: path)
             for change in [near, far] { try journal.make(change) {} }
@@ -101,7 +101,7 @@ struct ChangeJournalTests {
     }
 
     private static func many(_ count: UInt32) -> [Change] {
-        (0..<count).map { .address(interface: "eth0", address: IPv4Address(0x0A01_0000 + $0), prefixLength: 32) }
+        (0..<count).map { .address(interface: "eth0", address: IPAddress(0x0A01_0000 + $0), prefixLength: 32) }
     }
 
     @Test func aBatchIsWrittenDownOnceAndBeforeAll() throws {

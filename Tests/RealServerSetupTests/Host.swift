@@ -23,10 +23,10 @@ struct Host {
         }
         interface = try #require(try socket.link(named: "nl-a"))
         try socket.addAddress(
-            try #require(IPv4Address(address)), prefixLength: 24, to: interface.index)
+            try #require(IPAddress(address)), prefixLength: 24, to: interface.index)
         try socket.addRoute(
             Route(
-                destination: IPv4Address(0), prefixLength: 0, gateway: IPv4Address("10.0.0.254"),
+                destination: IPAddress(0), prefixLength: 0, gateway: IPAddress("10.0.0.254"),
                 interface: interface.index))
     }
 
@@ -60,6 +60,6 @@ struct Host {
     }
 }
 
-func address(_ text: String) throws -> IPv4Address { try #require(IPv4Address(text)) }
+func address(_ text: String) throws -> IPAddress { try #require(IPAddress(text)) }
 
 func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }

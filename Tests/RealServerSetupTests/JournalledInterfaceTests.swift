@@ -25,7 +25,7 @@ struct JournalledInterfaceTests {
     }
 
     private static let eth0 = link(2, "eth0")
-    private static let vip = IPv4Address(0x0A00_0064)
+    private static let vip = IPAddress(0x0A00_0064)
 
     private static func filter(_ interface: Change.Interface) -> Change {
         .filter(interface: interface, direction: .ingress, priority: 1, handle: 2)
@@ -59,7 +59,7 @@ struct JournalledInterfaceTests {
             .address(interface: place, address: Self.vip, prefixLength: 32),
             .addressRemoved(interface: place, address: Self.vip, prefixLength: 24, scope: 0), .link(name: place),
             .tunnel(name: place), .tun(name: place), .linkUp(name: place, wasUp: false),
-            .neighbour(address: .v4(IPv4Address(1)), interface: place),
+            .neighbour(address: IPAddress(1), interface: place),
             .offload(interface: place, feature: "rx-lro"), .qdisc(interface: place), Self.filter(place),
         ]
         try withJournal { path in
@@ -307,7 +307,7 @@ struct JournalledInterfaceTests {
             try socket.createVeth(name: "ji-a", peer: "ji-b")
             let first = try #require(try socket.link(named: "ji-a"))
             let second = try #require(try socket.link(named: "ji-b"))
-            let vip = IPv4Address(0x0A00_0064)
+            let vip = IPAddress(0x0A00_0064)
             let key = "net/ipv4/conf/ji-a/rp_filter"
             let path = "/tmp/ji-journal-\(getpid())/journal"
             let journal = try ChangeJournal(path: path)

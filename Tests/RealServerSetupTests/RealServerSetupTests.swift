@@ -166,7 +166,7 @@ struct RealServerSetupTests {
             let vips = [try address("10.0.0.100"), try address("10.0.0.101")]
             let rules = vips.map { Rule(priority: 19_800, source: $0, table: 19_800, protocolID: 198) }
             let copy = Route(
-                destination: IPv4Address(0), prefixLength: 0, table: 19_800, gateway: try address("10.0.0.254"),
+                destination: IPAddress(0), prefixLength: 0, table: 19_800, gateway: try address("10.0.0.254"),
                 interface: host.interface.index, advmss: 1440, protocolID: 198)
             let journal = try ChangeJournal(path: InstancePaths().realServerJournal)
             try journal.make(.route(copy)) { try host.socket.addRoute(copy) }

@@ -6,7 +6,7 @@ import Testing
 
 /// What nft(8) says about the table. That it works: Tests/Namespaces/realserver.test.sh.
 struct SegmentRulesTests {
-    private let vip = IPv4Address(0x0A00_0064)
+    private let vip = IPAddress(0x0A00_0064)
 
     @Test func aTableThatCannotBeListedIsNotAbsent() {
         #expect(NFTables.isAbsence(.missing("nft")))
@@ -70,7 +70,7 @@ struct SegmentRulesTests {
         // Both of 1500 and of 1490 do.
         #expect(rules.lowered(1450, from: vip, mtu: 1490) == 1430)
         #expect(rules.lowered(1360, from: vip, mtu: 1400) == 1360)
-        #expect(rules.lowered(1460, from: IPv4Address(1), mtu: 1500) == 1460)
+        #expect(rules.lowered(1460, from: IPAddress(1), mtu: 1500) == 1460)
         let fixed = SegmentRules(vips: [vip], limits: [.init(range: nil, size: 1300)])
         #expect(fixed.lowered(8960, from: vip, mtu: 9000) == 1300)
         #expect(!fixed.cover(rules) && !rules.cover(fixed))

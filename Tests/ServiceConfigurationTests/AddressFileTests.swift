@@ -7,7 +7,7 @@ struct AddressFileTests {
         let text = "# VIPs\n10.0.0.100\n\n  10.0.0.101\t# web\r\n10.0.0.100\n#10.0.0.102\n10.0.0.103"
         #expect(
             try AddressFile.addresses(text, name: "f") == [
-                IPv4Address(0x0A00_0064), IPv4Address(0x0A00_0065), IPv4Address(0x0A00_0067),
+                IPAddress(0x0A00_0064), IPAddress(0x0A00_0065), IPAddress(0x0A00_0067),
             ])
     }
 

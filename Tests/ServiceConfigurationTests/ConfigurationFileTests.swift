@@ -18,7 +18,7 @@ struct ConfigurationFileTests {
         } catch { return error.errors.map(\.description) }
     }
 
-    static let address = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 80, transport: .tcp)
+    static let address = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp)
     /// A good service, to which lines of it can be added.
     static let service = "services:\n- listeners: 10.0.0.100:80\n  servers: [10.0.0.11, 10.0.0.12]\n"
 
@@ -36,18 +36,18 @@ struct ConfigurationFileTests {
         #expect(web.forwarding.persistence == Persistence(timeout: 300, prefixLength: 24))
         #expect(
             web.servers == [
-                RealServer(address: IPv4Address("10.0.0.11")!),
+                RealServer(address: IPAddress("10.0.0.11")!),
                 RealServer(
-                    address: IPv4Address("10.0.0.12")!, weight: 3,
+                    address: IPAddress("10.0.0.12")!, weight: 3,
                     thresholds: ConnectionThresholds(upper: 1000, lower: 800)),
                 RealServer(
-                    address: IPv4Address("10.0.0.13")!, weight: 2, thresholds: ConnectionThresholds(upper: 500)),
+                    address: IPAddress("10.0.0.13")!, weight: 2, thresholds: ConnectionThresholds(upper: 500)),
             ])
         #expect(
             web.policy
                 == ServicePolicy(
                     inhibits: true, slowStart: .seconds(30), flapDamping: .seconds(60),
-                    quorum: Quorum.Rule(required: 3, hysteresis: 1), sorryServer: IPv4Address("10.0.0.99")))
+                    quorum: Quorum.Rule(required: 3, hysteresis: 1), sorryServer: IPAddress("10.0.0.99")))
         #expect(
             try web.checks
                 == .listed([
@@ -375,7 +375,7 @@ struct ConfigurationFileTests {
     }
 
     @Test func serversAddressIsFilledIn() throws {
-        let server = try #require(IPv4Address("10.0.0.11"))
+        let server = try #require(IPAddress("10.0.0.11"))
         #expect(
             try Check.file(FileCheck(path: "/w/{server}/{server}")).addressed(to: server)
                 == .file(FileCheck(path: "/w/10.0.0.11/10.0.0.11")))

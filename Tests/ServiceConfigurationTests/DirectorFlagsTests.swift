@@ -23,7 +23,7 @@ struct DirectorFlagsTests {
         return policy
     }
 
-    static func address(_ text: String) throws -> IPv4Address { try #require(IPv4Address(text)) }
+    static func address(_ text: String) throws -> IPAddress { try #require(IPAddress(text)) }
 
     @Test func shortestCommandLine() throws {
         let configuration = try Self.good.configuration()
@@ -69,7 +69,11 @@ struct DirectorFlagsTests {
     @Test(arguments: [
         ("10.0.0.256", "10.0.0.256: 10.0.0.256 is no IPv4 address (accepted: \(vipForms))"),
         ("vip.example", "vip.example: vip.example is no IPv4 address (accepted: \(vipForms))"),
-        ("fd00::1", "fd00::1: fd00::1 is no IPv4 address (accepted: \(vipForms))"),
+        ("fd00::1", "fd00::1: fd00::1 is an IPv6 address, and only IPv4 is accepted (accepted: \(vipForms))"),
+        (
+            "[fd00::1]:80/tcp",
+            "[fd00::1]:80/tcp: fd00::1 is an IPv6 address, and only IPv4 is accepted (accepted: \(vipForms))"
+        ),
         ("10.0.0.1/24", "10.0.0.1/24: 10.0.0.1/24 is no IPv4 address (accepted: \(vipForms))"),
         ("10.0.0.1/udp", "10.0.0.1/udp: 10.0.0.1/udp is no IPv4 address (accepted: \(vipForms))"),
         (":80", ":80: '' is no IPv4 address (accepted: \(vipForms))"),
@@ -120,6 +124,7 @@ struct DirectorFlagsTests {
     static let backendForms = "A.B.C.D, A.B.C.D=WEIGHT or A.B.C.D=WEIGHT:UPPER[/LOWER]"
 
     @Test(arguments: [
+        ("fd00::1=2", "fd00::1=2: fd00::1 is an IPv6 address, and only IPv4 is accepted (accepted: \(backendForms))"),
         ("10.0.0.", "10.0.0.: 10.0.0. is no IPv4 address (accepted: \(backendForms))"),
         ("10.0.0.11:80", "10.0.0.11:80: 10.0.0.11:80 is no IPv4 address (accepted: \(backendForms))"),
         ("=3", "=3: '' is no IPv4 address (accepted: \(backendForms))"),
@@ -195,8 +200,8 @@ struct DirectorFlagsTests {
         flags[Options.outerSources] = text
         let prefix = try #require(try flags.configuration().outerSources)
         #expect(prefix.description == text && prefix.length == length)
-        #expect(prefix.contains(prefix.address) && prefix.contains(IPv4Address(prefix.address.value | prefix.hostMask)))
-        #expect(!prefix.contains(IPv4Address(prefix.address.value - 1)))
+        #expect(prefix.contains(prefix.address) && prefix.contains(prefix.addresses.upperBound))
+        #expect(!prefix.contains(IPAddress(try #require(prefix.address.v4).value - 1)))
     }
 
     @Test(arguments: [

@@ -6,8 +6,8 @@ import Testing
 
 /// What no start can do is an error of the configuration, with its place.
 struct TableLimitsTests {
-    private static func addresses(_ count: Int) -> [IPv4Address] {
-        (0..<count).map { IPv4Address(0x0A01_0000 + UInt32($0)) }
+    private static func addresses(_ count: Int) -> [IPAddress] {
+        (0..<count).map { IPAddress(0x0A01_0000 + UInt32($0)) }
     }
 
     private static func file(servers: Int, _ more: String = "") -> [String] {

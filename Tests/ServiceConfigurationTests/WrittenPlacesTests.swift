@@ -20,11 +20,11 @@ struct WrittenPlacesTests {
             """
         let configuration = try ConfigurationFile.parse(text, file: "f.yaml")
         let places = configuration.places
-        #expect(places.ofVIP(try #require(IPv4Address("10.0.0.100"))) == "f.yaml:3: listeners 10.0.0.100:80")
-        #expect(places.ofVIP(try #require(IPv4Address("10.0.0.101"))) == "f.yaml:6: listeners 10.0.0.101")
-        #expect(places.ofServer(try #require(IPv4Address("10.0.0.11"))) == "f.yaml:4: servers 10.0.0.11=2")
-        #expect(places.ofServer(try #require(IPv4Address("10.0.0.12"))) == "f.yaml:8: servers 10.0.0.12")
-        #expect(places.ofServer(try #require(IPv4Address("10.0.0.99"))) == "f.yaml:1: sorry-server 10.0.0.99")
+        #expect(places.ofVIP(try #require(IPAddress("10.0.0.100"))) == "f.yaml:3: listeners 10.0.0.100:80")
+        #expect(places.ofVIP(try #require(IPAddress("10.0.0.101"))) == "f.yaml:6: listeners 10.0.0.101")
+        #expect(places.ofServer(try #require(IPAddress("10.0.0.11"))) == "f.yaml:4: servers 10.0.0.11=2")
+        #expect(places.ofServer(try #require(IPAddress("10.0.0.12"))) == "f.yaml:8: servers 10.0.0.12")
+        #expect(places.ofServer(try #require(IPAddress("10.0.0.99"))) == "f.yaml:1: sorry-server 10.0.0.99")
         // The same configuration, a line further down.
         #expect(try ConfigurationFile.parse("# moved\n" + text, file: "f.yaml") == configuration)
     }
@@ -32,7 +32,7 @@ struct WrittenPlacesTests {
     @Test("addresses of the command line are known by their flags")
     func ofFlags() throws {
         let places = WrittenPlaces()
-        #expect(places.ofVIP(IPv4Address(0x0A00_0064)) == "--vip 10.0.0.100")
-        #expect(places.ofServer(IPv4Address(0x0A00_000B)) == "--backends 10.0.0.11")
+        #expect(places.ofVIP(IPAddress(0x0A00_0064)) == "--vip 10.0.0.100")
+        #expect(places.ofServer(IPAddress(0x0A00_000B)) == "--backends 10.0.0.11")
     }
 }

@@ -9,8 +9,8 @@ import Testing
 struct TunnelPlanTests {
     private let local = IPv4Address(0xC000_0201)  // 192.0.2.1
     private let remote = IPv4Address(0xC633_6401)  // 198.51.100.1
-    private let own = IPv4Address(0x0AFF_0001)  // 10.255.0.1
-    private let peer = IPv4Address(0x0AFF_0002)
+    private let own = IPAddress(0x0AFF_0001)  // 10.255.0.1
+    private let peer = IPAddress(0x0AFF_0002)
 
     private func link(_ name: String, kind: String, index: Int32, isUp: Bool = true) throws -> Link {
         let message = Link.createRequest(name: name, kind: kind).finished(sequence: 1)
@@ -27,7 +27,7 @@ struct TunnelPlanTests {
     ) throws -> Plan {
         try Planner(
             desired: wanted, links: links, tunnels: tunnels,
-            addresses: addresses + [InterfaceAddress(interface: 2, address: local, prefixLength: 24)],
+            addresses: addresses + [InterfaceAddress(interface: 2, address: .v4(local), prefixLength: 24)],
             hasModule: hasModule
         ).plan()
     }
@@ -79,7 +79,8 @@ struct TunnelPlanTests {
             return error?.description ?? ""
         }
         #expect(
-            try error(PointToPoint(name: "t1", local: local, remote: peer, ttl: 64, mtu: 1400), tunnel())
+            try error(
+                PointToPoint(name: "t1", local: local, remote: IPv4Address(0x0AFF_0002), ttl: 64, mtu: 1400), tunnel())
                 == "t1 is there with other values: remote 198.51.100.1, not 10.255.0.2, ttl inherit, not 64, mtu 1480, "
                 + "not 1400 ('ipvsd tunnel delete t1' removes it)")
         let address = PointToPoint.Address(own: own, peer: peer)
@@ -108,11 +109,11 @@ struct TunnelPlanTests {
     }
 
     @Test func notesTellOfSurprises() throws {
-        let elsewhere = try plan(PointToPoint(name: "t1", local: peer, remote: remote))
+        let elsewhere = try plan(PointToPoint(name: "t1", local: IPv4Address(0x0AFF_0002), remote: remote))
         #expect(elsewhere.notes.map { $0.prefix(25) } == ["10.255.0.2 is no address o"].map { $0.prefix(25) })
         let realServer = try plan(
             PointToPoint(name: "t1", local: local, remote: remote), links: [link("tunl0", kind: "ipip", index: 3)],
-            addresses: [InterfaceAddress(interface: 3, address: IPv4Address(0x0A00_0064), prefixLength: 32)])
+            addresses: [InterfaceAddress(interface: 3, address: IPAddress(0x0A00_0064), prefixLength: 32)])
         #expect(realServer.notes.count == 1)
         #expect(realServer.notes.first?.hasPrefix("tunl0 holds 10.0.0.100: what 198.51.100.1 sends") == true)
     }

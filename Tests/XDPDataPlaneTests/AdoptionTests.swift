@@ -70,7 +70,7 @@ struct AdoptionTests {
             _ = try first.run(flow(200).packet([.ack]))
             let before = try first.plane.snapshot()
             let ids = try Self.configuration().services.map { service in
-                try service.servers.map { try first.serverID(service.configured.address, $0.address) }
+                try service.servers.map { try first.serverID(service.configured.address, $0.address.ipv4) }
             }
 
             let second = try makeSecond()
@@ -91,7 +91,7 @@ struct AdoptionTests {
                 try second.apply(Self.configuration())
             }
             let adopted = try Self.configuration().services.map { service in
-                try service.servers.map { try second.serverID(service.configured.address, $0.address) }
+                try service.servers.map { try second.serverID(service.configured.address, $0.address.ipv4) }
             }
             #expect(adopted == ids)
             #expect(second.loads() == second.recount())
@@ -160,7 +160,7 @@ struct AdoptionTests {
             var configuration = Self.configuration()
             configuration.services[2].startsSlowly = true
             let weight = configuration.services[2].servers[1].configured.weight
-            configuration.services[2].effective[Standard.server(2)] = .listed(weight: weight, tenths: tenths)
+            configuration.services[2].effective[.v4(Standard.server(2))] = .listed(weight: weight, tenths: tenths)
             try first.apply(configuration)
             let second = try makeSecond()
             let service = try #require(try second.plane.snapshot().services.first { $0.address == Self.weighted })

@@ -42,12 +42,12 @@ struct DepartureTests {
             address: log, scheduler: .rr, otherAddresses: [web],
             servers: (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0) })
         adjust(&service)
-        if departure == .removed { service.servers.removeAll { $0.address == leaving } }
+        if departure == .removed { service.servers.removeAll { $0.address.v4 == leaving } }
         var desired = DesiredService(service)
-        if let leaving, departure == .standby { desired.effective[leaving] = .standby }
+        if let leaving, departure == .standby { desired.effective[.v4(leaving)] = .standby }
         if let leaving, departure == .drained {
-            desired.effective[leaving] = .listed(weight: 0)
-            desired.movesDatagrams = [leaving]
+            desired.effective[.v4(leaving)] = .listed(weight: 0)
+            desired.movesDatagrams = [.v4(leaving)]
         }
         return Configuration(
             services: [desired], paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) })
@@ -55,7 +55,7 @@ struct DepartureTests {
 
     private func flow(_ client: String, _ port: UInt16, to listener: ServiceAddress = log) -> FlowKey {
         FlowKey(
-            client: address(client), clientPort: port, vip: listener.vip, port: listener.port ?? 0,
+            client: address(client), clientPort: port, vip: listener.ipv4, port: listener.port ?? 0,
             transport: listener.transport ?? .udp)
     }
 
@@ -115,7 +115,7 @@ struct DepartureTests {
         let datagrams = flow("192.0.2.1", 5000)
         let first = try send(datagrams)
         var configuration = Self.configuration(.drained, of: first) { $0.onServerRemoval = .finish }
-        configuration.services[0].effective[first] = .down
+        configuration.services[0].effective[.v4(first)] = .down
         try lab.apply(configuration)
         #expect(try send(datagrams) != first)
     }

@@ -101,21 +101,22 @@ final class DifferentialRun {
         for (state, seconds) in plan.timeouts.ofStates {
             model.flows.timeouts[Int(state.rawValue)] = UInt16(XDPDataPlane.ticks(seconds: seconds))
         }
-        model.vips = Set(plan.services.flatMap(\.configured.listeners).map(\.vip))
+        model.vips = Set(plan.services.flatMap(\.configured.listeners).map(\.ipv4))
         model.listeners = [:]
         for desired in plan.services {
             let service = desired.configured
             guard let row = plane.services[service.address] else { continue }
             var ids: [UInt8: UInt32] = [:]
             for server in service.servers {
-                ids[UInt8(truncatingIfNeeded: server.address.value)] =
-                    plane.serverID(service: service.address, server: server.address)
+                ids[UInt8(truncatingIfNeeded: server.address.ipv4.value)] =
+                    plane.serverID(service: service.address, server: server.address.ipv4)
             }
             model.configure(desired, row: row, isNew: before[service.address] == nil, ids: ids)
             for listener in service.listeners {
                 for (key, transport) in listener.keys {
                     guard let value = try plane.maps.listeners.value(for: key) else { continue }
-                    let place = PathModel.ListenerKey(vip: listener.vip, port: listener.port ?? 0, transport: transport)
+                    let place = PathModel.ListenerKey(
+                        vip: listener.ipv4, port: listener.port ?? 0, transport: transport)
                     model.listeners[place] = PathModel.Listener(
                         service: row, flowID: value.destination, isAnyPort: listener.isAnyPort,
                         isOnePacket: service.isOnePacket && transport == .udp,

@@ -8,7 +8,7 @@ import Testing
 
 /// Which interfaces are watched beside the director's own, and what is done there.
 struct ElsewhereTests {
-    private static let vip = IPv4Address(0x0A00_0064)
+    private static let vip = IPAddress(0x0A00_0064)
 
     private static func link(
         _ index: Int32, _ name: String, kind: String? = nil, lower: Int32? = nil, master: Int32? = nil,

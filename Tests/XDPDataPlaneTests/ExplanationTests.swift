@@ -72,16 +72,16 @@ struct ExplanationTests {
                 if number % 5 == 0 { try lab.expectExplained(flow(number + 1000).packet([.ack], payload: 9)) }
             }
             if scheduler != .dh && scheduler != .lblc && scheduler != .fo { #expect(chosen.count > 1) }
-            desired.effective = [Standard.server(1): .down, Standard.server(2): .listed(weight: 0)]
+            desired.effective = [.v4(Standard.server(1)): .down, .v4(Standard.server(2)): .listed(weight: 0)]
             try apply(desired)
             for number in 14..<26 {
                 let decision = try lab.expectExplained(flow(number).packet([.syn]))
                 #expect(decision.server != Standard.server(1))
             }
-            desired.effective[Standard.server(3)] = .listed(weight: 1, tenths: 3)
+            desired.effective[.v4(Standard.server(3))] = .listed(weight: 1, tenths: 3)
             try apply(desired)
             for number in 40..<46 { try lab.expectExplained(flow(number).packet([.syn])) }
-            desired.effective = Dictionary(uniqueKeysWithValues: (1...4).map { (Standard.server($0), .down) })
+            desired.effective = Dictionary(uniqueKeysWithValues: (1...4).map { (.v4(Standard.server($0)), .down) })
             try apply(desired)
             let decision = try lab.expectExplained(flow(99).packet([.syn]))
             #expect(decision.reason == "answered-no-server" && decision.server == nil)
@@ -107,7 +107,7 @@ struct ExplanationTests {
         var desired = service(.lc)
         try apply(desired)
         #expect(try lab.expectExplained(flow(1).packet([.syn])).service?.comparesBy == .lc)
-        desired.effective = [Standard.server(1): .listed(weight: 3, tenths: 4)]
+        desired.effective = [.v4(Standard.server(1)): .listed(weight: 3, tenths: 4)]
         try apply(desired)
         let decision = try lab.expectExplained(flow(2).packet([.syn]))
         #expect(decision.service?.scheduler == .lc && decision.service?.comparesBy == .wlc)
@@ -135,7 +135,7 @@ struct ExplanationTests {
         var desired = service(.rr) { $0.onServerLoss = loss }
         try apply(desired)
         for number in 0..<6 { try open(flow(number)) }
-        desired.effective = [Standard.server(1): .down]
+        desired.effective = [.v4(Standard.server(1)): .down]
         try apply(desired)
         var fates: Set<PacketDecision.Connection.Fate> = []
         for number in 0..<6 {
@@ -190,7 +190,7 @@ struct ExplanationTests {
         var desired = service(.wrr, dns) { $0.isOnePacket = isOnePacket }
         try apply(desired)
         for number in 0..<10 { for _ in 0..<2 { try lab.expectExplained(flow(number, .udp).packet()) } }
-        desired.effective = [Standard.server(1): .down]
+        desired.effective = [.v4(Standard.server(1)): .down]
         try apply(desired)
         for number in 0..<10 {
             let decision = try lab.expectExplained(flow(number, .udp).packet())
@@ -211,8 +211,8 @@ struct ExplanationTests {
         for number in 0..<12 { for _ in 0..<2 { try lab.expectExplained(flow(number, .udp).packet()) } }
         // Removed, standby, and at the end of the wait for a drain.
         desired.configured.servers.removeFirst()
-        desired.effective = [Standard.server(2): .standby, Standard.server(3): .listed(weight: 0)]
-        desired.movesDatagrams = [Standard.server(3)]
+        desired.effective = [.v4(Standard.server(2)): .standby, .v4(Standard.server(3)): .listed(weight: 0)]
+        desired.movesDatagrams = [.v4(Standard.server(3))]
         try apply(desired)
         var standings: Set<PacketDecision.Connection.ServerStanding> = []
         for number in 0..<12 {
@@ -256,13 +256,13 @@ struct ExplanationTests {
             }
         }
         #expect(try again(2000).allSatisfy { $0.template?.standing == .heeded })
-        desired.effective = [Standard.server(1): .listed(weight: 0)]
+        desired.effective = [.v4(Standard.server(1)): .listed(weight: 0)]
         try apply(desired)
         #expect(try again(2001).contains { $0.server == Standard.server(1) })
-        desired.movesPersistent = [Standard.server(1)]
+        desired.movesPersistent = [.v4(Standard.server(1))]
         try apply(desired)
         #expect(try again(2002).contains { $0.template?.standing == .serverMoves })
-        desired.effective = [Standard.server(2): .down]
+        desired.effective = [.v4(Standard.server(2)): .down]
         try apply(desired)
         #expect(try again(2003).contains { $0.template?.standing == .serverDown })
         for (key, template) in try lab.plane.maps.templates.entries() {

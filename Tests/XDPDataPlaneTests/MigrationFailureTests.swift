@@ -333,10 +333,10 @@ struct MigrationFailureTests {
                 var listed: [FlowKey: IPv4Address] = [:]
                 scan.forEach { flow in
                     let key = FlowKey(
-                        client: flow.client, clientPort: flow.clientPort, vip: flow.vip, port: flow.port,
+                        client: flow.client.ipv4, clientPort: flow.clientPort, vip: flow.vip.ipv4, port: flow.port,
                         transport: flow.transport)
                     #expect(listed[key] == nil, "\(step): \(key) is listed twice")
-                    listed[key] = flow.server
+                    listed[key] = flow.server.ipv4
                 }
                 #expect(
                     listed == Dictionary(uniqueKeysWithValues: stage.flows.homes.map { ($0.flow, $0.server) }),

@@ -65,7 +65,7 @@ struct MigrationTests {
                     MigrationLab.service(MigrationLab.any, .wlc), MigrationLab.service(MigrationLab.names)))
             try new.plane.publish()
             let service = try #require(try new.plane.snapshot().services.first { $0.address == MigrationLab.web })
-            #expect(service.servers.filter { !$0.isRemoved }.map(\.address) == [Standard.server(2)])
+            #expect(service.servers.filter { !$0.isRemoved }.map(\.address.ipv4) == [Standard.server(2)])
             for (flow, server) in flows.homes where flow.transport == .tcp {
                 #expect(try new.send(flow.packet([.ack], payload: 1)) == server, "\(flow)")
             }
@@ -235,7 +235,7 @@ struct MigrationTests {
             let server = try #require(try old.send(flow.packet([.syn])))
             try old.send(flow.packet([.ack], payload: 5))
             // The same packets under the any-port listener's id, at another real server.
-            let other = try #require(MigrationLab.servers.map(\.address).first { $0 != server })
+            let other = try #require(MigrationLab.servers.map(\.address.ipv4).first { $0 != server })
             let id = try #require(old.plane.flowIDs[Layout3Lab.listener(flow, port: 0)])
             let key = ipvsd_flow_key(flow.client.bigEndian, flow.clientPort.bigEndian, id)
             try old.place(key, port: 80, server: old.lab.serverID(MigrationLab.any, other))

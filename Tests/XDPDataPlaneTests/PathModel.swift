@@ -144,10 +144,10 @@ struct PathModel {
             ?? Service(
                 desired: desired,
                 scheduler: SchedulerModel(
-                    configured.scheduler, configured.flags, vip: configured.address.vip, maglevSize: size))
+                    configured.scheduler, configured.flags, vip: configured.address.ipv4, maglevSize: size))
         service.desired = desired
         service.ids = ids
-        let numbers = servers.map { UInt8(truncatingIfNeeded: $0.address.value) }
+        let numbers = servers.map { UInt8(truncatingIfNeeded: $0.address.ipv4.value) }
         service.scheduler.configure(
             zip(servers, numbers).map { server, number in
                 SchedulerModel.Server(
@@ -157,7 +157,7 @@ struct PathModel {
         let ignoresWeight = configured.scheduler == .rr || configured.scheduler == .lc
         service.maglev = MaglevTable.build(
             members: servers.map {
-                (key: UInt64($0.address.value), weight: ignoresWeight ? min(Int($0.weight), 1) : Int($0.weight))
+                (key: UInt64($0.address.ipv4.value), weight: ignoresWeight ? min(Int($0.weight), 1) : Int($0.weight))
             }, size: size
         ).map { numbers[Int($0)] }
         let present = servers.indices.filter { servers[$0].effective.standing == .listed }

@@ -34,7 +34,7 @@ struct PersistenceTests {
                 VirtualService(address: names, scheduler: .rr, isOnePacket: true, servers: servers),
             ].map {
                 var desired = DesiredService($0, effective: Standard.down(down))
-                if let moving { desired.movesPersistent = [Standard.server(moving)] }
+                if let moving { desired.movesPersistent = [.v4(Standard.server(moving))] }
                 return desired
             },
             paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) })
@@ -49,7 +49,7 @@ struct PersistenceTests {
 
     private func flow(_ client: String, _ port: UInt16, to listener: ServiceAddress = web) -> FlowKey {
         FlowKey(
-            client: address(client), clientPort: port, vip: listener.vip, port: listener.port ?? 80,
+            client: address(client), clientPort: port, vip: listener.ipv4, port: listener.port ?? 80,
             transport: listener.transport ?? .tcp)
     }
 

@@ -18,7 +18,7 @@ struct ResourceTests {
     }
 
     @Test func namesAreThoseThatOperatorsKnow() {
-        let dummy = XDPResource.address(IPv4Address(0xC000_0008), interface: "ipvsd0")
+        let dummy = XDPResource.address(IPAddress(0xC000_0008), interface: "ipvsd0")
         #expect("\(dummy)" == "address 192.0.0.8/32 on ipvsd0")
         #expect("\(other)" == "sysctl net.ipv4.conf.ipvsd0.forwarding")
         #expect("\(XDPResource.checkDevice)" == "device ipvsd0 (with its peer ipvsd1)")

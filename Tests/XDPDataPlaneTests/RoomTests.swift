@@ -25,7 +25,7 @@ struct RoomTests {
     /// One service that has, or had, these real servers.
     private func held(_ numbers: Range<UInt32>) -> HeldRows {
         var ids = ServerIDs()
-        for (id, server) in servers(numbers).enumerated() { ids[1, server.address] = id + 1 }
+        for (id, server) in servers(numbers).enumerated() { ids[1, server.address.ipv4] = id + 1 }
         return HeldRows(
             services: [web: 1], serverIDs: ids, routed: ids.addresses, serviceRows: 1, serverRows: numbers.count,
             pathRows: numbers.count, slices: SliceAllocator(groups: 1 << 14))
@@ -110,7 +110,7 @@ struct ExchangeTests {
     private static let connections = 2048
 
     private func configuration(_ services: [DesiredService]) -> Configuration {
-        let addresses = Set(services.flatMap { $0.configured.servers.map(\.address) })
+        let addresses = Set(services.flatMap { $0.configured.servers.map(\.address.ipv4) })
         return Configuration(
             services: services,
             paths: addresses.map { address in
@@ -130,6 +130,28 @@ struct ExchangeTests {
 
     private func flow(_ number: UInt16, port: UInt16 = 80) -> FlowKey {
         FlowKey(client: Standard.client, clientPort: 1000 + number, vip: Standard.main, port: port)
+    }
+
+    @Test("IPv6 is refused before anything has changed")
+    func ipv6IsRefused() throws {
+        try withPinDirectory { directory in
+            let services = [service(0..<1)]
+            let lab = try Lab(directory: directory, capacity: capacity(services))
+            try lab.apply(configuration(services))
+            let before = try lab.plane.snapshot().services.map(\.configured)
+            let far = IPAddress.v6(IPv6Address(high: 1 << 61, low: 1))
+            var others = [services[0], services[0], services[0]]
+            others[0].configured.address.vip = far
+            others[1].configured.servers.append(RealServer(address: far))
+            others[2].configured.otherAddresses = [ServiceAddress(vip: far, port: 80, transport: .tcp)]
+            for other in others {
+                let error = #expect(throws: BPFError.self) { try lab.plane.apply([other]) }
+                #expect(error?.code == EAFNOSUPPORT)
+                #expect(error?.operation.contains("2000::1 is an IPv6 address, and only IPv4 is accepted") == true)
+                #expect(throws: BPFError.self) { try lab.plane.update([other]) }
+            }
+            #expect(try lab.plane.snapshot().services.map(\.configured) == before)
+        }
     }
 
     /// As a reload does it; connections go on at the real servers that are removed.

@@ -64,7 +64,7 @@ struct SchedulerModel {
         case .rr: ring = WeightedRoundRobin.evenRing(weights: weights)
         case .wrr, .twos: ring = WeightedRoundRobin.ring(weights: weights)
         case .fo: preference = Failover.order(weights: weights)
-        case .dh: byVIP = SourceHash.server(ofVIP: vip, weights: present.map { weights[$0] }).map { present[$0] }
+        case .dh: byVIP = SourceHash.server(ofVIP: .v4(vip), weights: present.map { weights[$0] }).map { present[$0] }
         case .sh:
             buckets = SourceHash.buckets(weights: present.map { weights[$0] }).map { $0.map { present[$0] } }
         case .mh:

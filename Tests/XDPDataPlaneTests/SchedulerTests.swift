@@ -178,7 +178,8 @@ struct SchedulerTests {
         try lab.plane.sweep()
         var seen: [UInt8: Lab.Load] = [:]
         for server in try #require(try lab.plane.snapshot().services.first).servers {
-            seen[try number(server.address)] = Lab.Load(active: Int32(server.active), inactive: Int32(server.inactive))
+            seen[try number(server.address.ipv4)] = Lab.Load(
+                active: Int32(server.active), inactive: Int32(server.inactive))
         }
         #expect(seen.filter { $0.value != Lab.Load() } == model.filter { $0.value != Lab.Load() })
     }
@@ -269,7 +270,7 @@ struct SchedulerTests {
         let weights: [UInt8: UInt16] = [1: 1, 2: 5, 3: 2, 4: 5]
         let numbers = weights.keys.sorted()
         let ofVIP = try #require(
-            SourceHash.server(ofVIP: Standard.main, weights: numbers.map { Int(weights[$0] ?? 0) }))
+            SourceHash.server(ofVIP: .v4(Standard.main), weights: numbers.map { Int(weights[$0] ?? 0) }))
         for (scheduler, expected) in [(Scheduler.dh, numbers[ofVIP]), (.fo, 2)] {
             lab.forgetFlows()
             try apply(scheduler, weights)
@@ -351,7 +352,7 @@ struct SchedulerTests {
         for _ in 0..<2 { try lab.plane.sweep() }
         #expect(try lab.plane.snapshot().services.first?.servers.count ?? 0 > 1 || scheduler == .dh)
         try lab.plane.sweep()
-        #expect(try lab.plane.snapshot().services.map { $0.servers.map(\.address) } == [[Standard.server(4)]])
+        #expect(try lab.plane.snapshot().services.map { $0.servers.map(\.address.ipv4) } == [[Standard.server(4)]])
         #expect(lab.loads().isEmpty)
     }
 

@@ -37,8 +37,8 @@ struct SlowStartTests {
         var desired = DesiredService(
             VirtualService(
                 address: service, scheduler: scheduler, flags: flags, persistence: persistence, servers: servers),
-            effective: [Standard.server(3): .listed(weight: weights[2], tenths: tenths)], startsSlowly: true)
-        for number in standby { desired.effective[Standard.server(number)] = .standby }
+            effective: [.v4(Standard.server(3)): .listed(weight: weights[2], tenths: tenths)], startsSlowly: true)
+        for number in standby { desired.effective[.v4(Standard.server(number))] = .standby }
         try lab.apply(Configuration(services: [desired], paths: (1...3).map { Standard.path($0) }))
     }
 
@@ -134,7 +134,7 @@ struct SlowStartTests {
         try apply(scheduler, weights: weights, tenths: 10)
         try lab.plane.apply(found.services.map(DesiredService.init))
         let now = try lab.plane.snapshot()
-        #expect(now.services[0].servers.filter { $0.tenths == 3 }.map(\.address) == [Standard.server(3)])
+        #expect(now.services[0].servers.filter { $0.tenths == 3 }.map(\.address.ipv4) == [Standard.server(3)])
         #expect(now.services[0].servers.map(\.effective) == found.services[0].servers.map(\.effective))
         #expect(lab.plane.maps.services[index].schedule >> 56 == kind)
         let counts = try open(0..<2100)

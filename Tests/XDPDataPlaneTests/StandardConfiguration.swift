@@ -72,8 +72,8 @@ enum Standard {
         RealServer(address: server(number), weight: weight)
     }
 
-    static func down(_ numbers: Set<UInt8>) -> [IPv4Address: EffectiveWeight] {
-        Dictionary(uniqueKeysWithValues: numbers.map { (server($0), .down) })
+    static func down(_ numbers: Set<UInt8>) -> [IPAddress: EffectiveWeight] {
+        Dictionary(uniqueKeysWithValues: numbers.map { (.v4(server($0)), .down) })
     }
 
     private static func http(

@@ -30,7 +30,7 @@ struct StandbyTests {
         let service = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 80, transport: .tcp)
         return DataPlaneSnapshot.Service(
             index: 0, configured: VirtualService(address: service, scheduler: .rr, servers: []), servers: servers
-        ).spared(IPv4Address(0x0A00_000B + UInt32(rows.count - 1)))
+        ).spared(IPAddress(0x0A00_000B + UInt32(rows.count - 1)))
     }
 
     @Test func aSorryServerStoodByWhereOthersServed() {

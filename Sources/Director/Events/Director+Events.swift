@@ -25,7 +25,7 @@ extension Director {
 
     /// `since`: since when it had been otherwise, where that is known better than by what was told before.
     func tell(
-        _ kind: DirectorEvent.Kind, of service: ServiceAddress, server: IPv4Address? = nil, reason: String? = nil,
+        _ kind: DirectorEvent.Kind, of service: ServiceAddress, server: IPAddress? = nil, reason: String? = nil,
         since: Date? = nil, isStart: Bool = false
     ) {
         let undated = DirectorEvent(
@@ -82,7 +82,7 @@ extension Director {
     /// What has been told since the start is not told again.
     private func tellStart(of service: ServiceAddress) {
         guard let state = health[service] else { return }
-        func tellFirst(_ kind: DirectorEvent.Kind, of server: IPv4Address? = nil, reason: String? = nil) {
+        func tellFirst(_ kind: DirectorEvent.Kind, of server: IPAddress? = nil, reason: String? = nil) {
             if publisher.hasTold(kind, of: service, server: server) { return }
             tell(kind, of: service, server: server, reason: reason, isStart: true)
         }

@@ -55,7 +55,7 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
     /// The service's first listener.
     public var service: ServiceAddress
     /// Nil of events of the service as a whole.
-    public var server: IPv4Address?
+    public var server: IPAddress?
     /// Without control characters.
     public private(set) var reason: String?
     /// Since when it had been otherwise, or the daemon has run.
@@ -63,7 +63,7 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
     public var standing: Standing
 
     public init(
-        sequence: UInt64 = 0, time: Date = Date(), kind: Kind, service: ServiceAddress, server: IPv4Address? = nil,
+        sequence: UInt64 = 0, time: Date = Date(), kind: Kind, service: ServiceAddress, server: IPAddress? = nil,
         reason: String? = nil, since: Date? = nil, standing: Standing
     ) {
         self.sequence = sequence
@@ -107,7 +107,7 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
                 forKey: .service, in: container, debugDescription: "\(text) is no service")
         }
         service = address
-        server = try container.decodeIfPresent(IPv4Address.self, forKey: .server)
+        server = try container.decodeIfPresent(IPAddress.self, forKey: .server)
         reason = try container.decodeIfPresent(String.self, forKey: .reason)
         since = try container.decodeIfPresent(String.self, forKey: .since).map { try date($0, .since) }
         standing = Standing(

@@ -12,7 +12,7 @@ struct EventPublisher {
 
         var kind: Kind
         var service: ServiceAddress
-        var server: IPv4Address?
+        var server: IPAddress?
     }
 
     /// When the daemon started.
@@ -45,7 +45,7 @@ struct EventPublisher {
     }
 
     /// Returns whether something of this kind has been told since the start. An event that has no opposite has not.
-    func hasTold(_ kind: DirectorEvent.Kind, of service: ServiceAddress, server: IPv4Address?) -> Bool {
+    func hasTold(_ kind: DirectorEvent.Kind, of service: ServiceAddress, server: IPAddress?) -> Bool {
         kind.aspect.map { lastTold[Aspect(kind: $0, service: service, server: server)] != nil } ?? false
     }
 

@@ -6,9 +6,9 @@ public struct EventRing: Sendable {
     /// Of a reader: which events it wants.
     public struct Filter: Sendable, Hashable {
         public var service: ServiceAddress?
-        public var server: IPv4Address?
+        public var server: IPAddress?
 
-        public init(service: ServiceAddress? = nil, server: IPv4Address? = nil) {
+        public init(service: ServiceAddress? = nil, server: IPAddress? = nil) {
             self.service = service
             self.server = server
         }

@@ -9,7 +9,7 @@ internal import SystemCalls
 struct DampingFile {
     struct Entry: Hashable, Codable {
         var service: ServiceAddress
-        var server: IPv4Address
+        var server: IPAddress
         var damping: FlapDamping
     }
 

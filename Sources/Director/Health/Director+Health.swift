@@ -34,9 +34,9 @@ extension Director {
     /// Returns the learnt ports that have answered by now, of each service that learns ports.
     private func answeredPorts(
         for configuration: DirectorConfiguration
-    ) throws -> [ServiceAddress: [IPv4Address: Set<UInt16>]] {
+    ) throws -> [ServiceAddress: [IPAddress: Set<UInt16>]] {
         guard let dataPlane = running?.dataPlane else { return [:] }
-        var answered: [ServiceAddress: [IPv4Address: Set<UInt16>]] = [:]
+        var answered: [ServiceAddress: [IPAddress: Set<UInt16>]] = [:]
         for service in configuration.services where service.learnsPorts {
             answered[service.address] = try dataPlane.answeredPorts(of: service.address)
         }

@@ -16,7 +16,7 @@ struct HealthSupervisor {
         /// The learnt ports that have answered on these real servers, where there are others than before.
         var answeredPorts: [(member: ServiceMember, ports: Set<UInt16>)] = []
         /// A real server's host did not answer: it may have got another MAC.
-        var silentHost: IPv4Address?
+        var silentHost: IPAddress?
         /// This machine lacks something that it needs to ask, and the log has not said so of late.
         var shortage: String?
         /// Services whose checks have begun to fail by this machine's own fault, with what is known of it.
@@ -251,7 +251,7 @@ struct HealthSupervisor {
 
     /// Makes the drained members of the service these.
     mutating func setDrained(
-        _ drained: Set<IPv4Address>, of service: ServiceAddress, at now: Instant
+        _ drained: Set<IPAddress>, of service: ServiceAddress, at now: Instant
     ) -> ServiceState.Changes? {
         states[service]?.setDrained(drained, at: now)
     }
@@ -304,7 +304,7 @@ struct HealthSupervisor {
     /// learnt ports that have answered, of each service that learns ports.
     mutating func begin(
         _ configuration: DirectorConfiguration, found: DataPlaneSnapshot, damping: [DampingFile.Entry],
-        answered: [ServiceAddress: [IPv4Address: Set<UInt16>]], overrides: Overrides, at now: Instant
+        answered: [ServiceAddress: [IPAddress: Set<UInt16>]], overrides: Overrides, at now: Instant
     ) {
         for service in configuration.services {
             states[service.address] = ServiceState(

@@ -9,7 +9,7 @@ struct Reconfiguration {
     let old: DirectorConfiguration
     let new: DirectorConfiguration
     /// Learnt ports that have answered, of each service that learns ports.
-    let answered: [ServiceAddress: [IPv4Address: Set<UInt16>]]
+    let answered: [ServiceAddress: [IPAddress: Set<UInt16>]]
     let overrides: Overrides
     let now: ContinuousClock.Instant
 
@@ -63,7 +63,7 @@ struct Reconfiguration {
             && service.checks == former.checks
     }
 
-    private func health(of service: ConfiguredService, initiallyDown: Set<IPv4Address> = []) -> ServiceHealth {
+    private func health(of service: ConfiguredService, initiallyDown: Set<IPAddress> = []) -> ServiceHealth {
         ServiceHealth(
             of: service, initiallyDown: initiallyDown, answered: answered[service.address] ?? [:])
     }
@@ -74,7 +74,7 @@ extension ServiceState {
     /// on where they were, and damping holds what it held. Its sorry server serves until the real servers are a quorum.
     init(
         takingOver service: ConfiguredService, found: DataPlaneSnapshot,
-        damping: [DampingFile.Entry], answered: [IPv4Address: Set<UInt16>], overrides: Overrides, at now: Instant
+        damping: [DampingFile.Entry], answered: [IPAddress: Set<UInt16>], overrides: Overrides, at now: Instant
     ) {
         let address = service.address
         let adopted = found.services.first { $0.listeners.contains(address) }

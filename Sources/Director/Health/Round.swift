@@ -5,9 +5,9 @@ internal import ServiceConfiguration
 
 /// One question to a real server, asked over and over. Services that ask the same of the same host share it.
 struct Round: Hashable {
-    var server: IPv4Address
+    var server: IPAddress
     /// To which the question goes through the tunnel; nil: it goes to the server's own address.
-    var vip: IPv4Address?
+    var vip: IPAddress?
     var probe: Probe
     var pace: CheckSchedule.Pace
     var timeout: Duration
@@ -17,7 +17,7 @@ extension Round {
     /// What a service asks of one of its real servers. `questions` are those of the service's health, which a policy's
     /// kind and the ports that clients use decide.
     static func all(
-        of server: IPv4Address, vip: IPv4Address, checks: ServiceChecks, questions: Set<Probe>
+        of server: IPAddress, vip: IPAddress, checks: ServiceChecks, questions: Set<Probe>
     ) -> [Round] {
         switch checks {
         case .policy(let policy) where policy.kind == .none: []

@@ -7,7 +7,7 @@ internal import ServiceConfiguration
 extension ServiceHealth {
     /// Nothing is known but which servers were down, and which learnt ports had answered on each server.
     init(
-        of service: ConfiguredService, initiallyDown: Set<IPv4Address>, answered: [IPv4Address: Set<UInt16>]
+        of service: ConfiguredService, initiallyDown: Set<IPAddress>, answered: [IPAddress: Set<UInt16>]
     ) {
         switch service.checks {
         case .policy(let policy):

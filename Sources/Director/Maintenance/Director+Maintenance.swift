@@ -63,7 +63,7 @@ extension Director {
     }
 
     /// Makes the whole change, or none of it.
-    private func make(_ change: Maintenance.Change, of server: IPv4Address) throws {
+    private func make(_ change: Maintenance.Change, of server: IPAddress) throws {
         let former = maintenance.overrides
         let affected = Set((change.services + change.persistent + change.datagrams).map(\.address))
         let batch = try revise {
@@ -102,7 +102,7 @@ extension Director {
         }
     }
 
-    private func log(_ change: Maintenance.Change, of server: IPv4Address) {
+    private func log(_ change: Maintenance.Change, of server: IPAddress) {
         for service in change.services {
             logger.notice("real server \(server) of \(service.address) is \(change.turn)")
         }
@@ -115,7 +115,7 @@ extension Director {
         }
     }
 
-    private func report(_ server: IPv4Address, _ services: [ConfiguredService], changed: Bool) -> DrainReport {
+    private func report(_ server: IPAddress, _ services: [ConfiguredService], changed: Bool) -> DrainReport {
         let overrides = maintenance.overrides
         return DrainReport(
             server: server.description, changed: changed, isInForce: !applier.owesServices,

@@ -24,7 +24,7 @@ public struct DrainRequest: Sendable, Hashable, Codable {
         self.movePersistent = movePersistent
     }
 
-    func address() throws -> IPv4Address {
+    func address() throws -> IPAddress {
         do { return try AddressText.address(server) } catch {
             throw DirectorError(.badValue, "\(ConfigurationError(place: server, error))")
         }

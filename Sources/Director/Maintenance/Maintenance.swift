@@ -22,7 +22,7 @@ struct Maintenance {
 
     /// What a request comes to.
     struct Decision {
-        var server: IPv4Address
+        var server: IPAddress
         /// The services that are meant.
         var services: [ConfiguredService]
         /// Nil: it is so already.
@@ -89,7 +89,7 @@ struct Maintenance {
     /// Returns the real server and the services that a request is about.
     func find(
         _ request: DrainRequest, in configuration: DirectorConfiguration
-    ) throws -> (server: IPv4Address, services: [ConfiguredService]) {
+    ) throws -> (server: IPAddress, services: [ConfiguredService]) {
         let server = try request.address()
         let services = configuration.services(with: server)
         guard !services.isEmpty else {
@@ -109,7 +109,7 @@ struct Maintenance {
     }
 
     private func refuseBelowQuorum(
-        _ server: IPv4Address, in services: [ConfiguredService], health: (ServiceAddress) -> ServiceState?
+        _ server: IPAddress, in services: [ConfiguredService], health: (ServiceAddress) -> ServiceState?
     ) throws {
         let problems = services.compactMap { service -> String? in
             guard let state = health(service.address), let left = state.shortfall(without: server) else { return nil }
@@ -149,7 +149,7 @@ struct Maintenance {
 }
 
 extension DirectorConfiguration {
-    fileprivate func services(with server: IPv4Address) -> [ConfiguredService] {
+    fileprivate func services(with server: IPAddress) -> [ConfiguredService] {
         services.filter { $0.servers.contains { $0.address == server } }
     }
 }

@@ -7,7 +7,7 @@ public import LoadBalancing
 public struct Overrides: Sendable, Hashable, Codable {
     /// A real server that is to get no new connections.
     public struct Drain: Sendable, Hashable, Codable {
-        public var server: IPv4Address
+        public var server: IPAddress
         /// A listener of the one service that is meant; nil: every service that has the real server, also later ones.
         public var service: ServiceAddress?
         public var since: Date
@@ -17,7 +17,7 @@ public struct Overrides: Sendable, Hashable, Codable {
         var movesDatagrams: Bool?
 
         /// Also where the service has got another listener as its first one.
-        func holds(for server: IPv4Address, in service: VirtualService) -> Bool {
+        func holds(for server: IPAddress, in service: VirtualService) -> Bool {
             self.server == server && (self.service.map(service.listeners.contains) ?? true)
         }
     }
@@ -43,27 +43,27 @@ public struct Overrides: Sendable, Hashable, Codable {
     public var isEmpty: Bool { drains.isEmpty }
 
     /// The oldest drain that holds for the real server in the service.
-    public func drain(of server: IPv4Address, in service: VirtualService) -> Drain? {
+    public func drain(of server: IPAddress, in service: VirtualService) -> Drain? {
         drains.filter { $0.holds(for: server, in: service) }.min { $0.since < $1.since }
     }
 
     /// The service's real servers that are drained.
-    public func drained(of service: VirtualService) -> Set<IPv4Address> {
+    public func drained(of service: VirtualService) -> Set<IPAddress> {
         Set(service.servers.map(\.address).filter { drain(of: $0, in: service) != nil })
     }
 
-    public func movesPersistent(_ server: IPv4Address, in service: VirtualService) -> Bool {
+    public func movesPersistent(_ server: IPAddress, in service: VirtualService) -> Bool {
         drains.contains { $0.movesPersistent == true && $0.holds(for: server, in: service) }
     }
 
-    public func movesDatagrams(_ server: IPv4Address, in service: VirtualService) -> Bool {
+    public func movesDatagrams(_ server: IPAddress, in service: VirtualService) -> Bool {
         drains.contains { $0.movesDatagrams == true && $0.holds(for: server, in: service) }
     }
 
     /// Returns false where the same was said already. `since` is kept in whole seconds. Persistent clients and datagrams that move
     /// now do so also where they stayed until now; the other way the drain has to end first.
     public mutating func drain(
-        _ server: IPv4Address, service: ServiceAddress?, since: Date, movesPersistent: Bool = false,
+        _ server: IPAddress, service: ServiceAddress?, since: Date, movesPersistent: Bool = false,
         movesDatagrams: Bool = false
     ) -> Bool {
         if let index = drains.firstIndex(where: { $0.server == server && $0.service == service }) {
@@ -82,7 +82,7 @@ public struct Overrides: Sendable, Hashable, Codable {
 
     /// Takes back the drain of the service; without a service, all drains of the real server. Returns false where there was
     /// none.
-    public mutating func undrain(_ server: IPv4Address, service: VirtualService?) -> Bool {
+    public mutating func undrain(_ server: IPAddress, service: VirtualService?) -> Bool {
         let before = drains.count
         drains.removeAll { drain in
             drain.server == server

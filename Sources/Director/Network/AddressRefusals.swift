@@ -18,7 +18,7 @@ enum AddressRefusals {
             try refuseEndOfSubnet(server, places.ofServer(server), addresses)
         }
         let put = Set(
-            journal.compactMap { change -> IPv4Address? in
+            journal.compactMap { change -> IPAddress? in
                 if case .address(_, let address, _, _) = change { address } else { nil }
             })
         let everyPort = Set(configuration.services.flatMap(\.listeners).filter(\.isAnyPort).map(\.vip))
@@ -37,7 +37,7 @@ enum AddressRefusals {
 
     /// Whether what this machine sends to a real server leaves from the address, whoever put it there.
     private static func speaks(
-        from address: IPv4Address, _ configuration: DirectorConfiguration, _ network: any Network
+        from address: IPAddress, _ configuration: DirectorConfiguration, _ network: any Network
     ) throws -> Bool {
         guard let server = configuration.serverAddresses.min() else { return false }
         return try network.route(to: server)?.source == address
@@ -45,7 +45,7 @@ enum AddressRefusals {
 
     /// A tunnel never leaves from a VIP: one that is this machine's source now would leave real servers without a way.
     static func refuseOuterSources(
-        _ vips: Set<IPv4Address>, of configuration: DirectorConfiguration, _ network: any Network
+        _ vips: Set<IPAddress>, of configuration: DirectorConfiguration, _ network: any Network
     ) throws {
         if vips.isEmpty { return }
         for server in configuration.serverAddresses.sorted() {
@@ -76,7 +76,7 @@ enum AddressRefusals {
 
     /// Returns why the real server cannot be a local node; nil: it can. A local node of a VIP with all ports would open
     /// every port of this machine to its clients, sshd's too.
-    static func reasonAgainstLocalNode(_ server: IPv4Address, of configuration: DirectorConfiguration) -> String? {
+    static func reasonAgainstLocalNode(_ server: IPAddress, of configuration: DirectorConfiguration) -> String? {
         // Most services have no such listener, which is soon seen; their real servers may be thousands.
         let services = configuration.services.lazy.filter { service in
             service.listeners.contains(where: \.isAnyPort)
@@ -91,19 +91,20 @@ enum AddressRefusals {
 
     /// The first and the last address of a subnet are no host's.
     private static func refuseEndOfSubnet(
-        _ address: IPv4Address, _ place: String, _ addresses: [InterfaceAddress]
+        _ address: IPAddress, _ place: String, _ addresses: [InterfaceAddress]
     ) throws {
+        guard address.family == .v4 else { return }
         for entry in addresses where entry.prefixLength < 31 && entry.peer == nil && entry.contains(address) {
-            let host = UInt32.max >> UInt32(entry.prefixLength)
+            guard let subnet = IPPrefix(around: address, length: Int(entry.prefixLength)) else { continue }
             let kind: String
-            switch address.value & host {
-            case host: kind = "broadcast"
-            case 0: kind = "network"
+            switch address {
+            case subnet.addresses.upperBound: kind = "broadcast"
+            case subnet.address: kind = "network"
             default: continue
             }
             throw DirectorError(
                 .badValue,
-                "\(place): the \(kind) address of \(IPv4Address(address.value & ~host))/\(entry.prefixLength), "
+                "\(place): the \(kind) address of \(subnet), "
                     + "which this machine is in (accepted: a host's address)")
         }
     }

@@ -32,7 +32,7 @@ extension Director {
     private func refreshInterfaces() throws { announce(on: try running?.dataPlane.followInterfaces() ?? []) }
 
     /// Follows the routes to real servers that the data plane does not have yet.
-    func followRoutes(to servers: Set<IPv4Address>) {
+    func followRoutes(to servers: Set<IPAddress>) {
         guard let running else { return }
         tell(
             nextHops.follow(
@@ -46,7 +46,7 @@ extension Director {
     }
 
     /// Returns where a check of a local node goes: to the VIP where this machine has it, as clients' packets do.
-    func localDestination(vip: IPv4Address, server: IPv4Address) -> IPv4Address {
+    func localDestination(vip: IPAddress, server: IPAddress) -> IPAddress {
         nextHops.localDestination(vip: vip, server: server)
     }
 

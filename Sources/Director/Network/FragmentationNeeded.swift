@@ -4,13 +4,13 @@ internal import Packets
 
 /// A router's word that a tunnelled packet of ours is too big (ICMP type 3 code 4, RFC 792 and RFC 1191 section 4).
 struct FragmentationNeeded: Sendable, Equatable {
-    var router: IPv4Address
+    var router: IPAddress
     /// Of the outer packet that it quotes.
-    var source: IPv4Address
-    var destination: IPv4Address
+    var source: IPAddress
+    var destination: IPAddress
     var length: UInt32
     /// Of the packet inside, where so much is quoted.
-    var innerDestination: IPv4Address?
+    var innerDestination: IPAddress?
     var content = Content.unknown
     /// Of the next hop; 0 from routers that do not say it.
     var mtu: UInt32
@@ -47,12 +47,12 @@ extension FragmentationNeeded {
         if let first = inner.first, IPv4.headerLength(first) == nil { return nil }
         let around = quoted.count - inner.count
         if let innerLength = inner[IPv4.totalLength], Int(innerLength) + around != length { return nil }
-        self.router = router
-        self.source = source
-        self.destination = destination
+        self.router = .v4(router)
+        self.source = .v4(source)
+        self.destination = .v4(destination)
         self.length = UInt32(length)
         self.mtu = UInt32(mtu)
-        innerDestination = inner[IPv4.destination]
+        innerDestination = inner[IPv4.destination].map(IPAddress.v4)
         content = Self.content(of: inner)
     }
 
@@ -64,6 +64,7 @@ extension FragmentationNeeded {
         else { return .unknown }
         let transport = TransportProtocol.allCases.first { $0.number == inner[IPv4.protocolNumber] }
         guard let transport, fragment & IPv4.fragmentOffset == 0 else { return .other }
-        return .flow(FlowEnds(transport: transport, client: client, clientPort: clientPort, vip: vip, port: port))
+        return .flow(
+            FlowEnds(transport: transport, client: .v4(client), clientPort: clientPort, vip: .v4(vip), port: port))
     }
 }

@@ -19,13 +19,13 @@ struct LearntPathMTUs {
         var until: ContinuousClock.Instant
     }
 
-    private var entries: [IPv4Address: Entry] = [:]
+    private var entries: [IPAddress: Entry] = [:]
     /// Real servers whose paths are being probed.
-    private var probed: Set<IPv4Address> = []
+    private var probed: Set<IPAddress> = []
     /// The times before which paths are not probed again.
-    private var next: [IPv4Address: ContinuousClock.Instant] = [:]
+    private var next: [IPAddress: ContinuousClock.Instant] = [:]
     /// The times until which the log does not contradict routers again.
-    private var silentUntil: [IPv4Address: ContinuousClock.Instant] = [:]
+    private var silentUntil: [IPAddress: ContinuousClock.Instant] = [:]
 
     /// Of this network namespace; kernels before 5.18 show it in the first one only.
     static var kernelFloor: UInt32 {
@@ -37,29 +37,29 @@ struct LearntPathMTUs {
     init(floor: UInt32 = Self.standardFloor) { self.floor = floor }
 
     /// The MTU of the outer packet, where one was learnt that still counts.
-    func mtu(to server: IPv4Address, at now: ContinuousClock.Instant = .now) -> UInt32? {
+    func mtu(to server: IPAddress, at now: ContinuousClock.Instant = .now) -> UInt32? {
         entries[server].flatMap { now < $0.until ? $0.mtu : nil }
     }
 
     /// Returns whether a message that names this MTU (0: none) would be news, and the path may be probed now. `present` is
     /// the path's MTU.
     func mayProbe(
-        _ server: IPv4Address, told mtu: UInt32, present: UInt32, at now: ContinuousClock.Instant = .now
+        _ server: IPAddress, told mtu: UInt32, present: UInt32, at now: ContinuousClock.Instant = .now
     ) -> Bool {
         mtu < present && present > floor && !probed.contains(server) && probed.count < Self.concurrentProbes
             && next[server].map { now >= $0 } ?? true
     }
 
-    mutating func beginProbe(_ server: IPv4Address) { probed.insert(server) }
+    mutating func beginProbe(_ server: IPAddress) { probed.insert(server) }
 
     /// Has the path left alone for a while.
-    mutating func postponeProbe(_ server: IPv4Address, at now: ContinuousClock.Instant = .now) {
+    mutating func postponeProbe(_ server: IPAddress, at now: ContinuousClock.Instant = .now) {
         next[server] = now + Self.pause
     }
 
     /// Returns the path MTU where it goes down. `passing` is the largest packet that passed, nil where that is not known.
     mutating func endProbe(
-        _ server: IPv4Address, passing: UInt32? = nil, present: UInt32, at now: ContinuousClock.Instant = .now
+        _ server: IPAddress, passing: UInt32? = nil, present: UInt32, at now: ContinuousClock.Instant = .now
     ) -> UInt32? {
         probed.remove(server)
         postponeProbe(server, at: now)
@@ -71,13 +71,13 @@ struct LearntPathMTUs {
     }
 
     /// Returns whether it is time to log that routers are not believed.
-    mutating func mayComplain(of server: IPv4Address, at now: ContinuousClock.Instant = .now) -> Bool {
+    mutating func mayComplain(of server: IPAddress, at now: ContinuousClock.Instant = .now) -> Bool {
         guard silentUntil[server].map({ now >= $0 }) ?? true else { return false }
         silentUntil[server] = now + Self.lifetime
         return true
     }
 
-    mutating func forget(except servers: Set<IPv4Address>, at now: ContinuousClock.Instant = .now) {
+    mutating func forget(except servers: Set<IPAddress>, at now: ContinuousClock.Instant = .now) {
         entries = entries.filter { servers.contains($0.key) && now < $0.value.until }
         next = next.filter { servers.contains($0.key) && now < $0.value }
         silentUntil = silentUntil.filter { servers.contains($0.key) && now < $0.value }

@@ -14,15 +14,15 @@ protocol Network: Sendable {
     func links() throws -> [Link]
     func link(index: Int32) throws -> Link?
     func addresses() throws -> [InterfaceAddress]
-    func addAddress(_ address: IPv4Address, on interface: Int32, scope: UInt8) throws
-    func removeAddress(_ address: IPv4Address, from interface: Int32) throws
+    func addAddress(_ address: IPAddress, on interface: Int32, scope: UInt8) throws
+    func removeAddress(_ address: IPAddress, from interface: Int32) throws
 
-    func route(to destination: IPv4Address) throws -> ResolvedRoute?
+    func route(to destination: IPAddress) throws -> ResolvedRoute?
     /// The MTU of the route itself, without what the kernel was told of the path.
-    func routeMTU(to destination: IPv4Address) throws -> UInt32?
-    func neighbour(_ address: NextHopAddress, on interface: Int32) throws -> Neighbour?
+    func routeMTU(to destination: IPAddress) throws -> UInt32?
+    func neighbour(_ address: IPAddress, on interface: Int32) throws -> Neighbour?
     /// Has the kernel keep the neighbour resolved.
-    func manageNeighbour(_ address: NextHopAddress, on interface: Int32) throws
+    func manageNeighbour(_ address: IPAddress, on interface: Int32) throws
 
     /// TCP segments and ICMP messages with a wrong checksum, as the kernel has counted them; nil where it does not say.
     func checksumErrors() -> UInt64?
@@ -31,9 +31,9 @@ protocol Network: Sendable {
     func parameter(_ key: String) -> String?
 
     /// Sends gratuitous ARP for the addresses. Returns how many were sent, and why no more.
-    func announce(_ addresses: [IPv4Address], on link: Link) -> (sent: Int, error: String?)
+    func announce(_ addresses: [IPAddress], on link: Link) -> (sent: Int, error: String?)
     /// Broadcasts a request for the MAC of a neighbour.
-    func requestNeighbour(_ address: IPv4Address, from source: IPv4Address, on link: Link)
+    func requestNeighbour(_ address: IPAddress, from source: IPAddress, on link: Link)
 
     /// An element for one or more changes of these kinds.
     func changes(of kinds: Set<RouteMonitor.Kind>) throws -> AsyncStream<Void>
@@ -78,22 +78,22 @@ final class KernelNetwork: Network {
     func link(index: Int32) throws -> Link? { try ask { try $0.link(index: index) } }
     func addresses() throws -> [InterfaceAddress] { try ask { try $0.addresses() } }
 
-    func addAddress(_ address: IPv4Address, on interface: Int32, scope: UInt8) throws {
+    func addAddress(_ address: IPAddress, on interface: Int32, scope: UInt8) throws {
         try ask { _ = try $0.addAddress(address, prefixLength: 32, to: interface, scope: scope) }
     }
 
-    func removeAddress(_ address: IPv4Address, from interface: Int32) throws {
+    func removeAddress(_ address: IPAddress, from interface: Int32) throws {
         try ask { _ = try $0.removeAddress(address, prefixLength: 32, from: interface) }
     }
 
-    func route(to destination: IPv4Address) throws -> ResolvedRoute? { try ask { try $0.route(to: destination) } }
-    func routeMTU(to destination: IPv4Address) throws -> UInt32? { try ask { try $0.routeMTU(to: destination) } }
+    func route(to destination: IPAddress) throws -> ResolvedRoute? { try ask { try $0.route(to: destination) } }
+    func routeMTU(to destination: IPAddress) throws -> UInt32? { try ask { try $0.routeMTU(to: destination) } }
 
-    func neighbour(_ address: NextHopAddress, on interface: Int32) throws -> Neighbour? {
+    func neighbour(_ address: IPAddress, on interface: Int32) throws -> Neighbour? {
         try ask { try $0.neighbour(address, on: interface) }
     }
 
-    func manageNeighbour(_ address: NextHopAddress, on interface: Int32) throws {
+    func manageNeighbour(_ address: IPAddress, on interface: Int32) throws {
         try ask { _ = try $0.manageNeighbour(address, on: interface) }
     }
 
@@ -104,14 +104,15 @@ final class KernelNetwork: Network {
 
     func parameter(_ key: String) -> String? { try? Sysctl.read("net/ipv4/\(key)") }
 
-    func announce(_ addresses: [IPv4Address], on link: Link) -> (sent: Int, error: String?) {
+    func announce(_ addresses: [IPAddress], on link: Link) -> (sent: Int, error: String?) {
+        let addresses = addresses.compactMap(\.v4)
         guard let mac = link.address else { return (addresses.count, nil) }
         let sent = Int(clinux_announce(link.index, mac.bytes, addresses.map(\.bigEndian), Int32(addresses.count)))
         return (sent, sent < addresses.count ? String(cString: strerror(errno)) : nil)
     }
 
-    func requestNeighbour(_ address: IPv4Address, from source: IPv4Address, on link: Link) {
-        guard let mac = link.address else { return }
+    func requestNeighbour(_ address: IPAddress, from source: IPAddress, on link: Link) {
+        guard let mac = link.address, let address = address.v4, let source = source.v4 else { return }
         _ = clinux_request_arp(link.index, mac.bytes, source.bigEndian, address.bigEndian)
     }
 

@@ -21,13 +21,13 @@ struct NextHops {
     private let network: any Network
     private var pathMTUs: LearntPathMTUs
     /// The real server whose route was looked up last: each has its turn.
-    private var lastLookedUp = IPv4Address(0)
+    private var lastLookedUp = IPAddress.unspecified(.v4)
     /// Real servers to which there is no way, and why.
-    private var unreachable: [IPv4Address: String] = [:]
+    private var unreachable: [IPAddress: String] = [:]
     /// Look-ups that failed.
-    private var failures = RepeatedErrors<IPv4Address>()
+    private var failures = RepeatedErrors<IPAddress>()
     /// Whether this machine has the VIP, of those that local nodes were asked for since the routes were followed last.
-    private var isLocalVIP: [IPv4Address: Bool] = [:]
+    private var isLocalVIP: [IPAddress: Bool] = [:]
 
     init(network: any Network, pathMTUs: LearntPathMTUs = LearntPathMTUs()) {
         self.network = network
@@ -55,7 +55,7 @@ struct NextHops {
     /// Follows the routes to these real servers. One whose route cannot be looked up keeps the next hop that it has, and
     /// keeps no other from being followed.
     mutating func follow(
-        _ servers: [IPv4Address], for configuration: DirectorConfiguration, on dataPlane: any DataPlane,
+        _ servers: [IPAddress], for configuration: DirectorConfiguration, on dataPlane: any DataPlane,
         journal: ChangeJournal, at now: Instant
     ) -> NetworkFindings {
         var findings = NetworkFindings()
@@ -81,10 +81,10 @@ struct NextHops {
         return findings
     }
 
-    private static func work(on server: IPv4Address) -> String { "follow the route to \(server)" }
+    private static func work(on server: IPAddress) -> String { "follow the route to \(server)" }
 
     /// Notes why there is no way to the real server; nil: there is one.
-    private mutating func note(_ refusal: String?, of server: IPv4Address, in findings: inout NetworkFindings) {
+    private mutating func note(_ refusal: String?, of server: IPAddress, in findings: inout NetworkFindings) {
         if let refusal {
             if unreachable.updateValue(refusal, forKey: server) != refusal {
                 findings.log(.warning, "no way to \(server): \(refusal)")
@@ -95,7 +95,7 @@ struct NextHops {
     }
 
     /// Returns the real servers whose turn it is, those after the last ones first.
-    private mutating func turn(of servers: Set<IPv4Address>, atMost limit: Int) -> [IPv4Address] {
+    private mutating func turn(of servers: Set<IPAddress>, atMost limit: Int) -> [IPAddress] {
         let sorted = servers.sorted()
         guard sorted.count > limit else { return sorted }
         let first = sorted.firstIndex { $0 > lastLookedUp } ?? 0
@@ -107,7 +107,7 @@ struct NextHops {
     /// Finds the path to a real server, but for two cases. A local node of a service with every port would open all of this
     /// machine's ports. No tunnelled packet leaves from one of the `vips`, which are those of all services.
     private func path(
-        to server: IPv4Address, for configuration: DirectorConfiguration, vips: Set<IPv4Address>, journal: ChangeJournal
+        to server: IPAddress, for configuration: DirectorConfiguration, vips: Set<IPAddress>, journal: ChangeJournal
     ) throws -> PathFinder.Result {
         let result = try paths.path(to: server, journal: journal)
         guard case .found(let path, _) = result else { return result }
@@ -122,7 +122,7 @@ struct NextHops {
 
     /// Whether the next hops of these real servers have answered. Asks for those that have not. A route that cannot be looked
     /// up is named where it is followed.
-    func areResolved(_ servers: Set<IPv4Address>, journal: ChangeJournal) -> Bool {
+    func areResolved(_ servers: Set<IPAddress>, journal: ChangeJournal) -> Bool {
         var areResolved = true
         for server in servers {
             if case .found(let route, let link?)? = try? paths.path(to: server, journal: journal), link.isEthernet,
@@ -135,14 +135,14 @@ struct NextHops {
     }
 
     /// Broadcasts for the MAC of the next hop to a silent real server.
-    func askAgain(_ server: IPv4Address) { paths.askAgain(server) }
+    func askAgain(_ server: IPAddress) { paths.askAgain(server) }
 
     /// Returns why there is no way to the real server, as it was found last.
-    func reasonOfNoWay(to server: IPv4Address) -> String { unreachable[server] ?? "no way to \(server) is known yet" }
+    func reasonOfNoWay(to server: IPAddress) -> String { unreachable[server] ?? "no way to \(server) is known yet" }
 
     /// Returns where a check of a local node goes: to the VIP where this machine has it, as clients' packets do. The kernel
     /// is asked once after each change of the network, not for each check.
-    mutating func localDestination(vip: IPv4Address, server: IPv4Address) -> IPv4Address {
+    mutating func localDestination(vip: IPAddress, server: IPAddress) -> IPAddress {
         if let isLocal = isLocalVIP[vip] { return isLocal ? vip : server }
         guard let route = try? network.route(to: vip) else { return server }
         isLocalVIP[vip] = route.isLocal
@@ -150,7 +150,7 @@ struct NextHops {
     }
 
     /// Forgets what has expired, and all other real servers than these.
-    mutating func forget(except servers: Set<IPv4Address>, at now: Instant) {
+    mutating func forget(except servers: Set<IPAddress>, at now: Instant) {
         pathMTUs.forget(except: servers, at: now)
         unreachable = unreachable.filter { servers.contains($0.key) }
     }

@@ -16,7 +16,7 @@ struct PathFinder {
 
     /// The way to a real server: its route's interface, and the MAC of the gateway or of the server itself. A gateway may
     /// have an IPv6 address (RFC 5549): the frame is the same.
-    func path(to server: IPv4Address, journal: ChangeJournal) throws -> Result {
+    func path(to server: IPAddress, journal: ChangeJournal) throws -> Result {
         guard let route = try network.route(to: server) else { return .none("no route to \(server)") }
         if route.isLocal { return .found(.local(server, interface: route.interface), by: nil) }
         guard let link = try network.link(index: route.interface), let source = route.source else {
@@ -24,7 +24,7 @@ struct PathFinder {
         }
         var nextHopMAC: MACAddress?
         if link.isEthernet {
-            let nextHop = route.gateway ?? .v4(server)
+            let nextHop = route.gateway ?? server
             try manage(nextHop, on: link, journal: journal)
             let neighbour = try network.neighbour(nextHop, on: link.index)
             nextHopMAC = neighbour.flatMap { $0.isUsable ? $0.linkAddress : nil }
@@ -36,15 +36,15 @@ struct PathFinder {
     }
 
     /// Not what the kernel was told of the path: anybody can tell it. RouterErrors hears the same.
-    private func mtu(of route: ResolvedRoute, to server: IPv4Address) throws -> UInt32? {
+    private func mtu(of route: ResolvedRoute, to server: IPAddress) throws -> UInt32? {
         route.isMTULearnt ? try network.routeMTU(to: server) : route.mtu
     }
 
     /// Whether there are routers on the way that may find a packet too big.
-    func isRouted(_ server: IPv4Address) throws -> Bool { try network.route(to: server)?.gateway != nil }
+    func isRouted(_ server: IPAddress) throws -> Bool { try network.route(to: server)?.gateway != nil }
 
     /// Asks for the entry where there is none that the kernel keeps by itself. One that we ask for is ours to remove.
-    private func manage(_ address: NextHopAddress, on link: Link, journal: ChangeJournal) throws {
+    private func manage(_ address: IPAddress, on link: Link, journal: ChangeJournal) throws {
         guard link.isUp, link.hasCarrier else { return }
         if let present = try network.neighbour(address, on: link.index) {
             if present.isManaged || present.state & Self.permanent != 0 { return }
@@ -58,11 +58,11 @@ struct PathFinder {
 
     /// Broadcasts for the next hop's MAC. A silent real server may have got another one, and the kernel would believe
     /// the old one for most of a minute. A gateway with an IPv6 address is a router, which announces another one.
-    func askAgain(_ server: IPv4Address) {
+    func askAgain(_ server: IPAddress) {
         guard let route = try? network.route(to: server), let source = route.source,
-            case .v4(let nextHop) = route.gateway ?? .v4(server),
             let link = try? network.link(index: route.interface), link.isEthernet
         else { return }
-        network.requestNeighbour(nextHop, from: source, on: link)
+        let nextHop = route.gateway ?? server
+        if nextHop.family == .v4 { network.requestNeighbour(nextHop, from: source, on: link) }
     }
 }

@@ -9,7 +9,7 @@ internal import ServiceConfiguration
 struct VIPAddresses {
     /// VIPs that somebody took away, and the result of their repair.
     struct Repairs {
-        var restored: [(vip: IPv4Address, resource: ManagedResource)] = []
+        var restored: [(vip: IPAddress, resource: ManagedResource)] = []
         var failed: [(resource: ManagedResource, error: any Error)] = []
     }
 
@@ -30,7 +30,7 @@ struct VIPAddresses {
     ) throws -> Placement {
         let addresses = try network.addresses()
         let interfaces = dataPlane.interfaces.map { known in links.first { $0.index == known.index } ?? known }
-        var homes: [IPv4Address: Link] = [:]
+        var homes: [IPAddress: Link] = [:]
         for vip in configuration.vips { homes[vip] = VIPScope.home(of: vip, among: interfaces, addresses) }
         var failures: [any Error] = []
         for change in journal.changes {
@@ -64,7 +64,7 @@ struct VIPAddresses {
     ) throws -> Repairs {
         var repairs = Repairs()
         guard configuration.managesAddress else { return repairs }
-        var homes: [IPv4Address: Change.Interface] = [:]
+        var homes: [IPAddress: Change.Interface] = [:]
         for case .address(let interface, let vip, _, _) in journal.changes { homes[vip] = interface }
         // One that a replacement of its scope has left there is nowhere else.
         let refuge = dataPlane.refuge?.index

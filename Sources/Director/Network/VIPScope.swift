@@ -14,7 +14,7 @@ enum VIPScope {
         return values.max() == "3" ? RouteScope.link : RouteScope.host
     }
 
-    static func place(_ vip: IPv4Address, on link: Link, in network: any Network) throws {
+    static func place(_ vip: IPAddress, on link: Link, in network: any Network) throws {
         try network.addAddress(vip, on: link.index, scope: wanted(on: link, in: network))
     }
 
@@ -22,8 +22,8 @@ enum VIPScope {
     /// scope does not change in place. Returns the addresses that this machine has elsewhere than on `refuge`, and whether
     /// some had another scope: the kernel may choose other sources then.
     static func settle(
-        _ homes: [IPv4Address: Link], journal: ChangeJournal, in network: any Network, refuge: Link?
-    ) throws -> (present: Set<IPv4Address>, hasChanged: Bool) {
+        _ homes: [IPAddress: Link], journal: ChangeJournal, in network: any Network, refuge: Link?
+    ) throws -> (present: Set<IPAddress>, hasChanged: Bool) {
         let present = try network.addresses()
         // A daemon that was killed in `replace` left them there.
         for entry in present where entry.interface == refuge?.index && homes[entry.address] != nil {
@@ -63,7 +63,7 @@ enum VIPScope {
     }
 
     /// Where a VIP goes: to the first interface of its subnet, else to the first.
-    static func home(of vip: IPv4Address, among links: [Link], _ addresses: [InterfaceAddress]) -> Link? {
+    static func home(of vip: IPAddress, among links: [Link], _ addresses: [InterfaceAddress]) -> Link? {
         let subnet = addresses.filter { entry in
             entry.prefixLength < 32 && entry.contains(vip) && links.contains { $0.index == entry.interface }
         }

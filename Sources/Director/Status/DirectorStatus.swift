@@ -15,7 +15,7 @@ public struct DirectorStatus: Codable, Sendable {
             case removed
         }
 
-        public var address: IPv4Address
+        public var address: IPAddress
         /// The configured one.
         public var weight: UInt16
         /// What it counts for now: 0 while it is out or quiesced, a part of the weight while it starts slowly. Nil where
@@ -56,7 +56,7 @@ public struct DirectorStatus: Codable, Sendable {
 
     /// Where clients find a service.
     public struct Listener: Codable, Sendable {
-        public var vip: IPv4Address
+        public var vip: IPAddress
         /// Nil: any.
         @OrNull public var port: UInt16?
         @OrNull public var `protocol`: TransportProtocol?
@@ -161,7 +161,7 @@ public struct DirectorStatus: Codable, Sendable {
     /// Packets for a service that came in by an interface that the packet program is not on.
     public struct Stray: Codable, Sendable {
         public var interface: String
-        public var vip: IPv4Address
+        public var vip: IPAddress
         public var packets: UInt64
         /// When the last one came, ISO 8601.
         public var last: String

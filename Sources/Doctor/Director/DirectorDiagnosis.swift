@@ -1,3 +1,4 @@
+internal import Addresses
 internal import Netlink
 internal import ServiceConfiguration
 
@@ -153,12 +154,12 @@ extension DirectorFacts {
                     .noRoute, "there is no route to the real server \(server.address)",
                     fix: "ip route add \(server.address) via GATEWAY"))
         } else if !server.isResolved, let interface = server.interface {
-            let hop = server.nextHop ?? .v4(server.address)
+            let hop = server.nextHop ?? server.address
             let which =
-                hop == .v4(server.address)
+                hop == server.address
                 ? "the real server \(hop)" : "\(hop), the gateway to \(server.address),"
             let (how, command) =
-                if case .v4 = hop { ("ARP", "arping -I \(interface) \(hop)") } else {
+                if hop.family == .v4 { ("ARP", "arping -I \(interface) \(hop)") } else {
                     ("neighbour discovery", "ping \(hop)%\(interface)")
                 }
             findings.append(

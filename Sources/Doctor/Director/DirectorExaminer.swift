@@ -10,9 +10,9 @@ public struct DirectorExaminer {
     public struct Claim: Sendable {
         public var isDaemonRunning: Bool
         public var interfaces: [String]
-        public var vips: [IPv4Address]
+        public var vips: [IPAddress]
         /// Those that are tunnelled to; with the reason where one is down.
-        public var servers: [(address: IPv4Address, downReason: String?)]
+        public var servers: [(address: IPAddress, downReason: String?)]
         public var strays: [DirectorFacts.Stray]
         /// Of the tc programs for them.
         public var strayPriority: UInt32
@@ -20,8 +20,8 @@ public struct DirectorExaminer {
         public var changes: [Change]?
 
         public init(
-            isDaemonRunning: Bool, interfaces: [String], vips: [IPv4Address],
-            servers: [(address: IPv4Address, downReason: String?)], strays: [DirectorFacts.Stray],
+            isDaemonRunning: Bool, interfaces: [String], vips: [IPAddress],
+            servers: [(address: IPAddress, downReason: String?)], strays: [DirectorFacts.Stray],
             strayPriority: UInt32, changes: [Change]?
         ) {
             self.isDaemonRunning = isDaemonRunning
@@ -112,7 +112,7 @@ public struct DirectorExaminer {
 
     private static func missingVIPs(
         _ changes: [Change], _ links: [Link], _ addresses: [InterfaceAddress]
-    ) -> [(vip: IPv4Address, interface: String)] {
+    ) -> [(vip: IPAddress, interface: String)] {
         changes.compactMap { change in
             guard case .address(let interface, let vip, _, _) = change,
                 !addresses.contains(where: { $0.address == vip })
@@ -198,20 +198,20 @@ public struct DirectorExaminer {
     }
 
     private func server(
-        _ address: IPv4Address, _ downReason: String?, _ links: [Link], _ socket: RouteSocket
+        _ address: IPAddress, _ downReason: String?, _ links: [Link], _ socket: RouteSocket
     ) throws -> DirectorFacts.Server {
         guard let route = try socket.route(to: address),
             let link = links.first(where: { $0.index == route.interface })
         else {
             return DirectorFacts.Server(address: address, downReason: downReason, interface: nil, isResolved: false)
         }
-        let hop = route.gateway ?? .v4(address)
+        let hop = route.gateway ?? address
         var isResolved = route.isLocal || !link.isEthernet || link.noARP
         if !isResolved {
             let entry = try socket.neighbour(hop, on: link.index)
-            if case .v4(let asked) = hop {
+            if hop.family == .v4 {
                 // The table alone may be old: it is asked now; behind a proxy or a static entry the table counts.
-                isResolved = try !question.owners(of: asked, on: link).isEmpty || entry?.isStatic == true
+                isResolved = try !question.owners(of: hop, on: link).isEmpty || entry?.isStatic == true
             } else {
                 isResolved = entry?.isUsable == true
             }
@@ -222,7 +222,7 @@ public struct DirectorExaminer {
     }
 
     /// Whether this director has the VIP, or had put it on an interface.
-    private func isHolder(of vip: IPv4Address, _ addresses: [InterfaceAddress]) -> Bool {
+    private func isHolder(of vip: IPAddress, _ addresses: [InterfaceAddress]) -> Bool {
         addresses.contains { $0.address == vip }
             || claim.changes?.contains { if case .address(_, vip, _, _) = $0 { true } else { false } } ?? false
     }
@@ -233,11 +233,11 @@ public struct DirectorExaminer {
     ) -> Set<MACAddress> {
         Set(
             servers.compactMap { server in
-                guard server.nextHop == .v4(server.address),
+                guard server.nextHop == server.address,
                     let link = links.first(where: { $0.name == server.interface })
                 else { return nil }
                 return unchecked.look("the neighbour entry of the real server \(server.address)") {
-                    try socket.neighbour(.v4(server.address), on: link.index)?.linkAddress
+                    try socket.neighbour(server.address, on: link.index)?.linkAddress
                 } ?? nil
             })
     }

@@ -1,5 +1,5 @@
 public import Addresses
-public import Netlink
+import Netlink
 
 /// All that a director's diagnosis goes by, gathered once.
 public struct DirectorFacts: Sendable {
@@ -32,13 +32,13 @@ public struct DirectorFacts: Sendable {
     }
 
     public struct Server: Sendable {
-        public var address: IPv4Address
+        public var address: IPAddress
         /// What the director says about it, where it is down.
         public var downReason: String?
         /// The source address of tunnelled packets to it; nil: there are none, or it is not known.
-        public var source: IPv4Address?
+        public var source: IPAddress?
         /// The gateway, or the server itself.
-        public var nextHop: NextHopAddress?
+        public var nextHop: IPAddress?
         /// Nil: there is no route.
         public var interface: String?
         public var isResolved: Bool
@@ -46,8 +46,8 @@ public struct DirectorFacts: Sendable {
         public var isWayKnown: Bool
 
         public init(
-            address: IPv4Address, downReason: String? = nil, source: IPv4Address? = nil,
-            nextHop: NextHopAddress? = nil, interface: String? = "eth0", isResolved: Bool = true,
+            address: IPAddress, downReason: String? = nil, source: IPAddress? = nil,
+            nextHop: IPAddress? = nil, interface: String? = "eth0", isResolved: Bool = true,
             isWayKnown: Bool = true
         ) {
             self.address = address
@@ -78,12 +78,12 @@ public struct DirectorFacts: Sendable {
 
     public struct Stray: Sendable {
         public var interface: String
-        public var vip: IPv4Address
+        public var vip: IPAddress
         public var packets: UInt64
         /// When the last one came.
         public var last: String
 
-        public init(interface: String, vip: IPv4Address, packets: UInt64, last: String) {
+        public init(interface: String, vip: IPAddress, packets: UInt64, last: String) {
             self.interface = interface
             self.vip = vip
             self.packets = packets
@@ -95,15 +95,15 @@ public struct DirectorFacts: Sendable {
     public var servers: [Server] = []
     /// Others than the director that answer ARP for a VIP, by interface. Not the one that answers where this director has no
     /// VIP, as it stands by, or announces it otherwise.
-    public var vipOwners: [(vip: IPv4Address, interface: String, macs: [MACAddress])] = []
+    public var vipOwners: [(vip: IPAddress, interface: String, macs: [MACAddress])] = []
     /// VIPs that the director had put on an interface, and that no interface has.
-    public var missingVIPs: [(vip: IPv4Address, interface: String)] = []
+    public var missingVIPs: [(vip: IPAddress, interface: String)] = []
     /// Packets for a VIP that came in lately by an interface that the packet program is not on.
     public var strays: [Stray] = []
     /// Such interfaces without the director's tc program, which answer ARP for the VIPs.
     public var unwatchedInterfaces: [String] = []
     public var checkPath = CheckPath()
-    public var vips: [IPv4Address] = []
+    public var vips: [IPAddress] = []
     public var firewalls: [Firewall] = []
     public var isDaemonRunning = true
     /// net.core.bpf_jit_enable; nil: not to be seen from this network namespace.

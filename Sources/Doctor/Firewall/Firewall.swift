@@ -36,8 +36,8 @@ public struct Firewall: Sendable {
             case protocolNumber(Set<UInt8>)
             case input(Set<String>)
             case output(Set<String>)
-            case source([ClosedRange<IPv4Address>])
-            case destination([ClosedRange<IPv4Address>])
+            case source([ClosedRange<IPAddress>])
+            case destination([ClosedRange<IPAddress>])
             case destinationPort([ClosedRange<UInt16>])
             case icmpType(Set<UInt8>)
             case state(Set<String>)
@@ -54,8 +54,8 @@ public struct Firewall: Sendable {
         public var protocolNumber: UInt8
         public var input: String?
         public var output: String?
-        public var source: IPv4Address?
-        public var destination: IPv4Address?
+        public var source: IPAddress?
+        public var destination: IPAddress?
         public var destinationPort: UInt16?
         public var icmpType: UInt8?
         /// Conntrack's.
@@ -240,9 +240,7 @@ extension Firewall {
         }
     }
 
-    static func range(_ address: IPv4Address, length: Int) -> ClosedRange<IPv4Address>? {
-        guard (0...32).contains(length) else { return nil }
-        let hostMask: UInt32 = length == 32 ? 0 : .max >> UInt32(length)
-        return IPv4Address(address.value & ~hostMask)...IPv4Address(address.value | hostMask)
+    static func range(_ address: IPAddress, length: Int) -> ClosedRange<IPAddress>? {
+        IPPrefix(around: address, length: length)?.addresses
     }
 }

@@ -106,9 +106,9 @@ extension Firewall {
     }
 
     /// "10.0.0.0/8", "10.0.0.1"
-    private static func network(_ text: String) -> ClosedRange<IPv4Address>? {
+    private static func network(_ text: String) -> ClosedRange<IPAddress>? {
         let parts = text.split(separator: "/")
-        guard let address = parts.first.flatMap({ IPv4Address(String($0)) }) else { return nil }
+        guard let address = parts.first.flatMap({ IPv4Address(String($0)) }).map(IPAddress.v4) else { return nil }
         guard parts.count > 1 else { return address...address }
         return Int(parts[1]).flatMap { range(address, length: $0) }
     }

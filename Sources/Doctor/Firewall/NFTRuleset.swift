@@ -167,14 +167,16 @@ extension Firewall {
         value.number.flatMap { UInt8(exactly: $0) } ?? value.string.flatMap(protocolNumber)
     }
 
-    private static func addresses(_ value: JSON) -> ClosedRange<IPv4Address>? {
-        if let address = value.string.flatMap({ IPv4Address($0) }) { return address...address }
-        if let prefix = value["prefix"], let address = prefix["addr"]?.string.flatMap({ IPv4Address($0) }),
+    private static func ipv4(_ value: JSON) -> IPAddress? { value.string.flatMap(IPv4Address.init).map(IPAddress.v4) }
+
+    private static func addresses(_ value: JSON) -> ClosedRange<IPAddress>? {
+        if let address = ipv4(value) { return address...address }
+        if let prefix = value["prefix"], let address = prefix["addr"].flatMap(ipv4),
             let length = prefix["len"]?.number
         {
             return range(address, length: length)
         }
-        if let ends = value["range"]?.array?.compactMap({ $0.string.flatMap { IPv4Address($0) } }), ends.count == 2,
+        if let ends = value["range"]?.array?.compactMap(ipv4), ends.count == 2,
             ends[0] <= ends[1]
         {
             return ends[0]...ends[1]

@@ -12,8 +12,8 @@ struct Question {
     private static let mostAnswers = 16
 
     /// Who on the link answers for the address, other than the interface itself. Nobody's neighbour table changes.
-    func owners(of address: IPv4Address, on link: Link) throws(SystemError) -> [MACAddress] {
-        guard let own = link.address else { return [] }
+    func owners(of address: IPAddress, on link: Link) throws(SystemError) -> [MACAddress] {
+        guard let own = link.address, let address = address.v4 else { return [] }
         let owners = Self.addresses { answers in
             clinux_ask_arp(
                 link.index, own.bytes, 0, address.bigEndian, timeoutMilliseconds, answers, Int32(Self.mostAnswers))
@@ -45,8 +45,11 @@ struct Question {
     }
 
     /// Whether an ICMP echo request of that size comes back, unfragmented.
-    func isEchoed(by address: IPv4Address, size: Int) throws(SystemError) -> Bool {
-        let result = clinux_ask_echo(address.bigEndian, Int32(size), timeoutMilliseconds)
+    func isEchoed(by address: IPAddress, size: Int) throws(SystemError) -> Bool {
+        guard let bigEndian = address.v4?.bigEndian else {
+            throw SystemError("send an echo request to \(address)", code: EAFNOSUPPORT)
+        }
+        let result = clinux_ask_echo(bigEndian, Int32(size), timeoutMilliseconds)
         if result < 0 { throw SystemError("send an echo request of \(size) bytes to \(address)", code: errno) }
         return result == 1
     }

@@ -7,7 +7,7 @@ import RealServerSetup
 extension RealServerFacts {
     func addressFindings() -> [Finding] { vips.flatMap(findings) + networkdFindings() }
 
-    private func findings(of vip: IPv4Address) -> [Finding] {
+    private func findings(of vip: IPAddress) -> [Finding] {
         let entries = addresses.filter { $0.address == vip }
         if entries.isEmpty {
             return [

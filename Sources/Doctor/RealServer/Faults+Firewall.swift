@@ -18,7 +18,7 @@ extension RealServerFacts {
 
     /// A rule that may give what clients send to the VIP another destination, as container engines publish ports. With a
     /// port, of that port; nil: of any.
-    func translation(to vip: IPv4Address, port: UInt16?) -> String? {
+    func translation(to vip: IPAddress, port: UInt16?) -> String? {
         for firewall in firewalls {
             for number in [Self.tcp, Self.udp] {
                 let packet = Firewall.Packet(
@@ -32,7 +32,7 @@ extension RealServerFacts {
     private func outer(_ firewall: Firewall) -> Finding? {
         for link in lan {
             let own = addresses.first { $0.interface == link.index }?.address
-            let packet = { (source: IPv4Address?) in
+            let packet = { (source: IPAddress?) in
                 Firewall.Packet(
                     protocolNumber: Self.ipip, input: link.name, source: source, destination: own, state: "new")
             }
@@ -95,7 +95,7 @@ extension RealServerFacts {
     /// Where no TCP connection can be made, the default check is an ICMP echo request.
     private var isCheckedByEcho: Bool { port == nil || !protocols.contains(Self.tcp) }
 
-    private func arrivals(of vip: IPv4Address, _ firewall: Firewall) -> [Finding] {
+    private func arrivals(of vip: IPAddress, _ firewall: Firewall) -> [Finding] {
         ([Self.device] + claimants.map(\.name)).flatMap { device in
             // What is given another destination is forwarded; by which rules depends on where to.
             let isTranslated = translation(to: vip, port: port) != nil
@@ -111,7 +111,7 @@ extension RealServerFacts {
         }
     }
 
-    private func arrivingClasses(at vip: IPv4Address, on device: String, isTranslated: Bool) -> [Class] {
+    private func arrivingClasses(at vip: IPAddress, on device: String, isTranslated: Bool) -> [Class] {
         let service = "\(vip)\(port.map { ":\($0)" } ?? "")"
         func packet(_ number: UInt8, port: UInt16? = nil, type: UInt8? = nil, state: String = "new") -> Firewall.Packet
         {
@@ -137,7 +137,7 @@ extension RealServerFacts {
         return data + [errors] + (isCheckedByEcho ? [echo] : [])
     }
 
-    private func departures(of vip: IPv4Address, _ firewall: Firewall) -> [Finding] {
+    private func departures(of vip: IPAddress, _ firewall: Firewall) -> [Finding] {
         func packet(_ number: UInt8, type: UInt8? = nil) -> Firewall.Packet {
             Firewall.Packet(
                 protocolNumber: number, output: lan.count == 1 ? lan[0].name : nil, source: vip, icmpType: type,
@@ -171,5 +171,5 @@ extension RealServerFacts {
         ]
     }
 
-    private func describe(_ source: IPv4Address?) -> String { source.map { "\($0)" } ?? "anywhere" }
+    private func describe(_ source: IPAddress?) -> String { source.map { "\($0)" } ?? "anywhere" }
 }

@@ -102,7 +102,7 @@ extension RealServerFacts {
 
     private var missingRules: String { segmentRules == nil ? "; nftables' table ip ipvsd is missing" : "" }
 
-    private func isLoweredByProgram(_ vip: IPv4Address, _ route: Route) -> Bool {
+    private func isLoweredByProgram(_ vip: IPAddress, _ route: Route) -> Bool {
         let interfaces = ([route.interface].compactMap(\.self) + route.nextHops.map(\.interface)).map(name)
         return interfaces.allSatisfy { segmentPrograms[$0]?.contains(vip) ?? false }
     }

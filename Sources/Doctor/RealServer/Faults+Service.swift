@@ -8,7 +8,7 @@ extension RealServerFacts {
             if candidates.contains(where: { $0.address == nil || $0.address == vip }) { return nil }
             // Whatever it goes to may be on another host.
             if translation(to: vip, port: port) != nil { return nil }
-            let elsewhere = Set(candidates.filter { ($0.address?.value ?? 0) >> 24 != 127 }.map(\.description)).sorted()
+            let elsewhere = Set(candidates.filter { $0.address?.isLoopback != true }.map(\.description)).sorted()
             let what = port.map { "port \($0)" } ?? "any port"
             return Finding(
                 .serviceNotBound,

@@ -64,9 +64,9 @@ extension RealServerFacts {
     }
 
     private func claims(_ other: Tunnel) -> Bool {
-        if let local = other.local, !addresses.contains(where: { $0.address == local }) { return false }
+        if let local = other.local, !addresses.contains(where: { $0.address == .v4(local) }) { return false }
         guard let remote = other.remote else { return true }
-        return remote == director || outerSources?.contains(remote) == true
+        return .v4(remote) == director || outerSources?.contains(.v4(remote)) == true
     }
 
     private func describe(_ end: IPv4Address?) -> String { end.map { "\($0)" } ?? "any" }

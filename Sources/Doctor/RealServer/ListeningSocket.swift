@@ -3,11 +3,11 @@ public import Addresses
 /// A socket that clients can reach: a TCP one that listens, a UDP one that is bound (proc_pid_net(5)).
 public struct ListeningSocket: Sendable, Hashable {
     /// Nil: the wildcard address. IPv6's takes IPv4 as well, unless the program forbade it.
-    public var address: IPv4Address?
+    public var address: IPAddress?
     public var port: UInt16
     public var isUDP: Bool
 
-    public init(address: IPv4Address?, port: UInt16, isUDP: Bool = false) {
+    public init(address: IPAddress?, port: UInt16, isUDP: Bool = false) {
         self.address = address
         self.port = port
         self.isUDP = isUDP
@@ -30,7 +30,7 @@ public struct ListeningSocket: Sendable, Hashable {
             }
             // In memory order, printed as a number of host byte order.
             return UInt32(digits, radix: 16).map {
-                ListeningSocket(address: IPv4Address(bigEndian: $0), port: port, isUDP: isUDP)
+                ListeningSocket(address: .v4(IPv4Address(bigEndian: $0)), port: port, isUDP: isUDP)
             }
         }
     }

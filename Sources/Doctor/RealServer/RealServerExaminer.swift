@@ -6,19 +6,19 @@ import SystemCalls
 
 /// Gathers what a real server's diagnosis goes by. Reads and asks only.
 public struct RealServerExaminer {
-    public var vips: [IPv4Address]
+    public var vips: [IPAddress]
     /// All that realserver-setup has put here, see `RealServerSetup.knownVIPs`.
-    public var ownVIPs: [IPv4Address] = []
+    public var ownVIPs: [IPAddress] = []
     /// Interfaces on which it was to have tunnelled packets unwrapped; empty: every one.
     public var interfaces: [String] = []
-    public var director: IPv4Address?
-    public var outerSources: IPv4Prefix?
+    public var director: IPAddress?
+    public var outerSources: IPPrefix?
     public var port: UInt16?
     public var mss: MSSPolicy
     public var timeoutMilliseconds: Int32
 
     public init(
-        vips: [IPv4Address], director: IPv4Address? = nil, outerSources: IPv4Prefix? = nil, port: UInt16? = nil,
+        vips: [IPAddress], director: IPAddress? = nil, outerSources: IPPrefix? = nil, port: UInt16? = nil,
         mss: MSSPolicy = .auto, timeoutMilliseconds: Int32 = 600
     ) {
         self.vips = vips
@@ -30,7 +30,7 @@ public struct RealServerExaminer {
     }
 
     /// What tunl0 holds, VIPs or others' addresses.
-    public static func addressesOfTunnel() throws -> [IPv4Address] {
+    public static func addressesOfTunnel() throws -> [IPAddress] {
         let socket = try RouteSocket()
         guard let tunnel = try socket.link(named: RealServerSetup.deviceName) else { return [] }
         return try socket.addresses().filter { $0.interface == tunnel.index }.map(\.address)
@@ -67,7 +67,7 @@ public struct RealServerExaminer {
                 try socket.filters(interface: link.index, ingress: false).map(\.handle)
             }
             // What is not seen may be there.
-            facts.segmentPrograms[link.name] = handles.map { Set($0.map { IPv4Address($0) }) } ?? Set(vips)
+            facts.segmentPrograms[link.name] = handles.map { Set($0.map { .v4(IPv4Address($0)) }) } ?? Set(vips)
         }
         if let tunnel = facts.tunnel {
             for link in facts.lan {

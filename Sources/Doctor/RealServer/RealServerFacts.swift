@@ -4,12 +4,12 @@ public import RealServerSetup
 
 /// All that a real server's diagnosis goes by, gathered once.
 public struct RealServerFacts: Sendable {
-    public var vips: [IPv4Address] = []
+    public var vips: [IPAddress] = []
     /// All that realserver-setup has put here, those of `vips` that it knows among them.
-    public var ownVIPs: [IPv4Address] = []
+    public var ownVIPs: [IPAddress] = []
     /// That the operator named; nil: unknown.
-    public var director: IPv4Address?
-    public var outerSources: IPv4Prefix?
+    public var director: IPAddress?
+    public var outerSources: IPPrefix?
     public var port: UInt16?
     /// False: clients' MSS is none of our business.
     public var wantsMSS = true
@@ -23,7 +23,7 @@ public struct RealServerFacts: Sendable {
     /// That lower the MSS; nil where there are none.
     public var segmentRules: SegmentRules?
     /// VIPs for which a program lowers it instead, by interface.
-    public var segmentPrograms: [String: Set<IPv4Address>] = [:]
+    public var segmentPrograms: [String: Set<IPAddress>] = [:]
     public var tunnels: [Tunnel] = []
     /// Ethernet interfaces on which the program that unwraps is, for the tunl0 that is there.
     public var programs: Set<String> = []
@@ -50,14 +50,14 @@ public struct RealServerFacts: Sendable {
     public var wayToDirector: ResolvedRoute?
     public var wayToOuterSources: ResolvedRoute?
     /// Addresses whose way could not be looked at.
-    public var unseenWays: Set<IPv4Address> = []
+    public var unseenWays: Set<IPAddress> = []
 
     public var firewalls: [Firewall] = []
     public var sockets: [ListeningSocket] = []
     public var networkd = Networkd()
 
     public struct VIPOwners: Sendable {
-        public var vip: IPv4Address
+        public var vip: IPAddress
         public var interface: String
         public var macs: [MACAddress]
     }
@@ -86,7 +86,7 @@ extension RealServerFacts {
     }
 
     /// The interface that a sender on a directly connected network would be heard on.
-    func interface(toward address: IPv4Address) -> Link? {
+    func interface(toward address: IPAddress) -> Link? {
         let near = addresses.filter { entry in
             entry.prefixLength < 32 && entry.network.contains(address)
         }.max { $0.prefixLength < $1.prefixLength }
@@ -96,7 +96,7 @@ extension RealServerFacts {
 
 extension InterfaceAddress {
     /// All addresses behind this one.
-    var network: ClosedRange<IPv4Address> {
+    var network: ClosedRange<IPAddress> {
         Firewall.range(address, length: Int(prefixLength)) ?? address...address
     }
 }

@@ -1,4 +1,4 @@
-internal import LoadBalancing
+internal import Addresses
 internal import NIOCore
 
 /// Carries a search for the path's MTU over a raw socket.
@@ -21,7 +21,7 @@ final class MTUProbe: ChannelInboundHandler {
         self.progress = progress
         self.full = full
         self.echo = echo
-        destination = try echo.destination.socketAddress(port: 0)
+        destination = try IPAddress.v4(echo.destination).socketAddress(port: 0)
         wait = (deadline / 40).timeAmount
         search = PathMTUSearch(full: full)
     }

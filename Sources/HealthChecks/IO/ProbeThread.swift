@@ -139,7 +139,7 @@ final class ProbeThread {
         let code = begin(question, slot: slot)
         if OwnShortage.passing.contains(code) {
             _ = slots.remove(slot)
-            if case .ping = question.kind { echoes.forget(slot, way: question.way.socket) }
+            if case .ping = question.kind, let way = question.way.socket { echoes.forget(slot, way: way) }
             return code
         }
         if code != 0 {
@@ -152,7 +152,7 @@ final class ProbeThread {
 
     /// 0, or an errno.
     private func begin(_ question: ProbeLoop.Question, slot: Slot) -> Int32 {
-        let way = question.way.socket
+        guard let way = question.way.socket else { return EAFNOSUPPORT }
         switch question.kind {
         case .ping:
             return echoes.send(
@@ -222,8 +222,8 @@ final class ProbeThread {
         if pending.descriptor >= 0 {
             close(pending.descriptor)
             connections -= 1
-        } else if case .ping = question.kind {
-            echoes.forget(slot, way: question.way.socket)
+        } else if case .ping = question.kind, let way = question.way.socket {
+            echoes.forget(slot, way: way)
         }
         answer(pending.submission, outcome, latency: Self.now() - pending.began)
     }

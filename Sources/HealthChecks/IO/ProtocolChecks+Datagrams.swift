@@ -17,7 +17,7 @@ extension ProtocolChecks {
         for (option, value) in way.socketOptions { bootstrap = bootstrap.channelOption(option, value: value) }
         progress.stage = .connect
         do {
-            let source = try (way.source ?? IPv4Address(0)).socketAddress(port: 0)
+            let source = try (way.source ?? .unspecified(way.destination.family)).socketAddress(port: 0)
             let destination = try way.destination.socketAddress(port: port)
             // Connected, so that ICMP's errors come back as the socket's.
             bootstrap.bind(to: source).flatMap { channel in

@@ -11,7 +11,10 @@ extension ProtocolChecks {
 
     func probe(_ check: MTUCheck, by way: Check.Way, deadline: Duration, progress: CheckProgress) {
         let bound = NIOLoopBound(progress, eventLoop: progress.eventLoop)
-        let echo = EchoRequest(identifier: .random(in: .min ... .max), destination: way.destination)
+        guard let destination = way.destination.v4 else {
+            return progress.fail("\(WrongFamily(way.destination, accepted: .v4))")
+        }
+        let echo = EchoRequest(identifier: .random(in: .min ... .max), destination: destination)
         // A socket that is bound to the tunnel's device hears no router.
         var listener = NIORawSocketBootstrap(group: progress.eventLoop).channelInitializer { channel in
             channel.eventLoop.makeCompletedFuture {
@@ -31,7 +34,7 @@ extension ProtocolChecks {
         // Each socket receives its own kind of message alone, however many others come.
         bootstrap = bootstrap.channelOption(Self.icmpFilter, value: Self.letting(type: 0))
         listener = listener.channelOption(Self.icmpFilter, value: Self.letting(type: 3))
-        let sender = bootstrap.bind(host: (way.source ?? IPv4Address(0)).description, ipProtocol: .icmp)
+        let sender = bootstrap.bind(host: (way.source ?? .unspecified(.v4)).description, ipProtocol: .icmp)
         let ears = listener.bind(host: "0.0.0.0", ipProtocol: .icmp)
         for opened in [sender, ears] { opened.whenFailure { bound.value.fail(by: $0) } }
         sender.and(ears).whenComplete { result in

@@ -22,21 +22,23 @@ extension Check.Way {
         var device: Int32 = 0
     }
 
-    var socket: Socket {
+    /// Nil for IPv6, which these sockets do not have.
+    var socket: Socket? {
         switch self {
-        case .tunnel(let vip, let mark, let device, let source):
-            Socket(source: source.value.bigEndian, destination: vip.value.bigEndian, mark: mark, device: device)
-        case .direct(let address): Socket(source: 0, destination: address.value.bigEndian)
+        case .tunnel(.v4(let vip), let mark, let device, .v4(let source)):
+            Socket(source: source.bigEndian, destination: vip.bigEndian, mark: mark, device: device)
+        case .direct(.v4(let address)): Socket(source: 0, destination: address.bigEndian)
+        default: nil
         }
     }
 
     /// The director's address in the tunnel; nil: whatever the routes say.
-    var source: IPv4Address? {
+    var source: IPAddress? {
         if case .tunnel(_, _, _, let source) = self { source } else { nil }
     }
 }
 
-extension IPv4Address {
+extension IPAddress {
     func socketAddress(port: UInt16) throws -> SocketAddress {
         try SocketAddress(ipAddress: description, port: Int(port))
     }

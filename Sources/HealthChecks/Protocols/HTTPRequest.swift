@@ -17,7 +17,7 @@ struct HTTPRequest: Hashable {
 }
 
 extension HTTPCheck {
-    func request(to address: IPv4Address) -> HTTPRequest {
+    func request(to address: IPAddress) -> HTTPRequest {
         let given = fields.map { Field($0.name.asciiLowercased, $0.value) }
         var fields = given.filter { $0.name != "host" }
         for field in [Field("user-agent", "ipvsd"), Field("accept", "*/*")] where !fields.contains(name: field.name) {
@@ -39,8 +39,8 @@ extension HTTPCheck {
             authority: host ?? given.first(name: "host") ?? authority(of: address), path: path, fields: fields)
     }
 
-    private func authority(of address: IPv4Address) -> String {
-        port == (tls == nil ? 80 : 443) ? address.description : "\(address):\(port)"
+    private func authority(of address: IPAddress) -> String {
+        port == (tls == nil ? 80 : 443) ? address.inAuthority : "\(address.inAuthority):\(port)"
     }
 
     /// With the server's name filled in.
@@ -53,12 +53,13 @@ extension HTTPCheck {
 
 extension GRPCHealthCheck {
     /// gRPC over HTTP/2: Length-Prefixed-Message of HealthCheckRequest, whose field 1 is the service.
-    func request(to address: IPv4Address) -> HTTPRequest {
+    func request(to address: IPAddress) -> HTTPRequest {
         let fields: [HTTPCheck.Field] = [
             .init("content-type", "application/grpc"), .init("te", "trailers"), .init("user-agent", "ipvsd"),
         ]
         return HTTPRequest(
-            method: "POST", scheme: tls == nil ? "http" : "https", authority: authority ?? "\(address):\(port)",
+            method: "POST", scheme: tls == nil ? "http" : "https",
+            authority: authority ?? "\(address.inAuthority):\(port)",
             path: "/grpc.health.v1.Health/Check", fields: fields, body: GRPCMessage.framed(requestMessage))
     }
 
@@ -74,11 +75,16 @@ extension GRPCHealthCheck {
     }
 }
 
+extension IPAddress {
+    /// The address as a host of an authority has it: IPv6 in brackets (RFC 3986 section 3.2.2).
+    fileprivate var inAuthority: String { family == .v6 ? "[\(self)]" : description }
+}
+
 enum Authority {
     /// An authority's host where it may be sent as a server's name: addresses may not (RFC 6066 section 3).
     static func serverName(_ authority: String?) -> String? {
         guard let host = authority?.split(separator: ":", omittingEmptySubsequences: false).first, !host.isEmpty,
-            !host.hasPrefix("["), IPv4Address(String(host)) == nil
+            !host.hasPrefix("["), IPAddress(String(host)) == nil
         else { return nil }
         return String(host)
     }

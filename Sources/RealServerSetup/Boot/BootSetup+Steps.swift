@@ -33,26 +33,26 @@ extension BootSetup {
     }
 
     /// VIPs that are to be there after a start.
-    static func presentVIPs() -> [IPv4Address] { presentList?.vips ?? [] }
+    static func presentVIPs() -> [IPAddress] { presentList?.vips ?? [] }
 
     /// Whether those are some of these, and no others.
-    static func isOnly(_ vips: [IPv4Address]) -> Bool {
+    static func isOnly(_ vips: [IPAddress]) -> Bool {
         let present = presentVIPs()
         return !present.isEmpty && Set(present).isSubset(of: vips)
     }
 
     /// Takes VIPs out of what is made at a start, which makes others, too.
-    static func forget(_ vips: [IPv4Address]) throws {
+    static func forget(_ vips: [IPAddress]) throws {
         guard let present = presentList, present.vips.contains(where: vips.contains), !isOnly(vips) else { return }
         try list(of: present.vips.filter { !vips.contains($0) }, namespace: present.namespace).write()
     }
 
-    private static var presentList: (vips: [IPv4Address], namespace: String?)? {
+    private static var presentList: (vips: [IPAddress], namespace: String?)? {
         let namespace = InstancePaths.isInitialNetworkNamespace ? nil : InstancePaths.networkNamespaceName
         guard InstancePaths.isInitialNetworkNamespace || namespace != nil,
             case .text(let text, _)? = BootFile.present(at: vipFile(namespace: namespace))?.contents
         else { return nil }
-        return (text.split(separator: "\n").compactMap { IPv4Address(String($0)) }, namespace)
+        return (text.split(separator: "\n").compactMap { IPAddress(String($0)) }, namespace)
     }
 
     /// Has the journal know what it no longer does.

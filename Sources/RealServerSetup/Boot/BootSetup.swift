@@ -7,7 +7,7 @@ import HostState
 public struct BootSetup: Sendable {
     public var manager: HostManager
     /// All that are to be there after a start.
-    public var vips: [IPv4Address]
+    public var vips: [IPAddress]
     /// An absolute path.
     public var program: String
     /// Of `realserver-setup`, besides the VIPs.
@@ -18,7 +18,7 @@ public struct BootSetup: Sendable {
     var hasSystemd = HostManager.hasSystemd
 
     public init(
-        manager: HostManager, vips: [IPv4Address], program: String, arguments: [String] = [], namespace: String? = nil
+        manager: HostManager, vips: [IPAddress], program: String, arguments: [String] = [], namespace: String? = nil
     ) {
         self.manager = manager
         self.vips = vips
@@ -70,7 +70,7 @@ public struct BootSetup: Sendable {
     static let networkdPath = "/etc/systemd/networkd.conf.d/\(name).conf"
     private static let hookPath = "/etc/network/if-up.d/\(name)"
 
-    static func list(of vips: [IPv4Address], namespace: String?) -> BootFile {
+    static func list(of vips: [IPAddress], namespace: String?) -> BootFile {
         let lines = vips.map { "\($0)\n" }.joined()
         return BootFile(
             path: vipFile(namespace: namespace),

@@ -25,7 +25,7 @@ struct ServiceSection {
     /// Returns the service, and the place where its real servers are named; nil after an error. `vips` are those of all
     /// services.
     func service(
-        vips: Set<IPv4Address>, _ findings: inout Findings
+        vips: Set<IPAddress>, _ findings: inout Findings
     ) -> (service: ConfiguredService, placeOfServers: String)? {
         let addresses = listeners.compactMap { try? $0.value.get() }
         let service = section.service(
@@ -42,7 +42,7 @@ struct ServiceSection {
     }
 
     /// Notes where the service's addresses were written.
-    func note(_ places: inout WrittenPlaces, sorryServer: IPv4Address?) {
+    func note(_ places: inout WrittenPlaces, sorryServer: IPAddress?) {
         for item in listeners { if let vip = try? item.value.get().vip { places.note(vip: vip, item.place) } }
         // What is wrong with them has been found.
         var findings = Findings()

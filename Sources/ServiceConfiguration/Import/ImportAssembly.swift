@@ -71,8 +71,8 @@ enum ImportAssembly {
         }
     }
 
-    private static func judge(_ service: inout ImportedService, apartFrom vips: Set<IPv4Address>) {
-        var known: Set<IPv4Address> = []
+    private static func judge(_ service: inout ImportedService, apartFrom vips: Set<IPAddress>) {
+        var known: Set<IPAddress> = []
         var kept: [ImportedServer] = []
         for var server in service.servers {
             let address = server.server.address

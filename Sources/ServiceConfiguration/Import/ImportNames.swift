@@ -6,7 +6,7 @@ struct ImportNames {
     let surroundings: ImportSurroundings
 
     enum Host {
-        case ipv4(IPv4Address)
+        case ipv4(IPAddress)
         case ipv6(String)
     }
 
@@ -31,7 +31,7 @@ struct ImportNames {
     }
 
     func host(_ text: String, _ note: (String) -> Void = { _ in }) throws(InvalidValue) -> Host {
-        if let address = IPv4Address(text) { return .ipv4(address) }
+        if let address = IPv4Address(text) { return .ipv4(.v4(address)) }
         if text.contains(":"), text.allSatisfy({ $0.isHexDigit || ":.%".contains($0) || $0.isLetter }) {
             return .ipv6(text)
         }
@@ -67,12 +67,10 @@ struct ImportNames {
     }
 
     /// 10.0.0.1 and the like: what a director can send to.
-    static func unusable(_ address: IPv4Address) -> String? {
-        if isLoopback(address) {
+    static func unusable(_ address: IPAddress) -> String? {
+        if address.isLoopback {
             return "a director that serves itself is named by another of its own addresses"
         }
         return address.isUnicast ? nil : "it is no host's address"
     }
-
-    static func isLoopback(_ address: IPv4Address) -> Bool { address.value >> 24 == 127 }
 }

@@ -5,7 +5,7 @@ import LoadBalancing
 /// What an import asks of the machine that it runs on.
 public struct ImportSurroundings: Sendable {
     /// IPv4 addresses of a host by its name.
-    var addresses: @Sendable (_ host: String) -> [IPv4Address]
+    var addresses: @Sendable (_ host: String) -> [IPAddress]
     /// The port of a service by its name, as in /etc/services.
     var port: @Sendable (_ service: String, TransportProtocol) -> UInt16?
     /// Files whose paths match a pattern of glob(7), sorted.
@@ -22,7 +22,7 @@ public struct ImportSurroundings: Sendable {
         addresses: lookUp(host:), port: lookUp(service:transport:), matches: expand, text: contents, files: .present)
 
     public init(
-        addresses: @escaping @Sendable (String) -> [IPv4Address],
+        addresses: @escaping @Sendable (String) -> [IPAddress],
         port: @escaping @Sendable (String, TransportProtocol) -> UInt16?,
         matches: @escaping @Sendable (String) -> [String], text: @escaping @Sendable (String) -> String?,
         files: NamedFiles
@@ -34,19 +34,19 @@ public struct ImportSurroundings: Sendable {
         self.files = files
     }
 
-    private static func lookUp(host: String) -> [IPv4Address] {
+    private static func lookUp(host: String) -> [IPAddress] {
         var hints = addrinfo()
         hints.ai_family = AF_INET
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         var list: UnsafeMutablePointer<addrinfo>?
         guard getaddrinfo(host, nil, &hints, &list) == 0 else { return [] }
         defer { freeaddrinfo(list) }
-        var addresses: [IPv4Address] = []
+        var addresses: [IPAddress] = []
         var next = list
         while let entry = next {
             if let address = entry.pointee.ai_addr, entry.pointee.ai_family == AF_INET {
                 address.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {
-                    addresses.append(IPv4Address(bigEndian: $0.pointee.sin_addr.s_addr))
+                    addresses.append(.v4(IPv4Address(bigEndian: $0.pointee.sin_addr.s_addr)))
                 }
             }
             next = entry.pointee.ai_next

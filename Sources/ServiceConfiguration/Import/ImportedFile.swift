@@ -47,7 +47,7 @@ struct ImportedService {
     var servers: [ImportedServer] = []
     var inhibits = false
     var quorum = Quorum.Rule()
-    var sorryServer: IPv4Address?
+    var sorryServer: IPAddress?
     var checks = ImportedChecks.auto
     var notify: ImportedNotification?
 
@@ -72,13 +72,13 @@ struct ImportedService {
 
 /// What clients address: IPVS knows services with all ports of one protocol, ipvsd only of both.
 struct ImportedListener: Hashable, CustomStringConvertible {
-    var vip: IPv4Address
+    var vip: IPAddress
     /// Nil: every port.
     var port: UInt16?
     /// Nil: of an any-port service, both.
     var transport: TransportProtocol?
 
-    init(vip: IPv4Address, port: UInt16?, transport: TransportProtocol?) {
+    init(vip: IPAddress, port: UInt16?, transport: TransportProtocol?) {
         self.vip = vip
         self.port = port == 0 ? nil : port
         self.transport = transport

@@ -118,8 +118,8 @@ extension Options {
         "services", in: [.file], list: true, holds: .service, help: "The virtual services. At least one is needed.")
 }
 
-extension ValueSyntax where Value == IPv4Prefix {
-    fileprivate static var outerSources: ValueSyntax<IPv4Prefix> {
+extension ValueSyntax where Value == IPPrefix {
+    fileprivate static var outerSources: ValueSyntax<IPPrefix> {
         ValueSyntax(
             accepted: "A.B.C.D/LENGTH with a length from 8 to 24, as 172.16.0.0/16",
             schema: .text(matching: #"^[0-9]+(\.[0-9]+){3}/[0-9]+$"#)

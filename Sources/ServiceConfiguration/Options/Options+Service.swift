@@ -296,8 +296,8 @@ extension ValueSyntax where Value == String {
     }
 }
 
-extension ValueSyntax where Value == IPv4Address {
-    fileprivate static var address: ValueSyntax<IPv4Address> {
+extension ValueSyntax where Value == IPAddress {
+    fileprivate static var address: ValueSyntax<IPAddress> {
         ValueSyntax(accepted: "A.B.C.D", schema: .address) { text throws(InvalidValue) in
             try AddressText.address(text)
         }

@@ -17,7 +17,7 @@ extension OptionSource {
 
     /// Returns the service; nil without a listener. `areAll` says that no listener is missing because it was bad.
     func service(
-        listeners: [ServiceAddress], areAll: Bool, apartFrom vips: Set<IPv4Address>, _ findings: inout Findings
+        listeners: [ServiceAddress], areAll: Bool, apartFrom vips: Set<IPAddress>, _ findings: inout Findings
     ) -> VirtualService? {
         let servers = servers(apartFrom: vips, &findings)
         let scheduler = setting(of: Options.scheduler, &findings)
@@ -28,7 +28,7 @@ extension OptionSource {
         }
         let persistence = persistence(&findings)
         // All else is judged also where every listener was bad.
-        let address = listeners.first ?? ServiceAddress(vip: IPv4Address(0))
+        let address = listeners.first ?? ServiceAddress(vip: .unspecified(.v4))
         var service = VirtualService(
             address: address, scheduler: scheduler, flags: flags, persistence: persistence,
             otherAddresses: Array(listeners.dropFirst()), maglevSize: maglevSize, servers: servers)
@@ -91,7 +91,7 @@ extension OptionSource {
         } ?? nil
     }
 
-    private func servers(apartFrom vips: Set<IPv4Address>, _ findings: inout Findings) -> [RealServer] {
+    private func servers(apartFrom vips: Set<IPAddress>, _ findings: inout Findings) -> [RealServer] {
         let weight = value(of: Options.weight, &findings).map(UInt16.init)
         let thresholds = thresholds(&findings)
         guard let items = writtenServers(&findings) else {
@@ -99,7 +99,7 @@ extension OptionSource {
             return []
         }
         var servers: [RealServer] = []
-        var known: Set<IPv4Address> = []
+        var known: Set<IPAddress> = []
         for item in items {
             guard let written = findings.attempt(item.place, item.value.get) else { continue }
             let server = written.server(weight: weight, thresholds: thresholds)
@@ -119,7 +119,7 @@ extension OptionSource {
 
     /// Returns the policy; without a service it is not judged together with the service's other options.
     func policy(
-        of service: VirtualService?, apartFrom vips: Set<IPv4Address>, _ findings: inout Findings
+        of service: VirtualService?, apartFrom vips: Set<IPAddress>, _ findings: inout Findings
     ) -> ServicePolicy {
         var policy = ServicePolicy()
         read(Options.policySettings, into: &policy, &findings)

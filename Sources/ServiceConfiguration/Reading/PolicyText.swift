@@ -32,7 +32,7 @@ enum PolicyText {
     }
 
     static func sorryServer(
-        _ server: IPv4Address, apartFrom servers: [RealServer], vips: Set<IPv4Address>
+        _ server: IPAddress, apartFrom servers: [RealServer], vips: Set<IPAddress>
     ) throws(InvalidValue) {
         if vips.contains(server) {
             throw InvalidValue("\(server) is a VIP", accepted: "the sorry server's own address")

@@ -3,12 +3,12 @@ internal import LoadBalancing
 
 /// A real server as it was written: what it does not say of itself, its service may say of all.
 public struct WrittenServer: Hashable, Sendable, CustomStringConvertible {
-    var address: IPv4Address
+    var address: IPAddress
     var weight: UInt16?
     /// Nil: it has no thresholds of its own. A nil within: it is to have none.
     var thresholds: ConnectionThresholds??
 
-    init(address: IPv4Address, weight: UInt16? = nil, thresholds: ConnectionThresholds?? = nil) {
+    init(address: IPAddress, weight: UInt16? = nil, thresholds: ConnectionThresholds?? = nil) {
         self.address = address
         self.weight = weight
         self.thresholds = thresholds

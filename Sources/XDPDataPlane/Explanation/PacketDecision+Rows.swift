@@ -18,8 +18,8 @@ extension PacketDecision.Service {
         }
         self.init(
             listener: flags & IPVSD_SERVICE_ANY_PORT != 0
-                ? ServiceAddress(vip: packet.vip)
-                : ServiceAddress(vip: packet.vip, port: packet.port, transport: packet.transport),
+                ? ServiceAddress(vip: .v4(packet.vip))
+                : ServiceAddress(vip: .v4(packet.vip), port: packet.port, transport: packet.transport),
             listeners: listeners.sorted {
                 ($0.vip, $0.port ?? 0, $0.transport?.number ?? 0) < ($1.vip, $1.port ?? 0, $1.transport?.number ?? 0)
             }, scheduler: scheduler, comparesBy: row.comparesBy,

@@ -13,7 +13,7 @@ final class CheckDevice {
     /// The largest packet there is.
     private static let mtu: UInt32 = 65535
     /// 192.0.0.8, the IPv4 dummy address of RFC 7600: nobody's.
-    private static let dummyAddress = IPv4Address(0xC000_0008)
+    private static let dummyAddress = IPAddress.v4(IPv4Address(0xC000_0008))
 
     let link: Link
     let peer: Link

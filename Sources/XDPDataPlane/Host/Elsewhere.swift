@@ -40,7 +40,7 @@ final class Elsewhere {
     /// director puts the VIPs on interfaces. `forwards`: the machine is a router for what comes in by the link; a VIP that
     /// it does not have may be another director's.
     static func places(
-        _ links: [Link], vips: Set<IPv4Address>, isOurs: Bool, addresses: [InterfaceAddress], forwards: (Link) -> Bool
+        _ links: [Link], vips: Set<IPAddress>, isOurs: Bool, addresses: [InterfaceAddress], forwards: (Link) -> Bool
     ) -> [StrayPlace: Bool] {
         let holders = Dictionary(grouping: addresses.filter { vips.contains($0.address) }, by: \.address)
             .mapValues { Set($0.map(\.interface)) }

@@ -41,7 +41,7 @@ struct Ingress {
 
     /// The interfaces named, or else those of the VIPs' subnets; where the first has none, those of the default route's
     /// next hops.
-    static func find(_ names: [String], vips: [IPv4Address]) throws -> [Ingress] {
+    static func find(_ names: [String], vips: [IPAddress]) throws -> [Ingress] {
         let tree = try LinkTree()
         if names.isEmpty { return try standard(vips, tree) }
         let links = try names.map { name throws(DataPlaneError) in
@@ -56,7 +56,7 @@ struct Ingress {
     }
 
     /// What cannot be attached to is left out, unless nothing is left.
-    private static func standard(_ vips: [IPv4Address], _ tree: LinkTree) throws -> [Ingress] {
+    private static func standard(_ vips: [IPAddress], _ tree: LinkTree) throws -> [Ingress] {
         let socket = try RouteSocket()
         let addresses = try socket.addresses()
         var links = vips.map { Self.links(ofSubnetOf: $0, addresses, tree) }
@@ -76,7 +76,7 @@ struct Ingress {
     /// Clients in the VIP's subnet may come by each of its interfaces. Of those that sit on one another, frames come by
     /// the lowest.
     private static func links(
-        ofSubnetOf vip: IPv4Address, _ addresses: [InterfaceAddress], _ tree: LinkTree
+        ofSubnetOf vip: IPAddress, _ addresses: [InterfaceAddress], _ tree: LinkTree
     ) -> [Link] {
         let around = addresses.filter { $0.prefixLength < 32 && $0.contains(vip) }
         let longest = around.map(\.prefixLength).max()

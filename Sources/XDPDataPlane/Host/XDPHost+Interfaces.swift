@@ -19,7 +19,7 @@ extension XDPHost {
     /// Where clients' packets are to come in. An interface that nobody named is left out where another program sits,
     /// unless nothing is left.
     static func ingress(
-        _ setup: Setup, vips: [IPv4Address], directory: String, leftOut: (String) -> Void = { _ in }
+        _ setup: Setup, vips: [IPAddress], directory: String, leftOut: (String) -> Void = { _ in }
     ) throws -> [Ingress] {
         let found = try Ingress.find(setup.interfaces, vips: vips)
         guard setup.interfaces.isEmpty else { return found }
@@ -183,7 +183,7 @@ extension XDPHost {
                 links.map { ($0.name, $0.transmitErrors + $0.transmitDropped) }, uniquingKeysWith: { one, _ in one }))
     }
 
-    public func otherInterfaces(for vip: IPv4Address) throws -> [String]? {
+    public func otherInterfaces(for vip: IPAddress) throws -> [String]? {
         let found = try Ingress.find([], vips: [vip]).map(\.link)
         // One of several may be down just now, or have come since the start.
         return Set(found.map(\.index)).isDisjoint(with: ingress.map(\.link.index)) ? found.map(\.name) : nil

@@ -8,13 +8,16 @@ public import Netlink
 
 /// How frames for real servers leave.
 extension XDPHost {
-    public func route(to server: IPv4Address) -> ServerRoute? { tables.path(to: server).map(ServerRoute.init) }
+    public func route(to server: IPAddress) -> ServerRoute? {
+        server.v4.flatMap { tables.path(to: $0) }.map(ServerRoute.init)
+    }
 
-    public func setRoute(_ route: ServerRoute?, by link: Link?, to server: IPv4Address) throws -> String? {
+    public func setRoute(_ route: ServerRoute?, by link: Link?, to server: IPAddress) throws -> String? {
+        let address = try server.asIPv4()
         var path: Path?
         var refusal: String?
         if let route, route.isLocal {
-            path = .local(server, interface: route.interface)
+            path = .local(address, interface: route.interface)
         } else if let route {
             switch try self.path(by: route, over: link) {
             case .success(let found): path = found
@@ -22,7 +25,7 @@ extension XDPHost {
                 refusal = "the route to \(server) leaves by \(link?.name ?? "no interface"), \(none.reason)"
             }
         }
-        try tables.setPath(path, to: server)
+        try tables.setPath(path, to: address)
         return refusal
     }
 
@@ -30,9 +33,10 @@ extension XDPHost {
         guard let link, link.isEthernet, let mac = route.sourceMAC else {
             return .failure(.init(reason: "which is no Ethernet interface"))
         }
+        let (source, destination) = (try route.source.asIPv4(), try route.server.asIPv4())
         return try exits.exit(by: link, toward: route.nextHopMAC).map { exit in
             Path(
-                source: route.source, destination: route.server, interface: exit.device.index,
+                source: source, destination: destination, interface: exit.device.index,
                 routeInterface: link.index, tags: exit.tags, sourceMAC: mac, nextHopMAC: route.nextHopMAC,
                 mtu: route.mtu, transmits: exits.transmitting.contains(exit.device.index))
         }
@@ -58,7 +62,7 @@ extension XDPHost {
     }
 
     var demandedServers: Set<IPv4Address> {
-        Set(demand.services.flatMap { $0.configured.servers.map(\.address) })
+        Set(demand.services.flatMap { $0.configured.servers.compactMap(\.address.v4) })
     }
 
     private static func name(ofInterface index: Int32) -> String {
@@ -86,7 +90,8 @@ extension XDPHost {
 extension ServerRoute {
     fileprivate init(_ path: Path) {
         self.init(
-            source: path.source, server: path.destination, interface: path.routeInterface, sourceMAC: path.sourceMAC,
+            source: .v4(path.source), server: .v4(path.destination), interface: path.routeInterface,
+            sourceMAC: path.sourceMAC,
             nextHopMAC: path.nextHopMAC, mtu: path.mtu, isLocal: path.isLocal)
     }
 }

@@ -34,7 +34,7 @@ public final class XDPHost {
     /// The packet program and its maps; others, once the tables have grown.
     var tables: XDPDataPlane
     /// That the packet program was loaded with.
-    var programOuterSources: IPv4Prefix?
+    var programOuterSources: IPPrefix?
     var ingress: [Ingress]
     var attachments: [Attachment]
     /// Offloads that are to stay off.
@@ -55,6 +55,7 @@ public final class XDPHost {
     /// yet. A failure leaves in the journal what the caller undoes.
     public init(_ setup: Setup, demand: DataPlaneDemand, journal: ChangeJournal, logger: Logger) throws {
         silenceLibbpf()
+        try demand.requireIPv4()
         let vips = Self.inOrder(demand)
         let ingress = try Self.ingress(setup, vips: vips, directory: setup.instance.existingBPFDirectory() ?? "") {
             logger.warning("\($0)")
@@ -94,6 +95,7 @@ public final class XDPHost {
     /// Refuses what a start would fail for, without changing anything.
     public static func preflight(_ setup: Setup, demand: DataPlaneDemand) throws {
         silenceLibbpf()
+        try demand.requireIPv4()
         let directory = setup.instance.existingBPFDirectory() ?? ""
         let ingress = try Self.ingress(setup, vips: inOrder(demand), directory: directory)
         let tree = try LinkTree()
@@ -104,7 +106,7 @@ public final class XDPHost {
     }
 
     /// The first VIP's interface comes first: VIPs without a subnet go there.
-    private static func inOrder(_ demand: DataPlaneDemand) -> [IPv4Address] {
+    private static func inOrder(_ demand: DataPlaneDemand) -> [IPAddress] {
         let first = demand.services.first?.configured.address.vip
         return [first].compactMap(\.self) + demand.vips.filter { $0 != first }.sorted()
     }
@@ -118,7 +120,7 @@ public final class XDPHost {
             capacity: Capacity(connections: demand.connections, services: demand.services), services: demand.services,
             answersByRedirect: ingress.hasVeth,
             traits: PacketTraits(
-                hasSeveralIngress: attachments > 1 || isBridged, outerSources: demand.outerSources))
+                hasSeveralIngress: attachments > 1 || isBridged, outerSources: demand.outerSources?.v4))
     }
 
     /// The device that is there, or a new one; from then on the packet program knows of it.
@@ -138,6 +140,17 @@ public final class XDPHost {
     }
 }
 
+extension DataPlaneDemand {
+    /// Refuses addresses of IPv6, which the packet program does not forward.
+    fileprivate func requireIPv4() throws(WrongFamily) {
+        for service in services.map(\.configured) {
+            for listener in service.listeners { _ = try listener.vip.asIPv4() }
+            for server in service.servers { _ = try server.address.asIPv4() }
+        }
+        _ = try outerSources?.address.asIPv4()
+    }
+}
+
 // MARK: Life
 
 extension XDPHost: DataPlane {
@@ -153,6 +166,7 @@ extension XDPHost: DataPlane {
     /// Where tables have become too small for what they hold and what is wanted, or the packet program has to be made anew, this process does what a daemon
     /// does that takes over from another one.
     public func prepare(for demand: DataPlaneDemand) throws {
+        try demand.requireIPv4()
         self.demand = demand
         guard let directory = setup.instance.existingBPFDirectory() else { return }
         let needsTables = try !tables.hasRoom(connections: demand.connections, services: demand.services)
@@ -196,21 +210,21 @@ extension XDPHost: DataPlane {
         tables.setSilentAfter(limits.silentAfter)
     }
 
-    public var serverAddresses: Set<IPv4Address> { tables.serverAddresses }
+    public var serverAddresses: Set<IPAddress> { Set(tables.serverAddresses.map(IPAddress.v4)) }
 
     public func load(of member: ServiceMember) -> (active: UInt32, inactive: UInt32)? {
-        tables.load(of: member.server, service: member.service)
+        member.server.v4.flatMap { tables.load(of: $0, service: member.service) }
     }
 
     private func id(of member: ServiceMember) -> UInt32? {
-        tables.serverID(service: member.service, server: member.server)
+        member.server.v4.flatMap { tables.serverID(service: member.service, server: $0) }
     }
 
     public func unansweredSYNs(atLeast least: UInt32) -> [ServiceMember: UInt32] {
         var found: [ServiceMember: UInt32] = [:]
         for (id, unanswered) in tables.unansweredSYNs(atLeast: least) {
             guard let (service, server) = tables.server(id: id) else { continue }
-            found[ServiceMember(service: service, server: server)] = unanswered
+            found[ServiceMember(service: service, server: .v4(server))] = unanswered
         }
         return found
     }
@@ -225,17 +239,20 @@ extension XDPHost: DataPlane {
         try tables.forgetLearntPorts(ports, of: service)
     }
 
-    public func answeredPorts(of service: ServiceAddress) throws -> [IPv4Address: Set<UInt16>] {
-        try tables.answeredPorts(of: service)
+    public func answeredPorts(of service: ServiceAddress) throws -> [IPAddress: Set<UInt16>] {
+        let ports = try tables.answeredPorts(of: service)
+        return Dictionary(uniqueKeysWithValues: ports.map { (.v4($0), $1) })
     }
 
     public func setAnsweredPorts(_ ports: Set<UInt16>, of member: ServiceMember) throws {
         if let id = id(of: member) { try tables.setAnsweredPorts(ports, of: id) }
     }
 
-    public func mayHaveSent(_ flow: FlowEnds, to server: IPv4Address) throws -> Bool {
+    public func mayHaveSent(_ flow: FlowEnds, to server: IPAddress) throws -> Bool {
         let packet = ExplainedPacket(
-            client: flow.client, clientPort: flow.clientPort, vip: flow.vip, port: flow.port, transport: flow.transport)
+            client: try flow.client.asIPv4(), clientPort: flow.clientPort, vip: try flow.vip.asIPv4(), port: flow.port,
+            transport: flow.transport)
+        let server = try server.asIPv4()
         return try Self.explaining(below: directory) { try tables.mayHaveSent(packet, to: server) }
     }
 

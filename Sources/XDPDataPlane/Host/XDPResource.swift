@@ -5,7 +5,7 @@ internal import DataPlane
 /// Something that the XDP data plane has put into its machine and goes on needing there, by the name that log and events
 /// use.
 enum XDPResource: Hashable, CustomStringConvertible {
-    case address(IPv4Address, interface: String)
+    case address(IPAddress, interface: String)
     /// ipvsd0 and ipvsd1, which come and go together.
     case checkDevice
     /// What the next daemon takes over, by the names below the instance's directory on bpffs.

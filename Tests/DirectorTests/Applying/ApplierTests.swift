@@ -8,19 +8,19 @@ import Testing
 
 /// When changes of health become an update of the data plane. No clock runs: the tests say what time it is.
 struct ApplierTests {
-    private let web = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 80, transport: .tcp)
-    private let mail = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 25, transport: .tcp)
-    private let one = IPv4Address(0x0A00_000B)
-    private let two = IPv4Address(0x0A00_000C)
+    private let web = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp)
+    private let mail = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 25, transport: .tcp)
+    private let one = IPAddress(0x0A00_000B)
+    private let two = IPAddress(0x0A00_000C)
     private let start = ContinuousClock.now
 
     private func at(_ milliseconds: Int) -> ContinuousClock.Instant { start + .milliseconds(milliseconds) }
 
-    private func up(_ server: IPv4Address) -> ServiceState.Changes {
+    private func up(_ server: IPAddress) -> ServiceState.Changes {
         ServiceState.Changes(transitions: [.serverUp(server)], hasNewWeights: true)
     }
 
-    private func down(_ server: IPv4Address) -> ServiceState.Changes {
+    private func down(_ server: IPAddress) -> ServiceState.Changes {
         ServiceState.Changes(transitions: [.serverDown(server, reason: "refused")], hasNewWeights: true)
     }
 

@@ -8,13 +8,13 @@ import Testing
 
 /// What is news of services and real servers, and since when it had been otherwise.
 struct EventPublisherTests {
-    private let web = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 80, transport: .tcp)
-    private let mail = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 25, transport: .tcp)
-    private let server = IPv4Address(0x0A00_000B)
+    private let web = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp)
+    private let mail = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 25, transport: .tcp)
+    private let server = IPAddress(0x0A00_000B)
     private let started = Date(timeIntervalSince1970: 1000)
 
     private func event(
-        _ kind: DirectorEvent.Kind, of service: ServiceAddress, server: IPv4Address? = nil, at time: Double
+        _ kind: DirectorEvent.Kind, of service: ServiceAddress, server: IPAddress? = nil, at time: Double
     ) -> DirectorEvent {
         DirectorEvent(
             time: Date(timeIntervalSince1970: time), kind: kind, service: service, server: server,
@@ -79,7 +79,7 @@ struct EventPublisherTests {
         var left = OpenEvents()
         for told in [event(.quorumLost, of: web, at: 10), event(.serviceDown, of: mail, at: 20)] { _ = left.take(told) }
         var publisher = EventPublisher(started: started)
-        let new = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 443, transport: .tcp)
+        let new = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 443, transport: .tcp)
         let hasChanged = publisher.takeOver(left) { $0.service == web ? new : nil }
         #expect(hasChanged)
         #expect(publisher.open.events.map(\.service) == [new])

@@ -7,8 +7,8 @@ import Testing
 
 /// When doubts are told, and what is known of questions.
 struct CheckDoubtsTests {
-    private let web = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 80, transport: .tcp)
-    private let mail = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 25, transport: .tcp)
+    private let web = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp)
+    private let mail = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 25, transport: .tcp)
     private let start = ContinuousClock.now
 
     @Test("a service's doubt is told once, and again after a pause")

@@ -52,7 +52,7 @@ struct CheckLoopTests {
         var loop = CheckLoop()
         #expect(loop.inbox == nil)
         var answers = loop.open().makeAsyncIterator()
-        let server = IPv4Address(0x0A00_000B)
+        let server = IPAddress(0x0A00_000B)
         try #require(loop.inbox).answer([
             Checker.Answer(
                 id: 7, way: .direct(server), verdict: .passed(.init(latency: .milliseconds(1))), latency: .zero)

@@ -21,8 +21,8 @@ struct DampingFileTests {
         damping.fall(at: .now, halfLife: .seconds(60))
         let entries = (1...2 as ClosedRange<UInt32>).map {
             DampingFile.Entry(
-                service: ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 80, transport: .tcp),
-                server: IPv4Address(0x0A00_0000 + $0), damping: damping)
+                service: ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp),
+                server: IPAddress(0x0A00_0000 + $0), damping: damping)
         }
         try file.write(entries)
         #expect(file.read().entries == entries && file.read().problem == nil)

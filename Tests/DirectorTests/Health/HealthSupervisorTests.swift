@@ -9,16 +9,16 @@ import Testing
 
 /// Answers, time and configurations go in, changes come out. Nobody is asked, and no clock runs.
 struct HealthSupervisorTests {
-    private let web = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 80, transport: .tcp)
-    private let any = ServiceAddress(vip: IPv4Address(0x0A00_0065))
-    private let one = IPv4Address(0x0A00_000B)
-    private let two = IPv4Address(0x0A00_000C)
+    private let web = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp)
+    private let any = ServiceAddress(vip: IPAddress(0x0A00_0065))
+    private let one = IPAddress(0x0A00_000B)
+    private let two = IPAddress(0x0A00_000C)
     private let start = ContinuousClock.now
 
     private func at(_ milliseconds: Int) -> ContinuousClock.Instant { start + .milliseconds(milliseconds) }
 
     private func configuration(
-        _ service: ServiceAddress, servers: [IPv4Address], kind: CheckPolicy.Kind = .auto,
+        _ service: ServiceAddress, servers: [IPAddress], kind: CheckPolicy.Kind = .auto,
         policy: ServicePolicy = ServicePolicy()
     ) -> DirectorConfiguration {
         DirectorConfiguration(
@@ -35,7 +35,7 @@ struct HealthSupervisorTests {
 
     private func supervisor(
         _ configuration: DirectorConfiguration, damping: [DampingFile.Entry] = [],
-        answered: [ServiceAddress: [IPv4Address: Set<UInt16>]] = [:]
+        answered: [ServiceAddress: [IPAddress: Set<UInt16>]] = [:]
     ) -> HealthSupervisor {
         var health = HealthSupervisor(at: start)
         health.begin(

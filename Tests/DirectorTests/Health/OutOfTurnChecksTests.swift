@@ -8,8 +8,8 @@ import Testing
 /// How often unanswered SYNs may start checks. No clock runs: the tests say what time it is.
 struct OutOfTurnChecksTests {
     private let member = ServiceMember(
-        service: ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 80, transport: .tcp),
-        server: IPv4Address(0x0A00_000B))
+        service: ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp),
+        server: IPAddress(0x0A00_000B))
     private let start = ContinuousClock.now
 
     private func at(_ milliseconds: Int) -> ContinuousClock.Instant { start + .milliseconds(milliseconds) }

@@ -9,12 +9,12 @@ import Testing
 
 /// What is asked of whom, and who shares it.
 struct RoundsTests {
-    private let vip = IPv4Address(0x0A00_0064)
-    private let server = IPv4Address(0x0A00_000B)
+    private let vip = IPAddress(0x0A00_0064)
+    private let server = IPAddress(0x0A00_000B)
     private let start = ContinuousClock.now
 
     private func target(_ port: UInt16, _ server: UInt32 = 0x0A00_000B) -> ServiceMember {
-        ServiceMember(service: ServiceAddress(vip: vip, port: port, transport: .tcp), server: IPv4Address(server))
+        ServiceMember(service: ServiceAddress(vip: vip, port: port, transport: .tcp), server: IPAddress(server))
     }
 
     private func policy(_ kind: CheckPolicy.Kind, questions: Set<Probe>) -> [Round] {
@@ -71,11 +71,12 @@ struct RoundsTests {
         var rounds = Rounds(origin: start)
         let wanted = (1...20).map { number -> (round: Round, target: ServiceMember) in
             var round = policy(.ping, questions: [.ping])[0]
-            round.server = IPv4Address(0x0A00_0000 + UInt32(21 - number))
-            return (round, target(80, round.server.value))
+            let server = 0x0A00_0000 + UInt32(21 - number)
+            round.server = IPAddress(server)
+            return (round, target(80, server))
         }
         #expect(rounds.follow(wanted, at: start).isEmpty)
-        var asked: [IPv4Address] = []
+        var asked: [IPAddress] = []
         for step in 0..<100 {
             asked += rounds.takeDue(at: start + .milliseconds(step)).compactMap { rounds[$0]?.round.server }
         }

@@ -83,7 +83,7 @@ struct SuspicionTests {
     @Test("a learnt port that is silent takes nobody out, and one that refuses half of the servers at most")
     func learntPorts() async throws {
         let any = ServiceAddress(vip: DirectorLab.vip)
-        let servers = DirectorLab.servers + [IPv4Address(0x0A00_000D)]
+        let servers = DirectorLab.servers + [IPAddress(0x0A00_000D)]
         let configuration = DirectorConfiguration(
             services: [
                 ConfiguredService(

@@ -12,9 +12,9 @@ import Testing
 
 /// A director on a data plane, a network, a checker and a clock that are in memory. No privilege is needed.
 final class DirectorLab: Sendable {
-    static let vip = IPv4Address(0x0A00_0064)
+    static let vip = IPAddress(0x0A00_0064)
     static let service = ServiceAddress(vip: vip, port: 80, transport: .tcp)
-    static let servers = [IPv4Address(0x0A00_000B), IPv4Address(0x0A00_000C)]
+    static let servers = [IPAddress(0x0A00_000B), IPAddress(0x0A00_000C)]
 
     let clock = ManualClock()
     let network = MemoryNetwork()

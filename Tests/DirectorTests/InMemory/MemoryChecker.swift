@@ -8,11 +8,11 @@ import Synchronization
 /// Answers checks at once, by what a test says of the real servers and of the packet filters in between.
 final class MemoryChecker: HealthChecker {
     private struct State {
-        var dead: Set<IPv4Address> = []
+        var dead: Set<IPAddress> = []
         /// Ports on which real servers do not answer, and those that they refuse.
-        var silentPorts: [IPv4Address: Set<UInt16>] = [:]
-        var closedPorts: [IPv4Address: Set<UInt16>] = [:]
-        var asked: [IPv4Address: Int] = [:]
+        var silentPorts: [IPAddress: Set<UInt16>] = [:]
+        var closedPorts: [IPAddress: Set<UInt16>] = [:]
+        var asked: [IPAddress: Int] = [:]
     }
 
     private let state = Mutex(State())
@@ -20,14 +20,14 @@ final class MemoryChecker: HealthChecker {
 
     init(plane: MemoryDataPlane) { self.plane = plane }
 
-    func kill(_ server: IPv4Address) { state.withLock { _ = $0.dead.insert(server) } }
-    func revive(_ server: IPv4Address) { state.withLock { _ = $0.dead.remove(server) } }
+    func kill(_ server: IPAddress) { state.withLock { _ = $0.dead.insert(server) } }
+    func revive(_ server: IPAddress) { state.withLock { _ = $0.dead.remove(server) } }
 
-    func silence(port: UInt16, of server: IPv4Address) {
+    func silence(port: UInt16, of server: IPAddress) {
         state.withLock { _ = $0.silentPorts[server, default: []].insert(port) }
     }
 
-    func close(port: UInt16, of server: IPv4Address) {
+    func close(port: UInt16, of server: IPAddress) {
         state.withLock { state in
             state.silentPorts[server]?.remove(port)
             state.closedPorts[server, default: []].insert(port)
@@ -35,7 +35,7 @@ final class MemoryChecker: HealthChecker {
     }
 
     /// How often the real server was asked.
-    func asked(_ server: IPv4Address) -> Int { state.withLock { $0.asked[server] ?? 0 } }
+    func asked(_ server: IPAddress) -> Int { state.withLock { $0.asked[server] ?? 0 } }
 
     func ask(_ questions: [Checker.Question], answersTo inbox: Checker.Inbox) {
         inbox.answer(questions.map(answer))
@@ -46,7 +46,7 @@ final class MemoryChecker: HealthChecker {
     func cancel(_ ids: Set<UInt64>, answersTo inbox: Checker.Inbox) {}
 
     private func answer(_ question: Checker.Question) -> Checker.Answer {
-        let asked: IPv4Address? =
+        let asked: IPAddress? =
             switch question.way {
             case .tunnel(_, let mark, _, _): plane.server(ofMark: mark)
             case .direct(let server): server

@@ -16,13 +16,13 @@ final class MemoryDataPlane: DataPlane, Sendable {
     private struct State {
         var services: [DesiredService] = []
         var ids: [ServiceMember: UInt32] = [:]
-        var routes: [IPv4Address: ServerRoute] = [:]
+        var routes: [IPAddress: ServerRoute] = [:]
         var limits: DataPlaneLimits?
         var isForwarding = false
         var link = MemoryNetwork.link
         var refusals = 0
         /// Why packets cannot go to these real servers.
-        var refusedRoutes: [IPv4Address: String] = [:]
+        var refusedRoutes: [IPAddress: String] = [:]
         var unrecorded = false
         /// The check path is missing, each time that it is looked at.
         var lacksCheckPath = false
@@ -48,16 +48,16 @@ final class MemoryDataPlane: DataPlane, Sendable {
     // MARK: For tests
 
     /// What new connections of the service count the real server for; nil where it is in no table.
-    func weight(_ server: IPv4Address, of service: ServiceAddress) -> UInt16? {
+    func weight(_ server: IPAddress, of service: ServiceAddress) -> UInt16? {
         effective(server, of: service).flatMap { $0.standing == .listed ? $0.weight : nil }
     }
 
     /// The tenths of its share that the real server has; nil where it is in no table.
-    func tenths(_ server: IPv4Address, of service: ServiceAddress) -> Int? {
+    func tenths(_ server: IPAddress, of service: ServiceAddress) -> Int? {
         effective(server, of: service).flatMap { $0.standing == .listed ? $0.tenths : nil }
     }
 
-    private func effective(_ server: IPv4Address, of service: ServiceAddress) -> EffectiveWeight? {
+    private func effective(_ server: IPAddress, of service: ServiceAddress) -> EffectiveWeight? {
         state.withLock { state in
             state.services.first { $0.configured.address == service }?.servers.first { $0.address == server }?
                 .effective
@@ -70,7 +70,7 @@ final class MemoryDataPlane: DataPlane, Sendable {
     func refuse(_ count: Int) { state.withLock { $0.refusals = count } }
 
     /// Refuses routes to these real servers, and no others.
-    func refuseRoutes(_ reasons: [IPv4Address: String]) { state.withLock { $0.refusedRoutes = reasons } }
+    func refuseRoutes(_ reasons: [IPAddress: String]) { state.withLock { $0.refusedRoutes = reasons } }
 
     /// Has no flow be recorded.
     func forgetFlows() { state.withLock { $0.unrecorded = true } }
@@ -81,7 +81,7 @@ final class MemoryDataPlane: DataPlane, Sendable {
     /// The number of changes of services that were made.
     var updates: Int { state.withLock(\.updates) }
 
-    func server(ofMark mark: UInt32) -> IPv4Address? {
+    func server(ofMark mark: UInt32) -> IPAddress? {
         state.withLock { state in state.ids.first { $0.value == mark }?.key.server }
     }
 
@@ -168,7 +168,7 @@ final class MemoryDataPlane: DataPlane, Sendable {
 
     // MARK: Real servers
 
-    var serverAddresses: Set<IPv4Address> { state.withLock { Set($0.ids.keys.map(\.server)) } }
+    var serverAddresses: Set<IPAddress> { state.withLock { Set($0.ids.keys.map(\.server)) } }
 
     func load(of member: ServiceMember) -> (active: UInt32, inactive: UInt32)? {
         state.withLock { $0.ids[member] == nil ? nil : ($0.active[member] ?? 0, 0) }
@@ -182,14 +182,14 @@ final class MemoryDataPlane: DataPlane, Sendable {
 
     func learntPorts() -> [ServiceAddress: [UInt16]] { state.withLock(\.learnt) }
     func forgetLearntPorts(_ ports: Set<UInt16>, of service: ServiceAddress) {}
-    func answeredPorts(of service: ServiceAddress) -> [IPv4Address: Set<UInt16>] { [:] }
+    func answeredPorts(of service: ServiceAddress) -> [IPAddress: Set<UInt16>] { [:] }
     func setAnsweredPorts(_ ports: Set<UInt16>, of member: ServiceMember) {}
 
     // MARK: Next hops
 
-    func route(to server: IPv4Address) -> ServerRoute? { state.withLock { $0.routes[server] } }
+    func route(to server: IPAddress) -> ServerRoute? { state.withLock { $0.routes[server] } }
 
-    func setRoute(_ route: ServerRoute?, by link: Link?, to server: IPv4Address) -> String? {
+    func setRoute(_ route: ServerRoute?, by link: Link?, to server: IPAddress) -> String? {
         state.withLock { state in
             let refusal = route == nil ? nil : state.refusedRoutes[server]
             state.routes[server] = refusal == nil ? route : nil
@@ -198,7 +198,7 @@ final class MemoryDataPlane: DataPlane, Sendable {
     }
 
     func followRoutes() {}
-    func mayHaveSent(_ flow: FlowEnds, to server: IPv4Address) -> Bool { state.withLock { !$0.unrecorded } }
+    func mayHaveSent(_ flow: FlowEnds, to server: IPAddress) -> Bool { state.withLock { !$0.unrecorded } }
 
     // MARK: Interfaces
 
@@ -218,7 +218,7 @@ final class MemoryDataPlane: DataPlane, Sendable {
     }
 
     func rejoinInterfaces() -> Bool { false }
-    func otherInterfaces(for vip: IPv4Address) -> [String]? { nil }
+    func otherInterfaces(for vip: IPAddress) -> [String]? { nil }
     var refuge: Link? { nil }
     func strayPackets() -> [StrayPlace: StrayPackets] { [:] }
 

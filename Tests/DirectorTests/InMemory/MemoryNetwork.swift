@@ -10,24 +10,24 @@ final class MemoryNetwork: Network {
         var link = MemoryNetwork.link
         var addresses: [InterfaceAddress]
         /// Real servers that answer no ARP.
-        var silent: Set<IPv4Address> = []
+        var silent: Set<IPAddress> = []
         /// Addresses whose packets the machine takes itself.
-        var local: Set<IPv4Address> = []
+        var local: Set<IPAddress> = []
         /// Routes to addresses that are not on the link; nil: there is none.
-        var routes: [IPv4Address: ResolvedRoute?] = [:]
+        var routes: [IPAddress: ResolvedRoute?] = [:]
         /// Addresses whose look-up of a route fails, and those that no interface takes.
-        var failing: Set<IPv4Address> = []
-        var refused: Set<IPv4Address> = []
+        var failing: Set<IPAddress> = []
+        var refused: Set<IPAddress> = []
         /// Gratuitous ARP is sent for so many addresses at most.
         var sendable = Int.max
         /// How often the route to each address was looked up.
-        var lookups: [IPv4Address: Int] = [:]
-        var announced: [IPv4Address] = []
+        var lookups: [IPAddress: Int] = [:]
+        var announced: [IPAddress] = []
         var followers: [AsyncStream<Void>.Continuation] = []
     }
 
-    static let own = IPv4Address(0x0A00_0002)
-    static let router = IPv4Address(0x0A00_00FE)
+    static let own = IPAddress(0x0A00_0002)
+    static let router = IPAddress(0x0A00_00FE)
 
     struct Refusal: Error, CustomStringConvertible { let description: String }
 
@@ -42,7 +42,7 @@ final class MemoryNetwork: Network {
     // MARK: For tests
 
     /// VIPs that gratuitous ARP was sent for since the last call.
-    func takeAnnounced() -> [IPv4Address] {
+    func takeAnnounced() -> [IPAddress] {
         state.withLock { state in
             defer { state.announced = [] }
             return state.announced
@@ -61,36 +61,36 @@ final class MemoryNetwork: Network {
         change { $0.link.address = address }
     }
 
-    func silence(_ server: IPv4Address) {
+    func silence(_ server: IPAddress) {
         change { $0.silent.insert(server) }
     }
 
     /// Has the machine take packets to these addresses itself.
-    func makeLocal(_ addresses: Set<IPv4Address>) {
+    func makeLocal(_ addresses: Set<IPAddress>) {
         change { $0.local = addresses }
     }
 
     /// Has packets to the address go by this route; nil: there is none.
-    func setRoute(_ route: ResolvedRoute?, to address: IPv4Address) {
+    func setRoute(_ route: ResolvedRoute?, to address: IPAddress) {
         change { $0.routes[address] = .some(route) }
     }
 
     /// A route by the router, or over the link.
-    static func route(isRouted: Bool = true, source: IPv4Address = own, mtu: UInt32? = nil) -> ResolvedRoute {
+    static func route(isRouted: Bool = true, source: IPAddress = own, mtu: UInt32? = nil) -> ResolvedRoute {
         ResolvedRoute(
-            interface: 7, gateway: isRouted ? .v4(router) : nil, source: source, mtu: mtu, isMTULearnt: false,
+            interface: 7, gateway: isRouted ? router : nil, source: source, mtu: mtu, isMTULearnt: false,
             isLocal: false)
     }
 
     /// Has the look-ups of routes to these addresses fail, and no other.
-    func failLookups(of addresses: Set<IPv4Address>) { change { $0.failing = addresses } }
+    func failLookups(of addresses: Set<IPAddress>) { change { $0.failing = addresses } }
 
     /// Has these addresses be refused on interfaces, and no other.
-    func refuseAddresses(_ addresses: Set<IPv4Address>) { state.withLock { $0.refused = addresses } }
+    func refuseAddresses(_ addresses: Set<IPAddress>) { state.withLock { $0.refused = addresses } }
 
     func limitAnnouncements(to count: Int) { state.withLock { $0.sendable = count } }
 
-    func lookups(of address: IPv4Address) -> Int { state.withLock { $0.lookups[address] ?? 0 } }
+    func lookups(of address: IPAddress) -> Int { state.withLock { $0.lookups[address] ?? 0 } }
 
     private func change(_ body: (inout State) -> Void) {
         let followers = state.withLock { state in
@@ -108,7 +108,7 @@ final class MemoryNetwork: Network {
     func link(index: Int32) -> Link? { links().first { $0.index == index } }
     func addresses() -> [InterfaceAddress] { state.withLock(\.addresses) }
 
-    func addAddress(_ address: IPv4Address, on interface: Int32, scope: UInt8) throws {
+    func addAddress(_ address: IPAddress, on interface: Int32, scope: UInt8) throws {
         try state.withLock {
             if $0.refused.contains(address) { throw Refusal(description: "refused") }
             $0.addresses.append(
@@ -116,11 +116,11 @@ final class MemoryNetwork: Network {
         }
     }
 
-    func removeAddress(_ address: IPv4Address, from interface: Int32) {
+    func removeAddress(_ address: IPAddress, from interface: Int32) {
         state.withLock { $0.addresses.removeAll { $0.address == address && $0.interface == interface } }
     }
 
-    func route(to destination: IPv4Address) throws -> ResolvedRoute? {
+    func route(to destination: IPAddress) throws -> ResolvedRoute? {
         try state.withLock { state in
             state.lookups[destination, default: 0] += 1
             if state.failing.contains(destination) { throw Refusal(description: "no buffer space") }
@@ -131,21 +131,21 @@ final class MemoryNetwork: Network {
         }
     }
 
-    func routeMTU(to destination: IPv4Address) -> UInt32? { nil }
+    func routeMTU(to destination: IPAddress) -> UInt32? { nil }
 
-    func neighbour(_ address: NextHopAddress, on interface: Int32) -> Neighbour? {
-        guard case .v4(let server) = address, !state.withLock({ $0.silent.contains(server) }) else { return nil }
+    func neighbour(_ address: IPAddress, on interface: Int32) -> Neighbour? {
+        guard !state.withLock({ $0.silent.contains(address) }) else { return nil }
         return Neighbour(
             interface: interface, address: address,
-            linkAddress: MACAddress([2, 0] + server.value.bigEndianBytes), state: 0x02, isManaged: true)
+            linkAddress: MACAddress([2, 0] + address.bytes), state: 0x02, isManaged: true)
     }
 
-    func manageNeighbour(_ address: NextHopAddress, on interface: Int32) {}
+    func manageNeighbour(_ address: IPAddress, on interface: Int32) {}
 
     func checksumErrors() -> UInt64? { nil }
     func parameter(_ key: String) -> String? { nil }
 
-    func announce(_ addresses: [IPv4Address], on link: Link) -> (sent: Int, error: String?) {
+    func announce(_ addresses: [IPAddress], on link: Link) -> (sent: Int, error: String?) {
         state.withLock { state in
             let sent = addresses.prefix(state.sendable)
             state.announced += sent
@@ -153,7 +153,7 @@ final class MemoryNetwork: Network {
         }
     }
 
-    func requestNeighbour(_ address: IPv4Address, from source: IPv4Address, on link: Link) {}
+    func requestNeighbour(_ address: IPAddress, from source: IPAddress, on link: Link) {}
 
     func changes(of kinds: Set<RouteMonitor.Kind>) -> AsyncStream<Void> {
         AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
@@ -162,8 +162,4 @@ final class MemoryNetwork: Network {
     }
 
     func routerErrors() -> AsyncStream<FragmentationNeeded> { AsyncStream { _ in } }
-}
-
-extension UInt32 {
-    fileprivate var bigEndianBytes: [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: self >> (24 - 8 * $0)) } }
 }

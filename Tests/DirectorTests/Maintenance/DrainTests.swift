@@ -13,12 +13,12 @@ struct DrainTests {
     private let service = DirectorLab.service
     private let first = DirectorLab.servers[0]
     private let second = DirectorLab.servers[1]
-    private let third = IPv4Address(0x0A00_000D)
+    private let third = IPAddress(0x0A00_000D)
 
     @Test("a drain that comes during a reload holds after it")
     func drainDuringReload() async throws {
         try await lab.run { director in
-            let third = IPv4Address(0x0A00_000D)
+            let third = IPAddress(0x0A00_000D)
             // The reload waits for the next hop of a new real server.
             lab.network.silence(third)
             let servers = (DirectorLab.servers + [third]).map { RealServer(address: $0) }

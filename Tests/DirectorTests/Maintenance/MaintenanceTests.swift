@@ -9,10 +9,10 @@ import Testing
 
 /// What requests of operators come to. Nothing is applied.
 struct MaintenanceTests {
-    private let web = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 80, transport: .tcp)
-    private let mail = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 25, transport: .tcp)
-    private let one = IPv4Address(0x0A00_000B)
-    private let two = IPv4Address(0x0A00_000C)
+    private let web = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp)
+    private let mail = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 25, transport: .tcp)
+    private let one = IPAddress(0x0A00_000B)
+    private let two = IPAddress(0x0A00_000C)
     private let path = NSTemporaryDirectory() + "/overrides-\(UUID().uuidString).json"
     private let now = Date(timeIntervalSince1970: 1000)
 

@@ -9,14 +9,14 @@ import Testing
 
 /// What was done by hand, and the file that remembers it.
 struct OverridesTests {
-    private static let one = IPv4Address(0x0A00_000B)
-    private static let two = IPv4Address(0x0A00_000C)
+    private static let one = IPAddress(0x0A00_000B)
+    private static let two = IPAddress(0x0A00_000C)
     private static let web = service(0x0A00_0064, 80, 443)
     private static let mail = service(0x0A00_0065, 25)
     private static let now = Date(timeIntervalSince1970: 1_000_000)
 
     private static func service(_ vip: UInt32, _ ports: UInt16...) -> VirtualService {
-        let listeners = ports.map { ServiceAddress(vip: IPv4Address(vip), port: $0, transport: .tcp) }
+        let listeners = ports.map { ServiceAddress(vip: IPAddress(vip), port: $0, transport: .tcp) }
         return VirtualService(
             address: listeners[0], scheduler: .rr, otherAddresses: Array(listeners.dropFirst()),
             servers: [RealServer(address: one), RealServer(address: two)])
@@ -127,7 +127,7 @@ struct OverridesTests {
         ("{\"version\":2,\"drains\":[]}", "version 2, mine is 1"), ("[1]", "dictionary|data"),
         (
             "{\"version\":1,\"drains\":[{\"server\":\"10.0.0.256\",\"since\":\"2026-01-01T00:00:00Z\"}]}",
-            "drains.\\[0\\].server: 10.0.0.256 is no IPv4 address"
+            "drains.\\[0\\].server: 10.0.0.256 is no IP address"
         ),
     ])
     func aDamagedFileIsSetAside(text: String, reason: String) throws {

@@ -8,8 +8,8 @@ import Testing
 
 /// What is said of repairs, to whom it is told, and which failed checks they excuse.
 struct ManagedResourcesTests {
-    private static let web = ServiceAddress(vip: IPv4Address(0x0A00_0064), port: 80, transport: .tcp)
-    private static let mail = ServiceAddress(vip: IPv4Address(0x0A00_0065), port: 25, transport: .tcp)
+    private static let web = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp)
+    private static let mail = ServiceAddress(vip: IPAddress(0x0A00_0065), port: 25, transport: .tcp)
 
     private let services = [web, mail].map { address in
         ConfiguredService(VirtualService(address: address, scheduler: .wlc, servers: []))

@@ -87,14 +87,14 @@ struct NextHopsTests {
     @Test("thousands of real servers are looked up in turn, and a new one before any has its second turn")
     func turnOrder() {
         var hops = NextHops(network: network)
-        let servers = (0..<2500).map { IPv4Address(0x0A01_0000 + 2 * $0) }
-        func configuration(_ servers: [IPv4Address]) -> DirectorConfiguration {
+        let servers = (0..<2500).map { IPAddress(0x0A01_0000 + 2 * $0) }
+        func configuration(_ servers: [IPAddress]) -> DirectorConfiguration {
             DirectorLab.configuration(servers: servers.map { RealServer(address: $0) })
         }
         let all = configuration(servers)
         for _ in 0..<10 { _ = follow(&hops, atMost: 100, for: all) }
         #expect(servers.filter { network.lookups(of: $0) == 1 } == Array(servers.prefix(1000)))
-        let new = IPv4Address(0x0A01_0000 + 2 * 1500 + 1)
+        let new = IPAddress(0x0A01_0000 + 2 * 1500 + 1)
         let more = configuration(servers + [new])
         for _ in 0..<15 { _ = follow(&hops, atMost: 100, for: more) }
         #expect(servers.dropLast().allSatisfy { network.lookups(of: $0) == 1 })
@@ -230,14 +230,14 @@ struct NextHopsTests {
         #expect(try begin(&hops, message()) == nil, "no route is known yet")
         #expect(follow(&hops).isEmpty)
         let damages: [(inout FragmentationNeeded) -> Void] = [
-            { $0.source = IPv4Address(0x0A00_0003) }, { $0.destination = IPv4Address(0x0A00_0033) },
-            { $0.innerDestination = IPv4Address(0x0A00_0065) }, { $0.mtu = 1500 }, { $0.content = .other },
+            { $0.source = IPAddress(0x0A00_0003) }, { $0.destination = IPAddress(0x0A00_0033) },
+            { $0.innerDestination = IPAddress(0x0A00_0065) }, { $0.mtu = 1500 }, { $0.content = .other },
         ]
         for (index, damage) in damages.enumerated() {
             #expect(try begin(&hops, message(damage)) == nil, "number \(index)")
         }
         let ends = FlowEnds(
-            transport: .tcp, client: IPv4Address(0xC000_0207), clientPort: 32768, vip: DirectorLab.vip, port: 80)
+            transport: .tcp, client: IPAddress(0xC000_0207), clientPort: 32768, vip: DirectorLab.vip, port: 80)
         plane.forgetFlows()
         #expect(try begin(&hops, message { $0.content = .flow(ends) }) == nil, "no such flow is recorded")
         #expect(try begin(&hops, message()) == 1500, "none of them has kept this one from being looked into")

@@ -7,11 +7,11 @@ import Testing
 
 /// What is believed of routers' words about tunnelled packets, and how long.
 struct PathMTUTests {
-    private static let director = IPv4Address(0x0A00_0002)
-    private static let server = IPv4Address(0x0A00_010B)
-    private static let vip = IPv4Address(0x0A00_0064)
-    private static let client = IPv4Address(0xC000_0207)
-    private static let router = IPv4Address(0x0A00_00FE)
+    private static let director = IPAddress(0x0A00_0002)
+    private static let server = IPAddress(0x0A00_010B)
+    private static let vip = IPAddress(0x0A00_0064)
+    private static let client = IPAddress(0xC000_0207)
+    private static let router = IPAddress(0x0A00_00FE)
 
     /// Type 3 code 4 as Linux sends it, quoting an IPIP packet of ours with 1,500 bytes.
     private static func message(
@@ -20,8 +20,8 @@ struct PathMTUTests {
         sent: (inout [UInt8]) -> Void = { _ in }
     ) -> [UInt8] {
         var quoted: [UInt8] = [0x45, 0, 0x05, 0xDC, 0, 0, 0x40, 0, 63, protocolNumber, 0, 0]
-        quoted += bytes(director) + bytes(server) + [0x45, 0, 0x05, 0xC8, 0x12, 0x34, 0x40, 0]
-        quoted += [64, transport, 0, 0] + bytes(client) + bytes(vip) + [0x80, 0, 0, 80, 0, 1, 2, 3]
+        quoted += director.bytes + server.bytes + [0x45, 0, 0x05, 0xC8, 0x12, 0x34, 0x40, 0]
+        quoted += [64, transport, 0, 0] + client.bytes + vip.bytes + [0x80, 0, 0, 80, 0, 1, 2, 3]
         sent(&quoted)
         var icmp: [UInt8] = [type, code, 0, 0, 0, 0, UInt8(mtu >> 8), UInt8(mtu & 255)] + quoted.prefix(count)
         var sum = stride(from: 0, to: icmp.count - 1, by: 2).reduce(UInt32(0)) {
@@ -34,13 +34,9 @@ struct PathMTUTests {
         var packet: [UInt8] = [
             0x45 + UInt8(options / 4), 0xC0, 0, UInt8(20 + options + icmp.count), 1, 1, 0, 0, 64, 1, 0, 0,
         ]
-        packet += bytes(router) + bytes(director) + [UInt8](repeating: 1, count: options) + icmp
+        packet += router.bytes + director.bytes + [UInt8](repeating: 1, count: options) + icmp
         damage(&packet)
         return packet
-    }
-
-    private static func bytes(_ address: IPv4Address) -> [UInt8] {
-        (0..<4).map { UInt8(truncatingIfNeeded: address.value >> UInt32(24 - 8 * $0)) }
     }
 
     @Test(arguments: [(28, 0), (20, 0), (28, 4), (21, 40)])
@@ -132,7 +128,7 @@ struct PathMTUTests {
     /// However many messages come.
     @Test func probesOfAPathKeepTheirDistance() {
         var mtus = LearntPathMTUs()
-        func mayProbe(_ server: IPv4Address, _ time: Duration) -> Bool {
+        func mayProbe(_ server: IPAddress, _ time: Duration) -> Bool {
             mtus.mayProbe(server, told: 552, present: 1500, at: start + time)
         }
         mtus.beginProbe(Self.server)
@@ -145,7 +141,7 @@ struct PathMTUTests {
 
     @Test func fewPathsAreProbedAtATime() {
         var mtus = LearntPathMTUs()
-        let servers = (1...5).map { IPv4Address(0x0A00_0100 + $0) }
+        let servers = (1...5).map { IPAddress(0x0A00_0100 + $0) }
         for server in servers.dropLast() {
             #expect(mtus.mayProbe(server, told: 552, present: 1500))
             mtus.beginProbe(server)

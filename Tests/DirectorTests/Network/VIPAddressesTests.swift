@@ -16,8 +16,8 @@ struct VIPAddressesTests {
     private let plane: MemoryDataPlane
     private let journal: ChangeJournal
     private let addresses: VIPAddresses
-    private let first = IPv4Address(0x0A00_0064)
-    private let second = IPv4Address(0x0A00_0065)
+    private let first = IPAddress(0x0A00_0064)
+    private let second = IPAddress(0x0A00_0065)
 
     init() throws {
         plane = MemoryDataPlane(network: network, clock: ManualClock())
@@ -39,7 +39,7 @@ struct VIPAddressesTests {
         try addresses.place(for: configuration(), on: plane, links: network.links(), journal: journal)
     }
 
-    private var present: Set<IPv4Address> {
+    private var present: Set<IPAddress> {
         Set(network.addresses().map(\.address)).intersection(configuration().vips)
     }
 

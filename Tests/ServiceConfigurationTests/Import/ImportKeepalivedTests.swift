@@ -53,7 +53,7 @@ struct ImportKeepalivedTests {
             outcome.configuration[web]?.policy
                 == ServicePolicy(
                     inhibits: true, quorum: Quorum.Rule(required: 2, hysteresis: 1),
-                    sorryServer: IPv4Address("10.0.0.99")))
+                    sorryServer: IPAddress("10.0.0.99")))
         let http = Self.pace(6, fast: 3, timeout: 3, fall: 3)
         #expect(
             try outcome.configuration[web]?.checks

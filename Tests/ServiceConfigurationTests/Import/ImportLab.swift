@@ -31,7 +31,7 @@ struct ImportLab {
             format: format, marks: marks, configurationID: id,
             surroundings: ImportSurroundings(
                 addresses: {
-                    ["www.example.org": "10.0.0.100", "rs1": "10.0.0.11"][$0].flatMap(IPv4Address.init).map { [$0] }
+                    ["www.example.org": "10.0.0.100", "rs1": "10.0.0.11"][$0].flatMap(IPAddress.init).map { [$0] }
                         ?? []
                 },
                 port: { name, transport in name == "http" && transport == .tcp ? 80 : nil },

@@ -7,7 +7,7 @@ enum KeepalivedAddresses {
     static let mostListeners = 4096
 
     static func host(_ text: String) throws(InvalidValue) -> ImportNames.Host {
-        if let address = IPv4Address(text) { return .ipv4(address) }
+        if let address = IPv4Address(text) { return .ipv4(.v4(address)) }
         guard text.utf8.contains(58),
             text.unicodeScalars.allSatisfy({ ASCIIText.isNamePart($0) || ":.%-/".unicodeScalars.contains($0) })
         else { throw InvalidValue("\(AddressText.quoted(text)) is no address", accepted: "A.B.C.D") }
@@ -96,7 +96,7 @@ struct KeepalivedGroup {
                     continue
                 }
                 for value in range {
-                    let vip = IPv4Address(value)
+                    let vip = IPAddress.v4(IPv4Address(value))
                     guard vip.isUnicast else {
                         service.remark(.left, place, "\(vip): it is no host's address")
                         break

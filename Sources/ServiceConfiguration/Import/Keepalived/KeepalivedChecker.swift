@@ -19,7 +19,7 @@ struct KeepalivedChecker {
 
     /// What a checker has from around it.
     struct Context {
-        let server: IPv4Address
+        let server: IPAddress
         let port: UInt16?
         let service: ImportedService
         let isMasquerading: Bool

@@ -29,7 +29,7 @@ enum KeepalivedCommand {
     static let noProgram = "it is neither an absolute path of a program nor the name of one in PATH"
 
     /// The word with an address replaced wherever it stands for itself.
-    static func replacing(_ address: IPv4Address, with replacement: String, in word: String) -> String {
+    static func replacing(_ address: IPAddress, with replacement: String, in word: String) -> String {
         let address = address.description
         func isNumber(_ scalar: Unicode.Scalar?) -> Bool { scalar.map(ASCIIText.isDigit) ?? false }
         var result = ""

@@ -8,11 +8,11 @@ struct KeepalivedImport {
     private let notes = KeepalivedNotes()
     var file: ImportedFile
     var groups: [String: KeepalivedGroup] = [:]
-    private var vrrpAddresses: [IPv4Address: String] = [:]
+    private var vrrpAddresses: [IPAddress: String] = [:]
     /// The first of VRRP's.
     private var instance: String?
     /// Where a program that puts a VIP on the director is named.
-    var programs: [IPv4Address: SourcePlace] = [:]
+    var programs: [IPAddress: SourcePlace] = [:]
     /// Whether notify_up is run at the start for real servers that no check has seen yet (rs_init_notifies).
     var tellsServersAtStart = false
     /// Programs are run as the director: keepalived runs them as this one.
@@ -80,7 +80,7 @@ struct KeepalivedImport {
             for block in statement.block ?? [] where block.keyword.hasPrefix("virtual_ipaddress") {
                 for line in block.block ?? [] {
                     let text = String(line.keyword.prefix { $0 != "/" })
-                    if let address = IPv4Address(text) { vrrpAddresses[address] = instance }
+                    if let address = IPv4Address(text) { vrrpAddresses[.v4(address)] = instance }
                 }
             }
         case "vrrp_sync_group", "vrrp_script", "vrrp_track_file", "vrrp_track_process", "garp_group", "track_group",
@@ -134,7 +134,7 @@ struct KeepalivedImport {
         } else {
             return
         }
-        var seen: Set<IPv4Address> = []
+        var seen: Set<IPAddress> = []
         for (place, vip) in vips
         where vrrpAddresses[vip] == nil && programs[vip] == nil && seen.insert(vip).inserted {
             remark(.changed, place, "\(vip): \(other); something else has to")

@@ -7,7 +7,7 @@ struct KeepalivedNotices {
     private struct Notice {
         var event: String
         /// Nil: of the service.
-        var server: IPv4Address?
+        var server: IPAddress?
         var command: [String]
         var place: SourcePlace
     }
@@ -22,7 +22,7 @@ struct KeepalivedNotices {
     private var notices: [Notice] = []
     private(set) var remarks: [PlacedRemark] = []
 
-    mutating func take(_ statement: KeepalivedStatement, of server: IPv4Address?) throws(InvalidValue) {
+    mutating func take(_ statement: KeepalivedStatement, of server: IPAddress?) throws(InvalidValue) {
         let (command, user) = try KeepalivedCommand.command(of: statement)
         guard let program = command.first, KeepalivedCommand.isProgram(program), !command.joined().utf8.contains(0)
         else {
@@ -58,7 +58,7 @@ struct KeepalivedNotices {
     }
 
     /// Nil: there are none. keepalived runs quorum_up at its start, but notify_up for the servers of `told` alone.
-    func notification(of servers: [IPv4Address], told: Set<IPv4Address>) -> ImportedNotification? {
+    func notification(of servers: [IPAddress], told: Set<IPAddress>) -> ImportedNotification? {
         guard !notices.isEmpty else { return nil }
         let upwards = notices.filter { $0.event == "server-up" }.compactMap(\.server)
         let untold = upwards.filter { !told.contains($0) }
@@ -81,7 +81,7 @@ struct KeepalivedNotices {
             {
                 lines.append(Self.line("\"\(event) \"*", first.command))
             } else {
-                var seen: Set<IPv4Address> = []
+                var seen: Set<IPAddress> = []
                 for notice in own {
                     guard let server = notice.server, seen.insert(server).inserted else { continue }
                     lines.append(Self.line("\"\(event) \(server)\"", notice.command))

@@ -87,7 +87,7 @@ struct KeepalivedRealServer {
         case "lthreshold": lower = try line.number(in: 0...4_294_967_295, called: "threshold")
         case "inhibit_on_failure": inhibits = try line.flag()
         case "virtualhost": virtualHost = line.name() ?? virtualHost
-        case "notify_up", "notify_down": try notices.take(line, of: IPv4Address(server))
+        case "notify_up", "notify_down": try notices.take(line, of: IPv4Address(server).map(IPAddress.v4))
         case "alpha":
             let flag = try line.flag()
             isAlpha = flag

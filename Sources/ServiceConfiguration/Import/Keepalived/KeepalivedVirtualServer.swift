@@ -23,7 +23,7 @@ struct KeepalivedVirtualServer {
     private var netmask: (text: String, place: SourcePlace)?
     private var flags: [(word: String, place: SourcePlace)] = []
     private var onePacket: SourcePlace?
-    private var sorry: (address: IPv4Address, port: UInt16?, statement: KeepalivedStatement)?
+    private var sorry: (address: IPAddress, port: UInt16?, statement: KeepalivedStatement)?
     private var sorryForwarding: KeepalivedForwarding?
     private var notices = KeepalivedNotices()
     private var servers: [KeepalivedRealServer] = []
@@ -158,7 +158,7 @@ struct KeepalivedVirtualServer {
         }
         if let problem = ImportNames.unusable(address) {
             let instead = "; write \(Options.sorryServer.keyName): with such an address, or with that of another host"
-            let isDirector = ImportNames.isLoopback(address)
+            let isDirector = address.isLoopback
             service.remark(.left, line.place, "\(line.title): \(problem)\(isDirector ? instead : "")")
             return
         }

@@ -1,0 +1,67 @@
+/// A range of addresses of one family with a common beginning, as `172.16.0.0/16` or `2001:db8::/32`.
+public struct IPPrefix: Hashable, Sendable {
+    /// Its first address.
+    public let address: IPAddress
+    /// 0 to 32, or 0 to 128.
+    public let length: Int
+
+    /// Nil where the address has bits behind the prefix.
+    public init?(_ address: IPAddress, length: Int) {
+        self.init(around: address, length: length)
+        guard self.address == address else { return nil }
+    }
+
+    /// The prefix that an address is in; nil where its family has no prefix of this length.
+    public init?(around address: IPAddress, length: Int) {
+        guard (0...address.family.bitWidth).contains(length) else { return nil }
+        self.length = length
+        switch address {
+        case .v4(let address): self.address = .v4(IPv4Address(address.value & ~Self.hostMask(length)))
+        case .v6(let address):
+            self.address = .v6(
+                IPv6Address(
+                    high: address.high & ~Self.hostMask(min(length, 64)),
+                    low: address.low & ~Self.hostMask(max(length, 64) - 64)))
+        }
+    }
+
+    public init(_ prefix: IPv4Prefix) {
+        address = .v4(prefix.address)
+        length = prefix.length
+    }
+
+    /// Nil for a prefix of IPv6.
+    public var v4: IPv4Prefix? { address.v4.flatMap { IPv4Prefix($0, length: length) } }
+
+    /// From its first address to its last.
+    public var addresses: ClosedRange<IPAddress> {
+        switch address {
+        case .v4(let first): address...(.v4(IPv4Address(first.value | Self.hostMask(length))))
+        case .v6(let first):
+            address...(.v6(
+                IPv6Address(
+                    high: first.high | Self.hostMask(min(length, 64)),
+                    low: first.low | Self.hostMask(max(length, 64) - 64))))
+        }
+    }
+
+    public func contains(_ other: IPAddress) -> Bool { addresses.contains(other) }
+
+    /// The bits behind a prefix.
+    private static func hostMask<Number: FixedWidthInteger>(_ length: Int) -> Number {
+        length == Number.bitWidth ? 0 : .max >> Number(length)
+    }
+}
+
+extension IPPrefix: LosslessStringConvertible {
+    /// An address, a slash and a length without superfluous zeros.
+    public init?(_ description: String) {
+        let parts = description.split(separator: "/", omittingEmptySubsequences: false)
+        guard parts.count == 2, let address = IPAddress(String(parts[0])), let length = UInt8(parts[1]),
+            String(length) == parts[1]
+        else { return nil }
+        self.init(address, length: Int(length))
+    }
+
+    public var description: String { "\(address)/\(length)" }
+}
