@@ -25,7 +25,7 @@ extension LayoutMigration {
     /// Goes on, where packets may have gone by the new program, else back.
     static func settle(below directory: String) throws(BPFError) {
         let version = try DirectorMaps.version(below: directory)
-        if version == 0, XDPDataPlane.linkPins(below: directory).isEmpty {
+        if version == 0, try XDPDataPlane.linkPins(below: directory).isEmpty {
             // A daemon died before it had filled in anything, perhaps one of another layout.
             for pin in XDPDataPlane.pins(directory: directory) { unlink(pin) }
             return
@@ -68,7 +68,7 @@ extension LayoutMigration {
     /// The attachments of that program to devices that are there.
     private static func links(with program: UInt32, below directory: String) throws(BPFError) -> [BPFLink] {
         var links: [BPFLink] = []
-        for path in XDPDataPlane.linkPins(below: directory) {
+        for path in try XDPDataPlane.linkPins(below: directory) {
             if let link = try BPFLink(pinnedAt: path), try link.interface() != 0, try link.programID() == program {
                 links.append(link)
             }
@@ -79,7 +79,7 @@ extension LayoutMigration {
     static func swap(below directory: String) throws(BPFError) {
         let path = waitingProgram(below: directory)
         guard let program = try BPFProgram(pinnedAt: path) else { throw BPFError("open \(path)", code: ENOENT) }
-        for path in XDPDataPlane.linkPins(below: directory) {
+        for path in try XDPDataPlane.linkPins(below: directory) {
             if let link = try BPFLink(pinnedAt: path), try link.interface() != 0 { try link.update(to: program) }
         }
     }

@@ -9,7 +9,7 @@ public struct RunningPrograms: Equatable, Sendable {
     /// Those whose links are pinned below `directory`.
     public init(directory: String) throws(BPFError) {
         programs = [:]
-        for path in XDPDataPlane.linkPins(below: directory) {
+        for path in try XDPDataPlane.linkPins(below: directory) {
             guard let link = try BPFLink(pinnedAt: path) else { continue }
             let interface = try link.interface()
             // 0: the device is gone.

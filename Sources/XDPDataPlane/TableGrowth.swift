@@ -25,7 +25,7 @@ enum TableGrowth {
     /// only once those have their names. (Its maps tell it too, but to look a program up takes CAP_SYS_ADMIN.)
     private static func isAnotherAttached(below directory: String) throws(BPFError) -> Bool {
         let published = try BPFProgram(pinnedAt: XDPDataPlane.programPin(directory: directory))?.id()
-        for path in XDPDataPlane.linkPins(below: directory) {
+        for path in try XDPDataPlane.linkPins(below: directory) {
             if let link = try BPFLink(pinnedAt: path), try link.programID() != published { return true }
         }
         return false

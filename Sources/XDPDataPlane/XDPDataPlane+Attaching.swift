@@ -7,9 +7,14 @@ internal import SystemCalls
 extension XDPDataPlane {
     static func linkName(_ interface: Int32) -> String { "link-\(interface)" }
 
-    /// The paths of all that are pinned.
-    public static func linkPins(below directory: String) -> [String] {
-        (File.list(directory) ?? []).filter { $0.hasPrefix("link-") }.sorted().map { "\(directory)/\($0)" }
+    /// The paths of all pinned links. Empty where there is no such directory. An error where it cannot be read: to go on without the
+    /// links would leave the packets of their interfaces to a program whose maps are about to change.
+    public static func linkPins(below directory: String) throws(BPFError) -> [String] {
+        guard let names = File.list(directory) else {
+            if errno == ENOENT { return [] }
+            throw BPFError("list \(directory)", code: errno)
+        }
+        return names.filter { $0.hasPrefix("link-") }.sorted().map { "\(directory)/\($0)" }
     }
 
     public static func linkPin(directory: String, interface: Int32) -> String {

@@ -9,7 +9,7 @@ internal import SystemCalls
 extension XDPHost {
     /// Of this instance, and not among the `changes` that its journal holds.
     public static func leftovers(_ instance: InstancePaths, besides changes: [Change]) throws -> [Change] {
-        let pins = pins(instance)
+        let pins = try pins(instance)
         let forgotten = pins.map(\.canonical).filter { !changes.contains($0) }
         let directory = instance.existingBPFDirectory().map { Change.directory(path: $0).canonical }
         var found = forgotten.isEmpty ? [] : [directory].compactMap(\.self).filter { !changes.contains($0) } + forgotten
@@ -22,13 +22,15 @@ extension XDPHost {
         changes.contains { if case .link(let device) = $0 { device.name == CheckDevice.name } else { false } }
     }
 
-    /// Whether something of this instance may forward, with or without a daemon.
-    public static func hasDataPlane(_ instance: InstancePaths) -> Bool { !pins(instance).isEmpty }
+    /// Whether something of this instance may forward, with or without a daemon. True where that cannot be read.
+    public static func hasDataPlane(_ instance: InstancePaths) -> Bool {
+        (try? pins(instance))?.isEmpty != true
+    }
 
-    private static func pins(_ instance: InstancePaths) -> [Change] {
+    private static func pins(_ instance: InstancePaths) throws -> [Change] {
         guard let directory = instance.existingBPFDirectory() else { return [] }
         let pins = XDPDataPlane.pins(directory: directory).filter(File.exists).map { Change.pin(path: $0) }
-        let attachments = XDPDataPlane.linkPins(below: directory).map { Change.attachment(path: $0) }
+        let attachments = try XDPDataPlane.linkPins(below: directory).map { Change.attachment(path: $0) }
         return pins + attachments
     }
 
