@@ -5,14 +5,16 @@ internal import ServiceConfiguration
 
 /// Checks out of turn: real servers whose clients' SYNs no ACK follows are checked before their turn.
 extension Director {
-    /// The time in which a client's second unanswered SYN is noticed.
+    /// The time in which a client's second unanswered SYN is noticed, unless looking takes long.
     private static let suspicionPeriod = Duration.milliseconds(20)
 
     /// Has real servers checked whose clients' SYNs stay unanswered, until cancelled.
     func watchSYNs() async {
         while !Task.isCancelled {
+            let began = clock.now
             if configuration.watchesSYNs, let dataPlane = running?.dataPlane { suspectSilent(dataPlane) }
-            try? await clock.sleep(for: Self.suspicionPeriod)
+            // A look at many suspects leaves time for the checks.
+            try? await clock.sleep(for: max(Self.suspicionPeriod, began.duration(to: clock.now) * 4))
         }
     }
 
