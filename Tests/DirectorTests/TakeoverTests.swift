@@ -58,7 +58,7 @@ struct TakeoverTests {
             servers: servers.map { RealServer(address: $0) }, policy: ServicePolicy(flapDamping: .seconds(30)))
         let pace = CheckPace(interval: .milliseconds(200), timeout: .milliseconds(200), rise: 1, fall: 1)
         configuration.services[0].checks = .policy(CheckPolicy(kind: .tcp(port: 80), pace: pace))
-        try await lab.run(configuration) { director in
+        try await lab.run(configuration, isKilled: true) { director in
             for fall in 1...3 {
                 lab.checker.kill(third)
                 try await lab.wait(for: director, "fall \(fall)") { lab.plane.weight(third, of: service) == nil }
@@ -127,7 +127,7 @@ struct TakeoverTests {
     func lacking() async throws {
         let policy = ServicePolicy(quorum: Quorum.Rule(required: 2), sorryServer: third)
         let configuration = DirectorLab.configuration(policy: policy)
-        try await lab.run(configuration) { director in
+        try await lab.run(configuration, isKilled: true) { director in
             #expect(lab.events(of: director).isEmpty)
             _ = try await director.drain(DrainRequest(server: "\(first)", force: true))
             let told = ["server-drained \(first)", "quorum-lost", "sorry-server-in \(third)"]
@@ -149,19 +149,19 @@ struct TakeoverTests {
                 servers: [RealServer(address: server)], policy: ServicePolicy(sorryServer: third))
         }
         let lacking = ["quorum-lost", "service-down", "sorry-server-in \(third)"]
-        try await lab.run(configuration(first)) { director in
+        try await lab.run(configuration(first), isKilled: true) { director in
             lab.checker.kill(first)
             try await lab.wait(for: director, "the service is down") {
                 lab.events(of: director).contains("service-down")
             }
         }
         // What is lacking still is told again, and nothing else.
-        try await lab.run(configuration(first)) { director in
+        try await lab.run(configuration(first), isKilled: true) { director in
             try await lab.pass(.seconds(2), for: director)
             #expect(lab.events(of: director) == lacking)
         }
         let regained = ["quorum-regained", "service-up", "sorry-server-out \(third)"]
-        try await lab.run(configuration(second)) { director in
+        try await lab.run(configuration(second), isKilled: true) { director in
             #expect(lab.events(of: director).isEmpty, "the first check has not said so yet")
             try await lab.wait(for: director, "all is told") { lab.events(of: director) == regained }
             let events = director.events.read(after: 0).events

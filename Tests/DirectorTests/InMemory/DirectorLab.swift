@@ -45,8 +45,10 @@ final class DirectorLab: Sendable {
     }
 
     /// Starts a director, gives it to `body` while it runs, and ends it as a daemon ends that leaves its data plane.
+    /// `isKilled`: it ends as by `kill -9`, and writes nothing at its end.
     func run(
-        _ configuration: DirectorConfiguration = configuration(), _ body: (Director) async throws -> Void
+        _ configuration: DirectorConfiguration = configuration(), isKilled: Bool = false,
+        _ body: (Director) async throws -> Void
     ) async throws {
         let director = Director(
             configuration: configuration, instance: InstancePaths(directory: directory),
@@ -62,7 +64,7 @@ final class DirectorLab: Sendable {
         }
         run.cancel()
         await run.value
-        await director.writeWhatOutlivesDaemon()
+        if !isKilled { await director.writeWhatOutlivesDaemon() }
     }
 
     /// Moves the clock on, in steps of 10 ms, until it is so. Fails after a minute of that clock.
