@@ -1,5 +1,6 @@
 #!/bin/bash
-# Slow start as clients meet it: who gets their connections while a real server's share grows.
+# Slow start and the sorry server as clients meet them: who gets their connections while a real server's share grows, or
+# the quorum is lost.
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 
@@ -88,5 +89,28 @@ test_slow_start_with_wlc() {
     equal "$(held | awk '$1 == "rs1" { print ($2 >= 12) }')" 1 "connections that stayed with rs1"
     between "$(held | awk '$1 == "rs2" { print $2 }')" 6 8 "connections that rs2 has in the end"
 }
+
+test_a_download_from_the_sorry_server_outlives_the_return_of_the_quorum() {
+    config <<FILE
+defaults: {interval: 0.2s, timeout: 0.2s}
+services:
+  - {listeners: "$VIP:80", scheduler: rr, servers: [$RS1, $RS2], quorum: 2, sorry-server: $RS3}
+FILE
+    start
+    proven $RS1 $RS2
+    equal "$(fetch 20 | served)" $'rs1 10\nrs2 10' "who serves with the quorum"
+    server_kill rs2
+    wait_until 6 "the sorry server to serve" sorry_serves true
+    equal "$(fetch 20 | served)" "rs3 20" "who serves without the quorum"
+    download_start long --limit-rate 6M
+    equal "$(download_server long)" rs3 "whose the download is"
+    server_start rs2
+    wait_until 10 "the quorum" sorry_serves false
+    [[ ! -e "$LAB_DIR/long.sum" ]] || fail "the download has ended before the quorum's return"
+    equal "$(fetch 20 | served)" $'rs1 10\nrs2 10' "who serves with the quorum again"
+    download_correct long
+}
+
+sorry_serves() { [[ $(ipvsd status --json | jq '.services[0].quorum.sorryServerServes') == "$1" ]]; }
 
 run_tests
