@@ -52,7 +52,7 @@ extension BootSetup {
         guard InstancePaths.isInitialNetworkNamespace || namespace != nil,
             case .text(let text, _)? = BootFile.present(at: vipFile(namespace: namespace))?.contents
         else { return nil }
-        return (text.split(separator: "\n").compactMap { IPAddress(String($0)) }, namespace)
+        return (text.split(separator: "\n").compactMap { IPv4Address(String($0)).map(IPAddress.v4) }, namespace)
     }
 
     /// Has the journal know what it no longer does.
