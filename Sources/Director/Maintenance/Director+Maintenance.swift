@@ -66,15 +66,18 @@ extension Director {
     private func make(_ change: Maintenance.Change, of server: IPAddress) throws {
         let former = maintenance.overrides
         let affected = Set((change.services + change.persistent + change.datagrams).map(\.address))
+        var isStored = false
         let batch = try revise {
             do { try maintenance.set(change.overrides) } catch {
                 throw DirectorError(.kernel, "\(server) is not \(change.turn), nothing has changed: \(error)")
             }
+            isStored = true
             do { return try applyDrains(of: change.services, affecting: affected) } catch {
                 throw DirectorError(.kernel, "\(server) is not \(change.turn), the data plane refuses: \(error)")
             }
         } orElse: {
-            try update(affected)
+            // A drain that the disk refuses has changed nothing in the data plane.
+            if isStored { try update(affected) }
         }
         log(change, of: server)
         for service in change.services {

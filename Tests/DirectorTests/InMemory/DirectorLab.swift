@@ -67,6 +67,12 @@ final class DirectorLab: Sendable {
         if !isKilled { await director.writeWhatOutlivesDaemon() }
     }
 
+    /// Has the disk refuse drains.
+    func refuseOverrides() throws {
+        let path = InstancePaths(directory: directory).overrides
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    }
+
     /// Moves the clock on, in steps of 10 ms, until it is so. Fails after a minute of that clock.
     func wait(
         for director: Director, _ comment: Comment, sourceLocation: SourceLocation = #_sourceLocation,

@@ -49,6 +49,21 @@ struct DrainTests {
         }
     }
 
+    @Test("a drain that the disk refuses leaves the data plane alone")
+    func unstoredDrain() async throws {
+        try await lab.run { director in
+            try await lab.pass(.seconds(1), for: director)
+            try lab.refuseOverrides()
+            let updates = lab.plane.updates
+            await #expect(throws: DirectorError.self) {
+                try await director.drain(DrainRequest(server: "\(first)"))
+            }
+            #expect(lab.plane.updates == updates)
+            #expect(lab.plane.weight(first, of: service) == 1)
+            #expect(!lab.events(of: director).contains("server-drained \(first)"))
+        }
+    }
+
     @Test("a drain holds over reloads, also for a real server that goes and comes")
     func reloads() async throws {
         try await lab.run { director in
