@@ -27,7 +27,8 @@ public protocol DataPlane: AnyObject {
     /// `ServerRemoval` says.
     func apply(_ services: [DesiredService]) throws
 
-    /// Makes services that are there already so. One that is refused keeps no other from following.
+    /// Makes services that are there already so. One that is refused keeps no other from following; its error is thrown
+    /// when all others have followed.
     func update(_ services: [DesiredService]) throws
 
     func snapshot() throws -> DataPlaneSnapshot

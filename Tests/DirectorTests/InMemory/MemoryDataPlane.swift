@@ -66,7 +66,7 @@ final class MemoryDataPlane: DataPlane, Sendable {
 
     var isForwarding: Bool { state.withLock(\.isForwarding) }
 
-    /// Refuses so many changes of services that come next.
+    /// Refuses so many changes that come next: of all services, or of one that is updated.
     func refuse(_ count: Int) { state.withLock { $0.refusals = count } }
 
     /// Refuses routes to these real servers, and no others.
@@ -123,14 +123,18 @@ final class MemoryDataPlane: DataPlane, Sendable {
     }
 
     func update(_ services: [DesiredService]) throws {
-        guard !services.isEmpty else { return }
         try state.withLock { state in
-            try permitChange(&state)
+            var refusal: (any Error)?
             for service in services {
+                do { try permitChange(&state) } catch {
+                    refusal = refusal ?? error
+                    continue
+                }
                 state.services.removeAll { $0.configured.address == service.configured.address }
+                state.services.append(service)
+                number([service], &state)
             }
-            state.services += services
-            number(services, &state)
+            if let refusal { throw refusal }
         }
     }
 
