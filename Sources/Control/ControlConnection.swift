@@ -73,7 +73,8 @@ private final class SilenceLimit: ChannelDuplexHandler {
 
     private var limit: Duration
     private let later: Duration
-    private let isVoid: Bool
+    /// Whether the daemon drops the request with the connection: until its answer begins.
+    private var isVoid: Bool
     private var end: Scheduled<Void>?
 
     init(first: Duration, later: Duration, isVoid: Bool) {
@@ -97,6 +98,7 @@ private final class SilenceLimit: ChannelDuplexHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         rest()
         limit = later
+        isVoid = false
         context.fireChannelRead(data)
     }
 

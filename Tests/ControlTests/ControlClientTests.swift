@@ -179,6 +179,18 @@ struct ControlClientTests {
         try FileManager.default.removeItem(atPath: directory)
     }
 
+    @Test("a request whose answer has begun is not void")
+    func silentAfterBeginning() async throws {
+        let peer = try Peer(socket, answers: Self.head + "3\r\nabc\r\n", closes: false)
+        defer { peer.close() }
+        let connection = ControlConnection(socket: socket, first: .seconds(30), later: .milliseconds(50))
+        let silence = await #expect(throws: ControlClient.Silence.self) {
+            try await connection.request(.POST, "/drain") { _, body in for try await _ in body {} }
+        }
+        #expect(silence?.isVoid == false)
+        try FileManager.default.removeItem(atPath: directory)
+    }
+
     private static let head = "HTTP/1.1 200 OK\r\nX-Test: yes\r\nTransfer-Encoding: chunked\r\n\r\n"
 
     @Test("an answer that is cut off is an error, wherever that happens")
