@@ -30,8 +30,8 @@ protocol Network: Sendable {
     /// A kernel parameter below net/ipv4; nil where it cannot be read.
     func parameter(_ key: String) -> String?
 
-    /// Sends gratuitous ARP for the addresses. Returns how many were sent, and why no more.
-    func announce(_ addresses: [IPAddress], on link: Link) -> (sent: Int, error: String?)
+    /// Sends gratuitous ARP for the addresses, in their order. Returns how many were sent, and why no more.
+    func announce(_ addresses: [IPv4Address], on link: Link) -> (sent: Int, error: String?)
     /// Broadcasts a request for the MAC of a neighbour.
     func requestNeighbour(_ address: IPAddress, from source: IPAddress, on link: Link)
 
@@ -104,8 +104,7 @@ final class KernelNetwork: Network {
 
     func parameter(_ key: String) -> String? { try? Sysctl.read("net/ipv4/\(key)") }
 
-    func announce(_ addresses: [IPAddress], on link: Link) -> (sent: Int, error: String?) {
-        let addresses = addresses.compactMap(\.v4)
+    func announce(_ addresses: [IPv4Address], on link: Link) -> (sent: Int, error: String?) {
         guard let mac = link.address else { return (addresses.count, nil) }
         let sent = Int(clinux_announce(link.index, mac.bytes, addresses.map(\.bigEndian), Int32(addresses.count)))
         return (sent, sent < addresses.count ? String(cString: strerror(errno)) : nil)

@@ -90,7 +90,7 @@ struct VIPAddresses {
     func announce(for configuration: DirectorConfiguration, on links: [Link]) -> NetworkFindings {
         var findings = NetworkFindings()
         guard configuration.managesAddress else { return findings }
-        let vips = configuration.vips.sorted()
+        let vips = configuration.vips.compactMap(\.v4).sorted()
         for link in links where link.address != nil {
             let (sent, error) = network.announce(vips, on: link)
             guard sent < vips.count else { continue }

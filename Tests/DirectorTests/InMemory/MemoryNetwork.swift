@@ -145,10 +145,10 @@ final class MemoryNetwork: Network {
     func checksumErrors() -> UInt64? { nil }
     func parameter(_ key: String) -> String? { nil }
 
-    func announce(_ addresses: [IPAddress], on link: Link) -> (sent: Int, error: String?) {
+    func announce(_ addresses: [IPv4Address], on link: Link) -> (sent: Int, error: String?) {
         state.withLock { state in
             let sent = addresses.prefix(state.sendable)
-            state.announced += sent
+            state.announced += sent.map(IPAddress.v4)
             return (sent.count, sent.count < addresses.count ? "no buffer space" : nil)
         }
     }
