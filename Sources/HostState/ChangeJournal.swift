@@ -37,7 +37,8 @@ public final class ChangeJournal {
     /// otherwise an `apply` that fails takes its entry back.
     public func make(_ change: Change, _ apply: () throws -> Void) throws { try make([change], apply) }
 
-    /// The same for changes, each of something else, that `apply` makes together. They are written down at once.
+    /// Does the same for changes, each of something else, that `apply` makes together. They are written down at once, and
+    /// taken back at once: `apply` makes all of them or none, or collects its errors without throwing.
     public func make(_ wanted: [Change], _ apply: () throws -> Void) throws {
         let (added, moved) = list.add(wanted.map(\.canonical))
         do { try write(.init(made: added + moved.entries), former: moved.former) } catch {
