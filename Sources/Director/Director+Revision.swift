@@ -2,7 +2,7 @@ internal import HealthChecks
 internal import Logging
 internal import ServiceConfiguration
 
-/// All that the desired services follow from: a change that is refused goes back to it.
+/// All that the desired services follow from, to which a refused change returns.
 private struct Revision {
     var configuration: DirectorConfiguration
     var overrides: Overrides

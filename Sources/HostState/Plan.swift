@@ -64,7 +64,7 @@ public struct Plan: Sendable, Equatable {
         try journal.revertingOnFailure { try make(journal: journal, report: report) }
     }
 
-    /// Does the same, but leaves what it has made until a failure.
+    /// Does the same; a failure leaves what was made until then.
     public func make(journal: ChangeJournal, report: (Step) -> Void) throws {
         let socket = try RouteSocket()
         for step in steps {
@@ -155,7 +155,7 @@ extension Step {
 }
 
 extension Step.Part {
-    /// A change of a device. It goes with a tunnel that the journal names, and then is not journalled itself.
+    /// A change of a device. Not journalled on a tunnel of ours, whose removal undoes it.
     fileprivate static func change(
         _ change: Change, of link: Link, _ journal: ChangeJournal, by act: @escaping () throws -> Void
     ) -> Step.Part {

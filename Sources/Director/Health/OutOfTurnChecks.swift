@@ -5,12 +5,12 @@ internal import DataPlane
 ///
 /// Anybody can send SYNs that stay unanswered, or feign handshakes, from addresses that are not theirs. So a round is
 /// checked out of turn in one series of questions at most in each fast interval. The series begins at once and ends with
-/// the first answer that passes. Its failures are so far apart that a short disturbance is not all of them: a refusal is
-/// followed by a pause, and silence lasts as long as the check's time-out.
+/// the first answer that passes. Its failures are so far apart that a short disturbance cannot cause all of them: a refusal
+/// is followed by a pause, and silence lasts as long as the check's time-out.
 struct OutOfTurnChecks {
     typealias Instant = ContinuousClock.Instant
 
-    /// No question follows a refusal, or a question that is still out or was silent, sooner than this.
+    /// At least this time lies between a question's start, or a refusal, and the next question.
     static let distance = Duration.milliseconds(100)
 
     private struct Series {
