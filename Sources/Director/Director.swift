@@ -105,7 +105,10 @@ public actor Director {
             try await start(journal: journal)
         } catch {
             running = nil
-            _ = journal.undoAll(except: inherited) { change, failure in
+            // Where a data plane of an older layout forwarded before, it may by now be what this start has pinned.
+            let kept =
+                inherited.contains(where: \.isPin) ? inherited + journal.changes.filter(\.isPin) : inherited
+            _ = journal.undoAll(except: kept) { change, failure in
                 if let failure { logger.error("undo \(change): \(failure)") }
             }
             throw DirectorError(error)
@@ -273,4 +276,8 @@ public actor Director {
             links.link(index: entry.interface).map { "ip addr del \(entry.address)/32 dev \($0.name)" }
         }
     }
+}
+
+extension Change {
+    fileprivate var isPin: Bool { if case .pin = self { true } else { false } }
 }

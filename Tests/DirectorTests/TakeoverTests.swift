@@ -1,11 +1,13 @@
 import Addresses
 import DataPlane
+import Foundation
 import HealthChecks
 import LoadBalancing
 import ServiceConfiguration
 import Testing
 
 @testable import Director
+@testable import HostState
 
 /// A director takes over what the last one left, without a kernel.
 struct TakeoverTests {
@@ -32,6 +34,25 @@ struct TakeoverTests {
             _ = try await director.undrain(DrainRequest(server: "\(second)"))
             #expect(lab.plane.weight(second, of: service) == 1)
         }
+    }
+
+    @Test("a start that fails removes what it has pinned, unless it may be the data plane of before")
+    func failedStart() async throws {
+        let instance = InstancePaths(directory: lab.directory)
+        let (first, second) = (lab.directory + "/first", lab.directory + "/second")
+        lab.plane.setPins([first])
+        lab.plane.refuse(1)
+        await #expect(throws: DirectorError.self) { try await lab.run { _ in } }
+        #expect(!FileManager.default.fileExists(atPath: first))
+        #expect(try ChangeJournal.read(path: instance.journal).isEmpty)
+        try await lab.run { _ in }
+        // As by a start that carries an older data plane over.
+        lab.plane.setPins([first, second])
+        lab.plane.refuse(2)
+        await #expect(throws: DirectorError.self) { try await lab.run { _ in } }
+        for path in [first, second] { #expect(FileManager.default.fileExists(atPath: path), "\(path)") }
+        let journalled = try ChangeJournal.read(path: instance.journal)
+        #expect(journalled == [.pin(path: first), .pin(path: second)])
     }
 
     @Test("a slow start goes on over a take-over")

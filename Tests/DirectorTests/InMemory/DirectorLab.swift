@@ -20,7 +20,7 @@ final class DirectorLab: Sendable {
     let network = MemoryNetwork()
     let plane: MemoryDataPlane
     let checker: MemoryChecker
-    private let directory: String
+    let directory: String
 
     init() {
         let plane = MemoryDataPlane(network: network, clock: clock)

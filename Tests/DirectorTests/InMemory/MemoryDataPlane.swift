@@ -1,5 +1,6 @@
 import Addresses
 import DataPlane
+import Foundation
 import HostState
 import LoadBalancing
 import Logging
@@ -21,6 +22,8 @@ final class MemoryDataPlane: DataPlane, Sendable {
         var isForwarding = false
         var link = MemoryNetwork.link
         var refusals = 0
+        /// Files that a start makes, as it pins maps.
+        var pins: [String] = []
         /// Why packets cannot go to these real servers.
         var refusedRoutes: [IPAddress: String] = [:]
         var unrecorded = false
@@ -68,6 +71,15 @@ final class MemoryDataPlane: DataPlane, Sendable {
 
     /// Refuses so many changes that come next: of all services, or of one that is updated.
     func refuse(_ count: Int) { state.withLock { $0.refusals = count } }
+
+    func setPins(_ paths: [String]) { state.withLock { $0.pins = paths } }
+
+    /// Makes what a start makes, with the journal.
+    fileprivate func makePins(_ journal: ChangeJournal) throws {
+        for path in state.withLock(\.pins) {
+            try journal.make(.pin(path: path)) { try Data().write(to: URL(fileURLWithPath: path)) }
+        }
+    }
 
     /// Refuses routes to these real servers, and no others.
     func refuseRoutes(_ reasons: [IPAddress: String]) { state.withLock { $0.refusedRoutes = reasons } }
@@ -301,7 +313,10 @@ struct MemoryDataPlanes: DataPlaneProvider {
     func open(
         _ configuration: DirectorConfiguration, demand: DataPlaneDemand, instance: InstancePaths,
         journal: ChangeJournal, logger: Logger
-    ) throws -> any DataPlane { plane }
+    ) throws -> any DataPlane {
+        try plane.makePins(journal)
+        return plane
+    }
 
     func leftovers(_ instance: InstancePaths, besides changes: [Change]) throws -> [Change] { [] }
     func isPresent(_ instance: InstancePaths) -> Bool { plane.isForwarding }
