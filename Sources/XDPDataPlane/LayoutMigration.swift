@@ -78,8 +78,9 @@ final class LayoutMigration {
         switch step {
         case .prepare: try prepare()
         case .copy:
+            let now = try XDPDataPlane.tick(below: directory)
             for map in MapCatalogue.all {
-                if case .anew(let copy?, _) = map.migration { try copy(old, maps) }
+                if case .anew(let copy?, _) = map.migration { try copy(old, maps, now) }
             }
         case .pinPrograms: try pinPrograms()
         case .claim: try claim()

@@ -1,4 +1,5 @@
 internal import BPF
+internal import Glibc
 internal import PacketPrograms
 
 /// A pinned map of the packet programs, and what loading, growth, migration and adoption have to know of it.
@@ -51,7 +52,7 @@ enum MapCatalogue {
     static let listeners = MapDefinition<ipvsd_listener_key, ipvsd_listener_value>(
         "listeners", pin: "services", size: { Int(IPVSD_LISTENER_WAYS) * $0.listenerBuckets },
         growth: .copied { old, new throws(BPFError) in try TableGrowth.copyRows(old.listeners, new.listeners) },
-        migration: .anew(copy: { old, new throws(BPFError) in
+        migration: .anew(copy: { old, new, _ throws(BPFError) in
             for (key, value) in Layout4.rows(of: try old.listeners.entries()) {
                 try new.listeners.update(value, for: key)
             }
@@ -59,7 +60,7 @@ enum MapCatalogue {
     static let listenerCache = MapDefinition<UInt32, ipvsd_listener_bucket>(
         "listener_cache", pin: "listeners", size: { $0.listenerBuckets },
         growth: .copied { old, new throws(BPFError) in try TableGrowth.fillListenerCache(of: new, from: old) },
-        migration: .anew(copy: { _, new throws(BPFError) in try TableGrowth.fillListenerCache(of: new, from: new) }))
+        migration: .anew(copy: { _, new, _ throws(BPFError) in try TableGrowth.fillListenerCache(of: new, from: new) }))
     static let services = MapDefinition<UInt32, ipvsd_service>(
         "services", pin: "schedules", size: { $0.services },
         growth: .copied { TableGrowth.copyRows($0.services, $1.services) })
@@ -99,11 +100,17 @@ enum MapCatalogue {
         "templates", size: { $0.templates }, growth: .templates { $0.templates })
     static let confirmedTemplates = MapDefinition<ipvsd_template_key, ipvsd_template>(
         "confirmed_templates", pin: "confirmed", size: { $0.templates }, growth: .templates { $0.confirmedTemplates },
-        migration: .anew(copy: confirmAll, follow: confirmAll), isOptional: true)
-    /// Confirms all templates of layout 3, which does not tell the clients that have proven themselves from the others.
-    private static let confirmAll: MigrationRule.Step = { old, new throws(BPFError) in
+        migration: .anew(copy: confirmAll), isOptional: true)
+    /// Confirms the templates of layout 3, which does not tell the clients that have proven themselves from the others. Clients
+    /// that come later prove themselves by their next packet: both programs have them in `templates`.
+    private static let confirmAll: MigrationRule.Copy = { old, new, now throws(BPFError) in
         guard let confirmed = new.confirmedTemplates else { return }
-        try TableGrowth.followTemplates(from: old.templates, since: nil, to: confirmed)
+        for (key, template) in try old.templates.entries() where !new.isOver(template, of: key, now: now) {
+            do throws(BPFError) { _ = try confirmed.insert(template, for: key) } catch  where error.code == E2BIG {
+                // The others stay in `templates`.
+                return
+            }
+        }
     }
     static let fragments = MapDefinition<ipvsd_datagram, ipvsd_fragments>("fragments")
     static let learntPorts = MapDefinition<ipvsd_port, UInt64>("learnt_ports")

@@ -4,15 +4,17 @@ internal import SystemCalls
 
 /// What becomes of a map when a data plane of the layout before is carried over.
 enum MigrationRule: Sendable {
-    /// `old` is opened with the maps before, `new` with those that take their place.
-    typealias Step = @Sendable (_ old: DirectorMaps, _ new: DirectorMaps) throws(BPFError) -> Void
+    /// `old` is opened with the maps of the layout before, `new` with those that take their place. `now`: the tick; nil: it is not
+    /// known.
+    typealias Copy = @Sendable (_ old: DirectorMaps, _ new: DirectorMaps, _ now: UInt32?) throws(BPFError) -> Void
+    typealias Follow = @Sendable (_ old: DirectorMaps, _ new: DirectorMaps) throws(BPFError) -> Void
 
     /// Its rows have the same bytes: the program before and this one share it.
     case kept
     /// It is made anew beside the one before, if there was one, and takes its pin. `copy` fills it while packets go by the
     /// program before. `follow` takes over what that one has written since: once at once, and once when its last packet is
     /// through.
-    case anew(copy: Step? = nil, follow: Step? = nil)
+    case anew(copy: Copy? = nil, follow: Follow? = nil)
 
     var isAnew: Bool {
         switch self {

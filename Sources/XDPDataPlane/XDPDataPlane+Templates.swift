@@ -21,7 +21,7 @@ extension XDPDataPlane {
         let batch = try templates.batch(after: pass.position, room: pass.room)
         var hasFreed = false
         for (key, template) in batch.entries {
-            if isOver(template, of: key, now: now), try remove(key, unlessUsedSince: template, from: templates) {
+            if maps.isOver(template, of: key, now: now), try remove(key, unlessUsedSince: template, from: templates) {
                 hasFreed = true
             } else {
                 pass.kept += 1
@@ -36,15 +36,6 @@ extension XDPDataPlane {
         } else {
             sweepPass.templates = pass
         }
-    }
-
-    /// Its time is over, its service is no longer persistent, or its real server's row is free or another service's.
-    private func isOver(_ template: ipvsd_template, of key: ipvsd_template_key, now: UInt32) -> Bool {
-        guard Int(key.service) < maps.services.count, Int(template.server) < maps.servers.count else { return true }
-        let persistence = maps.services[Int(key.service)].persistence
-        let server = maps.servers[Int(template.server)]
-        return persistence == 0 || Int32(bitPattern: now &- template.stamp) > Int32(bitPattern: persistence)
-            || UInt32(server.service) != key.service || UInt32(server.flags) & IPVSD_SERVER_USED == 0
     }
 
     /// Whether it is gone: a client may have come back since the row was read.
@@ -65,5 +56,16 @@ extension DirectorMaps {
     var templateUse: (used: UInt32, limit: UInt32)? {
         guard let size = confirmedTemplates?.maxEntries, size > 1 else { return nil }
         return (tableLoad.field(\.templates_used).pointee, UInt32(size))
+    }
+
+    /// Its time is over, its service is no longer persistent, or its real server's row is free or another service's. `now`: the
+    /// tick; nil: it is not known.
+    func isOver(_ template: ipvsd_template, of key: ipvsd_template_key, now: UInt32?) -> Bool {
+        guard Int(key.service) < services.count, Int(template.server) < servers.count else { return true }
+        let persistence = services[Int(key.service)].persistence
+        let server = servers[Int(template.server)]
+        let age = now.map { Int32(bitPattern: $0 &- template.stamp) } ?? 0
+        return persistence == 0 || age > Int32(bitPattern: persistence) || UInt32(server.service) != key.service
+            || UInt32(server.flags) & IPVSD_SERVER_USED == 0
     }
 }

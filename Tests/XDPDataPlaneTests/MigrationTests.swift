@@ -333,6 +333,40 @@ struct MigrationTests {
         }
     }
 
+    @Test("a table that is full of persistent clients is carried over, without the clients whose time is over")
+    func fullTemplatesAreCarriedOver() throws {
+        var few = Capacity.roomy
+        few.templates = 64
+        try withLayout3(capacity: few, flows: 1) { old, _ in
+            func comes(_ clients: Range<Int>) throws {
+                for number in clients {
+                    let flow = FlowKey(
+                        client: IPv4Address(0xC633_6500 + UInt32(number)), clientPort: 1000, vip: Standard.hashed,
+                        port: 443)
+                    try #require(try old.send(flow.packet([.syn])) != nil)
+                }
+            }
+            let templates = old.lab.plane.maps.templates
+            try comes(0..<30)
+            let live = try templates.entries()
+            var (key, template) = try #require(live.first)
+            template.stamp &-= XDPDataPlane.ticks(seconds: 301)
+            for number in 0..<20 as Range<UInt32> {
+                key.client = number
+                try templates.update(template, for: key)
+            }
+            let proven = Set(live.map(\.key.client)).intersection(try templates.keys().map(\.client))
+            let migration = try migration(below: old.directory)
+            try migration.run(through: .copy)
+            let confirmed = try #require(migration.maps.confirmedTemplates)
+            #expect(try Set(confirmed.keys().map(\.client)) == proven && !proven.isEmpty)
+            // Clients that come meanwhile are not proven.
+            try comes(100..<200)
+            try migration.run()
+            #expect(try Set(confirmed.keys().map(\.client)) == proven)
+        }
+    }
+
     @Test("connection counts equal a recount at every step, whatever states the flows have")
     func countsEqualARecount() throws {
         try withLayout3 { old, flows in
