@@ -5,7 +5,8 @@ internal import PacketPrograms
 /// Moves flows to their places in a flow table while packets pass. Whoever looks for one where it was, and then where it goes,
 /// finds it in at least one of the two.
 struct FlowMove {
-    /// How an entry is treated that another connection's flow has left under the key of the one that is moved.
+    /// How an entry is treated that another connection's flow has left under the key of the one that is moved. Where one of the two
+    /// has expired, the other one is kept, except by `stay`.
     enum Twins {
         case stay, giveWay
         /// The moved one is dropped.
@@ -16,6 +17,8 @@ struct FlowMove {
     private let seed: UInt64
     /// The tick; nil: it is not known.
     private let now: UInt16?
+    /// By state.
+    private let timeouts: [UInt16]
     private let twins: Twins
     /// The next entry of the same connection may be the copy of a daemon that was killed before it cleared the original: the
     /// original is the one that counts.
@@ -25,6 +28,7 @@ struct FlowMove {
         self.maps = maps
         self.now = now
         self.twins = twins
+        timeouts = maps.timeouts
         seed = maps.settings.field(\.seed).pointee
     }
 
@@ -56,6 +60,11 @@ struct FlowMove {
         }
     }
 
+    private func isExpired(_ value: UInt64) -> Bool {
+        guard let now else { return false }
+        return ipvsd_stamp_age(ipvsd_flow_stamp(value), now) > timeouts[Int(ipvsd_flow_state(value))]
+    }
+
     private mutating func insert(_ value: UInt64, at home: FlowHome) -> Place {
         for index in [home.bucket, home.second] {
             for place in maps.flows.ways(ofBucket: index) {
@@ -65,6 +74,13 @@ struct FlowMove {
                 }
                 if expectsCopy, (seen ^ value) & IPVSD_FLOW_SERVER_MASK == 0, place.swapValue(seen, for: value) {
                     return .entry(place)
+                }
+                if twins != .stay {
+                    if isExpired(seen) {
+                        if place.swapValue(seen, for: 0) { maps.countConnection(of: seen, -1) }
+                        continue
+                    }
+                    if isExpired(value) { return .taken }
                 }
                 switch twins {
                 case .stay: continue

@@ -247,6 +247,32 @@ struct MigrationTests {
         }
     }
 
+    @Test("an expired flow takes no other one's place, whichever of the two is moved", arguments: [false, true])
+    func anExpiredTwinGivesWay(isMoved: Bool) throws {
+        try withLayout3(flows: 1) { old, _ in
+            // The one of the two listeners whose flows are moved.
+            let flows = [80, 8080].map { MigrationLab.flow(83, port: $0) }
+            let flow = try #require(try flows.first { try !old.isFirst($0) })
+            let address = flow.port == 80 ? MigrationLab.web : MigrationLab.any
+            let servers = try (1...2).map { try old.lab.serverID(address, Standard.server($0)) }
+            let keys = [try old.key(of: flow), try old.destinationKey(of: flow)]
+            for (key, server) in zip(keys, servers) { try old.place(key, port: flow.port, server: server) }
+            func entries(_ key: UInt64) -> [UnsafeMutablePointer<ipvsd_flow>] {
+                old.lab.places(ofKey: key).filter { $0.pointee.key == key && $0.pointee.value != 0 }
+            }
+            let expired = try #require(entries(keys[isMoved ? 0 : 1]).first)
+            let value = expired.pointee.value
+            expired.pointee.value = ipvsd_flow_value(
+                value & IPVSD_FLOW_IDENTITY_MASK, ipvsd_flow_server(value), ipvsd_flow_state(value),
+                try old.lab.now &- old.lab.timeout(IPVSD_STATE_ESTABLISHED) &- 100)
+            let migration = try migration(below: old.directory)
+            try migration.run()
+            #expect(entries(keys[0]).isEmpty)
+            #expect(entries(keys[1]).map { ipvsd_flow_server($0.pointee.value) } == [servers[isMoved ? 1 : 0]])
+            #expect(old.lab.loads() == old.lab.recount())
+        }
+    }
+
     @Test("a flow for which there is no room under its new key is answered by Maglev and not reset")
     func aFlowWithoutRoomIsRederived() throws {
         try withLayout3(flows: 1) { old, _ in
