@@ -48,9 +48,9 @@ extension FlowRekeying {
         private(set) var concerned = [Bool](repeating: false, count: 1 << 16)
         private let direction: Direction
         private let seed: UInt64
-        /// Forward: by the former number of a listener.
+        /// By the former number of a listener.
         private var destinations: [UInt16: UInt16] = [:]
-        /// Back: by number and port, 0 for an any-port service's, the former number, or 0.
+        /// By number and port, 0 for an any-port service's, the former number, or 0.
         private var formers: [Listener: UInt16] = [:]
 
         private struct Listener: Hashable {
@@ -78,12 +78,18 @@ extension FlowRekeying {
             else { return nil }
             let other =
                 switch direction {
-                case .forward: destinations[number]
-                case .back:
-                    formers[Listener(destination: number, port: ipvsd_flow_port(value))]
-                        ?? formers[Listener(destination: number, port: 0)]
+                case .forward:
+                    // A flow from before its port was named has the number of another listener. Nobody finds it.
+                    destinations[number].flatMap { former(of: $0, port: ipvsd_flow_port(value)) == number ? $0 : nil }
+                case .back: former(of: number, port: ipvsd_flow_port(value))
                 }
             return other.flatMap { $0 == 0 ? nil : ipvsd_flow_key_with(key, $0) }
+        }
+
+        /// The former number of the listener of that port, or 0.
+        private func former(of destination: UInt16, port: UInt16) -> UInt16? {
+            formers[Listener(destination: destination, port: port)]
+                ?? formers[Listener(destination: destination, port: 0)]
         }
     }
 }
