@@ -143,6 +143,8 @@ extension LayoutMigration {
     /// The program before forwards again alone, and finds the flows that the new one has recorded. What that one has counted of packets
     /// is lost. `maps`: the new ones.
     static func goBack(of maps: DirectorMaps, below directory: String) throws(BPFError) {
+        // Before the program before has packets again. The new program looks for a flow by its former key first.
+        try giveFormerKeys(to: maps, below: directory, isResumed: true)
         if let program = try BPFProgram(pinnedAt: waitingProgram(below: directory))?.id() {
             let links = try links(with: program, below: directory)
             let path = XDPDataPlane.programPin(directory: directory)
@@ -152,14 +154,22 @@ extension LayoutMigration {
                 }
                 for link in links { try link.update(to: published) }
                 usleep(UInt32(RowAllocator.grace / .microseconds(1)))
+                // Flows that the new program has begun meanwhile.
+                try giveFormerKeys(to: maps, below: directory, isResumed: false)
             }
         }
-        try maps.spreadOverflowMarks(now: now(below: directory))
-        var rekeying = try FlowRekeying(maps, .back, now: now(below: directory), isResumed: true)
-        rekeying.move()
         maps.isMigrating = false
         maps.settings.field(\.abi_version).pointee = UInt32(IPVSD_ABI_VERSION) - 1
         unlinkWaiting(below: directory)
+    }
+
+    private static func giveFormerKeys(
+        to maps: DirectorMaps, below directory: String, isResumed: Bool
+    ) throws(BPFError) {
+        let now = try now(below: directory)
+        try maps.spreadOverflowMarks(now: now)
+        var rekeying = try FlowRekeying(maps, .back, now: now, isResumed: isResumed)
+        rekeying.move()
     }
 
     static func unlinkWaiting(below directory: String) {

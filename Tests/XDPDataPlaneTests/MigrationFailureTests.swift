@@ -220,6 +220,39 @@ struct MigrationFailureTests {
         }
     }
 
+    /// The pin of the old program is missing, so that the links stay as they are when the migration is undone.
+    @Test("before an interface goes back, the program of layout 3 finds the flows that the new one began")
+    func flowsGoBackBeforeTheLinks() async {
+        await #expect(processExitsWith: .success) { try await MainActor.run { try Self().failToGoBack() } }
+    }
+
+    private func failToGoBack() throws {
+        let interfaces = try Interfaces().indices
+        try withStage(on: [interfaces[0]]) { stage in
+            let refusing = try BPFLink.ofPassingProgram(interface: interfaces[1])
+            let pin = XDPDataPlane.linkPin(directory: stage.directory, interface: interfaces[1])
+            try refusing.pin(at: pin)
+            defer { unlink(pin) }
+            let published = XDPDataPlane.programPin(directory: stage.directory)
+            do {
+                let migration = try #require(try stage.migration())
+                try migration.run(through: .claim)
+                try stage.flows.begin(MigrationLab.mixed(20, from: 100), by: migration.program())
+                try #require(rename(published, "\(published)-away") == 0)
+                #expect(throws: BPFError.self) { try migration.run() }
+                // This interface has the new program still.
+                #expect(try stage.attached()[0].id() == migration.program().id())
+            }
+            for program in [try stage.old.plane.program(), try stage.attached()[0]] {
+                try stage.flows.expectKept(by: program, "the flows have their former keys")
+            }
+            try #require(rename("\(published)-away", published) == 0)
+            try refusing.detach()
+            unlink(pin)
+            try stage.expectToStart("no interface refuses any more")
+        }
+    }
+
     @Test("a start with too few descriptors leaves the plane of layout 3 as it was")
     func fewDescriptors() async {
         await #expect(processExitsWith: .success) { try await MainActor.run { try Self().migrateWithFewDescriptors() } }
