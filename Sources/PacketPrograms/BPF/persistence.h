@@ -5,7 +5,11 @@
  *
  * Two maps. The first packet of a client makes a row of `templates`, where the row that was not used for the longest time
  * gives way. A packet of the client that proves that it goes on makes one of `confirmed_templates`, where no row gives way:
- * a flood of made-up clients takes no proven client's server. */
+ * a flood of made-up clients takes no proven client's server.
+ *
+ * Any second datagram confirms a client of UDP, also one with a false source address. A flood of such pairs fills
+ * `confirmed_templates` until the service's persistence is over. Proven clients then keep their rows, and newcomers go by the
+ * Maglev table. */
 #pragma once
 
 #include "constants.h"
@@ -50,6 +54,8 @@ static __always_inline void trace_template(const struct ipvsd_template *template
 	TRACE(if (template) trace.template_found = *template);
 	TRACE(if (template) trace.is_template_confirmed = is_confirmed);
 }
+
+#define E2BIG 7 /* what an update of a full map returns */
 
 #define UNCONFIRMED 0x10000 /* beside the server's id */
 
@@ -122,6 +128,7 @@ __noinline int confirm_template(__u32 id, __be32 client, __u32 server, __u32 lef
 	struct ipvsd_template_key key = { .service = id };
 	struct ipvsd_template made = { .server = server, .stamp = ticks() }, *template;
 	bool lacks_room = lacks_room_for_templates();
+	long error;
 
 	if (!service)
 		return 0;
@@ -134,9 +141,11 @@ __noinline int confirm_template(__u32 id, __be32 client, __u32 server, __u32 lef
 	if (!takes_clients(server, id, left))
 		return 0;
 	/* To look for room takes long where there is none. */
-	if (!UPDATE(&confirmed_templates, &key, &made, lacks_room ? BPF_EXIST : BPF_ANY))
+	error = UPDATE(&confirmed_templates, &key, &made, lacks_room ? BPF_EXIST : BPF_ANY);
+	if (!error)
 		return 1;
-	if (!lacks_room)
+	/* By any other error the client stays unconfirmed until its next packet. */
+	if (error == -E2BIG)
 		WRITE(table_load.templates_full = made.stamp);
 	return 0;
 }
