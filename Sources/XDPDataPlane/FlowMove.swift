@@ -55,7 +55,7 @@ struct FlowMove {
                 if case .noRoom = place { maps.markOverflow(home.bucket, stamp: now ?? ipvsd_flow_stamp(value)) }
                 return true
             }
-            // Changed since: not this copy. A packet that found it has made it a connection of its own.
+            // Changed since, so the copy is withdrawn. A packet that found it has made it a connection of its own.
             if case .entry(let copy) = place, !copy.swapValue(moved, for: 0) { maps.countConnection(of: moved, 1) }
         }
     }

@@ -463,7 +463,7 @@ static __always_inline int direct(struct xdp_md *ctx)
 SEC("xdp")
 int director(struct xdp_md *ctx) { return direct(ctx); }
 
-/* The daemon runs the next two itself. Softirqs stay on meanwhile: packets do not wait for the sweep. Programs of this type
+/* The daemon runs the next two itself. They run in process context: packets interrupt them. Programs of this type
  * are sleepable, which before 6.1 may use arrays and preallocated hashes only. */
 SEC("syscall")
 int sweep(struct ipvsd_sweep_run *run)

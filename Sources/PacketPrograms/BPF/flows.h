@@ -222,8 +222,8 @@ static __always_inline struct flow_entry entry_at(struct ipvsd_bucket *bucket, _
 	return hit;
 }
 
-/* Where the daemon has not moved it yet. Its former number is asked of the listener here, and not kept beside the key: ordinary
- * packets would pay for it. */
+/* Where the daemon has not moved it yet. The listener's former number is looked at here, and not kept beside the key:
+ * ordinary packets would pay for it. */
 static __always_inline struct flow_entry find_unmoved(const struct flow_reference *flow,
 						      const struct ipvsd_listener_value *listener)
 {

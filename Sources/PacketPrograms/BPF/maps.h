@@ -58,7 +58,7 @@ MMAP_ARRAY(old_flows, struct ipvsd_bucket);
 MMAP_ARRAY(overflows, struct ipvsd_overflow);
 /* Written and read by the director; copied by the daemon where the table grows. */
 LRU_HASH(templates, struct ipvsd_template_key, struct ipvsd_template, 1);
-/* Of clients that were seen to go on. The same, and the daemon frees what expired. */
+/* Of clients that were seen to go on. Written and read by the director; the daemon copies them and frees what expired. */
 HASH(confirmed_templates, struct ipvsd_template_key, struct ipvsd_template, 1, 0);
 /* The director's own. */
 LRU_HASH(fragments, struct ipvsd_datagram, struct ipvsd_fragments, IPVSD_FRAGMENTED);

@@ -95,7 +95,7 @@ __noinline int by_template(__u32 id, __be32 client, __u32 refused)
 	return server | unconfirmed;
 }
 
-/* `renews`: the client's confirmed template, if it has one, does not count for the packet, and becomes this one. */
+/* `renews`: the client's confirmed template, if it has one, does not count for the packet, and is replaced by this one. */
 __noinline int keep_template(__u32 id, __be32 client, __u32 server, __u32 renews)
 {
 	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);

@@ -93,7 +93,7 @@ struct ipvsd_listener_key {
  * port beside an any-port service. */
 struct ipvsd_listener_value {
 	__u16 service;
-	__u16 former; /* by which layout 3 knew its flows, while they are moved (is_rekeying), and where it is another one; else 0 */
+	__u16 former; /* the number of its flows in layout 3, while they are moved; 0 where it is `destination` */
 	__u16 destination;
 	__u16 flags; /* IPVSD_SERVICE_ */
 };
