@@ -164,7 +164,8 @@ extension Layout3Plane {
         try larger.setReadOnlyData(constants)
         try larger.load()
         let settings: BPFMap<UInt32, ipvsd_settings> = try map("settings")
-        try settings.memory(writable: true).field(\.is_migrating).pointee = 1
+        let memory = try settings.memory(writable: true)
+        withExtendedLifetime(memory) { memory.field(\.is_migrating).pointee = 1 }
         for name in ["former", "overflows"] + Self.programs { unlink("\(directory)/\(name)") }
         rename("\(directory)/flows", "\(directory)/former")
         for name in ["flows", "overflows"] { try larger.pin(map: name, at: "\(directory)/\(name)") }
