@@ -326,7 +326,7 @@ served() { awk '$NF ~ /^rs[0-9]+$/ { n[$NF]++ } END { for (s in n) print s, n[s]
 director_start() {
     director_spawn director "$@"
     DIRECTOR_PID=$SPAWNED
-    wait_until 10 "the director to forward" director_ready "$DIRECTOR_PID"
+    wait_until 20 "the director to forward" director_ready "$DIRECTOR_PID"
 }
 
 # A script's background jobs ignore SIGINT; a director on a terminal does not.

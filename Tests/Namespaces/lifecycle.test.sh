@@ -32,7 +32,7 @@ test_taken_over_with_replace_20_times_under_load() {
         director_spawn director --vip $VIP --backends $BACKENDS --replace
         DIRECTOR_PID=$SPAWNED
         wait_until 10 "the old director's end" ended "$old"
-        wait_until 10 "the new director" director_ready "$DIRECTOR_PID"
+        wait_until 20 "the new director" director_ready "$DIRECTOR_PID"
     done
     load_stop
     no_failures "through $ROUNDS take-overs" <<<"$(load)"
@@ -317,7 +317,7 @@ test_a_larger_table_takes_over_every_connection() {
     director_spawn director --vip $VIP --backends $BACKENDS --connections 2000000 --replace
     DIRECTOR_PID=$SPAWNED
     wait_until 10 "the old director's end" ended "$old"
-    wait_until 10 "the new director" director_ready "$DIRECTOR_PID"
+    wait_until 20 "the new director" director_ready "$DIRECTOR_PID"
     equal "$(ipvsd status --json | jq .flowTableSize)" 4194304 "entries of the flow table that took over"
     wait_until 20 "500 requests" load_has 500
     load_stop
@@ -463,7 +463,7 @@ director_replaced() {
     director_spawn director --vip $VIP --backends $BACKENDS --check none --replace
     DIRECTOR_PID=$SPAWNED
     wait_until 10 "the old director's end" ended "$old"
-    wait_until 10 "the new director" director_ready "$DIRECTOR_PID"
+    wait_until 20 "the new director" director_ready "$DIRECTOR_PID"
 }
 
 test_sighup_without_a_file_is_refused_and_ends_nothing() {

@@ -166,7 +166,7 @@ test_a_drain_survives_kill_and_restart_and_take_over() {
     director_spawn director "${FLAGS[@]}" --backends $RS1,$RS2 --replace
     DIRECTOR_PID=$SPAWNED
     wait_until 10 "the old director's end" ended "$old"
-    wait_until 10 "the new director" director_ready "$DIRECTOR_PID"
+    wait_until 20 "the new director" director_ready "$DIRECTOR_PID"
     equal "$(fetch 10 | served)" "rs1 10" "who serves after --replace"
     director_stop
     director_start "${FLAGS[@]}" --backends $RS1,$RS2
