@@ -25,11 +25,11 @@ public protocol DataPlane: AnyObject {
 
     /// Makes the services these, and no others. Connections of a real server that is no longer named go on as
     /// `ServerRemoval` says.
-    func apply(_ services: [DesiredService]) throws
+    func apply(_ services: [VirtualService]) throws
 
     /// Makes services that are there already so. One that is refused keeps no other from following; its error is thrown
     /// when all others have followed.
-    func update(_ services: [DesiredService]) throws
+    func update(_ services: [VirtualService]) throws
 
     func snapshot() throws -> DataPlaneSnapshot
 

@@ -142,3 +142,20 @@ public struct DataPlaneSnapshot: Sendable {
         self.counters = counters
     }
 }
+
+extension VirtualService {
+    /// A service as a data plane has it, with its real servers' weights and flags. A data plane that is given this service
+    /// changes nothing.
+    public init(_ service: DataPlaneSnapshot.Service) {
+        self = service.configured
+        servers = service.present.map { server in
+            var present = server.configured
+            present.effective =
+                server.effective.standing == .listed
+                ? .listed(weight: server.effective.weight, tenths: server.tenths, isScaled: true) : server.effective
+            present.movesPersistent = server.movesPersistent
+            present.movesDatagrams = server.movesDatagrams
+            return present
+        }
+    }
+}

@@ -15,7 +15,7 @@ public struct ServiceMember: Sendable, Hashable {
 
 /// What a data plane has to have room for, and what it is told of the configuration besides its services.
 public struct DataPlaneDemand: Sendable, Hashable {
-    public var services: [DesiredService]
+    public var services: [VirtualService]
     /// Connections for which there is room at ease.
     public var connections: Int
     /// The outer source of tunnelled packets varies in this prefix by the flow; nil: it is the director's own address.
@@ -26,7 +26,7 @@ public struct DataPlaneDemand: Sendable, Hashable {
     public var carriesChecks: Bool
 
     public init(
-        services: [DesiredService], connections: Int, outerSources: IPPrefix?, managesAddress: Bool,
+        services: [VirtualService], connections: Int, outerSources: IPPrefix?, managesAddress: Bool,
         carriesChecks: Bool
     ) {
         self.services = services
@@ -36,7 +36,7 @@ public struct DataPlaneDemand: Sendable, Hashable {
         self.carriesChecks = carriesChecks
     }
 
-    public var vips: Set<IPAddress> { Set(services.flatMap(\.configured.listeners).map(\.vip)) }
+    public var vips: Set<IPAddress> { Set(services.flatMap(\.listeners).map(\.vip)) }
 }
 
 /// Limits that hold for all services.

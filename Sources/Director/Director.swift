@@ -136,7 +136,7 @@ public actor Director {
             try applyServices()
         } catch {
             // The old services go on, by the old program or the new one.
-            if !adopted.services.isEmpty { try? dataPlane.apply(adopted.services.map(DesiredService.init)) }
+            if !adopted.services.isEmpty { try? dataPlane.apply(adopted.services.map(VirtualService.init)) }
             throw error
         }
         refreshPaths()
@@ -165,7 +165,7 @@ public actor Director {
 
     var demand: DataPlaneDemand { Self.demand(of: configuration, services: desiredServices) }
 
-    private static func demand(of configuration: DirectorConfiguration, services: [DesiredService]) -> DataPlaneDemand {
+    private static func demand(of configuration: DirectorConfiguration, services: [VirtualService]) -> DataPlaneDemand {
         DataPlaneDemand(
             services: services, connections: configuration.connections, outerSources: configuration.outerSources,
             managesAddress: configuration.managesAddress, carriesChecks: configuration.asksAnything)
@@ -187,7 +187,7 @@ public actor Director {
             if configuration.services.isEmpty { return }
             try AddressRefusals.refuse(
                 configuration, journal: ChangeJournal.read(path: instance.journal), network)
-            let services = configuration.services.map { DesiredService($0.forwarding) }
+            let services = configuration.services.map(\.forwarding)
             try dataPlanes.preflight(
                 configuration, demand: demand(of: configuration, services: services), instance: instance)
         } catch {

@@ -48,18 +48,25 @@ public struct EffectiveWeight: Hashable, Sendable {
     public let weight: UInt16
     /// So many tenths of it count; all ten where slow start is over.
     public let tenths: Int
+    /// The weight was read from a scheduler's table, and has the slow start in it.
+    public let isScaled: Bool
 
     public static let down = EffectiveWeight(.down)
     public static let standby = EffectiveWeight(.standby)
 
-    public static func listed(weight: UInt16, tenths: Int = SlowStart.whole) -> EffectiveWeight {
-        EffectiveWeight(.listed, weight: weight, tenths: tenths)
+    public static func listed(
+        weight: UInt16, tenths: Int = SlowStart.whole, isScaled: Bool = false
+    ) -> EffectiveWeight {
+        EffectiveWeight(.listed, weight: weight, tenths: tenths, isScaled: isScaled)
     }
 
-    private init(_ standing: Standing, weight: UInt16 = 0, tenths: Int = SlowStart.whole) {
+    private init(
+        _ standing: Standing, weight: UInt16 = 0, tenths: Int = SlowStart.whole, isScaled: Bool = false
+    ) {
         self.standing = standing
         self.weight = weight
         self.tenths = tenths
+        self.isScaled = isScaled
     }
 
     /// `inhibits`: a server that is down gets weight 0, instead of being taken out. `isReplaced`: the service's sorry
@@ -79,4 +86,42 @@ public struct EffectiveWeight: Hashable, Sendable {
 
     /// As `status` shows it: the weight, or what slow start leaves of it.
     public var shown: Double { Double(Int(weight) * tenths) / Double(SlowStart.whole) }
+}
+
+/// The weights that the schedulers of a service go by.
+extension VirtualService {
+    /// A real server with a weight has only a part of its share now.
+    public var isStartingSlowly: Bool {
+        scheduler.hasShares
+            && servers.contains { $0.effective.tenths < SlowStart.whole && $0.effective.weight > 0 }
+    }
+
+    /// The weights of `servers`, in their order. While one of them starts slowly, all are multiplied by up to ten, so that
+    /// a part of a weight is a whole number; rr and lc, which know no weights, then begin with equal ones. sh, which lays
+    /// its buckets out by weights, has parts of buckets instead.
+    public var schedulerWeights: [UInt16] {
+        let weights = servers.map(\.effective.weight)
+        guard isStartingSlowly, scheduler != .sh, !servers.contains(where: \.effective.isScaled) else { return weights }
+        let shares = scheduler.ignoresWeights ? weights.map { min($0, 1) } : weights
+        let factor = max(1, min(SlowStart.whole, Int(UInt16.max) / Int(max(shares.max() ?? 1, 1))))
+        return zip(shares, servers).map { share, server in
+            share == 0 ? 0 : UInt16(max(1, Int(share) * factor * server.effective.tenths / SlowStart.whole))
+        }
+    }
+
+    /// The scheduler that chooses by `schedulerWeights`. While a real server starts slowly, lc and rr give way to schedulers
+    /// that know weights. nq gives way to sed, as it would give the idle server that came back every new connection.
+    public var schedulerNow: Scheduler {
+        switch scheduler {
+        case .lc where isStartingSlowly: .wlc
+        case .nq where isStartingSlowly: .sed
+        case .rr where isStartingSlowly: .wrr
+        default: scheduler
+        }
+    }
+}
+
+extension Scheduler {
+    /// The scheduler asks of a weight only whether it is 0.
+    public var ignoresWeights: Bool { self == .rr || self == .lc }
 }

@@ -14,6 +14,8 @@ public struct VirtualService: Hashable, Sendable {
     public var maglevSize: Int?
     /// The order counts: round robin visits servers in it, and least connections decides ties by it.
     public var servers: [RealServer]
+    /// A real server that comes back gets its share in steps, so the service's tables need room for parts of weights.
+    public var startsSlowly = false
 
     public init(
         address: ServiceAddress, scheduler: Scheduler, flags: Set<SchedulerFlag> = [],

@@ -1,5 +1,5 @@
+internal import LoadBalancing
 internal import BPF
-internal import DataPlane
 
 /// Whether tables that are there will do, and what becomes of them where they will not.
 extension Capacity {
@@ -55,7 +55,7 @@ extension Capacity {
 
 extension XDPDataPlane {
     /// Whether the tables have room for this besides what they hold. Throws ENOSPC where no larger ones would have.
-    func hasRoom(connections: Int, services: [DesiredService]) throws(BPFError) -> Bool {
+    func hasRoom(connections: Int, services: [VirtualService]) throws(BPFError) -> Bool {
         var wanted = Capacity(connections: connections, services: services)
         try wanted.makeRoom(for: heldRows.demand(of: services))
         return Capacity(of: maps).covers(wanted)

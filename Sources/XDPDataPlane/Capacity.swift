@@ -1,4 +1,3 @@
-public import DataPlane
 public import LoadBalancing
 internal import PacketPrograms
 
@@ -18,10 +17,10 @@ public struct Capacity: Sendable, Hashable {
 
     /// So many connections fit at ease: the flow table has at least twice as many entries, of 16 bytes. Of all else there
     /// is twice what these services need: while a real server or a table is replaced, both are there.
-    public init(connections: Int = ConnectionLimits.defaultConnections, services: [DesiredService] = []) {
+    public init(connections: Int = ConnectionLimits.defaultConnections, services: [VirtualService] = []) {
         precondition(connections <= ConnectionLimits.maximumConnections)
-        let listeners = services.flatMap(\.configured.listeners)
-        let servers = services.reduce(0) { $0 + $1.configured.servers.count }
+        let listeners = services.flatMap(\.listeners)
+        let servers = services.reduce(0) { $0 + $1.servers.count }
         let slots = services.map { $0.sliceSizes.reduce(8, +) }
         flowBuckets = Self.powerOfTwo(atLeast: 2 * connections / Int(IPVSD_WAYS), minimum: Int(IPVSD_SWEEP_BUCKETS))
         // An any-port service takes two, and its VIP one.
@@ -29,7 +28,7 @@ public struct Capacity: Sendable, Hashable {
         self.services = min(Self.powerOfTwo(atLeast: 2 * services.count, minimum: 64), Self.mostRows)
         self.servers = min(Self.powerOfTwo(atLeast: 2 * servers, minimum: 256), Self.mostRows)
         slotGroups = Self.powerOfTwo(atLeast: (slots.reduce(0, +) + (slots.max() ?? 0)) / 2, minimum: 1 << 14)
-        templates = services.contains { $0.configured.persistence != nil } ? max(1 << 16, flowBuckets) : 1
+        templates = services.contains { $0.persistence != nil } ? max(1 << 16, flowBuckets) : 1
     }
 
     /// `minimum` is a power of two.
@@ -45,10 +44,9 @@ public struct Capacity: Sendable, Hashable {
     }
 }
 
-extension DesiredService {
+extension VirtualService {
     /// The slots that its schedule and its Maglev table take, or a little more.
     var sliceSizes: [Int] {
-        let (scheduler, servers) = (configured.scheduler, configured.servers)
         let weights = servers.map { scheduler.ignoresWeights ? 1 : Int($0.weight) }
         let sum = weights.reduce(0, +) * (startsSlowly ? SlowStart.whole : 1)
         let schedule =
@@ -57,6 +55,6 @@ extension DesiredService {
             case .rr where startsSlowly: max(servers.count, min(WeightedRoundRobin.longestRing, sum))
             default: max(servers.count, 256)
             }
-        return [schedule, configured.maglevSize ?? MaglevTable.size(forServers: servers.count, minimum: 4093)]
+        return [schedule, maglevSize ?? MaglevTable.size(forServers: servers.count, minimum: 4093)]
     }
 }

@@ -1,5 +1,4 @@
 internal import Addresses
-internal import DataPlane
 internal import LoadBalancing
 
 /// What the tables hold. Rows of removed real servers and services that connections still have, and rows at rest, are
@@ -17,14 +16,14 @@ struct HeldRows {
     var slices: SliceAllocator
 
     /// What these services take besides.
-    func demand(of desired: [DesiredService]) -> TableDemand {
+    func demand(of desired: [VirtualService]) -> TableDemand {
         var services = RowDemand(name: "services", held: serviceRows)
         var servers = RowDemand(name: "real servers", held: serverRows)
         var paths = RowDemand(name: "paths", held: pathRows)
         var claimed: Set<Int> = []
         var listeners = Set(self.services.keys)
         var addresses = serverIDs.addresses
-        for service in desired.map(\.configured) {
+        for service in desired {
             let row = self.services.row(of: service, besides: claimed)
             if let row {
                 claimed.insert(row)

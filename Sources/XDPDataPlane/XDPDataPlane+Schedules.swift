@@ -1,7 +1,6 @@
 internal import Addresses
 internal import BPF
 internal import CLinux
-internal import DataPlane
 internal import Glibc
 internal import LoadBalancing
 internal import PacketPrograms
@@ -19,7 +18,7 @@ extension XDPDataPlane {
         var scheduler: UInt32 { kind.rawValue | flags }
     }
 
-    func schedule(_ service: DesiredService) -> Schedule {
+    func schedule(_ service: VirtualService) -> Schedule {
         let weights = service.schedulerWeights.map(Int.init)
         let list: [Int?] = weights.indices.map { $0 }
         let isEmpty = weights.allSatisfy { $0 == 0 }
@@ -40,7 +39,7 @@ extension XDPDataPlane {
         case .fo: return Schedule(entries: Failover.order(weights: weights), kind: IPVSD_SCHEDULER_FO)
         case .dh:
             return hashed(service, Schedule(entries: [], kind: IPVSD_SCHEDULER_RING)) { weights, _ in
-                [SourceHash.server(ofVIP: service.configured.address.vip, weights: weights)]
+                [SourceHash.server(ofVIP: service.address.vip, weights: weights)]
             }
         case .sh:
             let flags = hashFlags(service)
@@ -53,21 +52,21 @@ extension XDPDataPlane {
         }
     }
 
-    private func hashFlags(_ service: DesiredService) -> UInt32 {
-        let flags = service.configured.flags.filter { $0.scheduler == service.configured.scheduler }
+    private func hashFlags(_ service: VirtualService) -> UInt32 {
+        let flags = service.flags.filter { $0.scheduler == service.scheduler }
         return flags.reduce(0) { $0 | $1.bit }
     }
 
     /// IPVS's hash schedulers refuse the clients of a server with weight 0, but know nothing of one that is out: that
     /// one is not in the list.
     private func hashed(
-        _ service: DesiredService, _ schedule: Schedule, _ table: (_ weights: [Int], _ tenths: [Int]) -> [Int?]
+        _ service: VirtualService, _ schedule: Schedule, _ table: (_ weights: [Int], _ tenths: [Int]) -> [Int?]
     ) -> Schedule {
         let servers = service.servers
         let present = servers.indices.filter { servers[$0].effective.standing == .listed }
         var schedule = schedule
         schedule.entries = table(
-            present.map { Int(servers[$0].weight) }, present.map { servers[$0].effective.tenths }
+            present.map { Int(servers[$0].effective.weight) }, present.map { servers[$0].effective.tenths }
         ).map { $0.map { present[$0] } }
         return schedule
     }
@@ -79,29 +78,29 @@ extension XDPDataPlane {
         var size: Int
     }
 
-    private func maglevSource(_ service: DesiredService, ids: [UInt16]) -> MaglevSource {
-        let ignoresWeights = service.configured.scheduler.ignoresWeights && !service.isStartingSlowly
+    private func maglevSource(_ service: VirtualService, ids: [UInt16]) -> MaglevSource {
+        let ignoresWeights = service.scheduler.ignoresWeights && !service.isStartingSlowly
         let weights = service.schedulerWeights.map { ignoresWeights ? min(Int($0), 1) : Int($0) }
-        let size = service.configured.maglevSize ?? MaglevTable.size(forServers: weights.count, minimum: 4093)
+        let size = service.maglevSize ?? MaglevTable.size(forServers: weights.count, minimum: 4093)
         return MaglevSource(servers: ids, weights: weights, size: size)
     }
 
-    private func slots(of source: MaglevSource, _ service: DesiredService) -> [UInt16] {
-        let members = zip(service.configured.servers, source.weights).map {
+    private func slots(of source: MaglevSource, _ service: VirtualService) -> [UInt16] {
+        let members = zip(service.servers, source.weights).map {
             (key: $0.address.v4.map { UInt64($0.value) } ?? 0, weight: $1)
         }
         return MaglevTable.build(members: members, size: source.size).map { source.servers[Int($0)] }
     }
 
-    func swapSlices(_ service: DesiredService, index: Int, ids: [UInt16]) throws(BPFError) {
+    func swapSlices(_ service: VirtualService, index: Int, ids: [UInt16]) throws(BPFError) {
         let plan = schedule(service)
         let schedule = plan.entries.map { $0.map { ids[$0] } ?? 0 }
         let source = maglevSource(service, ids: ids)
         let maglev = source == maglevSources[index] ? nil : slots(of: source, service)
 
         let row = maps.services[index]
-        if row.name != service.configured.scheduler.packedName { forgetLocality(ofService: index) }
-        clinux_store_u64(maps.services.field(\.name, of: index), service.configured.scheduler.packedName)
+        if row.name != service.scheduler.packedName { forgetLocality(ofService: index) }
+        clinux_store_u64(maps.services.field(\.name, of: index), service.scheduler.packedName)
         let scheduleWord = try place(schedule, scheduler: plan.scheduler, over: row.schedule)
         var maglevWord = row.maglev
         do {

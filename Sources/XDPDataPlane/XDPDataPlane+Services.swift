@@ -1,7 +1,6 @@
 public import Addresses
 public import BPF
 internal import CLinux
-public import DataPlane
 internal import Glibc
 public import LoadBalancing
 internal import PacketPrograms
@@ -10,14 +9,14 @@ internal import PacketPrograms
 extension XDPDataPlane {
     /// Makes the packet program's services these, and no others. TCP connections of a real server that is no longer
     /// named go on until they end; its datagrams do as `ServerRemoval` says.
-    public func apply(_ desired: [DesiredService]) throws(BPFError) {
+    public func apply(_ desired: [VirtualService]) throws(BPFError) {
         defer { destinations = nil }
-        for service in desired { try refuse(service.configured) }
+        for service in desired { try refuse(service) }
         try requireRoom(for: desired)
         let before = Set(services.values)
         var claimed: Set<Int> = []
         for service in desired { claimed.insert(try apply(service, besides: claimed)) }
-        let wanted = Set(desired.flatMap(\.configured.listeners))
+        let wanted = Set(desired.flatMap(\.listeners))
         for (address, _) in services where !wanted.contains(address) {
             services[address] = nil
             for (key, _) in address.keys { try stopListening(key) }
@@ -30,7 +29,7 @@ extension XDPDataPlane {
     }
 
     /// Makes services that are there already so. One that is refused keeps no other from following.
-    public func update(_ services: [DesiredService]) throws(BPFError) {
+    public func update(_ services: [VirtualService]) throws(BPFError) {
         defer { destinations = nil }
         var failure: BPFError?
         for service in services {
@@ -40,7 +39,7 @@ extension XDPDataPlane {
     }
 
     /// Before anything has changed: no reload is half done for want of rows.
-    private func requireRoom(for desired: [DesiredService]) throws(BPFError) {
+    private func requireRoom(for desired: [VirtualService]) throws(BPFError) {
         func refusal() -> BPFError? {
             let demand = heldRows.demand(of: desired)
             return demand.services.refusal(most: maps.services.count - 1)
@@ -68,8 +67,7 @@ extension XDPDataPlane {
     }
 
     /// The service's row. A failure before packets could see them leaves no row in use that was not before.
-    private func apply(_ desired: DesiredService, besides claimed: Set<Int>) throws(BPFError) -> Int {
-        let service = desired.configured
+    private func apply(_ service: VirtualService, besides claimed: Set<Int>) throws(BPFError) -> Int {
         try refuse(service)
         let keys = service.listeners.flatMap(\.keys).map(\.key)
         var destinations: [UInt16] = []
@@ -83,10 +81,10 @@ extension XDPDataPlane {
         do {
             // Rows before the slots that name them.
             var ids: [UInt16] = []
-            for (server, weight) in zip(desired.servers, desired.schedulerWeights) {
+            for (server, weight) in zip(service.servers, service.schedulerWeights) {
                 ids.append(UInt16(try write(server, weight: weight, service: index)))
             }
-            try swapSlices(desired, index: index, ids: ids)
+            try swapSlices(service, index: index, ids: ids)
         } catch {
             for (address, id) in serverIDs.ofService(index) where present[address] == nil {
                 release(server: id, address, service: index)
@@ -143,13 +141,13 @@ extension XDPDataPlane {
         try maps.listeners.remove(key)
     }
 
-    func write(_ server: DesiredService.Server, weight: UInt16, service: Int) throws(BPFError) -> Int {
+    func write(_ server: RealServer, weight: UInt16, service: Int) throws(BPFError) -> Int {
         let flags = server.flags
         let address = try server.address.inMaps()
         if let id = serverIDs[service, address] {
             idleSince[id] = nil
-            maps.servers.field(\.configured_weight, of: id).pointee = server.configured.weight
-            writeThresholds(server.configured.thresholds, of: id)
+            maps.servers.field(\.configured_weight, of: id).pointee = server.weight
+            writeThresholds(server.thresholds, of: id)
             writeWord(id, weight: weight, flags: flags)
             return id
         }
@@ -164,9 +162,9 @@ extension XDPDataPlane {
         maps.connectionCounts[id] = ipvsd_conn_counts()
         maps.servers[id] = ipvsd_server(
             next_hop: UInt32(pathIDs[address] ?? 0), weight: weight, flags: UInt16(flags),
-            address: address.bigEndian, service: UInt16(service), configured_weight: server.configured.weight,
-            upper_threshold: server.configured.thresholds?.upper ?? 0,
-            lower_threshold: server.configured.thresholds?.effectiveLower ?? 0, overloaded: 0, joined: 0)
+            address: address.bigEndian, service: UInt16(service), configured_weight: server.weight,
+            upper_threshold: server.thresholds?.upper ?? 0,
+            lower_threshold: server.thresholds?.effectiveLower ?? 0, overloaded: 0, joined: 0)
         serverIDs[service, address] = id
         return id
     }
@@ -284,7 +282,7 @@ extension XDPDataPlane {
 }
 
 /// How a real server stands, as the flags of its row say it.
-extension DesiredService.Server {
+extension RealServer {
     var flags: UInt32 {
         effective.standing.flags | (movesPersistent ? IPVSD_SERVER_MOVES : 0)
             | (movesDatagrams ? IPVSD_SERVER_MOVES_DATAGRAMS : 0)

@@ -2,7 +2,7 @@ public import Addresses
 public import BPF
 public import DataPlane
 internal import Glibc
-internal import LoadBalancing
+public import LoadBalancing
 internal import PacketPrograms
 
 /// The packet program and its tables. Tables are built aside and swapped in single words, so that every packet sees
@@ -65,7 +65,7 @@ public final class XDPDataPlane {
     /// too small for the capacity, or for these services beside what they hold, are replaced by larger ones. Nothing is
     /// attached yet. `answersByRedirect`: an ingress interface is a veth.
     public init(
-        directory: String, capacity: Capacity = Capacity(), services desired: [DesiredService] = [],
+        directory: String, capacity: Capacity = Capacity(), services desired: [VirtualService] = [],
         answersByRedirect: Bool, repliesPerSecond: UInt32 = 1000, traits: PacketTraits = PacketTraits()
     ) throws(BPFError) {
         self.directory = directory

@@ -1,6 +1,5 @@
 import Addresses
 import BPF
-import DataPlane
 import Glibc
 import LoadBalancing
 import Netlink
@@ -20,7 +19,7 @@ final class BenchPlane {
     /// packets to a real server leave by XDP_TX, otherwise by redirect to `interface`.
     init(
         pins: PinDirectory, connections: Int = ConnectionLimits.defaultConnections,
-        services: [DesiredService] = standardServices, interface: Int32 = 1,
+        services: [VirtualService] = standardServices, interface: Int32 = 1,
         sourceMAC: MACAddress? = MACAddress([2, 0, 0, 0, 0, 1]), ownMAC: MACAddress? = nil,
         transmit: (IPv4Address) -> Bool = { $0.value < 0xAC10_0100 || $0.value >= 0xAC11_0000 }
     ) throws {
@@ -44,7 +43,7 @@ final class BenchPlane {
     }
 
     /// One VIP's real servers get packets by XDP_TX, the other's by redirect.
-    static var standardServices: [DesiredService] {
+    static var standardServices: [VirtualService] {
         [(PacketKind.transmitting, UInt32(0xAC10_0000)), (PacketKind.redirecting, 0xAC10_0100)].flatMap {
             vip, network in
             TransportProtocol.allCases.map { transport in
@@ -57,11 +56,10 @@ final class BenchPlane {
         vip: IPv4Address, port: UInt16, transport: TransportProtocol = .tcp, scheduler: Scheduler = .rr,
         network: UInt32,
         servers: Int
-    ) -> DesiredService {
-        DesiredService(
-            VirtualService(
-                address: ServiceAddress(vip: .v4(vip), port: port, transport: transport), scheduler: scheduler,
-                servers: (1...UInt32(servers)).map { RealServer(address: .v4(IPv4Address(network + $0))) }))
+    ) -> VirtualService {
+        VirtualService(
+            address: ServiceAddress(vip: .v4(vip), port: port, transport: transport), scheduler: scheduler,
+            servers: (1...UInt32(servers)).map { RealServer(address: .v4(IPv4Address(network + $0))) })
     }
 
     var flowBuckets: Int { flows.count }

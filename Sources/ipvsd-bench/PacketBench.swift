@@ -37,7 +37,7 @@ final class PacketBench {
     init(
         beside files: [String] = [], katran katranFile: String? = nil, packets: Int,
         connections: Int = ConnectionLimits.defaultConnections,
-        services: [DesiredService] = BenchPlane.standardServices
+        services: [VirtualService] = BenchPlane.standardServices
     ) throws {
         self.packets = packets
         let pins = try PinDirectory()

@@ -1,6 +1,5 @@
 import ArgumentParser
 import BPF
-import DataPlane
 import LoadBalancing
 import XDPDataPlane
 
@@ -45,7 +44,7 @@ struct ScaleCommand: ParsableCommand {
 
     private struct Case {
         var kind: PacketKind
-        var services: [DesiredService]
+        var services: [VirtualService]
         /// One in so many packets is enough: it is slow.
         var share = 1
     }
@@ -79,7 +78,7 @@ struct ScaleCommand: ParsableCommand {
 
     private static func packetCost(rounds: Int, packets: Int) throws -> Report.Section {
         let cases = cases()
-        var made: [Set<DesiredService>: PacketBench] = [:]
+        var made: [Set<VirtualService>: PacketBench] = [:]
         let benches = try cases.map { item in
             let bench =
                 try made[Set(item.services)] ?? PacketBench(packets: packets / item.share, services: item.services)
@@ -99,7 +98,7 @@ struct ScaleCommand: ParsableCommand {
     }
 
     /// Services, one a port.
-    private static func services(_ count: Int, servers: Int, scheduler: Scheduler = .rr) -> [DesiredService] {
+    private static func services(_ count: Int, servers: Int, scheduler: Scheduler = .rr) -> [VirtualService] {
         (0..<UInt16(count)).map {
             BenchPlane.service(
                 vip: PacketKind.transmitting, port: PacketKind.port + $0, scheduler: scheduler, network: 0xAC11_0000,
@@ -151,7 +150,7 @@ struct ScaleCommand: ParsableCommand {
         let times = try (0..<rounds).map { round in
             var desired = services(count, servers: servers, scheduler: .wrr)
             // Other weights each time, so that every schedule is built anew.
-            for index in desired.indices { desired[index].configured.servers[0].weight = UInt16(2 + round % 2) }
+            for index in desired.indices { desired[index].servers[0].weight = UInt16(2 + round % 2) }
             let start = threadTime()
             try tables.plane.apply(desired)
             return Double(threadTime() - start) / 1e6

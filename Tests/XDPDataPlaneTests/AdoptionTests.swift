@@ -21,9 +21,9 @@ struct AdoptionTests {
         let weighed = zip(1...3 as ClosedRange<UInt8>, weights).map { Standard.realServer($0, weight: $1) }
         return Configuration(
             services: [
-                DesiredService(VirtualService(address: web, scheduler: .rr, servers: plain)),
-                DesiredService(VirtualService(address: hashed, scheduler: .mh, servers: plain)),
-                DesiredService(VirtualService(address: weighted, scheduler: .wrr, servers: weighed)),
+                VirtualService(address: web, scheduler: .rr, servers: plain),
+                VirtualService(address: hashed, scheduler: .mh, servers: plain),
+                VirtualService(address: weighted, scheduler: .wrr, servers: weighed),
             ], paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) })
     }
 
@@ -70,7 +70,7 @@ struct AdoptionTests {
             _ = try first.run(flow(200).packet([.ack]))
             let before = try first.plane.snapshot()
             let ids = try Self.configuration().services.map { service in
-                try service.servers.map { try first.serverID(service.configured.address, $0.address.ipv4) }
+                try service.servers.map { try first.serverID(service.address, $0.address.ipv4) }
             }
 
             let second = try makeSecond()
@@ -91,7 +91,7 @@ struct AdoptionTests {
                 try second.apply(Self.configuration())
             }
             let adopted = try Self.configuration().services.map { service in
-                try service.servers.map { try second.serverID(service.configured.address, $0.address.ipv4) }
+                try service.servers.map { try second.serverID(service.address, $0.address.ipv4) }
             }
             #expect(adopted == ids)
             #expect(second.loads() == second.recount())
@@ -159,7 +159,7 @@ struct AdoptionTests {
         try withTwoDaemons { first, makeSecond in
             var configuration = Self.configuration()
             configuration.services[2].startsSlowly = true
-            let weight = configuration.services[2].servers[1].configured.weight
+            let weight = configuration.services[2].servers[1].weight
             configuration.services[2].effective[.v4(Standard.server(2))] = .listed(weight: weight, tenths: tenths)
             try first.apply(configuration)
             let second = try makeSecond()
@@ -178,7 +178,7 @@ struct AdoptionTests {
             let flows = (0..<9).map { flow($0) }
             let homes = try flows.map { try #require(try first.send($0.packet([.syn]))) }
             var configuration = Self.configuration()
-            configuration.services[0].configured.servers.removeLast()
+            configuration.services[0].servers.removeLast()
             try first.apply(configuration)
             let second = try makeSecond()
             try second.apply(configuration)

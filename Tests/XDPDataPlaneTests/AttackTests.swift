@@ -1,6 +1,5 @@
 import Addresses
 import BPF
-import DataPlane
 import LoadBalancing
 import PacketPrograms
 import Testing
@@ -21,7 +20,7 @@ struct AttackTests {
             services: [
                 VirtualService(address: web, scheduler: .rr, persistence: persistence, servers: servers),
                 VirtualService(address: names, scheduler: .rr, isOnePacket: true, servers: servers),
-            ].map { DesiredService($0, effective: Standard.down(down)) },
+            ].map { VirtualService($0, effective: Standard.down(down)) },
             paths: Self.servers.map { Standard.path($0) })
     }
 

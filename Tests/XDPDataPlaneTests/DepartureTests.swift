@@ -43,11 +43,11 @@ struct DepartureTests {
             servers: (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0) })
         adjust(&service)
         if departure == .removed { service.servers.removeAll { $0.address.v4 == leaving } }
-        var desired = DesiredService(service)
+        var desired = service
         if let leaving, departure == .standby { desired.effective[.v4(leaving)] = .standby }
         if let leaving, departure == .drained {
             desired.effective[.v4(leaving)] = .listed(weight: 0)
-            desired.movesDatagrams = [.v4(leaving)]
+            desired.change(.v4(leaving)) { $0.movesDatagrams = true }
         }
         return Configuration(
             services: [desired], paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) })
@@ -159,6 +159,6 @@ struct DepartureTests {
         var service = try #require(try lab.plane.snapshot().services.first)
         service.configured.servers.sort { $0.address < $1.address }
         #expect(service.configured.onServerRemoval == .finish)
-        #expect(DesiredService(service).servers == configuration.services[0].servers)
+        #expect(VirtualService(service).standings == configuration.services[0].standings)
     }
 }

@@ -1,5 +1,4 @@
 import Addresses
-import DataPlane
 import LoadBalancing
 import Netlink
 import TestSupport
@@ -25,9 +24,9 @@ struct DifferentialPlan {
 
     var random: SplitMix
     let traits: Traits
-    private(set) var services: [DesiredService] = []
+    private(set) var services: [VirtualService] = []
     /// Not configured now.
-    private var absent: [DesiredService] = []
+    private var absent: [VirtualService] = []
     private(set) var paths: [UInt8: Path] = [:]
     private(set) var ingressMTU = 1500
     private(set) var timeouts = Timeouts()
@@ -76,7 +75,7 @@ struct DifferentialPlan {
 
     // MARK: Services
 
-    private mutating func service(_ address: ServiceAddress, _ others: [ServiceAddress]) -> DesiredService {
+    private mutating func service(_ address: ServiceAddress, _ others: [ServiceAddress]) -> VirtualService {
         let scheduler = Scheduler.allCases.randomElement(using: &random) ?? .rr
         let flags = SchedulerFlag.allCases.filter { $0.scheduler == scheduler && Bool.random(using: &random) }
         let persistence = Persistence(
@@ -89,7 +88,7 @@ struct DifferentialPlan {
             persistence: chance(30) ? persistence : nil, isOnePacket: chance(30), otherAddresses: others,
             maglevSize: 251, servers: [])
         for number in Self.numbers where chance(35) { service.servers.append(server(number)) }
-        return DesiredService(service)
+        return service
     }
 
     private mutating func server(_ number: UInt8) -> RealServer {
@@ -140,26 +139,26 @@ struct DifferentialPlan {
     }
 
     private mutating func changeServers(of index: Int) {
-        var (servers, effective) = (services[index].configured.servers, services[index].effective)
+        var servers = services[index].servers
         let position = servers.indices.randomElement(using: &random)
         switch (Int.random(in: 0..<9, using: &random), position) {
         case (0, let position?):
-            let address = servers.remove(at: position).address
-            effective[address] = nil
-            services[index].movesPersistent.remove(address)
-            services[index].movesDatagrams.remove(address)
+            servers.remove(at: position)
         case (1...2, let position?):
-            let address = servers[position].address
-            effective[address] = effective[address] == nil ? chance(30) ? .standby : .down : nil
+            if servers[position].isAsConfigured {
+                servers[position].effective = chance(30) ? .standby : .down
+            } else {
+                servers[position].serveByWeight()
+            }
         case (3, let position?): servers[position].thresholds = chance(40) ? nil : thresholds()
         case (4, let position?): servers[position].weight = .random(in: 0...5, using: &random)
         case (5, _): servers.shuffle(using: &random)
-        case (6, let position?): services[index].movesPersistent.formSymmetricDifference([servers[position].address])
-        case (7, let position?): services[index].movesDatagrams.formSymmetricDifference([servers[position].address])
+        case (6, let position?): servers[position].movesPersistent.toggle()
+        case (7, let position?): servers[position].movesDatagrams.toggle()
         default:
             let number = UInt8.random(in: Self.numbers, using: &random)
             if !servers.contains(where: { $0.address == Standard.server(number) }) { servers.append(server(number)) }
         }
-        (services[index].configured.servers, services[index].effective) = (servers, effective)
+        services[index].servers = servers
     }
 }

@@ -101,10 +101,10 @@ final class DifferentialRun {
         for (state, seconds) in plan.timeouts.ofStates {
             model.flows.timeouts[Int(state.rawValue)] = UInt16(XDPDataPlane.ticks(seconds: seconds))
         }
-        model.vips = Set(plan.services.flatMap(\.configured.listeners).map(\.ipv4))
+        model.vips = Set(plan.services.flatMap(\.listeners).map(\.ipv4))
         model.listeners = [:]
         for desired in plan.services {
-            let service = desired.configured
+            let service = desired
             guard let row = plane.services[service.address] else { continue }
             var ids: [UInt8: UInt32] = [:]
             for server in service.servers {
@@ -211,7 +211,7 @@ final class DifferentialRun {
         }
         for (templates, map) in templateMaps {
             for (key, template) in model[keyPath: templates] where key.client == flow.client {
-                guard let persistence = model.services[key.service]?.desired.configured.persistence else { continue }
+                guard let persistence = model.services[key.service]?.desired.persistence else { continue }
                 let stamp = now &- (XDPDataPlane.ticks(seconds: persistence.timeout) &+ UInt32(edge) &- 1)
                 model[keyPath: templates][key]?.stamp = stamp
                 try map.update(ipvsd_template(server: template.server, stamp: stamp), for: row(of: key))

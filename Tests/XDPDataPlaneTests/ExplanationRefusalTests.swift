@@ -1,6 +1,5 @@
 import Addresses
 import BPF
-import DataPlane
 import Glibc
 import LoadBalancing
 import Testing
@@ -60,7 +59,7 @@ struct ExplanationRefusalTests {
             let lab = try Lab(directory: directory, capacity: Self.small)
             let address = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
             let service = VirtualService(address: address, scheduler: .rr, servers: [Standard.realServer(1)])
-            try lab.apply(Configuration(services: [DesiredService(service)], paths: [Standard.path(1)]))
+            try lab.apply(Configuration(services: [service], paths: [Standard.path(1)]))
             try lab.plane.publish()
             #expect(try !lab.plane.mayHaveSent(packet, to: Standard.server(1)))
             lab.plane.explainingObject = .failure(BPFError("load BPF object explain", code: EINVAL))

@@ -1,6 +1,5 @@
 import Addresses
 import BPF
-import DataPlane
 import Glibc
 import LoadBalancing
 import PacketPrograms
@@ -22,15 +21,15 @@ struct ExplanationTests {
 
     private func service(
         _ scheduler: Scheduler, _ address: ServiceAddress = web, _ adjust: (inout VirtualService) -> Void = { _ in }
-    ) -> DesiredService {
+    ) -> VirtualService {
         var service = VirtualService(
             address: address, scheduler: scheduler, maglevSize: 251,
             servers: [Standard.realServer(1, weight: 3), Standard.realServer(2, weight: 2), Standard.realServer(3)])
         adjust(&service)
-        return DesiredService(service)
+        return service
     }
 
-    private func apply(_ service: DesiredService, _ paths: [Path] = (1...4).map { Standard.path($0) }) throws {
+    private func apply(_ service: VirtualService, _ paths: [Path] = (1...4).map { Standard.path($0) }) throws {
         try lab.apply(Configuration(services: [service], paths: paths))
     }
 
@@ -210,9 +209,9 @@ struct ExplanationTests {
         try apply(desired)
         for number in 0..<12 { for _ in 0..<2 { try lab.expectExplained(flow(number, .udp).packet()) } }
         // Removed, standby, and at the end of the wait for a drain.
-        desired.configured.servers.removeFirst()
+        desired.servers.removeFirst()
         desired.effective = [.v4(Standard.server(2)): .standby, .v4(Standard.server(3)): .listed(weight: 0)]
-        desired.movesDatagrams = [.v4(Standard.server(3))]
+        desired.change(.v4(Standard.server(3))) { $0.movesDatagrams = true }
         try apply(desired)
         var standings: Set<PacketDecision.Connection.ServerStanding> = []
         for number in 0..<12 {
@@ -259,7 +258,7 @@ struct ExplanationTests {
         desired.effective = [.v4(Standard.server(1)): .listed(weight: 0)]
         try apply(desired)
         #expect(try again(2001).contains { $0.server == Standard.server(1) })
-        desired.movesPersistent = [.v4(Standard.server(1))]
+        desired.change(.v4(Standard.server(1))) { $0.movesPersistent = true }
         try apply(desired)
         #expect(try again(2002).contains { $0.template?.standing == .serverMoves })
         desired.effective = [.v4(Standard.server(2)): .down]
@@ -396,7 +395,7 @@ struct ExplanationTests {
     /// Two VIPs would answer each other for ever. What was recorded before the source became a VIP goes on.
     @Test(arguments: [false, true])
     func anotherVIPAsSource(isOnePacket: Bool) throws {
-        func datagrams(_ vip: IPv4Address) -> DesiredService {
+        func datagrams(_ vip: IPv4Address) -> VirtualService {
             service(.rr, ServiceAddress(vip: vip, port: 80, transport: .udp)) { $0.isOnePacket = isOnePacket }
         }
         func packet(from port: UInt16) -> PacketBuilder {

@@ -1,6 +1,5 @@
 import Addresses
 import BPF
-import DataPlane
 import LoadBalancing
 import PacketPrograms
 import Testing
@@ -18,10 +17,9 @@ struct FloodTests {
     private static func configuration() -> Configuration {
         Configuration(
             services: [
-                DesiredService(
-                    VirtualService(
-                        address: web, scheduler: .rr,
-                        servers: (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0) }))
+                VirtualService(
+                    address: web, scheduler: .rr,
+                    servers: (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0) })
             ],
             paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) })
     }

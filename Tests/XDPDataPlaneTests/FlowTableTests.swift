@@ -23,7 +23,7 @@ struct FlowTableTests {
         let servers = (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0) }
         return Configuration(
             services: [web, any].map {
-                DesiredService(
+                VirtualService(
                     VirtualService(address: $0, scheduler: .rr, onServerLoss: onLoss, servers: servers),
                     effective: Standard.down(down))
             },

@@ -16,12 +16,11 @@ import Testing
 struct GrowthTests {
     private static let web = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
 
-    private static func services(_ count: UInt16 = 1) -> [DesiredService] {
+    private static func services(_ count: UInt16 = 1) -> [VirtualService] {
         (0..<count).map { number in
-            DesiredService(
-                VirtualService(
-                    address: ServiceAddress(vip: Standard.main, port: 80 + number, transport: .tcp), scheduler: .rr,
-                    servers: (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0) }))
+            VirtualService(
+                address: ServiceAddress(vip: Standard.main, port: 80 + number, transport: .tcp), scheduler: .rr,
+                servers: (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0) })
         }
     }
 
@@ -64,13 +63,12 @@ struct GrowthTests {
         let count: UInt16 = 4096
         let path = Standard.path(1)
         let services = (0..<count).map { number in
-            DesiredService(
-                VirtualService(
-                    address: ServiceAddress(vip: Standard.main, port: 1 + number, transport: .tcp), scheduler: .rr,
-                    maglevSize: 251,
-                    servers: (1...(number == 0 ? 15 : 16)).map {
-                        RealServer(address: IPv4Address(0x0A00_0000 + UInt32(number) << 8 + UInt32($0)))
-                    }))
+            VirtualService(
+                address: ServiceAddress(vip: Standard.main, port: 1 + number, transport: .tcp), scheduler: .rr,
+                maglevSize: 251,
+                servers: (1...(number == 0 ? 15 : 16)).map {
+                    RealServer(address: IPv4Address(0x0A00_0000 + UInt32(number) << 8 + UInt32($0)))
+                })
         }
         try withPinDirectory { directory in
             let lab = try Lab(directory: directory, capacity: Capacity(connections: 2048, services: services))
@@ -145,7 +143,7 @@ struct GrowthTests {
 
     private static func persistent(connections: Int, templates: Int) -> (configuration: Configuration, Capacity) {
         var configuration = configuration()
-        configuration.services[0].configured.persistence = Persistence(timeout: 300)
+        configuration.services[0].persistence = Persistence(timeout: 300)
         var capacity = Capacity(connections: connections, services: configuration.services)
         capacity.templates = templates
         return (configuration, capacity)

@@ -19,7 +19,7 @@ enum Verdict: UInt32, Sendable {
 
 /// What a data plane is to have.
 struct Configuration: Sendable {
-    var services: [DesiredService]
+    var services: [VirtualService]
     var paths: [Path]
     var ingressMTU: UInt32 = 1500
 }
@@ -56,7 +56,7 @@ final class Lab {
     private(set) var paths: [IPv4Address: Path] = [:]
 
     init(
-        directory: String, capacity: Capacity = .roomy, services: [DesiredService] = [],
+        directory: String, capacity: Capacity = .roomy, services: [VirtualService] = [],
         answersByRedirect: Bool = false, repliesPerSecond: UInt32 = 1_000_000, traits: PacketTraits = PacketTraits()
     ) throws {
         silenceLibbpf()

@@ -1,7 +1,6 @@
 import Addresses
 import BPF
 import CLibBPF
-import DataPlane
 import Layout3
 import LoadBalancing
 import PacketPrograms
@@ -17,9 +16,8 @@ struct Layout3Tests {
 
     private static func service(
         _ address: ServiceAddress, _ scheduler: Scheduler, persistence: Persistence? = nil
-    ) -> DesiredService {
-        DesiredService(
-            VirtualService(address: address, scheduler: scheduler, persistence: persistence, servers: servers))
+    ) -> VirtualService {
+        VirtualService(address: address, scheduler: scheduler, persistence: persistence, servers: servers)
     }
 
     private static let configuration = Configuration(

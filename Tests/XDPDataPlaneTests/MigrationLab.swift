@@ -1,6 +1,5 @@
 import Addresses
 import BPF
-import DataPlane
 import LoadBalancing
 import PacketPrograms
 import Testing
@@ -19,12 +18,11 @@ enum MigrationLab {
     static func service(
         _ address: ServiceAddress, _ scheduler: Scheduler = .rr, persistence: Persistence? = nil,
         servers: [RealServer] = servers
-    ) -> DesiredService {
-        DesiredService(
-            VirtualService(address: address, scheduler: scheduler, persistence: persistence, servers: servers))
+    ) -> VirtualService {
+        VirtualService(address: address, scheduler: scheduler, persistence: persistence, servers: servers)
     }
 
-    static func configuration(_ services: DesiredService...) -> Configuration {
+    static func configuration(_ services: VirtualService...) -> Configuration {
         Configuration(services: services, paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) })
     }
 

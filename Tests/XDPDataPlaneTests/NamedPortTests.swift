@@ -1,6 +1,5 @@
 import Addresses
 import BPF
-import DataPlane
 import LoadBalancing
 import PacketPrograms
 import Testing
@@ -25,7 +24,7 @@ struct NamedPortTests {
         try lab.apply(
             Configuration(
                 services: listeners.map {
-                    DesiredService(VirtualService(address: $0, scheduler: .rr, servers: servers))
+                    VirtualService(address: $0, scheduler: .rr, servers: servers)
                 },
                 paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) }))
     }
@@ -112,7 +111,7 @@ struct NamedPortTests {
             try lab.plane.publish()
             @MainActor func apply(_ listeners: ServiceAddress...) throws {
                 let services = listeners.map {
-                    DesiredService(VirtualService(address: $0, scheduler: .rr, servers: [Standard.realServer(1)]))
+                    VirtualService(address: $0, scheduler: .rr, servers: [Standard.realServer(1)])
                 }
                 try lab.apply(Configuration(services: services, paths: [Standard.path(1)]))
             }

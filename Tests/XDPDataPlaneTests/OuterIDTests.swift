@@ -1,7 +1,6 @@
 import Addresses
 import BPF
 import CLinux
-import DataPlane
 import Glibc
 import LoadBalancing
 import PacketPrograms
@@ -36,11 +35,10 @@ struct OuterIDTests {
 
     private static let port: UInt16 = 53
 
-    private static func service(_ port: UInt16, to server: UInt8) -> DesiredService {
-        DesiredService(
-            VirtualService(
-                address: ServiceAddress(vip: Standard.main, port: port, transport: .udp), scheduler: .rr,
-                servers: [Standard.realServer(server)]))
+    private static func service(_ port: UInt16, to server: UInt8) -> VirtualService {
+        VirtualService(
+            address: ServiceAddress(vip: Standard.main, port: port, transport: .udp), scheduler: .rr,
+            servers: [Standard.realServer(server)])
     }
 
     /// Two ports of one real server, and one of another.

@@ -1,5 +1,4 @@
 import Addresses
-import DataPlane
 import LoadBalancing
 import PacketPrograms
 import TestSupport
@@ -34,7 +33,7 @@ extension PathModel {
     ) {
         guard var entry = flows[place] else { return }
         var lag = UInt32(flows.timeout(state) / 32)
-        let persistence = services[listener.service]?.desired.configured.persistence
+        let persistence = services[listener.service]?.desired.persistence
         if let persistence { lag = min(lag, XDPDataPlane.ticks(seconds: persistence.timeout) / 8) }
         if state == entry.state, UInt32(entry.age(shortNow)) <= lag { return }
         entry.state = state
@@ -64,7 +63,7 @@ extension PathModel {
 
     /// For a new connection.
     mutating func schedule(_ row: Int, _ packet: Packet) -> UInt32? {
-        guard let service = services[row], let persistence = service.desired.configured.persistence else {
+        guard let service = services[row], let persistence = service.desired.persistence else {
             return choose(row, packet)
         }
         let departure: Departure = packet.protocolNumber == 17 ? .datagrams : .connections
@@ -90,13 +89,13 @@ extension PathModel {
     /// For a packet without a connection: what any director would say. No threshold counts.
     mutating func rederive(_ row: Int, _ client: IPv4Address, _ port: UInt16) -> UInt32? {
         guard let service = services[row] else { return nil }
-        let flags = service.desired.configured.flags
-        if let persistence = service.desired.configured.persistence {
+        let flags = service.desired.flags
+        if let persistence = service.desired.persistence {
             return template(row, client, .none)?.id
                 ?? maglev(service, IPv4Address(client.value & persistence.netmask), port: 0)
         }
         guard service.isHashBased else { return maglev(service, client, port: port) }
-        if service.desired.configured.scheduler == .mh {
+        if service.desired.scheduler == .mh {
             return maglev(service, client, port: flags.contains(.mhPort) ? port : 0)
         }
         let bucket = SourceHash.bucket(client: client, port: flags.contains(.shPort) ? port : 0)
@@ -127,7 +126,7 @@ extension PathModel {
         }
         guard let other, other != silent, let counts = counts(of: other) else { return nil }
         if counts.thresholds != nil, counts.isOverloaded { return nil }
-        if service.desired.configured.persistence != nil {
+        if service.desired.persistence != nil {
             keepTemplate(row, packet.client, other, renews: false)
         }
         return other
@@ -136,7 +135,7 @@ extension PathModel {
     // MARK: Persistence
 
     private func templateKey(_ row: Int, _ client: IPv4Address) -> TemplateKey {
-        let netmask = services[row]?.desired.configured.persistence?.netmask ?? .max
+        let netmask = services[row]?.desired.persistence?.netmask ?? .max
         return TemplateKey(service: row, client: IPv4Address(client.value & netmask))
     }
 
@@ -151,7 +150,7 @@ extension PathModel {
 
     /// Nil where its time is over, or its server takes no such client.
     private func server(of template: Template?, _ row: Int, _ departure: Departure) -> UInt32? {
-        guard let template, let persistence = services[row]?.desired.configured.persistence,
+        guard let template, let persistence = services[row]?.desired.persistence,
             Int32(bitPattern: now &- template.stamp) <= XDPDataPlane.ticks(seconds: persistence.timeout),
             takesClients(template.server, of: row, departure)
         else { return nil }

@@ -1,5 +1,4 @@
 import Addresses
-import DataPlane
 import LoadBalancing
 import Netlink
 import PacketPrograms
@@ -218,7 +217,7 @@ extension PathModel {
             return open(packet, listener, flow, over: nil, on: schedule(listener.service, packet))
         }
         let holder = servers[entry.server]
-        let needsData = services[listener.service]?.desired.configured.persistence != nil
+        let needsData = services[listener.service]?.desired.persistence != nil
         let next = entry.state.next(packet.flags, carriesData: packet.carriesData, needsData: needsData)
         let isLost = holder?.isDown ?? false
         if packet.opens {
@@ -234,7 +233,7 @@ extension PathModel {
             }
         }
         if isLost, !packet.flags.contains(.rst) {
-            switch services[listener.service]?.desired.configured.onServerLoss {
+            switch services[listener.service]?.desired.onServerLoss {
             case .reset:
                 put(nil, at: place)
                 return reset(packet, IPVSD_ANSWERED_SERVER_LOST)

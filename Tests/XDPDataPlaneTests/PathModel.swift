@@ -1,5 +1,4 @@
 import Addresses
-import DataPlane
 import LoadBalancing
 import Netlink
 
@@ -28,7 +27,7 @@ struct PathModel {
     }
 
     struct Service {
-        var desired: DesiredService
+        var desired: VirtualService
         var scheduler: SchedulerModel
         /// By number.
         var ids: [UInt8: UInt32] = [:]
@@ -38,9 +37,9 @@ struct PathModel {
 
         /// Every director makes the same choice for a client.
         var isHashBased: Bool {
-            switch desired.configured.scheduler {
+            switch desired.scheduler {
             case .mh: true
-            case .sh: desired.servers.contains { $0.weight > 0 }
+            case .sh: desired.servers.contains { $0.effective.weight > 0 }
             default: false
             }
         }
@@ -136,32 +135,35 @@ struct PathModel {
     // MARK: Configuration
 
     /// A service as it is from now on; `isNew`: its row has no history.
-    mutating func configure(_ desired: DesiredService, row: Int, isNew: Bool, ids: [UInt8: UInt32]) {
-        let (configured, servers) = (desired.configured, desired.servers)
-        let size = configured.maglevSize ?? MaglevTable.size(forServers: servers.count)
+    mutating func configure(_ desired: VirtualService, row: Int, isNew: Bool, ids: [UInt8: UInt32]) {
+        let servers = desired.servers
+        let size = desired.maglevSize ?? MaglevTable.size(forServers: servers.count)
         var service =
             (isNew ? nil : services[row])
             ?? Service(
                 desired: desired,
                 scheduler: SchedulerModel(
-                    configured.scheduler, configured.flags, vip: configured.address.ipv4, maglevSize: size))
+                    desired.scheduler, desired.flags, vip: desired.address.ipv4, maglevSize: size))
         service.desired = desired
         service.ids = ids
         let numbers = servers.map { UInt8(truncatingIfNeeded: $0.address.ipv4.value) }
         service.scheduler.configure(
             zip(servers, numbers).map { server, number in
                 SchedulerModel.Server(
-                    number: number, weight: server.configured.weight, isDown: server.effective.standing != .listed,
-                    thresholds: server.configured.thresholds)
+                    number: number, weight: server.weight, isDown: server.effective.standing != .listed,
+                    thresholds: server.thresholds)
             })
-        let ignoresWeight = configured.scheduler == .rr || configured.scheduler == .lc
+        let ignoresWeight = desired.scheduler == .rr || desired.scheduler == .lc
         service.maglev = MaglevTable.build(
             members: servers.map {
-                (key: UInt64($0.address.ipv4.value), weight: ignoresWeight ? min(Int($0.weight), 1) : Int($0.weight))
+                (
+                    key: UInt64($0.address.ipv4.value),
+                    weight: ignoresWeight ? min(Int($0.effective.weight), 1) : Int($0.effective.weight)
+                )
             }, size: size
         ).map { numbers[Int($0)] }
         let present = servers.indices.filter { servers[$0].effective.standing == .listed }
-        service.sourceHash = SourceHash.buckets(weights: present.map { Int(servers[$0].weight) }).map {
+        service.sourceHash = SourceHash.buckets(weights: present.map { Int(servers[$0].effective.weight) }).map {
             $0.map { numbers[present[$0]] }
         }
         services[row] = service

@@ -33,8 +33,8 @@ struct PersistenceTests {
                     servers: servers),
                 VirtualService(address: names, scheduler: .rr, isOnePacket: true, servers: servers),
             ].map {
-                var desired = DesiredService($0, effective: Standard.down(down))
-                if let moving { desired.movesPersistent = [.v4(Standard.server(moving))] }
+                var desired = VirtualService($0, effective: Standard.down(down))
+                if let moving { desired.change(.v4(Standard.server(moving))) { $0.movesPersistent = true } }
                 return desired
             },
             paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) })
@@ -195,7 +195,7 @@ struct PersistenceTests {
         let gone = try lab.serverID(Self.web, first)
         lab.forgetFlows()
         var configuration = Self.configuration()
-        configuration.services[0].configured.servers.removeAll { $0.address == first }
+        configuration.services[0].servers.removeAll { $0.address == first }
         try lab.apply(configuration)
         for _ in 0..<4 { try lab.plane.sweep() }
         #expect(!lab.plane.serverIDs.all.contains { $0.id == Int(gone) })
@@ -268,7 +268,7 @@ struct PersistenceTests {
     func aFullTableSendsNewcomersByMaglev() throws {
         let service = ServiceAddress(vip: Standard.main, port: 80, transport: .udp)
         var configuration = Self.configuration()
-        configuration.services[0].configured.otherAddresses.append(service)
+        configuration.services[0].otherAddresses.append(service)
         var capacity = Capacity(connections: 1)
         capacity.templates = 4
         let lab = try withPinDirectory { try Lab(directory: $0, capacity: capacity) }
@@ -295,7 +295,7 @@ struct PersistenceTests {
     func datagramsConfirm() throws {
         let listener = ServiceAddress(vip: Standard.main, port: 80, transport: .udp)
         var configuration = Self.configuration()
-        configuration.services[0].configured.otherAddresses.append(listener)
+        configuration.services[0].otherAddresses.append(listener)
         try lab.apply(configuration)
         let (one, other) = (flow("192.0.2.1", 1000, to: listener), flow("192.0.2.2", 1000, to: listener))
         let server = try lab.send(one.packet(payload: 1))
@@ -322,19 +322,19 @@ struct PersistenceTests {
     @Test func theTablesTellWhatAServiceIs() throws {
         var configuration = Self.configuration(
             down: [2], weights: [4, 1, 7], persistence: Persistence(timeout: 300, prefixLength: 20))
-        configuration.services[0].configured.onServerLoss = .rehash
-        configuration.services[0].configured.scheduler = .sh
-        configuration.services[0].configured.flags = [.shPort]
-        configuration.services[0].configured.maglevSize = 1021
-        configuration.services[0].configured.servers[2].thresholds = ConnectionThresholds(upper: 100, lower: 50)
+        configuration.services[0].onServerLoss = .rehash
+        configuration.services[0].scheduler = .sh
+        configuration.services[0].flags = [.shPort]
+        configuration.services[0].maglevSize = 1021
+        configuration.services[0].servers[2].thresholds = ConnectionThresholds(upper: 100, lower: 50)
         let desired = configuration.services[0]
         try lab.apply(configuration)
         var service = try #require(
             try lab.plane.snapshot().services.first { $0.listeners.contains(Self.web) })
         // Rows may have been taken before.
         service.configured.servers.sort { $0.address < $1.address }
-        #expect(service.configured == desired.configured)
-        #expect(DesiredService(service).servers == desired.servers)
+        #expect(service.configured == desired.asConfigured)
+        #expect(VirtualService(service).standings == desired.standings)
     }
 
     /// A listener that moves to another service takes its connections along.
@@ -343,10 +343,9 @@ struct PersistenceTests {
         let first = try server(connection)
         let old = Self.configuration()
         var services = old.services
-        services[0].configured.otherAddresses = [Self.elsewhere]
+        services[0].otherAddresses = [Self.elsewhere]
         services.append(
-            DesiredService(
-                VirtualService(address: Self.secure, scheduler: .rr, servers: services[0].configured.servers)))
+            VirtualService(address: Self.secure, scheduler: .rr, servers: services[0].servers))
         try lab.apply(Configuration(services: services, paths: old.paths))
         #expect(try lab.send(connection.packet([.ack])) == first)
         #expect(try lab.plane.snapshot().services.count == 3)

@@ -13,11 +13,10 @@ private func servers(_ numbers: Range<UInt32>) -> [RealServer] {
     numbers.map { RealServer(address: IPv4Address(0x0A02_0000 + $0)) }
 }
 
-private func service(_ numbers: Range<UInt32>, port: UInt16 = 80, by scheduler: Scheduler = .rr) -> DesiredService {
-    DesiredService(
-        VirtualService(
-            address: ServiceAddress(vip: Standard.main, port: port, transport: .tcp), scheduler: scheduler,
-            servers: servers(numbers)))
+private func service(_ numbers: Range<UInt32>, port: UInt16 = 80, by scheduler: Scheduler = .rr) -> VirtualService {
+    VirtualService(
+        address: ServiceAddress(vip: Standard.main, port: port, transport: .tcp), scheduler: scheduler,
+        servers: servers(numbers))
 }
 
 /// How large the tables are made: by what they hold and what is wanted besides.
@@ -31,7 +30,7 @@ struct RoomTests {
             pathRows: numbers.count, slices: SliceAllocator(groups: 1 << 14))
     }
 
-    private func capacity(_ services: [DesiredService], besides held: HeldRows) throws -> Capacity {
+    private func capacity(_ services: [VirtualService], besides held: HeldRows) throws -> Capacity {
         var capacity = Capacity(connections: 1, services: services)
         try capacity.makeRoom(for: held.demand(of: services))
         return capacity
@@ -109,8 +108,8 @@ struct RoomTests {
 struct ExchangeTests {
     private static let connections = 2048
 
-    private func configuration(_ services: [DesiredService]) -> Configuration {
-        let addresses = Set(services.flatMap { $0.configured.servers.map(\.address.ipv4) })
+    private func configuration(_ services: [VirtualService]) -> Configuration {
+        let addresses = Set(services.flatMap { $0.servers.map(\.address.ipv4) })
         return Configuration(
             services: services,
             paths: addresses.map { address in
@@ -120,7 +119,7 @@ struct ExchangeTests {
             })
     }
 
-    private func capacity(_ services: [DesiredService]) -> Capacity {
+    private func capacity(_ services: [VirtualService]) -> Capacity {
         Capacity(connections: Self.connections, services: services)
     }
 
@@ -141,9 +140,9 @@ struct ExchangeTests {
             let before = try lab.plane.snapshot().services.map(\.configured)
             let far = IPAddress.v6(IPv6Address(high: 1 << 61, low: 1))
             var others = [services[0], services[0], services[0]]
-            others[0].configured.address.vip = far
-            others[1].configured.servers.append(RealServer(address: far))
-            others[2].configured.otherAddresses = [ServiceAddress(vip: far, port: 80, transport: .tcp)]
+            others[0].address.vip = far
+            others[1].servers.append(RealServer(address: far))
+            others[2].otherAddresses = [ServiceAddress(vip: far, port: 80, transport: .tcp)]
             for other in others {
                 let error = #expect(throws: BPFError.self) { try lab.plane.apply([other]) }
                 #expect(error?.code == EAFNOSUPPORT)
@@ -185,7 +184,7 @@ struct ExchangeTests {
 
     @Test func servicesAreExchangedAgainAndAgain() throws {
         try withPinDirectory { directory in
-            var services: [DesiredService] = []
+            var services: [VirtualService] = []
             var lab: Lab?
             for round in 0...4 as ClosedRange<UInt16> {
                 services = (0..<30).map { service(0..<1, port: 1000 * round + 1 + $0) }

@@ -1,5 +1,4 @@
 import Addresses
-import DataPlane
 import LoadBalancing
 import PacketPrograms
 import TestSupport
@@ -145,7 +144,7 @@ struct SchedulerModelTests {
         }
         model.configure(servers)
         try lab.plane.apply([
-            DesiredService(
+            VirtualService(
                 VirtualService(
                     address: service, scheduler: model.scheduler, flags: model.flags, maglevSize: model.maglevSize,
                     servers: servers.map {

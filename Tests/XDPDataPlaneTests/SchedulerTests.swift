@@ -31,10 +31,9 @@ struct SchedulerTests {
         try lab.apply(
             Configuration(
                 services: [
-                    DesiredService(
-                        VirtualService(
-                            address: service, scheduler: scheduler,
-                            servers: numbers.map { Standard.realServer($0, weight: weights[$0] ?? 0) }))
+                    VirtualService(
+                        address: service, scheduler: scheduler,
+                        servers: numbers.map { Standard.realServer($0, weight: weights[$0] ?? 0) })
                 ], paths: numbers.map { Standard.path($0) }))
     }
 
@@ -191,9 +190,8 @@ struct SchedulerTests {
         try lab.apply(
             Configuration(
                 services: [
-                    DesiredService(
-                        VirtualService(
-                            address: service, scheduler: .lc, servers: addresses.map { RealServer(address: $0) }))
+                    VirtualService(
+                        address: service, scheduler: .lc, servers: addresses.map { RealServer(address: $0) })
                 ], paths: addresses.map { address in Standard.path(1) { $0.destination = address } }))
         for turn in 0..<(count + 3) {
             try #require(try lab.send(flow(turn).packet([.syn])) == addresses[turn % count], "turn \(turn)")
@@ -213,8 +211,7 @@ struct SchedulerTests {
         try lab.apply(
             Configuration(
                 services: [
-                    DesiredService(
-                        VirtualService(address: service, scheduler: scheduler, maglevSize: 1009, servers: servers))
+                    VirtualService(address: service, scheduler: scheduler, maglevSize: 1009, servers: servers)
                 ],
                 paths: addresses.map { address in Standard.path(1) { $0.destination = address } }))
         let ids = try addresses.map { Int(try lab.serverID(service, $0)) }
@@ -248,10 +245,9 @@ struct SchedulerTests {
         try lab.apply(
             Configuration(
                 services: [
-                    DesiredService(
-                        VirtualService(
-                            address: service, scheduler: .sh, flags: flags,
-                            servers: weights.enumerated().map { Standard.realServer(UInt8($0 + 1), weight: $1) }))
+                    VirtualService(
+                        address: service, scheduler: .sh, flags: flags,
+                        servers: weights.enumerated().map { Standard.realServer(UInt8($0 + 1), weight: $1) })
                 ], paths: weights.indices.map { Standard.path(UInt8($0 + 1)) }))
         let buckets = SourceHash.buckets(weights: weights.map(Int.init))
         for index in 0..<2000 {

@@ -34,7 +34,7 @@ struct SlowStartTests {
         flags: Set<SchedulerFlag> = [], persistence: Persistence? = nil
     ) throws {
         let servers = (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0, weight: weights[Int($0) - 1]) }
-        var desired = DesiredService(
+        var desired = VirtualService(
             VirtualService(
                 address: service, scheduler: scheduler, flags: flags, persistence: persistence, servers: servers),
             effective: [.v4(Standard.server(3)): .listed(weight: weights[2], tenths: tenths)], startsSlowly: true)
@@ -132,7 +132,7 @@ struct SlowStartTests {
         let index = try #require(lab.plane.services[service])
         let kind = lab.plane.maps.services[index].schedule >> 56
         try apply(scheduler, weights: weights, tenths: 10)
-        try lab.plane.apply(found.services.map(DesiredService.init))
+        try lab.plane.apply(found.services.map(VirtualService.init))
         let now = try lab.plane.snapshot()
         #expect(now.services[0].servers.filter { $0.tenths == 3 }.map(\.address.ipv4) == [Standard.server(3)])
         #expect(now.services[0].servers.map(\.effective) == found.services[0].servers.map(\.effective))
@@ -187,7 +187,7 @@ struct SlowStartTests {
         let servers = try #require(snapshot.services.first).servers.sorted { $0.address < $1.address }
         #expect(servers.map(\.isStandby) == [false, true, false] && servers.allSatisfy { !$0.isRemoved })
         // And a director that goes back to them makes them so again.
-        try lab.plane.apply(snapshot.services.map(DesiredService.init))
+        try lab.plane.apply(snapshot.services.map(VirtualService.init))
         #expect(try open(0..<20)[Standard.server(2)] == nil)
     }
 }

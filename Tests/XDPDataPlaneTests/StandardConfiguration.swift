@@ -1,5 +1,4 @@
 import Addresses
-import DataPlane
 import LoadBalancing
 import Netlink
 import XDPDataPlane
@@ -78,24 +77,23 @@ enum Standard {
 
     private static func http(
         _ vip: IPv4Address, _ servers: [RealServer], by scheduler: Scheduler = .rr, down numbers: Set<UInt8> = []
-    ) -> DesiredService {
-        DesiredService(
+    ) -> VirtualService {
+        VirtualService(
             VirtualService(
                 address: ServiceAddress(vip: vip, port: 80, transport: .tcp), scheduler: scheduler, servers: servers),
             effective: down(numbers))
     }
 
-    private static func anyPort(_ vip: IPv4Address, _ servers: [RealServer]) -> DesiredService {
-        DesiredService(VirtualService(address: ServiceAddress(vip: vip), scheduler: .rr, servers: servers))
+    private static func anyPort(_ vip: IPv4Address, _ servers: [RealServer]) -> VirtualService {
+        VirtualService(address: ServiceAddress(vip: vip), scheduler: .rr, servers: servers)
     }
 
     static let configuration = Configuration(
         services: [
             http(main, [realServer(1)]),
-            DesiredService(
-                VirtualService(
-                    address: ServiceAddress(vip: main, port: 80, transport: .udp), scheduler: .rr,
-                    servers: [realServer(2)])),
+            VirtualService(
+                address: ServiceAddress(vip: main, port: 80, transport: .udp), scheduler: .rr,
+                servers: [realServer(2)]),
             anyPort(main, [realServer(3)]),
             http(strict, [realServer(1)]),
             anyPort(empty, []),
@@ -115,4 +113,70 @@ enum Standard {
             web, datagrams, anyPort, path(5) { $0.nextHopMAC = nil }, viaTransmit, viaNarrow, byHash, viaTag,
             viaTwoTags, viaTagTransmit, viaStack,
         ])
+}
+
+/// What is decided about real servers, beside their configuration.
+extension RealServer {
+    var isAsConfigured: Bool { effective == .listed(weight: weight) }
+
+    mutating func serveByWeight() {
+        let before = self
+        self = RealServer(address: before.address, weight: before.weight, thresholds: before.thresholds)
+        movesPersistent = before.movesPersistent
+        movesDatagrams = before.movesDatagrams
+    }
+}
+
+extension VirtualService {
+    init(_ configured: VirtualService, effective: [IPAddress: EffectiveWeight], startsSlowly: Bool = false) {
+        self = configured
+        self.effective = effective
+        self.startsSlowly = startsSlowly
+    }
+
+    /// The weights that differ from the configured ones.
+    var effective: [IPAddress: EffectiveWeight] {
+        get {
+            let decided = servers.filter { !$0.isAsConfigured }.map { ($0.address, $0.effective) }
+            return Dictionary(decided, uniquingKeysWith: { one, _ in one })
+        }
+        set {
+            for index in servers.indices {
+                servers[index].serveByWeight()
+                if let weight = newValue[servers[index].address] { servers[index].effective = weight }
+            }
+        }
+    }
+
+    /// The service without what is decided about its real servers.
+    var asConfigured: VirtualService {
+        var service = self
+        service.servers = servers.map {
+            RealServer(address: $0.address, weight: $0.weight, thresholds: $0.thresholds)
+        }
+        service.startsSlowly = false
+        return service
+    }
+
+    struct Standing: Equatable {
+        var address: IPAddress
+        var standing: EffectiveWeight.Standing
+        var weight: UInt16
+        var tenths: Int
+        var movesPersistent: Bool
+        var movesDatagrams: Bool
+    }
+
+    /// By address: a data plane tells servers in the order of their rows.
+    var standings: [Standing] {
+        servers.sorted { $0.address < $1.address }.map {
+            Standing(
+                address: $0.address, standing: $0.effective.standing, weight: $0.effective.weight,
+                tenths: $0.effective.tenths, movesPersistent: $0.movesPersistent, movesDatagrams: $0.movesDatagrams)
+        }
+    }
+
+    mutating func change(_ address: IPAddress, _ body: (inout RealServer) -> Void) {
+        for index in servers.indices where servers[index].address == address { body(&servers[index]) }
+    }
 }

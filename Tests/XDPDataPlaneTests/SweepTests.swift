@@ -1,6 +1,5 @@
 import Addresses
 import BPF
-import DataPlane
 import LoadBalancing
 import PacketPrograms
 import Testing
@@ -21,7 +20,7 @@ struct SweepTests {
         let servers = numbers.map { Standard.realServer($0) }
         return Configuration(
             services: [
-                DesiredService(
+                VirtualService(
                     VirtualService(address: web, scheduler: .rr, servers: servers), effective: Standard.down(down))
             ],
             paths: numbers.map { Standard.path($0) })

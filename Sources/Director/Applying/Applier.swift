@@ -147,24 +147,26 @@ extension Director {
     /// Has all services applied again soon, after the data plane has refused what they are to be.
     func oweServices() { applier.noteRefusal() }
 
-    var desiredServices: [DesiredService] { desiredServices { _ in true } }
+    var desiredServices: [VirtualService] { desiredServices { _ in true } }
 
-    func desiredServices(where isWanted: (ConfiguredService) -> Bool) -> [DesiredService] {
+    /// The configured services, with what health and maintenance have decided about their real servers.
+    func desiredServices(where isWanted: (ConfiguredService) -> Bool) -> [VirtualService] {
         configuration.services.filter(isWanted).map { service in
             let state = health[service.address]
-            var desired = DesiredService(service.forwarding, startsSlowly: service.policy.slowStart != nil)
-            for server in service.servers {
-                desired.effective[server.address] = state?.effectiveWeight(of: server.address)
-                if maintenance.overrides.movesPersistent(server.address, in: service.forwarding) {
-                    desired.movesPersistent.insert(server.address)
-                }
-                if maintenance.overrides.movesDatagrams(server.address, in: service.forwarding) {
-                    desired.movesDatagrams.insert(server.address)
-                }
+            let overrides = maintenance.overrides
+            var desired = service.forwarding
+            desired.startsSlowly = service.policy.slowStart != nil
+            desired.servers = service.servers.map { configured in
+                var server = configured
+                if let effective = state?.effectiveWeight(of: server.address) { server.effective = effective }
+                server.movesPersistent = overrides.movesPersistent(server.address, in: service.forwarding)
+                server.movesDatagrams = overrides.movesDatagrams(server.address, in: service.forwarding)
+                return server
             }
-            if let sorry = service.policy.sorryServer {
-                desired.configured.servers.append(RealServer(address: sorry))
-                desired.effective[sorry] = .sorryServer(serves: state?.isReplaced ?? false)
+            if let address = service.policy.sorryServer {
+                var sorry = RealServer(address: address)
+                sorry.effective = .sorryServer(serves: state?.isReplaced ?? false)
+                desired.servers.append(sorry)
             }
             return desired
         }

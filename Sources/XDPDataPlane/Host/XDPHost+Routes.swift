@@ -62,7 +62,7 @@ extension XDPHost {
     }
 
     var demandedServers: Set<IPv4Address> {
-        Set(demand.services.flatMap { $0.configured.servers.compactMap(\.address.v4) })
+        Set(demand.services.flatMap { $0.servers.compactMap(\.address.v4) })
     }
 
     private static func name(ofInterface index: Int32) -> String {

@@ -107,7 +107,7 @@ public final class XDPHost {
 
     /// The first VIP's interface comes first: VIPs without a subnet go there.
     private static func inOrder(_ demand: DataPlaneDemand) -> [IPAddress] {
-        let first = demand.services.first?.configured.address.vip
+        let first = demand.services.first?.address.vip
         return [first].compactMap(\.self) + demand.vips.filter { $0 != first }.sorted()
     }
 
@@ -143,7 +143,7 @@ public final class XDPHost {
 extension DataPlaneDemand {
     /// Refuses addresses of IPv6, which the packet program does not forward.
     fileprivate func requireIPv4() throws(WrongFamily) {
-        for service in services.map(\.configured) {
+        for service in services {
             for listener in service.listeners { _ = try listener.vip.asIPv4() }
             for server in service.servers { _ = try server.address.asIPv4() }
         }
@@ -200,8 +200,8 @@ extension XDPHost: DataPlane {
 
     // MARK: The tables
 
-    public func apply(_ services: [DesiredService]) throws { try tables.apply(services) }
-    public func update(_ services: [DesiredService]) throws { try tables.update(services) }
+    public func apply(_ services: [VirtualService]) throws { try tables.apply(services) }
+    public func update(_ services: [VirtualService]) throws { try tables.update(services) }
     public func snapshot() throws -> DataPlaneSnapshot { try tables.snapshot() }
 
     public func setLimits(_ limits: DataPlaneLimits) {

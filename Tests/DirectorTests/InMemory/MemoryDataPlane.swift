@@ -15,7 +15,7 @@ final class MemoryDataPlane: DataPlane, Sendable {
     struct Refusal: Error, CustomStringConvertible { let description = "no room" }
 
     private struct State {
-        var services: [DesiredService] = []
+        var services: [VirtualService] = []
         var ids: [ServiceMember: UInt32] = [:]
         var routes: [IPAddress: ServerRoute] = [:]
         var limits: DataPlaneLimits?
@@ -62,7 +62,7 @@ final class MemoryDataPlane: DataPlane, Sendable {
 
     private func effective(_ server: IPAddress, of service: ServiceAddress) -> EffectiveWeight? {
         state.withLock { state in
-            state.services.first { $0.configured.address == service }?.servers.first { $0.address == server }?
+            state.services.first { $0.address == service }?.servers.first { $0.address == server }?
                 .effective
         }
     }
@@ -126,7 +126,7 @@ final class MemoryDataPlane: DataPlane, Sendable {
         state.updates += 1
     }
 
-    func apply(_ services: [DesiredService]) throws {
+    func apply(_ services: [VirtualService]) throws {
         try state.withLock { state in
             try permitChange(&state)
             state.services = services
@@ -134,7 +134,7 @@ final class MemoryDataPlane: DataPlane, Sendable {
         }
     }
 
-    func update(_ services: [DesiredService]) throws {
+    func update(_ services: [VirtualService]) throws {
         try state.withLock { state in
             var refusal: (any Error)?
             for service in services {
@@ -142,7 +142,7 @@ final class MemoryDataPlane: DataPlane, Sendable {
                     refusal = refusal ?? error
                     continue
                 }
-                state.services.removeAll { $0.configured.address == service.configured.address }
+                state.services.removeAll { $0.address == service.address }
                 state.services.append(service)
                 number([service], &state)
             }
@@ -150,10 +150,10 @@ final class MemoryDataPlane: DataPlane, Sendable {
         }
     }
 
-    private func number(_ services: [DesiredService], _ state: inout State) {
+    private func number(_ services: [VirtualService], _ state: inout State) {
         for service in services {
             for server in service.servers {
-                let member = ServiceMember(service: service.configured.address, server: server.address)
+                let member = ServiceMember(service: service.address, server: server.address)
                 if state.ids[member] == nil { state.ids[member] = UInt32(state.ids.count + 1) }
             }
         }
@@ -163,11 +163,11 @@ final class MemoryDataPlane: DataPlane, Sendable {
         state.withLock { state in
             let services = state.services.enumerated().map { index, service in
                 DataPlaneSnapshot.Service(
-                    index: UInt32(index + 1), configured: service.configured,
+                    index: UInt32(index + 1), configured: service.asConfigured,
                     servers: service.servers.map { server in
-                        let member = ServiceMember(service: service.configured.address, server: server.address)
+                        let member = ServiceMember(service: service.address, server: server.address)
                         return DataPlaneSnapshot.Server(
-                            id: state.ids[member] ?? 0, configured: server.configured, effective: server.effective,
+                            id: state.ids[member] ?? 0, configured: server.asConfigured, effective: server.effective,
                             isRemoved: false, tenths: server.effective.tenths,
                             active: state.active[member] ?? 0,
                             hasNextHop: state.routes[server.address].map { $0.isLocal || $0.nextHopMAC != nil } ?? false
@@ -322,4 +322,18 @@ struct MemoryDataPlanes: DataPlaneProvider {
     func isPresent(_ instance: InstancePaths) -> Bool { plane.isForwarding }
     func stored(_ instance: InstancePaths) throws -> StoredDataPlane? { nil }
     func removeEmptyPlaces(_ instance: InstancePaths) {}
+}
+
+extension VirtualService {
+    /// The service without what is decided about its real servers, as a data plane tells it.
+    fileprivate var asConfigured: VirtualService {
+        var service = self
+        service.servers = servers.map(\.asConfigured)
+        service.startsSlowly = false
+        return service
+    }
+}
+
+extension RealServer {
+    fileprivate var asConfigured: RealServer { RealServer(address: address, weight: weight, thresholds: thresholds) }
 }

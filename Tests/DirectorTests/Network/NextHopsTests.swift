@@ -112,7 +112,7 @@ struct NextHopsTests {
     @Test("few real servers, and removed ones whose connections go on, are looked up each time")
     func removedServers() throws {
         var hops = NextHops(network: network)
-        try plane.apply([DesiredService(configuration.services[0].forwarding)])
+        try plane.apply([configuration.services[0].forwarding])
         let left = DirectorLab.configuration(servers: [RealServer(address: first)])
         #expect(follow(&hops, atMost: 2, for: left).isEmpty)
         #expect(plane.route(to: second) != nil)
