@@ -2,24 +2,26 @@ public import Addresses
 public import LoadBalancing
 public import NIOCore
 internal import NIOPosix
+internal import Synchronization
 
-/// Asks real servers. Every question gets one answer, at its time-out at the latest, whatever the peer does, and leaves
-/// nothing behind.
+/// The checker of real servers. Each question gets exactly one answer, at its time-out at the latest, whatever the peer
+/// does. Nothing of an answered question is left behind.
 ///
-/// Connects and echoes need no task, channel or timer each: `ProbeLoop` asks thousands of them at once. What speaks a
-/// protocol, or asks something of this machine, is a `ProtocolChecks`' business.
+/// `ProbeLoop` asks connects and echoes: thousands at once, without a task, a channel or a timer for each.
+/// `ProtocolChecks` asks all that speaks a protocol, runs a program or reads a file.
 public struct Checker: Sendable {
+    /// A check that a real server is to be asked.
     public struct Question: Sendable {
-        /// The asker's own, for telling answers apart; below 2^62.
+        /// The asker's number for the question, below 2^62. The answer has it, too.
         public var id: UInt64
         public var check: Check
         public var way: Check.Way
-        /// The real server's own address, where it is asked there, too, at the same time: the tunnel's answer counts, and
-        /// the other one tells which half is broken. It says nothing where the way is no tunnel.
+        /// The real server's own address, where it is asked there, too, at the same time. The tunnel's answer decides,
+        /// and the direct one tells which half is broken. The address is ignored where the way is no tunnel.
         public var beside: IPAddress?
-        /// From the moment at which it goes out.
+        /// The time for the answer, from the moment at which the question goes out.
         public var timeout: Duration
-        /// Whose it is: what it takes of this machine, it takes in turns with others'.
+        /// The service on whose behalf the question is asked. Searches of bodies take turns by service.
         public var service: ServiceAddress?
 
         public init(
@@ -35,12 +37,13 @@ public struct Checker: Sendable {
         }
     }
 
+    /// The answer to a question.
     public struct Answer: Sendable {
-        /// The question's.
+        /// The question's number.
         public var id: UInt64
         public var way: Check.Way
         public var verdict: CheckVerdict
-        /// From the start of the question to its verdict.
+        /// The time from the start of the question to its verdict.
         public var latency: Duration
 
         public init(id: UInt64, way: Check.Way, verdict: CheckVerdict, latency: Duration) {
@@ -54,7 +57,7 @@ public struct Checker: Sendable {
     private let group: any EventLoopGroup
     private let protocols: ProtocolChecks
 
-    /// Apart from NIO's own singleton, on whose event loops the control socket is served.
+    /// The event loops of all checkers, apart from NIO's singleton, on whose loops the control socket is served.
     private static let ownGroup = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
 
     public init() { self.init(group: Self.ownGroup) }
@@ -64,7 +67,7 @@ public struct Checker: Sendable {
         protocols = ProtocolChecks(group: group)
     }
 
-    /// Never waits. No two questions that are out for the same inbox have the same id.
+    /// Asks the questions, and never waits. No two questions that are out for the same inbox have the same id.
     public func ask(_ questions: [Question], answersTo inbox: Inbox) {
         var probes: [ProbeLoop.Question] = []
         probes.reserveCapacity(questions.count)
@@ -80,7 +83,8 @@ public struct Checker: Sendable {
         ProbeLoop.shared.ask(probes, answersTo: inbox)
     }
 
-    /// The same for one; a cancelled task ends it at once, as a failure. The question's id is of no importance.
+    /// Asks one question, and waits for its answer. The question's id is of no importance. A cancelled task ends the
+    /// question at once, as a failure.
     public func ask(_ question: Question) async -> Answer {
         let promise = group.any().makePromise(of: Answer.self)
         let inbox = Inbox { answers in for answer in answers { promise.succeed(answer) } }
@@ -97,18 +101,19 @@ public struct Checker: Sendable {
         }
     }
 
-    /// Ends those of the questions that are still out, at once: each is answered, as a failure.
+    /// Ends those of the questions that are still out, at once. Each of them is answered, as a failure.
     public func cancel(_ ids: Set<UInt64>, answersTo inbox: Inbox) {
-        let names = ids.flatMap { id in Inbox.Part.allCases.map { Inbox.name(of: id, $0) } }
+        let names = ids.flatMap { id in Inbox.Part.allCases.map { $0.name(of: id) } }
         inbox.cancel(names)
         ProbeLoop.shared.cancel(Set(names), answersTo: inbox)
     }
 
+    /// Begins a part of a question, or adds it to the probes that are asked together.
     private func begin(
         _ question: Question, as part: Inbox.Part, by way: Check.Way, _ inbox: Inbox,
         _ probes: inout [ProbeLoop.Question]
     ) {
-        let name = Inbox.name(of: question.id, part)
+        let name = part.name(of: question.id)
         func ask(_ kind: ProbeLoop.Question.Kind) {
             probes.append(ProbeLoop.Question(id: name, kind: kind, way: way, timeout: question.timeout))
         }
@@ -123,6 +128,142 @@ public struct Checker: Sendable {
                     completion(Answer(id: name, way: way, verdict: verdict, latency: latency))
                 }
             }
+        }
+    }
+}
+
+// MARK: Delivery of answers
+
+extension Checker {
+    /// The place where answers arrive. It joins the two of a question that goes both ways, and delivers one.
+    public final class Inbox: Sendable {
+        /// A question as it goes one way. Its name, in place of the question's id, tells it from all that are out.
+        enum Part: UInt64, CaseIterable {
+            case only, tunnel, direct
+
+            /// The lowest bits of a name, which tell the part. The question's id is above them.
+            private static let bits: UInt64 = 2
+
+            func name(of question: UInt64) -> UInt64 { question << Self.bits | rawValue }
+
+            /// Splits a name into the question's id and the part.
+            static func split(_ name: UInt64) -> (question: UInt64, part: Part?) {
+                (name >> bits, Part(rawValue: name & (1 << bits - 1)))
+            }
+        }
+
+        /// A question that goes both ways.
+        private struct Pair {
+            var server: IPAddress
+            /// The answer that came first, with its part.
+            var first: (part: Part?, answer: Answer)?
+        }
+
+        private struct Out {
+            /// The questions that go both ways, by their ids.
+            var pairs: [UInt64: Pair] = [:]
+            /// The cancellations of protocol checks, by the parts' names. `ProbeLoop` cancels by the names alone.
+            var running: [UInt64: ProtocolChecks.Cancellation] = [:]
+        }
+
+        private let deliver: @Sendable ([Answer]) -> Void
+        private let out = Mutex(Out())
+
+        /// `deliver` gets some answers at a time, on a thread that it must not keep.
+        public init(_ deliver: @escaping @Sendable ([Answer]) -> Void) { self.deliver = deliver }
+
+        /// Delivers answers of somebody else than a `Checker`.
+        public func answer(_ answers: [Answer]) {
+            if !answers.isEmpty { deliver(answers) }
+        }
+
+        fileprivate func expectTwo(_ id: UInt64, server: IPAddress) {
+            out.withLock { $0.pairs[id] = Pair(server: server) }
+        }
+
+        /// Begins a protocol check by `body`, which returns before the answer comes, on another thread.
+        fileprivate func begin(
+            _ name: UInt64, _ body: (@escaping @Sendable (Answer) -> Void) -> ProtocolChecks.Cancellation
+        ) {
+            // The answer takes the same lock: it cannot come before its cancellation is stored.
+            out.withLock { out in
+                out.running[name] = body { answer in
+                    self.out.withLock { $0.running[name] = nil }
+                    self.answer([answer].compactMap(self.whole))
+                }
+            }
+        }
+
+        fileprivate func cancel(_ names: [UInt64]) {
+            for cancel in out.withLock({ out in names.compactMap { out.running[$0] } }) { cancel() }
+        }
+
+        /// Returns the answer to a question by the answer to its part, which has the part's name as its id. It is nil
+        /// while the other part's answer is to come.
+        private func whole(_ answer: Answer) -> Answer? {
+            let (id, part) = Part.split(answer.id)
+            var answer = answer
+            answer.id = id
+            guard part != .only else { return answer }
+            return out.withLock { out in
+                guard let pair = out.pairs[id] else { return nil }
+                guard let first = pair.first else {
+                    out.pairs[id]?.first = (part, answer)
+                    return nil
+                }
+                out.pairs[id] = nil
+                var (tunnel, direct) = first.part == .tunnel ? (first.answer, answer) : (answer, first.answer)
+                tunnel.verdict = Checker.verdict(
+                    tunnel: tunnel.verdict, direct: direct.verdict, server: pair.server)
+                return tunnel
+            }
+        }
+    }
+}
+
+extension Checker.Inbox: ProbeLoop.Inbox {
+    func deliver(_ answers: [ProbeLoop.Answer]) {
+        answer(
+            answers.compactMap {
+                whole(
+                    Checker.Answer(id: $0.question.id, way: $0.question.way, verdict: $0.verdict, latency: $0.latency))
+            })
+    }
+}
+
+// MARK: Verdict of both ways
+
+extension Checker {
+    /// Returns the verdict of a check that went both ways. The clients' way, the tunnel, decides. The direct one tells
+    /// which half is broken.
+    static func verdict(tunnel: CheckVerdict, direct: CheckVerdict, server: IPAddress) -> CheckVerdict {
+        switch (tunnel, direct) {
+        case (.passed, .passed):
+            return tunnel
+        case (.failed(let failure), _) where failure.isOwn:
+            return tunnel
+        case (_, .failed(let beside)) where beside.isOwn:
+            return tunnel
+        case (.passed(var pass), .failed(let failure)):
+            pass.note = "it does not answer at \(server) itself: \(failure.reason)"
+            return .passed(pass)
+        case (.failed(var failure), .passed):
+            failure.reason +=
+                failure.hostAnswered
+                ? ": the tunnel works, the service is dead on the VIP (but not on \(server))"
+                : ": service answers, decapsulation dead (tunl0, its VIP or rp_filter on \(server))"
+            return .failed(failure)
+        case (.failed(var failure), .failed(let beside)):
+            if failure.hostAnswered {
+                failure.reason += ": the tunnel works, the service does not"
+            } else {
+                // A service may listen on the VIP alone: that its host refuses says nothing of the service.
+                let host =
+                    beside.hostAnswered
+                    ? "the host is up, the tunnel or the service is not" : "the host does not answer"
+                failure.reason += "; \(server) itself: \(beside.reason): \(host)"
+            }
+            return .failed(failure)
         }
     }
 }

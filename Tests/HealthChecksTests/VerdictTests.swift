@@ -119,7 +119,7 @@ struct VerdictTests {
         let refused = CheckVerdict.failed(.init(stage: .connect, reason: "b", hostAnswered: true))
         let own = CheckVerdict.failed(.init(stage: .start, reason: "c", isOwn: true))
         func verdict(_ tunnel: CheckVerdict, _ direct: CheckVerdict) -> (isPassed: Bool, String) {
-            switch BothWays.verdict(tunnel: tunnel, direct: direct, server: server) {
+            switch Checker.verdict(tunnel: tunnel, direct: direct, server: server) {
             case .passed(let pass): (true, pass.note ?? "")
             case .failed(let failure): (false, failure.reason)
             }
@@ -140,12 +140,12 @@ struct VerdictTests {
         #expect(verdict(silent, silent) == (false, "a; 10.0.0.1 itself: a: the host does not answer"))
         // What was not asked tells nothing of the half.
         for other in [passed, silent, refused] {
-            #expect(BothWays.verdict(tunnel: own, direct: other, server: server) == own)
-            #expect(BothWays.verdict(tunnel: other, direct: own, server: server) == other)
+            #expect(Checker.verdict(tunnel: own, direct: other, server: server) == own)
+            #expect(Checker.verdict(tunnel: other, direct: own, server: server) == other)
         }
         // Whether the host answered is the tunnel's to say.
         for (tunnel, answered) in [(silent, false), (refused, true)] {
-            guard case .failed(let failure) = BothWays.verdict(tunnel: tunnel, direct: refused, server: server) else {
+            guard case .failed(let failure) = Checker.verdict(tunnel: tunnel, direct: refused, server: server) else {
                 Issue.record("no failure")
                 continue
             }
