@@ -69,8 +69,8 @@ extension ServerLoss {
 struct ListenerTable: Sendable {
     let buckets: MappedArray<ipvsd_listener_bucket>
 
-    /// The bucket's number is what this leaves of a hash.
-    private var shift: UInt32 { UInt32(64 - buckets.count.trailingZeroBitCount) }
+    /// Returns by how many bits a hash is shifted to be the number of a bucket. The number of buckets is a power of two.
+    static func shift(buckets: Int) -> UInt32 { UInt32(64 - buckets.trailingZeroBitCount) }
 
     /// A key that finds its bucket full stays out: the packet program then asks the map of listeners.
     func set(_ value: ipvsd_listener_value, for key: ipvsd_listener_key) {
@@ -93,7 +93,7 @@ struct ListenerTable: Sendable {
     }
 
     private func entries(of word: UInt64) -> [UnsafeMutableRawPointer] {
-        let bucket = buckets.pointer(Int(ipvsd_listener_index(word, shift)))
+        let bucket = buckets.pointer(Int(ipvsd_listener_index(word, Self.shift(buckets: buckets.count))))
         return (0..<Int(IPVSD_LISTENER_WAYS)).map { bucket + $0 * MemoryLayout<ipvsd_cached_listener>.stride }
     }
 }

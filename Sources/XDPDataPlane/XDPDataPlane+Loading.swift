@@ -72,7 +72,7 @@ extension XDPDataPlane {
         var constants = constants
         constants.bucket_mask = UInt32((chosen[flows] ?? 1) - 1)
         constants.old_bucket_mask = UInt32((try former?.maxEntries() ?? 1) - 1)
-        constants.listener_shift = UInt32(64 - (chosen[MapCatalogue.listenerCache.map] ?? 1).trailingZeroBitCount)
+        constants.listener_shift = ListenerTable.shift(buckets: chosen[MapCatalogue.listenerCache.map] ?? 1)
         try object.setReadOnlyData(constants)
         do { try object.load() } catch {
             guard error.code == ENOMEM, !growing.isEmpty else { throw error }
