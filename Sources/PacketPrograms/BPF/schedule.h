@@ -355,8 +355,10 @@ static __always_inline __u32 select_excluding(const struct service_entry *entry,
 	return other;
 }
 
-/* How far the stamp of a flow may lag: its packets keep the template, too. */
+#define PERSISTENCE_LAG_SHIFT 3 /* 1/8 of the persistence, in ticks: a template ends that much too early at most */
+
+/* How far the stamp of a flow may lag, in ticks: packets that refresh it keep the template, too. */
 static __always_inline __u32 longest_lag(const struct service_entry *entry)
 {
-	return entry->flags & IPVSD_SERVICE_PERSISTENT ? entry->service->persistence >> 3 : 0xffff;
+	return entry->flags & IPVSD_SERVICE_PERSISTENT ? entry->service->persistence >> PERSISTENCE_LAG_SHIFT : 0xffff;
 }
