@@ -92,7 +92,7 @@ extension LayoutMigration {
             }
         }
         try follow()
-        usleep(UInt32(RowAllocator.grace / .microseconds(1)))
+        RowAllocator.waitForGrace()
         try follow()
     }
 
@@ -153,7 +153,7 @@ extension LayoutMigration {
                     throw BPFError("open \(path)", code: ENOENT)
                 }
                 for link in links { try link.update(to: published) }
-                usleep(UInt32(RowAllocator.grace / .microseconds(1)))
+                RowAllocator.waitForGrace()
                 // Flows that the new program has begun meanwhile.
                 try giveFormerKeys(to: maps, below: directory, isResumed: false)
             }

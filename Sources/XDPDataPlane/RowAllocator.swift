@@ -1,7 +1,12 @@
+internal import Glibc
+
 /// Hands out the rows of a fixed table. A freed row rests until every packet that may still read it is gone.
 struct RowAllocator {
     /// A packet program runs for microseconds; this is ample.
     static let grace: Duration = .milliseconds(100)
+
+    /// Waits until no packet is on its way that came before the call.
+    static func waitForGrace() { usleep(UInt32(grace / .microseconds(1))) }
 
     private var used: Set<Int> = []
     private var resting: [(row: Int, since: ContinuousClock.Instant)] = []

@@ -69,7 +69,7 @@ extension XDPDataPlane {
         for (interface, link) in links where (try? link.update(to: published)) != nil { links[interface] = nil }
         // One that keeps it goes on with these tables, and finds in the old ones what is not in them.
         guard let growth, links.isEmpty else { return }
-        usleep(UInt32(RowAllocator.grace / .microseconds(1)))
+        RowAllocator.waitForGrace()
         if growth.grown.contains(MapCatalogue.connectionCounts.map) {
             TableGrowth.addCounts(from: maps, since: growth.copiedCounts, to: growth.old)
         }
@@ -86,7 +86,7 @@ extension XDPDataPlane {
             for map in growth.grown { try TableGrowth.publish(map, below: directory) }
             self.growth = nil
             // Until the last packet of the old program is through.
-            usleep(UInt32(RowAllocator.grace / .microseconds(1)))
+            RowAllocator.waitForGrace()
             for map in growth.grown { try map.growth.follow?(growth, maps) }
             if maps.isMigrating {
                 TableGrowth.moveFlows(from: growth.old.flows, to: maps, now: UInt16(truncatingIfNeeded: try tick()))

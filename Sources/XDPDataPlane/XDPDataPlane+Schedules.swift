@@ -152,7 +152,7 @@ extension XDPDataPlane {
     /// After many changes in a row all room may be resting: then waits until it has rested.
     private func allocateSlice(size: Int) throws(BPFError) -> SliceAllocator.Slice {
         if let slice = slices.allocate(size: size) { return slice }
-        usleep(UInt32(RowAllocator.grace / .microseconds(1)))
+        RowAllocator.waitForGrace()
         if let slice = slices.allocate(size: size) { return slice }
         throw BPFError("find room for \(size) slots", code: ENOSPC)
     }

@@ -47,7 +47,7 @@ extension XDPDataPlane {
         }
         guard refusal() != nil else { return }
         // Rows at rest may be all that is missing.
-        usleep(UInt32(RowAllocator.grace / .microseconds(1)))
+        RowAllocator.waitForGrace()
         if let refusal = refusal() { throw refusal }
     }
 
@@ -275,7 +275,7 @@ extension XDPDataPlane {
     /// After many changes in a row all rows may be at rest: then waits until they have rested.
     private func allocatePath() throws(BPFError) -> Int {
         if let row = pathRows.allocate() { return row }
-        usleep(UInt32(RowAllocator.grace / .microseconds(1)))
+        RowAllocator.waitForGrace()
         if let row = pathRows.allocate() { return row }
         throw BPFError("find room for a path: all \(maps.nextHops.count - 1) are in use", code: ENOSPC)
     }
