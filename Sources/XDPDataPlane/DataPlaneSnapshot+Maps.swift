@@ -110,5 +110,5 @@ extension DataPlaneSnapshot.Templates {
 
 /// Nil for a stamp that was never set.
 private func secondsAgo(_ stamp: UInt32, now: UInt32) -> Double? {
-    stamp == 0 ? nil : Double(UInt64(now &- stamp) << UInt64(IPVSD_TICK_SHIFT)) / 1e9
+    stamp == 0 ? nil : XDPDataPlane.exactSeconds(ticks: Int(now &- stamp))
 }

@@ -90,7 +90,7 @@ public struct FlowScan {
             transport: transport, client: .v4(IPv4Address(bigEndian: ipvsd_flow_client(entry.key))),
             clientPort: UInt16(bigEndian: ipvsd_flow_client_port(entry.key)), vip: .v4(IPv4Address(bigEndian: vip)),
             port: UInt16(bigEndian: ipvsd_flow_port(entry.value)), server: server, state: name,
-            remaining: .nanoseconds(Int64(timeout - idle) << Int64(IPVSD_TICK_SHIFT)))
+            remaining: .nanoseconds(XDPDataPlane.nanoseconds(ticks: Int(timeout - idle))))
     }
 
     /// The port may no longer be listened on. `vip` and `port`: in network byte order.

@@ -30,8 +30,13 @@ extension XDPDataPlane {
         UInt32(min((seconds * 1_000_000_000) >> Int(IPVSD_TICK_SHIFT), Int(IPVSD_TIMEOUT_LIMIT)))
     }
 
-    /// Rounded up: what ticks were made of.
-    static func seconds(ticks: Int) -> Int { ((ticks << Int(IPVSD_TICK_SHIFT)) + 999_999_999) / 1_000_000_000 }
+    /// Returns the whole seconds that the ticks were made of: their time, rounded up.
+    static func seconds(ticks: Int) -> Int { (nanoseconds(ticks: ticks) + 999_999_999) / 1_000_000_000 }
+
+    /// Returns the seconds with their fraction.
+    static func exactSeconds(ticks: Int) -> Double { Double(nanoseconds(ticks: ticks)) / 1e9 }
+
+    static func nanoseconds(ticks: Int) -> Int { ticks << Int(IPVSD_TICK_SHIFT) }
 
     /// While so many connections are half-open, new ones are not recorded; 0: any number may be.
     public func setHalfOpenLimit(_ limit: UInt32) {

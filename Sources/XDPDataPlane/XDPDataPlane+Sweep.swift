@@ -64,6 +64,6 @@ extension XDPDataPlane {
 
     /// A tick more: a stamp may be nearly a tick old.
     private static var abandonment: Duration {
-        .nanoseconds(Int64(IPVSD_ABANDONED_TICKS + 1) << Int64(IPVSD_TICK_SHIFT))
+        .nanoseconds(nanoseconds(ticks: Int(IPVSD_ABANDONED_TICKS + 1)))
     }
 }

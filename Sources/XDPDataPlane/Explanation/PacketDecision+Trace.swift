@@ -102,8 +102,10 @@ extension PacketDecision.Connection {
         self.init(
             state: state, isBare: [IPVSD_STATE_BARE_ACK, IPVSD_STATE_ONE_DATAGRAM].contains { $0.rawValue == raw },
             server: maps.address(ofServer: ipvsd_flow_server(value)),
-            serverStanding: ServerStanding(of: maps.server(ipvsd_flow_server(value))), idle: seconds(age),
-            remaining: seconds(Int(maps.timeouts[Int(raw)]) - age), bucket: Int(trace.flow_bucket),
+            serverStanding: ServerStanding(of: maps.server(ipvsd_flow_server(value))),
+            idle: XDPDataPlane.exactSeconds(ticks: age),
+            remaining: XDPDataPlane.exactSeconds(ticks: Int(maps.timeouts[Int(raw)]) - age),
+            bucket: Int(trace.flow_bucket),
             isInSecondBucket: place == IPVSD_PLACE_SECOND_BUCKET.rawValue, isInOwnHalf: trace.is_in_own_half != 0,
             isInFormerTable: place == IPVSD_PLACE_OLD_TABLE.rawValue, fate: Fate(trace.fate))
     }
@@ -140,7 +142,8 @@ extension PacketDecision.Template {
         }
         self.init(
             client: IPv4Address(packet.client.value & netmask), prefixLength: netmask.nonzeroBitCount,
-            server: maps.address(ofServer: found.server), remaining: seconds(max(left, 0)), standing: standing,
+            server: maps.address(ofServer: found.server), remaining: XDPDataPlane.exactSeconds(ticks: max(left, 0)),
+            standing: standing,
             isConfirmed: trace.is_template_confirmed != 0)
     }
 }
@@ -160,5 +163,3 @@ extension ipvsd_trace {
 extension UInt64 {
     fileprivate var bigEndianBytes: [UInt8] { withUnsafeBytes(of: bigEndian) { Array($0) } }
 }
-
-private func seconds(_ ticks: Int) -> Double { Double(ticks << Int(IPVSD_TICK_SHIFT)) / 1e9 }
