@@ -86,21 +86,15 @@ final class ProbeThread {
         guard let time = [deadlines.min?.time, held.isEmpty ? nil : retriesAt].compactMap(\.self).min() else {
             return -1
         }
-        let now = Self.now()
+        let now = KernelClock.monotonic.nanoseconds
         return time <= now ? 0 : Int32(clamping: (time - now + 999_999) / 1_000_000)
-    }
-
-    private static func now() -> UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
 
     // MARK: Out
 
     private func begin() {
         while let submission = waiting.first, connections < connectionLimit {
-            let now = Self.now()
+            let now = KernelClock.monotonic.nanoseconds
             if let code = begin(submission, now: now) {
                 // One that ends makes room.
                 if code == EMFILE || code == ENFILE, connections > 0 { break }
@@ -114,7 +108,7 @@ final class ProbeThread {
 
     /// Those held go out, or end at their deadline without anything known about the peer.
     private func retry() {
-        let now = Self.now()
+        let now = KernelClock.monotonic.nanoseconds
         guard !held.isEmpty, retriesAt <= now else { return }
         retriesAt = now + Self.retryPeriod
         for late in held where late.deadline <= now {
@@ -208,7 +202,7 @@ final class ProbeThread {
     }
 
     private func expire() {
-        let now = Self.now()
+        let now = KernelClock.monotonic.nanoseconds
         while let deadline = deadlines.min, deadline.time <= now {
             deadlines.removeMin()
             // It may have been answered long ago.
@@ -225,7 +219,7 @@ final class ProbeThread {
         } else if case .ping = question.kind, let way = question.way.socket {
             echoes.forget(slot, way: way)
         }
-        answer(pending.submission, outcome, latency: Self.now() - pending.began)
+        answer(pending.submission, outcome, latency: KernelClock.monotonic.nanoseconds - pending.began)
     }
 
     /// `latency` in nanoseconds.

@@ -86,17 +86,11 @@ struct SearchTime {
     private let end: UInt64
     private var questions: UInt32 = 0
 
-    init() { end = Self.now() + Self.limit.nanoseconds }
+    init() { end = KernelClock.thread.nanoseconds + Self.limit.nanoseconds }
 
     /// Asks the kernel one time in 64: PCRE2 calls up to 20 million times a second.
     mutating func isOver() -> Bool {
         questions &+= 1
-        return questions & 63 == 0 && Self.now() >= end
-    }
-
-    private static func now() -> UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+        return questions & 63 == 0 && KernelClock.thread.nanoseconds >= end
     }
 }
