@@ -1,5 +1,17 @@
 /// gRPC's framing and what of Protocol Buffers' wire format two messages need.
 enum GRPCMessage {
+    /// The lowest bits of a field's tag. The field's number is above them.
+    private enum WireType: UInt64 {
+        case varint = 0
+        case eightBytes = 1
+        case counted = 2
+        case fourBytes = 5
+
+        static let bits: UInt64 = 3
+    }
+
+    private static let statusField: UInt64 = 1
+
     /// Not compressed, and the length in 4 bytes.
     static func framed(_ message: [UInt8]) -> [UInt8] {
         let count = UInt32(message.count)
@@ -22,20 +34,21 @@ enum GRPCMessage {
         var status: UInt64 = 0
         while !rest.isEmpty {
             guard let tag = takeVarint(&rest) else { return nil }
-            switch (tag >> 3, tag & 7) {
-            case (1, 0):
+            let type = WireType(rawValue: tag & (1 << WireType.bits - 1))
+            switch (tag >> WireType.bits, type) {
+            case (statusField, .varint):
                 guard let value = takeVarint(&rest) else { return nil }
                 status = value
-            case (_, 0):
+            case (_, .varint):
                 guard takeVarint(&rest) != nil else { return nil }
-            case (_, 1), (_, 5):
-                let count = tag & 7 == 1 ? 8 : 4
+            case (_, .eightBytes), (_, .fourBytes):
+                let count = type == .eightBytes ? 8 : 4
                 guard rest.count >= count else { return nil }
                 rest.removeFirst(count)
-            case (_, 2):
+            case (_, .counted):
                 guard let count = takeVarint(&rest), count <= UInt64(rest.count) else { return nil }
                 rest.removeFirst(Int(count))
-            default:
+            case (_, nil):
                 return nil
             }
         }
