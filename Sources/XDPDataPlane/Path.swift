@@ -52,6 +52,9 @@ public struct Path: Sendable, Hashable {
 }
 
 extension Path {
+    /// The bytes of a tag: its protocol's number, and its id.
+    private static let tagBytes = 4
+
     var row: ipvsd_next_hop {
         var row = ipvsd_next_hop()
         withUnsafeMutableBytes(of: &row.eth_addrs) {
@@ -66,9 +69,9 @@ extension Path {
             | (isLocal ? IPVSD_NEXT_HOP_LOCAL : 0)
         row.tags = tags.enumerated().reduce(UInt64(0)) { word, tag in
             let bytes = UInt32(tag.element.protocolID.bigEndian) | UInt32(tag.element.id.bigEndian) << 16
-            return word | UInt64(bytes) << UInt64(32 * tag.offset)
+            return word | UInt64(bytes) << UInt64(8 * Self.tagBytes * tag.offset)
         }
-        row.tag_length = UInt32(4 * tags.count)
+        row.tag_length = UInt32(Self.tagBytes * tags.count)
         row.route_ifindex = UInt32(routeInterface)
         return row
     }
@@ -77,8 +80,8 @@ extension Path {
     init?(row: ipvsd_next_hop) {
         let bytes = withUnsafeBytes(of: row.eth_addrs) { Array($0) }
         guard row.ifindex != 0, let sourceMAC = MACAddress(Array(bytes[6...])) else { return nil }
-        let tags = (0..<min(Int(row.tag_length / 4), Self.maximumTags)).map { index in
-            let bytes = UInt32(truncatingIfNeeded: row.tags >> UInt64(32 * index))
+        let tags = (0..<min(Int(row.tag_length) / Self.tagBytes, Self.maximumTags)).map { index in
+            let bytes = UInt32(truncatingIfNeeded: row.tags >> UInt64(8 * Self.tagBytes * index))
             return VLANTag(
                 protocolID: UInt16(bigEndian: UInt16(truncatingIfNeeded: bytes)),
                 id: UInt16(bigEndian: UInt16(bytes >> 16)))
