@@ -6,7 +6,6 @@ import DataPlane
 import Glibc
 import Layout3
 import LoadBalancing
-import Netlink
 import PacketPrograms
 import Testing
 
@@ -16,88 +15,6 @@ import Testing
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct MigrationFailureTests {
-    /// A data plane of layout 3 on interfaces, with flows.
-    @MainActor private struct Stage {
-        let old: Layout3Lab
-        let interfaces: [Int32]
-        var flows = HomedFlows()
-
-        var directory: String { old.directory }
-
-        /// The programs on the interfaces.
-        func attached() throws -> [BPFProgram] {
-            try interfaces.map { interface in
-                let pin = XDPDataPlane.linkPin(directory: directory, interface: interface)
-                let link = try #require(try BPFLink(pinnedAt: pin))
-                return try #require(try BPFProgram(id: link.programID()))
-            }
-        }
-
-        func version() -> UInt32 {
-            old.lab.plane.maps.settings.pointer(0).load(as: UInt32.self)
-        }
-
-        func migration() throws -> LayoutMigration? {
-            try LayoutMigration(below: directory, constants: MigrationLab.constants)
-        }
-
-        /// Runs the steps up to this one in a daemon that dies then.
-        func die(after step: LayoutMigration.Step) throws {
-            try migration()?.run(through: step)
-        }
-
-        /// Expects a start to carry all over and to leave nothing of the migration behind.
-        func expectToStart(_ comment: String) throws {
-            let new = try Lab(directory: directory)
-            for interface in interfaces { try new.plane.attach(interface: interface, mode: .native) }
-            try new.plane.publish()
-            #expect(version() == UInt32(IPVSD_ABI_VERSION), "\(comment)")
-            #expect(waiting.isEmpty, "\(comment): \(waiting)")
-            #expect(!new.plane.maps.isMigrating, "\(comment)")
-            for program in try attached() { try flows.expectKept(by: program, "\(comment), after the start") }
-            #expect(new.loads() == new.recount(), "\(comment)")
-            #expect(new.recount().values.reduce(0) { $0 + $1.active + $1.inactive } == flows.homes.count, "\(comment)")
-            #expect(new.plane.missingPins.isEmpty, "\(comment)")
-        }
-
-        /// The pins that only a migration has.
-        var waiting: [String] { LayoutMigration.pins(below: directory).filter { access($0, F_OK) == 0 } }
-    }
-
-    private struct Interfaces {
-        let indices: [Int32]
-
-        init() throws {
-            try #require(clinux_unshare_network() == 0)
-            let socket = try RouteSocket()
-            indices = try ["one", "two"].map { name in
-                try socket.createVeth(name: name, peer: "\(name)-peer")
-                return try #require(try socket.link(named: name)).index
-            }
-        }
-    }
-
-    private func withStage(
-        on interfaces: [Int32], flows count: Int = 12, capacity: Capacity = .roomy, _ body: (inout Stage) throws -> Void
-    ) throws {
-        try withPinDirectory { directory in
-            defer {
-                // A test that starts nothing at its end leaves them; `expectToStart` finds none.
-                for pin in LayoutMigration.pins(below: directory) { unlink(pin) }
-                for interface in interfaces {
-                    let pin = XDPDataPlane.linkPin(directory: directory, interface: interface)
-                    try? BPFLink(pinnedAt: pin)?.detach()
-                    unlink(pin)
-                }
-            }
-            let old = try Layout3Lab(
-                directory: directory, capacity: capacity, MigrationLab.configuration, attached: interfaces)
-            var stage = Stage(old: old, interfaces: interfaces)
-            try stage.flows.begin(MigrationLab.mixed(count), by: old.plane.program())
-            try body(&stage)
-        }
-    }
-
     // MARK: Deaths
 
     @Test("a death after any step leaves a data plane that forwards, and the next start carries it over")
@@ -106,9 +23,10 @@ struct MigrationFailureTests {
     }
 
     private func dieAfterEachStep() throws {
-        let interfaces = try Interfaces().indices
-        for step in LayoutMigration.Step.allCases {
-            try withStage(on: interfaces) { stage in
+        let interfaces = try makeTwoInterfaces()
+        try withMigrationStage(on: interfaces) { stage in
+            for step in LayoutMigration.Step.allCases {
+                try stage.beginAnew()
                 try stage.die(after: step)
                 let programs = try stage.attached()
                 #expect(stage.version() == (step < .claim ? 3 : 4), "\(step)")
@@ -127,14 +45,15 @@ struct MigrationFailureTests {
     }
 
     private func dieTwice() throws {
-        let interfaces = try Interfaces().indices
+        let interfaces = try makeTwoInterfaces()
         var least = Capacity.roomy
         (least.flowBuckets, least.slotGroups, least.listenerBuckets) = (1024, 1 << 15, 256)
         let steps = LayoutMigration.Step.allCases
-        for (index, first) in steps.enumerated() {
-            // Each step is once the first one and once the second one.
-            let second = steps[(index + 3) % steps.count]
-            try withStage(on: interfaces, flows: 3, capacity: least) { stage in
+        try withMigrationStage(on: interfaces, flows: 3, capacity: least) { stage in
+            for (index, first) in steps.enumerated() {
+                // Each step is once the first one and once the second one.
+                let second = steps[(index + 3) % steps.count]
+                try stage.beginAnew()
                 try stage.die(after: first)
                 try stage.flows.begin(MigrationLab.mixed(2, from: 100), by: try stage.attached()[1])
                 try LayoutMigration.settle(below: stage.directory)
@@ -154,9 +73,10 @@ struct MigrationFailureTests {
     }
 
     private func dieWithinAStep() throws {
-        let interfaces = try Interfaces().indices
-        for interface in interfaces {
-            try withStage(on: interfaces) { stage in
+        let interfaces = try makeTwoInterfaces()
+        try withMigrationStage(on: interfaces) { stage in
+            for interface in interfaces {
+                try stage.beginAnew()
                 try stage.die(after: .claim)
                 let program = try #require(try BPFProgram(pinnedAt: "\(stage.directory)/director-4"))
                 let pin = XDPDataPlane.linkPin(directory: stage.directory, interface: interface)
@@ -167,13 +87,11 @@ struct MigrationFailureTests {
                 try stage.flows.expectKept(by: program, "begun by the new program of two")
                 try stage.expectToStart("one of two swapped")
             }
-        }
-        let names = try withPinDirectory { directory in LayoutMigration.pins(below: directory) }
-        for count in [1, 3, names.count - 1] {
-            try withStage(on: interfaces) { stage in
+            let pins = LayoutMigration.pins(below: stage.directory)
+            for count in [1, 3, pins.count - 1] {
+                try stage.beginAnew()
                 try stage.die(after: .follow)
                 // The packet program comes last.
-                let pins = LayoutMigration.pins(below: stage.directory)
                 for pin in (pins.dropFirst() + pins.prefix(1)).prefix(count) where access(pin, F_OK) == 0 {
                     #expect(rename(pin, String(pin.dropLast(2))) == 0, "\(pin)")
                 }
@@ -191,8 +109,8 @@ struct MigrationFailureTests {
     }
 
     private func refuseByOneInterface() throws {
-        let interfaces = try Interfaces().indices
-        try withStage(on: [interfaces[0]], flows: 40) { stage in
+        let interfaces = try makeTwoInterfaces()
+        try withMigrationStage(on: [interfaces[0]], flows: 40) { stage in
             let used = try stage.attached()[0].id()
             // A program of another attach type does not give way to one of ours.
             let refusing = try BPFLink.ofPassingProgram(interface: interfaces[1])
@@ -227,8 +145,8 @@ struct MigrationFailureTests {
     }
 
     private func failToGoBack() throws {
-        let interfaces = try Interfaces().indices
-        try withStage(on: [interfaces[0]]) { stage in
+        let interfaces = try makeTwoInterfaces()
+        try withMigrationStage(on: [interfaces[0]]) { stage in
             let refusing = try BPFLink.ofPassingProgram(interface: interfaces[1])
             let pin = XDPDataPlane.linkPin(directory: stage.directory, interface: interfaces[1])
             try refusing.pin(at: pin)
@@ -259,8 +177,8 @@ struct MigrationFailureTests {
     }
 
     private func migrateWithFewDescriptors() throws {
-        let interfaces = try Interfaces().indices
-        try withStage(on: interfaces) { stage in
+        let interfaces = try makeTwoInterfaces()
+        try withMigrationStage(on: interfaces) { stage in
             let lowest = dup(0)
             close(lowest)
             var limits = rlimit()
@@ -308,10 +226,12 @@ struct MigrationFailureTests {
     }
 
     private func startAnOlderDaemon() throws {
-        let interfaces = try Interfaces().indices
-        for step in LayoutMigration.Step.allCases {
-            try withStage(on: interfaces) { stage in
-                try stage.die(after: step)
+        let interfaces = try makeTwoInterfaces()
+        try withMigrationStage(on: interfaces) { stage in
+            let migration = try #require(try stage.migration())
+            for step in LayoutMigration.Step.allCases {
+                // A daemon that dies here leaves the same: the end of a migration undoes nothing.
+                try migration.run(through: step)
                 let pins = try #require(XDPDataPlane.everyPin(below: stage.directory))
                 #expect(!pins.contains { $0.hasSuffix("-next") }, "\(step): \(pins)")
                 let settings: BPFMap<UInt32, ipvsd_settings> = try #require(
@@ -335,8 +255,8 @@ struct MigrationFailureTests {
     }
 
     private func meetTheNextLayout() throws {
-        let interfaces = try Interfaces().indices
-        try withStage(on: interfaces) { stage in
+        let interfaces = try makeTwoInterfaces()
+        try withMigrationStage(on: interfaces) { stage in
             try stage.expectToStart("first")
             let (pins, programs) = (
                 XDPDataPlane.everyPin(below: stage.directory), try stage.attached().map { try $0.id() }
@@ -358,10 +278,11 @@ struct MigrationFailureTests {
     }
 
     private func lookAtEachStep() throws {
-        let interfaces = try Interfaces().indices
-        for step in LayoutMigration.Step.allCases {
-            try withStage(on: interfaces, flows: 30) { stage in
-                try stage.die(after: step)
+        let interfaces = try makeTwoInterfaces()
+        try withMigrationStage(on: interfaces, flows: 30) { stage in
+            let migration = try #require(try stage.migration())
+            for step in LayoutMigration.Step.allCases {
+                try migration.run(through: step)
                 let scan = try #require(try FlowScan(directory: stage.directory), "\(step)")
                 var listed: [FlowKey: IPv4Address] = [:]
                 scan.forEach { flow in
@@ -375,7 +296,7 @@ struct MigrationFailureTests {
                     listed == Dictionary(uniqueKeysWithValues: stage.flows.homes.map { ($0.flow, $0.server) }),
                     "\(step)")
                 // Programs of layout 3 do not explain themselves.
-                guard step >= .swap else { return }
+                guard step >= .swap else { continue }
                 for (flow, server) in stage.flows.homes {
                     let frame = flow.packet([.ack], payload: 10).bytes
                     let packet = try #require(ExplainedPacket(frame))

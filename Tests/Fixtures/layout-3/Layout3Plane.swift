@@ -52,6 +52,16 @@ public final class Layout3Plane {
         try pin()
     }
 
+    /// Replaces what is pinned below the directory once more, by the same programs and maps. The flows are forgotten.
+    /// Those to come are hashed with another seed.
+    public func replaceAgain() throws(BPFError) {
+        try pin()
+        try Self.prepareShared(below: directory, flows: map("flows"))
+        let settings: BPFMap<UInt32, ipvsd_settings> = try map("settings")
+        let memory = try settings.memory(writable: true)
+        withExtendedLifetime(memory) { memory.field(\.seed).pointee = .random(in: .min ... .max) }
+    }
+
     private init(_ object: BPFObject, constants: Constants, below directory: String, flowIDs: [UInt64: UInt16]) {
         self.object = object
         self.constants = constants
@@ -122,10 +132,8 @@ public final class Layout3Plane {
 
     private func pin() throws(BPFError) {
         let links = (File.list(directory) ?? []).filter { $0.hasPrefix("link-") }
-        for name in File.list(directory) ?? [] where !Self.sharedMaps.contains(name) && !links.contains(name) {
-            unlink("\(directory)/\(name)")
-        }
-        for name in Self.ownMaps { try object.pin(map: name, at: "\(directory)/\(name)") }
+        for name in File.list(directory) ?? [] where !links.contains(name) { unlink("\(directory)/\(name)") }
+        for name in Self.sharedMaps + Self.ownMaps { try object.pin(map: name, at: "\(directory)/\(name)") }
         for name in Self.programs { try program(named: name).pin(at: "\(directory)/\(name)") }
         for name in links { try BPFLink(pinnedAt: "\(directory)/\(name)")?.update(to: program()) }
     }
