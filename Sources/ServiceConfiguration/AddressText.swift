@@ -119,9 +119,11 @@ public enum AddressText {
         return (prefix, hasLength || end == text.endIndex ? nil : try port(rest))
     }
 
+    static let outerSourcePrefixes = "A.B.C.D/LENGTH with a length from 8 to 24, as 172.16.0.0/16"
+
     /// `A.B.C.D/LENGTH`, large enough to tell flows apart, and small enough for a private network.
     static func outerSources(_ text: some StringProtocol) throws(InvalidValue) -> IPPrefix {
-        let accepted = "A.B.C.D/LENGTH with a length from 8 to 24, as 172.16.0.0/16"
+        let accepted = outerSourcePrefixes
         guard let slash = text.firstIndex(of: "/") else {
             throw InvalidValue("the prefix has no length", accepted: accepted)
         }

@@ -2,7 +2,7 @@ internal import LoadBalancing
 
 /// One thing wrong in what an operator wrote: where, what, and what would be accepted there.
 public struct ConfigurationError: Error, Hashable, CustomStringConvertible {
-    /// The flag with its value, such as `--vip 10.0.0.100:0`.
+    /// The flag with its value, or a file's line with a key and its value.
     public var place: String
     public var problem: String
     public var accepted: String

@@ -4,7 +4,7 @@ public enum FileSchema {
 
     private static var document: JSONValue {
         let sections = FileSection.allCases.filter { $0 != .file && $0 != .check }.map { section in
-            (section.rawValue, object(Options.options(of: section), required: required(in: section)))
+            (name(of: section), object(Options.options(of: section), required: required(in: section)))
         }
         let checks = CheckType.allCases.map { ("check-\($0.rawValue)", check($0)) }
         return .object(
@@ -14,6 +14,11 @@ public enum FileSchema {
             ] + members(Options.options(of: FileSection.file), required: required(in: .file)) + [
                 ("definitions", .object((sections + checks).map { (name: $0.0, value: $0.1) }))
             ])
+    }
+
+    /// Returns the name of a mapping's definition: the key whose value the mapping is.
+    private static func name(of section: FileSection) -> String {
+        Options.all.first { $0.key?.holds == section }?.keyName ?? ""
     }
 
     private static func required(in section: FileSection) -> [any DeclaredOption] {
@@ -67,7 +72,7 @@ public enum FileSchema {
             if let shorthand, let parsed = shorthand as? any ParsedOption {
                 values.append(shorthand.isList ? .oneOrMore(parsed.schema) : parsed.schema)
             }
-            let names = holds == .check ? CheckType.allCases.map { "check-\($0.rawValue)" } : [holds.rawValue]
+            let names = holds == .check ? CheckType.allCases.map { "check-\($0.rawValue)" } : [name(of: holds)]
             values += names.map { ["$ref": .string("#/definitions/\($0)")] }
         }
         let value = values.count == 1 ? values[0] : ["anyOf": .array(values)]

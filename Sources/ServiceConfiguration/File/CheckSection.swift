@@ -4,7 +4,7 @@ internal import Yams
 
 /// The checks of one of a configuration file's services.
 enum CheckSection {
-    /// `check: auto`, or `checks:` with a list; nil after an error. `listeners`: nil where one of them is bad.
+    /// Returns the one check or the list of checks; nil after an error. `listeners` is nil where one of them is bad.
     static func checks(
         _ section: YAMLSection, pace: CheckPaceReading, listeners: [ServiceAddress]?, _ findings: inout Findings
     ) -> ServiceChecks? {

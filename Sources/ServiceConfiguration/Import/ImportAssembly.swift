@@ -92,9 +92,10 @@ enum ImportAssembly {
             service.remarks += server.remarks
         }
         service.servers = kept
-        if let sorry = service.sorryServer, vips.contains(sorry) || kept.contains(where: { $0.server.address == sorry })
+        if let sorry = service.policy.sorryServer,
+            vips.contains(sorry) || kept.contains(where: { $0.server.address == sorry })
         {
-            service.sorryServer = nil
+            service.policy.sorryServer = nil
             service.remark(
                 .left, service.place, "sorry server \(sorry): it is \(vips.contains(sorry) ? "a VIP" : "a real server")"
             )
@@ -104,16 +105,17 @@ enum ImportAssembly {
 
     /// One that can be reached. keepalived lowers it likewise (validate_check_config).
     private static func fitQuorum(_ service: inout ImportedService) {
-        guard service.quorum != Quorum.Rule() else { return }
+        let asked = service.policy.quorum
+        guard asked != Quorum.Rule() else { return }
         let sum = service.servers.reduce(0) { $0 + Int($1.server.weight) }
-        let asked = service.quorum
-        service.quorum.required = max(1, min(asked.required, sum))
-        service.quorum.hysteresis = max(
-            0, min(asked.hysteresis, service.quorum.required - 1, sum - service.quorum.required))
-        guard service.quorum != asked else { return }
+        var quorum = asked
+        quorum.required = max(1, min(asked.required, sum))
+        quorum.hysteresis = max(0, min(asked.hysteresis, quorum.required - 1, sum - quorum.required))
+        guard quorum != asked else { return }
+        service.policy.quorum = quorum
         service.remark(
             .note, service.place,
-            "quorum \(asked.required), hysteresis \(asked.hysteresis): \(service.quorum.required) and "
-                + "\(service.quorum.hysteresis), as all weights together are \(sum)")
+            "quorum \(asked.required), hysteresis \(asked.hysteresis): \(quorum.required) and "
+                + "\(quorum.hysteresis), as all weights together are \(sum)")
     }
 }

@@ -40,12 +40,12 @@ struct ImportPrinter {
         }
         lines.append("")
         if let keeper = file.addressKeeper {
-            lines.append("\(Self.field(Options.addresses, false))  # \(YAMLText.printable(keeper))")
+            lines.append("\(Options.addresses.field(false))  # \(YAMLText.printable(keeper))")
         }
         if let timeouts = file.timeouts {
             let fields = [
-                Self.field(Options.tcpTimeout, timeouts.tcp), Self.field(Options.tcpFinTimeout, timeouts.tcpFin),
-                Self.field(Options.udpTimeout, timeouts.udp),
+                Options.tcpTimeout.field(timeouts.tcp), Options.tcpFinTimeout.field(timeouts.tcpFin),
+                Options.udpTimeout.field(timeouts.udp),
             ]
             lines.append(Self.line(Options.timeouts, Self.mapping(fields)))
         }
@@ -66,18 +66,19 @@ struct ImportPrinter {
         let listeners = service.listeners.map(\.description)
         let list = listeners.count == 1 ? listeners[0] : "[\(listeners.joined(separator: ", "))]"
         lines.append("  - \(Self.line(Options.listeners, list))")
-        add(Options.scheduler, service.scheduler)
+        add(Options.scheduler, service.forwarding.scheduler)
         if !service.flags.isEmpty {
             add(Options.schedulerFlags, .list(service.flags.map(Options.schedulerFlags.syntax.format)))
         }
-        if let persistence = service.persistence { add(persistence) }
-        if service.isOnePacket { add(Options.onePacket, true) }
-        if service.inhibits { add(Options.inhibit, true) }
-        if service.quorum != Quorum.Rule() {
-            add(Options.quorum, Quorum.Rule(required: service.quorum.required))
-            if service.quorum.hysteresis != 0 { add(Options.hysteresis, "\(service.quorum.hysteresis)") }
-        }
-        if let sorry = service.sorryServer { add(Options.sorryServer, sorry) }
+        if let persistence = service.forwarding.persistence { add(persistence) }
+        add(Options.serviceSettings, of: service.forwarding, unlike: ImportedService.plain)
+        // The hysteresis has a line of its own.
+        var policy = service.policy
+        policy.quorum.hysteresis = 0
+        add(Options.policySettings, of: policy, unlike: ServicePolicy())
+        let hysteresis = service.policy.quorum.hysteresis
+        if hysteresis != 0 { add(Options.hysteresis, "\(hysteresis)") }
+        if let sorry = service.policy.sorryServer { add(Options.sorryServer, sorry) }
         add(service.checks)
         if let notify = service.notify { add(notify) }
         lines.append("    \(Self.line(Options.servers))")
@@ -93,15 +94,19 @@ struct ImportPrinter {
     // MARK: Keys and values
 
     private mutating func add<Value>(_ option: DirectorOption<Value>, _ value: Value) {
-        lines.append("    \(Self.field(option, value))")
+        lines.append("    \(option.field(value))")
     }
 
     private mutating func add(_ option: any DeclaredOption, _ value: YAMLText.Value) {
         lines.append("    \(Self.line(option, YAMLText.value(value)))")
     }
 
-    static func field<Value>(_ option: DirectorOption<Value>, _ value: Value) -> String {
-        line(option, YAMLText.scalar(option.syntax.format(value)))
+    /// Adds the values that differ from the defaults.
+    private mutating func add<Target>(_ settings: [Setting<Target>], of target: Target, unlike standard: Target) {
+        for setting in settings {
+            guard let text = setting.text(of: target, unlike: standard) else { continue }
+            add(setting.option, .text(text))
+        }
     }
 
     /// A key, and behind it a value, unless that is in the next lines.
@@ -116,8 +121,8 @@ struct ImportPrinter {
     private mutating func add(_ persistence: Persistence) {
         let timeout = Options.persistent.syntax.format(persistence.timeout)
         let whole = Self.mapping([
-            Self.field(Options.persistent, persistence.timeout),
-            Self.field(Options.persistentNetmask, persistence.prefixLength),
+            Options.persistent.field(persistence.timeout),
+            Options.persistentNetmask.field(persistence.prefixLength),
         ])
         let isPlain = persistence.prefixLength == Options.persistentNetmask.standard
         lines.append("    \(Self.line(Options.persistenceMapping, isPlain ? timeout : whole))")
@@ -138,9 +143,9 @@ struct ImportPrinter {
     }
 
     static func text(_ check: ImportedCheck, withPace: Bool) -> String {
-        var fields = [field(Options.checkType, check.type)]
+        var fields = [Options.checkType.field(check.type)]
         fields += check.fields.map { "\($0.key): \(YAMLText.value($0.value))" }
-        if check.isDirect { fields.append(field(Options.via, .direct)) }
+        if check.isDirect { fields.append(Options.via.field(.direct)) }
         if withPace { fields += Self.fields(check.pace) }
         return mapping(fields)
     }
@@ -148,15 +153,15 @@ struct ImportPrinter {
     /// In the order in which the file's parser judges them.
     private static func fields(_ pace: CheckPace) -> [String] {
         [
-            field(Options.checkInterval, pace.interval), field(Options.checkFastInterval, pace.fastInterval),
-            field(Options.checkTimeout, pace.timeout), field(Options.rise, pace.rise), field(Options.fall, pace.fall),
+            Options.checkInterval.field(pace.interval), Options.checkFastInterval.field(pace.fastInterval),
+            Options.checkTimeout.field(pace.timeout), Options.rise.field(pace.rise), Options.fall.field(pace.fall),
         ]
     }
 
-    private mutating func add(_ notify: ImportedNotification) {
+    private mutating func add(_ notify: NotificationScript) {
         lines.append("    \(Self.line(Options.notifyMapping))")
-        lines.append("      \(Self.field(Options.notifyTimeout, notify.timeout))")
-        if notify.tellsAtStart { lines.append("      \(Self.field(Options.notifyAtStart, true))") }
+        lines.append("      \(Options.notifyTimeout.field(notify.timeout))")
+        if notify.tellsAtStart { lines.append("      \(Options.notifyAtStart.field(true))") }
         lines.append("      \(Self.line(Options.notify))")
         for word in notify.command {
             guard YAMLText.isLiteral(word) else {

@@ -5,7 +5,7 @@ internal import LoadBalancing
 enum ImportScheduling {
     static func take(scheduler name: String, at place: SourcePlace, _ service: inout ImportedService) {
         if let scheduler = Scheduler(rawValue: name) {
-            service.scheduler = scheduler
+            service.forwarding.scheduler = scheduler
         } else {
             service.remark(
                 .changed, place, "scheduler \(name): ipvsd has none of this name; wlc, the default, stands for it")
@@ -14,20 +14,21 @@ enum ImportScheduling {
 
     /// After the scheduler is known: `flag-1` and so on are its own (IP_VS_SVC_F_SCHED1).
     static func take(flags words: [String], at place: SourcePlace, _ service: inout ImportedService) {
+        let scheduler = service.forwarding.scheduler
         for word in words {
             let flag: SchedulerFlag? =
-                switch (service.scheduler, word) {
+                switch (scheduler, word) {
                 case (.sh, "flag-1"): .shFallback
                 case (.sh, "flag-2"): .shPort
                 case (.mh, "flag-1"): .mhFallback
                 case (.mh, "flag-2"): .mhPort
                 default: SchedulerFlag(rawValue: word)
                 }
-            if let flag, flag.scheduler == service.scheduler {
+            if let flag, flag.scheduler == scheduler {
                 if !service.flags.contains(flag) { service.flags.append(flag) }
             } else if flag != nil || ["flag-1", "flag-2", "flag-3", "hashed"].contains(word) {
                 service.remark(
-                    .note, place, "\(word): it does nothing with the scheduler \(service.scheduler.rawValue)")
+                    .note, place, "\(word): it does nothing with the scheduler \(scheduler.rawValue)")
             } else {
                 service.remark(.left, place, "scheduler flag \(word): ipvsd has none of this name")
             }
@@ -37,7 +38,7 @@ enum ImportScheduling {
     /// Only UDP is scheduled so.
     static func takeOnePacket(at place: SourcePlace, _ service: inout ImportedService) {
         if service.listeners.contains(where: { $0.transport != .tcp }) || service.listeners.isEmpty {
-            service.isOnePacket = !service.listeners.isEmpty
+            service.forwarding.isOnePacket = !service.listeners.isEmpty
         } else {
             service.remark(.note, place, "one-packet scheduling: it does nothing for TCP")
         }
@@ -66,7 +67,7 @@ enum ImportScheduling {
                         + "client's address stands for itself")
             }
         }
-        service.persistence = Persistence(timeout: min(seconds, longest), prefixLength: length)
+        service.forwarding.persistence = Persistence(timeout: min(seconds, longest), prefixLength: length)
     }
 
     static func leave(engine: String, at place: SourcePlace, _ service: inout ImportedService) {

@@ -40,16 +40,18 @@ struct ImportedService {
     var listeners: [ImportedListener] = []
     /// That it is known by in the source.
     var marks: Set<UInt32> = []
-    var scheduler = Scheduler.wlc
+    /// The scheduling. Listeners, scheduler flags and real servers are beside it.
+    var forwarding = Self.plain
+    /// The scheduler flags, in the source's order.
     var flags: [SchedulerFlag] = []
-    var persistence: Persistence?
-    var isOnePacket = false
     var servers: [ImportedServer] = []
-    var inhibits = false
-    var quorum = Quorum.Rule()
-    var sorryServer: IPAddress?
+    var policy = ServicePolicy()
     var checks = ImportedChecks.auto
-    var notify: ImportedNotification?
+    var notify: NotificationScript?
+
+    /// The values of a service of which nothing is said.
+    static let plain = VirtualService(
+        address: ServiceAddress(vip: .unspecified(.v4)), scheduler: Options.scheduler.standard ?? .wlc, servers: [])
 
     init(place: SourcePlace, title: String) {
         self.place = place
@@ -62,12 +64,9 @@ struct ImportedService {
 
     /// Whether it is the same but for its listeners.
     func serves(as other: ImportedService) -> Bool {
-        scheduler == other.scheduler && flags == other.flags && persistence == other.persistence
-            && isOnePacket == other.isOnePacket && inhibits == other.inhibits && quorum == other.quorum
-            && sorryServer == other.sorryServer && checks == other.checks && notify == other.notify
-            && servers.map(\.server) == other.servers.map(\.server)
+        forwarding == other.forwarding && flags == other.flags && policy == other.policy && checks == other.checks
+            && notify == other.notify && servers.map(\.server) == other.servers.map(\.server)
     }
-
 }
 
 /// What clients address: IPVS knows services with all ports of one protocol, ipvsd only of both.
@@ -163,10 +162,4 @@ struct ImportedCheck: Hashable {
             return nil
         } catch { return error.errors.first.map { "\($0.problem) (accepted: \($0.accepted))" } }
     }
-}
-
-struct ImportedNotification: Hashable {
-    var command: [String]
-    var timeout: Duration
-    var tellsAtStart = false
 }

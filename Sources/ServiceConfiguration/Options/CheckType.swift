@@ -1,4 +1,4 @@
-/// The types of checks in the configuration file: `type: NAME`.
+/// The types of checks in the configuration file.
 enum CheckType: String, CaseIterable, Sendable {
     case ping, mtu, tcp, tls, http, https, grpc, smtp, dns, udp, script, file
 

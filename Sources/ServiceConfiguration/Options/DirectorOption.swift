@@ -26,8 +26,14 @@ public struct DirectorOption<Value: Sendable>: DeclaredOption {
 
     public var accepted: String { syntax.accepted }
 
-    /// The flag with a value, such as `--xdp native`.
-    public func argument(_ value: Value) -> String { "\(flagName) \(syntax.format(value))" }
+    /// Returns the flag and the value's text, as the words of a command line.
+    public func arguments(_ value: Value) -> [String] { [flagName, syntax.format(value)] }
+
+    /// Returns the flag with the value, as one text.
+    public func argument(_ value: Value) -> String { arguments(value).joined(separator: " ") }
+
+    /// Returns the key with the value, as they stand in the file.
+    public func field(_ value: Value) -> String { "\(keyName): \(YAMLText.scalar(syntax.format(value)))" }
 }
 
 /// An option whose value is a text, or a list of texts.
@@ -62,12 +68,15 @@ public protocol DeclaredOption: Sendable {
 
 extension DeclaredOption {
     /// The option's only name: its key with the first section that has it, or its flag.
-    var identity: String { key.map { "\($0.sections.first?.rawValue ?? "").\($0.name).\($0.types)" } ?? flagName }
+    var identity: String { key.map { "\($0.sections.first.map { "\($0)" } ?? "").\($0.name).\($0.types)" } ?? flagName }
 
-    /// `--slow-start`; empty where there is no flag.
+    /// The flag with its dashes; empty where there is no flag.
     public var flagName: String { flag.map { "--\($0.name)" } ?? "" }
 
-    /// `slow-start`; empty where there is no key.
+    /// The flag's short name with its dash; empty where there is none.
+    public var shortFlagName: String { flag?.short.map { "-\($0)" } ?? "" }
+
+    /// The key; empty where there is none.
     public var keyName: String { key?.name ?? "" }
 
     /// The flag's text in `--help`, with the default in ArgumentParser's manner.
@@ -159,15 +168,8 @@ public struct FileKey: Hashable, Sendable {
 }
 
 /// The mappings of the configuration file.
-enum FileSection: String, CaseIterable, Sendable {
-    case file
-    case timeouts
-    case defaults
-    case service = "services"
-    case persistence
-    case server = "servers"
-    case notify
-    case check = "checks"
+enum FileSection: CaseIterable, Sendable {
+    case file, timeouts, defaults, service, persistence, server, notify, check
 }
 
 /// A key of the configuration file whose value is a mapping, or a list of them.

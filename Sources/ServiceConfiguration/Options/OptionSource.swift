@@ -1,6 +1,6 @@
 /// A value where it was written.
 struct SourceItem<Value> {
-    /// The beginning of errors: `--rise 0`, or `ipvsd.yaml:4: rise 0`.
+    /// The beginning of errors: a flag with its text, or a file's line with a key and its text.
     let place: String
     let value: Result<Value, InvalidValue>
 }
@@ -32,7 +32,7 @@ protocol OptionSource {
     /// Returns the beginning of errors about values of several options together.
     func place(of options: any DeclaredOption...) -> String
 
-    /// Returns the option's name: `--rise`, or `rise`.
+    /// Returns the option's name: its flag, or its key.
     func name(of option: any DeclaredOption) -> String
 
     /// Notes that an option is needed.
@@ -62,9 +62,9 @@ extension OptionSource {
         return setting
     }
 
-    /// Replaces the values of `target` that have options.
+    /// Replaces the values of `target` that have options, save for those that are read by hand.
     func read<Target>(_ settings: [Setting<Target>], into target: inout Target, _ findings: inout Findings) {
-        for setting in settings { setting.read(self, &target, &findings) }
+        for setting in settings where !setting.isReadByHand { setting.read(self, &target, &findings) }
     }
 
     /// Replaces `setting` where the option has a value.
@@ -84,19 +84,42 @@ extension OptionSource {
     }
 }
 
-/// The place of an option's value in the configuration. Options that are judged together with others have none.
+/// The place of an option's value in the configuration, by which the value is read and printed.
 struct Setting<Target>: Sendable {
+    let option: any DeclaredOption
+    /// Whether the value is read by hand, since it is judged together with others.
+    let isReadByHand: Bool
     fileprivate let read: @Sendable (any OptionSource, inout Target, inout Findings) -> Void
+    /// Returns the value's text; nil where there is no value.
+    private let text: @Sendable (Target) -> String?
 
-    init<Value: Sendable>(_ option: DirectorOption<Value>, _ path: any WritableKeyPath<Target, Value> & Sendable) {
+    init<Value: Sendable>(
+        _ option: DirectorOption<Value>, _ path: any WritableKeyPath<Target, Value> & Sendable,
+        isReadByHand: Bool = false
+    ) {
+        self.option = option
+        self.isReadByHand = isReadByHand
+        text = { option.syntax.format($0[keyPath: path]) }
         read = { source, target, findings in
             if let value = source.value(of: option, &findings) { target[keyPath: path] = value }
         }
     }
 
-    init<Value: Sendable>(_ option: DirectorOption<Value>, _ path: any WritableKeyPath<Target, Value?> & Sendable) {
+    init<Value: Sendable>(
+        _ option: DirectorOption<Value>, _ path: any WritableKeyPath<Target, Value?> & Sendable,
+        isReadByHand: Bool = false
+    ) {
+        self.option = option
+        self.isReadByHand = isReadByHand
+        text = { $0[keyPath: path].map(option.syntax.format) }
         read = { source, target, findings in
             if let value = source.value(of: option, &findings) { target[keyPath: path] = value }
         }
+    }
+
+    /// Returns the text of the target's value; nil where it is the text of the other's, too.
+    func text(of target: Target, unlike other: Target) -> String? {
+        let text = text(target)
+        return text == self.text(other) ? nil : text
     }
 }

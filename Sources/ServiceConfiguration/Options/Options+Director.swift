@@ -110,18 +110,18 @@ extension Options {
 
     // MARK: Mappings of services
 
-    static let defaults = FileMapping(
+    public static let defaults = FileMapping(
         "defaults", in: [.file], holds: .defaults,
         help: "Values for services that do not have the key themselves.")
 
-    static let serviceList = FileMapping(
+    public static let serviceList = FileMapping(
         "services", in: [.file], list: true, holds: .service, help: "The virtual services. At least one is needed.")
 }
 
 extension ValueSyntax where Value == IPPrefix {
     fileprivate static var outerSources: ValueSyntax<IPPrefix> {
         ValueSyntax(
-            accepted: "A.B.C.D/LENGTH with a length from 8 to 24, as 172.16.0.0/16",
+            accepted: AddressText.outerSourcePrefixes,
             schema: .text(matching: #"^[0-9]+(\.[0-9]+){3}/[0-9]+$"#)
         ) { text throws(InvalidValue) in try AddressText.outerSources(text) }
     }

@@ -12,12 +12,13 @@ extension Options {
     ]
 
     static let serviceSettings: [Setting<VirtualService>] = [
-        Setting(onServerLoss, \.onServerLoss), Setting(onServerRemoval, \.onServerRemoval),
-        Setting(onePacket, \.isOnePacket),
+        Setting(maglevSize, \.maglevSize, isReadByHand: true), Setting(onServerLoss, \.onServerLoss),
+        Setting(onServerRemoval, \.onServerRemoval), Setting(onePacket, \.isOnePacket),
     ]
 
     static let policySettings: [Setting<ServicePolicy>] = [
-        Setting(inhibit, \.inhibits), Setting(flapDamping, \.flapDamping), Setting(quorum, \.quorum),
+        Setting(inhibit, \.inhibits), Setting(slowStart, \.slowStart, isReadByHand: true),
+        Setting(flapDamping, \.flapDamping), Setting(quorum, \.quorum),
     ]
 
     private static let each: [FileSection] = [.defaults, .service]

@@ -1,5 +1,5 @@
-/// All options of the director. The command line, the configuration file, manual pages, schema and import are made of
-/// these declarations.
+/// All options of the director. The command line, the configuration file, manual pages and schema are made of these
+/// declarations. Import prints the values that have a `Setting` by them, and has lines of its own for the other values.
 public enum Options {
     /// In the order of the file's keys. Options that only the command line has stand beside related ones.
     public static let all: [any DeclaredOption] = director + services + checks

@@ -65,8 +65,8 @@ struct KeepalivedChecker {
         case .file:
             remark(
                 .left, statement.place,
-                "FILE_CHECK: keepalived adds the file's number to the weight; ipvsd's checks of type "
-                    + "file read the weight itself")
+                "FILE_CHECK: keepalived adds the file's number to the weight; ipvsd's checks of "
+                    + "\(Options.checkType.keyName) \(CheckType.file.rawValue) read the weight itself")
         case .bfd:
             remark(.left, statement.place, "BFD_CHECK: ipvsd does not speak BFD; its checks may come every 10 ms")
         }

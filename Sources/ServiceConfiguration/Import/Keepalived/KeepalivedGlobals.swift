@@ -22,7 +22,9 @@ enum KeepalivedGlobals {
                     + "scheduler mh each director chooses the same real servers")
         case "notification_email":
             reader.remark(
-                .left, place, "notification_email: ipvsd sends no mails; a program at notify: is told of every event")
+                .left, place,
+                "notification_email: ipvsd sends no mails; a program at \(Options.notifyMapping.keyName): is told of "
+                    + "every event")
         case "smtp_alert", "smtp_alert_checker":
             line.attempt { () throws(InvalidValue) in
                 let isOn = try line.flag()

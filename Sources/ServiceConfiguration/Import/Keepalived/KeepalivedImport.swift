@@ -1,4 +1,5 @@
 internal import Addresses
+internal import HealthChecks
 internal import LoadBalancing
 
 /// What a keepalived.conf says of virtual servers, as services. Keywords, their meaning and defaults are those of
@@ -25,9 +26,10 @@ struct KeepalivedImport {
 
     private static let comments = [
         "keepalived's defaults are written out: a check every 60 s, 5 s for its answer, one success brings a server up, "
-            + "'retry' failures after the first take it out (fall).",
+            + "'retry' failures after the first take it out (\(Options.fall.keyName)).",
         "Checks of a service's own ports, and pings, go through the tunnel to the VIP, as clients do; keepalived asks the "
-            + "real server's own address (via: direct). A time-out is that of the whole check, not of each step.",
+            + "real server's own address (\(Options.via.field(.direct))). A time-out is that of the whole check, "
+            + "not of each step.",
         "Where a script's first line of output is a number, that is its weight.",
     ]
 
@@ -91,7 +93,9 @@ struct KeepalivedImport {
             remark(.left, place, "\(statement.title): this machine's network stays with what else sets it up")
         case "bfd_instance":
             remark(
-                .left, place, "\(statement.title): ipvsd does not speak BFD; its checks come as often as interval says")
+                .left, place,
+                "\(statement.title): ipvsd does not speak BFD; its checks come as often as "
+                    + "\(Options.checkInterval.keyName) says")
         case "net_namespace", "net_namespace_ipvs":
             remark(
                 .changed, place,
@@ -105,7 +109,9 @@ struct KeepalivedImport {
         for line in statement.block ?? [] {
             switch line.keyword {
             case "ca":
-                remark(.note, line.place, "SSL ca: keepalived verifies no certificate by it; verify: chain would")
+                remark(
+                    .note, line.place,
+                    "SSL ca: keepalived verifies no certificate by it; \(Options.verification.field(.chain)) would")
             default: remark(.left, line.place, "SSL \(line.keyword): ipvsd's checks show no certificate of their own")
             }
         }
@@ -119,18 +125,17 @@ struct KeepalivedImport {
         if let instance = vips.compactMap({ vrrpAddresses[$0.1] }).first {
             file.addressKeeper = "\(instance) has the VIPs"
             other =
-                "by \(ImportPrinter.field(Options.addresses, false)), for VRRP's sake, ipvsd does not put it on the "
-                + "director either"
+                "by \(Options.addresses.field(false)), for VRRP's sake, ipvsd does not put it on the director either"
         } else if let program = programs.min(by: { $0.value < $1.value })?.value {
             file.addressKeeper = "a program has the VIPs (line \(program.line))"
             other =
-                "by \(ImportPrinter.field(Options.addresses, false)), for the sake of other VIPs, ipvsd does not put it on "
-                + "the director either"
+                "by \(Options.addresses.field(false)), for the sake of other VIPs, ipvsd does not put it on the "
+                + "director either"
         } else if let instance {
             file.addressKeeper = "\(instance) means a second director, which would have the VIPs, too"
             other =
                 "\(instance) does not have it, but means a second director: ipvsd does not put it on this one "
-                + "(\(ImportPrinter.field(Options.addresses, false)))"
+                + "(\(Options.addresses.field(false)))"
         } else {
             return
         }

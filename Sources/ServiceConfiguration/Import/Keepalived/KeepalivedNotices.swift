@@ -58,7 +58,7 @@ struct KeepalivedNotices {
     }
 
     /// Nil: there are none. keepalived runs quorum_up at its start, but notify_up for the servers of `told` alone.
-    func notification(of servers: [IPAddress], told: Set<IPAddress>) -> ImportedNotification? {
+    func notification(of servers: [IPAddress], told: Set<IPAddress>) -> NotificationScript? {
         guard !notices.isEmpty else { return nil }
         let upwards = notices.filter { $0.event == "server-up" }.compactMap(\.server)
         let untold = upwards.filter { !told.contains($0) }
@@ -89,7 +89,7 @@ struct KeepalivedNotices {
             }
         }
         lines.append("esac")
-        return ImportedNotification(
+        return NotificationScript(
             command: ["/bin/sh", "-c", lines.map { $0 + "\n" }.joined()], timeout: Self.timeout,
             tellsAtStart: tellsAtStart)
     }

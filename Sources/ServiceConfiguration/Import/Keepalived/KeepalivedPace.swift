@@ -53,14 +53,15 @@ struct KeepalivedPace: Equatable {
             remark(
                 .note,
                 "checks come every \(DurationText.format(interval)), the time-out, instead of \(DurationText.format(loop)) "
-                    + "after an answer: ipvsd's interval is from the start of one to the start of the next")
+                    + "after an answer: ipvsd's \(Options.checkInterval.keyName) is from the start of one to the start "
+                    + "of the next")
         }
         let again = fit(delayBeforeRetry ?? standard.delayBeforeRetry ?? loop, "delay_before_retry")
         if again > interval {
             remark(.note, "a retry comes after \(DurationText.format(interval)), the interval, at the latest")
         }
         let retries = retry ?? standard.retry
-        if retries > 99 { remark(.changed, "retry \(retries) becomes 99: fall is at most 100") }
+        if retries > 99 { remark(.changed, "retry \(retries) becomes 99: \(Options.fall.keyName) is at most 100") }
         return CheckPace(
             interval: interval, fastInterval: min(again, interval), timeout: timeout, rise: 1,
             fall: min(retries, 99) + 1)

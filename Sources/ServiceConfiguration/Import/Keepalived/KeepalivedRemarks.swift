@@ -4,5 +4,7 @@ enum KeepalivedRemarks {
         "alpha: ipvsd takes a real server as up until its first check, which it makes at once and which counts alone"
 
     /// Of `smtp_alert` and its like.
-    static func mails(_ line: KeepalivedStatement) -> String { "\(line.title): ipvsd sends no mails; see notify:" }
+    static func mails(_ line: KeepalivedStatement) -> String {
+        "\(line.title): ipvsd sends no mails; see \(Options.notifyMapping.keyName):"
+    }
 }

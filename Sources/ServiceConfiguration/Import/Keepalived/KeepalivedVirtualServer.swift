@@ -71,9 +71,10 @@ struct KeepalivedVirtualServer {
         case "inhibit_on_failure": inhibits = isOn(line)
         case "quorum":
             // Where it is none, it is 1.
-            service.quorum.required = 1
-            service.quorum.required = try line.number(in: 1...4_294_967_295, called: "quorum")
-        case "hysteresis": service.quorum.hysteresis = try line.number(in: 0...4_294_967_295, called: "hysteresis")
+            service.policy.quorum.required = 1
+            service.policy.quorum.required = try line.number(in: 1...4_294_967_295, called: "quorum")
+        case "hysteresis":
+            service.policy.quorum.hysteresis = try line.number(in: 0...4_294_967_295, called: "hysteresis")
         case "sorry_server": try takeSorryServer(line)
         case "sorry_server_lvs_method": sorryForwarding = try KeepalivedForwarding(line)
         case "quorum_up", "quorum_down": try notices.take(line, of: nil)
@@ -87,7 +88,9 @@ struct KeepalivedVirtualServer {
         case "alpha":
             startsDown = isOn(line)
             service.remark(.changed, place, KeepalivedRemarks.alpha)
-        case "omega": service.remark(.changed, place, "omega: the end of the director runs no program of notify")
+        case "omega":
+            service.remark(
+                .changed, place, "omega: the end of the director runs no program of \(Options.notifyMapping.keyName)")
         case "ha_suspend":
             service.remark(.changed, place, "ha_suspend: ipvsd checks real servers also while the VIP is elsewhere")
         case "smtp_alert":
@@ -247,7 +250,7 @@ struct KeepalivedVirtualServer {
     /// Of a group. Each address with a service of its own would run programs, and count a quorum, once for each.
     private mutating func joinListeners() {
         guard service.listeners.count > 1 else { return }
-        let isFelt = service.persistence != nil || service.servers.contains { $0.server.thresholds != nil }
+        let isFelt = service.forwarding.persistence != nil || service.servers.contains { $0.server.thresholds != nil }
         service.remark(
             isFelt ? .changed : .note, statement.place,
             "\(statement.title): one service of \(service.listeners.count) listeners, with one schedule, persistence and "
@@ -257,8 +260,8 @@ struct KeepalivedVirtualServer {
     private mutating func joinServers() {
         for server in servers { service.remarks += server.remarks }
         let usable = servers.filter { $0.imported != nil }
-        service.inhibits = !usable.isEmpty && usable.allSatisfy { $0.inhibits ?? inhibits }
-        guard !service.inhibits else { return }
+        service.policy.inhibits = !usable.isEmpty && usable.allSatisfy { $0.inhibits ?? inhibits }
+        guard !service.policy.inhibits else { return }
         for server in usable where server.inhibits ?? inhibits {
             service.remark(
                 .left, server.place,
@@ -287,12 +290,12 @@ struct KeepalivedVirtualServer {
             service.remark(
                 .changed, service.place,
                 "\(service.title): none of its checks could be carried over; ipvsd's own "
-                    + "(\(ImportPrinter.field(Options.check, .auto))) stand for them")
+                    + "(\(Options.check.field(.auto))) stand for them")
         } else {
             service.checks = .none
             service.remark(
                 .note, service.place,
-                "\(service.title): keepalived checks nothing here; \(ImportPrinter.field(Options.check, .auto)) would")
+                "\(service.title): keepalived checks nothing here; \(Options.check.field(.auto)) would")
         }
     }
 
@@ -330,19 +333,19 @@ struct KeepalivedVirtualServer {
             for vip in named { reader.programs[vip] = min(reader.programs[vip] ?? place, place) }
             service.remark(
                 .changed, place,
-                "\(command[0]) names the VIP: ipvsd leaves the VIP to it (\(ImportPrinter.field(Options.addresses, false))); write \(ImportPrinter.field(Options.addresses, true)) where "
-                    + "it only tells of the VIP")
+                "\(command[0]) names the VIP: ipvsd leaves the VIP to it (\(Options.addresses.field(false))); write "
+                    + "\(Options.addresses.field(true)) where it only tells of the VIP")
         }
         guard vips.isDisjoint(with: reader.programs.keys) else { return }
         service.remark(
             .changed, first.place,
             "\(first.command[0]): ipvsd has the VIP on the director while it runs, whatever the quorum is; write "
-                + "\(ImportPrinter.field(Options.addresses, false)) where the program puts it there")
+                + "\(Options.addresses.field(false)) where the program puts it there")
     }
 
     private mutating func joinSorryServer() {
         guard let (address, port, line) = sorry else { return }
-        service.sorryServer = address
+        service.policy.sorryServer = address
         var server = ImportedServer(place: line.place, server: RealServer(address: address))
         (sorryForwarding ?? forwarding ?? standardForwarding).leave(port: port, isServers: true, service, &server)
         service.remarks += server.remarks

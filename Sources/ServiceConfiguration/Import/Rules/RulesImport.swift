@@ -22,7 +22,7 @@ struct RulesImport {
 
     static let comments = [
         "IPVS checks no real servers; ipvsd does, through the tunnel to the VIP "
-            + "(\(ImportPrinter.field(Options.check, .auto)); none for as it was).",
+            + "(\(Options.check.field(.auto)); none for as it was).",
         "What 'ipvsadm -S' does not print is not here: thresholds (ipvsadm -L --thresholds), time-outs (-L --timeout), "
             + "synchronisation (-L --daemon).",
     ]
