@@ -55,7 +55,7 @@ let package = Package(
             name: "ipvsd-bench",
             dependencies: [
                 "Addresses", "BPF", "CLibBPF", "CLinux", "Capture", "DataPlane", "LoadBalancing", "Netlink", "Packets",
-                "Processes", "SystemCalls", "XDPDataPlane",
+                "Processes", "ServiceConfiguration", "SystemCalls", "XDPDataPlane",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             exclude: ["BPF"], swiftSettings: swiftSettings, plugins: ["EmbedBPF"]),

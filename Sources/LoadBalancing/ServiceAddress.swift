@@ -42,7 +42,7 @@ public struct ServiceAddress: Hashable, Sendable, Codable, CustomStringConvertib
 
     public var isAnyPort: Bool { port == nil }
 
-    /// `10.0.0.100` or `10.0.0.100:80/tcp`: what `--vip` takes. With a port, IPv6 is in brackets.
+    /// `10.0.0.100` or `10.0.0.100:80/tcp`, which a director's configuration takes. With a port, IPv6 is in brackets.
     public var description: String {
         guard let port, let transport else { return vip.description }
         return "\(vip.family == .v6 ? "[\(vip)]" : "\(vip)"):\(port)/\(transport.rawValue)"

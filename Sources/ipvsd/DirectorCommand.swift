@@ -26,10 +26,11 @@ struct DirectorCommand: AsyncParsableCommand {
 
     private static var examples: String {
         let (vip, servers) = (Options.listeners.flagName, Options.servers.flagName)
+        let limit = Options.upperThreshold.shortFlagName
         return """
               ipvsd \(vip) 10.0.0.100 \(servers) 10.0.0.11,10.0.0.12
               ipvsd \(vip) 10.0.0.100:80 \(servers) 10.0.0.11=3,10.0.0.12 \(Options.scheduler.argument(.wrr))
-              ipvsd \(vip) 10.0.0.100:80 \(servers) 10.0.0.11=1:1000/800,10.0.0.12 -x 500
+              ipvsd \(vip) 10.0.0.100:80 \(servers) 10.0.0.11=1:1000/800,10.0.0.12 \(limit) 500
               ipvsd \(vip) 10.0.0.100:53/udp \(servers) 10.0.0.11,10.0.0.12 \(Options.check.flagName) ping
               ipvsd --config /etc/ipvsd/ipvsd.yaml
             """
@@ -168,14 +169,14 @@ extension Option {
 }
 
 extension Flag where Value == Bool {
-    /// A flag without a value. The property is named as the flag is.
+    /// A flag without a value. The property is named as the flag is, in camel case.
     init(_ option: DirectorOption<Bool>) {
         self.init(wrappedValue: false, name: .declared(option), help: .declared(option))
     }
 }
 
 extension NameSpecification {
-    fileprivate static func declared(_ option: any DeclaredOption) -> NameSpecification {
+    static func declared(_ option: any DeclaredOption) -> NameSpecification {
         guard let flag = option.flag else { preconditionFailure("an option without a flag") }
         let short = flag.short.map { [NameSpecification.Element.customShort($0)] } ?? []
         return NameSpecification(short + [.customLong(flag.name)])

@@ -19,6 +19,7 @@ struct DoctorOptions: ParsableArguments {
     var port: String?
 
     @Option(
+        name: .declared(Options.outerSources),
         help: ArgumentHelp("Of a check: what the director was given by that name.", valueName: "A.B.C.D/LENGTH"))
     var outerSourcePrefix: String?
 
@@ -34,22 +35,13 @@ struct DoctorOptions: ParsableArguments {
             director: try director.map { text in
                 try valid("--director \(text)") { () throws(InvalidValue) in try AddressText.address(text) }
             },
-            outerSources: try outerSourcePrefix.map(prefix),
+            outerSources: try outerSourcePrefix.map { text in
+                try valid("\(Options.outerSources.flagName) \(text)") { () throws(InvalidValue) in
+                    try Options.outerSources.syntax.parse(text)
+                }
+            },
             port: try port.map { text in
                 try valid("--port \(text)") { () throws(InvalidValue) in try AddressText.port(text) }
             }, mss: mss)
-    }
-
-    private func prefix(_ text: String) throws -> IPPrefix {
-        let parts = text.split(separator: "/", omittingEmptySubsequences: false)
-        guard parts.count == 2, let address = IPv4Address(String(parts[0])), let length = Int(parts[1]),
-            (8...24).contains(length), let prefix = IPPrefix(.v4(address), length: length)
-        else {
-            throw Failure(
-                .badValue,
-                "--outer-source-prefix \(text): no prefix (accepted: A.B.C.D/LENGTH with a length from 8 to 24 and no bits behind it)"
-            )
-        }
-        return prefix
     }
 }

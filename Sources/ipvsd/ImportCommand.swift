@@ -27,7 +27,7 @@ struct ImportCommand: AsyncParsableCommand {
             Of keepalived: virtual servers, their groups and real servers, checkers with all that ipvsd can ask, \
             notify scripts, quorum, sorry server, lvs_timeouts, include, definitions and @ID lines. A real server's \
             checkers become its service's, so they have to be the same for all of one. VRRP stays keepalived's; \
-            where it has the VIPs, the file says 'addresses: false'.
+            where it has the VIPs, the file says '\(Options.addresses.field(false))'.
 
             Exit codes: 0 all that matters is carried over, 1 something behaves otherwise (the file is printed all the \
             same), 64 a syntax error, or nothing that ipvsd could serve (no file is printed), 74 not all could be \

@@ -6,7 +6,7 @@ internal import ServiceConfiguration
 public struct DrainRequest: Sendable, Hashable, Codable {
     /// The real server's address.
     public var server: String
-    /// As `--vip` takes it: one service alone.
+    /// The one listener whose service is meant; nil: all services.
     public var service: String?
     /// Also where a service is left with less than its quorum.
     public var force: Bool?

@@ -1,6 +1,7 @@
 import Addresses
 import Glibc
 import LoadBalancing
+import ServiceConfiguration
 
 /// A director, and one host that is as many real servers as one likes: all of 10.64.0.0/12 is its own, and decapsulates.
 ///
@@ -53,11 +54,15 @@ final class ChecksLab {
 
     private func configure(servers: Int, interval: Int) throws {
         let addresses = (0..<UInt32(servers)).map { "\(IPv4Address(0x0A40_0001 + $0))" }
+        let listener = ServiceAddress(vip: .v4(Self.vip), port: Self.port, transport: .tcp)
         let text = """
-            defaults: {scheduler: rr, interval: \(interval)s, timeout: 1s}
-            services:
-              - listeners: \(Self.vip):\(Self.port)
-                servers: [\(addresses.joined(separator: ", "))]
+            \(Options.defaults.keyName):
+              \(Options.scheduler.field(.rr))
+              \(Options.checkInterval.field(.seconds(interval)))
+              \(Options.checkTimeout.field(.seconds(1)))
+            \(Options.serviceList.keyName):
+              - \(Options.listeners.field(listener))
+                \(Options.servers.keyName): [\(addresses.joined(separator: ", "))]
 
             """
         guard let file = fopen(configurationFile, "w") else {

@@ -1,5 +1,7 @@
+import Addresses
 import Glibc
 import LoadBalancing
+import ServiceConfiguration
 
 /// What distributes, and how fast it is to notice that a real server is dead.
 struct FailoverSettings: Sendable {
@@ -12,12 +14,16 @@ struct FailoverSettings: Sendable {
 
     static let all = [
         FailoverSettings(name: "default", program: .ipvsd),
-        FailoverSettings(
-            name: "fast", program: .ipvsd, flags: ["--check-interval", "0.2s", "--check-timeout", "0.2s"]),
+        FailoverSettings(name: "fast", program: .ipvsd, flags: pace(.milliseconds(200))),
         // The same questions at the same times: every second, one second for an answer, out after the second failure.
-        FailoverSettings(name: "equal", program: .ipvsd, flags: ["--check-interval", "1s", "--check-timeout", "1s"]),
+        FailoverSettings(name: "equal", program: .ipvsd, flags: pace(.seconds(1))),
         FailoverSettings(name: "keepalived", program: .keepalived),
     ]
+
+    /// Returns flags for checks at an interval, which is their time-out, too.
+    private static func pace(_ interval: Duration) -> [String] {
+        Options.checkInterval.arguments(interval) + Options.checkTimeout.arguments(interval)
+    }
 
     /// The line by which it says that it has taken the victim out.
     func isEjection(_ line: String) -> Bool {
@@ -32,11 +38,12 @@ struct FailoverSettings: Sendable {
     func start(in lab: FailoverLab, ipvsd: String) throws -> LabProcess {
         switch program {
         case .ipvsd:
+            let listener = ServiceAddress(vip: .v4(FailoverLab.vip), port: FailoverLab.port, transport: .tcp)
             let servers = FailoverLab.servers.map { "\($0.address)" }.joined(separator: ",")
             return try LabProcess(
                 namespace: lab.namespace("director"),
-                [ipvsd, "--vip", "\(FailoverLab.vip):\(FailoverLab.port)", "--backends", servers, "--scheduler", "rr"]
-                    + flags)
+                [ipvsd] + Options.listeners.arguments(listener) + [Options.servers.flagName, servers]
+                    + Options.scheduler.arguments(.rr) + flags)
         case .keepalived:
             try Tool.run(
                 """
