@@ -197,16 +197,18 @@ extension ParsableArguments {
         Mirror(reflecting: self).children.flatMap { child -> [any GivenOption] in
             switch child.value {
             case let option as any GivenHolder: option.given
-            case let flag as Flag<Bool>: flag.wrappedValue ? [GivenPresence(flag: flagName(child.label ?? ""))] : []
+            case let flag as Flag<Bool>: given(flag, label: child.label ?? "")
             case let group as any GroupHolder: group.arguments.givenOptions()
             default: []
             }
         }
     }
 
-    /// The flag of a wrapped property's storage: `_onePacket` has `one-packet`.
-    private func flagName(_ label: String) -> String {
-        label.dropFirst().map { $0.isUppercase ? "-\($0.lowercased())" : "\($0)" }.joined()
+    /// Returns the flag, if it was typed. A property of another name ends the program also where it was not.
+    private func given(_ flag: Flag<Bool>, label: String) -> [any GivenOption] {
+        let name = label.dropFirst().map { $0.isUppercase ? "-\($0.lowercased())" : "\($0)" }.joined()
+        let presence = GivenPresence(flag: name)
+        return flag.wrappedValue ? [presence] : []
     }
 }
 

@@ -55,6 +55,11 @@ struct CommandDump: Decodable {
         var isOptional: Bool
         var isRepeating: Bool
         var shouldDisplay: Bool
+        /// The title of the group in `--help`.
+        var sectionTitle: String?
+
+        /// With its dashes.
+        var longName: String? { names?.first { $0.kind == "long" }?.text }
 
         /// As in a synopsis: `-n, --last <n> (default: 1000)`.
         var text: String {

@@ -82,11 +82,14 @@ struct DirectorOption: CustomStringConvertible {
     ]
 
     /// The flags that say something of the configuration, by the command line itself.
-    static func names() throws -> [String] {
+    static func names() throws -> [String] { try arguments().compactMap(\.longName) }
+
+    /// The same with all that ArgumentParser says of them.
+    static func arguments() throws -> [CommandDump.Argument] {
         let others = ["--config", "--replace", "--instance", "--verbose", "--version", "--help"]
-        return try CommandDump.read().command.arguments.map { arguments in
-            arguments.compactMap { $0.names?.first { $0.kind == "long" }?.text }.filter { !others.contains($0) }
-        } ?? []
+        return try (CommandDump.read().command.arguments ?? []).filter { argument in
+            argument.longName.map { !others.contains($0) } ?? false
+        }
     }
 
     /// A whole command line of the director.
