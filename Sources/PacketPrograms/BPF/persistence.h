@@ -128,7 +128,7 @@ __noinline int confirm_template(__u32 id, __be32 client, __u32 server, __u32 lef
 	struct ipvsd_template_key key = { .service = id };
 	struct ipvsd_template made = { .server = server, .stamp = ticks() }, *template;
 	bool lacks_room = lacks_room_for_templates();
-	long error;
+	int error;
 
 	if (!service)
 		return 0;

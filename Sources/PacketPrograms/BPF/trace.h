@@ -44,8 +44,9 @@ struct ipvsd_trace trace SEC(".data.trace");
 #define FETCH_AND_ADD(place, amount)                                                                                   \
 	(EXPLAINS ? *(volatile __typeof__(*(place)) *)(place) : __sync_fetch_and_add(place, amount))
 
-/* 0 where it succeeds. */
-#define UPDATE(map, key, value, flags) (EXPLAINS ? 0 : bpf_map_update_elem(map, key, value, flags))
+/* 0 where it succeeds, else a negative errno. The errno is an int, not libbpf's long: before Linux 6.4 the verifier makes a
+ * direct call of the map's function, whose int does not extend the sign to the upper half of the register. */
+#define UPDATE(map, key, value, flags) (EXPLAINS ? 0 : (int)bpf_map_update_elem(map, key, value, flags))
 
 #define COMPARE_AND_SWAP(place, old, new) (EXPLAINS ? (old) : __sync_val_compare_and_swap(place, old, new))
 
