@@ -4,8 +4,9 @@ internal import CLinux
 internal import Glibc
 public import LoadBalancing
 internal import PacketPrograms
+internal import SystemCalls
 
-/// Services, real servers and the ways to them: rows before what names them, and each swap a single word.
+/// The rows of listeners, services and real servers. A row is written before what names it, and a swap is a single word.
 extension XDPDataPlane {
     /// Makes the packet program's services these, and no others. TCP connections of a real server that is no longer
     /// named go on until they end; its datagrams do as `ServerRemoval` says.
@@ -190,35 +191,8 @@ extension XDPDataPlane {
         }
     }
 
-    /// Gives back the rows of removed real servers that no connection has held for two whole sweeps (a packet may be
-    /// about to record one), and of services without any.
-    func releaseIdleRows() {
-        for (service, address, id) in serverIDs.all
-        where maps.servers[id].isRemoved {
-            let load = maps.connectionCounts[id]
-            guard load.active == 0, load.inactive == 0 else {
-                idleSince[id] = nil
-                continue
-            }
-            let since = idleSince[id] ?? sweeps
-            idleSince[id] = since
-            guard sweeps >= since + 2 else { continue }
-            idleSince[id] = nil
-            release(server: id, address, service: service)
-        }
-        let live = Set(services.values).union(serverIDs.services)
-        for index in 1..<maps.services.count where !live.contains(index) { serviceRows.release(index) }
-        let addresses = serverAddresses
-        for (address, row) in pathIDs where !addresses.contains(address) {
-            pathRows.release(row)
-            pathIDs[address] = nil
-            paths[address] = nil
-        }
-        outerIDsOfLostPaths = outerIDsOfLostPaths.filter { addresses.contains($0.key) }
-    }
-
     /// Gives back the row of a real server that no packet goes to.
-    private func release(server id: Int, _ address: IPv4Address, service: Int) {
+    func release(server id: Int, _ address: IPv4Address, service: Int) {
         writeWord(id, path: 0, weight: 0, flags: 0)
         forgetLocality(ofServer: id, service: service)
         try? setAnsweredPorts([], of: UInt32(id))
@@ -240,44 +214,6 @@ extension XDPDataPlane {
     /// The real server's id, by which its checks are marked.
     public func serverID(service: ServiceAddress, server: IPv4Address) -> UInt32? {
         services[service].flatMap { serverIDs[$0, server] }.map(UInt32.init)
-    }
-
-    /// How a real server is reached now.
-    public func path(to address: IPv4Address) -> Path? { paths[address] }
-
-    /// Says how a real server is reached; nil: there is no way now.
-    public func setPath(_ path: Path?, to address: IPv4Address) throws(BPFError) {
-        guard paths[address] != path || (path != nil && pathIDs[address] == nil) else { return }
-        var row = 0
-        if let path {
-            row = try allocatePath()
-            do {
-                maps.nextHops[row] = path.row
-                if !path.isLocal { try maps.egress.update(UInt32(path.interface), for: UInt32(path.interface)) }
-                try beginOuterIDs(ofPath: row, to: address)
-            } catch {
-                pathRows.release(row)
-                throw error
-            }
-        }
-        for id in serverIDs.ofAddress(address) {
-            let server = maps.servers[id]
-            writeWord(id, path: UInt32(row), weight: server.weight, flags: UInt32(server.flags))
-        }
-        if let old = pathIDs[address] {
-            if path == nil { keepOuterIDs(ofPath: old, to: address) }
-            pathRows.release(old)
-        }
-        pathIDs[address] = row == 0 ? nil : row
-        paths[address] = path
-    }
-
-    /// After many changes in a row all rows may be at rest: then waits until they have rested.
-    private func allocatePath() throws(BPFError) -> Int {
-        if let row = pathRows.allocate() { return row }
-        RowAllocator.waitForGrace()
-        if let row = pathRows.allocate() { return row }
-        throw BPFError("find room for a path: all \(maps.nextHops.count - 1) are in use", code: ENOSPC)
     }
 }
 
@@ -314,3 +250,99 @@ extension ipvsd_server {
         return .listed(weight: weight)
     }
 }
+
+// MARK: Listeners
+
+/// A listener as the key of the map `listeners`.
+extension ServiceAddress {
+    init(key: ipvsd_listener_key) {
+        let vip = IPAddress.v4(IPv4Address(bigEndian: key.vip))
+        let transport = TransportProtocol.allCases.first { $0.number == key.protocol }
+        if key.port != 0, let transport {
+            self.init(vip: vip, port: UInt16(bigEndian: key.port), transport: transport)
+        } else {
+            self.init(vip: vip)
+        }
+    }
+
+    /// One for each protocol. IPv6 has none: such a service is refused.
+    var keys: [(key: ipvsd_listener_key, transport: TransportProtocol)] {
+        guard let vip = vip.v4 else { return [] }
+        return (transport.map { [$0] } ?? TransportProtocol.allCases).map { transport in
+            let key = ipvsd_listener_key(
+                vip: vip.bigEndian, port: (port ?? 0).bigEndian, protocol: transport.number, reserved: 0)
+            return (key, transport)
+        }
+    }
+}
+
+extension IPAddress {
+    /// Returns the address as the maps have it. IPv6 is refused.
+    func inMaps() throws(BPFError) -> IPv4Address {
+        do throws(WrongFamily) { return try asIPv4() } catch {
+            throw BPFError("put an address into the packet program's maps: \(error)", code: EAFNOSUPPORT)
+        }
+    }
+}
+
+/// What a listener says of its service, in its flags.
+extension VirtualService {
+    func flags(ofListener listener: ServiceAddress, transport: TransportProtocol) -> UInt16 {
+        var flags = onServerLoss.flags
+        if listener.isAnyPort { flags |= IPVSD_SERVICE_ANY_PORT }
+        if persistence != nil { flags |= IPVSD_SERVICE_PERSISTENT }
+        if transport == .udp {
+            if isOnePacket { flags |= IPVSD_SERVICE_ONE_PACKET }
+            if onServerRemoval == .finish { flags |= IPVSD_SERVICE_FINISHES }
+        }
+        return UInt16(flags)
+    }
+}
+
+extension ServerLoss {
+    init(flags: UInt32) { self = Self.allCases.first { $0.flags != 0 && flags & $0.flags != 0 } ?? .keep }
+
+    fileprivate var flags: UInt32 {
+        switch self {
+        case .keep: 0
+        case .reset: IPVSD_SERVICE_RESETS
+        case .rehash: IPVSD_SERVICE_REHASHES
+        }
+    }
+}
+
+/// The listeners once more, in the array that the packet program searches first. Packets read it while it changes: an
+/// entry's value is written before its key.
+struct ListenerTable: Sendable {
+    let buckets: MappedArray<ipvsd_listener_bucket>
+
+    /// Returns by how many bits a hash is shifted to be the number of a bucket. The number of buckets is a power of two.
+    static func shift(buckets: Int) -> UInt32 { UInt32(64 - buckets.trailingZeroBitCount) }
+
+    /// A key that finds its bucket full stays out: the packet program then asks the map of listeners.
+    func set(_ value: ipvsd_listener_value, for key: ipvsd_listener_key) {
+        let word = unsafeBitCast(key, to: UInt64.self)
+        let entries = entries(of: word)
+        let free: Set<UInt64> = [0, IPVSD_LISTENER_REMOVED]
+        guard
+            let entry = entries.first(where: { clinux_load_u64($0) == word })
+                ?? entries.first(where: { free.contains(clinux_load_u64($0)) })
+        else { return }
+        clinux_store_u64(entry + valueOffset, unsafeBitCast(value, to: UInt64.self))
+        clinux_store_u64(entry, word)
+    }
+
+    func remove(_ key: ipvsd_listener_key) {
+        let word = unsafeBitCast(key, to: UInt64.self)
+        for entry in entries(of: word) where clinux_load_u64(entry) == word {
+            clinux_store_u64(entry, IPVSD_LISTENER_REMOVED)
+        }
+    }
+
+    private func entries(of word: UInt64) -> [UnsafeMutableRawPointer] {
+        let bucket = buckets.pointer(Int(ipvsd_listener_index(word, Self.shift(buckets: buckets.count))))
+        return (0..<Int(IPVSD_LISTENER_WAYS)).map { bucket + $0 * MemoryLayout<ipvsd_cached_listener>.stride }
+    }
+}
+
+private let valueOffset = MemoryLayout<ipvsd_cached_listener>.offset(ofStored: \.value)

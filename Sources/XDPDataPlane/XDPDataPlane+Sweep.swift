@@ -50,6 +50,33 @@ extension XDPDataPlane {
         releaseIdleRows()
     }
 
+    /// Gives back the rows of removed real servers that no connection has held for two whole sweeps (a packet may be
+    /// about to record one), and of services without any.
+    private func releaseIdleRows() {
+        for (service, address, id) in serverIDs.all
+        where maps.servers[id].isRemoved {
+            let load = maps.connectionCounts[id]
+            guard load.active == 0, load.inactive == 0 else {
+                idleSince[id] = nil
+                continue
+            }
+            let since = idleSince[id] ?? sweeps
+            idleSince[id] = since
+            guard sweeps >= since + 2 else { continue }
+            idleSince[id] = nil
+            release(server: id, address, service: service)
+        }
+        let live = Set(services.values).union(serverIDs.services)
+        for index in 1..<maps.services.count where !live.contains(index) { serviceRows.release(index) }
+        let addresses = serverAddresses
+        for (address, row) in pathIDs where !addresses.contains(address) {
+            pathRows.release(row)
+            pathIDs[address] = nil
+            paths[address] = nil
+        }
+        outerIDsOfLostPaths = outerIDsOfLostPaths.filter { addresses.contains($0.key) }
+    }
+
     /// A pass that began then or later is complete: what had expired by then is gone.
     public func isSwept(since start: ContinuousClock.Instant) -> Bool {
         sweepPass.completeSince.map { $0 >= start } ?? false
