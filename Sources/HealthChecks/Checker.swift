@@ -172,6 +172,12 @@ extension Checker {
         /// `deliver` gets some answers at a time, on a thread that it must not keep.
         public init(_ deliver: @escaping @Sendable ([Answer]) -> Void) { self.deliver = deliver }
 
+        /// Makes an inbox whose answers come as a stream. The stream ends when its consumer is cancelled.
+        public static func makeStream() -> (inbox: Inbox, answers: AsyncStream<[Answer]>) {
+            let (answers, continuation) = AsyncStream.makeStream(of: [Answer].self)
+            return (Inbox { continuation.yield($0) }, answers)
+        }
+
         /// Delivers answers of somebody else than a `Checker`.
         public func answer(_ answers: [Answer]) {
             if !answers.isEmpty { deliver(answers) }
