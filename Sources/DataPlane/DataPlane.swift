@@ -7,8 +7,8 @@ public import Netlink
 public protocol DataPlane: AnyObject {
     // MARK: Life
 
-    /// Has packets come in. Before that nothing of the machine's traffic is touched, and an earlier data plane that was
-    /// taken over goes on as it was. May be called again after a failure.
+    /// Has packets come in. Before that no packet of the machine is touched; an earlier data plane that was taken over goes on
+    /// with its services, by its own program or by one that reads a newer layout. May be called again after a failure.
     func startForwarding() throws
 
     /// Ends a start, once the services are in force: gives up what an earlier director had and this one does not want.
@@ -109,6 +109,10 @@ public protocol DataPlane: AnyObject {
     /// between the count and the checks' sockets; nil: they are not counted. `begins`: a question is about to go out, from which
     /// on they are.
     func checkTraffic(of member: ServiceMember, by transport: CheckTransport, begins: Bool) -> CheckTraffic?
+
+    /// Looks for all that checks go through; false where something is missing, or cannot be looked at. What takes long is read
+    /// off the owner's actor, which goes on meanwhile.
+    func isCheckPathWhole() async -> Bool
 
     /// Puts back what checks go through, where somebody took it away.
     func repairCheckPath() -> Repairs

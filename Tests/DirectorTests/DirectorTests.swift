@@ -74,6 +74,41 @@ struct DirectorTests {
         }
     }
 
+    @Test("answers count while the check path is looked at for the sake of others")
+    func longLook() async throws {
+        try await lab.run { director in
+            lab.plane.holdLooks(true)
+            lab.checker.silence(port: 80, of: first)
+            try await lab.wait(for: director, "the look is under way") { lab.plane.looks > 0 }
+            lab.checker.kill(second)
+            try await lab.wait(for: director, "the real server that refuses is out") {
+                lab.plane.weight(second, of: service) == nil
+            }
+            #expect(lab.plane.weight(first, of: service) == 1)
+            #expect(lab.plane.looks == 1)
+            lab.plane.holdLooks(false)
+            try await lab.wait(for: director, "the silent real server is out, too") {
+                lab.plane.weight(first, of: service) == nil
+            }
+        }
+    }
+
+    @Test("a look at the check path that a stop overtakes repairs nothing")
+    func stopDuringLook() async throws {
+        try await lab.run { director in
+            lab.plane.holdLooks(true)
+            lab.checker.silence(port: 80, of: first)
+            try await lab.wait(for: director, "the look is under way") { lab.plane.looks > 0 }
+            let updates = lab.plane.updates
+            #expect(await director.stop())
+            lab.plane.breakCheckPath(true)
+            lab.plane.holdLooks(false)
+            try await lab.pass(.seconds(5), for: director)
+            #expect(lab.plane.updates == updates)
+            #expect(!lab.events(of: director).contains("restored"))
+        }
+    }
+
     @Test("a service loses all real servers, and has them again")
     func allServersLost() async throws {
         try await lab.run { director in

@@ -48,10 +48,7 @@ extension Director {
     }
 
     private func take(_ answers: [Checker.Answer]) {
-        for answer in answers {
-            take(answer)
-            finish(Int(answer.id))
-        }
+        for answer in answers where take(answer) { finish(Int(answer.id)) }
     }
 
     private func finish(_ id: Int) {
@@ -122,18 +119,61 @@ extension Director {
 
     // MARK: Answers
 
-    /// Has each service that wants to know take note of the answer.
-    func take(_ answer: Checker.Answer, isOutOfTurn: Bool = false) {
-        let id = Int(answer.id)
-        let before = health.noteAnswered(id, isOutOfTurn: isOutOfTurn)
+    /// Takes an answer for each service that the round is for. Returns false where the answer waits for a look at the check
+    /// path; the end of the look takes it.
+    func take(_ answer: Checker.Answer, isOutOfTurn: Bool = false) -> Bool {
+        var arrived = ArrivedAnswer(answer: answer, isOutOfTurn: isOutOfTurn, time: clock.now)
+        let before = health.noteAnswered(arrived.round, isOutOfTurn: isOutOfTurn)
+        if case .failed(let failure) = answer.verdict, !failure.isOwn, let before,
+            let inquiry = health.inquiry(arrived.round),
+            let after = traffic(of: inquiry, by: answer.way, begins: false)
+        {
+            arrived.traffic = (before, after)
+        }
+        if waitsForLook(arrived) {
+            checkLoop.hold(arrived)
+            return false
+        }
+        judge(arrived)
+        return true
+    }
+
+    /// Whether the check path is looked at before the answer counts. A round's later answers wait, too, to stay in order.
+    private func waitsForLook(_ arrived: ArrivedAnswer) -> Bool {
+        if checkLoop.holdsAnswer(of: arrived.round) { return true }
+        guard arrived.isSilence, health.round(arrived.round)?.vip != nil else { return false }
+        return beginLook(at: arrived.time)
+    }
+
+    /// Has a look at the check path be under way. Returns false where the last one was a moment ago.
+    private func beginLook(at now: ContinuousClock.Instant) -> Bool {
+        if checkLoop.look != nil { return true }
+        guard resources.mayLook(at: now), let running, running.isForwarding else { return false }
+        checkLoop.look = Task {
+            let isWhole = await running.dataPlane.isCheckPathWhole()
+            // A stop or a reload may have come meanwhile.
+            if !isWhole, let running = self.running, running.isForwarding { tell(running.dataPlane.repairCheckPath()) }
+            resources.noteLook(from: now, to: clock.now)
+            for arrived in checkLoop.endLook() where self.running != nil {
+                judge(arrived)
+                if !arrived.isOutOfTurn { finish(arrived.round) }
+            }
+        }
+        return true
+    }
+
+    /// Judges by the state of the check path whether the answer says something of the real server.
+    private func judge(_ arrived: ArrivedAnswer) {
+        let answer = arrived.answer
         if case .failed(let failure) = answer.verdict, !failure.isOwn {
-            if !failure.hostAnswered, let round = health.round(id), isOwnFault(round) {
+            if arrived.isSilence, let round = health.round(arrived.round), round.vip != nil,
+                resources.excuseFailure(after: round.timeout, at: arrived.time)
+            {
                 return health.passOver(answer)
             }
-            if let before, let inquiry = health.inquiry(id),
-                let after = traffic(of: inquiry, by: answer.way, begins: false),
+            if let (before, after) = arrived.traffic,
                 let doubt = health.doubt(
-                    id, failure, from: before, to: after, checksumErrors: network.checksumErrors)
+                    arrived.round, failure, from: before, to: after, checksumErrors: network.checksumErrors)
             {
                 return follow(health.passOver(answer, in: doubt, at: clock.now))
             }

@@ -39,7 +39,7 @@ extension Director {
             switch question(of: id, isOutOfTurn: true) {
             case .success(let question):
                 let answer = await checker.ask(question)
-                take(answer, isOutOfTurn: true)
+                if !take(answer, isOutOfTurn: true) { await checkLoop.look?.value }
                 health.noteOutOfTurn(id, answer.verdict)
             case .failure(let none):
                 take(none, of: id)

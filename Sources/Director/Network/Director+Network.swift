@@ -176,17 +176,4 @@ extension Director {
     }
 
     func tell(_ repairs: Repairs) { tell(resources.note(repairs, of: configuration.services, at: clock.now)) }
-
-    /// Whether a check to which nobody answered says nothing about the real server: where a resource of the check path was
-    /// missing while it was asked. Looked at now, as the failure may be the first to tell of it.
-    func isOwnFault(_ round: Round) -> Bool {
-        // Asked at the server's own address.
-        if round.vip == nil { return false }
-        let now = clock.now
-        if resources.mayLook(at: now), let running, running.isForwarding {
-            tell(running.dataPlane.repairCheckPath())
-            resources.noteLook(from: now, to: clock.now)
-        }
-        return resources.excuseFailure(after: round.timeout, at: now)
-    }
 }

@@ -121,29 +121,28 @@ final class CheckDevice {
 
     // MARK: What others take away
 
-    /// Resources that are no longer as they were made. `listening`: the interfaces on which answers are taken in. `unseen` is told of
-    /// what cannot be looked at.
+    /// The places of the programs that carry checks. `listening`: the interfaces on which answers are taken in.
+    func programPlaces(listening: Set<Int32>) -> [CheckPathView.Place] {
+        guard takesChecks else { return [] }
+        return Self.directions.map { CheckPathView.Place(interface: link.index, direction: $0) }
+            + listening.sorted().map { CheckPathView.Place(interface: $0, direction: .ingress) }
+    }
+
+    /// Returns the resources that are no longer as they were made, and those that could not be looked at.
     func missing(
-        in tree: LinkTree, _ addresses: [InterfaceAddress], listening: Set<Int32>,
-        unseen: (XDPResource, any Error) -> Void
-    ) throws -> [XDPResource] {
-        guard isWhole(in: tree) else { return [.checkDevice] }
-        var missing = Self.requirements(of: link, peer).filter { !$0.isMet(tree, addresses) }.map(\.resource)
-        guard takesChecks else { return missing }
-        let socket = try RouteSocket()
-        let listeners = listening.sorted().compactMap(tree.link(index:)).map {
-            ($0, BPFProgram.TrafficControlHook.Direction.ingress)
-        }
-        for (interface, direction) in Self.directions.map({ (link, $0) }) + listeners {
-            let resource = XDPResource.program(direction, interface: interface.name)
+        in view: CheckPathView
+    ) -> (resources: [XDPResource], unseen: [(resource: XDPResource, error: any Error)]) {
+        guard isWhole(in: view.tree) else { return ([.checkDevice], []) }
+        var missing = Self.requirements(of: link, peer).filter { !$0.isMet(view.tree, view.addresses) }.map(\.resource)
+        var unseen: [(resource: XDPResource, error: any Error)] = []
+        for (place, isThere) in view.programs {
+            guard let interface = view.tree.link(index: place.interface) else { continue }
+            let resource = XDPResource.program(place.direction, interface: interface.name)
             do {
-                let filters = try socket.filters(interface: interface.index, ingress: direction == .ingress)
-                if !filters.contains(where: { $0 == (CheckPrograms.priority, CheckPrograms.handle) }) {
-                    missing.append(resource)
-                }
-            } catch { unseen(resource, error) }
+                if try !isThere.get() { missing.append(resource) }
+            } catch { unseen.append((resource, error)) }
         }
-        return missing
+        return (missing, unseen)
     }
 
     /// Whether both ends are those that were made, under their names.

@@ -2,7 +2,7 @@ internal import DataPlane
 internal import Netlink
 
 /// The machine's network devices, and which of them sits on which.
-struct LinkTree {
+struct LinkTree: Sendable {
     private let links: [Link]
 
     init() throws(NetlinkError) { links = try RouteSocket().links() }

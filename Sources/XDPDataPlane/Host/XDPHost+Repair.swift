@@ -8,10 +8,9 @@ extension XDPHost {
     public func repair() -> [Repairs] {
         var all = [repairStored()]
         do {
-            let tree = try LinkTree()
-            let addresses = try RouteSocket().addresses()
-            all.append(repairCheckPath(tree, addresses))
-            all.append(watchElsewhere(tree, addresses))
+            let view = try checkPathView()
+            all.append(repairCheckPath(view))
+            all.append(watchElsewhere(view.tree, view.addresses))
         } catch { all.append(Self.failure(.checkDevice, error)) }
         return all
     }
@@ -43,24 +42,27 @@ extension XDPHost {
 
     // MARK: The check path
 
-    public func repairCheckPath() -> Repairs {
-        do { return repairCheckPath(try LinkTree(), try RouteSocket().addresses()) } catch {
-            return Self.failure(.checkDevice, error)
-        }
+    public func isCheckPathWhole() async -> Bool {
+        let places = checkDevice.programPlaces(listening: listening)
+        guard let view = try? await CheckPathView.read(programsAt: places) else { return false }
+        let (missing, unseen) = checkDevice.missing(in: view)
+        return missing.isEmpty && unseen.isEmpty
     }
 
-    private func repairCheckPath(_ tree: LinkTree, _ addresses: [InterfaceAddress]) -> Repairs {
+    public func repairCheckPath() -> Repairs {
+        do { return repairCheckPath(try checkPathView()) } catch { return Self.failure(.checkDevice, error) }
+    }
+
+    private func checkPathView() throws(NetlinkError) -> CheckPathView {
+        try CheckPathView(programsAt: checkDevice.programPlaces(listening: listening))
+    }
+
+    private func repairCheckPath(_ view: CheckPathView) -> Repairs {
         var repairs = Repairs()
-        let missing: [XDPResource]
-        do {
-            missing = try checkDevice.missing(in: tree, addresses, listening: listening) {
-                repairs.failed.append(($0.managed, $1))
-            }
-            if missing.isEmpty { return repairs }
-        } catch {
-            repairs.failed.append((XDPResource.checkDevice.managed, error))
-            return repairs
-        }
+        let (missing, unseen) = checkDevice.missing(in: view)
+        repairs.failed = unseen.map { ($0.resource.managed, $0.error) }
+        if missing.isEmpty { return repairs }
+        let tree = view.tree
         do {
             if try !checkDevice.restore(missing, in: tree) { try remakeCheckDevice() }
             repairs.restored = missing.map(\.managed)
@@ -82,10 +84,7 @@ extension XDPHost {
         return Set((routed + ingress.map(\.link.index)).compactMap { tree.link(index: $0)?.name })
     }
 
-    private func leftMissing() throws -> [XDPResource] {
-        try checkDevice.missing(
-            in: try LinkTree(), try RouteSocket().addresses(), listening: listening, unseen: { _, _ in })
-    }
+    private func leftMissing() throws -> [XDPResource] { checkDevice.missing(in: try checkPathView()).resources }
 
     private func remakeCheckDevice() throws {
         guard let directory = setup.instance.existingBPFDirectory() else {

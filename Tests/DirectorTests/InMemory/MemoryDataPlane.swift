@@ -29,6 +29,8 @@ final class MemoryDataPlane: DataPlane, Sendable {
         var unrecorded = false
         /// The check path is missing, each time that it is looked at.
         var lacksCheckPath = false
+        var holdsLooks = false
+        var looks = 0
         var updates = 0
         var swept: ContinuousClock.Instant?
         var abandoned: Set<ServiceMember> = []
@@ -89,6 +91,12 @@ final class MemoryDataPlane: DataPlane, Sendable {
 
     /// Takes the check path away whenever it is put back.
     func breakCheckPath(_ isBroken: Bool) { state.withLock { $0.lacksCheckPath = isBroken } }
+
+    /// Has looks at the check path last until they are no longer held, 5 s at most.
+    func holdLooks(_ areHeld: Bool) { state.withLock { $0.holdsLooks = areHeld } }
+
+    /// The number of looks at the check path that were begun.
+    var looks: Int { state.withLock(\.looks) }
 
     /// The number of changes of services that were made.
     var updates: Int { state.withLock(\.updates) }
@@ -268,6 +276,12 @@ final class MemoryDataPlane: DataPlane, Sendable {
             state.checkTraffic[member] = traffic
             return isHeard
         }
+    }
+
+    func isCheckPathWhole() async -> Bool {
+        state.withLock { $0.looks += 1 }
+        for _ in 0..<5000 where state.withLock(\.holdsLooks) { try? await Task.sleep(for: .milliseconds(1)) }
+        return !state.withLock(\.lacksCheckPath)
     }
 
     func repairCheckPath() -> Repairs {
