@@ -103,15 +103,14 @@ final class DifferentialRun {
         }
         model.vips = Set(plan.services.flatMap(\.listeners).map(\.ipv4))
         model.listeners = [:]
-        for desired in plan.services {
-            let service = desired
+        for service in plan.services {
             guard let row = plane.services[service.address] else { continue }
             var ids: [UInt8: UInt32] = [:]
             for server in service.servers {
                 ids[UInt8(truncatingIfNeeded: server.address.ipv4.value)] =
                     plane.serverID(service: service.address, server: server.address.ipv4)
             }
-            model.configure(desired, row: row, isNew: before[service.address] == nil, ids: ids)
+            model.configure(service, row: row, isNew: before[service.address] == nil, ids: ids)
             for listener in service.listeners {
                 for (key, transport) in listener.keys {
                     guard let value = try plane.maps.listeners.value(for: key) else { continue }

@@ -119,9 +119,11 @@ enum Standard {
 extension RealServer {
     var isAsConfigured: Bool { effective == .listed(weight: weight) }
 
+    var asConfigured: RealServer { RealServer(address: address, weight: weight, thresholds: thresholds) }
+
     mutating func serveByWeight() {
         let before = self
-        self = RealServer(address: before.address, weight: before.weight, thresholds: before.thresholds)
+        self = before.asConfigured
         movesPersistent = before.movesPersistent
         movesDatagrams = before.movesDatagrams
     }
@@ -151,15 +153,13 @@ extension VirtualService {
     /// The service without what is decided about its real servers.
     var asConfigured: VirtualService {
         var service = self
-        service.servers = servers.map {
-            RealServer(address: $0.address, weight: $0.weight, thresholds: $0.thresholds)
-        }
+        service.servers = servers.map(\.asConfigured)
         service.startsSlowly = false
         return service
     }
 
     struct Standing: Equatable {
-        var address: IPAddress
+        var configured: RealServer
         var standing: EffectiveWeight.Standing
         var weight: UInt16
         var tenths: Int
@@ -171,7 +171,7 @@ extension VirtualService {
     var standings: [Standing] {
         servers.sorted { $0.address < $1.address }.map {
             Standing(
-                address: $0.address, standing: $0.effective.standing, weight: $0.effective.weight,
+                configured: $0.asConfigured, standing: $0.effective.standing, weight: $0.effective.weight,
                 tenths: $0.effective.tenths, movesPersistent: $0.movesPersistent, movesDatagrams: $0.movesDatagrams)
         }
     }

@@ -122,6 +122,8 @@ public final class Layout3Plane {
         memset(flows.pointer(0), 0, flows.count * flows.stride)
         let counts = try (map("loads", below: directory) as BPFMap<UInt32, ipvsd_conn_counts>).memory(writable: true)
         memset(counts.pointer(0), 0, counts.count * counts.stride)
+        let marks = try (map("overflows", below: directory) as BPFMap<UInt32, ipvsd_overflow>).memory(writable: true)
+        memset(marks.pointer(0), 0, marks.count * marks.stride)
         let load = try (map("pressure", below: directory) as BPFMap<UInt32, ipvsd_table_load>).memory(writable: true)
         load[0] = ipvsd_table_load()
         let settings = try (map("settings", below: directory) as BPFMap<UInt32, ipvsd_settings>).memory(writable: true)
