@@ -145,7 +145,7 @@ public struct DataPlaneSnapshot: Sendable {
 
 extension VirtualService {
     /// A service as a data plane has it, with its real servers' weights and flags. A data plane that is given this service
-    /// changes nothing.
+    /// keeps these. The real servers are in the order of their ids, which may not be the configuration's.
     public init(_ service: DataPlaneSnapshot.Service) {
         self = service.configured
         servers = service.present.map { server in

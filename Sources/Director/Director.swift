@@ -90,7 +90,8 @@ public actor Director {
 
     // MARK: Start and stop
 
-    /// Puts everything in place, or takes over what the last daemon left. A failure leaves the machine as it was.
+    /// Puts everything in place, or takes over what the last daemon left. A failure leaves the machine as it was, except
+    /// that a data plane of an older layout may have been migrated, and forwards on.
     public func start() async throws {
         try network.requirePrivilege()
         let journal: ChangeJournal

@@ -44,11 +44,11 @@ public struct EffectiveWeight: Hashable, Sendable {
     }
 
     public let standing: Standing
-    /// Without slow start; 0 where it is not listed.
+    /// Without slow start, unless `isScaled`; 0 where it is not listed.
     public let weight: UInt16
     /// So many tenths of it count; all ten where slow start is over.
     public let tenths: Int
-    /// The weight was read from a scheduler's table, and has the slow start in it.
+    /// The weight is the one that a scheduler's table has, with the slow start in it.
     public let isScaled: Bool
 
     public static let down = EffectiveWeight(.down)
@@ -96,8 +96,8 @@ extension VirtualService {
             && servers.contains { $0.effective.tenths < SlowStart.whole && $0.effective.weight > 0 }
     }
 
-    /// The weights of `servers`, in their order. While one of them starts slowly, all are multiplied by up to ten, so that
-    /// a part of a weight is a whole number; rr and lc, which know no weights, then begin with equal ones. sh, which lays
+    /// The weights of `servers`, in their order. While one of them starts slowly, all are multiplied by up to ten, as far
+    /// as 16 bits allow, so that parts of weights are whole numbers; rr and lc, which know no weights, then begin with equal ones. sh, which lays
     /// its buckets out by weights, has parts of buckets instead.
     public var schedulerWeights: [UInt16] {
         let weights = servers.map(\.effective.weight)

@@ -14,7 +14,8 @@ public struct VirtualService: Hashable, Sendable {
     public var maglevSize: Int?
     /// The order counts: round robin visits servers in it, and least connections decides ties by it.
     public var servers: [RealServer]
-    /// A real server that comes back gets its share in steps, so the service's tables need room for parts of weights.
+    /// A real server that comes back gets its share in steps, so the service's tables need room for parts of weights. The
+    /// director sets it for the data plane; `isStartingSlowly` says whether one does so now.
     public var startsSlowly = false
 
     public init(

@@ -1,5 +1,5 @@
-internal import LoadBalancing
 internal import BPF
+internal import LoadBalancing
 
 /// Whether tables that are there will do, and what becomes of them where they will not.
 extension Capacity {

@@ -1,7 +1,7 @@
 internal import PacketPrograms
 
-/// Rows of layout 3 as rows of layout 4, in which a flow's key has the number of its VIP and protocol, in the place where layout 3
-/// had a number of each listener.
+/// The listeners of layout 3 as listeners of layout 4. There a flow's key has the number of its VIP and protocol, in the place
+/// where layout 3 had a number of each listener.
 enum Layout4 {
     typealias Listener = (key: ipvsd_listener_key, value: ipvsd_listener_value)
 

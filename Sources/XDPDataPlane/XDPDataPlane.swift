@@ -63,7 +63,7 @@ public final class XDPDataPlane {
     /// Loads the program beside what is pinned below `directory`, whose tables it takes over, or anew. A data plane of an older
     /// layout is carried over to this one first, on the interfaces where it is. Tables that are
     /// too small for the capacity, or for these services beside what they hold, are replaced by larger ones. Nothing is
-    /// attached yet. `answersByRedirect`: an ingress interface is a veth.
+    /// attached yet, unless an older layout was migrated. `answersByRedirect`: an ingress interface is a veth.
     public init(
         directory: String, capacity: Capacity = Capacity(), services desired: [VirtualService] = [],
         answersByRedirect: Bool, repliesPerSecond: UInt32 = 1000, traits: PacketTraits = PacketTraits()

@@ -8,8 +8,8 @@ internal import ServiceConfiguration
 /// happen. It has no clock: the caller says what time it is.
 ///
 /// Changes in quick succession become one update of the data plane, so that thousands of real servers that come back cost
-/// a few changes of the tables, not thousands. A real server that comes back also waits for the sweep of the flow table;
-/// one that goes down never waits for that sweep.
+/// a few changes of the tables, not thousands. A real server that comes back also waits for the sweep of the flow table,
+/// which pauses for other work. When a server goes down during that sweep, the rest of it is made without a pause.
 struct Applier {
     typealias Instant = ContinuousClock.Instant
 

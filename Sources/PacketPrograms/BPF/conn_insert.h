@@ -12,7 +12,7 @@ static __always_inline __u32 eviction_rank(__u64 value, __u16 now)
 	return ipvsd_flow_rank(value, now);
 }
 
-/* A flow of the bucket has no entry: for the longest time-out from now, packets without an entry are rederived. */
+/* A flow of the bucket has no entry: for the time-out of ESTABLISHED from now, packets without an entry are rederived. */
 static __always_inline void mark_overflow(__u32 bucket_index, __u16 now)
 {
 	struct ipvsd_overflow *overflow = overflows_of(bucket_index);

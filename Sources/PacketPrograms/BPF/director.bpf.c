@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /* A packet's way through the director: parse, VIP, service, connection or scheduler, encapsulate, send. Every packet
- * for a VIP ends in exactly one counter. */
+ * for a VIP that has the director's MAC counts as received, and ends in exactly one other counter. */
 #include "conn_insert.h"
 #include "fastpath.h"
 #include "flood.h"

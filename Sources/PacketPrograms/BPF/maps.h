@@ -15,7 +15,8 @@
 
 /* Written by the daemon, read by all programs. */
 struct ipvsd_settings settings SEC(".data.settings");
-/* Written and read by the director; read by the daemon, which adds to half_open where it moves flows. */
+/* Written and read by the director; read by the daemon, which adds to half_open where it moves flows, counts the confirmed
+ * templates, and clears templates_full where it freed some. */
 struct ipvsd_table_load table_load SEC(".data.table_load");
 
 /* VIP, port and protocol to a service. Written by the daemon; read by checks and the stray program, and by the director
@@ -28,8 +29,8 @@ MMAP_ARRAY(listener_cache, struct ipvsd_listener_bucket);
 MMAP_ARRAY(services, struct ipvsd_service);
 /* The schedulers' tables. Written by the daemon, read by the director. */
 MMAP_ARRAY(slots, struct ipvsd_slots);
-/* Written by the daemon, but for the packet programs' own fields, of which the daemon clears what lblcr remembers; read by
- * the director and checks. */
+/* Written by the daemon, but for the packet programs' own fields, of which the daemon writes `overloaded` where thresholds
+ * change, and clears what lblcr remembers; read by the director and checks. */
 MMAP_ARRAY(servers, struct ipvsd_server);
 /* By server id. Written by the director, and by the daemon for a new row, where it moves flows, and where the table grows;
  * read by both. */
@@ -37,12 +38,12 @@ MMAP_ARRAY(conn_counts, struct ipvsd_conn_counts);
 /* Written by the daemon, read by the director and checks. */
 MMAP_ARRAY(next_hops, struct ipvsd_next_hop);
 /* By next hop: the number after those that were given out for outer packets (ipvsd_ids.h). Written by director and checks,
- * and by the daemon for a new row. */
+ * and by the daemon for a new row and where the table grows. */
 MMAP_ARRAY(outer_ids, __u32);
 /* By next hop: the next number of the CPU's block; a multiple of IPVSD_ID_BLOCK where that is used up. Written and read by
  * director and checks, and cleared by the daemon for a new row. */
 PERCPU_ARRAY(id_blocks, __u32, 1);
-/* By server id. Written by the director, read by the daemon. */
+/* By server id. Written by the director, and cleared by the daemon for a new row; read by the daemon. */
 PERCPU_ARRAY(statistics, struct ipvsd_statistics, 1);
 /* The statistics from before their table grew. Written and read by the daemon alone. */
 MMAP_ARRAY(carried, struct ipvsd_statistics);
@@ -50,7 +51,7 @@ MMAP_ARRAY(carried, struct ipvsd_statistics);
 PERCPU_ARRAY(counters, struct ipvsd_counters, 1);
 /* What the counters of the layout before had counted. Written and read by the daemon alone. */
 MMAP_ARRAY(carried_counters, struct ipvsd_counters);
-/* Written and read by the director; read by the daemon, which writes where the table grows. */
+/* Written and read by the director; read by the daemon, which writes where the table grows or its layout is migrated. */
 MMAP_ARRAY(flows, struct ipvsd_bucket);
 /* The smaller table before it, while flows are moved. Written and read by both. */
 MMAP_ARRAY(old_flows, struct ipvsd_bucket);

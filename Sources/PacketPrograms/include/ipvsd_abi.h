@@ -301,7 +301,7 @@ enum ipvsd_counter {
 	/* events: packets that also counted above */
 	IPVSD_EVENT_FLOW_TABLE_FULL,
 	IPVSD_EVENT_FLOW_EVICTED,
-	IPVSD_EVENT_REDERIVED, /* by Maglev, without a connection */
+	IPVSD_EVENT_REDERIVED, /* without a connection: by a template, by sh's table or by the Maglev table */
 	IPVSD_EVENT_RESCHEDULED,
 	IPVSD_EVENT_RESCHEDULED_SILENT,
 	IPVSD_EVENT_ICMP_RELAYED,
@@ -363,7 +363,7 @@ struct ipvsd_stray {
 #define IPVSD_STRAY_SILENT 1u /* ARP requests for the VIP get no answer there */
 #define IPVSD_STRAYS 16384
 
-/* What burdens the flow table, as a flood of SYNs does; the packet programs' own. Stamps are 32-bit ticks, 0 for never. */
+/* What burdens the flow table, as a flood of SYNs does. Stamps are 32-bit ticks, 0 for never. */
 struct ipvsd_table_load {
 	__u32 half_open; /* connections in SYN_RECV */
 	__u32 since;     /* the limit was first reached, in the flood of `last` */

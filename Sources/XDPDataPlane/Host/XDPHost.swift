@@ -51,8 +51,9 @@ public final class XDPHost {
     /// The start is complete: who else moves a VIP here does so at any moment.
     var isComplete = false
 
-    /// Loads the packet program beside what an earlier director left, whose tables it takes over. Nothing is attached
-    /// yet. A failure leaves in the journal what the caller undoes.
+    /// Loads the packet program beside what an earlier director left, whose tables it takes over. Nothing is attached yet,
+    /// unless an older layout was migrated: then the program is on the interfaces where the old one was. A failure leaves in
+    /// the journal what the caller undoes.
     public init(_ setup: Setup, demand: DataPlaneDemand, journal: ChangeJournal, logger: Logger) throws {
         silenceLibbpf()
         try demand.requireIPv4()
