@@ -65,6 +65,7 @@ enum recorded {
 	NOT_RECORDED,
 	RECORDED,
 	RECORDED_BY_EVICTION,
+	RECORDED_WITH_SYN, /* the SYN is counted as unanswered, too */
 };
 
 /* Writes the flow where `seen` is, unless that is no longer there. */
@@ -125,9 +126,11 @@ __noinline int record_flow(__u64 key, __u64 value, __u64 seen, __u32 way)
 	return NOT_RECORDED;
 }
 
-/* As record_flow has it where the flow's own half has a free way, as most have: without a call. */
-static __always_inline enum recorded record_in_half(const struct flow_reference *flow, __u64 value)
+/* As record_flow has it where the flow's own half has a free way, as most have: without a call. `opens`: the packet is a SYN,
+ * which is counted by the same look-up. */
+static __always_inline enum recorded record_in_half(const struct flow_reference *flow, __u64 value, bool opens)
 {
+	struct ipvsd_conn_counts *counts;
 	struct ipvsd_flow *ways;
 	__u32 half = flow->half;
 
@@ -144,8 +147,12 @@ static __always_inline enum recorded record_in_half(const struct flow_reference 
 		if (COMPARE_AND_SWAP(&ways[i].value, 0, value))
 			return NOT_RECORDED;
 		WRITE(ways[i].key = flow->key);
-		count_conn(ipvsd_flow_server(value), ipvsd_flow_state(value), 1);
-		return RECORDED;
+		counts = count_conn(ipvsd_flow_server(value), ipvsd_flow_state(value), 1);
+		if (!opens)
+			return RECORDED;
+		if (counts)
+			WRITE(__sync_fetch_and_add(&counts->unanswered, 1));
+		return RECORDED_WITH_SYN;
 	}
 	return NOT_RECORDED;
 }
@@ -171,14 +178,14 @@ static __always_inline void trace_recording(enum recorded recorded, struct flow_
 
 /* Records the flow in place of `previous`, else of the readiest entry of its two buckets. */
 static __always_inline enum recorded record(struct packet *packet, const struct flow_reference *flow,
-					    struct flow_entry previous, __u32 server, __u32 state)
+					    struct flow_entry previous, __u32 server, __u32 state, bool opens)
 {
 	__u64 value = ipvsd_flow_value(flow->identity, server, state, flow->now);
 	enum recorded recorded;
 
 	if (previous.entry && previous.way == NO_WAY)
 		forget(previous);
-	recorded = previous.value ? NOT_RECORDED : record_in_half(flow, value);
+	recorded = previous.value ? NOT_RECORDED : record_in_half(flow, value, opens);
 	if (!recorded)
 		recorded = record_flow(flow->key, value, previous.value, previous.way);
 	if (recorded == RECORDED_BY_EVICTION)

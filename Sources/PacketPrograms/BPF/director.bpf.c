@@ -27,24 +27,30 @@ static __always_inline void count_connection(struct packet *packet, __u32 server
 }
 
 /* Records a flow toward a server that was chosen for it. Where the table has no room, what every director would
- * choose takes its place, so that no packet needs memory. 0: there is no server. */
+ * choose takes its place, so that no packet needs memory. 0: there is no server. `limited`: see select_server. `opens`: the
+ * packet is a SYN without ACK and RST. */
 static __always_inline __u32 new_conn(struct packet *packet, const struct service_entry *entry,
 				      const struct flow_reference *flow, struct flow_entry previous, __u32 server,
-				      __u32 state)
+				      bool limited, __u32 state, bool opens)
 {
 	enum recorded recorded;
 
 	if (!server)
 		return 0;
-	recorded = record(packet, flow, previous, server, state);
+	recorded = record(packet, flow, previous, server, state, opens);
 	if (recorded) {
-		note_connection(server);
+		if (opens && recorded != RECORDED_WITH_SYN)
+			count_unanswered(server);
+		if (limited)
+			note_connection(server);
 	} else {
 		count(packet, IPVSD_EVENT_FLOW_TABLE_FULL);
 		mark_overflow(flow->bucket_index, flow->now);
 		server = stateless_server(entry, packet->client, packet->client_port);
 		TRACE(trace.occasion = IPVSD_OCCASION_NO_ROOM);
 		trace_choice(server);
+		if (opens)
+			count_unanswered(server);
 	}
 	/* Without an entry every datagram would seem to be a new connection. */
 	if (recorded || packet->protocol == IPPROTO_TCP)
@@ -76,13 +82,15 @@ static __always_inline struct verdict on_udp(struct packet *packet, const struct
 					     struct flow_reference *flow, struct flow_entry hit)
 {
 	__u32 server = hit.entry ? ipvsd_flow_server(hit.value) : 0;
+	bool limited;
 
 	if (entry->flags & IPVSD_SERVICE_ONE_PACKET) {
 		/* No entry is asked for, and none is kept. */
 		TRACE(trace.flow_value = 0);
 		TRACE(trace.recording = IPVSD_RECORDING_NONE);
 		TRACE(trace.occasion = IPVSD_OCCASION_ONE_PACKET);
-		server = select_server(entry, packet->client, packet->client_port, IPVSD_SERVER_LEFT_BY_DATAGRAMS);
+		server = select_server(entry, packet->client, packet->client_port, IPVSD_SERVER_LEFT_BY_DATAGRAMS,
+				       &limited);
 		trace_choice(server);
 		count_connection(packet, server);
 		return to_server(server);
@@ -100,9 +108,9 @@ static __always_inline struct verdict on_udp(struct packet *packet, const struct
 		count(packet, IPVSD_EVENT_RESCHEDULED);
 		trace_rescheduled(IPVSD_FATE_SERVER_LOST, IPVSD_OCCASION_SERVER_LOST);
 	}
-	server = select_server(entry, packet->client, packet->client_port, IPVSD_SERVER_LEFT_BY_DATAGRAMS);
+	server = select_server(entry, packet->client, packet->client_port, IPVSD_SERVER_LEFT_BY_DATAGRAMS, &limited);
 	trace_choice(server);
-	return to_server(new_conn(packet, entry, flow, hit, server, IPVSD_STATE_ONE_DATAGRAM));
+	return to_server(new_conn(packet, entry, flow, hit, server, limited, IPVSD_STATE_ONE_DATAGRAM, false));
 }
 
 static __always_inline bool carries_data(const struct packet *packet, const struct tcphdr *tcp)
@@ -142,7 +150,7 @@ static __always_inline struct verdict on_tcp_without_connection(struct packet *p
 		TRACE(trace.recording = IPVSD_RECORDING_NONE);
 		/* Whoever made up a SYN can make up an ACK, and data: until another packet comes, it gives way. */
 		if ((carries || !is_flooded()) &&
-		    record(packet, flow, NO_ENTRY, server, next_state(IPVSD_STATE_NONE, tcp, false, false)))
+		    record(packet, flow, NO_ENTRY, server, next_state(IPVSD_STATE_NONE, tcp, false, false), false))
 			note_connection(server);
 	}
 	return to_server(server);
@@ -203,7 +211,7 @@ static __always_inline struct verdict on_tcp(struct packet *packet, const struct
 					     struct flow_reference *flow, struct flow_entry hit,
 					     const struct tcphdr *tcp)
 {
-	bool opens = tcp->syn && !tcp->ack && !tcp->rst;
+	bool opens = tcp->syn && !tcp->ack && !tcp->rst, limited = true;
 	__u32 state = IPVSD_STATE_SYN_RECV, server = 0;
 
 	if (!hit.entry && !opens)
@@ -234,13 +242,11 @@ static __always_inline struct verdict on_tcp(struct packet *packet, const struct
 		}
 	}
 	if (!server) {
-		server = select_server(entry, packet->client, packet->client_port, IPVSD_SERVER_LEFT_BY_CONNECTIONS);
+		server = select_server(entry, packet->client, packet->client_port, IPVSD_SERVER_LEFT_BY_CONNECTIONS,
+				       &limited);
 		trace_choice(server);
 	}
-	server = new_conn(packet, entry, flow, hit, server, state);
-	if (opens)
-		count_unanswered(server);
-	return to_server(server);
+	return to_server(new_conn(packet, entry, flow, hit, server, limited, state, opens));
 }
 
 static __always_inline struct verdict on_later_fragment(struct packet *packet)

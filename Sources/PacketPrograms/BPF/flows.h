@@ -48,17 +48,18 @@ static __always_inline void count_half_open(__u32 state, __s32 difference)
 		WRITE(__sync_fetch_and_add(&table_load.half_open, difference));
 }
 
-static __always_inline void count_conn(__u32 server, __u32 state, __s32 difference)
+static __always_inline struct ipvsd_conn_counts *count_conn(__u32 server, __u32 state, __s32 difference)
 {
 	struct ipvsd_conn_counts *counts = bpf_map_lookup_elem(&conn_counts, &server);
 
 	count_half_open(state, difference);
 	if (!counts)
-		return;
+		return NULL;
 	if (ipvsd_state_is_active(state))
 		WRITE(__sync_fetch_and_add(&counts->active, difference));
 	else
 		WRITE(__sync_fetch_and_add(&counts->inactive, difference));
+	return counts;
 }
 
 /* IPVS's input-only tcp_states (ip_vs_proto_tcp.c), by the flags in its order of precedence: rst, syn, fin, ack.

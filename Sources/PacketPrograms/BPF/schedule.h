@@ -316,17 +316,24 @@ __noinline int maglev_excluding(__u32 id, __be32 client, __u32 client_port, __u3
 	return other == silent ? 0 : other;
 }
 
-/* The server of a new connection. The turn of a server that is available, which is what most get, takes no call. */
+/* The server of a new connection. The turn of a server that is available, which is what most get, takes no call. `limited`:
+ * whether the server may have a threshold, which the connection may pass. */
 static __always_inline __u32 select_server(const struct service_entry *entry, __be32 client, __be16 client_port,
-					   __u32 left)
+					   __u32 left, bool *limited)
 {
 	struct slice ring = slice_of(*(volatile __u64 *)&entry->service->schedule);
+	struct ipvsd_server *server;
 	__u32 position, id;
 
+	*limited = true;
 	if (ring.scheduler == IPVSD_SCHEDULER_RING && ring.size && !(entry->flags & IPVSD_SERVICE_PERSISTENT)) {
 		position = take_turn(entry->service, ring);
 		id = slot(ring.first + position);
-		return is_available(id) ? id : pass_turn(entry->id, position) & 0xffff;
+		server = bpf_map_lookup_elem(&servers, &id);
+		if (!server || !server->weight || exceeds_threshold(server, id))
+			return pass_turn(entry->id, position) & 0xffff;
+		*limited = server->upper_threshold;
+		return id;
 	}
 	return choose_new(entry->id, entry->flags, client, client_port, left) & 0xffff;
 }
