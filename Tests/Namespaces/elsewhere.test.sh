@@ -19,6 +19,7 @@ client_sends_to() { ip -n "$(ns client)" neigh replace $VIP lladdr "$1" dev eth0
 client_forgets() { ip -n "$(ns client)" neigh del $VIP dev eth0; }
 ask() { in_ns client curl -s -o /dev/null --max-time $((5 * LAB_SLOW)) -w '%{http_code}' "http://$VIP/"; }
 strays() { ipvsd status --json | jq -r '[.strays[] | "\(.interface) \(.vip)"] | join(" ")'; }
+has_carrier() { d link show dev "$1" | grep -q LOWER_UP; }
 has_guard() { in_ns director tc filter show dev "$1" ingress | grep -q " stray"; }
 
 # answers INTERFACE   whether the director answers ARP for the VIP there, to one who asks that interface alone
@@ -143,6 +144,7 @@ test_an_interface_that_is_renamed() {
     d link set lan1 down
     d link set lan1 name eth1
     d link set eth1 up
+    wait_until 5 "eth1's carrier" has_carrier eth1
     same_state "$before" "$(machine_state director)"
 }
 
