@@ -135,13 +135,12 @@ struct DirectorDiagnosisTests {
         #expect(try reason(.init(name: "eth0", mode: "generic", merging: ["lro of eth0"])).contains("lro of eth0"))
     }
 
-    /// The table in the README has them all, and no others.
-    @Test func theReadmeListsEveryFault() throws {
-        let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../README.md")
-        let text = try String(contentsOf: root, encoding: .utf8)
-        let section = try #require(text.components(separatedBy: "### The doctor\n").dropFirst().first)
-        let table = section.components(separatedBy: "\n#")[0]
-        let listed = table.split(separator: "\n").filter { $0.hasPrefix("| `") }.map { line in
+    /// The tables in the article have them all, and no others.
+    @Test func theArticleListsEveryFault() throws {
+        let article = URL(filePath: #filePath).deletingLastPathComponent()
+            .appending(path: "../../Sources/ipvsd/ipvsd.docc/DoctorFaults.md")
+        let text = try String(contentsOf: article, encoding: .utf8)
+        let listed = text.split(separator: "\n").filter { $0.hasPrefix("| `") }.map { line in
             String(line.dropFirst(3).prefix { $0 != "`" })
         }
         #expect(Set(listed) == Set(Fault.allCases.map(\.rawValue)))
