@@ -1,4 +1,4 @@
-/// What can be wrong, by the name that reports, scripts and the README use.
+/// What can be wrong, by the name that reports, scripts and the documentation use.
 public enum Fault: String, Sendable, Hashable, CaseIterable {
     // On a real server.
     case tunnelMissing = "tunnel-missing"
