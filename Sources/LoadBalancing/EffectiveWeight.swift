@@ -97,8 +97,8 @@ extension VirtualService {
     }
 
     /// The weights of `servers`, in their order. While one of them starts slowly, all are multiplied by up to ten, as far
-    /// as 16 bits allow, so that parts of weights are whole numbers; rr and lc, which know no weights, then begin with equal ones. sh, which lays
-    /// its buckets out by weights, has parts of buckets instead.
+    /// as 16 bits allow, so that parts of weights are whole numbers. rr and lc, which know no weights, then begin with
+    /// equal ones. sh, which lays its buckets out by weights, has parts of buckets instead.
     public var schedulerWeights: [UInt16] {
         let weights = servers.map(\.effective.weight)
         guard isStartingSlowly, scheduler != .sh, !servers.contains(where: \.effective.isScaled) else { return weights }
