@@ -22,3 +22,10 @@ extension ServiceAddress {
     /// How many listeners of the packet program it takes: an any-port address has one for each protocol.
     public var listenerCount: Int { transport == nil ? TransportProtocol.allCases.count : 1 }
 }
+
+/// How many connections a director is made for.
+public enum ConnectionLimits {
+    public static let defaultConnections = 1 << 19
+    /// A flow table of 1 GiB.
+    public static let maximumConnections = 1 << 25
+}

@@ -38,3 +38,23 @@ public struct VirtualService: Hashable, Sendable {
 
     public var listeners: [ServiceAddress] { [address] + otherAddresses }
 }
+
+/// What becomes of the TCP connections of a real server that is down. (Datagrams are scheduled anew in any case.)
+public enum ServerLoss: String, CaseIterable, Sendable, Codable {
+    /// They stay, and go on if the server comes back before they expire.
+    case keep
+    /// The client's next packet is answered by a RST from the VIP.
+    case reset
+    /// The client's next packet goes to another server, which resets the connection unless it knows of it.
+    case rehash
+}
+
+/// What becomes of the datagram flows of a real server that is no longer in use. It was removed, it stands by, or the wait
+/// for its drain has ended. Its TCP connections go on in any case.
+public enum ServerRemoval: String, CaseIterable, Sendable, Codable {
+    /// The next datagram of a flow is scheduled anew.
+    case move
+    /// Datagrams stay, but the entries of their flows are no longer refreshed. Each flow ends within one UDP time-out,
+    /// however long its client goes on.
+    case finish
+}

@@ -132,12 +132,3 @@ final class CheckProgress {
         completion(result, latency)
     }
 }
-
-extension Duration {
-    var timeAmount: TimeAmount { .nanoseconds(Int64(nanoseconds)) }
-
-    /// Rounded down; 0 of a negative one.
-    var nanoseconds: UInt64 {
-        UInt64(max(0, components.seconds * 1_000_000_000 + components.attoseconds / 1_000_000_000))
-    }
-}

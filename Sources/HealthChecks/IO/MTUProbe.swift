@@ -1,5 +1,66 @@
 internal import Addresses
+internal import Glibc
 internal import NIOCore
+internal import NIOPosix
+internal import Packets
+
+/// Checks of the largest packet that passes.
+extension ProtocolChecks {
+    /// ICMP_FILTER of SOL_RAW: bit n keeps type n away.
+    private static let icmpFilter = ChannelOptions.socket(SocketOptionLevel(255), SocketOptionName(1))
+    private static func letting(type: UInt32) -> SocketOptionValue { SocketOptionValue(bitPattern: ~(1 << type)) }
+
+    func probe(_ check: MTUCheck, by way: Check.Way, deadline: Duration, progress: CheckProgress) {
+        let bound = NIOLoopBound(progress, eventLoop: progress.eventLoop)
+        guard let destination = way.destination.v4 else {
+            return progress.fail("\(WrongFamily(way.destination, accepted: .v4))")
+        }
+        let echo = EchoRequest(identifier: .random(in: .min ... .max), destination: destination)
+        // A socket that is bound to the tunnel's device hears no router.
+        var listener = NIORawSocketBootstrap(group: progress.eventLoop).channelInitializer { channel in
+            channel.eventLoop.makeCompletedFuture {
+                try channel.pipeline.syncOperations.addHandler(ErrorListener())
+            }
+        }
+        var bootstrap = NIORawSocketBootstrap(group: progress.eventLoop).channelInitializer { channel in
+            channel.eventLoop.makeCompletedFuture {
+                let probe = try MTUProbe(progress: bound.value, full: check.size, echo: echo, deadline: deadline)
+                try channel.pipeline.syncOperations.addHandler(probe)
+            }
+        }
+        for (option, value) in way.socketOptions { bootstrap = bootstrap.channelOption(option, value: value) }
+        // IP_MTU_DISCOVER = IP_PMTUDISC_PROBE: DF, and what the kernel remembers of the path does not matter.
+        bootstrap = bootstrap.channelOption(
+            ChannelOptions.socket(SocketOptionLevel(IPPROTO_IP), SocketOptionName(IP_MTU_DISCOVER)), value: 3)
+        // Each socket receives its own kind of message alone, however many others come.
+        bootstrap = bootstrap.channelOption(Self.icmpFilter, value: Self.letting(type: 0))
+        listener = listener.channelOption(Self.icmpFilter, value: Self.letting(type: 3))
+        let sender = bootstrap.bind(host: (way.source ?? .unspecified(.v4)).description, ipProtocol: .icmp)
+        let ears = listener.bind(host: "0.0.0.0", ipProtocol: .icmp)
+        for opened in [sender, ears] { opened.whenFailure { bound.value.fail(by: $0) } }
+        sender.and(ears).whenComplete { result in
+            let progress = bound.value
+            let channels = [sender, ears]
+            guard case .success(let (sender, ears)) = result, !progress.isOver else {
+                for opened in channels { opened.whenSuccess { $0.close(promise: nil) } }
+                return
+            }
+            progress.hangUp = {
+                sender.close(promise: nil)
+                ears.close(promise: nil)
+            }
+            do {
+                let context = try sender.pipeline.syncOperations.context(handlerType: MTUProbe.self)
+                let probe = try sender.pipeline.syncOperations.handler(type: MTUProbe.self)
+                let listener = try ears.pipeline.syncOperations.handler(type: ErrorListener.self)
+                listener.heard = { probe.hear($0, context: context) }
+                probe.begin(context: context)
+            } catch {
+                progress.fail(by: error)
+            }
+        }
+    }
+}
 
 /// Carries a search for the path's MTU over a raw socket.
 final class MTUProbe: ChannelInboundHandler {
@@ -102,4 +163,50 @@ final class ErrorListener: ChannelInboundHandler {
     var heard: ((ByteBuffer) -> Void)?
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) { heard?(unwrapInboundIn(data).data) }
+}
+
+/// An ICMP echo request and the recognition of its reply (RFC 792).
+struct EchoRequest: Sendable {
+    let identifier: UInt16
+    let destination: IPv4Address
+
+    /// The ICMP message of an IP packet of `size` bytes, filled with zeros.
+    func bytes(sequence: UInt16, size: Int) -> [UInt8] {
+        var message = [UInt8](repeating: 0, count: max(ICMP.length, size - IPv4.length))
+        message.write(ICMP.echoRequest, at: ICMP.type)
+        message.write(identifier, at: ICMP.identifier)
+        message.write(sequence, at: ICMP.sequence)
+        message.write(InternetChecksum.of(message[...]), at: ICMP.checksum)
+        return message
+    }
+
+    /// What a "fragmentation needed" (RFC 792, RFC 1191 section 4) about this request says the largest packet is, 0 where
+    /// it does not say. The request may be quoted inside an IPIP header, whose bytes are not counted then. nil: it is
+    /// another message.
+    func largest(toldBy packet: ByteBuffer, sequence: UInt16) -> Int? {
+        let packet = packet.readableBytesView
+        guard let message = IPv4.payload(of: packet), packet[IPv4.protocolNumber] == IPProtocol.icmp,
+            message[ICMP.type] == ICMP.unreachable, message[ICMP.code] == ICMP.fragmentationNeeded,
+            let mtu = message[ICMP.nextHopMTU]
+        else { return nil }
+        let quoted = message.dropFirst(ICMP.length)
+        var request = quoted
+        if quoted[IPv4.protocolNumber] == IPProtocol.ipip {
+            guard let inner = IPv4.payload(of: quoted) else { return nil }
+            request = inner
+        }
+        guard let echo = IPv4.payload(of: request), request[IPv4.protocolNumber] == IPProtocol.icmp,
+            request[IPv4.destination] == destination, echo[ICMP.type] == ICMP.echoRequest, echo[ICMP.code] == 0,
+            echo[ICMP.identifier] == identifier, echo[ICMP.sequence] == sequence
+        else { return nil }
+        return max(0, Int(mtu) - (quoted.count - request.count))
+    }
+
+    /// `packet` as a raw socket delivers it: with its IP header.
+    func isAnswered(by packet: ByteBuffer, sequence: UInt16) -> Bool {
+        let packet = packet.readableBytesView
+        guard let message = IPv4.payload(of: packet) else { return false }
+        return packet[IPv4.source] == destination && message[ICMP.type] == ICMP.echoReply
+            && message[ICMP.identifier] == identifier && message[ICMP.sequence] == sequence
+    }
 }

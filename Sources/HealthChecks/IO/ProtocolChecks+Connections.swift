@@ -108,3 +108,72 @@ extension ProtocolChecks {
         }
     }
 }
+
+/// Marks, in the pipeline, that the peer can be spoken to: it is connected, and TLS is up where there is TLS.
+struct PeerIsReady {}
+
+/// Stands nearest to the socket, so that hanging up asks nobody: not TLS, which would await the peer's close_notify.
+final class CheckSupervisor: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+
+    private let progress: CheckProgress
+    private let stageOnceConnected: CheckStage
+    private let hasHandshake: Bool
+
+    init(progress: CheckProgress, stageOnceConnected: CheckStage, hasHandshake: Bool) {
+        self.progress = progress
+        self.stageOnceConnected = stageOnceConnected
+        self.hasHandshake = hasHandshake
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        progress.hangUp = { context.close(promise: nil) }
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        progress.hostAnswered = true
+        progress.stage = hasHandshake ? .handshake : stageOnceConnected
+        context.fireChannelActive()
+        if !hasHandshake { context.fireUserInboundEventTriggered(PeerIsReady()) }
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        // Its end may be what completes a response.
+        context.fireChannelInactive()
+        progress.fail("\(progress.stage): \(CheckErrorText.closed)")
+    }
+}
+
+/// Carries a dialogue over a connection.
+final class StreamHandler: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private let progress: CheckProgress
+    private var dialogue: any StreamDialogue
+
+    init(progress: CheckProgress, dialogue: any StreamDialogue) {
+        self.progress = progress
+        self.dialogue = dialogue
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if event is PeerIsReady { perform(dialogue.open(), context: context) }
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard !progress.isOver else { return }
+        perform(dialogue.receive(Array(unwrapInboundIn(data).readableBytesView)), context: context)
+    }
+
+    private func perform(_ step: StreamStep, context: ChannelHandlerContext) {
+        progress.stage = dialogue.stage
+        switch step {
+        case .wait: break
+        case .send(let bytes): context.writeAndFlush(wrapOutboundOut(ByteBuffer(bytes: bytes)), promise: nil)
+        case .end(let outcome): progress.end(outcome)
+        }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) { progress.fail(by: error) }
+}

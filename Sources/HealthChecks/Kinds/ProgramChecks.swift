@@ -1,3 +1,5 @@
+public import Addresses
+
 /// Runs a program: exit code 0 is health, and a first line on standard output that is a number from 0 to 65535 is the
 /// weight it asks for. Stages: start, run.
 ///
@@ -29,5 +31,37 @@ public struct ScriptCheck: Hashable, Sendable {
         }
         self.arguments = arguments
         self.environment = environment
+    }
+}
+
+/// Reads a weight, a number from 0 to 65535, from a regular file; white space around it does not matter. A file that is not
+/// there, or says something else, is a failure; 0 quiesces. Stages: start (opening it), read.
+public struct FileCheck: Hashable, Sendable {
+    public var path: String
+
+    public init(path: String) throws(InvalidCheck) {
+        guard path.hasPrefix("/"), !path.utf8.contains(0) else {
+            throw InvalidCheck("\"\(path)\" is no absolute path")
+        }
+        self.path = path
+    }
+}
+
+extension Check {
+    /// With the real server's address for "{server}" in a file's path and a script's arguments.
+    public func addressed(to server: IPAddress) -> Check {
+        switch self {
+        case .file(var check):
+            check.path = Self.filled(check.path, server)
+            return .file(check)
+        case .script(var check):
+            check.arguments = check.arguments.map { Self.filled($0, server) }
+            return .script(check)
+        default: return self
+        }
+    }
+
+    private static func filled(_ text: String, _ server: IPAddress) -> String {
+        text.split(separator: "{server}", omittingEmptySubsequences: false).joined(separator: server.description)
     }
 }
