@@ -3,12 +3,12 @@ public enum IPAddress: Hashable, Sendable, BitwiseCopyable {
     case v4(IPv4Address)
     case v6(IPv6Address)
 
-    /// The families, with the names that messages use.
+    /// The families of addresses, with their names in messages.
     public enum Family: String, Sendable {
         case v4 = "IPv4"
         case v6 = "IPv6"
 
-        /// 32 or 128
+        /// The length of an address in bits: 32 or 128.
         public var bitWidth: Int { self == .v4 ? 32 : 128 }
     }
 
@@ -16,10 +16,10 @@ public enum IPAddress: Hashable, Sendable, BitwiseCopyable {
 
     public init(_ address: IPv6Address) { self = .v6(address) }
 
-    /// The IPv4 address of a number in host byte order: 10.0.0.1 is 0x0A000001.
+    /// Creates an IPv4 address from a number in host byte order: 10.0.0.1 is 0x0A000001.
     public init(_ ipv4: UInt32) { self = .v4(IPv4Address(ipv4)) }
 
-    /// 0.0.0.0 or ::
+    /// Returns the unspecified address of a family: 0.0.0.0 or ::.
     public static func unspecified(_ family: Family) -> IPAddress {
         switch family {
         case .v4: .v4(IPv4Address(0))
@@ -27,7 +27,7 @@ public enum IPAddress: Hashable, Sendable, BitwiseCopyable {
         }
     }
 
-    /// Four or sixteen bytes in wire order; nil for another count.
+    /// Creates an address from four or sixteen bytes in wire order. Returns nil for another count.
     public init?(bytes: some Collection<UInt8>) {
         if bytes.count == 4 {
             self = .v4(IPv4Address(bytes.reduce(0) { $0 << 8 | UInt32($1) }))
@@ -38,7 +38,7 @@ public enum IPAddress: Hashable, Sendable, BitwiseCopyable {
         }
     }
 
-    /// Four or sixteen bytes in wire order.
+    /// The four or sixteen bytes of the address in wire order.
     public var bytes: [UInt8] {
         switch self {
         case .v4(let address): withUnsafeBytes(of: address.bigEndian) { Array($0) }
@@ -53,17 +53,18 @@ public enum IPAddress: Hashable, Sendable, BitwiseCopyable {
         }
     }
 
-    /// Nil for an IPv6 address.
+    /// The address if it is IPv4, or nil.
     public var v4: IPv4Address? {
         if case .v4(let address) = self { address } else { nil }
     }
 
-    /// Nil for an IPv4 address.
+    /// The address if it is IPv6, or nil.
     public var v6: IPv6Address? {
         if case .v6(let address) = self { address } else { nil }
     }
 
-    /// Whether a packet can be sent to it on a network.
+    /// Whether a packet can be sent to the address on a network. The unspecified address, the loopback address and
+    /// multicast are not unicast.
     public var isUnicast: Bool {
         switch self {
         case .v4(let address): address.isUnicast
@@ -71,7 +72,7 @@ public enum IPAddress: Hashable, Sendable, BitwiseCopyable {
         }
     }
 
-    /// 0.0.0.0 or ::
+    /// Whether the address is 0.0.0.0 or ::.
     public var isUnspecified: Bool {
         switch self {
         case .v4(let address): address.value == 0
@@ -79,7 +80,7 @@ public enum IPAddress: Hashable, Sendable, BitwiseCopyable {
         }
     }
 
-    /// 127.0.0.0/8 or ::1
+    /// Whether the address is in 127.0.0.0/8, or is ::1.
     public var isLoopback: Bool {
         switch self {
         case .v4(let address): address.value >> 24 == 127
@@ -89,7 +90,7 @@ public enum IPAddress: Hashable, Sendable, BitwiseCopyable {
 }
 
 extension IPAddress: LosslessStringConvertible {
-    /// As `IPv4Address` and `IPv6Address` read it.
+    /// Reads an address of either family, in the forms of `IPv4Address` and `IPv6Address`.
     public init?(_ description: String) {
         if let address = IPv4Address(description) {
             self = .v4(address)
@@ -109,7 +110,7 @@ extension IPAddress: LosslessStringConvertible {
 }
 
 extension IPAddress: Comparable {
-    /// IPv4 before IPv6, and by number within a family.
+    /// Returns whether `one` comes before `other`. IPv4 comes before IPv6, and numbers order each family.
     public static func < (one: IPAddress, other: IPAddress) -> Bool {
         switch (one, other) {
         case (.v4(let one), .v4(let other)): one < other
@@ -136,7 +137,7 @@ extension IPAddress: Codable {
     }
 }
 
-/// An address of a family that what it was given to does not handle.
+/// An error about an address of a family that is not supported here.
 public struct WrongFamily: Error, Hashable, CustomStringConvertible {
     public let address: IPAddress
     public let accepted: IPAddress.Family
@@ -152,8 +153,8 @@ public struct WrongFamily: Error, Hashable, CustomStringConvertible {
 }
 
 extension IPAddress {
-    /// Returns the IPv4 address, for what handles only this family: the packet programs' maps, IPIP devices. Throws for
-    /// IPv6.
+    /// Returns the IPv4 address, for code that supports only this family: the packet programs' maps and IPIP devices.
+    /// Throws for IPv6.
     public func asIPv4() throws(WrongFamily) -> IPv4Address {
         guard case .v4(let address) = self else { throw WrongFamily(self, accepted: .v4) }
         return address
@@ -162,19 +163,21 @@ extension IPAddress {
 
 // MARK: IPv4
 
-/// An IPv4 address, in host byte order inside the program; `bigEndian` is for the edges (packets, netlink, maps).
+/// An IPv4 address, in host byte order inside the program. `bigEndian` is the form in packets, netlink messages and
+/// maps.
 public struct IPv4Address: Hashable, Comparable, Sendable, BitwiseCopyable, LosslessStringConvertible {
-    /// Host byte order: 10.0.0.1 is 0x0A000001.
+    /// The address as a number in host byte order: 10.0.0.1 is 0x0A000001.
     public var value: UInt32
 
     public init(_ value: UInt32) { self.value = value }
 
-    /// `bigEndian` as it stands in a packet or in `struct in_addr`.
+    /// Creates an address from network byte order, as in a packet or in `struct in_addr`.
     public init(bigEndian: UInt32) { self.value = UInt32(bigEndian: bigEndian) }
 
     public var bigEndian: UInt32 { value.bigEndian }
 
-    /// Dotted decimal with four parts, each 0 to 255 without superfluous zeros (RFC 6943 section 3.1.1, strict form).
+    /// Reads dotted decimal with four parts, each 0 to 255 without superfluous zeros (RFC 6943 section 3.1.1, strict
+    /// form).
     public init?(_ description: String) {
         let parts = description.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 4 else { return nil }
@@ -194,7 +197,8 @@ public struct IPv4Address: Hashable, Comparable, Sendable, BitwiseCopyable, Loss
 
     public static func < (one: IPv4Address, other: IPv4Address) -> Bool { one.value < other.value }
 
-    /// 0.0.0.0/8, 127.0.0.0/8, multicast and above: nothing that a packet can be sent to on a network.
+    /// Whether a packet can be sent to the address on a network. 0.0.0.0/8, 127.0.0.0/8, multicast and all above are
+    /// not unicast.
     public var isUnicast: Bool {
         let first = value >> 24
         return first != 0 && first != 127 && first < 224
@@ -219,10 +223,10 @@ extension IPv4Address: Codable {
 
 // MARK: IPv6
 
-/// An IPv6 address, in host byte order inside the program; `bytes` are for the edges (packets, netlink).
+/// An IPv6 address, in host byte order inside the program. `bytes` is the form in packets and netlink messages.
 ///
-/// Two words hold it, since a UInt128 wants places that are aligned to 16 bytes: Swift 6.3 reads arguments with one inside by
-/// an aligned load from a place that is aligned to 8, and the program crashes.
+/// It consists of two words, as a UInt128 demands an alignment of 16 bytes. Swift 6.3 reads arguments that contain one
+/// by an aligned load from a place that is aligned to 8, and the program crashes.
 public struct IPv6Address: Hashable, Comparable, Sendable, BitwiseCopyable, LosslessStringConvertible {
     /// The first 64 bits, in host byte order.
     public var high: UInt64
@@ -234,20 +238,20 @@ public struct IPv6Address: Hashable, Comparable, Sendable, BitwiseCopyable, Loss
         self.low = low
     }
 
-    /// Sixteen bytes in wire order; nil for another count.
+    /// Creates an address from sixteen bytes in wire order. Returns nil for another count.
     public init?(bytes: some Collection<UInt8>) {
         guard bytes.count == 16 else { return nil }
         high = bytes.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
         low = bytes.dropFirst(8).reduce(0) { $0 << 8 | UInt64($1) }
     }
 
-    /// Sixteen bytes in wire order.
+    /// The sixteen bytes of the address in wire order.
     public var bytes: [UInt8] {
         [high, low].flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> (56 - 8 * $0)) } }
     }
 
-    /// One of the forms of RFC 4291 section 2.2, without a zone: eight groups of one to four hexadecimal digits, of which
-    /// `::` stands for one or more groups of zeros, and the last two may be an IPv4 address.
+    /// Reads one of the forms of RFC 4291 section 2.2, without a zone. It has eight groups of one to four hexadecimal
+    /// digits. `::` stands for one or more groups of zeros. The last two groups may be an IPv4 address.
     public init?(_ description: String) {
         let sides = description.split(separator: "::", maxSplits: 2, omittingEmptySubsequences: false)
         var halves: [[UInt16]] = []
@@ -266,7 +270,7 @@ public struct IPv6Address: Hashable, Comparable, Sendable, BitwiseCopyable, Loss
         low = all.suffix(4).reduce(0) { $0 << 16 | UInt64($1) }
     }
 
-    /// The groups of one side of `::`.
+    /// Returns the groups of one side of `::`, or nil if the text is invalid.
     private static func groups(_ text: Substring, mayEndInIPv4: Bool) -> [UInt16]? {
         guard !text.isEmpty else { return [] }
         let parts = text.split(separator: ":", omittingEmptySubsequences: false)
@@ -284,8 +288,8 @@ public struct IPv6Address: Hashable, Comparable, Sendable, BitwiseCopyable, Loss
         return groups
     }
 
-    /// The text that RFC 5952 recommends: lower case, no leading zeros, `::` for the first of the longest runs of two or
-    /// more groups of zeros, and an IPv4-mapped address with its IPv4 address.
+    /// The text that RFC 5952 recommends, in lower case and without leading zeros. `::` stands for the first of the
+    /// longest runs of two or more groups of zeros. An IPv4-mapped address ends with its IPv4 address.
     public var description: String {
         if high == 0, low >> 32 == 0xFFFF { return "::ffff:\(IPv4Address(UInt32(truncatingIfNeeded: low)))" }
         let groups = [high, low].flatMap { word in (0..<4).map { UInt16(truncatingIfNeeded: word >> (48 - 16 * $0)) } }
@@ -312,7 +316,7 @@ public struct IPv6Address: Hashable, Comparable, Sendable, BitwiseCopyable, Loss
         (one.high, one.low) < (other.high, other.low)
     }
 
-    /// Whether a packet can be sent to it on a network. The unspecified address, the loopback address and multicast
-    /// are not.
+    /// Whether a packet can be sent to the address on a network. The unspecified address, the loopback address and
+    /// multicast are not unicast.
     public var isUnicast: Bool { (high, low) > (0, 1) && high >> 56 != 0xFF }
 }

@@ -1,17 +1,17 @@
-/// A range of addresses of one family with a common beginning, as `172.16.0.0/16` or `2001:db8::/32`.
+/// A range of addresses of one family with a common beginning, such as `172.16.0.0/16` or `2001:db8::/32`.
 public struct IPPrefix: Hashable, Sendable {
-    /// Its first address.
+    /// The first address of the range.
     public let address: IPAddress
-    /// 0 to 32, or 0 to 128.
+    /// The number of common bits: 0 to 32, or 0 to 128.
     public let length: Int
 
-    /// Nil where the address has bits behind the prefix.
+    /// Creates a prefix. Returns nil if the address has bits behind the prefix.
     public init?(_ address: IPAddress, length: Int) {
         self.init(around: address, length: length)
         guard self.address == address else { return nil }
     }
 
-    /// The prefix that an address is in; nil where its family has no prefix of this length.
+    /// Creates the prefix that contains an address. Returns nil if its family has no prefix of this length.
     public init?(around address: IPAddress, length: Int) {
         guard (0...address.family.bitWidth).contains(length) else { return nil }
         self.length = length
@@ -30,10 +30,10 @@ public struct IPPrefix: Hashable, Sendable {
         length = prefix.length
     }
 
-    /// Nil for a prefix of IPv6.
+    /// The prefix if it is IPv4, or nil.
     public var v4: IPv4Prefix? { address.v4.flatMap { IPv4Prefix($0, length: length) } }
 
-    /// From its first address to its last.
+    /// The range from the first address to the last.
     public var addresses: ClosedRange<IPAddress> {
         switch address {
         case .v4(let first): address...(.v4(IPv4Address(first.value | Self.hostMask(length))))
@@ -47,14 +47,14 @@ public struct IPPrefix: Hashable, Sendable {
 
     public func contains(_ other: IPAddress) -> Bool { addresses.contains(other) }
 
-    /// The bits behind a prefix.
+    /// Returns the mask of the bits behind a prefix.
     private static func hostMask<Number: FixedWidthInteger>(_ length: Int) -> Number {
         length == Number.bitWidth ? 0 : .max >> Number(length)
     }
 }
 
 extension IPPrefix: LosslessStringConvertible {
-    /// An address, a slash and a length without superfluous zeros.
+    /// Reads an address, a slash and a length without superfluous zeros.
     public init?(_ description: String) {
         let parts = description.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 2, let address = IPAddress(String(parts[0])), let length = UInt8(parts[1]),
@@ -66,14 +66,14 @@ extension IPPrefix: LosslessStringConvertible {
     public var description: String { "\(address)/\(length)" }
 }
 
-/// A range of addresses with a common beginning, as `172.16.0.0/16`.
+/// A range of IPv4 addresses with a common beginning, such as `172.16.0.0/16`.
 public struct IPv4Prefix: Hashable, Sendable {
-    /// Its first address.
+    /// The first address of the range.
     public let address: IPv4Address
-    /// 0 to 32
+    /// The number of common bits: 0 to 32.
     public let length: Int
 
-    /// Nil where the address has bits behind the prefix.
+    /// Creates a prefix. Returns nil if the address has bits behind the prefix.
     public init?(_ address: IPv4Address, length: Int) {
         guard (0...32).contains(length) else { return nil }
         self.address = address
@@ -81,7 +81,7 @@ public struct IPv4Prefix: Hashable, Sendable {
         guard address.value & hostMask == 0 else { return nil }
     }
 
-    /// The bits in which its addresses differ, in host byte order.
+    /// The mask of the bits behind the prefix, in host byte order.
     public var hostMask: UInt32 { length == 32 ? 0 : .max >> UInt32(length) }
 
     public func contains(_ other: IPv4Address) -> Bool { other.value & ~hostMask == address.value }

@@ -1,15 +1,16 @@
 /// An Ethernet address (EUI-48).
 public struct MACAddress: Hashable, Sendable, BitwiseCopyable, CustomStringConvertible {
-    /// The six octets, the first on the wire most significant; the upper 16 bits are zero.
+    /// The six octets as a number. The first octet on the wire is the most significant one, and the upper 16 bits are
+    /// zero.
     private let value: UInt64
 
-    /// `bytes`: six, in wire order.
+    /// Creates an address from six bytes in wire order. Returns nil for another count.
     public init?(_ bytes: [UInt8]) {
         guard bytes.count == 6 else { return nil }
         value = bytes.reduce(0) { $0 << 8 | UInt64($1) }
     }
 
-    /// Nil where the text is not of the form of `description`.
+    /// Reads the form of `description`.
     public init?(_ text: String) {
         let octets = text.split(separator: ":", omittingEmptySubsequences: false)
         let bytes = octets.compactMap { $0.count == 2 ? UInt8($0, radix: 16) : nil }
@@ -19,13 +20,13 @@ public struct MACAddress: Hashable, Sendable, BitwiseCopyable, CustomStringConve
 
     private init(value: UInt64) { self.value = value }
 
-    /// Nobody's: 00:00:00:00:00:00.
+    /// The address 00:00:00:00:00:00, which no device has.
     public static let zero = MACAddress(value: 0)
 
-    /// Six octets, in wire order.
+    /// The six octets in wire order.
     public var bytes: [UInt8] { (0..<6).map { UInt8(truncatingIfNeeded: value >> (40 - 8 * $0)) } }
 
-    /// "02:fc:00:00:00:01"
+    /// The text, such as "02:fc:00:00:00:01".
     public var description: String {
         bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: ":")
     }

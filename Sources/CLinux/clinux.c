@@ -44,7 +44,7 @@ int clinux_leave_cpu(void)
 {
 	cpu_set_t set;
 
-	/* The kernel takes those that there are, and that the thread may have. */
+	/* The kernel ignores CPUs that do not exist, or that the thread may not use. */
 	memset(&set, 0xff, sizeof(set));
 	return sched_setaffinity(0, sizeof(set), &set);
 }
@@ -72,7 +72,7 @@ uint64_t clinux_filesystem_type(const char *path)
 
 int clinux_mount_bpffs(const char *path) { return mount("bpf", path, "bpf", 0, "mode=0700"); }
 
-/* Runs mount or unmount as another process would see it; 0, or an errno. */
+/* Runs mount or unmount in the mount namespace of another process. 0, or an errno. */
 static int in_mount_namespace(pid_t process, int (*action)(const char *), const char *path)
 {
 	char name[32];
@@ -90,8 +90,8 @@ static int in_mount_namespace(pid_t process, int (*action)(const char *), const 
 		close(namespace);
 		return status;
 	}
-	/* setns for mounts wants a process that shares its root with no other thread. The namespace's own root need not
-	 * be where the process sees its one. */
+	/* setns for mounts requires a process that shares its root with no other thread. The process's root may
+	 * differ from the root of its namespace. */
 	child = fork();
 	if (child == 0) {
 		if (setns(namespace, CLONE_NEWNS) || fchdir(root) || chroot(".") || action(path))
@@ -166,12 +166,12 @@ int clinux_enable_gro(const char *interface)
 	return ethtool(interface, &value);
 }
 
-/* The kernel's headers of lists have the list as their last, empty member. */
+/* The kernel's list headers have the list as their last, empty member. */
 #pragma clang diagnostic ignored "-Wgnu-variable-sized-type-not-at-end"
 
 #define FEATURE_BLOCKS 8 /* of 32; Linux 6.18 has 3 */
 
-/* The feature's number, or -1. */
+/* Returns the number of the feature, or -1 with errno. */
 static int feature_number(const char *interface, const char *name)
 {
 	struct {
@@ -238,7 +238,7 @@ int clinux_set_feature(const char *interface, const char *name, int on)
 
 	if (number < 0 || ethtool(interface, &set))
 		return -1;
-	/* The kernel takes no other number of blocks than its own. */
+	/* The kernel accepts only its own number of blocks. */
 	features.header.size = (set.count + 31) / 32;
 	features.block[number >> 5].valid = bit;
 	features.block[number >> 5].requested = on ? bit : 0;

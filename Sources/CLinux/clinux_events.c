@@ -41,7 +41,8 @@ int clinux_connect(uint32_t source, uint32_t destination, uint16_t port, uint32_
 	    (mark && setsockopt(descriptor, SOL_SOCKET, SO_MARK, &mark, sizeof(mark))) ||
 	    (device && setsockopt(descriptor, SOL_SOCKET, SO_BINDTOIFINDEX, &device, sizeof(device))))
 		return fail(descriptor);
-	/* The port is chosen by connect, which knows the destination: a port is not used up for all of them. */
+	/* With this option, connect chooses the port. It knows the destination, so different destinations can share
+	 * a port. */
 	if (source && (setsockopt(descriptor, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof(yes)) ||
 		       bind(descriptor, (struct sockaddr *)&from, sizeof(from))))
 		return fail(descriptor);
@@ -54,7 +55,7 @@ int clinux_echo_socket(uint32_t source, int device)
 {
 	struct sockaddr_in from = { .sin_family = AF_INET, .sin_addr = { source } };
 	struct icmp_filter filter = { ~(1u << ICMP_ECHOREPLY) };
-	/* Thousands of replies may come at once. */
+	/* The receive buffer has room for thousands of replies at once. */
 	int descriptor, room = 4 << 20;
 
 	descriptor = socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_ICMP);
@@ -64,7 +65,7 @@ int clinux_echo_socket(uint32_t source, int device)
 	    (device && setsockopt(descriptor, SOL_SOCKET, SO_BINDTOIFINDEX, &device, sizeof(device))) ||
 	    (source && bind(descriptor, (struct sockaddr *)&from, sizeof(from))))
 		return fail(descriptor);
-	/* Without CAP_NET_ADMIN it has the usual room. */
+	/* This fails without CAP_NET_ADMIN, and the socket keeps the default size. */
 	setsockopt(descriptor, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
 	return descriptor;
 }
@@ -99,7 +100,7 @@ int clinux_receive_echo(int descriptor, uint32_t *source, uint16_t *identifier, 
 	for (;;) {
 		struct sockaddr_in from;
 		socklen_t size = sizeof(from);
-		/* What is longer is cut off. */
+		/* Longer packets are truncated. */
 		ssize_t count = recvfrom(descriptor, packet, sizeof(packet), 0, (struct sockaddr *)&from, &size);
 		struct icmphdr echo;
 		size_t header;

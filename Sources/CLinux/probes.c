@@ -1,4 +1,4 @@
-/* Questions to the network that wait for answers: ARP and ICMP echo. */
+/* ARP and ICMP echo requests that wait for replies. */
 #define _GNU_SOURCE
 #include "clinux.h"
 
@@ -29,7 +29,7 @@ static int64_t now_ms(void)
 	return time.tv_sec * 1000ll + time.tv_nsec / 1000000;
 }
 
-/* Waits for something to read until then; 0 when the time is over. */
+/* Waits until the descriptor is readable, or until the deadline. Returns 0 at the deadline. */
 static int readable_until(int descriptor, int64_t deadline)
 {
 	struct pollfd entry = { .fd = descriptor, .events = POLLIN };
@@ -49,7 +49,7 @@ static int fail(int descriptor)
 	return -1;
 }
 
-/* Adds the MAC to those that are there, once; how many there are. */
+/* Adds the MAC to the list unless it is there. Returns the new count. */
 static int note(const uint8_t mac[6], uint8_t *macs, int count, int capacity)
 {
 	for (int i = 0; i < count; i++)
@@ -99,7 +99,7 @@ int clinux_ask_arp(int interface, const uint8_t mac[6], uint32_t sender, uint32_
 
 int clinux_watch_tunnels(int interface, int timeout_ms, uint8_t *macs, int capacity)
 {
-	/* Of a frame without its Ethernet header: IPv4 (the kernel has looked at the type) with protocol 4. */
+	/* The filter reads frames without their Ethernet header. It accepts IPv4 with protocol 4. */
 	struct sock_filter program[] = {
 		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, SKF_AD_OFF + SKF_AD_PROTOCOL),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 3),
@@ -109,7 +109,7 @@ int clinux_watch_tunnels(int interface, int timeout_ms, uint8_t *macs, int capac
 		BPF_STMT(BPF_RET | BPF_K, 0),
 	};
 	struct sock_fprog filter = { .len = sizeof(program) / sizeof(program[0]), .filter = program };
-	/* Every protocol: a socket for IPv4 alone sees no more of what a tc program has taken. */
+	/* The socket is for all protocols. A socket for IPv4 alone does not see packets that a tc program has taken. */
 	struct sockaddr_ll address = { .sll_family = AF_PACKET,
 				       .sll_protocol = htons(ETH_P_ALL),
 				       .sll_ifindex = interface },
@@ -160,7 +160,7 @@ int clinux_ask_echo(uint32_t target, int size, int timeout_ms)
 		memcpy(question, &header, sizeof(header));
 		header.checksum = htons(clinux_checksum(question, body));
 		memcpy(question, &header, sizeof(header));
-		/* A neighbour that does not answer ARP is told as EHOSTUNREACH by the second question. */
+		/* If a neighbour does not answer ARP, sendto fails with EHOSTUNREACH from the second request on. */
 		if (sendto(descriptor, question, body, 0, (struct sockaddr *)&to, sizeof(to)) < 0 &&
 		    errno != EHOSTUNREACH)
 			return fail(descriptor);

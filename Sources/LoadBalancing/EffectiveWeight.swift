@@ -1,17 +1,17 @@
-/// What a real server counts for, of all that bears on it: the one place where that is decided.
+/// The effective weight of a real server. No other code decides it.
 public struct EffectiveWeight: Hashable, Sendable {
-    /// What is known of a real server.
+    /// The conditions that decide a real server's effective weight.
     public struct Condition: Hashable, Sendable {
         public var configured: UInt16
-        /// What its checks say, and damping after them.
+        /// Whether its checks pass, and flap damping does not hold it out.
         public var isUp: Bool
-        /// The weight that its checks ask for instead of the configured one.
+        /// The weight that its checks requested instead of the configured one.
         public var asked: UInt16?
-        /// By hand: it gets no new connections, healthy or not.
+        /// Whether an operator drains it. It gets no new connections then, healthy or not.
         public var isDrained: Bool
-        /// How far its slow start is.
+        /// The tenths of its share that slow start allows.
         public var tenths: Int
-        /// False where nothing speaks for it, and it serves all the same.
+        /// Whether it counts for the quorum. False for an unproven server, which serves all the same.
         public var isCounted = true
 
         public init(
@@ -25,30 +25,31 @@ public struct EffectiveWeight: Hashable, Sendable {
             self.tenths = tenths
         }
 
-        /// The weight by which it serves, slow start or not.
+        /// The weight without slow start, or 0 while it is down or drained.
         public var serving: UInt16 { isUp && !isDrained ? asked ?? configured : 0 }
 
-        /// What it counts toward its service's quorum.
+        /// The weight that it adds to its service's quorum.
         public var usable: UInt16 { isCounted ? serving : 0 }
     }
 
-    /// How the schedulers have the server.
+    /// The place of a server in the schedulers' tables.
     public enum Standing: Hashable, Sendable {
-        /// In their tables, by its weight; weight 0 quiesces it: its persistent clients stay.
+        /// The server is in the tables with its weight. Weight 0 quiesces it, and its persistent clients stay.
         case listed
-        /// It is out. What becomes of its connections says `ServerLoss`.
+        /// The server is down, and in no table. `ServerLoss` decides about its connections.
         case down
-        /// In no table, and persistent clients leave it; its TCP connections go on, and its datagrams do as
-        /// `ServerRemoval` says. So are a sorry server that is not needed, and the real servers whose place it has.
+        /// The server is in no table, and persistent clients leave it. Its TCP connections continue, and
+        /// `ServerRemoval` decides about its datagrams. An unneeded sorry server has this standing, and so have real
+        /// servers that the sorry server replaces.
         case standby
     }
 
     public let standing: Standing
-    /// Without slow start, unless `isScaled`; 0 where it is not listed.
+    /// The weight without slow start, unless `isScaled`. It is 0 for a server that is not listed.
     public let weight: UInt16
-    /// So many tenths of it count; all ten where slow start is over.
+    /// The tenths of the weight that count. All ten count after the slow start.
     public let tenths: Int
-    /// The weight is the one that a scheduler's table has, with the slow start in it.
+    /// Whether the weight is one from a scheduler's table, which contains the slow start.
     public let isScaled: Bool
 
     public static let down = EffectiveWeight(.down)
@@ -69,8 +70,8 @@ public struct EffectiveWeight: Hashable, Sendable {
         self.isScaled = isScaled
     }
 
-    /// `inhibits`: a server that is down gets weight 0, instead of being taken out. `isReplaced`: the service's sorry
-    /// server serves in its place.
+    /// Creates the effective weight of a server. With `inhibits`, a server that is down gets weight 0 instead of
+    /// leaving the tables. `isReplaced` is true while the service's sorry server serves in its place.
     public init(of server: Condition, inhibits: Bool = false, isReplaced: Bool = false) {
         switch server {
         case _ where !server.isUp && !inhibits: self = .down
@@ -84,21 +85,21 @@ public struct EffectiveWeight: Hashable, Sendable {
         serves ? .listed(weight: 1) : .standby
     }
 
-    /// As `status` shows it: the weight, or what slow start leaves of it.
+    /// The weight that `status` shows, reduced by slow start.
     public var shown: Double { Double(Int(weight) * tenths) / Double(SlowStart.whole) }
 }
 
-/// The weights that the schedulers of a service go by.
+/// The weights that the schedulers of a service use.
 extension VirtualService {
-    /// A real server with a weight has only a part of its share now.
+    /// Whether slow start reduces the share of a real server with a weight.
     public var isStartingSlowly: Bool {
         scheduler.hasShares
             && servers.contains { $0.effective.tenths < SlowStart.whole && $0.effective.weight > 0 }
     }
 
-    /// The weights of `servers`, in their order. While one of them starts slowly, all are multiplied by up to ten, as far
-    /// as 16 bits allow, so that parts of weights are whole numbers. rr and lc, which know no weights, then begin with
-    /// equal ones. sh, which lays its buckets out by weights, has parts of buckets instead.
+    /// The weights of `servers`, in their order. While one of them starts slowly, all weights are multiplied by up to
+    /// ten, within 16 bits. Tenths of weights are then whole numbers. rr and lc, which ignore weights, then begin with
+    /// equal ones. sh distributes its buckets by weights, and hands out tenths of the buckets instead.
     public var schedulerWeights: [UInt16] {
         let weights = servers.map(\.effective.weight)
         guard isStartingSlowly, scheduler != .sh, !servers.contains(where: \.effective.isScaled) else { return weights }
@@ -109,8 +110,8 @@ extension VirtualService {
         }
     }
 
-    /// The scheduler that chooses by `schedulerWeights`. While a real server starts slowly, lc and rr give way to schedulers
-    /// that know weights. nq gives way to sed, as it would give the idle server that came back every new connection.
+    /// The scheduler that uses `schedulerWeights`. While a real server starts slowly, schedulers with weights replace
+    /// lc and rr. sed replaces nq, which would give every new connection to the idle server that came back.
     public var schedulerNow: Scheduler {
         switch scheduler {
         case .lc where isStartingSlowly: .wlc
@@ -122,29 +123,30 @@ extension VirtualService {
 }
 
 extension Scheduler {
-    /// The scheduler asks of a weight only whether it is 0.
+    /// Whether the scheduler only distinguishes weight 0 from other weights.
     public var ignoresWeights: Bool { self == .rr || self == .lc }
 }
 
-/// A real server that comes back gets its share of new connections in ten steps, of which the first is there at once.
+/// The slow start of a real server that comes back. Its share of new connections grows in ten steps, the first at once.
 public enum SlowStart {
-    /// Tenths of a share.
+    /// The number of tenths of a whole share.
     public static let whole = 10
 
-    /// How many tenths of its share a server has at this time after it came back; all of them from `duration` on.
+    /// Returns the tenths of its share that a server has at a time after its return. It has all of them from `duration`
+    /// on.
     public static func tenths(after elapsed: Duration, of duration: Duration) -> Int {
         (1...whole).last { elapsed >= time(ofTenths: $0, of: duration) } ?? 1
     }
 
-    /// When, after it came back, the server has so many tenths.
+    /// Returns the time after its return at which a server gets this number of tenths.
     public static func time(ofTenths tenths: Int, of duration: Duration) -> Duration {
         duration * (tenths - 1) / (whole - 1)
     }
 }
 
 extension Scheduler {
-    /// Whether a real server's share of new connections can grow. Those without have no shares: they prefer one server
-    /// to the others, whatever its weight's part.
+    /// Whether a real server's share of new connections can grow. The other schedulers prefer one server, whatever its
+    /// weight's part of the sum.
     public var hasShares: Bool {
         switch self {
         case .rr, .wrr, .lc, .wlc, .sed, .nq, .sh, .mh, .twos: true

@@ -1,25 +1,28 @@
-/// Maglev consistent hashing: a table from a packet's hash to a server that every director builds alike.
+/// The table of Maglev consistent hashing, which maps a packet's hash to a server. Every director builds the same
+/// table.
 ///
-/// Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4. Each member
-/// has its own permutation of the slots; members take turns, and each turn claims the first free slot of the member's
-/// permutation. The kernel's counterpart is ip_vs_mh.c.
+/// The algorithm is from Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016,
+/// section 3.4. Each member has its own permutation of the slots. Members take turns, and each turn claims the first
+/// free slot of the member's permutation. The kernel's counterpart is ip_vs_mh.c.
 public enum MaglevTable {
-    /// What a size can be, if it is a prime. The larger end is the paper's "large" table.
+    /// The range of sizes, which also have to be primes. Its end is the paper's "large" table.
     public static let acceptedSizes = 251...655_373
 
-    /// Primes near the powers of two from 2^8 to 2^19: the kernel's list (`primes` in ip_vs_mh.c), and three more.
+    /// The default sizes: primes near the powers of two from 2^8 to 2^19. They are the kernel's list (`primes` in
+    /// ip_vs_mh.c), and three more.
     static let sizes = [251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131_071, 262_139, 524_287, 655_373]
 
-    /// The smallest table that gives each of `n` servers 100 slots, so that equal servers' shares differ by 1 % at
-    /// most; the largest there is, 655,373, from 5,243 servers on.
+    /// Returns the smallest size that gives each of `n` servers 100 slots. Shares of equal servers then differ by 1 %
+    /// at most. From 5,243 servers on it is the largest size, 655,373.
     ///
-    /// The size also decides how many slots move between servers that stay when one goes: of 10 equal ones, in the
-    /// worst of 20 sets of keys, 14 % at 1,021 slots, 2 % at 4,093 (the kernel's default) and 1 % at 65,521.
+    /// The size also decides how many slots move between the remaining servers when one leaves. The following shares
+    /// were measured with 10 equal servers, as the worst of 20 sets of keys. They are 14 % at 1,021 slots, 2 % at 4,093
+    /// (the kernel's default) and 1 % at 65,521.
     public static func size(forServers n: Int, minimum: Int = 251) -> Int {
         sizes.first { $0 >= 100 * n && $0 >= minimum } ?? acceptedSizes.upperBound
     }
 
-    /// The primes nearest to `size` among the accepted sizes, the smaller first: one, or two around it.
+    /// Returns the accepted primes next to `size`, in ascending order: `size` itself, or the nearest one on each side.
     public static func nearestSizes(to size: Int) -> [Int] {
         let size = min(max(size, acceptedSizes.lowerBound), acceptedSizes.upperBound)
         let below = (acceptedSizes.lowerBound...size).last(where: isPrime)
@@ -27,15 +30,15 @@ public enum MaglevTable {
         return Array(Set([below, above].compactMap(\.self))).sorted()
     }
 
-    /// A table of `size` slots, each an index into `members`; empty if no member has a positive weight.
+    /// Builds a table of `size` slots, each an index into `members`. It is empty if no member has a positive weight.
     ///
-    /// A member's key names it on every director, whatever the order of `members`: keys must differ. Members have
-    /// turns in proportion to their weights (0 to 65,535), as `TurnOrder` says. Of n members with a positive weight,
-    /// one whose exact share is s = size * weight / sum has from s * (1 - n / size) to s + 1 slots, and at least one
-    /// while n <= size.
+    /// A member's key is its name on every director, independent of the order of `members`. Keys must differ. Members
+    /// take turns in proportion to their weights (0 to 65,535), as defined by `TurnOrder`. Let n be the number of
+    /// members with a positive weight, and s = size * weight / sum the exact share of one. It gets from s * (1 - n /
+    /// size) to s + 1 slots, and at least one while n <= size.
     ///
-    /// A permutation is offset + i * skip modulo `size`. With h = `mix(key)`, offset = (h >> 32) mod size and
-    /// skip = (h & 0xffffffff) mod (size - 1) + 1; `size` must be a prime, so that each skip reaches all slots.
+    /// A permutation is offset + i * skip modulo `size`. With h = `mix(key)`, offset = (h >> 32) mod size and skip = (h
+    /// & 0xffffffff) mod (size - 1) + 1. As `size` is a prime, each skip reaches all slots.
     public static func build(members: [(key: UInt64, weight: Int)], size: Int) -> [UInt16] {
         precondition(members.count < Int(UInt16.max), "\(members.count) members do not fit in 16 bits")
         precondition(isPrime(size), "\(size) is no prime")
@@ -46,7 +49,7 @@ public enum MaglevTable {
         var positions = hashes.map { Int($0 >> 32) % size }
         var turns = TurnOrder(weights: ranked.map { members[$0].weight })
         return [UInt16](unsafeUninitializedCapacity: size) { table, initialized in
-            // Apart from the table, since a bit for each slot stays in the processor's nearest cache.
+            // A separate bit for each slot stays in the processor's nearest cache.
             var taken = [UInt64](repeating: 0, count: (size + 63) / 64)
             taken.withUnsafeMutableBufferPointer { taken in
                 var filled = 0
@@ -70,8 +73,8 @@ public enum MaglevTable {
         }
     }
 
-    /// The output function of SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014),
-    /// increment included. Directors of all versions must agree on it.
+    /// Returns the output function of SplitMix64, increment included (Steele, Lea, Flood: "Fast Splittable Pseudorandom
+    /// Number Generators", 2014). Directors of all versions must use the same function.
     static func mix(_ key: UInt64) -> UInt64 {
         var x = key &+ 0x9e37_79b9_7f4a_7c15
         x = (x ^ x >> 30) &* 0xbf58_476d_1ce4_e5b9

@@ -1,4 +1,4 @@
-/// How a real server is selected for a new connection; the names are those of kernel IPVS and ipvsadm.
+/// The rule that selects a real server for a new connection. The names are the ones of kernel IPVS and ipvsadm.
 public enum Scheduler: String, CaseIterable, Sendable, Codable {
     case rr
     case wrr
@@ -15,7 +15,7 @@ public enum Scheduler: String, CaseIterable, Sendable, Codable {
     case lblc
     case lblcr
 
-    /// One line for help texts.
+    /// The description of the scheduler in help texts.
     public var summary: String {
         switch self {
         case .rr: "round robin: one server after the other"
@@ -36,17 +36,17 @@ public enum Scheduler: String, CaseIterable, Sendable, Codable {
     }
 }
 
-/// What kernel IPVS calls scheduler flags (`ipvsadm -b`).
+/// The flags of schedulers, as in kernel IPVS (`ipvsadm -b`).
 public enum SchedulerFlag: String, CaseIterable, Sendable {
-    /// sh: the client's port counts, too.
+    /// sh: hash the client's port, too.
     case shPort = "sh-port"
-    /// sh: a server with weight 0, or over its threshold, passes its clients on to another one, instead of refusing
-    /// them.
+    /// sh: a server with weight 0, or over its threshold, passes its clients on to another server. Without the flag it
+    /// refuses them.
     case shFallback = "sh-fallback"
-    /// mh: the client's port counts, too.
+    /// mh: hash the client's port, too.
     case mhPort = "mh-port"
-    /// mh: a server over its threshold passes its clients on to another one, instead of refusing them. (One with
-    /// weight 0 is not in the table.)
+    /// mh: a server over its threshold passes its clients on to another server. Without the flag it refuses them. A
+    /// server with weight 0 is not in the table.
     case mhFallback = "mh-fallback"
 
     public var scheduler: Scheduler {
@@ -57,10 +57,10 @@ public enum SchedulerFlag: String, CaseIterable, Sendable {
     }
 }
 
-/// The table of the fo scheduler (ip_vs_fo.c).
+/// The preference list of the fo scheduler (ip_vs_fo.c).
 public enum Failover {
-    /// The order of preference, in which the first that is available is chosen: by weight, the first of equals
-    /// first (ip_vs_fo_schedule).
+    /// Returns the servers with a positive weight, the highest weight first, and the first of equals first. The
+    /// scheduler selects the first one that is available (ip_vs_fo_schedule).
     public static func order(weights: [Int]) -> [Int] {
         weights.indices.filter { weights[$0] > 0 }.sorted { (weights[$1], $0) < (weights[$0], $1) }
     }

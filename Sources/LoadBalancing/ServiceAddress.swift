@@ -1,16 +1,16 @@
 public import Addresses
 
-/// What a client addresses: a virtual IP with one port of one protocol, or with all ports of both.
+/// The address of a service for its clients: a virtual IP with one port of one protocol, or with all ports of both.
 ///
-/// Port and transport are both set or both nil; a nil pair is an any-port service, which takes whatever no service
-/// with a port on the same VIP takes.
+/// Port and transport are both set or both nil. A pair of nil is an any-port service, which takes all traffic of its
+/// VIP that no service with a port takes.
 public struct ServiceAddress: Hashable, Sendable, Codable, CustomStringConvertible {
     public var vip: IPAddress
-    /// 1 to 65,535 in host byte order.
+    /// The port, 1 to 65,535, in host byte order.
     public let port: UInt16?
     public let transport: TransportProtocol?
 
-    /// An any-port service.
+    /// Creates the address of an any-port service.
     public init(vip: IPAddress) {
         self.vip = vip
         self.port = nil
@@ -42,7 +42,8 @@ public struct ServiceAddress: Hashable, Sendable, Codable, CustomStringConvertib
 
     public var isAnyPort: Bool { port == nil }
 
-    /// `10.0.0.100` or `10.0.0.100:80/tcp`, which a director's configuration takes. With a port, IPv6 is in brackets.
+    /// The address as in a director's configuration: `10.0.0.100` or `10.0.0.100:80/tcp`. With a port, IPv6 is in
+    /// brackets.
     public var description: String {
         guard let port, let transport else { return vip.description }
         return "\(vip.family == .v6 ? "[\(vip)]" : "\(vip)"):\(port)/\(transport.rawValue)"

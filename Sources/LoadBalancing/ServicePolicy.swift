@@ -1,15 +1,15 @@
 public import Addresses
 
-/// How a service takes its real servers out and back.
+/// The rules by which a service takes its real servers out and back.
 public struct ServicePolicy: Hashable, Sendable {
-    /// A real server that is down gets weight 0, instead of being taken out: its connections go on.
+    /// Whether a real server that is down gets weight 0 instead of being taken out, so that its connections continue.
     public var inhibits: Bool
-    /// A real server that comes back, or is new, has its whole share after so long; nil: at once.
+    /// The time after which a returning or new real server has its whole share. Nil means at once.
     public var slowStart: Duration?
-    /// The half-life of what is held against a real server that falls again and again; nil: nothing is.
+    /// The half-life of the penalties of flap damping. Nil means no flap damping.
     public var flapDamping: Duration?
     public var quorum: Quorum.Rule
-    /// Serves while the quorum is lost. It is not checked.
+    /// The server that serves while the quorum is lost. It is not checked.
     public var sorryServer: IPAddress?
 
     public init(
@@ -24,12 +24,12 @@ public struct ServicePolicy: Hashable, Sendable {
     }
 }
 
-/// The weight of usable real servers that a service needs, as keepalived has it (update_quorum_state in ipwrapper.c):
-/// it is regained at `required` + `hysteresis`, and lost below `required` - `hysteresis`, and at 0.
+/// The weight of usable real servers that a service needs, as in keepalived (update_quorum_state in ipwrapper.c). A
+/// quorum is regained at `required` + `hysteresis`. It is lost below `required` - `hysteresis`, and at 0.
 public struct Quorum: Hashable, Sendable {
     public struct Rule: Hashable, Sendable {
         public var required: Int
-        /// Less than `required`.
+        /// The margin around `required`. It is less than `required`.
         public var hysteresis: Int
 
         public init(required: Int = 1, hysteresis: Int = 0) {
@@ -38,31 +38,31 @@ public struct Quorum: Hashable, Sendable {
         }
 
         public var regainedAt: Int { required + hysteresis }
-        /// And at 0.
+        /// The weight below which the quorum is lost. It is at least 1, so that weight 0 loses it.
         public var lostBelow: Int { max(required - hysteresis, 1) }
     }
 
     public var rule: Rule
     public private(set) var isUp: Bool
 
-    /// As keepalived starts: it is there from `required` + `hysteresis` on.
+    /// Creates the quorum of a new service, as keepalived does. It holds from `required` + `hysteresis` on.
     public init(_ rule: Rule, weight: Int) {
         self.rule = rule
         isUp = weight >= rule.regainedAt
     }
 
-    /// Of a service that ran already.
+    /// Creates the quorum of a service that runs already.
     public init(_ rule: Rule, wasUp: Bool) {
         self.rule = rule
         isUp = wasUp
     }
 
-    /// Whether it would be there.
+    /// Returns whether the quorum would hold with this weight.
     public func holds(at weight: Int) -> Bool {
         weight >= (isUp ? rule.lostBelow : rule.regainedAt)
     }
 
-    /// True if it was lost or regained.
+    /// Updates the quorum to a new weight. Returns whether it was lost or regained.
     public mutating func follow(weight: Int) -> Bool {
         let before = isUp
         isUp = holds(at: weight)

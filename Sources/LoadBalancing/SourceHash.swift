@@ -5,8 +5,8 @@ public enum SourceHash {
     /// IP_VS_SH_TAB_SIZE and IP_VS_DH_TAB_SIZE.
     public static let size = 256
 
-    /// For each bucket an index into `weights`. Servers fill buckets in list order, each as many as its weight before
-    /// the next has its turn, and one of weight 0 has one (ip_vs_sh_reassign).
+    /// Returns the server of each bucket, as an index into `weights`. Servers fill consecutive buckets in list order,
+    /// one for each unit of weight. A server of weight 0 gets one bucket (ip_vs_sh_reassign).
     public static func buckets(weights: [Int]) -> [Int?] {
         guard !weights.isEmpty else { return Array(repeating: nil, count: size) }
         var buckets: [Int] = []
@@ -23,8 +23,9 @@ public enum SourceHash {
         return buckets
     }
 
-    /// While a server starts slowly it has so many tenths of its buckets, and more and more of the same; the others are
-    /// whose they would be without it. So no other server's clients are moved.
+    /// Returns the buckets while servers start slowly. Such a server has only these tenths of its buckets, and keeps
+    /// them as the tenths grow. Its other buckets belong to the servers that would have them without it. No other
+    /// server's clients move.
     public static func buckets(weights: [Int], tenths: [Int]) -> [Int?] {
         let whole = buckets(weights: weights)
         let steady = weights.indices.filter { tenths[$0] >= SlowStart.whole }
@@ -33,15 +34,17 @@ public enum SourceHash {
         var passed = [Int](repeating: 0, count: weights.count)
         return whole.indices.map { bucket in
             guard let server = whole[bucket], weights[server] > 0 else { return whole[bucket] }
-            // Each ten in a row have all ranks; 7 and 3 are prime to ten, and spread them.
+            // Each ten consecutive buckets of a server have all ranks. The factors 7 and 3 are coprime to ten, and
+            // spread the ranks.
             let rank = (passed[server] * 7 + server * 3) % SlowStart.whole
             passed[server] += 1
             return rank < tenths[server] ? server : others[bucket]
         }
     }
 
-    /// dh: the server of a VIP; nil where that one has weight 0. Servers fill the buckets in turn, whatever their
-    /// weights (ip_vs_dh_reassign), and the bucket is the address times 2,654,435,761, its lower 8 bits.
+    /// Returns the dh scheduler's server of a VIP, or nil if that server has weight 0. Servers fill the buckets in
+    /// turn, whatever their weights (ip_vs_dh_reassign). The bucket is the lower 8 bits of the address times
+    /// 2,654,435,761.
     public static func server(ofVIP vip: IPAddress, weights: [Int]) -> Int? {
         guard !weights.isEmpty else { return nil }
         let folded =

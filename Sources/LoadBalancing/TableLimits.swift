@@ -1,31 +1,31 @@
 import Addresses
 internal import PacketPrograms
 
-/// What the tables of the packet program hold at most, on every machine.
+/// The limits of the packet program's tables, on every machine.
 public enum TableLimits {
-    /// Real servers among which lc and its like compare loads for each new connection.
+    /// The number of real servers whose loads lc and similar schedulers compare for each new connection.
     public static let comparedServers = Int(IPVSD_LIST_LIMIT)
-    /// Real servers of all services, counted once for each service: 16 bits number them, from 1 on.
+    /// The number of real servers of all services, counted once for each service. They have 16-bit numbers from 1 on.
     public static let servers = 65_535
-    /// A Maglev table has one more value.
+    /// The number of real servers of one service. A Maglev table has one more value.
     public static let serversOfAService = 65_534
-    /// Listeners, one for each port and protocol: 16 bits number them, from 1 on.
+    /// The number of listeners, one for each port and protocol. They have 16-bit numbers from 1 on.
     public static let listeners = 65_535
 }
 
 extension Scheduler {
-    /// Whether it looks at each real server, in turn.
+    /// Whether the scheduler looks at each real server in turn.
     public var comparesServers: Bool { [.lc, .wlc, .sed, .nq, .fo, .ovf, .lblc, .lblcr].contains(self) }
 }
 
 extension ServiceAddress {
-    /// How many listeners of the packet program it takes: an any-port address has one for each protocol.
+    /// The number of the packet program's listeners for this address. An any-port address has one for each protocol.
     public var listenerCount: Int { transport == nil ? TransportProtocol.allCases.count : 1 }
 }
 
-/// How many connections a director is made for.
+/// The number of connections that a director's tables are sized for.
 public enum ConnectionLimits {
     public static let defaultConnections = 1 << 19
-    /// A flow table of 1 GiB.
+    /// The largest number, which takes a flow table of 1 GiB.
     public static let maximumConnections = 1 << 25
 }

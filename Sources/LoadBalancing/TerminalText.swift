@@ -29,7 +29,7 @@ extension StringProtocol {
 }
 
 extension [String] {
-    /// The first 20, and how many others there are: a configuration may have thousands.
+    /// The first 20 elements, and the number of the others, as a configuration may have thousands.
     public var listed: String {
         let shown = prefix(20).joined(separator: ", ")
         return count > 20 ? "\(shown) and \(count - 20) others" : shown
@@ -37,7 +37,7 @@ extension [String] {
 }
 
 extension Unicode.Scalar {
-    /// Whether a terminal acts on it, or shows the text around it in another place.
+    /// Whether a terminal interprets the character, or moves the text around it.
     fileprivate var isUnsafe: Bool {
         if isASCII { return value < 0x20 || value == 0x7F }
         switch properties.generalCategory {

@@ -1,31 +1,32 @@
-/// After how many seconds without a packet a connection is forgotten, by its state: ip_vs_proto_tcp.c's tcp_timeouts
-/// and ip_vs_proto_udp.c's udp_timeouts. Each is at most 8,796 (2 h 26 min).
+/// The seconds without a packet after which a connection expires, by its state. They correspond to tcp_timeouts in
+/// ip_vs_proto_tcp.c and udp_timeouts in ip_vs_proto_udp.c. Each is at most 8,796 (2 h 26 min).
 public struct Timeouts: Sendable, Hashable {
     public static let range = 1...8796
 
-    /// Of an established connection (ipvsadm --set, its first number).
+    /// The time-out of an established TCP connection (the first number of `ipvsadm --set`).
     public var tcp = 900
-    /// After a FIN (its second).
+    /// The time-out after a FIN (its second number).
     public var tcpFin = 120
-    /// Its third.
+    /// The time-out of UDP (its third number).
     public var udp = 300
-    /// Of a handshake. Operators set the three above, as with ipvsadm --set and keepalived's lvs_timeouts; what floods
-    /// of SYNs take is bounded by a number of half-open connections, not by this time.
+    /// The time-out of a TCP handshake. It cannot be configured, in contrast to the three above, which ipvsadm --set
+    /// and keepalived's lvs_timeouts also set. A limit on half-open connections bounds floods of SYNs, not this
+    /// time-out.
     public var tcpSyn = 60
 
     public init() {}
 }
 
-/// A client's new connections go to the real server of its last one (ipvsadm -p, -M).
+/// The persistence of clients: new connections go to the real server of the last one (ipvsadm -p, -M).
 public struct Persistence: Hashable, Sendable {
-    /// Five minutes; what ipvsadm and keepalived set without a number is six.
+    /// The default of five minutes. ipvsadm and keepalived have six minutes where no number is given.
     public static let defaultTimeout = 300
-    /// What the packet program's stamps can tell: 2 h 26 min, as for every time-out.
+    /// The range of the packet program's stamps, up to 2 h 26 min, as for all time-outs.
     public static let timeouts = 1...8796
 
-    /// Seconds since the client's last packet.
+    /// The seconds since the client's last packet after which the client is forgotten.
     public var timeout: Int
-    /// Clients that share so many leading bits of their address are one.
+    /// The number of leading bits in which addresses of one client group are equal.
     public var prefixLength: Int
 
     public init(timeout: Int = defaultTimeout, prefixLength: Int = 32) {
@@ -34,6 +35,6 @@ public struct Persistence: Hashable, Sendable {
         self.prefixLength = prefixLength
     }
 
-    /// In host byte order.
+    /// The mask of a client's address, in host byte order.
     public var netmask: UInt32 { UInt32.max << UInt32(32 - prefixLength) }
 }

@@ -1,9 +1,9 @@
-/// Who takes the next turn when turns are shared out in proportion to weights.
+/// The order of turns that are shared in proportion to weights.
 ///
-/// A member of weight w takes its k-th turn (from 0) at the time k / w; at equal times the lower rank goes first. Any
-/// two members' turns thus interleave in one way only, whoever else takes part: membership changes disturb no one's
-/// order, and equal weights give plain rounds. Members of equal weight take all their turns together, so that a binary
-/// heap holds the next turn of each weight, not of each member.
+/// A member of weight w takes its k-th turn (from 0) at the time k / w. At equal times the lower rank goes first. The
+/// turns of any two members therefore interleave in the same way, whatever other members there are. A change of the
+/// members leaves the order of the others as it is, and equal weights give plain rounds. Members of equal weight take
+/// all their turns together. The binary heap therefore holds the next turn of each weight, not of each member.
 struct TurnOrder {
     private struct Class {
         var taken: UInt32
@@ -20,10 +20,10 @@ struct TurnOrder {
     }
 
     private var heap: [Class] = []
-    /// Ranks, by weight and then by rank.
+    /// The ranks, sorted by weight and then by rank.
     private let ranks: [Int]
 
-    /// Weights are positive, at least one, and each index is a rank.
+    /// Creates the order for these weights, whose indices are the ranks. There is at least one, and all are positive.
     init(weights: [Int]) {
         ranks = weights.indices.sorted { (weights[$0], $0) < (weights[$1], $1) }
         var start = 0
@@ -35,7 +35,7 @@ struct TurnOrder {
         }
     }
 
-    /// The ranks of all members that take a turn at the next time at which somebody does, in their order.
+    /// Returns the ranks of all members whose turns come next at the same time, in their order.
     mutating func next() -> [Int] {
         let time = heap[0]
         var together = Array(ranks[time.members])
@@ -49,7 +49,7 @@ struct TurnOrder {
         return together
     }
 
-    /// The first class has had its turn.
+    /// Moves the first class to its next turn.
     private mutating func takeFirst() {
         heap.withUnsafeMutableBufferPointer { heap in
             var first = heap[0]

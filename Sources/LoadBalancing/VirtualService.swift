@@ -1,21 +1,21 @@
-/// A service that clients see as one: an address, the real servers behind it and the rule that selects among them.
+/// A service that clients see as one: its address, its real servers and the rule that selects among them.
 public struct VirtualService: Hashable, Sendable {
     public var address: ServiceAddress
-    /// Where else clients find the same service: its real servers, schedule and persistence are one.
+    /// The further addresses of the same service. All share its real servers, schedule and persistence.
     public var otherAddresses: [ServiceAddress]
     public var scheduler: Scheduler
     public var flags: Set<SchedulerFlag>
     public var onServerLoss: ServerLoss
     public var onServerRemoval: ServerRemoval
     public var persistence: Persistence?
-    /// Every UDP datagram is scheduled by itself, and none is remembered.
+    /// Whether every UDP datagram is scheduled by itself, without a recorded flow.
     public var isOnePacket: Bool
-    /// Of the Maglev table, a prime (`MaglevTable.acceptedSizes`); nil: as the number of servers asks for.
+    /// The size of the Maglev table, a prime (`MaglevTable.acceptedSizes`). Nil means a size by the number of servers.
     public var maglevSize: Int?
-    /// The order counts: round robin visits servers in it, and least connections decides ties by it.
+    /// The real servers in order. Round robin uses the order for its turns, and least connections for ties.
     public var servers: [RealServer]
-    /// A real server that comes back gets its share in steps, so the service's tables need room for parts of weights. The
-    /// director sets it for the data plane; `isStartingSlowly` says whether one does so now.
+    /// Whether returning real servers get their share in steps, so that the service's tables need room for parts of
+    /// weights. The director sets it for the data plane. `isStartingSlowly` is true while one of them does so.
     public var startsSlowly = false
 
     public init(
@@ -39,22 +39,22 @@ public struct VirtualService: Hashable, Sendable {
     public var listeners: [ServiceAddress] { [address] + otherAddresses }
 }
 
-/// What becomes of the TCP connections of a real server that is down. (Datagrams are scheduled anew in any case.)
+/// The treatment of the TCP connections of a real server that is down. Datagrams are scheduled anew in any case.
 public enum ServerLoss: String, CaseIterable, Sendable, Codable {
-    /// They stay, and go on if the server comes back before they expire.
+    /// Connections stay, and continue if the server comes back before they expire.
     case keep
-    /// The client's next packet is answered by a RST from the VIP.
+    /// The client's next packet gets a RST from the VIP.
     case reset
-    /// The client's next packet goes to another server, which resets the connection unless it knows of it.
+    /// The client's next packet goes to another server, which resets the connection unless it has it, too.
     case rehash
 }
 
-/// What becomes of the datagram flows of a real server that is no longer in use. It was removed, it stands by, or the wait
-/// for its drain has ended. Its TCP connections go on in any case.
+/// The treatment of the datagram flows of a real server that is no longer in use. It was removed, it is on standby, or
+/// the wait for its drain has ended. Its TCP connections continue in any case.
 public enum ServerRemoval: String, CaseIterable, Sendable, Codable {
     /// The next datagram of a flow is scheduled anew.
     case move
     /// Datagrams stay, but the entries of their flows are no longer refreshed. Each flow ends within one UDP time-out,
-    /// however long its client goes on.
+    /// even if its client goes on sending.
     case finish
 }

@@ -1,22 +1,22 @@
 internal import PacketPrograms
 
-/// The order in which the rr and wrr schedulers visit servers, laid out as a ring that a counter walks.
+/// The rings of the rr and wrr schedulers: the order of their turns, which a counter walks.
 ///
-/// Kernel IPVS computes each step from a mark (ip_vs_wrr.c: `cw`, `mw`, `di`). Its order is periodic, so the period
-/// can be tabulated and the packet path reads one entry.
+/// Kernel IPVS computes each step from a mark (ip_vs_wrr.c: `cw`, `mw`, `di`). Its order is periodic. One period fits
+/// in a table, of which the packet path reads one entry.
 public enum WeightedRoundRobin {
-    /// A ring of more slots would cost more memory than exactness is worth.
+    /// The largest number of slots. Longer rings would cost more memory than exactness is worth.
     public static let longestRing = Int(IPVSD_RING_LIMIT)
 
-    /// One period of ip_vs_wrr_schedule's order from a new service on: indices into `weights`.
+    /// Returns one period of ip_vs_wrr_schedule's order of a new service, as indices into `weights`.
     ///
     /// `di` is the weights' greatest common divisor (ip_vs_wrr_gcd_weight). A pass visits, in list order, the servers
-    /// whose weight is at least `cw`; `cw` starts at the largest weight (ip_vs_wrr_max_weight) and each pass lowers it
-    /// by `di`. The kernel's own `mw` and `cw` are lower by `di - 1`, which selects the same servers, since all weights
-    /// are multiples of `di`; it matters only to weights that change under the scheduler.
+    /// whose weight is at least `cw`. `cw` starts at the largest weight (ip_vs_wrr_max_weight), and each pass lowers it
+    /// by `di`. The kernel's own `mw` and `cw` are lower by `di - 1`. They select the same servers, since all weights
+    /// are multiples of `di`. The difference matters only to weights that change under the scheduler.
     ///
-    /// The length is the sum of the weights / `di`. Servers of weight 0 do not appear; if there is no other, the ring
-    /// is empty. A longer period than `limit` is approximated as `scale(_:to:)` says.
+    /// The length is the sum of the weights / `di`. Servers of weight 0 do not appear, and without others the ring is
+    /// empty. `scale(_:to:)` approximates a period longer than `limit`.
     public static func ring(weights: [Int], limit: Int = longestRing) -> [Int] {
         precondition(limit > 0)
         let divisor = greatestCommonDivisor(weights)
@@ -28,7 +28,7 @@ public enum WeightedRoundRobin {
         return passes(weights: scaled.map { $0 / common })
     }
 
-    /// The rr scheduler's ring: every server with a positive weight once (ip_vs_rr_schedule passes over weight 0).
+    /// Returns the rr scheduler's ring: every server with a positive weight once (ip_vs_rr_schedule skips weight 0).
     public static func evenRing(weights: [Int], limit: Int = longestRing) -> [Int] {
         ring(weights: weights.map { $0 > 0 ? 1 : 0 }, limit: limit)
     }
@@ -42,12 +42,15 @@ public enum WeightedRoundRobin {
         return ring
     }
 
-    /// Positive weights with the sum `slots`, in proportion to `weights`, whose sum is larger.
+    /// Returns positive weights with the sum `slots`, in proportion to `weights`, whose sum is larger.
     ///
-    /// A server whose exact share is below one slot is lifted to one. The others divide what is left in proportion to
-    /// their weights, whole slots first, then one more each by the largest remainder, the earlier server first among
-    /// equals. So a server's slots differ from weight * slots / sum by less than 1, plus its part (weight / sum of the
-    /// weights not lifted) of the number of servers lifted. With more servers than slots, the heaviest have one each.
+    /// A server whose exact share is below one slot gets one. The others divide the remaining slots in proportion to
+    /// their weights. Each first gets its whole slots. The slots that are left go to the largest remainders, one each,
+    /// and to the earlier server among equals.
+    ///
+    /// Let the part of a server be weight / sum, over the servers with more than one slot. Its slots then differ from
+    /// weight * slots / sum by less than 1, plus its part of the number of raised servers. With more servers than
+    /// slots, the heaviest have one each.
     static func scale(_ weights: [Int], to slots: Int) -> [Int] {
         let positive = weights.indices.filter { weights[$0] > 0 }
         var scaled = [Int](repeating: 0, count: weights.count)
@@ -77,7 +80,7 @@ public enum WeightedRoundRobin {
         return scaled
     }
 
-    /// Of the positive values; 0 if there is none.
+    /// Returns the greatest common divisor of the positive values, or 0 if there are none.
     private static func greatestCommonDivisor(_ values: [Int]) -> Int {
         values.reduce(0) { divisor, value in
             var (divisor, rest) = (divisor, max(value, 0))

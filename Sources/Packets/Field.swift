@@ -2,7 +2,7 @@ public import Addresses
 
 /// A number in a header, in network byte order.
 package struct Field<Value: FieldValue>: Sendable {
-    /// From the header's first byte on.
+    /// The number of bytes from the header's first byte to the field.
     package let offset: Int
 
     package init(_ offset: Int) { self.offset = offset }
@@ -10,11 +10,11 @@ package struct Field<Value: FieldValue>: Sendable {
     static var size: Int { Value.Number.bitWidth / 8 }
 }
 
-/// What a field may hold: as wide as `Number`.
+/// The value of a field. It is as wide as `Number`.
 package protocol FieldValue: Sendable {
     associatedtype Number: FixedWidthInteger & UnsignedInteger
 
-    /// In host byte order.
+    /// The value as a number in host byte order.
     var number: Number { get }
     init(number: Number)
 }
@@ -40,7 +40,8 @@ extension IPv4Address: FieldValue {
 }
 
 extension RandomAccessCollection where Element == UInt8, Index == Int {
-    /// The field of the header that the bytes begin with; nil where the bytes end before the field does.
+    /// Returns the value of the field in the header at the start of the bytes. Nil if the bytes end before the field
+    /// does.
     package subscript<Value>(field: Field<Value>) -> Value? {
         let (start, size) = (startIndex + field.offset, Field<Value>.size)
         guard start + size <= endIndex else { return nil }
@@ -49,7 +50,7 @@ extension RandomAccessCollection where Element == UInt8, Index == Int {
 }
 
 extension MutableCollection where Self: RandomAccessCollection, Element == UInt8, Index == Int {
-    /// Writes a field of the header that the bytes begin with. Traps where the bytes end before the field does.
+    /// Writes a field of the header at the start of the bytes. Traps if the bytes end before the field does.
     package mutating func write<Value>(_ value: Value, at field: Field<Value>) {
         var rest = value.number
         for index in (0..<Field<Value>.size).reversed() {

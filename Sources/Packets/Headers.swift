@@ -10,34 +10,34 @@ package enum Ethernet {
 
     package static let ipv4: UInt16 = 0x0800
 
-    /// A tag stands between the type that announces it and the type of what follows.
+    /// A VLAN tag. It follows the type field that announces it, and ends with the type of the next header.
     package enum Tag {
         package static let length = 4
-        /// Priority, drop eligibility, and the VLAN in the low 12 bits.
+        /// The priority, the drop eligibility, and the VLAN in the low 12 bits.
         package static let control = Field<UInt16>(0)
         package static let type = Field<UInt16>(2)
 
         package static let vlan: UInt16 = 0x0FFF
 
-        /// Of 802.1Q and of 802.1ad.
+        /// Returns whether the type announces a tag of 802.1Q or 802.1ad.
         package static func isAnnounced(by type: UInt16) -> Bool { type == 0x8100 || type == 0x88A8 }
     }
 }
 
 /// An IPv4 header (RFC 791).
 package enum IPv4 {
-    /// Without options.
+    /// The length of a header without options, in bytes.
     package static let length = 20
 
-    /// The version in the high half; the header's length in words of 4 bytes in the low one.
+    /// The version in the high half, and the header's length in words of 4 bytes in the low one.
     package static let versionAndLength = Field<UInt8>(0)
-    /// Header and payload, in bytes.
+    /// The length of header and payload, in bytes.
     package static let totalLength = Field<UInt16>(2)
-    /// Flags, and where in the datagram a fragment belongs.
+    /// The flags, and the fragment's offset in the datagram.
     package static let fragment = Field<UInt16>(6)
     package static let timeToLive = Field<UInt8>(8)
     package static let protocolNumber = Field<UInt8>(9)
-    /// Of the header alone.
+    /// The checksum of the header alone.
     package static let checksum = Field<UInt16>(10)
     package static let source = Field<IPv4Address>(12)
     package static let destination = Field<IPv4Address>(16)
@@ -45,15 +45,15 @@ package enum IPv4 {
     // Bits of `fragment`.
     package static let dontFragment: UInt16 = 0x4000
     package static let moreFragments: UInt16 = 0x2000
-    /// In units of 8 bytes.
+    /// The mask of the fragment's offset, which is in units of 8 bytes.
     package static let fragmentOffset: UInt16 = 0x1FFF
 
-    /// In bytes, by `versionAndLength`; nil where no IPv4 header begins like this.
+    /// Returns the header's length in bytes. Nil if no valid IPv4 header has this first byte.
     package static func headerLength(_ versionAndLength: UInt8) -> Int? {
         versionAndLength >> 4 == 4 && versionAndLength & 15 >= 5 ? Int(versionAndLength & 15) * 4 : nil
     }
 
-    /// What follows the header and its options; nil where the bytes do not begin with a whole header.
+    /// Returns the bytes behind the header and its options. Nil if the bytes do not begin with a complete header.
     package static func payload<Bytes>(of packet: Bytes) -> Bytes.SubSequence?
     where Bytes: RandomAccessCollection, Bytes.Element == UInt8 {
         guard let length = packet.first.flatMap(headerLength), packet.count >= length else { return nil }
@@ -76,13 +76,13 @@ package enum ICMP {
 
     package static let type = Field<UInt8>(0)
     package static let code = Field<UInt8>(1)
-    /// Of header and data.
+    /// The checksum of header and data.
     package static let checksum = Field<UInt16>(2)
-    /// Of an echo.
+    /// The field of an echo request or reply.
     package static let identifier = Field<UInt16>(4)
-    /// Of an echo.
+    /// The field of an echo request or reply.
     package static let sequence = Field<UInt16>(6)
-    /// Of "fragmentation needed" (RFC 1191 section 4); 0 from routers that do not say it.
+    /// The MTU in a "fragmentation needed" (RFC 1191 section 4). It is 0 from routers that do not support it.
     package static let nextHopMTU = Field<UInt16>(6)
 
     // Types.
@@ -96,7 +96,7 @@ package enum ICMP {
     package static let fragmentationNeeded: UInt8 = 4
 }
 
-/// What TCP's and UDP's headers begin with.
+/// The ports, with which the headers of TCP and UDP begin.
 package enum Ports {
     package static let source = Field<UInt16>(0)
     package static let destination = Field<UInt16>(2)
@@ -104,12 +104,12 @@ package enum Ports {
 
 /// A TCP header (RFC 9293) behind its ports.
 package enum TCP {
-    /// With the ports, without options.
+    /// The length of a header without options, ports included, in bytes.
     package static let length = 20
 
     package static let sequence = Field<UInt32>(4)
     package static let acknowledgement = Field<UInt32>(8)
-    /// The header's length in words of 4 bytes, in the high half.
+    /// The header's length in words of 4 bytes, in the high half of the byte.
     package static let dataOffset = Field<UInt8>(12)
     package static let flags = Field<Flags>(13)
     package static let window = Field<UInt16>(14)
@@ -135,16 +135,17 @@ package enum TCP {
 
 /// A UDP header (RFC 768) behind its ports.
 package enum UDP {
-    /// With the ports.
+    /// The length of a header, ports included, in bytes.
     package static let length = 8
 
-    /// Header and data, in bytes.
+    /// The length of header and data, in bytes.
     package static let totalLength = Field<UInt16>(4)
 }
 
 /// The checksum of IPv4, ICMP, TCP and UDP (RFC 1071).
 package enum InternetChecksum {
-    /// What belongs into the checksum's field where that is 0 now. 0 where the right checksum is in it.
+    /// Returns the value of the checksum field for bytes in which the field is 0. Returns 0 for bytes with a correct
+    /// checksum.
     package static func of(_ bytes: ArraySlice<UInt8>) -> UInt16 {
         bytes.withUnsafeBytes { clinux_checksum($0.baseAddress, $0.count) }
     }

@@ -3,36 +3,36 @@ internal import Glibc
 internal import Synchronization
 package import SystemCalls
 
-/// Another program, run once: in "/", in a process group of its own and in the network namespace of the thread that runs it,
-/// with standard input from /dev/null, no descriptor of this process, and no signal blocked or ignored. When the program has
-/// ended, what is left of its group is killed.
+/// A single run of another program. It runs in "/", in a process group of its own and in the network namespace of the
+/// calling thread. It gets standard input from /dev/null, no descriptor of this process, and no blocked or ignored
+/// signal. When the program has ended, the rest of its group is killed.
 package final class ChildProcess: Sendable {
-    /// Where standard output and standard error go.
+    /// The destinations of standard output and standard error.
     package enum Streams: Sendable {
-        /// To /dev/null.
+        /// Both go to /dev/null.
         case discarded
-        /// Of each the first `limit` bytes are kept. The rest is read and dropped.
+        /// The first `limit` bytes of each are kept. The rest is read and dropped.
         case kept(limit: Int)
-        /// Both into one pipe, whose bytes are handed on as they come, by the thread that runs the program.
+        /// Both go into one pipe, whose bytes are passed on as they come, on the thread that runs the program.
         case handed(to: @Sendable (ArraySlice<UInt8>) -> Void)
     }
 
     package enum Ending: Hashable, Sendable {
         case exited(Int32)
-        /// By a signal of that number.
+        /// The program was ended by the signal of this number.
         case signalled(Int32)
     }
 
-    /// What a program left behind.
+    /// The result of a run.
     package struct Outcome: Hashable, Sendable {
         package var ending: Ending
-        /// Of standard output, as much as was kept.
+        /// The bytes of standard output that were kept.
         package var output: [UInt8]
-        /// Of standard error, as much as was kept.
+        /// The bytes of standard error that were kept.
         package var errors: [UInt8]
-        /// More came on standard output than was kept.
+        /// Whether standard output had more bytes than were kept.
         package var isCut: Bool
-        /// The program was killed at its deadline.
+        /// Whether the program was killed at its deadline.
         package var isLate: Bool
 
         package init(
@@ -57,38 +57,39 @@ package final class ChildProcess: Sendable {
     private let streams: Streams
     private let state = Mutex(State.ready)
 
-    /// `arguments` begin with the program's path. Where no environment is given, the program has this process's.
+    /// Creates a run. `arguments` begin with the program's path. Without an environment, the program inherits this
+    /// process's.
     package init(_ arguments: [String], environment: [String: String]? = nil, streams: Streams) {
         self.arguments = arguments
         self.environment = environment
         self.streams = streams
     }
 
-    /// The process's number; nil unless it runs.
+    /// The process ID while the program runs, or nil.
     package var identifier: Int32? {
         state.withLock { if case .running(let process) = $0 { process } else { nil } }
     }
 
-    /// Asks the program itself to end. One that has not been started will not be.
+    /// Sends SIGTERM to the program itself. A program that has not been started never starts.
     package func terminate() { signal { Glibc.kill($0, SIGTERM) } }
 
-    /// Kills the program and its group. One that has not been started will not be.
+    /// Kills the program and its group. A program that has not been started never starts.
     package func kill() { signal { Glibc.kill(-$0, SIGKILL) } }
 
     private func signal(_ send: (pid_t) -> Int32) {
         state.withLock { state in
             switch state {
             case .ready: state = .over
-            // Until it is reaped, its number and its group's are nobody else's.
+            // The IDs of the process and its group are not reused before the process is reaped.
             case .running(let process): _ = send(process)
             case .over: break
             }
         }
     }
 
-    /// Starts the program, and keeps the calling thread until the program has ended and is reaped. `deadline`: how long the
-    /// program may take until it is killed. A process that it leaves behind with its output open keeps nobody waiting. Throws
-    /// where the program cannot be started or watched: ECANCELED after `terminate` or `kill`.
+    /// Starts the program, and blocks until it has ended and is reaped. It is killed after the time `deadline`. A
+    /// process that it leaves behind with open output does not prolong the wait. Throws if the program cannot be
+    /// started or watched, with ECANCELED after `terminate` or `kill`.
     package func run(deadline: Duration? = nil) throws(SystemError) -> Outcome {
         let pipes = try OutputPipe.make(streams)
         let end = deadline.map(ContinuousClock.now.advanced(by:))
@@ -104,7 +105,7 @@ package final class ChildProcess: Sendable {
         let isLate = collect(descriptor, pipes, until: end)
         close(descriptor)
         let ending = try reap(process)
-        // What a pipe holds at most.
+        // One call reads everything that a full pipe can hold.
         for pipe in pipes { _ = pipe.drain() }
         return Outcome(
             ending: ending, output: pipes[0].bytes, errors: pipes[pipes.count - 1].bytes, isCut: pipes[0].isCut,
@@ -129,7 +130,7 @@ package final class ChildProcess: Sendable {
         }
     }
 
-    /// Reads the pipes until the process has ended. Kills it at the end of its time, and then returns true.
+    /// Reads the pipes until the process has ended. Kills it at its deadline, and returns whether it did so.
     private func collect(_ process: Int32, _ pipes: [OutputPipe], until end: ContinuousClock.Instant?) -> Bool {
         var watched = ([process] + pipes.map(\.read)).map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
         var isLate = false
@@ -150,13 +151,13 @@ package final class ChildProcess: Sendable {
         return isLate
     }
 
-    /// As poll(2) takes it: -1 where there is no end.
+    /// Returns the time-out for poll(2): -1 without a deadline.
     private static func milliseconds(until end: ContinuousClock.Instant?) -> Int32 {
         guard let end else { return -1 }
         return Int32(max(0, min(ContinuousClock.now.duration(to: end) / .milliseconds(1), 1e9)).rounded(.up))
     }
 
-    /// What the program left running goes with it.
+    /// Kills the rest of the program's group, and reaps the program.
     private func reap(_ process: pid_t) throws(SystemError) -> Ending {
         try state.withLock { state throws(SystemError) in
             _ = Glibc.kill(-process, SIGKILL)

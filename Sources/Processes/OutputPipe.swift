@@ -2,19 +2,19 @@ internal import CLinux
 internal import Glibc
 internal import SystemCalls
 
-/// A pipe that a program writes into, and what was read of it. Closes what it still holds.
+/// A pipe that a program writes into, and the bytes that were read from it. It closes its descriptors at the end.
 final class OutputPipe {
-    /// Does not block. -1: what is written goes to /dev/null.
+    /// The non-blocking read end, or -1 if the output goes to /dev/null.
     let read: Int32
     private(set) var write: Int32
     private let limit: Int
     private let receive: (ArraySlice<UInt8>) -> Void
-    /// The first `limit` bytes.
+    /// The first `limit` bytes of the output.
     private(set) var bytes: [UInt8] = []
-    /// More came than was kept.
+    /// Whether the output had more bytes than were kept.
     private(set) var isCut = false
 
-    /// One for standard output and one for standard error, or one for both.
+    /// Creates one pipe for each of standard output and standard error, or one for both.
     static func make(_ streams: ChildProcess.Streams) throws(SystemError) -> [OutputPipe] {
         switch streams {
         case .discarded: [try OutputPipe()]
@@ -47,7 +47,8 @@ final class OutputPipe {
         write = -1
     }
 
-    /// False at the end of the stream. At most 64 KiB a call, so that a talkative program does not hide another's end.
+    /// Reads what the pipe holds. Returns false at the end of the stream. It reads at most 64 KiB a call, so that a
+    /// flood of output does not delay the notice of the process's end.
     func drain() -> Bool {
         var buffer = [UInt8](repeating: 0, count: 4096)
         for _ in 0..<16 {

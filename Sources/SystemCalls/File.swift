@@ -1,6 +1,6 @@
 package import Glibc
 
-/// System calls on files: EINTR retried, -1 turned into an error.
+/// System calls on files. They retry after EINTR, and throw an error for -1.
 package enum File {
     package static func read(_ path: String) throws(SystemError) -> [UInt8] {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
@@ -16,8 +16,8 @@ package enum File {
         }
     }
 
-    /// Not through a symbolic link. `flags` besides O_WRONLY, `mode` whatever the umask is. With `synchronized` the
-    /// contents are on the disk before this returns.
+    /// Writes a file, but not through a symbolic link. `flags` are added to O_WRONLY, and the umask does not affect
+    /// `mode`. With `synchronized`, the contents are on the disk before this returns.
     package static func write(
         _ contents: [UInt8], to path: String, flags: Int32 = 0, mode: mode_t? = nil, synchronized: Bool = false
     ) throws(SystemError) {
@@ -34,8 +34,8 @@ package enum File {
         if synchronized && fsync(descriptor) != 0 { throw SystemError("write \(path)") }
     }
 
-    /// Readers see the old contents or the new ones: a temporary file takes the place of the old. Where it is
-    /// `synchronized`, also after a crash of the machine.
+    /// Replaces a file by renaming a temporary one, so that readers see the old contents or the new ones. With
+    /// `synchronized`, this also holds after a crash of the machine.
     package static func replace(
         _ path: String, with contents: [UInt8], mode: mode_t = 0o600, synchronized: Bool = true
     ) throws(SystemError) {
@@ -50,7 +50,7 @@ package enum File {
         if synchronized { synchronizeDirectory(of: path) }
     }
 
-    /// Where it is `synchronized`, also after a crash. What is not there is success.
+    /// Removes a file. A missing file is no error. With `synchronized`, the removal survives a crash of the machine.
     package static func remove(_ path: String, synchronized: Bool = true) throws(SystemError) {
         guard unlink(path) == 0 else {
             if errno == ENOENT { return }
@@ -70,7 +70,7 @@ package enum File {
         path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
     }
 
-    /// With the directories above it, mode 0700. Those that exist stay as they are.
+    /// Creates a directory with mode 0700, and the directories above it. Existing ones keep their modes.
     package static func makeDirectory(_ path: String) throws(SystemError) {
         if path.isEmpty || mkdir(path, 0o700) == 0 || errno == EEXIST { return }
         guard errno == ENOENT else { throw SystemError("create directory \(path)") }
@@ -80,7 +80,7 @@ package enum File {
 
     package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
-    /// The names in a directory; nil where it cannot be read.
+    /// Returns the names in a directory, or nil if it cannot be read.
     package static func list(_ path: String) -> [String]? {
         guard let directory = opendir(path) else { return nil }
         defer { closedir(directory) }
@@ -94,7 +94,7 @@ package enum File {
         return names
     }
 
-    /// What a symbolic link says; nil where it may not be read.
+    /// Returns the target of a symbolic link, or nil if it cannot be read.
     package static func link(_ path: String) -> String? {
         var buffer = [CChar](repeating: 0, count: 4096)
         let count = readlink(path, &buffer, buffer.count)

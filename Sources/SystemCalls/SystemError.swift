@@ -1,15 +1,15 @@
 import Glibc
 
-/// A failed operation on the machine: what was tried, on what, and why the kernel refused.
+/// An error about an operation on the machine: the operation, its object, and the kernel's reason.
 public protocol KernelError: Error, Equatable, CustomStringConvertible {
-    /// With its subject: "add address 10.0.0.100/32 to interface 4".
+    /// The operation with its object: "add address 10.0.0.100/32 to interface 4".
     var operation: String { get }
-    /// An errno.
+    /// The errno of the failure.
     var code: Int32 { get }
-    /// What was said besides, if anything was.
+    /// The kernel's further explanation, or nil.
     var detail: String? { get }
-    /// The kernel refuses such operations to root, too, in a container or while it is locked down: EPERM does not tell
-    /// that privilege is missing.
+    /// Whether the kernel can refuse such operations to root, too, in a container or while it is locked down. EPERM
+    /// then does not prove a missing privilege.
     var isRefusedToRoot: Bool { get }
 }
 
@@ -20,17 +20,17 @@ extension KernelError {
 
     public var isRefusedToRoot: Bool { false }
 
-    /// The kernel says "not you".
+    /// Whether the kernel refused the operation for lack of a privilege.
     public var isMissingPrivilege: Bool { code == EPERM || code == EACCES }
 }
 
-/// A system call that failed.
+/// The error of a failed system call.
 public struct SystemError: KernelError {
     public let operation: String
     public let code: Int32
     public let detail: String?
 
-    /// With `errno` as the failed call left it.
+    /// Creates the error from `errno`, which the failed call has set.
     package init(_ operation: String) {
         let code = errno
         self.init(operation, code: code)

@@ -1,9 +1,11 @@
-/* What passes an interface. */
+/* Capturing the frames of an interface. */
 #pragma once
 #include <stdint.h>
 #include <sys/types.h>
 
-/* A packet socket that hears the frames that come in on an interface, for at most timeout_ms a call; -1 with errno. */
+/* Opens a packet socket for the incoming frames of an interface. A receive call waits for at most timeout_ms. -1
+ * with errno. */
 int clinux_packet_socket(int interface, int timeout_ms);
-/* The next frame's size, cut off at `size`; 0: none within the time-out, or it went out. -1 with errno. */
+/* Receives the next frame, truncated to `size`, and returns its size. 0 after the time-out, and for an outgoing
+ * frame. -1 with errno. */
 ssize_t clinux_receive_frame(int descriptor, void *frame, size_t size);

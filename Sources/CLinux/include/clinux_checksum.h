@@ -3,8 +3,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* RFC 1071, over at most 2^32 words of network byte order; an odd byte at the end is the first of a word. In host byte
- * order. 0 where the right checksum is among the bytes. */
+/* The checksum of RFC 1071, in host byte order, over at most 2^32 words in network byte order. An odd last byte is
+ * the first byte of a word. The result is 0 if the bytes contain their correct checksum. */
 static inline uint16_t clinux_checksum(const void *bytes, size_t count)
 {
 	const uint8_t *byte = (const uint8_t *)bytes;

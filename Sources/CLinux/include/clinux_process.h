@@ -1,13 +1,13 @@
-/* Starting a program that leaves with everything it started. */
+/* Starting programs whose whole process group can be killed. */
 #pragma once
 #include <sys/types.h>
 
-/* Starts argv[0] in "/" and in a process group of its own: standard input from /dev/null, output and error to the two
- * descriptors, no other descriptor, no signal blocked or ignored. 0, or an errno, exec's among them. */
+/* Starts argv[0] in "/" and in a process group of its own. Standard input is /dev/null. Output and error are the two
+ * descriptors, and no other descriptor is inherited. No signal is blocked or ignored. 0, or an errno, also of exec. */
 int clinux_spawn(char *const argv[], char *const envp[], int output, int error, pid_t *process);
-/* Readable once the process has ended (close-on-exec); -1 with errno. */
+/* Returns a close-on-exec descriptor that is readable once the process has ended. -1 with errno. */
 int clinux_process_descriptor(pid_t process);
-/* A close-on-exec pipe whose read end does not block. -1 with errno. */
+/* Creates a close-on-exec pipe with a non-blocking read end. -1 with errno. */
 int clinux_pipe(int ends[2]);
-/* Starts a thread with a small stack that nobody joins. 0, or an errno. */
+/* Starts a detached thread with a small stack. 0, or an errno. */
 int clinux_start_thread(void *(*body)(void *), void *argument);
