@@ -195,7 +195,7 @@ extension Checker {
             out.withLock { out in
                 out.running[name] = body { answer in
                     self.out.withLock { $0.running[name] = nil }
-                    self.answer([answer].compactMap(self.whole))
+                    self.answer([answer].compactMap(self.merged))
                 }
             }
         }
@@ -206,7 +206,7 @@ extension Checker {
 
         /// Returns the answer to a question by the answer to its part, which has the part's name as its id. It is nil
         /// while the other part's answer is to come.
-        private func whole(_ answer: Answer) -> Answer? {
+        private func merged(_ answer: Answer) -> Answer? {
             let (id, part) = Part.split(answer.id)
             var answer = answer
             answer.id = id
@@ -231,7 +231,7 @@ extension Checker.Inbox: ProbeLoop.Inbox {
     func deliver(_ answers: [ProbeLoop.Answer]) {
         answer(
             answers.compactMap {
-                whole(
+                merged(
                     Checker.Answer(id: $0.question.id, way: $0.question.way, verdict: $0.verdict, latency: $0.latency))
             })
     }

@@ -42,7 +42,7 @@ public struct FlapDamping: Hashable, Sendable, Codable {
     public var isClean: Bool { since == nil }
 
     /// Read back at this time, whatever was written there.
-    func readBack(at now: Instant) -> FlapDamping {
+    func restored(at now: Instant) -> FlapDamping {
         var own = self
         own.penalty = min(max(penalty, 0), Self.ceiling)
         own.since = since.map { min($0, now) }

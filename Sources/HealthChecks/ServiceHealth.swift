@@ -32,11 +32,11 @@ public struct ServiceHealth: Sendable {
     }
 
     /// A port that no server answers is forgotten after so many rounds; one that did answer, after more.
-    private static let patience = (unconfirmed: 3, confirmed: 60)
+    private static let dropAfter = (unconfirmed: 3, confirmed: 60)
 
     private let required: Set<Probe>
     /// Those of them that nobody asked for, and that no server has passed yet: hosts may drop them all.
-    private var unanswered: Set<Probe>
+    private var unconfirmed: Set<Probe>
     /// In a fixed order, so that of several failures the same one is told.
     private let requiredInOrder: [Probe]
     private var learnt: Set<Probe> = []
@@ -48,7 +48,7 @@ public struct ServiceHealth: Sendable {
     /// On how many servers each learnt port answers steadily.
     private var steady: [Probe: Int] = [:]
     /// Servers against which nothing speaks but a learnt port, in the order in which it began to.
-    private var accused: [IPAddress] = []
+    private var serversWithFallenPort: [IPAddress] = []
 
     /// `initiallyDown`: servers that the last daemon had taken out, and that have to prove themselves. `answered`: the
     /// learnt ports that had answered on each server by then. `implied`: the required probes that nobody asked for; they
@@ -62,7 +62,7 @@ public struct ServiceHealth: Sendable {
         let provesNothing = !implied.isEmpty && implied == required && initiallyDown.isSuperset(of: servers)
         let initiallyDown = provesNothing ? [] : initiallyDown
         self.required = required
-        unanswered = implied
+        unconfirmed = implied
         requiredInOrder = required.map { ($0.description, $0) }.sorted { $0.0 < $1.0 }.map(\.1)
         pace = Pace(rise: rise, fall: fall)
         self.paces = paces
@@ -95,15 +95,15 @@ public struct ServiceHealth: Sendable {
         for probe in learnt {
             guard case .tcp(let check) = probe.check else { continue }
             let results = probes.values.compactMap { $0[probe] }
-            let patience =
-                results.contains(where: \.hasAnswered) ? Self.patience.confirmed : Self.patience.unconfirmed
-            guard !results.isEmpty, results.allSatisfy({ $0.fruitless >= patience }) else { continue }
+            let limit =
+                results.contains(where: \.hasAnswered) ? Self.dropAfter.confirmed : Self.dropAfter.unconfirmed
+            guard !results.isEmpty, results.allSatisfy({ $0.fruitless >= limit }) else { continue }
             learnt.remove(probe)
             steady[probe] = nil
             for server in probes.keys { probes[server]?[probe] = nil }
             forgotten.insert(check.port)
         }
-        if !forgotten.isEmpty { accuseAll() }
+        if !forgotten.isEmpty { updateFallenPorts() }
         return forgotten
     }
 
@@ -138,21 +138,21 @@ public struct ServiceHealth: Sendable {
         let fresh = ProbeHealth(verdict: initiallyDown.contains(server) ? .down : .unproven)
         let pace = paces[probe] ?? pace
         probes[server, default: [:]][probe, default: fresh].record(result, rise: pace.rise, fall: pace.fall)
-        if initiallyDown.contains(server), debts(of: server).isEmpty { initiallyDown.remove(server) }
-        if result.isSuccess, unanswered.remove(probe) != nil { return true }
+        if initiallyDown.contains(server), outstandingProbes(of: server).isEmpty { initiallyDown.remove(server) }
+        if result.isSuccess, unconfirmed.remove(probe) != nil { return true }
         guard !learnt.isEmpty else { return false }
         if learnt.contains(probe), wasSteady != probes[server]?[probe]?.isSteadilyUp,
-            count(wasSteady ? -1 : 1, of: probe)
+            countSteady(wasSteady ? -1 : 1, of: probe)
         {
-            accuseAll()
+            updateFallenPorts()
             return true
         }
-        accuse(server)
+        updateFallenPort(of: server)
         return outByLearntPorts != outBefore
     }
 
     /// True where it was the first server that answers, or the last one.
-    private mutating func count(_ change: Int, of probe: Probe) -> Bool {
+    private mutating func countSteady(_ change: Int, of probe: Probe) -> Bool {
         let number = steady[probe, default: 0] + change
         steady[probe] = number
         return number == (change > 0 ? 1 : 0)
@@ -161,30 +161,30 @@ public struct ServiceHealth: Sendable {
     /// Knows nothing of the server any more.
     public mutating func remove(_ server: IPAddress) {
         for (probe, health) in probes[server] ?? [:] where health.isSteadilyUp && learnt.contains(probe) {
-            _ = count(-1, of: probe)
+            _ = countSteady(-1, of: probe)
         }
         probes[server] = nil
         initiallyDown.remove(server)
-        if !learnt.isEmpty { accuseAll() }
+        if !learnt.isEmpty { updateFallenPorts() }
     }
 
     // MARK: Learnt ports
 
     /// The servers that learnt ports take out.
-    private var outByLearntPorts: ArraySlice<IPAddress> { accused.prefix(probes.count / 2) }
+    private var outByLearntPorts: ArraySlice<IPAddress> { serversWithFallenPort.prefix(probes.count / 2) }
 
-    private mutating func accuseAll() {
-        accused.removeAll { probes[$0] == nil }
-        for server in probes.keys.sorted() { accuse(server) }
+    private mutating func updateFallenPorts() {
+        serversWithFallenPort.removeAll { probes[$0] == nil }
+        for server in probes.keys.sorted() { updateFallenPort(of: server) }
     }
 
     /// Sees whether learnt ports speak against the server.
-    private mutating func accuse(_ server: IPAddress) {
+    private mutating func updateFallenPort(of server: IPAddress) {
         let own = probes[server] ?? [:]
-        let isAccused = !required.contains { own[$0]?.verdict == .down } && fallenLearntPort(of: server) != nil
-        let place = accused.firstIndex(of: server)
-        if isAccused, place == nil { accused.append(server) }
-        if !isAccused, let place { accused.remove(at: place) }
+        let hasFallen = !required.contains { own[$0]?.verdict == .down } && fallenLearntPort(of: server) != nil
+        let place = serversWithFallenPort.firstIndex(of: server)
+        if hasFallen, place == nil { serversWithFallenPort.append(server) }
+        if !hasFallen, let place { serversWithFallenPort.remove(at: place) }
     }
 
     /// The health of a learnt port that speaks against the server; nil where none does.
@@ -209,14 +209,14 @@ public struct ServiceHealth: Sendable {
     public func verdict(of server: IPAddress) -> Verdict {
         let own = probes[server] ?? [:]
         let failures = requiredInOrder.filter { own[$0]?.verdict == .down }
-        if let failed = failures.first(where: { !unanswered.contains($0) }) {
+        if let failed = failures.first(where: { !unconfirmed.contains($0) }) {
             return Verdict(isUp: false, isProven: true, reason: own[failed]?.failure)
         }
-        if !accused.isEmpty, outByLearntPorts.contains(server) {
+        if !serversWithFallenPort.isEmpty, outByLearntPorts.contains(server) {
             return Verdict(isUp: false, isProven: true, reason: fallenLearntPort(of: server)?.failure)
         }
         if initiallyDown.contains(server) {
-            let reason = debts(of: server).lazy.compactMap { own[$0]?.failure }.first
+            let reason = outstandingProbes(of: server).lazy.compactMap { own[$0]?.failure }.first
             return Verdict(isUp: false, isProven: false, reason: reason ?? "was down when this daemon took over")
         }
         let isProven = !required.isEmpty && required.allSatisfy { own[$0]?.verdict == .up }
@@ -225,7 +225,7 @@ public struct ServiceHealth: Sendable {
     }
 
     /// What a server that was down still has to answer: all that it must, and all that it had.
-    private func debts(of server: IPAddress) -> [Probe] {
+    private func outstandingProbes(of server: IPAddress) -> [Probe] {
         let own = probes[server] ?? [:]
         return questions.filter { probe in
             (required.contains(probe) || own[probe]?.hasAnswered == true) && own[probe]?.verdict != .up

@@ -22,7 +22,7 @@ public struct ServiceState: Sendable {
         public fileprivate(set) var isGood: Bool
         fileprivate var damping = FlapDamping()
         /// Of the checks that say one; the smallest counts.
-        fileprivate var askedWeights: [Probe: UInt16] = [:]
+        fileprivate var requestedWeights: [Probe: UInt16] = [:]
 
         /// What it would count toward the quorum if it were up.
         fileprivate var potential: Int { condition.isDrained ? 0 : Int(condition.asked ?? condition.configured) }
@@ -75,7 +75,7 @@ public struct ServiceState: Sendable {
                     configured: server.weight, isUp: isUp, isDrained: drained.contains(server.address)),
                 since: now, reason: isUp ? nil : "was down when this daemon took over", isGood: isUp)
             if policy.flapDamping != nil, let damping = damping[server.address] {
-                self.servers[server.address]?.damping = damping.readBack(at: now)
+                self.servers[server.address]?.damping = damping.restored(at: now)
             }
             count(server.address, 1)
             if isUp, let tenths = starting[server.address] { startSlowly(server.address, from: tenths, at: now) }
@@ -84,7 +84,7 @@ public struct ServiceState: Sendable {
         servingSorry = isReplaced ? policy.sorryServer : nil
     }
 
-    // MARK: What it says
+    // MARK: Queries
 
     /// The sorry server has the place of the real servers.
     public var isReplaced: Bool {
@@ -131,7 +131,7 @@ public struct ServiceState: Sendable {
         servers.reduce(0) { $0 + (drained.contains($1.key) ? 0 : Int($1.value.condition.serving)) }
     }
 
-    // MARK: What it is told
+    // MARK: Inputs
 
     /// `weight`: what the check asks for, where it passed.
     public mutating func record(
@@ -139,15 +139,15 @@ public struct ServiceState: Sendable {
     ) -> Changes {
         var changes = Changes()
         guard servers[server] != nil, health.asks(probe) else { return changes }
-        if result.isSuccess, servers[server]?.askedWeights[probe] != weight {
-            servers[server]?.askedWeights[probe] = weight
+        if result.isSuccess, servers[server]?.requestedWeights[probe] != weight {
+            servers[server]?.requestedWeights[probe] = weight
         }
         if health.record(result, of: probe, on: server) {
-            for address in servers.keys { settle(address, at: now, &changes) }
+            for address in servers.keys { applyVerdict(of: address, at: now, &changes) }
         } else {
-            settle(server, at: now, &changes)
+            applyVerdict(of: server, at: now, &changes)
         }
-        follow(&changes, at: now)
+        updateService(&changes, at: now)
         return changes
     }
 
@@ -155,8 +155,8 @@ public struct ServiceState: Sendable {
     public mutating func advance(to now: Instant) -> Changes {
         var changes = Changes()
         for address in starting { growShare(of: address, at: now, &changes) }
-        for address in held { settle(address, at: now, &changes) }
-        follow(&changes, at: now)
+        for address in held { applyVerdict(of: address, at: now, &changes) }
+        updateService(&changes, at: now)
         return changes
     }
 
@@ -180,7 +180,7 @@ public struct ServiceState: Sendable {
             if server.condition.isUp { startSlowly(address, at: now) }
             changes.hasNewWeights = true
         }
-        follow(&changes, at: now)
+        updateService(&changes, at: now)
         return changes
     }
 
@@ -189,8 +189,8 @@ public struct ServiceState: Sendable {
         var changes = Changes()
         health.learn(ports: ports)
         let forgotten = health.forget()
-        if !forgotten.isEmpty { for address in servers.keys { settle(address, at: now, &changes) } }
-        follow(&changes, at: now)
+        if !forgotten.isEmpty { for address in servers.keys { applyVerdict(of: address, at: now, &changes) } }
+        updateService(&changes, at: now)
         return (forgotten, changes)
     }
 
@@ -214,7 +214,7 @@ public struct ServiceState: Sendable {
             change(server.address) {
                 $0.condition.configured = server.weight
                 if health != nil {
-                    $0.askedWeights = [:]
+                    $0.requestedWeights = [:]
                     $0.condition.asked = nil
                 }
                 if policy.slowStart == nil {
@@ -231,8 +231,8 @@ public struct ServiceState: Sendable {
         held = held.filter { servers[$0]?.heldUntil != nil }
         quorum.rule = policy.quorum
         var changes = Changes(hasNewWeights: true)
-        for address in servers.keys { settle(address, at: now, &changes) }
-        follow(&changes, at: now)
+        for address in servers.keys { applyVerdict(of: address, at: now, &changes) }
+        updateService(&changes, at: now)
         return changes
     }
 
@@ -244,13 +244,13 @@ public struct ServiceState: Sendable {
         startSlowly(server.address, at: now)
     }
 
-    // MARK: How it judges
+    // MARK: Verdicts and transitions
 
     /// Makes the server follow its checks' verdict.
-    private mutating func settle(_ address: IPAddress, at now: Instant, _ changes: inout Changes) {
+    private mutating func applyVerdict(of address: IPAddress, at now: Instant, _ changes: inout Changes) {
         guard let server = servers[address] else { return }
         let verdict = health.verdict(of: address)
-        if verdict.isUp { followWeight(of: address, &changes) }
+        if verdict.isUp { applyRequestedWeight(of: address, &changes) }
         switch (server.isGood, verdict.isUp) {
         case (true, false):
             servers[address]?.isGood = false
@@ -270,12 +270,12 @@ public struct ServiceState: Sendable {
         case (false, false):
             if server.reason != verdict.reason { servers[address]?.reason = verdict.reason }
         }
-        if verdict.isUp { followProof(of: address, verdict, &changes) }
+        if verdict.isUp { applyProof(of: address, verdict, &changes) }
     }
 
-    private mutating func followWeight(of address: IPAddress, _ changes: inout Changes) {
+    private mutating func applyRequestedWeight(of address: IPAddress, _ changes: inout Changes) {
         guard let server = servers[address] else { return }
-        let weight = server.askedWeights.values.min()
+        let weight = server.requestedWeights.values.min()
         guard weight != server.condition.asked else { return }
         let before = server.condition.asked ?? server.condition.configured
         change(address) { $0.condition.asked = weight }
@@ -283,7 +283,7 @@ public struct ServiceState: Sendable {
         changes.hasNewWeights = true
     }
 
-    private mutating func followProof(
+    private mutating func applyProof(
         of address: IPAddress, _ verdict: ServiceHealth.Verdict, _ changes: inout Changes
     ) {
         guard let server = servers[address], server.condition.isUp, server.condition.isCounted != verdict.counts else {
@@ -310,7 +310,7 @@ public struct ServiceState: Sendable {
 
     /// Unless damping holds it out, and the service can do without it.
     private mutating func bringBack(_ address: IPAddress, at now: Instant, _ changes: inout Changes) {
-        if let halfLife = policy.flapDamping, canSpare, let server = servers[address],
+        if let halfLife = policy.flapDamping, canHoldOut, let server = servers[address],
             let end = server.damping.heldUntil(at: now, halfLife: halfLife)
         {
             if server.heldUntil == nil {
@@ -352,17 +352,17 @@ public struct ServiceState: Sendable {
     }
 
     /// Those that are up can bear it that others are held out: they are a quorum, and half of the service.
-    private var canSpare: Bool {
+    private var canHoldOut: Bool {
         quorum.isUp && usableWeight > 0 && usableWeight >= policy.quorum.required && 2 * usableWeight >= totalWeight
     }
 
     /// What follows for the others, and for the service, from a change of who is up.
-    private mutating func follow(_ changes: inout Changes, at now: Instant) {
+    private mutating func updateService(_ changes: inout Changes, at now: Instant) {
         guard changes.hasNewWeights else { return }
-        if !canSpare, !held.isEmpty {
+        if !canHoldOut, !held.isEmpty {
             // First who would come back first.
             let order = held.map { (servers[$0]?.heldUntil ?? now, $0) }.sorted { $0 < $1 }
-            for (_, address) in order where !canSpare { bringBack(address, at: now, &changes) }
+            for (_, address) in order where !canHoldOut { bringBack(address, at: now, &changes) }
         }
         if quorum.follow(weight: usableWeight) {
             changes.transitions.append(

@@ -17,56 +17,56 @@ struct PathMTUTests {
             switch action {
             case .end(let result): return (result, sent)
             case .send(let size):
-                action = size <= mtu ? search.answered() : tells.map { search.told(limit: $0(size)) } ?? search.silent()
+                action = size <= mtu ? search.answered() : tells.map { search.tooBig(limit: $0(size)) } ?? search.silent()
             }
         }
         Issue.record("no end")
-        return (.unreachable(told: nil), 200)
+        return (.unreachable(limit: nil), 200)
     }
 
     @Test func everyPath() {
-        #expect(walk(full: 1480, mtu: 9000) == (.passes(1480, told: false), 1))
-        for mtu in [0, 67] { #expect(walk(full: 1480, mtu: mtu).0 == .unreachable(told: nil)) }
+        #expect(walk(full: 1480, mtu: 9000) == (.passes(1480, isReported: false), 1))
+        for mtu in [0, 67] { #expect(walk(full: 1480, mtu: mtu).0 == .unreachable(limit: nil)) }
         for mtu in 68..<1480 {
             let silent = walk(full: 1480, mtu: mtu)
-            #expect(silent.0 == .passes(mtu, told: false) && silent.sent <= 40, "\(mtu)")
+            #expect(silent.0 == .passes(mtu, isReported: false) && silent.sent <= 40, "\(mtu)")
             let told = walk(full: 1480, mtu: mtu) { _ in mtu }
-            #expect(told.0 == .passes(mtu, told: true) && told.sent == 2, "\(mtu)")
+            #expect(told.0 == .passes(mtu, isReported: true) && told.sent == 2, "\(mtu)")
             // A router older than RFC 1191, and one that lies.
-            #expect(walk(full: 1480, mtu: mtu) { _ in nil }.0 == .passes(mtu, told: true), "\(mtu)")
-            #expect(walk(full: 1480, mtu: mtu) { $0 }.0 == .passes(mtu, told: true), "\(mtu)")
+            #expect(walk(full: 1480, mtu: mtu) { _ in nil }.0 == .passes(mtu, isReported: true), "\(mtu)")
+            #expect(walk(full: 1480, mtu: mtu) { $0 }.0 == .passes(mtu, isReported: true), "\(mtu)")
         }
-        #expect(walk(full: 68, mtu: 68).0 == .passes(68, told: false))
-        #expect(walk(full: 68, mtu: 67).0 == .unreachable(told: nil))
+        #expect(walk(full: 68, mtu: 68).0 == .passes(68, isReported: false))
+        #expect(walk(full: 68, mtu: 67).0 == .unreachable(limit: nil))
     }
 
     /// A router that names a limit which larger packets than are let through: the rest vanishes.
     @Test func blackHoleBehindARouter() {
         var search = PathMTUSearch(full: 1480)
-        var action = search.told(limit: 1450)
+        var action = search.tooBig(limit: 1450)
         for _ in 0..<100 {
             guard case .send(let size) = action else { break }
             action = size <= 1400 ? search.answered() : search.silent()
         }
-        #expect(action == .end(.passes(1400, told: false)))
+        #expect(action == .end(.passes(1400, isReported: false)))
     }
 
     /// The host drops echo requests: what a router said is all that is known.
     @Test func silentHostBehindARouter() {
         var search = PathMTUSearch(full: 1480)
-        var action = search.told(limit: 1400)
+        var action = search.tooBig(limit: 1400)
         for _ in 0..<100 {
             guard case .send = action else { break }
             action = search.silent()
         }
-        #expect(action == .end(.unreachable(told: 1400)))
+        #expect(action == .end(.unreachable(limit: 1400)))
     }
 
     /// One lost packet is not a small MTU.
     @Test func losses() {
         var search = PathMTUSearch(full: 1480)
         #expect(search.silent() == .send(1480) && search.silent() == .send(1480))
-        #expect(search.answered() == .end(.passes(1480, told: false)))
+        #expect(search.answered() == .end(.passes(1480, isReported: false)))
     }
 
     @Test func sizes() {
@@ -96,7 +96,7 @@ struct PathMTUTests {
         let head = ip(1, to: 0xC000_0201) + [3, 4, 0, 0, 0, 0, 0x05, 0x78]
         let quoted = ip(1, to: echo.destination.value) + echo.bytes(sequence: 7, size: 28)
         func largest(_ bytes: [UInt8], sequence: UInt16 = 7) -> Int? {
-            echo.largest(toldBy: ByteBuffer(bytes: bytes), sequence: sequence)
+            echo.mtu(reportedBy: ByteBuffer(bytes: bytes), sequence: sequence)
         }
         #expect(largest(head + quoted) == 1400)
         // About the packet around it: what it carries has 20 bytes less.

@@ -8,14 +8,14 @@ final class CheckProgress {
     var stage: CheckStage
     /// The host, or its service, has said something.
     var hostAnswered = false
-    /// It failed for want of something of this machine's own.
+    /// It failed for shortage of something of this machine's own.
     var isOwn = false
     /// What is known of the largest packet that passes.
     var pathMTU: Int?
     /// What reaching the deadline means, where it is no failure.
     var silence: Outcome?
     /// What this machine lacks at the deadline, where that is why there is no answer.
-    private var want: String?
+    private var shortage: String?
     /// Ends whatever is under way, without waiting for any peer.
     var hangUp: (() -> Void)?
     private(set) var isOver = false
@@ -44,7 +44,7 @@ final class CheckProgress {
     }
 
     private func expire() {
-        if let want { return endForWant(of: want) }
+        if let shortage { return endForShortage(of: shortage) }
         end(silence ?? .failed("\(stage): timed out after \(timeout.seconds)"))
     }
 
@@ -66,12 +66,12 @@ final class CheckProgress {
     }
 
     /// What this machine lacks that asking takes.
-    func failForWant(of problem: String) {
-        if !isPeerDone { endForWant(of: problem) }
+    func failForShortage(of problem: String) {
+        if !isPeerDone { endForShortage(of: problem) }
     }
 
     /// The same, whatever the peer has said.
-    func endForWant(of problem: String) {
+    func endForShortage(of problem: String) {
         isOwn = true
         end(.failed(OwnShortage.reason(problem)))
     }
@@ -80,7 +80,7 @@ final class CheckProgress {
     func fail(by error: any Error) {
         let code = (error as? IOError)?.errnoCode ?? 0
         if code == ECONNREFUSED { hostAnswered = true }
-        if OwnShortage.codes.contains(code) { return failForWant(of: String(cString: strerror(code))) }
+        if OwnShortage.codes.contains(code) { return failForShortage(of: String(cString: strerror(code))) }
         fail("\(stage): \(CheckErrorText.text(error))")
     }
 
@@ -103,10 +103,10 @@ final class CheckProgress {
         hangUp?()
     }
 
-    /// Has threads do work that has no place on an event loop. `lack` is what this machine lacked where the deadline comes
+    /// Has threads do work that has no place on an event loop. `shortage` is what this machine lacked where the deadline comes
     /// before the work is done, and the check was not asked.
     func run<Key, Result: Sendable>(
-        on threads: WorkThreads<Key>, _ key: Key, lack: String,
+        on threads: WorkThreads<Key>, _ key: Key, shortage problem: String,
         _ work: @escaping @Sendable () -> Result, completion: @escaping @Sendable (CheckProgress, Result) -> Void
     ) {
         let eventLoop = eventLoop
@@ -114,18 +114,18 @@ final class CheckProgress {
         let ticket = threads.run(key) {
             let result = work()
             eventLoop.execute {
-                bound.value.want = nil
+                bound.value.shortage = nil
                 completion(bound.value, result)
             }
         }
-        want = lack
+        shortage = problem
         hangUp = { threads.withdraw(ticket) }
     }
 
     private func end(_ result: CheckVerdict) {
         guard !isOver else { return }
         isOver = true
-        want = nil
+        shortage = nil
         deadline?.cancel()
         deadline = nil
         releasePeer()

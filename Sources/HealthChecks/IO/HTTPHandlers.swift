@@ -30,7 +30,7 @@ final class ResponseHandling {
         progress.releasePeer()
         let turn = SearchTurn(service: progress.service, patterns: patterns)
         // A search ends by itself: one that has no result by the deadline had too little of this machine.
-        progress.run(on: Self.searches, turn, lack: "no thread searched the body in time") {
+        progress.run(on: Self.searches, turn, shortage: "no thread searched the body in time") {
             Pattern.search(body, for: patterns)
         } completion: { progress, result in
             switch result {
@@ -40,7 +40,7 @@ final class ResponseHandling {
                 let limit = "\(SearchTime.limit.nanoseconds / 1_000_000) ms, \(Expression.heapLimit >> 10) MiB"
                 progress.end(
                     .failed("body match: the search for /\(pattern)/ takes too much time or memory (\(limit) at most)"))
-            case .noMemory: progress.endForWant(of: "no memory to search the body")
+            case .noMemory: progress.endForShortage(of: "no memory to search the body")
             }
         }
     }

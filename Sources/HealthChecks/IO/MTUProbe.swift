@@ -8,7 +8,9 @@ internal import Packets
 extension ProtocolChecks {
     /// ICMP_FILTER of SOL_RAW: bit n keeps type n away.
     private static let icmpFilter = ChannelOptions.socket(SocketOptionLevel(255), SocketOptionName(1))
-    private static func letting(type: UInt32) -> SocketOptionValue { SocketOptionValue(bitPattern: ~(1 << type)) }
+    private static func filter(passing type: UInt32) -> SocketOptionValue {
+        SocketOptionValue(bitPattern: ~(1 << type))
+    }
 
     func probe(_ check: MTUCheck, by way: Check.Way, deadline: Duration, progress: CheckProgress) {
         let bound = NIOLoopBound(progress, eventLoop: progress.eventLoop)
@@ -19,7 +21,7 @@ extension ProtocolChecks {
         // A socket that is bound to the tunnel's device hears no router.
         var listener = NIORawSocketBootstrap(group: progress.eventLoop).channelInitializer { channel in
             channel.eventLoop.makeCompletedFuture {
-                try channel.pipeline.syncOperations.addHandler(ErrorListener())
+                try channel.pipeline.syncOperations.addHandler(ICMPErrorReceiver())
             }
         }
         var bootstrap = NIORawSocketBootstrap(group: progress.eventLoop).channelInitializer { channel in
@@ -33,27 +35,27 @@ extension ProtocolChecks {
         bootstrap = bootstrap.channelOption(
             ChannelOptions.socket(SocketOptionLevel(IPPROTO_IP), SocketOptionName(IP_MTU_DISCOVER)), value: 3)
         // Each socket receives its own kind of message alone, however many others come.
-        bootstrap = bootstrap.channelOption(Self.icmpFilter, value: Self.letting(type: 0))
-        listener = listener.channelOption(Self.icmpFilter, value: Self.letting(type: 3))
+        bootstrap = bootstrap.channelOption(Self.icmpFilter, value: Self.filter(passing: 0))
+        listener = listener.channelOption(Self.icmpFilter, value: Self.filter(passing: 3))
         let sender = bootstrap.bind(host: (way.source ?? .unspecified(.v4)).description, ipProtocol: .icmp)
-        let ears = listener.bind(host: "0.0.0.0", ipProtocol: .icmp)
-        for opened in [sender, ears] { opened.whenFailure { bound.value.fail(by: $0) } }
-        sender.and(ears).whenComplete { result in
+        let errorSocket = listener.bind(host: "0.0.0.0", ipProtocol: .icmp)
+        for opened in [sender, errorSocket] { opened.whenFailure { bound.value.fail(by: $0) } }
+        sender.and(errorSocket).whenComplete { result in
             let progress = bound.value
-            let channels = [sender, ears]
-            guard case .success(let (sender, ears)) = result, !progress.isOver else {
+            let channels = [sender, errorSocket]
+            guard case .success(let (sender, errorSocket)) = result, !progress.isOver else {
                 for opened in channels { opened.whenSuccess { $0.close(promise: nil) } }
                 return
             }
             progress.hangUp = {
                 sender.close(promise: nil)
-                ears.close(promise: nil)
+                errorSocket.close(promise: nil)
             }
             do {
                 let context = try sender.pipeline.syncOperations.context(handlerType: MTUProbe.self)
                 let probe = try sender.pipeline.syncOperations.handler(type: MTUProbe.self)
-                let listener = try ears.pipeline.syncOperations.handler(type: ErrorListener.self)
-                listener.heard = { probe.hear($0, context: context) }
+                let listener = try errorSocket.pipeline.syncOperations.handler(type: ICMPErrorReceiver.self)
+                listener.onError = { probe.receiveError($0, context: context) }
                 probe.begin(context: context)
             } catch {
                 progress.fail(by: error)
@@ -99,10 +101,10 @@ final class MTUProbe: ChannelInboundHandler {
         }
     }
 
-    /// A "fragmentation needed" that another socket heard.
-    func hear(_ packet: ByteBuffer, context: ChannelHandlerContext) {
-        guard let limit = echo.largest(toldBy: packet, sequence: sequence) else { return }
-        perform(search.told(limit: limit == 0 ? nil : limit), context: context)
+    /// A "fragmentation needed" that another socket onError.
+    func receiveError(_ packet: ByteBuffer, context: ChannelHandlerContext) {
+        guard let limit = echo.mtu(reportedBy: packet, sequence: sequence) else { return }
+        perform(search.tooBig(limit: limit == 0 ? nil : limit), context: context)
     }
 
     private func perform(_ action: PathMTUSearch.Action, context: ChannelHandlerContext) {
@@ -117,18 +119,18 @@ final class MTUProbe: ChannelInboundHandler {
     private func send(_ size: Int, context: ChannelHandlerContext) {
         sequence &+= 1
         self.size = size
-        let asked = sequence
+        let sentSequence = sequence
         let loop = context.eventLoop.assumeIsolated()
         timer = loop.scheduleTask(in: wait) {
-            if asked == self.sequence { self.perform(self.search.silent(), context: context) }
+            if sentSequence == self.sequence { self.perform(self.search.silent(), context: context) }
         }
         let bytes = echo.bytes(sequence: sequence, size: size)
         let packet = AddressedEnvelope(remoteAddress: destination, data: ByteBuffer(bytes: bytes))
         context.writeAndFlush(wrapOutboundOut(packet)).assumeIsolated().whenFailure { error in
-            guard asked == self.sequence else { return }
+            guard sentSequence == self.sequence else { return }
             // EMSGSIZE: larger than the device takes.
             if error as? ChannelError == .writeMessageTooLarge {
-                self.perform(self.search.told(limit: nil), context: context)
+                self.perform(self.search.tooBig(limit: nil), context: context)
             } else {
                 self.progress.fail(by: error)
             }
@@ -141,11 +143,11 @@ final class MTUProbe: ChannelInboundHandler {
             progress.pathMTU = limit
             let told = limit.map { "; a router lets through packets of up to \($0) bytes" } ?? ""
             progress.fail("answer: none, not even to a packet of \(MTUCheck.least) bytes\(told)")
-        case .passes(let size, told: _) where size == full:
+        case .passes(let size, isReported: _) where size == full:
             progress.pass(pathMTU: size)
-        case .passes(let size, told: true):
+        case .passes(let size, isReported: true):
             progress.pass(pathMTU: size, note: "packets of more than \(size) bytes are too big, and the path says so")
-        case .passes(let size, told: false):
+        case .passes(let size, isReported: false):
             progress.pathMTU = size
             progress.fail("black hole: packets of \(size + 1) bytes and more vanish (\(full) expected to pass)")
         }
@@ -157,12 +159,12 @@ final class MTUProbe: ChannelInboundHandler {
 }
 
 /// Hears what routers say, on whatever interface it comes in.
-final class ErrorListener: ChannelInboundHandler {
+final class ICMPErrorReceiver: ChannelInboundHandler {
     typealias InboundIn = AddressedEnvelope<ByteBuffer>
 
-    var heard: ((ByteBuffer) -> Void)?
+    var onError: ((ByteBuffer) -> Void)?
 
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) { heard?(unwrapInboundIn(data).data) }
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) { onError?(unwrapInboundIn(data).data) }
 }
 
 /// An ICMP echo request and the recognition of its reply (RFC 792).
@@ -183,7 +185,7 @@ struct EchoRequest: Sendable {
     /// What a "fragmentation needed" (RFC 792, RFC 1191 section 4) about this request says the largest packet is, 0 where
     /// it does not say. The request may be quoted inside an IPIP header, whose bytes are not counted then. nil: it is
     /// another message.
-    func largest(toldBy packet: ByteBuffer, sequence: UInt16) -> Int? {
+    func mtu(reportedBy packet: ByteBuffer, sequence: UInt16) -> Int? {
         let packet = packet.readableBytesView
         guard let message = IPv4.payload(of: packet), packet[IPv4.protocolNumber] == IPProtocol.icmp,
             message[ICMP.type] == ICMP.unreachable, message[ICMP.code] == ICMP.fragmentationNeeded,

@@ -104,7 +104,7 @@ final class ProbeLoop: Sendable {
     }
 
     /// What came since the last time.
-    func take() -> Mail {
+    func collectMail() -> Mail {
         mailbox.withLock { mailbox in
             defer { mailbox.mail = Mail() }
             return mailbox.mail

@@ -76,7 +76,7 @@ final class ProbeThread {
             for event in events.prefix(max(0, Int(count))) { handle(event.data.u64) }
             expire()
             retry()
-            begin()
+            startWaiting()
             deliver()
         }
     }
@@ -92,7 +92,7 @@ final class ProbeThread {
 
     // MARK: Out
 
-    private func begin() {
+    private func startWaiting() {
         while let submission = waiting.first, connections < connectionLimit {
             let now = KernelClock.monotonic.nanoseconds
             if let code = begin(submission, now: now) {
@@ -173,7 +173,7 @@ final class ProbeThread {
         if key == Self.bellKey {
             var rung: eventfd_t = 0
             eventfd_read(bell, &rung)
-            receive(loop.take())
+            receive(loop.collectMail())
         } else if key & Self.echoBit != 0 {
             for slot in echoes.receive(from: Int32(truncatingIfNeeded: key)) { finish(slot, .answered) }
         } else if let pending = slots[Slot(key: key)] {

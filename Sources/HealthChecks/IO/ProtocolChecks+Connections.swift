@@ -64,7 +64,7 @@ extension ProtocolChecks {
                 self.connect(to: port, by: way, tls: tls, context: context, progress: progress, layers: layers)
             case .failure(let error):
                 // Nobody was asked yet: trust roots cannot be read, or hold no certificate.
-                progress.failForWant(of: CheckErrorText.text(error))
+                progress.failForShortage(of: CheckErrorText.text(error))
             }
         }
     }

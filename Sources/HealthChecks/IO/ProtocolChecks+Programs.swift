@@ -27,7 +27,7 @@ extension ProtocolChecks {
 
     func read(_ check: FileCheck, progress: CheckProgress) {
         progress.stage = .read
-        progress.run(on: Self.files, check.path, lack: "\(check.path) was not read in time") {
+        progress.run(on: Self.files, check.path, shortage: "\(check.path) was not read in time") {
             Result { () throws(ScriptFailure) in try FileReader.read(check.path) }
         } completion: { progress, result in
             switch result {

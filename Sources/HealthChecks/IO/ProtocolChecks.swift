@@ -33,7 +33,7 @@ struct ProtocolChecks: Sendable {
     private func start(_ check: Check, by way: Check.Way, deadline: Duration, progress: CheckProgress) {
         if let problem = check.problem { return progress.fail("start: \(problem)") }
         switch check {
-        case .echo, .tcp: preconditionFailure("\(check) is asked by ProbeLoop")
+        case .echo, .tcp: preconditionFailure("\(check) belongs to ProbeLoop")
         case .mtu(let check):
             probe(check, by: way, deadline: deadline, progress: progress)
         case .tls(let check):

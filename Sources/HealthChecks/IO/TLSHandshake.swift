@@ -25,7 +25,7 @@ final class TLSContexts: Sendable {
             verification: options.verification,
             trustRoots: options.verification == .none ? .system : options.trustRoots, protocols: protocols)
         if let context = made.withLockedValue({ $0[key] }) { return completion(progress, .success(context)) }
-        progress.run(on: Self.threads, key, lack: "trust roots were not read in time") {
+        progress.run(on: Self.threads, key, shortage: "trust roots were not read in time") {
             Result {
                 // Another check may have waited for the same.
                 if let context = self.made.withLockedValue({ $0[key] }) { return context }

@@ -82,7 +82,7 @@ extension DNSMessage {
             return UInt16(high) << 8 | UInt16(try u8())
         }
 
-        mutating func take(_ count: Int) throws(Malformed) -> ArraySlice<UInt8> {
+        mutating func read(_ count: Int) throws(Malformed) -> ArraySlice<UInt8> {
             guard count <= bytes.count - position else { throw Malformed(description: "it ends early") }
             defer { position += count }
             return bytes[position..<position + count]
@@ -102,7 +102,7 @@ extension DNSMessage {
                     if let back { position = back }
                     return labels.isEmpty ? "." : labels.joined(separator: ".")
                 case 0:
-                    let label = try take(Int(count))
+                    let label = try read(Int(count))
                     length += label.count + 1
                     guard length <= 255 else { throw Malformed(description: "a name of more than 255 bytes") }
                     labels.append(DNSRecordData.name(label))
@@ -121,7 +121,7 @@ extension DNSMessage {
         mutating func record() throws(Malformed) -> Record {
             _ = try name()
             let type = DNSRecordType(code: try u16())
-            _ = try take(6)  // class and time to live
+            _ = try read(6)  // class and time to live
             let length = Int(try u16())
             guard length <= bytes.count - position else { throw Malformed(description: "it ends early") }
             let end = position + length
@@ -134,10 +134,10 @@ extension DNSMessage {
             let end = position + length
             switch type.code {
             case 1 where length == 4:
-                let address = try take(4).reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+                let address = try read(4).reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
                 return DNSRecordData(text: IPv4Address(address).description)
             case 28 where length == 16:
-                return DNSRecordData(ipv6: Array(try take(16)))
+                return DNSRecordData(ipv6: Array(try read(16)))
             case 2, 5, 12:
                 return DNSRecordData(text: try name())
             case 15:
@@ -148,10 +148,10 @@ extension DNSMessage {
                 return DNSRecordData(text: "\(numbers) \(try name())")
             case 16:
                 var text: [UInt8] = []
-                while position < end { text += try take(Int(try u8())) }
+                while position < end { text += try read(Int(try u8())) }
                 return DNSRecordData(text: String(decoding: text, as: UTF8.self))
             default:
-                return DNSRecordData(hex: try take(length))
+                return DNSRecordData(hex: try read(length))
             }
         }
     }

@@ -103,20 +103,20 @@ enum GRPCMessage {
         var rest = message[...]
         var status: UInt64 = 0
         while !rest.isEmpty {
-            guard let tag = takeVarint(&rest) else { return nil }
+            guard let tag = readVarint(&rest) else { return nil }
             let type = WireType(rawValue: tag & (1 << WireType.bits - 1))
             switch (tag >> WireType.bits, type) {
             case (statusField, .varint):
-                guard let value = takeVarint(&rest) else { return nil }
+                guard let value = readVarint(&rest) else { return nil }
                 status = value
             case (_, .varint):
-                guard takeVarint(&rest) != nil else { return nil }
+                guard readVarint(&rest) != nil else { return nil }
             case (_, .eightBytes), (_, .fourBytes):
                 let count = type == .eightBytes ? 8 : 4
                 guard rest.count >= count else { return nil }
                 rest.removeFirst(count)
             case (_, .counted):
-                guard let count = takeVarint(&rest), count <= UInt64(rest.count) else { return nil }
+                guard let count = readVarint(&rest), count <= UInt64(rest.count) else { return nil }
                 rest.removeFirst(Int(count))
             case (_, nil):
                 return nil
@@ -125,7 +125,7 @@ enum GRPCMessage {
         return status
     }
 
-    private static func takeVarint(_ bytes: inout ArraySlice<UInt8>) -> UInt64? {
+    private static func readVarint(_ bytes: inout ArraySlice<UInt8>) -> UInt64? {
         var value: UInt64 = 0
         for shift in stride(from: UInt64(0), to: 64, by: 7) {
             guard let byte = bytes.popFirst() else { return nil }

@@ -39,14 +39,14 @@ struct HTTP1ResponseReader {
                 events.append(.body(Array(rest)))
                 rest = []
             case .body(let left):
-                let left = take(left, of: &rest, &events)
+                let left = readBody(left, of: &rest, &events)
                 state = .body(left: left)
                 if left == 0 { end(&events) }
             case .chunk(let left):
-                let left = take(left, of: &rest, &events)
+                let left = readBody(left, of: &rest, &events)
                 state = left == 0 ? .chunkEnd : .chunk(left: left)
             case .start, .fields, .chunkLine, .chunkEnd, .trailers:
-                guard let line = try takeLine(of: &rest) else { continue }
+                guard let line = try readLine(of: &rest) else { continue }
                 try receive(line: line, &events)
             case .over: break
             }
@@ -66,7 +66,7 @@ struct HTTP1ResponseReader {
         events.append(.end)
     }
 
-    private func take(_ left: UInt64, of rest: inout ArraySlice<UInt8>, _ events: inout [HTTPEvent]) -> UInt64 {
+    private func readBody(_ left: UInt64, of rest: inout ArraySlice<UInt8>, _ events: inout [HTTPEvent]) -> UInt64 {
         let part = rest.prefix(Int(min(left, UInt64(rest.count))))
         rest.removeFirst(part.count)
         if !part.isEmpty { events.append(.body(Array(part))) }
@@ -76,7 +76,7 @@ struct HTTP1ResponseReader {
     // MARK: Lines
 
     /// Nil where it has not ended yet.
-    private mutating func takeLine(of rest: inout ArraySlice<UInt8>) throws(Invalid) -> [UInt8]? {
+    private mutating func readLine(of rest: inout ArraySlice<UInt8>) throws(Invalid) -> [UInt8]? {
         let end = rest.firstIndex(of: 10)
         let part = rest[..<(end ?? rest.endIndex)]
         let count = part.count + (end == nil ? 0 : 1)
@@ -105,7 +105,7 @@ struct HTTP1ResponseReader {
             state = .fields
         case .fields where line.isEmpty: try endHead(&events)
         case .trailers where line.isEmpty:
-            events.append(.trailers(takeFields()))
+            events.append(.trailers(removeFields()))
             end(&events)
         case .fields, .trailers: try receive(field: line)
         case .chunkLine:
@@ -128,7 +128,7 @@ struct HTTP1ResponseReader {
         fields.append((Array(Self.trimmed(line[..<colon])), Array(Self.trimmed(line[(colon + 1)...]))))
     }
 
-    private mutating func takeFields() -> [HTTPCheck.Field] {
+    private mutating func removeFields() -> [HTTPCheck.Field] {
         defer { fields = [] }
         return fields.map {
             HTTPCheck.Field(
@@ -137,7 +137,7 @@ struct HTTP1ResponseReader {
     }
 
     private mutating func endHead(_ events: inout [HTTPEvent]) throws(Invalid) {
-        let fields = takeFields()
+        let fields = removeFields()
         let length = try Self.length(of: fields)
         let codings = fields.filter { $0.name == "transfer-encoding" }.flatMap { $0.value.split(separator: ",") }
         events.append(.head(status: status, fields: fields))

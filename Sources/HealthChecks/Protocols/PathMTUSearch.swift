@@ -8,9 +8,9 @@ struct PathMTUSearch: Hashable {
     enum Result: Hashable {
         /// The largest that passes. `told`: somebody said that larger ones do not; else they vanish, unless it is all
         /// that was asked for.
-        case passes(Int, told: Bool)
+        case passes(Int, isReported: Bool)
         /// Nobody answers. `told`: the largest packet that a router lets through, where one named it.
-        case unreachable(told: Int?)
+        case unreachable(limit: Int?)
     }
 
     static let tries = 3
@@ -19,7 +19,7 @@ struct PathMTUSearch: Hashable {
     /// The largest that is known to pass, and the smallest that is known not to.
     private var lower = 0
     private var upper: Int
-    private var isUpperTold = false
+    private var isUpperReported = false
     private var limit: Int?
     private var size: Int
     private var silences = 0
@@ -41,29 +41,29 @@ struct PathMTUSearch: Hashable {
         silences += 1
         guard silences >= Self.tries else { return .send(size) }
         upper = size
-        isUpperTold = false
+        isUpperReported = false
         return next()
     }
 
-    /// The size that was asked is too big; nil: nobody says what is not.
-    mutating func told(limit: Int?) -> Action {
+    /// The size that was sentSequence is too big; nil: nobody says what is not.
+    mutating func tooBig(limit: Int?) -> Action {
         upper = size
-        isUpperTold = true
+        isUpperReported = true
         if let limit, limit < size, limit > lower, limit >= MTUCheck.least {
             upper = limit + 1
             self.limit = limit
-            return ask(limit)
+            return attempt(limit)
         }
         return next()
     }
 
     private mutating func next() -> Action {
-        if lower == 0 { return upper <= MTUCheck.least ? .end(.unreachable(told: limit)) : ask(MTUCheck.least) }
-        guard upper - lower > 1 else { return .end(.passes(lower, told: isUpperTold)) }
-        return ask((lower + upper) / 2)
+        if lower == 0 { return upper <= MTUCheck.least ? .end(.unreachable(limit: limit)) : attempt(MTUCheck.least) }
+        guard upper - lower > 1 else { return .end(.passes(lower, isReported: isUpperReported)) }
+        return attempt((lower + upper) / 2)
     }
 
-    private mutating func ask(_ size: Int) -> Action {
+    private mutating func attempt(_ size: Int) -> Action {
         self.size = size
         silences = 0
         return .send(size)
