@@ -3,9 +3,10 @@ internal import Glibc
 internal import NIOCore
 
 extension Check {
-    /// The way of a question: to the VIP through the tunnel, or to the server's own address.
+    /// The way of a check to one server: through the tunnel to the VIP, or directly to the server's own address.
     public enum Way: Sendable, CustomStringConvertible {
-        /// `mark` names the real server to the program on `device`, an interface's index; `source` is the director's.
+        /// The tunnel to the VIP. The BPF program on `device`, an interface index, finds the real server by `mark`
+        /// (SO_MARK). `source` is the director's address in the tunnel.
         case tunnel(vip: IPAddress, mark: UInt32, device: Int32, source: IPAddress)
         case direct(IPAddress)
 
@@ -27,27 +28,28 @@ extension Check {
     }
 }
 
-/// What makes a socket take a way.
+/// The socket options and addresses of a way.
 extension Check.Way {
     var socketOptions: [(ChannelOptions.Types.SocketOption, SocketOptionValue)] {
         guard case .tunnel(_, let mark, let device, _) = self else { return [] }
-        // SO_MARK and SO_BINDTOIFINDEX, which takes an int where SO_BINDTODEVICE takes a name.
+        // SO_MARK (36) and SO_BINDTOIFINDEX (62). The latter takes an interface index, where SO_BINDTODEVICE takes a
+        // name.
         return [
             (ChannelOptions.socket(SocketOptionLevel(SOL_SOCKET), 36), SocketOptionValue(truncatingIfNeeded: mark)),
             (ChannelOptions.socket(SocketOptionLevel(SOL_SOCKET), 62), SocketOptionValue(device)),
         ]
     }
 
-    /// The same for sockets that are not NIO's.
+    /// The addresses and options of a socket outside of NIO. Addresses are in network byte order.
     struct Socket {
-        /// Addresses in network byte order; 0: none.
+        /// The local address, or 0 where the routes decide.
         var source: UInt32
         var destination: UInt32
         var mark: UInt32 = 0
         var device: Int32 = 0
     }
 
-    /// Nil for IPv6, which these sockets do not have.
+    /// The addresses and options for a socket outside of NIO. Nil for IPv6, which `ProbeLoop` does not support.
     var socket: Socket? {
         switch self {
         case .tunnel(.v4(let vip), let mark, let device, .v4(let source)):
@@ -57,7 +59,7 @@ extension Check.Way {
         }
     }
 
-    /// The director's address in the tunnel; nil: whatever the routes say.
+    /// The director's address in the tunnel. Nil for the direct way, where the routes decide.
     var source: IPAddress? {
         if case .tunnel(_, _, _, let source) = self { source } else { nil }
     }

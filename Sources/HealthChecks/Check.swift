@@ -1,5 +1,5 @@
-/// A question that a real server has to answer: what is asked and what counts as health. Equal checks of the same host
-/// need to be asked only once.
+/// A check of a real server: the request that is sent, and the answers that count as healthy. Equal checks of one
+/// server need to run only once.
 public enum Check: Hashable, Sendable {
     case echo(EchoCheck)
     case mtu(MTUCheck)
@@ -13,7 +13,7 @@ public enum Check: Hashable, Sendable {
     case script(ScriptCheck)
     case file(FileCheck)
 
-    /// A connect or an echo: without a word of any protocol, and next to free.
+    /// Whether the check is a TCP connect or an ICMP echo. These exchange no application data, and cost almost nothing.
     public var isBare: Bool {
         switch self {
         case .echo, .tcp: true
@@ -21,13 +21,13 @@ public enum Check: Hashable, Sendable {
         }
     }
 
-    /// Which way a check goes.
+    /// The way of a check's packets.
     public enum Via: String, Hashable, Sendable, CaseIterable {
-        /// Through the tunnel to the VIP, as clients' packets go.
+        /// The tunnel to the VIP, which clients' packets take.
         case tunnel
-        /// To the real server's own address.
+        /// The real server's own address, without the tunnel.
         case direct
-        /// Both at once; clients' way decides, the other one tells which half is broken.
+        /// Both at once. The tunnel's answer decides, and the direct one shows which half is broken.
         case both
     }
 }
@@ -50,7 +50,7 @@ extension Check: CustomStringConvertible {
     }
 }
 
-/// One question to a real server: what is asked, and which way it goes. Equal ones need to be asked only once.
+/// A check together with its way. Equal probes of one server need to run only once.
 public struct Probe: Hashable, Sendable, CustomStringConvertible {
     public var check: Check
     public var via: Check.Via
@@ -67,27 +67,28 @@ public struct Probe: Hashable, Sendable, CustomStringConvertible {
     public var description: String { check.description }
 }
 
-/// The answer to a probe.
+/// The result of a probe.
 public enum ProbeResult: Sendable, Equatable {
     case success
-    /// What went wrong, as an operator would say it.
+    /// A failure in which the host or its service answered. The text is the reason, in an operator's words.
     case failure(String)
-    /// Nobody answered, not even with a refusal; what went wrong, as an operator would say it.
+    /// A failure without any answer, not even a refusal. The text is the reason, in an operator's words.
     case silence(String)
 
     public var isSuccess: Bool { self == .success }
 }
 
-/// A check that cannot be asked: what was given, and what is accepted.
+/// An error in the options of a check. The description has the given value and the accepted values.
 public struct InvalidCheck: Error, Hashable, CustomStringConvertible {
     public let description: String
 
     public init(_ description: String) { self.description = description }
 }
 
-/// Whether texts may stand where a protocol puts them: what ends a line there would begin another message.
+/// The syntax of texts that a check sends inside protocol messages. A line end or a control character in such a text
+/// could begin another message.
 enum Wording {
-    /// RFC 9110 section 5.6.2.
+    /// Whether the text is a token of HTTP (RFC 9110 section 5.6.2).
     static func isToken(_ text: String) -> Bool {
         !text.isEmpty
             && text.utf8.allSatisfy { byte in
@@ -96,17 +97,17 @@ enum Wording {
             }
     }
 
-    /// Neither white space nor a control character, and not empty.
+    /// Whether the text is not empty, and has neither white space nor control characters.
     static func isWord(_ text: String) -> Bool { !text.isEmpty && text.utf8.allSatisfy { $0 > 32 && $0 != 127 } }
 
-    /// RFC 9110 section 5.5.
+    /// Whether the text may be the value of an HTTP field (RFC 9110 section 5.5).
     static func isFieldValue(_ text: String) -> Bool {
         text.utf8.allSatisfy { $0 == 9 || ($0 >= 32 && $0 != 127) }
     }
 }
 
 extension Check {
-    /// Why it cannot be asked, whatever the server; nil where it can.
+    /// The error that makes the check invalid for every server, or nil.
     public var problem: InvalidCheck? {
         switch self {
         case .http(let check): check.problem

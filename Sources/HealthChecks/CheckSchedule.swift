@@ -1,17 +1,17 @@
 internal import HeapModule
 
-/// When to ask what, over and over. It has no clock: whoever calls says what time it is.
+/// The schedule of repeated questions to real servers. It has no clock: callers pass the time.
 ///
-/// Each question has a phase of its own in its interval, so that thousands of them come evenly. The first round does not
-/// wait for it: it begins at once, at `startPace`. While a verdict is near, the faster interval counts; afterwards the
-/// question is back in its phase.
+/// Each question has a phase of its own within its interval, so that thousands of questions are spread evenly. The
+/// first round ignores the phase. It begins at once, and starts one question every `startPace`. While a verdict is
+/// near, the fast interval applies to a question. After that, the question returns to its phase.
 public struct CheckSchedule: Sendable {
     public typealias Instant = ContinuousClock.Instant
 
     public struct Pace: Hashable, Sendable {
-        /// From the start of one round to the start of the next.
+        /// The time from the start of one round to the start of the next.
         public var interval: Duration
-        /// The same while a verdict is near; at most `interval`.
+        /// The interval while a verdict is near. It is at most `interval`.
         public var fastInterval: Duration
 
         public init(interval: Duration, fastInterval: Duration) {
@@ -20,14 +20,14 @@ public struct CheckSchedule: Sendable {
         }
     }
 
-    /// Between the first rounds of two questions: 5,000 a second.
+    /// The time between the first rounds of two questions, for 5,000 starts a second.
     static let startPace = Duration.microseconds(200)
 
     private struct Entry {
         var pace: Pace
-        /// Of the interval.
+        /// The start of a round within the interval, as a fraction of it.
         var phase: Double
-        /// Nil while it is being asked.
+        /// The start of the next round, or nil while a round is under way.
         var due: Instant?
         var began: Instant
     }
@@ -41,16 +41,16 @@ public struct CheckSchedule: Sendable {
 
     private let origin: Instant
     private var entries: [Int: Entry] = [:]
-    /// Turns that are no longer their question's `due` are passed over.
+    /// The planned starts, earliest first. A turn is obsolete if its time is not the `due` of its question.
     private var turns = Heap<Turn>()
     private var added = 0
 
     public init(origin: Instant) { self.origin = origin }
 
-    /// In this order. None of the keys is there already.
+    /// Adds questions whose first rounds start in this order. Their keys must be new.
     public mutating func add(_ questions: [(key: Int, pace: Pace)], at now: Instant) {
         for (place, question) in questions.enumerated() {
-            // Steps of the golden ratio leave gaps as even as can be, however many there are (Knuth, TAOCP 3, 6.4).
+            // Steps of the golden ratio keep the gaps even for any number of questions (Knuth, TAOCP 3, 6.4).
             let phase = (Double(added) * 0.618_033_988_749_894_9).truncatingRemainder(dividingBy: 1)
             added += 1
             let wait = min(Self.startPace * place, question.pace.interval * place / questions.count)
@@ -61,7 +61,7 @@ public struct CheckSchedule: Sendable {
 
     public mutating func remove(_ key: Int) { entries[key] = nil }
 
-    /// What to ask now. It is asked until `finish`.
+    /// Returns the keys of the questions that are due, and starts their rounds. A round lasts until `finish`.
     public mutating func takeDue(at now: Instant) -> [Int] {
         var keys: [Int] = []
         while let first = turns.min, first.due <= now || entries[first.key]?.due != first.due {
@@ -74,7 +74,7 @@ public struct CheckSchedule: Sendable {
         return keys
     }
 
-    /// The round is over.
+    /// Ends the round of a question, and plans the next one.
     public mutating func finish(_ key: Int, isInTransition: Bool, at now: Instant) {
         guard let entry = entries[key], entry.due == nil else { return }
         var next = turn(of: entry, after: now)
@@ -82,11 +82,10 @@ public struct CheckSchedule: Sendable {
         plan(key, at: next)
     }
 
-    /// When the next question is due; nil where all are being asked, or there are none. A time at which nothing is to
-    /// be asked any more may be among them.
+    /// The time of the next planned start, or nil if there is none. An obsolete turn counts, too.
     public var nextDue: Instant? { turns.min?.due }
 
-    /// The first time in its phase that is later than this.
+    /// Returns the first time in the question's phase that is later than `now`.
     private func turn(of entry: Entry, after now: Instant) -> Instant {
         let interval = entry.pace.interval
         let passed = (now - origin) / interval - entry.phase

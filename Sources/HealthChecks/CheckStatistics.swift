@@ -1,13 +1,14 @@
-/// How one check of a service's real servers went, and how long it took.
+/// The counts and latencies of one check of a service's real servers.
 public struct CheckStatistics: Sendable, Hashable {
-    /// Upper bounds, in seconds; above the last there is no bound.
+    /// The upper bounds of the latency buckets, in seconds. One more bucket has no bound.
     public static let bounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
     public private(set) var succeeded: UInt64 = 0
     public private(set) var failed: UInt64 = 0
-    /// By bound, those that took at most so long and longer than the bound before; the last has no bound.
+    /// The number of checks in each latency bucket. A bucket begins above the bound before it, and ends with its own
+    /// bound. The last bucket has no bound.
     public private(set) var counts = [UInt64](repeating: 0, count: Self.bounds.count + 1)
-    /// Of all of them.
+    /// The sum of all latencies, in seconds.
     public private(set) var seconds: Double = 0
 
     public init() {}
@@ -23,7 +24,8 @@ public struct CheckStatistics: Sendable, Hashable {
         return sum
     }
 
-    /// A check that failed counts with the time that its failure took: a time-out shows as one.
+    /// Adds the result of one check. A failed check counts with the time until its failure, so that time-outs show in
+    /// the buckets.
     public mutating func record(isSuccess: Bool, latency: Duration) {
         let taken = latency / .seconds(1)
         counts[Self.bounds.firstIndex { taken <= $0 } ?? Self.bounds.count] += 1

@@ -1,18 +1,18 @@
 internal import LoadBalancing
 
-/// The answer to a check.
+/// The answer to a check: passed or failed.
 public enum CheckVerdict: Hashable, Sendable {
     case passed(Pass)
     case failed(Failure)
 
     public struct Pass: Hashable, Sendable {
-        /// From the start to the last byte that mattered.
+        /// The time from the start of the check to the last byte that decided.
         public var latency: Duration
-        /// The weight that a script or a file asks for, 0 to 65535.
+        /// The weight that a script or a file requested, 0 to 65535.
         public var weight: Int?
-        /// The largest packet that passes, where that was asked.
+        /// The largest packet that passes, in bytes. Only MTU checks set it.
         public var pathMTU: Int?
-        /// What an operator may want to know all the same.
+        /// A remark for the operator on a check that passed, such as a failure on the direct way.
         public var note: String?
 
         public init(latency: Duration, weight: Int? = nil, pathMTU: Int? = nil, note: String? = nil) {
@@ -24,17 +24,19 @@ public enum CheckVerdict: Hashable, Sendable {
     }
 
     public struct Failure: Hashable, Sendable {
-        /// How far it came.
+        /// The stage in which the check failed.
         public var stage: CheckStage
-        /// What went wrong, as an operator would say it: "connect: timed out after 0.7 s". One line, whatever a server
-        /// or a program said.
+        /// The reason in an operator's words, such as "connect: timed out after 0.7 s". It is one line: `onOneLine`
+        /// escapes control characters of servers and programs.
         public var reason: String
-        /// The host itself, or its service, said something: its tunnel works where the check went through it.
+        /// Whether the host or its service sent any answer. After a check through the tunnel, this proves that the
+        /// tunnel works.
         public var hostAnswered: Bool
-        /// Of a black hole, the largest packet that passes; of a host that answers nothing, the largest one that a router says
-        /// it lets through.
+        /// The largest packet that passes, in bytes, if it is known. For a black hole it is measured. For a host
+        /// without any answer it is the smallest MTU that a router reported.
         public var pathMTU: Int?
-        /// This machine could not ask, or no longer wanted to know: it says nothing about the real server.
+        /// Whether the cause is this machine, which lacked a resource or cancelled the check. The failure then proves
+        /// nothing about the real server.
         public var isOwn: Bool
 
         public init(
@@ -52,7 +54,7 @@ public enum CheckVerdict: Hashable, Sendable {
 
     public var isPassed: Bool { if case .passed = self { true } else { false } }
 
-    /// The largest packet that passes, as far as it is known.
+    /// The largest packet that passes, in bytes, or nil if it is unknown.
     public var pathMTU: Int? {
         switch self {
         case .passed(let pass): pass.pathMTU
@@ -61,7 +63,7 @@ public enum CheckVerdict: Hashable, Sendable {
     }
 }
 
-/// How far a check came; a stalled peer is named by the stage that it stalls.
+/// A stage of a check. The reason of a time-out names the stage in which the check waited for the peer.
 public enum CheckStage: String, Hashable, Sendable, CaseIterable, CustomStringConvertible {
     case start
     case connect

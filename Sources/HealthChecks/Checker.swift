@@ -5,23 +5,23 @@ internal import NIOPosix
 internal import Synchronization
 
 /// The checker of real servers. Each question gets exactly one answer, at its time-out at the latest, whatever the peer
-/// does. Nothing of an answered question is left behind.
+/// does. An answered question leaves no socket, timer or process.
 ///
-/// `ProbeLoop` asks connects and echoes: thousands at once, without a task, a channel or a timer for each.
-/// `ProtocolChecks` asks all that speaks a protocol, runs a program or reads a file.
+/// `ProbeLoop` runs TCP connects and ICMP echoes: thousands at once, without a task, a channel or a timer for each.
+/// `ProtocolChecks` runs checks that speak a protocol, run a program or read a file.
 public struct Checker: Sendable {
-    /// A check that a real server is to be asked.
+    /// One run of a check against one real server.
     public struct Question: Sendable {
-        /// The asker's number for the question, below 2^62. The answer has it, too.
+        /// The caller's number for the question, below 2^62. The answer has the same number.
         public var id: UInt64
         public var check: Check
         public var way: Check.Way
-        /// The real server's own address, where it is asked there, too, at the same time. The tunnel's answer decides,
-        /// and the direct one tells which half is broken. The address is ignored where the way is no tunnel.
+        /// The real server's own address, if the check also goes there at the same time. The tunnel's answer decides,
+        /// and the direct one shows which half is broken. The address is ignored where `way` is not the tunnel.
         public var beside: IPAddress?
-        /// The time for the answer, from the moment at which the question goes out.
+        /// The time limit for the answer, from the start of the question.
         public var timeout: Duration
-        /// The service on whose behalf the question is asked. Searches of bodies take turns by service.
+        /// The service to which the check belongs. Searches of response bodies take turns by service.
         public var service: ServiceAddress?
 
         public init(
@@ -57,7 +57,7 @@ public struct Checker: Sendable {
     private let group: any EventLoopGroup
     private let protocols: ProtocolChecks
 
-    /// The event loops of all checkers, apart from NIO's singleton, on whose loops the control socket is served.
+    /// The event loops of all checkers. They are separate from NIO's singleton, whose loops serve the control socket.
     private static let ownGroup = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
 
     public init() { self.init(group: Self.ownGroup) }
@@ -67,7 +67,7 @@ public struct Checker: Sendable {
         protocols = ProtocolChecks(group: group)
     }
 
-    /// Asks the questions, and never waits. No two questions that are out for the same inbox have the same id.
+    /// Sends the questions, and returns at once. The ids of unanswered questions of one inbox must differ.
     public func ask(_ questions: [Question], answersTo inbox: Inbox) {
         var probes: [ProbeLoop.Question] = []
         probes.reserveCapacity(questions.count)
@@ -83,8 +83,8 @@ public struct Checker: Sendable {
         ProbeLoop.shared.ask(probes, answersTo: inbox)
     }
 
-    /// Asks one question, and waits for its answer. The question's id is of no importance. A cancelled task ends the
-    /// question at once, as a failure.
+    /// Sends one question, and waits for its answer. The question's id is ignored. Cancelling the task ends the
+    /// question at once with a failure.
     public func ask(_ question: Question) async -> Answer {
         let promise = group.any().makePromise(of: Answer.self)
         let inbox = Inbox { answers in for answer in answers { promise.succeed(answer) } }
@@ -101,14 +101,14 @@ public struct Checker: Sendable {
         }
     }
 
-    /// Ends those of the questions that are still out, at once. Each of them is answered, as a failure.
+    /// Cancels the questions that have no answer yet. Each is answered at once with a failure.
     public func cancel(_ ids: Set<UInt64>, answersTo inbox: Inbox) {
         let names = ids.flatMap { id in Inbox.Part.allCases.map { $0.name(of: id) } }
         inbox.cancel(names)
         ProbeLoop.shared.cancel(Set(names), answersTo: inbox)
     }
 
-    /// Begins a part of a question, or adds it to the probes that are asked together.
+    /// Starts one part of a question, or adds it to the probes for `ProbeLoop`.
     private func begin(
         _ question: Question, as part: Inbox.Part, by way: Check.Way, _ inbox: Inbox,
         _ probes: inout [ProbeLoop.Question]
@@ -135,13 +135,14 @@ public struct Checker: Sendable {
 // MARK: Delivery of answers
 
 extension Checker {
-    /// The place where answers arrive. It joins the two of a question that goes both ways, and delivers one.
+    /// The receiver of answers. It merges both answers of a question that goes both ways into one.
     public final class Inbox: Sendable {
-        /// A question as it goes one way. Its name, in place of the question's id, tells it from all that are out.
+        /// The part of a question that goes one way. Its name replaces the question's id, and is unique among all
+        /// unanswered parts.
         enum Part: UInt64, CaseIterable {
             case only, tunnel, direct
 
-            /// The lowest bits of a name, which tell the part. The question's id is above them.
+            /// The number of low bits of a name that hold the part. The question's id is above them.
             private static let bits: UInt64 = 2
 
             func name(of question: UInt64) -> UInt64 { question << Self.bits | rawValue }
@@ -169,16 +170,16 @@ extension Checker {
         private let deliver: @Sendable ([Answer]) -> Void
         private let out = Mutex(Out())
 
-        /// `deliver` gets some answers at a time, on a thread that it must not keep.
+        /// Creates an inbox. `deliver` gets one or more answers at a time, and must not block its thread.
         public init(_ deliver: @escaping @Sendable ([Answer]) -> Void) { self.deliver = deliver }
 
-        /// Makes an inbox whose answers come as a stream. The stream ends when its consumer is cancelled.
+        /// Returns an inbox and the stream of its answers. The stream ends when its consumer is cancelled.
         public static func makeStream() -> (inbox: Inbox, answers: AsyncStream<[Answer]>) {
             let (answers, continuation) = AsyncStream.makeStream(of: [Answer].self)
             return (Inbox { continuation.yield($0) }, answers)
         }
 
-        /// Delivers answers of somebody else than a `Checker`.
+        /// Delivers answers that do not come from a `Checker`.
         public func answer(_ answers: [Answer]) {
             if !answers.isEmpty { deliver(answers) }
         }
@@ -187,7 +188,7 @@ extension Checker {
             out.withLock { $0.pairs[id] = Pair(server: server) }
         }
 
-        /// Begins a protocol check by `body`, which returns before the answer comes, on another thread.
+        /// Starts a protocol check by `body`. The answer comes on another thread.
         fileprivate func begin(
             _ name: UInt64, _ body: (@escaping @Sendable (Answer) -> Void) -> ProtocolChecks.Cancellation
         ) {
@@ -204,8 +205,8 @@ extension Checker {
             for cancel in out.withLock({ out in names.compactMap { out.running[$0] } }) { cancel() }
         }
 
-        /// Returns the answer to a question by the answer to its part, which has the part's name as its id. It is nil
-        /// while the other part's answer is to come.
+        /// Returns the answer to a question, given the answer to one of its parts, whose id is the part's name. It is
+        /// nil while the other part's answer is missing.
         private func merged(_ answer: Answer) -> Answer? {
             let (id, part) = Part.split(answer.id)
             var answer = answer
@@ -240,7 +241,7 @@ extension Checker.Inbox: ProbeLoop.Inbox {
 // MARK: Verdict of both ways
 
 extension Checker {
-    /// Returns the verdict of a check that went both ways. The clients' way, the tunnel, decides. The direct one tells
+    /// Returns the verdict of a check that went both ways. The tunnel, which clients use, decides. The direct way shows
     /// which half is broken.
     static func verdict(tunnel: CheckVerdict, direct: CheckVerdict, server: IPAddress) -> CheckVerdict {
         switch (tunnel, direct) {
@@ -263,7 +264,8 @@ extension Checker {
             if failure.hostAnswered {
                 failure.reason += ": the tunnel works, the service does not"
             } else {
-                // A service may listen on the VIP alone: that its host refuses says nothing of the service.
+                // A service may listen on the VIP alone. A refusal at the server's own address then proves nothing
+                // about it.
                 let host =
                     beside.hostAnswered
                     ? "the host is up, the tunnel or the service is not" : "the host does not answer"

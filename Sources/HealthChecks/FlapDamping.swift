@@ -1,18 +1,18 @@
 internal import Glibc
 
-/// How unsteady a real server has been, as RFC 2439 (section 4.4) has it for routes: each fall adds a penalty, which
-/// decays by half in a half-life. Above the cutoff the server is held out, good or not, until the penalty has decayed
-/// to where it may be used again; it is bounded, and so is that time.
+/// The flap damping of a real server, after RFC 2439 (section 4.4), which defines it for routes. Each fall adds a
+/// penalty, which decays by half in a half-life. Above the cutoff the server is held out, healthy or not, until the
+/// penalty has decayed to the reuse limit. The penalty is bounded, and with it the time.
 ///
-/// Coded, it is of use until the machine starts anew: its time is that since the last start.
+/// The coded form is valid until the machine restarts, since its times count from the last boot.
 public struct FlapDamping: Hashable, Sendable, Codable {
     public typealias Instant = ContinuousClock.Instant
 
-    /// In penalties of one fall: the third in quick succession goes above the cutoff. RFC 2439's own proportions, as
-    /// routers have them.
+    /// The penalty above which a server is held out. One fall adds 1, so the third in quick succession exceeds it. The
+    /// proportions are RFC 2439's own, as routers have them.
     static let cutoff = 2.0
     static let reuse = 0.75
-    /// No server is held for longer than so many half-lives after its last fall.
+    /// The longest hold after the last fall, in half-lives.
     public static let longestHold = 4.0
     static let ceiling = reuse * exp2(longestHold)
 
@@ -28,20 +28,20 @@ public struct FlapDamping: Hashable, Sendable, Codable {
         if penalty > Self.cutoff { isSuppressed = true }
     }
 
-    /// The end of the time for which the server is held out; nil where it is not.
+    /// Returns the end of the hold, or nil if the server is not held out.
     public func heldUntil(at now: Instant, halfLife: Duration) -> Instant? {
         guard isSuppressed, let since else { return nil }
         let end = since + halfLife * log2(penalty / Self.reuse)
         return now < end ? end : nil
     }
 
-    /// It may be used again: what it did no longer holds it, though some of it still counts at its next fall.
+    /// Ends the hold. The penalty that is left still counts at the next fall.
     public mutating func release() { isSuppressed = false }
 
-    /// The server has not fallen yet.
+    /// Whether the server has not fallen yet.
     public var isClean: Bool { since == nil }
 
-    /// Read back at this time, whatever was written there.
+    /// Returns the state as read from a file, with all values limited to possible ones.
     func restored(at now: Instant) -> FlapDamping {
         var own = self
         own.penalty = min(max(penalty, 0), Self.ceiling)

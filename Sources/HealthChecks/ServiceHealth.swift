@@ -1,26 +1,27 @@
 public import Addresses
 import LoadBalancing
 
-/// The health of a service's real servers, out of their probes' results.
+/// The health of a service's real servers, computed from the results of their probes.
 ///
-/// A real server is out when a probe that it must answer is down. Ports that were learnt from clients count only by
-/// comparison: a server is out when a port that had answered on it stops answering there while it answers on another
-/// one. (Not simply "answers elsewhere": a client could then take servers out by finding a port that only one of them
-/// has open.)
+/// A required probe that is down takes its real server out. Ports learnt from clients count only by comparison. Such a
+/// port takes a server out if it had answered on this server, has stopped, and still answers on another server. An
+/// answer on another server alone is not enough. Otherwise a client could take servers out by a port that only one
+/// server has open.
 ///
-/// A learnt port that is only silent, while its server answers another probe, takes it out neither: a client that holds
+/// A learnt port that is only silent does not take a server out while the server answers another probe. A client with
 /// idle connections can fill the backlog of a port. Learnt ports together take out half of the servers at most.
 public struct ServiceHealth: Sendable {
     public struct Verdict: Sendable, Equatable {
         public var isUp: Bool
         public var isProven: Bool
-        /// Why it is down, or nothing speaks for it.
+        /// The reason why the server is down or unproven.
         public var reason: String?
-        /// False where its failures prove nothing, and nothing speaks for it either: see `implied`.
+        /// Whether the server counts for the quorum. False if only implied probes failed: see `implied` of the
+        /// initializer.
         public var counts = true
     }
 
-    /// How many results in a row make a verdict.
+    /// The numbers of results in a row that make a verdict.
     public struct Pace: Sendable, Hashable {
         public var rise: Int
         public var fall: Int
@@ -31,29 +32,32 @@ public struct ServiceHealth: Sendable {
         }
     }
 
-    /// A port that no server answers is forgotten after so many rounds; one that did answer, after more.
+    /// The number of failed rounds after which a learnt port is dropped: fewer for a port that never answered.
     private static let dropAfter = (unconfirmed: 3, confirmed: 60)
 
     private let required: Set<Probe>
-    /// Those of them that nobody asked for, and that no server has passed yet: hosts may drop them all.
+    /// The implied probes that no server has passed yet. Hosts may drop these packets on purpose.
     private var unconfirmed: Set<Probe>
-    /// In a fixed order, so that of several failures the same one is told.
+    /// The required probes in a fixed order, so that the reported failure is always the same one.
     private let requiredInOrder: [Probe]
     private var learnt: Set<Probe> = []
     private let pace: Pace
-    /// Of probes that have one of their own.
+    /// The rise and fall of probes that do not use `pace`.
     private let paces: [Probe: Pace]
     private var probes: [IPAddress: [Probe: ProbeHealth]] = [:]
     private var initiallyDown: Set<IPAddress>
-    /// On how many servers each learnt port answers steadily.
+    /// The number of servers on which each learnt port is steadily up.
     private var steady: [Probe: Int] = [:]
-    /// Servers against which nothing speaks but a learnt port, in the order in which it began to.
+    /// The servers with a fallen learnt port and no failed required probe, in the order in which the ports fell.
     private var serversWithFallenPort: [IPAddress] = []
 
-    /// `initiallyDown`: servers that the last daemon had taken out, and that have to prove themselves. `answered`: the
-    /// learnt ports that had answered on each server by then. `implied`: the required probes that nobody asked for; they
-    /// take no server out before one has passed them. Where there are no others, and all of `servers` are initially down,
-    /// that proves nothing either: hosts that drop a ping could not prove themselves by it.
+    /// Creates the health of a service.
+    ///
+    /// - `implied`: the required probes that are defaults, and not configured. They take no server out before one
+    ///   server has passed them. Where all probes are implied and all of `servers` are initially down, `initiallyDown`
+    ///   is ignored. Hosts that drop pings could never prove themselves by them.
+    /// - `initiallyDown`: the servers that the last daemon had taken out. They serve only once they pass their probes.
+    /// - `answered`: the learnt ports that had answered on each server by then.
     public init(
         required: Set<Probe>, implied: Set<Probe> = [], rise: Int, fall: Int, paces: [Probe: Pace] = [:],
         servers: Set<IPAddress> = [], initiallyDown: Set<IPAddress> = [],
@@ -76,20 +80,20 @@ public struct ServiceHealth: Sendable {
         }
     }
 
-    /// What to ask a server now.
+    /// The probes that each server gets now.
     public var questions: Set<Probe> { required.union(learnt) }
 
     public func asks(_ probe: Probe) -> Bool { required.contains(probe) || learnt.contains(probe) }
 
-    /// Adds ports that clients were seen to use, in this order; at most `limit` in all. What a client can make
-    /// us ask is not much, and what answers keeps its place.
+    /// Adds ports that clients use, in this order, up to `limit` in all. The limit bounds the probes that clients can
+    /// cause. A port that answers keeps its place.
     public mutating func learn(ports: [UInt16], limit: Int = 8) {
         for probe in ports.map(Probe.tcp) where learnt.count < limit && !required.contains(probe) {
             learnt.insert(probe)
         }
     }
 
-    /// Drops learnt ports that no server answers, and says which.
+    /// Removes and returns the learnt ports that no server answers.
     public mutating func forget() -> Set<UInt16> {
         var forgotten: Set<UInt16> = []
         for probe in learnt {
@@ -107,7 +111,7 @@ public struct ServiceHealth: Sendable {
         return forgotten
     }
 
-    /// The learnt ports that have answered on the server.
+    /// Returns the learnt ports that have answered on the server.
     public func answeredPorts(of server: IPAddress) -> Set<UInt16> {
         guard !learnt.isEmpty else { return [] }
         return Set(
@@ -117,20 +121,20 @@ public struct ServiceHealth: Sendable {
             })
     }
 
-    /// True where the next failure, or success, of the probe may change the verdict.
+    /// Returns whether a success of the probe may change the verdict: it is not steadily up.
     public func isUndecided(_ probe: Probe, of server: IPAddress) -> Bool {
         !(probes[server]?[probe]?.isSteadilyUp ?? false)
     }
 
-    /// How many failures of the probe in a row make a verdict.
+    /// Returns the number of failures in a row that take the probe down.
     public func fall(of probe: Probe) -> Int { (paces[probe] ?? pace).fall }
 
-    /// The verdict of the probe may change soon: it is worth asking again before its time.
+    /// Returns whether a verdict of the probe is near, so that the next round should start early.
     public func isInTransition(_ probe: Probe, of server: IPAddress) -> Bool {
         probes[server]?[probe]?.isInTransition ?? false
     }
 
-    /// True where other servers' verdicts may have changed, too.
+    /// Records a result. Returns whether it may have changed other servers' verdicts, too.
     @discardableResult
     public mutating func record(_ result: ProbeResult, of probe: Probe, on server: IPAddress) -> Bool {
         let wasSteady = probes[server]?[probe]?.isSteadilyUp ?? false
@@ -151,14 +155,15 @@ public struct ServiceHealth: Sendable {
         return outByLearntPorts != outBefore
     }
 
-    /// True where it was the first server that answers, or the last one.
+    /// Changes the number of servers on which a learnt port is up. Returns whether it was the first server or the last
+    /// one.
     private mutating func countSteady(_ change: Int, of probe: Probe) -> Bool {
         let number = steady[probe, default: 0] + change
         steady[probe] = number
         return number == (change > 0 ? 1 : 0)
     }
 
-    /// Knows nothing of the server any more.
+    /// Removes all results of the server.
     public mutating func remove(_ server: IPAddress) {
         for (probe, health) in probes[server] ?? [:] where health.isSteadilyUp && learnt.contains(probe) {
             _ = countSteady(-1, of: probe)
@@ -178,7 +183,7 @@ public struct ServiceHealth: Sendable {
         for server in probes.keys.sorted() { updateFallenPort(of: server) }
     }
 
-    /// Sees whether learnt ports speak against the server.
+    /// Updates whether learnt ports count against the server.
     private mutating func updateFallenPort(of server: IPAddress) {
         let own = probes[server] ?? [:]
         let hasFallen = !required.contains { own[$0]?.verdict == .down } && fallenLearntPort(of: server) != nil
@@ -187,18 +192,18 @@ public struct ServiceHealth: Sendable {
         if !hasFallen, let place { serversWithFallenPort.remove(at: place) }
     }
 
-    /// The health of a learnt port that speaks against the server; nil where none does.
+    /// Returns the health of a learnt port that counts against the server, or nil.
     private func fallenLearntPort(of server: IPAddress) -> ProbeHealth? {
         let own = probes[server] ?? [:]
         let failed = own.filter { probe, health in
-            // While others answer there; it is not among them itself.
+            // `steady` counts other servers only, as the port is down on this one.
             health.verdict == .down && health.hasAnswered && learnt.contains(probe) && steady[probe, default: 0] > 0
                 && !isExcused(probe, own)
         }
         return failed.min { $0.key.description < $1.key.description }?.value
     }
 
-    /// Whether the learnt port is only silent, while the server answers something else.
+    /// Returns whether the learnt port is only silent, while the server answers another probe.
     private func isExcused(_ probe: Probe, _ own: [Probe: ProbeHealth]) -> Bool {
         learnt.contains(probe) && own[probe]?.isSilent == true
             && own.contains { $0.key != probe && $0.value.verdict == .up }
@@ -224,7 +229,8 @@ public struct ServiceHealth: Sendable {
         return Verdict(isUp: true, isProven: isProven, reason: silent, counts: failures.isEmpty)
     }
 
-    /// What a server that was down still has to answer: all that it must, and all that it had.
+    /// Returns the probes that an initially down server still has to pass: the required ones, and learnt ports that had
+    /// answered.
     private func outstandingProbes(of server: IPAddress) -> [Probe] {
         let own = probes[server] ?? [:]
         return questions.filter { probe in
@@ -234,22 +240,22 @@ public struct ServiceHealth: Sendable {
     }
 }
 
-/// The rise and fall of one probe of one real server. The first verdict counts alone; after it `fall` failures in a
-/// row take it down and `rise` successes bring it back.
+/// The health of one probe of one real server. The first result decides alone. After it, `fall` failures in a row take
+/// the probe down, and `rise` successes bring it back.
 public struct ProbeHealth: Sendable, Equatable {
     public enum Verdict: Sendable, Equatable { case unproven, up, down }
 
     public private(set) var verdict: Verdict
-    /// Why the last probe failed; nil where it did not.
+    /// The reason of the last failure, or nil after a success.
     public private(set) var failure: String?
-    /// It has answered at least once: what never did cannot have stopped.
+    /// Whether the probe has ever passed. A port that never answered cannot have stopped.
     public private(set) var hasAnswered: Bool
-    /// Results since the last success.
+    /// The number of results since the last success.
     public private(set) var fruitless = 0
-    /// What speaks against it is silence alone: nobody has answered since it was up.
+    /// Whether the probe has only been silent since it was up.
     public private(set) var isSilent = false
     private var silences = 0
-    /// It has refused since it was up: silence after that is no better.
+    /// Whether the probe has been refused since it was up. Later silence does not excuse it.
     private var hasRefused = false
     private var streak = 0
 
@@ -258,10 +264,10 @@ public struct ProbeHealth: Sendable, Equatable {
         self.hasAnswered = hasAnswered
     }
 
-    /// True where a success would not be news.
+    /// Whether the probe is up, and its last result was a success.
     public var isSteadilyUp: Bool { verdict == .up && failure == nil }
 
-    /// A verdict may be near: it has begun to fall, or to rise.
+    /// Whether the last result contradicts the verdict.
     public var isInTransition: Bool {
         switch verdict {
         case .unproven: false
@@ -270,7 +276,7 @@ public struct ProbeHealth: Sendable, Equatable {
         }
     }
 
-    /// Takes a result in; true if the verdict changed.
+    /// Records a result. Returns whether the verdict changed.
     @discardableResult
     public mutating func record(_ result: ProbeResult, rise: Int, fall: Int) -> Bool {
         let before = verdict

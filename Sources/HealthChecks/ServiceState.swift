@@ -1,8 +1,8 @@
 public import Addresses
 public import LoadBalancing
 
-/// A service's real servers over time: results of checks in, transitions and effective weights out. It has no clock:
-/// whoever calls says what time it is.
+/// The state of a service's real servers. It gets the results of checks, and returns transitions and effective weights.
+/// It has no clock: callers pass the time.
 ///
 /// A server is *good* by its checks' verdict, and *up* where it is good and flap damping does not hold it out.
 public struct ServiceState: Sendable {
@@ -10,30 +10,30 @@ public struct ServiceState: Sendable {
 
     public struct Server: Sendable {
         public fileprivate(set) var condition: EffectiveWeight.Condition
-        /// When it went up or down.
+        /// The time at which the server last went up or down.
         public fileprivate(set) var since: Instant
-        /// Why it is down, or unproven.
+        /// The reason why the server is down, held out or unproven.
         public fileprivate(set) var reason: String?
-        /// It is good, and held out until then.
+        /// The end of the hold by flap damping, while a good server is held out.
         public fileprivate(set) var heldUntil: Instant?
-        /// It starts slowly since then.
+        /// The start of the slow start, while it lasts.
         public fileprivate(set) var slowSince: Instant?
-        /// Its checks have nothing against it.
+        /// Whether the checks' verdict is up.
         public fileprivate(set) var isGood: Bool
         fileprivate var damping = FlapDamping()
-        /// Of the checks that say one; the smallest counts.
+        /// The weights that checks requested. The smallest one counts.
         fileprivate var requestedWeights: [Probe: UInt16] = [:]
 
-        /// What it would count toward the quorum if it were up.
+        /// The weight that the server would add to the quorum if it were up.
         fileprivate var potential: Int { condition.isDrained ? 0 : Int(condition.asked ?? condition.configured) }
     }
 
-    /// What became of a result, or of time.
+    /// The changes that a result, an order or the passing of time caused.
     public struct Changes: Sendable {
         public var transitions: [HealthTransition] = []
-        /// Effective weights are others than before.
+        /// Whether an effective weight changed.
         public var hasNewWeights = false
-        /// `damping` is another one.
+        /// Whether `damping` changed.
         public var hasNewDamping = false
     }
 
@@ -41,25 +41,29 @@ public struct ServiceState: Sendable {
     public private(set) var policy: ServicePolicy
     public private(set) var quorum: Quorum
     public private(set) var servers: [IPAddress: Server] = [:]
-    /// Of servers that are up and not drained: what the quorum is judged by.
+    /// The sum of the usable weights, which decides the quorum.
     public private(set) var usableWeight = 0
-    /// How many they are that have a weight.
+    /// The number of servers with a usable weight above 0.
     public private(set) var usableCount = 0
-    /// The weight, if all were up.
+    /// The sum of the weights if all servers were up.
     private var totalWeight = 0
-    /// How many of the servers are up.
+    /// The number of servers that are up.
     public private(set) var numberUp = 0
-    /// How many of them serve and do not count.
+    /// The number of servers that serve without counting for the quorum.
     private var servingUnproven = 0
-    /// Those that time alone changes.
+    /// The servers that start slowly. `advance` changes them.
     private var starting: Set<IPAddress> = []
     private var held: Set<IPAddress> = []
-    /// The sorry server, while it has the place of the real servers.
+    /// The sorry server, while it replaces the real servers.
     private var servingSorry: IPAddress?
 
-    /// A service that begins. Servers count as up until their first check, without slow start, but for those in `down`.
-    /// Of the last daemon's: `starting`, who started slowly, and how many tenths of its share it had; `damping`;
-    /// `hadQuorum`: the service is known to have had its quorum, and loses it as one that runs.
+    /// Creates the state of a service. Servers are up until their first check, without slow start, except for the ones
+    /// in `down`.
+    ///
+    /// The following come from the last daemon.
+    /// - `starting`: the servers in a slow start, with the tenths of their share.
+    /// - `damping`: the flap damping of each server.
+    /// - `hadQuorum`: whether the service had its quorum. If so, a lost quorum at the start is a transition.
     public init(
         servers: [RealServer], policy: ServicePolicy, health: ServiceHealth, down: Set<IPAddress> = [],
         drained: Set<IPAddress> = [], starting: [IPAddress: Int] = [:],
@@ -86,18 +90,18 @@ public struct ServiceState: Sendable {
 
     // MARK: Queries
 
-    /// The sorry server has the place of the real servers.
+    /// Whether the sorry server replaces the real servers.
     public var isReplaced: Bool {
         policy.sorryServer != nil && !quorum.isUp && servingUnproven == 0
     }
 
-    /// Of a service that has just begun: what it lacks from the first.
+    /// The transitions to report for a new service that has no quorum from the start.
     public var beginnings: [HealthTransition] {
         guard !quorum.isUp else { return [] }
         return [.quorumLost(weight: usableWeight)] + (servingSorry.map { [.sorryServer($0, serves: true)] } ?? [])
     }
 
-    /// What flap damping holds against servers.
+    /// The flap damping of the servers that have fallen.
     public var damping: [IPAddress: FlapDamping] { servers.mapValues(\.damping).filter { !$0.value.isClean } }
 
     public func effectiveWeight(of server: IPAddress) -> EffectiveWeight? {
@@ -106,34 +110,35 @@ public struct ServiceState: Sendable {
         }
     }
 
-    /// Time alone may change something: `advance` is to be called now and then.
+    /// Whether the state changes by time alone, so that `advance` has to be called regularly.
     public var isTimed: Bool { !starting.isEmpty || !held.isEmpty }
 
-    /// When a server that starts slowly has its whole share.
+    /// Returns the end of the server's slow start, or nil if there is none.
     public func wholeShare(of server: IPAddress) -> Instant? {
         guard let slowStart = policy.slowStart else { return nil }
         return servers[server]?.slowSince.map { $0 + slowStart }
     }
 
-    /// Whether the service would still have its quorum without these servers, of which some may be out anyway.
+    /// Returns whether the service would keep its quorum without these servers. Some of them may be out already.
     public func keepsQuorum(without drained: Set<IPAddress>) -> Bool {
         quorum.holds(at: servingWeight(without: drained))
     }
 
-    /// The weight that a drain of the server leaves; nil where the server serves nothing, or the service keeps its quorum.
+    /// Returns the weight that a drain of the server leaves. Nil if the server has no weight now, or the service keeps
+    /// its quorum.
     public func shortfall(without server: IPAddress) -> Int? {
         guard let own = servers[server]?.condition.serving, own > 0, !keepsQuorum(without: [server]) else { return nil }
         return servingWeight(without: [server])
     }
 
-    /// Unproven servers serve as the others do.
+    /// Returns the sum of the weights of all other servers that serve. Unproven servers count, too.
     private func servingWeight(without drained: Set<IPAddress>) -> Int {
         servers.reduce(0) { $0 + (drained.contains($1.key) ? 0 : Int($1.value.condition.serving)) }
     }
 
     // MARK: Inputs
 
-    /// `weight`: what the check asks for, where it passed.
+    /// Records a result. `weight` is the weight that a passed check requested.
     public mutating func record(
         _ result: ProbeResult, of probe: Probe, on server: IPAddress, weight: UInt16? = nil, at now: Instant
     ) -> Changes {
@@ -151,7 +156,7 @@ public struct ServiceState: Sendable {
         return changes
     }
 
-    /// What time alone changed.
+    /// Applies slow starts and ends of holds up to `now`.
     public mutating func advance(to now: Instant) -> Changes {
         var changes = Changes()
         for address in starting { growShare(of: address, at: now, &changes) }
@@ -172,7 +177,7 @@ public struct ServiceState: Sendable {
         if tenths == SlowStart.whole { endSlowStart(address) }
     }
 
-    /// By hand: these get no new connections, and no others.
+    /// Drains exactly these servers, by the operator's order.
     public mutating func setDrained(_ drained: Set<IPAddress>, at now: Instant) -> Changes {
         var changes = Changes()
         for (address, server) in servers where server.condition.isDrained != drained.contains(address) {
@@ -184,7 +189,7 @@ public struct ServiceState: Sendable {
         return changes
     }
 
-    /// Ports that clients were seen to use, and which of those that were learnt before nobody answers any more.
+    /// Adds ports that clients use. Returns the ports that were dropped, since no server answers them any more.
     public mutating func learn(ports: [UInt16], at now: Instant) -> (forgotten: Set<UInt16>, changes: Changes) {
         var changes = Changes()
         health.learn(ports: ports)
@@ -194,8 +199,8 @@ public struct ServiceState: Sendable {
         return (forgotten, changes)
     }
 
-    /// Another configuration of the same service. `health`: under other checks, which know nothing yet; nil: they are
-    /// the same. `asks`: false where nothing is checked any more.
+    /// Applies another configuration of the same service. `health` has the new checks, without results, or is nil if
+    /// the checks are the same. `asks` is false if the service has no checks any more.
     public mutating func reconfigure(
         servers wanted: [RealServer], policy: ServicePolicy, health: ServiceHealth?, asks: Bool, at now: Instant
     ) -> Changes {
@@ -236,7 +241,7 @@ public struct ServiceState: Sendable {
         return changes
     }
 
-    /// One more for a service that runs: it has nothing in its caches.
+    /// Adds a server to a running service. It starts slowly, as its caches are empty.
     private mutating func add(_ server: RealServer, at now: Instant) {
         servers[server.address] = Server(
             condition: EffectiveWeight.Condition(configured: server.weight), since: now, isGood: true)
@@ -246,7 +251,7 @@ public struct ServiceState: Sendable {
 
     // MARK: Verdicts and transitions
 
-    /// Makes the server follow its checks' verdict.
+    /// Applies the verdict of the server's checks.
     private mutating func applyVerdict(of address: IPAddress, at now: Instant, _ changes: inout Changes) {
         guard let server = servers[address] else { return }
         let verdict = health.verdict(of: address)
@@ -308,7 +313,7 @@ public struct ServiceState: Sendable {
         changes.hasNewWeights = true
     }
 
-    /// Unless damping holds it out, and the service can do without it.
+    /// Brings a good server back up. Flap damping may hold it out instead, if the service can do without it.
     private mutating func bringBack(_ address: IPAddress, at now: Instant, _ changes: inout Changes) {
         if let halfLife = policy.flapDamping, canHoldOut, let server = servers[address],
             let end = server.damping.heldUntil(at: now, halfLife: halfLife)
@@ -336,7 +341,7 @@ public struct ServiceState: Sendable {
     }
 
     private mutating func startSlowly(_ address: IPAddress, from tenths: Int = 1, at now: Instant) {
-        // A drained one begins when it is undrained.
+        // The slow start of a drained server begins when its drain ends.
         guard let slowStart = policy.slowStart, servers[address]?.condition.isDrained == false else {
             return endSlowStart(address)
         }
@@ -351,16 +356,16 @@ public struct ServiceState: Sendable {
         starting.remove(address)
     }
 
-    /// Those that are up can bear it that others are held out: they are a quorum, and half of the service.
+    /// Whether the service can do without held servers: the other servers meet the quorum, and have half of the weight.
     private var canHoldOut: Bool {
         quorum.isUp && usableWeight > 0 && usableWeight >= policy.quorum.required && 2 * usableWeight >= totalWeight
     }
 
-    /// What follows for the others, and for the service, from a change of who is up.
+    /// Updates the held servers, the quorum and the sorry server after a change of weights.
     private mutating func updateService(_ changes: inout Changes, at now: Instant) {
         guard changes.hasNewWeights else { return }
         if !canHoldOut, !held.isEmpty {
-            // First who would come back first.
+            // The server with the earliest end of its hold comes back first.
             let order = held.map { (servers[$0]?.heldUntil ?? now, $0) }.sorted { $0 < $1 }
             for (_, address) in order where !canHoldOut { bringBack(address, at: now, &changes) }
         }
@@ -395,20 +400,20 @@ public struct ServiceState: Sendable {
     }
 }
 
-/// What changed in the health of a service. Every change goes through `Director.transition`.
+/// A change in the health of a service. Each one goes through `Director.transition`.
 public enum HealthTransition: Hashable, Sendable {
-    /// It gets new connections again, or what slow start gives it of them.
+    /// The server gets new connections again, or the part of them that slow start allows.
     case serverUp(IPAddress)
     case serverDown(IPAddress, reason: String?)
-    /// It serves, but counts for nothing: the check that nobody asked for has passed on no server.
+    /// The server serves, but does not count for the quorum. The implied probe has passed on no server.
     case serverUnproven(IPAddress, reason: String?)
-    /// It passes its checks again, but has fallen too often, and has to stay good for so long.
+    /// The server passes its checks again, but has fallen too often. It has to stay good for this time.
     case serverHeld(IPAddress, for: Duration)
-    /// Its checks ask for another weight.
+    /// The server's checks requested another weight.
     case weight(IPAddress, UInt16, before: UInt16)
-    /// Usable weights have this sum, too little for the service.
+    /// The sum of the usable weights is too small for the quorum.
     case quorumLost(weight: Int)
     case quorumRegained(weight: Int)
-    /// The sorry server has the place of the real servers, or has it no more.
+    /// The sorry server replaces the real servers, or no longer does.
     case sorryServer(IPAddress, serves: Bool)
 }

@@ -22,7 +22,7 @@ extension Duration {
 /// A clock of the kernel.
 enum KernelClock {
     case monotonic
-    /// The time that this thread had a processor.
+    /// The processor time of the calling thread.
     case thread
 
     var nanoseconds: UInt64 {

@@ -4,7 +4,7 @@ internal import NIOHTTP2
 internal import NIOPosix
 internal import NIOSSL
 
-/// The libraries' errors in an operator's words.
+/// The texts of the libraries' errors, in an operator's words.
 enum CheckErrorText {
     static let closed = "connection closed by the server"
 
@@ -49,7 +49,7 @@ enum CheckErrorText {
 }
 
 extension StringProtocol {
-    /// Foundation's, which is not linked.
+    /// Returns the first range of the text. Foundation has this method, but is not linked.
     fileprivate func range(of text: String) -> Range<Index>? {
         var start = startIndex
         while start < endIndex {
@@ -62,11 +62,11 @@ extension StringProtocol {
     }
 }
 
-/// What keeps this machine from asking, and says nothing about whom it would ask.
+/// The errors for which this machine cannot run a check. They prove nothing about the real server.
 enum OwnShortage {
-    /// Descriptors, ports (connect(2)), room for packets, memory: another try may find some.
+    /// The temporary shortages: descriptors, ports (connect(2)), packet buffers or memory. Another attempt may succeed.
     static let passing: Set<Int32> = [EMFILE, ENFILE, EADDRNOTAVAIL, EAGAIN, ENOBUFS, ENOMEM]
-    /// And ipvsd0 itself, which does not come back under the same number.
+    /// All of these errors. ENODEV is a missing ipvsd0, which does not come back with the same index.
     static let codes = passing.union([ENODEV])
 
     static func reason(_ code: Int32) -> String { reason(String(cString: strerror(code))) }

@@ -2,28 +2,28 @@ internal import Glibc
 internal import LoadBalancing
 internal import NIOCore
 
-/// One check on its way: how far it came, and its verdict, which is given once and at the deadline at the latest. Lives on
-/// one event loop.
+/// A running check: its stage, and its verdict, which it gives exactly once, at the deadline at the latest. It belongs
+/// to one event loop.
 final class CheckProgress {
     var stage: CheckStage
-    /// The host, or its service, has said something.
+    /// Whether the host or its service has sent any answer.
     var hostAnswered = false
-    /// It failed for shortage of something of this machine's own.
+    /// Whether the failure is this machine's own.
     var isOwn = false
-    /// What is known of the largest packet that passes.
+    /// The largest packet that is known to pass, or nil.
     var pathMTU: Int?
-    /// What reaching the deadline means, where it is no failure.
+    /// The outcome at the deadline, or nil if it is a time-out.
     var silence: Outcome?
-    /// What this machine lacks at the deadline, where that is why there is no answer.
+    /// The shortage of this machine that explains a missing answer at the deadline.
     private var shortage: String?
-    /// Ends whatever is under way, without waiting for any peer.
+    /// Closes the connection or stops the work, without waiting for a peer.
     var hangUp: (() -> Void)?
     private(set) var isOver = false
-    /// The peer has said all that was asked of it; that it is gone is no failure any more.
+    /// Whether the peer's part is complete. A closed connection is no failure then.
     private var isPeerDone = false
 
     let eventLoop: any EventLoop
-    /// Whose check it is.
+    /// The service to which the check belongs.
     let service: ServiceAddress?
     private let timeout: Duration
     private let began: NIODeadline
@@ -52,7 +52,7 @@ final class CheckProgress {
         end(.passed(CheckVerdict.Pass(latency: latency, weight: weight, pathMTU: pathMTU, note: note)))
     }
 
-    /// Whoever asked wants no answer any more.
+    /// Ends the check on behalf of its caller.
     func cancel() {
         isOwn = true
         end(.failed(CheckVerdict.cancelled))
@@ -60,23 +60,23 @@ final class CheckProgress {
 
     private var latency: Duration { .nanoseconds((NIODeadline.now() - began).nanoseconds) }
 
-    /// What the peer did, or what became of it.
+    /// Fails the check for a reason on the peer's side.
     func fail(_ reason: String) {
         if !isPeerDone { end(.failed(reason)) }
     }
 
-    /// What this machine lacks that asking takes.
+    /// Fails the check for a shortage of this machine.
     func failForShortage(of problem: String) {
         if !isPeerDone { endForShortage(of: problem) }
     }
 
-    /// The same, whatever the peer has said.
+    /// Fails the check for a shortage of this machine, even after the peer's part is complete.
     func endForShortage(of problem: String) {
         isOwn = true
         end(.failed(OwnShortage.reason(problem)))
     }
 
-    /// What an operation of the present stage failed by.
+    /// Fails the check by an error in its present stage.
     func fail(by error: any Error) {
         let code = (error as? IOError)?.errnoCode ?? 0
         if code == ECONNREFUSED { hostAnswered = true }
@@ -95,7 +95,7 @@ final class CheckProgress {
         }
     }
 
-    /// Hangs up, with the verdict yet to come.
+    /// Closes the connection before the verdict.
     func releasePeer() {
         isPeerDone = true
         let hangUp = hangUp
@@ -103,8 +103,8 @@ final class CheckProgress {
         hangUp?()
     }
 
-    /// Has threads do work that has no place on an event loop. `shortage` is what this machine lacked where the deadline comes
-    /// before the work is done, and the check was not asked.
+    /// Runs work that may block on other threads. `problem` is the shortage to report if the deadline comes before the
+    /// work is done.
     func run<Key, Result: Sendable>(
         on threads: WorkThreads<Key>, _ key: Key, shortage problem: String,
         _ work: @escaping @Sendable () -> Result, completion: @escaping @Sendable (CheckProgress, Result) -> Void

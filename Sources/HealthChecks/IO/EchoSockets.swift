@@ -1,7 +1,8 @@
 internal import CLinux
 internal import Glibc
 
-/// Raw sockets for echoes: one for each device and source, as long as a question is out on it. The mark goes with the packet.
+/// The raw sockets for ICMP echoes. There is one for each device and source while a question on it is unanswered. Each
+/// packet has its own mark.
 struct EchoSockets {
     private struct Place: Hashable {
         var source: UInt32
@@ -15,16 +16,16 @@ struct EchoSockets {
 
     private struct Question {
         var slot: Slot
-        /// Whose reply counts, in network byte order.
+        /// The address whose reply counts, in network byte order.
         var destination: UInt32
     }
 
     private var sockets: [Place: Socket] = [:]
-    /// By identifier and sequence number, which nobody can guess.
+    /// The questions by identifier and sequence number. These are random, so that a reply cannot be forged.
     private var questions: [UInt32: Question] = [:]
     private var names: [Slot: UInt32] = [:]
 
-    /// Sends an echo request; `watch` is told of a new socket. 0, or an errno.
+    /// Sends an echo request. Calls `watch` with a new socket. Returns 0 or an errno.
     mutating func send(from way: Check.Way.Socket, slot: Slot, watch: (Int32) -> Void) -> Int32 {
         let place = Place(source: way.source, device: way.device)
         if sockets[place] == nil {
@@ -43,11 +44,11 @@ struct EchoSockets {
         return clinux_send_echo(descriptor, way.destination, way.mark, identifier, sequence) == 0 ? 0 : errno
     }
 
-    /// The questions that have been answered.
+    /// Reads replies from the socket, and returns the slots of the answered questions.
     func receive(from descriptor: Int32) -> [Slot] {
         var answered: [Slot] = []
         var (source, identifier, sequence) = (UInt32(0), UInt16(0), UInt16(0))
-        // Bounded, so that nobody can keep the thread here.
+        // The loop is bounded, so that a flood of packets cannot block the thread.
         for _ in 0..<1024 {
             guard clinux_receive_echo(descriptor, &source, &identifier, &sequence) == 1 else { break }
             if let question = questions[UInt32(identifier) << 16 | UInt32(sequence)], question.destination == source {

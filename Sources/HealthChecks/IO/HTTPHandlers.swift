@@ -3,7 +3,7 @@ internal import NIOCore
 internal import NIOHPACK
 internal import NIOHTTP2
 
-/// Puts a response's parts before its judge.
+/// The part of a check that passes a response to its judge, and acts on the steps.
 final class ResponseHandling {
     private static let searches = WorkThreads<SearchTurn>(limit: 2)
 
@@ -29,7 +29,7 @@ final class ResponseHandling {
     private func search(_ body: [UInt8], for patterns: [Pattern]) {
         progress.releasePeer()
         let turn = SearchTurn(service: progress.service, patterns: patterns)
-        // A search ends by itself: one that has no result by the deadline had too little of this machine.
+        // A search has limits of its own. Without a result by the deadline, it got too little processor time.
         progress.run(on: Self.searches, turn, shortage: "no thread searched the body in time") {
             Pattern.search(body, for: patterns)
         } completion: { progress, result in
@@ -46,13 +46,13 @@ final class ResponseHandling {
     }
 }
 
-/// Whose search it is: one check's searches are made one at a time, however many real servers it has.
+/// The key of a search. Searches with equal keys run one at a time: one check's, for any number of real servers.
 struct SearchTurn: Hashable {
     var service: ServiceAddress?
     var patterns: [Pattern]
 }
 
-/// One request by HTTP/1.1.
+/// The handler of one request by HTTP/1.1.
 final class HTTP1Handler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -91,7 +91,7 @@ final class HTTP1Handler: ChannelInboundHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) { progress.fail(by: error) }
 }
 
-/// Opens the one stream of a check by HTTP/2, and hears of the connection's errors.
+/// The handler that opens the stream of a check by HTTP/2, and gets the connection's errors.
 final class HTTP2Opener: ChannelInboundHandler {
     typealias InboundIn = HTTP2Frame
 
@@ -128,7 +128,7 @@ final class HTTP2Opener: ChannelInboundHandler {
     }
 }
 
-/// One request and its response on a stream of HTTP/2.
+/// The handler of one request and its response on a stream of HTTP/2.
 final class HTTP2StreamHandler: ChannelInboundHandler {
     typealias InboundIn = HTTP2Frame.FramePayload
     typealias OutboundOut = HTTP2Frame.FramePayload

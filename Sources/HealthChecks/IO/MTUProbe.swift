@@ -4,9 +4,9 @@ internal import NIOCore
 internal import NIOPosix
 internal import Packets
 
-/// Checks of the largest packet that passes.
+/// The start of checks of the path MTU.
 extension ProtocolChecks {
-    /// ICMP_FILTER of SOL_RAW: bit n keeps type n away.
+    /// The socket option ICMP_FILTER of SOL_RAW. A set bit n drops messages of type n.
     private static let icmpFilter = ChannelOptions.socket(SocketOptionLevel(255), SocketOptionName(1))
     private static func filter(passing type: UInt32) -> SocketOptionValue {
         SocketOptionValue(bitPattern: ~(1 << type))
@@ -18,7 +18,7 @@ extension ProtocolChecks {
             return progress.fail("\(WrongFamily(way.destination, accepted: .v4))")
         }
         let echo = EchoRequest(identifier: .random(in: .min ... .max), destination: destination)
-        // A socket that is bound to the tunnel's device hears no router.
+        // A socket bound to the tunnel's device does not receive ICMP errors of routers.
         var listener = NIORawSocketBootstrap(group: progress.eventLoop).channelInitializer { channel in
             channel.eventLoop.makeCompletedFuture {
                 try channel.pipeline.syncOperations.addHandler(ICMPErrorReceiver())
@@ -31,10 +31,10 @@ extension ProtocolChecks {
             }
         }
         for (option, value) in way.socketOptions { bootstrap = bootstrap.channelOption(option, value: value) }
-        // IP_MTU_DISCOVER = IP_PMTUDISC_PROBE: DF, and what the kernel remembers of the path does not matter.
+        // IP_MTU_DISCOVER = IP_PMTUDISC_PROBE sets DF, and ignores the path MTU that the kernel has cached.
         bootstrap = bootstrap.channelOption(
             ChannelOptions.socket(SocketOptionLevel(IPPROTO_IP), SocketOptionName(IP_MTU_DISCOVER)), value: 3)
-        // Each socket receives its own kind of message alone, however many others come.
+        // Each socket gets one ICMP type only, so that other messages cannot fill its buffer.
         bootstrap = bootstrap.channelOption(Self.icmpFilter, value: Self.filter(passing: 0))
         listener = listener.channelOption(Self.icmpFilter, value: Self.filter(passing: 3))
         let sender = bootstrap.bind(host: (way.source ?? .unspecified(.v4)).description, ipProtocol: .icmp)
@@ -64,7 +64,7 @@ extension ProtocolChecks {
     }
 }
 
-/// Carries a search for the path's MTU over a raw socket.
+/// The handler that runs a search for the path MTU over a raw socket.
 final class MTUProbe: ChannelInboundHandler {
     typealias InboundIn = AddressedEnvelope<ByteBuffer>
     typealias OutboundOut = AddressedEnvelope<ByteBuffer>
@@ -75,7 +75,8 @@ final class MTUProbe: ChannelInboundHandler {
     private let destination: SocketAddress
     private let wait: TimeAmount
     private var search: PathMTUSearch
-    /// Random, as the identifier: whoever makes up an answer has 32 bits to guess.
+    /// The sequence number of the last request. It starts at random, as the identifier does, so a forger has 32 bits to
+    /// guess.
     private var sequence = UInt16.random(in: .min ... .max)
     private var size = 0
     private var timer: Scheduled<Void>?
@@ -101,7 +102,7 @@ final class MTUProbe: ChannelInboundHandler {
         }
     }
 
-    /// A "fragmentation needed" that another socket onError.
+    /// Handles an ICMP error from the other socket.
     func receiveError(_ packet: ByteBuffer, context: ChannelHandlerContext) {
         guard let limit = echo.mtu(reportedBy: packet, sequence: sequence) else { return }
         perform(search.tooBig(limit: limit == 0 ? nil : limit), context: context)
@@ -128,7 +129,7 @@ final class MTUProbe: ChannelInboundHandler {
         let packet = AddressedEnvelope(remoteAddress: destination, data: ByteBuffer(bytes: bytes))
         context.writeAndFlush(wrapOutboundOut(packet)).assumeIsolated().whenFailure { error in
             guard sentSequence == self.sequence else { return }
-            // EMSGSIZE: larger than the device takes.
+            // EMSGSIZE: the packet is larger than the device's MTU.
             if error as? ChannelError == .writeMessageTooLarge {
                 self.perform(self.search.tooBig(limit: nil), context: context)
             } else {
@@ -158,7 +159,7 @@ final class MTUProbe: ChannelInboundHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) { progress.fail(by: error) }
 }
 
-/// Hears what routers say, on whatever interface it comes in.
+/// The handler that receives ICMP errors of routers from any interface.
 final class ICMPErrorReceiver: ChannelInboundHandler {
     typealias InboundIn = AddressedEnvelope<ByteBuffer>
 
@@ -167,12 +168,12 @@ final class ICMPErrorReceiver: ChannelInboundHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) { onError?(unwrapInboundIn(data).data) }
 }
 
-/// An ICMP echo request and the recognition of its reply (RFC 792).
+/// An ICMP echo request, and the recognition of its reply (RFC 792).
 struct EchoRequest: Sendable {
     let identifier: UInt16
     let destination: IPv4Address
 
-    /// The ICMP message of an IP packet of `size` bytes, filled with zeros.
+    /// Returns the ICMP message for an IP packet of `size` bytes, filled with zeros.
     func bytes(sequence: UInt16, size: Int) -> [UInt8] {
         var message = [UInt8](repeating: 0, count: max(ICMP.length, size - IPv4.length))
         message.write(ICMP.echoRequest, at: ICMP.type)
@@ -182,9 +183,9 @@ struct EchoRequest: Sendable {
         return message
     }
 
-    /// What a "fragmentation needed" (RFC 792, RFC 1191 section 4) about this request says the largest packet is, 0 where
-    /// it does not say. The request may be quoted inside an IPIP header, whose bytes are not counted then. nil: it is
-    /// another message.
+    /// Returns the MTU in a "fragmentation needed" (RFC 792, RFC 1191 section 4) about this request. It is 0 if the
+    /// message has none, and nil for any other message. The request may be quoted inside an IPIP header, whose length
+    /// is subtracted.
     func mtu(reportedBy packet: ByteBuffer, sequence: UInt16) -> Int? {
         let packet = packet.readableBytesView
         guard let message = IPv4.payload(of: packet), packet[IPv4.protocolNumber] == IPProtocol.icmp,
@@ -204,7 +205,7 @@ struct EchoRequest: Sendable {
         return max(0, Int(mtu) - (quoted.count - request.count))
     }
 
-    /// `packet` as a raw socket delivers it: with its IP header.
+    /// Returns whether the packet is the reply. `packet` begins with its IP header, as raw sockets deliver it.
     func isAnswered(by packet: ByteBuffer, sequence: UInt16) -> Bool {
         let packet = packet.readableBytesView
         guard let message = IPv4.payload(of: packet) else { return false }

@@ -2,10 +2,10 @@ internal import CLinux
 internal import Glibc
 internal import Synchronization
 
-/// Asks many real servers at once: TCP connects and ICMP echoes, all by one thread, without a task, a channel or a timer for
-/// each of them. Every question gets one answer, at its time-out at the latest.
+/// The loop that probes many real servers at once, by TCP connects and ICMP echoes. It is a single thread, without a
+/// task, a channel or a timer for each probe. Every question gets one answer, at its time-out at the latest.
 final class ProbeLoop: Sendable {
-    /// The process's own; its thread starts with the first question.
+    /// The loop of this process. Its thread starts with the first question.
     static let shared = ProbeLoop()
 
     struct Question: Sendable {
@@ -14,11 +14,11 @@ final class ProbeLoop: Sendable {
             case tcp(port: UInt16)
         }
 
-        /// The asker's own, for telling answers apart.
+        /// The caller's number for the question.
         var id: UInt64
         var kind: Kind
         var way: Check.Way
-        /// From the moment at which it goes out.
+        /// The time limit for the answer, from the start of the question.
         var timeout: Duration
     }
 
@@ -26,21 +26,22 @@ final class ProbeLoop: Sendable {
         enum Outcome: Sendable, Equatable {
             case answered
             case timedOut
-            /// An errno: the peer's (ECONNREFUSED, ECONNRESET), a router's, or the own machine's.
+            /// The probe failed with an errno, caused by the peer (ECONNREFUSED, ECONNRESET), a router or this machine.
             case failed(Int32)
-            /// It could not go out until its time-out, for want of ports, descriptors or memory of the own machine's: an
-            /// errno. It says nothing about the peer.
+            /// The probe could not be sent until its time-out, for lack of ports, descriptors or memory on this
+            /// machine. The value is the errno. It proves nothing about the peer.
             case notAsked(Int32)
             case cancelled
         }
 
         var question: Question
         var outcome: Outcome
-        /// From the first packet to the answer.
+        /// The time from the first packet to the answer.
         var latency: Duration
     }
 
-    /// Where answers go: some at a time, in their order, on the loop's thread, which must not be kept.
+    /// The receiver of answers. It gets one or more at a time, in their order, on the loop's thread, which it must not
+    /// block.
     protocol Inbox: AnyObject, Sendable {
         func deliver(_ answers: [Answer])
     }
@@ -50,7 +51,7 @@ final class ProbeLoop: Sendable {
         var inbox: any Inbox
     }
 
-    /// Of questions that came before it.
+    /// The cancellation of questions that were submitted before it.
     struct Cancellation: Sendable {
         var ids: Set<UInt64>
         var inbox: any Inbox
@@ -60,10 +61,10 @@ final class ProbeLoop: Sendable {
         }
     }
 
-    /// In the order in which it came.
+    /// The submissions and cancellations that the thread has not handled yet, in their order.
     struct Mail: Sendable {
         var submissions: [Submission] = []
-        /// And how many of the submissions came before each.
+        /// The cancellations, each with the number of submissions before it.
         var cancellations: [(after: Int, cancellation: Cancellation)] = []
 
         var isEmpty: Bool { submissions.isEmpty && cancellations.isEmpty }
@@ -71,7 +72,7 @@ final class ProbeLoop: Sendable {
 
     private struct Mailbox {
         var mail = Mail()
-        /// Wakes the thread; -1: there is none yet.
+        /// The eventfd that wakes the thread, or -1 before the thread has started.
         var bell: Int32 = -1
     }
 
@@ -79,8 +80,8 @@ final class ProbeLoop: Sendable {
 
     private init() {}
 
-    /// Never waits. Where the process has no descriptors, or the machine no ports or memory left, questions wait: for one
-    /// of the loop's own that ends, or as long as their time-out.
+    /// Submits questions, and returns at once. Without descriptors, ports or memory, questions wait until another one
+    /// ends, or until their time-out.
     func ask(_ questions: [Question], answersTo inbox: any Inbox) {
         guard !questions.isEmpty else { return }
         let failure: Int32? = mailbox.withLock { mailbox in
@@ -93,7 +94,7 @@ final class ProbeLoop: Sendable {
         inbox.deliver(questions.map { Answer(question: $0, outcome: .notAsked(failure), latency: .zero) })
     }
 
-    /// Ends those of the questions that are still out or wait, at once.
+    /// Cancels the questions that have no answer yet.
     func cancel(_ ids: Set<UInt64>, answersTo inbox: any Inbox) {
         mailbox.withLock { mailbox in
             guard mailbox.bell >= 0 else { return }
@@ -103,7 +104,7 @@ final class ProbeLoop: Sendable {
         }
     }
 
-    /// What came since the last time.
+    /// Returns and removes all mail.
     func collectMail() -> Mail {
         mailbox.withLock { mailbox in
             defer { mailbox.mail = Mail() }
@@ -111,7 +112,7 @@ final class ProbeLoop: Sendable {
         }
     }
 
-    /// nil, or an errno.
+    /// Starts the thread. Returns nil or an errno.
     private static func start(_ loop: ProbeLoop, _ mailbox: inout Mailbox) -> Int32? {
         let bell = eventfd(0, Int32(EFD_NONBLOCK | EFD_CLOEXEC))
         guard bell >= 0 else { return errno }

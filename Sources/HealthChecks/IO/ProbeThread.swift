@@ -4,27 +4,27 @@ internal import Glibc
 internal import HeapModule
 internal import LoadBalancing
 
-/// The thread of a `ProbeLoop`: everything here happens on it.
+/// The thread of a `ProbeLoop`. All methods run on it.
 final class ProbeThread {
-    /// A question that is out.
+    /// A question whose packet was sent.
     private struct Pending {
         var submission: ProbeLoop.Submission
         var began: UInt64
-        /// Of a connection's socket; echoes share theirs.
+        /// The socket of a connection, or -1 for an echo.
         var descriptor: Int32
     }
 
-    /// A question that did not go out, for want of something of this machine's own.
+    /// A question that could not be sent, for lack of a resource of this machine.
     private struct Held {
         var submission: ProbeLoop.Submission
-        /// When it was tried first.
+        /// The time of the first attempt.
         var since: UInt64
         var code: Int32
 
         var deadline: UInt64 { since + submission.question.timeout.nanoseconds }
     }
 
-    /// The end of the wait for an answer.
+    /// The time limit of one question.
     private struct Deadline: Comparable {
         /// Nanoseconds of the monotonic clock.
         var time: UInt64
@@ -33,16 +33,16 @@ final class ProbeThread {
         static func < (one: Deadline, other: Deadline) -> Bool { one.time < other.time }
     }
 
-    /// Between two attempts, in nanoseconds.
+    /// The time between two attempts, in nanoseconds.
     private static let retryPeriod = UInt64(20_000_000)
-    /// At one attempt, so that nobody else waits for long.
+    /// The most held questions in one attempt, so that new questions do not wait long.
     private static let retriesAtOnce = 256
 
     private static let bellKey = UInt64.max
     private static let echoBit = UInt64(1) << 63
-    /// Ephemeral ports are some 28,000 (ip(7), ip_local_port_range).
+    /// The most connections at once. There are some 28,000 ephemeral ports (ip(7), ip_local_port_range).
     private static let maximumConnections = 16_384
-    /// Descriptors that are left to the rest of the process.
+    /// The number of descriptors that the rest of the process keeps.
     private static let reserve = 256
 
     private let loop: ProbeLoop
@@ -53,7 +53,7 @@ final class ProbeThread {
     private var slots = Slots<Pending>()
     private var deadlines = Heap<Deadline>()
     private var echoes: EchoSockets
-    /// Questions that have not gone out yet, for want of room.
+    /// The questions that have not been sent yet, for lack of room.
     private var waiting: Deque<ProbeLoop.Submission> = []
     private var held: [Held] = []
     private var retriesAt = UInt64(0)
@@ -81,7 +81,7 @@ final class ProbeThread {
         }
     }
 
-    /// Milliseconds until the next deadline or attempt, rounded up; -1: none.
+    /// Returns the milliseconds until the next deadline or attempt, rounded up, or -1 if there is none.
     private func sleep() -> Int32 {
         guard let time = [deadlines.min?.time, held.isEmpty ? nil : retriesAt].compactMap(\.self).min() else {
             return -1
@@ -96,9 +96,9 @@ final class ProbeThread {
         while let submission = waiting.first, connections < connectionLimit {
             let now = KernelClock.monotonic.nanoseconds
             if let code = begin(submission, now: now) {
-                // One that ends makes room.
+                // The end of another connection frees a descriptor.
                 if code == EMFILE || code == ENFILE, connections > 0 { break }
-                // Others may go out all the same: ports are used up for one destination, not for all.
+                // Other questions may still succeed: ports run out for one destination at a time.
                 if held.isEmpty { retriesAt = now + Self.retryPeriod }
                 held.append(Held(submission: submission, since: now, code: code))
             }
@@ -106,7 +106,7 @@ final class ProbeThread {
         }
     }
 
-    /// Those held go out, or end at their deadline without anything known about the peer.
+    /// Sends held questions again, and answers the ones whose deadline has passed.
     private func retry() {
         let now = KernelClock.monotonic.nanoseconds
         guard !held.isEmpty, retriesAt <= now else { return }
@@ -126,7 +126,7 @@ final class ProbeThread {
         }
     }
 
-    /// Nil, or what this machine is short of, an errno: then it has not gone out.
+    /// Starts a question. Returns nil, or the errno of a temporary shortage, in which case nothing was sent.
     private func begin(_ submission: ProbeLoop.Submission, now: UInt64) -> Int32? {
         let question = submission.question
         let slot = slots.insert(Pending(submission: submission, began: now, descriptor: -1))
@@ -144,7 +144,7 @@ final class ProbeThread {
         return nil
     }
 
-    /// 0, or an errno.
+    /// Sends the packet of a question. Returns 0 or an errno.
     private func begin(_ question: ProbeLoop.Question, slot: Slot) -> Int32 {
         guard let way = question.way.socket else { return EAFNOSUPPORT }
         switch question.kind {
@@ -192,7 +192,7 @@ final class ProbeThread {
         waiting += mail.submissions[taken...]
     }
 
-    /// Looks at all that there is: it is rare, and questions need not be found by their ids otherwise.
+    /// Cancels questions by looking at all of them. Cancellations are too rare for an index by ids.
     private func cancel(_ cancellation: ProbeLoop.Cancellation) {
         for slot in slots.all(where: { cancellation.covers($0.submission) }) { finish(slot, .cancelled) }
         let notBegun = waiting + held.map(\.submission)
@@ -205,7 +205,7 @@ final class ProbeThread {
         let now = KernelClock.monotonic.nanoseconds
         while let deadline = deadlines.min, deadline.time <= now {
             deadlines.removeMin()
-            // It may have been answered long ago.
+            // The question may already have an answer, and then its slot is free.
             finish(deadline.slot, .timedOut)
         }
     }
@@ -222,14 +222,14 @@ final class ProbeThread {
         answer(pending.submission, outcome, latency: KernelClock.monotonic.nanoseconds - pending.began)
     }
 
-    /// `latency` in nanoseconds.
+    /// Queues an answer. `latency` is in nanoseconds.
     private func answer(_ submission: ProbeLoop.Submission, _ outcome: ProbeLoop.Answer.Outcome, latency: UInt64) {
         let answer = ProbeLoop.Answer(
             question: submission.question, outcome: outcome, latency: .nanoseconds(Int64(latency)))
         answers.append((submission.inbox, answer))
     }
 
-    /// Neighbours of the same inbox in one piece.
+    /// Delivers all answers. Consecutive answers to the same inbox go together.
     private func deliver() {
         var start = 0
         while start < answers.count {

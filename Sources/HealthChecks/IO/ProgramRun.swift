@@ -2,19 +2,18 @@ internal import NIOCore
 internal import NIOPosix
 internal import Processes
 
-/// One run of a program outside of checks, until its deadline: executed as it is, without a shell, in a process group
-/// of its own, with standard input from /dev/null and no descriptor of the daemon. When it ends, or at the deadline,
-/// the whole group is killed.
+/// One run of a program that is not a check. It runs without a shell, in a process group of its own, with standard
+/// input from /dev/null and no descriptor of the daemon. When it ends, or at the deadline, the whole group is killed.
 package final class ProgramRun: Sendable {
     package static let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-    /// Lines that are worth the log.
+    /// The most lines of output that are kept.
     private static let kept = 20
 
     package struct Ending: Sendable {
-        /// The first of both streams, of at most 4 KiB of each.
+        /// The first lines of both streams, from at most 4 KiB of each.
         package var lines: [String]
-        /// Nil: exit code 0.
+        /// The reason of a failure, or nil for exit code 0.
         package var failure: String?
         package var timedOut: Bool
     }
@@ -27,11 +26,11 @@ package final class ProgramRun: Sendable {
         self.deadline = deadline
     }
 
-    /// Returns at once; `completion` is called once, on a thread that must not be kept.
+    /// Starts the program, and returns at once. `completion` is called once, on a thread that it must not block.
     package func run(completion: @escaping @Sendable (Ending) -> Void) {
         let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
         process.start(deadline: deadline, eventLoop: eventLoop) { result in
-            // Also where there was no thread for it: never on the caller's stack.
+            // Without a thread, `start` calls this on the caller's stack.
             eventLoop.execute { completion(self.ending(result)) }
         }
     }
@@ -63,13 +62,13 @@ package final class ProgramRun: Sendable {
 }
 
 extension ChildProcess {
-    /// Of a check's or a notification's program 4 KiB are kept of each stream.
+    /// Creates a program of a check or a notification, of which 4 KiB of each stream are kept.
     static func script(_ arguments: [String], environment: [String: String]) -> ChildProcess {
         ChildProcess(arguments, environment: environment, streams: .kept(limit: 4096))
     }
 
-    /// Runs the program on a thread of its own: a check that starts a program has no use for a cheaper way. `completion` runs
-    /// on the event loop when the program has ended and is reaped; where there is no thread, before this returns.
+    /// Runs the program on a thread of its own, whose cost is small beside the program's. `completion` is called on the
+    /// event loop once the program is reaped. If no thread can be started, it is called before this returns.
     func start(
         deadline: Duration? = nil, eventLoop: any EventLoop,
         completion: @escaping @Sendable (Result<Outcome, ScriptFailure>) -> Void

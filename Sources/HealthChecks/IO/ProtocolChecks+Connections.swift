@@ -5,15 +5,15 @@ internal import NIOHTTP2
 internal import NIOPosix
 internal import NIOSSL
 
-/// Checks over a TCP connection, with TLS or without.
+/// The checks over a TCP connection, with or without TLS.
 extension ProtocolChecks {
-    /// What is put on a connection, on TLS or not.
+    /// The handlers on top of a connection, with or without TLS.
     struct Layers: Sendable {
         var stage: CheckStage
         var protocols: [String]
         var add: @Sendable (CheckProgress, ChannelPipeline.SynchronousOperations) throws -> Void
 
-        /// The protocol that TLS has to negotiate.
+        /// The protocol that TLS must negotiate, or nil for any.
         var requiredProtocol: String? { protocols == ["h2"] ? "h2" : nil }
 
         init(_ stage: CheckStage, dialogue: @escaping @Sendable () -> any StreamDialogue) {
@@ -36,7 +36,7 @@ extension ProtocolChecks {
                 protocols = ["h2"]
                 add = { progress, pipeline in
                     var configuration = NIOHTTP2Handler.ConnectionConfiguration()
-                    // No less than by HTTP/1.1.
+                    // The limit of HTTP/1.1 applies here, too.
                     configuration.initialSettings = [
                         HTTP2Setting(parameter: .maxConcurrentStreams, value: 100),
                         HTTP2Setting(parameter: .maxHeaderListSize, value: HTTP1ResponseReader.mostHeadBytes),
@@ -63,7 +63,7 @@ extension ProtocolChecks {
             case .success(let context):
                 self.connect(to: port, by: way, tls: tls, context: context, progress: progress, layers: layers)
             case .failure(let error):
-                // Nobody was asked yet: trust roots cannot be read, or hold no certificate.
+                // The failure precedes the connection: trust roots cannot be read, or hold no certificate.
                 progress.failForShortage(of: CheckErrorText.text(error))
             }
         }
@@ -80,11 +80,11 @@ extension ProtocolChecks {
         for (option, value) in way.socketOptions { bootstrap = bootstrap.channelOption(option, value: value) }
         do {
             if let source = way.source { bootstrap = bootstrap.bind(to: try source.socketAddress(port: 0)) }
-            // Longer than any deadline, which alone counts.
+            // The deadline of the check is the only limit.
             bootstrap = bootstrap.connectTimeout(.hours(24)).channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let progress = bound.value
-                    // A reset instead of a FIN: neither side keeps anything of the check.
+                    // With a reset instead of a FIN, neither side keeps any state of the check.
                     (channel as? any SocketOptionProvider)?.setSoLinger(linger(l_onoff: 1, l_linger: 0))
                         .whenFailure { _ in }
                     let pipeline = channel.pipeline.syncOperations
@@ -109,10 +109,10 @@ extension ProtocolChecks {
     }
 }
 
-/// Marks, in the pipeline, that the peer can be spoken to: it is connected, and TLS is up where there is TLS.
+/// The pipeline event that the peer is ready for data: connected, and past the handshake if there is TLS.
 struct PeerIsReady {}
 
-/// Stands nearest to the socket, so that hanging up asks nobody: not TLS, which would await the peer's close_notify.
+/// The handler next to the socket. Its close does not pass through TLS, which would wait for the peer's close_notify.
 final class CheckSupervisor: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
@@ -138,13 +138,13 @@ final class CheckSupervisor: ChannelInboundHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        // Its end may be what completes a response.
+        // The end of the connection may complete a response.
         context.fireChannelInactive()
         progress.fail("\(progress.stage): \(CheckErrorText.closed)")
     }
 }
 
-/// Carries a dialogue over a connection.
+/// The handler that runs a dialogue over a connection.
 final class StreamHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer

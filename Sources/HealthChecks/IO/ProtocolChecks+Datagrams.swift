@@ -2,7 +2,7 @@ internal import Addresses
 internal import NIOCore
 internal import NIOPosix
 
-/// Checks by one datagram and its answer.
+/// The checks by one datagram and its reply.
 extension ProtocolChecks {
     func ask(
         _ dialogue: some DatagramDialogue & Sendable, port: UInt16, by way: Check.Way, progress: CheckProgress
@@ -19,7 +19,7 @@ extension ProtocolChecks {
         do {
             let source = try (way.source ?? .unspecified(way.destination.family)).socketAddress(port: 0)
             let destination = try way.destination.socketAddress(port: port)
-            // Connected, so that ICMP's errors come back as the socket's.
+            // The socket is connected, so that ICMP errors become errors of the socket.
             bootstrap.bind(to: source).flatMap { channel in
                 channel.connect(to: destination).map { channel }
             }.whenComplete { result in
@@ -42,7 +42,7 @@ extension ProtocolChecks {
     }
 }
 
-/// Hears the datagrams that come back.
+/// The handler of received datagrams.
 final class DatagramHandler: ChannelInboundHandler {
     typealias InboundIn = AddressedEnvelope<ByteBuffer>
 
@@ -64,6 +64,6 @@ final class DatagramHandler: ChannelInboundHandler {
         progress.end(outcome)
     }
 
-    /// Such as "connection refused", for ICMP's "port unreachable".
+    /// Fails the check by an error such as "connection refused", for ICMP's "port unreachable".
     func errorCaught(context: ChannelHandlerContext, error: any Error) { progress.fail(by: error) }
 }

@@ -4,9 +4,9 @@ internal import LoadBalancing
 internal import NIOCore
 internal import Processes
 
-/// What this machine itself says of a real server: its programs and files.
+/// The checks by this machine's programs and files.
 extension ProtocolChecks {
-    /// By path. A file system may stall, and then costs a thread for each of its files, no more.
+    /// The threads that read files, by path. A stalled file system blocks at most one thread for each of its files.
     private static let files = WorkThreads<String>(limit: 4096)
 
     func run(_ check: ScriptCheck, by way: Check.Way, deadline: Duration, progress: CheckProgress) {
@@ -16,7 +16,7 @@ extension ProtocolChecks {
         progress.stage = .run
         progress.hangUp = { process.kill() }
         process.start(eventLoop: progress.eventLoop) { result in
-            // That it cannot be started says nothing about the real server.
+            // A program that cannot be started proves nothing about the real server.
             if case .failure = result { bound.value.isOwn = true }
             switch result.flatMap(\.judgement) {
             case .success(let weight): bound.value.pass(weight: weight)
@@ -44,7 +44,7 @@ extension ProtocolChecks {
     }
 }
 
-/// What a script is told; the names are documented at `ScriptCheck`.
+/// The environment of a script. `ScriptCheck` documents the variables.
 enum ScriptEnvironment {
     static func variables(_ check: ScriptCheck, by way: Check.Way, timeout: Duration) -> [String: String] {
         var variables = [
@@ -66,7 +66,7 @@ enum ScriptEnvironment {
 }
 
 extension ChildProcess.Outcome {
-    /// The weight that a check's program asks for, or why the check fails.
+    /// The weight that a check's program requested, or the reason of its failure.
     var judgement: Result<Int?, ScriptFailure> {
         let first = Self.firstLine(output)
         switch ending {
@@ -90,12 +90,12 @@ extension ChildProcess.Outcome {
 
 struct ScriptFailure: Error, Hashable { var reason: String }
 
-/// Reads the beginning of a regular file.
+/// The reading of the beginning of a regular file.
 enum FileReader {
     static let longest = 64
 
     static func read(_ path: String) throws(ScriptFailure) -> [UInt8] {
-        // A named pipe must not stall it.
+        // A named pipe without a writer would block open(2).
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else { throw failure("open", path) }
         defer { close(descriptor) }
@@ -113,11 +113,11 @@ enum FileReader {
     }
 }
 
-/// A weight as a script or a file writes it.
+/// The text form of a weight in a script's output or a file.
 enum WeightText {
     static let accepted = 0...65_535
 
-    /// The whole text but for the white space around it.
+    /// Returns the weight, or nil if the text, apart from surrounding white space, is not one.
     static func parse(_ text: some StringProtocol) -> Int? {
         let digits = text.drop(while: \.isWhitespace).reversed().drop(while: \.isWhitespace).reversed()
         guard (1...5).contains(digits.count), digits.allSatisfy({ ("0"..."9").contains($0) }),

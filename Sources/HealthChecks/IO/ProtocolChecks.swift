@@ -1,9 +1,9 @@
 internal import LoadBalancing
 internal import NIOCore
 
-/// Asks what takes a channel, a program or a file: every check but connects and echoes, one at a time.
+/// The start of all checks except TCP connects and ICMP echoes. They need a channel, a program or a file.
 struct ProtocolChecks: Sendable {
-    /// Ends a check at once, unless it is over already.
+    /// A closure that ends a check at once, unless it has ended already.
     typealias Cancellation = @Sendable () -> Void
 
     let contexts = TLSContexts()
@@ -11,7 +11,7 @@ struct ProtocolChecks: Sendable {
 
     init(group: any EventLoopGroup) { self.group = group }
 
-    /// `completion` is called once, on an event loop, never before this returns.
+    /// Starts a check. `completion` is called once, on an event loop.
     func begin(
         _ check: Check, of service: ServiceAddress?, by way: Check.Way, deadline: Duration,
         completion: @escaping @Sendable (CheckVerdict, Duration) -> Void
@@ -19,7 +19,7 @@ struct ProtocolChecks: Sendable {
         let eventLoop = group.next()
         let began = NIODeadline.now()
         let box = NIOLoopBoundBox.makeEmptyBox(valueType: CheckProgress.self, eventLoop: eventLoop)
-        // Before there can be a cancellation to hear of: an event loop keeps the order.
+        // The task runs before any cancellation, as an event loop keeps the order.
         eventLoop.execute {
             let progress = CheckProgress(
                 stage: .start, service: service, began: began, timeout: deadline, eventLoop: eventLoop,

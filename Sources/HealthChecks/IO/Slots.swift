@@ -1,4 +1,4 @@
-/// Names a place in `Slots`, and which of its successive tenants is meant.
+/// The name of a place in `Slots`, and the number of its tenant. A place has one tenant after another.
 struct Slot: Hashable {
     fileprivate(set) var index: UInt32
     fileprivate(set) var tenant: UInt32
@@ -8,7 +8,7 @@ struct Slot: Hashable {
         self.tenant = tenant
     }
 
-    /// 63 bits.
+    /// The slot as a number of 63 bits.
     var key: UInt64 { UInt64(tenant) << 32 | UInt64(index) }
 
     init(key: UInt64) {
@@ -17,7 +17,7 @@ struct Slot: Hashable {
     }
 }
 
-/// Values in places that are used again.
+/// A table of values whose places are reused.
 struct Slots<Value> {
     private var places: [(tenant: UInt32, value: Value?)] = []
     private var free: [UInt32] = []
@@ -49,10 +49,10 @@ struct Slots<Value> {
         }
     }
 
-    /// nil where the slot's value is gone.
+    /// Removes and returns the value, or nil if the slot has another tenant or none.
     mutating func remove(_ slot: Slot) -> Value? {
         guard let value = self[slot] else { return nil }
-        // 31 bits, so that a key has one to spare.
+        // The number has 31 bits, so that one bit of the key is free.
         places[Int(slot.index)] = ((slot.tenant + 1) & 0x7FFF_FFFF, nil)
         free.append(slot.index)
         return value

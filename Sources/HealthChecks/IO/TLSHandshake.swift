@@ -4,7 +4,7 @@ internal import NIOCore
 internal import NIOSSL
 internal import NIOTLS
 
-/// Contexts of NIOSSL, made once for each set of options: reading a system's trust roots takes tens of milliseconds.
+/// The contexts of NIOSSL, one for each set of options. Reading a system's trust roots takes tens of milliseconds.
 final class TLSContexts: Sendable {
     private struct Key: Hashable {
         var verification: TLSOptions.Verification
@@ -16,7 +16,8 @@ final class TLSContexts: Sendable {
 
     private let made = NIOLockedValueBox<[Key: NIOSSLContext]>([:])
 
-    /// The completion is called on the check's event loop. What has no context by the deadline was not asked.
+    /// Finds or creates a context. `completion` is called on the check's event loop. Without a context by the deadline,
+    /// the check fails as this machine's own failure.
     func context(
         for options: TLSOptions, protocols: [String], progress: CheckProgress,
         completion: @escaping @Sendable (CheckProgress, Result<NIOSSLContext, any Error>) -> Void
@@ -27,7 +28,7 @@ final class TLSContexts: Sendable {
         if let context = made.withLockedValue({ $0[key] }) { return completion(progress, .success(context)) }
         progress.run(on: Self.threads, key, shortage: "trust roots were not read in time") {
             Result {
-                // Another check may have waited for the same.
+                // Another check may have created the context meanwhile.
                 if let context = self.made.withLockedValue({ $0[key] }) { return context }
                 let context = try Self.make(key)
                 self.made.withLockedValue { $0[key] = context }
@@ -59,14 +60,14 @@ final class TLSContexts: Sendable {
     }
 }
 
-/// Looks at what a TLS handshake brought, then lets the check go on.
+/// The handler that checks the certificate and the protocol after a TLS handshake, and then lets the check continue.
 final class HandshakeObserver: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
     private let progress: CheckProgress
     private let options: TLSOptions
     private let stageOnceReady: CheckStage
-    /// By ALPN; nil: any.
+    /// The protocol that ALPN must negotiate, or nil for any.
     private let requiredProtocol: String?
 
     init(progress: CheckProgress, options: TLSOptions, stageOnceReady: CheckStage, requiredProtocol: String?) {
@@ -98,7 +99,7 @@ final class HandshakeObserver: ChannelInboundHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) { progress.fail(by: error) }
 }
 
-/// How long a certificate is valid; seconds since 1970.
+/// The validity period of a certificate, in seconds since 1970.
 struct CertificateValidity: Hashable {
     var from: Int
     var until: Int

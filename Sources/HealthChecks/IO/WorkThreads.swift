@@ -3,11 +3,11 @@ internal import DequeModule
 internal import Glibc
 internal import Synchronization
 
-/// Threads for what may stall or take long and so has no place on an event loop: `limit` at most, which end when there
-/// is nothing to do. Work of one key is done one piece at a time, and keys take turns: none keeps the others waiting for
-/// more than a piece of its work.
+/// Threads for work that may block or take long, and must not run on an event loop. There are at most `limit`, and idle
+/// ones end. Work of one key runs one piece at a time, and keys take turns. A key waits for at most one piece of
+/// another key's work.
 final class WorkThreads<Key: Hashable & Sendable>: Sendable {
-    /// A piece of work that was handed in.
+    /// A submitted piece of work.
     final class Ticket: Sendable {
         fileprivate let key: Key
         fileprivate let work: @Sendable () -> Void
@@ -27,9 +27,9 @@ final class WorkThreads<Key: Hashable & Sendable>: Sendable {
     }
 
     private struct Queues {
-        /// In the order in which they came.
+        /// The waiting work of each key, in order of submission.
         var waiting: [Key: Deque<Ticket>] = [:]
-        /// Keys whose turn it will be: those with waiting work, of which none is being done.
+        /// The keys with waiting work and none running, in the order of their turns.
         var turns: Deque<Key> = []
         var busy: Set<Key> = []
         var threads = 0
@@ -49,12 +49,12 @@ final class WorkThreads<Key: Hashable & Sendable>: Sendable {
             queues.threads += 1
             return true
         }
-        // Where there is none to be had, the work waits for one that another piece gets.
+        // Without a new thread, the work waits for the thread of another piece.
         if needsThread, DetachedThread.start({ self.work() }) != nil { queues.withLock { $0.threads -= 1 } }
         return ticket
     }
 
-    /// Takes it back, unless it has begun.
+    /// Withdraws a piece of work, unless it has begun.
     func withdraw(_ ticket: Ticket) {
         queues.withLock { queues in
             queues.waiting[ticket.key]?.removeAll { $0 === ticket }
@@ -64,10 +64,10 @@ final class WorkThreads<Key: Hashable & Sendable>: Sendable {
         }
     }
 
-    /// Whether a piece of the key's work is being done.
+    /// Returns whether a piece of the key's work is running.
     func isBusy(with key: Key) -> Bool { queues.withLock { $0.busy.contains(key) } }
 
-    /// A thread's life.
+    /// Runs pieces of work on a thread until there are none.
     private func work() {
         var done: Key?
         while let ticket = next(after: done) {
@@ -76,7 +76,7 @@ final class WorkThreads<Key: Hashable & Sendable>: Sendable {
         }
     }
 
-    /// Nil, and the thread is no longer counted, where there is nothing to do.
+    /// Returns the next piece of work. Returns nil, and stops counting the thread, if there is none.
     private func next(after done: Key?) -> Ticket? {
         queues.withLock { queues in
             if let done {
@@ -96,7 +96,7 @@ final class WorkThreads<Key: Hashable & Sendable>: Sendable {
     }
 }
 
-/// A thread that nobody joins.
+/// A detached thread.
 enum DetachedThread {
     private final class Work {
         let body: @Sendable () -> Void
@@ -104,7 +104,7 @@ enum DetachedThread {
         init(body: @escaping @Sendable () -> Void) { self.body = body }
     }
 
-    /// nil, or why there is none.
+    /// Starts a thread. Returns nil, or the reason of the failure.
     static func start(_ body: @escaping @Sendable () -> Void) -> ScriptFailure? {
         let work = Unmanaged.passRetained(Work(body: body))
         let code = clinux_start_thread(

@@ -1,17 +1,17 @@
 internal import Addresses
 internal import Glibc
 
-/// Sends one query with recursion desired and judges the answer (RFC 1035; TCP framing by its section 4.2.2). Stages:
-/// connect, answer.
+/// A check that sends one query with recursion desired, and judges the answer (RFC 1035; TCP framing by its section
+/// 4.2.2). Its stages are connect and answer.
 public struct DNSCheck: Hashable, Sendable {
     public enum Transport: String, Hashable, Sendable, CaseIterable { case udp, tcp }
 
     public var port: UInt16
     public var transport: Transport
     public var question: DNSQuestion
-    /// Response codes that count as health, by number (RFC 6895): NOERROR (0) alone, unless given.
+    /// The response codes that count as healthy, by number (RFC 6895). The default is NOERROR (0) alone.
     public var responseCodes: Set<UInt8>
-    /// Each of these has to be among the answer's records of the queried type; where none is named, any answer will do.
+    /// The records that the answer must contain, of the queried type. Any answer passes if there are none.
     public var records: Set<DNSRecordData>
 
     public init(
@@ -26,13 +26,13 @@ public struct DNSCheck: Hashable, Sendable {
     }
 }
 
-/// A name and a type of record, of class IN.
+/// The name and record type of a query of class IN.
 public struct DNSQuestion: Hashable, Sendable, CustomStringConvertible {
-    /// Labels without the root's; each 1 to 63 bytes.
+    /// The labels of the name without the root label. Each has 1 to 63 bytes.
     let labels: [[UInt8]]
     public let type: DNSRecordType
 
-    /// `name` in plain text; "." is the root. Escapes are not known.
+    /// Creates a query for `name` in plain text. The root is ".". Escapes are not supported.
     public init(name: String, type: DNSRecordType) throws(InvalidCheck) {
         var text = Substring(name)
         if text.last == "." { text.removeLast() }
@@ -55,7 +55,7 @@ public struct DNSQuestion: Hashable, Sendable, CustomStringConvertible {
     public var description: String { "\(name) \(type)" }
 }
 
-/// A type of resource record, by its mnemonic or as "TYPE65" (RFC 3597).
+/// The type of a resource record, by its mnemonic or as "TYPE65" (RFC 3597).
 public struct DNSRecordType: Hashable, Sendable, LosslessStringConvertible {
     public let code: UInt16
 
@@ -79,14 +79,17 @@ public struct DNSRecordType: Hashable, Sendable, LosslessStringConvertible {
     public var description: String { Self.names[code] ?? "TYPE\(code)" }
 }
 
-/// A record's data in the form that is compared: an address, a name in lower case without its final dot, "10 mail.example"
-/// (MX), "0 5 443 host.example" (SRV), the joined strings of a TXT, and hexadecimal digits for all other types.
+/// The data of a resource record in a form that can be compared.
+///
+/// - An address is in its canonical text, and a name in lower case without its final dot.
+/// - MX data is "10 mail.example", and SRV data is "0 5 443 host.example".
+/// - TXT data is its strings, joined. All other types are hexadecimal digits.
 public struct DNSRecordData: Hashable, Sendable, CustomStringConvertible {
     let text: String
 
     public var description: String { text }
 
-    /// As an operator writes it, for a type.
+    /// Creates the data of a record from an operator's text. Throws if the text does not fit the type.
     public init(_ text: String, type: DNSRecordType) throws(InvalidCheck) {
         func invalid(_ accepted: String) -> InvalidCheck {
             InvalidCheck("\"\(text)\" is no data of a \(type) record: \(accepted)")
@@ -141,7 +144,7 @@ public struct DNSRecordData: Hashable, Sendable, CustomStringConvertible {
         text = bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }
 
-    /// A label; names are compared without regard to case (RFC 4343).
+    /// Returns the text of a label. It is in lower case, as names are compared without regard to case (RFC 4343).
     static func name(_ label: ArraySlice<UInt8>) -> String {
         String(decoding: label, as: UTF8.self).asciiLowercased
     }

@@ -1,11 +1,12 @@
-/// Sends one request and judges its response (RFC 9110), by HTTP/1.1 (RFC 9112) or HTTP/2 (RFC 9113), in clear or by TLS.
-/// Redirects are not followed. Stages: connect, TLS handshake, certificate, headers, body, body match.
+/// A check that sends one request, and judges its response (RFC 9110). It uses HTTP/1.1 (RFC 9112) or HTTP/2 (RFC
+/// 9113), with or without TLS. It does not follow redirects. Its stages are connect, TLS handshake, certificate,
+/// headers, body and body match.
 ///
-/// The body is always awaited, up to `bodyLimit`: a server that stalls in the middle of one is not healthy.
+/// The check always reads the body, up to `bodyLimit`. A server that stalls in the middle of a body is not healthy.
 public struct HTTPCheck: Hashable, Sendable {
     public enum Version: String, Hashable, Sendable, CaseIterable {
         case http11 = "1.1"
-        /// By ALPN where there is TLS, else with prior knowledge.
+        /// HTTP/2, negotiated by ALPN over TLS, and by prior knowledge without TLS.
         case http2 = "2"
     }
 
@@ -19,28 +20,30 @@ public struct HTTPCheck: Hashable, Sendable {
         }
     }
 
-    /// What the body has to be. Texts are UTF-8.
+    /// A condition on the body. Texts are UTF-8.
     public enum Expectation: Hashable, Sendable {
         case contains(String)
         case matches(Pattern)
-        /// Of the body as it arrived, however long it is, content coding included: 32 bytes.
+        /// The SHA-256 digest of the whole body as received, with its content coding, in 32 bytes.
         case sha256([UInt8])
     }
 
     public var port: UInt16
     public var method: String
-    /// The request target in origin form, with a query where there is one.
+    /// The request target in origin form, optionally with a query.
     public var path: String
-    /// Host, or :authority; nil: the address that is asked, with its port unless it is the scheme's own.
+    /// The value of Host or :authority. Nil stands for the address of the check, with the port unless it is the
+    /// scheme's default.
     public var host: String?
-    /// Further fields; User-Agent, Accept and Connection replace the ones that are sent by default.
+    /// The further fields of the request. User-Agent, Accept and Connection replace the default ones.
     public var fields: [Field]
     public var version: Version
-    /// nil: in clear. Where it names no server, `host` is the server name, unless it is an address.
+    /// The options of TLS, or nil for a connection without TLS. Without a server name in them, `host` is the server
+    /// name, unless it is an address.
     public var tls: TLSOptions?
     public var status: [ClosedRange<Int>]
     public var body: [Expectation]
-    /// Bytes of the body that are read, and searched; a digest takes all of it.
+    /// The number of bytes of the body that are read and searched. A digest reads the whole body.
     public var bodyLimit: Int
 
     public init(
@@ -61,13 +64,13 @@ public struct HTTPCheck: Hashable, Sendable {
     }
 }
 
-/// Calls grpc.health.v1.Health/Check and expects SERVING (the gRPC health checking protocol; gRPC over HTTP/2). Stages:
-/// connect, TLS handshake, certificate, headers, body, trailers.
+/// A check that calls grpc.health.v1.Health/Check, and expects SERVING (the gRPC health checking protocol; gRPC over
+/// HTTP/2). Its stages are connect, TLS handshake, certificate, headers, body and trailers.
 public struct GRPCHealthCheck: Hashable, Sendable {
     public var port: UInt16
-    /// The service that is asked for; empty: the server as a whole.
+    /// The name of the gRPC service. An empty name stands for the server as a whole.
     public var service: String
-    /// :authority; nil: the address that is asked, with its port.
+    /// The value of :authority. Nil stands for the address of the check, with its port.
     public var authority: String?
     public var tls: TLSOptions?
 

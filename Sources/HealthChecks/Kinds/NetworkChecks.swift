@@ -1,18 +1,23 @@
-/// Sends one ICMP echo request and expects its reply (RFC 792). Stages: start (a raw socket), answer.
+/// A check that sends one ICMP echo request, and expects its reply (RFC 792). Its stages are start (a raw socket) and
+/// answer.
 ///
-/// Through the tunnel it shows that the host decapsulates and holds the VIP; it says nothing of any service.
+/// Through the tunnel, a reply shows that the host decapsulates packets and holds the VIP. It proves nothing about a
+/// service.
 public struct EchoCheck: Hashable, Sendable {
     public init() {}
 }
 
-/// Sends ICMP echo requests that may not be fragmented (DF) and finds the largest packet that is answered, by bisection
-/// (RFC 792, RFC 1191; the search is that of RFC 4821 and RFC 8899, without their timers). Stages: start, answer.
+/// A check of the path MTU. It sends ICMP echo requests with DF set (RFC 792, RFC 1191), and finds the largest answered
+/// packet by bisection. The search is the one of RFC 4821 and RFC 8899, without their timers. Its stages are start and
+/// answer.
 ///
-/// Health is a path that either takes packets of `size` or says what it takes: "fragmentation needed", or the director's
-/// own device's MTU. A path on which larger packets vanish in silence is a black hole, and that is what a failure says. A
-/// size is given up after three silences of a fortieth of the deadline each; ten seconds suit most networks.
+/// A path is healthy if it passes packets of `size`, or reports a smaller limit. It may report it by "fragmentation
+/// needed", or by the MTU of the director's own device. A path that drops larger packets silently is a black hole,
+/// which fails the check. Each size gets three attempts, each of a fortieth of the deadline. Ten seconds suit most
+/// networks.
 public struct MTUCheck: Hashable, Sendable {
-    /// Of the packet inside the tunnel, its IP header included: usually the MTU of the way to the real server less 20.
+    /// The size of the packet inside the tunnel, with its IP header. It is usually the MTU of the path to the real
+    /// server less 20.
     public var size: Int
 
     static let least = 68
@@ -25,22 +30,23 @@ public struct MTUCheck: Hashable, Sendable {
     }
 }
 
-/// Connects and resets the connection at once (RFC 9293). Stage: connect.
+/// A check that opens a TCP connection, and resets it at once (RFC 9293). Its stage is connect.
 public struct TCPCheck: Hashable, Sendable {
     public var port: UInt16
 
     public init(port: UInt16) { self.port = port }
 }
 
-/// Sends one datagram and expects one back (RFC 768). Stages: connect (no packet is sent for it), answer.
+/// A check that sends one datagram, and expects one in reply (RFC 768). Its stages are connect, which sends no packet,
+/// and answer.
 public struct UDPCheck: Hashable, Sendable {
     public enum Reply: Hashable, Sendable {
-        /// Whatever comes first.
+        /// Any datagram.
         case any
         case equals([UInt8])
         case startsWith([UInt8])
-        /// Silence is health, too: all that fails is an ICMP error, such as "port unreachable". The check lasts until
-        /// its deadline then.
+        /// Any datagram or none. Only an ICMP error fails, such as "port unreachable". Without a reply, the check lasts
+        /// until its deadline.
         case optional
     }
 
@@ -55,8 +61,8 @@ public struct UDPCheck: Hashable, Sendable {
     }
 }
 
-/// Awaits the greeting (220), says HELO (250) and QUIT (221); no mail is begun (RFC 5321). Stages: connect, greeting,
-/// HELO, QUIT.
+/// A check that waits for the greeting (220), and sends HELO (250) and QUIT (221), without a mail (RFC 5321). Its
+/// stages are connect, greeting, HELO and QUIT.
 public struct SMTPCheck: Hashable, Sendable {
     public var port: UInt16
     /// The client's name in HELO.

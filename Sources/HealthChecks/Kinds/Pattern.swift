@@ -1,5 +1,5 @@
-/// A regular expression of PCRE2 (pcre2pattern(3)), known to be one. It is searched for among bytes, as keepalived does
-/// it; among Unicode's characters where the expression has others than ASCII's, or begins with `(*UTF)`.
+/// A valid regular expression of PCRE2 (pcre2pattern(3)). It is matched against bytes, as in keepalived. It is matched
+/// against Unicode characters if it has any beyond ASCII, or begins with `(*UTF)`.
 public struct Pattern: Hashable, Sendable, CustomStringConvertible {
     public let description: String
     private let expression: Expression
@@ -21,16 +21,16 @@ public struct Pattern: Hashable, Sendable, CustomStringConvertible {
 
     public func hash(into hasher: inout Hasher) { hasher.combine(description) }
 
-    /// What one check's search comes to, whose expressions share `SearchTime.limit`.
+    /// The result of one check's search. All its expressions share `SearchTime.limit`.
     enum Search: Equatable {
         case found
         case lacks(Pattern)
-        /// The search for this one was given up.
+        /// The pattern whose search exceeded its limit.
         case tooCostly(Pattern)
         case noMemory
     }
 
-    /// Searches the body for each of the patterns.
+    /// Returns the result of a search for all of the patterns.
     static func search(_ body: [UInt8], for patterns: [Pattern]) -> Search {
         var time = SearchTime()
         for pattern in patterns {
@@ -44,7 +44,7 @@ public struct Pattern: Hashable, Sendable, CustomStringConvertible {
         return .found
     }
 
-    /// In what the expression may mean something else than it did in Swift's Regex, which ipvsd 0.1 searched by.
+    /// The differences from Swift's Regex, with which ipvsd 0.1 searched, that may change the expression's meaning.
     public var changes: [String] {
         let scan = ClassScan(description)
         var changes: [String] = []
@@ -61,9 +61,9 @@ public struct Pattern: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// What an expression has that PCRE2 and Swift's Regex read differently.
+/// The constructs of an expression that PCRE2 and Swift's Regex read differently.
 private struct ClassScan {
-    /// How deep classes are nested in Swift's reading.
+    /// The depth of nested classes, as Swift reads them.
     private(set) var depth = 0
     private(set) var hasSets = false
     private(set) var hasLineEnds = false
@@ -91,7 +91,7 @@ private struct ClassScan {
                     if level > 0 { hasSets = true }
                     level += 1
                     depth = max(depth, level)
-                    // A bracket that comes first is a character of the class.
+                    // A first bracket is a character of the class.
                     if follows("[^]") { place += 2 } else if follows("[]") { place += 1 }
                 }
             } else if level > 0 {
@@ -110,7 +110,7 @@ private struct ClassScan {
         }
     }
 
-    /// The last bracket of one such as `[:alpha:]`.
+    /// Returns the last bracket of a POSIX class such as `[:alpha:]`.
     private static func endOfPOSIXClass(in bytes: [UInt8], at place: Int) -> Int? {
         guard bytes[place...].starts(with: "[:".utf8),
             let end = bytes[(place + 2)...].firstIndex(of: UInt8(ascii: "]")), end > place + 2,

@@ -1,20 +1,21 @@
 public import Addresses
 
-/// Runs a program: exit code 0 is health, and a first line on standard output that is a number from 0 to 65535 is the
-/// weight it asks for. Stages: start, run.
+/// A check that runs a program. Exit code 0 is healthy. If the first line of standard output is a number from 0 to
+/// 65535, it is the requested weight. Its stages are start and run.
 ///
-/// It is executed as it is, without a shell, in a process group of its own, with standard input from /dev/null and no
+/// The program runs without a shell, in a process group of its own. Its standard input is /dev/null, and it gets no
 /// other descriptor of the daemon. When it ends, or at the deadline, the whole group is killed. The first line of
-/// standard error, or else of standard output, is the reason of a failure. Its environment is `environment` and
+/// standard error, or else of standard output, is the reason of a failure. The environment is `environment` and the
+/// following variables:
 ///
 /// - `PATH`: /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// - `IPVSD_VIA`: tunnel or direct
-/// - `IPVSD_ADDRESS`: whom to ask, the VIP (tunnel) or the real server's own address (direct)
+/// - `IPVSD_ADDRESS`: the address to check, which is the VIP (tunnel) or the real server's own address (direct)
 /// - `IPVSD_TIMEOUT`: seconds until it is killed
-/// - `IPVSD_MARK`, `IPVSD_DEVICE`, `IPVSD_SOURCE` (tunnel only): SO_MARK, the interface's index and the address to bind a
-///   socket to, so that its packets take the tunnel to this real server
+/// - `IPVSD_MARK`, `IPVSD_DEVICE`, `IPVSD_SOURCE` (tunnel only): SO_MARK, the interface index and the local address of
+///   a socket whose packets take the tunnel to this real server
 public struct ScriptCheck: Hashable, Sendable {
-    /// The program's path, and its arguments.
+    /// The program's absolute path and its arguments.
     public var arguments: [String]
     public var environment: [String: String]
 
@@ -34,8 +35,9 @@ public struct ScriptCheck: Hashable, Sendable {
     }
 }
 
-/// Reads a weight, a number from 0 to 65535, from a regular file; white space around it does not matter. A file that is not
-/// there, or says something else, is a failure; 0 quiesces. Stages: start (opening it), read.
+/// A check that reads a weight, from 0 to 65535, from a regular file. Surrounding white space is ignored. The weight 0
+/// quiesces the server. A missing file and any other content are failures. Its stages are start (opening the file) and
+/// read.
 public struct FileCheck: Hashable, Sendable {
     public var path: String
 
@@ -48,7 +50,8 @@ public struct FileCheck: Hashable, Sendable {
 }
 
 extension Check {
-    /// With the real server's address for "{server}" in a file's path and a script's arguments.
+    /// Returns the check with the real server's address in place of "{server}" in a file's path or a script's
+    /// arguments.
     public func addressed(to server: IPAddress) -> Check {
         switch self {
         case .file(var check):

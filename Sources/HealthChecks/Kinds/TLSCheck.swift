@@ -1,5 +1,5 @@
-/// Connects and completes a TLS handshake (RFC 8446, RFC 5246); nothing is sent inside it. Stages: connect, TLS
-/// handshake, certificate.
+/// A check that connects, and completes a TLS handshake (RFC 8446, RFC 5246) without sending data. Its stages are
+/// connect, TLS handshake and certificate.
 public struct TLSCheck: Hashable, Sendable {
     public var port: UInt16
     public var options: TLSOptions
@@ -10,14 +10,14 @@ public struct TLSCheck: Hashable, Sendable {
     }
 }
 
-/// How TLS is spoken, and what the certificate has to be.
+/// The options of TLS, and the requirements on the certificate.
 public struct TLSOptions: Hashable, Sendable {
     public enum Verification: String, Hashable, Sendable, CaseIterable {
-        /// Any certificate will do. Whether clients trust it is not a matter of one server's health.
+        /// No verification: any certificate passes. Clients' trust in it is not a matter of one server's health.
         case none
-        /// Its chain has to lead to a trusted root and be valid now.
+        /// The certificate chain must lead to a trusted root, and be valid now.
         case chain
-        /// And it has to name `serverName` or the address that is asked.
+        /// The same as `chain`, and the certificate must name `serverName` or the address of the check.
         case full
     }
 
@@ -27,11 +27,12 @@ public struct TLSOptions: Hashable, Sendable {
         case file(String)
     }
 
-    /// Sent as server name indication (RFC 6066); nil: none is sent.
+    /// The server name indication (RFC 6066), or nil to send none.
     public var serverName: String?
     public var verification: Verification
     public var trustRoots: TrustRoots
-    /// The server's certificate has to be valid for at least this long yet; `.zero`: it must not have expired. nil: not asked.
+    /// The time for which the server's certificate must still be valid. `.zero` demands that it has not expired, and
+    /// nil nothing.
     public var minimumValidity: Duration?
 
     public init(

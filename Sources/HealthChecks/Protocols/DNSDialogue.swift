@@ -1,4 +1,4 @@
-/// One query and its answer, over either transport.
+/// A query and its answer, over UDP or TCP.
 struct DNSDialogue: StreamDialogue, DatagramDialogue {
     private let check: DNSCheck
     private let identifier: UInt16
@@ -13,7 +13,7 @@ struct DNSDialogue: StreamDialogue, DatagramDialogue {
 
     var datagram: [UInt8] { DNSMessage.query(check.question, identifier: identifier) }
 
-    /// nil: not an answer to this query (RFC 5452 section 9.1).
+    /// Returns the outcome of a response, or nil if it does not belong to this query (RFC 5452 section 9.1).
     func judge(_ bytes: [UInt8]) -> Outcome? {
         let response: DNSMessage.Response
         do {
@@ -47,7 +47,7 @@ struct DNSDialogue: StreamDialogue, DatagramDialogue {
         return .send([UInt8(message.count >> 8), UInt8(message.count & 255)] + message)
     }
 
-    /// A message behind its length (RFC 1035 section 4.2.2).
+    /// Reads a message that follows its length (RFC 1035 section 4.2.2).
     mutating func receive(_ bytes: [UInt8]) -> StreamStep {
         received += bytes
         guard received.count >= 2 else { return .wait }
@@ -56,7 +56,7 @@ struct DNSDialogue: StreamDialogue, DatagramDialogue {
         return .end(judge(Array(received[2..<2 + length])) ?? .failed("answer: it belongs to another query"))
     }
 
-    /// RFC 6895 section 2.3.
+    /// Returns the name of a response code (RFC 6895 section 2.3).
     static func name(_ code: UInt8) -> String {
         let names = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"]
         return Int(code) < names.count ? names[Int(code)] : "RCODE\(code)"

@@ -1,16 +1,16 @@
 internal import Addresses
 internal import Glibc
 
-/// DNS messages (RFC 1035 section 4): a query written, a response read.
+/// The encoding of queries and the decoding of responses of DNS (RFC 1035 section 4).
 enum DNSMessage {
     static func query(_ question: DNSQuestion, identifier: UInt16) -> [UInt8] {
-        // RD; one question.
+        // The flag RD, and one question.
         var bytes: [UInt8] = [UInt8(identifier >> 8), UInt8(identifier & 255), 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]
         bytes += self.question(question)
         return bytes
     }
 
-    /// Name, type, class IN.
+    /// Returns the question section of a query: name, type and class IN.
     private static func question(_ question: DNSQuestion) -> [UInt8] {
         question.labels.flatMap { [UInt8($0.count)] + $0 }
             + [0, UInt8(question.type.code >> 8), UInt8(question.type.code & 255), 0, 1]
@@ -41,7 +41,7 @@ enum DNSMessage {
         let answers = try reader.u16()
         _ = try reader.u16()
         _ = try reader.u16()
-        // An error may come without the question.
+        // An error response may lack the question.
         var name = ""
         var type: UInt16 = 0
         for index in 0..<questions {
@@ -54,7 +54,7 @@ enum DNSMessage {
             identifier: identifier, isResponse: flags & 0x8000 != 0, isTruncated: flags & 0x0200 != 0,
             code: UInt8(flags & 15), name: questions == 0 ? "" : name, type: type, answers: [])
         for _ in 0..<answers {
-            // A truncated message ends where it ends.
+            // A truncated message may end before its last record.
             if response.isTruncated, reader.isAtEnd { break }
             response.answers.append(try reader.record())
         }
@@ -88,8 +88,8 @@ extension DNSMessage {
             return bytes[position..<position + count]
         }
 
-        /// Lower case, without the final dot. Each pointer has to lead further back than the last (section 4.1.4), so that
-        /// there is an end.
+        /// Reads a name, and returns it in lower case without the final dot. Each pointer must lead further back than
+        /// the last one (section 4.1.4), so that the loop ends.
         mutating func name() throws(Malformed) -> String {
             var labels: [String] = []
             var length = 1

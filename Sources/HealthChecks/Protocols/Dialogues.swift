@@ -1,9 +1,9 @@
-/// A conversation over a byte stream, apart from the stream: what comes in, what is to be sent, when it is decided.
+/// The protocol logic of a check over a byte stream, without the stream itself.
 protocol StreamDialogue {
-    /// What is being waited for.
+    /// The stage that the dialogue waits in.
     var stage: CheckStage { get }
 
-    /// The stream is there; what is to be said first.
+    /// Begins the dialogue once the stream is open. Returns the first step.
     mutating func open() -> StreamStep
     mutating func receive(_ bytes: [UInt8]) -> StreamStep
 }
@@ -14,25 +14,25 @@ enum StreamStep: Hashable {
     case end(Outcome)
 }
 
-/// What a protocol makes of a peer.
+/// The result of a dialogue.
 enum Outcome: Hashable {
     case passed
     case failed(String)
 }
 
-/// Being there is all that is asked of the peer.
+/// A dialogue that passes as soon as the stream is open.
 struct SilentDialogue: StreamDialogue {
     var stage: CheckStage { .connect }
     mutating func open() -> StreamStep { .end(.passed) }
     mutating func receive(_ bytes: [UInt8]) -> StreamStep { .wait }
 }
 
-/// A question in one datagram.
+/// The protocol logic of a check by one datagram.
 protocol DatagramDialogue {
     var datagram: [UInt8] { get }
-    /// nil: it does not belong to the question, and the answer may yet come.
+    /// Returns the outcome of a received datagram, or nil if it does not belong to the check, so that the wait goes on.
     func judge(_ bytes: [UInt8]) -> Outcome?
-    /// What no answer until the deadline means.
+    /// The outcome of silence until the deadline, or nil if that is a time-out.
     var silence: Outcome? { get }
 }
 
@@ -40,7 +40,7 @@ extension DatagramDialogue {
     var silence: Outcome? { nil }
 }
 
-/// A payload and its reply.
+/// The dialogue of a UDP check: a payload and its reply.
 struct UDPDialogue: DatagramDialogue {
     let check: UDPCheck
 
@@ -58,7 +58,7 @@ struct UDPDialogue: DatagramDialogue {
 
     var silence: Outcome? { check.reply == .optional ? .passed : nil }
 
-    /// Text where it is text, else hexadecimal digits; 32 bytes of it.
+    /// Returns the first 32 bytes in quotes if they are printable ASCII, and else as hexadecimal digits.
     static func quoted(_ bytes: [UInt8]) -> String {
         let shown = bytes.prefix(32)
         let more = bytes.count > 32 ? " (\(bytes.count) bytes)" : ""

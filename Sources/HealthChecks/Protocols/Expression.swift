@@ -1,36 +1,36 @@
 internal import CLibPCRE2
 internal import Glibc
 
-/// A compiled expression of PCRE2; the one place that touches the library. Searches of several threads may share it.
+/// A compiled expression of PCRE2. No other type calls the library. Several threads may search with one expression.
 final class Expression: Sendable {
     struct Invalid: Error { var reason: String }
 
     enum Finding {
         case found, absent, tooCostly
-        /// This machine has no memory for it.
+        /// The search failed for lack of memory.
         case noMemory
     }
 
-    /// Parentheses in one another; PCRE2's own default.
+    /// The deepest nesting of parentheses, as PCRE2's own default.
     static let nestLimit = 250
-    /// Calls of the library's match() from one place in the body: 34 ns each, 50 ms in all.
+    /// The most calls of the library's match() from one place in the body, at 34 ns each: 50 ms in all.
     private static let matchLimit: UInt32 = 1_500_000
-    /// Nested calls of match(); each takes some 100 bytes of the heap.
+    /// The deepest nesting of match(). Each level takes some 100 bytes of the heap.
     private static let depthLimit: UInt32 = 300_000
-    /// The heap of a search, in KiB. A group that is repeated for each byte of a 64 KiB body takes 20 MiB.
+    /// The heap limit of a search, in KiB. A group that is repeated for each byte of a 64 KiB body takes 20 MiB.
     static let heapLimit: UInt32 = 32 << 10
 
-    /// Never written to after it was made: `pcre2_match` takes it as a constant.
+    /// The compiled code. It is immutable, as `pcre2_match` takes it as a constant.
     private nonisolated(unsafe) let code: OpaquePointer
 
     init(_ text: String) throws(Invalid) {
         guard let context = pcre2_compile_context_create_8(nil) else { throw Invalid(reason: "no memory") }
         defer { pcre2_compile_context_free_8(context) }
         pcre2_set_parens_nest_limit_8(context, UInt32(Self.nestLimit))
-        // Before each item it asks how much time is left.
+        // The callout before each item checks the time that is left.
         var options = PCRE2_AUTO_CALLOUT
         if !text.utf8.allSatisfy({ $0 < 128 }) { options |= PCRE2_UCP | PCRE2_MATCH_INVALID_UTF }
-        // PCRE2_UTF alone takes invalid UTF-8 in a body for an error.
+        // With PCRE2_UTF alone, invalid UTF-8 in a body is an error.
         if text.hasPrefix("(*"), text.contains("(*UTF)") { options |= PCRE2_MATCH_INVALID_UTF }
         var (problem, place): (Int32, Int) = (0, 0)
         let code = Array(text.utf8CString).withUnsafeBytes { bytes in
@@ -59,7 +59,7 @@ final class Expression: Sendable {
                     let time = time?.assumingMemoryBound(to: SearchTime.self)
                     return time?.pointee.isOver() == true ? PCRE2_ERROR_CALLOUT : 0
                 }, time)
-            // An empty array may have no address, which PCRE2 wants all the same.
+            // An empty array may have a null address, which PCRE2 rejects.
             return (body.isEmpty ? [0] : body).withUnsafeBufferPointer {
                 pcre2_match_8(code, $0.baseAddress, body.count, 0, 0, result, context)
             }
@@ -79,7 +79,8 @@ final class Expression: Sendable {
     }
 }
 
-/// The time that one check's searches may take: of this thread's processor, so that a busy machine changes no verdict.
+/// The time limit of one check's searches. It counts this thread's processor time, so that a busy machine changes no
+/// verdict.
 struct SearchTime {
     static let limit = Duration.milliseconds(50)
 
@@ -88,7 +89,8 @@ struct SearchTime {
 
     init() { end = KernelClock.thread.nanoseconds + Self.limit.nanoseconds }
 
-    /// Asks the kernel one time in 64: PCRE2 calls up to 20 million times a second.
+    /// Returns whether the time is used up. It reads the clock in one call of 64, as PCRE2 makes up to 20 million calls
+    /// a second.
     mutating func isOver() -> Bool {
         questions &+= 1
         return questions & 63 == 0 && KernelClock.thread.nanoseconds >= end

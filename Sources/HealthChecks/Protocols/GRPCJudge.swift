@@ -1,4 +1,4 @@
-/// Judges the response of grpc.health.v1.Health/Check.
+/// The judge of the response of grpc.health.v1.Health/Check.
 struct GRPCJudge: HTTPJudge {
     private(set) var stage = CheckStage.headers
     private let service: String
@@ -13,7 +13,7 @@ struct GRPCJudge: HTTPJudge {
         case .head(let status, let fields):
             guard (200...).contains(status) else { return .wait }
             guard status == 200 else { return .end(.failed("status \(status), expected 200")) }
-            // "Trailers-Only": an error comes in one block.
+            // A "Trailers-Only" response: an error comes in one block.
             if let code = fields.first(name: "grpc-status") { return .end(conclude(code: code, fields: fields)) }
             guard let type = fields.first(name: "content-type"), type.hasPrefix("application/grpc") else {
                 let type = fields.first(name: "content-type") ?? "none"
@@ -38,7 +38,7 @@ struct GRPCJudge: HTTPJudge {
         }
     }
 
-    /// The first message that is whole.
+    /// The first complete message, or nil.
     private var message: [UInt8]? {
         guard received.count >= 5 else { return nil }
         let length = received[1..<5].reduce(0) { $0 << 8 | Int($1) }
@@ -61,16 +61,16 @@ struct GRPCJudge: HTTPJudge {
         return status == 1 ? .passed : .failed("\(subject) is \(name), expected SERVING")
     }
 
-    /// The ones that a health service may well answer with.
+    /// The names of the status codes that a health service may return.
     private static let codes = [
         1: "CANCELLED", 2: "UNKNOWN", 4: "DEADLINE_EXCEEDED", 5: "NOT_FOUND", 7: "PERMISSION_DENIED",
         8: "RESOURCE_EXHAUSTED", 12: "UNIMPLEMENTED", 13: "INTERNAL", 14: "UNAVAILABLE", 16: "UNAUTHENTICATED",
     ]
 }
 
-/// gRPC's framing and what of Protocol Buffers' wire format two messages need.
+/// The framing of gRPC, and the part of the Protocol Buffers wire format that both health messages need.
 enum GRPCMessage {
-    /// The lowest bits of a field's tag. The field's number is above them.
+    /// The wire type in the low bits of a field's tag. The field's number is above it.
     private enum WireType: UInt64 {
         case varint = 0
         case eightBytes = 1
@@ -82,7 +82,7 @@ enum GRPCMessage {
 
     private static let statusField: UInt64 = 1
 
-    /// Not compressed, and the length in 4 bytes.
+    /// Returns the message behind its prefix: the flag for no compression, and the length in 4 bytes.
     static func framed(_ message: [UInt8]) -> [UInt8] {
         let count = UInt32(message.count)
         return [0] + (0..<4).map { UInt8(truncatingIfNeeded: count >> (24 - 8 * $0)) } + message
@@ -98,7 +98,8 @@ enum GRPCMessage {
         return bytes + [UInt8(rest)]
     }
 
-    /// grpc.health.v1.HealthCheckResponse.ServingStatus; an absent field is UNKNOWN. nil: no such message.
+    /// Returns the grpc.health.v1.HealthCheckResponse.ServingStatus of a message. An absent field is UNKNOWN (0). Nil
+    /// if the message is malformed.
     static func servingStatus(_ message: [UInt8]) -> UInt64? {
         var rest = message[...]
         var status: UInt64 = 0

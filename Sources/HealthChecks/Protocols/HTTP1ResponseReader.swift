@@ -1,5 +1,6 @@
-/// Reads a response of HTTP/1 (RFC 9112) out of pieces of any size, as leniently as curl does: lines that end at LF alone,
-/// folded lines, equal lengths given more than once, blanks before a colon. What it keeps is bounded.
+/// A parser of HTTP/1 responses (RFC 9112) that arrive in pieces of any size. It is as lenient as curl. It accepts
+/// lines that end at LF alone, folded lines, equal lengths given more than once, and blanks before a colon. Its memory
+/// is bounded.
 struct HTTP1ResponseReader {
     struct Invalid: Error, Equatable {
         var reason: String
@@ -20,16 +21,16 @@ struct HTTP1ResponseReader {
 
     private let hasNoBody: Bool
     private var state = State.start
-    /// As far as it has come, without its end.
+    /// The part of the current line that has arrived, without its end.
     private var line: [UInt8] = []
     private var headBytes = 0
     private var status = 0
     private var fields: [(name: [UInt8], value: [UInt8])] = []
 
-    /// `method`: the request's.
+    /// Creates a parser of the response to a request with this method.
     init(method: String) { hasNoBody = method == "HEAD" }
 
-    /// The events that the bytes complete. Behind an error nothing more is to be read.
+    /// Returns the events that the bytes complete. After an error, no more bytes may be passed.
     mutating func receive(_ bytes: [UInt8]) throws(Invalid) -> [HTTPEvent] {
         var events: [HTTPEvent] = []
         var rest = bytes[...]
@@ -54,7 +55,7 @@ struct HTTP1ResponseReader {
         return events
     }
 
-    /// What the end of the connection completes.
+    /// Returns the events that the end of the connection completes.
     mutating func finish() -> [HTTPEvent] {
         guard state == .bodyUntilClose else { return [] }
         state = .over
@@ -75,7 +76,7 @@ struct HTTP1ResponseReader {
 
     // MARK: Lines
 
-    /// Nil where it has not ended yet.
+    /// Reads up to the end of the current line. Returns nil if the line is not complete yet.
     private mutating func readLine(of rest: inout ArraySlice<UInt8>) throws(Invalid) -> [UInt8]? {
         let end = rest.firstIndex(of: 10)
         let part = rest[..<(end ?? rest.endIndex)]
@@ -88,7 +89,7 @@ struct HTTP1ResponseReader {
             headBytes += count
             if headBytes > Self.mostHeadBytes { throw Invalid("more than 300 KiB of header fields") }
         }
-        // Whoever speaks another protocol may never end a line.
+        // A peer with another protocol may never send the end of a line.
         if state == .start, !Self.mayBeStatusLine(line) { throw Self.otherStart(line) }
         guard end != nil else { return nil }
         while line.last == 13 { line.removeLast() }
@@ -146,7 +147,7 @@ struct HTTP1ResponseReader {
         } else if hasNoBody || [101, 204, 304].contains(status) {
             end(&events)
         } else if let coding = codings.last, !Self.isNamed(coding, "identity") {
-            // RFC 9112 section 6.3: a length beside it does not count.
+            // A Content-Length beside a transfer coding is ignored (RFC 9112 section 6.3).
             state = Self.isNamed(coding, "chunked") ? .chunkLine : .bodyUntilClose
         } else if let length {
             state = .body(left: length)
@@ -166,7 +167,8 @@ struct HTTP1ResponseReader {
         Invalid("it begins with \(UDPDialogue.quoted(Array(line.prefix { $0 != 13 })))")
     }
 
-    /// `HTTP/1.1 200 OK`; also `HTTP/2 200`, which some servers say here, and without a reason.
+    /// Returns the status of a line such as `HTTP/1.1 200 OK`. It also accepts `HTTP/2 200`, which some servers send
+    /// here, and a line without a reason.
     private static func status(of line: [UInt8]) throws(Invalid) -> Int {
         let parts = line.split(maxSplits: 1, whereSeparator: { $0 == 32 })
         let version = parts.first.map { $0.dropFirst(5).prefix { $0 != UInt8(ascii: ".") } } ?? []
@@ -178,7 +180,8 @@ struct HTTP1ResponseReader {
         return status
     }
 
-    /// Nil where there is none, or it is beyond all bounds; then the body ends with the connection.
+    /// Returns the content length. It is nil if there is none or it exceeds 64 bits, and then the body ends with the
+    /// connection.
     private static func length(of fields: [HTTPCheck.Field]) throws(Invalid) -> UInt64? {
         var lengths: Set<UInt64?> = []
         for field in fields where field.name == "content-length" {
@@ -194,7 +197,7 @@ struct HTTP1ResponseReader {
         return lengths.first ?? nil
     }
 
-    /// Up to 16 hexadecimal digits; what stands behind them is an extension.
+    /// Returns the size of a chunk: up to 16 hexadecimal digits. An extension may follow them.
     private static func chunkSize(_ line: [UInt8]) throws(Invalid) -> UInt64 {
         let digits = String(decoding: line, as: UTF8.self).prefix { $0.isASCII && $0.isHexDigit }
         guard digits.utf8.count <= 16, let size = UInt64(digits, radix: 16) else {

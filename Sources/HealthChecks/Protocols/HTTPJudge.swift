@@ -1,6 +1,6 @@
 internal import CLinux
 
-/// A part of a response, whichever version of HTTP brought it. Names of fields are in lower case.
+/// A part of a response of any version of HTTP. Field names are in lower case.
 enum HTTPEvent: Hashable {
     case head(status: Int, fields: [HTTPCheck.Field])
     case body([UInt8])
@@ -11,23 +11,23 @@ enum HTTPEvent: Hashable {
 enum HTTPStep: Hashable {
     case wait
     case end(Outcome)
-    /// It passes if all of these are found in the body; which may take a while.
+    /// The check passes if the body matches all of the patterns. The search may take long.
     case search([UInt8], [Pattern])
 }
 
-/// Judges a response as it comes in.
+/// The judgement of a response while its parts arrive.
 protocol HTTPJudge: Sendable {
     var stage: CheckStage { get }
     mutating func receive(_ event: HTTPEvent) -> HTTPStep
 }
 
-/// Judges by an `HTTPCheck`.
+/// The judge of a response to an `HTTPCheck`.
 struct HTTPResponseJudge: HTTPJudge {
     private(set) var stage = CheckStage.headers
     private let check: HTTPCheck
     private var body: [UInt8] = []
     private var digest: SHA256?
-    /// What follows of the response changes nothing.
+    /// Whether the step for the body was returned. Later parts of the response are ignored.
     private var hasConcluded = false
 
     init(_ check: HTTPCheck) {
@@ -85,6 +85,6 @@ struct HTTPResponseJudge: HTTPJudge {
 }
 
 extension [UInt8] {
-    /// In linear time, whatever the two are.
+    /// Returns whether the part is among the bytes, in linear time for any input.
     func contains(_ part: [UInt8]) -> Bool { clinux_contains(self, count, part, part.count) != 0 }
 }

@@ -1,6 +1,6 @@
 internal import Addresses
 
-/// A request, apart from the version of HTTP that carries it. Names of fields are in lower case.
+/// A request of any version of HTTP. Field names are in lower case.
 struct HTTPRequest: Hashable {
     var method: String
     var scheme: String
@@ -9,7 +9,7 @@ struct HTTPRequest: Hashable {
     var fields: [HTTPCheck.Field]
     var body: [UInt8] = []
 
-    /// As HTTP/1.1 has it, which no request with a body goes by.
+    /// The bytes of the request in HTTP/1.1. No such request has a body.
     var http1Head: [UInt8] {
         let lines = ["\(method) \(path) HTTP/1.1", "Host: \(authority)"] + fields.map { "\($0.name): \($0.value)" }
         return Array(lines.map { $0 + "\r\n" }.joined().utf8) + [13, 10]
@@ -27,10 +27,10 @@ extension HTTPCheck {
         case .http11:
             if !fields.contains(name: "connection") { fields.append(Field("connection", "close")) }
         case .http2:
-            // RFC 9113 section 8.2.2.
+            // HTTP/2 forbids these fields (RFC 9113 section 8.2.2).
             fields.removeAll { ["connection", "keep-alive", "transfer-encoding", "upgrade"].contains($0.name) }
         }
-        // RFC 9110 section 8.6.
+        // Such a request without a body still has a length (RFC 9110 section 8.6).
         if ["POST", "PUT", "PATCH"].contains(method), !fields.contains(name: "content-length") {
             fields.append(Field("content-length", "0"))
         }
@@ -43,7 +43,7 @@ extension HTTPCheck {
         port == (tls == nil ? 80 : 443) ? address.inAuthority : "\(address.inAuthority):\(port)"
     }
 
-    /// With the server's name filled in.
+    /// The options of TLS, with `host` as the server name if none is configured.
     var handshake: TLSOptions? {
         guard var options = tls else { return nil }
         options.serverName = options.serverName ?? Authority.serverName(host)
@@ -52,7 +52,8 @@ extension HTTPCheck {
 }
 
 extension GRPCHealthCheck {
-    /// gRPC over HTTP/2: Length-Prefixed-Message of HealthCheckRequest, whose field 1 is the service.
+    /// Returns the request of gRPC over HTTP/2: a Length-Prefixed-Message of HealthCheckRequest, whose field 1 is the
+    /// service.
     func request(to address: IPAddress) -> HTTPRequest {
         let fields: [HTTPCheck.Field] = [
             .init("content-type", "application/grpc"), .init("te", "trailers"), .init("user-agent", "ipvsd"),
@@ -76,12 +77,12 @@ extension GRPCHealthCheck {
 }
 
 extension IPAddress {
-    /// The address as a host of an authority has it: IPv6 in brackets (RFC 3986 section 3.2.2).
+    /// The address as the host of an authority. IPv6 is in brackets (RFC 3986 section 3.2.2).
     fileprivate var inAuthority: String { family == .v6 ? "[\(self)]" : description }
 }
 
 enum Authority {
-    /// An authority's host where it may be sent as a server's name: addresses may not (RFC 6066 section 3).
+    /// Returns the host of an authority if it may be a server name. Addresses may not (RFC 6066 section 3).
     static func serverName(_ authority: String?) -> String? {
         guard let host = authority?.split(separator: ":", omittingEmptySubsequences: false).first, !host.isEmpty,
             !host.hasPrefix("["), IPAddress(String(host)) == nil

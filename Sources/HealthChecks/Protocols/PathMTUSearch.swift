@@ -1,4 +1,4 @@
-/// The search for the largest packet that passes, apart from packets.
+/// The search for the largest packet that passes, without sockets and timers.
 struct PathMTUSearch: Hashable {
     enum Action: Hashable {
         case send(Int)
@@ -6,17 +6,17 @@ struct PathMTUSearch: Hashable {
     }
 
     enum Result: Hashable {
-        /// The largest that passes. `told`: somebody said that larger ones do not; else they vanish, unless it is all
-        /// that was asked for.
+        /// The size of the largest packet that passes. `isReported` is true if larger packets are reported as too big.
+        /// Otherwise they vanish, or none was needed.
         case passes(Int, isReported: Bool)
-        /// Nobody answers. `told`: the largest packet that a router lets through, where one named it.
+        /// No packet of any size is answered. `limit` is the MTU that a router reported, if one did.
         case unreachable(limit: Int?)
     }
 
     static let tries = 3
 
     private let full: Int
-    /// The largest that is known to pass, and the smallest that is known not to.
+    /// The largest size that is known to pass. `upper` is the smallest one that is known not to.
     private var lower = 0
     private var upper: Int
     private var isUpperReported = false
@@ -45,7 +45,7 @@ struct PathMTUSearch: Hashable {
         return next()
     }
 
-    /// The size that was sentSequence is too big; nil: nobody says what is not.
+    /// Handles a report that the current size is too big. `limit` is the reported MTU, or nil if the report has none.
     mutating func tooBig(limit: Int?) -> Action {
         upper = size
         isUpperReported = true

@@ -1,11 +1,11 @@
-/// Greeting, HELO, QUIT (RFC 5321 sections 4.1 to 4.3).
+/// The dialogue of an SMTP check: greeting, HELO and QUIT (RFC 5321 sections 4.1 to 4.3).
 struct SMTPDialogue: StreamDialogue {
     private(set) var stage = CheckStage.greeting
     private let helo: String
     private var line: [UInt8] = []
     private var lines = 0
 
-    /// Section 4.5.3.1.5 allows 512 bytes a line; nobody needs more lines than this.
+    /// The most bytes of a line (RFC 5321 section 4.5.3.1.5).
     private static let longestLine = 512
     private static let mostLines = 64
 
@@ -25,7 +25,7 @@ struct SMTPDialogue: StreamDialogue {
             line = []
             lines += 1
             let step = receive(line: complete)
-            // What a server says before it is asked is not waited for.
+            // Lines that follow before the next command is sent are ignored.
             guard case .wait = step else { return step }
             if lines >= Self.mostLines {
                 return .end(.failed("\(stage): a reply of more than \(Self.mostLines) lines"))
