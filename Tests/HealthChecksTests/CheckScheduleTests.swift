@@ -27,7 +27,8 @@ struct CheckScheduleTests {
         return begun
     }
 
-    @Test func aFewAreAskedAtOnceAndThenOnceAnInterval() {
+    @Test("a few questions start at once, and then once in an interval")
+    func aFewAreAskedAtOnceAndThenOnceAnInterval() {
         var schedule = CheckSchedule(origin: start)
         schedule.add((1...3).map { ($0, pace) }, at: start)
         let begun = run(&schedule, milliseconds: 0..<5000, length: 5)
@@ -42,7 +43,8 @@ struct CheckScheduleTests {
     }
 
     /// No burst at the start, and none later on.
-    @Test func tenThousandComeEvenly() {
+    @Test("ten thousand questions are spread evenly, also at the start")
+    func tenThousandComeEvenly() {
         let slow = CheckSchedule.Pace(interval: .seconds(2), fastInterval: .milliseconds(600))
         var schedule = CheckSchedule(origin: start)
         schedule.add((1...10_000).map { ($0, slow) }, at: start)
@@ -63,7 +65,8 @@ struct CheckScheduleTests {
         #expect(counts[20...].allSatisfy { (480...520).contains($0) }, "\(counts)")
     }
 
-    @Test func theSameQuestionsHaveTheSamePhases() {
+    @Test("the same questions have the same phases")
+    func theSameQuestionsHaveTheSamePhases() {
         var times: [[Int: [Int]]] = []
         for _ in 0..<2 {
             var schedule = CheckSchedule(origin: start)
@@ -74,7 +77,8 @@ struct CheckScheduleTests {
     }
 
     /// A first failure is followed by another question soon; then the phase is the old one.
-    @Test func fasterWhileAVerdictIsNear() {
+    @Test("the fast interval applies while a verdict is near, and the old phase afterwards")
+    func fasterWhileAVerdictIsNear() {
         var schedule = CheckSchedule(origin: start)
         schedule.add([(1, pace)], at: start)
         let begun = run(&schedule, milliseconds: 0..<9000, length: 2) { (3000..<4400).contains($0) }[1] ?? []
@@ -86,14 +90,16 @@ struct CheckScheduleTests {
     }
 
     /// A check that waits for its time-out is not asked twice at a time.
-    @Test func aLongRoundIsNotOverlapped() {
+    @Test("a round that waits for its time-out does not overlap the next one")
+    func aLongRoundIsNotOverlapped() {
         var schedule = CheckSchedule(origin: start)
         schedule.add([(1, pace)], at: start)
         let begun = run(&schedule, milliseconds: 0..<6000, length: 700) { _ in true }[1] ?? []
         for (one, next) in zip(begun, begun.dropFirst()) { #expect((700...701).contains(next - one), "\(begun)") }
     }
 
-    @Test func whatIsRemovedIsNotAsked() {
+    @Test("a removed question does not start again")
+    func whatIsRemovedIsNotAsked() {
         var schedule = CheckSchedule(origin: start)
         schedule.add([(1, pace), (2, pace)], at: start)
         #expect(Set(schedule.takeDue(at: at(10))) == [1, 2])
@@ -105,7 +111,8 @@ struct CheckScheduleTests {
     }
 
     /// Of what comes later nothing is asked before, and nothing is forgotten: against a list that is searched.
-    @Test func againstANaiveList() {
+    @Test("no question starts early, and none is lost")
+    func againstANaiveList() {
         var random = SplitMix(seed: 11)
         for _ in 0..<20 {
             var schedule = CheckSchedule(origin: start)

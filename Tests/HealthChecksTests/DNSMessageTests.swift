@@ -23,7 +23,8 @@ struct DNSMessageTests {
         [0, type, 0, 1, 0, 0, 0, 60, 0, UInt8(data.count)] + data
     }
 
-    @Test func query() throws {
+    @Test("a query is encoded as in RFC 1035")
+    func query() throws {
         let bytes = DNSMessage.query(try question("www.Example.", "A"), identifier: 0xABCD)
         #expect(
             bytes == [0xAB, 0xCD, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0] + [3] + Array("www".utf8) + [7] + Array("Example".utf8)
@@ -31,24 +32,27 @@ struct DNSMessageTests {
         #expect(DNSMessage.query(try question(".", "NS"), identifier: 0).suffix(5) == [0, 0, 2, 0, 1])
     }
 
-    @Test(arguments: ["", "a..b", ".a", String(repeating: "a", count: 64), "a.."])
+    @Test("an invalid domain name is refused", arguments: ["", "a..b", ".a", String(repeating: "a", count: 64), "a.."])
     func noNames(name: String) {
         #expect(throws: InvalidCheck.self) { try question(name, "A") }
     }
 
-    @Test func longestName() throws {
+    @Test("a name has at most 255 bytes")
+    func longestName() throws {
         let label = String(repeating: "a", count: 63)
         #expect(throws: Never.self) { try question("\(label).\(label).\(label).\(label.dropLast(2))", "A") }
         #expect(throws: InvalidCheck.self) { try question("\(label).\(label).\(label).\(label.dropLast())", "A") }
     }
 
-    @Test func types() {
+    @Test("a record type is a mnemonic or a number")
+    func types() {
         #expect(DNSRecordType("aaaa")?.code == 28)
         #expect(DNSRecordType("TYPE65")?.code == 65 && DNSRecordType(code: 65).description == "TYPE65")
         #expect(DNSRecordType("TYPE70000") == nil && DNSRecordType("B") == nil)
     }
 
-    @Test func records() throws {
+    @Test("records of all known types are decoded")
+    func records() throws {
         let asked = try question("x.example", "A")
         // The name of each is compressed: 0xC00E is "example".
         let answers: [[UInt8]] = [
@@ -77,6 +81,7 @@ struct DNSMessageTests {
     }
 
     @Test(
+        "data that does not fit its type is refused",
         arguments: [
             ("1.2.3", "A"), ("1::2::3", "AAAA"), ("mail.example", "MX"), ("a mail.example", "MX"), ("1 2 x", "SRV"),
             ("abc", "TYPE65"), ("xy", "TYPE65"), ("a..b", "NS"),
@@ -86,7 +91,8 @@ struct DNSMessageTests {
     }
 
     /// Nothing that a peer can send makes it loop or trap.
-    @Test func malformed() throws {
+    @Test("no malformed message loops or traps")
+    func malformed() throws {
         let asked = try question("x.example", "A")
         let whole = response(asked, answers: [record(1, [1, 2, 3, 4]), record(15, [0, 10, 1, 0x6D, 0xC0, 14])])
         for length in 0..<whole.count {
@@ -105,14 +111,17 @@ struct DNSMessageTests {
         }
     }
 
-    @Test(arguments: [[0xC0, 12], [0xC0, 0x7F], [1, 0x61, 0xC0, 12], [0x80, 1], [0x40]] as [[UInt8]])
+    @Test(
+        "an invalid name in a message is an error",
+        arguments: [[0xC0, 12], [0xC0, 0x7F], [1, 0x61, 0xC0, 12], [0x80, 1], [0x40]] as [[UInt8]])
     func names(bytes: [UInt8]) {
         // A pointer to itself, one forward, a loop through a label, and labels of unknown kinds.
         let message = [0x12, 0x34, 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0] + bytes + [0, 1, 0, 1]
         #expect(throws: DNSMessage.Malformed.self) { try DNSMessage.response(message) }
     }
 
-    @Test func verdicts() throws {
+    @Test("a response is judged by its code and its records")
+    func verdicts() throws {
         let asked = try question("x.example", "A")
         let address = record(1, [192, 0, 2, 1])
         let wanted = try DNSRecordData("192.0.2.1", type: asked.type)
@@ -141,7 +150,8 @@ struct DNSMessageTests {
     }
 
     /// A length, then the message, in whatever pieces.
-    @Test func overTCP() throws {
+    @Test("a message over TCP may arrive in any pieces")
+    func overTCP() throws {
         let asked = try question("x.example", "A")
         let message = response(asked)
         let framed = [0, UInt8(message.count)] + message

@@ -8,7 +8,9 @@ import Testing
 struct EchoRequestTests {
     private let destination = IPv4Address(0xC633_640A)
 
-    @Test(arguments: [0, 1, 0x1234, 0x7FFF, 0xF7FD, 0xF7FE, 0xF7FF, 0xFFFF] as [UInt16])
+    @Test(
+        "a request has its identifier, its sequence number and a correct checksum",
+        arguments: [0, 1, 0x1234, 0x7FFF, 0xF7FD, 0xF7FE, 0xF7FF, 0xFFFF] as [UInt16])
     func request(identifier: UInt16) {
         let bytes = EchoRequest(identifier: identifier, destination: destination)
             .bytes(sequence: 1, size: 28)
@@ -37,7 +39,8 @@ struct EchoRequestTests {
         return buffer
     }
 
-    @Test func replies() {
+    @Test("only the reply to the request is recognised")
+    func replies() {
         let echo = EchoRequest(identifier: 0xABCD, destination: destination)
         #expect(echo.isAnswered(by: packet(from: destination, identifier: 0xABCD), sequence: 1))
         #expect(echo.isAnswered(by: packet(from: destination, words: 15, identifier: 0xABCD), sequence: 1))
@@ -49,7 +52,8 @@ struct EchoRequestTests {
         #expect(!echo.isAnswered(by: packet(from: IPv4Address(destination.value + 1), identifier: 0xABCD), sequence: 1))
     }
 
-    @Test func truncatedReplies() {
+    @Test("a truncated reply is not recognised")
+    func truncatedReplies() {
         let echo = EchoRequest(identifier: 0xABCD, destination: destination)
         let whole = packet(from: destination, words: 6, identifier: 0xABCD)
         for length in 0..<30 {

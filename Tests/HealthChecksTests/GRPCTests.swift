@@ -17,7 +17,8 @@ struct GRPCTests {
         return (.wait, judge.stage)
     }
 
-    @Test func request() {
+    @Test("the request is the one of grpc.health.v1")
+    func request() {
         let address = IPAddress(0x0A00_0001)
         let whole = GRPCHealthCheck(port: 50051).request(to: address)
         #expect(whole.body == [0, 0, 0, 0, 0] && whole.authority == "10.0.0.1:50051" && whole.method == "POST")
@@ -29,20 +30,23 @@ struct GRPCTests {
         #expect(body.prefix(8) == [0, 0, 0, 1, 0x2F, 0x0A, 0xAC, 2])
     }
 
-    @Test func serving() {
+    @Test("SERVING passes, whole or in pieces")
+    func serving() {
         #expect(judge([head, .body([0, 0, 0, 0, 2, 8, 1]), success]).0 == .end(.passed))
         let bytes: [UInt8] = [0, 0, 0, 0, 2, 8, 1]
         #expect(judge([head] + bytes.map { .body([$0]) } + [success]).0 == .end(.passed))
     }
 
-    @Test func stages() {
+    @Test("the stage is the part of the response that is awaited")
+    func stages() {
         #expect(judge([]).1 == .headers)
         #expect(judge([.head(status: 103, fields: [])]) == (.wait, .headers))
         #expect(judge([head, .body([0, 0, 0])]) == (.wait, .body))
         #expect(judge([head, .body([0, 0, 0, 0, 2, 8, 1])]) == (.wait, .trailers))
     }
 
-    @Test func failures() {
+    @Test("every other response fails with its reason")
+    func failures() {
         func reason(_ events: [HTTPEvent], service: String = "") -> String? {
             if case .end(.failed(let reason)) = judge(events, service: service).0 { reason } else { nil }
         }
@@ -72,7 +76,8 @@ struct GRPCTests {
     }
 
     /// Unknown fields are passed over, of every wire type.
-    @Test func messages() {
+    @Test("unknown fields of every wire type are skipped")
+    func messages() {
         #expect(GRPCMessage.servingStatus([]) == 0)
         #expect(GRPCMessage.servingStatus([0x12, 1, 9, 0x19] + [UInt8](repeating: 0, count: 8) + [8, 1]) == 1)
         #expect(GRPCMessage.servingStatus([0x25, 0, 0, 0, 0, 0x18, 0x80, 1, 8, 3]) == 3)

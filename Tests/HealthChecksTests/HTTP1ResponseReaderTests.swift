@@ -58,7 +58,7 @@ struct HTTP1ResponseReaderTests {
         head + String(repeating: "Set-Cookie: " + String(repeating: "b", count: 4000) + "\r\n", count: 64) + length,
     ]
 
-    @Test(arguments: accepted)
+    @Test("every response that curl accepts is accepted, in any pieces", arguments: accepted)
     func whatCurlAccepts(response: String) throws {
         let bytes = Array(response.utf8)
         for pieces in [[1 << 20], [1], [3, 1, 7], [65_536]] {
@@ -67,7 +67,8 @@ struct HTTP1ResponseReaderTests {
         }
     }
 
-    @Test func responsesWithoutBody() throws {
+    @Test("a response without a body ends with its head")
+    func responsesWithoutBody() throws {
         for (text, method) in [
             ("HTTP/1.1 204 No\r\nContent-Length: 2\r\n\r\n", "GET"), ("HTTP/1.1 304 No\r\n\r\n", "GET"),
             ("HTTP/1.1 101 Up\r\nUpgrade: x\r\n\r\n", "GET"), (Self.head + "Content-Length: 2\r\n\r\n", "HEAD"),
@@ -78,26 +79,31 @@ struct HTTP1ResponseReaderTests {
         }
     }
 
-    @Test(arguments: [
-        "", "HTTP/1.1 200 OK", head, head + "Content-Length: 2\r\n", head + "Content-Length: 5\r\n\r\nok", chunked,
-        chunked + "2\r\nok\r\n", chunked + "2\r\nok\r\n0\r\n", chunked + "5\r\nok", "HTTP/1.1 100 Continue\r\n\r\n",
-    ])
+    @Test(
+        "a truncated response has no end",
+        arguments: [
+            "", "HTTP/1.1 200 OK", head, head + "Content-Length: 2\r\n", head + "Content-Length: 5\r\n\r\nok", chunked,
+            chunked + "2\r\nok\r\n", chunked + "2\r\nok\r\n0\r\n", chunked + "5\r\nok", "HTTP/1.1 100 Continue\r\n\r\n",
+        ])
     func whatIsCutOffIsNotOver(response: String) throws {
         #expect(try !Self.read(Array(response.utf8)).isOver)
     }
 
-    @Test(arguments: [
-        ("SSH-2.0-OpenSSH\r\n", "it begins with \"SSH-2.0-OpenSSH"), ("\u{15}\u{3}\u{1}", "it begins with 0x150301"),
-        ("ok", "it begins with \"ok\""), ("HTTP/1.1 2000 OK\r\n", "it begins"), ("HTTP/1.1 20 OK\r\n", "it begins"),
-        ("HTTP/1.1 099 OK\r\n", "it begins"), ("HTTP 200 OK\r\n", "it begins"), ("HTTP/4 200 OK\r\n", "it begins"),
-        (head + "Content-Length: 2\r\nContent-Length: 3\r\n\r\nok", "two values of Content-Length"),
-        (head + "Content-Length: -2\r\n\r\nok", "Content-Length \"-2\""),
-        (head + "Content-Length:\r\n\r\n", "Content-Length"),
-        (head + "X: a\0b\r\n\r\n", "a NUL byte"), (head + "garbage\r\n\r\n", "without colon"),
-        (head + " b\r\n\r\n", "folded"),
-        (chunked + "zz\r\n", "a chunk's size"), (chunked + "00000000000000002\r\n", "a chunk's size"),
-        (chunked + "2\r\nok0\r\n", "longer than it says"), (chunked + "\r\n", "a chunk's size"),
-    ])
+    @Test(
+        "a response that is not HTTP/1 is refused with its reason",
+        arguments: [
+            ("SSH-2.0-OpenSSH\r\n", "it begins with \"SSH-2.0-OpenSSH"),
+            ("\u{15}\u{3}\u{1}", "it begins with 0x150301"),
+            ("ok", "it begins with \"ok\""), ("HTTP/1.1 2000 OK\r\n", "it begins"), ("HTTP/1.1 20 OK\r\n", "it begins"),
+            ("HTTP/1.1 099 OK\r\n", "it begins"), ("HTTP 200 OK\r\n", "it begins"), ("HTTP/4 200 OK\r\n", "it begins"),
+            (head + "Content-Length: 2\r\nContent-Length: 3\r\n\r\nok", "two values of Content-Length"),
+            (head + "Content-Length: -2\r\n\r\nok", "Content-Length \"-2\""),
+            (head + "Content-Length:\r\n\r\n", "Content-Length"),
+            (head + "X: a\0b\r\n\r\n", "a NUL byte"), (head + "garbage\r\n\r\n", "without colon"),
+            (head + " b\r\n\r\n", "folded"),
+            (chunked + "zz\r\n", "a chunk's size"), (chunked + "00000000000000002\r\n", "a chunk's size"),
+            (chunked + "2\r\nok0\r\n", "longer than it says"), (chunked + "\r\n", "a chunk's size"),
+        ])
     func whatIsNone(response: String, reason: String) {
         for pieces in [[1 << 20], [1]] {
             do {
@@ -111,7 +117,8 @@ struct HTTP1ResponseReaderTests {
         }
     }
 
-    @Test func whatNeverEndsIsBounded() {
+    @Test("an endless head is refused")
+    func whatNeverEndsIsBounded() {
         for (start, more) in [
             ("HTTP/1.1 200 ", "x"), (Self.head, "X: y\r\n"), (Self.head + "X: ", "yyyyyyyy"),
             (Self.head + "X: y\r\n", " z\r\n"),
@@ -131,7 +138,8 @@ struct HTTP1ResponseReaderTests {
     }
 
     /// Whatever comes in whatever pieces: it never traps, says the same, and keeps little.
-    @Test func fuzz() {
+    @Test("a random response has the same events in one piece as in many")
+    func fuzz() {
         var random = SplitMix(seed: 9112)
         let words: [[UInt8]] =
             [

@@ -22,7 +22,8 @@ struct HTTPJudgeTests {
         [.head(status: status, fields: []), .body(Array(body.utf8)), .end]
     }
 
-    @Test func request() {
+    @Test("a request has its path, its authority and the default fields")
+    func request() {
         let request = HTTPCheck(port: 80, path: "/a?b").request(to: address)
         #expect(request.method == "GET" && request.path == "/a?b" && request.authority == "10.0.0.1")
         #expect(
@@ -37,7 +38,8 @@ struct HTTPJudgeTests {
             HTTPCheck(port: 80, fields: [.init("HOST", "v.example")]).request(to: address).authority == "v.example")
     }
 
-    @Test func givenFieldsReplaceTheDefaults() {
+    @Test("configured fields replace the default ones")
+    func givenFieldsReplaceTheDefaults() {
         let fields: [HTTPCheck.Field] = [.init("User-Agent", "x"), .init("ACCEPT", "a/b"), .init("X-Y", "z")]
         let request = HTTPCheck(port: 80, method: "POST", fields: fields, version: .http2).request(to: address)
         #expect(
@@ -48,7 +50,8 @@ struct HTTPJudgeTests {
         #expect(closing.request(to: address).fields.first == .init("connection", "keep-alive"))
     }
 
-    @Test func headsOnTheWire() {
+    @Test("the head is encoded for HTTP/1.1 and for HTTP/2")
+    func headsOnTheWire() {
         let request = HTTPCheck(port: 80, method: "HEAD", path: "/x", host: "h").request(to: address)
         #expect(
             String(decoding: request.http1Head, as: UTF8.self)
@@ -59,7 +62,8 @@ struct HTTPJudgeTests {
         #expect(second[":scheme"] == ["https"] && second["connection"].isEmpty)
     }
 
-    @Test func serverNames() {
+    @Test("the server name of TLS is the host, unless it is an address")
+    func serverNames() {
         #expect(Authority.serverName("w.example:8443") == "w.example")
         #expect(Authority.serverName("10.0.0.1:8443") == nil && Authority.serverName("[::1]:1") == nil)
         #expect(Authority.serverName(nil) == nil)
@@ -71,7 +75,8 @@ struct HTTPJudgeTests {
         #expect(check.handshake == nil)
     }
 
-    @Test func status() {
+    @Test("the status is in the configured ranges")
+    func status() {
         let check = HTTPCheck(port: 80)
         #expect(judge(check, response(200)) == .end(.passed) && judge(check, response(399)) == .end(.passed))
         #expect(judge(check, response(503)) == .end(.failed("status 503, expected 200-399")))
@@ -83,7 +88,8 @@ struct HTTPJudgeTests {
         #expect(judge(check, [.head(status: 200, fields: []), .body([1])]) == .wait)
     }
 
-    @Test func contains() {
+    @Test("the body contains each text")
+    func contains() {
         let check = HTTPCheck(port: 80, body: [.contains("aab"), .contains("")])
         #expect(judge(check, response(200, "xaaab")) == .end(.passed))
         #expect(judge(check, response(200, "xaaxab")) == .end(.failed("body lacks \"aab\"")))
@@ -92,7 +98,8 @@ struct HTTPJudgeTests {
         #expect(judge(check, pieces) == .end(.passed))
     }
 
-    @Test func bodyLimit() {
+    @Test("only the limit of the body is read, except for a digest")
+    func bodyLimit() {
         let check = HTTPCheck(port: 80, body: [.contains("b")], bodyLimit: 3)
         #expect(judge(check, response(200, "aaab")) == .end(.failed("body lacks \"b\"")))
         // It does not wait for the rest.
@@ -105,7 +112,8 @@ struct HTTPJudgeTests {
         #expect(judge(HTTPCheck(port: 80, bodyLimit: -1), response(200, "a")) == .end(.passed))
     }
 
-    @Test func digest() {
+    @Test("the body has the digest")
+    func digest() {
         let check = HTTPCheck(port: 80, body: [.sha256(SHA256Tests.digest(of: "abc"))])
         #expect(judge(check, response(200, "abc")) == .end(.passed))
         guard case .end(.failed(let reason)) = judge(check, response(200, "abd")) else {
@@ -115,7 +123,8 @@ struct HTTPJudgeTests {
         #expect(reason.hasPrefix("body has SHA-256 a52d159f") && reason.contains("expected ba7816bf"))
     }
 
-    @Test func patterns() throws {
+    @Test("patterns are searched once, at the end of the body")
+    func patterns() throws {
         let pattern = try Pattern("^ok [0-9]+$")
         let check = HTTPCheck(port: 80, body: [.matches(pattern)])
         #expect(judge(check, response(200, "ok 1")) == .search(Array("ok 1".utf8), [pattern]))

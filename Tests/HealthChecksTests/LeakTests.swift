@@ -40,7 +40,8 @@ struct LeakTests {
         return all
     }
 
-    @Test func nothingIsLeft() async {
+    @Test("a failed check leaves no descriptor, thread or process")
+    func nothingIsLeft() async {
         await #expect(processExitsWith: .success) {
             // The servers' descriptors are counted, too: they have closed theirs when the checks have.
             let servers = MultiThreadedEventLoopGroup(numberOfThreads: 1)
@@ -109,7 +110,8 @@ struct LeakTests {
     }
 
     /// Every kind's socket carries the mark: a firewall of a network namespace drops one mark and no other.
-    @Test func socketsAreMarked() async {
+    @Test("the sockets of every check carry the mark")
+    func socketsAreMarked() async {
         await #expect(processExitsWith: .success) {
             // Before any thread that is to live in it.
             guard clinux_unshare_network() == 0,

@@ -28,7 +28,8 @@ struct LoopbackTests {
         if case .failed(let failure) = verdict { failure.stage } else { nil }
     }
 
-    @Test func tcp() async throws {
+    @Test("a connect passes with its latency")
+    func tcp() async throws {
         let verdict = try await LoopbackServer.stream(Part()) { await run(.tcp(TCPCheck(port: $0))) }
         guard case .passed(let pass) = verdict else {
             Issue.record("\(verdict)")
@@ -37,7 +38,8 @@ struct LoopbackTests {
         #expect(pass.latency > .zero && pass.latency < .seconds(30) && pass.weight == nil)
     }
 
-    @Test func refused() async throws {
+    @Test("a refused connection fails in its first stage, and proves that the host answered")
+    func refused() async throws {
         let port: UInt16 = 9
         let closed = Check.Way.direct(Loopback.closed)
         for check in [
@@ -55,12 +57,14 @@ struct LoopbackTests {
         #expect(await run(.dns(DNSCheck(port: port, question: question)), by: closed) == .failed(expected))
     }
 
-    @Test func echo() async {
+    @Test("a ping passes, also by the tunnel's socket")
+    func echo() async {
         #expect(await run(.echo(EchoCheck())).isPassed)
         #expect(await run(.echo(EchoCheck()), by: Loopback.way(to: Loopback.address, mark: 1)).isPassed)
     }
 
-    @Test func http() async throws {
+    @Test("status, body, pattern and digest of a response are checked")
+    func http() async throws {
         let response = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhealthy\n"
         let good: [HTTPCheck.Expectation] = [
             .contains("health"), .matches(try Pattern("(?m)^healthy$")),
@@ -90,7 +94,8 @@ struct LoopbackTests {
     }
 
     /// `HTTP1ResponseReaderTests` has more of them; by HTTP/2 heads may be as long.
-    @Test func responsesAsCurlAcceptsThem() async throws {
+    @Test("long and lenient responses pass, as with curl")
+    func responsesAsCurlAcceptsThem() async throws {
         let long = String(repeating: "a", count: 64_000)
         let lenient = Part.replies(
             "HTTP/1.1 200 OK\nX: a\n b\nContent-Length : 2\nY: \(long)\nContent-Length: 2\n\nok")
@@ -107,7 +112,8 @@ struct LoopbackTests {
         #expect(second.isPassed, "\(second)")
     }
 
-    @Test func brokenHTTP() async throws {
+    @Test("a broken response fails in its stage")
+    func brokenHTTP() async throws {
         func verdict(_ part: Part) async throws -> CheckVerdict {
             try await LoopbackServer.stream(part) { await run(.http(HTTPCheck(port: $0))) }
         }
@@ -122,7 +128,8 @@ struct LoopbackTests {
     }
 
     /// The request as it arrives, by a server that gives it back.
-    @Test func requestsAsTheyArrive() async throws {
+    @Test("the request and the source address arrive as configured")
+    func requestsAsTheyArrive() async throws {
         let seen = NIOLockedValueBox<[UInt8]>([])
         let server = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .childChannelInitializer { channel in
@@ -143,7 +150,8 @@ struct LoopbackTests {
                 + "accept: */*\r\nconnection: close\r\n\r\n")
     }
 
-    @Test func http2() async throws {
+    @Test("HTTP/2 works with and without TLS, and fails with its reason")
+    func http2() async throws {
         let part = StreamPart(head: [":status": "200"], body: Array("healthy".utf8), ends: true)
         func check(_ port: UInt16, tls: TLSOptions? = nil, body: String = "healthy") -> Check {
             .http(HTTPCheck(port: port, version: .http2, tls: tls, body: [.contains(body)]))
@@ -173,7 +181,8 @@ struct LoopbackTests {
         #expect(reason(other)?.hasPrefix("headers: no HTTP/2") == true, "\(other)")
     }
 
-    @Test func tls() async throws {
+    @Test("a certificate is verified as configured")
+    func tls() async throws {
         let certificates = try TestCertificates.shared.get()
         func verdict(days: String = "30", _ options: TLSOptions) async throws -> CheckVerdict {
             try await LoopbackServer.stream(Part(), tls: certificates.server(days)) { port in
@@ -234,7 +243,8 @@ struct LoopbackTests {
         #expect(reason(closed)?.hasPrefix("TLS handshake: ") == true, "\(closed)")
     }
 
-    @Test func https() async throws {
+    @Test("the host of an HTTPS check is the server name")
+    func https() async throws {
         let certificates = try TestCertificates.shared.get()
         let part = Part.replies("HTTP/1.1 204 No Content\r\n\r\n")
         let options = TLSOptions(verification: .full, trustRoots: .file(certificates.root))
@@ -247,7 +257,8 @@ struct LoopbackTests {
     }
 
     /// A TLS server that is not NIO's.
-    @Test func opensslServer() async throws {
+    @Test("a TLS server of OpenSSL passes")
+    func opensslServer() async throws {
         let certificates = try TestCertificates.shared.get()
         let (address, port) = (IPAddress(0x7F00_0004), UInt16(4433))
         let command =
@@ -267,7 +278,8 @@ struct LoopbackTests {
         #expect(verdict.isPassed, "\(verdict)")
     }
 
-    @Test func grpc() async throws {
+    @Test("a gRPC service passes if it is SERVING")
+    func grpc() async throws {
         func verdict(_ part: StreamPart) async throws -> CheckVerdict {
             try await LoopbackServer.http2(part) { await run(.grpc(GRPCHealthCheck(port: $0, service: "a.B"))) }
         }
@@ -287,7 +299,8 @@ struct LoopbackTests {
         #expect(secure.isPassed, "\(secure)")
     }
 
-    @Test func smtp() async throws {
+    @Test("an SMTP server passes if it is ready")
+    func smtp() async throws {
         let good = Part.replies("250 mx\r\n", "221 bye\r\n", greeting: "220 mx\r\n")
         #expect(try await LoopbackServer.stream(good) { await run(.smtp(SMTPCheck(port: $0))) }.isPassed)
         let busy = Part.replies(greeting: "421 too busy\r\n")
@@ -298,7 +311,8 @@ struct LoopbackTests {
                     .init(stage: .greeting, reason: "greeting: \"421 too busy\", expected 220", hostAnswered: true)))
     }
 
-    @Test func dns() async throws {
+    @Test("a DNS server passes if it has the records")
+    func dns() async throws {
         let question = try DNSQuestion(name: "x.example", type: DNSRecordType(code: 1))
         let record = try DNSRecordData("192.0.2.1", type: question.type)
         let answer: @Sendable ([UInt8]) -> [UInt8] = { query in
@@ -316,7 +330,8 @@ struct LoopbackTests {
         }
     }
 
-    @Test func udp() async throws {
+    @Test("a UDP reply is compared with the expected one")
+    func udp() async throws {
         try await LoopbackServer.datagram(reply: { [0xFF] + $0 }) { port in
             #expect(await run(.udp(UDPCheck(port: port, payload: [1, 2], reply: .equals([0xFF, 1, 2])))).isPassed)
             #expect(
@@ -325,7 +340,8 @@ struct LoopbackTests {
         }
     }
 
-    @Test func scripts() async throws {
+    @Test("a script decides by its exit code, output and signals")
+    func scripts() async throws {
         func verdict(_ script: String, _ arguments: String..., by way: Check.Way = .direct(Loopback.address))
             async throws
             -> CheckVerdict
@@ -369,7 +385,9 @@ struct LoopbackTests {
     }
 
     /// What a script leaves behind goes with it, be it over or killed.
-    @Test(arguments: [("exit 0", 30), ("sleep 1000", 0.5)])
+    @Test(
+        "the whole process group of a script is killed at its end or its deadline",
+        arguments: [("exit 0", 30), ("sleep 1000", 0.5)])
     func scriptsTakeTheirGroupAlong(end: String, seconds: Double) async throws {
         var template = Array("/tmp/ipvsd-group-XXXXXX".utf8CString)
         close(mkstemp(&template))
@@ -392,7 +410,8 @@ struct LoopbackTests {
         return String(decoding: status, as: UTF8.self).contains(") Z")
     }
 
-    @Test func files() async throws {
+    @Test("a file decides by its weight")
+    func files() async throws {
         var template = Array("/tmp/ipvsd-weight-XXXXXX".utf8CString)
         let descriptor = mkstemp(&template)
         let path = String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
@@ -423,7 +442,8 @@ struct LoopbackTests {
     }
 
     /// Both ways at once; the tunnel's is a blackhole here.
-    @Test func bothWays() async throws {
+    @Test("a check that goes both ways fails with the broken half")
+    func bothWays() async throws {
         func verdict(
             _ check: Check, by way: Check.Way, beside server: IPAddress, timeout: Duration
         ) async -> CheckVerdict {

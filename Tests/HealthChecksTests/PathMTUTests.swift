@@ -17,14 +17,16 @@ struct PathMTUTests {
             switch action {
             case .end(let result): return (result, sent)
             case .send(let size):
-                action = size <= mtu ? search.answered() : tells.map { search.tooBig(limit: $0(size)) } ?? search.silent()
+                action =
+                    size <= mtu ? search.answered() : tells.map { search.tooBig(limit: $0(size)) } ?? search.silent()
             }
         }
         Issue.record("no end")
         return (.unreachable(limit: nil), 200)
     }
 
-    @Test func everyPath() {
+    @Test("the search finds the MTU of every path")
+    func everyPath() {
         #expect(walk(full: 1480, mtu: 9000) == (.passes(1480, isReported: false), 1))
         for mtu in [0, 67] { #expect(walk(full: 1480, mtu: mtu).0 == .unreachable(limit: nil)) }
         for mtu in 68..<1480 {
@@ -41,7 +43,8 @@ struct PathMTUTests {
     }
 
     /// A router that names a limit which larger packets than are let through: the rest vanishes.
-    @Test func blackHoleBehindARouter() {
+    @Test("a black hole behind a router with a larger MTU is found")
+    func blackHoleBehindARouter() {
         var search = PathMTUSearch(full: 1480)
         var action = search.tooBig(limit: 1450)
         for _ in 0..<100 {
@@ -52,7 +55,8 @@ struct PathMTUTests {
     }
 
     /// The host drops echo requests: what a router said is all that is known.
-    @Test func silentHostBehindARouter() {
+    @Test("the reported MTU is kept if the host is silent")
+    func silentHostBehindARouter() {
         var search = PathMTUSearch(full: 1480)
         var action = search.tooBig(limit: 1400)
         for _ in 0..<100 {
@@ -63,13 +67,15 @@ struct PathMTUTests {
     }
 
     /// One lost packet is not a small MTU.
-    @Test func losses() {
+    @Test("a single lost packet does not reduce the MTU")
+    func losses() {
         var search = PathMTUSearch(full: 1480)
         #expect(search.silent() == .send(1480) && search.silent() == .send(1480))
         #expect(search.answered() == .end(.passes(1480, isReported: false)))
     }
 
-    @Test func sizes() {
+    @Test("an impossible packet size is refused")
+    func sizes() {
         for size in [67, 65_536] { #expect(throws: InvalidCheck.self) { try MTUCheck(size: size) } }
     }
 
@@ -77,7 +83,8 @@ struct PathMTUTests {
 
     private let echo = EchoRequest(identifier: 0xFFFE, destination: IPv4Address(0x0A00_0064))
 
-    @Test func requests() {
+    @Test("a request fills the packet, and has a correct checksum")
+    func requests() {
         let bytes = echo.bytes(sequence: 0xFFFF, size: 101)
         #expect(bytes.count == 81 && bytes.prefix(2) == [8, 0] && bytes[4..<8] == [0xFF, 0xFE, 0xFF, 0xFF])
         var sum = stride(from: 0, to: 8, by: 2).reduce(UInt32(0)) {
@@ -92,7 +99,8 @@ struct PathMTUTests {
             + (0..<4).map { UInt8(truncatingIfNeeded: address >> (24 - 8 * $0)) }
     }
 
-    @Test func routersMessages() {
+    @Test("a router's report counts only if it quotes the request")
+    func routersMessages() {
         let head = ip(1, to: 0xC000_0201) + [3, 4, 0, 0, 0, 0, 0x05, 0x78]
         let quoted = ip(1, to: echo.destination.value) + echo.bytes(sequence: 7, size: 28)
         func largest(_ bytes: [UInt8], sequence: UInt16 = 7) -> Int? {
@@ -114,7 +122,8 @@ struct PathMTUTests {
     // MARK: - Packets
 
     /// This process, a router, and a host behind a link of 1400 bytes, each in a network namespace.
-    @Test func routers() async {
+    @Test("the path MTU is found through a router that reports it, and through one that does not")
+    func routers() async {
         await #expect(processExitsWith: .success) {
             let name = "ipvsd-mtu-\(getpid())"
             defer { _ = system("ip netns del \(name)-r; ip netns del \(name)-s") }

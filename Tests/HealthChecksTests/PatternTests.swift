@@ -8,7 +8,8 @@ struct PatternTests {
         Pattern.search(Array(text.utf8), for: [try Pattern(pattern)]) == .found
     }
 
-    @Test func meaningsAreThoseOfPCRE2() throws {
+    @Test("patterns match as in PCRE2")
+    func meaningsAreThoseOfPCRE2() throws {
         #expect(try Self.finds("^ok [0-9]+$", "ok 12") && !Self.finds("^ok [0-9]+$", "ok x"))
         #expect(try Self.finds("a\\s\nb", "a\r\nb") && Self.finds("(?i)HEALTHY", "is healthy."))
         #expect(try Self.finds("^ok$", "ok\n") && !Self.finds("^ok$", "ok\n\n"))
@@ -23,7 +24,8 @@ struct PatternTests {
         #expect(Pattern.search(latin, for: [try Pattern("(*UTF)fin$"), try Pattern("^ok")]) == .found)
     }
 
-    @Test func everyPatternHasToBeFound() throws {
+    @Test("every pattern has to match")
+    func everyPatternHasToBeFound() throws {
         let (one, two, none) = (try Pattern("a"), try Pattern("b"), try Pattern("c"))
         #expect(Pattern.search(Array("ab".utf8), for: [one, two]) == .found)
         #expect(Pattern.search(Array("ab".utf8), for: [one, none, two]) == .lacks(none))
@@ -31,14 +33,19 @@ struct PatternTests {
         #expect(one == same && one != two && Set([one, same, two]).count == 2)
     }
 
-    @Test(arguments: [
-        ("(", "missing closing parenthesis, at byte 1"), ("[a", "missing terminating ]"),
-        ("\\u{e9}", "not support"), ("a{2}{3}++*", "nothing to repeat|quantifier"),
-        (String(repeating: "(", count: 300) + String(repeating: ")", count: 300), "too deeply nested"),
-        (String(repeating: "[", count: 1500) + "a" + String(repeating: "]", count: 1500), "1500 nested [, 250 at most"),
-        (String(repeating: "[", count: 100_000), "100000 nested ["),
-        ("((a{1,1000}){1,1000}){1,1000}", "too large"),
-    ])
+    @Test(
+        "an invalid expression is refused with its reason",
+        arguments: [
+            ("(", "missing closing parenthesis, at byte 1"), ("[a", "missing terminating ]"),
+            ("\\u{e9}", "not support"), ("a{2}{3}++*", "nothing to repeat|quantifier"),
+            (String(repeating: "(", count: 300) + String(repeating: ")", count: 300), "too deeply nested"),
+            (
+                String(repeating: "[", count: 1500) + "a" + String(repeating: "]", count: 1500),
+                "1500 nested [, 250 at most"
+            ),
+            (String(repeating: "[", count: 100_000), "100000 nested ["),
+            ("((a{1,1000}){1,1000}){1,1000}", "too large"),
+        ])
     func refusals(expression: String, reason: String) {
         do {
             _ = try Pattern(expression)
@@ -50,17 +57,19 @@ struct PatternTests {
     }
 
     /// Each would take seconds to ages; the limit is 50 ms of processor time, and the bound here is for a loaded machine.
-    @Test(arguments: [
-        ("^(\\w+\\s?)*$", String(repeating: "a", count: 40) + "!"),
-        ("^(a+)+$", String(repeating: "a", count: 65_535) + "b"),
-        ("(\\w+\\s?)*$", String(repeating: "a", count: 65_535) + "!"),
-        ("x*+[yz]", String(repeating: "x", count: 65_535) + "!"),
-        ("(?=(x+x+)+[yw])[xz]", String(repeating: "x", count: 65_535)),
-        ("(x{1,30000})\\1[yz]", String(repeating: "x", count: 65_535)),
-        ("^((x|xx)(?1)?)+[yz]", String(repeating: "x", count: 1000)),
-        ("(*NO_AUTO_POSSESS)(*NO_START_OPT)(|x|x)*[yz]", String(repeating: "x", count: 65_535)),
-        ("(*UTF)(\\w|é)*$", String(repeating: "é", count: 30_000) + "!"),
-    ])
+    @Test(
+        "a costly search is given up",
+        arguments: [
+            ("^(\\w+\\s?)*$", String(repeating: "a", count: 40) + "!"),
+            ("^(a+)+$", String(repeating: "a", count: 65_535) + "b"),
+            ("(\\w+\\s?)*$", String(repeating: "a", count: 65_535) + "!"),
+            ("x*+[yz]", String(repeating: "x", count: 65_535) + "!"),
+            ("(?=(x+x+)+[yw])[xz]", String(repeating: "x", count: 65_535)),
+            ("(x{1,30000})\\1[yz]", String(repeating: "x", count: 65_535)),
+            ("^((x|xx)(?1)?)+[yz]", String(repeating: "x", count: 1000)),
+            ("(*NO_AUTO_POSSESS)(*NO_START_OPT)(|x|x)*[yz]", String(repeating: "x", count: 65_535)),
+            ("(*UTF)(\\w|é)*$", String(repeating: "é", count: 30_000) + "!"),
+        ])
     func noSearchTakesLong(expression: String, text: String) throws {
         let pattern = try Pattern(expression)
         let clock = ContinuousClock()
@@ -71,7 +80,8 @@ struct PatternTests {
     }
 
     /// All of one check together.
-    @Test func manyCostlyPatternsAreNoMoreThanOne() throws {
+    @Test("all patterns of a check share one time limit")
+    func manyCostlyPatternsAreNoMoreThanOne() throws {
         let costly = try (0..<100).map { try Pattern("^(a+)+$|\(String(repeating: "b?", count: $0))") }
         let fine = try Pattern("!")
         let text = Array((String(repeating: "a", count: 40) + "!").utf8)
@@ -82,13 +92,16 @@ struct PatternTests {
     }
 
     /// What is usual stays far below the limits.
-    @Test(arguments: ["(\\w|\\s)*!", "(?s).*!$", "welcome +back|!", "(?:.)*!", "([^!]*)!"])
+    @Test(
+        "a usual expression stays far below the limits",
+        arguments: ["(\\w|\\s)*!", "(?s).*!$", "welcome +back|!", "(?:.)*!", "([^!]*)!"])
     func usualExpressionsPass(expression: String) throws {
         let text = String(repeating: "a page of words ", count: 1023) + "!"
         #expect(try Self.finds(expression, text))
     }
 
     @Test(
+        "the differences from Swift's Regex are named",
         arguments: [
             ("^ok", []), ("welcome +back", []), ("[[:alpha:]]+", ["ASCII"]), ("\\Qa$[[\\E", []), ("[]a]", []),
             ("[^]a]", []),

@@ -4,21 +4,23 @@ import Testing
 /// Rise, fall and the first verdict.
 struct ProbeHealthTests {
     /// "+" is a success, "-" a failure; the verdicts after each: "?", "u" and "d".
-    @Test(arguments: [
-        ("", 2, 3, ""),
-        ("+", 2, 3, "u"),
-        // The first verdict counts alone.
-        ("-", 2, 3, "d"),
-        ("-++", 2, 3, "ddu"),
-        ("-+-++", 2, 3, "ddddu"),
-        ("+--+---", 2, 3, "uuuuuud"),
-        ("+---++", 2, 3, "uuuddu"),
-        ("+---+-+-++", 2, 3, "uuuddddddu"),
-        ("+-+-+-+-", 1, 2, "uuuuuuuu"),
-        ("+--+--", 1, 2, "uuduud"),
-        ("+-+-", 1, 1, "udud"),
-        ("-+++", 3, 1, "dddu"),
-    ])
+    @Test(
+        "rise and fall decide, and the first result alone",
+        arguments: [
+            ("", 2, 3, ""),
+            ("+", 2, 3, "u"),
+            // The first verdict counts alone.
+            ("-", 2, 3, "d"),
+            ("-++", 2, 3, "ddu"),
+            ("-+-++", 2, 3, "ddddu"),
+            ("+--+---", 2, 3, "uuuuuud"),
+            ("+---++", 2, 3, "uuuddu"),
+            ("+---+-+-++", 2, 3, "uuuddddddu"),
+            ("+-+-+-+-", 1, 2, "uuuuuuuu"),
+            ("+--+--", 1, 2, "uuduud"),
+            ("+-+-", 1, 1, "udud"),
+            ("-+++", 3, 1, "dddu"),
+        ])
     func verdicts(results: String, rise: Int, fall: Int, expected: String) {
         var health = ProbeHealth()
         #expect(health.verdict == .unproven)
@@ -33,10 +35,13 @@ struct ProbeHealthTests {
     }
 
     /// "t" where a verdict is near: after each of the results, with a rise of 2 and a fall of 3.
-    @Test(arguments: [
-        ("", "-"), ("+", "--"), ("-", "--"), ("+-", "--t"), ("+--+", "--tt-"), ("+---", "--tt-"), ("+---+", "--tt-t"),
-        ("+---+-", "--tt-t-"), ("-++", "--t-"),
-    ])
+    @Test(
+        "a result against the verdict means that a verdict is near",
+        arguments: [
+            ("", "-"), ("+", "--"), ("-", "--"), ("+-", "--t"), ("+--+", "--tt-"), ("+---", "--tt-"),
+            ("+---+", "--tt-t"),
+            ("+---+-", "--tt-t-"), ("-++", "--t-"),
+        ])
     func transitions(results: String, expected: String) {
         var health = ProbeHealth()
         var seen = health.isInTransition ? "t" : "-"
@@ -48,7 +53,8 @@ struct ProbeHealthTests {
     }
 
     /// What the last daemon took out has to rise.
-    @Test func startsDown() {
+    @Test("a probe that starts down has to rise")
+    func startsDown() {
         var health = ProbeHealth(verdict: .down)
         let verdicts = (0..<2).map { _ in
             health.record(.success, rise: 2, fall: 3)
@@ -57,7 +63,8 @@ struct ProbeHealthTests {
         #expect(verdicts == [.down, .up])
     }
 
-    @Test func remembersWhatAnswered() {
+    @Test("a probe keeps whether it has ever passed")
+    func remembersWhatAnswered() {
         var health = ProbeHealth()
         health.record(.failure("refused"), rise: 1, fall: 1)
         #expect(!health.hasAnswered && health.failure == "refused" && !health.isSteadilyUp)

@@ -45,7 +45,8 @@ struct ProbeLoopTests {
         Question(id: id, kind: kind, way: way, timeout: timeout)
     }
 
-    @Test func eachKindOfAnswerIsTold() async throws {
+    @Test("each kind of answer arrives, in the order of the time-outs")
+    func eachKindOfAnswerIsTold() async throws {
         try await LoopbackServer.stream(Part()) { port in
             let answers = await Self.ask([
                 Self.question(1, .tcp(port: port)),
@@ -72,7 +73,8 @@ struct ProbeLoopTests {
         }
     }
 
-    @Test func verdictsSayWhatAnOperatorNeeds() async throws {
+    @Test("a failure has its stage and its reason")
+    func verdictsSayWhatAnOperatorNeeds() async throws {
         let answers = await Self.ask([
             Self.question(0, .tcp(port: 9), Loopback.blackhole, timeout: .milliseconds(50)),
             Self.question(1, .tcp(port: 9), .direct(Loopback.closed)),
@@ -87,7 +89,8 @@ struct ProbeLoopTests {
     }
 
     /// Those that are out and nothing else: neither another asker's, nor what has the same id and came later.
-    @Test func cancelledQuestionsEnd() async {
+    @Test("only earlier questions of the same inbox are cancelled")
+    func cancelledQuestionsEnd() async {
         let (stream, continuation) = AsyncStream.makeStream(of: [ProbeLoop.Answer].self)
         let (others, otherContinuation) = AsyncStream.makeStream(of: [ProbeLoop.Answer].self)
         let (inbox, other) = (
@@ -114,7 +117,8 @@ struct ProbeLoopTests {
     }
 
     /// Also those that wait for descriptors or ports, and nothing is left open.
-    @Test func cancelledQuestionsNeedNotGoOut() async {
+    @Test("questions that wait for a descriptor or a port are cancelled, too")
+    func cancelledQuestionsNeedNotGoOut() async {
         await #expect(processExitsWith: .success) {
             var limit = rlimit(rlim_cur: 400, rlim_max: 400)
             guard clinux_unshare_network() == 0,
@@ -146,7 +150,8 @@ struct ProbeLoopTests {
     }
 
     /// More than there are descriptors for: the rest waits, and nothing is left open.
-    @Test func questionsWaitForDescriptors() async {
+    @Test("questions wait for descriptors, and leave none open")
+    func questionsWaitForDescriptors() async {
         await #expect(processExitsWith: .success) {
             var limit = rlimit(rlim_cur: 400, rlim_max: 400)
             #expect(setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
@@ -167,7 +172,8 @@ struct ProbeLoopTests {
     }
 
     /// With four ports for each destination: what waits goes out when there is one, or ends without a word on the peer.
-    @Test func questionsWaitForPorts() async {
+    @Test("questions wait for ports, and are not held against the peer")
+    func questionsWaitForPorts() async {
         await #expect(processExitsWith: .success) {
             guard clinux_unshare_network() == 0,
                 system("ip link set lo up && echo 40000 40003 >/proc/sys/net/ipv4/ip_local_port_range") == 0
@@ -201,7 +207,8 @@ struct ProbeLoopTests {
     }
 
     /// Pings have no descriptor that ends and makes room for others.
-    @Test func aPingWaitsForADescriptorOfItsOwn() async {
+    @Test("a ping without a descriptor is sent once there is one")
+    func aPingWaitsForADescriptorOfItsOwn() async {
         await #expect(processExitsWith: .success) {
             _ = await ProbeLoopTests.ask([ProbeLoopTests.question(0, .ping)])
             var limit = rlimit(rlim_cur: 3, rlim_max: 4096)
@@ -216,7 +223,8 @@ struct ProbeLoopTests {
     }
 
     /// Connects and echoes carry the mark: a firewall of a network namespace drops one and no other.
-    @Test func packetsAreMarked() async {
+    @Test("connects and echoes carry the mark")
+    func packetsAreMarked() async {
         await #expect(processExitsWith: .success) {
             guard clinux_unshare_network() == 0,
                 system(
@@ -249,7 +257,8 @@ struct ProbeLoopTests {
         }
     }
 
-    @Test func aSlotNamesOneTenantOnly() {
+    @Test("a slot finds its own value only")
+    func aSlotNamesOneTenantOnly() {
         var slots = Slots<String>()
         let first = slots.insert("first")
         #expect(slots.remove(first) == "first")

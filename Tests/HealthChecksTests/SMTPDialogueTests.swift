@@ -23,21 +23,23 @@ struct SMTPDialogueTests {
         return (sent, nil, dialogue.stage)
     }
 
-    @Test(arguments: [1, 2, 7, .max])
+    @Test("greeting, HELO and QUIT pass in pieces of any size", arguments: [1, 2, 7, .max])
     func healthy(piece: Int) {
         let replies = ["220-mx.example hello\r\n220 ready\r\n", "250-mx\r\n250-SIZE\r\n250\r\n", "221 bye\n"]
         let result = run(replies, piece: piece)
         #expect(result.sent == "HELO lb.example\r\nQUIT\r\n" && result.end == .passed)
     }
 
-    @Test func stages() {
+    @Test("the stage is the reply that is awaited")
+    func stages() {
         #expect(run([]).stage == .greeting)
         #expect(run(["220 a\r\n"]).stage == .hello)
         #expect(run(["220 a\r\n", "250 b\r\n"]).stage == .quit)
         #expect(run(["220 a\r\n", "250-b\r\n"]).stage == .hello)
     }
 
-    @Test func failures() {
+    @Test("every other reply fails with its reason")
+    func failures() {
         #expect(run(["554 no\r\n"]).end == .failed("greeting: \"554 no\", expected 220"))
         #expect(run(["220 a\r\n", "421 busy\r\n"]).end == .failed("HELO: \"421 busy\", expected 250"))
         #expect(run(["220 a\r\n", "250 a\r\n", "500\r\n"]).end == .failed("QUIT: \"500\", expected 221"))

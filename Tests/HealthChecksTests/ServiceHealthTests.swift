@@ -20,13 +20,15 @@ struct ServiceHealthTests {
 
     private func tcp(_ ports: some Sequence<UInt16>) -> Set<Probe> { Set(ports.map { .tcp(port: $0) }) }
 
-    @Test func unprovenServersAreUp() {
+    @Test("a server without results is up and unproven")
+    func unprovenServersAreUp() {
         let health = health([.ping])
         #expect(health.verdict(of: one) == .init(isUp: true, isProven: false, reason: nil))
         #expect(health.isUndecided(.ping, of: one))
     }
 
-    @Test func everyRequiredProbeCounts() {
+    @Test("a server is up if every required probe is")
+    func everyRequiredProbeCounts() {
         var health = health([.ping, web])
         health.record(.success, of: .ping, on: one)
         #expect(health.verdict(of: one) == .init(isUp: true, isProven: false, reason: nil))
@@ -45,7 +47,8 @@ struct ServiceHealthTests {
     }
 
     /// A ping that nobody asked for: hosts may drop it.
-    @Test func impliedProbesProveNothingUntilOneHasPassed() {
+    @Test("an implied probe takes no server out until it has passed on one")
+    func impliedProbesProveNothingUntilOneHasPassed() {
         var health = ServiceHealth(required: [.ping], implied: [.ping], rise: 2, fall: 2)
         #expect(health.verdict(of: one) == .init(isUp: true, isProven: false, reason: nil))
         for _ in 0..<5 {
@@ -67,11 +70,13 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: two) == .init(isUp: false, isProven: true, reason: "silent"))
     }
 
-    @Test func noProbesProveNothing() {
+    @Test("a server without probes is up and unproven")
+    func noProbesProveNothing() {
         #expect(health([]).verdict(of: one) == .init(isUp: true, isProven: false, reason: nil))
     }
 
-    @Test func learnsPortsUpToALimit() {
+    @Test("ports are learnt up to a limit")
+    func learnsPortsUpToALimit() {
         var health = health([web])
         health.learn(ports: [80, 443, 22, 25])
         #expect(health.questions == [web, shell, .tcp(port: 25), .tcp(port: 443)])
@@ -81,14 +86,16 @@ struct ServiceHealthTests {
         #expect(health.questions.count == 9 && health.questions.contains(web))
     }
 
-    @Test func learnsTheMostRecentPortsFirst() {
+    @Test("the first ports of the list are learnt")
+    func learnsTheMostRecentPortsFirst() {
         var health = health([.ping])
         health.learn(ports: Array((1...40).reversed()))
         #expect(health.questions == tcp(33...40).union([.ping]))
     }
 
     /// However many ports clients find.
-    @Test func portsThatAnswerKeepTheirPlace() {
+    @Test("a port that answers keeps its place")
+    func portsThatAnswerKeepTheirPlace() {
         var health = health([.ping])
         health.learn(ports: [22, 1, 2, 3, 4, 5, 6, 7])
         health.record(.success, of: shell, on: two)
@@ -104,7 +111,8 @@ struct ServiceHealthTests {
         }
     }
 
-    @Test func forgetsPortsThatNobodyAnswers() {
+    @Test("a port that never answered is dropped after three failures on every server")
+    func forgetsPortsThatNobodyAnswers() {
         var health = health([.ping, web])
         health.learn(ports: [22, 25])
         #expect(health.forget().isEmpty)
@@ -126,7 +134,8 @@ struct ServiceHealthTests {
     }
 
     /// One that had answered may come back: its service is restarted everywhere.
-    @Test func forgetsPortsThatAnsweredOnceMuchLater() {
+    @Test("a port that had answered is dropped after sixty failures on every server")
+    func forgetsPortsThatAnsweredOnceMuchLater() {
         var health = health([.ping])
         health.learn(ports: [22])
         health.record(.success, of: shell, on: one)
@@ -140,7 +149,8 @@ struct ServiceHealthTests {
         #expect(health.questions == [.ping])
     }
 
-    @Test func anAnswerStartsThePatienceAnew() {
+    @Test("an answer restarts the count of failures")
+    func anAnswerStartsThePatienceAnew() {
         var health = health([.ping])
         health.learn(ports: [22])
         for _ in 0..<3 {
@@ -155,7 +165,8 @@ struct ServiceHealthTests {
     }
 
     /// A port that is learnt again has no past.
-    @Test func forgottenPortsLeaveNothing() {
+    @Test("a port that is learnt again has no history")
+    func forgottenPortsLeaveNothing() {
         var health = health([.ping])
         health.learn(ports: [22])
         for server in [one, two] {
@@ -173,7 +184,8 @@ struct ServiceHealthTests {
     }
 
     /// A port that stops on one server while it goes on elsewhere.
-    @Test func learntPortsCountByComparison() {
+    @Test("a learnt port takes a server out only while it answers elsewhere")
+    func learntPortsCountByComparison() {
         var health = health([.ping])
         health.learn(ports: [22])
         for server in [one, two] {
@@ -189,7 +201,8 @@ struct ServiceHealthTests {
     }
 
     /// A port that only one server has open takes no other out.
-    @Test func whatNeverAnsweredCannotStop() {
+    @Test("a port that never answered on a server does not take it out")
+    func whatNeverAnsweredCannotStop() {
         var health = health([.ping])
         health.learn(ports: [22])
         health.record(.success, of: shell, on: one)
@@ -197,7 +210,8 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: one).isUp && health.verdict(of: two).isUp)
     }
 
-    @Test func aloneThereIsNoComparison() {
+    @Test("a learnt port does not take the only server out")
+    func aloneThereIsNoComparison() {
         var health = health([])
         health.learn(ports: [22])
         health.record(.success, of: shell, on: one)
@@ -205,7 +219,8 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: one).isUp)
     }
 
-    @Test func takenOverServersProveThemselves() {
+    @Test("a server that was down before a take-over has to pass all probes")
+    func takenOverServersProveThemselves() {
         var health = health([.ping, web], down: [one])
         #expect(!health.verdict(of: one).isUp && !health.verdict(of: one).isProven)
         #expect(health.verdict(of: two).isUp)
@@ -217,7 +232,8 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: one) == .init(isUp: true, isProven: true, reason: nil))
     }
 
-    @Test func takenOverServersStayDownByTheirOwnFailure() {
+    @Test("a server that was down before a take-over stays down by its own failure")
+    func takenOverServersStayDownByTheirOwnFailure() {
         var health = health([.ping], down: [one])
         health.record(.success, of: .ping, on: one)
         health.record(.failure("silent"), of: .ping, on: one)
@@ -228,14 +244,16 @@ struct ServiceHealthTests {
     }
 
     /// What had answered before the restart is asked from the beginning.
-    @Test func answeredPortsAreQuestions() {
+    @Test("ports that had answered before a take-over are probed again")
+    func answeredPortsAreQuestions() {
         let health = health([.ping, web], answered: [one: [22, 80], two: [25]])
         #expect(health.questions == [.ping, web, shell, .tcp(port: 25)])
         #expect(health.verdict(of: one).isUp && health.verdict(of: two).isUp)
     }
 
     /// It need not answer this daemon first in order to stop.
-    @Test func answeredPortsCanStop() {
+    @Test("a port that had answered before a take-over takes a server out")
+    func answeredPortsCanStop() {
         var health = health([.ping], answered: [one: [22], two: [22]])
         for _ in 0..<2 {
             health.record(.success, of: shell, on: one)
@@ -246,7 +264,8 @@ struct ServiceHealthTests {
     }
 
     /// Only on the server where it had.
-    @Test func portsThatAnsweredElsewhereCannotStop() {
+    @Test("a port counts only on the server where it had answered")
+    func portsThatAnsweredElsewhereCannotStop() {
         var health = health([.ping], answered: [one: [22]])
         for _ in 0..<3 {
             health.record(.success, of: shell, on: one)
@@ -256,7 +275,8 @@ struct ServiceHealthTests {
     }
 
     /// A dead process on a host that answers a ping.
-    @Test func takenOverServersAnswerAgainWhatTheyHad() {
+    @Test("a server that was down stays down until its learnt ports answer again")
+    func takenOverServersAnswerAgainWhatTheyHad() {
         var health = health([.ping], down: [one], answered: [one: [22], two: [22]])
         for _ in 0..<5 {
             for server in [one, two] { health.record(.success, of: .ping, on: server) }
@@ -272,7 +292,8 @@ struct ServiceHealthTests {
     }
 
     /// Nor does it help that the port is silent everywhere, as long as it is not forgotten.
-    @Test func takenOverServersStayDownWhileTheirPortIsSilent() {
+    @Test("a server that was down stays down until its failing port is dropped")
+    func takenOverServersStayDownWhileTheirPortIsSilent() {
         var health = health([.ping], down: [one], answered: [one: [22]])
         for round in 1...60 {
             for server in [one, two] {
@@ -287,7 +308,8 @@ struct ServiceHealthTests {
     }
 
     /// A port that had never answered there does not hold it back.
-    @Test func takenOverServersOweOnlyWhatTheyHad() {
+    @Test("a port that never answered does not keep a server down")
+    func takenOverServersOweOnlyWhatTheyHad() {
         var health = health([.ping], down: [one], answered: [two: [22]])
         for _ in 0..<2 {
             health.record(.failure("refused"), of: shell, on: one)
@@ -297,7 +319,8 @@ struct ServiceHealthTests {
     }
 
     /// Counts that are kept say what looking at all servers says, and every change of another server's verdict is told.
-    @Test func comparisonsAgainstANaiveModel() {
+    @Test("learnt ports decide as in a naive model")
+    func comparisonsAgainstANaiveModel() {
         var random = SplitMix(seed: 22)
         let servers = (1...4).map { IPAddress(0x0A00_0000 + $0) }
         let ports: [UInt16] = [22, 25, 110]
@@ -341,7 +364,8 @@ struct ServiceHealthTests {
         }
     }
 
-    @Test func answeredPortsFillTheLimit() {
+    @Test("ports from before a take-over count for the limit")
+    func answeredPortsFillTheLimit() {
         var health = health([.ping], answered: [one: Set(1...5), two: Set(5...8)])
         health.learn(ports: [22])
         #expect(health.questions == tcp(1...8).union([.ping]))
@@ -360,7 +384,8 @@ struct ServiceHealthTests {
     }
 
     /// Idle connections fill the backlog of a tool that serves one client at a time.
-    @Test func aSilentPortOfAServerThatAnswersIsNoFault() {
+    @Test("a silent learnt port does not take a server out that answers another probe")
+    func aSilentPortOfAServerThatAnswersIsNoFault() {
         var health = learntHealth([one, two])
         for _ in 0..<9 { health.record(.silence("timed out"), of: shell, on: one) }
         #expect(health.verdict(of: one) == .init(isUp: true, isProven: true, reason: nil))
@@ -375,7 +400,8 @@ struct ServiceHealthTests {
         #expect(!health.verdict(of: one).isUp)
     }
 
-    @Test func aSilentPortOfASilentServerIsAFault() {
+    @Test("a silent learnt port takes a silent server out")
+    func aSilentPortOfASilentServerIsAFault() {
         var health = learntHealth([one, two])
         for _ in 0..<2 { health.record(.silence("timed out"), of: .ping, on: one) }
         #expect(health.verdict(of: one) == .init(isUp: false, isProven: true, reason: "timed out"))
@@ -389,7 +415,8 @@ struct ServiceHealthTests {
         #expect(alone.verdict(of: one).isUp, "another learnt port answers")
     }
 
-    @Test func takenOverServersDoNotOweASilentPort() {
+    @Test("a silent learnt port does not keep a server down")
+    func takenOverServersDoNotOweASilentPort() {
         var health = health([.ping], down: [one], answered: [one: [22], two: [22]])
         for _ in 0..<2 {
             health.record(.success, of: shell, on: two)
@@ -400,7 +427,8 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: one).isUp)
     }
 
-    @Test func learntPortsTakeOutHalfOfTheServersAtMost() {
+    @Test("learnt ports take out half of the servers at most")
+    func learntPortsTakeOutHalfOfTheServersAtMost() {
         let servers = (1...5).map { IPAddress(0x0A00_0000 + $0) }
         var health = learntHealth(servers)
         for server in servers.dropLast() {

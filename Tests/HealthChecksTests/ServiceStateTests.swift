@@ -36,7 +36,8 @@ struct ServiceStateTests {
 
     // MARK: Up and down
 
-    @Test func everyChangeIsToldOnce() {
+    @Test("every change is one transition")
+    func everyChangeIsToldOnce() {
         var state = state(ServicePolicy())
         #expect(pass(one, &state, 0).isEmpty)
         #expect(fail(one, &state, 1) == [.serverDown(one, reason: "refused")])
@@ -47,7 +48,8 @@ struct ServiceStateTests {
         #expect(state.servers[one]?.reason == nil && state.effectiveWeight(of: one)?.weight == 1)
     }
 
-    @Test func resultsThatChangeNothingAskForNothing() {
+    @Test("a result without a change has no transition and no new weights")
+    func resultsThatChangeNothingAskForNothing() {
         var state = state(ServicePolicy())
         for second in 0..<10 {
             let changes = state.record(.success, of: web, on: one, at: at(Double(second)))
@@ -57,7 +59,8 @@ struct ServiceStateTests {
         #expect(!state.record(.success, of: web, on: sorry, at: at(11)).hasNewWeights, "nobody's server")
     }
 
-    @Test func checksSetWeights() {
+    @Test("a check sets the weight that it requests")
+    func checksSetWeights() {
         var state = state(ServicePolicy())
         let changes = state.record(.success, of: web, on: one, weight: 7, at: at(1))
         #expect(changes.transitions == [.weight(one, 7, before: 1)] && changes.hasNewWeights)
@@ -71,7 +74,8 @@ struct ServiceStateTests {
         #expect(pass(one, &state, 4) == [.weight(one, 1, before: 0), .serverUp(one)])
     }
 
-    @Test func inhibitedServersStayWithWeightZero() {
+    @Test("an inhibited server that is down stays with weight 0")
+    func inhibitedServersStayWithWeightZero() {
         var state = state(ServicePolicy(inhibits: true))
         _ = fail(one, &state, 1)
         #expect(state.effectiveWeight(of: one)?.standing == .listed && state.effectiveWeight(of: one)?.weight == 0)
@@ -79,7 +83,8 @@ struct ServiceStateTests {
     }
 
     /// Servers whose implied ping has passed nowhere serve, and count for nothing.
-    @Test func unprovenServersServeAndDoNotCount() {
+    @Test("an unproven server serves without counting for the quorum")
+    func unprovenServersServeAndDoNotCount() {
         var state = ServiceState(
             servers: [one, two].map { RealServer(address: $0, weight: 1) }, policy: ServicePolicy(sorryServer: sorry),
             health: ServiceHealth(required: [.ping], implied: [.ping], rise: 1, fall: 1), at: start)
@@ -106,7 +111,8 @@ struct ServiceStateTests {
     }
 
     /// The last daemon had taken them all out for a ping that nobody asked for: they come back without it.
-    @Test func serversThatAnImpliedPingTookOutServe() {
+    @Test("servers that an implied ping had all taken out come back after a take-over")
+    func serversThatAnImpliedPingTookOutServe() {
         func state(down: Set<IPAddress>) -> ServiceState {
             ServiceState(
                 servers: [one, two].map { RealServer(address: $0, weight: 1) }, policy: ServicePolicy(),
@@ -127,7 +133,8 @@ struct ServiceStateTests {
 
     // MARK: Slow start
 
-    @Test func sharesGrowInTenSteps() {
+    @Test("the share of a returning server grows in ten steps")
+    func sharesGrowInTenSteps() {
         var state = state(ServicePolicy(slowStart: .seconds(9)), weights: [4, 4, 4])
         #expect(state.effectiveWeight(of: one)?.tenths == 10, "a service that begins has nobody to wait for")
         _ = fail(one, &state, 1)
@@ -151,7 +158,8 @@ struct ServiceStateTests {
         #expect(state.usableWeight == 12)
     }
 
-    @Test func aSlowStartThatFailsBeginsAnew() {
+    @Test("a slow start begins anew after a fall")
+    func aSlowStartThatFailsBeginsAnew() {
         var state = state(ServicePolicy(slowStart: .seconds(9)))
         _ = fail(one, &state, 1)
         _ = pass(one, &state, 2)
@@ -165,7 +173,8 @@ struct ServiceStateTests {
     }
 
     /// Of a daemon that takes over: it does not know for how long, and so the tenth that it has begins anew.
-    @Test func aSlowStartGoesOnUnderAnotherDaemon() {
+    @Test("a slow start continues at its tenth after a take-over")
+    func aSlowStartGoesOnUnderAnotherDaemon() {
         func state(_ policy: ServicePolicy) -> ServiceState {
             ServiceState(
                 servers: [one, two, three].map { RealServer(address: $0) }, policy: policy,
@@ -183,7 +192,8 @@ struct ServiceStateTests {
         #expect(!state(ServicePolicy()).isTimed, "it has no slow start any more")
     }
 
-    @Test func undrainedServersStartSlowly() {
+    @Test("a server starts slowly when its drain ends")
+    func undrainedServersStartSlowly() {
         var state = state(ServicePolicy(slowStart: .seconds(9)), down: [two])
         _ = state.setDrained([one, two], at: at(1))
         #expect(!state.isTimed)
@@ -195,7 +205,8 @@ struct ServiceStateTests {
         #expect(state.effectiveWeight(of: one)?.tenths == 10 && !state.isTimed)
     }
 
-    @Test func aServerThatIsDrainedStartsSlowlyOnlyOnceItIsUndrained() {
+    @Test("a drained server starts slowly only when its drain ends")
+    func aServerThatIsDrainedStartsSlowlyOnlyOnceItIsUndrained() {
         var state = state(ServicePolicy(slowStart: .seconds(9)))
         _ = fail(one, &state, 1)
         _ = pass(one, &state, 2)
@@ -209,7 +220,8 @@ struct ServiceStateTests {
         #expect(state.effectiveWeight(of: one)?.tenths == 1 && state.wholeShare(of: one) == at(29))
     }
 
-    @Test func newServersStartSlowlyAndOldOnesAreLeftAlone() {
+    @Test("a new server of a running service starts slowly")
+    func newServersStartSlowlyAndOldOnesAreLeftAlone() {
         var state = state(ServicePolicy(slowStart: .seconds(9)))
         let more = [one, two, three, sorry].map { RealServer(address: $0) }
         _ = state.reconfigure(servers: more, policy: state.policy, health: nil, asks: true, at: at(5))
@@ -218,7 +230,8 @@ struct ServiceStateTests {
         #expect(state.effectiveWeight(of: sorry)?.tenths == 10)
     }
 
-    @Test func whatIsNoLongerCheckedComesBackAndIsTold() {
+    @Test("a server without checks comes back with a transition")
+    func whatIsNoLongerCheckedComesBackAndIsTold() {
         func unchecked(_ state: inout ServiceState, _ seconds: Double) -> [HealthTransition] {
             state.reconfigure(
                 servers: [one, two, three].map { RealServer(address: $0) }, policy: state.policy,
@@ -242,7 +255,8 @@ struct ServiceStateTests {
 
     // MARK: Quorum
 
-    @Test func theSorryServerServesWhileTheQuorumIsLost() {
+    @Test("the sorry server serves while the quorum is lost")
+    func theSorryServerServesWhileTheQuorumIsLost() {
         var state = state(ServicePolicy(quorum: Quorum.Rule(required: 2), sorryServer: sorry))
         #expect(fail(one, &state, 1) == [.serverDown(one, reason: "refused")])
         #expect(!state.isReplaced)
@@ -259,7 +273,8 @@ struct ServiceStateTests {
         #expect(state.effectiveWeight(of: three)?.standing == .listed)
     }
 
-    @Test func hysteresisIsKeepalivedsOne() {
+    @Test("the hysteresis of a quorum is keepalived's")
+    func hysteresisIsKeepalivedsOne() {
         var state = state(ServicePolicy(quorum: Quorum.Rule(required: 4, hysteresis: 1)), weights: [2, 2, 2])
         #expect(state.quorum.isUp)
         #expect(fail(one, &state, 1).count == 1, "4 is no less than 4 - 1")
@@ -272,7 +287,8 @@ struct ServiceStateTests {
         #expect(Quorum(Quorum.Rule(required: 2, hysteresis: 1), wasUp: true).holds(at: 1))
     }
 
-    @Test func drainedServersDoNotCount() {
+    @Test("a drained server does not count for the quorum")
+    func drainedServersDoNotCount() {
         var state = state(ServicePolicy(quorum: Quorum.Rule(required: 2), sorryServer: sorry))
         #expect(state.keepsQuorum(without: [one]) && !state.keepsQuorum(without: [one, two]))
         #expect(state.setDrained([one], at: at(1)).hasNewWeights)
@@ -283,7 +299,8 @@ struct ServiceStateTests {
         #expect(state.setDrained([], at: at(4)).transitions.last == .sorryServer(sorry, serves: false))
     }
 
-    @Test func aSorryServerThatChangesIsTold() {
+    @Test("a change of the sorry server is a transition")
+    func aSorryServerThatChangesIsTold() {
         var state = state(ServicePolicy(sorryServer: sorry))
         for server in [one, two, three] { _ = fail(server, &state, 1) }
         #expect(state.isReplaced)
@@ -294,7 +311,8 @@ struct ServiceStateTests {
     }
 
     /// Under another daemon's sorry server, hysteresis goes on where it was.
-    @Test func takesOverTheQuorum() {
+    @Test("hysteresis continues after a take-over")
+    func takesOverTheQuorum() {
         let servers = [one, two, three].map { RealServer(address: $0) }
         let policy = ServicePolicy(quorum: Quorum.Rule(required: 2, hysteresis: 1), sorryServer: sorry)
         for hadQuorum in [true, false] {
@@ -307,7 +325,8 @@ struct ServiceStateTests {
     }
 
     /// What was inherited holds for the servers of now, not of then.
-    @Test func anInheritedQuorumIsJudgedAnew() {
+    @Test("a quorum after a take-over depends on the present servers")
+    func anInheritedQuorumIsJudgedAnew() {
         func inherited(_ required: Int, hadQuorum: Bool, drained: Set<IPAddress> = []) -> ServiceState {
             ServiceState(
                 servers: [one, two].map { RealServer(address: $0) },
@@ -334,7 +353,8 @@ struct ServiceStateTests {
 
     private let damped = ServicePolicy(flapDamping: .seconds(60))
 
-    @Test func theThirdFallInQuickSuccessionHoldsAServerOut() {
+    @Test("the third fall in quick succession holds a server out")
+    func theThirdFallInQuickSuccessionHoldsAServerOut() {
         var state = state(damped)
         #expect(fail(one, &state, 1).count == 1 && pass(one, &state, 2) == [.serverUp(one)])
         #expect(fail(one, &state, 3).count == 1 && pass(one, &state, 4) == [.serverUp(one)])
@@ -354,7 +374,8 @@ struct ServiceStateTests {
     }
 
     /// By what was written down, as after a kill -9.
-    @Test func aDaemonThatTakesOverKnowsOfFalls() throws {
+    @Test("flap damping continues after a take-over")
+    func aDaemonThatTakesOverKnowsOfFalls() throws {
         func takenOver(_ former: ServiceState, down: Set<IPAddress>, _ seconds: Double) throws -> ServiceState {
             let written = try JSONEncoder().encode(former.damping)
             return ServiceState(
@@ -389,7 +410,8 @@ struct ServiceStateTests {
     }
 
     /// Longer and longer, up to four half-lives.
-    @Test func everyFurtherFallHoldsItLonger() {
+    @Test("every further fall extends the hold, up to four half-lives")
+    func everyFurtherFallHoldsItLonger() {
         var state = state(damped)
         var held: [Duration] = []
         for fall in 0..<40 {
@@ -402,7 +424,8 @@ struct ServiceStateTests {
         #expect((.seconds(200) ... .seconds(240)).contains(held.last ?? .zero), "\(held)")
     }
 
-    @Test func calmIsForgiven() {
+    @Test("rare falls do not hold a server out")
+    func calmIsForgiven() {
         var state = state(damped)
         for fall in 0..<20 {
             // Every two half-lives: the penalty never passes 4/3.
@@ -411,7 +434,8 @@ struct ServiceStateTests {
         }
     }
 
-    @Test func theLastServersAreNeverHeldOut() {
+    @Test("a server is not held out if the service needs it")
+    func theLastServersAreNeverHeldOut() {
         var state = state(damped)
         for fall in 0..<5 {
             _ = fail(one, &state, Double(fall * 2))
@@ -428,7 +452,8 @@ struct ServiceStateTests {
         }
     }
 
-    @Test func aQuorumIsNeverKeptLost() {
+    @Test("no hold keeps a quorum lost")
+    func aQuorumIsNeverKeptLost() {
         var state = state(
             ServicePolicy(flapDamping: .seconds(60), quorum: Quorum.Rule(required: 3), sorryServer: sorry))
         for fall in 0..<5 {
@@ -440,7 +465,8 @@ struct ServiceStateTests {
     // MARK: Many
 
     /// A result touches its own server, not its thousands of neighbours.
-    @Test func resultsCostTheSameWithTenThousandServers() {
+    @Test("the cost of a result does not depend on the number of servers")
+    func resultsCostTheSameWithTenThousandServers() {
         func cost(servers count: UInt32) -> Duration {
             let addresses = (0..<count).map { IPAddress(0x0A00_0000 + $0) }
             var state = ServiceState(
@@ -466,7 +492,8 @@ struct ServiceStateTests {
     // MARK: All of it together
 
     /// Random results, times and changes against a model that computes everything anew.
-    @Test func againstANaiveModel() {
+    @Test("random changes have the same result as in a naive model")
+    func againstANaiveModel() {
         var random = SplitMix(seed: 2439)
         let servers = [one, two, three]
         for _ in 0..<200 {

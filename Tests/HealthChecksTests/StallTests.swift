@@ -136,7 +136,9 @@ struct StallTests {
         Stall("script: it talks", .datagram(), .run) { _ in .script(try ScriptCheck(arguments: ["/usr/bin/yes"])) },
     ]
 
-    @Test(arguments: connects + handshakes + http1 + http2 + others)
+    @Test(
+        "a stalled check ends at its deadline, and names its stage",
+        arguments: connects + handshakes + http1 + http2 + others)
     func deadlineHolds(stall: Stall) async throws {
         let checker = Checker(group: MultiThreadedEventLoopGroup.singleton)
         func run(at port: UInt16) async throws {
@@ -176,7 +178,8 @@ struct StallTests {
     }
 
     /// Silence within the deadline is all that such a check asks for.
-    @Test func silenceMayBeHealth() async throws {
+    @Test("silence passes if the reply is optional")
+    func silenceMayBeHealth() async throws {
         let checker = Checker(group: MultiThreadedEventLoopGroup.singleton)
         let verdict = try await LoopbackServer.datagram(reply: { _ in nil }) { port in
             await checker.run(
@@ -191,7 +194,8 @@ struct StallTests {
     }
 
     /// Without its limit the search would take longer than anybody waits.
-    @Test func catastrophicPattern() async throws {
+    @Test("a catastrophic pattern fails within its limit")
+    func catastrophicPattern() async throws {
         let text = String(repeating: "a", count: 64) + "b"
         let part = Part.replies("HTTP/1.1 200 OK\r\nContent-Length: 65\r\n\r\n\(text)")
         let pattern = try Pattern("^(a+)+$")
@@ -210,10 +214,12 @@ struct StallTests {
         #expect(failure.stage == .bodyMatch && !failure.isOwn)
     }
 
-    @Test(arguments: [
-        (Check.tcp(TCPCheck(port: 9)), CheckStage.connect), (.echo(EchoCheck()), .answer),
-        (.http(HTTPCheck(port: 9)), .connect),
-    ])
+    @Test(
+        "a cancelled check ends at once",
+        arguments: [
+            (Check.tcp(TCPCheck(port: 9)), CheckStage.connect), (.echo(EchoCheck()), .answer),
+            (.http(HTTPCheck(port: 9)), .connect),
+        ])
     func cancelledChecksEnd(check: Check, stage: CheckStage) async throws {
         let checker = Checker(group: MultiThreadedEventLoopGroup.singleton)
         let task = Task { await checker.run(check, by: Loopback.blackhole, deadline: .seconds(600)) }

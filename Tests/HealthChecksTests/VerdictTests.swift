@@ -8,7 +8,8 @@ import Testing
 struct VerdictTests {
     private let server = IPAddress(0x0A00_0001)
 
-    @Test func certificates() {
+    @Test("a certificate is judged by its validity")
+    func certificates() {
         let validity = CertificateValidity(from: 1_000, until: 1_000_000)
         #expect(validity.judge(now: 1_000, atLeast: .zero) == .passed)
         #expect(validity.judge(now: 1_000_000, atLeast: .zero) == .passed)
@@ -24,14 +25,16 @@ struct VerdictTests {
         #expect(validity.judge(now: 1_000_000 - 7 * 86_400, atLeast: week) == .passed)
     }
 
-    @Test func weights() {
+    @Test("a weight is a number from 0 to 65535")
+    func weights() {
         #expect(WeightText.parse("0") == 0 && WeightText.parse(" 65535\r\n") == 65_535)
         for text in ["", " ", "65536", "-1", "+1", "1.5", "1 2", "x", "000001", "١"] {
             #expect(WeightText.parse(text) == nil, "\(text)")
         }
     }
 
-    @Test func scripts() {
+    @Test("a script is judged by its exit code, output and signal")
+    func scripts() {
         func judge(_ ending: ChildProcess.Ending, _ output: String = "", _ errors: String = "") -> String {
             let outcome = ChildProcess.Outcome(ending: ending, output: Array(output.utf8), errors: Array(errors.utf8))
             switch outcome.judgement {
@@ -49,14 +52,16 @@ struct VerdictTests {
     }
 
     /// What a server or a program said goes to terminals, logs and scripts.
-    @Test func whatOthersSaidIsOneLineWithoutControlCharacters() {
+    @Test("texts of servers and programs become one line without control characters")
+    func whatOthersSaidIsOneLineWithoutControlCharacters() {
         let said = "no\n\u{1B}[2Jok\u{9B}1m"
         let shown = #"no\n\u001b[2Jok\u009b1m"#
         #expect(CheckVerdict.Failure(stage: .answer, reason: said).reason == shown)
         #expect(CheckVerdict.Pass(latency: .zero, note: said).note == shown)
     }
 
-    @Test func scriptsAndFilesThatCannotBe() {
+    @Test("an impossible script or file is refused")
+    func scriptsAndFilesThatCannotBe() {
         for arguments in [[], [""], ["bin/true"], ["/bin/echo", "a\0b"]] {
             #expect(throws: InvalidCheck.self) { try ScriptCheck(arguments: arguments) }
         }
@@ -67,7 +72,8 @@ struct VerdictTests {
     }
 
     /// Nothing of a configuration can smuggle a second request in.
-    @Test func wording() {
+    @Test("no option can add a second request")
+    func wording() {
         for check in [
             HTTPCheck(port: 80, method: "GET /"), HTTPCheck(port: 80, method: ""), HTTPCheck(port: 80, path: "x"),
             HTTPCheck(port: 80, path: "/ HTTP/1.1\r\n\r\n"), HTTPCheck(port: 80, host: "a b"),
@@ -87,7 +93,8 @@ struct VerdictTests {
         }
     }
 
-    @Test func datagrams() {
+    @Test("a datagram is compared with the expected reply")
+    func datagrams() {
         func judge(_ reply: UDPCheck.Reply, _ bytes: [UInt8]) -> Outcome? {
             UDPDialogue(check: UDPCheck(port: 1, payload: [], reply: reply)).judge(bytes)
         }
@@ -101,19 +108,22 @@ struct VerdictTests {
         #expect(UDPDialogue(check: UDPCheck(port: 1, payload: [])).silence == nil)
     }
 
-    @Test func durations() {
+    @Test("a duration has up to three decimals")
+    func durations() {
         #expect(Duration.milliseconds(700).seconds == "0.7 s" && Duration.seconds(2).seconds == "2 s")
         #expect(Duration.milliseconds(1_050).seconds == "1.05 s" && Duration.milliseconds(5).seconds == "0.005 s")
     }
 
-    @Test func equalChecksAreOne() {
+    @Test("equal checks are equal keys")
+    func equalChecksAreOne() {
         let check = Check.http(HTTPCheck(port: 80, path: "/h"))
         #expect(
             Set([check, .http(HTTPCheck(port: 80, path: "/h")), .http(HTTPCheck(port: 80, path: "/i"))]).count == 2)
         #expect(check.description == "http:80/h")
     }
 
-    @Test func bothWays() {
+    @Test("the tunnel decides, and the direct way names the broken half")
+    func bothWays() {
         let passed = CheckVerdict.passed(.init(latency: .seconds(1)))
         let silent = CheckVerdict.failed(.init(stage: .connect, reason: "a"))
         let refused = CheckVerdict.failed(.init(stage: .connect, reason: "b", hostAnswered: true))

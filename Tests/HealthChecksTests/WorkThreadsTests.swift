@@ -20,7 +20,8 @@ struct WorkThreadsTests {
         }
     }
 
-    @Test func aKeyHasOneThreadAtATime() async {
+    @Test("work of one key runs one piece at a time")
+    func aKeyHasOneThreadAtATime() async {
         let threads = WorkThreads<String>(limit: 8)
         let now = Atomic(0)
         let most = Atomic(0)
@@ -37,7 +38,8 @@ struct WorkThreadsTests {
         #expect(most.load(ordering: .relaxed) == 1)
     }
 
-    @Test func aStalledKeyKeepsOneThread() async {
+    @Test("a stalled key blocks one thread only")
+    func aStalledKeyKeepsOneThread() async {
         let threads = WorkThreads<String>(limit: 2)
         let gate = Gate()
         defer { gate.open() }
@@ -49,7 +51,8 @@ struct WorkThreadsTests {
         #expect(stalled.filter(\.hasBegun).count == 1)
     }
 
-    @Test func keysTakeTurns() async {
+    @Test("keys take turns")
+    func keysTakeTurns() async {
         let threads = WorkThreads<String>(limit: 1)
         let gate = Gate()
         let order = Mutex<[String]>([])
@@ -62,7 +65,8 @@ struct WorkThreadsTests {
         #expect(order.withLock { $0.prefix(4) } == ["other", "busy", "other", "busy"])
     }
 
-    @Test func whatIsTakenBackIsNotDone() async {
+    @Test("withdrawn work does not run")
+    func whatIsTakenBackIsNotDone() async {
         let threads = WorkThreads<String>(limit: 1)
         let gate = Gate()
         let done = Atomic(0)
@@ -81,7 +85,8 @@ struct WorkThreadsTests {
     }
 
     /// Searches of one service that take long, and more of them than there are threads: others' checks pass.
-    @Test func costlySearchesStopNobodyElse() async throws {
+    @Test("costly searches of one service do not delay other checks")
+    func costlySearchesStopNobodyElse() async throws {
         let checker = Checker(group: MultiThreadedEventLoopGroup.singleton)
         let text = String(repeating: "a", count: 40) + "!"
         let part = Part.replies("HTTP/1.1 200 OK\r\nContent-Length: 41\r\n\r\n\(text)")

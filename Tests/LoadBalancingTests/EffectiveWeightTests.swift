@@ -6,6 +6,7 @@ struct EffectiveWeightTests {
     typealias Condition = EffectiveWeight.Condition
 
     @Test(
+        "the conditions of a server decide its standing and weight",
         arguments: [
             // Up, asked, drained, inhibits, replaced; then standing and weight.
             (true, nil, false, false, false, EffectiveWeight.Standing.listed, 4),
@@ -31,12 +32,14 @@ struct EffectiveWeightTests {
         #expect(condition.usable == (isUp && !isDrained ? asked ?? 4 : 0))
     }
 
-    @Test func sorryServersHaveAWeightWhileTheyServe() {
+    @Test("a sorry server has a weight only while it serves")
+    func sorryServersHaveAWeightWhileTheyServe() {
         #expect(EffectiveWeight.sorryServer(serves: true).shown == 1)
         #expect(EffectiveWeight.sorryServer(serves: false).standing == .standby)
     }
 
-    @Test func tenthsOfSlowStart() {
+    @Test("the tenths of slow start begin at their times")
+    func tenthsOfSlowStart() {
         for seconds in [1, 7, 30, 3600] {
             let duration = Duration.seconds(seconds)
             #expect(SlowStart.tenths(after: .zero, of: duration) == 1)

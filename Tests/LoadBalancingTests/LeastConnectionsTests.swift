@@ -18,40 +18,43 @@ struct LeastConnectionsTests {
         }
     }
 
-    @Test(arguments: [
-        Row([], lc: nil, wlc: nil),
-        Row([(0, 0, 0), (0, 0, 0)], lc: nil, wlc: nil),
-        Row([(9, 9, 1)], lc: 0, wlc: 0),
-        // Ties: the first wins.
-        Row([(0, 0, 1), (0, 0, 1)], lc: 0, wlc: 0),
-        Row([(5, 0, 1), (2, 0, 1), (2, 0, 1)], lc: 1, wlc: 1),
-        // No load is no load at any weight.
-        Row([(0, 0, 1), (0, 0, 100)], lc: 0, wlc: 0),
-        Row([(1, 0, 1), (2, 0, 2), (3, 0, 3)], lc: 0, wlc: 0),
-        Row([(2, 0, 2), (1, 0, 1)], lc: 1, wlc: 0),
-        // One active connection weighs as much as 256 inactive ones.
-        Row([(1, 0, 1), (0, 256, 1)], lc: 0, wlc: 0),
-        Row([(1, 0, 1), (0, 255, 1)], lc: 1, wlc: 1),
-        Row([(1, 0, 1), (0, 257, 1)], lc: 0, wlc: 0),
-        // Weights.
-        Row([(4, 0, 1), (7, 0, 2)], lc: 0, wlc: 1),
-        Row([(4, 0, 1), (8, 0, 2)], lc: 0, wlc: 0),
-        Row([(10, 3, 3), (10, 2, 3), (10, 1, 2)], lc: 2, wlc: 1),
-        // Weight 0 is skipped wherever it stands.
-        Row([(0, 0, 0), (7, 0, 1), (0, 0, 0), (6, 0, 1)], lc: 3, wlc: 3),
-        Row([(7, 0, 1), (0, 0, 0)], lc: 0, wlc: 0),
-        // Largest values.
-        Row([(.max, .max, .max), (.max, .max - 1, .max)], lc: 1, wlc: 1),
-        Row([(.max, .max, 1), (.max, .max, .max)], lc: 0, wlc: 1),
-        Row([(.max, .max, .max), (.max, .max, 1)], lc: 0, wlc: 0),
-    ])
+    @Test(
+        "lc and wlc choose as in the kernel",
+        arguments: [
+            Row([], lc: nil, wlc: nil),
+            Row([(0, 0, 0), (0, 0, 0)], lc: nil, wlc: nil),
+            Row([(9, 9, 1)], lc: 0, wlc: 0),
+            // Ties: the first wins.
+            Row([(0, 0, 1), (0, 0, 1)], lc: 0, wlc: 0),
+            Row([(5, 0, 1), (2, 0, 1), (2, 0, 1)], lc: 1, wlc: 1),
+            // No load is no load at any weight.
+            Row([(0, 0, 1), (0, 0, 100)], lc: 0, wlc: 0),
+            Row([(1, 0, 1), (2, 0, 2), (3, 0, 3)], lc: 0, wlc: 0),
+            Row([(2, 0, 2), (1, 0, 1)], lc: 1, wlc: 0),
+            // One active connection weighs as much as 256 inactive ones.
+            Row([(1, 0, 1), (0, 256, 1)], lc: 0, wlc: 0),
+            Row([(1, 0, 1), (0, 255, 1)], lc: 1, wlc: 1),
+            Row([(1, 0, 1), (0, 257, 1)], lc: 0, wlc: 0),
+            // Weights.
+            Row([(4, 0, 1), (7, 0, 2)], lc: 0, wlc: 1),
+            Row([(4, 0, 1), (8, 0, 2)], lc: 0, wlc: 0),
+            Row([(10, 3, 3), (10, 2, 3), (10, 1, 2)], lc: 2, wlc: 1),
+            // Weight 0 is skipped wherever it stands.
+            Row([(0, 0, 0), (7, 0, 1), (0, 0, 0), (6, 0, 1)], lc: 3, wlc: 3),
+            Row([(7, 0, 1), (0, 0, 0)], lc: 0, wlc: 0),
+            // Largest values.
+            Row([(.max, .max, .max), (.max, .max - 1, .max)], lc: 1, wlc: 1),
+            Row([(.max, .max, 1), (.max, .max, .max)], lc: 0, wlc: 1),
+            Row([(.max, .max, .max), (.max, .max, 1)], lc: 0, wlc: 0),
+        ])
     func choice(row: Row) {
         let loads = row.servers.map { LeastConnections.Load(active: $0.0, inactive: $0.1, weight: $0.2) }
         #expect(LeastConnections.choose(loads, weighted: false) == row.lc)
         #expect(LeastConnections.choose(loads, weighted: true) == row.wlc)
     }
 
-    @Test func longLivedConnectionsSettleByWeight() {
+    @Test("long-lived connections are distributed by weight")
+    func longLivedConnectionsSettleByWeight() {
         var servers = [1, 2, 3].map { LeastConnections.Load(active: 0, inactive: 0, weight: $0) }
         for _ in 0..<600 {
             guard let chosen = LeastConnections.choose(servers, weighted: true) else { break }
@@ -67,7 +70,8 @@ struct OtherSchedulersTests {
         rows.map { LeastConnections.Load(active: $0.0, inactive: $0.1, weight: $0.2) }
     }
 
-    @Test func shortestExpectedDelayCountsTheNewConnection() {
+    @Test("sed counts the new connection")
+    func shortestExpectedDelayCountsTheNewConnection() {
         // (1 + 1) / 1 against (2 + 1) / 2.
         #expect(LeastConnections.shortestExpectedDelay(loads([(1, 0, 1), (2, 0, 2)])) == 1)
         // Inactive connections do not count; the first of equals wins.
@@ -75,23 +79,27 @@ struct OtherSchedulersTests {
         #expect(LeastConnections.shortestExpectedDelay(loads([(0, 0, 0)])) == nil)
     }
 
-    @Test func neverQueueTakesTheFirstIdleOne() {
+    @Test("nq takes the first idle server")
+    func neverQueueTakesTheFirstIdleOne() {
         #expect(LeastConnections.neverQueue(loads([(1, 0, 100), (0, 5, 1), (0, 0, 9)])) == 1)
         #expect(LeastConnections.neverQueue(loads([(0, 0, 0), (3, 0, 1), (3, 0, 2)])) == 2)
     }
 
-    @Test func overflowGoesDownTheWeights() {
+    @Test("ovf goes down the weights")
+    func overflowGoesDownTheWeights() {
         #expect(LeastConnections.overflow(loads([(0, 0, 5), (10, 0, 10), (0, 0, 10)])) == 1)
         #expect(LeastConnections.overflow(loads([(0, 0, 5), (11, 0, 10), (11, 0, 10)])) == 0)
         #expect(LeastConnections.overflow(loads([(6, 0, 5), (11, 0, 10)])) == nil)
     }
 
-    @Test func failoverTakesTheHeaviest() {
+    @Test("fo orders servers by weight")
+    func failoverTakesTheHeaviest() {
         #expect(Failover.order(weights: [1, 9, 0, 9, 3]) == [1, 3, 4, 0])
         #expect(Failover.order(weights: [0, 0]) == [])
     }
 
-    @Test func whoIsOverloadedIsPassedOver() {
+    @Test("an overloaded server is skipped")
+    func whoIsOverloadedIsPassedOver() {
         var servers = loads([(0, 0, 10), (5, 0, 2), (9, 0, 20)])
         servers[0].isOverloaded = true
         #expect(LeastConnections.choose(servers, weighted: false) == 1)
@@ -106,7 +114,8 @@ struct OtherSchedulersTests {
     }
 
     /// The flag of ip_vs_conn.c: set at the upper threshold, cleared below the lower.
-    @Test func thresholdsHaveHysteresis() {
+    @Test("a threshold has a hysteresis")
+    func thresholdsHaveHysteresis() {
         let given = ConnectionThresholds(upper: 10, lower: 4)
         #expect((0...11).map { given.areExceeded(by: $0, wasOverloaded: false) } == (0...11).map { $0 >= 10 })
         #expect((0...11).map { given.areExceeded(by: $0, wasOverloaded: true) } == (0...11).map { $0 >= 4 })
@@ -120,7 +129,8 @@ struct OtherSchedulersTests {
         }
     }
 
-    @Test func twoChoicesTakeTheSecondOnlyIfItIsLess() {
+    @Test("twos takes the second server only if it has less load")
+    func twoChoicesTakeTheSecondOnlyIfItIsLess() {
         let servers = loads([(4, 0, 1), (4, 0, 1), (3, 0, 1)])
         // The halves of the draw: ring slots 0 and 1, then 0 and 2.
         #expect(LeastConnections.twoChoices(servers, ring: [0, 1, 2], draw: 0x6000_0000_0000_0000) == 0)
@@ -128,7 +138,8 @@ struct OtherSchedulersTests {
         #expect(LeastConnections.twoChoices(servers, ring: [], draw: 0) == nil)
     }
 
-    @Test func sourceHashTableFillsByWeight() {
+    @Test("sh fills its buckets by weight")
+    func sourceHashTableFillsByWeight() {
         let weights = [2, 0, 1]
         let buckets = SourceHash.buckets(weights: weights)
         #expect(buckets.prefix(8) == [0, 0, 1, 2, 0, 0, 1, 2])
@@ -146,7 +157,8 @@ struct OtherSchedulersTests {
         #expect(SourceHash.server(ofBucket: 0, in: buckets, fallback: true) { _ in false } == nil)
     }
 
-    @Test func hashesOfTheKernel() {
+    @Test("the hashes are the kernel's")
+    func hashesOfTheKernel() {
         // hash_32(0x0A000001, 8) = 0x0A000001 * 0x61C88647 mod 2^32, its upper 8 bits.
         #expect(SourceHash.bucket(client: IPv4Address(0x0A00_0001), port: 0) == 0x27)
         // 10.0.0.100 * 2654435761, its lower 8 bits: 0x64 * 0xB1 mod 256 = 0x24.

@@ -16,7 +16,9 @@ struct MaglevTableTests {
         table.reduce(into: [Int](repeating: 0, count: members)) { $0[Int($1)] += 1 }
     }
 
-    @Test(arguments: [0x0a00_000b, 0xc0a8_0001, 1, 0xffff_ffff_0000_0000] as [UInt64])
+    @Test(
+        "equal members have equal shares within one percent",
+        arguments: [0x0a00_000b, 0xc0a8_0001, 1, 0xffff_ffff_0000_0000] as [UInt64])
     func equalMembersShareWithinOnePercent(firstKey: UInt64) {
         let members = Self.equalMembers(10, firstKey: firstKey)
         let exact = Double(Self.size) / 10
@@ -25,7 +27,8 @@ struct MaglevTableTests {
         }
     }
 
-    @Test func sharesFollowWeightsWithinOnePercent() {
+    @Test("shares follow weights within one percent")
+    func sharesFollowWeightsWithinOnePercent() {
         let weights = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 100]
         let members = weights.enumerated().map { (key: UInt64($0 + 500), weight: $1) }
         let counts = Self.slots(MaglevTable.build(members: members, size: Self.size), members: members.count)
@@ -35,7 +38,8 @@ struct MaglevTableTests {
         }
     }
 
-    @Test func sharesKeepToTheirBounds() {
+    @Test("shares keep to their documented bounds")
+    func sharesKeepToTheirBounds() {
         var random = SplitMix(seed: 3)
         for _ in 0..<40 {
             let members = (0..<Int.random(in: 1...30, using: &random)).map { _ in
@@ -53,7 +57,7 @@ struct MaglevTableTests {
         }
     }
 
-    @Test(arguments: 0..<10)
+    @Test("a member that leaves moves at most two percent of the other slots", arguments: 0..<10)
     func oneThatLeavesMovesLittleElse(gone: Int) {
         let cases: [(firstKey: UInt64, weights: [Int])] = [
             (0x0a00_000b, [1, 1]), (0xc0a8_0101, [1, 1]), (0x0a00_000b, [3, 5]),
@@ -72,7 +76,8 @@ struct MaglevTableTests {
         }
     }
 
-    @Test func orderOfMembersDoesNotMatter() {
+    @Test("the order of members does not matter")
+    func orderOfMembersDoesNotMatter() {
         var random = SplitMix(seed: 4)
         let members = Self.equalMembers(20).enumerated().map { (key: $1.key, weight: $0 % 4) }
         let keys = MaglevTable.build(members: members, size: 2039).map { members[Int($0)].key }
@@ -82,14 +87,16 @@ struct MaglevTableTests {
         }
     }
 
-    @Test func scaleOfWeightsDoesNotMatter() {
+    @Test("the scale of weights does not matter")
+    func scaleOfWeightsDoesNotMatter() {
         let members = [(key: 1 as UInt64, weight: 1), (key: 2, weight: 2), (key: 3, weight: 3)]
         let scaled = members.map { (key: $0.key, weight: $0.weight * 21845) }
         #expect(MaglevTable.build(members: members, size: 1021) == MaglevTable.build(members: scaled, size: 1021))
     }
 
     /// Directors of different versions share connections: if this value changes, so do all tables in the field.
-    @Test func goldenTable() {
+    @Test("a known table stays the same in all versions")
+    func goldenTable() {
         let table = MaglevTable.build(members: [(1, 1), (2, 2), (3, 3)], size: 251)
         #expect(table.count == 251)
         let start: [UInt16] = [
@@ -98,21 +105,25 @@ struct MaglevTableTests {
         #expect(Array(table.prefix(32)) == start)
     }
 
-    @Test func tablesWithoutAChoice() {
+    @Test("a table with one member or none has no choice")
+    func tablesWithoutAChoice() {
         #expect(MaglevTable.build(members: [], size: 251) == [])
         #expect(MaglevTable.build(members: [(1, 0), (2, 0)], size: 251) == [])
         #expect(MaglevTable.build(members: [(1, 0), (2, 5)], size: 251) == [UInt16](repeating: 1, count: 251))
     }
 
-    @Test(arguments: [
-        (0, 251), (1, 251), (2, 251), (3, 509), (5, 509), (6, 1021), (10, 1021), (20, 2039), (655, 65521),
-        (656, 131_071), (1000, 131_071), (5242, 524_287), (5243, 655_373), (60000, 655_373),
-    ])
+    @Test(
+        "the default size gives each server a hundred slots",
+        arguments: [
+            (0, 251), (1, 251), (2, 251), (3, 509), (5, 509), (6, 1021), (10, 1021), (20, 2039), (655, 65521),
+            (656, 131_071), (1000, 131_071), (5242, 524_287), (5243, 655_373), (60000, 655_373),
+        ])
     func sizeGivesEachServerAHundredSlots(servers: Int, expected: Int) {
         #expect(MaglevTable.size(forServers: servers) == expected)
     }
 
-    @Test func anyPrimeWillDo() {
+    @Test("every accepted prime is a size")
+    func anyPrimeWillDo() {
         for size in [251, 257, 65537, 655_373] {
             let table = MaglevTable.build(members: Self.equalMembers(3), size: size)
             #expect(Self.slots(table, members: 3).allSatisfy { abs($0 * 3 - size) <= size / 20 })
@@ -123,26 +134,30 @@ struct MaglevTableTests {
         #expect(MaglevTable.nearestSizes(to: 1_000_000) == [655_373])
     }
 
-    @Test func sizeHasAMinimum() {
+    @Test("a size is at least the minimum")
+    func sizeHasAMinimum() {
         #expect(MaglevTable.size(forServers: 2, minimum: 4093) == 4093)
         #expect(MaglevTable.size(forServers: 2, minimum: 4094) == 8191)
         #expect(MaglevTable.size(forServers: 100, minimum: 4093) == 16381)
     }
 
     /// The packet program's tests use the same values.
-    @Test func goldenHashes() {
+    @Test("known hashes stay the same in all versions")
+    func goldenHashes() {
         #expect(MaglevTable.hash(client: IPv4Address(0), port: 0) == 0)
         #expect(MaglevTable.hash(client: IPv4Address(0x0a00_0001), port: 12345) == 3_376_136_844)
         #expect(MaglevTable.hash(client: IPv4Address(0xffff_ffff), port: 65535) == 990_126_419)
     }
 
-    @Test func slotsCoverTheTable() {
+    @Test("hashes cover the whole table")
+    func slotsCoverTheTable() {
         #expect(MaglevTable.slot(of: 0, size: 251) == 0)
         #expect(MaglevTable.slot(of: .max, size: 251) == 250)
         #expect(MaglevTable.slot(of: .max, size: 524_287) == 524_286)
     }
 
-    @Test func oneClientsPortsSpreadOverTheServers() {
+    @Test("the ports of one client spread over the servers")
+    func oneClientsPortsSpreadOverTheServers() {
         let table = MaglevTable.build(members: Self.equalMembers(10), size: 1021)
         var counts = [Int](repeating: 0, count: 10)
         for port in UInt16(32768)...UInt16.max {

@@ -6,18 +6,21 @@ import Testing
 struct ServiceAddressTests {
     let vip = IPAddress(0x0a00_0064)
 
-    @Test func descriptionIsWhatTheFlagTakes() {
+    @Test("the description is the form of the flag")
+    func descriptionIsWhatTheFlagTakes() {
         #expect(ServiceAddress(vip: vip).description == "10.0.0.100")
         #expect(ServiceAddress(vip: vip, port: 80, transport: .tcp).description == "10.0.0.100:80/tcp")
         #expect(ServiceAddress(vip: vip, port: 53, transport: .udp).description == "10.0.0.100:53/udp")
         #expect(ServiceAddress(vip: vip).isAnyPort)
     }
 
-    @Test func transportsHaveTheirProtocolNumbers() {
+    @Test("transports have their protocol numbers")
+    func transportsHaveTheirProtocolNumbers() {
         #expect(TransportProtocol.allCases.map(\.number) == [6, 17])
     }
 
-    @Test func everySchedulerHasALineOfHelp() {
+    @Test("every scheduler has one line of help")
+    func everySchedulerHasALineOfHelp() {
         #expect(
             Scheduler.allCases.map(\.rawValue) == [
                 "rr", "wrr", "lc", "wlc", "sed", "nq", "sh", "dh", "mh", "fo", "ovf", "twos", "lblc", "lblcr",

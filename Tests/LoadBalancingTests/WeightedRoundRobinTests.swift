@@ -5,26 +5,29 @@ import Testing
 
 /// The wrr ring against literal orders and against a step-by-step model of the kernel.
 struct WeightedRoundRobinTests {
-    @Test(arguments: [
-        ([4, 3, 2], "AABABCABC"),
-        ([1, 1, 1], "ABC"),
-        ([3, 1], "AAAB"),
-        ([1, 3], "BBAB"),
-        ([2, 0, 1], "AAC"),
-        ([6, 3], "AAB"),
-        ([10, 20, 30], "CBCABC"),
-        ([0, 5], "B"),
-        ([0, 0], ""),
-        ([], ""),
-        ([-3, 2], "B"),
-        ([65535, 65535], "AB"),
-    ])
+    @Test(
+        "the ring has the kernel's order",
+        arguments: [
+            ([4, 3, 2], "AABABCABC"),
+            ([1, 1, 1], "ABC"),
+            ([3, 1], "AAAB"),
+            ([1, 3], "BBAB"),
+            ([2, 0, 1], "AAC"),
+            ([6, 3], "AAB"),
+            ([10, 20, 30], "CBCABC"),
+            ([0, 5], "B"),
+            ([0, 0], ""),
+            ([], ""),
+            ([-3, 2], "B"),
+            ([65535, 65535], "AB"),
+        ])
     func literalOrder(weights: [Int], expected: String) {
         let letters = ["A", "B", "C"]
         #expect(WeightedRoundRobin.ring(weights: weights).map { letters[$0] }.joined() == expected)
     }
 
-    @Test func ringIsThePeriodOfTheKernelsOrder() {
+    @Test("the ring is one period of the kernel's order")
+    func ringIsThePeriodOfTheKernelsOrder() {
         var random = SplitMix(seed: 1)
         for round in 0..<2000 {
             let largest = [3, 10, 100][round % 3]
@@ -44,7 +47,8 @@ struct WeightedRoundRobinTests {
     }
 
     /// The packet program takes the ring's next turns for those of overloaded servers.
-    @Test func overloadedServersLoseTheirTurnsAsInTheKernel() {
+    @Test("an overloaded server loses its turn as in the kernel")
+    func overloadedServersLoseTheirTurnsAsInTheKernel() {
         var random = SplitMix(seed: 5)
         for _ in 0..<300 {
             let weights = (0..<Int.random(in: 2...8, using: &random)).map { _ in Int.random(in: 0...9, using: &random) }
@@ -63,12 +67,14 @@ struct WeightedRoundRobinTests {
         }
     }
 
-    @Test func evenRingLeavesOutOnlyWeightZero() {
+    @Test("the ring of rr has every server with a weight once")
+    func evenRingLeavesOutOnlyWeightZero() {
         #expect(WeightedRoundRobin.evenRing(weights: [7, 0, 2, 65535]) == [0, 2, 3])
         #expect(WeightedRoundRobin.evenRing(weights: [0]) == [])
     }
 
-    @Test func scaledRingKeepsToItsErrorBound() {
+    @Test("a scaled ring keeps to its documented bound")
+    func scaledRingKeepsToItsErrorBound() {
         var random = SplitMix(seed: 2)
         for round in 0..<300 {
             let limit = [64, 500, 4096][round % 3]
@@ -94,7 +100,8 @@ struct WeightedRoundRobinTests {
         }
     }
 
-    @Test func scaledRingInterleavesInTheSameOrder() {
+    @Test("a scaled ring has the same order")
+    func scaledRingInterleavesInTheSameOrder() {
         let ring = WeightedRoundRobin.ring(weights: [40_001, 30_000, 20_000, 0], limit: 9)
         #expect(ring == [0, 0, 1, 0, 1, 2, 0, 1, 2])
         #expect(WeightedRoundRobin.ring(weights: [65535, 1], limit: 4096).count { $0 == 1 } == 1)
@@ -102,7 +109,8 @@ struct WeightedRoundRobinTests {
         #expect(WeightedRoundRobin.evenRing(weights: [Int](repeating: 1, count: 5000)).count == 4096)
     }
 
-    @Test func ringIsNeverLongerThanTheLimit() {
+    @Test("a ring is never longer than the limit")
+    func ringIsNeverLongerThanTheLimit() {
         #expect(WeightedRoundRobin.ring(weights: [4095, 1]).count == 4096)
         #expect(WeightedRoundRobin.ring(weights: [4096, 1]).count == 4096)
         #expect(WeightedRoundRobin.ring(weights: [65535, 65534, 3]).count <= 4096)

@@ -4,7 +4,8 @@ import Testing
 
 struct PacketsTests {
     /// The example of section 3.
-    @Test func theChecksumIsThatOfRFC1071() {
+    @Test("the checksum is the one of RFC 1071")
+    func theChecksumIsThatOfRFC1071() {
         let words: [UInt8] = [0x00, 0x01, 0xF2, 0x03, 0xF4, 0xF5, 0xF6, 0xF7]
         #expect(InternetChecksum.of(words[...]) == ~0xDDF2)
         // Where a message begins in memory does not matter.
@@ -12,6 +13,7 @@ struct PacketsTests {
     }
 
     @Test(
+        "an odd byte is the first of a word, and carries are added",
         arguments: [
             ([], 0xFFFF), ([0], 0xFFFF), ([0xF2], 0x0DFF), ([0x00, 0x01, 0xF2], 0x0DFE),
             // The sum of carries carries.
@@ -22,7 +24,8 @@ struct PacketsTests {
         #expect(InternetChecksum.of(bytes[...]) == checksum)
     }
 
-    @Test func theLargestPacketsSumDoesNotOverflow() {
+    @Test("the sum of the largest packet does not overflow")
+    func theLargestPacketsSumDoesNotOverflow() {
         #expect(InternetChecksum.of([UInt8](repeating: 0xFF, count: 65_536)[...]) == 0)
         #expect(InternetChecksum.of([UInt8](repeating: 0xFF, count: 65_535)[...]) == 0xFF)
     }
@@ -37,7 +40,8 @@ struct PacketsTests {
         0x00, 0x00,
     ]
 
-    @Test func fieldsAreReadWhereTheyAre() throws {
+    @Test("the fields of Ethernet, IPv4 and TCP are at their offsets")
+    func fieldsAreReadWhereTheyAre() throws {
         #expect(frame[Ethernet.type] == 0x8100 && Ethernet.Tag.isAnnounced(by: 0x8100))
         let tag = frame.dropFirst(Ethernet.length)
         #expect(tag[Ethernet.Tag.control].map { $0 & Ethernet.Tag.vlan } == 100)
@@ -55,21 +59,24 @@ struct PacketsTests {
         #expect(segment[TCP.flags] == [.syn, .ack])
     }
 
-    @Test func fieldsOfICMPAreReadWhereTheyAre() {
+    @Test("the fields of ICMP are at their offsets")
+    func fieldsOfICMPAreReadWhereTheyAre() {
         let message: [UInt8] = [3, 4, 0xAB, 0xCD, 0x12, 0x34, 0x05, 0x78]
         #expect(message[ICMP.type] == ICMP.unreachable && message[ICMP.code] == ICMP.fragmentationNeeded)
         #expect(message[ICMP.checksum] == 0xABCD && message[ICMP.identifier] == 0x1234)
         #expect(message[ICMP.sequence] == 1400 && message[ICMP.nextHopMTU] == 1400 && message.count == ICMP.length)
     }
 
-    @Test func aFieldBehindTheEndIsNil() {
+    @Test("a field behind the end is nil")
+    func aFieldBehindTheEndIsNil() {
         let packet = frame.dropFirst(18)
         #expect(packet.prefix(20)[IPv4.destination] != nil && packet.prefix(19)[IPv4.destination] == nil)
         #expect(packet.prefix(10)[IPv4.protocolNumber] != nil && packet.prefix(9)[IPv4.protocolNumber] == nil)
         #expect([UInt8]()[IPv4.versionAndLength] == nil)
     }
 
-    @Test func whatIsWrittenIsReadAndNothingElseChanges() {
+    @Test("a written field changes no other byte")
+    func whatIsWrittenIsReadAndNothingElseChanges() {
         var bytes = [UInt8](repeating: 0xEE, count: 22)
         bytes[1..<21].write(IPv4Address(0x0102_0304), at: IPv4.destination)
         bytes[1..<21].write(0xABCD, at: IPv4.totalLength)
@@ -81,7 +88,8 @@ struct PacketsTests {
         #expect(bytes == expected)
     }
 
-    @Test func aPayloadFollowsTheOptions() {
+    @Test("a payload follows the options")
+    func aPayloadFollowsTheOptions() {
         for words in 5...15 {
             let packet = [0x40 | UInt8(words)] + [UInt8](repeating: 0, count: words * 4 - 1) + [7, 8]
             #expect(IPv4.payload(of: packet) == [7, 8], "\(words) words")

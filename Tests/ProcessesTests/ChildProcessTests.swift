@@ -16,13 +16,15 @@ struct ChildProcessTests {
 
     private func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
 
-    @Test func aProgramLeavesItsStatusAndItsOutput() throws {
+    @Test("a program leaves its status and its output")
+    func aProgramLeavesItsStatusAndItsOutput() throws {
         let outcome = try run("echo well; echo ill >&2; exit 3")
         #expect(outcome == .init(ending: .exited(3), output: Array("well\n".utf8), errors: Array("ill\n".utf8)))
         #expect(try run("kill -SEGV $$").ending == .signalled(SIGSEGV))
     }
 
-    @Test func aProgramIsKilledAtItsDeadline() throws {
+    @Test("a program is killed at its deadline")
+    func aProgramIsKilledAtItsDeadline() throws {
         let start = ContinuousClock.now
         let outcome = try run("trap '' TERM HUP INT; echo begun; sleep 1000", deadline: .milliseconds(300))
         #expect(outcome.isLate && outcome.ending == .signalled(SIGKILL) && text(outcome.output) == "begun\n")
@@ -30,13 +32,16 @@ struct ChildProcessTests {
     }
 
     /// Output comes all the time: no wait of poll(2) ends without any.
-    @Test func aTalkativeProgramIsKilledAtItsDeadline() throws {
+    @Test("a program with constant output is killed at its deadline")
+    func aTalkativeProgramIsKilledAtItsDeadline() throws {
         let outcome = try run("yes", deadline: .milliseconds(300))
         #expect(outcome.isLate && outcome.ending == .signalled(SIGKILL) && outcome.output.count == 4096)
     }
 
     /// The background process holds both streams open.
-    @Test(arguments: [("exit 0", Duration.seconds(60)), ("sleep 1000", .milliseconds(300))])
+    @Test(
+        "processes that a program leaves running are killed",
+        arguments: [("exit 0", Duration.seconds(60)), ("sleep 1000", .milliseconds(300))])
     func whatAProgramLeavesRunningIsKilled(end: String, deadline: Duration) throws {
         let outcome = try run("trap '' TERM HUP; sleep 1000 & echo $!; \(end)", deadline: deadline)
         #expect(outcome.isLate == (end != "exit 0"), "\(outcome)")
@@ -44,7 +49,8 @@ struct ChildProcessTests {
         #expect(eventually { isGone(process) })
     }
 
-    @Test func whatIsMoreThanTheLimitOfAStreamIsDropped() throws {
+    @Test("output beyond the limit of a stream is dropped")
+    func whatIsMoreThanTheLimitOfAStreamIsDropped() throws {
         // More than a pipe holds.
         let outcome = try run("head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2; exit 7", limit: 5000)
         #expect(outcome.ending == .exited(7) && outcome.isCut)
@@ -53,7 +59,8 @@ struct ChildProcessTests {
         #expect(whole.output.count == 5000 && whole.errors.count == 1 && !whole.isCut)
     }
 
-    @Test func bothStreamsAreHandedOnTogether() throws {
+    @Test("both streams can go to one receiver")
+    func bothStreamsAreHandedOnTogether() throws {
         let seen = Mutex<[UInt8]>([])
         let script = "echo one; echo two >&2; head -c 200000 /dev/zero; echo; echo three"
         let outcome = try ChildProcess(
@@ -64,13 +71,15 @@ struct ChildProcessTests {
         #expect(seen.withLock { $0 == Array("one\ntwo\n".utf8) + zeros + Array("\nthree\n".utf8) })
     }
 
-    @Test func outputMayGoNowhere() throws {
+    @Test("output can be discarded")
+    func outputMayGoNowhere() throws {
         let script = "head -c 300000 /dev/zero; for i in 1 2; do test /proc/self/fd/$i -ef /dev/null || exit 1; done"
         let outcome = try ChildProcess(["/bin/sh", "-c", script], streams: .discarded).run(deadline: Self.limit)
         #expect(outcome == .init(ending: .exited(0)))
     }
 
-    @Test func aProgramThatCannotBeStartedSaysWhy() throws {
+    @Test("a program that cannot be started has an error with its reason")
+    func aProgramThatCannotBeStartedSaysWhy() throws {
         for (path, code, reason) in [
             ("/nonexistent", ENOENT, "No such file or directory"), ("/etc/passwd", EACCES, "Permission denied"),
         ] {
@@ -81,7 +90,8 @@ struct ChildProcessTests {
         }
     }
 
-    @Test func aProgramThatWasToldToEndBeforeIsNotStarted() throws {
+    @Test("a program that was ended before its start does not start")
+    func aProgramThatWasToldToEndBeforeIsNotStarted() throws {
         for end in [{ $0.kill() }, { $0.terminate() }] as [(ChildProcess) -> Void] {
             let process = ChildProcess(["/bin/sleep", "1000"], streams: .discarded)
             end(process)
@@ -90,7 +100,8 @@ struct ChildProcessTests {
         }
     }
 
-    @Test func aProgramRunsOnce() throws {
+    @Test("a program runs once")
+    func aProgramRunsOnce() throws {
         let process = ChildProcess(["/bin/true"], streams: .discarded)
         #expect(try process.run(deadline: Self.limit).ending == .exited(0))
         #expect(throws: SystemError.self) { try process.run(deadline: Self.limit) }
@@ -99,7 +110,9 @@ struct ChildProcessTests {
         #expect(process.identifier == nil)
     }
 
-    @Test(arguments: [(true, ChildProcess.Ending.signalled(SIGKILL)), (false, .exited(4))])
+    @Test(
+        "a running program can be killed or terminated",
+        arguments: [(true, ChildProcess.Ending.signalled(SIGKILL)), (false, .exited(4))])
     func aRunningProgramEndsWhenItIsTold(isKilled: Bool, ending: ChildProcess.Ending) throws {
         let teller = Teller()
         // It is told only when it says that it has set its trap.
@@ -121,7 +134,8 @@ struct ChildProcessTests {
     }
 
     /// Nothing of this process gets in: three standard descriptors, and the one that ls opens.
-    @Test func aProgramHasNothingOfThisProcess() throws {
+    @Test("a program inherits no descriptor and no input")
+    func aProgramHasNothingOfThisProcess() throws {
         let own = open("/etc/passwd", O_RDONLY)
         defer { close(own) }
         #expect(text(try run("ls /proc/self/fd | wc -l; pwd; cat | wc -c").output) == "4\n/\n0\n")
@@ -131,7 +145,8 @@ struct ChildProcessTests {
         #expect(text(try run("echo $PATH").output) == "\(path)\n")
     }
 
-    @Test func signalsOfAProgramAreAsAtFirst() async {
+    @Test("a program starts with default signal handling")
+    func signalsOfAProgramAreAsAtFirst() async {
         await #expect(processExitsWith: .success) {
             signal(SIGPIPE, SIG_IGN)
             var all = sigset_t()
@@ -147,7 +162,8 @@ struct ChildProcessTests {
     }
 
     /// In a process of its own, whose descriptors and children are counted.
-    @Test func hundredsThatHangLeaveNothingBehind() async {
+    @Test("hundreds of killed programs leave nothing behind")
+    func hundredsThatHangLeaveNothingBehind() async {
         await #expect(processExitsWith: .success) {
             func hang() async -> [ChildProcess.Outcome?] {
                 await withTaskGroup(of: ChildProcess.Outcome?.self) { tasks in
