@@ -47,8 +47,10 @@ struct DNSMessageTests {
     @Test("a record type is a mnemonic or a number")
     func types() {
         #expect(DNSRecordType("aaaa")?.code == 28)
-        #expect(DNSRecordType("TYPE65")?.code == 65 && DNSRecordType(code: 65).description == "TYPE65")
-        #expect(DNSRecordType("TYPE70000") == nil && DNSRecordType("B") == nil)
+        #expect(DNSRecordType("TYPE65")?.code == 65)
+        #expect(DNSRecordType(code: 65).description == "TYPE65")
+        #expect(DNSRecordType("TYPE70000") == nil)
+        #expect(DNSRecordType("B") == nil)
     }
 
     @Test("records of all known types are decoded")
@@ -65,7 +67,10 @@ struct DNSMessageTests {
             record(65, [0xDE, 0xAD]),
         ]
         let parsed = try DNSMessage.response(response(asked, answers: answers))
-        #expect(parsed.name == "x.example" && parsed.type == 1 && parsed.isResponse && parsed.code == 0)
+        #expect(parsed.name == "x.example")
+        #expect(parsed.type == 1)
+        #expect(parsed.isResponse)
+        #expect(parsed.code == 0)
         #expect(
             parsed.answers.map(\.data.text) == [
                 "192.0.2.1", "2001:db8::1", "www.example", "10 m.example", "0 5 443 example", "abc", "dead",

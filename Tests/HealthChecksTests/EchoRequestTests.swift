@@ -16,7 +16,9 @@ struct EchoRequestTests {
             .bytes(sequence: 1, size: 28)
         let words = stride(from: 0, to: bytes.count, by: 2).map { UInt32(bytes[$0]) << 8 | UInt32(bytes[$0 + 1]) }
         #expect(words.count == 4)
-        #expect(words[0] == 0x0800 && words[2] == UInt32(identifier) && words[3] == 1)
+        #expect(words[0] == 0x0800)
+        #expect(words[2] == UInt32(identifier))
+        #expect(words[3] == 1)
         var sum = words.reduce(0, +)
         while sum > 0xFFFF { sum = sum & 0xFFFF + sum >> 16 }
         #expect(sum == 0xFFFF)

@@ -21,10 +21,14 @@ struct GRPCTests {
     func request() {
         let address = IPAddress(0x0A00_0001)
         let whole = GRPCHealthCheck(port: 50051).request(to: address)
-        #expect(whole.body == [0, 0, 0, 0, 0] && whole.authority == "10.0.0.1:50051" && whole.method == "POST")
-        #expect(whole.path == "/grpc.health.v1.Health/Check" && whole.fields.contains(.init("te", "trailers")))
+        #expect(whole.body == [0, 0, 0, 0, 0])
+        #expect(whole.authority == "10.0.0.1:50051")
+        #expect(whole.method == "POST")
+        #expect(whole.path == "/grpc.health.v1.Health/Check")
+        #expect(whole.fields.contains(.init("te", "trailers")))
         let named = GRPCHealthCheck(port: 1, service: "a.B", authority: "g.example").request(to: address)
-        #expect(named.body == [0, 0, 0, 0, 5, 0x0A, 3, 0x61, 0x2E, 0x42] && named.authority == "g.example")
+        #expect(named.body == [0, 0, 0, 0, 5, 0x0A, 3, 0x61, 0x2E, 0x42])
+        #expect(named.authority == "g.example")
         let long = String(repeating: "s", count: 300)
         let body = GRPCHealthCheck(port: 1, service: long).request(to: address).body
         #expect(body.prefix(8) == [0, 0, 0, 1, 0x2F, 0x0A, 0xAC, 2])
@@ -81,7 +85,8 @@ struct GRPCTests {
         #expect(GRPCMessage.servingStatus([]) == 0)
         #expect(GRPCMessage.servingStatus([0x12, 1, 9, 0x19] + [UInt8](repeating: 0, count: 8) + [8, 1]) == 1)
         #expect(GRPCMessage.servingStatus([0x25, 0, 0, 0, 0, 0x18, 0x80, 1, 8, 3]) == 3)
-        #expect(GRPCMessage.servingStatus([0x12, 5, 1]) == nil && GRPCMessage.servingStatus([0x0B]) == nil)
+        #expect(GRPCMessage.servingStatus([0x12, 5, 1]) == nil)
+        #expect(GRPCMessage.servingStatus([0x0B]) == nil)
         #expect(GRPCMessage.servingStatus([8] + [UInt8](repeating: 0xFF, count: 12)) == nil)
         #expect(GRPCMessage.servingStatus([0x12] + [UInt8](repeating: 0xFF, count: 9) + [1]) == nil)
     }

@@ -25,7 +25,9 @@ struct HTTPJudgeTests {
     @Test("a request has its path, its authority and the default fields")
     func request() {
         let request = HTTPCheck(port: 80, path: "/a?b").request(to: address)
-        #expect(request.method == "GET" && request.path == "/a?b" && request.authority == "10.0.0.1")
+        #expect(request.method == "GET")
+        #expect(request.path == "/a?b")
+        #expect(request.authority == "10.0.0.1")
         #expect(
             request.fields == [
                 .init("user-agent", "ipvsd"), .init("accept", "*/*"), .init("connection", "close"),
@@ -59,13 +61,15 @@ struct HTTPJudgeTests {
         let second = HTTP2StreamHandler.headers(
             of: HTTPCheck(port: 1, host: "h", version: .http2, tls: TLSOptions()).request(to: address))
         #expect(second.prefix(4).map(\.name) == [":method", ":scheme", ":authority", ":path"])
-        #expect(second[":scheme"] == ["https"] && second["connection"].isEmpty)
+        #expect(second[":scheme"] == ["https"])
+        #expect(second["connection"].isEmpty)
     }
 
     @Test("the server name of TLS is the host, unless it is an address")
     func serverNames() {
         #expect(Authority.serverName("w.example:8443") == "w.example")
-        #expect(Authority.serverName("10.0.0.1:8443") == nil && Authority.serverName("[::1]:1") == nil)
+        #expect(Authority.serverName("10.0.0.1:8443") == nil)
+        #expect(Authority.serverName("[::1]:1") == nil)
         #expect(Authority.serverName(nil) == nil)
         var check = HTTPCheck(port: 443, host: "w.example", tls: TLSOptions())
         #expect(check.handshake?.serverName == "w.example")
@@ -78,7 +82,8 @@ struct HTTPJudgeTests {
     @Test("the status is in the configured ranges")
     func status() {
         let check = HTTPCheck(port: 80)
-        #expect(judge(check, response(200)) == .end(.passed) && judge(check, response(399)) == .end(.passed))
+        #expect(judge(check, response(200)) == .end(.passed))
+        #expect(judge(check, response(399)) == .end(.passed))
         #expect(judge(check, response(503)) == .end(.failed("status 503, expected 200-399")))
         #expect(judge(check, response(101)) == .end(.failed("status 101, expected 200-399")))
         let narrow = HTTPCheck(port: 80, status: [204...204, 300...303])
@@ -120,7 +125,8 @@ struct HTTPJudgeTests {
             Issue.record("no failure")
             return
         }
-        #expect(reason.hasPrefix("body has SHA-256 a52d159f") && reason.contains("expected ba7816bf"))
+        #expect(reason.hasPrefix("body has SHA-256 a52d159f"))
+        #expect(reason.contains("expected ba7816bf"))
     }
 
     @Test("patterns are searched once, at the end of the body")
@@ -132,6 +138,7 @@ struct HTTPJudgeTests {
         var judge = HTTPResponseJudge(HTTPCheck(port: 80, body: [.matches(pattern)], bodyLimit: 2))
         #expect(judge.receive(.head(status: 200, fields: [])) == .wait)
         #expect(judge.receive(.body(Array("ok 1".utf8))) == .search(Array("ok".utf8), [pattern]))
-        #expect(judge.receive(.body([0x31])) == .wait && judge.receive(.end) == .wait)
+        #expect(judge.receive(.body([0x31])) == .wait)
+        #expect(judge.receive(.end) == .wait)
     }
 }

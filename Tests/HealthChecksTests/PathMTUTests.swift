@@ -31,9 +31,11 @@ struct PathMTUTests {
         for mtu in [0, 67] { #expect(walk(full: 1480, mtu: mtu).0 == .unreachable(limit: nil)) }
         for mtu in 68..<1480 {
             let silent = walk(full: 1480, mtu: mtu)
-            #expect(silent.0 == .passes(mtu, isReported: false) && silent.sent <= 40, "\(mtu)")
+            #expect(silent.0 == .passes(mtu, isReported: false), "\(mtu)")
+            #expect(silent.sent <= 40, "\(mtu)")
             let told = walk(full: 1480, mtu: mtu) { _ in mtu }
-            #expect(told.0 == .passes(mtu, isReported: true) && told.sent == 2, "\(mtu)")
+            #expect(told.0 == .passes(mtu, isReported: true), "\(mtu)")
+            #expect(told.sent == 2, "\(mtu)")
             // A router older than RFC 1191, and one that lies.
             #expect(walk(full: 1480, mtu: mtu) { _ in nil }.0 == .passes(mtu, isReported: true), "\(mtu)")
             #expect(walk(full: 1480, mtu: mtu) { $0 }.0 == .passes(mtu, isReported: true), "\(mtu)")
@@ -70,7 +72,8 @@ struct PathMTUTests {
     @Test("a single lost packet does not reduce the MTU")
     func losses() {
         var search = PathMTUSearch(full: 1480)
-        #expect(search.silent() == .send(1480) && search.silent() == .send(1480))
+        #expect(search.silent() == .send(1480))
+        #expect(search.silent() == .send(1480))
         #expect(search.answered() == .end(.passes(1480, isReported: false)))
     }
 
@@ -86,7 +89,9 @@ struct PathMTUTests {
     @Test("a request fills the packet, and has a correct checksum")
     func requests() {
         let bytes = echo.bytes(sequence: 0xFFFF, size: 101)
-        #expect(bytes.count == 81 && bytes.prefix(2) == [8, 0] && bytes[4..<8] == [0xFF, 0xFE, 0xFF, 0xFF])
+        #expect(bytes.count == 81)
+        #expect(bytes.prefix(2) == [8, 0])
+        #expect(bytes[4..<8] == [0xFF, 0xFE, 0xFF, 0xFF])
         var sum = stride(from: 0, to: 8, by: 2).reduce(UInt32(0)) {
             $0 + UInt32(bytes[$1]) << 8 + UInt32(bytes[$1 + 1])
         }
@@ -161,7 +166,8 @@ struct PathMTUTests {
                 if case .passed(let pass) = verdict { pass } else { nil }
             }
             let whole = pass(try await run(1400))
-            #expect(whole?.pathMTU == 1400 && whole?.note == nil)
+            #expect(whole?.pathMTU == 1400)
+            #expect(whole?.note == nil)
             let told = pass(try await run(1480))
             #expect(told?.pathMTU == 1400)
             #expect(told?.note == "packets of more than 1400 bytes are too big, and the path says so")

@@ -10,16 +10,26 @@ struct PatternTests {
 
     @Test("patterns match as in PCRE2")
     func meaningsAreThoseOfPCRE2() throws {
-        #expect(try Self.finds("^ok [0-9]+$", "ok 12") && !Self.finds("^ok [0-9]+$", "ok x"))
-        #expect(try Self.finds("a\\s\nb", "a\r\nb") && Self.finds("(?i)HEALTHY", "is healthy."))
-        #expect(try Self.finds("^ok$", "ok\n") && !Self.finds("^ok$", "ok\n\n"))
-        #expect(try !Self.finds("(?m)^ok$", "ok\r\n") && Self.finds("(?m)^ok\r?$", "ok\r\n"))
-        #expect(try Self.finds("[a&&b]", "&") && Self.finds("[[a]]", "a]"))
-        #expect(try Self.finds("", "") && Self.finds("^$", "") && !Self.finds("a", ""))
+        #expect(try Self.finds("^ok [0-9]+$", "ok 12"))
+        #expect(try !Self.finds("^ok [0-9]+$", "ok x"))
+        #expect(try Self.finds("a\\s\nb", "a\r\nb"))
+        #expect(try Self.finds("(?i)HEALTHY", "is healthy."))
+        #expect(try Self.finds("^ok$", "ok\n"))
+        #expect(try !Self.finds("^ok$", "ok\n\n"))
+        #expect(try !Self.finds("(?m)^ok$", "ok\r\n"))
+        #expect(try Self.finds("(?m)^ok\r?$", "ok\r\n"))
+        #expect(try Self.finds("[a&&b]", "&"))
+        #expect(try Self.finds("[[a]]", "a]"))
+        #expect(try Self.finds("", ""))
+        #expect(try Self.finds("^$", ""))
+        #expect(try !Self.finds("a", ""))
         // Bytes, unless the expression has other characters itself, or asks for UTF.
-        #expect(try Self.finds("^caf..$", "café") && !Self.finds("(*UTF)^caf..$", "café"))
-        #expect(try Self.finds("^caf[éà]$", "café") && Self.finds("^É|(?i)É", "é"))
-        #expect(try !Self.finds("é\\b", "éa") && Self.finds("(*UTF)(*UCP)^\\w$", "é"))
+        #expect(try Self.finds("^caf..$", "café"))
+        #expect(try !Self.finds("(*UTF)^caf..$", "café"))
+        #expect(try Self.finds("^caf[éà]$", "café"))
+        #expect(try Self.finds("^É|(?i)É", "é"))
+        #expect(try !Self.finds("é\\b", "éa"))
+        #expect(try Self.finds("(*UTF)(*UCP)^\\w$", "é"))
         let latin = Array("ok caf".utf8) + [0xE9, 0x20] + Array("fin".utf8)
         #expect(Pattern.search(latin, for: [try Pattern("(*UTF)fin$"), try Pattern("^ok")]) == .found)
     }
@@ -30,7 +40,9 @@ struct PatternTests {
         #expect(Pattern.search(Array("ab".utf8), for: [one, two]) == .found)
         #expect(Pattern.search(Array("ab".utf8), for: [one, none, two]) == .lacks(none))
         let same = try Pattern("a")
-        #expect(one == same && one != two && Set([one, same, two]).count == 2)
+        #expect(one == same)
+        #expect(one != two)
+        #expect(Set([one, same, two]).count == 2)
     }
 
     @Test(

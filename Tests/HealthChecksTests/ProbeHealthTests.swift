@@ -67,10 +67,16 @@ struct ProbeHealthTests {
     func remembersWhatAnswered() {
         var health = ProbeHealth()
         health.record(.failure("refused"), rise: 1, fall: 1)
-        #expect(!health.hasAnswered && health.failure == "refused" && !health.isSteadilyUp)
+        #expect(!health.hasAnswered)
+        #expect(health.failure == "refused")
+        #expect(!health.isSteadilyUp)
         health.record(.success, rise: 1, fall: 2)
-        #expect(health.hasAnswered && health.failure == nil && health.isSteadilyUp)
+        #expect(health.hasAnswered)
+        #expect(health.failure == nil)
+        #expect(health.isSteadilyUp)
         health.record(.failure("silent"), rise: 1, fall: 2)
-        #expect(health.hasAnswered && health.verdict == .up && !health.isSteadilyUp)
+        #expect(health.hasAnswered)
+        #expect(health.verdict == .up)
+        #expect(!health.isSteadilyUp)
     }
 }

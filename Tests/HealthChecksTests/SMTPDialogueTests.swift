@@ -27,7 +27,8 @@ struct SMTPDialogueTests {
     func healthy(piece: Int) {
         let replies = ["220-mx.example hello\r\n220 ready\r\n", "250-mx\r\n250-SIZE\r\n250\r\n", "221 bye\n"]
         let result = run(replies, piece: piece)
-        #expect(result.sent == "HELO lb.example\r\nQUIT\r\n" && result.end == .passed)
+        #expect(result.sent == "HELO lb.example\r\nQUIT\r\n")
+        #expect(result.end == .passed)
     }
 
     @Test("the stage is the reply that is awaited")

@@ -36,7 +36,8 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: one) == .init(isUp: true, isProven: true, reason: nil))
         #expect(!health.isUndecided(web, of: one))
         health.record(.failure("refused"), of: web, on: one)
-        #expect(health.verdict(of: one).isUp && health.isUndecided(web, of: one))
+        #expect(health.verdict(of: one).isUp)
+        #expect(health.isUndecided(web, of: one))
         health.record(.failure("refused"), of: web, on: one)
         #expect(health.verdict(of: one) == .init(isUp: false, isProven: true, reason: "refused"))
         #expect(health.verdict(of: two).isUp)
@@ -83,7 +84,8 @@ struct ServiceHealthTests {
         health.learn(ports: [22, 443, 7])
         #expect(health.questions == [web, shell, .tcp(port: 25), .tcp(port: 443), .tcp(port: 7)])
         for first in stride(from: 1000 as UInt16, to: 1100, by: 10) { health.learn(ports: Array(first..<first + 10)) }
-        #expect(health.questions.count == 9 && health.questions.contains(web))
+        #expect(health.questions.count == 9)
+        #expect(health.questions.contains(web))
     }
 
     @Test("the first ports of the list are learnt")
@@ -107,7 +109,8 @@ struct ServiceHealthTests {
             health.record(.success, of: shell, on: two)
             #expect(!health.forget().contains(22))
             health.learn(ports: Array(30 + round * 7..<37 + round * 7))
-            #expect(health.questions.contains(shell) && health.questions.count <= 9)
+            #expect(health.questions.contains(shell))
+            #expect(health.questions.count <= 9)
         }
     }
 
@@ -130,7 +133,8 @@ struct ServiceHealthTests {
         #expect(health.forget().isEmpty)
         // What is required is never forgotten.
         for _ in 0..<100 { for server in [one, two] { health.record(.failure("refused"), of: web, on: server) } }
-        #expect(health.forget().isEmpty && health.questions.contains(web))
+        #expect(health.forget().isEmpty)
+        #expect(health.questions.contains(web))
     }
 
     /// One that had answered may come back: its service is restarted everywhere.
@@ -180,7 +184,8 @@ struct ServiceHealthTests {
         }
         #expect(health.forget().isEmpty)
         health.record(.success, of: shell, on: one)
-        #expect(health.verdict(of: one).isUp && health.verdict(of: two).isUp)
+        #expect(health.verdict(of: one).isUp)
+        #expect(health.verdict(of: two).isUp)
     }
 
     /// A port that stops on one server while it goes on elsewhere.
@@ -197,7 +202,8 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: two).isUp)
         // It stops everywhere: nobody is out.
         health.record(.failure("refused"), of: shell, on: two)
-        #expect(health.verdict(of: one).isUp && health.verdict(of: two).isUp)
+        #expect(health.verdict(of: one).isUp)
+        #expect(health.verdict(of: two).isUp)
     }
 
     /// A port that only one server has open takes no other out.
@@ -207,7 +213,8 @@ struct ServiceHealthTests {
         health.learn(ports: [22])
         health.record(.success, of: shell, on: one)
         for _ in 0..<3 { health.record(.failure("refused"), of: shell, on: two) }
-        #expect(health.verdict(of: one).isUp && health.verdict(of: two).isUp)
+        #expect(health.verdict(of: one).isUp)
+        #expect(health.verdict(of: two).isUp)
     }
 
     @Test("a learnt port does not take the only server out")
@@ -222,7 +229,8 @@ struct ServiceHealthTests {
     @Test("a server that was down before a take-over has to pass all probes")
     func takenOverServersProveThemselves() {
         var health = health([.ping, web], down: [one])
-        #expect(!health.verdict(of: one).isUp && !health.verdict(of: one).isProven)
+        #expect(!health.verdict(of: one).isUp)
+        #expect(!health.verdict(of: one).isProven)
         #expect(health.verdict(of: two).isUp)
         for _ in 0..<2 { health.record(.success, of: .ping, on: one) }
         #expect(!health.verdict(of: one).isUp)
@@ -248,7 +256,8 @@ struct ServiceHealthTests {
     func answeredPortsAreQuestions() {
         let health = health([.ping, web], answered: [one: [22, 80], two: [25]])
         #expect(health.questions == [.ping, web, shell, .tcp(port: 25)])
-        #expect(health.verdict(of: one).isUp && health.verdict(of: two).isUp)
+        #expect(health.verdict(of: one).isUp)
+        #expect(health.verdict(of: two).isUp)
     }
 
     /// It need not answer this daemon first in order to stop.
@@ -271,7 +280,8 @@ struct ServiceHealthTests {
             health.record(.success, of: shell, on: one)
             health.record(.failure("refused"), of: shell, on: two)
         }
-        #expect(health.verdict(of: one).isUp && health.verdict(of: two).isUp)
+        #expect(health.verdict(of: one).isUp)
+        #expect(health.verdict(of: two).isUp)
     }
 
     /// A dead process on a host that answers a ping.
@@ -280,10 +290,12 @@ struct ServiceHealthTests {
         var health = health([.ping], down: [one], answered: [one: [22], two: [22]])
         for _ in 0..<5 {
             for server in [one, two] { health.record(.success, of: .ping, on: server) }
-            #expect(!health.verdict(of: one).isUp && health.verdict(of: two).isUp)
+            #expect(!health.verdict(of: one).isUp)
+            #expect(health.verdict(of: two).isUp)
             health.record(.failure("refused"), of: shell, on: one)
             health.record(.success, of: shell, on: two)
-            #expect(!health.verdict(of: one).isUp && health.verdict(of: two).isUp)
+            #expect(!health.verdict(of: one).isUp)
+            #expect(health.verdict(of: two).isUp)
         }
         health.record(.success, of: shell, on: one)
         #expect(!health.verdict(of: one).isUp)
@@ -300,7 +312,8 @@ struct ServiceHealthTests {
                 health.record(.success, of: .ping, on: server)
                 health.record(.failure("refused"), of: shell, on: server)
             }
-            #expect(!health.verdict(of: one).isUp && health.verdict(of: two).isUp)
+            #expect(!health.verdict(of: one).isUp)
+            #expect(health.verdict(of: two).isUp)
             #expect(health.forget() == (round < 60 ? [] : [22]), "\(round)")
         }
         health.record(.success, of: .ping, on: one)

@@ -42,10 +42,12 @@ struct ServiceStateTests {
         #expect(pass(one, &state, 0).isEmpty)
         #expect(fail(one, &state, 1) == [.serverDown(one, reason: "refused")])
         #expect(fail(one, &state, 2).isEmpty)
-        #expect(state.effectiveWeight(of: one)?.standing == .down && state.numberUp == 2)
+        #expect(state.effectiveWeight(of: one)?.standing == .down)
+        #expect(state.numberUp == 2)
         #expect(state.servers[one]?.since == at(1))
         #expect(pass(one, &state, 3) == [.serverUp(one)])
-        #expect(state.servers[one]?.reason == nil && state.effectiveWeight(of: one)?.weight == 1)
+        #expect(state.servers[one]?.reason == nil)
+        #expect(state.effectiveWeight(of: one)?.weight == 1)
     }
 
     @Test("a result without a change has no transition and no new weights")
@@ -53,7 +55,9 @@ struct ServiceStateTests {
         var state = state(ServicePolicy())
         for second in 0..<10 {
             let changes = state.record(.success, of: web, on: one, at: at(Double(second)))
-            #expect(!changes.hasNewWeights && changes.transitions.isEmpty && !state.isTimed)
+            #expect(!changes.hasNewWeights)
+            #expect(changes.transitions.isEmpty)
+            #expect(!state.isTimed)
         }
         #expect(!state.record(.success, of: .ping, on: one, at: at(11)).hasNewWeights, "nobody asked that")
         #expect(!state.record(.success, of: web, on: sorry, at: at(11)).hasNewWeights, "nobody's server")
@@ -63,8 +67,10 @@ struct ServiceStateTests {
     func checksSetWeights() {
         var state = state(ServicePolicy())
         let changes = state.record(.success, of: web, on: one, weight: 7, at: at(1))
-        #expect(changes.transitions == [.weight(one, 7, before: 1)] && changes.hasNewWeights)
-        #expect(state.effectiveWeight(of: one)?.weight == 7 && state.usableWeight == 9)
+        #expect(changes.transitions == [.weight(one, 7, before: 1)])
+        #expect(changes.hasNewWeights)
+        #expect(state.effectiveWeight(of: one)?.weight == 7)
+        #expect(state.usableWeight == 9)
         #expect(
             state.record(.success, of: web, on: one, weight: 0, at: at(2)).transitions
                 == [.weight(one, 0, before: 7)])
@@ -78,7 +84,8 @@ struct ServiceStateTests {
     func inhibitedServersStayWithWeightZero() {
         var state = state(ServicePolicy(inhibits: true))
         _ = fail(one, &state, 1)
-        #expect(state.effectiveWeight(of: one)?.standing == .listed && state.effectiveWeight(of: one)?.weight == 0)
+        #expect(state.effectiveWeight(of: one)?.standing == .listed)
+        #expect(state.effectiveWeight(of: one)?.weight == 0)
         #expect(state.usableWeight == 2)
     }
 
@@ -91,23 +98,31 @@ struct ServiceStateTests {
         func ping(_ server: IPAddress, _ result: ProbeResult, _ second: Double) -> [HealthTransition] {
             state.record(result, of: .ping, on: server, at: at(second)).transitions
         }
-        #expect(state.usableWeight == 2 && state.quorum.isUp)
+        #expect(state.usableWeight == 2)
+        #expect(state.quorum.isUp)
         #expect(ping(one, .failure("silent"), 1) == [.serverUnproven(one, reason: "silent")])
-        #expect(state.usableWeight == 1 && state.servers[one]?.reason == "silent")
+        #expect(state.usableWeight == 1)
+        #expect(state.servers[one]?.reason == "silent")
         #expect(
             ping(two, .failure("silent"), 1) == [.serverUnproven(two, reason: "silent"), .quorumLost(weight: 0)])
         #expect(ping(two, .failure("silent"), 2).isEmpty)
         // They serve by their weights, and the sorry server does not; one of them may be drained.
-        #expect(state.effectiveWeight(of: one) == .listed(weight: 1) && !state.isReplaced && state.numberUp == 2)
-        #expect(state.keepsQuorum(without: [one]) && !state.keepsQuorum(without: [one, two]))
+        #expect(state.effectiveWeight(of: one) == .listed(weight: 1))
+        #expect(!state.isReplaced)
+        #expect(state.numberUp == 2)
+        #expect(state.keepsQuorum(without: [one]))
+        #expect(!state.keepsQuorum(without: [one, two]))
         var drained = state
         #expect(drained.shortfall(without: one) == nil)
         _ = drained.setDrained([one], at: at(3))
-        #expect(drained.shortfall(without: two) == 0 && drained.shortfall(without: one) == nil)
+        #expect(drained.shortfall(without: two) == 0)
+        #expect(drained.shortfall(without: one) == nil)
         #expect(
             ping(two, .success, 3) == [.serverDown(one, reason: "silent"), .quorumRegained(weight: 1)])
-        #expect(state.effectiveWeight(of: one)?.standing == .down && state.servers[two]?.reason == nil)
-        #expect(ping(two, .failure("gone"), 4).contains(.sorryServer(sorry, serves: true)) && state.isReplaced)
+        #expect(state.effectiveWeight(of: one)?.standing == .down)
+        #expect(state.servers[two]?.reason == nil)
+        #expect(ping(two, .failure("gone"), 4).contains(.sorryServer(sorry, serves: true)))
+        #expect(state.isReplaced)
     }
 
     /// The last daemon had taken them all out for a ping that nobody asked for: they come back without it.
@@ -123,7 +138,8 @@ struct ServiceStateTests {
         var all = state(down: [one, two])
         let told = all.record(.failure("silent"), of: .ping, on: one, at: at(1)).transitions
         #expect(told == [.serverUp(one), .serverUnproven(one, reason: "silent")])
-        #expect(all.effectiveWeight(of: one) == .listed(weight: 1) && all.usableWeight == 0)
+        #expect(all.effectiveWeight(of: one) == .listed(weight: 1))
+        #expect(all.usableWeight == 0)
         #expect(all.servers[one]?.reason == "silent")
         // One that was not taken out speaks against that.
         var some = state(down: [one])
@@ -140,7 +156,8 @@ struct ServiceStateTests {
         _ = fail(one, &state, 1)
         #expect(!state.isTimed)
         _ = pass(one, &state, 10)
-        #expect(state.isTimed && state.wholeShare(of: one) == at(19))
+        #expect(state.isTimed)
+        #expect(state.wholeShare(of: one) == at(19))
         var seen: [Int] = []
         for tenth in 0...100 {
             let changes = state.advance(to: at(10 + Double(tenth) / 10))
@@ -149,11 +166,15 @@ struct ServiceStateTests {
             #expect(changes.transitions.isEmpty)
             if seen.last != tenths { seen.append(tenths) }
             if tenth == 0 { #expect(tenths == 1) }
-            if tenth == 45 { #expect(tenths == 5 && state.effectiveWeight(of: one)?.shown == 2) }
+            if tenth == 45 {
+                #expect(tenths == 5)
+                #expect(state.effectiveWeight(of: one)?.shown == 2)
+            }
             if tenth == 89 { #expect(tenths == 9) }
         }
         #expect(seen == Array(1...10))
-        #expect(!state.isTimed && state.wholeShare(of: one) == nil)
+        #expect(!state.isTimed)
+        #expect(state.wholeShare(of: one) == nil)
         // Slow or not, it counts as a whole toward the quorum.
         #expect(state.usableWeight == 12)
     }
@@ -183,12 +204,15 @@ struct ServiceStateTests {
         }
         var slow = state(ServicePolicy(slowStart: .seconds(9)))
         #expect([one, two, three].map { slow.servers[$0]?.condition.tenths } == [4, 10, 10])
-        #expect(slow.isTimed && slow.wholeShare(of: one) == at(6) && slow.wholeShare(of: two) == nil)
+        #expect(slow.isTimed)
+        #expect(slow.wholeShare(of: one) == at(6))
+        #expect(slow.wholeShare(of: two) == nil)
         #expect(!slow.advance(to: at(0.9)).hasNewWeights)
         _ = slow.advance(to: at(1))
         #expect(slow.effectiveWeight(of: one)?.tenths == 5)
         _ = slow.advance(to: at(6))
-        #expect(slow.effectiveWeight(of: one)?.tenths == 10 && !slow.isTimed)
+        #expect(slow.effectiveWeight(of: one)?.tenths == 10)
+        #expect(!slow.isTimed)
         #expect(!state(ServicePolicy()).isTimed, "it has no slow start any more")
     }
 
@@ -198,11 +222,13 @@ struct ServiceStateTests {
         _ = state.setDrained([one, two], at: at(1))
         #expect(!state.isTimed)
         _ = state.setDrained([], at: at(5))
-        #expect(state.effectiveWeight(of: one)?.tenths == 1 && state.wholeShare(of: one) == at(14))
+        #expect(state.effectiveWeight(of: one)?.tenths == 1)
+        #expect(state.wholeShare(of: one) == at(14))
         #expect(state.wholeShare(of: two) == nil, "it is down")
         #expect(state.effectiveWeight(of: three)?.tenths == 10, "it was not drained")
         _ = state.advance(to: at(14))
-        #expect(state.effectiveWeight(of: one)?.tenths == 10 && !state.isTimed)
+        #expect(state.effectiveWeight(of: one)?.tenths == 10)
+        #expect(!state.isTimed)
     }
 
     @Test("a drained server starts slowly only when its drain ends")
@@ -211,13 +237,17 @@ struct ServiceStateTests {
         _ = fail(one, &state, 1)
         _ = pass(one, &state, 2)
         _ = state.setDrained([one], at: at(4))
-        #expect(!state.isTimed && state.wholeShare(of: one) == nil && state.effectiveWeight(of: one)?.shown == 0)
+        #expect(!state.isTimed)
+        #expect(state.wholeShare(of: one) == nil)
+        #expect(state.effectiveWeight(of: one)?.shown == 0)
         // It falls and comes back meanwhile.
         _ = fail(one, &state, 5)
         _ = pass(one, &state, 6)
-        #expect(!state.isTimed && state.wholeShare(of: one) == nil)
+        #expect(!state.isTimed)
+        #expect(state.wholeShare(of: one) == nil)
         _ = state.setDrained([], at: at(20))
-        #expect(state.effectiveWeight(of: one)?.tenths == 1 && state.wholeShare(of: one) == at(29))
+        #expect(state.effectiveWeight(of: one)?.tenths == 1)
+        #expect(state.wholeShare(of: one) == at(29))
     }
 
     @Test("a new server of a running service starts slowly")
@@ -225,7 +255,8 @@ struct ServiceStateTests {
         var state = state(ServicePolicy(slowStart: .seconds(9)))
         let more = [one, two, three, sorry].map { RealServer(address: $0) }
         _ = state.reconfigure(servers: more, policy: state.policy, health: nil, asks: true, at: at(5))
-        #expect(state.effectiveWeight(of: sorry)?.tenths == 1 && state.effectiveWeight(of: one)?.tenths == 10)
+        #expect(state.effectiveWeight(of: sorry)?.tenths == 1)
+        #expect(state.effectiveWeight(of: one)?.tenths == 10)
         _ = state.reconfigure(servers: more, policy: ServicePolicy(), health: nil, asks: true, at: at(6))
         #expect(state.effectiveWeight(of: sorry)?.tenths == 10)
     }
@@ -241,7 +272,8 @@ struct ServiceStateTests {
         var slow = state(ServicePolicy(slowStart: .seconds(9)))
         _ = fail(one, &slow, 1)
         #expect(unchecked(&slow, 5) == [.serverUp(one)])
-        #expect(slow.servers[one]?.isGood == true && slow.servers[one]?.reason == nil)
+        #expect(slow.servers[one]?.isGood == true)
+        #expect(slow.servers[one]?.reason == nil)
         #expect(slow.wholeShare(of: one) == at(14))
         var held = state(damped)
         for fall in 0..<3 {
@@ -250,7 +282,9 @@ struct ServiceStateTests {
         }
         #expect(held.servers[one]?.heldUntil != nil)
         #expect(unchecked(&held, 7) == [.serverUp(one)])
-        #expect(held.servers[one]?.heldUntil == nil && held.servers[one]?.reason == nil && !held.isTimed)
+        #expect(held.servers[one]?.heldUntil == nil)
+        #expect(held.servers[one]?.reason == nil)
+        #expect(!held.isTimed)
     }
 
     // MARK: Quorum
@@ -264,7 +298,8 @@ struct ServiceStateTests {
             fail(two, &state, 2) == [
                 .serverDown(two, reason: "refused"), .quorumLost(weight: 1), .sorryServer(sorry, serves: true),
             ])
-        #expect(state.isReplaced && state.effectiveWeight(of: three)?.standing == .standby)
+        #expect(state.isReplaced)
+        #expect(state.effectiveWeight(of: three)?.standing == .standby)
         #expect(state.effectiveWeight(of: two)?.standing == .down)
         #expect(
             pass(one, &state, 3) == [
@@ -290,10 +325,13 @@ struct ServiceStateTests {
     @Test("a drained server does not count for the quorum")
     func drainedServersDoNotCount() {
         var state = state(ServicePolicy(quorum: Quorum.Rule(required: 2), sorryServer: sorry))
-        #expect(state.keepsQuorum(without: [one]) && !state.keepsQuorum(without: [one, two]))
+        #expect(state.keepsQuorum(without: [one]))
+        #expect(!state.keepsQuorum(without: [one, two]))
         #expect(state.setDrained([one], at: at(1)).hasNewWeights)
-        #expect(state.effectiveWeight(of: one)?.standing == .listed && state.effectiveWeight(of: one)?.weight == 0)
-        #expect(state.usableWeight == 2 && !state.setDrained([one], at: at(2)).hasNewWeights)
+        #expect(state.effectiveWeight(of: one)?.standing == .listed)
+        #expect(state.effectiveWeight(of: one)?.weight == 0)
+        #expect(state.usableWeight == 2)
+        #expect(!state.setDrained([one], at: at(2)).hasNewWeights)
         #expect(!state.keepsQuorum(without: [two]))
         #expect(state.setDrained([two, three], at: at(3)).transitions.last == .sorryServer(sorry, serves: true))
         #expect(state.setDrained([], at: at(4)).transitions.last == .sorryServer(sorry, serves: false))
@@ -335,13 +373,15 @@ struct ServiceStateTests {
                 at: start)
         }
         let recovered = inherited(2, hadQuorum: false)
-        #expect(!recovered.isReplaced && recovered.beginnings.isEmpty)
+        #expect(!recovered.isReplaced)
+        #expect(recovered.beginnings.isEmpty)
         #expect(recovered.effectiveWeight(of: one)?.standing == .listed)
         let raised = inherited(3, hadQuorum: true)
         #expect(raised.isReplaced)
         #expect(raised.beginnings == [.quorumLost(weight: 2), .sorryServer(sorry, serves: true)])
         var drained = inherited(2, hadQuorum: true, drained: [two])
-        #expect(drained.isReplaced && drained.usableWeight == 1)
+        #expect(drained.isReplaced)
+        #expect(drained.usableWeight == 1)
         #expect(drained.beginnings == [.quorumLost(weight: 1), .sorryServer(sorry, serves: true)])
         #expect(drained.setDrained([two], at: at(1)).transitions.isEmpty, "told once")
         #expect(
@@ -356,8 +396,10 @@ struct ServiceStateTests {
     @Test("the third fall in quick succession holds a server out")
     func theThirdFallInQuickSuccessionHoldsAServerOut() {
         var state = state(damped)
-        #expect(fail(one, &state, 1).count == 1 && pass(one, &state, 2) == [.serverUp(one)])
-        #expect(fail(one, &state, 3).count == 1 && pass(one, &state, 4) == [.serverUp(one)])
+        #expect(fail(one, &state, 1).count == 1)
+        #expect(pass(one, &state, 2) == [.serverUp(one)])
+        #expect(fail(one, &state, 3).count == 1)
+        #expect(pass(one, &state, 4) == [.serverUp(one)])
         _ = fail(one, &state, 5)
         let told = pass(one, &state, 6)
         guard case .serverHeld(one, let time) = told.first, told.count == 1 else {
@@ -367,10 +409,12 @@ struct ServiceStateTests {
         // A penalty of nearly three decays to 0.75 in nearly two half-lives.
         #expect((.seconds(105) ... .seconds(120)).contains(time), "\(time)")
         #expect(pass(one, &state, 7).isEmpty, "told once")
-        #expect(state.effectiveWeight(of: one)?.standing == .down && state.servers[one]?.heldUntil == at(6) + time)
+        #expect(state.effectiveWeight(of: one)?.standing == .down)
+        #expect(state.servers[one]?.heldUntil == at(6) + time)
         #expect(state.advance(to: at(5.9) + time).transitions.isEmpty)
         #expect(state.advance(to: at(6.1) + time).transitions == [.serverUp(one)])
-        #expect(state.servers[one]?.heldUntil == nil && !state.isTimed)
+        #expect(state.servers[one]?.heldUntil == nil)
+        #expect(!state.isTimed)
     }
 
     /// By what was written down, as after a kill -9.
@@ -541,7 +585,8 @@ struct ServiceStateTests {
                     case .quorumLost, .quorumRegained: hadQuorum.toggle()
                     case .sorryServer(_, let serves): sorryServes = serves
                     case .serverHeld(let server, let time):
-                        #expect(isUp[server] == false && time <= (policy.flapDamping ?? .zero) * 4)
+                        #expect(isUp[server] == false)
+                        #expect(time <= (policy.flapDamping ?? .zero) * 4)
                     case .serverUnproven: Issue.record("every check is asked for")
                     case .weight(let server, let weight, _):
                         #expect(weight == asked[server] ?? weights[servers.firstIndex(of: server) ?? 0])
@@ -566,7 +611,9 @@ struct ServiceStateTests {
                 #expect(hadQuorum == (sum > 0 && sum >= threshold), "\(sum), \(policy.quorum)")
                 // Whoever is held out can be spared.
                 for server in servers where state.servers[server]?.heldUntil != nil {
-                    #expect(sum > 0 && sum >= policy.quorum.required && hadQuorum)
+                    #expect(sum > 0)
+                    #expect(sum >= policy.quorum.required)
+                    #expect(hadQuorum)
                 }
                 if servers.map({ state.effectiveWeight(of: $0) }) != before { #expect(changes.hasNewWeights) }
             }

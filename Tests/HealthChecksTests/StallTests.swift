@@ -152,7 +152,8 @@ struct StallTests {
                 let began = clock.now
                 verdict = await checker.run(check, by: way, deadline: deadline)
                 let took = clock.now - began
-                #expect(took >= deadline && took < deadline + .seconds(30), "\(took)")
+                #expect(took >= deadline, "\(took)")
+                #expect(took < deadline + .seconds(30), "\(took)")
                 if case .failed(let failure) = verdict, failure.stage == stall.stage {
                     #expect(failure.reason == "\(stall.stage): timed out after \(deadline.seconds)")
                     let isSilent = if case .blackhole = stall.peer { true } else { stall.stage == .answer }
@@ -211,7 +212,8 @@ struct StallTests {
         #expect(
             failure.reason
                 == "body match: the search for /^(a+)+$/ takes too much time or memory (50 ms, 32 MiB at most)")
-        #expect(failure.stage == .bodyMatch && !failure.isOwn)
+        #expect(failure.stage == .bodyMatch)
+        #expect(!failure.isOwn)
     }
 
     @Test(

@@ -27,7 +27,8 @@ struct VerdictTests {
 
     @Test("a weight is a number from 0 to 65535")
     func weights() {
-        #expect(WeightText.parse("0") == 0 && WeightText.parse(" 65535\r\n") == 65_535)
+        #expect(WeightText.parse("0") == 0)
+        #expect(WeightText.parse(" 65535\r\n") == 65_535)
         for text in ["", " ", "65536", "-1", "+1", "1.5", "1 2", "x", "000001", "١"] {
             #expect(WeightText.parse(text) == nil, "\(text)")
         }
@@ -42,7 +43,8 @@ struct VerdictTests {
             case .failure(let failure): return failure.reason
             }
         }
-        #expect(judge(.exited(0)) == "passed" && judge(.exited(0), "all is well") == "passed")
+        #expect(judge(.exited(0)) == "passed")
+        #expect(judge(.exited(0), "all is well") == "passed")
         #expect(judge(.exited(0), "70\nand more") == "weight 70")
         #expect(judge(.exited(0), "70000") == "passed")
         #expect(judge(.exited(2), "70") == "exit code 2: 70")
@@ -98,7 +100,8 @@ struct VerdictTests {
         func judge(_ reply: UDPCheck.Reply, _ bytes: [UInt8]) -> Outcome? {
             UDPDialogue(check: UDPCheck(port: 1, payload: [], reply: reply)).judge(bytes)
         }
-        #expect(judge(.any, []) == .passed && judge(.equals([1]), [1]) == .passed)
+        #expect(judge(.any, []) == .passed)
+        #expect(judge(.equals([1]), [1]) == .passed)
         #expect(judge(.startsWith([1]), [1, 2]) == .passed)
         #expect(judge(.equals([1]), [1, 2]) == .failed("answer 0x0102, expected 0x01"))
         #expect(
@@ -110,8 +113,10 @@ struct VerdictTests {
 
     @Test("a duration has up to three decimals")
     func durations() {
-        #expect(Duration.milliseconds(700).seconds == "0.7 s" && Duration.seconds(2).seconds == "2 s")
-        #expect(Duration.milliseconds(1_050).seconds == "1.05 s" && Duration.milliseconds(5).seconds == "0.005 s")
+        #expect(Duration.milliseconds(700).seconds == "0.7 s")
+        #expect(Duration.seconds(2).seconds == "2 s")
+        #expect(Duration.milliseconds(1_050).seconds == "1.05 s")
+        #expect(Duration.milliseconds(5).seconds == "0.005 s")
     }
 
     @Test("equal checks are equal keys")

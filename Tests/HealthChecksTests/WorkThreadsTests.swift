@@ -81,7 +81,8 @@ struct WorkThreadsTests {
         #expect(await eventually { tickets[1].hasBegun })
         let last = threads.run("other") { done.add(10, ordering: .relaxed) }
         #expect(await eventually { last.hasBegun && done.load(ordering: .relaxed) == 11 })
-        #expect(!tickets[0].hasBegun && !tickets[2].hasBegun)
+        #expect(!tickets[0].hasBegun)
+        #expect(!tickets[2].hasBegun)
     }
 
     /// Searches of one service that take long, and more of them than there are threads: others' checks pass.
@@ -126,7 +127,8 @@ struct WorkThreadsTests {
                     || failure.stage != .bodyMatch && failure.reason.contains("timed out")
                 #expect(isTold, "\(failure)")
             }
-            #expect(verdicts.allSatisfy { !$0.isPassed } && verdicts.count == 40)
+            #expect(verdicts.allSatisfy { !$0.isPassed })
+            #expect(verdicts.count == 40)
         }
     }
 }

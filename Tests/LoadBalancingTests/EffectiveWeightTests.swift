@@ -26,7 +26,8 @@ struct EffectiveWeightTests {
     ) {
         let condition = Condition(configured: 4, isUp: isUp, asked: asked, isDrained: isDrained, tenths: 3)
         let effective = EffectiveWeight(of: condition, inhibits: inhibits, isReplaced: isReplaced)
-        #expect(effective.standing == standing && effective.weight == weight)
+        #expect(effective.standing == standing)
+        #expect(effective.weight == weight)
         // Slow start is a part of a weight, and nothing else has one.
         #expect(abs(effective.shown - Double(weight) * 0.3) < 1e-9)
         #expect(condition.usable == (isUp && !isDrained ? asked ?? 4 : 0))

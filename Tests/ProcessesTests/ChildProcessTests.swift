@@ -27,7 +27,9 @@ struct ChildProcessTests {
     func aProgramIsKilledAtItsDeadline() throws {
         let start = ContinuousClock.now
         let outcome = try run("trap '' TERM HUP INT; echo begun; sleep 1000", deadline: .milliseconds(300))
-        #expect(outcome.isLate && outcome.ending == .signalled(SIGKILL) && text(outcome.output) == "begun\n")
+        #expect(outcome.isLate)
+        #expect(outcome.ending == .signalled(SIGKILL))
+        #expect(text(outcome.output) == "begun\n")
         #expect(ContinuousClock.now - start < Self.limit)
     }
 
@@ -35,7 +37,9 @@ struct ChildProcessTests {
     @Test("a program with constant output is killed at its deadline")
     func aTalkativeProgramIsKilledAtItsDeadline() throws {
         let outcome = try run("yes", deadline: .milliseconds(300))
-        #expect(outcome.isLate && outcome.ending == .signalled(SIGKILL) && outcome.output.count == 4096)
+        #expect(outcome.isLate)
+        #expect(outcome.ending == .signalled(SIGKILL))
+        #expect(outcome.output.count == 4096)
     }
 
     /// The background process holds both streams open.
@@ -53,10 +57,14 @@ struct ChildProcessTests {
     func whatIsMoreThanTheLimitOfAStreamIsDropped() throws {
         // More than a pipe holds.
         let outcome = try run("head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2; exit 7", limit: 5000)
-        #expect(outcome.ending == .exited(7) && outcome.isCut)
-        #expect(outcome.output.count == 5000 && outcome.errors.count == 5000)
+        #expect(outcome.ending == .exited(7))
+        #expect(outcome.isCut)
+        #expect(outcome.output.count == 5000)
+        #expect(outcome.errors.count == 5000)
         let whole = try run("head -c 5000 /dev/zero; echo >&2", limit: 5000)
-        #expect(whole.output.count == 5000 && whole.errors.count == 1 && !whole.isCut)
+        #expect(whole.output.count == 5000)
+        #expect(whole.errors.count == 1)
+        #expect(!whole.isCut)
     }
 
     @Test("both streams can go to one receiver")
@@ -66,7 +74,9 @@ struct ChildProcessTests {
         let outcome = try ChildProcess(
             ["/bin/sh", "-c", script], streams: .handed { bytes in seen.withLock { $0 += bytes } }
         ).run(deadline: Self.limit)
-        #expect(outcome.ending == .exited(0) && outcome.output.isEmpty && outcome.errors.isEmpty)
+        #expect(outcome.ending == .exited(0))
+        #expect(outcome.output.isEmpty)
+        #expect(outcome.errors.isEmpty)
         let zeros = [UInt8](repeating: 0, count: 200_000)
         #expect(seen.withLock { $0 == Array("one\ntwo\n".utf8) + zeros + Array("\nthree\n".utf8) })
     }
@@ -86,7 +96,8 @@ struct ChildProcessTests {
             let failure = #expect(throws: SystemError.self) {
                 try ChildProcess([path], streams: .discarded).run(deadline: Self.limit)
             }
-            #expect(failure?.code == code && failure?.description == "start \(path): \(reason)")
+            #expect(failure?.code == code)
+            #expect(failure?.description == "start \(path): \(reason)")
         }
     }
 
@@ -96,7 +107,8 @@ struct ChildProcessTests {
             let process = ChildProcess(["/bin/sleep", "1000"], streams: .discarded)
             end(process)
             let failure = #expect(throws: SystemError.self) { try process.run(deadline: Self.limit) }
-            #expect(failure?.code == ECANCELED && process.identifier == nil)
+            #expect(failure?.code == ECANCELED)
+            #expect(process.identifier == nil)
         }
     }
 
@@ -121,7 +133,8 @@ struct ChildProcessTests {
             streams: .handed { _ in teller.tell(isKilled) })
         teller.process.withLock { $0 = process }
         let outcome = try process.run(deadline: Self.limit)
-        #expect(outcome.ending == ending && !outcome.isLate)
+        #expect(outcome.ending == ending)
+        #expect(!outcome.isLate)
     }
 
     private final class Teller: Sendable {
