@@ -2,7 +2,7 @@ import Addresses
 import Foundation
 import Testing
 
-/// The text of RFC 4291 and RFC 5952, order, and what one value for both families keeps apart.
+/// The text forms of RFC 4291 and RFC 5952, the order, and the difference of the families.
 struct IPAddressTests {
     @Test(
         "text in the form of RFC 5952 returns unchanged",
@@ -112,7 +112,7 @@ struct IPAddressTests {
     }
 }
 
-/// Prefixes of both families: their text, their bounds, and what is in them.
+/// Prefixes of both families: their text and their bounds.
 struct IPPrefixTests {
     @Test(
         "text returns unchanged",

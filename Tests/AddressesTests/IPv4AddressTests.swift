@@ -1,7 +1,7 @@
 import Addresses
 import Testing
 
-/// Dotted decimal in its strict form, byte order, and which addresses can be a host's.
+/// Dotted decimal in its strict form, the byte order, and unicast addresses.
 struct IPv4AddressTests {
     @Test("dotted decimal returns unchanged", arguments: ["0.0.0.0", "10.0.0.1", "192.168.1.254", "255.255.255.255"])
     func textReturnsUnchanged(text: String) {

@@ -3,14 +3,15 @@ import Testing
 
 @testable import HealthChecks
 
-/// When what is asked, by a clock that the tests turn.
+/// The schedule of questions, with a clock that the tests set.
 struct CheckScheduleTests {
     private let start = ContinuousClock.now
     private let pace = CheckSchedule.Pace(interval: .seconds(1), fastInterval: .milliseconds(300))
 
     private func at(_ milliseconds: Int) -> ContinuousClock.Instant { start + .milliseconds(milliseconds) }
 
-    /// Turns the clock in steps of a millisecond; a round takes `length`. The start times of each question's rounds.
+    /// Advances the clock in steps of a millisecond. Returns the start times of each question's rounds, which take
+    /// `length`.
     private func run(
         _ schedule: inout CheckSchedule, milliseconds: Range<Int>, length: Int = 0,
         isInTransition: (Int) -> Bool = { _ in false }
@@ -36,13 +37,12 @@ struct CheckScheduleTests {
             let times = begun[key] ?? []
             #expect((times.first ?? .max) < 5, "the first round waits")
             #expect((5...6).contains(times.count), "\(times)")
-            // From the second on it is in its phase.
+            // From the second round on, the question is in its phase.
             for (one, next) in zip(times.dropFirst(), times.dropFirst(2)) { #expect((999...1001).contains(next - one)) }
             #expect(times[1] - times[0] <= 1001)
         }
     }
 
-    /// No burst at the start, and none later on.
     @Test("ten thousand questions are spread evenly, also at the start")
     func tenThousandComeEvenly() {
         let slow = CheckSchedule.Pace(interval: .seconds(2), fastInterval: .milliseconds(600))
@@ -59,7 +59,7 @@ struct CheckScheduleTests {
             }
         }
         #expect(last.count == 10_000)
-        // 5,000 a second are 500 in 100 ms. Until the second interval both first rounds and phases come.
+        // 5,000 a second are 500 in 100 ms. In the first two seconds, first rounds and phases come together.
         let counts = (0..<80).map { perTenth[$0] ?? 0 }
         #expect(counts[..<20].allSatisfy { (450...1100).contains($0) }, "\(counts)")
         #expect(counts[20...].allSatisfy { (480...520).contains($0) }, "\(counts)")
@@ -76,7 +76,6 @@ struct CheckScheduleTests {
         #expect(times[0] == times[1])
     }
 
-    /// A first failure is followed by another question soon; then the phase is the old one.
     @Test("the fast interval applies while a verdict is near, and the old phase afterwards")
     func fasterWhileAVerdictIsNear() {
         var schedule = CheckSchedule(origin: start)
@@ -89,7 +88,6 @@ struct CheckScheduleTests {
         for time in begun where time > 5000 { #expect(abs(time % 1000 - phase) <= 1, "\(begun)") }
     }
 
-    /// A check that waits for its time-out is not asked twice at a time.
     @Test("a round that waits for its time-out does not overlap the next one")
     func aLongRoundIsNotOverlapped() {
         var schedule = CheckSchedule(origin: start)
@@ -111,7 +109,7 @@ struct CheckScheduleTests {
         #expect((begun[2]?.count ?? 0) >= 2)
     }
 
-    /// Of what comes later nothing is asked before, and nothing is forgotten: against a list that is searched.
+    /// Each question must start about as often as its interval allows.
     @Test("no question starts early, and none is lost")
     func againstANaiveList() {
         var random = SplitMix(seed: 11)

@@ -3,7 +3,7 @@ import Testing
 
 @testable import HealthChecks
 
-/// The DNS codec and its judge, byte by byte.
+/// The encoding, decoding and judgement of DNS messages.
 struct DNSMessageTests {
     private func question(_ name: String, _ type: String) throws -> DNSQuestion {
         try DNSQuestion(name: name, type: #require(DNSRecordType(type)))
@@ -56,7 +56,7 @@ struct DNSMessageTests {
     @Test("records of all known types are decoded")
     func records() throws {
         let asked = try question("x.example", "A")
-        // The name of each is compressed: 0xC00E is "example".
+        // The name of each record is compressed: 0xC00E points to "example".
         let answers: [[UInt8]] = [
             record(1, [192, 0, 2, 1]),
             record(28, [0x20, 1, 0x0D, 0xB8] + [UInt8](repeating: 0, count: 11) + [1]),
@@ -95,7 +95,6 @@ struct DNSMessageTests {
         #expect(throws: InvalidCheck.self) { try DNSRecordData(text, type: #require(DNSRecordType(type))) }
     }
 
-    /// Nothing that a peer can send makes it loop or trap.
     @Test("no malformed message loops or traps")
     func malformed() throws {
         let asked = try question("x.example", "A")
@@ -147,14 +146,13 @@ struct DNSMessageTests {
             judge(DNSCheck(question: asked, records: [wanted]), response(asked, flags: [0x83, 0x80]))
                 == .failed("answer to x.example A lacks 192.0.2.1: none, and it is truncated: ask by TCP"))
         #expect(judge(plain, [1, 2, 3]) == .failed("answer: it ends early"))
-        // Not ours: another identifier, a query, another question.
+        // Each of these belongs to another query: another identifier, a query, and another question.
         #expect(judge(plain, response(asked, identifier: 0x1235)) == nil)
         #expect(judge(plain, response(asked, flags: [1, 0])) == nil)
         #expect(judge(plain, response(try question("y.example", "A"))) == nil)
         #expect(judge(plain, response(try question("x.example", "NS"))) == nil)
     }
 
-    /// A length, then the message, in whatever pieces.
     @Test("a message over TCP may arrive in any pieces")
     func overTCP() throws {
         let asked = try question("x.example", "A")

@@ -24,7 +24,7 @@ struct EchoRequestTests {
         #expect(sum == 0xFFFF)
     }
 
-    /// A reply as a raw socket delivers it; `prefix` is read already.
+    /// Returns a reply as a raw socket delivers it, behind `prefix` bytes that are already read.
     private func packet(
         from source: IPv4Address, words: UInt8 = 5, type: UInt8 = 0, identifier: UInt16, prefix: Int = 0
     ) -> ByteBuffer {

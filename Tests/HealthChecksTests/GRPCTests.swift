@@ -3,7 +3,7 @@ import Testing
 
 @testable import HealthChecks
 
-/// grpc.health.v1's request, and the judge of its response.
+/// The request of grpc.health.v1, and the judgement of its response.
 struct GRPCTests {
     private let head = HTTPEvent.head(status: 200, fields: [.init("content-type", "application/grpc+proto")])
     private let success = HTTPEvent.trailers([.init("grpc-status", "0")])
@@ -79,7 +79,6 @@ struct GRPCTests {
         #expect(reason([head, .body([UInt8](repeating: 0, count: 5000))])?.contains("4096") == true)
     }
 
-    /// Unknown fields are passed over, of every wire type.
     @Test("unknown fields of every wire type are skipped")
     func messages() {
         #expect(GRPCMessage.servingStatus([]) == 0)

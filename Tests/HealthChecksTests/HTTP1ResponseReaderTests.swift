@@ -3,11 +3,12 @@ import Testing
 
 @testable import HealthChecks
 
-/// Responses of HTTP/1 as servers send them, by the rules that curl 7.88 was seen to keep.
+/// Responses of HTTP/1 as servers send them, with the leniency of curl 7.88 as observed.
 struct HTTP1ResponseReaderTests {
     private typealias Reader = HTTP1ResponseReader
 
-    /// The last status, the body's bytes, and whether it was over; `pieces` of these sizes, over and over.
+    /// Returns the last status, the body, and whether the response ended. The bytes arrive in pieces of these sizes,
+    /// repeatedly.
     private static func read(
         _ bytes: [UInt8], method: String = "GET", pieces: [Int] = [1 << 20]
     ) throws -> (status: Int, body: String, isOver: Bool) {
@@ -111,7 +112,7 @@ struct HTTP1ResponseReaderTests {
                 _ = try Self.read(Array(response.utf8), pieces: pieces)
                 Issue.record("accepted \(response.debugDescription)")
             } catch {
-                // Another protocol is known by its first bytes.
+                // Another protocol is recognised by its first bytes.
                 let said = (error as? Reader.Invalid)?.reason ?? ""
                 #expect(said.contains(pieces == [1] ? String(reason.prefix(9)) : reason), "\(error)")
             }
@@ -138,7 +139,6 @@ struct HTTP1ResponseReaderTests {
         }
     }
 
-    /// Whatever comes in whatever pieces: it never traps, says the same, and keeps little.
     @Test("a random response has the same events in one piece as in many")
     func fuzz() {
         var random = SplitMix(seed: 9112)
@@ -164,7 +164,7 @@ struct HTTP1ResponseReaderTests {
             let pieces = Result { try Self.read(bytes, pieces: sizes) }
             switch (whole, pieces) {
             case (.success(let one), .success(let other)): #expect(one == other, "\(bytes)")
-            // A line of another protocol is known by its first bytes in pieces, and by all of them at once.
+            // The reasons may differ. A piece shows only the first bytes of another protocol.
             case (.failure, .failure): break
             default: Issue.record("\(whole) at once, \(pieces) in pieces of \(sizes): \(bytes)")
             }

@@ -5,7 +5,7 @@ import Testing
 
 @testable import HealthChecks
 
-/// What requests say and how responses are judged.
+/// The content of requests, and the judgement of responses.
 struct HTTPJudgeTests {
     private let address = IPAddress(0x0A00_0001)
 
@@ -107,10 +107,10 @@ struct HTTPJudgeTests {
     func bodyLimit() {
         let check = HTTPCheck(port: 80, body: [.contains("b")], bodyLimit: 3)
         #expect(judge(check, response(200, "aaab")) == .end(.failed("body lacks \"b\"")))
-        // It does not wait for the rest.
+        // The judgement does not wait for the rest of the body.
         let endless: [HTTPEvent] = [.head(status: 200, fields: []), .body(Array("aba".utf8))]
         #expect(judge(check, endless) == .end(.passed))
-        // A digest does.
+        // A digest waits for the whole body.
         let digest = HTTPCheck(port: 80, body: [.sha256(SHA256Tests.digest(of: "abaa"))], bodyLimit: 3)
         #expect(judge(digest, endless) == .wait)
         #expect(judge(digest, endless + [.body([0x61]), .end]) == .end(.passed))
@@ -134,7 +134,7 @@ struct HTTPJudgeTests {
         let pattern = try Pattern("^ok [0-9]+$")
         let check = HTTPCheck(port: 80, body: [.matches(pattern)])
         #expect(judge(check, response(200, "ok 1")) == .search(Array("ok 1".utf8), [pattern]))
-        // One search, however much comes after what is searched.
+        // There is one search, even if more of the body follows.
         var judge = HTTPResponseJudge(HTTPCheck(port: 80, body: [.matches(pattern)], bodyLimit: 2))
         #expect(judge.receive(.head(status: 200, fields: [])) == .wait)
         #expect(judge.receive(.body(Array("ok 1".utf8))) == .search(Array("ok".utf8), [pattern]))

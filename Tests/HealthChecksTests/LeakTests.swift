@@ -7,10 +7,10 @@ import Testing
 
 @testable import HealthChecks
 
-/// What a check may leave behind: nothing. In processes of their own, whose descriptors nobody else opens.
+/// Leaks of failed checks. Each test runs in a process of its own, in which nothing else opens descriptors.
 struct LeakTests {
-    /// Ways to fail, at every stage. `silent`, `greets`, `http2` and `deaf` are ports of servers that say nothing, begin to
-    /// speak, speak HTTP/2 without an answer, and take datagrams.
+    /// Returns checks that fail, at every stage. The ports are servers': `silent` sends nothing, `greets` sends the
+    /// beginning of a response, `http2` speaks HTTP/2 without an answer, and `deaf` receives datagrams.
     static func failing(silent: UInt16, greets: UInt16, http2: UInt16, deaf: UInt16) throws -> [(Check, Check.Way)] {
         let direct = Check.Way.direct(Loopback.address)
         let question = try DNSQuestion(name: "x", type: DNSRecordType(code: 1))
@@ -43,7 +43,7 @@ struct LeakTests {
     @Test("a failed check leaves no descriptor, thread or process")
     func nothingIsLeft() async {
         await #expect(processExitsWith: .success) {
-            // The servers' descriptors are counted, too: they have closed theirs when the checks have.
+            // The servers' descriptors are counted, too. They close theirs once the checks have.
             let servers = MultiThreadedEventLoopGroup(numberOfThreads: 1)
             let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
             let checker = Checker(group: group)
@@ -66,8 +66,8 @@ struct LeakTests {
                                     }
                                 }
                             }
-                            // What is made once, at the latest under a load like that of the rounds that count: pools of
-                            // threads, epoll's and timers' descriptors.
+                            // The first rounds create what stays open: thread pools, and the descriptors of epoll and
+                            // timers.
                             await round(3)
                             var before: LeakTests.Inventory?
                             #expect(
@@ -90,10 +90,10 @@ struct LeakTests {
     struct Inventory: Equatable, CustomStringConvertible {
         var descriptors = count("/proc/self/fd")
         var threads = count("/proc/self/task")
-        /// 1 where there is any, ended or not.
+        /// The number 1 if there is any child process, ended or not.
         var children = waitid(P_ALL, 0, nil, WEXITED | WNOHANG | WNOWAIT) == 0 ? 1 : 0
 
-        /// Pools may have let threads go.
+        /// Returns whether any count is larger. Thread pools may shrink.
         func hasMore(than other: Inventory) -> Bool {
             descriptors > other.descriptors || threads > other.threads || children > other.children
         }
@@ -109,11 +109,11 @@ struct LeakTests {
         }
     }
 
-    /// Every kind's socket carries the mark: a firewall of a network namespace drops one mark and no other.
+    /// A firewall rule in a network namespace drops packets with one of two marks.
     @Test("the sockets of every check carry the mark")
     func socketsAreMarked() async {
         await #expect(processExitsWith: .success) {
-            // Before any thread that is to live in it.
+            // No thread may exist before the change of the namespace.
             guard clinux_unshare_network() == 0,
                 system(
                     """

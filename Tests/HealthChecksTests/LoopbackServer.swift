@@ -5,11 +5,12 @@ import NIOHTTP2
 import NIOPosix
 import NIOSSL
 
-/// What a server says over a connection: a greeting, then one reply for each thing it reads; after the last it is silent.
+/// A script for a server on a connection. It sends a greeting, then one reply for each read, and is silent after the
+/// last.
 struct Part: Sendable {
     var greeting: [UInt8] = []
     var replies: [[UInt8]] = []
-    /// Said again and again after the last reply, every 20 ms.
+    /// The bytes that are sent every 20 ms after the last reply.
     var drip: [UInt8] = []
     var closes = false
 
@@ -20,7 +21,8 @@ struct Part: Sendable {
     }
 }
 
-/// What a server answers on each stream of HTTP/2; what is nil it leaves out, and is silent then unless it `ends`.
+/// A response on each stream of HTTP/2. Parts that are nil are left out, and without `ends` the server is silent after
+/// them.
 struct StreamPart: Sendable {
     var head: HPACKHeaders?
     var body: [UInt8]?
@@ -34,7 +36,7 @@ struct StreamPart: Sendable {
     }
 }
 
-/// Real servers on 127.0.0.1, each there as long as a closure runs.
+/// Real servers on 127.0.0.1. Each runs as long as a closure.
 enum LoopbackServer {
     static func stream<Result>(
         _ part: Part, tls: NIOSSLContext? = nil, group: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
@@ -85,7 +87,7 @@ enum LoopbackServer {
         }
     }
 
-    /// Answers each datagram by `reply`; nil: not at all.
+    /// Answers each datagram by `reply`, or not at all for nil.
     static func datagram<Result>(
         group: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
         reply: @escaping @Sendable ([UInt8]) -> [UInt8]?, _ body: (UInt16) async throws -> Result

@@ -11,11 +11,11 @@ import Testing
 
 @testable import HealthChecks
 
-/// Every kind of check against real servers on loopback: what passes, and what is said of what does not.
+/// Every kind of check against real servers on loopback.
 struct LoopbackTests {
     private let checker = Checker(group: MultiThreadedEventLoopGroup.singleton)
 
-    /// Long: a loaded machine is no failure.
+    /// Runs a check with a long deadline, which allows for a loaded machine.
     private func run(_ check: Check, by way: Check.Way = .direct(Loopback.address)) async -> CheckVerdict {
         await checker.run(check, by: way, deadline: .seconds(30))
     }
@@ -82,7 +82,7 @@ struct LoopbackTests {
             #expect(
                 reason(await run(.http(HTTPCheck(port: port, status: [404...404])))) == "status 200, expected 404")
         }
-        // A body may end with the connection, or in chunks with trailers; a HEAD has none.
+        // A body may end with the connection, or have chunks and trailers. A response to HEAD has none.
         let untilClose = Part.replies("HTTP/1.0 200 OK\r\n\r\nhealthy\n", closes: true)
         let chunked = Part.replies(
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nhealthy\n\r\n0\r\nX: y\r\n\r\n")
@@ -95,7 +95,7 @@ struct LoopbackTests {
             try await LoopbackServer.stream(head) { await run(.http(HTTPCheck(port: $0, method: "HEAD"))) }.isPassed)
     }
 
-    /// `HTTP1ResponseReaderTests` has more of them; by HTTP/2 heads may be as long.
+    /// `HTTP1ResponseReaderTests` has more such responses. Heads of HTTP/2 may have the same length.
     @Test("long and lenient responses pass, as with curl")
     func responsesAsCurlAcceptsThem() async throws {
         let long = String(repeating: "a", count: 64_000)
@@ -105,7 +105,7 @@ struct LoopbackTests {
             let verdict = await run(.http(HTTPCheck(port: port, body: [.matches(try Pattern("^ok$"))])))
             #expect(verdict.isPassed, "\(verdict)")
         }
-        // Short on the wire, as an index stands for what was said before.
+        // The head is short on the wire, as an index replaces a repeated field.
         var head: HPACKHeaders = [":status": "200"]
         for _ in 0..<20 { head.add(name: "x", value: String(long.prefix(3000))) }
         let second = try await LoopbackServer.http2(StreamPart(head: head, ends: true)) {
@@ -129,7 +129,7 @@ struct LoopbackTests {
         #expect(reason(secure)?.hasPrefix("headers: no HTTP/1.1 response") == true, "\(secure)")
     }
 
-    /// The request as it arrives, by a server that gives it back.
+    /// The server records the request.
     @Test("the request and the source address arrive as configured")
     func requestsAsTheyArrive() async throws {
         let seen = NIOLockedValueBox<[UInt8]>([])
@@ -142,7 +142,7 @@ struct LoopbackTests {
             .bind(host: "127.0.0.1", port: 0).get()
         let port = UInt16(server.localAddress?.port ?? 0)
         let check = HTTPCheck(port: port, path: "/up?x=1", host: "w.example", fields: [.init("X-Check", "ipvsd")])
-        // Through the tunnel's kind of socket, with a source address of the caller's choice.
+        // The socket is like the tunnel's, with a source address of the caller's choice.
         let way = Loopback.way(to: Loopback.address, mark: 1, source: IPAddress(0x7F00_0002))
         #expect(await run(.http(check), by: way).isPassed)
         try await server.close().get()
@@ -197,7 +197,7 @@ struct LoopbackTests {
             TLSOptions(), TLSOptions(serverName: "other.example"), TLSOptions(minimumValidity: day * 20),
             TLSOptions(verification: .chain, trustRoots: roots),
             TLSOptions(serverName: "check.example", verification: .full, trustRoots: roots),
-            // The address itself is in the certificate.
+            // The certificate contains the address itself.
             TLSOptions(verification: .full, trustRoots: roots),
         ] {
             let verdict = try await verdict(options)
@@ -216,7 +216,7 @@ struct LoopbackTests {
             "\(misnamed)")
         let short = try await verdict(days: "1", TLSOptions(minimumValidity: day * 7))
         #expect(stage(short) == .certificate)
-        // To the second, it is 24 only in the second in which it was made.
+        // It is 24 only within the second in which the certificate was made.
         let hours = ["23", "24"].map { "certificate expires in \($0) hours, expected 7 days at least" }
         #expect(hours.contains(reason(short) ?? ""), "\(short)")
         let expired = try await verdict(days: "-1", TLSOptions(minimumValidity: .zero))
@@ -224,7 +224,7 @@ struct LoopbackTests {
         #expect(try await verdict(days: "-1", TLSOptions()).isPassed)
         let untrusted = try await verdict(days: "-1", TLSOptions(verification: .chain, trustRoots: roots))
         #expect(stage(untrusted) == .handshake)
-        // It says nothing about the server that its own trust roots cannot be read.
+        // Unreadable trust roots of this machine prove nothing about the server.
         for (path, problem) in [
             ("/nonexistent.pem", "No such file or directory"), ("/etc/passwd", "no certificates in PEM"),
             ("/dev/null", "no certificates in PEM"),
@@ -259,7 +259,6 @@ struct LoopbackTests {
         }
     }
 
-    /// A TLS server that is not NIO's.
     @Test("a TLS server of OpenSSL passes")
     func opensslServer() async throws {
         let certificates = try TestCertificates.shared.get()
@@ -362,7 +361,7 @@ struct LoopbackTests {
         #expect(reason(try await verdict("echo sick >&2; exit 3")) == "exit code 3: sick")
         #expect(reason(try await verdict("kill -SEGV $$")) == "killed by signal 11")
         #expect(reason(try await verdict("echo \"$1\"; exit 1", "a  b")) == "exit code 1: a  b")
-        // More than a pipe holds.
+        // The output exceeds the size of a pipe.
         #expect(try await verdict("head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2").isPassed)
         #expect(
             reason(try await verdict("echo $X $IPVSD_VIA $IPVSD_ADDRESS $IPVSD_TIMEOUT$IPVSD_MARK; pwd >&2; exit 1"))
@@ -376,7 +375,7 @@ struct LoopbackTests {
                     "echo $IPVSD_VIA $IPVSD_ADDRESS $IPVSD_MARK $IPVSD_SOURCE; exit 1",
                     by: Loopback.way(to: Loopback.address, mark: 9, source: IPAddress(0x7F00_0002))))
                 == "exit code 1: tunnel 127.0.0.1 9 127.0.0.2")
-        // Nothing of the daemon's gets in: standard descriptors, and the one that ls opens.
+        // The script inherits no descriptor of the daemon. It has the standard ones, and ls opens one.
         #expect(weight(try await verdict("ls /proc/self/fd | wc -l")) == 4)
         let (none, notOne) = (try ScriptCheck(arguments: ["/nonexistent"]), try ScriptCheck(arguments: ["/etc/passwd"]))
         #expect(
@@ -387,7 +386,6 @@ struct LoopbackTests {
                 == "start /etc/passwd: Permission denied")
     }
 
-    /// What a script leaves behind goes with it, be it over or killed.
     @Test(
         "the whole process group of a script is killed at its end or its deadline",
         arguments: [("exit 0", 30), ("sleep 1000", 0.5)])
@@ -396,14 +394,14 @@ struct LoopbackTests {
         close(mkstemp(&template))
         let path = String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
         defer { unlink(path) }
-        // The background process holds the output open.
+        // The background process keeps the output open.
         let script = "trap '' TERM HUP; sleep 1000 & echo $! > \(path); \(end)"
         let check = Check.script(try ScriptCheck(arguments: ["/bin/sh", "-c", script]))
         let verdict = await checker.run(check, by: .direct(Loopback.address), deadline: .seconds(seconds))
         #expect(verdict.isPassed == (seconds == 30), "\(verdict)")
         let process = try FileReader.read(path).reduce(pid_t(0)) { 48 <= $1 ? $0 * 10 + pid_t($1 - 48) : $0 }
         #expect(process > 1)
-        // Killed; whoever inherits it reaps it when it likes.
+        // The process is killed. Its new parent may reap it later.
         #expect(await eventually { Self.isGone(process) })
     }
 
@@ -444,7 +442,7 @@ struct LoopbackTests {
         #expect(reason(await run(.file(pipe))) == "open \(path): no regular file")
     }
 
-    /// Both ways at once; the tunnel's is a blackhole here.
+    /// The tunnel's way drops all packets here.
     @Test("a check that goes both ways fails with the broken half")
     func bothWays() async throws {
         func verdict(
@@ -453,7 +451,7 @@ struct LoopbackTests {
             let question = Checker.Question(id: 0, check: check, way: way, beside: server, timeout: timeout)
             return await checker.ask(question).verdict
         }
-        // By the loop, and by NIO.
+        // The first check runs in `ProbeLoop`, and the second by NIO.
         for check in [{ Check.tcp(TCPCheck(port: $0)) }, { .http(HTTPCheck(port: $0)) }] as [(UInt16) -> Check] {
             let dead = await verdict(check(9), by: Loopback.blackhole, beside: Loopback.closed, timeout: .seconds(2))
             #expect(
@@ -469,7 +467,7 @@ struct LoopbackTests {
                 let way = Loopback.way(to: Loopback.address, mark: 1)
                 let through = await verdict(check(port), by: way, beside: Loopback.address, timeout: .seconds(30))
                 #expect(through.isPassed)
-                // Without a tunnel there is one way only.
+                // Without a tunnel, the check goes one way only.
                 let one = await verdict(
                     check(port), by: .direct(Loopback.address), beside: Loopback.closed, timeout: .seconds(30))
                 guard case .passed(let pass) = one else {
@@ -482,7 +480,7 @@ struct LoopbackTests {
     }
 }
 
-/// Waits for a condition, 20 s at most.
+/// Waits for a condition, for at most 20 s.
 func eventually(_ condition: () -> Bool) async -> Bool {
     for _ in 0..<2_000 {
         if condition() { return true }
@@ -491,7 +489,7 @@ func eventually(_ condition: () -> Bool) async -> Bool {
     return condition()
 }
 
-/// Writes down who asks and what, and answers 200.
+/// Records the client's address and request, and answers 200.
 private final class Recorder: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer

@@ -7,10 +7,11 @@ import Testing
 
 @testable import HealthChecks
 
-/// The search for a path's MTU: without packets, and with a router that speaks or keeps silent.
+/// The search for the path MTU: without packets, and with routers in network namespaces.
 struct PathMTUTests {
-    /// Walks a path on which packets of up to `mtu` pass; `tells`: what is said of larger ones. nil: nothing.
-    private func walk(full: Int, mtu: Int, tells: ((Int) -> Int?)? = nil) -> (PathMTUSearch.Result, sent: Int) {
+    /// Runs a search on a path that passes packets of up to `mtu`. `reports` is the reported MTU for a larger one, or nil
+    /// if larger packets vanish.
+    private func walk(full: Int, mtu: Int, reports: ((Int) -> Int?)? = nil) -> (PathMTUSearch.Result, sent: Int) {
         var search = PathMTUSearch(full: full)
         var action = search.first
         for sent in 0..<200 {
@@ -18,7 +19,7 @@ struct PathMTUTests {
             case .end(let result): return (result, sent)
             case .send(let size):
                 action =
-                    size <= mtu ? search.answered() : tells.map { search.tooBig(limit: $0(size)) } ?? search.silent()
+                    size <= mtu ? search.answered() : reports.map { search.tooBig(limit: $0(size)) } ?? search.silent()
             }
         }
         Issue.record("no end")
@@ -33,10 +34,11 @@ struct PathMTUTests {
             let silent = walk(full: 1480, mtu: mtu)
             #expect(silent.0 == .passes(mtu, isReported: false), "\(mtu)")
             #expect(silent.sent <= 40, "\(mtu)")
-            let told = walk(full: 1480, mtu: mtu) { _ in mtu }
-            #expect(told.0 == .passes(mtu, isReported: true), "\(mtu)")
-            #expect(told.sent == 2, "\(mtu)")
-            // A router older than RFC 1191, and one that lies.
+            let reported = walk(full: 1480, mtu: mtu) { _ in mtu }
+            #expect(reported.0 == .passes(mtu, isReported: true), "\(mtu)")
+            #expect(reported.sent == 2, "\(mtu)")
+            // The first router is older than RFC 1191, and reports no MTU. The second one reports the packet's own
+            // size.
             #expect(walk(full: 1480, mtu: mtu) { _ in nil }.0 == .passes(mtu, isReported: true), "\(mtu)")
             #expect(walk(full: 1480, mtu: mtu) { $0 }.0 == .passes(mtu, isReported: true), "\(mtu)")
         }
@@ -44,7 +46,7 @@ struct PathMTUTests {
         #expect(walk(full: 68, mtu: 67).0 == .unreachable(limit: nil))
     }
 
-    /// A router that names a limit which larger packets than are let through: the rest vanishes.
+    /// The router reports 1450 bytes, and behind it packets of more than 1400 vanish.
     @Test("a black hole behind a router with a larger MTU is found")
     func blackHoleBehindARouter() {
         var search = PathMTUSearch(full: 1480)
@@ -56,7 +58,7 @@ struct PathMTUTests {
         #expect(action == .end(.passes(1400, isReported: false)))
     }
 
-    /// The host drops echo requests: what a router said is all that is known.
+    /// The host drops echo requests.
     @Test("the reported MTU is kept if the host is silent")
     func silentHostBehindARouter() {
         var search = PathMTUSearch(full: 1480)
@@ -68,7 +70,6 @@ struct PathMTUTests {
         #expect(action == .end(.unreachable(limit: 1400)))
     }
 
-    /// One lost packet is not a small MTU.
     @Test("a single lost packet does not reduce the MTU")
     func losses() {
         var search = PathMTUSearch(full: 1480)
@@ -112,7 +113,7 @@ struct PathMTUTests {
             echo.mtu(reportedBy: ByteBuffer(bytes: bytes), sequence: sequence)
         }
         #expect(largest(head + quoted) == 1400)
-        // About the packet around it: what it carries has 20 bytes less.
+        // The report is about the IPIP packet, so the inner packet has 20 bytes less.
         #expect(largest(head + ip(4, to: 0x0A00_000B) + quoted) == 1380)
         #expect(largest(head + quoted, sequence: 8) == nil)
         #expect(largest(head + ip(1, to: 1) + quoted.dropFirst(20)) == nil)
@@ -126,13 +127,13 @@ struct PathMTUTests {
 
     // MARK: - Packets
 
-    /// This process, a router, and a host behind a link of 1400 bytes, each in a network namespace.
+    /// This process, a router, and a host behind a link with an MTU of 1400, each in a network namespace.
     @Test("the path MTU is found through a router that reports it, and through one that does not")
     func routers() async {
         await #expect(processExitsWith: .success) {
             let name = "ipvsd-mtu-\(getpid())"
             defer { _ = system("ip netns del \(name)-r; ip netns del \(name)-s") }
-            // Before any thread that is to live in it.
+            // No thread may exist before the change of the namespace.
             guard clinux_unshare_network() == 0,
                 system(
                     """
@@ -155,7 +156,7 @@ struct PathMTUTests {
             }
             let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
             let checker = Checker(group: group)
-            // The tunnel's kind of socket: bound to a device and marked.
+            // The socket is like the tunnel's: bound to a device and marked.
             let way = Check.Way.tunnel(
                 vip: IPAddress(0x0A09_0103), mark: 1, device: Int32(if_nametoindex("veth0")),
                 source: IPAddress(0x0A09_0001))
@@ -168,10 +169,10 @@ struct PathMTUTests {
             let whole = pass(try await run(1400))
             #expect(whole?.pathMTU == 1400)
             #expect(whole?.note == nil)
-            let told = pass(try await run(1480))
-            #expect(told?.pathMTU == 1400)
-            #expect(told?.note == "packets of more than 1400 bytes are too big, and the path says so")
-            // The own device says it, and then the router.
+            let reported = pass(try await run(1480))
+            #expect(reported?.pathMTU == 1400)
+            #expect(reported?.note == "packets of more than 1400 bytes are too big, and the path says so")
+            // First this machine's device reports its MTU, and then the router.
             #expect(pass(try await run(3000))?.pathMTU == 1400)
             #expect(
                 system(

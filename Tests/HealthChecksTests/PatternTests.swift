@@ -2,7 +2,7 @@ import Testing
 
 @testable import HealthChecks
 
-/// Regular expressions: what they mean, what is refused, and that no search takes long.
+/// The meaning of regular expressions, and the limits of their search.
 struct PatternTests {
     private static func finds(_ pattern: String, _ text: String) throws -> Bool {
         Pattern.search(Array(text.utf8), for: [try Pattern(pattern)]) == .found
@@ -23,7 +23,7 @@ struct PatternTests {
         #expect(try Self.finds("", ""))
         #expect(try Self.finds("^$", ""))
         #expect(try !Self.finds("a", ""))
-        // Bytes, unless the expression has other characters itself, or asks for UTF.
+        // Patterns match bytes, unless the expression has non-ASCII characters, or begins with (*UTF).
         #expect(try Self.finds("^caf..$", "café"))
         #expect(try !Self.finds("(*UTF)^caf..$", "café"))
         #expect(try Self.finds("^caf[éà]$", "café"))
@@ -68,7 +68,8 @@ struct PatternTests {
         }
     }
 
-    /// Each would take seconds to ages; the limit is 50 ms of processor time, and the bound here is for a loaded machine.
+    /// Each search takes seconds to years without a limit. The limit is 50 ms of processor time. The expected time
+    /// allows for a loaded machine.
     @Test(
         "a costly search is given up",
         arguments: [
@@ -91,7 +92,6 @@ struct PatternTests {
         #expect(took < .seconds(5), "\(took)")
     }
 
-    /// All of one check together.
     @Test("all patterns of a check share one time limit")
     func manyCostlyPatternsAreNoMoreThanOne() throws {
         let costly = try (0..<100).map { try Pattern("^(a+)+$|\(String(repeating: "b?", count: $0))") }
@@ -103,7 +103,6 @@ struct PatternTests {
         #expect(took < .seconds(3), "\(took)")
     }
 
-    /// What is usual stays far below the limits.
     @Test(
         "a usual expression stays far below the limits",
         arguments: ["(\\w|\\s)*!", "(?s).*!$", "welcome +back|!", "(?:.)*!", "([^!]*)!"])

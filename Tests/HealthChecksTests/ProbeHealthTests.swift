@@ -1,15 +1,15 @@
 import HealthChecks
 import Testing
 
-/// Rise, fall and the first verdict.
+/// The rise and fall of a single probe.
 struct ProbeHealthTests {
-    /// "+" is a success, "-" a failure; the verdicts after each: "?", "u" and "d".
+    /// The results, where "+" is a success and "-" a failure, and the verdicts after each: "?", "u" and "d".
     @Test(
         "rise and fall decide, and the first result alone",
         arguments: [
             ("", 2, 3, ""),
             ("+", 2, 3, "u"),
-            // The first verdict counts alone.
+            // The first result decides alone.
             ("-", 2, 3, "d"),
             ("-++", 2, 3, "ddu"),
             ("-+-++", 2, 3, "ddddu"),
@@ -34,7 +34,7 @@ struct ProbeHealthTests {
         #expect(seen == expected)
     }
 
-    /// "t" where a verdict is near: after each of the results, with a rise of 2 and a fall of 3.
+    /// The results, and "t" where a verdict is near. The rise is 2 and the fall 3.
     @Test(
         "a result against the verdict means that a verdict is near",
         arguments: [
@@ -52,7 +52,6 @@ struct ProbeHealthTests {
         #expect(seen == expected)
     }
 
-    /// What the last daemon took out has to rise.
     @Test("a probe that starts down has to rise")
     func startsDown() {
         var health = ProbeHealth(verdict: .down)

@@ -8,11 +8,11 @@ import Testing
 
 @testable import HealthChecks
 
-/// Many questions at once, by the loop that has no task for each.
+/// Many questions at once in `ProbeLoop`.
 struct ProbeLoopTests {
     typealias Question = ProbeLoop.Question
 
-    /// All answers, in the order in which they came.
+    /// Returns all answers, in the order of arrival.
     static func ask(_ questions: [Question]) async -> [ProbeLoop.Answer] {
         let (stream, continuation) = AsyncStream.makeStream(of: [ProbeLoop.Answer].self)
         ProbeLoop.shared.ask(questions, answersTo: Collector(continuation: continuation))
@@ -66,7 +66,7 @@ struct ProbeLoopTests {
                     1: .answered, 2: .failed(ECONNREFUSED), 3: .timedOut, 4: .answered, 5: .timedOut, 6: .answered,
                     7: .notAsked(ENODEV), 8: .timedOut, 9: .notAsked(ENODEV),
                 ])
-            // Earlier time-outs come earlier, whatever the order of the questions.
+            // Earlier time-outs come first, independent of the order of the questions.
             let silent = answers.filter { $0.outcome == .timedOut }
             #expect(silent.map(\.question.id) == [8, 3, 5])
             #expect(silent.allSatisfy { $0.latency >= $0.question.timeout })
@@ -88,7 +88,7 @@ struct ProbeLoopTests {
             ])
     }
 
-    /// Those that are out and nothing else: neither another asker's, nor what has the same id and came later.
+    /// Questions of another inbox remain, and so do later ones with the same id.
     @Test("only earlier questions of the same inbox are cancelled")
     func cancelledQuestionsEnd() async {
         let (stream, continuation) = AsyncStream.makeStream(of: [ProbeLoop.Answer].self)
@@ -118,7 +118,6 @@ struct ProbeLoopTests {
         #expect(answers.allSatisfy { $0.outcome == .cancelled })
     }
 
-    /// Also those that wait for descriptors or ports, and nothing is left open.
     @Test("questions that wait for a descriptor or a port are cancelled, too")
     func cancelledQuestionsNeedNotGoOut() async {
         await #expect(processExitsWith: .success) {
@@ -131,12 +130,19 @@ struct ProbeLoopTests {
                 return
             }
             _ = await ProbeLoopTests.ask([ProbeLoopTests.question(0, .ping)])
-            // What the first sleep makes.
-            try? await Task.sleep(for: .milliseconds(10))
-            let before = LeakTests.Inventory().descriptors
+            // The first sleep opens descriptors that stay.
+            var last: Int?
+            #expect(
+                await eventually {
+                    let now = LeakTests.Inventory().descriptors
+                    defer { last = now }
+                    return last == now
+                })
+            let before = try #require(last)
             let (stream, continuation) = AsyncStream.makeStream(of: [ProbeLoop.Answer].self)
             let inbox = ProbeLoopTests.Collector(continuation: continuation)
-            // Of the first hundred four have a port, and the others wait for one. Of the rest 196 have a descriptor.
+            // Four of the first hundred have a port, and the others wait for one. 196 of the other 900 have a
+            // descriptor.
             let silent = (0..<1000).map { id in
                 let way = Loopback.way(to: IPAddress(0xC000_0201 + UInt32(id < 100 ? 0 : id)), mark: 1)
                 return ProbeLoopTests.question(UInt64(id), .tcp(port: 9), way, timeout: .seconds(600))
@@ -151,7 +157,7 @@ struct ProbeLoopTests {
         }
     }
 
-    /// More than there are descriptors for: the rest waits, and nothing is left open.
+    /// The questions outnumber the descriptors.
     @Test("questions wait for descriptors, and leave none open")
     func questionsWaitForDescriptors() async {
         await #expect(processExitsWith: .success) {
@@ -173,7 +179,8 @@ struct ProbeLoopTests {
         }
     }
 
-    /// With four ports for each destination: what waits goes out when there is one, or ends without a word on the peer.
+    /// Each destination has four ports. A waiting question goes out once a port is free, or ends without a verdict on
+    /// the peer.
     @Test("questions wait for ports, and are not held against the peer")
     func questionsWaitForPorts() async {
         await #expect(processExitsWith: .success) {
@@ -192,7 +199,7 @@ struct ProbeLoopTests {
             let other = ProbeLoopTests.question(12, .tcp(port: 1), Loopback.way(to: Loopback.closed, mark: 1))
             let answers = await ProbeLoopTests.ask(questions + [other])
             #expect(answers.count == 13)
-            // Which has ports of its own.
+            // The other destination has ports of its own.
             #expect(answers.first?.question.id == 12)
             #expect(answers.first?.outcome == .failed(ECONNREFUSED))
             for answer in answers.dropFirst() {
@@ -209,7 +216,7 @@ struct ProbeLoopTests {
         }
     }
 
-    /// Pings have no descriptor that ends and makes room for others.
+    /// Pings share a socket, so the end of one frees no descriptor.
     @Test("a ping without a descriptor is sent once there is one")
     func aPingWaitsForADescriptorOfItsOwn() async {
         await #expect(processExitsWith: .success) {
@@ -225,7 +232,7 @@ struct ProbeLoopTests {
         }
     }
 
-    /// Connects and echoes carry the mark: a firewall of a network namespace drops one and no other.
+    /// A firewall rule in a network namespace drops packets with one of two marks.
     @Test("connects and echoes carry the mark")
     func packetsAreMarked() async {
         await #expect(processExitsWith: .success) {
@@ -249,7 +256,7 @@ struct ProbeLoopTests {
                 let dropped = answers.first { $0.question.id == 7 }
                 let passed = answers.first { $0.question.id == 8 }
                 if case .ping = kind {
-                    // What netfilter says to the sender.
+                    // The sender gets EPERM from netfilter.
                     #expect(dropped?.outcome == .failed(EPERM))
                     #expect(passed?.outcome == .answered)
                 } else {

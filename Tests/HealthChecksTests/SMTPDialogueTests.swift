@@ -2,7 +2,7 @@ import Testing
 
 @testable import HealthChecks
 
-/// The SMTP dialogue, whatever the pieces its replies come in.
+/// The SMTP dialogue, with replies in pieces of any size.
 struct SMTPDialogueTests {
     private func run(_ replies: [String], piece: Int = .max) -> (sent: String, end: Outcome?, stage: CheckStage) {
         var dialogue = SMTPDialogue(helo: "lb.example")

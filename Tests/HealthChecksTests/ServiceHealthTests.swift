@@ -5,7 +5,7 @@ import Testing
 
 @testable import HealthChecks
 
-/// Required and learnt probes, and what the last daemon left.
+/// Required and learnt probes, and the state after a take-over.
 struct ServiceHealthTests {
     private let one = IPAddress(0x0A00_0001)
     private let two = IPAddress(0x0A00_0002)
@@ -47,7 +47,7 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: one).isUp)
     }
 
-    /// A ping that nobody asked for: hosts may drop it.
+    /// An implied ping is a default. Hosts may drop pings.
     @Test("an implied probe takes no server out until it has passed on one")
     func impliedProbesProveNothingUntilOneHasPassed() {
         var health = ServiceHealth(required: [.ping], implied: [.ping], rise: 2, fall: 2)
@@ -58,7 +58,7 @@ struct ServiceHealthTests {
             #expect(!changesOthers)
         }
         #expect(health.verdict(of: one) == .init(isUp: true, isProven: false, reason: "silent", counts: false))
-        // One that answers shows that pings pass: the others do not answer for another reason.
+        // One server that answers shows that pings pass. The others then fail for another reason.
         var changesOthers = health.record(.success, of: .ping, on: two)
         #expect(changesOthers)
         #expect(health.verdict(of: one) == .init(isUp: false, isProven: true, reason: "silent"))
@@ -66,7 +66,7 @@ struct ServiceHealthTests {
         changesOthers = health.record(.success, of: .ping, on: two)
         #expect(!changesOthers)
         #expect(health.verdict(of: two) == .init(isUp: true, isProven: true, reason: nil))
-        // For good.
+        // The probe counts from then on.
         for _ in 0..<2 { health.record(.failure("silent"), of: .ping, on: two) }
         #expect(health.verdict(of: two) == .init(isUp: false, isProven: true, reason: "silent"))
     }
@@ -95,7 +95,6 @@ struct ServiceHealthTests {
         #expect(health.questions == tcp(33...40).union([.ping]))
     }
 
-    /// However many ports clients find.
     @Test("a port that answers keeps its place")
     func portsThatAnswerKeepTheirPlace() {
         var health = health([.ping])
@@ -122,7 +121,7 @@ struct ServiceHealthTests {
         for round in 1...3 {
             for probe in health.questions {
                 health.record(.failure("refused"), of: probe, on: one)
-                // The other server is asked less.
+                // The other server gets fewer probes.
                 if round > 1 { health.record(.failure("refused"), of: probe, on: two) }
             }
             #expect(health.forget().isEmpty, "\(round)")
@@ -131,13 +130,13 @@ struct ServiceHealthTests {
         #expect(health.forget() == [22])
         #expect(health.questions == [.ping, web, .tcp(port: 25)])
         #expect(health.forget().isEmpty)
-        // What is required is never forgotten.
+        // A required port is never dropped.
         for _ in 0..<100 { for server in [one, two] { health.record(.failure("refused"), of: web, on: server) } }
         #expect(health.forget().isEmpty)
         #expect(health.questions.contains(web))
     }
 
-    /// One that had answered may come back: its service is restarted everywhere.
+    /// The service of such a port may be restarting on all servers.
     @Test("a port that had answered is dropped after sixty failures on every server")
     func forgetsPortsThatAnsweredOnceMuchLater() {
         var health = health([.ping])
@@ -168,7 +167,6 @@ struct ServiceHealthTests {
         #expect(health.forget() == [22])
     }
 
-    /// A port that is learnt again has no past.
     @Test("a port that is learnt again has no history")
     func forgottenPortsLeaveNothing() {
         var health = health([.ping])
@@ -188,7 +186,6 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: two).isUp)
     }
 
-    /// A port that stops on one server while it goes on elsewhere.
     @Test("a learnt port takes a server out only while it answers elsewhere")
     func learntPortsCountByComparison() {
         var health = health([.ping])
@@ -200,13 +197,12 @@ struct ServiceHealthTests {
         for _ in 0..<2 { health.record(.failure("refused"), of: shell, on: one) }
         #expect(health.verdict(of: one) == .init(isUp: false, isProven: true, reason: "refused"))
         #expect(health.verdict(of: two).isUp)
-        // It stops everywhere: nobody is out.
+        // If it stops everywhere, no server is out.
         health.record(.failure("refused"), of: shell, on: two)
         #expect(health.verdict(of: one).isUp)
         #expect(health.verdict(of: two).isUp)
     }
 
-    /// A port that only one server has open takes no other out.
     @Test("a port that never answered on a server does not take it out")
     func whatNeverAnsweredCannotStop() {
         var health = health([.ping])
@@ -251,7 +247,6 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: one) == .init(isUp: false, isProven: true, reason: "silent"))
     }
 
-    /// What had answered before the restart is asked from the beginning.
     @Test("ports that had answered before a take-over are probed again")
     func answeredPortsAreQuestions() {
         let health = health([.ping, web], answered: [one: [22, 80], two: [25]])
@@ -260,7 +255,7 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: two).isUp)
     }
 
-    /// It need not answer this daemon first in order to stop.
+    /// The port need not answer the new daemon first.
     @Test("a port that had answered before a take-over takes a server out")
     func answeredPortsCanStop() {
         var health = health([.ping], answered: [one: [22], two: [22]])
@@ -272,7 +267,6 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: two) == .init(isUp: false, isProven: true, reason: "refused"))
     }
 
-    /// Only on the server where it had.
     @Test("a port counts only on the server where it had answered")
     func portsThatAnsweredElsewhereCannotStop() {
         var health = health([.ping], answered: [one: [22]])
@@ -284,7 +278,7 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: two).isUp)
     }
 
-    /// A dead process on a host that answers a ping.
+    /// The process is dead, and its host answers pings.
     @Test("a server that was down stays down until its learnt ports answer again")
     func takenOverServersAnswerAgainWhatTheyHad() {
         var health = health([.ping], down: [one], answered: [one: [22], two: [22]])
@@ -303,7 +297,7 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: one) == .init(isUp: true, isProven: true, reason: nil))
     }
 
-    /// Nor does it help that the port is silent everywhere, as long as it is not forgotten.
+    /// A port that fails on all servers keeps it down, too.
     @Test("a server that was down stays down until its failing port is dropped")
     func takenOverServersStayDownWhileTheirPortIsSilent() {
         var health = health([.ping], down: [one], answered: [one: [22]])
@@ -320,7 +314,6 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: one) == .init(isUp: true, isProven: true, reason: nil))
     }
 
-    /// A port that had never answered there does not hold it back.
     @Test("a port that never answered does not keep a server down")
     func takenOverServersOweOnlyWhatTheyHad() {
         var health = health([.ping], down: [one], answered: [two: [22]])
@@ -331,7 +324,7 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: one) == .init(isUp: true, isProven: true, reason: nil))
     }
 
-    /// Counts that are kept say what looking at all servers says, and every change of another server's verdict is told.
+    /// The model looks at all servers. Every change of another server's verdict must be reported.
     @Test("learnt ports decide as in a naive model")
     func comparisonsAgainstANaiveModel() {
         var random = SplitMix(seed: 22)
@@ -341,35 +334,35 @@ struct ServiceHealthTests {
             var health = health([])
             health.learn(ports: ports)
             var model: [IPAddress: [UInt16: ProbeHealth]] = [:]
-            var accused: [IPAddress] = []
-            func isAccused(_ server: IPAddress) -> Bool {
+            var fallen: [IPAddress] = []
+            func hasFallen(_ server: IPAddress) -> Bool {
                 ports.contains { port in
                     guard let own = model[server]?[port], own.verdict == .down, own.hasAnswered else { return false }
                     if own.isSilent, ports.contains(where: { model[server]?[$0]?.verdict == .up }) { return false }
                     return servers.contains { $0 != server && model[$0]?[port]?.isSteadilyUp == true }
                 }
             }
-            func follow() {
-                accused.removeAll { !isAccused($0) }
-                accused += servers.filter { isAccused($0) && !accused.contains($0) }
+            func update() {
+                fallen.removeAll { !hasFallen($0) }
+                fallen += servers.filter { hasFallen($0) && !fallen.contains($0) }
             }
-            func isUp(_ server: IPAddress) -> Bool { !accused.prefix(model.count / 2).contains(server) }
+            func isUp(_ server: IPAddress) -> Bool { !fallen.prefix(model.count / 2).contains(server) }
             for _ in 0..<100 {
                 let before = servers.map(isUp)
                 let server = servers.randomElement(using: &random) ?? one
                 if Int.random(in: 0..<20, using: &random) == 0 {
                     health.remove(server)
                     model[server] = nil
-                    follow()
+                    update()
                 } else {
                     let port = ports.randomElement(using: &random) ?? 22
                     let results: [ProbeResult] = [.success, .success, .failure("no"), .silence("nothing")]
                     let result = results.randomElement(using: &random) ?? .success
                     model[server, default: [:]][port, default: ProbeHealth()].record(result, rise: 2, fall: 2)
                     let others = health.record(result, of: .tcp(port: port), on: server)
-                    follow()
+                    update()
                     for (other, was) in zip(servers, before) where other != server && isUp(other) != was {
-                        #expect(others, "a change elsewhere that nobody was told")
+                        #expect(others, "an unreported change of another server")
                     }
                 }
                 for server in servers { #expect(health.verdict(of: server).isUp == isUp(server)) }
@@ -386,7 +379,7 @@ struct ServiceHealthTests {
 
     // MARK: Learnt ports that are only silent
 
-    /// Ping and port 22 have answered on each of the servers.
+    /// Returns the health of servers that have all answered the ping and port 22.
     private func learntHealth(_ servers: [IPAddress]) -> ServiceHealth {
         var health = health([.ping])
         health.learn(ports: [22, 25])
@@ -396,19 +389,19 @@ struct ServiceHealthTests {
         return health
     }
 
-    /// Idle connections fill the backlog of a tool that serves one client at a time.
+    /// Idle connections can fill the backlog of a tool that serves one client at a time.
     @Test("a silent learnt port does not take a server out that answers another probe")
     func aSilentPortOfAServerThatAnswersIsNoFault() {
         var health = learntHealth([one, two])
         for _ in 0..<9 { health.record(.silence("timed out"), of: shell, on: one) }
         #expect(health.verdict(of: one) == .init(isUp: true, isProven: true, reason: nil))
-        // The first answer does not bring the port back yet, and is no fault either.
+        // The first answer does not bring the port up yet, and does not take the server out either.
         health.record(.success, of: shell, on: one)
         #expect(health.verdict(of: one).isUp)
-        // One that refuses is a fault at once: it has failed often enough.
+        // A refusal takes the server out at once, as the port has failed often enough.
         health.record(.failure("refused"), of: shell, on: one)
         #expect(health.verdict(of: one) == .init(isUp: false, isProven: true, reason: "refused"))
-        // Silence brings no server back that refused.
+        // Silence after a refusal does not bring the server back.
         for _ in 0..<9 { health.record(.silence("timed out"), of: shell, on: one) }
         #expect(!health.verdict(of: one).isUp)
     }
@@ -418,7 +411,7 @@ struct ServiceHealthTests {
         var health = learntHealth([one, two])
         for _ in 0..<2 { health.record(.silence("timed out"), of: .ping, on: one) }
         #expect(health.verdict(of: one) == .init(isUp: false, isProven: true, reason: "timed out"))
-        // Where nothing is required, the port is all that there is.
+        // Without required probes, the port alone decides.
         var alone = self.health([])
         alone.learn(ports: [22, 25])
         for server in [one, two] { alone.record(.success, of: shell, on: server) }
@@ -449,13 +442,13 @@ struct ServiceHealthTests {
         }
         func out() -> [IPAddress] { servers.filter { !health.verdict(of: $0).isUp } }
         #expect(out() == [servers[0], servers[1]])
-        // One that comes back makes room for the next.
+        // A server that comes back makes room for the next one.
         health.record(.success, of: shell, on: servers[0])
         #expect(out() == [servers[0], servers[1]])
         let changesOthers = health.record(.success, of: shell, on: servers[0])
         #expect(changesOthers)
         #expect(out() == [servers[1], servers[2]])
-        // Those that fail what they must answer are no part of the half.
+        // Servers that fail a required probe do not count for the half.
         for _ in 0..<2 { health.record(.silence("timed out"), of: .ping, on: servers[1]) }
         #expect(out() == [servers[1], servers[2], servers[3]])
     }

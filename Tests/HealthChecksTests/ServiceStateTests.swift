@@ -6,7 +6,7 @@ import Testing
 
 @testable import HealthChecks
 
-/// Real servers over time, by a clock that the tests turn.
+/// The state of a service, with a clock that the tests set.
 struct ServiceStateTests {
     let one = IPAddress(0x0A00_0001)
     let two = IPAddress(0x0A00_0002)
@@ -17,7 +17,7 @@ struct ServiceStateTests {
 
     private func at(_ seconds: Double) -> ContinuousClock.Instant { start + .milliseconds(Int(seconds * 1000)) }
 
-    /// One success brings a server up, one failure takes it down.
+    /// Returns a service in which one success brings a server up, and one failure takes it down.
     private func state(
         _ policy: ServicePolicy, weights: [UInt16] = [1, 1, 1], down: Set<IPAddress> = []
     ) -> ServiceState {
@@ -59,8 +59,8 @@ struct ServiceStateTests {
             #expect(changes.transitions.isEmpty)
             #expect(!state.isTimed)
         }
-        #expect(!state.record(.success, of: .ping, on: one, at: at(11)).hasNewWeights, "nobody asked that")
-        #expect(!state.record(.success, of: web, on: sorry, at: at(11)).hasNewWeights, "nobody's server")
+        #expect(!state.record(.success, of: .ping, on: one, at: at(11)).hasNewWeights, "the probe is not required")
+        #expect(!state.record(.success, of: web, on: sorry, at: at(11)).hasNewWeights, "the server is unknown")
     }
 
     @Test("a check sets the weight that it requests")
@@ -75,7 +75,7 @@ struct ServiceStateTests {
             state.record(.success, of: web, on: one, weight: 0, at: at(2)).transitions
                 == [.weight(one, 0, before: 7)])
         #expect(state.usableWeight == 2)
-        // A check that fails asks for nothing; its last word counts.
+        // A failed check requests no weight. A passed check without a weight ends the last request.
         _ = fail(one, &state, 3)
         #expect(pass(one, &state, 4) == [.weight(one, 1, before: 0), .serverUp(one)])
     }
@@ -89,7 +89,6 @@ struct ServiceStateTests {
         #expect(state.usableWeight == 2)
     }
 
-    /// Servers whose implied ping has passed nowhere serve, and count for nothing.
     @Test("an unproven server serves without counting for the quorum")
     func unprovenServersServeAndDoNotCount() {
         var state = ServiceState(
@@ -106,7 +105,7 @@ struct ServiceStateTests {
         #expect(
             ping(two, .failure("silent"), 1) == [.serverUnproven(two, reason: "silent"), .quorumLost(weight: 0)])
         #expect(ping(two, .failure("silent"), 2).isEmpty)
-        // They serve by their weights, and the sorry server does not; one of them may be drained.
+        // The servers serve by their weights, and the sorry server does not. One of them may be drained.
         #expect(state.effectiveWeight(of: one) == .listed(weight: 1))
         #expect(!state.isReplaced)
         #expect(state.numberUp == 2)
@@ -125,7 +124,6 @@ struct ServiceStateTests {
         #expect(state.isReplaced)
     }
 
-    /// The last daemon had taken them all out for a ping that nobody asked for: they come back without it.
     @Test("servers that an implied ping had all taken out come back after a take-over")
     func serversThatAnImpliedPingTookOutServe() {
         func state(down: Set<IPAddress>) -> ServiceState {
@@ -136,12 +134,12 @@ struct ServiceStateTests {
                 down: down, at: start)
         }
         var all = state(down: [one, two])
-        let told = all.record(.failure("silent"), of: .ping, on: one, at: at(1)).transitions
-        #expect(told == [.serverUp(one), .serverUnproven(one, reason: "silent")])
+        let transitions = all.record(.failure("silent"), of: .ping, on: one, at: at(1)).transitions
+        #expect(transitions == [.serverUp(one), .serverUnproven(one, reason: "silent")])
         #expect(all.effectiveWeight(of: one) == .listed(weight: 1))
         #expect(all.usableWeight == 0)
         #expect(all.servers[one]?.reason == "silent")
-        // One that was not taken out speaks against that.
+        // The server has to prove itself if another one was up.
         var some = state(down: [one])
         #expect(some.record(.failure("silent"), of: .ping, on: one, at: at(1)).transitions.isEmpty)
         #expect(some.effectiveWeight(of: one)?.standing == .down)
@@ -152,7 +150,7 @@ struct ServiceStateTests {
     @Test("the share of a returning server grows in ten steps")
     func sharesGrowInTenSteps() {
         var state = state(ServicePolicy(slowStart: .seconds(9)), weights: [4, 4, 4])
-        #expect(state.effectiveWeight(of: one)?.tenths == 10, "a service that begins has nobody to wait for")
+        #expect(state.effectiveWeight(of: one)?.tenths == 10, "a new service has no slow start")
         _ = fail(one, &state, 1)
         #expect(!state.isTimed)
         _ = pass(one, &state, 10)
@@ -175,7 +173,7 @@ struct ServiceStateTests {
         #expect(seen == Array(1...10))
         #expect(!state.isTimed)
         #expect(state.wholeShare(of: one) == nil)
-        // Slow or not, it counts as a whole toward the quorum.
+        // During a slow start, the whole weight counts for the quorum.
         #expect(state.usableWeight == 12)
     }
 
@@ -193,7 +191,7 @@ struct ServiceStateTests {
         #expect(state.effectiveWeight(of: one)?.tenths == 1)
     }
 
-    /// Of a daemon that takes over: it does not know for how long, and so the tenth that it has begins anew.
+    /// A new daemon does not know the time since the last step, so the present tenth begins anew.
     @Test("a slow start continues at its tenth after a take-over")
     func aSlowStartGoesOnUnderAnotherDaemon() {
         func state(_ policy: ServicePolicy) -> ServiceState {
@@ -240,7 +238,7 @@ struct ServiceStateTests {
         #expect(!state.isTimed)
         #expect(state.wholeShare(of: one) == nil)
         #expect(state.effectiveWeight(of: one)?.shown == 0)
-        // It falls and comes back meanwhile.
+        // It falls and comes back during the drain.
         _ = fail(one, &state, 5)
         _ = pass(one, &state, 6)
         #expect(!state.isTimed)
@@ -317,7 +315,7 @@ struct ServiceStateTests {
         #expect(pass(two, &state, 3).count == 1, "4 is less than 4 + 1")
         #expect(!state.quorum.isUp)
         #expect(pass(one, &state, 4).last == .quorumRegained(weight: 6))
-        // And it is lost with the last server, whatever the hysteresis.
+        // With the last server the quorum is lost, independent of the hysteresis.
         #expect(!Quorum(Quorum.Rule(required: 2, hysteresis: 1), wasUp: true).holds(at: 0))
         #expect(Quorum(Quorum.Rule(required: 2, hysteresis: 1), wasUp: true).holds(at: 1))
     }
@@ -348,7 +346,6 @@ struct ServiceStateTests {
         #expect(changes.transitions == [.sorryServer(sorry, serves: false), .sorryServer(three, serves: true)])
     }
 
-    /// Under another daemon's sorry server, hysteresis goes on where it was.
     @Test("hysteresis continues after a take-over")
     func takesOverTheQuorum() {
         let servers = [one, two, three].map { RealServer(address: $0) }
@@ -362,7 +359,6 @@ struct ServiceStateTests {
         }
     }
 
-    /// What was inherited holds for the servers of now, not of then.
     @Test("a quorum after a take-over depends on the present servers")
     func anInheritedQuorumIsJudgedAnew() {
         func inherited(_ required: Int, hadQuorum: Bool, drained: Set<IPAddress> = []) -> ServiceState {
@@ -383,7 +379,7 @@ struct ServiceStateTests {
         #expect(drained.isReplaced)
         #expect(drained.usableWeight == 1)
         #expect(drained.beginnings == [.quorumLost(weight: 1), .sorryServer(sorry, serves: true)])
-        #expect(drained.setDrained([two], at: at(1)).transitions.isEmpty, "told once")
+        #expect(drained.setDrained([two], at: at(1)).transitions.isEmpty, "there is one transition")
         #expect(
             drained.setDrained([], at: at(2)).transitions
                 == [.quorumRegained(weight: 2), .sorryServer(sorry, serves: false)])
@@ -401,14 +397,14 @@ struct ServiceStateTests {
         #expect(fail(one, &state, 3).count == 1)
         #expect(pass(one, &state, 4) == [.serverUp(one)])
         _ = fail(one, &state, 5)
-        let told = pass(one, &state, 6)
-        guard case .serverHeld(one, let time) = told.first, told.count == 1 else {
-            Issue.record("\(told)")
+        let transitions = pass(one, &state, 6)
+        guard case .serverHeld(one, let time) = transitions.first, transitions.count == 1 else {
+            Issue.record("\(transitions)")
             return
         }
         // A penalty of nearly three decays to 0.75 in nearly two half-lives.
         #expect((.seconds(105) ... .seconds(120)).contains(time), "\(time)")
-        #expect(pass(one, &state, 7).isEmpty, "told once")
+        #expect(pass(one, &state, 7).isEmpty, "there is one transition")
         #expect(state.effectiveWeight(of: one)?.standing == .down)
         #expect(state.servers[one]?.heldUntil == at(6) + time)
         #expect(state.advance(to: at(5.9) + time).transitions.isEmpty)
@@ -417,7 +413,7 @@ struct ServiceStateTests {
         #expect(!state.isTimed)
     }
 
-    /// By what was written down, as after a kill -9.
+    /// The state passes through JSON, as after a kill -9.
     @Test("flap damping continues after a take-over")
     func aDaemonThatTakesOverKnowsOfFalls() throws {
         func takenOver(_ former: ServiceState, down: Set<IPAddress>, _ seconds: Double) throws -> ServiceState {
@@ -439,11 +435,11 @@ struct ServiceStateTests {
             Issue.record("its first two falls are forgotten")
             return
         }
-        // And so it does where it is held out by then.
+        // A server that is already held out stays held out.
         var third = try takenOver(second, down: [one], 8)
         #expect(pass(one, &third, 9) == [.serverHeld(one, for: time - .seconds(2))])
         #expect(third.advance(to: at(7.1) + time).transitions == [.serverUp(one)])
-        // A time that was not yet is none.
+        // A time in the future is limited to the present.
         var early = try takenOver(second, down: [one], 0)
         guard case .serverHeld(one, let longest) = pass(one, &early, 0).first else {
             Issue.record("it is not held out any more")
@@ -453,7 +449,6 @@ struct ServiceStateTests {
         #expect(try takenOver(state(ServicePolicy()), down: [], 0).damping.isEmpty)
     }
 
-    /// Longer and longer, up to four half-lives.
     @Test("every further fall extends the hold, up to four half-lives")
     func everyFurtherFallHoldsItLonger() {
         var state = state(damped)
@@ -472,7 +467,7 @@ struct ServiceStateTests {
     func calmIsForgiven() {
         var state = state(damped)
         for fall in 0..<20 {
-            // Every two half-lives: the penalty never passes 4/3.
+            // With a fall every two half-lives, the penalty never exceeds 4/3.
             #expect(fail(one, &state, Double(fall * 120)).count == 1)
             #expect(pass(one, &state, Double(fall * 120 + 1)) == [.serverUp(one)])
         }
@@ -486,10 +481,10 @@ struct ServiceStateTests {
             _ = pass(one, &state, Double(fall * 2 + 1))
         }
         #expect(state.servers[one]?.heldUntil != nil)
-        // Two of three are up; with one alone the held one is wanted.
+        // With one server left, the held one is needed.
         #expect(fail(two, &state, 20) == [.serverDown(two, reason: "refused"), .serverUp(one)])
         #expect(state.servers[one]?.heldUntil == nil)
-        // Nor is one that would be the second of three.
+        // A server that would be the second of three is not held out either.
         for fall in 0..<5 {
             _ = fail(one, &state, Double(30 + fall * 2))
             #expect(pass(one, &state, Double(31 + fall * 2)) == [.serverUp(one)])
@@ -508,7 +503,7 @@ struct ServiceStateTests {
 
     // MARK: Many
 
-    /// A result touches its own server, not its thousands of neighbours.
+    /// A result changes its own server, without a pass over all others.
     @Test("the cost of a result does not depend on the number of servers")
     func resultsCostTheSameWithTenThousandServers() {
         func cost(servers count: UInt32) -> Duration {
@@ -535,7 +530,7 @@ struct ServiceStateTests {
 
     // MARK: All of it together
 
-    /// Random results, times and changes against a model that computes everything anew.
+    /// The model computes everything anew after each step.
     @Test("random changes have the same result as in a naive model")
     func againstANaiveModel() {
         var random = SplitMix(seed: 2439)
@@ -573,7 +568,7 @@ struct ServiceStateTests {
                     asked[server] = weight
                 default: changes = state.record(.failure("no"), of: web, on: server, at: at(now))
                 }
-                // What is told says who is up, and what serves.
+                // The transitions alone determine which servers are up, and whether the sorry server serves.
                 for transition in changes.transitions {
                     switch transition {
                     case .serverUp(let server):
@@ -587,7 +582,7 @@ struct ServiceStateTests {
                     case .serverHeld(let server, let time):
                         #expect(isUp[server] == false)
                         #expect(time <= (policy.flapDamping ?? .zero) * 4)
-                    case .serverUnproven: Issue.record("every check is asked for")
+                    case .serverUnproven: Issue.record("no probe is implied here")
                     case .weight(let server, let weight, _):
                         #expect(weight == asked[server] ?? weights[servers.firstIndex(of: server) ?? 0])
                     }
@@ -609,7 +604,7 @@ struct ServiceStateTests {
                 #expect(sorryServes == (policy.sorryServer != nil && !hadQuorum))
                 let threshold = policy.quorum.required + (hadQuorum ? -1 : 1) * policy.quorum.hysteresis
                 #expect(hadQuorum == (sum > 0 && sum >= threshold), "\(sum), \(policy.quorum)")
-                // Whoever is held out can be spared.
+                // The service can do without every held server.
                 for server in servers where state.servers[server]?.heldUntil != nil {
                     #expect(sum > 0)
                     #expect(sum >= policy.quorum.required)

@@ -8,15 +8,15 @@ import Testing
 
 @testable import HealthChecks
 
-/// A peer that stalls at any stage does not keep a check beyond its deadline, and the stage is named.
+/// Peers that stall in any stage of a check.
 struct StallTests {
     enum Peer: Sendable {
-        /// Packets to it vanish.
+        /// The peer drops all packets.
         case blackhole
         case stream(Part)
         case secure(Part)
         case http2(StreamPart, secure: Bool = false)
-        /// It takes datagrams and says nothing, or what is of no use.
+        /// The peer receives datagrams, and sends nothing, or useless replies.
         case datagram(@Sendable ([UInt8]) -> [UInt8]? = { _ in nil })
     }
 
@@ -145,7 +145,7 @@ struct StallTests {
             let check = try stall.check(port)
             let way =
                 if case .blackhole = stall.peer { Loopback.blackhole } else { Check.Way.direct(Loopback.address) }
-            // The stage may take its time to be reached on a loaded machine; the deadline holds all the same.
+            // On a loaded machine, the stage may be reached late. The deadline holds all the same.
             var verdict: CheckVerdict?
             for deadline: Duration in [.milliseconds(300), .seconds(2), .seconds(10)] {
                 let clock = ContinuousClock()
@@ -178,7 +178,6 @@ struct StallTests {
         }
     }
 
-    /// Silence within the deadline is all that such a check asks for.
     @Test("silence passes if the reply is optional")
     func silenceMayBeHealth() async throws {
         let checker = Checker(group: MultiThreadedEventLoopGroup.singleton)
@@ -194,7 +193,7 @@ struct StallTests {
         #expect(pass.latency >= .milliseconds(300))
     }
 
-    /// Without its limit the search would take longer than anybody waits.
+    /// The search would not end within years without a limit.
     @Test("a catastrophic pattern fails within its limit")
     func catastrophicPattern() async throws {
         let text = String(repeating: "a", count: 64) + "b"
@@ -231,21 +230,21 @@ struct StallTests {
 }
 
 extension Checker {
-    /// One check, one way.
+    /// Runs one check one way, and returns its verdict.
     func run(_ check: Check, by way: Check.Way, deadline: Duration) async -> CheckVerdict {
         await ask(Question(id: 0, check: check, way: way, timeout: deadline)).verdict
     }
 }
 
-/// Ways on the loopback device.
+/// The ways on the loopback device.
 enum Loopback {
     static let address = IPAddress(0x7F00_0001)
-    /// 127.0.0.3, where no test has a server: every port refuses.
+    /// An address without any server of a test, so that every port refuses.
     static let closed = IPAddress(0x7F00_0003)
 
     static let noDevice = Check.Way.tunnel(vip: address, mark: 1, device: .max, source: address)
 
-    /// TEST-NET-1, on lo: what goes there is nobody's. Takes the options of the tunnel's way, and so its privilege.
+    /// A way to TEST-NET-1 on lo, where packets vanish. It has the options of the tunnel, and needs its privilege.
     static var blackhole: Check.Way { way(to: IPAddress(0xC000_0201), mark: 1) }
 
     static func way(to address: IPAddress, mark: UInt32, source: IPAddress = Self.address) -> Check.Way {

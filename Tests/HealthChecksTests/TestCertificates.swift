@@ -1,7 +1,7 @@
 import Glibc
 import NIOSSL
 
-/// Certificates made by openssl for this run: a root, and server certificates for check.example and 127.0.0.1.
+/// Certificates that openssl makes for this run: a root, and server certificates for check.example and 127.0.0.1.
 struct TestCertificates: Sendable {
     let directory: String
 
@@ -36,7 +36,7 @@ struct TestCertificates: Sendable {
 
     var root: String { "\(directory)/root.pem" }
 
-    /// A server's context with the certificate that is valid for 30, 1 or -1 days; "30-name" names no address.
+    /// Returns a server's context with the certificate that is valid for 30, 1 or -1 days. "30-name" has no address.
     func server(_ days: String = "30", protocols: [String] = []) throws -> NIOSSLContext {
         let chain = try NIOSSLCertificate.fromPEMFile("\(directory)/server\(days).pem")
         var configuration = TLSConfiguration.makeServerConfiguration(

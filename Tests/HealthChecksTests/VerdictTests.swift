@@ -4,7 +4,7 @@ import Testing
 
 @testable import HealthChecks
 
-/// The small judges: certificates, scripts, weights, datagrams, and the two ways together.
+/// The judgement of certificates, scripts, weights, datagrams, and of both ways together.
 struct VerdictTests {
     private let server = IPAddress(0x0A00_0001)
 
@@ -53,7 +53,6 @@ struct VerdictTests {
         #expect(judge(.signalled(11), "\u{1B}[1mred") == "killed by signal 11: [1mred")
     }
 
-    /// What a server or a program said goes to terminals, logs and scripts.
     @Test("texts of servers and programs become one line without control characters")
     func whatOthersSaidIsOneLineWithoutControlCharacters() {
         let said = "no\n\u{1B}[2Jok\u{9B}1m"
@@ -73,7 +72,6 @@ struct VerdictTests {
         #expect(throws: InvalidCheck.self) { try FileCheck(path: "weight") }
     }
 
-    /// Nothing of a configuration can smuggle a second request in.
     @Test("no option can add a second request")
     func wording() {
         for check in [
@@ -153,12 +151,12 @@ struct VerdictTests {
             verdict(silent, refused)
                 == (false, "a; 10.0.0.1 itself: b: the host is up, the tunnel or the service is not"))
         #expect(verdict(silent, silent) == (false, "a; 10.0.0.1 itself: a: the host does not answer"))
-        // What was not asked tells nothing of the half.
+        // A check that this machine could not run proves nothing about either way.
         for other in [passed, silent, refused] {
             #expect(Checker.verdict(tunnel: own, direct: other, server: server) == own)
             #expect(Checker.verdict(tunnel: other, direct: own, server: server) == other)
         }
-        // Whether the host answered is the tunnel's to say.
+        // Only the tunnel's answer decides whether the host answered.
         for (tunnel, answered) in [(silent, false), (refused, true)] {
             guard case .failed(let failure) = Checker.verdict(tunnel: tunnel, direct: refused, server: server) else {
                 Issue.record("no failure")

@@ -7,9 +7,9 @@ import Testing
 
 @testable import HealthChecks
 
-/// Work that stalls keeps nobody else's from being done.
+/// Threads for work that may block.
 struct WorkThreadsTests {
-    /// Work that ends when it is told to.
+    /// A gate that blocks work until it opens.
     private final class Gate: Sendable {
         private let isOpen = Atomic(false)
 
@@ -85,7 +85,7 @@ struct WorkThreadsTests {
         #expect(!tickets[2].hasBegun)
     }
 
-    /// Searches of one service that take long, and more of them than there are threads: others' checks pass.
+    /// The costly searches outnumber the threads.
     @Test("costly searches of one service do not delay other checks")
     func costlySearchesStopNobodyElse() async throws {
         let checker = Checker(group: MultiThreadedEventLoopGroup.singleton)
@@ -108,7 +108,7 @@ struct WorkThreadsTests {
                     }
                 }
                 for _ in 0..<5 {
-                    // A loaded machine is no failure.
+                    // The long time-out allows for a loaded machine.
                     let light = Check.http(HTTPCheck(port: port, body: [.matches(try! Pattern("!$"))]))
                     #expect(await ask(light, of: nil, within: .seconds(30)).isPassed)
                     let file = try! FileCheck(path: "/proc/sys/kernel/pid_max")
@@ -120,12 +120,12 @@ struct WorkThreadsTests {
                 return await group.reduce(into: []) { $0.append($1) }
             }
             for case .failed(let failure) in verdicts {
-                let isTold =
+                let isExpected =
                     failure.reason.contains("the search for /\(costly)/ takes too much time or memory")
                     || failure.isOwn && failure.reason.contains("no thread searched the body in time")
-                    // A loaded machine may bring the response too late, but no search is the real server's failure.
+                    // A loaded machine may get the response too late. A search must never be the real server's failure.
                     || failure.stage != .bodyMatch && failure.reason.contains("timed out")
-                #expect(isTold, "\(failure)")
+                #expect(isExpected, "\(failure)")
             }
             #expect(verdicts.allSatisfy { !$0.isPassed })
             #expect(verdicts.count == 40)

@@ -1,7 +1,7 @@
 import LoadBalancing
 import Testing
 
-/// What bears on a real server's weight, and what of it wins.
+/// The conditions of a real server's effective weight.
 struct EffectiveWeightTests {
     typealias Condition = EffectiveWeight.Condition
 
@@ -28,7 +28,7 @@ struct EffectiveWeightTests {
         let effective = EffectiveWeight(of: condition, inhibits: inhibits, isReplaced: isReplaced)
         #expect(effective.standing == standing)
         #expect(effective.weight == weight)
-        // Slow start is a part of a weight, and nothing else has one.
+        // Slow start reduces the shown weight, and nothing else does.
         #expect(abs(effective.shown - Double(weight) * 0.3) < 1e-9)
         #expect(condition.usable == (isUp && !isDrained ? asked ?? 4 : 0))
     }

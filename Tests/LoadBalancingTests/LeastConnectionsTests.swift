@@ -3,9 +3,9 @@ import LoadBalancing
 import TestSupport
 import Testing
 
-/// lc and wlc choices, with their ties, by hand from ip_vs_lc.c and ip_vs_wlc.c.
+/// The choices of lc and wlc, with their ties, derived by hand from ip_vs_lc.c and ip_vs_wlc.c.
 struct LeastConnectionsTests {
-    /// A row's servers are (active, inactive, weight).
+    /// Servers as (active, inactive, weight), and the index that each scheduler chooses.
     struct Row: Sendable {
         let servers: [(UInt32, UInt32, UInt16)]
         let lc: Int?
@@ -27,7 +27,7 @@ struct LeastConnectionsTests {
             // Ties: the first wins.
             Row([(0, 0, 1), (0, 0, 1)], lc: 0, wlc: 0),
             Row([(5, 0, 1), (2, 0, 1), (2, 0, 1)], lc: 1, wlc: 1),
-            // No load is no load at any weight.
+            // A load of 0 is equal at any weight.
             Row([(0, 0, 1), (0, 0, 100)], lc: 0, wlc: 0),
             Row([(1, 0, 1), (2, 0, 2), (3, 0, 3)], lc: 0, wlc: 0),
             Row([(2, 0, 2), (1, 0, 1)], lc: 1, wlc: 0),
@@ -64,7 +64,8 @@ struct LeastConnectionsTests {
     }
 }
 
-/// Literals from ip_vs_sed.c, ip_vs_nq.c, ip_vs_ovf.c, ip_vs_fo.c, ip_vs_twos.c, ip_vs_sh.c and ip_vs_dh.c.
+/// The choices of other schedulers, derived by hand from ip_vs_sed.c, ip_vs_nq.c, ip_vs_ovf.c, ip_vs_fo.c,
+/// ip_vs_twos.c, ip_vs_sh.c and ip_vs_dh.c.
 struct OtherSchedulersTests {
     private func loads(_ rows: [(UInt32, UInt32, UInt16)]) -> [LeastConnections.Load] {
         rows.map { LeastConnections.Load(active: $0.0, inactive: $0.1, weight: $0.2) }
@@ -113,13 +114,13 @@ struct OtherSchedulersTests {
         #expect(LeastConnections.twoChoices(servers, ring: [0, 1, 2], draw: 7) == nil)
     }
 
-    /// The flag of ip_vs_conn.c: set at the upper threshold, cleared below the lower.
+    /// The flag of ip_vs_conn.c is set at the upper threshold, and cleared below the lower one.
     @Test("a threshold has a hysteresis")
     func thresholdsHaveHysteresis() {
         let given = ConnectionThresholds(upper: 10, lower: 4)
         #expect((0...11).map { given.areExceeded(by: $0, wasOverloaded: false) } == (0...11).map { $0 >= 10 })
         #expect((0...11).map { given.areExceeded(by: $0, wasOverloaded: true) } == (0...11).map { $0 >= 4 })
-        // Not below three quarters: connections * 4 < upper * 3 clears.
+        // The default lower threshold is three quarters: connections * 4 < upper * 3 clears the flag.
         for upper in 1...50 as ClosedRange<UInt32> {
             let byDefault = ConnectionThresholds(upper: upper)
             for connections in 0...upper {

@@ -4,7 +4,7 @@ import Testing
 
 @testable import LoadBalancing
 
-/// Maglev tables: how evenly they share, how little moves, and that every director builds the same.
+/// Maglev tables: their shares, the slots that move, and their equality on every director.
 struct MaglevTableTests {
     static let size = 65537
 

@@ -1,8 +1,7 @@
-/// The kernel's wrr scheduler one packet at a time, with the state of `struct ip_vs_wrr_mark`: the model against
-/// which the ring is tested.
+/// The model for the ring: the kernel's wrr scheduler, one packet at a time, with the state of `struct ip_vs_wrr_mark`.
 struct NaiveWeightedRoundRobin {
     let weights: [Int]
-    /// The list's head is -1.
+    /// The index of the last server, or -1 for the head of the list.
     private var current = -1
     private var currentWeight: Int
     private let maximum: Int
@@ -19,7 +18,7 @@ struct NaiveWeightedRoundRobin {
         currentWeight = maximum
     }
 
-    /// At least one of positive weight is not overloaded.
+    /// Returns the server of the next packet. At least one server with a positive weight must not be overloaded.
     mutating func next(overloaded: Set<Int> = []) -> Int? {
         guard maximum > 0 else { return nil }
         while true {

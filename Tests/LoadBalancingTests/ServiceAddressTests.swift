@@ -1,8 +1,9 @@
 import Addresses
+import Foundation
 import LoadBalancing
 import Testing
 
-/// Service addresses as text, and the protocols' numbers.
+/// Service addresses as text and JSON, and the numbers of protocols.
 struct ServiceAddressTests {
     let vip = IPAddress(0x0a00_0064)
 
@@ -26,5 +27,17 @@ struct ServiceAddressTests {
                 "rr", "wrr", "lc", "wlc", "sed", "nq", "sh", "dh", "mh", "fo", "ovf", "twos", "lblc", "lblcr",
             ])
         #expect(Scheduler.allCases.allSatisfy { !$0.summary.isEmpty && !$0.summary.contains("\n") })
+    }
+
+    @Test(
+        "JSON with half a service address is refused",
+        arguments: [
+            #"{"vip":"10.0.0.1","port":80}"#, #"{"vip":"10.0.0.1","transport":"tcp"}"#,
+            #"{"vip":"10.0.0.1","port":0,"transport":"tcp"}"#, #"{"vip":"10.0.0.256"}"#,
+        ])
+    func halfAnAddressIsRefused(json: String) {
+        #expect(throws: DecodingError.self) {
+            try JSONDecoder().decode(ServiceAddress.self, from: Data(json.utf8))
+        }
     }
 }

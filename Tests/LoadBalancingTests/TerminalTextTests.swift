@@ -1,7 +1,7 @@
 import LoadBalancing
 import Testing
 
-/// Texts of others on a terminal.
+/// Texts of servers and files on a terminal.
 struct TerminalTextTests {
     @Test(
         "unsafe characters become escapes on one line",
@@ -10,7 +10,7 @@ struct TerminalTextTests {
             ("Größe 10 µs 🙂", "Größe 10 µs 🙂"),
             ("a\nb\r\n\tc", #"a\nb\r\n\tc"#), ("\u{1B}[31mred\u{7}", #"\u001b[31mred\u0007"#),
             ("\u{0}\u{7F}\u{85}\u{9B}", #"\u0000\u007f\u0085\u009b"#), ("\u{2028}\u{2029}", #"\u2028\u2029"#),
-            // Shown right to left.
+            // These characters change the direction of text.
             ("eth0\u{202E}0hte", #"eth0\u202e0hte"#), ("\u{2066}\u{200F}", #"\u2066\u200f"#),
         ])
     func onOneLine(_ text: String, _ shown: String) {

@@ -46,7 +46,7 @@ struct WeightedRoundRobinTests {
         }
     }
 
-    /// The packet program takes the ring's next turns for those of overloaded servers.
+    /// The packet program skips overloaded servers in the ring.
     @Test("an overloaded server loses its turn as in the kernel")
     func overloadedServersLoseTheirTurnsAsInTheKernel() {
         var random = SplitMix(seed: 5)
@@ -85,7 +85,8 @@ struct WeightedRoundRobinTests {
             guard sum > limit else { continue }
             let slots = WeightedRoundRobin.scale(weights, to: limit)
             #expect(slots.reduce(0, +) == limit)
-            // Lightest first, a server is lifted when its part of what the lighter ones left is below one slot.
+            // In ascending order of weight, a server is raised to one slot if its part of the remaining slots is below
+            // one.
             var (lifted, sharing) = (0, sum)
             for weight in weights.sorted() where weight > 0 && weight * (limit - lifted) < sharing {
                 lifted += 1

@@ -3,7 +3,7 @@ import Packets
 import Testing
 
 struct PacketsTests {
-    /// The example of section 3.
+    /// The example of RFC 1071 section 3.
     @Test("the checksum is the one of RFC 1071")
     func theChecksumIsThatOfRFC1071() {
         let words: [UInt8] = [0x00, 0x01, 0xF2, 0x03, 0xF4, 0xF5, 0xF6, 0xF7]
@@ -16,7 +16,7 @@ struct PacketsTests {
         "an odd byte is the first of a word, and carries are added",
         arguments: [
             ([], 0xFFFF), ([0], 0xFFFF), ([0xF2], 0x0DFF), ([0x00, 0x01, 0xF2], 0x0DFE),
-            // The sum of carries carries.
+            // The sum of the carries has a carry, too.
             ([0xFF, 0xFF, 0x00, 0x01], 0xFFFE), ([0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x01], 0xFFFE),
             ([0xFF, 0xFF], 0), ([0xFF, 0xFE, 0x01], 0xFF00),
         ] as [([UInt8], UInt16)])
@@ -30,7 +30,8 @@ struct PacketsTests {
         #expect(InternetChecksum.of([UInt8](repeating: 0xFF, count: 65_535)[...]) == 0xFF)
     }
 
-    /// Ethernet with a tag, IPv4 with DF, TCP: SYN and ACK. The checksum of the IP header is right.
+    /// A frame of Ethernet with a tag, IPv4 with DF, and TCP with SYN and ACK. The checksum of the IP header is
+    /// correct.
     private let frame: [UInt8] = [
         0x02, 0x00, 0x00, 0x00, 0x00, 0x01, 0x02, 0x00, 0x00, 0x00, 0x00, 0x02, 0x81, 0x00,
         0x20, 0x64, 0x08, 0x00,

@@ -5,7 +5,7 @@ import SystemCalls
 import Testing
 
 struct ChildProcessTests {
-    /// Longer than any of these tests may take.
+    /// The deadline of programs that end by themselves.
     private static let limit = Duration.seconds(60)
 
     private func run(
@@ -33,7 +33,7 @@ struct ChildProcessTests {
         #expect(ContinuousClock.now - start < Self.limit)
     }
 
-    /// Output comes all the time: no wait of poll(2) ends without any.
+    /// No call of poll(2) reaches its time-out, as there is always output.
     @Test("a program with constant output is killed at its deadline")
     func aTalkativeProgramIsKilledAtItsDeadline() throws {
         let outcome = try run("yes", deadline: .milliseconds(300))
@@ -42,7 +42,7 @@ struct ChildProcessTests {
         #expect(outcome.output.count == 4096)
     }
 
-    /// The background process holds both streams open.
+    /// The background process keeps both streams open.
     @Test(
         "processes that a program leaves running are killed",
         arguments: [("exit 0", Duration.seconds(60)), ("sleep 1000", .milliseconds(300))])
@@ -55,7 +55,7 @@ struct ChildProcessTests {
 
     @Test("output beyond the limit of a stream is dropped")
     func whatIsMoreThanTheLimitOfAStreamIsDropped() throws {
-        // More than a pipe holds.
+        // The output exceeds the size of a pipe.
         let outcome = try run("head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2; exit 7", limit: 5000)
         #expect(outcome.ending == .exited(7))
         #expect(outcome.isCut)
@@ -117,7 +117,7 @@ struct ChildProcessTests {
         let process = ChildProcess(["/bin/true"], streams: .discarded)
         #expect(try process.run(deadline: Self.limit).ending == .exited(0))
         #expect(throws: SystemError.self) { try process.run(deadline: Self.limit) }
-        // Its number may be another's by now.
+        // Another process may have its ID by now.
         process.kill()
         #expect(process.identifier == nil)
     }
@@ -126,27 +126,27 @@ struct ChildProcessTests {
         "a running program can be killed or terminated",
         arguments: [(true, ChildProcess.Ending.signalled(SIGKILL)), (false, .exited(4))])
     func aRunningProgramEndsWhenItIsTold(isKilled: Bool, ending: ChildProcess.Ending) throws {
-        let teller = Teller()
-        // It is told only when it says that it has set its trap.
+        let signaller = Signaller()
+        // The program prints a line once it has set its trap, and gets the signal then.
         let process = ChildProcess(
             ["/bin/sh", "-c", "trap 'kill $!; exit 4' TERM; sleep 1000 & echo; wait"],
-            streams: .handed { _ in teller.tell(isKilled) })
-        teller.process.withLock { $0 = process }
+            streams: .handed { _ in signaller.signal(isKilled: isKilled) })
+        signaller.process.withLock { $0 = process }
         let outcome = try process.run(deadline: Self.limit)
         #expect(outcome.ending == ending)
         #expect(!outcome.isLate)
     }
 
-    private final class Teller: Sendable {
+    private final class Signaller: Sendable {
         let process = Mutex<ChildProcess?>(nil)
 
-        func tell(_ isKilled: Bool) {
+        func signal(isKilled: Bool) {
             let process = process.withLock { $0 }
             if isKilled { process?.kill() } else { process?.terminate() }
         }
     }
 
-    /// Nothing of this process gets in: three standard descriptors, and the one that ls opens.
+    /// The program has three standard descriptors, and ls opens one.
     @Test("a program inherits no descriptor and no input")
     func aProgramHasNothingOfThisProcess() throws {
         let own = open("/etc/passwd", O_RDONLY)
@@ -174,7 +174,7 @@ struct ChildProcessTests {
         }
     }
 
-    /// In a process of its own, whose descriptors and children are counted.
+    /// The test runs in a process of its own, whose descriptors and children are counted.
     @Test("hundreds of killed programs leave nothing behind")
     func hundredsThatHangLeaveNothingBehind() async {
         await #expect(processExitsWith: .success) {
@@ -197,7 +197,7 @@ struct ChildProcessTests {
                     return outcomes
                 }
             }
-            // What is made once, such as the descriptors of the pool of threads.
+            // The first run creates what stays open, such as the descriptors of the thread pool.
             _ = await hang()
             let before = Inventory()
             let outcomes = await hang()
@@ -210,7 +210,7 @@ struct ChildProcessTests {
 
 private struct Inventory: Equatable {
     var descriptors = File.list("/proc/self/fd")?.count
-    /// There is none, ended or not.
+    /// Whether there is no child process, ended or not.
     var isChildless = waitid(P_ALL, 0, nil, WEXITED | WNOHANG | WNOWAIT) < 0
 }
 
@@ -230,7 +230,7 @@ private func detach(_ body: @escaping @Sendable () -> Void) {
     pthread_detach(thread)
 }
 
-/// At most 20 s.
+/// Waits for a condition, for at most 20 s.
 private func eventually(_ condition: () -> Bool) -> Bool {
     for _ in 0..<2000 {
         if condition() { return true }
@@ -239,7 +239,7 @@ private func eventually(_ condition: () -> Bool) -> Bool {
     return condition()
 }
 
-/// Killed; whoever inherits it reaps it when it likes.
+/// Returns whether the process is gone, or a zombie that its new parent has not reaped yet.
 private func isGone(_ process: pid_t) -> Bool {
     guard kill(process, 0) == 0 else { return errno == ESRCH }
     guard let status = try? File.read("/proc/\(process)/stat") else { return true }

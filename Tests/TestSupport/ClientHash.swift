@@ -2,22 +2,22 @@ public import Addresses
 public import LoadBalancing
 internal import PacketPrograms
 
-/// Choices by a hash of the client: the reference that the packet program's are tested against.
+/// The choices by a hash of the client, as the reference for the tests of the packet program.
 extension SourceHash {
-    /// The bucket of a client. Port 0 without sh-port.
+    /// Returns the bucket of a client. The port is 0 without sh-port.
     public static func bucket(client: IPv4Address, port: UInt16) -> Int {
         Int(ipvsd_sh_bucket(client.value &+ UInt32(port)))
     }
 
-    /// The server for a bucket's clients, nil where they are refused: the bucket's own, if it is available, else none,
-    /// or with `fallback` that of the first bucket that ip_vs_sh_get_fallback comes to.
+    /// Returns the server of a bucket's clients, or nil if they are refused. This is the bucket's own server if it is
+    /// available. Otherwise, `fallback` selects the server of the first bucket that ip_vs_sh_get_fallback reaches.
     public static func server(
         ofBucket bucket: Int, in buckets: [Int?], fallback: Bool, isAvailable: (Int) -> Bool
     ) -> Int? {
         guard let own = buckets[bucket] else { return nil }
         if isAvailable(own) { return own }
         guard fallback else { return nil }
-        // The kernel adds the bucket to the walk's offset and to the hash: it starts at twice the bucket.
+        // The kernel adds the bucket to the offset and to the hash, so the walk starts at twice the bucket.
         for offset in 0..<size {
             if let other = buckets[(2 * bucket + offset) % size], isAvailable(other) { return other }
         }
@@ -26,10 +26,10 @@ extension SourceHash {
 }
 
 extension MaglevTable {
-    /// A packet's hash. To hash by source address alone, pass port 0.
+    /// Returns a packet's hash. Port 0 hashes by the source address alone.
     public static func hash(client: IPv4Address, port: UInt16) -> UInt32 { ipvsd_maglev_hash(client.value, port) }
 
-    /// The slot of a hash.
+    /// Returns the slot of a hash.
     public static func slot(of hash: UInt32, size: Int) -> Int { Int(ipvsd_scale(hash, UInt32(size))) }
 }
 
@@ -39,7 +39,7 @@ public enum PacketHash {
 }
 
 extension IPv4Prefix {
-    /// The address of this prefix that a flow's outer packets come from.
+    /// Returns the address of this prefix that is the source of a flow's outer packets.
     public func outerSource(client: IPv4Address, clientPort: UInt16) -> IPv4Address {
         let hash = ipvsd_outer_host(client.bigEndian, clientPort.bigEndian)
         return IPv4Address(address.value | IPv4Address(bigEndian: hash).value & hostMask)

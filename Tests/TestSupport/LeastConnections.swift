@@ -1,15 +1,15 @@
 internal import PacketPrograms
 
-/// The choices of lc and its like, and of twos: the reference that the packet program's are tested against.
+/// The choices of lc, similar schedulers and twos, as the reference for the tests of the packet program.
 public enum LeastConnections {
     /// A real server as the scheduler sees it.
     public struct Load: Hashable, Sendable {
-        /// Connections that carry traffic, by the protocol's active states.
+        /// The number of connections in the protocol's active states.
         public var active: UInt32
-        /// Connections in any other state that are still remembered, UDP's among them.
+        /// The number of recorded connections in all other states, including UDP's.
         public var inactive: UInt32
         public var weight: UInt16
-        /// Over its threshold.
+        /// Whether it is over its threshold.
         public var isOverloaded: Bool
 
         public init(active: UInt32, inactive: UInt32, weight: UInt16, isOverloaded: Bool = false) {
@@ -21,32 +21,32 @@ public enum LeastConnections {
 
         public var isAvailable: Bool { weight > 0 && !isOverloaded }
 
-        /// active * 256 + inactive: ip_vs_dest_conn_overhead, in 64 bits where the kernel's `int` would overflow at
-        /// 8 million active connections.
+        /// The load active * 256 + inactive, as in ip_vs_dest_conn_overhead. It has 64 bits, where the kernel's `int`
+        /// would overflow at 8 million active connections.
         public var overhead: UInt64 { UInt64(active) << 8 + UInt64(inactive) }
     }
 
-    /// The index of the server for a new connection, or nil if none is available.
+    /// Returns the index of the server for a new connection, or nil if none is available.
     ///
-    /// The least overhead wins, or when `weighted` the least overhead / weight, compared by cross-multiplication (less
-    /// than 2^57, so exact). Servers that are not available are skipped. Among equals the first in list order wins, since a later
-    /// one must be strictly less (ip_vs_lc_schedule, ip_vs_wlc_schedule).
+    /// The least overhead wins, or with `weighted` the least overhead / weight. Fractions are compared by
+    /// cross-multiplication, which is exact, as products are below 2^57. Unavailable servers are skipped. Among equals
+    /// the first in list order wins, as a later one must be strictly less (ip_vs_lc_schedule, ip_vs_wlc_schedule).
     public static func choose(_ servers: [Load], weighted: Bool) -> Int? {
         least(servers) { ($0.overhead, weighted ? $0.weight : 1) }
     }
 
-    /// sed: the least (active + 1) / weight (ip_vs_sed_schedule).
+    /// Returns the server with the least (active + 1) / weight, as sed does (ip_vs_sed_schedule).
     public static func shortestExpectedDelay(_ servers: [Load]) -> Int? {
         least(servers) { (UInt64($0.active) + 1, $0.weight) }
     }
 
-    /// nq: the first server without active connections, else as sed (ip_vs_nq_schedule).
+    /// Returns the first server without active connections, or else sed's choice, as nq does (ip_vs_nq_schedule).
     public static func neverQueue(_ servers: [Load]) -> Int? {
         servers.firstIndex { $0.isAvailable && $0.active == 0 } ?? shortestExpectedDelay(servers)
     }
 
-    /// ovf: the highest weight among servers whose active connections do not exceed their weight; nil where all do
-    /// (ip_vs_ovf_schedule).
+    /// Returns the highest weight among servers whose active connections do not exceed it, as ovf does
+    /// (ip_vs_ovf_schedule). It is nil if all exceed it.
     public static func overflow(_ servers: [Load]) -> Int? {
         let open = servers.indices.filter {
             servers[$0].isAvailable && servers[$0].active <= UInt32(servers[$0].weight)
@@ -54,9 +54,9 @@ public enum LeastConnections {
         return open.max { (servers[$0].weight, $1) < (servers[$1].weight, $0) }
     }
 
-    /// twos: `ring` holds each server as often as its weight says, `draw` is 64 random bits: its lower half draws the
-    /// first server, its upper half the second, which wins if it has less overhead for its weight
-    /// (ip_vs_twos_schedule).
+    /// Returns the choice of twos (ip_vs_twos_schedule). `ring` has each server as often as its weight. `draw` has 64
+    /// random bits. Its lower half draws the first server, and its upper half the second. The second wins if it has
+    /// less overhead for its weight.
     public static func twoChoices(_ servers: [Load], ring: [Int], draw: UInt64) -> Int? {
         guard let one = self.draw(draw, from: ring, of: servers),
             let other = self.draw(draw >> 32, from: ring, of: servers)
@@ -67,7 +67,7 @@ public enum LeastConnections {
         return isLess ? other : one
     }
 
-    /// Draws again, a few times, where a server is not available; then takes the next in the ring that is.
+    /// Draws a server, again a few times if it is not available, and then takes the next available one in the ring.
     private static func draw(_ draw: UInt64, from ring: [Int], of servers: [Load]) -> Int? {
         var (draw, index) = (draw, 0)
         for attempt in 0...Int(IPVSD_REDRAWS) where !ring.isEmpty {

@@ -1,4 +1,4 @@
-/// SplitMix64: random numbers that are the same in every run.
+/// The generator SplitMix64, whose random numbers are the same in every run.
 public struct SplitMix: RandomNumberGenerator, Sendable {
     private var state: UInt64
 
