@@ -87,7 +87,7 @@ public struct InvalidCheck: Error, Hashable, CustomStringConvertible {
 
 /// The syntax of texts that a check sends inside protocol messages. A line end or a control character in such a text
 /// could begin another message.
-enum Wording {
+private enum Wording {
     /// Whether the text is a token of HTTP (RFC 9110 section 5.6.2).
     static func isToken(_ text: String) -> Bool {
         !text.isEmpty

@@ -63,7 +63,7 @@ public struct ServiceState: Sendable {
     /// The following come from the last daemon.
     /// - `starting`: the servers in a slow start, with the tenths of their share.
     /// - `damping`: the flap damping of each server.
-    /// - `hadQuorum`: whether the service had its quorum. If so, a lost quorum at the start is a transition.
+    /// - `hadQuorum`: whether the service had its quorum, as hysteresis depends on it.
     public init(
         servers: [RealServer], policy: ServicePolicy, health: ServiceHealth, down: Set<IPAddress> = [],
         drained: Set<IPAddress> = [], starting: [IPAddress: Int] = [:],

@@ -78,9 +78,9 @@ package enum ICMP {
     package static let code = Field<UInt8>(1)
     /// The checksum of header and data.
     package static let checksum = Field<UInt16>(2)
-    /// The field of an echo request or reply.
+    /// The identifier of an echo request or reply.
     package static let identifier = Field<UInt16>(4)
-    /// The field of an echo request or reply.
+    /// The sequence number of an echo request or reply.
     package static let sequence = Field<UInt16>(6)
     /// The MTU in a "fragmentation needed" (RFC 1191 section 4). It is 0 from routers that do not support it.
     package static let nextHopMTU = Field<UInt16>(6)

@@ -479,30 +479,3 @@ struct LoopbackTests {
         }
     }
 }
-
-/// Waits for a condition, for at most 20 s.
-func eventually(_ condition: () -> Bool) async -> Bool {
-    for _ in 0..<2_000 {
-        if condition() { return true }
-        try? await Task.sleep(for: .milliseconds(10))
-    }
-    return condition()
-}
-
-/// Records the client's address and request, and answers 200.
-private final class Recorder: ChannelInboundHandler {
-    typealias InboundIn = ByteBuffer
-    typealias OutboundOut = ByteBuffer
-
-    private let seen: NIOLockedValueBox<[UInt8]>
-
-    init(seen: NIOLockedValueBox<[UInt8]>) { self.seen = seen }
-
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        let peer = context.channel.remoteAddress?.ipAddress ?? ""
-        let bytes = Array("\(peer) ".utf8) + Array(unwrapInboundIn(data).readableBytesView)
-        seen.withLockedValue { $0 += bytes }
-        let response = ByteBuffer(string: "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-        context.writeAndFlush(wrapOutboundOut(response), promise: nil)
-    }
-}

@@ -171,7 +171,7 @@ struct PathMTUTests {
             #expect(whole?.note == nil)
             let reported = pass(try await run(1480))
             #expect(reported?.pathMTU == 1400)
-            #expect(reported?.note == "packets of more than 1400 bytes are too big, and the path says so")
+            #expect(reported?.note == "packets of more than 1400 bytes are too big, and the path reports it")
             // First this machine's device reports its MTU, and then the router.
             #expect(pass(try await run(3000))?.pathMTU == 1400)
             #expect(

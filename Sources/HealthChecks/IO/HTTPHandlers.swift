@@ -4,7 +4,7 @@ internal import NIOHPACK
 internal import NIOHTTP2
 
 /// The part of a check that passes a response to its judge, and acts on the steps.
-final class ResponseHandling {
+private final class ResponseHandling {
     private static let searches = WorkThreads<SearchTurn>(limit: 2)
 
     private let progress: CheckProgress
@@ -47,7 +47,7 @@ final class ResponseHandling {
 }
 
 /// The key of a search. Searches with equal keys run one at a time: one check's, for any number of real servers.
-struct SearchTurn: Hashable {
+private struct SearchTurn: Hashable {
     var service: ServiceAddress?
     var patterns: [Pattern]
 }

@@ -65,7 +65,7 @@ extension ProtocolChecks {
 }
 
 /// The handler that runs a search for the path MTU over a raw socket.
-final class MTUProbe: ChannelInboundHandler {
+private final class MTUProbe: ChannelInboundHandler {
     typealias InboundIn = AddressedEnvelope<ByteBuffer>
     typealias OutboundOut = AddressedEnvelope<ByteBuffer>
 
@@ -142,12 +142,13 @@ final class MTUProbe: ChannelInboundHandler {
         switch result {
         case .unreachable(let limit):
             progress.pathMTU = limit
-            let told = limit.map { "; a router lets through packets of up to \($0) bytes" } ?? ""
-            progress.fail("answer: none, not even to a packet of \(MTUCheck.least) bytes\(told)")
+            let reported = limit.map { "; a router lets through packets of up to \($0) bytes" } ?? ""
+            progress.fail("answer: none, not even to a packet of \(MTUCheck.least) bytes\(reported)")
         case .passes(let size, isReported: _) where size == full:
             progress.pass(pathMTU: size)
         case .passes(let size, isReported: true):
-            progress.pass(pathMTU: size, note: "packets of more than \(size) bytes are too big, and the path says so")
+            progress.pass(
+                pathMTU: size, note: "packets of more than \(size) bytes are too big, and the path reports it")
         case .passes(let size, isReported: false):
             progress.pathMTU = size
             progress.fail("black hole: packets of \(size + 1) bytes and more vanish (\(full) expected to pass)")
@@ -160,7 +161,7 @@ final class MTUProbe: ChannelInboundHandler {
 }
 
 /// The handler that receives ICMP errors of routers from any interface.
-final class ICMPErrorReceiver: ChannelInboundHandler {
+private final class ICMPErrorReceiver: ChannelInboundHandler {
     typealias InboundIn = AddressedEnvelope<ByteBuffer>
 
     var onError: ((ByteBuffer) -> Void)?

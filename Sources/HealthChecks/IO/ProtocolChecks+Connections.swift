@@ -113,7 +113,7 @@ extension ProtocolChecks {
 struct PeerIsReady {}
 
 /// The handler next to the socket. Its close does not pass through TLS, which would wait for the peer's close_notify.
-final class CheckSupervisor: ChannelInboundHandler {
+private final class CheckSupervisor: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
     private let progress: CheckProgress
@@ -145,7 +145,7 @@ final class CheckSupervisor: ChannelInboundHandler {
 }
 
 /// The handler that runs a dialogue over a connection.
-final class StreamHandler: ChannelInboundHandler {
+private final class StreamHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 

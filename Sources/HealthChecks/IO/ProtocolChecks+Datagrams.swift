@@ -43,7 +43,7 @@ extension ProtocolChecks {
 }
 
 /// The handler of received datagrams.
-final class DatagramHandler: ChannelInboundHandler {
+private final class DatagramHandler: ChannelInboundHandler {
     typealias InboundIn = AddressedEnvelope<ByteBuffer>
 
     private let progress: CheckProgress
