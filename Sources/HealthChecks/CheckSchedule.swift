@@ -3,8 +3,8 @@ internal import HeapModule
 /// The schedule of repeated questions to real servers. It has no clock: callers pass the time.
 ///
 /// Each question has a phase of its own within its interval, so that thousands of questions are spread evenly. The
-/// first round ignores the phase. It begins at once, and starts one question every `startPace`. While a verdict is
-/// near, the fast interval applies to a question. After that, the question returns to its phase.
+/// first round ignores the phase. First rounds begin at once, one every `startPace`. While a verdict is near, the fast
+/// interval applies to a question. After that, the question returns to its phase.
 public struct CheckSchedule: Sendable {
     public typealias Instant = ContinuousClock.Instant
 

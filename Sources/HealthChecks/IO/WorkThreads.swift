@@ -4,8 +4,8 @@ internal import Glibc
 internal import Synchronization
 
 /// Threads for work that may block or take long, and must not run on an event loop. There are at most `limit`, and idle
-/// ones end. Work of one key runs one piece at a time, and keys take turns. A key waits for at most one piece of
-/// another key's work.
+/// ones end. Work of one key runs one piece at a time. Keys take turns, so a key delays another one by at most one
+/// piece of its work.
 final class WorkThreads<Key: Hashable & Sendable>: Sendable {
     /// A submitted piece of work.
     final class Ticket: Sendable {
