@@ -88,7 +88,7 @@ public struct InvalidCheck: Error, Hashable, CustomStringConvertible {
 /// The syntax of texts that a check sends inside protocol messages. A line end or a control character in such a text
 /// could begin another message.
 private enum Wording {
-    /// Whether the text is a token of HTTP (RFC 9110 section 5.6.2).
+    /// Returns whether the text is a token of HTTP (RFC 9110 section 5.6.2).
     static func isToken(_ text: String) -> Bool {
         !text.isEmpty
             && text.utf8.allSatisfy { byte in
@@ -97,10 +97,10 @@ private enum Wording {
             }
     }
 
-    /// Whether the text is not empty, and has neither white space nor control characters.
+    /// Returns whether the text is not empty, and has neither white space nor control characters.
     static func isWord(_ text: String) -> Bool { !text.isEmpty && text.utf8.allSatisfy { $0 > 32 && $0 != 127 } }
 
-    /// Whether the text may be the value of an HTTP field (RFC 9110 section 5.5).
+    /// Returns whether the text may be the value of an HTTP field (RFC 9110 section 5.5).
     static func isFieldValue(_ text: String) -> Bool {
         text.utf8.allSatisfy { $0 == 9 || ($0 >= 32 && $0 != 127) }
     }

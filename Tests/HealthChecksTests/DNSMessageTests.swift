@@ -9,7 +9,7 @@ struct DNSMessageTests {
         try DNSQuestion(name: name, type: #require(DNSRecordType(type)))
     }
 
-    /// A response to `question` with an identifier of 0x1234; each answer is its bytes after the name.
+    /// Returns a response to `question` with an identifier of 0x1234. Each answer is its bytes after the name.
     private func response(
         _ question: DNSQuestion, flags: [UInt8] = [0x81, 0x80], answers: [[UInt8]] = [], identifier: UInt16 = 0x1234
     ) -> [UInt8] {

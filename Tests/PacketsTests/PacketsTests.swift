@@ -3,7 +3,7 @@ import Packets
 import Testing
 
 struct PacketsTests {
-    /// The example of RFC 1071 section 3.
+    /// The bytes are the example of RFC 1071 section 3.
     @Test("the checksum is the one of RFC 1071")
     func theChecksumIsThatOfRFC1071() {
         let words: [UInt8] = [0x00, 0x01, 0xF2, 0x03, 0xF4, 0xF5, 0xF6, 0xF7]
