@@ -7,8 +7,8 @@
 # a skipped test counts as a failed one.
 set -euo pipefail
 [ "$(id -u)" = 0 ] || exec sudo --preserve-env=SWIFT,CI "$0" "$@"
-# shellcheck source=../examples/lab.sh
-source "$(dirname "${BASH_SOURCE[0]}")/../examples/lab.sh"
+# shellcheck source=Lab/lab.sh
+source "$(dirname "${BASH_SOURCE[0]}")/Lab/lab.sh"
 # shellcheck source=../examples/build.sh
 source "$ROOT/examples/build.sh"
 

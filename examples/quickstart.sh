@@ -9,8 +9,8 @@
 set -euo pipefail
 [ "$(id -u)" = 0 ] || exec sudo --preserve-env=SWIFT,IPVSD "$0" "$@"
 GIVEN_IPVSD=${IPVSD:-}
-# shellcheck source=lab.sh
-source "$(dirname "${BASH_SOURCE[0]}")/lab.sh"
+# shellcheck source=../Tests/Lab/lab.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../Tests/Lab/lab.sh"
 # shellcheck source=build.sh
 source "$ROOT/examples/build.sh"
 

@@ -7,8 +7,8 @@
 
 set -euo pipefail
 TESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# shellcheck source=../../examples/lab.sh
-source "$TESTS/../../examples/lab.sh"
+# shellcheck source=../Lab/lab.sh
+source "$TESTS/../Lab/lab.sh"
 
 # --- assertions: the first that fails ends the test, and says why ------------------------------------
 

@@ -7,8 +7,8 @@ set -euo pipefail
 [ "$(id -u)" = 0 ] || exec sudo --preserve-env=IPVSD,LAB,LAB_SLOW "$0" "$@"
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 LAB=${LAB:-ipvsd-walk-$$}
-# shellcheck source=../lab.sh
-source "$HERE/../lab.sh"
+# shellcheck source=../../Tests/Lab/lab.sh
+source "$HERE/../../Tests/Lab/lab.sh"
 [ -x "$IPVSD" ] || IPVSD=$(command -v ipvsd) || fail "no program: build it, or set IPVSD"
 PROBLEMS=0
 

@@ -28,7 +28,7 @@
 
 export LC_ALL=C
 PATH=$PATH:/usr/sbin:/sbin
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 IPVSD=${IPVSD:-$ROOT/.build/release/ipvsd}
 LAB=${LAB:-ipvsd-$$}
 LAB_SLOW=${LAB_SLOW:-1}
