@@ -50,7 +50,7 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
-            swiftSettings: swiftSettings),
+            exclude: ["Packaging"], swiftSettings: swiftSettings),
         .executableTarget(
             name: "ipvsd-bench",
             dependencies: [

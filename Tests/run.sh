@@ -9,8 +9,8 @@ set -euo pipefail
 [ "$(id -u)" = 0 ] || exec sudo --preserve-env=SWIFT,CI "$0" "$@"
 # shellcheck source=Lab/lab.sh
 source "$(dirname "${BASH_SOURCE[0]}")/Lab/lab.sh"
-# shellcheck source=../examples/build.sh
-source "$ROOT/examples/build.sh"
+# shellcheck source=../Sources/ipvsd/Packaging/build.sh
+source "$ROOT/Sources/ipvsd/Packaging/build.sh"
 
 # Package.swift makes warnings errors when CI is set.
 export CI=${CI:-1}

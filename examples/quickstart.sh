@@ -11,8 +11,8 @@ set -euo pipefail
 GIVEN_IPVSD=${IPVSD:-}
 # shellcheck source=../Tests/Lab/lab.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../Tests/Lab/lab.sh"
-# shellcheck source=build.sh
-source "$ROOT/examples/build.sh"
+# shellcheck source=../Sources/ipvsd/Packaging/build.sh
+source "$ROOT/Sources/ipvsd/Packaging/build.sh"
 
 REQUESTS=3000
 PROBLEMS=0

@@ -24,7 +24,7 @@ main() {
     KEEPALIVED=$(debian_package keepalived)
     if [[ " ${first[*]} ${second[*]:-} " == *" package "* ]]; then
         make_packages >"$work/log" 2>&1 || {
-            echo "not ok - examples/package.sh ($(tail -n 3 "$work/log" | paste -sd'|'))"
+            echo "not ok - Sources/ipvsd/Packaging/package.sh ($(tail -n 3 "$work/log" | paste -sd'|'))"
             exit 1
         }
         judge_packages | tee "$work/packages"
@@ -60,8 +60,8 @@ make_packages() {
     local again=$work/again
     export DPKG_DEB_COMPRESSOR_TYPE=none
     mkdir "$again"
-    bash "$here/../../examples/package.sh" "$work" && mv "$work"/ipvsd_*.deb "$PACKAGE" &&
-        bash "$here/../../examples/package.sh" "$again" && mv "$again"/ipvsd_*.deb "$again/now.deb" &&
+    bash "$here/../../Sources/ipvsd/Packaging/package.sh" "$work" && mv "$work"/ipvsd_*.deb "$PACKAGE" &&
+        bash "$here/../../Sources/ipvsd/Packaging/package.sh" "$again" && mv "$again"/ipvsd_*.deb "$again/now.deb" &&
         dpkg-deb -R "$PACKAGE" "$work/tree" && sed -i '/^Version:/s/$/+next/' "$work/tree/DEBIAN/control" &&
         dpkg-deb --root-owner-group -b "$work/tree" "$PACKAGE_NEXT" && rm -r "$work/tree"
 }

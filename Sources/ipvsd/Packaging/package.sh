@@ -1,5 +1,5 @@
 #!/bin/bash
-# examples/package.sh [DIRECTORY] - builds the program and makes a package of it: ipvsd_VERSION_ARCH.deb, in DIRECTORY (.).
+# Sources/ipvsd/Packaging/package.sh [DIRECTORY] - builds the program and makes a package of it: ipvsd_VERSION_ARCH.deb, in DIRECTORY (.).
 #
 # Needs what the build needs (see README.md), and Debian's dpkg-dev; not root. The same program gives the same bytes: times in
 # the package are the commit's, or SOURCE_DATE_EPOCH.
@@ -9,9 +9,9 @@
 set -euo pipefail
 umask 022
 export LC_ALL=C TZ=UTC
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 # shellcheck source=build.sh
-source "$ROOT/examples/build.sh"
+source "$ROOT/Sources/ipvsd/Packaging/build.sh"
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(as_invoker git -C "$ROOT" log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
 MAINTAINER="${DEBFULLNAME:-The ipvsd authors} <${DEBEMAIL:-ipvsd@ipvsd.invalid}>"
@@ -48,7 +48,7 @@ manual() {
     rm "$WORK"/pages/ipvsd.{help,documentation}.8
     for page in "$WORK"/pages/*.8; do
         name=${page##*/} name=${name%.8}
-        awk -v os="ipvsd $VERSION" -f "$ROOT/examples/debian/manual.awk" "$page" | gzip -9n >"$TREE/usr/share/man/man8/${name//./-}.8.gz"
+        awk -v os="ipvsd $VERSION" -f "$ROOT/Sources/ipvsd/Packaging/debian/manual.awk" "$page" | gzip -9n >"$TREE/usr/share/man/man8/${name//./-}.8.gz"
     done
 }
 
@@ -81,7 +81,7 @@ documents() {
     printf 'ipvsd (%s) unstable; urgency=medium\n\n  * Of commit %s.\n\n -- %s  %s\n' "$VERSION" \
         "$(as_invoker git -C "$ROOT" rev-parse --short=12 HEAD)" "$MAINTAINER" "$(date -R -d "@$SOURCE_DATE_EPOCH")" |
         gzip -9n >"$DOC/changelog.gz"
-    install -D -m 644 "$ROOT/examples/debian/lintian-overrides" "$TREE/usr/share/lintian/overrides/ipvsd"
+    install -D -m 644 "$ROOT/Sources/ipvsd/Packaging/debian/lintian-overrides" "$TREE/usr/share/lintian/overrides/ipvsd"
 }
 
 # The licences and notices of what is linked into the program.
@@ -98,7 +98,7 @@ libraries() {
 
 control() {
     install -d "$TREE/DEBIAN"
-    install -t "$TREE/DEBIAN" "$ROOT"/examples/debian/{postinst,prerm,postrm}
+    install -t "$TREE/DEBIAN" "$ROOT"/Sources/ipvsd/Packaging/debian/{postinst,prerm,postrm}
     (cd "$TREE" && find lib usr -type f | sort | xargs md5sum) >"$TREE/DEBIAN/md5sums"
     cat >"$TREE/DEBIAN/control" <<CONTROL
 Package: ipvsd
