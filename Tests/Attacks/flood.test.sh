@@ -1,5 +1,6 @@
 #!/bin/bash
 # Floods of SYNs at a director at work: what is established stays, and who comes is served.
+# shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
 LAB_VIA=nsenter
 IPVSD_BENCH=${IPVSD_BENCH:-$(dirname "$IPVSD")/ipvsd-bench}

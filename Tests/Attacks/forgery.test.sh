@@ -1,5 +1,6 @@
 #!/bin/bash
 # Packets that pretend to come from a VIP, and messages that pretend to come from a router.
+# shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
 LAB_VIA=nsenter
 ATTACKS=$(cd "$(dirname "$0")" && pwd)

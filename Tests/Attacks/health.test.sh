@@ -1,5 +1,6 @@
 #!/bin/bash
 # What clients and the director itself do is not held against real servers that serve.
+# shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
 LAB_VIA=nsenter
 

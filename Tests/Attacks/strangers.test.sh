@@ -1,5 +1,6 @@
 #!/bin/bash
 # What one service's checks or a stranger's requests can fill is not what judges the health of the others.
+# shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
 LAB_VIA=nsenter
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # ipvsd capture: what is captured is what the director counts, with every packet's end; filters; programs that are swapped,
 # and processes that are killed meanwhile. Here, since not every kernel lets programs be traced: this one does.
+# shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
 LAB_VIA=nsenter
 PCAPNG=$(cd "$(dirname "$0")" && pwd)/pcapng.py

@@ -1,5 +1,6 @@
 #!/bin/bash
 # What the doctor says where the kernel's own ipip unwraps, and of a NIC whose driver merges frames.
+# shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
 LAB_VIA=nsenter
 

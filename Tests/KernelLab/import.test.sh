@@ -1,6 +1,7 @@
 #!/bin/bash
 # What ipvsadm and keepalived have put into this kernel's IPVS, beside what `ipvsd import` makes of it.
 # shellcheck source=../Namespaces/harness.sh
+# shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
 LAB_VIA=nsenter
 

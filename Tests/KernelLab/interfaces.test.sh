@@ -4,6 +4,7 @@
 #
 #   director: eth0.100, eth0.7 (802.1ad) with eth0.7.200 on it, or bond0(.100) of eth0 and eth2
 #   switch:   the same devices on the other ends; those with the last tags are ports of the bridges
+# shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
 LAB_VIA=nsenter
 

@@ -1,5 +1,6 @@
 #!/bin/bash
 # The namespace scenario with the kernel's own ipip: what decapsulates here is no stand-in.
+# shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
 LAB_VIA=netns
 

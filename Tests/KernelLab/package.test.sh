@@ -3,7 +3,9 @@
 # machine is the director, in the guest's own network namespace; clients and real servers are lab.sh's.
 #
 #     client 10.0.0.1, rs1, rs2 ------- switch "near" ------- lan0 10.0.0.2 the machine
+# shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
+# shellcheck source=machine.sh
 source "$(dirname "$0")/machine.sh"
 # One that has no network of its own sees all that a director on a real machine sees.
 MACHINE_NET=

@@ -4,7 +4,9 @@
 #
 #     the guest 10.0.0.1 wire ------- eth0 10.0.0.11 the machine
 #     its tunnel "lb" plays the director: what it sends to a VIP goes to 10.0.0.11 inside IPIP
+# shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
+# shellcheck source=machine.sh
 source "$(dirname "$0")/machine.sh"
 VIP2=10.0.0.101 BLUE=10.0.0.200
 UNIT="/etc/systemd/system/ipvsd-realserver.service /etc/systemd/system/multi-user.target.wants/ipvsd-realserver.service"

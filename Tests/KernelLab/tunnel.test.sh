@@ -1,5 +1,6 @@
 #!/bin/bash
 # ipvsd tunnel with the kernel's own ipip: what it makes, twice, refuses, shows, deletes, and leaves.
+# shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
 LAB_VIA=nsenter
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The VIP beside the director's own addresses: the kernel answers ARP for it, and never chooses it as the source of the
 # machine's own packets, wherever the own address is and whenever it came.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 

@@ -1,5 +1,6 @@
 #!/bin/bash
 # A director with a configuration file: checks of several kinds, and changes of the file while it runs.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # doctor: faults are planted one at a time; each is named, the healthy host gets a clean bill, --fix mends what it may,
 # and --undo takes all of it back.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Two interfaces of the director in one LAN: ARP gives clients either MAC. By default the director takes both. Where
 # --interface leaves one out, nobody learns its MAC from now on, and what comes in there all the same is named.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 

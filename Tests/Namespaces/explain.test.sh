@@ -1,5 +1,6 @@
 #!/bin/bash
 # ipvsd explain: what it says of a packet is what then becomes of it, with a daemon and without one.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 

@@ -1,5 +1,6 @@
 #!/bin/bash
 # Real servers that die in several ways, under load, and come back. The shortest command line throughout.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 IPVSD_BENCH=${IPVSD_BENCH:-$(dirname "$IPVSD")/ipvsd-bench}

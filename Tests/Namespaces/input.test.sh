@@ -1,5 +1,6 @@
 #!/bin/bash
 # Bad input and a machine that refuses: a clear message, the right exit code, and nothing left behind.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Interfaces of every kind that this kernel has: several for clients, a bridge, a narrow link inside the tunnel, and the
 # director itself as a real server. VLAN devices and bonds: Tests/KernelLab/interfaces.test.sh.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 FAR_DIRECTOR=10.0.1.2

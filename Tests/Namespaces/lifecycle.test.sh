@@ -1,5 +1,6 @@
 #!/bin/bash
 # Start, stop, kill, take over, adopt, clean up: what clients notice (nothing) and what remains (nothing).
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=netns
 

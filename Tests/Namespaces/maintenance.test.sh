@@ -1,5 +1,6 @@
 #!/bin/bash
 # Real servers drained by hand: nothing breaks, new connections go elsewhere, and the daemon does not forget it.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 

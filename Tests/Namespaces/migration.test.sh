@@ -1,5 +1,6 @@
 #!/bin/bash
 # A start over a data plane of layout 3, which forwards meanwhile: nothing is lost, reset or moved, and no death leaves less.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 

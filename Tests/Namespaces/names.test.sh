@@ -1,5 +1,6 @@
 #!/bin/bash
 # Interfaces that are renamed, or go by other names.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 

@@ -1,5 +1,6 @@
 #!/bin/bash
 # Next hops that are, or become, something else than a neighbour on the first interface; two directors.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 

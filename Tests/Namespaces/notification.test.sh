@@ -1,5 +1,6 @@
 #!/bin/bash
 # What is told of what happens: scripts, the stream of events, metrics.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # What the director has put into the machine is taken away under requests, piece by piece: it is put back, and no real
 # server is blamed. So it is by the next daemon, and what was put back is gone after stop and cleanup.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 

@@ -1,5 +1,6 @@
 #!/bin/bash
 # realserver-setup: what it makes, twice, undone, dry; what clients and operators see of it.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=netns
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # What is refused beside a director that runs: take-overs, second directors and reloads. Each says why, in the words of
 # whoever wrote the value, and the director goes on as it was.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 

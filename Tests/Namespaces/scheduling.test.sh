@@ -1,5 +1,6 @@
 #!/bin/bash
 # Every scheduler's distribution, the affinity of flows, weights.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 

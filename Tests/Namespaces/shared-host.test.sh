@@ -1,6 +1,7 @@
 #!/bin/bash
 # doctor and realserver-setup on hosts that others use as well: ports that a container engine publishes, addresses and
 # routes of tunl0 that are not ours, an interface that was left out.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 

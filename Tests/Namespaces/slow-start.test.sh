@@ -1,6 +1,7 @@
 #!/bin/bash
 # Slow start and the sorry server as clients meet them: who gets their connections while a real server's share grows, or
 # the quorum is lost.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 

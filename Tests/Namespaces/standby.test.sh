@@ -1,6 +1,7 @@
 #!/bin/bash
 # A director that stands by for another one, as keepalived's backup does, leaves the other's traffic alone; and nobody
 # calls that a fault. What it does without a daemon: Tests/XDPDataPlaneTests/TraitTests.swift.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 VIRTUAL=00:00:5e:00:01:33

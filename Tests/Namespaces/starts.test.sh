@@ -1,5 +1,6 @@
 #!/bin/bash
 # Starts that fail, stops that leave something, and what both say; a file system without room; reloads without room.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 

@@ -1,5 +1,6 @@
 #!/bin/bash
 # What clients send: TCP and UDP on any port or on one, ICMP, large transfers, packets that are too big.
+# shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=netns
 

@@ -3,6 +3,7 @@
 #
 #     a 10.1.0.2 --- 10.1.0.1 router 10.2.0.1 --- 10.2.0.2 b
 #       10.255.0.1 ============ t1 ============ 10.255.0.2
+# shellcheck source=walk.sh
 source "$(dirname "${BASH_SOURCE[0]}")/walk.sh"
 
 step "two networks and a router"

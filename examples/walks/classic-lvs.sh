@@ -4,6 +4,7 @@
 #
 # The network is that of Tests/Lab/lab.sh: client 10.0.0.1, director 10.0.0.2, real servers 10.0.0.11 to .13, all on one
 # switch; the VIP is 10.0.0.100. Needs kernel IPVS (ip_vs) besides ipip.
+# shellcheck source=walk.sh
 source "$(dirname "${BASH_SOURCE[0]}")/walk.sh"
 
 # ask WHAT   nine requests, each on a connection of its own, while tcpdump on the director counts answers from the VIP

@@ -3,6 +3,7 @@
 #
 #     client .10 -- 192.168.1.0/24 -- .1 gw1 198.51.100.1 --- internet --- 203.0.113.1 gw2 .1 -- 192.168.2.0/24 -- .10 server
 #                                        ================== t1 ==================
+# shellcheck source=walk.sh
 source "$(dirname "${BASH_SOURCE[0]}")/walk.sh"
 
 step "two private networks, and an internet that knows neither"

@@ -3,6 +3,7 @@
 #
 #     a 10.0.0.1 ------- eth0, 10.0.0.0/24 ------- 10.0.0.2 b
 #       10.255.0.1 ===== t1: IPv4 in IPv4 ==== 10.255.0.2
+# shellcheck source=walk.sh
 source "$(dirname "${BASH_SOURCE[0]}")/walk.sh"
 
 step "two hosts on one wire"
