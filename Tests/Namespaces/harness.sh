@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # harness.sh - what every *.test.sh starts with: named tests, assertions, and a lab in which they run.
 #
 # A scenario file defines `test_NAME` functions and ends with `run_tests`. They run in the order of the file,
@@ -24,7 +25,9 @@ equal() { [[ $1 == "$2" ]] || fail "$3: $1, expected $2"; }
 matches() { grep -qiE -- "$2" <<<"$1" || fail "$3: '${1:0:600}' does not match /$2/"; }
 
 # between ACTUAL LOW HIGH WHAT
-between() { [[ $1 =~ ^[0-9]+$ ]] && (($1 >= $2 && $1 <= $3)) || fail "$4: $1, expected $2 to $3"; }
+between() {
+    if ! [[ $1 =~ ^[0-9]+$ ]] || (($1 < $2 || $1 > $3)); then fail "$4: $1, expected $2 to $3"; fi
+}
 
 # exits CODE COMMAND...   stdout and stderr are left in OUTPUT
 exits() {
@@ -68,6 +71,7 @@ run_directory() { echo "/run/ipvsd/$(director_instance)"; }
 pin_directory() { echo "/sys/fs/bpf/ipvsd/$(director_instance)"; }
 
 # One shell inside, for what an emulated machine needs to start programs.
+# shellcheck disable=SC2016 # The inner shell expands it.
 MACHINE_STATE='
 ip -o -d link show | sed "s/ qlen [0-9]*//; s/state [A-Z]*//" | sort
 ip -o addr show | sed "s/valid_lft.*//" | sort
@@ -217,7 +221,10 @@ run_tests() {
     trap 'lab_down; rm -f "${OWN_BIG:-}"' EXIT
     big_file
     lab_begin
-    for name in $(grep -o '^test_[A-Za-z0-9_]*' "$0"); do
+    # A list that is read at once: tests may read standard input.
+    local tests=()
+    mapfile -t tests < <(grep -o '^test_[A-Za-z0-9_]*' "$0")
+    for name in "${tests[@]}"; do
         [[ $name =~ ${ONLY:-.} ]] || continue
         run_test "$name" || {
             # 2: a known fault.

@@ -50,7 +50,7 @@ main() {
     local scenario all=("$@")
     if [ $# = 0 ]; then
         # The longest files first, so that the jobs end together.
-        for scenario in $(ls -S ./*.test.sh); do all+=("$(basename "$scenario")"); done
+        mapfile -t all < <(find . -maxdepth 1 -name '*.test.sh' -printf '%s %f\n' | sort -rn | cut -d' ' -f2)
     fi
     all=("${all[@]%.test.sh}")
     for scenario in "${all[@]}"; do if is_alone "$scenario"; then run "$scenario"; fi; done
