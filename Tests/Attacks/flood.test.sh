@@ -13,7 +13,7 @@ flood() {
     shift
     program=$(director_program)
     mac=$(ip -n "$(ns director)" -j link show eth0 | jq -r '.[0].address')
-    spawn director "$LAB_DIR/flood" "$IPVSD_BENCH" flood --program "$program" --mac "$mac" --vip $VIP \
+    spawn director "$LAB_DIR/flood" "$IPVSD_BENCH" flood --program "$program" --mac "$mac" --vip "$VIP" \
         --clients "$clients" "$@"
     FLOOD=$SPAWNED
     disown "$FLOOD"
@@ -22,9 +22,9 @@ flood() {
 # Three downloads, which go on while the flood does, and new connections all the time.
 withstand() {
     local name lines end
-    for name in one two three; do download_start $name --limit-rate 4m; done
+    for name in one two three; do download_start "$name" --limit-rate 4m; done
     flood "$@"
-    lines= end=$((SECONDS + 300))
+    lines='' end=$((SECONDS + 300))
     while ! ended "$FLOOD"; do
         ((SECONDS < end)) || fail "the flood goes on after 300 s: $(tail -n 1 "$LAB_DIR/flood")"
         lines+=$(fetch 20)$'\n'
@@ -33,12 +33,12 @@ withstand() {
     echo "# $(tail -n 1 "$LAB_DIR/flood"); $(grep -c . <<<"$lines") requests meanwhile"
     no_failures "new connections in the flood" <<<"$(grep . <<<"$lines")"
     no_failures "new connections after the flood" <<<"$(fetch 60)"
-    for name in one two three; do download_correct $name; done
+    for name in one two three; do download_correct "$name"; done
 }
 
 # Fifty times the entries of the flow table.
 test_50_million_syns() {
-    director_start --vip $VIP:80 --backends $RS1,$RS2,$RS3 --scheduler rr
+    director_start --vip "$VIP:80" --backends "$RS1,$RS2,$RS3" --scheduler rr
     equal "$(ipvsd status --json | jq '.flowTableSize')" 1048576 "entries of the flow table"
     equal "$(ipvsd status --json | jq '.halfOpen.limit')" 131072 "the limit of half-open connections"
     equal "$(ipvsd status --json | jq '.halfOpen.reachedLast')" null "when the limit was reached before the flood"
@@ -50,7 +50,7 @@ test_50_million_syns() {
 }
 
 test_10_million_pairs_of_syn_and_ack() {
-    director_start --vip $VIP:80 --backends $RS1,$RS2,$RS3 --scheduler rr
+    director_start --vip "$VIP:80" --backends "$RS1,$RS2,$RS3" --scheduler rr
     withstand 10000000 --pairs
     between "$(ipvsd status --json | jq '.halfOpen.now')" 0 66000 "half-open connections"
     between "$(ipvsd status --json | jq '.events["flow-evicted"] + .events["flow-table-full"]')" 1000000 20000000 \

@@ -18,22 +18,22 @@ forge() { in_ns client "$PYTHON" "$ATTACKS/forge.py" "$@"; }
 
 # Rules for eth0 do not see what comes in on ipvsd0, where checks' answers go.
 test_packets_from_a_vip_reach_no_socket_of_the_director() {
-    director_start --vip $VIP --backends $RS1
-    wait_until 5 "rs1 to be healthy" healthy $RS1
+    director_start --vip "$VIP" --backends "$RS1"
+    wait_until 5 "rs1 to be healthy" healthy "$RS1"
     spawn director "$LAB_DIR/heard" "$PYTHON" "$ATTACKS/forge.py" listen 5000
     disown "$SPAWNED"
     LAB_VIA=nsenter spawn director "$LAB_DIR/listener" "$PYTHON" -m http.server 5000
     disown "$SPAWNED"
     wait_until 5 "the sockets" listens_on_both
-    forge udp $VIP 4000 10.0.0.2 5000
-    forge syn $VIP 4000 10.0.0.2 5000
+    forge udp "$VIP" 4000 10.0.0.2 5000
+    forge syn "$VIP" 4000 10.0.0.2 5000
     # In the order in which they came.
     forge udp 10.0.0.1 4000 10.0.0.2 5000
     wait_until 5 "the client's own datagram" grep -q "10.0.0.1" "$LAB_DIR/heard"
     equal "$(xargs <"$LAB_DIR/heard")" "listening 10.0.0.1" "sources of datagrams"
     equal "$(in_ns director ss -Htn state syn-recv | wc -l)" 0 "connections that the VIP began"
     exits 0 in_ns client curl -s -o /dev/null --max-time 5 http://10.0.0.2:5000/
-    equal "$(server_status $RS1 health)" up "health of rs1"
+    equal "$(server_status "$RS1" health)" up "health of rs1"
     director_stop
 }
 # What a real server's kernel says of a check's packet is an answer, too.
@@ -45,8 +45,8 @@ services:
     checks: [{type: udp, reply: x}]
 YAML
     director_start --config "$LAB_DIR/ipvsd.yaml"
-    wait_until 5 "rs1 to be refused" unhealthy $RS1
-    matches "$(server_status $RS1 reason)" "refused" "the reason"
+    wait_until 5 "rs1 to be refused" unhealthy "$RS1"
+    matches "$(server_status "$RS1" reason)" "refused" "the reason"
     director_stop
 }
 
@@ -54,7 +54,7 @@ listens_on_both() { listening director 5000 && grep -q listening "$LAB_DIR/heard
 
 too_big() {
     in_ns client ip route flush cache
-    in_ns client "$PYTHON" "$TESTS/udp.py" too-big $VIP 5353 "$1"
+    in_ns client "$PYTHON" "$TESTS/udp.py" too-big "$VIP" 5353 "$1"
 }
 
 # No service has the port: the real server says so.
@@ -64,14 +64,14 @@ DELIVERED="mtu 0 from $VIP origin 2 type 3 code 3"
 still_whole() { equal "$(too_big 1480)" "$DELIVERED" "a datagram of 1480 bytes, $1"; }
 
 test_forged_messages_lower_no_path_mtu() {
-    director_start --vip $VIP --backends $RS4
-    wait_until 5 "rs4 to be healthy" healthy $RS4
+    director_start --vip "$VIP" --backends "$RS4"
+    wait_until 5 "rs4 to be healthy" healthy "$RS4"
     # About a connection that there is not, and about a packet of the kernel's own.
-    forge too-big 10.0.0.1 tunnel 552 10.0.0.2 $RS4 10.9.0.1 4000 $VIP 80
-    forge too-big 10.0.0.1 ping 552 10.0.0.2 $RS4
-    wait_until 5 "the kernel to believe it" kernel_believes $RS4
+    forge too-big 10.0.0.1 tunnel 552 10.0.0.2 "$RS4" 10.9.0.1 4000 "$VIP" 80
+    forge too-big 10.0.0.1 ping 552 10.0.0.2 "$RS4"
+    wait_until 5 "the kernel to believe it" kernel_believes "$RS4"
     # What may be true is looked into.
-    forge too-big 10.0.0.1 tunnel 552 10.0.0.2 $RS4
+    forge too-big 10.0.0.1 tunnel 552 10.0.0.2 "$RS4"
     wait_until 5 "the director to look" grep -q "10.0.0.1 says .* $RS4 are too big .*but a ping of 1500 bytes passes" \
         "$LAB_DIR/director.log"
     equal "$(director_log | grep -c "says that packets")" 1 "complaints"
@@ -88,10 +88,10 @@ looked_again() {
 
 # Between the director and rs1 there is nobody who could say so.
 test_forged_messages_about_a_real_server_on_the_link() {
-    director_start --vip $VIP --backends $RS1,$RS4 --scheduler rr
-    wait_until 5 "rs4 to be healthy" healthy $RS4
-    forge too-big 10.0.0.1 tunnel 552 10.0.0.2 $RS1
-    forge too-big 10.0.0.1 tunnel 552 10.0.0.2 $RS4
+    director_start --vip "$VIP" --backends "$RS1,$RS4" --scheduler rr
+    wait_until 5 "rs4 to be healthy" healthy "$RS4"
+    forge too-big 10.0.0.1 tunnel 552 10.0.0.2 "$RS1"
+    forge too-big 10.0.0.1 tunnel 552 10.0.0.2 "$RS4"
     wait_until 5 "the director to look" grep -q "$RS4 are too big" "$LAB_DIR/director.log"
     equal "$(director_log | grep -c "$RS1 are too big")" 0 "complaints about rs1"
     still_whole "by the first real server"
@@ -101,11 +101,11 @@ test_forged_messages_about_a_real_server_on_the_link() {
 
 # Where hosts drop pings, a router's word about the director's own probe has to do.
 test_a_true_message_about_a_host_that_drops_pings() {
-    director_start --vip $VIP --backends $RS4 --check tcp:80
-    wait_until 5 "rs4 to be healthy" healthy $RS4
+    director_start --vip "$VIP" --backends "$RS4" --check tcp:80
+    wait_until 5 "rs4 to be healthy" healthy "$RS4"
     in_ns rs4 nft 'add table ip quiet; add chain ip quiet in { type filter hook input priority 0; };
         add rule ip quiet in icmp type echo-request drop'
-    forge too-big 10.0.0.1 tunnel 552 10.0.0.2 $RS4
+    forge too-big 10.0.0.1 tunnel 552 10.0.0.2 "$RS4"
     wait_until 10 "the director to give up" grep -q "no ping shows whether they are" "$LAB_DIR/director.log"
     still_whole "where nothing is known"
     ip -n "$(ns router)" link set eth1 mtu 1400

@@ -11,15 +11,15 @@ SLOW=(--check tcp --check-interval 60s --check-timeout 0.7s --fall 3)
 
 # spoofed RATE SECONDS [pairs]   in the background
 spoofed() {
-    spawn client "$LAB_DIR/syns" "$PYTHON" "$(dirname "$0")/syns.py" $VIP 80 "$@"
+    spawn client "$LAB_DIR/syns" "$PYTHON" "$(dirname "$0")/syns.py" "$VIP" 80 "$@"
     SPOOFER=$SPAWNED
     disown "$SPOOFER"
 }
 
 begin() {
     local server
-    director_start --scheduler rr --backends $BACKENDS "$@"
-    for server in $RS1 $RS2 $RS3; do wait_until 10 "$server to be healthy" healthy $server; done
+    director_start --scheduler rr --backends "$BACKENDS" "$@"
+    for server in $RS1 $RS2 $RS3; do wait_until 10 "$server to be healthy" healthy "$server"; done
 }
 
 checks() { ipvsd metrics | awk '/^ipvsd_checks_total/ { sum += $NF } END { print sum }'; }
@@ -27,11 +27,11 @@ checks() { ipvsd metrics | awk '/^ipvsd_checks_total/ { sum += $NF } END { print
 # What was told of real servers and services that no longer serve.
 bad_news() { ipvsd events --json | jq -r 'select(.event | test("down|lost|no-server")) | "\(.server) \(.event): \(.reason)"'; }
 
-all_out() { unhealthy $RS1 && unhealthy $RS2 && unhealthy $RS3; }
+all_out() { unhealthy "$RS1" && unhealthy "$RS2" && unhealthy "$RS3"; }
 
 test_spoofed_syns_do_not_multiply_checks() {
     local before
-    begin --vip $VIP:80 "${SLOW[@]}"
+    begin --vip "$VIP:80" "${SLOW[@]}"
     before=$(checks)
     spoofed 58 3
     wait_until 10 "the end of the SYNs" ended "$SPOOFER"
@@ -43,13 +43,13 @@ REFUSAL='table ip refusal { chain input { type filter hook input priority 0; tcp
 
 test_spoofed_syns_and_a_blip_take_nobody_out() {
     local host
-    begin --vip $VIP:80 "${SLOW[@]}"
+    begin --vip "$VIP:80" "${SLOW[@]}"
     spoofed 58 4
     wait_until 5 "spoofed SYNs to be forwarded" forwarded_more_than 50
     # As servers that are restarted do.
-    for host in rs1 rs2 rs3; do in_ns $host nft "$REFUSAL"; done
+    for host in rs1 rs2 rs3; do in_ns "$host" nft "$REFUSAL"; done
     sleep 0.5
-    for host in rs1 rs2 rs3; do in_ns $host nft delete table ip refusal; done
+    for host in rs1 rs2 rs3; do in_ns "$host" nft delete table ip refusal; done
     wait_until 10 "the end of the SYNs" ended "$SPOOFER"
     equal "$(bad_news)" "" "bad news after half a second of refusals"
 }
@@ -85,14 +85,14 @@ test_idle_connections_to_a_learnt_port_take_nobody_out() {
     local host room=1
     for host in rs1 rs2 rs3; do
         # One has room for checks, by which the others are judged.
-        [ $host != rs3 ] || room=100
-        spawn $host "$LAB_DIR/tool" "$PYTHON" -c "$TOOL" $room
+        [ "$host" != rs3 ] || room=100
+        spawn "$host" "$LAB_DIR/tool" "$PYTHON" -c "$TOOL" "$room"
         disown "$SPAWNED"
-        wait_until 5 "the tool on $host" listening $host 9000
+        wait_until 5 "the tool on $host" listening "$host" 9000
     done
-    begin --vip $VIP "${FAST[@]}"
+    begin --vip "$VIP" "${FAST[@]}"
     wait_until 10 "port 9000 to be learnt" learnt_on_all
-    spawn client "$LAB_DIR/idle" "$PYTHON" -c "$IDLE" $VIP
+    spawn client "$LAB_DIR/idle" "$PYTHON" -c "$IDLE" "$VIP"
     disown "$SPAWNED"
     wait_until 10 "eight idle connections" grep -q idle "$LAB_DIR/idle"
     wait_until 10 "checks of port 9000 to fail" failed_more_than 9
@@ -102,8 +102,7 @@ test_idle_connections_to_a_learnt_port_take_nobody_out() {
 
 # Clients of the tool that ask, and leave.
 learnt_on_all() {
-    local turn
-    for turn in 1 2 3; do in_ns client timeout 2 bash -c "exec 3<>/dev/tcp/$VIP/9000; echo >&3; head -n 1 <&3" >/dev/null || true; done
+    for _ in 1 2 3; do in_ns client timeout 2 bash -c "exec 3<>/dev/tcp/$VIP/9000; echo >&3; head -n 1 <&3" >/dev/null || true; done
     (($(of_port_9000 success) >= 9))
 }
 
@@ -120,7 +119,7 @@ FILTER='table ip operator { chain input { type filter hook input priority 0; iif
 OUTPUT_FILTER='table ip operator { chain output { type filter hook output priority 0; oifname "ipvsd0" drop; }; }'
 
 test_a_filter_of_the_director_takes_nobody_out() {
-    begin --vip $VIP:80 "${FAST[@]}"
+    begin --vip "$VIP:80" "${FAST[@]}"
     in_ns director nft "$FILTER"
     wait_until 8 "a verdict" judged
     equal "$(bad_news)" "" "bad news behind the director's own filter"
@@ -129,12 +128,12 @@ test_a_filter_of_the_director_takes_nobody_out() {
     in_ns director nft delete table ip operator
     # What was told comes to an end with the filter.
     server_kill rs1
-    wait_until 8 "a dead real server to be out" unhealthy $RS1
+    wait_until 8 "a dead real server to be out" unhealthy "$RS1"
     server_start rs1
 }
 
 test_a_filter_of_what_checks_send_takes_nobody_out() {
-    begin --vip $VIP:80 "${FAST[@]}"
+    begin --vip "$VIP:80" "${FAST[@]}"
     in_ns director nft "$OUTPUT_FILTER"
     wait_until 8 "a verdict" judged
     equal "$(bad_news)" "" "bad news behind the director's own filter"
@@ -143,7 +142,7 @@ test_a_filter_of_what_checks_send_takes_nobody_out() {
 }
 
 test_a_filter_of_the_director_takes_nobody_out_by_ping() {
-    begin --vip $VIP:80 "${FAST[@]}" --check ping
+    begin --vip "$VIP:80" "${FAST[@]}" --check ping
     in_ns director nft "$FILTER"
     wait_until 8 "a verdict" judged
     equal "$(bad_news)" "" "bad news behind the director's own filter"
@@ -155,14 +154,14 @@ judged() { ipvsd events --json | jq -r .event | grep -qE 'server-down|check-path
 # The contrary: completed handshakes, which anybody may feign, prove nothing.
 test_a_fault_of_all_real_servers_takes_all_out_under_spoofed_pairs() {
     local host
-    begin --vip $VIP:80 "${FAST[@]}"
+    begin --vip "$VIP:80" "${FAST[@]}"
     spoofed 200 20 pairs
     wait_until 5 "spoofed packets to be forwarded" forwarded_more_than 100
-    for host in rs1 rs2 rs3; do ip -n "$(ns $host)" link set tunl0 down; done
+    for host in rs1 rs2 rs3; do ip -n "$(ns "$host")" link set tunl0 down; done
     wait_until 8 "all real servers to be out" all_out
     kill "$SPOOFER"
-    for host in rs1 rs2 rs3; do ip -n "$(ns $host)" link set tunl0 up; done
-    wait_until 15 "rs1 to be back" healthy $RS1
+    for host in rs1 rs2 rs3; do ip -n "$(ns "$host")" link set tunl0 up; done
+    wait_until 15 "rs1 to be back" healthy "$RS1"
 }
 
 run_tests

@@ -36,7 +36,7 @@ FILE
     wait_until 10 "rs2 to be back" healths 1 "up up up"
     echo none >"$LAB_DIR/weight"
     wait_until 10 "the file's word to count" healths 1 "down down down"
-    matches "$(server_status $RS1 reason)" "body match: the search for .* takes too much time or memory" "the reason"
+    matches "$(server_status "$RS1" reason)" "body match: the search for .* takes too much time or memory" "the reason"
 }
 
 # Scrapes of many services, from many connections, of which most are never read.

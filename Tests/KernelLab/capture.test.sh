@@ -80,19 +80,19 @@ icmp_error() {
 vip, client = map(socket.inet_aton, sys.argv[1:])
 quoted = struct.pack("!BBHHHBBH4s4sHHI", 0x45, 0, 40, 0, 0, 64, 6, 0, vip, client, 80, 5555, 0)
 error = struct.pack("!BBHHH", 3, 1, 0, 0, 0) + quoted
-socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).sendto(error, (sys.argv[1], 0))' $VIP 10.9.0.7
+socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).sendto(error, (sys.argv[1], 0))' "$VIP" 10.9.0.7
 }
 
 curl_port() { in_ns client curl -s -o /dev/null --max-time $((5 * LAB_SLOW)) "${@:2}" "http://$VIP:$1/"; }
 
 test_every_packet_before_and_after_with_its_end() {
-    director_start --vip $VIP --backends $RS1,$RS2,$RS3 --scheduler rr --check none
+    director_start --vip "$VIP" --backends "$RS1,$RS2,$RS3" --scheduler rr --check none
     local received forwarded server client out
     capture_start all
     local all=$CAPTURE
     capture_start client --client 10.9.0.7
     client=$CAPTURE
-    capture_start out --direction out --vip $VIP:8080 --server $RS1
+    capture_start out --direction out --vip "$VIP:8080" --server "$RS1"
     out=$CAPTURE
     equal "$(tracing | wc -l)" 6 "programs of three captures"
     received=$(received) forwarded=$(counted .forwarded)
@@ -100,7 +100,7 @@ test_every_packet_before_and_after_with_its_end() {
     curl_port 80 --interface 10.9.0.7
     for _ in 1 2 3; do curl_port 8080; done
     icmp_error
-    exits 0 in_ns client ping -c 2 -W 8 $VIP
+    exits 0 in_ns client ping -c 2 -W 8 "$VIP"
     received=$(($(received) - received)) forwarded=$(($(counted .forwarded) - forwarded))
 
     CAPTURE=$all capture_end all INT
@@ -139,12 +139,12 @@ test_every_packet_before_and_after_with_its_end() {
 
 test_lines_reasons_of_drops_and_ends() {
     # Nobody has this address.
-    director_start --vip $VIP:80 --backends 10.0.0.77 --check none
+    director_start --vip "$VIP:80" --backends 10.0.0.77 --check none
     spawn director "$LAB_DIR/lines" "$IPVSD" capture --reason dropped -c 1
     CAPTURE=$SPAWNED
     wait_until 15 "the capture" grep -q capturing "$LAB_DIR/lines"
-    in_ns client ping -c 1 -W 8 $VIP >/dev/null
-    in_ns client curl -s --max-time 2 http://$VIP/ || true
+    in_ns client ping -c 1 -W 8 "$VIP" >/dev/null
+    in_ns client curl -s --max-time 2 "http://$VIP/" || true
     wait_until 15 "its end after one packet" ended "$CAPTURE"
     equal "$(grep -c ' in  eth0 ' "$LAB_DIR/lines")" 1 "lines"
     matches "$(<"$LAB_DIR/lines")" \
@@ -156,7 +156,7 @@ test_lines_reasons_of_drops_and_ends() {
     # Nobody reads any more, and no packet comes.
     spawn director "$LAB_DIR/gone" bash -c "'$IPVSD' capture 2>'$LAB_DIR/gone.err' | head -n 1; exec sleep 0.1"
     wait_until 15 "the capture" grep -q capturing "$LAB_DIR/gone.err"
-    in_ns client ping -c 1 -W 8 $VIP >/dev/null
+    in_ns client ping -c 1 -W 8 "$VIP" >/dev/null
     wait_until 15 "its end without a reader" grep -q "captured" "$LAB_DIR/gone.err"
     exits 74 ipvsd capture -w /nonsense/file
     matches "$OUTPUT" "write /nonsense/file: No such file" "the message"
@@ -167,11 +167,11 @@ test_lines_reasons_of_drops_and_ends() {
 }
 
 test_a_growth_and_another_daemon_are_followed() {
-    director_start --vip $VIP --backends $RS1,$RS2 --check none --connections 10000
+    director_start --vip "$VIP" --backends "$RS1,$RS2" --check none --connections 10000
     capture_start grown
     no_failures "before" <<<"$(fetch 2)"
     local old=$DIRECTOR_PID before
-    director_spawn director --vip $VIP --backends $RS1,$RS2 --check none --connections 100000 --replace
+    director_spawn director --vip "$VIP" --backends "$RS1,$RS2" --check none --connections 100000 --replace
     DIRECTOR_PID=$SPAWNED
     wait_until 20 "the end of the daemon before" ended "$old"
     wait "$old" || true
@@ -203,7 +203,7 @@ written_by_killed() { "$PYTHON" "$PCAPNG" "$LAB_DIR/killed.pcapng" 2>/dev/null |
 killed_has_written() { (($(written_by_killed) >= 20)); }
 
 test_losses_are_counted_and_a_killed_capture_disturbs_nobody() {
-    director_start --vip $VIP --backends $RS1 --check none
+    director_start --vip "$VIP" --backends "$RS1" --check none
     capture_start slow
     local slow=$CAPTURE late received
     capture_start late --direction in
@@ -211,7 +211,7 @@ test_losses_are_counted_and_a_killed_capture_disturbs_nobody() {
     received=$(received)
     kill -STOP "$slow" "$late"
     for _ in 1 2; do
-        exits 0 in_ns client curl -s -o /dev/null --max-time 100 -T "$LAB_BIG" http://$VIP/upload/up
+        exits 0 in_ns client curl -s -o /dev/null --max-time 100 -T "$LAB_BIG" "http://$VIP/upload/up"
     done
     # What it was handed over before it was told to end is written all the same.
     kill -INT "$late"

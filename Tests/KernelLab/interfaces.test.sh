@@ -37,11 +37,11 @@ everything_works() { # DEVICE that the program sits on
     equal "$(ipvsd status --json | jq -r .xdp.mode)" native "XDP mode"
     wait_until 10 "rs1 and rs2 to serve" serves "rs1 5 rs2 5"
     no_failures "10 requests" <<<"$(fetch 10)"
-    exits 0 in_ns client ping -c 1 -W 8 $VIP
+    exits 0 in_ns client ping -c 1 -W 8 "$VIP"
     # A port without connection: the RST of the director, or of the real server.
-    exits 7 in_ns client curl -s --max-time 30 http://$VIP:81/
-    wait_until 5 "rs1 to be healthy" healthy $RS1
-    equal "$(in_ns client "$PYTHON" "$TESTS/udp.py" too-big $VIP 5353 1500)" \
+    exits 7 in_ns client curl -s --max-time 30 "http://$VIP:81/"
+    wait_until 5 "rs1 to be healthy" healthy "$RS1"
+    equal "$(in_ns client "$PYTHON" "$TESTS/udp.py" too-big "$VIP" 5353 1500)" \
         "mtu 1480 from $VIP origin 2 type 3 code 4" "a datagram of 1500 bytes with DF"
     in_ns client ip route flush cache
 }
@@ -53,7 +53,7 @@ test_a_NIC_in_a_VRF() {
     d link set eth0 master vrf0
     d addr add 10.0.0.2/24 dev eth0
     d route add default via 10.0.0.1 vrf vrf0
-    director_spawn director --vip $VIP --backends $RS1
+    director_spawn director --vip "$VIP" --backends "$RS1"
     DIRECTOR_PID=$SPAWNED
     wait_until 2 "rs1 to serve, or a refusal that names the VRF" serves_or_refuses
     if ended "$DIRECTOR_PID"; then DIRECTOR_PID=; else director_stop; fi
@@ -75,7 +75,7 @@ test_a_VLAN_device() {
     before=$(machine_state director)
     matches "$before" "eth0 rx-vlan-offload: on" "the offload, before"
     # The VIP's subnet is on eth0.100, so that nobody has to name it.
-    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
+    director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr
     matches "$(machine_state director)" "eth0 rx-vlan-offload: off" "the offload, meanwhile"
     everything_works eth0
     watch_packet switch director "vlan 100 and ip proto 4"
@@ -86,7 +86,7 @@ test_a_VLAN_device() {
     director_stop
     same_state "$before" "$(machine_state director)"
     # Made anew under the director's feet, the device has lost its addresses, the VIP among them.
-    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
+    director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr
     d link del eth0.100
     d link add link eth0 name eth0.100 type vlan id 100
     d link set eth0.100 up
@@ -111,7 +111,7 @@ test_a_VLAN_in_a_provider_VLAN() {
     d link set eth0.7 up
     d link set eth0.7.200 up
     director_address eth0.7.200
-    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr --interface eth0.7.200
+    director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr --interface eth0.7.200
     everything_works eth0
     director_stop
     s link del director.200
@@ -132,13 +132,13 @@ test_an_active_backup_bond_and_a_VLAN_on_it() {
     d link add bond0 type bond mode active-backup miimon 50
     local device
     for device in eth0 eth2; do
-        d link set $device down
-        d link set $device master bond0
+        d link set "$device" down
+        d link set "$device" master bond0
     done
     d link set bond0 up
     director_address bond0
     d link set bond0 type bond active_slave eth0
-    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
+    director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr
     everything_works bond0
     # eth0's cable: the bond goes on by eth2.
     s link set director down
@@ -147,16 +147,16 @@ test_an_active_backup_bond_and_a_VLAN_on_it() {
     director_stop
     # Now with a tag, by both ports of the switch.
     for device in director director-eth2; do
-        s link set $device nomaster
-        s link add link $device name $device.5 type vlan id 5
-        s link set $device.5 master near up
-        tagged_frames switch $device
+        s link set "$device" nomaster
+        s link add link "$device" name "$device.5" type vlan id 5
+        s link set "$device.5" master near up
+        tagged_frames switch "$device"
     done
     d addr flush dev bond0
     d link add link bond0 name bond0.5 type vlan id 5
     d link set bond0.5 up
     director_address bond0.5
-    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr --interface bond0.5
+    director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr --interface bond0.5
     everything_works bond0
     director_stop
     d link del bond0.5
@@ -169,26 +169,26 @@ test_an_802_3ad_bond() {
     d link add bond1 type bond mode 802.3ad miimon 50 lacp_rate fast xmit_hash_policy layer3+4
     local device before
     for device in director director-eth2; do
-        s link del $device.5 2>/dev/null || true
-        s link set $device down
-        s link set $device master trunk
+        s link del "$device.5" 2>/dev/null || true
+        s link set "$device" down
+        s link set "$device" master trunk
     done
     for device in eth0 eth2; do
-        d link set $device down
-        d link set $device master bond1
+        d link set "$device" down
+        d link set "$device" master bond1
     done
     s link set trunk master near up
     d link set bond1 up
     director_address bond1
     wait_until 15 "the aggregate" in_ns director ping -c 1 -W 1 10.0.0.1
-    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
+    director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr
     everything_works bond1
     director_stop
     # The generic hook of a bond comes after its members' GRO.
-    for device in eth0 eth2; do in_ns director ethtool -K $device gro on; done
+    for device in eth0 eth2; do in_ns director ethtool -K "$device" gro on; done
     before=$(machine_state director)
     equal "$(grep -cE '^eth[02] generic-receive-offload: on' <<<"$before")" 2 "members with GRO, before"
-    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr --xdp generic
+    director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr --xdp generic
     equal "$(ipvsd status --json | jq -r .xdp.mode)" generic "XDP mode"
     equal "$(machine_state director | grep -cE '^eth[02] generic-receive-offload: off')" 2 "members without GRO"
     wait_until 10 "rs1 and rs2 to serve" serves "rs1 5 rs2 5"

@@ -140,7 +140,7 @@ boot() {
     # The kernel counts the timer's ticks for a moment, and panics where a busy machine gave qemu fewer than five of them.
     parameters+=" no_timer_check ${GUEST_APPEND-mitigations=off}"
     accel=(-accel "${GUEST_ACCEL:-tcg,thread=multi}" -smp "${GUEST_CPUS:-2}")
-    [ "${GUEST_ICOUNT:-0}" = 0 ] || accel=(-accel tcg,thread=single -icount "shift=0,sleep=off" -smp 1)
+    [ "${GUEST_ICOUNT:-0}" = 0 ] || accel=(-accel "tcg,thread=single" -icount "shift=0,sleep=off" -smp 1)
     qemu=(qemu-system-x86_64 -M pc "${accel[@]}" -cpu "${GUEST_CPU:-max,la57=off,erms=off,fsrm=off}"
         -m "${GUEST_MEMORY:-2G}" -nodefaults -display none -no-reboot -kernel "$cache/vmlinux" -initrd "$run/initrd"
         -append "$parameters"

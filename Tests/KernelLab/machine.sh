@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # machine.sh - a machine in a box: systemd as pid 1 of its own pid and mount namespaces, sharing the guest's files; of its own
 # network namespace, too, unless MACHINE_NET is empty. To be sourced after harness.sh, by scenarios that define plug_in.
 

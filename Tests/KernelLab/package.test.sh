@@ -43,7 +43,7 @@ plug_in() {
 }
 
 configure() {
-    printf 'services:\n- listeners: %s:80\n  servers: [%s, %s]\n' $VIP $RS1 $RS2 >$CONFIGURATION
+    printf 'services:\n- listeners: %s:80\n  servers: [%s, %s]\n' "$VIP" "$RS1" "$RS2" >"$CONFIGURATION"
 }
 
 # Of harness.sh's MACHINE_STATE what a director may change; the guest is slow.
@@ -112,7 +112,7 @@ test_the_unit_has_four_capabilities() {
 
 test_a_reload_tells_its_result() {
     exits 0 m systemctl reload ipvsd
-    echo 'services: 5' >$CONFIGURATION
+    echo 'services: 5' >"$CONFIGURATION"
     exits 1 m systemctl reload ipvsd
     configure
     equal "$(m systemctl is-active ipvsd)" active "the unit"
@@ -153,7 +153,7 @@ test_a_refused_file_ends_the_unit_for_good() {
     exits 0 m systemctl stop ipvsd
     equal "$(fetch 1 --max-time 2 | served)" "" "who serves when it is stopped"
     same_state "$(<"$LAB_DIR/before")" "$(state)"
-    echo 'services: 5' >$CONFIGURATION
+    echo 'services: 5' >"$CONFIGURATION"
     m systemctl start ipvsd || true
     wait_until 10 "the end of it" unit_failed
     configure
@@ -164,7 +164,7 @@ test_a_refused_file_ends_the_unit_for_good() {
 test_a_removal_leaves_nothing_in_the_kernel() {
     dpkg_do -r ipvsd
     same_state "$(<"$LAB_DIR/before")" "$(state)"
-    [ -e $CONFIGURATION ] || fail "the configuration is gone"
+    [ -e "$CONFIGURATION" ] || fail "the configuration is gone"
 }
 
 test_a_purge_leaves_the_configuration_alone() {

@@ -64,8 +64,8 @@ is_real_server() {
     equal "$(vips)" "$VIP/32 $VIP2/32" "addresses of tunl0 $1"
     equal "$(m sysctl -n net.ipv4.conf.all.arp_ignore net.ipv4.conf.all.arp_announce | xargs)" "1 2" "ARP $1"
     lowers_mss || fail "the rules that lower the MSS are missing $1: $(m nft list ruleset)"
-    answers $VIP || fail "$VIP does not answer $1"
-    answers $VIP2 || fail "$VIP2 does not answer $1"
+    answers "$VIP" || fail "$VIP does not answer $1"
+    answers "$VIP2" || fail "$VIP2 does not answer $1"
 }
 
 lowers_mss() {
@@ -77,11 +77,11 @@ ours() { find /etc -name '*ipvsd*' ! -path '/etc/ipvsd-lab*' | sort | xargs; }
 # --- tests, in this order ----------------------------------------------------------------------------
 
 test_networkd_is_told_to_leave_it_alone() {
-    exits 0 setup --vip-file "$LAB_DIR/vips" --vip $VIP2 --persist --dry-run
+    exits 0 setup --vip-file "$LAB_DIR/vips" --vip "$VIP2" --persist --dry-run
     matches "$OUTPUT" "would write /etc/systemd/network/00-ipvsd-realserver.network" "the dry run"
     equal "$(ours)" "" "what the dry run wrote"
     exits 0 setup --vip-file "$LAB_DIR/vips" --persist
-    exits 0 setup --vip $VIP2 --persist
+    exits 0 setup --vip "$VIP2" --persist
     matches "$OUTPUT" "write /etc/ipvsd/realserver.vips" "the second run"
     m systemctl restart systemd-networkd
     wait_until 10 "networkd to have eth0" networkd_has_eth0
@@ -89,7 +89,7 @@ test_networkd_is_told_to_leave_it_alone() {
     m networkctl reconfigure tunl0 2>/dev/null || true
     sleep 5
     is_real_server "after networkd has done its work"
-    exits 0 setup --vip $VIP --vip $VIP2 --persist
+    exits 0 setup --vip "$VIP" --vip "$VIP2" --persist
     matches "$OUTPUT" "nothing to change" "the third run"
 }
 
@@ -123,11 +123,11 @@ UNIT
     ln -sf /etc/systemd/system/blue.service /etc/systemd/system/multi-user.target.wants/blue.service
     m systemctl daemon-reload
     m systemctl start blue
-    exits 64 m ip netns exec blue "$IPVSD" realserver-setup --vip $BLUE --persist-by networkd
+    exits 64 m ip netns exec blue "$IPVSD" realserver-setup --vip "$BLUE" --persist-by networkd
     matches "$OUTPUT" "runs the machine's own network, not namespace blue \(accepted: unit\)" "networkd in a namespace"
-    exits 0 m ip netns exec blue "$IPVSD" realserver-setup --vip $BLUE --persist
+    exits 0 m ip netns exec blue "$IPVSD" realserver-setup --vip "$BLUE" --persist
     matches "$(</etc/systemd/system/ipvsd-realserver-blue.service)" "NetworkNamespacePath=/run/netns/blue" "the unit"
-    exits 71 m unshare --net "$IPVSD" realserver-setup --vip $BLUE --persist
+    exits 71 m unshare --net "$IPVSD" realserver-setup --vip "$BLUE" --persist
     matches "$OUTPUT" "no name in /run/netns" "a namespace without a name"
 }
 
@@ -139,7 +139,7 @@ test_it_survives_a_restart_of_the_machine() {
     matches "$(m networkctl --no-legend list tunl0)" "unmanaged" "tunl0 to networkd"
     wait_until 20 "the namespace's unit" m systemctl is-active ipvsd-realserver-blue
     matches "$(m ip -n blue -o addr show dev tunl0)" "$BLUE/32" "tunl0 of the namespace"
-    equal "$(setup --vip $VIP,$VIP2 --check --json | jq -r '[.findings[].fault] | unique | join(" ")')" \
+    equal "$(setup --vip "$VIP,$VIP2" --check --json | jq -r '[.findings[].fault] | unique | join(" ")')" \
         service-not-bound "what the doctor says"
 }
 
@@ -151,7 +151,7 @@ test_undo_after_a_restart_removes_it() {
     exits 0 setup --undo
     equal "$(ours)" "" "files that are left"
     equal "$(vips)" "" "addresses that are left"
-    not answers $VIP || fail "$VIP answers after --undo"
+    not answers "$VIP" || fail "$VIP answers after --undo"
     matches "$(m systemctl show -p LoadState ipvsd-realserver)" "not-found" "the unit"
     exits 0 setup --undo
     matches "$OUTPUT" "nothing to put back" "undo once more"
@@ -160,14 +160,14 @@ test_undo_after_a_restart_removes_it() {
 test_a_file_of_somebody_else_stays() {
     mkdir -p /etc/ipvsd
     echo mine >/etc/ipvsd/realserver.vips
-    exits 64 setup --vip $VIP --persist
+    exits 64 setup --vip "$VIP" --persist
     matches "$OUTPUT" "realserver.vips line 1" "the error"
-    printf '%s\n' $VIP >/etc/ipvsd/realserver.vips
-    exits 71 setup --vip $VIP --persist
+    printf '%s\n' "$VIP" >/etc/ipvsd/realserver.vips
+    exits 71 setup --vip "$VIP" --persist
     matches "$OUTPUT" "/etc/ipvsd/realserver.vips is there, and ipvsd did not write it" "the error"
     equal "$(ours)" "/etc/ipvsd" "what was written"
     exits 0 setup --undo
-    equal "$(</etc/ipvsd/realserver.vips)" $VIP "the file"
+    equal "$(</etc/ipvsd/realserver.vips)" "$VIP" "the file"
     rm -r /etc/ipvsd
 }
 
@@ -175,7 +175,7 @@ test_ifupdown_calls_a_script() {
     power_off
     run_by_ifupdown
     boot
-    exits 0 setup --vip $VIP,$VIP2 --persist
+    exits 0 setup --vip "$VIP,$VIP2" --persist
     equal "$(ours)" "/etc/ipvsd /etc/network/if-up.d/ipvsd-realserver $UNIT" "what was written"
     is_real_server "at first"
     power_off
@@ -191,7 +191,7 @@ test_ifupdown_calls_a_script() {
 
 # What another manager was given before goes.
 test_any_other_host_gets_the_unit_alone() {
-    exits 0 setup --vip $VIP --persist-by ifupdown
+    exits 0 setup --vip "$VIP" --persist-by ifupdown
     exits 0 m sh -c "rm -f /run/network/ifstate; exec '$IPVSD' realserver-setup --vip $VIP --persist"
     matches "$OUTPUT" "remove /etc/network/if-up.d/ipvsd-realserver" "what was done"
     equal "$(ours)" \

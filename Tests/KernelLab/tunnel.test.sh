@@ -105,7 +105,7 @@ test_bad_values_and_conflicts_change_nothing() {
 test_smallest_and_largest_MTU() {
     local mtu
     for mtu in 68 65515; do
-        exits 0 tunnel add t1 "${ends[@]}" --mtu $mtu
+        exits 0 tunnel add t1 "${ends[@]}" --mtu "$mtu"
         matches "$(device)" "mtu $mtu " "the device"
         exits 0 tunnel delete t1
     done
@@ -122,7 +122,7 @@ test_tunnels_of_others_are_shown_and_deleted_by_name_only() {
 }
 
 test_a_tunnel_that_takes_the_directors_packets_is_told_of() {
-    exits 0 in_ns rs1 "$IPVSD" realserver-setup --vip $VIP
+    exits 0 in_ns rs1 "$IPVSD" realserver-setup --vip "$VIP"
     exits 0 tunnel add t1 "${ends[@]}"
     matches "$OUTPUT" "note: tunl0 holds $VIP: what 10.0.0.1 sends by IPIP comes out of t1 now" "the note"
     exits 0 tunnel delete t1

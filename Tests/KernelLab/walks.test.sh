@@ -11,7 +11,7 @@ for walk in "$here"/../../examples/walks/*.sh; do
     else
         failed=1
         echo "not ok - walk $name"
-        sed 's/^/  /' <<<"$output"
+        echo "  ${output//$'\n'/$'\n  '}"
     fi
 done
 exit $failed

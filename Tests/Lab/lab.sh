@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # lab.sh - the network in which the quick start, every test scenario and the kernel lab run.
 # To be sourced by bash; nothing of it touches the machine's own network namespace.
 #

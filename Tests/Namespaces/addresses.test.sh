@@ -13,9 +13,9 @@ d() { ip -n "$(ns director)" "$@"; }
 # own WHERE   gives the director its own address in the subnet, as a /32 with a gateway on the link, or on lo alone
 own() {
     case $1 in
-        subnet) d addr add $OWN/24 dev eth0 ;;
-        host) d addr add $OWN/32 dev eth0 ;;
-        loopback) d addr add $OWN/32 dev lo ;;
+        subnet) d addr add "$OWN/24" dev eth0 ;;
+        host) d addr add "$OWN/32" dev eth0 ;;
+        loopback) d addr add "$OWN/32" dev lo ;;
     esac
     [[ $1 == subnet ]] || d route replace 10.0.0.0/24 dev eth0
     d route replace default via 10.0.0.1 dev eth0 onlink
@@ -29,18 +29,18 @@ no_own() {
 # sources   of the machine's own packets: to the gateway, on the link, and routed
 sources() {
     local target
-    for target in 10.0.0.1 $RS1 192.0.2.9; do d route get $target | grep -o 'src [0-9.]*'; done | sort -u | xargs
+    for target in 10.0.0.1 $RS1 192.0.2.9; do d route get "$target" | grep -o 'src [0-9.]*'; done | sort -u | xargs
 }
 
 scope() { d -j addr show dev eth0 | jq -r ".[].addr_info[] | select(.local == \"$VIP\") | .scope"; }
 has_vip() { [[ -n $(scope) ]]; }
-answers_arp() { in_ns client arping -q -c 1 -w 5 -I eth0 $VIP; }
+answers_arp() { in_ns client arping -q -c 1 -w 5 -I eth0 "$VIP"; }
 rs1_serves() { [[ $(fetch 10 | served) == "rs1 10" ]]; }
 says() { grep -qE -- "$1" "$LAB_DIR/director.log"; }
 
 works() { # CASE
     equal "$(sources)" "src $OWN" "sources of own packets, $1"
-    wait_until 5 "rs1 to be healthy, $1" healthy $RS1
+    wait_until 5 "rs1 to be healthy, $1" healthy "$RS1"
     wait_until 5 "rs1 to serve, $1" rs1_serves
     exits 0 answers_arp
 }
@@ -49,8 +49,8 @@ test_the_own_address_in_the_subnet_as_a_host_and_on_lo() {
     local where
     for where in subnet host loopback; do
         no_own
-        own $where
-        director_start --vip $VIP:80 --backends $RS1 "${FAST[@]}"
+        own "$where"
+        director_start --vip "$VIP:80" --backends "$RS1" "${FAST[@]}"
         works "own address $where"
         director_stop
     done
@@ -63,13 +63,13 @@ test_the_own_address_taken_away_and_put_back() {
     local where
     for where in subnet host loopback; do
         no_own
-        own $where
-        director_start --vip $VIP:80 --backends $RS1 "${FAST[@]}"
-        wait_until 5 "rs1 to be healthy" healthy $RS1
+        own "$where"
+        director_start --vip "$VIP:80" --backends "$RS1" "${FAST[@]}"
+        wait_until 5 "rs1 to be healthy" healthy "$RS1"
         no_own
         wait_until 5 "the VIP to be back" has_vip
-        wait_until 5 "rs1 to be out without an own address" unhealthy $RS1
-        own $where
+        wait_until 5 "rs1 to be out without an own address" unhealthy "$RS1"
+        own "$where"
         works "own address $where, put back"
         director_stop
     done
@@ -79,16 +79,16 @@ test_the_own_address_taken_away_and_put_back() {
 
 test_arp_is_answered_under_every_arp_ignore() {
     local value
-    director_start --vip $VIP:80 --backends $RS1 "${FAST[@]}"
+    director_start --vip "$VIP:80" --backends "$RS1" "${FAST[@]}"
     for value in 0 1 2; do
-        set_sysctl director net.ipv4.conf.eth0.arp_ignore=$value
+        set_sysctl director "net.ipv4.conf.eth0.arp_ignore=$value"
         equal "$(scope)" host "scope of the VIP with arp_ignore=$value"
         exits 0 answers_arp
     done
     director_stop
     # With 3 the kernel answers for no address of scope host.
     set_sysctl director net.ipv4.conf.eth0.arp_ignore=3
-    director_start --vip $VIP:80 --backends $RS1 "${FAST[@]}"
+    director_start --vip "$VIP:80" --backends "$RS1" "${FAST[@]}"
     equal "$(scope)" link "scope of the VIP with arp_ignore=3"
     works "arp_ignore=3"
     director_stop
@@ -97,7 +97,7 @@ test_arp_is_answered_under_every_arp_ignore() {
 
 # What routing daemons go by (BIRD's direct, FRR's connected): a primary /32 on an interface that is up.
 test_routing_daemons_see_the_vip() {
-    director_start --vip $VIP:80 --backends $RS1
+    director_start --vip "$VIP:80" --backends "$RS1"
     equal "$(d -j addr show dev eth0 up primary | jq -r ".[].addr_info[] | select(.local == \"$VIP\").prefixlen")" 32 \
         "the VIP's prefix length among primary addresses"
     director_stop
@@ -106,9 +106,9 @@ test_routing_daemons_see_the_vip() {
 # Earlier versions put VIPs there with scope global, which does not change in place.
 test_a_take_over_gives_the_vip_its_scope() {
     server_start director
-    director_start --vip $VIP:80 --backends $OWN,$RS1 --scheduler rr "${FAST[@]}"
-    wait_until 5 "rs1 to be healthy" healthy $RS1
-    wait_until 5 "the director itself to be healthy" healthy $OWN
+    director_start --vip "$VIP:80" --backends "$OWN,$RS1" --scheduler rr "${FAST[@]}"
+    wait_until 5 "rs1 to be healthy" healthy "$RS1"
+    wait_until 5 "the director itself to be healthy" healthy "$OWN"
     load_start 80
     wait_until 10 "a first request" load_has 20
     director_kill
@@ -117,7 +117,7 @@ addr add $VIP/32 dev eth0"
     spawn director "$LAB_DIR/addresses" ip -o monitor address
     local monitor=$SPAWNED
     disown "$monitor"
-    director_start --vip $VIP:80 --backends $OWN,$RS1 --scheduler rr "${FAST[@]}"
+    director_start --vip "$VIP:80" --backends "$OWN,$RS1" --scheduler rr "${FAST[@]}"
     equal "$(scope)" host "the VIP's scope"
     wait_until 5 "more requests" load_has $(($(load | wc -l) + 40))
     load_stop
@@ -137,12 +137,12 @@ test_a_reload_whose_vip_is_the_outer_source_is_refused() {
     own subnet
     echo "services: [$service]" >"$file"
     director_start --config "$file"
-    wait_until 5 "rs1 to be healthy" healthy $RS1
+    wait_until 5 "rs1 to be healthy" healthy "$RS1"
     echo "services: [$service, {listeners: $OWN:25, servers: [$RS2]}]" >"$file"
     exits 64 ipvsd reload
     matches "$OUTPUT" "reloaded.yaml:1: listeners $OWN:25: .*$RS1 leaves from it" "the refusal"
     equal "$(ipvsd status --json | jq '.services | length')" 1 "services"
-    healthy $RS1 || fail "rs1 is not healthy"
+    healthy "$RS1" || fail "rs1 is not healthy"
     wait_until 5 "rs1 to serve" rs1_serves
     director_stop
 }
@@ -151,15 +151,15 @@ test_a_reload_whose_vip_is_the_outer_source_is_refused() {
 test_an_outer_source_that_is_a_vip_is_refused_by_name() {
     no_own
     own loopback
-    d addr add $VIP/32 dev eth0
-    director_start --vip $VIP:80 --no-address --backends $RS1 "${FAST[@]}"
+    d addr add "$VIP/32" dev eth0
+    director_start --vip "$VIP:80" --no-address --backends "$RS1" "${FAST[@]}"
     wait_until 5 "the reason" says "no way to $RS1: the kernel chooses $VIP, a VIP, as the source"
-    wait_until 5 "rs1 to be out" unhealthy $RS1
-    matches "$(server_status $RS1 reason)" "chooses $VIP, a VIP" "the reason"
+    wait_until 5 "rs1 to be out" unhealthy "$RS1"
+    matches "$(server_status "$RS1" reason)" "chooses $VIP, a VIP" "the reason"
     exits 1 ipvsd doctor
     matches "$OUTPUT" "outer-source-vip: .*$VIP.*$RS1" "the doctor"
-    d route replace 10.0.0.0/24 dev eth0 src $OWN
-    wait_until 5 "rs1 to be healthy" healthy $RS1
+    d route replace 10.0.0.0/24 dev eth0 src "$OWN"
+    wait_until 5 "rs1 to be healthy" healthy "$RS1"
     wait_until 5 "rs1 to serve" rs1_serves
     director_stop
     no_own

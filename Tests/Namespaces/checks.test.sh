@@ -24,7 +24,7 @@ proven() {
 
 test_http_checks_read_the_body_through_the_tunnel() {
     local host
-    for host in rs1 rs2; do health $host "all is well"; done
+    for host in rs1 rs2; do health "$host" "all is well"; done
     config <<FILE
 services:
   - listeners: $VIP:80
@@ -34,13 +34,13 @@ services:
       - {type: http, path: /upload/health, body-contains: well, interval: 0.3s, timeout: 0.3s}
 FILE
     start
-    proven $RS1 $RS2
+    proven "$RS1" "$RS2"
     health rs2 "all is lost"
-    wait_until 6 "rs2 to be taken out" unhealthy $RS2
-    matches "$(server_status $RS2 reason)" "through the tunnel.*body" "why rs2 is out"
+    wait_until 6 "rs2 to be taken out" unhealthy "$RS2"
+    matches "$(server_status "$RS2" reason)" "through the tunnel.*body" "why rs2 is out"
     equal "$(fetch 20 | served)" "rs1 20" "who serves"
     health rs2 "all is well"
-    wait_until 10 "rs2 to be back" healthy $RS2
+    wait_until 10 "rs2 to be back" healthy "$RS2"
     equal "$(fetch 20 | served)" $'rs1 10\nrs2 10' "who serves afterwards"
 }
 
@@ -54,15 +54,15 @@ services:
       - {type: http, via: both, interval: 0.3s, timeout: 0.3s}
 FILE
     start
-    proven $RS1 $RS2
+    proven "$RS1" "$RS2"
     ip -n "$(ns rs2)" link set tunl0 down
-    wait_until 6 "rs2 to be taken out" unhealthy $RS2
-    matches "$(server_status $RS2 reason)" "decapsulation dead.*tunl0" "which half is broken"
+    wait_until 6 "rs2 to be taken out" unhealthy "$RS2"
+    matches "$(server_status "$RS2" reason)" "decapsulation dead.*tunl0" "which half is broken"
     ip -n "$(ns rs2)" link set tunl0 up
-    wait_until 10 "rs2 to be back" healthy $RS2
+    wait_until 10 "rs2 to be back" healthy "$RS2"
     server_kill rs2
-    wait_until 6 "rs2 to be taken out again" unhealthy $RS2
-    matches "$(server_status $RS2 reason)" "the tunnel works, the service does not" "which half is broken now"
+    wait_until 6 "rs2 to be taken out again" unhealthy "$RS2"
+    matches "$(server_status "$RS2" reason)" "the tunnel works, the service does not" "which half is broken now"
     server_start rs2
 }
 
@@ -89,16 +89,16 @@ services:
       - {type: file, path: "$LAB_DIR/{server}.weight", interval: 0.2s, timeout: 0.2s}
 FILE
     start
-    wait_until 10 "the weight of rs2" weighs $RS2 3
-    proven $RS1
+    wait_until 10 "the weight of rs2" weighs "$RS2" 3
+    proven "$RS1"
     equal "$(fetch 40 | served)" $'rs1 10\nrs2 30' "shares by the script's weights"
     echo 0 >"$LAB_DIR/$RS2.weight"
-    wait_until 10 "rs2 to be quiesced" weighs $RS2 0
+    wait_until 10 "rs2 to be quiesced" weighs "$RS2" 0
     equal "$(fetch 20 | served)" "rs1 20" "shares while rs2 is quiesced"
     # The script fails.
     rm "$LAB_DIR/$RS2.weight"
-    wait_until 10 "rs2 to be taken out" unhealthy $RS2
-    matches "$(server_status $RS2 reason)" "script .*No such file" "why rs2 is out"
+    wait_until 10 "rs2 to be taken out" unhealthy "$RS2"
+    matches "$(server_status "$RS2" reason)" "script .*No such file" "why rs2 is out"
 }
 
 reload_ok() { exits 0 ipvsd reload; }
@@ -171,10 +171,10 @@ test_a_reload_that_needs_larger_tables() {
     between "$(ipvsd status --json | jq .flowTableSize)" 2000000 2200000 "entries of the flow table"
     # Checks still find their way with the new tables.
     server_kill rs2
-    wait_until 6 "rs2 to be taken out" unhealthy $RS2
+    wait_until 6 "rs2 to be taken out" unhealthy "$RS2"
     load_stop
     server_start rs2
-    wait_until 10 "rs2 to be back" healthy $RS2
+    wait_until 10 "rs2 to be back" healthy "$RS2"
     no_failures "after all" <<<"$(fetch 20)"
 }
 
@@ -182,7 +182,7 @@ test_a_broken_file_changes_nothing() {
     local before
     three_of_them rr "$RS1, $RS2" <<<""
     start
-    proven $RS1 $RS2
+    proven "$RS1" "$RS2"
     before=$(ipvsd status --json | jq -c '[.services[] | {listeners, scheduler, servers: [.servers[].address]}]')
     three_of_them wrong "$RS1, $RS3" <<<"    colour: red"
     exits 64 ipvsd reload
@@ -240,7 +240,7 @@ FILE
     no_failures "through the refusal" <<<"$(load)"
     equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves after the refusal"
     reload_ok
-    proven $RS1 $RS2 $RS3
+    proven "$RS1" "$RS2" "$RS3"
     equal "$(fetch 10 | served | xargs)" "rs1 6 rs2 2 rs3 2" "who serves after the next reload"
 }
 
@@ -256,44 +256,44 @@ services:
   - {listeners: "$VIP:80", scheduler: rr, inhibit: true, servers: [$RS1, $RS2], check: "tcp:8080"}
 FILE
     start
-    proven $RS1 $RS2
+    proven "$RS1" "$RS2"
     hold 1 2
     equal "$(held)" $'rs1 1\nrs2 1' "connections"
     in_ns rs2 nft add table ip closed
     in_ns rs2 nft add chain ip closed input "{ type filter hook input priority 0; }"
     in_ns rs2 nft add rule ip closed input tcp dport 8080 reject with tcp reset
-    wait_until 6 "rs2 to be down" unhealthy $RS2
-    equal "$(server_status $RS2 effectiveWeight)" 0 "its weight"
+    wait_until 6 "rs2 to be down" unhealthy "$RS2"
+    equal "$(server_status "$RS2" effectiveWeight)" 0 "its weight"
     equal "$(fetch 20 | served)" "rs1 20" "who serves"
-    equal "$(server_status $RS2 active)" 1 "its connections"
+    equal "$(server_status "$RS2" active)" 1 "its connections"
     in_ns rs2 nft delete table ip closed
-    wait_until 10 "rs2 to be back" healthy $RS2
-    equal "$(server_status $RS2 effectiveWeight)" 1 "its weight afterwards"
+    wait_until 10 "rs2 to be back" healthy "$RS2"
+    equal "$(server_status "$RS2" effectiveWeight)" 1 "its weight afterwards"
 }
 
 test_a_reload_may_end_all_checks_and_begin_them_again() {
     three_of_them rr "$RS1, $RS2" <<<""
     start
-    proven $RS1 $RS2
+    proven "$RS1" "$RS2"
     three_of_them rr "$RS1, $RS2" <<<"    check: none"
     reload_ok
     equal "$(in_ns director tc qdisc show | grep -c clsact || true)" 0 "qdiscs of checks"
     no_failures "unchecked" <<<"$(fetch 20)"
     three_of_them rr "$RS1, $RS2" <<<"    check: ping"
     reload_ok
-    proven $RS1 $RS2
+    proven "$RS1" "$RS2"
     ip -n "$(ns rs2)" link set tunl0 down
-    wait_until 6 "rs2 to be taken out" unhealthy $RS2
+    wait_until 6 "rs2 to be taken out" unhealthy "$RS2"
     ip -n "$(ns rs2)" link set tunl0 up
 }
 
-ignore_pings() { in_ns "$1" sysctl -qw net.ipv4.icmp_echo_ignore_all="$2"; }
+ignore_pings() { in_ns "$1" sysctl -qw "net.ipv4.icmp_echo_ignore_all=$2"; }
 
 test_udp_servers_that_drop_pings_serve_unproven() {
     local host pids=()
     for host in rs1 rs2; do
-        ignore_pings $host 1
-        spawn $host "$LAB_DIR/$host.udp" "$PYTHON" "$TESTS/udp.py" serve $host 5353
+        ignore_pings "$host" 1
+        spawn "$host" "$LAB_DIR/$host.udp" "$PYTHON" "$TESTS/udp.py" serve "$host" 5353
         pids+=("$SPAWNED")
         disown "$SPAWNED"
     done
@@ -307,13 +307,13 @@ FILE
     done
     equal "$(ipvsd status --json | jq -c '.services[0] | [.quorum.up, (.servers[] | .health, .effectiveWeight)]')" \
         '[false,"unproven",1,"unproven",1]' "the quorum, health and weights"
-    equal "$(in_ns client "$PYTHON" "$TESTS/udp.py" ask $VIP 5353 10 | sort | uniq -c | xargs)" "5 rs1 5 rs2" "who answers"
+    equal "$(in_ns client "$PYTHON" "$TESTS/udp.py" ask "$VIP" 5353 10 | sort | uniq -c | xargs)" "5 rs1 5 rs2" "who answers"
     # Pings pass, then: who still answers none is out.
     ignore_pings rs2 0
-    proven $RS2
-    wait_until 6 "rs1 to be taken out" unhealthy $RS1
+    proven "$RS2"
+    wait_until 6 "rs1 to be taken out" unhealthy "$RS1"
     ignore_pings rs1 0
-    proven $RS1
+    proven "$RS1"
     kill "${pids[@]}"
 }
 
@@ -330,20 +330,20 @@ FILE
     start
     wait_until 5 "the log to say so" says "error.*read trust roots from $LAB_DIR/roots.pem: no certificates in PEM"
     equal "$(ipvsd status --json | jq -r '.services[0].servers[].health' | xargs)" "unproven unproven" "health"
-    reason=$(server_status $RS1 reason)
+    reason=$(server_status "$RS1" reason)
     matches "$reason" "^tls:80 .*: not asked, as the director itself could not: read trust roots" "the reason in status"
     no_failures "meanwhile" <<<"$(fetch 20)"
     # What can be asked counts.
     server_kill rs2
-    wait_until 6 "rs2 to be taken out" unhealthy $RS2
+    wait_until 6 "rs2 to be taken out" unhealthy "$RS2"
     server_start rs2
 }
 
 test_flags_beside_a_file_are_refused() {
     three_of_them rr "$RS1" <<<""
-    exits 64 in_ns director "$IPVSD" --config "$LAB_DIR/ipvsd.yaml" --vip $VIP --scheduler rr
+    exits 64 in_ns director "$IPVSD" --config "$LAB_DIR/ipvsd.yaml" --vip "$VIP" --scheduler rr
     matches "$OUTPUT" "--vip, --scheduler: cannot be beside --config" "what is refused"
-    director_start --vip $VIP --backends $RS1
+    director_start --vip "$VIP" --backends "$RS1"
     exits 64 ipvsd reload
     matches "$OUTPUT" "started without --config" "a reload of flags"
     director_stop

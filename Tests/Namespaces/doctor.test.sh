@@ -14,7 +14,7 @@ scenario_up() {
 r() { ip -n "$(ns rs1)" "$@"; }
 rs1() { in_ns rs1 "$@"; }
 setup() { rs1 timeout $((30 * LAB_SLOW)) "$IPVSD" realserver-setup "$@"; }
-check() { setup --vip $VIP --check --director 10.0.0.2 --port 80 "$@"; }
+check() { setup --vip "$VIP" --check --director 10.0.0.2 --port 80 "$@"; }
 
 # faults [FLAG...]   the names of what is found, in the order of the alphabet
 faults() {
@@ -47,13 +47,13 @@ mended() {
 planted() {
     local expected=$1
     shift
-    exits 0 setup --vip $VIP
+    exits 0 setup --vip "$VIP"
     "$@"
     mended "$expected"
 }
 
 test_a_healthy_real_server_gets_a_clean_bill() {
-    exits 0 setup --vip $VIP
+    exits 0 setup --vip "$VIP"
     finds ""
     exits 0 check
     equal "$OUTPUT" "real server: healthy" "the clean bill"
@@ -65,10 +65,10 @@ test_a_healthy_real_server_gets_a_clean_bill() {
 test_values_are_checked() {
     exits 64 setup --check
     exits 64 check --port 0
-    exits 64 setup --vip $VIP --check --director 10.0.0
-    exits 64 setup --vip $VIP --check --outer-source-prefix 10.0.0.1/16
+    exits 64 setup --vip "$VIP" --check --director 10.0.0
+    exits 64 setup --vip "$VIP" --check --outer-source-prefix 10.0.0.1/16
     exits 64 rs1 "$IPVSD" doctor
-    exits 77 rs1 setpriv --reuid 65534 --clear-groups "$IPVSD" doctor --vip $VIP
+    exits 77 rs1 setpriv --reuid 65534 --clear-groups "$IPVSD" doctor --vip "$VIP"
 }
 
 test_nothing_set_up_at_all() {
@@ -85,14 +85,14 @@ test_nothing_set_up_at_all() {
 
 test_fix_and_undo_restore_the_operators_own_values() {
     local before
-    r addr add $VIP/24 dev lo
+    r addr add "$VIP/24" dev lo
     set_sysctl rs1 net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.forwarding=1 net.ipv4.conf.eth0.arp_ignore=3
     before=$(machine_state rs1)
     exits 0 check --fix
     finds ""
     exits 0 setup --undo
     same_state "$before" "$(machine_state rs1)"
-    r addr del $VIP/24 dev lo
+    r addr del "$VIP/24" dev lo
     set_sysctl rs1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.forwarding=0 net.ipv4.conf.eth0.arp_ignore=0
 }
 
@@ -104,11 +104,11 @@ gone_with_the_tunnel() {
     rs1 modprobe -nq ipip 2>/dev/null && echo "tunnel-missing vip-missing" || echo "ipip-module tunnel-missing vip-missing"
 }
 test_tunnel_down() { planted tunnel-down r link set tunl0 down; }
-test_vip_missing() { planted vip-missing r addr del $VIP/32 dev tunl0; }
+test_vip_missing() { planted vip-missing r addr del "$VIP/32" dev tunl0; }
 test_vip_with_a_wrong_prefix() { planted vip-prefix wrong_prefix; }
 wrong_prefix() {
-    r addr del $VIP/32 dev tunl0
-    r addr add $VIP/28 dev tunl0
+    r addr del "$VIP/32" dev tunl0
+    r addr add "$VIP/28" dev tunl0
 }
 test_rp_filter_by_all() { planted rp-filter set_sysctl rs1 net.ipv4.conf.all.rp_filter=1; clear_filter; }
 test_rp_filter_by_interface() { planted rp-filter set_sysctl rs1 net.ipv4.conf.tunl0.rp_filter=1; }
@@ -123,7 +123,7 @@ test_advmss_without_the_vip() { planted advmss rs1 nft delete element ip ipvsd v
 test_advmss_after_the_mtu_fell() { planted advmss r link set eth0 mtu 1400; r link set eth0 mtu 1500; }
 
 test_the_program_that_unwraps_is_gone() {
-    exits 0 setup --vip $VIP
+    exits 0 setup --vip "$VIP"
     # A kernel with ipip needs none.
     if [[ $(r -d -j link show tunl0 | jq -r '.[0].linkinfo.info_kind') == tun ]]; then
         exits 0 setup --undo
@@ -140,7 +140,7 @@ test_the_program_that_unwraps_is_gone() {
 unmendable() {
     local expected=$1 plant=$2 heal=$3 before
     shift 3
-    exits 0 setup --vip $VIP
+    exits 0 setup --vip "$VIP"
     "$plant"
     finds "$expected" "$@"
     before=$(machine_state rs1)
@@ -160,30 +160,30 @@ test_tunl0_of_the_wrong_kind() {
 }
 
 test_vip_on_the_lan_interface() { unmendable vip-on-lan vip_on_eth0 vip_off_eth0; }
-vip_on_eth0() { r addr add $VIP/32 dev eth0; }
-vip_off_eth0() { r addr del $VIP/32 dev eth0; }
+vip_on_eth0() { r addr add "$VIP/32" dev eth0; }
+vip_off_eth0() { r addr del "$VIP/32" dev eth0; }
 
 test_vip_answered_by_another_real_server() { unmendable vip-answered rs2_answers rs2_is_silent; }
-rs2_answers() { ip -n "$(ns rs2)" addr add $VIP/32 dev lo; }
-rs2_is_silent() { ip -n "$(ns rs2)" addr del $VIP/32 dev lo; }
+rs2_answers() { ip -n "$(ns rs2)" addr add "$VIP/32" dev lo; }
+rs2_is_silent() { ip -n "$(ns rs2)" addr del "$VIP/32" dev lo; }
 
 test_vip_answered_by_two_when_no_director_is_named() {
-    exits 0 setup --vip $VIP
+    exits 0 setup --vip "$VIP"
     rs2_answers
-    exits 0 setup --vip $VIP --check
-    ip -n "$(ns rs3)" addr add $VIP/32 dev lo
-    exits 1 setup --vip $VIP --check
+    exits 0 setup --vip "$VIP" --check
+    ip -n "$(ns rs3)" addr add "$VIP/32" dev lo
+    exits 1 setup --vip "$VIP" --check
     matches "$OUTPUT" "^vip-answered: .*more than one host" "the finding"
     rs2_is_silent
-    ip -n "$(ns rs3)" addr del $VIP/32 dev lo
+    ip -n "$(ns rs3)" addr del "$VIP/32" dev lo
     exits 0 setup --undo
 }
 
 test_the_directors_own_answer_is_right() {
-    exits 0 setup --vip $VIP
-    ip -n "$(ns director)" addr add $VIP/32 dev eth0
+    exits 0 setup --vip "$VIP"
+    ip -n "$(ns director)" addr add "$VIP/32" dev eth0
     finds ""
-    ip -n "$(ns director)" addr del $VIP/32 dev eth0
+    ip -n "$(ns director)" addr del "$VIP/32" dev eth0
     exits 0 setup --undo
 }
 
@@ -207,20 +207,20 @@ drop_outer() { nft_rule "ip protocol 4 ip saddr != 10.0.0.0/24 drop"; }
 
 # By which UDP and any-port services are checked.
 test_a_host_that_drops_ping() {
-    exits 0 setup --vip $VIP
+    exits 0 setup --vip "$VIP"
     nft_rule "icmp type echo-request drop"
-    exits 1 setup --vip $VIP --check
+    exits 1 setup --vip "$VIP" --check
     matches "$OUTPUT" "^icmp-dropped: echo requests .* icmp type echo-request drop" "the finding"
     no_firewall
     set_sysctl rs1 net.ipv4.icmp_echo_ignore_all=1
-    exits 1 setup --vip $VIP --check
+    exits 1 setup --vip "$VIP" --check
     matches "$OUTPUT" "^icmp-dropped: icmp_echo_ignore_all is 1" "the finding"
     set_sysctl rs1 net.ipv4.icmp_echo_ignore_all=0
     exits 0 setup --undo
 }
 
 test_a_firewall_that_is_right_is_no_fault() {
-    exits 0 setup --vip $VIP
+    exits 0 setup --vip "$VIP"
     POLICY=drop nft_rule "iifname lo accept; iifname tunl0 accept; ip protocol 4 ip saddr 10.0.0.2 accept; ct state established accept; ct state invalid drop; icmp type echo-reply accept; tcp dport 22 accept"
     finds ""
     no_firewall
@@ -250,9 +250,9 @@ pull_cable() { ip -n "$(ns switch)" link set director down; }
 plug_cable() { ip -n "$(ns switch)" link set director up; }
 
 test_no_route_to_the_director() {
-    exits 0 setup --vip $VIP
+    exits 0 setup --vip "$VIP"
     r route add unreachable 10.0.0.2/32
-    exits 0 setup --vip $VIP
+    exits 0 setup --vip "$VIP"
     finds director-unreachable
     r route del unreachable 10.0.0.2/32
     exits 0 setup --undo
@@ -264,22 +264,22 @@ widen() { ip -n "$(ns director)" link set eth0 mtu 1500; }
 
 test_no_default_route() {
     r route del default
-    exits 0 setup --vip $VIP
+    exits 0 setup --vip "$VIP"
     finds no-route-back
     r route add default via 10.0.0.1
     exits 0 setup --undo
 }
 
 test_service_not_bound() {
-    exits 0 setup --vip $VIP
+    exits 0 setup --vip "$VIP"
     finds "" --port 8080
-    equal "$(setup --vip $VIP --check --port 81 --json | jq -r '.findings[].fault')" service-not-bound "faults at port 81"
+    equal "$(setup --vip "$VIP" --check --port 81 --json | jq -r '.findings[].fault')" service-not-bound "faults at port 81"
     spawn rs1 "$LAB_DIR/listener" "$PYTHON" -c 'import socket, time
 s = socket.create_server(("10.0.0.11", 81)); time.sleep(600)'
     local listener=$SPAWNED
     disown "$listener"
     wait_until 10 "the listener" listening rs1 81
-    exits 1 setup --vip $VIP --check --port 81
+    exits 1 setup --vip "$VIP" --check --port 81
     matches "$OUTPUT" "^service-not-bound: .* only at 10.0.0.11:81" "the finding"
     kill "$listener"
     exits 0 setup --undo
@@ -287,6 +287,7 @@ s = socket.create_server(("10.0.0.11", 81)); time.sleep(600)'
 
 # networkd's files, in a mount namespace of the check's own
 with_networkd() { # FILE TEXT
+    # shellcheck disable=SC2016 # The inner shell expands it.
     rs1 unshare -m bash -c '
         mount -t tmpfs none /run/systemd 2>/dev/null || { mkdir -p /run/systemd && mount -t tmpfs none /run/systemd; }
         mkdir -p /run/systemd/netif /run/systemd/network
@@ -297,7 +298,7 @@ with_networkd() { # FILE TEXT
 }
 
 test_addresses_that_networkd_would_remove() {
-    exits 0 setup --vip $VIP
+    exits 0 setup --vip "$VIP"
     equal "$(with_networkd network/50-lan.network '[Match]\nName=eth*\n')" "" "faults, eth* only"
     equal "$(with_networkd network/50-all.network '[Match]\nName=*\n')" networkd-addresses "faults"
     equal "$(with_networkd network/50-all.network '[Match]\nName=*\n[Network]\nKeepConfiguration=static\n')" "" \
@@ -335,8 +336,8 @@ FILE
 
 test_the_directors_faults() {
     realservers_setup rs1 rs2 rs3
-    director_start --vip $VIP --backends $RS1,$RS2
-    wait_until 10 "rs1 to be healthy" healthy $RS1
+    director_start --vip "$VIP" --backends "$RS1,$RS2"
+    wait_until 10 "rs1 to be healthy" healthy "$RS1"
     wait_until 10 "a clean bill" director_has ""
     exits 0 ipvsd doctor
     matches "$OUTPUT" "director: healthy" "the clean bill"
@@ -346,10 +347,10 @@ test_the_directors_faults() {
     set_sysctl rs3 net.ipv4.conf.all.arp_ignore=1
 
     ip -n "$(ns rs1)" link set tunl0 down
-    wait_until 10 "rs1 to be down" unhealthy $RS1
+    wait_until 10 "rs1 to be down" unhealthy "$RS1"
     equal "$(director_faults)" server-down "faults, tunl0 down"
     ip -n "$(ns rs1)" link set tunl0 up
-    wait_until 10 "rs1 to be healthy" healthy $RS1
+    wait_until 10 "rs1 to be healthy" healthy "$RS1"
 
     ip -n "$(ns switch)" link set rs1 down
     wait_until 10 "the cable's absence to be noticed" director_has "neighbour-unresolved server-down"
@@ -362,21 +363,21 @@ test_the_directors_faults() {
 
     director_kill
     equal "$(director_faults)" daemon-missing "faults, daemon killed"
-    director_start --vip $VIP --backends $RS1,$RS2
+    director_start --vip "$VIP" --backends "$RS1,$RS2"
     wait_until 10 "a clean bill" director_has ""
     director_stop
 
-    director_start --vip $VIP --backends $RS1,$RS2 --xdp generic
+    director_start --vip "$VIP" --backends "$RS1,$RS2" --xdp generic
     wait_until 10 "generic XDP to be named" director_has xdp-generic
     director_stop
     local host
-    for host in rs1 rs2 rs3; do in_ns $host "$IPVSD" realserver-setup --undo >/dev/null; done
+    for host in rs1 rs2 rs3; do in_ns "$host" "$IPVSD" realserver-setup --undo >/dev/null; done
 }
 
 test_the_directors_own_filter() {
     realservers_setup rs1 rs2 rs3
-    director_start --vip $VIP --backends $RS1,$RS2
-    wait_until 10 "rs1 to be healthy" healthy $RS1
+    director_start --vip "$VIP" --backends "$RS1,$RS2"
+    wait_until 10 "rs1 to be healthy" healthy "$RS1"
     wait_until 10 "a clean bill" director_has ""
     in_ns director nft 'add table ip f; add chain ip f FORWARD { type filter hook forward priority 0; policy drop; }; add rule ip f FORWARD oifname "docker0" accept'
     exits 1 ipvsd doctor
@@ -390,17 +391,17 @@ test_the_directors_own_filter() {
     wait_until 10 "a clean bill" director_has ""
     director_stop
     local host
-    for host in rs1 rs2 rs3; do in_ns $host "$IPVSD" realserver-setup --undo >/dev/null; done
+    for host in rs1 rs2 rs3; do in_ns "$host" "$IPVSD" realserver-setup --undo >/dev/null; done
 }
 
 # While a daemon runs it puts them back itself: see pieces.test.sh.
 test_the_directors_pieces_that_went_without_a_daemon() {
     local host
     realservers_setup rs1 rs2 rs3
-    director_start --vip $VIP --backends $RS1,$RS2
+    director_start --vip "$VIP" --backends "$RS1,$RS2"
     wait_until 10 "a clean bill" director_has ""
     director_kill
-    ip -n "$(ns director)" addr del $VIP/32 dev eth0
+    ip -n "$(ns director)" addr del "$VIP/32" dev eth0
     set_sysctl director net.ipv4.ip_forward=1
     set_sysctl director net.ipv4.ip_forward=0
     equal "$(director_faults)" "daemon-missing fragmenting-broken vip-missing" "faults, no VIP, and forwarding off"
@@ -414,12 +415,12 @@ test_the_directors_pieces_that_went_without_a_daemon() {
     equal "$(director_faults)" "check-path-broken daemon-missing fragmenting-broken" "faults, no ipvsd0"
     mended_by_a_start
     exits 0 ipvsd cleanup
-    for host in rs1 rs2 rs3; do in_ns $host "$IPVSD" realserver-setup --undo >/dev/null; done
+    for host in rs1 rs2 rs3; do in_ns "$host" "$IPVSD" realserver-setup --undo >/dev/null; done
 }
 
 # And killed again.
 mended_by_a_start() {
-    director_start --vip $VIP --backends $RS1,$RS2
+    director_start --vip "$VIP" --backends "$RS1,$RS2"
     wait_until 10 "a clean bill" director_has ""
     director_kill
 }

@@ -16,8 +16,8 @@ scenario_up() {
 
 d() { ip -n "$(ns director)" "$@"; }
 mac() { d -j link show "$1" | jq -r '.[0].address'; }
-client_sends_to() { ip -n "$(ns client)" neigh replace $VIP lladdr "$1" dev eth0 nud permanent; }
-client_forgets() { ip -n "$(ns client)" neigh del $VIP dev eth0; }
+client_sends_to() { ip -n "$(ns client)" neigh replace "$VIP" lladdr "$1" dev eth0 nud permanent; }
+client_forgets() { ip -n "$(ns client)" neigh del "$VIP" dev eth0; }
 ask() { in_ns client curl -s -o /dev/null --max-time $((5 * LAB_SLOW)) -w '%{http_code}' "http://$VIP/"; }
 strays() { ipvsd status --json | jq -r '[.strays[] | "\(.interface) \(.vip)"] | join(" ")'; }
 has_carrier() { d link show dev "$1" | grep -q LOWER_UP; }
@@ -41,17 +41,17 @@ while time.monotonic() < end:
     try: frame = packet.recv(2048)
     except TimeoutError: break
     if frame[20:22] == b"\0\2" and frame[22:28] == mac and frame[28:32] == socket.inet_aton(vip): sys.exit(0)
-sys.exit(1)' eth0 "$(mac "$1")" $VIP "$LAB_SLOW"
+sys.exit(1)' eth0 "$(mac "$1")" "$VIP" "$LAB_SLOW"
 }
 
 test_all_interfaces_of_the_subnet_are_taken() {
     local before device
     d addr add 10.0.0.3/24 dev eth1
     before=$(machine_state director)
-    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
+    director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr
     equal "$(ipvsd status --json | jq -r '.xdp.interfaces | sort | join(" ")')" "eth0 eth1" "interfaces"
     for device in eth0 eth1; do
-        client_sends_to "$(mac $device)"
+        client_sends_to "$(mac "$device")"
         no_failures "by $device" <<<"$(fetch 10)"
     done
     client_forgets
@@ -65,8 +65,8 @@ test_an_interface_that_is_left_out() {
     local before
     d addr add 10.0.0.3/24 dev eth1
     before=$(machine_state director)
-    director_start --vip $VIP:80 --backends $RS1,$RS2 --interface eth0
-    wait_until 5 "rs1 to be healthy" healthy $RS1
+    director_start --vip "$VIP:80" --backends "$RS1,$RS2" --interface eth0
+    wait_until 5 "rs1 to be healthy" healthy "$RS1"
     ! answers eth1 || fail "eth1 answers ARP for the VIP"
     wait_until 5 "eth0 to answer ARP for the VIP" answers eth0
     equal "$(ask)" 200 "a request"
@@ -74,7 +74,7 @@ test_an_interface_that_is_left_out() {
     equal "$(strays)" "" "stray packets, before there are any"
     # One who knew the MAC from before. What is for no service is none of it.
     client_sends_to "$(mac eth1)"
-    exits 7 in_ns client curl -s --max-time 5 http://$VIP:8080/
+    exits 7 in_ns client curl -s --max-time 5 "http://$VIP:8080/"
     equal "$(strays)" "" "stray packets, of no service"
     exits 7 ask
     equal "$(strays)" "eth1 $VIP" "stray packets"
@@ -94,7 +94,7 @@ test_an_interface_that_is_left_out() {
     exits 1 ipvsd doctor
     matches "$OUTPUT" "^stray-packets: no program for stray packets is on eth1" "the finding, without a daemon"
     # The next daemon takes both.
-    director_start --vip $VIP:80 --backends $RS1,$RS2
+    director_start --vip "$VIP:80" --backends "$RS1,$RS2"
     ! has_guard eth1 || fail "the program for stray packets is on eth1 beside the director's"
     director_stop
     same_state "$before" "$(machine_state director)"
@@ -106,7 +106,7 @@ logged() { director_log | grep -q "$1"; }
 test_an_interface_that_comes_later_and_a_lost_journal() {
     local before
     before=$(machine_state director)
-    director_start --vip $VIP --backends $RS1 --interface eth0
+    director_start --vip "$VIP" --backends "$RS1" --interface eth0
     has_guard eth1 || fail "no program for stray packets is on eth1, which has no address"
     d link add late type veth peer name late2
     d link set late up
@@ -122,7 +122,7 @@ test_an_interface_that_comes_later_and_a_lost_journal() {
     [[ $OUTPUT != *check-path-broken* ]] || fail "the doctor misses a program where no answer comes: $OUTPUT"
     rm "$(run_directory)/journal"
     exits 0 ipvsd cleanup
-    d addr del $VIP/32 dev eth0
+    d addr del "$VIP/32" dev eth0
     same_state "$before" "$(machine_state director)"
 }
 
@@ -134,7 +134,7 @@ forgotten() { grep "\"$1\"" "$(run_directory)/journal" | grep qdisc | tail -1 | 
 test_an_interface_that_is_renamed() {
     local before
     before=$(machine_state director)
-    director_start --vip $VIP --backends $RS1 --interface eth0
+    director_start --vip "$VIP" --backends "$RS1" --interface eth0
     has_guard eth1 || fail "no program for stray packets is on eth1"
     d link set eth1 down
     d link set eth1 name lan1
@@ -153,7 +153,7 @@ test_an_interface_that_is_renamed() {
 test_a_macvlan_is_the_directors_interface() {
     d link add link eth0 name mac0 type macvlan mode bridge
     d link set mac0 up
-    director_start --vip $VIP --backends $RS1 --interface mac0
+    director_start --vip "$VIP" --backends "$RS1" --interface mac0
     has_guard eth1 || fail "no program for stray packets is on eth1"
     ! has_guard eth0 || fail "the program for stray packets is below the director's interface"
     director_stop
@@ -164,7 +164,7 @@ test_a_macvlan_is_the_directors_interface() {
 test_another_XDP_program_on_one_of_the_interfaces() {
     d addr add 10.0.0.3/24 dev eth1
     other_xdp_program director eth1
-    director_start --vip $VIP --backends $RS1,$RS2
+    director_start --vip "$VIP" --backends "$RS1,$RS2"
     equal "$(ipvsd status --json | jq -r '.xdp.interfaces | join(" ")')" eth0 "interfaces"
     logged "eth1 is left out, as another XDP program (id [0-9]*) is on it" || fail "nothing says why eth1 is left out"
     has_guard eth1 || fail "no program for stray packets is on eth1"
@@ -175,14 +175,14 @@ test_another_XDP_program_on_one_of_the_interfaces() {
 
 # Somebody else has the VIP here or there.
 test_the_VIP_of_another_program() {
-    director_start --vip $VIP --backends $RS1 --interface eth0 --no-address
-    d addr add $VIP/32 dev eth0
+    director_start --vip "$VIP" --backends "$RS1" --interface eth0 --no-address
+    d addr add "$VIP/32" dev eth0
     wait_until 5 "eth1 to be silent" not answers eth1
     wait_until 5 "eth0 to answer ARP for the VIP" answers eth0
-    d addr del $VIP/32 dev eth0
-    d addr add $VIP/32 dev eth1
+    d addr del "$VIP/32" dev eth0
+    d addr add "$VIP/32" dev eth1
     wait_until 5 "eth1 to answer, where the VIP is" answers eth1
-    d addr del $VIP/32 dev eth1
+    d addr del "$VIP/32" dev eth1
     director_stop
 }
 

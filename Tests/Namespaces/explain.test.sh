@@ -14,7 +14,7 @@ said() { jq -r "$1" <<<"$OUTPUT"; }
 # keeps_its_word PORT   the real server that is named for a connection from there is the one that has it then
 keeps_its_word() {
     local server
-    exits 0 ipvsd explain $CLIENT:"$1" $VIP:80 --json
+    exits 0 ipvsd explain "$CLIENT:$1" "$VIP:80" --json
     server=$(said .server)
     equal "$(fetch 1 --local-port "$1" | served)" "$(host_of "$server") 1" "who serves port $1, said to be $server"
 }
@@ -22,10 +22,10 @@ keeps_its_word() {
 test_it_says_who_is_chosen_and_how_the_packet_leaves() {
     local scheduler port=41000
     for scheduler in wrr mh wlc; do
-        director_start --vip $VIP:80 --backends $RS1=2,$RS2,$RS3 --scheduler $scheduler
-        wait_until 10 "rs1 to be proven" healthy $RS1
+        director_start --vip "$VIP:80" --backends "$RS1=2,$RS2,$RS3" --scheduler "$scheduler"
+        wait_until 10 "rs1 to be proven" healthy "$RS1"
         for ((i = 0; i < 5; i++)); do keeps_its_word $((port++)); done
-        exits 0 ipvsd explain $CLIENT:$port $VIP:80
+        exits 0 ipvsd explain "$CLIENT:$port" "$VIP:80"
         matches "$OUTPUT" "^service +$VIP:80/tcp: $scheduler" "the service"
         matches "$OUTPUT" "^connection +none" "the connection"
         matches "$OUTPUT" "^way +IPIP 10.0.0.2 -> 10.0.0.1[123], TTL 64, DF, id 0, 80 bytes" "the outer header"
@@ -36,77 +36,77 @@ test_it_says_who_is_chosen_and_how_the_packet_leaves() {
 
 test_a_connection_is_found_with_a_daemon_and_without() {
     local server
-    director_start --vip $VIP:80 --backends $RS1,$RS2 --scheduler rr
+    director_start --vip "$VIP:80" --backends "$RS1,$RS2" --scheduler rr
     download_start hold1 --limit-rate 1k --local-port 42000
-    exits 0 ipvsd explain $CLIENT:42000 $VIP:80 --ack --json
+    exits 0 ipvsd explain "$CLIENT:42000" "$VIP:80" --ack --json
     server=$(said .connection.server)
     equal "$(host_of "$server")" "$(download_server hold1)" "the connection's real server"
     equal "$(said '"\(.connection.state) \(.connection.fate) \(.reason) \(.server)"')" \
         "ESTABLISHED kept forwarded $server" "the connection"
     director_kill
-    exits 0 ipvsd explain $CLIENT:42000 $VIP:80 --ack
+    exits 0 ipvsd explain "$CLIENT:42000" "$VIP:80" --ack
     matches "$OUTPUT" "no daemon answers" "without a daemon"
     matches "$OUTPUT" "^connection +ESTABLISHED to $server, idle [0-9.]+ s, expires in [0-9.]+ s; in bucket" "the entry"
     matches "$OUTPUT" "^verdict +forwarded to $server \(counted as forwarded\)" "the verdict"
     keeps_its_word 42001
     rm "$(pin_directory)"/link-*
-    exits 1 ipvsd explain $CLIENT:42000 $VIP:80 --ack
+    exits 1 ipvsd explain "$CLIENT:42000" "$VIP:80" --ack
     matches "$OUTPUT" "the packet program is on no interface" "with the program taken off"
     matches "$OUTPUT" "^verdict +if it came in: forwarded" "the verdict with the program taken off"
     exits 0 ipvsd cleanup
-    exits 3 ipvsd explain $CLIENT:42000 $VIP:80
+    exits 3 ipvsd explain "$CLIENT:42000" "$VIP:80"
     matches "$OUTPUT" "there is no data plane" "after cleanup"
 }
 
 test_it_says_why_a_real_server_is_out() {
-    director_start --vip $VIP:80 --backends $RS1,$RS2,$RS3 --scheduler rr
-    exits 0 ipvsd drain $RS2
+    director_start --vip "$VIP:80" --backends "$RS1,$RS2,$RS3" --scheduler rr
+    exits 0 ipvsd drain "$RS2"
     server_kill rs1
-    wait_until 6 "rs1 to be taken out" unhealthy $RS1
-    exits 0 ipvsd explain $CLIENT:43000 $VIP:80
+    wait_until 6 "rs1 to be taken out" unhealthy "$RS1"
+    exits 0 ipvsd explain "$CLIENT:43000" "$VIP:80"
     matches "$OUTPUT" " $RS1 .*down since 20.*refused" "the killed one"
     matches "$OUTPUT" " $RS2 +0/1 .*drained since 20" "the drained one"
     matches "$OUTPUT" "-> $RS3 " "who is chosen"
     server_kill rs3
-    wait_until 6 "rs3 to be taken out" unhealthy $RS3
-    exits 1 ipvsd explain $CLIENT:43000 $VIP:80
+    wait_until 6 "rs3 to be taken out" unhealthy "$RS3"
+    exits 1 ipvsd explain "$CLIENT:43000" "$VIP:80"
     matches "$OUTPUT" "^verdict +answered: ICMP port unreachable from $VIP \(counted as answered-no-server\)" "nobody is left"
-    exits 0 ipvsd undrain $RS2
+    exits 0 ipvsd undrain "$RS2"
     server_start rs1
     server_start rs3
 }
 
 test_what_is_not_forwarded() {
-    director_start --vip $VIP:80 --backends $RS1 --scheduler rr
-    exits 1 ipvsd explain $CLIENT:44000 $VIP:80 --ack
+    director_start --vip "$VIP:80" --backends "$RS1" --scheduler rr
+    exits 1 ipvsd explain "$CLIENT:44000" "$VIP:80" --ack
     matches "$OUTPUT" "answered: RST from $VIP \(counted as answered-no-connection\)" "a packet of no connection"
-    exits 1 ipvsd explain $CLIENT:44000 $VIP:81
+    exits 1 ipvsd explain "$CLIENT:44000" "$VIP:81"
     matches "$OUTPUT" "passed to the director's own stack \(counted as passed-no-service\)" "another port"
-    exits 1 ipvsd explain $CLIENT:44000 10.0.0.200:80
+    exits 1 ipvsd explain "$CLIENT:44000" 10.0.0.200:80
     matches "$OUTPUT" "10.0.0.200 is no VIP" "another address"
-    exits 1 ipvsd explain $CLIENT:44000 $VIP:80 --length 1481
+    exits 1 ipvsd explain "$CLIENT:44000" "$VIP:80" --length 1481
     matches "$OUTPUT" "ICMP fragmentation needed from $VIP, MTU 1480 \(counted as answered-too-big\)" "a packet that is too big"
-    exits 0 ipvsd explain $CLIENT:44000 $VIP:80 --length 1481 --fragmentable
+    exits 0 ipvsd explain "$CLIENT:44000" "$VIP:80" --length 1481 --fragmentable
     matches "$OUTPUT" "the kernel fragments it, by way of ipvsd0" "the same without DF"
-    exits 0 ipvsd explain $CLIENT:44000 $VIP:80 --length 1480
+    exits 0 ipvsd explain "$CLIENT:44000" "$VIP:80" --length 1480
     # Nothing of all that was a packet.
     equal "$(ipvsd status --json | jq -c '[.forwarded, (.reasons | .["answered-no-connection"], .["answered-too-big"])]')" \
         "[0,0,0]" "packets counted"
     equal "$(ipvsd connections --count)" 0 "connections recorded"
-    exits 64 ipvsd explain $CLIENT $VIP:80
+    exits 64 ipvsd explain "$CLIENT" "$VIP:80"
     matches "$OUTPUT" "$CLIENT has no port" "no port"
-    exits 64 ipvsd explain $CLIENT:44000 $VIP
-    exits 64 ipvsd explain $CLIENT:44000 $VIP:80/udp --ack
-    exits 64 ipvsd explain $CLIENT:44000 $VIP:80 --length 39
+    exits 64 ipvsd explain "$CLIENT:44000" "$VIP"
+    exits 64 ipvsd explain "$CLIENT:44000" "$VIP:80/udp" --ack
+    exits 64 ipvsd explain "$CLIENT:44000" "$VIP:80" --length 39
     matches "$OUTPUT" "accepted: 40 to 65535" "a length"
 }
 
 # answer NUMBER   of the client with that number: whom it is given
-answer() { ipvsd explain 10.1.0.$1:46000 $VIP:80 --json | jq -r .server; }
+answer() { ipvsd explain "10.1.0.$1:46000" "$VIP:80" --json | jq -r .server; }
 
 test_those_who_ask_at_once_get_their_own_answers() {
     local i alone jobs=()
-    director_start --vip $VIP:80 --backends $RS1,$RS2,$RS3 --scheduler mh
+    director_start --vip "$VIP:80" --backends "$RS1,$RS2,$RS3" --scheduler mh
     alone=$(for i in {1..12}; do answer "$i"; done)
     equal "$(sort -u <<<"$alone" | wc -l)" 3 "real servers that are named"
     for i in {1..12}; do
@@ -127,7 +127,7 @@ writes() {
 map_id() { bpftool -j map show pinned "$(pin_directory)/$1" | jq .id; }
 
 test_the_program_that_explains_writes_nothing() {
-    director_start --vip $VIP:80 --backends $RS1 --scheduler rr
+    director_start --vip "$VIP:80" --backends "$RS1" --scheduler rr
     matches "$(writes director)" "atomic|lock|xchg" "what the forwarding program writes by"
     matches "$(writes director)" "update_elem" "what the forwarding program calls"
     equal "$(writes explain)" "" "what the explaining program writes by"

@@ -9,24 +9,24 @@ IPVSD_BENCH=${IPVSD_BENCH:-$(dirname "$IPVSD")/ipvsd-bench}
 failover_case() {
     local limit
     limit=$(milliseconds 3.5)
-    director_start --vip $VIP --backends $RS1,$RS2,$RS3
+    director_start --vip "$VIP" --backends "$RS1,$RS2,$RS3"
     load_start 100
     start_downloads
     wait_until 15 "300 requests" load_has 300
     no_failures "before the failure" <<<"$(load)"
 
     $1
-    wait_until 6 "rs2 to be taken out" unhealthy $RS2
+    wait_until 6 "rs2 to be taken out" unhealthy "$RS2"
     between "$WAITED_MS" 0 $((limit * LAB_SLOW)) "milliseconds until rs2 was out"
     echo "# rs2 out after $WAITED_MS ms, $(load | failures | wc -l) requests failed until then"
 
     no_failures "after rs2 was taken out" <<<"$(fetch 200)"
     equal "$(fetch 60 | served | grep -c rs2 || true)" 0 "requests that a dead server answered"
     matches "$(director_log)" "$RS2" "the log"
-    matches "$(director_log | grep -F $RS2)" "$3" "what the log says about $RS2"
+    matches "$(director_log | grep -F "$RS2")" "$3" "what the log says about $RS2"
 
     $2
-    wait_until 15 "rs2 to be back" healthy $RS2
+    wait_until 15 "rs2 to be back" healthy "$RS2"
     echo "# rs2 back after $WAITED_MS ms"
     wait_until 10 "rs2 to serve again" serves rs2
     load_stop
@@ -53,7 +53,7 @@ stop_downloads() {
         download_correct "long$i"
         survivors=$((survivors + 1))
     done
-    between $survivors 1 3 "downloads through the other servers"
+    between "$survivors" 1 3 "downloads through the other servers"
 }
 
 kill_server() { server_kill rs2; }
@@ -64,7 +64,7 @@ break_tunnel() { ip -n "$(ns rs2)" link set tunl0 down; }
 mend_tunnel() { ip -n "$(ns rs2)" link set tunl0 up; }
 break_tunnel_only() {
     break_tunnel
-    equal "$(in_ns client curl -s --max-time 5 -o /dev/null -w '%{http_code}' http://$RS2/)" 200 "rs2's own address"
+    equal "$(in_ns client curl -s --max-time 5 -o /dev/null -w '%{http_code}' "http://$RS2/")" 200 "rs2's own address"
 }
 
 test_a_killed_server_process_is_taken_out_and_comes_back() {
@@ -109,36 +109,36 @@ PYTHON
 client_python() { LAB_VIA=nsenter in_ns client "$PYTHON" "$@"; }
 
 test_connections_of_a_lost_server_are_reset_on_request() {
-    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr --on-server-loss reset
+    director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr --on-server-loss reset
     talk_to_rs2 >"$LAB_DIR/talk" 2>&1 &
     local talk=$!
     wait_until 5 "a connection to rs2" grep -q connected "$LAB_DIR/talk"
     cut_link
     wait_until 10 "the connection's end" grep -q "ended ConnectionResetError" "$LAB_DIR/talk"
-    wait $talk
+    wait "$talk"
     between "$(ipvsd status --json | jq '.reasons["answered-server-lost"]')" 1 10 "answered-server-lost"
     join_link
-    wait_until 10 "rs2 to be back" healthy $RS2
+    wait_until 10 "rs2 to be back" healthy "$RS2"
 }
 
 test_check_none_and_check_ping_leave_a_dead_process_in() {
     # Without the watch on SYNs: a client that uses a port again would be served by the other server.
-    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr --no-syn-watch --check ping \
+    director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr --no-syn-watch --check ping \
         --check-interval 0.2s --check-timeout 0.2s
-    wait_until 5 "rs2 to be proven" healthy $RS2
+    wait_until 5 "rs2 to be proven" healthy "$RS2"
     server_kill rs2
     # Two failures 0.2 s apart would take it out.
-    stays_in $RS2 1.5 "--check ping"
+    stays_in "$RS2" 1.5 "--check ping"
     cut_link
-    wait_until 5 "ping to notice the cut link" unhealthy $RS2
+    wait_until 5 "ping to notice the cut link" unhealthy "$RS2"
     join_link
-    wait_until 10 "ping to notice the joined link" healthy $RS2
+    wait_until 10 "ping to notice the joined link" healthy "$RS2"
     server_start rs2
     director_stop
-    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr --no-syn-watch --check none
+    director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr --no-syn-watch --check none
     no_failures "unchecked" <<<"$(fetch 20)"
     server_kill rs2
-    stays_in $RS2 3.5 "--check none"
+    stays_in "$RS2" 3.5 "--check none"
     server_start rs2
     no_failures "unchecked, alive again" <<<"$(fetch 20)"
 }
@@ -154,22 +154,22 @@ stays_in() {
         # One of two in turn is the dead one.
         refused=$((refused + $(fetch 2 | failures | wc -l)))
     done
-    between $samples 3 100000 "$3: samples of the status"
+    between "$samples" 3 100000 "$3: samples of the status"
     equal "$refused" "$samples" "$3: pairs of requests of which one was refused"
 }
 
 # A client can complete a handshake with a port that nobody has: a SYN, and an ACK after it. Such ports must not take
 # the place of those that are in use.
 test_handshakes_with_closed_ports_do_not_blind_the_checks() {
-    director_start --vip $VIP --backends $RS1,$RS2,$RS3
-    in_ns client "$PYTHON" "$TESTS/handshakes.py" 10.0.0.1 $VIP 1 40
+    director_start --vip "$VIP" --backends "$RS1,$RS2,$RS3"
+    in_ns client "$PYTHON" "$TESTS/handshakes.py" 10.0.0.1 "$VIP" 1 40
     load_start 100
     wait_until 15 "300 requests" load_has 300
     no_failures "after the handshakes" <<<"$(load)"
     # Once more, now that port 80 is known.
-    in_ns client "$PYTHON" "$TESTS/handshakes.py" 10.0.0.1 $VIP 41 79
+    in_ns client "$PYTHON" "$TESTS/handshakes.py" 10.0.0.1 "$VIP" 41 79
     server_kill rs2
-    wait_until 5 "rs2 to be taken out" unhealthy $RS2
+    wait_until 5 "rs2 to be taken out" unhealthy "$RS2"
     echo "# rs2 out after $WAITED_MS ms"
     no_failures "after rs2 was taken out" <<<"$(fetch 60)"
     load_stop
@@ -179,13 +179,13 @@ test_handshakes_with_closed_ports_do_not_blind_the_checks() {
 # No check is due, but SYNs without an answer make one.
 test_unanswered_syns_trigger_a_check_at_once() {
     local killed
-    director_start --vip $VIP --backends $RS1,$RS2,$RS3 --scheduler rr
+    director_start --vip "$VIP" --backends "$RS1,$RS2,$RS3" --scheduler rr
     load_start 100
     wait_until 15 "300 requests" load_has 300
     no_failures "before" <<<"$(load)"
     killed=$(now_ms)
     server_kill rs2
-    wait_until 6 "rs2 to be taken out" unhealthy $RS2
+    wait_until 6 "rs2 to be taken out" unhealthy "$RS2"
     between $(($(now_ms) - killed)) 0 $((800 * LAB_SLOW)) "milliseconds from the kill until rs2 was out"
     echo "# rs2 out $(($(now_ms) - killed)) ms after the kill"
     load_stop
@@ -197,12 +197,12 @@ test_unanswered_syns_trigger_a_check_at_once() {
 # The checks are too slow to help (15 s at least): a client's second SYN goes to another server.
 test_a_silent_server_loses_no_request_of_a_client_that_asks_again() {
     local lines
-    director_start --vip $VIP --backends $RS1,$RS2,$RS3 --scheduler rr \
+    director_start --vip "$VIP" --backends "$RS1,$RS2,$RS3" --scheduler rr \
         --check-interval 10s --check-timeout 5s --fall 3
     no_failures "before" <<<"$(fetch 30)"
     cut_link
     lines=$(at_once 150)
-    unhealthy $RS2 && fail "rs2 was taken out; this was to be without the checks"
+    unhealthy "$RS2" && fail "rs2 was taken out; this was to be without the checks"
     join_link
     equal "$(wc -l <<<"$lines")" 150 "requests made"
     no_failures "after the cut" <<<"$lines"
@@ -214,15 +214,15 @@ test_a_silent_server_loses_no_request_of_a_client_that_asks_again() {
 # checks, whose SYN-ACKs get lost as well: two in a row and a server is out.
 test_lost_answers_of_healthy_servers_break_no_connection() {
     local host lines
-    director_start --vip $VIP --backends $RS1,$RS2,$RS3 --scheduler rr --check none
+    director_start --vip "$VIP" --backends "$RS1,$RS2,$RS3" --scheduler rr --check none
     for host in rs1 rs2 rs3; do
-        in_ns $host nft add table ip lossy
-        in_ns $host nft add chain ip lossy output "{ type filter hook output priority 0; }"
-        in_ns $host nft add rule ip lossy output ip saddr $VIP tcp flags "&" "(syn|ack)" == "(syn|ack)" \
+        in_ns "$host" nft add table ip lossy
+        in_ns "$host" nft add chain ip lossy output "{ type filter hook output priority 0; }"
+        in_ns "$host" nft add rule ip lossy output ip saddr "$VIP" tcp flags "&" "(syn|ack)" == "(syn|ack)" \
             numgen random mod 5 0 counter drop
     done
     lines=$(at_once 300 20)
-    for host in rs1 rs2 rs3; do in_ns $host nft delete table ip lossy; done
+    for host in rs1 rs2 rs3; do in_ns "$host" nft delete table ip lossy; done
     equal "$(wc -l <<<"$lines")" 300 "requests made"
     no_failures "while a fifth of the SYN-ACKs was lost" <<<"$lines"
     between "$(awk '$3 > 0.9' <<<"$lines" | wc -l)" 10 200 "requests that needed a second SYN or SYN-ACK"

@@ -33,11 +33,11 @@ answers() { [[ $(ask "$1" "$2") == "$3" ]]; }
 # with the far leg of the director in use
 far_leg() {
     ip -n "$(ns director)" route del 10.0.1.0/24
-    ip -n "$(ns director)" addr add $FAR_DIRECTOR/24 dev eth1
+    ip -n "$(ns director)" addr add "$FAR_DIRECTOR/24" dev eth1
 }
 
 no_far_leg() {
-    ip -n "$(ns director)" addr del $FAR_DIRECTOR/24 dev eth1
+    ip -n "$(ns director)" addr del "$FAR_DIRECTOR/24" dev eth1
     ip -n "$(ns director)" route add 10.0.1.0/24 via 10.0.0.254
 }
 
@@ -52,11 +52,11 @@ test_clients_on_two_interfaces() {
         equal "$(ipvsd status --json | jq -r .xdp.mode)" native "XDP mode"
         wait_until 5 "rs1 and rs4 for the client on eth0" answers client 20 "rs1 10 rs4 10"
         wait_until 5 "rs1 and rs4 for the client on eth1" answers client2 20 "rs1 10 rs4 10"
-        exits 0 in_ns client ping -c 1 -W 5 $VIP
-        exits 0 in_ns client2 ping -c 1 -W 5 $VIP
+        exits 0 in_ns client ping -c 1 -W 5 "$VIP"
+        exits 0 in_ns client2 ping -c 1 -W 5 "$VIP"
         # Where the packet came in, the reset goes out.
-        exits 7 in_ns client2 curl -s --max-time 5 http://$VIP:81/
-        wait_until 5 "both to be healthy" healthy $RS4
+        exits 7 in_ns client2 curl -s --max-time 5 "http://$VIP:81/"
+        wait_until 5 "both to be healthy" healthy "$RS4"
         director_stop
         same_state "$before" "$(machine_state director)"
     done
@@ -64,7 +64,7 @@ test_clients_on_two_interfaces() {
 }
 
 test_every_VIP_of_one_service_is_placed() {
-    director_start --vip $VIP:80,10.0.0.101:80 --one-service --backends $RS1
+    director_start --vip "$VIP:80,10.0.0.101:80" --one-service --backends "$RS1"
     matches "$(ip -n "$(ns director)" -o addr show eth0)" "10\.0\.0\.100/32" "the first VIP"
     matches "$(ip -n "$(ns director)" -o addr show eth0)" "10\.0\.0\.101/32" "the second VIP"
     director_stop
@@ -72,11 +72,11 @@ test_every_VIP_of_one_service_is_placed() {
 
 test_one_of_two_interfaces_is_dropped_by_a_new_start() {
     far_leg
-    director_start --vip $VIP --backends $RS1 --interface eth0,eth1
+    director_start --vip "$VIP" --backends "$RS1" --interface eth0,eth1
     matches "$(ip -n "$(ns director)" -d link show eth1)" "prog/xdp" "eth1"
     director_kill
     equal "$(ask client2 5)" "rs1 5" "without a daemon, by eth1"
-    director_start --vip $VIP --backends $RS1 --interface eth0
+    director_start --vip "$VIP" --backends "$RS1" --interface eth0
     equal "$(ipvsd status --json | jq -r '.xdp.interfaces | join(" ")')" "eth0" "interfaces"
     equal "$(ip -n "$(ns director)" -d link show eth1 | grep -c prog/xdp)" 0 "programs on eth1"
     equal "$(ask client 5)" "rs1 5" "by eth0"
@@ -86,7 +86,7 @@ test_one_of_two_interfaces_is_dropped_by_a_new_start() {
 
 # --- a narrow link between the director and a real server ----------------------------------------------
 
-too_big() { in_ns client "$PYTHON" "$TESTS/udp.py" too-big $VIP 5353 "$1"; }
+too_big() { in_ns client "$PYTHON" "$TESTS/udp.py" too-big "$VIP" 5353 "$1"; }
 
 # No service has the port: the real server says so.
 DELIVERED="mtu 0 from $VIP origin 2 type 3 code 3"
@@ -98,8 +98,8 @@ told() {
 }
 
 test_a_path_MTU_learnt_from_a_router_inside_the_tunnel() {
-    director_start --vip $VIP --backends $RS4
-    wait_until 5 "rs4 to be healthy" healthy $RS4
+    director_start --vip "$VIP" --backends "$RS4"
+    wait_until 5 "rs4 to be healthy" healthy "$RS4"
     equal "$(too_big 1480)" "$DELIVERED" "a datagram that fits"
     ip -n "$(ns router)" link set eth1 mtu 1400
     wait_until 5 "the client to be told what the router told" told 1480 1380
@@ -116,9 +116,9 @@ test_a_path_MTU_learnt_from_a_router_inside_the_tunnel() {
 # --- the director as a real server ---------------------------------------------------------------------
 
 test_the_director_itself_serves() {
-    director_start --vip $VIP:80 --backends 10.0.0.2,$RS1 --scheduler rr
+    director_start --vip "$VIP:80" --backends "10.0.0.2,$RS1" --scheduler rr
     equal "$(server_status 10.0.0.2 method)" local "method of the director itself"
-    equal "$(server_status $RS1 method)" tunnel "method of rs1"
+    equal "$(server_status "$RS1" method)" tunnel "method of rs1"
     equal "$(ask client 20)" "director 10 rs1 10" "who served"
     wait_until 5 "the director itself to be healthy" healthy 10.0.0.2
     equal "$(server_status 10.0.0.2 connections)" 10 "connections of the director itself"
@@ -136,7 +136,7 @@ test_the_director_itself_serves() {
 test_the_director_itself_is_refused_behind_every_port() {
     local before
     before=$(machine_state director)
-    exits 64 in_ns director timeout 10 "$IPVSD" --vip $VIP --backends 10.0.0.2,$RS1
+    exits 64 in_ns director timeout 10 "$IPVSD" --vip "$VIP" --backends "10.0.0.2,$RS1"
     matches "$OUTPUT" "10.0.0.2 is this director.*every port" "the message"
     same_state "$before" "$(machine_state director)"
 }
@@ -144,7 +144,7 @@ test_the_director_itself_is_refused_behind_every_port() {
 # --- outer sources ---------------------------------------------------------------------------------------
 
 test_outer_sources_vary_by_flow() {
-    director_start --vip $VIP --backends $RS1 --outer-source-prefix 172.16.0.0/16
+    director_start --vip "$VIP" --backends "$RS1" --outer-source-prefix 172.16.0.0/16
     : >"$LAB_DIR/outer"
     spawn rs1 "$LAB_DIR/outer" tcpdump -l -n -Z root -c 60 -i eth0 "ip proto 4 and src net 172.16.0.0/16"
     local dump=$SPAWNED
@@ -159,14 +159,14 @@ test_outer_sources_vary_by_flow() {
 # A switch floods what it has no port for, and a promiscuous interface takes it in.
 test_frames_for_other_hosts() {
     local received
-    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
+    director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr
     wait_until 5 "rs1 and rs2 to serve" answers client 20 "rs1 10 rs2 10"
     ip -n "$(ns director)" link set eth0 promisc on
-    ip -n "$(ns client)" neigh replace $VIP lladdr 02:00:00:00:99:99 dev eth0 nud permanent
+    ip -n "$(ns client)" neigh replace "$VIP" lladdr 02:00:00:00:99:99 dev eth0 nud permanent
     received=$(ipvsd status --json | jq .received)
     # Neither a connection nor a reset.
-    exits 28 in_ns client curl -s --max-time 2 http://$VIP/
-    exits 1 in_ns client ping -c 1 -W 1 $VIP
+    exits 28 in_ns client curl -s --max-time 2 "http://$VIP/"
+    exits 1 in_ns client ping -c 1 -W 1 "$VIP"
     equal "$(ipvsd status --json | jq .received)" "$received" "packets that the director took for its own"
     # Whoever has a new MAC gets what is for that one.
     ip -n "$(ns director)" link set eth0 address 02:00:00:00:99:99
@@ -174,9 +174,9 @@ test_frames_for_other_hosts() {
     # So do macvlans, such as keepalived's.
     ip -n "$(ns director)" link add link eth0 name vrrp.1 address 00:00:5e:00:01:01 type macvlan mode bridge
     ip -n "$(ns director)" link set vrrp.1 up
-    ip -n "$(ns client)" neigh replace $VIP lladdr 00:00:5e:00:01:01 dev eth0 nud permanent
+    ip -n "$(ns client)" neigh replace "$VIP" lladdr 00:00:5e:00:01:01 dev eth0 nud permanent
     wait_until 5 "rs1 and rs2 by the virtual router's MAC" answers client 20 "rs1 10 rs2 10"
-    ip -n "$(ns client)" neigh del $VIP dev eth0
+    ip -n "$(ns client)" neigh del "$VIP" dev eth0
     ip -n "$(ns director)" link del vrrp.1
     ip -n "$(ns director)" link set eth0 promisc off
     director_stop
@@ -229,11 +229,11 @@ test_a_bridge() {
     bridge_up
     local before
     before=$(bridge_state)
-    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
+    director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr
     equal "$(ipvsd status --json | jq -r '.xdp.interfaces | join(" ")')" eth0 "interfaces"
     wait_until 5 "rs1 and rs2 to serve" answers client 20 "rs1 10 rs2 10"
-    exits 0 in_ns client ping -c 1 -W 5 $VIP
-    wait_until 5 "rs1 to be healthy" healthy $RS1
+    exits 0 in_ns client ping -c 1 -W 5 "$VIP"
+    wait_until 5 "rs1 to be healthy" healthy "$RS1"
     download_start bridged
     download_correct bridged
     # A port that comes while the director runs has clients, and a real server.
@@ -247,11 +247,11 @@ test_a_bridge() {
     director_stop
     same_state "$before" "$(bridge_state)"
     # Made anew under the director's feet, the bridge has lost its addresses, the VIP among them.
-    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
+    director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr
     ip -n "$(ns director)" link del br0
     bridge_up
     wait_until 10 "rs1 and rs2 behind the new bridge" answers client 20 "rs1 10 rs2 10"
-    wait_until 5 "rs1 to be healthy" healthy $RS1
+    wait_until 5 "rs1 to be healthy" healthy "$RS1"
     director_stop
     bridge_down
 }
@@ -260,19 +260,19 @@ test_a_real_server_behind_a_port_and_frames_of_others() {
     bridge_up
     guest_up
     ip -n "$(ns guest)" route add default via 10.0.0.1
-    in_ns guest "$IPVSD" realserver-setup --vip $VIP >"$LAB_DIR/guest.setup" 2>&1
+    in_ns guest "$IPVSD" realserver-setup --vip "$VIP" >"$LAB_DIR/guest.setup" 2>&1
     server_start guest
-    director_start --vip $VIP --backends 10.0.0.60,$RS1 --scheduler rr
+    director_start --vip "$VIP" --backends "10.0.0.60,$RS1" --scheduler rr
     wait_until 5 "guest and rs1 to serve" answers client 20 "guest 10 rs1 10"
     wait_until 5 "the guest to be healthy" healthy 10.0.0.60
     # Another holder of the VIP: frames for its MAC cross the bridge untouched.
     local mac received
     mac=$(ip -n "$(ns guest)" -j link show eth0 | jq -r '.[0].address')
-    ip -n "$(ns client)" neigh replace $VIP lladdr "$mac" dev eth0 nud permanent
+    ip -n "$(ns client)" neigh replace "$VIP" lladdr "$mac" dev eth0 nud permanent
     received=$(ipvsd status --json | jq .received)
     equal "$(ask client 10)" "guest 10" "who served behind the bridge"
     equal "$(ipvsd status --json | jq .received)" "$received" "packets that the director took for its own"
-    ip -n "$(ns client)" neigh del $VIP dev eth0
+    ip -n "$(ns client)" neigh del "$VIP" dev eth0
     director_stop
     in_ns guest "$IPVSD" realserver-setup --undo >/dev/null 2>&1
     kill -9 "$(<"$LAB_DIR/guest/nginx.pid")"
@@ -281,7 +281,7 @@ test_a_real_server_behind_a_port_and_frames_of_others() {
 
 test_a_bridge_without_ports() {
     ip -n "$(ns director)" link add br9 type bridge
-    exits 69 in_ns director timeout 10 "$IPVSD" --vip $VIP --backends $RS1 --interface br9
+    exits 69 in_ns director timeout 10 "$IPVSD" --vip "$VIP" --backends "$RS1" --interface br9
     matches "$OUTPUT" "br9: the bridge has no port" "the message"
     ip -n "$(ns director)" link del br9
 }

@@ -45,9 +45,9 @@ traffic_start() {
     DROPPED=$(dropped)
     rm -f "$LAB_DIR"/{end*,stream*,flows}
     for ((number = 1; number <= STREAMS; number++)); do
-        traffic "stream$number" stream $VIP $((5352 + number)) $(($1 / STREAMS)) "$LAB_DIR/end"
+        traffic "stream$number" stream "$VIP" $((5352 + number)) $(($1 / STREAMS)) "$LAB_DIR/end"
     done
-    traffic flows flows $VIP 5353,5354 80,8080 "$2" 2 "$LAB_DIR/end"
+    traffic flows flows "$VIP" 5353,5354 80,8080 "$2" 2 "$LAB_DIR/end"
     for number in 1 2 3; do download_start "long$number" --limit-rate 2M; done
 }
 
@@ -55,7 +55,7 @@ traffic_start() {
 traffic_end() {
     local number file lost dropped
     for ((number = 1; number <= STREAMS; number++)); do
-        wait_until "$1" "stream $number: $(tail -n 1 "$LAB_DIR/stream$number")" through $number
+        wait_until "$1" "stream $number: $(tail -n 1 "$LAB_DIR/stream$number")" through "$number"
     done
     touch "$LAB_DIR/end"
     for file in "$LAB_DIR"/stream? "$LAB_DIR/flows"; do
@@ -74,7 +74,7 @@ ended_with_a_number() { tail -n 1 "$1" | grep -qE '^[0-9]+( [0-9]+)?$|^failed'; 
 # Packets that the lab's interfaces had no room for.
 dropped() {
     local host
-    for host in switch client director rs1 rs2 rs3; do ip -n "$(ns $host)" -s -j link show; done |
+    for host in switch client director rs1 rs2 rs3; do ip -n "$(ns "$host")" -s -j link show; done |
         jq -s '[.[][].stats64 | .rx.dropped + .tx.dropped] | add'
 }
 

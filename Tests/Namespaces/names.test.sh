@@ -21,7 +21,7 @@ has_vip() { ip -n "$(ns director)" -o addr show dev wan0 | grep -qF "$VIP/32"; }
 test_a_stop_after_a_renaming_leaves_nothing() {
     local before
     before=$(machine_state director)
-    director_start --vip $VIP --backends $RS1
+    director_start --vip "$VIP" --backends "$RS1"
     rename director eth0 wan0
     director_stop
     rename director wan0 eth0
@@ -31,7 +31,7 @@ test_a_stop_after_a_renaming_leaves_nothing() {
 test_a_cleanup_after_a_renaming_leaves_nothing() {
     local before
     before=$(machine_state director)
-    director_start --vip $VIP --backends $RS1
+    director_start --vip "$VIP" --backends "$RS1"
     director_kill
     rename director eth0 wan0
     exits 0 ipvsd cleanup
@@ -40,9 +40,9 @@ test_a_cleanup_after_a_renaming_leaves_nothing() {
 }
 
 test_the_vip_is_put_back_on_a_renamed_interface() {
-    director_start --vip $VIP --backends $RS1
+    director_start --vip "$VIP" --backends "$RS1"
     rename director eth0 wan0
-    ip -n "$(ns director)" addr del $VIP/32 dev wan0
+    ip -n "$(ns director)" addr del "$VIP/32" dev wan0
     wait_until 3 "the VIP to be put back" has_vip
     director_stop
     rename director wan0 eth0
@@ -60,14 +60,14 @@ test_an_undo_after_a_renaming_leaves_nothing() {
 
 test_an_interface_is_found_by_its_altname() {
     ip -n "$(ns director)" link property add dev eth0 altname enp5s0f0np0
-    director_start --vip $VIP --backends $RS1 --interface enp5s0f0np0
+    director_start --vip "$VIP" --backends "$RS1" --interface enp5s0f0np0
     director_stop
 }
 
 # The file names the interface as it is called now; the director has had it under another name.
 test_a_reload_takes_the_new_name() {
     local file=$LAB_DIR/named.yaml
-    printf 'interfaces: eth0\nservices:\n- {listeners: %s, servers: %s, check: none}\n' $VIP $RS1 >"$file"
+    printf 'interfaces: eth0\nservices:\n- {listeners: %s, servers: %s, check: none}\n' "$VIP" "$RS1" >"$file"
     director_start --config "$file"
     rename director eth0 wan0
     sed -i 's/eth0/wan0/' "$file"

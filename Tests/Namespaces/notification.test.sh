@@ -25,7 +25,7 @@ SCRIPT
 
 told() { grep -qE -- "$1" "$LAB_DIR/told"; }
 
-start() { director_start --vip $SERVICE --scheduler rr --backends $RS1,$RS2 "$@"; }
+start() { director_start --vip "$SERVICE" --scheduler rr --backends "$RS1,$RS2" "$@"; }
 
 events() { ipvsd events --json "$@"; }
 
@@ -58,26 +58,26 @@ test_a_script_is_told_how_a_service_begins() {
     wait_until 6 "the script to be told of a change" told "^server-down $SERVICE/tcp $RS2 1/2 1/1\$"
     equal "$(grep -c AT_START "$LAB_DIR/told.server-down")" 0 "marks of the start in a change"
     server_start rs2
-    wait_until 10 "rs2 to be back" healthy $RS2
+    wait_until 10 "rs2 to be back" healthy "$RS2"
 }
 
 # Real servers that drop the ping that nobody asked for serve; nobody is told that they are up.
 test_unproven_real_servers_are_not_told_to_be_up_at_the_start() {
     local host udp=$VIP:5353/udp
     teller
-    for host in rs1 rs2; do in_ns $host sysctl -qw net.ipv4.icmp_echo_ignore_all=1; done
-    start --vip $udp --notify "$LAB_DIR/tell" --notify-at-start
+    for host in rs1 rs2; do in_ns "$host" sysctl -qw net.ipv4.icmp_echo_ignore_all=1; done
+    start --vip "$udp" --notify "$LAB_DIR/tell" --notify-at-start
     wait_until 8 "the script to be told of the service" told "^service-up $SERVICE/tcp - 2/2 2/1\$"
     wait_until 8 "the script to be told of the other" told "^service-down $udp - 0/2 0/1\$"
     # What is told of one service keeps its order, so that all of the start is told before this.
-    exits 0 ipvsd drain $RS1 --service $udp
+    exits 0 ipvsd drain "$RS1" --service "$udp"
     wait_until 5 "the script to be told of a drain" told "^server-drained $udp $RS1 "
     equal "$(grep -cE "^(server|service)-up $udp" "$LAB_DIR/told" || true)" 0 "what is told to be up without a proof"
     # They serve, and the last one is not to be drained by mistake.
-    exits 5 ipvsd drain $RS2 --service $udp
+    exits 5 ipvsd drain "$RS2" --service "$udp"
     matches "$OUTPUT" "$udp has no quorum: .* weight of 0, and 1 is needed .*--force" "the refusal"
-    exits 0 ipvsd undrain $RS1 --service $udp
-    for host in rs1 rs2; do in_ns $host sysctl -qw net.ipv4.icmp_echo_ignore_all=0; done
+    exits 0 ipvsd undrain "$RS1" --service "$udp"
+    for host in rs1 rs2; do in_ns "$host" sysctl -qw net.ipv4.icmp_echo_ignore_all=0; done
 }
 
 test_a_script_of_the_configuration_file_has_arguments_and_no_shell() {
@@ -91,11 +91,12 @@ services:
   - {listeners: "$VIP:8080", servers: [$RS1, $RS2], notify: none}
 FILE
     director_start --config "$LAB_DIR/ipvsd.yaml"
-    exits 0 ipvsd drain $RS2
+    exits 0 ipvsd drain "$RS2"
     wait_until 5 "the script" grep -q drained "$LAB_DIR/args.told"
+    # shellcheck disable=SC2016 # The script gets the text as it is in the file.
     equal "$(<"$LAB_DIR/args.told")" '[two words][$(reboot)][server-drained]' "what it was given"
-    equal "$(events --service $VIP:8080 | jq -r .event)" server-drained "the other service's event"
-    exits 0 ipvsd undrain $RS2
+    equal "$(events --service "$VIP:8080" | jq -r .event)" server-drained "the other service's event"
+    exits 0 ipvsd undrain "$RS2"
     wait_until 5 "two scripts to be counted" scripts_were success 2
 }
 
@@ -114,19 +115,19 @@ services:
   - {listeners: "$SERVICE", servers: [$RS1, $RS2], scheduler: rr, notify: {command: "$LAB_DIR/hang", timeout: 2s}}
 FILE
     director_start --config "$LAB_DIR/ipvsd.yaml"
-    exits 0 ipvsd drain $RS2
+    exits 0 ipvsd drain "$RS2"
     wait_until 5 "the script to hang" test -s "$LAB_DIR/hung"
     # Meanwhile the director goes on as ever.
-    exits 0 ipvsd undrain $RS2
+    exits 0 ipvsd undrain "$RS2"
     equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves while the script hangs"
     server_kill rs2
-    wait_until 4 "rs2 to be taken out" unhealthy $RS2
+    wait_until 4 "rs2 to be taken out" unhealthy "$RS2"
     local pid
     for pid in $(head -n 2 "$LAB_DIR/hung"); do wait_until 6 "the end of the script" ended "$pid"; done
     wait_until 5 "its failure in the log" grep -q "hang of server-drained of .*: killed after 2" "$LAB_DIR/director.log"
     wait_until 8 "three that were killed" scripts_were timeout 3
     server_start rs2
-    wait_until 10 "rs2 to be back" healthy $RS2
+    wait_until 10 "rs2 to be back" healthy "$RS2"
 }
 
 test_a_script_that_is_gone_is_an_error_in_the_log() {
@@ -134,20 +135,20 @@ test_a_script_that_is_gone_is_an_error_in_the_log() {
     chmod +x "$LAB_DIR/gone"
     start --notify "$LAB_DIR/gone"
     rm "$LAB_DIR/gone"
-    exits 0 ipvsd drain $RS2
+    exits 0 ipvsd drain "$RS2"
     wait_until 5 "the error" grep -qE "error.*$LAB_DIR/gone of server-drained.*No such file" "$LAB_DIR/director.log"
     wait_until 5 "the count" scripts_were failure 1
-    exits 0 ipvsd undrain $RS2
+    exits 0 ipvsd undrain "$RS2"
 }
 
 test_events_are_kept_and_followed() {
     local follower
     start
-    exits 0 ipvsd drain $RS2
-    LAB_VIA=nsenter spawn director "$LAB_DIR/stream" "$IPVSD" events --json --follow --server $RS2
+    exits 0 ipvsd drain "$RS2"
+    LAB_VIA=nsenter spawn director "$LAB_DIR/stream" "$IPVSD" events --json --follow --server "$RS2"
     follower=$SPAWNED
     wait_until 5 "the first event" grep -q server-drained "$LAB_DIR/stream"
-    exits 0 ipvsd undrain $RS2
+    exits 0 ipvsd undrain "$RS2"
     server_kill rs2
     wait_until 6 "the event of rs2's end" grep -q server-down "$LAB_DIR/stream"
     server_start rs2
@@ -155,7 +156,7 @@ test_events_are_kept_and_followed() {
     equal "$(jq -r '"\(.sequence) \(.event) \(.server)"' "$LAB_DIR/stream")" \
         "1 server-drained $RS2"$'\n'"2 server-undrained $RS2"$'\n'"3 server-down $RS2"$'\n'"4 server-up $RS2" "the stream"
     equal "$(events --last 2 | jq -r .sequence | xargs)" "3 4" "the last two"
-    equal "$(events --server $RS1)" "" "another server's"
+    equal "$(events --server "$RS1")" "" "another server's"
     equal "$(events | jq -r 'keys_unsorted | length' | sort -u)" 11 "keys of each"
     matches "$(ipvsd events)" "server-down +$SERVICE/tcp $RS2 1/2 up, weight 1, quorum 1: .*80" "events as text"
     # Whoever follows learns of the daemon's end, and does not keep it from ending.
@@ -172,10 +173,11 @@ test_a_reader_that_has_stopped_reading_keeps_nothing_from_ending() {
     } >"$LAB_DIR/ipvsd.yaml"
     director_start --config "$LAB_DIR/ipvsd.yaml"
     : >"$LAB_DIR/stuck"
-    LAB_VIA=nsenter spawn director "$LAB_DIR/stuck" "$PYTHON" -c "$STUCK" $RS2
+    LAB_VIA=nsenter spawn director "$LAB_DIR/stuck" "$PYTHON" -c "$STUCK" "$RS2"
     local reader=$SPAWNED
     wait_until 20 "a reader of more than the socket holds" grep -q stuck "$LAB_DIR/stuck"
-    local began=$(now_ms)
+    local began
+    began=$(now_ms)
     exits 0 ipvsd stop
     wait_until 8 "the director's end" ended "$DIRECTOR_PID"
     between $(($(now_ms) - began)) 0 $((8000 * LAB_SLOW)) "milliseconds until the end"
@@ -215,15 +217,15 @@ test_metrics_say_what_status_says_and_others_can_read_them() {
     local before labels="{service=\"$SERVICE\/tcp\",server=\"$RS2\"}"
     start --metrics-listen 0.0.0.0:9104
     no_failures "requests" <<<"$(fetch 20)"
-    wait_until 5 "rs2 to be proven" healthy $RS2
+    wait_until 5 "rs2 to be proven" healthy "$RS2"
     equal "$(metric "ipvsd_server_up$labels")" 1 "up"
     equal "$(metric "ipvsd_server_connections_total$labels")" 10 "connections"
-    equal "$(metric "ipvsd_server_packets_total$labels")" "$(server_status $RS2 packets)" "packets"
+    equal "$(metric "ipvsd_server_packets_total$labels")" "$(server_status "$RS2" packets)" "packets"
     equal "$(metric "ipvsd_server_weight$labels")" 1 "weight"
     before=$(metric "ipvsd_check_duration_seconds_count{service=\"$SERVICE\/tcp\",check=\"tcp:80\"}")
     between "$before" 2 1000 "checks counted"
     server_kill rs2
-    wait_until 6 "rs2 to be taken out" unhealthy $RS2
+    wait_until 6 "rs2 to be taken out" unhealthy "$RS2"
     equal "$(metric "ipvsd_server_up$labels")" 0 "up, once it is down"
     equal "$(metric "ipvsd_server_weight$labels")" 0 "weight, once it is down"
     between "$(metric "ipvsd_checks_total{service=\"$SERVICE\/tcp\",check=\"tcp:80\",result=\"failure\"}")" 1 100 "failed checks"

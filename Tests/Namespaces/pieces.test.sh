@@ -50,8 +50,8 @@ nobody_blamed() {
 
 begin() {
     BEFORE=$(machine_state director)
-    director_start --vip $VIP --backends $BACKENDS "${FAST[@]}" "$@"
-    wait_until 5 "rs3 to be healthy" healthy $RS3
+    director_start --vip "$VIP" --backends "$BACKENDS" "${FAST[@]}" "$@"
+    wait_until 5 "rs3 to be healthy" healthy "$RS3"
     load_start 40
     wait_until 10 "a first request" load_has 20
 }
@@ -73,7 +73,7 @@ test_the_vip_is_put_back() {
         wait_until 3 "the VIP to be back, the $round. time" has_vip
     done
     # Of a daemon that was killed while it changed the scope.
-    d addr add $VIP/32 dev ipvsd1 scope host
+    d addr add "$VIP/32" dev ipvsd1 scope host
     take_vip
     wait_until 3 "the VIP to be back, which ipvsd1 had" has_vip
     [[ $(d -o addr show dev ipvsd1) != *$VIP* ]] || fail "ipvsd1 has the VIP, too"
@@ -84,7 +84,7 @@ test_the_vip_is_put_back() {
 }
 
 take_vip() {
-    d addr del $VIP/32 dev eth0
+    d addr del "$VIP/32" dev eth0
     ip -n "$(ns client)" neigh flush dev eth0
 }
 
@@ -102,7 +102,7 @@ test_pins_are_put_back() {
     director_kill
     exits 3 ipvsd status
     matches "$OUTPUT" "$VIP" "status without a daemon"
-    director_start --vip $VIP --backends $BACKENDS "${FAST[@]}"
+    director_start --vip "$VIP" --backends "$BACKENDS" "${FAST[@]}"
     matches "$(director_log)" "took over, forwarding" "the log of the next daemon"
     checks_go_on "what was pinned again"
     nobody_blamed "pins"
@@ -131,7 +131,7 @@ test_ipvsd0_and_ipvsd1_are_put_back() {
     puts_back "MAC address of ipvsd0" d link set ipvsd0 address 02:00:00:00:00:01
     rename_peer
     wait_until 3 "ipvsd1 to be back" whole
-    d -o link show | grep -q elsewhere && fail "the former ipvsd1 is left" || true
+    not grep -q elsewhere <(d -o link show) || fail "the former ipvsd1 is left"
     fragments
     finish
 }
@@ -209,18 +209,18 @@ test_a_strangers_ipvsd0_is_no_real_servers_fault() {
     checks_go_on "the stranger is gone"
     # And what they say counts again.
     server_kill rs2
-    wait_until 10 "rs2 to be taken out" unhealthy $RS2
+    wait_until 10 "rs2 to be taken out" unhealthy "$RS2"
     server_start rs2
-    wait_until 10 "rs2 to be back" healthy $RS2
+    wait_until 10 "rs2 to be back" healthy "$RS2"
     load_stop
     director_stop
     same_state "$BEFORE" "$(machine_state director)"
 }
 
 test_an_address_of_somebody_elses_is_left_to_them() {
-    d addr add $VIP/32 dev eth0
+    d addr add "$VIP/32" dev eth0
     begin --no-address
-    d addr del $VIP/32 dev eth0
+    d addr del "$VIP/32" dev eth0
     set_sysctl director net.ipv4.conf.ipvsd0.forwarding=0
     wait_until 3 "the director to look after its pieces" has_device
     ! has_vip || fail "the director has put back an address that is not its business"
@@ -230,9 +230,9 @@ test_an_address_of_somebody_elses_is_left_to_them() {
 
 # Nor is one that was there before the director came, as keepalived puts and takes its own.
 test_a_vip_that_the_director_found_is_left_to_them() {
-    d addr add $VIP/32 dev eth0
+    d addr add "$VIP/32" dev eth0
     begin
-    d addr del $VIP/32 dev eth0
+    d addr del "$VIP/32" dev eth0
     set_sysctl director net.ipv4.conf.ipvsd0.forwarding=0
     wait_until 3 "the director to look after its pieces" has_device
     ! has_vip || fail "the director has put back an address that it had not put there"
@@ -244,14 +244,14 @@ test_the_next_daemon_puts_back_what_went_meanwhile() {
     begin
     director_kill
     take_all
-    director_start --vip $VIP --backends $BACKENDS "${FAST[@]}"
+    director_start --vip "$VIP" --backends "$BACKENDS" "${FAST[@]}"
     wait_until 3 "all to be whole again" whole
     checks_go_on "what went without a daemon"
     nobody_blamed "what went without a daemon"
     fragments
     finish
     # Without another daemon, cleanup finds nothing that it cannot remove.
-    director_start --vip $VIP --backends $BACKENDS
+    director_start --vip "$VIP" --backends "$BACKENDS"
     director_kill
     take_all
     exits 0 ipvsd cleanup

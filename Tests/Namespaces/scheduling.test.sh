@@ -22,26 +22,26 @@ requests() {
 }
 
 test_rr_gives_every_server_exactly_a_third() {
-    director_start --vip $VIP --backends $BACKENDS --scheduler rr
+    director_start --vip "$VIP" --backends "$BACKENDS" --scheduler rr
     requests 300 "rs1 100 rs2 100 rs3 100"
 }
 
 test_rr_ignores_weights_except_zero() {
-    director_start --vip $VIP --backends $RS1=5,$RS2=1,$RS3=0 --scheduler rr
+    director_start --vip "$VIP" --backends "$RS1=5,$RS2=1,$RS3=0" --scheduler rr
     requests 300 "rs1 150 rs2 150"
 }
 
 test_wrr_follows_weights() {
-    director_start --vip $VIP --backends $RS1=3,$RS2=1,$RS3=0 --scheduler wrr
+    director_start --vip "$VIP" --backends "$RS1=3,$RS2=1,$RS3=0" --scheduler wrr
     requests 400 "rs1 300 rs2 100"
 }
 
 test_lc_counts_connections_not_weights() {
-    director_start --vip $VIP --backends $RS1=9,$RS2,$RS3 --scheduler lc
+    director_start --vip "$VIP" --backends "$RS1=9,$RS2,$RS3" --scheduler lc
     hold 1 9
     equal "$(held | xargs)" "rs1 3 rs2 3 rs3 3" "nine connections held"
     release rs1
-    wait_until 5 "rs1 to have no active connection" active_is $RS1 0
+    wait_until 5 "rs1 to have no active connection" active_is "$RS1" 0
     hold 10 12
     equal "$(held | xargs)" "rs1 3 rs2 3 rs3 3" "after rs1's ended and three more came"
 }
@@ -49,15 +49,15 @@ test_lc_counts_connections_not_weights() {
 active_is() { [[ $(server_status "$1" active) == "$2" ]]; }
 
 test_wlc_is_the_default_and_weighs_connections() {
-    director_start --vip $VIP --backends $RS1=3,$RS2=1
+    director_start --vip "$VIP" --backends "$RS1=3,$RS2=1"
     equal "$(ipvsd status --json | jq -r '.services[0].scheduler')" wlc "the scheduler"
     hold 1 8
     equal "$(held | xargs)" "rs1 6 rs2 2" "eight connections held"
-    wait_until 5 "rs1's active connections to be counted" active_is $RS1 6
+    wait_until 5 "rs1's active connections to be counted" active_is "$RS1" 6
 }
 
 test_wlc_spreads_short_requests() {
-    director_start --vip $VIP --backends $BACKENDS
+    director_start --vip "$VIP" --backends "$BACKENDS"
     local lines
     lines=$(fetch 300)
     no_failures "wlc" <<<"$lines"
@@ -67,40 +67,40 @@ test_wlc_spreads_short_requests() {
 }
 
 test_mh_keeps_one_client_on_one_server() {
-    director_start --vip $VIP --backends $BACKENDS --scheduler mh
+    director_start --vip "$VIP" --backends "$BACKENDS" --scheduler mh
     local lines address
     for address in 10.9.1.1 10.9.1.2 10.9.1.3; do
-        lines=$(fetch 20 --interface $address)
+        lines=$(fetch 20 --interface "$address")
         no_failures "mh from $address" <<<"$lines"
         equal "$(served <<<"$lines" | wc -l)" 1 "servers that one client address met"
     done
 }
 
 test_mh_spreads_client_addresses() {
-    director_start --vip $VIP --backends $BACKENDS --scheduler mh
+    director_start --vip "$VIP" --backends "$BACKENDS" --scheduler mh
     local answers server again
-    answers=$(in_ns client "$PYTHON" "$TESTS/udp.py" ask $VIP 5353 300 10.9.2.1)
+    answers=$(in_ns client "$PYTHON" "$TESTS/udp.py" ask "$VIP" 5353 300 10.9.2.1)
     equal "$(grep -c failed <<<"$answers" || true)" 0 "datagrams without an answer"
     # 100 each is the expectation; 3.5 standard deviations of a fair draw are 29.
-    for server in rs1 rs2 rs3; do between "$(grep -cx $server <<<"$answers")" 71 129 "$server of 300 clients"; done
-    again=$(in_ns client "$PYTHON" "$TESTS/udp.py" ask $VIP 5353 300 10.9.2.1)
+    for server in rs1 rs2 rs3; do between "$(grep -cx "$server" <<<"$answers")" 71 129 "$server of 300 clients"; done
+    again=$(in_ns client "$PYTHON" "$TESTS/udp.py" ask "$VIP" 5353 300 10.9.2.1)
     equal "$(paste -d= <(echo "$answers") <(echo "$again") | awk -F= '$1 != $2' | wc -l)" 0 "clients whose server changed"
 }
 
 test_mh_moves_only_the_lost_servers_clients() {
-    director_start --vip $VIP --backends $BACKENDS --scheduler mh
+    director_start --vip "$VIP" --backends "$BACKENDS" --scheduler mh
     local before after moved
-    before=$(in_ns client "$PYTHON" "$TESTS/udp.py" ask $VIP 5353 200 10.9.5.1)
+    before=$(in_ns client "$PYTHON" "$TESTS/udp.py" ask "$VIP" 5353 200 10.9.5.1)
     director_stop
-    director_start --vip $VIP --backends $RS1,$RS3 --scheduler mh
-    after=$(in_ns client "$PYTHON" "$TESTS/udp.py" ask $VIP 5353 200 10.9.5.1)
+    director_start --vip "$VIP" --backends "$RS1,$RS3" --scheduler mh
+    after=$(in_ns client "$PYTHON" "$TESTS/udp.py" ask "$VIP" 5353 200 10.9.5.1)
     equal "$(grep -cE 'rs2|failed' <<<"$after" || true)" 0 "answers of rs2, and missing ones"
     moved=$(paste -d' ' <(echo "$before") <(echo "$after") | awk '$1 != "rs2" && $1 != $2' | wc -l)
     between "$moved" 0 12 "clients of the remaining servers that moved, of 200"
 }
 
 test_lblc_gives_the_vip_one_server_while_it_can_bear_it() {
-    director_start --vip $VIP --backends $BACKENDS --scheduler lblc
+    director_start --vip "$VIP" --backends "$BACKENDS" --scheduler lblc
     requests 30 "rs1 30"
     # The third finds rs1 with two active connections, more than its weight, and the others idle.
     hold 1 4
@@ -108,7 +108,7 @@ test_lblc_gives_the_vip_one_server_while_it_can_bear_it() {
 }
 
 test_lblcr_gives_the_vip_a_set_of_servers() {
-    director_start --vip $VIP --backends $BACKENDS --scheduler lblcr
+    director_start --vip "$VIP" --backends "$BACKENDS" --scheduler lblcr
     hold 1 6
     equal "$(held | xargs)" "rs1 2 rs2 2 rs3 2" "six connections held"
 }
@@ -116,36 +116,36 @@ test_lblcr_gives_the_vip_a_set_of_servers() {
 overloaded_is() { [[ $(server_status "$1" overloaded) == "$2" ]]; }
 
 test_a_server_at_its_upper_threshold_gets_nothing_until_it_is_below_the_lower() {
-    director_start --vip $VIP --backends $RS1=1:2,$RS2=1:0 --u-threshold 100 --scheduler rr
+    director_start --vip "$VIP" --backends "$RS1=1:2,$RS2=1:0" --u-threshold 100 --scheduler rr
     hold 1 6
     equal "$(held | xargs)" "rs1 2 rs2 4" "six connections held"
-    equal "$(server_status $RS1 upperThreshold) $(server_status $RS1 lowerThreshold)" "2 2" "thresholds of rs1"
-    equal "$(server_status $RS2 upperThreshold)" null "upper threshold of rs2"
-    equal "$(server_status $RS1 overloaded) $(server_status $RS2 overloaded)" "true false" "who is overloaded"
+    equal "$(server_status "$RS1" upperThreshold) $(server_status "$RS1" lowerThreshold)" "2 2" "thresholds of rs1"
+    equal "$(server_status "$RS2" upperThreshold)" null "upper threshold of rs2"
+    equal "$(server_status "$RS1" overloaded) $(server_status "$RS2" overloaded)" "true false" "who is overloaded"
     matches "$(ipvsd status | grep -F "$RS1 ")" "overloaded .from 2 on." "status of rs1"
     requests 10 "rs2 10"
     # Closed connections count for as long as they are remembered.
     release rs1
-    wait_until 60 "rs1 to be free again" overloaded_is $RS1 false
+    wait_until 60 "rs1 to be free again" overloaded_is "$RS1" false
     hold 7 8
     equal "$(held | xargs)" "rs1 1 rs2 5" "two more"
 }
 
 test_a_service_whose_servers_are_all_overloaded_refuses() {
-    director_start --vip $VIP --backends $RS1,$RS2 -x 1 --scheduler wlc
+    director_start --vip "$VIP" --backends "$RS1,$RS2" -x 1 --scheduler wlc
     hold 1 2
     equal "$(held | xargs)" "rs1 1 rs2 1" "two connections held"
-    exits 7 in_ns client curl -s -o /dev/null --max-time 5 http://$VIP/
+    exits 7 in_ns client curl -s -o /dev/null --max-time 5 "http://$VIP/"
 }
 
 test_the_maglev_table_has_the_size_that_was_asked_for() {
-    director_start --vip $VIP --backends $BACKENDS --scheduler mh --maglev-size 65537
+    director_start --vip "$VIP" --backends "$BACKENDS" --scheduler mh --maglev-size 65537
     equal "$(ipvsd status --json | jq '.services[0].maglevSize')" 65537 "slots"
     no_failures "mh" <<<"$(fetch 10)"
 }
 
 test_a_connection_stays_on_its_server_while_others_go_round() {
-    director_start --vip $VIP --backends $BACKENDS --scheduler rr
+    director_start --vip "$VIP" --backends "$BACKENDS" --scheduler rr
     # One connection, 40 requests over two seconds, and other clients' requests between them.
     LAB_VIA=nsenter spawn client "$LAB_DIR/keep" curl -s -o /dev/null --max-time $((20 * LAB_SLOW)) --rate 20/s \
         -w '%{num_connects} %{http_code} %header{x-server}\n' "http://$VIP/?[1-40]"
@@ -160,16 +160,16 @@ test_a_connection_stays_on_its_server_while_others_go_round() {
 }
 
 test_weight_zero_gets_no_new_flow_and_keeps_the_old() {
-    director_start --vip $VIP --backends $RS1,$RS2 --scheduler rr
+    director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr
     download_start one --limit-rate 20M
     download_start two --limit-rate 20M
     local quiesced
     quiesced=$(download_server one)
     director_kill
     if [[ $quiesced == rs1 ]]; then
-        director_start --vip $VIP --backends $RS1=0,$RS2 --scheduler rr
+        director_start --vip "$VIP" --backends "$RS1=0,$RS2" --scheduler rr
     else
-        director_start --vip $VIP --backends $RS1,$RS2=0 --scheduler rr
+        director_start --vip "$VIP" --backends "$RS1,$RS2=0" --scheduler rr
     fi
     equal "$(fetch 50 | grep -c "$quiesced\$" || true)" 0 "new requests to the quiesced server"
     download_correct one
@@ -185,11 +185,11 @@ servers_of() {
 }
 
 test_a_persistent_client_stays() {
-    director_start --vip $VIP:80 --backends $BACKENDS --scheduler rr --persistent 5m
+    director_start --vip "$VIP:80" --backends "$BACKENDS" --scheduler rr --persistent 5m
     local address all=
     for address in 10.9.1.1 10.9.1.2 10.9.1.3; do
-        matches "$(servers_of $address)" '^rs[123]$' "servers of $address"
-        all+=" $(servers_of $address)"
+        matches "$(servers_of "$address")" '^rs[123]$' "servers of $address"
+        all+=" $(servers_of "$address")"
     done
     equal "$(xargs -n 1 <<<"$all" | sort | xargs)" "rs1 rs2 rs3" "servers of three clients"
     matches "$(ipvsd status)" "rr persistent 300" "status"
@@ -198,7 +198,7 @@ test_a_persistent_client_stays() {
 }
 
 test_a_netmask_makes_clients_one() {
-    director_start --vip $VIP:80 --backends $BACKENDS --scheduler rr --persistent 5m --persistent-netmask 255.255.255.0
+    director_start --vip "$VIP:80" --backends "$BACKENDS" --scheduler rr --persistent 5m --persistent-netmask 255.255.255.0
     local first
     first=$(servers_of 10.9.1.1)
     matches "$first" '^rs[123]$' "servers of 10.9.1.1"
@@ -207,10 +207,10 @@ test_a_netmask_makes_clients_one() {
 
 # What fwmark services are used for: a client's HTTP and its datagrams meet the same server.
 test_one_service_of_two_listeners() {
-    director_start --vip $VIP:80,$VIP:5353/udp --one-service --backends $BACKENDS --scheduler rr --persistent 5m
+    director_start --vip "$VIP:80,$VIP:5353/udp" --one-service --backends "$BACKENDS" --scheduler rr --persistent 5m
     local first
     first=$(servers_of 10.9.1.1)
-    equal "$(in_ns client "$PYTHON" "$TESTS/udp.py" ask $VIP 5353 6 | sort -u)" "$(served <<<"$(fetch 3)" | awk '{ print $1 }')" \
+    equal "$(in_ns client "$PYTHON" "$TESTS/udp.py" ask "$VIP" 5353 6 | sort -u)" "$(served <<<"$(fetch 3)" | awk '{ print $1 }')" \
         "who answers the datagrams and the requests of one client"
     matches "$first" '^rs[123]$' "servers of 10.9.1.1"
     equal "$(ipvsd status --json | jq -c '[(.services | length), (.services[0].listeners | map(.port))]')" '[1,[80,5353]]' \
@@ -218,32 +218,32 @@ test_one_service_of_two_listeners() {
 }
 
 test_one_packet_scheduling() {
-    director_start --vip $VIP:5353/udp --backends $BACKENDS --scheduler rr --check ping
-    equal "$(in_ns client "$PYTHON" "$TESTS/udp.py" repeat $VIP 5353 9 | sort | uniq -c | awk '{ print $1 }')" 9 \
+    director_start --vip "$VIP:5353/udp" --backends "$BACKENDS" --scheduler rr --check ping
+    equal "$(in_ns client "$PYTHON" "$TESTS/udp.py" repeat "$VIP" 5353 9 | sort | uniq -c | awk '{ print $1 }')" 9 \
         "answers to one flow from one server"
     director_stop
-    director_start --vip $VIP:5353/udp --backends $BACKENDS --scheduler rr --check ping --one-packet
-    equal "$(in_ns client "$PYTHON" "$TESTS/udp.py" repeat $VIP 5353 9 | sort | uniq -c | awk '{ print $2, $1 }' | xargs)" \
+    director_start --vip "$VIP:5353/udp" --backends "$BACKENDS" --scheduler rr --check ping --one-packet
+    equal "$(in_ns client "$PYTHON" "$TESTS/udp.py" repeat "$VIP" 5353 9 | sort | uniq -c | awk '{ print $2, $1 }' | xargs)" \
         "rs1 3 rs2 3 rs3 3" "who answers the datagrams of one flow"
     equal "$(ipvsd connections --count)" 0 "connections"
 }
 
 test_timeouts_are_as_asked() {
-    director_start --vip $VIP:5353/udp --backends $BACKENDS --check ping --udp-timeout 3s
-    equal "$(in_ns client "$PYTHON" "$TESTS/udp.py" repeat $VIP 5353 2 | sort -u | wc -l)" 1 "servers of one flow"
+    director_start --vip "$VIP:5353/udp" --backends "$BACKENDS" --check ping --udp-timeout 3s
+    equal "$(in_ns client "$PYTHON" "$TESTS/udp.py" repeat "$VIP" 5353 2 | sort -u | wc -l)" 1 "servers of one flow"
     between "$(ipvsd connections --json | jq -s 'flatten | map(.expires // .remaining // 0) | max | floor')" 0 3 "seconds left"
     wait_until 12 "the flow to expire" no_connections
 }
 
 # datagrams COUNT   of one flow, whenever they are sent; who answers them
-datagrams() { in_ns client "$PYTHON" "$TESTS/udp.py" repeat $VIP 5353 "$1" 40000 | uniq -c | awk '{ print $2, $1 }' | xargs; }
+datagrams() { in_ns client "$PYTHON" "$TESTS/udp.py" repeat "$VIP" 5353 "$1" 40000 | uniq -c | awk '{ print $2, $1 }' | xargs; }
 
 address_of() { local name=${1^^}; echo "${!name}"; }
 
 # log_service [WITHOUT [WAY [TIMEOUT]]]   writes a configuration without that real server; what becomes of its datagrams
 log_service() {
     local host servers=()
-    for host in rs1 rs2 rs3; do [[ $host == "${1:-}" ]] || servers+=("$(address_of $host)"); done
+    for host in rs1 rs2 rs3; do [[ $host == "${1:-}" ]] || servers+=("$(address_of "$host")"); done
     cat >"$LAB_DIR/ipvsd.yaml" <<END
 timeouts: {udp: ${3:-5m}}
 defaults: {check: ping${2:+, on-server-removal: $2}}

@@ -14,14 +14,14 @@ scenario_up() {
 r() { ip -n "$(ns rs1)" "$@"; }
 rs1() { in_ns rs1 "$@"; }
 setup() { rs1 timeout $((30 * LAB_SLOW)) "$IPVSD" realserver-setup "$@"; }
-check() { setup --vip $VIP --check --director 10.0.0.2 "$@"; }
+check() { setup --vip "$VIP" --check --director 10.0.0.2 "$@"; }
 
 published() { in_ns client curl -sf --max-time $((2 * LAB_SLOW)) "http://$VIP:8080/" >/dev/null; }
 
 # As a container engine does, without a proxy of its own: to rs2, which plays the container.
 test_published_ports_are_served_and_stay_so() {
     local before
-    exits 0 setup --vip $VIP
+    exits 0 setup --vip "$VIP"
     set_sysctl rs1 net.ipv4.conf.tunl0.forwarding=1 net.ipv4.conf.eth0.forwarding=1
     rs1 nft -f - <<RULES
 table ip nat {
@@ -29,7 +29,7 @@ table ip nat {
     chain post { type nat hook postrouting priority 100; ip daddr $RS2 masquerade; }
 }
 RULES
-    director_start --vip $VIP --backends $RS1
+    director_start --vip "$VIP" --backends "$RS1"
     wait_until 10 "the published port" published
     before=$(machine_state rs1)
     exits 0 check --port 8080 --fix
@@ -38,7 +38,7 @@ RULES
     published || fail "the published port is out after --fix"
     set_sysctl rs1 net.ipv4.conf.tunl0.forwarding=0
     not published || fail "the published port needs no forwarding"
-    exits 1 setup --vip $VIP --check --port 8080 --fix
+    exits 1 setup --vip "$VIP" --check --port 8080 --fix
     matches "$OUTPUT" "^forwarding: port 8080 of $VIP .*dnat.* forwarding is off for tunl0" "the finding"
     director_stop
     rs1 nft delete table ip nat
@@ -62,7 +62,7 @@ test_others_addresses_and_routes_of_tunl0_stay() {
     exits 64 rs1 "$IPVSD" doctor --fix
     matches "$OUTPUT" "tunl0 holds 10.42.0.1, which may be others' addresses" "what doctor says"
     same_state "$before" "$(machine_state rs1)"
-    exits 0 setup --vip $VIP
+    exits 0 setup --vip "$VIP"
     exits 0 check --fix
     exits 0 rs1 "$IPVSD" doctor --fix
     equal "$OUTPUT" "real server: healthy" "what doctor says"
@@ -75,7 +75,7 @@ test_others_addresses_and_routes_of_tunl0_stay() {
 test_undo_leaves_a_tunl0_that_others_use() {
     local before
     before=$(machine_state rs1)
-    exits 0 setup --vip $VIP
+    exits 0 setup --vip "$VIP"
     tunnel_of_others
     exits 0 setup --undo
     matches "$OUTPUT" "cannot put back .*tunl0.*in use by others: address 10.42.0.1" "what undo says"
@@ -91,7 +91,7 @@ test_an_interface_that_was_left_out() {
     r link add eth9 type veth peer name eth9-peer
     r addr add 10.9.0.11/24 dev eth9
     r link set eth9 up
-    exits 0 setup --vip $VIP --interface eth0
+    exits 0 setup --vip "$VIP" --interface eth0
     exits 0 rs1 "$IPVSD" doctor
     if [[ $(r -d -j link show tunl0 | jq -r '.[0].linkinfo.info_kind') == tun ]]; then
         matches "$OUTPUT" "^not checked: eth9: realserver-setup left it out" "what is said of eth9"

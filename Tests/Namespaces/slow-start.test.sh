@@ -25,29 +25,29 @@ services:
   - {listeners: "$VIP:80", scheduler: $1, servers: [$RS1, $RS2], slow-start: $2, ${3:-weight: 1}}
 FILE
     start
-    proven $RS1 $RS2
+    proven "$RS1" "$RS2"
 }
 
 # rs2 falls, and comes back.
 bring_rs2_back() {
     server_kill rs2
-    wait_until 6 "rs2 to be taken out" unhealthy $RS2
+    wait_until 6 "rs2 to be taken out" unhealthy "$RS2"
     ${1:-:}
     server_start rs2
-    wait_until 10 "rs2 to be back" healthy $RS2
+    wait_until 10 "rs2 to be back" healthy "$RS2"
 }
 
 # tenths LEAST   of rs2's weight, 1, are in effect
-tenths() { (($(server_status $RS2 'effectiveWeight * 10 | round') >= $1)); }
+tenths() { (($(server_status "$RS2" 'effectiveWeight * 10 | round') >= $1)); }
 
-whole() { [[ $(server_status $RS2 effectiveWeight) == 1 && $(server_status $RS2 wholeShareAt) == null ]]; }
+whole() { [[ $(server_status "$RS2" effectiveWeight) == 1 && $(server_status "$RS2" wholeShareAt) == null ]]; }
 
 of_rs2() { served | awk '$1 == "rs2" { n = $2 } END { print n + 0 }'; }
 
 # share_grows LEAST MOST   what rs2 has of 44 requests: LEAST to 15 at first, then more and up to MOST
 share_grows() {
     local first middle
-    matches "$(server_status $RS2 wholeShareAt)" "^20..-" "when rs2 has its whole share"
+    matches "$(server_status "$RS2" wholeShareAt)" "^20..-" "when rs2 has its whole share"
     first=$(fetch 44 | of_rs2)
     between "$first" "$1" 15 "rs2's requests of 44 at first"
     wait_until 20 "half of rs2's share" tenths 5
@@ -98,7 +98,7 @@ services:
   - {listeners: "$VIP:80", scheduler: rr, servers: [$RS1, $RS2], quorum: 2, sorry-server: $RS3}
 FILE
     start
-    proven $RS1 $RS2
+    proven "$RS1" "$RS2"
     equal "$(fetch 20 | served)" $'rs1 10\nrs2 10' "who serves with the quorum"
     server_kill rs2
     wait_until 6 "the sorry server to serve" sorry_serves true

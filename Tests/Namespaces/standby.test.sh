@@ -16,13 +16,13 @@ d() { ip -n "$(ns director)" "$@"; }
 
 # The virtual router's MAC is on the director's macvlan; the switch has not learnt where, and floods.
 macvlan_up() {
-    d link add link eth0 name vrrp.51 address $VIRTUAL type macvlan mode private
+    d link add link eth0 name vrrp.51 address "$VIRTUAL" type macvlan mode private
     d link set vrrp.51 up
-    ip -n "$(ns client)" neigh replace $VIP lladdr $VIRTUAL dev eth0 nud permanent
+    ip -n "$(ns client)" neigh replace "$VIP" lladdr "$VIRTUAL" dev eth0 nud permanent
 }
 
 macvlan_down() {
-    ip -n "$(ns client)" neigh del $VIP dev eth0
+    ip -n "$(ns client)" neigh del "$VIP" dev eth0
     d link del vrrp.51
 }
 
@@ -42,11 +42,11 @@ total = sum(struct.unpack("!16H", pseudo))
 total = (total & 0xffff) + (total >> 16)
 total = (total & 0xffff) + (total >> 16)
 raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
-raw.sendto(tcp[:16] + struct.pack("!H", ~total & 0xffff) + tcp[18:], (sys.argv[1], 0))' $VIP; }
+raw.sendto(tcp[:16] + struct.pack("!H", ~total & 0xffff) + tcp[18:], (sys.argv[1], 0))' "$VIP"; }
 
 test_a_macvlan_is_the_directors_only_while_it_has_a_VIP() {
     local before
-    director_start --vip $VIP:80 --backends $RS1,$RS2 --scheduler wlc --no-address
+    director_start --vip "$VIP:80" --backends "$RS1,$RS2" --scheduler wlc --no-address
     macvlan_up
     before=$(received)
     # On the way to the director: its own taps come behind the packet program.
@@ -60,11 +60,11 @@ test_a_macvlan_is_the_directors_only_while_it_has_a_VIP() {
     equal "$(received)" "$before" "packets that the standby director took"
     (($(dropped) > 0)) || fail "the packets that the standby director dropped are not counted"
     # The director becomes the active one: what comes in the meantime is lost, not reset.
-    d addr add $VIP/32 dev vrrp.51
+    d addr add "$VIP/32" dev vrrp.51
     stray_ack
     equal "$(in_ns client curl -s -o /dev/null --max-time 5 -w '%{http_code}' "http://$VIP/")" 200 "a request at once"
     wait_until 5 "the stray segment to be reset, as the director is active" more_resets
-    d addr del $VIP/32 dev vrrp.51
+    d addr del "$VIP/32" dev vrrp.51
     wait_until 5 "the director to stand by again" not served
     kill "$TCPDUMP" 2>/dev/null || true
     macvlan_down
@@ -77,9 +77,9 @@ more_resets() {
 
 # keepalived without use_vmac: the other director answers ARP by the MAC of its interface.
 test_the_doctor_of_a_standby_director_and_of_its_real_servers() {
-    director_start --vip $VIP:80 --backends $RS1,$RS2
-    wait_until 5 "rs1 to be healthy" healthy $RS1
-    director_spawn director2 --vip $VIP:80 --backends $RS1,$RS2 --no-address
+    director_start --vip "$VIP:80" --backends "$RS1,$RS2"
+    wait_until 5 "rs1 to be healthy" healthy "$RS1"
+    director_spawn director2 --vip "$VIP:80" --backends "$RS1,$RS2" --no-address
     local other=$SPAWNED
     wait_until 10 "the other director" in_ns director2 "$IPVSD" status
     wait_until 10 "a clean bill of the standby director" in_ns director2 "$IPVSD" doctor

@@ -7,7 +7,7 @@ LAB_VIA=nsenter
 # Without real servers: nothing is forwarded here.
 scenario_up() { lab_up; }
 
-FLAGS=(--vip $VIP --backends $RS1 --check none)
+FLAGS=(--vip "$VIP" --backends "$RS1" --check none)
 
 # services FILE COUNT SERVERS [SERVER] [PORT]   a configuration of so many services with so many real servers each, from
 # these on
@@ -127,7 +127,9 @@ test_a_stop_without_room_in_run_removes_everything() {
     # shellcheck disable=SC2064 # as it is now
     trap "{ umount -l '$directory'; rmdir '$directory'; } 2>/dev/null || true" EXIT
     # Their removal takes more pages of the journal.
-    director_start "${FLAGS[@]}" $(printf -- '--vip 10.3.0.%d ' {1..100})
+    local many=()
+    mapfile -t many < <(printf -- '--vip\n10.3.0.%d\n' {1..100})
+    director_start "${FLAGS[@]}" "${many[@]}"
     fill "$directory"
     exits 0 ipvsd stop
     matches "$OUTPUT" "^stopped$" "stop"
@@ -183,7 +185,7 @@ test_no_text_of_others_reaches_the_terminal_raw() {
     plain "the log"
     director_stop
     ip -n "$(ns director)" link del "$name"
-    printf 'services:\n- listeners: "%s\\nipvsd: all is well\\e[2J"\n  servers: %s\n' $VIP $RS1 >"$LAB_DIR/odd.yaml"
+    printf 'services:\n- listeners: "%s\\nipvsd: all is well\\e[2J"\n  servers: %s\n' "$VIP" "$RS1" >"$LAB_DIR/odd.yaml"
     exits 64 ipvsd check "$LAB_DIR/odd.yaml"
     equal "$(wc -l <<<"$OUTPUT")" 1 "lines of check"
     plain "check"
@@ -198,7 +200,7 @@ test_all_real_servers_can_be_exchanged_twice_in_a_row() {
     services "$file" 1 120
     director_start --config "$file"
     for base in 1000 2000 3000; do
-        services "$file" 1 120 $base
+        services "$file" 1 120 "$base"
         exits 0 ipvsd reload
     done
     director_stop
@@ -209,7 +211,7 @@ test_all_services_can_be_exchanged_twice_in_a_row() {
     services "$file" 30 1
     director_start --config "$file"
     for base in 1000 2000 3000; do
-        services "$file" 30 1 0 $base
+        services "$file" 30 1 0 "$base"
         exits 0 ipvsd reload
     done
     director_stop

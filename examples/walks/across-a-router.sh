@@ -28,11 +28,11 @@ expect "the router has taken one from the outer TTL of 64" says 'ttl 63, .*proto
 step "the tunnel is one hop: packets of TTL 1 pass through it, and not by the router alone"
 on a ping -c 1 -t 1 -W $((2 * LAB_SLOW)) 10.255.0.2
 expect "TTL 1 is enough inside" says ' 1 received'
-expect "TTL 1 ends at the router outside" not in_ns a ping -c 1 -t 1 -W $LAB_SLOW 10.2.0.2 >/dev/null
+expect "TTL 1 ends at the router outside" not in_ns a ping -c 1 -t 1 -W "$LAB_SLOW" 10.2.0.2 >/dev/null
 
 step "without its static route the tunnel has no way"
 on b ip route del 10.1.0.0/24
-expect "no answer comes back" not in_ns a ping -c 1 -W $LAB_SLOW 10.255.0.2 >/dev/null
+expect "no answer comes back" not in_ns a ping -c 1 -W "$LAB_SLOW" 10.255.0.2 >/dev/null
 on b ip route add 10.1.0.0/24 via 10.2.0.1
 on a ping -c 1 -W $((2 * LAB_SLOW)) 10.255.0.2
 expect "with it, there is one again" says ' 1 received'

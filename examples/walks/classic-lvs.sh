@@ -34,7 +34,7 @@ done
 step "by hand: the director"
 on director ip addr add $VIP/32 dev eth0
 on director ipvsadm -A -t $VIP:80 -s rr
-for address in $RS1 $RS2 $RS3; do on director ipvsadm -a -t $VIP:80 -r $address -i; done
+for address in $RS1 $RS2 $RS3; do on director ipvsadm -a -t $VIP:80 -r "$address" -i; done
 on director ipvsadm -Ln
 ask "by hand"
 BY_HAND=$ANSWERS

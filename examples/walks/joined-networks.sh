@@ -20,7 +20,7 @@ on server ip route add default via 192.168.2.1
 on gw1 sysctl -w net.ipv4.ip_forward=1
 on gw2 sysctl -w net.ipv4.ip_forward=1
 expect "the internet brings nothing from the one to the other" \
-    not in_ns client ping -c 1 -W $LAB_SLOW 192.168.2.10 >/dev/null
+    not in_ns client ping -c 1 -W "$LAB_SLOW" 192.168.2.10 >/dev/null
 
 step "a tunnel between the gateways: no address on it, a route into it"
 on gw1 ipvsd tunnel add t1 --local 198.51.100.1 --remote 203.0.113.1 --ttl 64

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # walk.sh - what the walks share: hosts that are network namespaces, commands shown as they are typed there, captures,
 # and checks. To be sourced; everything is removed at the end, and the exit code is 0 if all was as expected.
 #
@@ -52,7 +53,7 @@ on() {
     printf '    %-9s # %s\n' "$host" "$*"
     [[ $1 != ipvsd ]] || set -- "$IPVSD" "${@:2}"
     OUTPUT=$(in_ns "$host" timeout $((60 * LAB_SLOW)) "$@" 2>&1 </dev/null) || code=$?
-    [ -z "$OUTPUT" ] || sed 's/^/                /' <<<"$OUTPUT"
+    [ -z "$OUTPUT" ] || indent <<<"$OUTPUT"
     ((code == 0)) || fail "that was not to fail (exit code $code)"
 }
 
@@ -69,8 +70,10 @@ capture() {
 captured() {
     wait_until 10 "the packets on tcpdump" ended "$TCPDUMP"
     OUTPUT=$(grep -v 'listening on\|packets\? \(captured\|received\|dropped\)' "$LAB_DIR/tcpdump")
-    sed 's/^/                /' <<<"$OUTPUT"
+    indent <<<"$OUTPUT"
 }
+
+indent() { sed 's/^/                /'; }
 
 # How many packets one that was started with a COUNT not to be reached has seen.
 capture_count() {

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # build.sh - Debian packages and the program itself, for quickstart.sh and Tests/run.sh. To be sourced.
 
 # packages NAME...   installs those that are missing
@@ -35,9 +36,11 @@ apt_install() {
 }
 
 # What the build needs besides a Swift toolchain, whose clang and llvm-objcopy compile the packet programs.
+# shellcheck disable=SC2034 # Scripts that source this file use it.
 BUILD_PACKAGES=(libbpf-dev libmnl-dev libpcre2-dev linux-libc-dev pkg-config git ca-certificates)
 
 # What the lab's hosts run.
+# shellcheck disable=SC2034 # Scripts that source this file use it.
 LAB_PACKAGES=(iproute2 ethtool nginx-light curl procps util-linux kmod)
 
 # sudo resets PATH, so the toolchain is also looked for where people put it and where the caller would find it.
