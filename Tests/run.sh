@@ -15,7 +15,7 @@ source "$ROOT/Sources/ipvsd/Packaging/build.sh"
 # Package.swift makes warnings errors when CI is set.
 export CI=${CI:-1}
 TEST_PACKAGES=(bpftool clang-format iperf3 iproute2 iputils-arping iputils-ping ipvsadm jq keepalived nftables openssl python3-minimal
-    python3-prometheus-client tcpdump
+    python3-prometheus-client shellcheck tcpdump
     qemu-system-x86 kmod cpio xz-utils busybox-static dpkg-dev lintian)
 PASSED=0 FAILED=0
 LOG=$(mktemp)
@@ -56,7 +56,14 @@ count() {
 run_format() {
     cd "$ROOT"
     as_invoker "$SWIFT" format lint --strict --recursive --parallel Sources Tests Package.swift &&
-        find Sources Tests \( -name '*.c' -o -name '*.h' \) -print0 | xargs -0 clang-format --dry-run -Werror
+        find Sources Tests \( -name '*.c' -o -name '*.h' \) -print0 | xargs -0 clang-format --dry-run -Werror &&
+        shell_files | xargs -0 -n 4 -P "$(nproc)" shellcheck -x &&
+        as_invoker "$PYTHON" "$ROOT/Tests/prose.py"
+}
+
+shell_files() {
+    find examples Sources Tests -name '*.sh' -print0
+    printf '%s\0' .ci/run Sources/ipvsd/Packaging/debian/{postinst,postrm,prerm}
 }
 
 run_build() {
