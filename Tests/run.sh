@@ -1,10 +1,11 @@
 #!/bin/bash
-# Tests/run.sh - installs what is needed, builds, and runs every test there is. Root; Debian 12 or newer.
+# Tests/run.sh - installs missing packages, builds, and runs all tests. It needs root, and Debian 12 or newer.
 #
-#   sudo Tests/run.sh [STAGE...]     format build quickstart namespaces attacks swift kernel bench (all, in this order)
+#   sudo Tests/run.sh [STAGE...]
 #
-# The last line is "N passed, N failed" over all stages, and the exit code says the same. Nothing may be skipped:
-# a skipped test counts as a failed one.
+# The stages are format, build, quickstart, namespaces, attacks, swift, kernel and bench. Without arguments all of them
+# run, in this order. The last line is "N passed, N failed" over all stages, and the exit code is 0 only without a failure.
+# A skipped test counts as a failed one.
 set -euo pipefail
 [ "$(id -u)" = 0 ] || exec sudo --preserve-env=SWIFT,CI "$0" "$@"
 # shellcheck source=Lab/lab.sh
@@ -25,28 +26,28 @@ trap 'stop_beside; rm -f "$LOG" "$BESIDE_LOG"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# stage NAME COMMAND...   a stage whose tests are counted by COMMAND's output, or else is one test itself
+# stage NAME COMMAND...   runs a stage. Its tests are counted in COMMAND's output. Without any, the stage is one test.
 stage() {
     local name=$1 began=$SECONDS code=0 passed failed
     shift
     printf '\n=== %s\n' "$name"
     "$@" 2>&1 | tee "$LOG" || code=$?
     read -r passed failed < <(count "$LOG")
-    # One that failed without naming a test, or had none, is one failed test.
+    # A stage that failed without naming a test is one failed test.
     if ((code != 0 && failed == 0)); then failed=1; fi
     if ((code == 0 && passed == 0 && failed == 0)); then passed=1; fi
     PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed))
     printf '=== %s: %d passed, %d failed, %d s\n' "$name" "$passed" "$failed" $((SECONDS - began))
 }
 
-# The counts of a stage's log: lines of the shell scenarios, and Swift Testing's.
+# The counts of passed and failed tests in a stage's log, by the lines of the shell scenarios and of Swift Testing.
 count() {
     local ok not_ok total swift_failed skipped
     ok=$(grep -c '^ok - ' "$1" || true)
     not_ok=$(grep -c '^not ok - ' "$1" || true)
     total=$(sed -nE 's/^.* Test run with ([0-9]+) tests? .*/\1/p' "$1" | tail -1)
     swift_failed=$(grep -cE '^[^ ]+ +Test [^ ].* failed after ' "$1" || true)
-    # "Test run with N tests failed" is no test.
+    # The line "Test run with N tests failed" is no test.
     swift_failed=$((swift_failed - $(grep -cE '^[^ ]+ +Test run with .* failed after ' "$1" || true)))
     skipped=$(grep -cE '^[^ ]+ +(Test|Suite) .* skipped' "$1" || true)
     [ -z "$total" ] || ok=$((ok + total - swift_failed - skipped))
@@ -70,13 +71,13 @@ run_build() {
     local log code=0
     log=$(mktemp)
     build_release 2>&1 | tee "$log" || code=$?
-    # C targets and the plugin's programs know nothing of the Swift setting. Dependencies' warnings are theirs.
+    # The Swift setting does not apply to C targets and the plugin's programs. Warnings of dependencies do not count.
     if grep -E "^($ROOT/)?(Sources|Tests)/[^:]*:[0-9]+.*warning:" "$log"; then code=1; fi
     rm -f "$log"
     return $code
 }
 
-# The program, the one from which floods and figures come, and the one that makes a data plane of layout 3.
+# Builds the program, ipvsd-bench for floods and figures, and layout-3-writer for a data plane of layout 3.
 build_release() {
     swift_build || return
     local product
@@ -85,10 +86,10 @@ build_release() {
     done
 }
 
-# Where the build stage has not run. SwiftPM builds one thing at a time: this would wait for the tests' build.
+# Builds the programs unless the build stage has. SwiftPM builds one thing at a time: this would wait for other builds.
 need_release() { [ -n "$BUILT" ] || build_release; }
 
-# Built as the caller of sudo, run as root: they load packet programs.
+# The tests are built as the caller of sudo, and run as root, as they load packet programs.
 run_swift_tests() {
     cd "$ROOT"
     mount_bpffs
@@ -97,7 +98,7 @@ run_swift_tests() {
 
 build_tests() { as_invoker "$SWIFT" build --package-path "$ROOT" --build-tests; }
 
-# Scenarios wait most of the time. The build of the Swift tests takes what they leave of the processors.
+# Builds the Swift tests on idle processors beside the scenarios, which wait most of the time.
 build_tests_beside() {
     [ -n "$BUILT" ] && [ -z "$BESIDE" ] || return 0
     (
@@ -107,7 +108,7 @@ build_tests_beside() {
     BESIDE=$!
 }
 
-# The stage that needs the tests builds what is missing, and so shows what was wrong.
+# Waits for that build. The stage that needs the tests builds again, and so shows errors.
 await_beside() {
     [ -n "$BESIDE" ] || return 0
     wait "$BESIDE" || tail -n 5 "$BESIDE_LOG"
@@ -123,10 +124,10 @@ run_quickstart() { "$ROOT/examples/quickstart.sh"; }
 
 run_namespaces() { JOBS=2 run_scenarios "$ROOT/Tests/Namespaces"; }
 
-# Floods of a director that no longer keeps up would go on and on.
+# The attacks have a time limit, as a flood of a director that no longer keeps up would not end.
 run_attacks() { run_scenarios "$ROOT/Tests/Attacks" timeout --kill-after 1m 20m; }
 
-# run_scenarios DIRECTORY [COMMAND...]   by way of that command, and whether they left anything behind
+# run_scenarios DIRECTORY [COMMAND...]   runs them by that command, and compares the machine with the state from before
 run_scenarios() {
     local before after directory=$1
     shift
@@ -147,7 +148,7 @@ leftovers() {
     ip -o link show | awk '/ipvsd|tunl0/ { print $2 }'
 }
 
-# The packet programs' tests run there once more.
+# The packet programs' tests run in the kernel lab once more, so it needs the tests' build.
 run_kernel() { need_release && build_tests && "$ROOT/Tests/KernelLab/run.sh"; }
 
 run_bench() { need_release && "$ROOT/Tests/Benchmarks/run.sh"; }

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Floods of SYNs at a director at work: what is established stays, and who comes is served.
+# Floods of SYNs at a director at work: established connections stay, and new clients are served.
 # shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
 LAB_VIA=nsenter
@@ -7,7 +7,7 @@ IPVSD_BENCH=${IPVSD_BENCH:-$(dirname "$IPVSD")/ipvsd-bench}
 
 director_program() { echo "$(pin_directory)/director"; }
 
-# flood CLIENTS [FLAG]   in the background, in the director's namespace; its words are in $LAB_DIR/flood
+# flood CLIENTS [FLAG]   starts a flood in the background, in the director's namespace; its output is in $LAB_DIR/flood
 flood() {
     local program mac clients=$1
     shift
@@ -19,7 +19,7 @@ flood() {
     disown "$FLOOD"
 }
 
-# Three downloads, which go on while the flood does, and new connections all the time.
+# Withstands a flood: three downloads go on during the flood, and new connections are served.
 withstand() {
     local name lines end
     for name in one two three; do download_start "$name" --limit-rate 4m; done
@@ -36,7 +36,7 @@ withstand() {
     for name in one two three; do download_correct "$name"; done
 }
 
-# Fifty times the entries of the flow table.
+# Fifty SYNs for each entry of the flow table.
 test_50_million_syns() {
     director_start --vip "$VIP:80" --backends "$RS1,$RS2,$RS3" --scheduler rr
     equal "$(ipvsd status --json | jq '.flowTableSize')" 1048576 "entries of the flow table"

@@ -16,7 +16,7 @@ scenario_up() {
 
 forge() { in_ns client "$PYTHON" "$ATTACKS/forge.py" "$@"; }
 
-# Rules for eth0 do not see what comes in on ipvsd0, where checks' answers go.
+# Netfilter rules for eth0 do not see packets that come in on ipvsd0, where checks' answers go.
 test_packets_from_a_vip_reach_no_socket_of_the_director() {
     director_start --vip "$VIP" --backends "$RS1"
     wait_until 5 "rs1 to be healthy" healthy "$RS1"
@@ -36,7 +36,7 @@ test_packets_from_a_vip_reach_no_socket_of_the_director() {
     equal "$(server_status "$RS1" health)" up "health of rs1"
     director_stop
 }
-# What a real server's kernel says of a check's packet is an answer, too.
+# An ICMP error of a real server's kernel about a check's packet is an answer, too.
 test_errors_about_checks_come_in() {
     cat >"$LAB_DIR/ipvsd.yaml" <<YAML
 services:
@@ -57,7 +57,7 @@ too_big() {
     in_ns client "$PYTHON" "$TESTS/udp.py" too-big "$VIP" 5353 "$1"
 }
 
-# No service has the port: the real server says so.
+# No service has the port, so the real server answers with an ICMP error.
 DELIVERED="mtu 0 from $VIP origin 2 type 3 code 3"
 
 # still_whole WHAT   a datagram of the largest size gets to the real server
@@ -66,16 +66,16 @@ still_whole() { equal "$(too_big 1480)" "$DELIVERED" "a datagram of 1480 bytes, 
 test_forged_messages_lower_no_path_mtu() {
     director_start --vip "$VIP" --backends "$RS4"
     wait_until 5 "rs4 to be healthy" healthy "$RS4"
-    # About a connection that there is not, and about a packet of the kernel's own.
+    # The messages are about a connection that does not exist, and about a packet of the kernel's own.
     forge too-big 10.0.0.1 tunnel 552 10.0.0.2 "$RS4" 10.9.0.1 4000 "$VIP" 80
     forge too-big 10.0.0.1 ping 552 10.0.0.2 "$RS4"
     wait_until 5 "the kernel to believe it" kernel_believes "$RS4"
-    # What may be true is looked into.
+    # A message that may be true makes the director measure.
     forge too-big 10.0.0.1 tunnel 552 10.0.0.2 "$RS4"
     wait_until 5 "the director to look" grep -q "10.0.0.1 says .* $RS4 are too big .*but a ping of 1500 bytes passes" \
         "$LAB_DIR/director.log"
     equal "$(director_log | grep -c "says that packets")" 1 "complaints"
-    # By then the kernel's routes have been looked at, too.
+    # By then the director has also read the kernel's routes.
     wait_until 5 "a look at the pieces" looked_again
     still_whole "after forged messages"
     director_stop
@@ -86,7 +86,7 @@ looked_again() {
     wait_until 3 "ipvsd0 to be whole" grep -q "restored address 192.0.0.8" "$LAB_DIR/director.log"
 }
 
-# Between the director and rs1 there is nobody who could say so.
+# Between the director and rs1 there is no router that could send such a message.
 test_forged_messages_about_a_real_server_on_the_link() {
     director_start --vip "$VIP" --backends "$RS1,$RS4" --scheduler rr
     wait_until 5 "rs4 to be healthy" healthy "$RS4"
@@ -99,7 +99,7 @@ test_forged_messages_about_a_real_server_on_the_link() {
     director_stop
 }
 
-# Where hosts drop pings, a router's word about the director's own probe has to do.
+# Where hosts drop pings, the director believes a router's message about its own probe.
 test_a_true_message_about_a_host_that_drops_pings() {
     director_start --vip "$VIP" --backends "$RS4" --check tcp:80
     wait_until 5 "rs4 to be healthy" healthy "$RS4"
@@ -109,7 +109,7 @@ test_a_true_message_about_a_host_that_drops_pings() {
     wait_until 10 "the director to give up" grep -q "no ping shows whether they are" "$LAB_DIR/director.log"
     still_whole "where nothing is known"
     ip -n "$(ns router)" link set eth1 mtu 1400
-    wait_until 15 "the client to be told what the router told" told 1380
+    wait_until 15 "the client to get the router's MTU" told 1380
     ip -n "$(ns router)" link set eth1 mtu 1500
     in_ns rs4 nft delete table ip quiet
     in_ns client ip route flush cache

@@ -1,5 +1,5 @@
 #!/bin/bash
-# What clients and the director itself do is not held against real servers that serve.
+# Actions of clients and of the director itself take out no real server that serves.
 # shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
 LAB_VIA=nsenter
@@ -24,7 +24,7 @@ begin() {
 
 checks() { ipvsd metrics | awk '/^ipvsd_checks_total/ { sum += $NF } END { print sum }'; }
 
-# What was told of real servers and services that no longer serve.
+# Events of real servers and services that no longer serve.
 bad_news() { ipvsd events --json | jq -r 'select(.event | test("down|lost|no-server")) | "\(.server) \(.event): \(.reason)"'; }
 
 all_out() { unhealthy "$RS1" && unhealthy "$RS2" && unhealthy "$RS3"; }
@@ -46,7 +46,7 @@ test_spoofed_syns_and_a_blip_take_nobody_out() {
     begin --vip "$VIP:80" "${SLOW[@]}"
     spoofed 58 4
     wait_until 5 "spoofed SYNs to be forwarded" forwarded_more_than 50
-    # As servers that are restarted do.
+    # Servers that are restarted refuse connections for a moment, too.
     for host in rs1 rs2 rs3; do in_ns "$host" nft "$REFUSAL"; done
     sleep 0.5
     for host in rs1 rs2 rs3; do in_ns "$host" nft delete table ip refusal; done
@@ -56,7 +56,7 @@ test_spoofed_syns_and_a_blip_take_nobody_out() {
 
 forwarded_more_than() { (($(ipvsd status --json | jq .forwarded) > $1)); }
 
-# A tool that serves one client at a time, and lets as many more wait as its argument says, and one.
+# A tool that serves one client at a time. Its argument is the backlog.
 TOOL='import socket, sys
 listener = socket.socket()
 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -69,7 +69,7 @@ while True:
     except OSError: pass
     client.close()'
 
-# A connect() that times out is ignored: a check holds the last place in the backlog.
+# A connect() that times out is ignored, as a check holds the last place in the backlog.
 IDLE='import socket, sys, time
 held = []
 for number in range(8):
@@ -100,7 +100,7 @@ test_idle_connections_to_a_learnt_port_take_nobody_out() {
     no_failures "beside the idle connections" <<<"$(fetch 30)"
 }
 
-# Clients of the tool that ask, and leave.
+# Clients of the tool that send one request, and close.
 learnt_on_all() {
     for _ in 1 2 3; do in_ns client timeout 2 bash -c "exec 3<>/dev/tcp/$VIP/9000; echo >&3; head -n 1 <&3" >/dev/null || true; done
     (($(of_port_9000 success) >= 9))
@@ -108,7 +108,7 @@ learnt_on_all() {
 
 failed_more_than() { (($(of_port_9000 failure) > $1)); }
 
-# of_port_9000 RESULT   so many checks
+# of_port_9000 RESULT   the number of checks of port 9000 with that result
 of_port_9000() {
     ipvsd metrics | awk -v want="result=\"$1\"" \
         '/^ipvsd_checks_total.*check="tcp:9000"/ && index($0, want) { n += $NF } END { print n + 0 }'
@@ -126,7 +126,7 @@ test_a_filter_of_the_director_takes_nobody_out() {
     matches "$(ipvsd events --json | jq -r .event)" "check-path-in-doubt" "the events"
     no_failures "behind the director's own filter" <<<"$(fetch 60)"
     in_ns director nft delete table ip operator
-    # What was told comes to an end with the filter.
+    # Without the filter checks count again.
     server_kill rs1
     wait_until 8 "a dead real server to be out" unhealthy "$RS1"
     server_start rs1

@@ -1,5 +1,5 @@
 #!/bin/bash
-# What one service's checks or a stranger's requests can fill is not what judges the health of the others.
+# Resources that one service's checks or a stranger's requests can fill do not affect the health of other services.
 # shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
 LAB_VIA=nsenter

@@ -1,6 +1,6 @@
 """Spoofed handshakes, each from another address that nobody has.
 
-    syns.py VIP PORT RATE SECONDS [pairs]   so many SYNs a second; with `pairs` each with an ACK after it
+    syns.py VIP PORT RATE SECONDS [pairs]   SYNs at that rate a second; with `pairs` an ACK follows each
 """
 
 import os

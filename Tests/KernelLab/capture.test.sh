@@ -1,6 +1,7 @@
 #!/bin/bash
-# ipvsd capture: what is captured is what the director counts, with every packet's end; filters; programs that are swapped,
-# and processes that are killed meanwhile. Here, since not every kernel lets programs be traced: this one does.
+# ipvsd capture: captured packets are those that the director counts, with every packet's end. Further tests: filters,
+# programs that are swapped, and processes that are killed meanwhile. It is a test of the kernel lab, as not every kernel
+# lets programs be traced.
 # shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
 LAB_VIA=nsenter
@@ -37,16 +38,16 @@ dumped() { tcpdump -Z root -nn -t -r "$LAB_DIR/$1.pcapng" "$2" 2>/dev/null; }
 
 counted() { ipvsd status --json | jq -r "$1"; }
 
-# The losses that the file tells before its frames, in all; fails while a block is still being written.
+# The sum of losses that the file names before its frames. It fails while a block is still being written.
 losses() { "$PYTHON" "$PCAPNG" "$LAB_DIR/$1.pcapng" | awk '$1 == "frame" { n += $6 } END { print n + 0 }'; }
 
-# Requests until the file tells of losses: the reader has caught up.
+# Requests until the file names losses, by when the reader has caught up.
 tells_losses() {
     fetch 1 >/dev/null
     [[ $(losses "$1" 2>/dev/null) -gt 0 ]]
 }
 
-# What traces, by the names in capture.bpf.c.
+# Tracing programs of captures, by their names in capture.bpf.c.
 tracing() { bpftool prog show | grep -E ': tracing +name capture_(entry|exit) ' || true; }
 
 no_tracing() { [[ -z $(tracing) ]]; }
@@ -61,7 +62,7 @@ sees_a_request() {
 
 grown_beyond() { (($(stat -c %s "$LAB_DIR/$1.pcapng") > $2)); }
 
-# received   once nothing moves any more
+# received   the number of received packets, once it no longer changes
 received() {
     SAMPLE=
     wait_until 10 "the counters to rest" at_rest
@@ -74,7 +75,7 @@ at_rest() {
     [[ -n $SAMPLE && $SAMPLE == "$last" ]]
 }
 
-# From somebody else, about a connection of 10.9.0.7 that there is not.
+# An ICMP error from another host, about a connection of 10.9.0.7 that does not exist.
 icmp_error() {
     in_ns client "$PYTHON" -c 'import socket, struct, sys
 vip, client = map(socket.inet_aton, sys.argv[1:])
@@ -111,10 +112,10 @@ test_every_packet_before_and_after_with_its_end() {
     equal "$(frames 'eth0 out .* answered-echo')" 2 "echo replies"
     equal "$(grep '^end' <<<"$FRAMES")" "end eth0 $received 0 $received" "the interface's statistics"
     equal "$(frames 'eth0 in .* dropped-icmp-without-connection')" 1 "an ICMP error about nothing"
-    # All else left, and so is there twice, by its id.
+    # All other frames left, and so are in the file twice, by their id.
     equal "$(awk '$1 == "frame" && !/dropped/ { n[$4]++ } END { for (id in n) if (n[id] != 2) print id }' <<<"$FRAMES")" "" \
         "packets without a before and an after"
-    # One that was repeated counts once.
+    # A repeated frame counts once.
     equal "$(dumped all "tcp[13] = 2 and dst host $VIP" | sed -E 's/.* IP (.*) > .* seq ([0-9]+),.*/\1 \2/; s/^IP (.*) > .* seq ([0-9]+),.*/\1 \2/' |
         sort -u | wc -l)" 10 "SYNs as tcpdump reads them"
     for server in $RS1 $RS2 $RS3; do
@@ -126,7 +127,7 @@ test_every_packet_before_and_after_with_its_end() {
 
     CAPTURE=$client capture_end client TERM
     equal "$CODE" 0 "exit code after SIGTERM"
-    between "$(dumped client "src 10.9.0.7 and dst port 80" | wc -l)" 4 40 "frames of the client that was asked for"
+    between "$(dumped client "src 10.9.0.7 and dst port 80" | wc -l)" 4 40 "frames of the chosen client"
     equal "$(frames 'eth0 out')" "$(dumped client "src 10.9.0.7" | wc -l)" "frames that left, against those of the client"
     equal "$(grep -v ' out ' <<<"$FRAMES" | grep -c 'dropped-icmp-without-connection')" 1 "the ICMP error about the client"
     equal "$(frames 'eth0 in')" $(($(frames 'eth0 out') + 1)) "frames that came in"
@@ -138,7 +139,7 @@ test_every_packet_before_and_after_with_its_end() {
 }
 
 test_lines_reasons_of_drops_and_ends() {
-    # Nobody has this address.
+    # No host has this address.
     director_start --vip "$VIP:80" --backends 10.0.0.77 --check none
     spawn director "$LAB_DIR/lines" "$IPVSD" capture --reason dropped -c 1
     CAPTURE=$SPAWNED
@@ -153,14 +154,14 @@ test_lines_reasons_of_drops_and_ends() {
 
     exits 0 ipvsd capture --seconds 1
     matches "$OUTPUT" "0 packets captured, 0 lost" "without packets"
-    # Nobody reads any more, and no packet comes.
+    # The reader is gone, and no packet comes.
     spawn director "$LAB_DIR/gone" bash -c "'$IPVSD' capture 2>'$LAB_DIR/gone.err' | head -n 1; exec sleep 0.1"
     wait_until 15 "the capture" grep -q capturing "$LAB_DIR/gone.err"
     in_ns client ping -c 1 -W 8 "$VIP" >/dev/null
     wait_until 15 "its end without a reader" grep -q "captured" "$LAB_DIR/gone.err"
     exits 74 ipvsd capture -w /nonsense/file
     matches "$OUTPUT" "write /nonsense/file: No such file" "the message"
-    # As root is in most containers.
+    # In most containers root has no more than these rights.
     exits 77 in_ns director setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin "$IPVSD" capture
     matches "$OUTPUT" "needs CAP_SYS_ADMIN" "the message"
     wait_until 10 "the end of the programs" no_tracing
@@ -190,7 +191,7 @@ test_a_growth_and_another_daemon_are_followed() {
     between "$(dumped grown 'ip proto 6' | grep -c 'Flags \[S\]')" 8 100 "SYNs before, in between and after"
 }
 
-# losses_add_up NAME RECEIVED   leaves the packets that were captured and lost, by its own words, in TOLD
+# losses_add_up NAME RECEIVED   leaves the line of captured and lost packets in TOLD
 losses_add_up() {
     equal "$CODE" 0 "exit code of the capture $1"
     TOLD=$(sed -nE 's/.* ([0-9]+) packets captured, ([0-9]+) lost.*/\1 \2/p' "$LAB_DIR/$1.err")
@@ -213,7 +214,7 @@ test_losses_are_counted_and_a_killed_capture_disturbs_nobody() {
     for _ in 1 2; do
         exits 0 in_ns client curl -s -o /dev/null --max-time 100 -T "$LAB_BIG" "http://$VIP/upload/up"
     done
-    # What it was handed over before it was told to end is written all the same.
+    # Records from before the signal are written all the same.
     kill -INT "$late"
     kill -CONT "$late"
     CAPTURE=$late capture_end late

@@ -1,5 +1,5 @@
 #!/bin/bash
-# What the doctor says where the kernel's own ipip unwraps, and of a NIC whose driver merges frames.
+# The doctor's findings where the kernel's own ipip unwraps, and on a NIC whose driver merges frames.
 # shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
 LAB_VIA=nsenter
@@ -26,13 +26,13 @@ test_a_second_tunnel_claims_the_packets() {
     ip -n "$(ns rs1)" link add ipip1 type ipip local "$RS1" remote 10.0.0.2
     equal "$(real_server_faults)" "" "faults while the other tunnel is down"
     ip -n "$(ns rs1)" link set ipip1 up
-    # It takes the packets, and they reach the VIP all the same.
+    # The tunnel receives the packets, and they reach the VIP all the same.
     watch_packet rs1 ipip1 "tcp dst port 80"
     no_failures "requests through the other tunnel" <<<"$(fetch 1)"
     matches "$(watched)" "> $VIP.80" "tcpdump on ipip1"
     equal "$(real_server_faults)" "" "faults while the other tunnel filters nothing"
     set_sysctl rs1 net.ipv4.conf.ipip1.rp_filter=1
-    # No mere suspicion.
+    # It is a fault, no suspicion.
     wait_until 20 "rs1 to be cut off" unhealthy "$RS1"
     equal "$(real_server_faults)" second-tunnel "faults"
     ip -n "$(ns rs1)" link del ipip1

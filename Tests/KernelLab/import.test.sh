@@ -1,11 +1,10 @@
 #!/bin/bash
-# What ipvsadm and keepalived have put into this kernel's IPVS, beside what `ipvsd import` makes of it.
-# shellcheck source=../Namespaces/harness.sh
+# Rules that ipvsadm and keepalived have put into this kernel's IPVS, compared with the result of `ipvsd import`.
 # shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
 LAB_VIA=nsenter
 
-# IPVS's table is a namespace's own; of the rest of the lab only a route to the real servers is needed.
+# Each namespace has an IPVS table of its own. The test needs only a route to the real servers besides.
 scenario_up() {
     modprobe -a dummy ip_vs ip_vs_rr ip_vs_wrr ip_vs_wlc ip_vs_sh ip_vs_mh
     LAB_DIR=$(mktemp -d "${TMPDIR:-/tmp}/$LAB.XXXXXX")
@@ -28,7 +27,7 @@ import() {
     equal "$code" "$expected" "exit code, with $(head -c 600 "$LAB_DIR/remarks")"
 }
 
-# table   what the kernel has, as `ipvsadm -S -n` prints it, without what ipvsd has no word for
+# table   the kernel's rules, as `ipvsadm -S -n` prints them, without rules that ipvsd cannot express
 table() { director ipvsadm -S -n | sed 's/ --tun-type ipip//' | sort; }
 
 # rules FILE   a configuration file of ipvsd's as rules of ipvsadm, to be compared with the kernel's
@@ -51,7 +50,7 @@ RULES
     equal "$(<"$LAB_DIR/remarks")" "" "remarks"
     exits 0 "$IPVSD" check "$LAB_DIR/imported.yaml"
     equal "$(rules "$LAB_DIR/imported.yaml")" "$(table)" "rules"
-    # With names, which are those of here.
+    # The names in the output are those of this machine.
     director ipvsadm -S | "$IPVSD" import - 2>/dev/null >"$LAB_DIR/named.yaml"
     equal "$(rules "$LAB_DIR/named.yaml")" "$(table)" "rules with names"
     director ipvsadm -C
@@ -71,7 +70,7 @@ RULES
     director ipvsadm -S -n >"$LAB_DIR/rules"
     import 1 --fwmark 3=10.0.0.101:80 "$LAB_DIR/rules"
     local line
-    # Of a service that is not carried over its real servers are not spoken of.
+    # A service that is not carried over has one remark, and none for each real server.
     while IFS=: read -r line _; do
         matches "$(<"$LAB_DIR/remarks")" "^ipvsd: $LAB_DIR/rules:$line: (changed|not carried over): " "what is said of line $line"
     done < <(grep -nE -- ' -g | -m | gue |^-A -t \[' "$LAB_DIR/rules")
@@ -122,14 +121,14 @@ CONF
 
 has_rules() { (($(director ipvsadm -S -n | wc -l) == $1)); }
 
-# All in one go: they are many, and this machine is emulated.
+# All samples in one run, as this machine is emulated.
 test_the_samples_of_keepalived_are_read() {
     dpkg-deb -x "$KEEPALIVED" "$LAB_DIR/package"
     local samples=$LAB_DIR/package/usr/share/doc/keepalived/samples
     equal "$(find "$samples" -name 'keepalived.conf.*' | wc -l)" 25 "samples"
     echo "include $samples/keepalived.conf.*" >"$LAB_DIR/keepalived.conf"
     import 1 "$LAB_DIR/keepalived.conf"
-    # Their programs are nowhere.
+    # The samples name programs that do not exist here.
     sed -i 's,/usr/local/s*bin/[a-z.-]*,/bin/true,' "$LAB_DIR/imported.yaml"
     exits 0 "$IPVSD" check "$LAB_DIR/imported.yaml"
 }

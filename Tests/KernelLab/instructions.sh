@@ -1,7 +1,7 @@
 #!/bin/bash
 # Instructions a packet of ipvsd, kernel IPVS (ipip), IP forwarding and bare XDP programs, in one guest, with the same
-# traffic: `ipvsd-bench frames --ipvs` under QEMU, with one CPU whose clock advances 1 ns an executed instruction.
-# Exact whatever else the machine does, and so comparable across machines.
+# traffic. `ipvsd-bench frames --ipvs` runs under QEMU, with one CPU whose clock advances 1 ns an executed instruction.
+# So the figures do not depend on the machine's load, and are comparable across machines.
 #
 #   Tests/KernelLab/instructions.sh [--rounds N] [--frames N] [--json]      (some minutes; `ipvsd-bench frames --help`)
 #

@@ -74,7 +74,7 @@ test_a_VLAN_device() {
     local before
     before=$(machine_state director)
     matches "$before" "eth0 rx-vlan-offload: on" "the offload, before"
-    # The VIP's subnet is on eth0.100, so that nobody has to name it.
+    # The VIP's subnet is on eth0.100, so that no flag has to name it.
     director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr
     matches "$(machine_state director)" "eth0 rx-vlan-offload: off" "the offload, meanwhile"
     everything_works eth0
@@ -85,7 +85,7 @@ test_a_VLAN_device() {
     download_correct vlan
     director_stop
     same_state "$before" "$(machine_state director)"
-    # Made anew under the director's feet, the device has lost its addresses, the VIP among them.
+    # The device is deleted and created while the director runs: it has lost its addresses, the VIP among them.
     director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr
     d link del eth0.100
     d link add link eth0 name eth0.100 type vlan id 100
@@ -212,7 +212,7 @@ test_a_NIC_that_merges_frames() {
     matches "$before" "lro0 large-receive-offload: on" "LRO, before"
     director_start --vip 10.7.0.100 --backends 10.7.0.11 --interface lro0 --check none
     matches "$(machine_state director)" "lro0 large-receive-offload: off" "LRO, meanwhile"
-    # A second start finds it off, and a killed one says nothing: the first one's word counts.
+    # A second start finds LRO off after a kill. The journal of the first start counts.
     director_kill
     director_start --vip 10.7.0.100 --backends 10.7.0.11 --interface lro0 --check none
     director_kill

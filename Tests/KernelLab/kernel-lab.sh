@@ -1,28 +1,28 @@
 #!/bin/bash
-# kernel-lab.sh - runs a command as root under Debian's own kernel (ip_vs, ipip, dummy, netem, fou, gre, XDP, BTF)
-# in QEMU, with this machine's root file system visible.
+# kernel-lab.sh - runs a command as root under Debian's own kernel in QEMU. That kernel has ip_vs, ipip, dummy, netem,
+# fou, gre, XDP and BTF. This machine's root file system is visible inside.
 #
-#   kernel-lab.sh SCRIPT [ARGUMENT...]        runs a script of this machine with bash
-#   kernel-lab.sh -- COMMAND [ARGUMENT...]    runs a command
+#   kernel-lab.sh SCRIPT [ARGUMENT...]        runs a script of this machine with bash.
+#   kernel-lab.sh -- COMMAND [ARGUMENT...]    runs a command.
 #
-# The guest's / is an overlay: this machine's / read-only below, a tmpfs above. So every program here runs inside,
-# everything may be written, and every change is gone afterwards, save what goes below $GUEST_RW. Output (stdout
-# and stderr, one stream) comes out as it is written; the exit status is the command's, or 124: it ran past
-# GUEST_TIMEOUT; 125: the guest died or never started.
+# The guest's / is an overlay of a tmpfs over this machine's read-only /. So every program of this machine runs inside,
+# and may write everywhere. Every change is gone afterwards, except below $GUEST_RW. Standard output and standard error
+# come out as one stream. The exit code is the command's. 124 means that the command ran past GUEST_TIMEOUT. 125 means
+# that the guest died or never started.
 #
-#   GUEST_CACHE     where packages, kernel and initramfs are kept      (~/.cache/ipvsd-kernel-lab)
-#   GUEST_RW        a directory to be shared read-write, same path     (none)
-#   GUEST_TIMEOUT   seconds before the guest is killed                 (300)
-#   GUEST_CPUS, GUEST_MEMORY   its size                                (2, 2G)
-#   GUEST_ACCEL     qemu -accel                                        (tcg,thread=multi)
-#   GUEST_CPU       qemu -cpu                                          (max,la57=off,erms=off,fsrm=off)
-#   GUEST_ICOUNT    1: one CPU whose clock advances 1 ns an executed instruction, whatever the machine is doing:
-#                   then "ns per packet" inside is instructions per packet
-#   GUEST_APPEND    more kernel parameters                             (mitigations=off)
-#   GUEST_QEMU      more arguments for qemu, words                     (none)
-#   GUEST_CONSOLE   file for the kernel's console log                  (its end goes to stderr on failure)
-#   GUEST_KERNEL    Debian package of the kernel, e.g. linux-image-6.1.0-56-amd64 (the current one; the -cloud-
-#                   flavour has no 9p)
+#   GUEST_CACHE:    the directory of packages, kernel and initramfs    (~/.cache/ipvsd-kernel-lab)
+#   GUEST_RW:       a directory that is shared for writing, same path  (none)
+#   GUEST_TIMEOUT:  seconds before the guest is killed                 (300)
+#   GUEST_CPUS, GUEST_MEMORY:   its size                               (2, 2G)
+#   GUEST_ACCEL:    qemu -accel                                        (tcg,thread=multi)
+#   GUEST_CPU:      qemu -cpu                                          (max,la57=off,erms=off,fsrm=off)
+#   GUEST_ICOUNT:   with 1, the guest has one CPU whose clock advances 1 ns an executed instruction.
+#                   "ns per packet" inside then means instructions per packet.
+#   GUEST_APPEND:   more kernel parameters                             (mitigations=off)
+#   GUEST_QEMU:     more arguments for qemu, words                     (none)
+#   GUEST_CONSOLE:  file for the kernel's console log                  (its end goes to stderr on failure)
+#   GUEST_KERNEL:   Debian package of the kernel, e.g. linux-image-6.1.0-56-amd64   (the current one).
+#                   The -cloud- flavour has no 9p.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -65,7 +65,7 @@ prepare_kernel() {
     version >"$cache/ready"
 }
 
-# What was prepared by another version of this script is prepared again.
+# The version of this script. Another version prepares the kernel anew.
 version() { cksum <"${BASH_SOURCE[0]}"; }
 
 # busybox, and the modules up to virtio, 9p and overlayfs in the order of loading.
@@ -137,7 +137,7 @@ write_command() {
 
 boot() {
     local accel qemu parameters="console=ttyS0 quiet panic=-1 reboot=t audit=0 tsc=reliable random.trust_cpu=on"
-    # The kernel counts the timer's ticks for a moment, and panics where a busy machine gave qemu fewer than five of them.
+    # The kernel counts the timer's ticks at its start. It panics where a busy machine gave qemu fewer than five of them.
     parameters+=" no_timer_check ${GUEST_APPEND-mitigations=off}"
     accel=(-accel "${GUEST_ACCEL:-tcg,thread=multi}" -smp "${GUEST_CPUS:-2}")
     [ "${GUEST_ICOUNT:-0}" = 0 ] || accel=(-accel "tcg,thread=single" -icount "shift=0,sleep=off" -smp 1)

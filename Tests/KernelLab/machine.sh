@@ -1,15 +1,16 @@
 # shellcheck shell=bash
-# machine.sh - a machine in a box: systemd as pid 1 of its own pid and mount namespaces, sharing the guest's files; of its own
-# network namespace, too, unless MACHINE_NET is empty. To be sourced after harness.sh, by scenarios that define plug_in.
+# machine.sh - a machine in a box: systemd is pid 1 of its own pid and mount namespaces, and shares the guest's files.
+# The machine has its own network namespace, too, unless MACHINE_NET is empty. Scenarios that define plug_in source it
+# after harness.sh.
 
-# Outlives the lab that a failed test ends.
+# The file outlives the lab that a failed test ends.
 RUNNING=/run/$(basename "$0" .test.sh).machine
 MACHINE_NET=--net
 
-# All of it is gone with the guest; on any other machine it would stay.
+# The changes are gone with the guest. On any other machine they would stay.
 [ -n "${KERNEL_LAB:-}" ] || { echo "not ok - $(basename "$0" .test.sh) (to be run by kernel-lab.sh only)"; exit 1; }
 
-# Of what Debian starts, a machine in a box needs little, and an emulated one is slow.
+# Masks most of the services that Debian starts. The machine needs few of them, and emulation is slow.
 few_services() {
     local unit keep=' systemd-journald.service systemd-sysctl.service dbus.service '
     rm -rf /etc/systemd/system/*.wants /etc/systemd/network
@@ -40,7 +41,7 @@ boot() {
     echo "# booted in $((WAITED_MS / 1000)) s, emulated"
 }
 
-# Its only child, as a pid of the guest's.
+# The pid of its only child, in the guest's pid namespace.
 init_of() { cut -d' ' -f1 "/proc/$1/task/$1/children"; }
 
 is_systemd() { grep -qx systemd "/proc/$(init_of "$BOX")/comm"; }

@@ -1,13 +1,13 @@
 #!/bin/bash
-# The package, by dpkg on a machine with systemd: installed, configured, started, upgraded under load, removed, purged. The
-# machine is the director, in the guest's own network namespace; clients and real servers are lab.sh's.
+# The package, by dpkg on a machine with systemd: installed, configured, started, upgraded under load, removed, purged.
+# The machine is the director, in the guest's own network namespace. Clients and real servers are those of lab.sh.
 #
 #     client 10.0.0.1, rs1, rs2 ------- switch "near" ------- lan0 10.0.0.2 the machine
 # shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
 # shellcheck source=machine.sh
 source "$(dirname "$0")/machine.sh"
-# One that has no network of its own sees all that a director on a real machine sees.
+# A machine in the guest's own network namespace sees all that a director on a real machine sees.
 MACHINE_NET=
 CONFIGURATION=/etc/ipvsd/ipvsd.yaml
 
@@ -29,7 +29,7 @@ scenario_up() {
     server_start rs1
     server_start rs2
     few_services
-    # Containers' images have one, by which packages restart nothing.
+    # Containers' images have this file, by which packages restart no service.
     rm -f /usr/sbin/policy-rc.d
     boot
 }
@@ -46,7 +46,7 @@ configure() {
     printf 'services:\n- listeners: %s:80\n  servers: [%s, %s]\n' "$VIP" "$RS1" "$RS2" >"$CONFIGURATION"
 }
 
-# Of harness.sh's MACHINE_STATE what a director may change; the guest is slow.
+# The part of harness.sh's MACHINE_STATE that a director may change. All of it would take long in the guest.
 state() {
     ip -o -d link show | sed 's/ qlen [0-9]*//; s/state [A-Z]*//' | sort
     ip -o addr show | sed 's/valid_lft.*//' | sort
@@ -61,7 +61,7 @@ state() {
 
 journal() { m journalctl -u ipvsd -o cat; }
 
-# The program's own, not systemd's.
+# The last lines of the program's own, without systemd's.
 last_words() { journal | grep -v '^ipvsd\.service' | tail -n 6; }
 
 is_up() { m ipvsd status --json | jq -e '[.services[].servers[].health] == ["up", "up"]'; }
@@ -72,12 +72,12 @@ another_than() { [[ $(main_pid) =~ ^[1-9] && $(main_pid) != "$1" ]]; }
 
 unit_failed() { [[ $(m systemctl show -P ExecMainStatus ipvsd) == 64 && $(m systemctl is-failed ipvsd) == failed ]]; }
 
-# Whatever it may not do, it says.
+# The daemon logs each call that the unit does not permit.
 no_complaint() {
     equal "$(journal | grep -iE "warning|not permitted|denied|read-only" || true)" "" "what it complains of"
 }
 
-# Triggers would have the guest index the host's manual pages.
+# Without triggers, so that the guest does not index the host's manual pages.
 dpkg_do() { exits 0 m dpkg --no-triggers "$@"; }
 
 # --- tests, in this order ----------------------------------------------------------------------------
@@ -118,7 +118,7 @@ test_a_reload_tells_its_result() {
     equal "$(m systemctl is-active ipvsd)" active "the unit"
 }
 
-# What the kernel holds when the daemon is killed, the next one takes over.
+# The next daemon takes over the kernel's state of a killed one.
 test_one_that_was_killed_is_started_again() {
     local pid
     pid=$(main_pid)

@@ -1,12 +1,13 @@
 #!/bin/bash
-# The packet programs' tests, by test runs in this kernel: what a swift test outside has shown for a newer one.
+# The packet programs' tests in this kernel. Outside, swift test runs them in a newer one.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 bundle=${IPVSD_TESTS:-$root/.build/debug/ipvsdPackageTests.xctest}
 [ -x "$bundle" ] || { echo "not ok - packet programs' tests (no program at $bundle)"; exit 1; }
 mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf
 log=$(mktemp)
-# Emulated: a short differential run, and nothing that counts in ticks or takes a hundred thousand flows.
+# As the machine is emulated, the differential run is short, and tests that count in ticks or make 100,000 flows are
+# left out.
 code=0
 IPVSD_DIFFERENTIAL_PACKETS=${IPVSD_DIFFERENTIAL_PACKETS:-2000} timeout 900 "$bundle" --testing-library swift-testing \
     --no-parallel --filter "${ONLY_PACKETS:-PacketFixtureTests|PersistenceTests|LayoutTests|TruncationTests|TraitTests|SchedulerTests|DifferentialTests}" \

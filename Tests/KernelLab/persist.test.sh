@@ -1,9 +1,9 @@
 #!/bin/bash
-# realserver-setup --persist on a machine that is restarted: systemd as pid 1 of its own network, pid and mount
-# namespaces, sharing the guest's files, with a NIC "eth0" whose other end is the guest's own "wire".
+# realserver-setup --persist on a machine that is restarted. Systemd is pid 1 of its own network, pid and mount
+# namespaces, and shares the guest's files. The other end of the machine's NIC "eth0" is the guest's own "wire".
 #
 #     the guest 10.0.0.1 wire ------- eth0 10.0.0.11 the machine
-#     its tunnel "lb" plays the director: what it sends to a VIP goes to 10.0.0.11 inside IPIP
+#     Its tunnel "lb" plays the director: packets to a VIP go to 10.0.0.11 inside IPIP.
 # shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
 # shellcheck source=machine.sh
@@ -22,7 +22,7 @@ scenario_up() {
     boot
 }
 
-# networkd, and a file of the operator's that has it manage every device.
+# networkd, with a file of the operator's by which it manages every device.
 run_by_networkd() {
     printf '[Match]\nName=eth0\n[Network]\nAddress=10.0.0.11/24\nGateway=10.0.0.1\n' >/etc/systemd/network/50-eth0.network
     printf '[Match]\nName=*\n[Network]\nLinkLocalAddressing=no\n' >/etc/systemd/network/90-all.network
@@ -59,7 +59,7 @@ answers() { ping -c 1 -W "$LAB_SLOW" "$1" >/dev/null; }
 
 vips() { m ip -o -4 addr show dev tunl0 2>/dev/null | awk '{ print $4 }' | sort | xargs; }
 
-# Of what makes a real server, everything that could be lost.
+# Checks each part of a real server that could be lost.
 is_real_server() {
     equal "$(vips)" "$VIP/32 $VIP2/32" "addresses of tunl0 $1"
     equal "$(m sysctl -n net.ipv4.conf.all.arp_ignore net.ipv4.conf.all.arp_announce | xargs)" "1 2" "ARP $1"
@@ -85,7 +85,7 @@ test_networkd_is_told_to_leave_it_alone() {
     matches "$OUTPUT" "write /etc/ipvsd/realserver.vips" "the second run"
     m systemctl restart systemd-networkd
     wait_until 10 "networkd to have eth0" networkd_has_eth0
-    # Without our files this takes the VIPs.
+    # Without the files of --persist this would take the VIPs.
     m networkctl reconfigure tunl0 2>/dev/null || true
     sleep 5
     is_real_server "after networkd has done its work"
@@ -93,7 +93,7 @@ test_networkd_is_told_to_leave_it_alone() {
     matches "$OUTPUT" "nothing to change" "the third run"
 }
 
-# Debian's, which flushes all rules before it loads the operator's.
+# Debian's unit nftables flushes all rules before it loads the operator's.
 test_the_mss_outlives_the_packet_filters_reloads() {
     printf '%s\n' 'flush ruleset' 'table inet operators { chain c { }' '}' >/etc/nftables.conf
     local verb
@@ -189,7 +189,7 @@ test_ifupdown_calls_a_script() {
     equal "$(ours)" "" "files that are left"
 }
 
-# What another manager was given before goes.
+# Files for another network manager, from an earlier set-up, are removed.
 test_any_other_host_gets_the_unit_alone() {
     exits 0 setup --vip "$VIP" --persist-by ifupdown
     exits 0 m sh -c "rm -f /run/network/ifstate; exec '$IPVSD' realserver-setup --vip $VIP --persist"

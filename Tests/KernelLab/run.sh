@@ -18,8 +18,8 @@ main() {
     # Each is about half of the time.
     local first=(packets kernel interfaces doctor) second=(capture persist package import tunnel walks) beside=
     if [ $# -gt 0 ]; then first=("$@") second=(); fi
-    # For persist.test.sh, which unpacks it inside (installed here, it would be one more who runs this machine's network),
-    # and for import.test.sh its samples, which an installation may be without.
+    # Files of packages that are not installed here. persist.test.sh unpacks ifupdown inside, as an installed one would
+    # manage this machine's network. import.test.sh needs keepalived's samples, which an installation may lack.
     IFUPDOWN=$(debian_package ifupdown)
     KEEPALIVED=$(debian_package keepalived)
     if [[ " ${first[*]} ${second[*]:-} " == *" package "* ]]; then
@@ -82,7 +82,7 @@ count() {
         [ -e "$output" ] || continue
         passed=$((passed + $(grep -c '^ok - ' "$output" || true)))
         failed=$((failed + $(grep -c '^not ok - ' "$output" || true)))
-        # A guest's own last words prove that it came to the end.
+        # The guest's last line proves that it came to the end.
         [[ $output == */packages ]] || grep -q '^# end of the guest' "$output" || failed=$((failed + 1))
     done
     echo "$passed passed, $failed failed"

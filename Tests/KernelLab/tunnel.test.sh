@@ -21,7 +21,7 @@ scenario_up() {
 
 tunnel() { in_ns rs1 timeout $((20 * LAB_SLOW)) "$IPVSD" tunnel "$@"; }
 ends=(--local 10.0.0.11 --remote 10.0.0.1)
-# What a tunnel could leave: machine_state looks at more, and takes an emulated machine long.
+# The state that a tunnel could leave. machine_state reads more, and takes long on an emulated machine.
 state() {
     in_ns rs1 bash -c 'ip -o -d link show; ip -o addr show; ip route show table all; ip rule show' |
         sed 's/valid_lft.*//; s/qlen [0-9]*//'
@@ -146,7 +146,7 @@ test_the_module_is_loaded_and_goes_with_the_last_tunnel() {
 }
 
 test_a_kernel_without_ipip_is_named() {
-    # Which of the files modprobe looks for, it cannot find: an empty module directory over the real one.
+    # An empty directory over the real one hides the module from modprobe.
     modprobe -r ipip
     mount -t tmpfs none "/lib/modules/$(uname -r)"
     local before

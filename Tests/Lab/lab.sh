@@ -1,31 +1,27 @@
 # shellcheck shell=bash
-# lab.sh - the network in which the quick start, every test scenario and the kernel lab run.
-# To be sourced by bash; nothing of it touches the machine's own network namespace.
+# lab.sh - the network of the quick start, the test scenarios and the kernel lab. To be sourced by bash. It leaves the
+# machine's own network namespace alone.
 #
-#                                        client 10.0.0.1
-#                                          eth0            (10.9.0.0/16 is local too: many clients)
-#                                           |
-#   +---------------------------------------+-------------- switch: bridge "near", 10.0.0.0/24 ---+
-#   |            |             |            |             |            |                          |
-#  eth0         eth0          eth0         eth0          eth0        (director2 10.0.0.3)        eth0
-#  director     rs1           rs2          rs3                                               router 10.0.0.254
-#  10.0.0.2     10.0.0.11     10.0.0.12    10.0.0.13                                             eth1
-#  VIP .100     tunl0: VIP    tunl0: VIP   tunl0: VIP                                         10.0.1.254
-#  eth1                                                                                           |
-#   |                                                                                             |
-#   +-- no address, no route -------------- switch: bridge "far", 10.0.1.0/24 ---------+----------+
-#                                                                                     eth0
-#                                                                                  rs4 10.0.1.11
+#   client:     eth0 10.0.0.1, and 10.9.0.0/16 for many clients --+
+#   director:   eth0 10.0.0.2, and the VIP 10.0.0.100 ------------+
+#   director2:  eth0 10.0.0.3 ------------------------------------+
+#   rs1:        eth0 10.0.0.11; tunl0 has the VIP ----------------+-- switch: bridge "near", 10.0.0.0/24
+#   rs2:        eth0 10.0.0.12; tunl0 has the VIP ----------------+
+#   rs3:        eth0 10.0.0.13; tunl0 has the VIP ----------------+
+#   router:     eth0 10.0.0.254 ----------------------------------+
 #
-# `lab_up` makes switch, client, director and rs1 to rs3; `lab_up_far` adds the right and the lower
-# edge; `lab_up_director2` the second director. `lab_down` ends what runs inside and removes it all.
-# A switch port is called after the host on its other end, so `ip -n "$(ns switch)" link set rs2 down`
-# pulls rs2's cable.
+#   router:     eth1 10.0.1.254 ----------------------------------+
+#   rs4:        eth0 10.0.1.11 -----------------------------------+-- switch: bridge "far", 10.0.1.0/24
+#   director:   eth1, without an address and a route -------------+
 #
-#   IPVSD      the program                          (.build/release/ipvsd of this checkout)
-#   LAB        prefix of the namespaces             (ipvsd-PID)
-#   LAB_DIR    servers' directories, logs           (made, and removed by lab_down)
-#   LAB_SLOW   multiplies every bound on a wait     (1; an emulated machine needs more)
+# `lab_up` makes switch, client, director and rs1 to rs3. `lab_up_far` adds the bridge "far" with its hosts, and
+# `lab_up_director2` the second director. `lab_down` ends all processes inside, and removes the namespaces.
+# A switch port has the name of the host on its other end: `ip -n "$(ns switch)" link set rs2 down` pulls rs2's cable.
+#
+#   IPVSD:      the program                          (.build/release/ipvsd of this checkout)
+#   LAB:        prefix of the namespaces             (ipvsd-PID)
+#   LAB_DIR:    servers' directories, logs           (made, and removed by lab_down)
+#   LAB_SLOW:   multiplies every bound on a wait     (1; an emulated machine needs more)
 
 export LC_ALL=C
 PATH=$PATH:/usr/sbin:/sbin
@@ -70,15 +66,15 @@ wait_until() {
 
 not() { ! "$@"; }
 
-# A process that nobody has waited for yet has ended all the same.
+# ended PID   whether the process is gone, or a zombie.
 ended() { ! grep -qs '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status"; }
 
 # --- namespaces ------------------------------------------------------------------------------------
 
 ns() { echo "$LAB-$1"; }
 
-# in_ns HOST COMMAND...   by `ip netns exec`, which also gives a /sys of that namespace and so hides bpffs,
-# or by `nsenter --net`, which changes nothing else: people do both. LAB_VIA says which.
+# in_ns HOST COMMAND...   runs it by `ip netns exec` or `nsenter --net`, as LAB_VIA names, since operators use both.
+# The former also mounts a /sys of that namespace and so hides bpffs. The latter changes nothing else.
 in_ns() {
     local host=$1
     shift
@@ -89,7 +85,7 @@ in_ns() {
     esac
 }
 
-# spawn HOST LOG COMMAND...   in the background; SPAWNED is the pid of COMMAND itself, as both ways exec it.
+# spawn HOST LOG COMMAND...   runs it in the background. SPAWNED is the pid of COMMAND itself, as both ways exec it.
 spawn() {
     local host=$1 log=$2 enter
     shift 2
@@ -99,7 +95,7 @@ spawn() {
     SPAWNED=$!
 }
 
-# A system with systemd has this mount; `ip netns exec` can reach it only if it is there beforehand.
+# Mounts bpffs, as systemd does. `ip netns exec` reaches it only if it is mounted before.
 mount_bpffs() { mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf; }
 
 lab_up() {
@@ -124,8 +120,7 @@ lab_up() {
     receive_redirected director
 }
 
-# The second subnet. The director has a NIC in it, without an address: its packets go through the router
-# until a test gives it one.
+# The second subnet. The director's NIC in it has no address. So its packets go through the router until a test adds one.
 lab_up_far() {
     add_bridge far
     add_host router near 10.0.0.254/24
@@ -146,7 +141,7 @@ lab_up_director2() {
     receive_redirected director2
 }
 
-# Idempotent; whatever runs in these namespaces was started by this lab.
+# Idempotent. All processes in these namespaces were started by this lab.
 lab_down() {
     local name host pids
     disown -a
@@ -155,7 +150,7 @@ lab_down() {
         # shellcheck disable=SC2086 # a list of numbers
         [ -z "$pids" ] || kill -9 $pids 2>/dev/null || true
     done
-    # Pins and journals outlive namespaces, so they are taken back first.
+    # Pins and journals outlive namespaces, so they are removed first.
     for name in $(lab_namespaces); do
         host=${name#"$LAB-"}
         [ -x "$IPVSD" ] || break
@@ -169,7 +164,7 @@ lab_down() {
     LAB_DIR=
 }
 
-# Makes sure of lab_down however the script ends.
+# Calls lab_down at each end of the script.
 lab_trap() {
     trap lab_down EXIT
     trap 'exit 130' INT
@@ -180,7 +175,7 @@ lab_namespaces() { ip netns list | awk -v p="$LAB-" 'index($1, p) == 1 { print $
 
 set_sysctl() { nsenter --net="/run/netns/$(ns "$1")" -- sysctl -qw "${@:2}"; }
 
-# New namespaces take over the machine's IPv4 sysctls, which differ from system to system.
+# Sets the sysctls that a new namespace copies from the machine, as they differ from system to system.
 quiet_namespace() {
     set_sysctl "$1" net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 \
         net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
@@ -209,15 +204,15 @@ add_nic() {
     ip -n "$(ns "$1")" link set "$2" up
 }
 
-# A veth leaves checksums to be completed by hardware that is not there; an XDP redirect never completes them.
+# Switches checksum offload off. A veth leaves checksums to hardware, and an XDP redirect never completes them.
 complete_frames() { LAB_VIA=nsenter in_ns "$1" ethtool -K "$2" tx off >/dev/null; }
 
-# A veth takes frames from an XDP redirect only if its peer has NAPI, which GRO switches on.
+# Switches GRO on, and so NAPI. A veth takes frames from an XDP redirect only if its peer has NAPI.
 receive_redirected() { LAB_VIA=nsenter in_ns switch ethtool -K "$1" gro on >/dev/null; }
 
 # --- HTTP servers ----------------------------------------------------------------------------------
 
-# server_start HOST   nginx as one single process, so that killing it kills the server:
+# server_start HOST   starts nginx as one process, so that a kill ends the server. Its paths are:
 #   /  the server's name      /big  $LAB_BIG, if set      /upload/NAME  takes a PUT
 server_start() {
     local host=$1 dir=$LAB_DIR/$1
@@ -261,7 +256,7 @@ CONF
 
 listening() { LAB_VIA=nsenter in_ns "$1" ss -Hltn "sport = :$2" | grep -q .; }
 
-# server_kill HOST   as the out-of-memory killer would
+# server_kill HOST   by SIGKILL, as the out-of-memory killer does
 server_kill() {
     local pid
     pid=$(<"$LAB_DIR/$1/nginx.pid")
@@ -271,7 +266,7 @@ server_kill() {
 
 # --- HTTP clients ----------------------------------------------------------------------------------
 
-# What curl writes after a request: its exit code, the HTTP status, seconds, and who answered.
+# A line that curl writes after a request: its exit code, the HTTP status, seconds, and the server's name.
 CURL_LINE='%{exitcode} %{http_code} %{time_total} %header{x-server}\n'
 
 # fetch COUNT [CURL OPTION...]   COUNT requests one after another, each on a connection of its own; one line each.
@@ -283,7 +278,7 @@ fetch() {
         --max-time $((5 * LAB_SLOW)) -w "$CURL_LINE" "$@" "http://$VIP/?[1-$count]" || true
 }
 
-# load_start RATE [SECONDS]   four curls ask RATE times a second in all, for SECONDS (60) or until load_stop.
+# load_start RATE [SECONDS]   four curls send RATE requests a second in all, for SECONDS (60) or until load_stop.
 # The lines of `load` are those of `fetch` with the time of arrival in front.
 load_start() {
     local each=$(($1 / 4)) seconds=${2:-60} i
@@ -315,22 +310,22 @@ load_stop() {
     done <"$LAB_DIR/load.pids"
 }
 
-# Lines of `fetch` or `load` in, those of failed requests out.
+# Filters the lines of failed requests from lines of `fetch` or `load`.
 failures() { awk '{ s = length($1) > 9; if ($(1 + s) != 0 || $(2 + s) != 200) print }'; }
 
-# Lines of `fetch` or `load` in; "rs1 100" and so on out, in the order of names.
+# Counts lines of `fetch` or `load` by server: "rs1 100" and so on, in the order of names.
 served() { awk '$NF ~ /^rs[0-9]+$/ { n[$NF]++ } END { for (s in n) print s, n[s] }' | sort; }
 
 # --- the director ----------------------------------------------------------------------------------
 
-# director_start [FLAG...]   in the background, from then on waited for; its pid is in DIRECTOR_PID.
+# director_start [FLAG...]   starts it in the background, and returns once it forwards. Its pid is in DIRECTOR_PID.
 director_start() {
     director_spawn director "$@"
     DIRECTOR_PID=$SPAWNED
     wait_until 20 "the director to forward" director_ready "$DIRECTOR_PID"
 }
 
-# A script's background jobs ignore SIGINT; a director on a terminal does not.
+# Background jobs of a script ignore SIGINT. env restores the default, as on a terminal.
 director_spawn() {
     local host=$1
     shift
@@ -355,7 +350,7 @@ director_stop() {
     return $code
 }
 
-# The way of the out-of-memory killer: nothing is cleaned up. (The shell's own remark about it is not wanted.)
+# Kills it as the out-of-memory killer does, so that it cleans up nothing. The shell's message is dropped.
 director_kill() {
     { kill -9 "$DIRECTOR_PID" && wait "$DIRECTOR_PID"; } 2>/dev/null || true
     DIRECTOR_PID=

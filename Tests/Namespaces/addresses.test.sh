@@ -1,6 +1,6 @@
 #!/bin/bash
-# The VIP beside the director's own addresses: the kernel answers ARP for it, and never chooses it as the source of the
-# machine's own packets, wherever the own address is and whenever it came.
+# The VIP beside the director's own addresses. The kernel answers ARP for the VIP. It never chooses the VIP as the source
+# of the machine's own packets, whatever the place and the age of the own address.
 # shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
@@ -58,7 +58,7 @@ test_the_own_address_in_the_subnet_as_a_host_and_on_lo() {
     own subnet
 }
 
-# As a network manager does that is restarted. The VIP is back before the own address is.
+# A network manager removes all addresses at its restart. The VIP is back before the own address is.
 test_the_own_address_taken_away_and_put_back() {
     local where
     for where in subnet host loopback; do
@@ -95,7 +95,7 @@ test_arp_is_answered_under_every_arp_ignore() {
     set_sysctl director net.ipv4.conf.eth0.arp_ignore=0
 }
 
-# What routing daemons go by (BIRD's direct, FRR's connected): a primary /32 on an interface that is up.
+# Routing daemons (BIRD's direct, FRR's connected) announce a primary /32 on an interface that is up.
 test_routing_daemons_see_the_vip() {
     director_start --vip "$VIP:80" --backends "$RS1"
     equal "$(d -j addr show dev eth0 up primary | jq -r ".[].addr_info[] | select(.local == \"$VIP\").prefixlen")" 32 \
@@ -124,7 +124,7 @@ addr add $VIP/32 dev eth0"
     no_failures "over the take-over" <<<"$(load)"
     equal "$(ipvsd events --json | jq -r 'select(.event | test("down|lost")).reason')" "" "what is down"
     kill "$monitor"
-    # It is an address of this machine all the time, and not of the device of checks.
+    # It stays an address of this machine, and is none of the check device.
     equal "$(grep -F "$VIP/32" "$LAB_DIR/addresses" | sed -E 's/^(Deleted )?.*(eth0|ipvsd.) .*scope ([a-z]*).*/\1\2 \3/' | paste -sd,)" \
         "ipvsd1 host,Deleted eth0 global,eth0 host,Deleted ipvsd1 host" "the addresses' way"
     director_stop
@@ -147,7 +147,7 @@ test_a_reload_whose_vip_is_the_outer_source_is_refused() {
     director_stop
 }
 
-# Another holder of the VIP, as keepalived is, puts it there as an address like any other.
+# Another program that holds the VIP, such as keepalived, adds it as an ordinary address.
 test_an_outer_source_that_is_a_vip_is_refused_by_name() {
     no_own
     own loopback

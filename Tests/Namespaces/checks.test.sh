@@ -12,7 +12,7 @@ config() {
 
 start() { director_start --config "$LAB_DIR/ipvsd.yaml"; }
 
-# health HOST TEXT   what the HTTP server there says of itself
+# health HOST TEXT   sets the body of that HTTP server's /upload/health
 health() { echo "$2" >"$LAB_DIR/$1/upload/health"; }
 
 says() { grep -qE -- "$1" "$LAB_DIR/director.log"; }
@@ -164,7 +164,7 @@ test_a_reload_that_needs_larger_tables() {
             echo "  - {listeners: ['$VIP:$((9000 + i))', '$VIP:$((9500 + i))'], servers: [$RS1, $RS2, $RS3], check: none}"
         done
     } | config
-    # What is made anew takes over what is pinned: somebody has just taken that away.
+    # Larger tables are filled from the pinned ones, which are gone here.
     rm -r "$(pin_directory)"
     reload_ok
     equal "$(ipvsd status --json | jq '.services | length')" 101 "services"
@@ -308,7 +308,7 @@ FILE
     equal "$(ipvsd status --json | jq -c '.services[0] | [.quorum.up, (.servers[] | .health, .effectiveWeight)]')" \
         '[false,"unproven",1,"unproven",1]' "the quorum, health and weights"
     equal "$(in_ns client "$PYTHON" "$TESTS/udp.py" ask "$VIP" 5353 10 | sort | uniq -c | xargs)" "5 rs1 5 rs2" "who answers"
-    # Pings pass, then: who still answers none is out.
+    # Pings pass now. A real server that still answers none is out.
     ignore_pings rs2 0
     proven "$RS2"
     wait_until 6 "rs1 to be taken out" unhealthy "$RS1"
@@ -317,7 +317,7 @@ FILE
     kill "${pids[@]}"
 }
 
-# A ca-file that is there, and does not hold what it should, says nothing about a real server.
+# A ca-file without a certificate takes no real server out.
 test_what_the_director_itself_lacks_takes_nobody_out() {
     local reason
     echo "not a certificate" >"$LAB_DIR/roots.pem"
@@ -333,7 +333,7 @@ FILE
     reason=$(server_status "$RS1" reason)
     matches "$reason" "^tls:80 .*: not asked, as the director itself could not: read trust roots" "the reason in status"
     no_failures "meanwhile" <<<"$(fetch 20)"
-    # What can be asked counts.
+    # A check whose question can be put counts.
     server_kill rs2
     wait_until 6 "rs2 to be taken out" unhealthy "$RS2"
     server_start rs2

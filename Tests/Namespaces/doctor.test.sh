@@ -16,7 +16,7 @@ rs1() { in_ns rs1 "$@"; }
 setup() { rs1 timeout $((30 * LAB_SLOW)) "$IPVSD" realserver-setup "$@"; }
 check() { setup --vip "$VIP" --check --director 10.0.0.2 --port 80 "$@"; }
 
-# faults [FLAG...]   the names of what is found, in the order of the alphabet
+# faults [FLAG...]   the names of the findings, in alphabetical order
 faults() {
     local code=0 report
     report=$(check --json "$@") || code=$?
@@ -74,7 +74,7 @@ test_values_are_checked() {
 test_nothing_set_up_at_all() {
     local before
     before=$(machine_state rs1)
-    # Of what is wrong the module's absence depends on the kernel.
+    # The fault ipip-module depends on the kernel.
     matches "$(faults)" "^advmss arp-announce arp-ignore (ipip-module )?tunnel-missing vip-missing$" "faults"
     same_state "$before" "$(machine_state rs1)"
     exits 0 check --fix
@@ -205,7 +205,7 @@ test_firewall_drops_outer_sources() {
 }
 drop_outer() { nft_rule "ip protocol 4 ip saddr != 10.0.0.0/24 drop"; }
 
-# By which UDP and any-port services are checked.
+# Pings, by which UDP and any-port services are checked.
 test_a_host_that_drops_ping() {
     exits 0 setup --vip "$VIP"
     nft_rule "icmp type echo-request drop"
@@ -418,7 +418,7 @@ test_the_directors_pieces_that_went_without_a_daemon() {
     for host in rs1 rs2 rs3; do in_ns "$host" "$IPVSD" realserver-setup --undo >/dev/null; done
 }
 
-# And killed again.
+# Starts a director, whose start mends the faults, and kills it again.
 mended_by_a_start() {
     director_start --vip "$VIP" --backends "$RS1,$RS2"
     wait_until 10 "a clean bill" director_has ""

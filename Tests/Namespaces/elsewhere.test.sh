@@ -1,6 +1,6 @@
 #!/bin/bash
 # Two interfaces of the director in one LAN: ARP gives clients either MAC. By default the director takes both. Where
-# --interface leaves one out, nobody learns its MAC from now on, and what comes in there all the same is named.
+# --interface leaves one out, no client learns its MAC from now on. Packets that still come in there are named.
 # shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
@@ -23,7 +23,7 @@ strays() { ipvsd status --json | jq -r '[.strays[] | "\(.interface) \(.vip)"] | 
 has_carrier() { d link show dev "$1" | grep -q LOWER_UP; }
 has_guard() { in_ns director tc filter show dev "$1" ingress | grep -q " stray"; }
 
-# answers INTERFACE   whether the director answers ARP for the VIP there, to one who asks that interface alone
+# answers INTERFACE   whether the director answers an ARP request for the VIP on that interface alone
 answers() {
     in_ns client "$PYTHON" -c '
 import socket, sys, time
@@ -72,7 +72,7 @@ test_an_interface_that_is_left_out() {
     equal "$(ask)" 200 "a request"
     exits 0 ipvsd doctor
     equal "$(strays)" "" "stray packets, before there are any"
-    # One who knew the MAC from before. What is for no service is none of it.
+    # A client that has the MAC from before. Packets for no service do not count as stray.
     client_sends_to "$(mac eth1)"
     exits 7 in_ns client curl -s --max-time 5 "http://$VIP:8080/"
     equal "$(strays)" "" "stray packets, of no service"
@@ -84,7 +84,7 @@ test_an_interface_that_is_left_out() {
     matches "$(ipvsd metrics)" 'ipvsd_stray_packets_total\{interface="eth1",vip="10.0.0.100"\} [1-9]' "metrics"
     wait_until 5 "the log to name them" logged "packets for $VIP come in by eth1"
     client_forgets
-    # Somebody takes the program away.
+    # Another program takes the packet program away.
     in_ns director tc qdisc del dev eth1 clsact
     wait_until 5 "it to be put back" has_guard eth1
     director_kill
@@ -160,7 +160,7 @@ test_a_macvlan_is_the_directors_interface() {
     d link del mac0
 }
 
-# Without --interface it is one of those that are left out.
+# Without --interface it is one of the interfaces that are left out.
 test_another_XDP_program_on_one_of_the_interfaces() {
     d addr add 10.0.0.3/24 dev eth1
     other_xdp_program director eth1
@@ -173,7 +173,7 @@ test_another_XDP_program_on_one_of_the_interfaces() {
     d addr del 10.0.0.3/24 dev eth1
 }
 
-# Somebody else has the VIP here or there.
+# Another program has put the VIP on one interface or the other.
 test_the_VIP_of_another_program() {
     director_start --vip "$VIP" --backends "$RS1" --interface eth0 --no-address
     d addr add "$VIP/32" dev eth0

@@ -42,7 +42,7 @@ start_downloads() {
     for i in 1 2 3; do download_start "long$i" --limit-rate 12M; done
 }
 
-# Those of rs1 and rs3 never notice; rs2's may have died with it.
+# Downloads from rs1 and rs3 go on. The one from rs2 may have died with it.
 stop_downloads() {
     local i survivors=0
     for i in 1 2 3; do
@@ -79,7 +79,7 @@ test_a_dead_tunnel_is_told_from_a_dead_service() {
     failover_case break_tunnel_only mend_tunnel 'tunl0|tunnel|decapsulation'
 }
 
-# Talks to rs2 until the end of the connection; prints how that came.
+# Sends to rs2 until the end of the connection, and prints how it ended.
 talk_to_rs2() {
     client_python - "$VIP" <<'PYTHON'
 import socket, sys, time
@@ -158,8 +158,8 @@ stays_in() {
     equal "$refused" "$samples" "$3: pairs of requests of which one was refused"
 }
 
-# A client can complete a handshake with a port that nobody has: a SYN, and an ACK after it. Such ports must not take
-# the place of those that are in use.
+# A client can complete a handshake with a port that no server has, by a SYN and an ACK. Such ports must not displace
+# ports in use from the learnt ones.
 test_handshakes_with_closed_ports_do_not_blind_the_checks() {
     director_start --vip "$VIP" --backends "$RS1,$RS2,$RS3"
     in_ns client "$PYTHON" "$TESTS/handshakes.py" 10.0.0.1 "$VIP" 1 40

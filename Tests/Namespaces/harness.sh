@@ -1,17 +1,17 @@
 # shellcheck shell=bash
-# harness.sh - what every *.test.sh starts with: named tests, assertions, and a lab in which they run.
+# harness.sh - the base of every *.test.sh: named tests, assertions, and a lab in which they run.
 #
-# A scenario file defines `test_NAME` functions and ends with `run_tests`. They run in the order of the file,
-# each in a subshell under `set -e`, all in one lab; after a failure the lab is made anew, so that one broken
-# thing is reported once. `scenario_up`, where a file defines it, prepares the lab. A test of a known fault is named by
-# a `todo` line: its failure is expected, and its success fails the run.
+# A scenario file defines `test_NAME` functions and ends with `run_tests`. They run in the order of the file, each in a
+# subshell under `set -e`, all in one lab. After a failure the lab is made anew, so that one fault is reported once.
+# `scenario_up`, where a file defines it, prepares the lab. A `todo` line names a test of a known fault. Its failure is
+# expected, and its success fails the run.
 
 set -euo pipefail
 TESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=../Lab/lab.sh
 source "$TESTS/../Lab/lab.sh"
 
-# --- assertions: the first that fails ends the test, and says why ------------------------------------
+# --- assertions: the first failure ends the test, and gives the reason -------------------------------
 
 fail() {
     echo "$*" >"${REASON:-/dev/stderr}"
@@ -53,7 +53,7 @@ same_state() {
     [[ -z $change ]] || fail "left in the machine: $(head -n 12 <<<"$change" | paste -sd'|')"
 }
 
-# --- what the machine looks like -------------------------------------------------------------------
+# --- the machine's state ----------------------------------------------------------------------------
 
 # machine_state HOST   everything that a program could leave behind in that namespace, to be compared.
 # Neighbours are left out: the kernel changes them by itself.
@@ -70,7 +70,7 @@ print(int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.b
 run_directory() { echo "/run/ipvsd/$(director_instance)"; }
 pin_directory() { echo "/sys/fs/bpf/ipvsd/$(director_instance)"; }
 
-# One shell inside, for what an emulated machine needs to start programs.
+# One shell runs all of it inside, as an emulated machine takes long to start programs.
 # shellcheck disable=SC2016 # The inner shell expands it.
 MACHINE_STATE='
 ip -o -d link show | sed "s/ qlen [0-9]*//; s/state [A-Z]*//" | sort
@@ -89,7 +89,7 @@ cookie=$('"$PYTHON"' -c "'"$NETNS_COOKIE"'")
 find /sys/fs/bpf/ipvsd/netns-$cookie /run/ipvsd/netns-$cookie | sort
 true'
 
-# other_xdp_program HOST INTERFACE   one that passes all
+# other_xdp_program HOST INTERFACE   attaches an XDP program that passes all packets
 other_xdp_program() {
     local object=$LAB_DIR/pass.o clang
     clang=$(command -v clang || ls /opt/swift/usr/bin/clang 2>/dev/null) || fail "no clang"
@@ -99,7 +99,7 @@ other_xdp_program() {
     ip -n "$(ns "$1")" link set dev "$2" xdp obj "$object" sec xdp
 }
 
-# --- what the director says -------------------------------------------------------------------------
+# --- the director's log and status ------------------------------------------------------------------
 
 director_log() { cat "$LAB_DIR/director.log"; }
 
@@ -289,18 +289,17 @@ run_test() {
     return 1
 }
 
-# A test that left its director running ends it here, as an operator would. Its drains outlive it, so it has to take them
-# back itself.
+# Ends the director that a test left running. A test undoes its drains itself, as they outlive the director.
 director_gone() {
     release all
     [[ -z ${DIRECTOR_PID:-} ]] || director_stop
-    # Asking for the instance takes long where all is emulated.
+    # Finding the instance takes long on an emulated machine.
     if compgen -G '/run/ipvsd/netns-*/overrides.json' >/dev/null && [ -e "$(run_directory)/overrides.json" ]; then
         fail "a drain is left: $(tr -d ' \n' <"$(run_directory)/overrides.json")"
     fi
 }
 
-# What one needs to see after a failure; it goes before the lab is torn down.
+# Prints the director's state after a failure, before the lab is torn down.
 explain() {
     local LAB_VIA=nsenter
     echo "  --- the director's log"

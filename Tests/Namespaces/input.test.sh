@@ -76,7 +76,7 @@ test_bad_values_of_capture() {
 test_addresses_that_this_machine_has_otherwise() {
     local BEFORE address
     BEFORE=$(machine_state director)
-    # What the director itself is known by: with every port it would be cut off.
+    # An any-port service at the director's own address would cut the machine off.
     refused 64 "10.0.0.2: eth0 has it already.*sshd.*ports, as 10.0.0.2:80" --vip 10.0.0.2 --backends "$RS1"
     refused 64 "10.0.0.2: eth0 has it already" --vip "$VIP:80,10.0.0.2" --backends "$RS1"
     refused 64 "10.0.0.2: eth0 has it already" --vip 10.0.0.2 --backends "$RS1" --no-address
@@ -102,7 +102,7 @@ test_an_own_address_with_a_port_and_what_keepalived_puts_there() {
     ip -n "$d" addr add "$VIP/24" dev eth0
     matches "$(ip -n "$d" addr show dev eth0)" "$VIP/24 .*secondary" "the address"
     director_start --vip "$VIP" --backends "$RS1" --check none --no-address
-    # What an earlier start has put there is no other one's.
+    # The XDP program of an earlier start is the director's own.
     director_kill
     director_start --vip "$VIP" --backends "$RS1" --check none --no-address
     director_stop
@@ -118,7 +118,7 @@ test_an_mtu_that_native_xdp_does_not_take() {
     ip -n "$(ns director)" link set dev eth0 mtu 9000
     refused 71 "eth0.*MTU.*9000.*too large for native XDP.*3506 is the largest.*ip link set dev eth0 mtu 3506" \
         --vip "$VIP" --backends "$RS1"
-    # What it says to do works, and is the most.
+    # The number of the message works, and is the largest.
     ip -n "$(ns switch)" link set dev director mtu 3507
     refused 71 "too large for native XDP" --vip "$VIP" --backends "$RS1"
     ip -n "$(ns switch)" link set dev director mtu 3506
@@ -129,7 +129,7 @@ test_an_mtu_that_native_xdp_does_not_take() {
     ip -n "$(ns director)" link set dev eth0 mtu 1500
 }
 
-# The director's own fault must not take real servers out: so it is found before.
+# A fault of the director's own must not take real servers out, so the start finds it.
 test_programs_and_files_that_are_not_there() {
     local file=$LAB_DIR/named.yaml
     refused 64 "notify $LAB_DIR/none: .*No such file" --vip "$VIP" --backends "$RS1" --notify "$LAB_DIR/none"
@@ -148,7 +148,7 @@ test_programs_and_files_that_are_not_there() {
     rm "$LAB_DIR/alive"
     exits 64 ipvsd reload
     matches "$OUTPUT" "alive: No such file" "reload"
-    # Without an answer there is no verdict; one that answers is believed again.
+    # A check without an answer gives no verdict here. A server that answers is believed again.
     wait_until 10 "it to be said" grep -q "health checks:" "$LAB_DIR/director.log"
     printf '#!/bin/sh\nexit 1\n' >"$LAB_DIR/alive.new"
     chmod 755 "$LAB_DIR/alive.new"

@@ -88,7 +88,7 @@ test_one_of_two_interfaces_is_dropped_by_a_new_start() {
 
 too_big() { in_ns client "$PYTHON" "$TESTS/udp.py" too-big "$VIP" 5353 "$1"; }
 
-# No service has the port: the real server says so.
+# No service has the port, so the real server answers with an ICMP error.
 DELIVERED="mtu 0 from $VIP origin 2 type 3 code 3"
 
 # told SIZE MTU   whether a datagram of that size is answered by an ICMP error with that MTU from the VIP
@@ -156,7 +156,7 @@ test_outer_sources_vary_by_flow() {
     director_stop
 }
 
-# A switch floods what it has no port for, and a promiscuous interface takes it in.
+# A switch floods frames for unknown MACs, and a promiscuous interface receives them.
 test_frames_for_other_hosts() {
     local received
     director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr
@@ -168,7 +168,7 @@ test_frames_for_other_hosts() {
     exits 28 in_ns client curl -s --max-time 2 "http://$VIP/"
     exits 1 in_ns client ping -c 1 -W 1 "$VIP"
     equal "$(ipvsd status --json | jq .received)" "$received" "packets that the director took for its own"
-    # Whoever has a new MAC gets what is for that one.
+    # A NIC with a new MAC takes the frames for that MAC.
     ip -n "$(ns director)" link set eth0 address 02:00:00:00:99:99
     wait_until 5 "rs1 and rs2 by the new MAC" answers client 20 "rs1 10 rs2 10"
     # So do macvlans, such as keepalived's.
@@ -246,7 +246,7 @@ test_a_bridge() {
     ip netns del "$(ns guest)"
     director_stop
     same_state "$before" "$(bridge_state)"
-    # Made anew under the director's feet, the bridge has lost its addresses, the VIP among them.
+    # The bridge is deleted and created while the director runs: it has lost its addresses, the VIP among them.
     director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr
     ip -n "$(ns director)" link del br0
     bridge_up

@@ -53,7 +53,7 @@ test_a_thousand_vips_come_and_go() {
     director_start --config "$LAB_DIR/many.yaml"
     equal "$(ip -n "$(ns director)" -o addr show dev eth0 | grep -c ' 10\.1\.')" 1000 "VIPs on eth0"
     director_kill
-    # The journal of a daemon that was killed names them all.
+    # The journal of a killed daemon names them all.
     equal "$(ipvsd cleanup --dry-run | grep -c 'address 10\.1\.')" 1000 "VIPs in the journal"
     director_start --config "$LAB_DIR/many.yaml"
     exits 0 ipvsd stop
@@ -73,7 +73,7 @@ test_killed_director_keeps_forwarding() {
     director_start --vip "$VIP" --backends "$BACKENDS" --scheduler rr
 }
 
-# Without a daemon nobody sweeps the flow table but the packets of new flows.
+# Without a daemon only the packets of new flows free entries of the flow table.
 test_a_killed_directors_thresholds_do_not_stay_reached() {
     director_start --vip "$VIP:80" --backends "$RS1,$RS2" -x 5 --scheduler rr --tcp-timeout 3s --tcp-fin-timeout 2s
     wait_until 5 "rs1 to be healthy" healthy "$RS1"
@@ -239,7 +239,7 @@ test_a_start_that_fails_while_it_adopts_leaves_the_old_data_plane() {
     exits 0 ipvsd stop --keep
     wait_until 10 "the director's end" ended "$DIRECTOR_PID"
     DIRECTOR_PID=
-    # Somebody else's, in place of the director's own.
+    # Another program's device, in place of the director's own.
     ip -n "$(ns director)" link del ipvsd0
     ip -n "$(ns director)" link add ipvsd0 type veth peer name ipvsdx
     kept=$(machine_state director)
@@ -257,7 +257,8 @@ test_a_start_that_fails_while_it_adopts_leaves_the_old_data_plane() {
     same_state "$before" "$(machine_state director)"
 }
 
-# What is known without it: pins, ipvsd0, programs. Not who had put the VIP there, which so stays and is named.
+# Without the journal, pins, ipvsd0 and programs are found by their names. The VIP's origin is not known, so it stays,
+# and is named.
 test_a_lost_journal_loses_neither_the_data_plane_nor_its_removal() {
     local before journal
     before=$(machine_state director)
@@ -328,7 +329,7 @@ test_a_larger_table_takes_over_every_connection() {
     same_state "$before" "$(machine_state director)"
 }
 
-# Nothing says when a kill hurts most: so at moments spread over the second that a growth takes here.
+# The worst moment for a kill is not known, so the kills are spread over the second that a growth takes here.
 test_killed_at_any_moment_of_a_growth() {
     local before round connections=50000
     before=$(machine_state director)
@@ -407,7 +408,7 @@ test_status_of_a_daemon_that_does_not_answer() {
     wait_until 5 "the daemon to answer again" ipvsd status
 }
 
-# What was asked meanwhile is asked by nobody any more, and must not come as a surprise.
+# Commands that have given up meanwhile must have no effect later.
 test_a_daemon_that_does_not_answer_is_asked_for_nothing_later() {
     local name start codes=()
     director_start --vip "$VIP" --backends "$BACKENDS" --check none
@@ -420,7 +421,7 @@ test_a_daemon_that_does_not_answer_is_asked_for_nothing_later() {
     asked events events
     asked follow events --follow
     asked metrics metrics
-    # One that is killed has given up, too, and long before its own time is over.
+    # A killed command has given up, too, long before its own time-out.
     asked interrupted undrain "$RS2"
     sleep 0.5
     kill -9 "$(<"$LAB_DIR/asked.interrupted.pid")"
@@ -433,18 +434,18 @@ test_a_daemon_that_does_not_answer_is_asked_for_nothing_later() {
     equal "${codes[*]}" "75 3 3 3 3 3 3" "exit codes"
     kill -CONT "$DIRECTOR_PID"
     wait_until 5 "the daemon to answer again" still_there
-    # Behind all that was asked: what it answers now, it answers after that.
+    # The daemon answers these after all requests from before.
     exits 0 ipvsd drain "$RS3"
     exits 0 ipvsd undrain "$RS3"
     still_there
     equal "$(server_status "$RS1" drained)" null "rs1, drained"
     equal "$(grep -cE 'drained|stopp' "$LAB_DIR/director.log")" 2 "lines of drains and stops in the log"
     no_failures "after all that" <<<"$(fetch 20)"
-    # And while it answers, it does what it is asked.
+    # A daemon that answers carries out a command.
     director_replaced
 }
 
-# asked NAME ARGUMENT...   in the background
+# asked NAME ARGUMENT...   runs the command in the background
 asked() {
     local name=$1
     shift
@@ -492,7 +493,7 @@ test_what_cannot_be_printed_is_a_failure() {
 
 to_full() { in_ns director timeout 20 "$IPVSD" "$@" >/dev/full; }
 
-# A key that comes and goes is a trap for whoever reads it.
+# Scripts rely on each key of the JSON.
 test_status_as_json_always_has_the_same_keys() {
     director_start --vip "$VIP" --backends "$RS1,$RS2" --check none
     same_keys "$(ipvsd status --json)" "a running daemon"

@@ -5,17 +5,17 @@ source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 
 SERVICE=$VIP:80
-# What closes is forgotten soon, so that a drain can be seen to end.
+# A short time-out of closing connections, so that a drain ends within the test.
 FLAGS=(--vip "$SERVICE" --scheduler rr --tcp-fin-timeout 1s)
 
 drained() { [[ $(server_status "$1" drained) != null ]]; }
 
 left() { echo $(($(server_status "$1" active) + $(server_status "$1" inactive))); }
 
-# overrides   where this instance keeps what was done by hand
+# overrides   the file of this instance's drains
 overrides() { echo "$(run_directory)/overrides.json"; }
 
-# downloads_on COUNT HOST   that many downloads at least are held by it
+# downloads_on COUNT HOST   whether the host has at least that many downloads
 downloads_on() { (($(held | awk -v s="$2" '$1 == s { print $2 }') >= $1)); }
 
 test_a_drain_breaks_nothing_and_ends_when_the_last_connection_does() {
@@ -65,7 +65,7 @@ test_a_time_out_leaves_the_connections_and_the_drain() {
     exits 0 ipvsd undrain "$RS2"
     exits 0 ipvsd undrain "$RS2"
     matches "$OUTPUT" "not drained" "a second undrain"
-    # What the end of the time-out asks does not take an undrain back.
+    # The request at the end of the time-out does not reverse an undrain.
     exits 0 in_ns director curl -s -w ' %{http_code}' --unix-socket "$(run_directory)/control.sock" http://ipvsd/drain \
         -d "{\"server\":\"$RS2\",\"moveDatagrams\":true,\"onlyIfDrained\":true}"
     matches "$OUTPUT" "$RS2 is no longer drained: .* 409$" "a drain of an undrained server"
@@ -86,7 +86,7 @@ test_a_quorum_is_not_broken_by_hand() {
     no_failures "after undrain" <<<"$(fetch 10)"
 }
 
-# As IPVS's do, unless it is told otherwise (expire_quiescent_template).
+# The default is that of IPVS with expire_quiescent_template=0.
 test_persistent_clients_keep_coming_to_a_drained_server() {
     local mine other
     director_start "${FLAGS[@]}" --backends "$RS1,$RS2" --persistent 5m
@@ -100,7 +100,7 @@ test_persistent_clients_keep_coming_to_a_drained_server() {
     exits 0 ipvsd undrain "$mine"
 }
 
-# Of several clients, as with expire_quiescent_template=1: what they have goes on, what they begin goes elsewhere.
+# As with expire_quiescent_template=1, clients' connections go on, and their new ones go to another server.
 test_persistent_clients_move_where_the_drain_says_so() {
     local client served mine=()
     director_start "${FLAGS[@]}" --backends "$RS1,$RS2" --persistent 5m
@@ -131,7 +131,7 @@ test_persistent_clients_move_where_the_drain_says_so() {
     equal "$({ fetch 2 --interface 10.9.0.20; fetch 2 --interface 10.9.0.21; } | served | xargs)" "rs1 2 rs2 2" "new clients"
 }
 
-# Whoever waits goes on waiting.
+# A command that waits goes on waiting.
 test_a_wait_lasts_through_a_restart_of_the_daemon() {
     local drain code=0
     director_start "${FLAGS[@]}" --backends "$RS1,$RS2"
@@ -254,8 +254,8 @@ test_what_the_data_plane_refuses_changes_nothing() {
     matches "$OUTPUT" "^ipvsd: $RS2 is not drained, the data plane refuses: .*map listeners: Operation not permitted" "the refusal"
     equal "$(who_is_drained)" "$before" "what is drained after the refusal"
     equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves after a refused drain"
-    [[ $(ipvsd events --json --last 10) != *drained* ]] || fail "a drain is told: $(ipvsd events --json --last 10)"
-    # Another daemon does not find one either.
+    [[ $(ipvsd events --json --last 10) != *drained* ]] || fail "an event of a drain: $(ipvsd events --json --last 10)"
+    # The next daemon finds no drain either.
     director_stop
     director_start --vip "$VIP:80,$VIP:8080" --scheduler rr --backends "$RS1,$RS2"
     equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves after a restart"
@@ -271,7 +271,7 @@ test_what_the_data_plane_refuses_changes_nothing() {
     exits 0 ipvsd undrain "$RS2"
 }
 
-# Where nothing forwards, what is written down changes at once, and the next start heeds it.
+# Without a data plane the file changes at once, and the next start reads it.
 test_a_drain_is_taken_back_without_a_daemon() {
     local before file
     before=$(machine_state director)
@@ -284,7 +284,7 @@ test_a_drain_is_taken_back_without_a_daemon() {
     exits 0 ipvsd undrain "$RS2"
     matches "$OUTPUT" "^$RS2 is undrained: no director runs here, and nothing forwards; .* in $file" "undrain"
     same_state "$before" "$(machine_state director)"
-    # Of what is not written down nobody knows anything, and nobody would heed another drain.
+    # Without a director, only a drain in the file can be undone, and no further drain is accepted.
     exits 3 ipvsd undrain "$RS2"
     matches "$OUTPUT" "no director runs here.*; nor is $RS2 drained in $file" "a second undrain"
     exits 3 ipvsd drain "$RS1" --wait
@@ -293,7 +293,7 @@ test_a_drain_is_taken_back_without_a_daemon() {
     equal "$(fetch 10 | served | xargs)" "rs1 5 rs2 5" "who serves"
 }
 
-# What forwards is a director's business: without one it stays as it is.
+# Only a director changes the data plane, so an undrain without one changes the file alone.
 test_a_data_plane_without_a_daemon_keeps_its_drains() {
     local written
     director_start "${FLAGS[@]}" --backends "$RS1,$RS2"
@@ -326,7 +326,7 @@ test_cleanup_names_the_drains_that_it_keeps() {
     exits 0 ipvsd undrain "$RS2"
     exits 0 ipvsd cleanup
     equal "$OUTPUT" "nothing to remove" "cleanup after undrain"
-    # One that cannot be read is left alone.
+    # A file that cannot be read is left alone.
     mkdir -p "$(run_directory)"
     echo '{"drains":[' >"$(overrides)"
     exits 71 ipvsd undrain "$RS2"

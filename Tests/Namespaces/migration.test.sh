@@ -1,12 +1,13 @@
 #!/bin/bash
-# A start over a data plane of layout 3, which forwards meanwhile: nothing is lost, reset or moved, and no death leaves less.
+# A start over a data plane of layout 3, which forwards meanwhile. No flow is lost, reset or moved, also where the start
+# is killed.
 # shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 
-# Makes a data plane of today's one of layout 3.
+# The program that turns a data plane of today's layout into one of layout 3.
 WRITER=$(dirname "$IPVSD")/layout-3-writer
-# Packets of the streams; those of all else come besides.
+# The number of packets of the streams. Other packets come besides.
 STREAMS=2 PACKETS=${MIGRATION_PACKETS:-1000000}
 
 scenario_up() {
@@ -80,7 +81,7 @@ dropped() {
 
 through() { [ -e "$LAB_DIR/end.$((5352 + $1))" ] || [ -s "$LAB_DIR/stream$1" ]; }
 
-# in_use LEAST   so many flows are in the table, with or without a daemon
+# in_use LEAST   whether the table has at least that many flows, with or without a daemon
 in_use() { (($(ipvsd connections --count) >= $1)); }
 
 # Connections as status counts them, against those of the table. Between one question and the next one may begin or end.
@@ -93,7 +94,7 @@ is_counted() {
     [[ $counted == "$table" ]]
 }
 
-# Nothing of a migration is left.
+# Checks that a migration has left nothing.
 whole() {
     local left
     equal "$(layout)" 4 "the layout"
@@ -101,7 +102,7 @@ whole() {
     [[ -z $left ]] || fail "left in the pins: $left"
 }
 
-# The pins that only a migration has.
+# The pins that exist only during a migration.
 waiting_pins() { find "$(pin_directory)" -name '*-4' ! -name 'link-*'; }
 
 test_a_million_packets_pass_while_a_start_migrates_layout_3() {

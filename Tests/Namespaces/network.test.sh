@@ -88,7 +88,7 @@ test_the_directors_interface_down_and_up() {
     no_failures "after" <<<"$(fetch 40)"
 }
 
-# What distributions set for all interfaces must not make the checks lie.
+# Distributions set rp_filter for all interfaces, which must not change the checks' results.
 test_reverse_path_filters_of_the_director() {
     local mode
     for mode in 1 2; do
@@ -117,7 +117,7 @@ test_two_directors_in_two_namespaces_at_once() {
     equal "$(fetch 20 | served | xargs)" "rs1 10 rs2 10" "who served the first VIP, the second director gone"
 }
 
-# Two programs' instances share /sys/fs/bpf/ipvsd and /run/ipvsd: whoever leaves last removes them.
+# Two instances share /sys/fs/bpf/ipvsd and /run/ipvsd. The last one to stop removes both.
 test_two_directors_stopped_in_either_order_leave_nothing() {
     local second=10.0.0.101 order host one other both
     both=$(machine_state director && machine_state director2)
@@ -142,7 +142,7 @@ test_two_directors_stopped_in_either_order_leave_nothing() {
     done
 }
 
-# A director of somebody else on this machine would have something in them.
+# Another director of this machine would have files in them.
 nothing_shared_left() {
     local directory
     for directory in /sys/fs/bpf/ipvsd /run/ipvsd; do
@@ -178,7 +178,7 @@ d() { ip -n "$(ns director)" "$@"; }
 test_a_gateway_with_an_IPv6_address() {
     ipv6_link director fe80::2
     ipv6_link router fe80::fe
-    # As routers do: they announce another MAC address.
+    # Routers announce another MAC address in this way.
     set_sysctl router net.ipv6.conf.eth0.ndisc_notify=1
     d route replace 10.0.1.0/24 via inet6 fe80::fe dev eth0
     director_start --vip "$VIP" --backends "$RS1,$RS4" --scheduler rr
@@ -193,7 +193,7 @@ test_a_gateway_with_an_IPv6_address() {
     wait_served 10 "rs1 10 rs4 10" "by the gateway with another MAC"
     ip -n "$(ns router)" link set eth0 address "$old"
     wait_served 10 "rs1 10 rs4 10" "by the gateway with its first MAC"
-    # One that nobody has keeps no other real server from being followed, and no director from starting.
+    # A next hop without a neighbour affects no other real server, and no start.
     d route replace "$RS3" via inet6 fe80::dead dev eth0
     director_stop
     equal "$(d -6 neigh show | grep -c managed)" 0 "neighbours left"

@@ -1,19 +1,19 @@
 #!/bin/bash
-# What is told of what happens: scripts, the stream of events, metrics.
+# Notifications of events: scripts, the stream of events, metrics.
 # shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 
 SERVICE=$VIP:80
 
-# script NAME <<BODY   a program that can be told; its directory is $DIR
+# script NAME <<BODY   makes a notification script; its directory is $DIR
 script() {
     { printf '#!/bin/bash\nDIR=%q\n' "$LAB_DIR"; cat; } >"$LAB_DIR/$1.part"
     chmod 755 "$LAB_DIR/$1.part"
     mv "$LAB_DIR/$1.part" "$LAB_DIR/$1"
 }
 
-# A line of what the script was told for every event.
+# A script that writes a line for every event.
 teller() {
     rm -f "$LAB_DIR/told"
     script tell <<'SCRIPT'
@@ -43,7 +43,7 @@ test_a_script_is_told_of_a_server_that_dies_and_comes_back() {
     matches "$(<"$LAB_DIR/told.server-down")" "^IPVSD_REASON=.*(refused|80)" "the reason"
     matches "$(<"$LAB_DIR/told.server-down")" "^IPVSD_SINCE=20..-..-..T..:..:" "since"
     matches "$(<"$LAB_DIR/told.server-down")" "^IPVSD_SEQUENCE=[1-9]" "the sequence"
-    # In order: what happened first was told first.
+    # The script runs in the order of the events.
     equal "$(cut -d' ' -f1 "$LAB_DIR/told" | head -n 2 | xargs)" "server-down server-down" "the first two"
     matches "$(director_log)" "tell of server-down of .*: 0 arguments, /, /dev/null, [4-5] descriptors" "its output in the log"
 }
@@ -52,16 +52,16 @@ test_a_script_is_told_how_a_service_begins() {
     teller
     start --notify "$LAB_DIR/tell" --notify-at-start
     wait_until 8 "the script to be told of the service" told "^service-up $SERVICE/tcp - 2/2 2/1\$"
-    equal "$(cut -d' ' -f1,3 "$LAB_DIR/told" | xargs)" "server-up $RS1 server-up $RS2 quorum-regained - service-up -" "what is told"
+    equal "$(cut -d' ' -f1,3 "$LAB_DIR/told" | xargs)" "server-up $RS1 server-up $RS2 quorum-regained - service-up -" "the events of the script"
     matches "$(<"$LAB_DIR/told.service-up")" "^IPVSD_AT_START=yes" "the mark of the start"
     server_kill rs2
-    wait_until 6 "the script to be told of a change" told "^server-down $SERVICE/tcp $RS2 1/2 1/1\$"
+    wait_until 6 "the script's event of a change" told "^server-down $SERVICE/tcp $RS2 1/2 1/1\$"
     equal "$(grep -c AT_START "$LAB_DIR/told.server-down")" 0 "marks of the start in a change"
     server_start rs2
     wait_until 10 "rs2 to be back" healthy "$RS2"
 }
 
-# Real servers that drop the ping that nobody asked for serve; nobody is told that they are up.
+# Unproven real servers, which drop the default ping, serve. No event says that they are up.
 test_unproven_real_servers_are_not_told_to_be_up_at_the_start() {
     local host udp=$VIP:5353/udp
     teller
@@ -69,10 +69,10 @@ test_unproven_real_servers_are_not_told_to_be_up_at_the_start() {
     start --vip "$udp" --notify "$LAB_DIR/tell" --notify-at-start
     wait_until 8 "the script to be told of the service" told "^service-up $SERVICE/tcp - 2/2 2/1\$"
     wait_until 8 "the script to be told of the other" told "^service-down $udp - 0/2 0/1\$"
-    # What is told of one service keeps its order, so that all of the start is told before this.
+    # Events of one service keep their order, so that all of the start come before this one.
     exits 0 ipvsd drain "$RS1" --service "$udp"
-    wait_until 5 "the script to be told of a drain" told "^server-drained $udp $RS1 "
-    equal "$(grep -cE "^(server|service)-up $udp" "$LAB_DIR/told" || true)" 0 "what is told to be up without a proof"
+    wait_until 5 "the script's event of a drain" told "^server-drained $udp $RS1 "
+    equal "$(grep -cE "^(server|service)-up $udp" "$LAB_DIR/told" || true)" 0 "events of unproven servers that are up"
     # They serve, and the last one is not to be drained by mistake.
     exits 5 ipvsd drain "$RS2" --service "$udp"
     matches "$OUTPUT" "$udp has no quorum: .* weight of 0, and 1 is needed .*--force" "the refusal"
@@ -159,7 +159,7 @@ test_events_are_kept_and_followed() {
     equal "$(events --server "$RS1")" "" "another server's"
     equal "$(events | jq -r 'keys_unsorted | length' | sort -u)" 11 "keys of each"
     matches "$(ipvsd events)" "server-down +$SERVICE/tcp $RS2 1/2 up, weight 1, quorum 1: .*80" "events as text"
-    # Whoever follows learns of the daemon's end, and does not keep it from ending.
+    # A follower ends with the daemon, and does not delay the end.
     director_stop
     wait_until 5 "the follower's end" ended "$follower"
     exits 3 ipvsd events
@@ -189,7 +189,7 @@ test_a_reader_that_has_stopped_reading_keeps_nothing_from_ending() {
     kill "$reader"
 }
 
-# Has a thousand events made, asks for them four times over and for those to come, and reads nothing.
+# Causes a thousand events, requests them four times and all later ones, and reads nothing.
 STUCK='
 import http.client, json, socket, sys, time
 cookie = int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder)

@@ -1,6 +1,6 @@
 #!/bin/bash
-# What the director has put into the machine is taken away under requests, piece by piece: it is put back, and no real
-# server is blamed. So it is by the next daemon, and what was put back is gone after stop and cleanup.
+# Repairs: each of the director's pieces in the machine is taken away under requests. The director puts it back, and no
+# real server is blamed. The next daemon does the same. Stop and cleanup remove restored pieces, too.
 # shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
@@ -24,11 +24,11 @@ whole() { has_vip && has_device; }
 
 restored() { ipvsd events --json | jq -r 'select(.event == "restored").reason'; }
 
-# Checks that succeeded, of the port that the load has taught.
+# The number of successful checks of the port that the director has learnt from the load.
 passed_checks() { ipvsd metrics | awk '/^ipvsd_checks_total.*check="tcp:80".*result="success"/ { print $NF }'; }
 more_passed_than() { (($(passed_checks) > $1)); }
 
-# puts_back PIECE TAKE...   TAKE takes it away, under the load that runs; the director puts it back, and says so.
+# puts_back PIECE TAKE...   TAKE takes the piece away under load. The director puts it back, and logs that.
 puts_back() {
     local piece=$1 passed
     shift
@@ -66,13 +66,13 @@ finish() {
 test_the_vip_is_put_back() {
     begin
     puts_back "address $VIP/32 on eth0" take_vip
-    # Somebody goes on: said once more, and put back each time.
+    # Further removals are logged once more, and each is repaired.
     local round
     for round in 1 2 3; do
         take_vip
         wait_until 3 "the VIP to be back, the $round. time" has_vip
     done
-    # Of a daemon that was killed while it changed the scope.
+    # The VIP as a daemon leaves it that was killed while it changed the scope.
     d addr add "$VIP/32" dev ipvsd1 scope host
     take_vip
     wait_until 3 "the VIP to be back, which ipvsd1 had" has_vip
@@ -88,7 +88,7 @@ take_vip() {
     ip -n "$(ns client)" neigh flush dev eth0
 }
 
-# What is pinned goes on meanwhile, and is there for the next daemon.
+# The data plane forwards without its pins. Restored pins are there for the next daemon.
 test_pins_are_put_back() {
     local directory pins
     begin
@@ -171,7 +171,7 @@ fragments_made() {
         /^Ip: [0-9]/ { print $at }'
 }
 
-# Checks fail all the time then, and nobody can know more of the real servers than before.
+# All checks fail then, and the real servers keep their health.
 test_somebody_who_keeps_taking_the_check_path_away() {
     begin
     spawn director "$LAB_DIR/taker.log" bash -c 'for ((i = 0; i < 100; i++)); do
@@ -192,7 +192,7 @@ stranger_takes_name() {
     d -batch - <<<$'link del ipvsd0\nlink add ipvsd0 type veth peer name stranger' && d link show dev stranger
 }
 
-# It cannot be put back: then nothing is asked, and nobody is down.
+# A device that cannot be put back: no check is made, and no server goes down.
 test_a_strangers_ipvsd0_is_no_real_servers_fault() {
     begin
     local seen
@@ -207,7 +207,7 @@ test_a_strangers_ipvsd0_is_no_real_servers_fault() {
     d link del ipvsd0
     wait_until 3 "all to be whole again" whole
     checks_go_on "the stranger is gone"
-    # And what they say counts again.
+    # The checks' results count again.
     server_kill rs2
     wait_until 10 "rs2 to be taken out" unhealthy "$RS2"
     server_start rs2
@@ -228,7 +228,7 @@ test_an_address_of_somebody_elses_is_left_to_them() {
     director_stop
 }
 
-# Nor is one that was there before the director came, as keepalived puts and takes its own.
+# A VIP from before the start is not put back either, as keepalived adds and removes its own.
 test_a_vip_that_the_director_found_is_left_to_them() {
     d addr add "$VIP/32" dev eth0
     begin

@@ -1,5 +1,5 @@
 #!/bin/bash
-# realserver-setup: what it makes, twice, undone, dry; what clients and operators see of it.
+# realserver-setup: its changes, a second run, --undo, --dry-run, and the view of clients and operators.
 # shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=netns
@@ -155,7 +155,7 @@ test_mss_off_and_a_number() {
     exits 0 setup --undo
 }
 
-# syn_ack_of SIZE [FILTER]   what a client is told
+# syn_ack_of SIZE [FILTER]   checks the MSS of the SYN-ACK that a client gets
 syn_ack_of() {
     watch_packet client eth0 "src host $VIP and tcp[tcpflags] = tcp-syn|tcp-ack${2:+ and $2}"
     no_failures "requests" <<<"$(fetch 3)"
@@ -164,7 +164,7 @@ syn_ack_of() {
 
 r() { ip -n "$(ns rs1)" "$@"; }
 
-# Rules and routes that lead answers from the VIP somewhere, before main is asked.
+# Rules and routes of the operator's for answers from the VIP, before the table main.
 test_the_operators_own_routing_of_answers_stays() {
     local before
     r rule add from "$VIP" lookup 100

@@ -1,6 +1,6 @@
 #!/bin/bash
-# What is refused beside a director that runs: take-overs, second directors and reloads. Each says why, in the words of
-# whoever wrote the value, and the director goes on as it was.
+# Refusals beside a director that runs: take-overs, second directors and reloads. Each message names the value as it was
+# written, and the director goes on as before.
 # shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter

@@ -205,7 +205,7 @@ test_a_netmask_makes_clients_one() {
     equal "$(servers_of 10.9.1.2) $(servers_of 10.9.1.3)" "$first $first" "servers of its neighbours"
 }
 
-# What fwmark services are used for: a client's HTTP and its datagrams meet the same server.
+# A client's HTTP and its datagrams meet the same server, as with IPVS's fwmark services.
 test_one_service_of_two_listeners() {
     director_start --vip "$VIP:80,$VIP:5353/udp" --one-service --backends "$BACKENDS" --scheduler rr --persistent 5m
     local first

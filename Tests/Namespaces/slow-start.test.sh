@@ -1,6 +1,6 @@
 #!/bin/bash
-# Slow start and the sorry server as clients meet them: who gets their connections while a real server's share grows, or
-# the quorum is lost.
+# Slow start and the sorry server from the clients' side: the servers of new connections while a real server's share
+# grows, or the quorum is lost.
 # shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
@@ -61,7 +61,7 @@ test_slow_start_with_mh_leaves_connections_alone() {
     download_from_rs1
     bring_rs2_back
     matches "$(ipvsd status)" "$RS2 +tunnel +0\.[1-9]/1 .*starts slowly until" "what the table says"
-    # Which clients these are is chance.
+    # Chance decides which clients these are.
     share_grows 0 30
     between "$(fetch 100 | of_rs2)" 30 70 "rs2's requests of 100 in the end"
     download_correct "$LONG"

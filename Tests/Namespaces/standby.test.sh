@@ -1,6 +1,6 @@
 #!/bin/bash
-# A director that stands by for another one, as keepalived's backup does, leaves the other's traffic alone; and nobody
-# calls that a fault. What it does without a daemon: Tests/XDPDataPlaneTests/TraitTests.swift.
+# A standby director, such as keepalived's backup, leaves the other director's traffic alone. The doctor finds no fault
+# in that. Tests/XDPDataPlaneTests/TraitTests.swift has the standby data plane without a daemon.
 # shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
@@ -28,7 +28,7 @@ macvlan_down() {
 
 ask() { in_ns client curl -s -o /dev/null --max-time 2 -w '%{http_code}' "http://$VIP/"; }
 served() { [[ $(ask) == 200 ]]; }
-# But what it drops at once.
+# The number of received packets, without packets that are dropped at once.
 received() { ipvsd status --json | jq '.received - .reasons["dropped-no-next-hop"]'; }
 dropped() { ipvsd status --json | jq '.reasons["dropped-no-next-hop"]'; }
 
@@ -49,7 +49,7 @@ test_a_macvlan_is_the_directors_only_while_it_has_a_VIP() {
     director_start --vip "$VIP:80" --backends "$RS1,$RS2" --scheduler wlc --no-address
     macvlan_up
     before=$(received)
-    # On the way to the director: its own taps come behind the packet program.
+    # Seen on the switch's port, as the director's own taps come behind the packet program.
     watch_packet switch director "ether dst $VIRTUAL and tcp port 45000"
     local arrived=$TCPDUMP
     watch_packet client eth0 "tcp src port 80 and tcp[tcpflags] & tcp-rst != 0"
@@ -84,7 +84,7 @@ test_the_doctor_of_a_standby_director_and_of_its_real_servers() {
     wait_until 10 "the other director" in_ns director2 "$IPVSD" status
     wait_until 10 "a clean bill of the standby director" in_ns director2 "$IPVSD" doctor
     exits 0 in_ns rs1 "$IPVSD" doctor --director 10.0.0.3 --port 80
-    # A real server that answers is one all the same.
+    # A real server that answers ARP for the VIP is still a fault.
     set_sysctl rs2 net.ipv4.conf.all.arp_ignore=0
     exits 1 in_ns rs1 "$IPVSD" doctor --director 10.0.0.3 --port 80
     matches "$OUTPUT" "^vip-answered: " "the finding"

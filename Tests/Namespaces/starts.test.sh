@@ -1,5 +1,5 @@
 #!/bin/bash
-# Starts that fail, stops that leave something, and what both say; a file system without room; reloads without room.
+# Starts that fail, stops that leave something, and their messages. File systems and tables without room.
 # shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
@@ -9,8 +9,8 @@ scenario_up() { lab_up; }
 
 FLAGS=(--vip "$VIP" --backends "$RS1" --check none)
 
-# services FILE COUNT SERVERS [SERVER] [PORT]   a configuration of so many services with so many real servers each, from
-# these on
+# services FILE COUNT SERVERS [SERVER] [PORT]   writes a configuration of COUNT services with SERVERS real servers each.
+# SERVER and PORT number the first ones.
 services() {
     local service server number
     {
@@ -28,7 +28,7 @@ services() {
     mv "$1.new" "$1"
 }
 
-# Requests as fast as they are taken, each on a connection of its own; prints how many there were, now and then.
+# Requests at full speed, each on a connection of its own. It prints their number now and then.
 POLL='import socket, sys, time
 count = 0
 while True:
@@ -73,13 +73,13 @@ test_an_end_under_polls_is_in_good_order() {
         director_start "${FLAGS[@]}"
         poll_start
         wait_until 5 "polls" polled 20
-        director_stop || fail "exit code $? of a director that was told to end under polls"
+        director_stop || fail "exit code $? of a director that ends under polls"
         poll_stop
     done
     same_state "$before" "$(machine_state director)"
 }
 
-# look_at LOCK   Holds it shared from now on, for as long as a look may take on a busy machine.
+# look_at LOCK   holds the lock shared for 0.3 s, as long as a reader may take on a busy machine.
 look_at() {
     exec 9<"$1"
     flock -s 9
@@ -105,7 +105,7 @@ test_a_stop_that_leaves_something_names_it() {
     before=$(machine_state director)
     director_start "${FLAGS[@]}"
     pin=$(pin_directory)/tick
-    # What is in its place now is no pin, and is not removed like one.
+    # The directory in its place is no pin, and is not removed like one.
     rm "$pin"
     mkdir "$pin"
     exits 71 ipvsd stop
@@ -139,7 +139,7 @@ test_a_stop_without_room_in_run_removes_everything() {
     equal "$code" 0 "the director's exit code"
     matches "$(director_log)" "removed everything" "the log"
     [ ! -e "$directory/journal" ] || fail "the journal is left: $(<"$directory/journal")"
-    # A start says what it lacks, and leaves nothing.
+    # A failed start names the lack of room, and leaves nothing.
     fill "$directory"
     exits 71 ipvsd "${FLAGS[@]}"
     matches "$OUTPUT" "No space left on device" "a start"
@@ -150,7 +150,7 @@ test_a_stop_without_room_in_run_removes_everything() {
 
 fill() { head -c 1M /dev/zero >>"$1/full" 2>/dev/null || true; }
 
-# By the same function: what is too much for the tables is said with its place, and before anything is touched.
+# A configuration that is too large for the tables is refused with its place in the file, before any change.
 test_check_refuses_what_a_start_refuses() {
     local file=$LAB_DIR/many.yaml said
     services "$file" 1 1025

@@ -1,5 +1,5 @@
 #!/bin/bash
-# What clients send: TCP and UDP on any port or on one, ICMP, large transfers, packets that are too big.
+# Clients' traffic: TCP and UDP on any port or on one, ICMP, large transfers, packets that are too big.
 # shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=netns
@@ -24,14 +24,14 @@ client() { LAB_VIA=nsenter in_ns client "$@"; }
 
 udp() { client "$PYTHON" "$TESTS/udp.py" "$@"; }
 
-# Every packet for the VIP has one end: received = forwarded + reasons, once nothing moves any more.
+# Each packet for the VIP is counted once: received = forwarded + reasons, once the counters rest.
 accounted() {
     local received ends
     SAMPLE=
     wait_until 10 "the counters to rest" at_rest
     read -r received ends <<<"$SAMPLE"
     between "$received" 1 1000000000 "packets received"
-    equal "$received" "$ends" "packets received, against those forwarded and those that ended otherwise"
+    equal "$received" "$ends" "received packets, against the sum of forwarded packets and all reasons"
 }
 
 at_rest() {
@@ -240,7 +240,7 @@ test_no_address_leaves_the_address_to_others() {
     client ip route del "$VIP" via 10.0.0.2
 }
 
-# Whether it works is for the kernel lab; here the kernel may refuse, and has to be named as the one who does.
+# The kernel lab tests that it works. The kernel here may refuse, and the message has to name the kernel.
 test_capture_works_or_says_that_the_kernel_refuses() {
     director_start --vip "$VIP" --backends "$BACKENDS"
     local code=0 output

@@ -102,7 +102,7 @@ def too_big(vip, port, length):
     _, control, _, _ = client.recvmsg(2048, 512, MSG_ERRQUEUE)
     for level, kind, value in control:
         if (level, kind) == (socket.IPPROTO_IP, IP_RECVERR):
-            # sock_extended_err, then the sockaddr_in of whoever sent the error
+            # sock_extended_err, then the sockaddr_in of the error's sender
             _, origin, icmp_type, code, _, mtu, _ = struct.unpack("=IBBBBII", value[:16])
             print(f"mtu {mtu} from {socket.inet_ntoa(value[20:24])} origin {origin} type {icmp_type} code {code}")
 

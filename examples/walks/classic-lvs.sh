@@ -1,6 +1,6 @@
 #!/bin/bash
-# classic-lvs.sh - LVS with IP tunnels set up by hand (ipvsadm, tunl0, sysctls), then by ipvsd's two commands: the same
-# answers from the same real servers, and no answer passes the director.
+# classic-lvs.sh - LVS with IP tunnels, set up by hand (ipvsadm, tunl0, sysctls), and then by two commands of ipvsd. The
+# answers come from the same real servers, and no answer passes the director.
 #
 # The network is that of Tests/Lab/lab.sh: client 10.0.0.1, director 10.0.0.2, real servers 10.0.0.11 to .13, all on one
 # switch; the VIP is 10.0.0.100. Needs kernel IPVS (ip_vs) besides ipip.

@@ -46,7 +46,7 @@ end() {
     printf '    %-9s %s %s\n' "$1" "$2" "$3"
 }
 
-# on HOST COMMAND...   a command typed on that host; its output is shown, and left in OUTPUT. One that fails ends the walk.
+# on HOST COMMAND...   runs a command on that host. Its output is shown, and left in OUTPUT. A failure ends the walk.
 on() {
     local host=$1 code=0
     shift
@@ -57,7 +57,7 @@ on() {
     ((code == 0)) || fail "that was not to fail (exit code $code)"
 }
 
-# capture HOST DEVICE COUNT FILTER   with tcpdump, in the background; `captured` waits for that many packets and shows them
+# capture HOST DEVICE COUNT FILTER   starts tcpdump in the background. `captured` waits for COUNT packets, and shows them.
 capture() {
     printf '    %-9s # tcpdump -i %s -c %s %s\n' "$1" "$2" "$3" "$4"
     : >"$LAB_DIR/tcpdump"
@@ -75,9 +75,9 @@ captured() {
 
 indent() { sed 's/^/                /'; }
 
-# How many packets one that was started with a COUNT not to be reached has seen.
+# The number of packets that a capture with an unreachable COUNT has seen.
 capture_count() {
-    # What is in the kernel's buffer comes out every second.
+    # Packets leave the kernel's buffer every second.
     sleep 1.5
     kill -INT "$TCPDUMP"
     wait_until 10 "the end of tcpdump" ended "$TCPDUMP"
@@ -102,7 +102,7 @@ finish() {
     echo "all as expected"
 }
 
-# Journals outlive namespaces: so the tunnels go first.
+# Journals outlive namespaces, so the tunnels go first.
 walk_end() {
     local name
     for name in $(lab_namespaces); do

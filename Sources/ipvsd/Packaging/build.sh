@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# build.sh - Debian packages and the program itself, for quickstart.sh and Tests/run.sh. To be sourced.
+# build.sh - installs Debian packages and builds the program. package.sh, quickstart.sh and Tests/run.sh source it.
 
-# packages NAME...   installs those that are missing
+# packages NAME...   installs the missing ones
 packages() {
     local name missing=()
     for name in "$@"; do
@@ -15,7 +15,7 @@ packages() {
 
 apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@"; }
 
-# Debian starts what it installs; here a web server on the machine's own port 80 is not what was asked for.
+# Debian starts the services that it installs. Policy-rc.d keeps nginx from the machine's own port 80.
 apt_install() {
     local policy=/usr/sbin/policy-rc.d code=0 log
     log=$(mktemp)
@@ -35,15 +35,15 @@ apt_install() {
     return $code
 }
 
-# What the build needs besides a Swift toolchain, whose clang and llvm-objcopy compile the packet programs.
+# Packages of the build. The clang and llvm-objcopy of the Swift toolchain compile the packet programs.
 # shellcheck disable=SC2034 # Scripts that source this file use it.
 BUILD_PACKAGES=(libbpf-dev libmnl-dev libpcre2-dev linux-libc-dev pkg-config git ca-certificates)
 
-# What the lab's hosts run.
+# Packages with the programs that the lab's hosts run.
 # shellcheck disable=SC2034 # Scripts that source this file use it.
 LAB_PACKAGES=(iproute2 ethtool nginx-light curl procps util-linux kmod)
 
-# sudo resets PATH, so the toolchain is also looked for where people put it and where the caller would find it.
+# Finds the toolchain also in the usual directories and in the caller's PATH, as sudo resets PATH.
 find_swift() {
     local candidate
     for candidate in "${SWIFT:-}" "$(command -v swift || true)" "$(invokers_swift)" \
@@ -64,7 +64,7 @@ invokers_swift() {
     runuser -l "$SUDO_USER" -c 'command -v swift' 2>/dev/null || true
 }
 
-# as_invoker COMMAND...   so that sudo does not fill a user's checkout with root's files
+# as_invoker COMMAND...   as the user who called sudo, so that the checkout gets no files of root's
 as_invoker() {
     if [ -n "${SUDO_USER:-}" ] && [ "$SUDO_USER" != root ] && [ "$(stat -c %U "$ROOT")" = "$SUDO_USER" ]; then
         runuser -u "$SUDO_USER" -- env PATH="$PATH" HOME="$(getent passwd "$SUDO_USER" | cut -d: -f6)" "$@"

@@ -1,11 +1,12 @@
 #!/bin/bash
-# Sources/ipvsd/Packaging/package.sh [DIRECTORY] - builds the program and makes a package of it: ipvsd_VERSION_ARCH.deb, in DIRECTORY (.).
+# Sources/ipvsd/Packaging/package.sh [DIRECTORY] - builds the program, and makes the package ipvsd_VERSION_ARCH.deb of it.
+# The package is put into DIRECTORY (.).
 #
-# Needs what the build needs (see README.md), and Debian's dpkg-dev; not root. The same program gives the same bytes: times in
-# the package are the commit's, or SOURCE_DATE_EPOCH.
+# It needs the packages of the build (see README.md) and Debian's dpkg-dev, and not root. The same program gives the same
+# bytes, as all times in the package are the commit's, or SOURCE_DATE_EPOCH.
 #
-#   IPVSD        a program that is built already
-#   DEBFULLNAME, DEBEMAIL   who makes the package
+#   IPVSD:   a program that is built already
+#   DEBFULLNAME, DEBEMAIL:   the maintainer
 set -euo pipefail
 umask 022
 export LC_ALL=C TZ=UTC
@@ -39,7 +40,7 @@ main() {
     dpkg-deb --root-owner-group --build "$TREE" "${1:-.}/ipvsd_${VERSION}_$ARCHITECTURE.deb"
 }
 
-# ipvsd(8), and ipvsd-drain(8) and so on for the subcommands, out of the same text as --help.
+# Manual pages: ipvsd(8), and one for each subcommand, such as ipvsd-drain(8). Their text is that of --help.
 manual() {
     local page name
     mkdir "$WORK/pages" && install -d "$TREE/usr/share/man/man8"
@@ -52,7 +53,7 @@ manual() {
     done
 }
 
-# ipvsd.yaml(5) and the file's JSON Schema, out of the program's table of options.
+# Documents of the configuration file: ipvsd.yaml(5) and the JSON Schema, from the program's table of options.
 file_documents() {
     install -d "$TREE/usr/share/man/man5" "$TREE/usr/share/ipvsd"
     "$IPVSD" documentation file-manual --date "$(date -d "@$SOURCE_DATE_EPOCH" '+%B %-d, %Y')" |
@@ -120,7 +121,7 @@ Description: LVS-style IP-tunnel load balancer
 CONTROL
 }
 
-# What dpkg-shlibdeps finds, which wants to be where a source package is.
+# Packages of the libraries, as dpkg-shlibdeps finds them. It runs only where a source package seems to be.
 dependencies() {
     mkdir -p "$WORK/source/debian"
     echo 'Source: ipvsd' >"$WORK/source/debian/control"
