@@ -4,8 +4,8 @@
 #   sudo Tests/run.sh [STAGE...]
 #
 # The stages are format, build, quickstart, namespaces, attacks, swift, kernel and bench. Without arguments all of them
-# run, in this order. The last line is "N passed, N failed" over all stages, and the exit code is 0 only without a failure.
-# A skipped test counts as a failed one.
+# run, in this order. The last line is "N passed, N failed" over all stages, and the exit code is 0 only without a
+# failure. A skipped test counts as a failed one.
 set -euo pipefail
 [ "$(id -u)" = 0 ] || exec sudo --preserve-env=SWIFT,CI "$0" "$@"
 # shellcheck source=Lab/lab.sh

@@ -46,7 +46,7 @@ test_spoofed_syns_and_a_blip_take_nobody_out() {
     begin --vip "$VIP:80" "${SLOW[@]}"
     spoofed 58 4
     wait_until 5 "spoofed SYNs to be forwarded" forwarded_more_than 50
-    # Servers that are restarted refuse connections for a moment, too.
+    # A server that is restarted refuses connections for a moment. Half a second is the length of that moment, not a wait.
     for host in rs1 rs2 rs3; do in_ns "$host" nft "$REFUSAL"; done
     sleep 0.5
     for host in rs1 rs2 rs3; do in_ns "$host" nft delete table ip refusal; done
@@ -70,7 +70,7 @@ while True:
     client.close()'
 
 # A connect() that times out is ignored, as a check holds the last place in the backlog.
-IDLE='import socket, sys, time
+IDLE='import signal, socket, sys
 held = []
 for number in range(8):
     it = socket.socket()
@@ -79,7 +79,8 @@ for number in range(8):
     try: it.connect((sys.argv[1], 9000))
     except OSError: pass
 print("idle", flush=True)
-time.sleep(60)'
+# Until the test ends it.
+signal.pause()'
 
 test_idle_connections_to_a_learnt_port_take_nobody_out() {
     local host room=1

@@ -1,7 +1,7 @@
 #!/bin/bash
-# ipvsd capture: captured packets are those that the director counts, with every packet's end. Further tests: filters,
-# programs that are swapped, and processes that are killed meanwhile. It is a test of the kernel lab, as not every kernel
-# lets programs be traced.
+# ipvsd capture: its packets are the director's counted ones, with every packet's end. Further tests: filters, programs
+# that are swapped, and processes that are killed meanwhile. It is a test of the kernel lab, as not every kernel lets
+# programs be traced.
 # shellcheck source=../Namespaces/harness.sh
 source "$(dirname "$0")/../Namespaces/harness.sh"
 LAB_VIA=nsenter
@@ -155,7 +155,7 @@ test_lines_reasons_of_drops_and_ends() {
     exits 0 ipvsd capture --seconds 1
     matches "$OUTPUT" "0 packets captured, 0 lost" "without packets"
     # The reader is gone, and no packet comes.
-    spawn director "$LAB_DIR/gone" bash -c "'$IPVSD' capture 2>'$LAB_DIR/gone.err' | head -n 1; exec sleep 0.1"
+    spawn director "$LAB_DIR/gone" bash -c "'$IPVSD' capture 2>'$LAB_DIR/gone.err' | head -n 1; true"
     wait_until 15 "the capture" grep -q capturing "$LAB_DIR/gone.err"
     in_ns client ping -c 1 -W 8 "$VIP" >/dev/null
     wait_until 15 "its end without a reader" grep -q "captured" "$LAB_DIR/gone.err"

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Clients' view of a real server's death behind ipvsd, and behind keepalived with kernel IPVS. Both run one after
-# another in one guest, with the same hosts, the kernel's ipip and 20 requests a second. A TCP check a second has 1 s for
-# its answer. The second failure takes the server out. `ipvsd-bench failover` measures, and its times are those of an
-# emulated machine.
+# another in one guest, with the same hosts, the kernel's ipip and 20 requests a second. A TCP check a second has 1 s
+# for its answer. The second failure takes the server out. `ipvsd-bench failover` measures, and its times are those of
+# an emulated machine.
 #
 #   Tests/KernelLab/failover.sh [--rate N] [--seconds N] [--rounds N] [--cases LIST] [--settings LIST] [--json]
 #

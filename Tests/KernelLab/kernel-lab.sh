@@ -137,7 +137,7 @@ write_command() {
 
 boot() {
     local accel qemu parameters="console=ttyS0 quiet panic=-1 reboot=t audit=0 tsc=reliable random.trust_cpu=on"
-    # The kernel counts the timer's ticks at its start. It panics where a busy machine gave qemu fewer than five of them.
+    # The kernel counts the timer's ticks at its start. It panics where a busy machine gave qemu fewer than five.
     parameters+=" no_timer_check ${GUEST_APPEND-mitigations=off}"
     accel=(-accel "${GUEST_ACCEL:-tcg,thread=multi}" -smp "${GUEST_CPUS:-2}")
     [ "${GUEST_ICOUNT:-0}" = 0 ] || accel=(-accel "tcg,thread=single" -icount "shift=0,sleep=off" -smp 1)

@@ -120,7 +120,7 @@ lab_up() {
     receive_redirected director
 }
 
-# The second subnet. The director's NIC in it has no address. So its packets go through the router until a test adds one.
+# The second subnet. The director's NIC in it has no address, so its packets go through the router by default.
 lab_up_far() {
     add_bridge far
     add_host router near 10.0.0.254/24

@@ -1,6 +1,6 @@
 #!/bin/bash
-# The VIP beside the director's own addresses. The kernel answers ARP for the VIP. It never chooses the VIP as the source
-# of the machine's own packets, whatever the place and the age of the own address.
+# The VIP beside the director's own addresses. The kernel answers ARP for the VIP. It never chooses the VIP as the
+# source of the machine's own packets, whatever the place and the age of the own address.
 # shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter

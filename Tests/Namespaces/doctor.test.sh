@@ -274,8 +274,8 @@ test_service_not_bound() {
     exits 0 setup --vip "$VIP"
     finds "" --port 8080
     equal "$(setup --vip "$VIP" --check --port 81 --json | jq -r '.findings[].fault')" service-not-bound "faults at port 81"
-    spawn rs1 "$LAB_DIR/listener" "$PYTHON" -c 'import socket, time
-s = socket.create_server(("10.0.0.11", 81)); time.sleep(600)'
+    spawn rs1 "$LAB_DIR/listener" "$PYTHON" -c 'import signal, socket
+s = socket.create_server(("10.0.0.11", 81)); signal.pause()'
     local listener=$SPAWNED
     disown "$listener"
     wait_until 10 "the listener" listening rs1 81

@@ -29,6 +29,18 @@ between() {
     if ! [[ $1 =~ ^[0-9]+$ ]] || (($1 < $2 || $1 > $3)); then fail "$4: $1, expected $2 to $3"; fi
 }
 
+# holds SECONDS WHAT COMMAND...   repeats COMMAND for that long, and fails at its first failure. The caller gives the
+# reason for the bound.
+holds() {
+    local end what=$2
+    end=$(($(now_ms) + $(milliseconds "$1") * LAB_SLOW))
+    shift 2
+    while (($(now_ms) < end)); do
+        "$@" >/dev/null 2>&1 || fail "no longer: $what"
+        sleep 0.1
+    done
+}
+
 # exits CODE COMMAND...   stdout and stderr are left in OUTPUT
 exits() {
     local expected=$1 code=0

@@ -343,6 +343,7 @@ test_killed_at_any_moment_of_a_growth() {
         ((connections = connections * 3 / 2))
         director_spawn director --vip "$VIP" --backends "$BACKENDS" --connections "$connections"
         DIRECTOR_PID=$SPAWNED
+        # The moment of the kill, not a wait: 0.04 s to 0.56 s after the start.
         sleep "$(printf '0.%02d' $((round * 4)))"
     done
     director_kill
@@ -423,7 +424,7 @@ test_a_daemon_that_does_not_answer_is_asked_for_nothing_later() {
     asked metrics metrics
     # A killed command has given up, too, long before its own time-out.
     asked interrupted undrain "$RS2"
-    sleep 0.5
+    wait_until 5 "the undrain to connect" connected "$(<"$LAB_DIR/asked.interrupted.pid")"
     kill -9 "$(<"$LAB_DIR/asked.interrupted.pid")"
     for name in replace drain stop keep events follow metrics; do
         wait_until 12 "$name to give up" test -s "$LAB_DIR/asked.$name.code"
@@ -444,6 +445,9 @@ test_a_daemon_that_does_not_answer_is_asked_for_nothing_later() {
     # A daemon that answers carries out a command.
     director_replaced
 }
+
+# connected PID   whether that process has a connection to a Unix socket in the director's namespace
+connected() { in_ns director ss -Hxp state connected | grep -q "pid=$1,"; }
 
 # asked NAME ARGUMENT...   runs the command in the background
 asked() {

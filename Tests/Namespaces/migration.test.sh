@@ -132,6 +132,7 @@ test_kills_at_any_moment_of_a_migration() {
             director_spawn director --config "$LAB_DIR/ipvsd.yaml"
             DIRECTOR_PID=$SPAWNED
             seen "$pin"
+            # The moment of the kill, not a wait: up to 0.09 s after the pin.
             sleep "0.0$((RANDOM % 10))"
             director_kill
             [[ -z $(waiting_pins) ]] || ((met += 1))

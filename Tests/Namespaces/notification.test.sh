@@ -191,7 +191,7 @@ test_a_reader_that_has_stopped_reading_keeps_nothing_from_ending() {
 
 # Causes a thousand events, requests them four times and all later ones, and reads nothing.
 STUCK='
-import http.client, json, socket, sys, time
+import fcntl, http.client, json, signal, socket, struct, sys, termios, time
 cookie = int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder)
 def connected():
     it = socket.socket(socket.AF_UNIX)
@@ -206,9 +206,15 @@ reader = connected()
 reader.sendall(b"GET /events HTTP/1.1\r\nHost: ipvsd\r\n\r\n" * 4 +
                b"GET /events?follow=true HTTP/1.1\r\nHost: ipvsd\r\n\r\n")
 reader.recv(100)
-time.sleep(1)
+# The daemon is stuck once the unread bytes have not grown for 0.5 s.
+def unread():
+    return struct.unpack("i", fcntl.ioctl(reader, termios.FIONREAD, b"    "))[0]
+before = 0
+while unread() == 0 or unread() != before:
+    before = unread()
+    time.sleep(0.5)
 print("stuck", flush=True)
-time.sleep(100)
+signal.pause()
 '
 
 metric() { ipvsd metrics | sed -n "s/^$1 //p"; }
@@ -268,9 +274,9 @@ PYTHON
 over_tcp() { in_ns client curl -sf "http://10.0.0.2:9104/$1" | grep -q '^ipvsd_build_info{version="'; }
 
 test_a_place_that_is_taken_stops_no_director() {
-    LAB_VIA=nsenter spawn director "$LAB_DIR/taken" "$PYTHON" -c "import socket, time
+    LAB_VIA=nsenter spawn director "$LAB_DIR/taken" "$PYTHON" -c "import signal, socket
 server = socket.create_server(('10.0.0.2', 9104))
-time.sleep(60)"
+signal.pause()"
     local other=$SPAWNED
     wait_until 10 "the other server" listening director 9104
     start --metrics-listen 10.0.0.2:9104

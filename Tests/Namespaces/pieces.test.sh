@@ -174,6 +174,7 @@ fragments_made() {
 # All checks fail then, and the real servers keep their health.
 test_somebody_who_keeps_taking_the_check_path_away() {
     begin
+    # A hundred removals, spread over 5 s, so that several repairs fall between them.
     spawn director "$LAB_DIR/taker.log" bash -c 'for ((i = 0; i < 100; i++)); do
         tc qdisc del dev eth0 clsact
         sleep 0.05

@@ -57,7 +57,7 @@ on() {
     ((code == 0)) || fail "that was not to fail (exit code $code)"
 }
 
-# capture HOST DEVICE COUNT FILTER   starts tcpdump in the background. `captured` waits for COUNT packets, and shows them.
+# capture HOST DEVICE COUNT FILTER   starts tcpdump in the background. `captured` waits for COUNT packets.
 capture() {
     printf '    %-9s # tcpdump -i %s -c %s %s\n' "$1" "$2" "$3" "$4"
     : >"$LAB_DIR/tcpdump"
@@ -75,13 +75,12 @@ captured() {
 
 indent() { sed 's/^/                /'; }
 
-# The number of packets that a capture with an unreachable COUNT has seen.
+# The number of packets of a capture with an unreachable COUNT. The kernel counts them as they pass the filter, also
+# packets that tcpdump has not read yet.
 capture_count() {
-    # Packets leave the kernel's buffer every second.
-    sleep 1.5
     kill -INT "$TCPDUMP"
     wait_until 10 "the end of tcpdump" ended "$TCPDUMP"
-    sed -n 's/^\([0-9]*\) packets\? captured/\1/p' "$LAB_DIR/tcpdump"
+    sed -n 's/^\([0-9]*\) packets\? received by filter/\1/p' "$LAB_DIR/tcpdump"
 }
 
 # expect WHAT COMMAND...

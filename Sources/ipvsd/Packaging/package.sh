@@ -1,9 +1,9 @@
 #!/bin/bash
-# Sources/ipvsd/Packaging/package.sh [DIRECTORY] - builds the program, and makes the package ipvsd_VERSION_ARCH.deb of it.
-# The package is put into DIRECTORY (.).
+# Sources/ipvsd/Packaging/package.sh [DIRECTORY] - builds the program, and makes the package ipvsd_VERSION_ARCH.deb in
+# DIRECTORY (.).
 #
-# It needs the packages of the build (see README.md) and Debian's dpkg-dev, and not root. The same program gives the same
-# bytes, as all times in the package are the commit's, or SOURCE_DATE_EPOCH.
+# It needs the packages of the build (see README.md) and Debian's dpkg-dev, and not root. The same program gives the
+# same bytes, as all times in the package are the commit's, or SOURCE_DATE_EPOCH.
 #
 #   IPVSD:   a program that is built already
 #   DEBFULLNAME, DEBEMAIL:   the maintainer
