@@ -3,11 +3,14 @@
 #
 #   sudo examples/quickstart.sh
 #
-# Needs Debian 12 or newer and a Swift toolchain; installs the Debian packages that are missing, builds the
-# program, and leaves nothing running. Exit code 0: every request was answered, by all three real servers
-# alike, and the killed one was out of the way in time.
+# It needs Debian 12 or newer and a Swift toolchain. It installs the Debian packages that are missing, builds the program,
+# and leaves nothing running. With exit code 0, all three real servers answered alike, and the director took the killed
+# one out in time.
+#
+#   IPVSD:      a program that is built already
+#   LAB_SLOW:   multiplies every time-out   (1)
 set -euo pipefail
-[ "$(id -u)" = 0 ] || exec sudo --preserve-env=SWIFT,IPVSD "$0" "$@"
+[ "$(id -u)" = 0 ] || exec sudo --preserve-env=SWIFT,IPVSD,LAB_SLOW "$0" "$@"
 GIVEN_IPVSD=${IPVSD:-}
 # shellcheck source=../Tests/Lab/lab.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../Tests/Lab/lab.sh"
@@ -19,7 +22,7 @@ PROBLEMS=0
 
 step() { printf '\n%s==> %s%s\n' "$BOLD" "$*" "$PLAIN"; }
 
-# A command as one would type it on that host.
+# Shows a command as an operator types it on that host.
 typed() { printf '    %s%-9s%s $ %s\n' "$BOLD" "$1" "$PLAIN" "$2"; }
 
 fail() {
@@ -38,8 +41,11 @@ expect() { # DESCRIPTION COMMAND...
     "${@:2}" || problem "$1"
 }
 
-# Progress is for people who watch; a log gets the results only.
-progress() { [ ! -t 1 ] || printf '\r\033[K    %s' "$*"; }
+# A line that replaces itself on a terminal. A log gets the results only.
+progress() {
+    local text="    $*"
+    [ ! -t 1 ] || printf '\r\033[K%s' "${text:0:$((${COLUMNS:-80} - 1))}"
+}
 progress_end() { [ ! -t 1 ] || printf '\r\033[K'; }
 
 colours() {
@@ -51,8 +57,45 @@ build() {
     [ -z "$GIVEN_IPVSD" ] || return 0
     find_swift
     step "building (the first time takes some minutes)"
-    swift_build --quiet
+    local log code=0 began=$SECONDS
+    log=$(mktemp)
+    swift_build 2>&1 | tee "$log" | show_build || code=$?
+    progress_end
+    if ((code != 0)); then
+        { grep -E '(^| )error: ' "$log" || tail -n 20 "$log"; } | sed 's/^/    /' >&2
+        echo "quickstart: the build failed after $((SECONDS - began)) s; its log is $log" >&2
+        exit 1
+    fi
+    rm -f "$log"
+    printf '    built in %d s\n' $((SECONDS - began))
     BEGAN=$(now_ms)
+}
+
+# Shows SwiftPM's output on stdin as one line: the present step, and the seconds since the beginning. The line moves each
+# second on a terminal. A log gets a line for each step of the build, and one in 30 s while it compiles.
+show_build() {
+    local line code name now='resolving dependencies' logged='' next=0 began=$SECONDS
+    while true; do
+        code=0
+        IFS= read -r -t 1 line || code=$?
+        # Above 128 there was no line for a second, otherwise the output has ended.
+        ((code == 0 || code > 128)) || break
+        case $code$line in
+            "0Fetching "*)
+                name=${line##*/}
+                now="fetching ${name%.git*}"
+                ;;
+            "0Building for "*) now="planning the build" ;;
+            "0["*/*"] "*) now=${line,} ;;
+        esac
+        if [ -t 1 ]; then
+            progress "$((SECONDS - began)) s  $now"
+        elif [[ $now != "$logged" && ($now != "["* || $SECONDS -ge $next) ]]; then
+            printf '    %4d s  %s\n' $((SECONDS - began)) "$now"
+            logged=$now
+            [[ $now != "["* ]] || next=$((SECONDS + 30))
+        fi
+    done
 }
 
 start_everything() {
@@ -66,7 +109,7 @@ start_everything() {
     director_start --vip $VIP --backends $RS1,$RS2,$RS3
 }
 
-# How many requests each server answered, and how many failed, of the lines on stdin.
+# The numbers of answered requests by server, and of failed ones, of the lines on stdin.
 table() {
     local lines failed
     lines=$(cat)
@@ -138,7 +181,7 @@ bring_back() {
 }
 
 finish() {
-    step "what the director says"
+    step "the director's status and log"
     typed director "ipvsd status"
     ipvsd status | sed 's/^/    /'
     typed director "kill \$(pidof ipvsd)"

@@ -9,29 +9,32 @@ packages() {
     done
     ((${#missing[@]})) || return 0
     echo "installing Debian packages: ${missing[*]}"
-    apt_install "${missing[@]}" && return
-    apt_get update && apt_install "${missing[@]}"
+    local log code=0
+    log=$(mktemp)
+    # The first failure only means that the lists of packages are missing or old.
+    apt_install "${missing[@]}" >"$log" 2>&1 ||
+        { apt_get update >"$log" 2>&1 && apt_install "${missing[@]}" >"$log" 2>&1; } || code=$?
+    ((code == 0)) || tail -n 5 "$log" >&2
+    rm -f "$log"
+    return $code
 }
 
 apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@"; }
 
 # Debian starts the services that it installs. Policy-rc.d keeps nginx from the machine's own port 80.
 apt_install() {
-    local policy=/usr/sbin/policy-rc.d code=0 log
-    log=$(mktemp)
+    local policy=/usr/sbin/policy-rc.d code=0
     if [ ! -e $policy ]; then
         printf '#!/bin/sh\nexit 101\n' >$policy
         chmod 755 $policy
     else
         policy=
     fi
-    apt_get install -y --no-install-recommends "$@" >"$log" 2>&1 || code=$?
+    apt_get install -y --no-install-recommends "$@" || code=$?
     [ -z "$policy" ] || rm -f "$policy"
     if ((code == 0)) && [[ " $* " == *" nginx-light "* ]] && [ -d /run/systemd/system ]; then
         systemctl disable -q nginx || true
     fi
-    ((code == 0)) || tail -n 5 "$log" >&2
-    rm -f "$log"
     return $code
 }
 
