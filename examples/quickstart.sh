@@ -3,9 +3,9 @@
 #
 #   sudo examples/quickstart.sh
 #
-# It needs Debian 12 or newer and a Swift toolchain. It installs the Debian packages that are missing, builds the program,
-# and leaves nothing running. With exit code 0, all three real servers answered alike, and the director took the killed
-# one out in time.
+# It needs Debian 12 or newer and a Swift toolchain. It installs the Debian packages that are missing, builds the
+# program, and leaves nothing running. With exit code 0, all three real servers answered alike, and the director took
+# the killed one out in time.
 #
 #   IPVSD:      a program that is built already
 #   LAB_SLOW:   multiplies every time-out   (1)
@@ -71,8 +71,8 @@ build() {
     BEGAN=$(now_ms)
 }
 
-# Shows SwiftPM's output on stdin as one line: the present step, and the seconds since the beginning. The line moves each
-# second on a terminal. A log gets a line for each step of the build, and one in 30 s while it compiles.
+# Shows SwiftPM's output on stdin as one line: the present step, and the seconds since the beginning. The line moves
+# each second on a terminal. A log gets a line for each step of the build, and one in 30 s while it compiles.
 show_build() {
     local line code name now='resolving dependencies' logged='' next=0 began=$SECONDS
     while true; do
