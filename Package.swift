@@ -64,7 +64,6 @@ let package = Package(
             dependencies: [
                 "Addresses", "Director", "HealthChecks", "LoadBalancing",
                 .product(name: "Hummingbird", package: "hummingbird"),
-                .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
