@@ -8,8 +8,8 @@
 source "$(dirname "${BASH_SOURCE[0]}")/walk.sh"
 needs keepalived
 
-# configure HOST PRIORITY   writes that director's files into the lab's directory. On a slow machine keepalived's times are
-# longer, too.
+# configure HOST PRIORITY   writes that director's files into the lab's directory. LAB_SLOW multiplies keepalived's
+# times, too.
 configure() {
     sed "s|/usr/sbin/ipvsd|$IPVSD|; s|router_id director1|router_id $1|; s|priority 150|priority $2|
         s|interval 2|interval $((2 * LAB_SLOW))|; s|timeout 2|timeout $((2 * LAB_SLOW))|
@@ -73,8 +73,8 @@ expect "every request is answered" answers
 expect "the standby director has forwarded nothing" test "$(forwarded director2)" = 0
 
 step "the first director's cable is pulled during a download"
-LAB_VIA=nsenter spawn client "$LAB_DIR/download" curl -s --limit-rate 2M --max-time $((60 * LAB_SLOW)) -o "$LAB_DIR/got" \
-    "http://$VIP/big"
+LAB_VIA=nsenter spawn client "$LAB_DIR/download" curl -s --limit-rate 2M --max-time $((60 * LAB_SLOW)) \
+    -o "$LAB_DIR/got" "http://$VIP/big"
 DOWNLOAD=$SPAWNED
 wait_until 10 "the download to begin" test -s "$LAB_DIR/got"
 printf '    %-9s # ip link set director down\n' switch
