@@ -424,7 +424,7 @@ test_a_daemon_that_does_not_answer_is_asked_for_nothing_later() {
     asked metrics metrics
     # A killed command has given up, too, long before its own time-out.
     asked interrupted undrain "$RS2"
-    wait_until 5 "the undrain to connect" connected "$(<"$LAB_DIR/asked.interrupted.pid")"
+    wait_until 5 "the undrain to connect" connected interrupted
     kill -9 "$(<"$LAB_DIR/asked.interrupted.pid")"
     for name in replace drain stop keep events follow metrics; do
         wait_until 12 "$name to give up" test -s "$LAB_DIR/asked.$name.code"
@@ -446,8 +446,10 @@ test_a_daemon_that_does_not_answer_is_asked_for_nothing_later() {
     director_replaced
 }
 
-# connected PID   whether that process has a connection to a Unix socket in the director's namespace
-connected() { in_ns director ss -Hxp state connected | grep -q "pid=$1,"; }
+# connected NAME   whether that command of `asked` has a connection to a Unix socket in the director's namespace
+connected() {
+    [ -s "$LAB_DIR/asked.$1.pid" ] && in_ns director ss -Hxp state connected | grep -q "pid=$(<"$LAB_DIR/asked.$1.pid"),"
+}
 
 # asked NAME ARGUMENT...   runs the command in the background
 asked() {
