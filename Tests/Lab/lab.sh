@@ -58,7 +58,7 @@ wait_until() {
     shift 2
     until "$@" >/dev/null 2>&1; do
         WAITED_MS=$(($(now_ms) - start))
-        ((WAITED_MS < limit)) || fail "waited $((limit / 1000)) s in vain: $what (LAB_SLOW is $LAB_SLOW; 3 waits three times as long)"
+        ((WAITED_MS < limit)) || fail "waited $((limit / 1000)) s in vain: $what (LAB_SLOW=$LAB_SLOW multiplies the time; a slow machine needs more)"
         sleep 0.03
     done
     WAITED_MS=$(($(now_ms) - start))
