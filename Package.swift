@@ -42,9 +42,9 @@ let package = Package(
         .executableTarget(
             name: "ipvsd",
             dependencies: [
-                "Addresses", "BPF", "CLinux", "Capture", "Control", "DataPlane", "Director", "Doctor", "HostState",
-                "LoadBalancing", "Netlink", "RealServerSetup", "ServiceConfiguration", "SystemCalls", "TunnelSetup",
-                "XDPDataPlane",
+                "Addresses", "BPF", "CLinux", "Capture", "ConfigurationImport", "Control", "DataPlane", "Director",
+                "Doctor", "HostState", "LoadBalancing", "Netlink", "RealServerSetup", "ServiceConfiguration",
+                "SystemCalls", "TunnelSetup", "XDPDataPlane",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -86,6 +86,10 @@ let package = Package(
                 "Addresses", "BPF", "CLinux", "DataPlane", "LoadBalancing", "PacketPrograms", "Packets", "SystemCalls",
                 "XDPDataPlane",
             ],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "ConfigurationImport",
+            dependencies: ["Addresses", "HealthChecks", "LoadBalancing", "ServiceConfiguration"],
             swiftSettings: swiftSettings),
         .target(
             name: "ServiceConfiguration",
@@ -171,6 +175,13 @@ let package = Package(
             ],
             swiftSettings: swiftSettings),
         .testTarget(
+            name: "ConfigurationImportTests",
+            dependencies: [
+                "Addresses", "ConfigurationImport", "HealthChecks", "LoadBalancing", "ServiceConfiguration",
+                "TestSupport",
+            ],
+            swiftSettings: swiftSettings),
+        .testTarget(
             name: "PacketsTests", dependencies: ["Addresses", "Packets"], swiftSettings: swiftSettings),
         .testTarget(
             name: "XDPDataPlaneTests",
@@ -222,9 +233,9 @@ let package = Package(
         .testTarget(
             name: "ContractTests",
             dependencies: [
-                "Addresses", "BPF", "Capture", "Control", "DataPlane", "Director", "Doctor", "HealthChecks",
-                "HostState", "LoadBalancing", "Netlink", "RealServerSetup", "ServiceConfiguration", "TunnelSetup",
-                "XDPDataPlane", "ipvsd",
+                "Addresses", "BPF", "Capture", "ConfigurationImport", "Control", "DataPlane", "Director", "Doctor",
+                "HealthChecks", "HostState", "LoadBalancing", "Netlink", "RealServerSetup", "ServiceConfiguration",
+                "TunnelSetup", "XDPDataPlane", "ipvsd",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),

@@ -5,7 +5,7 @@ public import LoadBalancing
 public enum AddressText {
     static let services = "A.B.C.D, A.B.C.D:PORT or A.B.C.D:PORT/tcp|udp"
     static let servers = "A.B.C.D, A.B.C.D=WEIGHT or A.B.C.D=WEIGHT:UPPER[/LOWER]"
-    static let thresholds = 0...999_999_999
+    package static let thresholds = 0...999_999_999
 
     /// `A.B.C.D`, `A.B.C.D:PORT` (TCP) or `A.B.C.D:PORT/tcp|udp`.
     public static func service(_ text: some StringProtocol) throws(InvalidValue) -> ServiceAddress {
@@ -143,7 +143,7 @@ public enum AddressText {
     static let netmasks = "1 to 32, or a netmask such as 255.255.255.0"
 
     /// `24`, `/24` or `255.255.255.0`: from 1 to 32 leading bits.
-    static func prefixLength(_ text: some StringProtocol) throws(InvalidValue) -> Int {
+    package static func prefixLength(_ text: some StringProtocol) throws(InvalidValue) -> Int {
         let accepted = netmasks
         if let mask = IPv4Address(String(text)) {
             let length = mask.value.leadingZeroBitCount == 0 ? (~mask.value).leadingZeroBitCount : 0
@@ -160,7 +160,7 @@ public enum AddressText {
     }
 
     /// Decimal digits without sign or superfluous zeros.
-    static func number(
+    package static func number(
         _ text: some StringProtocol, in range: ClosedRange<Int>, problem: String
     ) throws(InvalidValue) -> Int {
         guard (1...9).contains(text.utf8.count), text.utf8.allSatisfy({ (48...57).contains($0) }),
@@ -175,7 +175,7 @@ public enum AddressText {
     }
 
     /// The text itself, in quotes where its borders would not be seen.
-    static func quoted(_ text: some StringProtocol) -> String {
+    package static func quoted(_ text: some StringProtocol) -> String {
         text.isEmpty || text.contains(where: \.isWhitespace) ? "'\(text)'" : String(text)
     }
 }

@@ -4,7 +4,7 @@ internal import Glibc
 /// take real servers out for what is the director's own fault.
 public struct NamedFiles: Sendable {
     /// Nil: it can be executed.
-    var problemOfProgram: @Sendable (_ path: String) -> String?
+    package var problemOfProgram: @Sendable (_ path: String) -> String?
     /// Nil: it can be read.
     var problemOfText: @Sendable (_ path: String) -> String?
 

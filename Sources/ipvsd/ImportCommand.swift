@@ -1,4 +1,5 @@
 import ArgumentParser
+import ConfigurationImport
 import LoadBalancing
 import ServiceConfiguration
 

@@ -1,6 +1,7 @@
 import Addresses
 import BPF
 import Capture
+import ConfigurationImport
 import DataPlane
 import Doctor
 import LoadBalancing

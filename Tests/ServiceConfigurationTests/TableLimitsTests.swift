@@ -79,7 +79,5 @@ struct QuotedTextTests {
             #expect(!error.unicodeScalars.contains { $0.properties.generalCategory == .control }, "\(error)")
         }
         #expect(errors[0].contains(#"10.0.0.100:80\n\u001b[2J"#))
-        let remark = ImportRemark(kind: .note, place: "f:1", text: "quorum \"\n\u{1B}[2J\"")
-        #expect("\(remark)" == #"f:1: note: quorum "\n\u001b[2J""#)
     }
 }

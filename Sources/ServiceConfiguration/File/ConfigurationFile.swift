@@ -20,7 +20,7 @@ public enum ConfigurationFile {
     }
 
     /// Of a file, or of standard input: "-".
-    static func bytes(of path: String) throws(ConfigurationErrors) -> [UInt8] {
+    package static func bytes(of path: String) throws(ConfigurationErrors) -> [UInt8] {
         guard let file = path == "-" ? fdopen(dup(STDIN_FILENO), "r") : fopen(path, "re") else {
             throw refusal(path, String(cString: strerror(errno)))
         }

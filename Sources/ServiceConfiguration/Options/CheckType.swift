@@ -1,5 +1,5 @@
 /// The types of checks in the configuration file.
-enum CheckType: String, CaseIterable, Sendable {
+package enum CheckType: String, CaseIterable, Sendable {
     case ping, mtu, tcp, tls, http, https, grpc, smtp, dns, udp, script, file
 
     /// The types that speak TLS, or can.

@@ -85,8 +85,8 @@ extension OptionSource {
 }
 
 /// The place of an option's value in the configuration, by which the value is read and printed.
-struct Setting<Target>: Sendable {
-    let option: any DeclaredOption
+package struct Setting<Target>: Sendable {
+    package let option: any DeclaredOption
     /// Whether the value is read by hand, since it is judged together with others.
     let isReadByHand: Bool
     fileprivate let read: @Sendable (any OptionSource, inout Target, inout Findings) -> Void
@@ -118,7 +118,7 @@ struct Setting<Target>: Sendable {
     }
 
     /// Returns the text of the target's value; nil where it is the text of the other's, too.
-    func text(of target: Target, unlike other: Target) -> String? {
+    package func text(of target: Target, unlike other: Target) -> String? {
         let text = text(target)
         return text == self.text(other) ? nil : text
     }

@@ -1,4 +1,4 @@
-internal import HealthChecks
+package import HealthChecks
 
 /// The keys of checks that only some types have. No flag has them.
 extension Options {
@@ -16,7 +16,7 @@ extension Options {
         "size", of: [.mtu], .number(in: 68...65_535, problem: "no size of a packet"), standard: 1480,
         "The size of the ping's packet, which has to reach the real server whole.")
 
-    static let port = key(
+    package static let port = key(
         "port", of: CheckType.withPort, .port,
         OptionHelp("The port of the check.", standard: "the service's first port of the protocol"))
 
@@ -25,11 +25,11 @@ extension Options {
     static let httpMethod = key(
         "method", of: CheckType.overHTTP, .text, standard: http.method, "The request's method.")
 
-    static let httpPath = key(
+    package static let httpPath = key(
         "path", of: CheckType.overHTTP, .text, standard: http.path,
         OptionHelp("The request's path.", term: "keepalived url path"))
 
-    static let httpHost = key(
+    package static let httpHost = key(
         "host", of: CheckType.overHTTP, .text,
         OptionHelp("The request's Host.", standard: "the VIP", term: "keepalived virtualhost"))
 
@@ -40,7 +40,7 @@ extension Options {
         "version", of: CheckType.overHTTP, .choice(called: "version"), standard: HTTPCheck.Version.http11,
         "The version of HTTP.")
 
-    static let httpStatus = DirectorOption(
+    package static let httpStatus = DirectorOption(
         key: "status", in: [.check], of: CheckType.overHTTP, list: true, .statuses,
         help: OptionHelp(
             "The accepted statuses, as 200 or 200-299.",
@@ -51,12 +51,12 @@ extension Options {
         key: "body-contains", in: [.check], of: CheckType.overHTTP, list: true, .text,
         help: "Texts that the answer's body has to contain.")
 
-    static let bodyMatches = DirectorOption(
+    package static let bodyMatches = DirectorOption(
         key: "body-matches", in: [.check], of: CheckType.overHTTP, list: true, .pattern,
         help: OptionHelp(
             "Regular expressions of PCRE2 that the answer's body has to match.", term: "keepalived regex"))
 
-    static let bodyDigest = key(
+    package static let bodyDigest = key(
         "body-sha256", of: CheckType.overHTTP, .digest, "The SHA-256 digest that the answer's body has to have.")
 
     static let bodyLimit = key(
@@ -77,11 +77,11 @@ extension Options {
     /// The keys of TLS.
     static let tls: [any DeclaredOption] = [serverName, verification, trustRoots, validDays]
 
-    static let serverName = key(
+    package static let serverName = key(
         "server-name", of: CheckType.overTLS, .text,
         OptionHelp("The name of SNI, which a verified certificate has to be for.", term: "keepalived sni_name"))
 
-    static let verification = key(
+    package static let verification = key(
         "verify", of: CheckType.overTLS, .choice(called: "verification"), standard: TLSOptions.Verification.none,
         "The verification of the certificate: none, its chain, or full, which includes the name.")
 
@@ -95,7 +95,7 @@ extension Options {
 
     // MARK: SMTP, DNS and UDP
 
-    static let helo = key(
+    package static let helo = key(
         "helo", of: [.smtp], .text, standard: SMTPCheck(port: 25).helo,
         OptionHelp("The name in the HELO.", term: "keepalived helo_name"))
 
@@ -103,10 +103,10 @@ extension Options {
         "transport", of: [.dns], .choice(called: "transport"), standard: DNSCheck.Transport.udp,
         "The transport of the question.")
 
-    static let dnsName = key(
+    package static let dnsName = key(
         "name", of: [.dns], .domainName, OptionHelp("The domain name that is asked for.", term: "keepalived name"))
 
-    static let dnsRecord = key(
+    package static let dnsRecord = key(
         "record", of: [.dns], .recordType, standard: DNSRecordType(code: 1),
         OptionHelp("The type of record that is asked for.", term: "keepalived type"))
 
@@ -120,7 +120,7 @@ extension Options {
 
     static let payload = key("payload", of: [.udp], .text, "The datagram's payload, as text.")
 
-    static let payloadHex = key(
+    package static let payloadHex = key(
         "payload-hex", of: [.udp], .hexadecimal,
         OptionHelp("The same in hexadecimal.", term: "keepalived payload"))
 
@@ -130,16 +130,16 @@ extension Options {
 
     static let replyBegins = key("reply-begins", of: [.udp], .text, "The text that the reply has to begin with.")
 
-    static let replyBeginsHex = key(
+    package static let replyBeginsHex = key(
         "reply-begins-hex", of: [.udp], .hexadecimal,
         OptionHelp("The same in hexadecimal.", term: "keepalived require_reply"))
 
-    static let silence = key(
+    package static let silence = key(
         "silence", of: [.udp], .flag, standard: false, "Whether no reply is a success, too, unless ICMP refuses.")
 
     // MARK: Scripts and files
 
-    static let command = DirectorOption(
+    package static let command = DirectorOption(
         key: "command", in: [.check], of: [.script], list: true, .text,
         help: OptionHelp(
             "The program's absolute path, and its arguments. {server} stands for the real server's address. Exit code 0 is a "

@@ -75,7 +75,7 @@ extension Options {
                 + "0: no limit.",
             standard: "an eighth of the flow table"))
 
-    static let timeouts = FileMapping(
+    package static let timeouts = FileMapping(
         "timeouts", in: [.file], holds: .timeouts,
         help: OptionHelp("Idle time-outs of connections, by state.", term: "ipvsadm --set"))
 

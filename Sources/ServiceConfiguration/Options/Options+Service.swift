@@ -1,5 +1,5 @@
 public import Addresses
-internal import HealthChecks
+package import HealthChecks
 public import LoadBalancing
 
 /// The options of a service. In the file they stand in `services`, and all but the listeners in `defaults`, too.
@@ -11,12 +11,12 @@ extension Options {
         quorum, hysteresis, sorryServer, checkInterval, checkFastInterval, checkTimeout, rise, fall,
     ]
 
-    static let serviceSettings: [Setting<VirtualService>] = [
+    package static let serviceSettings: [Setting<VirtualService>] = [
         Setting(maglevSize, \.maglevSize, isReadByHand: true), Setting(onServerLoss, \.onServerLoss),
         Setting(onServerRemoval, \.onServerRemoval), Setting(onePacket, \.isOnePacket),
     ]
 
-    static let policySettings: [Setting<ServicePolicy>] = [
+    package static let policySettings: [Setting<ServicePolicy>] = [
         Setting(inhibit, \.inhibits), Setting(slowStart, \.slowStart, isReadByHand: true),
         Setting(flapDamping, \.flapDamping), Setting(quorum, \.quorum),
     ]
@@ -97,7 +97,7 @@ extension Options {
             "The number of slots of the Maglev table, a prime. It has to be the same on every director.",
             standard: "4093, or 100 slots for each real server", term: "IPVS: IP_VS_MH_TAB_INDEX"))
 
-    static let persistenceMapping = FileMapping(
+    package static let persistenceMapping = FileMapping(
         "persistence", in: each, holds: .persistence, shorthand: persistent,
         help: OptionHelp(
             "Persistence, as a time-out or as a mapping.", term: "ipvsadm -p; keepalived persistence_timeout"))
@@ -134,15 +134,15 @@ extension Options {
             count toward the quorum.
             """)
 
-    static let checkList = FileMapping(
+    package static let checkList = FileMapping(
         "checks", in: each, list: true, holds: .check,
         help: "Health checks, in place of \(check.keyName). A real server is up while it passes all of them.")
 
-    static let checkType = DirectorOption(
+    package static let checkType = DirectorOption(
         key: "type", in: [.check], .choice(called: "type of check") as ValueSyntax<CheckType>,
         help: "The type of the check.")
 
-    static let via = DirectorOption(
+    package static let via = DirectorOption(
         key: "via", in: each + [.check], .choice(called: "way"), standard: Check.Via.tunnel,
         help: OptionHelp(
             "The route of checks: through the tunnel to the VIP, as clients' packets go; direct to the real server's own "
@@ -221,7 +221,7 @@ extension Options {
                 + "their sum and lost below their difference.",
             term: "keepalived quorum, hysteresis"))
 
-    static let hysteresis = DirectorOption(
+    package static let hysteresis = DirectorOption(
         key: "hysteresis", in: each, .hysteresis,
         help: OptionHelp(
             "The quorum's hysteresis, less than the quorum.", standard: "0", term: "keepalived hysteresis"))
@@ -247,7 +247,7 @@ extension Options {
                 + "\(DurationText.format(NotificationScript.defaultTimeout)). See 'ipvsd events --help'.",
             key: "The program's absolute path, and its arguments."))
 
-    static let notifyTimeout = DirectorOption(
+    package static let notifyTimeout = DirectorOption(
         key: "timeout", in: [.notify], .duration, standard: NotificationScript.defaultTimeout,
         help: "The time after which the program is killed, with its process group.")
 

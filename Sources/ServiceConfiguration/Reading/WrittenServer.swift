@@ -1,5 +1,5 @@
 internal import Addresses
-internal import LoadBalancing
+package import LoadBalancing
 
 /// A real server as it was written: what it does not say of itself, its service may say of all.
 public struct WrittenServer: Hashable, Sendable, CustomStringConvertible {
@@ -15,7 +15,7 @@ public struct WrittenServer: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// All of a real server.
-    init(_ server: RealServer) {
+    package init(_ server: RealServer) {
         self.init(
             address: server.address, weight: server.weight, thresholds: server.thresholds.map(Optional.some))
     }

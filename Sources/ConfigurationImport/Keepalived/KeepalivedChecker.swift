@@ -1,0 +1,218 @@
+internal import Addresses
+internal import HealthChecks
+internal import LoadBalancing
+internal import ServiceConfiguration
+
+/// One checker's block of a real server, as ipvsd's checks: several for several urls.
+struct KeepalivedChecker {
+    enum Kind: String {
+        case tcp = "TCP_CHECK"
+        case http = "HTTP_GET"
+        case https = "SSL_GET"
+        case smtp = "SMTP_CHECK"
+        case dns = "DNS_CHECK"
+        case misc = "MISC_CHECK"
+        case ping = "PING_CHECK"
+        case udp = "UDP_CHECK"
+        case file = "FILE_CHECK"
+        case bfd = "BFD_CHECK"
+    }
+
+    /// What a checker has from around it.
+    struct Context {
+        let server: IPAddress
+        let port: UInt16?
+        let service: ImportedService
+        let isMasquerading: Bool
+        let pace: KeepalivedPace
+        let virtualHost: String?
+        let surroundings: ImportSurroundings
+    }
+
+    private(set) var checks: [ImportedCheck] = []
+    private(set) var remarks: [PlacedRemark] = []
+    private(set) var programs: [(path: String, place: SourcePlace)] = []
+    let values: KeepalivedCheckerValues
+
+    private let statement: KeepalivedStatement
+    private let context: Context
+
+    init(_ statement: KeepalivedStatement, _ kind: Kind, _ context: Context) throws(InvalidValue) {
+        self.statement = statement
+        self.context = context
+        values = KeepalivedCheckerValues(statement)
+        remarks = values.remarks
+        try make(kind)
+    }
+
+    private mutating func remark(_ kind: ImportRemark.Kind, _ place: SourcePlace, _ text: String) {
+        remarks.append(PlacedRemark(kind, place, text))
+    }
+
+    // MARK: The kinds
+
+    private mutating func make(_ kind: Kind) throws(InvalidValue) {
+        switch kind {
+        case .tcp: ask(.tcp, at: .tcp)
+        case .ping: ask(.ping, at: nil)
+        case .smtp:
+            let helo = values.helo ?? "smtpchecker.keepalived.org"
+            ask(.smtp, at: .tcp, [ImportedCheck.Field(Options.helo, .text(helo))])
+        case .dns: makeDNS()
+        case .udp: makeUDP()
+        case .misc: try makeScript()
+        case .http: try makeHTTP(isTLS: false)
+        case .https: try makeHTTP(isTLS: true)
+        case .file:
+            remark(
+                .left, statement.place,
+                "FILE_CHECK: keepalived adds the file's number to the weight; ipvsd's checks of "
+                    + "\(Options.checkType.keyName) \(CheckType.file.rawValue) read the weight itself")
+        case .bfd:
+            remark(.left, statement.place, "BFD_CHECK: ipvsd does not speak BFD; its checks may come every 10 ms")
+        }
+    }
+
+    /// Adds a check, if it can be asked where it is to be, and its parser takes it.
+    private mutating func ask(
+        _ type: CheckType, at transport: TransportProtocol?, _ fields: [ImportedCheck.Field] = [],
+        standard: KeepalivedPace.Standard = KeepalivedPace.Standard(), isDirect: Bool? = nil
+    ) {
+        var all = fields
+        var isDirect = isDirect ?? false
+        if type != .script {
+            guard let target = target(transport) else { return }
+            isDirect = target.isDirect
+            if let port = target.port { all.insert(ImportedCheck.Field(Options.port, .text("\(port)")), at: 0) }
+        }
+        var told: [PlacedRemark] = []
+        let pace = values.pace.inheriting(from: context.pace).pace(standard) {
+            told.append(PlacedRemark($0, statement.place, "\(statement.keyword): \($1)"))
+        }
+        let check = ImportedCheck(type: type, fields: all, isDirect: isDirect, pace: pace)
+        if let problem = check.problem {
+            remark(.left, statement.place, "\(statement.keyword): \(problem)")
+            return
+        }
+        remarks += told
+        checks.append(check)
+    }
+
+    /// The port that is asked, and whether that is at the real server's own address. Nil: it cannot be asked.
+    private mutating func target(_ transport: TransportProtocol?) -> (port: UInt16?, isDirect: Bool)? {
+        var isTunnelled: Bool?
+        if let address = values.address, address != context.server.description {
+            guard context.service.listeners.contains(where: { $0.vip.description == address }) else {
+                remark(
+                    .left, statement.place,
+                    "\(statement.keyword) of \(address): ipvsd asks the real server itself, or the VIP "
+                        + "through its tunnel")
+                return nil
+            }
+            isTunnelled = true
+        }
+        guard let transport else { return (nil, false) }
+        let listeners = context.service.listeners
+        // Where masquerading changed the service's port, clients will find it at the VIP's, whoever named the former.
+        let port = values.port ?? context.port
+        let isServed = values.port == nil || values.port == context.port
+        let translated = context.isMasquerading && isServed ? listeners.first?.port : nil
+        guard let asked = translated ?? port ?? listeners.first?.port else {
+            remark(.left, statement.place, "\(statement.keyword): neither it nor the real server says a port")
+            return nil
+        }
+        let isClients = listeners.contains {
+            $0.port == nil || ($0.port == asked && $0.transport == transport)
+        }
+        return (asked, !(isTunnelled ?? isClients))
+    }
+
+    private static let recordTypes: Set = [
+        "A", "NS", "CNAME", "SOA", "MX", "TXT", "AAAA", "RRSIG", "DNSKEY",
+    ]
+
+    private mutating func makeDNS() {
+        ask(
+            .dns, at: .udp,
+            [
+                ImportedCheck.Field(Options.dnsName, .text(values.recordName ?? ".")),
+                ImportedCheck.Field(Options.dnsRecord, .text(values.recordType)),
+            ], standard: KeepalivedPace.Standard(retry: 3, delayBeforeRetry: nil))
+    }
+
+    private mutating func makeUDP() {
+        var fields: [ImportedCheck.Field] = []
+        if let payload = values.payload {
+            fields.append(ImportedCheck.Field(Options.payloadHex, .text(payload)))
+        } else {
+            remark(.note, statement.place, "UDP_CHECK: an empty datagram is sent, where keepalived sends a random one")
+        }
+        switch values.reply {
+        case .none: fields.append(ImportedCheck.Field(Options.silence, .text("true")))
+        case .any: break
+        case .beginning(let hex): fields.append(ImportedCheck.Field(Options.replyBeginsHex, .text(hex)))
+        }
+        ask(.udp, at: .udp, fields)
+    }
+
+    // MARK: Programs
+
+    private mutating func makeScript() throws(InvalidValue) {
+        guard let (words, line) = values.script else {
+            throw InvalidValue("MISC_CHECK without misc_path", accepted: "misc_path \"/PATH ARGUMENT…\"")
+        }
+        guard let program = words.first, KeepalivedCommand.isProgram(program) else {
+            remark(.left, line.place, "\(line.title): \(KeepalivedCommand.noProgram)")
+            return
+        }
+        if let user = values.user {
+            remark(.changed, user.place, "\(user.title): ipvsd runs programs as the user that it runs as itself")
+        }
+        // What the program prints is nothing to keepalived, and would be a weight.
+        var command =
+            ["/bin/sh", "-c", "exec \"$@\" >/dev/null", "sh"]
+            + words.map { KeepalivedCommand.replacing(context.server, with: "{server}", in: $0) }
+        if let dynamic = values.dynamic {
+            // Exit codes from 2 on are weights, two greater than they mean; ipvsd reads a weight from the output. Those from
+            // 126 to 159 are the shell's, of what it could not run, and of what a signal killed.
+            let translation =
+                "\"$@\" >/dev/null; code=$?; case $code in [01]) exit $code ;; 12[6-9]|1[345]?) exit 1 ;; esac; "
+                + "echo \"$((code - 2))\""
+            command[2] = translation
+            remark(
+                .note, dynamic.place,
+                "misc_dynamic: a shell around the program makes a weight of its exit code (126 to 159 are failures)")
+        }
+        let seconds = values.scriptTimeout
+        let loop = values.pace.inheriting(from: context.pace).delayLoop ?? .seconds(60)
+        let before = checks.count
+        ask(
+            .script, at: nil, [ImportedCheck.Field(Options.command, .list(command))],
+            standard: KeepalivedPace.Standard(retry: 0, timeout: seconds > 0 ? .seconds(seconds) : loop), isDirect: true
+        )
+        if checks.count > before { programs.append((program, line.place)) }
+    }
+
+    // MARK: HTTP
+
+    private mutating func makeHTTP(isTLS: Bool) throws(InvalidValue) {
+        guard !values.urls.isEmpty else {
+            throw InvalidValue("\(statement.keyword) without a url", accepted: "url { path /… }")
+        }
+        for url in values.urls {
+            let host = url.virtualHost ?? values.virtualHost ?? context.virtualHost
+            var fields = [ImportedCheck.Field(Options.httpPath, .text(url.path))]
+            if let host { fields.append(ImportedCheck.Field(Options.httpHost, .text(host))) }
+            if isTLS, values.asksByName == true, let name = values.serverName ?? host {
+                fields.append(ImportedCheck.Field(Options.serverName, .text(name)))
+            }
+            fields.append(
+                ImportedCheck.Field(
+                    Options.httpStatus, url.statuses.count == 1 ? .text(url.statuses[0]) : .list(url.statuses)))
+            if let regex = url.regex { fields.append(ImportedCheck.Field(Options.bodyMatches, .text(regex))) }
+            ask(
+                isTLS ? .https : .http, at: .tcp, fields,
+                standard: KeepalivedPace.Standard(delayBeforeRetry: .seconds(3)))
+        }
+    }
+}

@@ -1,0 +1,149 @@
+internal import Addresses
+internal import HealthChecks
+internal import LoadBalancing
+internal import ServiceConfiguration
+
+/// What a keepalived.conf says of virtual servers, as services. Keywords, their meaning and defaults are those of
+/// keepalived 2.2.7 to 2.4 (keepalived.conf(5), keepalived/check).
+struct KeepalivedImport {
+    let options: Import
+    private let notes = KeepalivedNotes()
+    var file: ImportedFile
+    var groups: [String: KeepalivedGroup] = [:]
+    private var vrrpAddresses: [IPAddress: String] = [:]
+    /// The first of VRRP's.
+    private var instance: String?
+    /// Where a program that puts a VIP on the director is named.
+    var programs: [IPAddress: SourcePlace] = [:]
+    /// Whether notify_up is run at the start for real servers that no check has seen yet (rs_init_notifies).
+    var tellsServersAtStart = false
+    /// Programs are run as the director: keepalived runs them as this one.
+    var scriptUser: KeepalivedStatement?
+
+    init(_ options: Import, name: String) {
+        self.options = options
+        file = ImportedFile(name: name)
+    }
+
+    private static let comments = [
+        "keepalived's defaults are written out: a check every 60 s, 5 s for its answer, one success brings a server up, "
+            + "'retry' failures after the first take it out (\(Options.fall.keyName)).",
+        "Checks of a service's own ports, and pings, go through the tunnel to the VIP, as clients do; keepalived asks the "
+            + "real server's own address (\(Options.via.field(.direct))). A time-out is that of the whole check, "
+            + "not of each step.",
+        "Where a script's first line of output is a number, that is its weight.",
+    ]
+
+    func read(_ text: String) throws(ConfigurationErrors) -> ImportedFile {
+        var reader = self
+        let lines = try KeepalivedLines(text, name: file.name, options: options)
+        let parsed = try KeepalivedStatement.parse(lines.lines, notes)
+        reader.file.comments = ["Made by 'ipvsd import' of keepalived's \(file.name)."] + Self.comments
+        reader.file.remarks = lines.remarks
+        let isVirtualServer = { (statement: KeepalivedStatement) in statement.keyword == "virtual_server" }
+        // Those of virtual servers follow one by one, so that what is said of each stands there.
+        let (others, services) = (parsed.filter { !isVirtualServer($0) }, parsed.filter(isVirtualServer))
+        // A group may stand behind its virtual server.
+        for statement in KeepalivedKeywords.root.known(others) { reader.takeRoot(statement) }
+        reader.file.remarks += notes.take()
+        for service in services {
+            for statement in KeepalivedKeywords.root.known([service]) {
+                KeepalivedVirtualServer(statement, &reader).add(to: &reader)
+            }
+        }
+        reader.leaveAddresses()
+        try notes.errors.check()
+        return reader.file
+    }
+
+    mutating func remark(_ kind: ImportRemark.Kind, _ place: SourcePlace, _ text: String) {
+        file.remarks.append(PlacedRemark(kind, place, text))
+    }
+
+    // MARK: Blocks beside the virtual servers
+
+    private mutating func takeRoot(_ statement: KeepalivedStatement) {
+        let place = statement.place
+        switch statement.keyword {
+        case "virtual_server_group":
+            statement.attempt { () throws(InvalidValue) in
+                let name = try statement.value("NAME { … }", more: true)
+                groups[name] = KeepalivedGroup(statement)
+            }
+        case "global_defs": KeepalivedGlobals.take(statement, &self)
+        case "SSL": takeSSL(statement)
+        case "vrrp_instance":
+            let name = statement.values.first ?? ""
+            remark(
+                .left, place,
+                "vrrp_instance \(name): VRRP stays keepalived's: let it run with this block, and without virtual servers"
+            )
+            let instance = "keepalived's vrrp_instance \(name)"
+            self.instance = self.instance ?? instance
+            for block in statement.block ?? [] where block.keyword.hasPrefix("virtual_ipaddress") {
+                for line in block.block ?? [] {
+                    let text = String(line.keyword.prefix { $0 != "/" })
+                    if let address = IPv4Address(text) { vrrpAddresses[.v4(address)] = instance }
+                }
+            }
+        case "vrrp_sync_group", "vrrp_script", "vrrp_track_file", "vrrp_track_process", "garp_group", "track_group",
+            "interface_up_down_delays", "linkbeat_interfaces", "linkbeat_use_polling":
+            remark(.note, place, "\(statement.title): part of VRRP, which stays keepalived's")
+        case "track_file": remark(.note, place, "\(statement.title): nothing of ipvsd's follows such a file")
+        case "static_ipaddress", "static_routes", "static_rules":
+            remark(.left, place, "\(statement.title): this machine's network stays with what else sets it up")
+        case "bfd_instance":
+            remark(
+                .left, place,
+                "\(statement.title): ipvsd does not speak BFD; its checks come as often as "
+                    + "\(Options.checkInterval.keyName) says")
+        case "net_namespace", "net_namespace_ipvs":
+            remark(
+                .changed, place,
+                "\(statement.title): start ipvsd in it: ip netns exec \(statement.values.joined()) ipvsd …")
+        default: remark(.note, place, "\(statement.title): keepalived's own")
+        }
+    }
+
+    /// keepalived verifies no certificate (SSL_VERIFY_NONE), so that `ca` decides nothing.
+    private mutating func takeSSL(_ statement: KeepalivedStatement) {
+        for line in statement.block ?? [] {
+            switch line.keyword {
+            case "ca":
+                remark(
+                    .note, line.place,
+                    "SSL ca: keepalived verifies no certificate by it; \(Options.verification.field(.chain)) would")
+            default: remark(.left, line.place, "SSL \(line.keyword): ipvsd's checks show no certificate of their own")
+            }
+        }
+    }
+
+    /// VIPs that something else puts on the director: ipvsd would put them on both directors, or put back what a program
+    /// takes away.
+    private mutating func leaveAddresses() {
+        let vips = file.services.flatMap { service in service.listeners.map { (service.place, $0.vip) } }
+        let other: String
+        if let instance = vips.compactMap({ vrrpAddresses[$0.1] }).first {
+            file.addressKeeper = "\(instance) has the VIPs"
+            other =
+                "by \(Options.addresses.field(false)), for VRRP's sake, ipvsd does not put it on the director either"
+        } else if let program = programs.min(by: { $0.value < $1.value })?.value {
+            file.addressKeeper = "a program has the VIPs (line \(program.line))"
+            other =
+                "by \(Options.addresses.field(false)), for the sake of other VIPs, ipvsd does not put it on the "
+                + "director either"
+        } else if let instance {
+            file.addressKeeper = "\(instance) means a second director, which would have the VIPs, too"
+            other =
+                "\(instance) does not have it, but means a second director: ipvsd does not put it on this one "
+                + "(\(Options.addresses.field(false)))"
+        } else {
+            return
+        }
+        var seen: Set<IPAddress> = []
+        for (place, vip) in vips
+        where vrrpAddresses[vip] == nil && programs[vip] == nil && seen.insert(vip).inserted {
+            remark(.changed, place, "\(vip): \(other); something else has to")
+        }
+    }
+}

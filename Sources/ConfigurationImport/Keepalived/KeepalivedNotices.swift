@@ -1,0 +1,113 @@
+internal import Addresses
+internal import LoadBalancing
+internal import ServiceConfiguration
+
+/// Programs that keepalived runs when real servers or the quorum come and go. ipvsd runs one program for all events of a
+/// service: a shell that chooses.
+struct KeepalivedNotices {
+    private struct Notice {
+        var event: String
+        /// Nil: of the service.
+        var server: IPAddress?
+        var command: [String]
+        var place: SourcePlace
+    }
+
+    /// keepalived gives its programs as long as they want; but events of a service wait for each other here.
+    static let timeout = Duration.seconds(60)
+    private static let events = [
+        "notify_up": "server-up", "notify_down": "server-down", "quorum_up": "quorum-regained",
+        "quorum_down": "quorum-lost",
+    ]
+
+    private var notices: [Notice] = []
+    private(set) var remarks: [PlacedRemark] = []
+
+    mutating func take(_ statement: KeepalivedStatement, of server: IPAddress?) throws(InvalidValue) {
+        let (command, user) = try KeepalivedCommand.command(of: statement)
+        guard let program = command.first, KeepalivedCommand.isProgram(program), !command.joined().utf8.contains(0)
+        else {
+            remarks.append(
+                PlacedRemark(.left, statement.place, "\(statement.title): \(KeepalivedCommand.noProgram)"))
+            return
+        }
+        if let user {
+            remarks.append(
+                PlacedRemark(
+                    .changed, statement.place,
+                    "\(statement.keyword) as \(user): ipvsd runs programs as the user that it runs "
+                        + "as itself"))
+        }
+        guard let event = Self.events[statement.keyword] else { return }
+        notices.append(Notice(event: event, server: server, command: command, place: statement.place))
+    }
+
+    mutating func add(_ other: KeepalivedNotices) {
+        notices += other.notices
+        remarks += other.remarks
+    }
+
+    var programs: [(path: String, place: SourcePlace)] {
+        notices.compactMap { notice in notice.command.first.map { ($0, notice.place) } }
+    }
+
+    /// Programs of the quorum that may have to do with the VIP: what only writes to a log has not.
+    var quorumPrograms: [(command: [String], place: SourcePlace)] {
+        notices.filter { notice in
+            notice.server == nil && !["logger", "echo"].contains(notice.command[0].split(separator: "/").last)
+        }.map { ($0.command, $0.place) }
+    }
+
+    /// Nil: there are none. keepalived runs quorum_up at its start, but notify_up for the servers of `told` alone.
+    func notification(of servers: [IPAddress], told: Set<IPAddress>) -> NotificationScript? {
+        guard !notices.isEmpty else { return nil }
+        let upwards = notices.filter { $0.event == "server-up" }.compactMap(\.server)
+        let untold = upwards.filter { !told.contains($0) }
+        let tellsAtStart = notices.contains { $0.event == "quorum-regained" } || untold.count < upwards.count
+        var lines: [String] = []
+        if tellsAtStart, !untold.isEmpty {
+            let patterns =
+                untold.count == upwards.count
+                ? "\"yes server-up \"*" : untold.map { "\"yes server-up \($0)\"" }.joined(separator: "|")
+            lines.append("case \"$IPVSD_AT_START $IPVSD_EVENT $IPVSD_SERVER\" in \(patterns)) exit 0 ;; esac")
+        }
+        lines.append("case \"$IPVSD_EVENT $IPVSD_SERVER\" in")
+        for event in ["server-up", "server-down", "quorum-regained", "quorum-lost"] {
+            let own = notices.filter { $0.event == event }
+            guard let first = own.first else { continue }
+            // The same for every server, in one line.
+            if first.server == nil
+                || (own.allSatisfy { $0.command == first.command }
+                    && Set(own.map(\.server)).count == Set(servers).count)
+            {
+                lines.append(Self.line("\"\(event) \"*", first.command))
+            } else {
+                var seen: Set<IPAddress> = []
+                for notice in own {
+                    guard let server = notice.server, seen.insert(server).inserted else { continue }
+                    lines.append(Self.line("\"\(event) \(server)\"", notice.command))
+                }
+            }
+        }
+        lines.append("esac")
+        return NotificationScript(
+            command: ["/bin/sh", "-c", lines.map { $0 + "\n" }.joined()], timeout: Self.timeout,
+            tellsAtStart: tellsAtStart)
+    }
+
+    private static func line(_ pattern: String, _ command: [String]) -> String {
+        "\(pattern)) exec \(command.map(shellWord).joined(separator: " ")) ;;"
+    }
+
+    /// In single quotes, where a shell would take a character for something else.
+    static func shellWord(_ text: String) -> String {
+        let isPlain =
+            !text.isEmpty
+            && text.utf8.allSatisfy {
+                (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0)
+                    || "_./:=,@%+-".utf8.contains($0)
+            }
+        return isPlain
+            ? text : "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+    }
+}

@@ -1,0 +1,124 @@
+internal import ServiceConfiguration
+
+/// `~SEQ(NAME, START, STEP, END) LINE` and `~LST({NAME, NAME}, {VALUE, VALUE}, …) LINE`: a line for each value of a
+/// definition (add_seq and add_lst in lib/parser.c).
+struct KeepalivedRepetition {
+    /// As many as anybody needs: the addresses of a /16.
+    static let most = 65_536
+
+    private let rounds: [[(name: String, value: String)]]
+    private let line: String
+
+    static func isOne(_ text: String) -> Bool {
+        ASCIIText.starts(text, with: "~SEQ") || ASCIIText.starts(text, with: "~LST")
+    }
+
+    /// Parses a line that `isOne`. `filled` replaces definitions in the numbers of ~SEQ.
+    init(_ text: String, filled: (String) throws(InvalidValue) -> String) throws(InvalidValue) {
+        var cursor = Cursor(rest: text.unicodeScalars.dropFirst(4))
+        if ASCIIText.starts(text, with: "~SEQ") {
+            rounds = try Self.sequence(&cursor, filled)
+        } else {
+            rounds = try Self.list(&cursor)
+        }
+        line = ASCIIText.trimmed(cursor.rest)
+    }
+
+    var isTooLong: Bool { rounds.count > Self.most }
+
+    /// Lines for each round: the definitions, and behind them the line itself.
+    var lines: [String] {
+        rounds.flatMap { round in
+            round.filter { ASCIIText.isName($0.name) }.map { "$\($0.name)=\($0.value)" } + [line]
+        }
+    }
+
+    private struct Cursor {
+        var rest: Substring.UnicodeScalarView
+
+        /// Takes the scalar, with the blanks around it, if it comes next.
+        mutating func take(_ scalar: Unicode.Scalar) -> Bool {
+            rest = rest.drop(while: ASCIIText.isBlank)
+            guard rest.first == scalar else { return false }
+            rest = rest.dropFirst().drop(while: ASCIIText.isBlank)
+            return true
+        }
+
+        mutating func word(upTo ends: Set<Unicode.Scalar>) -> String {
+            let word = rest.prefix { !ends.contains($0) && !ASCIIText.isBlank($0) }
+            rest = rest[word.endIndex...]
+            return String(word)
+        }
+    }
+
+    private static func sequence(
+        _ cursor: inout Cursor, _ filled: (String) throws(InvalidValue) -> String
+    ) throws(InvalidValue) -> [[(name: String, value: String)]] {
+        let invalid = InvalidValue("no sequence", accepted: "~SEQ(NAME, START, STEP, END) LINE")
+        let radix = cursor.rest.first == "x" ? 16 : 10
+        if radix == 16 { cursor.rest.removeFirst() }
+        guard cursor.take("(") else { throw invalid }
+        let name = cursor.word(upTo: [",", ")"])
+        guard !name.isEmpty, cursor.take(","), let end = cursor.rest.firstIndex(of: ")") else { throw invalid }
+        let text = try filled(String(cursor.rest[..<end]))
+        cursor.rest = cursor.rest[end...].dropFirst()
+        var numbers: [Int] = []
+        for part in text.split(separator: ",", omittingEmptySubsequences: false) {
+            guard let number = number(ASCIIText.trimmed(part.unicodeScalars)) else { throw invalid }
+            numbers.append(number)
+        }
+        let (start, step, last): (Int, Int, Int)
+        switch numbers.count {
+        case 1:
+            (start, step, last) = (numbers[0] < 0 ? -1 : 1, numbers[0] < 1 ? -1 : 1, numbers[0])
+        case 2: (start, step, last) = (numbers[0], numbers[0] <= numbers[1] ? 1 : -1, numbers[1])
+        case 3: (start, step, last) = (numbers[0], numbers[1], numbers[2])
+        default: throw invalid
+        }
+        guard step != 0, start == last || (start < last) == (step > 0), radix == 10 || min(start, last) >= 0 else {
+            throw invalid
+        }
+        let values = stride(from: start, through: last, by: step).prefix(most + 1)
+        return values.map { [(name, String($0, radix: radix))] }
+    }
+
+    /// As strtol(3) with base 0 reads it.
+    private static func number(_ text: String) -> Int? {
+        let isNegative = text.utf8.first == 45
+        let digits = text.utf8.first == 45 || text.utf8.first == 43 ? text.dropFirst() : text[...]
+        let lowered = digits.lowercased()
+        let magnitude: Int? =
+            if ASCIIText.starts(lowered, with: "0x") {
+                Int(lowered.dropFirst(2), radix: 16)
+            } else if lowered.utf8.first == 48 {
+                Int(lowered, radix: 8)
+            } else {
+                lowered.utf8.allSatisfy { (48...57).contains($0) } ? Int(lowered) : nil
+            }
+        // Far more than anybody counts to, and no overflow on the way.
+        guard let magnitude, magnitude <= 1 << 40 else { return nil }
+        return isNegative ? -magnitude : magnitude
+    }
+
+    private static func list(_ cursor: inout Cursor) throws(InvalidValue) -> [[(name: String, value: String)]] {
+        let invalid = InvalidValue("no list", accepted: "~LST({NAME, NAME}, {VALUE, VALUE}, …) LINE")
+        guard cursor.take("("), let names = set(&cursor), cursor.take(",") else { throw invalid }
+        var rounds: [[(name: String, value: String)]] = []
+        repeat {
+            guard let values = set(&cursor), values.count <= names.count else { throw invalid }
+            // Values that are missing are empty.
+            rounds.append(
+                names.indices.map { (names[$0], values.indices.contains($0) ? values[$0] : "") })
+        } while cursor.take(",")
+        guard cursor.take(")") else { throw invalid }
+        return rounds
+    }
+
+    /// Takes `{A, B}`, or `A` alone.
+    private static func set(_ cursor: inout Cursor) -> [String]? {
+        guard cursor.take("{") else { return [cursor.word(upTo: [",", "}", ")"])] }
+        var words: [String] = []
+        repeat { words.append(cursor.word(upTo: [",", "}", ")"])) } while cursor.take(",")
+        return cursor.take("}") ? words : nil
+    }
+}

@@ -1,0 +1,354 @@
+internal import Addresses
+internal import LoadBalancing
+internal import ServiceConfiguration
+
+/// One virtual_server block. What its lines say comes first, since it holds for real servers that stand before them.
+struct KeepalivedVirtualServer {
+    private let statement: KeepalivedStatement
+    private(set) var service: ImportedService
+    private(set) var pace = KeepalivedPace()
+    private(set) var forwarding: KeepalivedForwarding?
+    /// Where nobody says any.
+    var standardForwarding: KeepalivedForwarding { .standard(at: statement.place) }
+    private(set) var virtualHost: String?
+    private(set) var weight = 1
+    private(set) var inhibits = false
+    private(set) var startsDown = false
+    /// Nil: none is named.
+    private var transport: TransportProtocol?
+    /// Whether keepalived passes it over as a whole.
+    private var isIgnored = true
+    /// SCTP, or IPv6.
+    private var isForeign = false
+    private var persistence: (seconds: Int, place: SourcePlace)?
+    private var netmask: (text: String, place: SourcePlace)?
+    private var flags: [(word: String, place: SourcePlace)] = []
+    private var onePacket: SourcePlace?
+    private var sorry: (address: IPAddress, port: UInt16?, statement: KeepalivedStatement)?
+    private var sorryForwarding: KeepalivedForwarding?
+    private var notices = KeepalivedNotices()
+    private var servers: [KeepalivedRealServer] = []
+
+    init(_ statement: KeepalivedStatement, _ reader: inout KeepalivedImport) {
+        self.statement = statement
+        service = ImportedService(place: statement.place, title: statement.title)
+        for line in statement.statements where line.keyword != "real_server" {
+            line.attempt { () throws(InvalidValue) in try take(line) }
+        }
+        statement.attempt { () throws(InvalidValue) in
+            try listen(reader)
+            isIgnored = false
+        }
+        schedule()
+        // Of a service that cannot be, the blocks inside need not be spoken of, but have to be right.
+        for block in statement.statements where block.keyword == "real_server" {
+            block.attempt { () throws(InvalidValue) in
+                servers.append(try KeepalivedRealServer(block, of: self, &reader))
+            }
+        }
+    }
+
+    // MARK: Lines
+
+    private mutating func take(_ line: KeepalivedStatement) throws(InvalidValue) {
+        if try pace.take(line) { return }
+        let place = line.place
+        switch line.keyword {
+        case "lvs_sched", "lb_algo": ImportScheduling.take(scheduler: try line.value("NAME"), at: place, &service)
+        case "lvs_method", "lb_kind": forwarding = try KeepalivedForwarding(line)
+        case "hashed", "flag-1", "flag-2", "flag-3", "sh-port", "sh-fallback", "mh-port", "mh-fallback":
+            flags.append((line.keyword, place))
+        case "ops": onePacket = place
+        case "persistence_timeout":
+            let seconds =
+                line.values.isEmpty
+                ? 360 : try line.number(in: 1...2_678_400, called: "number of seconds", isExact: true)
+            persistence = (seconds, place)
+        case "persistence_granularity": netmask = (try Self.netmask(line), place)
+        case "persistence_engine": ImportScheduling.leave(engine: try line.value("NAME"), at: place, &service)
+        case "protocol": try takeProtocol(line)
+        case "virtualhost": virtualHost = line.name() ?? virtualHost
+        case "weight": weight = try line.number(in: 1...2_147_483_647, called: "weight")
+        case "inhibit_on_failure": inhibits = isOn(line)
+        case "quorum":
+            // Where it is none, it is 1.
+            service.policy.quorum.required = 1
+            service.policy.quorum.required = try line.number(in: 1...4_294_967_295, called: "quorum")
+        case "hysteresis":
+            service.policy.quorum.hysteresis = try line.number(in: 0...4_294_967_295, called: "hysteresis")
+        case "sorry_server": try takeSorryServer(line)
+        case "sorry_server_lvs_method": sorryForwarding = try KeepalivedForwarding(line)
+        case "quorum_up", "quorum_down": try notices.take(line, of: nil)
+        default: try leave(line)
+        }
+    }
+
+    private mutating func leave(_ line: KeepalivedStatement) throws(InvalidValue) {
+        let place = line.place
+        switch line.keyword {
+        case "alpha":
+            startsDown = isOn(line)
+            service.remark(.changed, place, KeepalivedRemarks.alpha)
+        case "omega":
+            service.remark(
+                .changed, place, "omega: the end of the director runs no program of \(Options.notifyMapping.keyName)")
+        case "ha_suspend":
+            service.remark(.changed, place, "ha_suspend: ipvsd checks real servers also while the VIP is elsewhere")
+        case "smtp_alert":
+            if try line.flag() { service.remark(.left, place, KeepalivedRemarks.mails(line)) }
+        case "sorry_server_inhibit":
+            service.remark(
+                .left, place,
+                "sorry_server_inhibit: a sorry server that is not needed gets no new connections; "
+                    + "those that it has go on")
+        case "ip_family":
+            let family = try line.value("inet or inet6")
+            guard ["inet", "inet6"].contains(family) else {
+                throw InvalidValue("ip_family \(AddressText.quoted(family))", accepted: "inet or inet6")
+            }
+            guard family == "inet6" else { return }
+            isForeign = true
+            service.remark(.left, place, "ip_family inet6: ipvsd balances IPv4 only")
+        default: Self.note(line, &service.remarks)
+        }
+    }
+
+    /// True: a virtual server's own flags have no value, and are on whatever stands behind them.
+    private func isOn(_ line: KeepalivedStatement) -> Bool {
+        line.endsBehind(0)
+        return true
+    }
+
+    /// The netmask in full: keepalived reads the parts that are missing as inet_aton(3) does, so that 24 is 0.0.0.24.
+    private static func netmask(_ line: KeepalivedStatement) throws(InvalidValue) -> String {
+        let text = try line.value("NETMASK")
+        if IPv4Address(text) != nil { return text }
+        guard let last = UInt32(text), text.utf8.allSatisfy({ (48...57).contains($0) }) else {
+            throw InvalidValue("\(AddressText.quoted(text)) is no netmask", accepted: "A.B.C.D")
+        }
+        return IPv4Address(last).description
+    }
+
+    /// What ipvsd does otherwise, or need not know.
+    static func note(_ line: KeepalivedStatement, _ remarks: inout [PlacedRemark]) {
+        let text =
+            switch line.keyword {
+            case "warmup": "first checks come at once, evenly spread"
+            case "log_all_failures": "'ipvsd status' shows each server's last failure"
+            case "snmp_name": "ipvsd has metrics for Prometheus instead of SNMP"
+            default: "keepalived's own"
+            }
+        remarks.append(PlacedRemark(.note, line.place, "\(line.title): \(text)"))
+    }
+
+    private mutating func takeProtocol(_ line: KeepalivedStatement) throws(InvalidValue) {
+        switch try line.value("TCP, UDP or SCTP").uppercased() {
+        case "TCP": transport = .tcp
+        case "UDP": transport = .udp
+        case "SCTP":
+            isForeign = true
+            service.remark(.left, line.place, "protocol SCTP: ipvsd has no services of it")
+        case let other: throw InvalidValue("protocol \(AddressText.quoted(other))", accepted: "TCP, UDP or SCTP")
+        }
+    }
+
+    private mutating func takeSorryServer(_ line: KeepalivedStatement) throws(InvalidValue) {
+        let host = try KeepalivedAddresses.host(try line.value("A.B.C.D [PORT]", more: true))
+        let port = try KeepalivedAddresses.port(line, at: 2)
+        line.endsBehind(2)
+        guard case .ipv4(let address) = host else {
+            service.remark(.left, line.place, "\(line.title): ipvsd's tunnels are IPv4's")
+            return
+        }
+        if let problem = ImportNames.unusable(address) {
+            let instead = "; write \(Options.sorryServer.keyName): with such an address, or with that of another host"
+            let isDirector = address.isLoopback
+            service.remark(.left, line.place, "\(line.title): \(problem)\(isDirector ? instead : "")")
+            return
+        }
+        sorry = (address, port, line)
+    }
+
+    // MARK: Where it is found
+
+    private mutating func listen(_ reader: KeepalivedImport) throws(InvalidValue) {
+        let target = try statement.value("A.B.C.D [PORT], fwmark N or group NAME", more: true)
+        statement.endsBehind(2)
+        if isForeign { return }
+        let transport = transport ?? .udp
+        func operand(_ accepted: String) throws(InvalidValue) -> String {
+            guard statement.words.count > 2 else {
+                let error = InvalidValue(
+                    "virtual_server \(target) without its value", accepted: "virtual_server \(target) \(accepted)")
+                statement.notes.errors.add(statement.place, error)
+                throw error
+            }
+            return statement.words[2]
+        }
+        switch target {
+        case "fwmark":
+            let mark = UInt32(
+                try statement.number(try operand("N"), in: 1...4_294_967_295, called: "firewall mark"))
+            return ImportMarks.listen(to: mark, isIPv6: false, at: statement.place, reader.options, &service)
+        case "group":
+            let name = try operand("NAME")
+            guard let group = reader.groups[name] else {
+                throw InvalidValue("there is no virtual_server_group \(name)", accepted: "the name of one")
+            }
+            group.listen(transport, reader.options, &service)
+        default:
+            guard case .ipv4(let vip) = try KeepalivedAddresses.host(target) else {
+                service.remark(.left, statement.place, "\(statement.title): ipvsd balances IPv4 only")
+                return
+            }
+            if let problem = ImportNames.unusable(vip) {
+                service.remark(.left, statement.place, "\(statement.title): \(vip) is no VIP: \(problem)")
+                return
+            }
+            let port = try KeepalivedAddresses.port(statement, at: 2)
+            service.listeners = [ImportedListener(vip: vip, port: port, transport: transport)]
+        }
+        if self.transport == nil {
+            service.remark(.note, statement.place, "\(statement.title): no protocol: UDP, as keepalived takes it")
+        }
+    }
+
+    private mutating func schedule() {
+        for (word, place) in flags { ImportScheduling.take(flags: [word], at: place, &service) }
+        if let onePacket { ImportScheduling.takeOnePacket(at: onePacket, &service) }
+        // keepalived has any-port services, and such with a netmask, persist.
+        if persistence == nil,
+            netmask != nil || service.listeners.contains(where: { $0.port == nil && $0.transport != nil })
+        {
+            persistence = (360, statement.place)
+        }
+        if let persistence {
+            ImportScheduling.take(
+                persistence: persistence.seconds, netmask: netmask?.text, at: netmask?.place ?? persistence.place,
+                &service)
+        }
+    }
+
+    // MARK: The whole
+
+    func add(to reader: inout KeepalivedImport) {
+        let notes = statement.notes.take()
+        guard !isIgnored else {
+            reader.file.remarks += notes.filter { $0.place == statement.place }
+            return
+        }
+        var whole = self
+        whole.service.remarks += notes
+        whole.service.servers = servers.compactMap(\.imported)
+        whole.joinServers()
+        whole.joinListeners()
+        whole.joinChecks()
+        whole.joinNotices(&reader)
+        whole.joinSorryServer()
+        reader.file.services.append(whole.service)
+    }
+
+    /// Of a group. Each address with a service of its own would run programs, and count a quorum, once for each.
+    private mutating func joinListeners() {
+        guard service.listeners.count > 1 else { return }
+        let isFelt = service.forwarding.persistence != nil || service.servers.contains { $0.server.thresholds != nil }
+        service.remark(
+            isFelt ? .changed : .note, statement.place,
+            "\(statement.title): one service of \(service.listeners.count) listeners, with one schedule, persistence and "
+                + "thresholds; keepalived gives each address its own")
+    }
+
+    private mutating func joinServers() {
+        for server in servers { service.remarks += server.remarks }
+        let usable = servers.filter { $0.imported != nil }
+        service.policy.inhibits = !usable.isEmpty && usable.allSatisfy { $0.inhibits ?? inhibits }
+        guard !service.policy.inhibits else { return }
+        for server in usable where server.inhibits ?? inhibits {
+            service.remark(
+                .left, server.place,
+                "inhibit_on_failure: not all real servers of the service have it, and ipvsd has it for "
+                    + "services")
+        }
+    }
+
+    /// One list of checks for all: what most of them have.
+    private mutating func joinChecks() {
+        let usable = servers.filter { $0.imported != nil }
+        var counts: [[ImportedCheck]: Int] = [:]
+        for server in usable { counts[server.checks, default: 0] += 1 }
+        let most = counts.values.max() ?? 0
+        guard let common = usable.first(where: { counts[$0.checks] == most }) else { return }
+        for server in usable where server.checks != common.checks {
+            service.remark(
+                .changed, server.place,
+                "real server \(server.address): its checks are not those of \(common.address) (\(common.place)), which hold "
+                    + "for all of the service")
+        }
+        if !common.checks.isEmpty {
+            service.checks = .listed(common.checks)
+        } else if usable.contains(where: \.hasCheckers) {
+            service.checks = .auto
+            service.remark(
+                .changed, service.place,
+                "\(service.title): none of its checks could be carried over; ipvsd's own "
+                    + "(\(Options.check.field(.auto))) stand for them")
+        } else {
+            service.checks = .none
+            service.remark(
+                .note, service.place,
+                "\(service.title): keepalived checks nothing here; \(Options.check.field(.auto)) would")
+        }
+    }
+
+    private mutating func joinNotices(_ reader: inout KeepalivedImport) {
+        for server in servers where server.imported != nil { notices.add(server.notices) }
+        let usable = servers.filter { $0.imported != nil }
+        service.notify = notices.notification(
+            of: usable.compactMap { $0.imported?.server.address },
+            told: Set(
+                usable.filter { $0.startsDown || reader.tellsServersAtStart }.compactMap { $0.imported?.server.address }
+            ))
+        leaveAddresses(&reader)
+        let scripts = notices.programs + servers.flatMap(\.programs)
+        for (program, place) in scripts where !KeepalivedCommand.isThere(program, reader.options.surroundings.files) {
+            service.remark(
+                .note, place, "there is no program \(program) here: what asks for it fails until there is")
+        }
+        service.remarks += notices.remarks
+        if let user = reader.scriptUser, !scripts.isEmpty {
+            reader.scriptUser = nil
+            reader.remark(.changed, user.place, "\(user.title): ipvsd runs programs as the user that it runs as itself")
+        }
+    }
+
+    /// A program of the quorum may put the VIP on the director, or announce it; where it names the VIP, it does.
+    private mutating func leaveAddresses(_ reader: inout KeepalivedImport) {
+        let programs = notices.quorumPrograms
+        guard let first = programs.first else { return }
+        let vips = Set(service.listeners.map(\.vip))
+        for (command, place) in programs {
+            let named = vips.filter { vip in
+                command.contains { KeepalivedCommand.replacing(vip, with: "", in: $0) != $0 }
+            }
+            guard !named.isEmpty else { continue }
+            for vip in named { reader.programs[vip] = min(reader.programs[vip] ?? place, place) }
+            service.remark(
+                .changed, place,
+                "\(command[0]) names the VIP: ipvsd leaves the VIP to it (\(Options.addresses.field(false))); write "
+                    + "\(Options.addresses.field(true)) where it only tells of the VIP")
+        }
+        guard vips.isDisjoint(with: reader.programs.keys) else { return }
+        service.remark(
+            .changed, first.place,
+            "\(first.command[0]): ipvsd has the VIP on the director while it runs, whatever the quorum is; write "
+                + "\(Options.addresses.field(false)) where the program puts it there")
+    }
+
+    private mutating func joinSorryServer() {
+        guard let (address, port, line) = sorry else { return }
+        service.policy.sorryServer = address
+        var server = ImportedServer(place: line.place, server: RealServer(address: address))
+        (sorryForwarding ?? forwarding ?? standardForwarding).leave(port: port, isServers: true, service, &server)
+        service.remarks += server.remarks
+    }
+}
