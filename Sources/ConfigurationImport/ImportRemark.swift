@@ -1,4 +1,5 @@
 internal import LoadBalancing
+internal import ServiceConfiguration
 
 /// Something that an import did not take over as it was.
 public struct ImportRemark: Hashable, Sendable, CustomStringConvertible {
@@ -63,4 +64,37 @@ struct PlacedRemark: Hashable {
     }
 
     var remark: ImportRemark { ImportRemark(kind: kind, place: place.description, text: text) }
+}
+
+/// Where something stands in what is imported.
+struct SourcePlace: Hashable, Comparable, CustomStringConvertible {
+    let file: String
+    /// From 1.
+    let line: Int
+    /// Of all lines, in the order in which they are read: included files stand where they are included.
+    let order: Int
+
+    var description: String { "\(file):\(line)" }
+
+    static func < (one: SourcePlace, other: SourcePlace) -> Bool { one.order < other.order }
+}
+
+/// The errors met on the way through what is imported, which goes on behind each. One is shared by all who read a source.
+final class ImportErrors {
+    private(set) var errors: [(place: SourcePlace, error: ConfigurationError)] = []
+
+    func attempt(_ place: SourcePlace, _ body: () throws(InvalidValue) -> Void) {
+        do { try body() } catch { add(place, error) }
+    }
+
+    func add(_ place: SourcePlace, _ error: InvalidValue) {
+        errors.append((place, ConfigurationError(place: "\(place)", error)))
+    }
+
+    /// In the source's order.
+    func check() throws(ConfigurationErrors) {
+        guard !errors.isEmpty else { return }
+        let sorted = errors.enumerated().sorted { ($0.element.place, $0.offset) < ($1.element.place, $1.offset) }
+        throw ConfigurationErrors(sorted.map(\.element.error))
+    }
 }

@@ -1,0 +1,189 @@
+internal import Addresses
+internal import LoadBalancing
+internal import ServiceConfiguration
+
+/// How connections are spread: IPVS's words for it, whoever wrote them.
+enum ImportScheduling {
+    static func take(scheduler name: String, at place: SourcePlace, _ service: inout ImportedService) {
+        if let scheduler = Scheduler(rawValue: name) {
+            service.forwarding.scheduler = scheduler
+        } else {
+            service.remark(
+                .changed, place, "scheduler \(name): ipvsd has none of this name; wlc, the default, stands for it")
+        }
+    }
+
+    /// After the scheduler is known: `flag-1` and so on are its own (IP_VS_SVC_F_SCHED1).
+    static func take(flags words: [String], at place: SourcePlace, _ service: inout ImportedService) {
+        let scheduler = service.forwarding.scheduler
+        for word in words {
+            let flag: SchedulerFlag? =
+                switch (scheduler, word) {
+                case (.sh, "flag-1"): .shFallback
+                case (.sh, "flag-2"): .shPort
+                case (.mh, "flag-1"): .mhFallback
+                case (.mh, "flag-2"): .mhPort
+                default: SchedulerFlag(rawValue: word)
+                }
+            if let flag, flag.scheduler == scheduler {
+                if !service.flags.contains(flag) { service.flags.append(flag) }
+            } else if flag != nil || ["flag-1", "flag-2", "flag-3", "hashed"].contains(word) {
+                service.remark(
+                    .note, place, "\(word): it does nothing with the scheduler \(scheduler.rawValue)")
+            } else {
+                service.remark(.left, place, "scheduler flag \(word): ipvsd has none of this name")
+            }
+        }
+    }
+
+    /// Only UDP is scheduled so.
+    static func takeOnePacket(at place: SourcePlace, _ service: inout ImportedService) {
+        if service.listeners.contains(where: { $0.transport != .tcp }) || service.listeners.isEmpty {
+            service.forwarding.isOnePacket = !service.listeners.isEmpty
+        } else {
+            service.remark(.note, place, "one-packet scheduling: it does nothing for TCP")
+        }
+    }
+
+    static func take(
+        persistence seconds: Int, netmask: String?, at place: SourcePlace, _ service: inout ImportedService
+    ) {
+        let longest = Persistence.timeouts.upperBound
+        guard seconds > 0 else {
+            service.remark(.note, place, "a persistence of 0 s is none")
+            return
+        }
+        if seconds > longest {
+            service.remark(
+                .changed, place, "a persistence of \(seconds) s becomes \(longest) s (2 h 26 min), the longest")
+        }
+        var length = 32
+        if let netmask {
+            if let found = try? AddressText.prefixLength(netmask) {
+                length = found
+            } else {
+                service.remark(
+                    .left, place,
+                    "netmask \(netmask) of the persistence: ipvsd takes 1 to 32 leading bits; each "
+                        + "client's address stands for itself")
+            }
+        }
+        service.forwarding.persistence = Persistence(timeout: min(seconds, longest), prefixLength: length)
+    }
+
+    static func leave(engine: String, at place: SourcePlace, _ service: inout ImportedService) {
+        service.remark(
+            .left, place,
+            "persistence engine \(engine): ipvsd knows clients by their addresses, and does not look into "
+                + "packets")
+    }
+}
+
+/// Services of firewall marks: what they mean stands in the firewall's rules.
+enum ImportMarks {
+    /// What is said of marks that the source does not have was meant for others.
+    static func check(_ options: Import, _ file: ImportedFile) throws(ConfigurationErrors) {
+        let known = Set(file.services.flatMap(\.marks))
+        let unknown = Set(options.marks.keys).subtracting(known).sorted()
+        guard !unknown.isEmpty else { return }
+        let accepted =
+            known.isEmpty
+            ? "none, as there is no such service" : known.sorted().map(String.init).joined(separator: ", ")
+        throw ConfigurationErrors(
+            unknown.map {
+                ConfigurationError(
+                    place: "--fwmark \($0)", problem: "no service of \(file.name) has this mark", accepted: accepted)
+            })
+    }
+
+    static func listen(
+        to mark: UInt32, isIPv6: Bool, at place: SourcePlace, _ options: Import, _ service: inout ImportedService
+    ) {
+        service.marks.insert(mark)
+        if isIPv6 {
+            service.remark(.left, place, "firewall mark \(mark) of IPv6: ipvsd balances IPv4 only")
+        } else if let listeners = options.marks[mark] {
+            service.listeners += listeners.map(ImportedListener.init)
+        } else {
+            service.remark(
+                .left, place,
+                "firewall mark \(mark): ipvsd has none, but services of several listeners; say which packets have the "
+                    + "mark: --fwmark \(mark)=A.B.C.D:PORT,A.B.C.D:PORT")
+        }
+    }
+}
+
+/// What is said of a real server, in the words of IPVS.
+enum ImportServers {
+    static func take(weight: Int, _ server: inout ImportedServer) {
+        server.server.weight = UInt16(clamping: weight)
+        if weight > 65_535 {
+            server.remark(.changed, "weight \(weight) becomes 65535, the greatest: make all of the service smaller")
+        }
+    }
+
+    /// 0 is none.
+    static func take(upper: Int, lower: Int, _ server: inout ImportedServer) {
+        let greatest = AddressText.thresholds.upperBound
+        guard upper > 0 else {
+            if lower > 0 { server.remark(.note, "lower threshold \(lower): it does nothing without an upper one") }
+            return
+        }
+        if upper > greatest {
+            server.remark(.note, "upper threshold \(upper) becomes \(greatest), which is as good as none")
+        }
+        let bound = min(upper, greatest)
+        if lower > upper {
+            server.remark(
+                .changed, "lower threshold \(lower): it is above the upper one, \(upper), which stands for it")
+        }
+        server.server.thresholds = ConnectionThresholds(
+            upper: UInt32(bound), lower: lower == 0 ? nil : UInt32(min(lower, bound)))
+    }
+
+    // MARK: Other ways than ipvsd's
+
+    /// Where the way is said: of one real server, or of all that a service has.
+    struct Way {
+        let title: String
+        let place: SourcePlace
+        let isServers: Bool
+
+        func on(_ server: ImportedServer) -> String {
+            isServers ? server.server.address.description : "its real servers"
+        }
+    }
+
+    /// The real server has the VIP already, and answers by itself: it lacks a tunnel only.
+    static func leaveGatewaying(_ way: Way, _ service: ImportedService, _ server: inout ImportedServer) {
+        let text =
+            "\(way.title) (direct routing) becomes the IPIP tunnel: run \(service.setUp) on \(way.on(server)), which may "
+            + "then stand behind routers, too"
+        server.remarks.append(
+            PlacedRemark(.changed, way.place, text, brief: "was routed to directly: needs realserver-setup"))
+    }
+
+    static func leaveMasquerading(
+        _ way: Way, port: UInt16?, _ service: ImportedService, _ server: inout ImportedServer
+    ) {
+        let other = service.portInstead(of: port)
+        let listening =
+            other.map { "listen at \($0), where it was port \(port ?? 0)," }
+            ?? "take connections to the VIP, or to any address,"
+        let text =
+            "\(way.title) (masquerading) becomes the IPIP tunnel: run \(service.setUp) on \(way.on(server)); the service "
+            + "there has to \(listening) and its answers go to clients directly, no longer by the director"
+        let ports = other.map { " at port \(port ?? 0), not \($0)" } ?? ""
+        server.remarks.append(
+            PlacedRemark(.changed, way.place, text, brief: "was masqueraded\(ports): needs realserver-setup"))
+    }
+
+    static func leaveTunnel(type: String, _ way: Way, _ service: ImportedService, _ server: inout ImportedServer) {
+        let text =
+            "\(way.title): ipvsd's tunnel is IPIP: run \(service.setUp) on \(way.on(server)), which has to take protocol 4 "
+            + "instead of \(type.uppercased())"
+        server.remarks.append(
+            PlacedRemark(
+                .changed, way.place, text, brief: "had a tunnel of \(type.uppercased()): needs realserver-setup"))
+    }
+}
