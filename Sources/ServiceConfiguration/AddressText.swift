@@ -179,3 +179,49 @@ public enum AddressText {
         text.isEmpty || text.contains(where: \.isWhitespace) ? "'\(text)'" : String(text)
     }
 }
+
+/// Where a socket listens.
+public struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
+    public var address: IPAddress
+    public var port: UInt16
+
+    /// `A.B.C.D:PORT`: an address of this machine, 127.0.0.1 or 0.0.0.0.
+    public init(parsing text: String) throws(InvalidValue) {
+        let accepted = "A.B.C.D:PORT, as 127.0.0.1:9104"
+        let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+        guard parts.count == 2 else { throw InvalidValue("no address and port", accepted: accepted) }
+        guard let address = IPv4Address(String(parts[0])), address.value >> 24 < 224 else {
+            throw InvalidValue("\(AddressText.quoted(parts[0])) is no address to listen on", accepted: accepted)
+        }
+        self.address = .v4(address)
+        port = try AddressText.port(parts[1])
+    }
+
+    public var description: String { "\(address):\(port)" }
+}
+
+/// A file of addresses: one a line, `#` begins a comment.
+public enum AddressFile {
+    /// In the file's order, each once. `name` is for the errors, which tell of every bad line.
+    public static func addresses(_ text: String, name: String) throws(ConfigurationErrors) -> [IPAddress] {
+        var addresses: [IPAddress] = []
+        var errors: [ConfigurationError] = []
+        // A line may end by CR LF, one character of Swift's.
+        for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
+            let word = line.prefix { $0 != "#" }.drop(while: \.isWhitespace).reversed().drop(while: \.isWhitespace)
+            if word.isEmpty { continue }
+            do throws(InvalidValue) {
+                let address = try AddressText.address(String(word.reversed()), accepted: "one A.B.C.D a line")
+                if !addresses.contains(address) { addresses.append(address) }
+            } catch {
+                errors.append(ConfigurationError(place: "\(name) line \(index + 1)", error))
+            }
+        }
+        if addresses.isEmpty, errors.isEmpty {
+            let nothing = InvalidValue("no address in it", accepted: "one A.B.C.D a line")
+            errors.append(ConfigurationError(place: name, nothing))
+        }
+        guard errors.isEmpty else { throw ConfigurationErrors(errors) }
+        return addresses
+    }
+}

@@ -1,4 +1,5 @@
 public import Addresses
+internal import HealthChecks
 public import LoadBalancing
 
 /// All that an operator asks of a director: the one value that flags and files become.
@@ -63,4 +64,57 @@ public struct DirectorConfiguration: Equatable, Sendable {
 
     /// Whether real servers of any service are checked.
     public var asksAnything: Bool { services.contains(where: \.checks.asks) }
+}
+
+/// Where the packet program runs: in the driver (native), behind it (generic), or in the best place there is (auto).
+public enum XDPPreference: String, CaseIterable, Sendable {
+    case auto
+    case native
+    case generic
+}
+
+/// Where an operator wrote addresses, for errors that only the machine's state shows: `ipvsd.yaml:4: listeners 10.0.0.100`.
+/// Two values are equal always: a configuration is the same wherever it was written.
+public struct WrittenPlaces: Equatable, Sendable {
+    private var vips: [IPAddress: String] = [:]
+    private var servers: [IPAddress: String] = [:]
+
+    public init() {}
+
+    public static func == (one: WrittenPlaces, other: WrittenPlaces) -> Bool { true }
+
+    /// The beginning of errors about a VIP; without a file its flag.
+    public func ofVIP(_ vip: IPAddress) -> String { vips[vip] ?? "\(Options.listeners.flagName) \(vip)" }
+
+    /// The same for a real server, or a sorry server.
+    public func ofServer(_ server: IPAddress) -> String { servers[server] ?? "\(Options.servers.flagName) \(server)" }
+
+    /// The first place of each counts.
+    mutating func note(vip: IPAddress, _ place: String) { Self.note(vip, place, in: &vips) }
+    mutating func note(server: IPAddress, _ place: String) { Self.note(server, place, in: &servers) }
+
+    /// A mapping's place lacks the value.
+    private static func note(_ address: IPAddress, _ place: String, in places: inout [IPAddress: String]) {
+        if places[address] != nil { return }
+        places[address] = place.contains("\(address)") ? place : "\(place) \(address)"
+    }
+}
+
+extension DirectorConfiguration {
+    /// What an operator should know of a configuration that is good.
+    public var notes: [String] {
+        services.flatMap { service -> [String] in
+            guard case .listed(let checks) = service.checks else { return [] }
+            return checks.flatMap { check -> [String] in
+                guard case .http(let http) = check.check else { return [] }
+                return http.body.compactMap { expectation in
+                    guard case .matches(let pattern) = expectation, !pattern.changes.isEmpty else { return nil }
+                    let expression = AddressText.quoted(pattern.description)
+                    return
+                        "\(service.address): \(check.check): \(Options.bodyMatches.keyName) \(expression) is read by PCRE2, as grep -P does, "
+                        + "and may mean something else: \(pattern.changes.joined(separator: "; "))"
+                }
+            }
+        }
+    }
 }
