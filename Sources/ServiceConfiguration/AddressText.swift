@@ -1,13 +1,13 @@
 public import Addresses
 public import LoadBalancing
 
-/// Addresses, ports and weights as operators write them on the command line and in files.
+/// The texts of addresses, ports and weights on the command line and in files.
 public enum AddressText {
     static let services = "A.B.C.D, A.B.C.D:PORT or A.B.C.D:PORT/tcp|udp"
     static let servers = "A.B.C.D, A.B.C.D=WEIGHT or A.B.C.D=WEIGHT:UPPER[/LOWER]"
     package static let thresholds = 0...999_999_999
 
-    /// `A.B.C.D`, `A.B.C.D:PORT` (TCP) or `A.B.C.D:PORT/tcp|udp`.
+    /// Parses `A.B.C.D`, `A.B.C.D:PORT` (TCP) or `A.B.C.D:PORT/tcp|udp`.
     public static func service(_ text: some StringProtocol) throws(InvalidValue) -> ServiceAddress {
         guard let colon = text.firstIndex(of: ":"), text.lastIndex(of: ":") == colon else {
             return ServiceAddress(vip: try address(text, accepted: services))
@@ -23,7 +23,7 @@ public enum AddressText {
         return ServiceAddress(vip: vip, port: port, transport: transport)
     }
 
-    /// `A.B.C.D:PORT`, where packets come from: any address that one can say.
+    /// Parses the `A.B.C.D:PORT` of a packet's source. Any IPv4 address is accepted.
     public static func source(
         _ text: some StringProtocol
     ) throws(InvalidValue) -> (address: IPAddress, port: UInt16) {
@@ -34,12 +34,13 @@ public enum AddressText {
         return (.v4(try ipv4(text[..<colon], accepted: accepted)), try port(text[text.index(after: colon)...]))
     }
 
-    /// `A.B.C.D` with weight 1, `A.B.C.D=WEIGHT`, or `A.B.C.D=WEIGHT:UPPER[/LOWER]`.
+    /// Parses `A.B.C.D` with weight 1, `A.B.C.D=WEIGHT`, or `A.B.C.D=WEIGHT:UPPER[/LOWER]`.
     public static func server(_ text: some StringProtocol) throws(InvalidValue) -> RealServer {
         try WrittenServer(parsing: text).server()
     }
 
-    /// As `ipvsadm -x` and `-y` take them: an upper one of 0 is none, a lower one of 0 is three quarters of the upper.
+    /// Returns the thresholds as `ipvsadm -x` and `-y` define them. An upper threshold of 0 is none. A lower threshold
+    /// of 0 is three quarters of the upper one.
     static func thresholds(upper: Int, lower: Int?) throws(InvalidValue) -> ConnectionThresholds? {
         if let lower, lower > upper {
             throw InvalidValue("the lower threshold, \(lower), is above the upper one", accepted: "0 to \(upper)")
@@ -51,7 +52,7 @@ public enum AddressText {
     static let maglevSizes =
         "a prime from \(MaglevTable.acceptedSizes.lowerBound) to \(MaglevTable.acceptedSizes.upperBound)"
 
-    /// The size of a Maglev table.
+    /// Parses the size of a Maglev table, which has to be a prime.
     static func maglevSize(_ text: String) throws(InvalidValue) -> Int {
         let sizes = MaglevTable.acceptedSizes
         guard let size = Int(text), text.utf8.allSatisfy({ (48...57).contains($0) }), sizes.contains(size) else {
@@ -72,7 +73,7 @@ public enum AddressText {
             accepted: "\(maglevSizes) that is not below \(servers); 100 times as much shares evenly")
     }
 
-    /// An IPv4 address that a host can have; `accepted` is the form of the whole value that holds it.
+    /// Parses an IPv4 address that a host can have. `accepted` is the form of the whole value, for errors.
     public static func address(
         _ text: some StringProtocol, accepted: String = "A.B.C.D"
     ) throws(InvalidValue) -> IPAddress {
@@ -91,7 +92,8 @@ public enum AddressText {
         return .v4(address)
     }
 
-    /// Any IPv4 address. One of IPv6, also in brackets, is refused as such: the data plane does not forward it.
+    /// Parses any IPv4 address. An IPv6 address, also one in brackets, is refused as such, as the data plane forwards
+    /// IPv4 only.
     private static func ipv4(_ text: some StringProtocol, accepted: String) throws(InvalidValue) -> IPv4Address {
         let isBracketed = text.first == "[" && text.contains("]")
         let bare = isBracketed ? String(text.dropFirst().prefix { $0 != "]" }) : String(text)
@@ -103,7 +105,7 @@ public enum AddressText {
         }
     }
 
-    /// A packet's source, whatever it may be: `A.B.C.D`, `A.B.C.D:PORT` or `A.B.C.D/LENGTH`.
+    /// Parses a packet's source: `A.B.C.D`, `A.B.C.D:PORT` or `A.B.C.D/LENGTH`. Any IPv4 address is accepted.
     public static func client(
         _ text: some StringProtocol
     ) throws(InvalidValue) -> (prefix: IPPrefix, port: UInt16?) {
@@ -121,7 +123,7 @@ public enum AddressText {
 
     static let outerSourcePrefixes = "A.B.C.D/LENGTH with a length from 8 to 24, as 172.16.0.0/16"
 
-    /// `A.B.C.D/LENGTH`, large enough to tell flows apart, and small enough for a private network.
+    /// Parses the prefix of outer source addresses, `A.B.C.D/LENGTH`. At least 256 addresses tell flows apart.
     static func outerSources(_ text: some StringProtocol) throws(InvalidValue) -> IPPrefix {
         let accepted = outerSourcePrefixes
         guard let slash = text.firstIndex(of: "/") else {
@@ -142,7 +144,7 @@ public enum AddressText {
 
     static let netmasks = "1 to 32, or a netmask such as 255.255.255.0"
 
-    /// `24`, `/24` or `255.255.255.0`: from 1 to 32 leading bits.
+    /// Parses `24`, `/24` or `255.255.255.0` as a prefix length from 1 to 32.
     package static func prefixLength(_ text: some StringProtocol) throws(InvalidValue) -> Int {
         let accepted = netmasks
         if let mask = IPv4Address(String(text)) {
@@ -159,7 +161,7 @@ public enum AddressText {
         return length
     }
 
-    /// Decimal digits without sign or superfluous zeros.
+    /// Parses decimal digits without sign or leading zeros.
     package static func number(
         _ text: some StringProtocol, in range: ClosedRange<Int>, problem: String
     ) throws(InvalidValue) -> Int {
@@ -169,23 +171,23 @@ public enum AddressText {
         return number
     }
 
-    /// Every value's name, for the end of an error.
+    /// Returns the names of all values, for the end of an error.
     static func choices<Choice: CaseIterable & RawRepresentable<String>>(of type: Choice.Type) -> String {
         type.allCases.map(\.rawValue).joined(separator: ", ")
     }
 
-    /// The text itself, in quotes where its borders would not be seen.
+    /// Returns the text, in quotes where it is empty or has white space.
     package static func quoted(_ text: some StringProtocol) -> String {
         text.isEmpty || text.contains(where: \.isWhitespace) ? "'\(text)'" : String(text)
     }
 }
 
-/// Where a socket listens.
+/// The address and port at which a socket listens.
 public struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
     public var address: IPAddress
     public var port: UInt16
 
-    /// `A.B.C.D:PORT`: an address of this machine, 127.0.0.1 or 0.0.0.0.
+    /// Parses `A.B.C.D:PORT`. The address may also be 127.0.0.1 or 0.0.0.0.
     public init(parsing text: String) throws(InvalidValue) {
         let accepted = "A.B.C.D:PORT, as 127.0.0.1:9104"
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
@@ -200,13 +202,13 @@ public struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
     public var description: String { "\(address):\(port)" }
 }
 
-/// A file of addresses: one a line, `#` begins a comment.
+/// A file of addresses, one a line. `#` begins a comment.
 public enum AddressFile {
-    /// In the file's order, each once. `name` is for the errors, which tell of every bad line.
+    /// Returns the addresses in the file's order, each once. Errors name the file by `name`, and list every bad line.
     public static func addresses(_ text: String, name: String) throws(ConfigurationErrors) -> [IPAddress] {
         var addresses: [IPAddress] = []
         var errors: [ConfigurationError] = []
-        // A line may end by CR LF, one character of Swift's.
+        // A line may end by CR LF, which is one `Character`.
         for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
             let word = line.prefix { $0 != "#" }.drop(while: \.isWhitespace).reversed().drop(while: \.isWhitespace)
             if word.isEmpty { continue }

@@ -1,6 +1,6 @@
 internal import LoadBalancing
 
-/// One thing wrong in what an operator wrote: where, what, and what would be accepted there.
+/// An error in a flag or a file, with its place and the accepted values.
 public struct ConfigurationError: Error, Hashable, CustomStringConvertible {
     /// The flag with its value, or a file's line with a key and its value.
     public var place: String
@@ -17,22 +17,22 @@ public struct ConfigurationError: Error, Hashable, CustomStringConvertible {
         self.init(place: place, problem: value.problem, accepted: value.accepted)
     }
 
-    /// One line, whatever the values hold that it quotes.
+    /// The error in one line. Control characters in quoted values are escaped.
     public var description: String { "\(place): \(problem) (accepted: \(accepted))".onOneLine }
 }
 
-/// Everything wrong with a configuration at once, so that one run is enough to correct it.
+/// All errors of a configuration. One run shows them together.
 public struct ConfigurationErrors: Error, Equatable, CustomStringConvertible {
-    /// Never empty; in the order of the flags.
+    /// The errors in the order of the flags or the file's lines. The list is never empty.
     public var errors: [ConfigurationError]
 
     public init(_ errors: [ConfigurationError]) { self.errors = errors }
 
-    /// One line an error.
+    /// The errors, one a line.
     public var description: String { errors.map(\.description).joined(separator: "\n") }
 }
 
-/// Why a text is no value of its kind. Whoever knows where the text stood makes a `ConfigurationError` of it.
+/// The reason why a text is no value of its kind. A `ConfigurationError` also has the text's place.
 public struct InvalidValue: Error, Hashable, CustomStringConvertible {
     public var problem: String
     public var accepted: String
@@ -45,9 +45,9 @@ public struct InvalidValue: Error, Hashable, CustomStringConvertible {
     public var description: String { "\(problem) (accepted: \(accepted))" }
 }
 
-/// The errors met on the way through a configuration, which goes on behind each.
+/// The errors that were found so far. Reading goes on after each.
 struct Findings {
-    /// What there is to say against files that are named.
+    /// The test of the programs and files that the configuration names.
     let files: NamedFiles
     private(set) var errors: [ConfigurationError] = []
 
@@ -57,7 +57,7 @@ struct Findings {
         errors.append(ConfigurationError(place: place, problem: problem, accepted: accepted))
     }
 
-    /// The value, or nil after the error has been noted with its place.
+    /// Returns the value of `body`. After an error it notes the error with its place, and returns nil.
     @discardableResult
     mutating func attempt<Value>(_ place: String, _ body: () throws(InvalidValue) -> Value) -> Value? {
         do {

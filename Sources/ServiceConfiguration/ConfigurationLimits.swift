@@ -2,7 +2,7 @@ internal import Addresses
 internal import LoadBalancing
 
 extension Findings {
-    /// Notes a VIP among the outer sources: real servers, which have the VIP, drop packets that come from it.
+    /// Notes a VIP among the outer source addresses. Real servers have the VIP, and drop packets from it.
     mutating func judgeOuterSources(of configuration: DirectorConfiguration, place: String) {
         guard let prefix = configuration.outerSources, let vip = configuration.vips.filter(prefix.contains).min() else {
             return
@@ -12,7 +12,8 @@ extension Findings {
             accepted: "a prefix without VIPs")
     }
 
-    /// Adds what the packet program's tables cannot hold. No other refusal of a start depends on the configuration alone.
+    /// Notes services, real servers and listeners that the packet program's tables cannot hold. No other refusal of a
+    /// start depends on the configuration alone.
     mutating func judgeSize(of configuration: DirectorConfiguration, place: (ConfiguredService?) -> String) {
         var servers = 0
         var listeners = 0

@@ -1,13 +1,12 @@
 public import LoadBalancing
 
-/// One service as an operator asks for it: what is forwarded, how its real servers are checked, when they are taken out
-/// and back, and which program is told of its events.
+/// A service as configured: its forwarding, checks, policy and notification program.
 public struct ConfiguredService: Equatable, Sendable {
     /// The listeners, real servers and scheduling.
     public var forwarding: VirtualService
     public var checks: ServiceChecks
     public var policy: ServicePolicy
-    /// The program that is told of the service's events; nil: none is.
+    /// The program that runs at the service's events, or nil.
     public var notification: NotificationScript?
 
     public init(
@@ -20,7 +19,7 @@ public struct ConfiguredService: Equatable, Sendable {
         self.notification = notification
     }
 
-    /// The first listener, by which the service is named.
+    /// The first listener, which is the service's name.
     public var address: ServiceAddress { forwarding.address }
 
     public var listeners: [ServiceAddress] { forwarding.listeners }
@@ -28,13 +27,13 @@ public struct ConfiguredService: Equatable, Sendable {
     public var servers: [RealServer] { forwarding.servers }
 }
 
-/// The program that is told of a service's events.
+/// The program that runs at a service's events.
 public struct NotificationScript: Hashable, Sendable {
     /// The program's absolute path, and its arguments.
     public var command: [String]
-    /// After which it is killed, with its process group.
+    /// The time after which the program is killed, with its process group.
     public var timeout: Duration
-    /// Whether it is also told how the service is at its start, once the first checks have ended.
+    /// Whether the program also runs for the first state of a service, once the first checks have ended.
     public var tellsAtStart: Bool
 
     public static let defaultTimeout = Duration.seconds(10)
@@ -45,7 +44,7 @@ public struct NotificationScript: Hashable, Sendable {
         self.tellsAtStart = tellsAtStart
     }
 
-    /// The path of a program, as it was typed.
+    /// Returns the path of a program, which has to be absolute.
     static func program(_ text: String) throws(InvalidValue) -> String {
         guard text.hasPrefix("/"), !text.utf8.contains(0) else {
             throw InvalidValue("no absolute path", accepted: "/path/of/a/program")

@@ -2,27 +2,28 @@ public import Addresses
 internal import HealthChecks
 public import LoadBalancing
 
-/// All that an operator asks of a director: the one value that flags and files become.
+/// The configuration of a director. Flags and the configuration file make the same value.
 public struct DirectorConfiguration: Equatable, Sendable {
     public var services: [ConfiguredService]
-    /// Where clients' packets come in. None: those of the VIPs' subnets, or else of the default route.
+    /// The interfaces on which clients' packets arrive. If empty, the director takes those of the VIPs' subnets, or
+    /// else that of the default route.
     public var interfaces: [String]
     public var xdp: XDPPreference
-    /// Unanswered SYNs trigger checks, and one repeated to a silent real server is scheduled anew.
+    /// Whether SYNs without an ACK trigger a check of their real server. Repeated ones are also rescheduled.
     public var watchesSYNs: Bool
-    /// Whether the director puts the VIPs on itself and announces them.
+    /// Whether the director adds the VIPs to its machine and announces them.
     public var managesAddress: Bool
-    /// The outer source of tunnelled packets varies in this prefix by the flow; nil: it is the director's own address.
+    /// The prefix in which the outer source address varies by the flow. With nil it is the director's own address.
     public var outerSources: IPPrefix?
-    /// For so many the flow table has room at ease.
+    /// The number of connections for which the flow table has room.
     public var connections: Int
     public var timeouts: Timeouts
-    /// While so many connections are half-open, new ones are not recorded: 0 for any number, nil for an eighth of the
-    /// flow table.
+    /// The number of half-open connections from which on new ones are recorded only once they carry data. 0 means no
+    /// limit, and nil an eighth of the flow table.
     public var halfOpenLimit: Int?
-    /// Where metrics are served over TCP, besides the control socket; nil: nowhere.
+    /// The TCP address of the metrics' listener besides the control socket, or nil.
     public var metricsListen: ListenAddress?
-    /// Where its addresses were written.
+    /// The places in flags or files at which the addresses were written.
     public var places = WrittenPlaces()
 
     public init(
@@ -44,17 +45,17 @@ public struct DirectorConfiguration: Equatable, Sendable {
         self.outerSources = outerSources
     }
 
-    /// The addresses of all listeners.
+    /// The VIPs of all listeners.
     public var vips: Set<IPAddress> { Set(services.flatMap(\.listeners).map(\.vip)) }
 
-    /// Each service by all of its listeners.
+    /// The services by each of their listeners.
     public var servicesByListener: [ServiceAddress: ConfiguredService] {
         Dictionary(
             services.flatMap { service in service.listeners.map { ($0, service) } },
             uniquingKeysWith: { first, _ in first })
     }
 
-    /// The service whose first listener this is.
+    /// Returns the service with this first listener.
     public subscript(address: ServiceAddress) -> ConfiguredService? { services.first { $0.address == address } }
 
     /// The addresses of all real servers and sorry servers.
@@ -66,15 +67,15 @@ public struct DirectorConfiguration: Equatable, Sendable {
     public var asksAnything: Bool { services.contains(where: \.checks.asks) }
 }
 
-/// Where the packet program runs: in the driver (native), behind it (generic), or in the best place there is (auto).
+/// The place of the packet program: in the driver (native), behind it (generic), or the best one possible (auto).
 public enum XDPPreference: String, CaseIterable, Sendable {
     case auto
     case native
     case generic
 }
 
-/// Where an operator wrote addresses, for errors that only the machine's state shows: `ipvsd.yaml:4: listeners 10.0.0.100`.
-/// Two values are equal always: a configuration is the same wherever it was written.
+/// The places at which addresses were written, such as `ipvsd.yaml:4: listeners 10.0.0.100`. They begin errors that
+/// only the machine's state shows. Any two values are equal, as places do not change a configuration.
 public struct WrittenPlaces: Equatable, Sendable {
     private var vips: [IPAddress: String] = [:]
     private var servers: [IPAddress: String] = [:]
@@ -83,17 +84,17 @@ public struct WrittenPlaces: Equatable, Sendable {
 
     public static func == (one: WrittenPlaces, other: WrittenPlaces) -> Bool { true }
 
-    /// The beginning of errors about a VIP; without a file its flag.
+    /// Returns the beginning of errors about a VIP. Without a file that is the flag.
     public func ofVIP(_ vip: IPAddress) -> String { vips[vip] ?? "\(Options.listeners.flagName) \(vip)" }
 
-    /// The same for a real server, or a sorry server.
+    /// Returns the beginning of errors about a real server or a sorry server.
     public func ofServer(_ server: IPAddress) -> String { servers[server] ?? "\(Options.servers.flagName) \(server)" }
 
-    /// The first place of each counts.
+    /// Notes the place of an address. The first place counts.
     mutating func note(vip: IPAddress, _ place: String) { Self.note(vip, place, in: &vips) }
     mutating func note(server: IPAddress, _ place: String) { Self.note(server, place, in: &servers) }
 
-    /// A mapping's place lacks the value.
+    /// Notes a place. A mapping's place lacks the address, and gets it here.
     private static func note(_ address: IPAddress, _ place: String, in places: inout [IPAddress: String]) {
         if places[address] != nil { return }
         places[address] = place.contains("\(address)") ? place : "\(place) \(address)"
@@ -101,7 +102,7 @@ public struct WrittenPlaces: Equatable, Sendable {
 }
 
 extension DirectorConfiguration {
-    /// What an operator should know of a configuration that is good.
+    /// The remarks on a configuration without errors.
     public var notes: [String] {
         services.flatMap { service -> [String] in
             guard case .listed(let checks) = service.checks else { return [] }

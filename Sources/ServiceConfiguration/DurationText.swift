@@ -1,12 +1,12 @@
-/// Durations as operators write them: a decimal number and a unit, such as "1s", "700ms", "0.7s" or "2m".
+/// The texts of durations: a decimal number and a unit, such as "1s", "700ms", "0.7s" or "2m".
 public enum DurationText {
-    /// What the program's time-outs and intervals may be.
+    /// The range of time-outs and intervals.
     public static let accepted: ClosedRange<Duration> = .milliseconds(10) ... .seconds(3600)
 
-    /// Largest first, so that formatting takes the first that divides.
+    /// The units with their milliseconds. The largest is first, as `format` takes the first unit that divides.
     private static let units = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)]
 
-    /// Whole milliseconds within `range`.
+    /// Parses a duration of whole milliseconds within `range`.
     public static func parse(
         _ text: some StringProtocol, in range: ClosedRange<Duration> = accepted
     ) throws(InvalidValue) -> Duration {
@@ -35,14 +35,14 @@ public enum DurationText {
         return duration
     }
 
-    /// In the largest unit that needs no fraction; what is finer than a millisecond is cut off.
+    /// Returns the duration in the largest unit that needs no fraction. Parts of a millisecond are cut off.
     public static func format(_ duration: Duration) -> String {
         let total = milliseconds(duration)
         guard total != 0, let unit = units.first(where: { total.isMultiple(of: $0.1) }) else { return "\(total)ms" }
         return "\(total / unit.1)\(unit.0)"
     }
 
-    /// A range in words.
+    /// Returns a range in words.
     static func text(of range: ClosedRange<Duration>) -> String {
         "\(format(range.lowerBound)) to \(format(range.upperBound))"
     }

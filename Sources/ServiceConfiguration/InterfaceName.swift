@@ -1,15 +1,16 @@
-/// The names that a network interface can have, as the kernel's dev_valid_name decides.
+/// The names that a network interface can have by the kernel's dev_valid_name.
 public enum InterfaceName {
-    /// The bytes of the name that a device is made with; the kernel's IFNAMSIZ, 16, counts a terminating zero too.
+    /// The most bytes in the name of a new device. The kernel's IFNAMSIZ is 16, with the terminating zero.
     private static let maximumLengthOfNew = 15
-    /// The bytes of any name: a device may have other ones (altname), for which the kernel's ALTIFNAMSIZ is 128.
+    /// The most bytes in any name. Alternative names (altname) have the kernel's ALTIFNAMSIZ, 128, with the terminating
+    /// zero.
     private static let maximumLength = 127
 
     static let accepted = names(upTo: maximumLength)
 
     private static func names(upTo length: Int) -> String { "1 to \(length) bytes without space, slash and colon" }
 
-    /// `isNew`: a device is to be made with the name.
+    /// Refuses a text that is no interface's name. `isNew` means the name of a device that is to be made.
     public static func validate(_ name: String, isNew: Bool = false) throws(InvalidValue) {
         let maximumLength = isNew ? maximumLengthOfNew : maximumLength
         let problem: String? =

@@ -1,17 +1,17 @@
 internal import Glibc
 
-/// What there is to say against files of the machine's that a configuration names. A daemon that learns of it later would
-/// take real servers out for what is the director's own fault.
+/// The test of programs and files that a configuration names. Without it a missing file of the director's would take
+/// real servers down later.
 public struct NamedFiles: Sendable {
-    /// Nil: it can be executed.
+    /// Returns the reason why a program cannot be executed, or nil.
     package var problemOfProgram: @Sendable (_ path: String) -> String?
-    /// Nil: it can be read.
+    /// Returns the reason why a file cannot be read, or nil.
     var problemOfText: @Sendable (_ path: String) -> String?
 
-    /// Nothing is looked at: whoever asks wants to know of the text alone.
+    /// No test: each program and file counts as good.
     public static let unseen = NamedFiles(problemOfProgram: { _ in nil }, problemOfText: { _ in nil })
 
-    /// As root will find them.
+    /// The test of the machine's files, as root would see them.
     public static let present = NamedFiles(
         problemOfProgram: { path in
             problem(of: path)
@@ -47,6 +47,6 @@ public struct NamedFiles: Sendable {
         access(path, R_OK) == 0 || isForRootOnly(errno) ? nil : String(cString: strerror(errno))
     }
 
-    /// `ipvsd check` needs no privilege, and then cannot see all that the director will.
+    /// Whether only root can see the file. `ipvsd check` runs without privileges, and lets such a file pass.
     private static func isForRootOnly(_ code: Int32) -> Bool { code == EACCES && geteuid() != 0 }
 }

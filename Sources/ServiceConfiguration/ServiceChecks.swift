@@ -1,18 +1,18 @@
 public import HealthChecks
 
-/// What a service's real servers have to answer.
+/// The checks of a service's real servers.
 public enum ServiceChecks: Hashable, Sendable {
     case policy(CheckPolicy)
-    /// All of these; never empty.
+    /// A list of checks, all of which have to pass. It is never empty.
     case listed([ServiceCheck])
 
-    /// Whether anything is asked at all.
+    /// Whether there is any check.
     public var asks: Bool {
         if case .policy(let policy) = self { policy.kind != .none } else { true }
     }
 }
 
-/// One check of a service's real servers. What is said of its pace is said of it.
+/// One check of a service's real servers. The members of its pace are members of it.
 @dynamicMemberLookup
 public struct ServiceCheck: Hashable, Sendable {
     public var check: Check
@@ -28,7 +28,7 @@ public struct ServiceCheck: Hashable, Sendable {
     public subscript<Value>(dynamicMember path: KeyPath<CheckPace, Value>) -> Value { pace[keyPath: path] }
 }
 
-/// How real servers' health is checked. What is said of its pace is said of it.
+/// The one check of a service's real servers. The members of its pace are members of it.
 @dynamicMemberLookup
 public struct CheckPolicy: Hashable, Sendable {
     public var kind: Kind
@@ -43,11 +43,11 @@ public struct CheckPolicy: Hashable, Sendable {
 }
 
 extension CheckPolicy {
-    /// What a check does; in flags and files "auto", "tcp", "tcp:8080", "ping" or "none".
+    /// The kind of a check. Flags and files write "auto", "tcp", "tcp:8080", "ping" or "none".
     public enum Kind: Hashable, Sendable, CustomStringConvertible {
-        /// A connect to a service's port; for an any-port service an echo and connects to the ports clients use.
+        /// A connect to a service's port. An any-port service gets an echo and connects to the ports that clients use.
         case auto
-        /// A connect to this port, or to the service's own port when nil.
+        /// A connect to this port. With nil it is the service's own.
         case tcp(port: UInt16?)
         case ping
         case none
@@ -79,18 +79,18 @@ extension CheckPolicy {
     }
 }
 
-/// How often a check is asked, and how many answers it takes to a verdict.
+/// The times between checks, and the numbers of answers that make a verdict.
 public struct CheckPace: Hashable, Sendable {
-    /// From the start of one check of a server to the start of the next.
+    /// The time from the start of one check of a real server to the start of the next.
     public var interval: Duration
-    /// The same while a verdict is near: after a first failure of a server that is up, or a first success of one that is
-    /// down.
+    /// The interval while a verdict is near: after a first failure of a real server that is up, or a first success of
+    /// one that is down.
     public var fastInterval: Duration
-    /// How long a check waits for its answer; at most `interval`.
+    /// The time that a check waits for its answer. It is at most `interval`.
     public var timeout: Duration
-    /// Successes in a row that bring a server up.
+    /// The number of successes in a row that bring a real server up.
     public var rise: Int
-    /// Failures in a row that take a server down.
+    /// The number of failures in a row that take a real server down.
     public var fall: Int
 
     public init(
@@ -104,7 +104,7 @@ public struct CheckPace: Hashable, Sendable {
         self.fall = fall
     }
 
-    /// Where it is not said, in whole milliseconds: 0.3 s for checks every second.
+    /// Returns the default faster interval in whole milliseconds, such as 300 ms for checks every second.
     static func fastInterval(for interval: Duration) -> Duration {
         .milliseconds(max(10, DurationText.milliseconds(interval) * 3 / 10))
     }

@@ -129,7 +129,7 @@ struct NotificationTests {
         flags[typed: Options.notifyAtStart] = true
         let errors = #expect(throws: ConfigurationErrors.self) { try flags.configuration() }
         #expect(
-            errors?.errors.map(\.description) == ["--notify-at-start: no program is told (accepted: with --notify)"])
+            errors?.errors.map(\.description) == ["--notify-at-start: there is no program (accepted: with --notify)"])
         flags[Options.notify] = "/bin/tell"
         #expect(try flags.configuration().services.map(\.notification?.tellsAtStart) == [true])
     }

@@ -4,7 +4,7 @@ public struct FileManual {
     private let version: String
     private var lines: [String] = []
 
-    /// Makes the page; `date` is mdoc's, as "March 1, 2026".
+    /// Makes the page. `date` has the form of mdoc, such as "March 1, 2026".
     public init(date: String, version: String) {
         self.date = date
         self.version = version
@@ -70,7 +70,7 @@ public struct FileManual {
         ]
     }
 
-    /// Text that roff prints as it is.
+    /// Returns text that roff prints as it is.
     private static func escaped(_ text: String) -> String {
         let escaped = text.replacing("\\", with: "\\e").replacing("--", with: "\\-\\-").replacing("…", with: "...")
         return escaped.hasPrefix(".") || escaped.hasPrefix("'") ? "\\&\(escaped)" : escaped

@@ -1,4 +1,4 @@
-/// A JSON document with the members of objects in their order.
+/// A JSON document whose objects keep the order of their members.
 enum JSONValue: Sendable {
     case string(String)
     case number(Int)
@@ -7,7 +7,7 @@ enum JSONValue: Sendable {
     case array([JSONValue])
     case object([(name: String, value: JSONValue)])
 
-    /// The document's text, indented by two spaces a level.
+    /// Returns the document's text, indented by two spaces a level.
     func text(indent: String = "") -> String {
         let inner = indent + "  "
         return switch self {

@@ -2,11 +2,11 @@ internal import Addresses
 internal import HealthChecks
 internal import LoadBalancing
 
-/// Makes a check of its mapping in a configuration file.
+/// Makes a check from its mapping in a configuration file.
 struct CheckMaker {
     let section: YAMLSection
     let type: CheckType
-    /// The service's; nil where one of them is bad.
+    /// The service's listeners, or nil if one of them is bad.
     let listeners: [ServiceAddress]?
 
     func check(_ findings: inout Findings) -> Check? {
@@ -21,7 +21,7 @@ struct CheckMaker {
             return port(.tcp, &findings).map { .tls(TLSCheck(port: $0, options: options)) }
         case .http, .https:
             let tls = type == .https ? tlsOptions(&findings) : nil
-            // Without a port, too, so that every error is found.
+            // The check is also read without a port, so that all of its errors are noted.
             let port = port(.tcp, &findings)
             let check = http(port: port ?? 0, tls: tls, &findings)
             return port.map { _ in .http(check) }
@@ -39,7 +39,7 @@ struct CheckMaker {
         }
     }
 
-    /// Returns the check's own port, or else the service's first of the protocol.
+    /// Returns the check's own port, or else the service's first port of the protocol.
     private func port(
         _ transport: TransportProtocol, standard: UInt16? = nil, _ findings: inout Findings
     ) -> UInt16? {
@@ -52,7 +52,7 @@ struct CheckMaker {
         return nil
     }
 
-    /// Returns what `body` makes of a value that has to be there, or nil after the error.
+    /// Returns the result of `body` for a required value, or nil after the error.
     private func required<Result>(
         _ option: DirectorOption<String>, _ findings: inout Findings,
         _ body: (String) throws(InvalidCheck) -> Result
@@ -151,7 +151,7 @@ struct CheckMaker {
         if [equals != nil, begins != nil, silence].filter(\.self).count > 1 {
             let keys = [Options.reply.keyName, Options.replyBegins.keyName].joined(separator: ", ")
             findings.add(
-                section.place, "more than one reply is asked for", accepted: "\(keys) or \(Options.silence.keyName)")
+                section.place, "more than one expected reply", accepted: "\(keys) or \(Options.silence.keyName)")
         }
         let reply: UDPCheck.Reply =
             if let equals { .equals(equals) } else if let begins { .startsWith(begins) } else if silence {
@@ -190,7 +190,7 @@ struct CheckMaker {
             do { check = try ScriptCheck(arguments: arguments, environment: environment) } catch {
                 throw InvalidValue("\(error)", accepted: accepted)
             }
-            // A program whose path depends on the real server is checked when it is run.
+            // A path that depends on the real server is checked when the program runs.
             if let program = arguments.first, !program.contains("{server}") { _ = try files.program(program) }
             return check
         }

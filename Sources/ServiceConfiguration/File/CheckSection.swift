@@ -2,9 +2,9 @@ internal import HealthChecks
 internal import LoadBalancing
 internal import Yams
 
-/// The checks of one of a configuration file's services.
+/// The checks of a service in a configuration file.
 enum CheckSection {
-    /// Returns the one check or the list of checks; nil after an error. `listeners` is nil where one of them is bad.
+    /// Returns the one check or the list of checks, or nil after an error. `listeners` is nil if one of them is bad.
     static func checks(
         _ section: YAMLSection, pace: CheckPaceReading, listeners: [ServiceAddress]?, _ findings: inout Findings
     ) -> ServiceChecks? {

@@ -2,12 +2,12 @@ internal import Glibc
 internal import LoadBalancing
 internal import Yams
 
-/// The configuration file, in YAML: the same value as flags make, with checks of every kind, and services that differ.
+/// The configuration file, in YAML. Unlike flags it has checks of every type, and services that differ.
 public enum ConfigurationFile {
-    /// Far more than 4,096 services need.
+    /// The largest size in bytes. 4,096 services need far less.
     private static let longest = 64 << 20
 
-    /// With the programs and files that it names.
+    /// Reads a file, and tests the programs and files that it names.
     public static func read(_ path: String) throws(ConfigurationErrors) -> DirectorConfiguration {
         try parse(try text(of: path), file: path, files: .present)
     }
@@ -19,7 +19,7 @@ public enum ConfigurationFile {
         return text
     }
 
-    /// Of a file, or of standard input: "-".
+    /// Returns the bytes of a file, or of standard input for "-".
     package static func bytes(of path: String) throws(ConfigurationErrors) -> [UInt8] {
         guard let file = path == "-" ? fdopen(dup(STDIN_FILENO), "r") : fopen(path, "re") else {
             throw refusal(path, String(cString: strerror(errno)))
@@ -41,7 +41,7 @@ public enum ConfigurationFile {
         ConfigurationErrors([ConfigurationError(place: path, problem: problem, accepted: "a file of text")])
     }
 
-    /// `file` is what errors call it. Whether what it names is there is not asked, unless by `files`.
+    /// Parses a file's text. Errors name the file by `file`. `files` tests the programs and files that it names.
     public static func parse(
         _ text: String, file: String, files: NamedFiles = .unseen
     ) throws(ConfigurationErrors) -> DirectorConfiguration {
@@ -131,7 +131,7 @@ public enum ConfigurationFile {
         }
     }
 
-    /// By lines, each once: what stands in the defaults is found by every service.
+    /// Returns the errors by line, each once. Every service repeats the errors of the defaults.
     private static func sorted(_ errors: [ConfigurationError], file: String) -> [ConfigurationError] {
         func line(_ error: ConfigurationError) -> Int {
             Int(error.place.dropFirst(file.count + 1).prefix { $0 != ":" }) ?? 0

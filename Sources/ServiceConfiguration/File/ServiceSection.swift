@@ -1,7 +1,7 @@
 internal import Addresses
 internal import LoadBalancing
 
-/// One of a configuration file's services.
+/// A service in a configuration file.
 struct ServiceSection {
     let listeners: [SourceItem<ServiceAddress>]
     private let areAll: Bool
@@ -9,7 +9,7 @@ struct ServiceSection {
     private let pace: CheckPaceReading
 
     init(_ own: YAMLSection, defaults: YAMLSection?, pace: CheckPaceReading?, _ findings: inout Findings) {
-        // Of two ways to say the same the service's own counts.
+        // The defaults that the service's own keys rule out. `CheckPaceReading` inherits the pace.
         var apart: [any DeclaredOption] = [
             Options.checkInterval, Options.checkFastInterval, Options.checkTimeout, Options.rise, Options.fall,
         ]
@@ -22,7 +22,7 @@ struct ServiceSection {
         (listeners, areAll) = section.listeners(&findings)
     }
 
-    /// Returns the service, and the place where its real servers are named; nil after an error. `vips` are those of all
+    /// Returns the service and the place of its real servers, or nil after an error. `vips` are the VIPs of all
     /// services.
     func service(
         vips: Set<IPAddress>, _ findings: inout Findings
@@ -30,7 +30,7 @@ struct ServiceSection {
         let addresses = listeners.compactMap { try? $0.value.get() }
         let service = section.service(
             listeners: addresses, areAll: areAll, apartFrom: vips, &findings)
-        // All is read, so that every error is found.
+        // Everything is read, so that all errors are noted.
         let checks = CheckSection.checks(section, pace: pace, listeners: areAll ? addresses : nil, &findings)
         let notification = section.notification(&findings)
         let policy = section.policy(of: service, apartFrom: vips, &findings)
@@ -41,10 +41,10 @@ struct ServiceSection {
         )
     }
 
-    /// Notes where the service's addresses were written.
+    /// Notes the places of the service's addresses.
     func note(_ places: inout WrittenPlaces, sorryServer: IPAddress?) {
         for item in listeners { if let vip = try? item.value.get().vip { places.note(vip: vip, item.place) } }
-        // What is wrong with them has been found.
+        // The errors have been noted before.
         var findings = Findings()
         for item in section.writtenServers(&findings) ?? [] {
             if let server = try? item.value.get().address { places.note(server: server, item.place) }
@@ -52,7 +52,7 @@ struct ServiceSection {
         if let sorryServer { places.note(server: sorryServer, section.place(of: Options.sorryServer)) }
     }
 
-    /// Notes what is wrong with defaults, also where no service inherits it.
+    /// Notes errors in the defaults, also where no service inherits the value.
     static func validate(defaults: YAMLSection, _ findings: inout Findings) {
         defaults.noteBadValues(&findings)
         _ = defaults.thresholds(&findings)

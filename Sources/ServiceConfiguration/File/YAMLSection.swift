@@ -1,17 +1,17 @@
 internal import LoadBalancing
 internal import Yams
 
-/// A mapping of a configuration file: values by key, and where they stand. A service's mapping inherits from the defaults.
+/// A mapping of a configuration file, with the places of its values. A service's mapping inherits from the defaults.
 struct YAMLSection {
     let file: String
     let place: String
     private let section: FileSection
-    /// Items by their key, and those of a mapping within by both keys, as in `timeouts.tcp`.
+    /// The items by key. An item of an inner mapping has both keys, as in `timeouts.tcp`.
     private var items: [String: YAMLItem] = [:]
     private var inherited: Set<String> = []
 
-    /// Reads the mapping, with the keys that `section`, or a check of the type, can have. Nil, after the error, where the node
-    /// is no mapping.
+    /// Reads a mapping with the keys of `section`, or of a check of the type. If the node is no mapping, it notes the
+    /// error and returns nil.
     init?(
         _ node: Node, _ section: FileSection, type: CheckType? = nil, place: String, file: String,
         _ findings: inout Findings
@@ -41,7 +41,7 @@ struct YAMLSection {
         }
     }
 
-    /// Adds the items of a mapping within, or the value that stands for it.
+    /// Adds the items of an inner mapping, or the single value in its place.
     private mutating func addMapping(
         _ item: YAMLItem, _ key: FileKey, _ holds: FileSection, _ findings: inout Findings
     ) {
@@ -54,7 +54,7 @@ struct YAMLSection {
         for (name, value) in inner?.items ?? [:] { items["\(key.name).\(name)"] = value }
     }
 
-    /// Returns the section with the defaults' values for keys that it lacks, save for `apart`.
+    /// Returns the section with the defaults' values for missing keys, except for the options of `apart`.
     func inheriting(from defaults: YAMLSection?, apart: [any DeclaredOption] = []) -> YAMLSection {
         guard let defaults else { return self }
         let apart = Set(apart.map(\.keyName))
@@ -75,7 +75,7 @@ struct YAMLSection {
 
     subscript(option: any DeclaredOption) -> YAMLItem? { items[path(of: option)] }
 
-    /// Returns the items of a list, or the single value that stands for a list of one; nil where there is neither.
+    /// Returns the items of a list, or a single value as a list of one. Without the key it returns nil.
     func items(of option: any DeclaredOption) -> [YAMLItem]? { self[option]?.items }
 
     func mapping(_ option: FileMapping, _ findings: inout Findings) -> YAMLSection? {
@@ -83,7 +83,7 @@ struct YAMLSection {
         return YAMLSection(item.node, holds, place: item.place, file: file, &findings)
     }
 
-    /// Returns texts by their keys, of a mapping whose keys are free.
+    /// Returns the texts of a mapping with keys of the operator's choice.
     func texts(of option: FileTexts, _ findings: inout Findings) -> [(key: String, value: String)] {
         guard let item = self[option] else { return [] }
         guard let mapping = item.node.mapping else {
@@ -118,7 +118,7 @@ extension YAMLSection: OptionSource {
         return items.map { $0.value(of: option) }
     }
 
-    /// A real server is a value, or a mapping.
+    /// Returns the real servers. Each is a single value or a mapping.
     func writtenServers(_ findings: inout Findings) -> [SourceItem<WrittenServer>]? {
         guard let items = items(of: Options.servers), !items.isEmpty else { return nil }
         return items.compactMap { item in
@@ -150,7 +150,7 @@ extension YAMLSection: OptionSource {
 
     func isInherited(_ option: any DeclaredOption) -> Bool { inherited.contains(path(of: option)) }
 
-    /// The first of them is enough.
+    /// Returns the place of the first option that is present.
     func place(of options: any DeclaredOption...) -> String {
         options.lazy.compactMap { self[$0]?.described }.first ?? place
     }
@@ -165,27 +165,27 @@ extension YAMLSection: OptionSource {
 }
 
 extension [String] {
-    /// The texts, each where it is first.
+    /// Returns the texts without repetitions, in their order.
     fileprivate func uniqued() -> [String] {
         var seen: Set<String> = []
         return filter { seen.insert($0).inserted }
     }
 }
 
-/// A value of a configuration file, and where it stands.
+/// A value of a configuration file, with its place.
 struct YAMLItem {
     let key: String
     let file: String
     let line: Int?
     let node: Node
 
-    /// `FILE:LINE: KEY`
+    /// The place, as `FILE:LINE: KEY`.
     var place: String { Self.place(key, line: line, file: file) }
 
-    /// The beginning of errors: the place, with the value where it is one.
+    /// The beginning of errors: the place, and a single value's text.
     var described: String { node.scalar.map { "\(place) \(AddressText.quoted($0.string))" } ?? place }
 
-    /// The items of a list, or the single value that stands for a list of one.
+    /// The items of a list. A single value is a list of one.
     var items: [YAMLItem] {
         guard let sequence = node.sequence else { return [self] }
         return sequence.map { YAMLItem(key: key, file: file, line: $0.mark?.line, node: $0) }

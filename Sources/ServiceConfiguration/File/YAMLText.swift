@@ -1,4 +1,4 @@
-/// Values as they are written in YAML.
+/// The YAML text of values and comments.
 package enum YAMLText {
     package enum Value: Hashable {
         case text(String)
@@ -14,7 +14,7 @@ package enum YAMLText {
         }
     }
 
-    /// Plain where it can be mistaken for nothing else, else in double quotes.
+    /// Returns the text without quotes where YAML reads it as the same text, else in double quotes.
     package static func scalar(_ text: String) -> String {
         // A colon ends a key only before a space.
         let isPlain = text.allSatisfy { plain.contains($0) || $0 == ":" } && text.last != ":"
@@ -22,7 +22,7 @@ package enum YAMLText {
         return text
     }
 
-    /// Lines that can stand as they are, below `|`: each ends with a line feed, and none is empty.
+    /// Whether the text can stand below `|` unchanged. Each line has to end by a line feed, and none may be empty.
     package static func isLiteral(_ text: String) -> Bool {
         text.utf8.allSatisfy { (0x20..<0x7F).contains($0) || $0 == 10 } && text.hasSuffix("\n") && text.first != " "
             && !text.hasPrefix("\n") && !text.contains("\n\n")
@@ -47,7 +47,7 @@ package enum YAMLText {
         return result + "\""
     }
 
-    /// What may stand in a comment: without line ends, and what YAML takes for none of its characters.
+    /// Returns the text for a comment. "?" replaces line ends and all characters that YAML excludes.
     package static func printable(_ text: String) -> String {
         String(
             String.UnicodeScalarView(
@@ -57,7 +57,8 @@ package enum YAMLText {
                 }))
     }
 
-    /// Lines of a comment, each begun by `indent`, at most so wide where words allow it.
+    /// Returns the lines of a comment, each with `indent` before it. A line is longer than `width` only for one long
+    /// word.
     package static func comment(_ text: String, indent: String = "", width: Int = 110) -> [String] {
         var lines: [String] = []
         var line = "\(indent)#"

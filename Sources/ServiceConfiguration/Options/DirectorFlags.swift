@@ -1,10 +1,10 @@
 internal import LoadBalancing
 
-/// An option as it was typed: its text, and the value that the text stands for.
+/// An option on the command line, with its text and value.
 public struct Given<Value: Sendable>: GivenOption {
     let option: DirectorOption<Value>
     let text: String
-    /// A list's values, in each place of the text; else one.
+    /// The values of a list, each with its place. Other options have one item.
     let items: [SourceItem<Value>]
     private let hasEmptyItem: Bool
 
@@ -28,7 +28,7 @@ public struct Given<Value: Sendable>: GivenOption {
 
     public var declaration: any DeclaredOption { option }
 
-    /// The flag with its text, in quotes where its borders would not be seen.
+    /// The flag with its text, in quotes if the text is empty or has white space.
     public var place: String { Self.place(option, text) }
 
     func noteEmptyItem(_ findings: inout Findings) {
@@ -46,20 +46,20 @@ public struct Given<Value: Sendable>: GivenOption {
     }
 }
 
-/// A `Given` of any value.
+/// A `Given` or `GivenPresence` without its value's type.
 public protocol GivenOption: Sendable {
     var declaration: any DeclaredOption { get }
-    /// The beginning of errors about it.
+    /// The beginning of errors about the option.
     var place: String { get }
 }
 
-/// A flag without a value that was typed.
+/// A flag without a value on the command line.
 public struct GivenPresence: GivenOption {
     let option: DirectorOption<Bool>
 
     public init(_ option: DirectorOption<Bool>) { self.option = option }
 
-    /// The flag of that name, which has to be declared.
+    /// Makes the flag of this name, which has to be declared.
     public init(flag name: String) {
         guard let option = Options.flags.first(where: { $0.flag?.name == name }) as? DirectorOption<Bool> else {
             preconditionFailure("no flag --\(name) without a value is declared")
@@ -72,7 +72,7 @@ public struct GivenPresence: GivenOption {
     public var place: String { option.flagName }
 }
 
-/// The director's command line as it was typed, and its way to a configuration.
+/// The flags of the director's command line, which make a configuration.
 public struct DirectorFlags: Sendable {
     private var given: [String: [any GivenOption]] = [:]
 
@@ -80,10 +80,10 @@ public struct DirectorFlags: Sendable {
         for option in given { self.given[option.declaration.identity, default: []].append(option) }
     }
 
-    /// The names of the flags that were typed, in the order of `--help`'s groups.
+    /// The names of the flags on the command line, in the order of `--help`'s groups.
     public var names: [String] { Options.flags.filter(has).map(\.flagName) }
 
-    /// Whether the files that flags name exist is not checked, unless by `files`.
+    /// Makes the configuration. `files` tests the programs and files that flags name.
     public func configuration(files: NamedFiles = .unseen) throws(ConfigurationErrors) -> DirectorConfiguration {
         var findings = Findings(files: files)
         let (listeners, areAll) = listeners(&findings)
@@ -118,7 +118,7 @@ public struct DirectorFlags: Sendable {
 extension DirectorFlags: OptionSource {
     static var listenerName: String { "service" }
 
-    /// The last value counts.
+    /// Returns the option's last value.
     func item<Value>(of option: DirectorOption<Value>) -> SourceItem<Value>? {
         switch given[option.identity]?.last {
         case let typed as Given<Value>: typed.items.first

@@ -1,14 +1,14 @@
-/// An option of the director, declared once: its flag, its key in the configuration file, its value, default and help.
+/// The declaration of a director's option: flag, key in the configuration file, value, default and help.
 public struct DirectorOption<Value: Sendable>: DeclaredOption {
     public let flag: OptionFlag?
     public let key: FileKey?
     public let help: OptionHelp
     public let syntax: ValueSyntax<Value>
-    /// The value where none is given; nil: it depends on other values, or there is none.
+    /// The default. It is nil if there is none, or if other values decide it.
     public let standard: Value?
     public let isList: Bool
 
-    /// A flag and a key of the same name, or of the names that differ.
+    /// Declares an option. `name` is the name of flag and key, unless these have names of their own.
     init(
         _ name: String? = nil, flag: OptionFlag? = nil, key: String? = nil, in sections: [FileSection] = [],
         of types: [CheckType] = [], list: Bool = false, holds: FileSection? = nil, _ syntax: ValueSyntax<Value>,
@@ -26,13 +26,13 @@ public struct DirectorOption<Value: Sendable>: DeclaredOption {
 
     public var accepted: String { syntax.accepted }
 
-    /// Returns the flag and the value's text, as the words of a command line.
+    /// Returns the flag and the value's text as two words of a command line.
     public func arguments(_ value: Value) -> [String] { [flagName, syntax.format(value)] }
 
-    /// Returns the flag with the value, as one text.
+    /// Returns the flag and the value as one text.
     public func argument(_ value: Value) -> String { arguments(value).joined(separator: " ") }
 
-    /// Returns the key with the value, as they stand in the file.
+    /// Returns the key and the value as a line of the file.
     public func field(_ value: Value) -> String { "\(keyName): \(YAMLText.scalar(syntax.format(value)))" }
 }
 
@@ -41,7 +41,7 @@ protocol ParsedOption: DeclaredOption {
     /// The JSON Schema of one value.
     var schema: JSONValue { get }
 
-    /// Notes what is wrong with the value that a mapping of the file has.
+    /// Notes errors in the option's value in a mapping of the file.
     func noteBadValues(in section: YAMLSection, _ findings: inout Findings)
 }
 
@@ -53,30 +53,30 @@ extension DirectorOption: ParsedOption {
     }
 }
 
-/// What help texts, manual pages, the schema and errors need to know of an option, whatever its value is.
+/// An option without its value's type, for help texts, manual pages, the schema and errors.
 public protocol DeclaredOption: Sendable {
-    /// Nil: the command line does not have it.
+    /// The flag, or nil if the command line lacks the option.
     var flag: OptionFlag? { get }
-    /// Nil: the file does not have it.
+    /// The key, or nil if the file lacks the option.
     var key: FileKey? { get }
     var help: OptionHelp { get }
     /// The accepted values, in words.
     var accepted: String { get }
-    /// Several values are accepted: a repeated flag, or a list.
+    /// Whether several values are accepted, by a repeated flag or by a list.
     var isList: Bool { get }
 }
 
 extension DeclaredOption {
-    /// The option's only name: its key with the first section that has it, or its flag.
+    /// The option's unique name: its key with the first section that has it, or its flag.
     var identity: String { key.map { "\($0.sections.first.map { "\($0)" } ?? "").\($0.name).\($0.types)" } ?? flagName }
 
-    /// The flag with its dashes; empty where there is no flag.
+    /// The flag with its dashes, or an empty text.
     public var flagName: String { flag.map { "--\($0.name)" } ?? "" }
 
-    /// The flag's short name with its dash; empty where there is none.
+    /// The flag's short name with its dash, or an empty text.
     public var shortFlagName: String { flag?.short.map { "-\($0)" } ?? "" }
 
-    /// The key; empty where there is none.
+    /// The key, or an empty text.
     public var keyName: String { key?.name ?? "" }
 
     /// The flag's text in `--help`, with the default in ArgumentParser's manner.
@@ -88,14 +88,14 @@ extension DeclaredOption {
     }
 }
 
-/// An option's texts.
+/// The help texts of an option.
 public struct OptionHelp: Sendable, ExpressibleByStringLiteral, ExpressibleByStringInterpolation {
     var text: String
-    /// What the key means, where the flag says the opposite or has another form.
+    /// The key's meaning, where the flag means the opposite or has another form.
     var keyText: String?
     /// The default, in words.
     var standard: String?
-    /// The name that ipvsadm or keepalived has for it.
+    /// The option's name in ipvsadm or keepalived.
     var term: String?
 
     init(_ text: String, key keyText: String? = nil, standard: String? = nil, term: String? = nil) {
@@ -107,24 +107,24 @@ public struct OptionHelp: Sendable, ExpressibleByStringLiteral, ExpressibleByStr
 
     public init(stringLiteral text: String) { self.init(text) }
 
-    /// What the key means.
+    /// The text about the key.
     var fileText: String { keyText ?? text }
 }
 
 /// An option's form on the command line.
 public struct OptionFlag: Sendable {
-    /// Without its dashes.
+    /// The name without its dashes.
     public private(set) var name: String
     public let short: Character?
-    /// The placeholder of its value in help texts; nil: it has no value.
+    /// The placeholder of the value in help texts, or nil for a flag without a value.
     public let valueName: String?
-    /// It can be given several times, and each value can be several, separated by commas.
+    /// Whether the flag repeats, and its value can be several, separated by commas.
     public let repeats: Bool
-    /// The value that a flag without one stands for.
+    /// The value of a flag that is typed without one.
     public let presence: Bool
     public let topic: OptionTopic
 
-    /// A flag with a value; without a name it has the key's.
+    /// Makes a flag with a value. Without a name it has the key's.
     static func value(
         _ topic: OptionTopic, _ valueName: String, name: String = "", short: Character? = nil, repeats: Bool = false
     ) -> OptionFlag {
@@ -132,7 +132,7 @@ public struct OptionFlag: Sendable {
             name: name, short: short, valueName: valueName, repeats: repeats, presence: true, topic: topic)
     }
 
-    /// A flag without a value, which stands for `value`.
+    /// Makes a flag without a value. `value` is its meaning.
     static func presence(_ topic: OptionTopic, _ name: String = "", means value: Bool = true) -> OptionFlag {
         OptionFlag(name: name, short: nil, valueName: nil, repeats: false, presence: value, topic: topic)
     }
@@ -159,11 +159,11 @@ public enum OptionTopic: String, CaseIterable, Sendable {
 public struct FileKey: Hashable, Sendable {
     public let name: String
     let sections: [FileSection]
-    /// The types of checks that have it; empty: all.
+    /// The types of checks that have the key. If empty, all types have it.
     let types: [CheckType]
-    /// The keys of its value, which can be a mapping; nil: it cannot.
+    /// The keys of the value, if it can be a mapping, or nil.
     var holds: FileSection?
-    /// The key of that mapping whose value can stand for the whole mapping.
+    /// The key of the inner mapping whose value can replace the whole mapping.
     var shorthand: String?
 }
 
@@ -172,7 +172,7 @@ enum FileSection: CaseIterable, Sendable {
     case file, timeouts, defaults, service, persistence, server, notify, check
 }
 
-/// A key of the configuration file whose value is a mapping, or a list of them.
+/// A key of the configuration file whose value is a mapping, or a list of mappings.
 public struct FileMapping: DeclaredOption {
     public let key: FileKey?
     public let help: OptionHelp
@@ -197,7 +197,7 @@ public struct FileMapping: DeclaredOption {
     }
 }
 
-/// A key of the configuration file whose value is a mapping with keys of the operator's own.
+/// A key of the configuration file whose value is a mapping with keys of the operator's choice.
 struct FileTexts: DeclaredOption {
     let key: FileKey?
     let help: OptionHelp

@@ -1,46 +1,46 @@
-/// A value where it was written.
+/// A value with its place.
 struct SourceItem<Value> {
-    /// The beginning of errors: a flag with its text, or a file's line with a key and its text.
+    /// The beginning of errors: a flag or a file's line and key, with the value's text.
     let place: String
     let value: Result<Value, InvalidValue>
 }
 
 extension SourceItem: Sendable where Value: Sendable {}
 
-/// Values of options as operators write them: on the command line, or in a mapping of the configuration file.
+/// A source of option values: the command line, or a mapping of the configuration file.
 protocol OptionSource {
     /// The name of a listener in errors.
     static var listenerName: String { get }
 
-    /// Returns an option's value; nil where there is none.
+    /// Returns an option's value, or nil without one.
     func item<Value>(of option: DirectorOption<Value>) -> SourceItem<Value>?
 
-    /// Returns a list option's values; nil where there is none. What is wrong with the list itself is noted.
+    /// Returns a list option's values, or nil without any. It notes errors of the list itself.
     func list<Value>(of option: DirectorOption<Value>, _ findings: inout Findings) -> [SourceItem<Value>]?
 
-    /// Returns the real servers, with what each says of itself; nil where there are none.
+    /// Returns the real servers with their own weights and thresholds, or nil without any.
     func writtenServers(_ findings: inout Findings) -> [SourceItem<WrittenServer>]?
 
     func has(_ option: any DeclaredOption) -> Bool
 
-    /// Whether the mapping that has the option's key is there, in any form.
+    /// Whether the mapping around the option's key is present, in any form.
     func hasMapping(around option: any DeclaredOption) -> Bool
 
-    /// Whether the value is that of the file's defaults.
+    /// Whether the value comes from the file's defaults.
     func isInherited(_ option: any DeclaredOption) -> Bool
 
-    /// Returns the beginning of errors about values of several options together.
+    /// Returns the beginning of errors about several options.
     func place(of options: any DeclaredOption...) -> String
 
-    /// Returns the option's name: its flag, or its key.
+    /// Returns the option's flag or key.
     func name(of option: any DeclaredOption) -> String
 
-    /// Notes that an option is needed.
+    /// Notes that a required option is missing.
     func noteMissing(_ option: any DeclaredOption, _ findings: inout Findings)
 }
 
 extension OptionSource {
-    /// Returns an option's value after `judge` has found nothing against it; nil where there is none, or after an error.
+    /// Returns an option's value after `judge` has accepted it, or nil without one and after an error.
     func value<Value>(
         of option: DirectorOption<Value>, _ findings: inout Findings,
         judge: (Value) throws(InvalidValue) -> Void = { _ in }
@@ -62,12 +62,12 @@ extension OptionSource {
         return setting
     }
 
-    /// Replaces the values of `target` that have options, save for those that are read by hand.
+    /// Sets the values of `target` that the source has. Options with `isReadByHand` are left out.
     func read<Target>(_ settings: [Setting<Target>], into target: inout Target, _ findings: inout Findings) {
         for setting in settings where !setting.isReadByHand { setting.read(self, &target, &findings) }
     }
 
-    /// Replaces `setting` where the option has a value.
+    /// Sets `setting` if the source has the option.
     func read<Value>(_ option: DirectorOption<Value>, into setting: inout Value, _ findings: inout Findings) {
         if let value = value(of: option, &findings) { setting = value }
     }
@@ -76,7 +76,7 @@ extension OptionSource {
         if let value = value(of: option, &findings) { setting = value }
     }
 
-    /// Returns a list option's good values.
+    /// Returns a list option's values without errors.
     func values<Value>(of option: DirectorOption<Value>, _ findings: inout Findings) -> [Value] {
         (list(of: option, &findings) ?? []).compactMap { item in
             findings.attempt(item.place) { () throws(InvalidValue) in try item.value.get() }
@@ -84,13 +84,13 @@ extension OptionSource {
     }
 }
 
-/// The place of an option's value in the configuration, by which the value is read and printed.
+/// The place of an option's value in the configuration. The value is read and printed by it.
 package struct Setting<Target>: Sendable {
     package let option: any DeclaredOption
-    /// Whether the value is read by hand, since it is judged together with others.
+    /// Whether other code reads the value, since several options decide it.
     let isReadByHand: Bool
     fileprivate let read: @Sendable (any OptionSource, inout Target, inout Findings) -> Void
-    /// Returns the value's text; nil where there is no value.
+    /// Returns the value's text, or nil without a value.
     private let text: @Sendable (Target) -> String?
 
     init<Value: Sendable>(
@@ -117,7 +117,7 @@ package struct Setting<Target>: Sendable {
         }
     }
 
-    /// Returns the text of the target's value; nil where it is the text of the other's, too.
+    /// Returns the text of the value, or nil if `other` has the same one.
     package func text(of target: Target, unlike other: Target) -> String? {
         let text = text(target)
         return text == self.text(other) ? nil : text

@@ -1,6 +1,6 @@
 package import HealthChecks
 
-/// The keys of checks that only some types have. No flag has them.
+/// The keys of checks that only some types have. They have no flags.
 extension Options {
     static let checks: [any DeclaredOption] = [
         mtuSize, port, httpMethod, httpPath, httpHost, httpHeaders, httpVersion, httpStatus, bodyContains, bodyMatches,
@@ -66,7 +66,8 @@ extension Options {
     // MARK: gRPC and TLS
 
     static let grpcService = key(
-        "service", of: [.grpc], .text, OptionHelp("The service that is asked for.", standard: "the server as a whole"))
+        "service", of: [.grpc], .text,
+        OptionHelp("The gRPC service whose health is queried.", standard: "the server as a whole"))
 
     static let grpcAuthority = key("authority", of: [.grpc], .text, "The request's :authority.")
 
@@ -104,11 +105,11 @@ extension Options {
         "The transport of the question.")
 
     package static let dnsName = key(
-        "name", of: [.dns], .domainName, OptionHelp("The domain name that is asked for.", term: "keepalived name"))
+        "name", of: [.dns], .domainName, OptionHelp("The queried domain name.", term: "keepalived name"))
 
     package static let dnsRecord = key(
         "record", of: [.dns], .recordType, standard: DNSRecordType(code: 1),
-        OptionHelp("The type of record that is asked for.", term: "keepalived type"))
+        OptionHelp("The queried type of record.", term: "keepalived type"))
 
     static let dnsCodes = DirectorOption(
         key: "codes", in: [.check], of: [.dns], list: true, .number(in: 0...15, problem: "no response code"),
@@ -172,14 +173,14 @@ extension ValueSyntax where Value == UInt16 {
 }
 
 extension ValueSyntax where Value == String {
-    /// Judged together with the type of record.
+    /// A domain name. `DNSQuestion` judges it together with the type of record.
     fileprivate static var domainName: ValueSyntax<String> {
         ValueSyntax(accepted: "a domain name", schema: .scalar) {
             text throws(InvalidValue) in text
         }
     }
 
-    /// Judged by the check.
+    /// An absolute path, which `FileCheck` judges.
     fileprivate static var absolutePath: ValueSyntax<String> {
         ValueSyntax(accepted: "an absolute path", schema: .text(matching: "^/")) {
             text throws(InvalidValue) in text
@@ -196,7 +197,7 @@ extension ValueSyntax where Value == String {
 }
 
 extension ValueSyntax where Value == ClosedRange<Int> {
-    /// `200` or `200-299`.
+    /// A status such as `200`, or a range such as `200-299`.
     fileprivate static var statuses: ValueSyntax<ClosedRange<Int>> {
         ValueSyntax(
             accepted: "100 to 599, or a range as 200-299", schema: ["type": .array(["integer", "string"])],
@@ -261,11 +262,11 @@ extension ValueSyntax where Value == [UInt8] {
     }
 }
 
-/// The types of checks in the configuration file.
+/// The type of a check in the configuration file.
 package enum CheckType: String, CaseIterable, Sendable {
     case ping, mtu, tcp, tls, http, https, grpc, smtp, dns, udp, script, file
 
-    /// The types that speak TLS, or can.
+    /// The types that use TLS, or can use it.
     static let overTLS: [CheckType] = [.tls, .https, .grpc]
     static let overHTTP: [CheckType] = [.http, .https]
     static let withPort: [CheckType] = [.tcp, .tls, .http, .https, .grpc, .smtp, .dns, .udp]

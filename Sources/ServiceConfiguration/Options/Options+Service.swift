@@ -2,7 +2,7 @@ public import Addresses
 package import HealthChecks
 public import LoadBalancing
 
-/// The options of a service. In the file they stand in `services`, and all but the listeners in `defaults`, too.
+/// The options of a service. The file has them in `services`, and all but the listeners also in `defaults`.
 extension Options {
     static let services: [any DeclaredOption] = [
         listeners, oneService, scheduler, schedulerFlags, maglevSize, persistenceMapping, persistent, persistentNetmask,
@@ -281,7 +281,7 @@ extension ValueSyntax where Value == WrittenServer {
 }
 
 extension ValueSyntax where Value == String {
-    /// A number that is judged together with its quorum.
+    /// A hysteresis, which is judged together with its quorum.
     fileprivate static var hysteresis: ValueSyntax<String> {
         ValueSyntax(
             accepted: "0 to the quorum less 1", schema: ["type": "integer", "minimum": .number(0)]

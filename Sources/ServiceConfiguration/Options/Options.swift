@@ -1,7 +1,7 @@
-/// All options of the director. The command line, the configuration file, manual pages and schema are made of these
-/// declarations. Import prints the values that have a `Setting` by them, and has lines of its own for the other values.
+/// All options of the director. These declarations make the command line, the configuration file, manual pages and the
+/// schema. The import prints values by their `Setting`, and has forms of its own for the others.
 public enum Options {
-    /// In the order of the file's keys. Options that only the command line has stand beside related ones.
+    /// The options in the order of the file's keys. Options without a key stand beside related ones.
     public static let all: [any DeclaredOption] = director + services + checks
 
     /// The options with a flag, by topic.
@@ -14,15 +14,15 @@ public enum Options {
             (section, all.filter { $0.key?.sections.contains(section) == true })
         })
 
-    /// The options that a mapping of the file can have.
+    /// Returns the options that a mapping of the file can have.
     static func options(of section: FileSection) -> [any DeclaredOption] { bySection[section] ?? [] }
 
-    /// The same for a check of a type.
+    /// Returns the options that a check of this type can have.
     static func options(of type: CheckType) -> [any DeclaredOption] {
         options(of: .check).filter { option in option.key?.types.isEmpty == true || has(option, type) }
     }
 
-    /// The keys of a mapping; those that only some types of checks have are left out.
+    /// Returns the keys of a mapping. Keys of only some types of checks are left out.
     static func keys(of section: FileSection) -> [String] {
         options(of: section).filter { $0.key?.types.isEmpty == true }.map(\.keyName)
     }
@@ -31,7 +31,7 @@ public enum Options {
         option.key?.types.contains(type) == true
     }
 
-    /// The mapping in `section` that has the option's key; nil where the section has the key itself.
+    /// Returns the inner mapping of `section` that has the option's key. It is nil if the section itself has the key.
     static func mapping(around option: any DeclaredOption, in section: FileSection) -> FileKey? {
         guard let key = option.key, !key.sections.contains(section) else { return nil }
         return options(of: section).lazy.compactMap(\.key).first { $0.holds.map(key.sections.contains) == true }

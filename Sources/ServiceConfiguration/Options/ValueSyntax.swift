@@ -1,13 +1,13 @@
-/// The form of an option's value: how it is parsed, printed, and described to operators and editors.
+/// The form of an option's value: its parser, its text, and its description for operators and editors.
 public struct ValueSyntax<Value: Sendable>: Sendable {
     public let parse: @Sendable (String) throws(InvalidValue) -> Value
-    /// The text that `parse` makes the same value of.
+    /// Returns a text that `parse` turns into the same value.
     public let format: @Sendable (Value) -> String
-    /// What is accepted, for errors and manual pages.
+    /// The accepted values, for errors and manual pages.
     let accepted: String
     /// The JSON Schema of one value, as an editor's YAML parser reads it.
     let schema: JSONValue
-    /// What is accepted where a list or mapping stands instead of a value.
+    /// The accepted form, for the error about a list or mapping in place of a value.
     let single: String
 
     init(
@@ -22,7 +22,7 @@ public struct ValueSyntax<Value: Sendable>: Sendable {
         self.single = single
     }
 
-    /// A value whose description is its text.
+    /// Makes the form of a value whose description is its text.
     init(
         accepted: String, schema: JSONValue, single: String = "one value",
         parse: @escaping @Sendable (String) throws(InvalidValue) -> Value
@@ -46,7 +46,7 @@ extension ValueSyntax where Value == String {
 }
 
 extension ValueSyntax where Value == Bool {
-    /// YAML 1.1's words, which other programs' files have.
+    /// A truth value, also in the words of YAML 1.1.
     static var flag: ValueSyntax<Bool> {
         ValueSyntax(
             accepted: "true or false",
@@ -62,7 +62,7 @@ extension ValueSyntax where Value == Bool {
 }
 
 extension ValueSyntax where Value == Int {
-    /// Decimal digits; `problem` says what a text is not.
+    /// A number in decimal digits. `problem` is the error for any other text.
     static func number(
         in range: ClosedRange<Int>, problem: @escaping @Sendable (_ text: String) -> String
     ) -> ValueSyntax {
@@ -78,7 +78,7 @@ extension ValueSyntax where Value == Int {
         number(in: range) { _ in problem }
     }
 
-    /// Whole seconds, written as a duration.
+    /// A duration of whole seconds.
     static func seconds(in range: ClosedRange<Int>) -> ValueSyntax {
         let durations: ClosedRange<Duration> = .seconds(range.lowerBound) ... .seconds(range.upperBound)
         return ValueSyntax(
@@ -103,7 +103,7 @@ extension ValueSyntax where Value == Duration {
 }
 
 extension ValueSyntax where Value == Duration? {
-    /// A duration of policies; nil: off.
+    /// A duration of policies, or nil for "off".
     static var durationOrOff: ValueSyntax<Duration?> {
         ValueSyntax(
             accepted: "\(DurationText.text(of: PolicyText.durations)), or off",
@@ -117,7 +117,7 @@ extension ValueSyntax where Value == Duration? {
 }
 
 extension ValueSyntax where Value: CaseIterable & RawRepresentable<String> {
-    /// One of a type's names; `name` is what errors call one.
+    /// A value of an enumeration. Errors call it by `name`.
     static func choice(called name: String) -> ValueSyntax {
         let names = Value.allCases.map(\.rawValue)
         // An editor's YAML parser reads "1.1" without quotes as a number.
@@ -134,7 +134,7 @@ extension ValueSyntax where Value: CaseIterable & RawRepresentable<String> {
 }
 
 extension JSONValue {
-    /// A text, which may look like a number or a truth value.
+    /// A text, which can also look like a number or a truth value.
     static let scalar: JSONValue = ["type": .array(["string", "number", "boolean"])]
 
     static let duration: JSONValue = ["type": "string", "pattern": #"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"#]

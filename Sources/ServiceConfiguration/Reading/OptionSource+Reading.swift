@@ -1,9 +1,9 @@
 internal import Addresses
 internal import LoadBalancing
 
-/// Services are made of options, from flags and from the file alike.
+/// Services from options. Flags and the file have the same rules.
 extension OptionSource {
-    /// Returns the listeners with their places, and whether all of them are good.
+    /// Returns the listeners with their places, and whether none was refused.
     func listeners(
         _ findings: inout Findings
     ) -> (listeners: [SourceItem<ServiceAddress>], areAll: Bool) {
@@ -15,7 +15,7 @@ extension OptionSource {
         return (good, !items.isEmpty && good.count == items.count)
     }
 
-    /// Returns the service; nil without a listener. `areAll` says that no listener is missing because it was bad.
+    /// Returns the service, or nil without a listener. `areAll` means that no listener was refused.
     func service(
         listeners: [ServiceAddress], areAll: Bool, apartFrom vips: Set<IPAddress>, _ findings: inout Findings
     ) -> VirtualService? {
@@ -27,7 +27,7 @@ extension OptionSource {
             try AddressText.maglevSize(size, servers: servers.count)
         }
         let persistence = persistence(&findings)
-        // All else is judged also where every listener was bad.
+        // All other options are judged also if every listener was refused.
         let address = listeners.first ?? ServiceAddress(vip: .unspecified(.v4))
         var service = VirtualService(
             address: address, scheduler: scheduler, flags: flags, persistence: persistence,
@@ -45,7 +45,7 @@ extension OptionSource {
         if case .success = item(of: option)?.value { true } else { false }
     }
 
-    /// Returns the scheduler flags; nil: a bad scheduler, of which they are not judged.
+    /// Returns the scheduler flags. With a bad scheduler, which is nil, they are not compared with it.
     private func flags(of scheduler: Scheduler?, _ findings: inout Findings) -> Set<SchedulerFlag> {
         let flags = (list(of: Options.schedulerFlags, &findings) ?? []).compactMap { item in
             findings.attempt(item.place) { () throws(InvalidValue) in
@@ -117,14 +117,14 @@ extension OptionSource {
 
     // MARK: Policy and notification
 
-    /// Returns the policy; without a service it is not judged together with the service's other options.
+    /// Returns the policy. Without a service it is not compared with the service's other options.
     func policy(
         of service: VirtualService?, apartFrom vips: Set<IPAddress>, _ findings: inout Findings
     ) -> ServicePolicy {
         var policy = ServicePolicy()
         read(Options.policySettings, into: &policy, &findings)
         let slowStart = value(of: Options.slowStart, &findings) { duration throws(InvalidValue) in
-            // The defaults' slow start holds for the services that have shares.
+            // The defaults' slow start holds only for services whose schedulers have shares.
             guard duration != nil, let service, !isInherited(Options.slowStart) else { return }
             try PolicyText.slowStart(of: service.scheduler)
         }
@@ -155,7 +155,7 @@ extension OptionSource {
                     place(of: Options.notifyMapping), "there is no \(key)", accepted: "\(key): [/path, ARGUMENT]")
             } else if tellsAtStart {
                 findings.add(
-                    place(of: Options.notifyAtStart), "no program is told",
+                    place(of: Options.notifyAtStart), "there is no program",
                     accepted: "with \(name(of: Options.notify))")
             }
             return nil
@@ -164,7 +164,7 @@ extension OptionSource {
         return NotificationScript(command: command, timeout: timeout, tellsAtStart: tellsAtStart)
     }
 
-    /// Returns the program and its arguments; nil: none, or after an error.
+    /// Returns the program and its arguments, or nil for "none" and after an error.
     private func notifyCommand(_ findings: inout Findings) -> [String]? {
         let accepted = Options.notify.accepted
         guard let items = list(of: Options.notify, &findings), let first = items.first else {
@@ -186,7 +186,7 @@ extension OptionSource {
     }
 }
 
-/// So are the settings of the director and of its checks.
+/// The settings of the director and of its checks.
 extension OptionSource {
     /// Reads the settings of the director itself.
     func readSettings(into configuration: inout DirectorConfiguration, _ findings: inout Findings) {
@@ -206,7 +206,7 @@ extension OptionSource {
         return names
     }
 
-    /// Returns the kind of a service's one check; nil after an error.
+    /// Returns the kind of a service's one check, or nil after an error.
     func checkKind(
         listeners: some Collection<ServiceAddress>, _ findings: inout Findings
     ) -> CheckPolicy.Kind? {
@@ -219,17 +219,17 @@ extension OptionSource {
     }
 }
 
-/// The pace of checks as a source has it: its own, and what it inherits.
+/// The pace of checks in a source, with the inherited values.
 struct CheckPaceReading {
     private(set) var pace = CheckPace()
-    /// Else the faster interval goes with the interval.
+    /// Whether the faster interval was given. Otherwise the interval decides it.
     private var hasFastInterval = false
 
-    /// Reads the pace. Where a source shortens the interval alone, the inherited time-out is shortened with it. With any
-    /// other interval goes another faster one.
+    /// Reads the pace. A shorter interval shortens the inherited time-out. An interval also replaces an inherited
+    /// faster one.
     init(_ source: some OptionSource, inheriting base: CheckPaceReading? = nil, _ findings: inout Findings) {
         if let base { self = base }
-        // A bad interval is an error of its own, and not the time-out's.
+        // After a bad interval the time-out is not compared with it.
         var longest: Duration? = pace.interval
         if source.has(Options.checkInterval) {
             longest = source.value(of: Options.checkInterval, &findings)
@@ -255,13 +255,13 @@ struct CheckPaceReading {
 }
 
 extension Findings {
-    /// Returns each listener once, after the repeated ones have been noted.
+    /// Returns each listener once, and notes the repeated ones.
     mutating func unique(_ listeners: [SourceItem<ServiceAddress>], _ name: String) -> [ServiceAddress] {
         var taken: Set<ServiceAddress> = []
         return unique(listeners, name, taken: &taken)
     }
 
-    /// The same beside listeners that are taken already.
+    /// Returns the listeners that are not in `taken`, and notes the others.
     mutating func unique(
         _ listeners: [SourceItem<ServiceAddress>], _ name: String, taken: inout Set<ServiceAddress>
     ) -> [ServiceAddress] {

@@ -1,17 +1,17 @@
 internal import Addresses
 internal import LoadBalancing
 
-/// Values of a service's policy, and what speaks against them.
+/// The values of a service's policy, and their refusals.
 enum PolicyText {
     static let quorums = 1...999_999_999
     static let durations: ClosedRange<Duration> = .seconds(1) ... .seconds(3600)
 
-    /// Parses a duration; nil: off.
+    /// Parses a duration, or nil for "off".
     static func duration(_ text: String) throws(InvalidValue) -> Duration? {
         text == "off" ? nil : try DurationText.parse(text, in: durations)
     }
 
-    /// Parses a hysteresis, which is less than the quorum, as in keepalived.
+    /// Parses a hysteresis. It is less than the quorum, as in keepalived.
     static func hysteresis(_ text: String, quorum: Int) throws(InvalidValue) -> Int {
         try AddressText.number(text, in: 0...(quorum - 1), problem: "no hysteresis for a quorum of \(quorum)")
     }

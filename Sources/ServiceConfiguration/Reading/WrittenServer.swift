@@ -1,11 +1,11 @@
 internal import Addresses
 package import LoadBalancing
 
-/// A real server as it was written: what it does not say of itself, its service may say of all.
+/// A real server as written. Its service's values replace the missing ones.
 public struct WrittenServer: Hashable, Sendable, CustomStringConvertible {
     var address: IPAddress
     var weight: UInt16?
-    /// Nil: it has no thresholds of its own. A nil within: it is to have none.
+    /// The thresholds. Nil means that the text has none, and an inner nil means a real server without thresholds.
     var thresholds: ConnectionThresholds??
 
     init(address: IPAddress, weight: UInt16? = nil, thresholds: ConnectionThresholds?? = nil) {
@@ -14,13 +14,13 @@ public struct WrittenServer: Hashable, Sendable, CustomStringConvertible {
         self.thresholds = thresholds
     }
 
-    /// All of a real server.
+    /// Makes the text of a real server with all its values.
     package init(_ server: RealServer) {
         self.init(
             address: server.address, weight: server.weight, thresholds: server.thresholds.map(Optional.some))
     }
 
-    /// `A.B.C.D`, `A.B.C.D=WEIGHT` or `A.B.C.D=WEIGHT:UPPER[/LOWER]`.
+    /// Parses `A.B.C.D`, `A.B.C.D=WEIGHT` or `A.B.C.D=WEIGHT:UPPER[/LOWER]`.
     init(parsing text: some StringProtocol) throws(InvalidValue) {
         let accepted = AddressText.servers
         guard let sign = text.firstIndex(of: "=") else {
@@ -40,7 +40,7 @@ public struct WrittenServer: Hashable, Sendable, CustomStringConvertible {
         thresholds = .some(try AddressText.thresholds(upper: upper, lower: lower))
     }
 
-    /// The real server, with the given values in place of those that it does not say.
+    /// Returns the real server. The given values replace the missing ones.
     func server(weight: UInt16? = nil, thresholds: ConnectionThresholds? = nil) -> RealServer {
         RealServer(
             address: address, weight: self.weight ?? weight ?? 1, thresholds: self.thresholds ?? thresholds)
