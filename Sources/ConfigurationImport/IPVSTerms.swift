@@ -2,18 +2,19 @@ internal import Addresses
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// How connections are spread: IPVS's words for it, whoever wrote them.
+/// A service's scheduling in IPVS's words, which ipvsadm and keepalived share.
 enum ImportScheduling {
     static func take(scheduler name: String, at place: SourcePlace, _ service: inout ImportedService) {
         if let scheduler = Scheduler(rawValue: name) {
             service.forwarding.scheduler = scheduler
         } else {
             service.remark(
-                .changed, place, "scheduler \(name): ipvsd has none of this name; wlc, the default, stands for it")
+                .changed, place, "scheduler \(name): ipvsd has no such scheduler, and uses wlc, the default")
         }
     }
 
-    /// After the scheduler is known: `flag-1` and so on are its own (IP_VS_SVC_F_SCHED1).
+    /// Sets scheduler flags, after the scheduler is known. `flag-1` to `flag-3` have a meaning for each scheduler
+    /// (IP_VS_SVC_F_SCHED1).
     static func take(flags words: [String], at place: SourcePlace, _ service: inout ImportedService) {
         let scheduler = service.forwarding.scheduler
         for word in words {
@@ -29,19 +30,19 @@ enum ImportScheduling {
                 if !service.flags.contains(flag) { service.flags.append(flag) }
             } else if flag != nil || ["flag-1", "flag-2", "flag-3", "hashed"].contains(word) {
                 service.remark(
-                    .note, place, "\(word): it does nothing with the scheduler \(scheduler.rawValue)")
+                    .note, place, "\(word): it has no effect with the scheduler \(scheduler.rawValue)")
             } else {
-                service.remark(.left, place, "scheduler flag \(word): ipvsd has none of this name")
+                service.remark(.left, place, "scheduler flag \(word): ipvsd has no such flag")
             }
         }
     }
 
-    /// Only UDP is scheduled so.
+    /// Sets one-packet scheduling. Only UDP has it.
     static func takeOnePacket(at place: SourcePlace, _ service: inout ImportedService) {
         if service.listeners.contains(where: { $0.transport != .tcp }) || service.listeners.isEmpty {
             service.forwarding.isOnePacket = !service.listeners.isEmpty
         } else {
-            service.remark(.note, place, "one-packet scheduling: it does nothing for TCP")
+            service.remark(.note, place, "one-packet scheduling: it has no effect on TCP")
         }
     }
 
@@ -50,7 +51,7 @@ enum ImportScheduling {
     ) {
         let longest = Persistence.timeouts.upperBound
         guard seconds > 0 else {
-            service.remark(.note, place, "a persistence of 0 s is none")
+            service.remark(.note, place, "a persistence of 0 s means no persistence")
             return
         }
         if seconds > longest {
@@ -64,8 +65,8 @@ enum ImportScheduling {
             } else {
                 service.remark(
                     .left, place,
-                    "netmask \(netmask) of the persistence: ipvsd takes 1 to 32 leading bits; each "
-                        + "client's address stands for itself")
+                    "netmask \(netmask) of the persistence: ipvsd accepts 1 to 32 leading bits; "
+                        + "persistence is by the whole address")
             }
         }
         service.forwarding.persistence = Persistence(timeout: min(seconds, longest), prefixLength: length)
@@ -74,14 +75,14 @@ enum ImportScheduling {
     static func leave(engine: String, at place: SourcePlace, _ service: inout ImportedService) {
         service.remark(
             .left, place,
-            "persistence engine \(engine): ipvsd knows clients by their addresses, and does not look into "
-                + "packets")
+            "persistence engine \(engine): ipvsd identifies clients by their addresses, and does not inspect "
+                + "payloads")
     }
 }
 
-/// Services of firewall marks: what they mean stands in the firewall's rules.
+/// The listeners of firewall marks. Only the firewall's rules know them, so the operator names them.
 enum ImportMarks {
-    /// What is said of marks that the source does not have was meant for others.
+    /// Refuses listeners for marks that the source lacks.
     static func check(_ options: Import, _ file: ImportedFile) throws(ConfigurationErrors) {
         let known = Set(file.services.flatMap(\.marks))
         let unknown = Set(options.marks.keys).subtracting(known).sorted()
@@ -107,35 +108,36 @@ enum ImportMarks {
         } else {
             service.remark(
                 .left, place,
-                "firewall mark \(mark): ipvsd has none, but services of several listeners; say which packets have the "
-                    + "mark: --fwmark \(mark)=A.B.C.D:PORT,A.B.C.D:PORT")
+                "firewall mark \(mark): ipvsd has no marks, but services with several listeners; name the mark's "
+                    + "listeners: --fwmark \(mark)=A.B.C.D:PORT,A.B.C.D:PORT")
         }
     }
 }
 
-/// What is said of a real server, in the words of IPVS.
+/// A real server's values in IPVS's words, which ipvsadm and keepalived share.
 enum ImportServers {
     static func take(weight: Int, _ server: inout ImportedServer) {
         server.server.weight = UInt16(clamping: weight)
         if weight > 65_535 {
-            server.remark(.changed, "weight \(weight) becomes 65535, the greatest: make all of the service smaller")
+            server.remark(
+                .changed, "weight \(weight) becomes 65535, the largest: scale down all weights of the service")
         }
     }
 
-    /// 0 is none.
+    /// Sets the thresholds. 0 means none.
     static func take(upper: Int, lower: Int, _ server: inout ImportedServer) {
         let greatest = AddressText.thresholds.upperBound
         guard upper > 0 else {
-            if lower > 0 { server.remark(.note, "lower threshold \(lower): it does nothing without an upper one") }
+            if lower > 0 { server.remark(.note, "lower threshold \(lower): it has no effect without an upper one") }
             return
         }
         if upper > greatest {
-            server.remark(.note, "upper threshold \(upper) becomes \(greatest), which is as good as none")
+            server.remark(.note, "upper threshold \(upper) becomes \(greatest), which has the same effect")
         }
         let bound = min(upper, greatest)
         if lower > upper {
             server.remark(
-                .changed, "lower threshold \(lower): it is above the upper one, \(upper), which stands for it")
+                .changed, "lower threshold \(lower): it is above the upper one, \(upper), which replaces it")
         }
         server.server.thresholds = ConnectionThresholds(
             upper: UInt32(bound), lower: lower == 0 ? nil : UInt32(min(lower, bound)))
@@ -143,7 +145,8 @@ enum ImportServers {
 
     // MARK: Other ways than ipvsd's
 
-    /// Where the way is said: of one real server, or of all that a service has.
+    /// A way to real servers other than IPIP, with the place of its line. The line is one real server's or a whole
+    /// service's.
     struct Way {
         let title: String
         let place: SourcePlace
@@ -154,7 +157,7 @@ enum ImportServers {
         }
     }
 
-    /// The real server has the VIP already, and answers by itself: it lacks a tunnel only.
+    /// Replaces direct routing. The real server has the VIP already, and answers directly. It only lacks the tunnel.
     static func leaveGatewaying(_ way: Way, _ service: ImportedService, _ server: inout ImportedServer) {
         let text =
             "\(way.title) (direct routing) becomes the IPIP tunnel: run \(service.setUp) on \(way.on(server)), which may "

@@ -1,20 +1,20 @@
 public import LoadBalancing
 public import ServiceConfiguration
 
-/// Makes a configuration file of what operators of kernel IPVS have: the rules that `ipvsadm -S` prints, or a
-/// keepalived.conf. Whatever does not get into it is named.
+/// Makes a configuration file from the configuration of kernel IPVS: ipvsadm's rules or a keepalived.conf. Remarks name
+/// everything that is left out.
 public struct Import: Sendable {
     public enum Format: String, CaseIterable, Sendable {
-        /// As `ipvsadm -R` takes them: ipvsadm's commands, one a line.
+        /// The rules that `ipvsadm -S` prints and `ipvsadm -R` reads, one a line.
         case ipvsadm
         case keepalived
     }
 
-    /// Nil: it is recognised.
+    /// The format of the source. With nil it is recognised.
     public var format: Format?
-    /// The listeners that packets of a firewall mark come to: the source only says the mark.
+    /// The listeners whose packets get a firewall mark. The source has only the mark.
     public var marks: [UInt32: [ServiceAddress]]
-    /// As keepalived's --config-id: lines that begin with `@ID` are for it.
+    /// The configuration id, as of keepalived's --config-id. Lines that begin with `@ID` are for this id only.
     public var configurationID: String?
     public var surroundings: ImportSurroundings
 
@@ -30,16 +30,16 @@ public struct Import: Sendable {
 
     public struct Result: Sendable {
         public let format: Format
-        /// The configuration file, with comments; nil: there is nothing in it that ipvsd could serve.
+        /// The configuration file with comments, or nil without any usable service.
         public let text: String?
-        /// In the source's order.
+        /// The remarks in the source's order.
         public let remarks: [ImportRemark]
 
-        /// Whether all that matters is in the configuration.
+        /// Whether the configuration behaves as the source did.
         public var isComplete: Bool { text != nil && !remarks.contains(where: \.changesBehaviour) }
     }
 
-    /// `name` is what errors and remarks call the text; files that it includes are looked for beside it.
+    /// Imports a text. `name` is its path in errors and remarks. Included files are relative to its directory.
     public func read(_ text: String, name: String) throws(ConfigurationErrors) -> Result {
         let format: Format = if let known = format { known } else { try recognised(text, name: name) }
         var file =
@@ -53,7 +53,8 @@ public struct Import: Sendable {
         return Result(format: format, text: printed, remarks: file.allRemarks.map(\.remark))
     }
 
-    /// The text that the file's own parser takes. Services that it does not take are left out, for its own reasons.
+    /// Returns a text that the configuration file's parser accepts. It drops the refused services with the parser's
+    /// reasons.
     private static func accepted(_ file: inout ImportedFile) -> String? {
         while !file.services.isEmpty {
             let printer = ImportPrinter(file)
@@ -77,7 +78,8 @@ public struct Import: Sendable {
         return nil
     }
 
-    /// Of a file, or of standard input: "-". Comments may be in any encoding; what else is not UTF-8 is found later.
+    /// Returns the text of a file, or of standard input for "-". Comments may have any encoding. Other text that is not
+    /// UTF-8 is an error later.
     public static func text(of path: String) throws(ConfigurationErrors) -> String {
         String(decoding: try ConfigurationFile.bytes(of: path), as: UTF8.self)
     }
@@ -85,13 +87,13 @@ public struct Import: Sendable {
     // MARK: Formats
 
     private func recognised(_ text: String, name: String) throws(ConfigurationErrors) -> Format {
-        let accepted = "what 'ipvsadm -S -n' prints, or a keepalived.conf; --from ipvsadm|keepalived says which"
-        // Of a byte order mark nothing follows.
+        let accepted = "what 'ipvsadm -S -n' prints, or a keepalived.conf; --from ipvsadm|keepalived chooses one"
+        // A byte order mark does not decide the format.
         let scalars = text.unicodeScalars.drop { $0 == "\u{FEFF}" }
         for (index, line) in scalars.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
             let first = String(line.drop(while: ASCIIText.isSpace).prefix { !ASCIIText.isSpace($0) })
             guard let scalar = first.unicodeScalars.first, scalar != "#", scalar != "!" else { continue }
-            // What it says of itself is no rule, and is told by the parser of rules.
+            // The parser of rules refuses the output of 'ipvsadm -L'.
             if String(line).hasPrefix("IP Virtual Server version") { return .ipvsadm }
             if scalar == "-" || first.split(separator: "/").last == "ipvsadm" { return .ipvsadm }
             if scalar.properties.isAlphabetic || "@$~".unicodeScalars.contains(scalar),

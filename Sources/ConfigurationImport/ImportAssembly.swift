@@ -1,7 +1,7 @@
 internal import Addresses
 internal import LoadBalancing
 
-/// What has to be brought into ipvsd's form whatever format it came from.
+/// The steps that make ipvsd's services from those of either format.
 enum ImportAssembly {
     static func assemble(_ file: inout ImportedFile) {
         joinAnyPortServices(&file)
@@ -11,14 +11,14 @@ enum ImportAssembly {
         for index in file.services.indices.reversed() {
             let service = file.services[index]
             if service.listeners.isEmpty {
-                file.drop(index, "nothing is left that clients could address")
+                file.drop(index, "no listener is left")
             } else if service.servers.isEmpty {
-                file.drop(index, "it has no real server that ipvsd could use, and IPVS would refuse its clients")
+                file.drop(index, "it has no usable real server, and IPVS would refuse its clients")
             }
         }
     }
 
-    /// IPVS has one any-port service for TCP and one for UDP; ipvsd has one for both.
+    /// Joins the any-port services of a VIP. IPVS has one for TCP and one for UDP, and ipvsd has one for both.
     private static func joinAnyPortServices(_ file: inout ImportedFile) {
         var index = 0
         while index < file.services.count {
@@ -34,7 +34,8 @@ enum ImportAssembly {
                 }) {
                     let joined = file.services.remove(at: partner)
                     file.services[index].remark(
-                        .note, joined.place, "\(joined.title): the any-port service of \(service.title) is that of both"
+                        .note, joined.place,
+                        "\(joined.title): the any-port service of \(service.title) takes both protocols"
                     )
                     file.services[index].remarks += joined.remarks + joined.servers.flatMap(\.remarks)
                 } else if service.listeners.contains(wanted) {
@@ -103,7 +104,7 @@ enum ImportAssembly {
         fitQuorum(&service)
     }
 
-    /// One that can be reached. keepalived lowers it likewise (validate_check_config).
+    /// Lowers a quorum that the weights cannot reach. keepalived lowers it likewise (validate_check_config).
     private static func fitQuorum(_ service: inout ImportedService) {
         let asked = service.policy.quorum
         guard asked != Quorum.Rule() else { return }

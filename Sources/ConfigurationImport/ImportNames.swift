@@ -2,7 +2,7 @@ internal import Addresses
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// Hosts and ports as ipvsadm and keepalived write them, with names where somebody did.
+/// Hosts and ports in a source, which may be names.
 struct ImportNames {
     let surroundings: ImportSurroundings
 
@@ -11,7 +11,7 @@ struct ImportNames {
         case ipv6(String)
     }
 
-    /// `HOST`, `HOST:PORT`, `[IPV6]`, `[IPV6]:PORT`. Port 0 is none.
+    /// Parses `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`. Port 0 means every port, and becomes nil.
     func endpoint(
         _ text: String, transport: TransportProtocol, _ note: (String) -> Void = { _ in }
     ) throws(InvalidValue) -> (host: Host, port: UInt16?) {
@@ -52,7 +52,7 @@ struct ImportNames {
         return .ipv4(first)
     }
 
-    /// Nil: 0.
+    /// Parses a port or the name of one. Port 0 becomes nil.
     func port(_ text: String, transport: TransportProtocol) throws(InvalidValue) -> UInt16? {
         if text.allSatisfy({ $0.isASCII && $0.isNumber }) {
             guard !text.isEmpty, text.count <= 5, let port = UInt16(text) else {
@@ -67,7 +67,7 @@ struct ImportNames {
         return port
     }
 
-    /// 10.0.0.1 and the like: what a director can send to.
+    /// Returns the reason why a director cannot use an address, or nil for a host's address.
     static func unusable(_ address: IPAddress) -> String? {
         if address.isLoopback {
             return "a director that serves itself is named by another of its own addresses"
@@ -76,7 +76,7 @@ struct ImportNames {
     }
 }
 
-/// Numbers as ipvsadm and keepalived take them, in ranges that are theirs.
+/// Numbers within the ranges of ipvsadm and keepalived.
 enum ImportNumbers {
     static func number(
         _ text: some StringProtocol, in range: ClosedRange<Int>, called name: String
@@ -90,7 +90,7 @@ enum ImportNumbers {
         return number
     }
 
-    /// 31 days (LVS_MAX_TIMEOUT) at most.
+    /// Parses a number of seconds, at most 31 days (LVS_MAX_TIMEOUT).
     static func seconds(_ text: some StringProtocol) throws(InvalidValue) -> Int {
         try number(text, in: 0...2_678_400, called: "number of seconds")
     }
@@ -108,12 +108,12 @@ enum ImportNumbers {
     }
 }
 
-/// Characters as ipvsadm and keepalived see them: bytes, in the C locale. Only ASCII has a meaning there, so that Unicode
-/// scalars can stand for bytes; grapheme clusters cannot, since `#` before a combining mark is one.
+/// Characters as ipvsadm and keepalived read them, which is by bytes in the C locale. Only ASCII has a meaning there,
+/// so Unicode scalars can stand for bytes. Grapheme clusters cannot, since `#` joins a combining mark behind it.
 enum ASCIIText {
     static func isBlank(_ scalar: Unicode.Scalar) -> Bool { scalar == " " || scalar == "\t" }
 
-    /// Follows isspace(3).
+    /// Whether isspace(3) is true for the scalar.
     static func isSpace(_ scalar: Unicode.Scalar) -> Bool { scalar == " " || (9...13).contains(scalar.value) }
 
     static func isDigit(_ scalar: Unicode.Scalar) -> Bool { ("0"..."9").contains(scalar) }
@@ -122,7 +122,7 @@ enum ASCIIText {
         isDigit(scalar) || ("a"..."f").contains(scalar) || ("A"..."F").contains(scalar)
     }
 
-    /// Whether a definition may be called so.
+    /// Whether the text can be the name of a definition.
     static func isName(_ text: some StringProtocol) -> Bool {
         guard let first = text.unicodeScalars.first, isNamePart(first), !isDigit(first) else { return false }
         return text.unicodeScalars.allSatisfy(isNamePart)
@@ -132,7 +132,7 @@ enum ASCIIText {
         scalar == "_" || isDigit(scalar) || ("a"..."z").contains(scalar) || ("A"..."Z").contains(scalar)
     }
 
-    /// The text without the blanks around it.
+    /// Returns the text without spaces and tabs around it.
     static func trimmed(_ text: Substring.UnicodeScalarView) -> String {
         var rest = text.drop(while: isBlank)
         while let last = rest.last, isBlank(last) { rest.removeLast() }

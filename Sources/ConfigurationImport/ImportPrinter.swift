@@ -2,11 +2,11 @@ internal import HealthChecks
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// Writes what was imported as a configuration file.
+/// Prints imported services as a configuration file.
 struct ImportPrinter {
     let file: ImportedFile
     private var lines: [String] = []
-    /// The services' first lines, from 1.
+    /// The numbers of the lines at which services begin, from 1.
     private(set) var serviceLines: [Int] = []
 
     init(_ file: ImportedFile) {
@@ -27,7 +27,7 @@ struct ImportPrinter {
         }
     }
 
-    /// Of the source itself, a line is enough.
+    /// Returns a place's text. In the source itself a line number is enough.
     private func text(_ place: SourcePlace) -> String {
         place.file == file.name ? "line \(place.line)" : place.description
     }
@@ -57,7 +57,7 @@ struct ImportPrinter {
         lines.append("")
         serviceLines.append(lines.count + 1)
         comment("\(text(service.place)): \(service.title)", "  ")
-        // What is said of all its real servers, too.
+        // A remark on another line than a real server's holds for several, and stands above the service.
         let shared = service.servers.flatMap { server in
             server.remarks.filter { $0.brief != nil && $0.place != server.place }
         }
@@ -110,7 +110,7 @@ struct ImportPrinter {
         }
     }
 
-    /// A key, and behind it a value, unless that is in the next lines.
+    /// Returns a key with its value. Without a value the value is on the next lines.
     private static func line(_ option: any DeclaredOption, _ value: String = "") -> String {
         "\(option.keyName):" + (value.isEmpty ? "" : " \(value)")
     }
@@ -134,7 +134,7 @@ struct ImportPrinter {
             add(Options.check, checks == .none ? .none : .auto)
             return
         }
-        // A pace that all have is the service's.
+        // A pace that all checks share is the service's.
         let isOne = checks.allSatisfy { $0.pace == first.pace }
         if isOne { lines += Self.fields(first.pace).map { "    \($0)" } }
         lines.append("    \(Self.line(Options.checkList))")
@@ -151,7 +151,7 @@ struct ImportPrinter {
         return mapping(fields)
     }
 
-    /// In the order in which the file's parser judges them.
+    /// Returns the pace's fields in the order in which the file's parser reads them.
     private static func fields(_ pace: CheckPace) -> [String] {
         [
             Options.checkInterval.field(pace.interval), Options.checkFastInterval.field(pace.fastInterval),

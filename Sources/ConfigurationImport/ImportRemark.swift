@@ -1,36 +1,36 @@
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// Something that an import did not take over as it was.
+/// A remark on a part of the source that the configuration lacks or changes.
 public struct ImportRemark: Hashable, Sendable, CustomStringConvertible {
     public enum Kind: String, Hashable, Sendable {
-        /// It is not in the configuration, and something behaves otherwise without it.
+        /// The configuration lacks the part, and behaves differently without it.
         case left = "not carried over"
-        /// It is there in another way, and something behaves otherwise by it.
+        /// The configuration has the part in another form, and behaves differently.
         case changed
-        /// It is not there, or otherwise, and nothing depends on it.
+        /// The configuration lacks or changes the part, and behaves as before.
         case note
     }
 
     public let kind: Kind
-    /// `FILE:LINE`
+    /// The place, as `FILE:LINE`.
     public let place: String
-    /// What it is, what that means and what to do instead.
+    /// The part, the consequence and the remedy.
     public let text: String
 
-    /// One line, whatever the file holds that it quotes.
+    /// The remark in one line. Control characters of quoted values are escaped.
     public var description: String { "\(place): \(kind.rawValue): \(text)".onOneLine }
 
-    /// Whether the configuration does not do what the source did.
+    /// Whether the configuration behaves differently from the source.
     public var changesBehaviour: Bool { kind != .note }
 }
 
-/// One, with the order of its place.
+/// A remark whose place can be compared.
 struct PlacedRemark: Hashable {
     let kind: ImportRemark.Kind
     let place: SourcePlace
     let text: String
-    /// Enough of it where it stands behind a real server; nil: all of it, above.
+    /// A shorter text for the line of a real server. With nil the whole text stands above the line.
     let brief: String?
 
     init(_ kind: ImportRemark.Kind, _ place: SourcePlace, _ text: String, brief: String? = nil) {
@@ -40,7 +40,7 @@ struct PlacedRemark: Hashable {
         self.brief = brief
     }
 
-    /// The remarks, each told once: of those that say the same, the first names the places of the others.
+    /// Returns each remark once. The first of several equal ones names the places of the others.
     static func joined(_ remarks: [PlacedRemark]) -> [PlacedRemark] {
         struct Saying: Hashable {
             let kind: ImportRemark.Kind
@@ -66,12 +66,12 @@ struct PlacedRemark: Hashable {
     var remark: ImportRemark { ImportRemark(kind: kind, place: place.description, text: text) }
 }
 
-/// Where something stands in what is imported.
+/// The place of a line in the source.
 struct SourcePlace: Hashable, Comparable, CustomStringConvertible {
     let file: String
-    /// From 1.
+    /// The number of the line in its file, from 1.
     let line: Int
-    /// Of all lines, in the order in which they are read: included files stand where they are included.
+    /// The number of the line among all lines that were read. Included files count where they are included.
     let order: Int
 
     var description: String { "\(file):\(line)" }
@@ -79,7 +79,7 @@ struct SourcePlace: Hashable, Comparable, CustomStringConvertible {
     static func < (one: SourcePlace, other: SourcePlace) -> Bool { one.order < other.order }
 }
 
-/// The errors met on the way through what is imported, which goes on behind each. One is shared by all who read a source.
+/// The errors of a source, shared by all of its parsers. Reading goes on after each.
 final class ImportErrors {
     private(set) var errors: [(place: SourcePlace, error: ConfigurationError)] = []
 
@@ -91,7 +91,7 @@ final class ImportErrors {
         errors.append((place, ConfigurationError(place: "\(place)", error)))
     }
 
-    /// In the source's order.
+    /// Throws the errors in the source's order, if there are any.
     func check() throws(ConfigurationErrors) {
         guard !errors.isEmpty else { return }
         let sorted = errors.enumerated().sorted { ($0.element.place, $0.offset) < ($1.element.place, $1.offset) }

@@ -3,19 +3,19 @@ internal import Glibc
 import LoadBalancing
 public import ServiceConfiguration
 
-/// What an import asks of the machine that it runs on.
+/// The import's access to names and files of the machine.
 public struct ImportSurroundings: Sendable {
-    /// IPv4 addresses of a host by its name.
+    /// Returns the IPv4 addresses of a host by its name.
     var addresses: @Sendable (_ host: String) -> [IPAddress]
-    /// The port of a service by its name, as in /etc/services.
+    /// Returns the port of a service by its name, as in /etc/services.
     var port: @Sendable (_ service: String, TransportProtocol) -> UInt16?
-    /// Files whose paths match a pattern of glob(7), sorted.
+    /// Returns the paths that match a pattern of glob(7), sorted.
     var matches: @Sendable (_ pattern: String) -> [String]
-    /// Nil: it cannot be read as text.
+    /// Returns a file's text, or nil if it cannot be read.
     var text: @Sendable (_ path: String) -> String?
     var files: NamedFiles
 
-    /// There is nothing around.
+    /// Surroundings without names and files.
     public static let isolated = ImportSurroundings(
         addresses: { _ in [] }, port: { _, _ in nil }, matches: { _ in [] }, text: { _ in nil }, files: .unseen)
 

@@ -2,29 +2,29 @@ internal import Addresses
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// What an import makes of its source, before it is text. Every remark stands where it belongs.
+/// The result of an import before it is printed. Each part has its own remarks.
 struct ImportedFile {
-    /// The source's own name, without those of files that it includes.
+    /// The path of the source. Included files have their own paths in `SourcePlace`.
     let name: String
-    /// Said once for the whole file.
+    /// The comments about the whole file.
     var comments: [String] = []
     var remarks: [PlacedRemark] = []
     var timeouts: Timeouts?
-    /// Why ipvsd is not to put the VIPs on the director; nil: it is.
+    /// The reason why another program has the VIPs, or nil if the director has them.
     var addressKeeper: String?
     var services: [ImportedService] = []
 
-    /// In the source's order, each once.
+    /// The remarks of all parts in the source's order, each once.
     var allRemarks: [PlacedRemark] {
         PlacedRemark.joined(remarks + services.flatMap { $0.remarks + $0.servers.flatMap(\.remarks) }).enumerated()
             .sorted { ($0.element.place, $0.offset) < ($1.element.place, $1.offset) }.map(\.element)
     }
 
-    /// A service that cannot be served: what was said of it is still told.
+    /// Removes a service that cannot be served. Its remarks stay.
     mutating func drop(_ index: Int, _ reason: String) {
         let service = services.remove(at: index)
         remarks += service.remarks + service.servers.flatMap(\.remarks)
-        // Where it has been said of the service already, it need not be said again.
+        // A remark at the service may have given the reason already.
         guard service.listeners.isEmpty, service.remarks.contains(where: { $0.kind == .left }) else {
             remarks.append(PlacedRemark(.left, service.place, "\(service.title): \(reason)"))
             return
@@ -32,16 +32,16 @@ struct ImportedFile {
     }
 }
 
-/// One of the source's virtual services.
+/// A virtual service of the source.
 struct ImportedService {
     let place: SourcePlace
-    /// As the source calls it.
+    /// The service's name in the source.
     let title: String
     var remarks: [PlacedRemark] = []
     var listeners: [ImportedListener] = []
-    /// That it is known by in the source.
+    /// The firewall marks of the service in the source.
     var marks: Set<UInt32> = []
-    /// The scheduling. Listeners, scheduler flags and real servers are beside it.
+    /// The scheduling. Listeners, scheduler flags and real servers have properties of their own.
     var forwarding = Self.plain
     /// The scheduler flags, in the source's order.
     var flags: [SchedulerFlag] = []
@@ -50,7 +50,7 @@ struct ImportedService {
     var checks = ImportedChecks.auto
     var notify: NotificationScript?
 
-    /// The values of a service of which nothing is said.
+    /// A service with default values.
     static let plain = VirtualService(
         address: ServiceAddress(vip: .unspecified(.v4)), scheduler: Options.scheduler.standard ?? .wlc, servers: [])
 
@@ -63,19 +63,19 @@ struct ImportedService {
         remarks.append(PlacedRemark(kind, place, text))
     }
 
-    /// Whether it is the same but for its listeners.
+    /// Whether both services are equal except for their listeners.
     func serves(as other: ImportedService) -> Bool {
         forwarding == other.forwarding && flags == other.flags && policy == other.policy && checks == other.checks
             && notify == other.notify && servers.map(\.server) == other.servers.map(\.server)
     }
 }
 
-/// What clients address: IPVS knows services with all ports of one protocol, ipvsd only of both.
+/// A listener of the source. IPVS has any-port services of one protocol, and ipvsd has them only of both.
 struct ImportedListener: Hashable, CustomStringConvertible {
     var vip: IPAddress
-    /// Nil: every port.
+    /// The port, or nil for every port.
     var port: UInt16?
-    /// Nil: of an any-port service, both.
+    /// The protocol. It is nil for both, which only any-port services have.
     var transport: TransportProtocol?
 
     init(vip: IPAddress, port: UInt16?, transport: TransportProtocol?) {
@@ -102,9 +102,9 @@ struct ImportedServer {
     }
 }
 
-/// Words of remarks.
+/// Parts of remarks about a service.
 extension ImportedService {
-    /// The command that gives real servers their tunnel.
+    /// The command that sets up the tunnel of real servers.
     var setUp: String {
         var vips: [String] = []
         for listener in listeners where !vips.contains(listener.vip.description) {
@@ -117,7 +117,7 @@ extension ImportedService {
         return "'ipvsd realserver-setup --vip \(vips.isEmpty ? "VIP" : vips.joined(separator: ","))'"
     }
 
-    /// Where its real servers have to listen, other than at this port; nil: there.
+    /// Returns the new port of its real servers in words, or nil if they keep this one.
     func portInstead(of port: UInt16?) -> String? {
         let ports = Set(listeners.map(\.port))
         guard let port, let first = ports.first, ports != [port] else { return nil }
@@ -132,7 +132,7 @@ enum ImportedChecks: Equatable {
     case listed([ImportedCheck])
 }
 
-/// A check as the file has it; two real servers have the same where these are equal.
+/// A check as the configuration file has it. Checks of two real servers are the same if these values are equal.
 struct ImportedCheck: Hashable {
     struct Field: Hashable {
         var key: String
@@ -149,7 +149,7 @@ struct ImportedCheck: Hashable {
     var isDirect: Bool
     var pace: CheckPace
 
-    /// What the configuration file's parser has against it.
+    /// The refusal of the configuration file's parser, or nil.
     var problem: String? {
         let text = ImportPrinter.text(self, withPace: true)
         do {

@@ -118,7 +118,7 @@ struct ImportKeepalivedTests {
     /// Who has the VIPs, where ipvsd is not to put them on this machine.
     @Test(
         arguments: [
-            (vrrp, "", "10.0.0.100: keepalived's vrrp_instance V does not have it, but means a second director"),
+            (vrrp, "", "10.0.0.100: keepalived's vrrp_instance V does not have it, but implies a second director"),
             (
                 "", "quorum_up \"/sbin/ip addr add 10.0.0.100/32 dev lo\"",
                 "/sbin/ip names the VIP: ipvsd leaves the VIP to it"

@@ -2,9 +2,9 @@ internal import Addresses
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// Addresses and ranges of a keepalived.conf, which are never names.
+/// Addresses and ranges of a keepalived.conf. Names are not accepted there.
 enum KeepalivedAddresses {
-    /// As many as a service may reasonably listen at.
+    /// The most addresses of a range.
     static let mostListeners = 4096
 
     static func host(_ text: String) throws(InvalidValue) -> ImportNames.Host {
@@ -15,14 +15,14 @@ enum KeepalivedAddresses {
         return .ipv6(text)
     }
 
-    /// Nil: 0, or none.
+    /// Parses a port. Port 0 and a missing one become nil.
     static func port(_ statement: KeepalivedStatement, at index: Int) throws(InvalidValue) -> UInt16? {
         guard statement.words.count > index else { return nil }
         let port = try statement.number(statement.words[index], in: 0...65_535, called: "port")
         return port == 0 ? nil : UInt16(port)
     }
 
-    /// `A.B.C.D`, `A.B.C.D-E`, `A.B.C.D-E.F.G.H` or `A.B.C.D/LENGTH`; nil: IPv6.
+    /// Parses `A.B.C.D`, `A.B.C.D-E`, `A.B.C.D-E.F.G.H` or `A.B.C.D/LENGTH`. An IPv6 range becomes nil.
     static func range(_ text: String) throws(InvalidValue) -> ClosedRange<UInt32>? {
         let accepted = "A.B.C.D, A.B.C.D-E, A.B.C.D-E.F.G.H or A.B.C.D/LENGTH"
         if text.contains(":") { return nil }
@@ -54,7 +54,7 @@ enum KeepalivedAddresses {
     }
 }
 
-/// A virtual_server_group: where one service is found.
+/// A virtual_server_group, which is a list of listeners.
 struct KeepalivedGroup {
     enum Entry {
         case addresses(ClosedRange<UInt32>, port: UInt16?)
@@ -81,7 +81,7 @@ struct KeepalivedGroup {
         }
     }
 
-    /// Adds its listeners to the service; they share its schedule, where keepalived makes a service of each.
+    /// Adds the group's listeners to one service. keepalived makes a service of each.
     func listen(_ transport: TransportProtocol, _ options: Import, _ service: inout ImportedService) {
         for (entry, place) in entries {
             switch entry {

@@ -3,7 +3,7 @@ internal import HealthChecks
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// One checker's block of a real server, as ipvsd's checks: several for several urls.
+/// A checker block of a real server, as checks of ipvsd. Each url becomes a check.
 struct KeepalivedChecker {
     enum Kind: String {
         case tcp = "TCP_CHECK"
@@ -18,7 +18,7 @@ struct KeepalivedChecker {
         case bfd = "BFD_CHECK"
     }
 
-    /// What a checker has from around it.
+    /// The values around a checker.
     struct Context {
         let server: IPAddress
         let port: UInt16?
@@ -69,11 +69,11 @@ struct KeepalivedChecker {
                 "FILE_CHECK: keepalived adds the file's number to the weight; ipvsd's checks of "
                     + "\(Options.checkType.keyName) \(CheckType.file.rawValue) read the weight itself")
         case .bfd:
-            remark(.left, statement.place, "BFD_CHECK: ipvsd does not speak BFD; its checks may come every 10 ms")
+            remark(.left, statement.place, "BFD_CHECK: ipvsd has no BFD; its shortest check interval is 10 ms")
         }
     }
 
-    /// Adds a check, if it can be asked where it is to be, and its parser takes it.
+    /// Adds a check, if its target can be probed and the configuration file's parser accepts it.
     private mutating func ask(
         _ type: CheckType, at transport: TransportProtocol?, _ fields: [ImportedCheck.Field] = [],
         standard: KeepalivedPace.Standard = KeepalivedPace.Standard(), isDirect: Bool? = nil
@@ -98,14 +98,15 @@ struct KeepalivedChecker {
         checks.append(check)
     }
 
-    /// The port that is asked, and whether that is at the real server's own address. Nil: it cannot be asked.
+    /// Returns the port to probe, and whether the probe goes directly to the real server. An address that cannot be
+    /// probed becomes nil.
     private mutating func target(_ transport: TransportProtocol?) -> (port: UInt16?, isDirect: Bool)? {
         var isTunnelled: Bool?
         if let address = values.address, address != context.server.description {
             guard context.service.listeners.contains(where: { $0.vip.description == address }) else {
                 remark(
                     .left, statement.place,
-                    "\(statement.keyword) of \(address): ipvsd asks the real server itself, or the VIP "
+                    "\(statement.keyword) of \(address): ipvsd probes the real server's own address, or the VIP "
                         + "through its tunnel")
                 return nil
             }
@@ -113,12 +114,12 @@ struct KeepalivedChecker {
         }
         guard let transport else { return (nil, false) }
         let listeners = context.service.listeners
-        // Where masquerading changed the service's port, clients will find it at the VIP's, whoever named the former.
+        // Masquerading may have changed the service's port. Through the tunnel clients reach the VIP's port.
         let port = values.port ?? context.port
         let isServed = values.port == nil || values.port == context.port
         let translated = context.isMasquerading && isServed ? listeners.first?.port : nil
         guard let asked = translated ?? port ?? listeners.first?.port else {
-            remark(.left, statement.place, "\(statement.keyword): neither it nor the real server says a port")
+            remark(.left, statement.place, "\(statement.keyword): neither the checker nor the real server has a port")
             return nil
         }
         let isClients = listeners.contains {
@@ -168,13 +169,13 @@ struct KeepalivedChecker {
         if let user = values.user {
             remark(.changed, user.place, "\(user.title): ipvsd runs programs as the user that it runs as itself")
         }
-        // What the program prints is nothing to keepalived, and would be a weight.
+        // keepalived ignores the program's output. ipvsd would read a weight from it.
         var command =
             ["/bin/sh", "-c", "exec \"$@\" >/dev/null", "sh"]
             + words.map { KeepalivedCommand.replacing(context.server, with: "{server}", in: $0) }
         if let dynamic = values.dynamic {
-            // Exit codes from 2 on are weights, two greater than they mean; ipvsd reads a weight from the output. Those from
-            // 126 to 159 are the shell's, of what it could not run, and of what a signal killed.
+            // Exit codes from 2 on are the weight plus 2. ipvsd reads the weight from the output. Codes from 126 to 159
+            // come from the shell, for programs that did not run or that a signal killed.
             let translation =
                 "\"$@\" >/dev/null; code=$?; case $code in [01]) exit $code ;; 12[6-9]|1[345]?) exit 1 ;; esac; "
                 + "echo \"$((code - 2))\""

@@ -1,7 +1,7 @@
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// What the lines of a checker's block say.
+/// The values of a checker's block.
 struct KeepalivedCheckerValues {
     /// The answer that a UDP_CHECK requires.
     enum Reply {
@@ -13,7 +13,7 @@ struct KeepalivedCheckerValues {
     private(set) var pace = KeepalivedPace()
     private(set) var address: String?
     private(set) var port: UInt16?
-    /// Its alpha; nil: its real server's.
+    /// The checker's alpha. With nil the real server's holds.
     private(set) var startsDown: Bool?
     private(set) var remarks: [PlacedRemark] = []
     // HTTP_GET and SSL_GET.
@@ -33,7 +33,7 @@ struct KeepalivedCheckerValues {
     private(set) var dynamic: KeepalivedStatement?
     private(set) var user: KeepalivedStatement?
 
-    /// Takes the lines of a checker, which are keywords of it.
+    /// Reads the lines of a checker. All of them have keywords that the checker accepts.
     init(_ checker: KeepalivedStatement) {
         for line in checker.statements { line.attempt { () throws(InvalidValue) in try take(line) } }
     }
@@ -62,11 +62,11 @@ struct KeepalivedCheckerValues {
         }
     }
 
-    /// Takes keywords of one kind of checker.
+    /// Reads a keyword of only some checkers.
     private mutating func takeOwn(_ line: KeepalivedStatement) throws(InvalidValue) {
         switch line.keyword {
         case "url": urls.append(try KeepalivedURL(line, &remarks))
-        case "http_protocol": remark(.note, line, "\(line.title): ipvsd asks by HTTP/1.1")
+        case "http_protocol": remark(.note, line, "\(line.title): ipvsd uses HTTP/1.1")
         case "virtualhost": virtualHost = line.name() ?? virtualHost
         case "enable_sni": asksByName = try line.flag()
         case "sni_name":
@@ -74,7 +74,7 @@ struct KeepalivedCheckerValues {
             serverName = line.values.isEmpty ? serverName : line.name()
         case "helo_name": helo = line.name() ?? helo
         case "host":
-            remark(.left, line, "SMTP_CHECK's host, which keepalived gave up: another SMTP_CHECK says the same")
+            remark(.left, line, "SMTP_CHECK's host, which keepalived has dropped: write another SMTP_CHECK instead")
         case "type": recordType = try Self.recordType(line)
         case "name":
             let name = try line.value("NAME")
@@ -98,13 +98,13 @@ struct KeepalivedCheckerValues {
         guard !line.values.isEmpty else { return }
         let bytes = try Self.hex(line, wildcards: true)
         if bytes.utf8.contains(120) {
-            remark(.changed, line, "require_reply with wildcards: any reply will do")
+            remark(.changed, line, "require_reply with wildcards: any reply is accepted")
         } else {
             reply = .beginning(hex: bytes)
         }
     }
 
-    /// Returns ipvsd's name of a type; two have numbers only.
+    /// Returns ipvsd's name of a record type. RRSIG and DNSKEY have numbers only.
     private static func recordType(_ line: KeepalivedStatement) throws(InvalidValue) -> String {
         let types = [
             "A": "A", "NS": "NS", "CNAME": "CNAME", "SOA": "SOA", "MX": "MX", "TXT": "TXT", "AAAA": "AAAA",
@@ -118,7 +118,7 @@ struct KeepalivedCheckerValues {
         return type
     }
 
-    /// Parses hexadecimal digits, a half byte where one stands alone: `Ab12f 3 456` is ab120f034506 (read_hex_str).
+    /// Parses hexadecimal digits. A single digit is a byte: `Ab12f 3 456` is ab120f034506 (read_hex_str).
     private static func hex(_ line: KeepalivedStatement, wildcards: Bool) throws(InvalidValue) -> String {
         let digits = line.values.joined(separator: " ").lowercased()
         guard !line.values.isEmpty,

@@ -2,10 +2,11 @@ internal import Addresses
 internal import HealthChecks
 internal import ServiceConfiguration
 
-/// Command lines and regular expressions of a keepalived.conf, which have quotes and escapes like a shell's
+/// Command lines and regular expressions of a keepalived.conf. Their quotes and escapes are like a shell's
 /// (alloc_strvec_quoted_escaped in lib/parser.c).
 enum KeepalivedCommand {
-    /// Of `KEYWORD COMMAND [USER [GROUP]]`: the command is one word, quoted where it has arguments.
+    /// Returns the command and user of `KEYWORD COMMAND [USER [GROUP]]`. The command is one word, quoted if it has
+    /// arguments.
     static func command(of statement: KeepalivedStatement) throws(InvalidValue) -> (command: [String], user: String?) {
         let words = try split(statement.text, escapes: false)
         let command = words.count > 1 ? try split(words[1], escapes: true) : []
@@ -16,12 +17,12 @@ enum KeepalivedCommand {
         return (command, words.count > 2 ? words[2...].joined(separator: " ") : nil)
     }
 
-    /// Whether a shell finds it: by its absolute path, or among the programs of PATH.
+    /// Whether the name is an absolute path, or can be the name of a program in PATH.
     static func isProgram(_ name: String) -> Bool {
         name.utf8.first == 47 || !name.isEmpty && !name.utf8.contains(47) && name.utf8.first != 60
     }
 
-    /// Whether it is here: PATH is that of programs which ipvsd runs.
+    /// Whether the machine has the program. PATH is the one of the programs that ipvsd runs.
     static func isThere(_ name: String, _ files: NamedFiles) -> Bool {
         guard name.utf8.first != 47 else { return files.problemOfProgram(name) == nil }
         return ProgramRun.path.split(separator: ":").contains { files.problemOfProgram("\($0)/\(name)") == nil }
@@ -29,7 +30,7 @@ enum KeepalivedCommand {
 
     static let noProgram = "it is neither an absolute path of a program nor the name of one in PATH"
 
-    /// The word with an address replaced wherever it stands for itself.
+    /// Returns the word with the address replaced. Addresses that only contain it stay.
     static func replacing(_ address: IPAddress, with replacement: String, in word: String) -> String {
         let address = address.description
         func isNumber(_ scalar: Unicode.Scalar?) -> Bool { scalar.map(ASCIIText.isDigit) ?? false }
@@ -51,8 +52,8 @@ enum KeepalivedCommand {
         return result
     }
 
-    /// Words between white space, where single and double quotes hold some together. Without `escapes` a backslash and
-    /// what follows it stay as they are.
+    /// Splits a text into words. Single and double quotes join words. Without `escapes` a backslash and its next
+    /// character stay.
     static func split(_ text: String, escapes: Bool) throws(InvalidValue) -> [String] {
         var words: [String] = []
         var word: String.UnicodeScalarView?
@@ -85,7 +86,8 @@ enum KeepalivedCommand {
         return words + (word.map { [String($0)] } ?? [])
     }
 
-    /// What a backslash makes of the characters behind it, which are taken: `\n`, `\x41`, `\101`, `\cA`, or themselves.
+    /// Returns the characters of an escape, and removes it: `
+    /// `, `\x41`, `\101`, `\cA`, or a character that stands for itself.
     private static func escaped(_ rest: inout Substring.UnicodeScalarView) -> [Unicode.Scalar] {
         let first = rest.removeFirst()
         func code(_ digits: String, _ radix: Int) -> [Unicode.Scalar] {

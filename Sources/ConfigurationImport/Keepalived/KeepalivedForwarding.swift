@@ -1,7 +1,7 @@
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// lvs_method, or lb_kind: `NAT`, `DR` or `TUN [type ipip|gue|gre …]`.
+/// The value of lvs_method or lb_kind: `NAT`, `DR` or `TUN [type ipip|gue|gre …]`.
 struct KeepalivedForwarding {
     enum Way {
         case masquerading
@@ -10,7 +10,7 @@ struct KeepalivedForwarding {
     }
 
     let way: Way
-    /// As it was written.
+    /// The line as written.
     let title: String
     private let place: SourcePlace
 
@@ -27,7 +27,8 @@ struct KeepalivedForwarding {
         }
     }
 
-    /// Of `TUN [type ipip|gue|gre] [port N] [csum|nocsum|remcsum]`, which keepalived ignores as a whole where a word is wrong.
+    /// Returns the type in `TUN [type ipip|gue|gre] [port N] [csum|nocsum|remcsum]`. keepalived ignores the whole line
+    /// after a wrong word.
     private static func tunnelType(_ statement: KeepalivedStatement) throws(InvalidValue) -> String {
         func invalid(_ problem: String) -> InvalidValue {
             InvalidValue(
@@ -64,7 +65,7 @@ struct KeepalivedForwarding {
         self.place = place
     }
 
-    /// Of a virtual server that says none.
+    /// Returns the forwarding of a virtual server without lvs_method.
     static func standard(at place: SourcePlace) -> KeepalivedForwarding {
         KeepalivedForwarding(way: .masquerading, title: "no lvs_method: NAT, keepalived's default,", place: place)
     }

@@ -3,21 +3,21 @@ internal import HealthChecks
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// What a keepalived.conf says of virtual servers, as services. Keywords, their meaning and defaults are those of
-/// keepalived 2.2.7 to 2.4 (keepalived.conf(5), keepalived/check).
+/// Services from the virtual servers of a keepalived.conf. Keywords and defaults are those of keepalived 2.2.7 to 2.4
+/// (keepalived.conf(5), keepalived/check).
 struct KeepalivedImport {
     let options: Import
     private let notes = KeepalivedNotes()
     var file: ImportedFile
     var groups: [String: KeepalivedGroup] = [:]
     private var vrrpAddresses: [IPAddress: String] = [:]
-    /// The first of VRRP's.
+    /// The first vrrp_instance.
     private var instance: String?
-    /// Where a program that puts a VIP on the director is named.
+    /// The VIPs that a program puts on the director, with the place that names the program.
     var programs: [IPAddress: SourcePlace] = [:]
-    /// Whether notify_up is run at the start for real servers that no check has seen yet (rs_init_notifies).
+    /// Whether notify_up runs at the start for real servers without a check so far (rs_init_notifies).
     var tellsServersAtStart = false
-    /// Programs are run as the director: keepalived runs them as this one.
+    /// The user of keepalived's programs. ipvsd runs programs as its own user.
     var scriptUser: KeepalivedStatement?
 
     init(_ options: Import, name: String) {
@@ -28,7 +28,7 @@ struct KeepalivedImport {
     private static let comments = [
         "keepalived's defaults are written out: a check every 60 s, 5 s for its answer, one success brings a server up, "
             + "'retry' failures after the first take it out (\(Options.fall.keyName)).",
-        "Checks of a service's own ports, and pings, go through the tunnel to the VIP, as clients do; keepalived asks the "
+        "Checks of a service's own ports, and pings, go through the tunnel to the VIP, as clients do; keepalived probes the "
             + "real server's own address (\(Options.via.field(.direct))). A time-out is that of the whole check, "
             + "not of each step.",
         "Where a script's first line of output is a number, that is its weight.",
@@ -41,9 +41,9 @@ struct KeepalivedImport {
         reader.file.comments = ["Made by 'ipvsd import' of keepalived's \(file.name)."] + Self.comments
         reader.file.remarks = lines.remarks
         let isVirtualServer = { (statement: KeepalivedStatement) in statement.keyword == "virtual_server" }
-        // Those of virtual servers follow one by one, so that what is said of each stands there.
+        // Virtual servers are read one by one, so that the notes of each stay with it.
         let (others, services) = (parsed.filter { !isVirtualServer($0) }, parsed.filter(isVirtualServer))
-        // A group may stand behind its virtual server.
+        // A group may stand below its virtual server.
         for statement in KeepalivedKeywords.root.known(others) { reader.takeRoot(statement) }
         reader.file.remarks += notes.take()
         for service in services {
@@ -89,14 +89,15 @@ struct KeepalivedImport {
         case "vrrp_sync_group", "vrrp_script", "vrrp_track_file", "vrrp_track_process", "garp_group", "track_group",
             "interface_up_down_delays", "linkbeat_interfaces", "linkbeat_use_polling":
             remark(.note, place, "\(statement.title): part of VRRP, which stays keepalived's")
-        case "track_file": remark(.note, place, "\(statement.title): nothing of ipvsd's follows such a file")
+        case "track_file":
+            remark(.note, place, "\(statement.title): ipvsd reads such files only by checks of type file")
         case "static_ipaddress", "static_routes", "static_rules":
-            remark(.left, place, "\(statement.title): this machine's network stays with what else sets it up")
+            remark(.left, place, "\(statement.title): ipvsd does not configure the machine's network")
         case "bfd_instance":
             remark(
                 .left, place,
-                "\(statement.title): ipvsd does not speak BFD; its checks come as often as "
-                    + "\(Options.checkInterval.keyName) says")
+                "\(statement.title): ipvsd has no BFD; \(Options.checkInterval.keyName) sets the interval of its checks"
+            )
         case "net_namespace", "net_namespace_ipvs":
             remark(
                 .changed, place,
@@ -105,7 +106,7 @@ struct KeepalivedImport {
         }
     }
 
-    /// keepalived verifies no certificate (SSL_VERIFY_NONE), so that `ca` decides nothing.
+    /// Reads the SSL block. keepalived verifies no certificate (SSL_VERIFY_NONE), so `ca` has no effect.
     private mutating func takeSSL(_ statement: KeepalivedStatement) {
         for line in statement.block ?? [] {
             switch line.keyword {
@@ -118,8 +119,8 @@ struct KeepalivedImport {
         }
     }
 
-    /// VIPs that something else puts on the director: ipvsd would put them on both directors, or put back what a program
-    /// takes away.
+    /// Decides whether another program has the VIPs. ipvsd would put them on both directors, or restore them after a
+    /// program has removed them.
     private mutating func leaveAddresses() {
         let vips = file.services.flatMap { service in service.listeners.map { (service.place, $0.vip) } }
         let other: String
@@ -133,9 +134,9 @@ struct KeepalivedImport {
                 "by \(Options.addresses.field(false)), for the sake of other VIPs, ipvsd does not put it on the "
                 + "director either"
         } else if let instance {
-            file.addressKeeper = "\(instance) means a second director, which would have the VIPs, too"
+            file.addressKeeper = "\(instance) implies a second director, which would also have the VIPs"
             other =
-                "\(instance) does not have it, but means a second director: ipvsd does not put it on this one "
+                "\(instance) does not have it, but implies a second director: ipvsd does not put it on this one "
                 + "(\(Options.addresses.field(false)))"
         } else {
             return
@@ -143,12 +144,12 @@ struct KeepalivedImport {
         var seen: Set<IPAddress> = []
         for (place, vip) in vips
         where vrrpAddresses[vip] == nil && programs[vip] == nil && seen.insert(vip).inserted {
-            remark(.changed, place, "\(vip): \(other); something else has to")
+            remark(.changed, place, "\(vip): \(other); another program has to")
         }
     }
 }
 
-/// keepalived's global_defs: little of it is about virtual servers.
+/// keepalived's global_defs. Few of them concern virtual servers.
 private enum KeepalivedGlobals {
     static func take(_ statement: KeepalivedStatement, _ reader: inout KeepalivedImport) {
         var kept: [String] = []
@@ -157,7 +158,7 @@ private enum KeepalivedGlobals {
         reader.remark(.note, statement.place, "global_defs: keepalived's own: \(kept.joined(separator: ", "))")
     }
 
-    /// False: it says nothing of virtual servers.
+    /// Returns false for a keyword that does not concern virtual servers.
     private static func take(line: KeepalivedStatement, _ reader: inout KeepalivedImport) -> Bool {
         let place = line.place
         switch line.keyword {
@@ -171,15 +172,15 @@ private enum KeepalivedGlobals {
         case "notification_email":
             reader.remark(
                 .left, place,
-                "notification_email: ipvsd sends no mails; a program at \(Options.notifyMapping.keyName): is told of "
-                    + "every event")
+                "notification_email: ipvsd sends no mails; the program of \(Options.notifyMapping.keyName): runs "
+                    + "at every event")
         case "smtp_alert", "smtp_alert_checker":
             line.attempt { () throws(InvalidValue) in
                 let isOn = try line.flag()
                 if isOn { reader.remark(.left, place, KeepalivedRemarks.mails(line)) }
             }
         case "notify_fifo", "notify_fifo_script", "lvs_notify_fifo", "lvs_notify_fifo_script":
-            reader.remark(.left, place, "\(line.title): 'ipvsd events --follow --json' tells of every event")
+            reader.remark(.left, place, "\(line.title): 'ipvsd events --follow --json' prints every event")
         case "script_user": reader.scriptUser = line
         case "startup_script", "shutdown_script":
             reader.remark(.left, place, "\(line.title): ExecStartPre= and ExecStopPost= of the unit run programs")
@@ -190,7 +191,7 @@ private enum KeepalivedGlobals {
         return true
     }
 
-    /// `lvs_timeouts [tcp SECONDS] [tcpfin SECONDS] [udp SECONDS]`; 0 leaves one as it is.
+    /// Reads `lvs_timeouts [tcp SECONDS] [tcpfin SECONDS] [udp SECONDS]`. 0 leaves a time-out as it is.
     private static func takeTimeouts(
         _ line: KeepalivedStatement, _ reader: inout KeepalivedImport
     ) throws(InvalidValue) {

@@ -1,18 +1,18 @@
 internal import ServiceConfiguration
 
-/// A block of a keepalived.conf with the keywords that it takes, as keepalived 2.2.7 to 2.4 install them. A keyword means
-/// something in its own block alone: keepalived ignores it in all others.
+/// A block of a keepalived.conf with its keywords, as keepalived 2.2.7 to 2.4 install them. keepalived ignores a
+/// keyword outside of its block.
 struct KeepalivedKeywords: Sendable {
     enum Content: Sendable {
         /// Values in one line.
         case line
         case block(KeepalivedKeywords)
-        /// Lines that are values, or keywords that decide nothing here.
+        /// Lines of values, or of keywords without an effect here.
         case any
     }
 
     let name: String
-    /// Whether its values get into a configuration, so that they have to be UTF-8.
+    /// Whether values get into the configuration, and so have to be UTF-8.
     private let carries: Bool
     private let contents: [String: Content]
 
@@ -28,10 +28,10 @@ struct KeepalivedKeywords: Sendable {
         self.contents = contents
     }
 
-    /// The statements whose keywords the block takes. What is said of the others is among their notes.
+    /// Returns the statements with keywords of the block. The others become notes.
     func known(_ statements: [KeepalivedStatement]) -> [KeepalivedStatement] {
         statements.compactMap { statement in
-            // Strings are equal by their characters, keywords by their bytes.
+            // Strings are compared by characters, and keywords by bytes.
             let isASCII = statement.keyword.utf8.allSatisfy { $0 < 0x80 }
             switch isASCII ? contents[statement.keyword] : nil {
             case nil: passOver(statement, "no keyword of \(name)")
@@ -73,7 +73,7 @@ struct KeepalivedKeywords: Sendable {
 
     // MARK: The tables
 
-    /// What stands outside of all blocks.
+    /// The keywords outside of all blocks.
     static let root = KeepalivedKeywords(
         "the file",
         lines: [
@@ -122,7 +122,7 @@ struct KeepalivedKeywords: Sendable {
             KeepalivedKeywords("BFD_CHECK", lines: ["name", "alpha"]),
         ])
 
-    /// Keywords of checkers that connect (install_checker_common_keywords).
+    /// The keywords of checkers that connect (install_checker_common_keywords).
     private static let connection = [
         "connect_ip", "connect_port", "bindto", "bind_port", "bind_if", "connect_timeout", "fwmark",
     ]

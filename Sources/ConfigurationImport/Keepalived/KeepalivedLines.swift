@@ -1,14 +1,15 @@
 internal import ServiceConfiguration
 
-/// The lines of a keepalived.conf as its parser takes them (read_line in lib/parser.c): without comments, with the files
-/// that they include, for one configuration id, and with definitions filled in.
+/// The lines of a keepalived.conf as its parser reads them (read_line in lib/parser.c). Comments are removed, and
+/// included files and definitions are inserted. Lines of other configuration ids are left out.
 struct KeepalivedLines {
     struct Line {
         var place: SourcePlace
         var text: String
     }
 
-    /// As keepalived's MAXBUF; what definitions grow to may not be longer either.
+    /// The most bytes in a line, which are keepalived's MAXBUF. The limit also holds for a line with its definitions
+    /// inserted.
     private static let longestLine = 8192
     private static let mostLines = 1_000_000
     private static let mostSteps = 200_000
@@ -18,18 +19,18 @@ struct KeepalivedLines {
     private(set) var lines: [Line] = []
     private(set) var remarks: [PlacedRemark] = []
     private var definitions: [String: [String]] = [:]
-    /// The name of one whose lines go on, each ending with a backslash.
+    /// The name of a definition whose last line ended by a backslash.
     private var open: String?
     private var order = 0
 
-    /// `name` is a path, or "-".
+    /// Reads a text. `name` is its path, or "-".
     init(_ text: String, name: String, options: Import) throws(ConfigurationErrors) {
         self.options = options
         try read(text, file: name, depth: 0)
     }
 
     private mutating func read(_ text: String, file: String, depth: Int) throws(ConfigurationErrors) {
-        // As fgets(3), which knows no other end of a line.
+        // Only a line feed ends a line, as in fgets(3).
         for (index, bytes) in text.utf8.split(separator: 10, omittingEmptySubsequences: false).enumerated() {
             order += 1
             let place = SourcePlace(file: file, line: index + 1, order: order)
@@ -53,7 +54,7 @@ struct KeepalivedLines {
         remarks.append(PlacedRemark(kind, place, text))
     }
 
-    /// Takes a line, and in its place the lines that its definitions and repetitions make of it.
+    /// Reads a line, and in its place all lines that its definitions and repetitions make.
     private mutating func take(_ text: String, at place: SourcePlace, depth: Int) throws(ConfigurationErrors) {
         var waiting = [text]
         var steps = 0
@@ -73,14 +74,15 @@ struct KeepalivedLines {
                 try finish(rest, at: place, depth: depth)
                 continue
             }
-            // What replaces a definition is looked at again, also for comments.
+            // The inserted text may have references and comments itself.
             let filled = try replaced(rest, at: place)
             waiting += filled.dropFirst().reversed()
             waiting.append(withoutComment(filled[0].unicodeScalars[...], at: place))
         }
     }
 
-    /// The lines that one becomes with its definitions filled in; a repetition is taken apart before what is behind it.
+    /// Returns the lines that a line becomes with its definitions inserted. A repetition is expanded before definitions
+    /// are inserted in its line.
     private func replaced(_ text: String, at place: SourcePlace) throws(ConfigurationErrors) -> [String] {
         var lines = [text]
         var steps = 0
@@ -114,7 +116,7 @@ struct KeepalivedLines {
             return try include(pattern, isRequired: isRequired, at: place, depth: depth)
         }
         guard lines.count < Self.mostLines else {
-            throw Self.error(place, "more lines than anybody writes", accepted: "\(Self.mostLines) at most")
+            throw Self.error(place, "too many lines", accepted: "\(Self.mostLines) at most")
         }
         lines.append(Line(place: place, text: text))
     }
@@ -129,7 +131,8 @@ struct KeepalivedLines {
 
     // MARK: Comments
 
-    /// Cuts off what follows "!" or "#" outside of double quotes; a backslash before them takes their meaning away (decomment).
+    /// Removes a comment: "!" or "#" outside of double quotes, and all that follows. A backslash escapes both
+    /// characters (decomment).
     private mutating func withoutComment(_ line: Substring.UnicodeScalarView, at place: SourcePlace) -> String {
         var result = Substring.UnicodeScalarView()
         var isQuoted = false
@@ -153,7 +156,7 @@ struct KeepalivedLines {
 
     // MARK: Conditions
 
-    /// The line behind `@ID` or `@^ID`; nil: it is for others.
+    /// Returns the line behind `@ID` or `@^ID`, or nil for a line of another id.
     private mutating func condition(_ text: String, at place: SourcePlace) -> String? {
         guard text.unicodeScalars.first == "@" else { return text }
         let scalars = text.unicodeScalars.dropFirst()
@@ -164,7 +167,7 @@ struct KeepalivedLines {
             remark(
                 .left, place,
                 "'\(rest)': a line \(isNegated ? "but for" : "for") the configuration id \(id); "
-                    + "--config-id says whose is wanted")
+                    + "--config-id chooses one")
             return nil
         }
         return (own == id) != isNegated ? rest : nil
@@ -182,7 +185,7 @@ struct KeepalivedLines {
         return true
     }
 
-    /// Adds a line to a definition, which goes on behind a backslash.
+    /// Adds a line to a definition. A backslash at its end continues the definition.
     private mutating func goOn(_ name: String, _ text: String) {
         var line = text.unicodeScalars[...]
         open = line.last == "\\" ? name : nil
@@ -191,8 +194,8 @@ struct KeepalivedLines {
         if !trimmed.isEmpty { definitions[name, default: []].append(trimmed) }
     }
 
-    /// `${NAME}`, or `$NAME` before a blank, a comma, a parenthesis or the end; what is not defined stays as it is. One of
-    /// several lines is replaced only where the line ends behind it.
+    /// Returns the first reference to a definition: `${NAME}`, or `$NAME` before a blank, a comma, a parenthesis or the
+    /// end. Unknown names are no references. A definition of several lines is inserted only at the end of a line.
     private func reference(in text: String) -> (Range<String.Index>, String)? {
         let scalars = text.unicodeScalars
         var start = scalars.startIndex
@@ -214,7 +217,7 @@ struct KeepalivedLines {
         return nil
     }
 
-    /// The text with its definitions of one line filled in.
+    /// Returns the text with its definitions of one line inserted.
     private func filled(_ text: String) throws(InvalidValue) -> String {
         var text = text
         var steps = 0
@@ -249,7 +252,8 @@ struct KeepalivedLines {
 
     // MARK: Other files
 
-    /// What `include PATTERN` names, and whether keepalived ends where a kin of it, as `includea`, finds no file.
+    /// Returns the pattern of `include PATTERN`. Variants such as `includea` are required: keepalived exits if they
+    /// match no file.
     private static func included(_ text: String) -> (pattern: String, isRequired: Bool)? {
         guard ASCIIText.starts(text, with: "include") else { return nil }
         var rest = text.unicodeScalars.dropFirst(7)

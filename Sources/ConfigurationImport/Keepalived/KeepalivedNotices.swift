@@ -2,18 +2,18 @@ internal import Addresses
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// Programs that keepalived runs when real servers or the quorum come and go. ipvsd runs one program for all events of a
-/// service: a shell that chooses.
+/// The programs that keepalived runs at changes of real servers and the quorum. ipvsd runs one program for all events
+/// of a service, so a shell selects keepalived's.
 struct KeepalivedNotices {
     private struct Notice {
         var event: String
-        /// Nil: of the service.
+        /// The real server, or nil for the quorum's programs.
         var server: IPAddress?
         var command: [String]
         var place: SourcePlace
     }
 
-    /// keepalived gives its programs as long as they want; but events of a service wait for each other here.
+    /// The program's time-out. keepalived has none, but in ipvsd later events of the service wait for the program.
     static let timeout = Duration.seconds(60)
     private static let events = [
         "notify_up": "server-up", "notify_down": "server-down", "quorum_up": "quorum-regained",
@@ -51,14 +51,15 @@ struct KeepalivedNotices {
         notices.compactMap { notice in notice.command.first.map { ($0, notice.place) } }
     }
 
-    /// Programs of the quorum that may have to do with the VIP: what only writes to a log has not.
+    /// The programs of the quorum that may add or announce the VIP. Programs that only log are left out.
     var quorumPrograms: [(command: [String], place: SourcePlace)] {
         notices.filter { notice in
             notice.server == nil && !["logger", "echo"].contains(notice.command[0].split(separator: "/").last)
         }.map { ($0.command, $0.place) }
     }
 
-    /// Nil: there are none. keepalived runs quorum_up at its start, but notify_up for the servers of `told` alone.
+    /// Returns the notification program, or nil without any. At its start keepalived runs quorum_up, and notify_up only
+    /// for the real servers in `announced`.
     func notification(of servers: [IPAddress], told: Set<IPAddress>) -> NotificationScript? {
         guard !notices.isEmpty else { return nil }
         let upwards = notices.filter { $0.event == "server-up" }.compactMap(\.server)
@@ -75,7 +76,7 @@ struct KeepalivedNotices {
         for event in ["server-up", "server-down", "quorum-regained", "quorum-lost"] {
             let own = notices.filter { $0.event == event }
             guard let first = own.first else { continue }
-            // The same for every server, in one line.
+            // One line is enough if all real servers have the same command.
             if first.server == nil
                 || (own.allSatisfy { $0.command == first.command }
                     && Set(own.map(\.server)).count == Set(servers).count)
@@ -99,7 +100,7 @@ struct KeepalivedNotices {
         "\(pattern)) exec \(command.map(shellWord).joined(separator: " ")) ;;"
     }
 
-    /// In single quotes, where a shell would take a character for something else.
+    /// Returns the text, in single quotes if it has characters with a meaning in a shell.
     static func shellWord(_ text: String) -> String {
         let isPlain =
             !text.isEmpty

@@ -1,22 +1,22 @@
 internal import ServiceConfiguration
 
-/// How often keepalived checks: a virtual server's words hold for its real servers, and theirs for their checkers.
+/// The pace of keepalived's checks. A virtual server's values hold for its real servers, and theirs for their checkers.
 struct KeepalivedPace: Equatable {
     var delayLoop: Duration?
     var connectTimeout: Duration?
     var retry: Int?
     var delayBeforeRetry: Duration?
 
-    /// What a kind of checker has where nothing is said (queue_checker and each checker's handler in keepalived).
+    /// The defaults of a kind of checker (queue_checker and each checker's handler in keepalived).
     struct Standard {
         var retry = 1
-        /// Nil: the delay loop.
+        /// The delay before a retry. With nil it is the delay loop.
         var delayBeforeRetry: Duration? = .seconds(1)
-        /// Of the program that a MISC_CHECK runs; nil: connect_timeout.
+        /// The time-out of a MISC_CHECK's program. With nil connect_timeout holds.
         var timeout: Duration?
     }
 
-    /// False: the keyword is none of these. Only a checker may do without retries.
+    /// Reads a keyword of the pace, and returns false for any other one. Only a checker can have 0 retries.
     mutating func take(_ statement: KeepalivedStatement, isChecker: Bool = false) throws(InvalidValue) -> Bool {
         switch statement.keyword {
         case "delay_loop": delayLoop = try statement.timer(from: 1)
@@ -36,8 +36,8 @@ struct KeepalivedPace: Equatable {
             retry: retry ?? other.retry, delayBeforeRetry: delayBeforeRetry ?? other.delayBeforeRetry)
     }
 
-    /// One success brings a server up, `retry` failures more than one take it down; the defaults are keepalived's: 60 s
-    /// between checks, 5 s for an answer. `remark` is told what cannot be so.
+    /// Returns ipvsd's pace. One success brings a real server up, and `retry` failures plus one take it down.
+    /// keepalived's defaults are 60 s between checks and 5 s for an answer. `remark` gets the changed values.
     func pace(_ standard: Standard, _ remark: (ImportRemark.Kind, String) -> Void) -> CheckPace {
         let accepted = DurationText.accepted
         func fit(_ duration: Duration, _ name: String) -> Duration {
@@ -49,7 +49,7 @@ struct KeepalivedPace: Equatable {
         }
         let loop = fit(delayLoop ?? .seconds(60), "delay_loop")
         let timeout = fit(standard.timeout ?? connectTimeout ?? .seconds(5), "the time-out")
-        // Else a slow server, which keepalived waits for, would be out.
+        // keepalived waits for a slow real server, so the interval is at least the time-out.
         let interval = max(loop, timeout)
         if interval > loop {
             remark(

@@ -2,22 +2,22 @@ internal import Addresses
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// One real_server block.
+/// A real_server block.
 struct KeepalivedRealServer {
     let place: SourcePlace
     private(set) var address = "?"
-    /// Nil: ipvsd cannot have it.
+    /// The real server, or nil if ipvsd cannot have it.
     private(set) var imported: ImportedServer?
     private(set) var inhibits: Bool?
     private(set) var checks: [ImportedCheck] = []
-    /// Whether keepalived asks it something.
+    /// Whether keepalived checks the real server.
     private(set) var hasCheckers = false
-    /// Whether keepalived takes it as down until a check has passed (alpha).
+    /// Whether keepalived holds the real server down until a check has passed (alpha).
     private(set) var startsDown = false
     private(set) var notices = KeepalivedNotices()
-    /// Of checks.
+    /// The programs of checks.
     private(set) var programs: [(path: String, place: SourcePlace)] = []
-    /// Beside those of the server itself.
+    /// The remarks besides those of `imported`.
     private(set) var remarks: [PlacedRemark] = []
 
     private var pace = KeepalivedPace()
@@ -46,7 +46,7 @@ struct KeepalivedRealServer {
             }
         }
         guard case .ipv4(let own) = host else {
-            // Of a service that cannot be, it has been said.
+            // A service without listeners has a remark of its own.
             let isLost = parent.service.listeners.isEmpty
             remarks = isLost ? [] : [PlacedRemark(.left, place, "\(statement.title): ipvsd's tunnels are IPv4's")]
             return

@@ -1,9 +1,9 @@
 internal import ServiceConfiguration
 
-/// `~SEQ(NAME, START, STEP, END) LINE` and `~LST({NAME, NAME}, {VALUE, VALUE}, …) LINE`: a line for each value of a
-/// definition (add_seq and add_lst in lib/parser.c).
+/// A repeated line: `~SEQ(NAME, START, STEP, END) LINE` or `~LST({NAME, NAME}, {VALUE, VALUE}, …) LINE`. Each value of
+/// the definitions makes one line (add_seq and add_lst in lib/parser.c).
 struct KeepalivedRepetition {
-    /// As many as anybody needs: the addresses of a /16.
+    /// The most repetitions, which are enough for the addresses of a /16.
     static let most = 65_536
 
     private let rounds: [[(name: String, value: String)]]
@@ -13,7 +13,7 @@ struct KeepalivedRepetition {
         ASCIIText.starts(text, with: "~SEQ") || ASCIIText.starts(text, with: "~LST")
     }
 
-    /// Parses a line that `isOne`. `filled` replaces definitions in the numbers of ~SEQ.
+    /// Parses a line for which `isOne` is true. `filled` inserts definitions in the numbers of ~SEQ.
     init(_ text: String, filled: (String) throws(InvalidValue) -> String) throws(InvalidValue) {
         var cursor = Cursor(rest: text.unicodeScalars.dropFirst(4))
         if ASCIIText.starts(text, with: "~SEQ") {
@@ -26,7 +26,7 @@ struct KeepalivedRepetition {
 
     var isTooLong: Bool { rounds.count > Self.most }
 
-    /// Lines for each round: the definitions, and behind them the line itself.
+    /// The lines of each round: its definitions, and then the repeated line.
     var lines: [String] {
         rounds.flatMap { round in
             round.filter { ASCIIText.isName($0.name) }.map { "$\($0.name)=\($0.value)" } + [line]
@@ -36,7 +36,7 @@ struct KeepalivedRepetition {
     private struct Cursor {
         var rest: Substring.UnicodeScalarView
 
-        /// Takes the scalar, with the blanks around it, if it comes next.
+        /// Skips the scalar and the blanks around it, if it comes next. Returns whether it did.
         mutating func take(_ scalar: Unicode.Scalar) -> Bool {
             rest = rest.drop(while: ASCIIText.isBlank)
             guard rest.first == scalar else { return false }
@@ -82,7 +82,7 @@ struct KeepalivedRepetition {
         return values.map { [(name, String($0, radix: radix))] }
     }
 
-    /// As strtol(3) with base 0 reads it.
+    /// Parses a number as strtol(3) does with base 0.
     private static func number(_ text: String) -> Int? {
         let isNegative = text.utf8.first == 45
         let digits = text.utf8.first == 45 || text.utf8.first == 43 ? text.dropFirst() : text[...]
@@ -95,7 +95,7 @@ struct KeepalivedRepetition {
             } else {
                 lowered.utf8.allSatisfy { (48...57).contains($0) } ? Int(lowered) : nil
             }
-        // Far more than anybody counts to, and no overflow on the way.
+        // The limit rules out an overflow below.
         guard let magnitude, magnitude <= 1 << 40 else { return nil }
         return isNegative ? -magnitude : magnitude
     }
@@ -106,7 +106,7 @@ struct KeepalivedRepetition {
         var rounds: [[(name: String, value: String)]] = []
         repeat {
             guard let values = set(&cursor), values.count <= names.count else { throw invalid }
-            // Values that are missing are empty.
+            // Missing values are empty.
             rounds.append(
                 names.indices.map { (names[$0], values.indices.contains($0) ? values[$0] : "") })
         } while cursor.take(",")
@@ -114,7 +114,7 @@ struct KeepalivedRepetition {
         return rounds
     }
 
-    /// Takes `{A, B}`, or `A` alone.
+    /// Parses `{A, B}`, or a single `A`.
     private static func set(_ cursor: inout Cursor) -> [String]? {
         guard cursor.take("{") else { return [cursor.word(upTo: [",", "}", ")"])] }
         var words: [String] = []

@@ -1,12 +1,12 @@
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// A keyword of a keepalived.conf with its values, and where it has one its block.
+/// A keyword of a keepalived.conf with its values and its block.
 struct KeepalivedStatement {
     let place: SourcePlace
-    /// The line, up to the block: some values are taken apart by other rules than `words`.
+    /// The line up to the block. Some values are split by other rules than `words`.
     let text: String
-    /// Without the quotes around them; never empty.
+    /// The words without their quotes. The list is never empty.
     let words: [String]
     var block: [KeepalivedStatement]?
     let notes: KeepalivedNotes
@@ -14,7 +14,7 @@ struct KeepalivedStatement {
     var keyword: String { words[0] }
     var values: ArraySlice<String> { words.dropFirst() }
 
-    /// What lines say, nested as their braces are.
+    /// Parses lines into statements, nested by their braces.
     static func parse(
         _ lines: [KeepalivedLines.Line], _ notes: KeepalivedNotes
     ) throws(ConfigurationErrors) -> [KeepalivedStatement] {
@@ -54,7 +54,7 @@ struct KeepalivedStatement {
         return levels[0]
     }
 
-    /// Braces outside of double quotes, and what is between them.
+    /// Splits a line at braces outside of double quotes. The braces are pieces, too.
     private static func pieces(of text: String) -> [String] {
         var pieces: [String] = []
         var piece = Substring.UnicodeScalarView()
@@ -72,7 +72,8 @@ struct KeepalivedStatement {
         return (pieces + [String(piece)]).filter { !$0.unicodeScalars.allSatisfy(ASCIIText.isSpace) }
     }
 
-    /// Words between white space; one in double quotes is one, too. What an unmatched quote begins is lost (alloc_strvec_r).
+    /// Splits a text into words at white space. A text in double quotes is one word. Text behind an unmatched quote is
+    /// lost (alloc_strvec_r).
     private static func words(of text: String) -> [String] {
         var words: [String] = []
         var rest = text.unicodeScalars[...]
@@ -93,14 +94,14 @@ struct KeepalivedStatement {
     }
 }
 
-/// Values of keywords, as keepalived's parser reads them. It warns of what it cannot use, and goes on with the default.
+/// The parsing of values as in keepalived. It warns of bad values, and uses the default.
 extension KeepalivedStatement {
-    /// Does what `body` does with the statement. What it throws is something that keepalived ignores, and becomes a note.
+    /// Runs `body`. Its error becomes a note, since keepalived ignores the value, too.
     func attempt(_ body: () throws(InvalidValue) -> Void) {
         do { try body() } catch { notes.add(.note, place, "\(error): keepalived ignores it, too") }
     }
 
-    /// The only value, or with `more` the first. Where it is missing keepalived ends.
+    /// Returns the only value, or with `more` the first one. keepalived exits if it is missing.
     func value(_ accepted: String, more: Bool = false) throws(InvalidValue) -> String {
         guard let value = values.first else {
             let error = InvalidValue("\(keyword) without its value", accepted: "\(keyword) \(accepted)")
@@ -111,7 +112,7 @@ extension KeepalivedStatement {
         return value
     }
 
-    /// Nil: keepalived goes on without it.
+    /// Returns the only value. keepalived goes on without it.
     func name() -> String? {
         endsBehind(1)
         if let value = values.first, !value.isEmpty { return value }
@@ -119,7 +120,7 @@ extension KeepalivedStatement {
         return nil
     }
 
-    /// Notes the words that are too many.
+    /// Notes superfluous words.
     func endsBehind(_ count: Int) {
         guard values.count > count else { return }
         notes.add(
@@ -127,7 +128,7 @@ extension KeepalivedStatement {
             "\(title): keepalived ignores \(AddressText.quoted(words[(count + 1)...].joined(separator: " ")))")
     }
 
-    /// Parses a number as read_unsigned does: what stands behind its digits does not count, or with `isExact` spoils it.
+    /// Parses a number as read_unsigned does. Text behind the digits is ignored, or refused with `isExact`.
     func number(in range: ClosedRange<Int>, called name: String, isExact: Bool = false) throws(InvalidValue) -> Int {
         try number(try value("N"), in: range, called: name, isExact: isExact)
     }
@@ -151,7 +152,7 @@ extension KeepalivedStatement {
         return number
     }
 
-    /// Parses seconds with up to six decimals, as read_timer does; `range` is of microseconds.
+    /// Parses seconds with up to six decimals, as read_timer does. `range` is in microseconds.
     func timer(from least: Int, to most: Int = .max) throws(InvalidValue) -> Duration {
         let text = try value("SECONDS")
         let scalars = text.unicodeScalars
@@ -159,7 +160,7 @@ extension KeepalivedStatement {
         var fraction = scalars[whole.endIndex...].dropFirst()
         let roundsUp = fraction.dropFirst(6).first.map { $0 >= "5" } ?? false
         fraction = fraction.prefix(6)
-        // A number that does not end has its zeros behind what ends it: 5s is five microseconds.
+        // keepalived appends zeros to the text, and then reads its leading digits. So "5s" is 5 microseconds.
         let decimals = String(whole) + String(fraction) + String(repeating: "0", count: 6 - fraction.count)
         let digits = decimals.unicodeScalars.prefix(while: ASCIIText.isDigit)
         guard let micros = digits.isEmpty ? 0 : Int(String(digits)), micros < .max - 1, text.utf8.first != 45,
@@ -175,7 +176,7 @@ extension KeepalivedStatement {
         return .milliseconds(micros / 1000 + (micros % 1000 >= 500 ? 1 : 0))
     }
 
-    /// Without a value: true.
+    /// Parses a truth value. A missing value is true.
     func flag() throws(InvalidValue) -> Bool {
         endsBehind(1)
         switch values.first {
@@ -188,16 +189,16 @@ extension KeepalivedStatement {
         }
     }
 
-    /// The block; empty where there is none.
+    /// The statements of the block, or none without a block.
     var statements: [KeepalivedStatement] { block ?? [] }
 
-    /// As it was written, in one line.
+    /// The words in one line.
     var title: String { words.joined(separator: " ") }
 }
 
-/// What is found on the way through a keepalived.conf. One is shared by all of its statements.
+/// The errors and remarks of a keepalived.conf, shared by all of its statements.
 final class KeepalivedNotes {
-    /// Errors where keepalived itself ends, or where nobody can say what it reads.
+    /// The errors at which keepalived exits, and unclear statements.
     let errors = ImportErrors()
     private var remarks: [PlacedRemark] = []
 
@@ -212,12 +213,12 @@ final class KeepalivedNotes {
     }
 }
 
-/// What is said of statements that stand in several blocks.
+/// The remarks on statements that several blocks have.
 enum KeepalivedRemarks {
     static let alpha =
-        "alpha: ipvsd takes a real server as up until its first check, which it makes at once and which counts alone"
+        "alpha: in ipvsd a real server is up until its first check, which comes at once and alone decides"
 
-    /// Of `smtp_alert` and its like.
+    /// Returns the remark on `smtp_alert` and similar statements.
     static func mails(_ line: KeepalivedStatement) -> String {
         "\(line.title): ipvsd sends no mails; see \(Options.notifyMapping.keyName):"
     }

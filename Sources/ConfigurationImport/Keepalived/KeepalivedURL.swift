@@ -5,9 +5,9 @@ internal import ServiceConfiguration
 struct KeepalivedURL {
     private(set) var path = ""
     private(set) var virtualHost: String?
-    /// keepalived's default since 2.0.
+    /// The accepted statuses. The default is that of keepalived since 2.0.
     private(set) var statuses = ["200-299"]
-    /// With its options in front.
+    /// The regular expression with its options before it.
     private(set) var regex: String?
 
     private var pattern: (text: String, place: SourcePlace)?
@@ -16,13 +16,13 @@ struct KeepalivedURL {
     private var isReversed = false
     private var namesStatuses = false
 
-    /// PCRE's options that have a letter.
+    /// The options of PCRE that have a letter.
     private static let letters = [
         "caseless": "i", "multiline": "m", "dotall": "s", "extended": "x", "dupnames": "J", "ungreedy": "U",
     ]
-    /// Those that stand at the beginning of an expression.
+    /// The options of PCRE that begin an expression.
     private static let verbs = ["utf": "(*UTF)", "ucp": "(*UCP)"]
-    /// Those that change nothing here.
+    /// The options of PCRE without an effect on the result.
     private static let idle = ["no_auto_possess", "no_start_optimize", "no_dotstar_anchor"]
 
     init(_ statement: KeepalivedStatement, _ remarks: inout [PlacedRemark]) throws(InvalidValue) {
@@ -90,7 +90,7 @@ struct KeepalivedURL {
         }
     }
 
-    /// Adds `200` or `200-299`; the first takes the place of the default.
+    /// Adds a status such as `200`, or a range such as `200-299`. The first one replaces the default.
     private mutating func take(status word: String) throws(InvalidValue) {
         let parts = word.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false)
         let first = try ImportNumbers.number(parts[0], in: 100...599, called: "status")

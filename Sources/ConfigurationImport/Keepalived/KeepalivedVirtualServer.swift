@@ -2,23 +2,23 @@ internal import Addresses
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// One virtual_server block. What its lines say comes first, since it holds for real servers that stand before them.
+/// A virtual_server block. Its own lines are read before its real servers, since they hold for all of these.
 struct KeepalivedVirtualServer {
     private let statement: KeepalivedStatement
     private(set) var service: ImportedService
     private(set) var pace = KeepalivedPace()
     private(set) var forwarding: KeepalivedForwarding?
-    /// Where nobody says any.
+    /// The forwarding without any lvs_method.
     var standardForwarding: KeepalivedForwarding { .standard(at: statement.place) }
     private(set) var virtualHost: String?
     private(set) var weight = 1
     private(set) var inhibits = false
     private(set) var startsDown = false
-    /// Nil: none is named.
+    /// The protocol, or nil without one.
     private var transport: TransportProtocol?
-    /// Whether keepalived passes it over as a whole.
+    /// Whether keepalived ignores the whole block.
     private var isIgnored = true
-    /// SCTP, or IPv6.
+    /// Whether the service has SCTP or IPv6.
     private var isForeign = false
     private var persistence: (seconds: Int, place: SourcePlace)?
     private var netmask: (text: String, place: SourcePlace)?
@@ -40,7 +40,7 @@ struct KeepalivedVirtualServer {
             isIgnored = false
         }
         schedule()
-        // Of a service that cannot be, the blocks inside need not be spoken of, but have to be right.
+        // Real servers of a service without listeners are read for their errors only.
         for block in statement.statements where block.keyword == "real_server" {
             block.attempt { () throws(InvalidValue) in
                 servers.append(try KeepalivedRealServer(block, of: self, &reader))
@@ -93,14 +93,15 @@ struct KeepalivedVirtualServer {
             service.remark(
                 .changed, place, "omega: the end of the director runs no program of \(Options.notifyMapping.keyName)")
         case "ha_suspend":
-            service.remark(.changed, place, "ha_suspend: ipvsd checks real servers also while the VIP is elsewhere")
+            service.remark(
+                .changed, place, "ha_suspend: ipvsd checks real servers also while another director has the VIP")
         case "smtp_alert":
             if try line.flag() { service.remark(.left, place, KeepalivedRemarks.mails(line)) }
         case "sorry_server_inhibit":
             service.remark(
                 .left, place,
-                "sorry_server_inhibit: a sorry server that is not needed gets no new connections; "
-                    + "those that it has go on")
+                "sorry_server_inhibit: without a need the sorry server gets no new connections, and "
+                    + "keeps its present ones")
         case "ip_family":
             let family = try line.value("inet or inet6")
             guard ["inet", "inet6"].contains(family) else {
@@ -113,13 +114,13 @@ struct KeepalivedVirtualServer {
         }
     }
 
-    /// True: a virtual server's own flags have no value, and are on whatever stands behind them.
+    /// Returns true. A flag of a virtual server has no value, and keepalived ignores any.
     private func isOn(_ line: KeepalivedStatement) -> Bool {
         line.endsBehind(0)
         return true
     }
 
-    /// The netmask in full: keepalived reads the parts that are missing as inet_aton(3) does, so that 24 is 0.0.0.24.
+    /// Returns the netmask in full. keepalived parses it by inet_aton(3), by which 24 is 0.0.0.24.
     private static func netmask(_ line: KeepalivedStatement) throws(InvalidValue) -> String {
         let text = try line.value("NETMASK")
         if IPv4Address(text) != nil { return text }
@@ -129,7 +130,7 @@ struct KeepalivedVirtualServer {
         return IPv4Address(last).description
     }
 
-    /// What ipvsd does otherwise, or need not know.
+    /// Notes a keyword that ipvsd replaces or does not need.
     static func note(_ line: KeepalivedStatement, _ remarks: inout [PlacedRemark]) {
         let text =
             switch line.keyword {
@@ -216,7 +217,7 @@ struct KeepalivedVirtualServer {
     private mutating func schedule() {
         for (word, place) in flags { ImportScheduling.take(flags: [word], at: place, &service) }
         if let onePacket { ImportScheduling.takeOnePacket(at: onePacket, &service) }
-        // keepalived has any-port services, and such with a netmask, persist.
+        // In keepalived services with every port or a netmask are persistent by default.
         if persistence == nil,
             netmask != nil || service.listeners.contains(where: { $0.port == nil && $0.transport != nil })
         {
@@ -248,7 +249,7 @@ struct KeepalivedVirtualServer {
         reader.file.services.append(whole.service)
     }
 
-    /// Of a group. Each address with a service of its own would run programs, and count a quorum, once for each.
+    /// Remarks on several listeners. keepalived gives each address a service with a schedule of its own.
     private mutating func joinListeners() {
         guard service.listeners.count > 1 else { return }
         let isFelt = service.forwarding.persistence != nil || service.servers.contains { $0.server.thresholds != nil }
@@ -271,7 +272,7 @@ struct KeepalivedVirtualServer {
         }
     }
 
-    /// One list of checks for all: what most of them have.
+    /// Chooses the checks of most real servers for all of them.
     private mutating func joinChecks() {
         let usable = servers.filter { $0.imported != nil }
         var counts: [[ImportedCheck]: Int] = [:]
@@ -291,7 +292,7 @@ struct KeepalivedVirtualServer {
             service.remark(
                 .changed, service.place,
                 "\(service.title): none of its checks could be carried over; ipvsd's own "
-                    + "(\(Options.check.field(.auto))) stand for them")
+                    + "(\(Options.check.field(.auto))) replace them")
         } else {
             service.checks = .none
             service.remark(
@@ -312,7 +313,7 @@ struct KeepalivedVirtualServer {
         let scripts = notices.programs + servers.flatMap(\.programs)
         for (program, place) in scripts where !KeepalivedCommand.isThere(program, reader.options.surroundings.files) {
             service.remark(
-                .note, place, "there is no program \(program) here: what asks for it fails until there is")
+                .note, place, "there is no program \(program) here: checks and notifications by it fail until there is")
         }
         service.remarks += notices.remarks
         if let user = reader.scriptUser, !scripts.isEmpty {
@@ -321,7 +322,7 @@ struct KeepalivedVirtualServer {
         }
     }
 
-    /// A program of the quorum may put the VIP on the director, or announce it; where it names the VIP, it does.
+    /// Decides whether a program of the quorum has the VIP. It has if its command contains the VIP.
     private mutating func leaveAddresses(_ reader: inout KeepalivedImport) {
         let programs = notices.quorumPrograms
         guard let first = programs.first else { return }
@@ -335,7 +336,7 @@ struct KeepalivedVirtualServer {
             service.remark(
                 .changed, place,
                 "\(command[0]) names the VIP: ipvsd leaves the VIP to it (\(Options.addresses.field(false))); write "
-                    + "\(Options.addresses.field(true)) where it only tells of the VIP")
+                    + "\(Options.addresses.field(true)) where it only announces the VIP")
         }
         guard vips.isDisjoint(with: reader.programs.keys) else { return }
         service.remark(

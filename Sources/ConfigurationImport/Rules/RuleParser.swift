@@ -1,7 +1,7 @@
 internal import ServiceConfiguration
 
-/// Reads a line of ipvsadm's: the options of popt(3), by which short ones may be run together (`-At 10.0.0.100:80`) and
-/// long ones have their value behind a space or "=".
+/// Parses a line of ipvsadm by the rules of popt(3). Short options can be joined, as in `-At 10.0.0.100:80`. Long
+/// options have their value behind a space or "=".
 struct RuleParser {
     private enum Option {
         case command(Rule.Command)
@@ -48,10 +48,10 @@ struct RuleParser {
         self.words = words
     }
 
-    /// Nil: the line is empty, or a comment. It may begin with "ipvsadm".
+    /// Parses a line, which may begin with "ipvsadm". An empty line or a comment becomes nil.
     static func rule(_ line: some StringProtocol, place: SourcePlace) throws(InvalidValue) -> Rule? {
         var words: [String] = []
-        // By ASCII alone, as ipvsadm: a no-break space is a part of a word.
+        // Only ASCII white space separates words in ipvsadm.
         for word in line.unicodeScalars.split(whereSeparator: ASCIIText.isSpace) {
             if word.first == "#" { break }
             words.append(String(String.UnicodeScalarView(word)))
@@ -136,7 +136,7 @@ struct RuleParser {
         return value
     }
 
-    /// ipvsadm up to 1.27 printed `pe NAME` and `ops`, without hyphens.
+    /// Parses a word without hyphens. ipvsadm up to 1.27 printed `pe NAME` and `ops`.
     private mutating func takeBare(_ word: String) throws(InvalidValue) {
         if rule?.command == .setTimeouts, rule.map({ $0.arguments.count < 3 }) == true {
             rule?.arguments.append(word)
@@ -163,7 +163,7 @@ extension Character {
     fileprivate var isASCIIDigit: Bool { isASCII && isNumber }
 }
 
-/// One of ipvsadm's commands, as `ipvsadm -S` prints and `ipvsadm -R` takes them, before anything is known of its values.
+/// A command of `ipvsadm -S` and `ipvsadm -R`, with the texts of its values.
 struct Rule {
     enum Command: String, CaseIterable {
         case addService = "A"
@@ -180,7 +180,7 @@ struct Rule {
     }
 
     enum Service: Hashable {
-        /// `A.B.C.D`, `A.B.C.D:PORT`, or with names.
+        /// A service such as `A.B.C.D` or `A.B.C.D:PORT`. Both parts may be names.
         case tcp(String)
         case udp(String)
         case sctp(String)
@@ -195,19 +195,19 @@ struct Rule {
 
     let place: SourcePlace
     let command: Command
-    /// Of --start-daemon and --stop-daemon; three numbers of --set.
+    /// The state of --start-daemon and --stop-daemon, or the three numbers of --set.
     var arguments: [String] = []
     var service: Service?
     var isIPv6 = false
     var scheduler: String?
-    /// Empty: without a time-out.
+    /// The time-out of persistence. It is empty for `-p` without one.
     var persistence: String?
     var netmask: String?
     var engine: String?
     var flags: String?
     var isOnePacket = false
     var server: String?
-    /// ipvsadm's default.
+    /// The way to the real server. The default is ipvsadm's.
     var forwarding = Forwarding.gatewaying
     var saysForwarding = false
     var tunnel: String?

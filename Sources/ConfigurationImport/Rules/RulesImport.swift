@@ -2,7 +2,7 @@ internal import Addresses
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// What a list of ipvsadm's commands leaves in the kernel, as services.
+/// Services from ipvsadm's rules. The rules are applied in their order, as in the kernel.
 struct RulesImport {
     private struct Entry {
         var rule: Rule
@@ -111,7 +111,7 @@ struct RulesImport {
         return place
     }
 
-    /// 0 leaves a time-out as it was.
+    /// Sets the time-outs. 0 leaves a time-out as it is.
     private mutating func setTimeouts(_ rule: Rule) throws(InvalidValue) {
         guard rule.arguments.count == 3 else {
             throw InvalidValue("--set takes three numbers", accepted: "--set TCP TCPFIN UDP, in seconds")
@@ -153,7 +153,7 @@ struct RulesImport {
             case nil: break
             }
         }
-        // Of a service that ipvsd cannot have, what is said of its schedule need only be right.
+        // A service without listeners is scheduled for its errors only.
         var scheduled = service
         errors.attempt(rule.place) { () throws(InvalidValue) in try schedule(rule, &scheduled) }
         if !service.listeners.isEmpty { service = scheduled }
@@ -216,7 +216,7 @@ struct RulesImport {
         let weight = try rule.weight.map { text throws(InvalidValue) in try ImportNumbers.weight(text) } ?? 1
         let upper = try rule.upper.map { text throws(InvalidValue) in try ImportNumbers.threshold(text) } ?? 0
         let lower = try rule.lower.map { text throws(InvalidValue) in try ImportNumbers.threshold(text) } ?? 0
-        // Of a service that ipvsd cannot have, it has been said.
+        // A service without listeners has a remark of its own.
         guard !service.listeners.isEmpty else { return }
         guard case .ipv4(let address) = host else {
             service.remark(.left, rule.place, "real server \(rule.server ?? ""): ipvsd's tunnels are IPv4's")
