@@ -4,7 +4,7 @@ internal import ServiceConfiguration
 
 /// A service's scheduling in IPVS's words, which ipvsadm and keepalived share.
 enum ImportScheduling {
-    static func take(scheduler name: String, at place: SourcePlace, _ service: inout ImportedService) {
+    static func set(scheduler name: String, at place: SourcePlace, _ service: inout ImportedService) {
         if let scheduler = Scheduler(rawValue: name) {
             service.forwarding.scheduler = scheduler
         } else {
@@ -15,7 +15,7 @@ enum ImportScheduling {
 
     /// Sets scheduler flags, after the scheduler is known. `flag-1` to `flag-3` have a meaning for each scheduler
     /// (IP_VS_SVC_F_SCHED1).
-    static func take(flags words: [String], at place: SourcePlace, _ service: inout ImportedService) {
+    static func set(flags words: [String], at place: SourcePlace, _ service: inout ImportedService) {
         let scheduler = service.forwarding.scheduler
         for word in words {
             let flag: SchedulerFlag? =
@@ -38,7 +38,7 @@ enum ImportScheduling {
     }
 
     /// Sets one-packet scheduling. Only UDP has it.
-    static func takeOnePacket(at place: SourcePlace, _ service: inout ImportedService) {
+    static func setOnePacket(at place: SourcePlace, _ service: inout ImportedService) {
         if service.listeners.contains(where: { $0.transport != .tcp }) || service.listeners.isEmpty {
             service.forwarding.isOnePacket = !service.listeners.isEmpty
         } else {
@@ -46,7 +46,7 @@ enum ImportScheduling {
         }
     }
 
-    static func take(
+    static func set(
         persistence seconds: Int, netmask: String?, at place: SourcePlace, _ service: inout ImportedService
     ) {
         let longest = Persistence.timeouts.upperBound
@@ -72,7 +72,7 @@ enum ImportScheduling {
         service.forwarding.persistence = Persistence(timeout: min(seconds, longest), prefixLength: length)
     }
 
-    static func leave(engine: String, at place: SourcePlace, _ service: inout ImportedService) {
+    static func refuse(engine: String, at place: SourcePlace, _ service: inout ImportedService) {
         service.remark(
             .left, place,
             "persistence engine \(engine): ipvsd identifies clients by their addresses, and does not inspect "
@@ -116,7 +116,7 @@ enum ImportMarks {
 
 /// A real server's values in IPVS's words, which ipvsadm and keepalived share.
 enum ImportServers {
-    static func take(weight: Int, _ server: inout ImportedServer) {
+    static func set(weight: Int, _ server: inout ImportedServer) {
         server.server.weight = UInt16(clamping: weight)
         if weight > 65_535 {
             server.remark(
@@ -125,7 +125,7 @@ enum ImportServers {
     }
 
     /// Sets the thresholds. 0 means none.
-    static func take(upper: Int, lower: Int, _ server: inout ImportedServer) {
+    static func set(upper: Int, lower: Int, _ server: inout ImportedServer) {
         let greatest = AddressText.thresholds.upperBound
         guard upper > 0 else {
             if lower > 0 { server.remark(.note, "lower threshold \(lower): it has no effect without an upper one") }
@@ -158,32 +158,32 @@ enum ImportServers {
     }
 
     /// Replaces direct routing. The real server has the VIP already, and answers directly. It only lacks the tunnel.
-    static func leaveGatewaying(_ way: Way, _ service: ImportedService, _ server: inout ImportedServer) {
+    static func replaceGatewaying(_ way: Way, _ service: ImportedService, _ server: inout ImportedServer) {
         let text =
-            "\(way.title) (direct routing) becomes the IPIP tunnel: run \(service.setUp) on \(way.on(server)), which may "
+            "\(way.title) (direct routing) becomes the IPIP tunnel: run \(service.setUpCommand) on \(way.on(server)), which may "
             + "then stand behind routers, too"
         server.remarks.append(
             PlacedRemark(.changed, way.place, text, brief: "was routed to directly: needs realserver-setup"))
     }
 
-    static func leaveMasquerading(
+    static func replaceMasquerading(
         _ way: Way, port: UInt16?, _ service: ImportedService, _ server: inout ImportedServer
     ) {
-        let other = service.portInstead(of: port)
+        let other = service.newPort(insteadOf: port)
         let listening =
             other.map { "listen at \($0), where it was port \(port ?? 0)," }
             ?? "take connections to the VIP, or to any address,"
         let text =
-            "\(way.title) (masquerading) becomes the IPIP tunnel: run \(service.setUp) on \(way.on(server)); the service "
+            "\(way.title) (masquerading) becomes the IPIP tunnel: run \(service.setUpCommand) on \(way.on(server)); the service "
             + "there has to \(listening) and its answers go to clients directly, no longer by the director"
         let ports = other.map { " at port \(port ?? 0), not \($0)" } ?? ""
         server.remarks.append(
             PlacedRemark(.changed, way.place, text, brief: "was masqueraded\(ports): needs realserver-setup"))
     }
 
-    static func leaveTunnel(type: String, _ way: Way, _ service: ImportedService, _ server: inout ImportedServer) {
+    static func replaceTunnel(type: String, _ way: Way, _ service: ImportedService, _ server: inout ImportedServer) {
         let text =
-            "\(way.title): ipvsd's tunnel is IPIP: run \(service.setUp) on \(way.on(server)), which has to take protocol 4 "
+            "\(way.title): ipvsd's tunnel is IPIP: run \(service.setUpCommand) on \(way.on(server)), which has to take protocol 4 "
             + "instead of \(type.uppercased())"
         server.remarks.append(
             PlacedRemark(

@@ -7,7 +7,7 @@ enum ImportAssembly {
         joinAnyPortServices(&file)
         dropRepeatedListeners(&file)
         let vips = Set(file.services.flatMap { $0.listeners.map(\.vip) })
-        for index in file.services.indices { judge(&file.services[index], apartFrom: vips) }
+        for index in file.services.indices { validateServers(of: &file.services[index], apartFrom: vips) }
         for index in file.services.indices.reversed() {
             let service = file.services[index]
             if service.listeners.isEmpty {
@@ -72,7 +72,7 @@ enum ImportAssembly {
         }
     }
 
-    private static func judge(_ service: inout ImportedService, apartFrom vips: Set<IPAddress>) {
+    private static func validateServers(of service: inout ImportedService, apartFrom vips: Set<IPAddress>) {
         var known: Set<IPAddress> = []
         var kept: [ImportedServer] = []
         for var server in service.servers {

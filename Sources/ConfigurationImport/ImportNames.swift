@@ -68,7 +68,7 @@ struct ImportNames {
     }
 
     /// Returns the reason why a director cannot use an address, or nil for a host's address.
-    static func unusable(_ address: IPAddress) -> String? {
+    static func problem(of address: IPAddress) -> String? {
         if address.isLoopback {
             return "a director that serves itself is named by another of its own addresses"
         }

@@ -42,24 +42,24 @@ struct PlacedRemark: Hashable {
 
     /// Returns each remark once. The first of several equal ones names the places of the others.
     static func joined(_ remarks: [PlacedRemark]) -> [PlacedRemark] {
-        struct Saying: Hashable {
+        struct Content: Hashable {
             let kind: ImportRemark.Kind
             let text: String
             let brief: String?
         }
-        var places: [Saying: [SourcePlace]] = [:]
-        var sayings: [Saying] = []
+        var places: [Content: [SourcePlace]] = [:]
+        var contents: [Content] = []
         for remark in remarks {
-            let saying = Saying(kind: remark.kind, text: remark.text, brief: remark.brief)
-            if places[saying] == nil { sayings.append(saying) }
-            if places[saying]?.contains(remark.place) != true { places[saying, default: []].append(remark.place) }
+            let content = Content(kind: remark.kind, text: remark.text, brief: remark.brief)
+            if places[content] == nil { contents.append(content) }
+            if places[content]?.contains(remark.place) != true { places[content, default: []].append(remark.place) }
         }
-        return sayings.compactMap { saying in
-            guard let all = places[saying]?.sorted(), let first = all.first else { return nil }
+        return contents.compactMap { content in
+            guard let all = places[content]?.sorted(), let first = all.first else { return nil }
             let others = all.dropFirst().prefix(5).map { $0.file == first.file ? "\($0.line)" : "\($0)" }
             let more = all.count > 6 ? " and \(all.count - 6) more" : ""
             let also = others.isEmpty ? "" : " (also \(others.joined(separator: ", "))\(more))"
-            return PlacedRemark(saying.kind, first, saying.text + also, brief: saying.brief)
+            return PlacedRemark(content.kind, first, content.text + also, brief: content.brief)
         }
     }
 

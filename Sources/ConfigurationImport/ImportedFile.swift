@@ -105,7 +105,7 @@ struct ImportedServer {
 /// Parts of remarks about a service.
 extension ImportedService {
     /// The command that sets up the tunnel of real servers.
-    var setUp: String {
+    var setUpCommand: String {
         var vips: [String] = []
         for listener in listeners where !vips.contains(listener.vip.description) {
             vips.append(listener.vip.description)
@@ -118,7 +118,7 @@ extension ImportedService {
     }
 
     /// Returns the new port of its real servers in words, or nil if they keep this one.
-    func portInstead(of port: UInt16?) -> String? {
+    func newPort(insteadOf port: UInt16?) -> String? {
         let ports = Set(listeners.map(\.port))
         guard let port, let first = ports.first, ports != [port] else { return nil }
         guard ports.count == 1 else { return "the VIPs' ports" }

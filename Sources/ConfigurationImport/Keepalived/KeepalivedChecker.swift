@@ -53,11 +53,11 @@ struct KeepalivedChecker {
 
     private mutating func make(_ kind: Kind) throws(InvalidValue) {
         switch kind {
-        case .tcp: ask(.tcp, at: .tcp)
-        case .ping: ask(.ping, at: nil)
+        case .tcp: add(.tcp, at: .tcp)
+        case .ping: add(.ping, at: nil)
         case .smtp:
             let helo = values.helo ?? "smtpchecker.keepalived.org"
-            ask(.smtp, at: .tcp, [ImportedCheck.Field(Options.helo, .text(helo))])
+            add(.smtp, at: .tcp, [ImportedCheck.Field(Options.helo, .text(helo))])
         case .dns: makeDNS()
         case .udp: makeUDP()
         case .misc: try makeScript()
@@ -74,7 +74,7 @@ struct KeepalivedChecker {
     }
 
     /// Adds a check, if its target can be probed and the configuration file's parser accepts it.
-    private mutating func ask(
+    private mutating func add(
         _ type: CheckType, at transport: TransportProtocol?, _ fields: [ImportedCheck.Field] = [],
         standard: KeepalivedPace.Standard = KeepalivedPace.Standard(), isDirect: Bool? = nil
     ) {
@@ -85,16 +85,16 @@ struct KeepalivedChecker {
             isDirect = target.isDirect
             if let port = target.port { all.insert(ImportedCheck.Field(Options.port, .text("\(port)")), at: 0) }
         }
-        var told: [PlacedRemark] = []
+        var paceRemarks: [PlacedRemark] = []
         let pace = values.pace.inheriting(from: context.pace).pace(standard) {
-            told.append(PlacedRemark($0, statement.place, "\(statement.keyword): \($1)"))
+            paceRemarks.append(PlacedRemark($0, statement.place, "\(statement.keyword): \($1)"))
         }
         let check = ImportedCheck(type: type, fields: all, isDirect: isDirect, pace: pace)
         if let problem = check.problem {
             remark(.left, statement.place, "\(statement.keyword): \(problem)")
             return
         }
-        remarks += told
+        remarks += paceRemarks
         checks.append(check)
     }
 
@@ -133,7 +133,7 @@ struct KeepalivedChecker {
     ]
 
     private mutating func makeDNS() {
-        ask(
+        add(
             .dns, at: .udp,
             [
                 ImportedCheck.Field(Options.dnsName, .text(values.recordName ?? ".")),
@@ -153,7 +153,7 @@ struct KeepalivedChecker {
         case .any: break
         case .beginning(let hex): fields.append(ImportedCheck.Field(Options.replyBeginsHex, .text(hex)))
         }
-        ask(.udp, at: .udp, fields)
+        add(.udp, at: .udp, fields)
     }
 
     // MARK: Programs
@@ -187,7 +187,7 @@ struct KeepalivedChecker {
         let seconds = values.scriptTimeout
         let loop = values.pace.inheriting(from: context.pace).delayLoop ?? .seconds(60)
         let before = checks.count
-        ask(
+        add(
             .script, at: nil, [ImportedCheck.Field(Options.command, .list(command))],
             standard: KeepalivedPace.Standard(retry: 0, timeout: seconds > 0 ? .seconds(seconds) : loop), isDirect: true
         )
@@ -204,14 +204,14 @@ struct KeepalivedChecker {
             let host = url.virtualHost ?? values.virtualHost ?? context.virtualHost
             var fields = [ImportedCheck.Field(Options.httpPath, .text(url.path))]
             if let host { fields.append(ImportedCheck.Field(Options.httpHost, .text(host))) }
-            if isTLS, values.asksByName == true, let name = values.serverName ?? host {
+            if isTLS, values.usesSNI == true, let name = values.serverName ?? host {
                 fields.append(ImportedCheck.Field(Options.serverName, .text(name)))
             }
             fields.append(
                 ImportedCheck.Field(
                     Options.httpStatus, url.statuses.count == 1 ? .text(url.statuses[0]) : .list(url.statuses)))
             if let regex = url.regex { fields.append(ImportedCheck.Field(Options.bodyMatches, .text(regex))) }
-            ask(
+            add(
                 isTLS ? .https : .http, at: .tcp, fields,
                 standard: KeepalivedPace.Standard(delayBeforeRetry: .seconds(3)))
         }

@@ -19,7 +19,7 @@ struct KeepalivedCheckerValues {
     // HTTP_GET and SSL_GET.
     private(set) var urls: [KeepalivedURL] = []
     private(set) var virtualHost: String?
-    private(set) var asksByName: Bool?
+    private(set) var usesSNI: Bool?
     private(set) var serverName: String?
     // SMTP_CHECK, DNS_CHECK and UDP_CHECK.
     private(set) var helo: String?
@@ -35,15 +35,15 @@ struct KeepalivedCheckerValues {
 
     /// Reads the lines of a checker. All of them have keywords that the checker accepts.
     init(_ checker: KeepalivedStatement) {
-        for line in checker.statements { line.attempt { () throws(InvalidValue) in try take(line) } }
+        for line in checker.statements { line.attempt { () throws(InvalidValue) in try read(line) } }
     }
 
     private mutating func remark(_ kind: ImportRemark.Kind, _ line: KeepalivedStatement, _ text: String) {
         remarks.append(PlacedRemark(kind, line.place, text))
     }
 
-    private mutating func take(_ line: KeepalivedStatement) throws(InvalidValue) {
-        if try pace.take(line, isChecker: true) { return }
+    private mutating func read(_ line: KeepalivedStatement) throws(InvalidValue) {
+        if try pace.read(line, isChecker: true) { return }
         switch line.keyword {
         case "connect_ip":
             let text = try line.value("A.B.C.D")
@@ -58,19 +58,19 @@ struct KeepalivedCheckerValues {
             if isAlpha { remark(.changed, line, KeepalivedRemarks.alpha) }
         case "warmup", "log_all_failures", "fast_recovery", "tls_compliant":
             KeepalivedVirtualServer.note(line, &remarks)
-        default: try takeOwn(line)
+        default: try readOwn(line)
         }
     }
 
     /// Reads a keyword of only some checkers.
-    private mutating func takeOwn(_ line: KeepalivedStatement) throws(InvalidValue) {
+    private mutating func readOwn(_ line: KeepalivedStatement) throws(InvalidValue) {
         switch line.keyword {
         case "url": urls.append(try KeepalivedURL(line, &remarks))
         case "http_protocol": remark(.note, line, "\(line.title): ipvsd uses HTTP/1.1")
         case "virtualhost": virtualHost = line.name() ?? virtualHost
-        case "enable_sni": asksByName = try line.flag()
+        case "enable_sni": usesSNI = try line.flag()
         case "sni_name":
-            asksByName = asksByName ?? true
+            usesSNI = usesSNI ?? true
             serverName = line.values.isEmpty ? serverName : line.name()
         case "helo_name": helo = line.name() ?? helo
         case "host":
@@ -81,7 +81,7 @@ struct KeepalivedCheckerValues {
             // The first one counts.
             recordName = recordName ?? name
         case "payload": payload = try Self.hex(line, wildcards: false)
-        case "require_reply": try takeReply(line)
+        case "require_reply": try readReply(line)
         case "min_reply_length", "max_reply_length":
             _ = try line.number(in: 0...65_535, called: "length", isExact: true)
             remark(.left, line, "\(line.title): ipvsd does not judge a reply by its length")
@@ -93,7 +93,7 @@ struct KeepalivedCheckerValues {
         }
     }
 
-    private mutating func takeReply(_ line: KeepalivedStatement) throws(InvalidValue) {
+    private mutating func readReply(_ line: KeepalivedStatement) throws(InvalidValue) {
         reply = .any
         guard !line.values.isEmpty else { return }
         let bytes = try Self.hex(line, wildcards: true)

@@ -23,7 +23,7 @@ enum KeepalivedCommand {
     }
 
     /// Whether the machine has the program. PATH is the one of the programs that ipvsd runs.
-    static func isThere(_ name: String, _ files: NamedFiles) -> Bool {
+    static func exists(_ name: String, _ files: NamedFiles) -> Bool {
         guard name.utf8.first != 47 else { return files.problemOfProgram(name) == nil }
         return ProgramRun.path.split(separator: ":").contains { files.problemOfProgram("\($0)/\(name)") == nil }
     }

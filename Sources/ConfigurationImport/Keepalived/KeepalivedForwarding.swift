@@ -70,13 +70,13 @@ struct KeepalivedForwarding {
         KeepalivedForwarding(way: .masquerading, title: "no lvs_method: NAT, keepalived's default,", place: place)
     }
 
-    func leave(port: UInt16?, isServers: Bool, _ service: ImportedService, _ server: inout ImportedServer) {
-        let said = ImportServers.Way(title: title, place: place, isServers: isServers)
+    func replace(port: UInt16?, isServers: Bool, _ service: ImportedService, _ server: inout ImportedServer) {
+        let line = ImportServers.Way(title: title, place: place, isServers: isServers)
         switch way {
-        case .gatewaying: ImportServers.leaveGatewaying(said, service, &server)
-        case .masquerading: ImportServers.leaveMasquerading(said, port: port, service, &server)
+        case .gatewaying: ImportServers.replaceGatewaying(line, service, &server)
+        case .masquerading: ImportServers.replaceMasquerading(line, port: port, service, &server)
         case .tunnel(let type):
-            if type != "ipip" { ImportServers.leaveTunnel(type: type, said, service, &server) }
+            if type != "ipip" { ImportServers.replaceTunnel(type: type, line, service, &server) }
         }
     }
 

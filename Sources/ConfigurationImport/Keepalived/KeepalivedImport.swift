@@ -16,7 +16,7 @@ struct KeepalivedImport {
     /// The VIPs that a program puts on the director, with the place that names the program.
     var programs: [IPAddress: SourcePlace] = [:]
     /// Whether notify_up runs at the start for real servers without a check so far (rs_init_notifies).
-    var tellsServersAtStart = false
+    var notifiesServersAtStart = false
     /// The user of keepalived's programs. ipvsd runs programs as its own user.
     var scriptUser: KeepalivedStatement?
 
@@ -44,14 +44,14 @@ struct KeepalivedImport {
         // Virtual servers are read one by one, so that the notes of each stay with it.
         let (others, services) = (parsed.filter { !isVirtualServer($0) }, parsed.filter(isVirtualServer))
         // A group may stand below its virtual server.
-        for statement in KeepalivedKeywords.root.known(others) { reader.takeRoot(statement) }
-        reader.file.remarks += notes.take()
+        for statement in KeepalivedKeywords.root.known(others) { reader.readRoot(statement) }
+        reader.file.remarks += notes.popRemarks()
         for service in services {
             for statement in KeepalivedKeywords.root.known([service]) {
                 KeepalivedVirtualServer(statement, &reader).add(to: &reader)
             }
         }
-        reader.leaveAddresses()
+        reader.assignAddresses()
         try notes.errors.check()
         return reader.file
     }
@@ -62,7 +62,7 @@ struct KeepalivedImport {
 
     // MARK: Blocks beside the virtual servers
 
-    private mutating func takeRoot(_ statement: KeepalivedStatement) {
+    private mutating func readRoot(_ statement: KeepalivedStatement) {
         let place = statement.place
         switch statement.keyword {
         case "virtual_server_group":
@@ -70,8 +70,8 @@ struct KeepalivedImport {
                 let name = try statement.value("NAME { … }", more: true)
                 groups[name] = KeepalivedGroup(statement)
             }
-        case "global_defs": KeepalivedGlobals.take(statement, &self)
-        case "SSL": takeSSL(statement)
+        case "global_defs": KeepalivedGlobals.read(statement, &self)
+        case "SSL": readSSL(statement)
         case "vrrp_instance":
             let name = statement.values.first ?? ""
             remark(
@@ -107,7 +107,7 @@ struct KeepalivedImport {
     }
 
     /// Reads the SSL block. keepalived verifies no certificate (SSL_VERIFY_NONE), so `ca` has no effect.
-    private mutating func takeSSL(_ statement: KeepalivedStatement) {
+    private mutating func readSSL(_ statement: KeepalivedStatement) {
         for line in statement.block ?? [] {
             switch line.keyword {
             case "ca":
@@ -121,7 +121,7 @@ struct KeepalivedImport {
 
     /// Decides whether another program has the VIPs. ipvsd would put them on both directors, or restore them after a
     /// program has removed them.
-    private mutating func leaveAddresses() {
+    private mutating func assignAddresses() {
         let vips = file.services.flatMap { service in service.listeners.map { (service.place, $0.vip) } }
         let other: String
         if let instance = vips.compactMap({ vrrpAddresses[$0.1] }).first {
@@ -151,19 +151,19 @@ struct KeepalivedImport {
 
 /// keepalived's global_defs. Few of them concern virtual servers.
 private enum KeepalivedGlobals {
-    static func take(_ statement: KeepalivedStatement, _ reader: inout KeepalivedImport) {
+    static func read(_ statement: KeepalivedStatement, _ reader: inout KeepalivedImport) {
         var kept: [String] = []
-        for line in statement.statements where !take(line: line, &reader) { kept.append(line.keyword) }
+        for line in statement.statements where !read(line: line, &reader) { kept.append(line.keyword) }
         guard !kept.isEmpty else { return }
         reader.remark(.note, statement.place, "global_defs: keepalived's own: \(kept.joined(separator: ", "))")
     }
 
     /// Returns false for a keyword that does not concern virtual servers.
-    private static func take(line: KeepalivedStatement, _ reader: inout KeepalivedImport) -> Bool {
+    private static func read(line: KeepalivedStatement, _ reader: inout KeepalivedImport) -> Bool {
         let place = line.place
         switch line.keyword {
         case "lvs_timeouts":
-            line.attempt { () throws(InvalidValue) in try takeTimeouts(line, &reader) }
+            line.attempt { () throws(InvalidValue) in try readTimeouts(line, &reader) }
         case "lvs_sync_daemon":
             reader.remark(
                 .left, place,
@@ -185,14 +185,14 @@ private enum KeepalivedGlobals {
         case "startup_script", "shutdown_script":
             reader.remark(.left, place, "\(line.title): ExecStartPre= and ExecStopPost= of the unit run programs")
         case "rs_init_notifies":
-            line.attempt { () throws(InvalidValue) in reader.tellsServersAtStart = try line.flag() }
+            line.attempt { () throws(InvalidValue) in reader.notifiesServersAtStart = try line.flag() }
         default: return false
         }
         return true
     }
 
     /// Reads `lvs_timeouts [tcp SECONDS] [tcpfin SECONDS] [udp SECONDS]`. 0 leaves a time-out as it is.
-    private static func takeTimeouts(
+    private static func readTimeouts(
         _ line: KeepalivedStatement, _ reader: inout KeepalivedImport
     ) throws(InvalidValue) {
         var timeouts = reader.file.timeouts ?? Timeouts()

@@ -34,11 +34,11 @@ struct KeepalivedKeywords: Sendable {
             // Strings are compared by characters, and keywords by bytes.
             let isASCII = statement.keyword.utf8.allSatisfy { $0 < 0x80 }
             switch isASCII ? contents[statement.keyword] : nil {
-            case nil: passOver(statement, "no keyword of \(name)")
+            case nil: skip(statement, "no keyword of \(name)")
             case .any?: return statement
             case .line?:
                 if statement.block != nil {
-                    passOver(statement, "no block of \(name)")
+                    skip(statement, "no block of \(name)")
                 } else if carries, statement.text.unicodeScalars.contains("\u{FFFD}") {
                     statement.notes.add(.left, statement.place, "\(statement.keyword): it is not UTF-8")
                 } else {
@@ -59,7 +59,7 @@ struct KeepalivedKeywords: Sendable {
         }
     }
 
-    private func passOver(_ statement: KeepalivedStatement, _ problem: String) {
+    private func skip(_ statement: KeepalivedStatement, _ problem: String) {
         if statement.block == nil {
             statement.notes.add(
                 .note, statement.place, "\(statement.title): \(problem): keepalived ignores it, too")

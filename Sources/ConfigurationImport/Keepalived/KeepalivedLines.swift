@@ -13,14 +13,14 @@ struct KeepalivedLines {
     private static let longestLine = 8192
     private static let mostLines = 1_000_000
     private static let mostSteps = 200_000
-    private static let deepest = 32
+    private static let mostLevels = 32
 
     private let options: Import
     private(set) var lines: [Line] = []
     private(set) var remarks: [PlacedRemark] = []
     private var definitions: [String: [String]] = [:]
     /// The name of a definition whose last line ended by a backslash.
-    private var open: String?
+    private var openDefinition: String?
     private var order = 0
 
     /// Reads a text. `name` is its path, or "-".
@@ -46,7 +46,7 @@ struct KeepalivedLines {
             if index == 0, line.first == "\u{FEFF}" {
                 remark(.note, place, "a byte order mark: keepalived takes it for a part of the first word")
             }
-            try take(withoutComment(line, at: place), at: place, depth: depth)
+            try read(line: withoutComment(line, at: place), at: place, depth: depth)
         }
     }
 
@@ -55,14 +55,14 @@ struct KeepalivedLines {
     }
 
     /// Reads a line, and in its place all lines that its definitions and repetitions make.
-    private mutating func take(_ text: String, at place: SourcePlace, depth: Int) throws(ConfigurationErrors) {
+    private mutating func read(line text: String, at place: SourcePlace, depth: Int) throws(ConfigurationErrors) {
         var waiting = [text]
         var steps = 0
         while let line = waiting.popLast() {
             steps += 1
             guard steps <= Self.mostSteps, waiting.count <= Self.mostSteps else { throw Self.endless(place) }
-            if let name = open {
-                goOn(name, line)
+            if let name = openDefinition {
+                extend(name, line)
                 continue
             }
             guard let rest = condition(line, at: place), !define(rest) else { continue }
@@ -71,7 +71,7 @@ struct KeepalivedLines {
                 continue
             }
             guard reference(in: rest) != nil else {
-                try finish(rest, at: place, depth: depth)
+                try append(rest, at: place, depth: depth)
                 continue
             }
             // The inserted text may have references and comments itself.
@@ -105,12 +105,12 @@ struct KeepalivedLines {
             return []
         }
         guard !repetition.isTooLong else {
-            throw Self.error(place, "too many values", accepted: "\(KeepalivedRepetition.most) at most")
+            throw Self.error(place, "too many values", accepted: "\(KeepalivedRepetition.mostRounds) at most")
         }
         return repetition.lines
     }
 
-    private mutating func finish(_ text: String, at place: SourcePlace, depth: Int) throws(ConfigurationErrors) {
+    private mutating func append(_ text: String, at place: SourcePlace, depth: Int) throws(ConfigurationErrors) {
         guard !text.isEmpty else { return }
         if let (pattern, isRequired) = Self.included(text) {
             return try include(pattern, isRequired: isRequired, at: place, depth: depth)
@@ -180,16 +180,16 @@ struct KeepalivedLines {
         let name = String(text.unicodeScalars[..<sign].dropFirst())
         guard ASCIIText.isName(name) else { return false }
         definitions[name] = []
-        goOn(name, String(text.unicodeScalars[sign...].dropFirst()))
-        if open == nil, definitions[name] == [] { definitions[name] = [""] }
+        extend(name, String(text.unicodeScalars[sign...].dropFirst()))
+        if openDefinition == nil, definitions[name] == [] { definitions[name] = [""] }
         return true
     }
 
     /// Adds a line to a definition. A backslash at its end continues the definition.
-    private mutating func goOn(_ name: String, _ text: String) {
+    private mutating func extend(_ name: String, _ text: String) {
         var line = text.unicodeScalars[...]
-        open = line.last == "\\" ? name : nil
-        if open != nil { line.removeLast() }
+        openDefinition = line.last == "\\" ? name : nil
+        if openDefinition != nil { line.removeLast() }
         let trimmed = ASCIIText.trimmed(line)
         if !trimmed.isEmpty { definitions[name, default: []].append(trimmed) }
     }
@@ -274,8 +274,8 @@ struct KeepalivedLines {
     private mutating func include(
         _ pattern: String, isRequired: Bool, at place: SourcePlace, depth: Int
     ) throws(ConfigurationErrors) {
-        guard depth < Self.deepest else {
-            throw Self.error(place, "files that include each other", accepted: "\(Self.deepest) levels at most")
+        guard depth < Self.mostLevels else {
+            throw Self.error(place, "files that include each other", accepted: "\(Self.mostLevels) levels at most")
         }
         let path = ASCIIText.starts(pattern, with: "/") ? pattern : "\(Self.directory(of: place.file))/\(pattern)"
         let files = options.surroundings.matches(path).filter { !$0.hasSuffix("/") }

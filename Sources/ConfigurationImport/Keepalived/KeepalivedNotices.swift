@@ -23,7 +23,7 @@ struct KeepalivedNotices {
     private var notices: [Notice] = []
     private(set) var remarks: [PlacedRemark] = []
 
-    mutating func take(_ statement: KeepalivedStatement, of server: IPAddress?) throws(InvalidValue) {
+    mutating func read(_ statement: KeepalivedStatement, of server: IPAddress?) throws(InvalidValue) {
         let (command, user) = try KeepalivedCommand.command(of: statement)
         guard let program = command.first, KeepalivedCommand.isProgram(program), !command.joined().utf8.contains(0)
         else {
@@ -60,16 +60,16 @@ struct KeepalivedNotices {
 
     /// Returns the notification program, or nil without any. At its start keepalived runs quorum_up, and notify_up only
     /// for the real servers in `announced`.
-    func notification(of servers: [IPAddress], told: Set<IPAddress>) -> NotificationScript? {
+    func notification(of servers: [IPAddress], announced: Set<IPAddress>) -> NotificationScript? {
         guard !notices.isEmpty else { return nil }
         let upwards = notices.filter { $0.event == "server-up" }.compactMap(\.server)
-        let untold = upwards.filter { !told.contains($0) }
-        let tellsAtStart = notices.contains { $0.event == "quorum-regained" } || untold.count < upwards.count
+        let unannounced = upwards.filter { !announced.contains($0) }
+        let tellsAtStart = notices.contains { $0.event == "quorum-regained" } || unannounced.count < upwards.count
         var lines: [String] = []
-        if tellsAtStart, !untold.isEmpty {
+        if tellsAtStart, !unannounced.isEmpty {
             let patterns =
-                untold.count == upwards.count
-                ? "\"yes server-up \"*" : untold.map { "\"yes server-up \($0)\"" }.joined(separator: "|")
+                unannounced.count == upwards.count
+                ? "\"yes server-up \"*" : unannounced.map { "\"yes server-up \($0)\"" }.joined(separator: "|")
             lines.append("case \"$IPVSD_AT_START $IPVSD_EVENT $IPVSD_SERVER\" in \(patterns)) exit 0 ;; esac")
         }
         lines.append("case \"$IPVSD_EVENT $IPVSD_SERVER\" in")

@@ -17,7 +17,7 @@ struct KeepalivedPace: Equatable {
     }
 
     /// Reads a keyword of the pace, and returns false for any other one. Only a checker can have 0 retries.
-    mutating func take(_ statement: KeepalivedStatement, isChecker: Bool = false) throws(InvalidValue) -> Bool {
+    mutating func read(_ statement: KeepalivedStatement, isChecker: Bool = false) throws(InvalidValue) -> Bool {
         switch statement.keyword {
         case "delay_loop": delayLoop = try statement.timer(from: 1)
         case "connect_timeout": connectTimeout = try statement.timer(from: 1, to: 4_294_967_295)

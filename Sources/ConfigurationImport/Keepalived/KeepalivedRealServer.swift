@@ -42,7 +42,7 @@ struct KeepalivedRealServer {
             if let kind = KeepalivedChecker.Kind(rawValue: line.keyword) {
                 checkers.append((kind, line))
             } else {
-                line.attempt { () throws(InvalidValue) in try take(line, server: text) }
+                line.attempt { () throws(InvalidValue) in try read(line, server: text) }
             }
         }
         guard case .ipv4(let own) = host else {
@@ -67,20 +67,20 @@ struct KeepalivedRealServer {
                 startsDown = startsDown || made.values.startsDown ?? isAlpha ?? parent.startsDown
             }
         }
-        if let problem = ImportNames.unusable(own) {
+        if let problem = ImportNames.problem(of: own) {
             remarks = [PlacedRemark(.left, place, "\(statement.title): \(problem)")]
             return
         }
         var server = ImportedServer(place: place, server: RealServer(address: own))
-        ImportServers.take(weight: weight ?? parent.weight, &server)
-        ImportServers.take(upper: upper, lower: lower, &server)
-        way.leave(port: port, isServers: forwarding != nil, parent.service, &server)
+        ImportServers.set(weight: weight ?? parent.weight, &server)
+        ImportServers.set(upper: upper, lower: lower, &server)
+        way.replace(port: port, isServers: forwarding != nil, parent.service, &server)
         imported = parent.service.listeners.isEmpty ? nil : server
         if imported == nil { remarks = [] }
     }
 
-    private mutating func take(_ line: KeepalivedStatement, server: String) throws(InvalidValue) {
-        if try pace.take(line) { return }
+    private mutating func read(_ line: KeepalivedStatement, server: String) throws(InvalidValue) {
+        if try pace.read(line) { return }
         switch line.keyword {
         case "weight": weight = try line.number(in: 0...2_147_483_647, called: "weight")
         case "lvs_method": forwarding = try KeepalivedForwarding(line)
@@ -88,7 +88,7 @@ struct KeepalivedRealServer {
         case "lthreshold": lower = try line.number(in: 0...4_294_967_295, called: "threshold")
         case "inhibit_on_failure": inhibits = try line.flag()
         case "virtualhost": virtualHost = line.name() ?? virtualHost
-        case "notify_up", "notify_down": try notices.take(line, of: IPv4Address(server).map(IPAddress.v4))
+        case "notify_up", "notify_down": try notices.read(line, of: IPv4Address(server).map(IPAddress.v4))
         case "alpha":
             let flag = try line.flag()
             isAlpha = flag

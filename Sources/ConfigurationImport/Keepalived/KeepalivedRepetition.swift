@@ -4,7 +4,7 @@ internal import ServiceConfiguration
 /// the definitions makes one line (add_seq and add_lst in lib/parser.c).
 struct KeepalivedRepetition {
     /// The most repetitions, which are enough for the addresses of a /16.
-    static let most = 65_536
+    static let mostRounds = 65_536
 
     private let rounds: [[(name: String, value: String)]]
     private let line: String
@@ -24,7 +24,7 @@ struct KeepalivedRepetition {
         line = ASCIIText.trimmed(cursor.rest)
     }
 
-    var isTooLong: Bool { rounds.count > Self.most }
+    var isTooLong: Bool { rounds.count > Self.mostRounds }
 
     /// The lines of each round: its definitions, and then the repeated line.
     var lines: [String] {
@@ -37,7 +37,7 @@ struct KeepalivedRepetition {
         var rest: Substring.UnicodeScalarView
 
         /// Skips the scalar and the blanks around it, if it comes next. Returns whether it did.
-        mutating func take(_ scalar: Unicode.Scalar) -> Bool {
+        mutating func skip(_ scalar: Unicode.Scalar) -> Bool {
             rest = rest.drop(while: ASCIIText.isBlank)
             guard rest.first == scalar else { return false }
             rest = rest.dropFirst().drop(while: ASCIIText.isBlank)
@@ -57,9 +57,9 @@ struct KeepalivedRepetition {
         let invalid = InvalidValue("no sequence", accepted: "~SEQ(NAME, START, STEP, END) LINE")
         let radix = cursor.rest.first == "x" ? 16 : 10
         if radix == 16 { cursor.rest.removeFirst() }
-        guard cursor.take("(") else { throw invalid }
+        guard cursor.skip("(") else { throw invalid }
         let name = cursor.word(upTo: [",", ")"])
-        guard !name.isEmpty, cursor.take(","), let end = cursor.rest.firstIndex(of: ")") else { throw invalid }
+        guard !name.isEmpty, cursor.skip(","), let end = cursor.rest.firstIndex(of: ")") else { throw invalid }
         let text = try filled(String(cursor.rest[..<end]))
         cursor.rest = cursor.rest[end...].dropFirst()
         var numbers: [Int] = []
@@ -78,7 +78,7 @@ struct KeepalivedRepetition {
         guard step != 0, start == last || (start < last) == (step > 0), radix == 10 || min(start, last) >= 0 else {
             throw invalid
         }
-        let values = stride(from: start, through: last, by: step).prefix(most + 1)
+        let values = stride(from: start, through: last, by: step).prefix(mostRounds + 1)
         return values.map { [(name, String($0, radix: radix))] }
     }
 
@@ -102,23 +102,23 @@ struct KeepalivedRepetition {
 
     private static func list(_ cursor: inout Cursor) throws(InvalidValue) -> [[(name: String, value: String)]] {
         let invalid = InvalidValue("no list", accepted: "~LST({NAME, NAME}, {VALUE, VALUE}, …) LINE")
-        guard cursor.take("("), let names = set(&cursor), cursor.take(",") else { throw invalid }
+        guard cursor.skip("("), let names = set(&cursor), cursor.skip(",") else { throw invalid }
         var rounds: [[(name: String, value: String)]] = []
         repeat {
             guard let values = set(&cursor), values.count <= names.count else { throw invalid }
             // Missing values are empty.
             rounds.append(
                 names.indices.map { (names[$0], values.indices.contains($0) ? values[$0] : "") })
-        } while cursor.take(",")
-        guard cursor.take(")") else { throw invalid }
+        } while cursor.skip(",")
+        guard cursor.skip(")") else { throw invalid }
         return rounds
     }
 
     /// Parses `{A, B}`, or a single `A`.
     private static func set(_ cursor: inout Cursor) -> [String]? {
-        guard cursor.take("{") else { return [cursor.word(upTo: [",", "}", ")"])] }
+        guard cursor.skip("{") else { return [cursor.word(upTo: [",", "}", ")"])] }
         var words: [String] = []
-        repeat { words.append(cursor.word(upTo: [",", "}", ")"])) } while cursor.take(",")
-        return cursor.take("}") ? words : nil
+        repeat { words.append(cursor.word(upTo: [",", "}", ")"])) } while cursor.skip(",")
+        return cursor.skip("}") ? words : nil
     }
 }

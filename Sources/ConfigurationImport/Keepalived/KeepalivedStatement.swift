@@ -207,7 +207,7 @@ final class KeepalivedNotes {
     }
 
     /// Returns the remarks since the last call.
-    func take() -> [PlacedRemark] {
+    func popRemarks() -> [PlacedRemark] {
         defer { remarks = [] }
         return remarks
     }

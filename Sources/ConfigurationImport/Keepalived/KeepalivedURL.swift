@@ -27,7 +27,7 @@ struct KeepalivedURL {
 
     init(_ statement: KeepalivedStatement, _ remarks: inout [PlacedRemark]) throws(InvalidValue) {
         for line in statement.statements {
-            line.attempt { () throws(InvalidValue) in try take(line, &remarks) }
+            line.attempt { () throws(InvalidValue) in try read(line, &remarks) }
         }
         guard !path.isEmpty else { throw InvalidValue("url without path", accepted: "path /…") }
         guard let (text, place) = pattern else { return }
@@ -50,7 +50,7 @@ struct KeepalivedURL {
         }
     }
 
-    private mutating func take(
+    private mutating func read(
         _ line: KeepalivedStatement, _ remarks: inout [PlacedRemark]
     ) throws(InvalidValue) {
         let place = line.place
@@ -58,7 +58,7 @@ struct KeepalivedURL {
         case "path": path = try line.value("/PATH")
         case "virtualhost": virtualHost = line.name() ?? virtualHost
         case "status_code":
-            for word in line.values { line.attempt { () throws(InvalidValue) in try take(status: word) } }
+            for word in line.values { line.attempt { () throws(InvalidValue) in try add(status: word) } }
         case "digest":
             remarks.append(
                 PlacedRemark(
@@ -91,7 +91,7 @@ struct KeepalivedURL {
     }
 
     /// Adds a status such as `200`, or a range such as `200-299`. The first one replaces the default.
-    private mutating func take(status word: String) throws(InvalidValue) {
+    private mutating func add(status word: String) throws(InvalidValue) {
         let parts = word.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false)
         let first = try ImportNumbers.number(parts[0], in: 100...599, called: "status")
         let last =

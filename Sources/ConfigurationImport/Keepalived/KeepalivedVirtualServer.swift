@@ -19,7 +19,7 @@ struct KeepalivedVirtualServer {
     /// Whether keepalived ignores the whole block.
     private var isIgnored = true
     /// Whether the service has SCTP or IPv6.
-    private var isForeign = false
+    private var isUnsupported = false
     private var persistence: (seconds: Int, place: SourcePlace)?
     private var netmask: (text: String, place: SourcePlace)?
     private var flags: [(word: String, place: SourcePlace)] = []
@@ -33,7 +33,7 @@ struct KeepalivedVirtualServer {
         self.statement = statement
         service = ImportedService(place: statement.place, title: statement.title)
         for line in statement.statements where line.keyword != "real_server" {
-            line.attempt { () throws(InvalidValue) in try take(line) }
+            line.attempt { () throws(InvalidValue) in try read(line) }
         }
         statement.attempt { () throws(InvalidValue) in
             try listen(reader)
@@ -50,11 +50,11 @@ struct KeepalivedVirtualServer {
 
     // MARK: Lines
 
-    private mutating func take(_ line: KeepalivedStatement) throws(InvalidValue) {
-        if try pace.take(line) { return }
+    private mutating func read(_ line: KeepalivedStatement) throws(InvalidValue) {
+        if try pace.read(line) { return }
         let place = line.place
         switch line.keyword {
-        case "lvs_sched", "lb_algo": ImportScheduling.take(scheduler: try line.value("NAME"), at: place, &service)
+        case "lvs_sched", "lb_algo": ImportScheduling.set(scheduler: try line.value("NAME"), at: place, &service)
         case "lvs_method", "lb_kind": forwarding = try KeepalivedForwarding(line)
         case "hashed", "flag-1", "flag-2", "flag-3", "sh-port", "sh-fallback", "mh-port", "mh-fallback":
             flags.append((line.keyword, place))
@@ -65,8 +65,8 @@ struct KeepalivedVirtualServer {
                 ? 360 : try line.number(in: 1...2_678_400, called: "number of seconds", isExact: true)
             persistence = (seconds, place)
         case "persistence_granularity": netmask = (try Self.netmask(line), place)
-        case "persistence_engine": ImportScheduling.leave(engine: try line.value("NAME"), at: place, &service)
-        case "protocol": try takeProtocol(line)
+        case "persistence_engine": ImportScheduling.refuse(engine: try line.value("NAME"), at: place, &service)
+        case "protocol": try readProtocol(line)
         case "virtualhost": virtualHost = line.name() ?? virtualHost
         case "weight": weight = try line.number(in: 1...2_147_483_647, called: "weight")
         case "inhibit_on_failure": inhibits = isOn(line)
@@ -76,14 +76,14 @@ struct KeepalivedVirtualServer {
             service.policy.quorum.required = try line.number(in: 1...4_294_967_295, called: "quorum")
         case "hysteresis":
             service.policy.quorum.hysteresis = try line.number(in: 0...4_294_967_295, called: "hysteresis")
-        case "sorry_server": try takeSorryServer(line)
+        case "sorry_server": try readSorryServer(line)
         case "sorry_server_lvs_method": sorryForwarding = try KeepalivedForwarding(line)
-        case "quorum_up", "quorum_down": try notices.take(line, of: nil)
-        default: try leave(line)
+        case "quorum_up", "quorum_down": try notices.read(line, of: nil)
+        default: try remark(on: line)
         }
     }
 
-    private mutating func leave(_ line: KeepalivedStatement) throws(InvalidValue) {
+    private mutating func remark(on line: KeepalivedStatement) throws(InvalidValue) {
         let place = line.place
         switch line.keyword {
         case "alpha":
@@ -108,7 +108,7 @@ struct KeepalivedVirtualServer {
                 throw InvalidValue("ip_family \(AddressText.quoted(family))", accepted: "inet or inet6")
             }
             guard family == "inet6" else { return }
-            isForeign = true
+            isUnsupported = true
             service.remark(.left, place, "ip_family inet6: ipvsd balances IPv4 only")
         default: Self.note(line, &service.remarks)
         }
@@ -142,18 +142,18 @@ struct KeepalivedVirtualServer {
         remarks.append(PlacedRemark(.note, line.place, "\(line.title): \(text)"))
     }
 
-    private mutating func takeProtocol(_ line: KeepalivedStatement) throws(InvalidValue) {
+    private mutating func readProtocol(_ line: KeepalivedStatement) throws(InvalidValue) {
         switch try line.value("TCP, UDP or SCTP").uppercased() {
         case "TCP": transport = .tcp
         case "UDP": transport = .udp
         case "SCTP":
-            isForeign = true
+            isUnsupported = true
             service.remark(.left, line.place, "protocol SCTP: ipvsd has no services of it")
         case let other: throw InvalidValue("protocol \(AddressText.quoted(other))", accepted: "TCP, UDP or SCTP")
         }
     }
 
-    private mutating func takeSorryServer(_ line: KeepalivedStatement) throws(InvalidValue) {
+    private mutating func readSorryServer(_ line: KeepalivedStatement) throws(InvalidValue) {
         let host = try KeepalivedAddresses.host(try line.value("A.B.C.D [PORT]", more: true))
         let port = try KeepalivedAddresses.port(line, at: 2)
         line.endsBehind(2)
@@ -161,7 +161,7 @@ struct KeepalivedVirtualServer {
             service.remark(.left, line.place, "\(line.title): ipvsd's tunnels are IPv4's")
             return
         }
-        if let problem = ImportNames.unusable(address) {
+        if let problem = ImportNames.problem(of: address) {
             let instead = "; write \(Options.sorryServer.keyName): with such an address, or with that of another host"
             let isDirector = address.isLoopback
             service.remark(.left, line.place, "\(line.title): \(problem)\(isDirector ? instead : "")")
@@ -175,7 +175,7 @@ struct KeepalivedVirtualServer {
     private mutating func listen(_ reader: KeepalivedImport) throws(InvalidValue) {
         let target = try statement.value("A.B.C.D [PORT], fwmark N or group NAME", more: true)
         statement.endsBehind(2)
-        if isForeign { return }
+        if isUnsupported { return }
         let transport = transport ?? .udp
         func operand(_ accepted: String) throws(InvalidValue) -> String {
             guard statement.words.count > 2 else {
@@ -202,7 +202,7 @@ struct KeepalivedVirtualServer {
                 service.remark(.left, statement.place, "\(statement.title): ipvsd balances IPv4 only")
                 return
             }
-            if let problem = ImportNames.unusable(vip) {
+            if let problem = ImportNames.problem(of: vip) {
                 service.remark(.left, statement.place, "\(statement.title): \(vip) is no VIP: \(problem)")
                 return
             }
@@ -215,8 +215,8 @@ struct KeepalivedVirtualServer {
     }
 
     private mutating func schedule() {
-        for (word, place) in flags { ImportScheduling.take(flags: [word], at: place, &service) }
-        if let onePacket { ImportScheduling.takeOnePacket(at: onePacket, &service) }
+        for (word, place) in flags { ImportScheduling.set(flags: [word], at: place, &service) }
+        if let onePacket { ImportScheduling.setOnePacket(at: onePacket, &service) }
         // In keepalived services with every port or a netmask are persistent by default.
         if persistence == nil,
             netmask != nil || service.listeners.contains(where: { $0.port == nil && $0.transport != nil })
@@ -224,7 +224,7 @@ struct KeepalivedVirtualServer {
             persistence = (360, statement.place)
         }
         if let persistence {
-            ImportScheduling.take(
+            ImportScheduling.set(
                 persistence: persistence.seconds, netmask: netmask?.text, at: netmask?.place ?? persistence.place,
                 &service)
         }
@@ -233,7 +233,7 @@ struct KeepalivedVirtualServer {
     // MARK: The whole
 
     func add(to reader: inout KeepalivedImport) {
-        let notes = statement.notes.take()
+        let notes = statement.notes.popRemarks()
         guard !isIgnored else {
             reader.file.remarks += notes.filter { $0.place == statement.place }
             return
@@ -306,12 +306,14 @@ struct KeepalivedVirtualServer {
         let usable = servers.filter { $0.imported != nil }
         service.notify = notices.notification(
             of: usable.compactMap { $0.imported?.server.address },
-            told: Set(
-                usable.filter { $0.startsDown || reader.tellsServersAtStart }.compactMap { $0.imported?.server.address }
+            announced: Set(
+                usable.filter { $0.startsDown || reader.notifiesServersAtStart }.compactMap {
+                    $0.imported?.server.address
+                }
             ))
-        leaveAddresses(&reader)
+        assignAddresses(&reader)
         let scripts = notices.programs + servers.flatMap(\.programs)
-        for (program, place) in scripts where !KeepalivedCommand.isThere(program, reader.options.surroundings.files) {
+        for (program, place) in scripts where !KeepalivedCommand.exists(program, reader.options.surroundings.files) {
             service.remark(
                 .note, place, "there is no program \(program) here: checks and notifications by it fail until there is")
         }
@@ -323,7 +325,7 @@ struct KeepalivedVirtualServer {
     }
 
     /// Decides whether a program of the quorum has the VIP. It has if its command contains the VIP.
-    private mutating func leaveAddresses(_ reader: inout KeepalivedImport) {
+    private mutating func assignAddresses(_ reader: inout KeepalivedImport) {
         let programs = notices.quorumPrograms
         guard let first = programs.first else { return }
         let vips = Set(service.listeners.map(\.vip))
@@ -349,7 +351,7 @@ struct KeepalivedVirtualServer {
         guard let (address, port, line) = sorry else { return }
         service.policy.sorryServer = address
         var server = ImportedServer(place: line.place, server: RealServer(address: address))
-        (sorryForwarding ?? forwarding ?? standardForwarding).leave(port: port, isServers: true, service, &server)
+        (sorryForwarding ?? forwarding ?? standardForwarding).replace(port: port, isServers: true, service, &server)
         service.remarks += server.remarks
     }
 }

@@ -65,25 +65,25 @@ struct RuleParser {
     private mutating func parse() throws(InvalidValue) -> Rule {
         while let word = words.popFirst() {
             if word.hasPrefix("--") {
-                try takeLong(word.dropFirst(2))
+                try parseLong(word.dropFirst(2))
             } else if word.hasPrefix("-"), word.count > 1 {
-                try takeShort(word.dropFirst())
+                try parseShort(word.dropFirst())
             } else {
-                try takeBare(word)
+                try parseBare(word)
             }
         }
         guard let rule else { throw InvalidValue("no command", accepted: Self.commands) }
         return rule
     }
 
-    private mutating func takeLong(_ text: Substring) throws(InvalidValue) {
+    private mutating func parseLong(_ text: Substring) throws(InvalidValue) {
         let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         let name = String(parts.first ?? "")
         guard let option = Self.long[name] else { throw unknown("--\(name)") }
         try apply(option, called: "--\(name)", attached: parts.count > 1 ? String(parts[1]) : nil)
     }
 
-    private mutating func takeShort(_ text: Substring) throws(InvalidValue) {
+    private mutating func parseShort(_ text: Substring) throws(InvalidValue) {
         var rest = text
         while let letter = rest.popFirst() {
             guard let name = Self.short[letter], let option = Self.long[name] else { throw unknown("-\(letter)") }
@@ -137,7 +137,7 @@ struct RuleParser {
     }
 
     /// Parses a word without hyphens. ipvsadm up to 1.27 printed `pe NAME` and `ops`.
-    private mutating func takeBare(_ word: String) throws(InvalidValue) {
+    private mutating func parseBare(_ word: String) throws(InvalidValue) {
         if rule?.command == .setTimeouts, rule.map({ $0.arguments.count < 3 }) == true {
             rule?.arguments.append(word)
         } else if word == "ops", rule != nil {
@@ -155,7 +155,7 @@ struct RuleParser {
 extension Rule {
     fileprivate mutating func forward(_ way: Forwarding) {
         forwarding = way
-        saysForwarding = true
+        hasForwarding = true
     }
 }
 
@@ -209,7 +209,7 @@ struct Rule {
     var server: String?
     /// The way to the real server. The default is ipvsadm's.
     var forwarding = Forwarding.gatewaying
-    var saysForwarding = false
+    var hasForwarding = false
     var tunnel: String?
     var weight: String?
     var upper: String?

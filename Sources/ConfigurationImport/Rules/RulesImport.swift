@@ -39,7 +39,7 @@ struct RulesImport {
                     throw InvalidValue("this is what 'ipvsadm -L' prints", accepted: "what 'ipvsadm -S -n' prints")
                 }
                 guard let rule = try RuleParser.rule(line, place: place) else { return }
-                try reader.follow(rule)
+                try reader.apply(rule)
             }
         }
         for entry in reader.entries { reader.add(entry) }
@@ -49,7 +49,7 @@ struct RulesImport {
 
     // MARK: The kernel's table
 
-    private mutating func follow(_ rule: Rule) throws(InvalidValue) {
+    private mutating func apply(_ rule: Rule) throws(InvalidValue) {
         switch rule.command {
         case .addService:
             if let before = try entry(of: rule) {
@@ -184,7 +184,7 @@ struct RulesImport {
         switch host {
         case .ipv6: service.remark(.left, service.place, "\(service.title): ipvsd balances IPv4 only")
         case .ipv4(let vip):
-            if let problem = ImportNames.unusable(vip) {
+            if let problem = ImportNames.problem(of: vip) {
                 service.remark(.left, service.place, "\(service.title): \(vip) is no VIP: \(problem)")
             } else {
                 service.listeners = [ImportedListener(vip: vip, port: port, transport: transport)]
@@ -193,17 +193,17 @@ struct RulesImport {
     }
 
     private func schedule(_ rule: Rule, _ service: inout ImportedService) throws(InvalidValue) {
-        ImportScheduling.take(scheduler: rule.scheduler ?? "wlc", at: rule.place, &service)
+        ImportScheduling.set(scheduler: rule.scheduler ?? "wlc", at: rule.place, &service)
         if let flags = rule.flags {
             let words = flags.split(separator: ",").map(String.init)
-            ImportScheduling.take(flags: words, at: rule.place, &service)
+            ImportScheduling.set(flags: words, at: rule.place, &service)
         }
-        if rule.isOnePacket { ImportScheduling.takeOnePacket(at: rule.place, &service) }
+        if rule.isOnePacket { ImportScheduling.setOnePacket(at: rule.place, &service) }
         if let persistence = rule.persistence {
             let seconds = persistence.isEmpty ? 360 : try ImportNumbers.seconds(persistence)
-            ImportScheduling.take(persistence: seconds, netmask: rule.netmask, at: rule.place, &service)
+            ImportScheduling.set(persistence: seconds, netmask: rule.netmask, at: rule.place, &service)
         }
-        if let engine = rule.engine { ImportScheduling.leave(engine: engine, at: rule.place, &service) }
+        if let engine = rule.engine { ImportScheduling.refuse(engine: engine, at: rule.place, &service) }
     }
 
     // MARK: Real servers
@@ -222,24 +222,24 @@ struct RulesImport {
             service.remark(.left, rule.place, "real server \(rule.server ?? ""): ipvsd's tunnels are IPv4's")
             return
         }
-        if let problem = ImportNames.unusable(address) {
+        if let problem = ImportNames.problem(of: address) {
             service.remark(.left, rule.place, "real server \(address): \(problem)")
             return
         }
         var server = ImportedServer(place: rule.place, server: RealServer(address: address))
         for note in notes { server.remark(.note, note) }
-        ImportServers.take(weight: weight, &server)
-        ImportServers.take(upper: upper, lower: lower, &server)
+        ImportServers.set(weight: weight, &server)
+        ImportServers.set(upper: upper, lower: lower, &server)
         func way(_ title: String) -> ImportServers.Way {
             ImportServers.Way(title: title, place: rule.place, isServers: true)
         }
         switch rule.forwarding {
         case .gatewaying:
-            ImportServers.leaveGatewaying(way(rule.saysForwarding ? "-g" : "-g, the default,"), service, &server)
-        case .masquerading: ImportServers.leaveMasquerading(way("-m"), port: port, service, &server)
+            ImportServers.replaceGatewaying(way(rule.hasForwarding ? "-g" : "-g, the default,"), service, &server)
+        case .masquerading: ImportServers.replaceMasquerading(way("-m"), port: port, service, &server)
         case .tunnel:
             if let type = rule.tunnel, type != "ipip" {
-                ImportServers.leaveTunnel(type: type, way("--tun-type \(type)"), service, &server)
+                ImportServers.replaceTunnel(type: type, way("--tun-type \(type)"), service, &server)
             }
         }
         service.servers.append(server)
