@@ -22,7 +22,8 @@ struct ImportAsKeepalivedTests {
 
     // MARK: Keywords and their blocks
 
-    @Test func keywordsCountInTheirOwnBlocks() throws {
+    @Test("a keyword has an effect only in its own block")
+    func keywordsCountInTheirOwnBlocks() throws {
         #expect(try pace("TCP_CHECK {\n nb_get_retry 3\n }") == Base.pace(60, fast: 1))
         #expect(try pace("HTTP_GET {\n nb_get_retry 3\n url { path / }\n }") == Base.pace(60, fast: 3, fall: 4))
         #expect(try pace("nb_get_retry 3\n TCP_CHECK { }", service: "nb_get_retry 3") == Base.pace(60, fast: 1))
@@ -34,6 +35,7 @@ struct ImportAsKeepalivedTests {
     }
 
     @Test(
+        "a keyword of another block is noted, and changes nothing",
         arguments: [
             ("TCP_CHECK {\n nb_get_retry 3\n }", "in:8: note: nb_get_retry 3: no keyword of TCP_CHECK"),
             ("PING_CHECK {\n url { path / }\n }", "in:8: changed: url { … }: no keyword of PING_CHECK"),
@@ -61,7 +63,8 @@ struct ImportAsKeepalivedTests {
         #expect(outcome.configuration.services[0].servers == [server("10.0.0.11")])
     }
 
-    @Test func foreignBlocksBesideVirtualServersAreNamed() throws {
+    @Test("unknown keywords and blocks outside of virtual servers get a remark")
+    func foreignBlocksBesideVirtualServersAreNamed() throws {
         let outcome = try ImportLab().read(
             "global_defs {\n net_namespace x\n frob\n}\nlocal_address_group L {\n 10.0.0.2\n}\n"
                 + Base.service("weight 1"))
@@ -75,10 +78,12 @@ struct ImportAsKeepalivedTests {
     }
 
     /// keepalived searches bytes, unless it is told otherwise.
-    @Test(arguments: [
-        ("regex caf.é", true), ("regex cafe", false), ("regex caf.é\n regex_options utf", false),
-        ("regex (*UTF)é", false),
-    ])
+    @Test(
+        "an expression beyond ASCII gets a remark, unless it has the option utf",
+        arguments: [
+            ("regex caf.é", true), ("regex cafe", false), ("regex caf.é\n regex_options utf", false),
+            ("regex (*UTF)é", false),
+        ])
     func expressionsWithLettersBeyondASCIIChange(lines: String, isNamed: Bool) throws {
         let outcome = try read("HTTP_GET {\n url {\n path /\n \(lines)\n }\n }")
         let named = outcome.remarks.filter { $0.description.contains("changed: regex: with letters beyond ASCII") }
@@ -87,7 +92,9 @@ struct ImportAsKeepalivedTests {
 
     // MARK: Ports of masqueraded real servers
 
-    @Test(arguments: ["TCP_CHECK { }", "TCP_CHECK { connect_port 8080 }"])
+    @Test(
+        "a check of a masqueraded real server's own port goes to the VIP's port",
+        arguments: ["TCP_CHECK { }", "TCP_CHECK { connect_port 8080 }"])
     func aMasqueradedServiceIsAskedWhereItWillBe(checker: String) throws {
         let outcome = try ImportLab().read(
             "virtual_server 10.0.0.100 80 {\n protocol TCP\n lvs_method NAT\n real_server 10.0.0.11 8080 {\n \(checker)\n }\n}"
@@ -98,7 +105,8 @@ struct ImportAsKeepalivedTests {
         #expect(outcome.has("has to listen at port 80, where it was port 8080"))
     }
 
-    @Test func anotherPortOfAMasqueradedServerStays() throws {
+    @Test("a check of another port of a masqueraded real server goes directly to that port")
+    func anotherPortOfAMasqueradedServerStays() throws {
         let outcome = try ImportLab().read(
             "virtual_server 10.0.0.100 80 {\n protocol TCP\n real_server 10.0.0.11 8080 {\n TCP_CHECK { connect_port 9000 }\n }\n}"
         )
@@ -107,7 +115,8 @@ struct ImportAsKeepalivedTests {
                 == .listed([ServiceCheck(.tcp(TCPCheck(port: 9000)), via: .direct, pace: Base.pace(60, fast: 1))]))
     }
 
-    @Test func thePortBehindAnAnyPortServiceIsNamed() throws {
+    @Test("a remark names the port that an any-port service was masqueraded to")
+    func thePortBehindAnAnyPortServiceIsNamed() throws {
         let outcome = try ImportLab().read(
             "virtual_server 10.0.0.100 0 {\n protocol TCP\n lvs_method NAT\n real_server 10.0.0.11 81 { }\n}")
         #expect(outcome.has("has to listen at the ports that clients ask for, where it was port 81"))
@@ -119,6 +128,7 @@ struct ImportAsKeepalivedTests {
     // MARK: Zeros, bounds and values that keepalived does not take
 
     @Test(
+        "a value that keepalived ignores is noted, and leaves the default",
         arguments: [
             ("weight 0", Base.pace(60, fast: 1), "0 is no weight for weight (accepted: 1 to 2147483647)"),
             ("connect_timeout 0", Base.pace(60, fast: 1), "0 is no timer for connect_timeout"),
@@ -137,7 +147,7 @@ struct ImportAsKeepalivedTests {
             ("smtp_alert 1", Base.pace(60, fast: 1), "smtp_alert 1: neither yes nor no"),
         ] as [(String, CheckPace, String)]
     )
-    func whatKeepalivedIgnoresIsANote(line: String, pace: CheckPace, note: String) throws {
+    func ignoredValues(line: String, pace: CheckPace, note: String) throws {
         let outcome = try read("TCP_CHECK { }", service: line)
         #expect(outcome.isComplete, "\(outcome.remarks)")
         #expect(outcome.has("in:5: note: "))
@@ -148,7 +158,8 @@ struct ImportAsKeepalivedTests {
         #expect(outcome.configuration[address("10.0.0.100:80")]?.policy.quorum == Quorum.Rule())
     }
 
-    @Test func valuesOfRealServersAndCheckers() throws {
+    @Test("zeros and lenient numbers mean the same as in keepalived")
+    func valuesOfRealServersAndCheckers() throws {
         // Of a real server 0 is a weight, and of a checker a number of retries.
         #expect(try read("weight 0").configuration.services[0].servers == [server("10.0.0.11=0")])
         #expect(try pace("TCP_CHECK { retry 0 }") == Base.pace(60, fast: 1, fall: 1))
@@ -167,7 +178,8 @@ struct ImportAsKeepalivedTests {
                     interval: .seconds(60), fastInterval: .milliseconds(1500), timeout: .seconds(5), rise: 1, fall: 2))
     }
 
-    @Test func whatIsPassedOverAsAWhole() throws {
+    @Test("blocks that keepalived ignores become notes, and the others services")
+    func ignoredBlocks() throws {
         let outcome = try ImportLab().read(
             """
             virtual_server 10.0.0 80 {
@@ -198,7 +210,8 @@ struct ImportAsKeepalivedTests {
         #expect(server.isComplete && server.has("in:4: note: 10.0.0.300 is no address"))
     }
 
-    @Test func whatKeepalivedRuns() throws {
+    @Test("superfluous words are noted, and programs in PATH are run")
+    func superfluousWords() throws {
         let outcome = try ImportLab().read(
             """
             virtual_server 10.0.0.100 53 dev eth0 {
@@ -234,13 +247,15 @@ struct ImportAsKeepalivedTests {
                 "write sorry-server: with such an address, or with that of another host"))
     }
 
-    @Test func netmasksWithoutAllTheirPartsAreNoPrefixes() throws {
+    @Test("a netmask without all of its parts is refused")
+    func netmasksWithoutAllTheirPartsAreNoPrefixes() throws {
         let outcome = try read("weight 1", service: "persistence_granularity 24")
         #expect(outcome.has("not carried over: netmask 0.0.0.24"))
         #expect(outcome.configuration.services[0].forwarding.persistence == Persistence(timeout: 360))
     }
 
-    @Test func whatIsSaidOftenIsToldOnce() throws {
+    @Test("equal remarks are joined in one, which lists their lines")
+    func repeatedRemarks() throws {
         let server = { (last: Int) in "real_server 10.0.0.\(last) 80 {\n warmup 3\n TCP_CHECK { bindto 10.0.0.2 }\n }\n"
         }
         let outcome = try ImportLab().read(
@@ -253,7 +268,8 @@ struct ImportAsKeepalivedTests {
 
     // MARK: Repetitions
 
-    @Test func sequencesAndLists() throws {
+    @Test("~SEQ and ~LST repeat a line")
+    func sequencesAndLists() throws {
         let outcome = try ImportLab().read(
             """
             $LAST=3
@@ -286,7 +302,8 @@ struct ImportAsKeepalivedTests {
 
     // MARK: Bytes
 
-    @Test func commentsBeginAtTheByte() throws {
+    @Test("a comment begins at the byte of # or !, whatever follows")
+    func commentsBeginAtTheByte() throws {
         // A combining mark behind it, as in other encodings' bytes.
         let outcome = try read("#\u{301} { caf\u{E9}\n weight 3 #\u{FE0F} }\n !\u{20E3} {", service: "#\u{301}{")
         #expect(outcome.configuration.services[0].servers == [server("10.0.0.11=3")] && outcome.isComplete)
@@ -298,7 +315,8 @@ struct ImportAsKeepalivedTests {
         #expect(try read("weight 3 \\#\u{301}").has("keepalived ignores #\u{301}"))
     }
 
-    @Test func whiteSpaceIsASCII() throws {
+    @Test("only ASCII white space separates words, and only a line feed ends a line")
+    func whiteSpaceIsASCII() throws {
         let word = try read("weight\u{A0}3\n weight 4\u{2003}5")
         #expect(word.has("in:7: note: weight\u{A0}3: no keyword of real_server"))
         #expect(word.configuration.services[0].servers == [server("10.0.0.11=4")], "\(word.remarks)")
@@ -309,7 +327,8 @@ struct ImportAsKeepalivedTests {
             try ImportLab().read(Base.service("weight 3").split(separator: "\n").joined(separator: "\r\n")).isComplete)
     }
 
-    @Test func aByteOrderMarkIsAWord() throws {
+    @Test("a byte order mark is a part of the first word")
+    func aByteOrderMarkIsAWord() throws {
         let comment = try ImportLab().read("\u{FEFF}! farm\n" + Base.service("weight 3"))
         #expect(comment.configuration.services[0].servers == [server("10.0.0.11=3")] && comment.isComplete)
         #expect(comment.has("in:1: note: a byte order mark"))
@@ -317,7 +336,8 @@ struct ImportAsKeepalivedTests {
         #expect(block.has("global_defs { … }: no keyword of the file") && block.configuration.services.count == 1)
     }
 
-    @Test func otherEncodingsAndNULs() throws {
+    @Test("values that are not UTF-8 get a remark, and lines with NUL are ignored")
+    func otherEncodingsAndNULs() throws {
         let latin =
             "global_defs {\n router_id caf\u{FFFD}\n}\n" + Base.service("weight 3", service: "virtualhost \u{FFFD}")
         let outcome = try ImportLab().read(latin)
@@ -326,7 +346,8 @@ struct ImportAsKeepalivedTests {
         #expect(try read("weight 3\n weight 4\0").configuration.services[0].servers == [server("10.0.0.11=3")])
     }
 
-    @Test func definitionsAreReplacedWhereKeepalivedDoes() throws {
+    @Test("definitions are inserted only where keepalived inserts them")
+    func definitionsAreReplacedWhereKeepalivedDoes() throws {
         let outcome = try ImportLab().read(
             """
             $W=7

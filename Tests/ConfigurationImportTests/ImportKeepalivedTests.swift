@@ -35,7 +35,8 @@ struct ImportKeepalivedTests {
             interval: .seconds(interval), fastInterval: .seconds(fast), timeout: .seconds(timeout), rise: 1, fall: fall)
     }
 
-    @Test func aFarmIsCarriedOver() throws {
+    @Test("a whole keepalived.conf becomes services, checks, quorum and notification")
+    func aFarmIsCarriedOver() throws {
         let outcome = try ImportLab().read(ImportFixtures.farm)
         let web = address("10.0.0.100:80")
         let dns = address("10.0.0.104:53/udp")
@@ -92,7 +93,8 @@ struct ImportKeepalivedTests {
         #expect(outcome.configuration.managesAddress)
     }
 
-    @Test func whatIsForeignIsNamedEachInItsLine() throws {
+    @Test("each unsupported line gets a remark")
+    func unsupportedLines() throws {
         let outcome = try ImportLab().read(ImportFixtures.foreignKeepalived)
         #expect(
             outcome.marks == [
@@ -117,6 +119,7 @@ struct ImportKeepalivedTests {
 
     /// Who has the VIPs, where ipvsd is not to put them on this machine.
     @Test(
+        "VIPs of VRRP or of a quorum program are left to it",
         arguments: [
             (vrrp, "", "10.0.0.100: keepalived's vrrp_instance V does not have it, but implies a second director"),
             (
@@ -132,7 +135,8 @@ struct ImportKeepalivedTests {
         #expect(outcome.has("changed: \(remark)"), "\(outcome.remarks)")
     }
 
-    @Test func programsThatDoNotNameTheVIPAreNamed() throws {
+    @Test("a quorum program that does not name the VIP gets a remark")
+    func programsThatDoNotNameTheVIPAreNamed() throws {
         let outcome = try ImportLab().read(
             Self.service(
                 "weight 1",
@@ -142,7 +146,8 @@ struct ImportKeepalivedTests {
         #expect(outcome.has("/usr/bin/bgp: ipvsd has the VIP on the director while it runs, whatever the quorum is"))
     }
 
-    @Test func defaultsAreKeepaliveds() throws {
+    @Test("checkers without values have keepalived's defaults")
+    func defaultsAreKeepaliveds() throws {
         #expect(
             try Self.checks("TCP_CHECK { }")
                 == .listed([ServiceCheck(.tcp(TCPCheck(port: 80)), pace: Self.pace(60, fast: 1))]))
@@ -185,7 +190,8 @@ struct ImportKeepalivedTests {
         #expect(try Self.checks("BFD_CHECK { name x }") == .policy(CheckPolicy()))
     }
 
-    @Test func optionsOfCheckers() throws {
+    @Test("the values of checkers become options of checks")
+    func optionsOfCheckers() throws {
         #expect(
             try Self.checks(
                 """
@@ -220,7 +226,8 @@ struct ImportKeepalivedTests {
         #expect(try Self.checks("TCP_CHECK { connect_ip 10.0.0.7 }") == .policy(CheckPolicy()))
     }
 
-    @Test func theNearestWordCounts() throws {
+    @Test("a checker's value outranks its real server's and its virtual server's")
+    func theNearestWordCounts() throws {
         let checks = try Self.checks(
             "delay_loop 3\n TCP_CHECK { retry 7 }",
             service: "delay_loop 9\n connect_timeout 2\n retry 5\n delay_before_retry 0.25")
@@ -246,7 +253,8 @@ struct ImportKeepalivedTests {
                 == .listed([ServiceCheck(.tcp(TCPCheck(port: 80)), pace: Self.pace(7, fast: 1))]))
     }
 
-    @Test func aTimeOutLongerThanTheLoopIsKept() throws {
+    @Test("a time-out longer than delay_loop lengthens the interval")
+    func aTimeOutLongerThanTheLoopIsKept() throws {
         let outcome = try ImportLab().read(Self.service("TCP_CHECK { }", service: "delay_loop 2"))
         #expect(
             outcome.configuration[address("10.0.0.100:80")]?.checks
@@ -256,7 +264,8 @@ struct ImportKeepalivedTests {
         #expect(long.has("delay_loop 2h becomes 1h") && long.has("retry 200 becomes 99") && !long.isComplete)
     }
 
-    @Test func oneListOfChecksIsOfAll() throws {
+    @Test("the checks of most real servers become those of all")
+    func oneListOfChecksIsOfAll() throws {
         func realServer(_ last: Int, _ port: Int) -> String {
             "real_server 10.0.0.\(last) 80 {\n TCP_CHECK { connect_port \(port) }\n }\n"
         }
@@ -273,7 +282,8 @@ struct ImportKeepalivedTests {
     /// Around each program, as what it prints is no weight.
     private static let silent = ["/bin/sh", "-c", "exec \"$@\" >/dev/null", "sh"]
 
-    @Test func quorumsThatCannotBeAreLowered() throws {
+    @Test("a quorum that the weights cannot reach is lowered")
+    func quorumsThatCannotBeAreLowered() throws {
         let outcome = try ImportLab().read(
             Self.service("weight 3", service: "quorum 7\n hysteresis 9"))
         #expect(
@@ -282,7 +292,8 @@ struct ImportKeepalivedTests {
         #expect(outcome.has("note: quorum 7, hysteresis 9: 3 and 0"))
     }
 
-    @Test func groupsMarksAndProtocols() throws {
+    @Test("a virtual_server_group becomes the listeners of one service")
+    func groupsMarksAndProtocols() throws {
         let group = """
             virtual_server group G {
                 lvs_method TUN
@@ -306,7 +317,8 @@ struct ImportKeepalivedTests {
         #expect(outcome.has("no protocol: UDP, as keepalived takes it"))
     }
 
-    @Test func linesAreForAConfigurationId() throws {
+    @Test("@ID lines count for their configuration id only")
+    func linesAreForAConfigurationId() throws {
         let text = Self.service("@a weight 3\n@^a weight 4\nTCP_CHECK { }")
         #expect(try ImportLab(id: "a").read(text).configuration.services[0].servers == [server("10.0.0.11=3")])
         #expect(try ImportLab(id: "b").read(text).configuration.services[0].servers == [server("10.0.0.11=4")])
@@ -315,7 +327,8 @@ struct ImportKeepalivedTests {
         #expect(unknown.marks == ["7 not carried over", "8 not carried over"])
     }
 
-    @Test func definitionsAreFilledIn() throws {
+    @Test("definitions are inserted, and endless ones are an error")
+    func definitionsAreFilledIn() throws {
         let outcome = try ImportLab().read(
             """
             $NET=10.0.${SUB}
@@ -341,7 +354,8 @@ struct ImportKeepalivedTests {
                 .hasPrefix("in:2: definitions that grow without end") == true)
     }
 
-    @Test func filesAreIncluded() throws {
+    @Test("include reads files by path and pattern")
+    func filesAreIncluded() throws {
         let files = [
             "./conf.d/a.conf": "include b.inc\n", "./conf.d/b.inc": Self.service("TCP_CHECK { }"),
             "./conf.d/c.conf":
@@ -361,15 +375,17 @@ struct ImportKeepalivedTests {
         #expect(circle.first?.hasPrefix("./a:1: files that include each other") == true)
     }
 
-    @Test(arguments: [
-        ("virtual_server 10.0.0.1 80 {\n delay_loop 6\n", "in:1: the block of virtual_server does not end"),
-        ("{\n}\n", "in:1: neither a rule"),
-        ("virtual_server 10.0.0.1 80 {\n { }\n}\n", "in:2: { without a keyword"),
-        ("virtual_server 10.0.0.1 80 {\n delay_loop\n}\n", "in:2: delay_loop without its value"),
-        ("virtual_server fwmark {\n}\n", "in:1: virtual_server fwmark without its value"),
-        ("virtual_server 10.0.0.1 80 {\n real_server 10.0.0.2 80\n}\n", "in:2: real_server without its block"),
-        ("include x.inc\nvirtual_server {\n}\n", "in:2: virtual_server without its value"),
-    ])
+    @Test(
+        "an error names the line and the accepted values",
+        arguments: [
+            ("virtual_server 10.0.0.1 80 {\n delay_loop 6\n", "in:1: the block of virtual_server does not end"),
+            ("{\n}\n", "in:1: neither a rule"),
+            ("virtual_server 10.0.0.1 80 {\n { }\n}\n", "in:2: { without a keyword"),
+            ("virtual_server 10.0.0.1 80 {\n delay_loop\n}\n", "in:2: delay_loop without its value"),
+            ("virtual_server fwmark {\n}\n", "in:1: virtual_server fwmark without its value"),
+            ("virtual_server 10.0.0.1 80 {\n real_server 10.0.0.2 80\n}\n", "in:2: real_server without its block"),
+            ("include x.inc\nvirtual_server {\n}\n", "in:2: virtual_server without its value"),
+        ])
     func errorsNameLineAndWhatWasExpected(text: String, error: String) {
         let errors = ImportLab().errors(text)
         #expect(errors.first?.hasPrefix(error) == true, "\(errors)")

@@ -23,7 +23,8 @@ struct ImportProgramsTests {
         try ImportLab().read(ImportKeepalivedTests.service(server, service: service)).configuration
     }
 
-    @Test func eachEventRunsItsProgram() throws {
+    @Test("each event runs its program")
+    func eachEventRunsItsProgram() throws {
         let configuration = try configuration(
             """
             quorum_up "/bin/echo up 'a  b' '\\"c\\"' $HOME it\\'s"
@@ -44,11 +45,12 @@ struct ImportProgramsTests {
 
     /// keepalived runs quorum_up at its start, but notify_up only for what it took as down, or where it is told to.
     @Test(
+        "notify_up runs at the start only for real servers that began as down",
         arguments: [
             ("", "", ["quorum"]), ("rs_init_notifies", "", ["quorum", "10.0.0.11", "10.0.0.12"]),
             ("", "alpha", ["quorum", "10.0.0.11"]), ("rs_init_notifies no", "", ["quorum"]),
         ])
-    func whatRunsAtTheStart(global: String, first: String, told: [String]) throws {
+    func programsAtTheStart(global: String, first: String, told: [String]) throws {
         let servers = [("10.0.0.11", first), ("10.0.0.12", "")].map { address, line in
             "real_server \(address) 80 {\n \(line)\n TCP_CHECK { }\n notify_up \"/bin/echo \(address)\"\n}\n"
         }
@@ -69,7 +71,10 @@ struct ImportProgramsTests {
         #expect(try tell(false) == ["quorum", "10.0.0.11", "10.0.0.12"])
     }
 
-    @Test func withoutProgramsOfTheStartNothingIsTold() throws {
+    @Test("at-start is printed only if a program runs at the start")
+    func withoutProgramsOfTheStartNothingIsTold()
+        throws
+    {
         let text = try ImportLab().read(ImportKeepalivedTests.service("notify_up \"/bin/echo x\"")).text
         #expect(!text.contains("at-start") && !text.contains("AT_START"))
         let alpha = try ImportLab().read(
@@ -79,6 +84,7 @@ struct ImportProgramsTests {
     }
 
     @Test(
+        "misc_dynamic makes a weight of an exit code",
         arguments: [
             (0, 0, ""), (1, 1, ""), (2, 0, "0\n"), (12, 0, "10\n"), (255, 0, "253\n"), (127, 1, ""), (139, 1, ""),
         ] as [(Int, Int32, String)]

@@ -18,7 +18,8 @@ struct ImportRobustnessTests {
         }
     }
 
-    @Test func whatIsCutOff() {
+    @Test("a source cut off anywhere gives an error or a good configuration")
+    func cutOffSources() {
         for text in ImportFixtures.all {
             let bytes = Array(text.utf8)
             for length in stride(from: 0, to: bytes.count, by: 7) {
@@ -27,7 +28,8 @@ struct ImportRobustnessTests {
         }
     }
 
-    @Test func whatIsChanged() {
+    @Test("a source with random changes gives an error or a good configuration")
+    func changedSources() {
         var random = SplitMix(seed: 2014)
         let pieces: [[UInt8]] = [
             "{", "}", "\"", "'", "\\", "\n", " ", "!", "#", "$", "${X}", "@x ", "=", ":", "-", "/", "0", "99999999999",
@@ -60,7 +62,8 @@ struct ImportRobustnessTests {
     }
 
     /// Lines of both kinds, put together at random: duplicates, wrong places, several services at one address.
-    @Test func whatIsMixed() {
+    @Test("random lines of a source give an error or a good configuration")
+    func mixedSources() {
         var random = SplitMix(seed: 1998)
         for fixture in [
             ImportFixtures.rules + ImportFixtures.foreignRules, ImportFixtures.farm + ImportFixtures.foreignKeepalived,

@@ -6,7 +6,8 @@ import Testing
 
 /// ipvsadm's rules: the services that they become, and what is said of the rest.
 struct ImportRulesTests {
-    @Test func whatIpvsdKnowsIsCarriedOver() throws {
+    @Test("the rules of tunnelled services become the same services")
+    func supportedRules() throws {
         let outcome = try ImportLab().read(ImportFixtures.rules)
         #expect(
             outcome.configuration.services.map(\.forwarding) == [
@@ -30,7 +31,8 @@ struct ImportRulesTests {
         #expect(outcome.configuration.managesAddress)
     }
 
-    @Test func theTextIsWhatAnOperatorReads() throws {
+    @Test("the printed file has comments where they belong")
+    func theTextIsWhatAnOperatorReads() throws {
         let outcome = try ImportLab().read(
             """
             -A -t 10.0.0.100:80 -s wlc
@@ -66,7 +68,8 @@ struct ImportRulesTests {
         #expect(try ImportLab().read(ImportFixtures.rules).text == ImportLab().read(ImportFixtures.rules).text)
     }
 
-    @Test func whatIsForeignIsNamedEachInItsLine() throws {
+    @Test("each unsupported rule gets a remark")
+    func unsupportedRules() throws {
         let outcome = try ImportLab().read(ImportFixtures.foreignRules)
         #expect(
             outcome.marks == [
@@ -89,7 +92,8 @@ struct ImportRulesTests {
         }
     }
 
-    @Test func aMarkIsWhatItIsSaidToBe() throws {
+    @Test("a firewall mark gets the listeners that the operator names")
+    func aMarkIsWhatItIsSaidToBe() throws {
         let rules = "-A -f 3 -s rr -p 60\n-a -f 3 -r 10.0.0.11:0 -i\n"
         let listeners = [address("10.0.0.100:80"), address("10.0.0.100:443")]
         let outcome = try ImportLab(marks: [3: listeners]).read(rules)
@@ -103,7 +107,8 @@ struct ImportRulesTests {
         #expect(without.remarks.map(\.description).joined().contains("--fwmark 3="))
     }
 
-    @Test func namesArePortsAndAddressesOfHere() throws {
+    @Test("names of hosts and ports are resolved, and noted")
+    func namesArePortsAndAddressesOfHere() throws {
         let outcome = try ImportLab().read(
             "-A -t www.example.org:http -s rr\n-a -t www.example.org:http -r rs1:http -i -w 1 --tun-type ipip\n")
         #expect(
@@ -116,7 +121,8 @@ struct ImportRulesTests {
         #expect(errors[1].hasPrefix("in:2: no tcp port is called gopher"))
     }
 
-    @Test func anyPortOfOneProtocolBecomesThatOfBoth() throws {
+    @Test("an any-port service of one protocol takes both")
+    func anyPortOfOneProtocolBecomesThatOfBoth() throws {
         let one = "-A -t 10.0.0.101:0 -s rr -p 360\n-a -t 10.0.0.101:0 -r 10.0.0.11 -i\n"
         let outcome = try ImportLab().read(one)
         #expect(outcome.configuration.services.map(\.address) == [address("10.0.0.101")])
@@ -127,7 +133,8 @@ struct ImportRulesTests {
         #expect(differing.has("in:3: not carried over: -u 10.0.0.101: 10.0.0.101 belongs to the service of in:1"))
     }
 
-    @Test func laterCommandsChangeEarlierOnes() throws {
+    @Test("later commands change the services of earlier ones")
+    func laterCommandsChangeEarlierOnes() throws {
         let outcome = try ImportLab().read(
             """
             # made by hand
@@ -160,40 +167,44 @@ struct ImportRulesTests {
         #expect(outcome.configuration.timeouts.udp == 8796 && outcome.marks == ["16 changed"])
     }
 
-    @Test(arguments: [
-        ("-A -t 10.0.0.256:80", "in:1: 10.0.0.256 is no address"),
-        ("-A -t 10.0.0.1:70000", "in:1: port 70000 is no port"),
-        ("-A -t", "in:1: -t without its value"),
-        ("-A -q x", "in:1: unknown option -q"),
-        ("-A --wait", "in:1: unknown option --wait"),
-        ("-t 10.0.0.1:80 -A", "in:1: -t before the command"),
-        ("-A -C", "in:1: -C: a second command"),
-        ("-L -n", "in:1: -L is no rule"),
-        ("-A -t 10.0.0.1:80\n-A -t 10.0.0.1:80", "in:2: the service is there already, since in:1"),
-        ("-a -t 10.0.0.1:80 -r 10.0.0.2", "in:1: there is no such service"),
-        ("-A -t 10.0.0.1:80\n-a -t 10.0.0.1:80", "in:2: no real server"),
-        ("-A -t 10.0.0.1:80\n-a -t 10.0.0.1:80 -r 10.0.0.2 -w -1", "in:2: -1 is no weight"),
-        ("-A -t 10.0.0.1:80 -p 99999999", "in:1: 99999999 is no number of seconds (accepted: 0 to 2678400)"),
-        ("-A -f 0", "in:1: 0 is no firewall mark"),
-        ("-A", "in:1: no service"),
-        ("--set 1 2", "in:1: --set takes three numbers"),
-        ("-A -t 10.0.0.1:80 garbage", "in:1: unexpected garbage"),
-        ("", "in: there is nothing in it"),
-        ("# nothing\n\n", "in: there is nothing in it"),
-        ("hello world\n", "in:1: neither a rule of ipvsadm nor a block of keepalived"),
-        ("IP Virtual Server version 1.2.1 (size=4096) {", "in:1: this is what 'ipvsadm -L' prints"),
-    ])
+    @Test(
+        "an error names the line and the accepted values",
+        arguments: [
+            ("-A -t 10.0.0.256:80", "in:1: 10.0.0.256 is no address"),
+            ("-A -t 10.0.0.1:70000", "in:1: port 70000 is no port"),
+            ("-A -t", "in:1: -t without its value"),
+            ("-A -q x", "in:1: unknown option -q"),
+            ("-A --wait", "in:1: unknown option --wait"),
+            ("-t 10.0.0.1:80 -A", "in:1: -t before the command"),
+            ("-A -C", "in:1: -C: a second command"),
+            ("-L -n", "in:1: -L is no rule"),
+            ("-A -t 10.0.0.1:80\n-A -t 10.0.0.1:80", "in:2: the service is there already, since in:1"),
+            ("-a -t 10.0.0.1:80 -r 10.0.0.2", "in:1: there is no such service"),
+            ("-A -t 10.0.0.1:80\n-a -t 10.0.0.1:80", "in:2: no real server"),
+            ("-A -t 10.0.0.1:80\n-a -t 10.0.0.1:80 -r 10.0.0.2 -w -1", "in:2: -1 is no weight"),
+            ("-A -t 10.0.0.1:80 -p 99999999", "in:1: 99999999 is no number of seconds (accepted: 0 to 2678400)"),
+            ("-A -f 0", "in:1: 0 is no firewall mark"),
+            ("-A", "in:1: no service"),
+            ("--set 1 2", "in:1: --set takes three numbers"),
+            ("-A -t 10.0.0.1:80 garbage", "in:1: unexpected garbage"),
+            ("", "in: there is nothing in it"),
+            ("# nothing\n\n", "in: there is nothing in it"),
+            ("hello world\n", "in:1: neither a rule of ipvsadm nor a block of keepalived"),
+            ("IP Virtual Server version 1.2.1 (size=4096) {", "in:1: this is what 'ipvsadm -L' prints"),
+        ])
     func errorsNameLineAndWhatWasExpected(text: String, error: String) {
         let errors = ImportLab().errors(text)
         #expect(errors.first?.hasPrefix(error) == true, "\(errors)")
         #expect(errors.allSatisfy { $0.contains(" (accepted: ") })
     }
 
-    @Test func everyErrorIsToldAtOnce() {
+    @Test("all errors are reported together")
+    func everyErrorIsToldAtOnce() {
         #expect(ImportLab().errors("-A -t 10.0.0.1:x\n-Q\n-A -t 10.0.0.2:80 -p x").count == 3)
     }
 
-    @Test func serversThatCannotBeAreLeftOut() throws {
+    @Test("a repeated real server and one at a VIP are left out")
+    func serversThatCannotBeAreLeftOut() throws {
         let outcome = try ImportLab().read(
             """
             -A -t 10.0.0.100:80 -s rr

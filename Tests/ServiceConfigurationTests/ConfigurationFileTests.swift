@@ -22,7 +22,8 @@ struct ConfigurationFileTests {
     /// A good service, to which lines of it can be added.
     static let service = "services:\n- listeners: 10.0.0.100:80\n  servers: [10.0.0.11, 10.0.0.12]\n"
 
-    @Test func exampleIsGoodAndMeansWhatItSays() throws {
+    @Test("examples/ipvsd.yaml makes the configuration that its comments describe")
+    func exampleIsGoodAndMeansWhatItSays() throws {
         let url = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../examples/ipvsd.yaml")
         let configuration = try ConfigurationFile.parse(
             String(contentsOf: url.standardizedFileURL, encoding: .utf8), file: "ipvsd.yaml")
@@ -74,7 +75,8 @@ struct ConfigurationFileTests {
         #expect(mail.servers.count == 2)
     }
 
-    @Test func flagsAndFileMakeTheSame() throws {
+    @Test("flags and a file make the same configuration")
+    func flagsAndFileMakeTheSame() throws {
         var flags = TypedFlags(
             vips: ["10.0.0.100:80,10.0.0.100:443"], backends: ["10.0.0.11=3:100/50,10.0.0.12"])
         (flags[Options.scheduler], flags[each: Options.schedulerFlags], flags[Options.maglevSize]) = (
@@ -127,7 +129,8 @@ struct ConfigurationFileTests {
         #expect(try Self.parse(file) == flags.configuration())
     }
 
-    @Test func everyErrorIsToldAtOnceWithItsLine() {
+    @Test("all errors are reported together, each with its line")
+    func everyErrorIsToldAtOnceWithItsLine() {
         let text = """
             interfaces: [eth0, "a b"]
             xdpp: auto
@@ -172,49 +175,54 @@ struct ConfigurationFileTests {
         #expect(lines == lines.sorted())
     }
 
-    @Test(arguments: [
-        ("", "f:1: the file: it is empty"), ("a: [", "f:"), ("[1]", "f:1: the file: no mapping"),
-        ("xdp: auto\nxdp: native", "f:1: xdp: given twice in one mapping"),
-        ("xdp: auto", "f:1: the file: there are no services"), ("services: []", "f:1: services: there are no services"),
-        ("services:\n- {servers: 10.0.0.11}", "f:2: services: no listeners"),
-        ("services: [10.0.0.1]", "f:1: services: no mapping"),
-        (service + "---\n" + service, "f:5: the file: a second document begins here (accepted: one, without ---"),
-        (
-            service + "  checks: [{type: smtp, colour: red}]",
-            "f:4: colour: unknown key (accepted: type, via, interval, fast-interval, timeout, rise, fall, port, helo)"
-        ),
-        (
-            service + "  checks: [{type: mtu, helo: me}]",
-            "f:4: helo: not of a check of type mtu (accepted: type, via, interval, fast-interval, timeout, rise, fall, size)"
-        ),
-        (service + "  scheduler: [rr]", "f:4: scheduler: no single value"),
-        (service + "  checks: []", "f:4: checks: an empty list"),
-        (service + "  checks: [{port: 1}]", "f:4: checks: a check without type"),
-        (service + "  check: ping\n  checks: [{type: ping}]", "f:4: check ping: there are checks, too"),
-        (service + "  checks: [{type: ping}, {type: ping}]", "f:4: checks: the same check twice"),
-        (service + "  checks: [{type: http, body-matches: '('}]", "f:4: body-matches (: "),
-        (service + "  checks: [{type: http, status: 200-100}]", "f:4: status 200-100: no end of a range"),
-        (service + "  checks: [{type: script, command: [x]}]", "f:4: command: [\"x\"] is no command"),
-        (service + "  checks: [{type: file, path: x}]", "f:4: path x: \"x\" is no absolute path"),
-        (service + "  checks: [{type: udp}]", "f:4: checks: the service has no udp port"),
-        (
-            service + "  checks: [{type: ping, via: wire}]",
-            "f:4: via wire: unknown way (accepted: tunnel, direct, both)"
-        ),
-        (service + "  one-packet: true", "f:4: one-packet true: no listener takes UDP"),
-        (service + "  inhibit: maybe", "f:4: inhibit maybe: neither yes nor no (accepted: true or false)"),
-        (service + "  sched-flags: mh-port", "f:4: sched-flags mh-port: the scheduler is wlc"),
-        (service + "  lower-threshold: 5", "f:4: lower-threshold 5: there is no upper threshold"),
-        (service + "  persistence: {netmask: 33}", "f:4: netmask 33: no netmask"),
-        (service + "  maglev-size: 252", "f:4: maglev-size 252: no prime"),
-    ])
+    @Test(
+        "a file with one mistake has one error with its line",
+        arguments: [
+            ("", "f:1: the file: it is empty"), ("a: [", "f:"), ("[1]", "f:1: the file: no mapping"),
+            ("xdp: auto\nxdp: native", "f:1: xdp: given twice in one mapping"),
+            ("xdp: auto", "f:1: the file: there are no services"),
+            ("services: []", "f:1: services: there are no services"),
+            ("services:\n- {servers: 10.0.0.11}", "f:2: services: no listeners"),
+            ("services: [10.0.0.1]", "f:1: services: no mapping"),
+            (service + "---\n" + service, "f:5: the file: a second document begins here (accepted: one, without ---"),
+            (
+                service + "  checks: [{type: smtp, colour: red}]",
+                "f:4: colour: unknown key (accepted: type, via, interval, fast-interval, timeout, rise, fall, port, helo)"
+            ),
+            (
+                service + "  checks: [{type: mtu, helo: me}]",
+                "f:4: helo: not of a check of type mtu (accepted: type, via, interval, fast-interval, timeout, rise, fall, size)"
+            ),
+            (service + "  scheduler: [rr]", "f:4: scheduler: no single value"),
+            (service + "  checks: []", "f:4: checks: an empty list"),
+            (service + "  checks: [{port: 1}]", "f:4: checks: a check without type"),
+            (service + "  check: ping\n  checks: [{type: ping}]", "f:4: check ping: there are checks, too"),
+            (service + "  checks: [{type: ping}, {type: ping}]", "f:4: checks: the same check twice"),
+            (service + "  checks: [{type: http, body-matches: '('}]", "f:4: body-matches (: "),
+            (service + "  checks: [{type: http, status: 200-100}]", "f:4: status 200-100: no end of a range"),
+            (service + "  checks: [{type: script, command: [x]}]", "f:4: command: [\"x\"] is no command"),
+            (service + "  checks: [{type: file, path: x}]", "f:4: path x: \"x\" is no absolute path"),
+            (service + "  checks: [{type: udp}]", "f:4: checks: the service has no udp port"),
+            (
+                service + "  checks: [{type: ping, via: wire}]",
+                "f:4: via wire: unknown way (accepted: tunnel, direct, both)"
+            ),
+            (service + "  one-packet: true", "f:4: one-packet true: no listener takes UDP"),
+            (service + "  inhibit: maybe", "f:4: inhibit maybe: neither yes nor no (accepted: true or false)"),
+            (service + "  sched-flags: mh-port", "f:4: sched-flags mh-port: the scheduler is wlc"),
+            (service + "  lower-threshold: 5", "f:4: lower-threshold 5: there is no upper threshold"),
+            (service + "  persistence: {netmask: 33}", "f:4: netmask 33: no netmask"),
+            (service + "  maglev-size: 252", "f:4: maglev-size 252: no prime"),
+        ])
     func oneError(text: String, start: String) {
         let errors = Self.errors(text)
         #expect(errors.count == 1 && errors.first?.hasPrefix(start) == true, "\(errors)")
     }
 
     /// YAML 1.1's words, as keepalived's and other files have them.
-    @Test(arguments: [("yes", true), ("on", true), ("True", true), ("no", false), ("off", false), ("FALSE", false)])
+    @Test(
+        "a truth value can have YAML 1.1's words",
+        arguments: [("yes", true), ("on", true), ("True", true), ("no", false), ("off", false), ("FALSE", false)])
     func flagsInOtherWords(word: String, value: Bool) throws {
         let file = try ConfigurationFile.parse(
             "services:\n- listeners: 10.0.0.100:80\n  servers: [10.0.0.11]\n  inhibit: \(word)", file: "f")
@@ -240,7 +248,8 @@ struct ConfigurationFileTests {
         #expect(errors.count == 6)
     }
 
-    @Test func expressionsOfAnotherMeaningAreNamed() throws {
+    @Test("an expression with another meaning in PCRE2 is noted")
+    func expressionsOfAnotherMeaningAreNamed() throws {
         func notes(_ pattern: String) throws -> [String] {
             try ConfigurationFile.parse(
                 """
@@ -260,7 +269,7 @@ struct ConfigurationFileTests {
         #expect(try notes("[a[b]]").count == 1)
     }
 
-    @Test(arguments: [1500, 100_000])
+    @Test("a pattern of too many nested brackets is an error", arguments: [1500, 100_000])
     func nestedBracketsAreAnError(depth: Int) {
         let pattern = String(repeating: "[", count: depth) + "a" + String(repeating: "]", count: depth)
         let errors = Self.errors(
@@ -270,70 +279,75 @@ struct ConfigurationFileTests {
     }
 
     /// Of each kind the shortest and a full one.
-    @Test(arguments: [
-        ("{type: ping}", Check.echo(EchoCheck())), ("{type: tcp}", .tcp(TCPCheck(port: 80))),
-        ("{type: tcp, port: 81}", .tcp(TCPCheck(port: 81))), ("{type: http}", .http(HTTPCheck(port: 80))),
-        ("{type: https}", .http(HTTPCheck(port: 80, tls: TLSOptions()))),
-        (
-            "{type: http, method: HEAD, version: '2', headers: {X-A: b}, status: 200-299, body-limit: 9}",
-            .http(
-                HTTPCheck(
-                    port: 80, method: "HEAD", fields: [HTTPCheck.Field("X-A", "b")], version: .http2,
-                    status: [200...299], bodyLimit: 9))
-        ),
-        ("{type: tls, verify: chain}", .tls(TLSCheck(port: 80, options: TLSOptions(verification: .chain)))),
-        ("{type: grpc, service: s}", .grpc(GRPCHealthCheck(port: 80, service: "s"))),
-        ("{type: grpc, tls: true}", .grpc(GRPCHealthCheck(port: 80, tls: TLSOptions()))),
-        ("{type: smtp, helo: me}", .smtp(SMTPCheck(port: 80, helo: "me"))),
-        (
-            "{type: udp, port: 9, payload: hi, reply-begins-hex: 00ff}",
-            .udp(UDPCheck(port: 9, payload: Array("hi".utf8), reply: .startsWith([0, 255])))
-        ),
-        ("{type: udp, port: 9, silence: true}", .udp(UDPCheck(port: 9, payload: [], reply: .optional))),
-    ])
+    @Test(
+        "each type of check is read with its options",
+        arguments: [
+            ("{type: ping}", Check.echo(EchoCheck())), ("{type: tcp}", .tcp(TCPCheck(port: 80))),
+            ("{type: tcp, port: 81}", .tcp(TCPCheck(port: 81))), ("{type: http}", .http(HTTPCheck(port: 80))),
+            ("{type: https}", .http(HTTPCheck(port: 80, tls: TLSOptions()))),
+            (
+                "{type: http, method: HEAD, version: '2', headers: {X-A: b}, status: 200-299, body-limit: 9}",
+                .http(
+                    HTTPCheck(
+                        port: 80, method: "HEAD", fields: [HTTPCheck.Field("X-A", "b")], version: .http2,
+                        status: [200...299], bodyLimit: 9))
+            ),
+            ("{type: tls, verify: chain}", .tls(TLSCheck(port: 80, options: TLSOptions(verification: .chain)))),
+            ("{type: grpc, service: s}", .grpc(GRPCHealthCheck(port: 80, service: "s"))),
+            ("{type: grpc, tls: true}", .grpc(GRPCHealthCheck(port: 80, tls: TLSOptions()))),
+            ("{type: smtp, helo: me}", .smtp(SMTPCheck(port: 80, helo: "me"))),
+            (
+                "{type: udp, port: 9, payload: hi, reply-begins-hex: 00ff}",
+                .udp(UDPCheck(port: 9, payload: Array("hi".utf8), reply: .startsWith([0, 255])))
+            ),
+            ("{type: udp, port: 9, silence: true}", .udp(UDPCheck(port: 9, payload: [], reply: .optional))),
+        ])
     func kinds(text: String, check: Check) throws {
         let configuration = try Self.parse(Self.service + "  checks: [\(text)]")
         #expect(configuration[Self.address]?.checks == .listed([ServiceCheck(check)]))
     }
 
-    @Test(arguments: [
-        ("slow-start: 0.5s", "f:1: slow-start 0.5s: out of range (accepted: 1s to 1h)"),
-        ("slow-start: soon", "f:1: slow-start soon: no duration (accepted: 1s to 1h, as in 1s, 700ms, 0.7s, 2m)"),
-        (
-            "scheduler: fo, slow-start: 9s",
-            "f:1: slow-start 9s: fo has no shares that could grow (accepted: with rr, wrr, lc, wlc, sed, nq, sh, mh, twos)"
-        ),
-        ("flap-damping: 2h", "f:1: flap-damping 2h: out of range (accepted: 1s to 1h)"),
-        (
-            "quorum: 3",
-            "f:1: quorum 3: the quorum, 3, can never be reached (accepted: at most 2 in all, the sum of the real servers' weights)"
-        ),
-        (
-            "quorum: 2, hysteresis: 1",
-            "f:1: quorum 2: the quorum, 2, and its hysteresis, 1, can never be reached (accepted: at most 2 in all, the sum of the real servers' weights)"
-        ),
-        ("quorum: 2, hysteresis: 2", "f:1: hysteresis 2: no hysteresis for a quorum of 2 (accepted: 0 to 1)"),
-        ("quorum: 0", "f:1: quorum 0: no sum of weights (accepted: 1 to 999999999)"),
-        (
-            "sorry-server: 10.0.0.12",
-            "f:1: sorry-server 10.0.0.12: 10.0.0.12 is one of the real servers (accepted: another server than these)"
-        ),
-        (
-            "sorry-server: 10.0.0.100",
-            "f:1: sorry-server 10.0.0.100: 10.0.0.100 is a VIP (accepted: the sorry server's own address)"
-        ),
-        (
-            "interval: 1s, fast-interval: 2s",
-            "f:1: fast-interval 2s: longer than the check interval (accepted: 10ms to the interval, 1s)"
-        ),
-    ])
+    @Test(
+        "a bad value of a policy is an error",
+        arguments: [
+            ("slow-start: 0.5s", "f:1: slow-start 0.5s: out of range (accepted: 1s to 1h)"),
+            ("slow-start: soon", "f:1: slow-start soon: no duration (accepted: 1s to 1h, as in 1s, 700ms, 0.7s, 2m)"),
+            (
+                "scheduler: fo, slow-start: 9s",
+                "f:1: slow-start 9s: fo has no shares that could grow (accepted: with rr, wrr, lc, wlc, sed, nq, sh, mh, twos)"
+            ),
+            ("flap-damping: 2h", "f:1: flap-damping 2h: out of range (accepted: 1s to 1h)"),
+            (
+                "quorum: 3",
+                "f:1: quorum 3: the quorum, 3, can never be reached (accepted: at most 2 in all, the sum of the real servers' weights)"
+            ),
+            (
+                "quorum: 2, hysteresis: 1",
+                "f:1: quorum 2: the quorum, 2, and its hysteresis, 1, can never be reached (accepted: at most 2 in all, the sum of the real servers' weights)"
+            ),
+            ("quorum: 2, hysteresis: 2", "f:1: hysteresis 2: no hysteresis for a quorum of 2 (accepted: 0 to 1)"),
+            ("quorum: 0", "f:1: quorum 0: no sum of weights (accepted: 1 to 999999999)"),
+            (
+                "sorry-server: 10.0.0.12",
+                "f:1: sorry-server 10.0.0.12: 10.0.0.12 is one of the real servers (accepted: another server than these)"
+            ),
+            (
+                "sorry-server: 10.0.0.100",
+                "f:1: sorry-server 10.0.0.100: 10.0.0.100 is a VIP (accepted: the sorry server's own address)"
+            ),
+            (
+                "interval: 1s, fast-interval: 2s",
+                "f:1: fast-interval 2s: longer than the check interval (accepted: 10ms to the interval, 1s)"
+            ),
+        ])
     func badPolicies(keys: String, error: String) {
         let file = "services: [{listeners: '10.0.0.100:80', servers: [10.0.0.11, 10.0.0.12], \(keys)}]"
         #expect(Self.errors(file) == [error])
     }
 
     /// In the defaults slow start is for those that have shares, and a service may be without what they say.
-    @Test func defaultsOfPolicies() throws {
+    @Test("defaults of policies hold where the service allows them")
+    func defaultsOfPolicies() throws {
         let configuration = try Self.parse(
             """
             defaults: {slow-start: 30s, flap-damping: 1m, quorum: 2, hysteresis: 1, servers: [10.0.0.11=4, 10.0.0.12=4]}
@@ -350,7 +364,10 @@ struct ConfigurationFileTests {
         #expect(policies[1] == ServicePolicy(flapDamping: .seconds(60)))
     }
 
-    @Test func aFasterIntervalGoesWithItsInterval() throws {
+    @Test("a service's own interval replaces an inherited faster interval")
+    func aFasterIntervalGoesWithItsInterval()
+        throws
+    {
         let configuration = try Self.parse(
             """
             defaults: {interval: 2s, fast-interval: 1s, servers: 10.0.0.11}
@@ -366,7 +383,8 @@ struct ConfigurationFileTests {
         #expect(fast == [.seconds(1), .seconds(3), .seconds(2)])
     }
 
-    @Test func aShorterIntervalShortensAnInheritedTimeout() throws {
+    @Test("a shorter interval shortens the default time-out")
+    func aShorterIntervalShortensAnInheritedTimeout() throws {
         let configuration = try Self.parse(Self.service + "  interval: 0.2s")
         #expect(
             configuration[Self.address]?.checks
@@ -374,7 +392,8 @@ struct ConfigurationFileTests {
                     CheckPolicy(pace: CheckPace(interval: .milliseconds(200), timeout: .milliseconds(200)))))
     }
 
-    @Test func serversAddressIsFilledIn() throws {
+    @Test("{server} becomes the real server's address")
+    func serversAddressIsFilledIn() throws {
         let server = try #require(IPAddress("10.0.0.11"))
         #expect(
             try Check.file(FileCheck(path: "/w/{server}/{server}")).addressed(to: server)
@@ -384,11 +403,13 @@ struct ConfigurationFileTests {
                 == .script(ScriptCheck(arguments: ["/x", "-10.0.0.11"])))
     }
 
-    @Test func aFileThatIsNotThereIsNamed() {
+    @Test("a missing file is an error")
+    func aFileThatIsNotThereIsNamed() {
         #expect(throws: ConfigurationErrors.self) { try ConfigurationFile.read("/nonexistent/ipvsd.yaml") }
     }
 
-    @Test func flagsBesideAFileAreNamed() {
+    @Test("the typed flags are named")
+    func flagsBesideAFileAreNamed() {
         var flags = TypedFlags(vips: ["10.0.0.100"])
         (flags[Options.xdp], flags[typed: Options.addresses]) = ("native", true)
         #expect(flags.flags.names == ["--vip", "--xdp", "--no-address"])

@@ -25,7 +25,8 @@ struct DirectorFlagsTests {
 
     static func address(_ text: String) throws -> IPAddress { try #require(IPAddress(text)) }
 
-    @Test func shortestCommandLine() throws {
+    @Test("--vip and --backends alone make a service with defaults")
+    func shortestCommandLine() throws {
         let configuration = try Self.good.configuration()
         let servers = [
             RealServer(address: try Self.address("10.0.0.11"), weight: 1),
@@ -46,15 +47,20 @@ struct DirectorFlagsTests {
                     ], interfaces: [], xdp: .auto, managesAddress: true))
     }
 
-    @Test(arguments: [
-        (["10.0.0.100"], ["10.0.0.100"]),
-        (["10.0.0.100:80"], ["10.0.0.100:80/tcp"]),
-        (["10.0.0.100:443/tcp"], ["10.0.0.100:443/tcp"]),
-        (["10.0.0.100:53/udp"], ["10.0.0.100:53/udp"]),
-        (["10.0.0.100:1,10.0.0.100:65535"], ["10.0.0.100:1/tcp", "10.0.0.100:65535/tcp"]),
-        (["10.0.0.100:53/udp", "10.0.0.100:53/tcp"], ["10.0.0.100:53/udp", "10.0.0.100:53/tcp"]),
-        ([" 10.0.0.100 , 10.0.0.101:80 ", "10.0.0.100:80"], ["10.0.0.100", "10.0.0.101:80/tcp", "10.0.0.100:80/tcp"]),
-    ])
+    @Test(
+        "--vip accepts addresses, ports and protocols",
+        arguments: [
+            (["10.0.0.100"], ["10.0.0.100"]),
+            (["10.0.0.100:80"], ["10.0.0.100:80/tcp"]),
+            (["10.0.0.100:443/tcp"], ["10.0.0.100:443/tcp"]),
+            (["10.0.0.100:53/udp"], ["10.0.0.100:53/udp"]),
+            (["10.0.0.100:1,10.0.0.100:65535"], ["10.0.0.100:1/tcp", "10.0.0.100:65535/tcp"]),
+            (["10.0.0.100:53/udp", "10.0.0.100:53/tcp"], ["10.0.0.100:53/udp", "10.0.0.100:53/tcp"]),
+            (
+                [" 10.0.0.100 , 10.0.0.101:80 ", "10.0.0.100:80"],
+                ["10.0.0.100", "10.0.0.101:80/tcp", "10.0.0.100:80/tcp"]
+            ),
+        ])
     func goodVIPs(vips: [String], services: [String]) throws {
         var flags = Self.good
         flags[each: Options.listeners] = vips
@@ -66,41 +72,43 @@ struct DirectorFlagsTests {
     static let vipForms = "A.B.C.D, A.B.C.D:PORT or A.B.C.D:PORT/tcp|udp"
     static let hosts = "a host's address: 1.0.0.0 to 223.255.255.255 except 127.0.0.0/8"
 
-    @Test(arguments: [
-        ("10.0.0.256", "10.0.0.256: 10.0.0.256 is no IPv4 address (accepted: \(vipForms))"),
-        ("vip.example", "vip.example: vip.example is no IPv4 address (accepted: \(vipForms))"),
-        ("fd00::1", "fd00::1: fd00::1 is an IPv6 address, and only IPv4 is accepted (accepted: \(vipForms))"),
-        (
-            "[fd00::1]:80/tcp",
-            "[fd00::1]:80/tcp: fd00::1 is an IPv6 address, and only IPv4 is accepted (accepted: \(vipForms))"
-        ),
-        ("10.0.0.1/24", "10.0.0.1/24: 10.0.0.1/24 is no IPv4 address (accepted: \(vipForms))"),
-        ("10.0.0.1/udp", "10.0.0.1/udp: 10.0.0.1/udp is no IPv4 address (accepted: \(vipForms))"),
-        (":80", ":80: '' is no IPv4 address (accepted: \(vipForms))"),
-        ("10.0.0.100:0", "10.0.0.100:0: port 0 is no port (accepted: 1 to 65535)"),
-        ("10.0.0.100:65536", "10.0.0.100:65536: port 65536 is no port (accepted: 1 to 65535)"),
-        ("10.0.0.100:", "10.0.0.100:: port '' is no port (accepted: 1 to 65535)"),
-        ("10.0.0.100:+80", "10.0.0.100:+80: port +80 is no port (accepted: 1 to 65535)"),
-        ("10.0.0.100:080", "10.0.0.100:080: port 080 is no port (accepted: 1 to 65535)"),
-        ("10.0.0.100:http", "10.0.0.100:http: port http is no port (accepted: 1 to 65535)"),
-        ("10.0.0.100:80/sctp", "10.0.0.100:80/sctp: unknown protocol sctp (accepted: tcp, udp)"),
-        ("10.0.0.100:80/TCP", "10.0.0.100:80/TCP: unknown protocol TCP (accepted: tcp, udp)"),
-        ("10.0.0.100:80/", "10.0.0.100:80/: unknown protocol '' (accepted: tcp, udp)"),
-        ("10.0.0.100:80/tcp/udp", "10.0.0.100:80/tcp/udp: unknown protocol tcp/udp (accepted: tcp, udp)"),
-        ("127.0.0.1:80", "127.0.0.1:80: 127.0.0.1 is a loopback address (accepted: \(hosts))"),
-        ("224.0.0.18", "224.0.0.18: 224.0.0.18 is a multicast address (accepted: \(hosts))"),
-        ("0.0.0.0", "0.0.0.0: 0.0.0.0 is an address of 0.0.0.0/8 (accepted: \(hosts))"),
-        ("255.255.255.255", "255.255.255.255: 255.255.255.255 is a reserved address (accepted: \(hosts))"),
-        ("", "'': an item is empty (accepted: \(vipForms))"),
-        (" , ", "' , ': an item is empty (accepted: \(vipForms))"),
-        ("10.0.0.100,", "10.0.0.100,: an item is empty (accepted: \(vipForms))"),
-        ("10.0.0.100,,10.0.0.101", "10.0.0.100,,10.0.0.101: an item is empty (accepted: \(vipForms))"),
-        ("10.0.0.100,10.0.0.100", "10.0.0.100: 10.0.0.100 is given twice (accepted: each service once)"),
-        (
-            "10.0.0.100:80,10.0.0.100:80/tcp",
-            "10.0.0.100:80/tcp: 10.0.0.100:80/tcp is given twice (accepted: each service once)"
-        ),
-    ])
+    @Test(
+        "a bad --vip is an error",
+        arguments: [
+            ("10.0.0.256", "10.0.0.256: 10.0.0.256 is no IPv4 address (accepted: \(vipForms))"),
+            ("vip.example", "vip.example: vip.example is no IPv4 address (accepted: \(vipForms))"),
+            ("fd00::1", "fd00::1: fd00::1 is an IPv6 address, and only IPv4 is accepted (accepted: \(vipForms))"),
+            (
+                "[fd00::1]:80/tcp",
+                "[fd00::1]:80/tcp: fd00::1 is an IPv6 address, and only IPv4 is accepted (accepted: \(vipForms))"
+            ),
+            ("10.0.0.1/24", "10.0.0.1/24: 10.0.0.1/24 is no IPv4 address (accepted: \(vipForms))"),
+            ("10.0.0.1/udp", "10.0.0.1/udp: 10.0.0.1/udp is no IPv4 address (accepted: \(vipForms))"),
+            (":80", ":80: '' is no IPv4 address (accepted: \(vipForms))"),
+            ("10.0.0.100:0", "10.0.0.100:0: port 0 is no port (accepted: 1 to 65535)"),
+            ("10.0.0.100:65536", "10.0.0.100:65536: port 65536 is no port (accepted: 1 to 65535)"),
+            ("10.0.0.100:", "10.0.0.100:: port '' is no port (accepted: 1 to 65535)"),
+            ("10.0.0.100:+80", "10.0.0.100:+80: port +80 is no port (accepted: 1 to 65535)"),
+            ("10.0.0.100:080", "10.0.0.100:080: port 080 is no port (accepted: 1 to 65535)"),
+            ("10.0.0.100:http", "10.0.0.100:http: port http is no port (accepted: 1 to 65535)"),
+            ("10.0.0.100:80/sctp", "10.0.0.100:80/sctp: unknown protocol sctp (accepted: tcp, udp)"),
+            ("10.0.0.100:80/TCP", "10.0.0.100:80/TCP: unknown protocol TCP (accepted: tcp, udp)"),
+            ("10.0.0.100:80/", "10.0.0.100:80/: unknown protocol '' (accepted: tcp, udp)"),
+            ("10.0.0.100:80/tcp/udp", "10.0.0.100:80/tcp/udp: unknown protocol tcp/udp (accepted: tcp, udp)"),
+            ("127.0.0.1:80", "127.0.0.1:80: 127.0.0.1 is a loopback address (accepted: \(hosts))"),
+            ("224.0.0.18", "224.0.0.18: 224.0.0.18 is a multicast address (accepted: \(hosts))"),
+            ("0.0.0.0", "0.0.0.0: 0.0.0.0 is an address of 0.0.0.0/8 (accepted: \(hosts))"),
+            ("255.255.255.255", "255.255.255.255: 255.255.255.255 is a reserved address (accepted: \(hosts))"),
+            ("", "'': an item is empty (accepted: \(vipForms))"),
+            (" , ", "' , ': an item is empty (accepted: \(vipForms))"),
+            ("10.0.0.100,", "10.0.0.100,: an item is empty (accepted: \(vipForms))"),
+            ("10.0.0.100,,10.0.0.101", "10.0.0.100,,10.0.0.101: an item is empty (accepted: \(vipForms))"),
+            ("10.0.0.100,10.0.0.100", "10.0.0.100: 10.0.0.100 is given twice (accepted: each service once)"),
+            (
+                "10.0.0.100:80,10.0.0.100:80/tcp",
+                "10.0.0.100:80/tcp: 10.0.0.100:80/tcp is given twice (accepted: each service once)"
+            ),
+        ])
     func badVIPs(value: String, error: String) {
         var flags = Self.good
         flags[each: Options.listeners] = [value]
@@ -108,6 +116,7 @@ struct DirectorFlagsTests {
     }
 
     @Test(
+        "--backends accepts addresses and weights",
         arguments: [
             (["10.0.0.11"], [("10.0.0.11", 1)]),
             (["10.0.0.11=3,10.0.0.12=0"], [("10.0.0.11", 3), ("10.0.0.12", 0)]),
@@ -123,34 +132,40 @@ struct DirectorFlagsTests {
 
     static let backendForms = "A.B.C.D, A.B.C.D=WEIGHT or A.B.C.D=WEIGHT:UPPER[/LOWER]"
 
-    @Test(arguments: [
-        ("fd00::1=2", "fd00::1=2: fd00::1 is an IPv6 address, and only IPv4 is accepted (accepted: \(backendForms))"),
-        ("10.0.0.", "10.0.0.: 10.0.0. is no IPv4 address (accepted: \(backendForms))"),
-        ("10.0.0.11:80", "10.0.0.11:80: 10.0.0.11:80 is no IPv4 address (accepted: \(backendForms))"),
-        ("=3", "=3: '' is no IPv4 address (accepted: \(backendForms))"),
-        ("10.0.0.11=", "10.0.0.11=: weight '' is no weight (accepted: 0 to 65535)"),
-        ("10.0.0.11=-1", "10.0.0.11=-1: weight -1 is no weight (accepted: 0 to 65535)"),
-        ("10.0.0.11=65536", "10.0.0.11=65536: weight 65536 is no weight (accepted: 0 to 65535)"),
-        ("10.0.0.11=1.5", "10.0.0.11=1.5: weight 1.5 is no weight (accepted: 0 to 65535)"),
-        ("10.0.0.11=1=2", "10.0.0.11=1=2: weight 1=2 is no weight (accepted: 0 to 65535)"),
-        (
-            "10.0.0.11=99999999999999999999",
-            "10.0.0.11=99999999999999999999: weight 99999999999999999999 is no weight (accepted: 0 to 65535)"
-        ),
-        ("10.0.0.11,10.0.0.11", "10.0.0.11: 10.0.0.11 is given twice (accepted: each real server once)"),
-        ("10.0.0.11,10.0.0.11=2", "10.0.0.11=2: 10.0.0.11 is given twice (accepted: each real server once)"),
-        ("10.0.0.11,10.0.0.100", "10.0.0.100: 10.0.0.100 is a VIP (accepted: the real servers' own addresses)"),
-        ("10.0.0.11,,10.0.0.12", "10.0.0.11,,10.0.0.12: an item is empty (accepted: \(backendForms))"),
-        ("127.0.0.1", "127.0.0.1: 127.0.0.1 is a loopback address (accepted: \(hosts))"),
-        ("239.0.0.1=2", "239.0.0.1=2: 239.0.0.1 is a multicast address (accepted: \(hosts))"),
-    ])
+    @Test(
+        "a bad --backends is an error",
+        arguments: [
+            (
+                "fd00::1=2",
+                "fd00::1=2: fd00::1 is an IPv6 address, and only IPv4 is accepted (accepted: \(backendForms))"
+            ),
+            ("10.0.0.", "10.0.0.: 10.0.0. is no IPv4 address (accepted: \(backendForms))"),
+            ("10.0.0.11:80", "10.0.0.11:80: 10.0.0.11:80 is no IPv4 address (accepted: \(backendForms))"),
+            ("=3", "=3: '' is no IPv4 address (accepted: \(backendForms))"),
+            ("10.0.0.11=", "10.0.0.11=: weight '' is no weight (accepted: 0 to 65535)"),
+            ("10.0.0.11=-1", "10.0.0.11=-1: weight -1 is no weight (accepted: 0 to 65535)"),
+            ("10.0.0.11=65536", "10.0.0.11=65536: weight 65536 is no weight (accepted: 0 to 65535)"),
+            ("10.0.0.11=1.5", "10.0.0.11=1.5: weight 1.5 is no weight (accepted: 0 to 65535)"),
+            ("10.0.0.11=1=2", "10.0.0.11=1=2: weight 1=2 is no weight (accepted: 0 to 65535)"),
+            (
+                "10.0.0.11=99999999999999999999",
+                "10.0.0.11=99999999999999999999: weight 99999999999999999999 is no weight (accepted: 0 to 65535)"
+            ),
+            ("10.0.0.11,10.0.0.11", "10.0.0.11: 10.0.0.11 is given twice (accepted: each real server once)"),
+            ("10.0.0.11,10.0.0.11=2", "10.0.0.11=2: 10.0.0.11 is given twice (accepted: each real server once)"),
+            ("10.0.0.11,10.0.0.100", "10.0.0.100: 10.0.0.100 is a VIP (accepted: the real servers' own addresses)"),
+            ("10.0.0.11,,10.0.0.12", "10.0.0.11,,10.0.0.12: an item is empty (accepted: \(backendForms))"),
+            ("127.0.0.1", "127.0.0.1: 127.0.0.1 is a loopback address (accepted: \(hosts))"),
+            ("239.0.0.1=2", "239.0.0.1=2: 239.0.0.1 is a multicast address (accepted: \(hosts))"),
+        ])
     func badBackends(value: String, error: String) {
         var flags = Self.good
         flags[each: Options.servers] = [value]
         #expect(Self.errors(flags) == ["--backends " + error])
     }
 
-    @Test func missingFlags() {
+    @Test("missing required flags are errors")
+    func missingFlags() {
         #expect(
             Self.errors(TypedFlags()) == [
                 "--vip: missing (accepted: \(Self.vipForms))",
@@ -158,7 +173,8 @@ struct DirectorFlagsTests {
             ])
     }
 
-    @Test func enumerations() throws {
+    @Test("enumerations accept their names only")
+    func enumerations() throws {
         for scheduler in Scheduler.allCases {
             var flags = Self.good
             flags[Options.scheduler] = scheduler.rawValue
@@ -179,14 +195,17 @@ struct DirectorFlagsTests {
             ])
     }
 
-    @Test(arguments: ["eth0", "enp0s31f6", "a", "bond0.100", "fifteen_bytes_1", "wlan@1"])
+    @Test(
+        "--interface accepts the kernel's names",
+        arguments: ["eth0", "enp0s31f6", "a", "bond0.100", "fifteen_bytes_1", "wlan@1"])
     func goodInterfaces(name: String) throws {
         var flags = Self.good
         flags[each: Options.interfaces] = [name]
         #expect(try flags.configuration().interfaces == [name])
     }
 
-    @Test func severalInterfaces() throws {
+    @Test("--interface repeats, and each name counts once")
+    func severalInterfaces() throws {
         var flags = Self.good
         flags[each: Options.interfaces] = ["eth0, eth1", "bond0.100"]
         #expect(try flags.configuration().interfaces == ["eth0", "eth1", "bond0.100"])
@@ -194,7 +213,9 @@ struct DirectorFlagsTests {
         #expect(Self.errors(flags) == ["--interface eth1: eth1 is given twice (accepted: each interface once)"])
     }
 
-    @Test(arguments: [("172.16.0.0/16", 16), ("11.0.0.0/8", 8), ("192.0.2.0/24", 24)])
+    @Test(
+        "--outer-source-prefix accepts lengths from 8 to 24",
+        arguments: [("172.16.0.0/16", 16), ("11.0.0.0/8", 8), ("192.0.2.0/24", 24)])
     func goodOuterSources(text: String, length: Int) throws {
         var flags = Self.good
         flags[Options.outerSources] = text
@@ -204,13 +225,15 @@ struct DirectorFlagsTests {
         #expect(!prefix.contains(IPAddress(try #require(prefix.address.v4).value - 1)))
     }
 
-    @Test(arguments: [
-        ("172.16.0.0", "the prefix has no length"), ("172.16.0.0/25", "25 is no length for it"),
-        ("172.16.0.0/7", "7 is no length for it"), ("172.16.0.0/", "'' is no length for it"),
-        ("172.16.0.1/16", "172.16.0.1 has bits behind the prefix of 16"), ("x/16", "x is no IPv4 address"),
-        ("224.0.0.0/8", "224.0.0.0 is a multicast address"),
-        ("10.0.0.0/24", "10.0.0.100, a VIP, is in it, and real servers drop what comes from it"),
-    ])
+    @Test(
+        "a bad --outer-source-prefix is an error",
+        arguments: [
+            ("172.16.0.0", "the prefix has no length"), ("172.16.0.0/25", "25 is no length for it"),
+            ("172.16.0.0/7", "7 is no length for it"), ("172.16.0.0/", "'' is no length for it"),
+            ("172.16.0.1/16", "172.16.0.1 has bits behind the prefix of 16"), ("x/16", "x is no IPv4 address"),
+            ("224.0.0.0/8", "224.0.0.0 is a multicast address"),
+            ("10.0.0.0/24", "10.0.0.100, a VIP, is in it, and real servers drop what comes from it"),
+        ])
     func badOuterSources(text: String, problem: String) throws {
         var flags = Self.good
         flags[Options.outerSources] = text
@@ -218,16 +241,18 @@ struct DirectorFlagsTests {
         #expect(error.hasPrefix("--outer-source-prefix \(text): \(problem) (accepted: "))
     }
 
-    @Test(arguments: [
-        ("", "'': an item is empty"),
-        ("eth0,,eth1", "eth0,,eth1: an item is empty"),
-        ("eth 0", "'eth 0': the name has a space, slash or colon"),
-        ("eth\t0", #"'eth\t0': the name has a space, slash or colon"#),
-        ("../eth0", "../eth0: the name has a space, slash or colon"),
-        ("eth0:1", "eth0:1: the name has a space, slash or colon"),
-        ("..", "..: the name is no interface's"),
-        (String(repeating: "é", count: 64), String(repeating: "é", count: 64) + ": the name has 128 bytes"),
-    ])
+    @Test(
+        "a bad --interface is an error",
+        arguments: [
+            ("", "'': an item is empty"),
+            ("eth0,,eth1", "eth0,,eth1: an item is empty"),
+            ("eth 0", "'eth 0': the name has a space, slash or colon"),
+            ("eth\t0", #"'eth\t0': the name has a space, slash or colon"#),
+            ("../eth0", "../eth0: the name has a space, slash or colon"),
+            ("eth0:1", "eth0:1: the name has a space, slash or colon"),
+            ("..", "..: the name is no interface's"),
+            (String(repeating: "é", count: 64), String(repeating: "é", count: 64) + ": the name has 128 bytes"),
+        ])
     func badInterfaces(name: String, error: String) {
         var flags = Self.good
         flags[each: Options.interfaces] = [name]
@@ -236,6 +261,7 @@ struct DirectorFlagsTests {
     }
 
     @Test(
+        "--check accepts its kinds",
         arguments: [
             ("10.0.0.100", "auto", .auto),
             ("10.0.0.100", "ping", .ping),
@@ -251,14 +277,16 @@ struct DirectorFlagsTests {
         #expect(kind.description == check)
     }
 
-    @Test(arguments: [
-        ("", "'': no such check (accepted: auto, tcp, tcp:PORT, ping or none)"),
-        ("http", "http: no such check (accepted: auto, tcp, tcp:PORT, ping or none)"),
-        ("tcp:", "tcp:: port '' is no port (accepted: 1 to 65535)"),
-        ("tcp:0", "tcp:0: port 0 is no port (accepted: 1 to 65535)"),
-        ("tcp:65536", "tcp:65536: port 65536 is no port (accepted: 1 to 65535)"),
-        ("tcp", "tcp: the service 10.0.0.100 has no port to connect to (accepted: tcp:PORT)"),
-    ])
+    @Test(
+        "a bad --check is an error",
+        arguments: [
+            ("", "'': no such check (accepted: auto, tcp, tcp:PORT, ping or none)"),
+            ("http", "http: no such check (accepted: auto, tcp, tcp:PORT, ping or none)"),
+            ("tcp:", "tcp:: port '' is no port (accepted: 1 to 65535)"),
+            ("tcp:0", "tcp:0: port 0 is no port (accepted: 1 to 65535)"),
+            ("tcp:65536", "tcp:65536: port 65536 is no port (accepted: 1 to 65535)"),
+            ("tcp", "tcp: the service 10.0.0.100 has no port to connect to (accepted: tcp:PORT)"),
+        ])
     func badChecks(check: String, error: String) {
         var flags = Self.good
         flags[each: Options.listeners] = ["10.0.0.101:80", "10.0.0.100"]
@@ -266,7 +294,8 @@ struct DirectorFlagsTests {
         #expect(Self.errors(flags) == ["--check " + error])
     }
 
-    @Test func checkTimes() throws {
+    @Test("the pace of checks has its bounds")
+    func checkTimes() throws {
         var flags = Self.good
         (flags[Options.checkInterval], flags[Options.checkTimeout], flags[Options.rise], flags[Options.fall]) = (
             "2s", "2s", "1", "100"
@@ -297,7 +326,8 @@ struct DirectorFlagsTests {
             ])
     }
 
-    @Test func thresholdsOfAllAndOfOne() throws {
+    @Test("a real server's own thresholds outrank those of all")
+    func thresholdsOfAllAndOfOne() throws {
         var flags = Self.good
         flags[each: Options.servers] = [
             "10.0.0.11=3:100/50,10.0.0.12=2:80", "10.0.0.13=1:0,10.0.0.14=5,10.0.0.15,10.0.0.16=1:9/0",
@@ -317,20 +347,23 @@ struct DirectorFlagsTests {
         #expect(try thresholds()[3] == nil)
     }
 
-    @Test(arguments: [
-        ("10.0.0.11=1:", "'' is no upper threshold (accepted: 0 to 999999999)"),
-        ("10.0.0.11=1:-1", "-1 is no upper threshold (accepted: 0 to 999999999)"),
-        ("10.0.0.11=1:5/", "'' is no lower threshold (accepted: 0 to 999999999)"),
-        ("10.0.0.11=1:5/6", "the lower threshold, 6, is above the upper one (accepted: 0 to 5)"),
-        ("10.0.0.11=:5", "weight '' is no weight (accepted: 0 to 65535)"),
-    ])
+    @Test(
+        "bad thresholds of a real server are an error",
+        arguments: [
+            ("10.0.0.11=1:", "'' is no upper threshold (accepted: 0 to 999999999)"),
+            ("10.0.0.11=1:-1", "-1 is no upper threshold (accepted: 0 to 999999999)"),
+            ("10.0.0.11=1:5/", "'' is no lower threshold (accepted: 0 to 999999999)"),
+            ("10.0.0.11=1:5/6", "the lower threshold, 6, is above the upper one (accepted: 0 to 5)"),
+            ("10.0.0.11=:5", "weight '' is no weight (accepted: 0 to 65535)"),
+        ])
     func badThresholds(value: String, error: String) {
         var flags = Self.good
         flags[each: Options.servers] = [value]
         #expect(Self.errors(flags) == ["--backends \(value): \(error)"])
     }
 
-    @Test func badThresholdFlags() {
+    @Test("bad thresholds of all real servers are an error")
+    func badThresholdFlags() {
         var flags = Self.good
         flags[Options.lowerThreshold] = "5"
         #expect(
@@ -347,7 +380,8 @@ struct DirectorFlagsTests {
             Self.errors(flags) == ["--u-threshold many: many is no upper threshold (accepted: 0 to 999999999)"])
     }
 
-    @Test func maglevSize() throws {
+    @Test("--maglev-size accepts primes from the number of real servers on")
+    func maglevSize() throws {
         var flags = Self.good
         #expect(try flags.configuration().services.first?.forwarding.maglevSize == nil)
         for size in ["251", "65537", "655373"] {
@@ -375,13 +409,15 @@ struct DirectorFlagsTests {
             ])
     }
 
-    @Test func addressIsLeftAloneOnRequest() throws {
+    @Test("--no-address leaves the VIPs' addresses to another program")
+    func addressIsLeftAloneOnRequest() throws {
         var flags = Self.good
         flags[typed: Options.addresses] = true
         #expect(try flags.configuration().managesAddress == false)
     }
 
-    @Test func allErrorsAreReportedAtOnce() {
+    @Test("all errors of a command line are reported together")
+    func allErrorsAreReportedAtOnce() {
         var flags = TypedFlags(
             vips: ["10.0.0.100:0,10.0.0.101", "x"], backends: ["10.0.0.101=70000", "10.0.0.101"])
         flags[Options.scheduler] = "random"
@@ -401,7 +437,8 @@ struct DirectorFlagsTests {
         #expect(throws: ConfigurationErrors.self) { try flags.configuration() }
     }
 
-    @Test func errorsAreALineEach() {
+    @Test("each error is one line")
+    func errorsAreALineEach() {
         let error = ConfigurationError(place: "--vip x", problem: "bad", accepted: "good")
         #expect(ConfigurationErrors([error, error]).description == "--vip x: bad (accepted: good)\n\(error)")
     }

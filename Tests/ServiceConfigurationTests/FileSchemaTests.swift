@@ -14,19 +14,23 @@ struct FileSchemaTests {
         schema.errors(try #require(try Yams.load(yaml: yaml)))
     }
 
-    @Test func acceptsExample() throws {
+    @Test("the schema accepts examples/ipvsd.yaml")
+    func acceptsExample() throws {
         let url = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../examples/ipvsd.yaml")
         #expect(try errors(String(contentsOf: url.standardizedFileURL, encoding: .utf8)) == [])
     }
 
     private static let service = "services:\n- listeners: 10.0.0.100:80\n  servers: [10.0.0.11=3:100/50]\n"
 
-    @Test(arguments: [
-        "slow-start: off", "slow-start: 30s", "quorum: 3/1", "quorum: 3", "notify: /bin/tell", "notify: [/bin/tell, x]",
-        "notify: {command: /bin/tell, at-start: yes}", "persistence: 5m", "persistence: {netmask: 255.255.255.0}",
-        "checks: {type: http, version: 1.1, status: [200, 300-399]}", "checks: [{type: dns, name: ., record: SOA}]",
-        "servers: {address: 10.0.0.12, weight: 0}",
-    ])
+    @Test(
+        "the schema accepts values that the parser accepts",
+        arguments: [
+            "slow-start: off", "slow-start: 30s", "quorum: 3/1", "quorum: 3", "notify: /bin/tell",
+            "notify: [/bin/tell, x]",
+            "notify: {command: /bin/tell, at-start: yes}", "persistence: 5m", "persistence: {netmask: 255.255.255.0}",
+            "checks: {type: http, version: 1.1, status: [200, 300-399]}", "checks: [{type: dns, name: ., record: SOA}]",
+            "servers: {address: 10.0.0.12, weight: 0}",
+        ])
     func acceptsWhatParserAccepts(line: String) throws {
         let base = Self.service.split(separator: "\n").filter { !line.hasPrefix("servers") || !$0.contains("servers") }
         let text = base.joined(separator: "\n") + "\n  " + line
@@ -34,10 +38,13 @@ struct FileSchemaTests {
         #expect(try errors(text) == [])
     }
 
-    @Test(arguments: [
-        "scheduler: fastest", "rise: 0", "interval: 1", "colour: red", "checks: [{type: ping, port: 1}]",
-        "checks: [{port: 1}]", "inhibit: maybe", "persistence: {colour: red}", "weight: 65536", "sorry-server: here",
-    ])
+    @Test(
+        "the schema refuses values that the parser refuses",
+        arguments: [
+            "scheduler: fastest", "rise: 0", "interval: 1", "colour: red", "checks: [{type: ping, port: 1}]",
+            "checks: [{port: 1}]", "inhibit: maybe", "persistence: {colour: red}", "weight: 65536",
+            "sorry-server: here",
+        ])
     func refusesWhatParserRefuses(line: String) throws {
         #expect(ConfigurationFileTests.errors(Self.service + "  " + line) != [])
         #expect(try errors(Self.service + "  " + line) != [])

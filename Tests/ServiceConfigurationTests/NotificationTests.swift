@@ -11,7 +11,8 @@ struct NotificationTests {
         try ConfigurationFileTests.parse(services + text)[address]?.notification
     }
 
-    @Test func formsOfAFile() throws {
+    @Test("the key notify accepts a path, a list, a mapping and none")
+    func formsOfAFile() throws {
         #expect(try Self.script("") == nil)
         #expect(try Self.script("  notify: /bin/tell") == NotificationScript(command: ["/bin/tell"]))
         #expect(
@@ -33,41 +34,48 @@ struct NotificationTests {
                 == NotificationScript(command: ["/bin/own"]))
     }
 
-    @Test(arguments: [
-        ("notify: tell", "f:4: notify tell: no absolute path (accepted: /path/of/a/program)"),
-        (
-            "notify: []",
-            "f:4: notify: an empty list (accepted: /path/of/a/program, a list of it and its arguments, or none)"
-        ),
-        ("notify: {timeout: 1s}", "f:4: notify: there is no command (accepted: command: [/path, ARGUMENT])"),
-        ("notify: {command: /x, wait: 1s}", "f:4: wait: unknown key (accepted: command, timeout, at-start)"),
-        ("notify: {command: /x, timeout: 0s}", "f:4: timeout 0s: out of range (accepted: 10ms to 1h)"),
-        (
-            "notify: [[a]]",
-            "f:4: notify: no single value (accepted: /path/of/a/program, a list of it and its arguments, or none)"
-        ),
-    ])
+    @Test(
+        "a bad value of the key notify is an error",
+        arguments: [
+            ("notify: tell", "f:4: notify tell: no absolute path (accepted: /path/of/a/program)"),
+            (
+                "notify: []",
+                "f:4: notify: an empty list (accepted: /path/of/a/program, a list of it and its arguments, or none)"
+            ),
+            ("notify: {timeout: 1s}", "f:4: notify: there is no command (accepted: command: [/path, ARGUMENT])"),
+            ("notify: {command: /x, wait: 1s}", "f:4: wait: unknown key (accepted: command, timeout, at-start)"),
+            ("notify: {command: /x, timeout: 0s}", "f:4: timeout 0s: out of range (accepted: 10ms to 1h)"),
+            (
+                "notify: [[a]]",
+                "f:4: notify: no single value (accepted: /path/of/a/program, a list of it and its arguments, or none)"
+            ),
+        ])
     func mistakesOfAFile(line: String, error: String) {
         #expect(ConfigurationFileTests.errors(Self.services + "  " + line) == [error])
     }
 
     /// Programs and files as the machine has them: a notify program, a check's, and the authorities of one.
-    @Test(arguments: [
-        ("notify: /nonexistent/tell", "f:4: notify /nonexistent/tell: /nonexistent/tell: No such file or directory"),
-        ("notify: [/etc/passwd, x]", "f:4: notify /etc/passwd: /etc/passwd: not executable"),
-        ("notify: {command: /usr}", "f:4: command /usr: /usr: no regular file"),
-        (
-            "checks: [{type: script, command: [/nonexistent/check]}]",
-            "f:4: command: /nonexistent/check: No such file or directory"
-        ),
-        ("checks: [{type: script, command: [/etc/passwd]}]", "f:4: command: /etc/passwd: not executable"),
-        (
-            "checks: [{type: tls, ca-file: /nonexistent.pem}]",
-            "f:4: ca-file /nonexistent.pem: /nonexistent.pem: No such file or directory"
-        ),
-        ("checks: [{type: https, ca-file: /usr}]", "f:4: ca-file /usr: /usr: no regular file"),
-    ])
-    func whatIsNamedHasToBeThere(line: String, error: String) {
+    @Test(
+        "a named program or file that is missing is an error",
+        arguments: [
+            (
+                "notify: /nonexistent/tell",
+                "f:4: notify /nonexistent/tell: /nonexistent/tell: No such file or directory"
+            ),
+            ("notify: [/etc/passwd, x]", "f:4: notify /etc/passwd: /etc/passwd: not executable"),
+            ("notify: {command: /usr}", "f:4: command /usr: /usr: no regular file"),
+            (
+                "checks: [{type: script, command: [/nonexistent/check]}]",
+                "f:4: command: /nonexistent/check: No such file or directory"
+            ),
+            ("checks: [{type: script, command: [/etc/passwd]}]", "f:4: command: /etc/passwd: not executable"),
+            (
+                "checks: [{type: tls, ca-file: /nonexistent.pem}]",
+                "f:4: ca-file /nonexistent.pem: /nonexistent.pem: No such file or directory"
+            ),
+            ("checks: [{type: https, ca-file: /usr}]", "f:4: ca-file /usr: /usr: no regular file"),
+        ])
+    func missingFiles(line: String, error: String) {
         let text = Self.services + "  " + line
         #expect(ConfigurationFileTests.errors(text).isEmpty)
         let errors = #expect(throws: ConfigurationErrors.self) {
@@ -77,7 +85,8 @@ struct NotificationTests {
         #expect(errors?.errors.first?.description.hasPrefix(error + " (accepted: ") == true)
     }
 
-    @Test func whatIsThereIsTaken() throws {
+    @Test("a named program or file that exists is accepted")
+    func presentFiles() throws {
         let text =
             Self.services + "  notify: /bin/true\n  checks:\n  - {type: script, command: [/bin/true]}\n"
             + "  - {type: tls, ca-file: /etc/passwd}\n"
@@ -90,11 +99,13 @@ struct NotificationTests {
         #expect(errors?.errors.first?.place == "--notify /nonexistent/tell")
     }
 
-    @Test func aMistakeInDefaultsIsToldOnce() {
+    @Test("a mistake in the defaults is one error")
+    func aMistakeInDefaultsIsToldOnce() {
         #expect(ConfigurationFileTests.errors("defaults: {notify: tell}\n" + Self.services).count == 1)
     }
 
-    @Test func flags() throws {
+    @Test("--notify and --metrics-listen hold for all services")
+    func flags() throws {
         var flags = TypedFlags(vips: ["10.0.0.100:80,10.0.0.101"], backends: ["10.0.0.11"])
         flags[Options.notify] = "/bin/tell"
         flags[Options.metricsListen] = "127.0.0.1:9104"
@@ -108,14 +119,17 @@ struct NotificationTests {
         #expect(throws: ConfigurationErrors.self) { try flags.configuration() }
     }
 
-    @Test(arguments: ["9104", "10.0.0.1", "10.0.0.1:0", "10.0.0.1:65536", "localhost:1", "224.0.0.1:1", ":1", ""])
+    @Test(
+        "a bad address of metrics-listen is an error",
+        arguments: ["9104", "10.0.0.1", "10.0.0.1:0", "10.0.0.1:65536", "localhost:1", "224.0.0.1:1", ":1", ""])
     func noPlaceToListen(text: String) {
         #expect(throws: InvalidValue.self) { try ListenAddress(parsing: text) }
         #expect(
             ConfigurationFileTests.errors("metrics-listen: \"\(text)\"\n" + Self.services).count == 1)
     }
 
-    @Test func placesToListen() throws {
+    @Test("metrics-listen accepts an address and port")
+    func placesToListen() throws {
         for text in ["0.0.0.0:1", "127.0.0.1:65535", "10.0.0.2:9104"] {
             #expect(try ListenAddress(parsing: text).description == text)
         }
@@ -124,7 +138,8 @@ struct NotificationTests {
                 == 9104)
     }
 
-    @Test func theStartIsToldToAProgram() throws {
+    @Test("--notify-at-start needs --notify")
+    func theStartIsToldToAProgram() throws {
         var flags = TypedFlags(vips: ["10.0.0.100:80"], backends: ["10.0.0.11"])
         flags[typed: Options.notifyAtStart] = true
         let errors = #expect(throws: ConfigurationErrors.self) { try flags.configuration() }

@@ -89,7 +89,8 @@ struct OptionsTests {
         #expect(flags != without)
     }
 
-    @Test func everyFlagWithKeyHasSample() {
+    @Test("every flag with a key has a sample")
+    func everyFlagWithKeyHasSample() {
         let sampled = Set((Self.samples + Self.needed).map(\.option.flagName))
         #expect(Set(Options.flags.filter { $0.key != nil }.map(\.flagName)) == sampled)
     }

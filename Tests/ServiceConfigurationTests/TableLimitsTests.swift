@@ -16,7 +16,8 @@ struct TableLimitsTests {
             "services:\n- listeners: 10.0.0.100:80\n  servers: [\(servers)]\n\(more)")
     }
 
-    @Test func schedulersThatCompareTakeAThousand() {
+    @Test("a scheduler that compares real servers accepts 1024 of them")
+    func schedulersThatCompareTakeAThousand() {
         #expect(Self.file(servers: 1024) == [])
         #expect(Self.file(servers: 1025, "  scheduler: rr\n") == [])
         #expect(
@@ -30,7 +31,8 @@ struct TableLimitsTests {
                 "f:3: servers: 1025 real servers with the sorry server in a service of scheduler wlc ") == true)
     }
 
-    @Test func flagsSayItOnceForAllServices() {
+    @Test("too many real servers in --backends are one error for all services")
+    func flagsSayItOnceForAllServices() {
         let servers = Self.addresses(1025).map(\.description).joined(separator: ",")
         let errors = DirectorFlagsTests.errors(
             TypedFlags(vips: ["10.0.0.100:80", "10.0.0.100:443"], backends: [servers]))
@@ -52,7 +54,8 @@ struct TableLimitsTests {
         return findings.errors.map { "\($0.place): \($0.problem)" }
     }
 
-    @Test func tablesHoldSixteenBits() {
+    @Test("the tables hold 65535 real servers and listeners")
+    func tablesHoldSixteenBits() {
         #expect(Self.errors(services: 4369, servers: 15) == [])
         #expect(
             Self.errors(services: 4096, servers: 16) == ["all: 65536 real servers, counted once for each service"])
@@ -68,7 +71,8 @@ struct TableLimitsTests {
 
 /// What is quoted from a file or a command line does not reach the terminal raw.
 struct QuotedTextTests {
-    @Test func errorsAreOneLineWithoutControlCharacters() {
+    @Test("errors are one line without control characters")
+    func errorsAreOneLineWithoutControlCharacters() {
         let file = "services:\n- listeners: \"10.0.0.100:80\\n\\e[2J\"\n  servers: 10.0.0.11\n"
         let errors = ConfigurationFileTests.errors(file) + ConfigurationFileTests.errors("\"a\\n\\e]0;x\\a\": 1\n")
         var flags = DirectorFlagsTests.good
