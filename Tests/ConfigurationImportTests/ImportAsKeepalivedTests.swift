@@ -151,7 +151,8 @@ struct ImportAsKeepalivedTests {
         let outcome = try read("TCP_CHECK { }", service: line)
         #expect(outcome.isComplete, "\(outcome.remarks)")
         #expect(outcome.has("in:5: note: "))
-        #expect(outcome.has(note) && outcome.has("keepalived ignores it, too"), "\(outcome.remarks)")
+        #expect(outcome.has(note), "\(outcome.remarks)")
+        #expect(outcome.has("keepalived ignores it, too"), "\(outcome.remarks)")
         #expect(outcome.configuration.services[0].servers == [server("10.0.0.11")])
         #expect(outcome.configuration.services[0].forwarding.persistence == nil)
         #expect(try self.pace("TCP_CHECK { }", service: line) == pace)
@@ -195,7 +196,8 @@ struct ImportAsKeepalivedTests {
             }
             \(Base.service("MISC_CHECK { }", rest: ""))
             """)
-        #expect(outcome.configuration.services.count == 1 && outcome.isComplete, "\(outcome.remarks)")
+        #expect(outcome.configuration.services.count == 1, "\(outcome.remarks)")
+        #expect(outcome.isComplete, "\(outcome.remarks)")
         for text in [
             "in:1: note: 10.0.0 is no address", "in:4: note: there is no virtual_server_group G",
             "in:8: note: 10.0.0.9-3: the end is before the start",
@@ -207,7 +209,8 @@ struct ImportAsKeepalivedTests {
             "virtual_server 10.0.0.1 80 {\n lvs_method TUN\n protocol TCP\n real_server 10.0.0.300 80 { }\n"
                 + " real_server 10.0.0.2 99999 { }\n real_server 10.0.0.3 80 { }\n}")
         #expect(server.configuration.services[0].servers == [.init(address: IPAddress(0x0A00_0003))])
-        #expect(server.isComplete && server.has("in:4: note: 10.0.0.300 is no address"))
+        #expect(server.isComplete)
+        #expect(server.has("in:4: note: 10.0.0.300 is no address"))
     }
 
     @Test("superfluous words are noted, and programs in PATH are run")
@@ -306,12 +309,14 @@ struct ImportAsKeepalivedTests {
     func commentsBeginAtTheByte() throws {
         // A combining mark behind it, as in other encodings' bytes.
         let outcome = try read("#\u{301} { caf\u{E9}\n weight 3 #\u{FE0F} }\n !\u{20E3} {", service: "#\u{301}{")
-        #expect(outcome.configuration.services[0].servers == [server("10.0.0.11=3")] && outcome.isComplete)
+        #expect(outcome.configuration.services[0].servers == [server("10.0.0.11=3")])
+        #expect(outcome.isComplete)
         var bytes = Array("virtual_server 10.0.0.100 80 {\n lvs_method TUN\n protocol TCP\n ".utf8)
         // GBK, whose second bytes may be ASCII: 0xCC 0x80 is a combining grave accent in UTF-8.
         bytes += Array("#".utf8) + [0xCC, 0x80, 0xB5, 0x7B, 10] + Array(" real_server 10.0.0.11 80 { }\n}\n".utf8)
         let chinese = try ImportLab().read(String(decoding: bytes, as: UTF8.self))
-        #expect(chinese.configuration.services[0].servers == [server("10.0.0.11")] && chinese.remarks.count == 1)
+        #expect(chinese.configuration.services[0].servers == [server("10.0.0.11")])
+        #expect(chinese.remarks.count == 1)
         #expect(try read("weight 3 \\#\u{301}").has("keepalived ignores #\u{301}"))
     }
 
@@ -330,10 +335,12 @@ struct ImportAsKeepalivedTests {
     @Test("a byte order mark is a part of the first word")
     func aByteOrderMarkIsAWord() throws {
         let comment = try ImportLab().read("\u{FEFF}! farm\n" + Base.service("weight 3"))
-        #expect(comment.configuration.services[0].servers == [server("10.0.0.11=3")] && comment.isComplete)
+        #expect(comment.configuration.services[0].servers == [server("10.0.0.11=3")])
+        #expect(comment.isComplete)
         #expect(comment.has("in:1: note: a byte order mark"))
         let block = try ImportLab().read("\u{FEFF}global_defs {\n router_id x\n}\n" + Base.service("weight 3"))
-        #expect(block.has("global_defs { … }: no keyword of the file") && block.configuration.services.count == 1)
+        #expect(block.has("global_defs { … }: no keyword of the file"))
+        #expect(block.configuration.services.count == 1)
     }
 
     @Test("values that are not UTF-8 get a remark, and lines with NUL are ignored")

@@ -7,8 +7,8 @@ struct AddressTextTests {
     /// Where packets come from may be what no host has.
     @Test(
         "a packet's source can be any IPv4 address with a port",
-        arguments: ["192.0.2.7:41234", "127.0.0.1:41234", "255.255.255.255:41234"]) func sources(text: String) throws
-    {
+        arguments: ["192.0.2.7:41234", "127.0.0.1:41234", "255.255.255.255:41234"])
+    func sources(text: String) throws {
         let source = try AddressText.source(text)
         #expect("\(source.address):\(source.port)" == text)
     }
@@ -40,7 +40,8 @@ struct ClientTextTests {
         ] as [(String, String, UInt16?)])
     func accepted(text: String, prefix: String, port: UInt16?) throws {
         let client = try AddressText.client(text)
-        #expect(client.prefix.description == prefix && client.port == port)
+        #expect(client.prefix.description == prefix)
+        #expect(client.port == port)
     }
 
     @Test(

@@ -32,7 +32,8 @@ struct ConfigurationFileTests {
         #expect(configuration.halfOpenLimit == 100_000)
         let web = configuration.services[1]
         #expect(web.listeners.map(\.description) == ["10.0.0.101:80/tcp", "10.0.0.101:443/tcp"])
-        #expect(web.forwarding.scheduler == .mh && web.forwarding.flags == [.mhPort, .mhFallback])
+        #expect(web.forwarding.scheduler == .mh)
+        #expect(web.forwarding.flags == [.mhPort, .mhFallback])
         #expect(web.forwarding.maglevSize == 65537)
         #expect(web.forwarding.persistence == Persistence(timeout: 300, prefixLength: 24))
         #expect(
@@ -216,7 +217,8 @@ struct ConfigurationFileTests {
         ])
     func oneError(text: String, start: String) {
         let errors = Self.errors(text)
-        #expect(errors.count == 1 && errors.first?.hasPrefix(start) == true, "\(errors)")
+        #expect(errors.count == 1, "\(errors)")
+        #expect(errors.first?.hasPrefix(start) == true, "\(errors)")
     }
 
     /// YAML 1.1's words, as keepalived's and other files have them.
@@ -275,7 +277,8 @@ struct ConfigurationFileTests {
         let errors = Self.errors(
             "services:\n- listeners: 10.0.0.100:80\n  servers: [10.0.0.11]\n"
                 + "  checks: [{type: http, body-matches: '\(pattern)'}]")
-        #expect(errors.count == 1 && errors.first?.contains("\(depth) nested [, 250 at most") == true, "\(errors)")
+        #expect(errors.count == 1, "\(errors)")
+        #expect(errors.first?.contains("\(depth) nested [, 250 at most") == true, "\(errors)")
     }
 
     /// Of each kind the shortest and a full one.
@@ -365,9 +368,7 @@ struct ConfigurationFileTests {
     }
 
     @Test("a service's own interval replaces an inherited faster interval")
-    func aFasterIntervalGoesWithItsInterval()
-        throws
-    {
+    func aFasterIntervalGoesWithItsInterval() throws {
         let configuration = try Self.parse(
             """
             defaults: {interval: 2s, fast-interval: 1s, servers: 10.0.0.11}

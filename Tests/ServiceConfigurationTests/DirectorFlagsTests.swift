@@ -220,8 +220,10 @@ struct DirectorFlagsTests {
         var flags = Self.good
         flags[Options.outerSources] = text
         let prefix = try #require(try flags.configuration().outerSources)
-        #expect(prefix.description == text && prefix.length == length)
-        #expect(prefix.contains(prefix.address) && prefix.contains(prefix.addresses.upperBound))
+        #expect(prefix.description == text)
+        #expect(prefix.length == length)
+        #expect(prefix.contains(prefix.address))
+        #expect(prefix.contains(prefix.addresses.upperBound))
         #expect(!prefix.contains(IPAddress(try #require(prefix.address.v4).value - 1)))
     }
 
