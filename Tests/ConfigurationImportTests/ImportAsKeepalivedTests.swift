@@ -5,11 +5,11 @@ import LoadBalancing
 import ServiceConfiguration
 import Testing
 
-/// A keepalived.conf means what it means to keepalived 2.2.7 to 2.4, also where keepalived only warns and goes on.
+/// Imports by the rules of keepalived 2.2.7 to 2.4, also where keepalived only warns and goes on.
 struct ImportAsKeepalivedTests {
     private typealias Base = ImportKeepalivedTests
 
-    /// Of a virtual server with one real server, whose block has these lines.
+    /// Imports a virtual server with one real server, whose block has these lines.
     private func read(_ server: String, service: String = "") throws -> ImportLab.Outcome {
         try ImportLab().read(Base.service(server, service: service))
     }
@@ -77,7 +77,7 @@ struct ImportAsKeepalivedTests {
             ])
     }
 
-    /// keepalived searches bytes, unless it is told otherwise.
+    /// Checks the remark on bytes. Without the option utf keepalived searches bytes, and ipvsd characters.
     @Test(
         "an expression beyond ASCII gets a remark, unless it has the option utf",
         arguments: [
@@ -161,17 +161,17 @@ struct ImportAsKeepalivedTests {
 
     @Test("zeros and lenient numbers mean the same as in keepalived")
     func valuesOfRealServersAndCheckers() throws {
-        // Of a real server 0 is a weight, and of a checker a number of retries.
+        // 0 is a good weight of a real server, and a good number of a checker's retries.
         #expect(try read("weight 0").configuration.services[0].servers == [server("10.0.0.11=0")])
         #expect(try pace("TCP_CHECK { retry 0 }") == Base.pace(60, fast: 1, fall: 1))
         #expect(try pace("retry 0\n TCP_CHECK { }") == Base.pace(60, fast: 1))
         #expect(try pace("TCP_CHECK { connect_port 0 }") == Base.pace(60, fast: 1))
         #expect(try pace("TCP_CHECK { connect_ip nowhere }") == Base.pace(60, fast: 1))
-        // What stands behind digits does not count, where keepalived is not strict.
+        // Where keepalived is not strict, it ignores text behind digits.
         let lenient = try read("weight 3x")
         #expect(lenient.configuration.services[0].servers == [server("10.0.0.11=3")])
         #expect(lenient.has("note: weight 3x: keepalived takes 3"))
-        // Six zeros are put behind the text: these are five microseconds.
+        // keepalived appends six zeros to the text, and reads 5 microseconds.
         #expect(try read("", service: "delay_before_retry 5s").has("keepalived takes 5 microseconds"))
         #expect(
             try pace("TCP_CHECK { }", service: "delay_before_retry 1.5")
@@ -205,12 +205,12 @@ struct ImportAsKeepalivedTests {
             "in:11: note: } without its {", "in:18: note: MISC_CHECK without misc_path",
             "keepalived checks nothing here",
         ] { #expect(outcome.has(text), "\(text): \(outcome.remarks)") }
-        let server = try ImportLab().read(
+        let badServers = try ImportLab().read(
             "virtual_server 10.0.0.1 80 {\n lvs_method TUN\n protocol TCP\n real_server 10.0.0.300 80 { }\n"
                 + " real_server 10.0.0.2 99999 { }\n real_server 10.0.0.3 80 { }\n}")
-        #expect(server.configuration.services[0].servers == [.init(address: IPAddress(0x0A00_0003))])
-        #expect(server.isComplete)
-        #expect(server.has("in:4: note: 10.0.0.300 is no address"))
+        #expect(badServers.configuration.services[0].servers == [server("10.0.0.3")])
+        #expect(badServers.isComplete)
+        #expect(badServers.has("in:4: note: 10.0.0.300 is no address"))
     }
 
     @Test("superfluous words are noted, and programs in PATH are run")
@@ -232,7 +232,7 @@ struct ImportAsKeepalivedTests {
         #expect(outcome.has("in:1: note: virtual_server 10.0.0.100 53 dev eth0: keepalived ignores 'dev eth0'"))
         #expect(outcome.has("in:6: note: alpha 1: neither yes nor no"))
         let service = outcome.configuration.services[0]
-        // The flag is on, whatever stands behind it.
+        // The flag is on with any value.
         #expect(service.policy.inhibits)
         #expect(
             try service.checks
@@ -307,12 +307,12 @@ struct ImportAsKeepalivedTests {
 
     @Test("a comment begins at the byte of # or !, whatever follows")
     func commentsBeginAtTheByte() throws {
-        // A combining mark behind it, as in other encodings' bytes.
+        // The combining mark stands for bytes of another encoding.
         let outcome = try read("#\u{301} { caf\u{E9}\n weight 3 #\u{FE0F} }\n !\u{20E3} {", service: "#\u{301}{")
         #expect(outcome.configuration.services[0].servers == [server("10.0.0.11=3")])
         #expect(outcome.isComplete)
         var bytes = Array("virtual_server 10.0.0.100 80 {\n lvs_method TUN\n protocol TCP\n ".utf8)
-        // GBK, whose second bytes may be ASCII: 0xCC 0x80 is a combining grave accent in UTF-8.
+        // In GBK the second byte of a character may be ASCII. 0xCC 0x80 is a combining grave accent in UTF-8.
         bytes += Array("#".utf8) + [0xCC, 0x80, 0xB5, 0x7B, 10] + Array(" real_server 10.0.0.11 80 { }\n}\n".utf8)
         let chinese = try ImportLab().read(String(decoding: bytes, as: UTF8.self))
         #expect(chinese.configuration.services[0].servers == [server("10.0.0.11")])
@@ -325,7 +325,7 @@ struct ImportAsKeepalivedTests {
         let word = try read("weight\u{A0}3\n weight 4\u{2003}5")
         #expect(word.has("in:7: note: weight\u{A0}3: no keyword of real_server"))
         #expect(word.configuration.services[0].servers == [server("10.0.0.11=4")], "\(word.remarks)")
-        // Lines end at line feeds alone; carriage returns before them are dropped.
+        // Only line feeds end a line. Carriage returns before them are dropped.
         let lines = try read("weight 3 #\u{2028} weight 4\u{85} weight 5\r\n\tuthreshold\u{B}7\r")
         #expect(lines.configuration.services[0].servers == [server("10.0.0.11=3:7")])
         #expect(

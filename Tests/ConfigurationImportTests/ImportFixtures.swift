@@ -1,6 +1,6 @@
-/// What operators have. The addresses are those of documentation and of private networks.
+/// Sources of imports. The addresses are those of documentation and of private networks.
 enum ImportFixtures {
-    /// As `ipvsadm -S -n` of version 1.31 prints it, save for the names.
+    /// Rules that ipvsd supports, as `ipvsadm -S -n` of version 1.31 prints them.
     static let rules = """
         -A -t 10.0.0.100:80 -s wlc -p 300 -M 255.255.255.0
         -a -t 10.0.0.100:80 -r 10.0.0.11:80 -i -w 3 --tun-type ipip
@@ -17,7 +17,7 @@ enum ImportFixtures {
 
         """
 
-    /// What of it ipvsd cannot have, or not as it is.
+    /// Rules that ipvsd changes or leaves out.
     static let foreignRules = """
         -A -t 10.0.0.100:80 -s wlc
         -a -t 10.0.0.100:80 -r 10.0.0.13:80 -g -w 1

@@ -5,9 +5,9 @@ import LoadBalancing
 import ServiceConfiguration
 import Testing
 
-/// keepalived.conf: the services and checks that it becomes, and what is said of the rest.
+/// Imports of a keepalived.conf: services, checks and remarks.
 struct ImportKeepalivedTests {
-    /// Of a virtual server with one real server, whose checker this is.
+    /// Returns the checks of a virtual server with one real server and this checker.
     static func checks(_ checker: String, service: String = "") throws -> ServiceChecks {
         let outcome = try ImportLab().read(Self.service(checker, service: service))
         return outcome.configuration.services[0].checks
@@ -109,9 +109,9 @@ struct ImportKeepalivedTests {
         let service = try #require(outcome.configuration.services.first)
         #expect(outcome.configuration.services.count == 1)
         #expect(service.servers == [server("10.0.0.11"), server("10.0.0.12")])
-        // VRRP has its address.
+        // VRRP has the VIP.
         #expect(!outcome.configuration.managesAddress)
-        // Of masqueraded servers the VIP's port is asked, since clients will be there.
+        // Checks of masqueraded real servers go to the VIP's port.
         #expect(
             service.checks
                 == .listed([ServiceCheck(.tcp(TCPCheck(port: 80)), pace: Self.pace(60, fast: 1))]))
@@ -119,7 +119,7 @@ struct ImportKeepalivedTests {
 
     private static let vrrp = "vrrp_instance V {\n virtual_ipaddress {\n 10.0.0.7/24\n }\n}\n"
 
-    /// Who has the VIPs, where ipvsd is not to put them on this machine.
+    /// Checks the owner of VIPs that ipvsd does not add to the director.
     @Test(
         "VIPs of VRRP or of a quorum program are left to it",
         arguments: [
@@ -188,7 +188,7 @@ struct ImportKeepalivedTests {
                         .udp(UDPCheck(port: 53, payload: [], reply: .optional)), via: .direct,
                         pace: Self.pace(60, fast: 1))
                 ]))
-        // Nobody is asked anything.
+        // Without checkers there are no checks.
         #expect(try Self.checks("weight 1") == .policy(CheckPolicy(kind: .none)))
         #expect(try Self.checks("BFD_CHECK { name x }") == .policy(CheckPolicy()))
     }
@@ -222,7 +222,7 @@ struct ImportKeepalivedTests {
                         .udp(UDPCheck(port: 53, payload: [0xAB, 0x01, 0x2F], reply: .startsWith([0, 1]))),
                         via: .direct, pace: Self.pace(60, fast: 1))
                 ]))
-        // The VIP is asked through the tunnel, whoever says so.
+        // A check of the VIP goes through the tunnel.
         #expect(
             try Self.checks("TCP_CHECK {\n connect_ip 10.0.0.100\n connect_port 8443\n}")
                 == .listed([ServiceCheck(.tcp(TCPCheck(port: 8443)), pace: Self.pace(60, fast: 1))]))
@@ -237,7 +237,7 @@ struct ImportKeepalivedTests {
         let pace = CheckPace(
             interval: .seconds(3), fastInterval: .milliseconds(250), timeout: .seconds(2), rise: 1, fall: 8)
         #expect(checks == .listed([ServiceCheck(.tcp(TCPCheck(port: 80)), pace: pace)]))
-        // What a real server does not say, its virtual server may say behind it.
+        // A virtual server's value also holds if it follows the real server.
         let later = try ImportLab().read(
             """
             virtual_server 10.0.0.100 80 {
@@ -284,7 +284,7 @@ struct ImportKeepalivedTests {
         #expect(outcome.has("its checks are not those of 10.0.0.12 (in:7)"))
     }
 
-    /// Around each program, as what it prints is no weight.
+    /// The shell around each program. It drops the output, which would be a weight.
     private static let silent = ["/bin/sh", "-c", "exec \"$@\" >/dev/null", "sh"]
 
     @Test("a quorum that the weights cannot reach is lowered")

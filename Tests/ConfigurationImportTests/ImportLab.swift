@@ -4,12 +4,12 @@ import LoadBalancing
 import ServiceConfiguration
 import Testing
 
-/// Imports a text, and reads what comes out as `ipvsd check` does.
+/// An import whose result is read as `ipvsd check` reads it.
 struct ImportLab {
     var format: Import.Format?
     var marks: [UInt32: [ServiceAddress]] = [:]
     var id: String?
-    /// Files that may be included, by their paths.
+    /// The files that can be included, by path.
     var files: [String: String] = [:]
 
     struct Outcome {
@@ -18,7 +18,7 @@ struct ImportLab {
         let remarks: [ImportRemark]
         let isComplete: Bool
 
-        /// Of kind and place, as `3: changed`.
+        /// The remarks' lines and kinds, such as `3 changed`.
         var marks: [String] {
             remarks.map { "\($0.place.split(separator: ":").last ?? "") \($0.kind.rawValue)" }
         }

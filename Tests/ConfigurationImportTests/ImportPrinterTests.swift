@@ -4,7 +4,7 @@ import Testing
 @testable import ConfigurationImport
 @testable import ServiceConfiguration
 
-/// The values of an imported service are printed by the declarations of their options.
+/// The printing of imported services by the declarations of options.
 struct ImportPrinterTests {
     private var service: ImportedService {
         let place = SourcePlace(file: "in", line: 1, order: 0)

@@ -4,7 +4,7 @@ import HealthChecks
 import ServiceConfiguration
 import Testing
 
-/// The shells that stand around keepalived's programs really run them as keepalived does.
+/// Runs of the shells around keepalived's programs.
 struct ImportProgramsTests {
     private func run(_ command: [String], _ environment: [String: String] = [:]) throws -> (Int32, String) {
         let process = Process()
@@ -43,7 +43,8 @@ struct ImportProgramsTests {
         #expect(try tell("service-up") == (0, ""))
     }
 
-    /// keepalived runs quorum_up at its start, but notify_up only for what it took as down, or where it is told to.
+    /// Checks the programs of the start. keepalived runs quorum_up then, but notify_up only for real servers that began
+    /// as down, or with rs_init_notifies.
     @Test(
         "notify_up runs at the start only for real servers that began as down",
         arguments: [

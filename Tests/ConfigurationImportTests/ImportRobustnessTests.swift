@@ -3,7 +3,7 @@ import ServiceConfiguration
 import TestSupport
 import Testing
 
-/// Whatever is read, there is an error that says where, or a configuration that `ipvsd check` takes.
+/// Imports of damaged sources. Each gives errors with places, or a configuration that `ipvsd check` accepts.
 struct ImportRobustnessTests {
     private func judge(_ text: String, _ lab: ImportLab = ImportLab()) {
         do throws(ConfigurationErrors) {
@@ -62,7 +62,7 @@ struct ImportRobustnessTests {
         }
     }
 
-    /// Lines of both kinds, put together at random: duplicates, wrong places, several services at one address.
+    /// Mixes lines of both formats at random. There are duplicates, wrong places and several services at one address.
     @Test("random lines of a source give an error or a good configuration")
     func mixedSources() {
         var random = SplitMix(seed: 1998)

@@ -4,7 +4,7 @@ import Testing
 
 @testable import ConfigurationImport
 
-/// ipvsadm's rules: the services that they become, and what is said of the rest.
+/// Imports of ipvsadm's rules: services and remarks.
 struct ImportRulesTests {
     @Test("the rules of tunnelled services become the same services")
     func supportedRules() throws {
@@ -85,7 +85,7 @@ struct ImportRulesTests {
         #expect(services[1].forwarding.persistence == Persistence(timeout: 8796))
         #expect(services[1].servers == [server("10.0.0.11=65535")])
         #expect(services[2].forwarding.scheduler == .wlc)
-        // In the file, too.
+        // The file has the remark, too.
         for remark in outcome.remarks where remark.kind == .left {
             let line = remark.place.split(separator: ":").last ?? ""
             #expect(outcome.text.contains("line \(line): not carried over: "), "\(remark)")

@@ -5,7 +5,7 @@ import LoadBalancing
 import ServiceConfiguration
 import Testing
 
-/// The configuration file: what it becomes, and every error at once, with its line.
+/// The configuration file: its configuration, and its errors with their lines.
 struct ConfigurationFileTests {
     static func parse(_ text: String) throws -> DirectorConfiguration {
         try ConfigurationFile.parse(text, file: "f")
@@ -18,8 +18,9 @@ struct ConfigurationFileTests {
         } catch { return error.errors.map(\.description) }
     }
 
+    /// The listener 10.0.0.100:80 of `service`.
     static let address = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp)
-    /// A good service, to which lines of it can be added.
+    /// A file with one good service, to which keys can be added.
     static let service = "services:\n- listeners: 10.0.0.100:80\n  servers: [10.0.0.11, 10.0.0.12]\n"
 
     @Test("examples/ipvsd.yaml makes the configuration that its comments describe")
@@ -221,7 +222,7 @@ struct ConfigurationFileTests {
         #expect(errors.first?.hasPrefix(start) == true, "\(errors)")
     }
 
-    /// YAML 1.1's words, as keepalived's and other files have them.
+    /// Parses truth values of YAML 1.1, which other programs' files have.
     @Test(
         "a truth value can have YAML 1.1's words",
         arguments: [("yes", true), ("on", true), ("True", true), ("no", false), ("off", false), ("FALSE", false)])
@@ -231,7 +232,7 @@ struct ConfigurationFileTests {
         #expect(file.services[0].policy.inhibits == value)
     }
 
-    @Test("all errors are told at once, whatever else is wrong with the service")
+    @Test("a service with a bad listener also has its other errors reported")
     func errorsBesideErrors() {
         let errors = Self.errors(
             """
@@ -281,7 +282,7 @@ struct ConfigurationFileTests {
         #expect(errors.first?.contains("\(depth) nested [, 250 at most") == true, "\(errors)")
     }
 
-    /// Of each kind the shortest and a full one.
+    /// Parses a short and a full check of each type.
     @Test(
         "each type of check is read with its options",
         arguments: [
@@ -348,7 +349,7 @@ struct ConfigurationFileTests {
         #expect(Self.errors(file) == [error])
     }
 
-    /// In the defaults slow start is for those that have shares, and a service may be without what they say.
+    /// Reads defaults. Slow start holds only for schedulers with shares, and a service may have other values.
     @Test("defaults of policies hold where the service allows them")
     func defaultsOfPolicies() throws {
         let configuration = try Self.parse(

@@ -7,7 +7,7 @@ import Testing
 struct DirectorFlagsTests {
     static let good = TypedFlags(vips: ["10.0.0.100"], backends: ["10.0.0.11,10.0.0.12"])
 
-    /// The texts of the errors of `flags`, none if they are right.
+    /// Returns the errors of `flags`.
     static func errors(_ flags: TypedFlags) -> [String] {
         do {
             _ = try flags.configuration()
@@ -17,7 +17,7 @@ struct DirectorFlagsTests {
         }
     }
 
-    /// The checks of the first service, where they are one policy.
+    /// Returns the policy of the first service's checks.
     static func policy(_ flags: TypedFlags) throws -> CheckPolicy? {
         guard case .policy(let policy) = try flags.configuration().services.first?.checks else { return nil }
         return policy

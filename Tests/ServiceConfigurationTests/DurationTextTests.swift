@@ -1,7 +1,7 @@
 import ServiceConfiguration
 import Testing
 
-/// Durations from text and back.
+/// The parsing and printing of durations.
 struct DurationTextTests {
     @Test(
         "a duration is a decimal number with a unit",

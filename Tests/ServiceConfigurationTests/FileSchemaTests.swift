@@ -4,7 +4,7 @@ import Yams
 
 @testable import ServiceConfiguration
 
-/// The JSON Schema of the configuration file, against the file's parser.
+/// The JSON Schema of the configuration file, compared with the file's parser.
 struct FileSchemaTests {
     private let schema: SchemaValidator
 
@@ -50,7 +50,7 @@ struct FileSchemaTests {
         #expect(try errors(Self.service + "  " + line) != [])
     }
 
-    /// A mapping of the file: its definition in the schema, and a file whose text ends in that mapping.
+    /// A mapping of the file. It has a definition in the schema, and ends the text of a file.
     struct Mapping {
         var definition: String?
         var start: String
@@ -110,7 +110,7 @@ struct FileManualTests {
     }
 }
 
-/// The part of JSON Schema that the file's schema uses.
+/// A validator for the part of JSON Schema that the file's schema uses.
 struct SchemaValidator {
     private let root: [String: Any]
 
@@ -121,7 +121,7 @@ struct SchemaValidator {
 
     var definitions: Set<String> { Set((root["definitions"] as? [String: Any] ?? [:]).keys) }
 
-    /// The keys of a definition's mapping; nil: of the whole document.
+    /// Returns the keys of a definition's mapping, or of the document for nil.
     func keys(of definition: String?) -> Set<String> {
         let schema = definition.map { (root["definitions"] as? [String: Any])?[$0] as? [String: Any] ?? [:] } ?? root
         return Set((schema["properties"] as? [String: Any] ?? [:]).keys)
@@ -182,7 +182,7 @@ struct SchemaValidator {
         }
     }
 
-    /// The text by which values of an enumeration are compared.
+    /// Returns the text by which values of an enumeration are compared.
     private static func text(_ value: Any) -> String {
         let number = (value as? Int).map(Double.init) ?? value as? Double
         return number.map { "number \($0)" } ?? "\(type(of: value)) \(value)"

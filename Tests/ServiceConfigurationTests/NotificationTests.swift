@@ -2,7 +2,7 @@ import LoadBalancing
 import ServiceConfiguration
 import Testing
 
-/// Who is told of events, and where metrics are served.
+/// The notification program, and the address of metrics.
 struct NotificationTests {
     private static let services = "services:\n- listeners: 10.0.0.100:80\n  servers: 10.0.0.11\n"
     private static let address = ConfigurationFileTests.address
@@ -54,7 +54,7 @@ struct NotificationTests {
         #expect(ConfigurationFileTests.errors(Self.services + "  " + line) == [error])
     }
 
-    /// Programs and files as the machine has them: a notify program, a check's, and the authorities of one.
+    /// Parses a notification program, a check's program and its authorities, which the machine lacks.
     @Test(
         "a named program or file that is missing is an error",
         arguments: [

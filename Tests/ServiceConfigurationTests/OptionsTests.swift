@@ -3,15 +3,15 @@ import Testing
 
 @testable import ServiceConfiguration
 
-/// One declaration is the flag, the key of the file, and the help.
+/// The declarations of options: each is a flag, a key of the file, and the help.
 struct OptionsTests {
-    /// An option with a value that is not its default, as a flag and as a key.
+    /// An option with a value other than its default, as a flag and as a key.
     struct Sample: CustomTestStringConvertible {
         let option: any DeclaredOption
         let given: any GivenOption
         /// The value in YAML.
         let text: String
-        /// Options without which it has no meaning.
+        /// The options that it needs.
         var beside: [Sample] = []
 
         init<Value>(_ option: DirectorOption<Value>, _ text: String, beside: [Sample] = []) {
@@ -21,7 +21,7 @@ struct OptionsTests {
             given = Given(option, text)
         }
 
-        /// A flag without a value.
+        /// Makes a flag without a value.
         init(typed option: DirectorOption<Bool>, beside: [Sample] = []) {
             self.option = option
             self.beside = beside
@@ -58,14 +58,14 @@ struct OptionsTests {
         Sample(Options.listeners, "10.0.0.100:53/udp"), Sample(Options.servers, "10.0.0.11=4"),
     ]
 
-    /// A file with these keys, each in its mapping.
+    /// Returns a file with these keys, each in its mapping.
     private static func file(_ samples: [Sample]) -> String {
         var items: [FileSection: [String]] = [:]
         for sample in samples {
             guard let section = sample.option.key?.sections.last, section != .check else { continue }
             items[section, default: []].append("\(sample.option.keyName): '\(sample.text)'")
         }
-        // The pace of checks stands in checks, too; what the service says holds for its own check.
+        // The pace of checks is also a key of `checks`. The service's values hold for its own check.
         for sample in samples where sample.option.key?.sections.last == .check {
             items[.service, default: []].append("\(sample.option.keyName): '\(sample.text)'")
         }

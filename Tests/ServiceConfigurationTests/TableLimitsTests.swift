@@ -4,9 +4,10 @@ import Testing
 
 @testable import ServiceConfiguration
 
-/// What no start can do is an error of the configuration, with its place.
+/// The limits of the packet program's tables, which are errors of the configuration.
 struct TableLimitsTests {
     private static func addresses(_ count: Int) -> [IPAddress] {
+        // They begin at 10.1.0.0.
         (0..<count).map { IPAddress(0x0A01_0000 + UInt32($0)) }
     }
 
@@ -40,7 +41,7 @@ struct TableLimitsTests {
         #expect(errors.first?.hasPrefix("--backends: 1025 real servers in a service of scheduler wlc ") == true)
     }
 
-    /// The errors of `count` services with so many real servers each, by what they begin with.
+    /// Returns the places and problems of errors, for `count` services with `servers` real servers each.
     private static func errors(services count: Int, servers: Int, anyPort: Bool = false) -> [String] {
         let servers = addresses(servers).map { RealServer(address: $0) }
         let services = addresses(count).map { vip in
@@ -56,11 +57,13 @@ struct TableLimitsTests {
 
     @Test("the tables hold 65535 real servers and listeners")
     func tablesHoldSixteenBits() {
+        // 4369 times 15 is 65535.
         #expect(Self.errors(services: 4369, servers: 15) == [])
         #expect(
             Self.errors(services: 4096, servers: 16) == ["all: 65536 real servers, counted once for each service"])
         #expect(
             Self.errors(services: 1, servers: 65_535) == ["one: 65535 real servers in a service of scheduler rr"])
+        // An any-port listener counts twice.
         #expect(Self.errors(services: 32_767, servers: 1, anyPort: true) == [])
         #expect(
             Self.errors(services: 32_768, servers: 1, anyPort: true) == [
@@ -69,7 +72,7 @@ struct TableLimitsTests {
     }
 }
 
-/// What is quoted from a file or a command line does not reach the terminal raw.
+/// Quoted texts of a file or a command line in errors.
 struct QuotedTextTests {
     @Test("errors are one line without control characters")
     func errorsAreOneLineWithoutControlCharacters() {

@@ -9,7 +9,7 @@ struct TypedFlags {
         self[each: Options.servers] = backends
     }
 
-    /// The text of a flag's value; nil: it was not typed.
+    /// The text of a flag's value, or nil without the flag.
     subscript<Value>(option: DirectorOption<Value>) -> String? {
         get { self[each: option].last }
         set { self[each: option] = newValue.map { [$0] } ?? [] }

@@ -3,7 +3,7 @@ import Testing
 
 @testable import ServiceConfiguration
 
-/// Where addresses were written, for errors that are found when the director starts.
+/// The places of addresses, for errors at a director's start.
 struct WrittenPlacesTests {
     @Test("a file's addresses are known by their lines")
     func ofAFile() throws {
@@ -32,7 +32,7 @@ struct WrittenPlacesTests {
     @Test("addresses of the command line are known by their flags")
     func ofFlags() throws {
         let places = WrittenPlaces()
-        #expect(places.ofVIP(IPAddress(0x0A00_0064)) == "--vip 10.0.0.100")
-        #expect(places.ofServer(IPAddress(0x0A00_000B)) == "--backends 10.0.0.11")
+        #expect(places.ofVIP(try #require(IPAddress("10.0.0.100"))) == "--vip 10.0.0.100")
+        #expect(places.ofServer(try #require(IPAddress("10.0.0.11"))) == "--backends 10.0.0.11")
     }
 }
