@@ -3,7 +3,7 @@ internal import LoadBalancing
 
 extension Findings {
     /// Notes a VIP among the outer source addresses. Real servers have the VIP, and drop packets from it.
-    mutating func judgeOuterSources(of configuration: DirectorConfiguration, place: String) {
+    mutating func validateOuterSources(of configuration: DirectorConfiguration, place: String) {
         guard let prefix = configuration.outerSources, let vip = configuration.vips.filter(prefix.contains).min() else {
             return
         }
@@ -14,7 +14,7 @@ extension Findings {
 
     /// Notes services, real servers and listeners that the packet program's tables cannot hold. No other refusal of a
     /// start depends on the configuration alone.
-    mutating func judgeSize(of configuration: DirectorConfiguration, place: (ConfiguredService?) -> String) {
+    mutating func validateSize(of configuration: DirectorConfiguration, place: (ConfiguredService?) -> String) {
         var servers = 0
         var listeners = 0
         var places: Set<String> = []

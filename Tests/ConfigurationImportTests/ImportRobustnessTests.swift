@@ -5,7 +5,7 @@ import Testing
 
 /// Imports of damaged sources. Each gives errors with places, or a configuration that `ipvsd check` accepts.
 struct ImportRobustnessTests {
-    private func judge(_ text: String, _ lab: ImportLab = ImportLab()) {
+    private func check(_ text: String, _ lab: ImportLab = ImportLab()) {
         do throws(ConfigurationErrors) {
             let result = try lab.source.read(text, name: "in")
             guard let printed = result.text else {
@@ -24,7 +24,7 @@ struct ImportRobustnessTests {
         for text in ImportFixtures.all {
             let bytes = Array(text.utf8)
             for length in stride(from: 0, to: bytes.count, by: 7) {
-                judge(String(decoding: bytes[..<length], as: UTF8.self))
+                check(String(decoding: bytes[..<length], as: UTF8.self))
             }
         }
     }
@@ -57,7 +57,7 @@ struct ImportRobustnessTests {
                     }
                     if changed.isEmpty { changed = [10] }
                 }
-                judge(String(decoding: changed, as: UTF8.self))
+                check(String(decoding: changed, as: UTF8.self))
             }
         }
     }
@@ -74,8 +74,8 @@ struct ImportRobustnessTests {
                 let chosen = (0..<Int.random(in: 1...30, using: &random)).map { _ in
                     lines.randomElement(using: &random) ?? ""
                 }
-                judge(chosen.joined(separator: "\n"), ImportLab(format: .ipvsadm))
-                judge(chosen.joined(separator: "\n"), ImportLab(format: .keepalived, id: "x"))
+                check(chosen.joined(separator: "\n"), ImportLab(format: .ipvsadm))
+                check(chosen.joined(separator: "\n"), ImportLab(format: .keepalived, id: "x"))
             }
         }
     }

@@ -51,7 +51,7 @@ struct TableLimitsTests {
                     scheduler: .rr, servers: servers))
         }
         var findings = Findings()
-        findings.judgeSize(of: DirectorConfiguration(services: services)) { $0 == nil ? "all" : "one" }
+        findings.validateSize(of: DirectorConfiguration(services: services)) { $0 == nil ? "all" : "one" }
         return findings.errors.map { "\($0.place): \($0.problem)" }
     }
 

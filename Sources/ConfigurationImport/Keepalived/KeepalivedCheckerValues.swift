@@ -84,7 +84,7 @@ struct KeepalivedCheckerValues {
         case "require_reply": try readReply(line)
         case "min_reply_length", "max_reply_length":
             _ = try line.number(in: 0...65_535, called: "length", isExact: true)
-            remark(.left, line, "\(line.title): ipvsd does not judge a reply by its length")
+            remark(.left, line, "\(line.title): ipvsd does not compare the length of a reply")
         case "misc_path": script = (try KeepalivedCommand.command(of: line).command, line)
         case "misc_timeout": scriptTimeout = try line.number(in: 0...4_294, called: "number of seconds")
         case "misc_dynamic": dynamic = line

@@ -82,7 +82,7 @@ public enum ConfigurationFile {
         let pace = defaults.map { CheckPaceReading($0, &findings) }
         if let defaults { ServiceSection.validate(defaults: defaults, &findings) }
         addServices(top, defaults: defaults, pace: pace, to: &configuration, &findings)
-        findings.judgeOuterSources(of: configuration, place: top.place(of: Options.outerSources))
+        findings.validateOuterSources(of: configuration, place: top.place(of: Options.outerSources))
         return configuration.services.isEmpty ? nil : configuration
     }
 
@@ -111,7 +111,7 @@ public enum ConfigurationFile {
             section.note(&configuration.places, sorryServer: service.policy.sorryServer)
             places[service.address] = placeOfServers
         }
-        findings.judgeSize(of: configuration) { service in service.flatMap { places[$0.address] } ?? place }
+        findings.validateSize(of: configuration) { service in service.flatMap { places[$0.address] } ?? place }
     }
 
     private static func syntaxError(_ error: any Error, file: String) -> ConfigurationError {

@@ -4,22 +4,22 @@ internal import LoadBalancing
 /// A service in a configuration file.
 struct ServiceSection {
     let listeners: [SourceItem<ServiceAddress>]
-    private let areAll: Bool
+    private let areAllValid: Bool
     private let section: YAMLSection
     private let pace: CheckPaceReading
 
     init(_ own: YAMLSection, defaults: YAMLSection?, pace: CheckPaceReading?, _ findings: inout Findings) {
         // The defaults that the service's own keys rule out. `CheckPaceReading` inherits the pace.
-        var apart: [any DeclaredOption] = [
+        var excluded: [any DeclaredOption] = [
             Options.checkInterval, Options.checkFastInterval, Options.checkTimeout, Options.rise, Options.fall,
         ]
-        if own.has(Options.check) || own.has(Options.checkList) { apart += [Options.check, Options.checkList] }
-        if own.has(Options.scheduler) { apart += [Options.schedulerFlags, Options.maglevSize] }
-        if own.has(Options.upperThreshold) { apart.append(Options.lowerThreshold) }
-        if own.has(Options.quorum) { apart.append(Options.hysteresis) }
-        section = own.inheriting(from: defaults, apart: apart)
+        if own.has(Options.check) || own.has(Options.checkList) { excluded += [Options.check, Options.checkList] }
+        if own.has(Options.scheduler) { excluded += [Options.schedulerFlags, Options.maglevSize] }
+        if own.has(Options.upperThreshold) { excluded.append(Options.lowerThreshold) }
+        if own.has(Options.quorum) { excluded.append(Options.hysteresis) }
+        section = own.inheriting(from: defaults, excluding: excluded)
         self.pace = CheckPaceReading(own, inheriting: pace, &findings)
-        (listeners, areAll) = section.listeners(&findings)
+        (listeners, areAllValid) = section.listeners(&findings)
     }
 
     /// Returns the service and the place of its real servers, or nil after an error. `vips` are the VIPs of all
@@ -29,12 +29,12 @@ struct ServiceSection {
     ) -> (service: ConfiguredService, placeOfServers: String)? {
         let addresses = listeners.compactMap { try? $0.value.get() }
         let service = section.service(
-            listeners: addresses, areAll: areAll, apartFrom: vips, &findings)
+            listeners: addresses, areAllValid: areAllValid, apartFrom: vips, &findings)
         // Everything is read, so that all errors are noted.
-        let checks = CheckSection.checks(section, pace: pace, listeners: areAll ? addresses : nil, &findings)
+        let checks = CheckSection.checks(section, pace: pace, listeners: areAllValid ? addresses : nil, &findings)
         let notification = section.notification(&findings)
         let policy = section.policy(of: service, apartFrom: vips, &findings)
-        guard areAll, let service, let checks else { return nil }
+        guard areAllValid, let service, let checks else { return nil }
         return (
             ConfiguredService(service, checks: checks, policy: policy, notification: notification),
             section[Options.servers]?.place ?? section.place

@@ -54,14 +54,14 @@ struct YAMLSection {
         for (name, value) in inner?.items ?? [:] { items["\(key.name).\(name)"] = value }
     }
 
-    /// Returns the section with the defaults' values for missing keys, except for the options of `apart`.
-    func inheriting(from defaults: YAMLSection?, apart: [any DeclaredOption] = []) -> YAMLSection {
+    /// Returns the section with the defaults' values for missing keys, except for the options of `excluded`.
+    func inheriting(from defaults: YAMLSection?, excluding excluded: [any DeclaredOption] = []) -> YAMLSection {
         guard let defaults else { return self }
-        let apart = Set(apart.map(\.keyName))
+        let excluded = Set(excluded.map(\.keyName))
         var section = self
         for (path, item) in defaults.items {
             let root = String(path.prefix { $0 != "." })
-            guard items[root] == nil, !apart.contains(root) else { continue }
+            guard items[root] == nil, !excluded.contains(root) else { continue }
             section.items[path] = item
             section.inherited.insert(path)
         }

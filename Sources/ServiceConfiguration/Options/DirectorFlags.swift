@@ -86,10 +86,10 @@ public struct DirectorFlags: Sendable {
     /// Makes the configuration. `files` tests the programs and files that flags name.
     public func configuration(files: NamedFiles = .unseen) throws(ConfigurationErrors) -> DirectorConfiguration {
         var findings = Findings(files: files)
-        let (listeners, areAll) = listeners(&findings)
+        let (listeners, areAllValid) = listeners(&findings)
         let addresses = findings.unique(listeners, Self.listenerName)
         let vips = Set(addresses.map(\.vip))
-        let service = service(listeners: addresses, areAll: areAll, apartFrom: vips, &findings)
+        let service = service(listeners: addresses, areAllValid: areAllValid, apartFrom: vips, &findings)
         var configuration = DirectorConfiguration()
         readSettings(into: &configuration, &findings)
         let kind = checkKind(listeners: addresses, &findings)
@@ -108,8 +108,8 @@ public struct DirectorFlags: Sendable {
                     service, checks: .policy(CheckPolicy(kind: kind, pace: pace)), policy: policy,
                     notification: notification))
         }
-        findings.judgeOuterSources(of: configuration, place: place(of: Options.outerSources))
-        findings.judgeSize(of: configuration) { _ in Options.servers.flagName }
+        findings.validateOuterSources(of: configuration, place: place(of: Options.outerSources))
+        findings.validateSize(of: configuration) { _ in Options.servers.flagName }
         guard findings.errors.isEmpty else { throw ConfigurationErrors(findings.errors) }
         return configuration
     }

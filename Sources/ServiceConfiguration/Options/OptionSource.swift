@@ -40,15 +40,15 @@ protocol OptionSource {
 }
 
 extension OptionSource {
-    /// Returns an option's value after `judge` has accepted it, or nil without one and after an error.
+    /// Returns an option's value after `validate` has accepted it, or nil without one and after an error.
     func value<Value>(
         of option: DirectorOption<Value>, _ findings: inout Findings,
-        judge: (Value) throws(InvalidValue) -> Void = { _ in }
+        validate: (Value) throws(InvalidValue) -> Void = { _ in }
     ) -> Value? {
         guard let item = item(of: option) else { return nil }
         return findings.attempt(item.place) { () throws(InvalidValue) in
             let value = try item.value.get()
-            try judge(value)
+            try validate(value)
             return value
         }
     }

@@ -173,14 +173,14 @@ extension ValueSyntax where Value == UInt16 {
 }
 
 extension ValueSyntax where Value == String {
-    /// A domain name. `DNSQuestion` judges it together with the type of record.
+    /// A domain name. `DNSQuestion` validates it together with the type of record.
     fileprivate static var domainName: ValueSyntax<String> {
         ValueSyntax(accepted: "a domain name", schema: .scalar) {
             text throws(InvalidValue) in text
         }
     }
 
-    /// An absolute path, which `FileCheck` judges.
+    /// An absolute path, which `FileCheck` validates.
     fileprivate static var absolutePath: ValueSyntax<String> {
         ValueSyntax(accepted: "an absolute path", schema: .text(matching: "^/")) {
             text throws(InvalidValue) in text

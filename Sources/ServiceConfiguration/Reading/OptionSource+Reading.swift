@@ -6,7 +6,7 @@ extension OptionSource {
     /// Returns the listeners with their places, and whether none was refused.
     func listeners(
         _ findings: inout Findings
-    ) -> (listeners: [SourceItem<ServiceAddress>], areAll: Bool) {
+    ) -> (listeners: [SourceItem<ServiceAddress>], areAllValid: Bool) {
         guard let items = list(of: Options.listeners, &findings) else {
             noteMissing(Options.listeners, &findings)
             return ([], false)
@@ -15,9 +15,9 @@ extension OptionSource {
         return (good, !items.isEmpty && good.count == items.count)
     }
 
-    /// Returns the service, or nil without a listener. `areAll` means that no listener was refused.
+    /// Returns the service, or nil without a listener. `areAllValid` means that no listener was refused.
     func service(
-        listeners: [ServiceAddress], areAll: Bool, apartFrom vips: Set<IPAddress>, _ findings: inout Findings
+        listeners: [ServiceAddress], areAllValid: Bool, apartFrom vips: Set<IPAddress>, _ findings: inout Findings
     ) -> VirtualService? {
         let servers = servers(apartFrom: vips, &findings)
         let scheduler = setting(of: Options.scheduler, &findings)
@@ -27,13 +27,13 @@ extension OptionSource {
             try AddressText.maglevSize(size, servers: servers.count)
         }
         let persistence = persistence(&findings)
-        // All other options are judged also if every listener was refused.
+        // All other options are validated also if every listener was refused.
         let address = listeners.first ?? ServiceAddress(vip: .unspecified(.v4))
         var service = VirtualService(
             address: address, scheduler: scheduler, flags: flags, persistence: persistence,
             otherAddresses: Array(listeners.dropFirst()), maglevSize: maglevSize, servers: servers)
         read(Options.serviceSettings, into: &service, &findings)
-        if service.isOnePacket, areAll, !listeners.contains(where: { $0.transport != .tcp }) {
+        if service.isOnePacket, areAllValid, !listeners.contains(where: { $0.transport != .tcp }) {
             findings.add(
                 place(of: Options.onePacket), "no \(Self.listenerName) takes UDP",
                 accepted: "with an address/udp or one without a port")
@@ -236,16 +236,18 @@ struct CheckPaceReading {
             if let longest { pace.interval = longest }
             hasFastInterval = false
         }
-        func judge(_ duration: Duration) throws(InvalidValue) {
+        func validate(_ duration: Duration) throws(InvalidValue) {
             if let longest { try CheckPace.validate(duration, within: longest) }
         }
-        if let value = source.value(of: Options.checkFastInterval, &findings, judge: judge) {
+        if let value = source.value(of: Options.checkFastInterval, &findings, validate: validate) {
             pace.fastInterval = value
             hasFastInterval = true
         }
         if !hasFastInterval { pace.fastInterval = CheckPace.fastInterval(for: pace.interval) }
         if source.has(Options.checkTimeout) {
-            if let value = source.value(of: Options.checkTimeout, &findings, judge: judge) { pace.timeout = value }
+            if let value = source.value(of: Options.checkTimeout, &findings, validate: validate) {
+                pace.timeout = value
+            }
         } else {
             pace.timeout = min(pace.timeout, pace.interval)
         }
