@@ -14,7 +14,7 @@ struct KeepalivedRealServer {
     private(set) var hasCheckers = false
     /// Whether keepalived holds the real server down until a check has passed (alpha).
     private(set) var startsDown = false
-    private(set) var notices = KeepalivedNotices()
+    private(set) var notifications = KeepalivedNotifications()
     /// The programs of checks.
     private(set) var programs: [(path: String, place: SourcePlace)] = []
     /// The remarks besides those of `imported`.
@@ -88,7 +88,7 @@ struct KeepalivedRealServer {
         case "lthreshold": lower = try line.number(in: 0...4_294_967_295, called: "threshold")
         case "inhibit_on_failure": inhibits = try line.flag()
         case "virtualhost": virtualHost = line.name() ?? virtualHost
-        case "notify_up", "notify_down": try notices.read(line, of: IPv4Address(server).map(IPAddress.v4))
+        case "notify_up", "notify_down": try notifications.read(line, of: IPv4Address(server).map(IPAddress.v4))
         case "alpha":
             let flag = try line.flag()
             isAlpha = flag

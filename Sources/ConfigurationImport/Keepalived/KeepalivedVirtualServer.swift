@@ -26,7 +26,7 @@ struct KeepalivedVirtualServer {
     private var onePacket: SourcePlace?
     private var sorry: (address: IPAddress, port: UInt16?, statement: KeepalivedStatement)?
     private var sorryForwarding: KeepalivedForwarding?
-    private var notices = KeepalivedNotices()
+    private var notifications = KeepalivedNotifications()
     private var servers: [KeepalivedRealServer] = []
 
     init(_ statement: KeepalivedStatement, _ reader: inout KeepalivedImport) {
@@ -78,7 +78,7 @@ struct KeepalivedVirtualServer {
             service.policy.quorum.hysteresis = try line.number(in: 0...4_294_967_295, called: "hysteresis")
         case "sorry_server": try readSorryServer(line)
         case "sorry_server_lvs_method": sorryForwarding = try KeepalivedForwarding(line)
-        case "quorum_up", "quorum_down": try notices.read(line, of: nil)
+        case "quorum_up", "quorum_down": try notifications.read(line, of: nil)
         default: try remark(on: line)
         }
     }
@@ -244,7 +244,7 @@ struct KeepalivedVirtualServer {
         whole.joinServers()
         whole.joinListeners()
         whole.joinChecks()
-        whole.joinNotices(&reader)
+        whole.joinNotifications(&reader)
         whole.joinSorryServer()
         reader.file.services.append(whole.service)
     }
@@ -301,10 +301,10 @@ struct KeepalivedVirtualServer {
         }
     }
 
-    private mutating func joinNotices(_ reader: inout KeepalivedImport) {
-        for server in servers where server.imported != nil { notices.add(server.notices) }
+    private mutating func joinNotifications(_ reader: inout KeepalivedImport) {
+        for server in servers where server.imported != nil { notifications.add(server.notifications) }
         let usable = servers.filter { $0.imported != nil }
-        service.notify = notices.notification(
+        service.notify = notifications.notification(
             of: usable.compactMap { $0.imported?.server.address },
             announced: Set(
                 usable.filter { $0.startsDown || reader.notifiesServersAtStart }.compactMap {
@@ -312,12 +312,12 @@ struct KeepalivedVirtualServer {
                 }
             ))
         assignAddresses(&reader)
-        let scripts = notices.programs + servers.flatMap(\.programs)
+        let scripts = notifications.programs + servers.flatMap(\.programs)
         for (program, place) in scripts where !KeepalivedCommand.exists(program, reader.options.surroundings.files) {
             service.remark(
                 .note, place, "there is no program \(program) here: checks and notifications by it fail until there is")
         }
-        service.remarks += notices.remarks
+        service.remarks += notifications.remarks
         if let user = reader.scriptUser, !scripts.isEmpty {
             reader.scriptUser = nil
             reader.remark(.changed, user.place, "\(user.title): ipvsd runs programs as the user that it runs as itself")
@@ -326,7 +326,7 @@ struct KeepalivedVirtualServer {
 
     /// Decides whether a program of the quorum has the VIP. It has if its command contains the VIP.
     private mutating func assignAddresses(_ reader: inout KeepalivedImport) {
-        let programs = notices.quorumPrograms
+        let programs = notifications.quorumPrograms
         guard let first = programs.first else { return }
         let vips = Set(service.listeners.map(\.vip))
         for (command, place) in programs {

@@ -4,8 +4,8 @@ internal import ServiceConfiguration
 
 /// The programs that keepalived runs at changes of real servers and the quorum. ipvsd runs one program for all events
 /// of a service, so a shell selects keepalived's.
-struct KeepalivedNotices {
-    private struct Notice {
+struct KeepalivedNotifications {
+    private struct Notification {
         var event: String
         /// The real server, or nil for the quorum's programs.
         var server: IPAddress?
@@ -20,7 +20,7 @@ struct KeepalivedNotices {
         "quorum_down": "quorum-lost",
     ]
 
-    private var notices: [Notice] = []
+    private var notifications: [Notification] = []
     private(set) var remarks: [PlacedRemark] = []
 
     mutating func read(_ statement: KeepalivedStatement, of server: IPAddress?) throws(InvalidValue) {
@@ -39,32 +39,33 @@ struct KeepalivedNotices {
                         + "as itself"))
         }
         guard let event = Self.events[statement.keyword] else { return }
-        notices.append(Notice(event: event, server: server, command: command, place: statement.place))
+        notifications.append(Notification(event: event, server: server, command: command, place: statement.place))
     }
 
-    mutating func add(_ other: KeepalivedNotices) {
-        notices += other.notices
+    mutating func add(_ other: KeepalivedNotifications) {
+        notifications += other.notifications
         remarks += other.remarks
     }
 
     var programs: [(path: String, place: SourcePlace)] {
-        notices.compactMap { notice in notice.command.first.map { ($0, notice.place) } }
+        notifications.compactMap { notification in notification.command.first.map { ($0, notification.place) } }
     }
 
     /// The programs of the quorum that may add or announce the VIP. Programs that only log are left out.
     var quorumPrograms: [(command: [String], place: SourcePlace)] {
-        notices.filter { notice in
-            notice.server == nil && !["logger", "echo"].contains(notice.command[0].split(separator: "/").last)
+        notifications.filter { notification in
+            notification.server == nil
+                && !["logger", "echo"].contains(notification.command[0].split(separator: "/").last)
         }.map { ($0.command, $0.place) }
     }
 
     /// Returns the notification program, or nil without any. At its start keepalived runs quorum_up, and notify_up only
     /// for the real servers in `announced`.
     func notification(of servers: [IPAddress], announced: Set<IPAddress>) -> NotificationScript? {
-        guard !notices.isEmpty else { return nil }
-        let upwards = notices.filter { $0.event == "server-up" }.compactMap(\.server)
+        guard !notifications.isEmpty else { return nil }
+        let upwards = notifications.filter { $0.event == "server-up" }.compactMap(\.server)
         let unannounced = upwards.filter { !announced.contains($0) }
-        let tellsAtStart = notices.contains { $0.event == "quorum-regained" } || unannounced.count < upwards.count
+        let tellsAtStart = notifications.contains { $0.event == "quorum-regained" } || unannounced.count < upwards.count
         var lines: [String] = []
         if tellsAtStart, !unannounced.isEmpty {
             let patterns =
@@ -74,7 +75,7 @@ struct KeepalivedNotices {
         }
         lines.append("case \"$IPVSD_EVENT $IPVSD_SERVER\" in")
         for event in ["server-up", "server-down", "quorum-regained", "quorum-lost"] {
-            let own = notices.filter { $0.event == event }
+            let own = notifications.filter { $0.event == event }
             guard let first = own.first else { continue }
             // One line is enough if all real servers have the same command.
             if first.server == nil
@@ -84,9 +85,9 @@ struct KeepalivedNotices {
                 lines.append(Self.line("\"\(event) \"*", first.command))
             } else {
                 var seen: Set<IPAddress> = []
-                for notice in own {
-                    guard let server = notice.server, seen.insert(server).inserted else { continue }
-                    lines.append(Self.line("\"\(event) \(server)\"", notice.command))
+                for notification in own {
+                    guard let server = notification.server, seen.insert(server).inserted else { continue }
+                    lines.append(Self.line("\"\(event) \(server)\"", notification.command))
                 }
             }
         }
