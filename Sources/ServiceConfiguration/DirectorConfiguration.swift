@@ -67,6 +67,25 @@ public struct DirectorConfiguration: Equatable, Sendable {
     public var asksAnything: Bool { services.contains(where: \.checks.asks) }
 }
 
+extension DirectorConfiguration {
+    /// The remarks on a configuration without errors.
+    public var notes: [String] {
+        services.flatMap { service -> [String] in
+            guard case .listed(let checks) = service.checks else { return [] }
+            return checks.flatMap { check -> [String] in
+                guard case .http(let http) = check.check else { return [] }
+                return http.body.compactMap { expectation in
+                    guard case .matches(let pattern) = expectation, !pattern.changes.isEmpty else { return nil }
+                    let expression = AddressText.quoted(pattern.description)
+                    return
+                        "\(service.address): \(check.check): \(Options.bodyMatches.keyName) \(expression) is read by PCRE2, as grep -P does, "
+                        + "and may mean something else: \(pattern.changes.joined(separator: "; "))"
+                }
+            }
+        }
+    }
+}
+
 /// The place of the packet program: in the driver (native), behind it (generic), or the best one possible (auto).
 public enum XDPPreference: String, CaseIterable, Sendable {
     case auto
@@ -98,24 +117,5 @@ public struct WrittenPlaces: Equatable, Sendable {
     private static func note(_ address: IPAddress, _ place: String, in places: inout [IPAddress: String]) {
         if places[address] != nil { return }
         places[address] = place.contains("\(address)") ? place : "\(place) \(address)"
-    }
-}
-
-extension DirectorConfiguration {
-    /// The remarks on a configuration without errors.
-    public var notes: [String] {
-        services.flatMap { service -> [String] in
-            guard case .listed(let checks) = service.checks else { return [] }
-            return checks.flatMap { check -> [String] in
-                guard case .http(let http) = check.check else { return [] }
-                return http.body.compactMap { expectation in
-                    guard case .matches(let pattern) = expectation, !pattern.changes.isEmpty else { return nil }
-                    let expression = AddressText.quoted(pattern.description)
-                    return
-                        "\(service.address): \(check.check): \(Options.bodyMatches.keyName) \(expression) is read by PCRE2, as grep -P does, "
-                        + "and may mean something else: \(pattern.changes.joined(separator: "; "))"
-                }
-            }
-        }
     }
 }

@@ -61,7 +61,8 @@ extension Options {
 
     static let bodyLimit = key(
         "body-limit", of: CheckType.overHTTP, .number(in: 0...99_999_999, problem: "no number of bytes"),
-        standard: http.bodyLimit, "The number of bytes of the answer's body that are looked at.")
+        standard: http.bodyLimit,
+        "The number of bytes of the answer's body that are searched for texts and expressions.")
 
     // MARK: gRPC and TLS
 
@@ -123,17 +124,17 @@ extension Options {
 
     package static let payloadHex = key(
         "payload-hex", of: [.udp], .hexadecimal,
-        OptionHelp("The same in hexadecimal.", term: "keepalived payload"))
+        OptionHelp("The datagram's payload in hexadecimal.", term: "keepalived payload"))
 
     static let reply = key("reply", of: [.udp], .text, "The reply that is expected, as text.")
 
-    static let replyHex = key("reply-hex", of: [.udp], .hexadecimal, "The same in hexadecimal.")
+    static let replyHex = key("reply-hex", of: [.udp], .hexadecimal, "The reply that is expected, in hexadecimal.")
 
     static let replyBegins = key("reply-begins", of: [.udp], .text, "The text that the reply has to begin with.")
 
     package static let replyBeginsHex = key(
         "reply-begins-hex", of: [.udp], .hexadecimal,
-        OptionHelp("The same in hexadecimal.", term: "keepalived require_reply"))
+        OptionHelp("The bytes that the reply has to begin with, in hexadecimal.", term: "keepalived require_reply"))
 
     package static let silence = key(
         "silence", of: [.udp], .flag, standard: false, "Whether no reply is a success, too, unless ICMP refuses.")
