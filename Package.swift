@@ -9,7 +9,7 @@ var swiftSettings: [SwiftSetting] = [
 ]
 if Context.environment["CI"] != nil { swiftSettings.append(.treatAllWarnings(as: .error)) }
 
-/// In which health checks speak, and their tests answer.
+/// The libraries of the protocols that health checks and their tests use.
 let protocols: [Target.Dependency] = [
     .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
     .product(name: "NIOCore", package: "swift-nio"),
@@ -152,7 +152,7 @@ let package = Package(
         .systemLibrary(name: "CLibMNL", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
         .systemLibrary(name: "CLibPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
 
-        // What several test targets need.
+        // Helpers of several test targets.
         .target(
             name: "TestSupport", dependencies: ["Addresses", "LoadBalancing", "PacketPrograms"],
             path: "Tests/TestSupport", swiftSettings: swiftSettings),
@@ -229,7 +229,7 @@ let package = Package(
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: swiftSettings),
-        // What users type and parse, compared with the files in Snapshots.
+        // Compares names that users type and parse with the files in Snapshots.
         .testTarget(
             name: "ContractTests",
             dependencies: [

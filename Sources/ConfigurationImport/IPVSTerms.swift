@@ -160,8 +160,8 @@ enum ImportServers {
     /// Replaces direct routing. The real server has the VIP already, and answers directly. It only lacks the tunnel.
     static func replaceGatewaying(_ way: Way, _ service: ImportedService, _ server: inout ImportedServer) {
         let text =
-            "\(way.title) (direct routing) becomes the IPIP tunnel: run \(service.setUpCommand) on \(way.on(server)), which may "
-            + "then stand behind routers, too"
+            "\(way.title) (direct routing) becomes the IPIP tunnel: run \(service.setUpCommand) on \(way.on(server)), "
+            + "which may then stand behind routers, too"
         server.remarks.append(
             PlacedRemark(.changed, way.place, text, brief: "was routed to directly: needs realserver-setup"))
     }
@@ -174,8 +174,8 @@ enum ImportServers {
             other.map { "listen at \($0), where it was port \(port ?? 0)," }
             ?? "take connections to the VIP, or to any address,"
         let text =
-            "\(way.title) (masquerading) becomes the IPIP tunnel: run \(service.setUpCommand) on \(way.on(server)); the service "
-            + "there has to \(listening) and its answers go to clients directly, no longer by the director"
+            "\(way.title) (masquerading) becomes the IPIP tunnel: run \(service.setUpCommand) on \(way.on(server)); "
+            + "the service there has to \(listening) and its answers go to clients directly, no longer by the director"
         let ports = other.map { " at port \(port ?? 0), not \($0)" } ?? ""
         server.remarks.append(
             PlacedRemark(.changed, way.place, text, brief: "was masqueraded\(ports): needs realserver-setup"))
@@ -183,8 +183,8 @@ enum ImportServers {
 
     static func replaceTunnel(type: String, _ way: Way, _ service: ImportedService, _ server: inout ImportedServer) {
         let text =
-            "\(way.title): ipvsd's tunnel is IPIP: run \(service.setUpCommand) on \(way.on(server)), which has to take protocol 4 "
-            + "instead of \(type.uppercased())"
+            "\(way.title): ipvsd's tunnel is IPIP: run \(service.setUpCommand) on \(way.on(server)), "
+            + "which has to take protocol 4 instead of \(type.uppercased())"
         server.remarks.append(
             PlacedRemark(
                 .changed, way.place, text, brief: "had a tunnel of \(type.uppercased()): needs realserver-setup"))

@@ -123,7 +123,7 @@ public enum AddressText {
 
     static let outerSourcePrefixes = "A.B.C.D/LENGTH with a length from 8 to 24, as 172.16.0.0/16"
 
-    /// Parses the prefix of outer source addresses, `A.B.C.D/LENGTH`. It has at least 256 addresses, by which flows differ.
+    /// Parses the prefix of outer source addresses, `A.B.C.D/LENGTH`. Its 256 addresses or more make flows differ.
     static func outerSources(_ text: some StringProtocol) throws(InvalidValue) -> IPPrefix {
         let accepted = outerSourcePrefixes
         guard let slash = text.firstIndex(of: "/") else {
