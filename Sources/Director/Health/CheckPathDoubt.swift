@@ -1,5 +1,6 @@
 internal import DataPlane
 internal import HealthChecks
+internal import LoadBalancing
 
 /// Why a failed check says nothing about the real server: its packets did not get through this machine itself. Counts of
 /// the data plane prove that. That clients complete handshakes does not, as anybody may feign those.
@@ -49,4 +50,77 @@ extension Check {
         case .mtu, .script, .file: nil
         }
     }
+}
+
+/// What it takes to doubt a failed check: what had been counted before each question that is out, and the services of which
+/// checks last failed by this machine's own fault. It reads no clock.
+struct CheckDoubts {
+    typealias Instant = ContinuousClock.Instant
+
+    /// A question that is out. A round may have one in its turn and one out of turn at the same time.
+    struct Question: Hashable {
+        var round: Int
+        var isOutOfTurn = false
+    }
+
+    /// The event of a service is told once in this time.
+    private static let pause = Duration.seconds(60)
+
+    private var before: [Question: CheckTraffic] = [:]
+    /// The rounds in doubt of each service that has some.
+    private var rounds: [ServiceAddress: Set<Int>] = [:]
+    private var told: [ServiceAddress: Instant] = [:]
+    /// Packets with a wrong checksum, as the kernel had counted them at the last doubt.
+    private var checksumErrors: UInt64?
+
+    // MARK: Questions
+
+    /// Notes what had been counted before the question goes out; nil: nothing is known.
+    mutating func begin(_ question: Question, before traffic: CheckTraffic?) { before[question] = traffic }
+
+    /// Returns what had been counted before the question, which has been answered now.
+    mutating func end(_ question: Question) -> CheckTraffic? { before.removeValue(forKey: question) }
+
+    // MARK: Doubts
+
+    /// Returns whether the kernel has counted packets with a wrong checksum since the last call: then an answer that was
+    /// dropped may have been one of them, which is not this machine's fault. `count`: since the kernel began; nil: unknown.
+    mutating func hasChecksumErrors(_ count: UInt64?) -> Bool {
+        defer { checksumErrors = count }
+        guard let count, let checksumErrors else { return false }
+        return count > checksumErrors
+    }
+
+    /// Notes that a check of these services failed by this machine's own fault. Returns those of which that is to be told.
+    mutating func note(_ round: Int, of services: Set<ServiceAddress>, at now: Instant) -> [ServiceAddress] {
+        var news: [ServiceAddress] = []
+        for service in services {
+            let isNew = rounds[service] == nil
+            rounds[service, default: []].insert(round)
+            if isNew, told[service].map({ $0.duration(to: now) >= Self.pause }) ?? true {
+                told[service] = now
+                news.append(service)
+            }
+        }
+        return news.sorted { $0.description < $1.description }
+    }
+
+    /// Notes that a check of these services has been judged again.
+    mutating func dispel(_ round: Int, of services: some Sequence<ServiceAddress>) {
+        guard !rounds.isEmpty else { return }
+        for service in services {
+            rounds[service]?.remove(round)
+            if rounds[service]?.isEmpty == true { rounds[service] = nil }
+        }
+    }
+
+    /// Forgets rounds that are no longer asked. Their ids are not used again.
+    mutating func forget(_ gone: Set<Int>) {
+        guard !gone.isEmpty else { return }
+        before = before.filter { !gone.contains($0.key.round) }
+        rounds = rounds.mapValues { $0.subtracting(gone) }.filter { !$0.value.isEmpty }
+    }
+
+    /// Forgets services that are no longer configured.
+    mutating func keep(_ isConfigured: (ServiceAddress) -> Bool) { told = told.filter { isConfigured($0.key) } }
 }

@@ -1,5 +1,6 @@
 internal import Addresses
 internal import CLinux
+@preconcurrency internal import Dispatch
 internal import Glibc
 internal import HostState
 internal import Netlink
@@ -120,4 +121,57 @@ final class KernelNetwork: Network {
     }
 
     func routerErrors() throws -> AsyncStream<FragmentationNeeded> { try RouterErrors.events() }
+}
+
+/// The network's changes as a sequence, without holding a thread. Bursts become one element.
+enum NetworkChanges {
+    static func events(
+        of kinds: Set<RouteMonitor.Kind> = Set(RouteMonitor.Kind.allCases)
+    ) throws(NetlinkError) -> AsyncStream<Void> {
+        // The queue's own from here on.
+        nonisolated(unsafe) let monitor = try RouteMonitor()
+        let queue = DispatchQueue(label: "network changes")
+        return AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
+            let source = DispatchSource.makeReadSource(fileDescriptor: monitor.descriptor, queue: queue)
+            source.setEventHandler {
+                // Read empty here: the source fires for as long as there is something to read.
+                let changed = try? monitor.drain()
+                if changed == nil { source.cancel() }
+                if changed?.isDisjoint(with: kinds) != true { continuation.yield() }
+            }
+            source.setCancelHandler { continuation.finish() }
+            continuation.onTermination = { _ in source.cancel() }
+            source.resume()
+        }
+    }
+}
+
+/// The counters of /proc/net/snmp: two lines for each protocol, one with the names and one with the values (proc(5)).
+struct ProtocolCounters {
+    private var counters: [Substring: [Substring: UInt64]] = [:]
+
+    init(_ text: [UInt8]) {
+        let text = String(decoding: text, as: UTF8.self)
+        var names: [Substring: [Substring]] = [:]
+        for line in text.split(separator: "\n") {
+            guard let colon = line.firstIndex(of: ":") else { continue }
+            let words = line[line.index(after: colon)...].split(separator: " ")
+            if let names = names[line[..<colon]] {
+                let values = zip(names, words).compactMap { name, value in UInt64(value).map { (name, $0) } }
+                counters[line[..<colon]] = Dictionary(values, uniquingKeysWith: { first, _ in first })
+            } else {
+                names[line[..<colon]] = words
+            }
+        }
+    }
+
+    /// Nil where one of the protocols has no such counter.
+    func sum(of name: Substring, in protocols: [Substring]) -> UInt64? {
+        var sum: UInt64 = 0
+        for counted in protocols {
+            guard let count = counters[counted]?[name] else { return nil }
+            sum += count
+        }
+        return sum
+    }
 }

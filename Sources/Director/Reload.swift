@@ -136,3 +136,102 @@ extension Director {
         try placeAddresses(journal: current.journal)
     }
 }
+
+/// All that the desired services follow from, to which a refused change returns.
+private struct Revision {
+    var configuration: DirectorConfiguration
+    var overrides: Overrides
+    var health: HealthSupervisor
+}
+
+/// A reload or a drain is made whole, or not at all.
+extension Director {
+    /// Makes a change. Where it throws, configuration, drains and health are again what they were, and `reapply` has the
+    /// data plane follow them. There is no suspension point in it, so that nothing else happens in between.
+    func revise<Result>(
+        _ change: () throws -> Result, orElse reapply: () throws -> Void
+    ) throws -> Result {
+        // Earlier changes stay in force.
+        applyPending()
+        let former = Revision(configuration: configuration, overrides: maintenance.overrides, health: health)
+        do { return try change() } catch {
+            configuration = former.configuration
+            restoreOverrides(former.overrides)
+            restoreHealth(former.health)
+            do { try reapply() } catch {
+                logger.error("go back to the services before: \(error)")
+                oweServices()
+            }
+            throw error
+        }
+    }
+
+    /// Makes the configuration another one, within `revise`.
+    func setConfiguration(_ wanted: DirectorConfiguration) { configuration = wanted }
+}
+
+/// What a reload has changed, in a line.
+enum ReloadSummary {
+    static func text(from old: DirectorConfiguration, to new: DirectorConfiguration) -> String {
+        if old == new { return "nothing changed" }
+        let services = (Set(old.services.map(\.address)), Set(new.services.map(\.address)))
+        let servers = (members(of: old), members(of: new))
+        let counts = [
+            (services.1.subtracting(services.0).count, "services added"),
+            (services.0.subtracting(services.1).count, "services removed"),
+            (servers.1.subtracting(servers.0).count, "real servers added"),
+            (servers.0.subtracting(servers.1).count, "real servers removed"),
+        ]
+        let changes = counts.filter { $0.0 > 0 }.map { "\($0.1): \($0.0)" }
+        let isOtherwise = changes.isEmpty || hasOtherSettings(old, new)
+        return (changes + (isOtherwise ? ["settings changed"] : [])).joined(separator: ", ")
+    }
+
+    private static func members(of configuration: DirectorConfiguration) -> Set<ServiceMember> {
+        Set(
+            configuration.services.flatMap { service in
+                service.servers.map { ServiceMember(service: service.address, server: $0.address) }
+            })
+    }
+
+    /// Whether the director, a service that stays or a real server that stays in one is set otherwise.
+    private static func hasOtherSettings(_ old: DirectorConfiguration, _ new: DirectorConfiguration) -> Bool {
+        var (former, present) = (old, new)
+        (former.services, present.services) = ([], [])
+        if former != present { return true }
+        let services = Dictionary(old.services.map { ($0.address, $0) }, uniquingKeysWith: { one, _ in one })
+        return new.services.contains { service in
+            guard var before = services[service.address] else { return false }
+            var after = service
+            let staying = Set(before.servers.map(\.address)).intersection(after.servers.map(\.address))
+            before.forwarding.servers.removeAll { !staying.contains($0.address) }
+            after.forwarding.servers.removeAll { !staying.contains($0.address) }
+            return before != after
+        }
+    }
+}
+
+/// Lets one caller at a time pass, in the order in which they came. It belongs to one actor.
+struct WaitingLine {
+    private var isTaken = false
+    private var waiting: [CheckedContinuation<Void, Never>] = []
+
+    /// Resumes the caller when it is its turn, which ends with `leave()`.
+    mutating func enter(_ caller: CheckedContinuation<Void, Never>) {
+        if isTaken {
+            waiting.append(caller)
+        } else {
+            isTaken = true
+            caller.resume()
+        }
+    }
+
+    /// Ends the turn of the caller that was let pass last, and lets the next one pass.
+    mutating func leave() {
+        if waiting.isEmpty {
+            isTaken = false
+        } else {
+            waiting.removeFirst().resume()
+        }
+    }
+}
