@@ -99,7 +99,7 @@ public actor Director {
             journal = try Self.journal(instance)
             try journal.follow(network.links())
             // What forwards, forwards on whatever becomes of this start.
-            _ = try Self.remember(instance, in: journal, dataPlanes: dataPlanes, logger: logger)
+            _ = try Self.journalLeftovers(of: instance, in: journal, dataPlanes: dataPlanes, logger: logger)
         } catch { throw DirectorError(error) }
         let inherited = journal.changes
         do {
@@ -161,7 +161,7 @@ public actor Director {
         let devices = try dataPlane.describedInterfaces()
         logger.notice(
             "\(adopted.services.isEmpty ? "" : "took over, ")forwarding \(names) on \(devices.joined(separator: ", "))")
-        tellWhatBegins()
+        publishInitialStates()
     }
 
     var demand: DataPlaneDemand { Self.demand(of: configuration, services: desiredServices) }
@@ -211,7 +211,7 @@ public actor Director {
     ) throws -> Bool? {
         let journal = try journal(instance)
         let inDoubt =
-            try remember(instance, in: journal, dataPlanes: dataPlanes, logger: logger)
+            try journalLeftovers(of: instance, in: journal, dataPlanes: dataPlanes, logger: logger)
             ? addressesInDoubt(instance, dataPlanes: dataPlanes) : []
         if journal.changes.isEmpty { return nil }
         let complete = undo(journal, instance: instance, dataPlanes: dataPlanes, logger: logger)
@@ -252,8 +252,8 @@ public actor Director {
 
     /// Journals what a director left, as far as that can be known without its journal: then a start does not take away
     /// what forwards, and a cleanup finds it.
-    private static func remember(
-        _ instance: InstancePaths, in journal: ChangeJournal, dataPlanes: any DataPlaneProvider, logger: Logger
+    private static func journalLeftovers(
+        of instance: InstancePaths, in journal: ChangeJournal, dataPlanes: any DataPlaneProvider, logger: Logger
     ) throws -> Bool {
         let found = try dataPlanes.leftovers(instance, besides: journal.changes)
         guard !found.isEmpty else { return false }
@@ -290,8 +290,8 @@ extension Director {
         await withDiscardingTaskGroup { group in
             group.addTask { await self.followInterfaces() }
             group.addTask { await self.followNetwork() }
-            group.addTask { await self.keepHouse() }
-            group.addTask { await self.keepSwept() }
+            group.addTask { await self.runUpkeep() }
+            group.addTask { await self.runSweeps() }
             group.addTask { await self.followPathMTUs() }
             group.addTask { await self.watchTime() }
             group.addTask { await self.watchSYNs() }
@@ -301,7 +301,7 @@ extension Director {
     }
 
     /// Does every second what nobody tells of, and tries again what has failed, until cancelled.
-    private func keepHouse() async {
+    private func runUpkeep() async {
         while !Task.isCancelled {
             attempt("keep what the director put into this machine") { try repair() }
             attempt("stay attached to the interfaces") { try rejoinInterfaces() }

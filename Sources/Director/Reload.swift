@@ -21,7 +21,7 @@ extension Director {
             throw DirectorError(.alreadyRunning, "reload: the director is starting or stopping")
         }
         do {
-            try refuseWhatNeedsAStart(wanted)
+            try refuseStartOnlyChanges(wanted)
             try AddressRefusals.refuse(wanted, journal: before.journal.changes, network)
             try AddressRefusals.refuseOuterSources(wanted.vips.subtracting(configuration.vips), of: wanted, network)
             try await resolve(serversOf: wanted)
@@ -41,10 +41,10 @@ extension Director {
         }
     }
 
-    private func refuseWhatNeedsAStart(_ wanted: DirectorConfiguration) throws {
+    private func refuseStartOnlyChanges(_ wanted: DirectorConfiguration) throws {
         var refused: [String] = []
         func refuse(_ key: String, _ now: String, _ then: String) { refused.append("\(key) (\(now), now \(then))") }
-        if try wanted.interfaces != configuration.interfaces && !areThose(wanted.interfaces) {
+        if try wanted.interfaces != configuration.interfaces && !areSameInterfaces(wanted.interfaces) {
             refuse(Options.interfaces.keyName, Self.list(configuration.interfaces), Self.list(wanted.interfaces))
         } else if wanted.interfaces.isEmpty, let vip = wanted.services.first?.address.vip {
             if let dataPlane = running?.dataPlane, let found = try dataPlane.otherInterfaces(for: vip) {
@@ -69,7 +69,7 @@ extension Director {
     }
 
     /// Whether these are names of the interfaces that the director has by other names, as after a renaming.
-    private func areThose(_ names: [String]) throws -> Bool {
+    private func areSameInterfaces(_ names: [String]) throws -> Bool {
         guard !names.isEmpty, !configuration.interfaces.isEmpty, let present = running?.dataPlane.interfaces else {
             return false
         }
@@ -93,23 +93,23 @@ extension Director {
 
     private func change(to wanted: DirectorConfiguration) throws -> String {
         let former = configuration
-        let told = try revise {
+        let transitions = try revise {
             setConfiguration(wanted)
-            let told = try followHealth(from: former, to: wanted)
-            try makeRoom()
-            try followConfiguration()
-            return told
+            let transitions = try reconfigureHealth(from: former, to: wanted)
+            try prepareDataPlane()
+            try applyConfiguration()
+            return transitions
         } orElse: {
             // What was is applied as far as that is possible.
-            do { try makeRoom() } catch { logger.error("go back to the programs before: \(error)") }
-            try followConfiguration()
+            do { try prepareDataPlane() } catch { logger.error("go back to the programs before: \(error)") }
+            try applyConfiguration()
         }
-        for (service, transition) in told { self.transition(transition, of: service) }
-        forgetWhatIsGone()
+        for (service, transition) in transitions { logAndPublish(transition, of: service) }
+        forgetRemovedServices()
         saveDampingSoon()
         // Real servers come and go without a transition of their own.
-        for service in configuration.services { tellWhetherItServes(service.address) }
-        tellStarts()
+        for service in configuration.services { publishServiceState(service.address) }
+        publishStarts()
         if wanted.vips != former.vips { announce() }
         updateRounds()
         let summary = ReloadSummary.text(from: former, to: wanted)
@@ -117,15 +117,15 @@ extension Director {
         return summary
     }
 
-    private func makeRoom() throws {
+    private func prepareDataPlane() throws {
         guard let dataPlane = running?.dataPlane else { return }
         // What is made anew takes over what is stored.
-        tell(dataPlane.repairStored())
+        report(dataPlane.repairStored())
         try dataPlane.prepare(for: demand)
     }
 
     /// Has the data plane and the VIPs follow the configuration and the health, as they are now.
-    private func followConfiguration() throws {
+    private func applyConfiguration() throws {
         guard let current = running else { return }
         current.dataPlane.setLimits(limits)
         // The ways to new real servers are known by the time these are.

@@ -22,7 +22,7 @@ struct OpenEventsTests {
 
     @Test func whatIsOpenAndWhatEndsIt() {
         var open = OpenEvents()
-        func take(_ event: DirectorEvent) -> Bool { open.take(event) }
+        func take(_ event: DirectorEvent) -> Bool { open.record(event) }
         for kind in DirectorEvent.Kind.allCases where kind.end == nil {
             #expect(!take(Self.event(kind, server: Self.sorry)), "\(kind)")
         }
@@ -44,8 +44,8 @@ struct OpenEventsTests {
 
     @Test func servicesMayHaveAnotherAddressOrBeGone() {
         var open = OpenEvents()
-        _ = open.take(Self.event(.quorumLost))
-        _ = open.take(Self.event(.serviceDown, Self.mail))
+        _ = open.record(Self.event(.quorumLost))
+        _ = open.record(Self.event(.serviceDown, Self.mail))
         let isNothing = open.keep { $0.service }
         let isChange = open.keep { $0.service == Self.mail ? nil : Self.mail }
         #expect(!isNothing && isChange)
@@ -62,8 +62,8 @@ struct OpenEventsTests {
         }
         var open = OpenEvents()
         #expect(file.read() == (open, nil))
-        _ = open.take(Self.event(.quorumLost))
-        _ = open.take(Self.event(.sorryServerIn, Self.mail, server: Self.sorry, at: 1.5))
+        _ = open.record(Self.event(.quorumLost))
+        _ = open.record(Self.event(.sorryServerIn, Self.mail, server: Self.sorry, at: 1.5))
         try file.write(open)
         #expect(file.read() == (open, nil))
         try file.write(OpenEvents())

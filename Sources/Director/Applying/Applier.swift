@@ -175,7 +175,7 @@ extension Director {
     // MARK: Changes of health
 
     /// Has the data plane follow the changes soon, and the transitions told after that.
-    func follow(_ changes: ServiceState.Changes, of service: ServiceAddress) {
+    func apply(_ changes: ServiceState.Changes, of service: ServiceAddress) {
         if changes.hasNewDamping { saveDampingSoon() }
         switch applier.note(changes, of: service, at: clock.now) {
         case .nothing: break
@@ -208,7 +208,7 @@ extension Director {
             logger.error("apply the health of \(names): \(error)")
             oweServices()
         }
-        tell(batch)
+        publish(batch)
         applier.noteUpdate(from: began, to: clock.now)
     }
 
@@ -230,8 +230,8 @@ extension Director {
         try running?.dataPlane.update(desiredServices { services.contains($0.address) })
     }
 
-    func tell(_ batch: Applier.Batch) {
-        for (service, transition) in batch.transitions { self.transition(transition, of: service) }
+    func publish(_ batch: Applier.Batch) {
+        for (service, transition) in batch.transitions { logAndPublish(transition, of: service) }
     }
 }
 
@@ -241,7 +241,7 @@ extension Director {
     private static let sweepPeriod = Duration.seconds(5)
 
     /// Begins a pass over the whole table every five seconds, until cancelled.
-    func keepSwept() async {
+    func runSweeps() async {
         while !Task.isCancelled {
             let began = clock.now
             var failure: (any Error)?

@@ -9,23 +9,23 @@ internal import ServiceConfiguration
 
 /// Events are told to those who follow, and to the service's program.
 extension Director {
-    func tell(_ transition: HealthTransition, of service: ServiceAddress) {
+    func publish(_ transition: HealthTransition, of service: ServiceAddress) {
         switch transition {
-        case .serverUp(let server): tell(.serverUp, of: service, server: server)
-        case .serverDown(let server, let reason): tell(.serverDown, of: service, server: server, reason: reason)
+        case .serverUp(let server): publish(.serverUp, of: service, server: server)
+        case .serverDown(let server, let reason): publish(.serverDown, of: service, server: server, reason: reason)
         case .serverHeld(let server, let time):
-            tell(.serverDamped, of: service, server: server, reason: "held out for \(Self.rounded(time))")
+            publish(.serverDamped, of: service, server: server, reason: "held out for \(Self.rounded(time))")
         case .weight, .serverUnproven: break
-        case .quorumLost: tell(.quorumLost, of: service)
-        case .quorumRegained: tell(.quorumRegained, of: service)
+        case .quorumLost: publish(.quorumLost, of: service)
+        case .quorumRegained: publish(.quorumRegained, of: service)
         case .sorryServer(let server, let serves):
-            tell(serves ? .sorryServerIn : .sorryServerOut, of: service, server: server)
+            publish(serves ? .sorryServerIn : .sorryServerOut, of: service, server: server)
         }
-        tellWhetherItServes(service)
+        publishServiceState(service)
     }
 
     /// `since`: since when it had been otherwise, where that is known better than by what was told before.
-    func tell(
+    func publish(
         _ kind: DirectorEvent.Kind, of service: ServiceAddress, server: IPAddress? = nil, reason: String? = nil,
         since: Date? = nil, isStart: Bool = false
     ) {
@@ -33,13 +33,13 @@ extension Director {
             kind: kind, service: service, server: server, reason: reason, standing: standing(of: service))
         let event = events.append(publisher.dated(undated, since: since))
         if publisher.note(event) { saveOpenEventsSoon() }
-        if let script = configuration[service]?.notification { notifier.tell(event, to: script, isStart: isStart) }
+        if let script = configuration[service]?.notification { notifier.enqueue(event, for: script, isStart: isStart) }
     }
 
     /// Tells when a service has lost its last real server that gets new connections, or has one again.
-    func tellWhetherItServes(_ service: ServiceAddress) {
+    func publishServiceState(_ service: ServiceAddress) {
         guard let state = health[service] else { return }
-        if let kind = publisher.serving(service, usableWeight: state.usableWeight) { tell(kind, of: service) }
+        if let kind = publisher.serving(service, usableWeight: state.usableWeight) { publish(kind, of: service) }
     }
 
     func standing(of service: ServiceAddress) -> DirectorEvent.Standing {
@@ -50,7 +50,7 @@ extension Director {
     }
 
     /// Forgets what was told of services and real servers that are no longer configured.
-    func forgetWhatIsGone() {
+    func forgetRemovedServices() {
         let known = health
         if publisher.keep({ known[$0] }) { saveOpenEventsSoon() }
     }
@@ -59,39 +59,39 @@ extension Director {
 
     /// Tells what the services lack at the start of the daemon, whoever told it before, once the data plane has it. What the
     /// last daemon told that they lack, and they have again, is told later.
-    func tellWhatBegins() {
+    func publishInitialStates() {
         takeOverOpenEvents()
         let former = publisher.open.events
         for service in configuration.services.map(\.address) {
-            for transition in health[service]?.beginnings ?? [] { self.transition(transition, of: service) }
-            tellWhetherItServes(service)
+            for transition in health[service]?.beginnings ?? [] { logAndPublish(transition, of: service) }
+            publishServiceState(service)
         }
         for (service, events) in Dictionary(grouping: former, by: \.service) {
-            afterFirstVerdict(of: service) { $0.tellEnds(of: events) }
+            afterFirstVerdict(of: service) { $0.publishEnds(of: events) }
         }
-        tellStarts()
+        publishStarts()
     }
 
     /// Tells those who asked for it how services are that begin: at the daemon's start, and with a reload that brings them.
-    func tellStarts() {
+    func publishStarts() {
         for service in configuration.services
         where service.notification?.tellsAtStart == true && publisher.begins(service.address) {
-            afterFirstVerdict(of: service.address) { [address = service.address] in $0.tellStart(of: address) }
+            afterFirstVerdict(of: service.address) { [address = service.address] in $0.publishStart(of: address) }
         }
     }
 
     /// What has been told since the start is not told again.
-    private func tellStart(of service: ServiceAddress) {
+    private func publishStart(of service: ServiceAddress) {
         guard let state = health[service] else { return }
-        func tellFirst(_ kind: DirectorEvent.Kind, of server: IPAddress? = nil, reason: String? = nil) {
-            if publisher.hasTold(kind, of: service, server: server) { return }
-            tell(kind, of: service, server: server, reason: reason, isStart: true)
+        func publishFirst(_ kind: DirectorEvent.Kind, of server: IPAddress? = nil, reason: String? = nil) {
+            if publisher.hasPublished(kind, of: service, server: server) { return }
+            publish(kind, of: service, server: server, reason: reason, isStart: true)
         }
         for (address, server) in state.servers.sorted(by: { $0.key < $1.key }) where server.condition.isCounted {
-            tellFirst(server.condition.isUp ? .serverUp : .serverDown, of: address, reason: server.reason)
+            publishFirst(server.condition.isUp ? .serverUp : .serverDown, of: address, reason: server.reason)
         }
-        if state.quorum.isUp { tellFirst(.quorumRegained) }
-        if state.usableWeight > 0 { tellFirst(.serviceUp) }
+        if state.quorum.isUp { publishFirst(.quorumRegained) }
+        if state.usableWeight > 0 { publishFirst(.serviceUp) }
     }
 
     /// Until the first checks have ended, a service only seems to be usable.
@@ -106,10 +106,10 @@ extension Director {
     }
 
     /// Tells the ends of those events that have not been told again: these would have another time.
-    private func tellEnds(of events: [DirectorEvent]) {
+    private func publishEnds(of events: [DirectorEvent]) {
         for event in events where publisher.open.events.contains(event) {
             guard let end = event.kind.end else { continue }
-            tell(end, of: event.service, server: event.server, since: event.time)
+            publish(end, of: event.service, server: event.server, since: event.time)
         }
     }
 
@@ -178,9 +178,9 @@ extension Director {
 /// The log and events tell what has changed in the health of services.
 extension Director {
     /// Every change of a service's health comes through here, once the data plane has followed it.
-    func transition(_ transition: HealthTransition, of service: ServiceAddress) {
+    func logAndPublish(_ transition: HealthTransition, of service: ServiceAddress) {
         guard let state = health[service] else { return }
-        tell(transition, of: service)
+        publish(transition, of: service)
         let left = "\(state.numberUp) of \(state.servers.count) left"
         switch transition {
         case .serverUp(let server):

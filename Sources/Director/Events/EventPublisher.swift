@@ -21,9 +21,9 @@ struct EventPublisher {
     private(set) var open = OpenEvents()
     private var hasUnsavedOpenEvents = false
     /// When each aspect was told last.
-    private var lastTold: [Aspect: Date] = [:]
+    private var lastPublished: [Aspect: Date] = [:]
     /// Services that have no real server for new connections, as was told.
-    private var withoutServer: Set<ServiceAddress> = []
+    private var unserved: Set<ServiceAddress> = []
     /// Services of which the log said that no real server is left.
     private var emptied: Set<ServiceAddress> = []
     /// Services whose state at their start has been told, or is going to be.
@@ -38,21 +38,21 @@ struct EventPublisher {
     mutating func dated(_ event: DirectorEvent, since: Date?) -> DirectorEvent {
         guard let aspect = event.kind.aspect else { return event }
         let key = Aspect(kind: aspect, service: event.service, server: event.server)
-        let former = lastTold.updateValue(event.time, forKey: key)
+        let former = lastPublished.updateValue(event.time, forKey: key)
         var event = event
         event.since = since ?? former ?? started
         return event
     }
 
     /// Returns whether something of this kind has been told since the start. An event that has no opposite has not.
-    func hasTold(_ kind: DirectorEvent.Kind, of service: ServiceAddress, server: IPAddress?) -> Bool {
-        kind.aspect.map { lastTold[Aspect(kind: $0, service: service, server: server)] != nil } ?? false
+    func hasPublished(_ kind: DirectorEvent.Kind, of service: ServiceAddress, server: IPAddress?) -> Bool {
+        kind.aspect.map { lastPublished[Aspect(kind: $0, service: service, server: server)] != nil } ?? false
     }
 
     /// Returns what to tell of a service whose usable weight this is; nil when that is no news.
     mutating func serving(_ service: ServiceAddress, usableWeight: Int) -> DirectorEvent.Kind? {
-        if usableWeight == 0 { return withoutServer.insert(service).inserted ? .serviceDown : nil }
-        return withoutServer.remove(service) != nil ? .serviceUp : nil
+        if usableWeight == 0 { return unserved.insert(service).inserted ? .serviceDown : nil }
+        return unserved.remove(service) != nil ? .serviceUp : nil
     }
 
     /// Returns whether the log has to say that no real server is left: once, where many fall at a time.
@@ -72,12 +72,12 @@ struct EventPublisher {
     /// Forgets what was told of services and real servers that are no longer configured. Returns whether open events
     /// have changed.
     mutating func keep(_ state: (ServiceAddress) -> ServiceState?) -> Bool {
-        lastTold = lastTold.filter { aspect, _ in
+        lastPublished = lastPublished.filter { aspect, _ in
             guard let state = state(aspect.service) else { return false }
             guard let server = aspect.server else { return true }
             return state.servers[server] != nil || state.policy.sorryServer == server
         }
-        withoutServer = withoutServer.filter { state($0) != nil }
+        unserved = unserved.filter { state($0) != nil }
         begun = begun.filter { state($0) != nil }
         emptied = emptied.filter { state($0)?.numberUp == 0 }
         return keepOpen { state($0.service) == nil ? nil : $0.service }
@@ -93,7 +93,7 @@ struct EventPublisher {
     }
 
     /// Takes note of an event that is told. Returns whether open events have changed.
-    mutating func note(_ event: DirectorEvent) -> Bool { open.take(event) }
+    mutating func note(_ event: DirectorEvent) -> Bool { open.record(event) }
 
     private mutating func keepOpen(_ address: (DirectorEvent) -> ServiceAddress?) -> Bool {
         open.keep(address)

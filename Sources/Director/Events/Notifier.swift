@@ -21,7 +21,7 @@ final class Notifier: Sendable {
 
     var counts: DirectorMetrics.Scripts { state.withLock(\.counts) }
 
-    func tell(_ event: DirectorEvent, to notification: NotificationScript, isStart: Bool) {
+    func enqueue(_ event: DirectorEvent, for notification: NotificationScript, isStart: Bool) {
         let (dropped, number) = state.withLock { state -> (NotificationQueue.Item?, UInt64) in
             guard !state.isStopped else { return (nil, 0) }
             let dropped = state.queue.add(
@@ -35,7 +35,7 @@ final class Notifier: Sendable {
                 "notify \(dropped.notification.command[0]): too much waits; \(dropped.event.kind.rawValue) of \(dropped.event.service) is not told, the \(number). of all"
             )
         }
-        startWhatMay()
+        startReady()
     }
 
     /// Kills what runs, and starts nothing more.
@@ -47,7 +47,7 @@ final class Notifier: Sendable {
         for program in programs { program.kill() }
     }
 
-    private func startWhatMay() {
+    private func startReady() {
         while let (item, program) = next() { program.run { ending in self.ended(item, ending) } }
     }
 
@@ -83,7 +83,7 @@ final class Notifier: Sendable {
                 state.counts.failed += 1
             }
         }
-        startWhatMay()
+        startReady()
     }
 }
 

@@ -9,7 +9,7 @@ struct OpenEvents: Sendable, Hashable {
     private(set) var events: [DirectorEvent] = []
 
     /// Takes note of what is told. True where it opens or ends something.
-    mutating func take(_ event: DirectorEvent) -> Bool {
+    mutating func record(_ event: DirectorEvent) -> Bool {
         let before = events
         events.removeAll { open in
             open.service == event.service && open.server == event.server
@@ -55,7 +55,7 @@ struct OpenEventsFile {
         var open = OpenEvents()
         do {
             for event in try JSONDecoder().decode([DirectorEvent].self, from: Data(try File.read(path))) {
-                _ = open.take(event)
+                _ = open.record(event)
             }
             return (open, nil)
         } catch {

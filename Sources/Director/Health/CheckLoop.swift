@@ -94,7 +94,7 @@ extension Director {
         let answers = checkLoop.open()
         updateRounds()
         await withDiscardingTaskGroup { group in
-            group.addTask { for await some in answers { await self.take(some) } }
+            group.addTask { for await batch in answers { await self.accept(batch) } }
             while !Task.isCancelled {
                 begin(health.takeDue(at: clock.now))
                 await rest(until: checkLoop.endTurn(nextDue: health.nextDue, at: clock.now))
@@ -119,15 +119,15 @@ extension Director {
             switch question(of: id) {
             case .success(let question): questions.append(question)
             case .failure(let none):
-                take(none, of: id)
+                noteNoWay(none, of: id)
                 finish(id)
             }
         }
         checker.ask(questions, answersTo: inbox)
     }
 
-    private func take(_ answers: [Checker.Answer]) {
-        for answer in answers where take(answer) { finish(Int(answer.id)) }
+    private func accept(_ answers: [Checker.Answer]) {
+        for answer in answers where accept(answer) { finish(Int(answer.id)) }
     }
 
     private func finish(_ id: Int) {
@@ -200,7 +200,7 @@ extension Director {
 
     /// Takes an answer for each service that the round is for. Returns false where the answer waits for a look at the check
     /// path; the end of the look takes it.
-    func take(_ answer: Checker.Answer, isOutOfTurn: Bool = false) -> Bool {
+    func accept(_ answer: Checker.Answer, isOutOfTurn: Bool = false) -> Bool {
         var arrived = ArrivedAnswer(answer: answer, isOutOfTurn: isOutOfTurn, time: clock.now)
         let before = health.noteAnswered(arrived.round, isOutOfTurn: isOutOfTurn)
         if case .failed(let failure) = answer.verdict, !failure.isOwn, let before,
@@ -231,7 +231,9 @@ extension Director {
         checkLoop.look = Task {
             let isWhole = await running.dataPlane.isCheckPathWhole()
             // A stop or a reload may have come meanwhile.
-            if !isWhole, let running = self.running, running.isForwarding { tell(running.dataPlane.repairCheckPath()) }
+            if !isWhole, let running = self.running, running.isForwarding {
+                report(running.dataPlane.repairCheckPath())
+            }
             resources.noteLook(from: now, to: clock.now)
             for arrived in checkLoop.endLook() where self.running != nil {
                 judge(arrived)
@@ -254,21 +256,21 @@ extension Director {
                 let doubt = health.doubt(
                     arrived.round, failure, from: before, to: after, checksumErrors: network.checksumErrors)
             {
-                return follow(health.passOver(answer, in: doubt, at: clock.now))
+                return apply(health.passOver(answer, in: doubt, at: clock.now))
             }
         }
-        follow(health.take(answer, at: clock.now))
+        apply(health.accept(answer, at: clock.now))
     }
 
     /// Nothing was asked, for want of a way.
-    func take(_ none: NoWay, of id: Int) {
-        follow(health.noteNoWay(id, none.reason, at: clock.now))
+    func noteNoWay(_ none: NoWay, of id: Int) {
+        apply(health.noteNoWay(id, none.reason, at: clock.now))
     }
 
-    private func follow(_ findings: HealthSupervisor.Findings) {
+    private func apply(_ findings: HealthSupervisor.Findings) {
         if let shortage = findings.shortage { logger.error("health checks: \(shortage)") }
-        for (service, reason) in findings.inDoubt { tell(.checkPathInDoubt, of: service, reason: reason) }
-        for (service, changes) in findings.changes { follow(changes, of: service) }
+        for (service, reason) in findings.inDoubt { publish(.checkPathInDoubt, of: service, reason: reason) }
+        for (service, changes) in findings.changes { apply(changes, of: service) }
         if let dataPlane = running?.dataPlane {
             for (member, ports) in findings.answeredPorts {
                 attempt("note the ports that \(member.server) answers") {
@@ -276,6 +278,6 @@ extension Director {
                 }
             }
         }
-        if let host = findings.silentHost { nextHops.askAgain(host) }
+        if let host = findings.silentHost { nextHops.requestMAC(host) }
     }
 }

@@ -69,7 +69,7 @@ struct CheckDoubts {
     private var before: [Question: CheckTraffic] = [:]
     /// The rounds in doubt of each service that has some.
     private var rounds: [ServiceAddress: Set<Int>] = [:]
-    private var told: [ServiceAddress: Instant] = [:]
+    private var published: [ServiceAddress: Instant] = [:]
     /// Packets with a wrong checksum, as the kernel had counted them at the last doubt.
     private var checksumErrors: UInt64?
 
@@ -97,8 +97,8 @@ struct CheckDoubts {
         for service in services {
             let isNew = rounds[service] == nil
             rounds[service, default: []].insert(round)
-            if isNew, told[service].map({ $0.duration(to: now) >= Self.pause }) ?? true {
-                told[service] = now
+            if isNew, published[service].map({ $0.duration(to: now) >= Self.pause }) ?? true {
+                published[service] = now
                 news.append(service)
             }
         }
@@ -122,5 +122,7 @@ struct CheckDoubts {
     }
 
     /// Forgets services that are no longer configured.
-    mutating func keep(_ isConfigured: (ServiceAddress) -> Bool) { told = told.filter { isConfigured($0.key) } }
+    mutating func keep(_ isConfigured: (ServiceAddress) -> Bool) {
+        published = published.filter { isConfigured($0.key) }
+    }
 }

@@ -13,7 +13,7 @@ struct CheckRecord {
     /// Why this machine could not ask the last time, by the rounds' ids.
     private var notAsked: [Int: String] = [:]
     /// When each of these reasons was logged.
-    private var shortagesTold: [String: Instant] = [:]
+    private var shortagesLogged: [String: Instant] = [:]
 
     // MARK: Results
 
@@ -37,9 +37,9 @@ struct CheckRecord {
     /// Notes why this machine could not ask. Returns whether the log is to name the shortage.
     mutating func noteNotAsked(_ round: Int, _ reason: String, shortage: String, at now: Instant) -> Bool {
         notAsked[round] = reason
-        shortagesTold = shortagesTold.filter { $0.value.duration(to: now) < Self.shortagePause }
-        guard shortagesTold[shortage] == nil else { return false }
-        shortagesTold[shortage] = now
+        shortagesLogged = shortagesLogged.filter { $0.value.duration(to: now) < Self.shortagePause }
+        guard shortagesLogged[shortage] == nil else { return false }
+        shortagesLogged[shortage] = now
         return true
     }
 

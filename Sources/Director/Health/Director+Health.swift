@@ -19,13 +19,13 @@ extension Director {
     }
 
     /// Returns the transitions to tell once all has been applied.
-    func followHealth(
+    func reconfigureHealth(
         from old: DirectorConfiguration, to new: DirectorConfiguration
     ) throws -> Reconfiguration.Transitions {
         let change = Reconfiguration(
             old: old, new: new, answered: try answeredPorts(for: new), overrides: maintenance.overrides, now: clock.now)
         for service in change.servicesWithFreshHealth() { logImpliedPing(of: service) }
-        return health.follow(change)
+        return health.reconfigure(change)
     }
 
     /// Makes health what it was before a change that is refused.
@@ -55,7 +55,7 @@ extension Director {
     /// Follows what time alone changes, ten times a second, until cancelled.
     func watchTime() async {
         while !Task.isCancelled {
-            for (service, changes) in health.advance(to: clock.now) { follow(changes, of: service) }
+            for (service, changes) in health.advance(to: clock.now) { apply(changes, of: service) }
             try? await clock.sleep(for: .milliseconds(100))
         }
     }
@@ -71,7 +71,7 @@ extension Director {
             // waiting for ever.
             let ordered = Array(ports.prefix(4)) + ports.shuffled()
             guard let learning = health.learn(ordered, of: service, at: clock.now) else { return }
-            follow(learning.changes, of: service)
+            apply(learning.changes, of: service)
             if learning.hasNewQuestions { hasNewQuestions = true }
             try dataPlane.forgetLearntPorts(learning.forgotten, of: service)
         }
@@ -81,7 +81,7 @@ extension Director {
     func followDrains(of service: ConfiguredService) {
         let drained = maintenance.overrides.drained(of: service.forwarding)
         if let changes = health.setDrained(drained, of: service.address, at: clock.now) {
-            follow(changes, of: service.address)
+            apply(changes, of: service.address)
         }
     }
 

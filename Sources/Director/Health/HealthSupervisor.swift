@@ -116,7 +116,7 @@ struct HealthSupervisor {
                     .map { ($0, target) }
             }
         }
-        let gone = rounds.follow(wanted, at: now)
+        let gone = rounds.update(to: wanted, at: now)
         record.forget(gone)
         outOfTurn.forget(gone)
         doubts.forget(gone)
@@ -137,7 +137,7 @@ struct HealthSupervisor {
     }
 
     /// Takes an answer. One to a round that nobody wants any more brings nothing.
-    mutating func take(_ answer: Checker.Answer, at now: Instant) -> Findings {
+    mutating func accept(_ answer: Checker.Answer, at now: Instant) -> Findings {
         var findings = Findings()
         let id = Int(answer.id)
         guard let active = rounds[id] else { return findings }
@@ -314,7 +314,7 @@ struct HealthSupervisor {
     }
 
     /// Goes over to another configuration. Returns the transitions of each service, to be told once all is applied.
-    mutating func follow(_ change: Reconfiguration) -> Reconfiguration.Transitions {
+    mutating func reconfigure(_ change: Reconfiguration) -> Reconfiguration.Transitions {
         let (states, transitions) = change.states(from: states)
         self.states = states
         forgetUnaskedChecks()

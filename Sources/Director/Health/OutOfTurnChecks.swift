@@ -87,14 +87,14 @@ extension Director {
     func watchSYNs() async {
         while !Task.isCancelled {
             let began = clock.now
-            if configuration.watchesSYNs, let dataPlane = running?.dataPlane { suspectSilent(dataPlane) }
+            if configuration.watchesSYNs, let dataPlane = running?.dataPlane { checkSuspects(of: dataPlane) }
             // A look at many suspects leaves time for the checks.
             try? await clock.sleep(for: max(Self.suspicionPeriod, began.duration(to: clock.now) * 4))
         }
     }
 
     /// Begins what `OutOfTurnChecks` allows.
-    private func suspectSilent(_ dataPlane: any DataPlane) {
+    private func checkSuspects(of dataPlane: any DataPlane) {
         let unanswered = dataPlane.unansweredSYNs(atLeast: Self.suspiciousAfter)
         for id in health.suspect(unanswered, at: clock.now) { Task { await askOutOfTurn(id) } }
     }
@@ -114,10 +114,10 @@ extension Director {
             switch question(of: id, isOutOfTurn: true) {
             case .success(let question):
                 let answer = await checker.ask(question)
-                if !take(answer, isOutOfTurn: true) { await checkLoop.look?.value }
+                if !accept(answer, isOutOfTurn: true) { await checkLoop.look?.value }
                 health.noteOutOfTurn(id, answer.verdict)
             case .failure(let none):
-                take(none, of: id)
+                noteNoWay(none, of: id)
                 health.endOutOfTurn(id)
             }
         }

@@ -36,7 +36,7 @@ struct Rounds {
 
     /// Makes them those that are wanted, new ones in this order. What stays is not disturbed. Returns the ids of those
     /// that nobody wants any more.
-    mutating func follow(_ wanted: [(round: Round, target: ServiceMember)], at now: Instant) -> Set<Int> {
+    mutating func update(to wanted: [(round: Round, target: ServiceMember)], at now: Instant) -> Set<Int> {
         var targets: [Round: [ServiceMember]] = [:]
         var order: [Round] = []
         for (round, target) in wanted {

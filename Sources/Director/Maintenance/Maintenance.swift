@@ -232,12 +232,12 @@ extension Director {
         log(change, of: server)
         for service in change.services {
             let since = former.drain(of: server, in: service.forwarding)?.since
-            tell(
+            publish(
                 change.turn == .drained ? .serverDrained : .serverUndrained, of: service.address, server: server,
                 since: since)
         }
-        tell(batch)
-        for service in change.services { tellWhetherItServes(service.address) }
+        publish(batch)
+        for service in change.services { publishServiceState(service.address) }
     }
 
     /// Has the data plane follow the drains of these services, within `revise`.

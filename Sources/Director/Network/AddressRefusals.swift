@@ -24,7 +24,7 @@ enum AddressRefusals {
         let everyPort = Set(configuration.services.flatMap(\.listeners).filter(\.isAnyPort).map(\.vip))
         for entry in addresses where everyPort.contains(entry.address) && !put.contains(entry.address) {
             guard
-                try entry.isOwn && configuration.managesAddress || speaks(from: entry.address, configuration, network)
+                try entry.isOwn && configuration.managesAddress || isSource(entry.address, configuration, network)
             else { continue }
             let name = try network.link(index: entry.interface)?.name ?? "an interface"
             throw DirectorError(
@@ -36,8 +36,8 @@ enum AddressRefusals {
     }
 
     /// Whether what this machine sends to a real server leaves from the address, whoever put it there.
-    private static func speaks(
-        from address: IPAddress, _ configuration: DirectorConfiguration, _ network: any Network
+    private static func isSource(
+        _ address: IPAddress, _ configuration: DirectorConfiguration, _ network: any Network
     ) throws -> Bool {
         guard let server = configuration.serverAddresses.min() else { return false }
         return try network.route(to: server)?.source == address

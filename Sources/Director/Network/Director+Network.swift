@@ -11,9 +11,9 @@ internal import ServiceConfiguration
 /// The order in which the director follows its network. `NextHops`, `VIPAddresses` and `ManagedResources` decide, and return
 /// what is to be logged and told.
 extension Director {
-    func tell(_ findings: NetworkFindings) {
+    func report(_ findings: NetworkFindings) {
         for line in findings.lines { logger.log(level: line.level, "\(line.text)") }
-        for (service, reason) in findings.restored { tell(.restored, of: service, reason: reason) }
+        for (service, reason) in findings.restored { publish(.restored, of: service, reason: reason) }
     }
 
     // MARK: Next hops
@@ -23,7 +23,7 @@ extension Director {
         guard let running else { return }
         // Interfaces come first: frames for a MAC that the data plane does not know yet are lost.
         attempt("follow the interfaces") { try refreshInterfaces() }
-        tell(
+        report(
             nextHops.followAll(
                 atMost: limit, for: configuration, on: running.dataPlane, journal: running.journal, at: clock.now))
     }
@@ -34,7 +34,7 @@ extension Director {
     /// Follows the routes to real servers that the data plane does not have yet.
     func followRoutes(to servers: Set<IPAddress>) {
         guard let running else { return }
-        tell(
+        report(
             nextHops.follow(
                 servers.sorted(), for: configuration, on: running.dataPlane, journal: running.journal, at: clock.now))
     }
@@ -127,7 +127,7 @@ extension Director {
         }
         let present = running?.dataPlane.route(to: server)?.mtu ?? size
         let learning = nextHops.endProbe(for: error, size: size, present: present, verdict, at: clock.now)
-        tell(learning.findings)
+        report(learning.findings)
         if learning.isLearnt { refreshPaths() }
     }
 
@@ -147,7 +147,7 @@ extension Director {
 
     func announce() { announce(on: running?.dataPlane.interfaces ?? []) }
 
-    private func announce(on links: [Link]) { tell(vipAddresses.announce(for: configuration, on: links)) }
+    private func announce(on links: [Link]) { report(vipAddresses.announce(for: configuration, on: links)) }
 
     /// Takes an interface that was made anew under its old name.
     func rejoinInterfaces() throws {
@@ -164,10 +164,10 @@ extension Director {
     func repair() throws {
         guard let running, running.isForwarding else { return }
         attempt("list the interfaces") { followNames(in: running.journal, try network.links()) }
-        for repairs in running.dataPlane.repair() { tell(repairs) }
+        for repairs in running.dataPlane.repair() { report(repairs) }
         let repairs = try vipAddresses.restore(for: configuration, on: running.dataPlane, journal: running.journal)
         if !repairs.restored.isEmpty { announce() }
-        tell(resources.note(repairs, of: configuration.services, at: clock.now))
+        report(resources.note(repairs, of: configuration.services, at: clock.now))
     }
 
     /// Where the file cannot be written, the journal itself has the names.
@@ -175,7 +175,7 @@ extension Director {
         attempt("follow the names of interfaces") { try journal.follow(links) }
     }
 
-    func tell(_ repairs: Repairs) { tell(resources.note(repairs, of: configuration.services, at: clock.now)) }
+    func report(_ repairs: Repairs) { report(resources.note(repairs, of: configuration.services, at: clock.now)) }
 }
 
 /// What the director is to log and to tell of its network.

@@ -44,7 +44,7 @@ struct LearntPathMTUs {
     /// Returns whether a message that names this MTU (0: none) would be news, and the path may be probed now. `present` is
     /// the path's MTU.
     func mayProbe(
-        _ server: IPAddress, told mtu: UInt32, present: UInt32, at now: ContinuousClock.Instant = .now
+        _ server: IPAddress, claimed mtu: UInt32, present: UInt32, at now: ContinuousClock.Instant = .now
     ) -> Bool {
         mtu < present && present > floor && !probed.contains(server) && probed.count < Self.concurrentProbes
             && next[server].map { now >= $0 } ?? true

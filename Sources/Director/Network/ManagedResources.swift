@@ -94,7 +94,7 @@ struct ManagedResources {
 
 /// What is logged of resources that were missing: of one that somebody takes away again and again, not each time.
 struct Restorations {
-    enum Word: Hashable {
+    enum News: Hashable {
         case restored
         /// It went again, so soon after it was put back. Said once, until it has been left alone for a while.
         case contested(after: Duration)
@@ -113,7 +113,7 @@ struct Restorations {
     private var failures = RepeatedErrors<ManagedResource>()
 
     /// The resource is there again. Nil: nothing is to be said.
-    mutating func restored(_ resource: ManagedResource, at now: ContinuousClock.Instant) -> Word? {
+    mutating func restored(_ resource: ManagedResource, at now: ContinuousClock.Instant) -> News? {
         _ = failures.settle(resource)
         // Those that are of no more interest: a machine's interfaces come and go.
         pasts = pasts.filter { $0.value.last.duration(to: now) < Self.quiet }

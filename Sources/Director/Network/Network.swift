@@ -60,7 +60,7 @@ final class KernelNetwork: Network {
     /// One for all requests, made with the first.
     private let socket = Mutex<RouteSocket?>(nil)
 
-    private func ask<Answer: Sendable>(_ body: (RouteSocket) throws -> Answer) throws -> Answer {
+    private func withSocket<Answer: Sendable>(_ body: (RouteSocket) throws -> Answer) throws -> Answer {
         try socket.withLock { socket in
             let open = try socket ?? RouteSocket()
             socket = open
@@ -75,27 +75,27 @@ final class KernelNetwork: Network {
         }
     }
 
-    func links() throws -> [Link] { try ask { try $0.links() } }
-    func link(index: Int32) throws -> Link? { try ask { try $0.link(index: index) } }
-    func addresses() throws -> [InterfaceAddress] { try ask { try $0.addresses() } }
+    func links() throws -> [Link] { try withSocket { try $0.links() } }
+    func link(index: Int32) throws -> Link? { try withSocket { try $0.link(index: index) } }
+    func addresses() throws -> [InterfaceAddress] { try withSocket { try $0.addresses() } }
 
     func addAddress(_ address: IPAddress, on interface: Int32, scope: UInt8) throws {
-        try ask { _ = try $0.addAddress(address, prefixLength: 32, to: interface, scope: scope) }
+        try withSocket { _ = try $0.addAddress(address, prefixLength: 32, to: interface, scope: scope) }
     }
 
     func removeAddress(_ address: IPAddress, from interface: Int32) throws {
-        try ask { _ = try $0.removeAddress(address, prefixLength: 32, from: interface) }
+        try withSocket { _ = try $0.removeAddress(address, prefixLength: 32, from: interface) }
     }
 
-    func route(to destination: IPAddress) throws -> ResolvedRoute? { try ask { try $0.route(to: destination) } }
-    func routeMTU(to destination: IPAddress) throws -> UInt32? { try ask { try $0.routeMTU(to: destination) } }
+    func route(to destination: IPAddress) throws -> ResolvedRoute? { try withSocket { try $0.route(to: destination) } }
+    func routeMTU(to destination: IPAddress) throws -> UInt32? { try withSocket { try $0.routeMTU(to: destination) } }
 
     func neighbour(_ address: IPAddress, on interface: Int32) throws -> Neighbour? {
-        try ask { try $0.neighbour(address, on: interface) }
+        try withSocket { try $0.neighbour(address, on: interface) }
     }
 
     func manageNeighbour(_ address: IPAddress, on interface: Int32) throws {
-        try ask { _ = try $0.manageNeighbour(address, on: interface) }
+        try withSocket { _ = try $0.manageNeighbour(address, on: interface) }
     }
 
     func checksumErrors() -> UInt64? {

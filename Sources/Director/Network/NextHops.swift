@@ -135,7 +135,7 @@ struct NextHops {
     }
 
     /// Broadcasts for the MAC of the next hop to a silent real server.
-    func askAgain(_ server: IPAddress) { paths.askAgain(server) }
+    func requestMAC(_ server: IPAddress) { paths.requestMAC(server) }
 
     /// Returns why there is no way to the real server, as it was found last.
     func reasonOfNoWay(to server: IPAddress) -> String { unreachable[server] ?? "no way to \(server) is known yet" }
@@ -167,7 +167,7 @@ struct NextHops {
         guard let path = dataPlane.route(to: server), !path.isLocal,
             error.source == path.source || configuration.outerSources?.contains(error.source) == true,
             error.innerDestination.map(configuration.vips.contains) ?? true,
-            pathMTUs.mayProbe(server, told: error.mtu, present: path.mtu, at: now)
+            pathMTUs.mayProbe(server, claimed: error.mtu, present: path.mtu, at: now)
         else { return nil }
         do {
             guard try Self.isConfirmed(error, by: dataPlane) else { return nil }

@@ -58,7 +58,7 @@ struct PathFinder {
 
     /// Broadcasts for the next hop's MAC. A silent real server may have got another one, and the kernel would believe
     /// the old one for most of a minute. A gateway with an IPv6 address is a router, which announces another one.
-    func askAgain(_ server: IPAddress) {
+    func requestMAC(_ server: IPAddress) {
         guard let route = try? network.route(to: server), let source = route.source,
             let link = try? network.link(index: route.interface), link.isEthernet
         else { return }

@@ -42,7 +42,7 @@ struct VIPAddresses {
             }
         }
         guard configuration.managesAddress else { return Placement(failure: failures.first) }
-        let (present, hasOtherSources) = try VIPScope.settle(
+        let (present, hasOtherSources) = try VIPScope.correctScopes(
             homes, journal: journal, in: network, refuge: dataPlane.refuge)
         let missing = homes.filter { !present.contains($0.key) }.sorted { $0.key < $1.key }
         do {

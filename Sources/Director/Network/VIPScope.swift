@@ -21,7 +21,7 @@ enum VIPScope {
     /// Puts VIPs that are in the journal with another scope, as earlier versions placed them, on their interfaces anew: a
     /// scope does not change in place. Returns the addresses that this machine has elsewhere than on `refuge`, and whether
     /// some had another scope: the kernel may choose other sources then.
-    static func settle(
+    static func correctScopes(
         _ homes: [IPAddress: Link], journal: ChangeJournal, in network: any Network, refuge: Link?
     ) throws -> (present: Set<IPAddress>, hasChanged: Bool) {
         let present = try network.addresses()

@@ -281,7 +281,7 @@ extension Director {
                 let server = status.services[serviceIndex].servers[index]
                 status.services[serviceIndex].servers[index] = described(server, of: address, at: now)
             }
-            status.services[serviceIndex].tell(maintenance.overrides, of: configured.forwarding)
+            status.services[serviceIndex].setDrains(maintenance.overrides, of: configured.forwarding)
             if let state = health[address] {
                 status.services[serviceIndex].quorum = DirectorStatus.Quorum(state)
             }
@@ -327,7 +327,7 @@ extension Director {
         do {
             let overrides = try OverridesFile(path: instance.overrides).read()
             for (index, service) in stored.snapshot.services.enumerated() {
-                status.services[index].tell(overrides, of: service.configured)
+                status.services[index].setDrains(overrides, of: service.configured)
             }
             return (status, nil)
         } catch {
@@ -351,7 +351,7 @@ extension Director {
 
 extension DirectorStatus.Service {
     /// Says who is drained in the service, as the overrides know it.
-    fileprivate mutating func tell(_ overrides: Overrides, of service: VirtualService) {
+    fileprivate mutating func setDrains(_ overrides: Overrides, of service: VirtualService) {
         for index in servers.indices {
             servers[index].drained =
                 overrides.drain(of: servers[index].address, in: service)?.since.formatted(.iso8601)

@@ -34,8 +34,8 @@ struct EventPublisherTests {
         let known = Date(timeIntervalSince1970: 900)
         #expect(since(event(.serverUndrained, of: web, server: server, at: 1040), known) == 900)
         #expect(since(event(.restored, of: web, at: 1050)) == nil)
-        #expect(publisher.hasTold(.serverDown, of: web, server: server))
-        #expect(!publisher.hasTold(.quorumLost, of: web, server: nil))
+        #expect(publisher.hasPublished(.serverDown, of: web, server: server))
+        #expect(!publisher.hasPublished(.quorumLost, of: web, server: nil))
     }
 
     @Test("a service without a real server is news once, and so is one that has a real server again")
@@ -77,7 +77,9 @@ struct EventPublisherTests {
     @Test("what the last daemon told is taken over under the service's name of now")
     func takeover() {
         var left = OpenEvents()
-        for told in [event(.quorumLost, of: web, at: 10), event(.serviceDown, of: mail, at: 20)] { _ = left.take(told) }
+        for told in [event(.quorumLost, of: web, at: 10), event(.serviceDown, of: mail, at: 20)] {
+            _ = left.record(told)
+        }
         var publisher = EventPublisher(started: started)
         let new = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 443, transport: .tcp)
         let hasChanged = publisher.takeOver(left) { $0.service == web ? new : nil }
@@ -96,7 +98,7 @@ struct EventPublisherTests {
         #expect(begins && !beginsAgain)
         let hasChanged = publisher.keep { _ in nil }
         #expect(hasChanged && publisher.open.events.isEmpty)
-        #expect(!publisher.hasTold(.serverDown, of: web, server: server))
+        #expect(!publisher.hasPublished(.serverDown, of: web, server: server))
         #expect(publisher.serving(web, usableWeight: 0) == .serviceDown)
         let beginsAnew = publisher.begins(web)
         #expect(beginsAnew)

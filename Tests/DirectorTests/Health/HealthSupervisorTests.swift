@@ -67,14 +67,14 @@ struct HealthSupervisorTests {
         #expect(first?.round.probe == .tcp(port: 80) && first?.member == ServiceMember(service: web, server: one))
         #expect(first?.isAskedBeside == true, "nothing is known yet")
         for id in asked {
-            let findings = health.take(answer(id, passed), at: at(1000))
+            let findings = health.accept(answer(id, passed), at: at(1000))
             #expect(findings.changes.isEmpty && findings.shortage == nil && findings.silentHost == nil)
             health.finish(id, at: at(1000))
         }
         #expect(health.inquiry(asked[0])?.isAskedBeside == false)
-        var findings = health.take(answer(asked[0], silent), at: at(2000))
+        var findings = health.accept(answer(asked[0], silent), at: at(2000))
         #expect(findings.changes.isEmpty && findings.silentHost == one)
-        findings = health.take(answer(asked[0], refused), at: at(2300))
+        findings = health.accept(answer(asked[0], refused), at: at(2300))
         #expect(findings.silentHost == nil)
         #expect(findings.changes.map(\.service) == [web])
         let change = try #require(findings.changes.first?.changes)
@@ -92,14 +92,14 @@ struct HealthSupervisorTests {
         var health = supervisor(configuration(web, servers: [one, two]))
         let asked = rounds(&health, at: at(1000))
         let member = ServiceMember(service: web, server: one)
-        #expect(health.take(answer(asked[0], notAsked), at: at(1000)).shortage == "no socket")
-        #expect(health.take(answer(asked[1], notAsked), at: at(1000)).shortage == nil)
-        #expect(health.take(answer(asked[0], notAsked), at: at(60_999)).shortage == nil)
-        #expect(health.take(answer(asked[0], notAsked), at: at(61_000)).shortage == "no socket")
+        #expect(health.accept(answer(asked[0], notAsked), at: at(1000)).shortage == "no socket")
+        #expect(health.accept(answer(asked[1], notAsked), at: at(1000)).shortage == nil)
+        #expect(health.accept(answer(asked[0], notAsked), at: at(60_999)).shortage == nil)
+        #expect(health.accept(answer(asked[0], notAsked), at: at(61_000)).shortage == "no socket")
         #expect(health.isUp(member))
         #expect(health.reasonNotAsked(member)?.hasSuffix("no socket") == true)
         #expect(health.record.statistics.isEmpty)
-        _ = health.take(answer(asked[0], passed), at: at(62_000))
+        _ = health.accept(answer(asked[0], passed), at: at(62_000))
         #expect(health.reasonNotAsked(member) == nil)
     }
 
@@ -108,7 +108,7 @@ struct HealthSupervisorTests {
         var health = supervisor(configuration(web, servers: [one]))
         let asked = rounds(&health, at: at(1000))
         #expect(health.updateRounds(for: configuration(web, servers: []), at: at(1000)) == Set(asked))
-        #expect(health.take(answer(asked[0], refused), at: at(1100)).changes.isEmpty)
+        #expect(health.accept(answer(asked[0], refused), at: at(1100)).changes.isEmpty)
         #expect(health.inquiry(asked[0]) == nil && health.roundIDs.isEmpty)
     }
 
@@ -132,12 +132,12 @@ struct HealthSupervisorTests {
         #expect(health.updateRounds(for: configuration, at: start).isEmpty && health.roundIDs.count > known.count)
         let asked = rounds(&health, at: at(1000)).filter { health.round($0)?.probe == .tcp(port: 9000) }
         #expect(asked.count == 2)
-        var findings = health.take(answer(asked[0], passed), at: at(1000))
+        var findings = health.accept(answer(asked[0], passed), at: at(1000))
         #expect(findings.answeredPorts.map(\.member) == [ServiceMember(service: any, server: one)])
         #expect(findings.answeredPorts.map(\.ports) == [[9000]])
-        findings = health.take(answer(asked[0], passed), at: at(2000))
+        findings = health.accept(answer(asked[0], passed), at: at(2000))
         #expect(findings.answeredPorts.isEmpty)
-        for id in asked { for step in 0..<60 { _ = health.take(answer(id, refused), at: at(3000 + step)) } }
+        for id in asked { for step in 0..<60 { _ = health.accept(answer(id, refused), at: at(3000 + step)) } }
         let later = health.learn([], of: any, at: at(4000))
         #expect(later?.forgotten == [9000] && later?.hasNewQuestions == true)
         #expect(health.record.statistics[any]?[.tcp(port: 9000)] == nil)
@@ -179,11 +179,11 @@ struct HealthSupervisorTests {
         let old = configuration(web, servers: [one, two], kind: .tcp(port: 80))
         var health = supervisor(old)
         let asked = rounds(&health, at: at(1000))
-        #expect(health.take(answer(asked[0], refused), at: at(1000)).changes.count == 1)
+        #expect(health.accept(answer(asked[0], refused), at: at(1000)).changes.count == 1)
         let new = configuration(web, servers: [one, two], kind: .tcp(port: 8080))
         let change = Reconfiguration(old: old, new: new, answered: [:], overrides: Overrides(), now: at(2000))
         #expect(change.servicesWithFreshHealth().map(\.address) == [web])
-        #expect(health.follow(change).isEmpty)
+        #expect(health.reconfigure(change).isEmpty)
         #expect(health[web]?.servers[one]?.condition.isUp == false)
         #expect(health[web]?.servers[two]?.condition.isUp == true)
         #expect(health.record.statistics.isEmpty)
@@ -203,17 +203,17 @@ struct HealthSupervisorTests {
         let id = asked[0]
         // The question of its turn is still out.
         #expect(health.nextOutOfTurn(id)?.time == at(1100))
-        _ = health.take(answer(id, passed), at: at(1030))
+        _ = health.accept(answer(id, passed), at: at(1030))
         health.finish(id, at: at(1030))
         #expect(health.nextOutOfTurn(id)?.time == at(1020), "it begins at once")
         health.noteAsked(id, isOutOfTurn: true, at: at(1030))
         // A server that stays silent lets the time-out pass, and is asked again at once.
-        _ = health.take(answer(id, silent), at: at(1730))
+        _ = health.accept(answer(id, silent), at: at(1730))
         health.noteOutOfTurn(id, silent)
         #expect(try #require(health.nextOutOfTurn(id)).time <= at(1730))
         // One that refuses is not.
         health.noteAsked(id, isOutOfTurn: true, at: at(1800))
-        _ = health.take(answer(id, refused), at: at(1801))
+        _ = health.accept(answer(id, refused), at: at(1801))
         #expect(!health.isUp(member))
         #expect(health.nextOutOfTurn(id) == nil, "it is out")
     }
@@ -222,11 +222,11 @@ struct HealthSupervisorTests {
     func shortTimeout() {
         var health = supervisor(configuration(web, servers: [one]))
         let id = rounds(&health, at: at(1000))[0]
-        _ = health.take(answer(id, passed), at: at(1001))
+        _ = health.accept(answer(id, passed), at: at(1001))
         health.finish(id, at: at(1001))
         #expect(health.suspect([ServiceMember(service: web, server: one): 2], at: at(2000)) == [id])
         health.noteAsked(id, isOutOfTurn: true, at: at(2000))
-        _ = health.take(answer(id, silent), at: at(2010))
+        _ = health.accept(answer(id, silent), at: at(2010))
         health.noteOutOfTurn(id, silent)
         #expect(health.nextOutOfTurn(id)?.time == at(2100))
     }
@@ -237,13 +237,13 @@ struct HealthSupervisorTests {
         let member = ServiceMember(service: web, server: one)
         let asked = rounds(&health, at: at(1000))
         for id in asked {
-            _ = health.take(answer(id, passed), at: at(1001))
+            _ = health.accept(answer(id, passed), at: at(1001))
             health.finish(id, at: at(1001))
         }
         #expect(health.suspect([member: 2], at: at(2000)) == [asked[0]])
         #expect(health.nextOutOfTurn(asked[0])?.time == at(2000))
         health.noteAsked(asked[0], isOutOfTurn: true, at: at(2000))
-        _ = health.take(answer(asked[0], refused), at: at(2090))
+        _ = health.accept(answer(asked[0], refused), at: at(2090))
         health.noteOutOfTurn(asked[0], refused)
         #expect(health.isUp(member))
         #expect(health.nextOutOfTurn(asked[0])?.time == at(2190))

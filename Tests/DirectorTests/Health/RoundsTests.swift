@@ -47,23 +47,23 @@ struct RoundsTests {
     @Test func whoAsksTheSameSharesIt() {
         var rounds = Rounds(origin: start)
         let round = policy(.tcp(port: 8080), questions: [.tcp(port: 8080)])[0]
-        #expect(rounds.follow([(round, target(80)), (round, target(443))], at: start).isEmpty)
+        #expect(rounds.update(to: [(round, target(80)), (round, target(443))], at: start).isEmpty)
         #expect(rounds.ids.count == 1)
         let due = rounds.takeDue(at: start + .seconds(5))
         #expect(due == rounds.ids(of: target(80)) && due == rounds.ids(of: target(443)))
         #expect(rounds[due[0]]?.targets == [target(80), target(443)])
         // One goes, and the other one's turn is what it was.
-        #expect(rounds.follow([(round, target(443))], at: start).isEmpty)
+        #expect(rounds.update(to: [(round, target(443))], at: start).isEmpty)
         #expect(rounds.ids(of: target(80)).isEmpty && rounds.ids(of: target(443)) == due)
         #expect(rounds[due[0]]?.targets == [target(443)])
         #expect(rounds.nextDue == nil)
         rounds.finish(due[0], isInTransition: false, at: start)
         #expect(rounds.nextDue != nil)
-        #expect(rounds.follow([], at: start) == Set(due))
+        #expect(rounds.update(to: [], at: start) == Set(due))
         #expect(rounds[due[0]] == nil && rounds.ids.isEmpty && rounds.ids(of: target(443)).isEmpty)
         #expect(rounds.takeDue(at: start + .seconds(60)).isEmpty)
         // It is another one when it comes back: answers to the old one are nobody's.
-        #expect(rounds.follow([(round, target(443))], at: start).isEmpty)
+        #expect(rounds.update(to: [(round, target(443))], at: start).isEmpty)
         #expect(rounds.ids.count == 1 && rounds.ids.isDisjoint(with: due))
     }
 
@@ -75,7 +75,7 @@ struct RoundsTests {
             round.server = IPAddress(server)
             return (round, target(80, server))
         }
-        #expect(rounds.follow(wanted, at: start).isEmpty)
+        #expect(rounds.update(to: wanted, at: start).isEmpty)
         var asked: [IPAddress] = []
         for step in 0..<100 {
             asked += rounds.takeDue(at: start + .milliseconds(step)).compactMap { rounds[$0]?.round.server }

@@ -107,7 +107,7 @@ struct PathMTUTests {
             (68, 552, false), (0, 500, false),
         ] as [(UInt32, UInt32, Bool)])
     func whatWouldBeNewsIsLookedInto(told: UInt32, present: UInt32, mayProbe: Bool) {
-        #expect(LearntPathMTUs().mayProbe(Self.server, told: told, present: present) == mayProbe)
+        #expect(LearntPathMTUs().mayProbe(Self.server, claimed: told, present: present) == mayProbe)
     }
 
     /// (the largest packet that passed, present, learnt)
@@ -129,7 +129,7 @@ struct PathMTUTests {
     @Test func probesOfAPathKeepTheirDistance() {
         var mtus = LearntPathMTUs()
         func mayProbe(_ server: IPAddress, _ time: Duration) -> Bool {
-            mtus.mayProbe(server, told: 552, present: 1500, at: start + time)
+            mtus.mayProbe(server, claimed: 552, present: 1500, at: start + time)
         }
         mtus.beginProbe(Self.server)
         #expect(!mayProbe(Self.server, .seconds(60)))
@@ -143,12 +143,12 @@ struct PathMTUTests {
         var mtus = LearntPathMTUs()
         let servers = (1...5).map { IPAddress(0x0A00_0100 + $0) }
         for server in servers.dropLast() {
-            #expect(mtus.mayProbe(server, told: 552, present: 1500))
+            #expect(mtus.mayProbe(server, claimed: 552, present: 1500))
             mtus.beginProbe(server)
         }
-        #expect(!mtus.mayProbe(servers[4], told: 552, present: 1500))
+        #expect(!mtus.mayProbe(servers[4], claimed: 552, present: 1500))
         _ = mtus.endProbe(servers[0], present: 1500)
-        #expect(mtus.mayProbe(servers[4], told: 552, present: 1500))
+        #expect(mtus.mayProbe(servers[4], claimed: 552, present: 1500))
     }
 
     @Test func complaintsAreRare() {
@@ -184,6 +184,6 @@ struct PathMTUTests {
         #expect(mtus.mtu(to: Self.server, at: start) == 1400)
         mtus.forget(except: [], at: start)
         #expect(mtus.mtu(to: Self.server, at: start) == nil)
-        #expect(mtus.mayProbe(Self.server, told: 552, present: 1500, at: start))
+        #expect(mtus.mayProbe(Self.server, claimed: 552, present: 1500, at: start))
     }
 }
