@@ -10,8 +10,8 @@ internal import Netlink
 public import ServiceConfiguration
 internal import SystemCalls
 
-/// The running director: what is configured, what health says and what routes say become one desired state, which
-/// the data plane is made to have.
+/// The running director. It makes one desired state of configuration, health, drains and routes, and gives it to the
+/// data plane.
 public actor Director {
     /// The program's version.
     public static let version = "0.1.0"
@@ -25,34 +25,34 @@ public actor Director {
     let clock: any DirectorClock
     var running: Running?
     var health: HealthSupervisor
-    /// Changes that the data plane does not have yet.
+    /// The changes that wait for an update of the data plane.
     var applier: Applier
     var checkLoop = CheckLoop()
-    /// Reloads, which are made one after another.
+    /// The queue of reloads.
     var reloads = WaitingLine()
-    /// How real servers are reached.
+    /// The routes and next hops to real servers.
     var nextHops: NextHops
-    /// What is known of the repairs of what the director put into the machine.
+    /// The repairs of the director's own changes of the machine.
     var resources: ManagedResources
-    /// What operators changed by hand.
+    /// The drains of operators.
     var maintenance: Maintenance
     public nonisolated let events = EventLog()
     let notifier: Notifier
     var publisher = EventPublisher(started: Date())
-    /// Work that is repeated and may fail, and whose errors are not logged each time.
+    /// Repeated work, whose errors are not logged each time.
     let work: RepeatedWork
 
-    /// What a start makes and a stop takes away.
+    /// The data plane and journal that a start makes and a stop removes.
     struct Running {
         var dataPlane: any DataPlane
         var journal: ChangeJournal
         var isForwarding = false
     }
 
-    /// SYNs in a row without a completed handshake that make a real server silent. At 30 % loss of a healthy one's
-    /// answers four in a row are one in a hundred, and they have to fill half a second besides.
+    /// The number of unanswered SYNs in a row that make a real server silent. Where a healthy server loses 30 % of its
+    /// answers, four in a row have a probability below 1 %. They also have to span half a second.
     static let silentAfter: UInt32 = 4
-    /// So many unanswered SYNs start checks out of turn.
+    /// The number of unanswered SYNs in a row that start checks out of turn.
     static let suspiciousAfter: UInt32 = 2
 
     public init(
@@ -85,20 +85,20 @@ public actor Director {
         resources = ManagedResources(at: clock.now)
     }
 
-    /// Does one of several pieces of work, whose error keeps no other from being done.
+    /// Does one of several pieces of work. Its error is logged, and does not prevent the others.
     func attempt(_ name: @autoclosure () -> String, _ body: () throws -> Void) { work.attempt(name(), body) }
 
     // MARK: Start and stop
 
-    /// Puts everything in place, or takes over what the last daemon left. A failure leaves the machine as it was, except
-    /// that a data plane of an older layout may have been migrated, and forwards on.
+    /// Starts the director, or takes over the data plane of the last daemon. A failure leaves the machine as it was.
+    /// One exception is a data plane of an older layout, which may have been migrated and forwards on.
     public func start() async throws {
         try network.requirePrivilege()
         let journal: ChangeJournal
         do {
             journal = try Self.journal(instance)
             try journal.follow(network.links())
-            // What forwards, forwards on whatever becomes of this start.
+            // A data plane that forwards is journalled first, so a failed start does not stop it.
             _ = try Self.journalLeftovers(of: instance, in: journal, dataPlanes: dataPlanes, logger: logger)
         } catch { throw DirectorError(error) }
         let inherited = journal.changes
@@ -106,7 +106,7 @@ public actor Director {
             try await start(journal: journal)
         } catch {
             running = nil
-            // Where a data plane of an older layout forwarded before, it may by now be what this start has pinned.
+            // A data plane of an older layout may have been migrated to this start's pins by now.
             let kept =
                 inherited.contains(where: \.isPin) ? inherited + journal.changes.filter(\.isPin) : inherited
             _ = journal.undoAll(except: kept) { change, failure in
@@ -116,7 +116,7 @@ public actor Director {
         }
     }
 
-    /// Starts in the order of what may fail: the services of a data plane that is taken over change last.
+    /// Starts in an order in which an adopted data plane's services change last, after all that may fail.
     func start(journal: ChangeJournal) async throws {
         if configuration.services.isEmpty { return }
         try AddressRefusals.refuse(configuration, journal: journal.changes, network)
@@ -128,20 +128,20 @@ public actor Director {
         try takeOverHealth(from: adopted)
         dataPlane.setLimits(limits)
         if !adopted.services.isEmpty {
-            // Nothing of the services has changed where this fails.
+            // The services are still unchanged where this fails.
             try dataPlane.startForwarding()
-            // A new real server gets no packet before there is a way to it.
+            // A new real server gets no packet before it has a next hop.
             refreshPaths()
         }
         do {
             try applyServices()
         } catch {
-            // The old services go on, by the old program or the new one.
+            // The old services are applied again, under the old program or the new one.
             if !adopted.services.isEmpty { try? dataPlane.apply(adopted.services.map(VirtualService.init)) }
             throw error
         }
         refreshPaths()
-        // A first packet would otherwise be lost to an ARP that is still out.
+        // The first packets would otherwise be lost while ARP is unresolved.
         let deadline = clock.now + .milliseconds(300)
         while try dataPlane.snapshot().services.contains(where: { $0.servers.contains { !$0.hasNextHop } }),
             clock.now < deadline
@@ -151,7 +151,7 @@ public actor Director {
         }
         if adopted.services.isEmpty { try dataPlane.startForwarding() }
         refreshPaths()
-        // Before the addresses, for which ARP would be answered.
+        // This precedes the VIPs, as the kernel answers ARP for a VIP from its placement on.
         try dataPlane.completeStart()
         try placeAddresses(journal: journal)
         announce()
@@ -178,7 +178,8 @@ public actor Director {
             silentAfter: configuration.watchesSYNs ? Self.silentAfter : 0)
     }
 
-    /// What a start would fail for, without changing anything: asked before a running daemon is told to go.
+    /// Throws the error that a start would fail with, without any change. `--replace` calls it before the old daemon
+    /// stops.
     public static func preflight(
         _ configuration: DirectorConfiguration, instance: InstancePaths, dataPlanes: any DataPlaneProvider
     ) throws {
@@ -196,7 +197,7 @@ public actor Director {
         }
     }
 
-    /// Takes everything out of the machine. True if nothing was left.
+    /// Removes everything from the machine. Returns whether all of it was removed.
     public func stop() -> Bool {
         notifier.stop()
         writeWhatOutlivesDaemon()
@@ -205,7 +206,8 @@ public actor Director {
         return Self.undo(running.journal, instance: instance, dataPlanes: dataPlanes, logger: logger)
     }
 
-    /// Removes what a director left, without one running. Nil where there was nothing.
+    /// Removes the changes that a director left in the machine while none runs. Returns nil where there were none, else
+    /// whether all were removed.
     public static func cleanup(
         instance: InstancePaths, dataPlanes: any DataPlaneProvider, logger: Logger
     ) throws -> Bool? {
@@ -240,18 +242,18 @@ public actor Director {
         let complete = journal.undoAll { change, failure in
             if let failure { logger.error("remove \(change): \(failure)") } else { logger.debug("removed \(change)") }
         }
-        // In the run directory it is known as long as there is something to take over.
+        // A state directory of its own keeps the open events. In the run directory they last as long as the data plane.
         if instance.stateDirectory == instance.runDirectory { unlink(instance.openEvents) }
         unlink(instance.damping)
-        // Whoever made the directory that instances share, the last one to leave removes it.
+        // The last instance to stop removes the directory that instances share.
         dataPlanes.removeEmptyPlaces(instance)
         return complete
     }
 
     // MARK: Leftovers
 
-    /// Journals what a director left, as far as that can be known without its journal: then a start does not take away
-    /// what forwards, and a cleanup finds it.
+    /// Journals what a director left without an entry in the journal, as far as that can be found. So a failed start
+    /// does not remove a data plane that forwards, and a cleanup finds it. Returns whether there was any.
     private static func journalLeftovers(
         of instance: InstancePaths, in journal: ChangeJournal, dataPlanes: any DataPlaneProvider, logger: Logger
     ) throws -> Bool {
@@ -264,7 +266,8 @@ public actor Director {
         return true
     }
 
-    /// VIPs of the stored services that are still on an interface: without a journal nobody knows who put them there.
+    /// Returns commands that remove the stored services' VIPs from interfaces. Without a journal it is unknown whether
+    /// the director put them there.
     private static func addressesInDoubt(
         _ instance: InstancePaths, dataPlanes: any DataPlaneProvider
     ) -> [String] {
@@ -283,9 +286,9 @@ extension Change {
     fileprivate var isPin: Bool { if case .pin = self { true } else { false } }
 }
 
-/// The work of a director that has started, which is done over and over.
+/// The repeated tasks of a started director.
 extension Director {
-    /// Checks, follows the network and sweeps, until cancelled.
+    /// Checks real servers, follows the network and sweeps the flow table, until cancelled.
     public func run() async {
         await withDiscardingTaskGroup { group in
             group.addTask { await self.followInterfaces() }
@@ -300,13 +303,13 @@ extension Director {
         notifier.stop()
     }
 
-    /// Does every second what nobody tells of, and tries again what has failed, until cancelled.
+    /// Repairs and updates every second what no notification announces, and retries failed work, until cancelled.
     private func runUpkeep() async {
         while !Task.isCancelled {
             attempt("keep what the director put into this machine") { try repair() }
             attempt("stay attached to the interfaces") { try rejoinInterfaces() }
             attempt("apply the services") { try applyOwedServices() }
-            // `followNetwork` follows the changes that the kernel tells; this finds the others.
+            // `followNetwork` follows the changes that the kernel announces. This finds the others.
             refreshPaths(atMost: 100)
             attempt("learn the ports that clients use") { try learnPorts() }
             forgetPaths()

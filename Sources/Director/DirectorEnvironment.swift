@@ -4,29 +4,29 @@ public import HostState
 public import Logging
 public import ServiceConfiguration
 
-/// Makes data planes of one kind, and knows what they leave behind.
+/// Opens data planes of one kind, and finds what they left behind.
 public protocol DataPlaneProvider: Sendable {
-    /// Refuses what `open` would fail for, without changing anything.
+    /// Throws the error that `open` would fail with, without any change.
     func preflight(
         _ configuration: DirectorConfiguration, demand: DataPlaneDemand, instance: InstancePaths) throws
 
-    /// The data plane, ready to be given services; it takes over what an earlier director left. What it changes in the
-    /// machine is in the journal, which the caller undoes where this fails.
+    /// Opens the data plane, which can be given services then. It adopts the maps that an earlier director left. Its
+    /// changes of the machine are in the journal, which the caller undoes where this fails.
     func open(
         _ configuration: DirectorConfiguration, demand: DataPlaneDemand, instance: InstancePaths,
         journal: ChangeJournal, logger: Logger
     ) throws -> any DataPlane
 
-    /// What a director left that is not among the `changes` of its journal.
+    /// Returns what a director left that is not among the `changes` of its journal.
     func leftovers(_ instance: InstancePaths, besides changes: [Change]) throws -> [Change]
 
-    /// Whether something of the instance may forward, with or without a daemon.
+    /// Whether a data plane of the instance may forward, with or without a daemon.
     func isPresent(_ instance: InstancePaths) -> Bool
 
-    /// What any process can read of the instance's data plane; nil where there is none.
+    /// Returns the contents of the instance's pinned data plane, or nil where there is none.
     func stored(_ instance: InstancePaths) throws -> StoredDataPlane?
 
-    /// Removes places that instances share, where none is in them any more.
+    /// Removes the directories that instances share, where they are empty.
     func removeEmptyPlaces(_ instance: InstancePaths)
 }
 
@@ -40,17 +40,17 @@ struct DirectorEnvironment: Sendable {
 
 /// The checker of real servers.
 protocol HealthChecker: Sendable {
-    /// Never waits. No two questions that are out for the same inbox have the same id.
+    /// Sends questions without waiting for their answers. The ids of open questions of one inbox are distinct.
     func ask(_ questions: [Checker.Question], answersTo inbox: Checker.Inbox)
-    /// The same for one question, whose id is of no importance.
+    /// Sends one question, and returns its answer. The id has no meaning here.
     func ask(_ question: Checker.Question) async -> Checker.Answer
-    /// Ends those of the questions that are still out.
+    /// Cancels the questions with these ids that are still open.
     func cancel(_ ids: Set<UInt64>, answersTo inbox: Checker.Inbox)
 }
 
 extension Checker: HealthChecker {}
 
-/// The director's clock.
+/// A director's clock.
 protocol DirectorClock: Sendable {
     var now: ContinuousClock.Instant { get }
     func sleep(until deadline: ContinuousClock.Instant) async throws

@@ -1,18 +1,18 @@
 internal import DataPlane
 internal import SystemCalls
 
-/// Why a director cannot run, or does not do what it is asked, by what the operator can do about it.
+/// A director's error. The kind groups errors by what an operator can do about them.
 public struct DirectorError: Error, Codable, CustomStringConvertible {
     public enum Kind: String, Sendable, Codable, CaseIterable {
         /// An interface is missing, or has another XDP program.
         case interface
-        /// The kernel refuses.
+        /// The kernel refused an operation.
         case kernel
         case alreadyRunning
         case noPrivilege
-        /// What is configured cannot be on this machine.
+        /// A configured or requested value cannot be applied on this machine.
         case badValue
-        /// A service would be left with less than its quorum.
+        /// A drain would leave a service with less than its quorum.
         case tooFew
         /// A real server is no longer drained.
         case notDrained
@@ -26,7 +26,7 @@ public struct DirectorError: Error, Codable, CustomStringConvertible {
         self.description = description
     }
 
-    /// An error of the machine's: missing privilege, or the kernel's refusal.
+    /// Wraps an error as missing privilege, an interface's problem or the kernel's refusal.
     public init(_ error: any Error) {
         switch error {
         case let error as DirectorError: self = error

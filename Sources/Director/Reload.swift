@@ -6,14 +6,14 @@ internal import Logging
 internal import Netlink
 public import ServiceConfiguration
 
-/// Another configuration for a director that runs: all of it, or nothing.
+/// A running director's reload: the whole of another configuration is applied, or nothing of it.
 extension Director {
-    /// Goes over to the wanted configuration. Returns what changed, in a line. An error leaves everything as it was.
-    /// `isAwaited`: nothing is begun for somebody who has gone.
+    /// Applies the wanted configuration. Returns a summary of the changes in one line. An error leaves everything as it
+    /// was. Nothing is begun once `isAwaited` returns false, as the client of the control socket has left then.
     public func reload(
         _ wanted: DirectorConfiguration, while isAwaited: @Sendable () -> Bool = { true }
     ) async throws -> String {
-        // One after another: the last one asked for is the one that stays. Each ends within its own bounds.
+        // Reloads run one after another, so that the last one requested stays. The duration of each is bounded.
         await withCheckedContinuation { reloads.enter($0) }
         defer { reloads.leave() }
         try Self.refuseUnawaited("reload", isAwaited)
@@ -34,7 +34,7 @@ extension Director {
         }
     }
 
-    /// A request may have waited here for long.
+    /// Refuses a request whose client has left while it waited.
     static func refuseUnawaited(_ request: String, _ isAwaited: () -> Bool) throws {
         guard isAwaited() else {
             throw DirectorError(.alreadyRunning, "\(request): nobody waits for it any more: nothing is done")
@@ -68,7 +68,7 @@ extension Director {
         }
     }
 
-    /// Whether these are names of the interfaces that the director has by other names, as after a renaming.
+    /// Whether these are other names of the interfaces that the director has, as after a renaming.
     private func areSameInterfaces(_ names: [String]) throws -> Bool {
         guard !names.isEmpty, !configuration.interfaces.isEmpty, let present = running?.dataPlane.interfaces else {
             return false
@@ -81,7 +81,7 @@ extension Director {
         names.isEmpty ? "found by itself" : names.joined(separator: " ")
     }
 
-    /// New real servers' next hops are asked for before the first packet needs them.
+    /// Resolves the next hops of new real servers before the first packet needs them. Waits for 300 ms at most.
     private func resolve(serversOf wanted: DirectorConfiguration) async throws {
         let deadline = clock.now + .milliseconds(300)
         while let current = running {
@@ -100,14 +100,14 @@ extension Director {
             try applyConfiguration()
             return transitions
         } orElse: {
-            // What was is applied as far as that is possible.
+            // The former configuration is applied as far as possible.
             do { try prepareDataPlane() } catch { logger.error("go back to the programs before: \(error)") }
             try applyConfiguration()
         }
         for (service, transition) in transitions { logAndPublish(transition, of: service) }
         forgetRemovedServices()
         saveDampingSoon()
-        // Real servers come and go without a transition of their own.
+        // A real server that is added or removed has no transition of its own.
         for service in configuration.services { publishServiceState(service.address) }
         publishStarts()
         if wanted.vips != former.vips { announce() }
@@ -119,16 +119,16 @@ extension Director {
 
     private func prepareDataPlane() throws {
         guard let dataPlane = running?.dataPlane else { return }
-        // What is made anew takes over what is stored.
+        // Programs and maps that are opened anew adopt the pinned ones, so those have to be whole.
         report(dataPlane.repairStored())
         try dataPlane.prepare(for: demand)
     }
 
-    /// Has the data plane and the VIPs follow the configuration and the health, as they are now.
+    /// Applies the present configuration and health to the data plane and the VIPs.
     private func applyConfiguration() throws {
         guard let current = running else { return }
         current.dataPlane.setLimits(limits)
-        // The ways to new real servers are known by the time these are.
+        // The next hops of new real servers precede the servers themselves.
         followRoutes(to: configuration.serverAddresses.subtracting(current.dataPlane.serverAddresses))
         try applyServices()
         refreshPaths()
@@ -137,17 +137,18 @@ extension Director {
     }
 }
 
-/// All that the desired services follow from, to which a refused change returns.
+/// The state from which the desired services derive. A refused change restores it.
 private struct Revision {
     var configuration: DirectorConfiguration
     var overrides: Overrides
     var health: HealthSupervisor
 }
 
-/// A reload or a drain is made whole, or not at all.
+/// The way back of a failed reload or drain.
 extension Director {
-    /// Makes a change. Where it throws, configuration, drains and health are again what they were, and `reapply` has the
-    /// data plane follow them. There is no suspension point in it, so that nothing else happens in between.
+    /// Makes a change. Where it throws, this restores configuration, drains and health, and calls `reapply`, which
+    /// applies them to the data plane. The function has no suspension point, so no other work of the actor runs in
+    /// between.
     func revise<Result>(
         _ change: () throws -> Result, orElse reapply: () throws -> Void
     ) throws -> Result {
@@ -166,11 +167,11 @@ extension Director {
         }
     }
 
-    /// Makes the configuration another one, within `revise`.
+    /// Replaces the configuration, within `revise`.
     func setConfiguration(_ wanted: DirectorConfiguration) { configuration = wanted }
 }
 
-/// What a reload has changed, in a line.
+/// The summary of a reload's changes in one line.
 enum ReloadSummary {
     static func text(from old: DirectorConfiguration, to new: DirectorConfiguration) -> String {
         if old == new { return "nothing changed" }
@@ -194,7 +195,7 @@ enum ReloadSummary {
             })
     }
 
-    /// Whether the director, a service that stays or a real server that stays in one is set otherwise.
+    /// Whether settings differ of the director, of a service that stays, or of a real server that stays in one.
     private static func hasOtherSettings(_ old: DirectorConfiguration, _ new: DirectorConfiguration) -> Bool {
         var (former, present) = (old, new)
         (former.services, present.services) = ([], [])
@@ -211,12 +212,12 @@ enum ReloadSummary {
     }
 }
 
-/// Lets one caller at a time pass, in the order in which they came. It belongs to one actor.
+/// A queue that admits one caller at a time, in the order of arrival. It belongs to one actor.
 struct WaitingLine {
     private var isTaken = false
     private var waiting: [CheckedContinuation<Void, Never>] = []
 
-    /// Resumes the caller when it is its turn, which ends with `leave()`.
+    /// Resumes the caller in its turn, which ends with `leave()`.
     mutating func enter(_ caller: CheckedContinuation<Void, Never>) {
         if isTaken {
             waiting.append(caller)
@@ -226,7 +227,7 @@ struct WaitingLine {
         }
     }
 
-    /// Ends the turn of the caller that was let pass last, and lets the next one pass.
+    /// Ends the present caller's turn, and resumes the next caller.
     mutating func leave() {
         if waiting.isEmpty {
             isTaken = false

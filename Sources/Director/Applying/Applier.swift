@@ -4,12 +4,12 @@ internal import LoadBalancing
 internal import Logging
 internal import ServiceConfiguration
 
-/// Collects what has changed in the health of services until the data plane is made to follow, and says when that is to
-/// happen. It has no clock: the caller says what time it is.
+/// The changes of health that wait for an update of the data plane, and the time of that update. It has no clock: the
+/// caller passes the time.
 ///
-/// Changes in quick succession become one update of the data plane, so that thousands of real servers that come back cost
-/// a few changes of the tables, not thousands. A real server that comes back also waits for the sweep of the flow table,
-/// which pauses for other work. When a server goes down during that sweep, the rest of it is made without a pause.
+/// Changes in quick succession become one update of the data plane. So thousands of returning real servers cost a few
+/// updates. A returning real server also waits for the sweep of the flow table, which pauses for other work. When a
+/// server goes down during that sweep, the rest of the sweep runs without a pause.
 struct Applier {
     typealias Instant = ContinuousClock.Instant
 
@@ -17,20 +17,20 @@ struct Applier {
     struct Batch {
         /// Services whose weights the data plane does not have yet.
         fileprivate(set) var services: Set<ServiceAddress> = []
-        /// Real servers that come back, and since when each of them is up.
+        /// The returning real servers, each with the time since which it is up.
         fileprivate(set) var returning: [ServiceMember: Instant] = [:]
-        /// Transitions to tell after the update, in this order.
+        /// The transitions to log and publish after the update, in this order.
         fileprivate(set) var transitions: [(service: ServiceAddress, transition: HealthTransition)] = []
 
         var isEmpty: Bool { services.isEmpty && transitions.isEmpty }
     }
 
-    /// Names the wait for one update. When the update is made before the wait ends, the turn is no longer valid.
+    /// The number of a wait for one update. An update that ends the wait early makes the turn invalid.
     struct Turn: Equatable { fileprivate var number = 0 }
 
-    /// What the caller has to do after a change.
+    /// The caller's next step after a change.
     enum Step: Equatable {
-        /// Nothing: an update is under way that includes the change.
+        /// No step, as an update is pending that includes the change.
         case nothing
         /// Sleep until this time, then call `beginSweep(in:)`.
         case wait(Turn, until: Instant)
@@ -40,12 +40,12 @@ struct Applier {
 
     private enum Phase { case idle, waiting, sweeping }
 
-    /// No update follows the one before sooner than this.
+    /// The least time between the end of an update and the next one.
     static let shortestPause = Duration.milliseconds(5)
 
     /// The changes that wait for an update.
     private(set) var pending = Batch()
-    /// The data plane refused an update, which has to be tried again.
+    /// Whether the data plane refused an update, so that all services have to be applied again.
     private(set) var owesServices = false
     private var phase = Phase.idle
     private var turn = Turn()
@@ -56,7 +56,7 @@ struct Applier {
 
     // MARK: Changes come in
 
-    /// Takes the changes of one service's health.
+    /// Adds the changes of one service's health.
     mutating func note(_ changes: ServiceState.Changes, of service: ServiceAddress, at now: Instant) -> Step {
         guard changes.hasNewWeights || !changes.transitions.isEmpty else { return .nothing }
         if changes.hasNewWeights { pending.services.insert(service) }
@@ -86,15 +86,15 @@ struct Applier {
 
     // MARK: The wait for an update
 
-    /// Ends the pause between two updates. Returns whether the sweep for `pending.returning` is to begin; false when the
-    /// update has been made meanwhile.
+    /// Ends the pause between two updates. Returns whether the sweep for `pending.returning` is to begin; false when
+    /// the update has been made meanwhile.
     mutating func beginSweep(in turn: Turn) -> Bool {
         guard turn == self.turn, phase == .waiting else { return false }
         phase = .sweeping
         return true
     }
 
-    /// Ends the pause at once, for a caller that needs to see the update. Returns the turn whose sweep the caller makes;
+    /// Ends the pause at once, for a caller that needs the update. Returns the turn whose sweep the caller makes, or
     /// nil when nothing is pending.
     mutating func hurry() -> Turn? {
         guard phase != .idle else { return nil }
@@ -102,10 +102,10 @@ struct Applier {
         return turn
     }
 
-    /// Returns whether the update is to be made now that the sweep has ended; false when it has been made meanwhile.
+    /// Whether the update is to be made after the sweep. False when it has been made meanwhile.
     func isDue(after turn: Turn) -> Bool { turn == self.turn && phase == .sweeping }
 
-    /// Takes all that is pending, for an update now. The wait for an update ends.
+    /// Removes and returns all that is pending, for an update now. The wait for an update ends.
     mutating func take() -> Batch {
         defer { pending = Batch() }
         phase = .idle
@@ -115,8 +115,8 @@ struct Applier {
 
     // MARK: What became of updates
 
-    /// Notes an update that has been tried between these times. After a long one, the next one comes later: half of the
-    /// time at least is left for all else.
+    /// Notes an update that ran between these times. The next one comes later after a long one, so that at least half
+    /// of the time is left for other work.
     mutating func noteUpdate(from began: Instant, to ended: Instant) {
         earliest = ended + max(Self.shortestPause, began.duration(to: ended) * 2)
     }
@@ -124,15 +124,15 @@ struct Applier {
     /// Notes that the data plane refused a change: all services have to be applied again.
     mutating func noteRefusal() { owesServices = true }
 
-    /// Notes that the data plane has all services as they are wanted.
+    /// Notes that the data plane has all services as desired.
     mutating func noteAllApplied() { owesServices = false }
 }
 
-/// The director makes the updates that the applier asks for: the data plane follows configuration and health.
+/// The updates of the data plane after configuration and health.
 extension Director {
     // MARK: All services
 
-    /// Gives the data plane all services as they are wanted now.
+    /// Gives the data plane all services as desired now.
     func applyServices() throws {
         try running?.dataPlane.apply(desiredServices)
     }
@@ -144,12 +144,12 @@ extension Director {
         applier.noteAllApplied()
     }
 
-    /// Has all services applied again soon, after the data plane has refused what they are to be.
+    /// Schedules another application of all services, after the data plane has refused one.
     func oweServices() { applier.noteRefusal() }
 
     var desiredServices: [VirtualService] { desiredServices { _ in true } }
 
-    /// The configured services, with what health and maintenance have decided about their real servers.
+    /// Returns the configured services with the effective weights of health and the moves of maintenance.
     func desiredServices(where isWanted: (ConfiguredService) -> Bool) -> [VirtualService] {
         configuration.services.filter(isWanted).map { service in
             let state = health[service.address]
@@ -174,7 +174,7 @@ extension Director {
 
     // MARK: Changes of health
 
-    /// Has the data plane follow the changes soon, and the transitions told after that.
+    /// Schedules an update of the data plane, after which the transitions are logged and published.
     func apply(_ changes: ServiceState.Changes, of service: ServiceAddress) {
         if changes.hasNewDamping { saveDampingSoon() }
         switch applier.note(changes, of: service, at: clock.now) {
@@ -188,7 +188,7 @@ extension Director {
         }
     }
 
-    /// Has what is pending applied without a pause, so that the caller sees what clients get.
+    /// Applies what is pending without the pause, so that the caller sees the weights that clients get.
     func hurryPending() async {
         if let turn = applier.hurry() { await sweepAndApply(in: turn) }
     }
@@ -198,7 +198,7 @@ extension Director {
         if applier.isDue(after: turn) { applyPending() }
     }
 
-    /// Makes the data plane follow all that is pending, and tells it.
+    /// Applies all that is pending to the data plane, then logs and publishes the transitions.
     func applyPending() {
         let batch = applier.take()
         guard !batch.isEmpty else { return }
@@ -212,7 +212,7 @@ extension Director {
         applier.noteUpdate(from: began, to: clock.now)
     }
 
-    /// Makes the data plane follow these services and all that is pending. The caller tells the batch.
+    /// Applies these services and all that is pending to the data plane. The caller publishes the batch.
     func applyNow(with services: Set<ServiceAddress>) throws -> Applier.Batch {
         applier.add(services)
         let batch = applier.take()
@@ -225,7 +225,7 @@ extension Director {
         try update(batch.services)
     }
 
-    /// Gives the data plane these services as they are wanted now.
+    /// Gives the data plane these services as desired now.
     func update(_ services: Set<ServiceAddress>) throws {
         try running?.dataPlane.update(desiredServices { services.contains($0.address) })
     }
@@ -235,12 +235,14 @@ extension Director {
     }
 }
 
-/// The sweep of the flow table, in parts: between two parts the director is free for all else.
+/// The sweep of the flow table in parts, between which the director does other work.
 extension Director {
+    /// The duration of one part of a sweep.
     private static let sweepPart = Duration.milliseconds(4)
+    /// The time between the starts of two passes.
     private static let sweepPeriod = Duration.seconds(5)
 
-    /// Begins a pass over the whole table every five seconds, until cancelled.
+    /// Sweeps the whole table every five seconds, until cancelled.
     func runSweeps() async {
         while !Task.isCancelled {
             let began = clock.now
@@ -251,14 +253,14 @@ extension Director {
         }
     }
 
-    /// Sweeps before real servers that come back get new connections: half-open connections that such a server left when
-    /// it died must not count against it.
+    /// Sweeps before returning real servers get new connections. Half-open connections from before such a server's fall
+    /// must not count against it.
     func sweepForReturning() async {
-        // An update that follows sweeps again where this fails, and logs the error.
+        // Where this fails, the update after it sweeps again, and logs the error.
         try? await sweepOn { Self.holdsAbandoned(self.applier.pending.returning, $0) }
     }
 
-    /// The same without a pause, for a caller that cannot wait.
+    /// Sweeps like `sweepForReturning`, but without a pause.
     func sweepAtOnce(for returning: [ServiceMember: ContinuousClock.Instant]) throws {
         guard let dataPlane = running?.dataPlane else { return }
         while Self.holdsAbandoned(returning, dataPlane) { try dataPlane.sweep(for: .seconds(1)) }
@@ -270,7 +272,7 @@ extension Director {
         returning.contains { dataPlane.mayHoldAbandoned($0.key, until: $0.value) }
     }
 
-    /// Sweeps in parts while more is owed. After each part the data plane may be another one.
+    /// Sweeps in parts while `isOwed`. After each part the data plane may be another one.
     private func sweepOn(while isOwed: (any DataPlane) -> Bool) async throws {
         while !Task.isCancelled, let dataPlane = running?.dataPlane, isOwed(dataPlane) {
             try dataPlane.sweep(for: Self.sweepPart)

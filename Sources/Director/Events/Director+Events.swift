@@ -7,7 +7,7 @@ internal import LoadBalancing
 internal import Logging
 internal import ServiceConfiguration
 
-/// Events are told to those who follow, and to the service's program.
+/// The publication of events: to followers, and to the service's notification script.
 extension Director {
     func publish(_ transition: HealthTransition, of service: ServiceAddress) {
         switch transition {
@@ -24,7 +24,8 @@ extension Director {
         publishServiceState(service)
     }
 
-    /// `since`: since when it had been otherwise, where that is known better than by what was told before.
+    /// Publishes an event of a service or of one of its real servers. `since` is the start of the former state, where
+    /// that is known better than from the last event. `isStart`: the event describes a state at the start.
     func publish(
         _ kind: DirectorEvent.Kind, of service: ServiceAddress, server: IPAddress? = nil, reason: String? = nil,
         since: Date? = nil, isStart: Bool = false
@@ -36,7 +37,7 @@ extension Director {
         if let script = configuration[service]?.notification { notifier.enqueue(event, for: script, isStart: isStart) }
     }
 
-    /// Tells when a service has lost its last real server that gets new connections, or has one again.
+    /// Publishes an event where a service has lost its last real server that gets new connections, or has one again.
     func publishServiceState(_ service: ServiceAddress) {
         guard let state = health[service] else { return }
         if let kind = publisher.serving(service, usableWeight: state.usableWeight) { publish(kind, of: service) }
@@ -49,16 +50,16 @@ extension Director {
             quorum: state.quorum.rule.required)
     }
 
-    /// Forgets what was told of services and real servers that are no longer configured.
+    /// Forgets the events of services and real servers that are no longer configured.
     func forgetRemovedServices() {
         let known = health
         if publisher.keep({ known[$0] }) { saveOpenEventsSoon() }
     }
 
-    // MARK: How services begin
+    // MARK: Starts of services
 
-    /// Tells what the services lack at the start of the daemon, whoever told it before, once the data plane has it. What the
-    /// last daemon told that they lack, and they have again, is told later.
+    /// Publishes what the services lack at the daemon's start, also where the last daemon had published it. Events of
+    /// the last daemon that have ended get their end after the first verdicts.
     func publishInitialStates() {
         takeOverOpenEvents()
         let former = publisher.open.events
@@ -72,7 +73,8 @@ extension Director {
         publishStarts()
     }
 
-    /// Tells those who asked for it how services are that begin: at the daemon's start, and with a reload that brings them.
+    /// Publishes the state of services that begin, for scripts that want it: at the daemon's start, and with a reload
+    /// that adds services.
     func publishStarts() {
         for service in configuration.services
         where service.notification?.tellsAtStart == true && publisher.begins(service.address) {
@@ -80,7 +82,7 @@ extension Director {
         }
     }
 
-    /// What has been told since the start is not told again.
+    /// Publishes the present state of a service, except what has been published since the start.
     private func publishStart(of service: ServiceAddress) {
         guard let state = health[service] else { return }
         func publishFirst(_ kind: DirectorEvent.Kind, of server: IPAddress? = nil, reason: String? = nil) {
@@ -94,7 +96,7 @@ extension Director {
         if state.usableWeight > 0 { publishFirst(.serviceUp) }
     }
 
-    /// Until the first checks have ended, a service only seems to be usable.
+    /// Calls `body` after the first checks of the service. Before that, its real servers count as up without proof.
     private func afterFirstVerdict(
         of service: ServiceAddress, _ body: @escaping @Sendable (isolated Director) -> Void
     ) {
@@ -105,7 +107,8 @@ extension Director {
         }
     }
 
-    /// Tells the ends of those events that have not been told again: these would have another time.
+    /// Publishes the ends of these events where they are still open. An event that was published again differs by its
+    /// time.
     private func publishEnds(of events: [DirectorEvent]) {
         for event in events where publisher.open.events.contains(event) {
             guard let end = event.kind.end else { continue }
@@ -113,7 +116,7 @@ extension Director {
         }
     }
 
-    /// Returns how long the checks that begin now take to their verdicts; nil when nothing is asked.
+    /// Returns the time until the checks that begin now have verdicts, or nil when the service has no checks.
     private func firstVerdict(of service: ServiceAddress) -> Duration? {
         let timeout: Duration
         switch configuration[service]?.checks {
@@ -125,7 +128,7 @@ extension Director {
         return timeout + .milliseconds(500)
     }
 
-    // MARK: What outlives the daemon
+    // MARK: Open events across daemons
 
     private var openEventsFile: OpenEventsFile { OpenEventsFile(path: instance.openEvents) }
 
@@ -139,22 +142,22 @@ extension Director {
         if hasChanged { saveOpenEventsSoon() }
     }
 
-    /// Has open events saved soon: once for all that is told at a time.
+    /// Schedules one write of the open events for all events that are published at a time.
     private func saveOpenEventsSoon() {
         guard running != nil, publisher.noteUnsaved() else { return }
         Task { writeWhatOutlivesDaemon() }
     }
 
-    /// Writes what has not been written yet.
+    /// Writes damping and open events where they have changed since the last write.
     public func writeWhatOutlivesDaemon() {
         saveDamping()
         guard let open = publisher.takeUnsaved() else { return }
         do { try openEventsFile.write(open) } catch { logger.error("\(error)") }
     }
 
-    // MARK: Who follows
+    // MARK: Followers
 
-    /// The filter that an operator types; nil is any. A service may be called by any of its listeners.
+    /// Returns the filter of an operator's texts. Nil admits any. A text may name any listener of a service.
     public func eventFilter(service: String?, server: String?) throws -> EventRing.Filter {
         func valid<Value>(_ place: String, _ body: () throws(InvalidValue) -> Value) throws -> Value {
             do { return try body() } catch {
@@ -175,9 +178,9 @@ extension Director {
     }
 }
 
-/// The log and events tell what has changed in the health of services.
+/// The log lines and events of changes of health.
 extension Director {
-    /// Every change of a service's health comes through here, once the data plane has followed it.
+    /// Logs and publishes a change of a service's health, after the update of the data plane.
     func logAndPublish(_ transition: HealthTransition, of service: ServiceAddress) {
         guard let state = health[service] else { return }
         publish(transition, of: service)
@@ -204,7 +207,7 @@ extension Director {
             logger.notice("real server \(server) of \(service) has weight \(weight) by its checks, \(before) before")
         case .quorumLost(let weight):
             let rule = state.quorum.rule
-            // One that begins has to gain it first.
+            // A service that begins has to reach the upper bound first.
             let bound = weight < rule.lostBelow ? rule.lostBelow : rule.regainedAt
             logger.warning(
                 "\(service) lost its quorum: the weight of usable real servers is \(weight), below \(bound)")

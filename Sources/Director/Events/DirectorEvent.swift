@@ -3,17 +3,17 @@ public import FoundationEssentials
 public import LoadBalancing
 internal import ServiceConfiguration
 
-/// Something that happened to a real server or a service, as scripts, `ipvsd events` and the log tell it.
+/// An event of a real server or a service, as scripts and `ipvsd events` get it.
 public struct DirectorEvent: Sendable, Hashable, Codable {
     public enum Kind: String, Sendable, Hashable, Codable, CaseIterable {
         case serverUp = "server-up"
         case serverDown = "server-down"
-        /// An operator's drain, and its end.
+        /// An operator has drained the real server, or has ended the drain.
         case serverDrained = "server-drained"
         case serverUndrained = "server-undrained"
-        /// It passes its checks again, but has fallen too often, and is kept out for a time.
+        /// Flap damping holds out a real server that passes its checks again.
         case serverDamped = "server-damped"
-        /// No real server is left that gets new connections; and there is one again.
+        /// The service has no real server that gets new connections, or has one again.
         case serviceDown = "service-down"
         case serviceUp = "service-up"
         /// The usable weight fell below the service's quorum, or has reached it again.
@@ -22,21 +22,21 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
         /// The sorry server takes the service's new connections, or no longer.
         case sorryServerIn = "sorry-server-in"
         case sorryServerOut = "sorry-server-out"
-        /// Checks fail by the director's own fault: its machine drops their packets. Its real servers stay as they are.
+        /// The director's own machine drops the packets of checks. The states of real servers do not change by that.
         case checkPathInDoubt = "check-path-in-doubt"
-        /// Something that the director had put into its machine, and that the service needs, was missing, and is put back.
+        /// A repair has put back something that the service needs, and that was missing from the director's machine.
         case restored
     }
 
-    /// What a service was like right after the event.
+    /// The service's state right after the event.
     public struct Standing: Sendable, Hashable, Codable {
-        /// Real servers that get new connections.
+        /// The number of real servers that get new connections.
         public var up: Int
-        /// Real servers of the configuration.
+        /// The number of configured real servers.
         public var total: Int
-        /// The sum of the weights of those that get new connections.
+        /// The sum of the weights of real servers that get new connections.
         public var weight: Int
-        /// The usable weight that the service is to have at least.
+        /// The least usable weight that the service needs.
         public var quorum: Int
 
         public init(up: Int, total: Int, weight: Int, quorum: Int) {
@@ -47,18 +47,18 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
         }
     }
 
-    /// From 1 on, without gaps, since the daemon started.
+    /// The event's number since the daemon's start: 1, 2, 3 and so on.
     public var sequence: UInt64
-    /// In whole milliseconds.
+    /// The event's time, in whole milliseconds.
     public var time: Date
     public var kind: Kind
     /// The service's first listener.
     public var service: ServiceAddress
-    /// Nil of events of the service as a whole.
+    /// The real server. Nil for events of the whole service.
     public var server: IPAddress?
-    /// Without control characters.
+    /// The reason, without control characters.
     public private(set) var reason: String?
-    /// Since when it had been otherwise, or the daemon has run.
+    /// The start of the former state, or the daemon's start.
     public var since: Date?
     public var standing: Standing
 
@@ -71,7 +71,7 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
         self.kind = kind
         self.service = service
         self.server = server
-        // What others said may be in it; it goes to terminals, logs and environments.
+        // The reason may quote a peer's bytes. It goes to terminals, logs and environments.
         self.reason = reason?.onOneLine
         self.since = since
         self.standing = standing
@@ -87,7 +87,7 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
         Date(timeIntervalSince1970: (date.timeIntervalSince1970 * 1000).rounded() / 1000)
     }
 
-    /// The style cuts off, and most milliseconds are a little less than themselves in binary.
+    /// Formats the time. Half a millisecond is added, as the style truncates, and binary fractions are often too small.
     private static func text(of date: Date) -> String { style.format(date + 0.000_5) }
 
     public init(from decoder: any Decoder) throws {
@@ -116,7 +116,7 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
             quorum: try container.decode(Int.self, forKey: .quorum))
     }
 
-    /// Every key is there, with null for what is not known.
+    /// Encodes every key, with null for unknown values.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(sequence, forKey: .sequence)
@@ -132,14 +132,15 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
         try container.encode(standing.quorum, forKey: .quorum)
     }
 
-    /// One line, UTF-8, without its end.
+    /// Returns the event as one line of JSON in UTF-8, without a newline.
     public func json() throws -> [UInt8] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         return Array(try encoder.encode(self))
     }
 
-    /// Makes the variables of a notify program, except PATH. `isStart`: the event tells how a service begins.
+    /// Returns the environment of a notification script, except PATH. `isStart`: the event describes a state at the
+    /// start.
     public func environment(isStart: Bool = false) -> [String: String] {
         var variables = [
             "IPVSD_EVENT": kind.rawValue,

@@ -2,7 +2,7 @@ public import Addresses
 public import LoadBalancing
 internal import Synchronization
 
-/// The director's events, and those who follow them. Whoever follows reads at its own pace: an event waits for nobody.
+/// The director's last events and their followers. A follower reads at its own pace, and delays no event.
 public final class EventLog: Sendable {
     private struct State {
         var ring: EventRing
@@ -25,7 +25,7 @@ public final class EventLog: Sendable {
         }
     }
 
-    /// All that there ever were.
+    /// The number of events of each kind since the daemon's start.
     var counts: [DirectorEvent.Kind: UInt64] { state.withLock(\.counts) }
 
     public func read(after sequence: UInt64, filter: EventRing.Filter = .init()) -> EventRing.Batch {
@@ -36,9 +36,9 @@ public final class EventLog: Sendable {
         state.withLock { $0.ring.start(ofLast: count, filter: filter) }
     }
 
-    /// An element for one or more new events: what came before the first `read` is not announced.
+    /// Returns a stream with an element for one or more new events. Events before the call have no element.
     public func news() -> AsyncStream<Void> {
-        // However many come while nobody looks, one word is enough.
+        // One buffered element stands for all events that a follower has not read.
         AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
             let id = state.withLock { state in
                 state.next += 1
@@ -52,9 +52,9 @@ public final class EventLog: Sendable {
     }
 }
 
-/// The last events, each with its number. A reader that fell behind is told how many it missed.
+/// The last events, each with its number. A batch also counts the events that its reader has missed.
 public struct EventRing: Sendable {
-    /// Of a reader: which events it wants.
+    /// The events that a reader wants.
     public struct Filter: Sendable, Hashable {
         public var service: ServiceAddress?
         public var server: IPAddress?
@@ -69,12 +69,12 @@ public struct EventRing: Sendable {
         }
     }
 
-    /// What a reader gets at a time.
+    /// The result of one read.
     public struct Batch: Sendable, Hashable {
         public var events: [DirectorEvent]
-        /// Events of any kind that are no longer kept.
+        /// The number of unread events that are no longer kept, of any service.
         public var missed: UInt64
-        /// The last one that was looked at: where to go on.
+        /// The number after which the next read continues.
         public var last: UInt64
     }
 
@@ -82,9 +82,9 @@ public struct EventRing: Sendable {
 
     private let capacity: Int
     private var events: [DirectorEvent] = []
-    /// Where the oldest is, once the ring is full.
+    /// The index of the oldest event, once the ring is full.
     private var oldest = 0
-    /// The number of the newest; 0: there was none yet.
+    /// The number of the newest event, or 0 before the first one.
     public private(set) var last: UInt64 = 0
 
     public init(capacity: Int = Self.capacity) {
@@ -92,7 +92,7 @@ public struct EventRing: Sendable {
         self.capacity = capacity
     }
 
-    /// The event, with its number.
+    /// Numbers and adds an event. Returns it with its number.
     @discardableResult
     public mutating func append(_ event: DirectorEvent) -> DirectorEvent {
         last += 1
@@ -107,9 +107,9 @@ public struct EventRing: Sendable {
         return event
     }
 
-    /// Those behind `sequence`, oldest first.
+    /// Returns the events after `sequence` that the filter admits, the oldest first.
     public func read(after sequence: UInt64, filter: Filter = Filter()) -> Batch {
-        // A number that is yet to come: of another daemon's life.
+        // A number above the last one is from an earlier daemon.
         let sequence = sequence > last ? 0 : sequence
         let unread = last - sequence
         let kept = min(unread, UInt64(events.count))
@@ -118,7 +118,7 @@ public struct EventRing: Sendable {
         return Batch(events: Array(found), missed: unread - kept, last: last)
     }
 
-    /// The number behind which the last `count` are that the filter admits.
+    /// Returns the number after which the last `count` events are that the filter admits.
     public func start(ofLast count: Int, filter: Filter = Filter()) -> UInt64 {
         let kept = read(after: last - UInt64(events.count), filter: filter).events
         guard count > 0 else { return last }

@@ -3,10 +3,10 @@ internal import FoundationEssentials
 internal import HealthChecks
 internal import LoadBalancing
 
-/// Knows what has been told of services and real servers, and so what is news. It reads no clock and reaches nobody: the
-/// caller says what time it is, and gives events to followers and programs.
+/// The events that have been published of services and real servers, which decide what is news. It has no clock and no
+/// I/O: the caller passes the time, and gives events to followers and scripts.
 struct EventPublisher {
-    /// What two events are about that undo each other.
+    /// The common subject of two opposite events, such as server-up and server-down.
     struct Aspect: Hashable {
         enum Kind { case health, drain, service, quorum, sorryServer }
 
@@ -15,26 +15,26 @@ struct EventPublisher {
         var server: IPAddress?
     }
 
-    /// When the daemon started.
+    /// The time of the daemon's start.
     let started: Date
-    /// What services lack, as was told.
+    /// The published events that have no end yet.
     private(set) var open = OpenEvents()
     private var hasUnsavedOpenEvents = false
-    /// When each aspect was told last.
+    /// The time of each aspect's last event.
     private var lastPublished: [Aspect: Date] = [:]
-    /// Services that have no real server for new connections, as was told.
+    /// The services that have no real server for new connections, as last published.
     private var unserved: Set<ServiceAddress> = []
-    /// Services of which the log said that no real server is left.
+    /// The services with a log line that no real server is left.
     private var emptied: Set<ServiceAddress> = []
-    /// Services whose state at their start has been told, or is going to be.
+    /// The services whose state at their start has been published, or is scheduled to be.
     private var begun: Set<ServiceAddress> = []
 
     init(started: Date) { self.started = started }
 
     // MARK: Events
 
-    /// Returns the event with the time since when it had been otherwise. `since`: that time, where it is known better than
-    /// by what was told before.
+    /// Returns the event with the start of the former state. `since` is that time, where it is known better than from
+    /// the last event.
     mutating func dated(_ event: DirectorEvent, since: Date?) -> DirectorEvent {
         guard let aspect = event.kind.aspect else { return event }
         let key = Aspect(kind: aspect, service: event.service, server: event.server)
@@ -44,18 +44,19 @@ struct EventPublisher {
         return event
     }
 
-    /// Returns whether something of this kind has been told since the start. An event that has no opposite has not.
+    /// Whether an event of this kind's aspect has been published since the start. False for kinds that have no
+    /// opposite.
     func hasPublished(_ kind: DirectorEvent.Kind, of service: ServiceAddress, server: IPAddress?) -> Bool {
         kind.aspect.map { lastPublished[Aspect(kind: $0, service: service, server: server)] != nil } ?? false
     }
 
-    /// Returns what to tell of a service whose usable weight this is; nil when that is no news.
+    /// Returns the event for a service with this usable weight, or nil when that is no news.
     mutating func serving(_ service: ServiceAddress, usableWeight: Int) -> DirectorEvent.Kind? {
         if usableWeight == 0 { return unserved.insert(service).inserted ? .serviceDown : nil }
         return unserved.remove(service) != nil ? .serviceUp : nil
     }
 
-    /// Returns whether the log has to say that no real server is left: once, where many fall at a time.
+    /// Returns whether to log that no real server is left. That is logged once, where many fall at a time.
     mutating func noteDown(of service: ServiceAddress, numberUp: Int) -> Bool {
         guard numberUp == 0 else {
             emptied.remove(service)
@@ -66,11 +67,11 @@ struct EventPublisher {
 
     mutating func noteUp(of service: ServiceAddress) { emptied.remove(service) }
 
-    /// Returns whether the service begins, and so how it is may have to be told.
+    /// Notes the start of a service. Returns false where that was noted before.
     mutating func begins(_ service: ServiceAddress) -> Bool { begun.insert(service).inserted }
 
-    /// Forgets what was told of services and real servers that are no longer configured. Returns whether open events
-    /// have changed.
+    /// Forgets the events of services and real servers that are no longer configured. Returns whether open events have
+    /// changed.
     mutating func keep(_ state: (ServiceAddress) -> ServiceState?) -> Bool {
         lastPublished = lastPublished.filter { aspect, _ in
             guard let state = state(aspect.service) else { return false }
@@ -85,28 +86,28 @@ struct EventPublisher {
 
     // MARK: Events that outlive the daemon
 
-    /// Takes the events that the last daemon left open. `address`: of the event's service now; nil when it is gone.
-    /// Returns whether they have changed by that.
+    /// Adopts the events that the last daemon left open. `address` returns the present address of an event's service,
+    /// or nil when it is gone. Returns whether the open events have changed by that.
     mutating func takeOver(_ open: OpenEvents, address: (DirectorEvent) -> ServiceAddress?) -> Bool {
         self.open = open
         return keepOpen(address)
     }
 
-    /// Takes note of an event that is told. Returns whether open events have changed.
+    /// Notes a published event. Returns whether open events have changed.
     mutating func note(_ event: DirectorEvent) -> Bool { open.record(event) }
 
     private mutating func keepOpen(_ address: (DirectorEvent) -> ServiceAddress?) -> Bool {
         open.keep(address)
     }
 
-    /// Notes that open events have to be saved. Returns whether the caller has to do so soon; false when somebody does
-    /// already.
+    /// Notes that open events have to be saved. Returns whether the caller has to schedule that. False when it is
+    /// scheduled already.
     mutating func noteUnsaved() -> Bool {
         defer { hasUnsavedOpenEvents = true }
         return !hasUnsavedOpenEvents
     }
 
-    /// Returns the open events that are to be saved; nil when nothing has changed.
+    /// Returns the open events to save, or nil when nothing has changed.
     mutating func takeUnsaved() -> OpenEvents? {
         guard hasUnsavedOpenEvents else { return nil }
         hasUnsavedOpenEvents = false
@@ -115,7 +116,7 @@ struct EventPublisher {
 }
 
 extension DirectorEvent.Kind {
-    /// Nil: what it tells has no opposite.
+    /// The aspect of an event, or nil where the kind has no opposite.
     fileprivate var aspect: EventPublisher.Aspect.Kind? {
         switch self {
         case .serverUp, .serverDown: .health

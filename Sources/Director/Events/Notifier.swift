@@ -5,7 +5,7 @@ internal import Logging
 internal import ServiceConfiguration
 internal import Synchronization
 
-/// Runs the scripts that are told of events. Whoever has an event leaves it here and goes on.
+/// Runs the notification scripts of events. Its callers do not wait for scripts.
 final class Notifier: Sendable {
     private struct State {
         var queue = NotificationQueue()
@@ -29,7 +29,7 @@ final class Notifier: Sendable {
             if dropped != nil { state.counts.dropped += 1 }
             return (dropped, state.counts.dropped)
         }
-        // The first of a flood, and then one of a hundred.
+        // Only every hundredth dropped event is logged, from the first one on.
         if let dropped, number % 100 == 1 {
             logger.error(
                 "notify \(dropped.notification.command[0]): too much waits; \(dropped.event.kind.rawValue) of \(dropped.event.service) is not told, the \(number). of all"
@@ -38,7 +38,7 @@ final class Notifier: Sendable {
         startReady()
     }
 
-    /// Kills what runs, and starts nothing more.
+    /// Kills the scripts that run, and starts no more.
     func stop() {
         let programs = state.withLock { state in
             state.isStopped = true
@@ -51,7 +51,8 @@ final class Notifier: Sendable {
         while let (item, program) = next() { program.run { ending in self.ended(item, ending) } }
     }
 
-    /// In one piece, so that `stop` finds whatever is going to run: what it killed before does not start.
+    /// Returns the next script to start, under one lock, so that `stop` finds it. A program that `stop` has killed does
+    /// not start.
     private func next() -> (NotificationQueue.Item, ProgramRun)? {
         state.withLock { state in
             guard !state.isStopped, let item = state.queue.next() else { return nil }
@@ -87,25 +88,28 @@ final class Notifier: Sendable {
     }
 }
 
-/// Which script runs next. Those of a service run one after another, in the order of their events; of different
-/// services several at once. Both what runs and what waits is bounded: a script that hangs keeps no memory.
+/// The order of scripts. Scripts of one service run one after another, in the order of their events. Scripts of
+/// different services run at the same time. Both the running and the waiting ones are bounded, so a hanging script
+/// costs little memory.
 struct NotificationQueue {
     struct Item: Sendable, Hashable {
         var event: DirectorEvent
         var notification: NotificationScript
-        /// Whether the event tells how something is at the start, instead of a change.
+        /// Whether the event describes a state at the start, and no change.
         var isStart = false
     }
 
+    /// The largest number of running scripts.
     let parallelism: Int
-    /// How many may wait, of a service and in all.
+    /// The largest number of waiting scripts of one service.
     let perService: Int
+    /// The largest number of all waiting scripts.
     let total: Int
 
     private var waiting: [ServiceAddress: Deque<Item>] = [:]
     private(set) var waitingCount = 0
     private(set) var running: Set<ServiceAddress> = []
-    /// Services whose turn it is, in the order in which they came to wait.
+    /// The services whose scripts may start, in the order of their arrival.
     private var turns: Deque<ServiceAddress> = []
 
     init(parallelism: Int = 8, perService: Int = 64, total: Int = 4096) {
@@ -114,7 +118,7 @@ struct NotificationQueue {
         self.total = total
     }
 
-    /// What had to give way: the oldest that waits, since the last word on a service is the one that counts.
+    /// Adds an item. Returns the oldest waiting one where it had to give way, as a service's last event matters most.
     mutating func add(_ item: Item) -> Item? {
         let service = item.event.service
         var dropped: Item?
@@ -129,7 +133,7 @@ struct NotificationQueue {
         return dropped
     }
 
-    /// What is to be started now, if anything; it counts as running until `ended`.
+    /// Removes and returns the item to start now. It counts as running until `ended`.
     mutating func next() -> Item? {
         guard running.count < parallelism, !turns.isEmpty else { return nil }
         let service = turns.removeFirst()

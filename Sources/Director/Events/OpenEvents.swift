@@ -3,12 +3,12 @@ internal import HostState
 internal import LoadBalancing
 internal import SystemCalls
 
-/// What services were told to lack, until they are told to have it again: also by a daemon that comes later.
+/// The published events of what services lack, until their ends are published. A later daemon may publish an end.
 struct OpenEvents: Sendable, Hashable {
-    /// In the order in which they were told.
+    /// The events, in the order of their publication.
     private(set) var events: [DirectorEvent] = []
 
-    /// Takes note of what is told. True where it opens or ends something.
+    /// Records a published event. Returns whether it opens or ends one.
     mutating func record(_ event: DirectorEvent) -> Bool {
         let before = events
         events.removeAll { open in
@@ -19,8 +19,8 @@ struct OpenEvents: Sendable, Hashable {
         return events != before
     }
 
-    /// Keeps those of services that are still there, by the addresses that `address` says they have now. True where that
-    /// changes anything.
+    /// Keeps the events of services that still exist. `address` returns the present address of an event's service, or
+    /// nil where it is gone. Returns whether that changes anything.
     mutating func keep(_ address: (DirectorEvent) -> ServiceAddress?) -> Bool {
         let before = events
         events = events.compactMap { event in
@@ -34,7 +34,7 @@ struct OpenEvents: Sendable, Hashable {
 }
 
 extension DirectorEvent.Kind {
-    /// Of what a service lacks: what tells that it has it again.
+    /// The event that ends this one. Nil where this is no event of a lack.
     var end: DirectorEvent.Kind? {
         switch self {
         case .serviceDown: .serviceUp
@@ -45,11 +45,11 @@ extension DirectorEvent.Kind {
     }
 }
 
-/// Where open events outlive the daemon. Written as a whole or not at all; without any there is no file.
+/// The file with open events, for the next daemon. It is replaced as a whole, and absent where there are none.
 struct OpenEventsFile {
     let path: String
 
-    /// `problem`: what stands there is no such file; it is passed over.
+    /// Reads the events. `problem` is the error where the file is damaged, which counts as empty then.
     func read() -> (events: OpenEvents, problem: String?) {
         guard File.exists(path) else { return (OpenEvents(), nil) }
         var open = OpenEvents()
@@ -63,7 +63,7 @@ struct OpenEventsFile {
         }
     }
 
-    /// It outlives this process, and need not outlive a crash of the machine: nobody waits for a disk.
+    /// Writes the events without a wait for the disk. The file need not survive a crash of the machine.
     func write(_ open: OpenEvents) throws {
         guard !open.events.isEmpty else { return try File.remove(path, synchronized: false) }
         let encoder = JSONEncoder()

@@ -6,28 +6,28 @@ internal import Logging
 internal import Netlink
 internal import ServiceConfiguration
 
-/// The state of the loop that asks the rounds which are due: where answers come in, which of them wait, and how long the loop
-/// rests. It has no clock: the caller says what time it is.
+/// The state of the loop that sends the questions of due rounds: the inbox of answers, the answers that wait, and the
+/// time until the next turn. It has no clock: the caller passes the time.
 struct CheckLoop {
     typealias Instant = ContinuousClock.Instant
 
-    /// Thousands of rounds a second are begun some at a time.
+    /// The least time between two turns, so that thousands of rounds a second begin some at a time.
     static let pause = Duration.milliseconds(4)
-    /// The rest while no round is due.
+    /// The additional rest while no round is due.
     static let idleRest = Duration.seconds(1)
 
-    /// Takes the answers; nil while the loop does not run.
+    /// The inbox of answers. Nil while the loop does not run.
     private(set) var inbox: Checker.Inbox?
-    /// The sleep until the next turn, and when it ends.
+    /// The sleep until the next turn, with its end.
     private var rest: (task: Task<Void, Never>, end: Instant)?
-    /// No turn comes before this time.
+    /// The earliest time of the next turn.
     private var earliest: Instant?
     /// The look at the check path that is under way.
     var look: Task<Void, Never>?
-    /// The answers that wait for its end, in the order in which they came.
+    /// The answers that wait for the end of the look, in the order of their arrival.
     private var held: [ArrivedAnswer] = []
 
-    /// Opens the inbox. Returns the answers that come in.
+    /// Opens the inbox. Returns the stream of answers.
     mutating func open() -> AsyncStream<[Checker.Answer]> {
         let (inbox, answers) = Checker.Inbox.makeStream()
         self.inbox = inbox
@@ -36,14 +36,15 @@ struct CheckLoop {
 
     mutating func close() { inbox = nil }
 
-    /// Notes that the due rounds have begun. Returns when the next turn comes; `nextDue`: nil when all are out.
+    /// Notes that the due rounds have begun. Returns the time of the next turn. `nextDue` is nil when all rounds have
+    /// open questions.
     mutating func endTurn(nextDue: Instant?, at now: Instant) -> Instant {
         let earliest = now + Self.pause
         self.earliest = earliest
         return max(nextDue ?? earliest + Self.idleRest, earliest)
     }
 
-    /// Takes the sleep until the next turn, which `wake(for:)` may cut short.
+    /// Stores the sleep until the next turn, which `wake(for:)` may end early.
     mutating func beginRest(_ task: Task<Void, Never>, until end: Instant) { rest = (task, end) }
 
     mutating func endRest() { rest = nil }
@@ -68,28 +69,28 @@ struct CheckLoop {
     }
 }
 
-/// An answer with what was known when it came.
+/// An answer with its time and the packet counts of its arrival.
 struct ArrivedAnswer {
     var answer: Checker.Answer
     var isOutOfTurn: Bool
     var time: ContinuousClock.Instant
-    /// The packets of the real server's checks, counted before the question went out and when a failure came; nil where none
-    /// are counted.
+    /// The packet counts of the real server's checks, from before the question and from the arrival of a failure. Nil
+    /// where none are counted.
     var traffic: (before: CheckTraffic, after: CheckTraffic)?
 
     var round: Int { Int(answer.id) }
 
-    /// Nobody answered, and nothing kept this machine from asking.
+    /// Whether the question was sent, and got no answer.
     var isSilence: Bool {
         if case .failed(let failure) = answer.verdict { !failure.isOwn && !failure.hostAnswered } else { false }
     }
 }
 
-/// Real servers are asked in rounds as long as the director runs, and their answers become findings.
+/// The loop of checks: it sends the questions of due rounds, and judges their answers.
 extension Director {
     // MARK: The loop
 
-    /// Asks what is due, until cancelled.
+    /// Sends the questions of due rounds, until cancelled.
     func runChecks() async {
         let answers = checkLoop.open()
         updateRounds()
@@ -105,7 +106,7 @@ extension Director {
         checkLoop.close()
     }
 
-    /// Makes the rounds those of the configuration, and of what was learnt.
+    /// Updates the rounds to the configuration and the learnt ports.
     func updateRounds() {
         guard checkLoop.inbox != nil else { return }
         cancel(health.updateRounds(for: configuration, at: clock.now))
@@ -140,7 +141,7 @@ extension Director {
         checker.cancel(Set(ids.map(UInt64.init)), answersTo: inbox)
     }
 
-    /// Sleeps until then, or until something is due sooner.
+    /// Sleeps until `end`, or until a round is due sooner.
     private func rest(until end: ContinuousClock.Instant) async {
         let rest = Task { [clock] in _ = try? await clock.sleep(until: end) }
         checkLoop.beginRest(rest, until: end)
@@ -154,10 +155,10 @@ extension Director {
 
     // MARK: Questions
 
-    /// Why a real server cannot be asked.
+    /// The error that a question cannot reach a real server.
     struct NoWay: Error { var reason: String }
 
-    /// The id of the question is the round's.
+    /// Returns the question of a round, and notes the packet counts from before it. The question has the round's id.
     func question(of id: Int, isOutOfTurn: Bool = false) -> Result<Checker.Question, NoWay> {
         guard let inquiry = health.inquiry(id) else { return .failure(NoWay(reason: "nobody asks any more")) }
         let round = inquiry.round
@@ -171,8 +172,8 @@ extension Director {
         }
     }
 
-    /// The packets that the data plane has counted of such checks; nil where it counts none that go this way. `begins`: a
-    /// question is about to go out.
+    /// Returns the data plane's packet counts of such checks, or nil where it counts none of this way. `begins`: a
+    /// question is sent right after this.
     private func traffic(
         of inquiry: HealthSupervisor.Inquiry, by way: Check.Way, begins: Bool
     ) -> CheckTraffic? {
@@ -184,7 +185,7 @@ extension Director {
         guard let dataPlane = running?.dataPlane, let socket = dataPlane.checkSocket(for: member) else {
             return .failure(NoWay(reason: "the director is stopping"))
         }
-        // As `refreshPaths` last found it: asking the kernel would cost more than the check.
+        // This is the result of the last `refreshPaths`. A look-up in the kernel would cost more than the check.
         guard let path = dataPlane.route(to: member.server) else {
             return .failure(NoWay(reason: nextHops.reasonOfNoWay(to: member.server)))
         }
@@ -198,8 +199,8 @@ extension Director {
 
     // MARK: Answers
 
-    /// Takes an answer for each service that the round is for. Returns false where the answer waits for a look at the check
-    /// path; the end of the look takes it.
+    /// Judges an answer for each service of its round. Returns false where the answer waits for a look at the check
+    /// path, whose end judges it.
     func accept(_ answer: Checker.Answer, isOutOfTurn: Bool = false) -> Bool {
         var arrived = ArrivedAnswer(answer: answer, isOutOfTurn: isOutOfTurn, time: clock.now)
         let before = health.noteAnswered(arrived.round, isOutOfTurn: isOutOfTurn)
@@ -217,20 +218,21 @@ extension Director {
         return true
     }
 
-    /// Whether the check path is looked at before the answer counts. A round's later answers wait, too, to stay in order.
+    /// Returns whether the answer waits for a look at the check path. Later answers of its round wait, too, to stay in
+    /// order.
     private func waitsForLook(_ arrived: ArrivedAnswer) -> Bool {
         if checkLoop.holdsAnswer(of: arrived.round) { return true }
         guard arrived.isSilence, health.round(arrived.round)?.vip != nil else { return false }
         return beginLook(at: arrived.time)
     }
 
-    /// Has a look at the check path be under way. Returns false where the last one was a moment ago.
+    /// Starts a look at the check path, unless one is under way. Returns false where the last look was too recent.
     private func beginLook(at now: ContinuousClock.Instant) -> Bool {
         if checkLoop.look != nil { return true }
         guard resources.mayLook(at: now), let running, running.isForwarding else { return false }
         checkLoop.look = Task {
             let isWhole = await running.dataPlane.isCheckPathWhole()
-            // A stop or a reload may have come meanwhile.
+            // The director may have been stopped or reloaded meanwhile.
             if !isWhole, let running = self.running, running.isForwarding {
                 report(running.dataPlane.repairCheckPath())
             }
@@ -243,7 +245,7 @@ extension Director {
         return true
     }
 
-    /// Judges by the state of the check path whether the answer says something of the real server.
+    /// Records an answer, unless the check path excuses its failure.
     private func judge(_ arrived: ArrivedAnswer) {
         let answer = arrived.answer
         if case .failed(let failure) = answer.verdict, !failure.isOwn {
@@ -262,7 +264,7 @@ extension Director {
         apply(health.accept(answer, at: clock.now))
     }
 
-    /// Nothing was asked, for want of a way.
+    /// Records a failure without a question, for lack of a way to the real server.
     func noteNoWay(_ none: NoWay, of id: Int) {
         apply(health.noteNoWay(id, none.reason, at: clock.now))
     }

@@ -2,23 +2,25 @@ internal import DataPlane
 internal import HealthChecks
 internal import LoadBalancing
 
-/// Why a failed check says nothing about the real server: its packets did not get through this machine itself. Counts of
-/// the data plane prove that. That clients complete handshakes does not, as anybody may feign those.
+/// The proof that a check failed by this machine's own fault, as its packets did not get through this machine. The
+/// proof comes from packet counts of the data plane. Completed handshakes of clients prove nothing, as anybody can
+/// feign them.
 enum CheckPathDoubt: Hashable, CustomStringConvertible {
-    /// The socket sent a question that did not leave by the check device.
+    /// The socket sent a packet that did not leave by the check device.
     case questionLost
-    /// An answer came in on the check device that the socket did not get.
+    /// An answer arrived on the check device, but not at the socket.
     case answerLost
 
-    /// Nil when the counts from before the question and after the failure prove nothing. `isShared`: other checks of the real
-    /// server are counted with this one, so that an answer may have been theirs. The counts wrap around.
+    /// Creates a doubt from the counts before the question and after the failure, or nil where they prove nothing.
+    /// `isShared`: other checks of the real server are in the same counts, so an answer may be theirs. The counts wrap
+    /// around.
     init?(from before: CheckTraffic, to after: CheckTraffic, _ failure: CheckVerdict.Failure, isShared: Bool) {
         if after.sent == before.sent {
             self = .questionLost
         } else if failure.hostAnswered || Int32(bitPattern: after.answered &- before.answered) <= 0 {
             return nil
         } else if let heard = after.heard {
-            // What a socket acknowledged, it got.
+            // A segment that a socket has acknowledged has arrived there.
             guard heard != after.answered else { return nil }
             self = .answerLost
         } else {
@@ -36,7 +38,7 @@ enum CheckPathDoubt: Hashable, CustomStringConvertible {
 }
 
 extension Check {
-    /// What the data plane counts the check under; nil: it is not counted.
+    /// The key of the data plane's packet counts for the check, or nil where the check is not counted.
     var transport: CheckTransport? {
         switch self {
         case .echo: .echo
@@ -52,46 +54,50 @@ extension Check {
     }
 }
 
-/// What it takes to doubt a failed check: what had been counted before each question that is out, and the services of which
-/// checks last failed by this machine's own fault. It reads no clock.
+/// The packet counts from before open questions, and the services with checks that last failed by this machine's own
+/// fault. It has no clock.
 struct CheckDoubts {
     typealias Instant = ContinuousClock.Instant
 
-    /// A question that is out. A round may have one in its turn and one out of turn at the same time.
+    /// An open question. A round may have one in its turn and one out of turn at the same time.
     struct Question: Hashable {
         var round: Int
         var isOutOfTurn = false
     }
 
-    /// The event of a service is told once in this time.
+    /// The least time between two events of a service.
     private static let pause = Duration.seconds(60)
 
+    /// The packet counts from before each open question.
     private var before: [Question: CheckTraffic] = [:]
     /// The rounds in doubt of each service that has some.
     private var rounds: [ServiceAddress: Set<Int>] = [:]
+    /// The time of each service's last event.
     private var published: [ServiceAddress: Instant] = [:]
-    /// Packets with a wrong checksum, as the kernel had counted them at the last doubt.
+    /// The kernel's count of packets with a wrong checksum at the last doubt.
     private var checksumErrors: UInt64?
 
     // MARK: Questions
 
-    /// Notes what had been counted before the question goes out; nil: nothing is known.
+    /// Notes the counts from before a question, or nil where there are none.
     mutating func begin(_ question: Question, before traffic: CheckTraffic?) { before[question] = traffic }
 
-    /// Returns what had been counted before the question, which has been answered now.
+    /// Removes an answered question. Returns the counts from before it.
     mutating func end(_ question: Question) -> CheckTraffic? { before.removeValue(forKey: question) }
 
     // MARK: Doubts
 
-    /// Returns whether the kernel has counted packets with a wrong checksum since the last call: then an answer that was
-    /// dropped may have been one of them, which is not this machine's fault. `count`: since the kernel began; nil: unknown.
+    /// Returns whether the kernel has counted packets with a wrong checksum since the last call. A dropped answer may
+    /// have been one of them, which is not this machine's fault. `count` is the kernel's total, or nil where it is
+    /// unknown.
     mutating func hasChecksumErrors(_ count: UInt64?) -> Bool {
         defer { checksumErrors = count }
         guard let count, let checksumErrors else { return false }
         return count > checksumErrors
     }
 
-    /// Notes that a check of these services failed by this machine's own fault. Returns those of which that is to be told.
+    /// Notes that a check of these services failed by this machine's own fault. Returns the services with an event to
+    /// publish.
     mutating func note(_ round: Int, of services: Set<ServiceAddress>, at now: Instant) -> [ServiceAddress] {
         var news: [ServiceAddress] = []
         for service in services {
@@ -105,7 +111,7 @@ struct CheckDoubts {
         return news.sorted { $0.description < $1.description }
     }
 
-    /// Notes that a check of these services has been judged again.
+    /// Notes that a check of these services has a result again.
     mutating func dispel(_ round: Int, of services: some Sequence<ServiceAddress>) {
         guard !rounds.isEmpty else { return }
         for service in services {
@@ -114,7 +120,7 @@ struct CheckDoubts {
         }
     }
 
-    /// Forgets rounds that are no longer asked. Their ids are not used again.
+    /// Forgets removed rounds. Their ids are not used again.
     mutating func forget(_ gone: Set<Int>) {
         guard !gone.isEmpty else { return }
         before = before.filter { !gone.contains($0.key.round) }

@@ -1,18 +1,18 @@
 internal import HealthChecks
 internal import LoadBalancing
 
-/// What is known of the checks themselves, for metrics, status and log: how they went, and which could not be asked.
+/// The results and latencies of checks for metrics, and the rounds that this machine could not check.
 struct CheckRecord {
     typealias Instant = ContinuousClock.Instant
 
-    /// The log names the same reason once in this time.
+    /// The least time between two log lines with the same shortage.
     private static let shortagePause = Duration.seconds(60)
 
-    /// Of each service's checks: their results and how long they took.
+    /// The results and latencies of each service's checks.
     private(set) var statistics: [ServiceAddress: [Probe: CheckStatistics]] = [:]
-    /// Why this machine could not ask the last time, by the rounds' ids.
+    /// The reasons why this machine could not check the last time, by the rounds' ids.
     private var notAsked: [Int: String] = [:]
-    /// When each of these reasons was logged.
+    /// The times at which shortages were logged.
     private var shortagesLogged: [String: Instant] = [:]
 
     // MARK: Results
@@ -22,7 +22,7 @@ struct CheckRecord {
             .record(isSuccess: isSuccess, latency: latency)
     }
 
-    /// Forgets the results of checks that are no longer asked.
+    /// Forgets the results of removed checks.
     mutating func keep(_ isAsked: (ServiceAddress, Probe) -> Bool) {
         for (service, results) in statistics {
             let kept = results.filter { isAsked(service, $0.key) }
@@ -30,11 +30,11 @@ struct CheckRecord {
         }
     }
 
-    // MARK: What could not be asked
+    // MARK: Rounds without a result
 
     mutating func noteAsked(_ round: Int) { notAsked[round] = nil }
 
-    /// Notes why this machine could not ask. Returns whether the log is to name the shortage.
+    /// Notes the reason why this machine could not check. Returns whether to log the shortage.
     mutating func noteNotAsked(_ round: Int, _ reason: String, shortage: String, at now: Instant) -> Bool {
         notAsked[round] = reason
         shortagesLogged = shortagesLogged.filter { $0.value.duration(to: now) < Self.shortagePause }
@@ -43,10 +43,10 @@ struct CheckRecord {
         return true
     }
 
-    /// Returns why one of these rounds was not asked the last time: what it says of its server is old.
+    /// Returns the reason why one of these rounds has no recent result, or nil where all have one.
     func reasonNotAsked(among rounds: [Int]) -> String? { rounds.lazy.compactMap { notAsked[$0] }.first }
 
-    /// Forgets rounds that are no longer asked. Their ids are not used again.
+    /// Forgets removed rounds. Their ids are not used again.
     mutating func forget(_ rounds: Set<Int>) {
         for id in rounds { notAsked[id] = nil }
     }

@@ -4,8 +4,8 @@ internal import HealthChecks
 internal import LoadBalancing
 internal import SystemCalls
 
-/// Where a daemon that takes over finds what flap damping holds against real servers. Written as a whole or not at all;
-/// where nothing is held against any there is no file.
+/// The file with the state of flap damping, for a daemon that takes over. It is replaced as a whole, and absent where
+/// no real server has any.
 struct DampingFile {
     struct Entry: Hashable, Codable {
         var service: ServiceAddress
@@ -15,7 +15,7 @@ struct DampingFile {
 
     let path: String
 
-    /// `problem`: what stands there is no such file; it is passed over.
+    /// Reads the entries. `problem` is the error where the file is damaged, which counts as empty then.
     func read() -> (entries: [Entry], problem: String?) {
         guard File.exists(path) else { return ([], nil) }
         do {
@@ -25,7 +25,7 @@ struct DampingFile {
         }
     }
 
-    /// It is of no use after a crash of the machine: nobody waits for a disk.
+    /// Writes the entries without a wait for the disk. They are of no use after a crash of the machine.
     func write(_ entries: [Entry]) throws {
         guard !entries.isEmpty else { return try File.remove(path, synchronized: false) }
         let encoder = JSONEncoder()

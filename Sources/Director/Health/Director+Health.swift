@@ -6,7 +6,7 @@ internal import LoadBalancing
 internal import Logging
 internal import ServiceConfiguration
 
-/// The health of services: at a start, when their configuration or their drains change, and as time passes.
+/// The health of services at a start, at changes of configuration and drains, and as time passes.
 extension Director {
     func takeOverHealth(from found: DataPlaneSnapshot) throws {
         let answered = try answeredPorts(for: configuration)
@@ -18,7 +18,7 @@ extension Director {
             at: clock.now)
     }
 
-    /// Returns the transitions to tell once all has been applied.
+    /// Moves health to another configuration. Returns the transitions to log and publish after the update.
     func reconfigureHealth(
         from old: DirectorConfiguration, to new: DirectorConfiguration
     ) throws -> Reconfiguration.Transitions {
@@ -28,7 +28,7 @@ extension Director {
         return health.reconfigure(change)
     }
 
-    /// Makes health what it was before a change that is refused.
+    /// Restores health from before a refused change.
     func restoreHealth(_ former: HealthSupervisor) { health = former }
 
     /// Returns the learnt ports that have answered by now, of each service that learns ports.
@@ -52,7 +52,7 @@ extension Director {
 
     // MARK: Time, clients and operators
 
-    /// Follows what time alone changes, ten times a second, until cancelled.
+    /// Advances slow starts and ends holds ten times a second, until cancelled.
     func watchTime() async {
         while !Task.isCancelled {
             for (service, changes) in health.advance(to: clock.now) { apply(changes, of: service) }
@@ -67,8 +67,8 @@ extension Director {
         defer { if hasNewQuestions { updateRounds() } }
         let learnt = try dataPlane.learntPorts().filter { configuration[$0.key]?.learnsPorts == true }
         try learnt.forEachDespiteErrors { service, ports in
-            // Recent ports come first; but a client that tries closed ports all the time must not keep a real one
-            // waiting for ever.
+            // Recent ports come first. The others are shuffled, so that a client of closed ports cannot keep an open
+            // port waiting for ever.
             let ordered = Array(ports.prefix(4)) + ports.shuffled()
             guard let learning = health.learn(ordered, of: service, at: clock.now) else { return }
             apply(learning.changes, of: service)
@@ -77,7 +77,7 @@ extension Director {
         }
     }
 
-    /// Has the service's weights follow what is drained.
+    /// Applies the drains of a service to its weights.
     func followDrains(of service: ConfiguredService) {
         let drained = maintenance.overrides.drained(of: service.forwarding)
         if let changes = health.setDrained(drained, of: service.address, at: clock.now) {
@@ -85,11 +85,11 @@ extension Director {
         }
     }
 
-    // MARK: Damping that outlives the daemon, but no stop
+    // MARK: Damping across daemons, until a stop
 
     private var dampingFile: DampingFile { DampingFile(path: instance.damping) }
 
-    /// Has damping saved soon: once for all that changes at a time.
+    /// Schedules one write of damping for all changes of a time.
     func saveDampingSoon() {
         guard running != nil, health.noteUnsavedDamping() else { return }
         Task { saveDamping() }

@@ -4,40 +4,40 @@ internal import HealthChecks
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// Supervises the health of all services: answers of checks, time and operators' drains come in, changes of weights and
-/// transitions go out. It asks nobody and has no clock: the caller asks what is due, and says what time it is.
+/// The health of all services. Answers of checks, time and drains come in, and changes of weights and transitions go
+/// out. It has no I/O and no clock: the caller sends the questions that are due, and passes the time.
 struct HealthSupervisor {
     typealias Instant = ContinuousClock.Instant
 
-    /// What an answer brings.
+    /// The results of an answer.
     struct Findings {
-        /// Changes of each service that wanted to know.
+        /// The changes of each service of the round.
         var changes: [(service: ServiceAddress, changes: ServiceState.Changes)] = []
-        /// The learnt ports that have answered on these real servers, where there are others than before.
+        /// The learnt ports that have answered on each real server, where they have changed.
         var answeredPorts: [(member: ServiceMember, ports: Set<UInt16>)] = []
-        /// A real server's host did not answer: it may have got another MAC.
+        /// The real server whose host did not answer. Its next hop may have another MAC now.
         var silentHost: IPAddress?
-        /// This machine lacks something that it needs to ask, and the log has not said so of late.
+        /// A shortage of this machine that prevents checks, where it was not logged of late.
         var shortage: String?
-        /// Services whose checks have begun to fail by this machine's own fault, with what is known of it.
+        /// The services whose checks have begun to fail by this machine's own fault, with the reason.
         var inDoubt: [(service: ServiceAddress, reason: String)] = []
     }
 
-    /// What a round asks, and for whom.
+    /// The parameters of a round's next question.
     struct Inquiry {
         var round: Round
-        /// The first of those that want to know.
+        /// The first of the round's members.
         var member: ServiceMember
-        /// Whether the server's own address is asked at the same time, which tells which half is broken.
+        /// Whether the real server's own address is probed at the same time, to find the broken half.
         var isAskedBeside: Bool
     }
 
-    /// What became of ports that clients were seen to use.
+    /// The results of ports that clients use.
     struct Learning {
-        /// Ports that had been learnt before, and that no real server answers any more.
+        /// The learnt ports that no real server answers any more.
         var forgotten: Set<UInt16>
         var changes: ServiceState.Changes
-        /// Other ports are to be asked than before.
+        /// Whether the probes have changed.
         var hasNewQuestions: Bool
     }
 
@@ -47,7 +47,7 @@ struct HealthSupervisor {
     private(set) var record = CheckRecord()
     private var outOfTurn = OutOfTurnChecks()
     private var doubts = CheckDoubts()
-    /// What flap damping holds against real servers differs from what was saved.
+    /// Whether damping has changed since it was saved.
     private var hasUnsavedDamping = false
 
     init(at now: Instant) { rounds = Rounds(origin: now) }
@@ -58,30 +58,31 @@ struct HealthSupervisor {
         states[member.service]?.servers[member.server]?.condition.isUp == true
     }
 
-    /// Returns why what is known of the member is old; nil when all its checks could be asked.
+    /// Returns the reason why the member has no recent result, or nil when all its checks have one.
     func reasonNotAsked(_ member: ServiceMember) -> String? {
         record.reasonNotAsked(among: rounds.ids(of: member))
     }
 
     // MARK: Rounds
 
-    /// Returns the rounds that are to be asked now. Each is out until `finish`.
+    /// Returns the due rounds, and marks each as open until `finish`.
     mutating func takeDue(at now: Instant) -> [Int] { rounds.takeDue(at: now) }
 
-    /// When the next round is due; nil when all are out, or there are none.
+    /// The time at which the next round is due. Nil when all are open, or there are none.
     var nextDue: Instant? { rounds.nextDue }
 
     var roundIDs: Set<Int> { rounds.ids }
 
     func round(_ id: Int) -> Round? { rounds[id]?.round }
 
-    /// Returns what to ask; nil when nobody wants to know any more.
+    /// Returns the parameters of a round's question, or nil when the round was removed.
     func inquiry(_ id: Int) -> Inquiry? {
         guard let active = rounds[id], let first = active.targets.first else { return nil }
         return Inquiry(round: active.round, member: first, isAskedBeside: isAskedBeside(active))
     }
 
-    /// A bare check goes both ways while its answer may be news to somebody, as that costs next to nothing.
+    /// Whether the question goes both ways. A bare check does so while a service has no verdict of it, as that costs
+    /// little.
     private func isAskedBeside(_ active: Rounds.Active) -> Bool {
         let probe = active.round.probe
         switch probe.via {
@@ -95,7 +96,7 @@ struct HealthSupervisor {
         }
     }
 
-    /// Plans the round's next turn: sooner than usual while a verdict is near.
+    /// Schedules the round's next turn, which comes sooner while a verdict is near.
     mutating func finish(_ id: Int, at now: Instant) {
         guard let active = rounds[id] else { return }
         let isInTransition = active.targets.contains {
@@ -104,8 +105,7 @@ struct HealthSupervisor {
         rounds.finish(id, isInTransition: isInTransition, at: now)
     }
 
-    /// Makes the rounds those of the configuration and of the ports learnt. Returns the ids of those that nobody wants any
-    /// more.
+    /// Updates the rounds to the configuration and the learnt ports. Returns the ids of removed rounds.
     mutating func updateRounds(for configuration: DirectorConfiguration, at now: Instant) -> Set<Int> {
         var wanted: [(round: Round, target: ServiceMember)] = []
         for service in configuration.services {
@@ -125,18 +125,18 @@ struct HealthSupervisor {
 
     // MARK: Questions and answers
 
-    /// Notes that the round is asked. `before`: what had been counted of such checks; nil: nothing is known.
+    /// Notes a question of the round. `before` is the packet counts of such checks, or nil where there are none.
     mutating func noteAsked(_ id: Int, isOutOfTurn: Bool = false, before: CheckTraffic? = nil, at now: Instant) {
         doubts.begin(.init(round: id, isOutOfTurn: isOutOfTurn), before: before)
         if isOutOfTurn { outOfTurn.noteAsked(id, at: now) }
     }
 
-    /// Notes that the round is answered. Returns what had been counted before it was asked.
+    /// Notes an answer to the round's question. Returns the packet counts from before the question.
     mutating func noteAnswered(_ id: Int, isOutOfTurn: Bool) -> CheckTraffic? {
         doubts.end(.init(round: id, isOutOfTurn: isOutOfTurn))
     }
 
-    /// Takes an answer. One to a round that nobody wants any more brings nothing.
+    /// Records an answer. An answer of a removed round has no findings.
     mutating func accept(_ answer: Checker.Answer, at now: Instant) -> Findings {
         var findings = Findings()
         let id = Int(answer.id)
@@ -163,10 +163,10 @@ struct HealthSupervisor {
         return findings
     }
 
-    /// Passes over an answer that the director itself has spoilt: it says nothing of the real server.
+    /// Ignores an answer that failed by the director's own fault, and proves nothing about the real server.
     mutating func passOver(_ answer: Checker.Answer) { record.noteAsked(Int(answer.id)) }
 
-    /// Passes over a failure for which there is proof that this machine's own packet filters are to blame.
+    /// Ignores a failure that was proved to come from this machine's own packet filters.
     mutating func passOver(_ answer: Checker.Answer, in doubt: CheckPathDoubt, at now: Instant) -> Findings {
         var findings = Findings()
         let id = Int(answer.id)
@@ -177,19 +177,20 @@ struct HealthSupervisor {
         return findings
     }
 
-    /// Returns why the failure is this machine's own, by what was counted before the question and after the failure; nil
-    /// when nothing proves that. `checksumErrors`: packets with a wrong checksum, as the kernel counts them.
+    /// Returns the proof that the failure is this machine's own, or nil. The proof comes from the packet counts before
+    /// the question and after the failure. `checksumErrors` returns the kernel's count of packets with a wrong
+    /// checksum.
     mutating func doubt(
         _ id: Int, _ failure: CheckVerdict.Failure, from before: CheckTraffic, to after: CheckTraffic,
         checksumErrors: () -> UInt64?
     ) -> CheckPathDoubt? {
         let doubt = CheckPathDoubt(from: before, to: after, failure, isShared: sharesTransport(id))
-        // A server whose answers have wrong checksums is of no use to clients either.
+        // Answers with wrong checksums are the real server's fault, as clients cannot use them either.
         if doubt == .answerLost, doubts.hasChecksumErrors(checksumErrors()) { return nil }
         return doubt
     }
 
-    /// Whether the packets of another round's checks are counted with those of this one.
+    /// Whether another round's packets are in the same counts as this one's.
     private func sharesTransport(_ id: Int) -> Bool {
         guard let active = rounds[id], let transport = active.round.probe.check.transport else { return false }
         return active.targets.flatMap(rounds.ids).contains {
@@ -197,14 +198,14 @@ struct HealthSupervisor {
         }
     }
 
-    /// Takes note that there is no way to ask, which counts as a failure.
+    /// Notes that a question has no way to the real server, which counts as a failure.
     mutating func noteNoWay(_ id: Int, _ reason: String, at now: Instant) -> Findings {
         var findings = Findings()
         if let active = rounds[id] { note(.failure(reason), latency: nil, of: active, at: now, &findings) }
         return findings
     }
 
-    /// `latency`: nil where nothing was asked.
+    /// Records a result for each member of the round. `latency` is nil where no question was sent.
     private mutating func note(
         _ result: ProbeResult, weight: UInt16? = nil, latency: Duration?, of active: Rounds.Active, at now: Instant,
         _ findings: inout Findings
@@ -229,17 +230,17 @@ struct HealthSupervisor {
 
     // MARK: Time, clients and operators
 
-    /// Returns what time alone has changed: slow starts, and the ends of damping.
+    /// Returns the changes by time alone, which are steps of slow starts and ends of holds.
     mutating func advance(to now: Instant) -> [(service: ServiceAddress, changes: ServiceState.Changes)] {
         var all: [(service: ServiceAddress, changes: ServiceState.Changes)] = []
-        // Their addresses alone: a state that the loop held would be copied when it changes.
+        // Only the addresses are copied. A state that the loop held would be copied at its change.
         for service in states.filter(\.value.isTimed).map(\.key) {
             if let changes = states[service]?.advance(to: now), changes.hasNews { all.append((service, changes)) }
         }
         return all
     }
 
-    /// Takes ports that clients were seen to use, the most important ones first. Returns nil where there is no such service.
+    /// Learns ports that clients use, the most important ones first. Returns nil where there is no such service.
     mutating func learn(_ ports: [UInt16], of service: ServiceAddress, at now: Instant) -> Learning? {
         guard let asked = states[service]?.health.questions,
             let (forgotten, changes) = states[service]?.learn(ports: ports, at: now)
@@ -249,7 +250,7 @@ struct HealthSupervisor {
             forgotten: forgotten, changes: changes, hasNewQuestions: states[service]?.health.questions != asked)
     }
 
-    /// Makes the drained members of the service these.
+    /// Sets the drained members of the service.
     mutating func setDrained(
         _ drained: Set<IPAddress>, of service: ServiceAddress, at now: Instant
     ) -> ServiceState.Changes? {
@@ -258,8 +259,8 @@ struct HealthSupervisor {
 
     // MARK: Checks out of turn
 
-    /// Takes the numbers of SYNs that members have not answered. Returns the rounds that are asked out of turn from now
-    /// on, as `nextOutOfTurn` says. Only connects and pings are: other checks keep their pace.
+    /// Starts checks out of turn of members with unanswered SYNs. Returns the rounds that start, whose questions
+    /// `nextOutOfTurn` schedules. Only connects and pings have checks out of turn. Other checks keep their pace.
     mutating func suspect(_ unanswered: [ServiceMember: UInt32], at now: Instant) -> [Int] {
         var begun: [Int] = []
         for member in outOfTurn.suspects(unanswered) where isUp(member) {
@@ -274,34 +275,34 @@ struct HealthSupervisor {
         return begun
     }
 
-    /// The most failures in a row that anybody who wants to know needs for a verdict.
+    /// Returns the largest `fall` of the round's services.
     private func fall(of active: Rounds.Active) -> Int {
         active.targets.compactMap { states[$0.service]?.health.fall(of: active.round.probe) }.max() ?? 0
     }
 
-    /// Returns when the round is to be asked out of turn, unless handshakes with the member complete again; nil when it is
-    /// no longer asked out of turn.
+    /// Returns the member and the time of the next question out of turn, or nil when the series is over. The question
+    /// is delayed where handshakes with the member complete again.
     func nextOutOfTurn(_ id: Int) -> (member: ServiceMember, time: Instant)? {
         guard let (member, earliest) = outOfTurn.next(id), isUp(member), let active = rounds[id] else { return nil }
-        // A short disturbance must not meet the question of its turn and this one.
+        // One short disturbance must not hit both the question in turn and this one.
         let last = [active.asked, active.refused].compactMap(\.self).max()
         return (member, max(earliest, last.map { $0 + OutOfTurnChecks.distance } ?? earliest))
     }
 
-    /// Notes what a question out of turn has brought, after `take`.
+    /// Notes the verdict of a question out of turn, after `accept`.
     mutating func noteOutOfTurn(_ id: Int, _ verdict: CheckVerdict) {
         if verdict.isPassed { outOfTurn.end(id) } else { outOfTurn.noteFailure(id) }
     }
 
-    /// Handshakes with the member complete again. That delays checks out of turn, and no others.
+    /// Delays the next question out of turn, as handshakes with the member complete again.
     mutating func postponeOutOfTurn(_ id: Int, at now: Instant) { outOfTurn.postpone(id, at: now) }
 
     mutating func endOutOfTurn(_ id: Int) { outOfTurn.end(id) }
 
     // MARK: Configurations
 
-    /// Begins with the services of the configuration, as the data plane was found and flap damping was saved. `answered`:
-    /// learnt ports that have answered, of each service that learns ports.
+    /// Creates the states of the configured services from the adopted data plane and the saved damping. `answered` has
+    /// the learnt ports that have answered, of each service that learns ports.
     mutating func begin(
         _ configuration: DirectorConfiguration, found: DataPlaneSnapshot, damping: [DampingFile.Entry],
         answered: [ServiceAddress: [IPAddress: Set<UInt16>]], overrides: Overrides, at now: Instant
@@ -313,7 +314,7 @@ struct HealthSupervisor {
         }
     }
 
-    /// Goes over to another configuration. Returns the transitions of each service, to be told once all is applied.
+    /// Moves to another configuration. Returns the transitions of each service, to log and publish after the update.
     mutating func reconfigure(_ change: Reconfiguration) -> Reconfiguration.Transitions {
         let (states, transitions) = change.states(from: states)
         self.states = states
@@ -326,15 +327,15 @@ struct HealthSupervisor {
         record.keep { states[$0]?.health.asks($1) ?? false }
     }
 
-    // MARK: Damping that outlives the daemon
+    // MARK: Damping across daemons
 
-    /// Notes that damping has changed. Returns whether the caller has to save it soon; false when somebody does already.
+    /// Notes that damping has changed. Returns whether the caller has to schedule a write. False when one is scheduled.
     mutating func noteUnsavedDamping() -> Bool {
         defer { hasUnsavedDamping = true }
         return !hasUnsavedDamping
     }
 
-    /// Returns what is to be saved; nil when nothing has changed.
+    /// Returns the entries to save, or nil when nothing has changed.
     mutating func takeUnsavedDamping() -> [DampingFile.Entry]? {
         guard hasUnsavedDamping else { return nil }
         hasUnsavedDamping = false

@@ -4,19 +4,19 @@ internal import HealthChecks
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// The health of services when their configuration changes.
+/// The move of services' health to another configuration.
 struct Reconfiguration {
     let old: DirectorConfiguration
     let new: DirectorConfiguration
-    /// Learnt ports that have answered, of each service that learns ports.
+    /// The learnt ports that have answered, of each service that learns ports.
     let answered: [ServiceAddress: [IPAddress: Set<UInt16>]]
     let overrides: Overrides
     let now: ContinuousClock.Instant
 
     typealias Transitions = [(service: ServiceAddress, transition: HealthTransition)]
 
-    /// Returns the new states and their transitions. What is known of real servers that stay, stays. One that is down is
-    /// down under other checks, too, until these say otherwise.
+    /// Returns the new states and their transitions. Real servers that stay keep their state. A server that is down
+    /// stays down under other checks, until these pass.
     func states(
         from present: [ServiceAddress: ServiceState]
     ) -> (states: [ServiceAddress: ServiceState], transitions: Transitions) {
@@ -49,7 +49,7 @@ struct Reconfiguration {
         return (states, transitions)
     }
 
-    /// The services whose checks begin anew.
+    /// Returns the services whose checks begin anew.
     func servicesWithFreshHealth() -> [ConfiguredService] {
         let formers = old.servicesByListener
         return new.services.filter { service in
@@ -70,8 +70,8 @@ struct Reconfiguration {
 }
 
 extension ServiceState {
-    /// A service that another daemon may have had. Servers that it had taken out stay out until they answer, slow starts go
-    /// on where they were, and damping holds what it held. Its sorry server serves until the real servers are a quorum.
+    /// Creates the state of a service that another daemon may have had. Its down servers stay down until they answer.
+    /// Slow starts and damping continue. A sorry server that served goes on until the real servers have the quorum.
     init(
         takingOver service: ConfiguredService, found: DataPlaneSnapshot,
         damping: [DampingFile.Entry], answered: [IPAddress: Set<UInt16>], overrides: Overrides, at now: Instant

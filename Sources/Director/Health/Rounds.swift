@@ -4,18 +4,17 @@ internal import HealthChecks
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// All that is asked over and over, who wants to know, and what is next. It has no clock: whoever calls says what time
-/// it is.
+/// The rounds, their members and their schedule. It has no clock: the caller passes the time.
 struct Rounds {
     typealias Instant = ContinuousClock.Instant
 
     struct Active {
         var round: Round
-        /// Who wants to know; never empty.
+        /// The members that the round's answers are for. Never empty.
         var targets: [ServiceMember]
-        /// When it was asked in its turn; nil when that is answered.
+        /// The time of the open question in turn. Nil when none is open.
         fileprivate(set) var asked: Instant?
-        /// When the host last said no.
+        /// The time of the host's last refusal.
         fileprivate(set) var refused: Instant?
     }
 
@@ -26,16 +25,16 @@ struct Rounds {
 
     init(origin: Instant) { schedule = CheckSchedule(origin: origin) }
 
-    /// Nil where nobody wants to know any more. Ids are not used again.
+    /// The round with this id, or nil where it was removed. Ids are not used again.
     subscript(id: Int) -> Active? { active[id] }
 
-    /// The rounds of the real server as a member of the service.
+    /// Returns the ids of the member's rounds.
     func ids(of target: ServiceMember) -> [Int] { ofTarget[target] ?? [] }
 
     var ids: Set<Int> { Set(active.keys) }
 
-    /// Makes them those that are wanted, new ones in this order. What stays is not disturbed. Returns the ids of those
-    /// that nobody wants any more.
+    /// Adds and removes rounds to match `wanted`, and adds new ones in this order. Rounds that stay keep their
+    /// schedule. Returns the ids of removed rounds.
     mutating func update(to wanted: [(round: Round, target: ServiceMember)], at now: Instant) -> Set<Int> {
         var targets: [Round: [ServiceMember]] = [:]
         var order: [Round] = []
@@ -64,7 +63,7 @@ struct Rounds {
         return gone
     }
 
-    // MARK: Their turns
+    // MARK: Turns
 
     mutating func takeDue(at now: Instant) -> [Int] {
         let due = schedule.takeDue(at: now)
@@ -82,10 +81,10 @@ struct Rounds {
     mutating func noteRefused(_ id: Int, at now: Instant) { active[id]?.refused = now }
 }
 
-/// One question to a real server, asked over and over. Services that ask the same of the same host share it.
+/// A probe of a real server that is repeated. Services with equal probes of one host share the round.
 struct Round: Hashable {
     var server: IPAddress
-    /// To which the question goes through the tunnel; nil: it goes to the server's own address.
+    /// The VIP to which questions go through the tunnel. Nil where they go to the server's own address.
     var vip: IPAddress?
     var probe: Probe
     var pace: CheckSchedule.Pace
@@ -93,8 +92,8 @@ struct Round: Hashable {
 }
 
 extension Round {
-    /// What a service asks of one of its real servers. `questions` are those of the service's health, which a policy's
-    /// kind and the ports that clients use decide.
+    /// Returns the rounds of a service for one of its real servers. `questions` are the probes of the service's health,
+    /// which follow from the policy's kind and the learnt ports.
     static func all(
         of server: IPAddress, vip: IPAddress, checks: ServiceChecks, questions: Set<Probe>
     ) -> [Round] {

@@ -3,9 +3,10 @@ internal import HealthChecks
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// The health of a service as its checks begin.
+/// The health of a service at the start of its checks.
 extension ServiceHealth {
-    /// Nothing is known but which servers were down, and which learnt ports had answered on each server.
+    /// Creates the health of a service from the servers that were down, and each server's learnt ports that have
+    /// answered.
     init(
         of service: ConfiguredService, initiallyDown: Set<IPAddress>, answered: [IPAddress: Set<UInt16>]
     ) {
@@ -26,13 +27,13 @@ extension ServiceHealth {
 }
 
 extension ConfiguredService {
-    /// Whether the ports that clients use are checked besides. Only automatic checks of any-port services do so.
+    /// Whether the ports that clients use are checked, too. Only automatic checks of any-port services do so.
     var learnsPorts: Bool {
         if case .policy(let policy) = checks { policy.kind == .auto && address.isAnyPort } else { false }
     }
 
-    /// Whether the service is judged by a ping alone that nobody asked for, which a host may drop. An any-port service is
-    /// judged by its learnt ports besides.
+    /// Whether automatic checks judge the service by a ping alone, which a host may drop. False for any-port services,
+    /// which are also judged by their learnt ports.
     var impliesPing: Bool {
         guard case .policy(let policy) = checks, policy.kind == .auto, !address.isAnyPort else { return false }
         return policy.kind.requiredProbes(of: self) == [.ping]
@@ -40,7 +41,8 @@ extension ConfiguredService {
 }
 
 extension CheckPolicy.Kind {
-    /// What has to answer on every real server of the service. Automatic checks require each TCP port that it has.
+    /// Returns the probes that every real server of the service has to pass. Automatic checks require each TCP port of
+    /// it.
     fileprivate func requiredProbes(of service: ConfiguredService) -> Set<Probe> {
         switch self {
         case .none: return []

@@ -2,19 +2,19 @@ internal import Addresses
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// What an operator asks about a real server: a drain, its end, or how far it is.
+/// An operator's request for a drain, its end, or its progress.
 public struct DrainRequest: Sendable, Hashable, Codable {
     /// The real server's address.
     public var server: String
-    /// The one listener whose service is meant; nil: all services.
+    /// A listener of the one service that the request is for. Nil for all services.
     public var service: String?
-    /// Also where a service is left with less than its quorum.
+    /// Whether to drain also where a service is left with less than its quorum.
     public var force: Bool?
-    /// Its persistent clients are to go elsewhere with their next connection.
+    /// Whether persistent clients move to other real servers with their next connection.
     public var movePersistent: Bool?
-    /// Datagrams are to leave it, as they leave one that is removed.
+    /// Whether datagrams move to other real servers, as from a removed one.
     public var moveDatagrams: Bool?
-    /// Refused where the real server is not drained by now.
+    /// Whether to refuse the request where the real server is not drained.
     public var onlyIfDrained: Bool?
 
     public init(server: String, service: String? = nil, force: Bool? = nil, movePersistent: Bool? = nil) {
@@ -30,7 +30,7 @@ public struct DrainRequest: Sendable, Hashable, Codable {
         }
     }
 
-    /// The one service that is meant; nil: all.
+    /// Returns the listener of the one service that the request is for, or nil for all services.
     func listener() throws -> ServiceAddress? {
         guard let service else { return nil }
         do { return try AddressText.service(service) } catch {
@@ -39,28 +39,30 @@ public struct DrainRequest: Sendable, Hashable, Codable {
     }
 }
 
-/// How a real server stands.
+/// The progress of a real server's drain.
 public struct DrainReport: Sendable, Hashable, Codable {
     public struct Service: Sendable, Hashable, Codable {
         /// The service's first listener.
         public var service: String
-        /// ISO 8601; nil: it is not drained.
+        /// The time of the drain in ISO 8601. Nil where the real server is not drained.
         @OrNull public var drained: String?
-        /// Connections that are left.
+        /// The numbers of connections that are left.
         public var active: UInt32
         public var inactive: UInt32
-        /// Seconds: for so long after a client's last packet its new connections go on coming, unless it moves.
+        /// The time-out of persistence in seconds. A client's new connections stay at the real server for this time
+        /// after its last packet, unless clients move.
         @OrNull public var persistence: Int?
-        /// Persistent clients go elsewhere with their next connection.
+        /// Whether persistent clients move to other real servers with their next connection.
         public var movesPersistent: Bool
     }
 
     public var server: String
-    /// False: it was so before.
+    /// Whether the request has changed anything.
     public var changed: Bool
-    /// False: the kernel refuses a change of the services, besides this one, which the daemon tries again every second.
+    /// Whether the data plane has all services as desired. False while the kernel refuses an update, which the daemon
+    /// tries again every second.
     public var isInForce: Bool
-    /// All that have the real server, or the one that was asked for.
+    /// The services that have the real server, or the one of the request.
     public var services: [Service]
 
     enum CodingKeys: String, CodingKey {

@@ -7,28 +7,29 @@ internal import LoadBalancing
 internal import Logging
 internal import ServiceConfiguration
 
-/// The drains of operators, and what their requests come to. It applies nothing: the caller makes the changes.
+/// The drains of operators, and decisions on requests. It stores drains, and the caller applies them.
 struct Maintenance {
-    /// What a request changes.
+    /// The change that a request makes.
     struct Change {
         enum Turn: String { case drained, undrained }
 
         var turn: Turn
-        /// The drains after it.
+        /// All drains after the change.
         var overrides: Overrides
-        /// The services in which the real server is drained by it, or no longer.
+        /// The services in which the change drains or undrains the real server.
         var services: [ConfiguredService]
-        /// The services in which persistent clients leave the real server from now on, and those in which datagrams do.
+        /// The services in which persistent clients leave the real server from now on.
         var persistent: [ConfiguredService] = []
+        /// The services in which datagrams leave the real server from now on.
         var datagrams: [ConfiguredService] = []
     }
 
-    /// What a request comes to.
+    /// The decision on a request.
     struct Decision {
         var server: IPAddress
-        /// The services that are meant.
+        /// The services of the request.
         var services: [ConfiguredService]
-        /// Nil: it is so already.
+        /// The change, or nil where the request changes nothing.
         var change: Change?
     }
 
@@ -39,8 +40,8 @@ struct Maintenance {
 
     // MARK: Decisions
 
-    /// Decides on a drain. Of a server that is drained already nothing changes, but that its persistent clients or
-    /// datagrams may be told to move. `health`: of a service.
+    /// Decides on a drain. A request for a drained server can only add the move of persistent clients or datagrams.
+    /// `health` returns the state of a service.
     func drain(
         _ request: DrainRequest, in configuration: DirectorConfiguration, health: (ServiceAddress) -> ServiceState?,
         at now: Date
@@ -69,7 +70,7 @@ struct Maintenance {
 
     /// Decides on the end of a drain.
     func undrain(_ request: DrainRequest, in configuration: DirectorConfiguration) throws -> Decision {
-        // One that is no longer configured may still be drained.
+        // A real server that is no longer configured may still be drained.
         let server = try request.address()
         let isForgotten = request.service == nil && overrides.drains.contains { $0.server == server }
         let services =
@@ -89,7 +90,7 @@ struct Maintenance {
             change: Change(turn: .undrained, overrides: wanted, services: affected))
     }
 
-    /// Returns the real server and the services that a request is about.
+    /// Returns the real server and the services of a request.
     func find(
         _ request: DrainRequest, in configuration: DirectorConfiguration
     ) throws -> (server: IPAddress, services: [ConfiguredService]) {
@@ -127,23 +128,23 @@ struct Maintenance {
         }
     }
 
-    // MARK: What outlives the daemon
+    // MARK: Stored drains
 
-    /// Takes over the drains that the last daemon knew of. Returns why they are not known.
+    /// Reads the drains that an earlier daemon stored. Returns the problem where they cannot be read.
     mutating func takeOver() -> String? {
         let (overrides, problem) = file.takeOver()
         self.overrides = overrides
         return problem
     }
 
-    /// Makes the drains these. The disk has them first: what an operator was told holds through a crash.
+    /// Sets the drains, after the write to disk. So a drain that was reported to an operator survives a crash.
     mutating func set(_ wanted: Overrides) throws {
         guard wanted != overrides else { return }
         try file.write(wanted)
         overrides = wanted
     }
 
-    /// Makes the drains what they were, also where the disk cannot have them.
+    /// Restores former drains, also where the write to disk fails.
     mutating func restore(_ former: Overrides) throws {
         guard former != overrides else { return }
         overrides = former
@@ -157,9 +158,9 @@ extension DirectorConfiguration {
     }
 }
 
-/// Maintenance by hand: what `Maintenance` decides is applied, reported and told.
+/// The requests of operators: decisions of `Maintenance` are applied, logged, published and reported.
 extension Director {
-    /// Takes over the drains that the last daemon knew of.
+    /// Adopts the drains that an earlier daemon stored, and logs them.
     func takeOverOverrides() {
         if let problem = maintenance.takeOver() { logger.error("\(problem)") }
         for drain in maintenance.overrides.drains {
@@ -173,7 +174,7 @@ extension Director {
         }
     }
 
-    /// Gives the real server no new connections, until it is undrained.
+    /// Drains a real server, which gets no new connections until it is undrained.
     public func drain(
         _ request: DrainRequest, while isAwaited: @Sendable () -> Bool = { true }
     ) throws -> DrainReport {
@@ -183,7 +184,7 @@ extension Director {
             maintenance.drain(request, in: configuration, health: { health[$0] }, at: Date()))
     }
 
-    /// Takes a drain back.
+    /// Ends a drain.
     public func undrain(
         _ request: DrainRequest, while isAwaited: @Sendable () -> Bool = { true }
     ) throws -> DrainReport {
@@ -192,7 +193,7 @@ extension Director {
         return try make(maintenance.undrain(request, in: configuration))
     }
 
-    /// Returns how far a drain is.
+    /// Returns the progress of a drain.
     public func drainReport(_ request: DrainRequest) throws -> DrainReport {
         try refuseUnlessForwarding()
         let (server, services) = try maintenance.find(request, in: configuration)
@@ -212,7 +213,7 @@ extension Director {
         return report(decision.server, decision.services, changed: decision.change != nil)
     }
 
-    /// Makes the whole change, or none of it.
+    /// Makes the whole change, or throws and makes none of it.
     private func make(_ change: Maintenance.Change, of server: IPAddress) throws {
         let former = maintenance.overrides
         let affected = Set((change.services + change.persistent + change.datagrams).map(\.address))
@@ -226,7 +227,7 @@ extension Director {
                 throw DirectorError(.kernel, "\(server) is not \(change.turn), the data plane refuses: \(error)")
             }
         } orElse: {
-            // A drain that the disk refuses has changed nothing in the data plane.
+            // The data plane is unchanged where the write to disk has failed.
             if isStored { try update(affected) }
         }
         log(change, of: server)
@@ -240,7 +241,7 @@ extension Director {
         for service in change.services { publishServiceState(service.address) }
     }
 
-    /// Has the data plane follow the drains of these services, within `revise`.
+    /// Applies the drains of these services to the data plane, within `revise`.
     private func applyDrains(
         of services: [ConfiguredService], affecting all: Set<ServiceAddress>
     ) throws -> Applier.Batch {
@@ -248,7 +249,7 @@ extension Director {
         return try applyNow(with: all)
     }
 
-    /// Makes the drains what they were before a change that is refused.
+    /// Restores the drains from before a refused change.
     func restoreOverrides(_ former: Overrides) {
         do { try maintenance.restore(former) } catch {
             logger.error("take back what is in \(instance.overrides): \(error)")

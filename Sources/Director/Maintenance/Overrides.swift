@@ -2,21 +2,22 @@ public import Addresses
 public import FoundationEssentials
 public import LoadBalancing
 
-/// What operators changed by hand, besides the configuration: it holds until they take it back, through restarts,
-/// reloads and reboots.
+/// The drains of operators, which hold beside the configuration until they are undrained. Restarts, reloads and reboots
+/// do not end them.
 public struct Overrides: Sendable, Hashable, Codable {
-    /// A real server that is to get no new connections.
+    /// A drain of one real server.
     public struct Drain: Sendable, Hashable, Codable {
         public var server: IPAddress
-        /// A listener of the one service that is meant; nil: every service that has the real server, also later ones.
+        /// A listener of the one service that the drain is for. Nil for all services with the real server, also later
+        /// ones.
         public var service: ServiceAddress?
         public var since: Date
-        /// Its persistent clients go elsewhere with their next connection.
+        /// Whether persistent clients move to other real servers with their next connection.
         var movesPersistent: Bool?
-        /// Datagrams leave it.
+        /// Whether datagrams move to other real servers.
         var movesDatagrams: Bool?
 
-        /// Also where the service has got another listener as its first one.
+        /// Whether the drain holds for the real server in the service, which may have another first listener by now.
         func holds(for server: IPAddress, in service: VirtualService) -> Bool {
             self.server == server && (self.service.map(service.listeners.contains) ?? true)
         }
@@ -42,12 +43,12 @@ public struct Overrides: Sendable, Hashable, Codable {
 
     public var isEmpty: Bool { drains.isEmpty }
 
-    /// The oldest drain that holds for the real server in the service.
+    /// Returns the oldest drain that holds for the real server in the service.
     public func drain(of server: IPAddress, in service: VirtualService) -> Drain? {
         drains.filter { $0.holds(for: server, in: service) }.min { $0.since < $1.since }
     }
 
-    /// The service's real servers that are drained.
+    /// Returns the service's drained real servers.
     public func drained(of service: VirtualService) -> Set<IPAddress> {
         Set(service.servers.map(\.address).filter { drain(of: $0, in: service) != nil })
     }
@@ -60,8 +61,8 @@ public struct Overrides: Sendable, Hashable, Codable {
         drains.contains { $0.movesDatagrams == true && $0.holds(for: server, in: service) }
     }
 
-    /// Returns false where the same was said already. `since` is kept in whole seconds. Persistent clients and datagrams that move
-    /// now do so also where they stayed until now; the other way the drain has to end first.
+    /// Adds a drain, with `since` in whole seconds. An equal drain only gains the moves of persistent clients and
+    /// datagrams, which end with the drain alone. Returns whether anything has changed.
     public mutating func drain(
         _ server: IPAddress, service: ServiceAddress?, since: Date, movesPersistent: Bool = false,
         movesDatagrams: Bool = false
@@ -80,8 +81,8 @@ public struct Overrides: Sendable, Hashable, Codable {
         return true
     }
 
-    /// Takes back the drain of the service; without a service, all drains of the real server. Returns false where there was
-    /// none.
+    /// Ends the drain of the real server in one service, or all its drains where `service` is nil. Returns false where
+    /// there was none.
     public mutating func undrain(_ server: IPAddress, service: VirtualService?) -> Bool {
         let before = drains.count
         drains.removeAll { drain in

@@ -3,14 +3,14 @@ internal import Glibc
 internal import HostState
 internal import SystemCalls
 
-/// Where overrides outlive the daemon. Written as a whole or not at all; without overrides there is no file.
+/// The file with the drains of operators. It is replaced as a whole, and absent without drains.
 struct OverridesFile {
     let path: String
 
-    /// It cannot be read, or does not say what it should.
+    /// The error that the file cannot be read or decoded.
     struct Damage: Error, CustomStringConvertible { let description: String }
 
-    /// What stands there.
+    /// Reads the drains. A missing file has none.
     func read() throws(Damage) -> Overrides {
         guard File.exists(path) else { return Overrides() }
         do {
@@ -22,8 +22,8 @@ struct OverridesFile {
         }
     }
 
-    /// The same for a director that starts. A damaged file must not keep it from forwarding: it is set aside, and
-    /// `problem` says so.
+    /// Reads the drains for a director that starts. A damaged file must not prevent the start: it is renamed, and
+    /// counts as empty. `problem` is the error then.
     func takeOver() -> (overrides: Overrides, problem: String?) {
         do { return (try read(), nil) } catch {
             let aside = "\(path).damaged"
@@ -32,7 +32,7 @@ struct OverridesFile {
         }
     }
 
-    /// On the disk when this returns.
+    /// Writes the drains, and returns when the disk has them.
     func write(_ overrides: Overrides) throws {
         guard !overrides.isEmpty else { return try File.remove(path) }
         let encoder = JSONEncoder()

@@ -4,8 +4,8 @@ public import HostState
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// The drains that are written down, where no director runs: what changes there, the next start heeds. Whoever changes
-/// them holds the instance's lock.
+/// The stored drains while no director runs. The next start applies changes of them. A caller that changes them holds
+/// the instance's lock.
 public struct StoredDrains {
     private let file: OverridesFile
 
@@ -13,7 +13,7 @@ public struct StoredDrains {
 
     public var path: String { file.path }
 
-    /// A line for each: who is drained, where, and since when.
+    /// Returns a line for each drain, with real server, service and time.
     public func lines() throws -> [(server: String, text: String)] {
         try file.read().drains.map { drain in
             let place = drain.service.map { " in \($0)" } ?? ""

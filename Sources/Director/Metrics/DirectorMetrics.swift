@@ -4,28 +4,29 @@ public import HealthChecks
 public import LoadBalancing
 internal import ServiceConfiguration
 
-/// All that monitoring asks for, at a moment.
+/// The values of all metrics at a moment.
 public struct DirectorMetrics: Sendable {
     public struct Check: Sendable {
         public var service: ServiceAddress
-        /// As in the log, "tcp:80", and the way where it is not the tunnel: "tcp:80 direct".
+        /// The check's name as in the log, such as "tcp:80". A way other than the tunnel is added, as in "tcp:80
+        /// direct".
         public var name: String
         public var statistics: CheckStatistics
     }
 
-    /// Scripts that were told of events, by how they ended.
+    /// The numbers of notification scripts by result.
     public struct Scripts: Sendable, Hashable {
         public var succeeded: UInt64 = 0
-        /// With another exit code than 0, or they could not be started.
+        /// The scripts that ended with another exit code than 0, or could not be started.
         public var failed: UInt64 = 0
         public var timedOut: UInt64 = 0
-        /// Never started: too many waited.
+        /// The scripts that were never started, as too many waited.
         public var dropped: UInt64 = 0
 
         public init() {}
     }
 
-    /// One of the data plane's.
+    /// The size and use of a table of the data plane.
     public struct Table: Sendable, Hashable {
         public var name: String
         public var size: Int
@@ -33,24 +34,24 @@ public struct DirectorMetrics: Sendable {
     }
 
     public var status: DirectorStatus
-    /// In the configuration's order.
+    /// The states of services, in the configuration's order.
     public var standings: [(service: ServiceAddress, standing: DirectorEvent.Standing)]
-    /// In the order of services and names.
+    /// The checks, in the order of services and names.
     public var checks: [Check]
     public var scripts: Scripts
     public var events: [DirectorEvent.Kind: UInt64]
     public var tables: [Table]
-    /// Of the daemon.
+    /// The time of the daemon's start.
     public var started: Date
 }
 
-/// What monitoring asks for.
+/// The collection of metrics.
 extension Director {
-    /// Returns nil until the director has started. Changes nothing.
+    /// Returns the metrics, or nil until the director has started. Changes nothing.
     public func metrics() throws -> DirectorMetrics? {
         guard let status = try describe(), let dataPlane = running?.dataPlane else { return nil }
         let checks = health.record.statistics.flatMap { service, statistics in
-            // Checks that differ in what they expect alone have one name.
+            // Checks that differ only in what they expect have one name.
             Dictionary(statistics.map { ($0.key.name, $0.value) }, uniquingKeysWith: { $0.joined(with: $1) })
                 .map { DirectorMetrics.Check(service: service, name: $0.key, statistics: $0.value) }
         }
@@ -63,7 +64,6 @@ extension Director {
                 + dataPlane.tableUse.map { .init(name: $0.name, size: $0.size, used: $0.used) },
             started: publisher.started)
     }
-
 }
 
 extension Probe {

@@ -4,9 +4,10 @@ internal import LoadBalancing
 internal import Netlink
 internal import ServiceConfiguration
 
-/// Refuses addresses that cannot be VIPs or real servers on this machine, as its interfaces and routes are.
+/// The refusals of addresses that cannot be VIPs or real servers, by this machine's interfaces and routes.
 enum AddressRefusals {
-    /// `journal`: of this instance, whose VIPs an earlier start put where they are.
+    /// Throws for the first address that is refused. `journal` has the VIPs that an earlier start of this instance
+    /// placed.
     static func refuse(
         _ configuration: DirectorConfiguration, journal: [Change], _ network: any Network
     ) throws {
@@ -35,7 +36,7 @@ enum AddressRefusals {
         }
     }
 
-    /// Whether what this machine sends to a real server leaves from the address, whoever put it there.
+    /// Whether this machine's packets to a real server have the address as their source.
     private static func isSource(
         _ address: IPAddress, _ configuration: DirectorConfiguration, _ network: any Network
     ) throws -> Bool {
@@ -43,7 +44,8 @@ enum AddressRefusals {
         return try network.route(to: server)?.source == address
     }
 
-    /// A tunnel never leaves from a VIP: one that is this machine's source now would leave real servers without a way.
+    /// Throws for a VIP that is the source of this machine's packets to a real server. Tunnelled packets never have a
+    /// VIP as their outer source, so that server would have no path.
     static func refuseOuterSources(
         _ vips: Set<IPAddress>, of configuration: DirectorConfiguration, _ network: any Network
     ) throws {
@@ -66,7 +68,7 @@ enum AddressRefusals {
         _ configuration: DirectorConfiguration, _ network: any Network
     ) throws {
         for server in configuration.serverAddresses.sorted() {
-            // A route that cannot be looked up is named where it is followed.
+            // `NextHops` logs a route that cannot be looked up.
             guard let reason = reasonAgainstLocalNode(server, of: configuration),
                 (try? network.route(to: server))?.isLocal == true
             else { continue }
@@ -74,10 +76,10 @@ enum AddressRefusals {
         }
     }
 
-    /// Returns why the real server cannot be a local node; nil: it can. A local node of a VIP with all ports would open
-    /// every port of this machine to its clients, sshd's too.
+    /// Returns the reason why the real server cannot be a local node, or nil. A local node of a VIP with all ports
+    /// would open every port of this machine to its clients, sshd's too.
     static func reasonAgainstLocalNode(_ server: IPAddress, of configuration: DirectorConfiguration) -> String? {
-        // Most services have no such listener, which is soon seen; their real servers may be thousands.
+        // The search for an any-port listener comes first, as services may have thousands of real servers.
         let services = configuration.services.lazy.filter { service in
             service.listeners.contains(where: \.isAnyPort)
                 && (service.servers.contains { $0.address == server } || service.policy.sorryServer == server)
@@ -89,7 +91,7 @@ enum AddressRefusals {
 
     // MARK: Subnets
 
-    /// The first and the last address of a subnet are no host's.
+    /// Throws where the address is the first or last one of a subnet, which no host has.
     private static func refuseEndOfSubnet(
         _ address: IPAddress, _ place: String, _ addresses: [InterfaceAddress]
     ) throws {
@@ -111,6 +113,6 @@ enum AddressRefusals {
 }
 
 extension InterfaceAddress {
-    /// What the machine itself is known by in a subnet. A VIP that something else put there is a /32 or a second one.
+    /// Whether this is the machine's own address in a subnet. A VIP of another program is a /32 or a secondary address.
     fileprivate var isOwn: Bool { prefixLength < 32 && !isSecondary }
 }

@@ -8,8 +8,8 @@ internal import Netlink
 internal import NIOPosix
 internal import ServiceConfiguration
 
-/// The order in which the director follows its network. `NextHops`, `VIPAddresses` and `ManagedResources` decide, and return
-/// what is to be logged and told.
+/// The order in which the director follows its network. `NextHops`, `VIPAddresses` and `ManagedResources` decide, and
+/// return findings to log and publish.
 extension Director {
     func report(_ findings: NetworkFindings) {
         for line in findings.lines { logger.log(level: line.level, "\(line.text)") }
@@ -18,20 +18,22 @@ extension Director {
 
     // MARK: Next hops
 
-    /// Follows routes, neighbours and links. `limit`: at most so many real servers are looked up, each in its turn.
+    /// Updates the paths after routes, neighbours and links. `limit` is the largest number of real servers to look up,
+    /// each in its turn.
     func refreshPaths(atMost limit: Int = .max) {
         guard let running else { return }
-        // Interfaces come first: frames for a MAC that the data plane does not know yet are lost.
+        // Interfaces come first, as frames for a MAC that the data plane lacks are lost.
         attempt("follow the interfaces") { try refreshInterfaces() }
         report(
             nextHops.followAll(
                 atMost: limit, for: configuration, on: running.dataPlane, journal: running.journal, at: clock.now))
     }
 
-    /// Follows the interfaces' state: where a cable is back, switches have to learn anew where the VIPs are.
+    /// Updates the interfaces' state. Announces the VIPs where a link is up again, as switches have to relearn their
+    /// port.
     private func refreshInterfaces() throws { announce(on: try running?.dataPlane.followInterfaces() ?? []) }
 
-    /// Follows the routes to real servers that the data plane does not have yet.
+    /// Updates the paths to real servers that the data plane does not have yet.
     func followRoutes(to servers: Set<IPAddress>) {
         guard let running else { return }
         report(
@@ -39,32 +41,34 @@ extension Director {
                 servers.sorted(), for: configuration, on: running.dataPlane, journal: running.journal, at: clock.now))
     }
 
-    /// Forgets the paths to real servers of which nothing is left.
+    /// Forgets the paths to real servers that neither the configuration nor the data plane has.
     func forgetPaths() {
         guard let servers = running?.dataPlane.serverAddresses else { return }
         nextHops.forget(except: servers.union(configuration.serverAddresses), at: clock.now)
     }
 
-    /// Returns where a check of a local node goes: to the VIP where this machine has it, as clients' packets do.
+    /// Returns the destination of a local node's checks, which is the VIP where this machine has it, else the server's
+    /// own address.
     func localDestination(vip: IPAddress, server: IPAddress) -> IPAddress {
         nextHops.localDestination(vip: vip, server: server)
     }
 
-    // MARK: Changes that the kernel tells
+    // MARK: The kernel's notifications
 
-    /// Follows the interfaces without waiting for routes: where a VIP has moved to a macvlan, its clients' frames are lost until this is known.
+    /// Follows the interfaces without a wait for routes. The frames for a VIP that has moved to a macvlan are lost
+    /// until then.
     func followInterfaces() async {
         // `followNetwork` logs the error.
         guard let events = try? network.changes(of: [.link, .address]) else { return }
         for await _ in events {
             let began = clock.now
             attempt("follow the interfaces") { try refreshInterfaces() }
-            // Bursts leave half of the time for all else.
+            // A burst leaves half of the time for other work.
             try? await clock.sleep(for: began.duration(to: clock.now))
         }
     }
 
-    /// Follows routes, neighbours and links as the kernel tells of their changes.
+    /// Updates the paths at the kernel's notifications of routes, neighbours and links.
     func followNetwork() async {
         let events: AsyncStream<Void>
         do { events = try network.changes(of: Set(RouteMonitor.Kind.allCases)) } catch {
@@ -74,7 +78,7 @@ extension Director {
         for await _ in events {
             let began = clock.now
             refreshPaths()
-            // Bursts become one refresh, and thousands of real servers leave time for the checks.
+            // A burst becomes one update. The pause after a long one leaves time for the checks.
             let took = began.duration(to: clock.now)
             try? await clock.sleep(for: max(.milliseconds(20), took * 4))
         }
@@ -82,13 +86,13 @@ extension Director {
 
     // MARK: Path MTUs
 
-    /// Runs probes on an event loop of its own, which strangers may keep busy.
+    /// The checker of path MTU probes. It has its own event loop, as forged messages can start probes.
     private static let pathProber = Checker(group: MultiThreadedEventLoopGroup(numberOfThreads: 1))
-    /// A size is given up after three silences of a fortieth of it.
+    /// The time-out of a probe. Each size gets three pings, whose time-out is a fortieth of it.
     private static let probeTimeout: Duration = .seconds(10)
 
-    /// Learns path MTUs between the director and its real servers. Anybody can forge what routers say: their messages are a
-    /// reason to look, and the director's own probes decide.
+    /// Learns path MTUs between the director and its real servers. Anybody can forge routers' messages. So a message
+    /// only starts a probe, and the probe decides.
     func followPathMTUs() async {
         let errors: AsyncStream<FragmentationNeeded>
         do { errors = try network.routerErrors() } catch {
@@ -113,7 +117,8 @@ extension Director {
         }
     }
 
-    /// Pings the real server's own address, and believes the result. What routers quote of a ping tells it from a forged one.
+    /// Pings the real server's own address with packets up to `size`, and applies the result. A router's error about a
+    /// ping quotes it, which distinguishes it from a forged one.
     private func probe(size: UInt32, for error: FragmentationNeeded) async {
         let server = error.destination
         let verdict: CheckVerdict
@@ -135,7 +140,7 @@ extension Director {
 
     private var vipAddresses: VIPAddresses { VIPAddresses(network: network) }
 
-    /// Puts the VIPs on the interfaces, and takes off those that an earlier configuration had put there.
+    /// Puts the VIPs on the interfaces, and removes the VIPs of an earlier configuration.
     func placeAddresses(journal: ChangeJournal) throws {
         guard let dataPlane = running?.dataPlane else { return }
         let links = try network.links()
@@ -149,10 +154,10 @@ extension Director {
 
     private func announce(on links: [Link]) { report(vipAddresses.announce(for: configuration, on: links)) }
 
-    /// Takes an interface that was made anew under its old name.
+    /// Attaches to an interface that was created anew under its old name.
     func rejoinInterfaces() throws {
         guard let current = running, try current.dataPlane.rejoinInterfaces() else { return }
-        // With a description of the interfaces.
+        // This also updates the data plane's description of the interfaces.
         refreshPaths()
         try placeAddresses(journal: current.journal)
         announce()
@@ -160,7 +165,7 @@ extension Director {
 
     // MARK: Repairs
 
-    /// Puts back what somebody took away of what the director put into the machine. Called every second.
+    /// Restores the director's own changes of the machine that were undone by others. Called every second.
     func repair() throws {
         guard let running, running.isForwarding else { return }
         attempt("list the interfaces") { followNames(in: running.journal, try network.links()) }
@@ -170,7 +175,7 @@ extension Director {
         report(resources.note(repairs, of: configuration.services, at: clock.now))
     }
 
-    /// Where the file cannot be written, the journal itself has the names.
+    /// Updates the names of interfaces in the journal, which has them in memory also where the file cannot be written.
     private func followNames(in journal: ChangeJournal, _ links: [Link]) {
         attempt("follow the names of interfaces") { try journal.follow(links) }
     }
@@ -178,7 +183,7 @@ extension Director {
     func report(_ repairs: Repairs) { report(resources.note(repairs, of: configuration.services, at: clock.now)) }
 }
 
-/// What the director is to log and to tell of its network.
+/// The log lines and events about the network.
 struct NetworkFindings {
     struct Line: Equatable {
         var level: Logger.Level
@@ -190,9 +195,9 @@ struct NetworkFindings {
         }
     }
 
-    /// Lines of the log, in this order.
+    /// The log lines, in this order.
     private(set) var lines: [Line] = []
-    /// Services of which resources were put back, with the event's reason. They are told after the lines are logged.
+    /// The services with restored resources, with the reason of their event. The events follow the log lines.
     var restored: [(service: ServiceAddress, reason: String)] = []
 
     mutating func log(_ level: Logger.Level, _ text: String) { lines.append(Line(level, text)) }

@@ -6,22 +6,24 @@ internal import HostState
 internal import Packets
 internal import SystemCalls
 
-/// A router's word that a tunnelled packet of ours is too big (ICMP type 3 code 4, RFC 792 and RFC 1191 section 4).
+/// A router's message that a tunnelled packet is too big (ICMP type 3 code 4, RFC 792 and RFC 1191 section 4).
 struct FragmentationNeeded: Sendable, Equatable {
     var router: IPAddress
-    /// Of the outer packet that it quotes.
+    /// The source of the quoted outer packet.
     var source: IPAddress
+    /// The destination of the quoted outer packet, which is a real server.
     var destination: IPAddress
+    /// The total length of the quoted outer packet in bytes.
     var length: UInt32
-    /// Of the packet inside, where so much is quoted.
+    /// The destination of the inner packet, or nil where that is not quoted.
     var innerDestination: IPAddress?
     var content = Content.unknown
-    /// Of the next hop; 0 from routers that do not say it.
+    /// The MTU of the router's next hop. 0 from routers that omit it.
     var mtu: UInt32
 
     /// The flow of the packet inside, as far as it is quoted.
     enum Content: Sendable, Equatable {
-        /// Less than the ports is quoted.
+        /// The quotation ends before the ports.
         case unknown
         case flow(FlowEnds)
         /// A packet without ports.
@@ -30,9 +32,9 @@ struct FragmentationNeeded: Sendable, Equatable {
 }
 
 extension FragmentationNeeded {
-    /// `packet`: as a raw socket delivers it, before the kernel has looked at its checksum. Nil where it is something
-    /// else, not whole, or about a packet that no director sent: without DF, small enough, or, as far as it is quoted,
-    /// with no IPv4 packet of the right length in it.
+    /// Parses a packet from a raw socket, whose ICMP checksum the kernel has not verified. Returns nil for other
+    /// messages, truncated ones, and quotations that are no director's: without DF, small enough, or without an IPv4
+    /// packet of the right length inside.
     init?(packet: [UInt8]) {
         guard let payload = IPv4.payload(of: packet), packet[IPv4.protocolNumber] == IPProtocol.icmp,
             let router = packet[IPv4.source], let end = packet[IPv4.totalLength].map({ Int($0) }),
@@ -73,8 +75,8 @@ extension FragmentationNeeded {
     }
 }
 
-/// What routers say of tunnelled packets, as a sequence, without holding a thread. By a raw socket: a kernel without
-/// ipip, or with a tunnel device of other ends, throws such messages away.
+/// The stream of routers' messages about tunnelled packets. It reads a raw socket, as a kernel without ipip, or with a
+/// tunnel device of other ends, drops such messages. It blocks no thread.
 enum RouterErrors {
     /// The number of messages that are read before each pause, so that a flood of them does not keep the director busy.
     private static let burst = 64
@@ -84,7 +86,7 @@ enum RouterErrors {
         let type = SOCK_RAW.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue
         let descriptor = socket(AF_INET, Int32(type), Int32(IPPROTO_ICMP))
         guard descriptor >= 0 else { throw SystemError("open a raw socket for ICMP", code: errno) }
-        // ICMP_FILTER of SOL_RAW: bit n keeps type n away.
+        // The option is ICMP_FILTER (1) of SOL_RAW (255). A set bit n blocks type n.
         var filter = ~(UInt32(1) << 3)
         setsockopt(descriptor, 255, 1, &filter, socklen_t(MemoryLayout<UInt32>.size))
         let queue = DispatchQueue(label: "router errors")
@@ -99,7 +101,7 @@ enum RouterErrors {
                         continuation.yield(error)
                     }
                 }
-                // Whatever is left makes the source fire again.
+                // Messages that are left make the source fire again after the pause.
                 source.suspend()
                 queue.asyncAfter(deadline: .now() + pause) { source.resume() }
             }

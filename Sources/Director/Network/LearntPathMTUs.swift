@@ -1,15 +1,15 @@
 internal import Addresses
 internal import HostState
 
-/// Path MTUs to real servers that routers told of (RFC 1191) and probes have confirmed.
+/// The path MTUs to real servers that routers reported (RFC 1191) and probes have confirmed.
 struct LearntPathMTUs {
-    /// RFC 1191 section 6.3: ten minutes after it went down a path MTU may be tried anew.
+    /// The lifetime of a path MTU. RFC 1191 section 6.3 tries a larger one ten minutes after a decrease.
     static let lifetime: Duration = .seconds(600)
-    /// The kernel's own floor (net.ipv4.route.min_pmtu).
+    /// The kernel's default floor (net.ipv4.route.min_pmtu).
     static let standardFloor: UInt32 = 552
-    /// The least time between two probes of a path: strangers can cause them.
+    /// The least time between two probes of a path, as forged messages can start them.
     static let pause: Duration = .seconds(2)
-    /// The largest number of paths that are probed at a time.
+    /// The largest number of concurrent probes.
     static let concurrentProbes = 4
 
     private let floor: UInt32
@@ -20,29 +20,29 @@ struct LearntPathMTUs {
     }
 
     private var entries: [IPAddress: Entry] = [:]
-    /// Real servers whose paths are being probed.
+    /// The real servers whose paths are being probed.
     private var probed: Set<IPAddress> = []
     /// The times before which paths are not probed again.
     private var next: [IPAddress: ContinuousClock.Instant] = [:]
-    /// The times until which the log does not contradict routers again.
+    /// The times until which unconfirmed messages are not logged again.
     private var silentUntil: [IPAddress: ContinuousClock.Instant] = [:]
 
-    /// Of this network namespace; kernels before 5.18 show it in the first one only.
+    /// The floor of this network namespace. Kernels before 5.18 show it in the initial namespace only.
     static var kernelFloor: UInt32 {
         let key = "net/ipv4/route/min_pmtu"
         return Sysctl.exists(key) ? (try? Sysctl.read(key)).flatMap { UInt32($0) } ?? standardFloor : standardFloor
     }
 
-    /// `floor`: no path MTU below it is believed.
+    /// Creates an empty table. Path MTUs below `floor` are not accepted.
     init(floor: UInt32 = Self.standardFloor) { self.floor = floor }
 
-    /// The MTU of the outer packet, where one was learnt that still counts.
+    /// Returns the learnt MTU of outer packets to the real server, or nil where none is valid.
     func mtu(to server: IPAddress, at now: ContinuousClock.Instant = .now) -> UInt32? {
         entries[server].flatMap { now < $0.until ? $0.mtu : nil }
     }
 
-    /// Returns whether a message that names this MTU (0: none) would be news, and the path may be probed now. `present` is
-    /// the path's MTU.
+    /// Whether the path may be probed now, after a message with the MTU `claimed` (0 for none). `present` is the path's
+    /// MTU, and a message that claims no less is ignored.
     func mayProbe(
         _ server: IPAddress, claimed mtu: UInt32, present: UInt32, at now: ContinuousClock.Instant = .now
     ) -> Bool {
@@ -52,12 +52,13 @@ struct LearntPathMTUs {
 
     mutating func beginProbe(_ server: IPAddress) { probed.insert(server) }
 
-    /// Has the path left alone for a while.
+    /// Prevents probes of the path for `pause`.
     mutating func postponeProbe(_ server: IPAddress, at now: ContinuousClock.Instant = .now) {
         next[server] = now + Self.pause
     }
 
-    /// Returns the path MTU where it goes down. `passing` is the largest packet that passed, nil where that is not known.
+    /// Ends a probe. Returns the new path MTU where it decreases. `passing` is the largest packet that passed, or nil
+    /// where that is unknown.
     mutating func endProbe(
         _ server: IPAddress, passing: UInt32? = nil, present: UInt32, at now: ContinuousClock.Instant = .now
     ) -> UInt32? {
@@ -70,7 +71,7 @@ struct LearntPathMTUs {
         return mtu
     }
 
-    /// Returns whether it is time to log that routers are not believed.
+    /// Returns whether to log that a router's message was not confirmed. That is logged once in `lifetime`.
     mutating func mayComplain(of server: IPAddress, at now: ContinuousClock.Instant = .now) -> Bool {
         guard silentUntil[server].map({ now >= $0 }) ?? true else { return false }
         silentUntil[server] = now + Self.lifetime

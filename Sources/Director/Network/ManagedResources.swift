@@ -4,27 +4,27 @@ internal import LoadBalancing
 internal import Logging
 internal import ServiceConfiguration
 
-/// Repairs of what the director put into the machine: which of them are news, and which failed checks they excuse. It has no
-/// clock: the caller says what time it is.
+/// The repairs of the director's own changes of the machine: their log lines and events, and the failed checks that
+/// they excuse. It has no clock: the caller passes the time.
 struct ManagedResources {
     typealias Instant = ContinuousClock.Instant
 
-    /// The shortest pause between two looks at the check path.
+    /// The least time between two looks at the check path.
     private static let shortestPause = Duration.milliseconds(20)
-    /// Answers wait for their turn on the director for so long at most.
+    /// The longest time from an answer's arrival to its turn on the director.
     private static let delayOfAnswers = Duration.milliseconds(500)
 
     private var restorations = Restorations()
-    /// When something of the check path was missing last.
+    /// The last time at which a part of the check path was missing.
     private var pathWasBroken: Instant?
-    /// The check path is not looked at before then, whatever fails.
+    /// The earliest time of the next look at the check path.
     private var looksNext: Instant
 
     init(at now: Instant) { looksNext = now }
 
     // MARK: Repairs
 
-    /// Takes the repairs of a data plane, all of which every service needs.
+    /// Notes the repairs of a data plane. Every service needs all of them.
     mutating func note(
         _ repairs: Repairs, of services: [ConfiguredService], at now: Instant
     ) -> NetworkFindings {
@@ -32,7 +32,7 @@ struct ManagedResources {
         return note(repairs, of: services, at: now) { _ in Set(repairs.restored) }
     }
 
-    /// Takes the repairs of VIPs as addresses. A service needs those of its own listeners.
+    /// Notes the repairs of VIPs as addresses. A service needs the VIPs of its own listeners.
     mutating func note(
         _ repairs: VIPAddresses.Repairs, of services: [ConfiguredService], at now: Instant
     ) -> NetworkFindings {
@@ -45,7 +45,7 @@ struct ManagedResources {
         }
     }
 
-    /// `needed`: the resources that a service needs.
+    /// Notes repairs. `needed` returns the resources that a service needs.
     private mutating func note(
         _ repairs: Repairs, of services: [ConfiguredService], at now: Instant,
         needed: (ConfiguredService) -> Set<ManagedResource>
@@ -80,27 +80,28 @@ struct ManagedResources {
     /// Whether the check path may be looked at now.
     func mayLook(at now: Instant) -> Bool { now >= looksNext }
 
-    /// Notes a look at the check path. Many checks may fail at a time: the next look comes later after a long one.
+    /// Notes a look at the check path. The next look comes later after a long one, as many checks may fail at a time.
     mutating func noteLook(from began: Instant, to ended: Instant) {
         looksNext = ended + max(Self.shortestPause, began.duration(to: ended) * 4)
     }
 
-    /// Whether a failure that is known now says nothing about the real server: something of the check path was missing while
-    /// it was asked, for `timeout` at most.
+    /// Whether a failure that arrives now proves nothing about the real server, as a part of the check path was missing
+    /// during the question. The question lasted for `timeout` at most.
     func excuseFailure(after timeout: Duration, at now: Instant) -> Bool {
         pathWasBroken.map { $0.duration(to: now) < timeout + Self.delayOfAnswers } ?? false
     }
 }
 
-/// What is logged of resources that were missing: of one that somebody takes away again and again, not each time.
+/// The decisions on log lines about restored resources. A resource that is removed again and again is not logged each
+/// time.
 struct Restorations {
     enum News: Hashable {
         case restored
-        /// It went again, so soon after it was put back. Said once, until it has been left alone for a while.
+        /// The resource was missing again soon after its repair. Logged once, until it has lasted for `quiet`.
         case contested(after: Duration)
     }
 
-    /// Left alone for so long, a resource that is missing is news again.
+    /// The time after which a missing resource is news again.
     static let quiet = Duration.seconds(600)
 
     private struct Past {
@@ -109,13 +110,13 @@ struct Restorations {
     }
 
     private var pasts: [ManagedResource: Past] = [:]
-    /// Why a resource could not be put back.
+    /// The errors of failed repairs.
     private var failures = RepeatedErrors<ManagedResource>()
 
-    /// The resource is there again. Nil: nothing is to be said.
+    /// Notes a restored resource. Returns the news to log, or nil.
     mutating func restored(_ resource: ManagedResource, at now: ContinuousClock.Instant) -> News? {
         _ = failures.settle(resource)
-        // Those that are of no more interest: a machine's interfaces come and go.
+        // Old entries are removed, as a machine's interfaces come and go.
         pasts = pasts.filter { $0.value.last.duration(to: now) < Self.quiet }
         guard let past = pasts.updateValue(Past(last: now, isContested: true), forKey: resource) else {
             pasts[resource]?.isContested = false
@@ -124,7 +125,7 @@ struct Restorations {
         return past.isContested ? nil : .contested(after: past.last.duration(to: now))
     }
 
-    /// True where it is to be said: the first time, where the reason is another one, and after a while again.
+    /// Notes a failed repair. Returns whether to log it: the first time, with another reason, and after a while again.
     mutating func failed(_ resource: ManagedResource, _ reason: String, at now: ContinuousClock.Instant) -> Bool {
         failures.isNews(resource, reason, at: now)
     }

@@ -7,9 +7,9 @@ internal import Netlink
 internal import Synchronization
 internal import SystemCalls
 
-/// The machine's network, as the director asks of it.
+/// The machine's network, as the director uses it.
 protocol Network: Sendable {
-    /// Throws where this process may not change it.
+    /// Throws where this process lacks the privilege to change it.
     func requirePrivilege() throws
 
     func links() throws -> [Link]
@@ -19,26 +19,26 @@ protocol Network: Sendable {
     func removeAddress(_ address: IPAddress, from interface: Int32) throws
 
     func route(to destination: IPAddress) throws -> ResolvedRoute?
-    /// The MTU of the route itself, without what the kernel was told of the path.
+    /// Returns the MTU of the route itself, without path MTUs that the kernel has learnt.
     func routeMTU(to destination: IPAddress) throws -> UInt32?
     func neighbour(_ address: IPAddress, on interface: Int32) throws -> Neighbour?
     /// Has the kernel keep the neighbour resolved.
     func manageNeighbour(_ address: IPAddress, on interface: Int32) throws
 
-    /// TCP segments and ICMP messages with a wrong checksum, as the kernel has counted them; nil where it does not say.
+    /// Returns the kernel's count of TCP segments and ICMP messages with a wrong checksum, or nil where it has none.
     func checksumErrors() -> UInt64?
 
-    /// A kernel parameter below net/ipv4; nil where it cannot be read.
+    /// Returns a kernel parameter below net/ipv4, or nil where it cannot be read.
     func parameter(_ key: String) -> String?
 
-    /// Sends gratuitous ARP for the addresses, in their order. Returns how many were sent, and why no more.
+    /// Sends gratuitous ARP for the addresses, in their order. Returns the number sent, and the error of the next one.
     func announce(_ addresses: [IPv4Address], on link: Link) -> (sent: Int, error: String?)
-    /// Broadcasts a request for the MAC of a neighbour.
+    /// Broadcasts an ARP request for a neighbour.
     func requestNeighbour(_ address: IPAddress, from source: IPAddress, on link: Link)
 
-    /// An element for one or more changes of these kinds.
+    /// Returns a stream with an element for one or more changes of these kinds.
     func changes(of kinds: Set<RouteMonitor.Kind>) throws -> AsyncStream<Void>
-    /// What routers say of packets that were too big.
+    /// Returns the stream of routers' messages about packets that were too big.
     func routerErrors() throws -> AsyncStream<FragmentationNeeded>
 }
 
@@ -46,7 +46,7 @@ extension Network {
     func tree() throws -> LinkList { LinkList(try links()) }
 }
 
-/// The links of a moment.
+/// The links at a moment.
 struct LinkList {
     let all: [Link]
 
@@ -55,9 +55,9 @@ struct LinkList {
     func link(index: Int32) -> Link? { all.first { $0.index == index } }
 }
 
-/// The network of the kernel's that this process is in.
+/// The network namespace of this process.
 final class KernelNetwork: Network {
-    /// One for all requests, made with the first.
+    /// The socket of all requests, opened by the first one.
     private let socket = Mutex<RouteSocket?>(nil)
 
     private func withSocket<Answer: Sendable>(_ body: (RouteSocket) throws -> Answer) throws -> Answer {
@@ -123,18 +123,18 @@ final class KernelNetwork: Network {
     func routerErrors() throws -> AsyncStream<FragmentationNeeded> { try RouterErrors.events() }
 }
 
-/// The network's changes as a sequence, without holding a thread. Bursts become one element.
+/// The stream of the network's changes. A burst becomes one element. It blocks no thread.
 enum NetworkChanges {
     static func events(
         of kinds: Set<RouteMonitor.Kind> = Set(RouteMonitor.Kind.allCases)
     ) throws(NetlinkError) -> AsyncStream<Void> {
-        // The queue's own from here on.
+        // Only the queue uses the monitor from here on.
         nonisolated(unsafe) let monitor = try RouteMonitor()
         let queue = DispatchQueue(label: "network changes")
         return AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
             let source = DispatchSource.makeReadSource(fileDescriptor: monitor.descriptor, queue: queue)
             source.setEventHandler {
-                // Read empty here: the source fires for as long as there is something to read.
+                // All is read here, as the source fires while there is something to read.
                 let changed = try? monitor.drain()
                 if changed == nil { source.cancel() }
                 if changed?.isDisjoint(with: kinds) != true { continuation.yield() }
@@ -165,7 +165,7 @@ struct ProtocolCounters {
         }
     }
 
-    /// Nil where one of the protocols has no such counter.
+    /// Returns the sum of a counter, or nil where one of the protocols has no such counter.
     func sum(of name: Substring, in protocols: [Substring]) -> UInt64? {
         var sum: UInt64 = 0
         for counted in protocols {

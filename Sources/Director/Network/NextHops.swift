@@ -6,27 +6,26 @@ internal import Logging
 internal import Netlink
 internal import ServiceConfiguration
 
-/// Follows the routes to real servers, and gives each next hop to the data plane. It has no clock: the caller says what
-/// time it is.
+/// The routes to real servers, whose next hops it gives to the data plane. It has no clock: the caller passes the time.
 struct NextHops {
     typealias Instant = ContinuousClock.Instant
 
     /// The result of a probe of a path MTU.
     struct Learning {
-        /// The path MTU went down: the routes are to be followed again.
+        /// Whether the path MTU has decreased, so that the routes have to be followed again.
         var isLearnt = false
         var findings = NetworkFindings()
     }
 
     private let network: any Network
     private var pathMTUs: LearntPathMTUs
-    /// The real server whose route was looked up last: each has its turn.
+    /// The real server whose route was looked up last, in the order of turns.
     private var lastLookedUp = IPAddress.unspecified(.v4)
-    /// Real servers to which there is no way, and why.
+    /// The reasons why real servers have no path.
     private var unreachable: [IPAddress: String] = [:]
-    /// Look-ups that failed.
+    /// The errors of look-ups.
     private var failures = RepeatedErrors<IPAddress>()
-    /// Whether this machine has the VIP, of those that local nodes were asked for since the routes were followed last.
+    /// The results of look-ups of VIPs on this machine since the routes were followed last.
     private var isLocalVIP: [IPAddress: Bool] = [:]
 
     init(network: any Network, pathMTUs: LearntPathMTUs = LearntPathMTUs()) {
@@ -38,8 +37,8 @@ struct NextHops {
 
     // MARK: Routes
 
-    /// Follows the routes to all real servers, or to `limit` of them, each in its turn. Removed real servers are followed,
-    /// too: their connections go on.
+    /// Follows the routes to all real servers, or to `limit` of them, each in its turn. Removed real servers are
+    /// included, as their connections go on.
     mutating func followAll(
         atMost limit: Int = .max, for configuration: DirectorConfiguration, on dataPlane: any DataPlane,
         journal: ChangeJournal, at now: Instant
@@ -52,8 +51,8 @@ struct NextHops {
         return findings
     }
 
-    /// Follows the routes to these real servers. One whose route cannot be looked up keeps the next hop that it has, and
-    /// keeps no other from being followed.
+    /// Follows the routes to these real servers. A server whose route cannot be looked up keeps its next hop, and does
+    /// not prevent the others.
     mutating func follow(
         _ servers: [IPAddress], for configuration: DirectorConfiguration, on dataPlane: any DataPlane,
         journal: ChangeJournal, at now: Instant
@@ -83,7 +82,7 @@ struct NextHops {
 
     private static func work(on server: IPAddress) -> String { "follow the route to \(server)" }
 
-    /// Notes why there is no way to the real server; nil: there is one.
+    /// Notes the reason why the real server has no path, or nil where it has one. Logs changes.
     private mutating func note(_ refusal: String?, of server: IPAddress, in findings: inout NetworkFindings) {
         if let refusal {
             if unreachable.updateValue(refusal, forKey: server) != refusal {
@@ -94,7 +93,7 @@ struct NextHops {
         }
     }
 
-    /// Returns the real servers whose turn it is, those after the last ones first.
+    /// Returns the next real servers in the order of turns, at most `limit`.
     private mutating func turn(of servers: Set<IPAddress>, atMost limit: Int) -> [IPAddress] {
         let sorted = servers.sorted()
         guard sorted.count > limit else { return sorted }
@@ -104,8 +103,9 @@ struct NextHops {
         return next
     }
 
-    /// Finds the path to a real server, but for two cases. A local node of a service with every port would open all of this
-    /// machine's ports. No tunnelled packet leaves from one of the `vips`, which are those of all services.
+    /// Finds the path to a real server, except in two cases. A local node of a service with every port would open all
+    /// of this machine's ports. A tunnelled packet must not have a VIP as its outer source. `vips` are the VIPs of all
+    /// services.
     private func path(
         to server: IPAddress, for configuration: DirectorConfiguration, vips: Set<IPAddress>, journal: ChangeJournal
     ) throws -> PathFinder.Result {
@@ -120,8 +120,8 @@ struct NextHops {
                 + "comes from an address of their own (give this machine another address, or the route a 'src')")
     }
 
-    /// Whether the next hops of these real servers have answered. Asks for those that have not. A route that cannot be looked
-    /// up is named where it is followed.
+    /// Returns whether the next hops of these real servers are resolved. Has the kernel resolve the others. `follow`
+    /// logs routes that cannot be looked up.
     func areResolved(_ servers: Set<IPAddress>, journal: ChangeJournal) -> Bool {
         var areResolved = true
         for server in servers {
@@ -137,11 +137,11 @@ struct NextHops {
     /// Broadcasts for the MAC of the next hop to a silent real server.
     func requestMAC(_ server: IPAddress) { paths.requestMAC(server) }
 
-    /// Returns why there is no way to the real server, as it was found last.
+    /// Returns the last reason why the real server has no path.
     func reasonOfNoWay(to server: IPAddress) -> String { unreachable[server] ?? "no way to \(server) is known yet" }
 
-    /// Returns where a check of a local node goes: to the VIP where this machine has it, as clients' packets do. The kernel
-    /// is asked once after each change of the network, not for each check.
+    /// Returns the destination of a local node's checks. This is the VIP where this machine has it, as for clients'
+    /// packets, else the server's own address. The look-up is repeated after each change of the network only.
     mutating func localDestination(vip: IPAddress, server: IPAddress) -> IPAddress {
         if let isLocal = isLocalVIP[vip] { return isLocal ? vip : server }
         guard let route = try? network.route(to: vip) else { return server }
@@ -149,7 +149,7 @@ struct NextHops {
         return route.isLocal ? vip : server
     }
 
-    /// Forgets what has expired, and all other real servers than these.
+    /// Forgets what has expired, and all real servers except these.
     mutating func forget(except servers: Set<IPAddress>, at now: Instant) {
         pathMTUs.forget(except: servers, at: now)
         unreachable = unreachable.filter { servers.contains($0.key) }
@@ -157,8 +157,8 @@ struct NextHops {
 
     // MARK: Path MTUs
 
-    /// Returns the size of packet to probe with; nil where the message is not looked into. It has to be about a packet that
-    /// the director can have sent by a path through routers, and, as far as it is quoted, about a recorded flow.
+    /// Returns the packet size of the probe, or nil where the message is ignored. The quoted packet has to be one that
+    /// the director can have sent by a path through routers. Where the flow is quoted, it has to be a recorded one.
     mutating func beginProbe(
         for error: FragmentationNeeded, of configuration: DirectorConfiguration, on dataPlane: any DataPlane,
         at now: Instant
@@ -192,7 +192,7 @@ struct NextHops {
         }
     }
 
-    /// Believes the verdict of the probe with packets of `size`. `present`: the path's MTU now.
+    /// Applies the verdict of the probe with packets of `size`. `present` is the path's MTU now.
     mutating func endProbe(
         for error: FragmentationNeeded, size: UInt32, present: UInt32, _ verdict: CheckVerdict, at now: Instant
     ) -> Learning {

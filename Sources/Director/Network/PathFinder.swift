@@ -3,19 +3,20 @@ internal import DataPlane
 internal import HostState
 internal import Netlink
 
-/// Finds the ways to real servers by the kernel's routes and neighbours, and has the kernel keep the next hops resolved.
+/// The search for paths to real servers by the kernel's routes and neighbours. It has the kernel keep next hops
+/// resolved.
 struct PathFinder {
     let network: any Network
 
     enum Result {
-        /// `link`: the interface that the route names; nil for the director itself.
+        /// A path. `link` is the route's interface, or nil for a local node.
         case found(ServerRoute, by: Link?)
-        /// There is no way now, and this is why.
+        /// The reason why there is no path.
         case none(String)
     }
 
-    /// The way to a real server: its route's interface, and the MAC of the gateway or of the server itself. A gateway may
-    /// have an IPv6 address (RFC 5549): the frame is the same.
+    /// Returns the path to a real server, with the route's interface and the MAC of the gateway or of the server
+    /// itself. A gateway may have an IPv6 address (RFC 5549), which does not change the frame.
     func path(to server: IPAddress, journal: ChangeJournal) throws -> Result {
         guard let route = try network.route(to: server) else { return .none("no route to \(server)") }
         if route.isLocal { return .found(.local(server, interface: route.interface), by: nil) }
@@ -35,15 +36,17 @@ struct PathFinder {
         return .found(found, by: link)
     }
 
-    /// Not what the kernel was told of the path: anybody can tell it. RouterErrors hears the same.
+    /// Returns the route's MTU without the kernel's learnt path MTU, as anybody can forge the messages behind that.
+    /// `RouterErrors` reads the same messages.
     private func mtu(of route: ResolvedRoute, to server: IPAddress) throws -> UInt32? {
         route.isMTULearnt ? try network.routeMTU(to: server) : route.mtu
     }
 
-    /// Whether there are routers on the way that may find a packet too big.
+    /// Whether there are routers on the path, which may find a packet too big.
     func isRouted(_ server: IPAddress) throws -> Bool { try network.route(to: server)?.gateway != nil }
 
-    /// Asks for the entry where there is none that the kernel keeps by itself. One that we ask for is ours to remove.
+    /// Has the kernel resolve the neighbour permanently, unless its entry is managed or permanent already. The journal
+    /// has the new entry, as a stop has to remove it.
     private func manage(_ address: IPAddress, on link: Link, journal: ChangeJournal) throws {
         guard link.isUp, link.hasCarrier else { return }
         if let present = try network.neighbour(address, on: link.index) {
@@ -54,10 +57,12 @@ struct PathFinder {
         }
     }
 
+    /// The state NUD_PERMANENT of a neighbour.
     private static let permanent: UInt16 = 0x80
 
-    /// Broadcasts for the next hop's MAC. A silent real server may have got another one, and the kernel would believe
-    /// the old one for most of a minute. A gateway with an IPv6 address is a router, which announces another one.
+    /// Broadcasts an ARP request for the next hop of a silent real server. Its MAC may have changed, and the kernel
+    /// would keep the old one for most of a minute. A gateway with an IPv6 address is a router, which announces a new
+    /// MAC itself.
     func requestMAC(_ server: IPAddress) {
         guard let route = try? network.route(to: server), let source = route.source,
             let link = try? network.link(index: route.interface), link.isEthernet

@@ -5,9 +5,9 @@ internal import Logging
 internal import Netlink
 internal import ServiceConfiguration
 
-/// Has the VIPs on this machine's interfaces, and announces them. The journal knows which of them the director put there.
+/// The VIPs as addresses of this machine's interfaces. The journal has the ones that the director put there.
 struct VIPAddresses {
-    /// VIPs that somebody took away, and the result of their repair.
+    /// The results of the repair of missing VIPs.
     struct Repairs {
         var restored: [(vip: IPAddress, resource: ManagedResource)] = []
         var failed: [(resource: ManagedResource, error: any Error)] = []
@@ -15,16 +15,16 @@ struct VIPAddresses {
 
     /// The result of a change of the addresses.
     struct Placement {
-        /// The kernel may choose other sources for packets to real servers.
+        /// Whether the kernel may choose other sources for packets to real servers.
         var hasOtherSources = false
-        /// What failed first. All else was done.
+        /// The first error. All other changes were made.
         var failure: (any Error)?
     }
 
     let network: any Network
 
-    /// Puts the VIPs on the interfaces, and takes off those that an earlier configuration had put there. `links`: of the
-    /// machine as they are now, as the MAC address of a bridge or a bond may have changed.
+    /// Puts the VIPs on the interfaces, and removes the VIPs of an earlier configuration. `links` are the machine's
+    /// present links, as the MAC address of a bridge or a bond may have changed.
     func place(
         for configuration: DirectorConfiguration, on dataPlane: any DataPlane, links: [Link], journal: ChangeJournal
     ) throws -> Placement {
@@ -48,7 +48,7 @@ struct VIPAddresses {
         do {
             let changes = missing.map { Change.address(interface: .init($1), address: $0, prefixLength: 32) }
             try journal.make(changes) {
-                // One that fails stays in the journal: it is tried again as one that was taken away.
+                // A VIP that fails stays in the journal, and is tried again like one that is missing.
                 for (vip, link) in missing {
                     do { try VIPScope.place(vip, on: link, in: network) } catch { failures.append(error) }
                 }
@@ -57,8 +57,8 @@ struct VIPAddresses {
         return Placement(hasOtherSources: hasOtherSources, failure: failures.first)
     }
 
-    /// Puts back VIPs that somebody took away. Just those that the director put there: another holder, such as keepalived,
-    /// takes its own away when it likes.
+    /// Puts back missing VIPs that the director had placed. It leaves other VIPs alone, as another holder, such as
+    /// keepalived, may remove its own.
     func restore(
         for configuration: DirectorConfiguration, on dataPlane: any DataPlane, journal: ChangeJournal
     ) throws -> Repairs {
@@ -66,7 +66,7 @@ struct VIPAddresses {
         guard configuration.managesAddress else { return repairs }
         var homes: [IPAddress: Change.Interface] = [:]
         for case .address(let interface, let vip, _, _) in journal.changes { homes[vip] = interface }
-        // One that a replacement of its scope has left there is nowhere else.
+        // A VIP that a change of its scope has left on the refuge is missing, too.
         let refuge = dataPlane.refuge?.index
         let present = try network.addresses().filter { $0.interface != refuge }.map(\.address)
         let missing = configuration.vips.intersection(homes.keys).subtracting(present)
@@ -86,7 +86,7 @@ struct VIPAddresses {
         return repairs
     }
 
-    /// Sends gratuitous ARP, by which neighbours that knew another holder of a VIP learn of this one.
+    /// Sends gratuitous ARP, by which neighbours with another holder's MAC for a VIP learn this machine's.
     func announce(for configuration: DirectorConfiguration, on links: [Link]) -> NetworkFindings {
         var findings = NetworkFindings()
         guard configuration.managesAddress else { return findings }

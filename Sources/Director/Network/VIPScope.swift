@@ -3,12 +3,13 @@ internal import HostState
 internal import LoadBalancing
 internal import Netlink
 
-/// The scope of VIPs on their interface, which is `host`. The kernel answers ARP for such addresses, and routing daemons see
-/// them, but the kernel never chooses one as the source of this machine's own packets (inet_select_addr). It chooses one of
-/// scope `link` for destinations on the link, and one of scope `global` wherever the own address is a /32, on `lo`, or added
-/// later.
+/// The scope of VIPs on their interface, which is `host`. The kernel answers ARP for such addresses, and routing
+/// daemons see them. The kernel never chooses one as the source of this machine's own packets (inet_select_addr). It
+/// would choose a VIP of scope `link` for destinations on the link. It would choose one of scope `global` where the
+/// machine's own address is a /32, on `lo`, or added later.
 enum VIPScope {
-    /// Returns `link` where arp_ignore is 3: the kernel answers ARP for no address of scope `host` then.
+    /// Returns `host`, or `link` where arp_ignore is 3. With that value the kernel answers ARP for no address of scope
+    /// `host`.
     static func wanted(on link: Link, in network: any Network) -> UInt8 {
         let values = ["all", link.name].compactMap { network.parameter("conf/\($0)/arp_ignore") }
         return values.max() == "3" ? RouteScope.link : RouteScope.host
@@ -18,14 +19,14 @@ enum VIPScope {
         try network.addAddress(vip, on: link.index, scope: wanted(on: link, in: network))
     }
 
-    /// Puts VIPs that are in the journal with another scope, as earlier versions placed them, on their interfaces anew: a
-    /// scope does not change in place. Returns the addresses that this machine has elsewhere than on `refuge`, and whether
-    /// some had another scope: the kernel may choose other sources then.
+    /// Replaces VIPs of the journal that have another scope, as from earlier versions. A scope cannot change in place.
+    /// Returns the machine's addresses except on `refuge`, and whether any scope has changed. The kernel may choose
+    /// other sources then.
     static func correctScopes(
         _ homes: [IPAddress: Link], journal: ChangeJournal, in network: any Network, refuge: Link?
     ) throws -> (present: Set<IPAddress>, hasChanged: Bool) {
         let present = try network.addresses()
-        // A daemon that was killed in `replace` left them there.
+        // A daemon that was killed in `replace` has left VIPs on the refuge.
         for entry in present where entry.interface == refuge?.index && homes[entry.address] != nil {
             try network.removeAddress(entry.address, from: entry.interface)
         }
@@ -41,9 +42,9 @@ enum VIPScope {
         return (Set(present.filter { $0.interface != refuge?.index }.map(\.address)), hasChanged)
     }
 
-    /// Deletes and adds a VIP. It is on `refuge` meanwhile and so stays local: what is for the machine's own sockets is not
-    /// lost. `refuge` is not the device of checks, whose sockets would then reach this machine.
-    /// Where that fails, the VIP has its former scope again; where that fails, too, it stays on `refuge`.
+    /// Deletes and adds a VIP. It is on `refuge` meanwhile, and so stays local, so packets for the machine's own
+    /// sockets are not lost. `refuge` is not the device of checks, whose sockets would reach this machine then. On an
+    /// error the VIP gets its former scope again. Where that fails, too, it stays on `refuge`.
     private static func replace(
         _ entry: InterfaceAddress, on link: Link, in network: any Network, refuge: Link?
     ) throws {
@@ -62,7 +63,7 @@ enum VIPScope {
         if let refuge { try network.removeAddress(vip, from: refuge.index) }
     }
 
-    /// Where a VIP goes: to the first interface of its subnet, else to the first.
+    /// Returns the interface for a VIP. It is the first one in the VIP's longest subnet, else the first of all.
     static func home(of vip: IPAddress, among links: [Link], _ addresses: [InterfaceAddress]) -> Link? {
         let subnet = addresses.filter { entry in
             entry.prefixLength < 32 && entry.contains(vip) && links.contains { $0.index == entry.interface }

@@ -8,29 +8,30 @@ public import LoadBalancing
 internal import Netlink
 internal import ServiceConfiguration
 
-/// The director's table, as `ipvsd status --json` prints it.
+/// The director's status, as `ipvsd status --json` prints it.
 public struct DirectorStatus: Codable, Sendable {
     public struct Server: Codable, Sendable {
         public enum Health: String, Codable, Sendable, CaseIterable {
             case up, down
-            /// Taken as up until the first check says otherwise; the end of it where checks are off.
+            /// Counted as up without a passed check. This lasts until the first verdict, or always where checks are
+            /// off.
             case unproven
-            /// No longer configured; its connections go on.
+            /// No longer configured. Its connections go on.
             case removed
         }
 
         public var address: IPAddress
-        /// The configured one.
+        /// The configured weight.
         public var weight: UInt16
-        /// What it counts for now: 0 while it is out or quiesced, a part of the weight while it starts slowly. Nil where
-        /// no daemon knows.
+        /// The weight that is in force: 0 while the server is down, held or drained, and a part of `weight` during a
+        /// slow start. Nil without a daemon.
         @OrNull public var effectiveWeight: Double? = nil
         public var method = "tunnel"
-        /// Connections from which on it gets no new ones; nil: no number.
+        /// The number of connections from which on the server gets no new ones. Nil for no threshold.
         @OrNull public var upperThreshold: UInt32? = nil
-        /// Connections below which it gets new ones again.
+        /// The number of connections below which the server gets new ones again.
         @OrNull public var lowerThreshold: UInt32? = nil
-        /// Gets no new connections now, because of the above.
+        /// Whether the server gets no new connections now, because of its thresholds.
         public var overloaded: Bool
         public var active: UInt32
         public var inactive: UInt32
@@ -38,16 +39,16 @@ public struct DirectorStatus: Codable, Sendable {
         public var packets: UInt64
         public var bytes: UInt64
         public var health: Health
-        /// When the health became so, ISO 8601; nil where no daemon knows.
+        /// The time of the last change of health, ISO 8601. Nil without a daemon.
         @OrNull public var since: String? = nil
         @OrNull public var reason: String? = nil
-        /// Since when it is drained by hand, ISO 8601; nil: it is not.
+        /// The time of the drain, ISO 8601. Nil where the server is not drained.
         @OrNull public var drained: String? = nil
-        /// It passes its checks, but has fallen too often, and is out until then; ISO 8601.
+        /// The end of the hold by flap damping, ISO 8601. Nil where the server is not held.
         @OrNull public var heldUntil: String? = nil
-        /// It starts slowly, and has its whole share then; ISO 8601.
+        /// The end of the slow start, ISO 8601. Nil without one.
         @OrNull public var wholeShareAt: String? = nil
-        /// It serves while the quorum is lost, and is not checked.
+        /// Whether this is the sorry server, which serves while the quorum is lost, and is not checked.
         public var isSorryServer = false
 
         enum CodingKeys: String, CodingKey {
@@ -58,10 +59,10 @@ public struct DirectorStatus: Codable, Sendable {
         }
     }
 
-    /// Where clients find a service.
+    /// A listener of a service.
     public struct Listener: Codable, Sendable {
         public var vip: IPAddress
-        /// Nil: any.
+        /// The port. Nil for all ports.
         @OrNull public var port: UInt16?
         @OrNull public var `protocol`: TransportProtocol?
 
@@ -77,13 +78,13 @@ public struct DirectorStatus: Codable, Sendable {
         }
     }
 
-    /// Whether the service has enough real servers, by the sum of usable ones' weights.
+    /// The quorum of a service, which counts the weights of usable real servers.
     public struct Quorum: Codable, Sendable {
         public var isUp: Bool
         public var weight: Int
         public var required: Int
         public var hysteresis: Int
-        /// The sorry server has the place of the real servers.
+        /// Whether the sorry server serves new connections.
         public var sorryServerServes: Bool
 
         enum CodingKeys: String, CodingKey {
@@ -101,17 +102,17 @@ public struct DirectorStatus: Codable, Sendable {
     }
 
     public struct Service: Codable, Sendable {
-        /// The first is also written as the service's own vip, port and protocol.
+        /// The listeners. The first is also encoded as the service's own vip, port and protocol.
         public var listeners: [Listener]
         public var scheduler: Scheduler
-        /// Seconds; nil: the service is not persistent.
+        /// The time-out of persistence in seconds. Nil where the service is not persistent.
         public var persistence: Int?
-        /// Of persistence: clients that share so many bits of their address are one.
+        /// The length of the address prefix by which persistence groups clients.
         public var persistencePrefixLength: Int?
         public var onePacket: Bool
-        /// Slots of the Maglev table; 0 where no server is available.
+        /// The number of slots of the Maglev table. 0 where no server is available.
         public var maglevSize: Int
-        /// Nil where no daemon knows.
+        /// The quorum. Nil without a daemon.
         public var quorum: Quorum?
         public var servers: [Server]
 
@@ -133,65 +134,66 @@ public struct DirectorStatus: Codable, Sendable {
         }
     }
 
-    /// What keeps floods of SYNs out of the flow table.
+    /// The limit that keeps floods of SYNs out of the flow table.
     public struct HalfOpen: Codable, Sendable {
-        /// Connections whose handshake has not completed.
+        /// The number of half-open connections.
         public var now: UInt32
-        /// At so many, new connections are not recorded; 0: never.
+        /// The number of half-open connections from which on new ones are not recorded. 0 for no limit.
         public var limit: UInt32
-        /// When the limit was reached last, and since when by the same flood, ISO 8601; nil: never.
+        /// The last time at which the limit was reached, ISO 8601. Nil for never.
         @OrNull public var reachedLast: String? = nil
+        /// The time at which the same flood reached the limit first, ISO 8601. Nil for never.
         @OrNull public var reachedSince: String? = nil
     }
 
-    /// Persistent clients whose real servers no flood of made-up clients takes from them.
+    /// The confirmed templates, which no flood of feigned clients displaces.
     public struct Templates: Codable, Sendable {
-        /// As of the last sweep.
+        /// The number of templates at the last sweep.
         public var now: UInt32
-        /// At so many, newcomers' real servers are named by the Maglev table.
+        /// The number from which on the Maglev table chooses the real servers of new clients.
         public var limit: UInt32
-        /// When a client last found no room, ISO 8601; nil: not since some was made.
+        /// The last time at which a client found no room, ISO 8601. Nil where there has been room since.
         @OrNull public var reachedLast: String? = nil
     }
 
     public struct XDP: Codable, Sendable {
-        /// "native" or "generic"; nil where nothing is attached.
+        /// The mode, "native" or "generic". Nil where nothing is attached.
         @OrNull public var mode: String? = nil
         public var interfaces: [String]
-        /// Packets that their drivers failed to send or dropped, by interface, since it exists.
+        /// The packets that drivers failed to send or dropped, by interface, since its creation.
         public var transmitErrors: [String: UInt64]
     }
 
-    /// Packets for a service that came in by an interface that the packet program is not on.
+    /// The packets for a service that arrived at an interface without the packet program.
     public struct Stray: Codable, Sendable {
         public var interface: String
         public var vip: IPAddress
         public var packets: UInt64
-        /// When the last one came, ISO 8601.
+        /// The time of the last one, ISO 8601.
         public var last: String
     }
 
-    /// The daemon's; nil where none runs and the pinned maps were read.
+    /// The daemon's process id. Nil without a daemon, where the pinned maps were read.
     @OrNull public var pid: Int32?
     public var services: [Service]
-    /// Packets for a VIP.
+    /// The number of packets for a VIP.
     public var received: UInt64
-    /// Handed to the driver toward a real server.
+    /// The number of packets that were handed to the driver toward a real server.
     public var forwarded: UInt64
-    /// Every other end of a packet: passed-, answered- and dropped-. received = forwarded + all of these.
+    /// The number of packets of every other end: passed-, answered- and dropped-. received = forwarded + all of these.
     public var reasons: [String: UInt64]
-    /// Counted besides the above.
+    /// The counters of events, which are no ends of packets.
     public var events: [String: UInt64]
     public var halfOpen: HalfOpen
-    /// Nil where no service is persistent, or an older daemon does not tell.
+    /// The confirmed templates. Nil where no service is persistent, or an older daemon omits them.
     public var templates: Templates? = nil
-    /// Entries of the flow table; half of them are at ease.
+    /// The number of entries of the flow table. The table is meant to be at most half full.
     public var flowTableSize: Int
     public var xdp: XDP
-    /// Nil where an older daemon does not tell.
+    /// The stray packets. Nil where an older daemon omits them.
     public var strays: [Stray]? = []
 
-    /// UTF-8, keys sorted.
+    /// Returns the status as JSON in UTF-8, with sorted keys.
     public func json() throws -> [UInt8] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
@@ -235,7 +237,7 @@ public struct DirectorStatus: Codable, Sendable {
 }
 
 extension DirectorStatus.Server {
-    /// What the maps alone say.
+    /// Creates the status of a real server from the maps alone.
     init(_ server: DataPlaneSnapshot.Server) {
         self.init(
             address: server.address, weight: server.configured.weight, method: server.isLocal ? "local" : "tunnel",
@@ -248,16 +250,16 @@ extension DirectorStatus.Server {
     }
 }
 
-/// What `ipvsd status` shows.
+/// The description of a director, running or not.
 extension Director {
-    /// Returns nil until the director has started.
+    /// Returns the status, or nil until the director has started. Applies pending changes first.
     public func status() async throws -> DirectorStatus? {
-        // The status says what clients get.
+        // The status shows the weights that clients get.
         if running?.isForwarding == true { await hurryPending() }
         return try describe()
     }
 
-    /// Describes the director as it is now. Returns nil until it has started.
+    /// Returns the present status, or nil until the director has started.
     func describe() throws -> DirectorStatus? {
         guard let running, running.isForwarding else { return nil }
         let now = clock.now
@@ -271,7 +273,7 @@ extension Director {
             guard let configured = service.listeners.lazy.compactMap({ byListener[$0.address] }).first else { continue }
             let address = configured.address
             status.services[serviceIndex].listeners = configured.listeners.map(DirectorStatus.Listener.init)
-            // In the order of the configuration.
+            // The configuration decides the order of real servers. The sorry server is the last one.
             let inOrder = configured.servers.map(\.address) + [configured.policy.sorryServer].compactMap(\.self)
             let order = Dictionary(zip(inOrder, inOrder.indices), uniquingKeysWith: { one, _ in one })
             status.services[serviceIndex].servers.sort {
@@ -289,7 +291,7 @@ extension Director {
         return status
     }
 
-    /// Adds what the data plane does not know of the server.
+    /// Returns the status of a real server with health and weight, which the maps do not have.
     private func described(
         _ server: DirectorStatus.Server, of service: ServiceAddress, at now: ContinuousClock.Instant
     ) -> DirectorStatus.Server {
@@ -316,8 +318,8 @@ extension Director {
         return server
     }
 
-    /// What the stored data plane and the file of overrides say, without a daemon; nil where there is no data plane.
-    /// `problem`: why it does not tell who is drained.
+    /// Returns the status from the pinned data plane and the stored drains, or nil without a data plane. `problem` is
+    /// the error where the drains cannot be read.
     public static func storedStatus(
         instance: InstancePaths, dataPlanes: any DataPlaneProvider
     ) throws -> (status: DirectorStatus, problem: String?)? {
@@ -350,7 +352,7 @@ extension Director {
 }
 
 extension DirectorStatus.Service {
-    /// Says who is drained in the service, as the overrides know it.
+    /// Sets the times of drains of the service's real servers.
     fileprivate mutating func setDrains(_ overrides: Overrides, of service: VirtualService) {
         for index in servers.indices {
             servers[index].drained =

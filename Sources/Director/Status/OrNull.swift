@@ -1,4 +1,4 @@
-/// Encoded as null where it is nil: the synthesized coding of an optional would leave the key out.
+/// An optional that is encoded as null where it is nil. The synthesized coding of an optional would omit the key.
 @propertyWrapper
 public struct OrNull<Value: Codable & Sendable>: Codable, Sendable {
     public var wrappedValue: Value?
@@ -20,7 +20,7 @@ extension OrNull: Equatable where Value: Equatable {}
 extension OrNull: Hashable where Value: Hashable {}
 
 extension KeyedDecodingContainer {
-    /// A key that is not there is nil, too.
+    /// Decodes a missing key as nil.
     func decode<Value>(_ type: OrNull<Value>.Type, forKey key: Key) throws -> OrNull<Value> {
         try decodeIfPresent(type, forKey: key) ?? OrNull(wrappedValue: nil)
     }
