@@ -110,7 +110,9 @@ public actor Director {
             let kept =
                 inherited.contains(where: \.isPin) ? inherited + journal.changes.filter(\.isPin) : inherited
             _ = journal.undoAll(except: kept) { change, failure in
-                if let failure { logger.error("undo \(change): \(failure)") }
+                guard let failure else { return }
+                logger.error(
+                    "undo \(change): \(failure)", metadata: ["change": "\(change)", "error": "\(failure)"])
             }
             throw DirectorError(error)
         }
@@ -160,7 +162,11 @@ public actor Director {
         let names = configuration.services.map(\.address.description).listed
         let devices = try dataPlane.describedInterfaces()
         logger.notice(
-            "\(adopted.services.isEmpty ? "" : "took over, ")forwarding \(names) on \(devices.joined(separator: ", "))")
+            "\(adopted.services.isEmpty ? "" : "took over, ")forwarding \(names) on \(devices.joined(separator: ", "))",
+            metadata: [
+                "interface": "\(dataPlane.interfaces.map(\.name).joined(separator: ","))",
+                "services": "\(configuration.services.count)",
+            ])
         publishInitialStates()
     }
 
@@ -219,8 +225,8 @@ public actor Director {
         let complete = undo(journal, instance: instance, dataPlanes: dataPlanes, logger: logger)
         if !inDoubt.isEmpty {
             logger.warning(
-                "the journal was lost: whether VIPs that are still here are the director's own is not known: \(inDoubt.joined(separator: "; "))"
-            )
+                "the journal was lost: whether VIPs that are still here are the director's own is not known: \(inDoubt.joined(separator: "; "))",
+                metadata: ["path": "\(instance.journal)", "command": "\(inDoubt.joined(separator: "; "))"])
         }
         return complete
     }
@@ -240,7 +246,12 @@ public actor Director {
         _ journal: ChangeJournal, instance: InstancePaths, dataPlanes: any DataPlaneProvider, logger: Logger
     ) -> Bool {
         let complete = journal.undoAll { change, failure in
-            if let failure { logger.error("remove \(change): \(failure)") } else { logger.debug("removed \(change)") }
+            if let failure {
+                logger.error(
+                    "remove \(change): \(failure)", metadata: ["change": "\(change)", "error": "\(failure)"])
+            } else {
+                logger.debug("removed \(change)", metadata: ["change": "\(change)"])
+            }
         }
         // A state directory of its own keeps the open events. In the run directory they last as long as the data plane.
         if instance.stateDirectory == instance.runDirectory { unlink(instance.openEvents) }
@@ -260,8 +271,8 @@ public actor Director {
         let found = try dataPlanes.leftovers(instance, besides: journal.changes)
         guard !found.isEmpty else { return false }
         logger.warning(
-            "a director left what \(instance.journal) does not name: \(found.map(\.description).joined(separator: ", "))"
-        )
+            "a director left what \(instance.journal) does not name: \(found.map(\.description).joined(separator: ", "))",
+            metadata: ["path": "\(instance.journal)"])
         for change in found { try journal.make(change) {} }
         return true
     }

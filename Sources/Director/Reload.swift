@@ -101,7 +101,9 @@ extension Director {
             return transitions
         } orElse: {
             // The former configuration is applied as far as possible.
-            do { try prepareDataPlane() } catch { logger.error("go back to the programs before: \(error)") }
+            do { try prepareDataPlane() } catch {
+                logger.error("go back to the programs before: \(error)", metadata: ["error": "\(error)"])
+            }
             try applyConfiguration()
         }
         for (service, transition) in transitions { logAndPublish(transition, of: service) }
@@ -160,7 +162,7 @@ extension Director {
             restoreOverrides(former.overrides)
             restoreHealth(former.health)
             do { try reapply() } catch {
-                logger.error("go back to the services before: \(error)")
+                logger.error("go back to the services before: \(error)", metadata: ["error": "\(error)"])
                 oweServices()
             }
             throw error

@@ -204,8 +204,10 @@ extension Director {
         guard !batch.isEmpty else { return }
         let began = clock.now
         do { try apply(batch) } catch {
-            let names = batch.services.map(\.description).sorted().listed
-            logger.error("apply the health of \(names): \(error)")
+            let names = batch.services.map(\.description).sorted()
+            logger.error(
+                "apply the health of \(names.listed): \(error)",
+                metadata: ["service": "\(names.joined(separator: ","))", "error": "\(error)"])
             oweServices()
         }
         publish(batch)

@@ -14,7 +14,7 @@ extension Director {
         case .serverUp(let server): publish(.serverUp, of: service, server: server)
         case .serverDown(let server, let reason): publish(.serverDown, of: service, server: server, reason: reason)
         case .serverHeld(let server, let time):
-            publish(.serverDamped, of: service, server: server, reason: "held out for \(Self.rounded(time))")
+            publish(.serverDamped, of: service, server: server, reason: Self.reasonOfHold(time))
         case .weight, .serverUnproven: break
         case .quorumLost: publish(.quorumLost, of: service)
         case .quorumRegained: publish(.quorumRegained, of: service)
@@ -134,7 +134,7 @@ extension Director {
 
     private func takeOverOpenEvents() {
         let (open, problem) = openEventsFile.read()
-        if let problem { logger.error("\(problem)") }
+        if let problem { logger.error("\(problem)", metadata: ["path": "\(openEventsFile.path)"]) }
         let services = configuration.services
         let hasChanged = publisher.takeOver(open) { event in
             services.first { $0.listeners.contains(event.service) }?.address
@@ -152,7 +152,9 @@ extension Director {
     public func writeWhatOutlivesDaemon() {
         saveDamping()
         guard let open = publisher.takeUnsaved() else { return }
-        do { try openEventsFile.write(open) } catch { logger.error("\(error)") }
+        do { try openEventsFile.write(open) } catch {
+            logger.error("\(error)", metadata: ["path": "\(openEventsFile.path)", "error": "\(error)"])
+        }
     }
 
     // MARK: Followers
@@ -185,40 +187,68 @@ extension Director {
         guard let state = health[service] else { return }
         publish(transition, of: service)
         let left = "\(state.numberUp) of \(state.servers.count) left"
+        let standing = standing(of: service)
+        /// Returns the fields of the log line by the names of the event's keys. `event` is nil where no event is published.
+        func fields(
+            _ event: DirectorEvent.Kind?, _ server: IPAddress? = nil, reason: String? = nil
+        ) -> Logger.Metadata {
+            var fields: Logger.Metadata = [
+                "service": "\(service)", "up": "\(standing.up)", "total": "\(standing.total)",
+                "weight": "\(standing.weight)", "quorum": "\(standing.quorum)",
+            ]
+            fields["event"] = event.map { "\($0.rawValue)" }
+            fields["server"] = server.map { "\($0)" }
+            fields["reason"] = reason.map { "\($0)" }
+            return fields
+        }
         switch transition {
         case .serverUp(let server):
             publisher.noteUp(of: service)
-            logger.notice("real server \(server) of \(service) is up; \(left)")
+            logger.notice("real server \(server) of \(service) is up; \(left)", metadata: fields(.serverUp, server))
         case .serverDown(let server, let reason):
-            logger.warning("real server \(server) of \(service) is down: \(reason ?? "no reason known"); \(left)")
+            logger.warning(
+                "real server \(server) of \(service) is down: \(reason ?? "no reason known"); \(left)",
+                metadata: fields(.serverDown, server, reason: reason))
             if publisher.noteDown(of: service, numberUp: state.numberUp) {
                 let end = state.isReplaced ? "" : ": clients get ICMP port unreachable"
-                logger.critical("no real server is left for \(service)\(end)")
+                logger.critical("no real server is left for \(service)\(end)", metadata: fields(nil))
             }
         case .serverUnproven(let server, let reason):
             logger.warning(
-                "real server \(server) of \(service) serves unproven, and does not count toward the quorum: \(reason ?? "no reason known"); no real server has answered yet"
-            )
+                "real server \(server) of \(service) serves unproven, and does not count toward the quorum: \(reason ?? "no reason known"); no real server has answered yet",
+                metadata: fields(nil, server, reason: reason))
         case .serverHeld(let server, let time):
             logger.warning(
-                "real server \(server) of \(service) passes its checks again, but fell too often: held out for \(Self.rounded(time)), if it stays good; \(left)"
-            )
+                "real server \(server) of \(service) passes its checks again, but fell too often: held out for \(Self.rounded(time)), if it stays good; \(left)",
+                metadata: fields(.serverDamped, server, reason: Self.reasonOfHold(time)))
         case .weight(let server, let weight, let before):
-            logger.notice("real server \(server) of \(service) has weight \(weight) by its checks, \(before) before")
+            logger.notice(
+                "real server \(server) of \(service) has weight \(weight) by its checks, \(before) before",
+                metadata: [
+                    "service": "\(service)", "server": "\(server)", "weight": "\(weight)", "formerWeight": "\(before)",
+                ])
         case .quorumLost(let weight):
             let rule = state.quorum.rule
             // A service that begins has to reach the upper bound first.
             let bound = weight < rule.lostBelow ? rule.lostBelow : rule.regainedAt
             logger.warning(
-                "\(service) lost its quorum: the weight of usable real servers is \(weight), below \(bound)")
+                "\(service) lost its quorum: the weight of usable real servers is \(weight), below \(bound)",
+                metadata: fields(.quorumLost))
         case .quorumRegained(let weight):
-            logger.notice("\(service) has its quorum again: the weight of usable real servers is \(weight)")
+            logger.notice(
+                "\(service) has its quorum again: the weight of usable real servers is \(weight)",
+                metadata: fields(.quorumRegained))
         case .sorryServer(let server, serves: true):
-            logger.warning("sorry server \(server) of \(service) serves new connections")
+            logger.warning(
+                "sorry server \(server) of \(service) serves new connections", metadata: fields(.sorryServerIn, server))
         case .sorryServer(let server, serves: false):
-            logger.notice("sorry server \(server) of \(service) serves no new connections any more")
+            logger.notice(
+                "sorry server \(server) of \(service) serves no new connections any more",
+                metadata: fields(.sorryServerOut, server))
         }
     }
+
+    private static func reasonOfHold(_ time: Duration) -> String { "held out for \(rounded(time))" }
 
     static func rounded(_ time: Duration) -> String {
         DurationText.format(.seconds(max(1, Int((time / .seconds(1)).rounded()))))

@@ -32,8 +32,8 @@ final class Notifier: Sendable {
         // Only every hundredth dropped event is logged, from the first one on.
         if let dropped, number % 100 == 1 {
             logger.error(
-                "notify \(dropped.notification.command[0]): too much waits; \(dropped.event.kind.rawValue) of \(dropped.event.service) is not told, the \(number). of all"
-            )
+                "notify \(dropped.notification.command[0]): too much waits; \(dropped.event.kind.rawValue) of \(dropped.event.service) is not told, the \(number). of all",
+                metadata: Self.fields(of: dropped))
         }
         startReady()
     }
@@ -71,8 +71,11 @@ final class Notifier: Sendable {
 
     private func ended(_ item: NotificationQueue.Item, _ ending: ProgramRun.Ending) {
         let told = "notify \(item.notification.command[0]) of \(item.event.kind.rawValue) of \(item.event.service)"
-        for line in ending.lines { logger.info("\(told): \(line)") }
-        if let failure = ending.failure { logger.error("\(told): \(failure)") }
+        let fields = Self.fields(of: item)
+        for line in ending.lines { logger.info("\(told): \(line)", metadata: fields) }
+        if let failure = ending.failure {
+            logger.error("\(told): \(failure)", metadata: fields.merging(["error": "\(failure)"]) { $1 })
+        }
         state.withLock { state in
             state.programs[item.event.service] = nil
             state.queue.ended(item.event.service)
@@ -85,6 +88,17 @@ final class Notifier: Sendable {
             }
         }
         startReady()
+    }
+
+    /// Returns the fields of a log line about an item.
+    private static func fields(of item: NotificationQueue.Item) -> Logger.Metadata {
+        let event = item.event
+        var fields: Logger.Metadata = [
+            "command": "\(item.notification.command[0])", "event": "\(event.kind.rawValue)",
+            "service": "\(event.service)",
+        ]
+        fields["server"] = event.server.map { "\($0)" }
+        return fields
     }
 }
 

@@ -270,7 +270,14 @@ extension Director {
     }
 
     private func apply(_ findings: HealthSupervisor.Findings) {
-        if let shortage = findings.shortage { logger.error("health checks: \(shortage)") }
+        if let shortage = findings.shortage {
+            var fields: Logger.Metadata = ["reason": "\(shortage)"]
+            if !findings.inDoubt.isEmpty {
+                fields["event"] = "\(DirectorEvent.Kind.checkPathInDoubt.rawValue)"
+                fields["service"] = "\(findings.inDoubt.map(\.service.description).joined(separator: ","))"
+            }
+            logger.error("health checks: \(shortage)", metadata: fields)
+        }
         for (service, reason) in findings.inDoubt { publish(.checkPathInDoubt, of: service, reason: reason) }
         for (service, changes) in findings.changes { apply(changes, of: service) }
         if let dataPlane = running?.dataPlane {

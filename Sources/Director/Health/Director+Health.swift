@@ -11,7 +11,7 @@ extension Director {
     func takeOverHealth(from found: DataPlaneSnapshot) throws {
         let answered = try answeredPorts(for: configuration)
         let (damping, problem) = dampingFile.read()
-        if let problem { logger.error("\(problem)") }
+        if let problem { logger.error("\(problem)", metadata: ["path": "\(dampingFile.path)"]) }
         for service in configuration.services { logImpliedPing(of: service) }
         health.begin(
             configuration, found: found, damping: damping, answered: answered, overrides: maintenance.overrides,
@@ -46,8 +46,8 @@ extension Director {
     private func logImpliedPing(of service: ConfiguredService) {
         guard service.impliesPing else { return }
         logger.notice(
-            "\(service.address): 'auto' checks UDP by a ping; real servers are unproven until one answers (a check of type udp or dns asks the service)"
-        )
+            "\(service.address): 'auto' checks UDP by a ping; real servers are unproven until one answers (a check of type udp or dns asks the service)",
+            metadata: ["service": "\(service.address)"])
     }
 
     // MARK: Time, clients and operators
@@ -97,6 +97,8 @@ extension Director {
 
     func saveDamping() {
         guard let entries = health.takeUnsavedDamping() else { return }
-        do { try dampingFile.write(entries) } catch { logger.error("\(error)") }
+        do { try dampingFile.write(entries) } catch {
+            logger.error("\(error)", metadata: ["path": "\(dampingFile.path)", "error": "\(error)"])
+        }
     }
 }

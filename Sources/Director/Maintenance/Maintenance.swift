@@ -11,7 +11,11 @@ internal import ServiceConfiguration
 struct Maintenance {
     /// The change that a request makes.
     struct Change {
-        enum Turn: String { case drained, undrained }
+        enum Turn: String {
+            case drained, undrained
+
+            var event: DirectorEvent.Kind { self == .drained ? .serverDrained : .serverUndrained }
+        }
 
         var turn: Turn
         /// All drains after the change.
@@ -162,15 +166,19 @@ extension DirectorConfiguration {
 extension Director {
     /// Adopts the drains that an earlier daemon stored, and logs them.
     func takeOverOverrides() {
-        if let problem = maintenance.takeOver() { logger.error("\(problem)") }
+        if let problem = maintenance.takeOver() {
+            logger.error("\(problem)", metadata: ["path": "\(instance.overrides)"])
+        }
         for drain in maintenance.overrides.drains {
             let isKnown = configuration.services.contains { service in
                 service.servers.contains { drain.holds(for: $0.address, in: service.forwarding) }
             }
             let place = drain.service.map { " of \($0)" } ?? ""
+            var fields: Logger.Metadata = ["server": "\(drain.server)", "since": "\(drain.since.formatted(.iso8601))"]
+            fields["service"] = drain.service.map { "\($0)" }
             logger.notice(
-                "real server \(drain.server)\(place) is drained since \(drain.since.formatted(.iso8601))\(isKnown ? "" : ", and is not configured")"
-            )
+                "real server \(drain.server)\(place) is drained since \(drain.since.formatted(.iso8601))\(isKnown ? "" : ", and is not configured")",
+                metadata: fields)
         }
     }
 
@@ -233,9 +241,7 @@ extension Director {
         log(change, of: server)
         for service in change.services {
             let since = former.drain(of: server, in: service.forwarding)?.since
-            publish(
-                change.turn == .drained ? .serverDrained : .serverUndrained, of: service.address, server: server,
-                since: since)
+            publish(change.turn.event, of: service.address, server: server, since: since)
         }
         publish(batch)
         for service in change.services { publishServiceState(service.address) }
@@ -252,20 +258,30 @@ extension Director {
     /// Restores the drains from before a refused change.
     func restoreOverrides(_ former: Overrides) {
         do { try maintenance.restore(former) } catch {
-            logger.error("take back what is in \(instance.overrides): \(error)")
+            logger.error(
+                "take back what is in \(instance.overrides): \(error)",
+                metadata: ["path": "\(instance.overrides)", "error": "\(error)"])
         }
     }
 
     private func log(_ change: Maintenance.Change, of server: IPAddress) {
+        func fields(_ service: ConfiguredService) -> Logger.Metadata {
+            ["service": "\(service.address)", "server": "\(server)"]
+        }
+        let event = change.turn.event
         for service in change.services {
-            logger.notice("real server \(server) of \(service.address) is \(change.turn)")
+            logger.notice(
+                "real server \(server) of \(service.address) is \(change.turn)",
+                metadata: fields(service).merging(["event": "\(event.rawValue)"]) { $1 })
         }
         for service in change.persistent where service.forwarding.persistence != nil {
-            logger.notice("persistent clients of real server \(server) of \(service.address) move")
+            logger.notice(
+                "persistent clients of real server \(server) of \(service.address) move", metadata: fields(service))
         }
         for service in change.datagrams where service.listeners.contains(where: { $0.transport != .tcp }) {
             let way = service.forwarding.onServerRemoval == .move ? "move" : "are no longer refreshed"
-            logger.notice("datagram flows of real server \(server) of \(service.address) \(way)")
+            logger.notice(
+                "datagram flows of real server \(server) of \(service.address) \(way)", metadata: fields(service))
         }
     }
 

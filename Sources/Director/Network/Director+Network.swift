@@ -12,7 +12,7 @@ internal import ServiceConfiguration
 /// return findings to log and publish.
 extension Director {
     func report(_ findings: NetworkFindings) {
-        for line in findings.lines { logger.log(level: line.level, "\(line.text)") }
+        for line in findings.lines { logger.log(level: line.level, "\(line.text)", metadata: line.metadata) }
         for (service, reason) in findings.restored { publish(.restored, of: service, reason: reason) }
     }
 
@@ -72,7 +72,8 @@ extension Director {
     func followNetwork() async {
         let events: AsyncStream<Void>
         do { events = try network.changes(of: Set(RouteMonitor.Kind.allCases)) } catch {
-            logger.error("\(error): routes and neighbours are followed every second only")
+            logger.error(
+                "\(error): routes and neighbours are followed every second only", metadata: ["error": "\(error)"])
             return
         }
         for await _ in events {
@@ -96,7 +97,7 @@ extension Director {
     func followPathMTUs() async {
         let errors: AsyncStream<FragmentationNeeded>
         do { errors = try network.routerErrors() } catch {
-            logger.error("\(error): path MTUs inside the tunnels are not learnt")
+            logger.error("\(error): path MTUs inside the tunnels are not learnt", metadata: ["error": "\(error)"])
             return
         }
         await withDiscardingTaskGroup { group in
@@ -112,7 +113,9 @@ extension Director {
         do {
             return try nextHops.beginProbe(for: message, of: configuration, on: dataPlane, at: clock.now)
         } catch {
-            logger.debug("look into the path MTU to \(message.destination): \(error)")
+            logger.debug(
+                "look into the path MTU to \(message.destination): \(error)",
+                metadata: ["server": "\(message.destination)", "error": "\(error)"])
             return nil
         }
     }
@@ -188,10 +191,12 @@ struct NetworkFindings {
     struct Line: Equatable {
         var level: Logger.Level
         var text: String
+        var metadata: Logger.Metadata
 
-        init(_ level: Logger.Level, _ text: String) {
+        init(_ level: Logger.Level, _ text: String, _ metadata: Logger.Metadata) {
             self.level = level
             self.text = text
+            self.metadata = metadata
         }
     }
 
@@ -200,5 +205,7 @@ struct NetworkFindings {
     /// The services with restored resources, with the reason of their event. The events follow the log lines.
     var restored: [(service: ServiceAddress, reason: String)] = []
 
-    mutating func log(_ level: Logger.Level, _ text: String) { lines.append(Line(level, text)) }
+    mutating func log(_ level: Logger.Level, _ text: String, _ metadata: Logger.Metadata) {
+        lines.append(Line(level, text, metadata))
+    }
 }

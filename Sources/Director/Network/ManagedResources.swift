@@ -52,7 +52,8 @@ struct ManagedResources {
     ) -> NetworkFindings {
         var findings = NetworkFindings()
         for (resource, error) in repairs.failed where restorations.failed(resource, "\(error)", at: now) {
-            findings.log(.error, "restore \(resource): \(error)")
+            findings.log(
+                .error, "restore \(resource): \(error)", ["resource": "\(resource)", "error": "\(error)"])
         }
         var news: [(resource: ManagedResource, text: String)] = []
         for resource in repairs.restored {
@@ -65,7 +66,11 @@ struct ManagedResources {
             }
         }
         if news.isEmpty { return findings }
-        for (_, text) in news { findings.log(.warning, "restored \(text)") }
+        for (resource, text) in news {
+            findings.log(
+                .warning, "restored \(text)",
+                ["event": "\(DirectorEvent.Kind.restored.rawValue)", "resource": "\(resource)"])
+        }
         for service in services {
             let needed = needed(service)
             let told = news.filter { needed.contains($0.resource) }

@@ -71,10 +71,14 @@ struct NextHops {
                     refusal = reason
                 }
                 note(refusal, of: server, in: &findings)
-                if failures.settle(server) { findings.log(.notice, "\(Self.work(on: server)): no error any more") }
+                if failures.settle(server) {
+                    findings.log(
+                        .notice, "\(Self.work(on: server)): no error any more", ["server": "\(server)"])
+                }
             } catch {
                 guard failures.isNews(server, "\(error)", at: now) else { continue }
-                findings.log(.error, "\(Self.work(on: server)): \(error)")
+                findings.log(
+                    .error, "\(Self.work(on: server)): \(error)", ["server": "\(server)", "error": "\(error)"])
             }
         }
         return findings
@@ -86,10 +90,11 @@ struct NextHops {
     private mutating func note(_ refusal: String?, of server: IPAddress, in findings: inout NetworkFindings) {
         if let refusal {
             if unreachable.updateValue(refusal, forKey: server) != refusal {
-                findings.log(.warning, "no way to \(server): \(refusal)")
+                findings.log(
+                    .warning, "no way to \(server): \(refusal)", ["server": "\(server)", "reason": "\(refusal)"])
             }
         } else if unreachable.removeValue(forKey: server) != nil {
-            findings.log(.notice, "\(server) is reachable again")
+            findings.log(.notice, "\(server) is reachable again", ["server": "\(server)"])
         }
     }
 
@@ -202,7 +207,8 @@ struct NextHops {
         if let mtu = pathMTUs.endProbe(server, passing: passing, present: present, at: now) {
             learning.isLearnt = true
             learning.findings.log(
-                .notice, "the path MTU to \(server) is \(mtu): larger packets do not pass, as \(error.router) says")
+                .notice, "the path MTU to \(server) is \(mtu): larger packets do not pass, as \(error.router) says",
+                ["server": "\(server)", "router": "\(error.router)", "mtu": "\(mtu)"])
             return learning
         }
         if case .failed(let failure) = verdict, failure.isOwn { return learning }
@@ -210,7 +216,9 @@ struct NextHops {
         let claim = "\(error.router) says that packets to \(server) are too big (MTU \(error.mtu))"
         let answer =
             passing == nil ? "and no ping shows whether they are" : "but a ping of \(size) bytes passes"
-        learning.findings.log(.warning, "\(claim), \(answer): the path MTU stays \(present)")
+        learning.findings.log(
+            .warning, "\(claim), \(answer): the path MTU stays \(present)",
+            ["server": "\(server)", "router": "\(error.router)", "mtu": "\(present)"])
         return learning
     }
 }

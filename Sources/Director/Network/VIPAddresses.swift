@@ -95,7 +95,10 @@ struct VIPAddresses {
             let (sent, error) = network.announce(vips, on: link)
             guard sent < vips.count else { continue }
             let rest = vips.count - sent > 1 ? " and \(vips.count - sent - 1) more" : ""
-            findings.log(.warning, "announce \(vips[sent])\(rest) on \(link.name): \(error ?? "no reason known")")
+            let reason = error ?? "no reason known"
+            findings.log(
+                .warning, "announce \(vips[sent])\(rest) on \(link.name): \(reason)",
+                ["address": "\(vips[sent])", "interface": "\(link.name)", "error": "\(reason)"])
         }
         return findings
     }

@@ -10,7 +10,7 @@ import Testing
 @testable import Director
 @testable import HostState
 
-/// VIPs on interfaces: which are put there, which are put back, and what is sent for them.
+/// The VIPs on interfaces: their placement, repair and announcement.
 struct VIPAddressesTests {
     private let network = MemoryNetwork()
     private let plane: MemoryDataPlane
@@ -43,11 +43,12 @@ struct VIPAddressesTests {
         Set(network.addresses().map(\.address)).intersection(configuration().vips)
     }
 
-    @Test("VIPs that are missing are put on an interface, and those alone are the director's own")
+    @Test("missing VIPs are put on an interface, and the journal has them alone")
     func placement() throws {
         try network.addAddress(first, on: MemoryNetwork.link.index, scope: 0)
         let placement = try place()
-        #expect(placement.failure == nil && !placement.hasOtherSources)
+        #expect(placement.failure == nil)
+        #expect(!placement.hasOtherSources)
         #expect(present == [first, second])
         #expect(journal.changes.map(\.description) == ["address \(second)/32 on lab0"])
         #expect(try place().failure == nil)
@@ -64,7 +65,8 @@ struct VIPAddressesTests {
         #expect(refused.failed.map(\.resource.description) == ["address \(first)/32 on lab0"])
         network.refuseAddresses([])
         let restored = try addresses.restore(for: configuration(), on: plane, journal: journal)
-        #expect(restored.restored.map(\.vip) == [first] && restored.failed.isEmpty)
+        #expect(restored.restored.map(\.vip) == [first])
+        #expect(restored.failed.isEmpty)
         #expect(present == [first, second])
     }
 
@@ -84,13 +86,18 @@ struct VIPAddressesTests {
         #expect(try addresses.restore(for: unmanaged, on: plane, journal: journal).restored.isEmpty)
     }
 
-    @Test("the first VIP that gratuitous ARP was not sent for is named")
+    @Test("the first VIP without gratuitous ARP is logged")
     func announcements() {
         #expect(addresses.announce(for: configuration(), on: network.links()).lines.isEmpty)
         #expect(network.takeAnnounced() == [first, second])
         network.limitAnnouncements(to: 0)
         let findings = addresses.announce(for: configuration(), on: network.links())
-        #expect(findings.lines == [.init(.warning, "announce \(first) and 1 more on lab0: no buffer space")])
+        #expect(findings.lines.map(\.text) == ["announce \(first) and 1 more on lab0: no buffer space"])
+        #expect(findings.lines.map(\.level) == [.warning])
+        #expect(
+            findings.lines.map(\.metadata) == [
+                ["address": "\(first)", "interface": "lab0", "error": "no buffer space"]
+            ])
         let unmanaged = configuration(managesAddress: false)
         #expect(addresses.announce(for: unmanaged, on: network.links()).lines.isEmpty)
     }
