@@ -8,14 +8,14 @@ import Testing
 
 @testable import Director
 
-/// A director as a whole, without a kernel: verdicts, drains and changes of the network come in, weights and events go out.
+/// A whole director in memory. Verdicts, drains and changes of the network come in, and weights and events go out.
 struct DirectorTests {
     private let lab = DirectorLab()
     private let service = DirectorLab.service
     private let first = DirectorLab.servers[0]
     private let second = DirectorLab.servers[1]
 
-    @Test("a killed real server leaves the tables, and its event is told")
+    @Test("a killed real server leaves the tables, and an event is published")
     func killedServer() async throws {
         try await lab.run { director in
             #expect(lab.plane.isForwarding)
@@ -25,28 +25,60 @@ struct DirectorTests {
                 lab.plane.weight(first, of: service) == nil
             }
             #expect(lab.plane.weight(second, of: service) == 1)
-            try await lab.wait(for: director, "the event is told") {
+            try await lab.wait(for: director, "the event is published") {
                 lab.events(of: director).contains("server-down \(first)")
             }
         }
     }
 
+    @Test("the log lines of a fall, a return, a drain and the quorum have the fields of their events")
+    func logFields() async throws {
+        let policy = ServicePolicy(quorum: Quorum.Rule(required: 2))
+        try await lab.run(DirectorLab.configuration(policy: policy)) { director in
+            /// Returns the fields of a line about the service, without its state.
+            func fields(_ line: String) -> [String: String]? {
+                lab.log.fields(ofLast: line)?.filter { !["up", "total", "weight", "quorum"].contains($0.key) }
+            }
+            lab.checker.kill(first)
+            try await lab.wait(for: director, "the quorum is lost") { fields("\(service) lost its quorum") != nil }
+            let down = lab.log.fields(ofLast: "real server \(first) of \(service) is down")
+            let state = ["up": "1", "total": "2", "weight": "1", "quorum": "2"]
+            let reason = try #require(down?["reason"])
+            #expect(reason.contains("connection refused"))
+            let named = ["event": "server-down", "service": "\(service)", "server": "\(first)", "reason": reason]
+            #expect(down == named.merging(state) { $1 })
+            #expect(fields("\(service) lost its quorum") == ["event": "quorum-lost", "service": "\(service)"])
+            lab.checker.revive(first)
+            try await lab.wait(for: director, "the quorum is there") {
+                fields("\(service) has its quorum again") != nil
+            }
+            #expect(
+                fields("real server \(first) of \(service) is up")
+                    == ["event": "server-up", "service": "\(service)", "server": "\(first)"])
+            #expect(fields("\(service) has its quorum again")?["event"] == "quorum-regained")
+            _ = try await director.drain(DrainRequest(server: "\(second)", force: true))
+            #expect(
+                fields("real server \(second) of \(service) is drained")
+                    == ["event": "server-drained", "service": "\(service)", "server": "\(second)"])
+        }
+    }
+
     @Test(
-        "a packet filter of the director's machine takes no real server out",
+        "a packet filter of the director's machine takes no real server down",
         arguments: [MemoryDataPlane.PacketFilter.questions, .answers])
     func ownPacketFilter(filter: MemoryDataPlane.PacketFilter) async throws {
         try await lab.run { director in
             lab.plane.setFilter(filter)
-            try await lab.wait(for: director, "the doubt is told") {
+            try await lab.wait(for: director, "the event of the doubt is published") {
                 lab.events(of: director).contains("check-path-in-doubt")
             }
-            let asked = lab.checker.asked(first)
+            let asked = lab.checker.questions(to: first)
             try await lab.wait(for: director, "more checks than a verdict takes") {
-                lab.checker.asked(first) > asked + 5
+                lab.checker.questions(to: first) > asked + 5
             }
             #expect(DirectorLab.servers.allSatisfy { lab.plane.weight($0, of: service) == 1 })
             #expect(lab.events(of: director).filter { $0 == "check-path-in-doubt" }.count == 1)
-            // Behind no filter a real server that is dead is out.
+            // Without the filter a dead real server goes down.
             lab.plane.setFilter(nil)
             lab.checker.kill(first)
             try await lab.wait(for: director, "the killed real server is out") {
@@ -56,14 +88,14 @@ struct DirectorTests {
         }
     }
 
-    @Test("a check path that somebody keeps taking away takes no real server out")
+    @Test("a check path that is removed again and again takes no real server down")
     func missingCheckPath() async throws {
         try await lab.run { director in
             lab.plane.breakCheckPath(true)
             lab.checker.silence(port: 80, of: first)
-            let asked = lab.checker.asked(first)
+            let asked = lab.checker.questions(to: first)
             try await lab.wait(for: director, "more checks than a verdict takes") {
-                lab.checker.asked(first) > asked + 5
+                lab.checker.questions(to: first) > asked + 5
             }
             #expect(lab.plane.weight(first, of: service) == 1)
             #expect(lab.events(of: director) == ["restored", "restored"], "the second one says that it goes again")
@@ -74,7 +106,7 @@ struct DirectorTests {
         }
     }
 
-    @Test("answers count while the check path is looked at for the sake of others")
+    @Test("answers of other rounds count during a look at the check path")
     func longLook() async throws {
         try await lab.run { director in
             lab.plane.holdLooks(true)
@@ -155,7 +187,7 @@ struct DirectorTests {
         try await lab.run { director in
             lab.plane.refuse(1)
             lab.checker.kill(first)
-            try await lab.wait(for: director, "the event is told") {
+            try await lab.wait(for: director, "the event is published") {
                 lab.events(of: director).contains("server-down \(first)")
             }
             #expect(lab.plane.weight(first, of: service) == 1, "the update was refused")
@@ -163,7 +195,7 @@ struct DirectorTests {
         }
     }
 
-    @Test("a link that comes back is told of the VIPs")
+    @Test("the VIPs are announced on a link that comes back")
     func linkComesBack() async throws {
         try await lab.run(DirectorLab.configuration(managesAddress: true)) { director in
             #expect(lab.network.takeAnnounced() == [DirectorLab.vip])
@@ -211,7 +243,7 @@ struct DirectorTests {
         }
     }
 
-    /// Only a VIP that has stayed in the journal is put back.
+    /// A VIP is only put back while the journal has it.
     @Test("a reload keeps a VIP on an interface that has another MAC address by now")
     func otherMACAddress() async throws {
         try await lab.run(DirectorLab.configuration(managesAddress: true)) { director in
@@ -225,7 +257,7 @@ struct DirectorTests {
         }
     }
 
-    @Test("a local node is asked at the VIP while the machine has it, and the kernel is not asked for each check")
+    @Test("a local node is checked at the VIP while the machine has it, without a look-up for each check")
     func localNode() async throws {
         var configuration = DirectorLab.configuration(servers: [RealServer(address: MemoryNetwork.own)])
         let pace = CheckPace(interval: .milliseconds(100), timeout: .milliseconds(100))
@@ -233,14 +265,14 @@ struct DirectorTests {
         lab.network.makeLocal([MemoryNetwork.own, DirectorLab.vip])
         try await lab.run(configuration) { director in
             try await lab.pass(.seconds(3), for: director)
-            #expect(lab.checker.asked(DirectorLab.vip) > 20)
-            #expect(lab.checker.asked(MemoryNetwork.own) == 0)
+            #expect(lab.checker.questions(to: DirectorLab.vip) > 20)
+            #expect(lab.checker.questions(to: MemoryNetwork.own) == 0)
             #expect(lab.network.lookups(of: DirectorLab.vip) < 10)
             lab.network.makeLocal([MemoryNetwork.own])
-            let before = lab.checker.asked(DirectorLab.vip)
+            let before = lab.checker.questions(to: DirectorLab.vip)
             try await lab.pass(.seconds(1), for: director)
-            #expect(lab.checker.asked(DirectorLab.vip) - before <= 1)
-            #expect(lab.checker.asked(MemoryNetwork.own) > 5)
+            #expect(lab.checker.questions(to: DirectorLab.vip) - before <= 1)
+            #expect(lab.checker.questions(to: MemoryNetwork.own) > 5)
         }
     }
 }

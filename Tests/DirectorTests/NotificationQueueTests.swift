@@ -6,7 +6,7 @@ import Testing
 
 @testable import Director
 
-/// Which script runs when.
+/// The order and the bounds of notification scripts.
 struct NotificationQueueTests {
     private static func service(_ number: Int) -> ServiceAddress {
         ServiceAddress(vip: IPAddress(0x0A00_0064), port: UInt16(number), transport: .tcp)
@@ -22,7 +22,8 @@ struct NotificationQueueTests {
         item.map { [Int($0.event.service.port ?? 0), Int($0.event.sequence)] }
     }
 
-    @Test func aServiceTakesTurnsWithItself() {
+    @Test("the scripts of a service run one after another")
+    func aServiceTakesTurnsWithItself() {
         var queue = NotificationQueue()
         for sequence in 1...3 { #expect(queue.add(Self.item(1, sequence)) == nil) }
         #expect(Self.name(queue.next()) == [1, 1])
@@ -32,10 +33,13 @@ struct NotificationQueueTests {
         queue.ended(Self.service(1))
         #expect(Self.name(queue.next()) == [1, 3])
         queue.ended(Self.service(1))
-        #expect(queue.next() == nil && queue.waitingCount == 0 && queue.running.isEmpty)
+        #expect(queue.next() == nil)
+        #expect(queue.waitingCount == 0)
+        #expect(queue.running.isEmpty)
     }
 
-    @Test func oneServiceThatHangsHoldsNoOtherUp() {
+    @Test("a script that hangs does not delay other services")
+    func oneServiceThatHangsHoldsNoOtherUp() {
         var queue = NotificationQueue(parallelism: 2)
         for sequence in 1...5 { _ = queue.add(Self.item(1, sequence)) }
         _ = queue.add(Self.item(2, 1))
@@ -49,7 +53,8 @@ struct NotificationQueueTests {
         #expect(queue.next() == nil)
     }
 
-    @Test func theOldestGivesWay() {
+    @Test("a full queue drops the oldest item of the service, or of the longest queue")
+    func theOldestGivesWay() {
         var queue = NotificationQueue(perService: 2, total: 4)
         #expect(queue.add(Self.item(1, 1)) == nil)
         #expect(queue.add(Self.item(1, 2)) == nil)
@@ -67,8 +72,8 @@ struct NotificationQueueTests {
         #expect(order == [[1, 3], [2, 1], [3, 1], [4, 1]])
     }
 
-    /// However events and ends come: bounds hold, and of each service they stay in order.
-    @Test func boundsAndOrderHold() {
+    @Test("random events and ends keep the bounds, and the order within each service")
+    func boundsAndOrderHold() {
         var generator = SplitMix(seed: 8)
         var queue = NotificationQueue(parallelism: 3, perService: 4, total: 10)
         var last: [Int: Int] = [:]
@@ -83,7 +88,8 @@ struct NotificationQueueTests {
                 #expect(last[service, default: 0] < Int(item.event.sequence))
                 last[service] = Int(item.event.sequence)
             }
-            #expect(queue.running.count <= 3 && queue.waitingCount <= 10)
+            #expect(queue.running.count <= 3)
+            #expect(queue.waitingCount <= 10)
         }
         #expect(last.count == 6)
     }

@@ -7,14 +7,14 @@ import Testing
 private let one = "- {listeners: 10.0.0.100:80, scheduler: rr, servers: [10.0.0.11, 10.0.0.12]}\n"
 private let other = "- {listeners: 10.0.0.100:81, servers: 10.0.0.13, checks: [{type: ping}]}\n"
 
-/// What `ipvsd reload` prints.
+/// The summary that `ipvsd reload` prints.
 struct ReloadSummaryTests {
     private static func configuration(_ services: String, _ settings: String = "") throws -> DirectorConfiguration {
         try ConfigurationFile.parse("\(settings)services:\n\(services)", file: "f")
     }
 
     @Test(
-        "services, real servers and settings are told, each where it changed",
+        "the summary names services, real servers and settings where they have changed",
         arguments: [
             (one, "", "nothing changed"),
             (one + other, "", "services added: 1, real servers added: 1"),

@@ -15,7 +15,7 @@ struct ReloadTests {
     private let second = DirectorLab.servers[1]
     private let third = IPAddress(0x0A00_000D)
 
-    @Test("a reload that the data plane refuses leaves what was")
+    @Test("a reload that the data plane refuses changes no weight")
     func refusedReload() async throws {
         try await lab.run { director in
             lab.plane.refuse(1)
@@ -47,7 +47,7 @@ struct ReloadTests {
         }
     }
 
-    @Test("reloads tell what they take and bring, and forget who is gone")
+    @Test("reloads publish the events of removed and added real servers")
     func events() async throws {
         func configuration(
             _ servers: [IPAddress], quorum: Int = 1, kind: CheckPolicy.Kind = .tcp(port: 80)
@@ -73,14 +73,14 @@ struct ReloadTests {
             #expect(last("service") == "service-up")
             lab.checker.kill(third)
             try await lab.wait(for: director, "all are out") { last("service") == "service-down" }
-            // Without checks nobody is out.
+            // Without checks all real servers are up.
             #expect(try await director.metrics()?.checks.isEmpty == false)
             _ = try await director.reload(configuration([first, second, third], kind: .none))
             #expect(last("service") == "service-up")
             let up = lab.events(of: director).filter { $0.hasPrefix("server-up") }
             #expect(up.sorted() == [first, second, third].map { "server-up \($0)" })
             #expect(try await director.metrics()?.checks.isEmpty == true)
-            // They are asked again where that is wanted.
+            // Checks that are configured again find the real servers down.
             _ = try await director.reload(configuration([first, second, third], kind: .ping))
             try await lab.wait(for: director, "all are out again") { last("service") == "service-down" }
         }
@@ -108,15 +108,18 @@ struct ReloadTests {
         ]
         try await lab.run(DirectorConfiguration(services: services, managesAddress: false)) { director in
             try await lab.pass(.seconds(1), for: director)
-            let before = lab.checker.asked(first)
+            let before = lab.checker.questions(to: first)
             try await lab.pass(.seconds(5), for: director)
-            // Ten of each question at the one pace, five at the other. Unshared, they would be 45.
-            #expect((23...27).contains(lab.checker.asked(first) - before))
+            // In 5 s, two rounds with an interval of 0.5 s have ten questions each, and the round with 1 s has five.
+            // Unshared rounds would have 45 questions.
+            #expect((23...27).contains(lab.checker.questions(to: first) - before))
             lab.checker.close(port: 80, of: first)
             func out() -> [Bool] { services.map { lab.plane.weight(first, of: $0.address) == nil } }
             try await lab.wait(for: director, "one failure is enough for the second") { out()[1] }
-            #expect(!out()[0], "it shares the check, and not the rule")
-            try await lab.wait(for: director, "it is out of all that ask that") { out() == [true, true, true, false] }
+            #expect(!out()[0], "the services share the round, but not rise and fall")
+            try await lab.wait(for: director, "it is out of all services with this check") {
+                out() == [true, true, true, false]
+            }
         }
     }
 }

@@ -2,9 +2,9 @@ import Testing
 
 @testable import HostState
 
-/// Work that fails every second is spoken of once.
+/// The log lines of work that fails again and again.
 struct RepeatedErrorsTests {
-    /// What is said of errors about two subjects.
+    /// The decisions on log lines, with times in seconds.
     private final class Log {
         private let start = ContinuousClock.now
         private var errors = RepeatedErrors<String>()
@@ -16,15 +16,18 @@ struct RepeatedErrorsTests {
         func settle(_ subject: String) -> Bool { errors.settle(subject) }
     }
 
-    @Test func theSameErrorIsLoggedOnce() {
+    @Test("the same error is logged once in ten minutes")
+    func theSameErrorIsLoggedOnce() {
         let log = Log()
         let logged = (0..<600).map { log.isNews("the route", "refused", $0) }
-        #expect(logged.filter(\.self).count == 1 && logged[0])
+        #expect(logged.filter(\.self).count == 1)
+        #expect(logged[0])
         #expect(log.isNews("the route", "refused", 600))
         #expect(!log.isNews("the route", "refused", 601))
     }
 
-    @Test func anotherReasonAndAnotherSubjectAreNews() {
+    @Test("another reason and another subject are news")
+    func anotherReasonAndAnotherSubjectAreNews() {
         let log = Log()
         #expect(log.isNews("the route", "refused", 0))
         #expect(log.isNews("the route", "no device", 1))
@@ -32,15 +35,17 @@ struct RepeatedErrorsTests {
         #expect(!log.isNews("the route", "no device", 3))
     }
 
-    /// What went through all others for each of them took minutes.
-    @Test func thousandsOfErrorsAtATimeAreNoMatter() {
+    /// A search through all subjects for each error would take minutes.
+    @Test("20,000 errors at a time take less than ten seconds")
+    func thousandsOfErrorsAtATimeAreNoMatter() {
         let log = Log()
         let began = ContinuousClock.now
         #expect((0..<20_000).allSatisfy { log.isNews("the route to \($0)", "refused", 0) })
         #expect(began.duration(to: .now) < .seconds(10))
     }
 
-    @Test func anErrorAfterTheEndOfTheLastOneIsNews() {
+    @Test("an error after the end of the last one is news")
+    func anErrorAfterTheEndOfTheLastOneIsNews() {
         let log = Log()
         #expect(!log.settle("the route"))
         #expect(log.isNews("the route", "refused", 0))
@@ -49,7 +54,8 @@ struct RepeatedErrorsTests {
         #expect(log.isNews("the route", "refused", 1))
     }
 
-    @Test func allElementsHaveTheirTurnAndTheFirstErrorIsThrown() {
+    @Test("an error skips no element, and the first error is thrown")
+    func allElementsHaveTheirTurnAndTheFirstErrorIsThrown() {
         struct Failure: Error, Equatable { var number: Int }
         var seen: [Int] = []
         #expect(throws: Failure(number: 2)) {

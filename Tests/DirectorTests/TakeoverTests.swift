@@ -9,7 +9,7 @@ import Testing
 @testable import Director
 @testable import HostState
 
-/// A director takes over what the last one left, without a kernel.
+/// The take-over of a data plane and of stored state by another director, in memory.
 struct TakeoverTests {
     private let lab = DirectorLab()
     private let service = DirectorLab.service
@@ -17,7 +17,7 @@ struct TakeoverTests {
     private let second = DirectorLab.servers[1]
     private let third = IPAddress(0x0A00_000D)
 
-    @Test("a director that takes over keeps out who was out, and who was drained")
+    @Test("a director that takes over keeps servers down that were down, and drained that were drained")
     func takeover() async throws {
         try await lab.run { director in
             lab.checker.kill(first)
@@ -46,7 +46,7 @@ struct TakeoverTests {
         #expect(!FileManager.default.fileExists(atPath: first))
         #expect(try ChangeJournal.read(path: instance.journal).isEmpty)
         try await lab.run { _ in }
-        // As by a start that carries an older data plane over.
+        // This is like a start that migrates an older data plane.
         lab.plane.setPins([first, second])
         lab.plane.refuse(2)
         await #expect(throws: DirectorError.self) { try await lab.run { _ in } }
@@ -97,7 +97,7 @@ struct TakeoverTests {
             try await lab.pass(.seconds(2), for: director)
             #expect(lab.plane.weight(third, of: service) == nil)
             #expect(DirectorLab.servers.allSatisfy { lab.plane.weight($0, of: service) == 1 })
-            // One of three alone is too little.
+            // One usable real server of three is too few, so damping ends.
             lab.checker.kill(first)
             try await lab.wait(for: director, "it is taken back") { lab.plane.weight(third, of: service) == 1 }
             #expect(lab.plane.weight(first, of: service) == nil)
@@ -144,7 +144,7 @@ struct TakeoverTests {
         }
     }
 
-    @Test("a director tells at its start what a service lacks")
+    @Test("a director publishes at its start what a service lacks")
     func lacking() async throws {
         let policy = ServicePolicy(quorum: Quorum.Rule(required: 2), sorryServer: third)
         let configuration = DirectorLab.configuration(policy: policy)
@@ -163,7 +163,7 @@ struct TakeoverTests {
         }
     }
 
-    @Test("a director tells once what a service has again since the last one")
+    @Test("a director publishes once that a lack of the last daemon's time has ended")
     func regained() async throws {
         func configuration(_ server: IPAddress) -> DirectorConfiguration {
             DirectorLab.configuration(
@@ -176,15 +176,15 @@ struct TakeoverTests {
                 lab.events(of: director).contains("service-down")
             }
         }
-        // What is lacking still is told again, and nothing else.
+        // The next daemon publishes only the lacks that persist.
         try await lab.run(configuration(first), isKilled: true) { director in
             try await lab.pass(.seconds(2), for: director)
             #expect(lab.events(of: director) == lacking)
         }
         let regained = ["quorum-regained", "service-up", "sorry-server-out \(third)"]
         try await lab.run(configuration(second), isKilled: true) { director in
-            #expect(lab.events(of: director).isEmpty, "the first check has not said so yet")
-            try await lab.wait(for: director, "all is told") { lab.events(of: director) == regained }
+            #expect(lab.events(of: director).isEmpty, "the first check has no result yet")
+            try await lab.wait(for: director, "the ends are published") { lab.events(of: director) == regained }
             let events = director.events.read(after: 0).events
             #expect(events.allSatisfy { event in event.since.map { $0 < event.time } ?? false })
         }

@@ -2,7 +2,7 @@ import Testing
 
 @testable import Director
 
-/// Callers that wait for their turn.
+/// The queue of reloads.
 struct WaitingLineTests {
     private actor Room {
         private var line = WaitingLine()
@@ -18,7 +18,7 @@ struct WaitingLineTests {
         }
     }
 
-    @Test("callers pass one at a time, in the order in which they came")
+    @Test("callers are admitted one at a time, in the order of arrival")
     func order() async {
         let room = Room()
         let (inside, enters) = AsyncStream.makeStream(of: Void.self)
@@ -39,7 +39,7 @@ struct WaitingLineTests {
         for other in others { await other.value }
         let rest = ["second", "third"].flatMap { ["\($0) is in", "\($0) leaves"] }
         #expect(await Array(room.log.dropFirst(4)) == ["first leaves"] + rest)
-        // The last one has left: whoever comes passes at once.
+        // The queue is empty, so the next caller is admitted at once.
         await room.stay("fourth") {}
         #expect(await room.log.last == "fourth leaves")
     }

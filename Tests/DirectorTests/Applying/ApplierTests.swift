@@ -6,7 +6,7 @@ import Testing
 @testable import Director
 @testable import HealthChecks
 
-/// When changes of health become an update of the data plane. No clock runs: the tests say what time it is.
+/// The times at which changes of health become an update of the data plane. The tests pass the time.
 struct ApplierTests {
     private let web = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp)
     private let mail = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 25, transport: .tcp)
@@ -24,7 +24,7 @@ struct ApplierTests {
         ServiceState.Changes(transitions: [.serverDown(server, reason: "refused")], hasNewWeights: true)
     }
 
-    @Test("the first change is applied without a pause, and those that come meanwhile with it")
+    @Test("the first change is applied without a pause, together with the changes until then")
     func quickSuccession() throws {
         var applier = Applier(at: start)
         let step = applier.note(down(one), of: web, at: at(50))
@@ -33,30 +33,33 @@ struct ApplierTests {
         #expect(applier.note(down(two), of: web, at: at(50)) == .nothing)
         #expect(applier.note(down(one), of: mail, at: at(51)) == .nothing)
         let begins = applier.beginSweep(in: turn)
-        #expect(begins && applier.isDue(after: turn))
+        #expect(begins)
+        #expect(applier.isDue(after: turn))
         let batch = applier.take()
         #expect(batch.services == [web, mail])
-        let told = batch.transitions.map(\.transition)
+        let transitions = batch.transitions.map(\.transition)
         let downs = [one, two, one].map { HealthTransition.serverDown($0, reason: "refused") }
-        #expect(told == downs)
+        #expect(transitions == downs)
         #expect(batch.transitions.map(\.service) == [web, web, mail])
         #expect(applier.take().isEmpty)
     }
 
-    @Test("a change without news asks for nothing")
+    @Test("a change without news needs no update")
     func noNews() {
         var applier = Applier(at: start)
         #expect(applier.note(ServiceState.Changes(), of: web, at: start) == .nothing)
-        #expect(applier.hurry() == nil && applier.take().isEmpty)
+        #expect(applier.hurry() == nil)
+        #expect(applier.take().isEmpty)
     }
 
-    @Test("a transition without a new weight is told, and its service is not updated")
+    @Test("a transition without a new weight is published, and its service is not updated")
     func transitionAlone() {
         var applier = Applier(at: start)
         let held = ServiceState.Changes(transitions: [.serverHeld(one, for: .seconds(9))])
         _ = applier.note(held, of: web, at: start)
         let batch = applier.take()
-        #expect(!batch.isEmpty && batch.services.isEmpty)
+        #expect(!batch.isEmpty)
+        #expect(batch.services.isEmpty)
         #expect(batch.transitions.map(\.transition) == [.serverHeld(one, for: .seconds(9))])
     }
 
@@ -99,7 +102,7 @@ struct ApplierTests {
         #expect(applier.note(up(two), of: mail, at: at(1)) == .nothing)
         #expect(applier.note(down(two), of: web, at: at(2)) == .apply)
         #expect(applier.take().services == [web, mail])
-        // The sweep ends later, and finds nothing to do.
+        // The end of the sweep makes no update any more.
         #expect(!applier.isDue(after: turn))
     }
 
@@ -113,12 +116,14 @@ struct ApplierTests {
         let second = try #require(secondStep.turn)
         #expect(first != second)
         let beginsFirst = applier.beginSweep(in: first)
-        #expect(!beginsFirst && !applier.isDue(after: first))
+        #expect(!beginsFirst)
+        #expect(!applier.isDue(after: first))
         let beginsSecond = applier.beginSweep(in: second)
-        #expect(beginsSecond && applier.isDue(after: second))
+        #expect(beginsSecond)
+        #expect(applier.isDue(after: second))
     }
 
-    @Test("who is in a hurry sweeps in the same turn, and whoever ends first makes the update")
+    @Test("a caller that cannot wait sweeps in the same turn, and the first end makes the update")
     func hurry() throws {
         var applier = Applier(at: start)
         let turnStep = applier.note(up(one), of: web, at: start)
@@ -129,7 +134,8 @@ struct ApplierTests {
         #expect(applier.hurry() == turn)
         #expect(applier.isDue(after: turn))
         _ = applier.take()
-        #expect(!applier.isDue(after: turn) && applier.hurry() == nil)
+        #expect(!applier.isDue(after: turn))
+        #expect(applier.hurry() == nil)
     }
 
     @Test("services that the data plane refused are owed until all are applied")

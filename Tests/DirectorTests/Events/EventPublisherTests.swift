@@ -6,7 +6,7 @@ import Testing
 
 @testable import Director
 
-/// What is news of services and real servers, and since when it had been otherwise.
+/// The news of services and real servers, and the starts of former states.
 struct EventPublisherTests {
     private let web = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp)
     private let mail = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 25, transport: .tcp)
@@ -21,7 +21,7 @@ struct EventPublisherTests {
             standing: .init(up: 1, total: 1, weight: 1, quorum: 1))
     }
 
-    @Test("an event says when its opposite was told, or when the daemon started")
+    @Test("an event has the time of its opposite, or of the daemon's start")
     func dates() {
         var publisher = EventPublisher(started: started)
         func since(_ event: DirectorEvent, _ known: Date? = nil) -> Double? {
@@ -49,17 +49,17 @@ struct EventPublisherTests {
         #expect(publisher.serving(web, usableWeight: 1) == nil)
     }
 
-    @Test("the log says once that no real server is left")
+    @Test("the loss of the last real server is logged once")
     func emptied() {
         var publisher = EventPublisher(started: started)
-        let told = [1, 0, 0].map { publisher.noteDown(of: web, numberUp: $0) }
-        #expect(told == [false, true, false])
+        let logged = [1, 0, 0].map { publisher.noteDown(of: web, numberUp: $0) }
+        #expect(logged == [false, true, false])
         publisher.noteUp(of: web)
         let again = publisher.noteDown(of: web, numberUp: 0)
         #expect(again)
     }
 
-    @Test("what services lack is saved once for all that is told at a time")
+    @Test("open events are saved once for all events of a time")
     func open() {
         var publisher = EventPublisher(started: started)
         let lost = event(.quorumLost, of: web, at: 1010)
@@ -67,18 +67,19 @@ struct EventPublisherTests {
         #expect(isNews)
         let begins = publisher.noteUnsaved()
         let beginsAgain = publisher.noteUnsaved()
-        #expect(begins && !beginsAgain)
+        #expect(begins)
+        #expect(!beginsAgain)
         #expect(publisher.takeUnsaved()?.events == [lost])
         #expect(publisher.takeUnsaved() == nil)
         let other = publisher.note(event(.serverDown, of: web, server: server, at: 1020))
         #expect(!other)
     }
 
-    @Test("what the last daemon told is taken over under the service's name of now")
+    @Test("the last daemon's events are taken over under the service's present address")
     func takeover() {
         var left = OpenEvents()
-        for told in [event(.quorumLost, of: web, at: 10), event(.serviceDown, of: mail, at: 20)] {
-            _ = left.record(told)
+        for former in [event(.quorumLost, of: web, at: 10), event(.serviceDown, of: mail, at: 20)] {
+            _ = left.record(former)
         }
         var publisher = EventPublisher(started: started)
         let new = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 443, transport: .tcp)
@@ -87,7 +88,7 @@ struct EventPublisherTests {
         #expect(publisher.open.events.map(\.service) == [new])
     }
 
-    @Test("what is gone is forgotten")
+    @Test("the events of a removed service are forgotten")
     func forgotten() {
         var publisher = EventPublisher(started: started)
         _ = publisher.dated(event(.serverDown, of: web, server: server, at: 1010), since: nil)
@@ -95,9 +96,11 @@ struct EventPublisherTests {
         _ = publisher.serving(web, usableWeight: 0)
         let begins = publisher.begins(web)
         let beginsAgain = publisher.begins(web)
-        #expect(begins && !beginsAgain)
+        #expect(begins)
+        #expect(!beginsAgain)
         let hasChanged = publisher.keep { _ in nil }
-        #expect(hasChanged && publisher.open.events.isEmpty)
+        #expect(hasChanged)
+        #expect(publisher.open.events.isEmpty)
         #expect(!publisher.hasPublished(.serverDown, of: web, server: server))
         #expect(publisher.serving(web, usableWeight: 0) == .serviceDown)
         let beginsAnew = publisher.begins(web)

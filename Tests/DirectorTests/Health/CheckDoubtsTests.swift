@@ -5,14 +5,14 @@ import Testing
 
 @testable import Director
 
-/// When doubts are told, and what is known of questions.
+/// The events of doubts, and the packet counts of questions.
 struct CheckDoubtsTests {
     private let web = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp)
     private let mail = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 25, transport: .tcp)
     private let start = ContinuousClock.now
 
-    @Test("a service's doubt is told once, and again after a pause")
-    func toldOnce() {
+    @Test("a service's doubt is published once, and again after a pause")
+    func publishedOnce() {
         var doubts = CheckDoubts()
         #expect(doubts.note(1, of: [web], at: start) == [web])
         #expect(doubts.note(2, of: [web, mail], at: start) == [mail])

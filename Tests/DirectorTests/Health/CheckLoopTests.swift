@@ -4,7 +4,7 @@ import Testing
 
 @testable import Director
 
-/// When the loop of checks rests. No clock runs: the tests say what time it is.
+/// The rests of the loop of checks. The tests pass the time.
 struct CheckLoopTests {
     private let start = ContinuousClock.now
 

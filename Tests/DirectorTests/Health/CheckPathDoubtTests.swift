@@ -4,7 +4,7 @@ import Testing
 
 @testable import Director
 
-/// What counts of packets prove, and what they do not.
+/// The proofs by packet counts.
 struct CheckPathDoubtTests {
     private let silence = CheckVerdict.Failure(stage: .connect, reason: "timed out")
     private let refusal = CheckVerdict.Failure(stage: .connect, reason: "refused", hostAnswered: true)
@@ -24,11 +24,11 @@ struct CheckPathDoubtTests {
         #expect(doubt((4, 4, 4), (4, 4, 4), refusal) == .questionLost)
     }
 
-    @Test("a question that nobody answers is the real server's fault")
+    @Test("a question without an answer is the real server's fault")
     func silentServer() {
         #expect(doubt((4, 4, 4), (5, 4, 4), silence) == nil)
         #expect(doubt((4, 4, nil), (5, 4, nil), silence) == nil)
-        // One that was lost before.
+        // An earlier answer was lost.
         #expect(doubt((4, 3, 2), (5, 3, 2), silence) == nil)
     }
 

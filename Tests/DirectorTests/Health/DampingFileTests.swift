@@ -6,9 +6,10 @@ import Testing
 
 @testable import Director
 
-/// What a daemon that takes over reads of flap damping.
+/// The file by which a daemon takes over flap damping.
 struct DampingFileTests {
-    @Test func whatIsWrittenIsRead() throws {
+    @Test("written entries are read again, and a damaged file is a problem")
+    func whatIsWrittenIsRead() throws {
         let directory = "/tmp/ipvsd-damping-\(UInt64.random(in: .min ... .max))"
         try #require(mkdir(directory, 0o700) == 0)
         let file = DampingFile(path: directory + "/damping.json")
@@ -16,7 +17,8 @@ struct DampingFileTests {
             unlink(file.path)
             rmdir(directory)
         }
-        #expect(file.read().entries.isEmpty && file.read().problem == nil)
+        #expect(file.read().entries.isEmpty)
+        #expect(file.read().problem == nil)
         var damping = FlapDamping()
         damping.fall(at: .now, halfLife: .seconds(60))
         let entries = (1...2 as ClosedRange<UInt32>).map {
@@ -25,7 +27,8 @@ struct DampingFileTests {
                 server: IPAddress(0x0A00_0000 + $0), damping: damping)
         }
         try file.write(entries)
-        #expect(file.read().entries == entries && file.read().problem == nil)
+        #expect(file.read().entries == entries)
+        #expect(file.read().problem == nil)
         let written = try #require(fopen(file.path, "a"))
         fputs("x", written)
         fclose(written)

@@ -7,7 +7,7 @@ import Testing
 @testable import Director
 @testable import HealthChecks
 
-/// Answers, time and configurations go in, changes come out. Nobody is asked, and no clock runs.
+/// Answers, time and configurations go in, and changes come out, without I/O and without a clock.
 struct HealthSupervisorTests {
     private let web = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp)
     private let any = ServiceAddress(vip: IPAddress(0x0A00_0065))
@@ -58,22 +58,26 @@ struct HealthSupervisorTests {
         health.takeDue(at: now)
     }
 
-    @Test("failures become a verdict, and the round is asked sooner meanwhile")
+    @Test("failures become a verdict, and later questions go through the tunnel alone")
     func verdict() throws {
         var health = supervisor(configuration(web, servers: [one, two]))
         let asked = rounds(&health, at: at(1000))
         #expect(asked.count == 2)
         let first = health.inquiry(asked[0])
-        #expect(first?.round.probe == .tcp(port: 80) && first?.member == ServiceMember(service: web, server: one))
-        #expect(first?.isAskedBeside == true, "nothing is known yet")
+        #expect(first?.round.probe == .tcp(port: 80))
+        #expect(first?.member == ServiceMember(service: web, server: one))
+        #expect(first?.isAskedBeside == true, "there is no verdict yet")
         for id in asked {
             let findings = health.accept(answer(id, passed), at: at(1000))
-            #expect(findings.changes.isEmpty && findings.shortage == nil && findings.silentHost == nil)
+            #expect(findings.changes.isEmpty)
+            #expect(findings.shortage == nil)
+            #expect(findings.silentHost == nil)
             health.finish(id, at: at(1000))
         }
         #expect(health.inquiry(asked[0])?.isAskedBeside == false)
         var findings = health.accept(answer(asked[0], silent), at: at(2000))
-        #expect(findings.changes.isEmpty && findings.silentHost == one)
+        #expect(findings.changes.isEmpty)
+        #expect(findings.silentHost == one)
         findings = health.accept(answer(asked[0], refused), at: at(2300))
         #expect(findings.silentHost == nil)
         #expect(findings.changes.map(\.service) == [web])
@@ -84,10 +88,11 @@ struct HealthSupervisorTests {
         #expect(health.isUp(ServiceMember(service: web, server: two)))
         #expect(health[web]?.effectiveWeight(of: one)?.standing == .down)
         let statistics = health.record.statistics[web]?[.tcp(port: 80)]
-        #expect(statistics?.succeeded == 2 && statistics?.failed == 2)
+        #expect(statistics?.succeeded == 2)
+        #expect(statistics?.failed == 2)
     }
 
-    @Test("what this machine could not ask says nothing of the server, and is logged once a minute")
+    @Test("a check that this machine cannot make changes no health, and is logged once a minute")
     func shortage() {
         var health = supervisor(configuration(web, servers: [one, two]))
         let asked = rounds(&health, at: at(1000))
@@ -103,13 +108,14 @@ struct HealthSupervisorTests {
         #expect(health.reasonNotAsked(member) == nil)
     }
 
-    @Test("an answer to a round that is gone brings nothing")
+    @Test("an answer of a removed round has no findings")
     func lateAnswer() {
         var health = supervisor(configuration(web, servers: [one]))
         let asked = rounds(&health, at: at(1000))
         #expect(health.updateRounds(for: configuration(web, servers: []), at: at(1000)) == Set(asked))
         #expect(health.accept(answer(asked[0], refused), at: at(1100)).changes.isEmpty)
-        #expect(health.inquiry(asked[0]) == nil && health.roundIDs.isEmpty)
+        #expect(health.inquiry(asked[0]) == nil)
+        #expect(health.roundIDs.isEmpty)
     }
 
     @Test("a real server without a way is out, and no time was measured")
@@ -121,15 +127,17 @@ struct HealthSupervisorTests {
         #expect(health.record.statistics.isEmpty)
     }
 
-    @Test("ports that clients use are asked, kept when they answer, and forgotten when nobody does")
+    @Test("ports that clients use are checked, kept while they answer, and forgotten else")
     func learntPorts() {
         let configuration = configuration(any, servers: [one, two])
         var health = supervisor(configuration)
         let learning = health.learn([9000], of: any, at: start)
-        #expect(learning?.hasNewQuestions == true && learning?.forgotten.isEmpty == true)
+        #expect(learning?.hasNewQuestions == true)
+        #expect(learning?.forgotten.isEmpty == true)
         #expect(health.learn([9000], of: web, at: start) == nil)
         let known = health.roundIDs
-        #expect(health.updateRounds(for: configuration, at: start).isEmpty && health.roundIDs.count > known.count)
+        #expect(health.updateRounds(for: configuration, at: start).isEmpty)
+        #expect(health.roundIDs.count > known.count)
         let asked = rounds(&health, at: at(1000)).filter { health.round($0)?.probe == .tcp(port: 9000) }
         #expect(asked.count == 2)
         var findings = health.accept(answer(asked[0], passed), at: at(1000))
@@ -139,7 +147,8 @@ struct HealthSupervisorTests {
         #expect(findings.answeredPorts.isEmpty)
         for id in asked { for step in 0..<60 { _ = health.accept(answer(id, refused), at: at(3000 + step)) } }
         let later = health.learn([], of: any, at: at(4000))
-        #expect(later?.forgotten == [9000] && later?.hasNewQuestions == true)
+        #expect(later?.forgotten == [9000])
+        #expect(later?.hasNewQuestions == true)
         #expect(health.record.statistics[any]?[.tcp(port: 9000)] == nil)
         #expect(health.updateRounds(for: configuration, at: at(4000)) == Set(asked))
     }
@@ -157,7 +166,7 @@ struct HealthSupervisorTests {
         #expect(health.advance(to: at(60_000)).isEmpty)
     }
 
-    @Test("what damping holds is saved once for all that changes at a time")
+    @Test("damping is saved once for all changes of a time")
     func damping() throws {
         var fallen = FlapDamping()
         fallen.fall(at: start, halfLife: .seconds(60))
@@ -193,7 +202,7 @@ struct HealthSupervisorTests {
 
     // MARK: Checks out of turn
 
-    @Test("unanswered SYNs have connects asked out of turn, at least 100 ms apart")
+    @Test("unanswered SYNs start connects out of turn, at least 100 ms apart")
     func outOfTurn() throws {
         var health = supervisor(configuration(web, servers: [one, two]))
         let member = ServiceMember(service: web, server: one)
@@ -201,17 +210,17 @@ struct HealthSupervisorTests {
         let begun = health.suspect([member: 2], at: at(1020))
         #expect(begun == [asked[0]])
         let id = asked[0]
-        // The question of its turn is still out.
+        // The question in turn is still open.
         #expect(health.nextOutOfTurn(id)?.time == at(1100))
         _ = health.accept(answer(id, passed), at: at(1030))
         health.finish(id, at: at(1030))
         #expect(health.nextOutOfTurn(id)?.time == at(1020), "it begins at once")
         health.noteAsked(id, isOutOfTurn: true, at: at(1030))
-        // A server that stays silent lets the time-out pass, and is asked again at once.
+        // After a silence, which lasts as long as the time-out, the next question follows at once.
         _ = health.accept(answer(id, silent), at: at(1730))
         health.noteOutOfTurn(id, silent)
         #expect(try #require(health.nextOutOfTurn(id)).time <= at(1730))
-        // One that refuses is not.
+        // A refusal is the second failure.
         health.noteAsked(id, isOutOfTurn: true, at: at(1800))
         _ = health.accept(answer(id, refused), at: at(1801))
         #expect(!health.isUp(member))

@@ -7,7 +7,7 @@ import Testing
 
 @testable import Director
 
-/// What is asked of whom, and who shares it.
+/// The rounds of services, and the members that share them.
 struct RoundsTests {
     private let vip = IPAddress(0x0A00_0064)
     private let server = IPAddress(0x0A00_000B)
@@ -25,11 +25,12 @@ struct RoundsTests {
         Round.all(of: server, vip: vip, checks: .listed(checks), questions: [])
     }
 
-    /// However a service says it.
-    @Test func theSameQuestionIsOneRound() {
+    @Test("equal checks are equal rounds, whether a policy or a list has them")
+    func theSameQuestionIsOneRound() {
         let tcp = policy(.tcp(port: 8080), questions: [.tcp(port: 8080)])
         let ping = policy(.ping, questions: [.ping])
-        #expect(tcp.count == 1 && ping.count == 1)
+        #expect(tcp.count == 1)
+        #expect(ping.count == 1)
         #expect(listed(ServiceCheck(.tcp(TCPCheck(port: 8080))), ServiceCheck(.echo(EchoCheck()))) == tcp + ping)
         let others = [
             listed(ServiceCheck(.tcp(TCPCheck(port: 8081)))),
@@ -39,35 +40,42 @@ struct RoundsTests {
             listed(ServiceCheck(.tcp(TCPCheck(port: 8080)), pace: CheckPace(timeout: .milliseconds(500)))),
         ]
         #expect(Set(others.joined() + tcp).count == 6)
-        // What each judges by its own.
+        // Rise and fall are no part of a round.
         #expect(listed(ServiceCheck(.tcp(TCPCheck(port: 8080)), pace: CheckPace(rise: 5, fall: 7))) == tcp)
         #expect(policy(.none, questions: [.ping]).isEmpty)
     }
 
-    @Test func whoAsksTheSameSharesIt() {
+    @Test("members with an equal round share it, and its id ends with the last member")
+    func whoAsksTheSameSharesIt() {
         var rounds = Rounds(origin: start)
         let round = policy(.tcp(port: 8080), questions: [.tcp(port: 8080)])[0]
         #expect(rounds.update(to: [(round, target(80)), (round, target(443))], at: start).isEmpty)
         #expect(rounds.ids.count == 1)
         let due = rounds.takeDue(at: start + .seconds(5))
-        #expect(due == rounds.ids(of: target(80)) && due == rounds.ids(of: target(443)))
+        #expect(due == rounds.ids(of: target(80)))
+        #expect(due == rounds.ids(of: target(443)))
         #expect(rounds[due[0]]?.targets == [target(80), target(443)])
-        // One goes, and the other one's turn is what it was.
+        // One member is removed, and the round of the other one stays open.
         #expect(rounds.update(to: [(round, target(443))], at: start).isEmpty)
-        #expect(rounds.ids(of: target(80)).isEmpty && rounds.ids(of: target(443)) == due)
+        #expect(rounds.ids(of: target(80)).isEmpty)
+        #expect(rounds.ids(of: target(443)) == due)
         #expect(rounds[due[0]]?.targets == [target(443)])
         #expect(rounds.nextDue == nil)
         rounds.finish(due[0], isInTransition: false, at: start)
         #expect(rounds.nextDue != nil)
         #expect(rounds.update(to: [], at: start) == Set(due))
-        #expect(rounds[due[0]] == nil && rounds.ids.isEmpty && rounds.ids(of: target(443)).isEmpty)
+        #expect(rounds[due[0]] == nil)
+        #expect(rounds.ids.isEmpty)
+        #expect(rounds.ids(of: target(443)).isEmpty)
         #expect(rounds.takeDue(at: start + .seconds(60)).isEmpty)
-        // It is another one when it comes back: answers to the old one are nobody's.
+        // A round that is added again has another id, so answers to the old one are ignored.
         #expect(rounds.update(to: [(round, target(443))], at: start).isEmpty)
-        #expect(rounds.ids.count == 1 && rounds.ids.isDisjoint(with: due))
+        #expect(rounds.ids.count == 1)
+        #expect(rounds.ids.isDisjoint(with: due))
     }
 
-    @Test func newOnesBeginInTheOrderGiven() {
+    @Test("new rounds begin in the given order")
+    func newOnesBeginInTheOrderGiven() {
         var rounds = Rounds(origin: start)
         let wanted = (1...20).map { number -> (round: Round, target: ServiceMember) in
             var round = policy(.ping, questions: [.ping])[0]

@@ -7,14 +7,14 @@ import Testing
 
 @testable import Director
 
-/// Clients' packets that start checks: SYNs that stay unanswered, and ports that are used. Strangers send them, too.
+/// The checks that clients' packets start, by unanswered SYNs and by used ports. Anybody can send such packets.
 struct SuspicionTests {
     private let lab = DirectorLab()
     private let service = DirectorLab.service
     private let first = DirectorLab.servers[0]
     private let second = DirectorLab.servers[1]
 
-    /// Checks whose turn does not come while a test runs.
+    /// Returns checks whose turn does not come during a test.
     private func slowChecks() -> DirectorConfiguration {
         var configuration = DirectorLab.configuration()
         let pace = CheckPace(interval: .seconds(60), fall: 3)
@@ -22,11 +22,11 @@ struct SuspicionTests {
         return configuration
     }
 
-    @Test("unanswered SYNs start one check of a real server that serves, and a short disturbance takes nobody out")
+    @Test("unanswered SYNs start one check of a real server that serves, and a short disturbance takes no server down")
     func spoofedSYNs() async throws {
         try await lab.run(slowChecks()) { director in
             try await lab.pass(.seconds(1), for: director)
-            let before = DirectorLab.servers.map(lab.checker.asked)
+            let before = DirectorLab.servers.map(lab.checker.questions(to:))
             for count in 2..<42 as Range<UInt32> {
                 for server in DirectorLab.servers {
                     lab.plane.setUnansweredSYNs(count, of: ServiceMember(service: service, server: server))
@@ -35,7 +35,7 @@ struct SuspicionTests {
                 if count == 25 { for server in DirectorLab.servers { lab.checker.revive(server) } }
                 try await lab.pass(.milliseconds(100), for: director)
             }
-            #expect(DirectorLab.servers.map(lab.checker.asked) == before.map { $0 + 1 })
+            #expect(DirectorLab.servers.map(lab.checker.questions(to:)) == before.map { $0 + 1 })
             #expect(lab.events(of: director).isEmpty)
         }
     }
@@ -46,12 +46,12 @@ struct SuspicionTests {
             try await lab.pass(.seconds(1), for: director)
             lab.checker.kill(first)
             lab.plane.setUnansweredSYNs(2, of: ServiceMember(service: service, server: first))
-            var asked = lab.checker.asked(first)
+            var asked = lab.checker.questions(to: first)
             var times: [Int] = []
             for time in stride(from: 0, to: 1000, by: 10) {
                 try await lab.pass(.milliseconds(10), for: director)
-                if lab.checker.asked(first) > asked { times.append(time) }
-                asked = lab.checker.asked(first)
+                if lab.checker.questions(to: first) > asked { times.append(time) }
+                asked = lab.checker.questions(to: first)
             }
             #expect(times.count == 3, "failures that make a verdict")
             #expect(zip(times, times.dropFirst()).allSatisfy { $1 - $0 >= 100 })
@@ -61,26 +61,26 @@ struct SuspicionTests {
         }
     }
 
-    @Test("a real server that refuses is asked at once, and is out with the second refusal, 100 ms later")
+    @Test("a real server that refuses is checked at once, and is down after the second refusal, 100 ms later")
     func killedProcess() async throws {
         try await lab.run { director in
             try await lab.pass(.seconds(1), for: director)
-            // The answer of its turn has just come.
-            let asked = lab.checker.asked(first)
-            try await lab.wait(for: director, "its turn") { lab.checker.asked(first) > asked }
+            // The answer in turn has just arrived.
+            let asked = lab.checker.questions(to: first)
+            try await lab.wait(for: director, "its turn") { lab.checker.questions(to: first) > asked }
             lab.checker.kill(first)
             lab.plane.setUnansweredSYNs(2, of: ServiceMember(service: service, server: first))
             try await lab.pass(.milliseconds(30), for: director)
-            #expect(lab.checker.asked(first) == asked + 2)
+            #expect(lab.checker.questions(to: first) == asked + 2)
             #expect(lab.plane.weight(first, of: service) == 1)
             try await lab.pass(.milliseconds(60), for: director)
-            #expect(lab.plane.weight(first, of: service) == 1, "one refusal takes nobody out")
+            #expect(lab.plane.weight(first, of: service) == 1, "one refusal takes no server down")
             try await lab.pass(.milliseconds(60), for: director)
             #expect(lab.plane.weight(first, of: service) == nil)
         }
     }
 
-    @Test("a learnt port that is silent takes nobody out, and one that refuses half of the servers at most")
+    @Test("a silent learnt port takes no server down, and a refused one at most half of the servers")
     func learntPorts() async throws {
         let any = ServiceAddress(vip: DirectorLab.vip)
         let servers = DirectorLab.servers + [IPAddress(0x0A00_000D)]
@@ -98,7 +98,8 @@ struct SuspicionTests {
             for server in [first, second] { lab.checker.close(port: 9000, of: server) }
             try await lab.pass(.seconds(5), for: director)
             let out = servers.filter { lab.plane.weight($0, of: any) == nil }
-            #expect(out.count == 1 && !out.contains(servers[2]))
+            #expect(out.count == 1)
+            #expect(!out.contains(servers[2]))
             #expect(lab.events(of: director) == out.map { "server-down \($0)" })
         }
     }

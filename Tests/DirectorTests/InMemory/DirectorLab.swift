@@ -5,6 +5,7 @@ import HealthChecks
 import LoadBalancing
 import Logging
 import ServiceConfiguration
+import Synchronization
 import Testing
 
 @testable import Director
@@ -20,6 +21,7 @@ final class DirectorLab: Sendable {
     let network = MemoryNetwork()
     let plane: MemoryDataPlane
     let checker: MemoryChecker
+    let log = MemoryLog()
     let directory: String
 
     init() {
@@ -44,15 +46,15 @@ final class DirectorLab: Sendable {
             ], managesAddress: managesAddress)
     }
 
-    /// Starts a director, gives it to `body` while it runs, and ends it as a daemon ends that leaves its data plane.
-    /// `isKilled`: it ends as by `kill -9`, and writes nothing at its end.
+    /// Starts a director, passes it to `body` while it runs, and ends it without a stop of its data plane. `isKilled`:
+    /// it ends as by `kill -9`, and writes nothing at its end.
     func run(
         _ configuration: DirectorConfiguration = configuration(), isKilled: Bool = false,
         _ body: (Director) async throws -> Void
     ) async throws {
         let director = Director(
             configuration: configuration, instance: InstancePaths(directory: directory),
-            logger: Logger(label: "lab") { _ in SwiftLogNoOpLogHandler() },
+            logger: Logger(label: "lab") { [log] _ in MemoryLogHandler(log: log) },
             environment: DirectorEnvironment(
                 dataPlanes: MemoryDataPlanes(plane: plane), network: network, checker: checker, clock: clock))
         try await director.start()
@@ -67,13 +69,13 @@ final class DirectorLab: Sendable {
         if !isKilled { await director.writeWhatOutlivesDaemon() }
     }
 
-    /// Has the disk refuse drains.
+    /// Makes writes of drains fail.
     func refuseOverrides() throws {
         let path = InstancePaths(directory: directory).overrides
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     }
 
-    /// Moves the clock on, in steps of 10 ms, until it is so. Fails after a minute of that clock.
+    /// Advances the clock in steps of 10 ms until the condition holds. Fails after a minute of that clock.
     func wait(
         for director: Director, _ comment: Comment, sourceLocation: SourceLocation = #_sourceLocation,
         until isSo: () async throws -> Bool
@@ -85,14 +87,14 @@ final class DirectorLab: Sendable {
         Issue.record(comment, sourceLocation: sourceLocation)
     }
 
-    /// Lets that much time of the director's clock pass.
+    /// Advances the director's clock by `time`.
     func pass(_ time: Duration, for director: Director) async throws {
         var left = time
         while left > .zero {
             let step = min(left, .milliseconds(10))
             left -= step
             clock.advance(by: step)
-            // Whoever was woken has its turns on the actor before this, also where other processes have the processors.
+            // Woken tasks get their turns on the actor before this returns, also on a busy machine.
             for _ in 0..<4 {
                 await Task.yield()
                 _ = await director.limits
@@ -101,10 +103,39 @@ final class DirectorLab: Sendable {
         }
     }
 
-    /// The names of the events, the oldest first, each with its real server.
+    /// Returns the names of the events with their real servers, the oldest first.
     func events(of director: Director) -> [String] {
         director.events.read(after: 0).events.map { event in
             ([event.kind.rawValue] + [event.server?.description].compactMap(\.self)).joined(separator: " ")
         }
+    }
+}
+
+/// The log lines of a director.
+final class MemoryLog: Sendable {
+    private let lines = Mutex<[(text: String, fields: [String: String])]>([])
+
+    func append(_ text: String, _ fields: [String: String]) { lines.withLock { $0.append((text, fields)) } }
+
+    /// Returns the fields of the last line that begins with the text.
+    func fields(ofLast text: String) -> [String: String]? {
+        lines.withLock { lines in lines.last { $0.text.hasPrefix(text) }?.fields }
+    }
+}
+
+private struct MemoryLogHandler: LogHandler {
+    let log: MemoryLog
+    var metadata: Logger.Metadata = [:]
+    var logLevel = Logger.Level.debug
+
+    init(log: MemoryLog) { self.log = log }
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        log.append("\(event.message)", (event.metadata ?? [:]).mapValues { "\($0)" })
     }
 }

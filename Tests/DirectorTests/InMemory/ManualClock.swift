@@ -2,7 +2,7 @@ import Synchronization
 
 @testable import Director
 
-/// A clock that stands still until a test moves it on.
+/// A clock that only a test advances.
 final class ManualClock: DirectorClock {
     private struct Sleeper {
         var deadline: ContinuousClock.Instant
@@ -13,7 +13,7 @@ final class ManualClock: DirectorClock {
         var now = ContinuousClock.now
         var last = 0
         var sleepers: [Int: Sleeper] = [:]
-        /// Sleeps that were cancelled before they began.
+        /// The sleeps that were cancelled before they began.
         var cancelled: Set<Int> = []
     }
 

@@ -5,12 +5,13 @@ import Synchronization
 
 @testable import Director
 
-/// Answers checks at once, by what a test says of the real servers and of the packet filters in between.
+/// A checker that answers at once, from the states of real servers and packet filters that a test sets.
 final class MemoryChecker: HealthChecker {
     private struct State {
         var dead: Set<IPAddress> = []
-        /// Ports on which real servers do not answer, and those that they refuse.
+        /// The ports on which real servers do not answer.
         var silentPorts: [IPAddress: Set<UInt16>] = [:]
+        /// The ports that real servers refuse.
         var closedPorts: [IPAddress: Set<UInt16>] = [:]
         var asked: [IPAddress: Int] = [:]
     }
@@ -34,8 +35,8 @@ final class MemoryChecker: HealthChecker {
         }
     }
 
-    /// How often the real server was asked.
-    func asked(_ server: IPAddress) -> Int { state.withLock { $0.asked[server] ?? 0 } }
+    /// Returns the number of questions to the real server.
+    func questions(to server: IPAddress) -> Int { state.withLock { $0.asked[server] ?? 0 } }
 
     func ask(_ questions: [Checker.Question], answersTo inbox: Checker.Inbox) {
         inbox.answer(questions.map(answer))
@@ -63,7 +64,7 @@ final class MemoryChecker: HealthChecker {
             if let port, state.closedPorts[asked]?.contains(port) == true { return refused }
             return state.dead.contains(asked) ? refused : .passed(.init(latency: .milliseconds(1)))
         }
-        // Silence is no answer; a refusal is one.
+        // A refusal is an answer, and silence is none.
         var isAnswered = true
         if case .failed(let failure) = verdict { isAnswered = failure.hostAnswered }
         if case .tunnel(_, let mark, _, _) = question.way, !plane.carryCheck(mark: mark, isAnswered: isAnswered) {

@@ -10,7 +10,7 @@ import Synchronization
 
 @testable import Director
 
-/// A data plane that forwards nothing, and remembers what it was told. It outlives directors, as the kernel's does.
+/// A data plane in memory that forwards nothing. It outlives directors, as the kernel's does.
 final class MemoryDataPlane: DataPlane, Sendable {
     struct Refusal: Error, CustomStringConvertible { let description = "no room" }
 
@@ -22,12 +22,12 @@ final class MemoryDataPlane: DataPlane, Sendable {
         var isForwarding = false
         var link = MemoryNetwork.link
         var refusals = 0
-        /// Files that a start makes, as it pins maps.
+        /// The files that a start creates in place of pins.
         var pins: [String] = []
-        /// Why packets cannot go to these real servers.
+        /// The reasons why real servers have no path.
         var refusedRoutes: [IPAddress: String] = [:]
         var unrecorded = false
-        /// The check path is missing, each time that it is looked at.
+        /// Whether each look finds the check path missing.
         var lacksCheckPath = false
         var holdsLooks = false
         var looks = 0
@@ -52,12 +52,12 @@ final class MemoryDataPlane: DataPlane, Sendable {
 
     // MARK: For tests
 
-    /// What new connections of the service count the real server for; nil where it is in no table.
+    /// Returns the real server's weight for new connections of the service, or nil where it is in no table.
     func weight(_ server: IPAddress, of service: ServiceAddress) -> UInt16? {
         effective(server, of: service).flatMap { $0.standing == .listed ? $0.weight : nil }
     }
 
-    /// The tenths of its share that the real server has; nil where it is in no table.
+    /// Returns the tenths of its share that the real server has, or nil where it is in no table.
     func tenths(_ server: IPAddress, of service: ServiceAddress) -> Int? {
         effective(server, of: service).flatMap { $0.standing == .listed ? $0.tenths : nil }
     }
@@ -71,48 +71,48 @@ final class MemoryDataPlane: DataPlane, Sendable {
 
     var isForwarding: Bool { state.withLock(\.isForwarding) }
 
-    /// Refuses so many changes that come next: of all services, or of one that is updated.
+    /// Makes the next `count` applications or updates of services fail.
     func refuse(_ count: Int) { state.withLock { $0.refusals = count } }
 
     func setPins(_ paths: [String]) { state.withLock { $0.pins = paths } }
 
-    /// Makes what a start makes, with the journal.
+    /// Creates the pins of a start, with the journal.
     fileprivate func makePins(_ journal: ChangeJournal) throws {
         for path in state.withLock(\.pins) {
             try journal.make(.pin(path: path)) { try Data().write(to: URL(fileURLWithPath: path)) }
         }
     }
 
-    /// Refuses routes to these real servers, and no others.
+    /// Makes paths to these real servers fail, and to no others.
     func refuseRoutes(_ reasons: [IPAddress: String]) { state.withLock { $0.refusedRoutes = reasons } }
 
-    /// Has no flow be recorded.
+    /// Removes all recorded flows.
     func forgetFlows() { state.withLock { $0.unrecorded = true } }
 
-    /// Takes the check path away whenever it is put back.
+    /// Sets whether each look finds the check path missing.
     func breakCheckPath(_ isBroken: Bool) { state.withLock { $0.lacksCheckPath = isBroken } }
 
-    /// Has looks at the check path last until they are no longer held, 5 s at most.
+    /// Sets whether looks at the check path wait, for 5 s at most.
     func holdLooks(_ areHeld: Bool) { state.withLock { $0.holdsLooks = areHeld } }
 
-    /// The number of looks at the check path that were begun.
+    /// The number of started looks at the check path.
     var looks: Int { state.withLock(\.looks) }
 
-    /// The number of changes of services that were made.
+    /// The number of applications and updates of services.
     var updates: Int { state.withLock(\.updates) }
 
     func server(ofMark mark: UInt32) -> IPAddress? {
         state.withLock { state in state.ids.first { $0.value == mark }?.key.server }
     }
 
-    /// Has the real server hold half-open connections that died with it, until the next sweep.
+    /// Gives the real server abandoned half-open connections, until the next sweep.
     func abandonConnections(of member: ServiceMember) { state.withLock { _ = $0.abandoned.insert(member) } }
 
     func setUnansweredSYNs(_ count: UInt32, of member: ServiceMember) {
         state.withLock { $0.unanswered[member] = count }
     }
 
-    /// Has clients use these ports of an any-port service.
+    /// Sets the ports of an any-port service that clients use.
     func setLearntPorts(_ ports: [UInt16], of service: ServiceAddress) {
         state.withLock { $0.learnt[service] = ports }
     }
@@ -252,12 +252,12 @@ final class MemoryDataPlane: DataPlane, Sendable {
         state.withLock { $0.ids[member] }.map { CheckSocket(mark: $0, device: 8) }
     }
 
-    /// What a packet filter of the director's machine drops of each check.
+    /// The packets of checks that a packet filter of the director's machine drops.
     enum PacketFilter { case questions, answers }
 
     func setFilter(_ filter: PacketFilter?) { state.withLock { $0.filter = filter } }
 
-    /// The counts of a real server's checks, by any transport.
+    /// Returns the packet counts of a real server's checks, by all transports.
     func checkTraffic(of member: ServiceMember, by transport: CheckTransport, begins: Bool) -> CheckTraffic? {
         state.withLock { $0.checkTraffic[member] ?? CheckTraffic(sent: 0, answered: 0, heard: 0) }
     }
@@ -316,7 +316,7 @@ final class MemoryDataPlane: DataPlane, Sendable {
     var tableUse: [(name: String, size: Int, used: Int)] { [] }
 }
 
-/// Hands the one data plane to each director that starts.
+/// A provider that opens the same data plane for each director.
 struct MemoryDataPlanes: DataPlaneProvider {
     let plane: MemoryDataPlane
 
@@ -339,7 +339,7 @@ struct MemoryDataPlanes: DataPlaneProvider {
 }
 
 extension VirtualService {
-    /// The service without what is decided about its real servers, as a data plane tells it.
+    /// The service without decisions on its real servers, as a snapshot has it.
     fileprivate var asConfigured: VirtualService {
         var service = self
         service.servers = servers.map(\.asConfigured)

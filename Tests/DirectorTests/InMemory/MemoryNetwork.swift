@@ -4,23 +4,24 @@ import Synchronization
 @testable import Director
 @testable import Netlink
 
-/// A network of one interface, on whose link all real servers are.
+/// A network in memory with one interface, whose link has all real servers.
 final class MemoryNetwork: Network {
     private struct State {
         var link = MemoryNetwork.link
         var addresses: [InterfaceAddress]
-        /// Real servers that answer no ARP.
+        /// The real servers that answer no ARP.
         var silent: Set<IPAddress> = []
-        /// Addresses whose packets the machine takes itself.
+        /// The machine's own addresses.
         var local: Set<IPAddress> = []
-        /// Routes to addresses that are not on the link; nil: there is none.
+        /// The routes to addresses that are not on the link. Nil for no route.
         var routes: [IPAddress: ResolvedRoute?] = [:]
-        /// Addresses whose look-up of a route fails, and those that no interface takes.
+        /// The addresses with failing look-ups of routes.
         var failing: Set<IPAddress> = []
+        /// The addresses that cannot be added to an interface.
         var refused: Set<IPAddress> = []
-        /// Gratuitous ARP is sent for so many addresses at most.
+        /// The largest number of addresses for which gratuitous ARP is sent.
         var sendable = Int.max
-        /// How often the route to each address was looked up.
+        /// The number of look-ups of the route to each address.
         var lookups: [IPAddress: Int] = [:]
         var announced: [IPAddress] = []
         var followers: [AsyncStream<Void>.Continuation] = []
@@ -41,7 +42,7 @@ final class MemoryNetwork: Network {
 
     // MARK: For tests
 
-    /// VIPs that gratuitous ARP was sent for since the last call.
+    /// Returns the VIPs with gratuitous ARP since the last call.
     func takeAnnounced() -> [IPAddress] {
         state.withLock { state in
             defer { state.announced = [] }
@@ -65,27 +66,27 @@ final class MemoryNetwork: Network {
         change { $0.silent.insert(server) }
     }
 
-    /// Has the machine take packets to these addresses itself.
+    /// Sets the machine's own addresses.
     func makeLocal(_ addresses: Set<IPAddress>) {
         change { $0.local = addresses }
     }
 
-    /// Has packets to the address go by this route; nil: there is none.
+    /// Sets the route to the address. Nil for no route.
     func setRoute(_ route: ResolvedRoute?, to address: IPAddress) {
         change { $0.routes[address] = .some(route) }
     }
 
-    /// A route by the router, or over the link.
+    /// Returns a route by the router, or over the link.
     static func route(isRouted: Bool = true, source: IPAddress = own, mtu: UInt32? = nil) -> ResolvedRoute {
         ResolvedRoute(
             interface: 7, gateway: isRouted ? router : nil, source: source, mtu: mtu, isMTULearnt: false,
             isLocal: false)
     }
 
-    /// Has the look-ups of routes to these addresses fail, and no other.
+    /// Makes look-ups of routes to these addresses fail, and no others.
     func failLookups(of addresses: Set<IPAddress>) { change { $0.failing = addresses } }
 
-    /// Has these addresses be refused on interfaces, and no other.
+    /// Makes additions of these addresses to interfaces fail, and no others.
     func refuseAddresses(_ addresses: Set<IPAddress>) { state.withLock { $0.refused = addresses } }
 
     func limitAnnouncements(to count: Int) { state.withLock { $0.sendable = count } }
@@ -100,7 +101,7 @@ final class MemoryNetwork: Network {
         for follower in followers { follower.yield() }
     }
 
-    // MARK: As the director asks
+    // MARK: Network
 
     func requirePrivilege() {}
 

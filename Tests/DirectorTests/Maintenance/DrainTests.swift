@@ -7,7 +7,7 @@ import Testing
 
 @testable import Director
 
-/// Drains of a director as a whole, without a kernel.
+/// The drains of a whole director in memory.
 struct DrainTests {
     private let lab = DirectorLab()
     private let service = DirectorLab.service
@@ -64,7 +64,7 @@ struct DrainTests {
         }
     }
 
-    @Test("a drain holds over reloads, also for a real server that goes and comes")
+    @Test("a drain holds over reloads, also of a real server that is removed and added again")
     func reloads() async throws {
         try await lab.run { director in
             _ = try await director.drain(DrainRequest(server: "\(second)"))
@@ -140,7 +140,8 @@ struct DrainTests {
                 steps.append(lab.plane.tenths(first, of: service) ?? 0)
                 return steps.last == SlowStart.whole
             }
-            #expect(steps == steps.sorted() && Set(steps).count >= 8)
+            #expect(steps == steps.sorted())
+            #expect(Set(steps).count >= 8)
         }
     }
 }

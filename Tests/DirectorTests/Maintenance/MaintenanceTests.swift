@@ -7,7 +7,7 @@ import Testing
 
 @testable import Director
 
-/// What requests of operators come to. Nothing is applied.
+/// The decisions on requests of operators, which are not applied.
 struct MaintenanceTests {
     private let web = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp)
     private let mail = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 25, transport: .tcp)
@@ -53,7 +53,7 @@ struct MaintenanceTests {
         let decision = try drain(DrainRequest(server: "\(one)", service: "\(mail)"), by: maintenance)
         #expect(decision.services.map(\.address) == [mail])
         #expect(decision.change?.services.map(\.address) == [mail])
-        // Nothing has changed by that.
+        // A decision changes nothing.
         #expect(maintenance.overrides.isEmpty)
     }
 
@@ -67,7 +67,7 @@ struct MaintenanceTests {
         #expect(try drain(forced, by: maintenance, quorum: 2).change != nil)
     }
 
-    @Test("a drain that holds already changes nothing but who moves")
+    @Test("a repeated drain can only add moves")
     func again() throws {
         var maintenance = Maintenance(path: path)
         defer { try? FileManager.default.removeItem(atPath: path) }
@@ -75,7 +75,9 @@ struct MaintenanceTests {
         #expect(try drain(DrainRequest(server: "\(one)"), by: maintenance).change == nil)
         let moved = try #require(
             try drain(DrainRequest(server: "\(one)", movePersistent: true), by: maintenance).change)
-        #expect(moved.services.isEmpty && moved.persistent.map(\.address) == [web, mail] && moved.datagrams.isEmpty)
+        #expect(moved.services.isEmpty)
+        #expect(moved.persistent.map(\.address) == [web, mail])
+        #expect(moved.datagrams.isEmpty)
     }
 
     @Test("a drain in all services has no end in one of them")
@@ -88,13 +90,16 @@ struct MaintenanceTests {
         }
         let end = try #require(
             try maintenance.undrain(DrainRequest(server: "\(one)"), in: configuration()).change)
-        #expect(end.turn == .undrained && end.overrides.isEmpty && end.services.map(\.address) == [web, mail])
-        // Also where the real server is no longer configured.
+        #expect(end.turn == .undrained)
+        #expect(end.overrides.isEmpty)
+        #expect(end.services.map(\.address) == [web, mail])
+        // The drain of a removed real server also ends.
         let gone = try maintenance.undrain(DrainRequest(server: "\(one)"), in: DirectorConfiguration(services: []))
-        #expect(gone.services.isEmpty && gone.change?.overrides.isEmpty == true)
+        #expect(gone.services.isEmpty)
+        #expect(gone.change?.overrides.isEmpty == true)
     }
 
-    @Test("who is no real server, or not in the service, is named with those that are")
+    @Test("an unknown real server or service is refused with the accepted ones")
     func unknown() throws {
         let maintenance = Maintenance(path: path)
         for request in [DrainRequest(server: "10.0.0.99"), DrainRequest(server: "\(one)", service: "10.0.0.100:443")] {
@@ -103,7 +108,7 @@ struct MaintenanceTests {
         }
     }
 
-    @Test("drains are on the disk before they are known, and go back where the disk refuses")
+    @Test("drains are written before they are in force, and stay unchanged where the write fails")
     func disk() throws {
         var maintenance = Maintenance(path: path)
         defer { try? FileManager.default.removeItem(atPath: path) }
@@ -111,9 +116,11 @@ struct MaintenanceTests {
         let wanted = try #require(try drain(DrainRequest(server: "\(one)"), by: maintenance).change).overrides
         try maintenance.set(wanted)
         var next = Maintenance(path: path)
-        #expect(next.takeOver() == nil && next.overrides == wanted)
+        #expect(next.takeOver() == nil)
+        #expect(next.overrides == wanted)
         try maintenance.restore(before)
-        #expect(maintenance.overrides.isEmpty && !FileManager.default.fileExists(atPath: path))
+        #expect(maintenance.overrides.isEmpty)
+        #expect(!FileManager.default.fileExists(atPath: path))
         var refused = Maintenance(path: "/proc/overrides.json")
         #expect(throws: (any Error).self) { try refused.set(wanted) }
         #expect(refused.overrides.isEmpty)

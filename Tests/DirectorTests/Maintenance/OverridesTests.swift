@@ -7,7 +7,7 @@ import Testing
 
 @testable import Director
 
-/// What was done by hand, and the file that remembers it.
+/// The drains of operators and their file.
 struct OverridesTests {
     private static let one = IPAddress(0x0A00_000B)
     private static let two = IPAddress(0x0A00_000C)
@@ -22,7 +22,8 @@ struct OverridesTests {
             servers: [RealServer(address: one), RealServer(address: two)])
     }
 
-    @Test func aDrainOfTheServerHoldsInEveryService() {
+    @Test("a drain without a service holds in every service of the real server")
+    func aDrainOfTheServerHoldsInEveryService() {
         var overrides = Overrides()
         #expect(overrides.drain(Self.one, service: nil, since: Self.now) == true)
         #expect(overrides.drain(of: Self.one, in: Self.web)?.since == Self.now)
@@ -32,7 +33,8 @@ struct OverridesTests {
         #expect(overrides.drain(of: Self.one, in: Self.web)?.since == Self.now)
     }
 
-    @Test func aServiceMayGetAnotherFirstListener() {
+    @Test("a drain of a service holds when another listener comes first")
+    func aServiceMayGetAnotherFirstListener() {
         var overrides = Overrides()
         #expect(overrides.drain(Self.one, service: Self.web.address, since: Self.now) == true)
         let turned = Self.service(0x0A00_0064, 443, 80)
@@ -42,7 +44,8 @@ struct OverridesTests {
         #expect(overrides.isEmpty)
     }
 
-    @Test func anUndrainWithoutServiceTakesAllBack() {
+    @Test("an undrain without a service ends all drains of the real server")
+    func anUndrainWithoutServiceTakesAllBack() {
         var overrides = Overrides()
         _ = overrides.drain(Self.one, service: nil, since: Self.now)
         _ = overrides.drain(Self.one, service: Self.web.address, since: Self.now - 60)
@@ -54,20 +57,21 @@ struct OverridesTests {
         #expect(overrides.drains.map(\.server) == [Self.two])
     }
 
-    @Test func persistentClientsMayBeToldToMoveLater() {
+    @Test("a later request can move persistent clients, until the drain ends")
+    func persistentClientsMayBeToldToMoveLater() {
         var overrides = Overrides()
         _ = overrides.drain(Self.one, service: nil, since: Self.now)
         #expect(!overrides.movesPersistent(Self.one, in: Self.web))
-        // In one service, beside the drain of all.
+        // This drain of one service stands beside the drain of all services.
         #expect(
             overrides.drain(Self.one, service: Self.web.address, since: Self.now + 9, movesPersistent: true) == true)
-        #expect(
-            overrides.movesPersistent(Self.one, in: Self.web) && !overrides.movesPersistent(Self.one, in: Self.mail))
+        #expect(overrides.movesPersistent(Self.one, in: Self.web))
+        #expect(!overrides.movesPersistent(Self.one, in: Self.mail))
         #expect(overrides.drain(Self.one, service: nil, since: Self.now + 9, movesPersistent: true) == true)
-        #expect(
-            overrides.movesPersistent(Self.one, in: Self.mail) && !overrides.movesPersistent(Self.two, in: Self.mail))
+        #expect(overrides.movesPersistent(Self.one, in: Self.mail))
+        #expect(!overrides.movesPersistent(Self.two, in: Self.mail))
         #expect(overrides.drain(of: Self.one, in: Self.mail)?.since == Self.now)
-        // They do not go back, before the drain ends.
+        // Clients do not return before the drain ends.
         for moves in [false, true] {
             #expect(overrides.drain(Self.one, service: nil, since: Self.now, movesPersistent: moves) == false)
         }
@@ -76,12 +80,14 @@ struct OverridesTests {
         #expect(!overrides.movesPersistent(Self.one, in: Self.web))
     }
 
-    @Test func datagramsMayBeToldToMoveLater() {
+    @Test("a later request can move datagrams, until the drain ends")
+    func datagramsMayBeToldToMoveLater() {
         var overrides = Overrides()
         _ = overrides.drain(Self.one, service: nil, since: Self.now, movesPersistent: true)
         #expect(!overrides.movesDatagrams(Self.one, in: Self.web))
         #expect(overrides.drain(Self.one, service: nil, since: Self.now + 9, movesDatagrams: true) == true)
-        #expect(overrides.movesDatagrams(Self.one, in: Self.web) && overrides.movesPersistent(Self.one, in: Self.web))
+        #expect(overrides.movesDatagrams(Self.one, in: Self.web))
+        #expect(overrides.movesPersistent(Self.one, in: Self.web))
         #expect(!overrides.movesDatagrams(Self.two, in: Self.web))
         #expect(overrides.drain(Self.one, service: nil, since: Self.now + 9, movesDatagrams: true) == false)
         #expect(overrides.drain(of: Self.one, in: Self.web)?.since == Self.now)
@@ -107,7 +113,8 @@ struct OverridesTests {
         fclose(file)
     }
 
-    @Test func whatIsWrittenIsRead() throws {
+    @Test("written drains are read again, and without drains there is no file")
+    func whatIsWrittenIsRead() throws {
         try Self.inDirectory { file in
             #expect(try file.read().isEmpty, "no file is no override")
             var overrides = Overrides()
@@ -117,19 +124,21 @@ struct OverridesTests {
             #expect(try file.read() == overrides)
             #expect(file.takeOver() == (overrides, nil))
             try file.write(Overrides())
-            #expect(access(file.path, F_OK) != 0, "nothing is kept of nothing")
+            #expect(access(file.path, F_OK) != 0, "without drains there is no file")
             try file.write(Overrides())
         }
     }
 
-    @Test(arguments: [
-        ("", "unexpected|corrupt|data"), ("{\"version\":1,\"drains\":[{\"ser", "unexpected|corrupt|data"),
-        ("{\"version\":2,\"drains\":[]}", "version 2, mine is 1"), ("[1]", "dictionary|data"),
-        (
-            "{\"version\":1,\"drains\":[{\"server\":\"10.0.0.256\",\"since\":\"2026-01-01T00:00:00Z\"}]}",
-            "drains.\\[0\\].server: 10.0.0.256 is no IP address"
-        ),
-    ])
+    @Test(
+        "a damaged file is renamed at a start, and counts as empty",
+        arguments: [
+            ("", "unexpected|corrupt|data"), ("{\"version\":1,\"drains\":[{\"ser", "unexpected|corrupt|data"),
+            ("{\"version\":2,\"drains\":[]}", "version 2, mine is 1"), ("[1]", "dictionary|data"),
+            (
+                "{\"version\":1,\"drains\":[{\"server\":\"10.0.0.256\",\"since\":\"2026-01-01T00:00:00Z\"}]}",
+                "drains.\\[0\\].server: 10.0.0.256 is no IP address"
+            ),
+        ])
     func aDamagedFileIsSetAside(text: String, reason: String) throws {
         try Self.inDirectory { file in
             try file.write(
@@ -140,23 +149,25 @@ struct OverridesTests {
                 }())
             try Self.write(text, to: file.path)
             #expect(throws: OverridesFile.Damage.self) { try file.read() }
-            #expect(access(file.path, F_OK) == 0, "who only reads leaves it")
+            #expect(access(file.path, F_OK) == 0, "a reader leaves the file in place")
             let (overrides, problem) = file.takeOver()
             #expect(overrides.isEmpty)
             let said = try #require(problem)
             #expect(said.contains(try Regex(reason).ignoresCase()), "\(said)")
             #expect(said.contains("kept as \(file.path).damaged"))
-            #expect(access(file.path, F_OK) != 0 && access(file.path + ".damaged", F_OK) == 0)
-            #expect(file.takeOver().problem == nil, "once it is aside there is nothing to complain about")
+            #expect(access(file.path, F_OK) != 0)
+            #expect(access(file.path + ".damaged", F_OK) == 0)
+            #expect(file.takeOver().problem == nil, "the renamed file is no problem any more")
         }
     }
 
-    @Test func aFileThatCannotBeWrittenIsAnErrorAndChangesNothing() throws {
+    @Test("a write that fails throws, and leaves the file unchanged")
+    func aFileThatCannotBeWrittenIsAnErrorAndChangesNothing() throws {
         try Self.inDirectory { file in
             var overrides = Overrides()
             _ = overrides.drain(Self.one, service: nil, since: Self.now)
             try file.write(overrides)
-            // A directory is where the temporary file would be.
+            // A directory has the name of the temporary file.
             #expect(mkdir(file.path + ".new", 0o700) == 0)
             defer { rmdir(file.path + ".new") }
             var other = overrides

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Director
 
-/// What is said of repairs, to whom it is told, and which failed checks they excuse.
+/// The log lines and events of repairs, and the failed checks that they excuse.
 struct ManagedResourcesTests {
     private static let web = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp)
     private static let mail = ServiceAddress(vip: IPAddress(0x0A00_0065), port: 25, transport: .tcp)
@@ -31,39 +31,40 @@ struct ManagedResourcesTests {
 
     private func lines(_ findings: NetworkFindings) -> [String] { findings.lines.map { "\($0.level) \($0.text)" } }
 
-    private func told(_ findings: NetworkFindings) -> [String] {
+    private func events(_ findings: NetworkFindings) -> [String] {
         findings.restored.map { "\($0.service): \($0.reason)" }
     }
 
-    @Test("a resource that goes again and again is told twice to each service, and is news after ten quiet minutes")
+    @Test("a resource that is removed again and again has two events, and is news after ten quiet minutes")
     func contested() {
         var resources = ManagedResources(at: start)
         let first = resources.note(repairs([device]), of: services, at: at(0))
         #expect(lines(first) == ["warning restored \(device)"])
-        #expect(told(first) == ["\(Self.web): \(device)", "\(Self.mail): \(device)"])
+        #expect(events(first) == ["\(Self.web): \(device)", "\(Self.mail): \(device)"])
         let second = resources.note(repairs([device, sysctl]), of: services, at: at(3))
         let end = "something else keeps it from staying; it is put back each time, without another word"
         let again = "\(device) again, 3s after the last time: \(end)"
         #expect(lines(second) == ["warning restored \(again)", "warning restored \(sysctl)"])
-        #expect(told(second) == [Self.web, Self.mail].map { "\($0): \(again), \(sysctl)" })
+        #expect(events(second) == [Self.web, Self.mail].map { "\($0): \(again), \(sysctl)" })
         for second in [6, 9, 600] {
             let findings = resources.note(repairs([device]), of: services, at: at(second))
-            #expect(findings.lines.isEmpty && findings.restored.isEmpty)
+            #expect(findings.lines.isEmpty)
+            #expect(findings.restored.isEmpty)
         }
-        #expect(told(resources.note(repairs([device]), of: services, at: at(1200))) == told(first))
+        #expect(events(resources.note(repairs([device]), of: services, at: at(1200))) == events(first))
     }
 
-    @Test("a VIP that is put back is told to its own services")
+    @Test("a restored VIP has an event of its own services")
     func vips() {
         var resources = ManagedResources(at: start)
         let address = ManagedResource("address \(Self.mail.vip)/32 on eth0")
         let repairs = VIPAddresses.Repairs(restored: [(Self.mail.vip, address)])
         let findings = resources.note(repairs, of: services, at: start)
         #expect(lines(findings) == ["warning restored \(address)"])
-        #expect(told(findings) == ["\(Self.mail): \(address)"])
+        #expect(events(findings) == ["\(Self.mail): \(address)"])
     }
 
-    @Test("a resource that cannot be put back is logged once for each reason, and told to nobody")
+    @Test("a resource that cannot be restored is logged once for each reason, without an event")
     func failures() {
         var resources = ManagedResources(at: start)
         func note(_ reason: String, second: Int) -> [String] {
@@ -88,7 +89,7 @@ struct ManagedResourcesTests {
         _ = resources.note(repairs([device]), of: services, at: at(10))
         #expect(!resources.excuseFailure(after: timeout, at: at(10)))
         _ = resources.note(repairs([device], disturbedChecks: true), of: services, at: at(20))
-        // The failure was known before the look that found the path missing.
+        // The failure arrived before the look that found the path missing.
         #expect(resources.excuseFailure(after: timeout, at: at(19)))
         #expect(resources.excuseFailure(after: timeout, at: at(20) + .milliseconds(1499)))
         #expect(!resources.excuseFailure(after: timeout, at: at(20) + .milliseconds(1500)))

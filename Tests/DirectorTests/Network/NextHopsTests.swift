@@ -9,7 +9,7 @@ import Testing
 @testable import Director
 @testable import HostState
 
-/// Which routes are looked up, and what is said of them; whose word about a path MTU is believed.
+/// The look-ups of routes with their log lines, and the probes of path MTUs.
 struct NextHopsTests {
     private let network = MemoryNetwork()
     private let plane: MemoryDataPlane
@@ -26,7 +26,7 @@ struct NextHopsTests {
 
     private func at(_ seconds: Int) -> ContinuousClock.Instant { start + .seconds(seconds) }
 
-    /// Follows all routes. Returns the lines of the log, each with its level.
+    /// Follows all routes. Returns the log lines, each with its level.
     private func follow(
         _ hops: inout NextHops, atMost limit: Int = .max, for configuration: DirectorConfiguration? = nil,
         second: Int = 0
@@ -46,7 +46,8 @@ struct NextHopsTests {
         #expect(plane.route(to: first)?.server == first)
         network.setRoute(nil, to: first)
         #expect(follow(&hops) == ["warning no way to \(first): no route to \(first)"])
-        #expect(plane.route(to: first) == nil && plane.route(to: second) != nil)
+        #expect(plane.route(to: first) == nil)
+        #expect(plane.route(to: second) != nil)
         #expect(hops.reasonOfNoWay(to: first) == "no route to \(first)")
         #expect(follow(&hops).isEmpty)
         network.setRoute(MemoryNetwork.route(), to: first)
@@ -100,11 +101,11 @@ struct NextHopsTests {
         #expect(servers.dropLast().allSatisfy { network.lookups(of: $0) == 1 })
         #expect(network.lookups(of: new) == 1)
         #expect(servers.last.map(network.lookups) == 0)
-        // The turn goes round.
+        // The order of turns starts again.
         _ = follow(&hops, atMost: 100, for: more)
         #expect(servers.last.map(network.lookups) == 1)
         #expect(servers.filter { network.lookups(of: $0) == 2 } == Array(servers.prefix(99)))
-        // Real servers that are gone are passed over.
+        // Removed real servers have no turn.
         _ = follow(&hops, atMost: 1, for: configuration(Array(servers.dropFirst(2000))))
         #expect(network.lookups(of: servers[2000]) == 2)
     }
@@ -203,7 +204,8 @@ struct NextHopsTests {
         let text = "the path MTU to \(first) is 1400: larger packets do not pass, as \(MemoryNetwork.router) says"
         #expect(lines == ["notice \(text)"])
         #expect(follow(&hops, second: 1).isEmpty)
-        #expect(plane.route(to: first)?.mtu == 1400 && plane.route(to: second)?.mtu == 1500)
+        #expect(plane.route(to: first)?.mtu == 1400)
+        #expect(plane.route(to: second)?.mtu == 1500)
         hops.forget(except: [first], at: at(2))
         #expect(follow(&hops, second: 599).isEmpty)
         #expect(plane.route(to: first)?.mtu == 1400)
@@ -211,7 +213,7 @@ struct NextHopsTests {
         #expect(plane.route(to: first)?.mtu == 1500)
     }
 
-    @Test("a real server that is gone takes its path MTU along")
+    @Test("the path MTU of a removed real server is forgotten")
     func forgottenPathMTU() throws {
         var hops = NextHops(network: network)
         network.setRoute(MemoryNetwork.route(), to: first)
@@ -223,7 +225,7 @@ struct NextHopsTests {
         #expect(plane.route(to: first)?.mtu == 1500)
     }
 
-    @Test("a message about a packet that the director cannot have sent is not looked into")
+    @Test("a message about a packet that the director cannot have sent starts no probe")
     func foreignMessages() throws {
         var hops = NextHops(network: network)
         network.setRoute(MemoryNetwork.route(), to: first)
@@ -240,10 +242,10 @@ struct NextHopsTests {
             transport: .tcp, client: IPAddress(0xC000_0207), clientPort: 32768, vip: DirectorLab.vip, port: 80)
         plane.forgetFlows()
         #expect(try begin(&hops, message { $0.content = .flow(ends) }) == nil, "no such flow is recorded")
-        #expect(try begin(&hops, message()) == 1500, "none of them has kept this one from being looked into")
+        #expect(try begin(&hops, message()) == 1500, "the ignored messages do not delay this probe")
     }
 
-    @Test("a path without routers is left alone for two seconds, as is one whose route cannot be looked up")
+    @Test("a path without routers, or with a failed look-up, has no probe for two seconds")
     func unroutedPaths() throws {
         var hops = NextHops(network: network)
         #expect(follow(&hops).isEmpty)
@@ -257,15 +259,17 @@ struct NextHopsTests {
         #expect(try begin(&hops, message(), second: 4) == 1500)
     }
 
-    @Test("a router that probes contradict is named once in ten minutes, and no failure of the prober's own is")
+    @Test("an unconfirmed message is logged once in ten minutes, and the prober's own failure is not")
     func contradictedRouters() {
         var hops = NextHops(network: network)
         let own = CheckVerdict.failed(.init(stage: .start, reason: "no socket", isOwn: true))
         let learning = hops.endProbe(for: message(), size: 1500, present: 1500, own, at: start)
-        #expect(!learning.isLearnt && learning.findings.lines.isEmpty)
+        #expect(!learning.isLearnt)
+        #expect(learning.findings.lines.isEmpty)
         let claim = "warning \(MemoryNetwork.router) says that packets to \(first) are too big (MTU 1400)"
         let (isLearnt, lines) = end(&hops, passing: 1500)
-        #expect(!isLearnt && lines == ["\(claim), but a ping of 1500 bytes passes: the path MTU stays 1500"])
+        #expect(!isLearnt)
+        #expect(lines == ["\(claim), but a ping of 1500 bytes passes: the path MTU stays 1500"])
         #expect(end(&hops, passing: nil, second: 599).lines.isEmpty)
         let end = "and no ping shows whether they are: the path MTU stays 1500"
         #expect(self.end(&hops, passing: nil, second: 600).lines == ["\(claim), \(end)"])

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Director
 
-/// What is believed of routers' words about tunnelled packets, and how long.
+/// The parsing of routers' messages about tunnelled packets, and the learnt path MTUs.
 struct PathMTUTests {
     private static let director = IPAddress(0x0A00_0002)
     private static let server = IPAddress(0x0A00_010B)
@@ -13,7 +13,7 @@ struct PathMTUTests {
     private static let client = IPAddress(0xC000_0207)
     private static let router = IPAddress(0x0A00_00FE)
 
-    /// Type 3 code 4 as Linux sends it, quoting an IPIP packet of ours with 1,500 bytes.
+    /// A message of type 3 and code 4 as Linux sends it, with a quoted IPIP packet of 1,500 bytes.
     private static func message(
         mtu: UInt16 = 1400, type: UInt8 = 3, code: UInt8 = 4, protocolNumber: UInt8 = 4, transport: UInt8 = 6,
         options: Int = 0, quoting count: Int = 28, _ damage: (inout [UInt8]) -> Void = { _ in },
@@ -39,23 +39,30 @@ struct PathMTUTests {
         return packet
     }
 
-    @Test(arguments: [(28, 0), (20, 0), (28, 4), (21, 40)])
-    func isRead(count: Int, options: Int) throws {
+    @Test(
+        "a message has the addresses, length and MTU, with and without IP options",
+        arguments: [(28, 0), (20, 0), (28, 4), (21, 40)])
+    func fields(count: Int, options: Int) throws {
         let error = try #require(FragmentationNeeded(packet: Self.message(options: options, quoting: count)))
-        #expect(error.router == Self.router && error.source == Self.director && error.destination == Self.server)
-        #expect(error.length == 1500 && error.mtu == 1400)
+        #expect(error.router == Self.router)
+        #expect(error.source == Self.director)
+        #expect(error.destination == Self.server)
+        #expect(error.length == 1500)
+        #expect(error.mtu == 1400)
     }
 
-    @Test(arguments: [(20, false), (28, false), (39, false), (40, true), (44, true)])
-    func whoseItWasIsReadWhereItIsQuoted(count: Int, isKnown: Bool) throws {
+    @Test(
+        "the inner destination is read where it is quoted",
+        arguments: [(20, false), (28, false), (39, false), (40, true), (44, true)])
+    func innerDestination(count: Int, isKnown: Bool) throws {
         let error = try #require(FragmentationNeeded(packet: Self.message(quoting: count)))
         #expect(error.innerDestination == (isKnown ? Self.vip : nil))
     }
 
-    /// What is quoted cannot have come from here.
-    @Test func noDirectorSentIt() {
+    @Test("a quotation that no director can have sent is ignored")
+    func foreignQuotations() {
         let others: [(inout [UInt8]) -> Void] = [
-            // Without DF; small enough; no IPv4 inside; of another length inside.
+            // The quotations are: without DF, small enough, no IPv4 inside, and twice another length inside.
             { $0[6] = 0 }, { $0[2...3] = [0x05, 0x78] }, { $0[20] = 0x60 }, { $0[20] = 0x44 }, { $0[23] = 0xC9 },
         ]
         for (index, change) in others.enumerated() {
@@ -63,7 +70,8 @@ struct PathMTUTests {
         }
     }
 
-    @Test func isNotWhatItSeems() {
+    @Test("other ICMP messages, wrong checksums and truncated packets are ignored")
+    func otherPackets() {
         let others: [[UInt8]] = [
             Self.message(type: 11), Self.message(code: 3), Self.message(protocolNumber: 6), Self.message(quoting: 19),
             Self.message { $0[0] = 0x65 }, Self.message { $0[0] = 0x44 }, Self.message { $0[9] = 17 },
@@ -78,46 +86,49 @@ struct PathMTUTests {
         }
     }
 
-    @Test(arguments: [28, 40, 47, 48])
-    func theFlowIsReadWhereItIsQuoted(count: Int) throws {
+    @Test("the inner flow is read where its ports are quoted", arguments: [28, 40, 47, 48])
+    func innerFlow(count: Int) throws {
         let error = try #require(FragmentationNeeded(packet: Self.message(quoting: count)))
         let ends = FlowEnds(
             transport: .tcp, client: Self.client, clientPort: 0x8000, vip: Self.vip, port: 80)
         #expect(error.content == (count < 48 ? .unknown : .flow(ends)))
     }
 
-    @Test func packetsWithoutPortsAreOfNoFlow() throws {
+    @Test("a quoted packet without ports has no flow")
+    func packetsWithoutPorts() throws {
         let ping = try #require(FragmentationNeeded(packet: Self.message(transport: 1, quoting: 48)))
         #expect(ping.content == .other)
         let fragment = Self.message(quoting: 48, sent: { $0[27] = 1 })
         #expect(try #require(FragmentationNeeded(packet: fragment)).content == .other)
     }
 
-    // MARK: What is made of it
+    // MARK: Learnt path MTUs
 
     private let start = ContinuousClock.now
 
-    /// (told, present, whether it is looked into)
+    /// The arguments are the claimed MTU, the present one, and whether a probe may start.
     @Test(
+        "a message with a smaller MTU may start a probe, unless the path is at the floor",
         arguments: [
             (1400, 1500, true), (1499, 1500, true), (1500, 1500, false), (1400, 1300, false),
-            // Routers older than RFC 1191 name none.
+            // Routers older than RFC 1191 send 0.
             (0, 1500, true), (0, 553, true),
-            // It goes no lower.
+            // The path MTU is at or below the floor of 552 already.
             (68, 552, false), (0, 500, false),
         ] as [(UInt32, UInt32, Bool)])
-    func whatWouldBeNewsIsLookedInto(told: UInt32, present: UInt32, mayProbe: Bool) {
-        #expect(LearntPathMTUs().mayProbe(Self.server, claimed: told, present: present) == mayProbe)
+    func claims(claimed: UInt32, present: UInt32, mayProbe: Bool) {
+        #expect(LearntPathMTUs().mayProbe(Self.server, claimed: claimed, present: present) == mayProbe)
     }
 
-    /// (the largest packet that passed, present, learnt)
+    /// The arguments are the largest packet that passed, the present MTU, and the learnt one.
     @Test(
+        "a path MTU decreases to the largest packet that passes, but not below the floor",
         arguments: [
             (1400, 1500, 1400), (1499, 1500, 1499), (1500, 1500, nil), (nil, 1500, nil), (1400, 1400, nil),
-            // No lower than the kernel goes.
+            // The kernel's floor is 552.
             (552, 1500, 552), (551, 1500, 552), (68, 1500, 552), (68, 552, nil),
         ] as [(UInt32?, UInt32, UInt32?)])
-    func whatPassesIsLearnt(passing: UInt32?, present: UInt32, learnt: UInt32?) {
+    func results(passing: UInt32?, present: UInt32, learnt: UInt32?) {
         var mtus = LearntPathMTUs()
         mtus.beginProbe(Self.server)
         #expect(mtus.endProbe(Self.server, passing: passing, present: present) == learnt)
@@ -125,8 +136,8 @@ struct PathMTUTests {
         #expect(mtus.mtu(to: Self.director) == nil)
     }
 
-    /// However many messages come.
-    @Test func probesOfAPathKeepTheirDistance() {
+    @Test("a path has one probe at a time, and the next one two seconds later")
+    func distance() {
         var mtus = LearntPathMTUs()
         func mayProbe(_ server: IPAddress, _ time: Duration) -> Bool {
             mtus.mayProbe(server, claimed: 552, present: 1500, at: start + time)
@@ -139,7 +150,8 @@ struct PathMTUTests {
         #expect(mayProbe(Self.server, .seconds(2)))
     }
 
-    @Test func fewPathsAreProbedAtATime() {
+    @Test("at most four paths are probed at a time")
+    func concurrentProbes() {
         var mtus = LearntPathMTUs()
         let servers = (1...5).map { IPAddress(0x0A00_0100 + $0) }
         for server in servers.dropLast() {
@@ -151,7 +163,8 @@ struct PathMTUTests {
         #expect(mtus.mayProbe(servers[4], claimed: 552, present: 1500))
     }
 
-    @Test func complaintsAreRare() {
+    @Test("an unconfirmed message is logged once in ten minutes for each real server")
+    func unconfirmedMessages() {
         var mtus = LearntPathMTUs()
         let times = [0, 599, 600, 700].filter { mtus.mayComplain(of: Self.server, at: start + .seconds($0)) }
         #expect(times == [0, 600])
@@ -159,16 +172,18 @@ struct PathMTUTests {
         #expect(ofAnother)
     }
 
-    @Test func theFloorIsTheKernels() {
+    @Test("a path MTU does not decrease below the given floor")
+    func floor() {
         var mtus = LearntPathMTUs(floor: 1000)
         #expect(mtus.endProbe(Self.server, passing: 600, present: 1500) == 1000)
         #expect(LearntPathMTUs.kernelFloor >= 68)
     }
 
-    @Test func agesTenMinutesAfterItWentDown() {
+    @Test("a path MTU expires ten minutes after its decrease")
+    func expiry() {
         var mtus = LearntPathMTUs()
         #expect(mtus.endProbe(Self.server, passing: 1400, present: 1500, at: start) == 1400)
-        // Found again, it is no news and no younger.
+        // An equal result does not extend the lifetime.
         #expect(mtus.endProbe(Self.server, passing: 1400, present: 1400, at: start + .seconds(300)) == nil)
         #expect(mtus.mtu(to: Self.server, at: start + .seconds(599)) == 1400)
         #expect(mtus.mtu(to: Self.server, at: start + .seconds(600)) == nil)
@@ -177,7 +192,8 @@ struct PathMTUTests {
         #expect(mtus.mtu(to: Self.server, at: start + .seconds(1100)) == nil)
     }
 
-    @Test func removedServersAreForgotten() {
+    @Test("the path MTU of a removed real server is forgotten")
+    func removedServers() {
         var mtus = LearntPathMTUs()
         #expect(mtus.endProbe(Self.server, passing: 1400, present: 1500, at: start) == 1400)
         mtus.forget(except: [Self.server], at: start)
