@@ -225,7 +225,7 @@ public actor Director {
         let complete = undo(journal, instance: instance, dataPlanes: dataPlanes, logger: logger)
         if !inDoubt.isEmpty {
             logger.warning(
-                "the journal was lost: whether VIPs that are still here are the director's own is not known: \(inDoubt.joined(separator: "; "))",
+                "the journal was lost, so these VIPs may be the director's own: \(inDoubt.joined(separator: "; "))",
                 metadata: ["path": "\(instance.journal)", "command": "\(inDoubt.joined(separator: "; "))"])
         }
         return complete
@@ -271,7 +271,7 @@ public actor Director {
         let found = try dataPlanes.leftovers(instance, besides: journal.changes)
         guard !found.isEmpty else { return false }
         logger.warning(
-            "a director left what \(instance.journal) does not name: \(found.map(\.description).joined(separator: ", "))",
+            "a director left changes that \(instance.journal) does not name: \(found.map(\.description).joined(separator: ", "))",
             metadata: ["path": "\(instance.journal)"])
         for change in found { try journal.make(change) {} }
         return true

@@ -37,7 +37,7 @@ extension Director {
     /// Refuses a request whose client has left while it waited.
     static func refuseUnawaited(_ request: String, _ isAwaited: () -> Bool) throws {
         guard isAwaited() else {
-            throw DirectorError(.alreadyRunning, "\(request): nobody waits for it any more: nothing is done")
+            throw DirectorError(.alreadyRunning, "\(request): the client has disconnected, nothing is done")
         }
     }
 

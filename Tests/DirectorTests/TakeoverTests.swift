@@ -151,8 +151,8 @@ struct TakeoverTests {
         try await lab.run(configuration, isKilled: true) { director in
             #expect(lab.events(of: director).isEmpty)
             _ = try await director.drain(DrainRequest(server: "\(first)", force: true))
-            let told = ["server-drained \(first)", "quorum-lost", "sorry-server-in \(third)"]
-            #expect(lab.events(of: director) == told)
+            let published = ["server-drained \(first)", "quorum-lost", "sorry-server-in \(third)"]
+            #expect(lab.events(of: director) == published)
             _ = try await director.drain(DrainRequest(server: "\(second)", force: true))
         }
         try await lab.run(configuration) { director in

@@ -9,7 +9,8 @@ internal import ServiceConfiguration
 
 /// The publication of events: to followers, and to the service's notification script.
 extension Director {
-    func publish(_ transition: HealthTransition, of service: ServiceAddress) {
+    /// Publishes the events of a transition. Returns whether service-down is one of them.
+    private func publish(_ transition: HealthTransition, of service: ServiceAddress) -> Bool {
         switch transition {
         case .serverUp(let server): publish(.serverUp, of: service, server: server)
         case .serverDown(let server, let reason): publish(.serverDown, of: service, server: server, reason: reason)
@@ -21,7 +22,7 @@ extension Director {
         case .sorryServer(let server, let serves):
             publish(serves ? .sorryServerIn : .sorryServerOut, of: service, server: server)
         }
-        publishServiceState(service)
+        return publishServiceState(service) == .serviceDown
     }
 
     /// Publishes an event of a service or of one of its real servers. `since` is the start of the former state, where
@@ -38,9 +39,14 @@ extension Director {
     }
 
     /// Publishes an event where a service has lost its last real server that gets new connections, or has one again.
-    func publishServiceState(_ service: ServiceAddress) {
-        guard let state = health[service] else { return }
-        if let kind = publisher.serving(service, usableWeight: state.usableWeight) { publish(kind, of: service) }
+    /// Returns the event's kind.
+    @discardableResult
+    func publishServiceState(_ service: ServiceAddress) -> DirectorEvent.Kind? {
+        guard let state = health[service],
+            let kind = publisher.serving(service, usableWeight: state.usableWeight)
+        else { return nil }
+        publish(kind, of: service)
+        return kind
     }
 
     func standing(of service: ServiceAddress) -> DirectorEvent.Standing {
@@ -185,10 +191,10 @@ extension Director {
     /// Logs and publishes a change of a service's health, after the update of the data plane.
     func logAndPublish(_ transition: HealthTransition, of service: ServiceAddress) {
         guard let state = health[service] else { return }
-        publish(transition, of: service)
+        let isServiceDown = publish(transition, of: service)
         let left = "\(state.numberUp) of \(state.servers.count) left"
         let standing = standing(of: service)
-        /// Returns the fields of the log line by the names of the event's keys. `event` is nil where no event is published.
+        /// Returns the fields of a log line by the names of the event's keys. `event` is nil where none is published.
         func fields(
             _ event: DirectorEvent.Kind?, _ server: IPAddress? = nil, reason: String? = nil
         ) -> Logger.Metadata {
@@ -211,7 +217,8 @@ extension Director {
                 metadata: fields(.serverDown, server, reason: reason))
             if publisher.noteDown(of: service, numberUp: state.numberUp) {
                 let end = state.isReplaced ? "" : ": clients get ICMP port unreachable"
-                logger.critical("no real server is left for \(service)\(end)", metadata: fields(nil))
+                logger.critical(
+                    "no real server is left for \(service)\(end)", metadata: fields(isServiceDown ? .serviceDown : nil))
             }
         case .serverUnproven(let server, let reason):
             logger.warning(

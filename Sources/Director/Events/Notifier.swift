@@ -32,7 +32,7 @@ final class Notifier: Sendable {
         // Only every hundredth dropped event is logged, from the first one on.
         if let dropped, number % 100 == 1 {
             logger.error(
-                "notify \(dropped.notification.command[0]): too much waits; \(dropped.event.kind.rawValue) of \(dropped.event.service) is not told, the \(number). of all",
+                "notify \(dropped.notification.command[0]): the queue is full; \(dropped.event.kind.rawValue) of \(dropped.event.service) is dropped, the \(number). of all",
                 metadata: Self.fields(of: dropped))
         }
         startReady()
@@ -70,11 +70,11 @@ final class Notifier: Sendable {
     }
 
     private func ended(_ item: NotificationQueue.Item, _ ending: ProgramRun.Ending) {
-        let told = "notify \(item.notification.command[0]) of \(item.event.kind.rawValue) of \(item.event.service)"
+        let subject = "notify \(item.notification.command[0]) of \(item.event.kind.rawValue) of \(item.event.service)"
         let fields = Self.fields(of: item)
-        for line in ending.lines { logger.info("\(told): \(line)", metadata: fields) }
+        for line in ending.lines { logger.info("\(subject): \(line)", metadata: fields) }
         if let failure = ending.failure {
-            logger.error("\(told): \(failure)", metadata: fields.merging(["error": "\(failure)"]) { $1 })
+            logger.error("\(subject): \(failure)", metadata: fields.merging(["error": "\(failure)"]) { $1 })
         }
         state.withLock { state in
             state.programs[item.event.service] = nil

@@ -59,7 +59,7 @@ struct OpenEventsFile {
             }
             return (open, nil)
         } catch {
-            return (OpenEvents(), "read \(path): \(error): what the last daemon told of services is not known")
+            return (OpenEvents(), "read \(path): \(error): the open events of the last daemon are lost")
         }
     }
 

@@ -160,7 +160,7 @@ extension Director {
 
     /// Returns the question of a round, and notes the packet counts from before it. The question has the round's id.
     func question(of id: Int, isOutOfTurn: Bool = false) -> Result<Checker.Question, NoWay> {
-        guard let inquiry = health.inquiry(id) else { return .failure(NoWay(reason: "nobody asks any more")) }
+        guard let inquiry = health.inquiry(id) else { return .failure(NoWay(reason: "the check was removed")) }
         let round = inquiry.round
         return way(of: round, for: inquiry.member).map { way in
             health.noteAsked(

@@ -21,7 +21,7 @@ struct DampingFile {
         do {
             return (try JSONDecoder().decode([Entry].self, from: Data(try File.read(path))), nil)
         } catch {
-            return ([], "read \(path): \(error): what flap damping held against real servers is not known")
+            return ([], "read \(path): \(error): the state of flap damping is lost")
         }
     }
 

@@ -28,7 +28,7 @@ struct OverridesFile {
         do { return (try read(), nil) } catch {
             let aside = "\(path).damaged"
             let kept = rename(path, aside) == 0 ? "it is kept as \(aside)" : "it stays where it is"
-            return (Overrides(), "\(error); \(kept). No real server is drained: drain again what has to be")
+            return (Overrides(), "\(error); \(kept). No real server is drained now: repeat the drains that are needed")
         }
     }
 

@@ -61,7 +61,7 @@ struct ManagedResources {
             case nil: continue
             case .restored?: news.append((resource, "\(resource)"))
             case .contested(let time)?:
-                let end = "something else keeps it from staying; it is put back each time, without another word"
+                let end = "something else keeps it from staying; it is put back each time, without another line"
                 news.append((resource, "\(resource) again, \(Director.rounded(time)) after the last time: \(end)"))
             }
         }
@@ -73,9 +73,9 @@ struct ManagedResources {
         }
         for service in services {
             let needed = needed(service)
-            let told = news.filter { needed.contains($0.resource) }
-            if told.isEmpty { continue }
-            findings.restored.append((service.address, told.map(\.text).joined(separator: ", ")))
+            let ofService = news.filter { needed.contains($0.resource) }
+            if ofService.isEmpty { continue }
+            findings.restored.append((service.address, ofService.map(\.text).joined(separator: ", ")))
         }
         return findings
     }

@@ -42,7 +42,7 @@ struct ManagedResourcesTests {
         #expect(lines(first) == ["warning restored \(device)"])
         #expect(events(first) == ["\(Self.web): \(device)", "\(Self.mail): \(device)"])
         let second = resources.note(repairs([device, sysctl]), of: services, at: at(3))
-        let end = "something else keeps it from staying; it is put back each time, without another word"
+        let end = "something else keeps it from staying; it is put back each time, without another line"
         let again = "\(device) again, 3s after the last time: \(end)"
         #expect(lines(second) == ["warning restored \(again)", "warning restored \(sysctl)"])
         #expect(events(second) == [Self.web, Self.mail].map { "\($0): \(again), \(sysctl)" })
