@@ -302,11 +302,11 @@ extension Director {
     /// Checks real servers, follows the network and sweeps the flow table, until cancelled.
     public func run() async {
         await withDiscardingTaskGroup { group in
-            group.addTask { await self.followInterfaces() }
-            group.addTask { await self.followNetwork() }
+            group.addTask { await self.monitorInterfaces() }
+            group.addTask { await self.monitorNetwork() }
             group.addTask { await self.runUpkeep() }
             group.addTask { await self.runSweeps() }
-            group.addTask { await self.followPathMTUs() }
+            group.addTask { await self.learnPathMTUs() }
             group.addTask { await self.watchTime() }
             group.addTask { await self.watchSYNs() }
             group.addTask { await self.runChecks() }
@@ -320,7 +320,7 @@ extension Director {
             attempt("keep what the director put into this machine") { try repair() }
             attempt("stay attached to the interfaces") { try rejoinInterfaces() }
             attempt("apply the services") { try applyOwedServices() }
-            // `followNetwork` follows the changes that the kernel announces. This finds the others.
+            // `monitorNetwork` follows the changes that the kernel announces. This finds the others.
             refreshPaths(atMost: 100)
             attempt("learn the ports that clients use") { try learnPorts() }
             forgetPaths()

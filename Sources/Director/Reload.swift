@@ -131,7 +131,7 @@ extension Director {
         guard let current = running else { return }
         current.dataPlane.setLimits(limits)
         // The next hops of new real servers precede the servers themselves.
-        followRoutes(to: configuration.serverAddresses.subtracting(current.dataPlane.serverAddresses))
+        updateRoutes(to: configuration.serverAddresses.subtracting(current.dataPlane.serverAddresses))
         try applyServices()
         refreshPaths()
         try current.dataPlane.completeChange()

@@ -78,7 +78,7 @@ extension Director {
     }
 
     /// Applies the drains of a service to its weights.
-    func followDrains(of service: ConfiguredService) {
+    func updateDrained(of service: ConfiguredService) {
         let drained = maintenance.overrides.drained(of: service.forwarding)
         if let changes = health.setDrained(drained, of: service.address, at: clock.now) {
             apply(changes, of: service.address)

@@ -251,7 +251,7 @@ extension Director {
     private func applyDrains(
         of services: [ConfiguredService], affecting all: Set<ServiceAddress>
     ) throws -> Applier.Batch {
-        for service in services { followDrains(of: service) }
+        for service in services { updateDrained(of: service) }
         return try applyNow(with: all)
     }
 

@@ -25,7 +25,7 @@ extension Director {
         // Interfaces come first, as frames for a MAC that the data plane lacks are lost.
         attempt("follow the interfaces") { try refreshInterfaces() }
         report(
-            nextHops.followAll(
+            nextHops.updateAll(
                 atMost: limit, for: configuration, on: running.dataPlane, journal: running.journal, at: clock.now))
     }
 
@@ -34,10 +34,10 @@ extension Director {
     private func refreshInterfaces() throws { announce(on: try running?.dataPlane.followInterfaces() ?? []) }
 
     /// Updates the paths to real servers that the data plane does not have yet.
-    func followRoutes(to servers: Set<IPAddress>) {
+    func updateRoutes(to servers: Set<IPAddress>) {
         guard let running else { return }
         report(
-            nextHops.follow(
+            nextHops.update(
                 servers.sorted(), for: configuration, on: running.dataPlane, journal: running.journal, at: clock.now))
     }
 
@@ -57,8 +57,8 @@ extension Director {
 
     /// Follows the interfaces without a wait for routes. The frames for a VIP that has moved to a macvlan are lost
     /// until then.
-    func followInterfaces() async {
-        // `followNetwork` logs the error.
+    func monitorInterfaces() async {
+        // `monitorNetwork` logs the error.
         guard let events = try? network.changes(of: [.link, .address]) else { return }
         for await _ in events {
             let began = clock.now
@@ -69,7 +69,7 @@ extension Director {
     }
 
     /// Updates the paths at the kernel's notifications of routes, neighbours and links.
-    func followNetwork() async {
+    func monitorNetwork() async {
         let events: AsyncStream<Void>
         do { events = try network.changes(of: Set(RouteMonitor.Kind.allCases)) } catch {
             logger.error(
@@ -94,7 +94,7 @@ extension Director {
 
     /// Learns path MTUs between the director and its real servers. Anybody can forge routers' messages. So a message
     /// only starts a probe, and the probe decides.
-    func followPathMTUs() async {
+    func learnPathMTUs() async {
         let errors: AsyncStream<FragmentationNeeded>
         do { errors = try network.routerErrors() } catch {
             logger.error("\(error): path MTUs inside the tunnels are not learnt", metadata: ["error": "\(error)"])
@@ -147,7 +147,7 @@ extension Director {
     func placeAddresses(journal: ChangeJournal) throws {
         guard let dataPlane = running?.dataPlane else { return }
         let links = try network.links()
-        followNames(in: journal, links)
+        updateNames(in: journal, links)
         let placement = try vipAddresses.place(for: configuration, on: dataPlane, links: links, journal: journal)
         if placement.hasOtherSources { refreshPaths() }
         if let failure = placement.failure { throw failure }
@@ -171,7 +171,7 @@ extension Director {
     /// Restores the director's own changes of the machine that were undone by others. Called every second.
     func repair() throws {
         guard let running, running.isForwarding else { return }
-        attempt("list the interfaces") { followNames(in: running.journal, try network.links()) }
+        attempt("list the interfaces") { updateNames(in: running.journal, try network.links()) }
         for repairs in running.dataPlane.repair() { report(repairs) }
         let repairs = try vipAddresses.restore(for: configuration, on: running.dataPlane, journal: running.journal)
         if !repairs.restored.isEmpty { announce() }
@@ -179,7 +179,7 @@ extension Director {
     }
 
     /// Updates the names of interfaces in the journal, which has them in memory also where the file cannot be written.
-    private func followNames(in journal: ChangeJournal, _ links: [Link]) {
+    private func updateNames(in journal: ChangeJournal, _ links: [Link]) {
         attempt("follow the names of interfaces") { try journal.follow(links) }
     }
 

@@ -39,13 +39,13 @@ struct NextHops {
 
     /// Follows the routes to all real servers, or to `limit` of them, each in its turn. Removed real servers are
     /// included, as their connections go on.
-    mutating func followAll(
+    mutating func updateAll(
         atMost limit: Int = .max, for configuration: DirectorConfiguration, on dataPlane: any DataPlane,
         journal: ChangeJournal, at now: Instant
     ) -> NetworkFindings {
         let servers = dataPlane.serverAddresses.union(configuration.serverAddresses)
         let next = turn(of: servers, atMost: limit)
-        let findings = follow(next, for: configuration, on: dataPlane, journal: journal, at: now)
+        let findings = update(next, for: configuration, on: dataPlane, journal: journal, at: now)
         dataPlane.followRoutes()
         isLocalVIP = [:]
         return findings
@@ -53,7 +53,7 @@ struct NextHops {
 
     /// Follows the routes to these real servers. A server whose route cannot be looked up keeps its next hop, and does
     /// not prevent the others.
-    mutating func follow(
+    mutating func update(
         _ servers: [IPAddress], for configuration: DirectorConfiguration, on dataPlane: any DataPlane,
         journal: ChangeJournal, at now: Instant
     ) -> NetworkFindings {

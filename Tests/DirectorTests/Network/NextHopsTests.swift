@@ -31,7 +31,7 @@ struct NextHopsTests {
         _ hops: inout NextHops, atMost limit: Int = .max, for configuration: DirectorConfiguration? = nil,
         second: Int = 0
     ) -> [String] {
-        hops.followAll(
+        hops.updateAll(
             atMost: limit, for: configuration ?? self.configuration, on: plane, journal: journal, at: at(second)
         ).lines.map { "\($0.level) \($0.text)" }
     }
