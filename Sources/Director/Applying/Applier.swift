@@ -205,9 +205,9 @@ extension Director {
         let began = clock.now
         do { try apply(batch) } catch {
             let names = batch.services.map(\.description).sorted()
-            logger.error(
-                "apply the health of \(names.listed): \(error)",
-                metadata: ["service": "\(names.joined(separator: ","))", "error": "\(error)"])
+            var fields: Logger.Metadata = ["services": "\(names.count)", "error": "\(error)"]
+            if names.count == 1 { fields["service"] = "\(names[0])" }
+            logger.error("apply the health of \(names.listed): \(error)", metadata: fields)
             oweServices()
         }
         publish(batch)

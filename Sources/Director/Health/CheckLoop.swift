@@ -274,7 +274,8 @@ extension Director {
             var fields: Logger.Metadata = ["reason": "\(shortage)"]
             if !findings.inDoubt.isEmpty {
                 fields["event"] = "\(DirectorEvent.Kind.checkPathInDoubt.rawValue)"
-                fields["service"] = "\(findings.inDoubt.map(\.service.description).joined(separator: ","))"
+                fields["services"] = "\(findings.inDoubt.count)"
+                if findings.inDoubt.count == 1 { fields["service"] = "\(findings.inDoubt[0].service)" }
             }
             logger.error("health checks: \(shortage)", metadata: fields)
         }
