@@ -45,7 +45,8 @@ count() {
     local ok not_ok total swift_failed skipped
     ok=$(grep -c '^ok - ' "$1" || true)
     not_ok=$(grep -c '^not ok - ' "$1" || true)
-    total=$(sed -nE 's/^.* Test run with ([0-9]+) tests? .*/\1/p' "$1" | tail -1)
+    total=$(sed -nE 's/^.* Test run with ([0-9]+) tests? .*/\1/p' "$1" |
+        awk '{ sum += $1 } END { if (NR) print sum }')
     swift_failed=$(grep -cE '^[^ ]+ +Test [^ ].* failed after ' "$1" || true)
     # The line "Test run with N tests failed" is no test.
     swift_failed=$((swift_failed - $(grep -cE '^[^ ]+ +Test run with .* failed after ' "$1" || true)))
@@ -89,11 +90,26 @@ build_release() {
 # Builds the programs unless the build stage has. SwiftPM builds one thing at a time: this would wait for other builds.
 need_release() { [ -n "$BUILT" ] || build_release; }
 
-# The tests are built as the caller of sudo, and run as root, as they load packet programs.
+# The tests are built as the caller of sudo. They run as root, since they load packet programs. Those of the data plane and
+# the others run side by side, each in network and mount namespaces of their own.
 run_swift_tests() {
-    cd "$ROOT"
-    mount_bpffs
-    build_tests && "$SWIFT" test --skip-build --disable-xctest --no-parallel
+    local code=0 others
+    build_tests || return
+    swift_tests --skip XDPDataPlaneTests >"$BESIDE_LOG" 2>&1 &
+    others=$!
+    swift_tests --filter XDPDataPlaneTests || code=$?
+    wait "$others" || code=$?
+    cat "$BESIDE_LOG"
+    return $code
+}
+
+# swift_tests ARGUMENT...   runs Swift Testing with these arguments.
+swift_tests() {
+    # shellcheck disable=SC2016 # The inner shell expands.
+    unshare --mount --net --propagation private bash -c '
+        mount -t tmpfs tmpfs /run && mkdir /run/netns && mount -t sysfs sysfs /sys && mount -t bpf bpf /sys/fs/bpf &&
+            ip link set lo up && cd "$0" && exec .build/debug/ipvsdPackageTests.xctest "$@"' "$ROOT" \
+        --testing-library swift-testing --no-parallel "$@"
 }
 
 build_tests() { as_invoker "$SWIFT" build --package-path "$ROOT" --build-tests; }
