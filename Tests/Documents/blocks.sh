@@ -11,12 +11,14 @@
 #   yaml        this file is the last `yaml` block of the article, and not this script's own
 #   traffic     a client sends to the VIP all the time
 #   endless     a command that has printed something and still runs after some seconds has succeeded
+#   events      a real server is down
 #   exit=N,...  the accepted exit codes
+#   needs=NAME  the kernel may lack this, and the command then has to say so: tracing, ipip
 #
 # Each line of a block is one command, as bash runs it. A director starts in the background, and forwards before the next
 # command runs. A comment `# prints: TEXT` behind a command names a part of its output.
 #
-# The namespaces, /run and /etc are private to this script.
+# The namespaces, /run, /etc and bpffs are private to this script.
 set -euo pipefail
 if [ -z "${IN_PRIVATE_NAMESPACES:-}" ]; then
     IN_PRIVATE_NAMESPACES=1 exec unshare --mount --net --propagation private "$0" "$@"
@@ -28,6 +30,7 @@ lab=$here/../Lab/lab.sh
 source "$lab"
 IPVSD=$(realpath "$IPVSD")
 PATIENCE=4
+declare -A LACKS=([tracing]="does not let the director's program be traced" [ipip]="this kernel has no ipip")
 
 # --- the machine that the blocks see ---------------------------------------------------------------
 
@@ -38,6 +41,7 @@ private_directories() {
     mount --bind /mnt/etc /etc
     mount -t tmpfs tmpfs /run
     mkdir -p /run/netns
+    mount -t bpf bpf /sys/fs/bpf
     WORK=/mnt/blocks
     ln -s "$IPVSD" /mnt/bin/ipvsd
     # Root needs no sudo. Its assignments are env's.
@@ -106,7 +110,13 @@ environment() {
     done
     if has forwarding; then start "ipvsd --config /etc/ipvsd/ipvsd.yaml" director; fi
     if has traffic; then traffic; fi
+    if has events; then
+        server_kill rs2
+        wait_until 20 "the event of a server" has_event server-down
+    fi
 }
+
+has_event() { ipvsd events --json | grep -q "\"$1\""; }
 
 serves() { [ "$(ipvsd status --json | jq .pid)" = "$1" ]; }
 
@@ -118,8 +128,9 @@ start() {
     pid=$(<"$LAB_DIR/pid")
     (wait_until 20 "the director" either ended "$pid" -- serves "$pid") && ! ended "$pid" ||
         fail "$1: $(tail -n 3 "$LAB_DIR/$2.log" | paste -sd'|')"
-    # An instance in a network namespace has a directory of its own.
-    ln -sf /run/ipvsd/netns-*/control.sock /run/ipvsd/
+    # An instance in a network namespace has directories of its own.
+    ln -sf /run/ipvsd/netns-*/* /run/ipvsd/
+    ln -sf /sys/fs/bpf/ipvsd/netns-*/* /sys/fs/bpf/ipvsd/
 }
 
 # either COMMAND... -- COMMAND...
@@ -137,7 +148,9 @@ run() {
     ! has endless || seconds=$((PATIENCE * LAB_SLOW))
     (cd "$DIRECTORY" && LAB_VIA=nsenter in_ns "$HOST" timeout --signal INT --kill-after 5 $seconds bash -c "$1") \
         </dev/null >"$output" 2>&1 || code=$?
-    if has endless && [ $code = 124 ]; then
+    if [[ " $WORDS " =~ \ needs=([a-z]+)\  ]] && grep -qF -- "${LACKS[${BASH_REMATCH[1]}]}" "$output"; then
+        echo "#     this kernel lacks ${BASH_REMATCH[1]}: $1"
+    elif has endless && [ $code = 124 ]; then
         [ -s "$output" ] || fail "$1: no output in $seconds s"
     elif [[ ",$accepted," != *",$code,"* ]]; then
         fail "$1: exit code $code: $(tail -n 3 "$output" | paste -sd'|')"
