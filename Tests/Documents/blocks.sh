@@ -6,14 +6,14 @@
 # A comment in front of the block names its environment: `<!-- run: HOST WORD... -->`. HOST is a namespace of the lab, in
 # which rs1 and rs2 are set up as real servers of 10.0.0.100. Each command must exit with 0. The words are:
 #
-#   bare        HOST is not set up as a real server
-#   forwarding  a director runs with /etc/ipvsd/ipvsd.yaml
-#   yaml        this file is the last `yaml` block of the article, and not this script's own
-#   traffic     a client sends to the VIP all the time
-#   endless     a command that has printed something and still runs after some seconds has succeeded
-#   events      a real server is down
-#   exit=N,...  the accepted exit codes
-#   needs=NAME  the kernel may lack this, and the command then has to say so: tracing, ipip
+#   bare        HOST is not set up as a real server.
+#   forwarding  a director runs with /etc/ipvsd/ipvsd.yaml.
+#   yaml        this file is the last `yaml` block of the article, and not this script's own.
+#   traffic     a client sends to the VIP all the time.
+#   endless     a command that has printed something and still runs after some seconds has succeeded.
+#   events      a real server is down.
+#   exit=N,...  the accepted exit codes.
+#   needs=NAME  the kernel may lack this, and the command then has to say so: tracing, ipip.
 #
 # Each line of a block is one command, as bash runs it. A director starts in the background, and forwards before the next
 # command runs. A comment `# prints: TEXT` behind a command names a part of its output.

@@ -1,10 +1,10 @@
 #!/bin/bash
 # Tests/Documents/run.sh [PART...] - checks README.md, the articles and the manual pages. Root; IPVSD is the program.
 #
-#   links     links, paths, names and commands lead to something that exists
-#   articles  DocC converts the catalogue without a warning
-#   manuals   ipvsd.yaml(5) and the pages of section 8 are set without a warning; needs the debug build of generate-manual
-#   blocks    each block that is marked `sh` runs
+#   links     links, paths, names and commands lead to something that exists.
+#   articles  DocC converts the catalogue without a warning.
+#   manuals   ipvsd.yaml(5) and the pages of section 8 are set without a warning; needs the debug build of generate-manual.
+#   blocks    each block that is marked `sh` runs.
 #
 # Without PART all of them. Each check is a line `ok - ` or `not ok - `.
 set -euo pipefail
