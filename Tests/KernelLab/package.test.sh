@@ -96,6 +96,11 @@ test_an_installation_starts_nothing() {
     matches "$(zcat /usr/share/man/man5/ipvsd.yaml.5.gz)" '^\.It Ic slow-start' "the manual page of the file"
     exits 0 jq -e '.definitions.services.properties["slow-start"].description' /usr/share/ipvsd/ipvsd.schema.json
     [ "$(zcat /usr/share/man/man8/ipvsd-drain.8.gz | grep -c '^\.Sh')" -ge 4 ] || fail "the manual page of ipvsd drain"
+    # The package's own list: this machine's dpkg may leave documents out.
+    equal "$(dpkg-deb --contents "$PACKAGE" | grep -c '/usr/share/doc/ipvsd/articles/.*\.md$')" \
+        "$(find "$ROOT/Sources/ipvsd/ipvsd.docc" -name '*.md' | wc -l)" "the number of articles"
+    equal "$(dpkg-deb --fsys-tarfile "$PACKAGE" | tar -xO --wildcards './usr/share/doc/ipvsd/*.md' |
+        grep -oE '<doc:|ipvsd\.docc' || true)" "" "links that lead out of the package"
 }
 
 test_the_unit_has_four_capabilities() {

@@ -76,13 +76,27 @@ FILES
 documents() {
     install -d "$DOC"
     { cat "$ROOT/LICENSE" && printf '\nThe latter is in /usr/share/common-licenses/GPL-2.\n'; } >"$DOC/copyright"
-    install -m 644 "$ROOT/README.md" "$DOC/"
+    articles
     install -D -m 644 -t "$DOC/examples" "$ROOT/examples/ipvsd.yaml"
     libraries | gzip -9n >"$DOC/libraries.gz"
     printf 'ipvsd (%s) unstable; urgency=medium\n\n  * Of commit %s.\n\n -- %s  %s\n' "$VERSION" \
         "$(as_invoker git -C "$ROOT" rev-parse --short=12 HEAD)" "$MAINTAINER" "$(date -R -d "@$SOURCE_DATE_EPOCH")" |
         gzip -9n >"$DOC/changelog.gz"
     install -D -m 644 "$ROOT/Sources/ipvsd/Packaging/debian/lintian-overrides" "$TREE/usr/share/lintian/overrides/ipvsd"
+}
+
+# README.md and the articles as plain Markdown, whose links name files of the package.
+articles() {
+    local article catalogue=Sources/ipvsd/ipvsd.docc
+    install -d "$DOC/articles"
+    for article in "$ROOT/$catalogue"/*.md; do
+        article=${article##*/}
+        echo "s|<doc:${article%.md}>|[$(sed '1!d; s/^# //; s/`//g' "$ROOT/$catalogue/$article")]($article)|g"
+    done >"$WORK/links.sed"
+    for article in "$ROOT/$catalogue"/*.md; do
+        sed -f "$WORK/links.sed" -e '/^<!-- run: /d' "$article" >"$DOC/articles/${article##*/}"
+    done
+    sed -e "s|$catalogue/|articles/|g; s|(LICENSE)|(copyright)|; /^<!-- run: /d" "$ROOT/README.md" >"$DOC/README.md"
 }
 
 # The licences and notices of what is linked into the program.
