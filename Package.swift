@@ -250,3 +250,8 @@ let package = Package(
         .executableTarget(name: "bpf-embed"),
     ]
 )
+
+// For `swift package generate-documentation --target ipvsd` alone, so that no user fetches it.
+if Context.environment["IPVSD_DOCUMENTATION"] != nil {
+    package.dependencies.append(.package(url: "https://github.com/swiftlang/swift-docc-plugin.git", exact: "1.5.0"))
+}

@@ -30,7 +30,7 @@ lab=$here/../Lab/lab.sh
 source "$lab"
 IPVSD=$(realpath "$IPVSD")
 PATIENCE=4
-declare -A LACKS=([tracing]="does not let the director's program be traced" [ipip]="this kernel has no ipip")
+declare -A LACKS=([tracing]="does not let the director's program be traced" [ipip]="has no IPIP tunnels")
 
 # --- the machine that the blocks see ---------------------------------------------------------------
 
