@@ -13,7 +13,7 @@
 #   endless     a command that has printed something and still runs after some seconds has succeeded.
 #   events      a real server is down.
 #   exit=N,...  the accepted exit codes.
-#   needs=NAME  the kernel may lack this, and the command then has to say so: tracing, ipip.
+#   needs=NAME  the kernel may lack this (tracing, ipip). A command then has to say so, and later ones may fail.
 #
 # Each line of a block is one command, as bash runs it. A director starts in the background, and forwards before the next
 # command runs. A comment `# prints: TEXT` behind a command names a part of its output.
@@ -149,7 +149,11 @@ run() {
     (cd "$DIRECTORY" && LAB_VIA=nsenter in_ns "$HOST" timeout --signal INT --kill-after 5 $seconds bash -c "$1") \
         </dev/null >"$output" 2>&1 || code=$?
     if [[ " $WORDS " =~ \ needs=([a-z]+)\  ]] && grep -qF -- "${LACKS[${BASH_REMATCH[1]}]}" "$output"; then
-        echo "#     this kernel lacks ${BASH_REMATCH[1]}: $1"
+        LACKING=${BASH_REMATCH[1]}
+        echo "#     this kernel lacks $LACKING: $1"
+    elif [ -n "$LACKING" ]; then
+        # It follows from an earlier refusal.
+        echo "#     exit code $code: $1"
     elif has endless && [ $code = 124 ]; then
         [ -s "$output" ] || fail "$1: no output in $seconds s"
     elif [[ ",$accepted," != *",$code,"* ]]; then
@@ -163,7 +167,7 @@ run() {
 
 # block FILE   in a subshell, and with a lab of its own
 block() {
-    local line
+    local line LACKING=
     lab_trap
     environment
     while IFS= read -r line; do

@@ -152,7 +152,7 @@ def commands(document, tree):
                 problems.append(f"{words[0]} is not executable")
             if words and words[0] == "Tests/run.sh":
                 problems += [f"stage {word}" for word in words[1:] if word not in stages]
-            elif words and re.fullmatch(r"Tests/\w+/run\.sh", words[0]) and words[0] != "Tests/Benchmarks/run.sh":
+            elif words and re.fullmatch(r"Tests/(?:Namespaces|Attacks|KernelLab)/run\.sh", words[0]):
                 scenarios = re.search(r"SCENARIOS=(\S+)", line)
                 directory = scenarios[1] if scenarios else os.path.dirname(words[0])
                 problems += [f"scenario {word}" for word in words[1:]
