@@ -3,8 +3,8 @@
 #
 #   Tests/Documents/blocks.sh [FILE[:LINE]...]     all files without arguments; IPVSD is the program
 #
-# A comment in front of the block names its environment: `<!-- run: HOST WORD... -->`. HOST is a namespace of the lab, in
-# which rs1 and rs2 are set up as real servers of 10.0.0.100. Each command must exit with 0. The words are:
+# A comment in front of the block names its environment: `<!-- run: HOST WORD... -->`. HOST is a namespace of the lab.
+# There rs1 and rs2 are real servers of 10.0.0.100. Each command must exit with 0. The words are:
 #
 #   bare        HOST is not set up as a real server.
 #   forwarding  a director runs with /etc/ipvsd/ipvsd.yaml.
@@ -15,8 +15,8 @@
 #   exit=N,...  the accepted exit codes.
 #   needs=NAME  the kernel may lack this (tracing, ipip). A command then has to say so, and later ones may fail.
 #
-# Each line of a block is one command, as bash runs it. A director starts in the background, and forwards before the next
-# command runs. A comment `# prints: TEXT` behind a command names a part of its output.
+# Each line of a block is one command, as bash runs it. A director starts in the background, and forwards before the
+# next command runs. A comment `# prints: TEXT` behind a command names a part of its output.
 #
 # The namespaces, /run, /etc and bpffs are private to this script.
 set -euo pipefail
@@ -48,7 +48,8 @@ private_directories() {
     printf '#!/bin/sh\nexec env "$@"\n' >/mnt/bin/sudo
     # A kernel without IPVS has no rules to print.
     [ -e /proc/net/ip_vs ] ||
-        printf '#!/bin/sh\necho "-A -t %s:80 -s wlc"\necho "-a -t %s:80 -r %s:80 -i -w 1"\n' $VIP $VIP $RS1 >/mnt/bin/ipvsadm
+        printf '#!/bin/sh\necho "-A -t %s:80 -s wlc"\necho "-a -t %s:80 -r %s:80 -i -w 1"\n' $VIP $VIP $RS1 \
+            >/mnt/bin/ipvsadm
     chmod +x /mnt/bin/*
     export PATH=/mnt/bin:$PATH
 }
@@ -123,8 +124,12 @@ serves() { [ "$(ipvsd status --json | jq .pid)" = "$1" ]; }
 # start COMMAND HOST   a director in the background
 start() {
     local pid
-    (cd "$DIRECTORY" && : >"$LAB_DIR/$2.log" && spawn "$2" "$LAB_DIR/$2.log" env --default-signal=INT bash -c "exec ${1#sudo }" && echo "$SPAWNED") \
-        >"$LAB_DIR/pid"
+    : >"$LAB_DIR/$2.log"
+    (
+        cd "$DIRECTORY"
+        spawn "$2" "$LAB_DIR/$2.log" env --default-signal=INT bash -c "exec ${1#sudo }"
+        echo "$SPAWNED"
+    ) >"$LAB_DIR/pid"
     pid=$(<"$LAB_DIR/pid")
     (wait_until 20 "the director" either ended "$pid" -- serves "$pid") && ! ended "$pid" ||
         fail "$1: $(tail -n 3 "$LAB_DIR/$2.log" | paste -sd'|')"
