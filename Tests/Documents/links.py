@@ -30,8 +30,10 @@ class Tree:
     """The files of the checkout, their directories, and all words of the code."""
 
     def __init__(self):
+        # Root may look at the checkout of a user.
         listed = subprocess.check_output(
-            ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"], text=True)
+            ["git", "-c", "safe.directory=*", "-C", ROOT, "ls-files", "-z", "--cached", "--others",
+             "--exclude-standard"], text=True)
         self.files = [name for name in listed.split("\0") if name and (ROOT / name).is_file()]
         self.directories = {str(parent) for name in self.files for parent in Path(name).parents} - {"."}
         self.words = set()
