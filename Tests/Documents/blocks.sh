@@ -26,7 +26,7 @@ fi
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 lab=$here/../Lab/lab.sh
 [ -e "$lab" ] || lab=$here/../../examples/lab.sh
-# shellcheck source=../../examples/lab.sh
+# shellcheck source=../Lab/lab.sh
 source "$lab"
 IPVSD=$(realpath "$IPVSD")
 PATIENCE=4
@@ -48,7 +48,7 @@ private_directories() {
     printf '#!/bin/sh\nexec env "$@"\n' >/mnt/bin/sudo
     # A kernel without IPVS has no rules to print.
     [ -e /proc/net/ip_vs ] ||
-        printf '#!/bin/sh\necho "-A -t %s:80 -s wlc"\necho "-a -t %s:80 -r %s:80 -i -w 1"\n' $VIP $VIP $RS1 \
+        printf '#!/bin/sh\necho "-A -t %s:80 -s wlc"\necho "-a -t %s:80 -r %s:80 -i -w 1"\n' "$VIP" "$VIP" "$RS1" \
             >/mnt/bin/ipvsadm
     chmod +x /mnt/bin/*
     export PATH=/mnt/bin:$PATH
@@ -65,8 +65,8 @@ services:
 YAML
     [ -z "$YAML" ] || cp "$YAML" /etc/ipvsd/ipvsd.yaml
     cp /etc/ipvsd/ipvsd.yaml "$DIRECTORY"
-    echo $VIP >/etc/vips
-    printf -- '-A -f 1 -s wlc\n-a -f 1 -r %s:0 -i -w 1\n' $RS1 >"$DIRECTORY/rules"
+    echo "$VIP" >/etc/vips
+    printf -- '-A -f 1 -s wlc\n-a -f 1 -r %s:0 -i -w 1\n' "$RS1" >"$DIRECTORY/rules"
     cat >/etc/keepalived/keepalived.conf <<CONF
 virtual_server $VIP 80 {
     delay_loop 2
@@ -85,7 +85,7 @@ CONF
 # A client at the address that the articles use, and one at its own.
 traffic() {
     ip -n "$(ns client)" addr add 198.51.100.7/32 dev lo
-    spawn client /dev/null ping -q -i 0.2 $VIP
+    spawn client /dev/null ping -q -i 0.2 "$VIP"
     TRAFFIC=$SPAWNED
     spawn client /dev/null bash -c "while :; do curl -s --max-time 1 http://$VIP/
         curl -s --max-time 1 --interface 198.51.100.7 http://$VIP:443/; sleep 0.05; done"
@@ -106,8 +106,8 @@ environment() {
     mkdir "$DIRECTORY"
     files
     for host in rs1 rs2; do
-        [ "$host" = "$HOST" ] && has bare || realservers_setup $host
-        server_start $host
+        if [ "$host" != "$HOST" ] || ! has bare; then realservers_setup "$host"; fi
+        server_start "$host"
     done
     if has forwarding; then start "ipvsd --config /etc/ipvsd/ipvsd.yaml" director; fi
     if has traffic; then traffic; fi
@@ -131,8 +131,9 @@ start() {
         echo "$SPAWNED"
     ) >"$LAB_DIR/pid"
     pid=$(<"$LAB_DIR/pid")
-    (wait_until 20 "the director" either ended "$pid" -- serves "$pid") && ! ended "$pid" ||
+    if ! (wait_until 20 "the director" either ended "$pid" -- serves "$pid") || ended "$pid"; then
         fail "$1: $(tail -n 3 "$LAB_DIR/$2.log" | paste -sd'|')"
+    fi
     # An instance in a network namespace has directories of its own.
     ln -sf /run/ipvsd/netns-*/* /run/ipvsd/
     ln -sf /sys/fs/bpf/ipvsd/netns-*/* /sys/fs/bpf/ipvsd/

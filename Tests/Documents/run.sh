@@ -12,7 +12,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$here/../.." && pwd)
 export IPVSD=${IPVSD:-$ROOT/.build/release/ipvsd}
 # Debian's own, in case a slower wrapper comes first in PATH.
-PYTHON=$([ -x /usr/bin/python3 ] && echo /usr/bin/python3 || command -v python3)
+PYTHON=/usr/bin/python3
+[ -x "$PYTHON" ] || PYTHON=$(command -v python3)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
