@@ -3,8 +3,8 @@
 #
 #   sudo Tests/run.sh [STAGE...]
 #
-# The stages are format, build, quickstart, namespaces, attacks, swift, kernel and bench. Without arguments all of them
-# run, in this order. The last line is "N passed, N failed" over all stages, and the exit code is 0 only without a
+# The stages are format, build, quickstart, namespaces, attacks, swift, documents, kernel and bench. Without arguments
+# all of them run, in this order. The last line is "N passed, N failed" over all stages, and the exit code is 0 only without a
 # failure. A skipped test counts as a failed one.
 set -euo pipefail
 [ "$(id -u)" = 0 ] || exec sudo --preserve-env=SWIFT,CI "$0" "$@"
@@ -16,7 +16,7 @@ source "$ROOT/Sources/ipvsd/Packaging/build.sh"
 # Package.swift makes warnings errors when CI is set.
 export CI=${CI:-1}
 TEST_PACKAGES=(bpftool clang-format iperf3 iproute2 iputils-arping iputils-ping ipvsadm jq keepalived nftables openssl python3-minimal
-    python3-prometheus-client shellcheck tcpdump
+    python3-prometheus-client shellcheck tcpdump curl man-db
     qemu-system-x86 kmod cpio xz-utils busybox-static dpkg-dev lintian)
 PASSED=0 FAILED=0
 LOG=$(mktemp)
@@ -164,6 +164,11 @@ leftovers() {
     ip -o link show | awk '/ipvsd|tunl0/ { print $2 }'
 }
 
+run_documents() {
+    need_release && as_invoker "$SWIFT" build --package-path "$ROOT" --product generate-manual &&
+        SWIFT=$SWIFT "$ROOT/Tests/Documents/run.sh"
+}
+
 # The packet programs' tests run in the kernel lab once more, so it needs the tests' build.
 run_kernel() { need_release && build_tests && "$ROOT/Tests/KernelLab/run.sh"; }
 
@@ -173,10 +178,10 @@ main() {
     local name
     packages "${BUILD_PACKAGES[@]}" "${LAB_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
     find_swift
-    [ $# -gt 0 ] || set -- format build quickstart namespaces attacks swift kernel bench
+    [ $# -gt 0 ] || set -- format build quickstart namespaces attacks swift documents kernel bench
     for name; do
         case $name in
-            format) stage "swift format" run_format ;;
+            format) stage "format" run_format ;;
             build)
                 stage "build" run_build
                 BUILT=1
@@ -190,6 +195,10 @@ main() {
             swift)
                 await_beside
                 stage "swift test" run_swift_tests
+                ;;
+            documents)
+                await_beside
+                stage "documents" run_documents
                 ;;
             kernel)
                 await_beside

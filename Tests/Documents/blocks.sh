@@ -24,10 +24,8 @@ if [ -z "${IN_PRIVATE_NAMESPACES:-}" ]; then
     IN_PRIVATE_NAMESPACES=1 exec unshare --mount --net --propagation private "$0" "$@"
 fi
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-lab=$here/../Lab/lab.sh
-[ -e "$lab" ] || lab=$here/../../examples/lab.sh
 # shellcheck source=../Lab/lab.sh
-source "$lab"
+source "$here/../Lab/lab.sh"
 IPVSD=$(realpath "$IPVSD")
 PATIENCE=4
 declare -A LACKS=([tracing]="does not let the director's program be traced" [ipip]="has no IPIP tunnels")
