@@ -1,5 +1,6 @@
 import Addresses
 import BPF
+import CLibBPF
 import CLinux
 import Capture
 import Glibc
@@ -232,5 +233,57 @@ extension PacketKind {
         var packet = packet
         packet[Self.packetOffset...].write(destination, at: IPv4.destination)
         return packet
+    }
+}
+
+/// `struct frame_state` of bench_frames.bpf.c.
+struct FrameState: BitwiseCopyable {
+    var flow: UInt64 = 0
+    var flows: UInt64 = 0
+    var sent: UInt64 = 0
+    var arrived: UInt64 = 0
+    var encapsulated: UInt64 = 0
+    var checksum: UInt64 = 0
+    var frame: SIMD8<UInt64> = .zero
+
+    init() {}
+
+    /// A 64-byte frame from any client.
+    init(_ packet: [UInt8], from source: MACAddress, to destination: MACAddress, first: UInt64, flows: Int) {
+        var bytes = packet
+        bytes.replaceSubrange(Ethernet.addresses, with: destination.bytes + source.bytes)
+        flow = first
+        self.flows = UInt64(flows)
+        bytes.withUnsafeBytes { raw in
+            for index in 0..<8 { frame[index] = raw.loadUnaligned(fromByteOffset: 8 * index, as: UInt64.self) }
+        }
+        // The checksum and the client, which the program adds, are 0.
+        let header = bytes[Ethernet.length...].prefix(IPv4.length)
+        checksum = UInt64((~InternetChecksum.of(header)).bigEndian)
+    }
+}
+
+extension BPFProgram {
+    /// Has the program make `count` frames as if they had come in on the interface: what it says of them is done
+    /// (BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18).
+    func runLive(frames count: Int, size: Int, ingress: Int32) throws(BPFError) {
+        let frame = [UInt8](repeating: 0, count: size)
+        var context = xdp_md()
+        context.data_end = UInt32(size)
+        context.ingress_ifindex = UInt32(ingress)
+        var options = bpf_test_run_opts()
+        options.sz = MemoryLayout<bpf_test_run_opts>.size
+        options.repeat = Int32(count)
+        options.flags = UInt32(BPF_F_TEST_XDP_LIVE_FRAMES)
+        let code = frame.withUnsafeBytes { input in
+            withUnsafeMutablePointer(to: &context) { context in
+                options.data_in = input.baseAddress
+                options.data_size_in = UInt32(size)
+                options.ctx_in = UnsafeRawPointer(context)
+                options.ctx_size_in = UInt32(MemoryLayout<xdp_md>.size)
+                return bpf_prog_test_run_opts(descriptor, &options) == 0 ? 0 : errno
+            }
+        }
+        if code != 0 { throw BPFError("test run with live frames", code: code) }
     }
 }

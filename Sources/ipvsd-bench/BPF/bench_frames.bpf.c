@@ -9,7 +9,7 @@
 
 #define FRAME_WORDS 8
 
-/* As FrameState.swift has it. One CPU's. */
+/* `FrameState` of FrameBench.swift has the same layout. One CPU uses it. */
 struct frame_state {
 	__u64 flow;  /* of the next frame */
 	__u64 flows; /* then the first one again */

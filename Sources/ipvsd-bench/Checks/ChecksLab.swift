@@ -1,7 +1,9 @@
 import Addresses
+import CLinux
 import Glibc
 import LoadBalancing
 import ServiceConfiguration
+import Synchronization
 
 /// A director, and one host that is as many real servers as one likes: all of 10.64.0.0/12 is its own, and decapsulates.
 ///
@@ -89,5 +91,28 @@ final class ChecksLab {
     private static func tearDown(_ namespaces: LabNamespaces, _ program: String, _ file: String) {
         namespaces.remove(directors: ["director"], servers: ["servers"], program: program)
         unlink(file)
+    }
+}
+
+/// Takes the checks' connections, and counts them.
+final class CheckedListener: Sendable {
+    private let taken = Atomic(0)
+    private let isOver = Atomic(false)
+
+    var count: Int { taken.load(ordering: .relaxed) }
+
+    func stop() { isOver.store(true, ordering: .relaxed) }
+
+    func run(port: UInt16) {
+        guard let listener = try? WebServer.listen(port: port) else { return }
+        defer { close(listener) }
+        var ready = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
+        while !isOver.load(ordering: .relaxed) {
+            poll(&ready, 1, 100)
+            while case let descriptor = clinux_accept(listener), descriptor >= 0 {
+                close(descriptor)
+                taken.add(1, ordering: .relaxed)
+            }
+        }
     }
 }
