@@ -15,8 +15,9 @@ final class BenchPlane {
     private let flows: MappedArray<Bucket>
     private static let ways = 8
 
-    /// `ownMAC`: the destination of packets that come in, else the next hop (see next_packet). `transmit`: whether
-    /// packets to a real server leave by XDP_TX, otherwise by redirect to `interface`.
+    /// Creates the tables in `pins`. `ownMAC` is the destination of incoming packets. Nil: the next hop's address, which
+    /// next_packet writes. Packets to a real server leave by XDP_TX where `transmit` says so, else by redirect to
+    /// `interface`.
     init(
         pins: PinDirectory, connections: Int = ConnectionLimits.defaultConnections,
         services: [VirtualService] = standardServices, interface: Int32 = 1,
@@ -38,11 +39,11 @@ final class BenchPlane {
         }
         plane.setIngressMTU(1500)
         plane.setOwnMACs([ownMAC ?? nextHop])
-        // There is one, but new flows do not reach it.
+        // A limit that new flows do not reach. The check against it is still made.
         plane.setHalfOpenLimit(.max >> 1)
     }
 
-    /// One VIP's real servers get packets by XDP_TX, the other's by redirect.
+    /// The services of two VIPs. Packets leave to the first one's real servers by XDP_TX, to the second one's by redirect.
     static var standardServices: [VirtualService] {
         [(PacketKind.transmitting, UInt32(0xAC10_0000)), (PacketKind.redirecting, 0xAC10_0100)].flatMap {
             vip, network in
@@ -63,10 +64,10 @@ final class BenchPlane {
     }
 
     var flowBuckets: Int { flows.count }
-    /// Entries of the flow table.
+    /// The number of entries of the flow table.
     var flowCapacity: Int { flows.count * Self.ways }
     var flowTableBytes: Int { flows.count * flows.stride }
 
-    /// Of the flow table only: real servers' counts of connections stay.
+    /// Empties the flow table. Real servers' counts of connections stay.
     func forgetFlows() { memset(flows.pointer(0), 0, flows.count * flows.stride) }
 }

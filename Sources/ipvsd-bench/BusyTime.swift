@@ -1,11 +1,11 @@
 import Glibc
 
-/// The CPU time of this thread, and of what does its packets' work where that is put off: ksoftirqd of its CPU.
-/// (The kernel counts an interrupted thread's softirqs as the thread's, unless it is built with IRQ_TIME_ACCOUNTING.)
+/// The CPU time of this thread and of its CPU's ksoftirqd, which does the deferred part of the packets' work. The
+/// kernel adds softirqs to the time of the thread that they interrupt, unless it has IRQ_TIME_ACCOUNTING.
 struct BusyTime {
     private let scheduling: String
 
-    /// Of the thread that calls, which has to stay on that CPU.
+    /// Finds ksoftirqd of `cpu`. The calling thread has to stay on that CPU.
     init(cpu: Int) throws {
         for process in 1..<4096 {
             guard let name = Self.text("/proc/\(process)/comm"), name == "ksoftirqd/\(cpu)\n" else { continue }

@@ -5,14 +5,14 @@ import Glibc
 import Netlink
 import Packets
 
-/// `ipvsd-bench flood`: SYNs of made-up clients, for a director that is at work.
+/// `ipvsd-bench flood`: SYNs of made-up clients for a running director.
 struct FloodCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "flood",
         abstract: "Gives SYNs of as many made-up clients to a running director's program.",
         discussion: """
             The packets go into the pinned program by BPF test runs, so that its tables fill as they would in a flood, \
-            and nothing goes out. Each is of another client, from 10.0.64.0 and port 1024 on.
+            and nothing goes out. Each SYN is from another client. The first client is 10.0.64.0 with port 1024.
             """)
 
     @Option(
@@ -20,16 +20,16 @@ struct FloodCommand: ParsableCommand {
             "The director's program, as below /sys/fs/bpf/ipvsd/netns-COOKIE/director.", valueName: "path"))
     var program: String
 
-    @Option(help: ArgumentHelp("Of the service, whose port is 80.", valueName: "address"))
+    @Option(help: ArgumentHelp("The VIP of the service, whose port is 80.", valueName: "address"))
     var vip: String
 
-    @Option(help: ArgumentHelp("Of the director's interface: others' frames it leaves alone.", valueName: "address"))
+    @Option(help: ArgumentHelp("The MAC address of the director's interface.", valueName: "address"))
     var mac: String
 
-    @Option(help: "How many.")
+    @Option(help: "The number of clients.")
     var clients = 1_000_000
 
-    @Flag(help: "An ACK of each client follows its SYN.")
+    @Flag(help: "Send an ACK of each client after its SYN.")
     var pairs = false
 
     private static let atOnce = 1 << 16
@@ -65,7 +65,7 @@ struct FloodCommand: ParsableCommand {
                     flow: UInt64(1 << 28 + sent), flows: 0, frame: UInt64(packet.count), portMask: 0, bucketMask: 0,
                     macs: 0x0002 << 48 | destination)
                 let run = try generator.run(packet: packet, times: times)
-                // The last one's outer header is still there.
+                // The program counts a packet when it sees the next one, so the last packet is missing from the count.
                 forwarded += sequence[0].encapsulated + (run.packet.count == packet.count + IPv4.length ? 1 : 0)
                 time += run.cpuTime
             }

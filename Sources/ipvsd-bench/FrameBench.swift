@@ -9,8 +9,8 @@ import Netlink
 import Packets
 import XDPDataPlane
 
-/// A veth pair in a network namespace of this process's own. Frames leave the near end, meet at the far end what is
-/// measured, come back and are counted. All of it happens on one CPU.
+/// A veth pair in a network namespace of this process's own. Frames leave the near end, go through the measured subject
+/// at the far end, come back and are counted. All of it happens on one CPU.
 final class FrameBench {
     private let near: Link
     private let far: Link
@@ -21,13 +21,13 @@ final class FrameBench {
     private let pins: PinDirectory
     private let tables: BenchPlane
     private let busy: BusyTime
-    /// At the far end.
+    /// The attachment at the far end.
     private let link: BPFLink
-    /// At the near end, of subjects that send by XDP: a packet of the stack would be copied for it.
+    /// The attachment at the near end, for subjects that send by XDP. Packets of the stack would be copied for it.
     private var nearLink: BPFLink?
     private let frames: Int
     private var freshFlow: UInt64 = 1 << 28
-    /// IPVS keeps its flows.
+    /// The kinds of packets whose flows IPVS has. It keeps them between rounds.
     private var prepared: Set<String> = []
 
     private static let cpu = 0
@@ -56,14 +56,14 @@ final class FrameBench {
         state = try pins.map("frames", FrameState.self).memory(writable: true)
         tables = try BenchPlane(pins: pins, interface: far.index, sourceMAC: farMAC, ownMAC: farMAC)
 
-        // What the stack itself would say on the wire is no frame of ours.
+        // Without IPv6 the stack sends no frames of its own.
         try Tool.run("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6 || true")
         for interface in [near.index, far.index] {
             try socket.setUp(true, interface: interface)
             _ = try Self.hook(interface).createQdisc()
         }
         link = try object.program(named: "sink").attachXDP(interface: far.index, mode: .native)
-        // By which a capture finds the director.
+        // A capture finds the director by this pin.
         try link.pin(at: XDPDataPlane.linkPin(directory: pins.path, interface: far.index))
         try Self.hook(near.index).attach(object.program(named: "sink_stack"))
         if subjects.contains(where: \.usesStack) { try setUpStack() }
@@ -83,7 +83,7 @@ final class FrameBench {
         throw Failure("the veth pair has no carrier")
     }
 
-    /// Everything leaves by the far end again, to a neighbour that needs no ARP.
+    /// Routes everything out of the far end again, to a neighbour that needs no ARP.
     private func setUpStack() throws {
         try Tool.run(
             """
@@ -117,7 +117,7 @@ final class FrameBench {
 
     // MARK: Measuring
 
-    /// Nanoseconds a frame, all in all.
+    /// Returns the nanoseconds of CPU time of one frame, for generator, veth, subject and sink together.
     func measure(_ subject: FrameSubject, _ kind: PacketKind) throws -> Double {
         try install(subject)
         defer { if subject == .stack { _ = try? Self.hook(far.index).detach() } }
@@ -126,7 +126,7 @@ final class FrameBench {
         defer {
             if let tap {
                 tap.detach()
-                // The kernel takes it away some time later.
+                // The kernel frees the programs some time after they are detached, and nothing shows when.
                 usleep(200_000)
             }
         }
@@ -174,8 +174,8 @@ final class FrameBench {
         }
     }
 
-    /// Sends frames until none of them gets lost; the CPU time of the last attempt. The veth's queues of 256 overflow
-    /// where something else has the CPU for a while.
+    /// Sends frames until none of them gets lost, and returns the CPU time of the last attempt. The veth's queues of 256
+    /// frames overflow where another process has the CPU for a while.
     private func send(
         _ subject: FrameSubject, _ kind: PacketKind, _ packet: [UInt8], count: Int, first: () -> UInt64
     ) throws -> UInt64 {
@@ -193,7 +193,7 @@ final class FrameBench {
 
     private static let attempts = 10
 
-    /// Sends frames, and waits until the last has arrived or nothing moves any more.
+    /// Sends frames, and waits until the last has arrived, or for 10,000 turns of the scheduler.
     private func attempt(
         _ subject: FrameSubject, _ kind: PacketKind, _ packet: [UInt8], first: UInt64, count: Int
     ) throws -> (spent: UInt64, seen: FrameState) {
@@ -220,7 +220,7 @@ final class FrameBench {
 }
 
 extension PacketKind {
-    /// The traffic that frames are measured with.
+    /// The kinds of packets that live frames are measured with.
     static let frames = [
         PacketKind(name: "TCP, 1 flow", vip: transmitting, flows: 1),
         PacketKind(name: "TCP, 16 k flows", vip: transmitting, flows: 16_384),
@@ -228,7 +228,7 @@ extension PacketKind {
         PacketKind(name: "TCP, new flows", vip: transmitting),
     ]
 
-    /// The packet with another destination.
+    /// Returns the packet with another destination.
     func packet(_ packet: [UInt8], to destination: IPv4Address) -> [UInt8] {
         var packet = packet
         packet[Self.packetOffset...].write(destination, at: IPv4.destination)
@@ -264,7 +264,7 @@ struct FrameState: BitwiseCopyable {
 }
 
 extension BPFProgram {
-    /// Has the program make `count` frames as if they had come in on the interface: what it says of them is done
+    /// Runs the program on `count` frames as if they had come in on the interface. The kernel carries out its verdicts
     /// (BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18).
     func runLive(frames count: Int, size: Int, ingress: Int32) throws(BPFError) {
         let frame = [UInt8](repeating: 0, count: size)

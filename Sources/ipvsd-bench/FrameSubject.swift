@@ -1,22 +1,22 @@
-/// What can be at the far end of the veth pair.
+/// A measured subject at the far end of the veth pair.
 enum FrameSubject: String, CaseIterable {
-    /// The program drops what comes: generator and veth alone.
+    /// A program that drops all frames. The figure is that of generator and veth.
     case harness = "XDP drop (harness)"
     case reflector = "bare reflector"
     case floor = "bare encapsulation"
     case director = "ipvsd"
-    /// To the same interface, as on a veth whose peer has no XDP program.
+    /// The director redirects to the interface that a frame came in on, as on a veth whose peer has no XDP program.
     case redirectingDirector = "ipvsd, by redirect"
     /// The kernel makes an sk_buff of the frame, and tc drops it at once.
     case stack = "sk_buff, dropped by tc"
     case forwarding = "IP forwarding"
     case ipvs = "kernel IPVS, ipip"
-    /// Every frame is handed over, before and after.
+    /// A capture takes each frame before and after the director.
     case captured = "ipvsd, captured"
-    /// A capture looks at every frame, and wants none.
+    /// A capture inspects each frame, and takes none.
     case capturedNone = "ipvsd, another client captured"
 
-    /// Handles packets in the network stack.
+    /// Whether the subject handles packets in the network stack.
     var usesStack: Bool {
         switch self {
         case .stack, .forwarding, .ipvs: true
@@ -31,7 +31,7 @@ enum FrameSubject: String, CaseIterable {
         }
     }
 
-    /// Needs to have seen a flow's first packets.
+    /// Whether the subject needs a flow's first packets before the measured ones.
     var keepsFlows: Bool {
         switch self {
         case .director, .redirectingDirector, .ipvs, .captured, .capturedNone: true

@@ -7,14 +7,14 @@ struct FramesCommand: ParsableCommand {
         commandName: "frames",
         abstract: "Live frames through a veth pair and back, beside a bare reflector and the kernel's own forwarding.",
         discussion: """
-            In a network namespace of its own; needs root, and iproute2 for the kernel's part. The time is that of one \
-            CPU, for generator, veth, program and sink together; "net" is without the row of the harness. Frames that \
-            get lost fail the run.
+            Runs in a network namespace of its own. Needs root, and iproute2 for the kernel's part. The time is that of \
+            one CPU, for generator, veth, program and sink together. "net" is the time less that of the harness. Lost \
+            frames fail the run.
             """)
 
     @OptionGroup var options: BenchOptions
 
-    @Option(help: "Frames of a measurement.")
+    @Option(help: "The number of frames of a measurement.")
     var frames = 1 << 17
 
     @Flag(help: "Measure kernel IPVS, too (needs the modules ip_vs and ip_vs_rr, and ipvsadm).")
@@ -23,7 +23,7 @@ struct FramesCommand: ParsableCommand {
     @Flag(help: "Measure the director beside a capture, too (needs a kernel that lets programs be traced).")
     var capture = false
 
-    @Option(help: ArgumentHelp("What the clock counts: ns, or instructions where it runs so.", valueName: "unit"))
+    @Option(help: ArgumentHelp("The unit of the clock: ns, or instructions under such a clock.", valueName: "unit"))
     var unit = "ns"
 
     func validate() throws {
@@ -43,7 +43,7 @@ struct FramesCommand: ParsableCommand {
         var costs = PacketKind.frames.map { _ in subjects.map { _ in [Double]() } }
         for round in 0..<rounds {
             for (kindIndex, kind) in PacketKind.frames.enumerated() {
-                // Nobody is always the one that finds warm caches.
+                // The order changes with the round, so that no subject always has warm caches.
                 for turn in subjects.indices {
                     let index = (turn + round) % subjects.count
                     costs[kindIndex][index].append(try bench.measure(subjects[index], kind))

@@ -4,8 +4,8 @@ import CLibBPF
 import Glibc
 import LoadBalancing
 
-/// Katran's balancer, compiled by whoever wants the comparison (`ipvsd-bench packets --help`), with the services that
-/// are measured. Layouts as of katran/lib/bpf/balancer_structs.h.
+/// Katran's balancer with the measured services, from an object file of the user's (`ipvsd-bench packets --help`). The
+/// layouts are those of katran/lib/bpf/balancer_structs.h.
 final class Katran {
     let descriptor: Int32
     private let object: OpaquePointer
@@ -13,7 +13,7 @@ final class Katran {
 
     private static let ringSize: UInt32 = 65_537
 
-    /// `flows`: entries of each of its LRU maps.
+    /// `flows` is the number of entries of its LRU map.
     init(file: String, flows: Int) throws {
         guard let object = bpf_object__open_file(file, nil) else { throw BPFError("open \(file)", code: errno) }
         self.object = object
@@ -30,10 +30,10 @@ final class Katran {
     deinit { bpf_object__close(object) }
 
     private func configure(flows: Int) throws {
-        // The next hop's MAC.
+        // The next hop's MAC address.
         try update("ctl_array", UInt32(0), [2, 0, 0, 0, 0, 2, 0, 0])
         let cpus = min(libbpf_num_possible_cpus(), 128)
-        // flow_key, real_pos_lru: one for all CPUs, since nobody says on which one the test runs.
+        // flow_key and real_pos_lru. All CPUs share one map, as the test may run on any of them.
         let lru = bpf_map_create(BPF_MAP_TYPE_LRU_HASH, "lru", 40, 16, UInt32(flows), nil)
         guard lru >= 0 else { throw BPFError("create an LRU map of \(flows) entries", code: errno) }
         defer { close(lru) }
@@ -56,7 +56,7 @@ final class Katran {
         }
     }
 
-    /// A union of IPv4 and IPv6.
+    /// Returns the address in Katran's union of an IPv4 and an IPv6 address.
     private func address(_ address: IPv4Address) -> [UInt8] {
         bytes(address.bigEndian) + [UInt8](repeating: 0, count: 12)
     }

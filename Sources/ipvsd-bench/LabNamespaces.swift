@@ -7,7 +7,7 @@ struct LabNamespaces: Sendable {
 
     func name(_ host: String) -> String { "\(prefix)-\(host)" }
 
-    /// A shell function `new` that makes one, for scripts.
+    /// The shell function `new`, which creates the namespace that its argument names.
     let makeFunction = """
         new() {
             ip netns add $1
@@ -18,7 +18,7 @@ struct LabNamespaces: Sendable {
 
         """
 
-    /// Ends what still runs in them, takes back what `program`, ipvsd, put in, and removes them.
+    /// Kills the processes in the namespaces, undoes the changes of ipvsd (`program`), and removes the namespaces.
     func remove(directors: [String], servers: [String], others: [String] = [], program: String) {
         let hosts = directors + servers + others
         let kills = hosts.map { "kill -9 $(ip netns pids \(name($0)))" }
@@ -30,11 +30,12 @@ struct LabNamespaces: Sendable {
     }
 }
 
-/// SIGINT and SIGTERM end a benchmark, but not before it has cleaned up.
+/// The handling of SIGINT and SIGTERM: they end a benchmark after it has cleaned up.
 enum Interruption {
     private static let cleaner = Mutex<(@Sendable () -> Void)?>(nil)
 
-    /// Before any other thread is started. What is to be done is said later, and may change.
+    /// Starts the thread that waits for the signals. Call it before any other thread starts, as they inherit the signal
+    /// mask. `clean(_:)` sets the clean-up, also later.
     static func await() throws {
         var signals = sigset_t()
         sigemptyset(&signals)
@@ -57,5 +58,6 @@ enum Interruption {
         guard code == 0 else { throw Failure("start a thread: \(String(cString: strerror(code)))") }
     }
 
+    /// Sets the clean-up; nil: there is nothing to clean up.
     static func clean(_ body: (@Sendable () -> Void)?) { cleaner.withLock { $0 = body } }
 }

@@ -1,12 +1,12 @@
 import ArgumentParser
 import LoadBalancing
 
-/// `ipvsd-bench maglev`: what building a Maglev table costs, which happens off the packet path.
+/// `ipvsd-bench maglev`: the time to build a Maglev table, which happens off the packet path.
 struct MaglevCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "maglev", abstract: "Milliseconds to build a Maglev table.")
 
-    @Option(help: "Tables of each kind; medians are printed.")
+    @Option(help: "The number of tables of each kind. Medians are printed.")
     var rounds = 9
 
     func validate() throws {

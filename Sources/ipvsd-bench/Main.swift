@@ -17,9 +17,9 @@ struct IPVSDBench: ParsableCommand {
         defaultSubcommand: AllCommand.self)
 }
 
-/// What every command has.
+/// The options that all commands share.
 struct BenchOptions: ParsableArguments {
-    @Option(help: "Rounds; every one measures everything, so that all ratios are of the same minutes.")
+    @Option(help: "Rounds. Each one measures everything, so that all ratios are of the same minutes.")
     var rounds = 5
 
     @Flag(help: "Print JSON.")
@@ -32,7 +32,7 @@ struct BenchOptions: ParsableArguments {
     func print(_ report: Report) throws { Swift.print(json ? try report.json() : report.table()) }
 }
 
-/// `ipvsd-bench`: one table of everything that this machine can measure.
+/// `ipvsd-bench` without a subcommand: one table of packets, frames and scale.
 struct AllCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "all", abstract: "Packets, frames and scale, in one table.")
@@ -56,7 +56,7 @@ struct AllCommand: ParsableCommand {
         report.sections.append(
             try PacketsCommand.section(rounds: options.rounds, packets: packets, connections: connections))
         report.sections += try ScaleCommand.sections(rounds: options.rounds, packets: packets / 4)
-        // Last: it leaves the network namespace.
+        // It is the last one, as it leaves the network namespace.
         report.sections.append(
             try FramesCommand.section(rounds: options.rounds, frames: packets / 8, subjects: .xdp, unit: "ns"))
         try options.print(report)

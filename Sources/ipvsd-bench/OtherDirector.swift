@@ -29,7 +29,7 @@ final class OtherDirector {
         }
         let constants = try loaded.readOnlyData()
         if let map = bpf_object__find_map_by_name(object, ".rodata") {
-            // The other one may have fewer.
+            // The other object may have fewer constants.
             let code = bpf_map__set_initial_value(
                 map, constants, min(constants.count, Int(bpf_map__value_size(map))))
             if code != 0 { throw BPFError("set constants of \(file)", code: -code) }

@@ -17,7 +17,7 @@ final class PacketBench {
 
     private enum Role {
         case harness, floor
-        /// Katran: keeps flows, but where we cannot look.
+        /// Katran, whose flow table this program does not read.
         case rival
         case director
     }
@@ -71,11 +71,12 @@ final class PacketBench {
             + (katran.map { [Measured(name: "Katran", descriptor: $0.descriptor, role: .rival)] } ?? [])
     }
 
-    /// Nanoseconds a packet, the harness taken off: one of each round for each program.
+    /// The costs of one kind of packets.
     struct Costs {
         var kind: PacketKind
+        /// Nanoseconds of CPU time a packet, less those of the harness: one of each round for each program.
         var net: [[Double]]
-        /// Of the directors' packets, those whose flow found its bucket full.
+        /// The number of the directors' packets whose flow found its bucket full.
         var bucketFull: UInt64 = 0
         var directorPackets: UInt64 = 0
     }
@@ -88,7 +89,7 @@ final class PacketBench {
 
     // MARK: Measuring
 
-    /// One round of one kind. Nobody is always the one that finds warm caches.
+    /// Measures one round of one kind. The order changes with the round, so that no program always has warm caches.
     func measure(_ costs: inout Costs, round: Int) throws {
         var times = [Double](repeating: 0, count: programs.count)
         for turn in programs.indices {
@@ -98,10 +99,10 @@ final class PacketBench {
         for index in times.indices.dropFirst() { costs.net[index - 1].append(times[index] - times[0]) }
     }
 
-    /// Fills the flow table with the kind's flows, by the director that is measured.
+    /// Fills the flow table with the kind's flows through the measured director.
     private func prepare(_ program: Measured, _ kind: PacketKind) throws {
         if program.role == .director { tables.forgetFlows() }
-        // Few at a time: a handshake that takes long on a busy machine may be evicted.
+        // In batches, as a flow may be evicted when its handshake takes long.
         let flows = kind.flows ?? 0
         for first in stride(from: 0, to: flows, by: 1 << 16) {
             for packet in kind.preparation {
@@ -111,7 +112,7 @@ final class PacketBench {
         }
     }
 
-    /// Nanoseconds a packet, harness included.
+    /// Returns the nanoseconds of CPU time of one packet, with those of the harness.
     private func measure(_ program: Measured, _ kind: PacketKind, _ costs: inout Costs) throws -> Double {
         if program.role == .director || program.role == .rival { try prepare(program, kind) }
         let before = try Counts(plane)
@@ -121,7 +122,7 @@ final class PacketBench {
         } else {
             var left = packets
             while left > 0 {
-                // The table is emptied before more than a quarter of it is in use.
+                // At most a quarter of the table is in use, so that few buckets are full.
                 let times = min(left, tables.flowCapacity / 4)
                 if program.role == .director { tables.forgetFlows() }
                 nanoseconds += try timed(program, kind, from: freshFlow, flows: 0, times: times)
@@ -159,8 +160,8 @@ final class PacketBench {
 
     // MARK: Filling
 
-    /// Adds established flows to an empty table, until of 1/64 of its entries more than one in a hundred finds no
-    /// place; the number of those that found one.
+    /// Adds established flows to an empty table in batches of 1/64 of its entries. It ends when more than one in a
+    /// hundred flows of a batch finds no place.
     func fill(_ kind: PacketKind) throws -> Filling {
         var filling = Filling()
         guard let program = programs.first(where: { $0.role == .director }) else { return filling }
@@ -186,8 +187,10 @@ final class PacketBench {
     }
 
     struct Filling {
+        /// The number of flows that found a place.
         var held = 0
-        /// Of as many flows as the table is made for: half of its entries.
+        /// The number of flows without a place among the first ones, as many as the table is made for: half of its
+        /// entries.
         var refusedOfHalf = 0
     }
 
@@ -219,7 +222,7 @@ final class PacketBench {
         case .floor, .rival, .director:
             let outcome = program.role == .director ? kind.outcome : .transmitted
             try expect("the verdict", run.verdict, outcome.rawValue)
-            // The last one's outer header is still there.
+            // The program counts a packet when it sees the next one, so the last packet is missing from the count.
             try expect("the number of encapsulated packets", seen.encapsulated, UInt64(times - 1))
             let outer = run.packet.dropFirst(PacketKind.packetOffset)
             let sent = inner.dropFirst(PacketKind.packetOffset)
@@ -233,11 +236,11 @@ final class PacketBench {
         if program.role == .director, kind.outcome != .passed {
             wanted.counters = ["received": UInt64(packets), "forwarded": UInt64(packets)]
             wanted.serverPackets = UInt64(packets)
-            // A datagram that found its flow's entry evicted begins a new connection.
+            // A datagram whose flow's entry was evicted begins a new connection.
             let again = kind.transport == .udp ? moved.counters["flow-evicted", default: 0] : 0
             wanted.serverConnections = kind.flows == nil ? UInt64(packets) : again
         }
-        // A bucket may be full before the table is. That is rare, and shown.
+        // A bucket may be full before the table is. The report shows how often.
         guard moved.bucketFull < UInt64(packets / 10) else {
             throw Failure("\(kind.name): \(moved.bucketFull) packets found their bucket full")
         }
@@ -252,7 +255,8 @@ final class PacketBench {
         var serverPackets: UInt64 = 0
         var serverConnections: UInt64 = 0
 
-        /// Of packets whose flow found its bucket full: a SYN or a datagram, the same with better luck, others of TCP.
+        /// The counters of packets whose flow found its bucket full: SYNs and datagrams without an entry, SYNs and
+        /// datagrams that took another flow's entry, and other packets of TCP.
         static let ofFullBuckets = ["flow-table-full", "flow-evicted", "rederived-without-connection"]
         var bucketFull: UInt64 { Self.ofFullBuckets.reduce(0) { $0 + counters[$1, default: 0] } }
 

@@ -4,30 +4,32 @@ import Packets
 
 /// The packets of one row of the report.
 struct PacketKind: Sendable {
-    /// XDP verdicts.
+    /// The XDP verdict that the kind's packets get.
     enum Outcome: UInt32, Sendable {
-        /// Left as it came, and not counted.
+        /// The packet is unchanged and not counted.
         case passed = 2
-        /// Encapsulated.
+        /// The packet is encapsulated.
         case transmitted, redirected
     }
 
     var name: String
     var vip: IPv4Address
     var transport = TransportProtocol.tcp
-    /// That take turns; nil: every packet begins a new one.
+    /// The number of flows that take turns. Nil: each packet begins a new flow.
     var flows: Int?
     var outcome = Outcome.transmitted
-    /// Services, one a port, that flows take in turn: a power of two.
+    /// The number of services that flows take in turn, one a port. It is a power of two.
     var ports = 1
 
-    /// Real servers that packets leave to by XDP_TX, and by redirect.
+    /// The VIP whose packets leave by XDP_TX.
     static let transmitting = IPv4Address(0xC633_640A)
+    /// The VIP whose packets leave by redirect.
     static let redirecting = IPv4Address(0xC633_6414)
+    /// An address that is no VIP.
     static let nobody = IPv4Address(0xC633_641E)
     static let port: UInt16 = 80
 
-    /// What a flow table of that many entries can hold.
+    /// Returns the kinds whose flows fit into a flow table of that many entries.
     static func all(flowCapacity: Int) -> [PacketKind] {
         func established(_ name: String, _ transport: TransportProtocol) -> [PacketKind] {
             [
@@ -46,18 +48,19 @@ struct PacketKind: Sendable {
             ]
     }
 
-    /// What the row is about.
+    /// The measured packet.
     var packet: [UInt8] { transport == .udp ? datagram : segment(flows == nil ? [.syn] : [.ack]) }
 
-    /// What has to have gone through before, one packet a flow each.
+    /// The packets that each flow sends before the measured ones.
     var preparation: [[UInt8]] {
         if flows == nil || outcome == .passed { return [] }
-        // A flow of one datagram gives way to others.
+        // The flow of a single datagram gives way to others.
         return transport == .udp ? [datagram, datagram] : [segment([.syn]), segment([.ack])]
     }
 
-    /// Where headers of the frames begin.
+    /// The offset of the IP header in a frame.
     static let packetOffset = Ethernet.length
+    /// The offset of the TCP or UDP header in a frame.
     static let transportOffset = packetOffset + IPv4.length
 
     private func segment(_ flags: TCP.Flags) -> [UInt8] {
@@ -74,8 +77,8 @@ struct PacketKind: Sendable {
         frame { header in header.write(UInt16(header.count), at: UDP.totalLength) }
     }
 
-    /// 64 bytes. next_packet writes client, client port and Ethernet header; nobody reads the checksums. `fill` is handed the
-    /// bytes behind the IP header.
+    /// Returns a frame of 64 bytes. The program next_packet writes client, client port and Ethernet header. The checksums
+    /// are 0, as no program reads them. `fill` gets the bytes behind the IP header.
     private func frame(_ fill: (inout ArraySlice<UInt8>) -> Void) -> [UInt8] {
         var frame = [UInt8](repeating: 0, count: 64)
         frame.replaceSubrange(Ethernet.addresses, with: [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1])

@@ -4,32 +4,33 @@ import CLinux
 import Glibc
 import SystemCalls
 
-/// `struct sequence` of bench_packets.bpf.c.
+/// The state of next_packet: `struct sequence` of bench_packets.bpf.c.
 struct PacketSequence: BitwiseCopyable {
     var flow: UInt64
     var flows: UInt64
     var frame: UInt64
-    /// A flow's destination port is the service's first one plus these of its bits.
+    /// The bits of the flow's number that are added to the first service's port.
     var portMask: UInt64
-    /// Of the flow table.
+    /// The mask of the indices of the flow table's buckets.
     var bucketMask: UInt64
     var packets: UInt64 = 0
     var encapsulated: UInt64 = 0
-    /// The destination's MAC, the first byte lowest, and the first two of the source's.
+    /// The destination's MAC address, its first byte lowest, and the first two bytes of the source's.
     var macs: UInt64 = 0x0002_0200_0000_0002
 }
 
-/// Runs of a program on a packet, timed.
+/// The result of repeated runs of a program on a packet.
 struct RepeatedRun {
-    /// Nanoseconds of this thread's CPU time. (The kernel's own `duration` is rounded down to whole ones a packet.)
+    /// Nanoseconds of this thread's CPU time for all runs. The kernel's `duration` is rounded down to whole nanoseconds
+    /// a packet.
     var cpuTime: UInt64
     var verdict: UInt32
-    /// As the last run left it.
+    /// The packet after the last run.
     var packet: [UInt8]
 }
 
 extension BPFProgram {
-    /// Runs the program `count` times, each time on what the last run left.
+    /// Runs the program `count` times. Each run gets the packet as the run before left it.
     func run(packet: [UInt8], times count: Int) throws(BPFError) -> RepeatedRun {
         var output = [UInt8](repeating: 0, count: packet.count + 64)
         var options = bpf_test_run_opts()
@@ -54,7 +55,7 @@ extension BPFProgram {
     }
 }
 
-/// Nanoseconds of CPU time that this thread has used.
+/// Returns the nanoseconds of CPU time of this thread.
 func threadTime() -> UInt64 {
     var time = timespec()
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)

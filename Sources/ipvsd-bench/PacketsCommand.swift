@@ -2,20 +2,20 @@ import ArgumentParser
 import BPF
 import LoadBalancing
 
-/// `ipvsd-bench packets`: what a packet costs.
+/// `ipvsd-bench packets`: the CPU time of a packet.
 struct PacketsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "packets",
         abstract: "Nanoseconds of CPU time a packet, net of the harness, beside a bare encapsulation.",
         discussion: """
-            Needs root, but no network: packets go through the program by BPF test runs. Every round measures every \
-            program on every kind of packet; all figures are of these rounds, so their ratios hold on a busy machine \
-            too. A run whose counters, verdicts or packets are not exactly what they have to be fails.
+            Needs root, but no network: packets go through the program by BPF test runs. Each round measures all \
+            programs on all kinds of packets, so that ratios hold on a busy machine, too. A run fails when a counter, \
+            a verdict or a packet differs from the expected one.
             """)
 
     @OptionGroup var options: BenchOptions
 
-    @Option(help: "Packets of a measurement.")
+    @Option(help: "The number of packets of a measurement.")
     var packets = 1 << 20
 
     @Option(help: "Connections that the flow table is made for; kinds with more are left out.")
@@ -80,7 +80,7 @@ struct PacketsCommand: ParsableCommand {
 }
 
 extension PacketBench.Costs {
-    /// The first program is the floor, the second ipvsd.
+    /// Returns one row for each program. The first program is the floor, the second is ipvsd.
     func rows(programs: [String], oneFlow: Self?) -> [Report.Row] {
         let floor = net[0].median
         return programs.indices.map { index in

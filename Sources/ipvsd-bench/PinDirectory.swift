@@ -16,12 +16,12 @@ final class PinDirectory {
         }
     }
 
-    /// A map of the data plane.
+    /// Opens a map of the data plane.
     func map<Value>(_ map: SharedMap, _: Value.Type) throws -> BPFMap<UInt32, Value> {
         try open("\(map)", at: map.pin(below: path))
     }
 
-    /// A map of the benchmark's own.
+    /// Opens a map of the benchmark.
     func map<Value>(_ name: String, _: Value.Type) throws -> BPFMap<UInt32, Value> {
         try open(name, at: "\(path)/\(name)")
     }
@@ -31,14 +31,14 @@ final class PinDirectory {
         return map
     }
 
-    /// Maps live on without their pins, as long as they are open.
+    // Open maps live on without their pins.
     deinit {
         for name in File.list(path) ?? [] { unlink("\(path)/\(name)") }
         rmdir(path)
     }
 }
 
-/// Something is not as it has to be: the figures would be worth nothing.
+/// The error of a benchmark whose figures would be worth nothing.
 struct Failure: Error, CustomStringConvertible {
     let description: String
 

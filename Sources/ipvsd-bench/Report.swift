@@ -1,6 +1,6 @@
 import FoundationEssentials
 
-/// Everything that was measured: one table, or JSON.
+/// All figures of a run, as one table or as JSON.
 struct Report: Encodable {
     var sections: [Section] = []
 
@@ -11,16 +11,16 @@ struct Report: Encodable {
         var rows: [Row] = []
     }
 
-    /// One program on one subject.
+    /// The figures of one program on one subject.
     struct Row: Encodable {
         var subject: String
         var program: String
-        /// One of each round.
+        /// The figure of each round.
         var repeats: [Double]
         var median: Double
         var minimum: Double
         var maximum: Double
-        /// Of the medians.
+        /// Figures that are computed from the medians.
         var derived: [Figure]
 
         init(_ subject: String, _ program: String, _ repeats: [Double], _ derived: [Figure] = []) {
@@ -87,7 +87,7 @@ extension [Double] {
 }
 
 extension Double {
-    /// Three digits or more, two after the point at most.
+    /// The number with at least three digits, of which at most two are after the point.
     fileprivate var text: String {
         let digits = abs(self) < 10 ? 2 : abs(self) < 1000 ? 1 : 0
         let scale = [1.0, 10.0, 100.0][digits]

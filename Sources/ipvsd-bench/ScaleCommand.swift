@@ -3,18 +3,18 @@ import BPF
 import LoadBalancing
 import XDPDataPlane
 
-/// `ipvsd-bench scale`: what many services, real servers and flows cost.
+/// `ipvsd-bench scale`: the costs of many services, real servers and flows.
 struct ScaleCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "scale", abstract: "Cost by the number of services and real servers, memory a flow, rebuilds.",
-        discussion: "Packets go through the program by BPF test runs, as of `packets`.")
+        discussion: "Packets go through the program by BPF test runs, as with `packets`.")
 
     @OptionGroup var options: BenchOptions
 
-    @Option(help: "Packets of a measurement.")
+    @Option(help: "The number of packets of a measurement.")
     var packets = 1 << 18
 
-    @Option(help: "Connections that the flow table is made for of which a flow's memory is measured.")
+    @Option(help: "Connections that the flow table is made for, to measure the memory of a flow.")
     var connections = ConnectionLimits.defaultConnections
 
     func validate() throws {
@@ -45,7 +45,7 @@ struct ScaleCommand: ParsableCommand {
     private struct Case {
         var kind: PacketKind
         var services: [VirtualService]
-        /// One in so many packets is enough: it is slow.
+        /// The divisor of the number of packets, for a slow case.
         var share = 1
     }
 
@@ -59,7 +59,7 @@ struct ScaleCommand: ParsableCommand {
         }
         let servers = [1, 16, 256, 1000, 4096, 65_000]
         func ofServers(_ count: Int, _ scheduler: Scheduler, _ flows: Int?, _ name: String) -> Case {
-            // wlc compares all of them.
+            // For each new flow, wlc compares all real servers.
             let share = scheduler == .wlc && count > 16 ? 16 : 1
             return Case(
                 kind: PacketKind(name: "TCP, \(name), \(scheduler), real servers: \(count)", vip: vip, flows: flows),
@@ -97,7 +97,7 @@ struct ScaleCommand: ParsableCommand {
             })
     }
 
-    /// Services, one a port.
+    /// Returns services of one VIP, one a port.
     private static func services(_ count: Int, servers: Int, scheduler: Scheduler = .rr) -> [VirtualService] {
         (0..<UInt16(count)).map {
             BenchPlane.service(
@@ -108,7 +108,7 @@ struct ScaleCommand: ParsableCommand {
 
     // MARK: Memory
 
-    /// Established flows are added until of a batch more than one in a hundred finds no place.
+    /// Measures the memory of a flow in a table that is filled with established flows.
     private static func flowMemory(rounds: Int, connections: Int) throws -> Report.Section {
         let bench = try PacketBench(packets: 1 << 16, connections: connections)
         let kind = PacketKind(name: "established TCP flows", vip: PacketKind.transmitting, flows: 1)

@@ -1,9 +1,9 @@
 import Glibc
 import Processes
 
-/// Programs of others that set things up, where that is not what is measured.
+/// Programs of the machine that set up what a benchmark measures.
 enum Tool {
-    /// Runs a shell script; throws unless every command of it succeeds.
+    /// Runs a shell script. Throws where one of its commands fails.
     static func run(_ script: String) throws {
         let shell = ChildProcess(["/bin/sh", "-ec", script], streams: .kept(limit: 16384))
         let outcome = try shell.run()
@@ -13,13 +13,13 @@ enum Tool {
         }
     }
 
-    /// What a program prints; empty where it cannot be started.
+    /// Returns the output of a program; empty where it cannot be started.
     static func output(_ words: [String]) -> String {
         let program = ChildProcess(["/usr/bin/env"] + words, streams: .kept(limit: 64 << 20))
         return (try? program.run()).map { String(decoding: $0.output, as: UTF8.self) } ?? ""
     }
 
-    /// A file, such as of /proc; nil where it cannot be read.
+    /// Returns the text of a file, such as one of /proc; nil where it cannot be read.
     static func text(_ path: String) -> String? {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return nil }
@@ -34,14 +34,14 @@ enum Tool {
         }
     }
 
-    /// This program.
+    /// The path of this program.
     static var ownPath: String {
         var bytes = [CChar](repeating: 0, count: Int(PATH_MAX))
         let count = readlink("/proc/self/exe", &bytes, bytes.count - 1)
         return String(decoding: bytes.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    /// A program that is named on the command line, or else one that lies beside this one.
+    /// Returns the path of the program at `path`. Nil: the program `name` in this program's directory.
     static func program(_ path: String?, _ name: String) throws -> String {
         let found = path ?? ownPath.split(separator: "/").dropLast().map { "/\($0)" }.joined() + "/\(name)"
         guard let absolute = realpath(found, nil) else { throw Failure("no program at \(found)") }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What ipvsd is measured beside: the least that carries a packet to a real server. No tables, no state, no counters. */
+/* The floor that ipvsd is measured beside: an encapsulation without tables, state and counters. */
 #pragma once
 
 #include "packet.h"

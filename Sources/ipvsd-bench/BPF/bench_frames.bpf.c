@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-/* What `ipvsd-bench frames` needs: frames that go through a veth pair for real, from a test run with live frames
- * (BPF_F_TEST_XDP_LIVE_FRAMES) on one end to the program that is measured on the other, and back to where they are
- * counted. The kernel uses pages again as they came back, so that every header is written each time. */
+/* The programs of `ipvsd-bench frames`. A test run with live frames (BPF_F_TEST_XDP_LIVE_FRAMES) sends frames from one
+ * end of a veth pair to the measured program at the other end. They come back and are counted. The kernel uses their
+ * pages again without a reset, so the generator writes all headers of each frame. */
 #include "bench_floor.h"
 #include "map_types.h"
 
@@ -15,7 +15,7 @@ struct frame_state {
 	__u64 flows; /* then the first one again */
 	__u64 sent;
 	__u64 arrived;
-	__u64 encapsulated; /* of those that arrived */
+	__u64 encapsulated; /* of the arrived ones */
 	__u64 checksum;     /* of the IP header: the sum of its other 32-bit words */
 	__u64 frame[FRAME_WORDS];
 };
@@ -29,7 +29,7 @@ static __always_inline struct frame_state *get_state(void)
 	return bpf_map_lookup_elem(&frames, &zero);
 }
 
-/* Runs on the near end; XDP_TX sends to the far one. */
+/* The generator at the near end. XDP_TX sends to the far end. */
 SEC("xdp")
 int generate(struct xdp_md *ctx)
 {
@@ -54,7 +54,7 @@ int generate(struct xdp_md *ctx)
 	return XDP_TX;
 }
 
-/* IPv4 only: a veth also carries what its own stack says of itself. */
+/* Counts frames of IPv4. A veth also carries other frames of its own stack. */
 static __always_inline bool arrive(void *data, void *end)
 {
 	struct ethhdr *ethernet = data;
@@ -68,7 +68,7 @@ static __always_inline bool arrive(void *data, void *end)
 	return true;
 }
 
-/* The end of the way; on the far end it is the harness alone. */
+/* The end of a frame's way. At the far end the program is the harness. */
 SEC("xdp")
 int sink(struct xdp_md *ctx)
 {
@@ -86,7 +86,7 @@ int sink_stack(struct __sk_buff *skb)
 SEC("xdp")
 int to_stack(struct xdp_md *ctx) { return XDP_PASS; }
 
-/* The least that sends a frame back. */
+/* A program that only sends a frame back. */
 SEC("xdp")
 int reflector(struct xdp_md *ctx)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-/* What `ipvsd-bench packets` needs: with `repeat` a test run gives a program the packet as the last run left it. So
- * next_packet restores it, makes it another client's, and calls the program that is measured. */
+/* The programs of `ipvsd-bench packets`. With `repeat` each run of a test gets the packet as the run before left it. So
+ * next_packet restores the packet, writes another client into it, and calls the measured program. */
 #include "bench_floor.h"
 #include "map_types.h"
 #include "packet.h"
@@ -14,7 +14,7 @@ struct {
 	__type(value, __u32);
 } measured SEC(".maps");
 
-/* As PacketSequence.swift has it. */
+/* PacketSequence.swift has the same layout. */
 struct sequence {
 	__u64 flow;         /* of the next packet */
 	__u64 flows;        /* then the first one again */
@@ -28,7 +28,7 @@ struct sequence {
 
 MMAP_ARRAY(sequences, struct sequence);
 
-/* The director's flow table, of as many entries as it has there. */
+/* The director's flow table, with the same number of entries. */
 MMAP_ARRAY(director_flows, struct ipvsd_bucket);
 
 SEC("xdp")
@@ -44,7 +44,7 @@ int next_packet(struct xdp_md *ctx)
 	if (!sequence)
 		return XDP_ABORTED;
 	grown = frame_length((void *)(long)ctx->data, (void *)(long)ctx->data_end) - sequence->frame;
-	/* Called in any case, so that a program that changes nothing has the same harness. */
+	/* It is called even if nothing has grown, so that all programs have the same harness. */
 	if (bpf_xdp_adjust_head(ctx, (int)grown))
 		return XDP_ABORTED;
 	data = (void *)(long)ctx->data;
@@ -66,15 +66,15 @@ int next_packet(struct xdp_md *ctx)
 	return XDP_ABORTED;
 }
 
-/* The harness alone. */
+/* The harness without a program. */
 SEC("xdp")
 int nothing(struct xdp_md *ctx) { return XDP_PASS; }
 
 SEC("xdp")
 int bare_encapsulation(struct xdp_md *ctx) { return encapsulate_bare(ctx, 0); }
 
-/* The same, and what no flow table can do without: one bucket of the director's own, as far from the last one as a
- * hash has it, and a header that depends on what is read there. */
+/* The same with the least that a flow table needs. It reads one bucket of the director's table, at an index that a hash
+ * gives, and a field of the header depends on it. */
 SEC("xdp")
 int bare_encapsulation_with_bucket(struct xdp_md *ctx)
 {

@@ -4,18 +4,18 @@ import Glibc
 import LoadBalancing
 import XDPDataPlane
 
-/// What the checks cost at the very least: connects through the tunnel at fixed times, one thread, an epoll, and nothing that
-/// is remembered of any of them.
+/// A loop of the least work that checks need: one thread connects through the tunnel at fixed times, with an epoll and
+/// without any state of a check.
 enum BareLoop {
     struct Result: Sendable {
         var started = 0
         var answered = 0
         var seconds = 0.0
-        /// Of this thread.
+        /// Seconds of CPU time of this thread.
         var cpu = 0.0
     }
 
-    /// `device` is the index of ipvsd0; real servers' marks are those of the first ids that a director gives.
+    /// Connects to `servers` real servers in turn. Their marks are those of the first ids that a director assigns.
     static func run(rate: Int, seconds: Int, servers: Int) -> Result {
         let device = Int32(if_nametoindex("ipvsd0"))
         let (source, vip) = (ChecksLab.director.value.bigEndian, ChecksLab.vip.value.bigEndian)

@@ -3,17 +3,16 @@ import FoundationEssentials
 import Glibc
 import Synchronization
 
-/// `ipvsd-bench checks`: what checking many real servers costs.
+/// `ipvsd-bench checks`: the CPU time and memory of checks of many real servers.
 struct ChecksCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "checks",
         abstract: "CPU time and memory of a director that checks many real servers through the tunnel.",
         discussion: """
             A real ipvsd checks that many real servers (addresses of one network namespace with one listener) by TCP \
-            connects. Beside it, in the same round and through the same tunnel, a bare loop of connects at the same rate. \
-            Counted is user and system time of the process, or the thread, with the packets' work that is done in its \
-            name, and that of the ksoftirqd threads. Connections are counted where they are accepted. Needs root, \
-            iproute2, ethtool and procps.
+            connects. In the same round a bare loop of connects runs at the same rate through the same tunnel. The CPU \
+            time is user and system time of the process, or the thread, and that of the ksoftirqd threads. Connections \
+            are counted where they are accepted. Needs root, iproute2, ethtool and procps.
             """)
 
     @OptionGroup var options: BenchOptions
@@ -21,10 +20,10 @@ struct ChecksCommand: ParsableCommand {
     @Option(help: "The program ipvsd; by default the one beside this.")
     var ipvsd: String?
 
-    @Option(help: "Real servers.")
+    @Option(help: "The number of real servers.")
     var servers = 10_000
 
-    @Option(help: "Seconds between two checks of each.")
+    @Option(help: "Seconds between two checks of a real server.")
     var interval = 2
 
     @Option(help: "Seconds of a measurement.")
@@ -104,20 +103,22 @@ struct ChecksCommand: ParsableCommand {
     }
 }
 
-/// The director, then the bare loop, for some time each.
+/// The figures of one round: first of the director, then of the bare loop.
 struct ChecksRound {
     /// Microseconds of CPU time a check.
     var director: Double
     var bare: Double
-    /// CPU time by time.
+    /// CPU time divided by the time of the measurement.
     var directorShare: Double
     var bareShare: Double
-    /// Connections that were accepted a second.
+    /// Accepted connections a second.
     var rate: Double
     var bareRate: Double
-    /// MB, resident; the BPF maps that the daemon has mapped into its memory are in the first.
+    /// Resident memory in MB, with the BPF maps that the daemon has mapped.
     var memory: Double
+    /// Resident memory in MB, without these maps.
     var ownMemory: Double
+    /// Seconds from the start to forwarding.
     var start: Double
 
     static func measure(
@@ -125,7 +126,7 @@ struct ChecksRound {
     ) throws -> ChecksRound {
         let began = nanoseconds()
         let director = try lab.startDirector()
-        // The kernel goes on: its tunnel is the bare loop's, too.
+        // Its tunnel stays in the kernel for the bare loop.
         defer { director.end() }
         let forwarding = try awaitForwarding(director)
         try awaitPace(listener, rate: rate)
@@ -164,7 +165,7 @@ struct ChecksRound {
             start: Double(forwarding - began) / 1e9)
     }
 
-    /// When it said so.
+    /// Waits until the director logs that it forwards, and returns the time of the line.
     private static func awaitForwarding(_ director: LabProcess) throws -> UInt64 {
         for _ in 0..<12_000 {
             if let line = director.lines.first(where: { $0.text.contains("forwarding") }) { return line.time }
@@ -173,7 +174,7 @@ struct ChecksRound {
         throw Failure("it does not forward:\n\(director.text)")
     }
 
-    /// Two rounds of checks at the right pace.
+    /// Waits until two measurements of 2 s in a row show the wanted rate of checks.
     private static func awaitPace(_ listener: CheckedListener, rate: Int) throws {
         var steady = 0
         for _ in 0..<60 {

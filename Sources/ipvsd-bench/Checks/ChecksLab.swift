@@ -5,7 +5,7 @@ import LoadBalancing
 import ServiceConfiguration
 import Synchronization
 
-/// A director, and one host that is as many real servers as one likes: all of 10.64.0.0/12 is its own, and decapsulates.
+/// A director, and one host that stands for many real servers: all of 10.64.0.0/12 is local there.
 ///
 ///     director 10.0.0.2 ── servers 10.0.0.3     VIP 10.0.0.100 on tunl0, one listener
 final class ChecksLab {
@@ -17,7 +17,7 @@ final class ChecksLab {
     private let namespaces = LabNamespaces()
     private let program: String
 
-    /// `program` is ipvsd.
+    /// Creates the namespaces. `program` is the path of ipvsd.
     init(program: String, servers: Int, interval: Int) throws {
         self.program = program
         configurationFile = "/tmp/\(namespaces.name("checks")).yaml"
@@ -78,7 +78,7 @@ final class ChecksLab {
         try LabProcess(namespace: namespace("director"), [program, "--config", configurationFile])
     }
 
-    /// What `ipvsd COMMAND` prints beside the director.
+    /// Returns the output of `ipvsd WORDS` in the director's namespace.
     func ipvsd(_ words: String...) -> String {
         Tool.output(["nsenter", "--net=/run/netns/\(namespace("director"))", "--", program] + words)
     }
@@ -94,7 +94,7 @@ final class ChecksLab {
     }
 }
 
-/// Takes the checks' connections, and counts them.
+/// The listener of all checks. It accepts connections, closes and counts them.
 final class CheckedListener: Sendable {
     private let taken = Atomic(0)
     private let isOver = Atomic(false)

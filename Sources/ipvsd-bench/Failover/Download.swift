@@ -3,16 +3,16 @@ import Glibc
 import LoadBalancing
 import Synchronization
 
-/// A long download, slowly: whether anything disturbs it. On a thread of its own.
+/// A long and slow download, which shows whether anything disturbs it. It runs on a thread of its own.
 final class Download: Sendable {
     struct Report: Sendable {
         var server = ""
         var bytes = 0
-        /// Why it ended early.
+        /// The reason for an early end.
         var fault: String?
     }
 
-    /// A pause of so many seconds is a fault.
+    /// Seconds without data that count as a fault.
     static let patience = 3
 
     private let isOver = Atomic(false)

@@ -1,16 +1,16 @@
 import ArgumentParser
 import FoundationEssentials
 
-/// `ipvsd-bench failover`: what clients see of a real server's death.
+/// `ipvsd-bench failover`: a real server's death as its clients see it.
 struct FailoverCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "failover",
         abstract: "Kills a real server under a client's load, in several ways, and counts what the client sees.",
         discussion: """
             Client, director and three real servers are network namespaces on a switch; needs root, iproute2, ethtool, \
-            nftables and procps. The client asks at fixed times whether it is answered or not, each time by a new TCP \
-            connection, and gives up after 5 s. "Last SYN" and "last packet" are the last ones of the client that the \
-            director sent to the dead server, as seen on the switch; times are seconds from the death.
+            nftables and procps. The client sends requests at fixed times, each on a new TCP connection, and gives up \
+            after 5 s. "Last SYN" and "last packet" are the last ones of the client that the director sent to the dead \
+            server, as seen on the switch. Times are seconds from the death.
             """)
 
     @Option(help: "The program ipvsd; by default the one beside this.")
@@ -19,19 +19,19 @@ struct FailoverCommand: ParsableCommand {
     @Option(help: "Requests a second.")
     var rate = 500
 
-    @Option(help: "Seconds of load after the death; 3 more go before it.")
+    @Option(help: "Seconds of load after the death. 3 s of load precede it.")
     var seconds = 17
 
-    @Option(help: "Long downloads at the same time.")
+    @Option(help: "The number of long downloads at the same time.")
     var downloads = 6
 
-    @Option(help: "Runs of each case.")
+    @Option(help: "The number of runs of each case.")
     var rounds = 1
 
     @Option(help: ArgumentHelp("process, host, tunnel, firewall.", valueName: "deaths"))
     var cases = FailoverCase.allCases.map(\.key).joined(separator: ",")
 
-    @Option(help: ArgumentHelp("default, fast; equal and keepalived, to compare.", valueName: "settings"))
+    @Option(help: ArgumentHelp("default, fast, and for comparison equal, keepalived.", valueName: "settings"))
     var settings = "default,fast"
 
     @Flag(help: "Exit with 1 where ipvsd misses one of the lines printed below the table.")

@@ -3,19 +3,19 @@ import Glibc
 import LoadBalancing
 import ServiceConfiguration
 
-/// What distributes, and how fast it is to notice that a real server is dead.
+/// A balancer with its settings, which decide how fast it notices a real server's death.
 struct FailoverSettings: Sendable {
     enum Program: String, Sendable { case ipvsd, keepalived }
 
     var name: String
     var program: Program
-    /// Of ipvsd.
+    /// The flags of ipvsd.
     var flags: [String] = []
 
     static let all = [
         FailoverSettings(name: "default", program: .ipvsd),
         FailoverSettings(name: "fast", program: .ipvsd, flags: pace(.milliseconds(200))),
-        // The same questions at the same times: every second, one second for an answer, out after the second failure.
+        // The settings of keepalived below: a check a second, one second for an answer, out after the second failure.
         FailoverSettings(name: "equal", program: .ipvsd, flags: pace(.seconds(1))),
         FailoverSettings(name: "keepalived", program: .keepalived),
     ]
@@ -25,7 +25,7 @@ struct FailoverSettings: Sendable {
         Options.checkInterval.arguments(interval) + Options.checkTimeout.arguments(interval)
     }
 
-    /// The line by which it says that it has taken the victim out.
+    /// Whether the line of the log reports that the victim is out of service.
     func isEjection(_ line: String) -> Bool {
         let address = "\(FailoverLab.victim.address)"
         switch program {
@@ -34,7 +34,7 @@ struct FailoverSettings: Sendable {
         }
     }
 
-    /// Starts it in the lab.
+    /// Starts the balancer in the lab.
     func start(in lab: FailoverLab, ipvsd: String) throws -> LabProcess {
         switch program {
         case .ipvsd:
@@ -62,7 +62,7 @@ struct FailoverSettings: Sendable {
         }
     }
 
-    func forget() {
+    func removeFiles() {
         guard program == .keepalived else { return }
         for suffix in ["", ".pid", ".checkers.pid"] { unlink(configurationFile + suffix) }
     }

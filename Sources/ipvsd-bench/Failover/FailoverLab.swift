@@ -2,7 +2,7 @@ import Addresses
 import Glibc
 import LoadBalancing
 
-/// Client, director and real servers on a switch, each a network namespace.
+/// A lab of network namespaces: client, director and real servers on a switch.
 ///
 ///     client 10.0.0.1 ── switch ── director 10.0.0.2
 ///                          ├─ rs1 10.0.0.11, rs2 10.0.0.12, rs3 10.0.0.13     tunl0 and a web server
@@ -11,14 +11,14 @@ final class FailoverLab {
     static let client = IPv4Address(0x0A00_0001)
     static let port: UInt16 = 80
     static let servers = (1...3).map { (name: "rs\($0)", address: IPv4Address(0x0A00_000A + UInt32($0))) }
-    /// The one that dies.
+    /// The real server that dies.
     static let victim = servers[1]
 
     private let namespaces = LabNamespaces()
     private let program: String
     private var webServers: [String: LabProcess] = [:]
 
-    /// `program` is ipvsd.
+    /// Creates the namespaces. `program` is the path of ipvsd.
     init(program: String) throws {
         self.program = program
         Interruption.clean { [namespaces] in Self.tearDown(namespaces, program) }

@@ -1,11 +1,11 @@
 import FoundationEssentials
 
-/// All deaths, in one table, and the lines that they are held against.
+/// The table of all deaths, and the lines that ipvsd has to meet.
 struct FailoverReport: Encodable {
     var rate: Int
     var requests: Int
     var runs: [FailoverRun.Figures] = []
-    /// Which lines ipvsd missed.
+    /// The lines that ipvsd missed.
     var missed: [String] { runs.filter { $0.settings != "keepalived" }.flatMap { $0.missed(rate: rate) } }
 
     init(rate: Int, plan: FailoverRun.Plan) {
@@ -55,7 +55,7 @@ struct FailoverReport: Encodable {
 
     private static func lines(rate: Int) -> String {
         """
-        Cut off: of the failed ones, those that were connected to the server when it died.
+        Cut off: failed requests that were connected to the server when it died.
         Lines: silent deaths fail at most 1 new connection in 10,000; a killed process at most rate x share x 0.3 s = \
         \(rate * 3 / 10 / FailoverLab.servers.count); out within 3 s; nothing through other servers is disturbed.
         """
@@ -86,7 +86,7 @@ extension Double {
     }
 }
 
-/// Columns; the first to the left, the others to the right.
+/// Returns the rows as text in columns. The first column is aligned to the left, the others to the right.
 func aligned(_ rows: [[String]]) -> String {
     let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
     return rows.map { row in

@@ -2,7 +2,7 @@ import Glibc
 import LoadBalancing
 import Synchronization
 
-/// How the victim dies.
+/// A way in which the victim dies.
 enum FailoverCase: String, CaseIterable, Sendable {
     case process = "process killed"
     case host = "host cut off"
@@ -12,9 +12,10 @@ enum FailoverCase: String, CaseIterable, Sendable {
     /// The name on the command line.
     var key: String { "\(self)" }
 
-    /// Nothing answers the client any more: neither a SYN-ACK nor a reset.
+    /// Whether the client gets neither a SYN-ACK nor a reset any more.
     var isSilent: Bool { self != .process }
 
+    /// Lets the victim die.
     func strike(_ lab: FailoverLab) throws {
         let name = FailoverLab.victim.name
         switch self {
@@ -35,9 +36,11 @@ enum FailoverCase: String, CaseIterable, Sendable {
 /// One death under load.
 struct FailoverRun {
     struct Plan: Sendable {
-        /// Requests a second, and for how many seconds before and after the death.
+        /// Requests a second.
         var rate: Int
+        /// Seconds of load before the death.
         var before: Int
+        /// Seconds of load after the death.
         var after: Int
         var downloads: Int
     }
@@ -48,20 +51,24 @@ struct FailoverRun {
         var requests: Int
         var failed: Int
         var failures: [String: Int]
-        /// Of them, those that had completed their handshake with the victim before its death. No director can save them.
+        /// The number of failed requests whose handshake with the victim was complete before its death. No director can
+        /// save them.
         var cutOff: Int
-        /// Failed although they did not go to the victim.
+        /// The number of failed requests that did not go to the victim.
         var failedElsewhere: Int
-        /// Of those that were answered, in seconds.
+        /// Seconds of the slowest answer.
         var slowest: Double
-        /// How many answers took longer than 0.9 s: a SYN was lost.
+        /// The number of answers that took longer than 0.9 s, as a SYN was lost.
         var late: Int
-        /// Seconds from the death; nil: not within the run.
+        /// Seconds from the death until the victim was out of service. Nil: it was not within the run.
         var ejection: Double?
+        /// Seconds from the death until the last SYN to the victim.
         var lastSYN: Double?
+        /// Seconds from the death until the last packet to the victim.
         var lastPacket: Double?
+        /// The number of downloads through other servers.
         var downloads: Int
-        /// Of those through other servers.
+        /// The faults of these downloads.
         var disturbed: [String]
     }
 
@@ -76,10 +83,10 @@ struct FailoverRun {
         let director = try settings.start(in: lab, ipvsd: ipvsd)
         defer {
             director.end()
-            settings.forget()
+            settings.removeFiles()
         }
         try awaitService(lab, director)
-        // All have been checked by then.
+        // By then all real servers have been checked.
         usleep(3_000_000)
 
         let watch = PacketWatch(client: FailoverLab.client)
@@ -100,7 +107,7 @@ struct FailoverRun {
         while nanoseconds() < start + UInt64(plan.before) * 1_000_000_000 { usleep(1000) }
         let raised = nanoseconds()
         try death.strike(lab)
-        // What a command does, it does at its end.
+        // The command takes effect at its end.
         let died = nanoseconds()
         client.join()
         for download in downloads { download.stop() }
@@ -126,7 +133,7 @@ struct FailoverRun {
         }
     }
 
-    /// Requests are answered, by every real server.
+    /// Waits until each real server answers requests.
     private func awaitService(_ lab: FailoverLab, _ director: LabProcess) throws {
         for _ in 0..<100 {
             let names = Mutex<Set<String>>([])

@@ -2,7 +2,7 @@ import Glibc
 import Processes
 import Synchronization
 
-/// A program in a network namespace, whose lines are kept with the time at which they came.
+/// A program in a network namespace. Its lines of output are kept with their times.
 final class LabProcess: Sendable {
     struct Line: Sendable {
         /// Nanoseconds of the monotonic clock.
@@ -13,15 +13,15 @@ final class LabProcess: Sendable {
     private final class Transcript: Sendable {
         struct Contents {
             var lines: [Line] = []
-            /// The last line, until its end comes.
+            /// The begin of a line whose end has not come yet.
             var rest: [UInt8] = []
-            /// The program has ended.
+            /// Whether the program has ended.
             var isOver = false
         }
 
         let contents = Mutex(Contents())
 
-        func take(_ bytes: ArraySlice<UInt8>) {
+        func append(_ bytes: ArraySlice<UInt8>) {
             contents.withLock { contents in
                 contents.rest += bytes
                 while let end = contents.rest.firstIndex(of: UInt8(ascii: "\n")) {
@@ -33,16 +33,16 @@ final class LabProcess: Sendable {
         }
     }
 
-    /// In a process group of its own: a Ctrl-C is for the bench, which then ends what it started.
+    /// The process, which has a process group of its own. A Ctrl-C reaches only the benchmark, which then ends the program.
     private let process: ChildProcess
     private let transcript: Transcript
 
     init(namespace: String, _ command: [String]) throws {
         let transcript = Transcript()
-        let process = ChildProcess(["/usr/bin/env"] + command, streams: .handed { transcript.take($0) })
+        let process = ChildProcess(["/usr/bin/env"] + command, streams: .handed { transcript.append($0) })
         (self.transcript, self.process) = (transcript, process)
         _ = try NamespaceThread(namespace: namespace) {
-            do { _ = try process.run() } catch { transcript.take(Array("\(error)\n".utf8)[...]) }
+            do { _ = try process.run() } catch { transcript.append(Array("\(error)\n".utf8)[...]) }
             transcript.contents.withLock { $0.isOver = true }
         }
     }
@@ -50,7 +50,7 @@ final class LabProcess: Sendable {
     var lines: [Line] { transcript.contents.withLock(\.lines) }
     var text: String { lines.map(\.text).joined(separator: "\n") }
 
-    /// User and system time of all its threads, in seconds (proc(5), stat).
+    /// Returns user and system time of all its threads, in seconds (proc(5), stat).
     func cpuTime() throws -> Double {
         let path = "\(directory)/stat"
         guard let text = Tool.text(path), let end = text.lastIndex(of: ")") else { throw Failure("read \(path)") }
@@ -61,7 +61,7 @@ final class LabProcess: Sendable {
         return (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
     }
 
-    /// Bytes that are resident; of the mappings of what `path` names alone, where that is given (proc(5), smaps).
+    /// Returns the bytes of resident memory (proc(5), smaps). With a `path` only mappings of that file count.
     func residentMemory(of path: String? = nil) throws -> Int {
         let mappings = "\(directory)/smaps"
         guard let text = Tool.text(mappings), !text.isEmpty else { throw Failure("read \(mappings)") }
@@ -69,7 +69,7 @@ final class LabProcess: Sendable {
         var counts = false
         for line in text.split(separator: "\n") {
             let words = line.split(separator: " ")
-            // A mapping begins with its addresses, without a colon, and ends with its path.
+            // The first line of a mapping has its addresses, without a colon, and its path.
             if !words[0].hasSuffix(":") {
                 counts = path.map { words.last == Substring($0) } ?? true
             } else if counts, words[0] == "Rss:", words.count > 1, let size = Int(words[1]) {
@@ -79,12 +79,12 @@ final class LabProcess: Sendable {
         return kilobytes * 1024
     }
 
-    /// Of proc(5).
+    /// The process's directory in /proc.
     private var directory: String { "/proc/\(process.identifier.map(String.init) ?? "of a program that has ended")" }
 
     func kill() { process.kill() }
 
-    /// Asks it to end, and makes it after `seconds`.
+    /// Sends SIGTERM, and SIGKILL after `seconds`.
     func end(seconds: Int = 20) {
         process.terminate()
         for _ in 0..<(seconds * 100) where !isOver { usleep(10_000) }

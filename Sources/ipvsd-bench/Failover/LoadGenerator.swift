@@ -3,7 +3,7 @@ import CLinux
 import Glibc
 import LoadBalancing
 
-/// What became of a request.
+/// A request and its outcome.
 struct RequestRecord: Sendable {
     enum Outcome: String, Sendable, Encodable {
         case answered
@@ -14,13 +14,13 @@ struct RequestRecord: Sendable {
         case unsent = "not sent"
     }
 
-    /// Nanoseconds of the monotonic clock. The time at which it was due, whether or not the client came to it then.
+    /// The time at which the request was due, in nanoseconds of the monotonic clock. It may have been sent later.
     var due: UInt64
     var ended: UInt64 = 0
     var outcome: Outcome = .timedOut
-    /// When the handshake was complete; 0: never.
+    /// The time at which the handshake was complete; 0: it was not.
     var connected: UInt64 = 0
-    /// Of the client.
+    /// The client's port.
     var port: UInt16 = 0
     var server = ""
 
@@ -28,8 +28,8 @@ struct RequestRecord: Sendable {
     var seconds: Double { Double(ended - due) / 1e9 }
 }
 
-/// A client that asks at fixed times, whether or not it was answered before (an open loop): every request is a TCP connection
-/// of its own with an HTTP exchange on it. It belongs to one thread.
+/// A client that sends requests at fixed times, without waiting for earlier answers (an open loop). Each request is an
+/// HTTP exchange on a TCP connection of its own. The generator belongs to one thread.
 final class LoadGenerator {
     private struct Conversation {
         var index: Int
@@ -45,7 +45,7 @@ final class LoadGenerator {
     private let epoll: Int32
     private var requests: [RequestRecord] = []
     private var conversations: [Int32: Conversation] = [:]
-    /// In the order of their time-outs.
+    /// The connections in the order of their time-outs.
     private var pending: [(descriptor: Int32, index: Int)] = []
     private var firstPending = 0
 
@@ -59,7 +59,7 @@ final class LoadGenerator {
 
     deinit { close(epoll) }
 
-    /// `count` requests from the time `start` on; returns when the last is answered or given up.
+    /// Sends `count` requests from the time `start` on, and returns when the last one is answered or has timed out.
     func run(count: Int, from start: UInt64) -> [RequestRecord] {
         requests.reserveCapacity(count)
         var events = [epoll_event](repeating: epoll_event(), count: 256)
@@ -142,7 +142,7 @@ final class LoadGenerator {
         }
     }
 
-    /// The whole answer is there.
+    /// Records the outcome of a whole answer.
     private func judge(_ descriptor: Int32) {
         guard let conversation = conversations[descriptor] else { return }
         let name = WebServer.name(in: conversation.received)
@@ -162,7 +162,7 @@ final class LoadGenerator {
         while firstPending < pending.count, requests[pending[firstPending].index].due + Self.timeout <= now {
             let (descriptor, index) = pending[firstPending]
             firstPending += 1
-            // The descriptor may long be another's.
+            // Another connection may have the descriptor by now.
             if conversations[descriptor]?.index == index { end(descriptor, .timedOut) }
         }
     }

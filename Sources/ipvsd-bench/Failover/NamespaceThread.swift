@@ -1,7 +1,7 @@
 import CLinux
 import Glibc
 
-/// A thread in a network namespace: its sockets are that host's.
+/// A thread in a network namespace. Its sockets belong to that namespace.
 final class NamespaceThread {
     private final class Work {
         let namespace: Int32
@@ -42,7 +42,7 @@ final class NamespaceThread {
 
 func errorText() -> String { String(cString: strerror(errno)) }
 
-/// Of the monotonic clock.
+/// Returns the time of the monotonic clock in nanoseconds.
 func nanoseconds() -> UInt64 {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)

@@ -6,22 +6,25 @@ import Netlink
 import Packets
 import Synchronization
 
-/// Sees on the switch which real server each of the client's packets is tunnelled to. (Checks are the director's packets.)
+/// A watch on the switch: it records to which real server each packet of the client is tunnelled. Checks have the
+/// director's address, and are not recorded.
 final class PacketWatch: Sendable {
     struct Seen: Sendable {
-        /// Nanoseconds of the monotonic clock, of each real server.
+        /// The time of the last packet to each real server, in nanoseconds of the monotonic clock.
         var lastPacket: [IPv4Address: UInt64] = [:]
+        /// The time of the last SYN to each real server.
         var lastSYN: [IPv4Address: UInt64] = [:]
-        /// By the client's port, in their order.
+        /// The connections of each port of the client, in their order.
         var connections: [UInt16: [Connection]] = [:]
     }
 
-    /// Retransmitted SYNs have the same sequence number.
+    /// A connection of the client. Retransmitted SYNs have the same sequence number.
     struct Connection: Sendable {
         var began: UInt64
         var sequence: UInt32
-        /// The ones that its first and its last SYN went to.
+        /// The real server that its first SYN went to.
         var first: IPv4Address
+        /// The real server that its last SYN went to.
         var last: IPv4Address
     }
 
@@ -36,7 +39,7 @@ final class PacketWatch: Sendable {
         return seen.withLock { $0 }
     }
 
-    /// On the director's port of the switch.
+    /// Records packets on `interface`, the director's port of the switch.
     func run(interface: String) {
         let index = Int32(if_nametoindex(interface))
         let descriptor = clinux_packet_socket(index, 100)
@@ -46,12 +49,12 @@ final class PacketWatch: Sendable {
         while !isOver.load(ordering: .relaxed) {
             let count = clinux_receive_frame(descriptor, &frame, frame.count)
             if count < 0 { return }
-            if count > 0 { take(frame.prefix(Int(count))) }
+            if count > 0 { record(frame.prefix(Int(count))) }
         }
     }
 
-    /// Ethernet, IPv4 around IPv4 around TCP.
-    private func take(_ frame: ArraySlice<UInt8>) {
+    /// Records a frame of Ethernet with IPv4 around IPv4 around TCP.
+    private func record(_ frame: ArraySlice<UInt8>) {
         let outer = frame.dropFirst(Ethernet.length)
         guard frame[Ethernet.type] == Ethernet.ipv4, outer[IPv4.protocolNumber] == IPProtocol.ipip,
             let inner = IPv4.payload(of: outer), inner[IPv4.protocolNumber] == IPProtocol.tcp,
@@ -78,7 +81,8 @@ final class PacketWatch: Sendable {
 }
 
 extension PacketWatch.Seen {
-    /// nil: none was seen. The watch may lag by some milliseconds; a client's port is not used again so soon.
+    /// Returns the connection of a request; nil: none was seen. The watch may lag by some milliseconds. A client's port
+    /// is not used again within 100 ms.
     func connection(of request: RequestRecord) -> PacketWatch.Connection? {
         connections[request.port]?.last { $0.began <= request.ended + 100_000_000 }
     }

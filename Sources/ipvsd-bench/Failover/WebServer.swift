@@ -2,12 +2,12 @@ import ArgumentParser
 import CLinux
 import Glibc
 
-/// `ipvsd-bench serve`: the web server of a real server's host in `failover`, in a process of its own that can be killed.
+/// `ipvsd-bench serve`: the web server of a real server in `failover`, in a process that can be killed.
 struct ServeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "serve", abstract: "A small web server, as of the other benchmarks.", shouldDisplay: false)
 
-    @Option(help: "What it calls itself.")
+    @Option(help: "The name in its answers.")
     var name: String
 
     @Option(help: "Its TCP port, on all addresses.")
@@ -16,7 +16,7 @@ struct ServeCommand: ParsableCommand {
     func run() throws { try WebServer(name: name, port: port).run() }
 }
 
-/// Answers "GET /" by its name on a connection that it closes, and "GET /stream" by numbers without end.
+/// A web server that answers "GET /" by its name, and "GET /stream" by an endless stream of numbers.
 final class WebServer {
     private struct Stream {
         var sent = 0
@@ -27,7 +27,7 @@ final class WebServer {
     private let head: [UInt8]
     private let listener: Int32
     private let epoll: Int32
-    /// nil: the request is yet to come.
+    /// The connections by their descriptors. Nil: the request has not come yet.
     private var connections: [Int32: Stream?] = [:]
 
     init(name: String, port: UInt16) throws {
@@ -38,7 +38,7 @@ final class WebServer {
         watch(listener, EPOLLIN.rawValue, EPOLL_CTL_ADD)
     }
 
-    /// A listening socket that does not block.
+    /// Returns a listening socket that does not block.
     static func listen(port: UInt16) throws -> Int32 {
         let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue), 0)
         var yes: Int32 = 1
@@ -56,14 +56,14 @@ final class WebServer {
         return listener
     }
 
-    /// The name of the server that answered; nil: it is no whole answer.
+    /// Returns the name of the server that answered; nil: it is no whole answer.
     static func name(in answer: [UInt8]) -> String? {
         let text = String(decoding: answer, as: UTF8.self)
         guard text.hasPrefix("HTTP/1.0 200 OK\r\nX-Server: "), text.hasSuffix("\r\n\r\n") else { return nil }
         return text.split(separator: "\r\n").dropFirst().first.map { String($0.dropFirst("X-Server: ".count)) }
     }
 
-    /// The stream is the numbers 0, 1, 2, ... of 8 bytes each, the lowest first.
+    /// Returns a byte of the stream: the numbers 0, 1, 2, ... of 8 bytes each, the lowest byte first.
     static func byte(at offset: Int) -> UInt8 { UInt8(truncatingIfNeeded: (offset / 8) >> (8 * (offset % 8))) }
 
     func run() throws -> Never {
