@@ -1,4 +1,7 @@
+internal import Addresses
 internal import CLibMNL
+import Glibc
+internal import SystemCalls
 
 /// One received netlink message (`nlmsghdr` and what follows).
 struct Message {
@@ -45,5 +48,155 @@ struct Message {
             attributes = attributes.dropFirst((quoted + 3) & ~3)
         }
         return (code, Attributes(attributes)[NLMSGERR_ATTR_MSG]?.string)
+    }
+}
+
+/// Writes one netlink message: `nlmsghdr`, the family's own header, attributes (`nlattr`, padded to 4 bytes). Integers
+/// are in host byte order unless a method says otherwise; addresses go in as on the wire.
+struct MessageBuilder: Sendable, Equatable {
+    private(set) var bytes: [UInt8]
+
+    /// `type`: RTM_*. `flags`: NLM_F_* besides NLM_F_REQUEST.
+    init(_ type: Int, flags: Int32 = 0) {
+        bytes = []
+        append(
+            nlmsghdr(
+                nlmsg_len: UInt32(MemoryLayout<nlmsghdr>.size), nlmsg_type: UInt16(type),
+                nlmsg_flags: UInt16(NLM_F_REQUEST | flags), nlmsg_seq: 0, nlmsg_pid: 0))
+    }
+
+    /// A fixed structure, `ifinfomsg` or the like: after the header, or as the start of a nested attribute.
+    mutating func append<Structure: BitwiseCopyable>(_ structure: Structure) {
+        withUnsafeBytes(of: structure) { bytes.append(contentsOf: $0) }
+        finishAttribute()
+    }
+
+    mutating func attribute(_ type: some AttributeType, _ payload: [UInt8]) {
+        append(nlattr(nla_len: UInt16(MemoryLayout<nlattr>.size + payload.count), nla_type: UInt16(type.number)))
+        bytes.append(contentsOf: payload)
+        finishAttribute()
+    }
+
+    mutating func attribute<Value: FixedWidthInteger & BitwiseCopyable>(_ type: some AttributeType, _ value: Value) {
+        attribute(type, withUnsafeBytes(of: value) { Array($0) })
+    }
+
+    mutating func attribute(_ type: some AttributeType, _ address: IPAddress) { attribute(type, address.bytes) }
+
+    /// NUL-terminated.
+    mutating func attribute(_ type: some AttributeType, _ string: String) { attribute(type, Array(string.utf8) + [0]) }
+
+    /// An attribute whose payload `content` writes.
+    mutating func nest(_ type: some AttributeType, _ content: (inout MessageBuilder) -> Void) {
+        let start = bytes.count
+        attribute(type, [UInt8]())
+        content(&self)
+        store(UInt16(bytes.count - start), at: start)
+    }
+
+    /// The finished message: `nlmsg_seq` as given, `nlmsg_pid` 0, which the kernel reads as the sender's own.
+    func finished(sequence: UInt32, flags: Int32 = 0) -> [UInt8] {
+        var copy = self
+        copy.store(UInt32(bytes.count), at: MemoryLayout<nlmsghdr>.offset(ofStored: \.nlmsg_len))
+        copy.store(sequence, at: MemoryLayout<nlmsghdr>.offset(ofStored: \.nlmsg_seq))
+        let offset = MemoryLayout<nlmsghdr>.offset(ofStored: \.nlmsg_flags)
+        let own = bytes.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: offset, as: UInt16.self) }
+        copy.store(own | UInt16(flags), at: offset)
+        return copy.bytes
+    }
+
+    private mutating func finishAttribute() {
+        while !bytes.count.isMultiple(of: 4) { bytes.append(0) }
+    }
+
+    private mutating func store<Value: BitwiseCopyable>(_ value: Value, at offset: Int) {
+        bytes.withUnsafeMutableBytes { $0.storeBytes(of: value, toByteOffset: offset, as: Value.self) }
+    }
+}
+
+/// Received bytes, read with bounds: a value that is cut short is nil.
+struct Payload {
+    let bytes: ArraySlice<UInt8>
+
+    init(_ bytes: ArraySlice<UInt8>) { self.bytes = bytes }
+
+    func dropFirst(_ count: Int) -> Payload { Payload(bytes.dropFirst((count + 3) & ~3)) }
+
+    /// A structure at the front; alignment does not matter.
+    func structure<Structure: BitwiseCopyable>(_: Structure.Type) -> Structure? {
+        guard bytes.count >= MemoryLayout<Structure>.size else { return nil }
+        return bytes.withUnsafeBytes { $0.loadUnaligned(as: Structure.self) }
+    }
+
+    /// Host byte order.
+    var u16: UInt16? { structure(UInt16.self) }
+    /// Host byte order.
+    var u32: UInt32? { structure(UInt32.self) }
+    /// Host byte order, as interface indices are.
+    var i32: Int32? { structure(Int32.self) }
+    var address: IPAddress? { IPAddress(bytes: bytes) }
+    var macAddress: MACAddress? { MACAddress(Array(bytes)) }
+    /// Up to the NUL, which some senders leave out.
+    var string: String { String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self) }
+    var nested: Attributes { Attributes(self) }
+}
+
+/// The attributes (`nlattr`) of a message or of a nested attribute.
+struct Attributes: Sequence, IteratorProtocol {
+    private var rest: ArraySlice<UInt8>
+
+    init(_ payload: Payload) { rest = payload.bytes }
+
+    mutating func next() -> (type: Int, payload: Payload)? {
+        let headerSize = MemoryLayout<nlattr>.size
+        guard let header = Payload(rest).structure(nlattr.self) else { return nil }
+        let length = Int(header.nla_len)
+        guard length >= headerSize, length <= rest.count else { return nil }
+        let payload = Payload(rest.prefix(length).dropFirst(headerSize))
+        rest = rest.dropFirst((length + 3) & ~3)
+        // NLA_F_NESTED and NLA_F_NET_BYTEORDER are the upper two bits of the type.
+        return (Int(header.nla_type & 0x3FFF), payload)
+    }
+
+    subscript(type: some AttributeType) -> Payload? { first { $0.type == type.number }?.payload }
+}
+
+/// The number of an attribute. The kernel's headers define most in anonymous enumerations, which arrive as `Int`,
+/// and some in named ones.
+protocol AttributeType {
+    var number: Int { get }
+}
+
+extension Int: AttributeType {
+    var number: Int { self }
+}
+
+extension rtattr_type_t: AttributeType {
+    var number: Int { Int(rawValue) }
+}
+
+extension nlmsgerr_attrs: AttributeType {
+    var number: Int { Int(rawValue) }
+}
+
+/// Addresses as netlink messages have them.
+extension IPAddress {
+    /// AF_INET or AF_INET6.
+    var addressFamily: UInt8 {
+        switch self {
+        case .v4: UInt8(AF_INET)
+        case .v6: UInt8(AF_INET6)
+        }
+    }
+
+    init?(family: UInt8, _ payload: Payload) {
+        guard let address = payload.address, address.addressFamily == family else { return nil }
+        self = address
+    }
+
+    /// Reads RTA_VIA (`rtvia`): the family in host byte order, then the address.
+    init?(via payload: Payload) {
+        guard let family = payload.u16.flatMap(UInt8.init(exactly:)) else { return nil }
+        self.init(family: family, Payload(payload.bytes.dropFirst(MemoryLayout<UInt16>.size)))
     }
 }

@@ -1,5 +1,6 @@
 internal import CLibMNL
 import Glibc
+public import SystemCalls
 
 /// A NETLINK_ROUTE socket: the one file that calls libmnl. Not for use by two threads at once.
 final class NetlinkSocket {
@@ -67,3 +68,17 @@ final class NetlinkSocket {
 // Glibc's are cases of an enumeration.
 private let SOCK_CLOEXEC_FLAG = Int32(SOCK_CLOEXEC.rawValue)
 private let SOCK_NONBLOCK_FLAG = Int32(SOCK_NONBLOCK.rawValue)
+
+/// A netlink request that failed.
+public struct NetlinkError: KernelError {
+    public let operation: String
+    public let code: Int32
+    /// The kernel's extended acknowledgement (NLMSGERR_ATTR_MSG), where it sent one.
+    public let detail: String?
+
+    public init(_ operation: String, code: Int32, detail: String? = nil) {
+        self.operation = operation
+        self.code = code
+        self.detail = detail
+    }
+}

@@ -1,5 +1,6 @@
 public import Addresses
 internal import CLibMNL
+import Glibc
 
 /// The way that the kernel would send a packet (`ip route get`).
 public struct ResolvedRoute: Sendable, Equatable {
@@ -53,5 +54,25 @@ extension ResolvedRoute {
         if let source { message.attribute(RTA_SRC, source) }
         if let interface { message.attribute(RTA_OIF, interface) }
         return message
+    }
+}
+
+extension RouteSocket {
+    /// The way that the kernel would take, `interface` forcing the outgoing one; nil where the destination is
+    /// unreachable.
+    public func route(
+        to destination: IPAddress, from source: IPAddress? = nil, via interface: Int32? = nil
+    ) throws(NetlinkError) -> ResolvedRoute? {
+        let request = ResolvedRoute.request(to: destination, from: source, via: interface)
+        // EACCES is a prohibit route, EINVAL a blackhole one, ENODEV an interface that went away.
+        let unreachable = [ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL, ENODEV]
+        return try self.request(request, unless: unreachable, "find route to \(destination)")?
+            .lazy.compactMap(ResolvedRoute.init).first
+    }
+
+    /// The MTU that the route to a destination was given; nil where it was given none.
+    public func routeMTU(to destination: IPAddress) throws(NetlinkError) -> UInt32? {
+        let request = ResolvedRoute.request(to: destination, from: nil, via: nil, isOfTable: true)
+        return try self.request(request, "find route to \(destination)").lazy.compactMap(ResolvedRoute.mtu).first
     }
 }

@@ -1,5 +1,6 @@
 public import Addresses
 internal import CLibMNL
+import Glibc
 
 /// A route of a routing table (RTM_NEWROUTE, `rtmsg`).
 public struct Route: Sendable, Hashable, Codable {
@@ -160,4 +161,61 @@ public enum RouteTable {
 public enum RouteType {
     public static let unicast: UInt8 = 1
     public static let local: UInt8 = 2
+}
+
+extension Route.NextHop {
+    /// `struct rtnexthop`s, each followed by its attributes and padded to 4 bytes; `rtnh_len` covers both.
+    static func parse(_ payload: Payload) -> [Route.NextHop] {
+        var hops: [Route.NextHop] = []
+        var rest = payload
+        while let header = rest.structure(rtnexthop.self) {
+            let length = Int(header.rtnh_len)
+            guard length >= MemoryLayout<rtnexthop>.size, length <= rest.bytes.count else { break }
+            let attributes = Attributes(Payload(rest.bytes.prefix(length)).dropFirst(MemoryLayout<rtnexthop>.size))
+            hops.append(
+                Route.NextHop(
+                    interface: header.rtnh_ifindex, gateway: attributes[RTA_GATEWAY]?.address,
+                    weight: UInt16(header.rtnh_hops) + 1,
+                    isOnLink: UInt32(header.rtnh_flags) & UInt32(RTNH_F_ONLINK) != 0))
+            rest = rest.dropFirst(length)
+        }
+        return hops
+    }
+}
+
+extension MessageBuilder {
+    mutating func append(nextHop: Route.NextHop) {
+        let gatewaySize = nextHop.gateway.map { MemoryLayout<nlattr>.size + $0.bytes.count } ?? 0
+        let size = MemoryLayout<rtnexthop>.size + gatewaySize
+        append(
+            rtnexthop(
+                rtnh_len: UInt16(size), rtnh_flags: nextHop.isOnLink ? UInt8(RTNH_F_ONLINK) : 0,
+                rtnh_hops: UInt8(truncatingIfNeeded: nextHop.weight - 1), rtnh_ifindex: nextHop.interface))
+        if let gateway = nextHop.gateway { attribute(RTA_GATEWAY, gateway) }
+    }
+}
+
+extension RouteSocket {
+    /// The IPv4 routes of a table, or of all tables.
+    public func routes(table: UInt32? = nil) throws(NetlinkError) -> [Route] {
+        // ENOENT: a table without routes does not exist.
+        let messages = try dump(
+            Route.listRequest(table: table), emptyIf: table == nil ? [] : [ENOENT], "list routes")
+        return messages.compactMap(Route.init).filter { table == nil || $0.table == table }
+    }
+
+    /// `replace`: takes the place of one with the same destination, table and metric; without it such a one is an
+    /// error (EEXIST).
+    public func addRoute(_ route: Route, replace: Bool = false) throws(NetlinkError) {
+        try request(
+            route.addRequest(replace: replace), "add route \(route.destinationDescription) to table \(route.table)")
+    }
+
+    /// False: it was not there.
+    @discardableResult
+    public func removeRoute(_ route: Route) throws(NetlinkError) -> Bool {
+        try change(
+            route.removeRequest, unless: [ESRCH, ENODEV],
+            "remove route \(route.destinationDescription) from table \(route.table)")
+    }
 }

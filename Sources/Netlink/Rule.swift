@@ -1,5 +1,6 @@
 public import Addresses
 internal import CLibMNL
+import Glibc
 
 /// A routing rule (RTM_NEWRULE, `fib_rule_hdr`) that looks up a table.
 public struct Rule: Sendable, Hashable, Codable, CustomStringConvertible {
@@ -62,5 +63,24 @@ public struct Rule: Sendable, Hashable, Codable, CustomStringConvertible {
         message.attribute(FRA_TABLE, table)
         message.attribute(FRA_PROTOCOL, protocolID)
         return message
+    }
+}
+
+extension RouteSocket {
+    /// The IPv4 rules.
+    public func rules() throws(NetlinkError) -> [Rule] {
+        try dump(Rule.listRequest(), "list rules").compactMap(Rule.init)
+    }
+
+    /// False: it was there.
+    @discardableResult
+    public func addRule(_ rule: Rule) throws(NetlinkError) -> Bool {
+        try change(rule.addRequest, unless: [EEXIST], "add rule \(rule)")
+    }
+
+    /// False: it was not there.
+    @discardableResult
+    public func removeRule(_ rule: Rule) throws(NetlinkError) -> Bool {
+        try change(rule.removeRequest, unless: [ENOENT], "remove rule \(rule)")
     }
 }

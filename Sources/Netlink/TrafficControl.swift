@@ -1,4 +1,5 @@
 internal import CLibMNL
+import Glibc
 
 /// The clsact qdisc of an interface and the filters on it (`tcmsg`). The programs themselves libbpf attaches.
 enum TrafficControl {
@@ -35,5 +36,25 @@ enum TrafficControl {
         guard message.type == RTM_NEWTFILTER, let (header, _) = message.body(tcmsg.self), header.tcm_handle != 0
         else { return nil }
         return (header.tcm_info >> 16, header.tcm_handle)
+    }
+}
+
+extension RouteSocket {
+    /// Whether the interface has a clsact qdisc.
+    public func hasClsact(interface: Int32) throws(NetlinkError) -> Bool {
+        try dump(TrafficControl.listQdiscsRequest(interface: interface), emptyIf: [ENODEV], "list qdiscs")
+            .contains { TrafficControl.isClsact($0, interface: interface) }
+    }
+
+    /// Priority and handle of every filter on the interface's clsact qdisc, on ingress or on egress.
+    public func filters(
+        interface: Int32, ingress: Bool
+    ) throws(NetlinkError) -> [(priority: UInt32, handle: UInt32)] {
+        let parent = ingress ? TrafficControl.ingress : TrafficControl.egress
+        // EINVAL: there is no such qdisc.
+        return try dump(
+            TrafficControl.listFiltersRequest(interface: interface, parent: parent), emptyIf: [ENODEV, EINVAL],
+            "list filters of \(name(of: interface))"
+        ).compactMap(TrafficControl.filter)
     }
 }
