@@ -113,6 +113,11 @@ public struct BPFProgram {
 
     public func id() throws(BPFError) -> UInt32 { try info().id }
 
+    /// Returns its name in the kernel: the first 15 bytes of the name of its function.
+    public func name() throws(BPFError) -> String {
+        withUnsafeBytes(of: try info().name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    }
+
     /// Whether its context is its caller's own structure, as `run(on:)` gives it, and not a packet.
     public func hasOwnContext() throws(BPFError) -> Bool { try info().type == BPF_PROG_TYPE_SYSCALL.rawValue }
 

@@ -253,12 +253,18 @@ public actor Director {
                 logger.debug("removed \(change)", metadata: ["change": "\(change)"])
             }
         }
+        // Pins, attachments and devices that are still there. In the journal `ipvsd stop` finds and names them.
+        let left = (try? dataPlanes.leftovers(instance, besides: journal.changes)) ?? []
+        for change in left {
+            logger.error("remove \(change): it is still there", metadata: ["change": "\(change)"])
+            try? journal.make(change) {}
+        }
         // A state directory of its own keeps the open events. In the run directory they last as long as the data plane.
         if instance.stateDirectory == instance.runDirectory { unlink(instance.openEvents) }
         unlink(instance.damping)
         // The last instance to stop removes the directory that instances share.
         dataPlanes.removeEmptyPlaces(instance)
-        return complete
+        return complete && left.isEmpty
     }
 
     // MARK: Leftovers

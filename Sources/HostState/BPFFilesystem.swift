@@ -3,43 +3,59 @@ import Glibc
 import Synchronization
 import SystemCalls
 
-/// Finds the machine's bpffs. `ip netns exec` mounts another /sys and so hides it; then it is reached through another
-/// process's view. Such a path is of no use to a later process, so journals hold the canonical one, below
-/// /sys/fs/bpf.
+/// The machine's bpffs, as this process reaches it. `ip netns exec` mounts another /sys, which hides the bpffs. The
+/// process then reaches it through the root directory of another process. Such a path is of no use to a later process,
+/// so journals hold the canonical path, below /sys/fs/bpf.
 public enum BPFFilesystem {
-    /// Where it belongs, and where operators look for it.
+    /// The machine's mount point of bpffs.
     public static let root = "/sys/fs/bpf"
     /// BPF_FS_MAGIC
     private static let magic: UInt64 = 0xCAFE_4A11
 
-    /// A descriptor of the machine's bpffs, as /proc/self/fd/N: unlike /proc/PID/root it outlives the process.
-    private static let borrowed = Mutex<String?>(nil)
+    /// A mount of bpffs at `root` in some mount namespace.
+    private struct Mount {
+        /// The path to it for this process.
+        let path: String
+        /// The open descriptor that `path` goes through. It outlives the process whose root directory led to the mount.
+        var descriptor: Int32?
+        /// The identity of the mount namespace.
+        let namespace: String?
+    }
+
+    /// The bpffs that this process has found. The pins of a daemon are there, so the daemon stays with it when its
+    /// ancestors end, or when another bpffs appears.
+    private static let found = Mutex<Mount?>(nil)
 
     public static func isMounted(at path: String) -> Bool { clinux_filesystem_type(path) == magic }
 
-    /// A path to the machine's bpffs for this process; nil where there is none, or none to be seen.
+    /// Returns a path to the machine's bpffs for this process. Nil: no bpffs is visible.
     public static func find() -> String? {
-        if isMounted(at: root) { return root }
+        found.withLock { found in
+            if let found, isMounted(at: found.path) { return found.path }
+            close(&found)
+            found = search()
+            return found?.path
+        }
+    }
+
+    private static func search() -> Mount? {
+        if isMounted(at: root) { return Mount(path: root, namespace: MountNamespace.own) }
         for process in MountNamespace.processes {
             let path = "/proc/\(process)/root\(root)"
             guard isMounted(at: path) else { continue }
-            return process == 1 ? path : borrow(path)
+            let namespace = MountNamespace.namespace(of: process)
+            // Pid 1 does not end.
+            if process == 1 { return Mount(path: path, namespace: namespace) }
+            let descriptor = clinux_open_path(path)
+            guard descriptor >= 0 else { continue }
+            return Mount(path: "/proc/self/fd/\(descriptor)", descriptor: descriptor, namespace: namespace)
         }
         return nil
     }
 
-    private static func borrow(_ path: String) -> String? {
-        borrowed.withLock { borrowed in
-            if let borrowed, isMounted(at: borrowed) { return borrowed }
-            let descriptor = clinux_open_path(path)
-            borrowed = descriptor < 0 ? nil : "/proc/self/fd/\(descriptor)"
-            return borrowed
-        }
-    }
-
-    /// Mounts it on /sys/fs/bpf where all the machine sees it: in the namespace of pid 1, or else of our farthest
-    /// ancestor that has such a directory. In our own only if pid 1 is in it too or cannot be asked. Returns the path
-    /// for this process.
+    /// Mounts bpffs on /sys/fs/bpf where the whole machine sees it, and returns the path for this process. That is in
+    /// the mount namespace of pid 1, or else of the farthest ancestor that has such a directory. It is in the own
+    /// namespace only if pid 1 is in it, too, or cannot be inspected.
     static func mount() throws(SystemError) -> String {
         var code = EPERM
         let own = MountNamespace.own
@@ -55,41 +71,49 @@ public enum BPFFilesystem {
         throw SystemError("mount bpffs on \(root)", code: code)
     }
 
-    /// The path that a journal holds.
+    /// Returns the path that a journal holds.
     static func canonical(_ path: String) -> String {
-        let prefixes = ["/proc/1/root\(root)"] + (borrowed.withLock(\.self).map { [$0] } ?? [])
+        let prefixes = ["/proc/1/root\(root)"] + (found.withLock(\.self).map { [$0.path] } ?? [])
         for prefix in prefixes where path == prefix || path.hasPrefix(prefix + "/") {
             return root + path.dropFirst(prefix.count)
         }
         return path
     }
 
-    /// The path of this process for a canonical one; nil where there is no bpffs any more.
-    static func resolve(_ path: String) -> String? {
+    /// Returns the path of this process for a canonical one. Nil: the machine has no bpffs any more. Throws where no
+    /// bpffs is visible, but another mount namespace may have one.
+    static func resolve(_ path: String) throws(SystemError) -> String? {
         guard path == root || path.hasPrefix(root + "/") else { return path }
-        return find().map { $0 + path.dropFirst(root.count) }
+        if let found = find() { return found + path.dropFirst(root.count) }
+        if MountNamespace.own == MountNamespace.namespace(of: 1) { return nil }
+        throw SystemError("find \(path)", code: ENOENT, detail: "no bpffs is visible from this mount namespace")
     }
 
     static func unmountIfEmpty(_ path: String) throws(SystemError) {
-        guard let visible = resolve(path), isMounted(at: visible), File.list(visible)?.isEmpty == true else { return }
+        guard let visible = try resolve(path), isMounted(at: visible), File.list(visible)?.isEmpty == true else {
+            return
+        }
         var code: Int32 = 0
         if visible == path {
             code = clinux_unmount(path) == 0 ? 0 : errno
         } else {
-            for process in MountNamespace.processes where isMounted(at: "/proc/\(process)/root\(path)") {
-                returnBorrowed()
+            let namespace = found.withLock { found in
+                let namespace = found?.namespace
+                // An open descriptor keeps the mount busy.
+                close(&found)
+                return namespace
+            }
+            // A mount namespace without processes is gone, and its mounts with it.
+            if let process = namespace.flatMap(MountNamespace.process(in:)) {
                 code = clinux_unmount_for(process, path)
-                break
             }
         }
-        // Busy: somebody works in it. Invalid: no mount any more.
+        // EBUSY: another process uses it. EINVAL: it is not mounted any more.
         if code != 0, code != EBUSY, code != EINVAL { throw SystemError("unmount \(path)", code: code) }
     }
 
-    private static func returnBorrowed() {
-        borrowed.withLock { borrowed in
-            if let number = borrowed.flatMap({ Int32($0.split(separator: "/").last ?? "") }) { close(number) }
-            borrowed = nil
-        }
+    private static func close(_ found: inout Mount?) {
+        if let descriptor = found?.descriptor { Glibc.close(descriptor) }
+        found = nil
     }
 }

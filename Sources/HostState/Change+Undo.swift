@@ -57,7 +57,7 @@ extension Change {
         case .module(let name):
             try KernelModule.unloadIfUnused(name)
         case .directory(let path):
-            guard let path = BPFFilesystem.resolve(path), rmdir(path) != 0 else { return }
+            guard let path = try BPFFilesystem.resolve(path), rmdir(path) != 0 else { return }
             // Not empty: another instance or another program uses it too.
             if ![ENOENT, ENOTEMPTY, EEXIST, EBUSY].contains(errno) { throw SystemError("remove directory \(path)") }
         case .file(let path):
@@ -69,16 +69,37 @@ extension Change {
         case .pin(let path):
             try unpin(path)
         case .attachment(let path):
-            // Asked first: where bpf(2) is refused, nothing was attached.
-            guard let visible = BPFFilesystem.resolve(path), File.exists(visible) else { return }
+            guard let visible = try BPFFilesystem.resolve(path), File.exists(visible) else {
+                return try refuseHiddenAttachment(path)
+            }
+            // Opened only where it exists: bpf(2) may be refused to a process that attached nothing.
             try BPFLink(pinnedAt: visible)?.detach()
             try unpin(path)
         }
     }
 
     private func unpin(_ path: String) throws {
-        guard let path = BPFFilesystem.resolve(path), unlink(path) != 0, errno != ENOENT else { return }
+        guard let path = try BPFFilesystem.resolve(path), unlink(path) != 0, errno != ENOENT else { return }
         throw SystemError("remove \(path)")
+    }
+
+    /// Throws where the instance's directory is missing from the visible bpffs, but a packet program that no visible pin
+    /// holds is still on the interface: its pin is on the bpffs of another mount namespace. Without the privilege to
+    /// identify the program it does not throw.
+    private func refuseHiddenAttachment(_ path: String) throws(SystemError) {
+        if let visible = try BPFFilesystem.resolve(path), File.exists(File.parent(of: visible)) { return }
+        let pin = path.split(separator: "/").last ?? ""
+        guard pin.hasPrefix("link-"), let interface = Int32(pin.dropFirst(5)),
+            let attached = try? XDPAttachment.of(interface: interface),
+            let program = try? BPFProgram(id: attached.programID), (try? program.name()) == "director"
+        else { return }
+        let isAnotherInstance = InstancePaths.bpfDirectories.contains { directory in
+            (try? BPFLink(pinnedAt: "\(directory.path)/\(pin)")?.programID()) == attached.programID
+        }
+        if isAnotherInstance { return }
+        throw SystemError(
+            "detach XDP program \(attached.programID) from the interface with index \(interface)", code: EBUSY,
+            detail: "its pin is on a bpffs that is not visible from this mount namespace")
     }
 
     private func withLink(_ interface: Interface, _ body: (RouteSocket, Link) throws -> Void) throws {

@@ -1,13 +1,14 @@
 import Glibc
 import SystemCalls
 
-/// Mount namespaces of other processes that can be looked into through /proc.
+/// Mount namespaces of other processes, which /proc leads into.
 enum MountNamespace {
-    /// The identity of the calling thread's.
+    /// The identity of the calling thread's mount namespace.
     static var own: String? { File.link("/proc/thread-self/ns/mnt") }
 
-    /// Pid 1, then our ancestors from the farthest to the nearest, those that we may look into: where pid 1 refuses
-    /// (a sandbox), the shell that called `ip netns exec` still has the machine's mounts.
+    /// Pid 1, then the ancestors of this process from the farthest to the nearest, without those whose namespace may
+    /// not be read. Where pid 1 refuses (a sandbox), the shell that called `ip netns exec` still has the machine's
+    /// mounts.
     static var processes: [Int32] {
         var ancestors: [Int32] = []
         var process = getppid()
@@ -20,7 +21,12 @@ enum MountNamespace {
 
     static func namespace(of process: Int32) -> String? { File.link("/proc/\(process)/ns/mnt") }
 
-    /// The fourth field of /proc/PID/stat; the second, in parentheses, may hold anything.
+    /// Returns any process in the mount namespace with that identity.
+    static func process(in identity: String) -> Int32? {
+        (File.list("/proc") ?? []).lazy.compactMap { Int32($0) }.first { namespace(of: $0) == identity }
+    }
+
+    /// Returns the fourth field of /proc/PID/stat. The second one, in parentheses, may hold anything.
     private static func parent(of process: Int32) -> Int32? {
         guard let bytes = try? File.read("/proc/\(process)/stat"), let end = bytes.lastIndex(of: UInt8(ascii: ")"))
         else { return nil }
