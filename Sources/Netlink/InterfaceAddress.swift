@@ -5,14 +5,14 @@ import Glibc
 /// An address of an interface (RTM_NEWADDR, `ifaddrmsg`).
 public struct InterfaceAddress: Sendable, Hashable, Codable {
     public var interface: Int32
-    /// IFA_LOCAL: on a point-to-point interface the own address, not the peer's.
+    /// IFA_LOCAL: the own address, also on a point-to-point interface.
     public var address: IPAddress
-    /// IFA_ADDRESS, where it is another: the far end of a point-to-point interface, which the prefix length is of.
+    /// IFA_ADDRESS, where it differs: the far end of a point-to-point interface. The prefix length is the peer's.
     public var peer: IPAddress?
     public var prefixLength: UInt8
     /// RT_SCOPE_*, see `RouteScope`.
     public var scope: UInt8
-    /// IFA_F_SECONDARY: another one of the same subnet on the interface came before it, and is what the host speaks from.
+    /// IFA_F_SECONDARY: the interface has an earlier address of the subnet, which is the source of the host's packets.
     public var isSecondary = false
 
     public init(
@@ -63,7 +63,7 @@ public struct InterfaceAddress: Sendable, Hashable, Codable {
     }
 }
 
-/// RT_SCOPE_*: how far away a destination is, or how far an address is valid.
+/// The scope of a route or an address (RT_SCOPE_*).
 public enum RouteScope {
     public static let universe: UInt8 = 0
     public static let link: UInt8 = 253
@@ -71,19 +71,19 @@ public enum RouteScope {
 }
 
 extension InterfaceAddress {
-    /// Whether the address is in the network behind this one.
+    /// Whether the other address is in this address's subnet.
     public func contains(_ other: IPAddress) -> Bool {
         IPPrefix(around: address, length: Int(prefixLength))?.contains(other) ?? false
     }
 }
 
 extension RouteSocket {
-    /// The IPv4 addresses of all interfaces.
+    /// Returns the IPv4 addresses of all interfaces.
     public func addresses() throws(NetlinkError) -> [InterfaceAddress] {
         try dump(InterfaceAddress.listRequest(), "list addresses").compactMap(InterfaceAddress.init)
     }
 
-    /// False: it was there.
+    /// Adds an address. False: it was there.
     @discardableResult
     public func addAddress(
         _ address: IPAddress, peer: IPAddress? = nil, prefixLength: UInt8, to interface: Int32,
@@ -95,7 +95,7 @@ extension RouteSocket {
             entry.addRequest, unless: [EEXIST], "add address \(address)/\(prefixLength) to \(name(of: interface))")
     }
 
-    /// False: it was not there.
+    /// Removes an address. False: it was not there.
     @discardableResult
     public func removeAddress(
         _ address: IPAddress, peer: IPAddress? = nil, prefixLength: UInt8, from interface: Int32

@@ -7,45 +7,47 @@ internal import SystemCalls
 public struct Link: Sendable, Equatable {
     public var index: Int32
     public var name: String
-    /// IFLA_INFO_KIND: "veth", "ipip", "tun"; nil for hardware.
+    /// IFLA_INFO_KIND, such as "veth", "ipip" or "tun". Nil: hardware.
     public var kind: String?
-    /// Bytes of an IP packet.
+    /// The largest IP packet, in bytes.
     public var mtu: UInt32
-    /// IFF_UP: the operator wants it up.
+    /// IFF_UP: it is administratively up.
     public var isUp: Bool
-    /// IFF_LOWER_UP: there is a carrier.
+    /// IFF_LOWER_UP: it has a carrier.
     public var hasCarrier: Bool
     public var isLoopback: Bool
     /// ARPHRD_*: 1 is Ethernet, 768 IPIP, 65534 none (TUN).
     public var hardwareType: UInt16
-    /// Nil on devices without Ethernet addresses.
+    /// The MAC address. Nil: the device has none.
     public var address: MACAddress?
-    /// The index of the bridge or bond that it is part of.
+    /// The index of its bridge or bond.
     public var master: Int32?
-    /// The index of the device that a VLAN, macvlan or the like sits on; nil where that is in another namespace, and
-    /// for a veth, whose peer it would be.
+    /// The index of the device below a VLAN, a macvlan or the like (IFLA_LINK). Nil: that device is in another network
+    /// namespace, or this one is a veth, whose IFLA_LINK is the peer.
     public var lower: Int32?
-    /// Of a VLAN device (IFLA_VLAN_ID, IFLA_VLAN_PROTOCOL).
+    /// A VLAN device's tag (IFLA_VLAN_ID, IFLA_VLAN_PROTOCOL).
     public var tag: VLANTag?
-    /// Of a bridge that tells VLANs apart by itself (IFLA_BR_VLAN_FILTERING).
+    /// Whether it is a bridge that filters VLANs (IFLA_BR_VLAN_FILTERING).
     public var filtersVLANs: Bool
     public var noARP: Bool
-    /// Of IFLA_STATS64.
+    /// The counter tx_errors of IFLA_STATS64.
     public var transmitErrors: UInt64
+    /// The counter tx_dropped of IFLA_STATS64.
     public var transmitDropped: UInt64
     /// Other names of the device (IFLA_ALT_IFNAME), of up to 127 bytes.
     public var alternativeNames: [String] = []
-    /// The address that the hardware came with (IFLA_PERM_ADDRESS); nil where the driver knows none.
+    /// The hardware's own address (IFLA_PERM_ADDRESS). Nil: the driver has none.
     public var permanentAddress: MACAddress?
-    /// Of a veth: the index of its other end, and the kernel's id of that one's network namespace where it is another.
+    /// The index of a veth's peer.
     public var peer: Int32?
+    /// The kernel's id of the peer's network namespace (IFLA_LINK_NETNSID). Nil: it is the same namespace.
     public var peerNamespace: Int32?
 
     public var isEthernet: Bool { hardwareType == UInt16(ARPHRD_ETHER) && !isLoopback }
 }
 
 extension [Link] {
-    /// The link of that name, or else the one that has it among its other names.
+    /// Returns the link of that name, or else the link with that alternative name.
     public func called(_ name: String) -> Link? {
         first { $0.name == name } ?? first { $0.alternativeNames.contains(name) }
     }
@@ -78,7 +80,7 @@ extension Link {
         hardwareType = header.ifi_type
         address = attributes[IFLA_ADDRESS]?.macAddress
         master = attributes[IFLA_MASTER]?.i32
-        // Younger kernels append counters: read what is there, not the whole structure.
+        // Newer kernels append counters, so single fields are read instead of the structure.
         let statistics = attributes[IFLA_STATS64]
         func counter(_ field: KeyPath<rtnl_link_stats64, __u64>) -> UInt64 {
             let offset = MemoryLayout<rtnl_link_stats64>.offset(ofStored: field)
@@ -109,7 +111,7 @@ extension Link {
         return message
     }
 
-    /// The same kind at both ends of a veth pair; `VETH_INFO_PEER` holds the peer's own `ifinfomsg` and attributes.
+    /// Returns a request for a veth pair. `VETH_INFO_PEER` holds the peer's `ifinfomsg` and attributes.
     static func createVethRequest(name: String, peer: String) -> MessageBuilder {
         createRequest(name: name, kind: "veth") { data in
             data.nest(VETH_INFO_PEER) {
@@ -138,7 +140,7 @@ extension Link {
         return message
     }
 
-    /// Sets or clears one IFF_* flag.
+    /// Returns a request that sets or clears one flag (IFF_*).
     static func setRequest(index: Int32, flag: net_device_flags, on: Bool) -> MessageBuilder {
         var message = MessageBuilder(RTM_NEWLINK)
         message.append(header(index: index, flags: on ? flag.rawValue : 0, change: flag.rawValue))
@@ -171,20 +173,20 @@ extension RouteSocket {
         try dump(Link.getRequest(), "list links").compactMap(Link.init)
     }
 
-    /// Nil where there is no such link.
+    /// Returns the link of that name. Nil: there is none.
     public func link(named name: String) throws(NetlinkError) -> Link? {
-        // A longer one the kernel would refuse as malformed: IFNAMSIZ is 16 with its NUL.
+        // The kernel refuses a longer name as malformed: IFNAMSIZ is 16 with the NUL.
         guard (1..<16).contains(name.utf8.count) else { return nil }
         return try link(Link.getRequest(name: name), name)
     }
 
-    /// Nil where there is no such link.
+    /// Returns the link with that index. Nil: there is none.
     public func link(index: Int32) throws(NetlinkError) -> Link? {
         guard index > 0 else { return nil }
         return try link(Link.getRequest(index: index), "interface \(index)")
     }
 
-    /// The other end of a veth, in whatever network namespace; nil where there is none, or none that may be asked.
+    /// Returns the other end of a veth, in any network namespace. Nil: there is none, or its namespace refuses.
     public func peer(of link: Link) -> Link? {
         guard let peer = link.peer, peer > 0 else { return nil }
         return try? self.link(Link.getRequest(index: peer, namespace: link.peerNamespace), "peer of \(link.name)")
@@ -198,13 +200,12 @@ extension RouteSocket {
         try request(Link.createVethRequest(name: name, peer: peer), "create veth pair \(name), \(peer)")
     }
 
-    /// Creates a device that needs no parameters; `kind` is IFLA_INFO_KIND ("ipip": a tunnel from anywhere to
-    /// anywhere).
+    /// Creates a device without parameters. `kind` is IFLA_INFO_KIND. The kind "ipip" makes a tunnel between any ends.
     public func createLink(name: String, kind: String) throws(NetlinkError) {
         try request(Link.createRequest(name: name, kind: kind), "create \(kind) device \(name)")
     }
 
-    /// False: it was not there.
+    /// Deletes a link. False: it was not there.
     @discardableResult
     public func deleteLink(index: Int32) throws(NetlinkError) -> Bool {
         try change(Link.deleteRequest(index: index), unless: [ENODEV], "delete \(name(of: index))")
@@ -225,7 +226,7 @@ extension RouteSocket {
         try request(Link.setRequest(index: interface, mtu: mtu), "set MTU of \(name(of: interface)) to \(mtu)")
     }
 
-    /// For error messages: the device's name, or its number where it has gone.
+    /// Returns the device's name for error messages, or its index where the device is gone.
     func name(of index: Int32) -> String {
         guard let link = try? link(index: index) else { return "interface \(index)" }
         return link.name

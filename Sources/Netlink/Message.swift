@@ -3,16 +3,16 @@ internal import CLibMNL
 import Glibc
 internal import SystemCalls
 
-/// One received netlink message (`nlmsghdr` and what follows).
+/// A received netlink message: `nlmsghdr` and its payload.
 struct Message {
     let type: Int
     let flags: Int32
     let sequence: UInt32
     let port: UInt32
-    /// Behind `nlmsghdr`.
+    /// The bytes behind `nlmsghdr`.
     let payload: Payload
 
-    /// The messages of one datagram. What is left behind a broken length is not looked at.
+    /// Returns the messages of one datagram. It ends at a message whose length is invalid.
     static func split(_ datagram: [UInt8]) -> [Message] {
         var messages: [Message] = []
         var rest = datagram[...]
@@ -29,21 +29,21 @@ struct Message {
         return messages
     }
 
-    /// The family's fixed header and the attributes behind it; nil where the message is too short.
+    /// Returns the family's fixed header and the attributes behind it. Nil: the message is too short.
     func body<Header: BitwiseCopyable>(_: Header.Type) -> (header: Header, attributes: Attributes)? {
         guard let header = payload.structure(Header.self) else { return nil }
         return (header, Attributes(payload.dropFirst(MemoryLayout<Header>.size)))
     }
 
-    /// What an acknowledgement (NLMSG_ERROR) or the end of a dump (NLMSG_DONE) says: an errno, 0 for success, and the
-    /// kernel's extended message.
+    /// The result in an acknowledgement (NLMSG_ERROR) or at the end of a dump (NLMSG_DONE): an errno, 0 for success, and
+    /// the kernel's extended message. Nil for other messages.
     var outcome: (code: Int32, detail: String?)? {
         guard type == NLMSG_ERROR || type == NLMSG_DONE else { return nil }
         let code = -(payload.structure(Int32.self) ?? 0)
         guard flags & NLM_F_ACK_TLVS != 0 else { return (code, nil) }
         var attributes = payload.dropFirst(MemoryLayout<Int32>.size)
         if type == NLMSG_ERROR, let request = attributes.structure(nlmsghdr.self) {
-            // The request is quoted: its header alone if capped, else whole.
+            // The message quotes the request: its header alone if it is capped, else all of it.
             let quoted = flags & NLM_F_CAPPED != 0 ? MemoryLayout<nlmsghdr>.size : Int(request.nlmsg_len)
             attributes = attributes.dropFirst((quoted + 3) & ~3)
         }
@@ -51,12 +51,12 @@ struct Message {
     }
 }
 
-/// Writes one netlink message: `nlmsghdr`, the family's own header, attributes (`nlattr`, padded to 4 bytes). Integers
-/// are in host byte order unless a method says otherwise; addresses go in as on the wire.
+/// A netlink message that is being written: `nlmsghdr`, the family's header, attributes (`nlattr`, padded to 4 bytes).
+/// Integers are in host byte order, IP addresses in network byte order.
 struct MessageBuilder: Sendable, Equatable {
     private(set) var bytes: [UInt8]
 
-    /// `type`: RTM_*. `flags`: NLM_F_* besides NLM_F_REQUEST.
+    /// Begins a message of a type (RTM_*). `flags` are NLM_F_* besides NLM_F_REQUEST.
     init(_ type: Int, flags: Int32 = 0) {
         bytes = []
         append(
@@ -65,7 +65,7 @@ struct MessageBuilder: Sendable, Equatable {
                 nlmsg_flags: UInt16(NLM_F_REQUEST | flags), nlmsg_seq: 0, nlmsg_pid: 0))
     }
 
-    /// A fixed structure, `ifinfomsg` or the like: after the header, or as the start of a nested attribute.
+    /// Appends a fixed structure such as `ifinfomsg`, after the header or at the start of a nested attribute.
     mutating func append<Structure: BitwiseCopyable>(_ structure: Structure) {
         withUnsafeBytes(of: structure) { bytes.append(contentsOf: $0) }
         finishAttribute()
@@ -83,10 +83,10 @@ struct MessageBuilder: Sendable, Equatable {
 
     mutating func attribute(_ type: some AttributeType, _ address: IPAddress) { attribute(type, address.bytes) }
 
-    /// NUL-terminated.
+    /// Appends an attribute with a NUL-terminated string.
     mutating func attribute(_ type: some AttributeType, _ string: String) { attribute(type, Array(string.utf8) + [0]) }
 
-    /// An attribute whose payload `content` writes.
+    /// Appends an attribute whose payload `content` writes.
     mutating func nest(_ type: some AttributeType, _ content: (inout MessageBuilder) -> Void) {
         let start = bytes.count
         attribute(type, [UInt8]())
@@ -94,7 +94,7 @@ struct MessageBuilder: Sendable, Equatable {
         store(UInt16(bytes.count - start), at: start)
     }
 
-    /// The finished message: `nlmsg_seq` as given, `nlmsg_pid` 0, which the kernel reads as the sender's own.
+    /// Returns the message with its length and sequence number. `nlmsg_pid` is 0, so that the kernel takes the sender's.
     func finished(sequence: UInt32, flags: Int32 = 0) -> [UInt8] {
         var copy = self
         copy.store(UInt32(bytes.count), at: MemoryLayout<nlmsghdr>.offset(ofStored: \.nlmsg_len))
@@ -114,29 +114,30 @@ struct MessageBuilder: Sendable, Equatable {
     }
 }
 
-/// Received bytes, read with bounds: a value that is cut short is nil.
+/// Received bytes. A value that is cut short is nil.
 struct Payload {
     let bytes: ArraySlice<UInt8>
 
     init(_ bytes: ArraySlice<UInt8>) { self.bytes = bytes }
 
+    /// Returns the bytes behind the first `count`, rounded up to a multiple of 4.
     func dropFirst(_ count: Int) -> Payload { Payload(bytes.dropFirst((count + 3) & ~3)) }
 
-    /// A structure at the front; alignment does not matter.
+    /// Returns the structure at the begin. It need not be aligned.
     func structure<Structure: BitwiseCopyable>(_: Structure.Type) -> Structure? {
         guard bytes.count >= MemoryLayout<Structure>.size else { return nil }
         return bytes.withUnsafeBytes { $0.loadUnaligned(as: Structure.self) }
     }
 
-    /// Host byte order.
+    /// The first two bytes, in host byte order.
     var u16: UInt16? { structure(UInt16.self) }
-    /// Host byte order.
+    /// The first four bytes, in host byte order.
     var u32: UInt32? { structure(UInt32.self) }
-    /// Host byte order, as interface indices are.
+    /// The first four bytes, in host byte order, such as an interface index.
     var i32: Int32? { structure(Int32.self) }
     var address: IPAddress? { IPAddress(bytes: bytes) }
     var macAddress: MACAddress? { MACAddress(Array(bytes)) }
-    /// Up to the NUL, which some senders leave out.
+    /// The text up to the NUL, which some senders omit.
     var string: String { String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self) }
     var nested: Attributes { Attributes(self) }
 }
@@ -161,7 +162,7 @@ struct Attributes: Sequence, IteratorProtocol {
     subscript(type: some AttributeType) -> Payload? { first { $0.type == type.number }?.payload }
 }
 
-/// The number of an attribute. The kernel's headers define most in anonymous enumerations, which arrive as `Int`,
+/// An attribute's type. The kernel's headers define most types in anonymous enumerations, which are imported as `Int`,
 /// and some in named ones.
 protocol AttributeType {
     var number: Int { get }
@@ -179,7 +180,7 @@ extension nlmsgerr_attrs: AttributeType {
     var number: Int { Int(rawValue) }
 }
 
-/// Addresses as netlink messages have them.
+/// Addresses in netlink messages.
 extension IPAddress {
     /// AF_INET or AF_INET6.
     var addressFamily: UInt8 {

@@ -2,23 +2,23 @@ public import Addresses
 internal import CLibMNL
 import Glibc
 
-/// What the kernel knows about an address on a link (RTM_NEWNEIGH, `ndmsg`).
+/// An entry of the kernel's neighbour table (RTM_NEWNEIGH, `ndmsg`).
 public struct Neighbour: Sendable, Equatable {
     public var interface: Int32
     public var address: IPAddress
     public var linkAddress: MACAddress?
-    /// NUD_*, one bit.
+    /// One bit of NUD_*.
     public var state: UInt16
-    /// NTF_EXT_MANAGED: the kernel keeps it resolved without traffic.
+    /// NTF_EXT_MANAGED: the kernel keeps the entry resolved without traffic.
     public var isManaged: Bool
 
-    /// NUD_VALID, and there is a MAC address to send to.
+    /// Whether the state is in NUD_VALID and the entry has a MAC address.
     public var isUsable: Bool {
         let valid = NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_PROBE | NUD_STALE | NUD_DELAY
         return state & UInt16(valid) != 0 && linkAddress != nil
     }
 
-    /// An administrator's entry, which needs no resolving.
+    /// Whether an administrator made the entry, so that the kernel does not resolve it.
     public var isStatic: Bool { state & UInt16(NUD_PERMANENT | NUD_NOARP) != 0 }
 }
 
@@ -34,7 +34,7 @@ extension Neighbour {
         isManaged = (attributes[NDA_FLAGS_EXT]?.u32 ?? 0) & UInt32(NTF_EXT_MANAGED) != 0
     }
 
-    /// Asks for the IPv4 neighbours.
+    /// Returns a request for the IPv4 neighbours.
     static func listRequest() -> MessageBuilder {
         var message = MessageBuilder(RTM_GETNEIGH)
         var header = ndmsg()
@@ -47,7 +47,8 @@ extension Neighbour {
         request(MessageBuilder(RTM_GETNEIGH), address, on: interface)
     }
 
-    /// Kernels before 5.16 ignore NDA_FLAGS_EXT and follow NTF_USE: they resolve it now, as if it were used.
+    /// Returns a request to manage a neighbour. Kernels before 5.16 ignore NDA_FLAGS_EXT and obey NTF_USE, so they resolve
+    /// the address once.
     static func manageRequest(_ address: IPAddress, on interface: Int32) -> MessageBuilder {
         let builder = MessageBuilder(RTM_NEWNEIGH, flags: NLM_F_CREATE | NLM_F_REPLACE)
         var message = request(builder, address, on: interface, flags: UInt8(NTF_USE))
@@ -73,10 +74,10 @@ extension Neighbour {
     }
 }
 
-/// What a bridge has learnt of a MAC address: the port that it is behind (RTM_NEWNEIGH of AF_BRIDGE, `ndmsg`).
+/// An entry of a bridge's forwarding table: a MAC address's port (RTM_NEWNEIGH of AF_BRIDGE, `ndmsg`).
 struct ForwardingEntry: Sendable, Equatable {
     var port: Int32
-    /// The bridge itself has the address, or that port.
+    /// Whether the address is the bridge's own or the port's own.
     var isLocal: Bool
 
     init?(_ message: Message) {
@@ -99,12 +100,12 @@ struct ForwardingEntry: Sendable, Equatable {
 }
 
 extension RouteSocket {
-    /// The IPv4 neighbours on all interfaces.
+    /// Returns the IPv4 neighbours on all interfaces.
     public func neighbours() throws(NetlinkError) -> [Neighbour] {
         try dump(Neighbour.listRequest(), "list neighbours").compactMap(Neighbour.init)
     }
 
-    /// Nil where the kernel has no entry.
+    /// Returns the entry of an address. Nil: the kernel has none.
     public func neighbour(_ address: IPAddress, on interface: Int32) throws(NetlinkError) -> Neighbour? {
         try request(
             Neighbour.getRequest(address, on: interface), unless: [ENOENT],
@@ -112,8 +113,8 @@ extension RouteSocket {
         )?.lazy.compactMap(Neighbour.init).first
     }
 
-    /// Has the kernel resolve the address and keep it resolved (NTF_EXT_MANAGED; before 5.16 resolve it once). An
-    /// administrator's permanent entry stays as it is, since this request would make it expire. False: nothing to do.
+    /// Has the kernel keep the address resolved (NTF_EXT_MANAGED). Kernels before 5.16 resolve it once. A static entry
+    /// stays as it is, since this request would make it expire; then the result is false.
     @discardableResult
     public func manageNeighbour(_ address: IPAddress, on interface: Int32) throws(NetlinkError) -> Bool {
         if let present = try neighbour(address, on: interface), present.isStatic { return false }
@@ -123,7 +124,7 @@ extension RouteSocket {
         return true
     }
 
-    /// False: it was not there.
+    /// Removes a neighbour. False: it was not there.
     @discardableResult
     public func removeNeighbour(_ address: IPAddress, on interface: Int32) throws(NetlinkError) -> Bool {
         try change(
@@ -131,7 +132,7 @@ extension RouteSocket {
             "remove neighbour \(address) from \(name(of: interface))")
     }
 
-    /// The port behind which a bridge has learnt the address to be; nil where it has not.
+    /// Returns the port that a bridge has learnt for the address. Nil: it has learnt none.
     public func port(of address: MACAddress, bridge: Int32) throws(NetlinkError) -> Int32? {
         try request(
             ForwardingEntry.getRequest(address, bridge: bridge), unless: [ENOENT, ENODEV],

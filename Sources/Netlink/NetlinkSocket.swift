@@ -2,22 +2,22 @@ internal import CLibMNL
 import Glibc
 public import SystemCalls
 
-/// A NETLINK_ROUTE socket: the one file that calls libmnl. Not for use by two threads at once.
+/// A NETLINK_ROUTE socket. Only this type calls libmnl. Two threads must not use it at once.
 final class NetlinkSocket {
-    /// A dump's datagrams are 32 KiB at most (netlink_recvmsg of the kernel), a notification's a page or so.
+    /// A dump's datagrams have at most 32 KiB (netlink_recvmsg of the kernel), a notification's about a page.
     private static let bufferSize = 65_536
 
     private let socket: OpaquePointer
     private var buffer = [UInt8](repeating: 0, count: bufferSize)
 
-    /// `groups`: a mask of multicast groups, bit n-1 for RTNLGRP n.
+    /// Opens a socket. `groups` is a mask of multicast groups, with bit n-1 for RTNLGRP n.
     init(groups: UInt32 = 0, blocking: Bool) throws(NetlinkError) {
         let flags = SOCK_CLOEXEC_FLAG | (blocking ? 0 : SOCK_NONBLOCK_FLAG)
         guard let socket = mnl_socket_open2(NETLINK_ROUTE, flags) else {
             throw NetlinkError("open netlink socket", code: errno)
         }
-        // Each is younger than some kernel that works without: filters in the kernel, its reasons in words, and
-        // acknowledgements that do not quote the request.
+        // Filters in the kernel, its reasons as text, and acknowledgements that do not quote the request. Old kernels work
+        // without them.
         for option in [NETLINK_GET_STRICT_CHK, NETLINK_EXT_ACK, NETLINK_CAP_ACK] {
             var on: Int32 = 1
             _ = mnl_socket_setsockopt(socket, option, &on, socklen_t(MemoryLayout<Int32>.size))
@@ -27,7 +27,7 @@ final class NetlinkSocket {
             mnl_socket_close(socket)
             throw NetlinkError("bind netlink socket", code: code)
         }
-        // The kernel answers a request before sendto returns; a wait that long means that the answer was lost.
+        // The kernel answers a request before sendto returns. After 10 s the answer is lost.
         var timeout = timeval(tv_sec: 10, tv_usec: 0)
         setsockopt(
             mnl_socket_get_fd(socket), SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
@@ -38,10 +38,10 @@ final class NetlinkSocket {
 
     var descriptor: Int32 { mnl_socket_get_fd(socket) }
 
-    /// The port id that the kernel gave this socket: `nlmsg_pid` of its answers.
+    /// The socket's port id, which is `nlmsg_pid` of the answers.
     var port: UInt32 { mnl_socket_get_portid(socket) }
 
-    /// An errno, 0 for success.
+    /// Sends a message. Returns an errno, 0 for success.
     func send(_ message: [UInt8]) -> Int32 {
         while true {
             let sent = message.withUnsafeBytes { mnl_socket_sendto(socket, $0.baseAddress, $0.count) }
@@ -50,8 +50,8 @@ final class NetlinkSocket {
         }
     }
 
-    /// The next datagram's messages, or an errno: EAGAIN (nothing there, or no answer in time), ENOBUFS (some were
-    /// lost), ENOSPC (longer than the buffer).
+    /// Returns the messages of the next datagram, or an errno. EAGAIN: there is none, or no answer came in time. ENOBUFS:
+    /// some were lost. ENOSPC: it is longer than the buffer.
     func receive() -> Result<[Message], Failure> {
         while true {
             let count = buffer.withUnsafeMutableBytes { mnl_socket_recvfrom(socket, $0.baseAddress, $0.count) }
@@ -65,7 +65,7 @@ final class NetlinkSocket {
     }
 }
 
-// Glibc's are cases of an enumeration.
+// Glibc has these as cases of an enumeration.
 private let SOCK_CLOEXEC_FLAG = Int32(SOCK_CLOEXEC.rawValue)
 private let SOCK_NONBLOCK_FLAG = Int32(SOCK_NONBLOCK.rawValue)
 

@@ -2,23 +2,23 @@ public import Addresses
 internal import CLibMNL
 import Glibc
 
-/// The way that the kernel would send a packet (`ip route get`).
+/// The kernel's route for one destination (`ip route get`).
 public struct ResolvedRoute: Sendable, Equatable {
     public var interface: Int32
-    /// Nil where the destination is on the link.
+    /// The gateway. Nil: the destination is on the link.
     public var gateway: IPAddress?
-    /// The address that a packet without a source address would get.
+    /// The source that the kernel chooses for a packet without one.
     public var source: IPAddress?
-    /// RTAX_MTU: the route's own or a learnt path MTU; nil where the interface's holds.
+    /// RTAX_MTU: the route's own MTU or a learnt path MTU. Nil: the interface's MTU applies.
     public var mtu: UInt32?
-    /// `mtu` is what an ICMP message told the kernel: the route's cache entry expires.
+    /// Whether `mtu` is from an ICMP message, as the route's cache entry expires.
     public var isMTULearnt: Bool
-    /// RTN_LOCAL: the destination is this machine.
+    /// RTN_LOCAL: the destination is an address of this machine.
     public var isLocal: Bool
 }
 
 extension ResolvedRoute {
-    /// Nil for other messages, and for other families than IPv4 and IPv6.
+    /// Reads a message. Nil for other messages, and for families other than IPv4 and IPv6.
     init?(_ message: Message) {
         guard message.type == RTM_NEWROUTE, let (header, attributes) = message.body(rtmsg.self),
             [AF_INET, AF_INET6].contains(Int32(header.rtm_family)), let interface = attributes[RTA_OIF]?.i32
@@ -39,7 +39,7 @@ extension ResolvedRoute {
         message.body(rtmsg.self)?.attributes[RTA_METRICS]?.nested[RTAX_MTU]?.u32
     }
 
-    /// `isOfTable`: the answer is the route as it was configured (RTM_F_FIB_MATCH).
+    /// Returns a request for the route. With `isOfTable` the answer is the route as configured (RTM_F_FIB_MATCH).
     static func request(
         to destination: IPAddress, from source: IPAddress?, via interface: Int32?, isOfTable: Bool = false
     ) -> MessageBuilder {
@@ -58,19 +58,19 @@ extension ResolvedRoute {
 }
 
 extension RouteSocket {
-    /// The way that the kernel would take, `interface` forcing the outgoing one; nil where the destination is
+    /// Returns the kernel's route to a destination. `interface` fixes the outgoing interface. Nil: the destination is
     /// unreachable.
     public func route(
         to destination: IPAddress, from source: IPAddress? = nil, via interface: Int32? = nil
     ) throws(NetlinkError) -> ResolvedRoute? {
         let request = ResolvedRoute.request(to: destination, from: source, via: interface)
-        // EACCES is a prohibit route, EINVAL a blackhole one, ENODEV an interface that went away.
+        // EACCES: a prohibit route. EINVAL: a blackhole route. ENODEV: an interface that is gone.
         let unreachable = [ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL, ENODEV]
         return try self.request(request, unless: unreachable, "find route to \(destination)")?
             .lazy.compactMap(ResolvedRoute.init).first
     }
 
-    /// The MTU that the route to a destination was given; nil where it was given none.
+    /// Returns the MTU in the configured route to a destination. Nil: it has none.
     public func routeMTU(to destination: IPAddress) throws(NetlinkError) -> UInt32? {
         let request = ResolvedRoute.request(to: destination, from: nil, via: nil, isOfTable: true)
         return try self.request(request, "find route to \(destination)").lazy.compactMap(ResolvedRoute.mtu).first

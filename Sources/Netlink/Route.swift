@@ -4,40 +4,40 @@ import Glibc
 
 /// A route of a routing table (RTM_NEWROUTE, `rtmsg`).
 public struct Route: Sendable, Hashable, Codable {
-    /// 0.0.0.0 or :: with prefix length 0 is the default route.
+    /// The destination's network. 0.0.0.0 or :: with prefix length 0 is the default route.
     public var destination: IPAddress
     public var prefixLength: UInt8
     public var table: UInt32
     public var gateway: IPAddress?
-    /// Nil where there is none (unreachable, blackhole) or several next hops.
+    /// The outgoing interface. Nil: there is none (unreachable, blackhole), or there are several next hops.
     public var interface: Int32?
-    /// RTA_PREFSRC.
+    /// RTA_PREFSRC: the preferred source.
     public var source: IPAddress?
-    /// RTAX_ADVMSS: the largest TCP segment that is announced to the other side.
+    /// RTAX_ADVMSS: the largest TCP segment that the host announces.
     public var advmss: UInt32?
-    /// The other attributes of RTA_METRICS (RTAX_*), as the kernel has them, so that a copy keeps them.
+    /// The other attributes of RTA_METRICS (RTAX_*) in the kernel's bytes, so that a copy keeps them.
     public var otherMetrics: [UInt16: [UInt8]]
     /// RT_SCOPE_*, see `RouteScope`.
     public var scope: UInt8
     /// RTN_*, see `RouteType`.
     public var type: UInt8
-    /// RTPROT_*: who made it. 2 is the kernel, 4 an administrator.
+    /// RTPROT_*, the route's origin: 2 is the kernel, 4 an administrator.
     public var protocolID: UInt8
-    /// RTA_PRIORITY; nil is 0, the best.
+    /// RTA_PRIORITY. Nil is 0, which is preferred to all others.
     public var metric: UInt32?
-    /// RTNH_F_ONLINK: the gateway is on the link although no route says so.
+    /// RTNH_F_ONLINK: the gateway is on the link without a route to it.
     public var isOnLink: Bool
-    /// The next hops of a multipath route, empty for one with a single next hop.
+    /// The next hops of a multipath route. Empty: the route has a single next hop.
     public var nextHops: [NextHop]
 
-    /// It has a gateway with an IPv6 address or an encapsulation, which this type cannot say.
+    /// Whether it has a gateway with an IPv6 address or an encapsulation, which this type does not hold.
     public private(set) var hasUnknownParts = false
 
-    /// One of several next hops (`rtnexthop`).
+    /// A next hop of a multipath route (`rtnexthop`).
     public struct NextHop: Sendable, Hashable, Codable {
         public var interface: Int32
         public var gateway: IPAddress?
-        /// 1 to 256.
+        /// The weight, from 1 to 256.
         public var weight: UInt16
         public var isOnLink: Bool
 
@@ -71,13 +71,13 @@ public struct Route: Sendable, Hashable, Codable {
         self.nextHops = nextHops
     }
 
-    /// RTAX_MTU, where the route says one.
+    /// RTAX_MTU. Nil: the route has none.
     public var mtu: UInt32? { otherMetrics[UInt16(RTAX_MTU)].flatMap { Payload($0[...]).u32 } }
 
-    /// "10.0.0.0/24", "default"
+    /// The destination as text, such as "10.0.0.0/24" or "default".
     public var destinationDescription: String { prefixLength == 0 ? "default" : "\(destination)/\(prefixLength)" }
 
-    /// Nil for other messages, for IPv6, and for a copy that the kernel keeps for one destination (RTM_F_CLONED).
+    /// Reads a message. Nil for other messages, for IPv6, and for the kernel's cache of one destination (RTM_F_CLONED).
     init?(_ message: Message) {
         guard message.type == RTM_NEWROUTE, let (header, attributes) = message.body(rtmsg.self),
             header.rtm_family == UInt8(AF_INET), header.rtm_flags & UInt32(RTM_F_CLONED) == 0
@@ -123,7 +123,7 @@ public struct Route: Sendable, Hashable, Codable {
         var header = rtmsg()
         header.rtm_family = destination.addressFamily
         header.rtm_dst_len = prefixLength
-        // The byte in the header is what old kernels had; RTA_TABLE overrides it.
+        // RTA_TABLE overrides the byte in the header, which holds tables below 256 only.
         header.rtm_table = table < 256 ? UInt8(table) : UInt8(RT_TABLE_UNSPEC.rawValue)
         header.rtm_protocol = protocolID
         header.rtm_scope = scope
@@ -151,20 +151,20 @@ public struct Route: Sendable, Hashable, Codable {
     }
 }
 
-/// RT_TABLE_*
+/// Numbers of routing tables (RT_TABLE_*).
 public enum RouteTable {
     public static let main: UInt32 = 254
     public static let local: UInt32 = 255
 }
 
-/// RTN_*
+/// Types of routes (RTN_*).
 public enum RouteType {
     public static let unicast: UInt8 = 1
     public static let local: UInt8 = 2
 }
 
 extension Route.NextHop {
-    /// `struct rtnexthop`s, each followed by its attributes and padded to 4 bytes; `rtnh_len` covers both.
+    /// Reads `struct rtnexthop`s. Each has attributes behind it, and padding to 4 bytes. `rtnh_len` covers the attributes.
     static func parse(_ payload: Payload) -> [Route.NextHop] {
         var hops: [Route.NextHop] = []
         var rest = payload
@@ -196,22 +196,22 @@ extension MessageBuilder {
 }
 
 extension RouteSocket {
-    /// The IPv4 routes of a table, or of all tables.
+    /// Returns the IPv4 routes of a table, or of all tables.
     public func routes(table: UInt32? = nil) throws(NetlinkError) -> [Route] {
-        // ENOENT: a table without routes does not exist.
+        // ENOENT: the table has no routes.
         let messages = try dump(
             Route.listRequest(table: table), emptyIf: table == nil ? [] : [ENOENT], "list routes")
         return messages.compactMap(Route.init).filter { table == nil || $0.table == table }
     }
 
-    /// `replace`: takes the place of one with the same destination, table and metric; without it such a one is an
-    /// error (EEXIST).
+    /// Adds a route. With `replace` it takes the place of a route with the same destination, table and metric. Without,
+    /// such a route is an error (EEXIST).
     public func addRoute(_ route: Route, replace: Bool = false) throws(NetlinkError) {
         try request(
             route.addRequest(replace: replace), "add route \(route.destinationDescription) to table \(route.table)")
     }
 
-    /// False: it was not there.
+    /// Removes a route. False: it was not there.
     @discardableResult
     public func removeRoute(_ route: Route) throws(NetlinkError) -> Bool {
         try change(

@@ -1,8 +1,8 @@
 internal import CLibMNL
 import Glibc
 
-/// Tells that something changed in the network namespace it was opened in, our own changes included: not what, since
-/// a message may be lost. Ask a `RouteSocket` for the state.
+/// A monitor of changes in the network namespace where it was opened, also of changes by this process. It returns kinds of
+/// changes without details, as messages may be lost. A `RouteSocket` reads the state.
 public final class RouteMonitor {
     public enum Kind: Sendable, Hashable, CaseIterable {
         case link, address
@@ -18,11 +18,11 @@ public final class RouteMonitor {
         socket = try NetlinkSocket(groups: groups.reduce(0) { $0 | 1 << ($1.rawValue - 1) }, blocking: false)
     }
 
-    /// Readable when there is something to drain. The monitor owns it.
+    /// The socket's descriptor, which is readable after a change. The monitor owns it.
     public var descriptor: Int32 { socket.descriptor }
 
-    /// Reads all that is there and returns what kinds of things changed; does not block. After an overflow (ENOBUFS)
-    /// anything may have changed.
+    /// Reads all pending messages and returns the kinds of changes. It does not block. After an overflow (ENOBUFS) it
+    /// returns all kinds.
     public func drain() throws(NetlinkError) -> Set<Kind> {
         var kinds: Set<Kind> = []
         while true {

@@ -1,8 +1,8 @@
 internal import CLibMNL
 import Glibc
 
-/// Asks and changes links, addresses, routes, rules and neighbours of the network namespace it was opened in
-/// (rtnetlink(7)). Blocking, for microseconds; one owner at a time.
+/// A socket that reads and changes links, addresses, routes, rules and neighbours of the network namespace where it was
+/// opened (rtnetlink(7)). Calls block for microseconds. It has one owner at a time.
 public final class RouteSocket {
     private let socket: NetlinkSocket
     private var sequence: UInt32 = 0
@@ -16,7 +16,7 @@ public final class RouteSocket {
         try request(message, unless: [], operation()) ?? []
     }
 
-    /// The same, but nil where it fails with one of `codes`, which say that what it is about is not there, or already.
+    /// Sends a request likewise. Nil: it failed with one of `codes`, as its subject is missing or there already.
     func request(
         _ message: MessageBuilder, unless codes: [Int32], _ operation: @autoclosure () -> String
     ) throws(NetlinkError) -> [Message]? {
@@ -26,20 +26,20 @@ public final class RouteSocket {
         return reply.messages
     }
 
-    /// Likewise: true if the request changed something.
+    /// Sends a request likewise. True: the request changed something.
     func change(
         _ message: MessageBuilder, unless codes: [Int32], _ operation: @autoclosure () -> String
     ) throws(NetlinkError) -> Bool {
         try request(message, unless: codes, operation()) != nil
     }
 
-    /// A whole table. One that changed meanwhile (NLM_F_DUMP_INTR) may lack entries, so it is read again.
+    /// Returns a whole table. A table that changed during the dump (NLM_F_DUMP_INTR) may lack entries, and is read again.
     func dump(
         _ message: MessageBuilder, emptyIf codes: [Int32] = [], _ operation: @autoclosure () -> String
     ) throws(NetlinkError) -> [Message] {
         for _ in 0..<Self.dumpAttempts {
             let reply = exchange(message, flags: NLM_F_ROOT | NLM_F_MATCH)
-            // Current kernels refuse to go on with an interrupted dump of some tables and say EINTR.
+            // Newer kernels end an interrupted dump of some tables with EINTR.
             if reply.code == EINTR { continue }
             if codes.contains(reply.code) { return [] }
             if reply.code != 0 { throw NetlinkError(operation(), code: reply.code, detail: reply.detail) }
@@ -64,10 +64,10 @@ public final class RouteSocket {
         while reply.code == 0 {
             switch socket.receive() {
             case .failure(let failure):
-                // Not EAGAIN, which would read as "try again".
+                // The text of EAGAIN would be "try again".
                 reply.code = failure.code == EAGAIN ? ETIMEDOUT : failure.code
             case .success(let messages):
-                // Another sequence number: the rest of an earlier request that was given up.
+                // Another sequence number is of an earlier request that timed out.
                 for message in messages where message.sequence == sequence && message.port == socket.port {
                     guard let outcome = message.outcome else {
                         reply.messages.append(message)

@@ -4,13 +4,13 @@ import Glibc
 
 /// A routing rule (RTM_NEWRULE, `fib_rule_hdr`) that looks up a table.
 public struct Rule: Sendable, Hashable, Codable, CustomStringConvertible {
-    /// The lowest is asked first; 0 is the local table's, 32766 main's.
+    /// The priority. The rule with the lowest one is the first. 0 is the local table's rule, 32766 main's.
     public var priority: UInt32
-    /// Nil: any.
+    /// The source's network. Nil: any source.
     public var source: IPAddress?
     public var sourcePrefixLength: UInt8
     public var table: UInt32
-    /// RTPROT_*: who made it.
+    /// RTPROT_*: the rule's origin.
     public var protocolID: UInt8
 
     public init(
@@ -23,12 +23,12 @@ public struct Rule: Sendable, Hashable, Codable, CustomStringConvertible {
         self.protocolID = protocolID
     }
 
-    /// "19800: from 10.0.0.100/32 lookup 19800"
+    /// The rule as text, such as "19800: from 10.0.0.100/32 lookup 19800".
     public var description: String {
         "\(priority): from \(source.map { "\($0)/\(sourcePrefixLength)" } ?? "all") lookup \(table)"
     }
 
-    /// Nil for other messages and for rules that do something else than look up a table.
+    /// Reads a message. Nil for other messages, and for rules with an action other than a look-up.
     init?(_ message: Message) {
         guard message.type == RTM_NEWRULE, let (header, attributes) = message.body(fib_rule_hdr.self),
             header.family == UInt8(AF_INET), header.action == UInt8(FR_ACT_TO_TBL)
@@ -67,18 +67,18 @@ public struct Rule: Sendable, Hashable, Codable, CustomStringConvertible {
 }
 
 extension RouteSocket {
-    /// The IPv4 rules.
+    /// Returns the IPv4 rules.
     public func rules() throws(NetlinkError) -> [Rule] {
         try dump(Rule.listRequest(), "list rules").compactMap(Rule.init)
     }
 
-    /// False: it was there.
+    /// Adds a rule. False: it was there.
     @discardableResult
     public func addRule(_ rule: Rule) throws(NetlinkError) -> Bool {
         try change(rule.addRequest, unless: [EEXIST], "add rule \(rule)")
     }
 
-    /// False: it was not there.
+    /// Removes a rule. False: it was not there.
     @discardableResult
     public func removeRule(_ rule: Rule) throws(NetlinkError) -> Bool {
         try change(rule.removeRequest, unless: [ENOENT], "remove rule \(rule)")

@@ -1,11 +1,13 @@
 internal import CLibMNL
 import Glibc
 
-/// The clsact qdisc of an interface and the filters on it (`tcmsg`). The programs themselves libbpf attaches.
+/// The clsact qdisc of an interface and its filters (`tcmsg`). libbpf attaches the programs.
 enum TrafficControl {
-    /// TC_H_CLSACT, the parent of the qdisc itself; with TC_H_MIN_INGRESS or _EGRESS, that of its filters.
+    /// TC_H_CLSACT: the parent of the qdisc.
     static let clsact: UInt32 = 0xFFFF_FFF1
+    /// The parent of the filters on ingress, with TC_H_MIN_INGRESS.
     static let ingress: UInt32 = 0xFFFF_FFF2
+    /// The parent of the filters on egress, with TC_H_MIN_EGRESS.
     static let egress: UInt32 = 0xFFFF_FFF3
 
     static func listQdiscsRequest(interface: Int32) -> MessageBuilder {
@@ -25,13 +27,13 @@ enum TrafficControl {
         return message
     }
 
-    /// True for the message of a clsact qdisc of the interface. The kernel's dump tells of every interface.
+    /// Whether the message is of the interface's clsact qdisc. The kernel's dump has all interfaces.
     static func isClsact(_ message: Message, interface: Int32) -> Bool {
         guard message.type == RTM_NEWQDISC, let (header, attributes) = message.body(tcmsg.self) else { return false }
         return header.tcm_ifindex == interface && attributes[TCA_KIND]?.string == "clsact"
     }
 
-    /// Priority and handle of a filter; nil for the line that the kernel gives besides for each priority.
+    /// Returns a filter's priority and handle. Nil for the kernel's extra entry of each priority.
     static func filter(_ message: Message) -> (priority: UInt32, handle: UInt32)? {
         guard message.type == RTM_NEWTFILTER, let (header, _) = message.body(tcmsg.self), header.tcm_handle != 0
         else { return nil }
@@ -46,7 +48,7 @@ extension RouteSocket {
             .contains { TrafficControl.isClsact($0, interface: interface) }
     }
 
-    /// Priority and handle of every filter on the interface's clsact qdisc, on ingress or on egress.
+    /// Returns priority and handle of each filter on the interface's clsact qdisc, on ingress or on egress.
     public func filters(
         interface: Int32, ingress: Bool
     ) throws(NetlinkError) -> [(priority: UInt32, handle: UInt32)] {

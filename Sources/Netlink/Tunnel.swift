@@ -1,25 +1,25 @@
 public import Addresses
 internal import CLibMNL
 
-/// A device that takes packets of protocol 4: "ipip", or "sit" where it does not keep to IPv6.
+/// A device that takes packets of protocol 4: "ipip", or "sit" that is not for IPv6 only.
 public struct Tunnel: Sendable, Hashable {
     public var interface: Int32
     public var name: String
     /// IFLA_INFO_KIND
     public var kind: String
-    /// IFF_UP: the kernel hands packets to no other.
+    /// IFF_UP: the kernel delivers packets only to tunnels that are up.
     public var isUp: Bool
-    /// Nil: any.
+    /// The near end of the tunnel. Nil: any address.
     public var local: IPv4Address?
-    /// Nil: any.
+    /// The far end of the tunnel. Nil: any address.
     public var remote: IPv4Address?
-    /// Of the outer header; 0: the inner one's.
+    /// The TTL of the outer header. 0: the inner header's TTL.
     public var ttl: UInt8
-    /// IFLA_IPTUN_PMTUDISC: the outer header always says DF.
+    /// IFLA_IPTUN_PMTUDISC: the outer header always has DF.
     public var discoversPathMTU: Bool
-    /// Bytes of an inner packet.
+    /// The largest inner packet, in bytes.
     public var mtu: UInt32
-    /// The device that it is bound to; nil: whatever the route to `remote` says.
+    /// The device that the tunnel is bound to. Nil: the device of the route to `remote`.
     public var lower: Int32?
 
     public init(
@@ -57,8 +57,8 @@ public struct Tunnel: Sendable, Hashable {
             mtu: attributes[IFLA_MTU]?.u32 ?? 0, lower: lower == 0 ? nil : lower)
     }
 
-    /// `mtu` nil: the kernel's own choice, the outgoing interface's less 20. A fixed TTL demands path MTU discovery
-    /// (`ipip_netlink_parms`).
+    /// Returns a request for a tunnel. With `mtu` nil the kernel takes the outgoing interface's MTU less 20. A fixed TTL
+    /// needs path MTU discovery (`ipip_netlink_parms`).
     static func createRequest(
         name: String, local: IPv4Address, remote: IPv4Address, ttl: UInt8, mtu: UInt32?
     ) -> MessageBuilder {
@@ -74,13 +74,13 @@ public struct Tunnel: Sendable, Hashable {
 }
 
 extension RouteSocket {
-    /// The devices that take packets of protocol 4.
+    /// Returns the devices that take packets of protocol 4.
     public func tunnels() throws(NetlinkError) -> [Tunnel] {
         try dump(Link.getRequest(), "list tunnels").compactMap(Tunnel.init)
     }
 
-    /// Creates an ipip device. `ttl` 0: that of the packet inside. `mtu` nil: the outgoing interface's less 20. EEXIST:
-    /// there is one of that name, or between these ends.
+    /// Creates an ipip device. With `ttl` 0 packets keep the inner TTL. With `mtu` nil the MTU is the outgoing interface's
+    /// less 20. EEXIST: there is a device of that name, or a tunnel between these ends.
     public func createTunnel(
         name: String, local: IPv4Address, remote: IPv4Address, ttl: UInt8 = 0, mtu: UInt32? = nil
     ) throws(NetlinkError) {
