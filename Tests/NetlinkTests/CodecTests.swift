@@ -1,12 +1,12 @@
 import Addresses
+@testable import Netlink
 import SystemCalls
 import Testing
 
-@testable import Netlink
-
-/// Messages as the kernel reads and writes them, on a little-endian machine.
+/// Messages in the bytes of a little-endian kernel.
 struct CodecTests {
-    @Test func addressIsAdded() throws {
+    @Test("a request adds an address")
+    func addressIsAdded() throws {
         let address = try #require(IPAddress("10.0.0.100"))
         let entry = InterfaceAddress(interface: 4, address: address, prefixLength: 32)
         #expect(
@@ -20,7 +20,8 @@ struct CodecTests {
                     """))
     }
 
-    @Test func vethPairIsCreated() {
+    @Test("a request creates a veth pair")
+    func vethPairIsCreated() {
         #expect(
             Link.createVethRequest(name: "a", peer: "bcd").finished(sequence: 1)
                 == hex(
@@ -36,8 +37,9 @@ struct CodecTests {
                     """))
     }
 
-    /// As `ip link property add dev eth0 altname enp5s0f0np0` has the kernel tell of it.
-    @Test func otherNamesAndTheHardwaresAddressAreRead() throws {
+    /// The message is the kernel's after `ip link property add dev eth0 altname enp5s0f0np0`.
+    @Test("a link's alternative names and permanent address are read")
+    func otherNamesAndTheHardwaresAddressAreRead() throws {
         let links = Message.split(
             hex(
                 """
@@ -51,13 +53,18 @@ struct CodecTests {
                 """)
         ).compactMap(Link.init)
         let link = try #require(links.first)
-        #expect(link.alternativeNames == ["enp5s0f0np0"] && links.called("enp5s0f0np0") == link)
-        #expect(links.called("eth0") == link && links.called("enp5s0f0np1") == nil)
-        #expect(link.permanentAddress == MACAddress("02:00:00:00:00:05") && link.address == nil)
-        #expect(MACAddress("02:00:00:00:00") == nil && MACAddress("02:00:00:00:00:5") == nil)
+        #expect(link.alternativeNames == ["enp5s0f0np0"])
+        #expect(links.called("enp5s0f0np0") == link)
+        #expect(links.called("eth0") == link)
+        #expect(links.called("enp5s0f0np1") == nil)
+        #expect(link.permanentAddress == MACAddress("02:00:00:00:00:05"))
+        #expect(link.address == nil)
+        #expect(MACAddress("02:00:00:00:00") == nil)
+        #expect(MACAddress("02:00:00:00:00:5") == nil)
     }
 
-    @Test func tunnelIsCreated() throws {
+    @Test("a request creates a tunnel, and its attributes are read back")
+    func tunnelIsCreated() throws {
         let local = IPv4Address(0xC000_0201)
         let remote = IPv4Address(0xC633_6401)
         let bytes = Tunnel.createRequest(name: "t1", local: local, remote: remote, ttl: 64, mtu: 1400)
@@ -86,13 +93,15 @@ struct CodecTests {
             ])
     }
 
-    @Test func addressWithPeerSurvivesTheRoundTrip() {
+    @Test("an address with a peer is read as it was written")
+    func addressWithPeerSurvivesTheRoundTrip() {
         let entry = InterfaceAddress(
             interface: 4, address: IPAddress(0x0AFF_0001), peer: IPAddress(0x0AFF_0002), prefixLength: 32)
         #expect(Message.split(entry.addRequest.finished(sequence: 1)).compactMap(InterfaceAddress.init) == [entry])
     }
 
-    @Test func routeWithMSSAndGateway() throws {
+    @Test("a request adds a route with a gateway and an MSS")
+    func routeWithMSSAndGateway() throws {
         let route = Route(
             destination: try #require(IPAddress("10.1.0.0")), prefixLength: 16, table: 19_800,
             gateway: IPAddress("10.0.0.1"), interface: 3, advmss: 1440, protocolID: 198)
@@ -112,7 +121,8 @@ struct CodecTests {
         #expect(Message.split(bytes).compactMap(Route.init) == [route])
     }
 
-    @Test func multipathRouteSurvivesTheRoundTrip() throws {
+    @Test("a multipath route is read as it was written")
+    func multipathRouteSurvivesTheRoundTrip() throws {
         let hop = { (interface: Int32, gateway: String?, weight: UInt16) in
             Route.NextHop(
                 interface: interface, gateway: gateway.flatMap(IPAddress.init), weight: weight, isOnLink: false)
@@ -123,7 +133,8 @@ struct CodecTests {
         #expect(Message.split(bytes).compactMap(Route.init) == [route])
     }
 
-    @Test func ruleSurvivesTheRoundTrip() throws {
+    @Test("a rule is read as it was written")
+    func ruleSurvivesTheRoundTrip() throws {
         let rule = Rule(priority: 19_800, source: IPAddress("10.0.0.100"), table: 19_800, protocolID: 198)
         let bytes = rule.addRequest.finished(sequence: 9)
         #expect(Message.split(bytes).compactMap(Rule.init) == [rule])
@@ -147,7 +158,8 @@ struct CodecTests {
         }
     }
 
-    @Test func neighbourIsManaged() throws {
+    @Test("a request has the kernel manage a neighbour")
+    func neighbourIsManaged() throws {
         let address = try #require(IPAddress("10.0.0.11"))
         #expect(
             Neighbour.manageRequest(address, on: 4).finished(sequence: 3)
@@ -160,7 +172,8 @@ struct CodecTests {
                     """))
     }
 
-    @Test func neighbourWithAnIPv6AddressIsManaged() throws {
+    @Test("a request has the kernel manage a neighbour with an IPv6 address")
+    func neighbourWithAnIPv6AddressIsManaged() throws {
         let address = IPAddress.v6(try #require(IPv6Address("fe80::fc:1")))
         #expect(
             Neighbour.manageRequest(address, on: 4).finished(sequence: 3)
@@ -173,8 +186,8 @@ struct CodecTests {
                     """))
     }
 
-    /// RFC 5549: the gateway of an IPv4 route by RTA_VIA.
-    @Test func gatewayWithAnIPv6AddressIsRead() throws {
+    @Test("the IPv6 gateway of an IPv4 route is read from RTA_VIA (RFC 5549)")
+    func gatewayWithAnIPv6AddressIsRead() throws {
         func route(via: String) -> ResolvedRoute? {
             let bytes = hex(
                 """
@@ -190,12 +203,14 @@ struct CodecTests {
         let found = try #require(route(via: "0a00 fe80000000000000 0000000000fc0001"))
         #expect(found.gateway == .v6(try #require(IPv6Address("fe80::fc:1"))))
         #expect(found.gateway?.description == "fe80::fc:1")
-        #expect(found.interface == 3 && found.source == IPAddress("10.0.0.2"))
-        // A gateway of a family that is not known is no way, and not a destination on the link.
+        #expect(found.interface == 3)
+        #expect(found.source == IPAddress("10.0.0.2"))
+        // A gateway of an unknown family is no route, and not a destination on the link.
         #expect(route(via: "0700 fe80000000000000 0000000000fc0001") == nil)
     }
 
-    @Test func neighbourIsRead() throws {
+    @Test("a neighbour is read")
+    func neighbourIsRead() throws {
         let datagram = hex(
             """
             30000000 1c00 0200 03000000 39300000   ; RTM_NEWNEIGH
@@ -211,7 +226,8 @@ struct CodecTests {
         #expect(!neighbour.isManaged)
     }
 
-    @Test func errorCarriesTheKernelsReason() throws {
+    @Test("an error has the kernel's extended message")
+    func errorCarriesTheKernelsReason() throws {
         let datagram = hex(
             """
             34000000 0200 0003 01000000 39300000   ; NLMSG_ERROR, CAPPED|ACK_TLVS
@@ -224,7 +240,7 @@ struct CodecTests {
         #expect(message.outcome?.detail == "No such ki")
     }
 
-    @Test(arguments: 0..<48)
+    @Test("a truncated message is ignored", arguments: 0..<48)
     func truncatedMessagesAreSafe(length: Int) {
         let datagram = hex(
             """
@@ -234,7 +250,7 @@ struct CodecTests {
             0a00 0200 02fc00000001 0000
             """)
         #expect(Message.split(Array(datagram.prefix(length))).isEmpty)
-        // The same with the length field saying so: attributes are cut.
+        // With the shorter length in its header the message's attributes are cut off.
         var short = Array(datagram.prefix(length))
         if length >= 16 {
             short[0] = UInt8(length)
@@ -244,20 +260,23 @@ struct CodecTests {
         }
     }
 
-    @Test func macAddress() throws {
+    @Test("a MAC address has six bytes")
+    func macAddress() throws {
         let bytes: [UInt8] = [2, 0xFC, 0, 0, 0, 1]
         let address = try #require(MACAddress(bytes))
         #expect(address.bytes == bytes)
         #expect(MACAddress([1, 2, 3]) == nil)
     }
 
-    @Test func errorDescription() {
+    @Test("an error's description has operation, reason and detail")
+    func errorDescription() {
         #expect(
             NetlinkError("create ipip device tunl0", code: 95, detail: "Unknown device type").description
                 == "create ipip device tunl0: Operation not supported (Unknown device type)")
     }
 
-    @Test func tagOfAVLANDevice() throws {
+    @Test("a VLAN device's tag is read")
+    func tagOfAVLANDevice() throws {
         let bytes = hex(
             """
             58000000 1000 0000 01000000 00000000               ; RTM_NEWLINK
@@ -271,11 +290,15 @@ struct CodecTests {
                 0600 0500 88a8 0000                            ;     IFLA_VLAN_PROTOCOL, in network byte order
             """)
         let link = try #require(Message.split(bytes).compactMap(Link.init).first)
-        #expect(link.name == "eth0.7" && link.kind == "vlan" && link.lower == 2)
-        #expect(link.tag == VLANTag(protocolID: 0x88A8, id: 7) && !link.filtersVLANs)
+        #expect(link.name == "eth0.7")
+        #expect(link.kind == "vlan")
+        #expect(link.lower == 2)
+        #expect(link.tag == VLANTag(protocolID: 0x88A8, id: 7))
+        #expect(!link.filtersVLANs)
     }
 
-    @Test func bridgeIsAskedForAPort() throws {
+    @Test("a request looks up the port of a MAC address in a bridge")
+    func bridgeIsAskedForAPort() throws {
         let mac = try #require(MACAddress([2, 0, 0, 0, 0, 0x0B]))
         #expect(
             ForwardingEntry.getRequest(mac, bridge: 9).finished(sequence: 3)
@@ -286,5 +309,14 @@ struct CodecTests {
                     0a00 0200 0200 0000 000b 0000          ; NDA_LLADDR
                     0800 0900 09000000                     ; NDA_MASTER
                     """))
+    }
+}
+
+/// Returns the bytes of hexadecimal text, in which `;` begins a comment.
+func hex(_ text: String) -> [UInt8] {
+    text.split(separator: "\n").flatMap { line in
+        line.prefix { $0 != ";" }.split(separator: " ").flatMap { word in
+            stride(from: 0, to: word.count, by: 2).compactMap { UInt8(word.dropFirst($0).prefix(2), radix: 16) }
+        }
     }
 }

@@ -6,9 +6,10 @@ import Testing
 
 @testable import Netlink
 
-/// Each body runs in a process of its own (an exit test) that leaves for a fresh network namespace.
+/// Tests in a network namespace. Each body is an exit test, which enters a new namespace in a process of its own.
 struct NamespaceTests {
-    @Test func linksAndAddresses() async {
+    @Test("links and addresses are added, changed and removed")
+    func linksAndAddresses() async {
         await #expect(processExitsWith: .success) {
             try #require(clinux_unshare_network() == 0)
             let socket = try RouteSocket()
@@ -16,7 +17,10 @@ struct NamespaceTests {
             try socket.createVeth(name: "nl-a", peer: "nl-b")
             let a = try #require(try socket.link(named: "nl-a"))
             let b = try #require(try socket.link(named: "nl-b"))
-            #expect(a.kind == "veth" && a.isEthernet && a.address != nil && a.mtu == 1500)
+            #expect(a.kind == "veth")
+            #expect(a.isEthernet)
+            #expect(a.address != nil)
+            #expect(a.mtu == 1500)
             #expect(try socket.link(index: a.index) == a)
             #expect(try socket.link(named: "nl-none") == nil)
             #expect(try socket.link(named: "a-name-that-is-too-long") == nil)
@@ -26,7 +30,10 @@ struct NamespaceTests {
             try socket.setMTU(1400, interface: a.index)
             try socket.setARP(false, interface: a.index)
             let changed = try #require(try socket.link(index: a.index))
-            #expect(changed.isUp && changed.hasCarrier && changed.noARP && changed.mtu == 1400)
+            #expect(changed.isUp)
+            #expect(changed.hasCarrier)
+            #expect(changed.noARP)
+            #expect(changed.mtu == 1400)
 
             let address = try #require(IPAddress("10.0.0.100"))
             #expect(try socket.addAddress(address, prefixLength: 32, to: a.index))
@@ -42,7 +49,8 @@ struct NamespaceTests {
         }
     }
 
-    @Test func routesAndRules() async {
+    @Test("routes and rules are added, found and removed")
+    func routesAndRules() async {
         await #expect(processExitsWith: .success) {
             try #require(clinux_unshare_network() == 0)
             let socket = try RouteSocket()
@@ -59,7 +67,10 @@ struct NamespaceTests {
 
             #expect(try socket.route(to: far) == nil)
             let onLink = try #require(try socket.route(to: near))
-            #expect(onLink.interface == index && onLink.gateway == nil && onLink.source == own && !onLink.isLocal)
+            #expect(onLink.interface == index)
+            #expect(onLink.gateway == nil)
+            #expect(onLink.source == own)
+            #expect(!onLink.isLocal)
             #expect(try #require(try socket.route(to: own)).isLocal)
 
             let standard = Route(destination: IPAddress(0), prefixLength: 0, gateway: gateway, interface: index)
@@ -90,7 +101,8 @@ struct NamespaceTests {
         }
     }
 
-    @Test func neighboursAreManaged() async {
+    @Test("a neighbour is managed and removed")
+    func neighboursAreManaged() async {
         await #expect(processExitsWith: .success) {
             try #require(clinux_unshare_network() == 0)
             let socket = try RouteSocket()
@@ -105,14 +117,17 @@ struct NamespaceTests {
             #expect(try socket.manageNeighbour(address, on: index))
             #expect(try socket.manageNeighbour(address, on: index))
             let neighbour = try #require(try socket.neighbours().first { $0.address == address })
-            #expect(neighbour.isManaged && !neighbour.isUsable && neighbour.interface == index)
+            #expect(neighbour.isManaged)
+            #expect(!neighbour.isUsable)
+            #expect(neighbour.interface == index)
             #expect(try socket.removeNeighbour(address, on: index))
             #expect(try !socket.removeNeighbour(address, on: index))
             #expect(try socket.neighbour(address, on: index) == nil)
         }
     }
 
-    @Test func neighboursWithIPv6AddressesAreManaged() async {
+    @Test("a neighbour with an IPv6 address is managed and removed")
+    func neighboursWithIPv6AddressesAreManaged() async {
         await #expect(processExitsWith: .success) {
             try #require(clinux_unshare_network() == 0)
             let socket = try RouteSocket()
@@ -125,13 +140,16 @@ struct NamespaceTests {
             #expect(try socket.neighbour(address, on: index) == nil)
             #expect(try socket.manageNeighbour(address, on: index))
             let neighbour = try #require(try socket.neighbour(address, on: index))
-            #expect(neighbour.address == address && neighbour.isManaged && !neighbour.isUsable)
+            #expect(neighbour.address == address)
+            #expect(neighbour.isManaged)
+            #expect(!neighbour.isUsable)
             #expect(try socket.removeNeighbour(address, on: index))
             #expect(try !socket.removeNeighbour(address, on: index))
         }
     }
 
-    @Test func monitorTellsWhatChanged() async {
+    @Test("a monitor returns the kinds of changes")
+    func monitorTellsWhatChanged() async {
         await #expect(processExitsWith: .success) {
             try #require(clinux_unshare_network() == 0)
             let socket = try RouteSocket()
@@ -152,7 +170,8 @@ struct NamespaceTests {
         }
     }
 
-    @Test func monitorSurvivesAnOverflow() async {
+    @Test("a monitor returns all kinds after an overflow")
+    func monitorSurvivesAnOverflow() async {
         await #expect(processExitsWith: .success) {
             try #require(clinux_unshare_network() == 0)
             let socket = try RouteSocket()
@@ -169,7 +188,8 @@ struct NamespaceTests {
         }
     }
 
-    @Test func dumpsLongerThanADatagram() async {
+    @Test("a dump longer than a datagram is complete")
+    func dumpsLongerThanADatagram() async {
         await #expect(processExitsWith: .success) {
             try #require(clinux_unshare_network() == 0)
             let socket = try RouteSocket()
@@ -185,7 +205,8 @@ struct NamespaceTests {
         }
     }
 
-    @Test func errorsNameSubjectAndReason() async {
+    @Test("an error names the device and the kernel's reason")
+    func errorsNameSubjectAndReason() async {
         await #expect(processExitsWith: .success) {
             try #require(clinux_unshare_network() == 0)
             let socket = try RouteSocket()
