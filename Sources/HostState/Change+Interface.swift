@@ -2,17 +2,17 @@ public import Addresses
 public import Netlink
 
 extension Change {
-    /// The network device that a change is about. Devices are renamed, and names pass from one device to another: the
-    /// index tells which device it was. As JSON it is the name alone, which is what earlier versions wrote and read;
-    /// JournalText writes the rest beside the changes.
+    /// The network device of a change. Devices are renamed, and names pass from one device to another, so the index
+    /// identifies the device. The JSON value is the name alone, as in earlier versions. JournalText writes the rest beside
+    /// the changes.
     public struct Interface: Sendable, Hashable, CustomStringConvertible, ExpressibleByStringLiteral {
         public let name: String
-        /// Nil in journals of earlier versions, and of a device that is about to be made.
+        /// The interface's index. Nil in journals of earlier versions, and for a device that is about to be created.
         public let index: Int32?
-        /// The hardware's address, or else the one that is set; nil where the device has none. It tells whether the index
-        /// has become another device's.
+        /// The hardware's address, or else the current one. Nil: the device has none. A device with the same index and
+        /// another address is another device.
         public let address: MACAddress?
-        /// The kernel's kind of a device without an address, such as ipip or tun, which tells the same; else nil.
+        /// The kernel's kind of a device without an address, such as ipip or tun, for the same comparison. Else nil.
         public let kind: String?
 
         init(name: String, index: Int32? = nil, address: MACAddress? = nil, kind: String? = nil) {
@@ -32,12 +32,12 @@ extension Change {
 
         public var description: String { name }
 
-        /// The device as it is now: by its index, or else the one that has the name, as one has that was made anew.
+        /// Returns the device of the same index, or else the device of the same name, which may have been created anew.
         public func find(among links: [Link]) -> Link? {
             links.first(where: isStill) ?? links.first { $0.name == name }
         }
 
-        /// The same for links by their index and by their name.
+        /// Does the same with dictionaries of the links.
         func find(byIndex: [Int32: Link], byName: [String: Link]) -> Link? {
             index.flatMap { byIndex[$0] }.flatMap { isStill($0) ? $0 : nil } ?? byName[name]
         }
@@ -47,31 +47,32 @@ extension Change {
             return try socket.link(named: name)
         }
 
-        /// The kernel gives no index twice, but a device that comes from another network namespace may keep its own.
+        /// Whether the link is this device. The kernel assigns no index twice, but a device from another network namespace
+        /// may keep its index.
         private func isStill(_ link: Link) -> Bool {
             guard link.index == index else { return false }
             return link.name == name || isIdentified && identity == Interface(link).identity
         }
 
-        /// Something besides its name tells the device apart.
+        /// Whether something besides the name identifies the device.
         private var isIdentified: Bool { index != nil && (address != nil || kind != nil) }
 
-        /// Whether both are one device. One of the two may be known by its name alone.
+        /// Whether both are one device. Where one of them has a name alone, the names decide.
         public func isSame(as other: Interface) -> Bool {
             if index == nil || other.index == nil { return name == other.name }
             return identity == other.identity
         }
 
-        /// The same for one device under all its names, where anything but the name tells it apart.
+        /// A value that is equal for one device under all its names, if something besides the name identifies it.
         var identity: Interface {
             isIdentified ? Interface(name: "", index: index, address: address, kind: kind) : self
         }
     }
 
-    /// The interface that the change is about; nil where it is about something else.
+    /// The change's interface. Nil: the change has none.
     public var interface: Interface? { place?.interface }
 
-    /// The same change of another interface, or of the same one under another name.
+    /// Returns the same change of another interface, or of the same one under another name.
     func on(_ interface: Interface) -> Change { place?.moved(interface) ?? self }
 
     private typealias Place = (interface: Interface, moved: (Interface) -> Change)

@@ -4,7 +4,7 @@ import Netlink
 import SystemCalls
 
 extension Change {
-    /// Puts back what was there. What is gone already, with its interface or by another hand, is success.
+    /// Restores the original state. A thing that is gone already is no error.
     func undo() throws {
         switch self {
         case .sysctl(var key, let original, let interface):
@@ -58,7 +58,7 @@ extension Change {
             try KernelModule.unloadIfUnused(name)
         case .directory(let path):
             guard let path = try BPFFilesystem.resolve(path), rmdir(path) != 0 else { return }
-            // Not empty: another instance or another program uses it too.
+            // It is not empty: another instance or another program uses it, too.
             if ![ENOENT, ENOTEMPTY, EEXIST, EBUSY].contains(errno) { throw SystemError("remove directory \(path)") }
         case .file(let path):
             if unlink(path) != 0, errno != ENOENT { throw SystemError("remove \(path)") }

@@ -2,44 +2,47 @@ public import Addresses
 public import BPF
 public import Netlink
 
-/// One change to the machine, with what it takes to undo it.
+/// A change of the machine, with the values that its undoing needs.
 public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
-    /// `interface`: the one that the key names, where it names one.
+    /// A kernel parameter. `interface` is the interface in the key, if there is one.
     case sysctl(key: String, original: String, interface: Interface? = nil)
+    /// An address that we added.
     case address(interface: Interface, address: IPAddress, peer: IPAddress? = nil, prefixLength: UInt8)
-    /// An address that was there and that we took away.
+    /// An address that was there and that we removed.
     case addressRemoved(interface: Interface, address: IPAddress, prefixLength: UInt8, scope: UInt8)
     /// A device that we created.
     case link(name: Interface)
-    /// A point-to-point tunnel that we created. One of another kind that has the name by now is not undone.
+    /// A point-to-point tunnel that we created. A device of another kind with that name is not deleted.
     case tunnel(name: Interface)
-    /// A TUN device that outlives its descriptor.
+    /// A TUN device that we created and that outlives its descriptor.
     case tun(name: Interface)
+    /// A device's administrative state.
     case linkUp(name: Interface, wasUp: Bool)
     case route(Route)
     case rule(Rule)
     case neighbour(address: IPAddress, interface: Interface)
-    /// A feature of a device, by its name in `ethtool -k`, that was on and that we turned off.
+    /// A device's feature that we turned off, by its name in `ethtool -k`.
     case offload(interface: Interface, feature: String)
     /// A clsact qdisc that we created.
     case qdisc(interface: Interface)
+    /// A tc program that we attached.
     case filter(
         interface: Interface, direction: BPFProgram.TrafficControlHook.Direction, priority: UInt32, handle: UInt32)
-    /// A bpffs. Undone only while it is empty.
+    /// A bpffs that we mounted. It is unmounted only if it is empty.
     case mount(path: String)
-    /// A kernel module that we loaded. Undone only while nobody uses it.
+    /// A kernel module that we loaded. It is unloaded only if it is unused.
     case module(name: String)
-    /// A directory that we created. Undone only while it is empty.
+    /// A directory that we created. It is removed only if it is empty.
     case directory(path: String)
-    /// A file of the machine's configuration, or a link to one, that we wrote where none was.
+    /// A file of the machine's configuration that we created, or a symbolic link to one.
     case file(path: String)
-    /// A table of nftables, family ip, that we made.
+    /// A table of nftables of family ip that we created.
     case netfilterTable(name: String)
-    /// An address in a set of such a table.
+    /// An address that we added to a set of such a table.
     case netfilterElement(table: String, set: String, address: IPAddress)
     /// A pinned BPF program or map.
     case pin(path: String)
-    /// A pinned XDP link, by which a program is attached.
+    /// A pinned XDP link, which attaches a program.
     case attachment(path: String)
 
     public var description: String {
@@ -71,15 +74,14 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
         }
     }
 
-    /// What it is about, the same for all changes of one thing: the first of them to be journalled knows what was there
-    /// originally.
-    /// An interface has its identity there.
+    /// The key of the changed thing, without the original value and with the interface's identity. The first journalled
+    /// change of a subject has the original.
     var subject: Change { interface.map { withoutOriginal.on($0.identity) } ?? withoutOriginal }
 
-    /// Whether both are about the same thing.
+    /// Whether both changes have the same subject.
     public func isAboutSame(as other: Change) -> Bool { ChangeList([self]).entry(for: other) != nil }
 
-    /// The same with the interface's name alone.
+    /// The subject with the interface's name alone.
     var subjectByName: Change { interface.map { withoutOriginal.on(Interface(named: $0.name)) } ?? withoutOriginal }
 
     private var withoutOriginal: Change {
@@ -90,7 +92,7 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
         }
     }
 
-    /// With paths that hold in every mount namespace.
+    /// The change with paths that are valid in all mount namespaces.
     package var canonical: Change {
         switch self {
         case .mount(let path): .mount(path: BPFFilesystem.canonical(path))

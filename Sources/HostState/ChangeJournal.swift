@@ -3,42 +3,41 @@ import Glibc
 public import Netlink
 import SystemCalls
 
-/// Everything that was changed on the machine, kept in a file so that any later process can put it back. An entry is
-/// on the disk before its change is made. What is added goes to the file's end, as one line, and a line that was cut off
-/// there tells of changes that were never made: a kill at any moment loses nothing. Hold a lock of the instance's
-/// while using one.
+/// The file of all changes of the machine, from which any later process can undo them. An entry is on the disk before its
+/// change is made. Records are appended as lines. The changes of a line that was cut off were not made, so a kill at any
+/// moment loses nothing. The user of a journal holds a lock of the instance.
 public final class ChangeJournal {
     private let path: String
     private var list: ChangeList
-    /// Whether the file's end is known to be the end of a line.
+    /// Whether the file is known to end with the end of a line.
     private var mayAppend = false
-    /// Changes that the file tells of, those that were undone counted twice.
-    private var told = 0
-    /// Whether entries name interfaces otherwise than the file does.
+    /// The number of changes in the file. A change that was undone counts twice.
+    private var recorded = 0
+    /// Whether entries have newer names of interfaces than the file.
     private var owesNames = false
 
-    /// Goes on with the journal that is there. Creates the directory (0700), not the file.
+    /// Reads the journal at `path`. Creates the directory (0700), not the file.
     public init(path: String) throws {
         try File.makeDirectory(File.parent(of: path))
         self.path = path
         list = ChangeList(try Self.read(path: path))
     }
 
-    /// Nothing where there is no such file.
+    /// Returns the changes in the file. Empty: there is no file.
     public static func read(path: String) throws -> [Change] {
         guard File.exists(path) else { return [] }
         return try JournalText.changes(try File.read(path), of: path)
     }
 
-    /// In the order they were made.
+    /// The changes in the order in which they were made.
     public var changes: [Change] { list.changes }
 
-    /// Makes a change. If something about the same thing is journalled already, that stays, as it holds the original;
-    /// otherwise an `apply` that fails takes its entry back.
+    /// Journals a change, and makes it by `apply`. An earlier entry with the same subject stays, as it has the original. If
+    /// `apply` fails, a new entry is removed.
     public func make(_ change: Change, _ apply: () throws -> Void) throws { try make([change], apply) }
 
-    /// Does the same for changes, each of something else, that `apply` makes together. They are written down at once, and
-    /// taken back at once: `apply` makes all of them or none, or collects its errors without throwing.
+    /// Does the same for changes of different subjects, which `apply` makes together. They are written, and removed again,
+    /// as one record. So `apply` makes all of them or none, or collects its errors without throwing.
     public func make(_ wanted: [Change], _ apply: () throws -> Void) throws {
         let (added, moved) = list.add(wanted.map(\.canonical))
         do { try write(.init(made: added + moved.entries), former: moved.former) } catch {
@@ -53,12 +52,12 @@ public final class ChangeJournal {
         }
     }
 
-    /// The entry about the same thing as `change`, if there is one.
+    /// Returns the entry with the subject of `change`. Nil: there is none.
     public func entry(for change: Change) -> Change? { list.entry(for: change.canonical) }
 
-    /// Has the entries name their interfaces as these are called now, given all `links` of this network namespace. An entry
-    /// that has a name alone, of an earlier version or about a device that was just made, is about the device of that name
-    /// from then on; so is one whose device is gone.
+    /// Updates the interfaces' names in the entries, given all `links` of this network namespace. An entry that has a name
+    /// alone gets the device of that name. It may be of an earlier version, or of a device that was just created. An entry
+    /// whose device is gone gets the device of that name, too.
     public func follow(_ links: [Link]) throws {
         let (moved, dropped) = list.follow(links)
         guard list.count > 0, owesNames || !moved.entries.isEmpty else { return }
@@ -71,8 +70,8 @@ public final class ChangeJournal {
         owesNames = false
     }
 
-    /// Undoes one change, by the original that is journalled, and forgets it. Nothing happens where it is not
-    /// journalled. Where the file cannot be written, the change is undone all the same, and that is the error.
+    /// Undoes one change with the journalled original, and removes its entry. Does nothing where there is no entry. Where
+    /// the file cannot be written, the change is undone all the same, and the error is thrown.
     public func undo(_ change: Change) throws {
         guard let entry = entry(for: change) else { return }
         try entry.undo()
@@ -80,9 +79,9 @@ public final class ChangeJournal {
         try write(.init(undone: [entry]))
     }
 
-    /// Undoes everything but the `earlier` changes, the latest first. What fails is reported, stays in the journal, and
-    /// stops nothing else. True if all was undone; where nothing is left, the file is gone. On a full file system only its
-    /// removal succeeds: one that names what has been undone is a failure at the end alone.
+    /// Undoes everything but the `earlier` changes, the latest first. A change that fails is reported and stays in the
+    /// journal, and the others are still undone. Returns true if all were undone. The file of an empty journal is removed.
+    /// On a full file system only that removal succeeds, so a file with undone changes is a failure only at the end.
     public func undoAll(except earlier: [Change] = [], report: (Change, (any Error)?) -> Void) -> Bool {
         let earlier = ChangeList(earlier)
         var complete = true
@@ -106,30 +105,30 @@ public final class ChangeJournal {
         return complete && unwritten == nil
     }
 
-    // MARK: In the file
+    // MARK: The file
 
-    /// `former`: what the record has made under another name of its interface, as it was.
+    /// Writes a record. `former` has the record's changes that had another name of their interface before.
     private func write(_ record: JournalText.Record, former: [Change] = []) throws(SystemError) {
         if list.count == 0 {
             mayAppend = false
             return try File.remove(path)
         }
         if record.isEmpty { return }
-        told += record.count + former.count
-        guard mayAppend, told <= 2 * list.count + 1000, File.exists(path) else { return try writeAnew() }
+        recorded += record.count + former.count
+        guard mayAppend, recorded <= 2 * list.count + 1000, File.exists(path) else { return try writeAnew() }
         mayAppend = false
-        // A removal that a power cut forgets is undone once more, as what is gone already is no failure.
+        // After a power cut a removal may be missing. Then the change is undone once more, which is no error.
         let text = try JournalText.former(former) + JournalText.line(record)
         try File.write(text, to: path, flags: O_APPEND, synchronized: !record.made.isEmpty)
         mayAppend = true
     }
 
-    /// The file is replaced whole.
+    /// Replaces the whole file.
     private func writeAnew() throws(SystemError) {
         list = ChangeList(list.changes)
         mayAppend = false
         try File.replace(path, with: try JournalText.file(of: list.changes))
-        told = list.count
+        recorded = list.count
         mayAppend = true
     }
 }

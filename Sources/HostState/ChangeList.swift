@@ -1,19 +1,19 @@
 import Netlink
 
-/// Changes in the order in which they were made, each about something else.
+/// Changes in the order in which they were made, each with a subject of its own.
 struct ChangeList {
-    /// Nil: undone.
+    /// The changes. Nil: the change was undone.
     private var slots: [Change?] = []
-    /// Where each is, by its subject; one of an interface by the interface's name, too.
+    /// The index of each change in `slots`, by its subject, and also by its subject with the interface's name alone.
     private var positions: [Change: Int] = [:]
-    /// Those that the changes are about, with the number of changes.
+    /// The interfaces of the changes, with their numbers of changes.
     private var interfaces: [Change.Interface: Int] = [:]
     private(set) var count = 0
 
-    /// Entries that name their interfaces otherwise than before.
+    /// Entries whose interfaces have other names or indices than before.
     struct Moves {
         var entries: [Change] = []
-        /// Those of them whose interfaces have other names now, as they were.
+        /// The earlier forms of the entries whose interfaces have other names now.
         var former: [Change] = []
     }
 
@@ -21,7 +21,7 @@ struct ChangeList {
 
     var changes: [Change] { slots.compactMap(\.self) }
 
-    /// The entry about the same thing. Where the interface of one of the two is known by its name alone, names decide.
+    /// Returns the entry with the same subject. Where one of the two has its interface's name alone, the names decide.
     func entry(for change: Change) -> Change? { position(of: change).flatMap { slots[$0] } }
 
     private func position(of change: Change) -> Int? {
@@ -32,8 +32,8 @@ struct ChangeList {
         return position
     }
 
-    /// Adds those about something new. Of another one the entry stays, as it holds the original, but it learns which
-    /// interface it is about. Returns the changes that are `new`, and the entries that have learnt that.
+    /// Adds the changes with new subjects. Another change's entry stays, as it has the original, but it gets the change's
+    /// interface. Returns the `new` changes, and the entries whose interface has changed.
     @discardableResult
     mutating func add(_ changes: [Change]) -> (new: [Change], moved: Moves) {
         var new: [Change] = []
@@ -58,8 +58,8 @@ struct ChangeList {
         }
     }
 
-    /// Has the changes name their interfaces as these are called now. Returns those that have `moved` by that, and those that
-    /// are `dropped`: their device is gone, and the one that has its name has the same change, at the end where it is new.
+    /// Updates the interfaces' names. Returns the changed entries in `moved`. The `dropped` entries are of devices that are
+    /// gone. The device of the same name gets such a change, at the end of the list if it is new.
     mutating func follow(_ links: [Link]) -> (moved: Moves, dropped: [Change]) {
         if interfaces.isEmpty { return (Moves(), []) }
         let byIndex = Dictionary(links.map { ($0.index, $0) }) { first, _ in first }
@@ -107,7 +107,7 @@ struct ChangeList {
     }
 
     private mutating func forget(_ change: Change, at position: Int) {
-        // Another interface may have got the name since.
+        // Another interface may have the name by now.
         for subject in [change.subject, change.subjectByName] where positions[subject] == position {
             positions[subject] = nil
         }

@@ -1,16 +1,16 @@
 import Glibc
 public import SystemCalls
 
-/// An exclusive lock (flock(2)) that lasts as long as this object, or its process, lives.
+/// An exclusive lock (flock(2)). It lasts as long as this object and its process.
 public final class FileLock {
     private let path: String
     private let descriptor: Int32
 
-    /// The longest time for which `isHeld` keeps a lock on a busy machine.
+    /// The longest time that `isHeld` of another process keeps its lock, on a busy machine.
     private static let patience = Duration.milliseconds(500)
 
-    /// Nil where another process holds it, unless `wait`. One that only looks whether it is held is waited for. Creates
-    /// the file and its directories.
+    /// Locks a file, which is created with its directories. Nil: another process holds the lock for longer than the
+    /// patience. With `wait` it waits without a limit.
     public init?(path: String, wait: Bool = false) throws(SystemError) {
         var attempts = 0
         while true {
@@ -18,7 +18,7 @@ public final class FileLock {
             let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
             guard descriptor >= 0 else {
                 attempts += 1
-                // Its last holder may remove the directory, too, at any moment.
+                // The last holder may remove the directory between the two calls.
                 if errno == ENOENT && attempts < 100 { continue }
                 throw SystemError("open \(path)")
             }
@@ -31,11 +31,11 @@ public final class FileLock {
             close(descriptor)
             if code == EWOULDBLOCK { return nil }
             if code != 0 { throw SystemError("lock \(path)", code: code) }
-            // Its last holder removed the file between our opening and locking it.
+            // The last holder removed the file between the opening and the locking.
         }
     }
 
-    /// Locks a directory. Creates nothing. Nil where another process holds it for longer than the patience.
+    /// Locks a directory, which is not created. Nil: another process holds the lock for longer than the patience.
     public init?(directory: String) throws(SystemError) {
         let descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else { throw SystemError("open \(directory)") }
@@ -51,7 +51,7 @@ public final class FileLock {
 
     deinit { close(descriptor) }
 
-    /// Whether another process holds it. Any number may look at the same time. Creates nothing.
+    /// Whether another process holds the lock. Any number of processes may check at the same time. Creates nothing.
     public static func isHeld(_ path: String) throws(SystemError) -> Bool {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
         guard descriptor >= 0 else {
@@ -64,10 +64,10 @@ public final class FileLock {
         return code != 0
     }
 
-    /// Removes the file, for the last to leave; the lock holds on.
+    /// Removes the file. The lock is still held.
     public func removeFile() { unlink(path) }
 
-    /// 0, or the code of the error: EWOULDBLOCK once the patience is over.
+    /// Locks a descriptor. Returns an errno, 0 for success. EWOULDBLOCK: the patience is over.
     private static func lock(_ descriptor: Int32, _ operation: Int32, patience: Duration) -> Int32 {
         let deadline = ContinuousClock.now + patience
         while flock(descriptor, operation) != 0 {

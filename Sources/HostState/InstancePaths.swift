@@ -2,18 +2,18 @@ internal import CLinux
 import Glibc
 import SystemCalls
 
-/// Where one ipvsd of a machine keeps its state. Network namespaces share /run and bpffs, so each has names of its
-/// own there.
+/// The paths of an instance's state. Network namespaces share /run and bpffs, so each instance has directories of its own
+/// there.
 public struct InstancePaths: Sendable, Hashable {
-    /// Nil in the machine's own network namespace, "netns-COOKIE" in others; or the name that the operator gave.
+    /// The name that the operator gave, or else "netns-COOKIE". Nil: the machine's first network namespace.
     public let instance: String?
-    /// /run/ipvsd[/INSTANCE]
+    /// The directory /run/ipvsd[/INSTANCE].
     public let runDirectory: String
-    /// State that outlives a reboot: /var/lib/ipvsd[/NAME]. For an instance without a name in a network namespace the run
-    /// directory: it ends with its namespace, whose cookie the next boot may give to another one.
+    /// The directory of state that outlives a reboot: /var/lib/ipvsd[/NAME]. An unnamed instance of a network namespace has
+    /// its run directory here. It ends with its namespace, whose cookie another namespace may have after the next boot.
     public let stateDirectory: String
 
-    /// For the network namespace of the calling thread. A name is one path component: see `isValid(name:)`.
+    /// The paths of the instance of that name, or of the calling thread's network namespace. See `isValid(name:)`.
     public init(name override: String? = nil) {
         precondition(override.map(Self.isValid) ?? true, "a name of letters, digits, '.', '_' and '-'")
         instance = override ?? (Self.isInitialNetworkNamespace ? nil : "netns-\(Self.networkNamespace)")
@@ -22,7 +22,7 @@ public struct InstancePaths: Sendable, Hashable {
             override == nil && instance != nil ? runDirectory : "/var/lib/ipvsd" + (instance.map { "/" + $0 } ?? "")
     }
 
-    /// With all state below one directory, as tests have it.
+    /// Paths below one directory, for tests.
     init(directory: String) {
         instance = nil
         runDirectory = directory
@@ -31,6 +31,7 @@ public struct InstancePaths: Sendable, Hashable {
 
     private static let base = "/run/ipvsd"
 
+    /// Whether the name is one path component of letters, digits, ".", "_" and "-".
     public static func isValid(name: String) -> Bool {
         (1...64).contains(name.utf8.count) && !name.hasPrefix(".")
             && name.utf8.allSatisfy { character in
@@ -49,35 +50,35 @@ public struct InstancePaths: Sendable, Hashable {
     public var lock: String { runDirectory + "/lock" }
     public var controlSocket: String { runDirectory + "/control.sock" }
     public var pidFile: String { runDirectory + "/pid" }
-    /// Changes that operators made by hand.
+    /// Changes that operators made by hand, such as drains.
     public var overrides: String { stateDirectory + "/overrides.json" }
-    /// Events that began and have not ended.
+    /// Events without an end yet.
     public var openEvents: String { stateDirectory + "/open-events.json" }
 
     /// Penalties of flap damping.
     public var damping: String { runDirectory + "/damping.json" }
 
-    /// Journals of directors that may be in the same network namespace under another name.
+    /// The journals of other instances that may be in the same network namespace.
     public var journalsBeside: [String] {
         let named = (File.list(Self.base) ?? []).filter { !$0.hasPrefix("netns-") }.map { Self.base + "/\($0)" }
         return ([InstancePaths().runDirectory] + named).filter { $0 != runDirectory }.map { $0 + "/journal" }.filter(
             File.exists)
     }
 
-    /// Removes the directory on bpffs that all instances share, where none is in it any more.
+    /// Removes the directory on bpffs that all instances share, if it is empty.
     public func removeBPFDirectoryIfEmpty() {
         guard let lock = try? FileLock(path: Self.base + "/bpffs.lock", wait: true) else { return }
         defer { withExtendedLifetime(lock) {} }
         if let root = BPFFilesystem.find() { rmdir(root + "/ipvsd") }
     }
 
-    /// Removes the run directory and the one above it, where nothing is left in them.
+    /// Removes the run directory and the one above it, if they are empty.
     public func removeRunDirectoryIfEmpty() {
         if rmdir(runDirectory) == 0 && instance != nil { rmdir(Self.base) }
     }
 
-    /// Has `body` change the machine by a journal, under a lock in the run directory. `busy`: the error where another
-    /// process holds the lock. Tidies up where the journal has nothing to remember.
+    /// Calls `body` with a journal, under a lock in the run directory. `busy` is the error where another process holds the
+    /// lock. Removes lock and directory where the journal is empty afterwards.
     public func changing<Result>(
         journal path: String, lock name: String, busy: any Error, _ body: (ChangeJournal) throws -> Result
     ) throws -> Result {
@@ -92,13 +93,13 @@ public struct InstancePaths: Sendable, Hashable {
         return try body(journal)
     }
 
-    /// The instance's directory on bpffs, for reading: nil where there is none. Changes nothing.
+    /// Returns the instance's directory on bpffs. Nil: there is none. Changes nothing.
     public func existingBPFDirectory() -> String? {
         let shared = BPFFilesystem.find().map { $0 + pinSuffix }
         return [shared, ownBPFMount + pinSuffix].lazy.compactMap(\.self).first(where: File.exists)
     }
 
-    /// The directories on bpffs of all instances of this machine, by their names.
+    /// The directories of all instances on bpffs, with the instances' names.
     public static var bpfDirectories: [(instance: String?, path: String)] {
         guard let shared = BPFFilesystem.find().map({ $0 + "/ipvsd" }) else { return [] }
         var found: [(instance: String?, path: String)] = [(nil, shared)]
@@ -106,12 +107,13 @@ public struct InstancePaths: Sendable, Hashable {
         return found
     }
 
-    /// The instance's directory on bpffs, made where it is missing, and bpffs mounted where it is missing. With a
-    /// `journal` all that is in it before it happens. `path` holds for this process only; `note` is for the operator.
+    /// Returns the instance's directory on bpffs. Makes it, and mounts bpffs, where they are missing. The changes are
+    /// entered into the `journal` before they are made. `path` is valid for this process only. `note` is a warning for the
+    /// operator.
     public func bpfDirectory(
         journal: ChangeJournal? = nil
     ) throws -> (path: String, mounted: Change?, note: String?) {
-        // Two that both saw no bpffs would mount one over the other's.
+        // Without the lock, two processes that see no bpffs would mount one over the other's.
         let lock = try FileLock(path: Self.base + "/bpffs.lock", wait: true)
         defer { withExtendedLifetime(lock) {} }
         var mounted: Change?
@@ -158,7 +160,8 @@ public struct InstancePaths: Sendable, Hashable {
     private var ownBPFMount: String { runDirectory + "/bpf" }
     private var pinSuffix: String { "/ipvsd" + (instance.map { "/" + $0 } ?? "") }
 
-    /// Where pid 1 may not be asked: a parameter that the kernel shows in its first network namespace only.
+    /// Whether the calling thread is in the machine's first network namespace. Where pid 1 cannot be inspected, a parameter
+    /// decides that the kernel has in that namespace only.
     public static var isInitialNetworkNamespace: Bool {
         if let initial = File.link("/proc/1/ns/net"), let own = File.link("/proc/thread-self/ns/net") {
             return initial == own
@@ -166,7 +169,7 @@ public struct InstancePaths: Sendable, Hashable {
         return File.exists("/proc/sys/net/core/netdev_budget")
     }
 
-    /// The name by which `ip netns` knows the network namespace of the calling thread; nil where it has none.
+    /// The name of the calling thread's network namespace in `ip netns`. Nil: it has none.
     public static var networkNamespaceName: String? {
         func identity(_ path: String) -> [UInt64]? {
             var status = stat()
@@ -176,7 +179,7 @@ public struct InstancePaths: Sendable, Hashable {
         return (File.list("/run/netns") ?? []).sorted().first { identity("/run/netns/\($0)") == own }
     }
 
-    /// The cookie is never used again, unlike the inode number; kernels before 5.14 have only that one.
+    /// The cookie of the network namespace, which is unique until a reboot. Kernels before 5.14 have only the inode number.
     private static var networkNamespace: String {
         let cookie = clinux_network_namespace_cookie()
         if cookie != 0 { return "\(cookie)" }

@@ -4,16 +4,17 @@ import Glibc
 import Netlink
 import SystemCalls
 
-/// What a journal's file says: a line of JSON with the version, and one for each record.
+/// The text of a journal's file: a line of JSON with the version, and a line for each record.
 enum JournalText {
-    /// Changes about to be made, or undone. One that is made once more has learnt its interface's index, or present name.
+    /// Changes that are about to be made, or were undone. A change that is made once more has a new index or name of its
+    /// interface.
     struct Record: Codable {
         var made: [Change] = []
         var undone: [Change] = []
-        /// What is known of the interfaces besides their names. Earlier versions go by the names.
+        /// The interfaces' further properties, by their names. Earlier versions use the names alone.
         var interfaces: [String: Device]?
-        /// True of a line that is for earlier versions alone, which know entries by their interfaces' names: what is undone
-        /// in it is made under another name by the lines after it.
+        /// True: the line is for earlier versions alone, which identify entries by their interfaces' names. The following
+        /// lines make its undone changes again under other names.
         var renames: Bool?
 
         struct Device: Codable {
@@ -30,7 +31,7 @@ enum JournalText {
         var version: Int
     }
 
-    /// Version 1: all of it as one value.
+    /// The file of version 1, which is one value.
     private struct Whole: Codable {
         var version: Int
         var changes: [Change]
@@ -42,19 +43,19 @@ enum JournalText {
         try encode(Head(version: version)) + line(Record(made: changes))
     }
 
-    /// Nothing where no changes are given.
+    /// Returns the line that undoes changes for earlier versions. Empty: there are no changes.
     static func former(_ changes: [Change]) throws(SystemError) -> [UInt8] {
         changes.isEmpty ? [] : try line(Record(undone: changes, renames: true))
     }
 
-    /// One line, or more where a name stands for several interfaces.
+    /// Returns the line of a record. It is several lines where several interfaces have the same name.
     static func line(_ record: Record) throws(SystemError) -> [UInt8] {
         var text: [UInt8] = []
         for part in parts(of: record) { text += try encode(part) }
         return text
     }
 
-    /// In each of them a name stands for one interface.
+    /// Splits a record so that a name means one interface in each part.
     private static func parts(of record: Record) -> [Record] {
         let empty = Record(renames: record.renames)
         var parts = [empty]
@@ -91,7 +92,8 @@ enum JournalText {
         }
     }
 
-    /// In the order they were made. A line without an end is one whose changes were never made.
+    /// Returns the changes in the order in which they were made. A line without an end is ignored, as its changes were not
+    /// made.
     static func changes(_ bytes: [UInt8], of path: String) throws -> [Change] {
         var lines = bytes.split(separator: 10, omittingEmptySubsequences: false).dropLast()
         do {

@@ -3,12 +3,12 @@ import Glibc
 import Netlink
 public import SystemCalls
 
-/// Kernel parameters of the network namespace of the calling thread. A key is the path below /proc/sys:
+/// Kernel parameters of the calling thread's network namespace. A key is the path below /proc/sys, such as
 /// "net/ipv4/conf/eth0.10/rp_filter", so that a dot in an interface's name needs no escape.
 public enum Sysctl {
     public static func exists(_ key: String) -> Bool { File.exists("/proc/sys/\(key)") }
 
-    /// The interface that a key below net/ipv4/conf and the like names.
+    /// Returns the interface in a key below net/ipv4/conf and the like.
     static func interface(of key: String) -> String? {
         let parts = key.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 5, ["conf", "neigh"].contains(parts[2]), !["all", "default"].contains(parts[3]) else {
@@ -17,14 +17,14 @@ public enum Sysctl {
         return String(parts[3])
     }
 
-    /// The same parameter of another interface.
+    /// Returns the key of the same parameter of another interface.
     static func key(_ key: String, of interface: String) -> String {
         var parts = key.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
         parts[3] = interface
         return parts.joined(separator: "/")
     }
 
-    /// Without the newline.
+    /// Returns the value without the newline.
     public static func read(_ key: String) throws(SystemError) -> String {
         let text = String(decoding: try File.read("/proc/sys/\(key)"), as: UTF8.self)
         return String(text.prefix { $0 != "\n" })
@@ -39,13 +39,13 @@ public enum Sysctl {
     }
 }
 
-/// What network devices do besides passing frames on, by `ethtool -k`'s names: "rx-lro", "rx-vlan-hw-parse".
+/// Features of network devices by their names in `ethtool -k`, such as "rx-lro" and "rx-vlan-hw-parse".
 public enum Offload {
-    /// Nil where the device has no such feature, or always or never.
+    /// Whether the feature is on. Nil: the device does not have it, or it cannot be changed.
     public static func isOn(_ feature: String, of interface: String) throws(SystemError) -> Bool? {
         let state = clinux_get_feature(interface, feature)
         if state < 0 {
-            // EOPNOTSUPP: a device without any; ENODEV: one that went away.
+            // EOPNOTSUPP: the device has no features. ENODEV: the device is gone.
             if [ENOTSUP, EOPNOTSUPP, ENODEV].contains(errno) { return nil }
             throw SystemError("read feature \(feature) of \(interface)")
         }
@@ -59,12 +59,12 @@ public enum Offload {
     }
 }
 
-/// Kernel modules, by modprobe(8).
+/// Kernel modules, which modprobe(8) loads and removes.
 public enum KernelModule {
-    /// Loaded or built in.
+    /// Whether the module is loaded or built in.
     public static func isPresent(_ name: String) -> Bool { File.exists("/sys/module/\(name)") }
 
-    /// Present, or there for modprobe to load. Changes nothing.
+    /// Whether the module is present, or modprobe finds it. Changes nothing.
     public static func isAvailable(_ name: String) -> Bool {
         isPresent(name) || run(["--dry-run", "--quiet", name]) == 0
     }
@@ -76,11 +76,11 @@ public enum KernelModule {
         }
     }
 
-    /// Unloads a module of tunnel devices, which the kernel would do over the heads of their users: so not while any
-    /// network namespace to be found has a device of that kind that is up.
+    /// Unloads a module of tunnel devices. The kernel would unload it in spite of the devices' users. So the module stays
+    /// while a network namespace that can be found has such a device that is up.
     static func unloadIfUnused(_ name: String) throws(SystemError) {
         guard isPresent(name), !isUsedAnywhere(kind: name) else { return }
-        // In use after all, or built in: it stays.
+        // The module stays where modprobe refuses, as it is in use or built in.
         _ = run(["--remove", "--quiet", name])
     }
 
@@ -98,7 +98,7 @@ public enum KernelModule {
             defer { close(namespace) }
             guard clinux_enter_namespace(namespace) == 0 else { return false }
             defer {
-                // It was ours a moment ago: to go on in another one would be worse than to end.
+                // To continue in another network namespace would be worse than to end.
                 precondition(clinux_enter_namespace(own) == 0, "return to the network namespace")
             }
             let links = (try? RouteSocket().links()) ?? []
@@ -109,13 +109,13 @@ public enum KernelModule {
     private static func run(_ arguments: [String]) -> Int32 { Command.status("modprobe", arguments) }
 }
 
-/// What a process may do without being root (capabilities(7)).
+/// A privilege of a process that need not be root (capabilities(7)).
 package enum Capability: String, CaseIterable {
     case bpf = "CAP_BPF"
     case netAdmin = "CAP_NET_ADMIN"
     case netRaw = "CAP_NET_RAW"
 
-    /// The bits of which one suffices. CAP_SYS_ADMIN does for CAP_BPF, which is younger.
+    /// The bits, one of which suffices. CAP_SYS_ADMIN includes CAP_BPF, which is newer.
     private var bits: [Int32] {
         switch self {
         case .bpf: [CAP_BPF, CAP_SYS_ADMIN]
@@ -124,7 +124,7 @@ package enum Capability: String, CaseIterable {
         }
     }
 
-    /// Whether this process has it in its effective set.
+    /// Whether the privilege is in the effective set of this process.
     package var isHeld: Bool {
         let held = clinux_effective_capabilities()
         return bits.contains { held >> UInt64($0) & 1 == 1 }

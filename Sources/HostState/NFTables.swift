@@ -2,9 +2,10 @@ internal import FoundationEssentials
 import Glibc
 package import SystemCalls
 
-/// nftables of this network namespace, through nft(8). Tables of family ip alone.
+/// Tables of nftables of family ip in this network namespace, through nft(8).
 package enum NFTables {
-    /// What is in the table, as `nft -j list table` gives it; nil where it is not there, or nft or the kernel's nf_tables is not.
+    /// Returns the contents of a table, as `nft -j list table` prints them. Nil: the table, nft or the kernel's nf_tables
+    /// is missing.
     package static func contents(of table: String) throws(SystemError) -> [JSON]? {
         let text: String
         do { text = try Command.output("nft", ["-j", "list", "table", "ip", table]) } catch {
@@ -17,16 +18,16 @@ package enum NFTables {
         return contents
     }
 
-    /// Whether nft says that there is no such table, or can be none.
+    /// Whether the failure means that there is no such table.
     package static func isAbsence(_ failure: Command.Failure) -> Bool {
         switch failure {
         case .missing: true
-        // One that cannot be started is as good as missing.
+        // A program that cannot be started counts as missing.
         case .failed(let reason): reason.hasPrefix("start ") || absences.contains(where: reason.contains)
         }
     }
 
-    /// ENOENT; EOPNOTSUPP, EPROTONOSUPPORT and EAFNOSUPPORT of a kernel without nf_tables.
+    /// The texts of ENOENT, and of EOPNOTSUPP, EPROTONOSUPPORT and EAFNOSUPPORT of a kernel without nf_tables.
     private static let absences = [
         "No such file or directory", "Operation not supported", "rotocol not supported",
     ]
@@ -38,20 +39,20 @@ package enum NFTables {
         }
     }
 
-    /// EPERM where nft lacks the privilege, else EIO.
+    /// Returns EPERM where nft lacks the privilege, else EIO.
     private static func systemError(_ operation: String, _ failure: Command.Failure) -> SystemError {
         let reason = "\(failure)"
         let isMissingPrivilege = reason.contains("Operation not permitted")
         return SystemError(operation, code: isMissingPrivilege ? EPERM : EIO, detail: reason)
     }
 
-    /// Whether nft and the kernel would make these changes.
+    /// Whether nft and the kernel accept these changes.
     package static func accepts(_ commands: String) -> Bool {
         (try? Command.output("nft", ["--check", commands])) != nil
     }
 
     package static func removeTable(_ name: String) throws(SystemError) {
-        // `delete` alone fails where it is gone.
+        // `delete` alone fails where the table is gone.
         try run("add table ip \(name); delete table ip \(name)")
     }
 
@@ -90,7 +91,7 @@ package enum JSON: Decodable, Sendable {
         }
     }
 
-    /// Nil where it is none.
+    /// Reads a text. Nil: it is no JSON.
     package init?(_ text: String) {
         guard let value = try? JSONDecoder().decode(JSON.self, from: Data(text.utf8)) else { return nil }
         self = value
@@ -98,7 +99,7 @@ package enum JSON: Decodable, Sendable {
 
     package subscript(key: String) -> JSON? { if case .object(let members) = self { members[key] } else { nil } }
 
-    /// In no particular order.
+    /// The members of an object, which have no order. Empty: it is no object.
     package var members: [String: JSON] { if case .object(let members) = self { members } else { [:] } }
     package var array: [JSON]? { if case .array(let elements) = self { elements } else { nil } }
     package var string: String? { if case .string(let text) = self { text } else { nil } }

@@ -4,30 +4,31 @@ import Glibc
 public import Netlink
 import SystemCalls
 
-/// One difference between the machine as it is and the machine as it is to be.
+/// A step from the present state of the machine to the wanted one.
 public struct Step: Sendable, Hashable, CustomStringConvertible {
-    /// A piece of the work of a step.
+    /// A part of a step's work.
     public enum Part {
-        /// Changes that one act makes. They are journalled before it.
+        /// Changes that one call makes. They are journalled before it.
         case make([Change], by: () throws -> Void)
-        /// A change of an earlier run that is undone, also where the journal does not name it.
+        /// A change of an earlier run that is undone, also without an entry in the journal.
         case undo(Change)
         /// Work that leaves nothing to undo.
         case run(() throws -> Void)
     }
 
-    /// The error of an act whose change somebody else has made meanwhile. The change is not journalled, and is no failure.
+    /// The error of a change that another program has made meanwhile. The change is not journalled, and the step succeeds.
     public struct Unneeded: Error {
         public init() {}
     }
 
-    /// One line for people. Steps that read the same are the same.
+    /// The step as one line of text. Steps with the same description are equal.
     public let description: String
     /// The contents of the file that the step writes.
     public let text: String?
     fileprivate let parts: @Sendable (ChangeJournal, RouteSocket) throws -> [Part]
 
-    /// `parts` is asked when the turn of the step comes: an earlier step may make the device that this one changes.
+    /// Describes a step. `parts` is called when the step is made, as an earlier step may create the device that this step
+    /// changes.
     public init(
         _ description: String, text: String? = nil,
         parts: @escaping @Sendable (ChangeJournal, RouteSocket) throws -> [Part]
@@ -41,10 +42,10 @@ public struct Step: Sendable, Hashable, CustomStringConvertible {
     public func hash(into hasher: inout Hasher) { hasher.combine(description) }
 }
 
-/// Steps to a state that is wanted, in the order in which they are made. There are none where nothing differs.
+/// The steps to the wanted state, in their order. An empty plan means that nothing differs.
 public struct Plan: Sendable, Equatable {
     public var steps: [Step]
-    /// Facts that work, but perhaps not as meant.
+    /// Warnings about settings that work, but perhaps not as the operator expects.
     public var notes: [String]
 
     public init(_ steps: [Step], notes: [String] = []) {
@@ -59,17 +60,17 @@ public struct Plan: Sendable, Equatable {
         steps.flatMap { step in ["would \(step)"] + (step.text?.split(separator: "\n") ?? []).map { "    \($0)" } }
     }
 
-    /// Journals and makes the steps, and reports each when it is done. On failure the steps of this call are undone.
+    /// Journals and makes the steps, and reports each completed one. On failure the steps of this call are undone.
     public func apply(journal: ChangeJournal, report: (Step) -> Void) throws {
         try journal.revertingOnFailure { try make(journal: journal, report: report) }
     }
 
-    /// Does the same; a failure leaves what was made until then.
+    /// Does the same, but a failure leaves the completed steps in place.
     public func make(journal: ChangeJournal, report: (Step) -> Void) throws {
         let socket = try RouteSocket()
         for step in steps {
             try journal.make(step.parts(journal, socket))
-            // A device that was just made has an index now.
+            // A device that was just created has an index now.
             try journal.follow(socket.links())
             report(step)
         }
@@ -87,7 +88,7 @@ extension ChangeJournal {
         }
     }
 
-    /// Undoes what `body` has journalled where it fails.
+    /// Calls `body`. On failure the changes that it has journalled are undone.
     public func revertingOnFailure<Result>(_ body: () throws -> Result) throws -> Result {
         let before = changes
         do { return try body() } catch {
@@ -100,7 +101,7 @@ extension ChangeJournal {
 // MARK: Steps of several plans
 
 extension Step {
-    /// `failure`: the error where modprobe cannot load it.
+    /// A step that loads a module. `failure` is the error where modprobe cannot load it.
     public static func loadModule(_ name: String, orElse failure: any Error) -> Step {
         Step("load kernel module \(name)") { _, _ in
             [.make([.module(name: name)]) { do { try KernelModule.load(name) } catch { throw failure } }]
@@ -155,14 +156,14 @@ extension Step {
 }
 
 extension Step.Part {
-    /// A change of a device. Not journalled on a tunnel of ours, whose removal undoes it.
+    /// A change of a device. On a journalled tunnel it is not journalled, as the tunnel's removal undoes it.
     fileprivate static func change(
         _ change: Change, of link: Link, _ journal: ChangeJournal, by act: @escaping () throws -> Void
     ) -> Step.Part {
         journal.entry(for: .tunnel(name: .init(link))) == nil ? .make([change], by: act) : .run(act)
     }
 
-    /// A tc program, and the clsact qdisc that it needs.
+    /// The attachment of a tc program, and the creation of the clsact qdisc that it needs.
     public static func program(
         _ hook: BPFProgram.TrafficControlHook, on link: Link, _ socket: RouteSocket,
         attach: @escaping () throws -> Void
@@ -176,7 +177,7 @@ extension Step.Part {
 }
 
 extension RouteSocket {
-    /// The device of that name, without which a step cannot be made.
+    /// Returns the device of that name. ENODEV: there is none.
     package func present(_ device: String) throws -> Link {
         if let link = try link(named: device) { return link }
         throw SystemError("look up \(device)", code: ENODEV)

@@ -1,8 +1,8 @@
 public import Logging
 
-/// Errors that were logged, by what they are about: work that is tried again every second must not fill the log.
+/// The errors that were logged, by their subjects. Work that is retried each second must not fill the log.
 public struct RepeatedErrors<Subject: Hashable> {
-    /// An error that goes on for so long is logged again.
+    /// The time after which a persisting error is logged again.
     static var quiet: Duration { .seconds(600) }
 
     private var logged: [Subject: (reason: String, at: ContinuousClock.Instant)] = [:]
@@ -10,7 +10,7 @@ public struct RepeatedErrors<Subject: Hashable> {
 
     public init() {}
 
-    /// Returns true where the error is to be logged: the first time, with another reason, and after a while again.
+    /// Returns true where the error is to be logged: the first time, with another reason, and again after `quiet`.
     public mutating func isNews(_ subject: Subject, _ reason: String, at now: ContinuousClock.Instant) -> Bool {
         if let past = logged[subject], past.reason == reason, past.at.duration(to: now) < Self.quiet { return false }
         prune(at: now)
@@ -18,20 +18,21 @@ public struct RepeatedErrors<Subject: Hashable> {
         return true
     }
 
-    /// Subjects come and go: those that would be news again need no place. At most once a second, as thousands may fail in a row.
+    /// Removes subjects whose error would be logged again anyway. It does so once a second at most, as thousands may fail in
+    /// a row.
     private mutating func prune(at now: ContinuousClock.Instant) {
         if let pruned, pruned.duration(to: now) < .seconds(1) { return }
         pruned = now
         logged = logged.filter { $0.value.at.duration(to: now) < Self.quiet }
     }
 
-    /// Forgets the subject, which is in order. Returns true where an error was logged about it.
+    /// Removes a subject without an error any more. Returns true where an error of it was logged.
     public mutating func settle(_ subject: @autoclosure () -> Subject) -> Bool {
         !logged.isEmpty && logged.removeValue(forKey: subject()) != nil
     }
 }
 
-/// Does pieces of work that are tried again and again, and logs what fails. Owned by one actor.
+/// Runs work that is retried again and again, and logs its errors. It belongs to one actor.
 public final class RepeatedWork {
     private let logger: Logger
     private let now: () -> ContinuousClock.Instant
@@ -42,8 +43,8 @@ public final class RepeatedWork {
         self.now = now
     }
 
-    /// Does one of several pieces of work. Its error keeps no other from being done, and is logged once while it stays the
-    /// same.
+    /// Runs one piece of work. Its error is logged once while it stays the same, and does not keep other work from being
+    /// done.
     public func attempt(_ work: @autoclosure () -> String, _ body: () throws -> Void) {
         do {
             try body()
@@ -55,7 +56,7 @@ public final class RepeatedWork {
 }
 
 extension Sequence {
-    /// Goes through all elements, whichever fail, and throws the first error then.
+    /// Calls `body` for all elements, also after errors, and throws the first error at the end.
     public func forEachDespiteErrors(_ body: (Element) throws -> Void) throws {
         var first: (any Error)?
         for element in self {
