@@ -1,4 +1,5 @@
 public import Addresses
+import HostState
 
 /// A packet filter's rules, as far as it takes to say what becomes of one packet. What is not understood makes a match
 /// unknown, and an unknown one neither drops nor accepts for certain: the doctor names only what is sure.
@@ -242,5 +243,32 @@ extension Firewall {
 
     static func range(_ address: IPAddress, length: Int) -> ClosedRange<IPAddress>? {
         IPPrefix(around: address, length: length)?.addresses
+    }
+}
+
+extension Firewall {
+    /// The packet filters of this network namespace; what cannot be read is said in `unchecked`.
+    static func present(_ unchecked: Unchecked) -> [Firewall] {
+        var firewalls: [Firewall] = []
+        var isRead = false
+        do {
+            if let firewall = Firewall(nft: try Command.output("nft", ["-j", "list", "ruleset"])) {
+                firewalls.append(firewall)
+            } else {
+                unchecked.add("the firewall: nft's output is not understood")
+            }
+            isRead = true
+        } catch Command.Failure.missing(_) {
+        } catch {
+            unchecked.add("the firewall: \(error)")
+            isRead = true
+        }
+        for name in ["iptables-save", "iptables-legacy-save"] {
+            if let text = try? Command.output(name, []) { firewalls.append(Firewall(iptables: text)) }
+        }
+        if firewalls.isEmpty, !isRead {
+            unchecked.add("the firewall: neither nft nor iptables-save is installed")
+        }
+        return firewalls
     }
 }
