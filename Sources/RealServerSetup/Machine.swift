@@ -2,21 +2,21 @@ import Addresses
 import HostState
 import Netlink
 
-/// What a real server's set-up looks at, read at one moment.
+/// The state of the machine that a real server's set-up depends on.
 struct Machine {
     let links: [Link]
     let addresses: [InterfaceAddress]
-    /// Of all tables.
+    /// The routes of all tables.
     let routes: [Route]
     let ownRoutes: [Route]
     let ownRules: [Rule]
     let segmentRules: SegmentRules.Presence
     private let filters: [String: [(priority: UInt32, handle: UInt32)]]
-    /// Programs that lower the MSS, by interface. Others' filters may be among them.
+    /// The filters on egress by interface. Among them are the programs that lower the MSS.
     private let egressFilters: [String: [(priority: UInt32, handle: UInt32)]]
 
     init(_ socket: RouteSocket) throws {
-        // A director's own device carries checks, no clients' packets.
+        // A director's devices carry checks, and no packets of clients.
         links = try socket.links().filter { !Names.directorDevices.contains($0.name) }
         addresses = try socket.addresses()
         routes = try socket.routes()
@@ -33,7 +33,7 @@ struct Machine {
         egressFilters = egress
     }
 
-    /// By which answers may leave.
+    /// The MTUs of all interfaces and routes by which answers may leave.
     var mtus: Set<UInt32> {
         let devices = links.filter { !$0.isLoopback && $0.name != Names.device }.map(\.mtu)
         return Set(devices + routes.compactMap(\.mtu))
@@ -47,7 +47,7 @@ struct Machine {
         addresses.contains { $0.interface == link.index && $0.address == address }
     }
 
-    /// Ethernet interfaces that are up and have an IPv4 address.
+    /// The Ethernet interfaces that are up and have an IPv4 address.
     var lan: [Link] {
         links.filter { link in link.isEthernet && link.isUp && addresses.contains { $0.interface == link.index } }
     }
@@ -58,7 +58,7 @@ struct Machine {
         }
     }
 
-    /// Whether the program that leads to that tunl0 is on the interface.
+    /// Whether the interface has the program that redirects to that tunl0.
     func hasProgram(on interface: String, for tunnel: Link) -> Bool {
         filters[interface, default: []].contains {
             $0.priority == Names.filterPriority && $0.handle == UInt32(bitPattern: tunnel.index)
@@ -67,25 +67,25 @@ struct Machine {
 }
 
 extension RealServerSetup {
-    /// The device that unwraps, and holds the VIPs.
+    /// The device that decapsulates, and that has the VIPs.
     public static var deviceName: String { Names.device }
-    /// Of the tc filter of the program that unwraps where the kernel has no ipip.
+    /// The priority of the tc filter whose program decapsulates where the kernel has no ipip.
     public static var filterPriority: UInt32 { Names.filterPriority }
-    /// Devices that a director on the same machine made for itself.
+    /// The devices of a director on the same machine.
     public static var directorDevices: Set<String> { Names.directorDevices }
 }
 
-/// The names by which what we put into the machine is known, listed and removed.
+/// The names of the set-up's devices, routes and filters in the machine.
 enum Names {
     static let device = "tunl0"
     static let module = "ipip"
-    /// A director's own, on a machine that is both.
+    /// The devices of a director, on a machine that is both.
     static let directorDevices: Set<String> = ["ipvsd0", "ipvsd1"]
-    /// The routing table to which older versions led answers from the VIPs.
+    /// The routing table of older versions for answers from the VIPs.
     static let table: UInt32 = 19_800
-    /// Their routes' and rules' RTPROT_*: `ip route show table 19800 proto 198`.
+    /// RTPROT_* of the routes and rules of older versions: `ip route show table 19800 proto 198`.
     static let routeProtocol: UInt8 = 198
     static func isOurs(_ rule: Rule) -> Bool { rule.table == table && rule.protocolID == routeProtocol }
-    /// The tc filter's; its handle is tunl0's index, so that a filter for a tunl0 that is gone is told apart.
+    /// The priority of the stand-in's tc filter. The handle is tunl0's index, which shows whether its tunl0 is gone.
     static let filterPriority: UInt32 = 198
 }

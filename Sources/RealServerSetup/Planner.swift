@@ -3,31 +3,31 @@ import HostState
 import Netlink
 import SystemCalls
 
-/// Compares the machine with the real server that it shall be. Reads only.
+/// The comparison of the machine with the wanted real server. It changes nothing.
 struct Planner {
     let vips: [IPAddress]
     let mss: MSSPolicy
-    /// Where tunnelled packets come in; empty: every Ethernet interface that is up and has an IPv4 address.
+    /// The interfaces of tunnelled packets. Empty: all Ethernet interfaces that are up and have an IPv4 address.
     let interfaces: [String]
-    /// False once the kernel's ipip turned out not to work.
+    /// Whether the kernel's ipip may be tried. False after it has failed.
     let mayUseKernelTunnel: Bool
     let machine: Machine
-    /// VIPs of earlier runs.
+    /// The VIPs of earlier runs.
     let knownVIPs: [IPAddress]
     let bootSetup: BootSetup?
 
     func plan() throws -> Plan {
         try refuseAddressesOfOtherDevices()
         let usesStandIn = try usesStandIn()
-        // Answering ARP for the VIP, or naming it in requests, would draw its traffic past the director: so first.
-        // networkd would take the VIPs away: so it is told before.
+        // The boot files come first, as networkd would remove the VIPs. ARP comes before the addresses: an answer for the
+        // VIP, or a request with it as the sender, would draw its traffic past the director.
         return try Plan(
             (bootSetup?.steps() ?? []) + arpSteps() + deviceSteps(usesStandIn) + filterSteps()
                 + (machine.tunnel?.isUp == true ? [] : [.setUp(Names.device)]) + addressSteps()
                 + (usesStandIn ? programSteps() : []) + segmentSteps())
     }
 
-    /// On the LAN's device the host answers ARP for it, past the director. lo is harmless, and common with LVS.
+    /// Refuses a VIP on a device of the LAN, where the host answers ARP for it. On lo it is harmless, and common with LVS.
     private func refuseAddressesOfOtherDevices() throws(RealServerSetupError) {
         for entry in machine.addresses where vips.contains(entry.address) {
             guard let link = machine.link(index: entry.interface), !["lo", Names.device].contains(link.name) else {
@@ -94,15 +94,15 @@ struct Planner {
 
     private func arpSteps() throws -> [Step] {
         try [
-            // 1: only for addresses of the interface that was asked on; 2 and 8 are stricter still.
+            // 1: answer only for addresses of the interface that the request came in on. 2 and 8 are stricter.
             sysctlStep("arp_ignore", of: "all", to: "1", unless: ["1", "2", "8"]),
-            // 2: the best address of the outgoing interface, whatever the packet's source is.
+            // 2: the sender is the best address of the outgoing interface, for any source of the packet.
             sysctlStep("arp_announce", of: "all", to: "2", unless: ["2"]),
         ].compactMap(\.self)
     }
 
-    /// Strict reverse-path filtering (1) drops every client's packet on tunl0, as the way back is another interface. The
-    /// kernel takes the larger of all's and the device's value, and 2 is larger than 1.
+    /// Returns the steps that relax the reverse-path filter. A strict one (1) drops all clients' packets on tunl0, as
+    /// the way back is another interface. The kernel takes the larger of all's and the device's value, and 2 is larger.
     private func filterSteps() throws -> [Step] {
         let all = Int(try Sysctl.read("net/ipv4/conf/all/rp_filter")) ?? 0
         let source = machine.tunnel == nil ? "default" : Names.device
@@ -134,7 +134,7 @@ struct Planner {
         case .none, .rules:
             added = [.lowerSegments(rules)] + programSteps(for: [])
         }
-        // What older versions made goes once this works.
+        // The routes and rules of older versions are removed after that.
         return added + removalOfCopies
     }
 
@@ -150,7 +150,7 @@ struct Planner {
         return [.removeSegmentRules]
     }
 
-    /// From the programs that are there to those of these VIPs.
+    /// Returns the steps from the present programs to the programs of the wanted VIPs.
     private func programSteps(for wanted: Set<IPAddress>) -> [Step] {
         let size: UInt32 = if case .value(let bytes) = mss { bytes } else { 0 }
         return machine.lan.map(\.name).flatMap { name in

@@ -5,8 +5,8 @@ public import HostState
 import Netlink
 import SystemCalls
 
-/// Makes this machine (this network namespace) a real server: tunl0 that unwraps IPIP and holds the VIPs, silence
-/// about them on the LAN, a reverse-path filter that lets clients in, and an MSS that leaves room for the tunnel.
+/// The set-up of this machine, or network namespace, as a real server. tunl0 decapsulates IPIP and has the VIPs. The LAN
+/// gets no ARP answers for them. The reverse-path filter lets clients in, and the MSS leaves room for the tunnel.
 public struct RealServerSetup {
     private let vips: [IPAddress]
     private let mss: MSSPolicy
@@ -14,8 +14,9 @@ public struct RealServerSetup {
     private let instance: InstancePaths
     private let bootSetup: BootSetup?
 
-    /// `interfaces` matter only where the kernel has no ipip: those on which tunnelled packets come in, by default
-    /// every Ethernet interface that is up and has an IPv4 address. With `bootSetup` it outlives a restart.
+    /// Describes a real server. `interfaces` matter only where the kernel has no ipip: tunnelled packets come in there. By
+    /// default these are all Ethernet interfaces that are up and have an IPv4 address. With a `bootSetup` the set-up outlives
+    /// a restart.
     public init(
         vips: [IPAddress], mss: MSSPolicy = .auto, interfaces: [String] = [],
         instance: InstancePaths = InstancePaths(), bootSetup: BootSetup? = nil
@@ -27,13 +28,13 @@ public struct RealServerSetup {
         self.bootSetup = bootSetup
     }
 
-    /// Compares this machine with the real server. Changes nothing.
+    /// Returns the steps to the wanted real server. Changes nothing.
     public func plan() throws -> Plan {
         try namingPrivilege { try plan(mayUseKernelTunnel: true) }
     }
 
-    /// Makes it so, reporting each step when it is done. On failure what this run did is taken back. `corrections`
-    /// are made before the rest of the plan is; `alone`, instead of it.
+    /// Makes the steps, and reports each completed one. On failure this run's changes are undone. `corrections` are steps
+    /// before the plan. With `alone` only they are made.
     public func apply(corrections: [Step] = [], alone: Bool = false, report: (Step) -> Void) throws {
         silenceLibbpf()
         try Self.changing(instance) { journal in
@@ -46,7 +47,7 @@ public struct RealServerSetup {
                     do {
                         try plan(mayUseKernelTunnel: true).make(journal: journal, report: report)
                     } catch is NoKernelTunnel {
-                        // What was made stays, and the plan goes on from there.
+                        // The completed steps stay, and a new plan continues from there.
                         try plan(mayUseKernelTunnel: false).make(journal: journal, report: report)
                     }
                 }
@@ -57,8 +58,8 @@ public struct RealServerSetup {
         }
     }
 
-    /// Puts back what every earlier `apply` changed, the latest first. True if all of it could be. What could not
-    /// stays in the journal for another try, and so does a tunl0 that others use, which is no failure.
+    /// Undoes the changes of all earlier runs, the latest first. Returns true if all were undone. A change that fails stays
+    /// in the journal for another try. So does a tunl0 that others use, which is no failure.
     public static func undo(
         instance: InstancePaths = InstancePaths(), report: (Change, (any Error)?) -> Void
     ) throws -> Bool {
@@ -67,21 +68,21 @@ public struct RealServerSetup {
         }
     }
 
-    /// The same for some VIPs only: their addresses, the rules by which their answers find the MSS, and their lines in
-    /// what makes it all again at a start. With the last of them everything goes.
+    /// Undoes the set-up of some VIPs: their addresses, their elements of the MSS rules, and their lines in the boot files.
+    /// Where no other VIP is left, everything is undone.
     public static func undo(
         vips: [IPAddress], instance: InstancePaths = InstancePaths(), report: (Change, (any Error)?) -> Void
     ) throws -> Bool {
         guard try !leavesNothing(vips, instance) else { return try undo(instance: instance, report: report) }
         return try changing(instance) { journal in
             let changes = changes(of: vips, among: journal.changes)
-            try BootSetup.forget(vips)
+            try BootSetup.remove(vips)
             return try BootSetup.isOnly(vips)
                 ? BootSetup.reloading(journal) { try undo(changes, journal, report) } : undo(changes, journal, report)
         }
     }
 
-    /// Has `body` work by the journal, which also names files from before a restart of the machine.
+    /// Calls `body` with the journal, which also gets the boot files from before a restart of the machine.
     private static func changing<Result>(
         _ instance: InstancePaths, _ body: (ChangeJournal) throws -> Result
     ) throws -> Result {
@@ -98,7 +99,7 @@ public struct RealServerSetup {
         _ changes: [Change], _ journal: ChangeJournal, _ report: (Change, (any Error)?) -> Void
     ) throws -> Bool {
         var kept = Set(journal.changes).subtracting(changes)
-        // What others use stays in the journal, and is no failure.
+        // A tunl0 that others use stays in the journal, and is no failure.
         if let use = try othersUse(of: journal) {
             for change in changes where change.isOfTunnel && !kept.contains(change) {
                 kept.insert(change)
@@ -108,7 +109,7 @@ public struct RealServerSetup {
         return journal.undoAll(except: Array(kept), report: report)
     }
 
-    /// An address or a route of others on tunl0, which its removal would take from them.
+    /// Returns an address or a route of another program on tunl0, which the removal of tunl0 would remove.
     private static func othersUse(of journal: ChangeJournal) throws -> String? {
         let socket = try RouteSocket()
         guard let tunnel = try tunnel(of: journal, among: socket.links()) else { return nil }
@@ -119,7 +120,7 @@ public struct RealServerSetup {
             return "address \(other.address)"
         }
         let route = try socket.routes().first { route in
-            // The kernel's own (2) come with addresses.
+            // RTPROT_KERNEL (2) is of the routes that come with addresses.
             route.type == RouteType.unicast && route.table != RouteTable.local
                 && ![Names.routeProtocol, 2].contains(route.protocolID)
                 && ([route.interface] + route.nextHops.map(\.interface)).contains(tunnel.index)
@@ -127,7 +128,7 @@ public struct RealServerSetup {
         return route.map { "route \($0.destinationDescription)" }
     }
 
-    /// The device that the journal is about. One that was renamed is still unloaded with its module.
+    /// Returns the journal's tunnel device, also under another name. The module's unloading removes it under any name.
     private static func tunnel(of journal: ChangeJournal, among links: [Link]) -> Link? {
         let places = journal.changes.filter(\.isOfTunnel).compactMap(\.interface)
         let place = places.first { $0.index != nil } ?? .init(named: Names.device)
@@ -139,39 +140,39 @@ public struct RealServerSetup {
         try socket.rules().filter(Names.isOurs).compactMap(\.source) + (try SegmentRules.present()?.vips ?? [])
     }
 
-    /// Changes that `undo(vips:)` would put back, the latest first. Changes nothing.
+    /// Returns the changes that `undo(vips:)` would undo, the latest first. Changes nothing.
     public static func undoable(vips: [IPAddress], instance: InstancePaths = InstancePaths()) throws -> [Change] {
         let all = try undoable(instance: instance)
         return try leavesNothing(vips, instance) ? all : changes(of: vips, among: all)
     }
 
-    /// Changes for these VIPs alone. Files for the machine's start are among them where they name no others.
+    /// Returns the changes for these VIPs alone, with the boot files if these name no other VIPs.
     private static func changes(of vips: [IPAddress], among changes: [Change]) -> [Change] {
         let boot = BootSetup.isOnly(vips) ? BootSetup.present() : []
         return changes.filter { $0.isOf(vips) || boot.contains($0) }
     }
 
-    /// Whether some of them are set up here, and no others.
+    /// Whether some of these VIPs are set up here, and no others.
     private static func leavesNothing(_ vips: [IPAddress], _ instance: InstancePaths) throws -> Bool {
         let journalled = try ChangeJournal.read(path: instance.realServerJournal).compactMap(\.vip)
         let present = Set(journalled + BootSetup.presentVIPs())
         return !present.isEmpty && present.isSubset(of: vips)
     }
 
-    /// Changes that `undo` would put back, the latest first. Changes nothing.
+    /// Returns the changes that `undo` would undo, the latest first. Changes nothing.
     public static func undoable(instance: InstancePaths = InstancePaths()) throws -> [Change] {
         let changes = try ChangeJournal.read(path: instance.realServerJournal)
         return (changes + BootSetup.present().filter { !changes.contains($0) }).reversed()
     }
 
-    /// The VIPs that set-ups have put here, by the journal, by what makes them again at a start and by what is there.
-    /// Other addresses of tunl0 are others'. Changes nothing.
+    /// Returns the VIPs of all set-ups, from the journal, the boot files and the rules. Other addresses of tunl0 are other
+    /// programs'. Changes nothing.
     public static func knownVIPs(instance: InstancePaths = InstancePaths()) throws -> [IPAddress] {
         let journalled = try ChangeJournal.read(path: instance.realServerJournal)
         return try Set(journalled.compactMap(\.vip) + BootSetup.presentVIPs() + rulesVIPs(RouteSocket())).sorted()
     }
 
-    /// Interfaces on which set-ups have had tunnelled packets unwrapped by a program. Changes nothing.
+    /// Returns the interfaces where a program decapsulates tunnelled packets. Changes nothing.
     public static func ingressInterfaces(instance: InstancePaths = InstancePaths()) throws -> [String] {
         let links = try RouteSocket().links()
         let names = try ChangeJournal.read(path: instance.realServerJournal).compactMap { change -> String? in
@@ -190,7 +191,7 @@ public struct RealServerSetup {
 }
 
 extension Change {
-    /// The VIP that the change put on tunl0, or that its rules are about.
+    /// The VIP of a change: an address on tunl0, an element of the MSS rules, a rule, or a program that lowers the MSS.
     fileprivate var vip: IPAddress? {
         switch self {
         case .address(let place, let address, _, _) where place.name == Names.device: address
@@ -208,7 +209,7 @@ extension Change {
         }
     }
 
-    /// Made of tunl0 itself, which others may use as well.
+    /// Whether the change is of tunl0 itself, which other programs may use as well.
     fileprivate var isOfTunnel: Bool {
         switch self {
         case .link(let device), .tun(let device), .linkUp(let device, _): device.name == Names.device
@@ -222,7 +223,7 @@ extension Change {
     fileprivate func isOf(_ vips: [IPAddress]) -> Bool { vip.map(vips.contains) == true }
 }
 
-/// Turns every way in which the kernel says "not you" into the one error that the caller tells apart.
+/// Calls `body`, and throws `missingPrivilege` for all of the kernel's errors that mean a missing privilege.
 private func namingPrivilege<Result>(_ body: () throws -> Result) throws -> Result {
     do {
         return try body()
@@ -231,15 +232,15 @@ private func namingPrivilege<Result>(_ body: () throws -> Result) throws -> Resu
     }
 }
 
-/// Why a real server cannot be set up, where it is not simply the kernel that refuses.
+/// An error of the set-up that is not simply the kernel's.
 public enum RealServerSetupError: Error, CustomStringConvertible {
-    /// An operation that wants root: exit code 77.
+    /// An operation needs root: exit code 77.
     case missingPrivilege(String)
-    /// Exit code 69.
+    /// An interface is missing: exit code 69.
     case noInterface(String)
-    /// The machine is configured in a way that we must not touch: exit code 71.
+    /// The machine has a configuration that ipvsd must not change: exit code 71.
     case conflict(String)
-    /// Another realserver-setup is at work: exit code 75.
+    /// Another realserver-setup runs: exit code 75.
     case busy(String)
 
     public var description: String {

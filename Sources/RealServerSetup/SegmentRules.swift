@@ -1,12 +1,12 @@
 public import Addresses
 import HostState
 
-/// nftables' rules that lower the MSS in SYN-ACKs from the VIPs: `nft list table ip ipvsd`. The director adds 20 bytes
-/// to what clients send. The rules come after srcnat, so that answers of containers have the VIP as their source, too.
+/// The rules of nftables that lower the MSS in SYN-ACKs from the VIPs: `nft list table ip ipvsd`. The director adds 20
+/// bytes to clients' packets. The rules come after srcnat, where answers of containers have the VIP as their source, too.
 public struct SegmentRules: Sendable, Hashable {
-    /// Lowers what is larger, and raises nothing (nft_exthdr.c).
+    /// A rule that lowers a larger MSS, and raises none (nft_exthdr.c).
     struct Limit: Sendable, Hashable {
-        /// The segment sizes that routes allow (`rt mtu`, the MTU less 40) to which it applies; nil: any.
+        /// The segment sizes of routes to which the rule applies (`rt mtu`, the MTU less 40). Nil: all.
         var range: ClosedRange<Int>?
         var size: Int
 
@@ -15,7 +15,8 @@ public struct SegmentRules: Sendable, Hashable {
             self.size = size
         }
 
-        /// For routes whose MTU is that, or less by up to 19, which leaves too little room as well.
+        /// The limit for routes of that MTU, and of MTUs smaller by up to 19, whose segments do not fit the tunnel either.
+        /// Nil: the MTU is out of range.
         init?(mtu: UInt32) {
             let overhead = Int(MSSPolicy.overhead)
             guard mtu <= UInt16.max, mtu > 2 * overhead else { return nil }
@@ -35,20 +36,20 @@ public struct SegmentRules: Sendable, Hashable {
     static let set = "vips"
     private static let hook = "postrouting"
     private static let lowering = "lower"
-    /// One after srcnat.
+    /// The chain's priority, one after srcnat.
     private static let priority = 101
 
     public internal(set) var vips: Set<IPAddress>
     var limits: Set<Limit>
 
-    /// The rules that are in the kernel; nil where there are none.
+    /// Returns the rules in the kernel. Nil: there are none.
     public static func present() throws -> SegmentRules? {
         if case .rules(let rules) = try presence() { rules } else { nil }
     }
 
     static func presence() throws -> Presence { try NFTables.contents(of: table).map(presence) ?? .none }
 
-    /// What is left of a table that somebody has changed limits nothing.
+    /// Reads the contents of the table. A damaged table has no limits.
     static func presence(_ contents: [JSON]) -> Presence {
         var rules = SegmentRules(vips: [], limits: [])
         var isHooked = false
@@ -82,13 +83,13 @@ public struct SegmentRules: Sendable, Hashable {
         return Limit(range: ends[0]...ends[1], size: size)
     }
 
-    /// Whether nothing is missing. Limits for MTUs that no route has any more do no harm.
+    /// Whether these rules include the others. Limits for MTUs that no route has any more do no harm.
     func cover(_ other: SegmentRules) -> Bool {
         vips.isSuperset(of: other.vips) && limits.isSuperset(of: other.limits)
             && limits.filter { $0.range == nil } == other.limits.filter { $0.range == nil }
     }
 
-    /// What becomes of the segment size that the VIP's answers tell by a route of that MTU.
+    /// Returns the MSS in the VIP's answers after the rules, by a route of that MTU.
     public func lowered(_ size: UInt32, from vip: IPAddress, mtu: UInt32) -> UInt32 {
         guard vips.contains(vip) else { return size }
         let allowed = Int(mtu) - 40
@@ -96,9 +97,9 @@ public struct SegmentRules: Sendable, Hashable {
         return min(size, sizes.min() ?? size)
     }
 
-    // MARK: In the kernel
+    // MARK: The kernel
 
-    /// Replaces the table that is there, in one transaction.
+    /// The commands of nft(8) that replace the present table in one transaction.
     var commands: String {
         let elements = vips.sorted().map { "\($0)" }.joined(separator: ", ")
         let lines = limits.sorted { $0.size > $1.size }.map { limit in
@@ -124,30 +125,30 @@ public struct SegmentRules: Sendable, Hashable {
             """
     }
 
-    /// What takes it back.
+    /// The changes of the commands, for the journal.
     var changes: [Change] {
         [.netfilterTable(name: Self.table)]
             + vips.sorted().map { .netfilterElement(table: Self.table, set: Self.set, address: $0) }
     }
 }
 
-/// A program that lowers the MSS where nftables cannot: known by its filter, whose handle is the VIP and whose priority
-/// tells the size.
+/// A program that lowers the MSS where nftables cannot. Its filter identifies it: the handle is the VIP, and the priority is
+/// the size.
 public struct SegmentProgram: Sendable, Hashable {
     public var vip: IPv4Address
-    /// 0: the interface's MTU less 60.
+    /// The MSS. 0: the interface's MTU less 60.
     public var size: UInt32
 
     var priority: UInt32 { size == 0 ? Names.filterPriority : size }
 }
 
-/// What largest TCP segment a real server announces in its answers from a VIP. The director adds 20 bytes to what the
-/// client sends, so a segment that fits the client's way may be too long for the tunnel.
+/// The rule for the MSS that a real server announces in its answers from a VIP. The director adds 20 bytes to the client's
+/// packets, so a segment that fits the client's way may be too long for the tunnel.
 public enum MSSPolicy: Sendable, Hashable {
-    /// What fits with one more IPv4 header: the route's MTU less 60.
+    /// The size that leaves room for one more IPv4 header: the route's MTU less 60.
     case auto
     case off
-    /// Bytes of TCP payload.
+    /// A number of bytes of TCP payload.
     case value(UInt32)
 
     /// Outer IPv4 header, inner IPv4 header, TCP header.

@@ -6,17 +6,17 @@ import HostState
 import Netlink
 import SystemCalls
 
-/// The error of a step where the kernel has no ipip that works here after all.
+/// The error of a step whose kernel has no working ipip.
 struct NoKernelTunnel: Error {}
 
-/// The steps that only a real server's set-up makes.
+/// The steps of a real server's set-up.
 extension Step {
     // MARK: tunl0
 
     static let loadTunnelModule = Step.loadModule(Names.module, orElse: NoKernelTunnel())
 
-    /// Makes the kernel's ipip device, unless loading the module made it appear. With
-    /// net.core.fb_tunnels_only_for_init_net a namespace has no tunl0 of itself. One from anywhere to anywhere is the same.
+    /// Creates the kernel's ipip device, unless the module's loading has created it. With
+    /// net.core.fb_tunnels_only_for_init_net a namespace has no tunl0 of its own. A tunnel between any ends does the same.
     static let createTunnel = Step("create \(Names.device) (kernel ipip)") { _, socket in
         if try socket.link(named: Names.device) != nil { return [] }
         return [
@@ -24,7 +24,7 @@ extension Step {
                 do throws(NetlinkError) { try socket.createLink(name: Names.device, kind: Names.module) } catch {
                     switch error.code {
                     case EOPNOTSUPP: throw NoKernelTunnel()
-                    // The request itself had the kernel load the module.
+                    // The request has made the kernel load the module, which created the device.
                     case EEXIST: throw Unneeded()
                     default: throw error
                     }
@@ -33,7 +33,7 @@ extension Step {
         ]
     }
 
-    /// Makes the stand-in for kernels without ipip.
+    /// Creates the stand-in for kernels without ipip.
     static let createTUN = Step("create \(Names.device) (TUN device, as this kernel has no ipip)") { _, _ in
         [
             .make([.tun(name: .init(named: Names.device))]) {
@@ -54,7 +54,7 @@ extension Step {
             try object.load()
             let hook = BPFProgram.TrafficControlHook(
                 interface: link.index, direction: .ingress, priority: Names.filterPriority, handle: tunnel)
-            // One for a tunl0 that is gone would drop what it redirects.
+            // A program for a tunl0 that is gone would drop packets.
             let stale = try socket.filters(interface: link.index, ingress: true)
                 .filter { $0.priority == hook.priority && $0.handle != hook.handle }
                 .map { filter(link, .ingress, filter: $0) }
@@ -77,7 +77,7 @@ extension Step {
 
     // MARK: Segment sizes
 
-    /// Replaces nftables' rules that lower the MSS.
+    /// Replaces the rules of nftables that lower the MSS.
     static func lowerSegments(_ rules: SegmentRules) -> Step {
         let sizes = Set(rules.limits.map(\.size)).sorted(by: >).map { "\($0)" }.joined(separator: " or ")
         let names = rules.vips.sorted().map { "\($0)" }.joined(separator: ", ")
@@ -91,7 +91,7 @@ extension Step {
             + [.run { try NFTables.removeTable(SegmentRules.table) }]
     }
 
-    /// Layout of the program's constants.
+    /// The layout of the program's constants.
     private struct SegmentSettings: BitwiseCopyable {
         var vip: UInt32
         var size: UInt32
@@ -119,22 +119,23 @@ extension Step {
         }
     }
 
-    /// Removes what older versions made: copies of routes, with the MSS, and rules that lead there.
+    /// Removes a copy of a route with an MSS, which an older version made.
     static func remove(_ route: Route, named text: String) -> Step {
         Step("remove \(text)") { _, _ in [.undo(.route(route))] }
     }
 
+    /// Removes a rule of an older version, which leads to such copies.
     static func remove(_ rule: Rule) -> Step { Step("remove rule \(rule)") { _, _ in [.undo(.rule(rule))] } }
 
     // MARK: Files
 
-    /// Writes a file by which all of this is made again when the machine starts.
+    /// Writes a boot file.
     static func write(_ file: BootFile) -> Step {
         let text: String? = if case .text(let text, _) = file.contents { text } else { nil }
         return Step("write \(file.path)", text: text) { _, _ in
             missingDirectories(File.parent(of: file.path)).map { path in
                 .make([.directory(path: path)]) {
-                    // Readable by all, as networkd is not root.
+                    // networkd is not root, so the directory is readable by all.
                     guard mkdir(path, 0o755) == 0, chmod(path, 0o755) == 0 else {
                         throw SystemError("create directory \(path)", code: errno)
                     }

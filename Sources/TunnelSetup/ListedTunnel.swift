@@ -2,7 +2,7 @@ internal import Addresses
 internal import FoundationEssentials
 public import Netlink
 
-/// An IPIP tunnel of this machine, for people and for programs.
+/// An IPIP tunnel of this machine, with its text and its JSON value.
 public struct ListedTunnel: Sendable {
     public let tunnel: Tunnel
     public let link: Link
@@ -10,7 +10,7 @@ public struct ListedTunnel: Sendable {
     public let lower: Link?
     public let addresses: [InterfaceAddress]
 
-    /// In the manner of `ip -d address`.
+    /// The tunnel as text in the manner of `ip -d address`.
     public var text: String {
         let end = { (address: IPv4Address?) in address.map { "\($0)" } ?? "any" }
         let outer = { (address: IPv4Address?) in address ?? IPv4Address(0) }
@@ -38,7 +38,7 @@ extension [ListedTunnel] {
     }
 }
 
-/// An end that may be any is left out, as is the TTL that is inherited.
+/// The JSON value of a tunnel. An end that may be any address is omitted, and so is an inherited TTL.
 private struct EncodedTunnel: Encodable {
     struct Address: Encodable {
         var address: IPAddress

@@ -2,15 +2,15 @@ import Addresses
 import HostState
 import Netlink
 
-/// Compares the machine with a tunnel that it shall have. What the operator has not said is not compared, so that
-/// repeating a command finds nothing to do. Reads only.
+/// The comparison of the machine with a wanted tunnel. Values that the operator did not give are not compared, so that a
+/// repeated command has nothing to do. It changes nothing.
 struct Planner {
     let desired: PointToPoint
-    /// The machine's state, read at one moment.
+    /// The machine's links.
     let links: [Link]
     let tunnels: [Tunnel]
     let addresses: [InterfaceAddress]
-    /// The kernel knows ipip already.
+    /// Whether the kernel has ipip already.
     let hasModule: Bool
 
     func plan() throws(TunnelError) -> Plan {
@@ -31,7 +31,7 @@ struct Planner {
         return Plan(steps, notes: notes)
     }
 
-    /// The device of that name, if it is the tunnel that is wanted.
+    /// Returns the device of that name, if it is as wanted. Nil: there is none.
     private func present() throws(TunnelError) -> Tunnel? {
         guard let link = links.first(where: { $0.name == desired.name }) else {
             if let other = tunnels.first(where: {
@@ -74,7 +74,7 @@ struct Planner {
         if !addresses.contains(where: { $0.address == .v4(desired.local) }) {
             notes.append("\(desired.local) is no address of this machine: nothing will arrive by \(desired.name)")
         }
-        // The kernel asks the tunnel with both ends first (ip_tunnel_lookup), tunl0 last.
+        // The kernel prefers the tunnel with both ends (ip_tunnel_lookup) to tunl0.
         if let fallback = links.first(where: { $0.name == TunnelSetup.fallbackName }), fallback.isUp,
             let vip = addresses.first(where: { $0.interface == fallback.index })
         {

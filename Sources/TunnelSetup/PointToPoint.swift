@@ -1,21 +1,21 @@
 public import Addresses
 import Netlink
 
-/// A tunnel as the operator wants it. What is nil is left as the kernel has it.
+/// A tunnel as the operator wants it. A nil value is left to the kernel.
 public struct PointToPoint: Sendable, Hashable {
     public var name: String
     public var local: IPv4Address
     public var remote: IPv4Address
-    /// The TTL of the outer header; 0: the inner one's.
+    /// The TTL of the outer header. 0: the inner header's TTL.
     public var ttl: UInt8?
-    /// Bytes of an inner packet.
+    /// The largest inner packet, in bytes.
     public var mtu: UInt32?
     public var address: Address?
 
     /// An address of the tunnel device itself.
     public struct Address: Sendable, Hashable, CustomStringConvertible {
         public var own: IPAddress
-        /// The far end's, which the prefix length is then of.
+        /// The address of the far end. The prefix length is then the peer's.
         public var peer: IPAddress?
         public var prefixLength: UInt8
 
@@ -29,7 +29,7 @@ public struct PointToPoint: Sendable, Hashable {
             self.init(own: entry.address, peer: entry.peer, prefixLength: entry.prefixLength)
         }
 
-        /// As ip(8) writes it.
+        /// The address in the form of ip(8).
         public var description: String { "\(own)\(peer.map { " peer \($0)" } ?? "")/\(prefixLength)" }
     }
 
@@ -45,7 +45,8 @@ public struct PointToPoint: Sendable, Hashable {
         self.address = address
     }
 
-    /// RFC 791: 68 is what every link takes. 65535 less the outer header is the kernel's `max_mtu` of an ipip device.
+    /// The valid MTUs. All links carry 68 bytes (RFC 791). The kernel's `max_mtu` of an ipip device is 65535 less the outer
+    /// header.
     public static let acceptedMTU: ClosedRange<UInt32> = 68...65_515
 
     static func describe(ttl: UInt8) -> String { ttl == 0 ? "inherit" : "\(ttl)" }

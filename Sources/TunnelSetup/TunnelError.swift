@@ -1,18 +1,18 @@
 import SystemCalls
 
-/// Why a tunnel is not added or deleted.
+/// The error of a tunnel that is not added, deleted or listed.
 public enum TunnelError: Error, Equatable, CustomStringConvertible {
-    /// An operation that wants root: exit code 77.
+    /// An operation needs root: exit code 77.
     case missingPrivilege(String)
-    /// There is no such tunnel: exit code 69.
+    /// No tunnel has that name: exit code 69.
     case notFound(String)
-    /// The name, or the way between the two ends, is another device's: exit code 69.
+    /// Another device has the name or the two ends: exit code 69.
     case taken(String)
-    /// A device that is not ours to delete: exit code 64.
+    /// The device must not be deleted: exit code 64.
     case refused(String)
-    /// Exit code 71.
+    /// The kernel refuses: exit code 71.
     case kernel(String)
-    /// Another one is at work: exit code 75.
+    /// Another 'ipvsd tunnel' runs: exit code 75.
     case busy(String)
 
     public var description: String {

@@ -4,22 +4,22 @@ public import HostState
 import Netlink
 import SystemCalls
 
-/// Point-to-point IPIP tunnels of this network namespace, over rtnetlink: added, listed, deleted. What is added is
-/// journalled, so that it can be named and removed.
+/// The point-to-point IPIP tunnels of this network namespace, over rtnetlink. Added tunnels are journalled, so that they can
+/// be named and removed.
 public struct TunnelSetup {
-    /// The kernel's own ipip device, which receives what no tunnel with ends claims. Not ours to delete.
+    /// The kernel's own ipip device, which receives packets that match no tunnel with ends. It must not be deleted.
     public static let fallbackName = "tunl0"
 
     private let instance: InstancePaths
 
     public init(instance: InstancePaths = InstancePaths()) { self.instance = instance }
 
-    /// The kernel's kind of such a device, which is the name of its module, too.
+    /// The kernel's kind of an IPIP tunnel, which is also its module's name.
     static let kind = "ipip"
 
     // MARK: Add
 
-    /// Compares this machine with one that has the tunnel. Changes nothing.
+    /// Returns the steps to the wanted tunnel. Changes nothing.
     public func plan(_ tunnel: PointToPoint) throws(TunnelError) -> Plan {
         try TunnelError.naming {
             let plan = try plan(tunnel, RouteSocket())
@@ -30,7 +30,7 @@ public struct TunnelSetup {
         }
     }
 
-    /// Makes it so, reporting each step when it is done. On failure what this call did is taken back.
+    /// Makes the steps, and reports each completed one. On failure this call's changes are undone.
     public func add(_ tunnel: PointToPoint, report: (Step) -> Void) throws(TunnelError) -> Plan {
         try changing { journal, socket in
             let plan = try plan(tunnel, socket)
@@ -48,22 +48,22 @@ public struct TunnelSetup {
 
     // MARK: Delete
 
-    /// Deletes an IPIP tunnel, whoever added it; with the last of ours goes what else was changed for them.
+    /// Deletes an IPIP tunnel of any program. With the last journalled one the module is unloaded, too.
     public func delete(_ name: String, report: (Change) -> Void) throws(TunnelError) {
         try changing { journal, socket in
             let change = try deletion(of: name, socket)
             try journal.make([.undo(change)])
             report(change)
-            try leave(name, journal, report)
+            try dropEntries(of: name, journal, report)
         }
     }
 
-    /// Undoes everything that `add` did. True if all of it could be.
+    /// Undoes all changes of `add`. Returns true if all were undone.
     public func deleteAll(report: (Change, (any Error)?) -> Void) throws(TunnelError) -> Bool {
         try changing { journal, _ in journal.undoAll(report: report) }
     }
 
-    /// Changes that `delete`, or without a name `deleteAll`, would undo. Changes nothing.
+    /// Returns the changes that `delete`, or without a name `deleteAll`, would undo. Changes nothing.
     public func deletions(_ name: String?) throws(TunnelError) -> [Change] {
         try TunnelError.naming {
             if let name { return [try deletion(of: name, RouteSocket())] }
@@ -84,8 +84,8 @@ public struct TunnelSetup {
         return .tunnel(name: .init(link))
     }
 
-    /// Entries about a device that has gone say nothing any more, nor does the module's without tunnels of ours.
-    private func leave(_ name: String, _ journal: ChangeJournal, _ report: (Change) -> Void) throws {
+    /// Removes the entries of a deleted tunnel, and the module's entry where no journalled tunnel is left.
+    private func dropEntries(of name: String, _ journal: ChangeJournal, _ report: (Change) -> Void) throws {
         for change in journal.changes.reversed() {
             switch change {
             case .address(let device, _, _, _) where device.name == name: try journal.undo(change)
@@ -102,7 +102,7 @@ public struct TunnelSetup {
 
     // MARK: List
 
-    /// Every IPIP tunnel, or the one of that name.
+    /// Returns all IPIP tunnels, or the one of that name.
     public static func list(_ name: String? = nil) throws(TunnelError) -> [ListedTunnel] {
         try TunnelError.naming {
             let socket = try RouteSocket()

@@ -2,29 +2,29 @@ import Glibc
 import HostState
 import SystemCalls
 
-/// A file of the machine's configuration that we write, known by its first lines or, a link, by where it leads.
+/// A file of the machine's configuration that ipvsd writes. Its first lines identify it, or the target of a link.
 public struct BootFile: Sendable, Hashable {
     public enum Contents: Sendable, Hashable {
-        /// Holds `header`.
+        /// A text that contains `header`.
         case text(String, isExecutable: Bool)
-        /// A symbolic link, as `systemctl enable` makes it.
+        /// A symbolic link, such as one of `systemctl enable`.
         case link(to: String)
     }
 
     public let path: String
     public let contents: Contents
 
-    /// A comment in all of their formats.
+    /// The first line of each file, which is a comment in all formats.
     static let header = "# Written by 'ipvsd realserver-setup --persist'; 'ipvsd realserver-setup --undo' removes it.\n"
 
-    /// Whether what is there is ours to replace or to remove.
+    /// Whether ipvsd wrote the file, so that it may be replaced or removed.
     static func isOurs(_ path: String) -> Bool {
         if let target = File.link(path) { return target.contains("/\(BootSetup.name)") }
         guard let bytes = try? File.read(path) else { return false }
         return String(decoding: bytes.prefix(512), as: UTF8.self).contains(header)
     }
 
-    /// One of ours as it stands there; nil: there is none.
+    /// Returns the file at that path. Nil: there is none that ipvsd wrote.
     static func present(at path: String) -> BootFile? {
         guard isOurs(path) else { return nil }
         if let target = File.link(path) { return BootFile(path: path, contents: .link(to: target)) }
@@ -34,7 +34,7 @@ public struct BootFile: Sendable, Hashable {
             path: path, contents: .text(String(decoding: bytes, as: UTF8.self), isExecutable: isExecutable))
     }
 
-    /// Takes the place of what is there.
+    /// Writes the file, and replaces a present one.
     func write() throws(SystemError) {
         switch contents {
         case .text(let text, let isExecutable):
@@ -45,13 +45,14 @@ public struct BootFile: Sendable, Hashable {
         }
     }
 
-    /// Puts back files of earlier runs, which a run that failed wrote over or removed: the journal has no contents.
+    /// Restores files of earlier runs that a failed run has overwritten or removed. The journal has no contents of files.
     static func restore(_ former: [BootFile], _ journal: ChangeJournal) {
         let lost = former.filter { !$0.isWritten }
         for file in lost { try? journal.make(.file(path: file.path)) { try file.write() } }
         if !lost.isEmpty { HostManager.reload() }
     }
 
+    /// Whether the file is there with these contents.
     var isWritten: Bool {
         switch contents {
         case .text(let text, _): File.link(path) == nil && (try? File.read(path)) == Array(text.utf8)

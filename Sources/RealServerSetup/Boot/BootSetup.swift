@@ -3,19 +3,19 @@ import Glibc
 import HostState
 import SystemCalls
 
-/// What has the set-up made again when the machine starts. Whoever runs the host's network calls the same command as
-/// the operator did, with the VIPs out of a file: interfaces and their MTUs are known only when the network is up.
+/// The set-up of a real server when the machine starts. Interfaces and their MTUs are known only when the network is up.
+/// So the manager of the host's network calls the operator's command, with the VIPs from a file.
 public struct BootSetup: Sendable {
     public var manager: HostManager
-    /// All that are to be there after a start.
+    /// All VIPs that are set up at a start.
     public var vips: [IPAddress]
-    /// An absolute path.
+    /// The absolute path of ipvsd.
     public var program: String
-    /// Of `realserver-setup`, besides the VIPs.
+    /// The arguments of `realserver-setup` besides the VIPs.
     public var arguments: [String]
-    /// A name in /run/netns; nil: the machine's own network namespace.
+    /// The network namespace's name in /run/netns. Nil: the machine's first network namespace.
     public var namespace: String?
-    /// Without it ifup's script does all.
+    /// Whether systemd runs. Without it the script of ifup(8) does all.
     var hasSystemd = HostManager.hasSystemd
 
     public init(
@@ -30,20 +30,20 @@ public struct BootSetup: Sendable {
 
     static let name = "ipvsd-realserver"
 
-    /// One VIP a line; `realserver-setup --vip-file` reads it.
+    /// Returns the path of the file with one VIP a line, which `realserver-setup --vip-file` reads.
     public static func vipFile(namespace: String?) -> String { "/etc/ipvsd/realserver\(suffix(namespace)).vips" }
 
     private static func suffix(_ namespace: String?) -> String { namespace.map { "-\($0)" } ?? "" }
 
     private static func unit(_ namespace: String?) -> String { "\(name)\(suffix(namespace)).service" }
 
-    /// In the order in which they are to be written.
+    /// The files in the order in which they are written.
     var files: [BootFile] {
         let unitFiles = [
             text(Self.unitPath(namespace), unitText),
             BootFile(path: Self.wantsPath(namespace), contents: .link(to: Self.unitPath(namespace))),
         ]
-        // nftables.service has to do with the machine's own network alone.
+        // nftables.service is about the machine's first network namespace only.
         let dropIn = namespace == nil ? [text(Self.packetFilterPath, packetFilterText)] : []
         let list = Self.list(of: vips, namespace: namespace)
         return switch manager {
@@ -54,7 +54,7 @@ public struct BootSetup: Sendable {
         }
     }
 
-    /// Every path that one of ours may have, whatever it was that ran the host when it was written.
+    /// Returns all paths of files that ipvsd may have written, for any manager.
     static func paths(namespace: String?) -> [String] {
         let shared = namespace == nil ? [networkPath, networkdPath, hookPath, packetFilterPath] : []
         return [vipFile(namespace: namespace)] + shared + [unitPath(namespace), wantsPath(namespace)]
@@ -65,9 +65,9 @@ public struct BootSetup: Sendable {
         "/etc/systemd/system/multi-user.target.wants/\(unit(namespace))"
     }
     static let packetFilterPath = "/etc/systemd/system/nftables.service.d/\(name).conf"
-    // Before any other, as the first that matches counts.
+    // It sorts before all others, as the first file that matches decides.
     private static let networkPath = "/etc/systemd/network/00-\(name).network"
-    /// Of older versions, by which networkd left routing rules alone.
+    /// The file of older versions, by which networkd kept foreign routing rules.
     static let networkdPath = "/etc/systemd/networkd.conf.d/\(name).conf"
     private static let hookPath = "/etc/network/if-up.d/\(name)"
 
@@ -91,9 +91,10 @@ public struct BootSetup: Sendable {
 
     // MARK: systemd
 
-    /// Retried for as long as it takes, as an interface or a network namespace may come later; not with a bad value (64).
+    /// The text of the unit. It is retried without a limit, as an interface or a network namespace may come later. It is not
+    /// retried after exit code 64, an invalid value.
     private var unitText: String {
-        // ifup's script may be at work.
+        // The script of ifup(8) may run at the same time.
         let lock = manager == .ifupdown ? "/usr/bin/flock -w 30 \(Self.lockPath) " : ""
         let run = lock + command.map(Self.unitWord).joined(separator: " ")
         return """
@@ -119,7 +120,7 @@ public struct BootSetup: Sendable {
     private var packetFilterText: String {
         let restart = "-/bin/systemctl --no-block restart \(Self.unit(namespace))"
         return """
-            # Its start and its reload flush the rules that lower the MSS.
+            # Start and reload of nftables.service flush the rules that lower the MSS.
             [Service]
             ExecStartPost=\(restart)
             ExecReload=\(restart)
@@ -127,7 +128,7 @@ public struct BootSetup: Sendable {
             """
     }
 
-    /// A word of a command line of systemd.service(5).
+    /// Quotes a word for a command line of systemd.service(5).
     static func unitWord(_ word: String) -> String {
         let doubled: [Character: String] = ["%": "%%", "$": "$$", "\\": "\\\\", "\"": "\\\""]
         let text = word.map { doubled[$0] ?? String($0) }.joined()
@@ -150,7 +151,8 @@ public struct BootSetup: Sendable {
 
     private static let lockPath = "/run/lock/\(name)"
 
-    /// Not a stanza for tunl0: `source interfaces.d/*` stands first, and interfaces that come later count, too.
+    /// The text of the script that ifup(8) calls. A stanza for tunl0 would not do: `source interfaces.d/*` comes first, and
+    /// interfaces that come up later count, too.
     private var hookText: String {
         """
         # ifup(8) calls this for each interface that comes up, as its MTU may be new.
@@ -160,7 +162,7 @@ public struct BootSetup: Sendable {
         """
     }
 
-    /// A word of sh(1).
+    /// Quotes a word for sh(1).
     static func shellWord(_ word: String) -> String {
         let plain = word.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "/.-_=,+:".contains($0)) }
         let parts = word.split(separator: "'", omittingEmptySubsequences: false)
@@ -168,16 +170,16 @@ public struct BootSetup: Sendable {
     }
 }
 
-/// Who sets up the network when the machine starts, and so by whom a real server's set-up outlives a restart.
+/// The program that sets up the host's network when the machine starts. It also sets up the real server again.
 public enum HostManager: String, CaseIterable, Sendable {
-    /// systemd-networkd: our own unit, and networkd told to leave tunl0 alone.
+    /// systemd-networkd. The files are a unit of ipvsd's and a .network file that leaves tunl0 unmanaged.
     case networkd
-    /// ifup(8): a script that it calls for every interface that comes up, and our own unit.
+    /// ifup(8). The files are a script, which it calls for each interface that comes up, and a unit of ipvsd's.
     case ifupdown
-    /// systemd under any other manager, or none: our own unit.
+    /// systemd with another manager of the network, or none. The file is a unit of ipvsd's.
     case unit
 
-    /// Nil where none of them runs, as in a container without an init of its own.
+    /// The manager of this host. Nil: none of them runs, as in a container without an init of its own.
     public static var running: HostManager? { detect(exists: File.exists, read: { try? File.read($0) }) }
 
     static func detect(exists: (String) -> Bool, read: (String) -> [UInt8]?) -> HostManager? {
@@ -189,7 +191,7 @@ public enum HostManager: String, CaseIterable, Sendable {
 
     public static var hasSystemd: Bool { File.exists("/run/systemd/system") }
 
-    /// Whether ifup's list, lines of INTERFACE=STANZA, holds more than the loopback.
+    /// Whether the list of ifup(8), lines of INTERFACE=STANZA, has more than the loopback.
     private static func hasBroughtUp(_ state: [UInt8]?) -> Bool {
         String(decoding: state ?? [], as: UTF8.self).split(separator: "\n").contains { !$0.hasPrefix("lo=") }
     }
