@@ -4,7 +4,8 @@ import HostState
 import Testing
 
 struct BPFDirectoryTests {
-    @Test func isMadeAndRemoved() async {
+    @Test("an instance's directory on bpffs is made, journalled and removed")
+    func isMadeAndRemoved() async {
         await #expect(processExitsWith: .success) {
             try #require(clinux_unshare_network() == 0)
             let paths = InstancePaths()
@@ -15,7 +16,7 @@ struct BPFDirectoryTests {
             #expect(directory.note == nil)
             #expect(BPFFilesystem.isMounted(at: directory.path))
             #expect(paths.existingBPFDirectory() == directory.path)
-            // What a journal holds is of use to a process in another mount namespace.
+            // The journal has the path that is valid in all mount namespaces.
             #expect(
                 journal.changes.contains(.directory(path: "/sys/fs/bpf/ipvsd/\(paths.instance ?? "")")))
             #expect(journal.undoAll { _, _ in })

@@ -4,7 +4,7 @@ import Testing
 
 @testable import RealServerSetup
 
-/// What is written, for whom. That it works after a restart: Tests/KernelLab/persist.test.sh.
+/// The files of each manager. Tests/KernelLab/persist.test.sh tests a restart.
 struct BootSetupTests {
     private let vips = [IPAddress(0x0A00_0064), IPAddress(0x0A00_0065)]
 
@@ -22,7 +22,8 @@ struct BootSetupTests {
         return text
     }
 
-    @Test func whoRunsTheHost() {
+    @Test("the manager of the host's network is detected by its files")
+    func whoRunsTheHost() {
         func detect(_ paths: Set<String>, ifstate: String = "") -> HostManager? {
             HostManager.detect(
                 exists: { paths.contains($0) },
@@ -34,7 +35,7 @@ struct BootSetupTests {
         #expect(detect([]) == nil)
         #expect(detect([systemd]) == .unit)
         #expect(detect([systemd, networkd]) == .networkd)
-        // What another machine's networkd left in a container's /run.
+        // A file of another machine's networkd in a container's /run.
         #expect(detect([networkd]) == nil)
         #expect(detect([systemd, hooks], ifstate: "lo=lo\n") == .unit)
         #expect(detect([systemd, hooks], ifstate: "lo=lo\neth0=eth0\n") == .ifupdown)
@@ -42,7 +43,8 @@ struct BootSetupTests {
         #expect(detect([systemd, networkd, hooks], ifstate: "eth0=eth0\n") == .networkd)
     }
 
-    @Test func everyFileIsFoundAgain() {
+    @Test("each written file is among the paths of the set-up and has its header")
+    func everyFileIsFoundAgain() {
         for namespace in [nil, "blue"] {
             let paths = Set(BootSetup.paths(namespace: namespace))
             for manager in HostManager.allCases where namespace == nil || manager == .unit {
@@ -54,7 +56,8 @@ struct BootSetupTests {
         #expect(Set(BootSetup.paths(namespace: nil)).isDisjoint(with: BootSetup.paths(namespace: "blue")))
     }
 
-    @Test func theUnit() {
+    @Test("the unit runs the set-up with its arguments, and again when nftables restarts")
+    func theUnit() {
         let files = files(.unit, arguments: ["--mss", "1400"])
         #expect(files.count == 4)
         #expect(text(files["/etc/ipvsd/realserver.vips"]).hasSuffix("\n10.0.0.100\n10.0.0.101\n"))
@@ -72,15 +75,18 @@ struct BootSetupTests {
                 .hasSuffix("[Service]\nExecStartPost=\(restart)ExecReload=\(restart)"))
     }
 
-    @Test func theUnitOfANamespace() {
+    @Test("the unit of a network namespace has its path and its own list")
+    func theUnitOfANamespace() {
         let files = files(.unit, namespace: "blue")
         let unit = text(files["/etc/systemd/system/ipvsd-realserver-blue.service"])
         #expect(unit.contains("\nNetworkNamespacePath=/run/netns/blue\n"))
         #expect(unit.contains("--vip-file /etc/ipvsd/realserver-blue.vips\n"))
-        #expect(files.count == 3 && !files.keys.contains { $0.contains("nftables") })
+        #expect(files.count == 3)
+        #expect(!files.keys.contains { $0.contains("nftables") })
     }
 
-    @Test func networkdIsToldToLeaveItAlone() {
+    @Test("networkd gets a file that leaves tunl0 unmanaged")
+    func networkdIsToldToLeaveItAlone() {
         let files = files(.networkd)
         #expect(files.count == 5)
         #expect(
@@ -88,27 +94,31 @@ struct BootSetupTests {
                 .hasSuffix("[Match]\nName=tunl0\n\n[Link]\nUnmanaged=yes\n"))
     }
 
-    @Test func theScriptOfIfupdown() {
+    @Test("the hook of ifupdown and the unit share a lock")
+    func theScriptOfIfupdown() {
         let files = files(.ifupdown)
         #expect(files.count == 5)
         guard case .text(let text, let isExecutable)? = files["/etc/network/if-up.d/ipvsd-realserver"] else {
             Issue.record("no script")
             return
         }
-        #expect(isExecutable && text.hasPrefix("#!/bin/sh\n"))
+        #expect(isExecutable)
+        #expect(text.hasPrefix("#!/bin/sh\n"))
         let command = "flock -w 30 /run/lock/ipvsd-realserver /usr/sbin/ipvsd realserver-setup"
         #expect(text.hasSuffix(" \(command) --vip-file /etc/ipvsd/realserver.vips\n"))
-        // One of the two waits for the other.
+        // The unit takes the lock of the script, so that one waits for the other.
         let unit = self.text(files["/etc/systemd/system/ipvsd-realserver.service"])
         #expect(unit.contains("\nExecStart=/usr/bin/\(command) "))
     }
 
-    @Test func ifupdownAloneGetsNothingOfSystemd() {
+    @Test("ifupdown without systemd gets no unit")
+    func ifupdownAloneGetsNothingOfSystemd() {
         let files = files(.ifupdown, hasSystemd: false)
         #expect(files.keys.sorted() == ["/etc/ipvsd/realserver.vips", "/etc/network/if-up.d/ipvsd-realserver"])
     }
 
-    @Test func wordsAreQuoted() {
+    @Test("words are quoted for units and for shells")
+    func wordsAreQuoted() {
         #expect(BootSetup.unitWord("/usr/sbin/ipvsd") == "/usr/sbin/ipvsd")
         #expect(BootSetup.unitWord("/a b/100%$x") == "\"/a b/100%%$$x\"")
         #expect(BootSetup.unitWord("a\"b\\") == "\"a\\\"b\\\\\"")

@@ -8,7 +8,7 @@ import SystemCalls
 import Testing
 
 struct ChangeJournalTests {
-    /// A journal in a directory of its own.
+    /// Calls `body` with the path of a journal in a directory of its own.
     private func withJournal(_ body: (String) throws -> Void) throws {
         let directory = "/tmp/nl-journal-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
         let path = directory + "/deep/journal"
@@ -37,8 +37,9 @@ struct ChangeJournalTests {
         .netfilterElement(table: "ipvsd", set: "vips", address: IPAddress(1)),
     ]
 
-    /// A journal from before there were peers.
-    @Test func anEarlierJournalIsRead() throws {
+    /// An address in version 1 may lack a peer.
+    @Test("a journal of version 1 is read and continued")
+    func anEarlierJournalIsRead() throws {
         try withJournal { path in
             try ChangeJournal(path: path).make(.link(name: "a")) {}
             let text = """
@@ -53,7 +54,8 @@ struct ChangeJournalTests {
         }
     }
 
-    @Test func aFileIsRemoved() throws {
+    @Test("the undoing of a written file removes it")
+    func aFileIsRemoved() throws {
         try withJournal { path in
             let journal = try ChangeJournal(path: path)
             let file = path + ".file"
@@ -64,7 +66,8 @@ struct ChangeJournalTests {
         }
     }
 
-    @Test func everyKindSurvivesTheFile() throws {
+    @Test("each kind of change is read as it was written")
+    func everyKindSurvivesTheFile() throws {
         try withJournal { path in
             let journal = try ChangeJournal(path: path)
             for change in Self.everyKind { try journal.make(change) {} }
@@ -73,8 +76,9 @@ struct ChangeJournalTests {
         }
     }
 
-    /// IPv4 addresses stand there as they always have.
-    @Test func neighboursOfBothFamiliesSurviveTheFile() throws {
+    /// IPv4 addresses have the text of earlier versions.
+    @Test("neighbours of both families are read as they were written")
+    func neighboursOfBothFamiliesSurviveTheFile() throws {
         try withJournal { path in
             let near = Change.neighbour(address: try #require(IPAddress("10.0.0.1")), interface: "eth0")
             let far = Change.neighbour(address: .v6(try #require(IPv6Address("fe80::1"))), interface: "eth0")
@@ -82,7 +86,8 @@ struct ChangeJournalTests {
             for change in [near, far] { try journal.make(change) {} }
             #expect(try ChangeJournal.read(path: path) == [near, far])
             let text = String(decoding: try Self.file(path), as: UTF8.self)
-            #expect(text.contains("\"10.0.0.1\"") && text.contains("\"fe80::1\""))
+            #expect(text.contains("\"10.0.0.1\""))
+            #expect(text.contains("\"fe80::1\""))
         }
     }
 
@@ -104,7 +109,8 @@ struct ChangeJournalTests {
         (0..<count).map { .address(interface: "eth0", address: IPAddress(0x0A01_0000 + $0), prefixLength: 32) }
     }
 
-    @Test func aBatchIsWrittenDownOnceAndBeforeAll() throws {
+    @Test("a batch of changes is one line, written before the changes")
+    func aBatchIsWrittenDownOnceAndBeforeAll() throws {
         try withJournal { path in
             let journal = try ChangeJournal(path: path)
             try journal.make(.link(name: "a")) {}
@@ -130,23 +136,28 @@ struct ChangeJournalTests {
         }
     }
 
-    /// As on a full file system, where only a removal succeeds.
-    @Test func whatIsUndoneWithoutBeingWrittenDownIsNoFailure() throws {
+    /// On a full file system a removal still succeeds.
+    @Test("an undoing on a full file system succeeds once the journal is removed")
+    func whatIsUndoneWithoutBeingWrittenDownIsNoFailure() throws {
         try withJournal { path in
             let journal = try ChangeJournal(path: path)
             let files = ["one", "two", "three"].map { "\(path).\($0)" }
             for file in files { try journal.make(.file(path: file)) { fclose(fopen(file, "w")) } }
             // Neither an append nor a new file is possible.
-            #expect(unlink(path) == 0 && mkdir(path + ".new", 0o700) == 0)
+            #expect(unlink(path) == 0)
+            #expect(mkdir(path + ".new", 0o700) == 0)
             defer { rmdir(path + ".new") }
             var failures: [String] = []
             let isComplete = journal.undoAll { if let error = $1 { failures.append("\($0): \(error)") } }
-            #expect(isComplete && failures == [])
-            #expect(!files.contains(where: exists) && !exists(path))
+            #expect(isComplete)
+            #expect(failures == [])
+            #expect(!files.contains(where: exists))
+            #expect(!exists(path))
         }
     }
 
-    @Test func aSingleOneThatIsUndoneWithoutBeingWrittenDownIsAFailure() throws {
+    @Test("a single undoing on a full file system fails, and the next record has it")
+    func aSingleOneThatIsUndoneWithoutBeingWrittenDownIsAFailure() throws {
         try withJournal { path in
             let journal = try ChangeJournal(path: path)
             let files = ["one", "two"].map { "\(path).\($0)" }
@@ -157,14 +168,15 @@ struct ChangeJournalTests {
                 let named = try ChangeJournal.read(path: path)
                 #expect(named.count == 2)
             }
-            // The next record tells of it, too.
+            // The next record has the undoing, too.
             try journal.make(.link(name: "a")) {}
             #expect(try ChangeJournal.read(path: path) == [.file(path: files[1]), .link(name: "a")])
             unlink(files[1])
         }
     }
 
-    @Test func aFileThatGoesOnNamingWhatIsUndoneIsAFailureAtTheEnd() throws {
+    @Test("an undoing fails at its end where the file still names undone changes")
+    func aFileThatGoesOnNamingWhatIsUndoneIsAFailureAtTheEnd() throws {
         try withJournal { path in
             let journal = try ChangeJournal(path: path)
             let files = ["one", "two", "three"].map { "\(path).\($0)" }
@@ -174,19 +186,25 @@ struct ChangeJournalTests {
                 let isComplete = journal.undoAll(except: [.file(path: files[0])]) {
                     if $1 != nil { failures.append($0) }
                 }
-                #expect(!isComplete && failures == [.file(path: files[2]), .file(path: files[1])])
-                #expect(!exists(files[1]) && !exists(files[2]) && exists(files[0]))
+                #expect(!isComplete)
+                #expect(failures == [.file(path: files[2]), .file(path: files[1])])
+                #expect(!exists(files[1]))
+                #expect(!exists(files[2]))
+                #expect(exists(files[0]))
             }
-            #expect(journal.undoAll { _, _ in } && !exists(path))
+            #expect(journal.undoAll { _, _ in })
+            #expect(!exists(path))
         }
     }
 
-    /// Neither an append nor a new file is possible, though what is there can be read and removed.
+    /// Calls `body` while the file can be read and removed, but neither appended to nor replaced.
     private static func withoutRoom(_ path: String, _ body: () throws -> Void) throws {
         let directory = path + ".new"
         let kept = path + ".kept"
         // O_NOFOLLOW refuses the link.
-        #expect(rename(path, kept) == 0 && symlink(kept, path) == 0 && mkdir(directory, 0o700) == 0)
+        #expect(rename(path, kept) == 0)
+        #expect(symlink(kept, path) == 0)
+        #expect(mkdir(directory, 0o700) == 0)
         defer {
             rmdir(directory)
             unlink(path)
@@ -195,19 +213,22 @@ struct ChangeJournalTests {
         try body()
     }
 
-    /// The next run would take it for what there is.
-    @Test func aJournalThatCannotBeRemovedIsAFailure() throws {
+    /// The next run would take the file for the present state.
+    @Test("a journal that cannot be removed is a failure")
+    func aJournalThatCannotBeRemovedIsAFailure() throws {
         try withJournal { path in
             let journal = try ChangeJournal(path: path)
             try journal.make(.file(path: path + ".file")) {}
-            #expect(unlink(path) == 0 && mkdir(path, 0o700) == 0)
+            #expect(unlink(path) == 0)
+            #expect(mkdir(path, 0o700) == 0)
             defer { rmdir(path) }
             #expect(!journal.undoAll { _, _ in })
         }
     }
 
-    /// A kill, or a full disk, in the middle of a write: at any byte.
-    @Test func aLineThatWasCutOffWasNeverMade() throws {
+    /// A kill or a full disk ends a write at any byte.
+    @Test("a line that was cut off at any byte is ignored, and the journal is continued")
+    func aLineThatWasCutOffWasNeverMade() throws {
         try withJournal { path in
             let journal = try ChangeJournal(path: path)
             try journal.make(.link(name: "a")) {}
@@ -215,26 +236,28 @@ struct ChangeJournalTests {
             let before = try Self.file(path)
             try journal.make(Self.many(3)) {}
             let after = try Self.file(path)
-            #expect(after.starts(with: before) && after.count > before.count + 50)
+            #expect(after.starts(with: before))
+            #expect(after.count > before.count + 50)
             for length in before.count...after.count {
                 Self.write(after.prefix(length), path)
                 let isWhole = length == after.count
                 let expected = [.link(name: "a"), .link(name: "b")] + (isWhole ? Self.many(3) : [])
                 #expect(try ChangeJournal.read(path: path) == expected)
-                // And it can be gone on with.
+                // Further changes are appended.
                 try ChangeJournal(path: path).make(.link(name: "c")) {}
                 #expect(try ChangeJournal.read(path: path) == expected + [.link(name: "c")])
             }
         }
     }
 
-    /// In memory and in the file the same, whatever happens, and the file no longer than what it tells.
-    @Test func theFileSaysWhatTheJournalDoes() throws {
+    /// Changes are made and undone at random. The file stays short.
+    @Test("the file always has the changes of the journal in memory")
+    func theFileSaysWhatTheJournalDoes() throws {
         try withJournal { path in
             var journal = try ChangeJournal(path: path)
             var random = SystemRandomNumberGenerator()
             for turn in 0..<3000 {
-                // None of these exists, so that to undo it is nothing.
+                // None of these pins exists, so that their undoing does nothing.
                 let change = Change.pin(path: "/none/\(UInt8.random(in: 0..<40, using: &random))")
                 if Bool.random(using: &random) { try journal.make(change) {} } else { try journal.undo(change) }
                 if turn % 50 == 0 {
@@ -248,7 +271,8 @@ struct ChangeJournalTests {
         }
     }
 
-    @Test func aJournalThatSomebodyRemovedIsWrittenAnew() throws {
+    @Test("a removed file is written anew by the next change")
+    func aJournalThatSomebodyRemovedIsWrittenAnew() throws {
         try withJournal { path in
             let journal = try ChangeJournal(path: path)
             try journal.make(.link(name: "a")) {}
@@ -258,8 +282,9 @@ struct ChangeJournalTests {
         }
     }
 
-    /// A journal that was linear in the number of changes for each of them took minutes.
-    @Test func fourThousandChangesAreNoMatter() throws {
+    /// A journal whose work for each change grows with their number takes minutes.
+    @Test("four thousand changes are made and undone within 20 s")
+    func fourThousandChangesAreNoMatter() throws {
         try withJournal { path in
             let changes = (0..<4000).map { Change.pin(path: "/none/\($0)") }
             let began = ContinuousClock.now
@@ -271,7 +296,8 @@ struct ChangeJournalTests {
         }
     }
 
-    @Test func entryIsWrittenBeforeTheChange() throws {
+    @Test("an entry is written before its change is made")
+    func entryIsWrittenBeforeTheChange() throws {
         try withJournal { path in
             let journal = try ChangeJournal(path: path)
             let change = Change.directory(path: "/nowhere")
@@ -281,7 +307,8 @@ struct ChangeJournalTests {
         }
     }
 
-    @Test func firstOriginalWins() throws {
+    @Test("the first original of a subject stays")
+    func firstOriginalWins() throws {
         try withJournal { path in
             let first = Change.sysctl(key: "a", original: "0")
             try ChangeJournal(path: path).make(first) {}
@@ -292,7 +319,8 @@ struct ChangeJournalTests {
         }
     }
 
-    @Test func failedChangeIsTakenBack() throws {
+    @Test("the entry of a failed change is removed")
+    func failedChangeIsTakenBack() throws {
         try withJournal { path in
             let journal = try ChangeJournal(path: path)
             #expect(throws: Failure.self) { try journal.make(.link(name: "a")) { throw Failure() } }
@@ -301,7 +329,8 @@ struct ChangeJournalTests {
         }
     }
 
-    @Test func undoesInReverseOrderAndAgain() throws {
+    @Test("changes are undone in reverse order, and only once")
+    func undoesInReverseOrderAndAgain() throws {
         try withJournal { path in
             let root = path + ".d"
             let changes: [Change] = [.directory(path: root), .directory(path: root + "/a"), .pin(path: root + "/a/b")]
@@ -312,12 +341,14 @@ struct ChangeJournalTests {
             var undone: [Change] = []
             #expect(journal.undoAll { change, _ in undone.append(change) })
             #expect(undone == changes.reversed())
-            #expect(access(root, F_OK) != 0 && access(path, F_OK) != 0)
+            #expect(access(root, F_OK) != 0)
+            #expect(access(path, F_OK) != 0)
             #expect(journal.undoAll { change, _ in Issue.record("\(change)") })
         }
     }
 
-    @Test func damagedJournalIsAnErrorNotAnEmptyOne() throws {
+    @Test("a damaged journal is an error")
+    func damagedJournalIsAnErrorNotAnEmptyOne() throws {
         try withJournal { path in
             _ = try ChangeJournal(path: path)
             let damaged = ["{", "", "\n", "{\"version\":2}", "{\"version\":2}\n{}x\n", "{\"version\":3}\n"]
@@ -329,14 +360,16 @@ struct ChangeJournalTests {
         }
     }
 
-    @Test func instanceNames() {
+    @Test("names of instances have only letters, digits, \".\", \"_\" and \"-\"")
+    func instanceNames() {
         #expect(InstancePaths.isValid(name: "blue-2"))
         for name in ["", "..", "a/b", "a b", ".hidden"] { #expect(!InstancePaths.isValid(name: name)) }
         #expect(InstancePaths(name: "blue").journal == "/run/ipvsd/blue/journal")
     }
 
-    /// In a namespace of its own (an exit test), by a veth, which has features to switch.
-    @Test func offloadsAreRestored() async {
+    /// The exit test has a network namespace with a veth, whose features can be turned on and off.
+    @Test("offloads that were turned off are turned on again")
+    func offloadsAreRestored() async {
         await #expect(processExitsWith: .success) {
             try #require(clinux_unshare_network() == 0)
             try RouteSocket().createVeth(name: "hs-a", peer: "hs-b")
@@ -352,13 +385,13 @@ struct ChangeJournalTests {
                 #expect(try Offload.isOn(feature, of: "hs-a") == false)
                 #expect(try Offload.isOn(feature, of: "hs-b") != nil)
             }
-            // What a veth cannot, a feature that is none, a device that is none.
+            // A feature that a veth cannot change, an unknown feature, and an unknown device.
             #expect(try Offload.isOn("rx-lro", of: "hs-a") == nil)
             #expect(try Offload.isOn("rx-nonsense", of: "hs-a") == nil)
             #expect(try Offload.isOn("rx-gro", of: "hs-none") == nil)
             let error = #expect(throws: SystemError.self) { try Offload.set("rx-lro", of: "hs-a", on: true) }
             #expect(error?.description.hasPrefix("turn rx-lro of hs-a on: ") == true)
-            // One that somebody else has switched on again, and one whose device is gone, are no failures.
+            // A feature that is on again, and a device that is gone, are no failures.
             try Offload.set("rx-gro", of: "hs-a", on: true)
             try journal.make(.offload(interface: "hs-none", feature: "rx-gro")) {}
             #expect(try ChangeJournal(path: path).undoAll { _, _ in })

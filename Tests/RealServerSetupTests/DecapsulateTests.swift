@@ -2,7 +2,7 @@ import BPF
 import CLinux
 import Testing
 
-/// The stand-in's program by test run. The packets arrive on lo, whose MAC address is zero.
+/// Test runs of the stand-in's program. The packets arrive on lo, whose MAC address is zero.
 struct DecapsulateTests {
     static let pass = UInt32.max  // TC_ACT_UNSPEC
     static let drop: UInt32 = 2  // TC_ACT_SHOT
@@ -36,7 +36,7 @@ struct DecapsulateTests {
             Case(testDescription: "inner header cut", verdict: pass, packet: tunnelled { $0.payload.removeLast(30) }),
             Case(testDescription: "inner longer than outer", verdict: pass, packet: tunnelled { $0.payload[3] += 1 }),
             Case(testDescription: "another machine's MAC", verdict: pass, packet: [2] + tunnelled().dropFirst()),
-            // RFC 6040, figure 4; DSCP of the inner packet stays.
+            // RFC 6040, figure 4. The inner packet's DSCP stays.
             Case(testDescription: "CE on not-ECT", verdict: drop, packet: tunnelled(outer: 3, inner: 0xB8)),
             Case(
                 testDescription: "CE on ECT(0)", verdict: redirect, packet: tunnelled(outer: 3, inner: 0xBA), tos: 0xBB),
@@ -47,7 +47,8 @@ struct DecapsulateTests {
         ]
     }
 
-    @Test func everyCase() async {
+    @Test("the stand-in's program decapsulates IPIP and passes other packets")
+    func everyCase() async {
         await #expect(processExitsWith: .success) {
             try #require(clinux_unshare_network() == 0)
             let object = try BPFObject(.decapsulate)
@@ -69,7 +70,7 @@ struct DecapsulateTests {
 /// Ethernet from and to zero addresses around an IPv4 packet.
 private func frame(_ packet: [UInt8]) -> [UInt8] { [UInt8](repeating: 0, count: 12) + [8, 0] + packet }
 
-/// An IPv4 packet from 10.0.0.1 to 10.0.0.2 with a right checksum.
+/// An IPv4 packet from 10.0.0.1 to 10.0.0.2 with a valid checksum.
 private struct Packet {
     var tos: UInt8 = 0
     var proto: UInt8 = 4

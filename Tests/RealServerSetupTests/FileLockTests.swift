@@ -3,7 +3,7 @@ import HostState
 import SystemCalls
 import Testing
 
-/// The lock of an instance, and looks at it.
+/// The lock of an instance, and checks of it.
 struct FileLockTests {
     private func withPath(_ body: (String) throws -> Void) throws {
         let directory = "/tmp/ipvsd-lock-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
@@ -14,7 +14,8 @@ struct FileLockTests {
         try body(directory + "/lock")
     }
 
-    @Test func itIsHeldByOne() throws {
+    @Test("a lock has one holder")
+    func itIsHeldByOne() throws {
         try withPath { path in
             #expect(try !FileLock.isHeld(path))
             #expect(access(path, F_OK) != 0)
@@ -29,7 +30,8 @@ struct FileLockTests {
         }
     }
 
-    @Test func aDirectoryIsHeldByOne() throws {
+    @Test("the lock of a directory has one holder")
+    func aDirectoryIsHeldByOne() throws {
         let directory = "/tmp/ipvsd-lock-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
         #expect(throws: SystemError.self) { try FileLock(directory: directory) }
         try #require(mkdir(directory, 0o700) == 0)
@@ -42,13 +44,14 @@ struct FileLockTests {
         #expect(try FileLock(directory: directory) != nil)
     }
 
-    /// A status look at the moment of a start.
-    @Test func aLookKeepsNobodyFromTakingIt() throws {
+    /// The check is that of `ipvsd status` at the moment of a start.
+    @Test("a lock is taken after a concurrent check has ended")
+    func aLookKeepsNobodyFromTakingIt() throws {
         try withPath { path in
             _ = try FileLock(path: path)
             let look = open(path, O_RDONLY | O_CLOEXEC)
             #expect(flock(look, LOCK_SH | LOCK_NB) == 0)
-            // Another look sees no holder.
+            // Another check sees no holder.
             #expect(try !FileLock.isHeld(path))
             let end = Ending(descriptor: look)
             end.start(after: 50_000)
@@ -59,7 +62,7 @@ struct FileLockTests {
     }
 }
 
-/// Closes a descriptor on a thread of its own.
+/// A thread that closes a descriptor after a delay.
 private final class Ending {
     private struct Task {
         var descriptor: Int32

@@ -4,7 +4,7 @@ import Testing
 
 @testable import RealServerSetup
 
-/// Files of an earlier run stand there again after a run that failed.
+/// The files of an earlier run after a failed run.
 struct FormerFileTests {
     private let directory = "/tmp/nl-former-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
 
@@ -17,7 +17,8 @@ struct FormerFileTests {
         BootFile(path: "\(directory)/link", contents: .link(to: "/none/\(BootSetup.name)\(target)"))
     }
 
-    @Test func filesOfAnEarlierRunAreRestored() throws {
+    @Test("a failed run restores the files of an earlier run")
+    func filesOfAnEarlierRunAreRestored() throws {
         let journal = try ChangeJournal(path: "\(directory)/journal")
         let earlier = [
             file("list", "10.0.0.100\n"), file("hook", "exit 0\n", isExecutable: true), file("stale", "x\n"),

@@ -30,7 +30,7 @@ struct Host {
                 interface: interface.index))
     }
 
-    /// Everything that a real server's set-up may change.
+    /// The state that a real server's set-up may change.
     struct Snapshot: Equatable {
         var links: [String]
         var addresses: [InterfaceAddress]

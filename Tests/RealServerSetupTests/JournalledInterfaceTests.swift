@@ -8,7 +8,7 @@ import Testing
 @testable import HostState
 @testable import Netlink
 
-/// A journal follows devices through new names, and goes by names where it knows nothing else.
+/// The journal's entries of interfaces that are renamed, replaced or known by their names alone.
 struct JournalledInterfaceTests {
     private static func link(_ index: Int32, _ name: String, mac: UInt8? = nil) -> Link {
         Link(
@@ -17,7 +17,7 @@ struct JournalledInterfaceTests {
             tag: nil, filtersVLANs: false, noARP: false, transmitErrors: 0, transmitDropped: 0)
     }
 
-    /// A TUN device, or a tunnel.
+    /// A device without an address, such as a TUN device or a tunnel.
     private static func plain(_ index: Int32, _ name: String) -> Link {
         var link = link(index, name)
         link.address = nil
@@ -41,7 +41,7 @@ struct JournalledInterfaceTests {
         String(decoding: try #require(FileManager.default.contents(atPath: path)), as: UTF8.self)
     }
 
-    /// In a line of the form that earlier versions write, and in its first form.
+    /// Writes changes in the form of an earlier version, or in the first form.
     private static func write(_ changes: String, to path: String, isFirstForm: Bool = false) throws {
         let text =
             isFirstForm
@@ -67,10 +67,11 @@ struct JournalledInterfaceTests {
             for change in changes { try journal.make(change) {} }
             #expect(try ChangeJournal(path: path).changes == changes)
             #expect(try ChangeJournal.read(path: path).allSatisfy { $0.interface == place })
-            // All of it under another name, and nothing about another device of the old one.
+            // All entries have the new name, and none is of the other device with the old name.
             try journal.follow([Self.link(2, "wan0"), Self.link(3, "eth0")])
             let renamed = try ChangeJournal.read(path: path)
-            #expect(renamed.count == changes.count && renamed == journal.changes)
+            #expect(renamed.count == changes.count)
+            #expect(renamed == journal.changes)
             #expect(renamed.allSatisfy { $0.interface == Change.Interface(Self.link(2, "wan0")) })
             #expect(renamed.first?.description == "sysctl net/ipv4/conf/wan0/rp_filter, originally 1")
         }
@@ -125,7 +126,8 @@ struct JournalledInterfaceTests {
             #expect(journal.changes == [.linkUp(name: .init(Self.eth0), wasUp: true)])
             #expect(try ChangeJournal.read(path: path) == journal.changes)
             try journal.undo(.linkUp(name: "eth0", wasUp: false))
-            #expect(journal.changes.isEmpty && !FileManager.default.fileExists(atPath: path))
+            #expect(journal.changes.isEmpty)
+            #expect(!FileManager.default.fileExists(atPath: path))
         }
     }
 
@@ -144,18 +146,18 @@ struct JournalledInterfaceTests {
                     Self.filter(.init(swapped[1])),
                 ])
             #expect(try ChangeJournal.read(path: path) == journal.changes)
-            // One more device of a name that is taken in the journal.
+            // Another device has a name that the journal has already.
             let other = Self.link(4, "eth0")
             try journal.make(.qdisc(interface: .init(other))) {}
             #expect(try ChangeJournal.read(path: path).count == 4)
-            // All of them in one file that is written anew.
+            // The whole file is written anew.
             try FileManager.default.removeItem(atPath: path)
             try journal.make(.link(name: "a")) {}
             #expect(try ChangeJournal.read(path: path) == journal.changes)
         }
     }
 
-    /// They know an entry by its name, and leave out what they do not know.
+    /// Earlier versions identify an entry by its name, and ignore unknown keys.
     @Test("earlier versions see an interface's entries under its new name alone")
     func earlierVersionsFollow() throws {
         try withJournal { path in
@@ -171,9 +173,9 @@ struct JournalledInterfaceTests {
                     #"{"interfaces":{"wan0":{"address":"02:00:00:00:00:02","index":2}},"#
                         + #""made":[{"qdisc":{"interface":"wan0"}}],"undone":[]}"#,
                 ])
-            // In the order they were made, for this version.
+            // This version keeps the order in which they were made.
             #expect(try ChangeJournal.read(path: path) == [.qdisc(interface: .init(renamed)), .pin(path: "/none/pin")])
-            // By a change alone, too.
+            // A change alone has the same effect.
             let again = Self.link(2, "wan1")
             try journal.make(.qdisc(interface: .init(again))) {}
             let line = try #require(try Self.text(path).split(separator: "\n").dropLast().last)
@@ -191,7 +193,7 @@ struct JournalledInterfaceTests {
             #expect(Change.Interface(Self.eth0).find(among: [new]) == new)
             try journal.follow([new])
             #expect(journal.changes == [Self.filter(.init(new))])
-            // Another one, whose changes were made before anybody looked at the names.
+            // The changes of another new device are made before the names are updated.
             let newest = Self.link(11, "eth0")
             for change in [.qdisc(interface: .init(newest)), Self.filter(.init(newest))] { try journal.make(change) {} }
             try journal.follow([newest])
@@ -207,10 +209,11 @@ struct JournalledInterfaceTests {
         #expect(place.find(among: [stranger]) == nil)
         let new = Self.link(7, "eth0", mac: 7)
         #expect(place.find(among: [stranger, new]) == new)
-        // Another MAC address alone, and another name alone, make no other device.
+        // A device with another MAC address alone, or another name alone, is the same device.
         #expect(place.find(among: [Self.link(2, "eth0", mac: 9)])?.index == 2)
         #expect(place.find(among: [Self.link(2, "wan0"), new])?.name == "wan0")
-        #expect(!place.isSame(as: .init(stranger)) && place.isSame(as: "eth0"))
+        #expect(!place.isSame(as: .init(stranger)))
+        #expect(place.isSame(as: "eth0"))
     }
 
     @Test("a device without an address that got the index of another one is not taken for it")
@@ -219,9 +222,11 @@ struct JournalledInterfaceTests {
         let place = Change.Interface(tunnel)
         let stranger = Self.plain(5, "wg0")
         let new = Self.plain(9, "tunl0")
-        #expect(place.find(among: [stranger]) == nil && place.find(among: [tunnel]) == tunnel)
+        #expect(place.find(among: [stranger]) == nil)
+        #expect(place.find(among: [tunnel]) == tunnel)
         #expect(place.find(among: [stranger, new]) == new)
-        #expect(!place.isSame(as: .init(stranger)) && place.isSame(as: .init(tunnel)))
+        #expect(!place.isSame(as: .init(stranger)))
+        #expect(place.isSame(as: .init(tunnel)))
         try withJournal { path in
             let journal = try ChangeJournal(path: path)
             try journal.make(.linkUp(name: place, wasUp: true)) {}
@@ -242,8 +247,10 @@ struct JournalledInterfaceTests {
         var stranger = Self.plain(5, "wg0")
         stranger.kind = "wireguard"
         let place = Change.Interface(tunnel)
-        #expect(place.find(among: [renamed]) == renamed && place.find(among: [stranger]) == nil)
-        #expect(place.isSame(as: .init(renamed)) && !place.isSame(as: .init(stranger)))
+        #expect(place.find(among: [renamed]) == renamed)
+        #expect(place.find(among: [stranger]) == nil)
+        #expect(place.isSame(as: .init(renamed)))
+        #expect(!place.isSame(as: .init(stranger)))
         try withJournal { path in
             let journal = try ChangeJournal(path: path)
             try journal.make(.linkUp(name: place, wasUp: true)) {}
@@ -281,9 +288,11 @@ struct JournalledInterfaceTests {
             let journal = try ChangeJournal(path: path)
             try journal.make(.qdisc(interface: .init(Self.eth0))) {}
             let renamed = Self.link(2, "wan0")
-            // Neither an append nor a new file is possible.
+            // The file can neither be appended to nor replaced.
             let kept = path + ".kept"
-            #expect(rename(path, kept) == 0 && symlink(kept, path) == 0 && mkdir(path + ".new", 0o700) == 0)
+            #expect(rename(path, kept) == 0)
+            #expect(symlink(kept, path) == 0)
+            #expect(mkdir(path + ".new", 0o700) == 0)
             #expect(throws: (any Error).self) {
                 if byChange {
                     try journal.make(.qdisc(interface: .init(renamed))) {}
@@ -291,14 +300,16 @@ struct JournalledInterfaceTests {
                     try journal.follow([renamed])
                 }
             }
-            #expect(rmdir(path + ".new") == 0 && unlink(path) == 0 && rename(kept, path) == 0)
+            #expect(rmdir(path + ".new") == 0)
+            #expect(unlink(path) == 0)
+            #expect(rename(kept, path) == 0)
             #expect(try ChangeJournal.read(path: path) == [.qdisc(interface: .init(Self.eth0))])
             try journal.follow([renamed])
             #expect(try ChangeJournal.read(path: path) == [.qdisc(interface: .init(renamed))])
         }
     }
 
-    /// In a namespace of its own (an exit test). The second device has got the name of the first.
+    /// The second device gets the name of the first. The exit test has a network namespace of its own.
     @Test("what was put on a renamed interface is undone there, and nowhere else")
     func undoneByIndex() async {
         await #expect(processExitsWith: .success) {
@@ -327,7 +338,8 @@ struct JournalledInterfaceTests {
             try Sysctl.write(key, "2")
             try socket.addAddress(vip, prefixLength: 32, to: second.index)
             #expect(try ChangeJournal(path: path).undoAll { _, _ in })
-            #expect(try Sysctl.read("net/ipv4/conf/ji-c/rp_filter") == original && Sysctl.read(key) == "2")
+            #expect(try Sysctl.read("net/ipv4/conf/ji-c/rp_filter") == original)
+            #expect(try Sysctl.read(key) == "2")
             #expect(try Offload.isOn("rx-gro", of: "ji-c") == true)
             #expect(try socket.addresses().filter { $0.address == vip }.map(\.interface) == [second.index])
             rmdir("/tmp/ji-journal-\(getpid())")

@@ -2,7 +2,7 @@ import Glibc
 import HostState
 import Testing
 
-/// Steps that make files, in a directory of each test's own.
+/// Steps that create files in a directory of each test's own.
 struct PlanTests {
     private struct Failure: Error {}
 
@@ -32,10 +32,12 @@ struct PlanTests {
             var reported: [String] = []
             try Plan([makes("a"), makes("b")]).apply(journal: journal) { reported.append($0.description) }
             #expect(reported == ["write a", "write b"])
-            #expect(exists(path("a")) && exists(path("b")))
+            #expect(exists(path("a")))
+            #expect(exists(path("b")))
             #expect(journal.changes == [.file(path: path("a")), .file(path: path("b"))])
             #expect(journal.undoAll { _, _ in })
-            #expect(!exists(path("a")) && !exists(path("b")))
+            #expect(!exists(path("a")))
+            #expect(!exists(path("b")))
         }
     }
 
@@ -49,7 +51,9 @@ struct PlanTests {
                     .apply(journal: journal) { _ in reported += 1 }
             }
             #expect(reported == 2)
-            #expect(exists(path("earlier")) && !exists(path("new")) && !exists(path("never")))
+            #expect(exists(path("earlier")))
+            #expect(!exists(path("new")))
+            #expect(!exists(path("never")))
             #expect(journal.changes == [.file(path: path("earlier"))])
         }
     }
@@ -72,7 +76,9 @@ struct PlanTests {
                 ["known", "unknown"].map { .undo(.file(path: path($0))) }
             }
             try Plan([removal]).apply(journal: journal) { _ in }
-            #expect(!exists(path("known")) && !exists(path("unknown")) && journal.changes.isEmpty)
+            #expect(!exists(path("known")))
+            #expect(!exists(path("unknown")))
+            #expect(journal.changes.isEmpty)
         }
     }
 
@@ -80,6 +86,8 @@ struct PlanTests {
     func preview() {
         let plan = Plan([makes("a"), .setUp("tunl0")])
         #expect(plan.preview == ["would write a", "    one", "    two", "would set tunl0 up"])
-        #expect(!plan.isEmpty && Plan([]).isEmpty && Plan([]).preview.isEmpty)
+        #expect(!plan.isEmpty)
+        #expect(Plan([]).isEmpty)
+        #expect(Plan([]).preview.isEmpty)
     }
 }

@@ -7,9 +7,10 @@ import Testing
 
 @testable import RealServerSetup
 
-/// Each body runs in a process of its own (an exit test) that leaves for a fresh network namespace.
+/// Set-ups in a network namespace. Each body is an exit test, which enters a new namespace in a process of its own.
 struct RealServerSetupTests {
-    @Test func appliesOnceAndUndoes() async {
+    @Test("a set-up is applied once and undone")
+    func appliesOnceAndUndoes() async {
         await #expect(processExitsWith: .success) {
             let host = try Host()
             let before = try host.snapshot()
@@ -43,7 +44,8 @@ struct RealServerSetupTests {
         }
     }
 
-    @Test func dryRunChangesNothing() async {
+    @Test("a dry run changes nothing")
+    func dryRunChangesNothing() async {
         await #expect(processExitsWith: .success) {
             let host = try Host()
             let before = try host.snapshot()
@@ -55,7 +57,8 @@ struct RealServerSetupTests {
         }
     }
 
-    @Test func extendsByAnotherVIP() async {
+    @Test("a second run adds another VIP")
+    func extendsByAnotherVIP() async {
         await #expect(processExitsWith: .success) {
             let host = try Host()
             let before = try host.snapshot()
@@ -72,7 +75,8 @@ struct RealServerSetupTests {
         }
     }
 
-    @Test func restoresWhatTheOperatorHadSet() async {
+    @Test("an undo restores the operator's sysctls")
+    func restoresWhatTheOperatorHadSet() async {
         await #expect(processExitsWith: .success) {
             let host = try Host()
             try Sysctl.write("net/ipv4/conf/all/rp_filter", "1")
@@ -82,7 +86,7 @@ struct RealServerSetupTests {
             try setup.apply { _ in }
             #expect(try Sysctl.read("net/ipv4/conf/all/rp_filter") == "1")
             #expect(try Sysctl.read("net/ipv4/conf/tunl0/rp_filter") == "2")
-            // Somebody turns it back; the next run mends it and still knows the first value.
+            // Another program resets it. The next run sets it again, and the journal keeps the first value.
             try Sysctl.write("net/ipv4/conf/all/arp_announce", "0")
             try setup.apply { _ in }
             #expect(try Sysctl.read("net/ipv4/conf/all/arp_announce") == "2")
@@ -91,7 +95,8 @@ struct RealServerSetupTests {
         }
     }
 
-    @Test func followsMTUsAndPolicyOnTheNextRun() async {
+    @Test("the next run adjusts the MSS to MTUs and policy")
+    func followsMTUsAndPolicyOnTheNextRun() async {
         await #expect(processExitsWith: .success) {
             let host = try Host()
             let before = try host.snapshot()
@@ -125,7 +130,8 @@ struct RealServerSetupTests {
         }
     }
 
-    @Test func restoresRulesThatWereFlushedForAllVIPs() async {
+    @Test("the next run restores flushed rules for all VIPs")
+    func restoresRulesThatWereFlushedForAllVIPs() async {
         await #expect(processExitsWith: .success) {
             let host = try Host()
             let before = try host.snapshot()
@@ -145,7 +151,8 @@ struct RealServerSetupTests {
         }
     }
 
-    @Test func aTableOfSomebodyElseIsAConflict() async {
+    @Test("another program's table ip ipvsd is a conflict")
+    func aTableOfSomebodyElseIsAConflict() async {
         await #expect(processExitsWith: .success) {
             let host = try Host()
             try NFTables.run("add table ip ipvsd; add chain ip ipvsd mine")
@@ -158,8 +165,9 @@ struct RealServerSetupTests {
         }
     }
 
-    /// Copies of routes in a table of their own, and rules that lead there, in the journal or no longer.
-    @Test func whatOlderVersionsMadeGivesWay() async {
+    /// Older versions made copies of routes in a table of their own, and rules. The journal may lack them.
+    @Test("the routes and rules of older versions are removed")
+    func whatOlderVersionsMadeGivesWay() async {
         await #expect(processExitsWith: .success) {
             let host = try Host()
             let before = try host.snapshot()
@@ -180,7 +188,7 @@ struct RealServerSetupTests {
             #expect(try RealServerSetup.undo { _, _ in })
             #expect(try host.snapshot() == before)
 
-            // And what was never touched again is undone as it was made.
+            // Changes of an older version are undone without another run.
             let another = try ChangeJournal(path: InstancePaths().realServerJournal)
             try another.make(.route(copy)) { try host.socket.addRoute(copy) }
             try another.make(.rule(rules[0])) { try host.socket.addRule(rules[0]) }
@@ -189,7 +197,8 @@ struct RealServerSetupTests {
         }
     }
 
-    @Test func mendsATunnelThatWasDeleted() async {
+    @Test("the next run restores a deleted tunnel")
+    func mendsATunnelThatWasDeleted() async {
         await #expect(processExitsWith: .success) {
             let host = try Host()
             let before = try host.snapshot()
@@ -221,7 +230,8 @@ struct RealServerSetupTests {
             try host.socket.addAddress(other, prefixLength: 32, to: tunnel.index)
             var kept: [String] = []
             #expect(try RealServerSetup.undo { if let error = $1 { kept.append("\(error)") } })
-            #expect(!kept.isEmpty && kept.allSatisfy { $0.contains("in use by others: address 10.42.0.1") })
+            #expect(!kept.isEmpty)
+            #expect(kept.allSatisfy { $0.contains("in use by others: address 10.42.0.1") })
             #expect(try host.socket.addresses().contains { $0.address == other && $0.interface == tunnel.index })
 
             try rename("nl-t", "tunl0")
@@ -231,12 +241,13 @@ struct RealServerSetupTests {
         }
     }
 
-    @Test func leavesNothingWhenItFails() async {
+    @Test("a failed run leaves nothing")
+    func leavesNothingWhenItFails() async {
         await #expect(processExitsWith: .success) {
             let host = try Host()
             let before = try host.snapshot()
             let setup = RealServerSetup(vips: [try address("10.0.0.100")])
-            // From the first address on, nothing can be journalled any more.
+            // The journal cannot be written from the first address on.
             let journal = InstancePaths().realServerJournal
             #expect(throws: SystemError.self) {
                 try setup.apply { step in
@@ -247,7 +258,7 @@ struct RealServerSetupTests {
             }
             rmdir(journal + ".new")
             #expect(try host.snapshot() == before)
-            // Nor could it be forgotten; another try can.
+            // The entries could not be removed either. Another try removes them.
             #expect(try RealServerSetup.undo { _, _ in })
             #expect(!exists(InstancePaths().runDirectory))
 
@@ -259,7 +270,8 @@ struct RealServerSetupTests {
         }
     }
 
-    @Test func namesAMissingInterface() async {
+    @Test("the error names a missing interface")
+    func namesAMissingInterface() async {
         await #expect(processExitsWith: .success) {
             let host = try Host()
             let before = try host.snapshot()
@@ -272,7 +284,8 @@ struct RealServerSetupTests {
         }
     }
 
-    @Test func anotherRunAtWorkIsReported() async {
+    @Test("a second run at the same time is refused")
+    func anotherRunAtWorkIsReported() async {
         await #expect(processExitsWith: .success) {
             _ = try Host()
             let lock = try FileLock(path: InstancePaths().runDirectory + "/realserver.lock")

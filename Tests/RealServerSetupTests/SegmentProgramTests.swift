@@ -2,7 +2,7 @@ import BPF
 import CLinux
 import Testing
 
-/// The program that lowers the MSS where nftables cannot, by test run: 1440 in SYN-ACKs from 10.0.0.100.
+/// Test runs of the program that lowers the MSS where nftables cannot: to 1440 in SYN-ACKs from 10.0.0.100.
 struct SegmentProgramTests {
     struct Case: Sendable, CustomTestStringConvertible {
         var testDescription: String
@@ -10,10 +10,10 @@ struct SegmentProgramTests {
         var source: UInt8 = 100
         var ipOptions: [UInt8] = []
         var options: [UInt8]
-        /// Afterwards.
+        /// The options after the program has run.
         var expected: [UInt8]
 
-        /// With a right checksum.
+        /// Returns a packet with a valid checksum.
         func packet(options: [UInt8]) -> [UInt8] {
             let padded = options + [UInt8](repeating: 0, count: (4 - options.count % 4) % 4)
             var tcp: [UInt8] = [0, 80, 0xC0, 0, 0, 0, 0, 1, 0, 0, 0, 2, UInt8(5 + padded.count / 4) << 4, flags]
@@ -55,13 +55,14 @@ struct SegmentProgramTests {
         Case(testDescription: "another source", source: 101, options: large, expected: large),
     ]
 
-    /// As the constants are laid out.
+    /// The layout of the program's constants.
     private struct Settings: BitwiseCopyable {
         var vip: UInt32
         var size: UInt32
     }
 
-    @Test func everyCase() async {
+    @Test("the program lowers the MSS in SYN-ACKs from a VIP only")
+    func everyCase() async {
         await #expect(processExitsWith: .success) {
             try #require(clinux_unshare_network() == 0)
             let object = try BPFObject(.segments)

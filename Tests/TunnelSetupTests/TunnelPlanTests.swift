@@ -5,7 +5,7 @@ import Testing
 @testable import Netlink
 @testable import TunnelSetup
 
-/// The machine against the tunnel that is wanted. The kernel's own ipip is asked in Tests/KernelLab/tunnel.test.sh.
+/// The plan for a wanted tunnel. Tests/KernelLab/tunnel.test.sh tests the kernel's ipip.
 struct TunnelPlanTests {
     private let local = IPv4Address(0xC000_0201)  // 192.0.2.1
     private let remote = IPv4Address(0xC633_6401)  // 198.51.100.1
@@ -20,7 +20,7 @@ struct TunnelPlanTests {
         return link
     }
 
-    /// The machine has a LAN with the tunnel's own end, and what else is given.
+    /// Returns the plan of a machine with a LAN that has the tunnel's local end.
     private func plan(
         _ wanted: PointToPoint, links: [Link] = [], tunnels: [Tunnel] = [], addresses: [InterfaceAddress] = [],
         hasModule: Bool = true
@@ -37,7 +37,8 @@ struct TunnelPlanTests {
             interface: 4, name: "t1", kind: "ipip", isUp: isUp, local: local, remote: remote ?? self.remote, ttl: ttl)
     }
 
-    @Test func aNewTunnel() throws {
+    @Test("a new tunnel gets module, device, address and state")
+    func aNewTunnel() throws {
         let address = PointToPoint.Address(own: own, peer: peer)
         let wanted = PointToPoint(
             name: "t1", local: local, remote: remote, ttl: 64, mtu: 1400, address: address)
@@ -51,16 +52,18 @@ struct TunnelPlanTests {
         #expect(plan.notes.isEmpty)
     }
 
-    @Test func whatIsThereStays() throws {
+    @Test("a tunnel that is as wanted stays")
+    func whatIsThereStays() throws {
         let links = [try link("t1", kind: "ipip", index: 4)]
         let plain = PointToPoint(name: "t1", local: local, remote: remote)
         #expect(try plan(plain, links: links, tunnels: [tunnel()]).steps.isEmpty)
-        // Not asked for: not compared.
+        // The wanted tunnel has neither TTL nor address, so these are not compared.
         let others = [InterfaceAddress(interface: 4, address: own, prefixLength: 30)]
         #expect(try plan(plain, links: links, tunnels: [tunnel(ttl: 64)], addresses: others).steps.isEmpty)
     }
 
-    @Test func whatIsMissingIsAdded() throws {
+    @Test("a missing address and state are added")
+    func whatIsMissingIsAdded() throws {
         let links = [try link("t1", kind: "ipip", index: 4, isUp: false)]
         let address = PointToPoint.Address(own: own, prefixLength: 30)
         let wanted = PointToPoint(name: "t1", local: local, remote: remote, address: address)
@@ -70,7 +73,8 @@ struct TunnelPlanTests {
             ])
     }
 
-    @Test func differencesAreNamed() throws {
+    @Test("an error names the differences of a tunnel")
+    func differencesAreNamed() throws {
         func error(_ wanted: PointToPoint, _ tunnel: Tunnel, addresses: [InterfaceAddress] = []) throws -> String {
             let links = [try link("t1", kind: "ipip", index: 4)]
             let error = #expect(throws: TunnelError.self) {
@@ -91,7 +95,8 @@ struct TunnelPlanTests {
                 == "t1 is there, with the address 10.255.0.1/32, not 10.255.0.1 peer 10.255.0.2/32")
     }
 
-    @Test func takenNamesAndEnds() throws {
+    @Test("a name or a pair of ends that another device has is refused")
+    func takenNamesAndEnds() throws {
         let wanted = PointToPoint(name: "t1", local: local, remote: remote)
         let veth = [try link("t1", kind: "veth", index: 4)]
         #expect(throws: TunnelError.taken("t1 is there, and is no IPIP tunnel, but veth")) {
@@ -103,12 +108,13 @@ struct TunnelPlanTests {
         #expect(throws: TunnelError.taken("t2 is a tunnel from 192.0.2.1 to 198.51.100.1 already")) {
             try plan(wanted, links: links, tunnels: [other])
         }
-        // Bound to a device of its own it is another one to the kernel.
+        // A tunnel that is bound to a device is another one to the kernel.
         other.lower = 2
         #expect(try plan(wanted, links: links, tunnels: [other]).steps.count == 2)
     }
 
-    @Test func notesTellOfSurprises() throws {
+    @Test("notes name a foreign local end and VIPs on tunl0")
+    func notesTellOfSurprises() throws {
         let elsewhere = try plan(PointToPoint(name: "t1", local: IPv4Address(0x0AFF_0002), remote: remote))
         #expect(elsewhere.notes.map { $0.prefix(25) } == ["10.255.0.2 is no address o"].map { $0.prefix(25) })
         let realServer = try plan(

@@ -5,9 +5,10 @@ import Netlink
 import Testing
 import TunnelSetup
 
-/// Each body runs in a process of its own (an exit test) that leaves for a fresh network namespace.
+/// Tunnels in a network namespace. Each body is an exit test, which enters a new namespace in a process of its own.
 struct TunnelSetupTests {
-    @Test func onlyTunnelsAreDeleted() async {
+    @Test("only IPIP tunnels are deleted")
+    func onlyTunnelsAreDeleted() async {
         await #expect(processExitsWith: .success) {
             try #require(clinux_unshare_network() == 0)
             let socket = try RouteSocket()
@@ -23,13 +24,13 @@ struct TunnelSetupTests {
             #expect(throws: TunnelError.notFound("no IPIP tunnel veth-a")) { try TunnelSetup.list("veth-a") }
             #expect(try socket.link(named: "veth-a") != nil)
             #expect(try setup.deleteAll { _, _ in })
-            // Nothing is left in /run.
             #expect(try ChangeJournal.read(path: InstancePaths().tunnelJournal).isEmpty)
         }
     }
 
-    /// With the kernel's ipip: Tests/KernelLab/tunnel.test.sh. Without it: an error that says so, and nothing is left.
-    @Test func aKernelWithoutTheModuleIsNamed() async {
+    /// Tests/KernelLab/tunnel.test.sh has a kernel with ipip. Without it the journal stays empty.
+    @Test("the error names a kernel without ipip")
+    func aKernelWithoutTheModuleIsNamed() async {
         await #expect(processExitsWith: .success) {
             try #require(clinux_unshare_network() == 0)
             let wanted = PointToPoint(
