@@ -1,4 +1,4 @@
-/// What can be wrong, by the name that reports, scripts and the documentation use.
+/// A fault of a machine. The raw value is its name in reports, scripts and the documentation.
 public enum Fault: String, Sendable, Hashable, CaseIterable {
     // On a real server.
     case tunnelMissing = "tunnel-missing"

@@ -1,19 +1,19 @@
 public import HostState
 public import RealServerSetup
 
-/// One thing that is wrong with a machine.
+/// A fault that the doctor found, with the observation and the remedy.
 public struct Finding: Sendable, Hashable {
     public var fault: Fault
-    /// The observation, with the values.
+    /// The observation, with values, interface and address.
     public var seen: String
-    /// The remedy in one line: a command where there is one.
+    /// The remedy in one line, with a command where there is one.
     public var fix: String
     public var repair: Repair?
 
-    /// The remedy of `--fix`. All of it is journalled, so that `realserver-setup --undo` takes it back.
+    /// The remedy of `--fix`. It is journalled, so that `realserver-setup --undo` undoes it.
     public struct Repair: Sendable, Hashable {
         var steps: [Step] = []
-        /// The steps are followed by all that realserver-setup does.
+        /// Whether the whole of realserver-setup follows the steps.
         var needsSetUp = false
 
         public static let setUp = Repair(needsSetUp: true)
@@ -30,7 +30,7 @@ public struct Finding: Sendable, Hashable {
 }
 
 extension [Finding] {
-    /// Mends what may be mended, reporting each step.
+    /// Makes the repairs of all findings that have one, and reports each step.
     public func repair(with setup: RealServerSetup, report: (Step) -> Void) throws {
         let repairs = compactMap(\.repair)
         if repairs.isEmpty { return }

@@ -1,6 +1,6 @@
 internal import FoundationEssentials
 
-/// What a look at one machine brought to light.
+/// The report on one side of a machine: real server or director.
 public struct Report: Sendable {
     public enum Side: String, Sendable, Codable, CaseIterable {
         case realServer = "realserver"
@@ -9,7 +9,7 @@ public struct Report: Sendable {
 
     public var side: Side
     public var findings: [Finding]
-    /// What could not be looked at, and why: no fault, but no clean bill for that part either.
+    /// Parts that could not be examined, with the reasons. They are no faults.
     public var unchecked: [String]
 
     public var isHealthy: Bool { findings.isEmpty }
@@ -18,7 +18,7 @@ public struct Report: Sendable {
 extension [Report] {
     public var areHealthy: Bool { allSatisfy(\.isHealthy) }
 
-    /// For people.
+    /// The report as text.
     public func text() -> String {
         var lines: [String] = []
         for report in self {
@@ -34,7 +34,7 @@ extension [Report] {
         return lines.joined(separator: "\n")
     }
 
-    /// For programs: UTF-8, keys sorted.
+    /// Returns the report as JSON in UTF-8 with sorted keys.
     public func json(repaired: [String]) throws -> String {
         let contents = Encoded(
             healthy: areHealthy, sides: map(\.side),
@@ -66,15 +66,15 @@ private struct Encoded: Encodable {
     var repaired: [String]
 }
 
-/// Collects what could not be looked at, and why.
+/// The parts that could not be examined, with the reasons.
 final class Unchecked {
     private(set) var reasons: [String] = []
 
     func add(_ reason: String) { reasons.append(reason) }
 
-    /// Looks at one thing. An error is collected, so that it keeps nobody from looking at the others.
+    /// Examines one part. An error is collected, so that the other parts are still examined.
     @discardableResult
-    func look<Value>(_ subject: String, _ body: () throws -> Value) -> Value? {
+    func examine<Value>(_ subject: String, _ body: () throws -> Value) -> Value? {
         do { return try body() } catch {
             add("\(subject): \(error)")
             return nil

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Doctor
 
-/// A director's faults, each alone; among them those that a namespace cannot have of its own.
+/// The faults of a director, one at a time. Some of them are not possible in a network namespace alone.
 struct DirectorDiagnosisTests {
     private func healthy() throws -> DirectorFacts {
         var facts = DirectorFacts()
@@ -21,9 +21,11 @@ struct DirectorDiagnosisTests {
         return facts.findings().map(\.fault)
     }
 
-    @Test func healthyIsClean() throws { #expect(try faults { _ in }.isEmpty) }
+    @Test("a healthy director has no findings")
+    func healthyIsClean() throws { #expect(try faults { _ in }.isEmpty) }
 
-    @Test func eachFaultIsNamed() throws {
+    @Test("each fault of a director has its name")
+    func eachFaultIsNamed() throws {
         let vip = try #require(IPAddress("10.0.0.100"))
         let mac = try #require(MACAddress([2, 0, 0, 0, 0, 1]))
         #expect(try faults { $0.interfaces[0].mode = nil } == [.programNotAttached])
@@ -75,8 +77,9 @@ struct DirectorDiagnosisTests {
         #expect(try faults { $0.missingCapabilities = ["CAP_BPF"] } == [.bpfPrivilege])
     }
 
-    /// What the kernel forwards or delivers for it, and XDP does not.
-    @Test func theOwnFilterIsAskedForEachClassOfPackets() throws {
+    /// The filter sees packets that the kernel forwards or delivers for the director.
+    @Test("a packet filter that drops the director's packets is a fault")
+    func theOwnFilterIsAskedForEachClassOfPackets() throws {
         let vip = try #require(IPAddress("10.0.0.100"))
         func filtered(_ rules: String) throws -> [Finding] {
             var facts = try healthy()
@@ -98,8 +101,9 @@ struct DirectorDiagnosisTests {
                 == [.checkPathBroken])
     }
 
-    /// Without checks the device is there for fragments alone.
-    @Test func withoutChecksNoCheckPathIsBroken() throws {
+    /// The check device also serves fragments.
+    @Test("without checks only fragmenting can be broken")
+    func withoutChecksNoCheckPathIsBroken() throws {
         let change = { (facts: inout DirectorFacts) in
             facts.checkPath.carriesChecks = false
             facts.checkPath.devices = ["ipvsd1 is down"]
@@ -108,8 +112,9 @@ struct DirectorDiagnosisTests {
         #expect(try faults(change) == [.fragmentingBroken])
     }
 
-    /// Who puts a piece back depends on who is there to do it.
-    @Test func theFixOfAMissingPieceNamesWhoPutsItBack() throws {
+    /// A daemon puts a missing piece back by itself.
+    @Test("the remedy of a missing piece depends on whether the daemon runs")
+    func theFixOfAMissingPieceNamesWhoPutsItBack() throws {
         var facts = try healthy()
         facts.missingVIPs = [(try #require(IPAddress("10.0.0.100")), "eth0")]
         facts.checkPath.forwards = false
@@ -123,7 +128,26 @@ struct DirectorDiagnosisTests {
         #expect(findings.allSatisfy { !$0.fix.contains("\n") })
     }
 
-    @Test func theReasonForGenericIsGiven() throws {
+    @Test("a finding has the command that mends it, with the interface and the address")
+    func commands() throws {
+        let vip = try #require(IPAddress("10.0.0.100"))
+        var facts = try healthy()
+        facts.isDaemonRunning = false
+        facts.vips = [vip]
+        facts.checkPath.acceptsLocal = false
+        facts.checkPath.reversePathFilter = 1
+        facts.servers[0].source = vip
+        facts.servers[0].nextHop = IPAddress("10.0.0.1")
+        let fixes = Dictionary(facts.findings().map { ($0.fault, $0.fix) }) { first, _ in first }
+        #expect(
+            fixes[.checkPathBroken]?.contains(
+                "sysctl -w net.ipv4.conf.ipvsd0.accept_local=1 net.ipv4.conf.ipvsd0.rp_filter=2") == true)
+        #expect(
+            fixes[.outerSourceVIP]?.hasPrefix("ip route replace 10.0.0.11 via 10.0.0.1 dev eth0 src ADDRESS") == true)
+    }
+
+    @Test("the finding about generic XDP has the reason")
+    func theReasonForGenericIsGiven() throws {
         func reason(_ interface: DirectorFacts.Interface) throws -> String {
             var facts = try healthy()
             facts.interfaces = [interface]
@@ -131,12 +155,13 @@ struct DirectorDiagnosisTests {
         }
         #expect(try reason(.init(name: "eth0", mode: "generic")).contains("the driver has no native XDP"))
         #expect(try reason(.init(name: "eth0", mtu: 9000, mode: "generic")).contains("9000"))
-        #expect(try reason(.init(name: "eth0", kind: "veth", mode: "generic")).contains("asked for"))
+        #expect(try reason(.init(name: "eth0", kind: "veth", mode: "generic")).contains("was given"))
         #expect(try reason(.init(name: "eth0", mode: "generic", merging: ["lro of eth0"])).contains("lro of eth0"))
     }
 
-    /// The tables in the article have them all, and no others.
-    @Test func theArticleListsEveryFault() throws {
+    /// The tables of the article have all faults, and no others.
+    @Test("the article lists each fault")
+    func theArticleListsEveryFault() throws {
         let article = URL(filePath: #filePath).deletingLastPathComponent()
             .appending(path: "../../Sources/ipvsd/ipvsd.docc/DoctorFaults.md")
         let text = try String(contentsOf: article, encoding: .utf8)

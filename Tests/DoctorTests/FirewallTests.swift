@@ -3,7 +3,7 @@ import Testing
 
 @testable import Doctor
 
-/// What rulesets, as nft and iptables-save print them, make of the director's packets.
+/// The fate of the director's packets by rulesets in the output of nft and iptables-save.
 struct FirewallTests {
     private func nft(_ rules: [String], policy: String = "accept") -> String {
         let chain =
@@ -29,14 +29,16 @@ struct FirewallTests {
         try #require(Firewall(nft: text)).drop(of: packet, at: [.prerouting, .input]) != nil
     }
 
-    @Test func namesTheRule() throws {
+    @Test("a drop names its rule")
+    func namesTheRule() throws {
         let drop = try #require(Firewall(nft: nft([dropIPIP]))).drop(of: tunnelled(), at: [.input])
         #expect(drop?.text == "inet f/i: ip protocol ipencap drop")
         #expect(try !isDropped(nft([]), tunnelled()))
         #expect(Firewall(nft: "nonsense") == nil)
     }
 
-    @Test func aPolicyDropsWhatNoRuleAccepts() throws {
+    @Test("a policy drops packets that no rule accepts")
+    func aPolicyDropsWhatNoRuleAccepts() throws {
         #expect(try isDropped(nft([acceptTCP], policy: "drop"), tunnelled()))
         #expect(try !isDropped(nft([#"{"accept":null}"#], policy: "drop"), tunnelled()))
         // A named set may hold protocol 4.
@@ -49,13 +51,15 @@ struct FirewallTests {
         #expect(try isDropped(nft([limited, dropIPIP], policy: "drop"), tunnelled()))
     }
 
-    @Test func sourcesAreToldApart() throws {
+    @Test("a rule about other sources does not drop")
+    func sourcesAreToldApart() throws {
         #expect(try !isDropped(nft([otherSources]), tunnelled(from: "10.0.0.2")))
         #expect(try isDropped(nft([otherSources]), tunnelled(from: "172.16.0.0")))
         #expect(try !isDropped(nft([otherSources]), tunnelled()))
     }
 
-    @Test func jumpsAndVerdictMaps() throws {
+    @Test("jumps and verdict maps are followed")
+    func jumpsAndVerdictMaps() throws {
         let jump = nft([#"{"jump":{"target":"o"}}"#])
         let chains = jump.replacing(
             #"{"rule""#,
@@ -78,7 +82,8 @@ struct FirewallTests {
             protocolNumber: 6, input: "tunl0", destination: IPAddress(vip), destinationPort: port, state: "new")
     }
 
-    @Test func publishedPortsAreTranslations() throws {
+    @Test("a published port is a translation")
+    func publishedPortsAreTranslations() throws {
         let docker = """
             *nat
             :PREROUTING ACCEPT [0:0]
@@ -96,7 +101,7 @@ struct FirewallTests {
         #expect(firewall.translation(of: published(at: 8080))?.contains("--dport 8080") == true)
         #expect(firewall.translation(of: published(at: nil))?.contains("--dport 8080") == true)
         #expect(firewall.translation(of: published(at: 80)) == nil)
-        // That of another address of the host.
+        // The port is published at another address of the host.
         #expect(firewall.translation(of: published(at: 53)) == nil)
         #expect(firewall.translation(of: published(at: 53, vip: 0x0A00_000B)) != nil)
 
@@ -110,7 +115,8 @@ struct FirewallTests {
         #expect(try #require(Firewall(nft: nft([dnat]))).translation(of: published(at: 8080)) == nil)
     }
 
-    @Test func typesOfICMPAreToldApart() throws {
+    @Test("rules about a type of ICMP match that type only")
+    func typesOfICMPAreToldApart() throws {
         func echo(_ type: UInt8) -> Firewall.Packet {
             Firewall.Packet(protocolNumber: 1, input: "tunl0", icmpType: type, state: "new")
         }
@@ -131,7 +137,8 @@ struct FirewallTests {
         #expect(Firewall(iptables: accept).drop(of: echo(0), at: [.input]) == nil)
     }
 
-    @Test func iptables() {
+    @Test("rules of iptables-save are read")
+    func iptables() {
         let text = """
             *filter
             :INPUT DROP [0:0]
@@ -153,5 +160,15 @@ struct FirewallTests {
         inner.state = "invalid"
         #expect(firewall.drop(of: inner, at: [.input])?.isByState == true)
         #expect(Firewall(iptables: "").drop(of: inner, at: [.input]) == nil)
+    }
+
+    @Test("the remedy of a drop is a command of the program that has the rule")
+    func remedies() throws {
+        let firewall = try #require(Firewall(nft: nft([dropIPIP])))
+        let nftDrop = try #require(firewall.drop(of: tunnelled(), at: [.input]))
+        #expect(nftDrop.accept(from: "tunl0") == "nft insert rule inet f i iifname tunl0 accept")
+        let text = "*filter\n:INPUT DROP [0:0]\nCOMMIT\n"
+        let policy = try #require(Firewall(iptables: text).drop(of: tunnelled(), at: [.input]))
+        #expect(policy.accept("ip protocol 4", iptables: "-p 4") == "iptables -t filter -I INPUT -p 4 -j ACCEPT")
     }
 }

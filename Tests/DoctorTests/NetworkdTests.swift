@@ -4,12 +4,14 @@ import Testing
 @testable import Doctor
 
 struct NetworkdTests {
-    @Test func globs() {
+    @Test("globs match as networkd's")
+    func globs() {
         for glob in ["*", "tunl*", "t?nl0", "*0", "tunl0"] { #expect(Networkd.matches("tunl0", glob), "\(glob)") }
         for glob in ["", "tun", "eth*", "?", "*1", "tunl0?"] { #expect(!Networkd.matches("tunl0", glob), "\(glob)") }
     }
 
-    @Test func theFirstFileThatMatchesCounts() {
+    @Test("the first file that matches decides")
+    func theFirstFileThatMatchesCounts() {
         let networkd = Networkd(
             networks: [
                 ("10-wired.network", "[Match]\nName=eth* en*\n[Network]\nDHCP=yes\n"),
@@ -23,7 +25,8 @@ struct NetworkdTests {
         #expect(networkd.network(of: "x", kind: "veth")?.path == "20-virtual.network")
     }
 
-    @Test func listeningSockets() {
+    @Test("listening sockets are read from /proc/net")
+    func listeningSockets() {
         let header = "  sl  local_address rem_address   st\n"
         let tcp =
             header + "   0: 00000000:0050 00000000:0000 0A\n   1: 0B00000A:01BB 00000000:0000 0A\n"

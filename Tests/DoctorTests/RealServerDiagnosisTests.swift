@@ -4,12 +4,13 @@ import Testing
 
 @testable import Doctor
 
-/// Faults that need the kernel's ipip or another host: the others are planted in Tests/Namespaces/doctor.test.sh.
+/// The faults that need the kernel's ipip or another host. Tests/Namespaces/doctor.test.sh plants the others.
 struct RealServerDiagnosisTests {
     private let vip = IPAddress(0x0A00_0064)
     private let director = IPAddress(0x0A00_0002)
 
-    @Test func nothingAtAllIsNoRealServer() {
+    @Test("an empty machine lacks all parts of a real server")
+    func nothingAtAllIsNoRealServer() {
         var facts = RealServerFacts()
         facts.vips = [vip]
         facts.hasModule = false
@@ -17,7 +18,8 @@ struct RealServerDiagnosisTests {
         #expect(faults.isSuperset(of: [.interfaceMissing, .tunnelMissing, .moduleMissing, .vipMissing, .noRouteBack]))
     }
 
-    @Test func aSecondTunnelClaimsByItsEnds() {
+    @Test("a second tunnel whose ends match takes the director's packets")
+    func aSecondTunnelClaimsByItsEnds() {
         func faults(_ tunnel: Tunnel, filter: Int = 1) -> [Fault] {
             var facts = RealServerFacts()
             facts.sysctls["ipip1/rp_filter"] = filter
@@ -36,7 +38,7 @@ struct RealServerDiagnosisTests {
         #expect(faults(tunnel(local: 0x0A00_000B)) == [.secondTunnel])
         #expect(faults(tunnel(local: 0x0A00_0009, remote: director)).isEmpty)
         #expect(faults(tunnel(remote: vip)).isEmpty)
-        // What it unwraps reaches the VIP all the same.
+        // Its packets still reach the VIP.
         #expect(faults(tunnel(remote: director), filter: 0).isEmpty)
         #expect(faults(tunnel(remote: director), filter: 2).isEmpty)
         #expect(faults(tunnel(up: false, remote: director)).isEmpty)
@@ -51,8 +53,9 @@ struct RealServerDiagnosisTests {
         return facts.firewallFindings().map(\.fault)
     }
 
-    /// A check by ping judges services that no connection can be made to.
-    @Test func droppedPingsMatterWhereTheyAreTheCheck() {
+    /// Services that no connection can be made to are checked by a ping.
+    @Test("dropped pings are a fault where the check is a ping")
+    func droppedPingsMatterWhereTheyAreTheCheck() {
         let rules = ":INPUT ACCEPT [0:0]\n-A INPUT -p icmp -m icmp --icmp-type 8 -j DROP"
         let tcp = ListeningSocket(address: nil, port: 53)
         let udp = ListeningSocket(address: nil, port: 53, isUDP: true)
@@ -62,7 +65,8 @@ struct RealServerDiagnosisTests {
         #expect(faults(rules: rules, port: 80).isEmpty)
     }
 
-    @Test func everyClassOfPacketsIsAskedFor() {
+    @Test("a filter that drops clients' packets, answers or ICMP errors is a fault")
+    func everyClassOfPacketsIsAskedFor() {
         let udp = ListeningSocket(address: nil, port: 53, isUDP: true)
         let onlyTCP = ":INPUT DROP [0:0]\n-A INPUT -p icmp -j ACCEPT\n-A INPUT -p tcp -j ACCEPT"
         #expect(faults(rules: onlyTCP, port: 53).isEmpty)
@@ -72,12 +76,13 @@ struct RealServerDiagnosisTests {
         #expect(faults(rules: noErrors, port: 80) == [.icmpDropped])
         let silent = ":OUTPUT DROP [0:0]\n-A OUTPUT -d 10.0.0.0/8 -j ACCEPT\n-A OUTPUT -p icmp -j ACCEPT"
         #expect(faults(rules: silent.replacing("-d 10.0.0.0/8", with: "-p udp"), port: 80) == [.firewallVIP])
-        // Whom answers go to is not known.
+        // The destinations of answers are not known.
         #expect(faults(rules: silent, port: 80).isEmpty)
     }
 
-    /// The filter's input chain never sees what goes on to a container.
-    @Test func publishedPortsAreNoFault() {
+    /// Packets for a container do not pass the filter's input chain.
+    @Test("a container's published port is no fault")
+    func publishedPortsAreNoFault() {
         var facts = RealServerFacts()
         facts.vips = [vip]
         facts.port = 8080
@@ -103,7 +108,8 @@ struct RealServerDiagnosisTests {
         #expect(facts.serviceFindings().map(\.fault) == [.serviceNotBound])
     }
 
-    @Test func oneOwnerOfTheVIPIsTheDirector() {
+    @Test("only a director or a router may answer ARP for the VIP")
+    func oneOwnerOfTheVIPIsTheDirector() {
         let own = MACAddress([2, 0, 0, 0, 0, 2])!
         let other = MACAddress([2, 0, 0, 0, 0, 3])!
         let router = MACAddress([0, 0, 0x5e, 0, 1, 51])!
@@ -121,10 +127,10 @@ struct RealServerDiagnosisTests {
         #expect(faults([own], director: [own]).isEmpty)
         #expect(faults([other], director: [own]) == [.vipAnswered])
         #expect(faults([own, other], director: []) == [.vipAnswered])
-        // The director that was named stands by for another one.
+        // The named director stands by for another one.
         #expect(faults([other], director: [own], tunnellers: [other]).isEmpty)
         #expect(faults([router], director: [own]).isEmpty)
-        // Two that are active are one too many.
+        // Two active directors are a fault.
         #expect(faults([own, other], director: [own], tunnellers: [own, other]) == [.vipAnswered])
         #expect(faults([own, router], director: [own]) == [.vipAnswered])
     }

@@ -2,7 +2,7 @@ internal import Addresses
 internal import Netlink
 internal import ServiceConfiguration
 
-/// What is wrong with a director. Facts in, findings out.
+/// The diagnosis of a director: its findings, computed from the facts.
 extension DirectorFacts {
     public func findings() -> [Finding] {
         limitFindings() + daemonFindings() + ownFindings() + interfaces.flatMap(findings) + strayFindings()
@@ -10,9 +10,9 @@ extension DirectorFacts {
             + vipOwners.filter { !$0.macs.isEmpty }.map { vip, interface, macs in
                 Finding(
                     .vipConflict,
-                    "\(vip) is answered by ARP on \(interface) also by \(macs.map { "\($0)" }.joined(separator: ", "))",
+                    "ARP requests for \(vip) on \(interface) are also answered by \(macs.map { "\($0)" }.joined(separator: ", "))",
                     fix:
-                        "on the host of that MAC address: ipvsd realserver-setup --vip \(vip), or take the address away"
+                        "on the host of that MAC address: ipvsd realserver-setup --vip \(vip), or ip addr del \(vip)/32 dev DEVICE"
                 )
             }
     }
@@ -22,17 +22,17 @@ extension DirectorFacts {
         return [
             Finding(
                 .daemonMissing,
-                "the data plane forwards without a daemon: nobody checks real servers or follows routes",
-                fix: "start ipvsd with the flags it had; it takes over what is there")
+                "the data plane forwards without a daemon: real servers are not checked, and changed routes are not used",
+                fix: "\(Self.start); it takes over the data plane")
         ]
     }
 
-    /// Of what the director itself had put into the machine.
+    /// The faults of the director's own addresses, devices and programs.
     private func ownFindings() -> [Finding] {
         missingVIPs.map { vip, interface in
             Finding(
                 .vipMissing,
-                "\(vip), which the director had put on \(interface), is no address of this machine any more: nobody answers ARP for it",
+                "\(vip), which the director had put on \(interface), is no address of this machine any more: it does not answer ARP for it",
                 fix: putBack(
                     "ip addr add \(vip)/32 dev \(interface) scope host",
                     culprit:
@@ -44,16 +44,26 @@ extension DirectorFacts {
     private func checkPathFindings() -> [Finding] {
         let own = "net.ipv4.conf.ipvsd0"
         var local: [String] = []
-        if !checkPath.acceptsLocal { local.append("\(own).accept_local is 0") }
+        var settings: [String] = []
+        if !checkPath.acceptsLocal {
+            local.append("\(own).accept_local is 0")
+            settings.append("\(own).accept_local=1")
+        }
         var forChecks = checkPath.devices + checkPath.missing + local
         if checkPath.reversePathFilter == 1 {
             forChecks.append(
                 "rp_filter of ipvsd0, the larger of its own and all's, is 1: answers from the VIP are dropped")
+            settings.append("\(own).rp_filter=2")
         }
         var forFragments = checkPath.devices + local
-        if !checkPath.forwards { forFragments.append("\(own).forwarding is 0") }
+        if !checkPath.forwards {
+            forFragments.append("\(own).forwarding is 0")
+            settings.append("\(own).forwarding=1")
+        }
         var findings: [Finding] = []
-        let fix = putBack(nil, culprit: "whoever sets or removes it has to leave ipvsd0 and ipvsd1 alone")
+        let fix = putBack(
+            settings.isEmpty ? nil : "sysctl -w \(settings.joined(separator: " "))",
+            culprit: "the program that changes ipvsd0 or ipvsd1 has to leave them alone")
         if checkPath.carriesChecks, !forChecks.isEmpty {
             findings.append(
                 Finding(
@@ -72,9 +82,11 @@ extension DirectorFacts {
 
     private func putBack(_ command: String?, culprit: String) -> String {
         isDaemonRunning
-            ? "the director puts it back every second, and its log says what keeps it from that; \(culprit)"
-            : "start ipvsd with the flags it had; it puts it back" + (command.map { " (meanwhile: \($0))" } ?? "")
+            ? "the director puts it back every second, or logs the error (journalctl -u ipvsd); \(culprit)"
+            : "\(Self.start); it puts it back" + (command.map { " (meanwhile: \($0))" } ?? "")
     }
+
+    private static let start = "start ipvsd with the flags it had (systemctl start ipvsd)"
 
     private func findings(of interface: Interface) -> [Finding] {
         var findings: [Finding] = []
@@ -84,15 +96,17 @@ extension DirectorFacts {
                 Finding(
                     .programNotAttached,
                     "no XDP program is on \(interface.name): packets for the VIP are not forwarded",
-                    fix: "restart ipvsd (or see what removed it: bpftool link; ip link show \(interface.name))"))
+                    fix:
+                        "restart ipvsd (systemctl restart ipvsd); ip link show \(interface.name) shows another program there"
+                ))
         case "generic":
             findings.append(
                 Finding(
                     .genericXDP,
                     "XDP is generic on \(interface.name), after the kernel has copied the packet: "
                         + whyGeneric(interface),
-                    fix: "mend the reason, then start ipvsd with \(Options.xdp.argument(.native)), which names what "
-                        + "the driver refuses"))
+                    fix: "remove the reason, then start ipvsd with \(Options.xdp.argument(.native)), whose error names "
+                        + "what the driver refuses"))
         default: break
         }
         if let vrf = interface.vrf {
@@ -100,14 +114,14 @@ extension DirectorFacts {
                 Finding(
                     .noRoute,
                     "\(interface.name) is part of the VRF \(vrf), and routes to real servers are looked up outside of it",
-                    fix: "ip link set \(interface.name) nomaster, and have its routes in the main table"))
+                    fix: "ip link set \(interface.name) nomaster, and move its routes to the main table"))
         }
         let merging = interface.merging + (interface.mode == "generic" ? interface.mergingBelow : [])
         if !merging.isEmpty {
             findings.append(
                 Finding(
                     .mergedFrames,
-                    "\(merging.joined(separator: " and ")) on: frames arrive merged, longer than any MTU, and are dropped",
+                    "\(merging.joined(separator: " and ")) \(merging.count == 1 ? "is" : "are") on: frames that were merged beyond the MTU are dropped",
                     fix: merging.map { feature in
                         let parts = feature.split(separator: " ")
                         return "ethtool -K \(parts.last ?? "") \(parts.first ?? "") off"
@@ -121,28 +135,33 @@ extension DirectorFacts {
         return strays.map { stray in
             Finding(
                 .strayPackets,
-                "\(stray.packets) packets for \(stray.vip) came in by \(stray.interface), where the XDP program is not, the last at \(stray.last): this machine's own stack has them, and no real server gets them",
+                "\(stray.packets) packets for \(stray.vip) came in by \(stray.interface), which has no XDP program, the last at \(stray.last): they went to this machine's own stack, and to no real server",
                 fix:
-                    "start ipvsd with \(Options.interfaces.flagName) \(names),\(stray.interface), or have neighbours and routers forget the MAC of \(stray.interface) for \(stray.vip)"
+                    "start ipvsd with \(Options.interfaces.flagName) \(names),\(stray.interface), or on clients and routers that send there: ip neigh del \(stray.vip) dev DEVICE"
             )
         }
             + unwatchedInterfaces.map { interface in
                 Finding(
                     .strayPackets,
-                    "no program for stray packets is on \(interface), where the XDP program is not: it answers ARP for the VIPs",
-                    fix: putBack(nil, culprit: "whoever removes the clsact qdisc of \(interface) has to leave it alone")
+                    "\(interface), which answers ARP for the VIPs, has neither the XDP program nor the program for stray packets",
+                    fix: putBack(
+                        nil, culprit: "the program that removes the clsact qdisc of \(interface) has to leave it alone")
                 )
             }
     }
 
     private func whyGeneric(_ interface: Interface) -> String {
-        if !interface.merging.isEmpty { return "\(interface.merging[0]) is on, which drivers refuse together with it" }
-        if interface.mtu > 3500 { return "the MTU is \(interface.mtu), more than a page holds in most drivers" }
+        if !interface.merging.isEmpty {
+            return "\(interface.merging[0]) is on, which drivers refuse together with native XDP"
+        }
+        if interface.mtu > 3500 {
+            return "the MTU is \(interface.mtu), which is more than a page holds in most drivers"
+        }
         let flag = Options.xdp.argument(.generic)
         switch interface.kind {
-        case nil: return "the driver has no native XDP (ethtool -i \(interface.name)), or \(flag) was asked for"
-        case "veth"?, "tun"?: return "\(flag) was asked for, as \(interface.kind ?? "") has native XDP"
-        case let kind?: return "\(kind) devices have no native XDP in every mode, or \(flag) was asked for"
+        case nil: return "the driver has no native XDP (ethtool -i \(interface.name)), or \(flag) was given"
+        case "veth"?, "tun"?: return "\(flag) was given, as \(interface.kind ?? "") has native XDP"
+        case let kind?: return "\(kind) devices have native XDP in some modes only, or \(flag) was given"
         }
     }
 
@@ -165,15 +184,19 @@ extension DirectorFacts {
             findings.append(
                 Finding(
                     .neighbourUnresolved, "\(which) does not answer \(how) on \(interface)",
-                    fix: "look at cable, VLAN and address of \(hop); \(command)"))
+                    fix: "check cable, VLAN and address of \(hop), then: \(command)"))
         }
         if let source = server.source, vips.contains(source) {
+            let via = server.nextHop.flatMap { $0 == server.address ? nil : " via \($0)" } ?? ""
+            let device = server.interface.map { " dev \($0)" } ?? ""
             findings.append(
                 Finding(
                     .outerSourceVIP,
                     "the kernel chooses \(source), a VIP, as the source of packets to the real server \(server.address), "
                         + "which would drop them: nothing is sent there",
-                    fix: "give this machine another address, or the route a source: ip route change … src ADDRESS"))
+                    fix:
+                        "ip route replace \(server.address)\(via)\(device) src ADDRESS, with another address of this machine"
+                ))
         }
         if let reason = server.downReason {
             findings.append(
@@ -191,7 +214,9 @@ extension DirectorFacts {
             findings.append(
                 Finding(
                     .bpfPrivilege, "this process lacks \(missingCapabilities.joined(separator: ", "))\(setting)",
-                    fix: "run as root with all capabilities: container --cap-add, or AmbientCapabilities= of the unit"))
+                    fix:
+                        "run ipvsd as root with all capabilities; a container needs --cap-add \(missingCapabilities.joined(separator: ","))"
+                ))
         }
         if jit == 0 {
             findings.append(
@@ -205,13 +230,13 @@ extension DirectorFacts {
                     .bpfFilesystem, "no bpffs is mounted: the data plane would not outlive this mount namespace",
                     fix: "mount -t bpf bpf /sys/fs/bpf"))
         }
-        // RLIMIT_MEMLOCK's use by BPF ended with 5.11; the flow table is the largest thing.
+        // Kernels before 5.11 count BPF maps, above all the flow table, against RLIMIT_MEMLOCK.
         if let lockedMemory, kernel < (5, 11), lockedMemory < 1 << 30 {
             findings.append(
                 Finding(
                     .lockedMemory,
-                    "RLIMIT_MEMLOCK is \(lockedMemory >> 10) KiB, less than BPF tables take on Linux \(kernel.major).\(kernel.minor)",
-                    fix: "ulimit -l unlimited, or LimitMEMLOCK=infinity in the unit"))
+                    "RLIMIT_MEMLOCK is \(lockedMemory >> 10) KiB, which is less than BPF maps need on Linux \(kernel.major).\(kernel.minor)",
+                    fix: "ulimit -l unlimited before ipvsd starts, or LimitMEMLOCK=infinity in its unit"))
         }
         return findings
     }

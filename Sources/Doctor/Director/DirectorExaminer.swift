@@ -4,19 +4,19 @@ import Glibc
 public import HostState
 import Netlink
 
-/// Gathers what a director's diagnosis goes by. Reads and asks only.
+/// The examination of a director, which gathers the facts for its diagnosis. It reads and sends probes, and changes nothing.
 public struct DirectorExaminer {
-    /// What the director, or its maps, say.
+    /// The state of the director according to the daemon, or to its maps.
     public struct Claim: Sendable {
         public var isDaemonRunning: Bool
         public var interfaces: [String]
         public var vips: [IPAddress]
-        /// Those that are tunnelled to; with the reason where one is down.
+        /// The real servers behind the tunnel. `downReason` is nil for one that is up.
         public var servers: [(address: IPAddress, downReason: String?)]
         public var strays: [DirectorFacts.Stray]
-        /// Of the tc programs for them.
+        /// The priority of the tc programs that count stray packets.
         public var strayPriority: UInt32
-        /// What its journal says that it has put into the machine; nil: it cannot be read.
+        /// The changes in its journal. Nil: the journal cannot be read.
         public var changes: [Change]?
 
         public init(
@@ -35,14 +35,14 @@ public struct DirectorExaminer {
     }
 
     private let claim: Claim
-    private let question: Question
+    private let probes: Probes
 
     public init(_ claim: Claim, timeoutMilliseconds: Int32 = 600) {
         self.claim = claim
-        question = Question(timeoutMilliseconds: timeoutMilliseconds)
+        probes = Probes(timeoutMilliseconds: timeoutMilliseconds)
     }
 
-    /// By the names of `ethtool -K`; frames that these merge are no longer what was on the wire.
+    /// The features that merge frames, by the kernel's name and the name in `ethtool -K`.
     private static let merging = [("rx-lro", "lro"), ("rx-gro-hw", "rx-gro-hw")]
     private static let mergingBelow = [("rx-lro", "lro"), ("rx-gro-hw", "rx-gro-hw"), ("rx-gro", "gro")]
 
@@ -57,11 +57,11 @@ public struct DirectorExaminer {
         facts.firewalls = Firewall.present(unchecked)
         facts.interfaces = claim.interfaces.compactMap { name in
             links.first { $0.name == name }.flatMap { link in
-                unchecked.look("interface \(name)") { try interface(link, among: links) }
+                unchecked.examine("interface \(name)") { try interface(link, among: links) }
             }
         }
         facts.servers = claim.servers.map { claimed in
-            unchecked.look("the way to the real server \(claimed.address)") {
+            unchecked.examine("the way to the real server \(claimed.address)") {
                 try server(claimed.address, claimed.downReason, links, socket)
             } ?? .init(address: claimed.address, downReason: claimed.downReason, interface: nil, isWayKnown: false)
         }
@@ -75,16 +75,16 @@ public struct DirectorExaminer {
                     }
             }
             for link in ways {
-                let owners = unchecked.look("who answers ARP for \(vip) on \(link.name)") {
-                    try question.owners(of: vip, on: link)
+                let owners = unchecked.examine("the answers to ARP for \(vip) on \(link.name)") {
+                    try probes.owners(of: vip, on: link)
                 }
                 guard let owners else { continue }
-                // Its own other interfaces on the same link are no strangers.
+                // The director's other interfaces on the same link may answer.
                 var macs = owners.filter { mac in !links.contains { $0.address == mac } }
                 if macs.count == 1, !isHolder(of: vip, addresses), !realServers.contains(macs[0]) { macs = [] }
                 facts.vipOwners.append((vip, link.name, macs))
             }
-            if ways.isEmpty { unchecked.add("who answers ARP for \(vip): no interface has its subnet") }
+            if ways.isEmpty { unchecked.add("the answers to ARP for \(vip): no interface has its subnet") }
         }
         if let changes = claim.changes {
             facts.missingVIPs = Self.missingVIPs(changes, links, addresses)
@@ -92,7 +92,7 @@ public struct DirectorExaminer {
                 if case .filter(_, _, claim.strayPriority, _) = change { true } else { false }
             }
             facts.checkPath =
-                unchecked.look("the path of checks") {
+                unchecked.examine("the path of checks") {
                     let answering = Self.interfacesOfAnswers(claim, changes, links, facts.servers)
                     return try checkPath(
                         changes.filter { !isStray($0) && Self.takesPart($0, links, answering) }, links, addresses,
@@ -102,13 +102,13 @@ public struct DirectorExaminer {
             facts.unwatchedInterfaces = Self.missingPrograms(changes.filter(isStray), links, socket, unchecked)
                 .map(\.interface)
         } else {
-            unchecked.add("what the director had put into this machine: its journal cannot be read")
+            unchecked.add("the director's addresses, devices and programs in this machine: its journal cannot be read")
         }
-        unchecked.look("the kernel's settings and limits") { try limits(&facts, unchecked) }
+        unchecked.examine("the kernel's settings and limits") { try limits(&facts, unchecked) }
         return Report(side: .director, findings: facts.findings(), unchecked: unchecked.reasons)
     }
 
-    // MARK: What the director had put into the machine
+    // MARK: The director's addresses, devices and programs
 
     private static func missingVIPs(
         _ changes: [Change], _ links: [Link], _ addresses: [InterfaceAddress]
@@ -121,13 +121,13 @@ public struct DirectorExaminer {
         }
     }
 
-    /// As it is called now.
+    /// Returns the interface's present name.
     private static func name(of interface: Change.Interface, _ links: [Link]) -> String {
         interface.find(among: links)?.name ?? interface.name
     }
 
-    /// By which answers to checks come: ipvsd0 and the interfaces of real servers' routes and of the VIPs. Others have the
-    /// program for answers that come by another way, and miss nothing without it.
+    /// Returns the interfaces where answers to checks come in: ipvsd0 and the interfaces of the VIPs and of the routes to real
+    /// servers. A missing program on another interface is no fault.
     private static func interfacesOfAnswers(
         _ claim: Claim, _ changes: [Change], _ links: [Link], _ servers: [DirectorFacts.Server]
     ) -> Set<String> {
@@ -174,7 +174,7 @@ public struct DirectorExaminer {
         changes.compactMap { change in
             guard case .filter(let place, let direction, let priority, let handle) = change,
                 let link = place.find(among: links),
-                let present = unchecked.look(
+                let present = unchecked.examine(
                     "the tc programs on \(link.name)",
                     { try socket.filters(interface: link.index, ingress: direction == .ingress) })
             else { return nil }
@@ -192,7 +192,7 @@ public struct DirectorExaminer {
             vrf: links.first { $0.index == link.master && $0.kind == "vrf" }?.name)
     }
 
-    /// "lro of eth0"
+    /// Returns the features that are on, such as "lro of eth0".
     private func features(_ features: [(String, String)], of link: Link) throws -> [String] {
         try features.filter { try Offload.isOn($0.0, of: link.name) == true }.map { "\($0.1) of \(link.name)" }
     }
@@ -210,8 +210,8 @@ public struct DirectorExaminer {
         if !isResolved {
             let entry = try socket.neighbour(hop, on: link.index)
             if hop.family == .v4 {
-                // The table alone may be old: it is asked now; behind a proxy or a static entry the table counts.
-                isResolved = try !question.owners(of: hop, on: link).isEmpty || entry?.isStatic == true
+                // An entry of the table may be old, so ARP is probed. A static entry counts without an answer.
+                isResolved = try !probes.owners(of: hop, on: link).isEmpty || entry?.isStatic == true
             } else {
                 isResolved = entry?.isUsable == true
             }
@@ -227,7 +227,7 @@ public struct DirectorExaminer {
             || claim.changes?.contains { if case .address(_, vip, _, _) = $0 { true } else { false } } ?? false
     }
 
-    /// What the neighbour tables have for the real servers that are on the link.
+    /// Returns the MAC addresses of the real servers on the link, from the neighbour tables.
     private func macs(
         of servers: [DirectorFacts.Server], _ links: [Link], _ socket: RouteSocket, _ unchecked: Unchecked
     ) -> Set<MACAddress> {
@@ -236,7 +236,7 @@ public struct DirectorExaminer {
                 guard server.nextHop == server.address,
                     let link = links.first(where: { $0.name == server.interface })
                 else { return nil }
-                return unchecked.look("the neighbour entry of the real server \(server.address)") {
+                return unchecked.examine("the neighbour entry of the real server \(server.address)") {
                     try socket.neighbour(server.address, on: link.index)?.linkAddress
                 } ?? nil
             })
@@ -245,7 +245,7 @@ public struct DirectorExaminer {
     private func limits(_ facts: inout DirectorFacts, _ unchecked: Unchecked) throws {
         let jit = "net/core/bpf_jit_enable"
         facts.jit = Sysctl.exists(jit) ? Int(try Sysctl.read(jit)) : nil
-        if facts.jit == nil { unchecked.add("net.core.bpf_jit_enable: not to be seen from this network namespace") }
+        if facts.jit == nil { unchecked.add("net.core.bpf_jit_enable: this network namespace does not have it") }
         let unprivileged = "kernel/unprivileged_bpf_disabled"
         if Sysctl.exists(unprivileged) { facts.unprivilegedDisabled = Int(try Sysctl.read(unprivileged)) }
         facts.hasBPFFilesystem = BPFFilesystem.find() != nil

@@ -1,20 +1,20 @@
 public import Addresses
 import Netlink
 
-/// All that a director's diagnosis goes by, gathered once.
+/// The facts of a director's diagnosis.
 public struct DirectorFacts: Sendable {
     public struct Interface: Sendable {
         public var name: String
-        /// IFLA_INFO_KIND; nil: hardware.
+        /// IFLA_INFO_KIND. Nil: hardware.
         public var kind: String?
         public var mtu: UInt32
-        /// "native", "generic"; nil: no program.
+        /// "native" or "generic". Nil: there is no program.
         public var mode: String?
-        /// Names of features that merge frames, and that are on.
+        /// The features that merge frames and are on, such as "lro of eth0".
         public var merging: [String]
-        /// The same, of the devices below.
+        /// The same for the devices below.
         public var mergingBelow: [String]
-        /// The VRF that it is a part of.
+        /// The VRF of the interface.
         public var vrf: String?
 
         public init(
@@ -33,16 +33,16 @@ public struct DirectorFacts: Sendable {
 
     public struct Server: Sendable {
         public var address: IPAddress
-        /// What the director says about it, where it is down.
+        /// The director's reason why the real server is down. Nil: it is up.
         public var downReason: String?
-        /// The source address of tunnelled packets to it; nil: there are none, or it is not known.
+        /// The source address of tunnelled packets to it. Nil: there are none, or the source is not known.
         public var source: IPAddress?
-        /// The gateway, or the server itself.
+        /// The gateway, or the real server itself.
         public var nextHop: IPAddress?
-        /// Nil: there is no route.
+        /// The outgoing interface. Nil: there is no route.
         public var interface: String?
         public var isResolved: Bool
-        /// False: the way could not be looked at, and is not known.
+        /// Whether the route could be read.
         public var isWayKnown: Bool
 
         public init(
@@ -60,15 +60,15 @@ public struct DirectorFacts: Sendable {
         }
     }
 
-    /// ipvsd0 and its peer ipvsd1, by which checks enter the tunnel, and packets come that are to be fragmented.
+    /// The check path: ipvsd0 and its peer ipvsd1. Checks enter the tunnel there, and packets are fragmented.
     public struct CheckPath: Sendable {
-        /// The journal names programs of checks; false: nothing is checked.
+        /// Whether the journal names programs of checks. False: no real server is checked.
         public var carriesChecks = true
-        /// Of the two devices: "ipvsd0 is missing", "ipvsd1 is down".
+        /// The faults of the two devices, such as "ipvsd0 is missing" and "ipvsd1 is down".
         public var devices: [String] = []
-        /// Of what checks need besides: "no egress program is on ipvsd0".
+        /// Other faults of the check path, such as "no egress program is on ipvsd0".
         public var missing: [String] = []
-        /// The larger of all's and ipvsd0's rp_filter, which counts.
+        /// The larger of all's and ipvsd0's rp_filter, which is in force.
         public var reversePathFilter = 2
         public var acceptsLocal = true
         public var forwards = true
@@ -80,7 +80,7 @@ public struct DirectorFacts: Sendable {
         public var interface: String
         public var vip: IPAddress
         public var packets: UInt64
-        /// When the last one came.
+        /// The time of the last packet.
         public var last: String
 
         public init(interface: String, vip: IPAddress, packets: UInt64, last: String) {
@@ -93,29 +93,29 @@ public struct DirectorFacts: Sendable {
 
     public var interfaces: [Interface] = []
     public var servers: [Server] = []
-    /// Others than the director that answer ARP for a VIP, by interface. Not the one that answers where this director has no
-    /// VIP, as it stands by, or announces it otherwise.
+    /// Other hosts that answer ARP for a VIP, by interface. Where this director does not have the VIP, a single answer is left
+    /// out, as the director stands by or announces the VIP otherwise.
     public var vipOwners: [(vip: IPAddress, interface: String, macs: [MACAddress])] = []
     /// VIPs that the director had put on an interface, and that no interface has.
     public var missingVIPs: [(vip: IPAddress, interface: String)] = []
-    /// Packets for a VIP that came in lately by an interface that the packet program is not on.
+    /// Recent packets for a VIP that came in by an interface without the packet program.
     public var strays: [Stray] = []
-    /// Such interfaces without the director's tc program, which answer ARP for the VIPs.
+    /// Interfaces that answer ARP for the VIPs, and have neither the packet program nor the tc program for stray packets.
     public var unwatchedInterfaces: [String] = []
     public var checkPath = CheckPath()
     public var vips: [IPAddress] = []
     public var firewalls: [Firewall] = []
     public var isDaemonRunning = true
-    /// net.core.bpf_jit_enable; nil: not to be seen from this network namespace.
+    /// net.core.bpf_jit_enable. Nil: this network namespace does not have it.
     public var jit: Int?
     public var hasBPFFilesystem = true
-    /// RLIMIT_MEMLOCK, bytes; nil: none.
+    /// RLIMIT_MEMLOCK in bytes. Nil: there is no limit.
     public var lockedMemory: UInt64?
-    /// Since 5.11 BPF's memory is accounted to the control group instead.
+    /// The kernel's version. From 5.11 on BPF's memory counts for the control group, not for RLIMIT_MEMLOCK.
     public var kernel: (major: Int, minor: Int) = (6, 1)
-    /// Of those that loading and attaching takes; empty for root.
+    /// The capabilities that loading and attaching need, and that this process lacks. Empty for root.
     public var missingCapabilities: [String] = []
-    /// kernel.unprivileged_bpf_disabled
+    /// The value of kernel.unprivileged_bpf_disabled.
     public var unprivilegedDisabled: Int?
 
     public init() {}

@@ -1,7 +1,7 @@
 import Addresses
 
-/// What the director's own packet filter does with packets that the kernel forwards or delivers for it. XDP has taken
-/// all others before any filter sees them.
+/// The faults of the director's own packet filter. It sees only packets that the kernel forwards or delivers. XDP takes
+/// all others before.
 extension DirectorFacts {
     private static let device = "ipvsd0"
 
@@ -11,7 +11,7 @@ extension DirectorFacts {
         return Array(dropped + checks)
     }
 
-    /// Encapsulated packets that are too long for their way come in on ipvsd0 and are forwarded in fragments.
+    /// Returns the fault of encapsulated packets that are too long. They come in on ipvsd0 and are forwarded in fragments.
     private func fragmentFinding(_ firewall: Firewall) -> Finding? {
         for server in servers {
             let packet = Firewall.Packet(
@@ -36,15 +36,13 @@ extension DirectorFacts {
                 let what = "health checks by \(number == 6 ? "TCP" : "ICMP echo")"
                 if let drop = firewall.drop(of: asked, at: [.output, .postrouting]) {
                     return Finding(
-                        .checkPathBroken, "\(what) of \(vip) are dropped by \(drop.text): no answer is ever asked for",
-                        fix:
-                            "nft insert rule \(drop.chain) oifname ipvsd0 accept, or iptables -I OUTPUT -o ipvsd0 -j ACCEPT"
-                    )
+                        .checkPathBroken, "\(what) of \(vip) on ipvsd0 are dropped by \(drop.text)",
+                        fix: drop.accept("oifname \(Self.device)", iptables: "-o \(Self.device)"))
                 }
                 if let drop = firewall.drop(of: answered, at: [.prerouting, .input]) {
                     return Finding(
                         .checkPathBroken,
-                        "answers to \(what) from \(vip) are dropped by \(drop.text), whatever the real servers do",
+                        "answers to \(what) from \(vip) on ipvsd0 are dropped by \(drop.text)",
                         fix: drop.accept(from: Self.device))
                 }
             }

@@ -1,16 +1,16 @@
 public import Addresses
 import HostState
 
-/// A packet filter's rules, as far as it takes to say what becomes of one packet. What is not understood makes a match
-/// unknown, and an unknown one neither drops nor accepts for certain: the doctor names only what is sure.
+/// The rules of a packet filter, as far as one packet's fate depends on them. A match that is not understood is unknown: it
+/// neither drops nor accepts for certain. The doctor names only certain drops.
 public struct Firewall: Sendable {
     public enum Hook: String, Sendable { case prerouting, input, forward, output, postrouting, ingress, egress }
 
     public struct Chain: Sendable {
         public var name: String
-        /// Nil: only reached by a jump.
+        /// The hook. Nil: only a jump reaches the chain.
         public var hook: Hook?
-        /// Of type nat: its rules may give packets another destination.
+        /// Whether the chain is of type nat, so that its rules may give packets another destination.
         public var isNAT = false
         public var dropsByPolicy = false
         public var rules: [Rule] = []
@@ -19,9 +19,9 @@ public struct Firewall: Sendable {
     public struct Rule: Sendable {
         public var matches: [Match]
         public var verdict: Verdict?
-        /// Gives the packet another destination (DNAT, REDIRECT).
+        /// Whether the rule gives the packet another destination (DNAT, REDIRECT).
         public var translates = false
-        /// As the operator finds it.
+        /// The rule as text, by which the operator finds it.
         public var text: String
     }
 
@@ -31,7 +31,7 @@ public struct Firewall: Sendable {
         case goto(String)
     }
 
-    /// One condition; `isNegated` turns it round.
+    /// A condition of a rule, or its opposite with `isNegated`.
     public struct Match: Sendable {
         public enum Condition: Sendable {
             case protocolNumber(Set<UInt8>)
@@ -46,11 +46,11 @@ public struct Firewall: Sendable {
         }
         public var condition: Condition
         public var isNegated = false
-        /// Holds for packets of that protocol only, turned round or not.
+        /// The protocol of the packets that can match, negated or not. Nil: any.
         public var transport: UInt8?
     }
 
-    /// Nil: not known, or any.
+    /// A packet. A nil value is not known, or any.
     public struct Packet: Sendable {
         public var protocolNumber: UInt8
         public var input: String?
@@ -59,13 +59,13 @@ public struct Firewall: Sendable {
         public var destination: IPAddress?
         public var destinationPort: UInt16?
         public var icmpType: UInt8?
-        /// Conntrack's.
+        /// The state in conntrack.
         public var state: String
     }
 
-    /// By the table's name and its own.
+    /// The chains by the names of table and chain.
     public var chains: [String: Chain]
-    /// Of the base chains, in the order in which they were listed.
+    /// The keys of the base chains in their order.
     public var baseChains: [String]
 
     public init(chains: [(key: String, chain: Chain)] = []) {
@@ -73,7 +73,7 @@ public struct Firewall: Sendable {
         baseChains = chains.filter { $0.chain.hook != nil }.map(\.key)
     }
 
-    /// The rule that surely drops the packet at one of those hooks; nil where none does.
+    /// Returns the rule or policy that certainly drops the packet at one of those hooks. Nil: there is none.
     public func drop(of packet: Packet, at hooks: [Hook]) -> Drop? {
         for key in baseChains {
             guard let chain = chains[key], let hook = chain.hook, hooks.contains(hook) else { continue }
@@ -88,33 +88,37 @@ public struct Firewall: Sendable {
     }
 
     public struct Drop: Sendable {
-        /// What drops it, for people.
+        /// The rule or policy as text.
         public var text: String
-        /// Nil: the chain's policy.
+        /// The rule. Nil: the chain's policy.
         public var rule: Rule?
 
-        /// "inet filter input", as nft(8) names the chain.
+        /// The chain in the form of nft(8), such as "inet filter input".
         var chain: String {
             let policy = "policy drop of chain "
             let key = text.hasPrefix(policy) ? text.dropFirst(policy.count) : text.prefix { $0 != ":" }
             return key.split(separator: "/").joined(separator: " ")
         }
 
-        /// The command that lets packets in which come from the device.
-        func accept(from device: String) -> String {
+        /// Returns the command that accepts packets before this drop, given the match in the words of nft(8) and of
+        /// iptables(8).
+        func accept(_ nft: String, iptables: String) -> String {
             let words = chain.split(separator: " ")
             return words.first == "iptables" && words.count == 3
-                ? "iptables -t \(words[1]) -I \(words[2]) -i \(device) -j ACCEPT"
-                : "nft insert rule \(chain) iifname \(device) accept"
+                ? "iptables -t \(words[1]) -I \(words[2]) \(iptables) -j ACCEPT"
+                : "nft insert rule \(chain) \(nft) accept"
         }
 
-        /// Dropped because of conntrack's state.
+        /// Returns the command that accepts packets from the device before this drop.
+        func accept(from device: String) -> String { accept("iifname \(device)", iptables: "-i \(device)") }
+
+        /// Whether the rule depends on the state in conntrack.
         var isByState: Bool {
             rule?.matches.contains { if case .state = $0.condition { true } else { false } } ?? false
         }
     }
 
-    /// A rule of a nat chain at prerouting that may give the packet another destination; nil where surely none does.
+    /// Returns a rule of a nat chain at prerouting that may give the packet another destination. Nil: certainly none does.
     public func translation(of packet: Packet) -> String? {
         baseChains.lazy.filter { chains[$0]?.hook == .prerouting && chains[$0]?.isNAT == true }
             .compactMap { translation(of: packet, in: $0, depth: 0) }.first
@@ -141,10 +145,11 @@ public struct Firewall: Sendable {
         case dropped(Drop)
     }
 
-    /// The kernel's own limit of jumps.
+    /// The kernel's limit of nested jumps.
     private static let maximumDepth = 16
 
-    /// Nil: the chain's end. `isSure` becomes false once a rule that may match would have accepted.
+    /// Returns the outcome of a chain. Nil: the packet reaches its end. `isSure` becomes false at a rule that may match
+    /// and would accept.
     private func verdict(of packet: Packet, in key: String, depth: Int, _ isSure: inout Bool) -> Outcome? {
         guard depth <= Self.maximumDepth, let chain = chains[key] else { return nil }
         for rule in chain.rules {
@@ -167,7 +172,7 @@ public struct Firewall: Sendable {
 }
 
 extension Firewall.Rule {
-    /// Nil: it may or may not.
+    /// Whether the rule matches. Nil: this is not certain.
     func matches(_ packet: Firewall.Packet) -> Bool? {
         var isSure = true
         for match in matches {
@@ -211,7 +216,7 @@ extension Firewall.Match {
 }
 
 extension Firewall {
-    /// Numbers of what rules call by name (/etc/protocols).
+    /// The protocol numbers of the names in rules (/etc/protocols).
     static func protocolNumber(_ name: String) -> UInt8? {
         switch name.lowercased() {
         case "ipencap", "ipip", "ipv4": 4
@@ -247,7 +252,7 @@ extension Firewall {
 }
 
 extension Firewall {
-    /// The packet filters of this network namespace; what cannot be read is said in `unchecked`.
+    /// Returns the packet filters of this network namespace. `unchecked` gets the ones that cannot be read.
     static func present(_ unchecked: Unchecked) -> [Firewall] {
         var firewalls: [Firewall] = []
         var isRead = false

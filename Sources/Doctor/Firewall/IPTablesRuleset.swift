@@ -1,6 +1,6 @@
 import Addresses
 
-/// Reads iptables-save(8).
+/// The ruleset in the text of iptables-save(8).
 extension Firewall {
     public init(iptables text: String) {
         var chains: [(key: String, chain: Chain)] = []
@@ -31,7 +31,7 @@ extension Firewall {
         self.init(chains: chains)
     }
 
-    /// Quotes hold comments together.
+    /// Splits a line into words. A quoted comment is one word.
     private static func words(_ line: Substring) -> [String] {
         var words: [String] = []
         var word = ""
@@ -79,12 +79,12 @@ extension Firewall {
                 let target = value()
                 rule.verdict = verdict(target, table: table)
                 rule.translates = ["DNAT", "REDIRECT"].contains(target)
-                // What follows are the target's own options.
+                // The rest are options of the target.
                 rest = []
             case "-g", "--goto":
                 rule.verdict = .goto("iptables \(table)/\(value())")
             default:
-                // An option that is not known, whose values are skipped.
+                // The option is unknown, and its values are skipped.
                 if option.hasPrefix("-") { condition = .unknown }
             }
             if let condition { rule.matches.append(Match(condition: condition, isNegated: isNegated)) }
@@ -105,7 +105,7 @@ extension Firewall {
         }
     }
 
-    /// "10.0.0.0/8", "10.0.0.1"
+    /// Reads a network such as "10.0.0.0/8", or an address.
     private static func network(_ text: String) -> ClosedRange<IPAddress>? {
         let parts = text.split(separator: "/")
         guard let address = parts.first.flatMap({ IPv4Address(String($0)) }).map(IPAddress.v4) else { return nil }
@@ -113,14 +113,14 @@ extension Firewall {
         return Int(parts[1]).flatMap { range(address, length: $0) }
     }
 
-    /// "echo-request", "3/4"; of the codes, only that of "fragmentation needed" is asked for.
+    /// Reads a type such as "echo-request". Only the code of "fragmentation needed" ("3/4") is understood.
     private static func icmp(_ text: String) -> Match.Condition {
         let parts = text.split(separator: "/")
         if text == "fragmentation-needed" || text == "3/4" { return .icmpType([3]) }
         return parts.count == 1 ? icmpType(text).map { .icmpType([$0]) } ?? .unknown : .unknown
     }
 
-    /// "80", "80,443", "8000:8999"
+    /// Reads ports such as "80", "80,443" and "8000:8999".
     private static func ports(_ text: String) -> Match.Condition {
         let ranges = text.split(separator: ",").map { part -> ClosedRange<UInt16>? in
             let ends = part.split(separator: ":", omittingEmptySubsequences: false)

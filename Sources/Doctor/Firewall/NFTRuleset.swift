@@ -1,15 +1,15 @@
 import Addresses
 import HostState
 
-/// Reads `nft -j list ruleset` (libnftables-json(5)).
+/// The ruleset of nftables in JSON (libnftables-json(5)).
 extension Firewall {
-    /// Nil where the text is no such thing.
+    /// Reads the output of `nft -j list ruleset`. Nil: the text is no ruleset.
     public init?(nft text: String) {
         guard let entries = JSON(text)?["nftables"]?.array else { return nil }
         var chains: [(key: String, chain: Chain)] = []
         var places: [String: Int] = [:]
         for entry in entries {
-            // IPv6, ARP and bridges' tables see none of these packets.
+            // The tables of IPv6, ARP and bridges see none of these packets.
             if let chain = entry["chain"], let key = Self.key(chain, "name") {
                 places[key] = chains.count
                 chains.append(
@@ -29,7 +29,7 @@ extension Firewall {
         self.init(chains: chains)
     }
 
-    /// "inet filter/input"; nil for families that see no IPv4.
+    /// Returns a chain's key, such as "inet filter/input". Nil: the family has no IPv4.
     private static func key(_ entry: JSON, _ name: String) -> String? {
         guard let family = entry["family"]?.string, ["ip", "inet", "netdev"].contains(family),
             let table = entry["table"]?.string, let chain = entry[name]?.string
@@ -37,7 +37,7 @@ extension Firewall {
         return "\(family) \(table)/\(chain)"
     }
 
-    /// One rule; several where a verdict map says what becomes of which.
+    /// Reads a rule. A verdict map gives several rules.
     private static func rules(_ statements: [JSON], table: String) -> [Rule] {
         var matches: [Match] = []
         var rules: [Rule] = []
@@ -61,7 +61,7 @@ extension Firewall {
                                 text: (texts + [text, "\(verdict)"]).joined(separator: " ")))
                     }
                     if body["data"]?["set"] == nil {
-                        // A named map: anything may be in it.
+                        // The contents of a named map are unknown.
                         rules.append(
                             Rule(
                                 matches: matches + [Match(condition: .unknown)], verdict: .accept, translates: true,
@@ -69,7 +69,7 @@ extension Firewall {
                     }
                 case "counter", "log", "comment", "mangle", "notrack", "meter", "set", "map": break
                 case "xt":
-                    // iptables-nft's own: an unknown match, or a target.
+                    // A match or a target of iptables-nft. Only these targets are understood.
                     guard let target = body["name"]?.string, ["DNAT", "REDIRECT"].contains(target) else {
                         matches.append(Match(condition: .unknown))
                         continue
@@ -94,7 +94,7 @@ extension Firewall {
     private static func verdict(_ kind: String, _ body: JSON, _ table: String) -> Verdict? {
         let target = body["target"]?.string.map { "\(table)/\($0)" }
         return switch kind {
-        // What is queued, translated or mirrored is not lost.
+        // A queued, translated or mirrored packet is not lost.
         case "accept", "queue", "dnat", "snat", "masquerade", "redirect", "tproxy", "fwd": .accept
         case "drop", "reject": .drop
         case "return": .return
@@ -146,7 +146,7 @@ extension Firewall {
         value.number.flatMap { UInt8(exactly: $0) } ?? value.string.flatMap(icmpType)
     }
 
-    /// A match on a header is a match on the protocol, too.
+    /// Returns the protocol of a match on a header field.
     private static func transport(_ left: JSON) -> UInt8? {
         guard let name = left["payload"]?["protocol"]?.string, !["ip", "ip6", "th", "ether"].contains(name) else {
             return nil
@@ -154,13 +154,13 @@ extension Firewall {
         return protocolNumber(name)
     }
 
-    /// Nil if one is: a set of which not everything is known.
+    /// Returns the values. Nil: one of them is nil, so that the set is not wholly known.
     private static func all<Value>(_ values: [Value?]) -> [Value]? {
         let known = values.compactMap(\.self)
         return known.count == values.count ? known : nil
     }
 
-    /// Nil for a named set, "@name", in which anything may be.
+    /// Returns a word. Nil for a named set ("@name"), whose contents are unknown.
     private static func word(_ value: JSON) -> String? { value.string.flatMap { $0.hasPrefix("@") ? nil : $0 } }
 
     private static func number(_ value: JSON) -> UInt8? {
@@ -194,7 +194,7 @@ extension Firewall {
         return nil
     }
 
-    // MARK: What the operator reads
+    // MARK: Text
 
     private static func describe(_ match: JSON) -> String {
         let comparison = match["op"]?.string == "!=" ? "!= " : ""

@@ -3,7 +3,7 @@ import HostState
 import Netlink
 import RealServerSetup
 
-/// Where the VIPs are, and what networkd would make of them.
+/// The faults of the VIPs as addresses.
 extension RealServerFacts {
     func addressFindings() -> [Finding] { vips.flatMap(findings) + networkdFindings() }
 
@@ -12,7 +12,7 @@ extension RealServerFacts {
         if entries.isEmpty {
             return [
                 Finding(
-                    .vipMissing, "\(vip) is no address of this host, so that unwrapped packets are nobody's",
+                    .vipMissing, "\(vip) is no address of this host, so that it drops decapsulated packets for it",
                     fix: "ip addr add \(vip)/32 dev tunl0", repair: .setUp)
             ]
         }
@@ -21,7 +21,7 @@ extension RealServerFacts {
             if lan.contains(where: { $0.index == entry.interface }), entry.prefixLength < 32, !entry.isSecondary {
                 return Finding(
                     .vipOnLAN, "\(vip)/\(entry.prefixLength) is this host's own address on \(name), and no VIP",
-                    fix: "ipvsd realserver-setup --vip with the address that clients ask the director for")
+                    fix: "ipvsd realserver-setup --vip VIP, with the address that clients connect to")
             }
             if lan.contains(where: { $0.index == entry.interface }) {
                 return Finding(
@@ -33,7 +33,7 @@ extension RealServerFacts {
                 .vipPrefix,
                 "\(vip) has the prefix length \(entry.prefixLength) on \(name), which draws its whole network there",
                 fix: "ip addr del \(vip)/\(entry.prefixLength) dev \(name) && ip addr add \(vip)/32 dev tunl0",
-                // On any other device it has a purpose that is not ours.
+                // On another device the address has a purpose that is unknown here.
                 repair: [Self.device, "lo"].contains(name)
                     ? .stepsAndSetUp([.removeAddress(entry, from: name)]) : nil)
         }
@@ -57,21 +57,22 @@ extension RealServerFacts {
                 findings.append(
                     Finding(
                         .networkdAddresses,
-                        "systemd-networkd manages tunl0 by \(path) and will remove \(lost.map { "\($0)" }.joined(separator: ", "))",
-                        fix: "write KeepConfiguration=static below [Network] in \(path), or have it not match tunl0"))
+                        "systemd-networkd manages tunl0 by \(path) and will remove \(lost.map { "\($0)" }.joined(separator: ", ")) from it",
+                        fix: "write KeepConfiguration=static below [Network] in \(path), then networkctl reload"))
             }
         }
         return findings
     }
 }
 
-/// Who answers ARP for the VIPs, and who names them in requests.
+/// The faults of ARP for the VIPs.
 extension RealServerFacts {
-    /// 1: only on the interface that has the address; 2: and from its subnet; 8: never.
+    /// The values of arp_ignore by which the host does not answer for the VIPs. 1: it answers only on the interface with the
+    /// address. 2: it answers only to its subnet besides. 8: it never answers.
     private static let silent: Set<Int> = [1, 2, 8]
 
     func arpFindings() -> [Finding] {
-        // A VIP outside of the link's subnets is asked for by nobody there, but sysctls are set once for all of them.
+        // No host requests a VIP outside of the link's subnets, but the sysctls are set for all interfaces.
         let findings = lan.flatMap { link -> [Finding] in
             var findings: [Finding] = []
             let ignore = larger("arp_ignore", of: link.name)
@@ -79,7 +80,7 @@ extension RealServerFacts {
                 findings.append(
                     Finding(
                         .arpIgnore,
-                        "arp_ignore is \(ignore) on \(link.name) (the larger of all's and its own), so that this host answers ARP for the VIP and draws its traffic past the director",
+                        "arp_ignore is \(ignore) on \(link.name) (the larger of all's and its own), so that this host answers ARP for the VIP, and clients send past the director",
                         fix: "sysctl -w \(settings(of: "arp_ignore", link, to: 1))",
                         repair: .steps(steps(of: "arp_ignore", link, to: "1"))))
             }
@@ -88,7 +89,7 @@ extension RealServerFacts {
                 findings.append(
                     Finding(
                         .arpAnnounce,
-                        "arp_announce is \(announce) on \(link.name) (the larger of all's and its own), so that ARP requests name the VIP as this host's",
+                        "arp_announce is \(announce) on \(link.name) (the larger of all's and its own), so that its ARP requests may have the VIP as their sender",
                         fix: "sysctl -w \(settings(of: "arp_announce", link, to: 2))",
                         repair: .steps(steps(of: "arp_announce", link, to: "2"))))
             }
@@ -98,7 +99,7 @@ extension RealServerFacts {
     }
 
     private func keys(of name: String, _ link: Link, to value: Int) -> [String] {
-        // The own one only where all's cannot outdo it.
+        // The interface's own value is set only where it is larger than the new one of all.
         let isAbove = sysctls["\(link.name)/\(name)"] ?? 0 > value
         return ["all"] + (isAbove ? [link.name] : [])
     }
@@ -111,26 +112,27 @@ extension RealServerFacts {
         keys(of: name, link, to: Int(value) ?? 0).map { .setSysctl("net/ipv4/conf/\($0)/\(name)", to: value) }
     }
 
-    /// Whether the director that was named may stand by for another one, which has the VIP.
+    /// Whether the named director may stand by for another one, which has the VIP.
     var mayHaveActiveDirector: Bool {
         !directorMACs.isEmpty && vipOwners.contains { $0.macs.count == 1 && !directorMACs.contains($0.macs[0]) }
     }
 
-    /// RFC 9568 section 7.3: only a router has the MAC of a virtual one.
+    /// Whether the MAC address is a virtual router's (RFC 9568 section 7.3).
     private static func isVirtualRouter(_ mac: MACAddress) -> Bool { mac.bytes.starts(with: [0, 0, 0x5e, 0, 1]) }
 
     private func finding(_ owners: VIPOwners) -> Finding? {
         let foreign = owners.macs.filter { !directorMACs.contains($0) }
-        // Without the director's name, one answer is taken for its.
+        // Without a named director, a single answer counts as the director's.
         guard directorMACs.isEmpty ? owners.macs.count > 1 : !foreign.isEmpty else { return nil }
-        // The active director of a pair, of which the other one was named.
+        // It is the active director of a pair whose other one was named.
         if owners.macs.count == 1, tunnellers.contains(foreign[0]) || Self.isVirtualRouter(foreign[0]) { return nil }
         let list = foreign.map { "\($0)" }.joined(separator: ", ")
         let director = director.map { directorMACs.isEmpty ? "" : ", and \($0) is not there" } ?? ""
         return Finding(
             .vipAnswered,
             "ARP for \(owners.vip) on \(owners.interface) is answered by \(list)\(director): \(directorMACs.isEmpty ? "more than one host" : "not by the director alone")",
-            fix: "on the host of that MAC address: ipvsd realserver-setup --vip \(owners.vip), or take the address away"
+            fix:
+                "on the host of that MAC address: ipvsd realserver-setup --vip \(owners.vip), or ip addr del \(owners.vip)/32 dev DEVICE"
         )
     }
 }

@@ -2,7 +2,7 @@ import Addresses
 import Netlink
 import ServiceConfiguration
 
-/// What the packet filter would do with the director's and the clients' packets.
+/// The faults of the packet filter.
 extension RealServerFacts {
     private static let icmp: UInt8 = 1
     private static let ipip: UInt8 = 4
@@ -11,13 +11,13 @@ extension RealServerFacts {
 
     func firewallFindings() -> [Finding] {
         firewalls.flatMap { firewall in
-            [outer(firewall), invalid(firewall)].compactMap(\.self)
+            [outerFinding(firewall), invalidFinding(firewall)].compactMap(\.self)
                 + vips.flatMap { arrivals(of: $0, firewall) + departures(of: $0, firewall) }
         }
     }
 
-    /// A rule that may give what clients send to the VIP another destination, as container engines publish ports. With a
-    /// port, of that port; nil: of any.
+    /// Returns a rule that may give clients' packets for the VIP another destination, as container engines publish ports. With
+    /// `port` nil the rule may be of any port.
     func translation(to vip: IPAddress, port: UInt16?) -> String? {
         for firewall in firewalls {
             for number in [Self.tcp, Self.udp] {
@@ -29,7 +29,7 @@ extension RealServerFacts {
         return nil
     }
 
-    private func outer(_ firewall: Firewall) -> Finding? {
+    private func outerFinding(_ firewall: Firewall) -> Finding? {
         for link in lan {
             let own = addresses.first { $0.interface == link.index }?.address
             let packet = { (source: IPAddress?) in
@@ -37,67 +37,67 @@ extension RealServerFacts {
                     protocolNumber: Self.ipip, input: link.name, source: source, destination: own, state: "new")
             }
             let hooks: [Firewall.Hook] = [.ingress, .prerouting, .input]
-            let isTheWay = director.flatMap(interface(toward:)).map { $0.index == link.index } ?? true
-            guard isTheWay else { continue }
+            let isTowardDirector = director.flatMap(interface(toward:)).map { $0.index == link.index } ?? true
+            guard isTowardDirector else { continue }
             if let drop = firewall.drop(of: packet(director), at: hooks) {
                 return Finding(
                     .firewallTunnel,
-                    "protocol 4 (IPIP) from \(describe(director)) is dropped by \(drop.text)\(standInRemark)",
-                    fix: "nft insert rule \(drop.chain) ip protocol 4 accept, or iptables -I INPUT -p 4 -j ACCEPT")
+                    "IPIP (protocol 4) from \(describe(director)) on \(link.name) is dropped by \(drop.text)\(standInRemark)",
+                    fix: drop.accept("ip protocol 4", iptables: "-p 4"))
             }
             if let outerSources, let drop = firewall.drop(of: packet(outerSources.address), at: hooks) {
                 return Finding(
                     .outerSourceFiltered,
-                    "IPIP from the outer sources \(outerSources) is dropped by \(drop.text)\(standInRemark)",
-                    fix: "nft insert rule \(drop.chain) ip protocol 4 ip saddr \(outerSources) accept")
+                    "IPIP (protocol 4) from the outer sources \(outerSources) on \(link.name) is dropped by \(drop.text)\(standInRemark)",
+                    fix: drop.accept("ip protocol 4 ip saddr \(outerSources)", iptables: "-p 4 -s \(outerSources)"))
             }
         }
         return nil
     }
 
-    private func invalid(_ firewall: Firewall) -> Finding? {
+    private func invalidFinding(_ firewall: Firewall) -> Finding? {
         for vip in vips {
             let incoming = Firewall.Packet(
                 protocolNumber: Self.tcp, input: Self.device, destination: vip, destinationPort: port, state: "invalid")
             let outgoing = Firewall.Packet(
                 protocolNumber: Self.tcp, output: lan.first?.name, source: vip, state: "invalid")
-            let drops = [
-                firewall.drop(of: incoming, at: [.prerouting, .input]),
-                firewall.drop(of: outgoing, at: [.output, .postrouting]),
-            ]
-            for drop in drops.compactMap(\.self) where drop.isByState {
+            if let drop = firewall.drop(of: incoming, at: [.prerouting, .input]), drop.isByState {
                 return Finding(
                     .firewallInvalid,
-                    "what conntrack calls invalid is dropped by \(drop.text): connections that moved here from another real server, and their RSTs",
-                    fix:
-                        "nft insert rule \(drop.chain) iifname tunl0 accept, or iptables -I INPUT -i tunl0 -j ACCEPT (for output: ip saddr \(vip))"
-                )
+                    "packets for \(vip) on tunl0 that are invalid for conntrack, as of connections that moved here from another real server, are dropped by \(drop.text)",
+                    fix: drop.accept(from: Self.device))
+            }
+            if let drop = firewall.drop(of: outgoing, at: [.output, .postrouting]), drop.isByState {
+                return Finding(
+                    .firewallInvalid,
+                    "packets from \(vip) that are invalid for conntrack, as of connections that moved here from another real server, are dropped by \(drop.text)",
+                    fix: drop.accept("ip saddr \(vip)", iptables: "-s \(vip)"))
             }
         }
         return nil
     }
 
-    // MARK: What was unwrapped, and what answers it
+    // MARK: Decapsulated packets and answers
 
-    /// One class of packets that the set-up needs.
-    private struct Class {
+    /// A class of packets that a real server needs.
+    private struct PacketClass {
         var fault: Fault
         var what: String
         var packet: Firewall.Packet
     }
 
-    /// The protocols by which the service is asked for: those of the sockets that listen at the port.
+    /// The protocols of the service, which are the ones of the sockets at its port.
     private var protocols: Set<UInt8> {
         let sockets = sockets.filter { port != nil && $0.port == port }
         return sockets.isEmpty ? [Self.tcp] : Set(sockets.map { $0.isUDP ? Self.udp : Self.tcp })
     }
 
-    /// Where no TCP connection can be made, the default check is an ICMP echo request.
+    /// Whether the default check is an ICMP echo request, as no TCP connection can be made.
     private var isCheckedByEcho: Bool { port == nil || !protocols.contains(Self.tcp) }
 
     private func arrivals(of vip: IPAddress, _ firewall: Firewall) -> [Finding] {
-        ([Self.device] + claimants.map(\.name)).flatMap { device in
-            // What is given another destination is forwarded; by which rules depends on where to.
+        ([Self.device] + competingTunnels.map(\.name)).flatMap { device in
+            // A packet with another destination is forwarded. The rules for it depend on the destination.
             let isTranslated = translation(to: vip, port: port) != nil
             return arrivingClasses(at: vip, on: device, isTranslated: isTranslated).compactMap { entry -> Finding? in
                 let isForwarded = isTranslated && entry.fault == .firewallVIP
@@ -111,7 +111,7 @@ extension RealServerFacts {
         }
     }
 
-    private func arrivingClasses(at vip: IPAddress, on device: String, isTranslated: Bool) -> [Class] {
+    private func arrivingClasses(at vip: IPAddress, on device: String, isTranslated: Bool) -> [PacketClass] {
         let service = "\(vip)\(port.map { ":\($0)" } ?? "")"
         func packet(_ number: UInt8, port: UInt16? = nil, type: UInt8? = nil, state: String = "new") -> Firewall.Packet
         {
@@ -121,16 +121,16 @@ extension RealServerFacts {
                 icmpType: type, state: state)
         }
         let data = protocols.sorted().map { number in
-            Class(
+            PacketClass(
                 fault: .firewallVIP,
-                what: "unwrapped packets (\(number == Self.udp ? "UDP" : "TCP")) for \(service)",
+                what: "decapsulated packets (\(number == Self.udp ? "UDP" : "TCP")) for \(service)",
                 packet: packet(number, port: isTranslated ? nil : port))
         }
-        let errors = Class(
+        let errors = PacketClass(
             fault: .icmpDropped,
-            what: "ICMP errors such as \"fragmentation needed\", by which answers from \(vip) become small enough,",
+            what: "ICMP errors such as \"fragmentation needed\", which answers from \(vip) depend on,",
             packet: packet(Self.icmp, type: 3, state: "related"))
-        let echo = Class(
+        let echo = PacketClass(
             fault: .icmpDropped,
             what: "echo requests for \(vip), the default check of UDP and any-port services,",
             packet: packet(Self.icmp, type: 8))
@@ -144,11 +144,11 @@ extension RealServerFacts {
                 state: "established")
         }
         let data = protocols.sorted().map { number in
-            Class(
+            PacketClass(
                 fault: .firewallVIP, what: "answers (\(number == Self.udp ? "UDP" : "TCP")) from \(vip)",
                 packet: packet(number))
         }
-        let echo = Class(
+        let echo = PacketClass(
             fault: .icmpDropped,
             what: "echo replies from \(vip), which the default check of UDP and any-port services waits for,",
             packet: packet(Self.icmp, type: 0))
@@ -165,8 +165,8 @@ extension RealServerFacts {
         return [
             Finding(
                 .icmpDropped,
-                "icmp_echo_ignore_all is 1: echo requests, the default check of UDP and any-port services, get no answer",
-                fix: "sysctl -w net.ipv4.icmp_echo_ignore_all=0, or tell the director another "
+                "icmp_echo_ignore_all is 1 on this host: echo requests, the default check of UDP and any-port services, get no answer",
+                fix: "sysctl -w net.ipv4.icmp_echo_ignore_all=0, or on the director another "
                     + Options.check.flagName)
         ]
     }
@@ -174,13 +174,13 @@ extension RealServerFacts {
     private func describe(_ source: IPAddress?) -> String { source.map { "\($0)" } ?? "anywhere" }
 }
 
-/// Whether anybody listens where clients' packets arrive.
+/// The fault of a service that does not listen where clients' packets arrive.
 extension RealServerFacts {
     func serviceFindings() -> [Finding] {
         vips.compactMap { vip in
             let candidates = sockets.filter { port == nil || $0.port == port }
             if candidates.contains(where: { $0.address == nil || $0.address == vip }) { return nil }
-            // Whatever it goes to may be on another host.
+            // The other destination may be on another host.
             if translation(to: vip, port: port) != nil { return nil }
             let elsewhere = Set(candidates.filter { $0.address?.isLoopback != true }.map(\.description)).sorted()
             let what = port.map { "port \($0)" } ?? "any port"
@@ -188,7 +188,9 @@ extension RealServerFacts {
                 .serviceNotBound,
                 "nothing listens at \(what) of \(vip) or of the wildcard address"
                     + (elsewhere.isEmpty ? "" : ", only at \(elsewhere.prefix(8).joined(separator: ", "))"),
-                fix: "have the service listen on \(vip)\(port.map { ":\($0)" } ?? "") or on 0.0.0.0")
+                fix:
+                    "have the service listen on \(vip)\(port.map { ":\($0)" } ?? "") or on 0.0.0.0 (ss -ltnup shows all listeners)"
+            )
         }
     }
 }

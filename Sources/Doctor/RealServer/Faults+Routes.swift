@@ -3,7 +3,7 @@ import HostState
 import Netlink
 import RealServerSetup
 
-/// What the kernel's routing makes of clients' packets and of the answers.
+/// The faults of routes, forwarding and the reverse-path filter.
 extension RealServerFacts {
     func filterFindings() -> [Finding] {
         guard let tunnel else { return [] }
@@ -12,7 +12,7 @@ extension RealServerFacts {
         return [
             Finding(
                 .reversePathFilter,
-                "rp_filter is 1 on tunl0 (the larger of all's, \(sysctls["all/rp_filter"] ?? 0), and its own, \(sysctls["tunl0/rp_filter"] ?? 0)): every client's packet is dropped",
+                "rp_filter is 1 on tunl0 (the larger of all's, \(sysctls["all/rp_filter"] ?? 0), and its own, \(sysctls["tunl0/rp_filter"] ?? 0)): all clients' packets are dropped",
                 fix: "sysctl -w net.ipv4.conf.tunl0.rp_filter=2", repair: .setUp)
         ]
     }
@@ -20,12 +20,12 @@ extension RealServerFacts {
     func forwardingFindings() -> [Finding] {
         guard let tunnel else { return [] }
         guard sysctls["\(tunnel.name)/forwarding"] ?? 0 != 0 else { return missingForwardingFindings() }
-        // Somebody's packets go that way: published ports, a tunnel to other hosts' networks.
+        // Other packets go that way: published ports, or a tunnel to other hosts' networks.
         if isForwardingUsed(by: tunnel) { return [] }
         return [
             Finding(
                 .forwarding,
-                "forwarding is on for tunl0: whoever sends this host IPIP has any packet forwarded into its networks, and without the VIP packets go in circles",
+                "forwarding is on for tunl0: this host forwards any packet that comes by IPIP into its networks, and returns packets for a missing VIP to the director",
                 fix: "sysctl -w net.ipv4.conf.tunl0.forwarding=0",
                 repair: .steps([.setSysctl("net/ipv4/conf/tunl0/forwarding", to: "0")]))
         ]
@@ -35,20 +35,20 @@ extension RealServerFacts {
         let ours = Set(vips + ownVIPs)
         return addresses.contains { $0.interface == tunnel.index && !ours.contains($0.address) }
             || routes.contains { route in
-                // The kernel's own (2) come with addresses.
+                // RTPROT_KERNEL (2) is of the routes that come with addresses.
                 route.type == RouteType.unicast && route.table != RouteTable.local && route.protocolID != 2
                     && ([route.interface] + route.nextHops.map(\.interface)).contains(tunnel.index)
             } || ours.contains { translation(to: $0, port: nil) != nil }
     }
 
-    /// A service whose packets are given another destination is reached by forwarding alone.
+    /// Returns the fault of a service whose packets get another destination. They need forwarding.
     private func missingForwardingFindings() -> [Finding] {
         guard let port else { return [] }
         return vips.compactMap { vip in
             guard let rule = translation(to: vip, port: port) else { return nil }
             return Finding(
                 .forwarding,
-                "port \(port) of \(vip) is given another destination by \(rule), but forwarding is off for tunl0: clients' packets are dropped",
+                "packets for port \(port) of \(vip) get another destination by \(rule), but forwarding is off for tunl0: they are dropped",
                 fix: "sysctl -w net.ipv4.conf.tunl0.forwarding=1")
         }
     }
@@ -61,12 +61,12 @@ extension RealServerFacts {
         return [
             Finding(
                 .noRouteBack,
-                "there is no default route: answers reach no client beyond the own networks, and a filter of reverse paths drops such clients as martians",
+                "there is no default route: answers reach only clients in this host's own networks, and a reverse-path filter drops packets of the others",
                 fix: "ip route add default via GATEWAY")
         ]
     }
 
-    /// With 20 bytes more, what a client sends must fit the way from the director to here.
+    /// Returns the fault of an MSS that is too large. Clients' segments get 20 more bytes on the way from the director.
     func segmentFindings() -> [Finding] {
         guard wantsMSS else { return [] }
         let main = routes.filter { $0.table == RouteTable.main && $0.type == RouteType.unicast }
@@ -85,14 +85,14 @@ extension RealServerFacts {
                         $0.table == table && $0.destination == route.destination
                             && $0.prefixLength == route.prefixLength && ($0.metric ?? 0) == (route.metric ?? 0)
                     }
-                let told = (copy ?? route).advmss ?? mtu - 40
+                let ordinary = (copy ?? route).advmss ?? mtu - 40
                 if isLoweredByProgram(vip, route) { continue }
-                let announced = segmentRules?.lowered(told, from: vip, mtu: mtu) ?? told
+                let announced = segmentRules?.lowered(ordinary, from: vip, mtu: mtu) ?? ordinary
                 if announced <= mtu - 60 { continue }
                 return [
                     Finding(
                         .announcedMSS,
-                        "answers from \(vip) by the route \(route.destinationDescription) tell clients to send segments of \(announced) bytes, which do not fit the tunnel: at most \(mtu - 60) do\(missingRules)",
+                        "answers from \(vip) by the route \(route.destinationDescription) announce an MSS of \(announced) bytes, and the tunnel has room for \(mtu - 60)\(missingRules)",
                         fix: setUpCommand, repair: .setUp)
                 ]
             }
@@ -107,7 +107,7 @@ extension RealServerFacts {
         return interfaces.allSatisfy { segmentPrograms[$0]?.contains(vip) ?? false }
     }
 
-    /// Nil: not by Ethernet.
+    /// Returns the MTU of a route. Nil: it is not by Ethernet.
     private func mtu(of route: Route) -> UInt32? {
         let interfaces = [route.interface].compactMap(\.self) + route.nextHops.map(\.interface)
         let mtus = interfaces.compactMap { index in lan.first { $0.index == index }?.mtu }
@@ -117,15 +117,15 @@ extension RealServerFacts {
 
     func directorFindings() -> [Finding] {
         guard let director else { return [] }
-        if addresses.contains(where: { $0.address == director }) {
+        if let entry = addresses.first(where: { $0.address == director }) {
             return [
                 Finding(
                     .outerSourceLocal,
-                    "\(director) is this host's own address: the kernel drops packets from it as martians",
-                    fix: "take \(director) away from one of the two hosts")
+                    "the director's address \(director) is also on \(name(entry.interface)) of this host: the kernel drops packets from it as martians",
+                    fix: "ip addr del \(director)/\(entry.prefixLength) dev \(name(entry.interface))")
             ]
         }
-        guard wayToDirector != nil else {
+        guard let way = wayToDirector else {
             if unseenWays.contains(director) { return [] }
             return [
                 Finding(
@@ -137,23 +137,23 @@ extension RealServerFacts {
             return [
                 Finding(
                     .directorUnreachable, "the director \(director) answers neither ARP nor ICMP echo",
-                    fix: "look at cable, VLAN, address and routes between here and \(director)")
+                    fix: "check cables, VLANs and routes between here and \(director), then: ping \(director)")
             ]
         }
         if let pathMTU, !pathMTU.isAnswered {
             return [
                 Finding(
                     .pathMTU,
-                    "a packet of \(pathMTU.size) bytes does not reach the director \(director) and return, though the interface takes it, and smaller ones do",
+                    "an echo request of \(pathMTU.size) bytes to the director \(director) gets no answer, though the MTU of \(name(way.interface)) allows it and smaller ones are answered",
                     fix:
-                        "make the MTU the same all along the way, or set the route's: ip route change … mtu SIZE on both hosts"
+                        "set the same MTU on the whole way, or on both hosts a smaller one for the route: ip route replace \(director)\(way.gateway.map { " via \($0)" } ?? "") dev \(name(way.interface)) mtu SIZE"
                 )
             ]
         }
         return []
     }
 
-    /// A strict filter of reverse paths on the interface drops what would be answered by another one.
+    /// Returns the faults of a reverse-path filter that drops the director's packets, as the way back is another interface.
     func outerSourceFindings() -> [Finding] {
         guard let director else { return [] }
         var findings: [Finding] = []
@@ -189,6 +189,6 @@ extension RealServerFacts {
     }
 
     var standInRemark: String {
-        usesStandIn ? " (without effect while tunl0 is a TUN device, whose program comes before)" : ""
+        usesStandIn ? " (without effect while tunl0 is a TUN device, as its program comes before the filter)" : ""
     }
 }

@@ -1,8 +1,8 @@
 public import Addresses
 
-/// A socket that clients can reach: a TCP one that listens, a UDP one that is bound (proc_pid_net(5)).
+/// A socket that clients can reach: a listening one of TCP, or a bound one of UDP (proc_pid_net(5)).
 public struct ListeningSocket: Sendable, Hashable {
-    /// Nil: the wildcard address. IPv6's takes IPv4 as well, unless the program forbade it.
+    /// The local address. Nil: the wildcard address. That of IPv6 takes IPv4 as well, unless IPV6_V6ONLY is set.
     public var address: IPAddress?
     public var port: UInt16
     public var isUDP: Bool
@@ -13,22 +13,22 @@ public struct ListeningSocket: Sendable, Hashable {
         self.isUDP = isUDP
     }
 
-    /// From the text of /proc/net/tcp, tcp6, udp or udp6.
+    /// Reads the text of /proc/net/tcp, tcp6, udp or udp6.
     static func parse(_ text: String, isUDP: Bool) -> [ListeningSocket] {
         text.split(separator: "\n").dropFirst().compactMap { line in
             let words = line.split(separator: " ")
-            // TCP_LISTEN, and TCP_CLOSE, which is what a UDP socket without a peer is in.
+            // TCP_LISTEN, or TCP_CLOSE, the state of a UDP socket without a peer.
             guard words.count > 3, words[3] == (isUDP ? "07" : "0A") else { return nil }
             let parts = words[1].split(separator: ":")
             guard parts.count == 2, let port = UInt16(parts[1], radix: 16) else { return nil }
             if parts[0].allSatisfy({ $0 == "0" }) { return ListeningSocket(address: nil, port: port, isUDP: isUDP) }
             var digits = parts[0]
             if digits.count == 32 {
-                // ::ffff:A.B.C.D, in words of host byte order.
+                // ::ffff:A.B.C.D in 32-bit words of host byte order.
                 guard digits.hasPrefix("0000000000000000FFFF0000") else { return nil }
                 digits = digits.suffix(8)
             }
-            // In memory order, printed as a number of host byte order.
+            // The address in network byte order is printed as a number of host byte order.
             return UInt32(digits, radix: 16).map {
                 ListeningSocket(address: .v4(IPv4Address(bigEndian: $0)), port: port, isUDP: isUDP)
             }

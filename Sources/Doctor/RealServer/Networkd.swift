@@ -1,7 +1,7 @@
-/// What systemd-networkd would do with what it did not make itself (systemd.network(5)).
+/// The configuration of systemd-networkd (systemd.network(5)).
 public struct Networkd: Sendable {
     public var isRunning: Bool
-    /// *.network, in the order in which they are asked: by name.
+    /// The files *.network in their order, by name.
     public var networks: [(path: String, text: String)]
 
     public init(isRunning: Bool = false, networks: [(path: String, text: String)] = []) {
@@ -9,13 +9,13 @@ public struct Networkd: Sendable {
         self.networks = networks
     }
 
-    /// The file that has networkd manage the device, and what it says.
+    /// Returns the file by which networkd manages the device, with its settings. Nil: there is none.
     func network(of device: String, kind: String?) -> (path: String, settings: Settings)? {
         for (path, text) in networks {
             let settings = Settings(text)
             let names = settings.values("Match", "Name").flatMap { $0.split(separator: " ").map(String.init) }
             let kinds = settings.values("Match", "Kind") + settings.values("Match", "Type")
-            // Of a match by anything else than name and kind nothing is known here.
+            // Matches other than name and kind are not understood.
             let others = settings.keys(of: "Match").subtracting(["Name", "Kind", "Type"])
             guard others.isEmpty, !(names.isEmpty && kinds.isEmpty) else { continue }
             let kindMatches = kinds.isEmpty || kinds.contains { glob in kind.map { Self.matches($0, glob) } ?? false }
@@ -24,7 +24,7 @@ public struct Networkd: Sendable {
         return nil
     }
 
-    /// Shell patterns with `*` and `?`.
+    /// Whether a shell pattern with `*` and `?` matches.
     static func matches(_ name: String, _ glob: String) -> Bool {
         var reachable: Set<Int> = [0]
         let characters = Array(name)
@@ -40,7 +40,7 @@ public struct Networkd: Sendable {
         return reachable.contains(characters.count)
     }
 
-    /// An ini file of systemd's.
+    /// The settings in a file of systemd.
     struct Settings {
         private var entries: [(section: String, key: String, value: String)] = []
 

@@ -2,14 +2,14 @@ import Addresses
 import Netlink
 import RealServerSetup
 
-/// What is wrong with a real server, the root of the matter first. Facts in, findings out.
+/// The diagnosis of a real server: its findings, computed from the facts. Causes come before their effects.
 extension RealServerFacts {
     public func findings() -> [Finding] {
         let all =
             interfaceFindings() + tunnelFindings() + secondTunnelFindings() + addressFindings() + filterFindings()
             + arpFindings() + firewallFindings() + directorFindings() + outerSourceFindings() + returnFindings()
             + echoFindings() + segmentFindings() + serviceFindings() + forwardingFindings()
-        // iptables-nft's rules are in nft's list as well.
+        // The rules of iptables-nft are in the list of nft as well.
         var seen: Set<String> = []
         return all.filter { finding in
             let isFirewall = [.firewallTunnel, .firewallInvalid, .firewallVIP, .icmpDropped].contains(finding.fault)
@@ -18,19 +18,19 @@ extension RealServerFacts {
     }
 }
 
-/// tunl0 itself, and who else takes its packets.
+/// The faults of tunl0, and of other tunnels that take its packets.
 extension RealServerFacts {
     func tunnelFindings() -> [Finding] {
         guard let tunnel else {
             var findings = [
-                Finding(.tunnelMissing, "there is no tunl0 to unwrap IPIP", fix: setUpCommand, repair: .setUp)
+                Finding(.tunnelMissing, "there is no tunl0 to decapsulate IPIP", fix: setUpCommand, repair: .setUp)
             ]
             if !hasModule {
                 findings.append(
                     Finding(
-                        .moduleMissing, "the kernel module ipip is neither loaded nor to be found",
+                        .moduleMissing, "the kernel module ipip is not loaded, and modprobe does not find it",
                         fix:
-                            "modprobe ipip (of the package linux-modules-extra on some systems), or \(setUpCommand), which does without",
+                            "modprobe ipip (package linux-modules-extra on some systems), or \(setUpCommand), which does without",
                         repair: .setUp))
             }
             return findings
@@ -49,14 +49,15 @@ extension RealServerFacts {
         if usesStandIn {
             findings += lan.filter { !programs.contains($0.name) && isIngress($0) }.map { link in
                 Finding(
-                    .programMissing, "this kernel has no ipip, and no program on \(link.name) unwraps instead of it",
+                    .programMissing,
+                    "this kernel has no ipip, and \(link.name) has no program that decapsulates instead",
                     fix: setUpCommand, repair: .setUp)
             }
         }
         return findings
     }
 
-    /// Whether tunnelled packets are to come in there: the director's way says so, or else realserver-setup.
+    /// Whether tunnelled packets come in on the interface, by the route to the director, or else by realserver-setup.
     private func isIngress(_ link: Link) -> Bool {
         if let near = director.flatMap(interface(toward:)) { return near.index == link.index }
         if let wayToDirector, lan.contains(where: { $0.index == wayToDirector.interface }) {
@@ -65,21 +66,22 @@ extension RealServerFacts {
         return ingress.isEmpty || ingress.contains(link.name)
     }
 
-    /// Where unwrapped packets come out: the kernel hands a packet to the tunnel whose ends fit best, and tunl0 fits worst.
-    var claimants: [Tunnel] { tunnels.filter { $0.isUp && $0.name != Self.device && claims($0) } }
+    /// Other tunnels that get the director's packets. The kernel delivers to the tunnel with the most specific ends, and tunl0
+    /// is the least specific one.
+    var competingTunnels: [Tunnel] { tunnels.filter { $0.isUp && $0.name != Self.device && competes($0) } }
 
-    /// The VIP is local whichever device it comes out of, so that another one is a fault only where that one's filter
-    /// drops what tunl0's would let in.
+    /// Returns the faults of other tunnels. The VIP is local for packets of any tunnel. So another one is a fault only where
+    /// its reverse-path filter drops them.
     func secondTunnelFindings() -> [Finding] {
-        claimants.filter { larger("rp_filter", of: $0.name) == 1 }.map { other in
+        competingTunnels.filter { larger("rp_filter", of: $0.name) == 1 }.map { other in
             Finding(
                 .secondTunnel,
-                "\(other.kind) device \(other.name) (local \(describe(other.local)), remote \(describe(other.remote))) takes the director's packets before tunl0 does, and rp_filter is 1 there: every client's packet is dropped",
+                "\(other.kind) device \(other.name) (local \(describe(other.local)), remote \(describe(other.remote))) takes the director's packets before tunl0 does, and its rp_filter is 1: all clients' packets are dropped",
                 fix: "sysctl -w net.ipv4.conf.\(other.name).rp_filter=2, or ip link set \(other.name) down")
         }
     }
 
-    private func claims(_ other: Tunnel) -> Bool {
+    private func competes(_ other: Tunnel) -> Bool {
         if let local = other.local, !addresses.contains(where: { $0.address == .v4(local) }) { return false }
         guard let remote = other.remote else { return true }
         return .v4(remote) == director || outerSources?.contains(.v4(remote)) == true
@@ -92,7 +94,7 @@ extension RealServerFacts {
         return [
             Finding(
                 .interfaceMissing, "no Ethernet interface is up and has an IPv4 address",
-                fix: "ip link set DEVICE up, and give it an address")
+                fix: "ip link set DEVICE up; ip addr add ADDRESS/LENGTH dev DEVICE")
         ]
     }
 

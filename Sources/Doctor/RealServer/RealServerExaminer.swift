@@ -4,12 +4,13 @@ import Netlink
 public import RealServerSetup
 import SystemCalls
 
-/// Gathers what a real server's diagnosis goes by. Reads and asks only.
+/// The examination of a real server, which gathers the facts for its diagnosis. It reads and sends probes, and changes
+/// nothing.
 public struct RealServerExaminer {
     public var vips: [IPAddress]
-    /// All that realserver-setup has put here, see `RealServerSetup.knownVIPs`.
+    /// All VIPs of realserver-setup, see `RealServerSetup.knownVIPs`.
     public var ownVIPs: [IPAddress] = []
-    /// Interfaces on which it was to have tunnelled packets unwrapped; empty: every one.
+    /// The interfaces that realserver-setup was given for tunnelled packets. Empty: all.
     public var interfaces: [String] = []
     public var director: IPAddress?
     public var outerSources: IPPrefix?
@@ -29,7 +30,7 @@ public struct RealServerExaminer {
         self.timeoutMilliseconds = timeoutMilliseconds
     }
 
-    /// What tunl0 holds, VIPs or others' addresses.
+    /// Returns the addresses of tunl0, which are VIPs or other programs' addresses.
     public static func addressesOfTunnel() throws -> [IPAddress] {
         let socket = try RouteSocket()
         guard let tunnel = try socket.link(named: RealServerSetup.deviceName) else { return [] }
@@ -56,17 +57,17 @@ public struct RealServerExaminer {
         facts.addresses = try socket.addresses()
         facts.routes = try socket.routes()
         facts.rules = try socket.rules()
-        let hasSeenRules: Void? = unchecked.look("the rules that lower the MSS") {
+        let hasSeenRules: Void? = unchecked.examine("the rules that lower the MSS") {
             facts.segmentRules = try SegmentRules.present()
         }
         if hasSeenRules == nil { facts.wantsMSS = false }
         facts.tunnels = try socket.tunnels()
         facts.hasModule = KernelModule.isAvailable("ipip")
         for link in facts.lan {
-            let handles = unchecked.look("the programs that lower the MSS on \(link.name)") {
+            let handles = unchecked.examine("the programs that lower the MSS on \(link.name)") {
                 try socket.filters(interface: link.index, ingress: false).map(\.handle)
             }
-            // What is not seen may be there.
+            // Where the filters cannot be read, the programs may be there.
             facts.segmentPrograms[link.name] = handles.map { Set($0.map { .v4(IPv4Address($0)) }) } ?? Set(vips)
         }
         if let tunnel = facts.tunnel {
@@ -87,22 +88,23 @@ public struct RealServerExaminer {
             for name in ["rp_filter", "arp_ignore", "arp_announce", "forwarding"] {
                 let key = "net/ipv4/conf/\(interface)/\(name)"
                 guard Sysctl.exists(key) else { continue }
-                unchecked.look("sysctl \(key)") { facts.sysctls["\(interface)/\(name)"] = Int(try Sysctl.read(key)) }
+                unchecked.examine("sysctl \(key)") { facts.sysctls["\(interface)/\(name)"] = Int(try Sysctl.read(key)) }
             }
         }
         let ignoring = "net/ipv4/icmp_echo_ignore_all"
         if Sysctl.exists(ignoring) {
-            unchecked.look("sysctl \(ignoring)") { facts.ignoresEcho = try Sysctl.read(ignoring) != "0" }
+            unchecked.examine("sysctl \(ignoring)") { facts.ignoresEcho = try Sysctl.read(ignoring) != "0" }
         }
         facts.firewalls = Firewall.present(unchecked)
         facts.sockets = listeningSockets()
         facts.networkd = Networkd.present()
-        ask(socket, &facts, unchecked)
+        probe(socket, &facts, unchecked)
         if facts.usesStandIn, !interfaces.isEmpty {
             let leftOut = facts.lan.map(\.name).filter { !facts.programs.contains($0) && !interfaces.contains($0) }
             for name in leftOut {
                 unchecked.add(
-                    "\(name): realserver-setup left it out, and tunnelled packets that come in there are not unwrapped")
+                    "\(name): realserver-setup left it out, so that tunnelled packets that come in there are not decapsulated"
+                )
             }
         }
         return facts
@@ -115,41 +117,41 @@ public struct RealServerExaminer {
         }
     }
 
-    private func ask(_ socket: RouteSocket, _ facts: inout RealServerFacts, _ unchecked: Unchecked) {
-        let question = Question(timeoutMilliseconds: timeoutMilliseconds)
+    private func probe(_ socket: RouteSocket, _ facts: inout RealServerFacts, _ unchecked: Unchecked) {
+        let probes = Probes(timeoutMilliseconds: timeoutMilliseconds)
         for vip in vips {
             guard let link = facts.interface(toward: vip) else { continue }
-            unchecked.look("who answers ARP for \(vip) on \(link.name)") {
+            unchecked.examine("the answers to ARP for \(vip) on \(link.name)") {
                 facts.vipOwners.append(
-                    .init(vip: vip, interface: link.name, macs: try question.owners(of: vip, on: link)))
+                    .init(vip: vip, interface: link.name, macs: try probes.owners(of: vip, on: link)))
             }
         }
         if let outerSources {
-            let hasSeenWay: Void? = unchecked.look("the route to \(outerSources.address)") {
+            let hasSeenWay: Void? = unchecked.examine("the route to \(outerSources.address)") {
                 facts.wayToOuterSources = try socket.route(to: outerSources.address)
             }
             if hasSeenWay == nil { facts.unseenWays.insert(outerSources.address) }
         }
         guard let director else { return }
-        let hasSeenWay: Void? = unchecked.look("the route to the director \(director)") {
+        let hasSeenWay: Void? = unchecked.examine("the route to the director \(director)") {
             facts.wayToDirector = try socket.route(to: director)
         }
         if hasSeenWay == nil { facts.unseenWays.insert(director) }
         guard let way = facts.wayToDirector, !way.isLocal else { return }
         var hasSeenAll = true
         if let link = facts.interface(toward: director) {
-            let macs = unchecked.look("who answers ARP for \(director) on \(link.name)") {
-                try question.owners(of: director, on: link)
+            let macs = unchecked.examine("the answers to ARP for \(director) on \(link.name)") {
+                try probes.owners(of: director, on: link)
             }
             facts.directorMACs = Set(macs ?? [])
             hasSeenAll = macs != nil
             if facts.mayHaveActiveDirector {
-                unchecked.look("who tunnels to this host on \(link.name)") {
-                    facts.tunnellers = Set(try question.tunnellers(on: link))
+                unchecked.examine("the senders of IPIP on \(link.name)") {
+                    facts.tunnellers = Set(try probes.tunnellers(on: link))
                 }
             }
         }
-        let isEchoed = (try? question.isEchoed(by: director, size: 84)) ?? false
+        let isEchoed = (try? probes.isEchoed(by: director, size: 84)) ?? false
         facts.directorAnswers = isEchoed || !facts.directorMACs.isEmpty ? true : hasSeenAll ? false : nil
         guard isEchoed else {
             if facts.directorAnswers == true {
@@ -158,14 +160,14 @@ public struct RealServerExaminer {
             return
         }
         let size = Int(way.mtu ?? facts.links.first { $0.index == way.interface }?.mtu ?? 1500)
-        facts.pathMTU = (size, (try? question.isEchoed(by: director, size: size)) ?? false)
+        facts.pathMTU = (size, (try? probes.isEchoed(by: director, size: size)) ?? false)
     }
 }
 
 extension Networkd {
     private static let directories = ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd"]
 
-    /// Files of the same name hide each other, the first directory's wins.
+    /// Returns the configuration of this host. Of files with the same name, the one in the first directory is used.
     static func present() -> Networkd {
         Networkd(
             isRunning: File.exists("/run/systemd/netif/state"), networks: files("network", suffix: ".network"))

@@ -2,54 +2,56 @@ public import Addresses
 public import Netlink
 public import RealServerSetup
 
-/// All that a real server's diagnosis goes by, gathered once.
+/// The facts of a real server's diagnosis.
 public struct RealServerFacts: Sendable {
     public var vips: [IPAddress] = []
-    /// All that realserver-setup has put here, those of `vips` that it knows among them.
+    /// All VIPs of realserver-setup.
     public var ownVIPs: [IPAddress] = []
-    /// That the operator named; nil: unknown.
+    /// The director that the operator named. Nil: none was named.
     public var director: IPAddress?
     public var outerSources: IPPrefix?
     public var port: UInt16?
-    /// False: clients' MSS is none of our business.
+    /// Whether the MSS in answers is to be checked.
     public var wantsMSS = true
 
-    /// Without the director's own devices.
+    /// All links without a director's devices.
     public var links: [Link] = []
     public var addresses: [InterfaceAddress] = []
-    /// Of all tables.
+    /// The routes of all tables.
     public var routes: [Route] = []
     public var rules: [Rule] = []
-    /// That lower the MSS; nil where there are none.
+    /// The rules of nftables that lower the MSS. Nil: there are none.
     public var segmentRules: SegmentRules?
-    /// VIPs for which a program lowers it instead, by interface.
+    /// The VIPs for which a program lowers the MSS instead, by interface.
     public var segmentPrograms: [String: Set<IPAddress>] = [:]
     public var tunnels: [Tunnel] = []
-    /// Ethernet interfaces on which the program that unwraps is, for the tunl0 that is there.
+    /// The Ethernet interfaces with the program that decapsulates for the present tunl0.
     public var programs: Set<String> = []
-    /// Interfaces on which realserver-setup was to have tunnelled packets unwrapped; empty: every one.
+    /// The interfaces that realserver-setup was given for tunnelled packets. Empty: all.
     public var ingress: Set<String> = []
-    /// The kernel's ipip is loaded, built in or to be loaded.
+    /// Whether the kernel's ipip is loaded, built in or found by modprobe.
     public var hasModule = true
-    /// net.ipv4.icmp_echo_ignore_all
+    /// Whether net.ipv4.icmp_echo_ignore_all is on.
     public var ignoresEcho = false
-    /// By key: "all/rp_filter", "tunl0/forwarding".
+    /// The kernel parameters by keys such as "all/rp_filter" and "tunl0/forwarding".
     public var sysctls: [String: Int] = [:]
 
-    /// Who answers ARP for each VIP, by the interface on whose subnet it is.
+    /// The hosts that answer ARP for each VIP, on the interface of its subnet.
     public var vipOwners: [VIPOwners] = []
     public var directorMACs: Set<MACAddress> = []
-    /// Hosts that tunnel to this one: directors. Looked for where a stranger answers for a VIP.
+    /// The hosts that send IPIP to this one, which are directors. They are watched for where an unknown host answers for a
+    /// VIP.
     public var tunnellers: Set<MACAddress> = []
-    /// Nil: not asked.
+    /// Whether the director answers ARP or echo requests. Nil: it was not probed.
     public var directorAnswers: Bool?
-    /// How large a packet toward the director may be by the own interface and routes; nil: not asked, or no small one is
-    /// answered.
+    /// The largest packet to the director by interface and route, and whether an echo request of that size is answered. Nil:
+    /// none was sent, or a small one is not answered.
     public var pathMTU: (size: Int, isAnswered: Bool)?
-    /// The way to the director and to outer sources; nil where there is none.
+    /// The route to the director. Nil: there is none.
     public var wayToDirector: ResolvedRoute?
+    /// The route to the outer sources. Nil: there is none.
     public var wayToOuterSources: ResolvedRoute?
-    /// Addresses whose way could not be looked at.
+    /// Addresses whose route could not be read.
     public var unseenWays: Set<IPAddress> = []
 
     public var firewalls: [Firewall] = []
@@ -70,22 +72,22 @@ extension RealServerFacts {
 
     var tunnel: Link? { links.first { $0.name == Self.device } }
 
-    /// On which tunnelled packets come in, and ARP is spoken.
+    /// The Ethernet interfaces that are up and have an IPv4 address.
     var lan: [Link] {
         links.filter { link in link.isEthernet && link.isUp && addresses.contains { $0.interface == link.index } }
     }
 
-    /// The packets are unwrapped by the program, before the host's own filters see them.
+    /// Whether a program decapsulates, so that the host's own filters do not see the outer packets.
     var usesStandIn: Bool { tunnel?.kind == "tun" }
 
     func name(_ interface: Int32) -> String { links.first { $0.index == interface }?.name ?? "interface \(interface)" }
 
-    /// The larger of all's and the interface's, as the kernel takes it (IN_DEV_MAXCONF).
+    /// Returns the larger one of all's and the interface's value, which is in force (IN_DEV_MAXCONF).
     func larger(_ name: String, of interface: String) -> Int {
         max(sysctls["all/\(name)"] ?? 0, sysctls["\(interface)/\(name)"] ?? 0)
     }
 
-    /// The interface that a sender on a directly connected network would be heard on.
+    /// Returns the interface of the directly connected network of an address. Nil: there is none.
     func interface(toward address: IPAddress) -> Link? {
         let near = addresses.filter { entry in
             entry.prefixLength < 32 && entry.network.contains(address)
@@ -95,7 +97,7 @@ extension RealServerFacts {
 }
 
 extension InterfaceAddress {
-    /// All addresses behind this one.
+    /// The addresses of its subnet.
     var network: ClosedRange<IPAddress> {
         Firewall.range(address, length: Int(prefixLength)) ?? address...address
     }

@@ -5,27 +5,28 @@ import HostState
 import Netlink
 import SystemCalls
 
-/// What is really asked of the network.
-struct Question {
+/// The probes that the doctor sends.
+struct Probes {
     let timeoutMilliseconds: Int32
 
     private static let mostAnswers = 16
 
-    /// Who on the link answers for the address, other than the interface itself. Nobody's neighbour table changes.
+    /// Returns the MAC addresses that answer ARP for the address on the link, without the interface itself. The probe changes
+    /// no neighbour table.
     func owners(of address: IPAddress, on link: Link) throws(SystemError) -> [MACAddress] {
         guard let own = link.address, let address = address.v4 else { return [] }
         let owners = Self.addresses { answers in
             clinux_ask_arp(
                 link.index, own.bytes, 0, address.bigEndian, timeoutMilliseconds, answers, Int32(Self.mostAnswers))
         }
-        guard let owners else { throw SystemError("ask by ARP for \(address) on \(link.name)", code: errno) }
+        guard let owners else { throw SystemError("send an ARP request for \(address) on \(link.name)", code: errno) }
         return owners
     }
 
-    /// A little longer than the default interval of a director's checks, which come through the tunnel.
+    /// The time of a watch. It is longer than the default interval of a director's checks, which come through the tunnel.
     private static let watchMilliseconds: Int32 = 1300
 
-    /// The hosts that tunnel to this one now.
+    /// Returns the hosts that send IPIP to this one during a watch.
     func tunnellers(on link: Link) throws(SystemError) -> [MACAddress] {
         let found = Self.addresses { macs in
             clinux_watch_tunnels(link.index, Self.watchMilliseconds, macs, Int32(Self.mostAnswers))
@@ -34,7 +35,7 @@ struct Question {
         return found
     }
 
-    /// Nil where the call fails.
+    /// Returns the MAC addresses that a call writes. Nil: the call fails.
     private static func addresses(_ call: (UnsafeMutablePointer<UInt8>) -> Int32) -> [MACAddress]? {
         withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 6 * mostAnswers) { buffer in
             guard let base = buffer.baseAddress else { return nil }
@@ -44,7 +45,7 @@ struct Question {
         }
     }
 
-    /// Whether an ICMP echo request of that size comes back, unfragmented.
+    /// Whether an ICMP echo request of that size is answered without fragments.
     func isEchoed(by address: IPAddress, size: Int) throws(SystemError) -> Bool {
         guard let bigEndian = address.v4?.bigEndian else {
             throw SystemError("send an echo request to \(address)", code: EAFNOSUPPORT)
