@@ -43,7 +43,7 @@ struct ChangeList {
                 move(position, to: change.interface, &moved)
             } else {
                 slots.append(change)
-                enter(change, at: slots.count - 1)
+                addToIndex(change, at: slots.count - 1)
                 new.append(change)
             }
         }
@@ -53,7 +53,7 @@ struct ChangeList {
     mutating func remove(_ changes: [Change]) {
         for change in changes {
             guard let position = position(of: change), let entry = slots[position] else { continue }
-            forget(entry, at: position)
+            removeFromIndex(entry, at: position)
             slots[position] = nil
         }
     }
@@ -92,21 +92,21 @@ struct ChangeList {
             return
         }
         let entry = former.on(interface)
-        forget(former, at: position)
+        removeFromIndex(former, at: position)
         slots[position] = entry
-        enter(entry, at: position)
+        addToIndex(entry, at: position)
         moved.entries.append(entry)
         if former.interface?.name != interface.name { moved.former.append(former) }
     }
 
-    private mutating func enter(_ change: Change, at position: Int) {
+    private mutating func addToIndex(_ change: Change, at position: Int) {
         positions[change.subjectByName] = position
         positions[change.subject] = position
         if let interface = change.interface { interfaces[interface, default: 0] += 1 }
         count += 1
     }
 
-    private mutating func forget(_ change: Change, at position: Int) {
+    private mutating func removeFromIndex(_ change: Change, at position: Int) {
         // Another interface may have the name by now.
         for subject in [change.subject, change.subjectByName] where positions[subject] == position {
             positions[subject] = nil

@@ -37,7 +37,7 @@ struct Planner {
             if entry.prefixLength < 32, !entry.isSecondary {
                 throw .conflict(
                     "--vip \(entry.address): this host's own address (\(text) on \(link.name)); a VIP is the address that "
-                        + "clients ask the director for")
+                        + "clients connect to")
             }
             throw .conflict(
                 "--vip \(entry.address): \(text) is on \(link.name), where this host answers ARP for it past the director; "

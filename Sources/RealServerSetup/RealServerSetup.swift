@@ -73,7 +73,7 @@ public struct RealServerSetup {
     public static func undo(
         vips: [IPAddress], instance: InstancePaths = InstancePaths(), report: (Change, (any Error)?) -> Void
     ) throws -> Bool {
-        guard try !leavesNothing(vips, instance) else { return try undo(instance: instance, report: report) }
+        guard try !includeAllSetUp(vips, instance) else { return try undo(instance: instance, report: report) }
         return try changing(instance) { journal in
             let changes = changes(of: vips, among: journal.changes)
             try BootSetup.remove(vips)
@@ -143,7 +143,7 @@ public struct RealServerSetup {
     /// Returns the changes that `undo(vips:)` would undo, the latest first. Changes nothing.
     public static func undoable(vips: [IPAddress], instance: InstancePaths = InstancePaths()) throws -> [Change] {
         let all = try undoable(instance: instance)
-        return try leavesNothing(vips, instance) ? all : changes(of: vips, among: all)
+        return try includeAllSetUp(vips, instance) ? all : changes(of: vips, among: all)
     }
 
     /// Returns the changes for these VIPs alone, with the boot files if these name no other VIPs.
@@ -153,7 +153,7 @@ public struct RealServerSetup {
     }
 
     /// Whether some of these VIPs are set up here, and no others.
-    private static func leavesNothing(_ vips: [IPAddress], _ instance: InstancePaths) throws -> Bool {
+    private static func includeAllSetUp(_ vips: [IPAddress], _ instance: InstancePaths) throws -> Bool {
         let journalled = try ChangeJournal.read(path: instance.realServerJournal).compactMap(\.vip)
         let present = Set(journalled + BootSetup.presentVIPs())
         return !present.isEmpty && present.isSubset(of: vips)

@@ -136,7 +136,7 @@ struct ChangeJournalTests {
         }
     }
 
-    /// On a full file system a removal still succeeds.
+    /// A removal still succeeds on a full file system.
     @Test("an undoing on a full file system succeeds once the journal is removed")
     func whatIsUndoneWithoutBeingWrittenDownIsNoFailure() throws {
         try withJournal { path in
