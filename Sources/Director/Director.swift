@@ -14,7 +14,7 @@ internal import SystemCalls
 /// data plane.
 public actor Director {
     /// The program's version.
-    public static let version = "0.1.0"
+    public static let version = "0.2.0"
 
     var configuration: DirectorConfiguration
     let instance: InstancePaths
