@@ -1,5 +1,5 @@
-import CLibBPF
-import Glibc
+internal import CLibBPF
+internal import Glibc
 
 /// An opened and, after `load()`, kernel-resident BPF object. Descriptors taken from it live as long as it does.
 public final class BPFObject {
@@ -172,4 +172,29 @@ public final class BPFDescriptor: Sendable {
     public func pin(at path: String) throws(BPFError) {
         if bpf_obj_pin(number, path) != 0 { throw BPFError("pin \(path)", code: errno) }
     }
+}
+
+/// A BPF object file that the build put into the binary as hexadecimal text.
+public struct EmbeddedObject: Sendable {
+    public let name: StaticString
+    private let hex: StaticString
+
+    public init(name: StaticString, hex: StaticString) {
+        self.name = name
+        self.hex = hex
+    }
+
+    /// The object file.
+    public var bytes: [UInt8] {
+        hex.withUTF8Buffer { digits in
+            [UInt8](unsafeUninitializedCapacity: digits.count / 2) { bytes, count in
+                for index in 0..<(digits.count / 2) {
+                    bytes[index] = value(of: digits[2 * index]) << 4 | value(of: digits[2 * index + 1])
+                }
+                count = digits.count / 2
+            }
+        }
+    }
+
+    private func value(of digit: UInt8) -> UInt8 { digit < 58 ? digit - 48 : digit - 87 }
 }
