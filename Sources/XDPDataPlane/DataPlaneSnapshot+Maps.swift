@@ -42,7 +42,7 @@ extension DataPlaneSnapshot.Service {
     fileprivate init?(of maps: DirectorMaps, listener: ServiceAddress, _ value: ipvsd_listener_value) {
         let row = maps.services[Int(value.service)]
         guard let scheduler = Scheduler(packedName: row.name) else { return nil }
-        let maglevSize = XDPDataPlane.slice(of: row.maglev).size
+        let maglevSize = SliceAllocator.Slice(word: row.maglev).size
         self.init(
             index: UInt32(value.service),
             configured: VirtualService(

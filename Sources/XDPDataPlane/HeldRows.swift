@@ -86,8 +86,9 @@ extension HeldRows {
 extension XDPDataPlane {
     var heldRows: HeldRows {
         HeldRows(
-            services: services, serverIDs: serverIDs, routed: Set(pathIDs.keys), serviceRows: serviceRows.heldCount(),
-            serverRows: serverRows.heldCount(), pathRows: pathRows.heldCount(), slices: slices)
+            services: services, serverIDs: serverIDs, routed: Set(pathTable.rows.keys),
+            serviceRows: serviceRows.heldCount(), serverRows: serverRows.heldCount(), pathRows: pathTable.heldCount,
+            slices: schedulerTables.slices)
     }
 }
 
@@ -137,7 +138,7 @@ struct AdoptedRows {
             for listener in service.listeners { services[listener] = Int(service.index) }
             primaryAddresses[Int(service.index)] = service.address
             let row = maps.services[Int(service.index)]
-            usedSlices += [XDPDataPlane.slice(of: row.schedule), XDPDataPlane.slice(of: row.maglev)]
+            usedSlices += [.init(word: row.schedule), .init(word: row.maglev)]
         }
         for id in maps.usedServers {
             let row = maps.servers[id]

@@ -50,6 +50,14 @@ struct SliceAllocator {
         var size: Int
 
         var end: Int { first + (size + 3) / 4 * 4 }
+
+        init(first: Int, size: Int) {
+            self.first = first
+            self.size = size
+        }
+
+        /// The slice that a word of a service's row names.
+        init(word: UInt64) { self.init(first: Int(ipvsd_slice_first(word)), size: Int(ipvsd_slice_size(word))) }
     }
 
     private var capacity: Int

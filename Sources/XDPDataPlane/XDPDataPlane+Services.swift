@@ -1,4 +1,4 @@
-public import Addresses
+internal import Addresses
 public import BPF
 internal import CLinux
 internal import Glibc
@@ -85,7 +85,8 @@ extension XDPDataPlane {
             for (server, weight) in zip(service.servers, service.schedulerWeights) {
                 ids.append(UInt16(try write(server, weight: weight, service: index)))
             }
-            try swapSlices(service, index: index, ids: ids)
+            try schedulerTables.replace(
+                service, index: index, ids: ids, members: serverIDs.ofService(index).values)
         } catch {
             for (address, id) in serverIDs.ofService(index) where present[address] == nil {
                 release(server: id, address, service: index)
@@ -142,13 +143,13 @@ extension XDPDataPlane {
         try maps.listeners.remove(key)
     }
 
-    func write(_ server: RealServer, weight: UInt16, service: Int) throws(BPFError) -> Int {
+    private func write(_ server: RealServer, weight: UInt16, service: Int) throws(BPFError) -> Int {
         let flags = server.flags
         let address = try server.address.inMaps()
         if let id = serverIDs[service, address] {
             idleSince[id] = nil
             maps.servers.field(\.configured_weight, of: id).pointee = server.weight
-            writeThresholds(server.thresholds, of: id)
+            maps.writeThresholds(server.thresholds, of: id)
             writeWord(id, weight: weight, flags: flags)
             return id
         }
@@ -162,7 +163,7 @@ extension XDPDataPlane {
         maps.carried[id] = ipvsd_statistics()
         maps.connectionCounts[id] = ipvsd_conn_counts()
         maps.servers[id] = ipvsd_server(
-            next_hop: UInt32(pathIDs[address] ?? 0), weight: weight, flags: UInt16(flags),
+            next_hop: UInt32(pathTable.rows[address] ?? 0), weight: weight, flags: UInt16(flags),
             address: address.bigEndian, service: UInt16(service), configured_weight: server.weight,
             upper_threshold: server.thresholds?.upper ?? 0,
             lower_threshold: server.thresholds?.effectiveLower ?? 0, overloaded: 0, joined: 0)
@@ -180,12 +181,7 @@ extension XDPDataPlane {
     private func remove(_ index: Int) throws(BPFError) {
         primaryAddresses[index] = nil
         for key in try maps.learntPorts.keys() where Int(key.id) == index { try maps.learntPorts.remove(key) }
-        let row = maps.services[index]
-        maglevSources[index] = nil
-        clinux_store_u64(maps.services.field(\.schedule, of: index), 0)
-        clinux_store_u64(maps.services.field(\.maglev, of: index), 0)
-        slices.release(Self.slice(of: row.schedule))
-        slices.release(Self.slice(of: row.maglev))
+        schedulerTables.remove(index: index)
         for id in serverIDs.ofService(index).values {
             writeWord(id, weight: 0, flags: IPVSD_SERVER_USED | IPVSD_SERVER_REMOVED)
         }
@@ -194,7 +190,7 @@ extension XDPDataPlane {
     /// Gives back the row of a real server that no packet goes to.
     func release(server id: Int, _ address: IPv4Address, service: Int) {
         writeWord(id, path: 0, weight: 0, flags: 0)
-        forgetLocality(ofServer: id, service: service)
+        maps.clearLocality(ofServer: id, service: service)
         try? setAnsweredPorts([], of: UInt32(id))
         serverRows.release(id)
         serverIDs[service, address] = nil
@@ -210,139 +206,4 @@ extension XDPDataPlane {
     func vipKey(_ vip: IPAddress) -> ipvsd_listener_key? {
         vip.v4.map { ipvsd_listener_key(vip: $0.bigEndian, port: 0, protocol: 0, reserved: 0) }
     }
-
-    /// The real server's id, by which its checks are marked.
-    public func serverID(service: ServiceAddress, server: IPv4Address) -> UInt32? {
-        services[service].flatMap { serverIDs[$0, server] }.map(UInt32.init)
-    }
 }
-
-/// How a real server stands, as the flags of its row say it.
-extension RealServer {
-    var flags: UInt32 {
-        effective.standing.flags | (movesPersistent ? IPVSD_SERVER_MOVES : 0)
-            | (movesDatagrams ? IPVSD_SERVER_MOVES_DATAGRAMS : 0)
-            | UInt32(SlowStart.whole - effective.tenths) << UInt32(IPVSD_SERVER_WITHHELD_SHIFT)
-    }
-}
-
-extension EffectiveWeight.Standing {
-    fileprivate var flags: UInt32 {
-        switch self {
-        case .listed: IPVSD_SERVER_USED
-        case .down: IPVSD_SERVER_USED | IPVSD_SERVER_DOWN
-        case .standby: IPVSD_SERVER_USED | IPVSD_SERVER_REMOVED | IPVSD_SERVER_STANDBY
-        }
-    }
-}
-
-extension ipvsd_server {
-    /// No longer configured; one that stands by is.
-    var isRemoved: Bool { UInt32(flags) & (IPVSD_SERVER_REMOVED | IPVSD_SERVER_STANDBY) == IPVSD_SERVER_REMOVED }
-
-    /// Of its share, as far as its slow start is.
-    var tenths: Int { SlowStart.whole - Int(flags >> UInt16(IPVSD_SERVER_WITHHELD_SHIFT)) }
-
-    var effective: EffectiveWeight {
-        if UInt32(flags) & IPVSD_SERVER_DOWN != 0 { return .down }
-        // Removed or not: no table has it.
-        if UInt32(flags) & IPVSD_SERVER_REMOVED != 0 { return .standby }
-        return .listed(weight: weight)
-    }
-}
-
-// MARK: Listeners
-
-/// A listener as the key of the map `listeners`.
-extension ServiceAddress {
-    init(key: ipvsd_listener_key) {
-        let vip = IPAddress.v4(IPv4Address(bigEndian: key.vip))
-        let transport = TransportProtocol.allCases.first { $0.number == key.protocol }
-        if key.port != 0, let transport {
-            self.init(vip: vip, port: UInt16(bigEndian: key.port), transport: transport)
-        } else {
-            self.init(vip: vip)
-        }
-    }
-
-    /// One for each protocol. IPv6 has none: such a service is refused.
-    var keys: [(key: ipvsd_listener_key, transport: TransportProtocol)] {
-        guard let vip = vip.v4 else { return [] }
-        return (transport.map { [$0] } ?? TransportProtocol.allCases).map { transport in
-            let key = ipvsd_listener_key(
-                vip: vip.bigEndian, port: (port ?? 0).bigEndian, protocol: transport.number, reserved: 0)
-            return (key, transport)
-        }
-    }
-}
-
-extension IPAddress {
-    /// Returns the address as the maps have it. IPv6 is refused.
-    func inMaps() throws(BPFError) -> IPv4Address {
-        do throws(WrongFamily) { return try asIPv4() } catch {
-            throw BPFError("put an address into the packet program's maps: \(error)", code: EAFNOSUPPORT)
-        }
-    }
-}
-
-/// What a listener says of its service, in its flags.
-extension VirtualService {
-    func flags(ofListener listener: ServiceAddress, transport: TransportProtocol) -> UInt16 {
-        var flags = onServerLoss.flags
-        if listener.isAnyPort { flags |= IPVSD_SERVICE_ANY_PORT }
-        if persistence != nil { flags |= IPVSD_SERVICE_PERSISTENT }
-        if transport == .udp {
-            if isOnePacket { flags |= IPVSD_SERVICE_ONE_PACKET }
-            if onServerRemoval == .finish { flags |= IPVSD_SERVICE_FINISHES }
-        }
-        return UInt16(flags)
-    }
-}
-
-extension ServerLoss {
-    init(flags: UInt32) { self = Self.allCases.first { $0.flags != 0 && flags & $0.flags != 0 } ?? .keep }
-
-    fileprivate var flags: UInt32 {
-        switch self {
-        case .keep: 0
-        case .reset: IPVSD_SERVICE_RESETS
-        case .rehash: IPVSD_SERVICE_REHASHES
-        }
-    }
-}
-
-/// The listeners once more, in the array that the packet program searches first. Packets read it while it changes: an
-/// entry's value is written before its key.
-struct ListenerTable: Sendable {
-    let buckets: MappedArray<ipvsd_listener_bucket>
-
-    /// Returns by how many bits a hash is shifted to be the number of a bucket. The number of buckets is a power of two.
-    static func shift(buckets: Int) -> UInt32 { UInt32(64 - buckets.trailingZeroBitCount) }
-
-    /// A key that finds its bucket full stays out: the packet program then asks the map of listeners.
-    func set(_ value: ipvsd_listener_value, for key: ipvsd_listener_key) {
-        let word = unsafeBitCast(key, to: UInt64.self)
-        let entries = entries(of: word)
-        let free: Set<UInt64> = [0, IPVSD_LISTENER_REMOVED]
-        guard
-            let entry = entries.first(where: { clinux_load_u64($0) == word })
-                ?? entries.first(where: { free.contains(clinux_load_u64($0)) })
-        else { return }
-        clinux_store_u64(entry + valueOffset, unsafeBitCast(value, to: UInt64.self))
-        clinux_store_u64(entry, word)
-    }
-
-    func remove(_ key: ipvsd_listener_key) {
-        let word = unsafeBitCast(key, to: UInt64.self)
-        for entry in entries(of: word) where clinux_load_u64(entry) == word {
-            clinux_store_u64(entry, IPVSD_LISTENER_REMOVED)
-        }
-    }
-
-    private func entries(of word: UInt64) -> [UnsafeMutableRawPointer] {
-        let bucket = buckets.pointer(Int(ipvsd_listener_index(word, Self.shift(buckets: buckets.count))))
-        return (0..<Int(IPVSD_LISTENER_WAYS)).map { bucket + $0 * MemoryLayout<ipvsd_cached_listener>.stride }
-    }
-}
-
-private let valueOffset = MemoryLayout<ipvsd_cached_listener>.offset(ofStored: \.value)

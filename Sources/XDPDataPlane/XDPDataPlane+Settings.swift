@@ -67,29 +67,6 @@ extension XDPDataPlane {
         maps.settings.field(\.silent_after).pointee = syns
     }
 
-    /// SYNs that were sent to the real server since a handshake with it completed.
-    public func unansweredSYNs(server id: UInt32) -> UInt32 { maps.connectionCounts[Int(id)].unanswered }
-
-    /// By the ids of the real servers to which at least so many were sent.
-    public func unansweredSYNs(atLeast least: UInt32) -> [UInt32: UInt32] {
-        var found: [UInt32: UInt32] = [:]
-        for id in 1..<maps.connectionCounts.count {
-            let unanswered = maps.connectionCounts[id].unanswered
-            if unanswered >= least { found[UInt32(id)] = unanswered }
-        }
-        return found
-    }
-
-    /// Which real server of which service has the id; nil: none that is configured.
-    public func server(id: UInt32) -> (service: ServiceAddress, server: IPv4Address)? {
-        let row = maps.servers[Int(id)]
-        let address = IPv4Address(bigEndian: row.address)
-        guard serverIDs[Int(row.service), address] == Int(id), let service = primaryAddresses[Int(row.service)] else {
-            return nil
-        }
-        return (service, address)
-    }
-
     /// As many as are looked at.
     public static let maximumOwnMACs = Int(IPVSD_OWN_MACS)
 
@@ -123,5 +100,15 @@ extension DirectorMaps {
     var timeouts: [UInt16] {
         let row = settings.field(\.timeout, as: UInt16.self)
         return (0..<Int(IPVSD_STATE_MAX.rawValue)).map { row[$0] }
+    }
+}
+
+extension Timeouts {
+    var ofStates: [(ipvsd_state, Int)] {
+        [
+            (IPVSD_STATE_NONE, 2), (IPVSD_STATE_SYN_RECV, tcpSyn), (IPVSD_STATE_ESTABLISHED, tcp),
+            (IPVSD_STATE_FIN_WAIT, tcpFin), (IPVSD_STATE_TIME_WAIT, 120), (IPVSD_STATE_CLOSE, 10),
+            (IPVSD_STATE_UDP, udp), (IPVSD_STATE_BARE_ACK, tcp), (IPVSD_STATE_ONE_DATAGRAM, udp),
+        ]
     }
 }

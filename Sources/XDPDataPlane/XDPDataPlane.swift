@@ -5,65 +5,56 @@ internal import Glibc
 public import LoadBalancing
 internal import PacketPrograms
 
-/// The packet program and its tables. Tables are built aside and swapped in single words, so that every packet sees
-/// the old state or the new one. Owned by one actor.
+/// The packet program and its tables. A new table is built aside, and put into use by one store of a word. Every packet
+/// sees either the old state or the new one. One actor owns an instance.
 public final class XDPDataPlane {
     public static let maximumServices = 4096
     public static let maximumServersOfAService = TableLimits.comparedServers
     public static let maximumCheckAddresses = Int(IPVSD_CHECK_ADDRESSES)
 
-    /// Has the kernel verify the packet program, and with `checks` those that carry checks, and lets them go.
+    /// Has the kernel verify the packet program, and frees it again. With `checks`, also the programs of checks.
     public static func tryLoading(checks: Bool) throws(BPFError) {
         try BPFObject(.director).load()
         if checks { try BPFObject(.check).load() }
     }
 
-    /// The low bits of a check socket's mark are the real server's id.
+    /// Returns the mark of a check socket. Its low bits are the real server's id.
     public static func checkMark(server: UInt32) -> UInt32 { UInt32(IPVSD_CHECK_MARK) | server }
 
     public let maps: DirectorMaps
-    /// Where all is pinned, as a path of this process.
+    /// The directory of all pins, as a path of this process.
     public let directory: String
     let constants: ipvsd_director_constants
     var object: BPFObject
-    /// Of the program that explains what the one of `object` does, or why the kernel refused it.
+    /// The explaining program over the maps of `object`, or the error by which the kernel refused it.
     var explainingObject: Result<BPFObject, BPFError>
-    /// What grew since the last daemon, and is not in use before `publish()`.
+    /// The tables that grew since the last daemon. `publish()` puts them into use.
     var growth: Growth?
-    /// Of the interfaces to which this program was attached, held: an attachment ends with its last reference, and somebody
-    /// may remove the pin.
+    /// The attachments of this program by interface. A held link keeps the program attached when its pin is removed.
     var links: [Int32: BPFLink] = [:]
     /// The row of each listener's service.
     var services: [ServiceAddress: Int]
-    /// By row: the address that a service is called by.
+    /// The first listener of each service, by the service's row.
     var primaryAddresses: [Int: ServiceAddress]
     var serviceRows: RowAllocator
     var serverIDs: ServerIDs
     var serverRows: RowAllocator
-    var pathRows: RowAllocator
-    var slices: SliceAllocator
-    /// What each service's Maglev table was last made of.
-    var maglevSources: [Int: MaglevSource] = [:]
-    var paths: [IPv4Address: Path]
-    /// The path row of each real server's address.
-    var pathIDs: [IPv4Address: Int]
-    /// Of real servers to which there is no way now: where their outer packets' numbers were.
-    var outerIDsOfLostPaths: [IPv4Address: UInt32] = [:]
+    var pathTable: PathTable
+    var schedulerTables: SchedulerTables
 
-    /// While services change, so that the tables are read but once.
+    /// The numbers of VIPs and protocols. Set only during a change of services, so that the maps are read once.
     var destinations: Destinations?
 
-    var sweepPass = SweepPass()
-    var sweeps = 0
-    /// Of rows that say that their real server is down: since when, as far as this process knows.
+    var sweepPass: SweepPass
+    /// The time since which each row of a real server says that the server is down, as far as this process knows.
     var downSince: [Int: ContinuousClock.Instant] = [:]
-    /// The number of sweeps at which a removed real server was first seen without connections.
+    /// The number of complete sweeps at which a removed real server was first seen without connections.
     var idleSince: [Int: Int] = [:]
 
-    /// Loads the program beside what is pinned below `directory`, whose tables it takes over, or anew. A data plane of an older
-    /// layout is carried over to this one first, on the interfaces where it is. Tables that are
-    /// too small for the capacity, or for these services beside what they hold, are replaced by larger ones. Nothing is
-    /// attached yet, unless an older layout was migrated. `answersByRedirect`: an ingress interface is a veth.
+    /// Loads the program over the maps below `directory`, or over new maps. A data plane of an older layout is migrated
+    /// first, on its interfaces. Tables that are too small for the capacity, or for `desired` beside what they hold, are
+    /// replaced by larger ones. Nothing is attached yet, except by a migration.
+    /// - Parameter answersByRedirect: Whether an ingress interface is a veth.
     public init(
         directory: String, capacity: Capacity = Capacity(), services desired: [VirtualService] = [],
         answersByRedirect: Bool, repliesPerSecond: UInt32 = 1000, traits: PacketTraits = PacketTraits()
@@ -73,7 +64,7 @@ public final class XDPDataPlane {
             answersByRedirect: answersByRedirect, repliesPerSecond: repliesPerSecond, traits: traits)
         try TableGrowth.settle(below: directory)
         try LayoutMigration.settle(below: directory)
-        // Refuses an unknown layout before libbpf does with less to say.
+        // Refuses an unknown layout with a better message than libbpf's.
         try LayoutMigration(below: directory, constants: constants)?.run()
         let old = try DirectorMaps(directory: directory, writable: true)
         if let old { try Self.finishMove(of: old, below: directory) }
@@ -83,12 +74,12 @@ public final class XDPDataPlane {
             let held = HeldRows(try AdoptedRows(of: old), slotGroups: old.slots.count)
             try capacity.makeRoom(for: held.demand(of: desired))
         }
-        // Without `deinit`, which a failed start does not run.
+        // A failed `init` does not run `deinit`.
         var isMade = false
         defer {
             if !isMade {
                 old?.isMigrating = false
-                // None is in use yet. To settle would take descriptors, which may be what is missing.
+                // No larger table is in use yet. `TableGrowth.settle` would need descriptors, which may be exhausted.
                 for map in MapCatalogue.all { unlink(map.nextPin(below: directory)) }
             }
         }
@@ -106,16 +97,14 @@ public final class XDPDataPlane {
         services = rows.services
         primaryAddresses = rows.primaryAddresses
         serverIDs = rows.serverIDs
-        paths = rows.paths
-        pathIDs = rows.pathIDs
         serviceRows = RowAllocator(count: maps.services.count, used: rows.usedServices)
         serverRows = RowAllocator(count: maps.servers.count, used: rows.usedServers)
-        pathRows = RowAllocator(count: maps.nextHops.count, used: rows.usedPaths)
-        slices = SliceAllocator(groups: maps.slots.count, used: rows.usedSlices)
+        pathTable = PathTable(of: maps, adopting: rows)
+        schedulerTables = SchedulerTables(of: maps, used: rows.usedSlices)
+        sweepPass = SweepPass(of: maps)
 
         if maps.settings.field(\.abi_version).pointee == 0 { initializeSettings() }
-        beginMissingOuterIDs()
-        // Rows of a service that the last daemon was taking away when it was killed.
+        // The last daemon may have been killed while it removed a service.
         let live = Set(services.values)
         for (service, _, id) in serverIDs.all where !live.contains(service) {
             writeWord(id, weight: 0, flags: IPVSD_SERVER_USED | IPVSD_SERVER_REMOVED)
@@ -126,30 +115,28 @@ public final class XDPDataPlane {
     deinit {
         guard growth != nil else { return }
         if links.isEmpty { maps.isMigrating = false }
-        // What a program uses already keeps its name.
+        // Tables that an attached program uses already are published.
         try? TableGrowth.settle(below: directory)
     }
 
-    /// The packet program, for test runs.
+    /// Returns the packet program, for test runs.
     public func program() throws(BPFError) -> BPFProgram { try object.program(named: "director") }
 
-    func sweepProgram() throws(BPFError) -> BPFProgram { try object.program(named: "sweep") }
+    // MARK: Time
 
-    // MARK: Housekeeping
-
-    /// The tick that flows are stamped with now.
+    /// Returns the tick with which flows are stamped now.
     public func tick() throws(BPFError) -> UInt32 {
         try Self.tick(by: object.program(named: "tick"))
     }
 
-    /// The same by the pinned program, without a daemon; nil where there is none.
+    /// Returns the present tick by the pinned program, without a daemon; nil where no program is pinned.
     public static func tick(below directory: String) throws(BPFError) -> UInt32? {
         guard let program = try BPFProgram(pinnedAt: tickPin(directory: directory)) else { return nil }
         return try tick(by: program)
     }
 
-    /// The tick by a program of this daemon or of an older one, whose program is a packet program: its verdict is the tick.
-    private static func tick(by program: BPFProgram) throws(BPFError) -> UInt32 {
+    /// Runs the program `tick`. An older daemon's is a packet program, whose verdict is the tick.
+    static func tick(by program: BPFProgram) throws(BPFError) -> UInt32 {
         guard try program.hasOwnContext() else {
             return try program.testRun(packet: [UInt8](repeating: 0, count: 64)).verdict
         }
@@ -158,8 +145,100 @@ public final class XDPDataPlane {
         return run.tick
     }
 
-    /// Of every real server that a row is kept for, also removed ones whose connections go on.
-    public var serverAddresses: Set<IPv4Address> { serverIDs.addresses }
+    // MARK: State
 
     public func snapshot() throws(BPFError) -> DataPlaneSnapshot { try DataPlaneSnapshot(of: maps, now: tick()) }
+
+    /// The addresses of all real servers that have a row. Removed ones keep it while their connections go on.
+    public var serverAddresses: Set<IPv4Address> { serverIDs.addresses }
+
+    /// The id of a real server, by which its checks are marked.
+    public func serverID(service: ServiceAddress, server: IPv4Address) -> UInt32? {
+        services[service].flatMap { serverIDs[$0, server] }.map(UInt32.init)
+    }
+
+    /// Returns the service and the address of a real server; nil where no configured one has the id.
+    public func server(id: UInt32) -> (service: ServiceAddress, server: IPv4Address)? {
+        let row = maps.servers[Int(id)]
+        let address = IPv4Address(bigEndian: row.address)
+        guard serverIDs[Int(row.service), address] == Int(id), let service = primaryAddresses[Int(row.service)] else {
+            return nil
+        }
+        return (service, address)
+    }
+
+    /// The numbers of connections of a real server; nil where the service has no such server.
+    public func load(of server: IPv4Address, service: ServiceAddress) -> (active: UInt32, inactive: UInt32)? {
+        serverID(service: service, server: server).map { id in
+            let load = maps.connectionCounts[Int(id)]
+            return (load.active, load.inactive)
+        }
+    }
+
+    /// The number of SYNs that were sent to the real server since a handshake with it completed.
+    public func unansweredSYNs(server id: UInt32) -> UInt32 { maps.connectionCounts[Int(id)].unanswered }
+
+    /// Returns the numbers of unanswered SYNs that are at least `least`, by the real server's id.
+    public func unansweredSYNs(atLeast least: UInt32) -> [UInt32: UInt32] {
+        var found: [UInt32: UInt32] = [:]
+        for id in 1..<maps.connectionCounts.count {
+            let unanswered = maps.connectionCounts[id].unanswered
+            if unanswered >= least { found[UInt32(id)] = unanswered }
+        }
+        return found
+    }
+
+    /// The usable and the used rows of each table. Slots that were freed a moment ago count as used.
+    public var tableUse: [(name: String, size: Int, used: Int)] {
+        [
+            ("services", maps.services.count - 1, serviceRows.usedCount),
+            ("servers", maps.servers.count - 1, serverRows.usedCount),
+            ("paths", pathTable.size - 1, pathTable.usedCount),
+            ("slots", Int(IPVSD_SLOT_GROUP) * (maps.slots.count - 1), schedulerTables.slices.usedCount),
+        ] + (maps.templateUse.map { [("templates", Int($0.limit), Int($0.used))] } ?? [])
+    }
+
+    // MARK: Ports of any-port services
+
+    /// Returns the ports of any-port services on which clients' handshakes completed, the most recent first.
+    public func learntPorts() throws(BPFError) -> [ServiceAddress: [UInt16]] {
+        var ports: [ServiceAddress: [(port: UInt16, time: UInt64)]] = [:]
+        for key in try maps.learntPorts.keys() {
+            guard let address = primaryAddresses[Int(key.id)], let time = try maps.learntPorts.value(for: key) else {
+                continue
+            }
+            ports[address, default: []].append((UInt16(bigEndian: key.port), time))
+        }
+        return ports.mapValues { $0.sorted { $0.time > $1.time }.map(\.port) }
+    }
+
+    /// Removes learnt ports, until another handshake of a client completes there.
+    public func forgetLearntPorts(_ ports: Set<UInt16>, of service: ServiceAddress) throws(BPFError) {
+        guard let index = services[service] else { return }
+        for port in ports {
+            try maps.learntPorts.remove(ipvsd_port(id: UInt32(index), port: port.bigEndian, reserved: 0))
+        }
+    }
+
+    /// Returns the ports that have answered checks on a service's real servers. The next daemon finds them, too.
+    public func answeredPorts(of service: ServiceAddress) throws(BPFError) -> [IPv4Address: Set<UInt16>] {
+        var ports: [IPv4Address: Set<UInt16>] = [:]
+        for key in try maps.answeredPorts.keys() where Int(key.id) < maps.servers.count {
+            let row = maps.servers[Int(key.id)]
+            guard let index = services[service], Int(row.service) == index, row.has(IPVSD_SERVER_USED)
+            else { continue }
+            ports[IPv4Address(bigEndian: row.address), default: []].insert(UInt16(bigEndian: key.port))
+        }
+        return ports
+    }
+
+    public func setAnsweredPorts(_ ports: Set<UInt16>, of server: UInt32) throws(BPFError) {
+        for key in try maps.answeredPorts.keys() where key.id == server && !ports.contains(UInt16(bigEndian: key.port))
+        {
+            try maps.answeredPorts.remove(key)
+        }
+        for port in ports {
+            try maps.answeredPorts.update(1, for: ipvsd_port(id: server, port: port.bigEndian, reserved: 0))
+        }
+    }
 }

@@ -120,7 +120,7 @@ struct OuterIDTests {
 
     @Test func packetsWithDFTakeNone() throws {
         let lab = try Lab(Self.configuration)
-        let row = try #require(lab.plane.pathIDs[Standard.server(1)])
+        let row = try #require(lab.plane.pathTable.rows[Standard.server(1)])
         let counters = try #require(lab.plane.maps.outerIDs)
         let before = counters[row]
         #expect(before % IPVSD_ID_BLOCK == 0)

@@ -19,7 +19,7 @@ struct TraitTests {
         // The standard path leaves by lo, 1; without a context a test run comes in there, too.
         #expect(try lab.run(frame).verdict == .transmit)
         #expect(try lab.run(frame, ingress: 1).verdict == Verdict.transmit.rawValue)
-        let row = try #require(lab.plane.pathIDs[Standard.server(7)])
+        let row = try #require(lab.plane.pathTable.rows[Standard.server(7)])
         lab.plane.maps.nextHops[row].ifindex = 4711
         #expect(try lab.run(frame, ingress: 1).verdict != Verdict.transmit.rawValue)
     }

@@ -82,11 +82,6 @@ extension PacketDecision.Way {
     }
 }
 
-extension ipvsd_server {
-    /// `flags`: IPVSD_SERVER_
-    func has(_ flags: UInt32) -> Bool { UInt32(self.flags) & flags != 0 }
-}
-
 extension DirectorMaps {
     /// Nil for 0, and for an id that the table has not.
     func server(_ id: UInt32) -> ipvsd_server? { id > 0 && id < servers.count ? servers[Int(id)] : nil }
@@ -95,7 +90,7 @@ extension DirectorMaps {
 
     /// How many slots of the slice each server has.
     fileprivate func places(ofSlice word: UInt64) -> [Int: Int] {
-        let slice = XDPDataPlane.slice(of: word)
+        let slice = SliceAllocator.Slice(word: word)
         let end = min(slice.first + slice.size, slots.count * Int(IPVSD_SLOT_GROUP))
         return (slice.first..<max(slice.first, end)).reduce(into: [:]) { counts, index in
             counts[Int(slot(index).pointee), default: 0] += 1

@@ -1,0 +1,153 @@
+internal import Addresses
+internal import BPF
+internal import CLinux
+internal import Glibc
+internal import LoadBalancing
+internal import PacketPrograms
+internal import SystemCalls
+
+/// A listener as the key of the map `listeners`.
+extension ServiceAddress {
+    init(key: ipvsd_listener_key) {
+        let vip = IPAddress.v4(IPv4Address(bigEndian: key.vip))
+        let transport = TransportProtocol.allCases.first { $0.number == key.protocol }
+        if key.port != 0, let transport {
+            self.init(vip: vip, port: UInt16(bigEndian: key.port), transport: transport)
+        } else {
+            self.init(vip: vip)
+        }
+    }
+
+    /// One for each protocol. IPv6 has none: such a service is refused.
+    var keys: [(key: ipvsd_listener_key, transport: TransportProtocol)] {
+        guard let vip = vip.v4 else { return [] }
+        return (transport.map { [$0] } ?? TransportProtocol.allCases).map { transport in
+            let key = ipvsd_listener_key(
+                vip: vip.bigEndian, port: (port ?? 0).bigEndian, protocol: transport.number, reserved: 0)
+            return (key, transport)
+        }
+    }
+}
+
+extension IPAddress {
+    /// Returns the address as the maps have it. IPv6 is refused.
+    func inMaps() throws(BPFError) -> IPv4Address {
+        do throws(WrongFamily) { return try asIPv4() } catch {
+            throw BPFError("put an address into the packet program's maps: \(error)", code: EAFNOSUPPORT)
+        }
+    }
+}
+
+/// What a listener says of its service, in its flags.
+extension VirtualService {
+    func flags(ofListener listener: ServiceAddress, transport: TransportProtocol) -> UInt16 {
+        var flags = onServerLoss.flags
+        if listener.isAnyPort { flags |= IPVSD_SERVICE_ANY_PORT }
+        if persistence != nil { flags |= IPVSD_SERVICE_PERSISTENT }
+        if transport == .udp {
+            if isOnePacket { flags |= IPVSD_SERVICE_ONE_PACKET }
+            if onServerRemoval == .finish { flags |= IPVSD_SERVICE_FINISHES }
+        }
+        return UInt16(flags)
+    }
+}
+
+extension ServerLoss {
+    init(flags: UInt32) { self = Self.allCases.first { $0.flags != 0 && flags & $0.flags != 0 } ?? .keep }
+
+    fileprivate var flags: UInt32 {
+        switch self {
+        case .keep: 0
+        case .reset: IPVSD_SERVICE_RESETS
+        case .rehash: IPVSD_SERVICE_REHASHES
+        }
+    }
+}
+
+/// The listeners once more, in the array that the packet program searches first. Packets read it while it changes: an
+/// entry's value is written before its key.
+struct ListenerTable: Sendable {
+    let buckets: MappedArray<ipvsd_listener_bucket>
+
+    /// Returns by how many bits a hash is shifted to be the number of a bucket. The number of buckets is a power of two.
+    static func shift(buckets: Int) -> UInt32 { UInt32(64 - buckets.trailingZeroBitCount) }
+
+    /// A key that finds its bucket full stays out: the packet program then asks the map of listeners.
+    func set(_ value: ipvsd_listener_value, for key: ipvsd_listener_key) {
+        let word = unsafeBitCast(key, to: UInt64.self)
+        let entries = entries(of: word)
+        let free: Set<UInt64> = [0, IPVSD_LISTENER_REMOVED]
+        guard
+            let entry = entries.first(where: { clinux_load_u64($0) == word })
+                ?? entries.first(where: { free.contains(clinux_load_u64($0)) })
+        else { return }
+        clinux_store_u64(entry + valueOffset, unsafeBitCast(value, to: UInt64.self))
+        clinux_store_u64(entry, word)
+    }
+
+    func remove(_ key: ipvsd_listener_key) {
+        let word = unsafeBitCast(key, to: UInt64.self)
+        for entry in entries(of: word) where clinux_load_u64(entry) == word {
+            clinux_store_u64(entry, IPVSD_LISTENER_REMOVED)
+        }
+    }
+
+    private func entries(of word: UInt64) -> [UnsafeMutableRawPointer] {
+        let bucket = buckets.pointer(Int(ipvsd_listener_index(word, Self.shift(buckets: buckets.count))))
+        return (0..<Int(IPVSD_LISTENER_WAYS)).map { bucket + $0 * MemoryLayout<ipvsd_cached_listener>.stride }
+    }
+}
+
+private let valueOffset = MemoryLayout<ipvsd_cached_listener>.offset(ofStored: \.value)
+
+/// A VIP and a protocol.
+struct Destination: Hashable {
+    let vip: UInt32
+    let transport: UInt8
+
+    init(_ key: ipvsd_listener_key) { (vip, transport) = (key.vip, key.protocol) }
+}
+
+/// The numbers of VIPs and protocols, of which each flow's key has one. All listeners of a VIP and a protocol share theirs, and
+/// a listener that comes beside them finds their flows.
+struct Destinations {
+    private var numbers: [Destination: UInt16] = [:]
+    /// Those of listeners and of flows; nil: no other was needed yet, and the flow table was not read.
+    private var taken: Set<UInt16>?
+
+    init(of maps: DirectorMaps) throws(BPFError) {
+        for (key, value) in try maps.listeners.entries() where key.protocol != 0 {
+            numbers[Destination(key)] = value.destination
+        }
+    }
+
+    /// The one that there is, or another one. One whose listeners are gone is free again when no flow has it.
+    mutating func number(of key: ipvsd_listener_key, in maps: DirectorMaps) throws(BPFError) -> UInt16 {
+        if let number = numbers[Destination(key)] { return number }
+        var taken = taken ?? maps.destinationsOfFlows.union(numbers.values).union([0])
+        guard let number = (1...UInt16.max).first(where: { !taken.contains($0) }) else {
+            throw BPFError("add a listener: all \(UInt16.max) numbers of VIPs and protocols are in use", code: ENOSPC)
+        }
+        taken.insert(number)
+        self.taken = taken
+        numbers[Destination(key)] = number
+        return number
+    }
+}
+
+extension DirectorMaps {
+    /// The numbers in the keys of all flows, expired or not.
+    fileprivate var destinationsOfFlows: Set<UInt16> {
+        let hasFlows = (1..<connectionCounts.count).contains {
+            connectionCounts[$0].active != 0 || connectionCounts[$0].inactive != 0
+        }
+        var numbers: Set<UInt16> = []
+        guard hasFlows else { return numbers }
+        for bucket in 0..<flows.count {
+            for entry in flows.ways(ofBucket: bucket) where entry.loadValue() != 0 {
+                numbers.insert(ipvsd_flow_destination(entry.loadKey()))
+            }
+        }
+        return numbers
+    }
+}
