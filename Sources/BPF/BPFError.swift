@@ -5,7 +5,7 @@ public import SystemCalls
 public struct BPFError: KernelError {
     public let operation: String
     public let code: Int32
-    /// The verifier's telling line, where there is one.
+    /// The line of the verifier's log that has the error, where there is one.
     public var detail: String?
 
     public var isRefusedToRoot: Bool { true }
@@ -17,13 +17,13 @@ public struct BPFError: KernelError {
     }
 }
 
-/// Keeps libbpf off standard error. Call once, before anything else of this module.
+/// Keeps libbpf from writing to standard error. Has to be called once, before anything else of this module.
 public func silenceLibbpf() {
     _ = libbpf_set_print { _, _, _ in 0 }
 }
 
-/// The size that an options structure claims: up to its last field that we know. Padding behind it may hold anything,
-/// and libbpf refuses what is not zero.
+/// Returns the size of an options structure up to its last known field. Padding behind it may have any value, and
+/// libbpf refuses values other than zero.
 func size<Options, Field>(through last: KeyPath<Options, Field>) -> Int {
     MemoryLayout<Options>.offset(ofStored: last) + MemoryLayout<Field>.size
 }

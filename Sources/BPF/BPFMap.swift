@@ -45,7 +45,7 @@ public struct BPFMap<Key: BitwiseCopyable, Value: BitwiseCopyable>: Sendable {
         }
     }
 
-    /// False where the key has a value already, which it keeps.
+    /// Inserts a value. Returns false where the key already has one, which it keeps.
     public func insert(_ value: Value, for key: Key) throws(BPFError) -> Bool {
         precondition(!isPerCPU, "\(name) has a value per CPU")
         var key = key
@@ -55,7 +55,7 @@ public struct BPFMap<Key: BitwiseCopyable, Value: BitwiseCopyable>: Sendable {
         throw BPFError("insert into map \(name)", code: errno)
     }
 
-    /// True if the key was there.
+    /// Removes a key. Returns whether it was present.
     @discardableResult
     public func remove(_ key: Key) throws(BPFError) -> Bool {
         var key = key
@@ -64,7 +64,7 @@ public struct BPFMap<Key: BitwiseCopyable, Value: BitwiseCopyable>: Sendable {
         throw BPFError("delete from map \(name)", code: errno)
     }
 
-    /// The value of every CPU, one where the map is not per CPU; empty where the key is absent.
+    /// Returns the values of all CPUs, one where the map is not per CPU, and none where the key is absent.
     public func values(for key: Key) throws(BPFError) -> [Value] {
         let count = isPerCPU ? Int(libbpf_num_possible_cpus()) : 1
         let stride = (MemoryLayout<Value>.stride + 7) / 8 * 8
@@ -80,7 +80,7 @@ public struct BPFMap<Key: BitwiseCopyable, Value: BitwiseCopyable>: Sendable {
 
     public func value(for key: Key) throws(BPFError) -> Value? { try values(for: key).first }
 
-    /// All keys, as far as the map holds still.
+    /// Returns all keys. Concurrent changes may be missed.
     public func keys() throws(BPFError) -> [Key] {
         var keys: [Key] = []
         withUnsafeTemporaryAllocation(of: Key.self, capacity: 1) { next in
@@ -93,25 +93,26 @@ public struct BPFMap<Key: BitwiseCopyable, Value: BitwiseCopyable>: Sendable {
         return keys
     }
 
-    /// All entries of a hash map, as far as it holds still: thousands in a call (BPF_MAP_LOOKUP_BATCH).
+    /// Returns all entries of a hash map, thousands in a call (BPF_MAP_LOOKUP_BATCH). Concurrent changes may be missed.
     public func entries() throws(BPFError) -> [(key: Key, value: Value)] {
         precondition(!isPerCPU, "\(name) has a value per CPU")
         var entries: [(key: Key, value: Value)] = []
         var room = 4096
-        /// The kernel's: the bucket to go on with.
+        /// The kernel's position, at which the next batch begins.
         var position: UInt32?
         while true {
             let batch = try self.batch(after: position, room: room)
             entries += batch.entries
             position = batch.next
-            // No room for all of a bucket.
+            // There was no room for all of a bucket.
             if batch.entries.isEmpty, !batch.isLast { room *= 2 }
             if batch.isLast { return entries }
         }
     }
 
-    /// Up to `room` entries of a hash map, and where the next batch goes on. `position`: that of the batch before; nil: the
-    /// first one. Empty and not the last where `room` is less than a bucket holds.
+    /// Returns up to `room` entries of a hash map, and the position of the next batch. `position` is the one after the
+    /// batch before; nil: the first one. The batch is empty and not the last where a bucket holds more than `room`
+    /// entries.
     public func batch(
         after position: UInt32?, room: Int
     ) throws(BPFError) -> (entries: [(key: Key, value: Value)], next: UInt32?, isLast: Bool) {
@@ -166,7 +167,7 @@ public final class MappedArray<Value: BitwiseCopyable>: @unchecked Sendable {
         return base + index * stride
     }
 
-    /// A field of an element, in place; of a field that is an array, its first element.
+    /// Returns a pointer to a field of an element. For an array field, it points to the first element.
     public func field<Field, Element>(
         _ field: KeyPath<Value, Field>, of index: Int = 0, as type: Element.Type
     ) -> UnsafeMutablePointer<Element> {

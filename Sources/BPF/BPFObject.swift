@@ -5,11 +5,11 @@ internal import Glibc
 public final class BPFObject {
     private let object: OpaquePointer
     private let name: String
-    /// By the names in the object file. libbpf gives a map that it reuses the name of the map in the kernel.
+    /// The maps by their names in the object file. For a reused map, libbpf has the name of the map in the kernel.
     private let maps: [String: OpaquePointer]
     private let log: UnsafeMutablePointer<CChar>
-    /// Kernels before 6.4 keep the log's beginning, and fail where it does not fit. Memory that is not written to
-    /// costs nothing.
+    /// The size of the verifier's log. Kernels before 6.4 keep its beginning, and fail where the log does not fit.
+    /// Memory that is not written to costs nothing.
     private static let logSize = 1 << 24
 
     public init(_ embedded: EmbeddedObject) throws(BPFError) {
@@ -42,7 +42,8 @@ public final class BPFObject {
         free(log)
     }
 
-    /// Sets the program's `const volatile` globals. `Value` has the layout of `.rodata`. Before `load()`.
+    /// Sets the program's `const volatile` globals. `Value` has the layout of `.rodata`. Has to be called before
+    /// `load()`.
     public func setReadOnlyData<Value: BitwiseCopyable>(_ value: Value) throws(BPFError) {
         let map = try handle(ofMap: ".rodata")
         guard bpf_map__value_size(map) == UInt32(MemoryLayout<Value>.size) else {
@@ -53,25 +54,27 @@ public final class BPFObject {
         if code != 0 { throw BPFError("set constants of \(name)", code: -code) }
     }
 
-    /// Pins the map there, or, if a map of the same shape is pinned there already, uses that one. Before `load()`.
+    /// Pins the map at the path, or reuses a map of the same shape that is pinned there. Has to be called before
+    /// `load()`.
     public func setPinPath(_ path: String, ofMap map: String) throws(BPFError) {
         let code = bpf_map__set_pin_path(try handle(ofMap: map), path)
         if code != 0 { throw BPFError("pin map \(map) to \(path)", code: -code) }
     }
 
-    /// Before `load()`.
+    /// Sets the number of entries of a map. Has to be called before `load()`.
     public func setMaxEntries(_ count: Int, ofMap map: String) throws(BPFError) {
         let code = bpf_map__set_max_entries(try handle(ofMap: map), UInt32(count))
         if code != 0 { throw BPFError("size map \(map) for \(count)", code: -code) }
     }
 
-    /// Uses a map that exists. Before `load()`.
+    /// Reuses an existing map. Has to be called before `load()`.
     public func reuse(descriptor: Int32, forMap map: String) throws(BPFError) {
         let code = bpf_map__reuse_fd(try handle(ofMap: map), descriptor)
         if code != 0 { throw BPFError("share map \(map)", code: -code) }
     }
 
-    /// What the tracing program is to be run before or after: a function of another loaded program. Before `load()`.
+    /// Sets the function of another loaded program before or after which the tracing program runs. Has to be called
+    /// before `load()`.
     public func setTarget(_ target: BPFProgram, function: String, ofProgram name: String) throws(BPFError) {
         guard let program = bpf_object__find_program_by_name(object, name) else {
             throw BPFError("find program \(name)", code: ENOENT)
@@ -80,7 +83,7 @@ public final class BPFObject {
         if code != 0 { throw BPFError("find \(function) in the program to be traced", code: -code) }
     }
 
-    /// Of a map of it. After `load()`.
+    /// Returns the descriptor of a map. Requires `load()`.
     public func descriptor(ofMap map: String) throws(BPFError) -> BPFDescriptor {
         try BPFDescriptor(duplicating: bpf_map__fd(try handle(ofMap: map)))
     }
@@ -90,14 +93,14 @@ public final class BPFObject {
         if code != 0 { throw BPFError("load BPF object \(name)", code: -code, detail: verifierComplaint) }
     }
 
-    /// The last line of the verifier's log that says what is wrong, not how much was looked at.
+    /// Returns the last line of the verifier's log that has the error, and not the statistics.
     private var verifierComplaint: String? {
         String(cString: log).split(separator: "\n")
             .last { !$0.hasPrefix("processed ") && !$0.hasPrefix("verification time") && !$0.hasPrefix("stack depth") }
             .map(String.init)
     }
 
-    /// Pins a map under another name than `setPinPath` did, or once more. After `load()`.
+    /// Pins a map under another name than `setPinPath` did, or once more. Requires `load()`.
     public func pin(map: String, at path: String) throws(BPFError) {
         if bpf_obj_pin(bpf_map__fd(try handle(ofMap: map)), path) != 0 { throw BPFError("pin \(path)", code: errno) }
     }
@@ -119,7 +122,7 @@ public final class BPFObject {
         var maps: [String: OpaquePointer] = [:]
         var map = bpf_object__next_map(object, nil)
         while let handle = map {
-            // The section's name, where the map is one: `bpf_map__name` would have the object's in front.
+            // A map that is a section has the section's name. `bpf_map__name` would put the object's name in front.
             if let name = bpf_map__name(handle).map({ String(cString: $0) }) {
                 let section = name.firstIndex(of: ".").map { String(name[$0...]) }
                 maps[section ?? name] = handle
@@ -142,7 +145,7 @@ public final class BPFDescriptor: Sendable {
         self.number = copy
     }
 
-    /// Opens what is pinned there; nil where nothing is.
+    /// Opens a pin; nil where nothing is pinned.
     public convenience init?(pinnedAt path: String) throws(BPFError) {
         let number = bpf_obj_get(path)
         if number < 0 {
@@ -154,7 +157,7 @@ public final class BPFDescriptor: Sendable {
 
     deinit { close(number) }
 
-    /// Of the map that this is a descriptor of.
+    /// Returns the number of entries of the descriptor's map.
     public func maxEntries() throws(BPFError) -> Int { Int(try mapInfo().max_entries) }
     func mapID() throws(BPFError) -> UInt32 { try mapInfo().id }
     func valueSize() throws(BPFError) -> Int { Int(try mapInfo().value_size) }

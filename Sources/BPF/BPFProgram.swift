@@ -2,7 +2,7 @@ import CLibBPF
 import CLinux
 import Glibc
 
-/// How an XDP program is attached: by the driver, or behind it by the network stack.
+/// The mode of an XDP program: in the driver, or behind it in the network stack.
 public enum XDPMode: String, Sendable, Codable, CaseIterable {
     case native, generic
 
@@ -98,8 +98,8 @@ public struct BPFProgram {
         return TestRun(verdict: options.retval, packet: Array(output.prefix(Int(options.data_size_out))))
     }
 
-    /// Runs a program of type syscall once (BPF_PROG_TEST_RUN): the context gives it its arguments, and holds its results
-    /// afterwards.
+    /// Runs a program of type syscall once (BPF_PROG_TEST_RUN). The context has its arguments, and afterwards its
+    /// results.
     public func run<Context: BitwiseCopyable>(on context: inout Context) throws(BPFError) {
         var options = bpf_test_run_opts()
         options.sz = size(through: \bpf_test_run_opts.duration)
@@ -113,12 +113,12 @@ public struct BPFProgram {
 
     public func id() throws(BPFError) -> UInt32 { try info().id }
 
-    /// Returns its name in the kernel: the first 15 bytes of the name of its function.
+    /// Returns the program's name in the kernel: the first 15 bytes of the name of its function.
     public func name() throws(BPFError) -> String {
         withUnsafeBytes(of: try info().name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
     }
 
-    /// Whether its context is its caller's own structure, as `run(on:)` gives it, and not a packet.
+    /// Whether the program's context is its caller's own structure, as `run(on:)` gives it, and not a packet.
     public func hasOwnContext() throws(BPFError) -> Bool { try info().type == BPF_PROG_TYPE_SYSCALL.rawValue }
 
     private func info() throws(BPFError) -> bpf_prog_info {
@@ -128,7 +128,7 @@ public struct BPFProgram {
         return info
     }
 
-    /// The maps that it uses.
+    /// Returns the ids of the program's maps.
     private func mapIDs() throws(BPFError) -> Set<UInt32> {
         var ids = [UInt32](repeating: 0, count: 64)
         let code = ids.withUnsafeMutableBufferPointer { buffer -> Int32 in
@@ -142,10 +142,10 @@ public struct BPFProgram {
         return Set(ids).subtracting([0])
     }
 
-    /// Whether it uses the map.
+    /// Whether the program uses the map.
     public func uses(map: BPFDescriptor) throws(BPFError) -> Bool { try mapIDs().contains(map.mapID()) }
 
-    /// The map of a section of its object file that holds variables, such as `.rodata`; nil where it has none. Needs
+    /// Returns the map of a section of variables in the object file, such as `.rodata`; nil where it has none. Needs
     /// CAP_SYS_ADMIN.
     public func map(ofSection section: String) throws(BPFError) -> BPFDescriptor? {
         for id in try mapIDs() {
@@ -158,7 +158,7 @@ public struct BPFProgram {
         return nil
     }
 
-    /// Its `const volatile` globals, as it was loaded with them: the bytes of `.rodata`, empty where it has none.
+    /// Returns the `const volatile` globals as loaded: the bytes of `.rodata`, empty where the program has none.
     public func readOnlyData() throws(BPFError) -> [UInt8] {
         guard let map = try map(ofSection: ".rodata") else { return [] }
         var key: UInt32 = 0
@@ -167,7 +167,7 @@ public struct BPFProgram {
         return bytes
     }
 
-    /// Where a tc program of ours sits: the same on every interface, so that cleaning up can name it.
+    /// The place of one of the director's tc programs. It is the same on every interface, so that a cleanup finds it.
     public struct TrafficControlHook: Sendable, Hashable {
         public enum Direction: String, Sendable, Codable {
             case ingress, egress
@@ -193,7 +193,7 @@ public struct BPFProgram {
             return hook
         }
 
-        /// Creates the clsact qdisc. False if there was one.
+        /// Creates the clsact qdisc. Returns false where there was one.
         public func createQdisc() throws(BPFError) -> Bool {
             var hook = hook
             let code = bpf_tc_hook_create(&hook)
@@ -202,7 +202,7 @@ public struct BPFProgram {
             return true
         }
 
-        /// Attaches the program, in place of what we had there.
+        /// Attaches the program in place of the director's former one.
         public func attach(_ program: BPFProgram) throws(BPFError) {
             var hook = hook
             var options = bpf_tc_opts()
@@ -215,7 +215,7 @@ public struct BPFProgram {
             if code != 0 { throw BPFError("attach tc program", code: -code) }
         }
 
-        /// Detaches our filter; false if it was not there.
+        /// Detaches the filter. Returns false where it was not attached.
         @discardableResult
         public func detach() throws(BPFError) -> Bool {
             var hook = hook
@@ -261,8 +261,8 @@ public struct BPFLink {
         }
     }
 
-    /// Takes the program off the interface before it returns. To drop the last reference does so only some time
-    /// later, from a work queue (`bpf_link_put`).
+    /// Detaches the program before it returns. To drop the last reference does so only some time later, from a work
+    /// queue (`bpf_link_put`).
     public func detach() throws(BPFError) {
         if bpf_link_detach(descriptor.number) != 0 { throw BPFError("detach XDP link", code: errno) }
     }
@@ -282,12 +282,12 @@ public struct BPFLink {
     }
 }
 
-/// What is attached to an interface's XDP hook.
+/// The program on an interface's XDP hook.
 public struct XDPAttachment: Sendable {
     public var programID: UInt32
     public var mode: XDPMode
 
-    /// Nil where nothing is attached.
+    /// Reads the hook; nil where nothing is attached.
     public static func of(interface: Int32) throws(BPFError) -> XDPAttachment? {
         var options = bpf_xdp_query_opts()
         options.sz = size(through: \bpf_xdp_query_opts.attach_mode)

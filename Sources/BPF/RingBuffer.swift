@@ -1,12 +1,12 @@
 import CLibBPF
 import Glibc
 
-/// The reader of a BPF ring buffer (BPF_MAP_TYPE_RINGBUF). There may be but one.
+/// The reader of a BPF ring buffer (BPF_MAP_TYPE_RINGBUF). A buffer has one reader only.
 public final class RingBuffer {
     private let buffer: OpaquePointer
     private let consumer: Consumer
 
-    /// Whom libbpf's callback calls: set while `read` runs.
+    /// The target of libbpf's callback, set while `read` runs.
     private final class Consumer {
         var body: ((UnsafeRawBufferPointer) -> Bool)?
     }
@@ -27,8 +27,9 @@ public final class RingBuffer {
 
     deinit { ring_buffer__free(buffer) }
 
-    /// Hands over records, each once and in order, until there is none or `body` says false of one, which counts as
-    /// read; waits for the first. A signal ends the wait. A record's bytes are there for the call only.
+    /// Passes records to `body`, each once and in order, until there is none or `body` returns false. Waits for the
+    /// first one. A record for which `body` returns false counts as read. A signal ends the wait. A record's bytes are
+    /// valid during the call only.
     public func read(waiting milliseconds: Int32, _ body: (UnsafeRawBufferPointer) -> Bool) throws(BPFError) {
         let code = withoutActuallyEscaping(body) { body in
             consumer.body = body

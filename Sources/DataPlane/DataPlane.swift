@@ -2,33 +2,31 @@ public import Addresses
 public import LoadBalancing
 public import Netlink
 
-/// What forwards the clients' packets, as the director speaks to it. It decides nothing about real servers: it has the
-/// services and weights that it was given last. Owned by one actor.
+/// The part of a director that forwards clients' packets. It decides nothing about real servers, and has the services
+/// and weights that it was last given. One actor owns it.
 public protocol DataPlane: AnyObject {
     // MARK: Life
 
-    /// Has packets come in. Before that no packet of the machine is touched; an earlier data plane that was taken over goes on
-    /// with its services, by its own program or by one that reads a newer layout. May be called again after a failure.
+    /// Begins to forward. Before that, no packet of the machine is touched, but an adopted data plane goes on with its
+    /// services. May be called again after an error.
     func startForwarding() throws
 
-    /// Ends a start, once the services are in force: gives up what an earlier director had and this one does not want.
+    /// Ends a start, once the services are in force. Removes an earlier director's changes that are no longer needed.
     func completeStart() throws
 
-    /// Makes room for what is wanted instead of what there is, with the services as they are. To go back, it is called
-    /// with what was wanted before.
+    /// Makes room for another demand, with the present services. To go back, it is called with the former demand.
     func prepare(for demand: DataPlaneDemand) throws
 
-    /// Ends a change for which `prepare(for:)` was called: gives up what is no longer wanted.
+    /// Ends a change that `prepare(for:)` began. Removes what is no longer needed.
     func completeChange() throws
 
     // MARK: Services
 
-    /// Makes the services these, and no others. Connections of a real server that is no longer named go on as
-    /// `ServerRemoval` says.
+    /// Replaces all services. Connections of a removed real server go on as `ServerRemoval` says.
     func apply(_ services: [VirtualService]) throws
 
-    /// Makes services that are there already so. One that is refused keeps no other from following; its error is thrown
-    /// when all others have followed.
+    /// Updates present services. A refused one does not keep the others from their update, and its error is thrown at
+    /// the end.
     func update(_ services: [VirtualService]) throws
 
     func snapshot() throws -> DataPlaneSnapshot
@@ -37,42 +35,43 @@ public protocol DataPlane: AnyObject {
 
     // MARK: Real servers
 
-    /// The addresses of all real servers that something is kept for, also of removed ones whose connections go on.
+    /// The addresses of all real servers that have a row. Removed ones keep it while their connections go on.
     var serverAddresses: Set<IPAddress> { get }
 
-    /// The connections of a real server; nil where there is no such server.
+    /// Returns the numbers of connections of a real server; nil where there is no such server.
     func load(of member: ServiceMember) -> (active: UInt32, inactive: UInt32)?
 
-    /// Real servers to which at least so many SYNs in a row were sent and no handshake completed, and how many.
+    /// Returns the real servers with at least `least` unanswered SYNs in a row, and their numbers.
     func unansweredSYNs(atLeast least: UInt32) -> [ServiceMember: UInt32]
 
     func unansweredSYNs(of member: ServiceMember) -> UInt32
 
-    /// Ports of any-port services on which clients' handshakes completed, the most recent first.
+    /// Returns the ports of any-port services on which clients' handshakes completed, the most recent first.
     func learntPorts() throws -> [ServiceAddress: [UInt16]]
 
-    /// Forgets ports that nobody answers, until a client's handshake completes there again.
+    /// Removes learnt ports that do not answer, until another handshake of a client completes there.
     func forgetLearntPorts(_ ports: Set<UInt16>, of service: ServiceAddress) throws
 
-    /// The ports that have answered checks on a service's real servers; kept for the next director.
+    /// Returns the ports that have answered checks on a service's real servers. The next director finds them, too.
     func answeredPorts(of service: ServiceAddress) throws -> [IPAddress: Set<UInt16>]
 
-    /// Nothing happens where there is no such real server.
+    /// Sets these ports. Does nothing where there is no such real server.
     func setAnsweredPorts(_ ports: Set<UInt16>, of member: ServiceMember) throws
 
     // MARK: Next hops
 
-    /// How a real server is reached now; nil: it is not.
+    /// Returns the route to a real server; nil while it has none.
     func route(to server: IPAddress) -> ServerRoute?
 
-    /// Says how a real server is reached, and which link the route names; nil: there is no way now. Returns why packets
-    /// cannot go that way, where they cannot: then there is no way.
+    /// Sets the route to a real server, and the link of the route; nil: it has none now. Returns the reason where
+    /// packets cannot take the route. The server then has none.
     func setRoute(_ route: ServerRoute?, by link: Link?, to server: IPAddress) throws -> String?
 
-    /// Follows the routes as they were set last, with what depends on them, such as where answers to checks come in.
+    /// Updates what depends on the routes, such as the interfaces for answers to checks.
     func followRoutes()
 
-    /// Whether packets of this flow go to this real server: it is recorded so, or may go on without a record.
+    /// Returns whether packets of this flow go to this real server. The flow is recorded so, or may go on without a
+    /// record.
     func mayHaveSent(_ flow: FlowEnds, to server: IPAddress) throws -> Bool
 
     // MARK: Interfaces
@@ -85,56 +84,59 @@ public protocol DataPlane: AnyObject {
 
     func interfaceReport() throws -> InterfaceReport
 
-    /// Follows the state of the interfaces. Returns those that have their carrier back.
+    /// Updates the state of the interfaces. Returns the interfaces that have regained their carrier.
     func followInterfaces() throws -> [Link]
 
-    /// Takes an interface that was made anew under its old name. Returns whether there was one.
+    /// Attaches to interfaces that were made anew under their old names. Returns whether there was one.
     func rejoinInterfaces() throws -> Bool
 
-    /// The names of the interfaces where the VIP's packets would come in, if these are none of `interfaces`.
+    /// Returns the names of the interfaces by which the VIP's packets would come in, if none of `interfaces` is among
+    /// them.
     func otherInterfaces(for vip: IPAddress) throws -> [String]?
 
-    /// A device of the data plane's own on which a VIP may stay while it is moved.
+    /// The data plane's own device on which a VIP may stay while it is moved.
     var refuge: Link? { get }
 
-    /// Packets for services that came in past the data plane.
+    /// Returns the packets for services that came in past the data plane.
     func strayPackets() throws -> [StrayPlace: StrayPackets]
 
     // MARK: Checks
 
-    /// By which socket a check reaches a real server as clients' packets do; nil: there is none.
+    /// Returns the settings of a socket whose check takes the clients' path to the real server; nil where there is no
+    /// such path.
     func checkSocket(for member: ServiceMember) -> CheckSocket?
 
-    /// The packets of a real server's checks through the tunnel, as counted where only the machine's own packet filters are
-    /// between the count and the checks' sockets; nil: they are not counted. `begins`: a question is about to go out, from which
-    /// on they are.
+    /// Returns the counts of a real server's checks through the tunnel; nil where they are not counted. Between the
+    /// counting and the checks' sockets there are only the machine's own packet filters. `begins`: counting begins, as
+    /// a check is about to be sent.
     func checkTraffic(of member: ServiceMember, by transport: CheckTransport, begins: Bool) -> CheckTraffic?
 
-    /// Looks for all that checks go through; false where something is missing, or cannot be looked at. What takes long is read
-    /// off the owner's actor, which goes on meanwhile.
+    /// Returns whether the check path is whole. False where a part is missing or cannot be read. Slow reads do not
+    /// block the owner's actor.
     func isCheckPathWhole() async -> Bool
 
-    /// Puts back what checks go through, where somebody took it away.
+    /// Restores the missing parts of the check path.
     func repairCheckPath() -> Repairs
 
     // MARK: Housekeeping
 
-    /// Puts back what somebody took away of all that the data plane has in the machine.
+    /// Restores all missing changes of the machine that the data plane needs.
     func repair() -> [Repairs]
 
-    /// Puts back what outlives the director, before something is made that takes it over.
+    /// Restores the missing pins, before another data plane adopts them.
     func repairStored() -> Repairs
 
-    /// Frees expired flows for about that time, in a pass over all of them that goes on where the last call stopped.
+    /// Frees expired flows for about that time. The pass over all flows continues where the last call stopped.
     func sweep(for time: Duration) throws
 
-    /// Whether a pass that began then or later is complete: what had expired by then is gone.
+    /// Returns whether a pass that began at that time or later is complete. All entries that had expired by then are
+    /// freed.
     func isSwept(since start: ContinuousClock.Instant) -> Bool
 
-    /// Whether half-open connections that died with the real server may still count as its own, when it comes back at
+    /// Returns whether half-open connections to the dead real server may still count as its own when it comes back at
     /// `end`.
     func mayHoldAbandoned(_ member: ServiceMember, until end: ContinuousClock.Instant) -> Bool
 
-    /// How full the tables are.
+    /// The size and the used rows of each table.
     var tableUse: [(name: String, size: Int, used: Int)] { get }
 }

@@ -5,30 +5,30 @@ public import LoadBalancing
 public struct DataPlaneSnapshot: Sendable {
     public struct Server: Sendable {
         public var id: UInt32
-        /// While it was, if it is removed.
+        /// The configured values; of a removed server, the last ones.
         public var configured: RealServer
-        /// Its weight is the one that the schedulers use, in which a slow start is.
+        /// The effective weight. It includes the slow start, as the schedulers use it.
         public var effective: EffectiveWeight
-        /// No longer configured; its TCP connections go on.
+        /// Whether the server is no longer configured. Its TCP connections go on.
         public var isRemoved: Bool
-        /// Its persistent clients go elsewhere with their next connection.
+        /// Whether the server's persistent clients move with their next connection.
         public var movesPersistent = false
-        /// The wait for its drain has ended: datagrams leave it.
+        /// Whether the wait for the server's drain has ended, so that datagrams leave it.
         public var movesDatagrams = false
-        /// Of its share: less than all while it starts slowly.
+        /// The tenths of the server's share, fewer than all during a slow start.
         public var tenths = SlowStart.whole
-        /// Gets no new connections, because of its thresholds.
+        /// Whether the server gets no new connections because of its thresholds.
         public var isOverloaded: Bool
         public var active: UInt32
         public var inactive: UInt32
         public var connections: UInt64
         public var packets: UInt64
-        /// Inner IP length.
+        /// The sum of the inner packets' IP lengths.
         public var bytes: UInt64
-        /// The outer packet's source, where the way is known.
+        /// The outer packets' source, where the path is known.
         public var source: IPAddress?
         public var hasNextHop: Bool
-        /// It is the director itself.
+        /// Whether the server is the director itself.
         public var isLocal: Bool
 
         public init(
@@ -57,16 +57,17 @@ public struct DataPlaneSnapshot: Sendable {
 
         public var address: IPAddress { configured.address }
         public var isDown: Bool { effective.standing == .down }
-        /// Configured, but in no table now; its connections go on.
+        /// Whether the server is configured, but in no scheduler's table now. Its connections go on.
         public var isStandby: Bool { !isRemoved && effective.standing == .standby }
     }
 
     public struct Service: Sendable {
         public var index: UInt32
-        /// As far as the data plane tells: its listeners are in order of address, port and protocol, its real servers in that
-        /// of their ids. The Maglev table's size is the one that it has; nil where no server is available.
+        /// The configuration, as far as the data plane has it. Listeners are in order of address, port and protocol,
+        /// and real servers in order of their ids. The Maglev table has its present size; nil where no server is
+        /// available.
         public var configured: VirtualService
-        /// Also those that are removed.
+        /// The real servers, removed ones included.
         public var servers: [Server]
 
         public init(index: UInt32, configured: VirtualService, servers: [Server]) {
@@ -79,8 +80,8 @@ public struct DataPlaneSnapshot: Sendable {
         public var listeners: [ServiceAddress] { configured.listeners }
         public var present: [Server] { servers.filter { !$0.isRemoved } }
 
-        /// The server stood by, and others served: it was a sorry server that was not needed. A real server whose place
-        /// a sorry server had stands by, too, but so do the others.
+        /// Whether the server was a sorry server in standby while others served. A real server that a sorry server
+        /// replaces is also in standby, but then so are the others.
         public func spared(_ server: IPAddress) -> Bool {
             let present = present
             return present.contains { $0.address == server && $0.isStandby }
@@ -90,11 +91,11 @@ public struct DataPlaneSnapshot: Sendable {
     }
 
     public struct Flood: Sendable {
-        /// Connections whose handshake has not completed.
+        /// The number of connections whose handshake is not complete.
         public var halfOpen: UInt32
-        /// At so many, new ones are not recorded; 0: never.
+        /// The number from which on new ones are not recorded; 0: no limit.
         public var limit: UInt32
-        /// Seconds ago: the limit was reached last, and first in the same flood.
+        /// The ages in seconds of the last and the first time in the present flood that the limit was reached.
         public var last: Double?
         public var since: Double?
 
@@ -106,11 +107,11 @@ public struct DataPlaneSnapshot: Sendable {
         }
     }
 
-    /// Persistent clients' templates that nothing evicts.
+    /// The confirmed templates of persistent clients, which are never evicted.
     public struct Templates: Sendable {
         public var used: UInt32
         public var limit: UInt32
-        /// Seconds ago: a client last found no room; nil: not since some was made.
+        /// The age in seconds of the last lack of room; nil where room was made since.
         public var full: Double?
 
         public init(used: UInt32, limit: UInt32, full: Double? = nil) {
@@ -122,12 +123,12 @@ public struct DataPlaneSnapshot: Sendable {
 
     public var services: [Service]
     public var flood: Flood
-    /// Nil where no service is persistent.
+    /// The templates; nil where no service is persistent.
     public var templates: Templates?
     public var flowTableSize: Int
-    /// The counters that the data plane has, in its order.
+    /// The data plane's counters, in its order.
     public var counterKinds: [PacketCounter]
-    /// By `PacketCounter.name`.
+    /// The values of the counters, by `PacketCounter.name`.
     public var counters: [String: UInt64]
 
     public init(
@@ -144,8 +145,8 @@ public struct DataPlaneSnapshot: Sendable {
 }
 
 extension VirtualService {
-    /// A service as a data plane has it, with its real servers' weights and flags. A data plane that is given this service
-    /// keeps these. The real servers are in the order of their ids, which may not be the configuration's.
+    /// Makes a service of its state in a data plane, with its real servers' weights and flags. To apply it leaves the
+    /// data plane as it is. The real servers are in the order of their ids.
     public init(_ service: DataPlaneSnapshot.Service) {
         self = service.configured
         servers = service.present.map { server in
@@ -160,11 +161,11 @@ extension VirtualService {
     }
 }
 
-/// One of the counters that a data plane keeps of packets to VIPs. `received` is the sum of all that is not an event.
+/// A counter of packets to VIPs. `received` is the sum of all counters but events.
 public struct PacketCounter: Sendable, Hashable {
     public enum Group: Sendable {
         case received, forwarded, passed, answered, dropped
-        /// Counted besides one of the others.
+        /// A counter that counts a packet besides one of the others.
         case event
     }
 

@@ -13,16 +13,16 @@ public struct ServiceMember: Sendable, Hashable {
     }
 }
 
-/// What a data plane has to have room for, and what it is told of the configuration besides its services.
+/// The demand on a data plane: the services to make room for, and the settings besides.
 public struct DataPlaneDemand: Sendable, Hashable {
     public var services: [VirtualService]
-    /// Connections for which there is room at ease.
+    /// The number of connections that fit without pressure.
     public var connections: Int
-    /// The outer source of tunnelled packets varies in this prefix by the flow; nil: it is the director's own address.
+    /// The prefix in which the outer source varies by flow; nil: it is the director's own address.
     public var outerSources: IPPrefix?
     /// Whether the director puts the VIPs on interfaces.
     public var managesAddress: Bool
-    /// Whether real servers are checked by the way that clients' packets take.
+    /// Whether real servers are checked on the clients' path.
     public var carriesChecks: Bool
 
     public init(
@@ -42,10 +42,10 @@ public struct DataPlaneDemand: Sendable, Hashable {
 /// Limits that hold for all services.
 public struct DataPlaneLimits: Sendable, Hashable {
     public var timeouts: Timeouts
-    /// While so many connections are half-open, new ones are not recorded; 0: any number may be, nil: the data plane's
+    /// The number of half-open connections from which on new ones are not recorded. 0: no limit; nil: the data plane's
     /// own limit.
     public var halfOpen: UInt32?
-    /// SYNs without a completed handshake that make a real server silent; 0: no number does.
+    /// The number of SYNs without a completed handshake that make a real server silent; 0: no number does.
     public var silentAfter: UInt32
 
     public init(timeouts: Timeouts, halfOpen: UInt32?, silentAfter: UInt32) {
@@ -55,20 +55,20 @@ public struct DataPlaneLimits: Sendable, Hashable {
     }
 }
 
-/// How packets get to a real server, as routes and neighbours say.
+/// The route of packets to a real server, from the kernel's routes and neighbours.
 public struct ServerRoute: Sendable, Hashable {
     /// The outer source address.
     public var source: IPAddress
     public var server: IPAddress
     /// The interface that the route names.
     public var interface: Int32
-    /// Nil where that interface has none.
+    /// The interface's MAC address; nil where it has none.
     public var sourceMAC: MACAddress?
-    /// Nil while the next hop has not answered.
+    /// The next hop's MAC address; nil while it has not answered.
     public var nextHopMAC: MACAddress?
     /// The size limit of the outer packet, in bytes.
     public var mtu: UInt32
-    /// The real server is the director itself.
+    /// Whether the real server is the director itself.
     public var isLocal: Bool
 
     public init(
@@ -84,7 +84,7 @@ public struct ServerRoute: Sendable, Hashable {
         self.isLocal = isLocal
     }
 
-    /// To the director itself, by one of its own addresses.
+    /// Returns the route to the director itself, by one of its own addresses.
     public static func local(_ address: IPAddress, interface: Int32) -> ServerRoute {
         ServerRoute(
             source: address, server: address, interface: interface, sourceMAC: nil, nextHopMAC: nil, mtu: 65535,
@@ -111,7 +111,7 @@ public struct FlowEnds: Sendable, Equatable {
     }
 }
 
-/// The settings of a socket whose packets go the way of the clients' packets to one real server.
+/// The settings of a socket whose packets take the clients' path to one real server.
 public struct CheckSocket: Sendable, Hashable {
     public var mark: UInt32
     /// The device to which it is bound.
@@ -123,7 +123,7 @@ public struct CheckSocket: Sendable, Hashable {
     }
 }
 
-/// What carries the question of a check and its answer.
+/// The transport of a check's question and answer.
 public enum CheckTransport: Sendable, Hashable {
     case tcp(port: UInt16)
     case udp(port: UInt16)
@@ -131,13 +131,14 @@ public enum CheckTransport: Sendable, Hashable {
     case echo
 }
 
-/// The packets of all checks of one real server by one transport. The counts wrap around.
+/// The counts of packets of all checks of one real server by one transport. They wrap around.
 public struct CheckTraffic: Sendable, Hashable {
-    /// SYNs, datagrams and echo requests that left by the check device.
+    /// The number of SYNs, datagrams and echo requests that left by the check device.
     public var sent: UInt32
-    /// Answers to SYNs and echo requests that came in on it while they were waited for. Datagrams are not counted.
+    /// The number of expected answers to SYNs and echo requests that came in on the device. Answers to datagrams are
+    /// not counted.
     public var answered: UInt32
-    /// `answered` when one of the sockets last acknowledged something; nil of transports that acknowledge nothing.
+    /// The value of `answered` at a socket's last acknowledgement; nil for transports without acknowledgements.
     public var heard: UInt32?
 
     public init(sent: UInt32, answered: UInt32, heard: UInt32?) {
@@ -149,10 +150,10 @@ public struct CheckTraffic: Sendable, Hashable {
 
 /// The interfaces by which clients' packets come in, for `ipvsd status`.
 public struct InterfaceReport: Sendable, Hashable {
-    /// How packets are taken; nil where none are.
+    /// The mode of XDP; nil where no packets are received.
     public var mode: String?
     public var names: [String]
-    /// Packets that drivers failed to send or dropped, by interface, since it exists.
+    /// The number of packets that the driver failed to send or dropped, by interface, since the interface exists.
     public var transmitErrors: [String: UInt64]
 
     public init(mode: String?, names: [String], transmitErrors: [String: UInt64]) {
@@ -162,29 +163,29 @@ public struct InterfaceReport: Sendable, Hashable {
     }
 }
 
-/// Something that a director has put into its machine and goes on needing there, by the name that log and events use.
+/// A change of the machine that a director needs permanently, with its name for logs and events.
 public struct ManagedResource: Sendable, Hashable, CustomStringConvertible {
     public var description: String
 
     public init(_ description: String) { self.description = description }
 }
 
-/// Resources that were missing, and the result of their repair.
+/// The resources that were missing, and the result of their repair.
 public struct Repairs {
     public var restored: [ManagedResource] = []
     public var failed: [(resource: ManagedResource, error: any Error)] = []
-    /// Checks that were under way may have failed for want of it.
+    /// Whether running checks may have failed for lack of a resource.
     public var disturbedChecks = false
 
     public init() {}
 }
 
-/// Why a data plane cannot do what it is asked, by what the operator can do about it.
+/// The error of a data plane, by the kind of remedy.
 public struct DataPlaneError: Error, CustomStringConvertible {
     public enum Kind: Sendable {
-        /// An interface is missing, or something else holds it.
+        /// An interface is missing, or another program holds it.
         case interface
-        /// The kernel refuses.
+        /// The kernel refuses an operation.
         case kernel
     }
 
@@ -210,7 +211,7 @@ public struct StoredDataPlane: Sendable {
     }
 }
 
-/// An interface and a VIP for which packets may come in there past the data plane.
+/// An interface and a VIP whose packets may come in there past the data plane.
 public struct StrayPlace: Hashable, Sendable {
     public var interface: Int32
     public var vip: IPAddress
@@ -224,7 +225,7 @@ public struct StrayPlace: Hashable, Sendable {
 /// Packets for a service that came in past the data plane.
 public struct StrayPackets: Equatable, Sendable {
     public var count: UInt64
-    /// How long ago the last one came.
+    /// The time since the last packet.
     public var age: Duration
 
     public init(count: UInt64, age: Duration) {

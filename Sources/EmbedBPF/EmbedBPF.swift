@@ -1,8 +1,8 @@
 import Foundation
 import PackagePlugin
 
-/// Compiles every `BPF/*.bpf.c` of a target, or, where it has none, of the C targets that it depends on, and generates for
-/// each a Swift file that holds the object.
+/// Compiles every `BPF/*.bpf.c` of a target, and generates a Swift file with the object for each. A target without such
+/// files compiles the ones of the C targets that it depends on.
 @main
 struct EmbedBPF: BuildToolPlugin {
     func createBuildCommands(context: PluginContext, target: Target) throws -> [Command] {
@@ -15,7 +15,8 @@ struct EmbedBPF: BuildToolPlugin {
         let programs = try (own.isEmpty ? shared : own).flatMap(contents)
         let headerDirectories = cTargets.compactMap(\.publicHeadersDirectoryURL) + shared
 
-        // SwiftPM reads no depfile, so every header, and every program that another may include, has to be named as an input.
+        // SwiftPM reads no depfile. Every header, and every program that another may include, has to be named as an
+        // input.
         let headers = try (headerDirectories + own).flatMap(contents).filter { $0.pathExtension == "h" }
 
         var flags = [

@@ -2,29 +2,30 @@ internal import BPF
 public import LoadBalancing
 internal import PacketPrograms
 
-/// How much the tables have room for. They follow the configuration: a small one takes little memory.
+/// The sizes of the tables. They follow the configuration, so that a small one takes little memory.
 public struct Capacity: Sendable, Hashable {
-    /// Of eight flows each.
+    /// The number of buckets of the flow table, of eight flows each.
     var flowBuckets: Int
-    /// Of four listeners each.
+    /// The number of buckets of the listener cache, of four listeners each.
     var listenerBuckets: Int
     var services: Int
     var servers: Int
     var slotGroups: Int
     var templates: Int
 
-    /// Of which no table is larger.
+    /// The smallest capacity.
     static let least = Capacity(connections: 1)
 
-    /// So many connections fit at ease: the flow table has at least twice as many entries, of 16 bytes. Of all else there
-    /// is twice what these services need: while a real server or a table is replaced, both are there.
+    /// Makes a capacity for a number of connections and for services. The flow table gets at least twice as many
+    /// entries, of 16 bytes each, as connections. The other tables get room for twice these services, since old and new
+    /// rows exist together during a replacement.
     public init(connections: Int = ConnectionLimits.defaultConnections, services: [VirtualService] = []) {
         precondition(connections <= ConnectionLimits.maximumConnections)
         let listeners = services.flatMap(\.listeners)
         let servers = services.reduce(0) { $0 + $1.servers.count }
         let slots = services.map { $0.sliceSizes.reduce(8, +) }
         flowBuckets = Self.powerOfTwo(atLeast: 2 * connections / Int(IPVSD_WAYS), minimum: Int(IPVSD_SWEEP_BUCKETS))
-        // An any-port service takes two, and its VIP one.
+        // An any-port service takes two entries, and its VIP one.
         listenerBuckets = Self.powerOfTwo(atLeast: 3 * listeners.count / 2, minimum: 64)
         self.services = min(Self.powerOfTwo(atLeast: 2 * services.count, minimum: 64), Self.mostRows)
         self.servers = min(Self.powerOfTwo(atLeast: 2 * servers, minimum: 256), Self.mostRows)
@@ -32,21 +33,21 @@ public struct Capacity: Sendable, Hashable {
         templates = services.contains { $0.persistence != nil } ? max(1 << 16, flowBuckets) : 1
     }
 
-    /// `minimum` is a power of two.
+    /// Returns the least power of two that is at least `number` and `minimum`, itself a power of two.
     static func powerOfTwo(atLeast number: Int, minimum: Int) -> Int {
         var power = minimum
         while power < number { power *= 2 }
         return power
     }
 
-    /// The entries of the maps that follow the configuration.
+    /// The number of entries of each map whose size follows the configuration.
     var sizes: [PinnedMap: Int] {
         Dictionary(uniqueKeysWithValues: MapCatalogue.all.compactMap { map in map.size.map { (map, $0(self)) } })
     }
 }
 
 extension VirtualService {
-    /// The slots that its schedule and its Maglev table take, or a little more.
+    /// The numbers of slots of its scheduler's table and of its Maglev table, or a little more.
     var sliceSizes: [Int] {
         let weights = servers.map { scheduler.ignoresWeights ? 1 : Int($0.weight) }
         let sum = weights.reduce(0, +) * (startsSlowly ? SlowStart.whole : 1)
@@ -60,14 +61,14 @@ extension VirtualService {
     }
 }
 
-/// Whether tables that are there will do, and what becomes of them where they will not.
+/// The comparison of present tables with the capacity that is needed.
 extension Capacity {
-    /// Rows of a table that 16 bits number.
+    /// The largest number of rows of a table whose rows have 16-bit numbers.
     static let mostRows = 1 << 16
-    /// Slots are numbered by 32 bits.
+    /// The largest number of groups of slots. A slot has a 32-bit number.
     static let mostSlotGroups = 1 << 30
 
-    /// Of tables that are there.
+    /// Makes the capacity of present tables.
     init(of maps: DirectorMaps) {
         self = .least
         flowBuckets = maps.flows.count
@@ -78,12 +79,12 @@ extension Capacity {
         templates = maps.templates.maxEntries
     }
 
-    /// Whether no table of the other one would be larger.
+    /// Whether each table is at least as large as in the other capacity.
     func covers(_ other: Capacity) -> Bool {
         other.sizes.allSatisfy { map, size in (sizes[map] ?? 0) >= size }
     }
 
-    /// Large enough for either.
+    /// Returns a capacity that is large enough for both.
     func joined(with other: Capacity) -> Capacity {
         var joined = self
         joined.flowBuckets = max(flowBuckets, other.flowBuckets)
@@ -95,15 +96,16 @@ extension Capacity {
         return joined
     }
 
-    /// Makes it large enough for what is held and what is wanted besides. Throws ENOSPC where no table could be.
+    /// Enlarges the capacity for the rows that are held and the rows that are needed besides. Throws ENOSPC where the
+    /// largest table is too small.
     mutating func makeRoom(for demand: TableDemand) throws(BPFError) {
         for rows in [demand.services, demand.servers] {
             if let refusal = rows.refusal(most: Self.mostRows - 1) { throw refusal }
         }
-        // No more than half full: a key that finds no place in its bucket takes a search of a hash table.
+        // At most half full, as a key without a place in its bucket costs a look-up in a hash table.
         listenerBuckets = Self.powerOfTwo(atLeast: demand.listenerKeys / 2, minimum: listenerBuckets)
         services = Self.powerOfTwo(atLeast: demand.services.size, minimum: services)
-        // There are twice as many paths.
+        // The table of paths has twice as many rows.
         servers = Self.powerOfTwo(
             atLeast: min(max(demand.servers.size, demand.paths.size / 2), Self.mostRows), minimum: servers)
         while !demand.slices.hasRoom(for: demand.newSlices, groups: slotGroups), slotGroups < Self.mostSlotGroups {
@@ -113,7 +115,8 @@ extension Capacity {
 }
 
 extension XDPDataPlane {
-    /// Whether the tables have room for this besides what they hold. Throws ENOSPC where no larger ones would have.
+    /// Whether the tables have room for these connections and services besides the rows that they hold. Throws ENOSPC
+    /// where the largest tables would have none.
     func hasRoom(connections: Int, services: [VirtualService]) throws(BPFError) -> Bool {
         var wanted = Capacity(connections: connections, services: services)
         try wanted.makeRoom(for: heldRows.demand(of: services))

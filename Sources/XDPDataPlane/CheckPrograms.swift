@@ -14,8 +14,8 @@ public struct CheckPrograms {
     public static let handle: UInt32 = 1
     private static let trafficMap = "check_traffic"
 
-    /// `device` is ipvsd0: what leaves it is encapsulated, and answers come back into it. `servers`: the rows of the table of
-    /// real servers, whose checks are counted.
+    /// Loads the programs. `device` is ipvsd0: packets that leave it are encapsulated, and answers come back into it.
+    /// `servers` is the number of rows of real servers, whose checks are counted.
     public init(directory: String, device: Link, servers: Int) throws(BPFError) {
         object = try BPFObject(.check)
         var mac = device.address?.bytes ?? [0, 0, 0, 0, 0, 0]
@@ -25,14 +25,14 @@ public struct CheckPrograms {
                 check_ifindex: UInt32(device.index),
                 check_mac: (mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], mac[6], mac[7])))
         try object.reuseDirectorMaps(below: directory)
-        // An LRU map forgets early what other CPUs' lists have room for: several times what is wanted.
+        // Several times the needed entries, since an LRU map evicts early when other CPUs' free lists hold room.
         for map in [Self.trafficMap, "check_echoes"] { try object.setMaxEntries(max(4 * servers, 16_384), ofMap: map) }
         try object.load()
         traffic = try BPFMap(name: Self.trafficMap, descriptor: try object.descriptor(ofMap: Self.trafficMap))
     }
 
-    /// The counts of a real server's checks, which wrap around; nil where there are none, or none any more. `begins`: they
-    /// begin at zero where there are none.
+    /// Returns the counts of a real server's checks, which wrap around; nil where none are kept. `begins`: absent
+    /// counts begin at zero.
     public func traffic(
         server id: UInt32, by transport: CheckTransport, begins: Bool
     ) throws(BPFError) -> CheckTraffic? {
@@ -50,17 +50,17 @@ public struct CheckPrograms {
         BPFProgram.TrafficControlHook(interface: interface, direction: direction, priority: priority, handle: handle)
     }
 
-    /// Encapsulates what leaves the device.
+    /// Attaches the program that encapsulates packets that leave the device.
     public func attachEgress(device: Int32) throws(BPFError) {
         try Self.hook(interface: device, direction: .egress).attach(object.program(named: "check_egress"))
     }
 
-    /// Drops what comes in on the device from a VIP and answers no check.
+    /// Attaches the program that drops packets from a VIP that come in on the device and answer no check.
     public func attachAnswers(device: Int32) throws(BPFError) {
         try Self.hook(interface: device, direction: .ingress).attach(object.program(named: "check_answers"))
     }
 
-    /// Moves answers that come in on this interface to the device.
+    /// Attaches the program that moves answers from this interface to the device.
     public func attachIngress(interface: Int32) throws(BPFError) {
         try Self.hook(interface: interface, direction: .ingress).attach(object.program(named: "check_ingress"))
     }
@@ -79,6 +79,6 @@ extension ipvsd_check_key {
 }
 
 extension CheckTransport {
-    /// A socket acknowledges what it gets.
+    /// Whether a socket acknowledges what it receives.
     fileprivate var isAcknowledged: Bool { if case .tcp = self { true } else { false } }
 }

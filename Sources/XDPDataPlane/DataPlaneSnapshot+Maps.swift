@@ -4,9 +4,9 @@ public import DataPlane
 internal import LoadBalancing
 internal import PacketPrograms
 
-/// Read back from the maps.
+/// The snapshot, read back from the maps.
 extension DataPlaneSnapshot {
-    /// `now`: the 32-bit tick.
+    /// Reads the maps. `now` is the 32-bit tick.
     public init(of maps: DirectorMaps, now: UInt32) throws(BPFError) {
         var services: [UInt32: Service] = [:]
         for key in try maps.listeners.keys() {
@@ -16,7 +16,7 @@ extension DataPlaneSnapshot {
             guard var service = services[UInt32(value.service)] ?? Service(of: maps, listener: address, value) else {
                 continue
             }
-            // An any-port service has two keys.
+            // An any-port service has a key for each protocol.
             if !service.listeners.contains(address) { service.configured.otherAddresses.append(address) }
             if flags & IPVSD_SERVICE_ONE_PACKET != 0 { service.configured.isOnePacket = true }
             if flags & IPVSD_SERVICE_FINISHES != 0 { service.configured.onServerRemoval = .finish }
@@ -38,7 +38,7 @@ extension DataPlaneSnapshot {
 }
 
 extension DataPlaneSnapshot.Service {
-    /// Without its real servers; nil where the row's scheduler is not known.
+    /// Reads a service without its real servers; nil where the row's scheduler is unknown.
     fileprivate init?(of maps: DirectorMaps, listener: ServiceAddress, _ value: ipvsd_listener_value) {
         let row = maps.services[Int(value.service)]
         guard let scheduler = Scheduler(packedName: row.name) else { return nil }
@@ -93,7 +93,7 @@ extension DataPlaneSnapshot.Flood {
     fileprivate init(of maps: DirectorMaps, now: UInt32) {
         let pressure = maps.tableLoad[0]
         self.init(
-            // A count may be taken down a moment before it is put up.
+            // The decrement of a count may come a moment before its increment.
             halfOpen: UInt32(max(Int32(bitPattern: pressure.half_open), 0)),
             limit: maps.settings.field(\.half_open_limit).pointee,
             last: secondsAgo(pressure.last, now: now), since: secondsAgo(pressure.since, now: now))
@@ -108,7 +108,7 @@ extension DataPlaneSnapshot.Templates {
     }
 }
 
-/// Nil for a stamp that was never set.
+/// Returns the age of a stamp in seconds; nil where it was never set.
 private func secondsAgo(_ stamp: UInt32, now: UInt32) -> Double? {
     stamp == 0 ? nil : XDPDataPlane.exactSeconds(ticks: Int(now &- stamp))
 }

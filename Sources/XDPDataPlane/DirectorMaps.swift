@@ -5,24 +5,24 @@ internal import LoadBalancing
 internal import PacketPrograms
 internal import SystemCalls
 
-/// The maps of the packet programs, pinned in one directory, with their array maps in memory.
-///
-/// What has types of the shared header stays inside this module: the optimizer finds their conformances nowhere else.
+/// The pinned maps of the packet programs in one directory. Array maps are mapped into memory.
+/// Members with types of the shared header are internal, since the optimizer finds their conformances only in this
+/// module.
 public final class DirectorMaps: Sendable {
     let listeners: BPFMap<ipvsd_listener_key, ipvsd_listener_value>
     let statistics: BPFMap<UInt32, ipvsd_statistics>
     let carried: MappedArray<ipvsd_statistics>
-    /// Of the layout that the maps have: `IPVSD_OLDEST_ABI_VERSION` and later.
+    /// The layout of the maps, from `IPVSD_OLDEST_ABI_VERSION` on.
     let layout: UInt32
-    /// Nil in layout 3, as is the next.
+    /// Nil in layout 3, as is `carriedCounters`.
     let counters: BPFMap<UInt32, ipvsd_counters>?
-    /// What was counted in the layout before.
+    /// The sums of the previous layout's counters.
     let carriedCounters: MappedArray<ipvsd_counters>?
-    /// Those of layout 3, which still count in its place while the data plane is carried over.
+    /// The counters of layout 3, which count on until the migration is over.
     let countersOfLayout3: BPFMap<UInt32, ipvsd_counters_3>?
     let learntPorts: BPFMap<ipvsd_port, UInt64>
     let answeredPorts: BPFMap<ipvsd_port, UInt64>
-    /// Nil where the data plane is an older one.
+    /// Nil in an older data plane.
     let strays: BPFMap<ipvsd_stray_key, ipvsd_stray>?
     let egress: BPFMap<UInt32, UInt32>
     let settings: MappedArray<ipvsd_settings>
@@ -32,28 +32,28 @@ public final class DirectorMaps: Sendable {
     let servers: MappedArray<ipvsd_server>
     let connectionCounts: MappedArray<ipvsd_conn_counts>
     let nextHops: MappedArray<ipvsd_next_hop>
-    /// Nil, as is the next, where the data plane is an older one.
+    /// Nil in an older data plane, as is `idBlocks`.
     let outerIDs: MappedArray<UInt32>?
     let idBlocks: BPFMap<UInt32, UInt32>?
     let flows: MappedArray<ipvsd_bucket>
-    /// The flow table before this one, while `isMigrating`; nil for the moment in which it is made anew.
+    /// The former flow table while `isMigrating`. Nil for the moment in which the map is made anew.
     let oldFlows: MappedArray<ipvsd_bucket>?
     let overflows: MappedArray<ipvsd_overflow>
     let tableLoad: MappedArray<ipvsd_table_load>
     let templates: BPFMap<ipvsd_template_key, ipvsd_template>
-    /// Nil where the data plane is an older one.
+    /// Nil in an older data plane.
     let confirmedTemplates: BPFMap<ipvsd_template_key, ipvsd_template>?
 
-    /// Opens what is pinned below `directory`; nil where there is no data plane. A reader also takes one of an older layout, that
-    /// no daemon has carried over yet.
+    /// Opens the maps below `directory`; nil where there is no data plane. A reader also opens an older layout that no
+    /// daemon has migrated yet.
     public convenience init?(directory: String, writable: Bool) throws(BPFError) {
         try self.init(
             directory: directory, oldest: UInt32(writable ? IPVSD_ABI_VERSION : IPVSD_OLDEST_ABI_VERSION),
             writable: writable)
     }
 
-    /// The maps at `places`; nil: where they are now. Throws where their layout is older than `oldest`, or newer than this
-    /// version's.
+    /// Opens the maps at `places`; nil: at their present places. Throws EPROTO where the layout is older than `oldest`,
+    /// or newer than this version's.
     init?(
         directory: String, places: PinPlaces? = nil, oldest: UInt32 = UInt32(IPVSD_ABI_VERSION), writable: Bool
     ) throws(BPFError) {
@@ -61,7 +61,7 @@ public final class DirectorMaps: Sendable {
         func present<Key, Value>(_ definition: MapDefinition<Key, Value>) throws(BPFError) -> BPFMap<Key, Value>? {
             let (map, path) = (definition.map, places.path(of: definition.map, below: directory))
             if let opened = try BPFMap<Key, Value>(name: map.name, pinnedAt: path) { return opened }
-            // It may have taken its pin just now.
+            // The map may have moved to its pin since.
             let pin = map.pin(below: directory)
             guard case .claimed = places, path != pin else { return nil }
             return try BPFMap<Key, Value>(name: map.name, pinnedAt: pin)
@@ -75,7 +75,7 @@ public final class DirectorMaps: Sendable {
         }
         guard try BPFDescriptor(pinnedAt: MapCatalogue.settings.map.pin(below: directory)) != nil else { return nil }
         settings = try array(MapCatalogue.settings)
-        // A zero version: loaded by a daemon that did not live to fill it in.
+        // The version is zero where a daemon died before it had filled in the settings.
         let version = settings.field(\.abi_version).pointee
         guard version == 0 || (oldest...UInt32(IPVSD_ABI_VERSION)).contains(version) else {
             throw Self.refusal(of: version, below: directory)
@@ -95,7 +95,7 @@ public final class DirectorMaps: Sendable {
         do throws(BPFError) {
             countersOfLayout3 = layout == 3 || mayBeSuperseded ? try BPFMap(name: "counters", pinnedAt: pin) : nil
         } catch  where mayBeSuperseded && error.code == EINVAL {
-            // The new ones have taken the pin just now.
+            // The new counters have moved to the pin since.
             countersOfLayout3 = nil
         }
         learntPorts = try pinned(MapCatalogue.learntPorts)
@@ -127,20 +127,20 @@ public final class DirectorMaps: Sendable {
                 + remedy, code: EPROTO)
     }
 
-    /// The version of the layout; nil where there is no data plane.
+    /// Returns the version of the layout; nil where there is no data plane.
     static func version(below directory: String) throws(BPFError) -> UInt32? {
         let map = MapCatalogue.settings.map
         return try BPFMap<UInt32, ipvsd_settings>(name: map.name, pinnedAt: map.pin(below: directory))?
             .value(for: 0)?.abi_version
     }
 
-    /// Flows may still be in `oldFlows`.
+    /// Whether flows may still be in `oldFlows`.
     var isMigrating: Bool {
         get { settings.field(\.is_migrating).pointee != 0 }
         set { settings.field(\.is_migrating).pointee = newValue ? 1 : 0 }
     }
 
-    /// A real server's totals of all CPUs.
+    /// Returns a real server's totals over all CPUs.
     func statistics(of id: UInt32) throws(BPFError) -> ipvsd_statistics {
         var total = carried[Int(id)]
         for cpu in try statistics.values(for: id) {
@@ -151,13 +151,13 @@ public final class DirectorMaps: Sendable {
         return total
     }
 
-    /// By `PacketCounter.name`.
+    /// Returns the counters of packets, by `PacketCounter.name`.
     public func counterTotals() throws(BPFError) -> [String: UInt64] {
         let sums = try counterSums()
         return Dictionary(uniqueKeysWithValues: PacketCounter.all.map { ($0.name, sums[$0.index]) })
     }
 
-    /// By `ipvsd_counter`: of all CPUs, with what was counted in the layout before.
+    /// Returns the sums over all CPUs, indexed by `ipvsd_counter`, with the sums of the previous layout.
     func counterSums() throws(BPFError) -> [UInt64] {
         var sums = [UInt64](repeating: 0, count: Int(IPVSD_COUNTER_ROOM))
         try counters?.addWords(to: &sums)
@@ -180,7 +180,7 @@ public final class DirectorMaps: Sendable {
 }
 
 extension BPFMap where Key == UInt32 {
-    /// Adds the words that each CPU has in the first row.
+    /// Adds each CPU's words of the first row.
     fileprivate func addWords(to sums: inout [UInt64]) throws(BPFError) {
         for cpu in try values(for: 0) {
             withUnsafeBytes(of: cpu) { raw in
@@ -191,11 +191,11 @@ extension BPFMap where Key == UInt32 {
 }
 
 extension BPFObject {
-    /// Uses the maps that are pinned there. Before `load()`.
+    /// Reuses the pinned maps. Has to be called before `load()`.
     func reuseDirectorMaps(below directory: String) throws(BPFError) {
         let places = PinPlaces.present(below: directory)
         for map in MapCatalogue.all {
-            // A larger table that is not published yet will be the table.
+            // A larger table that is not published yet is about to replace the pinned one.
             let next = map.nextPin(below: directory)
             let path = File.exists(next) ? next : places.path(of: map, below: directory)
             guard let pinned = try BPFDescriptor(pinnedAt: path) else {

@@ -3,9 +3,9 @@ internal import BPF
 import LoadBalancing
 internal import PacketPrograms
 
-/// By which interface an encapsulated frame leaves: what the ways say that the packet program takes, read in place.
+/// Finds the interface by which an encapsulated frame leaves, in the rows of `next_hops`.
 public struct EgressFinder {
-    /// What a way writes at a frame's beginning, and into the outer header.
+    /// The part of a frame that identifies its path: its MAC addresses and its outer destination.
     private struct Mark: Hashable {
         var macs: [UInt8]
         var server: UInt32
@@ -14,7 +14,7 @@ public struct EgressFinder {
     private let maps: DirectorMaps
     private var interfaces: [Mark: UInt32] = [:]
     private var read: ContinuousClock.Instant?
-    /// Ways change seldom, and reading them all for each frame of one that is gone would take long.
+    /// Paths change seldom, and to read all of them for each frame of a removed path would take long.
     private static let pause = Duration.milliseconds(100)
 
     /// Nil where there is no data plane below `directory`.
@@ -23,7 +23,7 @@ public struct EgressFinder {
         self.maps = maps
     }
 
-    /// Of a frame with these MAC addresses (its first 12 bytes); nil where no way is known that it took.
+    /// Returns the interface for the first 12 bytes of a frame and its outer destination; nil where no known path fits.
     public mutating func interface(macs: some Sequence<UInt8>, server: IPv4Address) -> UInt32? {
         let mark = Mark(macs: Array(macs), server: server.bigEndian)
         if let known = interfaces[mark] { return known }
@@ -32,7 +32,7 @@ public struct EgressFinder {
         return interfaces[mark]
     }
 
-    /// That packets go by which the kernel fragments after encapsulation.
+    /// The interface of packets that the kernel fragments after encapsulation.
     public var fragmentingInterface: UInt32 { maps.fragmentingInterface }
 
     /// Whether the real server is the director itself.

@@ -3,15 +3,15 @@ internal import CLinux
 internal import PacketPrograms
 internal import SystemCalls
 
-/// Where a flow belongs in the flow table.
+/// A flow's place in the flow table.
 struct FlowHome {
     /// The key of `ipvsd_flow`.
     let key: UInt64
     let hash: UInt64
     let bucket: Int
-    /// Where it goes when its bucket has no room.
+    /// The bucket for a flow whose first bucket has no room.
     let second: Int
-    /// The first way of the half to try first.
+    /// The first way of the half that is tried first.
     let half: Int
 
     init(key: UInt64, seed: UInt64, buckets: Int) {
@@ -24,7 +24,7 @@ struct FlowHome {
     }
 }
 
-/// An entry in the memory of the flow table, which packets change meanwhile.
+/// An entry in the memory of the flow table. Packets change it concurrently.
 typealias FlowEntry = UnsafeMutablePointer<ipvsd_flow>
 
 extension FlowEntry {
@@ -34,12 +34,12 @@ extension FlowEntry {
     func loadKey() -> UInt64 { clinux_load_u64(key) }
     func loadValue() -> UInt64 { clinux_load_u64(value) }
     func storeKey(_ word: UInt64) { clinux_store_u64(key, word) }
-    /// False where the value is no longer `old`.
+    /// Replaces the value. Returns false where it is no longer `old`.
     func swapValue(_ old: UInt64, for new: UInt64) -> Bool { clinux_compare_and_swap_u64(value, old, new) == 1 }
 
-    /// Key and value that belong together; a value of 0 where there is no flow, or it is just changing.
+    /// Returns a key and its value. The value is 0 where there is no flow, or where the entry is changing.
     func load() -> ipvsd_flow {
-        // The key is stored after the value: read again, both belong together.
+        // The key is stored after the value. An unchanged value on the second read therefore belongs to the key.
         let value = loadValue()
         let key = loadKey()
         return ipvsd_flow(key: key, value: loadValue() == value ? value : 0)
@@ -58,7 +58,7 @@ extension MappedArray<ipvsd_bucket> {
     }
 }
 
-// Looked up once: there may be millions of entries.
+// The offsets are looked up once, since there may be millions of entries.
 private let wayOffset = MemoryLayout<ipvsd_bucket>.offset(ofStored: \.way)
 private let keyOffset = MemoryLayout<ipvsd_flow>.offset(ofStored: \.key)
 private let valueOffset = MemoryLayout<ipvsd_flow>.offset(ofStored: \.value)

@@ -2,14 +2,14 @@ internal import BPF
 internal import CLinux
 internal import PacketPrograms
 
-/// Moves flows to their places in a flow table while packets pass. Whoever looks for one where it was, and then where it goes,
-/// finds it in at least one of the two.
+/// Moves flows to their places in a flow table while packets pass. A search of the former place and then of the new one
+/// finds the flow in at least one of them.
 struct FlowMove {
-    /// How an entry is treated that another connection's flow has left under the key of the one that is moved. Where one of the two
-    /// has expired, the other one is kept, except by `stay`.
+    /// The treatment of another flow's entry under the new key of a moved flow. Where one of the two has expired, the
+    /// other one is kept, except by `stay`.
     enum Twins {
         case stay, giveWay
-        /// The moved one is dropped.
+        /// The moved flow is dropped.
         case prevail
     }
 
@@ -17,11 +17,11 @@ struct FlowMove {
     private let seed: UInt64
     /// The tick; nil: it is not known.
     private let now: UInt16?
-    /// By state.
+    /// The time-out of each state, in ticks.
     private let timeouts: [UInt16]
     private let twins: Twins
-    /// The next entry of the same connection may be the copy of a daemon that was killed before it cleared the original: the
-    /// original is the one that counts.
+    /// Whether the next flow may already have a copy, made by a daemon that was killed before it cleared the original.
+    /// The original then replaces the copy.
     var expectsCopy = true
 
     init(to maps: DirectorMaps, now: UInt16?, twins: Twins = .stay) {
@@ -38,11 +38,11 @@ struct FlowMove {
         case taken
     }
 
-    /// Moves the flow of the entry. `newKey`: by key and value, the key under which it is found from now on; nil: it stays. True
-    /// where it is no longer in the entry.
+    /// Moves the flow of an entry. `newKey` returns the flow's new key; nil: the flow stays. Returns whether the flow
+    /// has left the entry.
     @discardableResult
     mutating func move(_ entry: FlowEntry, to newKey: (_ key: UInt64, _ value: UInt64) -> UInt64?) -> Bool {
-        // A packet may change it meanwhile. It does so a few times in a second at most.
+        // A packet may change the entry, a few times in a second at most.
         while true {
             let value = entry.loadValue()
             guard value != 0, let key = newKey(entry.loadKey(), value) else { return false }
@@ -55,7 +55,8 @@ struct FlowMove {
                 if case .noRoom = place { maps.markOverflow(home.bucket, stamp: now ?? ipvsd_flow_stamp(value)) }
                 return true
             }
-            // Changed since, so the copy is withdrawn. A packet that found it has made it a connection of its own.
+            // The entry has changed, so the copy is withdrawn. A packet that found the copy has made it a connection of
+            // its own.
             if case .entry(let copy) = place, !copy.swapValue(moved, for: 0) { maps.countConnection(of: moved, 1) }
         }
     }
@@ -90,7 +91,7 @@ struct FlowMove {
             }
         }
         for index in [home.bucket, home.second] {
-            // Never older than the flow, nor than a mark that is there.
+            // The stamp is never older than the flow or a present mark.
             let stamp = ipvsd_flow_stamp(value)
             if index == home.second {
                 maps.markSpilled(home.bucket, stamp: now.map { stamp &- $0 < 0x8000 ? stamp : $0 } ?? stamp)
@@ -108,13 +109,13 @@ struct FlowMove {
 }
 
 extension DirectorMaps {
-    /// A flow of the bucket is about to be in its second one; flows.h's mark_spilled.
+    /// Marks that a flow of the bucket goes to its second bucket, as mark_spilled in flows.h.
     func markSpilled(_ bucket: Int, stamp: UInt16) {
         let (row, place) = (ipvsd_overflow_row(UInt32(bucket)), ipvsd_overflow_place(UInt32(bucket)))
         overflows.field(\.spilled, of: Int(row), as: UInt16.self)[Int(place)] = ipvsd_stamp_of_now(stamp)
     }
 
-    /// One connection more or less, as flows.h counts them.
+    /// Changes the connection counts by one, as flows.h does.
     func countConnection(of value: UInt64, _ difference: Int32) {
         let (server, state) = (Int(ipvsd_flow_server(value)), ipvsd_flow_state(value))
         let difference = UInt32(bitPattern: difference)
@@ -124,7 +125,7 @@ extension DirectorMaps {
         clinux_add_u32(connectionCounts.field(isActive ? \.active : \.inactive, of: server), difference)
     }
 
-    /// A flow of the bucket has no entry; conn_insert.h's mark_overflow.
+    /// Marks that a flow of the bucket has no entry, as mark_overflow in conn_insert.h.
     func markOverflow(_ bucket: Int, stamp: UInt16) {
         let (row, place) = (ipvsd_overflow_row(UInt32(bucket)), ipvsd_overflow_place(UInt32(bucket)))
         overflows.field(\.stamp, of: Int(row), as: UInt16.self)[Int(place)] = ipvsd_stamp_of_now(stamp)

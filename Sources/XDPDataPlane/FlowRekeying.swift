@@ -1,18 +1,19 @@
 internal import BPF
 internal import PacketPrograms
 
-/// Gives flows the key of layout 4, or, where the change to it is undone, that of layout 3, in the table that they are in, while
-/// packets pass. The program of layout 4 looks for a flow by its former key first: what has that key is what counts.
+/// Gives flows the key of layout 4, in the same table, while packets pass. Where the migration is undone, it gives them
+/// the key of layout 3 again. The program of layout 4 looks for the former key first, so the entry with that key is the
+/// valid one.
 struct FlowRekeying {
     enum Direction { case forward, back }
 
     private let maps: DirectorMaps
     private let translation: Translation
     private var flowMove: FlowMove
-    /// Some listener's flows have another key.
+    /// Whether the flows of some listener change their key.
     let isNeeded: Bool
 
-    /// `isResumed`: a daemon was killed that may have left the copy of one flow.
+    /// Reads the listeners. `isResumed`: a killed daemon may have left the copy of one flow.
     init(
         _ maps: DirectorMaps, _ direction: Direction = .forward, now: UInt16?, isResumed: Bool = false
     ) throws(BPFError) {
@@ -30,8 +31,8 @@ struct FlowRekeying {
         for bucket in 0..<maps.flows.count { move(bucket: bucket) }
     }
 
-    /// Moves the flows of a bucket. The first one may have a copy already: they are moved one after the other, always in the
-    /// same order.
+    /// Moves the flows of a bucket. Only the first flow may already have a copy, since flows are moved one by one in a
+    /// fixed order.
     mutating func move(bucket: Int) {
         let translation = translation
         for entry in maps.flows.ways(ofBucket: bucket)
@@ -42,15 +43,15 @@ struct FlowRekeying {
 }
 
 extension FlowRekeying {
-    /// From a flow's key to its other one.
+    /// The translation of a flow's key into its other key.
     private struct Translation {
-        /// By the number in a key: whether it may become another one. An array, since there may be millions of flows.
+        /// Whether the destination in a key may change, by its number. An array, since there may be millions of flows.
         private(set) var concerned = [Bool](repeating: false, count: 1 << 16)
         private let direction: Direction
         private let seed: UInt64
-        /// By the former number of a listener.
+        /// The destination of layout 4, by the former number.
         private var destinations: [UInt16: UInt16] = [:]
-        /// By number and port, 0 for an any-port service's, the former number, or 0.
+        /// The former number, or 0, by destination and port. The port of an any-port service is 0.
         private var formers: [Listener: UInt16] = [:]
 
         private struct Listener: Hashable {
@@ -69,24 +70,26 @@ extension FlowRekeying {
             }
         }
 
-        /// Nil: it keeps it.
+        /// Returns the new key; nil: the flow keeps its key.
         func newKey(_ key: UInt64, value: UInt64) -> UInt64? {
             let number = ipvsd_flow_destination(key)
-            // A new flow's entry may still have the key of the one before: the tag tells. New flows have the right key.
+            // An entry of a new flow may still have the key of the flow before, which its tag shows. New flows have the
+            // right key.
             guard concerned[Int(number)],
                 ipvsd_flow_identity(0, ipvsd_flow_hash(key, seed)) == value & UInt64(IPVSD_FLOW_TAG_MASK)
             else { return nil }
             let other =
                 switch direction {
                 case .forward:
-                    // A flow from before its port was named has the number of another listener. Nobody finds it.
+                    // A flow from before its port had a listener has the number of another listener. No packet finds
+                    // it.
                     destinations[number].flatMap { former(of: $0, port: ipvsd_flow_port(value)) == number ? $0 : nil }
                 case .back: former(of: number, port: ipvsd_flow_port(value))
                 }
             return other.flatMap { $0 == 0 ? nil : ipvsd_flow_key_with(key, $0) }
         }
 
-        /// The former number of the listener of that port, or 0.
+        /// Returns the former number of the port's listener, or 0.
         private func former(of destination: UInt16, port: UInt16) -> UInt16? {
             formers[Listener(destination: destination, port: port)]
                 ?? formers[Listener(destination: destination, port: 0)]
@@ -95,9 +98,9 @@ extension FlowRekeying {
 }
 
 extension DirectorMaps {
-    /// A connection that found no room has no entry, and a mark at the bucket of its key: where its key becomes another one, nobody
-    /// knows at which bucket it will be looked for. All buckets get the newest mark, and packets without a connection are
-    /// rederived for as long.
+    /// Gives all buckets the newest overflow mark, where keys change. A connection without an entry left its mark at
+    /// the bucket of its former key, and the bucket of its new key is unknown. Until the mark expires, packets without
+    /// a connection are rederived everywhere.
     func spreadOverflowMarks(now: UInt16?) throws(BPFError) {
         guard try listeners.entries().contains(where: { $0.value.former != 0 }) else { return }
         let timeout = timeouts[Int(IPVSD_STATE_ESTABLISHED.rawValue)]
@@ -121,13 +124,14 @@ extension DirectorMaps {
     }
 }
 
-/// The listeners of layout 3 as listeners of layout 4. There a flow's key has the number of its VIP and protocol, in the place
-/// where layout 3 had a number of each listener.
+/// The conversion of listeners of layout 3. A flow's key there has a number of its listener. In layout 4 it has the
+/// number of a VIP and protocol instead.
 enum Layout4 {
     typealias Listener = (key: ipvsd_listener_key, value: ipvsd_listener_value)
 
-    /// The number of a VIP and a protocol is the lowest that their listeners had: the flows of that listener, in most
-    /// services all flows, keep their keys. The others are moved, and until then found by `former`.
+    /// Converts listeners. A VIP and protocol gets the lowest number of its listeners, so that the flows of that
+    /// listener keep their keys. These are all flows of most services. The other flows are moved, and are found by
+    /// `former` until then.
     static func rows(of listeners: [Listener]) -> [Listener] {
         var lowest: [Destination: UInt16] = [:]
         for (key, value) in listeners {

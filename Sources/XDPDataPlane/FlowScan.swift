@@ -22,18 +22,18 @@ public struct Flow: Sendable {
     public var port: UInt16
     public var server: IPAddress
     public var state: State
-    /// Until it expires, if no packet comes.
+    /// The time until the flow expires without another packet.
     public var remaining: Duration
 }
 
 /// Reads the flow table in place, with or without a daemon.
 public struct FlowScan {
     private let maps: DirectorMaps
-    /// By the number in a flow's key, which is that of a VIP and a protocol.
+    /// The VIP and protocol of each number in a flow's key.
     private let destinations: [UInt16: (vip: UInt32, transport: TransportProtocol)]
     private let listeners: Set<UInt64>
     private let servers: [IPAddress?]
-    /// By state.
+    /// The time-out of each state, in ticks.
     private let timeouts: [UInt16]
     private let now: UInt16
 
@@ -63,8 +63,8 @@ public struct FlowScan {
         }
     }
 
-    /// Calls `body` for every flow that has not expired. Flows come and go meanwhile: one may be missed, none is made
-    /// up.
+    /// Calls `body` for every flow that has not expired. A flow that comes or goes meanwhile may be missed, but none is
+    /// invented.
     public func forEach(_ body: (Flow) throws -> Void) rethrows {
         for table in [maps.flows] + (maps.isMigrating ? [maps.oldFlows].compactMap(\.self) : []) {
             for bucket in 0..<table.count {
@@ -93,14 +93,15 @@ public struct FlowScan {
             remaining: .nanoseconds(XDPDataPlane.nanoseconds(ticks: Int(timeout - idle))))
     }
 
-    /// The port may no longer be listened on. `vip` and `port`: in network byte order.
+    /// Whether the port still has a listener. `vip` and `port` are in network byte order.
     private func hasListener(vip: UInt32, port: UInt16, transport: TransportProtocol) -> Bool {
         [port, 0].contains { listeners.contains(ipvsd_listener_word(vip, $0, transport.number)) }
     }
 }
 
 extension Flow.State {
-    /// Of the flow table's own kinds; flows that may be made up are listed as what they would be.
+    /// Converts a state of the flow table. The states of a bare ACK and of a single datagram count as ESTABLISHED and
+    /// UDP.
     init?(rawState: Int) {
         switch UInt32(rawState) {
         case IPVSD_STATE_SYN_RECV.rawValue: self = .synReceived

@@ -5,13 +5,13 @@ internal import Glibc
 internal import LoadBalancing
 internal import PacketPrograms
 
-/// What the tables hold. Rows of removed real servers and services that connections still have, and rows at rest, are
-/// among it: they are nobody else's either.
+/// The rows that are not free. Among them are rows at rest, and rows of removed real servers and services that still
+/// have connections.
 struct HeldRows {
     /// The row of each listener's service.
     var services: [ServiceAddress: Int]
     var serverIDs: ServerIDs
-    /// The real servers to which there is a path.
+    /// The real servers that have a path.
     var routed: Set<IPv4Address>
     /// The number of rows that are held.
     var serviceRows: Int
@@ -19,7 +19,7 @@ struct HeldRows {
     var pathRows: Int
     var slices: SliceAllocator
 
-    /// What these services take besides.
+    /// Returns the demand of these services beside the held rows.
     func demand(of desired: [VirtualService]) -> TableDemand {
         var services = RowDemand(name: "services", held: serviceRows)
         var servers = RowDemand(name: "real servers", held: serverRows)
@@ -49,32 +49,32 @@ struct HeldRows {
     }
 }
 
-/// What of all tables is held and wanted.
+/// The held and the needed rows of all tables.
 struct TableDemand {
     var services: RowDemand
     var servers: RowDemand
     var paths: RowDemand
-    /// Of the listeners that there are and those that are wanted: for a moment both are there.
+    /// The number of keys of present and desired listeners. Both exist together for a moment.
     var listenerKeys: Int
     var slices: SliceAllocator
-    /// Of the schedulers' tables, as if all were made anew: the old ones go when the new ones are in use.
+    /// The sizes of all schedulers' tables, as if all were new. Old tables are released after the new ones are in use.
     var newSlices: [Int]
 }
 
 extension [ServiceAddress: Int] {
-    /// That of one of the service's listeners, unless another service has it.
+    /// Returns the row of one of the service's listeners, unless another service has claimed it.
     func row(of service: VirtualService, besides claimed: Set<Int>) -> Int? {
         service.listeners.lazy.compactMap { self[$0] }.first { !claimed.contains($0) }
     }
 }
 
 extension Set<ServiceAddress> {
-    /// The number of the keys by which packets find them, with those of their VIPs.
+    /// The number of keys by which packets find these listeners and their VIPs.
     fileprivate var keyCount: Int { reduce(0) { $0 + $1.listenerCount } + Set<IPAddress>(map(\.vip)).count }
 }
 
 extension HeldRows {
-    /// Those of a data plane that is taken over.
+    /// Makes the held rows of an adopted data plane.
     init(_ rows: AdoptedRows, slotGroups: Int) {
         self.init(
             services: rows.services, serverIDs: rows.serverIDs, routed: Set(rows.pathIDs.keys),
@@ -92,20 +92,20 @@ extension XDPDataPlane {
     }
 }
 
-/// Rows of one table: those that nobody else gets now, and those that are wanted besides.
+/// The held and the needed rows of one table.
 struct RowDemand: Hashable {
-    /// What its rows are for, in the plural.
+    /// The plural of what a row stands for.
     let name: String
-    /// In use, also by what was removed and still has connections, or at rest.
+    /// The number of rows in use or at rest, those of removed items with connections included.
     var held: Int
-    /// Of those held, the rows of what is wanted.
+    /// The number of held rows of desired items.
     var kept = 0
     var wanted = 0
 
-    /// With row 0, which stands for "not set".
+    /// The necessary size of the table. Row 0 stands for "not set".
     var size: Int { held + wanted + 1 }
 
-    /// Why the table cannot hold them; nil where it can. `most`: so many rows can be given out.
+    /// Returns the error where the table cannot hold them. `most` is the number of rows that can be given out.
     func refusal(most: Int) -> BPFError? {
         guard held + wanted > most else { return nil }
         let left = held - kept
@@ -116,11 +116,11 @@ struct RowDemand: Hashable {
     }
 }
 
-/// What the rows of the maps are used for, as the maps say it; nothing, where they are new.
+/// The use of the rows, as read back from the maps. It is empty for new maps.
 struct AdoptedRows {
     /// The row of each listener's service.
     private(set) var services: [ServiceAddress: Int] = [:]
-    /// By row: the address that a service is called by.
+    /// The first listener of each service, by the service's row.
     private(set) var primaryAddresses: [Int: ServiceAddress] = [:]
     private(set) var serverIDs = ServerIDs()
     private(set) var paths: [IPv4Address: Path] = [:]
@@ -130,7 +130,7 @@ struct AdoptedRows {
     private(set) var usedPaths: Set<Int> = []
     private(set) var usedSlices: [SliceAllocator.Slice] = []
 
-    /// Also those of which only removed real servers are left.
+    /// The rows of services, including services that have only removed real servers left.
     var usedServices: Set<Int> { Set(services.values).union(serverIDs.services) }
 
     init(of maps: DirectorMaps) throws(BPFError) {
@@ -155,11 +155,11 @@ struct AdoptedRows {
 }
 
 extension DirectorMaps {
-    /// The rows of real servers, also of removed ones whose connections go on.
+    /// The rows of real servers. Removed ones keep theirs while their connections go on.
     var usedServers: [Int] { (1..<servers.count).filter { servers[$0].flags & UInt16(IPVSD_SERVER_USED) != 0 } }
 }
 
-/// The rows of the real servers, found by service and by address: either may have thousands.
+/// The rows of real servers, by service and by address. Both look-ups have to be fast, as there may be thousands.
 struct ServerIDs {
     private var byService: [Int: [IPv4Address: Int]] = [:]
     private var byAddress: [IPv4Address: Set<Int>] = [:]

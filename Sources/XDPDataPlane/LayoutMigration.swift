@@ -3,30 +3,30 @@ internal import Glibc
 internal import PacketPrograms
 internal import SystemCalls
 
-/// Carries a data plane of the layout before over to this one, with the configuration that it has, while packets pass. Maps whose
-/// rows have the same bytes are shared. The others are made anew beside those in use, and filled; then the program of this
-/// layout takes the place of the one before on each interface, and the maps take their pins. Flows whose key is another one are
-/// moved last: until then that program looks for them by both keys.
-///
-/// A daemon that is killed in between leaves the old data plane or the new one, and `settle` finishes what it began. Nothing is
-/// undone by the end of the object.
+/// Carries a data plane of the previous layout over to this one, with its configuration, while packets pass.
+/// Maps whose rows have the same bytes are shared. The others are made anew beside those in use, and filled. The
+/// program of this layout then replaces the previous one on each interface, and the maps take their pins. Flows whose
+/// key changes are moved last. Until then the program looks for them by both keys.
+/// A daemon that is killed in between leaves the old data plane or the new one, and `recover` finishes its work. The end
+/// of the object undoes nothing.
 final class LayoutMigration {
-    /// Each leaves a data plane that forwards.
+    /// A step of the migration. Each leaves a data plane that forwards.
     enum Step: Int, CaseIterable {
-        /// Loads the programs over the maps that are shared, and the others anew.
+        /// Loads the programs over the shared maps and the new ones.
         case prepare
         /// Fills the new maps.
         case copy
         case pinPrograms
-        /// From here on an older daemon refuses the data plane, and readers read the new maps.
+        /// Marks the data plane as one of this layout. From here on an older daemon refuses it, and readers read the
+        /// new maps.
         case claim
-        /// Puts the program on the interfaces.
+        /// Replaces the program on the interfaces.
         case swap
-        /// Takes over what the program before has written since the copy.
-        case follow
+        /// Takes over the rows that the previous program has written since the copy.
+        case catchUp
         /// Gives maps and programs their pins.
         case publish
-        /// Gives the flows their keys.
+        /// Gives flows their new keys.
         case move
         case finish
     }
@@ -39,7 +39,8 @@ final class LayoutMigration {
     private var next: Step? = .prepare
     private var isClaimed = false
 
-    /// Nil: there is no data plane, or its layout is this version's. `constants`: of the program.
+    /// Opens the old maps; nil where there is no data plane, or its layout is this version's. `constants` are the
+    /// program's.
     init?(below directory: String, constants: ipvsd_director_constants) throws(BPFError) {
         guard
             let old = try DirectorMaps(
@@ -51,24 +52,24 @@ final class LayoutMigration {
         self.constants = constants
     }
 
-    /// Does the steps that are not done yet, up to that one. What fails before the program is on all interfaces is undone.
+    /// Does the remaining steps up to `last`. An error before the program is on all interfaces undoes them.
     func run(through last: Step = .finish) throws(BPFError) {
         while let step = next, step.rawValue <= last.rawValue {
             do throws(BPFError) { try perform(step) } catch {
-                if step.rawValue <= Step.swap.rawValue { giveUp() }
+                if step.rawValue <= Step.swap.rawValue { rollBack() }
                 throw error
             }
             next = Step(rawValue: step.rawValue + 1)
         }
     }
 
-    /// The maps of this layout, once they are made.
+    /// The maps of this layout. Requires the step `prepare`.
     var maps: DirectorMaps {
         guard let new else { preconditionFailure("nothing is prepared") }
         return new
     }
 
-    /// The packet program of this layout, once it is loaded.
+    /// Returns the packet program of this layout. Requires the step `prepare`.
     func program() throws(BPFError) -> BPFProgram {
         guard let loaded else { preconditionFailure("nothing is prepared") }
         return try loaded.object.program(named: "director")
@@ -85,7 +86,7 @@ final class LayoutMigration {
         case .pinPrograms: try pinPrograms()
         case .claim: try claim()
         case .swap: try Self.swap(below: directory)
-        case .follow: try Self.follow(from: old, to: maps, below: directory)
+        case .catchUp: try Self.catchUp(from: old, to: maps, below: directory)
         case .publish: try Self.publish(below: directory)
         case .move: try Self.move(below: directory)
         case .finish: try Self.finish(below: directory)
@@ -93,7 +94,7 @@ final class LayoutMigration {
     }
 
     private func prepare() throws(BPFError) {
-        // Flows that a daemon was moving when it was killed.
+        // Moves the flows that a killed daemon was moving.
         try XDPDataPlane.finishMove(of: old, below: directory)
         var constants = constants
         constants.is_rekeying = 1
@@ -104,7 +105,7 @@ final class LayoutMigration {
             directory: directory, places: .waiting, oldest: UInt32(IPVSD_OLDEST_ABI_VERSION), writable: true)
     }
 
-    /// The packet program last: where it is pinned, all is there.
+    /// Pins the programs, the packet program last. Where it is pinned, all others are pinned, too.
     private func pinPrograms() throws(BPFError) {
         guard let loaded else { return }
         try loaded.object.program(named: "tick").pin(at: Self.waitingPin(XDPDataPlane.tickPin(directory: directory)))
@@ -122,11 +123,11 @@ final class LayoutMigration {
         old.isMigrating = true
     }
 
-    /// Without descriptors, as they may be what is missing, where that can be.
-    private func giveUp() {
+    /// Undoes the migration, where possible without new descriptors, which may be exhausted.
+    private func rollBack() {
         if isClaimed {
-            // Where an interface keeps the new program, the next start goes on with it.
-            try? Self.goBack(of: maps, below: directory)
+            // Where an interface keeps the new program, the next start continues the migration.
+            try? Self.restorePrevious(from: maps, below: directory)
         } else {
             Self.unlinkWaiting(below: directory)
         }

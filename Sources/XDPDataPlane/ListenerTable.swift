@@ -18,7 +18,7 @@ extension ServiceAddress {
         }
     }
 
-    /// One for each protocol. IPv6 has none: such a service is refused.
+    /// The keys, one for each protocol. IPv6 has none, as such a service is refused.
     var keys: [(key: ipvsd_listener_key, transport: TransportProtocol)] {
         guard let vip = vip.v4 else { return [] }
         return (transport.map { [$0] } ?? TransportProtocol.allCases).map { transport in
@@ -30,7 +30,7 @@ extension ServiceAddress {
 }
 
 extension IPAddress {
-    /// Returns the address as the maps have it. IPv6 is refused.
+    /// Returns the address for the maps. Throws EAFNOSUPPORT for IPv6.
     func inMaps() throws(BPFError) -> IPv4Address {
         do throws(WrongFamily) { return try asIPv4() } catch {
             throw BPFError("put an address into the packet program's maps: \(error)", code: EAFNOSUPPORT)
@@ -38,7 +38,7 @@ extension IPAddress {
     }
 }
 
-/// What a listener says of its service, in its flags.
+/// The flags of a listener's row.
 extension VirtualService {
     func flags(ofListener listener: ServiceAddress, transport: TransportProtocol) -> UInt16 {
         var flags = onServerLoss.flags
@@ -64,15 +64,15 @@ extension ServerLoss {
     }
 }
 
-/// The listeners once more, in the array that the packet program searches first. Packets read it while it changes: an
-/// entry's value is written before its key.
+/// The array `listener_cache`, which the packet program searches before the map of listeners. Packets read it during a
+/// change, so an entry's value is written before its key.
 struct ListenerTable: Sendable {
     let buckets: MappedArray<ipvsd_listener_bucket>
 
-    /// Returns by how many bits a hash is shifted to be the number of a bucket. The number of buckets is a power of two.
+    /// Returns the number of bits by which a hash is shifted to give a bucket. The number of buckets is a power of two.
     static func shift(buckets: Int) -> UInt32 { UInt32(64 - buckets.trailingZeroBitCount) }
 
-    /// A key that finds its bucket full stays out: the packet program then asks the map of listeners.
+    /// Writes an entry. A key whose bucket is full stays out, and the packet program finds it in the map of listeners.
     func set(_ value: ipvsd_listener_value, for key: ipvsd_listener_key) {
         let word = unsafeBitCast(key, to: UInt64.self)
         let entries = entries(of: word)
@@ -100,7 +100,7 @@ struct ListenerTable: Sendable {
 
 private let valueOffset = MemoryLayout<ipvsd_cached_listener>.offset(ofStored: \.value)
 
-/// A VIP and a protocol.
+/// A VIP and a protocol, in network byte order.
 struct Destination: Hashable {
     let vip: UInt32
     let transport: UInt8
@@ -108,11 +108,11 @@ struct Destination: Hashable {
     init(_ key: ipvsd_listener_key) { (vip, transport) = (key.vip, key.protocol) }
 }
 
-/// The numbers of VIPs and protocols, of which each flow's key has one. All listeners of a VIP and a protocol share theirs, and
-/// a listener that comes beside them finds their flows.
+/// The number of each VIP and protocol, which is a part of a flow's key. All listeners of a VIP and protocol share one
+/// number, so that a new listener finds the flows of the others.
 struct Destinations {
     private var numbers: [Destination: UInt16] = [:]
-    /// Those of listeners and of flows; nil: no other was needed yet, and the flow table was not read.
+    /// The numbers of listeners and flows; nil until a new number is needed, as the whole flow table has to be read.
     private var taken: Set<UInt16>?
 
     init(of maps: DirectorMaps) throws(BPFError) {
@@ -121,7 +121,7 @@ struct Destinations {
         }
     }
 
-    /// The one that there is, or another one. One whose listeners are gone is free again when no flow has it.
+    /// Returns the key's number, or a free one. The number of removed listeners is free again when no flow has it.
     mutating func number(of key: ipvsd_listener_key, in maps: DirectorMaps) throws(BPFError) -> UInt16 {
         if let number = numbers[Destination(key)] { return number }
         var taken = taken ?? maps.destinationsOfFlows.union(numbers.values).union([0])
@@ -136,7 +136,7 @@ struct Destinations {
 }
 
 extension DirectorMaps {
-    /// The numbers in the keys of all flows, expired or not.
+    /// The numbers in the keys of all flows, expired ones included.
     fileprivate var destinationsOfFlows: Set<UInt16> {
         let hasFlows = (1..<connectionCounts.count).contains {
             connectionCounts[$0].active != 0 || connectionCounts[$0].inactive != 0

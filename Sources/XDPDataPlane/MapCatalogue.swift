@@ -2,29 +2,29 @@ internal import BPF
 internal import Glibc
 internal import PacketPrograms
 
-/// A pinned map of the packet programs, and what loading, growth, migration and adoption have to know of it.
+/// A pinned map of the packet programs, with its rules for loading, growth, migration and adoption.
 struct PinnedMap: Sendable {
     /// The number of entries that a map is made with.
     typealias Size = @Sendable (Capacity) -> Int
 
     /// The name in maps.h.
     let name: String
-    /// The file's name below the data plane's directory. It is the map's name in layout 3, whatever its name is now: a daemon
-    /// finds the maps of an older one there, and an older one finds those of this.
+    /// The file name below the data plane's directory. It is the map's name in layout 3, so that daemons of all layouts
+    /// find the maps.
     let pin: String
-    /// Nil: maps.h says it, for all configurations.
+    /// The size rule; nil: maps.h has a fixed size.
     let size: Size?
     let growth: GrowthRule
     let migration: MigrationRule
-    /// A data plane may be without it: an older one, or one in the moment in which the map is made anew.
+    /// Whether a data plane may lack the map. An older one may, and any one while the map is made anew.
     let isOptional: Bool
 
     func pin(below directory: String) -> String { "\(directory)/\(pin)" }
 
-    /// The path of a larger map that waits to take the place of the one in use. (bpffs takes no dot in a name.)
+    /// Returns the path of a larger map that waits to replace the one in use. (bpffs refuses a dot in a name.)
     func nextPin(below directory: String) -> String { "\(directory)/\(pin)-next" }
 
-    /// The path that the map has while the data plane is carried over to this layout.
+    /// Returns the path of the map during a migration to this layout.
     func waitingPin(below directory: String) -> String { LayoutMigration.waitingPin(pin(below: directory)) }
 }
 
@@ -46,7 +46,7 @@ struct MapDefinition<Key: BitwiseCopyable, Value: BitwiseCopyable>: Sendable {
     }
 }
 
-/// All pinned maps, each with its name, key, value, size, and what its rows become when it grows and when the layout changes.
+/// All pinned maps, each with its name, key, value, size, and rules for growth and migration.
 enum MapCatalogue {
     static let settings = MapDefinition<UInt32, ipvsd_settings>("settings")
     static let listeners = MapDefinition<ipvsd_listener_key, ipvsd_listener_value>(
@@ -81,16 +81,16 @@ enum MapCatalogue {
     static let carried = MapDefinition<UInt32, ipvsd_statistics>(
         "carried", size: { $0.servers }, growth: .copied { TableGrowth.copyRows($0.carried, $1.carried) })
     static let counters = MapDefinition<UInt32, ipvsd_counters>("counters", migration: .anew())
-    /// What `counters` had counted in the layout before: a map of all CPUs begins at zero.
+    /// The sums of `counters` in the previous layout. A new per-CPU map begins at zero.
     static let carriedCounters = MapDefinition<UInt32, ipvsd_counters>(
         "carried_counters",
-        migration: .anew(follow: { old, new throws(BPFError) in
+        migration: .anew(catchUp: { old, new throws(BPFError) in
             let sums = try old.counterSums()
             guard let words = new.carriedCounters?.field(\.count, as: UInt64.self) else { return }
             for (index, sum) in sums.enumerated() { words[index] = sum }
         }), isOptional: true)
     static let flows = MapDefinition<UInt32, ipvsd_bucket>("flows", size: { $0.flowBuckets }, growth: .flows)
-    /// The smaller flow table before `flows`, whose pin it has taken over, while flows are moved.
+    /// The smaller flow table before `flows`, while flows are moved.
     static let oldFlows = MapDefinition<UInt32, ipvsd_bucket>(
         "old_flows", pin: "former", size: { _ in 1 }, isOptional: true)
     static let overflows = MapDefinition<UInt32, ipvsd_overflow>(
@@ -101,13 +101,13 @@ enum MapCatalogue {
     static let confirmedTemplates = MapDefinition<ipvsd_template_key, ipvsd_template>(
         "confirmed_templates", pin: "confirmed", size: { $0.templates }, growth: .templates { $0.confirmedTemplates },
         migration: .anew(copy: confirmAll), isOptional: true)
-    /// Confirms the templates of layout 3, which does not tell the clients that have proven themselves from the others. Clients
-    /// that come later prove themselves by their next packet: both programs have them in `templates`.
+    /// Confirms all templates of layout 3, which does not distinguish confirmed ones. Later clients are confirmed by
+    /// their next packet, since both programs have them in `templates`.
     private static let confirmAll: MigrationRule.Copy = { old, new, now throws(BPFError) in
         guard let confirmed = new.confirmedTemplates else { return }
         for (key, template) in try old.templates.entries() where !new.isOver(template, of: key, now: now) {
             do throws(BPFError) { _ = try confirmed.insert(template, for: key) } catch  where error.code == E2BIG {
-                // The others stay in `templates`.
+                // The other clients stay in `templates`.
                 return
             }
         }
@@ -138,8 +138,8 @@ public enum SharedMap: Sendable {
         }
     }
 
-    /// The pin of a map of a director's object file. `names` are those of all its maps: an object of before the maps were
-    /// renamed has no listener_cache, and its maps have the names of their pins.
+    /// Returns the pin of a map of a director's object file. `names` are the names of all its maps. An object file from
+    /// before maps were renamed lacks listener_cache, and its maps have the names of their pins.
     public static func pin(of name: String, among names: Set<String>, below directory: String) -> String {
         let isRenamed = names.contains(MapCatalogue.listenerCache.map.name)
         let map = isRenamed ? MapCatalogue.all.first { $0.name == name } : nil

@@ -2,19 +2,19 @@ internal import BPF
 internal import PacketPrograms
 internal import SystemCalls
 
-/// What becomes of a map when a data plane of the layout before is carried over.
+/// The rule for a map in a migration from the previous layout.
 enum MigrationRule: Sendable {
-    /// `old` is opened with the maps of the layout before, `new` with those that take their place. `now`: the tick; nil: it is not
-    /// known.
+    /// Fills new maps. `old` has the maps of the previous layout, `new` the maps of this one. `now` is the tick; nil:
+    /// it is not known.
     typealias Copy = @Sendable (_ old: DirectorMaps, _ new: DirectorMaps, _ now: UInt32?) throws(BPFError) -> Void
-    typealias Follow = @Sendable (_ old: DirectorMaps, _ new: DirectorMaps) throws(BPFError) -> Void
+    typealias CatchUp = @Sendable (_ old: DirectorMaps, _ new: DirectorMaps) throws(BPFError) -> Void
 
-    /// Its rows have the same bytes: the program before and this one share it.
+    /// The rows have the same bytes, and both programs share the map.
     case kept
-    /// It is made anew beside the one before, if there was one, and takes its pin. `copy` fills it while packets go by the
-    /// program before. `follow` takes over what that one has written since: once at once, and once when its last packet is
-    /// through.
-    case anew(copy: Copy? = nil, follow: Follow? = nil)
+    /// The map is made anew beside the previous one, if any, and takes its pin. `copy` fills it while the previous
+    /// program forwards. `catchUp` takes over what that program has written since: once right after the swap, and once
+    /// after its last packet.
+    case anew(copy: Copy? = nil, catchUp: CatchUp? = nil)
 
     var isAnew: Bool {
         switch self {
@@ -24,26 +24,26 @@ enum MigrationRule: Sendable {
     }
 }
 
-/// Where the maps of a data plane are looked for.
+/// The places at which the maps of a data plane are opened.
 enum PinPlaces {
     case pinned
-    /// Larger tables that are not published yet, and all others.
+    /// Unpublished larger tables, and the pins of all other maps.
     case grown(Set<PinnedMap>)
-    /// The maps of the layout before.
+    /// The maps of the previous layout.
     case before
-    /// Those of this layout, while the data plane is carried over to it.
+    /// The maps of this layout during the migration.
     case waiting
-    /// The same from the outside: where the layout is this version's, and they have not taken their pins yet.
+    /// The maps of this layout for a reader. Some of them may not have taken their pins yet.
     case claimed
 
-    /// As a data plane is to be read now.
+    /// Returns the places for a reader of the present data plane.
     static func present(below directory: String) -> PinPlaces {
-        // An error shows when the map itself is opened.
+        // An error appears again when the map itself is opened.
         let version = (try? DirectorMaps.version(below: directory)).flatMap(\.self)
         return version == UInt32(IPVSD_ABI_VERSION) ? .claimed : .pinned
     }
 
-    /// Nil: the settings say it.
+    /// The layout; nil: the settings have it.
     var layout: UInt32? {
         switch self {
         case .before: UInt32(IPVSD_ABI_VERSION) - 1
@@ -62,7 +62,7 @@ enum PinPlaces {
         }
     }
 
-    /// The same of a program's pin.
+    /// Returns the path of a program, by its pin.
     func path(ofProgram pin: String) -> String {
         guard case .claimed = self, File.exists(LayoutMigration.waitingPin(pin)) else { return pin }
         return LayoutMigration.waitingPin(pin)

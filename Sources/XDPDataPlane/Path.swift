@@ -7,20 +7,20 @@ internal import PacketPrograms
 public struct Path: Sendable, Hashable {
     public var source: IPv4Address
     public var destination: IPv4Address
-    /// That frames leave by: below a VLAN device, a port of a bridge.
+    /// The interface by which frames leave: the device below a VLAN device, or a port of a bridge.
     public var interface: Int32
-    /// That the route names. Where it is another one than `interface`, the kernel's own packets go there.
+    /// The interface that the route names. Where it differs from `interface`, the kernel's own packets leave by it.
     public var routeInterface: Int32
-    /// The outermost first, at most two.
+    /// The VLAN tags, the outermost first, at most two.
     public var tags: [VLANTag]
     public var sourceMAC: MACAddress
-    /// Nil while the next hop has not answered.
+    /// The next hop's MAC address; nil while it has not answered.
     public var nextHopMAC: MACAddress?
     /// The size limit of the outer packet, in bytes.
     public var mtu: UInt32
-    /// Leaves by XDP_TX where it came in by `interface`; otherwise by redirect.
+    /// Whether a packet that came in by `interface` leaves by XDP_TX. All others leave by redirect.
     public var transmits: Bool
-    /// The real server is the director itself: packets go up its own stack as they came.
+    /// Whether the real server is the director itself. Packets then go up its own stack as they came.
     public private(set) var isLocal = false
 
     public static let maximumTags = 2
@@ -41,7 +41,7 @@ public struct Path: Sendable, Hashable {
         self.transmits = transmits
     }
 
-    /// To the director itself, by one of its own addresses.
+    /// Returns the path to the director itself, by one of its own addresses.
     public static func local(_ address: IPv4Address, interface: Int32) -> Path {
         var path = Path(
             source: address, destination: address, interface: interface, sourceMAC: .zero, nextHopMAC: nil,
@@ -52,7 +52,7 @@ public struct Path: Sendable, Hashable {
 }
 
 extension Path {
-    /// The bytes of a tag: its protocol's number, and its id.
+    /// The number of bytes of a tag: its protocol's number and its id.
     private static let tagBytes = 4
 
     var row: ipvsd_next_hop {
@@ -76,7 +76,7 @@ extension Path {
         return row
     }
 
-    /// Nil for a row that was never filled.
+    /// Reads a row; nil where it was never filled.
     init?(row: ipvsd_next_hop) {
         let bytes = withUnsafeBytes(of: row.eth_addrs) { Array($0) }
         guard row.ifindex != 0, let sourceMAC = MACAddress(Array(bytes[6...])) else { return nil }

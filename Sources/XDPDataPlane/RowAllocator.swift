@@ -1,19 +1,19 @@
 internal import Glibc
 internal import PacketPrograms
 
-/// Hands out the rows of a fixed table. A freed row rests until every packet that may still read it is gone.
+/// Allocates the rows of a fixed table. A freed row rests until no packet can still read it.
 struct RowAllocator {
-    /// A packet program runs for microseconds; this is ample.
+    /// The time for which a freed row rests. A packet program runs for microseconds only.
     static let grace: Duration = .milliseconds(100)
 
-    /// Waits until no packet is on its way that came before the call.
+    /// Waits until all packets from before the call have left the packet program.
     static func waitForGrace() { usleep(UInt32(grace / .microseconds(1))) }
 
     private var used: Set<Int> = []
     private var resting: [(row: Int, since: ContinuousClock.Instant)] = []
     private var free: [Int]
 
-    /// Rows 1 to `count` - 1: 0 stands for "not set".
+    /// Makes an allocator of rows 1 to `count` - 1. Row 0 stands for "not set".
     init(count: Int, used: Set<Int> = []) {
         self.used = used
         self.free = (1..<count).reversed().filter { !used.contains($0) }
@@ -21,12 +21,12 @@ struct RowAllocator {
 
     var usedCount: Int { used.count }
 
-    /// Rows that are in use or still rest.
+    /// Returns the number of rows that are in use or still rest.
     func heldCount(now: ContinuousClock.Instant = .now) -> Int {
         used.count + resting.count { now - $0.since < Self.grace }
     }
 
-    /// Nil where the table is full.
+    /// Returns a free row; nil where the table is full.
     mutating func allocate(now: ContinuousClock.Instant = .now) -> Int? {
         while let first = resting.first, now - first.since >= Self.grace {
             free.append(resting.removeFirst().row)
@@ -42,10 +42,10 @@ struct RowAllocator {
     }
 }
 
-/// Hands out slices of the slots, in whole groups of four. First fit; a freed slice rests like a freed row.
+/// Allocates slices of the slots, in whole groups of four, by first fit. A freed slice rests like a freed row.
 struct SliceAllocator {
     struct Slice: Hashable {
-        /// In slots; a multiple of four.
+        /// The first slot, a multiple of four.
         var first: Int
         var size: Int
 
@@ -61,14 +61,15 @@ struct SliceAllocator {
     }
 
     private var capacity: Int
-    /// In their order; those that rest among them.
+    /// The used and the resting slices, in ascending order.
     private var occupied: [Slice]
     private var resting: [(slice: Slice, since: ContinuousClock.Instant)] = []
-    /// Below it there is no gap: thousands of slices are handed out one after another at a start.
+    /// The first slot that may be free. Thousands of slices are allocated one after another at a start.
     private var firstGap = 4
     private var slicesBelowGap = 0
 
-    /// `capacity` in slots. The first group stays unused: an empty slice is first 0, size 0.
+    /// Makes an allocator. `capacity` counts slots. The first group stays unused, since the empty slice is first 0,
+    /// size 0.
     init(capacity: Int, used: [Slice] = []) {
         self.capacity = capacity
         self.occupied = used.filter { $0.size > 0 }.sorted { $0.first < $1.first }
@@ -78,7 +79,7 @@ struct SliceAllocator {
         self.init(capacity: groups * Int(IPVSD_SLOT_GROUP), used: used)
     }
 
-    /// Whether slices of these sizes fit, in this order, into a table of so many groups besides what is occupied.
+    /// Whether slices of these sizes fit, in this order, beside the occupied ones into a table of `groups` groups.
     func hasRoom(for sizes: [Int], groups: Int, now: ContinuousClock.Instant = .now) -> Bool {
         let capacity = groups * Int(IPVSD_SLOT_GROUP)
         let end = sizes.reduce(occupied.last?.end ?? firstGap) { Slice(first: $0, size: $1).end }
@@ -88,10 +89,10 @@ struct SliceAllocator {
         return sizes.allSatisfy { trial.allocate(size: $0, now: now) != nil }
     }
 
-    /// In slots, with the rest of each group.
+    /// The number of used slots, counted in whole groups.
     var usedCount: Int { occupied.reduce(0) { $0 + $1.end - $1.first } }
 
-    /// Nil where no gap is long enough.
+    /// Returns a free slice; nil where no gap is long enough.
     mutating func allocate(size: Int, now: ContinuousClock.Instant = .now) -> Slice? {
         if size == 0 { return Slice(first: 0, size: 0) }
         while let first = resting.first, now - first.since >= RowAllocator.grace {
@@ -128,7 +129,7 @@ struct SliceAllocator {
         }
     }
 
-    /// By bisection; nil where no slice begins there.
+    /// Returns the index of the slice that begins at the same slot, by bisection; nil where there is none.
     private func index(of slice: Slice) -> Int? {
         var low = 0
         var high = occupied.count

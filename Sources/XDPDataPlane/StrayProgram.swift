@@ -6,7 +6,7 @@ internal import Glibc
 internal import LoadBalancing
 internal import PacketPrograms
 
-/// The tc program for interfaces that the packet program is not on. It shares the director's pinned maps.
+/// The tc program for interfaces without the packet program. It shares the director's pinned maps.
 public struct StrayProgram {
     private let object: BPFObject
 
@@ -28,11 +28,11 @@ public struct StrayProgram {
 }
 
 extension XDPDataPlane {
-    /// As many as there is room for.
+    /// The number of places for which `strays` has room.
     public static let maximumStrayPlaces = Int(IPVSD_STRAYS)
 
-    /// Has packets for the VIPs counted at these places and no others. True: ARP requests for the VIP get no answer there.
-    /// Returns how many places are left out for lack of room.
+    /// Sets the places at which packets for VIPs are counted. True: ARP requests for the VIP get no answer there.
+    /// Returns the number of places that are left out for lack of room.
     public func setStrayPlaces(_ places: [StrayPlace: Bool]) throws(BPFError) -> Int {
         guard let strays = maps.strays else { return 0 }
         let present = try strays.entries()
@@ -45,7 +45,7 @@ extension XDPDataPlane {
             try strays.update(value, for: key)
         }
         let known = Set(present.map { StrayPlace($0.key) })
-        // Silence matters more than a count, and the same ones have a place each time.
+        // Silent places come before counting ones. The fixed order gives the same places their room each time.
         let missing = places.filter { !known.contains($0.key) }.sorted {
             ($0.value ? 0 : 1, $0.key.interface, $0.key.vip) < ($1.value ? 0 : 1, $1.key.interface, $1.key.vip)
         }
@@ -61,19 +61,19 @@ extension XDPDataPlane {
         return leftOut
     }
 
-    /// The places where packets have come in, and how many.
+    /// The stray packets by the place where they came in.
     public func strayPackets() throws(BPFError) -> [StrayPlace: StrayPackets] { try maps.strayPackets() }
 }
 
 extension DirectorMaps {
-    /// The places where packets have come in, and how many.
+    /// The stray packets by the place where they came in.
     public func strayPackets() throws(BPFError) -> [StrayPlace: StrayPackets] {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)
         let now = UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
         var found: [StrayPlace: StrayPackets] = [:]
         for (key, value) in try strays?.entries() ?? [] where value.packets > 0 {
-            // One may have come since.
+            // A packet may have come since `now`.
             let age = Int64(now > value.last ? now - value.last : 0)
             found[StrayPlace(key)] = StrayPackets(count: value.packets, age: .nanoseconds(age))
         }

@@ -3,12 +3,12 @@ internal import CLinux
 internal import Glibc
 internal import PacketPrograms
 
-/// Tables that became too small give way to larger ones while packets pass. What is in them is copied, the program
-/// with the larger ones takes the place of the one before, and what changed meanwhile follows. Only flows can not
-/// wait that long: until they are moved, the new program also looks where they were.
+/// The replacement of small tables by larger ones while packets pass. Rows are copied, the program with the larger
+/// tables replaces the previous one, and later changes of the old rows are taken over. Flows cannot wait that long: the
+/// new program also searches the old flow table until they are moved.
 enum TableGrowth {
-    /// Settles what a daemon left that was killed while tables grew: the larger ones are in use, or they are not.
-    static func settle(below directory: String) throws(BPFError) {
+    /// Finishes or removes the larger tables that a killed daemon left, by whether they are in use.
+    static func recover(below directory: String) throws(BPFError) {
         let waiting = MapCatalogue.all.filter { access($0.nextPin(below: directory), F_OK) == 0 }
         if waiting.isEmpty { return }
         let isInUse = try isAnotherAttached(below: directory)
@@ -21,8 +21,8 @@ enum TableGrowth {
         }
     }
 
-    /// Whether an interface has another program than the published one: the one with the larger tables, as it is published
-    /// only once those have their names. (Its maps tell it too, but to look a program up takes CAP_SYS_ADMIN.)
+    /// Whether an interface has another program than the published one. That program has the larger tables, as it is
+    /// published only after their pins have moved. (Its maps also show this, but a look-up takes CAP_SYS_ADMIN.)
     private static func isAnotherAttached(below directory: String) throws(BPFError) -> Bool {
         let published = try BPFProgram(pinnedAt: XDPDataPlane.programPin(directory: directory))?.id()
         for path in try XDPDataPlane.linkPins(below: directory) {
@@ -31,7 +31,7 @@ enum TableGrowth {
         return false
     }
 
-    /// The larger table is now the table; the flow table before it is kept for the flows that are still there.
+    /// Moves the larger table to the table's pin. The old flow table is kept for the flows that it still holds.
     static func publish(_ map: PinnedMap, below directory: String) throws(BPFError) {
         let path = map.pin(below: directory)
         if map == MapCatalogue.flows.map { try move(path, to: MapCatalogue.oldFlows.map.pin(below: directory)) }
@@ -54,11 +54,11 @@ enum TableGrowth {
         for (key, value) in try old.listeners.entries() { new.listenerCache.set(value, for: key) }
     }
 
-    /// A flow's bucket in the larger table has the number of its bucket in the smaller one in its lower bits.
+    /// Copies the marks. The lower bits of a bucket's number in the larger table are its number in the smaller one.
     static func copyOverflows(from old: DirectorMaps, to new: DirectorMaps) {
         for index in 0..<old.overflows.count {
             var stamps = old.overflows[index]
-            // Moved flows are spilled anew, or not.
+            // A moved flow gets a new mark where it needs one.
             stamps.spilled = ipvsd_overflow().spilled
             for other in stride(from: index, to: new.overflows.count, by: old.overflows.count) {
                 new.overflows[other] = stamps
@@ -66,7 +66,7 @@ enum TableGrowth {
         }
     }
 
-    /// Adds what packets counted in the old table since it was copied. `copied`: the counts as they were then.
+    /// Adds the changes of the old table's counts since the copy. `copied` has the counts at that time.
     static func addCounts(from old: DirectorMaps, since copied: [ipvsd_conn_counts], to new: DirectorMaps) {
         for (index, before) in copied.enumerated() {
             let now = old.connectionCounts[index]
@@ -75,8 +75,8 @@ enum TableGrowth {
         }
     }
 
-    /// Keeps the later of two stamps.
-    static func followOverflows(from old: DirectorMaps, to new: DirectorMaps) {
+    /// Takes over the later one of each pair of stamps.
+    static func mergeOverflows(from old: DirectorMaps, to new: DirectorMaps) {
         for index in 0..<old.overflows.count {
             let stamps = old.overflows.field(\.stamp, of: index, as: UInt16.self)
             for bucket in 0..<Int(IPVSD_OVERFLOW_BUCKETS) {
@@ -90,9 +90,9 @@ enum TableGrowth {
         }
     }
 
-    /// A client that has come back since, by the new program, has a later template there. `copied`: the tick of the copy;
-    /// nil: it is not known.
-    static func followTemplates(
+    /// Takes over the templates since the copy. A client that has come back by the new program has a later template
+    /// there. `copied` is the tick of the copy; nil: it is not known.
+    static func mergeTemplates(
         from old: BPFMap<ipvsd_template_key, ipvsd_template>, since copied: UInt32?,
         to new: BPFMap<ipvsd_template_key, ipvsd_template>
     ) throws(BPFError) {
@@ -113,16 +113,16 @@ enum TableGrowth {
     }
 }
 
-/// Tables that are larger than the last daemon's, and not in use before they are published.
+/// The tables that are larger than the last daemon's. They are not in use before they are published.
 struct Growth {
     let grown: Set<PinnedMap>
     let old: DirectorMaps
-    /// The connection counts as they were copied.
+    /// The connection counts at the time of the copy.
     let copiedCounts: [ipvsd_conn_counts]
     /// The tick before the copy; nil: it is not known.
     let copied: UInt32?
 
-    /// Copies what is in the old tables. `now`: the tick.
+    /// Copies the rows of the old tables. `now` is the tick.
     init(of grown: Set<PinnedMap>, from old: DirectorMaps, to maps: DirectorMaps, now: UInt32?) throws(BPFError) {
         self.grown = grown
         self.old = old
@@ -132,57 +132,57 @@ struct Growth {
     }
 }
 
-/// What becomes of a map's rows when a larger one takes its place.
+/// The rule for a map's rows when a larger map takes its place.
 struct GrowthRule: Sendable {
     typealias Step = @Sendable (Growth, _ maps: DirectorMaps) throws(BPFError) -> Void
 
     /// Fills the larger map while packets still change the one in use.
     var copy: Step?
-    /// Takes over what packets changed in the old map since then. Runs once the last packet that used it is through.
-    var follow: Step?
+    /// Takes over later changes of the old map by packets. Runs after the last packet that used it.
+    var catchUp: Step?
 
     static let startsEmpty = GrowthRule()
 
-    /// A copy is enough: only the control plane writes rows, or what packets write in them may be a moment old.
+    /// Returns a rule for a map that only the daemon writes, or whose rows may be a moment old.
     static func copied(_ copy: @escaping @Sendable (_ old: DirectorMaps, _ new: DirectorMaps) throws(BPFError) -> Void)
         -> GrowthRule
     {
         GrowthRule(copy: { growth, maps throws(BPFError) in try copy(growth.old, maps) })
     }
 
-    /// What packets counted since the copy is added.
+    /// Adds the changes of the counts since the copy.
     static let connectionCounts = GrowthRule(
         copy: { growth, maps throws(BPFError) in
             for (id, counts) in growth.copiedCounts.enumerated() { maps.connectionCounts[id] = counts }
         },
-        follow: { growth, maps throws(BPFError) in
+        catchUp: { growth, maps throws(BPFError) in
             TableGrowth.addCounts(from: growth.old, since: growth.copiedCounts, to: maps)
         })
 
-    /// The program before may go on giving out numbers after the copy.
+    /// Leaves a lead, since the previous program may go on using numbers after the copy.
     static let outerIDs = GrowthRule(
         copy: { growth, maps throws(BPFError) in
             guard let old = growth.old.outerIDs, let new = maps.outerIDs else { return }
             for row in 0..<old.count where old[row] != 0 { new[row] = old[row] &+ IPVSD_ID_GROWTH_LEAD }
         })
 
-    /// A larger map of all CPUs begins at zero. What the old one has counted is carried besides.
+    /// Carries the old sums besides, since a larger per-CPU map begins at zero.
     static let statistics = GrowthRule(
-        follow: { growth, maps throws(BPFError) in
+        catchUp: { growth, maps throws(BPFError) in
             for index in 0..<growth.old.statistics.maxEntries {
                 maps.carried[index] = try growth.old.statistics(of: UInt32(index))
             }
         })
 
-    /// Flows are moved after the swap. Until then the new program also looks where they were.
+    /// Moves flows after the swap. Until then the new program also searches the old table.
     static let flows = GrowthRule(copy: { _, maps throws(BPFError) in maps.isMigrating = true })
 
-    /// Marks of full buckets.
+    /// Copies the marks of full buckets.
     static let overflows = GrowthRule(
         copy: { growth, maps throws(BPFError) in TableGrowth.copyOverflows(from: growth.old, to: maps) },
-        follow: { growth, maps throws(BPFError) in TableGrowth.followOverflows(from: growth.old, to: maps) })
+        catchUp: { growth, maps throws(BPFError) in TableGrowth.mergeOverflows(from: growth.old, to: maps) })
 
-    /// Templates of persistent clients, in the map that `templates` names.
+    /// Returns the rule for the templates of persistent clients in one of their maps.
     static func templates(
         in templates: @escaping @Sendable (DirectorMaps) -> BPFMap<ipvsd_template_key, ipvsd_template>?
     ) -> GrowthRule {
@@ -191,9 +191,9 @@ struct GrowthRule: Sendable {
                 guard let old = templates(growth.old), let new = templates(maps) else { return }
                 try TableGrowth.copyRows(old, new)
             },
-            follow: { growth, maps throws(BPFError) in
+            catchUp: { growth, maps throws(BPFError) in
                 guard let old = templates(growth.old), let new = templates(maps) else { return }
-                try TableGrowth.followTemplates(from: old, since: growth.copied, to: new)
+                try TableGrowth.mergeTemplates(from: old, since: growth.copied, to: new)
             })
     }
 }

@@ -6,12 +6,12 @@ internal import LoadBalancing
 internal import PacketPrograms
 internal import SystemCalls
 
-/// The program on the interfaces, and under the names by which others find it.
+/// The program's attachments and pins.
 extension XDPDataPlane {
     static func linkName(_ interface: Int32) -> String { "link-\(interface)" }
 
-    /// The paths of all pinned links. Empty where there is no such directory. An error where it cannot be read: to go on without the
-    /// links would leave the packets of their interfaces to a program whose maps are about to change.
+    /// Returns the paths of all pinned links, none where there is no such directory. Throws where it cannot be read.
+    /// Without the links, the packets of their interfaces would stay with a program whose maps are about to change.
     public static func linkPins(below directory: String) throws(BPFError) -> [String] {
         guard let names = File.list(directory) else {
             if errno == ENOENT { return [] }
@@ -24,7 +24,7 @@ extension XDPDataPlane {
         "\(directory)/\(linkName(interface))"
     }
 
-    /// Every map and program that is pinned, in the order it is made.
+    /// Returns the pins of all maps and programs, in the order in which they are made.
     public static func pins(directory: String) -> [String] {
         MapCatalogue.all.map { $0.pin(below: directory) }
             + MapCatalogue.all.filter { $0.size != nil }.map { $0.nextPin(below: directory) }
@@ -32,19 +32,19 @@ extension XDPDataPlane {
             + LayoutMigration.pins(below: directory)
     }
 
-    /// The path of the packet program, for tools that look for it.
+    /// Returns the path of the packet program.
     static func programPin(directory: String) -> String { "\(directory)/director" }
 
-    /// The program that tells the tick, for whoever reads the flow table.
+    /// Returns the path of the program that returns the tick, for readers of the flow table.
     static func tickPin(directory: String) -> String { "\(directory)/tick" }
 
-    /// The path of the program that says what becomes of a packet.
+    /// Returns the path of the explaining program.
     static func explainingPin(directory: String) -> String { "\(directory)/\(ExplainingProgram.name)" }
 
     func linkPath(_ interface: Int32) -> String { Self.linkPin(directory: directory, interface: interface) }
 
-    /// Puts the program on the interface: in place of the last daemon's without losing a packet, where that one is
-    /// attached in the same mode.
+    /// Attaches the program to the interface. It replaces the last daemon's without losing a packet, where that one has
+    /// the same mode.
     public func attach(interface: Int32, mode: XDPMode) throws(BPFError) {
         let program = try program()
         let link = try BPFLink(pinnedAt: linkPath(interface))
@@ -62,15 +62,14 @@ extension XDPDataPlane {
         }
     }
 
-    /// Before `publish()`, where one of several interfaces refuses: those that have this program get the published one again,
-    /// whose tables are smaller where these have grown. Without one, nothing happens: what was attached is the caller's to
-    /// take off.
-    public func giveBack() {
+    /// Gives the interfaces the published program again, where one of several refuses the new one before `publish()`.
+    /// The published program's tables may be smaller. Without one nothing happens, and the caller detaches the new one.
+    public func reattachPublished() {
         guard let published = try? BPFProgram(pinnedAt: Self.programPin(directory: directory)), !links.isEmpty else {
             return
         }
         for (interface, link) in links where (try? link.update(to: published)) != nil { links[interface] = nil }
-        // One that keeps it goes on with these tables, and finds in the old ones what is not in them.
+        // An interface that keeps the new program keeps these tables, and also searches the old ones.
         guard let growth, links.isEmpty else { return }
         RowAllocator.waitForGrace()
         if growth.grown.contains(MapCatalogue.connectionCounts.map) {
@@ -82,19 +81,18 @@ extension XDPDataPlane {
         }
     }
 
-    /// Once the program is attached: names it to whoever looks for it, and finishes what it means for tables that
-    /// have grown. That takes a moment; packets pass meanwhile.
+    /// Publishes the attached program by its pins, and finishes the growth of its tables. Packets pass meanwhile.
     public func publish() throws(BPFError) {
         if let growth {
             for map in growth.grown { try TableGrowth.publish(map, below: directory) }
             self.growth = nil
-            // Until the last packet of the old program is through.
+            // The last packet of the old program has to be through.
             RowAllocator.waitForGrace()
-            for map in growth.grown { try map.growth.follow?(growth, maps) }
+            for map in growth.grown { try map.growth.catchUp?(growth, maps) }
             if maps.isMigrating {
                 TableGrowth.moveFlows(from: growth.old.flows, to: maps, now: UInt16(truncatingIfNeeded: try tick()))
-                Self.forgetOldFlows(maps, below: directory)
-                // Without the old table, which only this program still holds.
+                Self.dropOldFlows(maps, below: directory)
+                // The old flow table is freed with the program that holds it, so the program is loaded again.
                 let loaded = try Self.load(below: directory, sizes: Capacity.least.sizes, constants: constants)
                 (object, explainingObject) = (loaded.object, loaded.explainingObject)
                 for link in links.values { try link.update(to: program()) }
@@ -105,21 +103,21 @@ extension XDPDataPlane {
         let explainingPin = Self.explainingPin(directory: directory)
         switch explainingObject {
         case .success(let object): try replacePin(explainingPin, by: ExplainingProgram.program(of: object))
-        // The last daemon's would go on explaining by the last daemon's tables.
+        // The last daemon's program would go on explaining by its own tables.
         case .failure: unlink(explainingPin)
         }
     }
 
-    /// What a daemon left that was killed while it moved flows, or after the last one.
+    /// Finishes the move of flows, where a daemon was killed during the move or after it.
     static func finishMove(of maps: DirectorMaps, below directory: String) throws(BPFError) {
         if maps.isMigrating, let old = maps.oldFlows {
             let now = try tick(below: directory).map { UInt16(truncatingIfNeeded: $0) }
             TableGrowth.moveFlows(from: old, to: maps, now: now)
         }
-        if maps.isMigrating || (maps.oldFlows?.count ?? 0) > 1 { forgetOldFlows(maps, below: directory) }
+        if maps.isMigrating || (maps.oldFlows?.count ?? 0) > 1 { dropOldFlows(maps, below: directory) }
     }
 
-    private static func forgetOldFlows(_ maps: DirectorMaps, below directory: String) {
+    private static func dropOldFlows(_ maps: DirectorMaps, below directory: String) {
         maps.isMigrating = false
         unlink(MapCatalogue.oldFlows.map.pin(below: directory))
     }
@@ -134,13 +132,13 @@ extension XDPDataPlane {
         return try link?.interface() == UInt32(interface)
     }
 
-    /// The program was taken off the interface.
+    /// Drops the link of an interface from which the program was detached.
     public func forgetAttachment(interface: Int32) { links[interface] = nil }
 }
 
-/// The program and its tables: those that are pinned, where they are large enough, else new ones.
+/// The loading of the program and its tables. Pinned tables are reused where they are large enough.
 extension XDPDataPlane {
-    /// What a program is made with. The masks and the shift are of its tables.
+    /// Returns the constants of a program. `load` sets the masks and the shift, which depend on the tables.
     static func constants(
         answersByRedirect: Bool, repliesPerSecond: UInt32, traits: PacketTraits
     ) -> ipvsd_director_constants {
@@ -152,14 +150,14 @@ extension XDPDataPlane {
             outer_mask: (traits.outerSources?.hostMask ?? 0).bigEndian, is_rekeying: 0)
     }
 
-    /// Nanoseconds between two ticks of the kernel's timer: what its coarse clocks count in.
+    /// The resolution of the kernel's coarse clocks in nanoseconds, which is the period of its timer.
     private static var jiffy: UInt32 {
         var resolution = timespec()
         clock_getres(CLOCK_MONOTONIC_COARSE, &resolution)
         return UInt32(resolution.tv_nsec)
     }
 
-    /// Forwarding does not depend on it: a refusal is kept for those who ask for an explanation.
+    /// Loads the explaining program. An error is kept for `explain`, as forwarding does not depend on the program.
     private static func explainingObject(
         beside object: BPFObject, constants: ipvsd_director_constants
     ) -> Result<BPFObject, BPFError> {
@@ -168,8 +166,8 @@ extension XDPDataPlane {
         } catch { return .failure(error) }
     }
 
-    /// The objects, loaded over the same maps, and the maps that they have anew and larger. `places`: where maps are that no larger
-    /// one is made for.
+    /// Loads the objects over the same maps. Returns them with the maps that are new and larger. `places` has the maps
+    /// that do not grow.
     static func load(
         below directory: String, sizes: [PinnedMap: Int], constants: ipvsd_director_constants,
         places: PinPlaces = .pinned
@@ -179,7 +177,7 @@ extension XDPDataPlane {
         var grown: Set<PinnedMap> = []
         var growing: [String] = []
         var former: BPFDescriptor?
-        // Never smaller than they are.
+        // A table never becomes smaller.
         var chosen = sizes
         for (map, wanted) in sizes {
             let pinned = try BPFDescriptor(pinnedAt: places.path(of: map, below: directory))
@@ -194,7 +192,7 @@ extension XDPDataPlane {
         }
         for map in MapCatalogue.all where !(map == oldFlows && former != nil) {
             let path = grown.contains(map) ? map.nextPin(below: directory) : places.path(of: map, below: directory)
-            // libbpf takes a pinned devmap for another one: the kernel adds BPF_F_RDONLY_PROG to its flags.
+            // libbpf refuses to reuse a pinned devmap by path, as the kernel adds BPF_F_RDONLY_PROG to its flags.
             if map == MapCatalogue.egress.map, let pinned = try BPFDescriptor(pinnedAt: path) {
                 try object.reuse(descriptor: pinned.number, forMap: map.name)
             } else {
@@ -217,10 +215,10 @@ extension XDPDataPlane {
     }
 }
 
-/// What is pinned, so that it outlives the daemon. This process holds it too: a pin that somebody removed takes nothing with
-/// it, and can be made again.
+/// The repair of pins. A pin lets a map, program or link outlive the daemon. This process holds all of them, so that a
+/// removed pin can be made again.
 extension XDPDataPlane {
-    /// The names, below `directory`, of what is held and no longer pinned.
+    /// The names of missing pins below `directory`.
     public var missingPins: [String] {
         let explaining = explainingRefusal == nil ? [ExplainingProgram.name] : []
         let names = MapCatalogue.all.map(\.pin) + ["director", "tick"] + explaining
@@ -242,17 +240,17 @@ extension XDPDataPlane {
         }
     }
 
-    /// Not once its device is gone.
+    /// Whether the link's device still exists.
     private func isAlive(_ link: BPFLink, on interface: Int32) -> Bool {
         (try? link.interface()) == UInt32(interface)
     }
 }
 
-/// What the packet program is loaded with, so that it asks nothing that is known beforehand.
+/// Properties of the set-up that are compiled into the packet program as constants.
 public struct PacketTraits: Sendable {
-    /// It is attached to more than one device, or to one that is a port of several.
+    /// Whether the program is attached to more than one device, or to a port of a bridge.
     public var hasSeveralIngress: Bool
-    /// The outer source is one of these, by the flow; nil: the director's own address.
+    /// The prefix of outer sources, which vary by flow; nil: the director's own address.
     public var outerSources: IPv4Prefix?
 
     public init(hasSeveralIngress: Bool = false, outerSources: IPv4Prefix? = nil) {
@@ -261,19 +259,19 @@ public struct PacketTraits: Sendable {
     }
 }
 
-/// The director's programs that packets pass now. Usually it is one; while programs are swapped, one interface may
-/// already have the next, which is not pinned before all have it.
+/// The director's programs that packets pass now. During a swap, one interface may already have the next program, which
+/// is pinned after all have it.
 public struct RunningPrograms: Equatable, Sendable {
-    /// By the index of the interface.
+    /// The program ids, by the index of the interface.
     public var programs: [UInt32: UInt32]
 
-    /// Those whose links are pinned below `directory`.
+    /// Reads the links that are pinned below `directory`.
     public init(directory: String) throws(BPFError) {
         programs = [:]
         for path in try XDPDataPlane.linkPins(below: directory) {
             guard let link = try BPFLink(pinnedAt: path) else { continue }
             let interface = try link.interface()
-            // 0: the device is gone.
+            // The index is 0 where the device is gone.
             if interface != 0 { programs[interface] = try link.programID() }
         }
     }

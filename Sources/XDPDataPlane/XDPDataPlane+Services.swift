@@ -6,10 +6,11 @@ public import LoadBalancing
 internal import PacketPrograms
 internal import SystemCalls
 
-/// The rows of listeners, services and real servers. A row is written before what names it, and a swap is a single word.
+/// The rows of listeners, services and real servers. A row is written before the row that names it, and a swap is one
+/// store of a word.
 extension XDPDataPlane {
-    /// Makes the packet program's services these, and no others. TCP connections of a real server that is no longer
-    /// named go on until they end; its datagrams do as `ServerRemoval` says.
+    /// Replaces all services of the packet program. TCP connections of a removed real server go on until they end. For
+    /// its datagrams `ServerRemoval` decides.
     public func apply(_ desired: [VirtualService]) throws(BPFError) {
         defer { destinations = nil }
         for service in desired { try refuse(service) }
@@ -29,7 +30,8 @@ extension XDPDataPlane {
         writeFilter(vips: Set(wanted.map(\.vip)))
     }
 
-    /// Makes services that are there already so. One that is refused keeps no other from following.
+    /// Updates present services. A refused one does not keep the others from their update, and its error is thrown at
+    /// the end.
     public func update(_ services: [VirtualService]) throws(BPFError) {
         defer { destinations = nil }
         var failure: BPFError?
@@ -39,7 +41,7 @@ extension XDPDataPlane {
         if let failure { throw failure }
     }
 
-    /// Before anything has changed: no reload is half done for want of rows.
+    /// Throws ENOSPC before anything has changed, so that no reload is half done for lack of rows.
     private func requireRoom(for desired: [VirtualService]) throws(BPFError) {
         func refusal() -> BPFError? {
             let demand = heldRows.demand(of: desired)
@@ -47,7 +49,7 @@ extension XDPDataPlane {
                 ?? demand.servers.refusal(most: maps.servers.count - 1)
         }
         guard refusal() != nil else { return }
-        // Rows at rest may be all that is missing.
+        // Rows at rest may suffice once they are free.
         RowAllocator.waitForGrace()
         if let refusal = refusal() { throw refusal }
     }
@@ -67,7 +69,7 @@ extension XDPDataPlane {
         }
     }
 
-    /// The service's row. A failure before packets could see them leaves no row in use that was not before.
+    /// Writes a service, and returns its row. After an error no row is in use that was not before.
     private func apply(_ service: VirtualService, besides claimed: Set<Int>) throws(BPFError) -> Int {
         try refuse(service)
         let keys = service.listeners.flatMap(\.keys).map(\.key)
@@ -80,7 +82,7 @@ extension XDPDataPlane {
         if existing == nil { maps.services[index] = ipvsd_service() }
         let present = serverIDs.ofService(index)
         do {
-            // Rows before the slots that name them.
+            // The rows come before the slots that name them.
             var ids: [UInt16] = []
             for (server, weight) in zip(service.servers, service.schedulerWeights) {
                 ids.append(UInt16(try write(server, weight: weight, service: index)))
@@ -102,7 +104,7 @@ extension XDPDataPlane {
         var numbers = destinations[...]
         primaryAddresses[index] = service.address
         for listener in service.listeners {
-            // A refused one is taken away with those that were not.
+            // `services` gets the listener first, so that a refused one is removed with the others.
             services[listener] = index
             for (key, transport) in listener.keys {
                 let value = ipvsd_listener_value(
@@ -122,7 +124,7 @@ extension XDPDataPlane {
             maps.services.field(\.persistence, of: index), ipvsd_persistence_word(ticks, netmask))
     }
 
-    /// The number that the listener's flows have in their keys.
+    /// Returns the destination in the keys of the listener's flows.
     private func destination(of key: ipvsd_listener_key) throws(BPFError) -> UInt16 {
         if let value = try maps.listeners.value(for: key) { return value.destination }
         var destinations = if let destinations { destinations } else { try Destinations(of: maps) }
@@ -131,8 +133,8 @@ extension XDPDataPlane {
         return number
     }
 
-    /// In this order, and `stopListening` in the other: what is in `listeners` is what a daemon that adopts the maps
-    /// knows of, and takes away or writes again.
+    /// Writes a listener, first to the map. `stopListening` removes it in the reverse order. A daemon that adopts the
+    /// maps knows the listeners of the map, and removes or rewrites them.
     func listen(_ value: ipvsd_listener_value, for key: ipvsd_listener_key) throws(BPFError) {
         try maps.listeners.update(value, for: key)
         maps.listenerCache.set(value, for: key)
@@ -171,7 +173,7 @@ extension XDPDataPlane {
         return id
     }
 
-    /// Stores path, weight and flags at once. `path` nil: as it is.
+    /// Stores path, weight and flags at once. A nil path keeps the present one.
     func writeWord(_ id: Int, path: UInt32? = nil, weight: UInt16, flags: UInt32) {
         let path = path ?? maps.servers[id].next_hop
         downSince[id] = flags & UInt32(IPVSD_SERVER_DOWN) == 0 ? nil : downSince[id] ?? .now
@@ -187,7 +189,7 @@ extension XDPDataPlane {
         }
     }
 
-    /// Gives back the row of a real server that no packet goes to.
+    /// Releases the row of a real server that gets no packets.
     func release(server id: Int, _ address: IPv4Address, service: Int) {
         writeWord(id, path: 0, weight: 0, flags: 0)
         maps.clearLocality(ofServer: id, service: service)

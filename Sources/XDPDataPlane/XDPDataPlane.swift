@@ -52,9 +52,9 @@ public final class XDPDataPlane {
     var idleSince: [Int: Int] = [:]
 
     /// Loads the program over the maps below `directory`, or over new maps. A data plane of an older layout is migrated
-    /// first, on its interfaces. Tables that are too small for the capacity, or for `desired` beside what they hold, are
-    /// replaced by larger ones. Nothing is attached yet, except by a migration.
-    /// - Parameter answersByRedirect: Whether an ingress interface is a veth.
+    /// first, on its interfaces. Tables that are too small for the capacity, or for `desired` beside what they hold,
+    /// are replaced by larger ones. Nothing is attached yet, except by a migration. `answersByRedirect`: an ingress
+    /// interface is a veth.
     public init(
         directory: String, capacity: Capacity = Capacity(), services desired: [VirtualService] = [],
         answersByRedirect: Bool, repliesPerSecond: UInt32 = 1000, traits: PacketTraits = PacketTraits()
@@ -62,8 +62,8 @@ public final class XDPDataPlane {
         self.directory = directory
         constants = Self.constants(
             answersByRedirect: answersByRedirect, repliesPerSecond: repliesPerSecond, traits: traits)
-        try TableGrowth.settle(below: directory)
-        try LayoutMigration.settle(below: directory)
+        try TableGrowth.recover(below: directory)
+        try LayoutMigration.recover(below: directory)
         // Refuses an unknown layout with a better message than libbpf's.
         try LayoutMigration(below: directory, constants: constants)?.run()
         let old = try DirectorMaps(directory: directory, writable: true)
@@ -79,7 +79,7 @@ public final class XDPDataPlane {
         defer {
             if !isMade {
                 old?.isMigrating = false
-                // No larger table is in use yet. `TableGrowth.settle` would need descriptors, which may be exhausted.
+                // No larger table is in use yet. `TableGrowth.recover` would need descriptors, which may be exhausted.
                 for map in MapCatalogue.all { unlink(map.nextPin(below: directory)) }
             }
         }
@@ -116,7 +116,7 @@ public final class XDPDataPlane {
         guard growth != nil else { return }
         if links.isEmpty { maps.isMigrating = false }
         // Tables that an attached program uses already are published.
-        try? TableGrowth.settle(below: directory)
+        try? TableGrowth.recover(below: directory)
     }
 
     /// Returns the packet program, for test runs.

@@ -306,7 +306,7 @@ struct GrowthTests {
                 #expect(try #require(try BPFLink(pinnedAt: pin)).programID() != used)
                 met = try second.send(flow(2).packet([.syn]))
                 #expect(throws: BPFError.self) { try second.plane.attach(interface: 9999, mode: .native) }
-                second.plane.giveBack()
+                second.plane.reattachPublished()
             }
             #expect(!first.plane.maps.isMigrating, "every packet would look in a table before this one")
             #expect(try #require(try BPFLink(pinnedAt: pin)).programID() == used)

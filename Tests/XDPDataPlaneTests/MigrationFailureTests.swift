@@ -56,7 +56,7 @@ struct MigrationFailureTests {
                 try stage.beginAnew()
                 try stage.die(after: first)
                 try stage.flows.begin(MigrationLab.mixed(2, from: 100), by: try stage.attached()[1])
-                try LayoutMigration.settle(below: stage.directory)
+                try LayoutMigration.recover(below: stage.directory)
                 let comment = "killed after \(first), and after \(second)"
                 for program in try stage.attached() { try stage.flows.expectKept(by: program, "settled, \(comment)") }
                 try stage.die(after: second)
@@ -90,7 +90,7 @@ struct MigrationFailureTests {
             let pins = LayoutMigration.pins(below: stage.directory)
             for count in [1, 3, pins.count - 1] {
                 try stage.beginAnew()
-                try stage.die(after: .follow)
+                try stage.die(after: .catchUp)
                 // The packet program comes last.
                 for pin in (pins.dropFirst() + pins.prefix(1)).prefix(count) where access(pin, F_OK) == 0 {
                     #expect(rename(pin, String(pin.dropLast(2))) == 0, "\(pin)")
@@ -200,7 +200,7 @@ struct MigrationFailureTests {
                 try limit(limits.rlim_cur)
                 guard !isDone else { break }
                 // Before it was claimed, or forward again.
-                try LayoutMigration.settle(below: stage.directory)
+                try LayoutMigration.recover(below: stage.directory)
                 if stage.version() == 3 {
                     #expect(stage.waiting.isEmpty, "\(failures.last ?? ""): \(stage.waiting)")
                     #expect(try stage.attached().map { try $0.id() } == programs, "\(failures.last ?? "")")

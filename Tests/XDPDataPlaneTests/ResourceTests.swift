@@ -10,7 +10,7 @@ struct ResourceTests {
 
     /// A container's interface has the program, too, and checks do not need it there.
     @Test func whatChecksCannotDoWithout() {
-        let takesPart = { CheckDevice.takesPartInChecks($0, answering: ["eth0"]) }
+        let takesPart = { CheckDevice.isNeededByChecks($0, answering: ["eth0"]) }
         #expect(takesPart(.program(.ingress, interface: "eth0")))
         #expect(takesPart(.program(.egress, interface: "ipvsd0")) && takesPart(.program(.ingress, interface: "ipvsd0")))
         #expect(!takesPart(.program(.ingress, interface: "cali1")))

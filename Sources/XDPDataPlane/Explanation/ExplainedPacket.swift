@@ -1,15 +1,16 @@
 public import Addresses
 import LoadBalancing
 
-/// A packet that somebody asks about: whole, in IPv4 and TCP or UDP headers of 20 and 8 bytes, but for a SYN's options.
+/// A packet that is to be explained. It is whole, with an IPv4 header of 20 bytes, and a TCP or UDP header of 20 or 8
+/// bytes. A SYN may have options.
 public struct ExplainedPacket: Sendable, Hashable, Encodable {
-    /// By its TCP flags.
+    /// The kind of a TCP packet, by its flags.
     public enum Segment: String, Sendable, Encodable, CaseIterable {
         /// A first packet.
         case syn
-        /// A packet of a connection. What its length has beyond the headers is data; so it is with those below.
+        /// A packet of a connection. Bytes beyond its headers are data, as for the kinds below.
         case ack
-        /// With ACK.
+        /// A FIN with ACK.
         case fin
         case rst
     }
@@ -19,11 +20,11 @@ public struct ExplainedPacket: Sendable, Hashable, Encodable {
     public var vip: IPv4Address
     public var port: UInt16
     public var transport: TransportProtocol
-    /// Nil for UDP.
+    /// The kind of TCP packet; nil for UDP.
     public var segment: Segment?
-    /// IP's total length, from `shortest(_:)` to 65,535.
+    /// The total length of IP, from `shortest(_:)` to 65,535.
     public var length: Int
-    /// DF is not set.
+    /// Whether DF is clear.
     public var mayBeFragmented: Bool
 
     enum CodingKeys: String, CodingKey {
@@ -47,6 +48,6 @@ public struct ExplainedPacket: Sendable, Hashable, Encodable {
         self.mayBeFragmented = mayBeFragmented
     }
 
-    /// The headers alone.
+    /// Returns the length of the headers alone.
     public static func shortest(_ transport: TransportProtocol) -> Int { transport == .tcp ? 40 : 28 }
 }

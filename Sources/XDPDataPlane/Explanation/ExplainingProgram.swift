@@ -5,13 +5,13 @@ internal import LoadBalancing
 internal import Netlink
 internal import PacketPrograms
 
-/// The packet program that says what it would do with a packet, over the maps of the one that forwards. It has one trace:
-/// no two runs may be at the same time.
+/// The explaining program. It is the packet program, compiled to record its decisions, over the same maps. There is one
+/// trace, so that runs must not overlap.
 struct ExplainingProgram {
     private let program: BPFProgram
     private let trace: BPFMap<UInt32, ipvsd_trace>
 
-    /// Of the program, and of its pin.
+    /// The name of the program and of its pin.
     static let name = "explain"
 
     /// Loads it over the maps of the loaded packet program, with the same constants.
@@ -28,7 +28,7 @@ struct ExplainingProgram {
         return object
     }
 
-    /// Has the kernel verify it, and lets it go.
+    /// Has the kernel verify the program, and frees it again.
     static func tryLoading() throws(BPFError) { try BPFObject(.explain).load() }
 
     static func program(of object: BPFObject) throws(BPFError) -> BPFProgram { try object.program(named: name) }
@@ -38,7 +38,7 @@ struct ExplainingProgram {
         trace = try BPFMap(name: "trace", descriptor: object.descriptor(ofMap: "trace"))
     }
 
-    /// The pinned one; nil where there is none. Throws where its trace has another layout.
+    /// Opens the pinned program; nil where there is none. Throws where its trace has another layout.
     init?(pinnedAt path: String) throws(BPFError) {
         guard let program = try BPFProgram(pinnedAt: path), let map = try program.map(ofSection: ".data.trace") else {
             return nil
@@ -47,11 +47,11 @@ struct ExplainingProgram {
         trace = try BPFMap(name: "trace", descriptor: map)
     }
 
-    /// Whether it looks at that map.
+    /// Whether the program uses the map.
     func uses(map: BPFDescriptor) throws(BPFError) -> Bool { try program.uses(map: map) }
 
-    /// What becomes of the packet as a frame to that MAC. `ingress`: the index of the interface by which it comes in; nil:
-    /// any.
+    /// Runs the program on the packet in a frame to the MAC address. `ingress` is the index of the interface by which
+    /// it comes in; nil: any.
     func trace(of packet: ExplainedPacket, to mac: MACAddress, ingress: UInt32? = nil) throws(BPFError) -> ipvsd_trace {
         _ = try program.testRun(packet: packet.headers(to: mac), ingress: ingress)
         guard let trace = try trace.value(for: 0) else { throw BPFError("read the trace of a packet", code: 0) }
@@ -60,7 +60,7 @@ struct ExplainingProgram {
 }
 
 extension ExplainedPacket {
-    /// A frame that has the headers alone, padded to Ethernet's minimum. What is after them makes no difference.
+    /// Returns a frame with the headers alone, padded to Ethernet's minimum. The program reads nothing behind them.
     fileprivate func headers(to mac: MACAddress) -> [UInt8] {
         func big(_ value: UInt16) -> [UInt8] { [UInt8(value >> 8), UInt8(truncatingIfNeeded: value)] }
         func big(_ address: IPv4Address) -> [UInt8] {
@@ -77,10 +77,10 @@ extension ExplainedPacket {
         return bytes + [UInt8](repeating: 0, count: max(0, 60 - bytes.count))
     }
 
-    /// A MAC that is administered locally.
+    /// A locally administered MAC address.
     private static let sender: [UInt8] = [2, 0, 0, 0, 0, 1]
 
-    /// RFC 9293 section 3.1.
+    /// The TCP flags (RFC 9293, section 3.1).
     private var flags: UInt8 {
         switch segment {
         case .syn: 0x02
@@ -91,10 +91,10 @@ extension ExplainedPacket {
     }
 }
 
-/// What becomes of a packet, by the program that forwards, compiled to explain.
+/// The explanation of a packet.
 extension XDPDataPlane {
-    /// By what is pinned below `directory`, with or without a daemon; nil where there is no data plane. Nobody else may run
-    /// the program meanwhile.
+    /// Explains a packet by the pins below `directory`, with or without a daemon; nil where there is no data plane. No
+    /// other process may run the program meanwhile.
     public static func decision(
         on packet: ExplainedPacket, below directory: String
     ) throws(BPFError) -> PacketDecision? {
@@ -110,7 +110,7 @@ extension XDPDataPlane {
         return try PacketDecision(on: packet, by: trace, of: maps)
     }
 
-    /// Whether the program reads the tables of the data plane: growth makes another flow table, a change of the layout other
+    /// Whether the program reads the data plane's tables. Growth makes another flow table, and a migration other
     /// listeners.
     private static func readsTables(
         _ program: ExplainingProgram, below directory: String, _ places: PinPlaces
@@ -123,8 +123,8 @@ extension XDPDataPlane {
         return true
     }
 
-    /// Why no pinned program explains what the data plane does: the kernel refuses it now, or did so then, or the director
-    /// does not know it. One that an older director left pinned has other tables than this director.
+    /// Returns the reason why no pinned program fits the data plane. The kernel may refuse the program now, or have
+    /// refused it then, or an older director left a program with other tables.
     private static func explanationIsMissing(below directory: String) -> BPFError {
         let operation = "explain a packet by the data plane below \(directory)"
         do throws(BPFError) { try ExplainingProgram.tryLoading() } catch {
@@ -137,12 +137,12 @@ extension XDPDataPlane {
                 + "director's log says; one of this version, started in its place, brings that program", code: ENOENT)
     }
 
-    /// Why this data plane has no program that explains; nil: it has one.
+    /// The error by which the kernel refused the explaining program; nil: it is loaded.
     public var explainingRefusal: BPFError? {
         if case .failure(let error) = explainingObject { error } else { nil }
     }
 
-    /// The same by this data plane's own programs.
+    /// Explains a packet by this data plane's own programs.
     func decision(on packet: ExplainedPacket) throws(BPFError) -> PacketDecision {
         try PacketDecision(on: packet, by: trace(of: packet), of: maps)
     }
@@ -151,9 +151,9 @@ extension XDPDataPlane {
         try ExplainingProgram(of: explainingObject.get()).trace(of: packet, to: maps.ownMACs.first ?? .zero)
     }
 
-    /// Returns whether packets of this flow go to this real server: it is recorded so, or may go on without a record. True
-    /// where no program can tell: the answer allows a probe, and not to probe may leave a path MTU unknown. Nobody else may
-    /// run the program meanwhile.
+    /// Returns whether packets of this flow go to this real server. The flow is recorded so, or may go on without a
+    /// record. Returns true without an explaining program, as a missing probe may leave a path MTU unknown. No other
+    /// process may run the program meanwhile.
     public func mayHaveSent(_ packet: ExplainedPacket, to server: IPv4Address) throws(BPFError) -> Bool {
         if explainingRefusal != nil { return true }
         var packet = packet

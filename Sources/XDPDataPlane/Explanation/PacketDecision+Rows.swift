@@ -4,9 +4,9 @@ internal import LoadBalancing
 internal import Netlink
 internal import PacketPrograms
 
-/// What the rows say that a packet's trace names.
+/// The parts of a decision that are read from the rows that a trace names.
 extension PacketDecision.Service {
-    /// The trace's service, which is not 0.
+    /// Reads the trace's service, which must not be 0.
     init(_ packet: ExplainedPacket, _ trace: ipvsd_trace, of maps: DirectorMaps) throws(BPFError) {
         let (row, flags) = (maps.services[Int(trace.service)], trace.service_flags)
         let isPersistent = flags & IPVSD_SERVICE_PERSISTENT != 0
@@ -33,7 +33,7 @@ extension PacketDecision.Service {
 }
 
 extension ipvsd_service {
-    /// Nil: no real servers are compared.
+    /// The scheduler that compares real servers; nil: none are compared.
     fileprivate var comparesBy: Scheduler? {
         switch ipvsd_slice_scheduler(schedule) {
         case IPVSD_SCHEDULER_TWOS.rawValue: .twos
@@ -65,7 +65,7 @@ extension PacketDecision.Candidate {
 }
 
 extension PacketDecision.Way {
-    /// Nil where the real server has no route.
+    /// Reads the path; nil where the real server has none.
     init?(of packet: ExplainedPacket, by trace: ipvsd_trace, of maps: DirectorMaps) {
         guard Int(trace.next_hop) < maps.nextHops.count, let path = Path(row: maps.nextHops[Int(trace.next_hop)]) else {
             return nil
@@ -83,12 +83,12 @@ extension PacketDecision.Way {
 }
 
 extension DirectorMaps {
-    /// Nil for 0, and for an id that the table has not.
+    /// Returns the row of a real server; nil for 0, and for an id outside the table.
     func server(_ id: UInt32) -> ipvsd_server? { id > 0 && id < servers.count ? servers[Int(id)] : nil }
 
     func address(ofServer id: UInt32) -> IPv4Address? { server(id).map { IPv4Address(bigEndian: $0.address) } }
 
-    /// How many slots of the slice each server has.
+    /// Returns the number of slots of the slice by real server.
     fileprivate func places(ofSlice word: UInt64) -> [Int: Int] {
         let slice = SliceAllocator.Slice(word: word)
         let end = min(slice.first + slice.size, slots.count * Int(IPVSD_SLOT_GROUP))
@@ -97,7 +97,7 @@ extension DirectorMaps {
         }
     }
 
-    /// Of frames that are for the director; none: whatever comes is for it.
+    /// The destination MACs of frames for the director. Without any, all frames are for it.
     var ownMACs: [MACAddress] {
         let words = settings.field(\.own_mac, as: UInt64.self)
         guard words[0] != 0 else { return [] }

@@ -5,7 +5,7 @@ internal import LoadBalancing
 internal import Netlink
 internal import PacketPrograms
 
-/// A trace in words: the decisions are the packet program's, and the rows that it names are read beside.
+/// The conversion of a trace. The decisions are the packet program's, and the rows that it names are read besides.
 extension PacketDecision {
     init(on packet: ExplainedPacket, by trace: ipvsd_trace, of maps: DirectorMaps) throws(BPFError) {
         ingressMTU = Int(maps.settings.field(\.ingress_mtu).pointee)
@@ -15,7 +15,7 @@ extension PacketDecision {
         isUnattended = trace.is_unattended != 0
         server = maps.address(ofServer: trace.server)
         if server != nil { way = Way(of: packet, by: trace, of: maps) }
-        takeCounters(of: trace)
+        addCounters(of: trace)
         connection = Connection(trace, of: maps)
         choices = trace.choicesMade.map { Choice($0, of: maps) }
         if choices.contains(where: { $0.occasion == .unknownConnection }) { forgettings = trace.forgettingsFound }
@@ -27,8 +27,8 @@ extension PacketDecision {
         candidates = Candidate.all(ofService: trace.service, of: maps)
     }
 
-    /// The packet's end and what is counted besides, in the order in which it is counted.
-    private mutating func takeCounters(of trace: ipvsd_trace) {
+    /// Adds the packet's end and its events, in the order in which they are counted.
+    private mutating func addCounters(of trace: ipvsd_trace) {
         for byte in trace.counted.bigEndianBytes where byte != 0 {
             let counter = PacketCounter.all[Int(byte) - 1]
             switch counter.group {
@@ -93,7 +93,7 @@ extension PacketDecision.Connection.Fate {
 }
 
 extension PacketDecision.Connection {
-    /// Nil where the packet finds none.
+    /// Reads the connection; nil where the packet finds none.
     fileprivate init?(_ trace: ipvsd_trace, of maps: DirectorMaps) {
         let (value, raw) = (trace.flow_value, ipvsd_flow_state(trace.flow_value))
         guard value != 0, let state = Flow.State(rawState: Int(raw)) else { return nil }
@@ -124,7 +124,7 @@ extension PacketDecision.Connection.ServerStanding {
 }
 
 extension PacketDecision.Template {
-    /// Nil where the client has none, or the service is not persistent.
+    /// Reads the client's template; nil where it has none, or the service is not persistent.
     fileprivate init?(_ packet: ExplainedPacket, _ trace: ipvsd_trace, of maps: DirectorMaps) {
         let found = trace.template_found
         guard trace.service_flags & IPVSD_SERVICE_PERSISTENT != 0, found.server != 0 else { return nil }

@@ -1,38 +1,39 @@
 public import Addresses
 public import LoadBalancing
 
-/// What the director would do with a packet, and why. Parts are nil, and left out of the JSON, where the packet does not
-/// come so far.
+/// A prediction of what the director does with a packet, with the reasons. Parts that the packet does not reach are
+/// nil, and absent from the JSON.
 public struct PacketDecision: Sendable, Encodable {
     public enum Verdict: String, Sendable, Encodable, CaseIterable {
-        /// For nobody's VIP: left to the director's own stack, and not counted.
+        /// The packet is for no VIP. It goes to the director's own stack, uncounted.
         case ignored
-        /// To a real server.
+        /// The packet goes to a real server.
         case forwarded
-        /// To the director's own stack.
+        /// The packet goes to the director's own stack.
         case passed
-        /// By a packet from the VIP.
+        /// The director answers with a packet from the VIP.
         case answered
         case dropped
     }
 
-    /// Whose packet it is.
+    /// The service of the packet.
     public struct Service: Sendable, Encodable {
-        /// The one that the packet comes in by; without a port where it is the one of all ports.
+        /// The listener that the packet comes in by. The listener of an any-port service has no port.
         public var listener: ServiceAddress
         public var listeners: [ServiceAddress]
-        /// As configured; nil where the maps do not tell.
+        /// The configured scheduler; nil where the maps do not have it.
         public var scheduler: Scheduler?
-        /// That compares the real servers now, in place of lc and nq where one starts slowly; nil: none is compared.
+        /// The scheduler that compares the real servers now; nil: none are compared. It replaces lc and nq while a
+        /// server starts slowly.
         public var comparesBy: Scheduler?
         public var schedulerFlags: [String]
-        /// Seconds.
+        /// The persistence in seconds.
         public var persistence: Int?
         public var persistencePrefixLength: Int?
         public var isOnePacket: Bool
         public var onServerLoss: ServerLoss
         public var onServerRemoval: ServerRemoval
-        /// The data plane's number of it.
+        /// The service's row in the data plane.
         public var index: UInt32
 
         private enum CodingKeys: String, CodingKey {
@@ -40,7 +41,7 @@ public struct PacketDecision: Sendable, Encodable {
             case onePacket, onServerLoss, onServerRemoval, index
         }
 
-        /// Addresses as `10.0.0.100:80/tcp`.
+        /// Encodes addresses as `10.0.0.100:80/tcp`.
         public func encode(to encoder: any Encoder) throws {
             var container = encoder.container(keyedBy: CodingKeys.self)
             try container.encode(listener.description, forKey: .listener)
@@ -59,42 +60,44 @@ public struct PacketDecision: Sendable, Encodable {
 
     /// The entry of the flow table that the packet finds.
     public struct Connection: Sendable, Encodable {
-        /// What becomes of it.
+        /// The packet's effect on the connection.
         public enum Fate: String, Sendable, Encodable, CaseIterable {
-            /// The packet goes where it says.
+            /// The packet goes to the recorded real server.
             case kept
-            /// It is closing, and a SYN uses its ports again.
+            /// The connection is closing, and a SYN reuses its ports.
             case reusedPorts = "ports-reused"
-            /// Its real server is down, no longer there, or one that datagrams leave.
+            /// The real server is down or removed, or datagrams leave it.
             case serverLost = "server-lost"
-            /// The packet goes where it says, but its real server is no longer in use: nothing refreshes it.
+            /// The packet goes to the recorded real server. That server is no longer in use, so nothing refreshes the
+            /// entry.
             case finishing
-            /// Its real server answers no SYNs.
+            /// The real server answers no SYNs.
             case serverSilent = "server-silent"
-            /// Its real server is down, and the client is told so.
+            /// The real server is down, and the client gets a reset.
             case reset
         }
 
-        /// How its real server is.
+        /// The standing of the connection's real server.
         public enum ServerStanding: String, Sendable, Encodable, CaseIterable {
             case up, down
-            /// The wait for its drain has ended: datagrams leave it.
+            /// The wait for the server's drain has ended, and datagrams leave it.
             case drained
-            /// Configured, but neither it nor its persistent clients get new connections now: see `EffectiveWeight`.
+            /// The server is configured, but gets no new connections now, not even of its persistent clients: see
+            /// `EffectiveWeight`.
             case standby
-            /// No longer configured; its TCP connections go on.
+            /// The server is no longer configured. Its TCP connections go on.
             case removed
         }
 
         public var state: Flow.State
-        /// A single ACK without data (in a persistent service any number), or a single datagram: such entries give way to
-        /// others.
+        /// Whether the entry stems from one datagram, or from one ACK without data. In a persistent service it may be
+        /// any number of ACKs. Such entries give way to others.
         public var isBare: Bool
         public var server: IPv4Address?
         public var serverStanding: ServerStanding
-        /// Seconds since its last packet, which may be told an eighth of the time-out too long.
+        /// The seconds since the last packet. They may be an eighth of the time-out too many.
         public var idle: Double
-        /// Seconds until it expires.
+        /// The seconds until expiry.
         public var remaining: Double
         public var bucket: Int
         public var isInSecondBucket: Bool
@@ -113,24 +116,24 @@ public struct PacketDecision: Sendable, Encodable {
         }
     }
 
-    /// A client's (network's) real server in a persistent service.
+    /// The real server of a client, or of its network, in a persistent service.
     public struct Template: Sendable, Encodable {
         public enum Standing: String, Sendable, Encodable, CaseIterable {
             case heeded, expired
             case serverDown = "server-down"
             case serverRemoved = "server-removed"
-            /// The server's persistent clients go elsewhere with their next connection.
+            /// The server's persistent clients move with their next connection.
             case serverMoves = "server-moves"
         }
 
         public var client: IPv4Address
         public var prefixLength: Int
         public var server: IPv4Address?
-        /// Seconds until it expires.
+        /// The seconds until expiry.
         public var remaining: Double
-        /// For a new connection.
+        /// The template's validity for a new connection.
         public var standing: Standing
-        /// The client was seen to go on: no other client's template takes its place.
+        /// Whether the client has proven itself by a further packet. No other client's template then takes its place.
         public var isConfirmed: Bool
 
         enum CodingKeys: String, CodingKey {
@@ -149,9 +152,9 @@ public struct PacketDecision: Sendable, Encodable {
             case reusedPorts = "ports-reused"
             case serverLost = "server-lost"
             case serverSilent = "server-silent"
-            /// A packet without a connection, which may be of one that was not recorded.
+            /// The packet has no connection. Its connection may not have been recorded.
             case unknownConnection = "unknown-connection"
-            /// Too many connections are half-open for one more to be recorded.
+            /// Too many connections are half-open to record another one.
             case flood
             /// The flow table has no room.
             case noRoom = "no-room"
@@ -161,41 +164,41 @@ public struct PacketDecision: Sendable, Encodable {
         public var choice: ServerChoice
     }
 
-    /// Why a packet without a connection may be of one that was not recorded.
+    /// A reason why the packet's connection may not have been recorded.
     public enum Forgetting: String, Sendable, Encodable, CaseIterable {
-        /// Its scheduler makes the same choice on every director.
+        /// The scheduler makes the same choice on every director.
         case hashBased = "hash-based"
-        /// A flow of its bucket found no room, less than TCP's time-out ago.
+        /// A flow of the bucket found no room within the last TCP time-out.
         case noRoom = "no-room"
-        /// Too many connections were half-open, less than TCP's time-out ago.
+        /// Too many connections were half-open within the last TCP time-out.
         case flood
     }
 
-    /// What becomes of the flow table.
+    /// The packet's effect on the flow table.
     public enum Recording: String, Sendable, Encodable, CaseIterable {
         /// A free entry is taken.
         case recorded
         /// The connection's own entry is written anew.
         case renewed
-        /// Another connection's entry, which has least to lose, is taken.
+        /// Another connection's entry of the lowest rank is taken.
         case evicting
         case noRoom = "no-room"
-        /// By the service's or the flood's rule.
+        /// The service's or the flood's rule forbids a record.
         case none
     }
 
     /// A real server of the service, as the schedulers see it.
     public struct Candidate: Sendable, Encodable {
         public var server: IPv4Address
-        /// That the schedulers go by; in slow start, parts of the configured one.
+        /// The weight that schedulers use. In slow start it counts parts of the configured weight.
         public var schedulerWeight: UInt16
         public var isOverloaded: Bool
         public var active: UInt32
         public var inactive: UInt32
-        /// Places of the service's ring or list, and of its Maglev table.
+        /// The server's numbers of slots in the scheduler's table and in the Maglev table.
         public var slots: Int
         public var maglevSlots: Int
-        /// SYNs since a handshake completed.
+        /// The number of SYNs since a handshake completed.
         public var unanswered: UInt32
 
         enum CodingKeys: String, CodingKey {
@@ -205,29 +208,29 @@ public struct PacketDecision: Sendable, Encodable {
         }
     }
 
-    /// The way to the real server, and the header that the packet gets (RFC 2003).
+    /// The path to the real server, and the outer header (RFC 2003).
     public struct Way: Sendable, Encodable {
-        /// The director itself: the packet goes up its own stack as it came.
+        /// Whether the real server is the director itself. The packet then goes up its own stack as it came.
         public var isLocal: Bool
         public var source: IPv4Address
         public var destination: IPv4Address
         public var ttl = 64
         public var dontFragment: Bool
-        /// Of the outer packet, in bytes.
+        /// The outer packet's length in bytes.
         public var length: Int
         public var mtu: Int
-        /// The largest packet that fits without being fragmented.
+        /// The largest inner packet that fits without fragmentation.
         public var largest: Int
         public var sourceMAC: String
-        /// Nil: the next hop has not answered ARP.
+        /// The next hop's MAC address; nil while it has not answered ARP.
         public var nextHopMAC: String?
-        /// The outermost first: "802.1q 100".
+        /// The VLAN tags, such as "802.1q 100", the outermost first.
         public var tags: [String]
-        /// The index of the interface by which it leaves.
+        /// The index of the interface by which the packet leaves.
         public var interface: Int32
-        /// What does not fit, and has no DF, is left to the kernel to be fragmented; else it is dropped.
+        /// Whether the kernel fragments packets that are too big and have no DF. Otherwise they are dropped.
         public var canFragment: Bool
-        /// It is left to the kernel to be fragmented.
+        /// Whether the kernel fragments this packet.
         public var isFragmented = false
 
         enum CodingKeys: String, CodingKey {
@@ -239,33 +242,35 @@ public struct PacketDecision: Sendable, Encodable {
     }
 
     public var verdict = Verdict.ignored
-    /// The name of what counts it (`PacketCounter.name`); nil: nothing does.
+    /// The name of the counter of the packet's end (`PacketCounter.name`); nil: it is not counted.
     public var reason: String?
-    /// What is counted besides.
+    /// The names of the event counters that count the packet.
     public var events: [String] = []
-    /// The real server that it goes to.
+    /// The real server that the packet goes to.
     public var server: IPv4Address?
     public var service: Service?
     public var connection: Connection?
     public var template: Template?
-    /// The client has none that counts, and gets none, as there is no room for confirmed ones.
+    /// Whether the client has no valid template, and gets none for lack of room.
     public var lacksRoomForTemplate = false
-    /// In the order in which they are made: the last one counts.
+    /// The choices in order. The last one is in force.
     public var choices: [Choice] = []
     public var forgettings: [Forgetting] = []
-    /// Those that are configured, in the order of their rows.
+    /// The configured real servers, in the order of their rows.
     public var candidates: [Candidate] = []
-    /// Nil where the flow table is not written to.
+    /// The change of the flow table; nil: it is not written to.
     public var recording: Recording?
     public var way: Way?
-    /// Half-open connections, and the number at which new ones are not recorded; 0: at none.
+    /// The number of half-open connections, and the number from which on new ones are not recorded. A limit of 0 means
+    /// none.
     public var halfOpen: Int = 0
     public var halfOpenLimit: Int = 0
-    /// No daemon sweeps the flow table: a packet of a new flow does so first, and what has expired counts until then.
+    /// Whether no daemon sweeps the flow table. A packet of a new flow then sweeps first, and expired entries count
+    /// until then.
     public var isUnattended = false
-    /// Longer packets were merged by the interface that they came in by.
+    /// The ingress MTU. Longer packets were merged by the interface.
     public var ingressMTU: Int = 0
-    /// Of frames that are taken; none: all are.
+    /// The destination MACs of frames for the director; empty: all frames are.
     public var ownMACs: [String] = []
 
     enum CodingKeys: String, CodingKey {

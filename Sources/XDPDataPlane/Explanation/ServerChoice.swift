@@ -2,19 +2,19 @@ public import Addresses
 import LoadBalancing
 internal import PacketPrograms
 
-/// How a real server is chosen, and which: nothing takes a turn by being asked.
+/// The choice of a real server. An explanation takes no turn of a ring.
 public struct ServerChoice: Sendable, Hashable, Encodable {
-    /// By what the packet program chooses.
+    /// The method of the choice.
     public enum Method: String, Sendable, Encodable, CaseIterable {
         /// The client's template, in a persistent service.
         case template
-        /// Whose turn it is in a ring: every new connection of the service takes one.
+        /// The turn in a ring. Each new connection of the service takes one.
         case turn
         /// Two places of a ring are drawn by a counter of the service's new connections.
         case twoChoices = "two-choices"
         /// Numbers of connections and weights are compared.
         case comparison
-        /// The VIP's server, or set of servers.
+        /// The server of the VIP, or its set of servers.
         case locality
         /// A hash of the client names a bucket.
         case sourceHash = "source-hash"
@@ -23,14 +23,14 @@ public struct ServerChoice: Sendable, Hashable, Encodable {
     }
 
     public var method: Method
-    /// Of rings and hash tables: the place that is looked at first, and how many there are.
+    /// The slot of a ring or hash table at which the search begins, and the number of its slots.
     public var slot: Int?
     public var slots: Int?
-    /// The client's port counts for the hash.
+    /// Whether the hash includes the client's port.
     public var isByPort = false
-    /// How many places were passed by, because their servers take no new connections.
+    /// The number of slots that were skipped, as their servers take no new connections.
     public var passed = 0
-    /// Nil: there is none.
+    /// The chosen real server; nil where none is available.
     public var server: IPv4Address?
 
     enum CodingKeys: String, CodingKey { case method, slot, slots, isByPort = "byPort", passed, server }

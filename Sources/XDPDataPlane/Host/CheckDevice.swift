@@ -5,14 +5,15 @@ internal import DataPlane
 internal import HostState
 internal import Netlink
 
-/// ipvsd0, through which health checks enter the tunnel. Its peer, ipvsd1, gives it a carrier, and takes what the
-/// packet program has encapsulated and found too big for its way: coming in on ipvsd0, the kernel forwards and fragments it.
+/// The device ipvsd0, through which health checks enter the tunnel, and its peer ipvsd1, which gives it a carrier.
+/// Encapsulated packets that exceed the path MTU go by ipvsd1 into ipvsd0. There the kernel fragments and forwards
+/// them.
 final class CheckDevice {
     static let name = "ipvsd0"
     static let peerName = "ipvsd1"
-    /// The largest packet there is.
+    /// The size of the largest IPv4 packet.
     private static let mtu: UInt32 = 65535
-    /// 192.0.0.8, the IPv4 dummy address of RFC 7600: nobody's.
+    /// The address 192.0.0.8, the IPv4 dummy address of RFC 7600, which no host has.
     private static let dummyAddress = IPAddress.v4(IPv4Address(0xC000_0008))
 
     let link: Link
@@ -20,7 +21,7 @@ final class CheckDevice {
     private let programs: CheckPrograms?
     private let journal: ChangeJournal
 
-    /// Makes the device, or takes the one that is there. `servers`: the rows of the table of real servers.
+    /// Makes the device, or adopts a present one. `servers` is the number of rows of real servers.
     init(directory: String, journal: ChangeJournal, checks: Bool, servers: Int) throws {
         let socket = try RouteSocket()
         if try socket.link(named: Self.name) != nil, journal.entry(for: Self.change) == nil {
@@ -47,7 +48,7 @@ final class CheckDevice {
 
     static var change: Change { .link(name: Change.Interface(named: name)) }
 
-    /// A property of the pair: how it is made, at first and where somebody has changed it, and how it is looked at.
+    /// A property of the pair, the function that sets it at first and in a repair, and the function that checks it.
     private typealias Requirement = (
         resource: XDPResource, make: (RouteSocket) throws -> Void, isMet: (LinkTree, [InterfaceAddress]) -> Bool
     )
@@ -60,7 +61,7 @@ final class CheckDevice {
                     .state("UP", of: end.name), { try $0.setUp(true, interface: end.index) },
                     { tree, _ in present(tree)?.isUp == true }
                 ),
-                // Next hops are the business of the program behind it.
+                // The program behind the device decides about next hops.
                 (
                     .state("NOARP", of: end.name), { try $0.setARP(false, interface: end.index) },
                     { tree, _ in present(tree)?.noARP == true }
@@ -71,7 +72,7 @@ final class CheckDevice {
                 ),
             ]
         }
-        // It comes with the device: `restore` has it made anew.
+        // The MAC address comes with the device, so `restore` has the device made anew.
         let mac: Requirement = (ownMAC, { _ in }, { tree, _ in tree.link(index: link.index)?.address == link.address })
         let address: Requirement = (
             .address(dummyAddress, interface: link.name),
@@ -84,9 +85,9 @@ final class CheckDevice {
         return states + [mac, address] + parameters
     }
 
-    /// Makes all that it takes besides being there. May be repeated.
+    /// Sets all properties of the pair. May be repeated.
     private static func setUp(_ link: Link, _ peer: Link, by socket: RouteSocket) throws {
-        // Nothing of IPv6's own goes out of it. Where the kernel has no IPv6 there is no such key.
+        // Packets of the kernel's own IPv6 must not leave the pair. A kernel without IPv6 has no such key.
         for end in [link, peer] { try? Sysctl.write("net/ipv6/conf/\(end.name)/disable_ipv6", "1") }
         // The outer header would hide an unfinished checksum from the driver.
         _ = clinux_disable_transmit_checksum(name)
@@ -94,41 +95,42 @@ final class CheckDevice {
         try requirements(of: link, peer).forEachDespiteErrors { try $0.make(socket) }
     }
 
-    /// The device has a program for what leaves it and one for what comes in.
+    /// The directions of the device's two programs.
     private static let directions: [BPFProgram.TrafficControlHook.Direction] = [.egress, .ingress]
     private static let forwarding = "net/ipv4/conf/\(name)/forwarding"
     private static let sysctls = [
-        // Here alone, whatever net.ipv4.ip_forward says.
+        // This allows forwarding here alone, whatever net.ipv4.ip_forward is.
         (forwarding, "1"),
         // Answers come from the VIP, which may be an address of this director.
         ("net/ipv4/conf/\(name)/accept_local", "1"),
-        // Loose, which wins over a strict filter for all interfaces; it lets in only what comes to a device that has
-        // an address (fib_validate_source).
+        // A loose filter wins over a strict one for all interfaces. It accepts only packets to a device with an address
+        // (fib_validate_source).
         ("net/ipv4/conf/\(name)/rp_filter", "2"),
     ]
 
     var takesChecks: Bool { programs != nil }
 
-    /// The counts of a real server's checks; nil where they cannot be read, or no checks are carried.
+    /// Returns the counts of a real server's checks; nil where they cannot be read, or no checks are carried.
     func traffic(server id: UInt32, by transport: CheckTransport, begins: Bool) -> CheckTraffic? {
         try? programs?.traffic(server: id, by: transport, begins: begins)
     }
 
-    /// Whether a pair was made by a director, as far as that can be seen.
-    static func looksLikeOne(_ link: Link, _ peer: Link) -> Bool {
+    /// Whether a pair looks as a director makes it.
+    static func resemblesCheckDevice(_ link: Link, _ peer: Link) -> Bool {
         [link, peer].allSatisfy { $0.kind == "veth" && $0.noARP && $0.mtu == mtu }
     }
 
-    // MARK: What others take away
+    // MARK: Repair
 
-    /// The places of the programs that carry checks. `listening`: the interfaces on which answers are taken in.
+    /// Returns the places of the programs that carry checks. `listening` has the interfaces on which answers are taken
+    /// in.
     func programPlaces(listening: Set<Int32>) -> [CheckPathView.Place] {
         guard takesChecks else { return [] }
         return Self.directions.map { CheckPathView.Place(interface: link.index, direction: $0) }
             + listening.sorted().map { CheckPathView.Place(interface: $0, direction: .ingress) }
     }
 
-    /// Returns the resources that are no longer as they were made, and those that could not be looked at.
+    /// Returns the resources that were changed, and the resources that could not be read.
     func missing(
         in view: CheckPathView
     ) -> (resources: [XDPResource], unseen: [(resource: XDPResource, error: any Error)]) {
@@ -145,22 +147,22 @@ final class CheckDevice {
         return (missing, unseen)
     }
 
-    /// Whether both ends are those that were made, under their names.
+    /// Whether both ends are the original ones, under their names.
     private func isWhole(in tree: LinkTree) -> Bool {
         [link, peer].allSatisfy { tree.link(index: $0.index)?.name == $0.name }
     }
 
-    /// Whether checks cannot do without the resource: not what is there for fragments alone, nor what takes in answers where none
-    /// is expected. `answering`: the interfaces by which answers come.
-    static func takesPartInChecks(_ resource: XDPResource, answering: Set<String>) -> Bool {
+    /// Whether checks need the resource. A resource for fragments alone, or for answers on an unused interface, is not
+    /// needed. `answering` has the interfaces by which answers come.
+    static func isNeededByChecks(_ resource: XDPResource, answering: Set<String>) -> Bool {
         if case .program(_, let interface) = resource { return interface == name || answering.contains(interface) }
         return resource != .sysctl(forwarding)
     }
 
     private static let ownMAC = XDPResource.state("MAC address", of: name)
 
-    /// Puts those back. False where they are of the devices themselves, or constants of the programs: then all is to be made
-    /// anew, for which the rest of the pair is out of the way.
+    /// Restores the missing resources. Returns false where the pair has to be made anew, and deletes what is left of
+    /// it. That is so for the devices themselves, and for values that are constants of the programs.
     func restore(_ missing: [XDPResource], in tree: LinkTree) throws -> Bool {
         let socket = try RouteSocket()
         if missing.contains(.checkDevice) {
@@ -197,8 +199,8 @@ final class CheckDevice {
     }
 }
 
-/// The devices, addresses and programs that a look at the check path found. Any thread may read them, which takes long on a
-/// machine with many devices.
+/// The state of the check path at one time: devices, addresses and programs. Any thread may read it, which takes long
+/// on a machine with many devices.
 struct CheckPathView: Sendable {
     /// The place of a program that carries checks.
     struct Place: Sendable {
@@ -224,7 +226,7 @@ struct CheckPathView: Sendable {
         }
     }
 
-    /// Reads the same without keeping the caller's thread.
+    /// Reads the state without blocking the caller's thread.
     @concurrent static func read(programsAt places: [Place]) async throws(NetlinkError) -> CheckPathView {
         try CheckPathView(programsAt: places)
     }

@@ -6,11 +6,11 @@ internal import LoadBalancing
 internal import Logging
 internal import Netlink
 
-/// The interfaces that the packet program is not on. What comes in there for a VIP reaches this machine's own stack.
+/// The interfaces without the packet program. Packets for a VIP that come in there reach this machine's own stack.
 final class Elsewhere {
     private let program: StrayProgram
     private let journal: ChangeJournal
-    /// Interfaces that this process has put the program on.
+    /// The interfaces to which this process has attached the program.
     private var attached: Set<Int32> = []
 
     init(directory: String, journal: ChangeJournal) throws {
@@ -18,14 +18,14 @@ final class Elsewhere {
         self.journal = journal
     }
 
-    /// The links on which the stray program belongs. The program would see what comes to an interface of the director that
-    /// sits on its own, such as a macvlan, and keep the ARP requests from there.
+    /// Returns the links that get the stray program. A link below one of the director's own interfaces, such as a
+    /// macvlan's, gets none. The program would drop its ARP requests there.
     static func links(_ ingress: [Ingress], in tree: LinkTree) -> [Link] {
         let taken = devices(ingress).compactMap(tree.link(index:))
         return others(ingress, in: tree).filter { link in !taken.contains { tree.isReached($0, by: [link.index]) } }
     }
 
-    /// All by which packets reach the machine's own stack past the packet program.
+    /// Returns all links by which packets reach the machine's own stack past the packet program.
     static func others(_ ingress: [Ingress], in tree: LinkTree) -> [Link] {
         let taken = devices(ingress)
         return tree.all.filter { link in
@@ -38,9 +38,9 @@ final class Elsewhere {
         Set((ingress.map(\.link) + ingress.devices + ingress.members).map(\.index))
     }
 
-    /// Where packets are to be counted, and whether ARP requests for the VIP are to get no answer there. `isOurs`: the
-    /// director puts the VIPs on interfaces. `forwards`: the machine is a router for what comes in by the link; a VIP that
-    /// it does not have may be another director's.
+    /// Returns the places at which packets are counted. True: ARP requests for the VIP get no answer there. `isOurs`:
+    /// the director puts the VIPs on interfaces. `forwards`: the machine routes packets of the link. A VIP that it does
+    /// not have may then be another director's.
     static func places(
         _ links: [Link], vips: Set<IPAddress>, isOurs: Bool, addresses: [InterfaceAddress], forwards: (Link) -> Bool
     ) -> [StrayPlace: Bool] {
@@ -50,7 +50,7 @@ final class Elsewhere {
         let routed = Set(links.filter(forwards).map(\.index))
         var places: [StrayPlace: Bool] = [:]
         for vip in vips {
-            // Somebody else wants it answered for on one of these.
+            // The VIP was put on one of these interfaces on purpose, so ARP is answered.
             let isKept = holders[vip].map { !$0.isDisjoint(with: watched) } ?? false
             let isLocal = isOurs || holders[vip] != nil
             for link in links where isLocal || !routed.contains(link.index) {
@@ -62,12 +62,13 @@ final class Elsewhere {
 
     /// The result of an attempt to put the program on an interface.
     enum Outcome {
-        /// Somebody had taken it off, and it is there again.
+        /// The program had been removed, and is attached again.
         case restored
         case failed(any Error)
     }
 
-    /// Puts the program on all of these that are up, and takes it off all others. What fails on one keeps no other from it.
+    /// Attaches the program to all of these links that are up, and detaches it from all others. An error on one link
+    /// does not affect the others.
     func cover(_ links: [Link]) throws -> [(interface: String, outcome: Outcome)] {
         let socket = try RouteSocket()
         var outcomes: [(interface: String, outcome: Outcome)] = []
@@ -105,7 +106,7 @@ final class Elsewhere {
 }
 
 extension ChangeJournal {
-    /// The interfaces on which tc programs of that priority were put, in the order of their names.
+    /// Returns the interfaces that have tc programs of the priority, by name.
     func interfacesOfPrograms(priority: UInt32) -> [Change.Interface] {
         let found = changes.compactMap { change in
             if case .filter(let interface, _, priority, _) = change { interface } else { nil }
@@ -113,7 +114,8 @@ extension ChangeJournal {
         return Set(found).sorted { $0.name < $1.name }
     }
 
-    /// Takes the tc programs of that priority off an interface, nil: off all, with qdiscs that were made for them.
+    /// Detaches the tc programs of the priority from an interface, or from all. Removes the qdiscs that were made for
+    /// them.
     func undoPrograms(priority: UInt32, on interface: Change.Interface? = nil) throws {
         try changes.reversed().forEachDespiteErrors { change in
             guard case .filter(let place, _, priority, _) = change, interface == nil || place == interface else {
@@ -126,12 +128,13 @@ extension ChangeJournal {
     }
 }
 
-/// The interfaces that the packet program is not on.
+/// The watch over the interfaces without the packet program.
 extension XDPHost {
-    /// Logged once in this time for each interface and VIP.
+    /// The shortest time between two warnings about an interface and a VIP.
     private static let straysQuiet = Duration.seconds(600)
 
-    /// Covers the other interfaces with the stray program. What fails is reported: clients' packets come in by the others.
+    /// Attaches the stray program to the other interfaces. Failures are returned, as clients' packets come in by the
+    /// attached ones.
     @discardableResult
     func watchElsewhere(_ tree: LinkTree, _ addresses: [InterfaceAddress]) -> Repairs {
         let links = Elsewhere.links(ingress, in: tree)
@@ -152,8 +155,8 @@ extension XDPHost {
         return repairs
     }
 
-    /// Sets where packets for the VIPs are looked out for, as the machine's addresses are now. Returns what is wrong where
-    /// some places are not looked at.
+    /// Sets the places of stray packets by the machine's present addresses. Returns an error where some places have no
+    /// room.
     @discardableResult
     func setStrayPlaces(_ links: [Link], _ addresses: [InterfaceAddress]) throws -> DataPlaneError? {
         let places = Elsewhere.places(
@@ -174,19 +177,20 @@ extension XDPHost {
             if let last = straysLogged[place], last.duration(to: now) < Self.straysQuiet { continue }
             straysLogged[place] = now
             logger.warning(
-                "packets for \(place.vip) come in by \(link.name), where the packet program is not: this machine's own stack has them, and no real server gets them"
+                "packets for \(place.vip) come in by \(link.name), where the packet program is not: this machine's own stack has them, and no real server gets them",
+                metadata: ["interface": "\(link.name)", "address": "\(place.vip)", "packets": "\(packets.count)"]
             )
         }
     }
 
-    /// The interfaces by which answers to checks may come: on a shared link each of them answers ARP for the address that
-    /// checks leave from.
+    /// The interfaces by which answers to checks may come. On a shared link, each of them answers ARP for the source
+    /// address of checks.
     var interfacesOfAnswers: Set<Int32> {
         guard let tree = try? LinkTree() else { return [] }
         return Set((ingress.map(\.link) + Elsewhere.others(ingress, in: tree).filter(\.isUp)).map(\.index))
     }
 
-    /// Logs VIPs whose subnet is on interfaces alone that the packet program is not on.
+    /// Logs a warning for each VIP whose subnet is only on interfaces without the packet program.
     func warnOfSubnetsElsewhere() throws {
         let tree = try LinkTree()
         let links = Elsewhere.links(ingress, in: tree)
@@ -196,7 +200,8 @@ extension XDPHost {
             let names = links.filter { around.contains($0.index) }.map(\.name)
             guard !names.isEmpty, names.count == around.count else { continue }
             logger.warning(
-                "\(vip) is in the subnet of \(names.joined(separator: ", ")), where the packet program is not: clients there get no answer to ARP"
+                "\(vip) is in the subnet of \(names.joined(separator: ", ")), where the packet program is not: clients there get no answer to ARP",
+                metadata: ["interface": "\(names.joined(separator: ","))", "address": "\(vip)"]
             )
         }
     }

@@ -16,13 +16,13 @@ final class ExitFinder {
     struct NoExit: Error { var reason: String }
 
     private let socket: RouteSocket
-    /// XDP_TX works there: the ingress devices, unless one is a veth.
+    /// The devices on which XDP_TX works: the ingress devices, unless one is a veth.
     var transmitting: Set<Int32>
-    /// Packets are redirected by drivers, not by the stack.
+    /// Whether drivers redirect packets, and not the stack.
     var isNative = false
-    /// Kinds of devices whose drivers take frames from an XDP redirect (ndo_xdp_xmit); hardware is not asked.
+    /// The kinds of devices whose drivers take frames from an XDP redirect (ndo_xdp_xmit). Hardware counts as able to.
     private static let redirectable = [nil, "veth", "bond", "tun"]
-    /// The port that a bridge last had an address behind: it forgets, and the cable is where it was.
+    /// The last known port of an address behind a bridge. A bridge forgets, while the cable stays.
     private var ports: [BridgedAddress: Int32] = [:]
 
     private struct BridgedAddress: Hashable {
@@ -35,8 +35,8 @@ final class ExitFinder {
         self.transmitting = transmitting
     }
 
-    /// The device that takes frames for a route's interface, and the tags that they need there: below a VLAN device
-    /// the one it sits on, of a bridge the port behind which the next hop is.
+    /// Returns the device that takes frames for a route's interface, and their tags. Below a VLAN device it is the
+    /// lower device. Of a bridge it is the port that leads to the next hop.
     func exit(by interface: Link, toward nextHop: MACAddress?) throws -> Result<Exit, NoExit> {
         var exit = Exit(device: interface, tags: [])
         while true {
@@ -49,12 +49,12 @@ final class ExitFinder {
                     return .failure(NoExit(reason: "with more than \(Path.maximumTags) tags"))
                 }
                 exit = Exit(device: below, tags: [tag] + exit.tags)
-            // In generic mode the bridge itself takes frames, and floods where it does not know.
+            // In generic mode the bridge itself takes frames, and floods those to unknown addresses.
             case "bridge" where isNative:
                 if exit.device.filtersVLANs {
                     return .failure(NoExit(reason: "and bridge \(exit.device.name) filters VLANs by itself"))
                 }
-                // Not known yet: it is not asked for a port either.
+                // Without an answer of the next hop, there is no address to look up.
                 guard let nextHop else { return .success(exit) }
                 guard let port = try port(of: nextHop, bridge: exit.device.index) else {
                     return .failure(NoExit(reason: "and bridge \(exit.device.name) has not heard of \(nextHop)"))
@@ -78,7 +78,7 @@ final class ExitFinder {
     }
 }
 
-/// How frames for real servers leave.
+/// The paths to real servers.
 extension XDPHost {
     public func route(to server: IPAddress) -> ServerRoute? {
         server.v4.flatMap { tables.path(to: $0) }.map(ServerRoute.init)
@@ -114,11 +114,11 @@ extension XDPHost {
         }
     }
 
-    /// Takes in the answers to checks where they may come, for the addresses that checks leave from.
+    /// Accepts answers to checks on all interfaces where they may come, for the source addresses of checks.
     public func followRoutes() {
         let servers = tables.serverAddresses.union(demandedServers)
         let paths = servers.compactMap { tables.path(to: $0) }.filter { !$0.isLocal }
-        work.attempt("forget the programs of checks on interfaces that are gone") { try forgetInterfacesThatAreGone() }
+        work.attempt("forget the programs of checks on interfaces that are gone") { try dropVanishedInterfaces() }
         for interface in interfacesOfAnswers.union(paths.map(\.routeInterface)).subtracting(listening) {
             work.attempt("take in answers to checks on \(Self.name(ofInterface: interface))") {
                 try listen(on: interface)
@@ -127,7 +127,10 @@ extension XDPHost {
         let sources = Set(paths.map(\.source))
         if sources.count > XDPDataPlane.maximumCheckAddresses, checkDevice.takesChecks {
             logger.error(
-                "checks leave from \(sources.count) addresses; answers are taken in for \(XDPDataPlane.maximumCheckAddresses)"
+                "checks leave from \(sources.count) addresses; answers are taken in for \(XDPDataPlane.maximumCheckAddresses)",
+                metadata: [
+                    "addresses": "\(sources.count)", "limit": "\(XDPDataPlane.maximumCheckAddresses)",
+                ]
             )
         }
         tables.setCheckAddresses(sources.sorted())
@@ -148,11 +151,11 @@ extension XDPHost {
         listening.insert(interface)
     }
 
-    /// Interfaces of containers come and go, each with a program of checks.
-    private func forgetInterfacesThatAreGone() throws {
+    /// Drops the check programs of interfaces that are gone, such as containers'.
+    private func dropVanishedInterfaces() throws {
         let tree = try LinkTree()
         listening.formIntersection(tree.all.map(\.index))
-        // ipvsd0 is made anew where it is gone.
+        // A missing ipvsd0 is made anew.
         let gone = journal.interfacesOfPrograms(priority: CheckPrograms.priority)
             .filter { $0.name != CheckDevice.name && $0.find(among: tree.all) == nil }
         try gone.forEachDespiteErrors { try journal.undoPrograms(priority: CheckPrograms.priority, on: $0) }

@@ -3,14 +3,14 @@ internal import DataPlane
 internal import LoadBalancing
 internal import Netlink
 
-/// Where clients' packets come in: the interface with the addresses, and the devices on which the packet program sits.
+/// An interface by which clients' packets come in, with the devices to which the packet program is attached.
 struct Ingress {
     var link: Link
-    /// Frames come by these first; not the same as `link` where that is a VLAN device or a bridge.
+    /// The devices that see the frames first. They differ from `link` for a VLAN device and for a bridge.
     var devices: [Link]
-    /// Below those: what a bond has, else the devices themselves.
+    /// The members of a bond, or else the devices themselves.
     var members: [Link]
-    /// Frames of other hosts come by, too.
+    /// Whether frames of other hosts come in, too.
     var isBridged: Bool
 
     init(_ link: Link, in tree: LinkTree) throws(DataPlaneError) {
@@ -30,7 +30,7 @@ struct Ingress {
         isBridged = tree.isBridged(link)
     }
 
-    /// With the devices as they are called now.
+    /// Returns the interface with the present names of its devices.
     func following(_ tree: LinkTree) -> Ingress {
         var ingress = self
         ingress.link = tree.link(index: link.index) ?? link
@@ -39,8 +39,8 @@ struct Ingress {
         return ingress
     }
 
-    /// The interfaces named, or else those of the VIPs' subnets; where the first has none, those of the default route's
-    /// next hops.
+    /// Returns the named interfaces, or else the interfaces of the VIPs' subnets. Where the first VIP has none, the
+    /// next hops of the default route count.
     static func find(_ names: [String], vips: [IPAddress]) throws -> [Ingress] {
         let tree = try LinkTree()
         if names.isEmpty { return try standard(vips, tree) }
@@ -55,7 +55,7 @@ struct Ingress {
         return try links.unique.map { try Ingress($0, in: tree) }
     }
 
-    /// What cannot be attached to is left out, unless nothing is left.
+    /// Returns the usable interfaces. Throws where none is usable.
     private static func standard(_ vips: [IPAddress], _ tree: LinkTree) throws -> [Ingress] {
         let socket = try RouteSocket()
         let addresses = try socket.addresses()
@@ -73,8 +73,8 @@ struct Ingress {
         return usable.isEmpty ? [try first.get()] : usable
     }
 
-    /// Clients in the VIP's subnet may come by each of its interfaces. Of those that sit on one another, frames come by
-    /// the lowest.
+    /// Returns the interfaces of the VIP's subnet, as its clients may come by each of them. Of stacked interfaces only
+    /// the lowest counts.
     private static func links(
         ofSubnetOf vip: IPAddress, _ addresses: [InterfaceAddress], _ tree: LinkTree
     ) -> [Link] {
@@ -89,8 +89,8 @@ struct Ingress {
         return ethernet.isEmpty ? lowest : ethernet
     }
 
-    /// Returns the interfaces of the default route that the kernel prefers: clients' packets may come in by each of its
-    /// next hops.
+    /// Returns the interfaces of the kernel's preferred default route, since clients' packets may come in by each of
+    /// its next hops.
     private static func defaultInterfaces(_ socket: RouteSocket) throws -> [Int32] {
         let route = try socket.routes(table: RouteTable.main).first {
             $0.prefixLength == 0 && $0.type == RouteType.unicast
@@ -102,34 +102,34 @@ struct Ingress {
 }
 
 extension [Ingress] {
-    /// Each once.
+    /// The devices of all interfaces, each once.
     var devices: [Link] { flatMap(\.devices).unique }
     var members: [Link] { flatMap(\.members).unique }
 
-    /// XDP_TX is lost on a veth, so that answers leave by redirect.
+    /// Whether answers have to leave by redirect. A veth loses frames of XDP_TX.
     var hasVeth: Bool { members.contains { $0.kind == "veth" } }
 
-    /// Where a packet can go out of the device that it came in by.
+    /// The devices on which XDP_TX works.
     var transmitting: Set<Int32> { hasVeth ? [] : Set(devices.map(\.index)) }
 }
 
 extension [Link] {
-    /// Each once.
+    /// The links, each once.
     fileprivate var unique: [Link] {
         var seen: Set<Int32> = []
         return filter { seen.insert($0.index).inserted }
     }
 }
 
-/// The MACs to which frames for the director are sent.
+/// The destination MACs of frames for the director.
 struct OwnMACs {
-    /// MACs of the interfaces, and of the devices on them.
+    /// The MACs of the interfaces, and of the devices on them.
     var own: [MACAddress] = []
-    /// MACs of macvlans on the interfaces where neither of the two has one of the VIPs now, as on keepalived's backup.
+    /// The MACs of macvlans where neither the macvlan nor its interface has a VIP now, as on keepalived's backup.
     var idle: [MACAddress] = []
 
-    /// `holders`: the interfaces that have a VIP. Nil: the director itself puts the VIPs on the interfaces, and what comes
-    /// to a device on one of them is for the director.
+    /// Collects the addresses. `holders` has the interfaces with a VIP; nil: the director itself puts the VIPs on the
+    /// interfaces. All devices on them then receive for the director.
     init(of interfaces: [Link], in tree: LinkTree, holders: Set<Int32>?) {
         for link in interfaces {
             for receiver in tree.receivers(of: link) {

@@ -8,18 +8,19 @@ public import Netlink
 
 /// The interfaces by which clients' packets come in.
 extension XDPHost {
-    /// A device that the packet program sits on.
+    /// A device to which the packet program is attached.
     struct Attachment {
         var device: Link
-        /// The preferred first.
+        /// The possible modes, the preferred one first.
         var modes: [XDPMode]
         var pin: String
     }
 
-    /// Where clients' packets are to come in. An interface that nobody named is left out where another program sits,
-    /// unless nothing is left.
+    /// Returns the interfaces for clients' packets. An unnamed interface with another XDP program is left out, unless
+    /// nothing is left.
     static func ingress(
-        _ setup: Setup, vips: [IPAddress], directory: String, leftOut: (String) -> Void = { _ in }
+        _ setup: Setup, vips: [IPAddress], directory: String,
+        leftOut: (_ message: String, _ interface: Link) -> Void = { _, _ in }
     ) throws -> [Ingress] {
         let found = try Ingress.find(setup.interfaces, vips: vips)
         guard setup.interfaces.isEmpty else { return found }
@@ -34,32 +35,32 @@ extension XDPHost {
             guard let (device, id) = program else { continue }
             let place = device.index == ingress.link.index ? "it" : device.name
             leftOut(
-                "\(ingress.link.name) is left out, as another XDP program (id \(id)\(owner(of: id, on: device))) is on \(place)"
-            )
+                "\(ingress.link.name) is left out, as another XDP program (id \(id)\(owner(of: id, on: device))) is on \(place)",
+                ingress.link)
         }
         return free
     }
 
-    /// The id of an XDP program that is not this director's.
+    /// Returns the id of an XDP program that is not this director's.
     private static func otherProgram(on device: Link, directory: String) throws -> UInt32? {
         guard let present = try XDPAttachment.of(interface: device.index) else { return nil }
         let pin = XDPDataPlane.linkPin(directory: directory, interface: device.index)
         return try BPFLink(pinnedAt: pin)?.interface() == UInt32(device.index) ? nil : present.programID
     }
 
-    /// ", of ipvsd …" where another instance's pins show that the program is its own.
+    /// Returns ", of ipvsd …" where another instance's pins show that the program is its own.
     private static func owner(of program: UInt32, on device: Link) -> String {
         let found = InstancePaths.bpfDirectories.first { _, directory in
             let pin = XDPDataPlane.linkPin(directory: directory, interface: device.index)
             return (try? BPFLink(pinnedAt: pin)?.programID()) == program
         }
         guard let found else { return "" }
-        // One that has no name has its network namespace's, or none.
+        // An instance without a name has its network namespace's name, or none.
         guard let name = found.instance, !name.hasPrefix("netns-") else { return ", of ipvsd without --instance" }
         return ", of ipvsd --instance \(name)"
     }
 
-    /// Refuses where another program sits.
+    /// Returns the attachments. Throws where another program is attached.
     static func attachments(_ setup: Setup, ingress: [Ingress], directory: String) throws -> [Attachment] {
         try ingress.devices.map { try attachment(setup, device: $0, of: ingress, directory: directory) }
     }
@@ -78,7 +79,7 @@ extension XDPHost {
         let modes: [XDPMode] =
             switch setup.mode {
             case let mode?: [mode]
-            // A veth's generic hook would see merged frames of 64 KB; so would a bond's.
+            // The generic hook of a veth would see merged frames of 64 KB, as would a bond's over a veth.
             case nil where device.kind == "veth" || (device.kind == "bond" && ingress.hasVeth): [.native]
             case nil: present?.mode == .generic ? [.generic] : [.native, .generic]
             }
@@ -88,12 +89,14 @@ extension XDPHost {
     func attach(_ tables: XDPDataPlane, to attachments: [Attachment]) throws {
         let modes: [XDPMode]
         do { modes = try attachments.map { try attach(tables, to: $0) } } catch {
-            tables.giveBack()
+            tables.reattachPublished()
             throw error
         }
         do { try tables.publish() } catch { throw DataPlaneError(.kernel, "publish the data plane: \(error)") }
         if let refusal = tables.explainingRefusal {
-            logger.warning("`ipvsd explain` cannot tell what becomes of packets, which go on as before: \(refusal)")
+            logger.warning(
+                "`ipvsd explain` cannot tell what becomes of packets, which go on as before: \(refusal)",
+                metadata: ["error": "\(refusal)"])
         }
         exits.isNative = modes.contains(.native)
     }
@@ -104,13 +107,14 @@ extension XDPHost {
         for (index, mode) in attachment.modes.enumerated() {
             do {
                 try tables.attach(interface: device.index, mode: mode)
-                if mode == .generic { try keepFramesApart(below: device) }
+                if mode == .generic { try turnOffGRO(below: device) }
                 return mode
             } catch let error as BPFError where error.code == EBUSY || error.code == EEXIST {
                 throw DataPlaneError(.interface, "attach director to \(device.name): \(error)")
             } catch let error as BPFError where index + 1 < attachment.modes.count {
                 logger.warning(
-                    "\(device.name) has no native XDP (\(error)): falling back to generic, which is slower")
+                    "\(device.name) has no native XDP (\(error)): falling back to generic, which is slower",
+                    metadata: ["interface": "\(device.name)", "error": "\(error)"])
             } catch let error as BPFError {
                 throw DataPlaneError(
                     .kernel,
@@ -121,19 +125,19 @@ extension XDPHost {
         preconditionFailure("an attachment has a mode")
     }
 
-    /// A bond's generic hook comes after its members have merged frames (GRO). A device that has the hook itself
-    /// merges none (netif_elide_gro).
-    private func keepFramesApart(below device: Link) throws {
+    /// Turns GRO off for the members of a bond, since its generic hook comes after their GRO. GRO skips a device that
+    /// has the hook itself (netif_elide_gro).
+    private func turnOffGRO(below device: Link) throws {
         for member in try LinkTree().members(of: device) where member.index != device.index {
             Self.turnOff("rx-gro", of: member, journal: journal, logger: logger)
-            keptApart.insert(.offload(interface: .init(member), feature: "rx-gro"))
+            memberOffloads.insert(.offload(interface: .init(member), feature: "rx-gro"))
         }
     }
 
     // MARK: Offloads
 
-    /// Frames must come as they were sent: not merged (LRO), and with their tags where these tell VLANs apart, since
-    /// answers are built from what came. Returns what is off for that.
+    /// Turns off the offloads that change frames, as answers are built from received frames. These are merging (LRO),
+    /// and the removal of tags where tags distinguish VLANs. Returns the offloads.
     static func turnOffloadsOff(
         of ingress: [Ingress], journal: ChangeJournal, logger: Logger
     ) throws -> Set<Change> {
@@ -156,11 +160,13 @@ extension XDPHost {
                 try Offload.set(feature, of: link.name, on: false)
             }
         } catch {
-            logger.warning("\(error): packets may be dropped, and counted as merged frames")
+            logger.warning(
+                "\(error): packets may be dropped, and counted as merged frames",
+                metadata: ["interface": "\(link.name)", "error": "\(error)"])
         }
     }
 
-    // MARK: Their state
+    // MARK: State
 
     public var interfaces: [Link] { ingress.map(\.link) }
 
@@ -174,7 +180,7 @@ extension XDPHost {
 
     static func report(_ interfaces: [Int32]) throws -> InterfaceReport {
         let socket = try RouteSocket()
-        // One that goes just now is not listed, and the others are.
+        // An interface may vanish meanwhile, and is then left out.
         let links = interfaces.compactMap { try? socket.link(index: $0) }
         return InterfaceReport(
             mode: interfaces.lazy.compactMap { (try? XDPAttachment.of(interface: $0))?.mode.rawValue }.first,
@@ -189,12 +195,12 @@ extension XDPHost {
         return Set(found.map(\.index)).isDisjoint(with: ingress.map(\.link.index)) ? found.map(\.name) : nil
     }
 
-    /// Tells the packet program what depends on the interfaces.
+    /// Sets what the packet program needs of the interfaces.
     func describeIngress(_ tree: LinkTree) throws {
         let links = ingress.map(\.link)
         tables.setIngressMTU((links + ingress.devices).map(\.mtu).max() ?? 1500)
         let isBridged = ingress.contains(where: \.isBridged)
-        // A bridge's ports have addresses that nobody sends to.
+        // No host sends to the addresses of a bridge's ports.
         let addresses = demand.managesAddress ? [] : try RouteSocket().addresses()
         let vips = demand.vips
         let holders = addresses.filter { vips.contains($0.address) }.map(\.interface)
@@ -202,9 +208,9 @@ extension XDPHost {
             of: isBridged ? links : links + ingress.devices, in: tree,
             holders: demand.managesAddress ? nil : Set(holders))
         let isTooMany = macs.own.count > XDPDataPlane.maximumOwnMACs && !isBridged
-        // By a bridge another host's frames come, too: they are not dropped.
+        // Frames of other hosts come by a bridge, and must not be dropped.
         tables.setOwnMACs(isTooMany ? [] : macs.own, idle: isBridged ? [] : macs.idle)
-        // Who else moves a VIP here does so at any moment.
+        // Another program may move a VIP at any time.
         if !demand.managesAddress, isComplete { try setStrayPlaces(Elsewhere.links(ingress, in: tree), addresses) }
     }
 
@@ -220,8 +226,8 @@ extension XDPHost {
         return regained
     }
 
-    /// An interface may have been made anew under its old name (a driver was reloaded, a container's veth replaced),
-    /// and a bridge may have got another port.
+    /// Attaches the director again where an interface was made anew under its old name, or a bridge has another port. A
+    /// reload of the driver or a container's restart makes interfaces anew.
     public func rejoinInterfaces() throws -> Bool {
         let tree = try LinkTree()
         let former = self.ingress
@@ -233,7 +239,7 @@ extension XDPHost {
         let gone = former.devices.filter { device in
             tree.link(index: device.index) != nil && !ingress.devices.contains { $0.index == device.index }
         }
-        // A VLAN device or a bridge, whose program sits elsewhere, but which has lost its addresses.
+        // A new VLAN device or bridge has lost its addresses, while the program on the devices below stays.
         let isRemade = zip(ingress, former).contains { $0.link.index != $1.link.index }
         guard !missing.isEmpty || !gone.isEmpty || isRemade,
             let directory = setup.instance.existingBPFDirectory()
@@ -241,7 +247,9 @@ extension XDPHost {
         self.ingress = ingress
         exits.transmitting = ingress.transmitting
         for device in gone {
-            logger.notice("\(device.name) is no longer part of an interface for clients: detaching the director")
+            logger.notice(
+                "\(device.name) is no longer part of an interface for clients: detaching the director",
+                metadata: ["interface": "\(device.name)"])
             work.attempt("detach the director from \(device.name)") {
                 tables.forgetAttachment(interface: device.index)
                 try journal.undo(
@@ -256,7 +264,9 @@ extension XDPHost {
                 let attachment = try Self.attachment(setup, device: device, of: ingress, directory: directory)
                 try journal.make(.attachment(path: attachment.pin)) {}
                 try attach(tables, to: attachment)
-                logger.warning("the director was not attached to \(device.name): it is again")
+                logger.warning(
+                    "the director was not attached to \(device.name): it is again",
+                    metadata: ["interface": "\(device.name)"])
                 isAttached = true
             }
         }
@@ -265,12 +275,12 @@ extension XDPHost {
         return true
     }
 
-    // MARK: What a start no longer wants
+    // MARK: Unneeded changes
 
-    /// Takes away what an earlier director had on other interfaces, and for checks that are now off.
+    /// Undoes what an earlier director had on other interfaces, and for checks that are now off.
     func dropUnwanted() {
         let pins = Set(attachments.compactMap { $0.pin.split(separator: "/").last })
-        let wanted = offloads.union(keptApart)
+        let wanted = offloads.union(memberOffloads)
         for change in journal.changes.reversed() {
             let isWanted =
                 switch change {
@@ -288,13 +298,14 @@ extension XDPHost {
     }
 }
 
-/// MTUs that native XDP is possible with.
+/// The MTU limits of native XDP.
 extension XDPHost {
-    /// Drivers have whole frames in one page for native XDP: for a veth those that its peer sends, with 256 bytes and the
-    /// Ethernet header before and a skb_shared_info (320 bytes) behind (veth_xdp_set); others take a little more or less.
+    /// The largest MTU for native XDP, where a frame has to fit into one page. A veth's page also has 256 bytes and the
+    /// Ethernet header before the frame, and a skb_shared_info of 320 bytes behind it (veth_xdp_set). Other drivers
+    /// differ a little.
     private static let largestMTU = UInt32(sysconf(Int32(_SC_PAGESIZE))) - 256 - 14 - 320
 
-    /// Refuses a veth that the kernel would refuse. Other drivers cannot be asked without an attachment.
+    /// Throws for a veth that the kernel would refuse. Other drivers show their limit only in an attachment.
     static func refuseLargeMTU(of attachment: Attachment, in tree: LinkTree) throws {
         let device = attachment.device
         guard attachment.modes.first == .native, attachment.modes.count == 1,

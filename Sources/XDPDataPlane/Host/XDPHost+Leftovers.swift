@@ -4,16 +4,16 @@ public import HostState
 internal import Netlink
 internal import SystemCalls
 
-/// What a director left, as far as it can be known without its journal: then a start does not take away what forwards,
-/// and a cleanup finds it.
+/// The state that a director left, as far as it shows without its journal. A start then keeps a data plane that
+/// forwards, and a cleanup finds it.
 extension XDPHost {
-    /// Of this instance, and not among the `changes` that its journal holds.
+    /// Returns this instance's changes of the machine that are not among the journal's `changes`.
     public static func leftovers(_ instance: InstancePaths, besides changes: [Change]) throws -> [Change] {
         let pins = try pins(instance)
         let forgotten = pins.map(\.canonical).filter { !changes.contains($0) }
         let directory = instance.existingBPFDirectory().map { Change.directory(path: $0).canonical }
         var found = forgotten.isEmpty ? [] : [directory].compactMap(\.self).filter { !changes.contains($0) } + forgotten
-        // Whoever journalled the device journalled the programs, too.
+        // A journal with the device also has the programs.
         if !namesCheckDevice(changes) { found += try devices(instance, hasPins: !pins.isEmpty) }
         return found
     }
@@ -22,7 +22,7 @@ extension XDPHost {
         changes.contains { if case .link(let device) = $0 { device.name == CheckDevice.name } else { false } }
     }
 
-    /// Whether something of this instance may forward, with or without a daemon. True where that cannot be read.
+    /// Whether a data plane of this instance may forward, with or without a daemon. True where the pins cannot be read.
     public static func hasDataPlane(_ instance: InstancePaths) -> Bool {
         (try? pins(instance))?.isEmpty != true
     }
@@ -34,7 +34,7 @@ extension XDPHost {
         return pins + attachments
     }
 
-    /// ipvsd0 and the programs that carry checks: there is one of each in a network namespace.
+    /// Returns ipvsd0 and the programs of checks, of which a network namespace has one each.
     private static func devices(_ instance: InstancePaths, hasPins: Bool) throws -> [Change] {
         let tree = try LinkTree()
         let device = tree.link(named: CheckDevice.name)
@@ -52,7 +52,7 @@ extension XDPHost {
                 }
             }
             guard !filters.isEmpty else { continue }
-            // One that has nothing else on it: nobody would have made it for themselves.
+            // A qdisc with nothing but these programs was made for them.
             if sides.allSatisfy({ $0.1.allSatisfy(isOurs) }) { found.append(.qdisc(interface: .init(link))) }
             found += filters
         }
@@ -64,8 +64,8 @@ extension XDPHost {
             || filter == (StrayProgram.priority, StrayProgram.handle)
     }
 
-    /// Whether the pair, or what is left without it, is of this instance: by its maps, which name the device; without any,
-    /// by the pair's looks, unless another instance that may be here has one in its journal.
+    /// Whether the pair, or its programs without it, belong to this instance. Its maps name the device. Without maps,
+    /// the pair's properties decide, unless another instance's journal has the pair.
     private static func isOurs(
         _ instance: InstancePaths, device: Link?, in tree: LinkTree, hasPins: Bool
     ) -> Bool {
@@ -78,12 +78,12 @@ extension XDPHost {
         let isElsewhere = instance.journalsBeside.contains { path in
             (try? ChangeJournal.read(path: path)).map(namesCheckDevice) ?? true
         }
-        return !isElsewhere && CheckDevice.looksLikeOne(device, peer)
+        return !isElsewhere && CheckDevice.resemblesCheckDevice(device, peer)
     }
 
     // MARK: The pinned maps
 
-    /// What the pinned maps say, without a daemon; nil where there is no data plane.
+    /// Reads the pinned maps, without a daemon; nil where there is no data plane.
     public static func stored(_ instance: InstancePaths) throws -> StoredDataPlane? {
         silenceLibbpf()
         guard let directory = instance.existingBPFDirectory(),
@@ -97,14 +97,14 @@ extension XDPHost {
             interfaces: try report(interfaces), strays: try maps.strayPackets())
     }
 
-    /// The flow table, with or without a daemon; nil where there is no data plane.
+    /// Opens the flow table, with or without a daemon; nil where there is no data plane.
     public static func flows(_ instance: InstancePaths) throws -> FlowScan? {
         silenceLibbpf()
         return try instance.existingBPFDirectory().flatMap { try FlowScan(directory: $0) }
     }
 
-    /// What the data plane would do with the packet now, with or without a daemon; nil where there is none. Nothing of it
-    /// is changed. `egress`: the name of the interface by which the packet would leave.
+    /// Explains a packet without side effects, with or without a daemon; nil where there is no data plane. `egress` is
+    /// the name of the interface by which the packet would leave.
     public static func decision(
         on packet: ExplainedPacket, _ instance: InstancePaths
     ) throws -> (decision: PacketDecision, egress: String?)? {

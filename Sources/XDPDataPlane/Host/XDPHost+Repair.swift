@@ -5,7 +5,7 @@ internal import HostState
 internal import LoadBalancing
 internal import Netlink
 
-/// Puts back what somebody takes away.
+/// The repair of the director's changes of the machine.
 extension XDPHost {
     public func repair() -> [Repairs] {
         var all = [repairStored()]
@@ -23,14 +23,14 @@ extension XDPHost {
         return repairs
     }
 
-    /// What was pinned goes on without its pin, but only as long as this process does.
+    /// Restores missing pins. Without its pin, an object lives only as long as this process.
     public func repairStored() -> Repairs {
         var repairs = Repairs()
         let missing = tables.missingPins
         guard !missing.isEmpty else { return repairs }
         let resource = XDPResource.pins(missing).managed
         do {
-            // The directory may have gone with them, and bpffs itself.
+            // The directory and bpffs itself may be gone, too.
             _ = try setup.instance.bpfDirectory(journal: journal)
             try missing.forEachDespiteErrors { name in
                 let path = "\(tables.directory)/\(name)"
@@ -69,24 +69,24 @@ extension XDPHost {
             if try !checkDevice.restore(missing, in: tree) { try remakeCheckDevice() }
             repairs.restored = missing.map(\.managed)
         } catch {
-            // Others may be there again all the same.
-            let left = Set((try? leftMissing()) ?? missing)
+            // Some resources may be restored despite the error.
+            let left = Set((try? stillMissing()) ?? missing)
             repairs.failed += left.map { ($0.managed, error) }
             repairs.restored = missing.filter { !left.contains($0) }.map(\.managed)
         }
         let answering = interfacesOfExpectedAnswers(tree)
-        repairs.disturbedChecks = missing.contains { CheckDevice.takesPartInChecks($0, answering: answering) }
+        repairs.disturbedChecks = missing.contains { CheckDevice.isNeededByChecks($0, answering: answering) }
         return repairs
     }
 
-    /// Those of the routes to real servers, and those of the VIPs.
+    /// Returns the names of the interfaces of the routes to real servers and of the VIPs.
     private func interfacesOfExpectedAnswers(_ tree: LinkTree) -> Set<String> {
         let servers = tables.serverAddresses.union(demandedServers)
         let routed = servers.compactMap { tables.path(to: $0)?.routeInterface }
         return Set((routed + ingress.map(\.link.index)).compactMap { tree.link(index: $0)?.name })
     }
 
-    private func leftMissing() throws -> [XDPResource] { checkDevice.missing(in: try checkPathView()).resources }
+    private func stillMissing() throws -> [XDPResource] { checkDevice.missing(in: try checkPathView()).resources }
 
     private func remakeCheckDevice() throws {
         guard let directory = setup.instance.existingBPFDirectory() else {
@@ -98,23 +98,22 @@ extension XDPHost {
     }
 }
 
-/// Something that the XDP data plane has put into its machine and goes on needing there, by the name that log and events
-/// use.
+/// A change of the machine that the XDP data plane needs permanently, with its name for logs and events.
 enum XDPResource: Hashable, CustomStringConvertible {
     case address(IPAddress, interface: String)
-    /// ipvsd0 and ipvsd1, which come and go together.
+    /// The pair ipvsd0 and ipvsd1, whose ends exist together.
     case checkDevice
-    /// What the next daemon takes over, by the names below the instance's directory on bpffs.
+    /// The pins for the next daemon, by their names below the instance's directory on bpffs.
     case pins([String])
-    /// "UP", "MTU", ...
+    /// A property of a device, such as "UP" or "MTU".
     case state(String, of: String)
-    /// Below /proc/sys.
+    /// A key below /proc/sys.
     case sysctl(String)
     /// The tc program that carries checks, with the clsact qdisc that it needs.
     case program(BPFProgram.TrafficControlHook.Direction, interface: String)
-    /// The tc program on an interface that the packet program is not on.
+    /// The tc program on an interface without the packet program.
     case strayProgram(interface: String)
-    /// What that program is told.
+    /// The rows for that program.
     case strayPlaces
 
     var description: String {

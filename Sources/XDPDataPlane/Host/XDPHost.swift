@@ -6,14 +6,15 @@ public import LoadBalancing
 public import Logging
 public import Netlink
 
-/// The XDP data plane of a machine: the packet program and its maps, the interfaces that it is attached to, the device
-/// of checks, and the programs beside it. All that it changes in the machine is in the director's journal.
+/// The XDP data plane of a machine. It joins the packet program and its maps with the interfaces, the check device and
+/// the programs beside it. The director's journal has all of its changes of the machine.
 public final class XDPHost {
-    /// What an XDP data plane is made with.
+    /// The settings of an XDP data plane.
     public struct Setup {
-        /// Where clients' packets come in. None: the interfaces of the VIPs' subnets, or else of the default route.
+        /// The interfaces by which clients' packets come in. Without names, they are the interfaces of the VIPs'
+        /// subnets, or else of the default route.
         public var interfaces: [String]
-        /// Nil: native where the driver has it, else generic.
+        /// The mode of XDP; nil: native where the driver has it, else generic.
         public var mode: XDPMode?
         public var instance: InstancePaths
 
@@ -28,44 +29,44 @@ public final class XDPHost {
     let journal: ChangeJournal
     let logger: Logger
     let work: RepeatedWork
-    /// Where all is pinned, as a path of this process.
+    /// The directory of all pins, as a path of this process.
     let directory: String
     var demand: DataPlaneDemand
-    /// The packet program and its maps; others, once the tables have grown.
+    /// The packet program and its maps. The growth of tables replaces them.
     var tables: XDPDataPlane
-    /// That the packet program was loaded with.
+    /// The prefix of outer sources with which the packet program was loaded.
     var programOuterSources: IPPrefix?
     var ingress: [Ingress]
     var attachments: [Attachment]
-    /// Offloads that are to stay off.
+    /// The offloads that have to stay off.
     var offloads: Set<Change>
-    /// Those of a bond's members, where GRO would merge frames before the program sees them.
-    var keptApart: Set<Change> = []
+    /// The offloads of a bond's members, where GRO would merge frames before the program sees them.
+    var memberOffloads: Set<Change> = []
     var exits: ExitFinder
     var checkDevice: CheckDevice
-    /// Interfaces on which answers to checks are taken in.
+    /// The interfaces on which answers to checks are accepted.
     var listening: Set<Int32> = []
     var elsewhere: Elsewhere
-    /// When packets that came in past the packet program were logged last.
+    /// The time of the last warning about each place of stray packets.
     var straysLogged: [StrayPlace: ContinuousClock.Instant] = [:]
-    /// The start is complete: who else moves a VIP here does so at any moment.
+    /// Whether the start is complete. From then on another program may move a VIP at any time.
     var isComplete = false
 
-    /// Loads the packet program beside what an earlier director left, whose tables it takes over. Nothing is attached yet,
-    /// unless an older layout was migrated: then the program is on the interfaces where the old one was. A failure leaves in
-    /// the journal what the caller undoes.
+    /// Loads the packet program, over the tables that an earlier director left. Nothing is attached yet, except by the
+    /// migration of an older layout. After an error the caller undoes the journal's changes.
     public init(_ setup: Setup, demand: DataPlaneDemand, journal: ChangeJournal, logger: Logger) throws {
         silenceLibbpf()
         try demand.requireIPv4()
         let vips = Self.inOrder(demand)
         let ingress = try Self.ingress(setup, vips: vips, directory: setup.instance.existingBPFDirectory() ?? "") {
-            logger.warning("\($0)")
+            logger.warning("\($0)", metadata: ["interface": "\($1.name)"])
         }
         let (directory, _, note) = try setup.instance.bpfDirectory(journal: journal)
-        if let note { logger.warning("\(note)") }
+        if let note { logger.warning("\(note)", metadata: ["path": "\(directory)"]) }
         let attachments = try Self.attachments(setup, ingress: ingress, directory: directory)
         for pin in XDPDataPlane.pins(directory: directory) { try journal.make(.pin(path: pin)) {} }
-        // Before the program, and restored after it: some drivers refuse the one beside the other.
+        // Offloads are turned off before the program is attached, and restored after its removal. Some drivers refuse
+        // one beside the other.
         let offloads = try Self.turnOffloadsOff(of: ingress, journal: journal, logger: logger)
         for attachment in attachments { try journal.make(.attachment(path: attachment.pin)) {} }
         let tables = try Self.tables(
@@ -93,7 +94,7 @@ public final class XDPHost {
         try describeIngress(try LinkTree())
     }
 
-    /// Refuses what a start would fail for, without changing anything.
+    /// Throws where a start would fail, without changing anything.
     public static func preflight(_ setup: Setup, demand: DataPlaneDemand) throws {
         silenceLibbpf()
         try demand.requireIPv4()
@@ -106,7 +107,7 @@ public final class XDPHost {
         try XDPDataPlane.tryLoading(checks: demand.carriesChecks)
     }
 
-    /// The first VIP's interface comes first: VIPs without a subnet go there.
+    /// Returns the VIPs, the first service's VIP first. VIPs without a subnet go to its interface.
     private static func inOrder(_ demand: DataPlaneDemand) -> [IPAddress] {
         let first = demand.services.first?.address.vip
         return [first].compactMap(\.self) + demand.vips.filter { $0 != first }.sorted()
@@ -124,7 +125,7 @@ public final class XDPHost {
                 hasSeveralIngress: attachments > 1 || isBridged, outerSources: demand.outerSources?.v4))
     }
 
-    /// The device that is there, or a new one; from then on the packet program knows of it.
+    /// Returns the present device or a new one, and sets it in the packet program.
     private static func checkDevice(
         below directory: String, journal: ChangeJournal, checks: Bool, for tables: XDPDataPlane
     ) throws -> CheckDevice {
@@ -136,13 +137,13 @@ public final class XDPHost {
 
     func useCheckDevice(below directory: String, checks: Bool) throws {
         checkDevice = try Self.checkDevice(below: directory, journal: journal, checks: checks, for: tables)
-        // The programs there move answers to the device that was.
+        // The programs on these interfaces move answers to the former device.
         listening = []
     }
 }
 
 extension DataPlaneDemand {
-    /// Refuses addresses of IPv6, which the packet program does not forward.
+    /// Throws for IPv6 addresses, which the packet program does not forward.
     fileprivate func requireIPv4() throws(WrongFamily) {
         for service in services {
             for listener in service.listeners { _ = try listener.vip.asIPv4() }
@@ -164,8 +165,8 @@ extension XDPHost: DataPlane {
         isComplete = true
     }
 
-    /// Where tables have become too small for what they hold and what is wanted, or the packet program has to be made anew, this process does what a daemon
-    /// does that takes over from another one.
+    /// Prepares for another demand. Where tables are too small, or the program has to be made anew, this process does
+    /// what a daemon does in a take-over.
     public func prepare(for demand: DataPlaneDemand) throws {
         try demand.requireIPv4()
         self.demand = demand
@@ -180,7 +181,7 @@ extension XDPHost: DataPlane {
             self.tables = tables
             programOuterSources = demand.outerSources
         }
-        // The programs that carry checks have the tables' descriptors.
+        // The programs of checks hold the tables' descriptors.
         if needsTables || demand.carriesChecks != checkDevice.takesChecks {
             try useCheckDevice(below: directory, checks: demand.carriesChecks)
         }
@@ -190,7 +191,7 @@ extension XDPHost: DataPlane {
     public func completeChange() throws {
         if !checkDevice.takesChecks {
             do { try journal.undoPrograms(priority: CheckPrograms.priority) } catch {
-                logger.error("remove the programs of checks: \(error)")
+                logger.error("remove the programs of checks: \(error)", metadata: ["error": "\(error)"])
             }
         }
         watchElsewhere(try LinkTree(), try RouteSocket().addresses())

@@ -3,11 +3,11 @@ internal import Glibc
 internal import PacketPrograms
 internal import SystemCalls
 
-/// What a daemon left that was killed while it carried a data plane over, and the steps from the swap on, which ask for
-/// nothing but what is pinned, and may be done twice.
+/// The recovery of a migration that was killed, and the steps from `swap` on. These steps need only what is pinned, and
+/// may be repeated.
 extension LayoutMigration {
-    /// The name that a map or a program has while it waits to take the pin of the one before. A daemon of layout 3 makes nothing
-    /// of such names.
+    /// Returns the pin of a map or program that waits to replace the previous one. A daemon of layout 3 ignores such
+    /// names.
     static func waitingPin(_ pin: String) -> String { "\(pin)-\(IPVSD_ABI_VERSION)" }
 
     private static func waitingProgram(below directory: String) -> String {
@@ -16,17 +16,17 @@ extension LayoutMigration {
 
     private static var mapsMadeAnew: [PinnedMap] { MapCatalogue.all.filter(\.migration.isAnew) }
 
-    /// The paths of all that may wait. The packet program comes first: what is left without it is of no use.
+    /// The paths of all pins that may wait. The packet program comes first, since the others are useless without it.
     static func pins(below directory: String) -> [String] {
         [waitingProgram(below: directory)] + mapsMadeAnew.map { $0.waitingPin(below: directory) }
             + [XDPDataPlane.tickPin, XDPDataPlane.explainingPin].map { waitingPin($0(directory)) }
     }
 
-    /// Goes on, where packets may have gone by the new program, else back.
-    static func settle(below directory: String) throws(BPFError) {
+    /// Continues the migration where packets may have passed the new program. Undoes it elsewhere.
+    static func recover(below directory: String) throws(BPFError) {
         let version = try DirectorMaps.version(below: directory)
         if version == 0, try XDPDataPlane.linkPins(below: directory).isEmpty {
-            // A daemon died before it had filled in anything, perhaps one of another layout.
+            // A daemon, perhaps of another layout, died before it had filled in anything.
             for pin in XDPDataPlane.pins(directory: directory) { unlink(pin) }
             return
         }
@@ -43,13 +43,13 @@ extension LayoutMigration {
                     directory: directory, places: .before, oldest: oldest, writable: true),
                     let new = try DirectorMaps(directory: directory, places: .waiting, writable: true)
                 {
-                    try follow(from: old, to: new, below: directory)
+                    try catchUp(from: old, to: new, below: directory)
                 }
             }
             try publish(below: directory)
             try finishMove(below: directory)
         } else if let maps = try DirectorMaps(directory: directory, places: .waiting, writable: true) {
-            try goBack(of: maps, below: directory)
+            try restorePrevious(from: maps, below: directory)
         }
     }
 
@@ -59,13 +59,13 @@ extension LayoutMigration {
         return try !links(with: program, below: directory).isEmpty
     }
 
-    /// The first map has taken its pin.
+    /// Whether the first map has already taken its pin.
     private static func isPublishing(below directory: String) -> Bool {
         File.exists(waitingProgram(below: directory))
             && !File.exists(MapCatalogue.listeners.map.waitingPin(below: directory))
     }
 
-    /// The attachments of that program to devices that are there.
+    /// Returns the attachments of the program to present devices.
     private static func links(with program: UInt32, below directory: String) throws(BPFError) -> [BPFLink] {
         var links: [BPFLink] = []
         for path in try XDPDataPlane.linkPins(below: directory) {
@@ -84,21 +84,21 @@ extension LayoutMigration {
         }
     }
 
-    static func follow(from old: DirectorMaps, to new: DirectorMaps, below directory: String) throws(BPFError) {
-        func follow() throws(BPFError) {
+    static func catchUp(from old: DirectorMaps, to new: DirectorMaps, below directory: String) throws(BPFError) {
+        func catchUp() throws(BPFError) {
             try new.spreadOverflowMarks(now: now(below: directory))
             for map in mapsMadeAnew {
-                if case .anew(_, let follow?) = map.migration { try follow(old, new) }
+                if case .anew(_, let catchUp?) = map.migration { try catchUp(old, new) }
             }
         }
-        try follow()
+        try catchUp()
         RowAllocator.waitForGrace()
-        try follow()
+        try catchUp()
     }
 
     static func publish(below directory: String) throws(BPFError) {
         let explaining = XDPDataPlane.explainingPin(directory: directory)
-        // The kernel refused the new one: the one before would go on explaining by other tables.
+        // Without a new explaining program, the previous one would go on explaining by other tables.
         if !isPublishing(below: directory), !File.exists(waitingPin(explaining)) { unlink(explaining) }
         let pins =
             mapsMadeAnew.map { $0.pin(below: directory) }
@@ -127,7 +127,7 @@ extension LayoutMigration {
         maps.isMigrating = false
     }
 
-    /// Flows are still to be moved where a listener has a former number.
+    /// Finishes the move of flows, where a listener still has a former number.
     private static func finishMove(below directory: String) throws(BPFError) {
         guard let maps = try DirectorMaps(directory: directory, places: .pinned, writable: true), maps.isMigrating,
             try FlowRekeying(maps, now: nil).isNeeded
@@ -140,10 +140,11 @@ extension LayoutMigration {
         try XDPDataPlane.tick(below: directory).map { UInt16(truncatingIfNeeded: $0) }
     }
 
-    /// The program before forwards again alone, and finds the flows that the new one has recorded. What that one has counted of packets
-    /// is lost. `maps`: the new ones.
-    static func goBack(of maps: DirectorMaps, below directory: String) throws(BPFError) {
-        // Before the program before has packets again. The new program looks for a flow by its former key first.
+    /// Restores the previous program, which then finds the flows that the new one has recorded. The new program's
+    /// counts of packets are lost. `maps` are the new ones.
+    static func restorePrevious(from maps: DirectorMaps, below directory: String) throws(BPFError) {
+        // This comes before the previous program gets packets. The new program looks for a flow by its former key
+        // first.
         try giveFormerKeys(to: maps, below: directory, isResumed: true)
         if let program = try BPFProgram(pinnedAt: waitingProgram(below: directory))?.id() {
             let links = try links(with: program, below: directory)
@@ -154,7 +155,7 @@ extension LayoutMigration {
                 }
                 for link in links { try link.update(to: published) }
                 RowAllocator.waitForGrace()
-                // Flows that the new program has begun meanwhile.
+                // The new program may have recorded flows meanwhile.
                 try giveFormerKeys(to: maps, below: directory, isResumed: false)
             }
         }
