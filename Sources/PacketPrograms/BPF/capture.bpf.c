@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-/* `ipvsd capture`: programs that the kernel runs before and after the director's (BPF_TRACE_FENTRY, BPF_TRACE_FEXIT), while
- * somebody captures. They see the frame as it came in and as it leaves, the verdict, and what was counted, by which the
- * packet's end is known. The director itself is as always. */
+/* The programs of `ipvsd capture`. The kernel runs them before and after the director's program during a capture
+ * (BPF_TRACE_FENTRY, BPF_TRACE_FEXIT). They see the received and the sent frame, the verdict, and the counters, which
+ * name the packet's end. The director's program itself is unchanged. */
 #include "ipvsd_capture.h"
 #include "map_types.h"
 #include "packet.h"
@@ -9,7 +9,7 @@
 #include <bpf/bpf_tracing.h>
 #include <stddef.h>
 
-/* Of the kernel's own structures what is read here; the loader finds where it is. */
+/* The fields of the kernel's structures that are read here. The loader finds their offsets. */
 struct net_device {
 	int ifindex;
 } __attribute__((preserve_access_index));
@@ -39,12 +39,12 @@ struct {
 /* Packets that found no room in the ring, by the ifindex of their ingress interface. Written and read here. */
 HASH(losses, __u32, __u64, 1024, 0);
 
-/* As far as a filter looks: two tags, IP with options, ICMP, and IP with options and ports again. */
+/* The bytes that a filter reads: two tags, IP with options, ICMP, and the quoted IP with options and ports. */
 #define HEAD                                                                                                           \
 	(sizeof(struct ethhdr) + VLAN_TAGS * sizeof(struct vlan_tag) + IP_MAX_LEN + sizeof(struct icmp_header) +       \
 	 IP_MAX_LEN + 2 * sizeof(__be16))
 
-/* The packet that is in the director on this CPU. */
+/* The packet that the director handles on this CPU. */
 struct passage {
 	__u64 context; /* of the packet that the rest is about; another one may come in between in a test run */
 	__u64 counted[IPVSD_COUNTERS];
@@ -56,7 +56,7 @@ struct passage {
 /* Written and read here. */
 PERCPU_ARRAY(passages, struct passage, 1);
 
-/* Where a filter may find what it asks for. Ports 0: there are none to be seen. */
+/* The parts of a packet that a filter compares. Ports are 0 where they are not visible. */
 struct flow {
 	__be32 client;
 	__be32 vip;
@@ -73,7 +73,7 @@ static __always_inline bool may_be_vip(__be32 address)
 	return settings && ipvsd_filter_has(settings->vip_filter, address);
 }
 
-/* Bytes of the head, 0 where the frame has none. */
+/* Bytes of the head; 0 where the frame ends before. */
 static __always_inline __u32 head_u32(const struct passage *passage, __u32 at, __u32 size)
 {
 	return at + sizeof(__u32) <= size && at <= HEAD ? *(const __u32 *)&passage->head[at] : 0;
@@ -89,7 +89,7 @@ static __always_inline __u8 head_u8(const struct passage *passage, __u32 at, __u
 	return at < size && at <= HEAD ? passage->head[at] : 0;
 }
 
-/* Where the IPv4 header is, behind up to two tags; 0 where there is none. */
+/* Returns the offset of the IPv4 header, behind up to two tags; 0 where there is none. */
 static __always_inline __u32 find_ip(const struct passage *passage, __u32 size)
 {
 	__u32 at = sizeof(struct ethhdr);
@@ -139,7 +139,7 @@ static __always_inline bool is_wanted(const struct flow *flow)
 	       (!filter.port || !flow->port || filter.port == flow->port);
 }
 
-/* An ICMP error is its sender's, and the flow's that it quotes. */
+/* An ICMP error matches by its sender, and by the flow that it quotes. */
 static __always_inline bool is_wanted_error(const struct passage *passage, __u32 ip, __u32 size)
 {
 	__u32 icmp = ip + header_length(passage, ip, size);
@@ -159,7 +159,7 @@ static __always_inline bool is_wanted_error(const struct passage *passage, __u32
 	return is_wanted(&flow);
 }
 
-/* The verifier has to see the bound on the very register that is used: the compiler may know it by another one. */
+/* The bound has to be on the register that is used. The compiler may know it by another one. */
 #define BOUND(size, limit)                                                                                             \
 	do {                                                                                                           \
 		asm volatile("" : "+r"(size));                                                                         \
@@ -209,7 +209,7 @@ int BPF_PROG(capture_entry, struct xdp_buff *xdp)
 	return 0;
 }
 
-/* Without branches, of which the verifier would go both ways. */
+/* The code has no branches, as the verifier would follow both sides of each. */
 static __always_inline __u64 counted(const struct passage *passage, const struct ipvsd_counters *counters)
 {
 	__u64 bits = 0;
@@ -262,7 +262,7 @@ int BPF_PROG(capture_exit, struct xdp_buff *xdp, int verdict)
 		return 0;
 	captured = &passage->captured;
 	captured->counters = counted(passage, counters);
-	/* Otherwise it was not for a VIP. */
+	/* A packet without a counter was not for a VIP. */
 	if (!(captured->counters >> IPVSD_RECEIVED & 1) || (filter.counters && !(captured->counters & filter.counters)))
 		return 0;
 	captured->left = bpf_ktime_get_ns();

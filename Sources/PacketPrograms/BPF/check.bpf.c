@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-/* Health checks through the tunnel. A check's socket is bound to ipvsd0 and carries its real server in the mark: on
- * the way out of ipvsd0 the packet gets the outer header; the answer from the VIP is moved from the interface it
- * comes in on back into ipvsd0, where alone a packet from a local address is accepted. There a packet goes on only if it
- * is for a check's socket: rules for the interface that it came in on have not seen it. */
+/* Health checks through the tunnel. A check's socket is bound to ipvsd0, and has its real server in its mark. A packet
+ * that leaves ipvsd0 gets the outer header. The answer from the VIP is moved from its interface back into ipvsd0. Only
+ * there, a packet from a local address is accepted. It goes on only if it is for a check's socket, as the rules of its
+ * own interface have not seen it. */
 #include <linux/pkt_cls.h>
 
 #include "check_traffic.h"
@@ -53,7 +53,7 @@ int check_egress(struct __sk_buff *skb)
 				BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_NO_CSUM_RESET) ||
 	    bpf_skb_store_bytes(skb, sizeof(struct ethhdr), outer, sizeof(outer), 0))
 		return TC_ACT_SHOT;
-	/* The kernel finds the next hop, behind a router too, and asks for its MAC. */
+	/* The kernel finds the next hop and its MAC, also behind a router. */
 	return bpf_redirect_neigh(hop->route_ifindex, 0, 0, 0);
 }
 
@@ -72,7 +72,8 @@ int check_ingress(struct __sk_buff *skb)
 		ours |= ip->daddr == settings.check_address[i];
 	if (!ours || !is_from_vip(ip))
 		return TC_ACT_UNSPEC;
-	/* Byte by byte: memcpy would drop the volatile, and the compiler take the constant for zero. */
+	/* The copy is byte by byte. memcpy would drop the volatile, and the compiler would take the constant for
+	 * zero. */
 	for (int i = 0; i < ETH_ALEN; i++)
 		mac[i] = check_constants.check_mac[i];
 	if (bpf_skb_store_bytes(skb, 0, mac, sizeof(mac), 0))
@@ -80,9 +81,9 @@ int check_ingress(struct __sk_buff *skb)
 	return bpf_redirect(check_constants.check_ifindex, BPF_F_INGRESS);
 }
 
-/* Counts what a socket gets that waits for the answer to its SYN. The number that is acknowledged has to be its own, which a
- * stranger would have to guess (RFC 9293 section 3.10.7.3). Until then snd_una is the SYN's number; snd_nxt may not be set yet
- * where an answer comes at once. */
+/* Counts the answer to a socket's SYN. The acknowledged number has to be the socket's own, which a stranger would have
+ * to guess (RFC 9293 section 3.10.7.3). Until then snd_una is the SYN's number. snd_nxt may not be set yet where an
+ * answer comes at once. */
 static __always_inline void count_answer(struct bpf_sock *found, __be16 port, __u32 acknowledged)
 {
 	struct bpf_sock *socket = bpf_sk_fullsock(found);
@@ -92,9 +93,9 @@ static __always_inline void count_answer(struct bpf_sock *found, __be16 port, __
 		count_tcp_answer(socket->mark, port);
 }
 
-/* Whether a socket of these ends is bound to ipvsd0, as those of checks are. `acknowledged`: the number that its peer
- * acknowledges, in the host's byte order; 0: nothing is counted. Not inlined: the verifier takes no instruction for pointers
- * of both kinds. */
+/* Whether a socket of these ends is bound to ipvsd0, as those of checks are. `acknowledged` is the number that its peer
+ * acknowledges, in the host's byte order; 0: nothing is counted. Not inlined, as the verifier accepts no instruction
+ * for pointers of both kinds. */
 static __noinline bool has_tcp_check(struct __sk_buff *skb, struct bpf_sock_tuple *ends, __u32 acknowledged)
 {
 	struct bpf_sock *socket = bpf_skc_lookup_tcp(skb, ends, sizeof(ends->ipv4), BPF_F_CURRENT_NETNS, 0);
@@ -121,8 +122,8 @@ static __noinline bool has_udp_check(struct __sk_buff *skb, struct bpf_sock_tupl
 	return is_check;
 }
 
-/* The number that the answer to a SYN acknowledges, in the host's byte order; 0: it is no such answer. A reset is none, since no
- * socket acknowledges it. */
+/* Returns the number that the answer to a SYN acknowledges, in the host's byte order; 0: it is no such answer. A reset
+ * is none, since no socket acknowledges it. */
 static __always_inline __u32 acknowledged_by(struct __sk_buff *skb, __u32 offset)
 {
 	struct tcphdr tcp;
@@ -132,7 +133,8 @@ static __always_inline __u32 acknowledged_by(struct __sk_buff *skb, __u32 offset
 	return bpf_ntohl(tcp.ack_seq);
 }
 
-/* Whether a check's socket gets the packet at `offset`, which is counted, or has sent it where an ICMP error quotes it. */
+/* Whether a check's socket gets the packet at `offset`, which is then counted. For an ICMP error, whether it has sent
+ * the quoted packet. */
 static __always_inline bool has_check(struct __sk_buff *skb, const struct iphdr *ip, __u32 offset, bool is_quoted)
 {
 	struct bpf_sock_tuple ends = {};
@@ -150,7 +152,7 @@ static __always_inline bool has_check(struct __sk_buff *skb, const struct iphdr 
 	return ip->protocol == IPPROTO_UDP && has_udp_check(skb, &ends);
 }
 
-/* An echo reply, which goes to raw sockets alone, or an error about a check's packet. */
+/* Whether the packet is an echo reply, which goes to raw sockets alone, or an error about a check's packet. */
 static __always_inline bool is_icmp_answer(struct __sk_buff *skb, const struct iphdr *ip, __u32 offset)
 {
 	struct icmp_header icmp;
@@ -171,8 +173,8 @@ static __always_inline bool is_icmp_answer(struct __sk_buff *skb, const struct i
 	return quoted.protocol == IPPROTO_ICMP || has_check(skb, &quoted, offset, true);
 }
 
-/* What comes in on ipvsd0: answers to checks, and what the packet program has encapsulated and leaves to the kernel. A NIC
- * would be no place for this: a look-up there does not find a socket that is bound to ipvsd0. */
+/* The program for packets that come in on ipvsd0: answers to checks, and encapsulated packets for the kernel to
+ * fragment. A look-up on a NIC would not find a socket that is bound to ipvsd0. */
 SEC("tc")
 int check_answers(struct __sk_buff *skb)
 {
@@ -183,7 +185,7 @@ int check_answers(struct __sk_buff *skb)
 	if (skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)) ||
 	    !is_from_vip(&ip))
 		return TC_ACT_UNSPEC;
-	/* A later fragment is of no use without the first one, which has the ports. */
+	/* A later fragment is useless without the first one, which has the ports. */
 	if (ip.frag_off & bpf_htons(IP_OFFSET))
 		return TC_ACT_UNSPEC;
 	is_answer = ip.protocol == IPPROTO_ICMP ? is_icmp_answer(skb, &ip, offset) : has_check(skb, &ip, offset, false);

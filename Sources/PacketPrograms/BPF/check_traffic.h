@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Counts of what health checks send and of what comes back, on ipvsd0: before the machine's packet filters have seen an
- * answer, and after they have let a question pass. An answer that is counted here and that its socket never got was dropped
- * by this machine: by a filter, or for a wrong checksum, which the kernel counts. Datagrams that come back are not counted:
- * nothing tells whether the socket took one. */
+/* The counts of health checks' packets on ipvsd0. An answer is counted before the machine's packet filters, and a
+ * question after them. Where a counted answer does not reach its socket, this machine has dropped it. The cause is a
+ * filter, or a wrong checksum, which the kernel counts. Answers to datagrams are not counted, as nothing shows whether
+ * the socket got one. */
 #pragma once
 
 #include "ipvsd_checks.h"
@@ -14,7 +14,7 @@ LRU_HASH(check_traffic, struct ipvsd_check_key, struct ipvsd_check_traffic, 1638
 /* The server id of each echo request, by its identifier and sequence number in network byte order. The checks' own. */
 LRU_HASH(check_echoes, __u32, __u32, 16384);
 
-/* Identifier and sequence number, which nobody can guess (RFC 792). */
+/* The identifier and the sequence number, which a stranger cannot guess (RFC 792). */
 static __always_inline __u32 echo_name(const struct icmp_header *echo) { return *(const __u32 *)&echo->unused; }
 
 static __always_inline struct ipvsd_check_traffic *traffic_of(const struct ipvsd_check_key *key)
@@ -28,7 +28,8 @@ static __always_inline struct ipvsd_check_traffic *traffic_of(const struct ipvsd
 	return bpf_map_lookup_elem(&check_traffic, key);
 }
 
-/* A packet of a check leaves, which begins at `offset`. Probes of the path MTU, which are longer, have names of their own. */
+/* Counts a check's packet that leaves. It begins at `offset`. Probes of the path MTU are longer, and have names of
+ * their own. */
 static __noinline int count_question(struct __sk_buff *skb, const struct iphdr *ip, __u32 offset, __u32 server)
 {
 	struct ipvsd_check_key key = { .server = server, .protocol = ip->protocol };
@@ -85,7 +86,7 @@ static __always_inline void count_tcp_answer(__u32 mark, __be16 port)
 		__sync_fetch_and_add(&traffic->answered, 1);
 }
 
-/* A reply to the last echo request of a real server; one to an earlier request comes too late. */
+/* Counts a reply to the last echo request of a real server. A reply to an earlier one comes too late. */
 static __always_inline void count_echo_reply(const struct icmp_header *icmp)
 {
 	struct ipvsd_check_key key = { .protocol = IPPROTO_ICMP };

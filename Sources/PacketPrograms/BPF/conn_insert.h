@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* New flows' places in the table, and what gives way to them. */
+/* The places of new flows in the table, and the eviction of others. */
 #pragma once
 
 #include "flows.h"
@@ -12,7 +12,8 @@ static __always_inline __u32 eviction_rank(__u64 value, __u16 now)
 	return ipvsd_flow_rank(value, now);
 }
 
-/* A flow of the bucket has no entry: for the time-out of ESTABLISHED from now, packets without an entry are rederived. */
+/* Marks that a flow of the bucket has no entry. For ESTABLISHED's time-out, packets without an entry are then
+ * rederived. */
 static __always_inline void mark_overflow(__u32 bucket_index, __u16 now)
 {
 	struct ipvsd_overflow *overflow = overflows_of(bucket_index);
@@ -21,14 +22,15 @@ static __always_inline void mark_overflow(__u32 bucket_index, __u16 now)
 		WRITE(overflow->stamp[ipvsd_overflow_place(bucket_index)] = ipvsd_stamp_of_now(now));
 }
 
-/* A place for a flow, as one number, since it goes through a call: a way, and the rank of what is there. */
+/* A place for a flow, as one number, since it passes through a call. It has a way, and the rank of its present
+ * entry. */
 #define PLACE_RANK_SHIFT 8
 
 static __always_inline __u32 place_at(__u32 way, __u32 rank) { return way | rank << PLACE_RANK_SHIFT; }
 static __always_inline __u32 way_of(__u32 place) { return place & ((1 << PLACE_RANK_SHIFT) - 1); }
 static __always_inline __u32 rank_of(__u32 place) { return place >> PLACE_RANK_SHIFT; }
 
-/* The way that gives way most willingly, from `half` on. Global functions: see find_in_flows. */
+/* Returns the way whose entry gives way first, from `half` on. Global functions: see find_in_flows. */
 __noinline int choose_way(__u32 index, __u32 half, __u32 now)
 {
 	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&flows, &index);
@@ -39,7 +41,7 @@ __noinline int choose_way(__u32 index, __u32 half, __u32 now)
 	for (int i = 0; i < IPVSD_WAYS && best_rank != IPVSD_RANK_FREE; i++) {
 		__u32 way = half ^ i, rank;
 
-		/* For the verifier, which cannot follow the ^. */
+		/* This bound is for the verifier, which does not understand the ^. */
 		asm volatile("%0 &= %1" : "+r"(way) : "i"(IPVSD_WAYS - 1));
 		rank = eviction_rank(*(volatile __u64 *)&bucket->way[way].value, now);
 		if (rank > best_rank) {
@@ -50,7 +52,8 @@ __noinline int choose_way(__u32 index, __u32 half, __u32 now)
 	return place_at(best_way, best_rank);
 }
 
-/* What is free, in the bucket or the second one; else what gives way most willingly, in the bucket if it can be. */
+/* Returns a free way of the bucket, or else of the second one. Without a free way, it is the one that gives way first,
+ * in the bucket if possible. */
 static __always_inline __u32 choose_place(__u64 hash, __u16 now)
 {
 	__u32 first = choose_way(bucket_of(hash), ipvsd_flow_half(hash), now), second;
@@ -68,7 +71,7 @@ enum recorded {
 	RECORDED_WITH_SYN, /* the SYN is counted as unanswered, too */
 };
 
-/* Writes the flow where `seen` is, unless that is no longer there. */
+/* Writes the flow over `seen`, unless the entry has changed. */
 static __always_inline enum recorded replace(__u64 key, __u64 value, __u64 seen, __u64 hash, __u32 way, __u32 rank)
 {
 	__u32 index = way & SECOND_BUCKET ? second_bucket_of(hash) : bucket_of(hash);
@@ -96,12 +99,12 @@ static __always_inline enum recorded replace(__u64 key, __u64 value, __u64 seen,
 		count_conn(ipvsd_flow_server(seen), ipvsd_flow_state(seen), -1);
 	if (!rank || rank == IPVSD_RANK_FREE)
 		return RECORDED;
-	/* The flow that gave way may go on. */
+	/* The evicted flow may go on. */
 	mark_overflow(bucket_of(hash_of(evicted)), now);
 	return RECORDED_BY_EVICTION;
 }
 
-/* In place of `seen` at `way`, or, with NO_WAY, where there is room; another CPU may be faster once. Returns an
+/* Records the flow over `seen` at `way`, or with NO_WAY where there is room. Another CPU may be faster once. Returns an
  * enum recorded. */
 __noinline int record_flow(__u64 key, __u64 value, __u64 seen, __u32 way)
 {
@@ -126,8 +129,8 @@ __noinline int record_flow(__u64 key, __u64 value, __u64 seen, __u32 way)
 	return NOT_RECORDED;
 }
 
-/* As record_flow has it where the flow's own half has a free way, as most have: without a call. `opens`: the packet is a SYN,
- * which is counted by the same look-up. */
+/* The common case of record_flow, without a call: the flow's own half has a free way. `opens`: the packet is a SYN,
+ * which the same look-up counts. */
 static __always_inline enum recorded record_in_half(const struct flow_reference *flow, __u64 value, bool opens)
 {
 	struct ipvsd_conn_counts *counts;
@@ -176,7 +179,7 @@ static __always_inline void trace_recording(enum recorded recorded, struct flow_
 		TRACE(trace.recording = IPVSD_RECORDING_RECORDED);
 }
 
-/* Records the flow in place of `previous`, else of the readiest entry of its two buckets. */
+/* Records the flow over `previous`, or else over the entry of its two buckets that gives way first. */
 static __always_inline enum recorded record(struct packet *packet, const struct flow_reference *flow,
 					    struct flow_entry previous, __u32 server, __u32 state, bool opens)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What the director is loaded with: the verifier takes constants for known, and leaves out branches that they decide. */
+/* The director's constants, set at its load. The verifier knows them, and removes the branches that they decide. */
 #pragma once
 
 #include <linux/bpf.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-/* What the kernel's ipip device does on receipt, for kernels without it: on tc ingress of a real server's NIC, takes
- * the outer header off an IPIP packet (RFC 2003) and lets the inner one arrive on tunl0, a TUN device that holds the
- * VIP. Everything else goes on to the next filter as it came. */
+/* A replacement for the kernel's ipip device on receipt, on tc ingress of a real server's NIC. It removes the outer
+ * header of an IPIP packet (RFC 2003). The inner packet comes in on tunl0, a TUN device that holds the VIP. All other
+ * packets go on to the next filter unchanged. */
 #include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
 #include <stddef.h>
@@ -16,8 +16,8 @@
 
 const volatile __u32 tunl0_ifindex;
 
-/* Whether the outer destination is this machine: a router passes on other machines' tunnels. Without forwarding the
- * kernel looks nothing up, and what is not for this machine would be dropped anyway. */
+/* Whether the outer destination is this machine, as a router passes on other machines' tunnels. Without forwarding, the
+ * kernel makes no look-up, and would drop packets for other machines anyway. */
 static __always_inline bool is_local(struct __sk_buff *skb, const struct iphdr *outer)
 {
 	struct bpf_fib_lookup route = {
@@ -33,7 +33,7 @@ static __always_inline bool is_local(struct __sk_buff *skb, const struct iphdr *
 	return result == BPF_FIB_LKUP_RET_NOT_FWDED || result == BPF_FIB_LKUP_RET_FWD_DISABLED;
 }
 
-/* The inner ECN field after decapsulation (RFC 6040, figure 4); -1: the packet has to be dropped. */
+/* Returns the inner ECN field after decapsulation (RFC 6040, figure 4); -1: the packet has to be dropped. */
 static __always_inline int decapsulated_ecn(__u8 outer, __u8 inner)
 {
 	if (outer == CE)
@@ -41,8 +41,8 @@ static __always_inline int decapsulated_ecn(__u8 outer, __u8 inner)
 	return outer == ECT_1 && inner == ECT_0 ? ECT_1 : inner;
 }
 
-/* Writes the second byte of the header at offset; false: impossible. The header's sum stays zero, so that a checksum
- * of the whole packet, which the NIC may have given, stays right too. */
+/* Writes the second byte of the header at offset. Returns false where that is impossible. The header's sum stays zero,
+ * so that the NIC's checksum of the whole packet, if any, stays right. */
 static __always_inline bool set_tos(struct __sk_buff *skb, __u32 offset, const struct iphdr *ip, __u8 tos)
 {
 	__u16 first = *(const __u8 *)ip; /* version and header length */
@@ -59,12 +59,12 @@ int decapsulate(struct __sk_buff *skb)
 	__u32 outer_size, inner_offset;
 	int ecn;
 
-	/* A tag belongs to a VLAN device, whose own ingress sees the packet without it. */
+	/* A tagged packet is for a VLAN device, whose own ingress sees the packet without the tag. */
 	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->pkt_type != PACKET_HOST || skb->vlan_present)
 		return TC_ACT_UNSPEC;
 	if (bpf_skb_load_bytes(skb, ETH_HLEN, &outer, sizeof(outer)) || outer.protocol != IPPROTO_IPIP)
 		return TC_ACT_UNSPEC;
-	/* Fragments of an outer packet have to be put together first, which only the stack can. */
+	/* Fragments of an outer packet have to be reassembled first, which only the stack can do. */
 	outer_size = outer.ihl * 4;
 	if (outer.version != 4 || outer_size < sizeof(outer) || outer.frag_off & bpf_htons(IP_MF | IP_OFFSET))
 		return TC_ACT_UNSPEC;
@@ -80,7 +80,7 @@ int decapsulate(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	if (ecn != (inner.tos & ECN) && !set_tos(skb, inner_offset, &inner, (inner.tos & ~ECN) | ecn))
 		return TC_ACT_SHOT;
-	/* The size of merged segments' payload and the verified checksum are the inner packet's: both stay. */
+	/* The segment size of merged segments and the verified checksum belong to the inner packet, and stay. */
 	if (bpf_skb_adjust_room(skb, -(int)outer_size, BPF_ADJ_ROOM_MAC,
 				BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET))
 		return TC_ACT_SHOT;

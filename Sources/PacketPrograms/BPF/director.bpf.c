@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-/* A packet's way through the director: parse, VIP, service, connection or scheduler, encapsulate, send. Every packet
- * for a VIP that has the director's MAC counts as received, and ends in exactly one other counter. */
+/* The packet program: parse, VIP, service, connection or scheduler, encapsulate, send. Every packet for a VIP that has
+ * the director's MAC counts as received, and ends in exactly one other counter. */
 #include "conn_insert.h"
 #include "fastpath.h"
 #include "flood.h"
@@ -18,7 +18,7 @@
 #include "sweep.h"
 #include "trace.h"
 
-/* The look-up takes a call: count_forwarded is spared it. */
+/* The look-up takes a call, which count_forwarded then need not make. */
 static __always_inline void count_connection(struct packet *packet, __u32 server_id)
 {
 	packet->total = bpf_map_lookup_elem(&statistics, &server_id);
@@ -26,9 +26,9 @@ static __always_inline void count_connection(struct packet *packet, __u32 server
 		WRITE(packet->total->connections++);
 }
 
-/* Records a flow toward a server that was chosen for it. Where the table has no room, what every director would
- * choose takes its place, so that no packet needs memory. 0: there is no server. `limited`: see select_server. `opens`: the
- * packet is a SYN without ACK and RST. */
+/* Records a flow to the chosen server. Where the table has no room, the choice that every director makes takes its
+ * place, so that no packet needs a record. Returns 0 where there is no server. `limited`: see select_server. `opens`:
+ * the packet is a SYN without ACK and RST. */
 static __always_inline __u32 new_conn(struct packet *packet, const struct service_entry *entry,
 				      const struct flow_reference *flow, struct flow_entry previous, __u32 server,
 				      bool limited, __u32 state, bool opens)
@@ -52,13 +52,13 @@ static __always_inline __u32 new_conn(struct packet *packet, const struct servic
 		if (opens)
 			count_unanswered(server);
 	}
-	/* Without an entry every datagram would seem to be a new connection. */
+	/* Without an entry, every datagram would count as a new connection. */
 	if (recorded || packet->protocol == IPPROTO_TCP)
 		count_connection(packet, server);
 	return server;
 }
 
-/* The flow's packets keep the client's template, too. `proves`: the client goes on. */
+/* The flow's packets also keep the client's template. `proves`: the client is proven. */
 static __always_inline void refresh_conn(const struct packet *packet, const struct service_entry *entry,
 					 const struct flow_reference *flow, struct flow_entry hit, __u32 state,
 					 bool proves, __u32 left)
@@ -85,7 +85,7 @@ static __always_inline struct verdict on_udp(struct packet *packet, const struct
 	bool limited;
 
 	if (entry->flags & IPVSD_SERVICE_ONE_PACKET) {
-		/* No entry is asked for, and none is kept. */
+		/* The service looks for no entry, and keeps none. */
 		TRACE(trace.flow_value = 0);
 		TRACE(trace.recording = IPVSD_RECORDING_NONE);
 		TRACE(trace.occasion = IPVSD_OCCASION_ONE_PACKET);
@@ -99,7 +99,7 @@ static __always_inline struct verdict on_udp(struct packet *packet, const struct
 		refresh_conn(packet, entry, flow, hit, IPVSD_STATE_UDP, true, IPVSD_SERVER_LEFT_BY_DATAGRAMS);
 		return to_server(server);
 	}
-	/* An entry that is not refreshed ends, however long its client goes on. */
+	/* An entry without refreshes expires, even while its client goes on. */
 	if (server && entry->flags & IPVSD_SERVICE_FINISHES && !server_has(server, IPVSD_SERVER_DOWN)) {
 		TRACE(trace.fate = IPVSD_FATE_FINISHING);
 		return to_server(server);
@@ -148,7 +148,8 @@ static __always_inline struct verdict on_tcp_without_connection(struct packet *p
 	if (server) {
 		count(packet, IPVSD_EVENT_REDERIVED);
 		TRACE(trace.recording = IPVSD_RECORDING_NONE);
-		/* Whoever made up a SYN can make up an ACK, and data: until another packet comes, it gives way. */
+		/* A sender that spoofs a SYN can also spoof an ACK and data. Until another packet comes, the entry
+		 * gives way. */
 		if ((carries || !is_flooded()) &&
 		    record(packet, flow, NO_ENTRY, server, next_state(IPVSD_STATE_NONE, tcp, false, false), false))
 			note_connection(server);
@@ -171,7 +172,7 @@ static __always_inline struct verdict on_syn_in_flood(struct packet *packet, con
 }
 
 /* Whether a recorded connection is scheduled anew, in which state, and to which server where one is chosen already.
- * `next`: the state that the packet moves the connection to. */
+ * `next` is the state that the packet moves the connection to. */
 static __always_inline bool is_rescheduled(struct packet *packet, const struct service_entry *entry,
 					   const struct flow_reference *flow, struct flow_entry hit,
 					   const struct tcphdr *tcp, bool opens, __u32 next, __u32 *state,
@@ -179,7 +180,7 @@ static __always_inline bool is_rescheduled(struct packet *packet, const struct s
 {
 	__u32 current = ipvsd_flow_state(hit.value), holder = ipvsd_flow_server(hit.value);
 
-	/* A client that reuses a port, or whose server is gone, need not wait for a time-out. */
+	/* A client that reuses a port, or has lost its server, need not wait for a time-out. */
 	if (opens &&
 	    (ipvsd_state_is_closing(current) || server_has(holder, IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED))) {
 		count(packet, IPVSD_EVENT_RESCHEDULED);
@@ -223,7 +224,7 @@ static __always_inline struct verdict on_tcp(struct packet *packet, const struct
 		bool carries = carries_data(packet, tcp);
 		__u32 next = next_state(current, tcp, carries, entry->flags & IPVSD_SERVICE_PERSISTENT);
 
-		/* The connection will not go on, and its client is told so. */
+		/* The connection cannot go on, and its client gets a reset. */
 		if (!opens && entry->flags & IPVSD_SERVICE_RESETS && !tcp->rst &&
 		    server_has(holder, IPVSD_SERVER_DOWN)) {
 			forget(hit);
@@ -260,7 +261,7 @@ static __always_inline struct verdict on_later_fragment(struct packet *packet)
 	return to_server(server);
 }
 
-/* `known`: the listener was found already. */
+/* `known`: the listener, if it is already found. */
 static __always_inline struct verdict on_transport(struct packet *packet, void *header, void *end, bool known,
 						   struct ipvsd_listener_value listener)
 {
@@ -290,7 +291,8 @@ static __always_inline struct verdict on_transport(struct packet *packet, void *
 	hit = find(&flow, &listener);
 	TRACE(trace_hit(&flow, hit));
 	if (!hit.entry) {
-		/* The real server's answer would come here as a client's packet, and its answer again: for ever. */
+		/* The real server's answer would come in as a client's packet, and so would the answer to that, for
+		 * ever. */
 		if (is_vip(packet->client))
 			return end_by(drop(packet, IPVSD_DROPPED_MARTIAN_SOURCE));
 		gc_without_daemon();
@@ -304,13 +306,13 @@ static __always_inline struct verdict on_transport(struct packet *packet, void *
 	return on_tcp(packet, &entry, &flow, hit, tcp);
 }
 
-/* The PORTS_LEN bytes that RFC 792 promises of the quoted packet's transport header. */
+/* The PORTS_LEN bytes of the quoted packet's transport header that RFC 792 guarantees. */
 struct quoted_ports {
 	__be16 source, destination;
 	__u32 more;
 };
 
-/* An ICMP error about a reply goes where the reply came from. */
+/* An ICMP error about a reply goes to the sender of the reply. */
 static __always_inline struct verdict on_icmp_error(struct packet *packet, struct icmp_header *icmp, void *end)
 {
 	struct iphdr *quoted = (void *)(icmp + 1);
@@ -353,7 +355,7 @@ static __always_inline struct verdict on_icmp(struct packet *packet, void *heade
 {
 	struct icmp_header *icmp = header;
 
-	/* A large echo request: the director's own stack puts it together, and answers. */
+	/* Fragmented ICMP, such as a large echo request. The director's own stack reassembles and answers it. */
 	if (packet->frag_off & bpf_htons(IP_MF | IP_OFFSET))
 		return end_by(pass(packet, IPVSD_PASSED_ICMP_OTHER));
 	if ((void *)(icmp + 1) > end || packet->tot_len < packet->header_length + sizeof(*icmp))
@@ -371,7 +373,7 @@ static __always_inline struct verdict on_icmp(struct packet *packet, void *heade
 	return end_by(pass(packet, IPVSD_PASSED_ICMP_OTHER));
 }
 
-/* Whose packet it is, and which real server its client has: told of every packet, however its way ends. */
+/* Traces the service of the packet and its client's template, for every packet. */
 static __always_inline void trace_service(const struct packet *packet, const struct iphdr *ip, const void *end)
 {
 	const __be16 *ports = (const void *)(ip + 1);
@@ -419,7 +421,7 @@ static __always_inline int direct(struct xdp_md *ctx)
 	}
 	if (protocol != bpf_htons(ETH_P_IP) || !may_be_vip(ip->daddr))
 		return XDP_PASS;
-	/* What is for a service is for a VIP, and most packets are. */
+	/* A packet for a service is for a VIP, and most packets are. */
 	if (*(__u8 *)ip == IP_PLAIN && !(ip->frag_off & bpf_htons(IP_OFFSET)) &&
 	    (ip->protocol == IPPROTO_TCP || ip->protocol == IPPROTO_UDP) &&
 	    (void *)(ip + 1) + 2 * sizeof(__be16) <= end)
@@ -469,8 +471,8 @@ static __always_inline int direct(struct xdp_md *ctx)
 SEC("xdp")
 int director(struct xdp_md *ctx) { return direct(ctx); }
 
-/* The daemon runs the next two itself. They run in process context: packets interrupt them. Programs of this type
- * are sleepable, which before 6.1 may use arrays and preallocated hashes only. */
+/* The daemon runs the next two programs itself. They run in process context, where packets interrupt them. Programs of
+ * this type are sleepable, and before 6.1 may use only arrays and preallocated hashes. */
 SEC("syscall")
 int sweep(struct ipvsd_sweep_run *run)
 {
@@ -479,7 +481,7 @@ int sweep(struct ipvsd_sweep_run *run)
 	return 0;
 }
 
-/* No clock of the daemon's own shows the tick. */
+/* Returns the tick, which no clock of user space shows. */
 SEC("syscall")
 int tick(struct ipvsd_tick_run *run)
 {

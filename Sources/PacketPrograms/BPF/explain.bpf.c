@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-/* The director's packet program once more, which says what it would do and changes nothing. It is run on the headers
- * of a packet, with the length of the whole one in them, over the maps of the program that forwards. */
+/* The explaining program: the packet program once more, which traces its decisions and changes nothing. It runs on the
+ * headers of a packet, which have the whole packet's length, over the maps of the program that forwards. */
 #define IPVSD_EXPLAIN
 #include "director.bpf.c"
 

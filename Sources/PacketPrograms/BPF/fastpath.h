@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Most packets there are: of a recorded connection, with nothing to be done for it but to send them on. Without tags,
- * options and fragments most of what the general way works out is known when the program is compiled. Nothing is
- * changed or counted before the packet's way is certain; whatever is not as plain as that takes the general way. */
+/* The path of most packets, which belong to a recorded connection and only have to be sent on. Without tags, options
+ * and fragments, most offsets are known at compile time. Nothing is changed or counted before the packet's end is
+ * certain. All other packets take the general path. */
 #pragma once
 
 #include "flows.h"
@@ -10,11 +10,11 @@
 #include "packet.h"
 #include "trace.h"
 
-/* Services whose packets take the general way. */
+/* The services whose packets take the general path. */
 #define NOT_PLAIN_SERVICE                                                                                              \
 	(IPVSD_SERVICE_RESETS | IPVSD_SERVICE_REHASHES | IPVSD_SERVICE_PERSISTENT | IPVSD_SERVICE_ONE_PACKET)
 
-/* An ACK that neither opens nor closes, or a datagram, whole. */
+/* Whether the packet is a whole datagram, or an ACK that neither opens nor closes a connection. */
 static __always_inline bool is_plain(const struct packet *packet, const struct tcphdr *tcp)
 {
 	if (packet->protocol == IPPROTO_UDP)
@@ -24,7 +24,7 @@ static __always_inline bool is_plain(const struct packet *packet, const struct t
 	       tcp->doff >= TCP_MIN_DOFF && sizeof(struct iphdr) + tcp->doff * 4u <= packet->tot_len;
 }
 
-/* The real server's id, 0 where there is no such connection, or its stamp has to be refreshed. */
+/* Returns the real server's id; 0 where there is no such connection, or its stamp has to be refreshed. */
 static __always_inline __u32 established_server(const struct packet *packet,
 						const struct ipvsd_listener_value *listener)
 {
@@ -72,7 +72,7 @@ static __always_inline const struct ipvsd_next_hop *plain_next_hop(const struct 
 		       : NULL;
 }
 
-/* Whether it was sent on, or is for nobody here, and the XDP verdict. */
+/* Returns whether the packet was sent on, or is for no VIP, with the XDP verdict. */
 static __always_inline bool on_established(struct xdp_md *ctx, void *data, void *end, int *verdict)
 {
 	struct ethhdr *ethernet = data;

@@ -9,7 +9,7 @@
 
 static __always_inline bool is_flooded(void)
 {
-	/* As a signed number: a count may be taken down before it is put up. */
+	/* The number is signed, as the decrement of a count may come before its increment. */
 	return settings.half_open_limit && (__s32)table_load.half_open >= (__s32)settings.half_open_limit;
 }
 
@@ -24,7 +24,7 @@ static __always_inline void note_flood(void)
 	WRITE(table_load.last = now);
 }
 
-/* Whether connections without an entry may have begun in a flood and go on. */
+/* Whether connections without an entry may have begun in a flood, and still exist. */
 static __always_inline bool has_been_flooded(void)
 {
 	return table_load.last && (__s32)(ticks() - table_load.last) <= settings.timeout[IPVSD_STATE_ESTABLISHED];

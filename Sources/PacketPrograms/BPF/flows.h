@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The flow table: buckets of two cache lines, entries claimed and changed by compare-and-swap on their value. The
- * value is written first, complete, and the key after it; a reader that sees the old key beside the new value is
- * turned away by the tag. Whoever wins a compare-and-swap adjusts the counts of connections. */
+/* The flow table: buckets of two cache lines, whose entries are claimed and changed by a compare-and-swap of their
+ * value. The complete value is written first, and the key after it. A reader that sees the former key beside the new
+ * value is refused by the tag. The winner of a compare-and-swap adjusts the counts of connections. */
 #pragma once
 
 #include "constants.h"
@@ -19,7 +19,7 @@ struct flow_reference {
 	__u16 now;
 };
 
-/* A hit: entry is null where there is none. */
+/* A hit. `entry` is null where there is none. */
 struct flow_entry {
 	struct ipvsd_flow *entry;
 	__u64 value; /* as it was read */
@@ -62,8 +62,8 @@ static __always_inline struct ipvsd_conn_counts *count_conn(__u32 server, __u32 
 	return counts;
 }
 
-/* IPVS's input-only tcp_states (ip_vs_proto_tcp.c), by the flags in its order of precedence: rst, syn, fin, ack.
- * `needs_data`: without data a bare ACK stays one. */
+/* IPVS's input-only tcp_states (ip_vs_proto_tcp.c). The flags have its order of precedence: rst, syn, fin, ack.
+ * `needs_data`: without data, the flow stays a bare ACK. */
 static __always_inline __u32 next_state(__u32 state, const struct tcphdr *tcp, bool carries_data, bool needs_data)
 {
 	if (tcp->rst)
@@ -90,7 +90,8 @@ static __always_inline __u32 next_state(__u32 state, const struct tcphdr *tcp, b
 	return state;
 }
 
-/* Whether the packet proves that the client of a recorded connection goes on: it carries data, and opens nothing. */
+/* Whether the packet proves that a recorded connection's client goes on. It carries data, and does not open a
+ * connection. */
 static __always_inline bool proves_client(const struct tcphdr *tcp, bool carries_data)
 {
 	return carries_data && tcp->ack && !tcp->syn && !tcp->rst;
@@ -118,10 +119,10 @@ static __always_inline bool locate(__be32 client, __be16 client_port, __be16 por
 	return flow->bucket != NULL;
 }
 
-/* For the verifier: the compiler knows, and would leave it out. */
+/* This bound is for the verifier. The compiler knows it, and would leave it out. */
 #define BOUND_HALF(half) asm volatile("%0 &= %1" : "+r"(half) : "i"(IPVSD_HALF))
 
-/* The way that holds the flow, from `half` on; NO_WAY where none does. */
+/* Returns the way that holds the flow, from `half` on; NO_WAY where none does. */
 static __always_inline __u32 find_in_half(__u64 key, __u64 identity, __u16 now, struct ipvsd_bucket *bucket, __u32 half,
 					  __u64 *found)
 {
@@ -152,9 +153,9 @@ static __always_inline __u32 find_in_bucket(__u64 key, __u64 identity, __u16 now
 	return way != NO_WAY ? way : find_in_half(key, identity, now, bucket, half ^ IPVSD_HALF, found);
 }
 
-/* What is rarely needed: the way of a flow in a bucket that is not its first, and its place while flows are moved: bucket and
- * way in one number, NO_PLACE where it has none. Global functions are verified once, not once for every call; whatever comes
- * out of them is one state and not many. Scalars alone go in: the stack of a call comes on top of its caller's. */
+/* The rare look-ups: a flow outside its first bucket, and a flow while flows are moved. They return bucket and way in
+ * one number, or NO_PLACE. As global functions they are verified once, and not for every call, and each result is one
+ * state of the verifier. Their arguments are scalars, since the stack of a call adds to its caller's. */
 __noinline int find_in_flows(__u64 key, __u64 identity, __u32 index)
 {
 	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&flows, &index);
@@ -171,7 +172,7 @@ static __always_inline int place_of(__u32 index, __u32 way)
 	return way < IPVSD_WAYS ? (int)(index << PLACE_WAY_SHIFT | way) : NO_PLACE;
 }
 
-/* By its former key, while layouts change. */
+/* Looks by the flow's former key, while the layout changes. */
 __noinline int find_by_former_key(__u64 key, __u64 identity)
 {
 	__u64 hash = hash_of(key);
@@ -191,7 +192,7 @@ static __always_inline __u32 way_in_old(__u64 key, __u64 identity, __u32 index)
 	return bucket ? find_in_bucket(key, identity, ticks(), bucket, ipvsd_flow_half(hash_of(key)), &value) : NO_WAY;
 }
 
-/* In the old table, while the table grows. */
+/* Looks in the old table, while the table grows. */
 __noinline int find_in_old(__u64 key, __u64 identity)
 {
 	__u64 hash = hash_of(key);
@@ -203,7 +204,7 @@ __noinline int find_in_old(__u64 key, __u64 identity)
 	return place_of(index, way_in_old(key, identity, index));
 }
 
-/* The entry at a way that one of these found, unless it has just been moved or given away. */
+/* Returns the entry at a way that one of these found, unless it has just been moved or evicted. */
 static __always_inline struct flow_entry entry_at(struct ipvsd_bucket *bucket, __u32 way, __u64 identity, __u32 place)
 {
 	struct flow_entry hit = NO_ENTRY;
@@ -211,7 +212,7 @@ static __always_inline struct flow_entry entry_at(struct ipvsd_bucket *bucket, _
 
 	if (way >= IPVSD_WAYS || !bucket)
 		return hit;
-	/* For the verifier: before 6.7 it forgets what was checked of a number that the compiler keeps on the stack. */
+	/* For verifiers before 6.7, which forget a checked bound of a number that the compiler keeps on the stack. */
 	asm volatile("%0 &= %1" : "+r"(way) : "i"(IPVSD_WAYS - 1));
 	TRACE(trace.flow_way = way);
 	value = *(volatile __u64 *)&bucket->way[way].value;
@@ -223,8 +224,8 @@ static __always_inline struct flow_entry entry_at(struct ipvsd_bucket *bucket, _
 	return hit;
 }
 
-/* Where the daemon has not moved it yet. The listener's former number is looked at here, and not kept beside the key:
- * ordinary packets would pay for it. */
+/* Looks where the daemon has not moved the flow yet. The former number is read from the listener here. To keep it
+ * beside the key would cost ordinary packets. */
 static __always_inline struct flow_entry find_unmoved(const struct flow_reference *flow,
 						      const struct ipvsd_listener_value *listener)
 {
@@ -255,7 +256,7 @@ static __always_inline struct ipvsd_overflow *overflows_of(__u32 bucket_index)
 	return bpf_map_lookup_elem(&overflows, &index);
 }
 
-/* Nonzero until the sweep finds that nothing of it can be alive. */
+/* Nonzero until the sweep finds that no such flow can still exist. */
 static __always_inline bool has_spilled(__u32 bucket_index)
 {
 	struct ipvsd_overflow *overflow = overflows_of(bucket_index);
@@ -263,7 +264,7 @@ static __always_inline bool has_spilled(__u32 bucket_index)
 	return overflow && overflow->spilled[ipvsd_overflow_place(bucket_index)];
 }
 
-/* Before a stamp is set in a bucket's second one: the mark is never older than what it stands for. */
+/* Sets the mark before a stamp in the second bucket. The mark is never older than the flows that it stands for. */
 static __always_inline void mark_spilled(__u32 bucket_index, __u16 now)
 {
 	struct ipvsd_overflow *overflow = overflows_of(bucket_index);
@@ -279,7 +280,7 @@ static __always_inline struct flow_entry find(const struct flow_reference *flow,
 	__u64 value = 0;
 	__u32 way, index;
 
-	/* In the order in which they are moved, so that one of the two has it. */
+	/* The order of the look-ups is that of the move, so that one of the two finds the flow. */
 	if (settings.is_migrating) {
 		hit = find_unmoved(flow, listener);
 		if (hit.entry)
@@ -299,7 +300,7 @@ static __always_inline struct flow_entry find(const struct flow_reference *flow,
 	return entry_at(bpf_map_lookup_elem(&flows, &index), way, flow->identity, way | SECOND_BUCKET);
 }
 
-/* `way`: of the bucket that it is in. */
+/* `way` counts in the flow's own bucket. */
 static __always_inline void trace_flow(const struct flow_reference *flow, __u64 value, __u32 way,
 				       enum ipvsd_flow_place place)
 {
@@ -311,7 +312,7 @@ static __always_inline void trace_flow(const struct flow_reference *flow, __u64 
 		      place == IPVSD_PLACE_SECOND_BUCKET ? second_bucket_of(flow->hash) : flow->bucket_index);
 }
 
-/* What `find` found. */
+/* The result of `find`. */
 static __always_inline void trace_hit(const struct flow_reference *flow, struct flow_entry hit)
 {
 	if (!hit.entry)
@@ -325,8 +326,8 @@ static __always_inline void trace_hit(const struct flow_reference *flow, struct 
 
 #define LAG_SHIFT 5
 
-/* A stamp may lag by 1/32 of the time-out: a compare-and-swap on nearly every packet, as many slow flows would have it,
- * costs more than the rest of the look-up. */
+/* A stamp may lag by 1/32 of the time-out. A compare-and-swap on nearly every packet, as with many slow flows, would
+ * cost more than the rest of the look-up. */
 static __always_inline bool is_fresh(__u64 value, __u16 now, __u32 longest_lag)
 {
 	__u32 lag = settings.timeout[ipvsd_flow_state(value)] >> LAG_SHIFT;
@@ -334,8 +335,8 @@ static __always_inline bool is_fresh(__u64 value, __u16 now, __u32 longest_lag)
 	return age_of(value, now) <= (lag < longest_lag ? lag : longest_lag);
 }
 
-/* Refreshes the stamp, and moves the state on: one retry, since another CPU may refresh at the same time. True
- * where it was refreshed. */
+/* Refreshes the stamp and the state, with one retry, since another CPU may refresh at the same time. Returns whether
+ * the entry was refreshed. */
 static __always_inline bool refresh(const struct flow_reference *flow, struct flow_entry hit, __u32 state,
 				    __u32 longest_lag)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Frames whose MAC is none of the director's. Another host's are left alone: whoever answered them would break that host's
+/* Frames for another MAC than the director's. A frame for another host passes, since an answer would break that host's
  * connections. */
 #pragma once
 
@@ -11,8 +11,8 @@
 #include "schedule.h"
 #include "sweep.h"
 
-/* The next hop of a packet of that length; none where the packet would be answered or left to the kernel, or where the
- * server has one of the flags. */
+/* Returns the next hop of a packet of that length. There is none where the packet would be answered or passed, or where
+ * the server has one of the flags. */
 static __always_inline const struct ipvsd_next_hop *whole_next_hop(__u32 server_id, __u32 length, __u32 refused)
 {
 	const struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
@@ -26,10 +26,10 @@ static __always_inline const struct ipvsd_next_hop *whole_next_hop(__u32 server_
 	return hop && hop->flags & IPVSD_NEXT_HOP_RESOLVED && length + IPVSD_ENCAPSULATION <= hop->mtu ? hop : NULL;
 }
 
-/* Two global functions, which are verified by themselves, and whose stacks do not add up. */
+/* The next two functions are global: the verifier checks them separately, and their stacks do not add up. */
 
-/* The real server of a recorded connection's packet; 0 for every other packet, and for one that the server is not to get
- * as it is. A SYN begins a connection. */
+/* Returns the real server of a recorded connection's packet; 0 for other packets, and where the packet cannot be sent
+ * unchanged. A SYN begins a connection. */
 __noinline int recorded_server(struct xdp_md *ctx, __u32 l3)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -56,7 +56,7 @@ __noinline int recorded_server(struct xdp_md *ctx, __u32 l3)
 	    !locate(ip->saddr, udp->source, udp->dest, &listener, &flow))
 		return 0;
 	hit = find(&flow, &listener);
-	/* Datagrams leave a server that was removed or drained: they would be scheduled anew. */
+	/* Datagrams leave a server that was removed or drained, and would be scheduled anew. */
 	if (!hit.entry ||
 	    !whole_next_hop(ipvsd_flow_server(hit.value), length,
 			    ip->protocol == IPPROTO_UDP ? IPVSD_SERVER_DOWN | IPVSD_SERVER_LEFT : IPVSD_SERVER_DOWN))
@@ -81,7 +81,7 @@ __noinline int recorded_server(struct xdp_md *ctx, __u32 l3)
 	return ipvsd_flow_server(hit.value);
 }
 
-/* Sends the packet, which recorded_server has looked at; the verdict. */
+/* Sends the packet that recorded_server has accepted. Returns the verdict. */
 __noinline int send_on(struct xdp_md *ctx, __u32 l3, __u32 server_id)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -108,9 +108,9 @@ __noinline int send_on(struct xdp_md *ctx, __u32 l3, __u32 server_id)
 	return transmit(&packet, hop);
 }
 
-/* Without a daemon nobody follows the interface's MAC: one that became the director's since then keeps its connections.
- * A frame for a macvlan that has no VIP is nobody else's. Dropped, its client sends it again: where the VIP has moved to
- * the macvlan a moment ago, the daemon hears of it, but the director's own stack would reset the connection. */
+/* Without a daemon, a changed MAC of the interface stays unknown, and recorded connections go on by the new one. A
+ * frame for a macvlan without a VIP is for no other host. It is dropped, and its client repeats it. Where the VIP has
+ * just moved to the macvlan, the daemon soon knows, while the director's own stack would reset the connection. */
 static __always_inline int on_foreign_frame(struct packet *packet, const struct ethhdr *ethernet, bool is_for_service)
 {
 	bool is_idle = is_for_service && is_for_idle_macvlan(ethernet);

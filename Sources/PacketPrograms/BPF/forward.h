@@ -9,7 +9,7 @@
 #include "packet.h"
 #include "trace.h"
 
-/* By way of a device of ours, from which the kernel forwards, and fragments, what comes in. */
+/* The packet goes through the director's own device, from which the kernel forwards and fragments it. */
 static __always_inline int leave_to_kernel(const struct packet *packet)
 {
 	struct ethhdr *ethernet = (void *)(long)packet->ctx->data;
@@ -26,8 +26,8 @@ static __always_inline __be32 varied_source(const struct packet *packet)
 	return constants.outer_prefix | (ipvsd_outer_host(packet->client, packet->client_port) & constants.outer_mask);
 }
 
-/* One address for each real server, or by option one that varies from flow to flow, so that a real server's NIC
- * spreads them over its queues. */
+/* The outer source: one address for each real server. By an option it varies from flow to flow, so that a real server's
+ * NIC spreads flows over its queues. */
 static __always_inline __be32 outer_source(const struct packet *packet, const struct ipvsd_next_hop *hop)
 {
 	if (!constants.outer_mask)
@@ -35,7 +35,7 @@ static __always_inline __be32 outer_source(const struct packet *packet, const st
 	return varied_source(packet);
 }
 
-/* Where a packet goes, whether or not it fits there. */
+/* The next hop of a packet, whether or not the packet fits. */
 static __always_inline void trace_server(const struct packet *packet, __u32 server_id)
 {
 	TRACE(trace.server = server_id);
@@ -53,8 +53,8 @@ static __always_inline void count_forwarded(struct packet *packet, __u32 server_
 	count(packet, IPVSD_FORWARDED);
 }
 
-/* The new Ethernet header stands before the outer IP header; tags of the way in stay behind. tag_length has to be a
- * constant: the verifier forgets how much of a packet was checked when something variable is added. */
+/* The new Ethernet header stands before the outer IP header, and received tags stay behind it. tag_length has to be a
+ * constant, since an added variable makes the verifier forget the checked bounds. */
 static __always_inline bool encapsulate(struct packet *packet, __u32 server_id, const struct ipvsd_next_hop *hop,
 					__u32 tag_length)
 {
@@ -67,7 +67,7 @@ static __always_inline bool encapsulate(struct packet *packet, __u32 server_id, 
 	end = (void *)(long)packet->ctx->data_end;
 	if (data + header + IPVSD_ENCAPSULATION > end)
 		return false;
-	/* In words: a copy of bytes would be one. */
+	/* The copy is in words, as memcpy would become a copy of bytes. */
 	*(__u64 *)data = *(const __u64 *)&hop->eth_addrs[0];
 	*(__u32 *)(data + sizeof(__u64)) = *(const __u32 *)&hop->eth_addrs[sizeof(__u64)];
 	if (tag_length)
@@ -83,7 +83,7 @@ static __always_inline bool encapsulate(struct packet *packet, __u32 server_id, 
 	return true;
 }
 
-/* With the tags that the next hop's interface needs. */
+/* Writes the tags that the next hop's interface needs. */
 static __always_inline bool encapsulate_for(struct packet *packet, __u32 server_id, const struct ipvsd_next_hop *hop)
 {
 	if (!hop->tag_length)
@@ -93,7 +93,7 @@ static __always_inline bool encapsulate_for(struct packet *packet, __u32 server_
 		       : encapsulate(packet, server_id, hop, 2 * sizeof(struct vlan_tag));
 }
 
-/* An encapsulated packet, by its next hop's interface. */
+/* Sends an encapsulated packet by its next hop's interface. */
 static __always_inline int transmit(const struct packet *packet, const struct ipvsd_next_hop *hop)
 {
 	if (hop->flags & IPVSD_NEXT_HOP_TRANSMIT &&

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Fragments of a datagram follow the first one, which alone has the ports. They stay fragments: the real server puts
- * them together. */
+/* Later fragments of a datagram go to the real server of the first one, which alone has the ports. The real server
+ * reassembles them. */
 #pragma once
 
 #include "constants.h"
@@ -8,7 +8,7 @@
 #include "packet.h"
 #include "trace.h"
 
-/* In place of a server: the first one was passed to the director's own stack. */
+/* The value in place of a server: the first fragment was passed to the director's own stack. */
 #define FRAGMENT_PASSED 0xffffffff
 
 static __always_inline struct ipvsd_datagram datagram_of(const struct packet *packet)
@@ -33,7 +33,7 @@ static __always_inline void note_first_fragment(const struct packet *packet, str
 	WRITE(bpf_map_update_elem(&fragments, &datagram, &known, BPF_ANY));
 }
 
-/* 0 where the first one was not seen in time. */
+/* Returns the real server of a later fragment; 0 where the first one was not seen in time. */
 static __always_inline __u32 server_of_fragment(const struct packet *packet)
 {
 	struct ipvsd_datagram datagram = datagram_of(packet);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Replies that the packet program makes itself, from the VIP, back where the packet came from: ICMP and TCP resets. */
+/* The packet program's own replies, which go from the VIP back to the sender: ICMP and TCP resets. */
 #pragma once
 
 #include "constants.h"
@@ -10,7 +10,7 @@
 #define NANOSECONDS 1000000000 /* in a second */
 #define RST_LEN (IP_LEN + TCP_MIN_DOFF * sizeof(__u32))
 #define ICMP_ERROR_LEN (IP_LEN + sizeof(struct icmp_header))
-/* Bytes at most of an ICMP header and what it quotes. */
+/* The largest length of an ICMP header with its quotation. */
 #define ICMP_SUMMED (sizeof(struct icmp_header) + IP_MAX_LEN + PORTS_LEN)
 #define DSCP_MASK 0xfc
 #define LINK_LEN (sizeof(struct ethhdr) + VLAN_TAGS * sizeof(struct vlan_tag))
@@ -26,8 +26,8 @@ struct allowance {
 /* By the counter of the answer. Written and read by the director. */
 PERCPU_ARRAY(allowances, struct allowance, IPVSD_ANSWERED_TOO_BIG + 1);
 
-/* Allows at most reply_limit answers of a kind in each second of each CPU. Each kind has an allowance of its own: packets
- * that provoke one kind do not silence another. Echo replies need none, as in the kernel. */
+/* Allows at most reply_limit answers of a kind in each second on each CPU. Each kind has its own allowance, so that a
+ * flood of one does not silence another. Echo replies have no limit, as in the kernel. */
 static __always_inline bool may_answer(enum ipvsd_counter kind)
 {
 	__u32 index = kind;
@@ -36,7 +36,7 @@ static __always_inline bool may_answer(enum ipvsd_counter kind)
 
 	if (!allowance)
 		return false;
-	/* The limit is taken not to be reached. */
+	/* The explaining program assumes that the limit is not reached. */
 	if (EXPLAINS)
 		return constants.reply_limit;
 	if (allowance->since != second) {
@@ -81,13 +81,13 @@ static __always_inline int answer_echo(struct packet *packet)
 	ip->saddr = packet->vip;
 	ip->daddr = packet->client;
 	icmp->type = ICMP_ECHO_REPLY;
-	/* RFC 1141's sum, which never is 0: RFC 1624's would be wrong for a reply of zeros. */
+	/* RFC 1141's sum is never 0. RFC 1624's would be wrong for a reply of zeros. */
 	checksum = icmp->checksum + bpf_htons(ICMP_ECHO_REQUEST << 8);
 	icmp->checksum = (checksum & 0xffff) + (checksum >> 16);
 	return send_back(packet, IPVSD_ANSWERED_ECHO);
 }
 
-/* Cuts the frame to that length. 0: done. */
+/* Cuts the frame to that length. Returns 0 on success. */
 static __always_inline int cut(const struct packet *packet, __u32 length)
 {
 	struct xdp_md *ctx = packet->ctx;
@@ -98,7 +98,7 @@ static __always_inline int cut(const struct packet *packet, __u32 length)
 	return bpf_xdp_adjust_tail(ctx, (int)length - (int)present);
 }
 
-/* RFC 9293 section 3.5.2: the reset takes its number from the ACK field, or acknowledges what came. */
+/* The reset takes its sequence number from the ACK field, or acknowledges the segment (RFC 9293 section 3.5.2). */
 static __always_inline int answer_reset(struct packet *packet, const struct tcphdr *received, enum ipvsd_counter reason)
 {
 	__u32 length = packet->l3 + RST_LEN;
@@ -129,7 +129,7 @@ static __always_inline int answer_reset(struct packet *packet, const struct tcph
 	return send_back(packet, reason);
 }
 
-/* An ICMP "unreachable" that quotes the IP header and 8 bytes (RFC 792). mtu is for code 4, else 0. */
+/* Sends an ICMP "unreachable" that quotes the IP header and 8 bytes (RFC 792). mtu is for code 4, else 0. */
 static __always_inline int answer_unreachable(struct packet *packet, __u8 code, __u32 mtu, enum ipvsd_counter reason)
 {
 	__u32 quoted = packet->header_length + PORTS_LEN, l3 = packet->l3;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Whose a packet is: nobody's VIP, a VIP, a service. */
+/* The owner of a packet: no VIP, a VIP, or a service. */
 #pragma once
 
 #include "constants.h"
@@ -12,7 +12,7 @@ union service_value {
 	__u64 word;
 };
 
-/* Whether there is such a service, and what it is. */
+/* Looks for a service. Returns whether there is one. */
 static __always_inline bool find_service(__be32 vip, __be16 port, __u8 protocol, struct ipvsd_listener_value *found)
 {
 	__u64 wanted = ipvsd_listener_word(vip, port, protocol);
@@ -33,7 +33,7 @@ static __always_inline bool find_service(__be32 vip, __be16 port, __u8 protocol,
 		if (key != wanted)
 			continue;
 		value.word = entry->value;
-		/* Not another service's that took the entry just now. */
+		/* The key is read again, as another service may have taken the entry meanwhile. */
 		if (entry->key != wanted)
 			continue;
 		*found = value.value;
@@ -64,11 +64,12 @@ static __always_inline bool is_vip(__be32 address)
 	return may_be_vip(address) && find_service(address, 0, 0, &found);
 }
 
-/* Frames for other hosts come by, too: on a bridge's port, by a switch that floods, on an interface that is promiscuous.
- * The kernel calls them PACKET_OTHERHOST, and IPVS leaves them alone. No addresses set: whatever comes is for us. */
+/* Whether the frame is for the director. Frames for other hosts also come in: on a bridge's port, by a switch that
+ * floods, or on a promiscuous interface. The kernel calls them PACKET_OTHERHOST, and IPVS leaves them alone. Without
+ * set addresses, all frames are for the director. */
 static __always_inline bool is_for_director(const struct ethhdr *ethernet)
 {
-	/* With two bytes of the source, which are shifted out. */
+	/* The load includes two bytes of the source, which are shifted out. */
 	__u64 destination = *(const __u64 *)ethernet;
 	bool ours = !settings.own_mac[0];
 
@@ -80,8 +81,8 @@ static __always_inline bool is_for_director(const struct ethhdr *ethernet)
 	return ours;
 }
 
-/* A macvlan that has no VIP now, such as a VRRP backup's. Its place holds the complement of its MAC: no frame for a host
- * has that as its destination. */
+/* Whether the frame is for a macvlan without a VIP now, such as a VRRP backup's. The macvlan's place has the complement
+ * of its MAC, which is the destination of no frame for a host. */
 static __always_inline bool is_for_idle_macvlan(const struct ethhdr *ethernet)
 {
 	__u64 destination = *(const __u64 *)ethernet;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* lblc and lblcr: locality-based least connections. IPVS keys them on the destination, which for a service is its VIP:
- * so the service has one server (lblc), or one set of servers that grows under load and shrinks in a day (lblcr). */
+/* The schedulers lblc and lblcr: locality-based least connections. IPVS keys them on the destination, which for a
+ * service is its VIP. The service so has one server (lblc), or one set of servers that grows under load and shrinks in
+ * a day (lblcr). */
 #pragma once
 
 #include "constants.h"
@@ -9,7 +10,7 @@
 #include "thresholds.h"
 #include "trace.h"
 
-/* Server ids, 0 for none so far. Their loads are looked up again for each comparison: the stack is short. */
+/* Server ids, 0 for none yet. Their loads are looked up again for each comparison, as the stack is short. */
 struct locality {
 	__u32 least;  /* of all */
 	__u32 member; /* of the set, the least */
@@ -21,7 +22,7 @@ struct locality {
 	__u16 has_idle; /* one with less than half as many active connections as its weight */
 };
 
-/* Less than 0: server `one` has less overhead for its weight than `other`. */
+/* Less than 0 where server `one` has less overhead for its weight than `other`. */
 static __always_inline int compare_overhead(__u32 one, __u32 other)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &one);
@@ -37,7 +38,7 @@ static __always_inline int compare_overhead(__u32 one, __u32 other)
 	return mine < its ? -1 : mine > its;
 }
 
-/* IPVS's set has the one that joined last first. */
+/* IPVS's set begins with the server that joined last. */
 static __always_inline bool joined_after(__u32 joined, __u32 other)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &other);
@@ -83,7 +84,7 @@ static long consider_locality(void *map, const __u32 *turn, __u8 *value, struct 
 	return 0;
 }
 
-/* More active connections than its weight, where another server is half idle. */
+/* Whether the server has more active connections than its weight, while another server is half idle. */
 static __always_inline bool is_crowded(const struct locality *locality, __u32 server_id)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
@@ -92,8 +93,8 @@ static __always_inline bool is_crowded(const struct locality *locality, __u32 se
 	return locality->has_idle && server && counts && counts->active > server->weight;
 }
 
-/* ip_vs_lblc.c; but the threshold counts for the VIP's server, too, which IPVS leaves out: it would get all of the
- * new connections. */
+/* As in ip_vs_lblc.c, except that the threshold also counts for the VIP's server. IPVS would give it all new
+ * connections. */
 static __always_inline __u32 by_cached(struct ipvsd_service *service, const struct locality *locality, __u32 cached)
 {
 	if (is_available(cached) && !is_crowded(locality, cached))
@@ -103,8 +104,8 @@ static __always_inline __u32 by_cached(struct ipvsd_service *service, const stru
 	return locality->least;
 }
 
-/* ip_vs_lblcr.c: the least loaded of the set; the least loaded of all joins it where there is none, or where that one
- * is crowded. */
+/* As in ip_vs_lblcr.c, the least loaded server of the set is chosen. Where there is none, or it is crowded, the least
+ * loaded of all servers joins the set. */
 static __always_inline __u32 by_set(struct ipvsd_service *service, const struct locality *locality, __u32 now)
 {
 	__u32 changed = service->changed, server_id = locality->least;
@@ -144,7 +145,7 @@ static __always_inline __u32 by_locality(struct ipvsd_service *service, struct s
 
 	cached = service->cached;
 	emptied = service->emptied;
-	/* What nobody has asked for in a day, IPVS forgets. */
+	/* IPVS drops an entry after a day without use. */
 	if (now - service->used > IPVSD_LOCALITY_EXPIRATION) {
 		if (list.scheduler == IPVSD_SCHEDULER_LBLC) {
 			cached = 0;

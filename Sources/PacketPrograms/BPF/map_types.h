@@ -33,7 +33,7 @@
 		__type(value, value_type);                                                                             \
 	} name SEC(".maps")
 
-/* A hash that forgets what was not used for the longest time. */
+/* A hash that evicts the least recently used entry. */
 #define LRU_HASH(name, key_type, value_type, entries)                                                                  \
 	struct {                                                                                                       \
 		__uint(type, BPF_MAP_TYPE_LRU_HASH);                                                                   \

@@ -11,7 +11,7 @@
 #include "ipvsd_words.h"
 #include "map_types.h"
 
-/* Variables, and so read without a look-up; to the daemon maps like the others. */
+/* Variables, which are read without a look-up. To the daemon they are maps like the others. */
 
 /* Written by the daemon, read by all programs. */
 struct ipvsd_settings settings SEC(".data.settings");
@@ -22,26 +22,26 @@ struct ipvsd_table_load table_load SEC(".data.table_load");
 /* VIP, port and protocol to a service. Written by the daemon; read by checks and the stray program, and by the director
  * where listener_cache has no room. */
 HASH(listeners, struct ipvsd_listener_key, struct ipvsd_listener_value, 1, 0);
-/* The same, as buckets that are searched without a call. Written by the daemon, read by the director. */
+/* The listeners in buckets that are searched without a call. Written by the daemon, read by the director. */
 MMAP_ARRAY(listener_cache, struct ipvsd_listener_bucket);
-/* Written by the daemon, but for the cursor and what lblc and lblcr remember, which the daemon only clears; read by the
+/* Written by the daemon, except the cursor and the memory of lblc and lblcr, which the daemon only clears. Read by the
  * director. */
 MMAP_ARRAY(services, struct ipvsd_service);
 /* The schedulers' tables. Written by the daemon, read by the director. */
 MMAP_ARRAY(slots, struct ipvsd_slots);
-/* Written by the daemon, but for the packet programs' own fields, of which the daemon writes `overloaded` where thresholds
- * change, and clears what lblcr remembers; read by the director and checks. */
+/* Written by the daemon, except the packet programs' own fields. Of these it writes `overloaded` where thresholds
+ * change, and clears the memory of lblcr. Read by the director and checks. */
 MMAP_ARRAY(servers, struct ipvsd_server);
 /* By server id. Written by the director, and by the daemon for a new row, where it moves flows, and where the table grows;
  * read by both. */
 MMAP_ARRAY(conn_counts, struct ipvsd_conn_counts);
 /* Written by the daemon, read by the director and checks. */
 MMAP_ARRAY(next_hops, struct ipvsd_next_hop);
-/* By next hop: the number after those that were given out for outer packets (ipvsd_ids.h). Written by director and checks,
- * and by the daemon for a new row and where the table grows. */
+/* By next hop: the next number for outer packets (ipvsd_ids.h). Written by director and checks, and by the daemon for a
+ * new row and where the table grows. */
 MMAP_ARRAY(outer_ids, __u32);
-/* By next hop: the next number of the CPU's block; a multiple of IPVSD_ID_BLOCK where that is used up. Written and read by
- * director and checks, and cleared by the daemon for a new row. */
+/* By next hop: the next number of the CPU's block. A multiple of IPVSD_ID_BLOCK means that the block is used up.
+ * Written and read by director and checks, and cleared by the daemon for a new row. */
 PERCPU_ARRAY(id_blocks, __u32, 1);
 /* By server id. Written by the director, and cleared by the daemon for a new row; read by the daemon. */
 PERCPU_ARRAY(statistics, struct ipvsd_statistics, 1);
@@ -49,29 +49,29 @@ PERCPU_ARRAY(statistics, struct ipvsd_statistics, 1);
 MMAP_ARRAY(carried, struct ipvsd_statistics);
 /* Written by the director, read by the daemon and captures. */
 PERCPU_ARRAY(counters, struct ipvsd_counters, 1);
-/* What the counters of the layout before had counted. Written and read by the daemon alone. */
+/* The sums of the previous layout's counters. Written and read by the daemon alone. */
 MMAP_ARRAY(carried_counters, struct ipvsd_counters);
-/* Written and read by the director; read by the daemon, which writes where the table grows or its layout is migrated. */
+/* Written and read by the director. The daemon reads it, and writes where the table grows or its layout is migrated. */
 MMAP_ARRAY(flows, struct ipvsd_bucket);
-/* The smaller table before it, while flows are moved. Written and read by both. */
+/* The former, smaller flow table, while flows are moved. Written and read by both. */
 MMAP_ARRAY(old_flows, struct ipvsd_bucket);
-/* Marks of the flow table's buckets. Written and read as it is. */
+/* The marks of the flow table's buckets. Written and read by both. */
 MMAP_ARRAY(overflows, struct ipvsd_overflow);
 /* Written and read by the director; copied by the daemon where the table grows. */
 LRU_HASH(templates, struct ipvsd_template_key, struct ipvsd_template, 1);
-/* Of clients that were seen to go on. Written and read by the director; the daemon copies them and frees what expired. */
+/* The templates of proven clients. Written and read by the director. The daemon copies them, and frees expired ones. */
 HASH(confirmed_templates, struct ipvsd_template_key, struct ipvsd_template, 1, 0);
-/* The director's own. */
+/* For the director only. */
 LRU_HASH(fragments, struct ipvsd_datagram, struct ipvsd_fragments, IPVSD_FRAGMENTED);
-/* Ports of any-port services on which a client's handshake was seen to complete. Written by the director; read, and
- * forgotten, by the daemon. */
+/* The ports of any-port services on which a client's handshake completed. Written by the director. The daemon reads and
+ * removes them. */
 HASH(learnt_ports, struct ipvsd_port, __u64, IPVSD_LEARNT_PORTS, 0);
-/* Learnt ports that have answered a check. The daemon's own, for the daemon that comes after. */
+/* The learnt ports that have answered a check. Written by the daemon for the next daemon. */
 HASH(answered_ports, struct ipvsd_port, __u64, IPVSD_ANSWERED_PORTS, BPF_F_NO_PREALLOC);
-/* Interfaces on which the director is not, with the VIPs that are looked out for there. Written by the daemon, counted in
- * by the stray program. */
+/* The interfaces without the director, with the VIPs that are watched there. Written by the daemon. The stray program
+ * counts in them. */
 HASH(strays, struct ipvsd_stray_key, struct ipvsd_stray, IPVSD_STRAYS, BPF_F_NO_PREALLOC);
-/* Interfaces that packets may leave by, keyed by ifindex. Written by the daemon, read by the director. */
+/* The interfaces by which packets may leave, keyed by ifindex. Written by the daemon, read by the director. */
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
 	__uint(max_entries, 256);

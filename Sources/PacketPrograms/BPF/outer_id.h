@@ -14,7 +14,7 @@ static __always_inline __be16 next_outer_id(__u32 hop_id)
 	__u32 *next = bpf_map_lookup_elem(&id_blocks, &hop_id);
 	__u32 number;
 
-	/* Both have a row for each next hop. */
+	/* Both maps have a row for each next hop. */
 	if (!counter || !next)
 		return bpf_htons(bpf_get_prandom_u32() | 1);
 	number = *next;
@@ -26,8 +26,8 @@ static __always_inline __be16 next_outer_id(__u32 hop_id)
 	return bpf_htons(number & 0xffff);
 }
 
-/* Gives a header, written with identification 0, the next one of the real server's next hop. Apart from write_ip, so that
- * packets with DF do not pay for the registers that a call takes. */
+/* Sets the identification of a header that was written with 0, to the next one of the next hop. This is not in
+ * write_ip, so that packets with DF do not pay for the registers of a call. */
 static __always_inline void set_outer_id(struct iphdr *outer, __u32 server_id)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);

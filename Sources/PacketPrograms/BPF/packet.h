@@ -55,7 +55,7 @@ struct vlan_tag {
 	__be16 protocol;
 };
 
-/* What is known of a packet for a VIP. Offsets, not pointers: they survive head and tail adjustments. */
+/* The facts about a packet for a VIP. Offsets, unlike pointers, survive changes of the head and tail. */
 struct packet {
 	struct xdp_md *ctx;
 	struct ipvsd_counters *counters;
@@ -90,7 +90,8 @@ static __always_inline struct verdict to_server(__u32 server)
 
 static __always_inline struct verdict end_by(int action) { return (struct verdict){ .action = action }; }
 
-/* In 64 bits: the verifier allows no other difference of packet pointers, and the compiler would make one. */
+/* The difference is in 64 bits. The verifier allows no other difference of packet pointers, and the compiler would make
+ * one. */
 static __always_inline __u64 present_length(const void *data, const void *data_end)
 {
 	__u64 start = (__u64)data, end = (__u64)data_end;
@@ -99,13 +100,13 @@ static __always_inline __u64 present_length(const void *data, const void *data_e
 	return end;
 }
 
-/* Of the whole frame. The explaining program has but the headers, and takes the frame to be as long as they say. */
+/* The length of the whole frame. The explaining program has only the headers, and takes the length from them. */
 static __always_inline __u64 frame_length(const void *data, const void *data_end)
 {
 	return EXPLAINS ? LONGEST_FRAME : present_length(data, data_end);
 }
 
-/* The header is declared packed: its fields would be loaded byte by byte. */
+/* The header is declared packed, and its fields would be loaded byte by byte. */
 static __always_inline __be16 ether_type(const struct ethhdr *ethernet)
 {
 	return *(const __be16 *)((const void *)ethernet + 2 * ETH_ALEN);
@@ -129,8 +130,8 @@ static __always_inline void read_ipv4(struct packet *packet, const struct iphdr 
 	packet->id = ip->id;
 }
 
-/* RFC 1122 section 3.2.1.3, RFC 1812 section 5.3.7: no packet has such a source; an answer would go to many, or back
- * to us. 240/4 is in use here and there, and Linux takes it. */
+/* Whether the source is impossible (RFC 1122 section 3.2.1.3, RFC 1812 section 5.3.7). An answer to it would go to
+ * many, or back to the director. 240/4 is in use here and there, and Linux takes it. */
 static __always_inline bool is_martian(__be32 source)
 {
 	__u8 network = bpf_ntohl(source) >> 24;
@@ -156,7 +157,7 @@ static __always_inline void write_ip(void *at, __u8 tos, __u32 length, __be16 id
 	__u32 second = (__u32)frag_off << 16 | id;
 	__u32 third = bpf_htonl((__u32)IPDEFTTL << 24 | (__u32)protocol << 16);
 	__u64 sum = (__u64)first + second + third + source + destination;
-	/* Below 5 * 2^32: its 16-bit words are 0x20002 together at most, and folded once 0x10000. */
+	/* The sum is below 5 * 2^32. Its 16-bit words add up to 0x20002 at most, and to 0x10000 after one fold. */
 	__u32 folded = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
 	__u16 checksum;
 

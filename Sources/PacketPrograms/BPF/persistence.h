@@ -16,10 +16,11 @@
 #include "maps.h"
 #include "trace.h"
 
-/* What follows are global functions, which the verifier takes by themselves: at each of their calls again they would be
- * too much for it. Scalars alone go in: the stack of a call comes on top of its caller's, and 512 bytes are all. */
+/* The following functions are global, so that the verifier checks them separately. At each of their calls it would have
+ * too many states. Their arguments are scalars, since the stack of a call adds to its caller's, and the limit is 512
+ * bytes. */
 
-/* Whether the real server takes this service's clients. The row may be nobody's by now, or another service's. */
+/* Whether the real server takes this service's clients. The row may meanwhile be free, or another service's. */
 static __always_inline bool takes_clients(__u32 server_id, __u32 id, __u32 refused)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
@@ -27,7 +28,7 @@ static __always_inline bool takes_clients(__u32 server_id, __u32 id, __u32 refus
 	return server && server->service == id && (server->flags & (IPVSD_SERVER_USED | refused)) == IPVSD_SERVER_USED;
 }
 
-/* The server of a template; 0 where its time is over, or the server has one of the flags `refused`. */
+/* Returns the server of a template; 0 where it has expired, or the server has one of the flags `refused`. */
 static __always_inline __u32 template_server(const struct ipvsd_template *template, const struct ipvsd_service *service,
 					     __u32 id, __u32 refused)
 {
@@ -38,7 +39,7 @@ static __always_inline __u32 template_server(const struct ipvsd_template *templa
 	return takes_clients(server_id, id, refused) ? server_id : 0;
 }
 
-/* What the forwarding program finds is the template that this packet left a moment ago. */
+/* The forwarding program would find the template that this packet has just made. */
 static __always_inline bool finds_kept_template(__be32 client, bool has_confirmed)
 {
 #ifdef IPVSD_EXPLAIN
@@ -59,7 +60,7 @@ static __always_inline void trace_template(const struct ipvsd_template *template
 
 #define UNCONFIRMED 0x10000 /* beside the server's id */
 
-/* The server of the client's template, 0 where there is none, or it is one of `refused`. */
+/* Returns the server of the client's template; 0 where there is none, or it has one of the flags `refused`. */
 __noinline int by_template(__u32 id, __be32 client, __u32 refused)
 {
 	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);
@@ -95,7 +96,7 @@ __noinline int by_template(__u32 id, __be32 client, __u32 refused)
 	return server | unconfirmed;
 }
 
-/* `renews`: the client's confirmed template, if it has one, does not count for the packet, and is replaced by this one. */
+/* `renews`: the client's confirmed template, if any, is invalid for the packet, and is replaced by this one. */
 __noinline int keep_template(__u32 id, __be32 client, __u32 server, __u32 renews)
 {
 	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);
@@ -113,15 +114,15 @@ __noinline int keep_template(__u32 id, __be32 client, __u32 server, __u32 renews
 	return server;
 }
 
-/* Whether a proven client found no room lately. Then newcomers get no template: the Maglev table names the same real server
- * for all of a client's connections. */
+/* Whether a proven client recently found no room. Newcomers then get no template, and the Maglev table names the same
+ * real server for all of a client's connections. */
 static __always_inline bool lacks_room_for_templates(void)
 {
 	return table_load.templates_full && (__s32)(ticks() - table_load.templates_full) <= IPVSD_FULL_TICKS;
 }
 
-/* A client of this server goes on. Where it has a confirmed template that counts, it keeps that one. 0: it has none, for
- * want of room, or as the server has one of the flags `left`. */
+/* Confirms a client of this server. A valid confirmed template stays. Returns 0 where the client has none, for lack of
+ * room, or as the server has one of the flags `left`. */
 __noinline int confirm_template(__u32 id, __be32 client, __u32 server, __u32 left)
 {
 	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);
@@ -140,19 +141,19 @@ __noinline int confirm_template(__u32 id, __be32 client, __u32 server, __u32 lef
 	}
 	if (!takes_clients(server, id, left))
 		return 0;
-	/* To look for room takes long where there is none. */
+	/* A search for room takes long where there is none. */
 	error = UPDATE(&confirmed_templates, &key, &made, lacks_room ? BPF_EXIST : BPF_ANY);
 	if (!error)
 		return 1;
-	/* By any other error the client stays unconfirmed until its next packet. */
+	/* After any other error the client stays unconfirmed until its next packet. */
 	if (error == -E2BIG)
 		WRITE(table_load.templates_full = made.stamp);
 	return 0;
 }
 
-/* The packet of a flow keeps the client's template. `proven`: the server of a client that goes on; 0: nothing is proven.
- * `left`: IPVSD_SERVER_LEFT_BY_. Inlined: as a function of its own it would take 32 bytes more of the stack, of which the way
- * by recorded_server then needs more than the 512 that the verifier of 6.1 allows. */
+/* Refreshes the client's template by a packet of a flow. `proven` is the server of a proven client; 0: nothing is
+ * proven. `left`: IPVSD_SERVER_LEFT_BY_. The function is inlined, as a call would take 32 bytes more of the stack. The
+ * path by recorded_server then exceeds the 512 bytes that the verifier of 6.1 allows. */
 static __always_inline void keep_up_template(__u32 id, __be32 client, __u32 proven, __u32 left)
 {
 	if (!proven || !confirm_template(id, client, proven, left))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Schedulers, and what a packet asks of them: a server id for a new flow, 0 where there is none. */
+/* The schedulers. They return the server id for a new flow, 0 where there is none. */
 #pragma once
 
 #include "locality.h"
@@ -9,7 +9,8 @@
 #include "thresholds.h"
 #include "trace.h"
 
-/* ip_vs_rr.c, ip_vs_wrr.c: who is overloaded loses the turn to the next. Where all are, no turn is taken. */
+/* As in ip_vs_rr.c and ip_vs_wrr.c, an overloaded server loses its turn to the next one. Where all are overloaded, no
+ * turn is taken. */
 static __always_inline __u32 after_turn(struct ipvsd_service *service, struct slice ring, __u32 position)
 {
 	struct walk walk = walk_from(ring, position, true);
@@ -44,13 +45,13 @@ struct search {
 	__u32 scheduler;
 };
 
-/* True where the candidate has less overhead for its weight than the one chosen so far. */
+/* Whether the candidate has less overhead for its weight than the present choice. */
 static __always_inline bool has_less(const struct search *search, __u64 overhead, __u32 weight)
 {
 	return !search->chosen || search->overhead * weight > overhead * search->weight;
 }
 
-/* One real server's turn. True ends the search. */
+/* Compares one real server. Returns true to end the search. */
 static __always_inline bool consider(struct search *search, __u32 position)
 {
 	struct ipvsd_server *server;
@@ -106,7 +107,7 @@ static long consider_some(void *map, const __u32 *turn, __u8 *value, struct sear
 	return 0;
 }
 
-/* The first of equals, as in IPVS. */
+/* The first one of equal servers is chosen, as in IPVS. */
 static __always_inline __u32 by_search(struct slice list)
 {
 	struct search search = {
@@ -122,8 +123,8 @@ static __always_inline __u32 by_search(struct slice list)
 	return search.chosen;
 }
 
-/* IPVS draws among those that are available. Redrawing gives them the same chances; where chance finds none, the next
- * one in the ring has to do. */
+/* IPVS draws among the available servers. Drawing again gives them the same chances. Where the draws find none, the
+ * next available one in the ring is taken. */
 static __always_inline __u32 draw_slot(struct slice ring, __u64 draw)
 {
 	__u32 index = ipvsd_scale(draw, ring.size);
@@ -137,8 +138,8 @@ static __always_inline __u32 draw_slot(struct slice ring, __u64 draw)
 	return is_available(id) ? id : walk_from(ring, index, true).chosen;
 }
 
-/* ip_vs_twos.c: of two servers, drawn by weight, the second only if it has less overhead for its weight. The draw is
- * a hash of the service's cursor, so that a model can follow it. */
+/* As in ip_vs_twos.c, two servers are drawn by weight, and the second is chosen only if it has less overhead for its
+ * weight. The draw is a hash of the service's cursor, so that a model can reproduce it. */
 static __always_inline __u32 by_two_choices(struct ipvsd_service *service, struct slice ring)
 {
 	__u64 draw = ipvsd_mix(FETCH_AND_ADD(&service->cursor, 1) + 1);
@@ -155,8 +156,8 @@ static __always_inline __u32 by_two_choices(struct ipvsd_service *service, struc
 	return second->weight * overhead_of(counts) > server->weight * overhead_of(second_counts) ? other : one;
 }
 
-/* ip_vs_sh.c. Without fallback the table has no server of weight 0; with it,
- * the walk starts at twice the bucket, since ip_vs_sh_get_fallback adds the bucket to the offset and to the hash. */
+/* As in ip_vs_sh.c. Without fallback the table has no server of weight 0. With fallback the walk starts at twice the
+ * bucket, since ip_vs_sh_get_fallback adds the bucket to the offset and to the hash. */
 static __always_inline __u32 by_source_hash(struct slice table, __be32 client, __be16 client_port,
 					    bool heeds_thresholds)
 {
@@ -171,7 +172,7 @@ static __always_inline __u32 by_source_hash(struct slice table, __be32 client, _
 	return table.falls_back ? walk_from(table, 2 * bucket, heeds_thresholds).chosen : 0;
 }
 
-/* Where ip_vs_mh.c's fallback hashes anew, ours takes the slots that follow: as random, in a Maglev table. */
+/* The fallback of ip_vs_mh.c hashes anew. Here it takes the following slots, which are as random in a Maglev table. */
 static __always_inline __u32 by_maglev_hash(const struct ipvsd_service *service, struct slice list, __be32 client,
 					    __be16 client_port, bool heeds_thresholds)
 {
@@ -222,8 +223,8 @@ static __always_inline __u32 choose(struct ipvsd_service *service, __be32 client
 	return by_search(list);
 }
 
-/* The server that any director names for a packet without a connection. No threshold counts: the connection may be an
- * old one, of which this director knows nothing. */
+/* Returns the server that every director chooses for a packet without a connection. Thresholds do not count, as the
+ * connection may be an old one that this director does not know. */
 static __always_inline __u32 choose_stateless(struct ipvsd_service *service, __be32 client, __be16 client_port)
 {
 	struct slice list = slice_of(*(volatile __u64 *)&service->schedule);
@@ -232,7 +233,7 @@ static __always_inline __u32 choose_stateless(struct ipvsd_service *service, __b
 	return by_maglev(service, client, client_port);
 }
 
-/* What a packet found at its destination. */
+/* The packet's state at its destination. */
 struct service_entry {
 	struct ipvsd_service *service;
 	__u32 id;
@@ -260,7 +261,7 @@ __noinline int choose_new(__u32 id, __u32 flags, __be32 client, __u32 client_por
 	if (!(flags & IPVSD_SERVICE_PERSISTENT))
 		return choose(service, client, client_port);
 	server = by_template(id, client, left);
-	/* A datagram of a client that sent one before. */
+	/* The datagram's client has sent one before. */
 	if (server & UNCONFIRMED && left == IPVSD_SERVER_LEFT_BY_DATAGRAMS)
 		confirm_template(id, client, server & 0xffff, left);
 	if (server)
@@ -275,7 +276,7 @@ __noinline int choose_new(__u32 id, __u32 flags, __be32 client, __u32 client_por
 	return server;
 }
 
-/* Of a ring, who comes after a server that takes no new connections. */
+/* Returns the next available server of a ring after one that takes no new connections. */
 __noinline int pass_turn(__u32 id, __u32 position)
 {
 	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);
@@ -287,8 +288,8 @@ __noinline int pass_turn(__u32 id, __u32 position)
 	return ring.size ? after_turn(service, ring, position) : 0;
 }
 
-/* Without memory, the same for all connections of a persistent client. Who moves does so with a new connection: this may be
- * one that goes on. */
+/* The choice without a record is the same for all connections of a persistent client. A client moves with a new
+ * connection, and this may be an old one. */
 __noinline int reselect_stateless(__u32 id, __u32 flags, __be32 client, __u32 client_port)
 {
 	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);
@@ -302,7 +303,7 @@ __noinline int reselect_stateless(__u32 id, __u32 flags, __be32 client, __u32 cl
 	return server ? server : by_maglev(service, client & service->netmask, 0);
 }
 
-/* Another one than the silent server out of the Maglev table; 0 where two tries find none. */
+/* Returns another server than the silent one from the Maglev table; 0 where two tries find none. */
 __noinline int maglev_excluding(__u32 id, __be32 client, __u32 client_port, __u32 silent)
 {
 	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);
@@ -316,8 +317,8 @@ __noinline int maglev_excluding(__u32 id, __be32 client, __u32 client_port, __u3
 	return other == silent ? 0 : other;
 }
 
-/* The server of a new connection. The turn of a server that is available, which is what most get, takes no call. `limited`:
- * whether the server may have a threshold, which the connection may pass. */
+/* Returns the server of a new connection. In the common case, an available server's turn takes no call. `limited`: the
+ * server may have a threshold, which the connection may exceed. */
 static __always_inline __u32 select_server(const struct service_entry *entry, __be32 client, __be16 client_port,
 					   __u32 left, bool *limited)
 {
@@ -338,14 +339,14 @@ static __always_inline __u32 select_server(const struct service_entry *entry, __
 	return choose_new(entry->id, entry->flags, client, client_port, left) & 0xffff;
 }
 
-/* The server of a packet without a connection. */
+/* Returns the server of a packet without a connection. */
 static __always_inline __u32 stateless_server(const struct service_entry *entry, __be32 client, __be16 client_port)
 {
 	return reselect_stateless(entry->id, entry->flags, client, client_port) & 0xffff;
 }
 
-/* Another server than the silent one, 0 where there is none: the scheduler may name the same again, and a hash always
- * does. */
+/* Returns another server than the silent one; 0 where there is none. The scheduler may name the same one again, and a
+ * hash always does. */
 static __always_inline __u32 select_excluding(const struct service_entry *entry, __be32 client, __be16 client_port,
 					      __u32 silent)
 {
@@ -364,7 +365,7 @@ static __always_inline __u32 select_excluding(const struct service_entry *entry,
 
 #define PERSISTENCE_LAG_SHIFT 3 /* 1/8 of the persistence, in ticks: a template ends that much too early at most */
 
-/* How far the stamp of a flow may lag, in ticks: packets that refresh it keep the template, too. */
+/* Returns the ticks by which the stamp of a flow may lag. Packets that refresh it also keep the template. */
 static __always_inline __u32 longest_lag(const struct service_entry *entry)
 {
 	return entry->flags & IPVSD_SERVICE_PERSISTENT ? entry->service->persistence >> PERSISTENCE_LAG_SHIFT : 0xffff;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Real servers that leave SYNs unanswered: how many, and where a SYN that is repeated goes instead. */
+/* Real servers that leave SYNs unanswered: the counts, and another server for a repeated SYN. */
 #pragma once
 
 #include "flows.h"
@@ -8,7 +8,7 @@
 #include "schedule.h"
 #include "trace.h"
 
-/* A dead server's silence: clients' SYNs, and no ACK that completes a handshake. */
+/* Whether a server is silent: clients have sent SYNs, and no ACK has completed a handshake. */
 static __always_inline bool is_silent(const struct packet *packet, const struct flow_reference *flow, __u32 server_id)
 {
 	struct ipvsd_conn_counts *counts = bpf_map_lookup_elem(&conn_counts, &server_id);
@@ -36,7 +36,8 @@ static __always_inline void count_completed(const struct flow_reference *flow, _
 	WRITE(counts->completed = flow->now);
 }
 
-/* Another server for a SYN that is repeated to a silent one, 0 where there is none or nobody is silent. */
+/* Returns another server for a SYN that is repeated to a silent one; 0 where there is none, or the server is not
+ * silent. */
 static __always_inline __u32 other_than_silent(const struct packet *packet, const struct service_entry *entry,
 					       const struct flow_reference *flow, __u32 server)
 {

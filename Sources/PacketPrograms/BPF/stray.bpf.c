@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-/* What comes in for a VIP by an interface that the packet program is not on. By default a Linux host answers ARP for all of
- * its addresses on all of its interfaces: there those requests are left unanswered. Packets for a service are counted, and
- * go on to the director's own stack as they came. */
+/* The program for interfaces without the packet program. By default a Linux host answers ARP for all of its addresses
+ * on all of its interfaces. Here the requests for a VIP are left unanswered. Packets for a service are counted, and go
+ * on to the director's own stack unchanged. */
 #include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
 #include <stddef.h>
@@ -67,7 +67,7 @@ static __always_inline void on_ip(struct __sk_buff *skb)
 SEC("tc")
 int stray(struct __sk_buff *skb)
 {
-	/* A VLAN device has the program itself. */
+	/* A VLAN device has the program of its own. */
 	if (skb->vlan_present || skb->pkt_type == PACKET_OTHERHOST)
 		return TC_ACT_UNSPEC;
 	if (skb->protocol == bpf_htons(ETH_P_ARP))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The tables of the schedulers: slices of the slots, and ways through them. */
+/* The tables of the schedulers, which are slices of the slots, and the walks through them. */
 #pragma once
 
 #include "maps.h"
@@ -34,7 +34,7 @@ static __always_inline __u32 slot(__u32 index)
 	return group ? group->server[index % IPVSD_SLOT_GROUP] : 0;
 }
 
-/* The same on every director. Port 0: by the address alone. */
+/* The result is the same on every director. With port 0 it depends on the address alone. */
 static __always_inline __u32 maglev_slot(struct slice table, __be32 client, __be16 client_port)
 {
 	return ipvsd_scale(ipvsd_maglev_hash(bpf_ntohl(client), bpf_ntohs(client_port)), table.size);
@@ -53,8 +53,8 @@ static __always_inline __u32 by_maglev(const struct ipvsd_service *service, __be
 	return slot(table.first + index);
 }
 
-/* For loops by bpf_for_each_map_elem, a call of the callback for each element. bpf_loop is not in every kernel that we support
- * (5.17), and the verifier of 6.1 gives up on a plain loop of this length. Never read or written. */
+/* For loops by bpf_for_each_map_elem, which calls the callback for each element. bpf_loop needs Linux 5.17, and the
+ * verifier of 6.1 rejects a plain loop of this length. Never read or written. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, IPVSD_LIST_LIMIT); /* also IPVSD_SWEEP_BUCKETS */
@@ -64,8 +64,9 @@ struct {
 
 _Static_assert(IPVSD_LIST_LIMIT == IPVSD_SWEEP_BUCKETS, "one map gives both loops their iterations");
 
-/* 0, which the verifier does not know. What a callback writes must not begin as a constant: kernels before 6.7 look at a
- * callback only as its first call finds things, and cut off the branches that this call does not take. */
+/* Returns 0 as an unknown value to the verifier. A variable that a callback writes must not begin as a constant.
+ * Kernels before 6.7 verify a callback only for the state of its first call, and remove the branches that this call
+ * does not take. */
 static volatile __u32 opaque_zero;
 
 /* ip_vs_dest_conn_overhead */
@@ -104,7 +105,7 @@ static long walk_on(void *map, const __u32 *turn, __u8 *value, struct walk *walk
 	return 0;
 }
 
-/* The first server that is available, from a slot on and around. */
+/* Returns the first available server, from a slot on and around. */
 static __always_inline struct walk walk_from(struct slice table, __u32 from, bool heeds_thresholds)
 {
 	struct walk walk = {

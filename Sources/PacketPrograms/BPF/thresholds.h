@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Upper and lower thresholds of real servers, as ip_vs_conn.c has them: a server is overloaded from the upper one on
- * and until its connections are fewer than the lower one. Only new flows ask. */
+/* The upper and lower thresholds of real servers, as in ip_vs_conn.c. A server is overloaded from the upper one on,
+ * until its connections are fewer than the lower one. Only new flows depend on it. */
 #pragma once
 
 #include "maps.h"
@@ -14,8 +14,8 @@ static __always_inline bool is_overloaded(const struct ipvsd_server *server, con
 					   (server->overloaded && connections >= server->lower_threshold));
 }
 
-/* A connection was added. Between two additions connections only end, so that this and `is_overloaded` together miss
- * no time at which a threshold was passed. */
+/* Updates the mark after a connection was added. Between two additions connections only end, so that this and
+ * `is_overloaded` together miss no crossing of a threshold. */
 static __always_inline void note_connection(__u32 server_id)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);

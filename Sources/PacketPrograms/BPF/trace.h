@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The packet program is compiled twice: to forward, and to explain. Every write to a map is made by one of the macros
- * here, or stands after a return of the explaining program, as in may_answer(). The explaining program makes none, and goes
- * on as if it had succeeded. Instead it writes what it decides to a
- * variable of its own. The forwarding program has no trace. */
+/* The packet program is compiled twice, to forward and to explain. Every write to a map goes through one of these
+ * macros, or comes after a return of the explaining program, as in may_answer(). The explaining program makes no such
+ * write, and continues as if it had succeeded. It writes its decisions to a variable of its own. The forwarding program
+ * has no trace. */
 #pragma once
 
 #include <linux/bpf.h>
@@ -15,7 +15,7 @@
 
 #define EXPLAINS true
 
-/* Written by the explaining program, read by whoever runs it. */
+/* Written by the explaining program, and read by the process that runs it. */
 struct ipvsd_trace trace SEC(".data.trace");
 
 #define TRACE(statement)                                                                                               \
@@ -44,8 +44,8 @@ struct ipvsd_trace trace SEC(".data.trace");
 #define FETCH_AND_ADD(place, amount)                                                                                   \
 	(EXPLAINS ? *(volatile __typeof__(*(place)) *)(place) : __sync_fetch_and_add(place, amount))
 
-/* 0 where it succeeds, else a negative errno. The errno is an int, not libbpf's long: before Linux 6.4 the verifier makes a
- * direct call of the map's function, whose int does not extend the sign to the upper half of the register. */
+/* 0, or a negative errno. The errno is an int, and not libbpf's long. Before Linux 6.4 the verifier calls the map's
+ * function directly, whose int does not extend the sign to the upper half of the register. */
 #define UPDATE(map, key, value, flags) (EXPLAINS ? 0 : (int)bpf_map_update_elem(map, key, value, flags))
 
 #define COMPARE_AND_SWAP(place, old, new) (EXPLAINS ? (old) : __sync_val_compare_and_swap(place, old, new))
@@ -78,7 +78,7 @@ static __always_inline void trace_choice(__u32 server)
 	TRACE(trace.choices++);
 }
 
-/* The flow that was found gets a server anew. */
+/* The flow that was found is scheduled anew. */
 static __always_inline void trace_rescheduled(enum ipvsd_fate fate, enum ipvsd_occasion occasion)
 {
 	TRACE(trace.fate = fate);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The layouts that the packet programs and the control plane share. Fields named `__be` are in network byte order,
- * all others in the host's. Index and id 0 mean "not set" everywhere, so that a zeroed row is safe. ipvsd_words.h has the
- * fields of words, ipvsd_hash.h the hashes, ipvsd_ids.h the numbers of outer packets, ipvsd_capture.h what the capture
- * programs read and write, ipvsd_checks.h what the check programs count, ipvsd_layout_3.h what layout 3 had otherwise. */
+/* The layouts that the packet programs and the control plane share. Fields named `__be` are in network byte order, all
+ * others in the host's. Index and id 0 mean "not set" everywhere, so that a zeroed row is safe. The other headers have
+ * what belongs beside the rows. ipvsd_words.h has the fields of words, ipvsd_hash.h the hashes, and ipvsd_ids.h the
+ * numbers of outer packets. ipvsd_capture.h and ipvsd_checks.h have the rows of captures and checks, and
+ * ipvsd_layout_3.h the different rows of layout 3. */
 #pragma once
 
 #include <linux/types.h>
@@ -13,7 +14,7 @@
 /* Raised by every change to a layout below. A daemon carries the data plane of an older version over (LayoutMigration.swift),
  * and refuses that of a newer one. */
 #define IPVSD_ABI_VERSION 4
-/* The oldest version that it carries over. */
+/* The oldest version that a daemon carries over. */
 #define IPVSD_OLDEST_ABI_VERSION 3
 
 /* The tables of services, real servers, next hops, slots and flows follow the configuration: the daemon sizes them when it
@@ -34,7 +35,7 @@
 /* A tick of flow stamps is 2^28 ns, 0.27 s. Time-outs are at most 32,767 ticks: 2 h 26 min. */
 #define IPVSD_TICK_SHIFT 28
 #define IPVSD_TIMEOUT_LIMIT 32767
-/* A second: a handshake with a server that is down, and in which nothing happened for so long, is over. */
+/* One second. An idle handshake with a server that is down is over after this time. */
 #define IPVSD_ABANDONED_TICKS 4
 
 /* Marks of check sockets: IPVSD_CHECK_MARK | server id. */
@@ -43,20 +44,20 @@
 
 /* ---- Flow table ---- */
 
-/* Words: ipvsd_flow_key and ipvsd_flow_value have their fields. A value of 0 is free. */
+/* The words have the fields of ipvsd_flow_key and ipvsd_flow_value. A value of 0 is free. */
 struct ipvsd_flow {
 	__u64 key;
 	__u64 value;
 };
 
-/* Two cache lines, which processors fetch together. A flow is in the half that its hash names, or, where that one had
- * no room, in the other, or, where the bucket had none, in a second bucket that its hash names. */
+/* Two cache lines, which processors fetch together. A flow is in the half that its hash names. Where that half had no
+ * room, the flow is in the other half. Where the bucket had none, it is in the second bucket that its hash names. */
 struct ipvsd_bucket {
 	struct ipvsd_flow way[IPVSD_WAYS];
 };
 
-/* For each of IPVSD_OVERFLOW_BUCKETS buckets the tick (never 0), 0 for never or too long ago, at which a flow last found no room, and at which
- * one of its flows was last recorded in, or refreshed in, its second bucket. */
+/* The marks of IPVSD_OVERFLOW_BUCKETS buckets, as ticks that are never 0. 0 is never, or too long ago. `stamp`: a flow
+ * of the bucket last found no room. `spilled`: one of its flows was last recorded or refreshed in its second bucket. */
 #define IPVSD_OVERFLOW_BUCKETS 32
 
 struct ipvsd_overflow {
@@ -73,7 +74,8 @@ enum ipvsd_state {
 	IPVSD_STATE_TIME_WAIT,
 	IPVSD_STATE_CLOSE,
 	IPVSD_STATE_UDP,
-	/* As ESTABLISHED and UDP, but of flows that may be made up: a single ACK without data, a single datagram. */
+	/* As ESTABLISHED and UDP, but for flows that a spoofed packet may have made: by one ACK without data, or by one
+	 * datagram. */
 	IPVSD_STATE_BARE_ACK,
 	IPVSD_STATE_ONE_DATAGRAM,
 	IPVSD_STATE_MAX = 16,
@@ -81,7 +83,7 @@ enum ipvsd_state {
 
 /* ---- Services ---- */
 
-/* port and protocol 0: the VIP itself. port 0 with a protocol: its any-port service. */
+/* With port and protocol 0 it is the VIP itself. With port 0 and a protocol it is the VIP's any-port service. */
 struct ipvsd_listener_key {
 	__be32 vip;
 	__be16 port;
@@ -89,8 +91,8 @@ struct ipvsd_listener_key {
 	__u8 reserved;
 };
 
-/* destination is the number of the VIP and the protocol, which all their listeners share: flows outlive the naming of their
- * port beside an any-port service. */
+/* `destination` is the number of the VIP and the protocol, which all their listeners share. A flow of an any-port
+ * service so outlives a new listener for its port. */
 struct ipvsd_listener_value {
 	__u16 service;
 	__u16 former; /* the number of its flows in layout 3, while they are moved; 0 where it is `destination` */
@@ -99,20 +101,20 @@ struct ipvsd_listener_value {
 };
 
 #define IPVSD_SERVICE_ANY_PORT 1u
-/* What becomes of a TCP connection whose real server is down; without either it is kept. */
+/* The fate of a TCP connection whose real server is down. Without either flag it is kept. */
 #define IPVSD_SERVICE_RESETS 2u
 #define IPVSD_SERVICE_REHASHES 4u
-/* A client's new connections go where its last one went (ipvsadm -p). */
+/* The service is persistent: a client's new connections go to the real server of its last one (ipvsadm -p). */
 #define IPVSD_SERVICE_PERSISTENT 8u
-/* Every datagram is scheduled by itself, and none is remembered (ipvsadm -o). */
+/* Every datagram is scheduled by itself, and none is recorded (ipvsadm -o). */
 #define IPVSD_SERVICE_ONE_PACKET 16u
-/* Datagrams of recorded flows go on to a real server that they are to leave (IPVSD_SERVER_LEFT), and their entries are
- * not refreshed. Without it they are scheduled anew. */
+/* Recorded flows of datagrams stay at a real server that they have to leave (IPVSD_SERVER_LEFT), without a refresh of
+ * their entries. Without this flag they are scheduled anew. */
 #define IPVSD_SERVICE_FINISHES 32u
 
-/* The listeners once more, in an array, which is searched without a call: the words of a key and of its value. A search
- * of the key's bucket, ipvsd_listener_bucket, ends at an entry that was never used (key 0); where the bucket is full of
- * others, the map of listeners has the answer. Entries are filled value first, key last. */
+/* The listeners as an array, which is searched without a call. An entry has the words of a key and of its value. The
+ * search of a bucket ends at an entry that was never used (key 0). Where the bucket is full of other keys, the map of
+ * listeners has the answer. The value of an entry is written before its key. */
 struct ipvsd_cached_listener {
 	__u64 key;
 	__u64 value;
@@ -153,7 +155,7 @@ struct ipvsd_service {
 	__u64 name;        /* of the scheduler, in ASCII; the control plane's own, for adoption */
 	__u32 persistence; /* ticks */
 	__be32 netmask;    /* of persistence: clients that differ in its zero bits are one */
-	/* Of lblc and lblcr, the packet programs' own. Times are in 2^IPVSD_LOCALITY_SHIFT ns. */
+	/* The memory of lblc and lblcr, for the packet programs only. Times are in 2^IPVSD_LOCALITY_SHIFT ns. */
 	__u32 cached;  /* lblc: the VIP's server. lblcr: the number under which the last server joined the VIP's set */
 	__u32 emptied; /* lblcr: who joined under a number up to this one is no longer in the set */
 	__u32 changed; /* lblcr: when the set last changed */
@@ -162,10 +164,11 @@ struct ipvsd_service {
 };
 
 #define IPVSD_LOCALITY_SHIFT 32
-/* A day: sysctl_lblc_expiration and sysctl_lblcr_expiration. */
+/* One day, as sysctl_lblc_expiration and sysctl_lblcr_expiration. */
 #define IPVSD_LOCALITY_EXPIRATION 20117u
 
-/* Of templates and confirmed_templates: a client's (network's) real server in a persistent service. */
+/* A row of templates and confirmed_templates: the real server of a client, or of its network, in a persistent
+ * service. */
 struct ipvsd_template_key {
 	__be32 client;
 	__u32 service;
@@ -176,7 +179,7 @@ struct ipvsd_template {
 	__u32 stamp; /* tick at which it was last used */
 };
 
-/* Of fragments: RFC 791's identification of a datagram. */
+/* A row of fragments: RFC 791's identification of a datagram. */
 struct ipvsd_datagram {
 	__be32 source;
 	__be32 destination;
@@ -192,7 +195,7 @@ struct ipvsd_fragments {
 
 #define IPVSD_FRAGMENT_TICKS 112 /* 30 s, as net.ipv4.ipfrag_time */
 
-/* No handshake completed for that many ticks either, before a server counts as silent. */
+/* A server counts as silent only after that many ticks without a completed handshake. */
 #define IPVSD_SILENT_TICKS 2
 
 #define IPVSD_SLOT_GROUP 4
@@ -209,14 +212,15 @@ struct ipvsd_server {
 	__u32 next_hop;
 	__u16 weight; /* effective */
 	__u16 flags;  /* IPVSD_SERVER_ */
-	/* What follows is the control plane's own, for adoption; templates are held against `service`, too. */
+	/* The next fields are for adoption by the control plane. Templates are also compared with `service`. */
 	__be32 address;
 	__u16 service;
 	__u16 configured_weight;
-	/* The next eight are one word, too. Connections, active and inactive; upper 0: no thresholds. */
+	/* The next eight bytes are one word, too. Thresholds count active and inactive connections. `upper` 0: no
+	 * thresholds. */
 	__u32 upper_threshold;
 	__u32 lower_threshold; /* never 0 where upper is not */
-	/* The packet programs' own. */
+	/* For the packet programs only. */
 	__u32 overloaded; /* the upper threshold was reached, and since then no connection came below the lower */
 	__u32 joined;     /* the number under which it joined the set of lblcr; 0: never */
 };
@@ -229,13 +233,15 @@ struct ipvsd_server {
 #define IPVSD_SERVER_MOVES_DATAGRAMS 32u /* the wait for its drain has ended: datagrams leave it */
 #define IPVSD_SERVER_LEFT (IPVSD_SERVER_REMOVED | IPVSD_SERVER_MOVES_DATAGRAMS)
 #define IPVSD_SERVER_OUT (IPVSD_SERVER_DOWN | IPVSD_SERVER_REMOVED)
-/* Flags of the real servers whose templates do not count for a new connection, and for datagrams. */
+/* The flags of real servers whose templates do not count for a new connection, and for datagrams. */
 #define IPVSD_SERVER_LEFT_BY_CONNECTIONS (IPVSD_SERVER_OUT | IPVSD_SERVER_MOVES)
 #define IPVSD_SERVER_LEFT_BY_DATAGRAMS (IPVSD_SERVER_LEFT_BY_CONNECTIONS | IPVSD_SERVER_MOVES_DATAGRAMS)
-/* And, the control plane's own, so many tenths of its share that slow start keeps from it: 0 to 9. */
+/* The upper bits count the tenths of the server's share that slow start withholds: 0 to 9. Only the control plane uses
+ * them. */
 #define IPVSD_SERVER_WITHHELD_SHIFT 12
 
-/* Connections of a real server, active and inactive as IPVS counts them; shared by all CPUs, the packet programs' own. */
+/* The connections of a real server, active and inactive as IPVS counts them. All CPUs share them. For the packet
+ * programs only. */
 struct ipvsd_conn_counts {
 	__u32 active;
 	__u32 inactive;
@@ -243,7 +249,8 @@ struct ipvsd_conn_counts {
 	__u32 completed;  /* the tick of that handshake */
 };
 
-/* How a real server is reached: a cache line. Rows are immutable while a server names them: 12 bytes of MAC would tear. */
+/* The path to a real server, in one cache line. Rows are immutable while a server names them, since 12 bytes of MAC
+ * cannot be stored at once. */
 struct ipvsd_next_hop {
 	__u8 eth_addrs[12]; /* the destination's MAC, then the source's */
 	__u32 ifindex;      /* that frames leave by: below a VLAN device, a port of a bridge */
@@ -269,8 +276,8 @@ struct ipvsd_statistics {
 	__u64 bytes; /* inner IP length */
 };
 
-/* received = forwarded + passed + answered + dropped, compared when quiet. The order of the groups is the control
- * plane's way to tell them apart. */
+/* While no packet is under way, received = forwarded + passed + answered + dropped. The control plane tells the groups
+ * apart by this order. */
 enum ipvsd_counter {
 	IPVSD_RECEIVED,
 	IPVSD_FORWARDED, /* handed to the driver */
@@ -298,7 +305,7 @@ enum ipvsd_counter {
 	IPVSD_DROPPED_ICMP_MALFORMED,
 	IPVSD_DROPPED_REPLY_LIMIT,
 	IPVSD_DROPPED_INTERNAL,
-	/* events: packets that also counted above */
+	/* events: packets that are also counted above */
 	IPVSD_EVENT_FLOW_TABLE_FULL,
 	IPVSD_EVENT_FLOW_EVICTED,
 	IPVSD_EVENT_REDERIVED, /* without a connection: by a template, by sh's table or by the Maglev table */
@@ -310,7 +317,7 @@ enum ipvsd_counter {
 	IPVSD_COUNTERS,
 };
 
-/* With room for more, which then need no other layout. */
+/* The room allows for more counters without another layout. */
 #define IPVSD_COUNTER_ROOM 64
 
 struct ipvsd_counters {
@@ -325,29 +332,31 @@ struct ipvsd_settings {
 	__u64 seed;                     /* of the flow table's hash: secret, or a client could fill a bucket */
 	__u16 timeout[IPVSD_STATE_MAX]; /* ticks */
 	__be32 check_address[IPVSD_CHECK_ADDRESSES];
-	/* A server with that many unanswered SYNs is silent: a SYN repeated to it is scheduled anew. 0: none ever is. */
+	/* A server with that many unanswered SYNs is silent, and a SYN that is repeated to it is scheduled anew. 0:
+	 * never. */
 	__u32 silent_after;
-	/* While so many connections are half-open, new ones are not recorded. 0: any number may be. */
+	/* The number of half-open connections from which on new ones are not recorded. 0: no limit. */
 	__u32 half_open_limit;
-	/* Where encapsulated packets go that exceed their next hop's MTU and may be fragmented, and its peer's MAC. */
+	/* The interface for encapsulated packets that exceed their next hop's MTU and may be fragmented, and its peer's
+	 * MAC. */
 	__u32 fragmenting_ifindex;
 	__u8 fragmenting_mac[8];
 	__u32 is_migrating;                   /* flows may still be in old_flows, or have their former keys */
 	__u64 vip_filter[IPVSD_FILTER_WORDS]; /* ipvsd_filter_has; turns away what is for nobody's VIP */
-	/* The MACs that frames for the director have (ipvsd_mac_word); the first one 0: whatever comes is for it.
-	 * The complement of such a word: the MAC of a macvlan that has no VIP now. */
+	/* The destination MACs of frames for the director (ipvsd_mac_word). Without a first one, all frames are for it.
+	 * The complement of such a word is the MAC of a macvlan without a VIP now. */
 	__u64 own_mac[IPVSD_OWN_MACS];
 };
 
-/* Of learnt_ports, whose value is the time (CLOCK_MONOTONIC, ns) of the last handshake: id is the service. Of
- * answered_ports, the control plane's own: id is the real server. */
+/* A row of learnt_ports and answered_ports. In learnt_ports, id is the service, and the value is the time of the last
+ * handshake (CLOCK_MONOTONIC, ns). In answered_ports, for the control plane only, id is the real server. */
 struct ipvsd_port {
 	__u32 id;
 	__be16 port;
 	__u16 reserved;
 };
 
-/* Of strays: where packets for a VIP come in past the packet program. */
+/* A row of strays: an interface by which packets for a VIP come in past the packet program. */
 struct ipvsd_stray_key {
 	__u32 ifindex;
 	__be32 vip;
@@ -363,12 +372,12 @@ struct ipvsd_stray {
 #define IPVSD_STRAY_SILENT 1u /* ARP requests for the VIP get no answer there */
 #define IPVSD_STRAYS 16384
 
-/* What burdens the flow table, as a flood of SYNs does. Stamps are 32-bit ticks, 0 for never. */
+/* The load of the flow table, such as by a flood of SYNs. Stamps are 32-bit ticks, 0 for never. */
 struct ipvsd_table_load {
 	__u32 half_open; /* connections in SYN_RECV */
 	__u32 since;     /* the limit was first reached, in the flood of `last` */
 	__u32 last;      /* it was last reached */
-	/* Without a daemon, packets of new flows sweep: a part in each tick. */
+	/* Without a daemon, packets of new flows sweep, a part in each tick. */
 	__u32 last_daemon_gc; /* when the daemon last did */
 	__u32 last_inline_gc; /* when packets last did */
 	__u32 templates_full; /* when a client last found no room in confirmed_templates; cleared by the daemon */
@@ -376,13 +385,13 @@ struct ipvsd_table_load {
 	__u32 reserved[9];
 };
 
-/* A daemon sweeps more often: 16 s. */
+/* The time after which the daemon counts as absent: 16 s. A daemon sweeps more often. */
 #define IPVSD_ABSENT_TICKS 60
 
-/* Confirmed templates that found no room are not tried anew for so long: 16 s. */
+/* The pause after a confirmed template found no room: 16 s. */
 #define IPVSD_FULL_TICKS 60
 
-/* Floods farther apart are two. */
+/* Floods that are farther apart count as two. */
 #define IPVSD_FLOOD_GAP 37 /* 10 s */
 
 /* ---- .rodata of the programs ---- */
@@ -406,7 +415,7 @@ struct ipvsd_check_constants {
 	__u8 check_mac[8];   /* its MAC, in the first six */
 };
 
-/* ---- Contexts of the programs that the daemon runs itself: arguments and results ---- */
+/* ---- Contexts of the programs that the daemon runs: arguments and results ---- */
 
 struct ipvsd_sweep_run {
 	__u32 first; /* argument: the first of IPVSD_SWEEP_BUCKETS buckets */

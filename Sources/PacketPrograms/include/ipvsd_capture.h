@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What the capture programs are told, and what they hand over. Fields named `__be` are in network byte order. Nothing of
- * it outlives the process that captures. */
+/* The filter of the capture programs, and their records. Fields named `__be` are in network byte order. Nothing of this
+ * outlives the capturing process. */
 #pragma once
 
 #include <linux/types.h>
 
-/* Of a frame. Its bytes before and after the director have to fit in a per-CPU row, which is 32 KiB at most. */
+/* The largest captured length of a frame. Its bytes before and after the director have to fit in a per-CPU row, which
+ * is 32 KiB at most. */
 #define IPVSD_CAPTURE_SNAPLEN 16000
 
 #define IPVSD_CAPTURE_IN 1u  /* as it came in */
 #define IPVSD_CAPTURE_OUT 2u /* as it left: encapsulated, or the director's answer */
 
-/* .rodata: which packets are wanted. A field of 0 lets all of them through. */
+/* The filter, in .rodata. A field of 0 matches all packets. */
 struct ipvsd_capture_filter {
-	__u64 counters; /* bit n: those that counted IPVSD_ counter n; one of the bits is enough */
+	__u64 counters; /* bit n: packets that IPVSD_ counter n counted; one of the bits is enough */
 	__be32 client;
 	__be32 client_mask;
 	__be32 vip;
@@ -28,8 +29,8 @@ struct ipvsd_capture_filter {
 	__u32 reserved2;
 };
 
-/* A packet and what became of it; `before_captured` bytes of the frame as it came in follow, then `after_captured` of the
- * frame as it left. Times are CLOCK_MONOTONIC in ns. */
+/* A packet and its end. `before_captured` bytes of the received frame follow, then `after_captured` of the sent one.
+ * Times are CLOCK_MONOTONIC in ns. */
 struct ipvsd_captured {
 	__u64 arrived;
 	__u64 left;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What the check programs count of health checks. These maps are not pinned: each daemon has its own. */
+/* The counts of health checks by the check programs. These maps are not pinned, and each daemon has its own. */
 #pragma once
 
 #include <linux/types.h>
 
-/* Checks of one kind of one real server. */
+/* The checks of one kind of one real server. */
 struct ipvsd_check_key {
 	__u32 server; /* its id */
 	__be16 port;  /* 0 of echo requests */

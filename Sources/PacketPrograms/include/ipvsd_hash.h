@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The hashes that the packet programs and the control plane both compute. What is in a table, and what directors of all
- * versions agree on, depends on them. */
+/* The hashes that the packet programs and the control plane both compute. The contents of tables, and the agreement of
+ * directors of all versions, depend on them. */
 #pragma once
 
 #include <linux/types.h>
@@ -11,7 +11,7 @@
 #define IPVSD_GOLDEN_RATIO_32 0x9E3779B1u
 #define IPVSD_GOLDEN_RATIO_64 0x9E3779B97F4A7C15ull
 
-/* For flows and Maglev tables. All bits of the result depend on all bits of `x`. */
+/* The hash for flows and Maglev tables. All bits of the result depend on all bits of `x`. */
 IPVSD_INLINE __u64 ipvsd_mix(__u64 x)
 {
 	x ^= x >> 32;
@@ -22,7 +22,7 @@ IPVSD_INLINE __u64 ipvsd_mix(__u64 x)
 	return x;
 }
 
-/* `hash` * `size` / 2^32: an index below `size` without a division (Lemire, "Fast Random Integer Generation in an
+/* `hash` * `size` / 2^32, an index below `size` without a division (Lemire, "Fast Random Integer Generation in an
  * Interval", 2019). */
 IPVSD_INLINE __u32 ipvsd_scale(__u32 hash, __u32 size) { return (__u32)((__u64)hash * size >> 32); }
 
@@ -54,7 +54,7 @@ IPVSD_INLINE __u32 ipvsd_filter_bit(__be32 vip) { return vip * IPVSD_GOLDEN_RATI
 
 IPVSD_INLINE __u32 ipvsd_filter_word(__be32 vip) { return ipvsd_filter_bit(vip) >> 6 & (IPVSD_FILTER_WORDS - 1); }
 
-/* Whether `address` may be a VIP. False: it is none. */
+/* Whether `address` may be a VIP. False is certain. */
 IPVSD_INLINE __u64 ipvsd_filter_has(const __u64 *filter, __be32 address)
 {
 	return filter[ipvsd_filter_word(address)] >> (ipvsd_filter_bit(address) & 63) & 1;
@@ -67,7 +67,7 @@ IPVSD_INLINE void ipvsd_filter_set(__u64 *filter, __be32 vip)
 
 /* ---- The listeners' buckets ---- */
 
-/* struct ipvsd_listener_key in a register: what was stored in parts is slow to load whole. */
+/* struct ipvsd_listener_key in a register. To load it whole after stores of its parts is slow. */
 IPVSD_INLINE __u64 ipvsd_listener_word(__be32 vip, __be16 port, __u8 protocol)
 {
 	return vip | (__u64)port << 32 | (__u64)protocol << 48;

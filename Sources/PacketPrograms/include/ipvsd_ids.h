@@ -19,10 +19,10 @@
 #define IPVSD_ID_BLOCK 64u
 #define IPVSD_ID_REACH 16384u
 
-/* The numbers of a next hop's new row begin so far ahead of those of the row before: as many packets may still go by
- * that one. A multiple of IPVSD_ID_BLOCK, as every counter is. */
+/* The lead of a next hop's new row over the former row, as that many packets may still use the former one. A multiple
+ * of IPVSD_ID_BLOCK, as every counter is. */
 #define IPVSD_ID_LEAD 4096u
 
-/* The same where the table grows: the program before goes on from the copy of every row until the last interface has the
- * new one. A multiple of IPVSD_ID_BLOCK, too. */
+/* The lead where the table grows. The previous program uses the copied rows until the last interface has the new
+ * program. Also a multiple of IPVSD_ID_BLOCK. */
 #define IPVSD_ID_GROWTH_LEAD 16384u

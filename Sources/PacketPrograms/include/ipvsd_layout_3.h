@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The rows that had another form in layout 3: for the migration, and for reading a data plane that no newer daemon has
- * carried over yet. A listener's value was its service in 32 bits, the number of its flows in 16, and its flags: read as a
- * value of now, it has no former number, as services are fewer than 65,536. */
+/* The rows that had another form in layout 3. The migration needs them, and the reading of a data plane that no newer
+ * daemon has carried over. A listener's value was its service in 32 bits, the number of its flows in 16, and its flags.
+ * Read as a present value, it has no former number, as services are fewer than 65,536. */
 #pragma once
 
 #include <linux/types.h>

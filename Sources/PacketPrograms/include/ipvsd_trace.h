@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What the explaining program says of a packet: its decisions, each where it is made. */
+/* The trace of the explaining program: its decisions on a packet, each written where it is made. */
 #pragma once
 
 #include "ipvsd_abi.h"
 
-/* Why a real server is chosen. */
+/* The occasion of a choice of a real server. */
 enum ipvsd_occasion {
 	IPVSD_OCCASION_NEW_CONNECTION,
 	IPVSD_OCCASION_ONE_PACKET,
@@ -16,7 +16,7 @@ enum ipvsd_occasion {
 	IPVSD_OCCASION_NO_ROOM,
 };
 
-/* What becomes of the recorded flow that the packet is of. */
+/* The packet's effect on its recorded flow. */
 enum ipvsd_fate {
 	IPVSD_FATE_KEPT,
 	IPVSD_FATE_REUSED_PORTS,
@@ -33,7 +33,7 @@ enum ipvsd_flow_place {
 	IPVSD_PLACE_OLD_TABLE,
 };
 
-/* What becomes of the flow table. */
+/* The packet's effect on the flow table. */
 enum ipvsd_recording {
 	IPVSD_RECORDING_UNASKED,
 	IPVSD_RECORDING_NONE, /* by the service's or the flood's rule */
@@ -49,7 +49,7 @@ enum ipvsd_method {
 	IPVSD_METHOD_MAGLEV,
 };
 
-/* A packet without a connection may be of one that was not recorded: of these reasons those that hold. */
+/* The reasons why the connection of a packet without an entry may not have been recorded. */
 #define IPVSD_FORGETTING_HASH_BASED 1u
 #define IPVSD_FORGETTING_NO_ROOM 2u
 #define IPVSD_FORGETTING_FLOOD 4u
@@ -69,7 +69,7 @@ struct ipvsd_choice {
 
 #define IPVSD_CHOICES 2
 
-/* Ids are 0 where the packet does not come so far. */
+/* Ids are 0 where the packet ends before. */
 struct ipvsd_trace {
 	__u64 counted;                             /* the counters, each plus 1 in a byte, the last one lowest */
 	__u64 flow_value;                          /* of the entry that was found */

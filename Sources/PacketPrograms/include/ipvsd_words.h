@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The words of the tables that hold several fields, so that one store or compare-and-swap changes them together. */
+/* The words of tables that hold several fields. One store or compare-and-swap changes them together. */
 #pragma once
 
 #include "ipvsd_abi.h"
@@ -58,8 +58,8 @@ IPVSD_INLINE __u64 ipvsd_flow_value(__u64 identity, __u32 server, __u32 state, _
 	return ipvsd_flow_with_state(identity | (__u64)server << IPVSD_FLOW_SERVER_SHIFT, state, now);
 }
 
-/* Where a flow belongs: its bucket, its second one, and the first way of the half of either that it tries first. `mask`:
- * the number of buckets less one. */
+/* The place of a flow: its bucket, its second bucket, and the first way of the half that it tries first. `mask` is the
+ * number of buckets less one. */
 IPVSD_INLINE __u64 ipvsd_flow_hash(__u64 key, __u64 seed) { return ipvsd_mix(key ^ seed); }
 IPVSD_INLINE __u32 ipvsd_flow_bucket(__u64 hash, __u32 mask) { return hash & mask; }
 IPVSD_INLINE __u32 ipvsd_flow_second_bucket(__u64 hash, __u32 mask) { return hash >> IPVSD_HASH_SECOND_SHIFT & mask; }
@@ -93,8 +93,9 @@ IPVSD_INLINE int ipvsd_state_is_closing(__u32 state)
 	return state == IPVSD_STATE_FIN_WAIT || state == IPVSD_STATE_TIME_WAIT || state == IPVSD_STATE_CLOSE;
 }
 
-/* How willingly an entry gives way to a new flow. Entries younger than IPVSD_YOUNG_TICKS stay: the key of a fresh one
- * may not be there yet. Without the last two a spoofed datagram, or SYN and ACK, would hold its entry for minutes. */
+/* The rank of an entry, by which it gives way to a new flow. Entries younger than IPVSD_YOUNG_TICKS stay, as the key of
+ * a fresh one may not be stored yet. Without the last two ranks, a spoofed datagram, or SYN and ACK, would hold its
+ * entry for minutes. */
 enum ipvsd_eviction_rank {
 	IPVSD_RANK_NEVER,
 	IPVSD_RANK_BARE_ACK,
@@ -148,7 +149,7 @@ IPVSD_INLINE __u32 ipvsd_slice_scheduler(__u64 slice)
 	return slice >> IPVSD_SLICE_SCHEDULER_SHIFT & ~IPVSD_SCHEDULER_FLAGS;
 }
 
-/* Every director makes the same choice for a client: packets without a connection need no memory. */
+/* Whether every director makes the same choice for a client, so that packets without a connection need no record. */
 IPVSD_INLINE _Bool ipvsd_scheduler_is_hash(__u32 scheduler) { return scheduler >= IPVSD_SCHEDULER_SH; }
 
 /* ---- Words of rows ---- */
@@ -165,7 +166,8 @@ IPVSD_INLINE __u64 ipvsd_threshold_word(__u32 upper, __u32 lower) { return upper
 /* persistence and netmask of struct ipvsd_service. */
 IPVSD_INLINE __u64 ipvsd_persistence_word(__u32 ticks, __be32 netmask) { return ticks | (__u64)netmask << 32; }
 
-/* A MAC in own_mac of struct ipvsd_settings: the first byte lowest. The complement stands for a macvlan without a VIP. */
+/* A MAC in own_mac of struct ipvsd_settings, the first byte lowest. The complement stands for a macvlan without a
+ * VIP. */
 IPVSD_INLINE __u64 ipvsd_mac_word(const __u8 *mac)
 {
 	return mac[0] | (__u64)mac[1] << 8 | (__u64)mac[2] << 16 | (__u64)mac[3] << 24 | (__u64)mac[4] << 32 |
@@ -182,4 +184,4 @@ IPVSD_INLINE void ipvsd_mac_bytes(__u64 word, __u8 *mac)
 }
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
-	       "fields of words are told by shifts, and rows by their bytes");
+	       "fields of words are addressed by shifts, and rows by their bytes");
