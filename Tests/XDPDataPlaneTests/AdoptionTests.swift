@@ -63,7 +63,7 @@ struct AdoptionTests {
         }
     }
 
-    @Test func keepsFlowsIDsAndCounters() throws {
+    @Test("the next daemon keeps flows, ids and counters") func keepsFlowsIDsAndCounters() throws {
         try withTwoDaemons { first, makeSecond in
             let flows = (0..<50).map { $0 % 2 == 0 ? flow($0) : flow($0, Standard.strict) }
             let homes = try flows.map { try first.send($0.packet([.syn])) }
@@ -99,7 +99,7 @@ struct AdoptionTests {
         }
     }
 
-    @Test func theSameStateWritesNothing() throws {
+    @Test("an unchanged state writes no row") func theSameStateWritesNothing() throws {
         try withTwoDaemons { first, makeSecond in
             for number in 0..<10 as Range<UInt16> { try first.send(flow(number).packet([.syn])) }
             let before = Memory(first)
@@ -116,7 +116,7 @@ struct AdoptionTests {
         }
     }
 
-    @Test func changedWeightsChangeOnlyTheirOwn() throws {
+    @Test("a changed weight changes only its own rows") func changedWeightsChangeOnlyTheirOwn() throws {
         try withTwoDaemons { first, makeSecond in
             let before = Memory(first)
             let second = try makeSecond()
@@ -127,7 +127,9 @@ struct AdoptionTests {
             let server = try second.serverID(Self.weighted, Standard.server(2))
             #expect(after.changes(from: before, row: MemoryLayout<ipvsd_server>.stride, in: "servers") == [Int(server)])
             let row = second.plane.maps.servers[Int(server)]
-            #expect(row.weight == 5 && row.configured_weight == 5 && row.next_hop != 0)
+            #expect(row.weight == 5)
+            #expect(row.configured_weight == 5)
+            #expect(row.next_hop != 0)
             for table in ["settings", "paths", "loads"] {
                 #expect(after.tables[table] == before.tables[table], "\(table)")
             }
@@ -137,7 +139,7 @@ struct AdoptionTests {
         }
     }
 
-    @Test func aServerDownChangesItsWordOnly() throws {
+    @Test("a server that goes down changes only its word") func aServerDownChangesItsWordOnly() throws {
         try withTwoDaemons { first, makeSecond in
             let second = try makeSecond()
             let before = Memory(first)
@@ -148,13 +150,13 @@ struct AdoptionTests {
             let server = Int(try second.serverID(Self.web, Standard.server(2)))
             #expect(after.changes(from: before, row: MemoryLayout<ipvsd_server>.stride, in: "servers") == [server])
             let row = second.plane.maps.servers[server]
-            #expect(row.weight == 0 && row.configured_weight == 1)
+            #expect(row.weight == 0)
+            #expect(row.configured_weight == 1)
             #expect(row.flags == UInt16(IPVSD_SERVER_USED | IPVSD_SERVER_DOWN))
         }
     }
 
-    /// What a slow start keeps from a server stands in its word, and says nothing to the packet program.
-    @Test(arguments: [(1, 9), (7, 3), (10, 0)])
+    @Test("the word of a server in slow start has the withheld tenths", arguments: [(1, 9), (7, 3), (10, 0)])
     func slowStartsAreKnown(tenths: Int, withheld: UInt32) throws {
         try withTwoDaemons { first, makeSecond in
             var configuration = Self.configuration()
@@ -166,14 +168,15 @@ struct AdoptionTests {
             let service = try #require(try second.plane.snapshot().services.first { $0.address == Self.weighted })
             for server in service.servers {
                 #expect(server.tenths == (server.address == Standard.server(2) ? tenths : 10))
-                #expect(server.effective.standing == .listed && !server.isRemoved)
+                #expect(server.effective.standing == .listed)
+                #expect(!server.isRemoved)
             }
             let row = second.plane.maps.servers[Int(try second.serverID(Self.weighted, Standard.server(2)))]
             #expect(UInt32(row.flags) == IPVSD_SERVER_USED | withheld << UInt32(IPVSD_SERVER_WITHHELD_SHIFT))
         }
     }
 
-    @Test func removedServersKeepTheirFlows() throws {
+    @Test("a removed server keeps its flows") func removedServersKeepTheirFlows() throws {
         try withTwoDaemons { first, makeSecond in
             let flows = (0..<9).map { flow($0) }
             let homes = try flows.map { try #require(try first.send($0.packet([.syn]))) }
@@ -191,7 +194,7 @@ struct AdoptionTests {
         }
     }
 
-    @Test func removedServicesAreGone() throws {
+    @Test("a removed service is gone") func removedServicesAreGone() throws {
         try withTwoDaemons { first, makeSecond in
             try first.send(flow(0, Standard.strict).packet([.syn]))
             let second = try makeSecond()
@@ -199,7 +202,8 @@ struct AdoptionTests {
             configuration.services.removeLast()
             try second.apply(configuration)
             let outcome = try second.run(flow(0, Standard.strict).packet([.ack]))
-            #expect(outcome.verdict == .pass && outcome.moved.isEmpty)
+            #expect(outcome.verdict == .pass)
+            #expect(outcome.moved.isEmpty)
             // The any-port service takes what the removed one on its VIP leaves.
             configuration.services.removeFirst()
             try second.apply(configuration)
@@ -211,8 +215,8 @@ struct AdoptionTests {
         }
     }
 
-    /// The first daemon was killed between a service's keys and its rows.
-    @Test func rowsWithoutAServiceAreReleased() throws {
+    /// The first daemon was killed between the removal of a service's keys and of its rows.
+    @Test("rows without a service are released") func rowsWithoutAServiceAreReleased() throws {
         try withTwoDaemons { first, makeSecond in
             let service = try #require(try first.plane.snapshot().services.first { $0.address == Self.weighted })
             let key = ipvsd_listener_key(
@@ -229,8 +233,7 @@ struct AdoptionTests {
         }
     }
 
-    /// A path's row is replaced, never rewritten.
-    @Test func pathsMoveToNewRows() throws {
+    @Test("a changed path gets a new row") func pathsMoveToNewRows() throws {
         try withTwoDaemons { first, makeSecond in
             let old = first.plane.maps.servers[Int(try first.serverID(Self.web, Standard.server(1)))].next_hop
             let second = try makeSecond()
@@ -239,7 +242,8 @@ struct AdoptionTests {
             try second.plane.setPath(path, to: path.destination)
             for service in [Self.web, Self.hashed, Self.weighted] {
                 let row = second.plane.maps.servers[Int(try second.serverID(service, path.destination))].next_hop
-                #expect(row != old && row != 0)
+                #expect(row != old)
+                #expect(row != 0)
                 #expect(second.plane.maps.nextHops[Int(row)].mtu == 1400)
             }
             let after = second.plane.maps.nextHops[Int(old)]
@@ -264,11 +268,13 @@ struct AdoptionTests {
             let before = try second.plane.tick()
             let tick = try #require(try XDPDataPlane.tick(below: directory))
             let after = try second.plane.tick()
-            #expect(before != 0 && before <= tick && tick <= after)
+            #expect(before != 0)
+            #expect(before <= tick)
+            #expect(tick <= after)
         }
     }
 
-    @Test func anotherLayoutIsRefused() throws {
+    @Test("a data plane of another layout is refused") func anotherLayoutIsRefused() throws {
         try withTwoDaemons { first, makeSecond in
             first.plane.maps.settings.pointer(0).storeBytes(of: UInt32(IPVSD_ABI_VERSION + 1), as: UInt32.self)
             let error = #expect(throws: BPFError.self) { try makeSecond() }

@@ -30,8 +30,7 @@ struct AttackTests {
 
     // MARK: Answers
 
-    /// Whoever provokes answers of one kind does not silence the others.
-    @Test func eachKindOfAnswerHasItsOwnLimit() throws {
+    @Test("each kind of answer has its own limit") func eachKindOfAnswerHasItsOwnLimit() throws {
         let lab = try Lab(Self.configuration(), repliesPerSecond: 20)
         let tooBig = flow(port: 2000).packet([.syn], payload: 1460).bytes
         let stray = flow(port: 3000).packet([.ack]).bytes
@@ -53,8 +52,8 @@ struct AttackTests {
 
     // MARK: Path MTUs
 
-    /// What somebody says of a flow's packets counts only where the flow is recorded, or need not be.
-    @Test func recordedFlowsConfirmWhatIsSaidOfThem() throws {
+    @Test("a report about a flow counts only where the flow is recorded or needs no record")
+    func recordedFlowsConfirmWhatIsSaidOfThem() throws {
         let lab = try Lab(Self.configuration())
         func mayHaveSent(_ flow: FlowKey, to server: IPv4Address) throws -> Bool {
             try lab.plane.mayHaveSent(
@@ -96,8 +95,8 @@ struct AttackTests {
 
     private let clients = (1...20).map { IPv4Address(0x0A01_0000 + $0) }
 
-    /// A SYN to a quiet server, and once more, without anybody who answers the server.
-    @Test func spoofedSYNsMoveNoPersistentClient() throws {
+    /// A spoofed client repeats its SYN to a server, and no handshake completes.
+    @Test("spoofed SYNs move no persistent client") func spoofedSYNsMoveNoPersistentClient() throws {
         let lab = try Lab(Self.configuration(persistence: Persistence(timeout: 600)))
         lab.plane.setSilentAfter(1)
         let servers = try settle(clients, in: lab)
@@ -111,8 +110,8 @@ struct AttackTests {
         #expect(moved == 0)
     }
 
-    /// More handshakes than there is room for templates, each of a client that does not exist.
-    @Test(arguments: [false, true])
+    /// There are more handshakes than templates have room for, each of a client that does not exist.
+    @Test("spoofed handshakes evict no confirmed template", arguments: [false, true])
     func spoofedHandshakesEvictNoTemplate(withData: Bool) throws {
         var capacity = Capacity(connections: 16384)
         capacity.templates = 1024

@@ -70,7 +70,9 @@ struct DepartureTests {
         return server
     }
 
-    @Test(arguments: Departure.allCases) func datagramsMoveAtOnce(_ departure: Departure) throws {
+    @Test("datagrams leave a departing server at once", arguments: Departure.allCases) func datagramsMoveAtOnce(
+        _ departure: Departure
+    ) throws {
         let datagrams = flow("192.0.2.1", 5000)
         let first = try send(datagrams)
         for _ in 0..<3 { #expect(try send(datagrams) == first) }
@@ -91,7 +93,8 @@ struct DepartureTests {
         try lab.expectBalance()
     }
 
-    @Test(arguments: Departure.allCases) func datagramsMayFinish(_ departure: Departure) throws {
+    @Test("datagrams stay with a departing server where the service says so", arguments: Departure.allCases)
+    func datagramsMayFinish(_ departure: Departure) throws {
         func finish(_ service: inout VirtualService) { service.onServerRemoval = .finish }
         let datagrams = flow("192.0.2.1", 5000)
         let first = try send(datagrams)
@@ -111,7 +114,7 @@ struct DepartureTests {
     }
 
     /// Who is down finishes nothing.
-    @Test func datagramsOfAServerThatIsDownMoveInAnyCase() throws {
+    @Test("datagrams leave a server that is down in any case") func datagramsOfAServerThatIsDownMoveInAnyCase() throws {
         let datagrams = flow("192.0.2.1", 5000)
         let first = try send(datagrams)
         var configuration = Self.configuration(.drained, of: first) { $0.onServerRemoval = .finish }
@@ -120,7 +123,7 @@ struct DepartureTests {
         #expect(try send(datagrams) != first)
     }
 
-    @Test(arguments: Departure.allCases, ServerRemoval.allCases)
+    @Test("a departure moves the templates of its server's clients", arguments: Departure.allCases, ServerRemoval.allCases)
     func templatesFollow(_ departure: Departure, _ removal: ServerRemoval) throws {
         func adjust(_ service: inout VirtualService) {
             service.persistence = Persistence(timeout: 60)
@@ -140,7 +143,7 @@ struct DepartureTests {
     }
 
     /// A client without datagrams keeps its template, as with any drain that does not move persistent clients.
-    @Test func aDrainThatMovesDatagramsMovesNoConnection() throws {
+    @Test("a drain that moves datagrams moves no connection") func aDrainThatMovesDatagramsMovesNoConnection() throws {
         func persist(_ service: inout VirtualService) { service.persistence = Persistence(timeout: 60) }
         try lab.apply(Self.configuration(nil, persist))
         let first = try open(flow("192.0.2.1", 5000, to: Self.web))
@@ -151,8 +154,7 @@ struct DepartureTests {
         #expect(try open(flow("192.0.2.1", 5003, to: Self.web)) == second)
     }
 
-    /// What a daemon that adopts the tables has to know is in them.
-    @Test func theTablesTellWhatIsLeft() throws {
+    @Test("adopted tables have the state of departed servers") func theTablesTellWhatIsLeft() throws {
         let leaving = Standard.server(2)
         let configuration = Self.configuration(.drained, of: leaving) { $0.onServerRemoval = .finish }
         try lab.apply(configuration)

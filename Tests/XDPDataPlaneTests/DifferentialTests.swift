@@ -13,7 +13,7 @@ import Testing
 struct DifferentialTests {
     private static let packetsOfARound = 10_000
 
-    @Test func theProgramDoesWhatTheModelDoes() throws {
+    @Test("the packet program and the model treat each packet alike") func theProgramDoesWhatTheModelDoes() throws {
         let packets = try Self.number("IPVSD_DIFFERENTIAL_PACKETS") ?? 50_000
         let seed = try Self.number("IPVSD_SEED") ?? UInt64.random(in: 1...UInt64(UInt32.max))
         print("differential test: IPVSD_SEED=\(seed) IPVSD_DIFFERENTIAL_PACKETS=\(packets)")

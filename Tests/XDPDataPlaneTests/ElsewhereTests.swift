@@ -29,7 +29,9 @@ struct ElsewhereTests {
         return Elsewhere.links([ingress], in: tree).map(\.name)
     }
 
-    @Test(arguments: ["macvlan", "macvtap", "ipvlan", "ipvtap"])
+    @Test(
+        "the device below the director's own gets no stray program",
+        arguments: ["macvlan", "macvtap", "ipvlan", "ipvtap"])
     func theDeviceBelowTheDirectorsIsLeftAlone(kind: String) throws {
         let mac0 = Self.link(5, "mac0", kind: kind, lower: 1)
         #expect(try watched("mac0", among: Self.eth0, Self.eth1, mac0) == ["eth1"])
@@ -52,7 +54,7 @@ struct ElsewhereTests {
         return Dictionary(uniqueKeysWithValues: places.map { ($0.key.interface, $0.value) })
     }
 
-    @Test func theVIPOnAWatchedInterfaceIsAnsweredFor() {
+    @Test("ARP for a VIP on a watched interface is answered") func theVIPOnAWatchedInterfaceIsAnsweredFor() {
         let eth2 = Self.link(4, "eth2")
         #expect(silent(vipOn: 1, watched: [Self.eth1, eth2]) == [2: true, 4: true])
         #expect(silent(vipOn: 2, watched: [Self.eth1, eth2]) == [2: false, 4: false])
@@ -60,14 +62,16 @@ struct ElsewhereTests {
         #expect(silent(watched: [Self.eth1]) == [:], "a router between others")
     }
 
-    @Test func aMacvlanIsTheDirectorsWhileAVIPIsThereOrBelow() throws {
+    @Test("a macvlan is the director's while it or its interface has a VIP")
+    func aMacvlanIsTheDirectorsWhileAVIPIsThereOrBelow() throws {
         let mac0 = Self.link(5, "mac0", kind: "macvlan", lower: 1)
         let tree = LinkTree([Self.eth0, Self.eth1, mac0])
         let own = try #require(Self.eth0.address)
         let other = try #require(mac0.address)
         func macs(_ holders: Set<Int32>?) -> OwnMACs { OwnMACs(of: [Self.eth0], in: tree, holders: holders) }
         for holders: Set<Int32>? in [[5], [1], nil] {
-            #expect(macs(holders).own == [own, other] && macs(holders).idle.isEmpty)
+            #expect(macs(holders).own == [own, other])
+            #expect(macs(holders).idle.isEmpty)
         }
         for holders: Set<Int32>? in [[], [2]] { #expect(macs(holders).own == [own] && macs(holders).idle == [other]) }
     }

@@ -17,8 +17,9 @@ struct ExplanationRefusalTests {
         get throws { try #require(ExplainedPacket(flow.packet([.syn]).bytes)) }
     }
 
-    /// A director from before this program: whoever asks is told so.
-    @Test func anOlderDirectorExplainsNothing() throws {
+    @Test("the data plane of a director without the program explains nothing") func anOlderDirectorExplainsNothing()
+        throws
+    {
         try withPinDirectory { directory in
             let lab = try Lab(directory: directory, capacity: Self.small)
             try lab.plane.publish()
@@ -34,8 +35,7 @@ struct ExplanationRefusalTests {
         }
     }
 
-    /// The tables of the director that forwards are not those of the program that explains.
-    @Test func aProgramOfOtherTablesExplainsNothing() throws {
+    @Test("a program over other tables explains nothing") func aProgramOfOtherTablesExplainsNothing() throws {
         try withPinDirectory { directory in
             let first = try Lab(directory: directory, capacity: Self.small)
             let second = try Lab(directory: directory, capacity: Capacity(connections: 1 << 16))
@@ -53,8 +53,8 @@ struct ExplanationRefusalTests {
         }
     }
 
-    /// All goes on without a program that the kernel refuses: its pin is gone, and whoever may have sent a packet did.
-    @Test func aRefusedProgramStopsNothing() throws {
+    /// Its pin is gone, and every server counts as the possible receiver of a packet.
+    @Test("an explaining program that the kernel refuses stops nothing") func aRefusedProgramStopsNothing() throws {
         try withPinDirectory { directory in
             let lab = try Lab(directory: directory, capacity: Self.small)
             let address = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
@@ -77,7 +77,9 @@ struct ExplanationRefusalTests {
         }
     }
 
-    @Test(arguments: [false, true]) func theKernelTakesThePrograms(checks: Bool) throws {
+    @Test("the kernel accepts the programs", arguments: [false, true]) func theKernelTakesThePrograms(checks: Bool)
+        throws
+    {
         silenceLibbpf()
         try XDPDataPlane.tryLoading(checks: checks)
     }

@@ -8,8 +8,8 @@ import Testing
 
 /// What Swift makes of the shared header is what the packet programs were compiled with.
 struct LayoutTests {
-    /// The header's own assertions, and the sizes that only map definitions state.
-    @Test func sizes() {
+    /// The header asserts some of them. The others are only in map definitions.
+    @Test("rows have the sizes of the header") func sizes() {
         #expect(MemoryLayout<ipvsd_flow>.size == 16)
         #expect(MemoryLayout<ipvsd_bucket>.size == 128)
         #expect(MemoryLayout<ipvsd_overflow>.size == 128)
@@ -34,16 +34,17 @@ struct LayoutTests {
         #expect(MemoryLayout<ipvsd_check_constants>.size == 12)
     }
 
-    @Test func limits() {
+    @Test("Swift and the header have the same limits") func limits() {
         #expect(TableLimits.comparedServers == Int(IPVSD_LIST_LIMIT))
-        #expect(TableLimits.servers == Int(UInt16.max) && TableLimits.listeners == Int(UInt16.max))
+        #expect(TableLimits.servers == Int(UInt16.max))
+        #expect(TableLimits.listeners == Int(UInt16.max))
         let vip = IPv4Address(0x0A00_0064)
         for address in [ServiceAddress(vip: vip), ServiceAddress(vip: vip, port: 1, transport: .udp)] {
             #expect(address.listenerCount == address.keys.count)
         }
     }
 
-    @Test func strides() {
+    @Test("rows have the strides of the packet programs") func strides() {
         #expect(MemoryLayout<ipvsd_bucket>.stride == 128)
         #expect(MemoryLayout<ipvsd_service>.stride == 64)
         #expect(MemoryLayout<ipvsd_server>.stride == 32)
@@ -51,7 +52,7 @@ struct LayoutTests {
         #expect(MemoryLayout<ipvsd_settings>.stride == 8360)
     }
 
-    @Test func offsets() {
+    @Test("fields have the offsets of the header") func offsets() {
         #expect(MemoryLayout<ipvsd_flow>.offset(of: \.value) == 8)
         #expect(MemoryLayout<ipvsd_listener_key>.offset(of: \.port) == 4)
         #expect(MemoryLayout<ipvsd_listener_key>.offset(of: \.protocol) == 6)
@@ -96,7 +97,7 @@ struct LayoutTests {
         #expect(MemoryLayout<ipvsd_settings>.offset(of: \.own_mac) == 8296)
     }
 
-    @Test func counters() {
+    @Test("each counter of the header has a name") func counters() {
         #expect(PacketCounter.all.map(\.index) == Array(0..<Int(IPVSD_COUNTERS.rawValue)))
         #expect(Set(PacketCounter.all.map(\.name)).count == PacketCounter.all.count)
         #expect(PacketCounter.all.filter { $0.group == .received }.map(\.name) == ["received"])

@@ -73,8 +73,7 @@ struct OuterIDTests {
 
     private var cpus: [Int32] { (0..<Int32(sysconf(Int32(_SC_NPROCESSORS_ONLN)))).map { $0 } }
 
-    /// CPUs take turns of all lengths; each of them and both services have numbers of the same counter.
-    @Test func noneComesAgainSoonOnAnyCPU() throws {
+    @Test("no identification recurs soon on any CPU") func noneComesAgainSoonOnAnyCPU() throws {
         let lab = try Lab(Self.configuration)
         let frames = [Self.datagram(), Self.datagram(to: Self.port + 1)]
         var sequence = Sequence()
@@ -86,11 +85,14 @@ struct OuterIDTests {
                 try send(turn, frames.randomElement(using: &random) ?? frames[0], in: lab, to: &sequence)
             }
         }
-        #expect(sequence.shortest >= Self.apart && sequence.shortest < .max && sequence.zeros == 0)
+        #expect(sequence.shortest >= Self.apart)
+        #expect(sequence.shortest < .max)
+        #expect(sequence.zeros == 0)
     }
 
-    /// What is left of a block is given up once the others have come too near from behind.
-    @Test(.enabled("needs two CPUs") { sysconf(Int32(_SC_NPROCESSORS_ONLN)) > 1 })
+    @Test(
+        "a CPU gives up a block that the others have nearly caught up with",
+        .enabled("needs two CPUs") { sysconf(Int32(_SC_NPROCESSORS_ONLN)) > 1 })
     func aCPUThatComesBackTakesNoOldOnes() throws {
         for pause in [100, 16_000, 33_000, 65_000, 65_450, 65_536, 66_000] {
             let lab = try Lab(Self.configuration)
@@ -99,11 +101,12 @@ struct OuterIDTests {
             try onCPU(0) { try send(pause, in: lab, to: &sequence) }
             try onCPU(1) { try send(100, in: lab, to: &sequence) }
             try onCPU(0) { try send(100, in: lab, to: &sequence) }
-            #expect(sequence.shortest >= Self.apart && sequence.zeros == 0, "after \(pause) packets")
+            #expect(sequence.shortest >= Self.apart, "after \(pause) packets")
+            #expect(sequence.zeros == 0, "after \(pause) packets")
         }
     }
 
-    @Test func eachDestinationHasItsOwn() throws {
+    @Test("each destination has its own identifications") func eachDestinationHasItsOwn() throws {
         let lab = try Lab(Self.configuration)
         try onCPU(0) {
             var before: [UInt16: UInt16] = [:]
@@ -118,7 +121,7 @@ struct OuterIDTests {
         }
     }
 
-    @Test func packetsWithDFTakeNone() throws {
+    @Test("packets with DF take no identification") func packetsWithDFTakeNone() throws {
         let lab = try Lab(Self.configuration)
         let row = try #require(lab.plane.pathTable.rows[Standard.server(1)])
         let counters = try #require(lab.plane.maps.outerIDs)
@@ -130,8 +133,8 @@ struct OuterIDTests {
         #expect(counters[row] == before &+ IPVSD_ID_BLOCK)
     }
 
-    /// The row is another one then, which may have been that of another real server.
-    @Test func theyGoOnWhenThePathChanges() throws {
+    /// The new row may have been another real server's.
+    @Test("identifications continue after a change of the path") func theyGoOnWhenThePathChanges() throws {
         let lab = try Lab(Self.configuration)
         var sequence = Sequence()
         var path = Standard.path(1)
@@ -144,10 +147,14 @@ struct OuterIDTests {
         try lab.plane.setPath(nil, to: path.destination)
         try lab.plane.setPath(path, to: path.destination)
         try send(30_000, in: lab, to: &sequence)
-        #expect(sequence.shortest >= Self.apart && sequence.shortest < .max && sequence.zeros == 0)
+        #expect(sequence.shortest >= Self.apart)
+        #expect(sequence.shortest < .max)
+        #expect(sequence.zeros == 0)
     }
 
-    @Test func theyGoOnWhenTablesGrowOrADaemonTakesOver() throws {
+    @Test("identifications continue through growth and take-over") func theyGoOnWhenTablesGrowOrADaemonTakesOver()
+        throws
+    {
         try withPinDirectory { directory in
             let first = try Lab(directory: directory, capacity: Self.small)
             try first.apply(Self.configuration)
@@ -164,12 +171,15 @@ struct OuterIDTests {
             try send(20_000, in: second, to: &sequence)
             let third = try Lab(directory: directory, capacity: Self.small)
             try send(30_000, in: third, to: &sequence)
-            #expect(sequence.shortest >= Self.apart && sequence.shortest < .max && sequence.zeros == 0)
+            #expect(sequence.shortest >= Self.apart)
+            #expect(sequence.shortest < .max)
+            #expect(sequence.zeros == 0)
         }
     }
 
-    /// One of layout 3 that had no such maps, whether its tables are large enough or not.
-    @Test(arguments: [256, 1024]) func aDirectorWithoutThemIsTakenOver(servers: Int) throws {
+    /// It is one of layout 3 without these maps. Its tables are large enough, or too small.
+    @Test("a data plane without identifications is adopted", arguments: [256, 1024])
+    func aDirectorWithoutThemIsTakenOver(servers: Int) throws {
         try withPinDirectory { directory in
             var capacity = Self.small
             capacity.servers = 512
@@ -186,7 +196,8 @@ struct OuterIDTests {
             #expect(second.plane.maps.idBlocks?.maxEntries == second.plane.maps.nextHops.count)
             var sequence = Sequence()
             try send(66_000, in: second, to: &sequence)
-            #expect(sequence.shortest >= Self.apart && sequence.zeros == 0)
+            #expect(sequence.shortest >= Self.apart)
+            #expect(sequence.zeros == 0)
         }
     }
 }

@@ -14,12 +14,12 @@ struct PathTests {
         Standard.path(6) { ($0.interface, $0.routeInterface, $0.mtu) = (4, 9, 9000) },
     ]
 
-    @Test(arguments: paths) func readsBackTheSame(_ path: Path) {
+    @Test("a row gives back its path", arguments: paths) func readsBackTheSame(_ path: Path) {
         #expect(Path(row: path.row).map { $0.nextHopMAC == path.nextHopMAC && $0 == path } == true)
     }
 
-    /// 802.1ad 7, then 802.1Q 4094, as they stand on the wire.
-    @Test func tagsInWireOrder() {
+    /// The wire has 802.1ad 7, then 802.1Q 4094.
+    @Test("tags are in wire order") func tagsInWireOrder() {
         let row = Standard.viaTwoTags.row
         #expect(withUnsafeBytes(of: row.tags) { Array($0) } == [0x88, 0xA8, 0, 7, 0x81, 0, 0x0F, 0xFE])
         #expect(row.tag_length == 8)

@@ -72,7 +72,7 @@ struct PersistenceTests {
 
     private func confirmed() throws -> Int { try #require(lab.plane.maps.confirmedTemplates).keys().count }
 
-    @Test func aClientStaysOnEveryListener() throws {
+    @Test("a client keeps its server on every listener") func aClientStaysOnEveryListener() throws {
         for client in 1...6 {
             let first = try server(flow("192.0.2.\(client)", 1000))
             for port in 1001...1005 as ClosedRange<UInt16> {
@@ -85,8 +85,7 @@ struct PersistenceTests {
         #expect(lab.loads() == lab.recount())
     }
 
-    /// Connections to the same port of two VIPs of a service are two.
-    @Test func listenersKeepTheirFlowsApart() throws {
+    @Test("connections to one port of two VIPs are separate") func listenersKeepTheirFlowsApart() throws {
         try lab.send(flow("192.0.2.1", 1000).packet([.syn]))
         #expect(
             try lab.run(flow("192.0.2.1", 1000, to: Self.elsewhere).packet([.ack])).moved
@@ -95,7 +94,7 @@ struct PersistenceTests {
         #expect(lab.recount().values.reduce(0) { $0 + $1.active } == 2)
     }
 
-    @Test func theTimeoutEnds() throws {
+    @Test("the time-out ends the persistence") func theTimeoutEnds() throws {
         let first = try server(flow("192.0.2.1", 1000))
         try age(by: 50)
         #expect(try server(flow("192.0.2.1", 1001)) == first)
@@ -109,8 +108,7 @@ struct PersistenceTests {
         #expect(Set(others).count == 3)
     }
 
-    /// A connection in use keeps the template.
-    @Test func packetsKeepTheTemplate() throws {
+    @Test("packets of a connection keep the template") func packetsKeepTheTemplate() throws {
         let connection = flow("192.0.2.1", 1000)
         let first = try server(connection)
         try lab.send(connection.packet([.ack]))
@@ -121,7 +119,7 @@ struct PersistenceTests {
         #expect(try server(flow("192.0.2.1", 1001)) == first)
     }
 
-    @Test func theNetmaskMakesNeighboursOne() throws {
+    @Test("the netmask joins neighbouring clients") func theNetmaskMakesNeighboursOne() throws {
         try lab.apply(Self.configuration(persistence: Persistence(timeout: 60, prefixLength: 24)))
         let first = try server(flow("192.0.2.1", 1000))
         for host in 2...9 { #expect(try server(flow("192.0.2.\(host)", 1000)) == first) }
@@ -129,8 +127,9 @@ struct PersistenceTests {
         #expect(Set(others).count == 3)
     }
 
-    /// As IPVS with expire_quiescent_template=0: weight 0 keeps its clients, a server that is out loses them.
-    @Test func aQuiescedServerKeepsItsClientsAndOneThatIsOutDoesNot() throws {
+    /// This is IPVS with expire_quiescent_template=0.
+    @Test("a server of weight 0 keeps its clients, and one that is down does not")
+    func aQuiescedServerKeepsItsClientsAndOneThatIsOutDoesNot() throws {
         let first = try server(flow("192.0.2.1", 1000))
         let number = UInt8(truncatingIfNeeded: first.value)
         var weights: [UInt16] = [1, 1, 1]
@@ -144,8 +143,9 @@ struct PersistenceTests {
         #expect(try server(flow("192.0.2.1", 1003)) == second)
     }
 
-    /// As IPVS with expire_quiescent_template=1: new connections go elsewhere, and what there is goes on.
-    @Test func theClientsOfADrainedServerMayMove() throws {
+    /// This is IPVS with expire_quiescent_template=1. Present connections go on.
+    @Test("clients of a drained server may move with a new connection") func theClientsOfADrainedServerMayMove() throws
+    {
         let connection = flow("192.0.2.1", 1000)
         let first = try server(connection)
         let number = UInt8(truncatingIfNeeded: first.value)
@@ -175,8 +175,8 @@ struct PersistenceTests {
         #expect(lab.loads() == lab.recount())
     }
 
-    /// Where a connection has no entry, its packets cannot be told from a new one's but by their flags.
-    @Test func aConnectionWithoutEntryDoesNotMove() throws {
+    /// Only the flags distinguish its packets from a new connection's.
+    @Test("a connection without an entry does not move") func aConnectionWithoutEntryDoesNotMove() throws {
         try lab.apply(Self.configuration(scheduler: .mh))
         let connection = flow("192.0.2.1", 1000)
         let first = try server(connection)
@@ -189,8 +189,8 @@ struct PersistenceTests {
         #expect(try server(flow("192.0.2.1", 1001)) != first)
     }
 
-    /// Its row is free, or another service's: the client's template names nobody any more.
-    @Test func aServerThatIsGoneLosesItsClients() throws {
+    /// Its row is free, or another service's, so that the template is invalid.
+    @Test("a removed server loses its clients") func aServerThatIsGoneLosesItsClients() throws {
         let first = try server(flow("192.0.2.1", 1000))
         let gone = try lab.serverID(Self.web, first)
         lab.forgetFlows()
@@ -307,19 +307,20 @@ struct PersistenceTests {
         #expect(try confirmed() == 2)
     }
 
-    @Test func onePacketSchedulingRemembersNothing() throws {
+    @Test("one-packet scheduling keeps no template") func onePacketSchedulingRemembersNothing() throws {
         let datagram = flow("192.0.2.1", 5000, to: Self.names)
         let servers = try (0..<6).map { _ in try #require(try lab.send(datagram.packet(payload: 30))) }
-        #expect(servers.prefix(3) == servers.suffix(3) && Set(servers).count == 3)
-        #expect(lab.recount().isEmpty && lab.loads().isEmpty)
+        #expect(servers.prefix(3) == servers.suffix(3))
+        #expect(Set(servers).count == 3)
+        #expect(lab.recount().isEmpty)
+        #expect(lab.loads().isEmpty)
         let service = try #require(try lab.plane.snapshot().services.first { $0.address == Self.names })
         #expect(service.configured.isOnePacket)
         #expect(service.servers.allSatisfy { $0.connections >= 2 })
         try lab.expectBalance()
     }
 
-    /// What a daemon that adopts the tables has to know of a service is in them.
-    @Test func theTablesTellWhatAServiceIs() throws {
+    @Test("adopted tables have a service's configuration") func theTablesTellWhatAServiceIs() throws {
         var configuration = Self.configuration(
             down: [2], weights: [4, 1, 7], persistence: Persistence(timeout: 300, prefixLength: 20))
         configuration.services[0].onServerLoss = .rehash
@@ -337,8 +338,7 @@ struct PersistenceTests {
         #expect(VirtualService(service).standings == desired.standings)
     }
 
-    /// A listener that moves to another service takes its connections along.
-    @Test func aListenerMoves() throws {
+    @Test("a listener that moves to another service keeps its connections") func aListenerMoves() throws {
         let connection = flow("192.0.2.1", 1000, to: Self.secure)
         let first = try server(connection)
         let old = Self.configuration()

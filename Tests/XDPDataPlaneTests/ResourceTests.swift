@@ -8,16 +8,18 @@ import Testing
 struct ResourceTests {
     private let other = XDPResource.sysctl("net/ipv4/conf/ipvsd0/forwarding")
 
-    /// A container's interface has the program, too, and checks do not need it there.
-    @Test func whatChecksCannotDoWithout() {
+    /// A container's interface also has the program, and checks do not need it there.
+    @Test("checks need their device and the programs on interfaces of answers") func whatChecksCannotDoWithout() {
         let takesPart = { CheckDevice.isNeededByChecks($0, answering: ["eth0"]) }
         #expect(takesPart(.program(.ingress, interface: "eth0")))
-        #expect(takesPart(.program(.egress, interface: "ipvsd0")) && takesPart(.program(.ingress, interface: "ipvsd0")))
+        #expect(takesPart(.program(.egress, interface: "ipvsd0")))
+        #expect(takesPart(.program(.ingress, interface: "ipvsd0")))
         #expect(!takesPart(.program(.ingress, interface: "cali1")))
-        #expect(takesPart(.checkDevice) && !takesPart(other))
+        #expect(takesPart(.checkDevice))
+        #expect(!takesPart(other))
     }
 
-    @Test func namesAreThoseThatOperatorsKnow() {
+    @Test("resources have the names of the log") func namesAreThoseThatOperatorsKnow() {
         let dummy = XDPResource.address(IPAddress(0xC000_0008), interface: "ipvsd0")
         #expect("\(dummy)" == "address 192.0.0.8/32 on ipvsd0")
         #expect("\(other)" == "sysctl net.ipv4.conf.ipvsd0.forwarding")

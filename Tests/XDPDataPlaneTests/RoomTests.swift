@@ -36,14 +36,14 @@ struct RoomTests {
         return capacity
     }
 
-    @Test func rowsOfRemovedServersAreHeld() throws {
+    @Test("rows of removed servers are held") func rowsOfRemovedServersAreHeld() throws {
         #expect(try capacity([service(1000..<1120)], besides: held(0..<120)).servers == 256)
         #expect(try capacity([service(2000..<2120)], besides: held(0..<240)).servers == 512)
         // Those that come back have their rows.
         #expect(try capacity([service(120..<240)], besides: held(0..<240)).servers == 256)
     }
 
-    @Test func rowsOfRemovedServicesAreHeld() throws {
+    @Test("rows of removed services are held") func rowsOfRemovedServicesAreHeld() throws {
         var held = held(0..<1)
         held.serviceRows = 60
         let services = (0..<30 as Range<UInt16>).map { service(0..<1, port: 80 + $0) }
@@ -53,8 +53,7 @@ struct RoomTests {
         #expect(try capacity(services, besides: held).services == 64)
     }
 
-    /// While services are exchanged, the listeners of both are there.
-    @Test func listenersOfBothAreThere() throws {
+    @Test("the listeners of old and new services count together") func listenersOfBothAreThere() throws {
         var held = held(0..<1)
         for port in 1...200 as ClosedRange<UInt16> {
             held.services[ServiceAddress(vip: Standard.strict, port: port, transport: .tcp)] = Int(port) + 1
@@ -62,18 +61,19 @@ struct RoomTests {
         #expect(try capacity([service(0..<1)], besides: held).listenerBuckets == 128)
     }
 
-    @Test func slotsOfBothAreThere() throws {
+    @Test("the slots of old and new services count together") func slotsOfBothAreThere() throws {
         var held = held(0..<1)
         let all = held.slices.allocate(size: 4 * (1 << 14) - 8)
         try #require(all != nil)
         #expect(try capacity([service(0..<1)], besides: held).slotGroups == 1 << 15)
     }
 
-    @Test func slicesFitIntoGaps() {
+    @Test("slices fit into gaps") func slicesFitIntoGaps() {
         var slices = SliceAllocator(groups: 10)
         let now = ContinuousClock.now
         let given = [8, 8, 8, 8].map { slices.allocate(size: $0, now: now) }
-        #expect(slices.hasRoom(for: [4], groups: 10, now: now) && !slices.hasRoom(for: [5], groups: 10, now: now))
+        #expect(slices.hasRoom(for: [4], groups: 10, now: now))
+        #expect(!slices.hasRoom(for: [5], groups: 10, now: now))
         #expect(slices.hasRoom(for: [5], groups: 11, now: now))
         for slice in [given[0], given[2]] { slices.release(slice ?? .init(first: 0, size: 0), now: now) }
         #expect(!slices.hasRoom(for: [8, 8], groups: 10, now: now), "they rest")
@@ -82,15 +82,16 @@ struct RoomTests {
         #expect(!slices.hasRoom(for: [8, 9], groups: 10, now: later))
     }
 
-    @Test func rowsAtRestAreHeld() {
+    @Test("rows at rest are held") func rowsAtRestAreHeld() {
         var rows = RowAllocator(count: 8, used: [1, 2])
         let now = ContinuousClock.now
         rows.release(1, now: now)
-        #expect(rows.usedCount == 1 && rows.heldCount(now: now) == 2)
+        #expect(rows.usedCount == 1)
+        #expect(rows.heldCount(now: now) == 2)
         #expect(rows.heldCount(now: now + RowAllocator.grace) == 1)
     }
 
-    @Test func whatNoTableHoldsIsRefused() throws {
+    @Test("a demand beyond the largest table is refused") func whatNoTableHoldsIsRefused() throws {
         let error = #expect(throws: BPFError.self) {
             try capacity([service(60_000..<66_000)], besides: held(0..<61_000))
         }
@@ -153,8 +154,8 @@ struct ExchangeTests {
         }
     }
 
-    /// As a reload does it; connections go on at the real servers that are removed.
-    @Test func realServersAreExchangedAgainAndAgain() throws {
+    /// As by reloads. Connections go on at removed real servers.
+    @Test("real servers are exchanged repeatedly") func realServersAreExchangedAgainAndAgain() throws {
         try withPinDirectory { directory in
             var services = [service(0..<120)]
             var lab = try Lab(directory: directory, capacity: capacity(services))
@@ -175,14 +176,15 @@ struct ExchangeTests {
                 try lab.apply(configuration(services))
                 for (flow, server) in homes { #expect(try lab.send(flow.packet([.ack])) == server) }
             }
-            #expect(use(lab)["servers"] == 600 && lab.plane.maps.servers.count == 1024)
+            #expect(use(lab)["servers"] == 600)
+            #expect(lab.plane.maps.servers.count == 1024)
             // Those without connections are given back, the others stay.
             for _ in 0..<4 { try lab.plane.sweep() }
             #expect(use(lab)["servers"] == 120 + Set(homes.map(\.server)).count)
         }
     }
 
-    @Test func servicesAreExchangedAgainAndAgain() throws {
+    @Test("services are exchanged repeatedly") func servicesAreExchangedAgainAndAgain() throws {
         try withPinDirectory { directory in
             var services: [VirtualService] = []
             var lab: Lab?
@@ -200,7 +202,7 @@ struct ExchangeTests {
         }
     }
 
-    @Test func aRefusalUsesNoRows() throws {
+    @Test("a refusal uses no rows") func aRefusalUsesNoRows() throws {
         try withPinDirectory { directory in
             let services = [service(0..<120)]
             let lab = try Lab(directory: directory, capacity: capacity(services))
@@ -223,8 +225,7 @@ struct ExchangeTests {
         }
     }
 
-    /// What is refused half-way, for want of slots, gives back what it took before.
-    @Test func aServiceThatFindsNoSlotsUsesNoRows() throws {
+    @Test("a service without slots uses no rows") func aServiceThatFindsNoSlotsUsesNoRows() throws {
         try withPinDirectory { directory in
             let services = [service(0..<100)]
             var capacity = capacity(services)

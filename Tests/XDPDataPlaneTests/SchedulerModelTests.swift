@@ -26,13 +26,19 @@ struct SchedulerModelTests {
         for _ in 0..<3 { try lab.plane.sweep() }
     }
 
-    @Test(arguments: Scheduler.allCases.filter { ![.sh, .mh].contains($0) })
+    @Test(
+        "a scheduler without flags chooses as its model",
+        arguments: Scheduler.allCases.filter { ![.sh, .mh].contains($0) })
     func withoutFlags(_ scheduler: Scheduler) throws { try compare(scheduler, [], flows: Self.flows) }
 
-    @Test(arguments: [[], [.shPort], [.shFallback], [.shPort, .shFallback]] as [Set<SchedulerFlag>])
+    @Test(
+        "sh chooses as its model",
+        arguments: [[], [.shPort], [.shFallback], [.shPort, .shFallback]] as [Set<SchedulerFlag>])
     func sourceHashing(_ flags: Set<SchedulerFlag>) throws { try compare(.sh, flags, flows: Self.flows / 4) }
 
-    @Test(arguments: [[], [.mhPort], [.mhFallback], [.mhPort, .mhFallback]] as [Set<SchedulerFlag>])
+    @Test(
+        "mh chooses as its model",
+        arguments: [[], [.mhPort], [.mhFallback], [.mhPort, .mhFallback]] as [Set<SchedulerFlag>])
     func maglevHashing(_ flags: Set<SchedulerFlag>) throws { try compare(.mh, flags, flows: Self.flows / 4) }
 
     private static func clients(_ scheduler: Scheduler) -> Int {

@@ -54,7 +54,7 @@ struct SchedulerTests {
         [1: 65535, 2: 1, 3: 32768], [1: 0, 2: 7],
     ]
 
-    @Test(arguments: [Scheduler.rr, .wrr], weights)
+    @Test("a ring gives each server its turns", arguments: [Scheduler.rr, .wrr], weights)
     func ring(_ scheduler: Scheduler, _ weights: [UInt8: UInt16]) throws {
         try apply(scheduler, weights)
         let numbers = weights.keys.sorted()
@@ -67,14 +67,14 @@ struct SchedulerTests {
         }
     }
 
-    @Test func everyWeightZero() throws {
+    @Test("no server is chosen where every weight is 0") func everyWeightZero() throws {
         for scheduler in Scheduler.allCases {
             try apply(scheduler, [1: 0, 2: 0])
             #expect(try lab.run(flow(0).packet([.syn])).moved == ["received": 1, "answered-no-server": 1])
         }
     }
 
-    @Test func onlyNewFlowsTakeATurn() throws {
+    @Test("only new flows take a turn") func onlyNewFlowsTakeATurn() throws {
         try apply(.rr, [1: 1, 2: 1, 3: 1])
         for turn in 0..<30 {
             #expect(try number(try lab.send(flow(turn).packet([.syn]))) == UInt8(turn % 3 + 1))
@@ -87,9 +87,10 @@ struct SchedulerTests {
 
     private static let listWeights: [UInt8: UInt16] = [1: 1, 2: 3, 3: 2, 4: 0, 5: 7, 6: 1]
 
-    /// Connections open, complete, close and expire at random; each goes where the model says, and the counts are the
-    /// model's.
-    @Test(arguments: [Scheduler.lc, .wlc, .sed, .nq, .ovf, .twos])
+    /// Connections open, complete, close and expire at random, and the counts are the model's.
+    @Test(
+        "schedulers that compare connections choose as their model",
+        arguments: [Scheduler.lc, .wlc, .sed, .nq, .ovf, .twos])
     func byConnections(_ scheduler: Scheduler) throws {
         var weights = Self.listWeights
         try apply(scheduler, weights)
@@ -183,8 +184,7 @@ struct SchedulerTests {
         #expect(seen.filter { $0.value != Lab.Load() } == model.filter { $0.value != Lab.Load() })
     }
 
-    /// As many real servers as lc compares: each gets one connection before any gets two.
-    @Test func theLongestList() throws {
+    @Test("lc gives each server of the longest list one connection before two") func theLongestList() throws {
         let count = XDPDataPlane.maximumServersOfAService
         let addresses = (0..<UInt32(count)).map { IPv4Address(0x0A01_0000 + $0) }
         try lab.apply(
@@ -198,8 +198,10 @@ struct SchedulerTests {
         }
     }
 
-    /// Of 1,000 real servers with any loads, weights and thresholds the right one.
-    @Test(arguments: [Scheduler.lc, .wlc, .sed, .nq, .ovf, .fo])
+    /// Loads, weights and thresholds are random.
+    @Test(
+        "a scheduler chooses the right one of a thousand servers",
+        arguments: [Scheduler.lc, .wlc, .sed, .nq, .ovf, .fo])
     func oneOfAThousand(_ scheduler: Scheduler) throws {
         var random = SplitMix(seed: 11)
         let addresses = (0..<1000).map { IPv4Address(0x0A01_0000 + UInt32($0)) }
@@ -239,7 +241,9 @@ struct SchedulerTests {
 
     // MARK: the schedulers that look at addresses
 
-    @Test(arguments: [[], [.shPort], [.shFallback], [.shPort, .shFallback]] as [Set<SchedulerFlag>])
+    @Test(
+        "sh chooses by the hash of the client",
+        arguments: [[], [.shPort], [.shFallback], [.shPort, .shFallback]] as [Set<SchedulerFlag>])
     func sourceHashing(_ flags: Set<SchedulerFlag>) throws {
         let weights: [UInt16] = [1, 3, 0, 40, 2]
         try lab.apply(
@@ -262,7 +266,9 @@ struct SchedulerTests {
         }
     }
 
-    @Test func destinationHashingIsOneServerAndFailoverTheHeaviest() throws {
+    @Test("dh keeps to one server, and fo to the heaviest") func destinationHashingIsOneServerAndFailoverTheHeaviest()
+        throws
+    {
         let weights: [UInt8: UInt16] = [1: 1, 2: 5, 3: 2, 4: 5]
         let numbers = weights.keys.sorted()
         let ofVIP = try #require(
@@ -287,7 +293,7 @@ struct SchedulerTests {
         return numbers[Int(table[MaglevTable.slot(of: MaglevTable.hash(client: client, port: 0), size: size)])]
     }
 
-    @Test func maglevByClient() throws {
+    @Test("mh chooses by the Maglev hash of the client") func maglevByClient() throws {
         let weights: [UInt8: UInt16] = [1: 1, 2: 3, 3: 0, 4: 10]
         let numbers = weights.keys.sorted()
         // The servers' order is no matter.
@@ -312,7 +318,7 @@ struct SchedulerTests {
 
     // MARK: Changes
 
-    @Test(arguments: Scheduler.allCases)
+    @Test("flows stay through every change", arguments: Scheduler.allCases)
     func flowsStayThroughEveryChange(_ scheduler: Scheduler) throws {
         var homes: [FlowKey: UInt8] = [:]
         let steps: [[UInt8: UInt16]] = [
@@ -352,7 +358,7 @@ struct SchedulerTests {
         #expect(lab.loads().isEmpty)
     }
 
-    @Test func changingTheSchedulerKeepsFlows() throws {
+    @Test("a change of the scheduler keeps flows") func changingTheSchedulerKeepsFlows() throws {
         try apply(.rr, [1: 1, 2: 1, 3: 1])
         let homes = try (0..<30).map { try number(try lab.send(flow($0).packet([.syn]))) }
         for scheduler in Scheduler.allCases {

@@ -52,8 +52,8 @@ struct SlowStartTests {
 
     private nonisolated static let sharing = Scheduler.allCases.filter(\.hasShares)
 
-    /// Connections that stay open; lc and the like compare them, so that each step begins with none.
-    @Test(arguments: sharing, [1, 3, 5, 9, 10])
+    /// Connections stay open, and lc and similar schedulers compare them. Each step therefore begins with none.
+    @Test("a server in slow start gets its part of connections", arguments: sharing, [1, 3, 5, 9, 10])
     func theShareIsThePart(_ scheduler: Scheduler, tenths: Int) throws {
         // Names weights to the schedulers that know them, and unequal ones that those without must not see.
         let weights: [UInt16] = scheduler.ignoresWeights ? [7, 1, 3] : [2, 2, 2]
@@ -70,8 +70,7 @@ struct SlowStartTests {
         #expect(abs(others) < ([.sh, .mh].contains(scheduler) ? 250 : 25), "\(counts)")
     }
 
-    /// From step to step nobody but the slow starter gets more of the clients that hashes name.
-    @Test(arguments: [Scheduler.sh, .mh])
+    @Test("each step of a slow start moves clients only to its server", arguments: [Scheduler.sh, .mh])
     func hashesMoveClientsOnlyToTheSlowStarter(_ scheduler: Scheduler) throws {
         var before: [Int: IPv4Address] = [:]
         var moved = 0
@@ -88,7 +87,7 @@ struct SlowStartTests {
         #expect(moved <= (scheduler == .sh ? 0 : 75), "\(moved) of 4,500")
     }
 
-    @Test(arguments: sharing)
+    @Test("connections stay during a slow start", arguments: sharing)
     func connectionsStayWhileTheShareGrows(_ scheduler: Scheduler) throws {
         try apply(scheduler, tenths: 1)
         var servers: [Int: IPv4Address] = [:]
@@ -99,7 +98,7 @@ struct SlowStartTests {
         }
     }
 
-    @Test(arguments: Scheduler.allCases.filter { !$0.hasShares })
+    @Test("a scheduler without shares ignores slow start", arguments: Scheduler.allCases.filter { !$0.hasShares })
     func whoHasNoSharesDoesNotWait(_ scheduler: Scheduler) throws {
         func rows() -> [UInt16] {
             (1...3).compactMap { lab.plane.serverID(service: service, server: Standard.server($0)) }
@@ -114,8 +113,8 @@ struct SlowStartTests {
         #expect(try open(0..<20) == slow)
     }
 
-    /// The largest weights leave no room to multiply; they are fine enough.
-    @Test func largeWeightsStillHaveParts() throws {
+    /// They leave no room for a multiplication, and are fine enough.
+    @Test("the largest weights still have parts") func largeWeightsStillHaveParts() throws {
         try apply(.wrr, weights: [65535, 65535, 65535], tenths: 1)
         let ids = (1...3).compactMap { lab.plane.serverID(service: service, server: Standard.server($0)) }
         #expect(ids.map { lab.plane.maps.servers[Int($0)].weight } == [65535, 65535, 6553])
@@ -123,8 +122,7 @@ struct SlowStartTests {
         #expect(ids.map { lab.plane.maps.servers[Int($0)].weight } == [1, 65535, 0])
     }
 
-    /// A director whose take-over fails leaves them to the next one as it has found them.
-    @Test(arguments: sharing)
+    @Test("a failed take-over leaves slow starts unchanged", arguments: sharing)
     func goingBackKeepsSlowStarts(_ scheduler: Scheduler) throws {
         let weights: [UInt16] = scheduler.ignoresWeights ? [7, 1, 3] : [2, 2, 2]
         try apply(scheduler, weights: weights, tenths: 3)
@@ -144,7 +142,7 @@ struct SlowStartTests {
 
     // MARK: Standby
 
-    @Test(arguments: Scheduler.allCases)
+    @Test("a server in standby keeps its connections and gets no new ones", arguments: Scheduler.allCases)
     func standbyServersGetNothingNewAndKeepWhatTheyHave(_ scheduler: Scheduler) throws {
         // ovf takes no more connections than that.
         let weights: [UInt16] = [500, 500, 500]
@@ -168,7 +166,7 @@ struct SlowStartTests {
         #expect(try open(2000..<2200)[Standard.server(3)] == nil)
     }
 
-    @Test func persistentClientsLeaveAServerOnStandby() throws {
+    @Test("persistent clients leave a server in standby") func persistentClientsLeaveAServerOnStandby() throws {
         let persistence = Persistence(timeout: 300)
         try apply(.rr, standby: [2, 3], persistence: persistence)
         #expect(try lab.send(flow(1).packet([.syn])) == Standard.server(1))
@@ -181,7 +179,7 @@ struct SlowStartTests {
         #expect(try lab.send(again.packet([.syn])) == Standard.server(2))
     }
 
-    @Test func snapshotsKnowStandby() throws {
+    @Test("a snapshot shows standby") func snapshotsKnowStandby() throws {
         try apply(.wlc, standby: [2])
         let snapshot = try lab.plane.snapshot()
         let servers = try #require(snapshot.services.first).servers.sorted { $0.address < $1.address }

@@ -33,13 +33,13 @@ struct StandbyTests {
         ).spared(IPAddress(0x0A00_000B + UInt32(rows.count - 1)))
     }
 
-    @Test func aSorryServerStoodByWhereOthersServed() {
+    @Test("a server in standby beside serving ones was a sorry server") func aSorryServerStoodByWhereOthersServed() {
         #expect(spared(.listed, .listed, .standby))
         #expect(spared(.down, .listed, .standby))
         #expect(!spared(.standby, .down, .listed), "it served")
     }
 
-    @Test func otherRowsOfItsAddressSayNothing() {
+    @Test("only a sorry server in standby counts as spared") func otherRowsOfItsAddressSayNothing() {
         #expect(!spared(.listed, .listed, .listed), "a real server")
         #expect(!spared(.listed, .listed, .down), "a real server")
         #expect(!spared(.listed, .listed, .removed), "of an older configuration")

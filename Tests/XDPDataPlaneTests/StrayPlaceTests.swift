@@ -20,7 +20,7 @@ struct StrayPlaceTests {
         return try strays.entries().reduce(into: [:]) { $0[Int32($1.key.ifindex), default: 0] += 1 }
     }
 
-    @Test func whatThereIsNoRoomForKeepsNothingElseOut() throws {
+    @Test("places without room do not keep others out") func whatThereIsNoRoomForKeepsNothingElseOut() throws {
         let lab = try Lab(Standard.configuration)
         let most = XDPDataPlane.maximumStrayPlaces
         #expect(try lab.plane.setStrayPlaces(places(most)) == 0)

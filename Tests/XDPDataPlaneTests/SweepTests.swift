@@ -41,7 +41,7 @@ struct SweepTests {
     /// One run of the packet program.
     private func sweepOn() throws { try lab.plane.sweep(for: .zero) }
 
-    @Test func partsAreAPass() throws {
+    @Test("parts of a sweep add up to a pass") func partsAreAPass() throws {
         let flows = (0..<2000).map(flow)
         for flow in flows { try lab.send(flow.packet([.syn])) }
         for flow in flows { try lab.age(flow, by: lab.timeout(IPVSD_STATE_SYN_RECV) + 2) }
@@ -62,7 +62,7 @@ struct SweepTests {
         #expect(lab.plane.maps.tableLoad[0].half_open == 0)
     }
 
-    @Test func aPassThatHasBegunIsNotOneFromNowOn() throws {
+    @Test("a pass that began earlier does not count from now on") func aPassThatHasBegunIsNotOneFromNowOn() throws {
         try sweepOn()
         let now = ContinuousClock.now
         for _ in 1..<Self.parts { try sweepOn() }
@@ -82,8 +82,7 @@ struct SweepTests {
         #expect(!lab.plane.isSwept(since: last))
     }
 
-    /// As `releaseIdleRows` promises: two whole passes after the one that found it idle.
-    @Test func partsReleaseNothingEarly() throws {
+    @Test("rows are released after two more whole passes") func partsReleaseNothingEarly() throws {
         let gone = try lab.serverID(Self.web, Standard.server(3))
         try lab.apply(Self.configuration([1, 2]))
         for _ in 1..<(3 * Self.parts) {
@@ -94,8 +93,9 @@ struct SweepTests {
         #expect(!lab.plane.serverIDs.all.contains { $0.id == Int(gone) })
     }
 
-    /// Who was down through a pass that saw all it had left half-open abandoned need not wait for another one.
-    @Test func whoWasDownLongEnoughHasNothingHalfOpen() throws {
+    /// A complete pass then saw all of them as abandoned.
+    @Test("a server that was down for long enough holds no half-open connection")
+    func whoWasDownLongEnoughHasNothingHalfOpen() throws {
         let id = try lab.serverID(Self.web, Standard.server(1))
         func mayHold(until end: ContinuousClock.Instant) -> Bool { lab.plane.mayHoldAbandoned(server: id, until: end) }
         let never = ContinuousClock.now + .seconds(3600)
@@ -103,14 +103,17 @@ struct SweepTests {
         #expect(!mayHold(until: never), "it is up")
         try lab.apply(Self.configuration(down: [1]))
         let fell = ContinuousClock.now
-        #expect(mayHold(until: never) && mayHold(until: fell))
+        #expect(mayHold(until: never))
+        #expect(mayHold(until: fell))
         try lab.plane.sweep()
         #expect(!mayHold(until: fell), "this pass began later")
         #expect(mayHold(until: never), "it began before anything was abandoned")
         #expect(lab.loads()[id]?.active == 1)
         while mayHold(until: never), fell.duration(to: .now) < .seconds(30) { try sweepOn() }
-        #expect(!mayHold(until: never) && fell.duration(to: .now) > .milliseconds(1073))
-        #expect(lab.loads()[id] == nil && lab.loads().count == 2)
+        #expect(!mayHold(until: never))
+        #expect(fell.duration(to: .now) > .milliseconds(1073))
+        #expect(lab.loads()[id] == nil)
+        #expect(lab.loads().count == 2)
         try lab.apply(Self.configuration())
         #expect(!mayHold(until: never))
         // It falls once more.

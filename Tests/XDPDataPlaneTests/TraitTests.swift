@@ -12,8 +12,9 @@ import Testing
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct TraitTests {
-    /// XDP_TX leaves where the packet came in, which need not be the real server's side.
-    @Test func severalIngressInterfaces() throws {
+    /// XDP_TX would send them out of their ingress, which need not lead to the real server.
+    @Test("XDP_TX is only for packets that came in by the path's interface") func severalIngressInterfaces() throws
+    {
         let lab = try Lab(Standard.configuration, traits: PacketTraits(hasSeveralIngress: true))
         let frame = PacketBuilder.syn(to: Standard.transmitting).bytes
         // The standard path leaves by lo, 1; without a context a test run comes in there, too.
@@ -24,7 +25,7 @@ struct TraitTests {
         #expect(try lab.run(frame, ingress: 1).verdict != Verdict.transmit.rawValue)
     }
 
-    @Test func framesOfOtherHosts() throws {
+    @Test("frames for other hosts pass") func framesOfOtherHosts() throws {
         let lab = try Lab(Standard.configuration)
         let macs = (1...8 as ClosedRange<UInt8>).map { mac($0, 9) }
         lab.plane.setOwnMACs(macs)
@@ -52,11 +53,14 @@ struct TraitTests {
 
     private func expectPassed(_ packet: PacketBuilder, by lab: Lab) throws {
         let outcome = try lab.run(packet)
-        #expect(outcome.verdict == .pass && outcome.moved.isEmpty && outcome.packet == packet.bytes)
+        #expect(outcome.verdict == .pass)
+        #expect(outcome.moved.isEmpty)
+        #expect(outcome.packet == packet.bytes)
     }
 
-    /// Where no daemon follows a change of the MAC, recorded connections go on. All else may be another host's.
-    @Test(arguments: [TransportProtocol.tcp, .udp])
+    /// All other frames may be for another host.
+    @Test(
+        "recorded connections survive a change of the MAC without a daemon", arguments: [TransportProtocol.tcp, .udp])
     func framesOfOtherHostsWithoutDaemon(transport: TransportProtocol) throws {
         let lab = try Lab(Standard.configuration)
         lab.stretchTimeouts()
@@ -75,7 +79,8 @@ struct TraitTests {
         try lab.age(known, by: 10_000)
         for payload in [0, 100] {
             let outcome = try lab.run(known.packet([data], payload: payload, to: mac(9)))
-            #expect(outcome.verdict == .redirect && outcome.moved == ["received": 1, "forwarded": 1])
+            #expect(outcome.verdict == .redirect)
+            #expect(outcome.moved == ["received": 1, "forwarded": 1])
         }
         let stamp = UInt16(try #require(try lab.entries(of: known).first).pointee.value >> 48)
         #expect(try lab.now &- stamp < 5)
@@ -113,8 +118,8 @@ struct TraitTests {
         try lab.expectBalance()
     }
 
-    /// The VIP may be about to move to the macvlan: the director's own stack must not answer for it.
-    @Test func framesForMacvlansWithoutAVIP() throws {
+    /// The VIP may be about to move to the macvlan, and the director's own stack must not answer for it.
+    @Test("frames for a macvlan without a VIP are dropped") func framesForMacvlansWithoutAVIP() throws {
         let lab = try Lab(Standard.configuration)
         let idle = [mac(1, 9), mac(2, 9)]
         lab.plane.setOwnMACs([PacketBuilder.director], idle: idle)
@@ -123,7 +128,8 @@ struct TraitTests {
             let flow = FlowKey(client: Standard.client, clientPort: 5000, vip: Standard.main, port: 80)
             for packet in [flow.packet([.syn], to: destination), flow.packet([.ack], to: destination)] {
                 let outcome = try lab.run(packet)
-                #expect(outcome.verdict == .drop && outcome.moved == ["received": 1, "dropped-no-next-hop": 1])
+                #expect(outcome.verdict == .drop)
+                #expect(outcome.moved == ["received": 1, "dropped-no-next-hop": 1])
             }
             // What is for no service goes its way.
             try expectPassed(frame.fromClient(to: Standard.strict).tcp(from: 5000, to: 9, [.syn]), by: lab)
@@ -137,7 +143,7 @@ struct TraitTests {
         }
     }
 
-    @Test(arguments: [8, 16, 24])
+    @Test("the outer source varies by flow", arguments: [8, 16, 24])
     func outerSourceByFlow(length: Int) throws {
         let prefix = try #require(IPv4Prefix(address("172.0.0.0"), length: length))
         let lab = try Lab(Standard.configuration, traits: PacketTraits(outerSources: prefix))

@@ -47,8 +47,7 @@ struct TruncationTests {
         ]
     }()
 
-    /// A frame that ends before its IP packet: not even an IP header goes up the stack, the rest is dropped.
-    @Test(arguments: transports)
+    @Test("a frame that ends before its IP packet is dropped", arguments: transports)
     func frameEndsEarly(_ fixture: Fixture) throws {
         try fixture.check(in: lab)
         let frame = fixture.packet.bytes
@@ -56,7 +55,8 @@ struct TruncationTests {
         for length in 14..<frame.count {
             let outcome = try lab.run(fixture.packet.truncated(to: length))
             if length < start + 20 {
-                #expect(outcome.verdict == .pass && outcome.moved == [:], "\(length) bytes")
+                #expect(outcome.verdict == .pass, "\(length) bytes")
+                #expect(outcome.moved == [:], "\(length) bytes")
                 #expect(outcome.packet == Array(frame.prefix(length)), "\(length) bytes")
             } else {
                 #expect(outcome.verdict == .drop, "\(length) bytes")
@@ -66,9 +66,8 @@ struct TruncationTests {
         try lab.expectBalance()
     }
 
-    /// An IP packet that ends within its transport's header, in a frame that goes on: drops, each for one reason, and
-    /// what is forwarded is as long as it says.
-    @Test(arguments: transports)
+    /// The frame goes on. Each drop has one reason, and a forwarded packet has its stated length.
+    @Test("an IP packet that ends within its headers is dropped", arguments: transports)
     func packetEndsEarly(_ fixture: Fixture) throws {
         try fixture.check(in: lab)
         let frame = fixture.packet.bytes
@@ -100,20 +99,20 @@ struct TruncationTests {
         try lab.expectBalance()
     }
 
-    /// The IP header's own length at every value.
-    @Test func headerLengths() throws {
+    @Test("every value of the IP header's length has one end") func headerLengths() throws {
         for words in 0..<16 as Range<UInt8> {
             let packet = PacketBuilder.ethernet().fromClient(to: Standard.main) { $0.words = words }
                 .tcp([.syn]) { $0.options = PacketBuilder.synOptions }.payload(40)
             let outcome = try lab.run(packet)
-            #expect(outcome.moved["received"] == 1 && outcome.moved.count == 2, "\(words): \(outcome.moved)")
+            #expect(outcome.moved["received"] == 1, "\(words): \(outcome.moved)")
+            #expect(outcome.moved.count == 2, "\(words): \(outcome.moved)")
             if words < 5 { #expect(outcome.moved["dropped-bad-header"] == 1, "\(words): \(outcome.moved)") }
         }
         try lab.expectBalance()
     }
 
-    /// Seeded rubbish in the headers of packets to a VIP ends in one counter.
-    @Test func rubbish() throws {
+    /// The headers are random with a fixed seed, in packets to a VIP.
+    @Test("random headers end in one counter") func rubbish() throws {
         var random = SplitMix(seed: 1)
         let frames = Self.transports.map(\.packet.bytes)
         for round in 0..<4000 {
@@ -124,9 +123,11 @@ struct TruncationTests {
             let outcome = try lab.run(frame)
             let ends = PacketCounter.ends.intersection(outcome.moved.keys)
             if outcome.moved.isEmpty {
-                #expect(outcome.verdict == .pass && outcome.packet == frame, "\(annotated(frame))")
+                #expect(outcome.verdict == .pass, "\(annotated(frame))")
+                #expect(outcome.packet == frame, "\(annotated(frame))")
             } else {
-                #expect(outcome.moved["received"] == 1 && ends.count == 1, "\(annotated(frame))\(outcome.moved)")
+                #expect(outcome.moved["received"] == 1, "\(annotated(frame))\(outcome.moved)")
+                #expect(ends.count == 1, "\(annotated(frame))\(outcome.moved)")
                 #expect(outcome.moved["dropped-internal"] == nil, "\(annotated(frame))")
                 if outcome.verdict == .pass { #expect(outcome.packet == frame, "\(annotated(frame))") }
             }

@@ -10,30 +10,33 @@ struct WordsTests {
     private let clientPort: UInt16 = 40000
     private let vip = UInt32(0x0A00_0064).bigEndian
 
-    @Test func hashes() {
+    @Test("both sides compute the same hashes") func hashes() {
         #expect(ipvsd_mix(1) == 0x4179_B061_E0C0_E0D0)
         #expect(ipvsd_mix(0x0123_4567_89AB_CDEF) == 0x3EFD_EA49_C590_F4EC)
         #expect(ipvsd_maglev_hash(client, clientPort) == 0xDE91_55D6)
         #expect(ipvsd_sh_bucket(0x0A00_0001) == 39)
         #expect(ipvsd_outer_host(client.bigEndian, clientPort.bigEndian) == 0x4700_4805)
-        #expect(ipvsd_scale(.max, 256) == 255 && ipvsd_scale(1 << 31, 256) == 128)
+        #expect(ipvsd_scale(.max, 256) == 255)
+        #expect(ipvsd_scale(1 << 31, 256) == 128)
     }
 
-    @Test func placeOfAFlow() {
+    @Test("a flow has the same place on both sides") func placeOfAFlow() {
         let key = ipvsd_flow_key(client.bigEndian, clientPort.bigEndian, 7)
         #expect(key == 0x0164_33C6_409C_0007)
         let home = FlowHome(key: key, seed: 0x1122_3344_5566_7788, buckets: 1024)
-        #expect(home.bucket == 664 && home.second == 355 && home.half == 4)
+        #expect(home.bucket == 664)
+        #expect(home.second == 355)
+        #expect(home.half == 4)
         #expect(ipvsd_flow_identity(UInt16(80).bigEndian, home.hash) == 0x5000_0000_07C0)
     }
 
-    @Test func placeOfAListener() {
+    @Test("a listener has the same place on both sides") func placeOfAListener() {
         let word = ipvsd_listener_word(vip, UInt16(80).bigEndian, 6)
         #expect(word == 0x0006_5000_6400_000A)
         #expect(ipvsd_listener_index(word, 64 - 6) == 52)
     }
 
-    @Test func filterOfVIPs() {
+    @Test("the filter has the bit of a VIP") func filterOfVIPs() {
         var filter = [UInt64](repeating: 0, count: Int(IPVSD_FILTER_WORDS))
         #expect(ipvsd_filter_has(filter, vip) == 0)
         ipvsd_filter_set(&filter, vip)
@@ -41,7 +44,7 @@ struct WordsTests {
         #expect(filter[21034 / 64] == 1 << UInt64(21034 % 64) && filter.count(where: { $0 != 0 }) == 1)
     }
 
-    @Test func fieldsOfAFlow() {
+    @Test("the words of a flow have their fields") func fieldsOfAFlow() {
         let key = ipvsd_flow_key(0xA1A2_A3A4, 0xB1B2, 0xC1C2)
         #expect(ipvsd_flow_client(key) == 0xA1A2_A3A4)
         #expect(ipvsd_flow_client_port(key) == 0xB1B2)
@@ -58,25 +61,26 @@ struct WordsTests {
         #expect(refreshed == 0x0001_1234_5678_5ABC)
     }
 
-    @Test func ages() {
+    @Test("ages wrap around") func ages() {
         #expect(ipvsd_stamp_age(65530, 4) == 10)
         // Another CPU's stamp.
         #expect(ipvsd_stamp_age(16, 1) == 0)
         #expect(ipvsd_stamp_age(1, 40000) == 39999)
-        #expect(ipvsd_stamp_of_now(0) == 1 && ipvsd_stamp_of_now(9) == 9)
+        #expect(ipvsd_stamp_of_now(0) == 1)
+        #expect(ipvsd_stamp_of_now(9) == 9)
     }
 
-    @Test func slices() {
+    @Test("the word of a slice has its fields") func slices() {
         let scheduler = IPVSD_SCHEDULER_SH.rawValue | IPVSD_SCHEDULER_BY_PORT
         let word = ipvsd_slice(0x0102_0304, 0x050607, scheduler)
         #expect(word == UInt64(scheduler) << 56 | 0x05_0607_0102_0304)
-        #expect(ipvsd_slice_first(word) == 0x0102_0304 && ipvsd_slice_size(word) == 0x050607)
+        #expect(ipvsd_slice_first(word) == 0x0102_0304)
+        #expect(ipvsd_slice_size(word) == 0x050607)
         #expect(ipvsd_slice_scheduler(word) == IPVSD_SCHEDULER_SH.rawValue)
         #expect(ipvsd_slice_flags(word) == IPVSD_SCHEDULER_BY_PORT)
     }
 
-    /// The words are stores over neighbouring fields of rows.
-    @Test func wordsOfRows() {
+    @Test("words overlay neighbouring fields of rows") func wordsOfRows() {
         func word<Row>(_ row: Row, at field: PartialKeyPath<Row>) -> UInt64? {
             MemoryLayout<Row>.offset(of: field).map { offset in
                 withUnsafeBytes(of: row) { $0.loadUnaligned(fromByteOffset: offset, as: UInt64.self) }
@@ -94,15 +98,15 @@ struct WordsTests {
         var mac = [UInt8](repeating: 0, count: 6)
         ipvsd_mac_bytes(0x0605_0403_0201, &mac)
         #expect(mac == [1, 2, 3, 4, 5, 6])
-        #expect(ipvsd_mac_is_complement(~0x0605_0403_0201) && !ipvsd_mac_is_complement(0x0605_0403_0201))
+        #expect(ipvsd_mac_is_complement(~0x0605_0403_0201))
+        #expect(!ipvsd_mac_is_complement(0x0605_0403_0201))
         var key = ipvsd_listener_key()
         (key.vip, key.port, key.protocol) = (vip, UInt16(80).bigEndian, 6)
         #expect(word(key, at: \.vip) == ipvsd_listener_word(vip, UInt16(80).bigEndian, 6))
     }
 
-    /// A daemon of layout 3 finds the maps by these names, whatever they are called in the packet programs. Those of layout 4
-    /// are at the end.
-    @Test func pinsOfLayout4() {
+    /// A daemon of layout 3 finds the maps by these names. The pins of layout 4's own maps are at the end.
+    @Test("the pins of layout 4 keep their names") func pinsOfLayout4() {
         #expect(IPVSD_ABI_VERSION == 4)
         #expect(
             MapCatalogue.all.map(\.pin) == [
