@@ -83,7 +83,7 @@ struct AdoptionTests {
             #expect(after.services.flatMap(\.servers).map(\.active) == before.services.flatMap(\.servers).map(\.active))
             #expect(second.seed == first.seed)
 
-            // Before the new daemon says anything, and after.
+            // The statistics are the same before the new daemon's first update and after it.
             for round in 0..<2 {
                 for (flow, home) in zip(flows, homes) {
                     #expect(try second.send(flow.packet([.ack])) == home, "round \(round)")
@@ -108,7 +108,7 @@ struct AdoptionTests {
             try second.apply(Self.configuration())
             let after = Memory(second)
             for table in before.tables.keys { #expect(after.tables[table] == before.tables[table], "\(table)") }
-            // Nor does the order of the services matter.
+            // The order of the services does not matter either.
             var reversed = Self.configuration()
             reversed.services.reverse()
             try second.apply(reversed)
@@ -133,7 +133,7 @@ struct AdoptionTests {
             for table in ["settings", "paths", "loads"] {
                 #expect(after.tables[table] == before.tables[table], "\(table)")
             }
-            // What the old words named is still there for packets on their way.
+            // The former slices stay for packets that still use them.
             let old = before.tables["slots"] ?? [], new = after.tables["slots"] ?? []
             #expect(zip(old, new).allSatisfy { $0 == $1 || $0 == 0 })
         }
@@ -204,12 +204,12 @@ struct AdoptionTests {
             let outcome = try second.run(flow(0, Standard.strict).packet([.ack]))
             #expect(outcome.verdict == .pass)
             #expect(outcome.moved.isEmpty)
-            // The any-port service takes what the removed one on its VIP leaves.
+            // Packets for the removed service go to the any-port service of its VIP.
             configuration.services.removeFirst()
             try second.apply(configuration)
             #expect(try second.run(flow(1).packet([.syn])).moved["forwarded"] == 1)
             #expect(try second.plane.snapshot().services.map(\.address) == [Self.hashed])
-            // The flow that is left names its server's row: nobody else gets it.
+            // The remaining flow names its server's row, which no other server gets.
             let used = second.recount().keys
             #expect(used.allSatisfy { second.plane.maps.servers[Int($0)].flags & UInt16(IPVSD_SERVER_USED) != 0 })
         }

@@ -4,7 +4,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// Rows and slices: none is given twice, and a freed one rests.
+/// Rows and slices are given out once, and rest when they are freed.
 struct AllocatorTests {
     private let start = ContinuousClock.now
 

@@ -6,7 +6,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// What strangers can do with packets that nobody asked for.
+/// The effect of spoofed packets.
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct AttackTests {
@@ -35,7 +35,7 @@ struct AttackTests {
         let tooBig = flow(port: 2000).packet([.syn], payload: 1460).bytes
         let stray = flow(port: 3000).packet([.ack]).bytes
         var counts: [String: UInt64] = [:]
-        // Less than 20 of each other kind in all.
+        // The other kinds have fewer than 20 answers each.
         for _ in 0..<10 {
             for _ in 0..<200 { counts.merge(try lab.run(stray).moved, uniquingKeysWith: +) }
             #expect(try lab.run(tooBig).moved["answered-too-big"] == 1)
@@ -72,7 +72,7 @@ struct AttackTests {
         #expect(try !mayHaveSent(elsewhere, to: server))
         elsewhere.vip = Standard.strict
         #expect(try !mayHaveSent(elsewhere, to: server))
-        // Of a service without records nobody can tell.
+        // A service without records allows any report.
         let datagram = FlowKey(client: Standard.client, clientPort: 9, vip: Standard.main, port: 53, transport: .udp)
         #expect(try mayHaveSent(datagram, to: server))
         lab.stretchTimeouts()
@@ -110,7 +110,7 @@ struct AttackTests {
         #expect(moved == 0)
     }
 
-    /// There are more handshakes than templates have room for, each of a client that does not exist.
+    /// The handshakes are more than the templates have room for, each of a client that does not exist.
     @Test("spoofed handshakes evict no confirmed template", arguments: [false, true])
     func spoofedHandshakesEvictNoTemplate(withData: Bool) throws {
         var capacity = Capacity(connections: 16384)

@@ -7,7 +7,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// What becomes of the datagrams of a real server that is no longer in use: UDP has no FIN with which its flows would end.
+/// The datagrams of a real server that is no longer in use. UDP has no FIN that ends its flows.
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct DepartureTests {
@@ -86,7 +86,7 @@ struct DepartureTests {
         #expect(second != first)
         for _ in 0..<3 { #expect(try send(datagrams) == second) }
         for (connection, holder) in zip(connections, holders) { #expect(try send(connection) == holder) }
-        // In use again: nothing goes back.
+        // A server that is in use again gets no flows back.
         try lab.apply(Self.configuration())
         #expect(try send(datagrams) == second)
         #expect(lab.loads() == lab.recount())
@@ -113,7 +113,7 @@ struct DepartureTests {
         try lab.expectBalance()
     }
 
-    /// Who is down finishes nothing.
+    /// A server that is down keeps no datagrams.
     @Test("datagrams leave a server that is down in any case") func datagramsOfAServerThatIsDownMoveInAnyCase() throws {
         let datagrams = flow("192.0.2.1", 5000)
         let first = try send(datagrams)
@@ -123,7 +123,9 @@ struct DepartureTests {
         #expect(try send(datagrams) != first)
     }
 
-    @Test("a departure moves the templates of its server's clients", arguments: Departure.allCases, ServerRemoval.allCases)
+    @Test(
+        "a departure moves the templates of its server's clients", arguments: Departure.allCases, ServerRemoval.allCases
+    )
     func templatesFollow(_ departure: Departure, _ removal: ServerRemoval) throws {
         func adjust(_ service: inout VirtualService) {
             service.persistence = Persistence(timeout: 60)

@@ -5,16 +5,16 @@ import TestSupport
 
 @testable import XDPDataPlane
 
-/// The configurations that the model and the packet program are to have, one after the other.
+/// The sequence of configurations for the model and the packet program.
 struct DifferentialPlan {
-    /// What is told when the programs are loaded, and how many flows compete for how much room.
+    /// The constants of the programs, and the flows that compete for room.
     struct Traits {
         var answersByRedirect: Bool
         var mayAnswer: Bool
-        /// Otherwise whatever comes is for it.
+        /// Whether the director has MAC addresses. Without any, all frames are for it.
         var knowsItsMACs: Bool
         var outerSources: IPv4Prefix?
-        /// Of the flow table: with less room than there are flows, or with plenty.
+        /// The buckets of the flow table, with less room than the flows need, or with plenty.
         var buckets: Int
         var flows: Int
     }
@@ -25,7 +25,7 @@ struct DifferentialPlan {
     var random: SplitMix
     let traits: Traits
     private(set) var services: [VirtualService] = []
-    /// Not configured now.
+    /// The numbers of real servers that are not configured now.
     private var absent: [VirtualService] = []
     private(set) var paths: [UInt8: Path] = [:]
     private(set) var ingressMTU = 1500

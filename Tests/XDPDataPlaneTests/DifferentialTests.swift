@@ -6,8 +6,8 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// Random packets and changes of the configuration, through the packet program and through a model of it in Swift.
-/// IPVSD_SEED=n repeats a run, IPVSD_DIFFERENTIAL_PACKETS=1000000 makes it a long one.
+/// Random packets and configurations, in the packet program and in a Swift model of it. IPVSD_SEED=n repeats a run, and
+/// IPVSD_DIFFERENTIAL_PACKETS=1000000 makes it long.
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct DifferentialTests {
@@ -17,7 +17,7 @@ struct DifferentialTests {
         let packets = try Self.number("IPVSD_DIFFERENTIAL_PACKETS") ?? 50_000
         let seed = try Self.number("IPVSD_SEED") ?? UInt64.random(in: 1...UInt64(UInt32.max))
         print("differential test: IPVSD_SEED=\(seed) IPVSD_DIFFERENTIAL_PACKETS=\(packets)")
-        // What is kept for each CPU is one.
+        // On one CPU, per-CPU values are single values.
         try #require(clinux_stay_on_cpu(clinux_current_cpu()) == 0)
         defer { clinux_leave_cpu() }
 
@@ -39,7 +39,7 @@ struct DifferentialTests {
         }
         #expect(questions > Int(packets) / 50, "only \(questions) packets were explained")
         for counter in PacketCounter.all { print("  \(counter.name) \(totals[counter.index])") }
-        // A long run leaves out nothing that is counted, but what never happens.
+        // A long run moves every counter except impossible ones.
         if packets >= 250_000 {
             for counter in PacketCounter.all where counter.name != "dropped-internal" {
                 #expect(totals[counter.index] > 0, "\(counter.name) never moved")

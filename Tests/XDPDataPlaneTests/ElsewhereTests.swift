@@ -6,7 +6,7 @@ import Testing
 @testable import Netlink
 @testable import XDPDataPlane
 
-/// Which interfaces are watched beside the director's own, and what is done there.
+/// The interfaces that get the stray program, and the places of stray packets on them.
 struct ElsewhereTests {
     private static let vip = IPAddress(0x0A00_0064)
 
@@ -38,7 +38,7 @@ struct ElsewhereTests {
         #expect(try watched("eth0", among: Self.eth0, Self.eth1, mac0) == ["eth1"])
         let vlan = Self.link(6, "mac0.7", kind: "vlan", lower: 5)
         #expect(try watched("mac0.7", among: Self.eth0, Self.eth1, mac0, vlan) == ["eth1"])
-        // Another one on it has its own frames.
+        // Another device on the same interface has its own frames.
         let other = Self.link(7, "mac1", kind: kind, lower: 1)
         #expect(try watched("mac0", among: Self.eth0, Self.eth1, mac0, other) == ["eth1", "mac1"])
         let bridge = Self.link(8, "br0", kind: "bridge")

@@ -9,9 +9,9 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// What is said of a packet, held against what becomes of it.
+/// The comparison of a packet's explanation with its end.
 extension PacketDecision {
-    /// Nil: they agree. `moved`: by the counters' names.
+    /// Returns the difference; nil where they agree. `moved` has the counters by their names.
     func difference(from verdict: XDPDataPlaneTests.Verdict?, _ frame: [UInt8], moved: [String: UInt64]) -> String? {
         let counted = self.verdict == .ignored ? [] : ["received"] + [reason].compactMap(\.self) + events
         let expected = Dictionary(counted.map { ($0, UInt64(1)) }, uniquingKeysWith: +)
@@ -70,7 +70,7 @@ extension PacketDecision {
 }
 
 extension ExplainedPacket {
-    /// The frame, where it is such a packet, and for the director.
+    /// Reads the packet of a frame; nil where it cannot be explained, or is not for the director.
     init?(_ frame: [UInt8]) {
         guard let l3 = PathModel.ipOffset(of: frame), Array(frame[..<6]) == PacketBuilder.director.bytes,
             frame[l3] == 0x45
@@ -101,7 +101,7 @@ extension ExplainedPacket {
 }
 
 extension Lab {
-    /// Asks what becomes of the packet, looks that nothing is changed by that, sends it, and compares.
+    /// Explains the packet, expects no change of any map, sends the packet, and compares.
     @discardableResult
     func expectExplained(
         _ builder: PacketBuilder, sourceLocation: SourceLocation = #_sourceLocation
@@ -115,13 +115,13 @@ extension Lab {
         #expect(changed.isEmpty, "asking changed \(changed)", sourceLocation: sourceLocation)
         let outcome = try run(frame)
         if let text = decision.difference(from: outcome.verdict, outcome.packet, moved: outcome.moved) {
-            // What a tick decides, which began meanwhile, is said by the next question.
+            // A tick that began meanwhile may decide, so the packet is explained again.
             #expect(try plane.tick() != now, "\(text)\nof\n\(annotated(frame))", sourceLocation: sourceLocation)
         }
         return decision
     }
 
-    /// Every byte of every map.
+    /// The bytes of all maps.
     func contents() throws -> [String: [UInt8]] {
         func bytes<Value>(_ array: MappedArray<Value>) -> [UInt8] {
             Array(UnsafeRawBufferPointer(start: array.pointer(0), count: array.count * array.stride))

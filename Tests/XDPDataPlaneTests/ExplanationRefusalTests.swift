@@ -6,7 +6,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// Directors without a program that explains, or with one that is not theirs.
+/// Directors without an explaining program, or with one over other tables.
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct ExplanationRefusalTests {
@@ -53,7 +53,7 @@ struct ExplanationRefusalTests {
         }
     }
 
-    /// Its pin is gone, and every server counts as the possible receiver of a packet.
+    /// The program's pin is gone, and every server counts as the possible receiver of a packet.
     @Test("an explaining program that the kernel refuses stops nothing") func aRefusedProgramStopsNothing() throws {
         try withPinDirectory { directory in
             let lab = try Lab(directory: directory, capacity: Self.small)

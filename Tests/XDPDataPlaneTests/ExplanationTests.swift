@@ -7,7 +7,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// What `ipvsd explain` says of a packet, and what then becomes of it.
+/// Explanations of packets, compared with the packets' ends.
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct ExplanationTests {
@@ -66,7 +66,7 @@ struct ExplanationTests {
             for number in 0..<20 {
                 let decision = try lab.expectExplained(flow(number).packet([.syn]))
                 if let server = decision.server { chosen.insert(server) }
-                // Some refuse rather than pass over a server that is full.
+                // Some schedulers refuse a connection rather than skip a full server.
                 #expect(decision.choices.count == 1)
                 #expect(decision.recording == (decision.server == nil ? nil : .recorded))
                 if number % 3 == 0 { try lab.expectExplained(flow(number).packet([.ack])) }
@@ -187,7 +187,7 @@ struct ExplanationTests {
         let id = try lab.serverID(Self.web, Standard.server(1))
         lab.plane.maps.connectionCounts[Int(id)].completed = UInt32(try lab.now &- 50)
         let decision = try lab.expectExplained(flow(1).packet([.syn]))
-        // fo names the same: the Maglev table another, or nobody else.
+        // fo chooses the same server. The Maglev table has another one, or no other.
         #expect(decision.connection?.fate == .serverSilent || decision.events.isEmpty)
         for number in 2..<12 {
             try lab.expectExplained(flow(number).packet([.syn]))
@@ -221,7 +221,7 @@ struct ExplanationTests {
         }
         try apply(desired)
         for number in 0..<12 { for _ in 0..<2 { try lab.expectExplained(flow(number, .udp).packet()) } }
-        // Removed, standby, and at the end of the wait for a drain.
+        // The three ways to depart: removal, standby, and the end of the wait for a drain.
         desired.servers.removeFirst()
         desired.effective = [.v4(Standard.server(2)): .standby, .v4(Standard.server(3)): .listed(weight: 0)]
         desired.change(.v4(Standard.server(3))) { $0.movesDatagrams = true }
@@ -462,7 +462,7 @@ struct ExplanationTests {
             var capacity = Capacity.small
             capacity.flowBuckets = 4096
             let second = try Lab(directory: directory, capacity: capacity)
-            // Until it is published, the one before forwards.
+            // The former program forwards until the new one is published.
             #expect(try XDPDataPlane.decision(on: packet, below: directory)?.connection?.bucket == connection.bucket)
             try second.plane.publish()
             let after = try #require(try XDPDataPlane.decision(on: packet, below: directory))
@@ -472,7 +472,7 @@ struct ExplanationTests {
         }
     }
 
-    /// They cover every scheduler's packets, in every state of their flows.
+    /// The explanations cover every scheduler's packets, in every state of their flows.
     @Test("ten thousand explanations change no byte of any map") func tenThousandAnswersChangeNothing() throws {
         let schedulers = Scheduler.allCases
         let vips = schedulers.indices.map { IPv4Address(0xC633_6400 + UInt32($0)) }
@@ -514,7 +514,7 @@ struct ExplanationTests {
 }
 
 extension Capacity {
-    /// So that every byte may be compared before and after each packet.
+    /// The tables are small, so that all bytes can be compared before and after each packet.
     fileprivate static let small = {
         var capacity = Capacity(connections: 2048)
         capacity.templates = 4096

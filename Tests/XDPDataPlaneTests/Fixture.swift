@@ -3,24 +3,24 @@ import LoadBalancing
 import Testing
 import XDPDataPlane
 
-/// One row: a packet, what becomes of it, and what is counted.
+/// A packet, its end, and its counters.
 struct Fixture: Sendable, CustomTestStringConvertible {
     enum Output: Sendable {
-        /// Not a byte is changed.
+        /// The packet passes without a changed byte.
         case same
-        /// Dropped.
+        /// The packet is dropped.
         case nothing
         case encapsulated(Path)
         case reply(PacketBuilder)
     }
 
     let description: String
-    /// What came before, with no word on its fate.
+    /// The packets before this one. Their ends are not checked.
     let earlier: [PacketBuilder]
     let packet: PacketBuilder
     let verdict: Verdict
     let output: Output
-    /// Each moves by one, `received` besides unless this is empty.
+    /// The counters that move by one. `received` also moves unless this is empty.
     let counters: Set<String>
 
     private init(
@@ -63,7 +63,7 @@ struct Fixture: Sendable, CustomTestStringConvertible {
             Set(["forwarded"] + (event.map { [$0] } ?? [])))
     }
 
-    /// Counted as forwarded, and left as it is for the director's own stack.
+    /// Makes a fixture of a packet that counts as forwarded and goes to the director's own stack unchanged.
     static func delivered(
         _ description: String, after earlier: [PacketBuilder] = [], _ packet: PacketBuilder, and event: String? = nil
     ) -> Fixture {
@@ -77,7 +77,7 @@ struct Fixture: Sendable, CustomTestStringConvertible {
         Fixture(description, after: earlier, packet, .transmit, .reply(reply), [counter])
     }
 
-    /// Runs it against a data plane that knows no flows.
+    /// Runs the packet in a data plane without flows.
     @MainActor
     func check(in lab: Lab, repliesBy replyVerdict: Verdict = .transmit) throws {
         lab.forgetFlows()

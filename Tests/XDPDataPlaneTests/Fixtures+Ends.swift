@@ -7,7 +7,7 @@ let broadcast = { () -> MACAddress in
     return address
 }()
 
-/// Packets that are none of the director's business, that go up its own stack, or that end in it.
+/// Packets that are not for the director, that pass to its own stack, or that are dropped.
 extension Fixture {
     static let ignored: [Fixture] = [
         .ignored("ARP", PacketBuilder.ethernet(to: broadcast).etherType(0x0806).payload(28).padded()),
@@ -145,7 +145,7 @@ extension Fixture {
         .ethernet().fromClient(to: Standard.main) { $0.protocolNumber = number }.payload(length)
     }
 
-    /// An address whose bit of the VIP filter is this VIP's.
+    /// Returns an address with the same bit of the VIP filter as this VIP.
     static func colliding(with vip: IPv4Address) -> IPv4Address {
         func bit(_ address: IPv4Address) -> UInt32 { (address.bigEndian &* 0x9E37_79B1) >> 16 }
         let other = (1..<(1 << 22)).lazy.map { IPv4Address(0x0B00_0000 + $0) }.first { bit($0) == bit(vip) }

@@ -1,9 +1,9 @@
 import Addresses
 import LoadBalancing
 
-/// What packets the fixtures are made of.
+/// The packets of the fixtures.
 extension PacketBuilder {
-    /// A frame's IP packet from the fixtures' client. `self`: what stands before it.
+    /// Returns an IP packet from the fixtures' client. `self` has the layers before it.
     func fromClient(to vip: IPv4Address, _ adjust: (inout IPv4Header) -> Void = { _ in }) -> PacketBuilder {
         ipv4(from: Standard.client, to: vip, adjust)
     }
@@ -28,7 +28,7 @@ extension PacketBuilder {
     static let synOptions: [UInt8] = [2, 4, 5, 0xB4, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 7]
     /// Router alert (RFC 2113).
     static let routerAlert: [UInt8] = [0x94, 4, 0, 0]
-    /// As many options as fit.
+    /// The largest possible options.
     static let fullOptions: [UInt8] = [UInt8](repeating: 1, count: 39) + [0]
 }
 

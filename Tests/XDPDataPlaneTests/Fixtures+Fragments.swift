@@ -1,11 +1,11 @@
 import Addresses
 import LoadBalancing
 
-/// Fragments (RFC 791 section 3.2) of a datagram go where its first one went, and stay fragments.
+/// Fragments of a datagram (RFC 791 section 3.2). They go to the real server of the first one, and stay fragments.
 extension Fixture {
     private static let more: UInt16 = 0x2000
 
-    /// Of a datagram to port 80; `offset` in units of eight bytes.
+    /// Returns a fragment of a datagram to port 80. `offset` counts eight bytes.
     private static func first(
         to vip: IPv4Address = Standard.main, port: UInt16 = 80, id: UInt16 = 7, flags: UInt16 = more
     ) -> PacketBuilder {

@@ -1,7 +1,7 @@
 import Addresses
 import LoadBalancing
 
-/// ICMP errors about replies, which quote what a real server sent from the VIP to the client.
+/// ICMP errors about replies. They quote a real server's packet from the VIP to the client.
 extension Fixture {
     private static let router = address("192.0.2.254")
     private static let tcpReply = quoted { $0.tcp(from: 80, to: Standard.clientPort, [.ack]).payload(100) }
@@ -139,7 +139,7 @@ extension Fixture {
         .passed("a timestamp request", message(type: 13), "passed-icmp-other"),
     ]
 
-    /// What the client's side saw of a reply from the VIP.
+    /// Returns a reply from the VIP as the client's side sees it.
     private static func quoted(
         from vip: IPv4Address = Standard.main, to client: IPv4Address = Standard.client,
         _ adjust: (inout PacketBuilder.IPv4Header) -> Void = { _ in }, _ transport: (PacketBuilder) -> PacketBuilder

@@ -1,7 +1,7 @@
 import Addresses
 import LoadBalancing
 
-/// Packets that the program answers itself.
+/// Packets that the packet program answers itself.
 extension PacketBuilder {
     /// The reset of a packet without connection (RFC 9293 section 3.5.2).
     func reset(from vip: IPv4Address, port: UInt16 = 80, sequence: UInt32 = 0, acknowledging: UInt32? = nil)
@@ -136,7 +136,7 @@ extension Fixture {
                 ($0.tos, $0.fragment, $0.id) = (0x2E, 0, 0xFFFF)
             },
         ]
-        // One of them has each of the checksums that one's complement arithmetic may get wrong.
+        // Echo requests with each checksum that one's complement arithmetic may get wrong.
         + [0x0000, 0xF7FF, 0xF7FE, 0xF800, 0xFFFF].map { (sequence: UInt32) in
             echo("with word \(String(sequence, radix: 16))", .ethernet(), payload: 0, word: sequence)
         }

@@ -6,7 +6,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// Floods of SYNs: what is not recorded, who is served all the same, and what stays.
+/// Floods of SYNs: unrecorded connections, clients that are served, and connections that stay.
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct FloodTests {
@@ -47,7 +47,7 @@ struct FloodTests {
         #expect(Int(lab.plane.maps.tableLoad[0].half_open) == halfOpen)
     }
 
-    /// Counted from the table.
+    /// The number of half-open flows in the table.
     private var halfOpen: Int {
         var count = 0
         for bucket in 0..<lab.plane.maps.flows.count {
@@ -79,7 +79,7 @@ struct FloodTests {
             #expect(
                 try lab.run(spoofed(number).packet([.syn])).moved
                     == ["received": 1, "forwarded": 1, "unrecorded-in-flood": 1])
-            // Whoever makes up a SYN makes up an ACK, too.
+            // A sender that spoofs a SYN can also spoof an ACK.
             #expect(
                 try lab.run(spoofed(number).packet([.ack])).moved
                     == ["received": 1, "forwarded": 1, "rederived-without-connection": 1])
@@ -105,7 +105,7 @@ struct FloodTests {
             #expect(try lab.send(newcomer.packet([.ack])) == first)
             #expect(try lab.flow(newcomer) == nil)
             #expect(try lab.send(newcomer.packet([.ack, .psh], payload: 100)) == first)
-            // Data can be made up like an ACK.
+            // Data can be spoofed like an ACK.
             #expect(try lab.flow(newcomer)?.state == IPVSD_STATE_BARE_ACK)
             #expect(try lab.send(newcomer.packet([.ack])) == first)
             #expect(try lab.flow(newcomer)?.state == IPVSD_STATE_ESTABLISHED)

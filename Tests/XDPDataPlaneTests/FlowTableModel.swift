@@ -4,8 +4,9 @@ import TestSupport
 
 @testable import XDPDataPlane
 
-/// The flow table's room: buckets of two halves of four flows. A flow belongs in the half that its hash names, and finds
-/// room in the other, or else in a second bucket that its hash names. Where none is free, what is least worth gives way.
+/// The room of the flow table, in buckets of two halves of four flows. A flow goes to the half that its hash names, or
+/// else to the other half. Without room there, it goes to a second bucket that its hash names. Where no entry is free,
+/// the one of the lowest rank gives way.
 struct FlowTableModel {
     enum State: UInt64 {
         case none, synReceived, established, finWait, timeWait, closed, udp, bareACK, oneDatagram
@@ -14,8 +15,8 @@ struct FlowTableModel {
         var isActive: Bool { [.synReceived, .established, .bareACK].contains(self) }
         var isClosing: Bool { [.finWait, .timeWait, .closed].contains(self) }
 
-        /// IPVS's input-only table. What is known of a connection by an ACK without data may be made up.
-        /// `needsData`: in a persistent service a packet without data is no more than another ACK.
+        /// IPVS's input-only table. An ACK without data may be spoofed. `needsData`: in a persistent service, a packet
+        /// without data counts as another ACK.
         func next(_ flags: PacketBuilder.TCPFlags, carriesData: Bool, needsData: Bool) -> State {
             if flags.contains(.rst) { return self == .synReceived ? self : .closed }
             let goesOn = carriesData || flags.contains(.fin) || !needsData
@@ -53,7 +54,8 @@ struct FlowTableModel {
         /// The tick at which it was last used.
         var stamp: UInt16
 
-        /// In ticks. The tick may have moved on after it was read as `now`: that is no age at all.
+        /// Returns the age in ticks. A stamp may be ahead of `now` by a tick that began meanwhile, and its age is then
+        /// 0.
         func age(_ now: UInt16) -> UInt16 {
             let age = now &- stamp
             return age > UInt16.max - 16 ? 0 : age
@@ -70,12 +72,12 @@ struct FlowTableModel {
 
     let seed: UInt64
     let bucketCount: Int
-    /// By state, in ticks.
+    /// The time-outs in ticks, by state.
     var timeouts = [UInt16](repeating: 0, count: 16)
     private(set) var buckets: [Int: [Entry?]] = [:]
-    /// Since when packets without a connection may belong to one that found no room.
+    /// The tick since which packets without a connection may belong to one without room, by bucket.
     private(set) var overflows: [Int: UInt16] = [:]
-    /// Buckets of which a flow was put into the second one. (Never forgotten: that only saves looking.)
+    /// The buckets with a flow in their second bucket. (They are never removed, since a mark only allows a search.)
     private var spilled: Set<Int> = []
 
     init(seed: UInt64, bucketCount: Int) {
@@ -120,14 +122,14 @@ struct FlowTableModel {
         return nil
     }
 
-    /// In the order in which the flow tries them.
+    /// The ways in the order in which the flow tries them.
     func places(for identity: Identity) -> [Place] {
         [bucket(of: identity), secondBucket(of: identity)].flatMap { bucket in
             ways(of: identity).map { Place(bucket: bucket, way: $0) }
         }
     }
 
-    /// Where a new flow finds room, and whether somebody loses by it. Of equals the first way gives way.
+    /// Returns the place of a new flow, and whether another one is evicted. Of equals, the first way gives way.
     func room(for identity: Identity, now: UInt16) -> (place: Place, evicts: Bool)? {
         let places = places(for: identity)
         let free = places.first { self[$0].map { isExpired($0, now: now) } ?? true }

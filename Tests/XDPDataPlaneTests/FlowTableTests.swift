@@ -8,7 +8,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// Connections: who has them, in which state, for how long, and what is done when there is no room.
+/// Connections: their servers, states, ages and counts, and the eviction from full buckets.
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct FlowTableTests {
@@ -43,7 +43,7 @@ struct FlowTableTests {
             port: transport == .tcp ? 80 : 53, transport: transport)
     }
 
-    /// The counts are what the table holds.
+    /// The counts match the table.
     private func expectExactCounts(sourceLocation: SourceLocation = #_sourceLocation) throws {
         #expect(lab.loads() == lab.recount(), sourceLocation: sourceLocation)
         try lab.expectBalance(sourceLocation: sourceLocation)
@@ -133,7 +133,7 @@ struct FlowTableTests {
         ]
         let (es, sr, fw, tw, cl, ba) = (states[0], states[1], states[2], states[3], states[4], states[5])
         let table: [([PacketBuilder.TCPFlags], [ipvsd_state])] = [
-            // A single ACK is taken for ESTABLISHED, but under a name of its own until more comes.
+            // A single ACK counts as ESTABLISHED, in a state of its own until more packets come.
             ([[.syn]], [es, sr, sr, sr, sr, es]),
             ([[.syn, .ack]], [es, sr, sr, sr, sr, es]),
             ([[.fin], [.fin, .ack]], [fw, tw, fw, tw, cl, fw]),
@@ -212,7 +212,7 @@ struct FlowTableTests {
         #expect(try lab.send(flow.packet([.ack])) == second)
         try expectExactCounts()
 
-        // It comes back: nothing moves.
+        // Nothing moves when the server comes back.
         try lab.apply(Self.configuration())
         #expect(try lab.send(flow.packet([.ack])) == second)
     }
@@ -234,10 +234,10 @@ struct FlowTableTests {
         try lab.apply(Self.configuration(onLoss: .reset))
         #expect(try lab.send(flow.packet([.ack])) == server)
         try lab.apply(Self.configuration(down: [UInt8(truncatingIfNeeded: server.value)], onLoss: .reset))
-        // The client's own reset is not answered, but goes where it belongs.
+        // The client's own reset is forwarded, and not answered.
         let outcome = try lab.run(flow.packet([.ack, .psh], payload: 5))
         #expect(outcome.moved == ["received": 1, "answered-server-lost": 1])
-        // RST from the VIP: protocol 6 behind one IP header, flags 0x04.
+        // A RST from the VIP has protocol 6 behind one IP header, and flags 0x04.
         try #require(outcome.packet.count == 54)
         #expect(outcome.packet[23] == 6)
         #expect(outcome.packet[47] == 0x04)
@@ -277,7 +277,7 @@ struct FlowTableTests {
         IPVSD_STATE_SYN_RECV, IPVSD_STATE_ESTABLISHED, IPVSD_STATE_FIN_WAIT, IPVSD_STATE_TIME_WAIT, IPVSD_STATE_CLOSE,
     ]
 
-    /// As in ip_vs_proto_tcp.c and ip_vs_proto_udp.c, in ticks of 2^28 ns.
+    /// The values are those of ip_vs_proto_tcp.c and ip_vs_proto_udp.c, in ticks of 2^28 ns.
     @Test("time-outs are IPVS's") func timeouts() {
         let seconds: [(ipvsd_state, UInt64)] = [
             (IPVSD_STATE_SYN_RECV, 60), (IPVSD_STATE_ESTABLISHED, 900), (IPVSD_STATE_FIN_WAIT, 120),
@@ -348,14 +348,14 @@ struct FlowTableTests {
         try expectExactCounts()
     }
 
-    /// They sweep a part of the table in each tick.
+    /// Packets sweep a part of the table in each tick.
     @Test("packets of new flows sweep while there is no daemon") func packetsSweepWithoutDaemon() throws {
         let flows = (0..<200).map { client($0, .tcp) }
         for flow in flows { try lab.send(flow.packet([.syn])) }
         for flow in flows { try lab.age(flow, by: lab.timeout(IPVSD_STATE_SYN_RECV) + 1) }
         func present() -> Int { lab.recount().values.reduce(0) { $0 + Int($1.active) } }
         let now = try lab.plane.tick()
-        // There never was one; one swept a moment ago.
+        // Without any sweep, and after a recent sweep, packets do not sweep.
         for swept in [0, now &- UInt32(IPVSD_ABSENT_TICKS) + 5] {
             lab.plane.maps.tableLoad[0].last_daemon_gc = swept
             try lab.send(client(300, .tcp).packet([.syn]))
@@ -400,7 +400,7 @@ struct FlowTableTests {
 
     /// Clients whose flows share a bucket, and find no room in their second ones.
     private func crowd(_ count: Int, secondBucketsAreFull: Bool = true) throws -> [FlowKey] {
-        // Found once: the table's seed stays.
+        // The clients are found once, as the table's seed stays.
         if Self.crowd.isEmpty { Self.crowd = try findCrowd(20) }
         let flows = Array(Self.crowd.prefix(count))
         if secondBucketsAreFull { for flow in flows { try lab.fillSecondBucket(of: flow) } }
@@ -424,7 +424,7 @@ struct FlowTableTests {
         return flows
     }
 
-    /// Which server every director names for this client.
+    /// Returns the server that every director names for this client.
     private func maglev(_ flow: FlowKey) -> IPv4Address {
         let servers = (1...3 as ClosedRange<UInt8>).map { Standard.server($0) }
         let size = MaglevTable.size(forServers: 3, minimum: 4093)
@@ -451,7 +451,7 @@ struct FlowTableTests {
             #expect(try lab.flow(spilled) == Lab.Flow(server: server, state: IPVSD_STATE_FIN_WAIT))
             try expectExactCounts()
         }
-        // Room in the first one: who is in the second one stays there, and a new flow does not look there.
+        // With room in the first bucket, a flow stays in the second one, and a new flow does not search it.
         try lab.age(flows[0], by: lab.timeout(IPVSD_STATE_SYN_RECV) + 1)
         try lab.plane.sweep()
         #expect(try lab.flow(flows[0]) == nil)
@@ -478,7 +478,7 @@ struct FlowTableTests {
             let moved = try lab.run(flow.packet([.syn])).moved
             if moved == ["received": 1, "forwarded": 1] { recorded.append(flow) }
         }
-        // Of 512 entries: without second buckets some 340 would have found one.
+        // The table has 512 entries. Without second buckets, some 340 flows would have found one.
         #expect(recorded.count > 380)
         for flow in recorded {
             #expect(try lab.run(flow.packet([.ack], payload: 1)).moved == ["received": 1, "forwarded": 1])
@@ -504,11 +504,11 @@ struct FlowTableTests {
         mark(try lab.now &- (longest - 3))
         try lab.plane.sweep()
         #expect(isMarked())
-        // What refreshes the flow refreshes the mark.
+        // A refresh of the flow refreshes the mark.
         try lab.age(spilled, by: lab.timeout(IPVSD_STATE_SYN_RECV) - 2)
         try lab.send(spilled.packet([.syn]))
         try lab.plane.sweep()
-        #expect(try isMarked())
+        #expect(isMarked())
         #expect(try lab.flow(spilled) != nil)
         mark(try lab.now &- (longest + 2))
         try lab.plane.sweep()
@@ -535,12 +535,13 @@ struct FlowTableTests {
             }
         }
         #expect(lab.recount() == before)
-        // Any packet without connection in this bucket may be one of those.
+        // Any packet without a connection in this bucket may belong to one without room.
         #expect(try lab.run(flows[ways + 3].packet([.ack])).moved["rederived-without-connection"] == 1)
         for flow in flows.prefix(ways) { #expect(try lab.run(flow.packet([.ack])).moved["forwarded"] == 1) }
         try expectExactCounts()
 
-        // With room again, the rederived connection is recorded, at its server; by data no less willing to give way.
+        // With room again, the rederived connection is recorded at its server. Data makes it no less likely to give
+        // way.
         try lab.force(flows[0], into: IPVSD_STATE_TIME_WAIT)
         try lab.age(flows[0], by: 3)
         let outcome = try lab.run(flows[ways].packet([.ack], payload: 10))
@@ -612,8 +613,8 @@ struct FlowTableTests {
         try giveWay([IPVSD_STATE_BARE_ACK, IPVSD_STATE_CLOSE, IPVSD_STATE_FIN_WAIT, IPVSD_STATE_ESTABLISHED], [1, 0])
     }
 
-    /// Four flows of one bucket, in these states, the others established; newcomers take the places of these of them, in
-    /// this order.
+    /// Fills a bucket with flows in these states, and with established ones. Newcomers take the places of these flows,
+    /// in this order.
     private func giveWay(_ states: [ipvsd_state], _ victims: [Int]) throws {
         defer { try? forgetOverflows() }
         lab.forgetFlows()
@@ -629,7 +630,7 @@ struct FlowTableTests {
             #expect(try lab.flow(flows[victim]) == nil, "\(victim)")
             #expect(try lab.flow(newcomer) != nil)
             try expectExactCounts()
-            // On a slow machine it would be the next to go.
+            // On a slow machine this flow would be the next to give way.
             try lab.force(newcomer, into: IPVSD_STATE_ESTABLISHED)
         }
         for index in 0..<ways where !victims.contains(index) { #expect(try lab.flow(flows[index]) != nil) }

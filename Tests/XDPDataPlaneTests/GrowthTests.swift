@@ -10,7 +10,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// Tables that grow, as a daemon's successor that is asked for more lets them.
+/// The growth of tables by a daemon's successor with a larger demand.
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct GrowthTests {

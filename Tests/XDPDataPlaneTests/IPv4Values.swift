@@ -1,7 +1,7 @@
 import Addresses
 import LoadBalancing
 
-/// Values of the host's side with IPv4 addresses, which are the only ones that the packet program has.
+/// Values with IPv4 addresses, the only ones of the packet program.
 extension ServiceAddress {
     init(vip: IPv4Address) { self.init(vip: .v4(vip)) }
 

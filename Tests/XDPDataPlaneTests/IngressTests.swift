@@ -5,7 +5,7 @@ import Testing
 @testable import Netlink
 @testable import XDPDataPlane
 
-/// Which interfaces a director takes, by values.
+/// The interfaces that a director takes, without devices.
 struct IngressTests {
     private static func link(
         _ index: Int32, _ name: String, kind: String? = nil, lower: Int32? = nil, master: Int32? = nil,

@@ -10,21 +10,21 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// Without root there is nothing to test; in CI that is a failure, not a skip.
+/// Whether the tests can run, which takes root. In CI, a run without root fails.
 let canLoadPrograms = geteuid() == 0 || getenv("CI") != nil
 
 enum Verdict: UInt32, Sendable {
     case aborted, drop, pass, transmit, redirect
 }
 
-/// What a data plane is to have.
+/// The services and paths of a data plane.
 struct Configuration: Sendable {
     var services: [VirtualService]
     var paths: [Path]
     var ingressMTU: UInt32 = 1500
 }
 
-/// A directory of our own on bpffs. Its end asserts that nothing but the director's pins was in it.
+/// A temporary directory on bpffs. Its end expects only the director's pins in it.
 func withPinDirectory<Result>(_ body: (String) throws -> Result) throws -> Result {
     let directory = "/sys/fs/bpf/ipvsd-test-\(String(UInt64.random(in: .min ... .max), radix: 36))"
     try #require(mkdir(directory, 0o700) == 0, "make \(directory): \(String(cString: strerror(errno)))")
@@ -36,13 +36,13 @@ func withPinDirectory<Result>(_ body: (String) throws -> Result) throws -> Resul
     return try body(directory)
 }
 
-/// A loaded, unattached data plane and what a test does with it.
+/// A loaded, unattached data plane, with the operations of tests.
 @MainActor
 final class Lab {
     struct Outcome {
         var verdict: Verdict?
         var packet: [UInt8]
-        /// What the counters grew by.
+        /// The increments of the counters, by name.
         var moved: [String: UInt64]
     }
 
@@ -104,7 +104,7 @@ final class Lab {
             verdict: Verdict(rawValue: run.verdict), packet: run.packet, moved: Dictionary(uniqueKeysWithValues: moved))
     }
 
-    /// As if it came in on this interface.
+    /// Runs the packet as if it came in on the interface.
     func run(_ frame: [UInt8], ingress: UInt32) throws -> BPFProgram.TestRun {
         try program.testRun(packet: frame, ingress: ingress)
     }
@@ -133,7 +133,7 @@ final class Lab {
         plane.maps.settings.pointer(0).load(fromByteOffset: 16 + 2 * Int(state.rawValue), as: UInt16.self)
     }
 
-    /// So that nothing expires by itself, however slow the machine.
+    /// Stretches all time-outs, so that nothing expires by itself on a slow machine.
     func stretchTimeouts() {
         for state in 0..<Int(IPVSD_STATE_MAX.rawValue) {
             plane.maps.settings.pointer(0).storeBytes(of: 32_000, toByteOffset: 16 + 2 * state, as: UInt16.self)
@@ -142,7 +142,7 @@ final class Lab {
 
     var seed: UInt64 { plane.maps.settings.pointer(0).load(fromByteOffset: 8, as: UInt64.self) }
 
-    /// Forgets all flows, as a fresh table would not know them.
+    /// Clears the flow table.
     func forgetFlows() {
         memset(plane.maps.flows.pointer(0), 0, plane.maps.flows.count * plane.maps.flows.stride)
         memset(
@@ -166,7 +166,7 @@ final class Lab {
 
     func home(ofKey key: UInt64) -> FlowHome { FlowHome(key: key, seed: seed, buckets: plane.maps.flows.count) }
 
-    /// The words of the flow's entries, newest knowledge first come: more than one where an expired one is left.
+    /// Returns the entries of the flow. There is more than one where an expired one is left.
     func entries(of flow: FlowKey) throws -> [UnsafeMutablePointer<ipvsd_flow>] {
         let key = try key(of: flow)
         let port = UInt64(flow.port.bigEndian)
@@ -175,7 +175,7 @@ final class Lab {
         }
     }
 
-    /// All sixteen, or the eight of a bucket that is its own second one.
+    /// Returns the sixteen ways of both buckets, or the eight of a bucket that is its own second one.
     func places(ofKey key: UInt64) -> [UnsafeMutablePointer<ipvsd_flow>] {
         let home = home(ofKey: key)
         return (home.second == home.bucket ? [home.bucket] : [home.bucket, home.second]).flatMap { ways(of: $0) }
@@ -186,7 +186,7 @@ final class Lab {
         return (0..<Int(IPVSD_WAYS)).map { first + $0 }
     }
 
-    /// Leaves no room in the flow's second bucket: established connections of clients that are nowhere else.
+    /// Fills the flow's second bucket with established connections of clients that are nowhere else.
     func fillSecondBucket(of flow: FlowKey) throws {
         let server = UInt32(1)
         for entry in ways(of: home(ofKey: try key(of: flow)).second) where entry.pointee.value == 0 {
@@ -207,7 +207,7 @@ final class Lab {
         }
     }
 
-    /// Makes the flow's entry look as if it had been quiet for that many ticks, or one more.
+    /// Ages the flow's entry by that many ticks, or one more.
     func age(_ flow: FlowKey, by ticks: UInt16) throws {
         let entry = try #require(try entries(of: flow).first)
         entry.pointee.value = entry.pointee.value & (1 << 48 - 1) | UInt64(try now &- ticks) << 48
@@ -227,7 +227,7 @@ final class Lab {
         }
     }
 
-    /// Active and inactive connections of each server, counted anew from the table.
+    /// Returns the active and inactive connections of each server, counted from the table.
     func recount() -> [UInt32: Load] {
         var loads: [UInt32: Load] = [:]
         let words = UnsafeRawBufferPointer(
@@ -241,7 +241,7 @@ final class Lab {
         return loads
     }
 
-    /// What the packet programs have counted.
+    /// The counts of the packet programs.
     func loads() -> [UInt32: Load] {
         var loads: [UInt32: Load] = [:]
         for id in 1..<plane.maps.connectionCounts.count {
@@ -313,7 +313,7 @@ extension ipvsd_conn_counts {
 }
 
 extension Capacity {
-    /// For whatever a test configures.
+    /// The default settings of tests.
     static let roomy = {
         var capacity = Capacity()
         capacity.listenerBuckets = 4096

@@ -8,16 +8,17 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// A data plane of layout 3 with a configuration, and what a test does with it.
+/// A data plane of layout 3 with a configuration, and the operations of tests.
 @MainActor
 final class Layout3Lab {
-    /// The one of today's that it took the place of: the memory of the maps that both layouts share.
+    /// The present data plane that it replaced, for the memory of shared maps.
     let lab: Lab
     let plane: Layout3Plane
     let directory: String
     private let program: BPFProgram
 
-    /// `isPublished`: the programs of today's are pinned first. `attached`: so are links to these interfaces.
+    /// Makes the data plane. `isPublished`: the present programs are pinned first. `attached`: links to these
+    /// interfaces are pinned, too.
     init(
         directory: String, capacity: Capacity = .roomy, _ configuration: Configuration,
         flowIDs: [UInt64: UInt16] = [:], attached interfaces: [Int32] = []
@@ -110,8 +111,8 @@ extension Layout3Lab {
         lab.plane.maps.connectionCounts[Int(server)].count(IPVSD_STATE_ESTABLISHED, 1)
     }
 
-    /// Leaves no room where the key's flow belongs: connections of another service, which keep their keys. `both`: nor in
-    /// its second bucket.
+    /// Fills the first bucket of the key's flow with connections of another service, which keep their keys. `both`:
+    /// also fills its second bucket.
     func fill(bucketsOfKey key: UInt64, both: Bool = true) throws {
         let flow = MigrationLab.flow(0, port: 53, .udp, vip: Standard.strict)
         let other = try #require(plane.flowIDs[Self.listener(flow)])

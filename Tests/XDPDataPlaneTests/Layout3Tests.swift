@@ -8,7 +8,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// The fixture of layout 3 is the program of its time, and today's rows are its rows.
+/// The fixture of layout 3 has the program of its time, with the rows of today.
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct Layout3Tests {

@@ -6,7 +6,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// What Swift makes of the shared header is what the packet programs were compiled with.
+/// The layouts of the shared header in Swift and in the packet programs.
 struct LayoutTests {
     /// The header asserts some of them. The others are only in map definitions.
     @Test("rows have the sizes of the header") func sizes() {
@@ -111,6 +111,6 @@ struct LayoutTests {
 }
 
 extension PacketCounter {
-    /// The counters of which each packet moves one.
+    /// The counters of packets' ends, of which each packet moves one.
     static let ends = Set(all.filter { $0.group != .received && $0.group != .event }.map(\.name))
 }

@@ -11,7 +11,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// Migrations that end where they should not. Each runs in a network namespace of its own, on two interfaces.
+/// Interrupted and refused migrations. Each runs in a network namespace of its own, on two interfaces.
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct MigrationFailureTests {
@@ -31,7 +31,7 @@ struct MigrationFailureTests {
                 let programs = try stage.attached()
                 #expect(stage.version() == (step < .claim ? 3 : 4), "\(step)")
                 for program in programs { try stage.flows.expectKept(by: program, "killed after \(step)") }
-                // Without a daemon flows begin and go on.
+                // Flows begin and go on without a daemon.
                 try stage.flows.begin(MigrationLab.mixed(5, from: 100), by: programs[0])
                 for program in programs { try stage.flows.expectKept(by: program, "later, killed after \(step)") }
                 try stage.expectToStart("killed after \(step)")
@@ -51,7 +51,7 @@ struct MigrationFailureTests {
         let steps = LayoutMigration.Step.allCases
         try withMigrationStage(on: interfaces, flows: 3, capacity: least) { stage in
             for (index, first) in steps.enumerated() {
-                // Each step is once the first one and once the second one.
+                // Each step is the first one of a run, and the second one of another.
                 let second = steps[(index + 3) % steps.count]
                 try stage.beginAnew()
                 try stage.die(after: first)
@@ -199,7 +199,7 @@ struct MigrationFailureTests {
                 } catch let error as BPFError { failures.append(error.operation) }
                 try limit(limits.rlim_cur)
                 guard !isDone else { break }
-                // Before it was claimed, or forward again.
+                // The data plane is the former one, or the migration is complete.
                 try LayoutMigration.recover(below: stage.directory)
                 if stage.version() == 3 {
                     #expect(stage.waiting.isEmpty, "\(failures.last ?? ""): \(stage.waiting)")
@@ -217,8 +217,8 @@ struct MigrationFailureTests {
 
     // MARK: Others that look at it
 
-    /// It reads the first word of the pin `settings`, which is 3 for a plane that it takes over. Before that, it settles what is
-    /// pinned under names that end in -next.
+    /// The daemon of layout 3 reads the first word of the pin `settings`, which is 3 for a data plane that it adopts.
+    /// Before that, it finishes or removes pins whose names end in -next.
     @Test(
         "an older daemon takes the plane over until it is claimed, and refuses it from then on with forwarding untouched"
     )

@@ -6,7 +6,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// What the tests of the migration have in common.
+/// The common parts of the migration's tests.
 enum MigrationLab {
     static let web = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
     static let any = ServiceAddress(vip: Standard.main)
@@ -41,7 +41,7 @@ enum MigrationLab {
             vip: vip, port: port, transport: transport)
     }
 
-    /// So many of port 80, so many of the any-port service's TCP, so many of its UDP, and so many of port 53.
+    /// Makes flows of four kinds, this many of each: port 80, the any-port service's TCP and UDP, and port 53.
     static func mixed(_ count: Int, from first: Int = 0) -> [FlowKey] {
         (first..<(first + count)).flatMap {
             [
@@ -63,7 +63,7 @@ enum MigrationLab {
             .icmp(type: 3, code: 4, word: 1400).payload(Array(segment.payload(8).ipPacket.prefix(28)))
     }
 
-    /// Where the packet of a test run of `program` was sent to; nil where it was not encapsulated.
+    /// The real server that the packet of a test run of `program` was sent to; nil where it was not encapsulated.
     static func send(_ packet: PacketBuilder, by program: BPFProgram) throws -> IPv4Address? {
         try encapsulated(program.testRun(packet: packet.bytes))
     }
@@ -74,7 +74,7 @@ enum MigrationLab {
 struct HomedFlows {
     private(set) var homes: [(flow: FlowKey, server: IPv4Address)] = []
 
-    /// Begins flows by a program. Each second one has a packet more: its state is another one.
+    /// Begins flows by a program. Every second one has a further packet, and thus another state.
     mutating func begin(_ flows: [FlowKey], by program: BPFProgram) throws {
         for (number, flow) in flows.enumerated() {
             let server = try #require(try MigrationLab.send(flow.packet([.syn], payload: 4), by: program), "\(flow)")

@@ -9,7 +9,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// Today's program takes over a data plane of layout 3, which forwards meanwhile.
+/// The migration of a data plane of layout 3, which forwards meanwhile.
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct MigrationTests {
@@ -17,7 +17,7 @@ struct MigrationTests {
         try #require(try LayoutMigration(below: directory, constants: MigrationLab.constants))
     }
 
-    /// With flows of all listeners, begun by the program of layout 3.
+    /// Runs `body` with flows of all listeners, begun by the program of layout 3.
     private func withLayout3(
         _ configuration: Configuration = MigrationLab.configuration, capacity: Capacity = .roomy, flows count: Int = 50,
         flowIDs: [UInt64: UInt16] = [:], _ body: (Layout3Lab, HomedFlows) throws -> Void
@@ -172,7 +172,8 @@ struct MigrationTests {
         }
     }
 
-    /// By the old program, after the copy and after the claim; found by the new one before and after they are moved.
+    /// The old program records them after the copy and after the claim. The new program finds them before and after
+    /// their move.
     @Test(
         "flows that begin between the copy and the swap are found",
         arguments: [LayoutMigration.Step.copy, .pinPrograms, .claim])
@@ -182,7 +183,7 @@ struct MigrationTests {
             let migration = try migration(below: old.directory)
             try migration.run(through: step)
             try flows.begin(MigrationLab.mixed(40, from: 500), by: old.plane.program())
-            // In its second bucket.
+            // The flow is in its second bucket.
             let crowded = MigrationLab.flow(900)
             try old.fill(bucketsOfKey: old.key(of: crowded), both: false)
             try flows.begin([crowded], by: old.plane.program())
@@ -204,7 +205,7 @@ struct MigrationTests {
     @Test("packets find their flow before, while and after its bucket is moved")
     func packetsDuringTheMoveFindTheirFlow() throws {
         var small = Capacity.roomy
-        // Room for all of them: those that find none are rederived, and may move.
+        // There is room for all flows. A flow without room is rederived, and may move.
         small.flowBuckets = 4096
         try withLayout3(capacity: small, flows: 400) { old, flows in
             let migration = try migration(below: old.directory)

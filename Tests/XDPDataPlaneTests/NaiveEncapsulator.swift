@@ -4,9 +4,9 @@ import LoadBalancing
 import Netlink
 import XDPDataPlane
 
-/// What the packet program is to make of a packet, byte by byte, from RFC 2003 and RFC 6040 alone.
+/// The encapsulated packet, byte by byte, from RFC 2003 and RFC 6040 alone.
 enum NaiveEncapsulator {
-    /// The frame on its way to the real server. `id` is the outer packet's.
+    /// Returns the frame to the real server. `id` is the outer packet's.
     static func encapsulate(_ frame: [UInt8], path: Path, id: UInt16) -> [UInt8] {
         let inner = Array(frame[ipOffset(of: frame)...])
         var outer: [UInt8] = [0x45, inner[1]]

@@ -6,7 +6,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// A port that is named beside an any-port service, or no longer: the same packets are then for another listener.
+/// A port that gets or loses a listener beside an any-port service, so that its packets change their service.
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct NamedPortTests {
@@ -70,7 +70,7 @@ struct NamedPortTests {
         }
         let servers = try flows.map { try #require(try lab.send($0.packet(payload: 20))) }
         #expect(Set(servers).count == 3)
-        // Backwards: whoever is scheduled anew would get the real servers in turn.
+        // The order is reversed, since connections that are scheduled anew would get the real servers in turn.
         @MainActor func expectKept() throws {
             for (flow, server) in zip(flows, servers).reversed() {
                 #expect(try lab.send(flow.packet(payload: 20)) == server)

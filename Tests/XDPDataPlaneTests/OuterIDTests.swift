@@ -13,14 +13,14 @@ import Testing
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct OuterIDTests {
-    /// As many packets to one destination have other identifications.
+    /// The least number of packets to one destination between two with the same identification.
     private static let apart = 32_768
 
-    /// Packets to one destination, and when each identification was last there.
+    /// The packets to one destination, with the last place of each identification.
     private struct Sequence {
         private var last = [Int](repeating: -1, count: 1 << 16)
         private(set) var count = 0
-        /// The fewest packets from one to the next with the same identification; .max: there was no such.
+        /// The shortest distance between two packets with the same identification; .max where there were none.
         private(set) var shortest = Int.max
         private(set) var zeros = 0
 
@@ -113,7 +113,7 @@ struct OuterIDTests {
             for number in 0..<100 {
                 for port in [Self.port, Self.port + 2] {
                     let id = try id(of: Self.datagram(to: port), in: lab)
-                    // That of 0 is left out.
+                    // The identification 0 is left out.
                     if let last = before[port] { #expect(id == (last == .max ? 1 : last + 1), "packet \(number)") }
                     before[port] = id
                 }
@@ -165,7 +165,7 @@ struct OuterIDTests {
             larger.servers = 512
             let second = try Lab(directory: directory, capacity: larger)
             #expect(second.plane.maps.outerIDs?.count == 1024)
-            // The last by the program before, as many as a busy path has.
+            // The former program sends these last ones, as many as on a busy path.
             try send(10_000, in: first, to: &sequence)
             try second.plane.publish()
             try send(20_000, in: second, to: &sequence)
@@ -177,7 +177,7 @@ struct OuterIDTests {
         }
     }
 
-    /// It is one of layout 3 without these maps. Its tables are large enough, or too small.
+    /// The data plane is one of layout 3 without these maps. Its tables are large enough, or too small.
     @Test("a data plane without identifications is adopted", arguments: [256, 1024])
     func aDirectorWithoutThemIsTakenOver(servers: Int) throws {
         try withPinDirectory { directory in

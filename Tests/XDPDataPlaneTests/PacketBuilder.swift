@@ -24,7 +24,7 @@ struct PacketBuilder: Sendable {
         var fragment: UInt16 = dontFragment
         /// A multiple of four bytes.
         var options: [UInt8] = []
-        /// Instead of what the layers say.
+        /// A total length in place of the layers' own.
         var protocolNumber: UInt8?
         var totalLength: Int?
         var words: UInt8?
@@ -39,13 +39,13 @@ struct PacketBuilder: Sendable {
         var acknowledgement: UInt32 = 0
         var window: UInt16 = 0
         var options: [UInt8] = []
-        /// Of the header, instead of what it has.
+        /// A length in place of the header's own.
         var words: UInt8?
     }
 
     enum Layer: Sendable {
         case ethernet(destination: MACAddress, source: MACAddress)
-        /// What Ethernet and tags name where no known layer follows.
+        /// The EtherType where no known layer follows.
         case etherType(UInt16)
         case vlan(id: UInt16, tag: UInt16)
         case ipv4(IPv4Header)
@@ -108,7 +108,7 @@ struct PacketBuilder: Sendable {
 
     func payload(_ bytes: [UInt8]) -> PacketBuilder { adding(.payload(bytes)) }
 
-    /// That many bytes, no two neighbours alike.
+    /// Returns that many bytes, in which neighbours differ.
     func payload(_ count: Int) -> PacketBuilder { payload((0..<count).map { UInt8(truncatingIfNeeded: $0 * 7 + 3) }) }
 
     /// The frame as a sender's Ethernet fills it up.
@@ -162,7 +162,7 @@ struct PacketBuilder: Sendable {
                 at: 6, of: big(source) + big(destination) + big(UInt16(truncatingIfNeeded: 8 + rest.count)) + [0, 0],
                 before: rest, pseudo: pseudoHeader(of: index), zero: 0xFFFF)
         case .icmp(let type, let code, let word):
-            // Of an echo reply never 0: it is made by RFC 1141's sum.
+            // The checksum of an echo reply, which RFC 1141's sum never makes 0.
             withChecksum(
                 at: 2, of: [type, code, 0, 0] + big(word), before: rest, pseudo: [], zero: type == 0 ? 0xFFFF : 0)
         case .payload(let bytes): bytes

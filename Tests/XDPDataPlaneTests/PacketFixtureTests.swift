@@ -1,6 +1,6 @@
 import Testing
 
-/// Each row of the fixtures through the director's program by test run.
+/// Runs each fixture through the packet program.
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct PacketFixtureTests {

@@ -3,9 +3,9 @@ import LoadBalancing
 import Netlink
 import TestSupport
 
-/// Valid, odd and broken packets, of flows that come again and of strangers.
+/// Generates valid, odd and broken packets, of repeated flows and of new clients.
 struct PacketGenerator {
-    /// A first fragment, or what could have been one.
+    /// A first fragment, or a packet like one.
     private struct Fragmented {
         var source: IPv4Address
         var destination: IPv4Address
@@ -26,7 +26,7 @@ struct PacketGenerator {
     }
 
     mutating func client() -> IPv4Address {
-        // Of few networks, so that a persistent service sees neighbours.
+        // The clients, of few networks, so that a persistent service sees neighbours.
         IPv4Address(0xC000_0200 | UInt32.random(in: 0..<4, using: &random) << 16 | .random(in: 1...60, using: &random))
     }
 
@@ -159,7 +159,7 @@ struct PacketGenerator {
             .payload(chance(10) ? 0 : size()).bytes
     }
 
-    /// About a reply of a flow's, to the client.
+    /// Returns an ICMP error about a flow's reply to the client.
     private mutating func error() -> [UInt8] {
         let flow = pick(pool)
         var generator = self
@@ -182,7 +182,7 @@ struct PacketGenerator {
             .bytes
     }
 
-    /// For nobody's VIP, or by a protocol that is not IPv4.
+    /// Returns a packet for no VIP, or of another protocol than IPv4.
     private mutating func stranger() -> [UInt8] {
         if chance(20) { return ethernet().etherType(pick([0x0806, 0x86DD])).payload(46).bytes }
         let destination = IPv4Address(UInt32(truncatingIfNeeded: random.next()))
@@ -213,7 +213,7 @@ struct PacketGenerator {
         return head + rest
     }
 
-    /// Cut short, or with a few bytes that are others.
+    /// Returns a frame that is cut short, or has a few other bytes.
     private mutating func broken(_ frame: [UInt8]) -> [UInt8] {
         var frame = frame
         if chance(40) { frame = Array(frame.prefix(Int.random(in: 14...max(14, frame.count), using: &random))) }

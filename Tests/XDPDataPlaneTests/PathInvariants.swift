@@ -3,7 +3,7 @@ import PacketPrograms
 
 @testable import XDPDataPlane
 
-/// What holds for every packet, whatever the model says. By name.
+/// The invariants of every packet, independent of the model, by name.
 enum PathInvariant: String {
     case strangersUnchanged = "a packet for no VIP is neither changed nor counted"
     case passedUnchanged = "a packet for the director's own stack is unchanged"
@@ -12,7 +12,8 @@ enum PathInvariant: String {
     case answerChecksums = "the checksums of an answer are right"
     case countersBalance = "received = forwarded + passed + answered + dropped"
 
-    /// Those that do not hold. `isForVIP` by the destination alone; `moved` by the number of the counter.
+    /// Returns the names of violated invariants. `isForVIP` depends on the destination alone. `moved` has the counters
+    /// by number.
     static func broken(
         by verdict: Verdict?, _ output: [UInt8], of input: [UInt8], isForVIP: Bool, moved: [UInt64]
     ) -> [PathInvariant] {
@@ -31,7 +32,7 @@ enum PathInvariant: String {
             if internetChecksum(Array(output[start..<start + 20])) != 0 { broken.append(.outerChecksum) }
             if Array(output[(start + 20)...]) != inner { broken.append(.innerUntouched) }
         } else if isWhole(inner) || output[start + 9] == 6 || output[start + Int(output[start] & 15) * 4] != 0 {
-            // An echo of what was wrong is as wrong.
+            // An echo reply keeps a wrong checksum wrong.
             if !isWhole(Array(output[start...])) { broken.append(.answerChecksums) }
         }
         return broken

@@ -7,7 +7,7 @@ import TestSupport
 
 @testable import XDPDataPlane
 
-/// What leaves: the packet on its way to a real server, and answers from the VIP.
+/// The packets that leave: encapsulated ones, and answers from the VIP.
 extension PathModel {
     private static let encapsulation = 20
 
@@ -45,7 +45,7 @@ extension PathModel {
         count(IPVSD_FORWARDED)
     }
 
-    /// By the flow, where the director has several.
+    /// Returns the outer source, which varies by flow where the director has several.
     private func outerSource(_ packet: Packet, _ path: Path) -> IPv4Address {
         settings.outerSources?.outerSource(client: packet.client, clientPort: packet.clientPort) ?? path.source
     }
@@ -73,13 +73,13 @@ extension PathModel {
         ip[8] = 64
         ip.replaceSubrange(12..<20, with: big(packet.vip.value) + big(packet.client.value))
         ip[header] = 0
-        // Of a reply of zeros 0xFFFF, as senders have it.
+        // The checksum of a reply of zeros is 0xFFFF, as senders have it.
         let sum = UInt32(word16(ip, header + 2)) + 0x0800
         ip.replaceSubrange(header + 2..<header + 4, with: big(UInt16(sum & 0xFFFF) + UInt16(sum >> 16)))
         return .end(wayBack, ethernetBack(packet) + ip)
     }
 
-    /// RFC 1624, equation 3: what was wrong stays as wrong.
+    /// A wrong checksum stays wrong (RFC 1624, equation 3).
     private static func adjusted(_ checksum: UInt16, from old: UInt16, to new: UInt16) -> UInt16 {
         var sum = UInt32(~checksum) + UInt32(~old) + UInt32(new)
         while sum > 0xFFFF { sum = sum >> 16 + sum & 0xFFFF }

@@ -5,11 +5,11 @@ import TestSupport
 
 @testable import XDPDataPlane
 
-/// What is remembered of connections, and who gets a new one.
+/// The records of connections, and the choice of a server for new ones.
 extension PathModel {
     // MARK: Flow table
 
-    /// In place of the same flow's older entry, or where there is room.
+    /// Records a flow over its older entry, or where there is room.
     mutating func record(_ flow: Identity, over place: FlowTableModel.Place?, _ id: UInt32, _ state: State) -> Bool {
         let entry = FlowTableModel.Entry(identity: flow, server: id, state: state, stamp: shortNow)
         if let place {
@@ -52,7 +52,7 @@ extension PathModel {
 
     var isFlooded: Bool { settings.halfOpenLimit > 0 && halfOpen >= settings.halfOpenLimit }
 
-    /// SYNs, and for two ticks no ACK that completes a handshake.
+    /// A server is silent after SYNs, and two ticks without a completed handshake.
     func isSilent(_ id: UInt32) -> Bool {
         guard let server = servers[id], settings.silentAfter > 0 else { return false }
         return server.unanswered >= settings.silentAfter
@@ -61,7 +61,7 @@ extension PathModel {
 
     // MARK: Servers
 
-    /// For a new connection.
+    /// Returns the server of a new connection.
     mutating func schedule(_ row: Int, _ packet: Packet) -> UInt32? {
         guard let service = services[row], let persistence = service.desired.persistence else {
             return choose(row, packet)
@@ -86,7 +86,7 @@ extension PathModel {
         return services[row]?.ids[number]
     }
 
-    /// For a packet without a connection: what any director would say. No threshold counts.
+    /// Returns the server that every director chooses for a packet without a connection. Thresholds do not count.
     mutating func rederive(_ row: Int, _ client: IPv4Address, _ port: UInt16) -> UInt32? {
         guard let service = services[row] else { return nil }
         let flags = service.desired.flags
@@ -116,12 +116,12 @@ extension PathModel {
         return service.ids[service.maglev[MaglevTable.slot(of: hash, size: service.maglev.count)]]
     }
 
-    /// In place of a silent server: whom the scheduler names, or one of two others that Maglev's table does.
+    /// Returns the replacement of a silent server: the scheduler's choice, or one of two others of the Maglev table.
     mutating func otherServer(_ row: Int, _ packet: Packet, besides silent: UInt32) -> UInt32? {
         var other = choose(row, packet)
         guard let service = services[row] else { return nil }
         for step in 1...2 as ClosedRange<UInt16> where other == silent {
-            // Counted up in network byte order.
+            // The counter is in network byte order.
             other = maglev(service, packet.client, port: (packet.clientPort.bigEndian &+ step).bigEndian)
         }
         guard let other, other != silent, let counts = counts(of: other) else { return nil }
@@ -148,7 +148,7 @@ extension PathModel {
         }
     }
 
-    /// Nil where its time is over, or its server takes no such client.
+    /// Returns the template; nil where it has expired, or its server takes no such client.
     private func server(of template: Template?, _ row: Int, _ departure: Departure) -> UInt32? {
         guard let template, let persistence = services[row]?.desired.persistence,
             Int32(bitPattern: now &- template.stamp) <= XDPDataPlane.ticks(seconds: persistence.timeout),
@@ -157,7 +157,7 @@ extension PathModel {
         return template.server
     }
 
-    /// The client's server. The confirmed template comes first.
+    /// Returns the client's server. The confirmed template comes first.
     mutating func template(
         _ row: Int, _ client: IPv4Address, _ departure: Departure
     ) -> (id: UInt32, isConfirmed: Bool)? {
@@ -171,7 +171,7 @@ extension PathModel {
         return (id, false)
     }
 
-    /// `renews`: a confirmed one, which does not count, becomes this one.
+    /// Writes a template. `renews`: an invalid confirmed one is replaced.
     private mutating func keepTemplate(_ row: Int, _ client: IPv4Address, _ id: UInt32, renews: Bool) {
         let (key, template) = (templateKey(row, client), Template(server: id, stamp: now))
         if renews, confirmedTemplates[key] != nil {
@@ -185,7 +185,7 @@ extension PathModel {
         templatesFull.map { Int32(bitPattern: now &- $0) <= Int32(IPVSD_FULL_TICKS) } ?? false
     }
 
-    /// A packet of a flow keeps the client's template; where it proves that the client goes on, that is confirmed.
+    /// Refreshes the client's template by a packet of a flow, and confirms it where the packet proves the client.
     private mutating func keepUpTemplate(
         _ row: Int, _ client: IPv4Address, proven: UInt32?, _ departure: Departure
     ) {

@@ -5,15 +5,15 @@ import PacketPrograms
 
 @testable import XDPDataPlane
 
-/// What becomes of a packet.
+/// The end of a packet in the model.
 extension PathModel {
     struct Outcome {
         var verdict: Verdict
-        /// Nil where nobody will see it.
+        /// The packet that leaves; nil where none does.
         var frame: [UInt8]?
-        /// By the number of the counter.
+        /// The counts, by the number of the counter.
         var moved: [UInt64]
-        /// The outer packet has an id, of which the model has 0.
+        /// Whether the outer packet has an identification. The model has 0 there.
         var isIdentified = false
     }
 
@@ -57,7 +57,7 @@ extension PathModel {
             [0, 127].contains(client.value >> 24) || client.value >> 28 == 14 || client.value == .max || client == vip
         }
         var carriesData: Bool { room > tcpHeaderLength }
-        /// A new connection.
+        /// The packet begins a new connection.
         var opens: Bool { flags.intersection([.syn, .ack, .rst]) == .syn }
     }
 
@@ -101,7 +101,7 @@ extension PathModel {
         return .end(.pass, packet.frame)
     }
 
-    /// Behind Ethernet and two tags at most; nil where there is no IPv4 header.
+    /// Returns the IP packet behind Ethernet and up to two tags; nil where there is none.
     static func ipOffset(of frame: [UInt8]) -> Int? {
         var offset = 14
         guard frame.count >= offset + 20 else { return nil }
@@ -124,7 +124,7 @@ extension PathModel {
             ?? listeners[ListenerKey(vip: vip, port: 0, transport: transport)]
     }
 
-    /// Of a packet that has the ports and a listener.
+    /// Handles a packet that has ports and a listener.
     func flow(of frame: [UInt8]) -> Identity? {
         guard let l3 = Self.ipOffset(of: frame) else { return nil }
         let packet = Packet(frame, l3: l3)
@@ -255,7 +255,7 @@ extension PathModel {
         return .server(entry.server)
     }
 
-    /// A SYN whose real server is found.
+    /// Handles a SYN of a found flow.
     private mutating func open(
         _ packet: Packet, _ listener: Listener, _ flow: Identity, over place: FlowTableModel.Place?, on id: UInt32?
     ) -> Decision {
@@ -264,7 +264,7 @@ extension PathModel {
         return decision
     }
 
-    /// Records the flow. Where it finds no room, every director's choice takes the place of the scheduler's.
+    /// Records the flow. Without room, the choice that every director makes replaces the scheduler's.
     private mutating func begin(
         _ packet: Packet, _ listener: Listener, _ flow: Identity, over place: FlowTableModel.Place?, _ id: UInt32?,
         _ state: State
@@ -318,7 +318,7 @@ extension PathModel {
         }
     }
 
-    /// About a reply, and for the server that it came from.
+    /// Handles an ICMP error about a reply, which goes to the reply's server.
     private mutating func onICMPError(_ packet: inout Packet) -> Decision {
         let quoted = packet.l4 + 8, frame = packet.frame
         guard frame.count >= quoted + 20, frame[quoted] >> 4 == 4, frame[quoted] & 15 >= 5,

@@ -4,8 +4,8 @@ import Netlink
 
 @testable import XDPDataPlane
 
-/// The packet path by its rules, with dictionaries for maps and no BPF: what becomes of a packet, and what is remembered
-/// of it. Ids of services, listeners and real servers are the control plane's.
+/// A model of the packet program by its rules, with dictionaries for maps and no BPF. It predicts the end and the
+/// records of each packet. Ids of services, listeners and real servers are the control plane's.
 struct PathModel {
     typealias State = FlowTableModel.State
     typealias Identity = FlowTableModel.Identity
@@ -29,7 +29,7 @@ struct PathModel {
     struct Service {
         var desired: VirtualService
         var scheduler: SchedulerModel
-        /// By number.
+        /// The real servers, by number.
         var ids: [UInt8: UInt32] = [:]
         /// Numbers of real servers.
         var maglev: [UInt8] = []
@@ -49,7 +49,7 @@ struct PathModel {
         var service: Int
         var number: UInt8
         var isDown = false
-        /// Or it stands by.
+        /// Whether the server is removed or in standby.
         var isRemoved = false
         var movesPersistent = false
         var movesDatagrams = false
@@ -71,7 +71,7 @@ struct PathModel {
         var stamp: UInt32
     }
 
-    /// Whose clients go elsewhere, besides those of a real server that is out.
+    /// The real servers whose clients move, besides servers that are down.
     enum Departure {
         case none, connections, datagrams
     }
@@ -84,7 +84,7 @@ struct PathModel {
     }
 
     struct Fragments {
-        /// Nil: the director's own stack.
+        /// The path; nil: the director's own stack.
         var server: UInt32?
         var stamp: UInt32
     }
@@ -93,12 +93,12 @@ struct PathModel {
         var ingressMTU = 1500
         var halfOpenLimit = 0
         var silentAfter: UInt32 = 0
-        /// Where what is too big goes, if it may be fragmented.
+        /// The interface for packets that are too big and may be fragmented.
         var fragmentingPeer: MACAddress?
         var answersByRedirect = false
         /// Whether any reply is allowed.
         var mayAnswer = true
-        /// Frames for others are none of ours; nil: there are none.
+        /// The director's MAC addresses; nil: all frames are for it.
         var ownMACs: [MACAddress]?
         var outerSources: IPv4Prefix?
     }
@@ -111,7 +111,7 @@ struct PathModel {
     var paths: [IPv4Address: Path] = [:]
     var flows: FlowTableModel
     var templates: [TemplateKey: Template] = [:]
-    /// Of clients that were seen to go on.
+    /// The templates of proven clients.
     var confirmedTemplates: [TemplateKey: Template] = [:]
     var mostConfirmedTemplates = Int.max
     /// The tick at which one last found no room.
@@ -123,7 +123,7 @@ struct PathModel {
     var flooded: UInt32?
 
     var now: UInt32 = 0
-    /// By the number of the counter.
+    /// The counts, by the number of the counter.
     var moved: [UInt64] = []
     /// The bucket that the last packet's flow belongs in.
     var touched: Set<Int> = []
@@ -134,7 +134,7 @@ struct PathModel {
 
     // MARK: Configuration
 
-    /// A service as it is from now on; `isNew`: its row has no history.
+    /// Sets a service. `isNew`: its row has no history.
     mutating func configure(_ desired: VirtualService, row: Int, isNew: Bool, ids: [UInt8: UInt32]) {
         let servers = desired.servers
         let size = desired.maglevSize ?? MaglevTable.size(forServers: servers.count)
@@ -179,7 +179,7 @@ struct PathModel {
         for (id, server) in self.servers where server.service == row && ids[server.number] != id { remove(id) }
     }
 
-    /// No longer configured; its TCP connections go on.
+    /// Removes a server from the configuration. Its TCP connections go on.
     mutating func remove(_ id: UInt32) {
         servers[id]?.isRemoved = true
         servers[id]?.isDown = false
@@ -192,7 +192,7 @@ struct PathModel {
 
     // MARK: Time
 
-    /// Frees what expired, and what handshakes a dead server left open.
+    /// Frees expired flows, and half-open flows of servers that are down.
     mutating func sweep(now: UInt32) {
         self.now = now
         for place in flows.places {
@@ -203,7 +203,7 @@ struct PathModel {
         }
     }
 
-    /// Frees the confirmed templates that count no more.
+    /// Frees invalid confirmed templates.
     mutating func sweepTemplates(persistence: (_ row: Int) -> UInt32) {
         let before = confirmedTemplates.count
         confirmedTemplates = confirmedTemplates.filter { key, template in
@@ -216,7 +216,7 @@ struct PathModel {
 
     // MARK: Connections
 
-    /// Writes an entry, and counts what goes and what comes.
+    /// Writes an entry, and adjusts the counts.
     mutating func put(_ entry: FlowTableModel.Entry?, at place: FlowTableModel.Place) {
         if let old = flows[place], let entry, old.server == entry.server, old.identity == entry.identity {
             let active = (entry.state.isActive ? 1 : 0) - (old.state.isActive ? 1 : 0)

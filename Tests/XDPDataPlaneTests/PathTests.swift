@@ -6,7 +6,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// A path in the maps says to the next daemon what it said to the last.
+/// Paths as rows, which the next daemon reads back.
 struct PathTests {
     private static let paths: [Path] = [
         Standard.web, Standard.viaTransmit, Standard.viaTag, Standard.viaTwoTags, Standard.viaTagTransmit,

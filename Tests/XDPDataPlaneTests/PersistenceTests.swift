@@ -162,20 +162,20 @@ struct PersistenceTests {
         #expect(try lab.send(connection.packet([.ack], payload: 1)) == first)
         let second = try server(flow("192.0.2.1", 1002))
         #expect(second != first)
-        // The same one on every listener, and for whoever has no template yet one of the same two.
+        // Every listener has the same server, and clients without a template get one of the same two.
         for listener in [Self.web, Self.secure, Self.elsewhere] {
             #expect(try server(flow("192.0.2.1", 1003, to: listener)) == second)
             #expect(try server(flow("192.0.2.9", 1003, to: listener)) != first)
         }
         #expect(try lab.send(connection.packet([.ack], payload: 1)) == first)
         #expect(try server(flow("192.0.2.1", 1004)) == second)
-        // Back in service: the client stays where it has gone.
+        // The client does not return to a server that is back.
         try lab.apply(Self.configuration())
         #expect(try server(flow("192.0.2.1", 1005)) == second)
         #expect(lab.loads() == lab.recount())
     }
 
-    /// Only the flags distinguish its packets from a new connection's.
+    /// The flags alone distinguish its packets from a new connection's.
     @Test("a connection without an entry does not move") func aConnectionWithoutEntryDoesNotMove() throws {
         try lab.apply(Self.configuration(scheduler: .mh))
         let connection = flow("192.0.2.1", 1000)
@@ -189,7 +189,7 @@ struct PersistenceTests {
         #expect(try server(flow("192.0.2.1", 1001)) != first)
     }
 
-    /// Its row is free, or another service's, so that the template is invalid.
+    /// The server's row is free, or another service's, so that the template is invalid.
     @Test("a removed server loses its clients") func aServerThatIsGoneLosesItsClients() throws {
         let first = try server(flow("192.0.2.1", 1000))
         let gone = try lab.serverID(Self.web, first)

@@ -4,7 +4,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// What the data plane keeps in the machine.
+/// The data plane's changes of the machine.
 struct ResourceTests {
     private let other = XDPResource.sysctl("net/ipv4/conf/ipvsd0/forwarding")
 

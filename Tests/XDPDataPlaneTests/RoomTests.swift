@@ -19,9 +19,9 @@ private func service(_ numbers: Range<UInt32>, port: UInt16 = 80, by scheduler: 
         servers: servers(numbers))
 }
 
-/// How large the tables are made: by what they hold and what is wanted besides.
+/// The sizes of tables, by their held rows and the demand.
 struct RoomTests {
-    /// One service that has, or had, these real servers.
+    /// Returns the held rows of one service that has or had these real servers.
     private func held(_ numbers: Range<UInt32>) -> HeldRows {
         var ids = ServerIDs()
         for (id, server) in servers(numbers).enumerated() { ids[1, server.address.ipv4] = id + 1 }
@@ -39,7 +39,7 @@ struct RoomTests {
     @Test("rows of removed servers are held") func rowsOfRemovedServersAreHeld() throws {
         #expect(try capacity([service(1000..<1120)], besides: held(0..<120)).servers == 256)
         #expect(try capacity([service(2000..<2120)], besides: held(0..<240)).servers == 512)
-        // Those that come back have their rows.
+        // Servers that come back have their rows.
         #expect(try capacity([service(120..<240)], besides: held(0..<240)).servers == 256)
     }
 
@@ -47,7 +47,7 @@ struct RoomTests {
         var held = held(0..<1)
         held.serviceRows = 60
         let services = (0..<30 as Range<UInt16>).map { service(0..<1, port: 80 + $0) }
-        // The first has its row.
+        // The first service has its row.
         #expect(try capacity(services, besides: held).services == 128)
         held.serviceRows = 34
         #expect(try capacity(services, besides: held).services == 64)
@@ -154,7 +154,7 @@ struct ExchangeTests {
         }
     }
 
-    /// As by reloads. Connections go on at removed real servers.
+    /// The exchange is as by reloads. Connections go on at removed real servers.
     @Test("real servers are exchanged repeatedly") func realServersAreExchangedAgainAndAgain() throws {
         try withPinDirectory { directory in
             var services = [service(0..<120)]
@@ -178,7 +178,7 @@ struct ExchangeTests {
             }
             #expect(use(lab)["servers"] == 600)
             #expect(lab.plane.maps.servers.count == 1024)
-            // Those without connections are given back, the others stay.
+            // Rows without connections are released, and the others stay.
             for _ in 0..<4 { try lab.plane.sweep() }
             #expect(use(lab)["servers"] == 120 + Set(homes.map(\.server)).count)
         }
@@ -237,7 +237,7 @@ struct ExchangeTests {
             #expect(throws: BPFError.self) { try lab.plane.apply(services + [service(200..<300, port: 81)]) }
             for table in ["services", "servers"] { #expect(use(lab)[table] == before[table]) }
             #expect(try lab.send(flow(1).packet([.syn])) != nil)
-            // Nor does one that is there already.
+            // A present service does not, either.
             #expect(throws: BPFError.self) { try lab.plane.apply([service(50..<150)]) }
             #expect(use(lab)["servers"] == before["servers"])
             #expect(try lab.send(flow(2).packet([.syn])) != nil)

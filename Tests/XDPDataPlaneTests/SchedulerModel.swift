@@ -5,8 +5,8 @@ import TestSupport
 
 @testable import XDPDataPlane
 
-/// A service with its real servers and connections, and what each scheduler chooses: by IPVS's sources, one connection
-/// at a time.
+/// A service with its real servers and connections, and the choices of each scheduler. It follows IPVS's sources, one
+/// connection at a time.
 struct SchedulerModel {
     struct Server {
         var number: UInt8
@@ -17,7 +17,7 @@ struct SchedulerModel {
         var effectiveWeight: UInt16 { isDown ? 0 : weight }
     }
 
-    /// What stays of a server as long as connections of it do.
+    /// The part of a server that lasts as long as its connections.
     struct Counts {
         var active: UInt32 = 0
         var inactive: UInt32 = 0
@@ -38,12 +38,12 @@ struct SchedulerModel {
     private var buckets: [Int?] = []
     private var maglev: [UInt16] = []
     private var byVIP: Int?
-    /// lblc's server.
+    /// The server of lblc.
     private var cached: UInt8?
-    /// lblcr's servers, the one that joined last first, and whether a day has passed since they changed.
+    /// The servers of lblcr, the last one to join first, and whether a day has passed since they changed.
     private var set: [UInt8] = []
     private var isSetOld = false
-    /// Servers passed over for their thresholds, while one that was chosen stood behind them.
+    /// The number of servers that were skipped for their thresholds before another one was chosen.
     private(set) var refusals = 0
 
     init(_ scheduler: Scheduler, _ flags: Set<SchedulerFlag>, vip: IPv4Address, maglevSize: Int) {
@@ -79,7 +79,7 @@ struct SchedulerModel {
     private mutating func setThresholds(_ thresholds: ConnectionThresholds?, of number: UInt8) {
         let old = counts[Int(number)].thresholds
         guard thresholds != old else { return }
-        // __ip_vs_update_dest: none, or a higher one, sets the server free.
+        // Without an upper threshold, or with a higher one, the server is no longer overloaded (__ip_vs_update_dest).
         if (thresholds?.upper ?? .max) > (old?.upper ?? 0) { counts[Int(number)].isOverloaded = false }
         counts[Int(number)].thresholds = thresholds
         judge(number)
@@ -97,7 +97,7 @@ struct SchedulerModel {
         judge(number)
     }
 
-    /// Connections began, ended, or became active or inactive.
+    /// Counts connections that began, ended, or became active or inactive.
     mutating func adjust(_ number: UInt8, active: Int, inactive: Int) {
         counts[Int(number)].active = UInt32(Int(counts[Int(number)].active) + active)
         counts[Int(number)].inactive = UInt32(Int(counts[Int(number)].inactive) + inactive)
@@ -114,17 +114,17 @@ struct SchedulerModel {
         judge(number)
     }
 
-    /// The server was removed, and its last connection is gone.
+    /// Drops a removed server after its last connection.
     mutating func forget(_ number: UInt8) {
         counts[Int(number)] = Counts()
         if cached == number { cached = nil }
         set.removeAll { $0 == number }
     }
 
-    /// A day in which the set of lblcr did not change.
+    /// Lets a day pass without a change of lblcr's set.
     mutating func passADay() { isSetOld = true }
 
-    /// A day without connections.
+    /// Lets a day pass without connections.
     mutating func passAnIdleDay() {
         cached = nil
         set = []
@@ -132,7 +132,7 @@ struct SchedulerModel {
 
     // MARK: Choices
 
-    /// The number of the real server for a new connection.
+    /// Returns the number of the real server for a new connection.
     mutating func choose(client: IPv4Address, port: UInt16) -> UInt8? {
         let loads = servers.map {
             LeastConnections.Load(
@@ -175,7 +175,7 @@ struct SchedulerModel {
         }
     }
 
-    /// The next in the order of ip_vs_rr.c or ip_vs_wrr.c that is not overloaded.
+    /// Returns the next server in the order of ip_vs_rr.c or ip_vs_wrr.c that is not overloaded.
     private mutating func turn(_ loads: [LeastConnections.Load]) -> Int? {
         for step in 0..<ring.count {
             let index = ring[Int((cursor + UInt64(step)) % UInt64(ring.count))]

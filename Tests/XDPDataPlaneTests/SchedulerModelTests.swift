@@ -7,8 +7,8 @@ import Testing
 import BPF
 @testable import XDPDataPlane
 
-/// 100,000 flows for each scheduler, each of them to the real server that the model names, while real servers come,
-/// go, and change weights and thresholds.
+/// Sends 100,000 flows by each scheduler, and expects the model's choice for each. Real servers come, go, and change
+/// weights and thresholds meanwhile.
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct SchedulerModelTests {
@@ -43,9 +43,9 @@ struct SchedulerModelTests {
 
     private static func clients(_ scheduler: Scheduler) -> Int {
         switch scheduler {
-        // It refuses more than it takes where many clients ask.
+        // With many clients, sh refuses more connections than it takes.
         case .ovf: 400
-        // So that servers are often equally loaded: in a set the one that joined last is the first of equals.
+        // Servers are often equally loaded, and of equals in a set the last one to join is the first.
         case .lblc, .lblcr: 60
         default: 1500
         }
@@ -107,7 +107,7 @@ struct SchedulerModelTests {
             }
         }
         #expect(lab.loads() == lab.recount())
-        // Thresholds took part, and were not all there was.
+        // Thresholds mattered, but did not decide alone.
         #expect(model.refusals > flows / 20)
         #expect(refused < flows * 3 / 4)
     }
@@ -129,7 +129,7 @@ struct SchedulerModelTests {
             thresholds: thresholds(scheduler, &random))
     }
 
-    /// At first six servers; then some of twelve come, go, or change.
+    /// Six servers at first. Then some of twelve come, go, or change.
     private func configure(_ model: inout SchedulerModel, _ random: inout SplitMix) throws {
         var servers = model.servers
         if servers.isEmpty { servers = (1...6).map { server($0, model.scheduler, &random) } }
@@ -165,7 +165,7 @@ struct SchedulerModelTests {
 
     // MARK: Time
 
-    /// Forgets half of the closed connections, and the servers that nothing is left of.
+    /// Drops half of the closed connections, and removed servers without any.
     private func expire(_ clients: inout [Client], _ model: inout SchedulerModel, _ random: inout SplitMix) throws {
         let long = try lab.now &- lab.timeout(IPVSD_STATE_FIN_WAIT) &- 1
         for index in clients.indices where clients[index].isClosed {
@@ -184,7 +184,7 @@ struct SchedulerModelTests {
         }
     }
 
-    /// Now and then a day passes for lblc and lblcr.
+    /// Sometimes a day passes for lblc and lblcr.
     private func passTime(_ model: inout SchedulerModel, _ random: inout SplitMix) throws {
         let index = Int(try #require(lab.plane.services[service]))
         let row = lab.plane.maps.services[index]

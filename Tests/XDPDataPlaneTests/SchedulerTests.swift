@@ -19,7 +19,7 @@ struct SchedulerTests {
     init() throws {
         lab = try Self.shared.get()
         lab.stretchTimeouts()
-        // A service without a past.
+        // Each test begins with services that have no history.
         try lab.apply(Configuration(services: [], paths: []))
         lab.forgetFlows()
         try lab.plane.sweep()
@@ -133,7 +133,7 @@ struct SchedulerTests {
             if step % 250 == 249 {
                 try expire(&open, &model)
                 if step % 500 == 499 {
-                    // One leaves, weights change, the one that left comes back.
+                    // A server leaves, weights change, and the server comes back.
                     weights = step % 1000 == 499 ? [1: 2, 2: 3, 3: 1, 4: 5, 5: 1] : Self.listWeights
                     try apply(scheduler, weights)
                 }
@@ -224,7 +224,7 @@ struct SchedulerTests {
                 load.inactive = UInt32.random(in: 0...80, using: &random)
                 lab.plane.maps.connectionCounts[ids[index]] = load
                 let (weight, connections) = (servers[index].weight, load.active + load.inactive)
-                // One that was chosen before has the flag of that time, unless it was below since.
+                // An earlier choice may have set the flag, which lasts until the server is below its lower threshold.
                 lab.plane.maps.servers[ids[index]].overloaded = 0
                 return LeastConnections.Load(
                     active: load.active, inactive: load.inactive, weight: weight,
@@ -296,7 +296,7 @@ struct SchedulerTests {
     @Test("mh chooses by the Maglev hash of the client") func maglevByClient() throws {
         let weights: [UInt8: UInt16] = [1: 1, 2: 3, 3: 0, 4: 10]
         let numbers = weights.keys.sorted()
-        // The servers' order is no matter.
+        // The order of the servers does not matter.
         try apply(.mh, weights, order: numbers.reversed())
         let size = MaglevTable.size(forServers: numbers.count, minimum: 4093)
         let table = MaglevTable.build(
@@ -331,7 +331,7 @@ struct SchedulerTests {
             for index in 0..<40 {
                 let flow = flow(100 * step + index)
                 guard let address = try lab.send(flow.packet([.syn])) else {
-                    // As IPVS: hashing refuses where weight 0 is, overflow where all are full.
+                    // As in IPVS, hashing refuses for servers of weight 0, and ovf where all are full.
                     try #require([.sh, .dh, .ovf].contains(scheduler))
                     continue
                 }
@@ -344,13 +344,13 @@ struct SchedulerTests {
         #expect(homes.count >= 20)
         #expect(lab.loads() == lab.recount())
 
-        // The flows end: the rows of servers that are no longer configured go, the others stay.
+        // The flows end, and the rows of removed servers are released. The others stay.
         try apply(scheduler, [4: 1])
         for (flow, _) in homes {
             let state = try #require(try lab.flow(flow)).state
             try lab.age(flow, by: lab.timeout(state) + 1)
         }
-        // One frees the flows; two more, in which nobody recorded another, the rows.
+        // One sweep frees the flows. Two more without new flows free the rows.
         for _ in 0..<2 { try lab.plane.sweep() }
         #expect(try lab.plane.snapshot().services.first?.servers.count ?? 0 > 1 || scheduler == .dh)
         try lab.plane.sweep()

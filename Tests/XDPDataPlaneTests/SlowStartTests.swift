@@ -7,7 +7,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// Parts of shares, and servers on standby, as the packet program has them.
+/// Slow start and standby in the packet program.
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct SlowStartTests {
@@ -28,7 +28,7 @@ struct SlowStartTests {
             clientPort: UInt16(1024 + number % 50000), vip: Standard.main, port: 80)
     }
 
-    /// Servers 1 to 3 of these weights, the third of which has so many tenths of its share.
+    /// Applies servers 1 to 3 with these weights. The third one is in slow start, with these tenths of its share.
     private func apply(
         _ scheduler: Scheduler, weights: [UInt16] = [2, 2, 2], tenths: Int = 10, standby: Set<UInt8> = [],
         flags: Set<SchedulerFlag> = [], persistence: Persistence? = nil
@@ -55,13 +55,13 @@ struct SlowStartTests {
     /// Connections stay open, and lc and similar schedulers compare them. Each step therefore begins with none.
     @Test("a server in slow start gets its part of connections", arguments: sharing, [1, 3, 5, 9, 10])
     func theShareIsThePart(_ scheduler: Scheduler, tenths: Int) throws {
-        // Names weights to the schedulers that know them, and unequal ones that those without must not see.
+        // Applies the weights. Schedulers without weights get unequal ones, which they must ignore.
         let weights: [UInt16] = scheduler.ignoresWeights ? [7, 1, 3] : [2, 2, 2]
         try apply(scheduler, weights: weights, tenths: tenths)
         let counts = try open(0..<2100)
         #expect(counts.values.reduce(0, +) == 2100)
         let share = Double(counts[Standard.server(3)] ?? 0) / 2100
-        // sh gives what is not the third's to whom it would be without it.
+        // sh gives the withheld buckets to the servers that would have them without the third one.
         let expected = scheduler == .sh ? Double(tenths) / 30 : Double(tenths) / Double(20 + tenths)
         let tolerance = [.sh, .mh].contains(scheduler) ? 0.05 : 0.01
         #expect(abs(share - expected) < tolerance, "\(share), expected \(expected)")
@@ -83,7 +83,7 @@ struct SlowStartTests {
                 before[number] = server
             }
         }
-        // Maglev itself moves a few: those that the newcomer pushes out of their first choice.
+        // Maglev itself moves a few clients that the newcomer pushes out of their first choice.
         #expect(moved <= (scheduler == .sh ? 0 : 75), "\(moved) of 4,500")
     }
 
@@ -113,7 +113,7 @@ struct SlowStartTests {
         #expect(try open(0..<20) == slow)
     }
 
-    /// They leave no room for a multiplication, and are fine enough.
+    /// The largest weights leave no room for a multiplication, and are fine enough.
     @Test("the largest weights still have parts") func largeWeightsStillHaveParts() throws {
         try apply(.wrr, weights: [65535, 65535, 65535], tenths: 1)
         let ids = (1...3).compactMap { lab.plane.serverID(service: service, server: Standard.server($0)) }
@@ -144,7 +144,7 @@ struct SlowStartTests {
 
     @Test("a server in standby keeps its connections and gets no new ones", arguments: Scheduler.allCases)
     func standbyServersGetNothingNewAndKeepWhatTheyHave(_ scheduler: Scheduler) throws {
-        // ovf takes no more connections than that.
+        // ovf takes no more connections than the weight.
         let weights: [UInt16] = [500, 500, 500]
         try apply(scheduler, weights: weights)
         var servers: [Int: IPv4Address] = [:]
@@ -156,7 +156,7 @@ struct SlowStartTests {
         for number in 0..<60 { #expect(try lab.send(flow(number).packet([.ack])) == servers[number]) }
         let counts = try open(1000..<1200)
         #expect(counts == [Standard.server(3): 200], "\(counts)")
-        // Idle or not, its row stays its own.
+        // Its row stays its own, with or without connections.
         lab.forgetFlows()
         let id = lab.plane.serverID(service: service, server: Standard.server(1))
         for _ in 0..<4 { try lab.plane.sweep() }
@@ -184,7 +184,7 @@ struct SlowStartTests {
         let snapshot = try lab.plane.snapshot()
         let servers = try #require(snapshot.services.first).servers.sorted { $0.address < $1.address }
         #expect(servers.map(\.isStandby) == [false, true, false] && servers.allSatisfy { !$0.isRemoved })
-        // And a director that goes back to them makes them so again.
+        // A director that restores them makes them standby again.
         try lab.plane.apply(snapshot.services.map(VirtualService.init))
         #expect(try open(0..<20)[Standard.server(2)] == nil)
     }

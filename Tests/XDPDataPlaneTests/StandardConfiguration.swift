@@ -3,7 +3,7 @@ import LoadBalancing
 import Netlink
 import XDPDataPlane
 
-/// An address of a test: a slip of the pen is a programmer's error.
+/// Parses an address of a test. A wrong one is a programmer's error.
 func address(_ text: String) -> IPv4Address {
     guard let address = IPv4Address(text) else { preconditionFailure("\(text) is no address") }
     return address
@@ -19,7 +19,7 @@ enum Standard {
     static let main = address("198.51.100.10")
     /// Port 80 of TCP and no other.
     static let strict = address("198.51.100.20")
-    /// Without real servers.
+    /// A service without real servers.
     static let empty = address("198.51.100.30")
     /// All real servers have weight 0.
     static let quiesced = address("198.51.100.40")
@@ -27,7 +27,7 @@ enum Standard {
     static let unresolved = address("198.51.100.50")
     /// No route.
     static let unrouted = address("198.51.100.60")
-    /// Leaves by XDP_TX.
+    /// The path leaves by XDP_TX.
     static let transmitting = address("198.51.100.70")
     /// A path MTU of 1,000.
     static let narrow = address("198.51.100.80")
@@ -115,7 +115,7 @@ enum Standard {
         ])
 }
 
-/// What is decided about real servers, beside their configuration.
+/// The daemon's decisions about real servers, beside their configuration.
 extension RealServer {
     var isAsConfigured: Bool { effective == .listed(weight: weight) }
 
@@ -150,7 +150,7 @@ extension VirtualService {
         }
     }
 
-    /// The service without what is decided about its real servers.
+    /// The service without the daemon's decisions about its real servers.
     var asConfigured: VirtualService {
         var service = self
         service.servers = servers.map(\.asConfigured)
@@ -167,7 +167,7 @@ extension VirtualService {
         var movesDatagrams: Bool
     }
 
-    /// By address: a data plane tells servers in the order of their rows.
+    /// The order is by address, since a data plane has servers in the order of their rows.
     var standings: [Standing] {
         servers.sorted { $0.address < $1.address }.map {
             Standing(

@@ -5,7 +5,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// What rows tell of the sorry server of the daemon that wrote them.
+/// The former daemon's sorry server, as its rows show it.
 struct StandbyTests {
     private enum Row {
         case listed, down, standby, removed
@@ -19,7 +19,7 @@ struct StandbyTests {
         }
     }
 
-    /// The last row is the one that is asked of.
+    /// Whether the server of the last row counts as spared.
     private func spared(_ rows: Row...) -> Bool {
         let servers = rows.enumerated().map { index, row in
             DataPlaneSnapshot.Server(

@@ -26,11 +26,11 @@ struct StrayPlaceTests {
         #expect(try lab.plane.setStrayPlaces(places(most)) == 0)
         #expect(try lab.plane.setStrayPlaces(places(most + 9)) == 9)
         #expect(try present(lab) == [7: most])
-        // What has a place keeps it, and what is free is used.
+        // Present places keep their rows, and free rows are used.
         let mixed = places(most - 1).merging(places(3, on: 8, silent: false)) { $1 }
         #expect(try lab.plane.setStrayPlaces(mixed) == 2)
         #expect(try present(lab) == [7: most - 1, 8: 1])
-        // Silence comes first.
+        // Silent places come first.
         #expect(try lab.plane.setStrayPlaces([:]) == 0)
         let others = places(most, on: 6, silent: false).merging(places(5, on: 9)) { $1 }
         #expect(try lab.plane.setStrayPlaces(others) == 5)

@@ -6,13 +6,13 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// The sweep in parts: it sees the whole table, and what follows from a whole pass follows from the parts of one.
+/// The sweep in parts, which together are one pass.
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct SweepTests {
     private static let web = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
     private static let runs = 4
-    /// One more than the runs over the flow table: for the templates.
+    /// The runs over the flow table, and one for the templates.
     private static let parts = runs + 1
     private let lab: Lab
 
@@ -71,7 +71,7 @@ struct SweepTests {
             try sweepOn()
         }
         #expect(lab.plane.isSwept(since: now))
-        // A whole one takes the place of one that has begun.
+        // A whole pass replaces one that has begun.
         try sweepOn()
         let later = ContinuousClock.now
         try lab.plane.sweep()
@@ -116,7 +116,7 @@ struct SweepTests {
         #expect(lab.loads().count == 2)
         try lab.apply(Self.configuration())
         #expect(!mayHold(until: never))
-        // It falls once more.
+        // The server goes down once more.
         try lab.apply(Self.configuration(down: [1]))
         #expect(mayHold(until: never))
     }

@@ -8,13 +8,12 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// What the packet program does differently when it is told so at its load.
+/// The packet program with its constants for other set-ups.
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct TraitTests {
     /// XDP_TX would send them out of their ingress, which need not lead to the real server.
-    @Test("XDP_TX is only for packets that came in by the path's interface") func severalIngressInterfaces() throws
-    {
+    @Test("XDP_TX is only for packets that came in by the path's interface") func severalIngressInterfaces() throws {
         let lab = try Lab(Standard.configuration, traits: PacketTraits(hasSeveralIngress: true))
         let frame = PacketBuilder.syn(to: Standard.transmitting).bytes
         // The standard path leaves by lo, 1; without a context a test run comes in there, too.
@@ -32,7 +31,7 @@ struct TraitTests {
         for destination in macs {
             let packet = PacketBuilder.ethernet(to: destination).fromClient(to: Standard.main).tcp([.syn])
             #expect(try lab.run(packet).verdict == .redirect)
-            // By the way of established connections, too.
+            // Also by the fast path.
             let flow = FlowKey(client: Standard.client, clientPort: 5000, vip: Standard.main, port: 80)
             for flags in [[.syn], [.ack], [.ack]] as [PacketBuilder.TCPFlags] {
                 #expect(try lab.run(flow.packet(flags, to: destination)).verdict == .redirect)
@@ -42,7 +41,7 @@ struct TraitTests {
             [mac(9, 9), mac(1, 8), broadcast, .zero] + macs.map { MACAddress([3] + $0.bytes.dropFirst()) ?? .zero }
         lab.plane.setOwnMACs(Array(macs.prefix(7)) + [mac(10, 9)])
         for destination in others + [macs[7]] { try expectPassed(destination, by: lab) }
-        // Places that are left over are nobody's.
+        // Free places match no frame.
         lab.plane.setOwnMACs([macs[0]])
         for destination in [.zero, macs[1]] { try expectPassed(destination, by: lab) }
     }
@@ -75,7 +74,7 @@ struct TraitTests {
         }
         lab.plane.maps.tableLoad[0].last_daemon_gc = try lab.plane.tick() - UInt32(IPVSD_ABSENT_TICKS)
         let server = try #require(try lab.flow(known)).server
-        // However old its stamp is, which a packet refreshes.
+        // A packet refreshes even an old stamp.
         try lab.age(known, by: 10_000)
         for payload in [0, 100] {
             let outcome = try lab.run(known.packet([data], payload: payload, to: mac(9)))
@@ -131,7 +130,7 @@ struct TraitTests {
                 #expect(outcome.verdict == .drop)
                 #expect(outcome.moved == ["received": 1, "dropped-no-next-hop": 1])
             }
-            // What is for no service goes its way.
+            // A frame for no service passes.
             try expectPassed(frame.fromClient(to: Standard.strict).tcp(from: 5000, to: 9, [.syn]), by: lab)
             try expectPassed(frame.fromClient(to: Standard.main).icmp(type: 8), by: lab)
         }

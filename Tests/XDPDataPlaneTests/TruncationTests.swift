@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 import XDPDataPlane
 
-/// Every header cut short at every length, by the frame and by the IP header's word.
+/// Each header, cut short at each length by the frame and by the IP header's total length.
 @MainActor
 @Suite(.serialized, .enabled("needs root") { canLoadPrograms })
 struct TruncationTests {

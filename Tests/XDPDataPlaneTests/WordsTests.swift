@@ -3,8 +3,8 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// The words and hashes of the shared headers. Tables that are in use hold them, and directors of all versions agree on
-/// them: the numbers here were computed from their definitions by another program.
+/// The words and hashes of the shared headers. Present tables have them, and directors of all versions agree on them.
+/// The numbers were computed from their definitions by another program.
 struct WordsTests {
     private let client: UInt32 = 0xC633_6401
     private let clientPort: UInt16 = 40000
