@@ -8,7 +8,7 @@ internal import SystemCalls
 
 /// The program's attachments and pins.
 extension XDPDataPlane {
-    static func linkName(_ interface: Int32) -> String { "link-\(interface)" }
+    private static func linkName(_ interface: Int32) -> String { "link-\(interface)" }
 
     /// Returns the paths of all pinned links, none where there is no such directory. Throws where it cannot be read.
     /// Without the links, the packets of their interfaces would stay with a program whose maps are about to change.
@@ -41,7 +41,7 @@ extension XDPDataPlane {
     /// Returns the path of the explaining program.
     static func explainingPin(directory: String) -> String { "\(directory)/\(ExplainingProgram.name)" }
 
-    func linkPath(_ interface: Int32) -> String { Self.linkPin(directory: directory, interface: interface) }
+    private func linkPath(_ interface: Int32) -> String { Self.linkPin(directory: directory, interface: interface) }
 
     /// Attaches the program to the interface. It replaces the last daemon's without losing a packet, where that one has
     /// the same mode.

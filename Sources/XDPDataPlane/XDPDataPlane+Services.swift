@@ -135,12 +135,12 @@ extension XDPDataPlane {
 
     /// Writes a listener, first to the map. `stopListening` removes it in the reverse order. A daemon that adopts the
     /// maps knows the listeners of the map, and removes or rewrites them.
-    func listen(_ value: ipvsd_listener_value, for key: ipvsd_listener_key) throws(BPFError) {
+    private func listen(_ value: ipvsd_listener_value, for key: ipvsd_listener_key) throws(BPFError) {
         try maps.listeners.update(value, for: key)
         maps.listenerCache.set(value, for: key)
     }
 
-    func stopListening(_ key: ipvsd_listener_key) throws(BPFError) {
+    private func stopListening(_ key: ipvsd_listener_key) throws(BPFError) {
         maps.listenerCache.remove(key)
         try maps.listeners.remove(key)
     }
@@ -198,14 +198,14 @@ extension XDPDataPlane {
         serverIDs[service, address] = nil
     }
 
-    func writeFilter(vips: Set<IPAddress>) {
+    private func writeFilter(vips: Set<IPAddress>) {
         var words = [UInt64](repeating: 0, count: Int(IPVSD_FILTER_WORDS))
         for vip in vips.compactMap(\.v4) { ipvsd_filter_set(&words, vip.bigEndian) }
         let filter = maps.settings.field(\.vip_filter, as: UInt64.self)
         for (index, word) in words.enumerated() { clinux_store_u64(filter + index, word) }
     }
 
-    func vipKey(_ vip: IPAddress) -> ipvsd_listener_key? {
+    private func vipKey(_ vip: IPAddress) -> ipvsd_listener_key? {
         vip.v4.map { ipvsd_listener_key(vip: $0.bigEndian, port: 0, protocol: 0, reserved: 0) }
     }
 }
