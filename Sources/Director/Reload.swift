@@ -178,16 +178,35 @@ enum ReloadSummary {
     static func text(from old: DirectorConfiguration, to new: DirectorConfiguration) -> String {
         if old == new { return "nothing changed" }
         let services = (Set(old.services.map(\.address)), Set(new.services.map(\.address)))
+        let listeners = (otherListeners(of: old, besides: new), otherListeners(of: new, besides: old))
         let servers = (members(of: old), members(of: new))
-        let counts = [
+        let counts: [(Int, String)] = [
             (services.1.subtracting(services.0).count, "services added"),
             (services.0.subtracting(services.1).count, "services removed"),
+            (listeners.1.subtracting(listeners.0).count, "listeners added"),
+            (listeners.0.subtracting(listeners.1).count, "listeners removed"),
             (servers.1.subtracting(servers.0).count, "real servers added"),
             (servers.0.subtracting(servers.1).count, "real servers removed"),
         ]
         let changes = counts.filter { $0.0 > 0 }.map { "\($0.1): \($0.0)" }
         let isOtherwise = changes.isEmpty || hasOtherSettings(old, new)
         return (changes + (isOtherwise ? ["settings changed"] : [])).joined(separator: ", ")
+    }
+
+    private struct Listener: Hashable {
+        var service: ServiceAddress
+        var address: ServiceAddress
+    }
+
+    /// Returns the listeners, but the first, of each service that both configurations have.
+    private static func otherListeners(
+        of configuration: DirectorConfiguration, besides other: DirectorConfiguration
+    ) -> Set<Listener> {
+        let staying = Set(other.services.map(\.address))
+        return Set(
+            configuration.services.filter { staying.contains($0.address) }.flatMap { service in
+                service.forwarding.otherAddresses.map { Listener(service: service.address, address: $0) }
+            })
     }
 
     private static func members(of configuration: DirectorConfiguration) -> Set<ServiceMember> {
@@ -197,7 +216,8 @@ enum ReloadSummary {
             })
     }
 
-    /// Whether settings differ of the director, of a service that stays, or of a real server that stays in one.
+    /// Whether a setting differs: of the director, of a service in both, or of a real server in both. Added and removed
+    /// listeners and real servers do not count.
     private static func hasOtherSettings(_ old: DirectorConfiguration, _ new: DirectorConfiguration) -> Bool {
         var (former, present) = (old, new)
         (former.services, present.services) = ([], [])
@@ -209,6 +229,9 @@ enum ReloadSummary {
             let staying = Set(before.servers.map(\.address)).intersection(after.servers.map(\.address))
             before.forwarding.servers.removeAll { !staying.contains($0.address) }
             after.forwarding.servers.removeAll { !staying.contains($0.address) }
+            let listeners = Set(before.listeners).intersection(after.listeners)
+            before.forwarding.otherAddresses.removeAll { !listeners.contains($0) }
+            after.forwarding.otherAddresses.removeAll { !listeners.contains($0) }
             return before != after
         }
     }

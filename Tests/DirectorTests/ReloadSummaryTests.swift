@@ -31,6 +31,14 @@ struct ReloadSummaryTests {
                 one.replacing("10.0.0.11,", with: "10.0.0.11=5, 10.0.0.13,"), "",
                 "real servers added: 1, settings changed"
             ),
+            (
+                one.replacing("10.0.0.100:80", with: "[10.0.0.100:80, 10.0.0.100:443, 10.0.0.101:80]"), "",
+                "listeners added: 2"
+            ),
+            (
+                one.replacing("10.0.0.100:80", with: "[10.0.0.100:80, 10.0.0.100:443]")
+                    .replacing("rr", with: "wrr"), "", "listeners added: 1, settings changed"
+            ),
             (one + other, "timeouts: {udp: 10s}\n", "services added: 1, real servers added: 1, settings changed"),
             (one, "defaults: {inhibit: yes}\n", "settings changed"),
         ])
@@ -38,5 +46,12 @@ struct ReloadSummaryTests {
         #expect(
             ReloadSummary.text(
                 from: try Self.configuration(one), to: try Self.configuration(services, settings)) == text)
+    }
+
+    @Test("a listener that goes away is no changed setting")
+    func removedListener() throws {
+        let two = one.replacing("10.0.0.100:80", with: "[10.0.0.100:80, 10.0.0.100:443]")
+        let text = ReloadSummary.text(from: try Self.configuration(two), to: try Self.configuration(one))
+        #expect(text == "listeners removed: 1")
     }
 }
