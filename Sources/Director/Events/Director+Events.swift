@@ -165,7 +165,8 @@ extension Director {
 
     // MARK: Followers
 
-    /// Returns the filter of an operator's texts. Nil admits any. A text may name any listener of a service.
+    /// Returns the filter for a service and a real server as an operator types them; nil is any. Any listener names its
+    /// service. A service or real server is refused that is neither configured nor in an event that is kept.
     public func eventFilter(service: String?, server: String?) throws -> EventRing.Filter {
         func valid<Value>(_ place: String, _ body: () throws(InvalidValue) -> Value) throws -> Value {
             do { return try body() } catch {
@@ -177,13 +178,29 @@ extension Director {
             let listener = try valid("service \(service)") { () throws(InvalidValue) in
                 try AddressText.service(service)
             }
-            filter.service = configuration.services.first { $0.listeners.contains(listener) }?.address ?? listener
+            let known = configuration.services.first { $0.listeners.contains(listener) }?.address
+            filter.service = known ?? listener
+            guard known != nil || hasEvents(filter) else {
+                throw DirectorError(
+                    .badValue,
+                    "\(listener) is no service here (accepted: "
+                        + "\(configuration.services.map(\.address.description).listed))")
+            }
         }
         if let server {
-            filter.server = try valid("server \(server)") { () throws(InvalidValue) in try AddressText.address(server) }
+            let address = try valid("server \(server)") { () throws(InvalidValue) in try AddressText.address(server) }
+            guard configuration.serverAddresses.contains(address) || hasEvents(EventRing.Filter(server: address)) else {
+                throw DirectorError(
+                    .badValue,
+                    "\(address) is no real server here (accepted: "
+                        + "\(configuration.serverAddresses.sorted().map(\.description).listed))")
+            }
+            filter.server = address
         }
         return filter
     }
+
+    private func hasEvents(_ filter: EventRing.Filter) -> Bool { !events.read(after: 0, filter: filter).events.isEmpty }
 }
 
 /// The log lines and events of changes of health.
