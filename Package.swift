@@ -222,7 +222,7 @@ let package = Package(
             name: "ControlTests",
             dependencies: [
                 "Addresses", "Control", "DataPlane", "Director", "HealthChecks", "HostState", "LoadBalancing",
-                "ServiceConfiguration",
+                "Netlink", "ServiceConfiguration",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),

@@ -214,6 +214,36 @@ struct ControlClientTests {
         try FileManager.default.removeItem(atPath: directory)
     }
 
+    @Test(
+        "an answer that is no HTTP is an error", arguments: ["SSH-2.0-OpenSSH_9.2\r\n", "{}\n", "HTTP/9 yes\r\n\r\n"])
+    func noHTTP(answer: String) async throws {
+        let peer = try Peer(socket, answers: answer, closes: false)
+        defer { peer.close() }
+        let client = ControlClient(socket: socket)
+        await #expect(throws: HTTPParserError.self) { _ = try await client.status() }
+        try FileManager.default.removeItem(atPath: directory)
+    }
+
+    @Test("an answer that is no status is an error", arguments: ["", "nonsense", "[]", "{}"])
+    func noStatus(body: String) async throws {
+        let peer = try Peer(
+            socket, answers: "HTTP/1.1 200 OK\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)", closes: false)
+        defer { peer.close() }
+        let client = ControlClient(socket: socket)
+        await #expect(throws: DecodingError.self) { _ = try await client.status() }
+        try FileManager.default.removeItem(atPath: directory)
+    }
+
+    @Test("an answer without its end is an error, wherever the daemon closes", arguments: [1, 12, 30, 60])
+    func closedInTheMiddle(count: Int) async throws {
+        let whole = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"message\":\"\"}"
+        let peer = try Peer(socket, answers: String(whole.prefix(count)))
+        defer { peer.close() }
+        let client = ControlClient(socket: socket)
+        await #expect(throws: (any Error).self) { _ = try await client.reload() }
+        try FileManager.default.removeItem(atPath: directory)
+    }
+
     @Test("an answer or an event that is too large is an error")
     func tooLarge() async throws {
         let long = String(repeating: "x", count: 100_000)
