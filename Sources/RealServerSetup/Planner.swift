@@ -35,7 +35,7 @@ struct Planner {
             }
             let text = "\(entry.address)/\(entry.prefixLength)"
             if entry.prefixLength < 32, !entry.isSecondary {
-                throw .conflict(
+                throw .ownAddress(
                     "--vip \(entry.address): this host's own address (\(text) on \(link.name)); a VIP is the address that "
                         + "clients connect to")
             }

@@ -240,13 +240,15 @@ public enum RealServerSetupError: Error, CustomStringConvertible {
     case noInterface(String)
     /// The machine has a configuration that ipvsd must not change: exit code 71.
     case conflict(String)
+    /// A VIP is the host's own address: exit code 64.
+    case ownAddress(String)
     /// Another realserver-setup runs: exit code 75.
     case busy(String)
 
     public var description: String {
         switch self {
         case .missingPrivilege(let reason): "\(reason) (run as root)"
-        case .noInterface(let reason), .conflict(let reason), .busy(let reason): reason
+        case .noInterface(let reason), .conflict(let reason), .ownAddress(let reason), .busy(let reason): reason
         }
     }
 }

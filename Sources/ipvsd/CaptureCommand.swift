@@ -12,22 +12,21 @@ import XDPDataPlane
 struct CaptureCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "capture",
-        abstract: "Show the director's packets before and after encapsulation, and what became of each.",
+        abstract: "Show packets before and after encapsulation.",
         discussion: """
-            tcpdump does not see what leaves by XDP, and on some drivers not what comes in either. This shows every \
-            packet that the director counts, as it came in and, if it leaves, as it leaves; with -w as pcapng for \
-            tcpdump and Wireshark, where a comment says what became of it, and both frames have the same packet id \
+            tcpdump does not see packets that leave by XDP, and on some drivers not those that arrive. This command shows \
+            every packet that the director counts, as it came in and as it leaves, with its verdict. With -w the output is \
+            pcapng for tcpdump and Wireshark: a comment has the verdict, and both frames have the same packet id \
             (frame.packet_id). Filters combine, and are applied in the kernel.
 
               ipvsd capture --client 198.51.100.7 --vip 10.0.0.100:443
               ipvsd capture --reason dropped,answered -c 20
               ipvsd capture -w - --server 10.0.0.11 | tcpdump -r - -nv
 
-            It works with and without the daemon, and follows when a reload or another daemon swaps the director's \
-            program, of which it tells; when there is none any more it ends. Packets for which the buffer had no room \
-            are counted, and said. It is two tracing programs (fentry, fexit) that leave with the process, however it \
-            ends; while nobody captures, nothing is done for it. It ends on SIGINT and SIGTERM, too, and when nobody \
-            reads what it writes.
+            A capture works with and without the daemon. It goes on, with a remark, when a reload or another daemon swaps \
+            the director's program, and ends when there is none any more. It counts and reports packets for which its \
+            buffer had no room. It ends on SIGINT and SIGTERM, too, and when nobody reads its output. Its two tracing \
+            programs (fentry, fexit) leave with the process, however that ends. Without a capture they cost nothing.
 
             Exit codes: 3 no director's program is on an interface (any more), 64 a bad value, 71 the kernel does not \
             let programs be traced, 74 not all could be written, 77 no privilege.
@@ -39,29 +38,30 @@ struct CaptureCommand: AsyncParsableCommand {
         completion: .file())
     var file: String?
 
-    @Option(name: [.short, .long], help: ArgumentHelp("End after so many packets.", valueName: "n"))
+    @Option(name: [.short, .long], help: ArgumentHelp("End after this number of packets.", valueName: "n"))
     var count: UInt64?
 
-    @Option(help: ArgumentHelp("End after so many seconds.", valueName: "n"))
+    @Option(help: ArgumentHelp("End after this number of seconds.", valueName: "n"))
     var seconds: UInt32?
 
     @Option(
-        help: ArgumentHelp("Keep so many bytes of a frame, 14 to \(CaptureFilter.maximumSnaplen).", valueName: "n"))
+        help: ArgumentHelp(
+            "Keep this number of bytes of a frame, 14 to \(CaptureFilter.maximumSnaplen).", valueName: "n"))
     var snaplen = CaptureFilter.maximumSnaplen
 
     @Option(
         help: ArgumentHelp(
-            "Only this client's, as A.B.C.D, A.B.C.D:PORT or A.B.C.D/LENGTH; also ICMP errors about its connections.",
+            "Only packets of this client, as A.B.C.D, A.B.C.D:PORT or A.B.C.D/LENGTH; also ICMP errors about its connections.",
             valueName: "address"))
     var client: String?
 
     @Option(
         help: ArgumentHelp(
-            "Only those to this VIP, or to one port of it as A.B.C.D:PORT[/udp]. Fragments but the first have no port: "
-                + "all of the VIP's are shown.", valueName: "address"))
+            "Only packets to this VIP, or to one port of it as A.B.C.D:PORT[/udp]. Later fragments have no port: all of the "
+                + "VIP's are shown.", valueName: "address"))
     var vip: String?
 
-    @Option(help: ArgumentHelp("Only those that are forwarded to this real server.", valueName: "address"))
+    @Option(help: ArgumentHelp("Only packets that are forwarded to this real server.", valueName: "address"))
     var server: String?
 
     @Option(help: ArgumentHelp("Only frames that come in, or leave: in, out, both.", valueName: "way"))
@@ -69,7 +69,7 @@ struct CaptureCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Only those of which 'ipvsd status' counts this: \(CaptureReason.groups.joined(separator: ", ")), or a name, "
+            "Only packets that 'ipvsd status' counts as: \(CaptureReason.groups.joined(separator: ", ")), or a name, "
                 + "as dropped-no-next-hop or rescheduled. Repeats, or takes commas.", valueName: "name"))
     var reason: [String] = []
 

@@ -5,8 +5,12 @@ import ServiceConfiguration
 /// `ipvsd check FILE`: whether a configuration file is good.
 struct Check: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Say what is wrong with a configuration file: all of it, with lines and what is accepted.",
-        discussion: "Nothing is changed, and no privilege is needed. Exit codes: 0 it is good, 64 it is not.")
+        abstract: "Find the errors of a configuration file.",
+        discussion: """
+            Names all errors, with their lines and the accepted values. Nothing is changed, and no privilege is needed.
+
+            Exit codes: 0 the file is good, 64 it is not.
+            """)
 
     @Argument(help: "The file, as for --config.", completion: .file())
     var file: String

@@ -1,17 +1,15 @@
 import ArgumentParser
-import Director
 import LoadBalancing
 import ServiceConfiguration
 
-/// `ipvsd` without a subcommand: the director, in the foreground.
+/// `ipvsd director`, or `ipvsd` without a subcommand: the director, in the foreground.
 struct DirectorCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "ipvsd",
-        abstract: "An LVS-style IP-tunnel load balancer.",
+        commandName: "director",
+        abstract: "Run the director, as 'ipvsd' without a subcommand.",
         discussion: """
-            Without a subcommand this is the director. It takes clients' packets for the VIPs, schedules each connection \
-            to a real server, and sends the packets there inside IPIP (RFC 2003). The real servers, set up by \
-            'ipvsd realserver-setup', answer the clients directly.
+            The director takes clients' packets for the VIPs, schedules each connection to a real server, and sends the \
+            packets there inside IPIP (RFC 2003). The word 'director' may be left out.
 
             \(examples)
 
@@ -20,9 +18,7 @@ struct DirectorCommand: AsyncParsableCommand {
 
             Exit codes: 64 a bad value, 69 an interface is missing or busy, 71 the kernel refuses, 75 already \
             running, 77 no privilege.
-            """,
-        version: Director.version,
-        subcommands: Subcommands.all)
+            """)
 
     private static var examples: String {
         let (vip, servers) = (Options.listeners.flagName, Options.servers.flagName)
@@ -36,6 +32,22 @@ struct DirectorCommand: AsyncParsableCommand {
             """
     }
 
+    @OptionGroup var arguments: DirectorArguments
+
+    func run() async throws {
+        try await reporting { try await direct() }
+    }
+
+    private func direct() async throws {
+        let wanted = try arguments.configuration()
+        let instance = try arguments.common.instance()
+        let daemon = try await Daemon.claim(instance, replacing: arguments.replace ? wanted : nil)
+        try await daemon.run(wanted, file: arguments.config, logger: arguments.common.logger())
+    }
+}
+
+/// The director's command line.
+struct DirectorArguments: ParsableArguments {
     @OptionGroup var options: DirectorOptions
 
     @Option(
@@ -51,20 +63,8 @@ struct DirectorCommand: AsyncParsableCommand {
 
     @OptionGroup var common: CommonOptions
 
-    func run() async throws {
-        try await reporting { try await direct() }
-    }
-
-    private func direct() async throws {
-        let wanted = try directorConfiguration()
-        let instance = try common.instance()
-        let logger = common.logger()
-        let daemon = try await Daemon.claim(instance, replacing: replace ? wanted : nil)
-        try await daemon.run(wanted, file: config, logger: logger)
-    }
-
     /// Makes the configuration, from the flags or from the file of --config.
-    func directorConfiguration() throws -> DirectorConfiguration {
+    func configuration() throws -> DirectorConfiguration {
         let flags = options.flags
         do {
             guard let config else { return try flags.configuration(files: .present) }

@@ -14,7 +14,7 @@ import XDPDataPlane
 struct DoctorCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "doctor",
-        abstract: "Find and name what keeps this machine from being a director or a real server.",
+        abstract: "Find faults of a director or a real server.",
         discussion: """
             A machine with the state of a director is examined as one; with --vip, or where realserver-setup has put \
             VIPs, as a real server; or as both. Other addresses of tunl0 are taken for others'.

@@ -5,28 +5,27 @@ import LoadBalancing
 import RealServerSetup
 import ServiceConfiguration
 
-/// What `doctor` and `realserver-setup --check` are told besides the VIPs.
+/// The options of `doctor` and `realserver-setup --check` besides the VIPs.
 struct DoctorOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Of a check: the director's own address, to be asked whether it can be reached, and how large packets may be.",
+            "The director's own address, to check that it can be reached, and by packets of which size.",
             valueName: "address"))
     var director: String?
 
     @Option(
-        help: ArgumentHelp(
-            "Of a check: the port at which the service has to listen. Default: any.", valueName: "number"))
+        help: ArgumentHelp("The port at which the service has to listen. Default: any.", valueName: "number"))
     var port: String?
 
     @Option(
         name: .declared(Options.outerSources),
-        help: ArgumentHelp("Of a check: what the director was given by that name.", valueName: "A.B.C.D/LENGTH"))
+        help: ArgumentHelp("The value of the director's option of that name.", valueName: "A.B.C.D/LENGTH"))
     var outerSourcePrefix: String?
 
-    @Flag(help: "Of a check: print JSON.")
+    @Flag(help: "Print JSON.")
     var json = false
 
-    @Flag(help: "Mend what a check finds and may be mended; realserver-setup --undo takes it back.")
+    @Flag(help: "Repair faults where possible. 'ipvsd realserver-setup --undo' takes the repairs back.")
     var fix = false
 
     func examiner(vips: [IPAddress], mss: MSSPolicy) throws -> RealServerExaminer {

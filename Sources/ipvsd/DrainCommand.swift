@@ -8,7 +8,7 @@ import ServiceConfiguration
 /// `ipvsd drain`: maintenance of a real server.
 struct Drain: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Give a real server no new connections, and see those that it has go down.",
+        abstract: "Give a real server no new connections.",
         discussion: """
             The real server gets weight 0 (IPVS: it is quiesced): its connections go on, new ones go to the others. \
             It stays drained until 'ipvsd undrain', through restarts of the daemon, reloads and reboots, and in \

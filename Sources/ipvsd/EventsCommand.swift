@@ -8,7 +8,7 @@ import ServiceConfiguration
 /// `ipvsd events`: what happened to services and real servers.
 struct Events: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show what happened to services and real servers, and what happens.",
+        abstract: "Show past and new events of services and real servers.",
         discussion: """
             The daemon keeps its last \(EventRing.capacity) events, until it ends. Events:
               \(DirectorEvent.Kind.allCases.map(\.rawValue).joined(separator: " "))
@@ -48,7 +48,7 @@ struct Events: AsyncParsableCommand {
 
     @Option(
         name: [.customShort("n"), .long],
-        help: ArgumentHelp("Begin with the last so many. Default: all that are kept.", valueName: "n"))
+        help: ArgumentHelp("Begin with this number of kept events.", valueName: "n"))
     var last = EventRing.capacity
 
     @Option(help: ArgumentHelp("Only those of this service, as A.B.C.D:PORT[/udp].", valueName: "address"))

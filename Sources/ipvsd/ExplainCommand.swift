@@ -10,24 +10,24 @@ import XDPDataPlane
 /// `ipvsd explain`: what becomes of a packet.
 struct Explain: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Say what the director would do with a packet, and why.",
+        abstract: "Predict what the director does with a packet, and why.",
         discussion: """
-            Runs the packet program over the kernel's tables, compiled to say what it would do, also where no daemon runs. \
-            Nothing is changed: no connection is recorded, nothing is counted, no scheduler's turn is taken. It says whose \
-            packet it is, the connection that it finds, who is chosen for it and how the real servers compare, the outer \
-            header, and how it leaves. A daemon that runs is asked why real servers are out.
+            Runs a variant of the packet program over the kernel's tables, also where no daemon runs. Nothing is changed: \
+            no connection is recorded, nothing is counted, no scheduler's turn is taken. The output names the packet's \
+            service, its connection, the chosen real server beside the others, the outer header, and the way out. Reasons \
+            why real servers are out come from the daemon, where one runs.
 
               ipvsd explain 192.0.2.7:41234 10.0.0.100:80          a client's first packet
               ipvsd explain 192.0.2.7:41234 10.0.0.100:80 --ack    a later one
               ipvsd explain 192.0.2.7:41234 10.0.0.100:53/udp --length 1500 --fragmentable
 
-            It is so at this moment. Whose turn it is with rr and wrr, and whom twos draws, the next new connection of the \
-            service changes, and whoever compares connections may say something else when one comes or ends. The packet is \
-            taken to be whole, correct, and sent to the director's MAC; where the director answers by itself, its limit of \
-            answers a second is taken not to be reached.
+            The prediction holds at this moment. The next new connection of the service changes the turn of rr and wrr \
+            and the draw of twos. Schedulers that compare connections may choose otherwise when one begins or ends. The \
+            packet is taken to be whole, correct, and sent to the director's MAC. The director's limit of answers a second \
+            is taken not to be reached.
 
-            In JSON 'reason' and 'events' are the names by which 'ipvsd status' counts such packets, and parts that the \
-            packet does not come to are left out.
+            In JSON 'reason' and 'events' are the names by which 'ipvsd status' counts such packets. Parts that the \
+            packet does not reach are left out.
 
             Exit codes: 0 the packet would go to a real server, 1 it would not, 3 there is no data plane, 64 a bad value, 71 \
             the kernel refuses, 77 no privilege.

@@ -7,9 +7,9 @@ import ServiceConfiguration
 struct ImportCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "import",
-        abstract: "Make a configuration file of ipvsadm's rules or of a keepalived.conf.",
+        abstract: "Convert ipvsadm's rules or a keepalived.conf.",
         discussion: """
-            The file is printed on standard output, with comments, and is one that 'ipvsd check' takes. Nothing is \
+            The configuration file is printed on standard output, with comments, and is one that 'ipvsd check' takes. Nothing is \
             lost silently: what could not be carried over, or not as it was, is named on standard error by file and \
             line, with what that means and what to do instead, and again in a comment where it belongs. Nothing else \
             is changed, and no privilege is needed.

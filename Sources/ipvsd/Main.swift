@@ -1,33 +1,76 @@
 import ArgumentParser
+import Director
 import Glibc
 
-/// Chooses between the director and the other commands. Their flags share names, and a parser of both would give a
-/// subcommand's `--vip` to the director.
 @main
 enum Main {
     static func main() async {
-        let arguments = CommandLine.arguments.dropFirst()
+        let arguments = Array(CommandLine.arguments.dropFirst())
         let first = arguments.first ?? ""
-        if arguments == ["help"] {
-            await DirectorCommand.main(["--help"])
-        } else if first == "help" || Subcommands.all.contains(where: { $0._commandName == first }) {
-            await Subcommands.main()
-        } else if !first.hasPrefix("-"), let meant = Suggestion.nearest(to: first, among: Subcommands.names) {
+        if !first.isEmpty, !first.hasPrefix("-"), !RootCommand.names.contains(first),
+            let meant = Suggestion.nearest(to: first, among: RootCommand.names)
+        {
             Failure.write("'\(first)' is no subcommand (did you mean '\(meant)'?)")
             Glibc.exit(Failure.Code.badValue.rawValue)
+        }
+        if first == "--generate-completion-script" {
+            await CompletedCommand.main(arguments)
         } else {
-            await DirectorCommand.main()
+            await RootCommand.main(RootCommand.completed(arguments))
         }
     }
 }
 
-/// Everything but the director.
-struct Subcommands: AsyncParsableCommand {
-    static let all: [any ParsableCommand.Type] = [
-        Status.self, Connections.self, Explain.self, CaptureCommand.self, Drain.self, Undrain.self, Events.self,
-        Metrics.self, Check.self, ImportCommand.self, Reload.self, Stop.self, Cleanup.self,
-        RealServerSetupCommand.self, DoctorCommand.self, TunnelCommand.self, DocumentationCommand.self,
+/// `ipvsd`, with its subcommands by purpose.
+struct RootCommand: AsyncParsableCommand {
+    private static let groups = [
+        CommandGroup(
+            name: "Director", subcommands: [DirectorCommand.self, Reload.self, Stop.self, Cleanup.self]),
+        CommandGroup(name: "Configuration", subcommands: [Check.self, ImportCommand.self]),
+        CommandGroup(
+            name: "Observation", subcommands: [Status.self, Connections.self, Events.self, Metrics.self]),
+        CommandGroup(
+            name: "Diagnosis", subcommands: [DoctorCommand.self, Explain.self, CaptureCommand.self]),
+        CommandGroup(name: "Maintenance", subcommands: [Drain.self, Undrain.self]),
+        CommandGroup(
+            name: "Host", subcommands: [RealServerSetupCommand.self, TunnelCommand.self, DocumentationCommand.self]),
     ]
-    static var names: [String] { all.map { $0._commandName } + ["help"] }
-    static let configuration = CommandConfiguration(commandName: "ipvsd", subcommands: all)
+
+    static let configuration = CommandConfiguration(
+        commandName: "ipvsd",
+        abstract: "An LVS-style IP-tunnel load balancer.",
+        usage: """
+            ipvsd --vip <address> ... --backends <server> ... [<option> ...]
+            ipvsd --config <file> [--replace]
+            ipvsd <subcommand> ...
+            """,
+        discussion: """
+            Without a subcommand 'ipvsd' is the director, whose options 'ipvsd director --help' lists. It sends clients' \
+            packets for the VIPs to real servers, inside IPIP. The real servers answer the clients directly.
+            """,
+        version: Director.version,
+        groupedSubcommands: groups)
+
+    static let subcommands = groups.flatMap(\.subcommands)
+    static let names = subcommands.map { $0._commandName } + ["help"]
+
+    /// The first words of a command line that is not the director's, besides the subcommands.
+    private static let ownFlags = ["--help", "-h", "--help-hidden", "--version", "--experimental-dump-help"]
+
+    /// Returns the command line with the subcommand `director`, where it has no subcommand. The parser by itself would
+    /// take a value of an option for a subcommand, as in `--instance status`.
+    static func completed(_ arguments: [String]) -> [String] {
+        if arguments == ["help"] { return ["--help"] }
+        guard let first = arguments.first else { return [DirectorCommand._commandName] }
+        return names.contains(first) || ownFlags.contains(first)
+            ? arguments : [DirectorCommand._commandName] + arguments
+    }
+}
+
+/// The command line as shells complete it: the director's options stand beside the subcommands.
+struct CompletedCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: RootCommand._commandName, version: Director.version, subcommands: RootCommand.subcommands)
+
+    @OptionGroup var director: DirectorArguments
 }

@@ -5,7 +5,7 @@ import ServiceConfiguration
 /// `ipvsd metrics`: what Prometheus would read.
 struct Metrics: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Print the director's metrics in Prometheus's text format.",
+        abstract: "Print the metrics in Prometheus's text format.",
         discussion: """
             The same is served on the control socket (curl --unix-socket /run/ipvsd/control.sock http://ipvsd/metrics), \
             and over TCP where the director was started with \(Options.metricsListen.flagName), or has \(Options.metricsListen.keyName) in its \

@@ -10,12 +10,12 @@ import ServiceConfiguration
 struct RealServerSetupCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "realserver-setup",
-        abstract: "Set up this machine as a real server: tunl0 with the VIPs, ARP, rp_filter and MSS.",
+        abstract: "Set up this machine as a real server.",
         discussion: """
-            May be repeated: what is in place already stays. A later run with another --vip adds it. --persist has it \
-            made again when the machine starts. --undo puts back every sysctl, route and device as it was before the \
-            first run, and removes what --persist wrote; with --vip it takes back these VIPs only, and everything with \
-            the last one.
+            Sets up tunl0 with the VIPs, ARP, rp_filter and the MSS. May be repeated: what is in place already stays. A \
+            later run with another --vip adds it. --persist repeats the set-up when the machine starts. --undo puts back \
+            every sysctl, route and device as it was before the first run, and removes the files of --persist. With --vip \
+            it takes back these VIPs only, and everything with the last one.
 
               ipvsd realserver-setup --vip 10.0.0.100
               ipvsd realserver-setup --vip 10.0.0.100 --dry-run
@@ -24,8 +24,8 @@ struct RealServerSetupCommand: AsyncParsableCommand {
               ipvsd realserver-setup --undo
               ipvsd realserver-setup --undo --vip 10.0.0.101
 
-            Exit codes: 1 faults found (of --check), 64 a bad value, 69 no interface, 71 the kernel refuses, 75 another one is at work, 77 no \
-            privilege.
+            Exit codes: 1 faults found (with --check), 64 a bad value, 69 no interface, 71 the kernel refuses, 75 another \
+            realserver-setup is at work, 77 no privilege.
             """)
 
     @Option(
@@ -38,17 +38,17 @@ struct RealServerSetupCommand: AsyncParsableCommand {
             "A file of virtual IPs: one a line, '#' begins a comment. Repeats, also beside --vip.", valueName: "path"))
     var vipFile: [String] = []
 
-    @Flag(help: "Have it made again when the machine starts, by what runs this host's network.")
+    @Flag(help: "Repeat the set-up when the machine starts, by the program that runs this host's network.")
     var persist = false
 
     @Option(
         help: ArgumentHelp(
-            "Have it made again by this, whatever runs here: \(PersistOption.accepted).", valueName: "name"))
+            "Repeat it by this program instead: \(PersistOption.accepted).", valueName: "name"))
     var persistBy: String?
 
     @Option(
         help: ArgumentHelp(
-            "The largest TCP segment that clients are told to send: auto (the MTU less 60), off, or a number of bytes.",
+            "The largest TCP segment that clients may send: auto (the MTU less 60), off, or a number of bytes.",
             valueName: "size"))
     var mss = "auto"
 
@@ -58,16 +58,16 @@ struct RealServerSetupCommand: AsyncParsableCommand {
             valueName: "name"))
     var interface: [String] = []
 
-    @Flag(help: "Put everything back as it was before the first run; with --vip, these VIPs only.")
+    @Flag(help: "Restore the state before the first run; with --vip, of these VIPs only.")
     var undo = false
 
     @Flag(help: "Print what would be changed, and change nothing.")
     var dryRun = false
 
-    @Flag(help: "Change nothing, but find and name what is wrong; see 'ipvsd doctor'.")
+    @Flag(help: "Change nothing, but find faults, as 'ipvsd doctor' does.")
     var check = false
 
-    @OptionGroup var doctor: DoctorOptions
+    @OptionGroup(title: "With --check") var doctor: DoctorOptions
     @OptionGroup var common: CommonOptions
 
     func run() async throws {
@@ -92,6 +92,7 @@ struct RealServerSetupCommand: AsyncParsableCommand {
             switch error {
             case .missingPrivilege: throw Failure(.noPrivilege, "\(error)")
             case .noInterface: throw Failure(.interface, "\(error)")
+            case .ownAddress: throw Failure(.badValue, "\(error)")
             case .conflict: throw Failure(.kernel, "\(error)")
             case .busy: throw Failure(.alreadyRunning, "\(error)")
             }

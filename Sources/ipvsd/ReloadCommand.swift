@@ -4,7 +4,7 @@ import Control
 /// `ipvsd reload`: has the daemon read its configuration file again.
 struct Reload: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Have the director read its configuration file again (as SIGHUP does).",
+        abstract: "Read the configuration file again, as on SIGHUP.",
         discussion: """
             The change is made as a whole, without losing connections of what stays, or not at all: then the errors \
             are printed, the exit code is that of a start with them (64 for the file's own), and the director goes on \

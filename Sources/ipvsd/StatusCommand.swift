@@ -6,9 +6,13 @@ import HostState
 /// `ipvsd status`: the director's table.
 struct Status: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show services, real servers and counters, in the manner of 'ipvsadm -Ln --stats'.",
-        discussion: "Exit code 3: no daemon answers. What the kernel's maps say is printed then, if there are any."
-    )
+        abstract: "Show services, real servers and counters.",
+        discussion: """
+            The table is like that of 'ipvsadm -Ln --stats'. Where no daemon answers, it shows the kernel's maps, if there \
+            are any.
+
+            Exit code 3: no daemon answers.
+            """)
 
     @Flag(help: "Print JSON.")
     var json = false

@@ -8,7 +8,7 @@ import LoadBalancing
 /// `ipvsd stop`: ends the daemon.
 struct Stop: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "End the director and remove what it put into this machine.",
+        abstract: "End the director, and undo its changes of the host.",
         discussion: """
             Waits until it has ended, for \(Ending.patience.components.seconds) s at most; with thousands of VIPs it takes a while.
 
@@ -58,9 +58,9 @@ struct Stop: AsyncParsableCommand {
 /// `ipvsd cleanup`: removes what a dead director left.
 struct Cleanup: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Remove everything that a director left in this machine, without one running.",
+        abstract: "Remove everything that an ended director left.",
         discussion: """
-            Drains are kept for the next start, and named; 'ipvsd undrain' takes them back, also without a director.
+            Refused while a director runs. Drains are kept for the next start, and named; 'ipvsd undrain' takes them back, also without a director.
 
             Exit codes: 71 not everything could be removed (another run tries again), 75 a director runs, 77 no privilege.
             """)

@@ -5,9 +5,9 @@ import TunnelSetup
 struct TunnelCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "tunnel",
-        abstract: "Add, show and delete point-to-point IPIP tunnels of the kernel's ipip.",
+        abstract: "Add, show and delete point-to-point IPIP tunnels.",
         discussion: """
-            For networks joined beside the balancer; director and real servers need none of them.
+            For networks joined beside the balancer, by the kernel's ipip. Director and real servers need no such tunnel.
 
               ipvsd tunnel add site-b --local 192.0.2.1 --remote 198.51.100.1 --address 10.255.0.1 --peer 10.255.0.2
               ipvsd tunnel show

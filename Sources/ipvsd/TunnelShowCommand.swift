@@ -5,8 +5,12 @@ import TunnelSetup
 struct TunnelShowCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "show",
-        abstract: "List the IPIP tunnels of this network namespace, whoever added them, as 'ip -d address' does.",
-        discussion: "Exit code 69: there is no tunnel of that name.")
+        abstract: "List all IPIP tunnels of this network namespace.",
+        discussion: """
+            The list also has tunnels that 'ipvsd tunnel add' did not add, in the form of 'ip -d address'.
+
+            Exit code 69: there is no tunnel of that name.
+            """)
 
     @Argument(help: "Only the tunnel of that name.")
     var name: String?

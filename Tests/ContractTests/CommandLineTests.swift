@@ -14,8 +14,8 @@ struct CommandLineTests {
     @Test(arguments: DirectorOption.all)
     func isRefusedBesideFile(option: DirectorOption) throws {
         let command = try #require(
-            try DirectorCommand.parseAsRoot(["--config", "/nonexistent"] + option.arguments) as? DirectorCommand)
-        let failure = try #require(throws: Failure.self) { _ = try command.directorConfiguration() }
+            try RootCommand.parse(asTyped: ["--config", "/nonexistent"] + option.arguments) as? DirectorCommand)
+        let failure = try #require(throws: Failure.self) { _ = try command.arguments.configuration() }
         #expect(failure.code == .badValue)
         let given = failure.description.prefix { $0 != ":" }.split(separator: ", ").map(String.init)
         #expect(given.contains(option.flag), "\(failure)")
@@ -25,8 +25,8 @@ struct CommandLineTests {
     /// The flags that say nothing of services are accepted there: the file itself is what fails.
     @Test func isAcceptedBesideFile() throws {
         let arguments = ["--config", "/nonexistent", "--replace", "--instance", "a", "-v"]
-        let command = try #require(try DirectorCommand.parseAsRoot(arguments) as? DirectorCommand)
-        let failure = try #require(throws: Failure.self) { _ = try command.directorConfiguration() }
+        let command = try #require(try RootCommand.parse(asTyped: arguments) as? DirectorCommand)
+        let failure = try #require(throws: Failure.self) { _ = try command.arguments.configuration() }
         #expect(failure.description.hasPrefix("/nonexistent: "), "\(failure)")
     }
 }
@@ -80,9 +80,9 @@ struct CommandDump: Decodable {
     static func read() throws -> CommandDump {
         let text: String
         do {
-            _ = try DirectorCommand.parseAsRoot(["--experimental-dump-help"])
+            _ = try RootCommand.parseAsRoot(["--experimental-dump-help"])
             text = ""
-        } catch { text = DirectorCommand.fullMessage(for: error) }
+        } catch { text = RootCommand.fullMessage(for: error) }
         return try JSONDecoder().decode(Self.self, from: Data(text.utf8))
     }
 

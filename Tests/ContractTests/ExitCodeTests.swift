@@ -32,17 +32,17 @@ struct ExitCodeTests {
     /// The exit code of a command line that is refused, or that asks for help.
     private static func exitCode(of arguments: [String]) -> Int32 {
         do {
-            var command = try DirectorCommand.parseAsRoot(arguments)
+            var command = try RootCommand.parse(asTyped: arguments)
             try command.run()
             return 0
-        } catch { return DirectorCommand.exitCode(for: error).rawValue }
+        } catch { return RootCommand.exitCode(for: error).rawValue }
     }
 
     @Test("a command ends with the exit code", arguments: [("every-key.yaml", 64), ("smallest.yaml", 0)])
     func checkOfFile(name: String, code: Int32) async throws {
         // The programs and files that every-key.yaml names are not there.
         let path = Snapshot.sibling("Fixtures/\(name)")
-        let command = try #require(try DirectorCommand.parseAsRoot(["check", path]) as? ipvsd.Check)
+        let command = try #require(try RootCommand.parse(asTyped: ["check", path]) as? ipvsd.Check)
         do {
             try await command.run()
             #expect(code == 0)

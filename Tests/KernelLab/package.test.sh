@@ -93,6 +93,7 @@ test_an_installation_starts_nothing() {
     exits 0 m bash -c 'source /usr/share/bash-completion/completions/ipvsd; COMP_WORDS=(ipvsd und) COMP_CWORD=1
         _ipvsd ipvsd und ipvsd; echo "${COMPREPLY[*]}"'
     equal "$OUTPUT" undrain "what bash completes"
+    matches "$(zcat /usr/share/man/man8/ipvsd-director.8.gz)" 'backends' "the manual page of the director"
     matches "$(zcat /usr/share/man/man5/ipvsd.yaml.5.gz)" '^\.It Ic slow-start' "the manual page of the file"
     exits 0 jq -e '.definitions.services.properties["slow-start"].description' /usr/share/ipvsd/ipvsd.schema.json
     [ "$(zcat /usr/share/man/man8/ipvsd-drain.8.gz | grep -c '^\.Sh')" -ge 4 ] || fail "the manual page of ipvsd drain"

@@ -99,7 +99,7 @@ test_an_address_of_another_device_is_refused() {
     local before r
     r=$(ns rs1)
     before=$(machine_state rs1)
-    exits 71 setup --vip "$RS1"
+    exits 64 setup --vip "$RS1"
     matches "$OUTPUT" "$RS1: this host's own address \\($RS1/24 on eth0\\)" "the message"
     same_state "$before" "$(machine_state rs1)"
     ip -n "$r" addr add "$VIP/32" dev eth0

@@ -40,7 +40,7 @@ main() {
     dpkg-deb --root-owner-group --build "$TREE" "${1:-.}/ipvsd_${VERSION}_$ARCHITECTURE.deb"
 }
 
-# Manual pages: ipvsd(8), and one for each subcommand, such as ipvsd-drain(8). Their text is that of --help.
+# Manual pages: ipvsd(8), and one for each subcommand, such as ipvsd-director(8). Their text is that of --help.
 manual() {
     local page name
     mkdir "$WORK/pages" && install -d "$TREE/usr/share/man/man8"
