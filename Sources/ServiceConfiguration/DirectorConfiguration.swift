@@ -23,6 +23,7 @@ public struct DirectorConfiguration: Equatable, Sendable {
     public var halfOpenLimit: Int?
     /// The TCP address of the metrics' listener besides the control socket, or nil.
     public var metricsListen: ListenAddress?
+    public var logFormat: LogFormat
     /// The places in flags or files at which the addresses were written.
     public var places = WrittenPlaces()
 
@@ -31,7 +32,7 @@ public struct DirectorConfiguration: Equatable, Sendable {
         watchesSYNs: Bool = true,
         managesAddress: Bool = true, outerSources: IPPrefix? = nil,
         connections: Int = ConnectionLimits.defaultConnections, timeouts: Timeouts = Timeouts(),
-        halfOpenLimit: Int? = nil, metricsListen: ListenAddress? = nil
+        halfOpenLimit: Int? = nil, metricsListen: ListenAddress? = nil, logFormat: LogFormat = .text
     ) {
         self.services = services
         self.interfaces = interfaces
@@ -42,6 +43,7 @@ public struct DirectorConfiguration: Equatable, Sendable {
         self.timeouts = timeouts
         self.halfOpenLimit = halfOpenLimit
         self.metricsListen = metricsListen
+        self.logFormat = logFormat
         self.outerSources = outerSources
     }
 
@@ -91,6 +93,12 @@ public enum XDPPreference: String, CaseIterable, Sendable {
     case auto
     case native
     case generic
+}
+
+/// The form of a log record: a line of text, or a JSON object on a line.
+public enum LogFormat: String, CaseIterable, Sendable {
+    case text
+    case json
 }
 
 /// The places at which addresses were written, such as `ipvsd.yaml:4: listeners 10.0.0.100`. They begin errors that

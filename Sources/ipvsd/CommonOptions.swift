@@ -2,7 +2,7 @@ import ArgumentParser
 import HostState
 import Logging
 
-/// Options that every command has.
+/// The options of almost every command.
 struct CommonOptions: ParsableArguments {
     @Option(
         name: .customLong("instance"),
@@ -23,9 +23,5 @@ struct CommonOptions: ParsableArguments {
         return InstancePaths(name: instanceName)
     }
 
-    func logger() -> Logger {
-        var logger = Logger(label: "ipvsd") { LineLogHandler(label: $0) }
-        logger.logLevel = verbose ? .debug : .info
-        return logger
-    }
+    func logger(_ output: LogOutput = LogOutput(.text)) -> Logger { output.logger(isVerbose: verbose) }
 }

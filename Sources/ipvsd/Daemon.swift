@@ -82,11 +82,11 @@ struct Daemon {
 
     /// `file` is where the configuration is from, and is read again on SIGHUP and by `ipvsd reload`; nil: both are
     /// refused.
-    func run(_ configuration: DirectorConfiguration, file: String?, logger: Logger) async throws {
+    func run(_ configuration: DirectorConfiguration, file: String?, log: LogOutput, logger: Logger) async throws {
         try writePID()
         let director = Director(
             configuration: configuration, instance: instance, logger: logger, dataPlanes: XDPDataPlanes())
-        let reloader = Reloader(director: director, file: file, logger: logger)
+        let reloader = Reloader(director: director, file: file, log: log, logger: logger)
         let keep = Mutex(false)
         let handOver = HandOver()
         let control = ControlServer.application(director: director, socket: instance.controlSocket, logger: logger) {

@@ -41,8 +41,16 @@ struct DirectorCommand: AsyncParsableCommand {
     private func direct() async throws {
         let wanted = try arguments.configuration()
         let instance = try arguments.common.instance()
-        let daemon = try await Daemon.claim(instance, replacing: arguments.replace ? wanted : nil)
-        try await daemon.run(wanted, file: arguments.config, logger: arguments.common.logger())
+        let log = LogOutput(wanted.logFormat)
+        let logger = arguments.common.logger(log)
+        do {
+            let daemon = try await Daemon.claim(instance, replacing: arguments.replace ? wanted : nil)
+            try await daemon.run(wanted, file: arguments.config, log: log, logger: logger)
+        } catch {
+            // A reader of JSON gets the last words in JSON, too.
+            guard log.format == .json, let failure = Failure(describing: error) else { throw error }
+            throw failure.log(to: logger)
+        }
     }
 }
 
@@ -150,6 +158,7 @@ struct EventFlags: ParsableArguments {
     @Option(Options.notify) var notify
     @Flag(Options.notifyAtStart) var notifyAtStart
     @Option(Options.metricsListen) var metricsListen
+    @Option(Options.logFormat) var logFormat
 }
 
 // MARK: ArgumentParser's property wrappers of the declarations in `Options`

@@ -5,6 +5,7 @@ import Director
 import Glibc
 import HostState
 import LoadBalancing
+import Logging
 import ServiceConfiguration
 import SystemCalls
 
@@ -49,6 +50,24 @@ struct Failure: Error, CustomStringConvertible {
         self.init(code, error.description)
     }
 
+    /// The failure of a command that ended with the error; nil for errors that are no failures, such as an exit code.
+    init?(describing error: any Error) {
+        switch error {
+        case let failure as Failure: self = failure
+        case let error as DirectorError: self.init(error)
+        case is any KernelError, is DataPlaneError: self.init(DirectorError(error))
+        default: return nil
+        }
+    }
+
+    /// Logs the failure in place of `report`, a record for each error. Returns the exit code.
+    func log(to logger: Logger) -> ExitCode {
+        for line in description.split(separator: "\n") {
+            logger.error("\(line)", metadata: ["code": "\(code.rawValue)"])
+        }
+        return ExitCode(code.rawValue)
+    }
+
     /// Prints the line and ends the command with the code.
     func report() -> ExitCode {
         Self.write(description)
@@ -69,14 +88,9 @@ func reporting<Result>(_ body: () async throws -> Result) async throws -> Result
         let code = clinux_flush_standard_output()
         if code != 0 { throw Failure(.output, "write to standard output: \(String(cString: strerror(code)))") }
         return result
-    } catch let failure as Failure {
+    } catch {
+        guard let failure = Failure(describing: error) else { throw error }
         throw failure.report()
-    } catch let error as DirectorError {
-        throw Failure(error).report()
-    } catch let error as any KernelError {
-        throw Failure(DirectorError(error)).report()
-    } catch let error as DataPlaneError {
-        throw Failure(DirectorError(error)).report()
     }
 }
 

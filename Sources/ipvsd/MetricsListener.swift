@@ -22,7 +22,9 @@ struct MetricsListener: Service {
             // It ends by itself at a graceful shutdown.
             do { try await server.run() } catch {
                 if "\(error)" != problem {
-                    logger.error("serve metrics on \(address), tried again every \(Self.pause): \(error)")
+                    logger.error(
+                        "serve metrics on \(address), tried again every \(Self.pause): \(error)",
+                        metadata: ["address": "\(address)", "error": "\(error)"])
                 }
                 problem = "\(error)"
             }

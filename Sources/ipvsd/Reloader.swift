@@ -10,9 +10,10 @@ struct Reloader: Sendable {
     let director: Director
     /// Nil: the configuration came from flags.
     let file: String?
+    let log: LogOutput
     let logger: Logger
 
-    /// What changed, in a line; what went wrong is in the log, too.
+    /// Returns a summary of the changes, or why there are none. A refusal is logged, too.
     func reload(while isAwaited: @Sendable () -> Bool = { true }) async -> Result<String, ReloadRefusal> {
         do {
             guard let file else {
@@ -20,13 +21,16 @@ struct Reloader: Sendable {
             }
             let wanted: DirectorConfiguration
             do { wanted = try ConfigurationFile.read(file) } catch { throw Failure(.badValue, "\(error)") }
-            do { return .success(try await director.reload(wanted, while: isAwaited)) } catch {
-                throw Failure(DirectorError(error))
-            }
+            do {
+                let summary = try await director.reload(wanted, while: isAwaited)
+                log.format = wanted.logFormat
+                return .success(summary)
+            } catch { throw Failure(DirectorError(error)) }
         } catch {
             let failure = error as? Failure ?? Failure(.kernel, "\(error)")
-            for line in failure.description.split(separator: "\n") { logger.error("\(line)") }
-            logger.error("not reloaded: the configuration stays as it was")
+            let metadata = file.map { ["path": Logger.MetadataValue.string($0)] }
+            for line in failure.description.split(separator: "\n") { logger.error("\(line)", metadata: metadata) }
+            logger.error("not reloaded: the configuration stays as it was", metadata: metadata)
             return .failure(ReloadRefusal(code: failure.code.rawValue, message: failure.description))
         }
     }

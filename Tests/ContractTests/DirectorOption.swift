@@ -79,6 +79,7 @@ struct DirectorOption: CustomStringConvertible {
         DirectorOption(
             flag: "--metrics-listen", arguments: ["--metrics-listen", "127.0.0.1:9104"],
             top: ["metrics-listen: 127.0.0.1:9104"]),
+        DirectorOption(flag: "--log-format", arguments: ["--log-format", "json"], top: ["log-format: json"]),
     ]
 
     /// The flags that say something of the configuration, by the command line itself.
@@ -87,7 +88,8 @@ struct DirectorOption: CustomStringConvertible {
     /// The same with all that ArgumentParser says of them.
     static func arguments() throws -> [CommandDump.Argument] {
         let others = ["--config", "--replace", "--instance", "--verbose", "--version", "--help"]
-        return try (CommandDump.read().command.arguments ?? []).filter { argument in
+        let director = try CommandDump.read().command.subcommands?.first { $0.commandName == "director" }
+        return (director?.arguments ?? []).filter { argument in
             argument.longName.map { !others.contains($0) } ?? false
         }
     }

@@ -194,6 +194,37 @@ test_no_text_of_others_reaches_the_terminal_raw() {
 # plain WHAT   OUTPUT has no control character but line ends
 plain() { [[ $OUTPUT != *[$'\x01'-$'\x09'$'\x0b'-$'\x1f'$'\x7f']* ]] || fail "$1: a raw control character in ${OUTPUT@Q}"; }
 
+# records   the log, if each of its lines is a record in JSON
+records() {
+    jq -es 'all(.[]; (.time | test("^[0-9-]+T[0-9:]+[.][0-9]{3}Z$")) and .level and .part and .message)' \
+        <"$LAB_DIR/director.log" >/dev/null || fail "a line that is no record: $(director_log)"
+    director_log
+}
+
+test_the_log_in_json() {
+    director_start "${FLAGS[@]}" --log-format json
+    director_stop
+    matches "$(records | jq -r .message)" "^forwarding $VIP" "the sentences"
+    matches "$(records | jq -r .part)" "^Director$" "the parts"
+    exits 64 in_ns director "$IPVSD" "${FLAGS[@]}" --log-format xml
+    matches "$OUTPUT" "--log-format xml: unknown format \(accepted: text, json\)" "the error"
+}
+
+test_a_reload_changes_the_format_of_the_log() {
+    local file=$LAB_DIR/format.yaml
+    services "$file" 1 1
+    director_start --config "$file"
+    sed -i '1i log-format: json' "$file"
+    exits 0 ipvsd reload
+    matches "$OUTPUT" "reloaded: settings changed" "what it says"
+    # A file that is refused is logged.
+    echo "nonsense: 1" >>"$file"
+    exits 64 ipvsd reload
+    equal "$(tail -n 1 "$LAB_DIR/director.log" | jq -r .path)" "$file" "the file that the last record names"
+    matches "$(head -n 1 "$LAB_DIR/director.log")" " notice ipvsd: \[Director\] forwarding" "the first record"
+    director_stop
+}
+
 # A row of a table is held until the sweep has seen that no connection has it.
 test_all_real_servers_can_be_exchanged_twice_in_a_row() {
     local file=$LAB_DIR/servers.yaml base

@@ -157,7 +157,7 @@ struct ConfigurationFileTests {
         let expected = [
             "f:1: interfaces 'a b': the name has a space, slash or colon (accepted: 1 to 127 bytes without space, slash and colon)",
             "f:2: xdpp: unknown key (accepted: interfaces, xdp, addresses, syn-watch, outer-source-prefix, connections, "
-                + "half-open-limit, timeouts, metrics-listen, defaults, services)",
+                + "half-open-limit, timeouts, metrics-listen, log-format, defaults, services)",
             "f:4: scheduler wlx: unknown scheduler (accepted: \(Scheduler.allCases.map(\.rawValue).joined(separator: ", ")))",
             "f:5: rise 0: no number of checks (accepted: 1 to 100)",
             "f:7: listeners 10.0.0.300: 10.0.0.300 is no IPv4 address (accepted: A.B.C.D, A.B.C.D:PORT or A.B.C.D:PORT/tcp|udp)",

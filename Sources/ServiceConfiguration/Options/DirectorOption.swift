@@ -152,7 +152,7 @@ public enum OptionTopic: String, CaseIterable, Sendable {
     case recovery = "Failure and recovery"
     case network = "Network"
     case connections = "Connections"
-    case events = "Events and metrics"
+    case events = "Events, metrics and log"
 }
 
 /// An option's place in the configuration file.

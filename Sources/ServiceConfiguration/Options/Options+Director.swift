@@ -5,7 +5,7 @@ import LoadBalancing
 extension Options {
     static let director: [any DeclaredOption] = [
         interfaces, xdp, addresses, synWatch, outerSources, connections, halfOpenLimit, timeouts, tcpTimeout,
-        tcpFinTimeout, udpTimeout, metricsListen, defaults, serviceList,
+        tcpFinTimeout, udpTimeout, metricsListen, logFormat, defaults, serviceList,
     ]
 
     static let settings: [Setting<DirectorConfiguration>] = [
@@ -13,7 +13,7 @@ extension Options {
         Setting(outerSources, \.outerSources), Setting(connections, \.connections),
         Setting(halfOpenLimit, \.halfOpenLimit), Setting(tcpTimeout, \.timeouts.tcp),
         Setting(tcpFinTimeout, \.timeouts.tcpFin), Setting(udpTimeout, \.timeouts.udp),
-        Setting(metricsListen, \.metricsListen),
+        Setting(metricsListen, \.metricsListen), Setting(logFormat, \.logFormat),
     ]
 
     private static let standard = DirectorConfiguration()
@@ -99,7 +99,7 @@ extension Options {
             standard: standard.timeouts[keyPath: path], help: OptionHelp(text, term: term))
     }
 
-    // MARK: Events and metrics
+    // MARK: Events, metrics and log
 
     public static let metricsListen = DirectorOption(
         "metrics-listen", flag: .value(.events, "address:port"), in: [.file], .listenAddress,
@@ -107,6 +107,11 @@ extension Options {
             "Serve metrics in Prometheus's format over TCP, as http://A.B.C.D:PORT/metrics, to every host that reaches "
                 + "that address.",
             standard: "to root only, by 'ipvsd metrics'"))
+
+    public static let logFormat = DirectorOption(
+        "log-format", flag: .value(.events, "format"), in: [.file], .choice(called: "format"),
+        standard: standard.logFormat,
+        help: "The form of the log on standard error: text, or json with an object on each line.")
 
     // MARK: Mappings of services
 

@@ -1,4 +1,0 @@
-/// Columns of text.
-extension String {
-    func padded(to width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
-}
