@@ -50,7 +50,9 @@ public final class RepeatedWork {
             try body()
             if errors.settle(work()) { logger.notice("\(work()): no error any more") }
         } catch {
-            if errors.isNews(work(), "\(error)", at: now()) { logger.error("\(work()): \(error)") }
+            if errors.isNews(work(), "\(error)", at: now()) {
+                logger.error("\(work()): \(error)", metadata: ["error": "\(error)"])
+            }
         }
     }
 }

@@ -8,14 +8,14 @@ import LoadBalancing
 import ServiceConfiguration
 import XDPDataPlane
 
-/// `ipvsd capture`: the director's packets, as they come in and as they leave.
+/// `ipvsd capture`: the director's packets before and after encapsulation.
 struct CaptureCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "capture",
         abstract: "Show packets before and after encapsulation.",
         discussion: """
-            tcpdump does not see packets that leave by XDP, and on some drivers not those that arrive. This command shows \
-            every packet that the director counts, as it came in and as it leaves, with its verdict. With -w the output is \
+            tcpdump does not see packets that leave by XDP, and on some drivers none that arrive. This command shows every \
+            packet that the director counts, as it came in and as it leaves, with its verdict. With -w the output is \
             pcapng for tcpdump and Wireshark: a comment has the verdict, and both frames have the same packet id \
             (frame.packet_id). Filters combine, and are applied in the kernel.
 
@@ -147,7 +147,7 @@ struct CaptureCommand: AsyncParsableCommand {
     }
 }
 
-/// What `--reason` takes: counters by their names, and groups of them.
+/// The values of `--reason`: names of counters, and of groups of them.
 enum CaptureReason {
     static let groups = ["forwarded", "passed", "answered", "dropped"]
 

@@ -2,13 +2,13 @@ import Glibc
 import Synchronization
 import SystemCalls
 
-/// Where a capture goes: a file, or standard output. Unbuffered.
+/// The destination of a capture: a file or standard output, without a buffer.
 final class CaptureSink {
     private let descriptor: Int32
     private let name: String
 
-    /// nil and "-": standard output. A file is made anew, for root's eyes, also where one was there: it holds what clients
-    /// send.
+    /// Opens the file; nil and "-" are standard output. The file is emptied, and only its owner may read it, since it
+    /// holds clients' data.
     init(path: String?) throws {
         guard let path, path != "-" else {
             (descriptor, name) = (STDOUT_FILENO, "standard output")
@@ -23,7 +23,7 @@ final class CaptureSink {
 
     deinit { if descriptor > STDERR_FILENO { close(descriptor) } }
 
-    /// False: nobody reads any more.
+    /// Writes all bytes. Returns false where the reader has closed its end.
     func write(_ bytes: [UInt8]) throws -> Bool {
         var rest = bytes[...]
         while !rest.isEmpty {
@@ -42,14 +42,14 @@ final class CaptureSink {
     }
 }
 
-/// SIGINT and SIGTERM as wishes. A wait or a write in progress ends at once.
+/// SIGINT, SIGTERM and SIGHUP as requests to end. A system call in progress ends with EINTR.
 enum StopSignals {
     private static let seen = Atomic<Bool>(false)
 
     static var came: Bool { seen.load(ordering: .relaxed) }
 
     static func trap() {
-        // The handler shall not be the first who touches it.
+        // The first access initializes the static property, which a signal handler must not do.
         guard !came else { return }
         var action = sigaction()
         action.__sigaction_handler.sa_handler = { _ in StopSignals.seen.store(true, ordering: .relaxed) }

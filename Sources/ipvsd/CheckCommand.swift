@@ -2,7 +2,7 @@ import ArgumentParser
 import LoadBalancing
 import ServiceConfiguration
 
-/// `ipvsd check FILE`: whether a configuration file is good.
+/// `ipvsd check FILE`: the errors of a configuration file.
 struct Check: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Find the errors of a configuration file.",

@@ -1,6 +1,7 @@
 import ArgumentParser
 import HostState
 import Logging
+import ServiceConfiguration
 
 /// The options of almost every command.
 struct CommonOptions: ParsableArguments {

@@ -10,7 +10,7 @@ struct Connections: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "List connections, in the manner of 'ipvsadm -Lnc'.",
         discussion: """
-            Reads the kernel's table in place and prints as it reads, also where no daemon runs. Filters combine.
+            Reads the kernel's table in place, and prints while it reads. No daemon is needed. Filters combine.
 
               ipvsd connections --server 10.0.0.11 --state ESTABLISHED
               ipvsd connections --json | jq -r '.[].client' | sort | uniq -c
@@ -18,23 +18,23 @@ struct Connections: AsyncParsableCommand {
             Exit code 3: there is no data plane.
             """)
 
-    @Option(help: ArgumentHelp("Only those of this client.", valueName: "address"))
+    @Option(help: ArgumentHelp("Only connections of this client.", valueName: "address"))
     var client: String?
 
     @Option(
-        help: ArgumentHelp("Only those to this VIP, or to one port of it as A.B.C.D:PORT[/udp].", valueName: "address"))
+        help: ArgumentHelp("Only those to this VIP, or to one port, as A.B.C.D:PORT[/udp].", valueName: "address"))
     var vip: String?
 
-    @Option(help: ArgumentHelp("Only those on this real server.", valueName: "address"))
+    @Option(help: ArgumentHelp("Only connections on this real server.", valueName: "address"))
     var server: String?
 
     @Option(
         help: ArgumentHelp(
-            "Only those in this state: \(Flow.State.allCases.map(\.rawValue).joined(separator: ", ")).",
+            "Only connections in this state: \(Flow.State.allCases.map(\.rawValue).joined(separator: ", ")).",
             valueName: "name"))
     var state: String?
 
-    @Flag(help: "Print only how many there are.")
+    @Flag(help: "Print only the number of connections.")
     var count = false
 
     @Flag(help: "Print JSON.")
@@ -75,7 +75,7 @@ struct Connections: AsyncParsableCommand {
 
     static func json(count: Int) -> String { "{\"count\":\(count)}" }
 
-    /// An object for one connection. Addresses, numbers and names need no escapes.
+    /// Returns the object of one connection. Addresses, numbers and names need no escapes.
     static func json(_ flow: Flow) -> String {
         let seconds = flow.remaining.components.seconds
         return """

@@ -5,14 +5,14 @@ import Netlink
 import RealServerSetup
 import SystemCalls
 
-/// One visit of the doctor's: looks, mends if asked to, looks again, and says what there still is.
+/// A run of the doctor: it examines, repairs with `--fix`, examines again, and prints the remaining findings.
 struct Consultation {
     var realServer: RealServerExaminer?
     var director: DirectorExaminer?
     var setup: RealServerSetup?
     var options: DoctorOptions
 
-    /// Of a command that has found a fault.
+    /// The exit code of a command that has found a fault.
     static let faultsFound = ExitCode(1)
 
     private static let rounds = 3
@@ -21,9 +21,9 @@ struct Consultation {
         var reports = try examine()
         var repaired: [String] = []
         if options.fix, let setup {
-            // A device that one repair creates may have inherited what the next one mends.
+            // A device that one repair makes may inherit a fault, which the next round repairs.
             for _ in 0..<Self.rounds where reports.flatMap(\.findings).contains(where: { $0.repair != nil }) {
-                // A repair that fails takes its steps back.
+                // A repair that fails undoes its steps, so steps are printed afterwards.
                 var steps: [String] = []
                 try reports.flatMap(\.findings).repair(with: setup) { steps.append("\($0)") }
                 repaired += steps

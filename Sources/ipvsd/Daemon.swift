@@ -8,16 +8,16 @@ import ServiceLifecycle
 import Synchronization
 import UnixSignals
 
-/// The one director of an instance: holds its lock as long as it lives.
+/// The daemon of an instance. It holds the instance's lock for its lifetime.
 struct Daemon {
     let instance: InstancePaths
     private let lock: FileLock
 
-    /// Takes the lock; with a configuration to take over with it asks the daemon that holds it to end and leave the
-    /// data plane, once it is clear that nothing else is in the way. One that has said yes is waited for; one that has
-    /// not goes on as it was.
+    /// Takes the lock. With a configuration `wanted`, it first checks that a start with it would succeed. Then it has
+    /// the running daemon end and leave the data plane. A daemon that has accepted is waited for. Any other keeps
+    /// running.
     static func claim(_ instance: InstancePaths, replacing wanted: DirectorConfiguration?) async throws -> Daemon {
-        // By default it ends a process; `ReloadOnHangup` takes it from the start on.
+        // SIGHUP would end the process before `ReloadOnHangup` handles it.
         signal(SIGHUP, SIG_IGN)
         if let daemon = try attempt(instance) { return daemon }
         let pid = pid(instance)
@@ -36,7 +36,8 @@ struct Daemon {
         return Daemon(instance: instance, lock: lock)
     }
 
-    /// Until it has said yes, or is gone: then the result is this process's.
+    /// Sends requests to hand over until the daemon accepts one, and returns nil. Returns this process's daemon where
+    /// the other one has gone meanwhile.
     private static func askToHandOver(_ instance: InstancePaths, pid: String) async throws -> Daemon? {
         let deadline = ContinuousClock.now + .seconds(5)
         while true {
@@ -46,7 +47,7 @@ struct Daemon {
             } catch is ControlClient.Silence {
                 throw Failure(.alreadyRunning, "pid \(pid) does not answer: it is not replaced, and goes on as it was")
             } catch {
-                // It is about to listen, or ends by itself.
+                // The daemon does not listen yet, or no longer.
                 if let daemon = try attempt(instance) { return daemon }
                 guard ContinuousClock.now < deadline else {
                     throw Failure(.alreadyRunning, "pid \(pid) took no request to hand over within 5 s")
@@ -65,7 +66,7 @@ struct Daemon {
         }
     }
 
-    /// Of the daemon that runs, as it wrote it down.
+    /// Returns the process id in the running daemon's file, or "unknown".
     static func pid(_ instance: InstancePaths) -> String {
         guard let file = fopen(instance.pidFile, "r") else { return "unknown" }
         defer { fclose(file) }
@@ -80,7 +81,7 @@ struct Daemon {
         fclose(file)
     }
 
-    /// `file` is where the configuration is from, and is read again on SIGHUP and by `ipvsd reload`; nil: both are
+    /// Runs the director until it is stopped. SIGHUP and `ipvsd reload` read `file` again; without a file both are
     /// refused.
     func run(_ configuration: DirectorConfiguration, file: String?, log: LogOutput, logger: Logger) async throws {
         try writePID()
@@ -104,8 +105,8 @@ struct Daemon {
         quiet.logLevel = .critical
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
-                // A service that fails shuts the others down, it does not cancel them: a cancelled server traps over a
-                // connection that it has accepted and not read from yet (NIOAsyncWriter's deinit).
+                // A failing service shuts the others down without cancelling them. A cancelled server traps on a
+                // connection that it has accepted and not yet read from (NIOAsyncWriter's deinit).
                 services: services.map {
                     .init(
                         service: $0, successTerminationBehavior: .gracefullyShutdownGroup,
@@ -150,7 +151,7 @@ private struct DirectorService: Service {
     }
 }
 
-/// Carries the control API's request to stop to the group, which is made after the API.
+/// The control API's request to stop, for the service group that is made after the API.
 private final class HandOver: Sendable {
     private let action = Mutex<(@Sendable (Bool) -> Void)?>(nil)
 

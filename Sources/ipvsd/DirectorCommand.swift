@@ -89,7 +89,7 @@ struct DirectorArguments: ParsableArguments {
 
 // MARK: Flags
 
-/// The director's flags, but those of the daemon itself, in the groups of `--help`.
+/// The director's declared flags, in the groups of `--help`.
 struct DirectorOptions: ParsableArguments {
     @OptionGroup(title: OptionTopic.services.rawValue) var services: ServiceFlags
     @OptionGroup(title: OptionTopic.scheduling.rawValue) var scheduling: SchedulingFlags
@@ -164,13 +164,13 @@ struct EventFlags: ParsableArguments {
 // MARK: ArgumentParser's property wrappers of the declarations in `Options`
 
 extension Option {
-    /// A value. A bad one is kept, so that all bad values are reported together.
+    /// An option with one value. A bad value is kept, so that all bad values are reported together.
     init<Parsed>(_ option: DirectorOption<Parsed>) where Value == Given<Parsed>? {
         self.init(
             wrappedValue: nil, name: .declared(option), help: .declared(option), transform: { Given(option, $0) })
     }
 
-    /// The values of a flag that repeats.
+    /// An option that repeats.
     init<Parsed>(each option: DirectorOption<Parsed>) where Value == [Given<Parsed>] {
         self.init(
             wrappedValue: [], name: .declared(option), help: .declared(option), transform: { Given(option, $0) })
@@ -178,7 +178,7 @@ extension Option {
 }
 
 extension Flag where Value == Bool {
-    /// A flag without a value. The property is named as the flag is, in camel case.
+    /// A flag without a value. Its property has the flag's name in camel case.
     init(_ option: DirectorOption<Bool>) {
         self.init(wrappedValue: false, name: .declared(option), help: .declared(option))
     }
@@ -198,10 +198,10 @@ extension ArgumentHelp {
     }
 }
 
-// MARK: What was typed
+// MARK: Given options
 
 extension ParsableArguments {
-    /// The declared options that were typed, also those of groups within.
+    /// Returns the declared options of the command line, also those of groups within.
     func givenOptions() -> [any GivenOption] {
         Mirror(reflecting: self).children.flatMap { child -> [any GivenOption] in
             switch child.value {
@@ -213,7 +213,7 @@ extension ParsableArguments {
         }
     }
 
-    /// Returns the flag, if it was typed. A property of another name ends the program also where it was not.
+    /// Returns the flag, if it is on the command line. A property with a name that is no flag traps in every case.
     private func given(_ flag: Flag<Bool>, label: String) -> [any GivenOption] {
         let name = label.dropFirst().map { $0.isUppercase ? "-\($0.lowercased())" : "\($0)" }.joined()
         let presence = GivenPresence(flag: name)

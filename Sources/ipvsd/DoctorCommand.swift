@@ -10,20 +10,20 @@ import RealServerSetup
 import ServiceConfiguration
 import XDPDataPlane
 
-/// `ipvsd doctor`: says what is wrong with this machine, whichever side it is.
+/// `ipvsd doctor`: the faults of this machine as a director, a real server or both.
 struct DoctorCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "doctor",
         abstract: "Find faults of a director or a real server.",
         discussion: """
-            A machine with the state of a director is examined as one; with --vip, or where realserver-setup has put \
-            VIPs, as a real server; or as both. Other addresses of tunl0 are taken for others'.
+            A machine with the state of a director is examined as a director. With --vip, or where realserver-setup has \
+            put VIPs, it is examined as a real server. Both are possible. Other addresses of tunl0 are left out.
 
               ipvsd doctor
               ipvsd doctor --vip 10.0.0.100 --director 10.0.0.2 --port 80
               ipvsd doctor --fix
 
-            Exit codes: 0 healthy, 1 faults found, 64 a bad value or nothing to examine, 71 the kernel refuses, 75 a \
+            Exit codes: 0 healthy, 1 faults found, 64 a bad value or nothing to examine, 71 the kernel refuses, 75 another \
             realserver-setup is at work, 77 no privilege.
             """)
 
@@ -39,7 +39,7 @@ struct DoctorCommand: AsyncParsableCommand {
     func run() async throws {
         try await reporting {
             let named = try RealServerSetupCommand.addresses(vip)
-            // Bad values come first, whoever asks.
+            // Bad values are reported before a missing privilege.
             _ = try doctor.examiner(vips: [], mss: .auto)
             try requireRoot(to: "look at everything")
             let instance = try common.instance()
@@ -47,7 +47,7 @@ struct DoctorCommand: AsyncParsableCommand {
             let held = try RealServerExaminer.addressesOfTunnel()
             let known = try RealServerSetup.knownVIPs(instance: instance)
             let directed = Set(status?.services.flatMap(\.listeners).map(\.vip) ?? [])
-            // A VIP that only the director has here makes this machine no real server.
+            // A VIP of the director alone does not make this machine a real server.
             let vips =
                 named.isEmpty
                 ? directed.intersection(held).union(known).sorted()
@@ -97,7 +97,7 @@ struct DoctorCommand: AsyncParsableCommand {
             strayPriority: StrayProgram.priority, changes: changes)
     }
 
-    /// Of the last ten minutes: older ones may be of another set-up.
+    /// Returns the stray packets of the last ten minutes. Older ones may be of another set-up.
     private func strays(_ status: DirectorStatus) -> [DirectorFacts.Stray] {
         (status.strays ?? []).compactMap { stray in
             guard let last = try? Date(stray.last, strategy: .iso8601), last > Date(timeIntervalSinceNow: -600) else {
@@ -108,8 +108,8 @@ struct DoctorCommand: AsyncParsableCommand {
         }
     }
 
-    /// Of a real server in some services; nil: it is down in none. Where it is not down in all, or for other reasons, the
-    /// services are named.
+    /// Returns why a real server is down; nil: it is down in no service. Where it is up in another service, or the
+    /// reasons differ, the services are named.
     private func downReason(in places: [(service: String, downReason: String?)]) -> String? {
         let reasons = places.compactMap(\.downReason)
         guard let first = reasons.first else { return nil }

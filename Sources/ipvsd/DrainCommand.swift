@@ -5,14 +5,14 @@ import FoundationEssentials
 import Glibc
 import ServiceConfiguration
 
-/// `ipvsd drain`: maintenance of a real server.
+/// `ipvsd drain`: the beginning of a real server's maintenance.
 struct Drain: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Give a real server no new connections.",
         discussion: """
-            The real server gets weight 0 (IPVS: it is quiesced): its connections go on, new ones go to the others. \
-            It stays drained until 'ipvsd undrain', through restarts of the daemon, reloads and reboots, and in \
-            services that are configured later, too. Checks go on meanwhile.
+            The real server gets weight 0 (IPVS: it is quiesced). Its connections go on, and new ones go to the others. It \
+            stays drained until 'ipvsd undrain', also after restarts of the daemon, reloads and reboots, and in services \
+            that are configured later. Checks go on meanwhile.
 
               ipvsd drain 10.0.0.11 --wait && ssh 10.0.0.11 reboot
               ipvsd drain 10.0.0.11 --service 10.0.0.100:80 --timeout 5m
@@ -45,7 +45,7 @@ struct Drain: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Wait until no connection is left, and no longer than so long; then datagrams follow "
+            "Wait until no connection is left, but no longer than this. Then datagrams follow "
                 + "\(Options.onServerRemoval.flagName).",
             valueName: "duration"))
     var timeout: String?
@@ -53,10 +53,10 @@ struct Drain: AsyncParsableCommand {
     @Flag(help: "Wait until no connection is left.")
     var wait = false
 
-    @Flag(help: "Drain also where a service loses its quorum by it.")
+    @Flag(help: "Drain the real server even if a service loses its quorum.")
     var force = false
 
-    @Flag(help: "Have clients of persistent services go elsewhere with their next connection.")
+    @Flag(help: "Move clients of persistent services with their next connection.")
     var movePersistent = false
 
     @Flag(help: "Print JSON: an object when the real server is drained, with --wait one more for each change.")
@@ -84,7 +84,7 @@ struct Drain: AsyncParsableCommand {
     }
 }
 
-/// `ipvsd undrain`: the end of a maintenance.
+/// `ipvsd undrain`: the end of a real server's maintenance.
 struct Undrain: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Give a drained real server new connections again.",
@@ -129,7 +129,7 @@ struct Undrain: AsyncParsableCommand {
 }
 
 extension DrainReport {
-    /// One line.
+    /// Returns the report as JSON on one line.
     func json() throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]

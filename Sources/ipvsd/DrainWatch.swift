@@ -3,17 +3,17 @@ import Director
 import Glibc
 import ServiceConfiguration
 
-/// Shows what remains on a drained real server.
+/// The output of `drain`: the change, and with `--wait` the connections that are left.
 struct DrainWatch {
     let wanted: DrainRequest
     let director: RunningDirector
     let isJSON: Bool
 
-    /// A daemon that is restarted meanwhile has so long to come back.
+    /// The time for a restarted daemon to answer again.
     private static let patience = Duration.seconds(30)
     private static let period = Duration.milliseconds(500)
 
-    /// What was done.
+    /// Prints the change, service by service.
     func show(_ report: DrainReport) throws {
         if isJSON { return say(try report.json()) }
         for service in report.services {
@@ -31,7 +31,7 @@ struct DrainWatch {
         report.warnIfNotInForce()
     }
 
-    /// Until nothing remains.
+    /// Waits until no connection is left. After `limit` it throws, and the service's datagrams leave the real server.
     func run(from report: DrainReport, limit: Duration?) async throws {
         let clock = ContinuousClock()
         let began = clock.now
@@ -84,7 +84,7 @@ struct DrainWatch {
         if !isJSON { say("\(shown.server): no connections are left") }
     }
 
-    /// There is no daemon, or it is still starting.
+    /// Whether the error says that no daemon answers, or that it is still starting.
     private static func isAbsence(_ error: any Error) -> Bool {
         error is Failure || (error as? DirectorError)?.kind == .alreadyRunning
     }
@@ -98,7 +98,7 @@ struct DrainWatch {
         fflush(nil)
     }
 
-    /// In place of the line before.
+    /// Prints the state of the wait over the line before, on a terminal.
     private func rewrite(_ report: DrainReport, after elapsed: Duration) {
         let line = Self.remaining(UInt32(report.active), UInt32(report.inactive))
         Swift.print("\r\(report.server): \(line) after \(elapsed.components.seconds) s\u{1B}[K", terminator: "")

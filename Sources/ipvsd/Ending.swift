@@ -1,16 +1,16 @@
 import HostState
 
-/// A daemon that has said that it ends, until it has.
+/// A daemon that has accepted a stop, until its process has ended.
 struct Ending {
     let instance: InstancePaths
-    /// As it wrote it down.
+    /// The content of its file of the process id.
     let pid: String
 
-    /// Removing thousands of VIPs takes seconds on a busy machine; more than this is a daemon that hangs.
+    /// The longest wait. Removing thousands of VIPs takes seconds on a busy machine.
     static let patience = Duration.seconds(120)
     private static let news = Duration.seconds(10)
 
-    /// Its lock, which it holds as long as it lives; nil: another daemon has it already.
+    /// Waits for the daemon's lock, which it holds for its lifetime. Returns nil where another daemon has taken it.
     func lock() async throws -> FileLock? {
         let began = ContinuousClock.now
         var told = Duration.zero
@@ -21,8 +21,8 @@ struct Ending {
             guard waited < Self.patience else {
                 throw Failure(
                     .kernel,
-                    "the director (pid \(pid)) has not ended within \(Self.patience.components.seconds) s; it was told to, "
-                        + "and still may")
+                    "the director (pid \(pid)) has not ended within \(Self.patience.components.seconds) s; the stop is "
+                        + "accepted, and may still succeed")
             }
             if waited - told >= Self.news {
                 told = waited

@@ -5,7 +5,7 @@ import FoundationEssentials
 import Glibc
 import ServiceConfiguration
 
-/// `ipvsd events`: what happened to services and real servers.
+/// `ipvsd events`: past and new events of services and real servers.
 struct Events: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show past and new events of services and real servers.",
@@ -13,21 +13,21 @@ struct Events: AsyncParsableCommand {
             The daemon keeps its last \(EventRing.capacity) events, until it ends. Events:
               \(DirectorEvent.Kind.allCases.map(\.rawValue).joined(separator: " "))
 
-            With --json each is an object on a line of its own. Every key is there; null is what is not known.
+            With --json each event is an object on a line. Every key is there; an unknown value is null.
               sequence  from 1 on without gaps, since the daemon started
               time      ISO 8601, in milliseconds
               event     see above
               service   the service's first listener
-              server    the real server; null of the service's own events
-              reason    why, as in the log: of what went down, is held out, is in doubt or was put back
-              since     since when it had been otherwise
-              up        real servers that count as usable now
-              total     real servers that are configured
-              weight    the sum of their weights
-              quorum    the weight that the service is to have at least
-            {"missed":N} instead says that the N events before the next one are no longer kept: the reader was too slow.
+              server    the real server; null in an event of the whole service
+              reason    why a real server is down, held out or in doubt, or why it was put back
+              since     the beginning of the state before
+              up        the number of usable real servers
+              total     the number of configured real servers
+              weight    the sum of the usable weights
+              quorum    the least weight that the service needs
+            A line {"missed":N} instead means that the N events before the next one are no longer kept.
 
-            A program that is told of events (\(Options.notify.flagName), or \(Options.notifyMapping.keyName): in the configuration file) has the same in \
+            A notify program (\(Options.notify.flagName), or \(Options.notifyMapping.keyName): in the configuration file) has the same in \
             IPVSD_SEQUENCE, IPVSD_TIME, IPVSD_EVENT, IPVSD_SERVICE, IPVSD_SERVER, IPVSD_REASON, IPVSD_SINCE, IPVSD_UP, \
             IPVSD_TOTAL, IPVSD_WEIGHT and IPVSD_QUORUM; what is not known is not set. With \(Options.notifyAtStart.flagName) \
             (\(Options.notifyAtStart.keyName): true) it is also told how a service begins, at the daemon's start and after a reload that adds the service, once \
@@ -40,10 +40,10 @@ struct Events: AsyncParsableCommand {
             Exit code 3: no daemon runs, or it ended.
             """)
 
-    @Flag(help: "Print JSON, a line for each.")
+    @Flag(help: "Print JSON, a line for each event.")
     var json = false
 
-    @Flag(name: [.short, .long], help: "Go on with those to come.")
+    @Flag(name: [.short, .long], help: "Go on with new events.")
     var follow = false
 
     @Option(
@@ -51,10 +51,10 @@ struct Events: AsyncParsableCommand {
         help: ArgumentHelp("Begin with this number of kept events.", valueName: "n"))
     var last = EventRing.capacity
 
-    @Option(help: ArgumentHelp("Only those of this service, as A.B.C.D:PORT[/udp].", valueName: "address"))
+    @Option(help: ArgumentHelp("Only events of this service, as A.B.C.D:PORT[/udp].", valueName: "address"))
     var service: String?
 
-    @Option(help: ArgumentHelp("Only those of this real server.", valueName: "address"))
+    @Option(help: ArgumentHelp("Only events of this real server.", valueName: "address"))
     var server: String?
 
     @OptionGroup var common: CommonOptions
@@ -66,7 +66,7 @@ struct Events: AsyncParsableCommand {
             try await director.ask { client in
                 try await client.events(follows: follow, last: last, service: service, server: server) { line in
                     print(json ? Self.json(line) : Self.text(line))
-                    // A reader such as head(1) that has seen enough is no failure.
+                    // A reader such as head(1) may end first, which is no failure.
                     if fflush(nil) != 0, errno == EPIPE { throw ExitCode.success }
                 }
             }

@@ -7,7 +7,7 @@ import LoadBalancing
 import ServiceConfiguration
 import XDPDataPlane
 
-/// `ipvsd explain`: what becomes of a packet.
+/// `ipvsd explain`: the director's decision on a packet.
 struct Explain: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Predict what the director does with a packet, and why.",
@@ -70,7 +70,7 @@ struct Explain: AsyncParsableCommand {
             try requireRoot(to: "read the director's tables")
             let packet = try packet()
             let instance = try common.instance()
-            // Before the tables are read, as what they say ages sooner.
+            // The status first: the tables change more often.
             guard let status = try await status(of: instance),
                 let (decision, egress) = try XDPHost.decision(on: packet, instance)
             else { throw Failure(.noDaemon, "no director runs here, and there is no data plane") }
@@ -85,7 +85,7 @@ struct Explain: AsyncParsableCommand {
         if !isForwarded { throw ExitCode(1) }
     }
 
-    /// Of the daemon, where one answers, else of the maps; nil where there are none.
+    /// Returns the daemon's status, or that of the maps where no daemon answers; nil where there are no maps.
     private func status(of instance: InstancePaths) async throws -> DirectorStatus? {
         do {
             return try await ControlClient(socket: instance.controlSocket, timeoutSeconds: 3).status()

@@ -3,19 +3,19 @@ import FoundationEssentials
 import LoadBalancing
 import XDPDataPlane
 
-/// What becomes of a packet, with what is known of the real servers: what `ipvsd explain` says.
+/// The output of `ipvsd explain`: the decision on a packet, and the state of the service's real servers.
 struct Explanation: Sendable, Encodable {
     var packet: ExplainedPacket
     var decision: PacketDecision
-    /// Of the service, in the order of `status`; those that are removed, too.
+    /// The service's real servers, also removed ones, in the order of `status`.
     var servers: [DirectorStatus.Server]
-    /// The daemon's; nil where none runs.
+    /// The daemon's process id; nil where none runs.
     var pid: Int32?
     var xdp: DirectorStatus.XDP
-    /// The name of the interface by which it leaves.
+    /// The name of the interface by which the packet leaves.
     var egress: String?
 
-    /// A part of what `ipvsd status` says, about the packet's service.
+    /// Takes the part of the status that is about the packet's service.
     init(of packet: ExplainedPacket, decision: PacketDecision, status: DirectorStatus, egress: String?) {
         self.packet = packet
         self.decision = decision
@@ -27,7 +27,7 @@ struct Explanation: Sendable, Encodable {
             status.services.first { $0.listeners.contains { listeners.contains($0.address) } }?.servers ?? []
     }
 
-    /// The packet comes in by no interface's program: the director does nothing with it.
+    /// Whether the packet program is on no interface, so that no packet reaches it.
     var isDetached: Bool { xdp.interfaces.isEmpty }
 
     private enum CodingKeys: String, CodingKey {
@@ -45,7 +45,7 @@ struct Explanation: Sendable, Encodable {
         try container.encode(egress, forKey: .egress)
     }
 
-    /// UTF-8, keys sorted.
+    /// Returns the explanation as JSON with sorted keys.
     func json() throws -> [UInt8] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]

@@ -3,7 +3,7 @@ import Director
 import LoadBalancing
 import XDPDataPlane
 
-/// Who is chosen, and how the real servers compare.
+/// The choice of a real server, and the real servers' values that it compared.
 extension ExplanationText {
     var scheduling: [String] {
         var lines = decision.choices.map { "\(occasion($0.occasion)): \(said($0.choice))" }
@@ -58,7 +58,7 @@ extension ExplanationText {
         }
     }
 
-    /// The real servers, in the manner of `ipvsd status`.
+    /// The table of real servers, as in `ipvsd status`.
     private var table: [String] {
         let cost = cost
         let candidates = Dictionary(
@@ -82,7 +82,7 @@ extension ExplanationText {
         }
     }
 
-    /// What is compared, the least of which is chosen; nil where nothing is.
+    /// The cost by which the scheduler compares, and chooses the least; nil where it does not compare.
     private var cost: ((PacketDecision.Candidate) -> String?)? {
         guard decision.choices.contains(where: { [.comparison, .locality, .twoChoices].contains($0.choice.method) }),
             let scheduler = decision.service?.comparesBy

@@ -3,7 +3,7 @@ import Director
 import LoadBalancing
 import XDPDataPlane
 
-/// How the packet leaves, and its end.
+/// The packet's way out, and the verdict.
 extension ExplanationText {
     var way: [String] {
         guard let server = decision.server else { return [] }

@@ -3,7 +3,7 @@ import Director
 import LoadBalancing
 import XDPDataPlane
 
-/// What `ipvsd explain` prints for people: in the packet's order, a line or a few for each thing it comes to.
+/// The text of `ipvsd explain`, in the order in which the packet program decides.
 struct ExplanationText {
     let explanation: Explanation
     var packet: ExplainedPacket { explanation.packet }
@@ -22,7 +22,7 @@ struct ExplanationText {
         }.joined(separator: "\n")
     }
 
-    // MARK: What comes in
+    // MARK: Packet and service
 
     private var packetLines: [String] {
         let kind = packet.segment.map { " \($0.rawValue.uppercased())" } ?? ""
@@ -82,7 +82,7 @@ struct ExplanationText {
         return lines
     }
 
-    // MARK: What is remembered
+    // MARK: Connection, template and flow table
 
     private var connection: [String] {
         guard let service = decision.service, decision.reason != "dropped-martian-source",
@@ -172,7 +172,7 @@ struct ExplanationText {
         return lines
     }
 
-    /// To a tenth.
+    /// Returns the text of a time, rounded to a tenth of a second.
     func seconds(_ value: Double) -> String {
         let tenths = Int((value * 10).rounded())
         return "\(tenths / 10).\(tenths % 10) s"

@@ -17,15 +17,15 @@ struct Failure: Error, CustomStringConvertible {
         case kernel = 71
         case alreadyRunning = 75
         case noPrivilege = 77
-        /// Not all could be printed.
+        /// Some output could not be written.
         case output = 74
-        /// Of `import` alone: something behaves otherwise than before.
+        /// `import` alone: something behaves otherwise than before.
         case changed = 1
-        /// There is no daemon.
+        /// No daemon runs or answers.
         case noDaemon = 3
-        /// Of `drain` alone: connections are left at the time-out.
+        /// `drain` alone: connections are left at the time-out.
         case connectionsLeft = 4
-        /// Of `drain` alone: a service would lose its quorum, or somebody undrained meanwhile.
+        /// `drain` alone: a service would lose its quorum, or an operator undrained the real server meanwhile.
         case notDrained = 5
     }
 
@@ -74,14 +74,15 @@ struct Failure: Error, CustomStringConvertible {
         return ExitCode(code.rawValue)
     }
 
-    /// On standard error, a line for each of the text's.
+    /// Writes the text to standard error, with the program's name before each line.
     static func write(_ text: String) {
         let bytes = Array(text.split(separator: "\n").map { "ipvsd: \($0.onOneLine)\n" }.joined().utf8)
         _ = Glibc.write(STDERR_FILENO, bytes, bytes.count)
     }
 }
 
-/// Runs a command's body and turns its failure into a line and an exit code. What could not be printed is one, too.
+/// Runs a command's body, and turns its failure into lines on standard error and an exit code. Output that cannot be
+/// written is a failure, too.
 func reporting<Result>(_ body: () async throws -> Result) async throws -> Result {
     do {
         let result = try await body()
@@ -94,13 +95,13 @@ func reporting<Result>(_ body: () async throws -> Result) async throws -> Result
     }
 }
 
-/// What the director keeps, and what the doctor asks (raw sockets, the firewall's rules, /proc of all), is root's alone:
-/// without it there would be only guesses.
+/// Throws unless root runs the command. The director's state is root's alone. The doctor needs raw sockets, the
+/// firewall's rules and /proc of all processes.
 func requireRoot(to deed: String = "talk to the director") throws {
     guard geteuid() == 0 else { throw Failure(.noPrivilege, "only root may \(deed) (run as root)") }
 }
 
-/// A value that was typed, or the failure that says what was wrong with it, and where.
+/// Returns the value of `body`. A bad value becomes a failure that names `place`.
 func valid<Value>(_ place: String, _ body: () throws(InvalidValue) -> Value) throws -> Value {
     do { return try body() } catch { throw Failure(.badValue, "\(ConfigurationError(place: place, error))") }
 }

@@ -3,7 +3,7 @@ import ConfigurationImport
 import LoadBalancing
 import ServiceConfiguration
 
-/// `ipvsd import FILE`: a configuration file of what runs kernel IPVS now.
+/// `ipvsd import FILE`: a configuration file from ipvsadm's rules or a keepalived.conf.
 struct ImportCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "import",
@@ -69,7 +69,7 @@ struct ImportCommand: AsyncParsableCommand {
                 throw Failure(
                     .badValue, "\(file): no service is left (accepted: one of IPv4 with a real server, at least)")
             }
-            // A file's text, in which YAML has its own escapes.
+            // The file's text as it is: YAML has its own escapes.
             Swift.print(text, terminator: "")
             return result.isComplete
         }

@@ -14,7 +14,7 @@ enum Main {
             Glibc.exit(Failure.Code.badValue.rawValue)
         }
         if first == "--generate-completion-script" {
-            await CompletedCommand.main(arguments)
+            CompletedCommand.main(arguments)
         } else {
             await RootCommand.main(RootCommand.completed(arguments))
         }

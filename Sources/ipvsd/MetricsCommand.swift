@@ -2,7 +2,7 @@ import ArgumentParser
 import Control
 import ServiceConfiguration
 
-/// `ipvsd metrics`: what Prometheus would read.
+/// `ipvsd metrics`: the metrics in Prometheus's text format.
 struct Metrics: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print the metrics in Prometheus's text format.",

@@ -6,7 +6,8 @@ import Logging
 import ServiceConfiguration
 import ServiceLifecycle
 
-/// Serves metrics over TCP, where asked for. That it cannot, for now, is no reason not to forward.
+/// Serves metrics over TCP. An address that cannot be listened on is logged and tried again. The director forwards all
+/// the same.
 struct MetricsListener: Service {
     let director: Director
     let address: ListenAddress
@@ -19,7 +20,7 @@ struct MetricsListener: Service {
         while !Task.isCancelled, !Task.isShuttingDownGracefully {
             let server = MetricsServer(
                 director: director, address: address.address.description, port: Int(address.port))
-            // It ends by itself at a graceful shutdown.
+            // A graceful shutdown ends `run` without an error.
             do { try await server.run() } catch {
                 if "\(error)" != problem {
                     logger.error(

@@ -4,11 +4,11 @@ import RealServerSetup
 import ServiceConfiguration
 import SystemCalls
 
-/// What `realserver-setup --persist` and `--persist-by` mean on this host, in this network namespace.
+/// The meaning of `realserver-setup --persist` and `--persist-by` on this host, in this network namespace.
 struct PersistOption {
     static let accepted = HostManager.allCases.map(\.rawValue).joined(separator: ", ")
 
-    /// Nil: by what runs the host.
+    /// The program of `--persist-by`; nil: the program that runs this host's network.
     private let manager: HostManager?
 
     init() { manager = nil }
@@ -20,7 +20,7 @@ struct PersistOption {
         self.manager = manager
     }
 
-    /// With the VIPs that are to be there after a start already.
+    /// Returns the set-up at each start, with the VIPs of earlier runs before the new ones.
     func bootSetup(_ vips: [IPAddress], arguments: [String]) throws -> BootSetup {
         let (manager, namespace) = try place()
         guard let program = File.link("/proc/self/exe") else {

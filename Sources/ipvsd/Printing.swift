@@ -1,6 +1,7 @@
 import LoadBalancing
 
-/// Prints on standard output, in place of Swift's function of that name: texts of others do not reach the terminal raw.
+/// Prints on standard output, in place of Swift's function of that name. Control characters become escapes, since texts
+/// may come from servers and files.
 func print(_ value: some CustomStringConvertible, terminator: String = "\n") {
     Swift.print(value.description.onItsLines, terminator: terminator)
 }

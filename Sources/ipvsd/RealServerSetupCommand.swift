@@ -6,7 +6,7 @@ import Netlink
 import RealServerSetup
 import ServiceConfiguration
 
-/// `ipvsd realserver-setup`: makes this machine a real server.
+/// `ipvsd realserver-setup`: the set-up of this machine as a real server, its check and its undoing.
 struct RealServerSetupCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "realserver-setup",
@@ -84,7 +84,7 @@ struct RealServerSetupCommand: AsyncParsableCommand {
         }
     }
 
-    /// Gives the set-up's errors their exit codes.
+    /// Runs `body`, and gives the set-up's errors their exit codes.
     static func naming(_ body: () throws -> Void) throws {
         do { try body() } catch let error as NetlinkError {
             throw Failure(.kernel, "\(error)")
@@ -114,7 +114,7 @@ struct RealServerSetupCommand: AsyncParsableCommand {
         try consultation.run()
     }
 
-    /// Undoes the set-up of all VIPs, or of those that are named.
+    /// Undoes the set-up of the named VIPs, or of all.
     private func putBack(_ instance: InstancePaths) throws {
         let isForAll = vip.isEmpty && vipFile.isEmpty
         let vips = isForAll ? [] : try addresses()

@@ -1,7 +1,7 @@
 import ArgumentParser
 import Control
 
-/// `ipvsd reload`: has the daemon read its configuration file again.
+/// `ipvsd reload`: a request to the daemon to read its configuration file again.
 struct Reload: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Read the configuration file again, as on SIGHUP.",

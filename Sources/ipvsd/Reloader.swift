@@ -5,10 +5,10 @@ import ServiceConfiguration
 import ServiceLifecycle
 import UnixSignals
 
-/// Reads the configuration file again and has the director follow it: all of it, or nothing.
+/// Reads the configuration file again and applies it to the director, as a whole or not at all.
 struct Reloader: Sendable {
     let director: Director
-    /// Nil: the configuration came from flags.
+    /// The configuration file; nil: the configuration came from flags.
     let file: String?
     let log: LogOutput
     let logger: Logger
@@ -36,7 +36,7 @@ struct Reloader: Sendable {
     }
 }
 
-/// SIGHUP, by which init systems ask daemons to read their files again.
+/// Reloads on SIGHUP, the signal of init systems for it.
 struct ReloadOnHangup: Service {
     let reloader: Reloader
 

@@ -3,7 +3,7 @@ import Control
 import Director
 import HostState
 
-/// The daemon, which is asked and may not be there.
+/// The daemon of an instance as a command reaches it, on the control socket.
 struct RunningDirector {
     let instance: InstancePaths
     private let client: ControlClient
@@ -14,7 +14,8 @@ struct RunningDirector {
         client = ControlClient(socket: instance.controlSocket, timeoutSeconds: timeoutSeconds)
     }
 
-    /// What it refuses, it says itself; whatever else goes wrong, there is none, or it does not answer.
+    /// Sends a request. A refusal of the daemon is thrown as it is. Any other error means that no daemon runs, or that
+    /// it does not answer.
     func ask<Answer>(_ body: (ControlClient) async throws -> Answer) async throws -> Answer {
         do {
             return try await body(client)

@@ -3,7 +3,7 @@ import Control
 import Director
 import HostState
 
-/// `ipvsd status`: the director's table.
+/// `ipvsd status`: services, real servers and counters.
 struct Status: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show services, real servers and counters.",

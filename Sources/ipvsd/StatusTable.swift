@@ -66,7 +66,7 @@ enum StatusTable {
         return lines.joined(separator: "\n")
     }
 
-    /// How it is, since when and why.
+    /// Returns the words of a real server's health: its state, since when, and why.
     static func health(_ server: DirectorStatus.Server) -> String {
         var health = server.health.rawValue
         if let since = server.since { health += " since \(since)" }
@@ -79,7 +79,7 @@ enum StatusTable {
         return health
     }
 
-    /// The effective one, and the configured one behind it where it differs while the server is up.
+    /// Returns the effective weight, with the configured one behind it where a server that is up has another.
     static func weight(_ server: DirectorStatus.Server) -> String {
         guard let effective = server.effectiveWeight, server.health != .down, server.health != .removed,
             effective != Double(server.weight)
@@ -88,7 +88,7 @@ enum StatusTable {
         return "\(shown)/\(server.weight)"
     }
 
-    /// As `ipvsadm -Ln` has it.
+    /// Returns the scheduler and persistence in the form of `ipvsadm -Ln`.
     private static func scheduling(_ service: DirectorStatus.Service) -> String {
         var words = [service.scheduler.rawValue]
         if let seconds = service.persistence { words.append("persistent \(seconds)") }
@@ -103,7 +103,7 @@ enum StatusTable {
             var line = ""
             for (column, cell) in row.enumerated() {
                 let padding = String(repeating: " ", count: widths[column] - cell.count)
-                // Numbers stand to the right.
+                // Columns of numbers are right-aligned.
                 line += (3...8).contains(column) ? padding + cell + " " : cell + padding + " "
             }
             while line.last == " " { line.removeLast() }

@@ -5,7 +5,7 @@ import Glibc
 import HostState
 import LoadBalancing
 
-/// `ipvsd stop`: ends the daemon.
+/// `ipvsd stop`: a request to the daemon to end.
 struct Stop: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "End the director, and undo its changes of the host.",
@@ -55,7 +55,7 @@ struct Stop: AsyncParsableCommand {
     }
 }
 
-/// `ipvsd cleanup`: removes what a dead director left.
+/// `ipvsd cleanup`: the removal of an ended director's changes.
 struct Cleanup: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Remove everything that an ended director left.",

@@ -3,7 +3,8 @@ import Director
 import HostState
 
 extension RunningDirector {
-    /// The end of a drain that outlived its director, for the next start. `failure`: that there is none to be asked.
+    /// Undoes a stored drain, for the next start. Throws `failure`, the error about the missing daemon, where it
+    /// cannot.
     func undrainStored(_ wanted: DrainRequest, insteadOf failure: Failure, isJSON: Bool) throws {
         guard let lock = try FileLock(path: instance.lock) else { throw failure }
         defer {
@@ -31,7 +32,7 @@ extension RunningDirector {
 }
 
 extension Cleanup {
-    /// Drains outlive a cleanup, so that nobody may forget them.
+    /// Prints the stored drains, which outlive a cleanup.
     func showKeptDrains(_ instance: InstancePaths) {
         let stored = StoredDrains(instance)
         let option = common.instanceName.map { " --instance \($0)" } ?? ""

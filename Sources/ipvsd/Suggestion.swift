@@ -1,14 +1,15 @@
-/// What somebody may have meant who mistyped a word.
+/// The correction of a mistyped word.
 enum Suggestion {
-    /// The word of the list that takes the fewest steps to get to from the typed one; nil where the nearest is not near. A
-    /// step is a letter that is added, left out, replaced, or swapped with the next one.
+    /// Returns the word of the list with the least distance from the typed one; nil where the distance is more than a
+    /// third of the word's length, and more than 1.
     static func nearest(to typed: String, among words: [String]) -> String? {
         let near = words.map { ($0, distance(typed, $0)) }.min { $0.1 < $1.1 }
         guard let near, near.1 <= max(1, typed.count / 3) else { return nil }
         return near.0
     }
 
-    /// The optimal string alignment distance.
+    /// Returns the optimal string alignment distance: the number of letters that are added, left out, replaced, or
+    /// swapped with the next one.
     static func distance(_ one: String, _ other: String) -> Int {
         let (one, other) = (Array(one), Array(other))
         var rows = [Array(0...other.count)]

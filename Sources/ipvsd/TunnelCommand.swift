@@ -18,7 +18,7 @@ struct TunnelCommand: AsyncParsableCommand {
             """,
         subcommands: [TunnelAddCommand.self, TunnelShowCommand.self, TunnelDeleteCommand.self])
 
-    /// Gives the errors of tunnels their exit codes.
+    /// Runs `body`, and gives the errors of tunnels their exit codes.
     static func naming<Result>(_ body: () throws -> Result) throws -> Result {
         do { return try body() } catch let error as TunnelError {
             let code: Failure.Code =

@@ -2,7 +2,8 @@ import Control
 import HostState
 
 extension Failure {
-    /// The meaning of a request without an answer: no daemon is there, or one that does not talk.
+    /// Returns the failure of a request without an answer. Its text depends on whether a daemon runs, starts or is
+    /// silent.
     static func unanswered(_ error: any Error, _ instance: InstancePaths) throws -> Failure {
         if let refusal = error as? ControlClient.Refusal { return Failure(.noDaemon, "\(refusal)") }
         if try !FileLock.isHeld(instance.lock) {
