@@ -1,11 +1,11 @@
 internal import NIOCore
 
-/// Ends a connection that is still there so long after the server was told to end: one whose client has stopped
-/// reading would keep the server, and with it the daemon, for ever.
+/// Closes a connection that outlasts a graceful shutdown by the grace time. A client that has stopped reading would
+/// otherwise keep the daemon running.
 final class ConnectionDeadline: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = Never
 
-    /// Less than a daemon that replaces this one waits.
+    /// The grace time. A daemon that replaces this one waits longer.
     private static let grace = TimeAmount.seconds(2)
 
     private var end: Scheduled<Void>?

@@ -11,9 +11,9 @@ public enum EventLine: Sendable {
     case missed(UInt64)
 }
 
-/// Talks to the daemon over its Unix socket.
+/// A client of the daemon's control socket.
 public struct ControlClient: Sendable {
-    /// The daemon is there and said no.
+    /// The daemon's answer that it refuses the request.
     public struct Refusal: Error, CustomStringConvertible {
         public let status: UInt
         let body: [UInt8]
@@ -22,17 +22,17 @@ public struct ControlClient: Sendable {
         public var description: String { status == 503 ? "the director is still starting" : "HTTP status \(status)" }
     }
 
-    /// The daemon said nothing in time.
+    /// The daemon sent nothing within the time limit.
     public struct Silence: Error {
         public let seconds: Int64
-        /// The request is void with the connection: see `ControlContext`.
+        /// Whether the daemon drops the request because the connection has ended: see `OnlyWhileAwaited`.
         public let isVoid: Bool
     }
 
-    /// The daemon went away before the end of its answer.
+    /// The daemon closed the connection before the end of its answer.
     public struct Cut: Error {}
 
-    /// The answer, or a line of the event stream, is larger than any that a director gives.
+    /// The answer, or a line of the event stream, exceeds the limit.
     public struct TooLarge: Error, CustomStringConvertible {
         let limit: Int
         public var description: String { "an answer of more than \(limit) bytes" }
@@ -40,7 +40,7 @@ public struct ControlClient: Sendable {
 
     private let socket: String
     private let timeout: Duration
-    /// Bytes of an answer, or of a line of the event stream.
+    /// The largest size of an answer, or of a line of the event stream, in bytes.
     private let limit: Int
 
     public init(socket: String, timeoutSeconds: Int64 = 5) {
@@ -66,22 +66,22 @@ public struct ControlClient: Sendable {
         return try JSONDecoder().decode([String: String].self, from: Data(answer))["message"] ?? ""
     }
 
-    /// Throws a `DirectorError` where the director refuses.
+    /// Drains a real server. Throws a `DirectorError` where the director refuses.
     public func drain(_ wanted: DrainRequest) async throws -> DrainReport {
         try await ask(.POST, "/drain", body: try JSONEncoder().encode(wanted))
     }
 
-    /// As `drain`.
+    /// Ends a drain. Throws a `DirectorError` where the director refuses.
     public func undrain(_ wanted: DrainRequest) async throws -> DrainReport {
         try await ask(.POST, "/undrain", body: try JSONEncoder().encode(wanted))
     }
 
-    /// As `drain`.
+    /// Returns the state of a drain. Throws a `DirectorError` where the director refuses.
     public func drainReport(_ wanted: DrainRequest) async throws -> DrainReport {
         try await ask(.GET, "/drain?" + Self.query([("server", wanted.server), ("service", wanted.service)]))
     }
 
-    /// Prometheus's text format.
+    /// Returns the metrics in Prometheus's text format.
     public func metrics() async throws -> [UInt8] { try await request(.GET, "/metrics") }
 
     private func ask<Answer: Decodable>(_ method: HTTPMethod, _ uri: String, body: Data = Data()) async throws -> Answer
@@ -91,7 +91,7 @@ public struct ControlClient: Sendable {
         } catch let refusal as Refusal { throw refusal.directorError ?? refusal }
     }
 
-    /// The query of the items that have values. Every byte that is not a letter or a digit is escaped.
+    /// Returns the URI's query of the items with values. Every byte but ASCII letters and digits is percent-encoded.
     static func query(_ items: [(name: String, value: String?)]) -> String {
         items.compactMap { name, value in
             value.map { value in
@@ -128,16 +128,16 @@ public struct ControlClient: Sendable {
 
     // MARK: Events
 
-    /// Calls `body` for each event, oldest first, and does not read on before it returns. `last`: at most so many of
-    /// those that are kept. Without `follows` it returns behind the newest one, else when the daemon ends. Throws
-    /// `Silence` where the daemon does not answer.
+    /// Calls `body` for each event, oldest first, and reads on after it returns. The first events are the `last` newest
+    /// kept ones. Without `follows` it returns after them, else when the daemon ends. Throws `Silence` where the daemon
+    /// does not answer.
     public func events(
         follows: Bool, last: Int, service: String?, server: String?, _ body: (EventLine) throws -> Void
     ) async throws {
         let query = Self.query([
             ("follow", "\(follows)"), ("last", "\(last)"), ("service", service), ("server", server),
         ])
-        // Three of the server's signs of life.
+        // The server writes at least an empty line in each period of silence.
         let connection = ControlConnection(socket: socket, first: timeout, later: ControlServer.silence * 3)
         try await connection.request(.GET, "/events?" + query) { head, chunks in
             guard head.status == .ok else {

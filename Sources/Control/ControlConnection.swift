@@ -2,12 +2,12 @@ internal import NIOCore
 internal import NIOHTTP1
 internal import NIOPosix
 
-/// HTTP over the daemon's Unix socket, with a connection for each request.
+/// The way to the daemon by HTTP over its Unix socket, with a connection for each request.
 struct ControlConnection {
     let socket: String
-    /// The time to the beginning of an answer.
+    /// The time limit for the beginning of an answer.
     let first: Duration
-    /// The time from one piece of an answer to the next.
+    /// The time limit from one piece of an answer to the next.
     let later: Duration
 
     /// The chunks of an answer's body.
@@ -15,7 +15,7 @@ struct ControlConnection {
         struct AsyncIterator: AsyncIteratorProtocol {
             fileprivate var parts: NIOAsyncChannelInboundStream<HTTPClientResponsePart>.AsyncIterator
 
-            /// Throws `Cut` where the daemon has gone before the end of its answer.
+            /// Returns the next chunk; nil at the answer's end. Throws `Cut` where the connection ends first.
             mutating func next(isolation actor: isolated (any Actor)? = #isolation) async throws -> ByteBuffer? {
                 if case .body(let chunk) = try await part(isolation: actor) { chunk } else { nil }
             }
@@ -35,8 +35,8 @@ struct ControlConnection {
         func makeAsyncIterator() -> AsyncIterator { iterator }
     }
 
-    /// Has `read` take in the answer to a request: its status and headers, and the chunks of its body. Throws
-    /// `ControlClient.Silence` where the daemon does not answer.
+    /// Sends a request, and calls `read` with the answer's head and body. Throws `ControlClient.Silence` where the
+    /// daemon does not answer.
     func request<Result>(
         _ method: HTTPMethod, _ uri: String, body: [UInt8] = [],
         _ read: (HTTPResponseHead, Body) async throws -> Result
@@ -57,7 +57,7 @@ struct ControlConnection {
                 version: .http1_1, method: method, uri: uri,
                 headers: ["Host": "ipvsd", "Connection": "close", "Content-Length": "\(body.count)"])
             let parts: [HTTPClientRequestPart] = [.head(head), .body(.byteBuffer(ByteBuffer(bytes: body))), .end(nil)]
-            // At once: the daemon may have answered the first and closed before the second is written.
+            // In one write: the daemon may answer the head and close before a second write.
             try await outbound.write(contentsOf: parts)
             var iterator = Body.AsyncIterator(parts: inbound.makeAsyncIterator())
             guard case .head(let answer) = try await iterator.part() else { throw ControlClient.Cut() }
@@ -66,14 +66,15 @@ struct ControlConnection {
     }
 }
 
-/// Gives up on a daemon that says nothing while it is listened to: not while the reader has no time for it.
+/// Ends a connection whose daemon sends nothing for the time limit. The time counts only while a read is pending, so a
+/// slow reader ends no connection.
 private final class SilenceLimit: ChannelDuplexHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = ByteBuffer
 
     private var limit: Duration
     private let later: Duration
-    /// Whether the daemon drops the request with the connection: until its answer begins.
+    /// Whether the daemon drops the request with the connection, as long as its answer has not begun.
     private var isVoid: Bool
     private var end: Scheduled<Void>?
 

@@ -2,7 +2,7 @@ public import Hummingbird
 internal import HTTPTypes
 internal import NIOCore
 
-/// A request, and whether anybody waits for its answer.
+/// The context of a request, with the state of its connection.
 public struct ControlContext: RequestContext {
     public var coreContext: CoreRequestContextStorage
     private let channel: any Channel
@@ -12,24 +12,25 @@ public struct ControlContext: RequestContext {
         channel = source.channel
     }
 
-    /// The same from where the event loop is not waited for: once more, when the director has time for the request.
+    /// Returns whether the client still waits, without a turn on the event loop. The director calls it when it begins
+    /// with the request.
     var isStillAwaited: @Sendable () -> Bool {
         let channel = channel
         return { channel.isActive }
     }
 
-    /// False once the other side has closed its socket: it gave up, or was killed.
+    /// Whether the client still waits: it has not closed its socket.
     var isAwaited: Bool {
         get async {
             let channel = channel
-            // By the event loop, behind whatever has come in already: an end of the stream, too.
+            // On the event loop, after all input that has arrived, such as an end of the stream.
             return (try? await channel.eventLoop.submit { channel.isActive }.get()) ?? false
         }
     }
 }
 
-/// What somebody asked for who has gone is not done: a daemon that was stopped or busy meanwhile would surprise him
-/// later. What has begun is carried through.
+/// Refuses a POST whose client has closed its socket. A daemon that was suspended or busy would otherwise carry out an
+/// order that its operator has given up. A request that has begun is completed.
 struct OnlyWhileAwaited: RouterMiddleware {
     @concurrent func handle(
         _ request: Request, context: ControlContext,

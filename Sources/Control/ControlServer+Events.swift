@@ -5,9 +5,10 @@ internal import Hummingbird
 internal import NIOCore
 internal import ServiceLifecycle
 
-/// Events as lines of JSON. An object with `missed` says how many are no longer kept; empty lines, while nothing
-/// happens, tell the two sides that the other one is there.
+/// Events as lines of JSON. An object with `missed` has the number of events that are no longer kept. Empty lines in
+/// quiet times show each side that the other one is alive.
 extension ControlServer {
+    /// The longest time without a line.
     static let silence = Duration.seconds(10)
 
     static func addEvents(to router: Router<ControlContext>, director: Director) {
@@ -24,7 +25,7 @@ extension ControlServer {
                 ?? log.start(ofLast: query["last"].flatMap { Int($0) } ?? EventRing.capacity, filter: filter)
             let follows = query["follow"] == "true"
             let body = ResponseBody { writer in
-                // Before the first look: what happens meanwhile is news.
+                // Subscribed before the first read, so that no event is lost in between.
                 let news = follows ? log.news() : nil
                 var reader = EventReader(log: log, after: after, filter: filter)
                 if let lines = try reader.next() { try await writer.write(lines) }
@@ -39,7 +40,8 @@ extension ControlServer {
         }
     }
 
-    /// At news, and now and then: only by writing is it found out that nobody reads any more.
+    /// Returns a stream with an element at news, and one in each period of silence. Only a write detects a reader that
+    /// has gone.
     private static func wakes(_ news: AsyncStream<Void>) -> AsyncStream<Void> {
         AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
             let tasks = [
@@ -56,13 +58,13 @@ extension ControlServer {
     }
 }
 
-/// How far one reader of the stream is.
+/// The position of a reader in the event log.
 private struct EventReader {
     let log: EventLog
     var after: UInt64
     let filter: EventRing.Filter
 
-    /// Lines of what it has not seen yet; nil where there is nothing.
+    /// Returns the lines of new events; nil where there are none.
     mutating func next() throws -> ByteBuffer? {
         let batch = log.read(after: after, filter: filter)
         after = batch.last

@@ -3,8 +3,8 @@ internal import FoundationEssentials
 internal import HTTPTypes
 internal import Hummingbird
 
-/// Maintenance by hand over HTTP. A refusal is a `DirectorError` as JSON: 400 for a bad value, 409 for a service that
-/// would be left with too little.
+/// Drains over HTTP. A refusal is a `DirectorError` as JSON, with status 400 for a bad value, and 409 for a service
+/// that would lose its quorum.
 extension ControlServer {
     static func addMaintenance(to router: Router<ControlContext>, director: Director) {
         router.post("/drain") { request, context in
@@ -30,7 +30,7 @@ extension ControlServer {
         }
     }
 
-    /// What is said, or why it is refused.
+    /// Returns the result of `body` as JSON, or its error as a refusal.
     static func answer(_ body: () async throws -> some Encodable) async -> Response {
         do {
             return json(Array(try JSONEncoder().encode(try await body())))

@@ -3,7 +3,7 @@ internal import HTTPTypes
 internal import Hummingbird
 internal import NIOCore
 
-/// Metrics over HTTP on the control socket; `MetricsServer` has them over TCP.
+/// Metrics on the control socket. `MetricsServer` serves them over TCP.
 extension ControlServer {
     static func addMetrics(to router: Router<ControlContext>, director: Director) {
         router.get("/metrics") { _, _ -> Response in

@@ -5,8 +5,8 @@ internal import HTTPTypes
 public import Hummingbird
 public import Logging
 
-/// The daemon's HTTP API on a Unix socket that only root may open. A POST whose client has closed its socket before it
-/// is begun is not carried out.
+/// The daemon's HTTP API on a Unix socket that only root may open. A POST is dropped if its client has closed its
+/// socket before the daemon begins with it.
 ///
 ///     GET  /status          DirectorStatus as JSON; 503 until the director forwards
 ///     POST /reload          reads the configuration file again; 409 with a ReloadRefusal: nothing changed
@@ -23,7 +23,7 @@ public enum ControlServer {
         stop: @escaping @Sendable (_ keep: Bool) async -> Void
     ) -> some ApplicationProtocol {
         let router = router(director: director, reload: reload, stop: stop)
-        // The lock is ours: a socket that is there belongs to nobody.
+        // This process holds the instance's lock, so a socket in this place is a dead daemon's.
         unlink(socket)
         var quiet = logger
         quiet.logLevel = .critical

@@ -1,8 +1,8 @@
-/// Why the daemon did not take its configuration file's new contents.
+/// The daemon's refusal of its configuration file's new contents.
 public struct ReloadRefusal: Error, Codable, Sendable {
-    /// Of sysexits.h, for the command that asked.
+    /// The exit code of the command that requested the reload, as in sysexits.h.
     public var code: Int32
-    /// One line an error.
+    /// The errors, one a line.
     public var message: String
 
     public init(code: Int32, message: String) {

@@ -4,13 +4,13 @@ internal import FoundationEssentials
 internal import HealthChecks
 internal import LoadBalancing
 
-/// The director's metrics by Prometheus's conventions: base units, counters end in _total.
+/// The director's metrics by Prometheus's conventions: base units, and names of counters that end in _total.
 extension DirectorMetrics {
     func text(version: String) -> String {
         var text = MetricsText()
         text.begin("ipvsd_build_info", .gauge, "Always 1; the program's version.")
         text.add([("version", version)], 1)
-        text.begin("ipvsd_start_time_seconds", .gauge, "When the daemon started, since the epoch.")
+        text.begin("ipvsd_start_time_seconds", .gauge, "Start of the daemon, since the epoch.")
         text.add(started.timeIntervalSince1970)
         addPackets(to: &text)
         addServers(to: &text)
@@ -28,12 +28,12 @@ extension DirectorMetrics {
         text.add(status.forwarded)
         text.begin(
             "ipvsd_not_forwarded_packets_total", .counter,
-            "Packets for a VIP that were passed to the director's own stack, answered or dropped, and why.")
+            "Packets for a VIP that were passed to the director's own stack, answered or dropped, by reason.")
         for (name, count) in status.reasons.sorted(by: { $0.key < $1.key }) {
             let parts = name.split(separator: "-", maxSplits: 1)
             text.add([("verdict", String(parts[0])), ("reason", String(parts[parts.count - 1]))], count)
         }
-        text.begin("ipvsd_packet_events_total", .counter, "What happened to packets besides their verdicts.")
+        text.begin("ipvsd_packet_events_total", .counter, "Events of packets besides their verdicts.")
         for (name, count) in status.events.sorted(by: { $0.key < $1.key }) { text.add([("event", name)], count) }
         text.begin(
             "ipvsd_stray_packets_total", .counter,
@@ -44,7 +44,8 @@ extension DirectorMetrics {
         text.begin("ipvsd_half_open_connections", .gauge, "Connections whose handshake has not completed.")
         text.add(status.halfOpen.now)
         text.begin(
-            "ipvsd_half_open_connections_limit", .gauge, "At so many, new ones are not recorded; 0: never.")
+            "ipvsd_half_open_connections_limit", .gauge,
+            "The number from which on new ones are not recorded; 0: no limit.")
         text.add(status.halfOpen.limit)
         text.begin(
             "ipvsd_interface_transmit_errors_total", .counter, "Packets that a driver failed to send or dropped.")
@@ -55,7 +56,7 @@ extension DirectorMetrics {
 
     private typealias Row = (labels: MetricsText.Labels, server: DirectorStatus.Server)
 
-    /// Also those that are no longer configured, while they have connections.
+    /// The rows of all real servers, also of removed ones with connections.
     private var rows: [Row] {
         status.services.flatMap { service -> [Row] in
             var seen: Set<String> = []
@@ -82,7 +83,7 @@ extension DirectorMetrics {
         add("bytes_total", .counter, "Bytes forwarded to the real server, without the tunnel's header.") { $0.bytes }
         add("connections_total", .counter, "Connections scheduled to the real server.") { $0.connections }
         add("active_connections", .gauge, "Established connections, and handshakes under way.") { UInt64($0.active) }
-        add("inactive_connections", .gauge, "Connections that are closing, and those of UDP.") { UInt64($0.inactive) }
+        add("inactive_connections", .gauge, "Closing connections, and UDP flows.") { UInt64($0.inactive) }
         text.begin(
             "ipvsd_server_weight", .gauge,
             "The weight that schedulers use: 0 without new connections, and a part of it in slow start.")
@@ -90,7 +91,7 @@ extension DirectorMetrics {
         add("up", .gauge, "1: its checks pass, or none has failed yet.") { $0.health == .down ? 0 : 1 }
         add("drained", .gauge, "1: drained by hand.") { $0.drained == nil ? 0 : 1 }
         add("overloaded", .gauge, "1: it has reached its upper threshold.") { $0.overloaded ? 1 : 0 }
-        add("state_since_seconds", .gauge, "Since when its health is what it is, since the epoch.") { server in
+        add("state_since_seconds", .gauge, "Time of the last change of its health, since the epoch.") { server in
             server.since.flatMap { try? Date($0, strategy: .iso8601) }.map { UInt64($0.timeIntervalSince1970) }
         }
     }
@@ -102,14 +103,14 @@ extension DirectorMetrics {
         }
         add("servers", "Configured real servers.") { $0.total }
         add("usable_servers", "Real servers that get new connections.") { $0.up }
-        add("usable_weight", "The sum of their weights.") { $0.weight }
-        add("quorum", "The usable weight that the service is to have at least.") { $0.quorum }
+        add("usable_weight", "The sum of the usable real servers' weights.") { $0.weight }
+        add("quorum", "The least usable weight that the service needs.") { $0.quorum }
     }
 
     private func addChecks(to text: inout MetricsText) {
         text.begin(
             "ipvsd_check_duration_seconds", .histogram,
-            "How long checks of a service's real servers took, those that failed included.")
+            "Duration of checks of a service's real servers, failed ones included.")
         for check in checks {
             text.add(
                 Self.labels(check), bounds: CheckStatistics.bounds, counts: check.statistics.counts,
@@ -127,16 +128,16 @@ extension DirectorMetrics {
     }
 
     private func addTables(to text: inout MetricsText) {
-        text.begin("ipvsd_table_size", .gauge, "How much the data plane's tables have room for.")
+        text.begin("ipvsd_table_size", .gauge, "Entries that a table of the data plane has room for.")
         for table in tables { text.add([("table", table.name)], table.size) }
-        text.begin("ipvsd_table_used", .gauge, "How much of that is used.")
+        text.begin("ipvsd_table_used", .gauge, "Used entries of a table of the data plane.")
         for table in tables { text.add([("table", table.name)], table.used) }
     }
 
     private func addEvents(to text: inout MetricsText) {
         text.begin("ipvsd_events_total", .counter, "Events, as 'ipvsd events' shows them.")
         for kind in DirectorEvent.Kind.allCases { text.add([("event", kind.rawValue)], events[kind] ?? 0) }
-        text.begin("ipvsd_notification_scripts_total", .counter, "Scripts that were told of events, by how they ended.")
+        text.begin("ipvsd_notification_scripts_total", .counter, "Runs of notify programs, by result.")
         let ends = [
             ("success", scripts.succeeded), ("failure", scripts.failed), ("timeout", scripts.timedOut),
             ("dropped", scripts.dropped),

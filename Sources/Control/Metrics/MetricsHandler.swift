@@ -1,14 +1,14 @@
 internal import NIOCore
 internal import NIOHTTP1
 
-/// One connection to the metrics: a request at a time, whose answer has gone to the kernel before the next one is read.
+/// A connection to the metrics. It reads the next request once the kernel has taken the answer to the one before.
 final class MetricsHandler: ChannelInboundHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
 
     private let desk: MetricsDesk
     private var isAdmitted = false
-    /// Nothing more is read: the connection ends behind the answer under way.
+    /// Whether the connection ends after the current answer, so that no more requests are handled.
     private var isEnding = false
     private var request: HTTPRequestHead?
     private var limit: Scheduled<Void>?
@@ -36,7 +36,7 @@ final class MetricsHandler: ChannelInboundHandler {
         case .head(let head):
             request = head
             allow(desk.limits.exchange, context: context)
-        // The body of a request is not used, and not kept.
+        // The body of a request is dropped.
         case .body: break
         case .end:
             guard let request else { return }
@@ -47,7 +47,7 @@ final class MetricsHandler: ChannelInboundHandler {
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 
-    /// So long, and then the connection ends.
+    /// Closes the connection after that time, in place of the limit before.
     private func allow(_ time: Duration, context: ChannelHandlerContext) {
         limit?.cancel()
         limit = context.eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(time)) { context.close(promise: nil) }
@@ -85,13 +85,13 @@ final class MetricsHandler: ChannelInboundHandler {
         let head = HTTPResponseHead(version: .http1_1, status: status, headers: headers)
         context.write(wrapOutboundOut(.head(head)), promise: nil)
         let sent = context.eventLoop.makePromise(of: Void.self)
-        // The buffer is one for all; none is copied.
+        // All connections share the storage of the buffer.
         let body = request.method == .HEAD ? ByteBuffer() : body
         context.writeAndFlush(wrapOutboundOut(.body(.byteBuffer(body))), promise: sent)
         sent.futureResult.assumeIsolated().whenComplete { result in
             guard self.isAdmitted, case .success = result else { return context.close(promise: nil) }
             self.allow(self.desk.limits.rest, context: context)
-            // Behind it, a request that came in meanwhile is read.
+            // The end of the answer lets the next pipelined request in.
             let end = context.writeAndFlush(self.wrapOutboundOut(.end(nil)))
             if !stays { end.assumeIsolated().whenComplete { _ in context.close(promise: nil) } }
         }

@@ -5,10 +5,10 @@ internal import NIOHTTP1
 internal import NIOPosix
 internal import ServiceLifecycle
 
-/// `GET` and `HEAD /metrics` over TCP, for whoever reaches the address. Strangers get an event loop, connections and
-/// answers of their own, so many and no more: what they do delays no health check and no answer on the control socket.
+/// `GET` and `HEAD /metrics` over TCP, for any host that reaches the address. The server has an event loop of its own
+/// and limits for connections and answers. So strangers delay no health check and no answer on the control socket.
 public struct MetricsServer: Sendable {
-    /// Why nothing can listen there, and what to do about it.
+    /// The error of an address that cannot be listened on, with a remedy.
     struct Unbound: Error, CustomStringConvertible {
         var address: String
         var port: Int
@@ -19,7 +19,7 @@ public struct MetricsServer: Sendable {
             case EADDRINUSE:
                 "port \(port) is in use there ('ss -ltnp sport = :\(port)' says by whom; accepted: one that is free)"
             case EADDRNOTAVAIL:
-                "\(address) is no address of this machine (accepted: one of those that 'ip addr' lists, or 0.0.0.0 for all of them)"
+                "\(address) is no address of this machine (accepted: an address of 'ip addr', or 0.0.0.0 for all of them)"
             case EACCES:
                 "port \(port) takes CAP_NET_BIND_SERVICE (accepted: 1024 to 65535, or any port with that capability)"
             default: String(cString: strerror(code))
@@ -29,11 +29,11 @@ public struct MetricsServer: Sendable {
 
     struct Limits: Sendable {
         var connections = 64
-        /// Answers with metrics that are begun within a second, by all connections.
+        /// The number of answers in a second, over all connections.
         var answers = 20
-        /// For a request to come in whole, and for its answer to be taken.
+        /// The time for a whole request to arrive, and for the client to take the answer.
         var exchange = Duration.seconds(10)
-        /// Between two requests of a connection.
+        /// The time between two requests of a connection.
         var rest = Duration.seconds(60)
     }
 
@@ -42,7 +42,7 @@ public struct MetricsServer: Sendable {
     let limits: Limits
     private let text: SharedText<ByteBuffer>
 
-    /// The director is asked once a second at most.
+    /// Serves the director's metrics. They are gathered once a second at most.
     public init(director: Director, address: String, port: Int) {
         self.init(address: address, port: port) { try await director.metrics()?.text(version: Director.version) }
     }
@@ -56,10 +56,10 @@ public struct MetricsServer: Sendable {
         text = SharedText(lifetime: .seconds(1)) { try await gather().map(ByteBuffer.init(string:)) }
     }
 
-    /// Serves until a graceful shutdown, which waits for nobody.
+    /// Serves until a graceful shutdown, which does not wait for clients.
     public func run() async throws { try await run { _ in } }
 
-    /// `started` is told the port.
+    /// Serves, and calls `started` with the port once it listens.
     func run(started: @Sendable (Int) -> Void) async throws {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         do {
@@ -100,7 +100,7 @@ public struct MetricsServer: Sendable {
     }
 }
 
-/// What all connections share. Lives on their event loop.
+/// The limits and the text that all connections share, on their event loop.
 final class MetricsDesk {
     let limits: MetricsServer.Limits
     let text: SharedText<ByteBuffer>
@@ -113,7 +113,7 @@ final class MetricsDesk {
         self.text = text
     }
 
-    /// False where there are enough.
+    /// Counts a new connection. Returns false where the limit is reached.
     func admit() -> Bool {
         guard connections < limits.connections else { return false }
         connections += 1
@@ -122,7 +122,7 @@ final class MetricsDesk {
 
     func leave() { connections -= 1 }
 
-    /// Whether one more answer may begin now.
+    /// Counts an answer. Returns whether it may be sent in this second.
     func mayAnswer(at now: NIODeadline = .now()) -> Bool {
         if now >= second + .seconds(1) { (second, begun) = (now, 0) }
         begun += 1

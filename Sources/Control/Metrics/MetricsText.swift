@@ -1,4 +1,4 @@
-/// Prometheus's text exposition format, version 0.0.4: families of samples, each behind its HELP and TYPE.
+/// A text in Prometheus's exposition format, version 0.0.4: families of samples, each with its HELP and TYPE.
 /// https://prometheus.io/docs/instrumenting/exposition_formats/
 struct MetricsText {
     enum Kind: String { case counter, gauge, histogram }
@@ -11,7 +11,7 @@ struct MetricsText {
     private var family = ""
     private var names: Set<String> = []
 
-    /// Begins a family; what follows until the next one are its samples. Each name begins once.
+    /// Begins a family of samples. Each name may begin once.
     mutating func begin(_ name: String, _ kind: Kind, _ help: String) {
         precondition(names.insert(name).inserted, "\(name) is given twice")
         family = name
@@ -26,7 +26,7 @@ struct MetricsText {
 
     mutating func add(_ value: Double) { line("", [], Self.number(value)) }
 
-    /// `counts` are of each bound by itself, and one more beyond the last.
+    /// Adds a histogram. Each count is of its bucket alone, and the last one of the bucket beyond all bounds.
     mutating func add(_ labels: Labels, bounds: [Double], counts: [UInt64], sum: Double) {
         precondition(counts.count == bounds.count + 1)
         var total: UInt64 = 0

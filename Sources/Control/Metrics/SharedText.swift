@@ -1,4 +1,4 @@
-/// A text that is gathered once for all who ask within `lifetime` of it, and never twice at a time.
+/// A text that all readers within `lifetime` share. It is never gathered twice at a time.
 actor SharedText<Text: Sendable> {
     private let lifetime: Duration
     private let gather: @Sendable () async throws -> Text?
@@ -13,7 +13,7 @@ actor SharedText<Text: Sendable> {
     func text() async throws -> Text? {
         if let gathering { return try await gathering.value }
         if let kept, kept.since.duration(to: .now) < lifetime { return kept.text }
-        // A task of its own: whoever asked first may go away.
+        // An unstructured task goes on when the first reader is cancelled.
         let task = Task { [gather] in try await gather() }
         gathering = task
         defer { gathering = nil }
