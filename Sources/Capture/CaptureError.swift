@@ -1,4 +1,4 @@
-/// Why nothing can be captured, by what the operator can do about it.
+/// A capture that cannot begin, by the remedy.
 public struct CaptureError: Error, CustomStringConvertible {
     public enum Kind: Sendable {
         /// No director's program is on an interface.

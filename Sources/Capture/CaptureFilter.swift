@@ -4,27 +4,27 @@ public import LoadBalancing
 internal import PacketPrograms
 internal import XDPDataPlane
 
-/// Which packets are captured: those that fit all that is said. It is the packet programs that look.
+/// The conditions of a capture. A packet has to meet all of them. The capture programs test them in the kernel.
 public struct CaptureFilter: Sendable {
     public enum Direction: String, Sendable, CaseIterable {
-        /// As they come in.
+        /// Packets as they come in.
         case `in`
-        /// As they leave: encapsulated, or the director's answers.
+        /// Packets as they leave: encapsulated, or answers of the director.
         case out
         case both
     }
 
-    /// Also the client of the connection that an ICMP error is about.
+    /// The client. An ICMP error has the client of the connection that it is about.
     public var client: IPPrefix?
     public var clientPort: UInt16?
-    /// With its port and protocol, where it has one.
+    /// The VIP, with a port and protocol where those count, too.
     public var vip: ServiceAddress?
-    /// Those that are forwarded to it.
+    /// The real server that the packet is forwarded to.
     public var server: IPAddress?
-    /// Those that counted one of these; all, where there is none.
+    /// Counters of which the packet has to count one; empty: any.
     public var counters: Set<PacketCounter> = []
     public var direction = Direction.both
-    /// Bytes of a frame that are kept.
+    /// The number of bytes of a frame that are kept.
     public var snaplen = Self.maximumSnaplen
 
     public static let maximumSnaplen = Int(IPVSD_CAPTURE_SNAPLEN)
@@ -33,7 +33,8 @@ public struct CaptureFilter: Sendable {
 }
 
 extension CaptureFilter {
-    /// `serverIsLocal`: it is the director itself. IPv6, of which no packet is captured, is refused.
+    /// Returns the filter as the capture programs read it, in network byte order. `serverIsLocal` says that the real
+    /// server is the director itself. IPv6 is refused, since the director has only IPv4 packets.
     func row(serverIsLocal: Bool) throws(WrongFamily) -> ipvsd_capture_filter {
         var row = ipvsd_capture_filter()
         for counter in counters { row.counters |= 1 << UInt64(counter.index) }

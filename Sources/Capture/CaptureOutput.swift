@@ -1,42 +1,44 @@
-/// A frame of a packet, with what its surroundings tell.
+/// A frame of a packet with its place in the capture.
 public struct ShownFrame {
     public var packet: CapturedPacket
     public var frame: CapturedPacket.Frame
     public var direction: PcapNG.Direction
-    /// That it came in or leaves by: its index, 0 where it is not known, and its name.
+    /// The index of the interface by which the frame came in or leaves; 0: unknown.
     public var interface: UInt32
+    /// The interface's name.
     public var name: String
     /// Nanoseconds since 1970.
     public var time: UInt64
-    /// Of the packet, from 1 on.
+    /// The number of the packet, from 1 on.
     public var number: UInt64
     /// Packets of this interface that were lost since its last frame.
     public var lost: UInt64
-    /// What else is to be said of this moment.
+    /// A remark about the time before the frame, such as a gap.
     public var remark: String?
 }
 
-/// Packets of an ingress interface.
+/// Counts of an ingress interface's packets.
 public struct CaptureCounts: Sendable {
     public var shown: UInt64 = 0
-    /// Those that the filter let through, and that found no room.
+    /// Packets that passed the filter and found no room in the buffer.
     public var lost: UInt64 = 0
 }
 
-/// Lines or a file.
+/// A format of captures: lines of text, or pcapng.
 public protocol CaptureOutput {
-    /// What comes first: with the interfaces on which packets come in, by index and name.
+    /// Returns the beginning of the output, for these ingress interfaces.
     mutating func begin(_ interfaces: [(index: UInt32, name: String)], now: UInt64) -> [UInt8]
+    /// Returns the output of a frame.
     mutating func show(_ frame: ShownFrame) -> [UInt8]
-    /// What comes last: with the counts by index of the interface.
+    /// Returns the end of the output, with the counts by index of the interface.
     mutating func end(_ counts: [UInt32: CaptureCounts], now: UInt64) -> [UInt8]
 }
 
-/// A pcapng file. Frames of both directions are of the interface by which they came or went; the packet's way in and its
-/// way out have the same id, and the comment says what became of it.
+/// A pcapng file. Each frame belongs to the interface by which it came in or left. The two frames of a packet have the
+/// same packet id, and a comment with the packet's verdict.
 public struct PcapNGOutput: CaptureOutput {
     private let snaplen: UInt32
-    /// The numbers of their blocks, by index of the interface.
+    /// The numbers of the interfaces' blocks, by index of the interface.
     private var numbers: [UInt32: UInt32] = [:]
     private var start: UInt64 = 0
 

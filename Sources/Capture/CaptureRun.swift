@@ -3,30 +3,30 @@ internal import Glibc
 internal import LoadBalancing
 internal import XDPDataPlane
 
-/// Packets from the tap to the output, until there is an end.
+/// A capture from its beginning to its end: packets go from the tap to the output.
 public struct CaptureRun {
     public enum Ending: Equatable, Sendable {
-        /// Whoever asked for it: by a signal, the number of packets or the time, or nobody reads any more.
+        /// The end by a signal, the number of packets, the time, or a reader that has gone.
         case asked
-        /// No interface has had a program of the director's for a second.
+        /// The director's program has been on no interface for a second.
         case directorGone
     }
 
     public struct Report: Sendable {
         public var ending: Ending
-        /// Packets that were shown.
+        /// The number of packets in the output.
         public var packets: UInt64
         public var lost: UInt64
     }
 
-    /// Packets; nil: any number.
+    /// The number of packets after which the capture ends; nil: no limit.
     public var count: UInt64?
     public var duration: Duration?
-    /// Asked often: somebody wants it to end.
+    /// Returns whether the capture has to end. It is called at least every 50 ms.
     public var isStopped: () -> Bool
-    /// False: nobody reads any more.
+    /// Writes output. Returns false where the reader has gone.
     public var write: ([UInt8]) throws -> Bool
-    /// For the operator: what happens besides.
+    /// Prints a remark for the operator, apart from the output.
     public var say: (String) -> Void
 
     private let tap: Tap
@@ -34,16 +34,17 @@ public struct CaptureRun {
     private var finder: EgressFinder?
     private let directory: String
     private var names: [UInt32: String] = [:]
-    /// By index of the ingress interface; losses as the last packet told.
+    /// The counts by index of the ingress interface. Losses are as in the last packet's record.
     private var counts: [UInt32: CaptureCounts] = [:]
     private var packets: UInt64 = 0
     private var remark: String?
     private var pending: [UInt8] = []
 
-    /// How long it takes at most until a swapped program or a wish to end is seen.
+    /// The longest wait for packets, in milliseconds. Swapped programs and requests to end are noticed after it.
     private static let pause: Int32 = 50
-    /// Between a mode's program and the other's there is none for a moment.
+    /// The time without a program after which the director has gone. A change of the XDP mode leaves a short gap.
     private static let patience = Duration.seconds(1)
+    /// The number of bytes that are written at a time.
     private static let enough = 1 << 18
 
     public init(
@@ -81,7 +82,7 @@ public struct CaptureRun {
             }
         }
         tap.detach()
-        // All that was handed over until then.
+        // Reads all packets that are in the buffer.
         var last: UInt64?
         while isRead, !isComplete, packets != last {
             last = packets
@@ -120,7 +121,7 @@ public struct CaptureRun {
         guard packet.before != nil || packet.after != nil else { return }
         packets += 1
         var counts = counts[packet.ingress] ?? CaptureCounts()
-        // CPUs that lose at the same time may hand over their counts in another order.
+        // CPUs that lose packets at the same time may deliver their counts out of order.
         let more = Int32(bitPattern: packet.lost &- UInt32(truncatingIfNeeded: counts.lost))
         var lost = UInt64(max(more, 0))
         counts.lost += lost
@@ -139,7 +140,8 @@ public struct CaptureRun {
         }
     }
 
-    /// XDP_TX and answers leave by the interface that the packet came in on.
+    /// Returns the index of the egress interface; 0: unknown. Packets of XDP_TX and answers leave by the ingress
+    /// interface.
     private mutating func egress(of packet: CapturedPacket, _ frame: CapturedPacket.Frame) -> UInt32 {
         guard packet.isRedirected, let server = packet.server?.v4 else { return packet.ingress }
         if packet.isFragmented { return finder?.fragmentingInterface ?? 0 }
@@ -158,7 +160,7 @@ public struct CaptureRun {
     }
 }
 
-/// Nanoseconds.
+/// The kernel's clocks, in nanoseconds.
 private enum Clock {
     static func read(_ clock: clockid_t) -> Int64 {
         var time = timespec()
@@ -166,9 +168,9 @@ private enum Clock {
         return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
     }
 
-    /// Since 1970.
+    /// Returns the time since 1970.
     static func now() -> UInt64 { UInt64(read(CLOCK_REALTIME)) }
 
-    /// Of the time since 1970 against CLOCK_MONOTONIC, as the clock is set now.
+    /// Returns the present offset of CLOCK_REALTIME from CLOCK_MONOTONIC.
     static func offset() -> Int64 { read(CLOCK_REALTIME) - read(CLOCK_MONOTONIC) }
 }

@@ -4,14 +4,14 @@ import LoadBalancing
 internal import PacketPrograms
 internal import XDPDataPlane
 
-/// A packet that the director had, and what became of it.
+/// A packet that the director processed, with the verdict.
 public struct CapturedPacket: Sendable {
     public struct Frame: Sendable, Equatable {
-        /// Its beginning, or all of it.
+        /// The first bytes of the frame, or all of them.
         public var bytes: [UInt8]
-        /// On the wire.
+        /// The length on the wire.
         public var length: UInt32
-        /// Nanoseconds of CLOCK_MONOTONIC.
+        /// The time in nanoseconds of CLOCK_MONOTONIC.
         public var time: UInt64
 
         public init(bytes: [UInt8], length: UInt32, time: UInt64) {
@@ -21,18 +21,19 @@ public struct CapturedPacket: Sendable {
         }
     }
 
-    /// The index of the interface.
+    /// The index of the ingress interface.
     public var ingress: UInt32
-    /// XDP's.
+    /// The verdict, of `enum xdp_action`.
     public var verdict: UInt32
-    /// As it came in, and as it left; nil where it did not, or that was not asked for.
+    /// The packet as it came in; nil: not captured.
     public var before: Frame?
+    /// The packet as it left; nil: it did not leave, or is not captured.
     public var after: Frame?
-    /// What it counted.
+    /// The counters that the packet counted.
     public var counters: [PacketCounter]
-    /// To which it was forwarded encapsulated.
+    /// The real server to which the packet was forwarded, encapsulated.
     public var server: IPAddress?
-    /// Packets of its interface that found no room in the ring so far, modulo 2^32.
+    /// The number of the interface's packets that have found no room in the ring so far, modulo 2^32.
     public var lost: UInt32
 
     public init(
@@ -48,7 +49,7 @@ public struct CapturedPacket: Sendable {
         self.lost = lost
     }
 
-    /// What the capture programs hand over; nil for what they never do.
+    /// Reads a record of the capture programs; nil: the record is too short for what it claims to have.
     init?(record: UnsafeRawBufferPointer, wants direction: CaptureFilter.Direction) {
         guard record.count >= MemoryLayout<ipvsd_captured>.size else { return nil }
         let head = record.loadUnaligned(as: ipvsd_captured.self)
@@ -67,13 +68,14 @@ public struct CapturedPacket: Sendable {
             server: head.server == 0 ? nil : .v4(IPv4Address(bigEndian: head.server)), lost: head.lost)
     }
 
-    /// XDP_REDIRECT: it leaves by an interface of which the verdict says nothing.
+    /// Whether the packet leaves by another interface, which the verdict does not name (XDP_REDIRECT).
     var isRedirected: Bool { verdict == xdpRedirect }
 
-    /// Left to the kernel, which fragments it after encapsulation.
+    /// Whether the kernel fragments the packet after encapsulation.
     var isFragmented: Bool { counters.contains { $0.index == Int(IPVSD_EVENT_FRAGMENTED.rawValue) } }
 
-    /// What became of it, in the words of `status`: "forwarded to 10.0.0.11 (rescheduled)", "dropped-martian-source".
+    /// The verdict in the words of `status`, such as "forwarded to 10.0.0.11 (rescheduled)" or
+    /// "dropped-martian-source".
     public var fate: String {
         let end = counters.first { $0.group != .received && $0.group != .event }
         let events = counters.filter { $0.group == .event }.map(\.name).joined(separator: ", ")
@@ -86,5 +88,5 @@ public struct CapturedPacket: Sendable {
     }
 }
 
-/// Of `enum xdp_action`.
+/// XDP_REDIRECT of `enum xdp_action`.
 private let xdpRedirect: UInt32 = 4

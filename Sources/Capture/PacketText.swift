@@ -1,7 +1,7 @@
 internal import Packets
 
-/// A frame's headers in a few words, in the manner of tcpdump: "10.0.0.1:40112 > 10.0.0.100:80 tcp S", and inside a
-/// tunnel "10.0.0.2 > 10.0.0.11 ipip 10.0.0.1:40112 > 10.0.0.100:80 tcp S".
+/// A frame's headers on a line, in the manner of tcpdump: "10.0.0.1:40112 > 10.0.0.100:80 tcp S", and in a tunnel
+/// "10.0.0.2 > 10.0.0.11 ipip 10.0.0.1:40112 > 10.0.0.100:80 tcp S".
 public enum PacketText {
     public static func text(_ frame: [UInt8]) -> String {
         guard var type = frame[Ethernet.type] else { return "truncated" }
@@ -19,7 +19,7 @@ public enum PacketText {
         return tags + text(ofPacket: rest, depth: 0)
     }
 
-    /// Of an IPv4 packet.
+    /// Returns the text of an IPv4 packet, `depth` tunnels inside.
     private static func text(ofPacket packet: ArraySlice<UInt8>, depth: Int) -> String {
         guard let from = packet[IPv4.source], let to = packet[IPv4.destination], let fragment = packet[IPv4.fragment],
             let number = packet[IPv4.protocolNumber],
@@ -57,7 +57,7 @@ public enum PacketText {
         }
     }
 
-    /// tcpdump's.
+    /// Returns tcpdump's letters for TCP flags.
     private static func letters(of flags: TCP.Flags) -> String {
         let letters: [(TCP.Flags, String)] = [
             (.fin, "F"), (.syn, "S"), (.rst, "R"), (.psh, "P"), (.ack, "."), (.urg, "U"), (.ece, "E"), (.cwr, "W"),

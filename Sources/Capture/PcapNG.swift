@@ -1,19 +1,20 @@
-/// Blocks of a pcapng file (draft-ietf-opsawg-pcapng), little-endian throughout, as the section header says. Every
-/// interface is Ethernet (LINKTYPE_ETHERNET, 1), with times in nanoseconds since 1970.
+/// Blocks of a pcapng file (draft-ietf-opsawg-pcapng), in little-endian byte order. Every interface is Ethernet
+/// (LINKTYPE_ETHERNET, 1), with times in nanoseconds since 1970.
 public enum PcapNG {
-    /// Section 4.1. Comes first.
+    /// Returns the Section Header Block (section 4.1), which comes first.
     public static func sectionHeader(application: String) -> [UInt8] {
         var body: [UInt8] = []
         body.append(0x1A2B_3C4D as UInt32)
         body.append(1 as UInt16)
         body.append(0 as UInt16)
-        // The section's length is not known.
+        // The section's length is unknown.
         body.append(UInt64.max)
         body.append(option: 4, application)
         return block(0x0A0D_0D0A, body)
     }
 
-    /// Section 4.2. The first one is number 0. Readers such as libpcap want the same `snaplen` of all.
+    /// Returns an Interface Description Block (section 4.2). The first interface is number 0. Readers such as libpcap
+    /// need the same `snaplen` for all interfaces.
     public static func interface(name: String, description: String, snaplen: UInt32) -> [UInt8] {
         var body: [UInt8] = []
         body.append(1 as UInt16)
@@ -30,23 +31,23 @@ public enum PcapNG {
         case outbound = 2
     }
 
-    /// What is told of a frame.
+    /// The fields of a frame's block.
     public struct Packet {
         /// The number of its interface's block.
         public var interface: UInt32
         /// Nanoseconds since 1970.
         public var time: UInt64
-        /// Perhaps cut off.
+        /// The frame's bytes, cut off at the snaplen.
         public var bytes: [UInt8]
-        /// On the wire.
+        /// The length on the wire.
         public var length: UInt32
         public var direction: Direction
         public var comment: String
-        /// The same of all frames that are one packet.
+        /// The packet's id, the same in both of its frames.
         public var id: UInt64
-        /// XDP's.
+        /// The verdict, of `enum xdp_action`.
         public var verdict: UInt32
-        /// Packets that were lost since the interface's last one.
+        /// The number of packets lost since the interface's last frame.
         public var lost: UInt64
 
         public init(
@@ -65,7 +66,7 @@ public enum PcapNG {
         }
     }
 
-    /// Section 4.3, an Enhanced Packet Block.
+    /// Returns an Enhanced Packet Block (section 4.3).
     public static func packet(_ packet: Packet) -> [UInt8] {
         var body: [UInt8] = []
         body.reserveCapacity(packet.bytes.count + 192)
@@ -82,8 +83,8 @@ public enum PcapNG {
         return block(6, body)
     }
 
-    /// Section 4.6, an Interface Statistics Block; from `start` to `end`, in nanoseconds since 1970. `delivered`
-    /// and `lost` together are the packets that the filter let through.
+    /// Returns an Interface Statistics Block (section 4.6), from `start` to `end` in nanoseconds since 1970. The sum of
+    /// `delivered` and `lost` is the number of packets that passed the filter.
     public static func statistics(
         interface: UInt32, start: UInt64, end: UInt64, delivered: UInt64, lost: UInt64
     ) -> [UInt8] {
@@ -102,7 +103,7 @@ public enum PcapNG {
         return block(5, body)
     }
 
-    /// Each of ours has options.
+    /// Returns a block with options, whose end it adds.
     private static func block(_ type: UInt32, _ body: [UInt8]) -> [UInt8] {
         var bytes: [UInt8] = []
         let length = UInt32(16 + body.count)
@@ -125,7 +126,7 @@ extension [UInt8] {
         Swift.withUnsafeBytes(of: value.littleEndian) { append(contentsOf: $0) }
     }
 
-    /// Two words, the upper one first.
+    /// Appends a time as two 32-bit words, the upper one first.
     fileprivate mutating func append(time: UInt64) {
         append(UInt32(truncatingIfNeeded: time >> 32))
         append(UInt32(truncatingIfNeeded: time))

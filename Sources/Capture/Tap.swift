@@ -7,15 +7,15 @@ internal import PacketPrograms
 internal import SystemCalls
 internal import XDPDataPlane
 
-/// The capture programs around the director's (fentry and fexit). They are there as long as this is, whatever ends the
-/// process: nothing of them is pinned.
+/// The capture programs (fentry and fexit) on the director's program. Nothing of them is pinned, so they are gone when
+/// the process has ended in any way.
 public final class Tap {
-    /// What `follow` found.
+    /// The result of `follow`.
     public enum Change: Sendable {
         case none
-        /// Packets went through a program that nobody watched, for so long at most.
+        /// A new program is watched. Packets may have passed unseen for up to `gap`.
         case followed(gap: Duration)
-        /// No interface has a program of the director's.
+        /// The director's program is on no interface.
         case gone
     }
 
@@ -29,19 +29,19 @@ public final class Tap {
         }
     }
 
-    /// The interfaces that the director has now.
+    /// The indices of the director's interfaces.
     public private(set) var interfaces: [UInt32]
 
     private let directory: String
     private let filter: CaptureFilter
     private let row: ipvsd_capture_filter
-    /// Of the first attachment; all others write to them, too.
+    /// The maps of the first attachment, to which all others write, too.
     private let shared: [(name: String, descriptor: BPFDescriptor)]
     private let ring: RingBuffer
     private let losses: BPFMap<UInt32, UInt64>
-    /// By the id of the program that is watched.
+    /// The attachments by the id of the watched program.
     private var attachments: [UInt32: Attachment]
-    /// When all programs were last known to be watched.
+    /// The last time at which all programs were watched.
     private var watched: ContinuousClock.Instant
 
     private static let function = "director"
@@ -50,7 +50,7 @@ public final class Tap {
     private static let sharedMaps = ["ring", "losses"]
     private static let typeInformation = "/sys/kernel/btf/vmlinux"
 
-    /// Begins to watch the director whose state is pinned below `directory`.
+    /// Attaches to the programs of the director whose pins are in `directory`.
     public init(directory: String, filter: CaptureFilter) throws {
         silenceLibbpf()
         try Self.requirePrivilege()
@@ -84,7 +84,7 @@ public final class Tap {
         watched = .now
     }
 
-    /// Watches the programs that packets go through now: a reload or another daemon may have swapped them.
+    /// Attaches to new programs of the director, and detaches from former ones. A reload or another daemon swaps them.
     public func follow() throws -> Change {
         let running = try RunningPrograms(directory: directory)
         var gap: Duration?
@@ -95,7 +95,7 @@ public final class Tap {
             attachments[id] = attachment
             gap = watched.duration(to: .now)
         }
-        // What is not on an interface any more may still have a packet, but not for as long as this took.
+        // A program off all interfaces may still run for a packet, but for less time than the steps above take.
         for id in attachments.keys where !running.ids.contains(id) { attachments[id] = nil }
         guard !running.ids.isEmpty else { return .gone }
         interfaces = running.interfaces
@@ -103,24 +103,25 @@ public final class Tap {
         return gap.map { .followed(gap: $0) } ?? .none
     }
 
-    /// Hands over packets until there is none or `body` says false; waits for the first. A signal ends the wait.
+    /// Calls `body` for each packet in the ring, until `body` returns false. It waits for the first packet for the
+    /// given time. A signal ends the wait.
     public func read(waiting milliseconds: Int32, _ body: (CapturedPacket) -> Bool) throws {
         try ring.read(waiting: milliseconds) { record in
             CapturedPacket(record: record, wants: filter.direction).map(body) ?? true
         }
     }
 
-    /// Takes the programs away. What they have handed over can still be read.
+    /// Detaches the programs. Packets in the ring can still be read.
     public func detach() { attachments = [:] }
 
-    /// By the index of the interface: packets that found no room in the ring, so far.
+    /// Returns the number of packets that have found no room in the ring, by index of the interface.
     public func lost() throws -> [UInt32: UInt64] {
         Dictionary(uniqueKeysWithValues: try losses.entries().map { ($0.key, $0.value) })
     }
 
     // MARK: Attaching
 
-    /// Nil where the program is no more.
+    /// Attaches to the program with the id; nil: it is gone.
     private static func attach(
         to id: UInt32, directory: String, row: ipvsd_capture_filter, shared: [(name: String, descriptor: BPFDescriptor)]
     ) throws -> Attachment? {
@@ -135,7 +136,7 @@ public final class Tap {
             }
             for (name, descriptor) in shared { try object.reuse(descriptor: descriptor.number, forMap: name) }
             try object.load()
-            // Whoever is seen to enter shall be seen to leave.
+            // First at the exit, so that the exit of every seen entry is seen, too.
             let atExit = try object.program(named: exit).attachTracing()
             return Attachment(object: object, links: [atExit, try object.program(named: entry).attachTracing()])
         } catch {
@@ -158,7 +159,7 @@ public final class Tap {
     }
 
     private static func requirePrivilege() throws(CaptureError) {
-        // It comes with CAP_BPF and CAP_PERFMON; those alone do not find out which programs run.
+        // CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON. These two cannot open a program by its id.
         let isAdministrator = clinux_effective_capabilities() >> UInt64(CAP_SYS_ADMIN) & 1 == 1
         if !isAdministrator {
             throw CaptureError(

@@ -1,7 +1,7 @@
 internal import Glibc
 internal import LoadBalancing
 
-/// A line for each frame.
+/// Text with a line for each frame.
 public struct TextOutput: CaptureOutput {
     public init() {}
 
@@ -18,7 +18,7 @@ public struct TextOutput: CaptureOutput {
 
     public func end(_ counts: [UInt32: CaptureCounts], now: UInt64) -> [UInt8] { [] }
 
-    /// The time of day where the machine is, in microseconds.
+    /// Returns the local time of day, in microseconds.
     private static func clock(_ nanoseconds: UInt64) -> String {
         var seconds = time_t(nanoseconds / 1_000_000_000)
         var parts = tm()
