@@ -4,10 +4,13 @@ import Control
 import Director
 import Doctor
 import FoundationEssentials
+import Glibc
 import HostState
 import LoadBalancing
+import Netlink
 import RealServerSetup
 import ServiceConfiguration
+import SystemCalls
 import XDPDataPlane
 
 /// `ipvsd doctor`: the faults of this machine as a director, a real server or both.
@@ -117,5 +120,86 @@ struct DoctorCommand: AsyncParsableCommand {
         let named = places.compactMap { place in place.downReason.map { "in \(place.service): \($0)" } }
         let more = named.count > 4 ? ["and in \(named.count - 4) more services"] : []
         return (named.prefix(4) + more).joined(separator: "; ")
+    }
+}
+
+/// The options of `doctor` and `realserver-setup --check` besides the VIPs.
+struct DoctorOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "The director's own address, to check that it can be reached, and by packets of which size.",
+            valueName: "address"))
+    var director: String?
+
+    @Option(
+        help: ArgumentHelp("The port at which the service has to listen. Default: any.", valueName: "number"))
+    var port: String?
+
+    @Option(
+        name: .declared(Options.outerSources),
+        help: ArgumentHelp("The value of the director's option of that name.", valueName: "A.B.C.D/LENGTH"))
+    var outerSourcePrefix: String?
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    @Flag(help: "Repair faults where possible. 'ipvsd realserver-setup --undo' takes the repairs back.")
+    var fix = false
+
+    func examiner(vips: [IPAddress], mss: MSSPolicy) throws -> RealServerExaminer {
+        RealServerExaminer(
+            vips: vips,
+            director: try director.map { text in
+                try valid("--director \(text)") { () throws(InvalidValue) in try AddressText.address(text) }
+            },
+            outerSources: try outerSourcePrefix.map { text in
+                try valid("\(Options.outerSources.flagName) \(text)") { () throws(InvalidValue) in
+                    try Options.outerSources.syntax.parse(text)
+                }
+            },
+            port: try port.map { text in
+                try valid("--port \(text)") { () throws(InvalidValue) in try AddressText.port(text) }
+            }, mss: mss)
+    }
+}
+
+/// A run of the doctor: it examines, repairs with `--fix`, examines again, and prints the remaining findings.
+struct Consultation {
+    var realServer: RealServerExaminer?
+    var director: DirectorExaminer?
+    var setup: RealServerSetup?
+    var options: DoctorOptions
+
+    /// The exit code of a command that has found a fault.
+    static let faultsFound = ExitCode(1)
+
+    private static let rounds = 3
+
+    func run() throws {
+        var reports = try examine()
+        var repaired: [String] = []
+        if options.fix, let setup {
+            // A device that one repair makes may inherit a fault, which the next round repairs.
+            for _ in 0..<Self.rounds where reports.flatMap(\.findings).contains(where: { $0.repair != nil }) {
+                // A repair that fails undoes its steps, so steps are printed afterwards.
+                var steps: [String] = []
+                try reports.flatMap(\.findings).repair(with: setup) { steps.append("\($0)") }
+                repaired += steps
+                if !options.json { steps.forEach { print("mended: \($0)") } }
+                reports = try examine()
+            }
+        }
+        print(options.json ? try reports.json(repaired: repaired) : reports.text())
+        if !reports.areHealthy { throw Self.faultsFound }
+    }
+
+    private func examine() throws -> [Report] {
+        do {
+            return [try realServer?.examine(), try director?.examine()].compactMap(\.self)
+        } catch let error as NetlinkError where error.isMissingPrivilege {
+            throw Failure(.noPrivilege, "\(error) (run as root)")
+        } catch let error as NetlinkError {
+            throw Failure(.kernel, "\(error)")
+        }
     }
 }

@@ -105,3 +105,14 @@ func requireRoot(to deed: String = "talk to the director") throws {
 func valid<Value>(_ place: String, _ body: () throws(InvalidValue) -> Value) throws -> Value {
     do { return try body() } catch { throw Failure(.badValue, "\(ConfigurationError(place: place, error))") }
 }
+
+/// Prints on standard output, in place of Swift's function of that name. Control characters become escapes, since texts
+/// may come from servers and files.
+func print(_ value: some CustomStringConvertible, terminator: String = "\n") {
+    Swift.print(value.description.onItsLines, terminator: terminator)
+}
+
+extension String {
+    /// Returns the text with blanks behind it, up to the width of a column.
+    func padded(to width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
+}

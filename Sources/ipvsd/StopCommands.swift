@@ -101,3 +101,20 @@ struct Cleanup: AsyncParsableCommand {
         Failure(.alreadyRunning, "a director runs with pid \(Daemon.pid(instance)); 'ipvsd stop' ends it first")
     }
 }
+
+extension Cleanup {
+    /// Prints the stored drains, which outlive a cleanup.
+    func showKeptDrains(_ instance: InstancePaths) {
+        let stored = StoredDrains(instance)
+        let option = common.instanceName.map { " --instance \($0)" } ?? ""
+        do {
+            for drain in try stored.lines() {
+                print(
+                    "kept for the next start, in \(stored.path): \(drain.text) ('ipvsd undrain \(drain.server)\(option)')"
+                )
+            }
+        } catch {
+            print("kept: \(error)")
+        }
+    }
+}

@@ -1,4 +1,5 @@
 import Addresses
+import ArgumentParser
 import Control
 import Director
 import LoadBalancing
@@ -30,6 +31,28 @@ struct MetricsListener: Service {
                 problem = "\(error)"
             }
             try? await cancelWhenGracefulShutdown { try await Task.sleep(for: Self.pause) }
+        }
+    }
+}
+
+/// `ipvsd metrics`: the metrics in Prometheus's text format.
+struct Metrics: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print the metrics in Prometheus's text format.",
+        discussion: """
+            The same is served on the control socket (curl --unix-socket /run/ipvsd/control.sock http://ipvsd/metrics), \
+            and over TCP where the director was started with \(Options.metricsListen.flagName), or has \(Options.metricsListen.keyName) in its \
+            file.
+
+            Exit code 3: no daemon runs.
+            """)
+
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        try await reporting {
+            let text = try await RunningDirector(common).ask { try await $0.metrics() }
+            print(String(decoding: text, as: UTF8.self), terminator: "")
         }
     }
 }

@@ -4,6 +4,39 @@ import HostState
 import ServiceConfiguration
 import TunnelSetup
 
+/// `ipvsd tunnel`: point-to-point IPIP tunnels.
+struct TunnelCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "tunnel",
+        abstract: "Add, show and delete point-to-point IPIP tunnels.",
+        discussion: """
+            For networks joined beside the balancer, by the kernel's ipip. Director and real servers need no such tunnel.
+
+              ipvsd tunnel add site-b --local 192.0.2.1 --remote 198.51.100.1 --address 10.255.0.1 --peer 10.255.0.2
+              ipvsd tunnel show
+              ipvsd tunnel delete site-b
+
+            Exit codes: 64 a bad value, or a device that is not to be deleted, 69 no such tunnel, or the name is taken, 71 \
+            the kernel refuses, 75 another one is at work, 77 no privilege.
+            """,
+        subcommands: [TunnelAddCommand.self, TunnelShowCommand.self, TunnelDeleteCommand.self])
+
+    /// Runs `body`, and gives the errors of tunnels their exit codes.
+    static func naming<Result>(_ body: () throws -> Result) throws -> Result {
+        do { return try body() } catch let error as TunnelError {
+            let code: Failure.Code =
+                switch error {
+                case .missingPrivilege: .noPrivilege
+                case .notFound, .taken: .interface
+                case .refused: .badValue
+                case .kernel: .kernel
+                case .busy: .alreadyRunning
+                }
+            throw Failure(code, "\(error)")
+        }
+    }
+}
+
 /// `ipvsd tunnel add`.
 struct TunnelAddCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -113,5 +146,84 @@ struct TunnelAddCommand: AsyncParsableCommand {
                 .badValue, "--mtu \(mtu): no MTU (accepted: \(accepted.lowerBound) to \(accepted.upperBound))")
         }
         return bytes
+    }
+}
+
+/// `ipvsd tunnel delete`.
+struct TunnelDeleteCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "delete",
+        abstract: "Delete an IPIP tunnel; tunl0 and devices of other kinds are refused.",
+        discussion: """
+            With the last one that 'ipvsd tunnel add' added, the kernel module goes too, if that had loaded it and \
+            nobody uses it.
+            """)
+
+    @Argument(help: "The tunnel's name.")
+    var name: String?
+
+    @Flag(help: "All tunnels that 'ipvsd tunnel add' added.")
+    var all = false
+
+    @Flag(help: "Print what would be deleted, and delete nothing.")
+    var dryRun = false
+
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        try await reporting {
+            try TunnelCommand.naming {
+                guard all == (name == nil) else {
+                    throw Failure(.badValue, "tunnel delete: accepted: the name of a tunnel, or --all")
+                }
+                let setup = TunnelSetup(instance: try common.instance())
+                if dryRun {
+                    let changes = try setup.deletions(name)
+                    for change in changes { print("would delete \(change)") }
+                    if changes.isEmpty { print("nothing to delete") }
+                } else if let name {
+                    try setup.delete(name) { print("deleted \($0)") }
+                } else {
+                    try deleteAll(setup)
+                }
+            }
+        }
+    }
+
+    private func deleteAll(_ setup: TunnelSetup) throws {
+        var count = 0
+        let complete = try setup.deleteAll { change, error in
+            count += 1
+            print(error.map { "cannot delete \(change): \($0)" } ?? "deleted \(change)")
+        }
+        if count == 0 { print("nothing to delete") }
+        if !complete { throw Failure(.kernel, "not everything could be deleted; --all tries again") }
+    }
+}
+
+/// `ipvsd tunnel show`.
+struct TunnelShowCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "show",
+        abstract: "List all IPIP tunnels of this network namespace.",
+        discussion: """
+            The list also has tunnels that 'ipvsd tunnel add' did not add, in the form of 'ip -d address'.
+
+            Exit code 69: there is no tunnel of that name.
+            """)
+
+    @Argument(help: "Only the tunnel of that name.")
+    var name: String?
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    func run() async throws {
+        try await reporting {
+            try TunnelCommand.naming {
+                let tunnels = try TunnelSetup.list(name)
+                if json { print(try tunnels.json()) } else { for tunnel in tunnels { print(tunnel.text) } }
+            }
+        }
     }
 }

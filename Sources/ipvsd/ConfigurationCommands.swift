@@ -1,5 +1,6 @@
 import ArgumentParser
 import ConfigurationImport
+import Director
 import LoadBalancing
 import ServiceConfiguration
 
@@ -99,5 +100,57 @@ struct ImportCommand: AsyncParsableCommand {
             }
         }
         return marks
+    }
+}
+
+/// `ipvsd check FILE`: the errors of a configuration file.
+struct Check: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Find the errors of a configuration file.",
+        discussion: """
+            Names all errors, with their lines and the accepted values. Nothing is changed, and no privilege is needed.
+
+            Exit codes: 0 the file is good, 64 it is not.
+            """)
+
+    @Argument(help: "The file, as for --config.", completion: .file())
+    var file: String
+
+    func run() async throws {
+        try await reporting {
+            let configuration: DirectorConfiguration
+            do { configuration = try ConfigurationFile.read(file) } catch { throw Failure(.badValue, "\(error)") }
+            for note in configuration.notes { print("note: \(note)") }
+            let servers = configuration.services.reduce(0) { $0 + $1.servers.count }
+            print("\(file) is good: services: \(configuration.services.count), real servers: \(servers)")
+        }
+    }
+}
+
+/// `ipvsd documentation NAME`: a document that packages install, made of the declared options.
+struct DocumentationCommand: AsyncParsableCommand {
+    enum Document: String, CaseIterable, ExpressibleByArgument {
+        case fileManual = "file-manual"
+        case schema
+    }
+
+    static let configuration = CommandConfiguration(
+        commandName: "documentation",
+        abstract: "Print the manual page ipvsd.yaml(5), or the JSON Schema of the configuration file.",
+        shouldDisplay: false)
+
+    @Argument(help: "The document: file-manual or schema.")
+    var document: Document
+
+    @Option(help: ArgumentHelp("The date in the manual page, as \"March 1, 2026\".", valueName: "date"))
+    var date: String?
+
+    func run() async throws {
+        try await reporting {
+            switch document {
+            case .fileManual: print(FileManual(date: date ?? "", version: Director.version).text, terminator: "")
+            case .schema: print(FileSchema.text, terminator: "")
+            }
+        }
     }
 }
