@@ -7,6 +7,7 @@ import XDPDataPlane
 
 @testable import Capture
 
+/// The outputs of a capture, and the records that it reads.
 struct CaptureOutputTests {
     private let syn = hex(
         """
@@ -31,7 +32,8 @@ struct CaptureOutputTests {
             time: 1_700_000_000_012_345_678, number: 1, lost: lost, remark: remark)
     }
 
-    @Test func fates() {
+    @Test("a verdict has the words of status, with the real server and further events")
+    func fates() {
         func fate(_ server: IPAddress?, _ names: [PacketCounter]) -> String {
             shown(names, server: server).packet.fate
         }
@@ -45,23 +47,24 @@ struct CaptureOutputTests {
         #expect(fate(nil, counters("received")) == "not counted")
     }
 
-    @Test func lines() {
+    @Test("a frame is a line of text, behind lines about losses and remarks")
+    func lines() {
         let output = TextOutput()
         let frame = shown(
             counters("received", "forwarded"), server: IPAddress(0x0A00_000B), lost: 2, remark: "something happened")
         let lines = String(decoding: output.show(frame), as: UTF8.self).split(separator: "\n")
         #expect(lines[0] == "(2 packets before the next one were lost: the buffer was full)")
         #expect(lines[1] == "(something happened)")
-        // The hour is the machine's.
-        #expect(lines[2].hasPrefix("1700000000") == false && lines[2].dropFirst(2).hasPrefix(":"))
+        // The hour depends on the machine's time zone.
+        #expect(lines[2].dropFirst(2).hasPrefix(":"))
         #expect(
             lines[2].hasSuffix(
                 ":20.012345 in  eth3 10.0.0.1:40112 > 10.0.0.100:80 tcp S length 60: forwarded to 10.0.0.11"))
         #expect(lines.count == 3)
     }
 
-    /// An interface has one block, before its first frame, and one with its counts.
-    @Test func interfacesOfAFile() {
+    @Test("an interface has one block before its first frame, and one with its counts at the end")
+    func interfacesOfAFile() {
         var output = PcapNGOutput(snaplen: 100)
         var file = output.begin([(index: 3, name: "eth3")], now: 1)
         file += output.show(shown(counters("received"), .inbound, interface: 3))
@@ -89,8 +92,8 @@ struct CaptureOutputTests {
         return blocks
     }
 
-    /// As the packet programs read it: addresses and ports in network byte order.
-    @Test func filterRow() throws {
+    @Test("a filter has addresses and ports in network byte order")
+    func filterRow() throws {
         var filter = CaptureFilter()
         #expect(try filter.row(serverIsLocal: false).directions == 3)
         #expect(try filter.row(serverIsLocal: false).snaplen == 16000)
@@ -102,15 +105,21 @@ struct CaptureOutputTests {
         filter.counters = Set(counters("forwarded", "dropped-internal"))
         let row = try filter.row(serverIsLocal: true)
         withUnsafeBytes(of: row) { bytes in
-            #expect(Array(bytes[8..<12]) == [10, 0, 1, 0] && Array(bytes[12..<16]) == [255, 255, 255, 0])
-            #expect(Array(bytes[16..<24]) == [10, 0, 0, 100, 10, 0, 0, 11])
-            #expect(Array(bytes[24..<31]) == [0x12, 0x34, 0, 0x50, 17, 1, 2])
+            #expect(Array(bytes[8..<12]) == [10, 0, 1, 0], "the client")
+            #expect(Array(bytes[12..<16]) == [255, 255, 255, 0], "the client's mask")
+            #expect(Array(bytes[16..<20]) == [10, 0, 0, 100], "the VIP")
+            #expect(Array(bytes[20..<24]) == [10, 0, 0, 11], "the real server")
+            #expect(Array(bytes[24..<26]) == [0x12, 0x34], "the client's port")
+            #expect(Array(bytes[26..<28]) == [0, 0x50], "the VIP's port")
+            #expect(Array(bytes[28..<31]) == [17, 1, 2], "UDP, the director itself, and frames that leave")
         }
-        #expect(row.counters == 1 << 1 | 1 << 22)
+        let indices = counters("forwarded", "dropped-internal").map(\.index)
+        #expect(row.counters == indices.reduce(0) { $0 | 1 << UInt64($1) })
     }
 
-    @Test func recordsThatAreTooShortAreNone() {
-        for count in 0..<56 {
+    @Test("a record that is shorter than its lengths say is none")
+    func recordsThatAreTooShortAreNone() {
+        for count in 0..<MemoryLayout<ipvsd_captured>.size {
             let record = [UInt8](repeating: 255, count: count)
             #expect(record.withUnsafeBytes { CapturedPacket(record: $0, wants: .both) } == nil)
         }

@@ -3,7 +3,8 @@ import Testing
 
 /// Blocks byte for byte, by draft-ietf-opsawg-pcapng.
 struct PcapNGTests {
-    @Test func sectionHeader() {
+    @Test("the Section Header Block")
+    func sectionHeader() {
         #expect(
             PcapNG.sectionHeader(application: "ipvsd")
                 == hex(
@@ -20,7 +21,8 @@ struct PcapNGTests {
                     """))
     }
 
-    @Test func interface() {
+    @Test("an Interface Description Block")
+    func interface() {
         #expect(
             PcapNG.interface(name: "eth0", description: "x", snaplen: 16000)
                 == hex(
@@ -37,7 +39,8 @@ struct PcapNGTests {
                     """))
     }
 
-    @Test func packet() {
+    @Test("an Enhanced Packet Block")
+    func packet() {
         let packet = PcapNG.Packet(
             interface: 1, time: 0x0123_4567_89AB_CDEF, bytes: [0xAA, 0xBB, 0xCC, 0xDD, 0xEE], length: 1514,
             direction: .outbound, comment: "ok", id: 7, verdict: 3, lost: 9)
@@ -61,7 +64,8 @@ struct PcapNGTests {
                     """))
     }
 
-    @Test func nothingLostIsNotTold() {
+    @Test("a count of losses is left out where nothing is lost")
+    func nothingLostIsNotTold() {
         var packet = PcapNG.Packet(
             interface: 0, time: 0, bytes: [], length: 0, direction: .inbound, comment: "", id: 1, verdict: 1, lost: 0)
         let without = PcapNG.packet(packet).count
@@ -69,7 +73,8 @@ struct PcapNGTests {
         #expect(PcapNG.packet(packet).count == without + 12)
     }
 
-    @Test func statistics() {
+    @Test("an Interface Statistics Block")
+    func statistics() {
         #expect(
             PcapNG.statistics(interface: 2, start: 1 << 32 + 5, end: 3 << 32 + 4, delivered: 7, lost: 3)
                 == hex(
@@ -88,8 +93,8 @@ struct PcapNGTests {
                     """))
     }
 
-    /// Whatever a frame's length, blocks are of whole words, and have the same length at both ends.
-    @Test func blocksAreAligned() {
+    @Test("blocks have whole words and the same length at both ends, for any length of a frame")
+    func blocksAreAligned() {
         for count in 0..<70 {
             let block = PcapNG.packet(
                 PcapNG.Packet(
@@ -97,7 +102,7 @@ struct PcapNGTests {
                     direction: .inbound, comment: String(repeating: "c", count: count % 7), id: 1, verdict: 1, lost: 0))
             #expect(block.count.isMultiple(of: 4))
             #expect(Array(block[4..<8]) == Array(block.suffix(4)))
-            #expect(block[4] == UInt8(block.count & 255) && block[5] == UInt8(block.count >> 8))
+            #expect(Int(block[4]) + Int(block[5]) << 8 == block.count)
         }
     }
 }

@@ -6,12 +6,12 @@ import Testing
 
 /// Subcommands, arguments, flags, their short names, value names and default values.
 struct CommandLineTests {
-    @Test func commandsAndFlags() throws {
+    @Test("the commands and flags are as recorded")
+    func commandsAndFlags() throws {
         try Snapshot.expect(CommandDump.read().lines(), in: "command-line.txt")
     }
 
-    /// A flag of the director beside --config is refused by its name.
-    @Test(arguments: DirectorOption.all)
+    @Test("a flag of the configuration beside --config is refused by its name", arguments: DirectorOption.all)
     func isRefusedBesideFile(option: DirectorOption) throws {
         let command = try #require(
             try RootCommand.parse(asTyped: ["--config", "/nonexistent"] + option.arguments) as? DirectorCommand)
@@ -22,8 +22,8 @@ struct CommandLineTests {
         #expect(failure.description.contains(": cannot be beside --config"), "\(failure)")
     }
 
-    /// The flags that say nothing of services are accepted there: the file itself is what fails.
-    @Test func isAcceptedBesideFile() throws {
+    @Test("flags of the daemon itself are accepted beside --config")
+    func isAcceptedBesideFile() throws {
         let arguments = ["--config", "/nonexistent", "--replace", "--instance", "a", "-v"]
         let command = try #require(try RootCommand.parse(asTyped: arguments) as? DirectorCommand)
         let failure = try #require(throws: Failure.self) { _ = try command.arguments.configuration() }
@@ -58,10 +58,10 @@ struct CommandDump: Decodable {
         /// The title of the group in `--help`.
         var sectionTitle: String?
 
-        /// With its dashes.
+        /// The long name with its dashes.
         var longName: String? { names?.first { $0.kind == "long" }?.text }
 
-        /// As in a synopsis: `-n, --last <n> (default: 1000)`.
+        /// The argument as in a synopsis: `-n, --last <n> (default: 1000)`.
         var text: String {
             let names = (names ?? []).sorted { ($0.kind == "long" ? 1 : 0) < ($1.kind == "long" ? 1 : 0) }
             var parts = [names.map(\.text).joined(separator: ", ")].filter { !$0.isEmpty }

@@ -4,7 +4,8 @@ import Yams
 
 /// The keys of the configuration file, and the names among their values.
 struct ConfigurationKeyTests {
-    @Test func keysAndValues() throws {
+    @Test("the keys and the names among their values are as recorded")
+    func keysAndValues() throws {
         try Snapshot.expect(ConfigurationProbe.lines, in: "configuration-file.txt")
     }
 

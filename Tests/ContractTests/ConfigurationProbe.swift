@@ -1,10 +1,10 @@
 import ServiceConfiguration
 
-/// Asks the parser of the configuration file for its keys and values, by what it says against unknown ones.
+/// Finds the keys and values of the configuration file by the parser's errors about unknown ones.
 struct ConfigurationProbe {
     /// A mapping of the file.
     struct Section {
-        /// As in `services[].checks[]`; empty for the file itself.
+        /// The section's place, as in `services[].checks[]`; empty for the file itself.
         var path: String
         /// Makes a whole file that has the key, with the value, in this section and is right otherwise.
         var file: (_ key: String, _ value: String) -> String
@@ -20,7 +20,7 @@ struct ConfigurationProbe {
     /// Values that errors do not always name.
     private static let commonValues = ["none", "off", "yes", "no", "on"]
 
-    /// What a section needs, so that its other keys are looked at.
+    /// The keys without which the parser does not read a section's other keys.
     private static let needed = [
         "services[]": [("listeners", "[10.0.0.100:80, 10.0.0.100:53/udp]"), ("servers", "10.0.0.11")],
         "services[].servers[]": [("address", "10.0.0.11")],
@@ -29,7 +29,7 @@ struct ConfigurationProbe {
         "services[].checks[type=dns]": [("name", "example.org")],
         "services[].checks[type=script]": [("command", "/bin/true")],
     ]
-    /// Keys that another key has to be beside: what is tried for that one.
+    /// Values of another key that a key needs beside it.
     private static let companions = [
         "sched-flags": ["scheduler: sh", "scheduler: mh"], "lower-threshold": ["upper-threshold: 100"],
     ]

@@ -9,7 +9,7 @@ struct ErrorTextTests {
 
     /// Command lines that are refused before any privilege is needed.
     private static let mistakes: [[String]] = [
-        // Of the director.
+        // The director
         [], ["--vip"], ["--vip", "10.0.0.300", "--backends", "10.0.0.11"],
         ["--vip", "2001:db8::1", "--backends", "10.0.0.11"], ["--vip", "10.0.0.100:65536", "--backends", "10.0.0.11"],
         ["--vip", "10.0.0.100"], ["--backends", "10.0.0.11"], ["--vip", "10.0.0.100", "--backends", "10.0.0.100"],
@@ -20,10 +20,10 @@ struct ErrorTextTests {
         director + ["--persistent-netmask", "24"], director + ["--l-threshold", "5"],
         director + ["--sched-flags", "sh-port"], director + ["--log-format", "xml"],
         director + ["--instance", "a/b"], director + ["extra"], ["statsu"],
-        // Of the configuration file.
+        // The configuration file
         ["--config", "no-such-file.yaml"], ["--config", "smallest.yaml", "--vip", "10.0.0.100"],
         ["check"], ["check", "no-such-file.yaml"], ["check", "mistakes.yaml"], ["check", "no-mapping.yaml"],
-        // Of the other commands.
+        // Other commands
         ["status", "--no-such-flag"], ["drain"], ["drain", "10.0.0.11", "--timeout", "soon"], ["drain", "--timeout"],
         ["events", "--last", "many"], ["events", "--last=-1"], ["capture", "--direction", "up"],
         ["capture", "--vip", "10.0.0.100:0"], ["capture", "--reason", "nonsense"], ["capture", "--snaplen", "13"],

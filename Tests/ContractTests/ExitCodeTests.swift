@@ -13,7 +13,8 @@ struct ExitCodeTests {
         (.connectionsLeft, "drain: connections are left"), (.notDrained, "drain: refused, or undrained meanwhile"),
     ]
 
-    @Test func codes() throws {
+    @Test("exit codes have the recorded meanings")
+    func codes() throws {
         #expect(Set(Self.meanings.map(\.code)) == Set(Failure.Code.allCases), "failures without a meaning here")
         var lines = Self.meanings.map { "\(Failure($0.code, "").report().rawValue) \($0.meaning)" }
         lines += DirectorError.Kind.allCases.map { kind in

@@ -13,7 +13,8 @@ import Testing
 
 /// Names of files, of the pinned program and of the API's resources.
 struct FileNameTests {
-    @Test func files() throws {
+    @Test("the files of an instance are as recorded")
+    func files() throws {
         let paths = InstancePaths(name: "NAME")
         let lines = [
             paths.runDirectory, paths.stateDirectory, paths.journal, paths.realServerJournal, paths.tunnelJournal,
@@ -23,7 +24,8 @@ struct FileNameTests {
         try Snapshot.expect(lines, in: "files.txt")
     }
 
-    @Test func resourcesOfControlSocket() throws {
+    @Test("the resources of the control socket are as recorded")
+    func resourcesOfControlSocket() throws {
         let director = Director(
             configuration: DirectorConfiguration(services: []), instance: InstancePaths(name: "NAME"),
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, dataPlanes: XDPDataPlanes())

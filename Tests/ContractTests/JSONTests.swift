@@ -12,7 +12,8 @@ import Testing
 struct JSONTests {
     private func encode(_ value: some Encodable) throws -> [UInt8] { Array(try JSONEncoder().encode(value)) }
 
-    @Test func fields() throws {
+    @Test("the fields of JSON are as recorded")
+    func fields() throws {
         let status = try Sample.status()
         let event = try Sample.event()
         let drain = try Sample.drainReport()
@@ -46,7 +47,7 @@ struct JSONTests {
         return [Report(side: .realServer, findings: [finding], unchecked: ["a firewall"])]
     }
 
-    /// What the file of overrides holds.
+    /// Returns the bytes of a file of overrides.
     private func storedOverrides() throws -> [UInt8] {
         let path =
             FileManager.default.temporaryDirectory.path()

@@ -14,7 +14,8 @@ struct MetricsTests {
     /// Labels whose values are names, not addresses.
     private static let named: Set = ["verdict", "reason", "event", "result", "le"]
 
-    @Test func namesAndLabels() throws {
+    @Test("the names, types and labels of metrics are as recorded")
+    func namesAndLabels() throws {
         try Snapshot.expect(try Self.lines(of: try Self.sample().text(version: "1")), in: "metrics.txt")
     }
 

@@ -15,7 +15,8 @@ import XDPDataPlane
 
 /// Names that are values: of events, reasons, faults, states, checks and variables.
 struct NameTests {
-    @Test func names() throws {
+    @Test("the names that are values are as recorded")
+    func names() throws {
         let counters = Dictionary(grouping: PacketCounter.all, by: \.group)
         var lines: [String] = []
         func add(_ kind: String, _ names: some Sequence<String>) { lines += names.map { "\(kind): \($0)" } }
@@ -64,8 +65,8 @@ struct NameTests {
         return ScriptEnvironment.variables(check, by: way, timeout: .seconds(1)).keys.sorted()
     }
 
-    /// The names of checks in the log and in metrics, for every type of check.
-    @Test func namesOfChecks() throws {
+    @Test("the names of checks are as recorded")
+    func namesOfChecks() throws {
         let configuration = try ConfigurationFile.parse(try Snapshot.fixture("every-key.yaml"), file: "every-key.yaml")
         let service = try #require(configuration.services.first).address
         guard case .listed(let checks) = configuration[service]?.checks else {

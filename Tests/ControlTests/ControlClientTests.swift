@@ -115,7 +115,7 @@ struct ControlClientTests {
             try await client.events(follows: true, last: 1, service: nil, server: nil) { _ in }
         }
         #expect(error?.errnoCode == ENOENT)
-        // Of a daemon that was killed.
+        // The socket of a daemon that was killed.
         try Peer(socket, answers: nil).close()
         error = await #expect(throws: IOError.self) { try await client.status() }
         #expect(error?.errnoCode == ECONNREFUSED)
@@ -127,13 +127,16 @@ struct ControlClientTests {
         let refusal = ReloadRefusal(code: 64, message: "line 3: no scheduler")
         try await serve(reload: { .failure(refusal) }) { client, _, _ in
             let starting = await #expect(throws: ControlClient.Refusal.self) { try await client.status() }
-            #expect(starting?.status == 503 && starting?.description == "the director is still starting")
+            #expect(starting?.status == 503)
+            #expect(starting?.description == "the director is still starting")
             let reload = await #expect(throws: ReloadRefusal.self) { _ = try await client.reload() }
-            #expect(reload?.code == 64 && reload?.message == refusal.message)
+            #expect(reload?.code == 64)
+            #expect(reload?.message == refusal.message)
             let events = await #expect(throws: DirectorError.self) {
                 try await client.events(follows: true, last: 1, service: "a&b c", server: nil) { _ in }
             }
-            #expect(events?.kind == .badValue && events?.description.contains("a&b c") == true)
+            #expect(events?.kind == .badValue)
+            #expect(events?.description.contains("a&b c") == true)
         }
     }
 
@@ -149,7 +152,8 @@ struct ControlClientTests {
         ) { client, _, _ in
             defer { continuation.finish() }
             let silence = await #expect(throws: ControlClient.Silence.self) { _ = try await client.reload() }
-            #expect(silence?.isVoid == true && silence?.seconds == 0)
+            #expect(silence?.isVoid == true)
+            #expect(silence?.seconds == 0)
         }
         let peer = try Peer(socket, answers: nil)
         defer { peer.close() }
@@ -171,7 +175,8 @@ struct ControlClientTests {
         var chunks: [String] = []
         await #expect(throws: ControlClient.Silence.self) {
             try await connection.request(.GET, "/events") { head, body in
-                #expect(head.status == .ok && head.headers["X-Test"] == ["yes"])
+                #expect(head.status == .ok)
+                #expect(head.headers["X-Test"] == ["yes"])
                 for try await chunk in body { chunks.append(String(buffer: chunk)) }
             }
         }
@@ -250,7 +255,7 @@ struct ControlClientTests {
         try await serve(limit: 50_000, reload: { .success(long) }) { client, director, _ in
             let error = await #expect(throws: ControlClient.TooLarge.self) { _ = try await client.reload() }
             #expect(error?.description == "an answer of more than 50000 bytes")
-            // Together larger, but each by itself is not.
+            // All events together exceed the limit, but no single one does.
             for server in 1...100 as ClosedRange<UInt32> {
                 director.events.append(event(server, reason: String(long.prefix(1000))))
             }
@@ -265,7 +270,7 @@ struct ControlClientTests {
     }
 }
 
-/// A peer that listens, and gives the first client the same bytes whatever it asks; nil: it never answers.
+/// A peer that gives its first client these bytes in answer to any request; nil: it never answers.
 private final class Peer: Sendable {
     private let listener: Int32
 
@@ -282,7 +287,8 @@ private final class Peer: Sendable {
                 bind(listener, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
             }
         }
-        try #require(code == 0 && listen(listener, 8) == 0)
+        try #require(code == 0)
+        try #require(listen(listener, 8) == 0)
         guard let text else { return }
         Thread.detachNewThread { [listener] in
             let client = accept(listener, nil, nil)
@@ -299,7 +305,7 @@ private final class Peer: Sendable {
     func close() { _ = Glibc.close(listener) }
 }
 
-/// For a director that is not started.
+/// The data planes of a director that is not started.
 private struct NoDataPlanes: DataPlaneProvider {
     struct None: Error {}
 

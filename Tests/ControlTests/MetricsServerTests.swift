@@ -3,9 +3,9 @@ import Testing
 
 @testable import Control
 
-/// Metrics for strangers: what they get, and how little they can take.
+/// Metrics over TCP, and the limits for unknown clients.
 struct MetricsServerTests {
-    /// With a server whose text is `size` bytes long.
+    /// Runs a server whose text has `size` bytes, and calls `body` with its port.
     private func serve(
         size: Int = 100, limits: MetricsServer.Limits = .init(), _ body: (UInt16) async throws -> Void
     ) async throws {
@@ -25,20 +25,25 @@ struct MetricsServerTests {
         "\(method) \(path) HTTP/1.1\r\nHost: x\r\n\(fields)\r\n"
     }
 
-    @Test func answers() async throws {
+    @Test("GET and HEAD of /metrics are answered, and other requests refused")
+    func answers() async throws {
         try await serve { port in
             let client = try Client(port)
             try client.send(get())
             var answer = try await client.read { $0.hasSuffix("mmm") }
-            #expect(answer.hasPrefix("HTTP/1.1 200 OK\r\n") && answer.contains("Content-Length: 100\r\n"))
-            #expect(answer.contains("Content-Type: text/plain; version=0.0.4") && !answer.contains("Connection: close"))
+            #expect(answer.hasPrefix("HTTP/1.1 200 OK\r\n"))
+            #expect(answer.contains("Content-Length: 100\r\n"))
+            #expect(answer.contains("Content-Type: text/plain; version=0.0.4"))
+            #expect(!answer.contains("Connection: close"))
             // The connection stays; HEAD has no body.
             try client.send(get(method: "HEAD"))
             answer = try await client.read { $0.hasSuffix("\r\n\r\n") }
-            #expect(answer.contains(" 200 OK\r\n") && answer.contains("Content-Length: 100\r\n"))
+            #expect(answer.contains(" 200 OK\r\n"))
+            #expect(answer.contains("Content-Length: 100\r\n"))
             try client.send(get("/metrics?x=1", "Connection: close\r\n"))
             answer = try await client.readToEnd()
-            #expect(answer.contains(" 200 OK\r\n") && answer.hasSuffix("mmm"))
+            #expect(answer.contains(" 200 OK\r\n"))
+            #expect(answer.hasSuffix("mmm"))
             #expect(answer.contains("Connection: close\r\n"))
             for (request, status) in [
                 (get("/"), "404"), (get("/metricsx"), "404"),
@@ -72,8 +77,8 @@ struct MetricsServerTests {
         #expect(foreign?.hasPrefix("192.0.2.1 is no address of this machine (accepted: ") == true)
     }
 
-    /// However many requests come at once, few are answered, one after another.
-    @Test func pipelinedRequestsAreBounded() async throws {
+    @Test("of many requests at once few are answered, one after another")
+    func pipelinedRequestsAreBounded() async throws {
         var limits = MetricsServer.Limits()
         limits.answers = 5
         try await serve(limits: limits) { port in
@@ -86,7 +91,8 @@ struct MetricsServerTests {
         }
     }
 
-    @Test func connectionsAreBounded() async throws {
+    @Test("a connection over the limit is closed, and a closed one makes room")
+    func connectionsAreBounded() async throws {
         var limits = MetricsServer.Limits()
         limits.connections = 8
         try await serve(limits: limits) { port in
@@ -97,7 +103,7 @@ struct MetricsServerTests {
             }
             #expect(try await Client(port).readToEnd() == "")
             clients.removeLast()
-            // One that has gone makes room.
+            // A closed connection makes room.
             var answer = ""
             for _ in 0..<1000 where answer.isEmpty {
                 let client = try Client(port)
@@ -108,8 +114,8 @@ struct MetricsServerTests {
         }
     }
 
-    /// Who does not read, or does not finish asking, is not waited for, and keeps nobody else's answer back.
-    @Test func idlersAreDropped() async throws {
+    @Test("clients that do not read or do not finish a request are dropped, and delay no one")
+    func idlersAreDropped() async throws {
         var limits = MetricsServer.Limits()
         (limits.exchange, limits.rest) = (.seconds(3), .seconds(3))
         try await serve(size: 8 << 20, limits: limits) { port in
@@ -123,7 +129,7 @@ struct MetricsServerTests {
             #expect(try await client.readToEnd().utf8.count > 8 << 20)
             #expect(try await slow.readToEnd() == "")
             #expect(try await silent.readToEnd() == "")
-            // What the kernel had taken by then, and no more: one answer and a part.
+            // The kernel had taken one answer and a part, and no more came.
             #expect(try await deaf.readToEnd().utf8.count < 60 * (8 << 20))
         }
     }
@@ -152,7 +158,7 @@ private final class Client {
 
     deinit { close(socket) }
 
-    /// Small enough for the socket's buffer.
+    /// Sends a text that fits into the socket's buffer.
     func send(_ text: String) throws {
         let bytes = Array(text.utf8)
         guard Glibc.send(socket, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count else {
@@ -162,7 +168,7 @@ private final class Client {
 
     func readToEnd() async throws -> String { try await read { _ in false } }
 
-    /// Until it is enough, or the other side ends the connection; 30 s at most.
+    /// Reads until the text is enough or the server closes the connection, for at most 30 s.
     func read(until isEnough: (String) -> Bool) async throws -> String {
         var bytes: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 1 << 16)
@@ -184,7 +190,7 @@ private final class Client {
 }
 
 extension String {
-    /// How often the part occurs.
+    /// Returns the number of occurrences of the part.
     fileprivate func components(of part: String) -> Int {
         var (count, rest) = (0, Array(utf8)[...])
         let part = Array(part.utf8)

@@ -5,7 +5,8 @@ import Testing
 
 /// The exposition format, by the rules of its document.
 struct MetricsTextTests {
-    @Test func familiesAndSamples() {
+    @Test("a family has HELP, TYPE and its samples, with escapes")
+    func familiesAndSamples() {
         var text = MetricsText()
         text.begin("a_total", .counter, "A \\ and\na line.")
         text.add(UInt64.max)
@@ -25,13 +26,18 @@ struct MetricsTextTests {
                 """)
     }
 
-    @Test func histogramsAddUp() {
+    @Test("the buckets of a histogram are cumulative")
+    func histogramsAddUp() {
         var statistics = CheckStatistics()
         let times: [Duration] = [.microseconds(100), .microseconds(500), .milliseconds(3), .seconds(1), .seconds(100)]
         for (index, time) in times.enumerated() { statistics.record(isSuccess: index < 3, latency: time) }
-        #expect(statistics.succeeded == 3 && statistics.failed == 2 && statistics.count == 5)
+        #expect(statistics.succeeded == 3)
+        #expect(statistics.failed == 2)
+        #expect(statistics.count == 5)
         let twice = statistics.joined(with: statistics)
-        #expect(twice.count == 10 && twice.failed == 4 && twice.counts.reduce(0, +) == 10)
+        #expect(twice.count == 10)
+        #expect(twice.failed == 4)
+        #expect(twice.counts.reduce(0, +) == 10)
         #expect(twice.seconds == 2 * statistics.seconds)
         var text = MetricsText()
         text.begin("h", .histogram, "H.")
@@ -46,10 +52,12 @@ struct MetricsTextTests {
         #expect(lines.contains { $0.hasPrefix("h_sum{c=\"x\"} 101.003") })
     }
 
-    @Test(arguments: [
-        (0.0, "0"), (1, "1"), (-2.5, "-2.5"), (1e300, "1e+300"), (.infinity, "+Inf"), (-.infinity, "-Inf"),
-        (.nan, "NaN"), (1_700_000_000.25, "1700000000.25"),
-    ])
+    @Test(
+        "a number is written as Prometheus reads it",
+        arguments: [
+            (0.0, "0"), (1, "1"), (-2.5, "-2.5"), (1e300, "1e+300"), (.infinity, "+Inf"), (-.infinity, "-Inf"),
+            (.nan, "NaN"), (1_700_000_000.25, "1700000000.25"),
+        ])
     func numbers(value: Double, text: String) {
         #expect(MetricsText.number(value) == text)
     }

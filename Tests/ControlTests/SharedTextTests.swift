@@ -3,7 +3,7 @@ import Testing
 
 @testable import Control
 
-/// However many ask, it is gathered once.
+/// A text that many readers share.
 struct SharedTextTests {
     private static func ask(_ shared: SharedText<String>, times: Int) async -> Set<String?> {
         await withTaskGroup(of: String?.self) { group in
@@ -12,7 +12,8 @@ struct SharedTextTests {
         }
     }
 
-    @Test func thoseWhoAskWithinItsLifetimeShareIt() async {
+    @Test("readers within the lifetime share one text")
+    func thoseWhoAskWithinItsLifetimeShareIt() async {
         let gathered = Atomic(0)
         let shared = SharedText(lifetime: .seconds(3600)) {
             "\(gathered.add(1, ordering: .relaxed).newValue)"
@@ -22,7 +23,8 @@ struct SharedTextTests {
         #expect(gathered.load(ordering: .relaxed) == 1)
     }
 
-    @Test func afterwardsItIsGatheredAgainOneAtATime() async {
+    @Test("after the lifetime the text is gathered again, once at a time")
+    func afterwardsItIsGatheredAgainOneAtATime() async {
         let gathered = Atomic(0)
         let atOnce = Atomic(0)
         let most = Atomic(0)
