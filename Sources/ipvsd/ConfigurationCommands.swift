@@ -10,30 +10,28 @@ struct ImportCommand: AsyncParsableCommand {
         commandName: "import",
         abstract: "Convert ipvsadm's rules or a keepalived.conf.",
         discussion: """
-            The configuration file is printed on standard output, with comments, and is one that 'ipvsd check' takes. Nothing is \
-            lost silently: what could not be carried over, or not as it was, is named on standard error by file and \
-            line, with what that means and what to do instead, and again in a comment where it belongs. Nothing else \
-            is changed, and no privilege is needed.
+            Prints a configuration file with comments on standard output, which 'ipvsd check' accepts. Each part that is \
+            not carried over, or that changes, is named on standard error by file and line, with its meaning and a \
+            replacement, and again in a comment. Nothing on the host changes, and no privilege is needed.
 
               ipvsadm -S -n | ipvsd import >ipvsd.yaml
               ipvsd import /etc/keepalived/keepalived.conf >ipvsd.yaml
               ipvsd import --fwmark 1=10.0.0.100:80,10.0.0.100:443 rules >ipvsd.yaml
 
-            Lines on standard error say 'not carried over' or 'changed' where something behaves otherwise than before, \
-            and 'note' where nothing does.
+            Lines on standard error begin with 'not carried over' or 'changed' where something behaves otherwise than \
+            before, and with 'note' elsewhere.
 
-            Of ipvsadm: all that -R takes. -S does not print thresholds, time-outs (ipvsadm --set) and the \
-            synchronisation daemon. Real servers of direct routing (-g), masquerading (-m) and other tunnels than IPIP \
+            From ipvsadm the command takes all that -R takes. -S does not print thresholds, time-outs (ipvsadm --set) and \
+            the synchronisation daemon. Real servers of direct routing (-g), masquerading (-m) and other tunnels than IPIP \
             are carried over, and need 'ipvsd realserver-setup'.
 
-            Of keepalived: virtual servers, their groups and real servers, checkers with all that ipvsd can ask, \
-            notify scripts, quorum, sorry server, lvs_timeouts, include, definitions and @ID lines. A real server's \
-            checkers become its service's, so they have to be the same for all of one. VRRP stays keepalived's; \
-            where it has the VIPs, the file says '\(Options.addresses.field(false))'.
+            From keepalived it takes virtual servers, their groups and real servers, checkers, notify scripts, quorum, \
+            sorry server, lvs_timeouts, include, definitions and @ID lines. A real server's checkers become its service's, \
+            so all real servers of a service need the same ones. VRRP stays with keepalived. Where VRRP has the VIPs, the \
+            file has '\(Options.addresses.field(false))'.
 
-            Exit codes: 0 all that matters is carried over, 1 something behaves otherwise (the file is printed all the \
-            same), 64 a syntax error, or nothing that ipvsd could serve (no file is printed), 74 not all could be \
-            printed.
+            Exit codes: 0 everything behaves as before, 1 something behaves otherwise (the file is printed all the same), \
+            64 a syntax error, or nothing that ipvsd could serve (no file is printed), 74 some output could not be written.
             """)
 
     @Argument(

@@ -18,21 +18,22 @@ struct Drain: AsyncParsableCommand {
               ipvsd drain 10.0.0.11 --wait && ssh 10.0.0.11 reboot
               ipvsd drain 10.0.0.11 --service 10.0.0.100:80 --timeout 5m
 
-            With --wait or --timeout it shows what remains and returns 0 when no connection does, active or inactive: \
-            one that is closing is forgotten two minutes after its last packet, one of UDP after five \
-            (\(Options.tcpFinTimeout.flagName) and \(Options.udpTimeout.flagName) of the director). At the time-out the real server stays drained and keeps its TCP \
-            connections, while datagrams leave it as the service's \(Options.onServerRemoval.flagName) says: a sender of \
-            datagrams would otherwise stay for ever. When this command is interrupted, all stay.
+            With --wait or --timeout the command shows the connections that are left, and returns 0 when there are none, \
+            active or inactive. A closing connection expires two minutes after its last packet, and a UDP flow after five \
+            (\(Options.tcpFinTimeout.flagName) and \(Options.udpTimeout.flagName) of the director). At the time-out the real \
+            server stays drained and keeps its TCP connections. Its datagrams follow the service's \
+            \(Options.onServerRemoval.flagName), since a steady sender would otherwise stay for ever. An interrupted command \
+            moves no datagrams.
 
-            Clients of a persistent service keep coming back to their real server, as with IPVS by default, as long as \
-            they do so within the persistence's time: its sessions end as they would, and the drain may never do. With \
-            --move-persistent, as with IPVS's expire_quiescent_template=1, a client's next connection goes to another \
-            real server, and those after it, also once this one is undrained; connections that it has go on. It may \
-            be said later, of a real server that is drained already.
+            Clients of a persistent service return to their real server within the persistence's time, as with IPVS by \
+            default. So such a drain may never end. With --move-persistent a client's next connections go to another real \
+            server, also after the real server is undrained, as with IPVS's expire_quiescent_template=1. Its present \
+            connections go on. The flag may also follow on a real server that is drained already.
 
-            Exit codes: 0 drained (with --wait: no connection is left), 3 no daemon runs, 4 connections are left at the time-out, 5 refused: a service would lose its quorum \
-            (--force drains all the same), or undrained by somebody meanwhile, 64 no such real server or service, 71 the \
-            kernel refuses the change, or that it be written down: nothing has changed.
+            Exit codes: 0 drained (with --wait: no connection is left), 3 no daemon runs, 4 connections are left at the \
+            time-out, 5 refused: a service would lose its quorum (--force drains all the same), or an operator undrained \
+            the real server meanwhile, 64 no such real server or service, 71 the kernel or the disk refuses the change, \
+            and nothing has changed.
             """)
 
     @Argument(help: ArgumentHelp("The real server's address.", valueName: "server"))
@@ -90,11 +91,11 @@ struct Undrain: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Give a drained real server new connections again.",
         discussion: """
-            Without --service in all services. A service with slow start gives them step by step. Where no daemon runs \
-            and nothing forwards, a drain that is written down is taken back for the next start.
+            Without --service the drain ends in all services. Slow start gives the real server its share step by step. \
+            Where no daemon runs and nothing forwards, the command removes a stored drain, for the next start.
 
-            Exit codes: 3 no daemon runs (and no such drain is written down, or the data plane forwards without it), 64 \
-            no such real server or service, 71 the kernel refuses the change, or that it be written down: nothing has changed.
+            Exit codes: 3 no daemon runs (and no such drain is stored, or the data plane forwards without a daemon), 64 no \
+            such real server or service, 71 the kernel or the disk refuses the change, and nothing has changed.
             """)
 
     @Argument(help: ArgumentHelp("The real server's address.", valueName: "server"))

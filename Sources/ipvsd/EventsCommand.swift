@@ -27,13 +27,14 @@ struct Events: AsyncParsableCommand {
               quorum    the least weight that the service needs
             A line {"missed":N} instead means that the N events before the next one are no longer kept.
 
-            A notify program (\(Options.notify.flagName), or \(Options.notifyMapping.keyName): in the configuration file) has the same in \
-            IPVSD_SEQUENCE, IPVSD_TIME, IPVSD_EVENT, IPVSD_SERVICE, IPVSD_SERVER, IPVSD_REASON, IPVSD_SINCE, IPVSD_UP, \
-            IPVSD_TOTAL, IPVSD_WEIGHT and IPVSD_QUORUM; what is not known is not set. With \(Options.notifyAtStart.flagName) \
-            (\(Options.notifyAtStart.keyName): true) it is also told how a service begins, at the daemon's start and after a reload that adds the service, once \
-            the first checks have ended: of each real server that is not unproven whether it is up or down, and of the \
-            quorum and the service where they are up, with IPVSD_AT_START=yes. It is executed as it is, without a \
-            shell, one event of a service after another, and killed with its process group after its time-out (10 s).
+            A notify program (\(Options.notify.flagName), or \(Options.notifyMapping.keyName): in the configuration file) \
+            has the same in IPVSD_SEQUENCE, IPVSD_TIME, IPVSD_EVENT, IPVSD_SERVICE, IPVSD_SERVER, IPVSD_REASON, \
+            IPVSD_SINCE, IPVSD_UP, IPVSD_TOTAL, IPVSD_WEIGHT and IPVSD_QUORUM. A variable without a known value is not \
+            set. With \(Options.notifyAtStart.flagName) (\(Options.notifyAtStart.keyName): true) it also gets the first state \
+            of a service, with IPVSD_AT_START=yes: after the daemon's start, and after a reload that adds the service, once \
+            the first checks have ended. This is an event for each real server that is up or down, and for the quorum and \
+            the service where they are up. The program runs without a shell, for one event of a service at a time. It is \
+            killed with its process group after its time-out (10 s).
 
               ipvsd events --follow --json | jq 'select(.event == "server-down")'
 

@@ -41,8 +41,7 @@ struct Metrics: AsyncParsableCommand {
         abstract: "Print the metrics in Prometheus's text format.",
         discussion: """
             The same is served on the control socket (curl --unix-socket /run/ipvsd/control.sock http://ipvsd/metrics), \
-            and over TCP where the director was started with \(Options.metricsListen.flagName), or has \(Options.metricsListen.keyName) in its \
-            file.
+            and over TCP with \(Options.metricsListen.flagName) of the director, or \(Options.metricsListen.keyName) in its file.
 
             Exit code 3: no daemon runs.
             """)

@@ -53,9 +53,10 @@ struct Reload: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Read the configuration file again, as on SIGHUP.",
         discussion: """
-            The change is made as a whole, without losing connections of what stays, or not at all: then the errors \
-            are printed, the exit code is that of a start with them (64 for the file's own), and the director goes on \
-            as before. Exit code 3: no daemon runs, or it does not answer.
+            The change is made as a whole, and connections of unchanged services stay. After an error the director goes on \
+            as before. The errors are printed, and the exit code is that of a start with them (64 for the file's own).
+
+            Exit code 3: no daemon runs, or it does not answer.
             """)
 
     @OptionGroup var common: CommonOptions

@@ -10,10 +10,10 @@ struct Stop: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "End the director, and undo its changes of the host.",
         discussion: """
-            Waits until it has ended, for \(Ending.patience.components.seconds) s at most; with thousands of VIPs it takes a while.
+            Waits until the daemon has ended, for \(Ending.patience.components.seconds) s at most. With thousands of VIPs this takes seconds.
 
-            Exit codes: 3 no daemon runs, or it does not answer, 71 it has not ended in that time, or has ended and left \
-            something, which is named, 77 no privilege.
+            Exit codes: 3 no daemon runs, or it does not answer, 71 the daemon has not ended in that time, or has ended and \
+            left something, which is named, 77 no privilege.
             """)
 
     @Flag(help: "Leave the data plane forwarding; the next start takes it over.")

@@ -16,8 +16,8 @@ struct TunnelCommand: AsyncParsableCommand {
               ipvsd tunnel show
               ipvsd tunnel delete site-b
 
-            Exit codes: 64 a bad value, or a device that is not to be deleted, 69 no such tunnel, or the name is taken, 71 \
-            the kernel refuses, 75 another one is at work, 77 no privilege.
+            Exit codes: 64 a bad value, or a device that may not be deleted, 69 no such tunnel, or the name is taken, 71 \
+            the kernel refuses, 75 another tunnel command is at work, 77 no privilege.
             """,
         subcommands: [TunnelAddCommand.self, TunnelShowCommand.self, TunnelDeleteCommand.self])
 
@@ -43,8 +43,8 @@ struct TunnelAddCommand: AsyncParsableCommand {
         commandName: "add",
         abstract: "Add an IPIP tunnel between two addresses, and set it up.",
         discussion: """
-            May be repeated: a tunnel that has the values given here stays as it is, and what it lacks is added. One that \
-            has others is an error that names them.
+            May be repeated: a tunnel with these values stays as it is, and missing parts are added. A tunnel with other \
+            values is refused, and the error names them.
 
               ipvsd tunnel add t1 --local 192.0.2.1 --remote 198.51.100.1
               ipvsd tunnel add t1 --local 192.0.2.1 --remote 198.51.100.1 --address 10.255.0.1/30 --ttl 64 --mtu 1400
@@ -155,8 +155,8 @@ struct TunnelDeleteCommand: AsyncParsableCommand {
         commandName: "delete",
         abstract: "Delete an IPIP tunnel; tunl0 and devices of other kinds are refused.",
         discussion: """
-            With the last one that 'ipvsd tunnel add' added, the kernel module goes too, if that had loaded it and \
-            nobody uses it.
+            With the last tunnel of 'ipvsd tunnel add' the kernel module goes, too, if that command had loaded it and \
+            nothing else uses it.
             """)
 
     @Argument(help: "The tunnel's name.")

@@ -31,6 +31,13 @@ struct CommandLineTests {
     }
 }
 
+extension RootCommand {
+    /// Parses the words of a command line as the program does.
+    static func parse(asTyped arguments: [String]) throws -> any ParsableCommand {
+        try parseAsRoot(completed(arguments))
+    }
+}
+
 /// The command line as ArgumentParser describes it to tools.
 struct CommandDump: Decodable {
     struct Command: Decodable {
