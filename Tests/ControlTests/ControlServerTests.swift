@@ -1,6 +1,5 @@
 import Addresses
 import Foundation
-import HostState
 import LoadBalancing
 import Logging
 import NIOCore
@@ -119,7 +118,8 @@ struct ControlServerTests {
     @Test("status and metrics of a director that has not started are 503", arguments: ["/status", "/metrics"])
     func unavailable(path: String) async throws {
         try await serve(isStarted: false) { _, send in
-            #expect(try await send(Request(path: path)).status == 503)
+            let answer = try await send(Request(path: path))
+            #expect(answer.status == 503)
         }
     }
 
@@ -259,11 +259,16 @@ struct ControlServerTests {
                     try JSONDecoder().decode(DirectorEvent.self, from: Data($0.utf8))
                 }.filter { $0.kind == .serverDrained }.map { $0.server?.description }
             }
-            #expect(try await drained("follow=false") == ["10.0.0.11", "10.0.0.12"])
-            #expect(try await drained("last=1") == ["10.0.0.12"])
-            #expect(try await drained("server=10.0.0.11") == ["10.0.0.11"])
-            #expect(try await drained("service=10.0.0.100%3A80&last=1") == ["10.0.0.12"])
-            #expect(try await drained("after=\(director.events.counts.values.reduce(0, +))") == [])
+            let newest = director.events.counts.values.reduce(0, +)
+            let expected: [(query: String, servers: [String])] = [
+                ("follow=false", ["10.0.0.11", "10.0.0.12"]), ("last=1", ["10.0.0.12"]),
+                ("server=10.0.0.11", ["10.0.0.11"]), ("service=10.0.0.100%3A80&last=1", ["10.0.0.12"]),
+                ("after=\(newest)", []),
+            ]
+            for (query, servers) in expected {
+                let answered = try await drained(query)
+                #expect(answered == servers, "\(query)")
+            }
         }
     }
 
@@ -306,7 +311,10 @@ struct ControlServerTests {
             Request(path: "/undrain"), Request(method: .POST, path: "/events"), Request(method: .PUT, path: "/metrics"),
         ])
     func unknownPath(request: Request) async throws {
-        try await serve { _, send in #expect(try await send(request).status == 404) }
+        try await serve { _, send in
+            let answer = try await send(request)
+            #expect(answer.status == 404)
+        }
     }
 
     @Test(
@@ -323,7 +331,8 @@ struct ControlServerTests {
                 let answer = try await send(Request(method: .POST, path: path, body: body))
                 #expect(answer.status == status, "\(answer.body)")
             }
-            #expect(try await director.drainReport(DrainRequest(server: "10.0.0.11")).isDrained == false)
+            let report = try await director.drainReport(DrainRequest(server: "10.0.0.11"))
+            #expect(!report.isDrained)
         }
     }
 

@@ -1,13 +1,13 @@
 import Addresses
 import DataPlane
 import HealthChecks
-import HostState
 import LoadBalancing
 import Logging
 import ServiceConfiguration
 import Synchronization
 
 @testable import Director
+@testable import HostState
 @testable import Netlink
 
 /// A director that has started on a data plane and a network in memory, in which nothing happens by itself.
