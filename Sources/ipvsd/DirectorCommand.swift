@@ -32,30 +32,6 @@ struct DirectorCommand: AsyncParsableCommand {
             """
     }
 
-    @OptionGroup var arguments: DirectorArguments
-
-    func run() async throws {
-        try await reporting { try await direct() }
-    }
-
-    private func direct() async throws {
-        let wanted = try arguments.configuration()
-        let instance = try arguments.common.instance()
-        let log = LogOutput(wanted.logFormat)
-        let logger = arguments.common.logger(log)
-        do {
-            let daemon = try await Daemon.claim(instance, replacing: arguments.replace ? wanted : nil)
-            try await daemon.run(wanted, file: arguments.config, log: log, logger: logger)
-        } catch {
-            // A reader of JSON gets the last words in JSON, too.
-            guard log.format == .json, let failure = Failure(describing: error) else { throw error }
-            throw failure.log(to: logger)
-        }
-    }
-}
-
-/// The director's command line.
-struct DirectorArguments: ParsableArguments {
     @OptionGroup var options: DirectorOptions
 
     @Option(
@@ -71,8 +47,27 @@ struct DirectorArguments: ParsableArguments {
 
     @OptionGroup var common: CommonOptions
 
+    func run() async throws {
+        try await reporting { try await direct() }
+    }
+
+    private func direct() async throws {
+        let wanted = try directorConfiguration()
+        let instance = try common.instance()
+        let log = LogOutput(wanted.logFormat)
+        let logger = common.logger(log)
+        do {
+            let daemon = try await Daemon.claim(instance, replacing: replace ? wanted : nil)
+            try await daemon.run(wanted, file: config, log: log, logger: logger)
+        } catch {
+            // A reader of JSON gets the last words in JSON, too.
+            guard log.format == .json, let failure = Failure(describing: error) else { throw error }
+            throw failure.log(to: logger)
+        }
+    }
+
     /// Makes the configuration, from the flags or from the file of --config.
-    func configuration() throws -> DirectorConfiguration {
+    func directorConfiguration() throws -> DirectorConfiguration {
         let flags = options.flags
         do {
             guard let config else { return try flags.configuration(files: .present) }

@@ -14,7 +14,7 @@ enum Main {
             Glibc.exit(Failure.Code.badValue.rawValue)
         }
         if first == "--generate-completion-script" {
-            CompletedCommand.main(arguments)
+            await CompletedCommand.main(arguments)
         } else {
             await RootCommand.main(RootCommand.completed(arguments))
         }
@@ -68,11 +68,11 @@ struct RootCommand: AsyncParsableCommand {
 }
 
 /// The command line as shells complete it: the director's options stand beside the subcommands.
-struct CompletedCommand: ParsableCommand {
+struct CompletedCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: RootCommand._commandName, version: Director.version, subcommands: RootCommand.subcommands)
 
-    @OptionGroup var director: DirectorArguments
+    @OptionGroup var director: DirectorCommand
 }
 
 /// The correction of a mistyped word.

@@ -15,7 +15,7 @@ struct CommandLineTests {
     func isRefusedBesideFile(option: DirectorOption) throws {
         let command = try #require(
             try RootCommand.parse(asTyped: ["--config", "/nonexistent"] + option.arguments) as? DirectorCommand)
-        let failure = try #require(throws: Failure.self) { _ = try command.arguments.configuration() }
+        let failure = try #require(throws: Failure.self) { _ = try command.directorConfiguration() }
         #expect(failure.code == .badValue)
         let given = failure.description.prefix { $0 != ":" }.split(separator: ", ").map(String.init)
         #expect(given.contains(option.flag), "\(failure)")
@@ -26,7 +26,7 @@ struct CommandLineTests {
     func isAcceptedBesideFile() throws {
         let arguments = ["--config", "/nonexistent", "--replace", "--instance", "a", "-v"]
         let command = try #require(try RootCommand.parse(asTyped: arguments) as? DirectorCommand)
-        let failure = try #require(throws: Failure.self) { _ = try command.arguments.configuration() }
+        let failure = try #require(throws: Failure.self) { _ = try command.directorConfiguration() }
         #expect(failure.description.hasPrefix("/nonexistent: "), "\(failure)")
     }
 }

@@ -8,7 +8,7 @@ import Testing
 /// The command line and the configuration file say the same.
 struct DirectorOptionTests {
     private func configuration(_ arguments: [String]) throws -> DirectorConfiguration {
-        try #require(try RootCommand.parse(asTyped: arguments) as? DirectorCommand).arguments.configuration()
+        try #require(try RootCommand.parse(asTyped: arguments) as? DirectorCommand).directorConfiguration()
     }
 
     @Test("a flag and the key of the file give the same configuration", arguments: DirectorOption.all)

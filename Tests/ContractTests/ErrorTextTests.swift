@@ -5,7 +5,10 @@ import Testing
 
 /// The texts and exit codes of typical mistakes, by the program itself.
 struct ErrorTextTests {
-    private static let director = ["--vip", "10.0.0.100:80", "--backends", "10.0.0.11"]
+    /// A director that cannot start, also where its values are good.
+    private static let director = [
+        "--vip", "10.0.0.100:80", "--backends", "10.0.0.11", "--interface", "no-such-device",
+    ]
 
     /// Command lines that are refused before any privilege is needed.
     private static let mistakes: [[String]] = [
@@ -17,8 +20,8 @@ struct ErrorTextTests {
         ["--vip", "10.0.0.100", "--backends", "10.0.0.11=65536"],
         director + ["--no-such-flag"], director + ["--scheduler", "fastest"], director + ["--check", "gopher"],
         director + ["--check-interval", "soon"], director + ["--rise", "0", "--fall", "x"],
-        director + ["--persistent-netmask", "24"], director + ["--l-threshold", "5"],
-        director + ["--sched-flags", "sh-port"], director + ["--log-format", "xml"],
+        director + ["--persistent-netmask", "24"], director + ["--sched-flags", "sh-port"],
+        director + ["--log-format", "xml"],
         director + ["--instance", "a/b"], director + ["extra"], ["statsu"],
         // The configuration file
         ["--config", "no-such-file.yaml"], ["--config", "smallest.yaml", "--vip", "10.0.0.100"],
