@@ -235,7 +235,7 @@ let package = Package(
             dependencies: [
                 "Addresses", "BPF", "Capture", "ConfigurationImport", "Control", "DataPlane", "Director", "Doctor",
                 "HealthChecks", "HostState", "LoadBalancing", "Netlink", "RealServerSetup", "ServiceConfiguration",
-                "TunnelSetup", "XDPDataPlane", "ipvsd",
+                "TestSupport", "TunnelSetup", "XDPDataPlane", "ipvsd",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),

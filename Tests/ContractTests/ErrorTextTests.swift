@@ -1,4 +1,5 @@
 import Glibc
+import TestSupport
 import Testing
 
 @testable import ipvsd
@@ -54,7 +55,7 @@ struct ErrorTextTests {
         ["cleanup", "--dry-run"],
     ]
 
-    @Test("without a daemon a command has the recorded text and exit code", .enabled(if: geteuid() == 0, "needs root"))
+    @Test("without a daemon a command has the recorded text and exit code", .needsRoot)
     func noDaemon() throws {
         let lines = try Self.lines(of: Self.withoutDaemon.map { $0 + ["--instance", "contract-tests"] })
         try Snapshot.expect(lines, in: "errors-without-daemon.txt")

@@ -4,13 +4,14 @@ import DataPlane
 import Glibc
 import LoadBalancing
 import PacketPrograms
+import TestSupport
 import Testing
 
 @testable import XDPDataPlane
 
 /// A second daemon on the directory of the first.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct AdoptionTests {
     private static let web = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
     private static let hashed = ServiceAddress(vip: Standard.main)

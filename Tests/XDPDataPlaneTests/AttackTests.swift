@@ -2,13 +2,14 @@ import Addresses
 import BPF
 import LoadBalancing
 import PacketPrograms
+import TestSupport
 import Testing
 
 @testable import XDPDataPlane
 
 /// The effect of spoofed packets.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct AttackTests {
     private static let web = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
     private static let names = ServiceAddress(vip: Standard.main, port: 53, transport: .udp)

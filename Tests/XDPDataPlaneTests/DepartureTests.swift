@@ -3,13 +3,14 @@ import BPF
 import DataPlane
 import LoadBalancing
 import PacketPrograms
+import TestSupport
 import Testing
 
 @testable import XDPDataPlane
 
 /// The datagrams of a real server that is no longer in use. UDP has no FIN that ends its flows.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct DepartureTests {
     enum Departure: CaseIterable, Sendable {
         case removed

@@ -2,6 +2,7 @@ import CLinux
 import DataPlane
 import Glibc
 import PacketPrograms
+import TestSupport
 import Testing
 
 @testable import XDPDataPlane
@@ -9,7 +10,7 @@ import Testing
 /// Random packets and configurations, in the packet program and in a Swift model of it. IPVSD_SEED=n repeats a run, and
 /// IPVSD_DIFFERENTIAL_PACKETS=1000000 makes it long.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct DifferentialTests {
     private static let packetsOfARound = 10_000
 

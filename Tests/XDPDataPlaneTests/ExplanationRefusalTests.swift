@@ -2,13 +2,14 @@ import Addresses
 import BPF
 import Glibc
 import LoadBalancing
+import TestSupport
 import Testing
 
 @testable import XDPDataPlane
 
 /// Directors without an explaining program, or with one over other tables.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct ExplanationRefusalTests {
     private static let small = Capacity(connections: 2048)
     private let flow = FlowKey(client: Standard.client, clientPort: 1024, vip: Standard.main, port: 80)

@@ -3,13 +3,14 @@ import BPF
 import Glibc
 import LoadBalancing
 import PacketPrograms
+import TestSupport
 import Testing
 
 @testable import XDPDataPlane
 
 /// Explanations of packets, compared with the packets' ends.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct ExplanationTests {
     private let lab: Lab
     private static let web = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)

@@ -2,13 +2,14 @@ import Addresses
 import BPF
 import LoadBalancing
 import PacketPrograms
+import TestSupport
 import Testing
 
 @testable import XDPDataPlane
 
 /// Floods of SYNs: unrecorded connections, clients that are served, and connections that stay.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct FloodTests {
     private let lab: Lab
     private static let web = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)

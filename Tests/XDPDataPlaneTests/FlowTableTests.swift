@@ -10,7 +10,7 @@ import Testing
 
 /// Connections: their servers, states, ages and counts, and the eviction from full buckets.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct FlowTableTests {
     private static let shared = Swift.Result { try Lab(configuration()) }
     let lab: Lab

@@ -6,13 +6,14 @@ import Glibc
 import LoadBalancing
 import Netlink
 import PacketPrograms
+import TestSupport
 import Testing
 
 @testable import XDPDataPlane
 
 /// The growth of tables by a daemon's successor with a larger demand.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct GrowthTests {
     private static let web = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
 

@@ -4,13 +4,14 @@ import CLibBPF
 import Layout3
 import LoadBalancing
 import PacketPrograms
+import TestSupport
 import Testing
 
 @testable import XDPDataPlane
 
 /// The fixture of layout 3 has the program of its time, with the rows of today.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct Layout3Tests {
     private static let servers = (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0) }
 

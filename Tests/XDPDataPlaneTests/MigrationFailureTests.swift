@@ -7,13 +7,14 @@ import Glibc
 import Layout3
 import LoadBalancing
 import PacketPrograms
+import TestSupport
 import Testing
 
 @testable import XDPDataPlane
 
 /// Interrupted and refused migrations. Each runs in a network namespace of its own, on two interfaces.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct MigrationFailureTests {
     // MARK: Deaths
 

@@ -5,13 +5,14 @@ import Glibc
 import Layout3
 import LoadBalancing
 import PacketPrograms
+import TestSupport
 import Testing
 
 @testable import XDPDataPlane
 
 /// The migration of a data plane of layout 3, which forwards meanwhile.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct MigrationTests {
     private func migration(below directory: String) throws -> LayoutMigration {
         try #require(try LayoutMigration(below: directory, constants: MigrationLab.constants))

@@ -2,13 +2,14 @@ import Addresses
 import BPF
 import LoadBalancing
 import PacketPrograms
+import TestSupport
 import Testing
 
 @testable import XDPDataPlane
 
 /// A port that gets or loses a listener beside an any-port service, so that its packets change their service.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct NamedPortTests {
     private static let any = ServiceAddress(vip: Standard.main)
     private static let secure = ServiceAddress(vip: Standard.main, port: 443, transport: .tcp)

@@ -11,7 +11,7 @@ import Testing
 
 /// The identifications of outer packets without DF (ipvsd_ids.h), of programs that run on several CPUs.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct OuterIDTests {
     /// The least number of packets to one destination between two with the same identification.
     private static let apart = 32_768

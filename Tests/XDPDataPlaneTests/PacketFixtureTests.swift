@@ -1,8 +1,9 @@
+import TestSupport
 import Testing
 
 /// Runs each fixture through the packet program.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct PacketFixtureTests {
     private static let shared = Swift.Result { try Lab(Standard.configuration) }
     private static let redirecting = Swift.Result { try Lab(Standard.configuration, answersByRedirect: true) }

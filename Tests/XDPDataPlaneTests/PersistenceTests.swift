@@ -3,13 +3,14 @@ import BPF
 import DataPlane
 import LoadBalancing
 import PacketPrograms
+import TestSupport
 import Testing
 
 @testable import XDPDataPlane
 
 /// Persistence, one-packet scheduling, and services of several listeners.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct PersistenceTests {
     private static let shared = Swift.Result { try Lab(configuration()) }
     private let lab: Lab

@@ -3,6 +3,7 @@ import BPF
 import DataPlane
 import Glibc
 import LoadBalancing
+import TestSupport
 import Testing
 
 @testable import XDPDataPlane
@@ -105,7 +106,7 @@ struct RoomTests {
 
 /// Exchanges of services and real servers in a data plane that is used.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct ExchangeTests {
     private static let connections = 2048
 

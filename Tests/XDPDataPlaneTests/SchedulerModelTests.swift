@@ -10,7 +10,7 @@ import BPF
 /// Sends 100,000 flows by each scheduler, and expects the model's choice for each. Real servers come, go, and change
 /// weights and thresholds meanwhile.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct SchedulerModelTests {
     private static let shared = Swift.Result { try Lab(Configuration(services: [], paths: [])) }
     private static let flowsOfAConfiguration = 1000

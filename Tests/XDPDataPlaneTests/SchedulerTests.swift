@@ -10,7 +10,7 @@ import Testing
 
 /// The packet program's choices against those of TestSupport.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct SchedulerTests {
     private static let shared = Swift.Result { try Lab(Configuration(services: [], paths: [])) }
     private let lab: Lab

@@ -3,13 +3,14 @@ import BPF
 import DataPlane
 import LoadBalancing
 import PacketPrograms
+import TestSupport
 import Testing
 
 @testable import XDPDataPlane
 
 /// Slow start and standby in the packet program.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct SlowStartTests {
     private static let shared = Swift.Result { try Lab(Configuration(services: [], paths: [])) }
     private let lab: Lab

@@ -2,12 +2,13 @@ import Addresses
 import BPF
 import DataPlane
 import PacketPrograms
+import TestSupport
 import Testing
 
 @testable import XDPDataPlane
 
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct StrayPlaceTests {
     /// Places on one interface for that many VIPs.
     private func places(_ count: Int, on interface: Int32 = 7, silent: Bool = true) -> [StrayPlace: Bool] {

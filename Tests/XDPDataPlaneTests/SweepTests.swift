@@ -2,13 +2,14 @@ import Addresses
 import BPF
 import LoadBalancing
 import PacketPrograms
+import TestSupport
 import Testing
 
 @testable import XDPDataPlane
 
 /// The sweep in parts, which together are one pass.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct SweepTests {
     private static let web = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
     private static let runs = 4

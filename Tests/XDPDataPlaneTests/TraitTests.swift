@@ -4,13 +4,14 @@ import DataPlane
 import LoadBalancing
 import Netlink
 import PacketPrograms
+import TestSupport
 import Testing
 
 @testable import XDPDataPlane
 
 /// The packet program with its constants for other set-ups.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct TraitTests {
     /// XDP_TX would send them out of their ingress, which need not lead to the real server.
     @Test("XDP_TX is only for packets that came in by the path's interface") func severalIngressInterfaces() throws {

@@ -7,7 +7,7 @@ import XDPDataPlane
 
 /// Each header, cut short at each length by the frame and by the IP header's total length.
 @MainActor
-@Suite(.serialized, .enabled("needs root") { canLoadPrograms })
+@Suite(.serialized, .needsRoot)
 struct TruncationTests {
     private static let shared = Swift.Result { try Lab(Standard.configuration) }
     private let lab: Lab
