@@ -27,10 +27,13 @@ final class LogOutput: Sendable {
         return logger
     }
 
+    /// Writes a record. The lock keeps the parts of two long lines apart.
     fileprivate func log(_ record: LogRecord) {
-        switch format {
-        case .text: write(record.text + "\n")
-        case .json: write(record.json + "\n")
+        current.withLock { format in
+            switch format {
+            case .text: write(record.text + "\n")
+            case .json: write(record.json + "\n")
+            }
         }
     }
 
@@ -57,7 +60,8 @@ private struct RecordLogHandler: LogHandler {
     }
 
     func log(event: LogEvent) {
-        let fields = metadata.merging(event.metadata ?? [:]) { _, ofEvent in ofEvent }
+        var fields = metadata.merging(event.metadata ?? [:]) { _, ofEvent in ofEvent }
+        if let error = event.error { fields["error"] = "\(error)" }
         output.log(
             LogRecord(
                 time: LogRecord.now(), level: event.level.rawValue, part: event.source, message: "\(event.message)",
@@ -99,14 +103,23 @@ struct LogRecord {
     // MARK: Values
 
     private static func word(_ value: String) -> String {
-        let isPlain = !value.isEmpty && !value.contains { $0.isWhitespace || "\"=\\".contains($0) }
+        let isPlain =
+            !value.isEmpty
+            && !value.unicodeScalars.contains {
+                $0.properties.isWhitespace || $0 == "\"" || $0 == "=" || $0 == "\\"
+            }
         let line = value.onOneLine
         return isPlain && line == value ? value : quoted(value)
     }
 
     /// A string of JSON. Other controls than RFC 8259 demands are escaped as well: the log may be shown on a terminal.
     private static func quoted(_ text: String) -> String {
-        let escaped = text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"")
+        // By scalars: a combining mark makes one character with a quotation mark before it.
+        var escaped = ""
+        for scalar in text.unicodeScalars {
+            if scalar == "\"" || scalar == "\\" { escaped.unicodeScalars.append("\\") }
+            escaped.unicodeScalars.append(scalar)
+        }
         return "\"\(escaped.onOneLine)\""
     }
 

@@ -53,7 +53,8 @@ struct LogTests {
     }
 
     @Test(
-        "any text comes back out of the JSON, on one line", arguments: ["\"\\/\n\r\t\u{0}\u{1B}", "é\u{2028}\u{202E}😀"])
+        "any text comes back out of the JSON, on one line",
+        arguments: ["\"\\/\n\r\t\u{0}\u{1B}", "é\u{2028}\u{202E}😀", "\"\u{301},\\\u{301}"])
     func escapes(text: String) throws {
         var record = Self.record
         (record.message, record.fields) = (text, ["key": text])
