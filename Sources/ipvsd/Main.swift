@@ -13,7 +13,7 @@ enum Main {
             Failure.write("'\(first)' is no subcommand (did you mean '\(meant)'?)")
             Glibc.exit(Failure.Code.badValue.rawValue)
         }
-        if first == "--generate-completion-script" {
+        if first.hasPrefix("--generate-completion-script") {
             await CompletedCommand.main(arguments)
         } else {
             await RootCommand.main(RootCommand.completed(arguments))
@@ -58,12 +58,37 @@ struct RootCommand: AsyncParsableCommand {
     private static let ownFlags = ["--help", "-h", "--help-hidden", "--version", "--experimental-dump-help"]
 
     /// Returns the command line with the subcommand `director`, where it has no subcommand. The parser by itself would
-    /// take a value of an option for a subcommand, as in `--instance status`.
+    /// take a value of an option for a subcommand, as in `--instance status`. Common options before a subcommand move
+    /// behind it.
     static func completed(_ arguments: [String]) -> [String] {
         if arguments == ["help"] { return ["--help"] }
+        let leading = leadingCommonOptions(of: arguments)
+        if !leading.isEmpty, let command = arguments.dropFirst(leading.count).first, names.contains(command) {
+            let rest = arguments.dropFirst(leading.count)
+            let end = rest.firstIndex(of: "--") ?? rest.endIndex
+            return rest[..<end] + leading + rest[end...]
+        }
         guard let first = arguments.first else { return [DirectorCommand._commandName] }
         return names.contains(first) || ownFlags.contains(first)
             ? arguments : [DirectorCommand._commandName] + arguments
+    }
+}
+
+extension RootCommand {
+    /// Returns the common options (`CommonOptions`) with which a command line begins.
+    private static func leadingCommonOptions(of arguments: [String]) -> ArraySlice<String> {
+        var count = 0
+        while count < arguments.count {
+            let argument = arguments[count]
+            if argument == "-v" || argument == "--verbose" || argument.hasPrefix("--instance=") {
+                count += 1
+            } else if argument == "--instance", count + 1 < arguments.count {
+                count += 2
+            } else {
+                break
+            }
+        }
+        return arguments[..<count]
     }
 }
 

@@ -45,6 +45,13 @@ struct HelpTests {
     func completed() {
         #expect(RootCommand.completed(["--instance", "status"]) == ["director", "--instance", "status"])
         #expect(RootCommand.completed([]) == ["director"])
+        #expect(RootCommand.completed(["--instance", "x", "-v", "status"]) == ["status", "--instance", "x", "-v"])
+        #expect(
+            RootCommand.completed(["--instance=x", "tunnel", "delete", "--", "-a"])
+                == ["tunnel", "delete", "--instance=x", "--", "-a"])
+        #expect(
+            RootCommand.completed(["--instance", "x", "--vip", "10.0.0.100"])
+                == ["director", "--instance", "x", "--vip", "10.0.0.100"])
         #expect(RootCommand.completed(["status", "--json"]) == ["status", "--json"])
         #expect(RootCommand.completed(["director", "--replace"]) == ["director", "--replace"])
     }
