@@ -226,7 +226,7 @@ public actor Director {
         if !inDoubt.isEmpty {
             logger.warning(
                 "the journal was lost, so these VIPs may be the director's own: \(inDoubt.joined(separator: "; "))",
-                metadata: ["path": "\(instance.journal)", "command": "\(inDoubt.joined(separator: "; "))"])
+                metadata: ["path": "\(instance.journal)", "addresses": "\(inDoubt.joined(separator: "; "))"])
         }
         return complete
     }
@@ -253,18 +253,37 @@ public actor Director {
                 logger.debug("removed \(change)", metadata: ["change": "\(change)"])
             }
         }
-        // Pins, attachments and devices that are still there. In the journal `ipvsd stop` finds and names them.
-        let left = (try? dataPlanes.leftovers(instance, besides: journal.changes)) ?? []
-        for change in left {
-            logger.error("remove \(change): it is still there", metadata: ["change": "\(change)"])
-            try? journal.make(change) {}
-        }
+        let isGone = verify(journal, instance: instance, dataPlanes: dataPlanes, logger: logger)
         // A state directory of its own keeps the open events. In the run directory they last as long as the data plane.
         if instance.stateDirectory == instance.runDirectory { unlink(instance.openEvents) }
         unlink(instance.damping)
         // The last instance to stop removes the directory that instances share.
         dataPlanes.removeEmptyPlaces(instance)
-        return complete && left.isEmpty
+        return complete && isGone
+    }
+
+    /// Looks again for the pins and attachments that were removed, and journals what is still there, so that
+    /// `ipvsd stop` finds and names them. Returns whether there are none. Devices are left out: without the journal they
+    /// are recognised by their properties alone, and another instance may have made equal ones meanwhile.
+    private static func verify(
+        _ journal: ChangeJournal, instance: InstancePaths, dataPlanes: any DataPlaneProvider, logger: Logger
+    ) -> Bool {
+        do {
+            let left = try dataPlanes.leftovers(instance, besides: journal.changes).filter {
+                switch $0 {
+                case .pin, .attachment: true
+                default: false
+                }
+            }
+            for change in left {
+                logger.error("remove \(change): it is still there", metadata: ["change": "\(change)"])
+                try journal.make(change) {}
+            }
+            return left.isEmpty
+        } catch {
+            logger.error("look for pins and attachments that are left: \(error)", metadata: ["error": "\(error)"])
+            return false
+        }
     }
 
     // MARK: Leftovers

@@ -86,7 +86,11 @@ public enum BPFFilesystem {
         guard path == root || path.hasPrefix(root + "/") else { return path }
         if let found = find() { return found + path.dropFirst(root.count) }
         if MountNamespace.own == MountNamespace.namespace(of: 1) { return nil }
-        throw SystemError("find \(path)", code: ENOENT, detail: "no bpffs is visible from this mount namespace")
+        throw SystemError(
+            "find \(path)", code: ENOENT,
+            detail:
+                "no bpffs is visible from this mount namespace: clean up where the director was started, or mount an empty bpffs here (mount -t bpf bpf \(root)) and repeat the command"
+        )
     }
 
     static func unmountIfEmpty(_ path: String) throws(SystemError) {
