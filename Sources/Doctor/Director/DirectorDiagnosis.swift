@@ -215,7 +215,7 @@ extension DirectorFacts {
                 Finding(
                     .bpfPrivilege, "this process lacks \(missingCapabilities.joined(separator: ", "))\(setting)",
                     fix:
-                        "run ipvsd as root with all capabilities; a container needs --cap-add \(missingCapabilities.joined(separator: ","))"
+                        "run ipvsd as root with all capabilities; a container needs \(missingCapabilities.map { "--cap-add \($0)" }.joined(separator: " "))"
                 ))
         }
         if jit == 0 {

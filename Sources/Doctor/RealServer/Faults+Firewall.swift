@@ -156,7 +156,7 @@ extension RealServerFacts {
             guard let drop = firewall.drop(of: entry.packet, at: [.output, .postrouting]) else { return nil }
             return Finding(
                 entry.fault, "\(entry.what) are dropped by \(drop.text)",
-                fix: "nft insert rule \(drop.chain) ip saddr \(vip) accept, or iptables -I OUTPUT -s \(vip) -j ACCEPT")
+                fix: drop.accept("ip saddr \(vip)", iptables: "-s \(vip)"))
         }
     }
 
