@@ -249,7 +249,8 @@ extension Director {
             logger.notice(
                 "real server \(server) of \(service) has weight \(weight) by its checks, \(before) before",
                 metadata: [
-                    "service": "\(service)", "server": "\(server)", "weight": "\(weight)", "formerWeight": "\(before)",
+                    "service": "\(service)", "server": "\(server)", "server-weight": "\(weight)",
+                    "former-server-weight": "\(before)",
                 ])
         case .quorumLost(let weight):
             let rule = state.quorum.rule
