@@ -3,7 +3,7 @@ internal import Synchronization
 public import Testing
 
 extension Trait where Self == ConditionTrait {
-    /// The condition of tests that need root, such as those that load packet programs. Without root they are left out,
+    /// The condition of tests that need root, such as those of packet programs. Without root they are left out,
     /// and the last lines of the run name their number. In CI they fail instead.
     public static var needsRoot: Self {
         .enabled("needs root") {
