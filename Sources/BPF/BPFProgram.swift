@@ -261,8 +261,8 @@ public struct BPFLink {
         }
     }
 
-    /// Detaches the program before it returns. To drop the last reference does so only some time later, from a work
-    /// queue (`bpf_link_put`).
+    /// Detaches the program at once. Dropping the last reference would detach it later, from a work queue
+    /// (`bpf_link_put`).
     public func detach() throws(BPFError) {
         if bpf_link_detach(descriptor.number) != 0 { throw BPFError("detach XDP link", code: errno) }
     }

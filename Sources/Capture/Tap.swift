@@ -168,7 +168,7 @@ public final class Tap {
     }
 }
 
-/// A capture that cannot begin, by the remedy.
+/// The error of a capture that cannot begin, with the kind of its cause.
 public struct CaptureError: Error, CustomStringConvertible {
     public enum Kind: Sendable {
         /// No director's program is on an interface.

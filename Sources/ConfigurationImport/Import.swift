@@ -53,8 +53,8 @@ public struct Import: Sendable {
         return Result(format: format, text: printed, remarks: file.allRemarks.map(\.remark))
     }
 
-    /// Returns a text that the configuration file's parser accepts. It drops the refused services with the parser's
-    /// reasons.
+    /// Returns the file's text without the services that the parser refuses, or nil if none is left. A remark gives the
+    /// parser's reason for each.
     private static func accepted(_ file: inout ImportedFile) -> String? {
         while !file.services.isEmpty {
             let printer = ImportPrinter(file)

@@ -110,7 +110,7 @@ struct ImportPrinter {
         }
     }
 
-    /// Returns a key with its value. Without a value the value is on the next lines.
+    /// Returns a key with its value. If `value` is empty, the value follows on the next lines.
     private static func line(_ option: any DeclaredOption, _ value: String = "") -> String {
         "\(option.keyName):" + (value.isEmpty ? "" : " \(value)")
     }

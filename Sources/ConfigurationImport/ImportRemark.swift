@@ -8,7 +8,7 @@ public struct ImportRemark: Hashable, Sendable, CustomStringConvertible {
         case left = "not carried over"
         /// The configuration has the part in another form, and behaves differently.
         case changed
-        /// The configuration lacks or changes the part, and behaves as before.
+        /// The configuration lacks the part or has it in another form, and behaves the same.
         case note
     }
 

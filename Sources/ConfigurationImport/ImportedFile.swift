@@ -10,7 +10,7 @@ struct ImportedFile {
     var comments: [String] = []
     var remarks: [PlacedRemark] = []
     var timeouts: Timeouts?
-    /// The reason why another program has the VIPs, or nil if the director has them.
+    /// The reason for `addresses: false`, as a comment in the file; nil if the director puts the VIPs on interfaces.
     var addressKeeper: String?
     var services: [ImportedService] = []
 

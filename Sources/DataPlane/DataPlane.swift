@@ -55,7 +55,7 @@ public protocol DataPlane: AnyObject {
     /// Returns the ports that have answered checks on a service's real servers. The next director finds them, too.
     func answeredPorts(of service: ServiceAddress) throws -> [IPAddress: Set<UInt16>]
 
-    /// Sets these ports. Does nothing where there is no such real server.
+    /// Sets the ports that have answered checks on the real server. Does nothing where there is no such real server.
     func setAnsweredPorts(_ ports: Set<UInt16>, of member: ServiceMember) throws
 
     // MARK: Next hops
@@ -70,8 +70,8 @@ public protocol DataPlane: AnyObject {
     /// Updates what depends on the routes, such as the interfaces for answers to checks.
     func followRoutes()
 
-    /// Returns whether packets of this flow go to this real server. The flow is recorded so, or may go on without a
-    /// record.
+    /// Returns whether packets of this flow go to this real server. The flow is recorded with this server, or may be
+    /// served by it without a record.
     func mayHaveSent(_ flow: FlowEnds, to server: IPAddress) throws -> Bool
 
     // MARK: Interfaces
@@ -87,7 +87,9 @@ public protocol DataPlane: AnyObject {
     /// Updates the state of the interfaces. Returns the interfaces that have regained their carrier.
     func followInterfaces() throws -> [Link]
 
-    /// Attaches to interfaces that were made anew under their old names. Returns whether there was one.
+    /// Follows interfaces that were made anew under their old names, and changes of the devices that an interface
+    /// consists of. Attaches the program where it is missing. Returns whether an interface was made anew or got the
+    /// program.
     func rejoinInterfaces() throws -> Bool
 
     /// Returns the names of the interfaces by which the VIP's packets would come in, if none of `interfaces` is among

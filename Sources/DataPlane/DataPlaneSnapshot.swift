@@ -81,7 +81,7 @@ public struct DataPlaneSnapshot: Sendable {
         public var present: [Server] { servers.filter { !$0.isRemoved } }
 
         /// Whether the server was a sorry server in standby while others served. A real server that a sorry server
-        /// replaces is also in standby, but then so are the others.
+        /// replaces is also in standby, but then all other real servers are in standby, too.
         public func spared(_ server: IPAddress) -> Bool {
             let present = present
             return present.contains { $0.address == server && $0.isStandby }

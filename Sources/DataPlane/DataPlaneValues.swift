@@ -180,7 +180,7 @@ public struct Repairs {
     public init() {}
 }
 
-/// The error of a data plane, by the kind of remedy.
+/// An error of a data plane, with the kind of its cause.
 public struct DataPlaneError: Error, CustomStringConvertible {
     public enum Kind: Sendable {
         /// An interface is missing, or another program holds it.

@@ -91,7 +91,7 @@ public actor Director {
     // MARK: Start and stop
 
     /// Starts the director, or takes over the data plane of the last daemon. A failure leaves the machine as it was.
-    /// One exception is a data plane of an older layout, which may have been migrated and forwards on.
+    /// One exception is a data plane of an older layout, which may have been migrated and continues to forward.
     public func start() async throws {
         try network.requirePrivilege()
         let journal: ChangeJournal
@@ -288,8 +288,9 @@ public actor Director {
 
     // MARK: Leftovers
 
-    /// Journals what a director left without an entry in the journal, as far as that can be found. So a failed start
-    /// does not remove a data plane that forwards, and a cleanup finds it. Returns whether there was any.
+    /// Journals the changes that a director left without an entry in the journal, as far as they can be found. So a
+    /// failed start does not remove a data plane that forwards, and a cleanup finds it. Returns whether changes were
+    /// found.
     private static func journalLeftovers(
         of instance: InstancePaths, in journal: ChangeJournal, dataPlanes: any DataPlaneProvider, logger: Logger
     ) throws -> Bool {

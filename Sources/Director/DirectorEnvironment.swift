@@ -11,7 +11,7 @@ public protocol DataPlaneProvider: Sendable {
         _ configuration: DirectorConfiguration, demand: DataPlaneDemand, instance: InstancePaths) throws
 
     /// Opens the data plane, which can be given services then. It adopts the maps that an earlier director left. Its
-    /// changes of the machine are in the journal, which the caller undoes where this fails.
+    /// changes of the machine are journalled. If this fails, the caller undoes them.
     func open(
         _ configuration: DirectorConfiguration, demand: DataPlaneDemand, instance: InstancePaths,
         journal: ChangeJournal, logger: Logger

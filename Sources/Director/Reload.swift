@@ -169,7 +169,7 @@ extension Director {
         }
     }
 
-    /// Replaces the configuration, within `revise`.
+    /// Replaces the configuration. Only the body of `revise` may call it.
     func setConfiguration(_ wanted: DirectorConfiguration) { configuration = wanted }
 }
 

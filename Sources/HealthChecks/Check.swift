@@ -27,7 +27,8 @@ public enum Check: Hashable, Sendable {
         case tunnel
         /// The real server's own address, without the tunnel.
         case direct
-        /// Both at once. The tunnel's answer decides, and the direct one shows which half is broken.
+        /// Both at once. The tunnel's answer decides, and the direct one serves to tell a broken tunnel from a broken
+        /// service.
         case both
     }
 }

@@ -17,7 +17,8 @@ public struct Checker: Sendable {
         public var check: Check
         public var way: Check.Way
         /// The real server's own address, if the check also goes there at the same time. The tunnel's answer decides,
-        /// and the direct one shows which half is broken. The address is ignored where `way` is not the tunnel.
+        /// and the direct one serves to tell a broken tunnel from a broken service. The address is ignored where `way`
+        /// is not the tunnel.
         public var beside: IPAddress?
         /// The time limit for the answer, from the start of the question.
         public var timeout: Duration

@@ -155,8 +155,8 @@ public struct ServiceHealth: Sendable {
         return outByLearntPorts != outBefore
     }
 
-    /// Changes the number of servers on which a learnt port is up. Returns whether it was the first server or the last
-    /// one.
+    /// Changes the number of servers on which a learnt port is up. Returns whether the port is now up on its first
+    /// server, or no longer up on any.
     private mutating func countSteady(_ change: Int, of probe: Probe) -> Bool {
         let number = steady[probe, default: 0] + change
         steady[probe] = number

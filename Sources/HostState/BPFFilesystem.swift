@@ -53,9 +53,9 @@ public enum BPFFilesystem {
         return nil
     }
 
-    /// Mounts bpffs on /sys/fs/bpf where the whole machine sees it, and returns the path for this process. That is in
-    /// the mount namespace of pid 1, or else of the farthest ancestor that has such a directory. It is in the own
-    /// namespace only if pid 1 is in it, too, or cannot be inspected.
+    /// Mounts bpffs on /sys/fs/bpf where the whole machine sees it, and returns the path for this process. The mount is
+    /// in the mount namespace of pid 1, or else of the farthest ancestor that has such a directory. It is in this
+    /// process's own namespace only if pid 1 is there, too, or cannot be inspected.
     static func mount() throws(SystemError) -> String {
         var code = EPERM
         let own = MountNamespace.own

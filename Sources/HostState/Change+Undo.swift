@@ -58,7 +58,7 @@ extension Change {
             try KernelModule.unloadIfUnused(name)
         case .directory(let path):
             guard let path = try BPFFilesystem.resolve(path), rmdir(path) != 0 else { return }
-            // It is not empty: another instance or another program uses it, too.
+            // A directory that is not empty stays: another instance or another program uses it, too.
             if ![ENOENT, ENOTEMPTY, EEXIST, EBUSY].contains(errno) { throw SystemError("remove directory \(path)") }
         case .file(let path):
             if unlink(path) != 0, errno != ENOENT { throw SystemError("remove \(path)") }

@@ -36,8 +36,8 @@ public final class ChangeJournal {
     /// `apply` fails, a new entry is removed.
     public func make(_ change: Change, _ apply: () throws -> Void) throws { try make([change], apply) }
 
-    /// Does the same for changes of different subjects, which `apply` makes together. They are written, and removed again,
-    /// as one record. So `apply` makes all of them or none, or collects its errors without throwing.
+    /// Journals changes of different subjects, and makes them together by `apply`. Their entries are written, and
+    /// removed again, as one record. So `apply` makes all of them or none, or collects its errors without throwing.
     public func make(_ wanted: [Change], _ apply: () throws -> Void) throws {
         let (added, moved) = list.add(wanted.map(\.canonical))
         do { try write(.init(made: added + moved.entries), former: moved.former) } catch {

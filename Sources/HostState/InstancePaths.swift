@@ -160,8 +160,8 @@ public struct InstancePaths: Sendable, Hashable {
     private var ownBPFMount: String { runDirectory + "/bpf" }
     private var pinSuffix: String { "/ipvsd" + (instance.map { "/" + $0 } ?? "") }
 
-    /// Whether the calling thread is in the machine's first network namespace. Where pid 1 cannot be inspected, a parameter
-    /// decides that the kernel has in that namespace only.
+    /// Whether the calling thread is in the machine's first network namespace. Where pid 1 cannot be inspected, the
+    /// presence of a sysctl that exists only in that namespace decides.
     public static var isInitialNetworkNamespace: Bool {
         if let initial = File.link("/proc/1/ns/net"), let own = File.link("/proc/thread-self/ns/net") {
             return initial == own

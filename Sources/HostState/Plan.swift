@@ -156,7 +156,8 @@ extension Step {
 }
 
 extension Step.Part {
-    /// A change of a device. On a journalled tunnel it is not journalled, as the tunnel's removal undoes it.
+    /// Returns a change of a device. If the journal has the device as a tunnel, the change is not journalled: removal
+    /// of the tunnel undoes it.
     fileprivate static func change(
         _ change: Change, of link: Link, _ journal: ChangeJournal, by act: @escaping () throws -> Void
     ) -> Step.Part {

@@ -26,7 +26,7 @@ public struct RepeatedErrors<Subject: Hashable> {
         logged = logged.filter { $0.value.at.duration(to: now) < Self.quiet }
     }
 
-    /// Removes a subject without an error any more. Returns true where an error of it was logged.
+    /// Removes a subject whose error is over. Returns whether the error was logged.
     public mutating func settle(_ subject: @autoclosure () -> Subject) -> Bool {
         !logged.isEmpty && logged.removeValue(forKey: subject()) != nil
     }

@@ -15,7 +15,8 @@ public struct VirtualService: Hashable, Sendable {
     /// The real servers in order. Round robin uses the order for its turns, and least connections for ties.
     public var servers: [RealServer]
     /// Whether returning real servers get their share in steps, so that the service's tables need room for parts of
-    /// weights. The director sets it for the data plane. `isStartingSlowly` is true while one of them does so.
+    /// weights. The director sets it for the data plane. `isStartingSlowly` is true while one of them has less than its
+    /// share.
     public var startsSlowly = false
 
     public init(

@@ -92,8 +92,8 @@ public enum AddressText {
         return .v4(address)
     }
 
-    /// Parses any IPv4 address. An IPv6 address, also one in brackets, is refused as such, as the data plane forwards
-    /// IPv4 only.
+    /// Parses any IPv4 address. An IPv6 address, also one in brackets, is refused by its family, as the data plane
+    /// forwards IPv4 only.
     private static func ipv4(_ text: some StringProtocol, accepted: String) throws(InvalidValue) -> IPv4Address {
         let isBracketed = text.first == "[" && text.contains("]")
         let bare = isBracketed ? String(text.dropFirst().prefix { $0 != "]" }) : String(text)

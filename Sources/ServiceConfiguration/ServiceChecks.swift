@@ -12,7 +12,7 @@ public enum ServiceChecks: Hashable, Sendable {
     }
 }
 
-/// One check of a service's real servers. The members of its pace are members of it.
+/// One check of a service's real servers. The members of `pace` can be read directly.
 @dynamicMemberLookup
 public struct ServiceCheck: Hashable, Sendable {
     public var check: Check
@@ -28,7 +28,7 @@ public struct ServiceCheck: Hashable, Sendable {
     public subscript<Value>(dynamicMember path: KeyPath<CheckPace, Value>) -> Value { pace[keyPath: path] }
 }
 
-/// The one check of a service's real servers. The members of its pace are members of it.
+/// The one check of a service's real servers. The members of `pace` can be read directly.
 @dynamicMemberLookup
 public struct CheckPolicy: Hashable, Sendable {
     public var kind: Kind

@@ -5,11 +5,12 @@ internal import PacketPrograms
 /// Moves flows to their places in a flow table while packets pass. A search of the former place and then of the new one
 /// finds the flow in at least one of them.
 struct FlowMove {
-    /// The treatment of another flow's entry under the new key of a moved flow. Where one of the two has expired, the
-    /// other one is kept, except by `stay`.
+    /// The treatment of another flow's entry that already has the new key of a moved flow. If one of the two flows has
+    /// expired, the other one is kept, except with `stay`.
     enum Twins {
+        /// The other entry stays beside the moved flow (`stay`), or is removed (`giveWay`).
         case stay, giveWay
-        /// The moved flow is dropped.
+        /// The other entry stays, and the moved flow is dropped.
         case prevail
     }
 

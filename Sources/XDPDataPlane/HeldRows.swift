@@ -19,7 +19,7 @@ struct HeldRows {
     var pathRows: Int
     var slices: SliceAllocator
 
-    /// Returns the demand of these services beside the held rows.
+    /// Returns the demand of these services, in addition to the rows that are held.
     func demand(of desired: [VirtualService]) -> TableDemand {
         var services = RowDemand(name: "services", held: serviceRows)
         var servers = RowDemand(name: "real servers", held: serverRows)
@@ -105,7 +105,7 @@ struct RowDemand: Hashable {
     /// The necessary size of the table. Row 0 stands for "not set".
     var size: Int { held + wanted + 1 }
 
-    /// Returns the error where the table cannot hold them. `most` is the number of rows that can be given out.
+    /// Returns the error if the table cannot hold the wanted rows. `most` is the number of rows that can be given out.
     func refusal(most: Int) -> BPFError? {
         guard held + wanted > most else { return nil }
         let left = held - kept

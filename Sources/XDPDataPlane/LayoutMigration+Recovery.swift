@@ -98,7 +98,8 @@ extension LayoutMigration {
 
     static func publish(below directory: String) throws(BPFError) {
         let explaining = XDPDataPlane.explainingPin(directory: directory)
-        // Without a new explaining program, the previous one would go on explaining by other tables.
+        // If there is no new explaining program, the previous one is removed: it would explain decisions by other
+        // tables.
         if !isPublishing(below: directory), !File.exists(waitingPin(explaining)) { unlink(explaining) }
         let pins =
             mapsMadeAnew.map { $0.pin(below: directory) }

@@ -16,7 +16,8 @@ struct PinnedMap: Sendable {
     let size: Size?
     let growth: GrowthRule
     let migration: MigrationRule
-    /// Whether a data plane may lack the map. An older one may, and any one while the map is made anew.
+    /// Whether a data plane may lack the map. This holds for older data planes, and for all while the map is being
+    /// replaced.
     let isOptional: Bool
 
     func pin(below directory: String) -> String { "\(directory)/\(pin)" }

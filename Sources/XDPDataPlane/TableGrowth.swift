@@ -159,14 +159,14 @@ struct GrowthRule: Sendable {
             TableGrowth.addCounts(from: growth.old, since: growth.copiedCounts, to: maps)
         })
 
-    /// Leaves a lead, since the previous program may go on using numbers after the copy.
+    /// Copies the numbers with a lead, since the previous program may still use numbers after the copy.
     static let outerIDs = GrowthRule(
         copy: { growth, maps throws(BPFError) in
             guard let old = growth.old.outerIDs, let new = maps.outerIDs else { return }
             for row in 0..<old.count where old[row] != 0 { new[row] = old[row] &+ IPVSD_ID_GROWTH_LEAD }
         })
 
-    /// Carries the old sums besides, since a larger per-CPU map begins at zero.
+    /// Keeps the old sums in a map of their own, since a larger per-CPU map begins at zero.
     static let statistics = GrowthRule(
         catchUp: { growth, maps throws(BPFError) in
             for index in 0..<growth.old.statistics.maxEntries {

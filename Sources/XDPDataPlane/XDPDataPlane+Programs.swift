@@ -103,7 +103,7 @@ extension XDPDataPlane {
         let explainingPin = Self.explainingPin(directory: directory)
         switch explainingObject {
         case .success(let object): try replacePin(explainingPin, by: ExplainingProgram.program(of: object))
-        // The last daemon's program would go on explaining by its own tables.
+        // The last daemon's program would explain decisions by its own tables.
         case .failure: unlink(explainingPin)
         }
     }

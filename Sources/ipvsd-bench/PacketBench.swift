@@ -189,8 +189,7 @@ final class PacketBench {
     struct Filling {
         /// The number of flows that found a place.
         var held = 0
-        /// The number of flows without a place among the first ones, as many as the table is made for: half of its
-        /// entries.
+        /// The number of flows without a place when as many flows were sent as half of the table's entries.
         var refusedOfHalf = 0
     }
 

@@ -18,7 +18,7 @@ struct PacketKind: Sendable {
     /// The number of flows that take turns. Nil: each packet begins a new flow.
     var flows: Int?
     var outcome = Outcome.transmitted
-    /// The number of services that flows take in turn, one a port. It is a power of two.
+    /// The number of services, each with its own port, between which the flows alternate. It is a power of two.
     var ports = 1
 
     /// The VIP whose packets leave by XDP_TX.

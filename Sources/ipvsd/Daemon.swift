@@ -14,8 +14,8 @@ struct Daemon {
     private let lock: FileLock
 
     /// Takes the lock. With a configuration `wanted`, it first checks that a start with it would succeed. Then it has
-    /// the running daemon end and leave the data plane. A daemon that has accepted is waited for. Any other keeps
-    /// running.
+    /// the running daemon end and leave the data plane. If that daemon accepts, this waits for its end. Otherwise that
+    /// daemon keeps running.
     static func claim(_ instance: InstancePaths, replacing wanted: DirectorConfiguration?) async throws -> Daemon {
         // SIGHUP would end the process before `ReloadOnHangup` handles it.
         signal(SIGHUP, SIG_IGN)

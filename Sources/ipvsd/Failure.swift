@@ -9,7 +9,8 @@ import Logging
 import ServiceConfiguration
 import SystemCalls
 
-/// A failed command: a line for each error on standard error, and an exit code of sysexits.h.
+/// A failed command: a line for each error on standard error, and an exit code. ipvsd's own codes are below 64, the
+/// others are from sysexits.h.
 struct Failure: Error, CustomStringConvertible {
     enum Code: Int32, CaseIterable {
         case badValue = 64
@@ -19,7 +20,7 @@ struct Failure: Error, CustomStringConvertible {
         case noPrivilege = 77
         /// Some output could not be written.
         case output = 74
-        /// `import` alone: something behaves otherwise than before.
+        /// `import` alone: something behaves differently than with the source.
         case changed = 1
         /// No daemon runs or answers.
         case noDaemon = 3
@@ -68,7 +69,7 @@ struct Failure: Error, CustomStringConvertible {
         return ExitCode(code.rawValue)
     }
 
-    /// Prints the line and ends the command with the code.
+    /// Prints the lines on standard error. Returns the exit code, which the caller throws.
     func report() -> ExitCode {
         Self.write(description)
         return ExitCode(code.rawValue)

@@ -82,7 +82,8 @@ enum StatusTable {
         return health
     }
 
-    /// Returns the effective weight, with the configured one behind it where a server that is up has another.
+    /// Returns the weight column: EFFECTIVE/CONFIGURED if they differ and the server is neither down nor removed,
+    /// otherwise the configured weight.
     static func weight(_ server: DirectorStatus.Server) -> String {
         guard let effective = server.effectiveWeight, server.health != .down, server.health != .removed,
             effective != Double(server.weight)

@@ -272,7 +272,7 @@ struct KeepalivedVirtualServer {
         }
     }
 
-    /// Chooses the checks of most real servers for all of them.
+    /// Chooses the checks that most real servers have, and gives them to all.
     private mutating func joinChecks() {
         let usable = servers.filter { $0.imported != nil }
         var counts: [[ImportedCheck]: Int] = [:]

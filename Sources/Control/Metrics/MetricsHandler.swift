@@ -47,7 +47,7 @@ final class MetricsHandler: ChannelInboundHandler {
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 
-    /// Closes the connection after that time, in place of the limit before.
+    /// Sets the time after which the connection is closed. It replaces the former limit.
     private func allow(_ time: Duration, context: ChannelHandlerContext) {
         limit?.cancel()
         limit = context.eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(time)) { context.close(promise: nil) }

@@ -26,7 +26,7 @@ struct MetricsText {
 
     mutating func add(_ value: Double) { line("", [], Self.number(value)) }
 
-    /// Adds a histogram. Each count is of its bucket alone, and the last one of the bucket beyond all bounds.
+    /// Adds a histogram. The counts are not cumulative. The last one is that of values above all bounds.
     mutating func add(_ labels: Labels, bounds: [Double], counts: [UInt64], sum: Double) {
         precondition(counts.count == bounds.count + 1)
         var total: UInt64 = 0

@@ -94,8 +94,8 @@ struct Applier {
         return true
     }
 
-    /// Ends the pause at once, for a caller that needs the update. Returns the turn whose sweep the caller makes, or
-    /// nil when nothing is pending.
+    /// Ends the pause, for a caller that needs the update at once. Returns the turn, in which the caller has to sweep;
+    /// nil if nothing is pending.
     mutating func hurry() -> Turn? {
         guard phase != .idle else { return nil }
         phase = .sweeping
@@ -115,8 +115,8 @@ struct Applier {
 
     // MARK: What became of updates
 
-    /// Notes an update that ran between these times. The next one comes later after a long one, so that at least half
-    /// of the time is left for other work.
+    /// Notes an update that ran between these times. After a long update, the next one is put off, so that at least
+    /// half of the time is left for other work.
     mutating func noteUpdate(from began: Instant, to ended: Instant) {
         earliest = ended + max(Self.shortestPause, began.duration(to: ended) * 2)
     }
@@ -274,7 +274,7 @@ extension Director {
         returning.contains { dataPlane.mayHoldAbandoned($0.key, until: $0.value) }
     }
 
-    /// Sweeps in parts while `isOwed`. After each part the data plane may be another one.
+    /// Sweeps in parts while `isOwed`. After each part, the director may have another data plane.
     private func sweepOn(while isOwed: (any DataPlane) -> Bool) async throws {
         while !Task.isCancelled, let dataPlane = running?.dataPlane, isOwed(dataPlane) {
             try dataPlane.sweep(for: Self.sweepPart)

@@ -64,8 +64,8 @@ extension Director {
 
     // MARK: Starts of services
 
-    /// Publishes what the services lack at the daemon's start, also where the last daemon had published it. Events of
-    /// the last daemon that have ended get their end after the first verdicts.
+    /// Publishes what the services lack at the daemon's start, also where the last daemon had published it. If a lack
+    /// that the last daemon published is over, the ending event is published after the first verdicts.
     func publishInitialStates() {
         takeOverOpenEvents()
         let former = publisher.open.events
@@ -165,8 +165,9 @@ extension Director {
 
     // MARK: Followers
 
-    /// Returns the filter for a service and a real server as an operator types them; nil is any. Any listener names its
-    /// service. A service or real server is refused that is neither configured nor in an event that is kept.
+    /// Returns the filter for a service and a real server as an operator types them. Nil: any. Each listener of a
+    /// service names it. Services and real servers are refused if they are neither configured nor in an event that is
+    /// kept.
     public func eventFilter(service: String?, server: String?) throws -> EventRing.Filter {
         func valid<Value>(_ place: String, _ body: () throws(InvalidValue) -> Value) throws -> Value {
             do { return try body() } catch {

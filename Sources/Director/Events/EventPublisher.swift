@@ -3,8 +3,8 @@ internal import FoundationEssentials
 internal import HealthChecks
 internal import LoadBalancing
 
-/// The events that have been published of services and real servers, which decide what is news. It has no clock and no
-/// I/O: the caller passes the time, and gives events to followers and scripts.
+/// The published events of services and real servers. They decide whether a further event is published. The publisher
+/// has no clock and no I/O: the caller passes the time, and gives events to followers and scripts.
 struct EventPublisher {
     /// The common subject of two opposite events, such as server-up and server-down.
     struct Aspect: Hashable {
@@ -24,7 +24,7 @@ struct EventPublisher {
     private var lastPublished: [Aspect: Date] = [:]
     /// The services that have no real server for new connections, as last published.
     private var unserved: Set<ServiceAddress> = []
-    /// The services with a log line that no real server is left.
+    /// The services for which "no real server is left" was logged.
     private var emptied: Set<ServiceAddress> = []
     /// The services whose state at their start has been published, or is scheduled to be.
     private var begun: Set<ServiceAddress> = []
@@ -33,8 +33,8 @@ struct EventPublisher {
 
     // MARK: Events
 
-    /// Returns the event with the start of the former state. `since` is that time, where it is known better than from
-    /// the last event.
+    /// Returns the event with the start of the former state. `since` is the time of that start, or nil if only the last
+    /// event shows it.
     mutating func dated(_ event: DirectorEvent, since: Date?) -> DirectorEvent {
         guard let aspect = event.kind.aspect else { return event }
         let key = Aspect(kind: aspect, service: event.service, server: event.server)
@@ -56,7 +56,7 @@ struct EventPublisher {
         return unserved.remove(service) != nil ? .serviceUp : nil
     }
 
-    /// Returns whether to log that no real server is left. That is logged once, where many fall at a time.
+    /// Returns whether to log that no real server is left. If many fall at a time, only the first call returns true.
     mutating func noteDown(of service: ServiceAddress, numberUp: Int) -> Bool {
         guard numberUp == 0 else {
             emptied.remove(service)
@@ -100,8 +100,8 @@ struct EventPublisher {
         open.keep(address)
     }
 
-    /// Notes that open events have to be saved. Returns whether the caller has to schedule that. False when it is
-    /// scheduled already.
+    /// Notes that open events have to be saved. Returns whether the caller has to schedule the write. False if a write
+    /// is scheduled already.
     mutating func noteUnsaved() -> Bool {
         defer { hasUnsavedOpenEvents = true }
         return !hasUnsavedOpenEvents

@@ -8,7 +8,7 @@ struct OpenEvents: Sendable, Hashable {
     /// The events, in the order of their publication.
     private(set) var events: [DirectorEvent] = []
 
-    /// Records a published event. Returns whether it opens or ends one.
+    /// Records a published event. Returns whether the open events have changed.
     mutating func record(_ event: DirectorEvent) -> Bool {
         let before = events
         events.removeAll { open in
@@ -20,7 +20,7 @@ struct OpenEvents: Sendable, Hashable {
     }
 
     /// Keeps the events of services that still exist. `address` returns the present address of an event's service, or
-    /// nil where it is gone. Returns whether that changes anything.
+    /// nil where it is gone. Returns whether the open events have changed.
     mutating func keep(_ address: (DirectorEvent) -> ServiceAddress?) -> Bool {
         let before = events
         events = events.compactMap { event in
@@ -34,7 +34,7 @@ struct OpenEvents: Sendable, Hashable {
 }
 
 extension DirectorEvent.Kind {
-    /// The event that ends this one. Nil where this is no event of a lack.
+    /// The event that ends this one. Nil if the event does not report a lack.
     var end: DirectorEvent.Kind? {
         switch self {
         case .serviceDown: .serviceUp

@@ -61,7 +61,7 @@ struct CheckLoop {
 
     func holdsAnswer(of round: Int) -> Bool { held.contains { $0.round == round } }
 
-    /// Ends the look. Returns the answers that waited for it, in order.
+    /// Ends the look at the check path. Returns the answers that waited for it, in order.
     mutating func endLook() -> [ArrivedAnswer] {
         defer { held = [] }
         look = nil
@@ -172,7 +172,7 @@ extension Director {
         }
     }
 
-    /// Returns the data plane's packet counts of such checks, or nil where it counts none of this way. `begins`: a
+    /// Returns the packet counts of the inquiry's checks, or nil if checks on this way are not counted. `begins`: a
     /// question is sent right after this.
     private func traffic(
         of inquiry: HealthSupervisor.Inquiry, by way: Check.Way, begins: Bool
@@ -199,8 +199,8 @@ extension Director {
 
     // MARK: Answers
 
-    /// Judges an answer for each service of its round. Returns false where the answer waits for a look at the check
-    /// path, whose end judges it.
+    /// Judges an answer for each service of its round. Returns false if the answer waits for a look at the check path.
+    /// It is then judged when the look ends.
     func accept(_ answer: Checker.Answer, isOutOfTurn: Bool = false) -> Bool {
         var arrived = ArrivedAnswer(answer: answer, isOutOfTurn: isOutOfTurn, time: clock.now)
         let before = health.noteAnswered(arrived.round, isOutOfTurn: isOutOfTurn)

@@ -79,7 +79,7 @@ struct CheckDoubts {
 
     // MARK: Questions
 
-    /// Notes the counts from before a question, or nil where there are none.
+    /// Notes the packet counts from before a question. They are nil if the checks' packets are not counted.
     mutating func begin(_ question: Question, before traffic: CheckTraffic?) { before[question] = traffic }
 
     /// Removes an answered question. Returns the counts from before it.

@@ -4,8 +4,8 @@ internal import HealthChecks
 internal import LoadBalancing
 internal import SystemCalls
 
-/// The file with the state of flap damping, for a daemon that takes over. It is replaced as a whole, and absent where
-/// no real server has any.
+/// The file with the state of flap damping, for a daemon that takes over. It is replaced as a whole, and absent if no
+/// real server has a damping state.
 struct DampingFile {
     struct Entry: Hashable, Codable {
         var service: ServiceAddress

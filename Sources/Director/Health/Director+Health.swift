@@ -89,7 +89,7 @@ extension Director {
 
     private var dampingFile: DampingFile { DampingFile(path: instance.damping) }
 
-    /// Schedules one write of damping for all changes of a time.
+    /// Schedules one write of damping for all changes until then.
     func saveDampingSoon() {
         guard running != nil, health.noteUnsavedDamping() else { return }
         Task { saveDamping() }

@@ -28,7 +28,8 @@ struct HealthSupervisor {
         var round: Round
         /// The first of the round's members.
         var member: ServiceMember
-        /// Whether the real server's own address is probed at the same time, to find the broken half.
+        /// Whether the real server's own address is probed at the same time, to tell a broken tunnel from a broken
+        /// service.
         var isAskedBeside: Bool
     }
 
@@ -81,8 +82,8 @@ struct HealthSupervisor {
         return Inquiry(round: active.round, member: first, isAskedBeside: isAskedBeside(active))
     }
 
-    /// Whether the question goes both ways. A bare check does so while a service has no verdict of it, as that costs
-    /// little.
+    /// Whether the round's next question goes both through the tunnel and to the real server's own address. A bare
+    /// check does so while a service has no verdict of it, since it costs little.
     private func isAskedBeside(_ active: Rounds.Active) -> Bool {
         let probe = active.round.probe
         switch probe.via {
@@ -125,7 +126,8 @@ struct HealthSupervisor {
 
     // MARK: Questions and answers
 
-    /// Notes a question of the round. `before` is the packet counts of such checks, or nil where there are none.
+    /// Notes a question of the round. `before` has the packet counts of the round's checks from before the question, or
+    /// nil if they are not counted.
     mutating func noteAsked(_ id: Int, isOutOfTurn: Bool = false, before: CheckTraffic? = nil, at now: Instant) {
         doubts.begin(.init(round: id, isOutOfTurn: isOutOfTurn), before: before)
         if isOutOfTurn { outOfTurn.noteAsked(id, at: now) }
@@ -190,7 +192,7 @@ struct HealthSupervisor {
         return doubt
     }
 
-    /// Whether another round's packets are in the same counts as this one's.
+    /// Whether another round's packets are counted together with this round's.
     private func sharesTransport(_ id: Int) -> Bool {
         guard let active = rounds[id], let transport = active.round.probe.check.transport else { return false }
         return active.targets.flatMap(rounds.ids).contains {
@@ -284,7 +286,7 @@ struct HealthSupervisor {
     /// is delayed where handshakes with the member complete again.
     func nextOutOfTurn(_ id: Int) -> (member: ServiceMember, time: Instant)? {
         guard let (member, earliest) = outOfTurn.next(id), isUp(member), let active = rounds[id] else { return nil }
-        // One short disturbance must not hit both the question in turn and this one.
+        // One short disturbance must not hit both this question and the scheduled one before it.
         let last = [active.asked, active.refused].compactMap(\.self).max()
         return (member, max(earliest, last.map { $0 + OutOfTurnChecks.distance } ?? earliest))
     }

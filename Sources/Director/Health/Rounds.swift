@@ -81,7 +81,7 @@ struct Rounds {
     mutating func noteRefused(_ id: Int, at now: Instant) { active[id]?.refused = now }
 }
 
-/// A probe of a real server that is repeated. Services with equal probes of one host share the round.
+/// A repeated probe of a real server. Services share a round if all its values are equal, the VIP included.
 struct Round: Hashable {
     var server: IPAddress
     /// The VIP to which questions go through the tunnel. Nil where they go to the server's own address.

@@ -27,7 +27,7 @@ extension ServiceHealth {
 }
 
 extension ConfiguredService {
-    /// Whether the ports that clients use are checked, too. Only automatic checks of any-port services do so.
+    /// Whether the ports that clients use are checked, too. True only for automatic checks of any-port services.
     var learnsPorts: Bool {
         if case .policy(let policy) = checks { policy.kind == .auto && address.isAnyPort } else { false }
     }
@@ -42,7 +42,7 @@ extension ConfiguredService {
 
 extension CheckPolicy.Kind {
     /// Returns the probes that every real server of the service has to pass. Automatic checks require each TCP port of
-    /// it.
+    /// the service.
     fileprivate func requiredProbes(of service: ConfiguredService) -> Set<Probe> {
         switch self {
         case .none: return []

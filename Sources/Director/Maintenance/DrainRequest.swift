@@ -12,7 +12,7 @@ public struct DrainRequest: Sendable, Hashable, Codable {
     public var force: Bool?
     /// Whether persistent clients move to other real servers with their next connection.
     public var movePersistent: Bool?
-    /// Whether datagrams move to other real servers, as from a removed one.
+    /// Whether datagrams move to other real servers, as they do when a real server is removed.
     public var moveDatagrams: Bool?
     /// Whether to refuse the request where the real server is not drained.
     public var onlyIfDrained: Bool?

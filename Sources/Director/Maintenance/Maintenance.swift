@@ -247,7 +247,7 @@ extension Director {
         for service in change.services { publishServiceState(service.address) }
     }
 
-    /// Applies the drains of these services to the data plane, within `revise`.
+    /// Applies the drains of these services to the data plane. Only the body of `revise` may call it.
     private func applyDrains(
         of services: [ConfiguredService], affecting all: Set<ServiceAddress>
     ) throws -> Applier.Batch {

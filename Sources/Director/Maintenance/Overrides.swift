@@ -2,8 +2,8 @@ public import Addresses
 public import FoundationEssentials
 public import LoadBalancing
 
-/// The drains of operators, which hold beside the configuration until they are undrained. Restarts, reloads and reboots
-/// do not end them.
+/// The operators' drains. They are no part of the configuration, and hold until `undrain`. Restarts, reloads and
+/// reboots do not end them.
 public struct Overrides: Sendable, Hashable, Codable {
     /// A drain of one real server.
     public struct Drain: Sendable, Hashable, Codable {

@@ -55,8 +55,8 @@ extension Director {
 
     // MARK: The kernel's notifications
 
-    /// Follows the interfaces without a wait for routes. The frames for a VIP that has moved to a macvlan are lost
-    /// until then.
+    /// Follows the interfaces without a wait for routes. If a VIP has moved to a macvlan, frames for it are lost until
+    /// the interfaces are followed.
     func monitorInterfaces() async {
         // `monitorNetwork` logs the error.
         guard let events = try? network.changes(of: [.link, .address]) else { return }
@@ -157,7 +157,9 @@ extension Director {
 
     private func announce(on links: [Link]) { report(vipAddresses.announce(for: configuration, on: links)) }
 
-    /// Attaches to an interface that was created anew under its old name.
+    /// Follows interfaces that were made anew under their old names, and changes of the devices that an interface
+    /// consists of. Attaches the program where it is missing. If an interface was made anew or got the program, the
+    /// VIPs are placed and announced again.
     func rejoinInterfaces() throws {
         guard let current = running, try current.dataPlane.rejoinInterfaces() else { return }
         // This also updates the data plane's description of the interfaces.

@@ -27,7 +27,8 @@ struct LearntPathMTUs {
     /// The times until which unconfirmed messages are not logged again.
     private var silentUntil: [IPAddress: ContinuousClock.Instant] = [:]
 
-    /// The floor of this network namespace. Kernels before 5.18 show it in the initial namespace only.
+    /// The least path MTU that the kernel accepts in this network namespace (min_pmtu). Kernels before 5.18 show it in
+    /// the initial namespace only.
     static var kernelFloor: UInt32 {
         let key = "net/ipv4/route/min_pmtu"
         return Sysctl.exists(key) ? (try? Sysctl.read(key)).flatMap { UInt32($0) } ?? standardFloor : standardFloor
@@ -71,7 +72,7 @@ struct LearntPathMTUs {
         return mtu
     }
 
-    /// Returns whether to log that a router's message was not confirmed. That is logged once in `lifetime`.
+    /// Returns whether to log that a router's message was not confirmed. It is logged once in `lifetime`.
     mutating func mayComplain(of server: IPAddress, at now: ContinuousClock.Instant = .now) -> Bool {
         guard silentUntil[server].map({ now >= $0 }) ?? true else { return false }
         silentUntil[server] = now + Self.lifetime

@@ -85,7 +85,7 @@ struct ManagedResources {
     /// Whether the check path may be looked at now.
     func mayLook(at now: Instant) -> Bool { now >= looksNext }
 
-    /// Notes a look at the check path. The next look comes later after a long one, as many checks may fail at a time.
+    /// Notes a look at the check path. After a long look, the next one is put off, as many checks may fail at a time.
     mutating func noteLook(from began: Instant, to ended: Instant) {
         looksNext = ended + max(Self.shortestPause, began.duration(to: ended) * 4)
     }
@@ -106,7 +106,7 @@ struct Restorations {
         case contested(after: Duration)
     }
 
-    /// The time after which a missing resource is news again.
+    /// The time after which the restoring of a resource is logged again.
     static let quiet = Duration.seconds(600)
 
     private struct Past {

@@ -9,7 +9,7 @@ internal import SystemCalls
 
 /// The machine's network, as the director uses it.
 protocol Network: Sendable {
-    /// Throws where this process lacks the privilege to change it.
+    /// Throws if this process lacks the privilege to change the network.
     func requirePrivilege() throws
 
     func links() throws -> [Link]
@@ -36,7 +36,7 @@ protocol Network: Sendable {
     /// Broadcasts an ARP request for a neighbour.
     func requestNeighbour(_ address: IPAddress, from source: IPAddress, on link: Link)
 
-    /// Returns a stream with an element for one or more changes of these kinds.
+    /// Returns a stream. Each element stands for one or more changes of these kinds.
     func changes(of kinds: Set<RouteMonitor.Kind>) throws -> AsyncStream<Void>
     /// Returns the stream of routers' messages about packets that were too big.
     func routerErrors() throws -> AsyncStream<FragmentationNeeded>

@@ -36,8 +36,8 @@ struct PathFinder {
         return .found(found, by: link)
     }
 
-    /// Returns the route's MTU without the kernel's learnt path MTU, as anybody can forge the messages behind that.
-    /// `RouterErrors` reads the same messages.
+    /// Returns the route's MTU without the kernel's learnt path MTU, as anybody can forge the messages from which the
+    /// kernel learns it. `RouterErrors` reads the same messages.
     private func mtu(of route: ResolvedRoute, to server: IPAddress) throws -> UInt32? {
         route.isMTULearnt ? try network.routeMTU(to: server) : route.mtu
     }

@@ -169,7 +169,7 @@ public struct DirectorStatus: Codable, Sendable {
         public var interface: String
         public var vip: IPAddress
         public var packets: UInt64
-        /// The time of the last one, ISO 8601.
+        /// The time of the last packet, ISO 8601.
         public var last: String
     }
 

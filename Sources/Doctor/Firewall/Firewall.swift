@@ -46,7 +46,7 @@ public struct Firewall: Sendable {
         }
         public var condition: Condition
         public var isNegated = false
-        /// The protocol of the packets that can match, negated or not. Nil: any.
+        /// The protocol that a packet must have to match, also if the condition is negated. Nil: any.
         public var transport: UInt8?
     }
 

@@ -39,7 +39,7 @@ public struct RealServerFacts: Sendable {
     /// The hosts that answer ARP for each VIP, on the interface of its subnet.
     public var vipOwners: [VIPOwners] = []
     public var directorMACs: Set<MACAddress> = []
-    /// The hosts that send IPIP to this one, which are directors. They are watched for where an unknown host answers for a
+    /// The hosts that send IPIP to this one, which are directors. They are watched for if an unknown host answers for a
     /// VIP.
     public var tunnellers: Set<MACAddress> = []
     /// Whether the director answers ARP or echo requests. Nil: it was not probed.

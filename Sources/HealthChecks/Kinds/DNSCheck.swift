@@ -11,7 +11,7 @@ public struct DNSCheck: Hashable, Sendable {
     public var question: DNSQuestion
     /// The response codes that count as healthy, by number (RFC 6895). The default is NOERROR (0) alone.
     public var responseCodes: Set<UInt8>
-    /// The records that the answer must contain, of the queried type. Any answer passes if there are none.
+    /// The records of the queried type that the answer must contain. If empty, the response code alone decides.
     public var records: Set<DNSRecordData>
 
     public init(

@@ -25,7 +25,7 @@ public struct Pattern: Hashable, Sendable, CustomStringConvertible {
     enum Search: Equatable {
         case found
         case lacks(Pattern)
-        /// The pattern whose search exceeded its limit.
+        /// The pattern during whose search the shared limit was exceeded.
         case tooCostly(Pattern)
         case noMemory
     }

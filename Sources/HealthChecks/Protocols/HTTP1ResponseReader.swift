@@ -21,7 +21,7 @@ struct HTTP1ResponseReader {
 
     private let hasNoBody: Bool
     private var state = State.start
-    /// The part of the current line that has arrived, without its end.
+    /// The received bytes of the current line, without the LF.
     private var line: [UInt8] = []
     private var headBytes = 0
     private var status = 0

@@ -30,7 +30,7 @@ extension HTTPCheck {
             // HTTP/2 forbids these fields (RFC 9113 section 8.2.2).
             fields.removeAll { ["connection", "keep-alive", "transfer-encoding", "upgrade"].contains($0.name) }
         }
-        // Such a request without a body still has a length (RFC 9110 section 8.6).
+        // A request with one of these methods has a length even if it has no body (RFC 9110 section 8.6).
         if ["POST", "PUT", "PATCH"].contains(method), !fields.contains(name: "content-length") {
             fields.append(Field("content-length", "0"))
         }

@@ -7,7 +7,7 @@ struct PathMTUSearch: Hashable {
 
     enum Result: Hashable {
         /// The size of the largest packet that passes. `isReported` is true if larger packets are reported as too big.
-        /// Otherwise they vanish, or none was needed.
+        /// It is false if larger packets vanish, or none had to be tried.
         case passes(Int, isReported: Bool)
         /// No packet of any size is answered. `limit` is the MTU that a router reported, if one did.
         case unreachable(limit: Int?)

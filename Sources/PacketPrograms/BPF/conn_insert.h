@@ -99,7 +99,7 @@ static __always_inline enum recorded replace(__u64 key, __u64 value, __u64 seen,
 		count_conn(ipvsd_flow_server(seen), ipvsd_flow_state(seen), -1);
 	if (!rank || rank == IPVSD_RANK_FREE)
 		return RECORDED;
-	/* The evicted flow may go on. */
+	/* The evicted flow may still send packets, so its bucket is marked. */
 	mark_overflow(bucket_of(hash_of(evicted)), now);
 	return RECORDED_BY_EVICTION;
 }

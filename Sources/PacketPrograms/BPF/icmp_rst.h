@@ -98,7 +98,8 @@ static __always_inline int cut(const struct packet *packet, __u32 length)
 	return bpf_xdp_adjust_tail(ctx, (int)length - (int)present);
 }
 
-/* The reset takes its sequence number from the ACK field, or acknowledges the segment (RFC 9293 section 3.5.2). */
+/* Answers a segment with a reset. If the segment has the ACK flag, its ACK field gives the reset's sequence number.
+ * Otherwise the number is 0, and the reset acknowledges the segment (RFC 9293 section 3.5.2). */
 static __always_inline int answer_reset(struct packet *packet, const struct tcphdr *received, enum ipvsd_counter reason)
 {
 	__u32 length = packet->l3 + RST_LEN;

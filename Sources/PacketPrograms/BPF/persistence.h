@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Persistent services (ipvsadm -p): a client's new connections go where its last one went. As in IPVS with its
- * default expire_quiescent_template=0, also to a real server of weight 0, but not to one that is out; a server that
- * MOVES is as with expire_quiescent_template=1.
+/* Persistent services (ipvsadm -p): a client's new connections go to the real server of its last one. As in IPVS with
+ * its default expire_quiescent_template=0, that server may have weight 0, but must not be out. A server with
+ * IPVSD_SERVER_MOVES is treated as with expire_quiescent_template=1: new connections go elsewhere.
  *
- * Two maps. The first packet of a client makes a row of `templates`, where the row that was not used for the longest time
- * gives way. A packet of the client that proves that it goes on makes one of `confirmed_templates`, where no row gives way:
- * a flood of made-up clients takes no proven client's server.
+ * There are two maps of templates. The first packet of a client makes a row of `templates`, where the row that was not
+ * used for the longest time gives way. A packet that proves that the client goes on makes a row of
+ * `confirmed_templates`, where no row gives way. So a flood of made-up clients takes no server from a proven client.
  *
- * Any second datagram confirms a client of UDP, also one with a false source address. A flood of such pairs fills
- * `confirmed_templates` until the service's persistence is over. Proven clients then keep their rows, and newcomers go by the
- * Maglev table. */
+ * Any second datagram confirms a client of UDP, even if both datagrams have a false source address. A flood of such
+ * pairs fills `confirmed_templates`, until the service's persistence is over. While the map is full, proven clients
+ * keep their rows, and the Maglev table decides for newcomers. */
 #pragma once
 
 #include "constants.h"

@@ -288,8 +288,8 @@ __noinline int pass_turn(__u32 id, __u32 position)
 	return ring.size ? after_turn(service, ring, position) : 0;
 }
 
-/* The choice without a record is the same for all connections of a persistent client. A client moves with a new
- * connection, and this may be an old one. */
+/* The choice without a record is the same for all connections of a persistent client. A client moves only with a new
+ * connection, and this packet may belong to an old one. */
 __noinline int reselect_stateless(__u32 id, __u32 flags, __be32 client, __u32 client_port)
 {
 	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);
@@ -345,8 +345,8 @@ static __always_inline __u32 stateless_server(const struct service_entry *entry,
 	return reselect_stateless(entry->id, entry->flags, client, client_port) & 0xffff;
 }
 
-/* Returns another server than the silent one; 0 where there is none. The scheduler may name the same one again, and a
- * hash always does. */
+/* Returns another server than the silent one; 0 where there is none. The scheduler may name the silent server again,
+ * and a hash always does. */
 static __always_inline __u32 select_excluding(const struct service_entry *entry, __be32 client, __be16 client_port,
 					      __u32 silent)
 {

@@ -36,7 +36,7 @@ static __always_inline void count_completed(const struct flow_reference *flow, _
 	WRITE(counts->completed = flow->now);
 }
 
-/* Returns another server for a SYN that is repeated to a silent one; 0 where there is none, or the server is not
+/* Returns another server for a SYN that is repeated to a silent server; 0 if there is no other, or the server is not
  * silent. */
 static __always_inline __u32 other_than_silent(const struct packet *packet, const struct service_entry *entry,
 					       const struct flow_reference *flow, __u32 server)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The layouts that the packet programs and the control plane share. Fields named `__be` are in network byte order, all
- * others in the host's. Index and id 0 mean "not set" everywhere, so that a zeroed row is safe. The other headers have
- * what belongs beside the rows. ipvsd_words.h has the fields of words, ipvsd_hash.h the hashes, and ipvsd_ids.h the
- * numbers of outer packets. ipvsd_capture.h and ipvsd_checks.h have the rows of captures and checks, and
+/* The layouts that the packet programs and the control plane share. Fields of a `__be` type are in network byte order,
+ * all others in the host's. Index and id 0 mean "not set" everywhere, so that a zeroed row is safe. The other headers
+ * have what belongs beside the rows. ipvsd_words.h has the fields of words, ipvsd_hash.h the hashes, and ipvsd_ids.h
+ * the numbers of outer packets. ipvsd_capture.h and ipvsd_checks.h have the rows of captures and checks, and
  * ipvsd_layout_3.h the different rows of layout 3. */
 #pragma once
 
@@ -65,7 +65,8 @@ struct ipvsd_overflow {
 	__u16 spilled[IPVSD_OVERFLOW_BUCKETS];
 };
 
-/* States of IPVS's input-only table (ip_vs_proto_tcp.c), since replies are not seen. */
+/* The TCP states are those of IPVS's input-only table (ip_vs_proto_tcp.c), since replies are not seen. The other states
+ * follow them. */
 enum ipvsd_state {
 	IPVSD_STATE_NONE,
 	IPVSD_STATE_SYN_RECV,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The filter of the capture programs, and their records. Fields named `__be` are in network byte order. Nothing of this
- * outlives the capturing process. */
+/* The filter of the capture programs, and their records. Fields of a `__be` type are in network byte order. Programs
+ * and records do not outlive the capturing process. */
 #pragma once
 
 #include <linux/types.h>

@@ -36,6 +36,7 @@ enum ipvsd_flow_place {
 /* The packet's effect on the flow table. */
 enum ipvsd_recording {
 	IPVSD_RECORDING_UNASKED,
+	/* The service schedules single packets, or too many connections are half-open. */
 	IPVSD_RECORDING_NONE, /* by the service's or the flood's rule */
 	IPVSD_RECORDING_RECORDED,
 	IPVSD_RECORDING_RENEWED, /* in place of the flow's own entry */

@@ -2,7 +2,8 @@ import Glibc
 import HostState
 import SystemCalls
 
-/// A file of the machine's configuration that ipvsd writes. Its first lines identify it, or the target of a link.
+/// A file of the machine's configuration that ipvsd writes. A header identifies a text as ipvsd's, and the target
+/// identifies a link.
 public struct BootFile: Sendable, Hashable {
     public enum Contents: Sendable, Hashable {
         /// A text that contains `header`.

@@ -151,9 +151,9 @@ extension XDPDataPlane {
         try ExplainingProgram(of: explainingObject.get()).trace(of: packet, to: maps.ownMACs.first ?? .zero)
     }
 
-    /// Returns whether packets of this flow go to this real server. The flow is recorded so, or may go on without a
-    /// record. Returns true without an explaining program, as a missing probe may leave a path MTU unknown. No other
-    /// process may run the program meanwhile.
+    /// Returns whether packets of this flow go to this real server. The flow is recorded with this server, or may be
+    /// served by it without a record. Returns true without an explaining program, as a missing probe may leave a path
+    /// MTU unknown. No other process may run the program meanwhile.
     public func mayHaveSent(_ packet: ExplainedPacket, to server: IPv4Address) throws(BPFError) -> Bool {
         if explainingRefusal != nil { return true }
         var packet = packet

@@ -183,7 +183,7 @@ public struct PacketDecision: Sendable, Encodable {
         /// Another connection's entry of the lowest rank is taken.
         case evicting
         case noRoom = "no-room"
-        /// The service's or the flood's rule forbids a record.
+        /// No record, since the service schedules single packets, or too many connections are half-open.
         case none
     }
 

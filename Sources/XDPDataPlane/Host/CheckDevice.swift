@@ -162,7 +162,8 @@ final class CheckDevice {
     private static let ownMAC = XDPResource.state("MAC address", of: name)
 
     /// Restores the missing resources. Returns false where the pair has to be made anew, and deletes what is left of
-    /// it. That is so for the devices themselves, and for values that are constants of the programs.
+    /// it. The pair has to be made anew if a device is missing, or if a value changed that is a constant of the
+    /// programs.
     func restore(_ missing: [XDPResource], in tree: LinkTree) throws -> Bool {
         let socket = try RouteSocket()
         if missing.contains(.checkDevice) {

@@ -66,7 +66,7 @@ public final class XDPHost {
         let attachments = try Self.attachments(setup, ingress: ingress, directory: directory)
         for pin in XDPDataPlane.pins(directory: directory) { try journal.make(.pin(path: pin)) {} }
         // Offloads are turned off before the program is attached, and restored after its removal. Some drivers refuse
-        // one beside the other.
+        // an offload and a program at the same time.
         let offloads = try Self.turnOffloadsOff(of: ingress, journal: journal, logger: logger)
         for attachment in attachments { try journal.make(.attachment(path: attachment.pin)) {} }
         let tables = try Self.tables(
