@@ -66,7 +66,7 @@ struct RootCommand: AsyncParsableCommand {
         if !leading.isEmpty, let command = arguments.dropFirst(leading.count).first, names.contains(command) {
             let rest = arguments.dropFirst(leading.count)
             let end = rest.firstIndex(of: "--") ?? rest.endIndex
-            return rest[..<end] + leading + rest[end...]
+            return Array(rest[..<end] + leading + rest[end...])
         }
         guard let first = arguments.first else { return [DirectorCommand._commandName] }
         return names.contains(first) || ownFlags.contains(first)
