@@ -7,17 +7,18 @@ public import Netlink
 public protocol DataPlane: AnyObject {
     // MARK: Life
 
-    /// Begins to forward. Before that, no packet of the machine is touched, but an adopted data plane goes on with its
-    /// services. May be called again after an error.
+    /// Begins to forward. Before the call, no packet of the machine is touched, except that an adopted data plane goes
+    /// on with its services. May be called again after an error.
     func startForwarding() throws
 
     /// Ends a start, once the services are in force. Removes an earlier director's changes that are no longer needed.
     func completeStart() throws
 
-    /// Makes room for another demand, with the present services. To go back, it is called with the former demand.
+    /// Makes room for another demand, and keeps the present services. A call with the former demand takes the change
+    /// back.
     func prepare(for demand: DataPlaneDemand) throws
 
-    /// Ends a change that `prepare(for:)` began. Removes what is no longer needed.
+    /// Ends a change that `prepare(for:)` began. Removes the changes of the machine that are no longer needed.
     func completeChange() throws
 
     // MARK: Services
@@ -25,8 +26,8 @@ public protocol DataPlane: AnyObject {
     /// Replaces all services. Connections of a removed real server go on as `ServerRemoval` says.
     func apply(_ services: [VirtualService]) throws
 
-    /// Updates present services. A refused one does not keep the others from their update, and its error is thrown at
-    /// the end.
+    /// Updates services that the data plane has already. A refused service does not keep the others from their update.
+    /// The first error is thrown at the end.
     func update(_ services: [VirtualService]) throws
 
     func snapshot() throws -> DataPlaneSnapshot
@@ -35,13 +36,14 @@ public protocol DataPlane: AnyObject {
 
     // MARK: Real servers
 
-    /// The addresses of all real servers that have a row. Removed ones keep it while their connections go on.
+    /// The addresses of all real servers that have a row. A removed real server keeps its row while its connections go
+    /// on.
     var serverAddresses: Set<IPAddress> { get }
 
-    /// Returns the numbers of connections of a real server; nil where there is no such server.
+    /// Returns the numbers of connections of a real server; nil where the service has no such server.
     func load(of member: ServiceMember) -> (active: UInt32, inactive: UInt32)?
 
-    /// Returns the real servers with at least `least` unanswered SYNs in a row, and their numbers.
+    /// Returns the number of unanswered SYNs in a row of each real server that has at least `least` of them.
     func unansweredSYNs(atLeast least: UInt32) -> [ServiceMember: UInt32]
 
     func unansweredSYNs(of member: ServiceMember) -> UInt32
@@ -49,10 +51,11 @@ public protocol DataPlane: AnyObject {
     /// Returns the ports of any-port services on which clients' handshakes completed, the most recent first.
     func learntPorts() throws -> [ServiceAddress: [UInt16]]
 
-    /// Removes learnt ports that do not answer, until another handshake of a client completes there.
+    /// Removes learnt ports that do not answer, until another handshake of a client completes on such a port.
     func forgetLearntPorts(_ ports: Set<UInt16>, of service: ServiceAddress) throws
 
-    /// Returns the ports that have answered checks on a service's real servers. The next director finds them, too.
+    /// Returns the ports that have answered checks, by real server of the service. The data plane keeps them for the
+    /// next daemon.
     func answeredPorts(of service: ServiceAddress) throws -> [IPAddress: Set<UInt16>]
 
     /// Sets the ports that have answered checks on the real server. Does nothing where there is no such real server.
@@ -60,18 +63,18 @@ public protocol DataPlane: AnyObject {
 
     // MARK: Next hops
 
-    /// Returns the route to a real server; nil while it has none.
+    /// Returns the route to a real server; nil while the server has none.
     func route(to server: IPAddress) -> ServerRoute?
 
-    /// Sets the route to a real server, and the link of the route; nil: it has none now. Returns the reason where
-    /// packets cannot take the route. The server then has none.
+    /// Sets the route to a real server, with the route's link. Nil takes the server's route away. Where packets cannot
+    /// take the route, the server gets none, and the reason is returned.
     func setRoute(_ route: ServerRoute?, by link: Link?, to server: IPAddress) throws -> String?
 
-    /// Updates what depends on the routes, such as the interfaces for answers to checks.
+    /// Updates the parts that depend on the routes, such as the interfaces for answers to checks.
     func followRoutes()
 
-    /// Returns whether packets of this flow go to this real server. The flow is recorded with this server, or may be
-    /// served by it without a record.
+    /// Returns whether this real server may have received packets of this flow. The flow is recorded with this server,
+    /// or may exist without a record.
     func mayHaveSent(_ flow: FlowEnds, to server: IPAddress) throws -> Bool
 
     // MARK: Interfaces
@@ -92,11 +95,11 @@ public protocol DataPlane: AnyObject {
     /// program.
     func rejoinInterfaces() throws -> Bool
 
-    /// Returns the names of the interfaces by which the VIP's packets would come in, if none of `interfaces` is among
+    /// Returns the names of the interfaces by which the VIP's packets would come in. Nil: one of `interfaces` is among
     /// them.
     func otherInterfaces(for vip: IPAddress) throws -> [String]?
 
-    /// The data plane's own device on which a VIP may stay while it is moved.
+    /// The data plane's own device on which a VIP may stay while it is moved; nil: there is none.
     var refuge: Link? { get }
 
     /// Returns the packets for services that came in past the data plane.
@@ -108,9 +111,9 @@ public protocol DataPlane: AnyObject {
     /// such path.
     func checkSocket(for member: ServiceMember) -> CheckSocket?
 
-    /// Returns the counts of a real server's checks through the tunnel; nil where they are not counted. Between the
-    /// counting and the checks' sockets there are only the machine's own packet filters. `begins`: counting begins, as
-    /// a check is about to be sent.
+    /// Returns the counts of a real server's checks through the tunnel; nil where these checks are not counted. Between
+    /// the counting and the checks' sockets there are only the machine's own packet filters. `begins` says that a check
+    /// is about to be sent, so that counting has to begin.
     func checkTraffic(of member: ServiceMember, by transport: CheckTransport, begins: Bool) -> CheckTraffic?
 
     /// Returns whether the check path is whole. False where a part is missing or cannot be read. Slow reads do not
@@ -128,14 +131,14 @@ public protocol DataPlane: AnyObject {
     /// Restores the missing pins, before another data plane adopts them.
     func repairStored() -> Repairs
 
-    /// Frees expired flows for about that time. The pass over all flows continues where the last call stopped.
+    /// Frees expired flows, for about `time`. The pass over all flows continues where the last call stopped.
     func sweep(for time: Duration) throws
 
-    /// Returns whether a pass that began at that time or later is complete. All entries that had expired by then are
-    /// freed.
+    /// Returns whether a pass that began at `start` or later is complete. Then all entries that had expired at `start`
+    /// are freed.
     func isSwept(since start: ContinuousClock.Instant) -> Bool
 
-    /// Returns whether half-open connections to the dead real server may still count as its own when it comes back at
+    /// Returns whether a dead real server's half-open connections may still count against it when it comes back at
     /// `end`.
     func mayHoldAbandoned(_ member: ServiceMember, until end: ContinuousClock.Instant) -> Bool
 

@@ -1,13 +1,13 @@
 public import Addresses
 public import LoadBalancing
 
-/// The services of a data plane at a moment, with or without a daemon.
+/// The services and counters of a data plane at a moment, with or without a daemon.
 public struct DataPlaneSnapshot: Sendable {
     public struct Server: Sendable {
         public var id: UInt32
-        /// The configured values; of a removed server, the last ones.
+        /// The configured values, or a removed server's last configured values.
         public var configured: RealServer
-        /// The effective weight. It includes the slow start, as the schedulers use it.
+        /// The effective weight, as the schedulers use it: reduced during a slow start.
         public var effective: EffectiveWeight
         /// Whether the server is no longer configured. Its TCP connections go on.
         public var isRemoved: Bool
@@ -15,7 +15,7 @@ public struct DataPlaneSnapshot: Sendable {
         public var movesPersistent = false
         /// Whether the wait for the server's drain has ended, so that datagrams leave it.
         public var movesDatagrams = false
-        /// The tenths of the server's share, fewer than all during a slow start.
+        /// The tenths of the server's share that are in force: `SlowStart.whole`, or fewer during a slow start.
         public var tenths = SlowStart.whole
         /// Whether the server gets no new connections because of its thresholds.
         public var isOverloaded: Bool
@@ -23,9 +23,9 @@ public struct DataPlaneSnapshot: Sendable {
         public var inactive: UInt32
         public var connections: UInt64
         public var packets: UInt64
-        /// The sum of the inner packets' IP lengths.
+        /// The sum of the inner packets' IP lengths in bytes.
         public var bytes: UInt64
-        /// The outer packets' source, where the path is known.
+        /// The outer packets' source; nil: the path is unknown.
         public var source: IPAddress?
         public var hasNextHop: Bool
         /// Whether the server is the director itself.
@@ -57,15 +57,15 @@ public struct DataPlaneSnapshot: Sendable {
 
         public var address: IPAddress { configured.address }
         public var isDown: Bool { effective.standing == .down }
-        /// Whether the server is configured, but in no scheduler's table now. Its connections go on.
+        /// Whether the server is configured, and in standby: it is in no scheduler's table, and its TCP connections go
+        /// on.
         public var isStandby: Bool { !isRemoved && effective.standing == .standby }
     }
 
     public struct Service: Sendable {
         public var index: UInt32
         /// The configuration, as far as the data plane has it. Listeners are in order of address, port and protocol,
-        /// and real servers in order of their ids. The Maglev table has its present size; nil where no server is
-        /// available.
+        /// and real servers in order of their ids. `maglevSize` is the present size; nil where no server is available.
         public var configured: VirtualService
         /// The real servers, removed ones included.
         public var servers: [Server]
@@ -80,8 +80,8 @@ public struct DataPlaneSnapshot: Sendable {
         public var listeners: [ServiceAddress] { configured.listeners }
         public var present: [Server] { servers.filter { !$0.isRemoved } }
 
-        /// Whether the server was a sorry server in standby while others served. A real server that a sorry server
-        /// replaces is also in standby, but then all other real servers are in standby, too.
+        /// Returns whether the server was a sorry server in standby while others served. A real server that a sorry
+        /// server replaces is also in standby, but then all other real servers are in standby, too.
         public func spared(_ server: IPAddress) -> Bool {
             let present = present
             return present.contains { $0.address == server && $0.isStandby }
@@ -93,9 +93,10 @@ public struct DataPlaneSnapshot: Sendable {
     public struct Flood: Sendable {
         /// The number of connections whose handshake is not complete.
         public var halfOpen: UInt32
-        /// The number from which on new ones are not recorded; 0: no limit.
+        /// The number of half-open connections from which on new connections are not recorded; 0: no limit.
         public var limit: UInt32
-        /// The ages in seconds of the last and the first time in the present flood that the limit was reached.
+        /// The ages in seconds of the last and the first time in the present flood that the limit was reached; nil: it
+        /// was never reached.
         public var last: Double?
         public var since: Double?
 
@@ -111,7 +112,7 @@ public struct DataPlaneSnapshot: Sendable {
     public struct Templates: Sendable {
         public var used: UInt32
         public var limit: UInt32
-        /// The age in seconds of the last lack of room; nil where room was made since.
+        /// The age in seconds of the last lack of room; nil: there was none, or room was made since.
         public var full: Double?
 
         public init(used: UInt32, limit: UInt32, full: Double? = nil) {
@@ -126,7 +127,7 @@ public struct DataPlaneSnapshot: Sendable {
     /// The templates; nil where no service is persistent.
     public var templates: Templates?
     public var flowTableSize: Int
-    /// The data plane's counters, in its order.
+    /// The data plane's counters, in the order of their indices.
     public var counterKinds: [PacketCounter]
     /// The values of the counters, by `PacketCounter.name`.
     public var counters: [String: UInt64]
@@ -145,8 +146,8 @@ public struct DataPlaneSnapshot: Sendable {
 }
 
 extension VirtualService {
-    /// Makes a service of its state in a data plane, with its real servers' weights and flags. To apply it leaves the
-    /// data plane as it is. The real servers are in the order of their ids.
+    /// Creates a service from its state in a data plane, with its real servers' weights and flags. A data plane to
+    /// which the service is applied stays as it is. The real servers are in the order of their ids.
     public init(_ service: DataPlaneSnapshot.Service) {
         self = service.configured
         servers = service.present.map { server in
@@ -165,7 +166,7 @@ extension VirtualService {
 public struct PacketCounter: Sendable, Hashable {
     public enum Group: Sendable {
         case received, forwarded, passed, answered, dropped
-        /// A counter that counts a packet besides one of the others.
+        /// A counter that counts a packet in addition to a counter of another group.
         case event
     }
 

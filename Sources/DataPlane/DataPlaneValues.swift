@@ -13,12 +13,12 @@ public struct ServiceMember: Sendable, Hashable {
     }
 }
 
-/// The demand on a data plane: the services to make room for, and the settings besides.
+/// The demand on a data plane: the services to make room for, and further settings.
 public struct DataPlaneDemand: Sendable, Hashable {
     public var services: [VirtualService]
-    /// The number of connections that fit without pressure.
+    /// The number of connections for which the flow table has room.
     public var connections: Int
-    /// The prefix in which the outer source varies by flow; nil: it is the director's own address.
+    /// The prefix in which the outer source varies by flow; nil: the source is the director's own address.
     public var outerSources: IPPrefix?
     /// Whether the director puts the VIPs on interfaces.
     public var managesAddress: Bool
@@ -42,10 +42,11 @@ public struct DataPlaneDemand: Sendable, Hashable {
 /// Limits that hold for all services.
 public struct DataPlaneLimits: Sendable, Hashable {
     public var timeouts: Timeouts
-    /// The number of half-open connections from which on new ones are not recorded. 0: no limit; nil: the data plane's
-    /// own limit.
+    /// The number of half-open connections from which on new connections are not recorded. 0: no limit; nil: the data
+    /// plane's own limit.
     public var halfOpen: UInt32?
-    /// The number of SYNs without a completed handshake that make a real server silent; 0: no number does.
+    /// The number of SYNs in a row without a completed handshake that make a real server silent; 0: no real server
+    /// becomes silent.
     public var silentAfter: UInt32
 
     public init(timeouts: Timeouts, halfOpen: UInt32?, silentAfter: UInt32) {
@@ -60,11 +61,11 @@ public struct ServerRoute: Sendable, Hashable {
     /// The outer source address.
     public var source: IPAddress
     public var server: IPAddress
-    /// The interface that the route names.
+    /// The index of the interface that the route names.
     public var interface: Int32
-    /// The interface's MAC address; nil where it has none.
+    /// The interface's MAC address; nil where the interface has none.
     public var sourceMAC: MACAddress?
-    /// The next hop's MAC address; nil while it has not answered.
+    /// The next hop's MAC address; nil while the next hop has not answered.
     public var nextHopMAC: MACAddress?
     /// The size limit of the outer packet, in bytes.
     public var mtu: UInt32
@@ -114,7 +115,7 @@ public struct FlowEnds: Sendable, Equatable {
 /// The settings of a socket whose packets take the clients' path to one real server.
 public struct CheckSocket: Sendable, Hashable {
     public var mark: UInt32
-    /// The device to which it is bound.
+    /// The index of the device to which the socket is bound.
     public var device: Int32
 
     public init(mark: UInt32, device: Int32) {
@@ -131,14 +132,15 @@ public enum CheckTransport: Sendable, Hashable {
     case echo
 }
 
-/// The counts of packets of all checks of one real server by one transport. They wrap around.
+/// The counts of packets of all checks of one real server by one transport. The counts wrap around.
 public struct CheckTraffic: Sendable, Hashable {
     /// The number of SYNs, datagrams and echo requests that left by the check device.
     public var sent: UInt32
     /// The number of expected answers to SYNs and echo requests that came in on the device. Answers to datagrams are
     /// not counted.
     public var answered: UInt32
-    /// The value of `answered` at a socket's last acknowledgement; nil for transports without acknowledgements.
+    /// The value of `answered` when a socket of these checks last acknowledged a segment; nil for transports without
+    /// acknowledgements.
     public var heard: UInt32?
 
     public init(sent: UInt32, answered: UInt32, heard: UInt32?) {
@@ -150,7 +152,7 @@ public struct CheckTraffic: Sendable, Hashable {
 
 /// The interfaces by which clients' packets come in, for `ipvsd status`.
 public struct InterfaceReport: Sendable, Hashable {
-    /// The mode of XDP; nil where no packets are received.
+    /// The mode of XDP; nil where no program is attached.
     public var mode: String?
     public var names: [String]
     /// The number of packets that the driver failed to send or dropped, by interface, since the interface exists.
