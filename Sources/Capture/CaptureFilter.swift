@@ -14,17 +14,17 @@ public struct CaptureFilter: Sendable {
         case both
     }
 
-    /// The client. An ICMP error has the client of the connection that it is about.
+    /// The clients' prefix; nil: any client. An ICMP error has the client of the connection that the error is about.
     public var client: IPPrefix?
     public var clientPort: UInt16?
-    /// The VIP, with a port and protocol where those count, too.
+    /// The listener of the packet; nil: any. A listener without a port or protocol stands for every port and protocol.
     public var vip: ServiceAddress?
-    /// The real server that the packet is forwarded to.
+    /// The real server that the packet is forwarded to; nil: no condition.
     public var server: IPAddress?
-    /// Counters of which the packet has to count one; empty: any.
+    /// The counters of which at least one has counted the packet; empty: no condition.
     public var counters: Set<PacketCounter> = []
     public var direction = Direction.both
-    /// The number of bytes of a frame that are kept.
+    /// The largest number of bytes of a frame that are kept.
     public var snaplen = Self.maximumSnaplen
 
     public static let maximumSnaplen = Int(IPVSD_CAPTURE_SNAPLEN)
@@ -33,8 +33,9 @@ public struct CaptureFilter: Sendable {
 }
 
 extension CaptureFilter {
-    /// Returns the filter as the capture programs read it, in network byte order. `serverIsLocal` says that the real
-    /// server is the director itself. IPv6 is refused, since the director has only IPv4 packets.
+    /// Returns the filter as the capture programs read it, with addresses and ports in network byte order.
+    /// `serverIsLocal` says that `server` is the director itself. Throws for an IPv6 address, since the director
+    /// forwards only IPv4 packets.
     func row(serverIsLocal: Bool) throws(WrongFamily) -> ipvsd_capture_filter {
         var row = ipvsd_capture_filter()
         for counter in counters { row.counters |= 1 << UInt64(counter.index) }

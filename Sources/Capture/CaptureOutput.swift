@@ -1,7 +1,7 @@
 internal import Glibc
 internal import LoadBalancing
 
-/// A frame of a packet with its place in the capture.
+/// A frame of a packet, with the interface, time and number that the output shows.
 public struct ShownFrame {
     public var packet: CapturedPacket
     public var frame: CapturedPacket.Frame
@@ -14,13 +14,13 @@ public struct ShownFrame {
     public var time: UInt64
     /// The number of the packet, from 1 on.
     public var number: UInt64
-    /// Packets of this interface that were lost since its last frame.
+    /// The number of packets lost on the ingress interface since its previous packet; 0 in a packet's second frame.
     public var lost: UInt64
-    /// A remark about the time before the frame, such as a gap.
+    /// A remark about the time before the frame, such as a gap in the capture.
     public var remark: String?
 }
 
-/// Counts of an ingress interface's packets.
+/// The counts of an ingress interface's packets.
 public struct CaptureCounts: Sendable {
     public var shown: UInt64 = 0
     /// Packets that passed the filter and found no room in the buffer.
@@ -29,11 +29,12 @@ public struct CaptureCounts: Sendable {
 
 /// A format of captures: lines of text, or pcapng.
 public protocol CaptureOutput {
-    /// Returns the beginning of the output, for these ingress interfaces.
+    /// Returns the beginning of the output, for these ingress interfaces. `now` is in nanoseconds since 1970.
     mutating func begin(_ interfaces: [(index: UInt32, name: String)], now: UInt64) -> [UInt8]
     /// Returns the output of a frame.
     mutating func show(_ frame: ShownFrame) -> [UInt8]
-    /// Returns the end of the output, with the counts by index of the interface.
+    /// Returns the end of the output. `counts` are by index of the ingress interface, and `now` is in nanoseconds since
+    /// 1970.
     mutating func end(_ counts: [UInt32: CaptureCounts], now: UInt64) -> [UInt8]
 }
 
@@ -100,7 +101,7 @@ public struct TextOutput: CaptureOutput {
 
     public func end(_ counts: [UInt32: CaptureCounts], now: UInt64) -> [UInt8] { [] }
 
-    /// Returns the local time of day, in microseconds.
+    /// Returns the local time of day as HH:MM:SS, with six decimals. The parameter is in nanoseconds since 1970.
     private static func clock(_ nanoseconds: UInt64) -> String {
         var seconds = time_t(nanoseconds / 1_000_000_000)
         var parts = tm()

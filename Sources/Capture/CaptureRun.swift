@@ -6,9 +6,9 @@ internal import XDPDataPlane
 /// A capture from its beginning to its end: packets go from the tap to the output.
 public struct CaptureRun {
     public enum Ending: Equatable, Sendable {
-        /// The end by a signal, the number of packets, the time, or a reader that has gone.
+        /// A signal ended the capture, `count` or `duration` was reached, or the output's reader has gone.
         case asked
-        /// The director's program has been on no interface for a second.
+        /// The director's program was missing on all interfaces for more than a second.
         case directorGone
     }
 
@@ -22,7 +22,7 @@ public struct CaptureRun {
     /// The number of packets after which the capture ends; nil: no limit.
     public var count: UInt64?
     public var duration: Duration?
-    /// Returns whether the capture has to end. It is called at least every 50 ms.
+    /// Returns whether the capture has to end. The run calls it at least every 50 ms.
     public var isStopped: () -> Bool
     /// Writes output. Returns false where the reader has gone.
     public var write: ([UInt8]) throws -> Bool
@@ -34,17 +34,19 @@ public struct CaptureRun {
     private var finder: EgressFinder?
     private let directory: String
     private var names: [UInt32: String] = [:]
-    /// The counts by index of the ingress interface. Losses are as in the last packet's record.
+    /// The counts by index of the ingress interface. Losses are those of the last packet's record, and at the end those
+    /// of the tap.
     private var counts: [UInt32: CaptureCounts] = [:]
     private var packets: UInt64 = 0
     private var remark: String?
     private var pending: [UInt8] = []
 
-    /// The longest wait for packets, in milliseconds. Swapped programs and requests to end are noticed after it.
+    /// The longest wait for packets, in milliseconds. Between two waits, the run notices swapped programs and requests
+    /// to end.
     private static let pause: Int32 = 50
-    /// The time without a program after which the director has gone. A change of the XDP mode leaves a short gap.
+    /// The time without a program after which the director counts as gone. A change of the XDP mode leaves a short gap.
     private static let patience = Duration.seconds(1)
-    /// The number of bytes that are written at a time.
+    /// The number of pending bytes at which reading pauses until they are written.
     private static let enough = 1 << 18
 
     public init(
@@ -82,7 +84,7 @@ public struct CaptureRun {
             }
         }
         tap.detach()
-        // Reads all packets that are in the buffer.
+        // This loop reads all packets that are still in the buffer.
         var last: UInt64?
         while isRead, !isComplete, packets != last {
             last = packets

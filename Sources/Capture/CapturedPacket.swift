@@ -4,7 +4,7 @@ import LoadBalancing
 internal import PacketPrograms
 internal import XDPDataPlane
 
-/// A packet that the director processed, with the verdict.
+/// A packet that the director's program processed, with the program's verdict.
 public struct CapturedPacket: Sendable {
     public struct Frame: Sendable, Equatable {
         /// The first bytes of the frame, or all of them.
@@ -23,17 +23,17 @@ public struct CapturedPacket: Sendable {
 
     /// The index of the ingress interface.
     public var ingress: UInt32
-    /// The verdict, of `enum xdp_action`.
+    /// The verdict, a value of `enum xdp_action`.
     public var verdict: UInt32
     /// The packet as it came in; nil: not captured.
     public var before: Frame?
-    /// The packet as it left; nil: it did not leave, or is not captured.
+    /// The packet as it left; nil: the packet did not leave, or this frame is not captured.
     public var after: Frame?
-    /// The counters that the packet counted.
+    /// The counters that counted the packet.
     public var counters: [PacketCounter]
-    /// The real server to which the packet was forwarded, encapsulated.
+    /// The real server to which the packet was forwarded in a tunnel; nil: no server, or the director itself.
     public var server: IPAddress?
-    /// The number of the interface's packets that have found no room in the ring so far, modulo 2^32.
+    /// The number of the ingress interface's packets that have found no room in the ring so far, modulo 2^32.
     public var lost: UInt32
 
     public init(
@@ -49,7 +49,8 @@ public struct CapturedPacket: Sendable {
         self.lost = lost
     }
 
-    /// Reads a record of the capture programs; nil: the record is too short for what it claims to have.
+    /// Reads a record of the capture programs, and keeps the frames that `direction` selects. Returns nil if the record
+    /// is shorter than its header says.
     init?(record: UnsafeRawBufferPointer, wants direction: CaptureFilter.Direction) {
         guard record.count >= MemoryLayout<ipvsd_captured>.size else { return nil }
         let head = record.loadUnaligned(as: ipvsd_captured.self)
@@ -68,14 +69,14 @@ public struct CapturedPacket: Sendable {
             server: head.server == 0 ? nil : .v4(IPv4Address(bigEndian: head.server)), lost: head.lost)
     }
 
-    /// Whether the packet leaves by another interface, which the verdict does not name (XDP_REDIRECT).
+    /// Whether the verdict is XDP_REDIRECT, which does not name the egress interface.
     var isRedirected: Bool { verdict == xdpRedirect }
 
     /// Whether the kernel fragments the packet after encapsulation.
     var isFragmented: Bool { counters.contains { $0.index == Int(IPVSD_EVENT_FRAGMENTED.rawValue) } }
 
-    /// The verdict in the words of `status`, such as "forwarded to 10.0.0.11 (rescheduled)" or
-    /// "dropped-martian-source".
+    /// The packet's end in the words of `status`, and its events in parentheses, such as "forwarded to 10.0.0.11
+    /// (rescheduled)" or "dropped-martian-source".
     public var fate: String {
         let end = counters.first { $0.group != .received && $0.group != .event }
         let events = counters.filter { $0.group == .event }.map(\.name).joined(separator: ", ")

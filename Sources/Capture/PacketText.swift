@@ -19,7 +19,7 @@ public enum PacketText {
         return tags + text(ofPacket: rest, depth: 0)
     }
 
-    /// Returns the text of an IPv4 packet, `depth` tunnels inside.
+    /// Returns the text of an IPv4 packet that is inside `depth` tunnels.
     private static func text(ofPacket packet: ArraySlice<UInt8>, depth: Int) -> String {
         guard let from = packet[IPv4.source], let to = packet[IPv4.destination], let fragment = packet[IPv4.fragment],
             let number = packet[IPv4.protocolNumber],

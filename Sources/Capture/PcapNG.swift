@@ -1,7 +1,7 @@
 /// Blocks of a pcapng file (draft-ietf-opsawg-pcapng), in little-endian byte order. Every interface is Ethernet
 /// (LINKTYPE_ETHERNET, 1), with times in nanoseconds since 1970.
 public enum PcapNG {
-    /// Returns the Section Header Block (section 4.1), which comes first.
+    /// Returns the Section Header Block (section 4.1), with which a file begins.
     public static func sectionHeader(application: String) -> [UInt8] {
         var body: [UInt8] = []
         body.append(0x1A2B_3C4D as UInt32)
@@ -13,8 +13,8 @@ public enum PcapNG {
         return block(0x0A0D_0D0A, body)
     }
 
-    /// Returns an Interface Description Block (section 4.2). The first interface is number 0. Readers such as libpcap
-    /// need the same `snaplen` for all interfaces.
+    /// Returns an Interface Description Block (section 4.2). Interfaces are numbered from 0 on, in the order of their
+    /// blocks. Readers such as libpcap need the same `snaplen` for all interfaces.
     public static func interface(name: String, description: String, snaplen: UInt32) -> [UInt8] {
         var body: [UInt8] = []
         body.append(1 as UInt16)
@@ -33,7 +33,7 @@ public enum PcapNG {
 
     /// The fields of a frame's block.
     public struct Packet {
-        /// The number of its interface's block.
+        /// The number of the interface, by the order of the interfaces' blocks from 0 on.
         public var interface: UInt32
         /// Nanoseconds since 1970.
         public var time: UInt64
@@ -79,12 +79,12 @@ public enum PcapNG {
         body.append(option: 2, little(packet.direction.rawValue))
         if packet.lost > 0 { body.append(option: 4, little(packet.lost)) }
         body.append(option: 5, little(packet.id))
-        body.append(option: 7, [2] + little(UInt64(packet.verdict)))  // 2: of an XDP program
+        body.append(option: 7, [2] + little(UInt64(packet.verdict)))  // 2: a verdict of Linux's XDP
         return block(6, body)
     }
 
-    /// Returns an Interface Statistics Block (section 4.6), from `start` to `end` in nanoseconds since 1970. The sum of
-    /// `delivered` and `lost` is the number of packets that passed the filter.
+    /// Returns an Interface Statistics Block (section 4.6) for the time from `start` to `end`, in nanoseconds since
+    /// 1970. The sum of `delivered` and `lost` is the number of packets that passed the filter.
     public static func statistics(
         interface: UInt32, start: UInt64, end: UInt64, delivered: UInt64, lost: UInt64
     ) -> [UInt8] {
@@ -103,7 +103,7 @@ public enum PcapNG {
         return block(5, body)
     }
 
-    /// Returns a block with options, whose end it adds.
+    /// Returns a block of this type. The end mark of the options, which come last in `body`, is added.
     private static func block(_ type: UInt32, _ body: [UInt8]) -> [UInt8] {
         var bytes: [UInt8] = []
         let length = UInt32(16 + body.count)

@@ -7,8 +7,8 @@ internal import PacketPrograms
 internal import SystemCalls
 internal import XDPDataPlane
 
-/// The capture programs (fentry and fexit) on the director's program. Nothing of them is pinned, so they are gone when
-/// the process has ended in any way.
+/// The capture programs (fentry and fexit) on the director's program. None of them is pinned, so the kernel removes
+/// them when the process ends in any way.
 public final class Tap {
     /// The result of `follow`.
     public enum Change: Sendable {
@@ -35,7 +35,7 @@ public final class Tap {
     private let directory: String
     private let filter: CaptureFilter
     private let row: ipvsd_capture_filter
-    /// The maps of the first attachment, to which all others write, too.
+    /// The maps of the first attachment, to which the programs of all later attachments write, too.
     private let shared: [(name: String, descriptor: BPFDescriptor)]
     private let ring: RingBuffer
     private let losses: BPFMap<UInt32, UInt64>
@@ -84,7 +84,8 @@ public final class Tap {
         watched = .now
     }
 
-    /// Attaches to new programs of the director, and detaches from former ones. A reload or another daemon swaps them.
+    /// Attaches to new programs of the director, and detaches from former ones. A reload or another daemon swaps the
+    /// director's programs.
     public func follow() throws -> Change {
         let running = try RunningPrograms(directory: directory)
         var gap: Duration?
@@ -95,7 +96,8 @@ public final class Tap {
             attachments[id] = attachment
             gap = watched.duration(to: .now)
         }
-        // A program off all interfaces may still run for a packet, but for less time than the steps above take.
+        // A program that has left all interfaces may still process a packet, but for less time than the steps above
+        // take.
         for id in attachments.keys where !running.ids.contains(id) { attachments[id] = nil }
         guard !running.ids.isEmpty else { return .gone }
         interfaces = running.interfaces
@@ -103,8 +105,8 @@ public final class Tap {
         return gap.map { .followed(gap: $0) } ?? .none
     }
 
-    /// Calls `body` for each packet in the ring, until `body` returns false. It waits for the first packet for the
-    /// given time. A signal ends the wait.
+    /// Calls `body` for each packet in the ring, until `body` returns false. Waits for the first packet for at most
+    /// `milliseconds`. A signal ends the wait.
     public func read(waiting milliseconds: Int32, _ body: (CapturedPacket) -> Bool) throws {
         try ring.read(waiting: milliseconds) { record in
             CapturedPacket(record: record, wants: filter.direction).map(body) ?? true
@@ -114,14 +116,14 @@ public final class Tap {
     /// Detaches the programs. Packets in the ring can still be read.
     public func detach() { attachments = [:] }
 
-    /// Returns the number of packets that have found no room in the ring, by index of the interface.
+    /// Returns the number of packets that have found no room in the ring, by index of the ingress interface.
     public func lost() throws -> [UInt32: UInt64] {
         Dictionary(uniqueKeysWithValues: try losses.entries().map { ($0.key, $0.value) })
     }
 
     // MARK: Attaching
 
-    /// Attaches to the program with the id; nil: it is gone.
+    /// Attaches to the program with the id. Returns nil if the program or a pin of the director's maps is gone.
     private static func attach(
         to id: UInt32, directory: String, row: ipvsd_capture_filter, shared: [(name: String, descriptor: BPFDescriptor)]
     ) throws -> Attachment? {
@@ -136,7 +138,7 @@ public final class Tap {
             }
             for (name, descriptor) in shared { try object.reuse(descriptor: descriptor.number, forMap: name) }
             try object.load()
-            // First at the exit, so that the exit of every seen entry is seen, too.
+            // The exit is attached first, so that each packet seen at the entry is also seen at the exit.
             let atExit = try object.program(named: exit).attachTracing()
             return Attachment(object: object, links: [atExit, try object.program(named: entry).attachTracing()])
         } catch {
@@ -159,7 +161,7 @@ public final class Tap {
     }
 
     private static func requirePrivilege() throws(CaptureError) {
-        // CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON. These two cannot open a program by its id.
+        // CAP_BPF and CAP_PERFMON do not suffice to open a program by its id. CAP_SYS_ADMIN includes both.
         let isAdministrator = clinux_effective_capabilities() >> UInt64(CAP_SYS_ADMIN) & 1 == 1
         if !isAdministrator {
             throw CaptureError(
