@@ -5,34 +5,35 @@ internal import NIOHTTP1
 
 /// A line of the event stream.
 public enum EventLine: Sendable {
-    /// An event, with the line as it came.
+    /// An event, with its line of JSON as received.
     case event(DirectorEvent, json: String)
-    /// The number of events before the next one that are no longer kept.
+    /// The number of events that are missing before the next event, as the daemon no longer keeps them.
     case missed(UInt64)
 }
 
 /// A client of the daemon's control socket.
 public struct ControlClient: Sendable {
-    /// The daemon's answer that it refuses the request.
+    /// An answer of the daemon with another HTTP status than 200.
     public struct Refusal: Error, CustomStringConvertible {
         public let status: UInt
         let body: [UInt8]
-        /// The director's reason, where the body has one.
+        /// The director's error; nil: the body is not a `DirectorError`.
         public var directorError: DirectorError? { try? JSONDecoder().decode(DirectorError.self, from: Data(body)) }
         public var description: String { status == 503 ? "the director is still starting" : "HTTP status \(status)" }
     }
 
-    /// The daemon sent nothing within the time limit.
+    /// The error of a daemon that sent nothing within the time limit.
     public struct Silence: Error {
         public let seconds: Int64
-        /// Whether the daemon drops the request because the connection has ended: see `OnlyWhileAwaited`.
+        /// Whether a daemon that has not begun with the request will drop it, as the connection has ended
+        /// (`OnlyWhileAwaited`).
         public let isVoid: Bool
     }
 
-    /// The daemon closed the connection before the end of its answer.
+    /// The error of a connection that ended before the daemon's answer did.
     public struct Cut: Error {}
 
-    /// The answer, or a line of the event stream, exceeds the limit.
+    /// The error of an answer, or of a line of the event stream, that exceeds the limit.
     public struct TooLarge: Error, CustomStringConvertible {
         let limit: Int
         public var description: String { "an answer of more than \(limit) bytes" }
@@ -57,7 +58,8 @@ public struct ControlClient: Sendable {
         try JSONDecoder().decode(DirectorStatus.self, from: Data(try await request(.GET, "/status")))
     }
 
-    /// Has the daemon read its configuration file again. Returns a summary of the changes.
+    /// Has the daemon read its configuration file again. Returns a summary of the changes. Throws a `ReloadRefusal`
+    /// where the daemon refuses the file.
     public func reload() async throws -> String {
         let answer: [UInt8]
         do { answer = try await request(.POST, "/reload") } catch let refusal as Refusal where refusal.status == 409 {
@@ -91,7 +93,8 @@ public struct ControlClient: Sendable {
         } catch let refusal as Refusal { throw refusal.directorError ?? refusal }
     }
 
-    /// Returns the URI's query of the items with values. Every byte but ASCII letters and digits is percent-encoded.
+    /// Returns a URI's query of the items that have a value. In values, every byte but ASCII letters and digits is
+    /// percent-encoded.
     static func query(_ items: [(name: String, value: String?)]) -> String {
         items.compactMap { name, value in
             value.map { value in
@@ -128,16 +131,16 @@ public struct ControlClient: Sendable {
 
     // MARK: Events
 
-    /// Calls `body` for each event, oldest first, and reads on after it returns. The first events are the `last` newest
-    /// kept ones. Without `follows` it returns after them, else when the daemon ends. Throws `Silence` where the daemon
-    /// does not answer.
+    /// Calls `body` for each line of the event stream, which begins with the `last` newest kept events, oldest first.
+    /// Returns after these events, or with `follows` when the daemon ends the stream. The next line is read after
+    /// `body` returns. Throws `Silence` where the daemon does not answer.
     public func events(
         follows: Bool, last: Int, service: String?, server: String?, _ body: (EventLine) throws -> Void
     ) async throws {
         let query = Self.query([
             ("follow", "\(follows)"), ("last", "\(last)"), ("service", service), ("server", server),
         ])
-        // The server writes at least an empty line in each period of silence.
+        // The daemon writes at least an empty line in each period of `ControlServer.silence`.
         let connection = ControlConnection(socket: socket, first: timeout, later: ControlServer.silence * 3)
         try await connection.request(.GET, "/events?" + query) { head, chunks in
             guard head.status == .ok else {

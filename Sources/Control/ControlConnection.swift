@@ -2,12 +2,12 @@ internal import NIOCore
 internal import NIOHTTP1
 internal import NIOPosix
 
-/// The way to the daemon by HTTP over its Unix socket, with a connection for each request.
+/// A client's HTTP over the daemon's Unix socket, with a new connection for each request.
 struct ControlConnection {
     let socket: String
     /// The time limit for the beginning of an answer.
     let first: Duration
-    /// The time limit from one piece of an answer to the next.
+    /// The time limit between two pieces of an answer.
     let later: Duration
 
     /// The chunks of an answer's body.
@@ -57,7 +57,8 @@ struct ControlConnection {
                 version: .http1_1, method: method, uri: uri,
                 headers: ["Host": "ipvsd", "Connection": "close", "Content-Length": "\(body.count)"])
             let parts: [HTTPClientRequestPart] = [.head(head), .body(.byteBuffer(ByteBuffer(bytes: body))), .end(nil)]
-            // In one write: the daemon may answer the head and close before a second write.
+            // All parts go into one write, as the daemon may answer the head and close the connection before a second
+            // write.
             try await outbound.write(contentsOf: parts)
             var iterator = Body.AsyncIterator(parts: inbound.makeAsyncIterator())
             guard case .head(let answer) = try await iterator.part() else { throw ControlClient.Cut() }
@@ -66,15 +67,15 @@ struct ControlConnection {
     }
 }
 
-/// Ends a connection whose daemon sends nothing for the time limit. The time counts only while a read is pending, so a
-/// slow reader ends no connection.
+/// A handler that ends a connection when the daemon sends nothing for the time limit. The time counts only while a read
+/// is pending, so a slow reader of the answer does not end the connection.
 private final class SilenceLimit: ChannelDuplexHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = ByteBuffer
 
     private var limit: Duration
     private let later: Duration
-    /// Whether the daemon drops the request with the connection, as long as its answer has not begun.
+    /// Whether the end of the connection makes the daemon drop the request. False once the answer has begun.
     private var isVoid: Bool
     private var end: Scheduled<Void>?
 

@@ -12,25 +12,25 @@ public struct ControlContext: RequestContext {
         channel = source.channel
     }
 
-    /// Returns whether the client still waits, without a turn on the event loop. The director calls it when it begins
-    /// with the request.
+    /// A function that returns whether the client still waits, without a turn on the event loop. The director calls the
+    /// function when it begins with the request.
     var isStillAwaited: @Sendable () -> Bool {
         let channel = channel
         return { channel.isActive }
     }
 
-    /// Whether the client still waits: it has not closed its socket.
+    /// Whether the client still waits, so has not closed its socket.
     var isAwaited: Bool {
         get async {
             let channel = channel
-            // On the event loop, after all input that has arrived, such as an end of the stream.
+            // The event loop runs this after it has read all input that has arrived, such as an end of the stream.
             return (try? await channel.eventLoop.submit { channel.isActive }.get()) ?? false
         }
     }
 }
 
-/// Refuses a POST whose client has closed its socket. A daemon that was suspended or busy would otherwise carry out an
-/// order that its operator has given up. A request that has begun is completed.
+/// A middleware that refuses a POST whose client has closed its socket. A daemon that was suspended or busy would
+/// otherwise carry out an order that its operator has given up. A request with which the daemon has begun is completed.
 struct OnlyWhileAwaited: RouterMiddleware {
     @concurrent func handle(
         _ request: Request, context: ControlContext,
@@ -41,12 +41,12 @@ struct OnlyWhileAwaited: RouterMiddleware {
     }
 }
 
-/// Closes a connection that outlasts a graceful shutdown by the grace time. A client that has stopped reading would
-/// otherwise keep the daemon running.
+/// A handler that closes a connection a grace time after a graceful shutdown began. A client that has stopped reading
+/// would otherwise keep the daemon running.
 final class ConnectionDeadline: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = Never
 
-    /// The grace time. A daemon that replaces this one waits longer.
+    /// The grace time. A daemon that replaces this daemon waits longer for its end.
     private static let grace = TimeAmount.seconds(2)
 
     private var end: Scheduled<Void>?

@@ -5,10 +5,11 @@ internal import Hummingbird
 internal import NIOCore
 internal import ServiceLifecycle
 
-/// Events as lines of JSON. An object with `missed` has the number of events that are no longer kept. Empty lines in
-/// quiet times show each side that the other one is alive.
+/// `GET /events`: events as lines of JSON. An object with `missed` has the number of events that are no longer kept.
+/// Empty lines in quiet times show the client that the daemon is alive, and show the daemon whether the client still
+/// reads.
 extension ControlServer {
-    /// The longest time without a line.
+    /// The longest time without a line, in a stream that follows events.
     static let silence = Duration.seconds(10)
 
     static func addEvents(to router: Router<ControlContext>, director: Director) {
@@ -25,7 +26,7 @@ extension ControlServer {
                 ?? log.start(ofLast: query["last"].flatMap { Int($0) } ?? EventRing.capacity, filter: filter)
             let follows = query["follow"] == "true"
             let body = ResponseBody { writer in
-                // Subscribed before the first read, so that no event is lost in between.
+                // The subscription precedes the first read, so that no event is lost between the two.
                 let news = follows ? log.news() : nil
                 var reader = EventReader(log: log, after: after, filter: filter)
                 if let lines = try reader.next() { try await writer.write(lines) }
@@ -40,8 +41,8 @@ extension ControlServer {
         }
     }
 
-    /// Returns a stream with an element at news, and one in each period of silence. Only a write detects a reader that
-    /// has gone.
+    /// Returns a stream with an element at new events, and an element every `silence`. The caller writes at each
+    /// element, as only a write detects a reader that has gone.
     private static func wakes(_ news: AsyncStream<Void>) -> AsyncStream<Void> {
         AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
             let tasks = [

@@ -6,16 +6,16 @@ public import Hummingbird
 public import Logging
 internal import NIOCore
 
-/// The daemon's HTTP API on a Unix socket that only root may open. A POST is dropped if its client has closed its
-/// socket before the daemon begins with it.
+/// The daemon's HTTP API on a Unix socket that only root may open. The daemon drops a POST whose client has closed the
+/// connection before the daemon begins with the request.
 ///
 ///     GET  /status          DirectorStatus as JSON; 503 until the director forwards
 ///     POST /reload          reads the configuration file again; 409 with a ReloadRefusal: nothing changed
 ///     POST /stop?keep=true  ends the daemon; keep: the data plane goes on forwarding
 ///     POST /drain           a DrainRequest: the real server gets no new connections; a DrainReport, or a refusal
-///     POST /undrain         a DrainRequest: it gets them again
+///     POST /undrain         a DrainRequest: the real server gets new connections again
 ///     GET  /drain?server=A.B.C.D[&service=S]  a DrainReport
-///     GET  /events?follow=true&last=N[&after=SEQUENCE][&service=S][&server=A.B.C.D]  a line of JSON an event
+///     GET  /events?follow=true&last=N[&after=SEQUENCE][&service=S][&server=A.B.C.D]  one line of JSON for each event
 ///     GET  /metrics         Prometheus's text format
 public enum ControlServer {
     public static func application(
@@ -24,7 +24,7 @@ public enum ControlServer {
         stop: @escaping @Sendable (_ keep: Bool) async -> Void
     ) -> some ApplicationProtocol {
         let router = router(director: director, reload: reload, stop: stop)
-        // This process holds the instance's lock, so a socket in this place is a dead daemon's.
+        // This process holds the instance's lock, so a socket at this path is that of a dead daemon.
         unlink(socket)
         var quiet = logger
         quiet.logLevel = .critical
@@ -40,7 +40,7 @@ public enum ControlServer {
         reload: @escaping @Sendable (_ isAwaited: @Sendable () -> Bool) async -> Result<String, ReloadRefusal>,
         stop: @escaping @Sendable (_ keep: Bool) async -> Void
     ) -> Router<ControlContext> {
-        // HEAD as GET, without the body.
+        // HEAD is answered like GET, without the body.
         let router = Router(context: ControlContext.self, options: .autoGenerateHeadEndpoints)
         router.add(middleware: OnlyWhileAwaited())
         router.get("/status") { _, _ -> Response in
@@ -83,8 +83,8 @@ public struct ReloadRefusal: Error, Codable, Sendable {
     }
 }
 
-/// Drains over HTTP. A refusal is a `DirectorError` as JSON, with status 400 for a bad value, and 409 for a service
-/// that would lose its quorum.
+/// Drains over HTTP. A refusal is a `DirectorError` as JSON. Its status is 400 for a bad value, and 503 while the
+/// director starts or stops. It is 409 where a service would lose its quorum, or where the drain has ended.
 extension ControlServer {
     static func addMaintenance(to router: Router<ControlContext>, director: Director) {
         router.post("/drain") { request, context in
@@ -110,7 +110,7 @@ extension ControlServer {
         }
     }
 
-    /// Returns the result of `body` as JSON, or its error as a refusal.
+    /// Returns the result of `body` as JSON, or the error that `body` throws as a refusal.
     static func answer(_ body: () async throws -> some Encodable) async -> Response {
         do {
             return json(Array(try JSONEncoder().encode(try await body())))

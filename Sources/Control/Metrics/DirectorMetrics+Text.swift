@@ -4,7 +4,7 @@ internal import FoundationEssentials
 internal import HealthChecks
 internal import LoadBalancing
 
-/// The director's metrics by Prometheus's conventions: base units, and names of counters that end in _total.
+/// The director's metrics by Prometheus's conventions: values have base units, and names of counters end in _total.
 extension DirectorMetrics {
     func text(version: String) -> String {
         var text = MetricsText()
@@ -56,7 +56,8 @@ extension DirectorMetrics {
 
     private typealias Row = (labels: MetricsText.Labels, server: DirectorStatus.Server)
 
-    /// The rows of all real servers, also of removed ones with connections.
+    /// The rows of all real servers, removed ones with connections included. A real server that was removed and added
+    /// again has only its present row.
     private var rows: [Row] {
         status.services.flatMap { service -> [Row] in
             var seen: Set<String> = []

@@ -1,7 +1,8 @@
 internal import NIOCore
 internal import NIOHTTP1
 
-/// A connection to the metrics. It reads the next request once the kernel has taken the answer to the one before.
+/// The handler of a connection to the metrics. It handles the next request once the kernel has taken the answer to the
+/// previous request.
 final class MetricsHandler: ChannelInboundHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
@@ -47,7 +48,7 @@ final class MetricsHandler: ChannelInboundHandler {
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 
-    /// Sets the time after which the connection is closed. It replaces the former limit.
+    /// Sets the time after which the connection is closed, in place of the former limit.
     private func allow(_ time: Duration, context: ChannelHandlerContext) {
         limit?.cancel()
         limit = context.eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(time)) { context.close(promise: nil) }

@@ -5,8 +5,9 @@ internal import NIOHTTP1
 internal import NIOPosix
 internal import ServiceLifecycle
 
-/// `GET` and `HEAD /metrics` over TCP, for any host that reaches the address. The server has an event loop of its own
-/// and limits for connections and answers. So strangers delay no health check and no answer on the control socket.
+/// The server of `GET` and `HEAD /metrics` over TCP, for any host that reaches the address. The server has an event
+/// loop of its own and limits for connections and answers. So strangers cannot delay health checks or answers on the
+/// control socket.
 public struct MetricsServer: Sendable {
     /// The error of an address that cannot be listened on, with a remedy.
     struct Unbound: Error, CustomStringConvertible {
@@ -29,11 +30,12 @@ public struct MetricsServer: Sendable {
 
     struct Limits: Sendable {
         var connections = 64
-        /// The number of answers in a second, over all connections.
+        /// The largest number of answers in a second, over all connections.
         var answers = 20
-        /// The time for a whole request to arrive, and for the client to take the answer.
+        /// The time limit of each step: the wait for the first request, a request until its answer, and the sending of
+        /// the answer.
         var exchange = Duration.seconds(10)
-        /// The time between two requests of a connection.
+        /// The time limit from an answer to the connection's next request.
         var rest = Duration.seconds(60)
     }
 
@@ -42,7 +44,7 @@ public struct MetricsServer: Sendable {
     let limits: Limits
     private let text: SharedText<ByteBuffer>
 
-    /// Serves the director's metrics. They are gathered once a second at most.
+    /// Creates a server of the director's metrics, which are gathered at most once a second.
     public init(director: Director, address: String, port: Int) {
         self.init(address: address, port: port) { try await director.metrics()?.text(version: Director.version) }
     }
@@ -59,7 +61,7 @@ public struct MetricsServer: Sendable {
     /// Serves until a graceful shutdown, which does not wait for clients.
     public func run() async throws { try await run { _ in } }
 
-    /// Serves, and calls `started` with the port once it listens.
+    /// Serves, and calls `started` with the port once the server listens.
     func run(started: @Sendable (Int) -> Void) async throws {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         do {
@@ -130,7 +132,8 @@ final class MetricsDesk {
     }
 }
 
-/// A text that all readers within `lifetime` share. It is never gathered twice at a time.
+/// A text that all readers within `lifetime` share. Only one call of `gather` runs at a time, and its errors are not
+/// kept.
 actor SharedText<Text: Sendable> {
     private let lifetime: Duration
     private let gather: @Sendable () async throws -> Text?

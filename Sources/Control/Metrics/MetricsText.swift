@@ -11,7 +11,7 @@ struct MetricsText {
     private var family = ""
     private var names: Set<String> = []
 
-    /// Begins a family of samples. Each name may begin once.
+    /// Begins a family of samples. A second family of the same name is a programming error.
     mutating func begin(_ name: String, _ kind: Kind, _ help: String) {
         precondition(names.insert(name).inserted, "\(name) is given twice")
         family = name
@@ -26,7 +26,7 @@ struct MetricsText {
 
     mutating func add(_ value: Double) { line("", [], Self.number(value)) }
 
-    /// Adds a histogram. The counts are not cumulative. The last one is that of values above all bounds.
+    /// Adds a histogram. The counts are not cumulative. The last count is that of values above all bounds.
     mutating func add(_ labels: Labels, bounds: [Double], counts: [UInt64], sum: Double) {
         precondition(counts.count == bounds.count + 1)
         var total: UInt64 = 0
